@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Socket addresses, IPv4 and IPv6, as plain values.
+ *
+ * Ownership: values, nothing to free. Threads: any. Errors: TL_ESYNTAX for text
+ * that is no numeric address.
+ */
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "tieline/str.h"
+
+enum tl_transport { TL_UDP, TL_TCP, TL_TLS, TL_TRANSPORTS };
+
+struct tl_addr {
+  union {
+    struct sockaddr sa;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+  };
+};
+
+#define TL_ADDR_STRLEN 56 /* "[v6%scope]:port" and the NUL */
+
+/* "UDP", "TCP", "TLS": the token of a Via header. */
+const char *tl_transport_name(enum tl_transport t);
+/* "udp", "tcp", "tls": the value of a URI's transport parameter. */
+const char *tl_transport_param(enum tl_transport t);
+/* Case-insensitive; TL_ENOTFOUND when T is none of the three. */
+int tl_transport_parse(struct tl_str s, enum tl_transport *out);
+
+/* Numeric IPv4, IPv6 or [IPv6] in HOST. TL_ESYNTAX if it is a name. */
+int tl_addr_parse(struct tl_str host, uint16_t port, struct tl_addr *out);
+socklen_t tl_addr_len(const struct tl_addr *a);
+uint16_t tl_addr_port(const struct tl_addr *a);
+void tl_addr_set_port(struct tl_addr *a, uint16_t port);
+bool tl_addr_eq(const struct tl_addr *a, const struct tl_addr *b);
+/* The IP alone, ports ignored. */
+bool tl_addr_ip_eq(const struct tl_addr *a, const struct tl_addr *b);
+bool tl_addr_is_any(const struct tl_addr *a);
+uint64_t tl_addr_hash(const struct tl_addr *a);
+/* "192.0.2.1:5060" or "[2001:db8::1]:5060"; returns BUF. */
+const char *tl_addr_format(const struct tl_addr *a, char buf[TL_ADDR_STRLEN]);
+/* The IP alone, IPv6 in brackets as a SIP host; returns BUF. */
+const char *tl_addr_format_host(const struct tl_addr *a, char buf[TL_ADDR_STRLEN]);

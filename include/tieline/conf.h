@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration: one immutable snapshot, built whole or not at all.
+ *
+ * Ownership: tl_conf_load gives one reference; a snapshot and all it points to
+ * lives until the last tl_conf_unref. Threads: read by any, changed by none.
+ * Errors: TL_ECONFIG, each problem reported as "file:line: sentence".
+ */
+#pragma once
+
+#include <stdio.h>
+
+#include "tieline/addr.h"
+#include "tieline/log.h"
+#include "tieline/tls.h"
+
+struct tl_conf_listen {
+  char *name; /* as written: "tls:0.0.0.0:5061" */
+  enum tl_transport transport;
+  struct tl_addr addr;
+  char *advertise_host; /* host for Via and Record-Route, IPv6 in brackets */
+  uint16_t advertise_port;
+  struct tl_tls_domain *domain; /* tls only; NULL: chosen by SNI alone */
+};
+
+struct tl_conf_peer {
+  char *name;
+  char *uri; /* as written */
+  enum tl_transport transport;
+  char *host;    /* host part of uri, brackets kept */
+  uint16_t port; /* never 0: the transport's default filled in */
+  bool sips;
+  struct tl_tls_domain *domain; /* for TLS; NULL: chosen by destination */
+  char *identity;               /* name its certificate must carry; defaults to host */
+  size_t n_addr;                /* resolved when the snapshot was built, in order of preference */
+  struct tl_addr *addr;
+};
+
+struct tl_conf_route {
+  char *name;
+  uint64_t id;                  /* siphash-stable over reloads: hash of the name */
+  char *to_prefix;              /* prefix of the Request-URI's user, NULL: any */
+  char **to_domain;             /* Request-URI hosts, lower case, NULL-terminated; NULL: any */
+  char **from_peer;             /* names of peers the request may come from; NULL: any */
+  unsigned strip;               /* characters off the user's front */
+  char *prepend;                /* put before the user, NULL: nothing */
+  bool relay_request_uri;       /* go where the Request-URI (or next Route) points */
+  struct tl_tls_domain *domain; /* overrides for TLS targets; may be NULL */
+  size_t n_peer;
+  struct tl_conf_peer **peer; /* tried in order */
+};
+
+struct tl_conf_limits {
+  uint32_t max_connections;       /* stream connections of the whole process */
+  uint32_t max_transactions;      /* per worker */
+  uint32_t max_message;           /* bytes of one SIP message */
+  uint32_t max_head;              /* bytes of its head */
+  uint32_t max_handshakes;        /* in progress, per handshake thread */
+  uint32_t max_handshakes_source; /* in progress from one address */
+  uint32_t send_buffer;           /* bytes waiting per connection before sources pause */
+  uint32_t connect_queue;         /* messages waiting per connection being established */
+  uint32_t recv_buffers;          /* buffers in a worker's receive ring, a power of two */
+  uint32_t zero_copy_body;        /* bodies of at least this many bytes are sent without a copy */
+};
+
+struct tl_conf_timeouts { /* all in milliseconds */
+  uint32_t handshake, connect, send, idle, drain;
+  uint32_t t1, t2, t4; /* RFC 3261 17.1.1.1 */
+  uint32_t timer_b, timer_c, timer_f;
+  uint32_t trying; /* INVITE without an answer for this long gets a 100 */
+};
+
+struct tl_conf {
+  uint64_t refs;
+  uint64_t generation; /* 1 for the first, one more with each reload */
+  char *file;
+  unsigned workers, handshakers;
+  char *user; /* to drop privileges to, NULL: none */
+  char *control_socket;
+  enum tl_log_level log_level;
+  enum tl_log_format log_format;
+  enum tl_log_target log_target;
+  enum tl_records_mode records;
+  bool server_header;
+  struct tl_conf_limits limits;
+  struct tl_conf_timeouts timeouts;
+  size_t n_listen;
+  struct tl_conf_listen *listen;
+  size_t n_domain;
+  struct tl_tls_domain **domain;
+  struct tl_tls_set tls_set;
+  size_t n_peer;
+  struct tl_conf_peer *peer;
+  size_t n_route;
+  struct tl_conf_route *route;
+  char **our_domains; /* lower case, NULL-terminated: `domains` and every advertised host */
+};
+
+/* Where problems go: one call per problem. */
+typedef void (*tl_conf_report_fn)(void *arg, const char *file, int line, const char *sentence);
+
+/* Reads FILE and builds everything it names: certificates, keys, addresses. PREVIOUS, if any, gives
+ * what cannot change while running (a change is refused with file:line) and the generation. */
+int tl_conf_load(const char *file, const struct tl_conf *previous, tl_conf_report_fn report,
+                 void *arg, struct tl_conf **out);
+struct tl_conf *tl_conf_ref(struct tl_conf *c);
+void tl_conf_unref(struct tl_conf *c);
+/* The resolved configuration, every option with its value; EXPLAIN adds each option's reason. */
+void tl_conf_print(const struct tl_conf *c, bool explain, FILE *f);
+
+/* Is HOST one of our domains or addresses? PORT 0: the default. */
+bool tl_conf_is_ours(const struct tl_conf *c, struct tl_str host, uint16_t port);

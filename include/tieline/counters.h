@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Counters: one block per thread, written only by its owner, read by anyone.
+ *
+ * Each is named once, here, with the sentence that ctl and the metrics show.
+ * Gauges go up and down; their sum over threads is the value.
+ *
+ * Ownership: a block belongs to its thread object and outlives it until the
+ * process ends. Threads: writing by the owner alone (relaxed stores, no locked
+ * instruction); reading by any. Errors: none.
+ */
+#pragma once
+
+#include <stdint.h>
+
+/* X(identifier, "dotted.name", "what it counts") */
+#define TL_COUNTERS(X)                                                                             \
+  X(MSG_IN_UDP, "messages.in.udp", "SIP messages received over UDP")                               \
+  X(MSG_IN_TCP, "messages.in.tcp", "SIP messages received over TCP")                               \
+  X(MSG_IN_TLS, "messages.in.tls", "SIP messages received over TLS")                               \
+  X(MSG_OUT_UDP, "messages.out.udp", "SIP messages sent over UDP")                                 \
+  X(MSG_OUT_TCP, "messages.out.tcp", "SIP messages sent over TCP")                                 \
+  X(MSG_OUT_TLS, "messages.out.tls", "SIP messages sent over TLS")                                 \
+  X(BYTES_IN_UDP, "bytes.in.udp", "bytes of SIP received over UDP")                                \
+  X(BYTES_IN_TCP, "bytes.in.tcp", "bytes of SIP received over TCP")                                \
+  X(BYTES_IN_TLS, "bytes.in.tls", "plaintext bytes received over TLS")                             \
+  X(BYTES_OUT_UDP, "bytes.out.udp", "bytes of SIP sent over UDP")                                  \
+  X(BYTES_OUT_TCP, "bytes.out.tcp", "bytes of SIP sent over TCP")                                  \
+  X(BYTES_OUT_TLS, "bytes.out.tls", "plaintext bytes sent over TLS")                               \
+  X(REQ_INVITE, "requests.INVITE", "INVITE requests received")                                     \
+  X(REQ_ACK, "requests.ACK", "ACK requests received")                                              \
+  X(REQ_BYE, "requests.BYE", "BYE requests received")                                              \
+  X(REQ_CANCEL, "requests.CANCEL", "CANCEL requests received")                                     \
+  X(REQ_OPTIONS, "requests.OPTIONS", "OPTIONS requests received")                                  \
+  X(REQ_REGISTER, "requests.REGISTER", "REGISTER requests received")                               \
+  X(REQ_MESSAGE, "requests.MESSAGE", "MESSAGE requests received")                                  \
+  X(REQ_OTHER, "requests.other", "requests received with any other method")                        \
+  X(RESP_1XX, "responses.1xx", "1xx responses received")                                           \
+  X(RESP_2XX, "responses.2xx", "2xx responses received")                                           \
+  X(RESP_3XX, "responses.3xx", "3xx responses received")                                           \
+  X(RESP_4XX, "responses.4xx", "4xx responses received")                                           \
+  X(RESP_5XX, "responses.5xx", "5xx responses received")                                           \
+  X(RESP_6XX, "responses.6xx", "6xx responses received")                                           \
+  X(LOCAL_1XX, "responses.local.1xx", "1xx responses made here")                                   \
+  X(LOCAL_2XX, "responses.local.2xx", "2xx responses made here")                                   \
+  X(LOCAL_4XX, "responses.local.4xx", "4xx responses made here")                                   \
+  X(LOCAL_5XX, "responses.local.5xx", "5xx responses made here")                                   \
+  X(TX_NOW, "transactions.now", "transactions alive (gauge)")                                      \
+  X(TX_TOTAL, "transactions.total", "transactions created")                                        \
+  X(TX_TIMEOUT, "transactions.timeout", "transactions ended by Timer B, C or F")                   \
+  X(TX_FAILOVER, "transactions.failover", "requests moved to the next target")                     \
+  X(TX_REFUSED, "transactions.refused", "requests refused because the table was full")             \
+  X(RETRANS_ABSORBED, "retransmissions.absorbed", "retransmitted requests absorbed")               \
+  X(RETRANS_SENT, "retransmissions.sent", "requests and responses retransmitted over UDP")         \
+  X(CONN_NOW, "connections.now", "stream connections open (gauge)")                                \
+  X(CONN_ACCEPTED, "connections.accepted", "stream connections accepted")                          \
+  X(CONN_DIALED, "connections.dialed", "stream connections established outward")                   \
+  X(CONN_DIAL_FAILED, "connections.dial_failed", "outgoing connections that failed")               \
+  X(CONN_REFUSED, "connections.refused", "connections refused because of max_connections")         \
+  X(CONN_STUCK, "connections.stuck", "connections reset because the peer stopped reading")         \
+  X(CONN_IDLE, "connections.idle_closed", "connections closed after their idle time")              \
+  X(CONN_PAUSED, "connections.paused", "times reading was paused by back-pressure")                \
+  X(KEEPALIVE, "keepalive.crlf", "CRLF keep-alives answered")                                      \
+  X(HS_NOW, "handshakes.now", "TLS handshakes in progress (gauge)")                                \
+  X(HS_OK, "handshakes.ok", "TLS handshakes completed")                                            \
+  X(HS_OK_RESUMED, "handshakes.resumed", "of those, resumed sessions")                             \
+  X(HS_FAIL_TIMEOUT, "handshakes.failed.timeout", "TLS handshakes past their deadline")            \
+  X(HS_FAIL_PROTOCOL, "handshakes.failed.protocol", "TLS handshakes with a protocol error")        \
+  X(HS_FAIL_VERIFY, "handshakes.failed.verify", "TLS handshakes with a bad certificate")           \
+  X(HS_FAIL_NAME, "handshakes.failed.name", "TLS handshakes whose certificate lacks the name")     \
+  X(HS_FAIL_ALERT, "handshakes.failed.alert", "TLS handshakes the peer ended by an alert")         \
+  X(HS_FAIL_CLOSED, "handshakes.failed.closed", "TLS handshakes cut off by the peer")              \
+  X(HS_FAIL_CONNECT, "handshakes.failed.connect", "outgoing TLS that could not connect")           \
+  X(HS_FAIL_NOT_TLS, "handshakes.failed.not_tls", "connections that did not speak TLS")            \
+  X(HS_FAIL_INTERNAL, "handshakes.failed.internal",                                                \
+    "TLS handshakes failed for lack of memory or keys")                                            \
+  X(HS_REFUSED_SOURCE, "handshakes.refused.source", "handshakes over the budget of one source")    \
+  X(HS_ACCEPT_PAUSED, "handshakes.accept_paused",                                                  \
+    "times accepting paused at the handshake budget")                                              \
+  X(KTLS_TX_ON, "ktls.tx.on", "connections whose sending keys are in the kernel")                  \
+  X(KTLS_RX_ON, "ktls.rx.on", "connections whose receiving keys are in the kernel")                \
+  X(KTLS_OFF_KERNEL, "ktls.off.kernel", "connections in user space: kernel has no TLS")            \
+  X(KTLS_OFF_CIPHER, "ktls.off.cipher", "connections in user space: kernel lacks the cipher")      \
+  X(KTLS_OFF_CONFIG, "ktls.off.config", "connections in user space: records = user")               \
+  X(KTLS_OFF_MFL, "ktls.off.max_fragment", "connections in user space: max_fragment_length")       \
+  X(KTLS_OFF_ERROR, "ktls.off.error", "connections in user space: installation failed")            \
+  X(REC_IN, "records.in", "TLS records opened in user space")                                      \
+  X(REC_OUT, "records.out", "TLS records sealed in user space")                                    \
+  X(REC_BADMAC, "records.bad_mac", "TLS records that failed authentication")                       \
+  X(REC_CONTROL, "records.control", "TLS control records received after the handshake")            \
+  X(REC_KEYUPDATE, "records.key_update", "KeyUpdate messages received")                            \
+  X(REC_TICKET, "records.ticket", "NewSessionTicket messages received")                            \
+  X(KREC_BYTES_IN, "ktls.bytes.in", "plaintext bytes the kernel decrypted for us")                 \
+  X(KREC_BYTES_OUT, "ktls.bytes.out", "plaintext bytes the kernel encrypted for us")               \
+  X(DROP_PARSE, "drops.parse", "messages dropped: not SIP")                                        \
+  X(DROP_STRAY_RESPONSE, "drops.stray_response", "responses dropped: no such transaction")         \
+  X(DROP_FORGED, "drops.forged", "responses dropped: our branch token did not verify")             \
+  X(DROP_STRAY_ACK, "drops.stray_ack", "ACKs dropped: nothing to acknowledge or no route")         \
+  X(DROP_NO_ROUTE_BACK, "drops.no_route_back", "responses dropped: the way back is gone")          \
+  X(DROP_QUEUE_FULL, "drops.queue_full", "messages not sent: send queue full")                     \
+  X(DROP_TRUNCATED, "drops.truncated", "datagrams dropped: larger than the buffer")                \
+  X(DROP_SEND, "drops.send", "datagrams the kernel refused to send")                               \
+  X(DROP_NOMEM, "drops.nomem", "messages dropped: out of memory")                                  \
+  X(BAD_PROTOCOL, "bad.protocol", "connections closed: another protocol on a SIP listener")        \
+  X(BAD_FRAMING, "bad.framing", "connections closed: Content-Length missing or wrong")             \
+  X(BAD_TOO_LARGE, "bad.too_large", "connections closed: message over max_message")                \
+  X(SENDS, "sends", "send operations issued")                                                      \
+  X(RECVS, "receives", "receive completions handled")                                              \
+  X(TURNS, "turns", "turns of the event loop")                                                     \
+  X(MAIL_FULL, "mailbox.full", "messages between threads refused by a full queue")                 \
+  X(MAIL_IN, "mailbox.in", "messages taken from other threads")                                    \
+  X(SENDQ_BYTES, "sendq.bytes", "bytes waiting in send buffers (gauge)")                           \
+  X(WAIT_DIAL, "waiting.dial", "messages waiting for a connection (gauge)")                        \
+  X(RELOAD_OK, "reloads.ok", "configurations taken over")                                          \
+  X(RELOAD_FAILED, "reloads.failed", "configurations refused")
+
+#define TL_COUNTER_ENUM(id, name, help) TL_C_##id,
+enum tl_counter { TL_COUNTERS(TL_COUNTER_ENUM) TL_C_COUNT };
+#undef TL_COUNTER_ENUM
+
+struct tl_counters {
+  uint64_t v[TL_C_COUNT];
+};
+
+static inline void tl_count_add(struct tl_counters *c, enum tl_counter id, uint64_t by) {
+  __atomic_store_n(&c->v[id], c->v[id] + by, __ATOMIC_RELAXED);
+}
+static inline void tl_count(struct tl_counters *c, enum tl_counter id) { tl_count_add(c, id, 1); }
+static inline void tl_count_sub(struct tl_counters *c, enum tl_counter id, uint64_t by) {
+  __atomic_store_n(&c->v[id], c->v[id] - by, __ATOMIC_RELAXED);
+}
+static inline uint64_t tl_count_get(const struct tl_counters *c, enum tl_counter id) {
+  return __atomic_load_n(&c->v[id], __ATOMIC_RELAXED);
+}
+
+const char *tl_counter_name(enum tl_counter id);
+const char *tl_counter_help(enum tl_counter id);

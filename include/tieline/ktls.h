@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kernel TLS: what this kernel can do, and putting keys into a socket. The only
+ * header whose implementation includes linux/tls.h.
+ *
+ * Ownership: none kept. Threads: probe once at start, the rest any thread.
+ * Errors: TL_ENOTSUP with a reason, TL_EIO.
+ */
+#pragma once
+
+#include "tieline/record.h"
+
+/* Why a direction is not in the kernel. */
+enum tl_ktls_why {
+  TL_KTLS_ON,        /* it is */
+  TL_KTLS_NO_ULP,    /* no tls module in this kernel */
+  TL_KTLS_NO_CIPHER, /* kernel lacks this version or cipher */
+  TL_KTLS_CONFIG,    /* records = user */
+  TL_KTLS_FRAGMENT,  /* max_fragment_length negotiated */
+  TL_KTLS_FAILED,    /* setsockopt failed otherwise */
+  TL_KTLS_PLAIN,     /* not a TLS connection */
+  TL_KTLS_WHYS
+};
+const char *tl_ktls_why_text(enum tl_ktls_why w); /* a phrase for people and logs */
+
+struct tl_ktls_caps {
+  bool ulp;               /* TCP_ULP "tls" attaches */
+  bool tx[2][TL_CIPHERS]; /* [0] TLS 1.2, [1] TLS 1.3 */
+  bool rx[2][TL_CIPHERS];
+  bool rekey; /* a second TLS_RX/TLS_TX is accepted (6.14 and later) */
+  bool expect_no_pad;
+  int err_ulp; /* errno of the failed attach, 0 if none */
+};
+/* Tries every version, cipher and direction on loopback pairs with dummy keys. */
+int tl_ktls_probe(struct tl_ktls_caps *out);
+
+/* Attaches the ULP, right after accept or connect (KTLS-FACTS 9). */
+int tl_ktls_attach(int fd);
+
+struct tl_ktls_state {
+  enum tl_ktls_why tx, rx;
+};
+/* Installs both directions of KEYS, TX then RX, or none: when one is impossible the connection
+ * stays in user space whole, and OUT says why. WANT_KERNEL = false only fills OUT with
+ * TL_KTLS_CONFIG. TL_EIO when TX went in and RX did not (the socket is then useless). */
+int tl_ktls_install(int fd, const struct tl_ktls_caps *caps, const struct tl_tls_keys *keys,
+                    struct tl_ktls_state *out);
+/* Installs new keys of one direction after a KeyUpdate; TL_ENOTSUP where the kernel cannot. */
+int tl_ktls_rekey(int fd, const struct tl_tls_keys *keys, bool tx);
+
+/* Room for one cmsg of a control record. */
+#define TL_KTLS_CMSG 32
+/* Prepares MSG (zeroed by the caller but for iov) to send a record of TYPE; CBUF at least
+ * TL_KTLS_CMSG bytes, alive until the send has completed. */
+struct msghdr;
+void tl_ktls_msg_type(struct msghdr *msg, uint8_t *cbuf, uint8_t type);
+/* Takes one queued record without blocking: *OUT_TYPE, *OUT_N bytes in BUF. TL_EAGAIN none queued;
+ * TL_ECLOSED end of stream; TL_EBADMAC, TL_ETLS record errors; TL_EIO. */
+int tl_ktls_recv(int fd, uint8_t *buf, size_t cap, uint8_t *out_type, size_t *out_n);
+/* Sends an alert record now, best effort and without blocking; clears SO_ERROR first (KTLS-FACTS
+ * 35). */
+int tl_ktls_send_alert(int fd, uint8_t level, uint8_t alert);
+
+/* Prints what the kernel, io_uring and OpenSSL can do and what to do about what is missing: the
+ * `probe` command. Returns a process exit status: 0 kernel TLS complete, 1 something is missing. */
+int tl_probe_print(void *file);

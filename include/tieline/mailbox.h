@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bounded queues between threads: many writers, one reader (liburcu's wait-free
+ * queue), woken through an eventfd.
+ *
+ * Ownership: a mail belongs to the sender until tl_mailbox_post returns 0, then
+ * to the reader. Threads: post any; take only the owner. Errors: TL_ELIMIT when
+ * CAP mails wait; the sender keeps the mail and its policy decides.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <urcu/wfcqueue.h>
+
+#include "tieline/err.h"
+
+struct tl_mail {
+  struct cds_wfcq_node node;
+  int type; /* meaning is the reader's: enum tl_mail_type in runtime.h */
+};
+
+struct tl_mailbox {
+  struct __cds_wfcq_head head;
+  struct cds_wfcq_tail tail __attribute__((aligned(64)));
+  _Atomic uint32_t count;
+  _Atomic uint32_t awake; /* a wake-up is already on its way */
+  uint32_t cap;
+  int efd;
+};
+
+int tl_mailbox_init(struct tl_mailbox *mb, uint32_t cap);
+void tl_mailbox_destroy(struct tl_mailbox *mb);
+/* Queues M and wakes the reader. */
+int tl_mailbox_post(struct tl_mailbox *mb, struct tl_mail *m);
+/* Wakes the reader without a mail. */
+void tl_mailbox_wake(struct tl_mailbox *mb);
+/* Next mail or NULL. Call tl_mailbox_rearm first, then take until NULL. */
+struct tl_mail *tl_mailbox_take(struct tl_mailbox *mb);
+/* Resets the eventfd after a wake-up, so that the next post wakes again. */
+void tl_mailbox_rearm(struct tl_mailbox *mb);
+static inline uint32_t tl_mailbox_depth(const struct tl_mailbox *mb) {
+  return atomic_load_explicit(&mb->count, memory_order_relaxed);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Messages made here: responses to a request, and the CANCEL and ACK that a
+ * proxy owes for a request that it forwarded.
+ *
+ * Ownership: written into the caller's buffer. Threads: any. Errors: TL_ELIMIT
+ * when the buffer is too small.
+ */
+#pragma once
+
+#include "tieline/scan.h"
+
+/*
+ * Response STATUS to REQ (RFC 3261 8.2.6): all Via values, From, To with TO_TAG
+ * appended if it has none and STATUS > 100, Call-ID, CSeq, EXTRA (complete lines
+ * with CRLF, may be empty), Content-Length: 0. A 100 copies no To tag.
+ * TOP_VIA, if not empty, takes the place of the topmost Via value (received, rport).
+ */
+int tl_reply_build(const struct tl_msg *req, unsigned status, struct tl_str reason,
+                   struct tl_str to_tag, struct tl_str top_via, struct tl_str extra, char *dst,
+                   size_t cap, size_t *out_len);
+
+/* CANCEL for FWD, a request as we forwarded it (RFC 3261 9.1): its top Via only, R-URI, Route,
+ * From, To, Call-ID, CSeq number. */
+int tl_cancel_build(const struct tl_msg *fwd, char *dst, size_t cap, size_t *out_len);
+
+/* ACK for the non-2xx final RESP to FWD (RFC 3261 17.1.1.3): as CANCEL, To from RESP. */
+int tl_ack_build(const struct tl_msg *fwd, const struct tl_msg *resp, char *dst, size_t cap,
+                 size_t *out_len);
+
+/* The reason phrase that the RFCs give for STATUS, or a generic one of its class. */
+struct tl_str tl_reason_phrase(unsigned status);

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the threads of one process share: the published snapshot, each other's
+ * mailboxes, and the kernel's capabilities.
+ *
+ * Ownership: one struct tl_runtime, made by main, alive until all threads have
+ * joined. Threads: as said at each field. Errors: as said at each function.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "tieline/addr.h"
+#include "tieline/conf.h"
+#include "tieline/counters.h"
+#include "tieline/ktls.h"
+#include "tieline/mailbox.h"
+#include "tieline/tls.h"
+
+#define TL_THREADS_MAX 64
+
+enum tl_mail_type {
+  TL_MAIL_STOP,     /* control -> any: end the thread (struct tl_mail alone) */
+  TL_MAIL_DRAIN,    /* control -> any: stop accepting, finish what is there */
+  TL_MAIL_SNAPSHOT, /* control -> any: a new snapshot is published, take it over */
+  TL_MAIL_DIAL,     /* worker -> handshaker: struct tl_dial */
+  TL_MAIL_HANDOFF,  /* handshaker -> worker: struct tl_handoff, accepted or dialed */
+  TL_MAIL_DUMP,     /* control -> worker and back: struct tl_dump */
+  TL_MAIL_CLOSE,    /* control -> worker: struct tl_close_order */
+  TL_MAIL_RELAY,    /* worker -> worker: struct tl_relay, a message another worker must handle */
+  TL_MAIL_RESOLVE,  /* worker -> resolver and back: struct tl_resolve */
+};
+
+struct tl_runtime;
+
+/* A connection's name across threads: worker, slot and generation of the slot. 0 = none. */
+typedef uint64_t tl_conn_id;
+
+/* Asks a handshake thread for an outgoing TLS connection. */
+struct tl_dial {
+  struct tl_mail mail;
+  unsigned worker; /* who gets the answer */
+  tl_conn_id conn; /* the worker's connection waiting for it */
+  struct tl_addr addr;
+  struct tl_tls_domain *domain; /* a reference, passed on */
+  char sni[256];                /* SIP domain of the next hop */
+  char verify_name[256];        /* "" = no name check */
+  uint32_t connect_timeout_ms, handshake_timeout_ms;
+  uint64_t conf_generation;
+};
+
+/* A TLS connection for a worker, or the news that a dial failed. */
+struct tl_handoff {
+  struct tl_mail mail;
+  int rc; /* 0 or why the dial failed (only with conn != 0) */
+  int fd;
+  tl_conn_id conn;          /* 0: accepted; else the dial answered */
+  int listener;             /* accepted: index into the snapshot's listen */
+  uint64_t conf_generation; /* of that snapshot */
+  struct tl_addr peer, local;
+  enum tl_tls_version version;
+  enum tl_cipher cipher;
+  struct tl_ktls_state ktls;
+  struct tl_record *record;  /* user-space records; NULL when the kernel has both directions */
+  struct tl_tls_keys *rekey; /* traffic secrets for a KeyUpdate in the kernel, NULL where the kernel
+                                cannot rekey; malloc'd, wipe before free */
+  struct tl_tls_domain *domain; /* a reference */
+  struct tl_identity *identity; /* a reference or NULL */
+  bool peer_verified, resumed, server;
+  unsigned max_fragment;
+  char *sni; /* malloc'd or NULL */
+};
+/* Closes and frees everything in H, for whoever cannot use it. */
+void tl_handoff_free(struct tl_handoff *h);
+
+/* One connection as ctl shows it. */
+struct tl_conn_info {
+  tl_conn_id id;
+  unsigned worker;
+  enum tl_transport transport;
+  bool outgoing;
+  const char *state; /* constant: "open", "connecting", "closing" */
+  struct tl_addr peer, local;
+  enum tl_tls_version version; /* TLS only, as are all below up to sni */
+  enum tl_cipher cipher;
+  struct tl_ktls_state ktls;
+  bool peer_verified, resumed;
+  char domain[64], identity[128], sni[128];
+  uint64_t age_ms, idle_ms;
+  uint64_t msgs_in, msgs_out, bytes_in, bytes_out, queued_bytes;
+  bool paused;
+  uint32_t memory_bytes; /* of user space, without shared buffers */
+};
+
+/* The worker fills INFO (malloc'd, at most CAP entries) and posts the same mail back to REPLY. */
+struct tl_dump {
+  struct tl_mail mail;
+  struct tl_mailbox *reply;
+  unsigned worker;
+  size_t cap, n;
+  size_t total; /* connections there are */
+  struct tl_conn_info *info;
+};
+
+struct tl_close_order {
+  struct tl_mail mail;
+  tl_conn_id conn;
+  uint8_t alert; /* TLS alert to send, 0 = close_notify */
+};
+
+/* A name to look up: worker -> resolver -> worker, the same object. */
+#define TL_RESOLVE_MAX 8
+struct tl_resolve {
+  struct tl_mail mail;
+  unsigned worker;
+  uint64_t cookie; /* the asker's */
+  uint64_t started_ms;
+  enum tl_transport transport;
+  char host[256];
+  uint16_t port;
+  int rc;
+  size_t n;
+  struct tl_addr addr[TL_RESOLVE_MAX];
+};
+
+struct tl_thread {
+  pthread_t thread;
+  bool started;
+  unsigned index;
+  struct tl_runtime *rt;
+  struct tl_mailbox mailbox;
+  struct tl_counters counters; /* written by its thread only */
+};
+
+struct tl_runtime {
+  struct tl_ktls_caps caps; /* constant after start */
+  uint8_t secret[32];       /* keys branch tokens and Record-Route tokens; constant */
+  unsigned n_worker, n_handshaker;
+  struct tl_thread *worker[TL_THREADS_MAX]; /* constant after start */
+  struct tl_thread *handshaker[TL_THREADS_MAX];
+  struct tl_thread control; /* control's mailbox and counters; its thread is main's */
+  struct tl_mailbox resolver;
+  struct tl_counters resolver_counters;
+  struct tl_conf *conf;         /* published; read with tl_runtime_conf only */
+  uint64_t generation;          /* of the published snapshot, read relaxed */
+  _Atomic uint32_t connections; /* stream connections of the whole process */
+};
+
+/* The published snapshot with a reference for the caller. */
+struct tl_conf *tl_runtime_conf(struct tl_runtime *rt);
+/* Publishes C (takes the caller's reference), waits until no reader can still be taking the old
+ * one, drops it and tells every thread. Control thread only. */
+void tl_runtime_publish(struct tl_runtime *rt, struct tl_conf *c);
+/* Sum of counter ID over all threads. */
+uint64_t tl_runtime_counter(const struct tl_runtime *rt, enum tl_counter id);
+
+/* Threads. Each start function returns once its thread runs and its listeners are bound, or with
+ * the error; LISTEN errors name the address in ERR. */
+int tl_worker_start(struct tl_runtime *rt, unsigned index, char *err, size_t cap);
+int tl_handshaker_start(struct tl_runtime *rt, unsigned index, char *err, size_t cap);
+int tl_resolver_start(struct tl_runtime *rt);
+/* Posts TL_MAIL_STOP and joins. */
+void tl_worker_stop(struct tl_runtime *rt, unsigned index);
+void tl_handshaker_stop(struct tl_runtime *rt, unsigned index);
+void tl_resolver_stop(struct tl_runtime *rt);
+/* True when the worker has no transaction and no unsent byte left (after TL_MAIL_DRAIN). */
+bool tl_worker_drained(const struct tl_runtime *rt, unsigned index);

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The scanner: one pass over the head of a SIP message, no allocation.
+ *
+ * It finds the header boundaries, indexes the headers a proxy needs and checks
+ * what a proxy must be able to rely on (RFC 3261 16.3 step 1). Everything else
+ * stays untouched bytes. It is the only parser of forwarded messages: nothing
+ * re-reads a message by other rules later.
+ *
+ * Ownership: a struct tl_msg is the caller's (about 10 KB, reuse one per
+ * worker); its slices point into the caller's bytes. Threads: any, no state.
+ * Errors: TL_EAGAIN head incomplete, TL_ESYNTAX with the SIP status to answer,
+ * TL_ELIMIT too many headers or a head over the limit.
+ */
+#pragma once
+
+#include "tieline/addr.h"
+#include "tieline/err.h"
+#include "tieline/str.h"
+#include "tieline/via.h"
+
+enum tl_method {
+  TL_M_OTHER,
+  TL_M_INVITE,
+  TL_M_ACK,
+  TL_M_BYE,
+  TL_M_CANCEL,
+  TL_M_OPTIONS,
+  TL_M_REGISTER,
+  TL_M_MESSAGE,
+  TL_M_PRACK,
+  TL_M_UPDATE,
+  TL_M_REFER,
+  TL_M_SUBSCRIBE,
+  TL_M_NOTIFY,
+  TL_M_INFO,
+  TL_M_PUBLISH,
+  TL_METHODS
+};
+
+enum tl_hdr_id {
+  TL_H_OTHER,
+  TL_H_VIA,
+  TL_H_ROUTE,
+  TL_H_RECORD_ROUTE,
+  TL_H_MAX_FORWARDS,
+  TL_H_FROM,
+  TL_H_TO,
+  TL_H_CALL_ID,
+  TL_H_CSEQ,
+  TL_H_CONTACT,
+  TL_H_PROXY_REQUIRE,
+  TL_H_REQUIRE,
+  TL_H_SUPPORTED,
+  TL_H_CONTENT_LENGTH,
+  TL_H_CONTENT_TYPE,
+  TL_H_MAX_BREADTH,
+  TL_H_PROXY_AUTHORIZATION,
+  TL_H_AUTHORIZATION,
+  TL_H_PROXY_AUTHENTICATE,
+  TL_H_WWW_AUTHENTICATE,
+  TL_H_RETRY_AFTER,
+  TL_H_IDENTITY,
+  TL_H_PAI,
+  TL_H_EXPIRES,
+  TL_HDRS
+};
+
+#define TL_HDR_MAX 256      /* header fields per message */
+#define TL_HDR_NONE 0xffffu /* no such header */
+
+struct tl_hdr {
+  uint32_t off;     /* of the name, from the start of the message */
+  uint32_t val;     /* of the value, behind the colon and white space */
+  uint32_t val_len; /* trimmed; folded lines (RFC 3261 7.3.1) are inside */
+  uint32_t end;     /* just past the CRLF of its last line */
+  uint16_t next;    /* next field of the same id, or TL_HDR_NONE */
+  uint8_t id;       /* enum tl_hdr_id; compact forms are folded in */
+};
+
+struct tl_msg {
+  const char *p;     /* start of the message */
+  uint32_t head_len; /* through the empty line */
+  uint32_t body_len; /* from Content-Length; in a datagram without one, the rest */
+  bool has_length;   /* a Content-Length was there */
+  bool is_request;
+  enum tl_method method; /* of the request, or of CSeq in a response */
+  struct tl_str method_name;
+  struct tl_str uri; /* Request-URI, untouched */
+  uint32_t line_end; /* offset just past the CRLF of the start line */
+  uint16_t status;   /* of a response */
+  struct tl_str reason;
+  uint32_t cseq;
+  struct tl_str cseq_method;
+  struct tl_str call_id;
+  struct tl_str from_tag; /* n = 0: none */
+  struct tl_str to_tag;
+  int32_t max_forwards; /* -1: header absent */
+  struct tl_via via;    /* topmost Via value */
+  uint16_t n_hdr;
+  uint16_t first[TL_HDRS]; /* index into hdr, or TL_HDR_NONE */
+  struct tl_hdr hdr[TL_HDR_MAX];
+};
+
+/* Why a message was refused: what to answer if it is a request that can be answered. */
+struct tl_scan_error {
+  uint16_t status;    /* 400, 505, 513 ...; 0 when even the start line is not SIP */
+  const char *reason; /* reason phrase that says what is wrong, a string constant */
+};
+
+/*
+ * Scans the message that starts at P. N bytes are there. STREAM: framing by
+ * Content-Length (RFC 3261 18.3), its absence with a body expected is an error;
+ * in a datagram N is the whole and Content-Length may only be smaller or equal.
+ * MAX_HEAD bounds the head in bytes.
+ *
+ * 0: OUT is filled; the message is OUT->head_len + OUT->body_len bytes long,
+ * of which the body may not have arrived. TL_EAGAIN: the head is incomplete.
+ * TL_ESYNTAX or TL_ELIMIT: ERR says why; OUT holds whatever was understood, with
+ * Via, From, To, Call-ID and CSeq usable for a reply when tl_msg_answerable().
+ */
+int tl_scan(const char *p, size_t n, bool stream, size_t max_head, struct tl_msg *out,
+            struct tl_scan_error *err);
+
+/* A reply to M can be made and routed: request, not ACK, with a top Via, From, To, Call-ID, CSeq.
+ */
+bool tl_msg_answerable(const struct tl_msg *m);
+
+/* Value slice of header index I. */
+static inline struct tl_str tl_hdr_value(const struct tl_msg *m, uint16_t i) {
+  return (struct tl_str){m->p + m->hdr[i].val, m->hdr[i].val_len};
+}
+/* First header with ID, n = 0 slice with p NULL if absent. */
+static inline struct tl_str tl_msg_header(const struct tl_msg *m, enum tl_hdr_id id) {
+  return m->first[id] == TL_HDR_NONE ? (struct tl_str){NULL, 0} : tl_hdr_value(m, m->first[id]);
+}
+static inline bool tl_msg_has(const struct tl_msg *m, enum tl_hdr_id id) {
+  return m->first[id] != TL_HDR_NONE;
+}
+
+/*
+ * What the first bytes of a stream look like, for a listener of the wrong kind.
+ * Needs up to 8 bytes; TL_LOOKS_UNKNOWN while undecided or when it may be SIP.
+ */
+enum tl_looks { TL_LOOKS_UNKNOWN, TL_LOOKS_TLS, TL_LOOKS_HTTP, TL_LOOKS_GARBAGE };
+enum tl_looks tl_looks_like(const char *p, size_t n);
+
+const char *tl_method_name(enum tl_method m);
+enum tl_method tl_method_parse(struct tl_str s); /* case-sensitive, RFC 3261 7.1 */

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TLS domains and handshakes, without sockets.
+ *
+ * A domain is an immutable pair of OpenSSL contexts (server and client role)
+ * built from options. A handshake runs over memory BIOs: records in, bytes out,
+ * and at the end a session: keys, identity and facts. The SSL object does not
+ * outlive tl_hs_free.
+ *
+ * Ownership: domains are reference-counted (atomic). A handshake belongs to its
+ * caller. Threads: domains any; one handshake one thread. Errors: TL_ECONFIG
+ * with text for options; TL_ETLS, TL_EVERIFY, TL_ECLOSED for handshakes, detail
+ * in struct tl_hs_failure.
+ */
+#pragma once
+
+#include "tieline/addr.h"
+#include "tieline/err.h"
+#include "tieline/identity.h"
+#include "tieline/record.h"
+
+enum tl_records_mode { TL_RECORDS_AUTO, TL_RECORDS_KERNEL, TL_RECORDS_USER };
+
+/* Options as written by the operator; strings and lists belong to whoever fills this in. */
+struct tl_tls_options {
+  const char *name;
+  const char **match_sip_domain; /* NULL-terminated; "*.example" one label */
+  const char **match_ip_address; /* NULL-terminated; "addr" or "addr:port" */
+  const char **certificate;      /* NULL-terminated list of PEM chains */
+  const char **private_key;      /* in the order of certificate */
+  const char *ca_list, *ca_dir;
+  const char *crl_file, *crl_dir;
+  bool crl_check_all;
+  bool verify_cert, require_cert;
+  bool verify_name, allow_cn;
+  bool accept_unverified;  /* on_unverified = accept */
+  bool allow_readable_key; /* accept key files readable by others */
+  int verify_depth;
+  int min_version, max_version; /* enum tl_tls_version */
+  const char *ciphers_list;     /* TLS 1.2, OpenSSL syntax; NULL: ours */
+  const char *ciphersuites;     /* TLS 1.3; NULL: ours */
+  const char *groups;           /* NULL: OpenSSL's */
+  int tickets;                  /* TLS 1.3 tickets per handshake, as server */
+  bool server, client;          /* roles */
+  enum tl_records_mode records;
+};
+
+struct tl_tls_domain {
+  uint64_t refs;
+  uint64_t generation; /* new for each domain object made in this process */
+  char *name;
+  SSL_CTX *server, *client; /* NULL when not in that role */
+  bool verify_cert, require_cert, verify_name, allow_cn, accept_unverified;
+  enum tl_records_mode records;
+  char **match_sip_domain;  /* NULL-terminated, lower case */
+  struct tl_addr *match_ip; /* n_match_ip of them; port 0 matches any */
+  size_t n_match_ip;
+  char serial[64];  /* of the first certificate, hex */
+  char *subject;    /* of the first certificate, "" if none */
+  time_t not_after; /* of the first certificate */
+};
+
+/* Builds a domain. On TL_ECONFIG, ERR (CAP bytes) holds a sentence naming file and cause, and
+ * *OUT_OPTION the name of the option to blame (a constant) for file:line. */
+int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
+                      const char **out_option, struct tl_tls_domain **out);
+struct tl_tls_domain *tl_tls_domain_ref(struct tl_tls_domain *d);
+void tl_tls_domain_unref(struct tl_tls_domain *d);
+
+/* Which rule chose a domain. */
+enum tl_choice {
+  TL_CHOICE_NONE,
+  TL_CHOICE_SNI_EXACT,
+  TL_CHOICE_SNI_WILDCARD,
+  TL_CHOICE_LISTENER,
+  TL_CHOICE_ADDRESS,
+  TL_CHOICE_DEFAULT
+};
+/* Candidates for a listener or a destination, in file order; borrowed. */
+struct tl_tls_set {
+  struct tl_tls_domain **domain;
+  size_t n;
+  struct tl_tls_domain *fallback; /* named "default", or the only one; may be NULL */
+};
+/* Server side: SNI exact, SNI wildcard, LISTENER's own (may be NULL), listener address, fallback.
+ */
+struct tl_tls_domain *tl_tls_choose_server(const struct tl_tls_set *set, struct tl_str sni,
+                                           struct tl_tls_domain *listener,
+                                           const struct tl_addr *local, enum tl_choice *out_rule);
+/* Client side, where neither route nor peer named one: destination domain, address, fallback. */
+struct tl_tls_domain *tl_tls_choose_client(const struct tl_tls_set *set, struct tl_str sip_domain,
+                                           const struct tl_addr *dest, enum tl_choice *out_rule);
+
+struct tl_hs_params {
+  bool server;
+  const struct tl_tls_set *set; /* server: candidates; must outlive the handshake */
+  struct tl_tls_domain *domain; /* server: the listener's own or NULL; client: the one to use */
+  const struct tl_addr *local;  /* server: the listener's address */
+  struct tl_str sni;            /* client: SIP domain of the next hop; sent only if it is a name */
+  struct tl_str verify_name;    /* client: identity required; empty = do not check */
+};
+
+struct tl_hs_failure {
+  enum {
+    TL_HS_OK,
+    TL_HS_TIMEOUT,
+    TL_HS_PROTOCOL,
+    TL_HS_VERIFY,
+    TL_HS_NAME,
+    TL_HS_ALERT,
+    TL_HS_CLOSED,
+    TL_HS_CONNECT,
+    TL_HS_NOT_TLS,
+    TL_HS_INTERNAL
+  } cause;
+  char sni[256];    /* offered by the client or sent by us */
+  char domain[64];  /* name of the TLS domain chosen */
+  char reason[160]; /* OpenSSL's reason, in words */
+  long verify_code; /* X509_V_* */
+  int verify_depth;
+  char subject[256];                  /* of the certificate that failed */
+  uint8_t alert_sent, alert_received; /* 0xff: none */
+};
+
+struct tl_hs;
+
+/* What a finished handshake leaves behind. */
+struct tl_session {
+  struct tl_tls_keys keys;      /* wipe with tl_session_clear */
+  struct tl_tls_domain *domain; /* a reference */
+  struct tl_identity *peer;     /* a reference, NULL: anonymous */
+  bool server, resumed, peer_verified;
+  unsigned max_fragment; /* RFC 6066 4 in bytes, 0 = none */
+  char sni[256];
+};
+
+int tl_hs_new(const struct tl_hs_params *p, struct tl_hs **out);
+void tl_hs_free(struct tl_hs *hs);
+/* Starts (client: makes the ClientHello). Returns as tl_hs_input. */
+int tl_hs_start(struct tl_hs *hs);
+/* Feeds exactly one TLS record, header included. TL_EAGAIN: more is needed; 0: finished, after the
+ * pending output has been sent call tl_hs_take; else failed, output may hold an alert to send. */
+int tl_hs_input(struct tl_hs *hs, const uint8_t *rec, size_t n);
+/* Bytes to send, owned by HS and valid until the next call on it; *OUT_N = 0 when nothing waits.
+ * Taking them marks them as sent. */
+const uint8_t *tl_hs_output(struct tl_hs *hs, size_t *out_n);
+/* After success: derives keys and record sequence numbers, reads the identity, checks the name,
+ * marks the session resumable. Failure: TL_EVERIFY (name), TL_ETLS. */
+int tl_hs_take(struct tl_hs *hs, struct tl_session *out);
+const struct tl_hs_failure *tl_hs_failure(const struct tl_hs *hs);
+void tl_session_clear(struct tl_session *s); /* wipes keys, drops references */
+
+/* One start-up call: OpenSSL, ex_data indices, keylog hook. */
+int tl_tls_init(void);
+
+/* Server sessions' lookup of the domain chosen so far, for logs; may be NULL. */
+const struct tl_tls_domain *tl_hs_domain(const struct tl_hs *hs);

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * SIP and SIPS URIs, and name-addr / addr-spec values (RFC 3261 19.1, 25.1).
+ *
+ * Ownership: slices into the caller's bytes. Threads: any. Errors: TL_ESYNTAX.
+ */
+#pragma once
+
+#include "tieline/addr.h"
+#include "tieline/str.h"
+
+enum tl_scheme { TL_SCHEME_SIP, TL_SCHEME_SIPS, TL_SCHEME_TEL, TL_SCHEME_OTHER };
+
+struct tl_uri {
+  enum tl_scheme scheme;
+  struct tl_str whole;
+  struct tl_str user; /* escapes as written; n = 0 if absent */
+  bool has_user;
+  struct tl_str password;
+  struct tl_str host;    /* IPv6 with brackets */
+  uint16_t port;         /* 0: absent */
+  struct tl_str params;  /* from the first ';' up to '?', may be empty */
+  struct tl_str headers; /* behind '?', may be empty */
+};
+
+/* Parses all of S. Schemes other than sip, sips and tel give TL_SCHEME_OTHER with only WHOLE set.
+ */
+int tl_uri_parse(struct tl_str s, struct tl_uri *out);
+
+/* Looks for parameter NAME (case-insensitive) in ";a=b;c" text. True if there; *OUT its value. */
+bool tl_param_find(struct tl_str params, struct tl_str name, struct tl_str *out);
+
+/* True with the transport parameter's value; false if absent. TL_TRANSPORTS in *OUT: unknown value.
+ */
+bool tl_uri_transport(const struct tl_uri *u, enum tl_transport *out);
+
+/* One value of From, To, Contact, Route, Record-Route. */
+struct tl_nameaddr {
+  struct tl_str whole;  /* the value with its parameters, without comma */
+  struct tl_str uri;    /* text of the URI, without angle brackets */
+  struct tl_str params; /* header parameters, from the first ';' */
+};
+
+/* Parses the first value in V; *OUT_USED as in tl_via_parse. */
+int tl_nameaddr_parse(struct tl_str v, struct tl_nameaddr *out, size_t *out_used);
