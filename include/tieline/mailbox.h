@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bounded queues between threads: many writers, one reader (liburcu's wait-free
- * queue), woken through an eventfd.
+ * Bounded queues between threads: many writers, one reader, woken through an
+ * eventfd. Order is kept per writer.
  *
  * Ownership: a mail belongs to the sender until tl_mailbox_post returns 0, then
  * to the reader. Threads: post any; take only the owner. Errors: TL_ELIMIT when
@@ -10,18 +10,18 @@
 #pragma once
 
 #include <stdatomic.h>
-#include <urcu/wfcqueue.h>
+#include <stdint.h>
 
 #include "tieline/err.h"
 
 struct tl_mail {
-  struct cds_wfcq_node node;
+  struct tl_mail *next;
   int type; /* meaning is the reader's: enum tl_mail_type in runtime.h */
 };
 
 struct tl_mailbox {
-  struct __cds_wfcq_head head;
-  struct cds_wfcq_tail tail __attribute__((aligned(64)));
+  _Atomic(struct tl_mail *) posted; /* newest first */
+  struct tl_mail *taken;            /* oldest first, the reader's alone */
   _Atomic uint32_t count;
   _Atomic uint32_t awake; /* a wake-up is already on its way */
   uint32_t cap;

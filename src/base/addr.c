@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Socket addresses as values: parse, compare, format. No name resolution. */
+#include "tieline/addr.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+
+#include "tieline/err.h"
+
+const char *tl_transport_name(enum tl_transport t) {
+  static const char *const name[] = {"UDP", "TCP", "TLS"};
+  return t < TL_TRANSPORTS ? name[t] : "?";
+}
+
+const char *tl_transport_param(enum tl_transport t) {
+  static const char *const name[] = {"udp", "tcp", "tls"};
+  return t < TL_TRANSPORTS ? name[t] : "?";
+}
+
+int tl_transport_parse(struct tl_str s, enum tl_transport *out) {
+  for (int t = 0; t < TL_TRANSPORTS; t++)
+    if (tl_str_ieq(s, tl_str_c(tl_transport_param((enum tl_transport)t)))) {
+      *out = (enum tl_transport)t;
+      return TL_OK;
+    }
+  return TL_ENOTFOUND;
+}
+
+int tl_addr_parse(struct tl_str host, uint16_t port, struct tl_addr *out) {
+  char text[INET6_ADDRSTRLEN];
+  memset(out, 0, sizeof(*out));
+  if (host.n >= 2 && host.p[0] == '[' && host.p[host.n - 1] == ']') host.p++, host.n -= 2;
+  if (host.n == 0 || host.n >= sizeof(text)) return TL_ESYNTAX;
+  memcpy(text, host.p, host.n);
+  text[host.n] = '\0';
+  if (inet_pton(AF_INET, text, &out->v4.sin_addr) == 1) {
+    out->v4.sin_family = AF_INET;
+    out->v4.sin_port = htons(port);
+    return TL_OK;
+  }
+  if (inet_pton(AF_INET6, text, &out->v6.sin6_addr) == 1) {
+    out->v6.sin6_family = AF_INET6;
+    out->v6.sin6_port = htons(port);
+    return TL_OK;
+  }
+  return TL_ESYNTAX;
+}
+
+socklen_t tl_addr_len(const struct tl_addr *a) {
+  return a->sa.sa_family == AF_INET6 ? sizeof(a->v6) : sizeof(a->v4);
+}
+
+uint16_t tl_addr_port(const struct tl_addr *a) {
+  return ntohs(a->sa.sa_family == AF_INET6 ? a->v6.sin6_port : a->v4.sin_port);
+}
+
+void tl_addr_set_port(struct tl_addr *a, uint16_t port) {
+  if (a->sa.sa_family == AF_INET6)
+    a->v6.sin6_port = htons(port);
+  else
+    a->v4.sin_port = htons(port);
+}
+
+bool tl_addr_ip_eq(const struct tl_addr *a, const struct tl_addr *b) {
+  if (a->sa.sa_family != b->sa.sa_family) return false;
+  if (a->sa.sa_family == AF_INET6)
+    return memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof(a->v6.sin6_addr)) == 0;
+  return a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
+}
+
+bool tl_addr_eq(const struct tl_addr *a, const struct tl_addr *b) {
+  return tl_addr_ip_eq(a, b) && tl_addr_port(a) == tl_addr_port(b);
+}
+
+bool tl_addr_is_any(const struct tl_addr *a) {
+  if (a->sa.sa_family == AF_INET6) return IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr);
+  return a->v4.sin_addr.s_addr == htonl(INADDR_ANY);
+}
+
+/* Multiply-and-fold: address tables are internal and bounded, no attacker chooses many keys. */
+static uint64_t mix(uint64_t h, uint64_t v) {
+  h = (h ^ v) * 0x9e3779b97f4a7c15ull;
+  return h ^ (h >> 29);
+}
+
+uint64_t tl_addr_hash(const struct tl_addr *a) {
+  uint64_t h = mix(a->sa.sa_family, tl_addr_port(a));
+  if (a->sa.sa_family == AF_INET6) {
+    uint64_t w[2];
+    memcpy(w, &a->v6.sin6_addr, sizeof(w));
+    return mix(mix(h, w[0]), w[1]);
+  }
+  return mix(h, a->v4.sin_addr.s_addr);
+}
+
+const char *tl_addr_format_host(const struct tl_addr *a, char buf[TL_ADDR_STRLEN]) {
+  char ip[INET6_ADDRSTRLEN] = "?";
+  if (a->sa.sa_family == AF_INET6) {
+    inet_ntop(AF_INET6, &a->v6.sin6_addr, ip, sizeof(ip));
+    snprintf(buf, TL_ADDR_STRLEN, "[%s]", ip);
+  } else {
+    inet_ntop(AF_INET, &a->v4.sin_addr, ip, sizeof(ip));
+    snprintf(buf, TL_ADDR_STRLEN, "%s", ip);
+  }
+  return buf;
+}
+
+const char *tl_addr_format(const struct tl_addr *a, char buf[TL_ADDR_STRLEN]) {
+  tl_addr_format_host(a, buf);
+  size_t n = strlen(buf);
+  snprintf(buf + n, TL_ADDR_STRLEN - n, ":%u", tl_addr_port(a));
+  return buf;
+}

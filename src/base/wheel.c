@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Hierarchical timing wheel: four levels of 256 slots, 4 ms a tick (about 200
+ * days). A timer sits in the level whose span covers its delay and moves down a
+ * level when the hand reaches its slot.
+ */
+#include "tieline/wheel.h"
+
+#include <string.h>
+#include <time.h>
+
+#define SLOTS (1u << TL_WHEEL_BITS)
+#define MASK (SLOTS - 1)
+
+uint64_t tl_now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+void tl_wheel_init(struct tl_wheel *w, uint64_t now_ms) {
+  memset(w, 0, sizeof(*w));
+  w->now = now_ms / TL_WHEEL_TICK_MS;
+}
+
+static void place(struct tl_wheel *w, struct tl_timer *t) {
+  uint64_t left = t->due - w->now;
+  unsigned level = 0;
+  while (level < TL_WHEEL_LEVELS - 1 && left >= (1ull << (TL_WHEEL_BITS * (level + 1)))) level++;
+  struct tl_timer **slot = &w->slot[level][(t->due >> (TL_WHEEL_BITS * level)) & MASK];
+  t->next = *slot;
+  t->link = slot;
+  if (t->next) t->next->link = &t->next;
+  *slot = t;
+}
+
+static void unlink_timer(struct tl_timer *t) {
+  *t->link = t->next;
+  if (t->next) t->next->link = t->link;
+  t->link = NULL;
+}
+
+void tl_timer_start(struct tl_wheel *w, struct tl_timer *t, uint32_t delay_ms) {
+  if (t->link)
+    unlink_timer(t);
+  else
+    w->running++;
+  /* One tick more than the quotient: the present tick has partly passed already. */
+  t->due = w->now + delay_ms / TL_WHEEL_TICK_MS + 1;
+  place(w, t);
+}
+
+void tl_timer_stop(struct tl_wheel *w, struct tl_timer *t) {
+  if (!t->link) return;
+  unlink_timer(t);
+  w->running--;
+}
+
+static void cascade(struct tl_wheel *w, unsigned level) {
+  struct tl_timer **slot = &w->slot[level][(w->now >> (TL_WHEEL_BITS * level)) & MASK];
+  struct tl_timer *t = *slot;
+  *slot = NULL;
+  while (t) {
+    struct tl_timer *next = t->next;
+    place(w, t);
+    t = next;
+  }
+}
+
+static void tick(struct tl_wheel *w, void *arg) {
+  w->now++;
+  for (unsigned level = 1; level < TL_WHEEL_LEVELS; level++) {
+    if (w->now & ((1ull << (TL_WHEEL_BITS * level)) - 1)) break;
+    cascade(w, level);
+  }
+  struct tl_timer **slot = &w->slot[0][w->now & MASK];
+  while (*slot) {
+    struct tl_timer *t = *slot;
+    unlink_timer(t);
+    w->running--;
+    t->fn(t, arg);
+  }
+}
+
+void tl_wheel_advance(struct tl_wheel *w, uint64_t now_ms, void *arg) {
+  uint64_t target = now_ms / TL_WHEEL_TICK_MS;
+  while (w->now < target) {
+    if (w->running == 0) {
+      w->now = target;
+      return;
+    }
+    tick(w, arg);
+  }
+}
+
+uint32_t tl_wheel_next_ms(const struct tl_wheel *w, uint32_t max_ms) {
+  if (w->running == 0) return max_ms;
+  uint32_t max_ticks = max_ms / TL_WHEEL_TICK_MS;
+  /* The next cascade may bring timers down, so never sleep past it. */
+  uint32_t to_cascade = SLOTS - (uint32_t)(w->now & MASK);
+  if (max_ticks > to_cascade) max_ticks = to_cascade;
+  for (uint32_t i = 1; i < max_ticks; i++)
+    if (w->slot[0][(w->now + i) & MASK]) return i * TL_WHEEL_TICK_MS;
+  return max_ticks ? max_ticks * TL_WHEEL_TICK_MS : TL_WHEEL_TICK_MS;
+}

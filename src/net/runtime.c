@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The published snapshot and what threads share. A reader takes a reference
+ * inside an RCU read section; the publisher drops the old snapshot's reference
+ * only after a grace period, so no reader can touch freed memory. Readers take
+ * a snapshot once per change, never per message.
+ */
+#include "tieline/runtime.h"
+
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <urcu/urcu-memb.h>
+
+struct tl_conf *tl_runtime_conf(struct tl_runtime *rt) {
+  urcu_memb_read_lock();
+  struct tl_conf *c = __atomic_load_n(&rt->conf, __ATOMIC_ACQUIRE);
+  if (c) tl_conf_ref(c);
+  urcu_memb_read_unlock();
+  return c;
+}
+
+static void tell(struct tl_thread *th) {
+  struct tl_mail *m = calloc(1, sizeof(*m));
+  if (!m) return; /* the generation counter tells it at its next wake-up */
+  m->type = TL_MAIL_SNAPSHOT;
+  if (tl_mailbox_post(&th->mailbox, m)) {
+    free(m);
+    tl_mailbox_wake(&th->mailbox);
+  }
+}
+
+void tl_runtime_publish(struct tl_runtime *rt, struct tl_conf *c) {
+  struct tl_conf *old = __atomic_exchange_n(&rt->conf, c, __ATOMIC_ACQ_REL);
+  __atomic_store_n(&rt->generation, c->generation, __ATOMIC_RELEASE);
+  urcu_memb_synchronize_rcu();
+  if (old) tl_conf_unref(old);
+  for (unsigned i = 0; i < rt->n_worker; i++)
+    if (rt->worker[i]) tell(rt->worker[i]);
+  for (unsigned i = 0; i < rt->n_handshaker; i++)
+    if (rt->handshaker[i]) tell(rt->handshaker[i]);
+}
+
+uint64_t tl_runtime_counter(const struct tl_runtime *rt, enum tl_counter id) {
+  uint64_t sum = tl_count_get(&rt->control.counters, id) + tl_count_get(&rt->resolver_counters, id);
+  for (unsigned i = 0; i < rt->n_worker; i++)
+    if (rt->worker[i]) sum += tl_count_get(&rt->worker[i]->counters, id);
+  for (unsigned i = 0; i < rt->n_handshaker; i++)
+    if (rt->handshaker[i]) sum += tl_count_get(&rt->handshaker[i]->counters, id);
+  return sum;
+}
+
+void tl_handoff_free(struct tl_handoff *h) {
+  if (h->fd >= 0) close(h->fd);
+  tl_record_free(h->record);
+  if (h->rekey) {
+    OPENSSL_cleanse(h->rekey, sizeof(*h->rekey));
+    free(h->rekey);
+  }
+  if (h->domain) tl_tls_domain_unref(h->domain);
+  tl_identity_unref(h->identity);
+  free(h->sni);
+  free(h);
+}
