@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HKDF-Expand-Label and what follows from it for a live TLS 1.3 connection.
+ *
+ * Serves the handshake (first keys) and KeyUpdate (next keys). It does not do
+ * the rest of the key schedule: that is OpenSSL's, during the handshake.
+ */
+#include "tieline/hkdf.h"
+
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/kdf.h>
+#include <openssl/params.h>
+#include <pthread.h>
+#include <string.h>
+
+static EVP_KDF *hkdf; /* fetched once: a fetch by name costs as much as the derivation */
+static pthread_once_t hkdf_once = PTHREAD_ONCE_INIT;
+
+static void fetch_hkdf(void) { hkdf = EVP_KDF_fetch(NULL, "HKDF", NULL); }
+
+/* struct HkdfLabel of RFC 8446 7.1 with an empty context. Returns its length. */
+static size_t make_label(uint8_t info[64], const char *label, size_t out_len) {
+  static const char prefix[] = "tls13 ";
+  size_t n = strlen(label), at = 0;
+  info[at++] = (uint8_t)(out_len >> 8);
+  info[at++] = (uint8_t)out_len;
+  info[at++] = (uint8_t)(sizeof prefix - 1 + n);
+  memcpy(info + at, prefix, sizeof prefix - 1);
+  at += sizeof prefix - 1;
+  memcpy(info + at, label, n);
+  at += n;
+  info[at++] = 0;
+  return at;
+}
+
+int tl_hkdf_expand_label(const uint8_t *secret, size_t secret_len, const char *label, uint8_t *out,
+                         size_t out_len) {
+  if ((secret_len != 32 && secret_len != 48) || out_len > secret_len || strlen(label) > 32)
+    return TL_EINVAL;
+  pthread_once(&hkdf_once, fetch_hkdf);
+  EVP_KDF_CTX *ctx = hkdf ? EVP_KDF_CTX_new(hkdf) : NULL;
+  if (!ctx) return TL_EIO;
+
+  uint8_t info[64];
+  size_t info_len = make_label(info, label, out_len);
+  int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
+  char *digest = secret_len == 48 ? (char *)"SHA2-384" : (char *)"SHA2-256";
+  OSSL_PARAM params[] = {
+      OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
+      OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
+      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)(uintptr_t)secret, secret_len),
+      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info, info_len),
+      OSSL_PARAM_construct_end(),
+  };
+  int rc = EVP_KDF_derive(ctx, out, out_len, params) == 1 ? 0 : TL_EIO;
+  EVP_KDF_CTX_free(ctx);
+  return rc;
+}
+
+int tl_dir_keys_from_secret(struct tl_dir_keys *d, const uint8_t *secret, size_t secret_len,
+                            size_t key_len) {
+  if (key_len > sizeof d->key) return TL_EINVAL;
+  struct tl_dir_keys next = {0};
+  int rc = tl_hkdf_expand_label(secret, secret_len, "key", next.key, key_len);
+  if (rc == 0) rc = tl_hkdf_expand_label(secret, secret_len, "iv", next.iv, sizeof next.iv);
+  if (rc == 0) {
+    memcpy(next.secret, secret, secret_len);
+    *d = next;
+  }
+  OPENSSL_cleanse(&next, sizeof next);
+  return rc;
+}
+
+int tl_keys_update(struct tl_tls_keys *keys, bool tx) {
+  if (keys->version != TL_TLS_1_3 || keys->secret_len == 0) return TL_ENOTSUP;
+  struct tl_dir_keys *d = tx ? &keys->tx : &keys->rx;
+  uint8_t next[TL_SECRET_MAX];
+  int rc = tl_hkdf_expand_label(d->secret, keys->secret_len, "traffic upd", next, keys->secret_len);
+  if (rc == 0) rc = tl_dir_keys_from_secret(d, next, keys->secret_len, keys->key_len);
+  OPENSSL_cleanse(next, sizeof next);
+  return rc;
+}
