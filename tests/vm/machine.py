@@ -1,0 +1,343 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel-TLS machine: boots a Debian kernel in QEMU (software emulation) on a throw-away copy of
+this host's root file system, runs one command there as root in the project's tree, streams its
+output and returns its exit status. Kernels are unpacked into a cache and never installed.
+
+The command's output comes over a virtio port of its own, so no kernel message mixes with it. Two
+frames are put into that stream: NUL nonce ":start:" release LF, NUL nonce ":exit:" status LF; the
+nonce is new for each run."""
+import argparse, fcntl, hashlib, os, re, secrets, select, shlex, shutil, signal, socket, subprocess
+import sys, tempfile, time
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+TREE = os.path.realpath(os.path.join(HERE, "..", ".."))
+CACHE = os.environ.get("TIELINE_VM_CACHE", "/var/cache/tieline-vm")
+KERNELS = {"6.12": "linux-image-6.12-cloud-amd64", "6.1": "linux-image-cloud-amd64"}
+# What the root file system needs before there is one; then what kernel TLS and the tests need.
+ROOT_MODULES = ("virtio_pci", "virtio_console", "virtiofs", "overlay")
+MODULES = ("tls aesni_intel ghash_clmulni_intel gcm ccm chacha_x86_64 poly1305_x86_64 chacha20poly1305"
+           " cmac virtio_rng")
+# Names that a test may set for itself; anything else of the caller's environment stays outside.
+PASSED_ENV = re.compile(r"(TIELINE|CRITERION|ASAN|UBSAN|TSAN|LSAN|BENCH|DEMO|FUZZ)_?[A-Z0-9_]*$|"
+                        r"(BUILD|CC|KTLS|CALLS|LC_ALL|LANG|TZ)$")
+VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
+SKIP, TIMED_OUT, BROKEN = 77, 124, 125
+BOOT_LIMIT_S = 90
+
+
+class Skip(Exception):
+    """The machine cannot run here; the text says why."""
+
+
+def options():
+    p = argparse.ArgumentParser(
+        prog="tests/vm/run", description=__doc__.split("\n\n")[0],
+        epilog="Exit status: the command's; 77 the machine cannot run (one line 'vm: SKIP: reason'); "
+               "124 time limit reached; 125 the machine stopped by itself.")
+    p.add_argument("--kernel", choices=sorted(KERNELS), default=os.environ.get("TIELINE_VM_KERNEL", "6.12"))
+    p.add_argument("--timeout", type=float, default=900, metavar="SECONDS", help="for boot and command, default 900")
+    p.add_argument("--memory", type=int, default=2048, metavar="MB", help="default 2048")
+    p.add_argument("--cpus", type=int, default=2, help="default 2")
+    p.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="set a variable there")
+    p.add_argument("--verbose", action="store_true", help="tell boot time and kernel on stderr")
+    p.add_argument("--prepare", action="store_true", help="only fetch the kernel")
+    p.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND...")
+    o = p.parse_args()
+    if o.command and o.command[0] == "--":
+        del o.command[0]
+    if not o.command and not o.prepare:
+        p.error("no command")
+    return o
+
+
+def note(text):
+    print("vm: " + text, file=sys.stderr, flush=True)
+
+
+def quiet(*argv, **kw):
+    """Runs a helper program; its output matters only when it fails."""
+    r = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **kw)
+    if r.returncode:
+        tail = r.stdout.decode(errors="replace").strip().splitlines()[-1:] or ["no output"]
+        raise Skip(f"{argv[0]} {argv[1] if len(argv) > 1 else ''} failed: {tail[0]}")
+    return r.stdout.decode(errors="replace")
+
+
+# --- kernel -------------------------------------------------------------------------------------
+
+def image_package(meta):
+    """The package behind a meta package: it changes with every kernel update."""
+    for attempt in range(2):
+        r = subprocess.run(["apt-cache", "depends", meta], capture_output=True, text=True)
+        m = re.search(r"Depends: (linux-image-\S+)", r.stdout)
+        if m:
+            return m.group(1)
+        if attempt == 0:
+            note("refreshing the package lists")
+            quiet("apt-get", "-q", "update")
+    raise Skip(f"no package {meta} in the package lists")
+
+
+def module_closure(root, release):
+    """Files of ROOT_MODULES and what they need, in loading order (built-in ones have none)."""
+    deps = {}
+    base = os.path.join(root, "lib/modules", release)
+    with open(os.path.join(base, "modules.dep")) as f:
+        for line in f:
+            path, _, need = line.partition(":")
+            deps[path] = need.split()
+    by_name = {os.path.basename(p).split(".ko")[0].replace("-", "_"): p for p in deps}
+    out = []
+    for name in ROOT_MODULES:
+        path = by_name.get(name)
+        if path:
+            # modules.dep lists the nearest need first, so loading goes from its end.
+            out += [p for p in [*reversed(deps[path]), path] if p not in out]
+    return [os.path.join(base, p) for p in out]
+
+
+def build_initramfs(root, release, target):
+    with tempfile.TemporaryDirectory(prefix="initramfs.", dir=os.path.dirname(target)) as d:
+        os.makedirs(d + "/bin")
+        os.makedirs(d + "/modules")
+        os.makedirs(d + "/dev")
+        shutil.copy("/bin/busybox", d + "/bin/busybox")
+        shutil.copy(HERE + "/initramfs-init", d + "/init")
+        os.chmod(d + "/init", 0o755)
+        order = []
+        for path in module_closure(root, release):
+            name = os.path.basename(path).split(".ko")[0] + ".ko"
+            reader = {".xz": ["xz", "-dc"], ".zst": ["zstd", "-dcq"]}.get(os.path.splitext(path)[1], ["cat"])
+            with open(f"{d}/modules/{name}", "wb") as f:
+                subprocess.run([*reader, path], stdout=f, check=True)
+            order.append(name)
+        with open(d + "/modules.order", "w") as f:
+            f.write("".join(n + "\n" for n in order))
+        quiet("sh", "-c", f"cd {shlex.quote(d)} && find . | cpio -o -H newc --quiet > {shlex.quote(target)}.new")
+    os.rename(target + ".new", target)
+
+
+def fetch(series, into):
+    package = image_package(KERNELS[series])
+    note(f"fetching {package} (once, into {CACHE})")
+    with tempfile.TemporaryDirectory(prefix="fetch.", dir=CACHE) as d:
+        quiet("apt-get", "-q", "download", package, cwd=d)
+        deb = [n for n in os.listdir(d) if n.endswith(".deb")][0]
+        root = d + "/root"
+        quiet("dpkg", "-x", f"{d}/{deb}", root)
+        release = os.listdir(root + "/lib/modules")[0]
+        quiet("depmod", "-b", root, release)
+        os.chmod(root, 0o755)
+        os.rename(root, into)
+
+
+def kernel(series):
+    """(vmlinuz, initramfs, module directory) of a series, fetched when the cache has none."""
+    try:
+        os.makedirs(CACHE, exist_ok=True)
+        lock = open(CACHE + "/lock", "w")
+    except OSError as e:
+        raise Skip(f"cannot write the kernel cache {CACHE}: {e.strerror} (run as root or set TIELINE_VM_CACHE)")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        root = os.path.join(CACHE, series)
+        if not os.path.isdir(root):
+            fetch(series, root)
+        release = os.listdir(root + "/lib/modules")[0]
+        with open(HERE + "/initramfs-init", "rb") as f:
+            text = f.read() + " ".join(ROOT_MODULES).encode()
+        initramfs = f"{root}/initramfs-{hashlib.sha256(text).hexdigest()[:12]}"
+        if not os.path.exists(initramfs):
+            build_initramfs(root, release, initramfs)
+    return f"{root}/boot/vmlinuz-{release}", initramfs, f"{root}/lib/modules/{release}"
+
+
+# --- one run ------------------------------------------------------------------------------------
+
+def child(argv, log, **kw):
+    # The kernel ends the children even when this process is killed without a chance to do it.
+    return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *argv], stdin=subprocess.DEVNULL,
+                            stdout=log, stderr=subprocess.STDOUT, start_new_session=True, **kw)
+
+
+def tail(path, lines=15):
+    try:
+        with open(path, errors="replace") as f:
+            text = [re.sub(r"[^\x20-\x7e]", "", l.rstrip()) for l in f.read().splitlines()]
+    except OSError:
+        return ""
+    return "\n".join(["vm:   " + l for l in text if l][-lines:])
+
+
+class Machine:
+    def __init__(self, o):
+        self.o, self.children = o, []
+        self.nonce = secrets.token_hex(8)
+        self.dir = tempfile.mkdtemp(prefix="tieline-vm.", dir="/tmp")
+        self.deadline = time.monotonic() + o.timeout
+
+    def write_job(self, modules):
+        env = {"HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/sh", "TERM": "dumb",
+               "TMPDIR": "/tmp", "TIELINE_VM": self.o.kernel}
+        env.update((k, v) for k, v in os.environ.items() if PASSED_ENV.match(k) and k != "TIELINE_VM_CACHE")
+        env.update(e.split("=", 1) for e in self.o.env if "=" in e)
+        lines = [f"export {k}={shlex.quote(v)}" for k, v in sorted(env.items())]
+        lines += [f"cd {shlex.quote(TREE)} || exit 126", "exec " + shlex.join(self.o.command)]
+        with open(self.dir + "/command", "w") as f:
+            f.write("\n".join(lines) + "\n")
+        with open(self.dir + "/vars", "w") as f:
+            f.write(f"NONCE={self.nonce}\nMODULES='{MODULES}'\nRELEASE_DIR={shlex.quote(modules)}\n")
+        shutil.copy(HERE + "/guest-init", self.dir + "/guest-init")
+
+    def share_root(self):
+        prog = next((p for p in VIRTIOFSD if os.path.exists(p)), None)
+        if not prog:
+            raise Skip("no virtiofsd (package qemu-system-common)")
+        if os.geteuid() != 0:
+            raise Skip("virtiofsd needs root; run it with sudo")
+        sock, log = self.dir + "/fs.sock", open(self.dir + "/virtiofsd.log", "w")
+        fs = child([prog, "--socket-path=" + sock, "-o", "source=/", "-o", "sandbox=chroot",
+                    "-o", "cache=always"], log)
+        self.children.append(fs)
+        for _ in range(100):
+            if os.path.exists(sock):
+                return sock
+            if fs.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise Skip("virtiofsd does not start: " + tail(self.dir + "/virtiofsd.log", 1).strip())
+
+    def start(self, vmlinuz, initramfs, sock):
+        ours, theirs = socket.socketpair()
+        log = open(self.dir + "/qemu.log", "w")
+        mem = self.o.memory
+        argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+                "-machine", "q35,memory-backend=mem", "-accel", "tcg,thread=multi", "-cpu", "max",
+                "-smp", str(self.o.cpus), "-m", str(mem),
+                "-object", f"memory-backend-memfd,id=mem,size={mem}M,share=on",
+                "-kernel", vmlinuz, "-initrd", initramfs, "-serial", f"file:{self.dir}/console.log",
+                "-chardev", f"socket,id=fs,path={sock}",
+                "-device", "vhost-user-fs-pci,chardev=fs,tag=rootfs",
+                "-chardev", f"socket,id=out,fd={theirs.fileno()}", "-device", "virtio-serial-pci",
+                "-device", "virtserialport,chardev=out,name=tieline.out", "-device", "virtio-rng-pci",
+                "-append", f"console=ttyS0 quiet loglevel=4 panic=-1 random.trust_cpu=on tsc=reliable "
+                           f"vm.job={self.dir}"]
+        qemu = child(argv, log, pass_fds=(theirs.fileno(),))
+        self.children.append(qemu)
+        theirs.close()
+        return qemu, ours
+
+    def stopped(self, started):
+        """The machine ended before the command did: what it said last is all there is."""
+        said = tail(self.dir + "/console.log") or tail(self.dir + "/qemu.log")
+        if started:
+            note("the machine stopped before the command ended; its console said last:\n" + said)
+            return BROKEN
+        first = (tail(self.dir + "/qemu.log", 1) or tail(self.dir + "/console.log", 1) or "no output")
+        raise Skip("the machine does not boot: " + first.replace("vm:", "").strip())
+
+    def stream(self, port, begun):
+        """Copies the command's output until the exit frame; returns the exit status."""
+        start, end = (b"\0%s:%s:" % (self.nonce.encode(), w) for w in (b"start", b"exit"))
+        buf, started = b"", False
+        while True:
+            limit = self.deadline if started else min(self.deadline, begun + BOOT_LIMIT_S)
+            left = limit - time.monotonic()
+            if left <= 0 and (started or limit == self.deadline):
+                note(f"time limit of {self.o.timeout:g} s reached")
+                return TIMED_OUT
+            if left <= 0:
+                raise Skip(f"no boot within {BOOT_LIMIT_S} s: " + tail(self.dir + "/console.log", 1))
+            if not select.select([port], [], [], left)[0]:
+                continue
+            try:
+                data = port.recv(65536)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                if started:
+                    write_all(buf)
+                return self.stopped(started)
+            buf += data
+            if not started:
+                at = buf.find(start)
+                nl = buf.find(b"\n", at)
+                if at < 0 or nl < 0:
+                    continue
+                if self.o.verbose:
+                    note(f"{buf[at + len(start):nl].decode()} up after {time.monotonic() - begun:.1f} s")
+                buf, started = buf[nl + 1:], True
+            buf, status = self.emit(buf, end)
+            if status is not None:
+                return status
+
+    @staticmethod
+    def emit(buf, end):
+        """Writes what cannot be part of the exit frame; returns the rest, and the status if complete."""
+        at = buf.find(end)
+        if at < 0:
+            # A frame may be cut anywhere: hold back the longest tail that could begin one.
+            keep = next((n for n in range(min(len(end) - 1, len(buf)), 0, -1) if end.startswith(buf[-n:])), 0)
+            at = len(buf) - keep
+        elif b"\n" in buf[at + 1:]:
+            write_all(buf[:at])
+            return b"", int(buf[at + len(end):].split(b"\n")[0])
+        write_all(buf[:at])
+        return buf[at:], None
+
+    def run(self):
+        if self.o.memory < 256:
+            raise Skip("less than 256 MB of memory")
+        vmlinuz, initramfs, modules = kernel(self.o.kernel)
+        self.deadline = time.monotonic() + self.o.timeout
+        self.write_job(modules)
+        sock = self.share_root()
+        begun = time.monotonic()
+        _, port = self.start(vmlinuz, initramfs, sock)
+        return self.stream(port, begun)
+
+    def close(self):
+        for c in self.children:
+            if c.poll() is None:
+                c.kill()
+            c.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def write_all(data):
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view):]
+
+
+def on_signal(number, _frame):
+    # Through the finally clause of main, which ends the children.
+    raise SystemExit(128 + number)
+
+
+def main():
+    o = options()
+    for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(s, on_signal)
+    machine = None
+    try:
+        if o.prepare:
+            kernel(o.kernel)
+            return 0
+        machine = Machine(o)
+        return machine.run()
+    except Skip as e:
+        note("SKIP: " + " ".join(str(e).split()))
+        return SKIP
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+    finally:
+        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(s, signal.SIG_IGN)
+        if machine:
+            machine.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
