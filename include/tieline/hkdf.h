@@ -17,6 +17,7 @@ int tl_hkdf_expand_label(const uint8_t *secret, size_t secret_len, const char *l
 /* Fills D from traffic SECRET: key, iv, secret; seq = 0. */
 int tl_dir_keys_from_secret(struct tl_dir_keys *d, const uint8_t *secret, size_t secret_len,
                             size_t key_len);
-/* Moves the sending or receiving direction of KEYS to its next traffic secret, sequence number 0.
- * TL_ENOTSUP in TLS 1.2. */
+/* Moves D to its next traffic secret ("traffic upd", RFC 8446 7.2), sequence number 0. */
+int tl_dir_keys_update(struct tl_dir_keys *d, size_t secret_len, size_t key_len);
+/* Moves the sending or receiving direction of KEYS likewise. TL_ENOTSUP in TLS 1.2. */
 int tl_keys_update(struct tl_tls_keys *keys, bool tx);

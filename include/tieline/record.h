@@ -32,6 +32,19 @@ enum tl_cipher { TL_AES_128_GCM, TL_AES_256_GCM, TL_CHACHA20_POLY1305, TL_CIPHER
 /* RFC 8446 5.1 / RFC 5246 6.2.1 content types. */
 enum { TL_CT_CCS = 20, TL_CT_ALERT = 21, TL_CT_HANDSHAKE = 22, TL_CT_DATA = 23 };
 
+/* RFC 8446 6, RFC 5246 7.2: the alerts that we send ourselves. */
+enum {
+  TL_ALERT_CLOSE_NOTIFY = 0,
+  TL_ALERT_UNEXPECTED_MESSAGE = 10,
+  TL_ALERT_BAD_RECORD_MAC = 20,
+  TL_ALERT_RECORD_OVERFLOW = 22,
+  TL_ALERT_ILLEGAL_PARAMETER = 47,
+  TL_ALERT_DECODE_ERROR = 50,
+  TL_ALERT_PROTOCOL_VERSION = 70,
+  TL_ALERT_INTERNAL_ERROR = 80
+};
+enum { TL_ALERT_LEVEL_WARNING = 1, TL_ALERT_LEVEL_FATAL = 2 };
+
 /* Keys of one direction. */
 struct tl_dir_keys {
   uint8_t key[32];
@@ -78,7 +91,8 @@ int tl_record_seal_from(struct tl_record *r, uint8_t type, const uint8_t *src, s
 
 struct tl_record_view {
   uint8_t type;
-  uint8_t *p; /* plaintext, inside the caller's buffer */
+  uint8_t alert; /* with an error other than TL_EAGAIN: the alert to send before closing */
+  uint8_t *p;    /* plaintext, inside the caller's buffer */
   size_t n;
   size_t used; /* bytes of the record, header included; also set on TL_EAGAIN to what is needed */
 };
@@ -92,6 +106,9 @@ int tl_record_open_to(struct tl_record *r, const uint8_t *buf, size_t n, uint8_t
 uint64_t tl_record_seq_tx(const struct tl_record *r);
 uint64_t tl_record_seq_rx(const struct tl_record *r);
 
+/* True when it is time for a KeyUpdate of ours: half of the records that one AES-GCM key may seal
+ * are used up. In TLS 1.2 never; there TL_ELIMIT ends the connection. */
+bool tl_record_rekey_due(const struct tl_record *r);
 /* TLS 1.3 KeyUpdate (RFC 8446 4.6.3, 7.2): moves that direction to its next traffic secret. */
 int tl_record_rekey_tx(struct tl_record *r);
 int tl_record_rekey_rx(struct tl_record *r);
@@ -110,12 +127,23 @@ enum tl_ctl_action {
   TL_CTL_RENEGOTIATE,    /* 1.2 ClientHello or HelloRequest: close cleanly */
   TL_CTL_UNEXPECTED,     /* send alert OUT_ALERT and close */
 };
+/* The KeyUpdate message; REQUEST asks the peer to change its sending keys too. To be sealed as
+ * TL_CT_HANDSHAKE under the old keys, before tl_record_rekey_tx. */
+#define TL_KEY_UPDATE_LEN 5
+static inline void tl_key_update_message(uint8_t out[TL_KEY_UPDATE_LEN], bool request) {
+  out[0] = 24; /* key_update */
+  out[1] = out[2] = 0;
+  out[3] = 1;
+  out[4] = request;
+}
+
 struct tl_ctl_state {
   uint8_t buf[4]; /* header bytes of a split handshake message */
   uint8_t have;   /* of buf */
   uint8_t type;   /* of the handshake message being skipped or read */
   uint8_t alert_have, alert_level;
   uint32_t left;        /* body bytes still to come */
+  uint8_t warnings;     /* warning alerts in TLS 1.2 */
   uint32_t key_updates; /* count, for the rate limit */
   uint32_t tickets;
 };

@@ -72,12 +72,15 @@ int tl_dir_keys_from_secret(struct tl_dir_keys *d, const uint8_t *secret, size_t
   return rc;
 }
 
-int tl_keys_update(struct tl_tls_keys *keys, bool tx) {
-  if (keys->version != TL_TLS_1_3 || keys->secret_len == 0) return TL_ENOTSUP;
-  struct tl_dir_keys *d = tx ? &keys->tx : &keys->rx;
+int tl_dir_keys_update(struct tl_dir_keys *d, size_t secret_len, size_t key_len) {
   uint8_t next[TL_SECRET_MAX];
-  int rc = tl_hkdf_expand_label(d->secret, keys->secret_len, "traffic upd", next, keys->secret_len);
-  if (rc == 0) rc = tl_dir_keys_from_secret(d, next, keys->secret_len, keys->key_len);
+  int rc = tl_hkdf_expand_label(d->secret, secret_len, "traffic upd", next, secret_len);
+  if (rc == 0) rc = tl_dir_keys_from_secret(d, next, secret_len, key_len);
   OPENSSL_cleanse(next, sizeof next);
   return rc;
+}
+
+int tl_keys_update(struct tl_tls_keys *keys, bool tx) {
+  if (keys->version != TL_TLS_1_3 || keys->secret_len == 0) return TL_ENOTSUP;
+  return tl_dir_keys_update(tx ? &keys->tx : &keys->rx, keys->secret_len, keys->key_len);
 }

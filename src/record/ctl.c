@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the records that are not data mean to a connection past its handshake.
+ *
+ * Alerts and handshake messages may be cut anywhere between records, so a few
+ * bytes of state live in the connection. This only says what to do; rekeying,
+ * answering and closing are the caller's.
+ */
+#include "tieline/record.h"
+
+enum { HT_HELLO_REQUEST = 0, HT_CLIENT_HELLO = 1, HT_NEW_SESSION_TICKET = 4, HT_KEY_UPDATE = 24 };
+enum { ALERT_USER_CANCELED = 90 };
+
+/* The fields of RFC 8446 4.6.1 at their longest; nothing longer can be a ticket. */
+#define TICKET_MAX (4 + 4 + 1 + 255 + 2 + 65535 + 2 + 65534)
+/* A peer that only sends warnings keeps us busy for nothing. */
+#define WARNINGS_MAX 32
+
+static enum tl_ctl_action unexpected(uint8_t *out_alert, uint8_t alert) {
+  *out_alert = alert;
+  return TL_CTL_UNEXPECTED;
+}
+
+static enum tl_ctl_action judge_alert(struct tl_ctl_state *s, enum tl_tls_version v, uint8_t level,
+                                      uint8_t alert, uint8_t *out_alert) {
+  if (alert == TL_ALERT_CLOSE_NOTIFY) return TL_CTL_CLOSE_NOTIFY;
+  if (level != TL_ALERT_LEVEL_WARNING && level != TL_ALERT_LEVEL_FATAL)
+    return unexpected(out_alert, TL_ALERT_ILLEGAL_PARAMETER);
+  /* RFC 8446 6: every other alert but user_canceled is fatal, whatever its level says. */
+  bool warning = v == TL_TLS_1_3 ? alert == ALERT_USER_CANCELED : level == TL_ALERT_LEVEL_WARNING;
+  if (!warning) {
+    *out_alert = alert;
+    return TL_CTL_FATAL;
+  }
+  if (++s->warnings > WARNINGS_MAX) return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+  return TL_CTL_NONE;
+}
+
+static enum tl_ctl_action feed_alert(struct tl_ctl_state *s, enum tl_tls_version v,
+                                     const uint8_t *p, size_t n, size_t *out_used,
+                                     uint8_t *out_alert) {
+  for (size_t i = 0; i < n; i++) {
+    if (!s->alert_have) {
+      s->alert_level = p[i];
+      s->alert_have = 1;
+      continue;
+    }
+    s->alert_have = 0;
+    enum tl_ctl_action a = judge_alert(s, v, s->alert_level, p[i], out_alert);
+    if (a != TL_CTL_NONE) {
+      *out_used = i + 1;
+      return a;
+    }
+  }
+  return TL_CTL_NONE;
+}
+
+/* Looks at type and length of a handshake message; its body is still to come. */
+static enum tl_ctl_action judge_header(struct tl_ctl_state *s, enum tl_tls_version v,
+                                       bool we_are_server, uint8_t *out_alert) {
+  if (v == TL_TLS_1_2) {
+    bool renegotiation = s->type == (we_are_server ? HT_CLIENT_HELLO : HT_HELLO_REQUEST);
+    return renegotiation ? TL_CTL_RENEGOTIATE : unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+  }
+  if (s->type == HT_KEY_UPDATE)
+    return s->left == 1 ? TL_CTL_NONE : unexpected(out_alert, TL_ALERT_DECODE_ERROR);
+  if (s->type == HT_NEW_SESSION_TICKET && !we_are_server)
+    return s->left && s->left <= TICKET_MAX ? TL_CTL_NONE
+                                            : unexpected(out_alert, TL_ALERT_DECODE_ERROR);
+  /* Post-handshake authentication is never offered (RFC 8446 4.2.6). */
+  return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+}
+
+/* The message is complete; LAST is the last byte of its body, REST bytes follow in the record. */
+static enum tl_ctl_action finish_message(struct tl_ctl_state *s, uint8_t last, size_t rest,
+                                         uint8_t *out_alert) {
+  s->have = 0;
+  if (s->type == HT_NEW_SESSION_TICKET) {
+    s->tickets++;
+    return TL_CTL_NONE;
+  }
+  /* RFC 8446 5.1: a key change must fall on the end of a record. */
+  if (rest) return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+  if (last > 1) return unexpected(out_alert, TL_ALERT_ILLEGAL_PARAMETER);
+  s->key_updates++;
+  return last ? TL_CTL_KEY_UPDATE_REQ : TL_CTL_KEY_UPDATE;
+}
+
+static enum tl_ctl_action feed_handshake(struct tl_ctl_state *s, enum tl_tls_version v,
+                                         bool we_are_server, const uint8_t *p, size_t n,
+                                         size_t *out_used, uint8_t *out_alert) {
+  size_t at = 0;
+  while (at < n) {
+    enum tl_ctl_action a = TL_CTL_NONE;
+    if (s->have < sizeof s->buf) {
+      s->buf[s->have++] = p[at++];
+      if (s->have < sizeof s->buf) continue;
+      s->type = s->buf[0];
+      s->left = (uint32_t)s->buf[1] << 16 | (uint32_t)s->buf[2] << 8 | s->buf[3];
+      a = judge_header(s, v, we_are_server, out_alert);
+    } else {
+      size_t take = n - at < s->left ? n - at : s->left;
+      at += take;
+      s->left -= (uint32_t)take;
+      if (s->left == 0) a = finish_message(s, p[at - 1], n - at, out_alert);
+    }
+    if (a != TL_CTL_NONE) {
+      *out_used = at;
+      return a;
+    }
+  }
+  return TL_CTL_NONE;
+}
+
+enum tl_ctl_action tl_ctl_feed(struct tl_ctl_state *s, enum tl_tls_version v, bool we_are_server,
+                               uint8_t type, const uint8_t *p, size_t n, size_t *out_used,
+                               uint8_t *out_alert) {
+  *out_used = n;
+  *out_alert = 0;
+  /* RFC 8446 5.1, RFC 5246 6.2.1: only data records may be empty. */
+  if (n == 0) return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+  if (type == TL_CT_ALERT) return feed_alert(s, v, p, n, out_used, out_alert);
+  if (type == TL_CT_HANDSHAKE)
+    return feed_handshake(s, v, we_are_server, p, n, out_used, out_alert);
+  return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+}
