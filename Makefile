@@ -1,42 +1,194 @@
 # Tieline. `make help` lists the targets.
 BUILD   ?= build
 CC      ?= gcc
-PKGS     = openssl liburing libconfuse jansson liburcu-memb liburcu-cds libsystemd sofia-sip-ua
+CLANG   ?= clang
+PREFIX  ?= /usr/local
+DESTDIR ?=
+PKGS     = openssl liburing libconfuse jansson liburcu-memb libsystemd sofia-sip-ua
 VERSION  = 0.1.0
 WARN     = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 HARDEN   = -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fPIE
 OPT     ?= -O2 -g
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -DTL_VERSION='"$(VERSION)"' $(OPT) $(WARN) $(HARDEN) $(SAN) \
-             -Iinclude -Isrc $(shell pkg-config --cflags $(PKGS)) $(CFLAGS)
+             -Iinclude -Isrc $(PKG_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now $(SAN) $(LDFLAGS)
-LIBS     = $(shell pkg-config --libs $(PKGS)) -lIPSec_MB -lpthread
+LIBS     = $(PKG_LIBS) -lIPSec_MB -lpthread
 
 SRC      = $(sort $(wildcard src/*/*.c))
 OBJ      = $(SRC:%.c=$(BUILD)/%.o)
 UNIT     = $(sort $(wildcard tests/unit/*.c))
 UNIT_OBJ = $(UNIT:%.c=$(BUILD)/%.o)
+KTEST    = $(sort $(wildcard tests/ktls/*.c))
+KTEST_OBJ = $(KTEST:%.c=$(BUILD)/%.o)
+# A file of tests/support with a main is a program for the tests, the others are their library.
+HELPER   = $(sort $(wildcard tests/support/*.c))
+PROGRAM  = $(if $(HELPER),$(shell grep -l '^int main' $(HELPER)))
+SUPPORT_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(PROGRAM),$(HELPER)))
+SUPPORT_BIN = $(patsubst tests/support/%.c,$(BUILD)/support/%,$(PROGRAM))
+# bench/NAME.c and bench/NAME/*.c both make $(BUILD)/bench/NAME.
+BENCH_DIR = $(sort $(patsubst bench/%/,%,$(dir $(wildcard bench/*/*.c))))
+BENCH_ONE = $(sort $(patsubst bench/%.c,%,$(wildcard bench/*.c)))
+BENCH_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/*.c bench/*/*.c))
+BENCH_BIN = $(addprefix $(BUILD)/bench/,$(BENCH_DIR) $(BENCH_ONE))
+FUZZ     = $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BIN = $(FUZZ:tests/fuzz/%.c=$(BUILD)/fuzz/%)
+TESTBIN  = $(BUILD)/tieline $(SUPPORT_BIN) $(if $(UNIT),$(BUILD)/unit) $(if $(KTEST),$(BUILD)/ktls-tests)
 
+# Where each test step leaves its counts; `make check` sums them.
+TOTALS  ?= $(BUILD)/totals
+STEP     = tests/support/summary run -o $(TOTALS) -d $(BUILD)/log
+VM       = tests/vm/run
+# For the scripts under test: which build they judge.
+export TIELINE = $(abspath $(BUILD)/tieline)
+export BUILD_DIR = $(abspath $(BUILD))
+
+## all            build/tieline (the default); CC=clang, OPT=-O0, BUILD=directory are respected
 all: $(BUILD)/tieline
+
+## deps           install the Debian packages of .ci/packages that are missing
+deps:
+	@.ci/deps
+
+## check          every test, on the host and in the kernel-TLS machine; installs and builds first
+check: deps
+	@$(MAKE) --no-print-directory all
+	@rm -f $(TOTALS); bad=0; \
+	for t in unit conformance flow ktls; do \
+	  $(MAKE) --no-print-directory check-$$t TOTALS=$(TOTALS) || bad=1; \
+	done; \
+	tests/support/summary total $(TOTALS) || bad=1; exit $$bad
+
+## check-unit     unit tests, on the host
+check-unit: tests-built
+	@$(STEP) unit -- $(BUILD)/unit
+
+## check-conformance  the RFCs' messages and rules against the daemon, on the host
+check-conformance: tests-built
+	@$(STEP) conformance -- tests/conformance/run
+
+## check-flow     whole calls through the daemon: on the host, then with kernel records in the machine
+check-flow: tests-built
+	@$(STEP) -g flow flow-host -- tests/flow/run
+	@$(STEP) -g flow flow-vm -- $(VM) --timeout 1500 tests/flow/run
+	@tests/support/summary group $(TOTALS) flow
+
+## check-ktls     the kernel-TLS traps and the unit tests in the machine, on kernels 6.12 and 6.1
+check-ktls: tests-built
+	@$(STEP) -g ktls vm-itself -- tests/vm/selftest
+	@$(STEP) -g ktls ktls-6.12 -- $(VM) --kernel 6.12 --timeout 600 $(BUILD_DIR)/ktls-tests
+	@$(STEP) -g ktls ktls-6.1 -- $(VM) --kernel 6.1 --timeout 600 $(BUILD_DIR)/ktls-tests
+	@$(STEP) -g ktls unit-vm -- $(VM) --timeout 600 $(BUILD_DIR)/unit
+	@tests/support/summary group $(TOTALS) ktls
+
+## demo           1,000 calls over TLS on both sides, with a table at the end; KTLS=vm: in the machine
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@tests/demo/run
+
+## run            the demo configuration in the foreground
+run: deps
+	@$(MAKE) --no-print-directory all
+	@exec tests/demo/run --foreground
+
+## bench          processor time per message: tieline, tuned Kamailio, a blind TLS relay
+bench: deps
+	@$(MAKE) --no-print-directory all bench-built
+	@bench/run
+
+## asan           unit and flow tests under AddressSanitizer and UBSan, in build/asan
+asan: SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+asan: deps
+	@$(MAKE) --no-print-directory sanitized NAME=asan 'SAN=$(SANITIZE)'
+
+## tsan           unit and flow tests under ThreadSanitizer, in build/tsan
+tsan: SANITIZE = -fsanitize=thread -fno-omit-frame-pointer
+tsan: deps
+	@$(MAKE) --no-print-directory sanitized NAME=tsan 'SAN=$(SANITIZE)'
+
+## lint           format, static analysis, headers alone, dependency direction, sizes
+lint: deps
+	@CC=$(CC) CLANG=$(CLANG) PKG_CFLAGS='$(PKG_CFLAGS)' tests/lint/run
+
+## fuzz           every fuzz target for SECONDS (default 30) each
+SECONDS ?= 30
+fuzz: deps
+	@$(MAKE) --no-print-directory BUILD=build/fuzzing CC=$(CLANG) HARDEN=-fPIE \
+	  SAN='-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all' SECONDS=$(SECONDS) fuzz-run
+
+## install        bin, manual page, documents, example configurations, systemd unit; DESTDIR= PREFIX=
+install: $(BUILD)/tieline
+	install -Dm755 $(BUILD)/tieline $(DESTDIR)$(PREFIX)/bin/tieline
+	install -d $(DESTDIR)$(PREFIX)/share/doc/tieline/configs
+	install -m644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/tieline/
+	install -m644 $(wildcard configs/*.conf) $(DESTDIR)$(PREFIX)/share/doc/tieline/configs/
+	$(if $(wildcard docs/*.md),install -m644 $(wildcard docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/tieline/)
+	$(if $(wildcard docs/*.8),install -Dm644 -t $(DESTDIR)$(PREFIX)/share/man/man8 $(wildcard docs/*.8))
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@PREFIX@|$(PREFIX)|g' configs/tieline.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/tieline.service
+
+## clean          remove $(BUILD)
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
+
+# --- how -------------------------------------------------------------------------------------------
+
+tests-built: $(TESTBIN)
+bench-built: $(BENCH_BIN) $(SUPPORT_BIN)
+
+sanitized:
+	@tests/support/summary sanitized $(NAME) -- \
+	  $(MAKE) --no-print-directory BUILD=build/$(NAME) HARDEN=-fPIE 'SAN=$(SAN)' OPT='-O1 -g'
+
+fuzz-run: $(FUZZ_BIN)
+	@tests/support/summary fuzz $(SECONDS) $(BUILD) $(notdir $(FUZZ_BIN))
+
+# A change of compiler or flags rebuilds everything: objects of two compilers never mix.
+$(BUILD)/flags: always
+	@mkdir -p $(@D)
+	@echo '$(CC) $(subst ','\'',$(CFLAGS_ALL)) $(LDFLAGS_ALL)' | cmp -s - $@ || \
+	  echo '$(CC) $(subst ','\'',$(CFLAGS_ALL)) $(LDFLAGS_ALL)' > $@
 
 $(BUILD)/tieline: $(BUILD)/src/main.o $(BUILD)/libtieline.a
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
+# Written under another name first: a second make never links half an archive.
 $(BUILD)/libtieline.a: $(OBJ)
-	@rm -f $@
-	ar rcs $@ $^
+	@rm -f $@.new
+	@ar rcs $@.new $^ && mv $@.new $@
 
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
-$(BUILD)/unit: $(UNIT_OBJ) $(BUILD)/libtieline.a
+$(BUILD)/unit: $(UNIT_OBJ) $(SUPPORT_OBJ) $(BUILD)/libtieline.a
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcriterion
 
-check-unit: $(BUILD)/unit
-	$(BUILD)/unit
+$(BUILD)/ktls-tests: $(KTEST_OBJ) $(SUPPORT_OBJ) $(BUILD)/libtieline.a
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcriterion
 
-clean:
-	rm -rf $(BUILD)
+$(BUILD)/support/%: $(BUILD)/tests/support/%.o $(BUILD)/libtieline.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
--include $(OBJ:.o=.d) $(UNIT_OBJ:.o=.d) $(BUILD)/src/main.d
-.PHONY: all check-unit clean
+define bench_program
+$(BUILD)/bench/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/$(1).c bench/$(1)/*.c)) $(BUILD)/libtieline.a
+	@mkdir -p $$(@D)
+	$$(CC) $$(LDFLAGS_ALL) -o $$@ $$^ $$(LIBS)
+endef
+$(foreach b,$(BENCH_DIR) $(BENCH_ONE),$(eval $(call bench_program,$(b))))
+
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libtieline.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
+-include $(OBJ:.o=.d) $(UNIT_OBJ:.o=.d) $(KTEST_OBJ:.o=.d) $(HELPER:%.c=$(BUILD)/%.d) \
+  $(BENCH_OBJ:.o=.d) $(FUZZ:%.c=$(BUILD)/%.d) $(BUILD)/src/main.d
+.PHONY: all deps check check-unit check-conformance check-flow check-ktls demo run bench asan tsan lint \
+  fuzz install clean help tests-built bench-built sanitized fuzz-run always
+.SECONDARY:
+.DEFAULT_GOAL := all

@@ -20,7 +20,7 @@ MODULES = ("tls aesni_intel ghash_clmulni_intel gcm ccm chacha_x86_64 poly1305_x
            " cmac virtio_rng")
 # Names that a test may set for itself; anything else of the caller's environment stays outside.
 PASSED_ENV = re.compile(r"(TIELINE|CRITERION|ASAN|UBSAN|TSAN|LSAN|BENCH|DEMO|FUZZ)_?[A-Z0-9_]*$|"
-                        r"(BUILD|CC|KTLS|CALLS|LC_ALL|LANG|TZ)$")
+                        r"(BUILD|BUILD_DIR|CALLS|LC_ALL|LANG|TZ)$")
 VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
 SKIP, TIMED_OUT, BROKEN = 77, 124, 125
 BOOT_LIMIT_S = 90
