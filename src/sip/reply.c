@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Messages made from another message: responses, CANCEL, ACK. Header fields are
+ * copied as they stand in the source, so that comparison at the other end holds
+ * (RFC 3261 9.1, 17.2.3). Nothing is sent from here.
+ */
+#include "tieline/reply.h"
+
+struct out {
+  char *p;
+  size_t n, cap;
+  bool full;
+};
+
+static void put(struct out *o, struct tl_str s) {
+  if (s.n > o->cap - o->n) {
+    o->full = true;
+    return;
+  }
+  if (s.n) memcpy(o->p + o->n, s.p, s.n);
+  o->n += s.n;
+}
+
+static void put_u32(struct out *o, uint32_t v) {
+  char text[10];
+  size_t i = sizeof(text);
+  do text[--i] = (char)('0' + v % 10);
+  while (v /= 10);
+  put(o, (struct tl_str){text + i, sizeof(text) - i});
+}
+
+static void put_field(struct out *o, const struct tl_msg *m, uint16_t i) {
+  put(o, (struct tl_str){m->p + m->hdr[i].off, m->hdr[i].end - m->hdr[i].off});
+}
+
+static void put_all(struct out *o, const struct tl_msg *m, enum tl_hdr_id id) {
+  for (uint16_t i = m->first[id]; i != TL_HDR_NONE; i = m->hdr[i].next) put_field(o, m, i);
+}
+
+static void put_first(struct out *o, const struct tl_msg *m, enum tl_hdr_id id) {
+  if (tl_msg_has(m, id)) put_field(o, m, m->first[id]);
+}
+
+static int finish(struct out *o, size_t *out_len) {
+  if (o->full) return TL_ELIMIT;
+  *out_len = o->n;
+  return 0;
+}
+
+static void put_vias(struct out *o, const struct tl_msg *req, struct tl_str top_via) {
+  uint16_t i = req->first[TL_H_VIA];
+  if (i != TL_HDR_NONE && top_via.n && req->via.whole.n) {
+    const struct tl_hdr *h = &req->hdr[i];
+    const char *value_end = req->via.whole.p + req->via.whole.n;
+    put(o, (struct tl_str){req->p + h->off, (size_t)(req->via.whole.p - req->p) - h->off});
+    put(o, top_via);
+    put(o, (struct tl_str){value_end, (size_t)(req->p + h->end - value_end)});
+    i = h->next;
+  }
+  for (; i != TL_HDR_NONE; i = req->hdr[i].next) put_field(o, req, i);
+}
+
+static void put_to(struct out *o, const struct tl_msg *req, struct tl_str tag) {
+  uint16_t i = req->first[TL_H_TO];
+  if (i == TL_HDR_NONE) return;
+  const struct tl_hdr *h = &req->hdr[i];
+  put(o, (struct tl_str){req->p + h->off, h->val + h->val_len - h->off});
+  if (tag.n) {
+    put(o, TL_STR(";tag="));
+    put(o, tag);
+  }
+  put(o, TL_STR("\r\n"));
+}
+
+/* RFC 3261 8.2.6.1. Timestamp has no id of its own: it matters nowhere else. */
+static void put_timestamp(struct out *o, const struct tl_msg *req) {
+  for (uint16_t i = req->first[TL_H_OTHER]; i != TL_HDR_NONE; i = req->hdr[i].next) {
+    struct tl_str name = {req->p + req->hdr[i].off, 9};
+    if (req->hdr[i].end - req->hdr[i].off <= 9 || !tl_str_ieq(name, TL_STR("Timestamp"))) continue;
+    char next = req->p[req->hdr[i].off + 9];
+    if (next == ':' || next == ' ' || next == '\t') put_field(o, req, i);
+  }
+}
+
+int tl_reply_build(const struct tl_msg *req, unsigned status, struct tl_str reason,
+                   struct tl_str to_tag, struct tl_str top_via, struct tl_str extra, char *dst,
+                   size_t cap, size_t *out_len) {
+  struct out o = {dst, 0, cap, false};
+  bool tag = status > 100 && req->to_tag.n == 0;
+  put(&o, TL_STR("SIP/2.0 "));
+  put_u32(&o, status);
+  put(&o, TL_STR(" "));
+  put(&o, reason);
+  put(&o, TL_STR("\r\n"));
+  put_vias(&o, req, top_via);
+  put_first(&o, req, TL_H_FROM);
+  put_to(&o, req, tag ? to_tag : (struct tl_str){NULL, 0});
+  put_first(&o, req, TL_H_CALL_ID);
+  put_first(&o, req, TL_H_CSEQ);
+  if (status == 100) put_timestamp(&o, req);
+  put(&o, extra);
+  put(&o, TL_STR("Content-Length: 0\r\n\r\n"));
+  return finish(&o, out_len);
+}
+
+/* CANCEL and ACK differ in the method and in where To comes from. Max-Forwards starts anew: it is
+ * our request (RFC 3261 8.1.1.6). */
+static int hop_request(const struct tl_msg *fwd, const struct tl_msg *to_from, struct tl_str method,
+                       char *dst, size_t cap, size_t *out_len) {
+  struct out o = {dst, 0, cap, false};
+  put(&o, method);
+  put(&o, TL_STR(" "));
+  put(&o, fwd->uri);
+  put(&o, TL_STR(" SIP/2.0\r\nVia: "));
+  put(&o, fwd->via.whole);
+  put(&o, TL_STR("\r\nMax-Forwards: 70\r\n"));
+  put_all(&o, fwd, TL_H_ROUTE);
+  put_first(&o, fwd, TL_H_FROM);
+  put_first(&o, to_from, TL_H_TO);
+  put_first(&o, fwd, TL_H_CALL_ID);
+  put(&o, TL_STR("CSeq: "));
+  put_u32(&o, fwd->cseq);
+  put(&o, TL_STR(" "));
+  put(&o, method);
+  put(&o, TL_STR("\r\nContent-Length: 0\r\n\r\n"));
+  return finish(&o, out_len);
+}
+
+int tl_cancel_build(const struct tl_msg *fwd, char *dst, size_t cap, size_t *out_len) {
+  return hop_request(fwd, fwd, TL_STR("CANCEL"), dst, cap, out_len);
+}
+
+int tl_ack_build(const struct tl_msg *fwd, const struct tl_msg *resp, char *dst, size_t cap,
+                 size_t *out_len) {
+  return hop_request(fwd, resp, TL_STR("ACK"), dst, cap, out_len);
+}

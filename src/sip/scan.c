@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The scanner: lines.c finds the lines, start_line.c reads the first, this file
+ * groups the others into header fields, indexes them and reads the few that a
+ * proxy depends on. It changes nothing and judges nothing else; what a request
+ * means is decided in src/proxy.
+ *
+ * After the first error it goes on as far as it can, so that the request can be
+ * answered; the first error stands.
+ */
+#include "scan_priv.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include "header.h"
+#include "tieline/uri.h"
+
+#define CSEQ_MAX 0x7fffffffu /* RFC 3261 8.1.1.5: less than 2**31 */
+#define BODY_MAX 0x7fffffffu
+
+void tl_scan_fail(struct scan *s, int rc, uint16_t status, const char *reason) {
+  if (s->rc) return;
+  s->rc = rc;
+  s->err->status = status;
+  s->err->reason = reason;
+}
+
+static void bad(struct scan *s, const char *reason) { tl_scan_fail(s, TL_ESYNTAX, 400, reason); }
+
+static void clear(struct tl_msg *m, const char *p) {
+  /* hdr[] is 6 KB and covered by n_hdr: only what stands before it is reset */
+  memset(m, 0, offsetof(struct tl_msg, hdr));
+  memset(m->first, 0xff, sizeof(m->first));
+  m->p = p;
+  m->max_forwards = -1;
+}
+
+static void read_via(struct scan *s, struct tl_str v) {
+  size_t used;
+  if (tl_via_parse(v, &s->m->via, &used)) {
+    memset(&s->m->via, 0, sizeof(s->m->via));
+    bad(s, "Bad Via");
+  }
+}
+
+/* From and To: one value, and its tag. Two tags could be read differently by two elements. */
+static void read_party(struct scan *s, struct tl_str v, struct tl_str *out_tag,
+                       const char *complaint) {
+  struct tl_nameaddr na;
+  struct lex_param p;
+  size_t used;
+  if (tl_nameaddr_parse(v, &na, &used) || used != v.n) {
+    bad(s, complaint);
+    return;
+  }
+  struct lex c = lex_of(na.params);
+  while (tl_lex_param(&c, &p) == 1) {
+    if (!tl_str_ieq(p.name, TL_STR("tag"))) continue;
+    if (out_tag->n || p.value.n == 0 || p.value.p[0] == '"') {
+      bad(s, complaint);
+      return;
+    }
+    *out_tag = p.value;
+  }
+}
+
+static void read_cseq(struct scan *s, struct tl_str v) {
+  struct lex c = lex_of(v);
+  struct tl_str number = lex_run(&c, LEX_DIGIT);
+  const char *gap = c.p;
+  lex_ws(&c);
+  struct tl_str method = lex_run(&c, LEX_TOKEN);
+  if (tl_lex_u32(number, CSEQ_MAX, &s->m->cseq) || gap + method.n == c.p || method.n == 0 ||
+      !lex_end(&c)) {
+    bad(s, "Bad CSeq");
+    return;
+  }
+  s->m->cseq_method = method;
+}
+
+/* Any visible characters: the grammar's "word" leaves out some that live systems use ('=', ','),
+ * and nothing in a proxy depends on them. */
+static void read_call_id(struct scan *s, struct tl_str v) {
+  for (size_t i = 0; i < v.n; i++)
+    if ((unsigned char)v.p[i] <= ' ' || v.p[i] == 0x7f) {
+      bad(s, "Bad Call-ID");
+      return;
+    }
+  if (v.n == 0) bad(s, "Bad Call-ID");
+  s->m->call_id = v;
+}
+
+static void read_max_forwards(struct scan *s, struct tl_str v) {
+  uint32_t n = 0;
+  if (tl_lex_u32(v, 255, &n)) {
+    bad(s, "Bad Max-Forwards");
+    return;
+  }
+  s->m->max_forwards = (int32_t)n;
+}
+
+/* Two equal ones say the same to everybody; two different ones are how messages are smuggled. */
+static void read_content_length(struct scan *s, struct tl_str v) {
+  uint32_t n = 0;
+  if (tl_lex_u32(v, BODY_MAX, &n)) {
+    bad(s, "Bad Content-Length");
+    s->length_bad = true;
+  } else if (s->m->has_length && n != s->m->body_len) {
+    bad(s, "Conflicting Content-Length");
+    s->length_bad = true;
+  } else {
+    s->m->has_length = true;
+    s->m->body_len = n;
+  }
+}
+
+static bool repeated(struct scan *s, bool again, const char *reason) {
+  if (again) bad(s, reason);
+  return again;
+}
+
+/* AGAIN: a field of this id has been there. */
+static void read_header(struct scan *s, enum tl_hdr_id id, struct tl_str v, bool again) {
+  switch (id) {
+  case TL_H_VIA:
+    if (!again) read_via(s, v);
+    break;
+  case TL_H_FROM:
+    if (!repeated(s, again, "Several From")) read_party(s, v, &s->m->from_tag, "Bad From");
+    break;
+  case TL_H_TO:
+    if (!repeated(s, again, "Several To")) read_party(s, v, &s->m->to_tag, "Bad To");
+    break;
+  case TL_H_CALL_ID:
+    if (!repeated(s, again, "Several Call-ID")) read_call_id(s, v);
+    break;
+  case TL_H_CSEQ:
+    if (!repeated(s, again, "Several CSeq")) read_cseq(s, v);
+    break;
+  case TL_H_MAX_FORWARDS:
+    if (!repeated(s, again, "Several Max-Forwards")) read_max_forwards(s, v);
+    break;
+  case TL_H_CONTENT_LENGTH: read_content_length(s, v); break;
+  default: break;
+  }
+}
+
+/* Offset of the colon in [AT, END), or END. */
+static uint32_t find_colon(const char *p, uint32_t at, uint32_t end) {
+#if defined(__SSE2__)
+  const __m128i colon = _mm_set1_epi8(':');
+  for (; end - at >= 16; at += 16) {
+    __m128i block = _mm_loadu_si128((const __m128i *)(const void *)(p + at));
+    int mask = _mm_movemask_epi8(_mm_cmpeq_epi8(block, colon));
+    if (mask) return at + (uint32_t)__builtin_ctz((unsigned)mask);
+  }
+#endif
+  while (at < end && p[at] != ':') at++;
+  return at;
+}
+
+static bool is_token(const char *p, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    if (!lex_is(p[i], LEX_TOKEN)) return false;
+  return n > 0;
+}
+
+static uint32_t trim_end(const char *p, uint32_t at, uint32_t end) {
+  while (end > at && lex_is(p[end - 1], LEX_WS)) end--;
+  return end;
+}
+
+/* One header field in [OFF, END), its first line ends at LINE_END. */
+static void add_header(struct scan *s, uint32_t off, uint32_t line_end, uint32_t end) {
+  struct tl_msg *m = s->m;
+  const char *p = m->p;
+  uint32_t colon = find_colon(p, off, line_end);
+  uint32_t name_end = colon;
+  while (name_end > off && (p[name_end - 1] == ' ' || p[name_end - 1] == '\t')) name_end--;
+  if (colon == line_end || !is_token(p + off, name_end - off)) {
+    bad(s, "Bad Header Line");
+    return;
+  }
+  uint32_t val_end = trim_end(p, colon + 1, end), val = colon + 1;
+  while (val < val_end && lex_is(p[val], LEX_WS)) val++;
+
+  enum tl_hdr_id id = tl_header_id(p + off, name_end - off);
+  uint16_t i = m->n_hdr++;
+  m->hdr[i] = (struct tl_hdr){off, val, val_end - val, end, TL_HDR_NONE, (uint8_t)id};
+  bool again = m->first[id] != TL_HDR_NONE;
+  if (again)
+    m->hdr[s->last[id]].next = i;
+  else
+    m->first[id] = i;
+  s->last[id] = i;
+  read_header(s, id, (struct tl_str){p + val, val_end - val}, again);
+}
+
+static bool folds(const char *p, uint32_t at) { return p[at] == ' ' || p[at] == '\t'; }
+
+/* L holds N complete lines; a fold behind the last of them is visible only if the head is there. */
+static void read_headers(struct scan *s, const struct lines *l, uint32_t n) {
+  const char *p = s->m->p;
+  uint32_t i = 1;
+  if (n > 1 && folds(p, l->end[0])) {
+    bad(s, "White Space Before First Header");
+    while (i < n && folds(p, l->end[i - 1])) i++;
+  }
+  while (i < n) {
+    uint32_t off = l->end[i - 1], line_end = l->end[i++], end = line_end;
+    while (i < n && folds(p, l->end[i - 1])) end = l->end[i++];
+    if (s->m->n_hdr == TL_HDR_MAX) {
+      tl_scan_fail(s, TL_ELIMIT, 400, "Too Many Headers");
+      return;
+    }
+    add_header(s, off, line_end, end);
+  }
+}
+
+static void check_present(struct scan *s) {
+  static const struct {
+    enum tl_hdr_id id;
+    const char *reason;
+  } need[] = {{TL_H_VIA, "Missing Via"},
+              {TL_H_FROM, "Missing From"},
+              {TL_H_TO, "Missing To"},
+              {TL_H_CALL_ID, "Missing Call-ID"},
+              {TL_H_CSEQ, "Missing CSeq"}};
+  for (unsigned i = 0; i < sizeof(need) / sizeof(need[0]); i++)
+    if (!tl_msg_has(s->m, need[i].id)) bad(s, need[i].reason);
+}
+
+static void check_body(struct scan *s, size_t n, bool stream) {
+  struct tl_msg *m = s->m;
+  size_t rest = n - m->head_len;
+  if (s->length_bad) {
+    m->body_len = stream || rest > BODY_MAX ? 0 : (uint32_t)rest;
+  } else if (!m->has_length && stream) {
+    bad(s, "Missing Content-Length");
+  } else if (!m->has_length) {
+    m->body_len = (uint32_t)rest;
+  } else if (!stream && m->body_len > rest) {
+    bad(s, "Content-Length Beyond Datagram"); /* RFC 3261 18.3 */
+    m->body_len = (uint32_t)rest;
+  }
+}
+
+/*
+ * A stray CR or LF is what one element takes for a line end and another does
+ * not. Where it stands in something that a reply would repeat, no reply is made.
+ */
+static void refuse_stray(struct scan *s) {
+  struct tl_msg *m = s->m;
+  bad(s, "Bare CR Or LF In Header");
+  for (uint16_t i = 0; i < m->n_hdr; i++)
+    for (uint32_t at = m->hdr[i].off; at < m->hdr[i].end; at++) {
+      bool cr = m->p[at] == '\r', lf = m->p[at] == '\n';
+      if ((cr && m->p[at + 1] != '\n') || (lf && m->p[at - 1] != '\r')) {
+        memset(&m->via, 0, sizeof(m->via));
+        return;
+      }
+    }
+}
+
+/* NUL is legal in one place, as a quoted-pair in a quoted string (RFC 4475 3.1.1.2). */
+static bool nul_is_quoted(struct tl_str v) {
+  bool quoted = false;
+  for (size_t i = 0; i < v.n; i++) {
+    if (v.p[i] == '\0') return false;
+    if (v.p[i] == '"') quoted = !quoted;
+    if (quoted && v.p[i] == '\\') i++;
+  }
+  return true;
+}
+
+static void check_nul(struct scan *s) {
+  struct tl_msg *m = s->m;
+  bool fine = memchr(m->p, '\0', m->line_end) == NULL;
+  for (uint16_t i = 0; fine && i < m->n_hdr; i++) fine = nul_is_quoted(tl_hdr_value(m, i));
+  if (!fine) {
+    bad(s, "NUL In Header");
+    memset(&m->via, 0, sizeof(m->via));
+  }
+}
+
+/*
+ * There is no empty line: wait for it, or give up. What is known to be hopeless
+ * is refused at once, so that a stream of garbage cannot hold a buffer.
+ */
+static int incomplete(struct scan *s, const struct lines *l, size_t n, bool stream,
+                      size_t max_head) {
+  bool over = n >= max_head || l->full;
+  uint32_t complete = l->n;
+  if (l->n && !tl_scan_start_line(s, l->end[0])) return s->rc;
+  if (l->stray) {
+    bad(s, "Bare CR Or LF In Header");
+    return s->rc;
+  }
+  if (stream && !over) return TL_EAGAIN;
+  if (!l->n) {
+    tl_scan_fail(s, over ? TL_ELIMIT : TL_ESYNTAX, 0, "Not SIP");
+    return s->rc;
+  }
+  if (over) {
+    tl_scan_fail(s, TL_ELIMIT, 513, "Message Too Large");
+    complete--; /* the last line may go on in a fold that is not here */
+  } else {
+    bad(s, "No Empty Line Behind Headers");
+  }
+  read_headers(s, l, complete);
+  if (l->nul) check_nul(s);
+  return s->rc;
+}
+
+int tl_scan(const char *p, size_t n, bool stream, size_t max_head, struct tl_msg *out,
+            struct tl_scan_error *err) {
+  struct lines l;
+  struct scan s = {.m = out, .err = err};
+  if (max_head > BODY_MAX) max_head = BODY_MAX;
+  clear(out, p);
+  err->status = 0;
+  err->reason = "";
+  tl_lines_find(p, (uint32_t)(n < max_head ? n : max_head), &l);
+  if (!l.head_len) return incomplete(&s, &l, n, stream, max_head);
+  out->head_len = l.head_len;
+  if (!tl_scan_start_line(&s, l.end[0])) return s.rc;
+  if (l.full) tl_scan_fail(&s, TL_ELIMIT, 400, "Too Many Header Lines");
+  read_headers(&s, &l, l.n - 1);
+  check_present(&s);
+  check_body(&s, n, stream);
+  if (l.stray) refuse_stray(&s);
+  if (l.nul) check_nul(&s);
+  if (out->is_request && out->cseq_method.n && !tl_str_eq(out->cseq_method, out->method_name))
+    bad(&s, "CSeq Method Differs");
+  if (!out->is_request) out->method = tl_method_parse(out->cseq_method);
+  return s.rc;
+}
+
+bool tl_msg_answerable(const struct tl_msg *m) {
+  return m->is_request && m->method != TL_M_ACK && m->via.host.n && tl_msg_has(m, TL_H_FROM) &&
+         tl_msg_has(m, TL_H_TO) && tl_msg_has(m, TL_H_CALL_ID) && tl_msg_has(m, TL_H_CSEQ);
+}

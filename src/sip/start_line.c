@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Request-Line and Status-Line (RFC 3261 7.1, 7.2), with no tolerance for extra
+ * white space: it is the line on which two elements must not differ.
+ */
+#include "scan_priv.h"
+#include "tieline/uri.h"
+
+static bool not_sip(struct scan *s) {
+  tl_scan_fail(s, TL_ESYNTAX, 0, "Not SIP");
+  return false;
+}
+
+static void status_line(struct scan *s, struct tl_str line) {
+  struct tl_msg *m = s->m;
+  uint32_t status = 0;
+  struct lex c = {line.p + 8, line.p + line.n};
+  struct tl_str digits = lex_run(&c, LEX_DIGIT);
+  if (digits.n != 3 || tl_lex_u32(digits, 699, &status) || status < 100) {
+    tl_scan_fail(s, TL_ESYNTAX, 400, "Bad Status Code");
+    return;
+  }
+  m->status = (uint16_t)status;
+  /* the space in front of an empty reason phrase is often left out */
+  if (lex_end(&c)) return;
+  if (!lex_byte(&c, ' ')) {
+    tl_scan_fail(s, TL_ESYNTAX, 400, "Bad Status Line");
+    return;
+  }
+  m->reason = (struct tl_str){c.p, (size_t)(c.e - c.p)};
+}
+
+/* "SIP/" digits "." digits, any case: SIP, though perhaps not ours. */
+static bool is_version(struct tl_str v) {
+  if (v.n < 7 || strncasecmp(v.p, "SIP/", 4) != 0) return false;
+  struct lex c = {v.p + 4, v.p + v.n};
+  return lex_run(&c, LEX_DIGIT).n && lex_byte(&c, '.') && lex_run(&c, LEX_DIGIT).n && lex_end(&c);
+}
+
+static bool is_ours(struct tl_str v) { return v.n == 7 && strncasecmp(v.p, "SIP/2.0", 7) == 0; }
+
+/* The last word of LINE, white space at the end ignored. */
+static struct tl_str last_word(struct tl_str line) {
+  const char *e = line.p + line.n;
+  while (e > line.p && lex_is(e[-1], LEX_WS)) e--;
+  const char *start = e;
+  while (start > line.p && !lex_is(start[-1], LEX_WS)) start--;
+  return (struct tl_str){start, (size_t)(e - start)};
+}
+
+/*
+ * The URI of a request must be whole, and a SIP URI in it carries no headers
+ * (RFC 3261 19.1.1); an unknown scheme is the proxy's 416, not a syntax error.
+ */
+static bool good_uri(struct tl_str uri) {
+  struct tl_uri u;
+  return tl_uri_parse(uri, &u) == 0 && u.headers.n == 0;
+}
+
+static bool request_line(struct scan *s, struct tl_str line) {
+  struct tl_msg *m = s->m;
+  struct lex c = lex_of(line);
+  struct tl_str method = lex_run(&c, LEX_TOKEN);
+  struct tl_str version = last_word(line);
+  if (method.n == 0 || lex_end(&c) || *c.p != ' ' || !is_version(version)) return not_sip(s);
+  m->is_request = true;
+  m->method_name = method;
+  m->method = tl_method_parse(method);
+  if (!is_ours(version)) tl_scan_fail(s, TL_ESYNTAX, 505, "SIP Version Not Supported");
+  c.p++;
+  const char *space = memchr(c.p, ' ', (size_t)(c.e - c.p));
+  if (!space || space + 1 != version.p || version.p + version.n != c.e) {
+    tl_scan_fail(s, TL_ESYNTAX, 400, "Bad Request Line");
+    return true;
+  }
+  m->uri = (struct tl_str){c.p, (size_t)(space - c.p)};
+  if (!good_uri(m->uri)) tl_scan_fail(s, TL_ESYNTAX, 400, "Bad Request-URI");
+  return true;
+}
+
+bool tl_scan_start_line(struct scan *s, uint32_t end) {
+  struct tl_str line = {s->m->p, end - 2};
+  s->m->line_end = end;
+  /* '/' cannot be in a method, so this prefix is a response or nothing */
+  if (line.n >= 4 && strncasecmp(line.p, "SIP/", 4) == 0) {
+    if (line.n < 8 || line.p[7] != ' ' || !is_version((struct tl_str){line.p, 7}))
+      return not_sip(s);
+    if (!is_ours((struct tl_str){line.p, 7}))
+      tl_scan_fail(s, TL_ESYNTAX, 505, "SIP Version Not Supported");
+    status_line(s, line);
+    return true;
+  }
+  return request_line(s, line);
+}

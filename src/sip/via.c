@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One Via value. It keeps slices and judges syntax; whether received or rport
+ * must be added is the transport's decision (RFC 3261 18.2.1, RFC 3581).
+ */
+#include "tieline/via.h"
+#include "lex.h"
+
+/* "SIP / 2.0 / TLS" and the white space behind it (RFC 3261 25.1 sent-protocol). The version is
+ * left open: a request of another version must still be answered with 505 by its Via. */
+static int sent_protocol(struct lex *c, struct tl_via *out) {
+  if (c->e - c->p > 8 && memcmp(c->p, "SIP/2.0/", 8) == 0) {
+    c->p += 8;
+  } else {
+    if (!tl_str_ieq(lex_run(c, LEX_TOKEN), TL_STR("SIP"))) return TL_ESYNTAX;
+    lex_ws(c);
+    if (!lex_byte(c, '/')) return TL_ESYNTAX;
+    lex_ws(c);
+    if (lex_run(c, LEX_TOKEN).n == 0) return TL_ESYNTAX;
+    lex_ws(c);
+    if (!lex_byte(c, '/')) return TL_ESYNTAX;
+  }
+  lex_ws(c);
+  out->transport = lex_run(c, LEX_TOKEN);
+  if (out->transport.n == 0 || lex_end(c) || !lex_is(*c->p, LEX_WS)) return TL_ESYNTAX;
+  lex_ws(c);
+  return 0;
+}
+
+static int param_rport(struct tl_via *v, const struct lex_param *p) {
+  uint32_t port = 0;
+  if (v->has_rport) return TL_ESYNTAX;
+  if (p->value.p && (tl_lex_u32(p->value, 65535, &port) || port == 0)) return TL_ESYNTAX;
+  v->has_rport = true;
+  v->rport = (uint16_t)port;
+  v->rport_param = p->text;
+  return 0;
+}
+
+/* A parameter that has a plain value and comes once: of two, two elements might take each one. */
+static int param_once(struct tl_str *slot, const struct lex_param *p) {
+  if (slot->n || p->value.n == 0 || p->value.p[0] == '"') return TL_ESYNTAX;
+  *slot = p->value;
+  return 0;
+}
+
+static int param(struct tl_via *v, const struct lex_param *p) {
+  switch (p->name.n) {
+  case 5:
+    if (tl_str_ieq(p->name, TL_STR("rport"))) return param_rport(v, p);
+    if (tl_str_ieq(p->name, TL_STR("alias"))) v->alias = true;
+    return 0;
+  case 6: return tl_str_ieq(p->name, TL_STR("branch")) ? param_once(&v->branch, p) : 0;
+  case 8: return tl_str_ieq(p->name, TL_STR("received")) ? param_once(&v->received, p) : 0;
+  default: return 0;
+  }
+}
+
+int tl_via_parse(struct tl_str v, struct tl_via *out, size_t *out_used) {
+  struct lex c = lex_of(v);
+  struct lex_param p;
+  int got;
+  memset(out, 0, sizeof(*out));
+  lex_ws(&c);
+  const char *start = c.p;
+  int err = sent_protocol(&c, out);
+  if (!err) err = tl_lex_hostport(&c, true, &out->host, &out->port);
+  if (err) return err;
+  const char *end = c.p;
+  while ((got = tl_lex_param(&c, &p)) == 1) {
+    if (!out->params.p) out->params.p = p.text.p;
+    end = p.text.p + p.text.n;
+    if (param(out, &p)) return TL_ESYNTAX;
+  }
+  if (got < 0) return got;
+  if (out->params.p) out->params.n = (size_t)(end - out->params.p);
+  out->whole = (struct tl_str){start, (size_t)(end - start)};
+  return tl_lex_value_end(&c, v.p, out_used);
+}
