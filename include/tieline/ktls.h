@@ -34,31 +34,39 @@ struct tl_ktls_caps {
 /* Tries every version, cipher and direction on loopback pairs with dummy keys. */
 int tl_ktls_probe(struct tl_ktls_caps *out);
 
-/* Attaches the ULP, right after accept or connect (KTLS-FACTS 9). */
+/* Attaches the ULP, right after accept or connect (KTLS-FACTS 9). TL_ENOTSUP without the tls
+ * module, TL_ECLOSED when the socket is not (or no longer) established, TL_EEXIST the second time.
+ */
 int tl_ktls_attach(int fd);
 
 struct tl_ktls_state {
   enum tl_ktls_why tx, rx;
 };
 /* Installs both directions of KEYS, TX then RX, or none: when one is impossible the connection
- * stays in user space whole, and OUT says why. WANT_KERNEL = false only fills OUT with
- * TL_KTLS_CONFIG. TL_EIO when TX went in and RX did not (the socket is then useless). */
+ * stays in user space whole, OUT says why, and the result is TL_ENOTSUP. CAPS = NULL (the kernel is
+ * not wanted) only fills OUT with TL_KTLS_CONFIG. TL_EIO when TX went in and RX did not (the socket
+ * is then useless). */
 int tl_ktls_install(int fd, const struct tl_ktls_caps *caps, const struct tl_tls_keys *keys,
                     struct tl_ktls_state *out);
-/* Installs new keys of one direction after a KeyUpdate; TL_ENOTSUP where the kernel cannot. */
+/* Installs new keys of one direction after a KeyUpdate (KEYS already moved on by tl_keys_update);
+ * TL_ENOTSUP where the kernel cannot. */
 int tl_ktls_rekey(int fd, const struct tl_tls_keys *keys, bool tx);
+/* The number of the next record of a direction, as the kernel counts: for the limit of
+ * RFC 8446 5.5, which the kernel does not watch. */
+int tl_ktls_seq(int fd, const struct tl_tls_keys *keys, bool tx, uint64_t *out_seq);
 
 /* Room for one cmsg of a control record. */
 #define TL_KTLS_CMSG 32
 /* Prepares MSG (zeroed by the caller but for iov) to send a record of TYPE; CBUF at least
- * TL_KTLS_CMSG bytes, alive until the send has completed. */
+ * TL_KTLS_CMSG bytes, aligned to 8, alive until the send has completed. */
 struct msghdr;
 void tl_ktls_msg_type(struct msghdr *msg, uint8_t *cbuf, uint8_t type);
-/* Takes one queued record without blocking: *OUT_TYPE, *OUT_N bytes in BUF. TL_EAGAIN none queued;
- * TL_ECLOSED end of stream; TL_EBADMAC, TL_ETLS record errors; TL_EIO. */
+/* Takes what is queued of one type without blocking: *OUT_TYPE, *OUT_N bytes in BUF (0 for an empty
+ * control record). TL_EAGAIN nothing queued; TL_ECLOSED end of stream; TL_EBADMAC, TL_ETLS record
+ * errors; TL_EBUSY a KeyUpdate was read and its key is not installed yet; TL_EIO. */
 int tl_ktls_recv(int fd, uint8_t *buf, size_t cap, uint8_t *out_type, size_t *out_n);
 /* Sends an alert record now, best effort and without blocking; clears SO_ERROR first (KTLS-FACTS
- * 35). */
+ * 35). TL_EAGAIN when the socket is full. */
 int tl_ktls_send_alert(int fd, uint8_t level, uint8_t alert);
 
 /* Prints what the kernel, io_uring and OpenSSL can do and what to do about what is missing: the
