@@ -30,6 +30,7 @@ struct tl_identity {
   time_t not_before, not_after;
   long verify_code; /* X509_V_*: of the handshake that created it */
   bool verified;    /* code was X509_V_OK and verification was on */
+  bool has_san;     /* the certificate has the extension, whatever is in it */
   size_t n_san;
   struct tl_san *san;
 };

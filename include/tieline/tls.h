@@ -58,6 +58,7 @@ struct tl_tls_domain {
   char serial[64];  /* of the first certificate, hex */
   char *subject;    /* of the first certificate, "" if none */
   time_t not_after; /* of the first certificate */
+  char *groups;     /* key exchange groups as written, NULL: OpenSSL's */
 };
 
 /* Builds a domain. On TL_ECONFIG, ERR (CAP bytes) holds a sentence naming file and cause, and
@@ -138,6 +139,9 @@ int tl_hs_new(const struct tl_hs_params *p, struct tl_hs **out);
 void tl_hs_free(struct tl_hs *hs);
 /* Starts (client: makes the ClientHello). Returns as tl_hs_input. */
 int tl_hs_start(struct tl_hs *hs);
+/* Judges the 5 header bytes of the next record before its body is read: *OUT_LEN body bytes follow.
+ * TL_ETLS with the failure filled in if this is no TLS, or no record of a handshake. */
+int tl_hs_record_len(struct tl_hs *hs, const uint8_t header[TL_RECORD_HEADER], size_t *out_len);
 /* Feeds exactly one TLS record, header included. TL_EAGAIN: more is needed; 0: finished, after the
  * pending output has been sent call tl_hs_take; else failed, output may hold an alert to send. */
 int tl_hs_input(struct tl_hs *hs, const uint8_t *rec, size_t n);
@@ -153,5 +157,7 @@ void tl_session_clear(struct tl_session *s); /* wipes keys, drops references */
 /* One start-up call: OpenSSL, ex_data indices, keylog hook. */
 int tl_tls_init(void);
 
+/* "timeout", "protocol", "verify" ...: what ctl and logs call a cause. */
+const char *tl_hs_cause_name(int cause);
 /* Server sessions' lookup of the domain chosen so far, for logs; may be NULL. */
 const struct tl_tls_domain *tl_hs_domain(const struct tl_hs *hs);

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A TLS domain: options checked against each other and turned into OpenSSL
+ * contexts. Files are read by domain_files.c, suites chosen by ciphers.c, one of
+ * several domains by choose.c. A domain never changes after it was made.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tls/internal.h"
+
+static uint64_t generations;
+
+const char *tl_blame_reason(void) {
+  unsigned long e = ERR_peek_last_error();
+  if (e == 0) return errno ? strerror(errno) : "unknown reason";
+  if (ERR_SYSTEM_ERROR(e)) return strerror(ERR_GET_REASON(e));
+  const char *s = ERR_reason_error_string(e);
+  return s ? s : "unknown reason";
+}
+
+int tl_blame(struct tl_blame *b, const char *option, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  if (b->cap) vsnprintf(b->err, b->cap, fmt, ap);
+  va_end(ap);
+  if (b->option) *b->option = option;
+  ERR_clear_error();
+  return TL_ECONFIG;
+}
+
+static int check_options(const struct tl_tls_options *o, struct tl_blame *b) {
+  if (!o->server && !o->client)
+    return tl_blame(b, "role", "a TLS domain needs the server role, the client role or both");
+  if (o->require_cert && !o->verify_cert)
+    return tl_blame(b, "require_cert",
+                    "require_cert = true contradicts verify_cert = false: a certificate that is "
+                    "not checked cannot be required");
+  if (o->accept_unverified && !o->verify_cert)
+    return tl_blame(b, "on_unverified",
+                    "on_unverified = accept means nothing when verify_cert = false");
+  if (o->crl_check_all && !o->crl_file && !o->crl_dir)
+    return tl_blame(b, "crl_check_all", "crl_check_all needs crl_file or crl_dir");
+  if (o->min_version != TL_TLS_1_2 && o->min_version != TL_TLS_1_3)
+    return tl_blame(b, "tls_method", "only TLS 1.2 and TLS 1.3 are supported");
+  if (o->max_version != TL_TLS_1_2 && o->max_version != TL_TLS_1_3)
+    return tl_blame(b, "tls_method", "only TLS 1.2 and TLS 1.3 are supported");
+  if (o->min_version > o->max_version)
+    return tl_blame(b, "tls_method", "the lowest version is above the highest");
+  if (o->server && (!o->certificate || !o->certificate[0]))
+    return tl_blame(b, "certificate", "the server role needs a certificate");
+  if (o->tickets < 0 || o->tickets > 16)
+    return tl_blame(b, "tickets", "tickets must be between 0 and 16");
+  if (o->verify_depth < 0 || o->verify_depth > 100)
+    return tl_blame(b, "verify_depth", "verify_depth must be between 0 and 100");
+  return 0;
+}
+
+/* Names in lower case, without the dot at the end; one leading "*." is a wildcard of one label. */
+static int copy_names(struct tl_tls_domain *d, const char **names, struct tl_blame *b) {
+  size_t n = 0;
+  while (names && names[n]) n++;
+  d->match_sip_domain = calloc(n + 1, sizeof(char *));
+  if (!d->match_sip_domain) return TL_ENOMEM;
+  for (size_t i = 0; i < n; i++) {
+    char *s = d->match_sip_domain[i] = strdup(names[i]);
+    if (!s) return TL_ENOMEM;
+    for (char *p = s; *p; p++) *p = (char)tolower((unsigned char)*p);
+    size_t len = strlen(s);
+    if (len && s[len - 1] == '.') s[--len] = '\0';
+    const char *rest = strncmp(s, "*.", 2) == 0 ? s + 2 : s;
+    if (*rest == '\0' || strspn(rest, "abcdefghijklmnopqrstuvwxyz0123456789-._") != strlen(rest))
+      return tl_blame(b, "match_sip_domain",
+                      "\"%s\" is no domain name; a wildcard is \"*.\" and a domain", names[i]);
+  }
+  return 0;
+}
+
+static int parse_match(const char *text, struct tl_addr *out) {
+  struct tl_str s = tl_str_c(text);
+  if (tl_addr_parse(s, 0, out) == 0) return 0;
+  const char *colon = strrchr(text, ':');
+  uint64_t port;
+  if (!colon || tl_str_u64(tl_str_c(colon + 1), 65535, &port)) return TL_ESYNTAX;
+  s.n = (size_t)(colon - text);
+  return tl_addr_parse(s, (uint16_t)port, out);
+}
+
+static int copy_addresses(struct tl_tls_domain *d, const char **list, struct tl_blame *b) {
+  size_t n = 0;
+  while (list && list[n]) n++;
+  if (n == 0) return 0;
+  d->match_ip = calloc(n, sizeof(*d->match_ip));
+  if (!d->match_ip) return TL_ENOMEM;
+  for (; d->n_match_ip < n; d->n_match_ip++)
+    if (parse_match(list[d->n_match_ip], &d->match_ip[d->n_match_ip]))
+      return tl_blame(b, "match_ip_address",
+                      "\"%s\" is no address; write 192.0.2.1, [2001:db8::1] or either with :port",
+                      list[d->n_match_ip]);
+  return 0;
+}
+
+/* Settings of both roles. */
+static int set_common(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_blame *b) {
+  SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+  /* An own kernel-TLS setting of OpenSSL in openssl.cnf must not get in our way. */
+  SSL_CTX_clear_options(ctx, SSL_OP_ENABLE_KTLS | SSL_OP_ALLOW_UNSAFE_LEGACY_RENEGOTIATION |
+                                 SSL_OP_LEGACY_SERVER_CONNECT);
+  SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_read_ahead(ctx, 0); /* nothing behind the handshake may be swallowed */
+  SSL_CTX_set_verify_depth(ctx, o->verify_depth);
+  if (SSL_CTX_set_min_proto_version(ctx, o->min_version) != 1 ||
+      SSL_CTX_set_max_proto_version(ctx, o->max_version) != 1)
+    return tl_blame(b, "tls_method", "this OpenSSL refuses the TLS version: %s", tl_blame_reason());
+  if (o->groups && SSL_CTX_set1_groups_list(ctx, o->groups) != 1)
+    return tl_blame(b, "groups", "\"%s\" is no list of key exchange groups this OpenSSL knows",
+                    o->groups);
+  tl_hs_hook_context(ctx);
+  return tl_domain_set_ciphers(ctx, o, b);
+}
+
+static int server_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b) {
+  SSL_CTX *ctx = d->server = SSL_CTX_new(TLS_server_method());
+  if (!ctx) return TL_ENOMEM;
+  int rc = set_common(ctx, o, b);
+  if (rc) return rc;
+  /* A client that lists CHACHA first has no AES hardware (RFC 7905 1). */
+  SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+  SSL_CTX_set_dh_auto(ctx, 1);
+  SSL_CTX_set_max_early_data(ctx, 0);
+  SSL_CTX_set_num_tickets(ctx, (size_t)o->tickets);
+  if (o->tickets == 0) SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+  return 0;
+}
+
+static int client_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b) {
+  SSL_CTX *ctx = d->client = SSL_CTX_new(TLS_client_method());
+  if (!ctx) return TL_ENOMEM;
+  SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+  return set_common(ctx, o, b);
+}
+
+static int build(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b) {
+  int rc = copy_names(d, o->match_sip_domain, b);
+  if (rc == 0) rc = copy_addresses(d, o->match_ip_address, b);
+  if (rc == 0 && o->server) rc = server_ctx(d, o, b);
+  if (rc == 0 && o->client) rc = client_ctx(d, o, b);
+  if (rc == 0) rc = tl_domain_load_credentials(d, o, b);
+  if (rc == 0 && o->verify_cert) rc = tl_domain_load_trust(d, o, b);
+  return rc;
+}
+
+int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
+                      const char **out_option, struct tl_tls_domain **out) {
+  struct tl_blame b = {err, cap, out_option};
+  *out = NULL;
+  if (cap) *err = '\0';
+  ERR_clear_error();
+  int rc = tl_tls_init();
+  if (rc == 0) rc = check_options(o, &b);
+  if (rc) return rc;
+  struct tl_tls_domain *d = calloc(1, sizeof(*d));
+  if (!d) return TL_ENOMEM;
+  d->refs = 1;
+  d->generation = __atomic_add_fetch(&generations, 1, __ATOMIC_RELAXED);
+  d->verify_cert = o->verify_cert;
+  d->require_cert = o->require_cert;
+  d->verify_name = o->verify_name;
+  d->allow_cn = o->allow_cn;
+  d->accept_unverified = o->accept_unverified;
+  d->records = o->records;
+  d->name = strdup(o->name ? o->name : "");
+  if (o->groups) d->groups = strdup(o->groups);
+  rc = d->name && (!o->groups || d->groups) ? build(d, o, &b) : TL_ENOMEM;
+  if (rc == 0 && !d->subject && !(d->subject = strdup(""))) rc = TL_ENOMEM;
+  if (rc) {
+    tl_tls_domain_unref(d);
+    ERR_clear_error();
+    return rc;
+  }
+  *out = d;
+  return 0;
+}
+
+struct tl_tls_domain *tl_tls_domain_ref(struct tl_tls_domain *d) {
+  __atomic_add_fetch(&d->refs, 1, __ATOMIC_RELAXED);
+  return d;
+}
+
+void tl_tls_domain_unref(struct tl_tls_domain *d) {
+  if (!d || __atomic_sub_fetch(&d->refs, 1, __ATOMIC_ACQ_REL)) return;
+  SSL_CTX_free(d->server);
+  SSL_CTX_free(d->client);
+  for (char **p = d->match_sip_domain; p && *p; p++) free(*p);
+  free(d->match_sip_domain);
+  free(d->match_ip);
+  free(d->subject);
+  free(d->groups);
+  free(d->name);
+  free(d);
+}

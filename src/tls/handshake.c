@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One TLS handshake over memory BIOs: records in, bytes out, and at the end keys
+ * and identity. It owns no socket and no timer: src/net/handshaker.c does. What
+ * OpenSSL calls back (ClientHello, verification, key log, alerts) is in
+ * handshake_hooks.c; keys are derived by secrets.c.
+ */
+#include <openssl/err.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tls/handshake.h"
+
+static int fail(struct tl_hs *hs, int cause, int rc, const char *reason) {
+  hs->failure.cause = cause;
+  snprintf(hs->failure.reason, sizeof(hs->failure.reason), "%s", reason);
+  return rc;
+}
+
+static int new_ssl(struct tl_hs *hs, SSL_CTX *ctx) {
+  hs->ssl = SSL_new(ctx);
+  hs->rbio = BIO_new(BIO_s_mem());
+  hs->wbio = BIO_new(BIO_s_mem());
+  if (!hs->ssl || !hs->rbio || !hs->wbio) {
+    BIO_free(hs->rbio);
+    BIO_free(hs->wbio);
+    return TL_ENOMEM;
+  }
+  SSL_set_bio(hs->ssl, hs->rbio, hs->wbio);
+  /* An empty BIO means "later", not end of file. */
+  BIO_set_mem_eof_return(hs->rbio, -1);
+  return SSL_set_ex_data(hs->ssl, tl_tls_ex_index(), hs) == 1 ? 0 : TL_ENOMEM;
+}
+
+/* SNI carries names only, never addresses (RFC 6066 3). */
+static int client_names(struct tl_hs *hs, const struct tl_hs_params *p) {
+  struct tl_addr ignored;
+  struct tl_str sni = p->sni;
+  if (sni.n && sni.p[sni.n - 1] == '.') sni.n--;
+  if (p->verify_name.n >= sizeof(hs->verify_name) || sni.n >= sizeof(hs->failure.sni))
+    return TL_EINVAL;
+  memcpy(hs->verify_name, p->verify_name.n ? p->verify_name.p : "", p->verify_name.n);
+  if (sni.n == 0 || tl_addr_parse(sni, 0, &ignored) == 0) return 0;
+  memcpy(hs->failure.sni, sni.p, sni.n);
+  return SSL_set_tlsext_host_name(hs->ssl, hs->failure.sni) == 1 ? 0 : TL_ENOMEM;
+}
+
+int tl_hs_new(const struct tl_hs_params *p, struct tl_hs **out) {
+  *out = NULL;
+  if (p->server ? !p->set : !p->domain || !p->domain->client) return TL_EINVAL;
+  struct tl_hs *hs = calloc(1, sizeof(*hs));
+  if (!hs) return TL_ENOMEM;
+  hs->server = p->server;
+  hs->failure.alert_sent = hs->failure.alert_received = 0xff;
+  if (p->server) {
+    hs->set = p->set;
+    hs->listener = p->domain;
+    if (p->local) hs->local = *p->local;
+  }
+  int rc = new_ssl(hs, p->server ? tl_tls_front() : p->domain->client);
+  if (rc == 0 && p->server) SSL_set_accept_state(hs->ssl);
+  if (rc == 0 && !p->server) {
+    tl_hs_enter_domain(hs, p->domain);
+    SSL_set_connect_state(hs->ssl);
+    rc = client_names(hs, p);
+  }
+  if (rc) {
+    tl_hs_free(hs);
+    ERR_clear_error();
+    return rc;
+  }
+  *out = hs;
+  return 0;
+}
+
+void tl_hs_free(struct tl_hs *hs) {
+  if (!hs) return;
+  SSL_free(hs->ssl);
+  tl_secrets_clear(&hs->secrets);
+  tl_tls_domain_unref(hs->domain);
+  OPENSSL_cleanse(&hs->flight, sizeof(hs->flight));
+  free(hs);
+}
+
+const struct tl_hs_failure *tl_hs_failure(const struct tl_hs *hs) { return &hs->failure; }
+const struct tl_tls_domain *tl_hs_domain(const struct tl_hs *hs) { return hs->domain; }
+
+const char *tl_hs_cause_name(int cause) {
+  static const char *const names[] = {[TL_HS_OK] = "ok",
+                                      [TL_HS_TIMEOUT] = "timeout",
+                                      [TL_HS_PROTOCOL] = "protocol",
+                                      [TL_HS_VERIFY] = "verify",
+                                      [TL_HS_NAME] = "name",
+                                      [TL_HS_ALERT] = "alert",
+                                      [TL_HS_CLOSED] = "closed",
+                                      [TL_HS_CONNECT] = "connect",
+                                      [TL_HS_NOT_TLS] = "not_tls",
+                                      [TL_HS_INTERNAL] = "internal"};
+  return cause >= 0 && cause <= TL_HS_INTERNAL ? names[cause] : "?";
+}
+
+/* Drops what tl_hs_output has handed out. */
+static void drop_taken(struct tl_hs *hs) {
+  if (!hs->taken) return;
+  (void)BIO_reset(hs->wbio);
+  hs->taken = false;
+}
+
+const uint8_t *tl_hs_output(struct tl_hs *hs, size_t *out_n) {
+  drop_taken(hs);
+  char *p;
+  long n = BIO_get_mem_data(hs->wbio, &p);
+  *out_n = n > 0 ? (size_t)n : 0;
+  hs->taken = *out_n > 0;
+  return (const uint8_t *)p;
+}
+
+/* Which of OpenSSL's reasons speak of the peer's certificate without a verify code. */
+static bool about_certificate(int reason) {
+  return reason == SSL_R_CERTIFICATE_VERIFY_FAILED ||
+         reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE;
+}
+
+static int classify(struct tl_hs *hs) {
+  unsigned long e = ERR_peek_error();
+  const char *text = e ? ERR_reason_error_string(e) : NULL;
+  char reason[sizeof(hs->failure.reason)];
+  snprintf(reason, sizeof(reason), "%s", text ? text : "the handshake ended without a reason");
+  int why = ERR_GET_LIB(e) == ERR_LIB_SSL ? ERR_GET_REASON(e) : 0;
+  bool no_memory = e && !ERR_SYSTEM_ERROR(e) && ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE;
+  ERR_clear_error();
+  if (no_memory) return fail(hs, TL_HS_INTERNAL, TL_ENOMEM, reason);
+  if (hs->wrong_name && !hs->domain->accept_unverified)
+    return fail(hs, TL_HS_NAME, TL_EVERIFY, "the certificate does not carry the name required");
+  if (hs->failure.alert_received != 0xff) {
+    if (hs->failure.alert_received == 0) /* close_notify in the middle */
+      return fail(hs, TL_HS_CLOSED, TL_ECLOSED, "the peer closed the connection");
+    return fail(hs, TL_HS_ALERT, TL_ETLS, reason);
+  }
+  if (about_certificate(why)) return fail(hs, TL_HS_VERIFY, TL_EVERIFY, reason);
+  if (hs->refused)
+    return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "no TLS domain serves this name and address");
+  return fail(hs, TL_HS_PROTOCOL, TL_ETLS, reason);
+}
+
+/* Both BIOs must be at a record boundary with nothing behind the handshake, or the record numbers
+ * that go with the keys would be wrong (KTLS-FACTS 8). */
+static int check_leftovers(struct tl_hs *hs) {
+  if (BIO_pending(hs->rbio) == 0 && !SSL_has_pending(hs->ssl)) return 0;
+  return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "bytes follow the handshake inside its last record");
+}
+
+static int step(struct tl_hs *hs) {
+  ERR_clear_error();
+  long before = BIO_pending(hs->wbio);
+  int ok = SSL_do_handshake(hs->ssl);
+  int err = SSL_get_error(hs->ssl, ok);
+  char *p;
+  long after = BIO_get_mem_data(hs->wbio, &p);
+  if (ok == 1) hs->done = true;
+  if (tl_flight_feed(&hs->flight, (uint8_t *)p + before, (size_t)(after - before)))
+    return fail(hs, TL_HS_INTERNAL, TL_ETLS, "OpenSSL wrote part of a record");
+  if (ok == 1) return check_leftovers(hs);
+  if (err == SSL_ERROR_WANT_READ) return TL_EAGAIN;
+  return classify(hs);
+}
+
+int tl_hs_start(struct tl_hs *hs) { return step(hs); }
+
+int tl_hs_input(struct tl_hs *hs, const uint8_t *rec, size_t n) {
+  if (hs->done) return TL_EINVAL;
+  drop_taken(hs);
+  hs->records_in++;
+  if (n > INT32_MAX || BIO_write(hs->rbio, rec, (int)n) != (int)n)
+    return fail(hs, TL_HS_INTERNAL, TL_ENOMEM, "out of memory");
+  return step(hs);
+}
+
+/* What stands where a TLS record should begin, for people; unprintable bytes as '.'. */
+static int not_tls(struct tl_hs *hs, const uint8_t *h) {
+  char text[TL_RECORD_HEADER + 1], reason[96];
+  bool printable = true;
+  for (int i = 0; i < TL_RECORD_HEADER; i++) {
+    bool ok = h[i] >= 0x20 && h[i] < 0x7f;
+    text[i] = ok && h[i] != '"' ? (char)h[i] : '.';
+    printable = printable && ok;
+  }
+  text[TL_RECORD_HEADER] = '\0';
+  if (printable)
+    snprintf(reason, sizeof(reason), "the peer does not speak TLS, it sent text: \"%s...\"", text);
+  else
+    snprintf(reason, sizeof(reason),
+             "the peer does not speak TLS, it sent %02x %02x %02x %02x %02x", h[0], h[1], h[2],
+             h[3], h[4]);
+  return fail(hs, TL_HS_NOT_TLS, TL_ETLS, reason);
+}
+
+int tl_hs_record_len(struct tl_hs *hs, const uint8_t h[TL_RECORD_HEADER], size_t *out_len) {
+  *out_len = (size_t)h[3] << 8 | h[4];
+  bool type_ok = h[0] >= TL_CT_CCS && h[0] <= TL_CT_DATA;
+  if (hs->records_in == 0) {
+    /* A server may answer with an alert; nobody opens with anything but a handshake. */
+    bool first_ok = h[0] == TL_CT_HANDSHAKE || (!hs->server && h[0] == TL_CT_ALERT);
+    if (!first_ok || h[1] != 3 || h[2] > 4) return not_tls(hs, h);
+  }
+  if (!type_ok || h[1] != 3) return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "malformed record header");
+  if (*out_len > TL_RECORD_CIPHER_MAX - TL_RECORD_HEADER)
+    return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "record too long");
+  if (*out_len == 0) return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "empty record in a handshake");
+  return 0;
+}
+
+static unsigned max_fragment(const SSL *ssl) {
+  uint8_t code = SSL_SESSION_get_max_fragment_length(SSL_get0_session(ssl));
+  return code >= 1 && code <= 4 ? 256U << code : 0; /* RFC 6066 4: 2^9 to 2^12 */
+}
+
+/* The name is checked while the certificate is verified, so that a wrong server never sees our own
+ * certificate; here once more for every way that leads to a session. */
+static int check_name(struct tl_hs *hs, const struct tl_session *s) {
+  if (!tl_hs_wants_name(hs)) return 0;
+  struct tl_str want = tl_str_c(hs->verify_name);
+  if (s->peer && tl_identity_matches(s->peer, want, hs->domain->allow_cn)) return 0;
+  if (hs->domain->accept_unverified) return 0;
+  hs->failure.verify_code = X509_V_ERR_HOSTNAME_MISMATCH;
+  return fail(hs, TL_HS_NAME, TL_EVERIFY, "the certificate does not carry the name required");
+}
+
+/* A ticket may outlive the certificate it stands for. */
+static int check_resumed(struct tl_hs *hs, const struct tl_session *s) {
+  if (!s->resumed || !s->peer || !s->peer->verified || s->peer->not_after >= time(NULL)) return 0;
+  hs->failure.verify_code = X509_V_ERR_CERT_HAS_EXPIRED;
+  snprintf(hs->failure.subject, sizeof(hs->failure.subject), "%s", s->peer->subject);
+  return fail(hs, TL_HS_VERIFY, TL_EVERIFY, "the certificate of the resumed session has expired");
+}
+
+static int derive(struct tl_hs *hs, struct tl_session *out) {
+  int rc = tl_secrets_derive(hs->ssl, hs->server, &hs->secrets, &hs->flight, &out->keys);
+  if (rc == 0) return 0;
+  ERR_clear_error();
+  return fail(hs, TL_HS_INTERNAL, TL_ETLS, "the traffic keys could not be derived");
+}
+
+int tl_hs_take(struct tl_hs *hs, struct tl_session *out) {
+  memset(out, 0, sizeof(*out));
+  if (!hs->done || hs->failure.cause != TL_HS_OK) return TL_EINVAL;
+  out->server = hs->server;
+  out->resumed = SSL_session_reused(hs->ssl) == 1;
+  out->max_fragment = max_fragment(hs->ssl);
+  out->domain = tl_tls_domain_ref(hs->domain);
+  snprintf(out->sni, sizeof(out->sni), "%s", hs->failure.sni);
+  int rc = tl_identity_from_ssl(hs->ssl, &out->peer);
+  if (rc) rc = fail(hs, TL_HS_INTERNAL, rc, "the peer's certificate could not be read");
+  if (rc == 0) rc = check_resumed(hs, out);
+  if (rc == 0) rc = check_name(hs, out);
+  if (rc == 0) rc = derive(hs, out);
+  if (rc) {
+    tl_session_clear(out);
+    return rc;
+  }
+  out->peer_verified = out->peer && out->peer->verified && !hs->wrong_name;
+  /* Without this SSL_free would make the session unfit for resumption (KTLS-FACTS 14). */
+  SSL_set_shutdown(hs->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  return 0;
+}
+
+void tl_session_clear(struct tl_session *s) {
+  OPENSSL_cleanse(&s->keys, sizeof(s->keys));
+  tl_tls_domain_unref(s->domain);
+  tl_identity_unref(s->peer);
+  s->domain = NULL;
+  s->peer = NULL;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The handshake object, for handshake.c and its hooks.
+ *
+ * Ownership: as in tieline/tls.h. Threads: one. Errors: as there.
+ */
+#pragma once
+
+#include "tieline/secrets.h"
+#include "tls/internal.h"
+
+struct tl_hs {
+  SSL *ssl;
+  BIO *rbio, *wbio; /* the SSL's */
+  bool server;
+  bool done;       /* SSL_do_handshake has returned 1 */
+  bool taken;      /* what is in wbio has been handed out */
+  bool wrong_name; /* the certificate verified, its name did not */
+  bool refused;    /* no domain serves this ClientHello */
+  unsigned records_in;
+  const struct tl_tls_set *set;   /* server: borrowed */
+  struct tl_tls_domain *listener; /* server: borrowed, may be NULL */
+  struct tl_addr local;           /* server */
+  struct tl_tls_domain *domain;   /* a reference; NULL until chosen */
+  char verify_name[256];          /* client: "" = no check */
+  struct tl_secrets secrets;
+  struct tl_flight flight;
+  struct tl_hs_failure failure; /* its sni and domain are filled in as they become known */
+};
+
+/* Takes a reference to D and sets the SSL's verification by its policy. */
+void tl_hs_enter_domain(struct tl_hs *hs, struct tl_tls_domain *d);
+/* The peer's certificate must carry verify_name. */
+bool tl_hs_wants_name(const struct tl_hs *hs);

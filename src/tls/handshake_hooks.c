@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What OpenSSL calls back during a handshake: the ClientHello (choice of the
+ * domain, before anything is negotiated, so that versions, suites and policy are
+ * the chosen domain's), verification, the key log and alerts; and the contexts
+ * they hang on. The handshake itself is in handshake.c.
+ */
+#include <ctype.h>
+#include <openssl/err.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "tls/handshake.h"
+
+/* Sessions kept for TLS 1.2 clients without ticket support; tickets need no memory here. */
+#define SESSION_CACHE 512
+
+static pthread_once_t init_once = PTHREAD_ONCE_INIT;
+static SSL_CTX *front;
+static int ex_index = -1;
+
+SSL_CTX *tl_tls_front(void) { return front; }
+int tl_tls_ex_index(void) { return ex_index; }
+
+static void init(void) {
+  OPENSSL_init_ssl(0, NULL);
+  ex_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+  front = SSL_CTX_new(TLS_server_method());
+  if (!front) return;
+  SSL_CTX_set_options(front, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+  SSL_CTX_set_mode(front, SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_min_proto_version(front, TLS1_2_VERSION);
+  SSL_CTX_set_max_early_data(front, 0);
+  SSL_CTX_set_session_cache_mode(front, SSL_SESS_CACHE_SERVER);
+  SSL_CTX_sess_set_cache_size(front, SESSION_CACHE);
+  tl_hs_hook_context(front);
+  tl_hs_hook_front(front);
+}
+
+int tl_tls_init(void) {
+  pthread_once(&init_once, init);
+  return front && ex_index >= 0 ? 0 : TL_ENOMEM;
+}
+
+static struct tl_hs *hs_of(const SSL *ssl) { return SSL_get_ex_data(ssl, ex_index); }
+
+/* The secrets go into the handshake object and nowhere else. */
+static void on_keylog(const SSL *ssl, const char *line) {
+  struct tl_hs *hs = hs_of(ssl);
+  if (hs) tl_secrets_keylog(&hs->secrets, line);
+}
+
+static void on_info(const SSL *ssl, int where, int ret) {
+  struct tl_hs *hs = hs_of(ssl);
+  if (!hs || !(where & SSL_CB_ALERT)) return;
+  if (where & SSL_CB_READ)
+    hs->failure.alert_received = (uint8_t)ret;
+  else
+    hs->failure.alert_sent = (uint8_t)ret;
+}
+
+/* The first failure is the cause; later ones of the same chain follow from it. */
+static void record_failure(struct tl_hs *hs, X509_STORE_CTX *sc, int code) {
+  if (hs->failure.verify_code != X509_V_OK) return;
+  hs->failure.verify_code = code;
+  hs->failure.verify_depth = X509_STORE_CTX_get_error_depth(sc);
+  X509 *x = X509_STORE_CTX_get_current_cert(sc);
+  BIO *mem = x ? BIO_new(BIO_s_mem()) : NULL;
+  if (!mem) return;
+  X509_NAME_print_ex(mem, X509_get_subject_name(x), 0, XN_FLAG_RFC2253);
+  int n = BIO_read(mem, hs->failure.subject, sizeof(hs->failure.subject) - 1);
+  hs->failure.subject[n > 0 ? n : 0] = '\0';
+  BIO_free(mem);
+}
+
+bool tl_hs_wants_name(const struct tl_hs *hs) {
+  return !hs->server && hs->verify_name[0] && hs->domain->verify_cert && hs->domain->verify_name;
+}
+
+static int on_verify(int ok, X509_STORE_CTX *sc) {
+  SSL *ssl = X509_STORE_CTX_get_ex_data(sc, SSL_get_ex_data_X509_STORE_CTX_idx());
+  struct tl_hs *hs = ssl ? hs_of(ssl) : NULL;
+  if (!hs || !hs->domain) return 0;
+  if (!hs->domain->verify_cert) return ok; /* OpenSSL looks all the same, and ignores the answer */
+  int code = ok ? X509_V_OK : X509_STORE_CTX_get_error(sc);
+  if (ok && X509_STORE_CTX_get_error_depth(sc) == 0 && tl_hs_wants_name(hs) &&
+      !tl_identity_cert_matches(X509_STORE_CTX_get0_cert(sc), tl_str_c(hs->verify_name),
+                                hs->domain->allow_cn)) {
+    hs->wrong_name = hs->failure.verify_code == X509_V_OK;
+    code = X509_V_ERR_HOSTNAME_MISMATCH;
+  }
+  if (code != X509_V_OK) record_failure(hs, sc, code);
+  if (hs->failure.verify_code == X509_V_OK) return 1;
+  /* The first code stays in the context, so that what is accepted is still marked unverified. */
+  X509_STORE_CTX_set_error(sc, (int)hs->failure.verify_code);
+  return hs->domain->accept_unverified;
+}
+
+void tl_hs_enter_domain(struct tl_hs *hs, struct tl_tls_domain *d) {
+  hs->domain = tl_tls_domain_ref(d);
+  snprintf(hs->failure.domain, sizeof(hs->failure.domain), "%s", d->name);
+  int mode = d->verify_cert ? SSL_VERIFY_PEER : SSL_VERIFY_NONE;
+  if (hs->server && d->require_cert) mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+  SSL_set_verify(hs->ssl, mode, on_verify);
+}
+
+/* SSL_set_SSL_CTX moves certificates and trust; all else that SSL_new copied is moved here. */
+static int switch_context(struct tl_hs *hs, struct tl_tls_domain *d) {
+  SSL *ssl = hs->ssl;
+  SSL_CTX *ctx = d->server;
+  struct {
+    uint64_t generation;
+    char name[24];
+  } sid;
+  memset(&sid, 0, sizeof(sid));
+  sid.generation = d->generation;
+  snprintf(sid.name, sizeof(sid.name), "%s", d->name);
+  if (!SSL_set_SSL_CTX(ssl, ctx)) return TL_ENOMEM;
+  SSL_clear_options(ssl, SSL_get_options(ssl) & ~SSL_CTX_get_options(ctx));
+  SSL_set_options(ssl, SSL_CTX_get_options(ctx));
+  if (SSL_set_min_proto_version(ssl, SSL_CTX_get_min_proto_version(ctx)) != 1 ||
+      SSL_set_max_proto_version(ssl, SSL_CTX_get_max_proto_version(ctx)) != 1 ||
+      X509_VERIFY_PARAM_set1(SSL_get0_param(ssl), SSL_CTX_get0_param(ctx)) != 1 ||
+      SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(ctx)) != 1 ||
+      (d->groups && SSL_set1_groups_list(ssl, d->groups) != 1))
+    return TL_ENOMEM;
+  /* Sessions of one domain, in one generation, never resume in another. */
+  return SSL_set_session_id_context(ssl, (uint8_t *)&sid, sizeof(sid)) == 1 ? 0 : TL_ENOMEM;
+}
+
+/* The name in the ClientHello's server_name extension (RFC 6066 3). False if it is malformed. */
+static bool read_sni(SSL *ssl, char out[256]) {
+  const unsigned char *p;
+  size_t n;
+  out[0] = '\0';
+  if (!SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &n)) return true;
+  /* One list, one entry: type 0, length, name. */
+  if (n < 5 || ((size_t)p[0] << 8 | p[1]) != n - 2 || p[2] != TLSEXT_NAMETYPE_host_name)
+    return false;
+  size_t len = (size_t)p[3] << 8 | p[4];
+  if (len != n - 5 || len == 0 || len > 255) return false;
+  for (size_t i = 0; i < len; i++) {
+    out[i] = (char)tolower(p[5 + i]);
+    if (out[i] <= ' ' || out[i] == 0x7f) {
+      out[0] = '\0';
+      return false;
+    }
+  }
+  out[len] = '\0';
+  return true;
+}
+
+static int on_client_hello(SSL *ssl, int *alert, void *arg) {
+  (void)arg;
+  struct tl_hs *hs = hs_of(ssl);
+  if (!hs || hs->domain) return hs ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
+  if (!read_sni(ssl, hs->failure.sni)) {
+    *alert = SSL_AD_DECODE_ERROR;
+    return SSL_CLIENT_HELLO_ERROR;
+  }
+  struct tl_tls_domain *d =
+      tl_tls_choose_server(hs->set, tl_str_c(hs->failure.sni), hs->listener, &hs->local, NULL);
+  if (!d) {
+    hs->refused = true;
+    *alert = SSL_AD_UNRECOGNIZED_NAME;
+    return SSL_CLIENT_HELLO_ERROR;
+  }
+  tl_hs_enter_domain(hs, d);
+  if (switch_context(hs, d) == 0) return SSL_CLIENT_HELLO_SUCCESS;
+  *alert = SSL_AD_INTERNAL_ERROR;
+  return SSL_CLIENT_HELLO_ERROR;
+}
+
+/* The choice was made already; this only has the server confirm that it used the name. */
+static int on_servername(SSL *ssl, int *alert, void *arg) {
+  (void)alert, (void)arg;
+  return SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) ? SSL_TLSEXT_ERR_OK
+                                                            : SSL_TLSEXT_ERR_NOACK;
+}
+
+void tl_hs_hook_context(SSL_CTX *ctx) {
+  SSL_CTX_set_keylog_callback(ctx, on_keylog);
+  SSL_CTX_set_info_callback(ctx, on_info);
+}
+
+void tl_hs_hook_front(SSL_CTX *ctx) {
+  SSL_CTX_set_client_hello_cb(ctx, on_client_hello, NULL);
+  SSL_CTX_set_tlsext_servername_callback(ctx, on_servername);
+}
