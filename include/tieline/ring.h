@@ -32,7 +32,11 @@ int tl_ring_init(struct tl_ring *r, unsigned entries);
 void tl_ring_exit(struct tl_ring *r);
 /* A slot for OP; never NULL: a full queue is submitted first. */
 struct io_uring_sqe *tl_ring_sqe(struct tl_ring *r, struct tl_op *op);
-/* Submits, waits up to TIMEOUT_MS for a completion, runs the callbacks of all that are there.
+/* Submits and waits up to TIMEOUT_MS for a completion. TL_EIO when the ring is unusable. */
+int tl_ring_wait(struct tl_ring *r, uint32_t timeout_ms);
+/* Runs the callbacks of all completions that are there; returns their number. */
+int tl_ring_run(struct tl_ring *r);
+/* Both: submits, waits up to TIMEOUT_MS for a completion, runs the callbacks of all that are there.
  * Returns the number of completions or a negative errno. */
 int tl_ring_turn(struct tl_ring *r, uint32_t timeout_ms);
 /* Cancels what OP has in flight; its callback still gets the last completion. */

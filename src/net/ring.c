@@ -40,12 +40,17 @@ struct io_uring_sqe *tl_ring_sqe(struct tl_ring *r, struct tl_op *op) {
   return sqe;
 }
 
-int tl_ring_turn(struct tl_ring *r, uint32_t timeout_ms) {
+int tl_ring_wait(struct tl_ring *r, uint32_t timeout_ms) {
   struct __kernel_timespec ts = {.tv_sec = timeout_ms / 1000,
                                  .tv_nsec = (long long)(timeout_ms % 1000) * 1000000};
   struct io_uring_cqe *cqe;
   int rc = io_uring_submit_and_wait_timeout(&r->u, &cqe, 1, &ts, NULL);
-  if (rc < 0 && rc != -ETIME && rc != -EINTR && rc != -EBUSY && rc != -EAGAIN) return rc;
+  bool passing = rc >= 0 || rc == -ETIME || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN;
+  return passing ? TL_OK : TL_EIO;
+}
+
+int tl_ring_run(struct tl_ring *r) {
+  struct io_uring_cqe *cqe;
   unsigned head, n = 0;
   io_uring_for_each_cqe(&r->u, head, cqe) {
     struct tl_op *op = io_uring_cqe_get_data(cqe);
@@ -54,6 +59,11 @@ int tl_ring_turn(struct tl_ring *r, uint32_t timeout_ms) {
   }
   io_uring_cq_advance(&r->u, n);
   return (int)n;
+}
+
+int tl_ring_turn(struct tl_ring *r, uint32_t timeout_ms) {
+  int rc = tl_ring_wait(r, timeout_ms);
+  return rc ? -EIO : tl_ring_run(r);
 }
 
 void tl_ring_cancel(struct tl_ring *r, struct tl_op *op) {

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The network side of a worker: listeners, connections, datagrams. Bytes come
+ * in, framed and scanned messages go up; messages come down and leave in one
+ * send per connection and turn of the loop.
+ *
+ * Ownership: a worker owns everything here. A message passed up lives until the
+ * callback returns; a body that must live longer is sent (tl_conn_send_body) or
+ * copied. Connections are named by tl_conn_id across turns, by pointer only
+ * within one. Threads: the worker's own. Errors: TL_ECLOSED the connection is
+ * gone, TL_ELIMIT a bound was reached, TL_ENOMEM.
+ */
+#pragma once
+
+#include "tieline/pool.h"
+#include "tieline/ring.h"
+#include "tieline/runtime.h"
+#include "tieline/scan.h"
+#include "tieline/wheel.h"
+
+struct tl_net;
+struct tl_conn;
+struct tl_udp;
+
+#define TL_BODY_SEGS 40
+
+/* The body of a received message in pieces; mostly one. */
+struct tl_body {
+  uint32_t n;   /* pieces */
+  uint32_t len; /* bytes in all */
+  struct {
+    const uint8_t *p;
+    uint32_t n;
+    int32_t buf; /* receive buffer that holds it, -1: memory valid for this call only */
+  } seg[TL_BODY_SEGS];
+};
+
+/* Where a message came from or shall go. */
+struct tl_hop {
+  enum tl_transport transport;
+  tl_conn_id conn;     /* streams */
+  struct tl_udp *udp;  /* datagrams: the socket; NULL = choose by family */
+  struct tl_addr addr; /* the other side */
+};
+
+/* What the proxy gives the network side. */
+struct tl_net_handler {
+  /* A good message. C is NULL for a datagram. */
+  void (*message)(struct tl_net *net, const struct tl_hop *from, struct tl_conn *c,
+                  const struct tl_msg *m, const struct tl_body *body);
+  /* Not a message, but a reply can be made: M is usable as tl_scan says. The connection closes
+   * after what the proxy sends now has left. */
+  void (*bad)(struct tl_net *net, const struct tl_hop *from, struct tl_conn *c,
+              const struct tl_msg *m, const struct tl_scan_error *err);
+  /* C is going: with RC != 0 what was sent on it may not have arrived. Called once, C still valid.
+   */
+  void (*closed)(struct tl_net *net, struct tl_conn *c, int rc);
+  /* Mail that net does not know. */
+  void (*mail)(struct tl_net *net, struct tl_mail *m);
+};
+
+/* Connections to nobody in particular share a key: reuse only for what was verified (FEATURES B13).
+ */
+struct tl_conn_key {
+  enum tl_transport transport;
+  struct tl_addr addr;
+  struct tl_tls_domain *domain; /* TLS */
+  const char *identity;         /* TLS: name the peer must prove, "" = any */
+  const char *sni;              /* TLS */
+};
+
+enum tl_conn_state { TL_CONN_DIALING, TL_CONN_OPEN, TL_CONN_FINISHING, TL_CONN_CLOSING };
+/*
+ *   DIALING --> OPEN --> FINISHING (send what is left, then close) --> CLOSING --> freed
+ *      \__________\___________________________________________________/
+ */
+
+#define TL_TLS_INFO_SNI 64
+
+/* Facts about a TLS connection, one allocation each. */
+struct tl_conn_tls {
+  struct tl_record *record;     /* NULL: the kernel has the keys */
+  struct tl_tls_domain *domain; /* a reference */
+  struct tl_identity *identity; /* a reference or NULL */
+  struct tl_tls_keys *rekey;
+  char *sni;
+  struct tl_ctl_state ctl;
+  struct tl_ktls_state ktls;
+  uint16_t version;
+  uint8_t cipher;
+  bool peer_verified, resumed, server;
+};
+
+struct tl_chunk;
+
+/* Bytes on their way out. */
+struct tl_out {
+  struct tl_chunk *head, *tail;
+  uint32_t bytes;    /* not yet taken by the kernel, sealed or not */
+  uint32_t open_rec; /* plaintext bytes in the record being filled in the tail chunk */
+};
+
+/* Bytes of an unfinished record or message. */
+struct tl_stash {
+  uint8_t *p;
+  uint32_t n, cap;
+};
+
+struct tl_big; /* a large message being collected */
+
+struct tl_conn {
+  struct tl_op recv_op, send_op;
+  struct tl_net *net;
+  struct tl_timer timer;
+  uint32_t slot, gen;
+  int fd;
+  uint8_t transport; /* enum tl_transport */
+  uint8_t state;     /* enum tl_conn_state */
+  bool outgoing : 1, recv_armed : 1, send_busy : 1, dirty : 1, paused : 1, rearm : 1, looked : 1,
+      notify_sent : 1, notify_got : 1, counted : 1, hashed : 1, cancelled : 1, doomed : 1,
+      looked_end : 1; /* our FIN is out */
+  int listener;       /* accepted: index in the snapshot it came with */
+  struct tl_addr peer, local;
+  struct tl_conn_tls *tls;
+  struct tl_stash cipher, plain;
+  struct tl_big *big;
+  uint32_t searched; /* bytes of the plain stash that hold no end of head */
+  struct tl_out out;
+  struct tl_conn *dirty_next;
+  struct tl_conn *hash_next;
+  struct tl_conn *wait_next; /* in the list of sources paused for another connection */
+  struct tl_conn *waiters;   /* sources paused for this one */
+  uint64_t key_hash;
+  char *identity, *sni; /* outgoing TLS: what the key asked for */
+  uint64_t domain_generation;
+  struct tl_pending *pend_head, **pend_tail; /* messages waiting for the connection */
+  uint32_t n_pend;
+  uint64_t born_ms, active_ms, progress_ms;
+  uint64_t msgs_in, msgs_out, bytes_in, bytes_out;
+  void *user; /* the proxy's: client transactions waiting on this connection */
+};
+
+struct tl_net {
+  struct tl_thread *th;
+  struct tl_runtime *rt;
+  struct tl_counters *counters;
+  struct tl_ring ring;
+  struct tl_bufs bufs, dgrams;
+  struct tl_wheel wheel;
+  uint64_t now_ms;
+  struct tl_conf *conf; /* of this turn; a reference */
+  const struct tl_net_handler *handler;
+  void *proxy;
+  bool draining, stopping;
+
+  struct tl_pool conns, chunks, refs, stash_small, stash_mid, dgram_small;
+  struct {
+    struct tl_conn *c;
+    uint32_t gen;
+  } * slots;
+  uint32_t n_slot, cap_slot, free_slot_n;
+  uint32_t *free_slots;
+  uint32_t n_conn;
+  struct tl_conn **hash;
+  uint32_t hash_mask;
+  struct tl_conn *dirty;
+  struct tl_conn *feeder; /* connection whose bytes are being handled, for back-pressure */
+
+  struct tl_listener *listeners; /* TCP accepting and UDP sockets */
+  struct tl_udp *udps;
+  uint32_t dgrams_out;
+  unsigned next_handshaker;
+
+  struct tl_op mail_op;
+  uint64_t mail_count;
+  struct tl_msg msg; /* the message being handled */
+  struct tl_body body;
+  struct tl_sendmsg *send_scratch;
+  uint32_t send_scratch_n;
+  uint8_t *scratch; /* one message, limits.max_message + 64 KB */
+  size_t scratch_cap;
+};
+
+/* Set-up, in the worker's thread. ERR names the listener that failed. */
+int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_handler *h, void *proxy,
+                char *err, size_t cap);
+void tl_net_exit(struct tl_net *n);
+/* One turn: wait, receive, handle, time out, send. Negative when the ring is unusable. */
+int tl_net_turn(struct tl_net *n);
+
+/* The connection that ID names, NULL if it is gone. */
+struct tl_conn *tl_conn_get(struct tl_net *n, tl_conn_id id);
+tl_conn_id tl_conn_id_of(const struct tl_conn *c);
+
+/* An open or dialing connection for KEY, else a new dial. TL_ELIMIT, TL_ENOMEM. */
+int tl_conn_open(struct tl_net *n, const struct tl_conn_key *key, struct tl_conn **out);
+/* An open connection of TRANSPORT to exactly ADDR for which IDENTITY and DOMAIN hold, or NULL. */
+struct tl_conn *tl_conn_find(struct tl_net *n, const struct tl_conn_key *key);
+
+/*
+ * Sending: one message = tl_conn_head once, then the body if any. HEAD is edited straight into the
+ * send buffer. On a dialing connection it is queued (bounded by limits.connect_queue).
+ */
+struct tl_edit;
+int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct tl_body *body);
+/* A complete message from memory; copied. */
+int tl_conn_send(struct tl_conn *c, const void *p, size_t n);
+
+/* Closes after the bytes queued have left (close_notify for TLS). */
+void tl_conn_finish(struct tl_conn *c);
+/* Closes now; RC is what the proxy is told. */
+void tl_conn_abort(struct tl_conn *c, int rc);
+
+/* A datagram; copied. U NULL: any socket of ADDR's family. */
+int tl_udp_send(struct tl_net *n, struct tl_udp *u, const struct tl_addr *addr, const void *p,
+                size_t len);
+int tl_udp_send_edit(struct tl_net *n, struct tl_udp *u, const struct tl_addr *addr,
+                     const struct tl_edit *e, const struct tl_body *body);
+
+/* Index of the listener to name in Via and Record-Route for TRANSPORT towards ADDR; -1 if there is
+ * none at all. Prefers the family, then any of the transport. */
+int tl_net_listener_for(const struct tl_net *n, enum tl_transport t, const struct tl_addr *addr);
+int tl_udp_listener(const struct tl_udp *u);

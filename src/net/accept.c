@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TCP listeners: each worker has its own socket on every address (SO_REUSEPORT),
+ * so the kernel spreads connections and no accept is shared. TLS listeners are
+ * the handshake threads'.
+ */
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net_internal.h"
+#include "tieline/listen.h"
+
+#define RETRY_MS 100u
+
+static void arm(struct tl_listener *l) {
+  struct io_uring_sqe *sqe = tl_ring_sqe(&l->net->ring, &l->op);
+  io_uring_prep_multishot_accept(sqe, l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  io_uring_sqe_set_data(sqe, &l->op);
+  l->armed = true;
+}
+
+static void take(struct tl_listener *l, int fd) {
+  struct tl_net *n = l->net;
+  struct tl_addr peer;
+  socklen_t len = sizeof(peer);
+  int one = 1;
+  if (atomic_fetch_add(&n->rt->connections, 1) >= n->conf->limits.max_connections) {
+    tl_count(n->counters, TL_C_CONN_REFUSED);
+    goto refuse;
+  }
+  memset(&peer, 0, sizeof(peer));
+  if (getpeername(fd, &peer.sa, &len)) goto refuse; /* gone already */
+  struct tl_conn *c = tl_conn_new(n, TL_TCP, &peer);
+  if (!c) goto refuse;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+  c->fd = fd;
+  c->counted = true;
+  c->listener = l->index;
+  tl_count(n->counters, TL_C_CONN_ACCEPTED);
+  tl_conn_opened(c);
+  return;
+refuse:
+  atomic_fetch_sub(&n->rt->connections, 1);
+  close(fd);
+}
+
+static void listener_free(struct tl_listener *l) {
+  struct tl_listener **p = &l->net->listeners;
+  while (*p != l) p = &(*p)->next;
+  *p = l->next;
+  tl_timer_stop(&l->net->wheel, &l->retry);
+  close(l->fd);
+  free(l);
+}
+
+static void accepted(struct tl_op *op, int res, uint32_t flags) {
+  struct tl_listener *l = (struct tl_listener *)((char *)op - offsetof(struct tl_listener, op));
+  if (!(flags & IORING_CQE_F_MORE)) l->armed = false;
+  if (res >= 0) {
+    if (l->gone || l->net->draining)
+      close(res);
+    else
+      take(l, res);
+  }
+  if (l->armed) return;
+  if (l->gone)
+    listener_free(l);
+  else if (res >= 0 || res == -EINTR || res == -ECONNABORTED)
+    arm(l);
+  else if (res != -ECANCELED)
+    /* Out of descriptors or memory: the backlog waits, established connections go on. */
+    tl_timer_start(&l->net->wheel, &l->retry, RETRY_MS);
+}
+
+static void retry(struct tl_timer *t, void *arg) {
+  (void)arg;
+  struct tl_listener *l = (struct tl_listener *)((char *)t - offsetof(struct tl_listener, retry));
+  if (!l->armed && !l->gone) arm(l);
+}
+
+int tl_accept_open(struct tl_net *n, int index, char *err, size_t cap) {
+  const struct tl_conf_listen *cl = &n->conf->listen[index];
+  struct tl_listener *l = calloc(1, sizeof(*l));
+  if (!l) return TL_ENOMEM;
+  l->fd = tl_listen_socket(&cl->addr, TL_TCP, err, cap);
+  if (l->fd < 0) {
+    int rc = l->fd;
+    free(l);
+    return rc;
+  }
+  l->net = n;
+  l->index = index;
+  l->addr = cl->addr;
+  l->op.fn = accepted;
+  l->retry.fn = retry;
+  l->next = n->listeners;
+  n->listeners = l;
+  arm(l);
+  return TL_OK;
+}
+
+void tl_accept_close(struct tl_listener *l) {
+  l->gone = true;
+  if (l->armed)
+    tl_ring_cancel(&l->net->ring, &l->op);
+  else
+    listener_free(l);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Large messages on streams. The head lies in one piece; the body is collected
+ * as references to the receive buffers it came in and leaves from there, so user
+ * space never copies it. With user-space records the body is decrypted to its
+ * place in one block, and encrypted from there. When receive buffers run short
+ * the pieces are copied together: other connections need them.
+ */
+#include <stdlib.h>
+
+#include "net_internal.h"
+
+struct tl_big {
+  uint8_t *head; /* the head and, behind it, PRE bytes of body */
+  uint8_t *mem;  /* malloc'd memory that head points to, or NULL: it is in HEAD_BUF */
+  int32_t head_buf;
+  struct tl_stash stash; /* memory taken over from the connection's stash */
+  uint32_t head_len, body_len, got;
+  bool whole; /* body is in one block behind the head */
+  struct tl_body body;
+};
+
+/* Slack behind a block, so that a whole record can be opened into it. */
+#define SLACK (TL_RECORD_CIPHER_MAX + 64)
+
+static void put_pieces(struct tl_conn *c, struct tl_big *g) {
+  for (uint32_t i = 0; i < g->body.n; i++)
+    if (g->body.seg[i].buf >= 0) tl_bufs_put(&c->net->bufs, (uint16_t)g->body.seg[i].buf);
+  g->body.n = 0;
+}
+
+static void big_free(struct tl_conn *c, struct tl_big *g) {
+  put_pieces(c, g);
+  if (g->head_buf >= 0) tl_bufs_put(&c->net->bufs, (uint16_t)g->head_buf);
+  tl_stash_drop(c->net, &g->stash);
+  free(g->mem);
+  free(g);
+}
+
+void tl_big_drop(struct tl_conn *c) {
+  if (c->big) big_free(c, c->big);
+  c->big = NULL;
+}
+
+/* Copies head and pieces into one block. */
+static int make_whole(struct tl_conn *c, struct tl_big *g) {
+  uint8_t *m = malloc((size_t)g->head_len + g->body_len + SLACK);
+  if (!m) return TL_ENOMEM;
+  memcpy(m, g->head, g->head_len);
+  uint32_t at = g->head_len;
+  for (uint32_t i = 0; i < g->body.n; i++) {
+    memcpy(m + at, g->body.seg[i].p, g->body.seg[i].n);
+    at += g->body.seg[i].n;
+  }
+  put_pieces(c, g);
+  if (g->head_buf >= 0) tl_bufs_put(&c->net->bufs, (uint16_t)g->head_buf);
+  g->head_buf = -1;
+  tl_stash_drop(c->net, &g->stash);
+  g->mem = g->head = m;
+  g->whole = true;
+  return TL_OK;
+}
+
+static void add_piece(struct tl_conn *c, struct tl_big *g, const uint8_t *p, uint32_t n,
+                      int32_t buf) {
+  g->body.seg[g->body.n].p = p;
+  g->body.seg[g->body.n].n = n;
+  g->body.seg[g->body.n++].buf = buf;
+  if (buf >= 0) tl_bufs_hold(&c->net->bufs, (uint16_t)buf);
+}
+
+int tl_big_begin(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool from_stash,
+                 const struct tl_msg *m) {
+  struct tl_big *g = calloc(1, sizeof(*g));
+  if (!g) return TL_ENOMEM;
+  g->head = p;
+  g->head_len = m->head_len;
+  g->body_len = m->body_len;
+  g->got = (uint32_t)n - m->head_len;
+  g->head_buf = buf;
+  if (buf >= 0) tl_bufs_hold(&c->net->bufs, (uint16_t)buf);
+  if (from_stash) {
+    /* A message at the stash's start: skipped CRLFs before it stay in front, harmless. */
+    g->stash = c->plain;
+    memset(&c->plain, 0, sizeof(c->plain));
+  }
+  if (g->got) add_piece(c, g, p + g->head_len, g->got, buf);
+  c->big = g;
+  c->searched = 0;
+  if (tl_conn_user_tls(c) || (buf < 0 && !from_stash)) return make_whole(c, g);
+  return TL_OK;
+}
+
+static void finish(struct tl_conn *c) {
+  struct tl_big *g = c->big;
+  struct tl_net *n = c->net;
+  struct tl_scan_error err = {400, "Bad Request"};
+  c->big = NULL;
+  if (g->whole && g->body_len) {
+    g->body.n = 0;
+    add_piece(c, g, g->head + g->head_len, g->body_len, -1);
+  }
+  g->body.len = g->body_len;
+  /* Scanned again: the index belongs to one message at a time, and others came in between. */
+  int rc = tl_scan((char *)g->head, g->head_len, true, n->conf->limits.max_head, &n->msg, &err);
+  if (rc == TL_OK)
+    tl_recv_deliver(c, &n->msg, &g->body);
+  else
+    tl_recv_bad(c, &err, false);
+  big_free(c, g);
+}
+
+size_t tl_big_feed(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
+  struct tl_big *g = c->big;
+  uint32_t left = g->body_len - g->got;
+  uint32_t k = n < left ? (uint32_t)n : left;
+  bool crowded = g->body.n == TL_BODY_SEGS || c->net->bufs.out > c->net->bufs.n / 2;
+  if (!g->whole && (crowded || buf < 0) && make_whole(c, g)) {
+    tl_conn_abort(c, TL_ENOMEM);
+    return n;
+  }
+  if (g->whole)
+    memcpy(g->head + g->head_len + g->got, p, k);
+  else
+    add_piece(c, g, p, k, buf);
+  tl_big_took(c, k);
+  return k;
+}
+
+uint8_t *tl_big_room(struct tl_conn *c, size_t record_len) {
+  struct tl_big *g = c->big;
+  /* The plaintext is shorter than its record, but how much shorter padding decides: only records
+   * that surely end within this body go straight to their place. */
+  if (!g->whole || record_len > TL_RECORD_CIPHER_MAX) return NULL;
+  if (record_len - TL_RECORD_HEADER > g->body_len - g->got + tl_record_tail(c->tls->record))
+    return NULL;
+  return g->head + g->head_len + g->got;
+}
+
+void tl_big_took(struct tl_conn *c, size_t n) {
+  struct tl_big *g = c->big;
+  g->got += (uint32_t)n;
+  if (g->got == g->body_len) finish(c);
+}

@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a stream connection: made, found again, dialed, adopted from a
+ * handshake thread, paused, finished, freed. Bytes are the business of recv.c
+ * and send.c.
+ */
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net_internal.h"
+
+#define CHECK_MS_MIN 100u
+
+tl_conn_id tl_conn_id_of(const struct tl_conn *c) {
+  return ((uint64_t)(c->net->th->index + 1) << 56) | ((uint64_t)(c->gen & 0xffffff) << 32) |
+         c->slot;
+}
+
+struct tl_conn *tl_conn_get(struct tl_net *n, tl_conn_id id) {
+  uint32_t slot = (uint32_t)id;
+  if ((id >> 56) != n->th->index + 1 || slot >= n->n_slot) return NULL;
+  struct tl_conn *c = n->slots[slot].c;
+  return c && (c->gen & 0xffffff) == ((id >> 32) & 0xffffff) ? c : NULL;
+}
+
+/* ---- slots ---- */
+
+static int slot_take(struct tl_net *n, uint32_t *out) {
+  if (n->free_slot_n) {
+    *out = n->free_slots[--n->free_slot_n];
+    return TL_OK;
+  }
+  if (n->n_slot == n->cap_slot) {
+    uint32_t cap = n->cap_slot ? n->cap_slot * 2 : 1024;
+    void *s = realloc(n->slots, cap * sizeof(*n->slots));
+    if (!s) return TL_ENOMEM;
+    n->slots = s;
+    uint32_t *f = realloc(n->free_slots, cap * sizeof(*f));
+    if (!f) return TL_ENOMEM;
+    n->free_slots = f;
+    n->cap_slot = cap;
+  }
+  n->slots[n->n_slot].gen = 0;
+  *out = n->n_slot++;
+  return TL_OK;
+}
+
+/* ---- timers ---- */
+
+static uint32_t check_ms(const struct tl_conn *c) {
+  const struct tl_conf_timeouts *t = &c->net->conf->timeouts;
+  uint32_t ms = t->send ? t->send : 60000;
+  if (t->idle && t->idle < ms) ms = t->idle;
+  ms /= 2;
+  return ms < CHECK_MS_MIN ? CHECK_MS_MIN : ms;
+}
+
+static void log_stuck(struct tl_conn *c) {
+  char peer[TL_ADDR_STRLEN];
+  TL_LOG(TL_LOG_WARN, "Resetting a connection whose peer has stopped reading.",
+         TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FI("queued_bytes", c->out.bytes),
+         TL_FI("timeout_ms", c->net->conf->timeouts.send));
+}
+
+static void on_timer(struct tl_timer *t, void *arg) {
+  struct tl_conn *c = (struct tl_conn *)((char *)t - offsetof(struct tl_conn, timer));
+  const struct tl_conf_timeouts *lim = &c->net->conf->timeouts;
+  uint64_t now = c->net->now_ms;
+  (void)arg;
+  if (c->state == TL_CONN_DIALING) {
+    tl_conn_abort(c, TL_ETIMEOUT);
+    return;
+  }
+  if (c->state == TL_CONN_FINISHING) {
+    bool late = c->out.bytes ? now - c->progress_ms >= lim->send : true;
+    if (late) {
+      tl_conn_abort(c, TL_OK);
+      return;
+    }
+    tl_timer_start(&c->net->wheel, &c->timer, TL_LINGER_MS);
+    return;
+  }
+  if (c->out.bytes && lim->send && now - c->progress_ms >= lim->send) {
+    tl_count(c->net->counters, TL_C_CONN_STUCK);
+    log_stuck(c);
+    tl_conn_abort(c, TL_ETIMEOUT);
+    return;
+  }
+  if (lim->idle && now - c->active_ms >= lim->idle && !c->out.bytes) {
+    tl_count(c->net->counters, TL_C_CONN_IDLE);
+    tl_conn_finish(c);
+    return;
+  }
+  tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
+}
+
+/* ---- making and freeing ---- */
+
+struct tl_conn *tl_conn_new(struct tl_net *n, enum tl_transport t, const struct tl_addr *peer) {
+  uint32_t slot;
+  if (slot_take(n, &slot)) return NULL;
+  struct tl_conn *c = tl_pool_get(&n->conns);
+  if (!c) {
+    n->free_slots[n->free_slot_n++] = slot;
+    return NULL;
+  }
+  memset(c, 0, sizeof(*c));
+  c->net = n;
+  c->slot = slot;
+  c->gen = n->slots[slot].gen;
+  c->fd = -1;
+  c->transport = (uint8_t)t;
+  c->listener = -1;
+  c->peer = *peer;
+  c->recv_op.fn = tl_recv_done;
+  c->send_op.fn = tl_send_done;
+  c->timer.fn = on_timer;
+  c->pend_tail = &c->pend_head;
+  c->born_ms = c->active_ms = c->progress_ms = n->now_ms;
+  n->slots[slot].c = c;
+  n->n_conn++;
+  tl_count(n->counters, TL_C_CONN_NOW);
+  return c;
+}
+
+static void tls_free(struct tl_conn_tls *t) {
+  if (!t) return;
+  tl_record_free(t->record);
+  if (t->rekey) {
+    OPENSSL_cleanse(t->rekey, sizeof(*t->rekey));
+    free(t->rekey);
+  }
+  if (t->domain) tl_tls_domain_unref(t->domain);
+  tl_identity_unref(t->identity);
+  free(t->sni);
+  free(t);
+}
+
+static void conn_free(struct tl_conn *c) {
+  struct tl_net *n = c->net;
+  tl_timer_stop(&n->wheel, &c->timer);
+  tl_send_drop(c);
+  tl_send_drop_pending(c);
+  tl_big_drop(c);
+  tl_stash_drop(n, &c->cipher);
+  tl_stash_drop(n, &c->plain);
+  tls_free(c->tls);
+  free(c->identity);
+  free(c->sni);
+  if (c->fd >= 0) close(c->fd);
+  if (c->counted) atomic_fetch_sub(&n->rt->connections, 1);
+  n->slots[c->slot].c = NULL;
+  n->slots[c->slot].gen++;
+  n->free_slots[n->free_slot_n++] = c->slot;
+  n->n_conn--;
+  tl_count_sub(n->counters, TL_C_CONN_NOW, 1);
+  tl_pool_put(&n->conns, c);
+}
+
+/* ---- the table of connections by remote address ---- */
+
+static uint64_t hash_of(enum tl_transport t, const struct tl_addr *a) {
+  return tl_addr_hash(a) * 4 + (uint64_t)t;
+}
+
+static void hash_add(struct tl_conn *c) {
+  c->key_hash = hash_of((enum tl_transport)c->transport, &c->peer);
+  struct tl_conn **b = &c->net->hash[c->key_hash & c->net->hash_mask];
+  c->hash_next = *b;
+  *b = c;
+  c->hashed = true;
+}
+
+static void hash_del(struct tl_conn *c) {
+  if (!c->hashed) return;
+  struct tl_conn **p = &c->net->hash[c->key_hash & c->net->hash_mask];
+  while (*p != c) p = &(*p)->hash_next;
+  *p = c->hash_next;
+  c->hashed = false;
+}
+
+static bool same(const char *a, const char *b) { return strcasecmp(a ? a : "", b ? b : "") == 0; }
+
+/* A TLS connection serves a key only when the very checks that the key asks for were made on it. */
+static bool fits(const struct tl_conn *c, const struct tl_conn_key *k) {
+  if (c->state > TL_CONN_OPEN || c->doomed || c->transport != k->transport ||
+      !tl_addr_eq(&c->peer, &k->addr))
+    return false;
+  if (k->transport != TL_TLS) return true;
+  if (!c->outgoing) return false;
+  return c->domain_generation == (k->domain ? k->domain->generation : 0) &&
+         same(c->identity, k->identity) && same(c->sni, k->sni);
+}
+
+struct tl_conn *tl_conn_find(struct tl_net *n, const struct tl_conn_key *k) {
+  struct tl_conn *c = n->hash[hash_of(k->transport, &k->addr) & n->hash_mask];
+  while (c && !fits(c, k)) c = c->hash_next;
+  return c;
+}
+
+/* ---- dialing ---- */
+
+static void on_connected(struct tl_op *op, int res, uint32_t flags) {
+  struct tl_conn *c = (struct tl_conn *)((char *)op - offsetof(struct tl_conn, send_op));
+  (void)flags;
+  c->send_busy = false;
+  c->send_op.fn = tl_send_done;
+  tl_conn_mark(c);
+  if (c->state == TL_CONN_CLOSING) return;
+  if (res < 0) {
+    char peer[TL_ADDR_STRLEN];
+    TL_LOG(TL_LOG_WARN, "An outgoing connection failed.",
+           TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("transport", "TCP"),
+           TL_FC("cause", strerror(-res)));
+    tl_conn_abort(c, TL_EIO);
+    return;
+  }
+  tl_count(c->net->counters, TL_C_CONN_DIALED);
+  tl_conn_opened(c);
+}
+
+static int dial_tcp(struct tl_conn *c) {
+  int one = 1;
+  c->fd = socket(c->peer.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (c->fd < 0) return TL_EIO;
+  setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+  atomic_fetch_add(&c->net->rt->connections, 1);
+  c->counted = true;
+  c->send_op.fn = on_connected;
+  struct io_uring_sqe *sqe = tl_ring_sqe(&c->net->ring, &c->send_op);
+  io_uring_prep_connect(sqe, c->fd, &c->peer.sa, tl_addr_len(&c->peer));
+  io_uring_sqe_set_data(sqe, &c->send_op);
+  c->send_busy = true;
+  return TL_OK;
+}
+
+static int dial_tls(struct tl_conn *c, const struct tl_conn_key *k) {
+  struct tl_net *n = c->net;
+  if (n->rt->n_handshaker == 0 || !k->domain) return TL_ENOTSUP;
+  struct tl_dial *d = calloc(1, sizeof(*d));
+  if (!d) return TL_ENOMEM;
+  d->mail.type = TL_MAIL_DIAL;
+  d->worker = n->th->index;
+  d->conn = tl_conn_id_of(c);
+  d->addr = k->addr;
+  d->domain = tl_tls_domain_ref(k->domain);
+  strncpy(d->sni, k->sni ? k->sni : "", sizeof(d->sni) - 1);
+  strncpy(d->verify_name, k->identity ? k->identity : "", sizeof(d->verify_name) - 1);
+  d->connect_timeout_ms = n->conf->timeouts.connect;
+  d->handshake_timeout_ms = n->conf->timeouts.handshake;
+  d->conf_generation = n->conf->generation;
+  struct tl_thread *h = n->rt->handshaker[n->next_handshaker++ % n->rt->n_handshaker];
+  int rc = tl_mailbox_post(&h->mailbox, &d->mail);
+  if (rc == TL_OK) return rc;
+  tl_count(n->counters, TL_C_MAIL_FULL);
+  tl_tls_domain_unref(d->domain);
+  free(d);
+  return rc;
+}
+
+int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn **out) {
+  *out = tl_conn_find(n, k);
+  if (*out) return TL_OK;
+  if (atomic_load(&n->rt->connections) >= n->conf->limits.max_connections) {
+    tl_count(n->counters, TL_C_CONN_REFUSED);
+    return TL_ELIMIT;
+  }
+  struct tl_conn *c = tl_conn_new(n, k->transport, &k->addr);
+  if (!c) return TL_ENOMEM;
+  c->outgoing = true;
+  c->state = TL_CONN_DIALING;
+  int rc = TL_OK;
+  if (k->transport == TL_TLS) {
+    c->identity = strdup(k->identity ? k->identity : "");
+    c->sni = strdup(k->sni ? k->sni : "");
+    c->domain_generation = k->domain ? k->domain->generation : 0;
+    rc = c->identity && c->sni ? dial_tls(c, k) : TL_ENOMEM;
+  } else {
+    rc = dial_tcp(c);
+  }
+  if (rc) {
+    conn_free(c);
+    return rc;
+  }
+  hash_add(c);
+  uint32_t ms = n->conf->timeouts.connect;
+  /* The handshake thread has its own deadlines; ours only covers the loss of its answer. */
+  if (k->transport == TL_TLS) ms += n->conf->timeouts.handshake + 2000;
+  tl_timer_start(&n->wheel, &c->timer, ms);
+  *out = c;
+  return TL_OK;
+}
+
+void tl_conn_opened(struct tl_conn *c) {
+  socklen_t len = sizeof(c->local);
+  c->state = TL_CONN_OPEN;
+  c->active_ms = c->progress_ms = c->net->now_ms;
+  if (c->local.sa.sa_family == 0) getsockname(c->fd, &c->local.sa, &len);
+  if (!c->hashed) hash_add(c);
+  tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
+  tl_recv_arm(c);
+  if (tl_send_pending(c)) tl_conn_abort(c, TL_ENOMEM);
+}
+
+/* ---- connections that a handshake thread made ---- */
+
+static int take_tls(struct tl_conn *c, struct tl_handoff *h) {
+  struct tl_conn_tls *t = calloc(1, sizeof(*t));
+  if (!t) return TL_ENOMEM;
+  t->record = h->record;
+  t->domain = h->domain;
+  t->identity = h->identity;
+  t->rekey = h->rekey;
+  t->sni = h->sni;
+  t->ktls = h->ktls;
+  t->version = (uint16_t)h->version;
+  t->cipher = (uint8_t)h->cipher;
+  t->peer_verified = h->peer_verified;
+  t->resumed = h->resumed;
+  t->server = h->server;
+  c->tls = t;
+  c->fd = h->fd;
+  c->local = h->local;
+  c->counted = true;
+  h->record = NULL;
+  h->domain = NULL;
+  h->identity = NULL;
+  h->rekey = NULL;
+  h->sni = NULL;
+  h->fd = -1;
+  return TL_OK;
+}
+
+static void refuse(struct tl_net *n, struct tl_handoff *h) {
+  if (h->fd >= 0) atomic_fetch_sub(&n->rt->connections, 1);
+  tl_handoff_free(h);
+}
+
+void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
+  struct tl_conn *c = h->conn ? tl_conn_get(n, h->conn) : NULL;
+  if (h->conn && (!c || c->state != TL_CONN_DIALING)) {
+    refuse(n, h);
+    return;
+  }
+  if (h->rc) {
+    tl_conn_abort(c, h->rc);
+    tl_handoff_free(h);
+    return;
+  }
+  if (!c) {
+    c = tl_conn_new(n, TL_TLS, &h->peer);
+    if (c && h->conf_generation == n->conf->generation) c->listener = h->listener;
+  }
+  if (!c || take_tls(c, h)) {
+    if (c) tl_conn_abort(c, TL_ENOMEM);
+    refuse(n, h);
+    return;
+  }
+  tl_handoff_free(h);
+  tl_conn_opened(c);
+}
+
+/* ---- back-pressure ---- */
+
+void tl_conn_pause(struct tl_conn *s, struct tl_conn *target) {
+  if (s == target || s->paused || s->state != TL_CONN_OPEN) return;
+  s->paused = true;
+  s->wait_next = target->waiters;
+  target->waiters = s;
+  tl_count(s->net->counters, TL_C_CONN_PAUSED);
+  if (s->recv_armed && !s->cancelled) {
+    s->cancelled = true;
+    tl_ring_cancel(&s->net->ring, &s->recv_op);
+  }
+}
+
+void tl_conn_resume_waiters(struct tl_conn *target) {
+  struct tl_conn *s = target->waiters;
+  target->waiters = NULL;
+  while (s) {
+    struct tl_conn *next = s->wait_next;
+    s->wait_next = NULL;
+    s->paused = false;
+    tl_conn_mark(s);
+    s = next;
+  }
+}
+
+/* A paused connection that goes away leaves the list it waits in. */
+static void leave_waiters(struct tl_conn *c) {
+  if (!c->paused) return;
+  for (uint32_t i = 0; i < c->net->n_slot; i++) {
+    struct tl_conn *t = c->net->slots[i].c;
+    if (!t || !t->waiters) continue;
+    for (struct tl_conn **p = &t->waiters; *p; p = &(*p)->wait_next)
+      if (*p == c) {
+        *p = c->wait_next;
+        c->wait_next = NULL;
+        c->paused = false;
+        return;
+      }
+  }
+  c->paused = false;
+}
+
+/* ---- ending ---- */
+
+void tl_conn_mark(struct tl_conn *c) {
+  if (c->dirty) return;
+  c->dirty = true;
+  c->dirty_next = c->net->dirty;
+  c->net->dirty = c;
+}
+
+void tl_conn_abort(struct tl_conn *c, int rc) {
+  if (c->state == TL_CONN_CLOSING) return;
+  bool dialing = c->state == TL_CONN_DIALING, told = c->state == TL_CONN_FINISHING;
+  c->state = TL_CONN_CLOSING;
+  if (dialing) tl_count(c->net->counters, TL_C_CONN_DIAL_FAILED);
+  hash_del(c);
+  leave_waiters(c);
+  tl_conn_resume_waiters(c);
+  tl_timer_stop(&c->net->wheel, &c->timer);
+  if (!told) c->net->handler->closed(c->net, c, rc);
+  /* close() alone would leave an armed receive holding the connection open (KTLS-FACTS 31). */
+  if (c->fd >= 0) shutdown(c->fd, SHUT_RDWR);
+  if (c->recv_armed) tl_ring_cancel(&c->net->ring, &c->recv_op);
+  if (c->send_busy) tl_ring_cancel(&c->net->ring, &c->send_op);
+  tl_conn_mark(c);
+}
+
+void tl_conn_finish(struct tl_conn *c) {
+  if (c->state == TL_CONN_DIALING) {
+    tl_conn_abort(c, TL_ECLOSED);
+    return;
+  }
+  if (c->state != TL_CONN_OPEN) return;
+  c->state = TL_CONN_FINISHING;
+  hash_del(c);
+  leave_waiters(c);
+  tl_conn_resume_waiters(c);
+  c->net->handler->closed(c->net, c, c->notify_got ? TL_ECLOSED : TL_OK);
+  tl_timer_start(&c->net->wheel, &c->timer, TL_LINGER_MS);
+  tl_conn_mark(c);
+}
+
+static void finishing(struct tl_conn *c) {
+  tl_send_flush(c);
+  if (c->out.bytes || c->send_busy || c->state != TL_CONN_FINISHING) return;
+  if (c->tls && !c->notify_sent) {
+    tl_send_close_notify(c);
+    tl_send_flush(c);
+    if (c->out.bytes || c->state != TL_CONN_FINISHING) return;
+  }
+  if (c->notify_got) {
+    tl_conn_abort(c, TL_OK);
+    return;
+  }
+  /* What we sent must not be destroyed by the reset that unread input causes: read to the end. */
+  if (!c->looked_end) {
+    c->looked_end = true;
+    shutdown(c->fd, SHUT_WR);
+  }
+  tl_recv_arm(c);
+}
+
+void tl_conn_end_of_turn(struct tl_conn *c) {
+  c->dirty = false;
+  switch ((enum tl_conn_state)c->state) {
+  case TL_CONN_DIALING: break;
+  case TL_CONN_OPEN:
+    tl_send_flush(c);
+    if (c->state == TL_CONN_OPEN) tl_recv_arm(c);
+    break;
+  case TL_CONN_FINISHING: finishing(c); break;
+  case TL_CONN_CLOSING: break;
+  }
+  if (c->state == TL_CONN_CLOSING && !c->recv_armed && !c->send_busy && !c->dirty) conn_free(c);
+}

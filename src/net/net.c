@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A worker's network side: set-up, the turn of the loop, mail, and the change
+ * to a new snapshot. What a message means is the handler's business.
+ */
+#include "tieline/net.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "net_internal.h"
+
+#define RING_ENTRIES 1024
+#define RECV_SIZE 16384u
+#define HASH_SIZE 16384u
+#define TURN_MS_MAX 1000u
+
+static void arm_mail(struct tl_net *n) {
+  struct io_uring_sqe *sqe = tl_ring_sqe(&n->ring, &n->mail_op);
+  io_uring_prep_poll_add(sqe, n->th->mailbox.efd, POLLIN);
+  io_uring_sqe_set_data(sqe, &n->mail_op);
+}
+
+static void close_order(struct tl_net *n, struct tl_close_order *o) {
+  struct tl_conn *c = tl_conn_get(n, o->conn);
+  if (c && o->alert && c->tls && !c->tls->record) tl_ktls_send_alert(c->fd, 2, o->alert);
+  if (c && o->alert && tl_conn_user_tls(c)) {
+    const uint8_t body[2] = {2, o->alert};
+    tl_send_record(c, TL_CT_ALERT, body, sizeof(body));
+  }
+  if (c && o->alert) c->notify_sent = true;
+  if (c) tl_conn_finish(c);
+  free(o);
+}
+
+static void handle_mail(struct tl_net *n, struct tl_mail *m) {
+  tl_count(n->counters, TL_C_MAIL_IN);
+  switch (m->type) {
+  case TL_MAIL_HANDOFF: tl_conn_adopt(n, (struct tl_handoff *)m); break;
+  case TL_MAIL_DUMP: tl_conn_dump(n, (struct tl_dump *)m); break;
+  case TL_MAIL_CLOSE: close_order(n, (struct tl_close_order *)m); break;
+  case TL_MAIL_SNAPSHOT: free(m); break; /* the generation is looked at every turn */
+  case TL_MAIL_DRAIN:
+    n->draining = true;
+    for (struct tl_listener *l = n->listeners, *next; l; l = next) {
+      next = l->next;
+      tl_accept_close(l);
+    }
+    free(m);
+    break;
+  case TL_MAIL_STOP:
+    n->stopping = true;
+    free(m);
+    break;
+  default: n->handler->mail(n, m); break;
+  }
+}
+
+static void on_mail(struct tl_op *op, int res, uint32_t flags) {
+  struct tl_net *n = (struct tl_net *)((char *)op - offsetof(struct tl_net, mail_op));
+  struct tl_mail *m;
+  (void)res;
+  (void)flags;
+  tl_mailbox_rearm(&n->th->mailbox);
+  while ((m = tl_mailbox_take(&n->th->mailbox)) != NULL) handle_mail(n, m);
+  arm_mail(n);
+}
+
+/* ---- snapshots ---- */
+
+static int open_listener(struct tl_net *n, int i, char *err, size_t cap) {
+  switch (n->conf->listen[i].transport) {
+  case TL_UDP: return tl_udp_open(n, i, err, cap);
+  case TL_TCP: return tl_accept_open(n, i, err, cap);
+  default: return TL_OK;
+  }
+}
+
+static int index_in(const struct tl_conf *c, enum tl_transport t, const struct tl_addr *a) {
+  for (size_t i = 0; i < c->n_listen; i++)
+    if (c->listen[i].transport == t && tl_addr_eq(&c->listen[i].addr, a)) return (int)i;
+  return -1;
+}
+
+static void renumber_connections(struct tl_net *n, const struct tl_conf *old,
+                                 const struct tl_conf *now) {
+  for (uint32_t s = 0; s < n->n_slot; s++) {
+    struct tl_conn *c = n->slots[s].c;
+    if (!c || c->listener < 0) continue;
+    const struct tl_conf_listen *l = &old->listen[c->listener];
+    c->listener = index_in(now, l->transport, &l->addr);
+  }
+}
+
+static void open_new_listeners(struct tl_net *n, const struct tl_conf *old) {
+  for (size_t i = 0; i < n->conf->n_listen; i++) {
+    const struct tl_conf_listen *l = &n->conf->listen[i];
+    char err[256] = "";
+    if (index_in(old, l->transport, &l->addr) >= 0) continue;
+    if (open_listener(n, (int)i, err, sizeof(err)))
+      TL_LOG(TL_LOG_ERROR, "A listener of the new configuration could not be opened.",
+             TL_FC("listen", l->name), TL_FC("cause", err));
+  }
+}
+
+/* Takes over the published snapshot: listeners by difference, connections stay. */
+static void adopt_snapshot(struct tl_net *n) {
+  if (__atomic_load_n(&n->rt->generation, __ATOMIC_ACQUIRE) == n->conf->generation) return;
+  struct tl_conf *old = n->conf, *now = tl_runtime_conf(n->rt);
+  n->conf = now;
+  renumber_connections(n, old, now);
+  for (struct tl_listener *l = n->listeners, *next; l; l = next) {
+    next = l->next;
+    l->index = index_in(now, TL_TCP, &l->addr);
+    if (l->index < 0 && !l->gone) tl_accept_close(l);
+  }
+  for (struct tl_udp *u = n->udps, *next; u; u = next) {
+    next = u->next;
+    u->index = index_in(now, TL_UDP, &u->addr);
+    if (u->index < 0 && !u->gone) tl_udp_close(u);
+  }
+  open_new_listeners(n, old);
+  tl_conf_unref(old);
+}
+
+/* ---- set-up ---- */
+
+static int memory_init(struct tl_net *n) {
+  n->scratch_cap = (size_t)n->conf->limits.max_message + 65536;
+  n->scratch = malloc(n->scratch_cap);
+  n->send_scratch = calloc(TL_SEND_SCRATCH, sizeof(*n->send_scratch));
+  n->hash = calloc(HASH_SIZE, sizeof(*n->hash));
+  n->hash_mask = HASH_SIZE - 1;
+  if (!n->scratch || !n->send_scratch || !n->hash) return TL_ENOMEM;
+  tl_pool_init(&n->conns, sizeof(struct tl_conn), 0);
+  tl_pool_init(&n->chunks, sizeof(struct tl_chunk) + TL_CHUNK_CAP, 0);
+  tl_pool_init(&n->refs, sizeof(struct tl_chunk), 0);
+  tl_pool_init(&n->stash_small, TL_STASH_SMALL, 0);
+  tl_pool_init(&n->stash_mid, TL_STASH_MID, 0);
+  tl_pool_init(&n->dgram_small, 2048, 0);
+  return TL_OK;
+}
+
+int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_handler *h, void *proxy,
+                char *err, size_t cap) {
+  memset(n, 0, sizeof(*n));
+  n->th = th;
+  n->rt = th->rt;
+  n->counters = &th->counters;
+  n->handler = h;
+  n->proxy = proxy;
+  n->conf = tl_runtime_conf(n->rt);
+  n->now_ms = tl_now_ms();
+  n->next_handshaker = th->index;
+  n->mail_op.fn = on_mail;
+  tl_wheel_init(&n->wheel, n->now_ms);
+  int rc = memory_init(n);
+  if (rc == TL_OK) rc = tl_ring_init(&n->ring, RING_ENTRIES);
+  if (rc == TL_ENOTSUP)
+    snprintf(err, cap,
+             "the kernel refuses io_uring (%s): set sysctl kernel.io_uring_disabled=0 and allow "
+             "io_uring in the seccomp profile",
+             strerror(errno));
+  if (rc) return rc;
+  rc = tl_bufs_init(&n->bufs, &n->ring, 1, n->conf->limits.recv_buffers, RECV_SIZE);
+  if (rc) snprintf(err, cap, "receive buffers: %s", tl_strerror(rc));
+  for (size_t i = 0; i < n->conf->n_listen && rc == TL_OK; i++)
+    rc = open_listener(n, (int)i, err, cap);
+  if (rc == TL_OK) arm_mail(n);
+  return rc;
+}
+
+void tl_net_exit(struct tl_net *n) {
+  for (uint32_t i = 0; i < n->n_slot; i++)
+    if (n->slots[i].c) tl_conn_abort(n->slots[i].c, TL_ECLOSED);
+  for (struct tl_listener *l = n->listeners, *next; l; l = next) {
+    next = l->next;
+    if (!l->gone) tl_accept_close(l);
+  }
+  for (struct tl_udp *u = n->udps, *next; u; u = next) {
+    next = u->next;
+    if (!u->gone) tl_udp_close(u);
+  }
+  /* Completions of what is in flight free the rest; a bounded number of turns suffices. */
+  for (int i = 0; i < 100 && (n->n_conn || n->dgrams_out || n->listeners || n->udps); i++)
+    tl_net_turn(n);
+  tl_bufs_exit(&n->bufs, &n->ring);
+  if (n->dgrams.br) tl_bufs_exit(&n->dgrams, &n->ring);
+  tl_ring_exit(&n->ring);
+  free(n->scratch);
+  free(n->send_scratch);
+  free(n->hash);
+  free(n->slots);
+  free(n->free_slots);
+  tl_conf_unref(n->conf);
+}
+
+static void end_of_turn(struct tl_net *n) {
+  while (n->dirty) {
+    struct tl_conn *c = n->dirty;
+    n->dirty = c->dirty_next;
+    tl_conn_end_of_turn(c);
+  }
+}
+
+int tl_net_turn(struct tl_net *n) {
+  int rc = tl_ring_wait(&n->ring, tl_wheel_next_ms(&n->wheel, TURN_MS_MAX));
+  if (rc) return rc;
+  n->send_scratch_n = 0;
+  tl_count(n->counters, TL_C_TURNS);
+  /* Time first: what the completions start must count from now, not from before the wait. */
+  n->now_ms = tl_now_ms();
+  tl_wheel_advance(&n->wheel, n->now_ms, n);
+  adopt_snapshot(n);
+  tl_ring_run(&n->ring);
+  end_of_turn(n);
+  return TL_OK;
+}
+
+int tl_net_listener_for(const struct tl_net *n, enum tl_transport t, const struct tl_addr *addr) {
+  int any_of_transport = -1, any = -1;
+  for (size_t i = 0; i < n->conf->n_listen; i++) {
+    const struct tl_conf_listen *l = &n->conf->listen[i];
+    if (any < 0) any = (int)i;
+    if (l->transport != t) continue;
+    if (l->addr.sa.sa_family == addr->sa.sa_family) return (int)i;
+    if (any_of_transport < 0) any_of_transport = (int)i;
+  }
+  return any_of_transport >= 0 ? any_of_transport : any;
+}

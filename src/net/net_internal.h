@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between the files of src/net: net.c (loop), conn.c (life of a connection),
+ * recv.c (records and framing), big.c (large bodies), send.c, udp.c, accept.c.
+ *
+ * Ownership, Threads, Errors: as in tieline/net.h.
+ */
+#pragma once
+
+#include "tieline/net.h"
+
+#define TL_CHUNK_CAP 16768u /* one full record with its overhead, and some room */
+#define TL_SEND_IOV 16
+#define TL_SEND_SCRATCH 128
+#define TL_STASH_SMALL 2048u
+#define TL_STASH_MID 20480u
+#define TL_LINGER_MS 1000u /* how long a finished connection waits for the peer's end */
+
+struct tl_chunk {
+  struct tl_chunk *next;
+  const uint8_t *data; /* mem, or bytes of a receive buffer */
+  uint32_t start, end; /* what may be sent */
+  int32_t buf;         /* receive buffer held, -1: none, this chunk has its own memory */
+  uint8_t mem[];
+};
+
+struct tl_pending {
+  struct tl_pending *next;
+  uint32_t len;
+  char data[];
+};
+
+struct tl_sendmsg {
+  struct msghdr msg;
+  struct iovec iov[TL_SEND_IOV];
+};
+
+struct tl_listener {
+  struct tl_op op;
+  struct tl_timer retry;
+  struct tl_net *net;
+  struct tl_listener *next;
+  int fd, index; /* index in the snapshot's listen */
+  struct tl_addr addr;
+  bool armed, gone;
+};
+
+struct tl_udp {
+  struct tl_op op;
+  struct msghdr msg; /* shape of multishot recvmsg */
+  struct tl_net *net;
+  struct tl_udp *next;
+  int fd, index;
+  struct tl_addr addr;
+  bool armed, gone, dirty;
+};
+
+/* conn.c */
+struct tl_conn *tl_conn_new(struct tl_net *n, enum tl_transport t, const struct tl_addr *peer);
+void tl_conn_opened(struct tl_conn *c); /* fd is set: arm, send what waits */
+void tl_conn_mark(struct tl_conn *c);   /* look at it at the end of the turn */
+void tl_conn_end_of_turn(struct tl_conn *c);
+void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h);
+void tl_conn_pause(struct tl_conn *source, struct tl_conn *target);
+void tl_conn_resume_waiters(struct tl_conn *target);
+void tl_conn_dump(struct tl_net *n, struct tl_dump *d);
+
+/* recv.c */
+void tl_recv_arm(struct tl_conn *c);
+void tl_recv_done(struct tl_op *op, int res, uint32_t flags);
+void tl_recv_plain(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf);
+void tl_recv_bad(struct tl_conn *c, const struct tl_scan_error *err, bool answerable);
+int tl_stash_put(struct tl_net *n, struct tl_stash *s, const uint8_t *p, size_t len);
+void tl_stash_drop(struct tl_net *n, struct tl_stash *s);
+void tl_recv_deliver(struct tl_conn *c, const struct tl_msg *m, const struct tl_body *b);
+
+/* big.c: a message whose body is large is collected without copying where that is possible */
+int tl_big_begin(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool from_stash,
+                 const struct tl_msg *m);
+size_t tl_big_feed(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf);
+/* Where N bytes of a record may be decrypted to; NULL when they must go the ordinary way. */
+uint8_t *tl_big_room(struct tl_conn *c, size_t record_len);
+void tl_big_took(struct tl_conn *c, size_t n);
+void tl_big_drop(struct tl_conn *c);
+
+/* send.c */
+void tl_send_done(struct tl_op *op, int res, uint32_t flags);
+void tl_send_flush(struct tl_conn *c);
+int tl_send_pending(struct tl_conn *c); /* moves what waited for the connection into its buffer */
+int tl_send_record(struct tl_conn *c, uint8_t type, const uint8_t *p, size_t n); /* user space */
+void tl_send_drop(struct tl_conn *c);
+void tl_send_drop_pending(struct tl_conn *c);
+void tl_send_close_notify(struct tl_conn *c);
+
+/* udp.c, accept.c */
+int tl_udp_open(struct tl_net *n, int index, char *err, size_t cap);
+void tl_udp_close(struct tl_udp *u);
+void tl_udp_rearm(struct tl_udp *u);
+int tl_accept_open(struct tl_net *n, int index, char *err, size_t cap);
+void tl_accept_close(struct tl_listener *l);
+
+static inline bool tl_conn_live(const struct tl_conn *c) {
+  return c->state == TL_CONN_OPEN && !c->doomed;
+}
+static inline bool tl_conn_user_tls(const struct tl_conn *c) { return c->tls && c->tls->record; }

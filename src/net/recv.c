@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Receiving: multishot receive into the worker's buffers, TLS records opened in
+ * place where they are ours to open, and messages framed by Content-Length
+ * (RFC 3261 18.3). Whole messages are handled where they lie; only what is
+ * unfinished at the end of a buffer is copied aside.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "net_internal.h"
+
+static const enum tl_counter msg_in[] = {TL_C_MSG_IN_UDP, TL_C_MSG_IN_TCP, TL_C_MSG_IN_TLS};
+static const enum tl_counter bytes_in[] = {TL_C_BYTES_IN_UDP, TL_C_BYTES_IN_TCP, TL_C_BYTES_IN_TLS};
+
+/* ---- stashes ---- */
+
+static size_t big_size(const struct tl_net *n) { return n->scratch_cap; }
+
+static uint8_t *stash_mem(struct tl_net *n, size_t want, uint32_t *out_cap) {
+  if (want <= TL_STASH_SMALL) {
+    *out_cap = TL_STASH_SMALL;
+    return tl_pool_get(&n->stash_small);
+  }
+  if (want <= TL_STASH_MID) {
+    *out_cap = TL_STASH_MID;
+    return tl_pool_get(&n->stash_mid);
+  }
+  *out_cap = (uint32_t)(want > big_size(n) ? want : big_size(n));
+  return malloc(*out_cap);
+}
+
+static void stash_mem_free(struct tl_net *n, uint8_t *p, uint32_t cap) {
+  if (cap == TL_STASH_SMALL)
+    tl_pool_put(&n->stash_small, p);
+  else if (cap == TL_STASH_MID)
+    tl_pool_put(&n->stash_mid, p);
+  else
+    free(p);
+}
+
+void tl_stash_drop(struct tl_net *n, struct tl_stash *s) {
+  if (s->p) stash_mem_free(n, s->p, s->cap);
+  memset(s, 0, sizeof(*s));
+}
+
+int tl_stash_put(struct tl_net *n, struct tl_stash *s, const uint8_t *p, size_t len) {
+  if (s->n + len > s->cap) {
+    uint32_t cap;
+    uint8_t *m = stash_mem(n, s->n + len, &cap);
+    if (!m) return TL_ENOMEM;
+    if (s->n) memcpy(m, s->p, s->n);
+    if (s->p) stash_mem_free(n, s->p, s->cap);
+    s->p = m;
+    s->cap = cap;
+  }
+  memcpy(s->p + s->n, p, len);
+  s->n += (uint32_t)len;
+  return TL_OK;
+}
+
+/* ---- messages ---- */
+
+static struct tl_hop hop_of(const struct tl_conn *c) {
+  return (struct tl_hop){
+      .transport = (enum tl_transport)c->transport, .conn = tl_conn_id_of(c), .addr = c->peer};
+}
+
+void tl_recv_deliver(struct tl_conn *c, const struct tl_msg *m, const struct tl_body *b) {
+  struct tl_hop from = hop_of(c);
+  c->msgs_in++;
+  tl_count(c->net->counters, msg_in[c->transport]);
+  c->net->handler->message(c->net, &from, c, m, b);
+}
+
+void tl_recv_bad(struct tl_conn *c, const struct tl_scan_error *err, bool answerable) {
+  char peer[TL_ADDR_STRLEN];
+  struct tl_hop from = hop_of(c);
+  tl_count(c->net->counters, err->status == 513 ? TL_C_BAD_TOO_LARGE : TL_C_BAD_FRAMING);
+  TL_LOG(TL_LOG_WARN, "Closing a connection that sent a message we cannot frame.",
+         TL_FC("peer", tl_addr_format(&c->peer, peer)),
+         TL_FC("transport", tl_transport_name((enum tl_transport)c->transport)),
+         TL_FI("status", err->status), TL_FC("cause", err->reason));
+  if (answerable) c->net->handler->bad(c->net, &from, c, &c->net->msg, err);
+  c->doomed = true;
+  tl_conn_finish(c);
+}
+
+static void wrong_protocol(struct tl_conn *c, enum tl_looks looks) {
+  static const char *const what[] = {"something unknown", "a TLS ClientHello", "HTTP",
+                                     "bytes that are no SIP"};
+  char peer[TL_ADDR_STRLEN];
+  tl_count(c->net->counters, TL_C_BAD_PROTOCOL);
+  TL_LOG(TL_LOG_WARN, "Closing a connection that does not speak SIP here.",
+         TL_FC("peer", tl_addr_format(&c->peer, peer)),
+         TL_FC("transport", tl_transport_name((enum tl_transport)c->transport)),
+         TL_FC("received", what[looks]));
+  c->doomed = true;
+  tl_conn_finish(c);
+}
+
+/* CRLF keep-alives (RFC 5626 3.5.1, RFC 3261 7.5). Returns the bytes skipped; *OUT_WAIT when the
+ * rest may be half of one. */
+static size_t skip_crlf(struct tl_conn *c, const uint8_t *p, size_t n, bool *out_wait) {
+  size_t used = 0;
+  *out_wait = false;
+  while (used < n && p[used] == '\r') {
+    size_t left = n - used;
+    if (left >= 4 && memcmp(p + used, "\r\n\r\n", 4) == 0) {
+      tl_count(c->net->counters, TL_C_KEEPALIVE);
+      tl_conn_send(c, "\r\n", 2);
+      used += 4;
+    } else if (left < 4 && memcmp(p + used, "\r\n\r\n", left) == 0) {
+      *out_wait = true;
+      break;
+    } else if (left >= 2 && p[used + 1] == '\n') {
+      used += 2;
+    } else {
+      break;
+    }
+  }
+  return used;
+}
+
+static void one_piece_body(struct tl_body *b, const struct tl_msg *m, const uint8_t *p,
+                           int32_t buf) {
+  b->n = m->body_len ? 1 : 0;
+  b->len = m->body_len;
+  b->seg[0].p = p + m->head_len;
+  b->seg[0].n = m->body_len;
+  b->seg[0].buf = buf;
+}
+
+static bool head_may_be_complete(struct tl_conn *c, const uint8_t *p, size_t n) {
+  size_t from = c->searched > 3 ? c->searched - 3 : 0;
+  if (from < n && memmem(p + from, n - from, "\r\n\r\n", 4)) return true;
+  c->searched = (uint32_t)n;
+  return n > c->net->conf->limits.max_head; /* let the scanner refuse it */
+}
+
+/*
+ * Handles the messages at P. ONE: at most one (P is the stash). Returns the bytes
+ * that are done with; the rest is the start of something incomplete.
+ */
+static size_t frame(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool one) {
+  struct tl_net *net = c->net;
+  struct tl_msg *m = &net->msg;
+  size_t used = 0;
+  while (used < n && tl_conn_live(c) && !c->big) {
+    bool wait;
+    used += skip_crlf(c, p + used, n - used, &wait);
+    if (wait || used == n) break;
+    uint8_t *at = p + used;
+    size_t left = n - used;
+    if (!c->looked) {
+      enum tl_looks looks = tl_looks_like((char *)at, left);
+      if (looks != TL_LOOKS_UNKNOWN) {
+        wrong_protocol(c, looks);
+        return n;
+      }
+      if (left >= 8) c->looked = true;
+    }
+    if (one && !head_may_be_complete(c, at, left)) break;
+    struct tl_scan_error err = {400, "Bad Request"};
+    int rc = tl_scan((char *)at, left, true, net->conf->limits.max_head, m, &err);
+    if (rc == TL_EAGAIN) break;
+    if (rc) {
+      tl_recv_bad(c, &err, tl_msg_answerable(m));
+      return n;
+    }
+    size_t total = (size_t)m->head_len + m->body_len;
+    if (total > net->conf->limits.max_message) {
+      err = (struct tl_scan_error){513, "Message Too Large"};
+      tl_recv_bad(c, &err, tl_msg_answerable(m));
+      return n;
+    }
+    if (total > left) {
+      if (m->body_len < net->conf->limits.zero_copy_body) break;
+      if (tl_big_begin(c, at, left, buf, one, m)) tl_conn_abort(c, TL_ENOMEM);
+      return n;
+    }
+    one_piece_body(&net->body, m, at, buf);
+    tl_recv_deliver(c, m, &net->body);
+    c->searched = 0;
+    used += total;
+    if (one) break;
+  }
+  return used;
+}
+
+/* The stash holds the start of a message: completes it with as little copying as possible. Returns
+ * the bytes of P that are done with. */
+static size_t through_stash(struct tl_conn *c, const uint8_t *p, size_t n) {
+  struct tl_stash *s = &c->plain;
+  uint32_t before = s->n;
+  size_t k = n < 4096 ? n : 4096;
+  if (tl_stash_put(c->net, s, p, k)) {
+    tl_conn_abort(c, TL_ENOMEM);
+    return n;
+  }
+  size_t used = frame(c, s->p, s->n, -1, true);
+  if (!tl_conn_live(c) || c->big) return k; /* begun from the stash: it took all of it */
+  if (used == 0) return k;
+  c->searched = 0;
+  if (used >= before) {
+    tl_stash_drop(c->net, s);
+    return used - before;
+  }
+  memmove(s->p, s->p + used, s->n - used);
+  s->n -= (uint32_t)used;
+  return k;
+}
+
+void tl_recv_plain(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
+  c->bytes_in += n;
+  tl_count_add(c->net->counters, bytes_in[c->transport], n);
+  while (n && tl_conn_live(c)) {
+    size_t used;
+    if (c->big) {
+      used = tl_big_feed(c, p, n, buf);
+    } else if (c->plain.n) {
+      used = through_stash(c, p, n);
+    } else {
+      used = frame(c, p, n, buf, false);
+      if (used < n && tl_conn_live(c) && !c->big) {
+        if (tl_stash_put(c->net, &c->plain, p + used, n - used)) tl_conn_abort(c, TL_ENOMEM);
+        c->searched = 0;
+        return;
+      }
+    }
+    p += used;
+    n -= used;
+  }
+}
+
+/* ---- TLS control records, from the kernel's or our own record layer ---- */
+
+static void key_update(struct tl_conn *c, bool answer) {
+  static const uint8_t update_not_requested[5] = {24, 0, 0, 1, 0};
+  struct tl_record *r = c->tls->record;
+  tl_count(c->net->counters, TL_C_REC_KEYUPDATE);
+  int rc = TL_ENOTSUP;
+  /* RFC 8446 5.5 leaves no need for more than a few; a storm is an attack (PITFALLS P4). */
+  if (c->tls->ctl.key_updates > 1000)
+    rc = TL_ELIMIT;
+  else if (r) {
+    rc = tl_record_rekey_rx(r);
+    if (rc == TL_OK && answer) {
+      rc = tl_send_record(c, TL_CT_HANDSHAKE, update_not_requested, sizeof(update_not_requested));
+      if (rc == TL_OK) rc = tl_record_rekey_tx(r);
+    }
+  }
+  if (rc == TL_OK) return;
+  char peer[TL_ADDR_STRLEN];
+  TL_LOG(TL_LOG_INFO,
+         "Closing a TLS connection whose peer changes keys: this kernel cannot follow.",
+         TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("cause", tl_strerror(rc)));
+  c->doomed = true;
+  tl_conn_finish(c);
+}
+
+static void fatal(struct tl_conn *c, uint8_t alert, const char *cause) {
+  char peer[TL_ADDR_STRLEN];
+  TL_LOG(TL_LOG_WARN, "Closing a TLS connection after a protocol failure.",
+         TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("cause", cause),
+         TL_FC("alert", tl_alert_name(alert)));
+  if (c->tls->record) {
+    const uint8_t body[2] = {2, alert};
+    c->notify_sent = true;
+    c->doomed = true;
+    if (tl_send_record(c, TL_CT_ALERT, body, 2) == TL_OK) {
+      tl_conn_finish(c);
+      return;
+    }
+  } else {
+    tl_ktls_send_alert(c->fd, 2, alert);
+  }
+  tl_conn_abort(c, TL_ETLS);
+}
+
+static void control_record(struct tl_conn *c, uint8_t type, const uint8_t *p, size_t n) {
+  struct tl_conn_tls *t = c->tls;
+  uint32_t tickets = t->ctl.tickets;
+  tl_count(c->net->counters, TL_C_REC_CONTROL);
+  do {
+    size_t used = 0;
+    uint8_t alert = 0;
+    enum tl_ctl_action a =
+        tl_ctl_feed(&t->ctl, (enum tl_tls_version)t->version, t->server, type, p, n, &used, &alert);
+    switch (a) {
+    case TL_CTL_NONE: break;
+    case TL_CTL_CLOSE_NOTIFY:
+      c->notify_got = true;
+      tl_conn_finish(c);
+      return;
+    case TL_CTL_FATAL: fatal(c, alert, "the peer sent a fatal alert"); return;
+    case TL_CTL_KEY_UPDATE: key_update(c, false); break;
+    case TL_CTL_KEY_UPDATE_REQ: key_update(c, true); break;
+    case TL_CTL_RENEGOTIATE:
+      c->doomed = true;
+      tl_conn_finish(c);
+      return;
+    case TL_CTL_UNEXPECTED: fatal(c, alert, "an unexpected record"); return;
+    }
+    if (used == 0 || used > n) break;
+    p += used;
+    n -= used;
+  } while (n && tl_conn_live(c));
+  tl_count_add(c->net->counters, TL_C_REC_TICKET, t->ctl.tickets - tickets);
+}
+
+/* ---- records in user space ---- */
+
+static size_t record_len(const uint8_t *p, size_t n) {
+  return n < TL_RECORD_HEADER ? TL_RECORD_HEADER : TL_RECORD_HEADER + (((size_t)p[3] << 8) | p[4]);
+}
+
+static void opened(struct tl_conn *c, const struct tl_record_view *v, int32_t buf) {
+  tl_count(c->net->counters, TL_C_REC_IN);
+  if (v->type == TL_CT_DATA)
+    tl_recv_plain(c, v->p, v->n, buf);
+  else
+    control_record(c, v->type, v->p, v->n);
+}
+
+static void record_error(struct tl_conn *c, int rc) {
+  if (rc == TL_EBADMAC) tl_count(c->net->counters, TL_C_REC_BADMAC);
+  fatal(c, rc == TL_EBADMAC ? 20 : rc == TL_ELIMIT ? 80 : 10, tl_strerror(rc));
+}
+
+/* A body being collected takes its plaintext where it belongs: decrypting is its only copy. */
+static bool open_into_big(struct tl_conn *c, const uint8_t *p, size_t len) {
+  uint8_t *dst = c->big ? tl_big_room(c, len) : NULL;
+  if (!dst) return false;
+  struct tl_record_view v;
+  int rc = tl_record_open_to(c->tls->record, p, len, dst, &v);
+  if (rc) {
+    record_error(c, rc);
+    return true;
+  }
+  if (v.type != TL_CT_DATA) {
+    opened(c, &v, -1);
+    return true;
+  }
+  tl_count(c->net->counters, TL_C_REC_IN);
+  tl_count_add(c->net->counters, TL_C_BYTES_IN_TLS, v.n);
+  c->bytes_in += v.n;
+  tl_big_took(c, v.n);
+  return true;
+}
+
+/* Returns the bytes used; 0 when the record is incomplete or the connection ended. */
+static size_t open_one(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
+  size_t len = record_len(p, n);
+  if (n >= len && n >= TL_RECORD_HEADER && open_into_big(c, p, len)) return len;
+  struct tl_record_view v;
+  int rc = tl_record_open(c->tls->record, p, n, &v);
+  if (rc == TL_EAGAIN) return 0;
+  if (rc) {
+    record_error(c, rc);
+    return 0;
+  }
+  opened(c, &v, buf);
+  return v.used;
+}
+
+static void cipher_input(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
+  struct tl_stash *s = &c->cipher;
+  while (n && tl_conn_live(c)) {
+    if (s->n == 0) {
+      size_t used = open_one(c, p, n, buf);
+      if (!tl_conn_live(c)) break;
+      if (used == 0) {
+        if (tl_stash_put(c->net, s, p, n)) tl_conn_abort(c, TL_ENOMEM);
+        return;
+      }
+      p += used;
+      n -= used;
+      continue;
+    }
+    size_t need = record_len(s->p, s->n) - s->n, k = need < n ? need : n;
+    if (tl_stash_put(c->net, s, p, k)) {
+      tl_conn_abort(c, TL_ENOMEM);
+      return;
+    }
+    p += k;
+    n -= k;
+    if (s->n < TL_RECORD_HEADER || s->n < record_len(s->p, s->n)) {
+      /* A header that promises too much is refused by the record layer before we collect it. */
+      struct tl_record_view v;
+      if (s->n >= TL_RECORD_HEADER && record_len(s->p, s->n) > TL_RECORD_CIPHER_MAX)
+        record_error(c, tl_record_open(c->tls->record, s->p, s->n, &v) == TL_EBADMAC ? TL_EBADMAC
+                                                                                     : TL_ETLS);
+      continue;
+    }
+    open_one(c, s->p, s->n, -1);
+    tl_stash_drop(c->net, s);
+  }
+}
+
+/* ---- completions ---- */
+
+static void take_control_records(struct tl_conn *c) {
+  uint8_t *buf = c->net->scratch;
+  while (tl_conn_live(c)) {
+    uint8_t type;
+    size_t n;
+    int rc = tl_ktls_recv(c->fd, buf, c->net->scratch_cap, &type, &n);
+    if (rc == TL_EAGAIN) break;
+    if (rc == TL_ECLOSED) {
+      tl_conn_finish(c);
+      return;
+    }
+    if (rc) {
+      record_error(c, rc);
+      return;
+    }
+    if (type == TL_CT_DATA)
+      tl_recv_plain(c, buf, n, -1);
+    else
+      control_record(c, type, buf, n);
+  }
+}
+
+static void failed(struct tl_conn *c, int res) {
+  struct tl_net *n = c->net;
+  if (res == -ENOBUFS || res == -EINTR || res == -EAGAIN) return;
+  if (res == -EIO && c->tls && !c->tls->record) {
+    take_control_records(c);
+    return;
+  }
+  if (c->tls && !c->tls->record && (res == -EBADMSG || res == -EINVAL || res == -EMSGSIZE)) {
+    if (res == -EBADMSG) tl_count(n->counters, TL_C_REC_BADMAC);
+    fatal(c,
+          res == -EBADMSG    ? 20
+          : res == -EMSGSIZE ? 22
+                             : 10,
+          res == -EBADMSG ? "a record failed authentication" : "a malformed record");
+    return;
+  }
+  tl_conn_abort(c, TL_EIO);
+}
+
+void tl_recv_arm(struct tl_conn *c) {
+  if (c->recv_armed || c->paused || c->fd < 0) return;
+  struct io_uring_sqe *sqe = tl_ring_sqe(&c->net->ring, &c->recv_op);
+  io_uring_prep_recv_multishot(sqe, c->fd, NULL, 0, 0);
+  sqe->flags |= IOSQE_BUFFER_SELECT;
+  sqe->buf_group = c->net->bufs.group;
+  io_uring_sqe_set_data(sqe, &c->recv_op);
+  c->recv_armed = true;
+}
+
+static void received(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
+  c->active_ms = c->net->now_ms;
+  c->net->feeder = c;
+  if (tl_conn_user_tls(c)) {
+    cipher_input(c, p, n, buf);
+  } else {
+    if (c->tls) tl_count_add(c->net->counters, TL_C_KREC_BYTES_IN, n);
+    tl_recv_plain(c, p, n, buf);
+  }
+  c->net->feeder = NULL;
+}
+
+void tl_recv_done(struct tl_op *op, int res, uint32_t flags) {
+  struct tl_conn *c = (struct tl_conn *)((char *)op - offsetof(struct tl_conn, recv_op));
+  struct tl_net *n = c->net;
+  tl_count(n->counters, TL_C_RECVS);
+  if (!(flags & IORING_CQE_F_MORE)) {
+    c->recv_armed = false;
+    c->cancelled = false;
+    tl_conn_mark(c);
+  }
+  if (flags & IORING_CQE_F_BUFFER) {
+    uint16_t buf = tl_bufs_take(&n->bufs, flags);
+    if (res > 0 && tl_conn_live(c)) received(c, tl_bufs_at(&n->bufs, buf), (size_t)res, buf);
+    tl_bufs_put(&n->bufs, buf);
+  }
+  if (res > 0 || c->state == TL_CONN_CLOSING) return;
+  if (res == 0) {
+    /* Nothing was promised about a truncated stream: Content-Length frames SIP (KTLS-FACTS 37). */
+    c->notify_got = true;
+    tl_conn_finish(c);
+    return;
+  }
+  if (res == -ECANCELED) return;
+  if (c->state == TL_CONN_FINISHING)
+    tl_conn_abort(c, TL_OK);
+  else
+    failed(c, res);
+}

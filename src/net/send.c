@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sending: messages are laid into the connection's chunks, and at the end of
+ * the turn everything leaves in one send. One send is in flight at a time, so
+ * order holds and a short send needs nothing but another (KTLS-FACTS 24, 25).
+ *
+ * With user-space records a record stays open in the tail chunk, its header room
+ * left free, and is sealed in place when it is full or the turn ends. Nothing
+ * here decides what to send.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "net_internal.h"
+#include "tieline/edit.h"
+
+static struct tl_chunk *chunk_new(struct tl_net *n) {
+  struct tl_chunk *k = tl_pool_get(&n->chunks);
+  if (!k) return NULL;
+  k->next = NULL;
+  k->data = k->mem;
+  k->start = k->end = 0;
+  k->buf = -1;
+  return k;
+}
+
+static void chunk_free(struct tl_net *n, struct tl_chunk *k) {
+  if (k->buf < 0) {
+    tl_pool_put(&n->chunks, k);
+    return;
+  }
+  tl_bufs_put(&n->bufs, (uint16_t)k->buf);
+  tl_pool_put(&n->refs, k);
+}
+
+static void append_chunk(struct tl_out *o, struct tl_chunk *k) {
+  if (o->tail)
+    o->tail->next = k;
+  else
+    o->head = k;
+  o->tail = k;
+}
+
+static void account(struct tl_conn *c, uint32_t bytes) {
+  c->out.bytes += bytes;
+  tl_count_add(c->net->counters, TL_C_SENDQ_BYTES, bytes);
+}
+
+static int seal_open(struct tl_conn *c) {
+  struct tl_out *o = &c->out;
+  if (!o->open_rec) return TL_OK;
+  struct tl_chunk *k = o->tail;
+  size_t len;
+  int rc = tl_record_seal(c->tls->record, TL_CT_DATA, k->mem + k->end, o->open_rec, &len);
+  if (rc) return rc;
+  account(c, (uint32_t)len - o->open_rec);
+  k->end += (uint32_t)len;
+  o->open_rec = 0;
+  tl_count(c->net->counters, TL_C_REC_OUT);
+  return TL_OK;
+}
+
+/* Plaintext bytes that still fit into the tail chunk in one piece. */
+static uint32_t room(const struct tl_conn *c) {
+  const struct tl_out *o = &c->out;
+  const struct tl_chunk *k = o->tail;
+  if (!k || k->buf >= 0) return 0;
+  uint32_t left = TL_CHUNK_CAP - k->end;
+  if (!tl_conn_user_tls(c)) return left;
+  uint32_t overhead = tl_record_head(c->tls->record) + tl_record_tail(c->tls->record) + o->open_rec;
+  uint32_t plain = tl_record_max_plain(c->tls->record) - o->open_rec;
+  left = left > overhead ? left - overhead : 0;
+  return left < plain ? left : plain;
+}
+
+static uint32_t room_of_new(const struct tl_conn *c) {
+  return tl_conn_user_tls(c) ? tl_record_max_plain(c->tls->record) : TL_CHUNK_CAP;
+}
+
+/* Makes room for at least WANT bytes in one piece: a new record in this chunk, or a new chunk. */
+static int make_room(struct tl_conn *c, uint32_t want) {
+  if (room(c) >= want) return TL_OK;
+  int rc = seal_open(c);
+  if (rc) return rc;
+  if (room(c) >= want) return TL_OK;
+  struct tl_chunk *k = chunk_new(c->net);
+  if (!k) return TL_ENOMEM;
+  append_chunk(&c->out, k);
+  return TL_OK;
+}
+
+static uint8_t *tail_at(struct tl_conn *c) {
+  struct tl_chunk *k = c->out.tail;
+  uint32_t at = k->end;
+  if (tl_conn_user_tls(c)) at += tl_record_head(c->tls->record) + c->out.open_rec;
+  return k->mem + at;
+}
+
+static void commit(struct tl_conn *c, uint32_t n) {
+  if (tl_conn_user_tls(c))
+    c->out.open_rec += n;
+  else
+    c->out.tail->end += n;
+  account(c, n);
+}
+
+static int write_bytes(struct tl_conn *c, const uint8_t *p, size_t n) {
+  while (n) {
+    int rc = make_room(c, 1);
+    if (rc) return rc;
+    uint32_t k = room(c);
+    if (k > n) k = (uint32_t)n;
+    memcpy(tail_at(c), p, k);
+    commit(c, k);
+    p += k;
+    n -= k;
+  }
+  return TL_OK;
+}
+
+/* Seals SRC straight into chunks: encryption is the only time these bytes move. */
+static int write_sealed(struct tl_conn *c, uint8_t type, const uint8_t *src, size_t n) {
+  struct tl_record *r = c->tls->record;
+  int rc = seal_open(c);
+  while (n && rc == TL_OK) {
+    uint32_t k = tl_record_max_plain(r);
+    if (k > n) k = (uint32_t)n;
+    rc = make_room(c, k);
+    if (rc) break;
+    struct tl_chunk *t = c->out.tail;
+    size_t len;
+    rc = tl_record_seal_from(r, type, src, k, t->mem + t->end, &len);
+    if (rc) break;
+    t->end += (uint32_t)len;
+    account(c, (uint32_t)len);
+    tl_count(c->net->counters, TL_C_REC_OUT);
+    src += k;
+    n -= k;
+  }
+  return rc;
+}
+
+/* Queues bytes of a receive buffer; the buffer is held until they have left. */
+static int write_ref(struct tl_conn *c, const uint8_t *p, uint32_t n, uint16_t buf) {
+  struct tl_chunk *k = tl_pool_get(&c->net->refs);
+  if (!k) return TL_ENOMEM;
+  k->next = NULL;
+  k->data = p;
+  k->start = 0;
+  k->end = n;
+  k->buf = buf;
+  tl_bufs_hold(&c->net->bufs, buf);
+  append_chunk(&c->out, k);
+  account(c, n);
+  return TL_OK;
+}
+
+static int write_body(struct tl_conn *c, const struct tl_body *b) {
+  int rc = TL_OK;
+  uint32_t threshold = c->net->conf->limits.zero_copy_body;
+  for (uint32_t i = 0; i < b->n && rc == TL_OK; i++) {
+    bool large = b->seg[i].n >= threshold;
+    if (large && tl_conn_user_tls(c))
+      rc = write_sealed(c, TL_CT_DATA, b->seg[i].p, b->seg[i].n);
+    else if (large && b->seg[i].buf >= 0)
+      rc = write_ref(c, b->seg[i].p, b->seg[i].n, (uint16_t)b->seg[i].buf);
+    else
+      rc = write_bytes(c, b->seg[i].p, b->seg[i].n);
+  }
+  return rc;
+}
+
+static size_t flatten(const struct tl_edit *e, const struct tl_body *b, char *dst) {
+  size_t n = tl_edit_write(e, dst);
+  for (uint32_t i = 0; b && i < b->n; i++) {
+    memcpy(dst + n, b->seg[i].p, b->seg[i].n);
+    n += b->seg[i].n;
+  }
+  return n;
+}
+
+static struct tl_pending *pend(struct tl_conn *c, size_t len) {
+  if (c->n_pend >= c->net->conf->limits.connect_queue) return NULL;
+  struct tl_pending *p = malloc(sizeof(*p) + len);
+  if (!p) return NULL;
+  p->next = NULL;
+  p->len = (uint32_t)len;
+  *c->pend_tail = p;
+  c->pend_tail = &p->next;
+  c->n_pend++;
+  tl_count(c->net->counters, TL_C_WAIT_DIAL);
+  return p;
+}
+
+/* Bounds: over send_buffer the connection that feeds us pauses; far over it we refuse. */
+static int admit(struct tl_conn *c) {
+  if (c->state != TL_CONN_OPEN) return TL_ECLOSED;
+  uint32_t limit = c->net->conf->limits.send_buffer;
+  if (c->out.bytes / 8 > limit) {
+    tl_count(c->net->counters, TL_C_DROP_QUEUE_FULL);
+    return TL_ELIMIT;
+  }
+  if (c->out.bytes > limit && c->net->feeder) tl_conn_pause(c->net->feeder, c);
+  return TL_OK;
+}
+
+static const enum tl_counter msg_out[] = {TL_C_MSG_OUT_UDP, TL_C_MSG_OUT_TCP, TL_C_MSG_OUT_TLS};
+static const enum tl_counter bytes_out[] = {TL_C_BYTES_OUT_UDP, TL_C_BYTES_OUT_TCP,
+                                            TL_C_BYTES_OUT_TLS};
+
+static void sent(struct tl_conn *c, size_t n) {
+  struct tl_counters *k = c->net->counters;
+  if (c->out.bytes == (uint32_t)n || !c->send_busy) c->progress_ms = c->net->now_ms;
+  c->msgs_out++;
+  c->bytes_out += n;
+  tl_count(k, msg_out[c->transport]);
+  tl_count_add(k, bytes_out[c->transport], n);
+  if (c->tls && !c->tls->record) tl_count_add(k, TL_C_KREC_BYTES_OUT, n);
+  tl_conn_mark(c);
+}
+
+/* Half a message in the stream would corrupt it: the connection cannot go on. */
+static int broken(struct tl_conn *c, int rc) {
+  tl_conn_abort(c, rc);
+  return rc;
+}
+
+int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct tl_body *b) {
+  size_t head = tl_edit_len(e), len = head + (b ? b->len : 0);
+  if (c->state == TL_CONN_DIALING) {
+    struct tl_pending *p = pend(c, len);
+    if (!p) return TL_ELIMIT;
+    flatten(e, b, p->data);
+    return TL_OK;
+  }
+  int rc = admit(c);
+  if (rc) return rc;
+  bool copy_body = !b || b->len < c->net->conf->limits.zero_copy_body;
+  size_t first = copy_body ? len : head;
+  if (first <= room_of_new(c)) {
+    rc = make_room(c, (uint32_t)first);
+    if (rc) return broken(c, rc);
+    char *dst = (char *)tail_at(c);
+    if (copy_body)
+      flatten(e, b, dst);
+    else
+      tl_edit_write(e, dst);
+    commit(c, (uint32_t)first);
+    if (!copy_body) rc = write_body(c, b);
+  } else {
+    if (head > c->net->scratch_cap) return TL_ELIMIT;
+    tl_edit_write(e, (char *)c->net->scratch);
+    rc = write_bytes(c, c->net->scratch, head);
+    if (rc == TL_OK && b) rc = write_body(c, b);
+  }
+  if (rc) return broken(c, rc);
+  sent(c, len);
+  return TL_OK;
+}
+
+int tl_conn_send(struct tl_conn *c, const void *p, size_t n) {
+  if (c->state == TL_CONN_DIALING) {
+    struct tl_pending *w = pend(c, n);
+    if (!w) return TL_ELIMIT;
+    memcpy(w->data, p, n);
+    return TL_OK;
+  }
+  int rc = admit(c);
+  if (rc) return rc;
+  if (n <= room_of_new(c)) {
+    rc = make_room(c, (uint32_t)n);
+    if (rc) return broken(c, rc);
+    memcpy(tail_at(c), p, n);
+    commit(c, (uint32_t)n);
+  } else {
+    rc = write_bytes(c, p, n);
+    if (rc) return broken(c, rc);
+  }
+  sent(c, n);
+  return TL_OK;
+}
+
+int tl_send_pending(struct tl_conn *c) {
+  int rc = TL_OK;
+  while (c->pend_head && rc == TL_OK) {
+    struct tl_pending *p = c->pend_head;
+    c->pend_head = p->next;
+    c->n_pend--;
+    tl_count_sub(c->net->counters, TL_C_WAIT_DIAL, 1);
+    rc = write_bytes(c, (const uint8_t *)p->data, p->len);
+    if (rc == TL_OK) sent(c, p->len);
+    free(p);
+  }
+  if (!c->pend_head) c->pend_tail = &c->pend_head;
+  return rc;
+}
+
+void tl_send_drop_pending(struct tl_conn *c) {
+  while (c->pend_head) {
+    struct tl_pending *p = c->pend_head;
+    c->pend_head = p->next;
+    free(p);
+    tl_count_sub(c->net->counters, TL_C_WAIT_DIAL, 1);
+  }
+  c->n_pend = 0;
+  c->pend_tail = &c->pend_head;
+}
+
+int tl_send_record(struct tl_conn *c, uint8_t type, const uint8_t *p, size_t n) {
+  int rc = write_sealed(c, type, p, n);
+  tl_conn_mark(c);
+  return rc;
+}
+
+void tl_send_close_notify(struct tl_conn *c) {
+  static const uint8_t close_notify[2] = {1, 0};
+  if (!c->tls || c->notify_sent) return;
+  c->notify_sent = true;
+  if (c->tls->record)
+    tl_send_record(c, TL_CT_ALERT, close_notify, sizeof(close_notify));
+  else
+    tl_ktls_send_alert(c->fd, 1, 0);
+}
+
+void tl_send_drop(struct tl_conn *c) {
+  struct tl_out *o = &c->out;
+  while (o->head) {
+    struct tl_chunk *k = o->head;
+    o->head = k->next;
+    chunk_free(c->net, k);
+  }
+  tl_count_sub(c->net->counters, TL_C_SENDQ_BYTES, o->bytes);
+  memset(o, 0, sizeof(*o));
+}
+
+/* Scratch headers are free again once submitted: the kernel has copied them by then. */
+static struct tl_sendmsg *scratch_msg(struct tl_net *n) {
+  if (n->send_scratch_n == TL_SEND_SCRATCH) {
+    io_uring_submit(&n->ring.u);
+    n->send_scratch_n = 0;
+  }
+  return &n->send_scratch[n->send_scratch_n++];
+}
+
+void tl_send_flush(struct tl_conn *c) {
+  struct tl_out *o = &c->out;
+  if (c->send_busy || o->bytes == 0 || c->state < TL_CONN_OPEN || c->state == TL_CONN_CLOSING)
+    return;
+  if (seal_open(c)) {
+    tl_conn_abort(c, TL_ELIMIT);
+    return;
+  }
+  struct tl_chunk *k = o->head;
+  struct io_uring_sqe *sqe;
+  if (!k->next) {
+    sqe = tl_ring_sqe(&c->net->ring, &c->send_op);
+    io_uring_prep_send(sqe, c->fd, k->data + k->start, k->end - k->start, MSG_NOSIGNAL);
+  } else {
+    struct tl_sendmsg *m = scratch_msg(c->net);
+    memset(&m->msg, 0, sizeof(m->msg));
+    m->msg.msg_iov = m->iov;
+    for (; k && m->msg.msg_iovlen < TL_SEND_IOV; k = k->next) {
+      if (k->start == k->end) continue;
+      m->iov[m->msg.msg_iovlen].iov_base = (void *)(uintptr_t)(k->data + k->start);
+      m->iov[m->msg.msg_iovlen++].iov_len = k->end - k->start;
+    }
+    sqe = tl_ring_sqe(&c->net->ring, &c->send_op);
+    io_uring_prep_sendmsg(sqe, c->fd, &m->msg, MSG_NOSIGNAL);
+  }
+  io_uring_sqe_set_data(sqe, &c->send_op);
+  c->send_busy = true;
+  tl_count(c->net->counters, TL_C_SENDS);
+}
+
+static void consume(struct tl_conn *c, uint32_t n) {
+  struct tl_out *o = &c->out;
+  o->bytes -= n;
+  tl_count_sub(c->net->counters, TL_C_SENDQ_BYTES, n);
+  while (o->head) {
+    struct tl_chunk *k = o->head;
+    uint32_t have = k->end - k->start;
+    if (have > n) {
+      k->start += n;
+      return;
+    }
+    n -= have;
+    k->start = k->end;
+    if (k == o->tail && o->open_rec) return;
+    o->head = k->next;
+    if (!o->head) o->tail = NULL;
+    chunk_free(c->net, k);
+  }
+}
+
+void tl_send_done(struct tl_op *op, int res, uint32_t flags) {
+  (void)flags;
+  struct tl_conn *c = (struct tl_conn *)((char *)op - offsetof(struct tl_conn, send_op));
+  c->send_busy = false;
+  tl_conn_mark(c);
+  if (c->state == TL_CONN_CLOSING) return;
+  if (res == -EINTR || res == -EAGAIN) return;
+  if (res <= 0) {
+    tl_conn_abort(c, TL_EIO);
+    return;
+  }
+  c->progress_ms = c->net->now_ms;
+  consume(c, (uint32_t)res);
+  if (c->waiters && c->out.bytes < c->net->conf->limits.send_buffer / 2) tl_conn_resume_waiters(c);
+}
