@@ -1,13 +1,16 @@
 # Tieline. `make help` lists the targets.
 BUILD   ?= build
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC       = gcc
+endif
 CLANG   ?= clang
 PREFIX  ?= /usr/local
 DESTDIR ?=
 PKGS     = openssl liburing libconfuse jansson liburcu-memb libsystemd sofia-sip-ua
 VERSION  = 0.1.0
 WARN     = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
-HARDEN   = -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fPIE
+FORTIFY  = $(if $(filter -O0,$(OPT)),,-D_FORTIFY_SOURCE=2)
+HARDEN   = $(FORTIFY) -fstack-protector-strong -fstack-clash-protection -fPIE
 OPT     ?= -O2 -g
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
