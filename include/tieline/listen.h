@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bound sockets, alike for TLS, TCP and UDP: several threads bind the same
+ * address and the kernel spreads connections over them (SO_REUSEPORT).
+ *
+ * Ownership: the descriptor is the caller's. Threads: any. Errors: TL_EIO with a
+ * sentence that names the address.
+ */
+#pragma once
+
+#include "tieline/addr.h"
+#include "tieline/err.h"
+
+/* Bound, for streams also listening; non-blocking; an IPv6 socket takes IPv6 only. The descriptor,
+ * or TL_EIO with a sentence in ERR (CAP bytes). */
+int tl_listen_socket(const struct tl_addr *a, enum tl_transport t, char *err, size_t cap);
