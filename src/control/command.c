@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of commands and what runs a line through it, with the commands that
+ * need no other room: help, version, log, stop.
+ */
+#include <openssl/crypto.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "control/internal.h"
+
+int tl_command_fail(struct tl_answer *a, int code, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(a->message, sizeof a->message, fmt, ap);
+  va_end(ap);
+  a->code = code;
+  return 0;
+}
+
+static int version(struct tl_control *c, struct tl_request *req, const json_t *params,
+                   struct tl_answer *a) {
+  struct utsname u;
+  (void)req, (void)params;
+  if (uname(&u) < 0) snprintf(u.release, sizeof u.release, "unknown");
+  a->result =
+      json_pack("{s:s, s:s, s:s, s:s, s:i, s:b, s:i, s:i}", "version", TL_VERSION, "kernel",
+                u.release, "openssl", OpenSSL_version(OPENSSL_VERSION), "aead",
+                tl_record_backend_name(), "pid", (int)getpid(), "kernel_tls", c->rt->caps.ulp,
+                "workers", (int)c->rt->n_worker, "handshakers", (int)c->rt->n_handshaker);
+  return 0;
+}
+
+static int log_level(struct tl_control *c, struct tl_request *req, const json_t *params,
+                     struct tl_answer *a) {
+  const enum tl_log_level before = tl_log_level();
+  enum tl_log_level level = before;
+  const json_t *want = json_object_get(params, "level");
+  (void)c, (void)req;
+  if (want && tl_log_level_parse(tl_str_c(json_string_value(want)), &level))
+    return tl_command_fail(a, TL_RPC_PARAMS, "level is one of error, warn, info, debug");
+  tl_log_set_level(level);
+  if (want)
+    TL_LOG(TL_LOG_INFO, "The log level was set by ctl.", TL_FC("level", tl_log_level_name(level)),
+           TL_FC("previous", tl_log_level_name(before)));
+  a->result = json_pack("{s:s, s:s}", "level", tl_log_level_name(level), "previous",
+                        tl_log_level_name(before));
+  return 0;
+}
+
+static int stop(struct tl_control *c, struct tl_request *req, const json_t *params,
+                struct tl_answer *a) {
+  (void)req, (void)params;
+  TL_LOG(TL_LOG_INFO, "Stop was asked for by ctl.");
+  tl_control_shutdown(c);
+  a->result = json_pack("{s:b}", "stopping", 1);
+  return 0;
+}
+
+static int help(struct tl_control *c, struct tl_request *req, const json_t *params,
+                struct tl_answer *a);
+
+static const struct command {
+  const char *name, *params, *help;
+  tl_command_fn fn;
+} commands[] = {
+    {"connections", "[limit=N]", "every stream connection", tl_command_connections},
+    {"help", "", "this list", help},
+    {"log", "[level=error|warn|info|debug]", "show or set the log level", log_level},
+    {"peers", "", "the configured peers and their connections", tl_command_peers},
+    {"reload", "", "read the configuration again", tl_command_reload},
+    {"stats", "[threads=true]", "counters and gauges", tl_command_stats},
+    {"stop", "", "drain and end", stop},
+    {"tls_list", "", "the TLS domains", tl_command_tls_list},
+    {"version", "", "versions of tieline, kernel and OpenSSL", version},
+};
+#define N_COMMANDS (sizeof commands / sizeof *commands)
+
+static int help(struct tl_control *c, struct tl_request *req, const json_t *params,
+                struct tl_answer *a) {
+  json_t *list = json_array();
+  (void)c, (void)req, (void)params;
+  for (size_t i = 0; i < N_COMMANDS; i++)
+    json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "name", commands[i].name, "params",
+                                          commands[i].params, "help", commands[i].help));
+  a->result = json_pack("{s:o}", "commands", list);
+  return 0;
+}
+
+void tl_command_answer(struct tl_control *c, struct tl_request *req, struct tl_answer *a) {
+  char *line = NULL;
+  size_t n = 0;
+  if (req->notification) {
+    json_decref(a->result);
+    json_decref(a->data);
+  } else if (a->result) {
+    line = tl_rpc_result(req->id, a->result, &n);
+  } else {
+    line = tl_rpc_error(req->id, a->code, a->message, a->data, &n);
+  }
+  tl_server_reply(&c->server, req->who, line, n, tl_control_now_ms());
+  json_decref(req->id);
+  req->id = NULL;
+}
+
+static int dispatch(struct tl_control *c, const struct tl_rpc *rpc, struct tl_request *req,
+                    struct tl_answer *a) {
+  for (size_t i = 0; i < N_COMMANDS; i++)
+    if (strcmp(commands[i].name, rpc->method) == 0) {
+      int rc = commands[i].fn(c, req, rpc->params, a);
+      if (rc == 0 && !a->result && !a->code) tl_command_fail(a, TL_RPC_NOT_NOW, "out of memory");
+      return rc;
+    }
+  return tl_command_fail(a, TL_RPC_METHOD, "no command \"%.64s\"; \"help\" lists them",
+                         rpc->method);
+}
+
+void tl_command_line(void *control, struct tl_client_ref who, const char *line, size_t n) {
+  struct tl_control *c = control;
+  struct tl_rpc rpc;
+  struct tl_answer a = {0};
+  const char *why = "";
+  int code = tl_rpc_parse(line, n, &rpc, &why);
+  struct tl_request req = {
+      .who = who, .id = rpc.id ? json_deep_copy(rpc.id) : NULL, .notification = rpc.notification};
+  int rc = code ? tl_command_fail(&a, code, "%s", why) : dispatch(c, &rpc, &req, &a);
+  if (rc != TL_EAGAIN) tl_command_answer(c, &req, &a);
+  tl_rpc_clear(&rpc);
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control thread's loop: signals, the workers' answers, the socket's
+ * clients, deadlines. It waits in poll(2): nothing here is hot.
+ */
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+#include <unistd.h>
+#include <urcu/urcu-memb.h>
+
+#include "control/internal.h"
+
+#define MAILBOX_CAP 4096
+#define DRAIN_TICK_MS 20
+
+/* Signals and the socket are the process's, so there is one. */
+static struct tl_control control = {.sigfd = -1, .server.fd = -1};
+
+uint64_t tl_control_now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static int block_signals(struct tl_control *c) {
+  sigset_t s;
+  sigemptyset(&s);
+  sigaddset(&s, SIGHUP);
+  sigaddset(&s, SIGTERM);
+  sigaddset(&s, SIGINT);
+  if (pthread_sigmask(SIG_BLOCK, &s, &c->old_mask)) return TL_EIO;
+  c->sigfd = signalfd(-1, &s, SFD_NONBLOCK | SFD_CLOEXEC);
+  return c->sigfd < 0 ? TL_EIO : 0;
+}
+
+/* The daemon's user must reach and remove the socket that root made. */
+static void give_to_user(const struct tl_server *s, const char *user) {
+  const struct passwd *pw = user && geteuid() == 0 ? getpwnam(user) : NULL;
+  char dir[sizeof s->path];
+  if (!pw) return;
+  if (lchown(s->path, pw->pw_uid, pw->pw_gid) < 0)
+    TL_LOG(TL_LOG_WARN, "The control socket could not be given to the user.", TL_FC("user", user));
+  snprintf(dir, sizeof dir, "%s", s->path);
+  char *slash = strrchr(dir, '/');
+  if (s->made_dir && slash) {
+    *slash = 0;
+    if (lchown(dir, pw->pw_uid, pw->pw_gid) < 0)
+      TL_LOG(TL_LOG_WARN, "The control socket's directory could not be given to the user.",
+             TL_FC("user", user));
+  }
+}
+
+int tl_control_init(struct tl_runtime *rt, char *err, size_t cap) {
+  struct tl_control *c = &control;
+  memset(c, 0, sizeof *c);
+  c->rt = rt;
+  c->sigfd = c->server.fd = -1;
+  c->started_ms = tl_control_now_ms();
+  c->server.request = tl_command_line;
+  c->server.arg = c;
+  if (tl_mailbox_init(&rt->control.mailbox, MAILBOX_CAP) || block_signals(c)) {
+    snprintf(err, cap, "no signal or event descriptor: %s", strerror(errno));
+    return TL_EIO;
+  }
+  rt->control.rt = rt;
+  urcu_memb_register_thread();
+  struct tl_conf *conf = tl_runtime_conf(rt);
+  int rc = tl_server_open(&c->server, conf->control_socket, err, cap);
+  if (rc == 0) give_to_user(&c->server, conf->user);
+  tl_conf_unref(conf);
+  if (rc) tl_control_exit(rt);
+  return rc;
+}
+
+static bool tell_drain(struct tl_thread *t) {
+  struct tl_mail *m = calloc(1, sizeof *m);
+  if (!m) return false;
+  m->type = TL_MAIL_DRAIN;
+  if (tl_mailbox_post(&t->mailbox, m) == 0) return true;
+  free(m);
+  return false;
+}
+
+/* Again at each tick for who could not take the mail. */
+static void tell_all(struct tl_control *c) {
+  const struct tl_runtime *rt = c->rt;
+  for (unsigned i = 0; i < rt->n_handshaker; i++)
+    if (rt->handshaker[i] && !c->told_handshaker[i])
+      c->told_handshaker[i] = tell_drain(rt->handshaker[i]);
+  for (unsigned i = 0; i < rt->n_worker; i++)
+    if (rt->worker[i] && !c->told_worker[i]) c->told_worker[i] = tell_drain(rt->worker[i]);
+}
+
+void tl_control_shutdown(struct tl_control *c) {
+  if (c->state != TL_CONTROL_RUNNING) {
+    c->state = TL_CONTROL_STOPPED;
+    return;
+  }
+  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  c->state = TL_CONTROL_DRAINING;
+  c->drain_until_ms = tl_control_now_ms() + conf->timeouts.drain;
+  TL_LOG(TL_LOG_INFO, "Draining: no new connections, transactions may finish.",
+         TL_FI("transactions", tl_runtime_counter(c->rt, TL_C_TX_NOW)),
+         TL_FI("connections", c->rt->connections), TL_FI("at_most_ms", conf->timeouts.drain));
+  tl_conf_unref(conf);
+  sd_notify(0, "STOPPING=1\nSTATUS=Draining");
+  tell_all(c);
+}
+
+static void drain_tick(struct tl_control *c, uint64_t now_ms) {
+  bool drained = true;
+  if (c->state != TL_CONTROL_DRAINING) return;
+  tell_all(c);
+  for (unsigned i = 0; i < c->rt->n_worker; i++)
+    if (c->rt->worker[i]) drained = drained && c->told_worker[i] && tl_worker_drained(c->rt, i);
+  if (drained) {
+    c->state = TL_CONTROL_STOPPED;
+  } else if (now_ms >= c->drain_until_ms) {
+    TL_LOG(TL_LOG_WARN, "The drain time is over; what is left is cut off.",
+           TL_FI("transactions", tl_runtime_counter(c->rt, TL_C_TX_NOW)));
+    c->state = TL_CONTROL_STOPPED;
+  }
+}
+
+static void reload_by_signal(struct tl_control *c) {
+  struct tl_answer a = {0};
+  if (c->state == TL_CONTROL_RUNNING) tl_reload(c, &a); /* the log says how it went */
+  json_decref(a.result);
+  json_decref(a.data);
+}
+
+static void take_signals(struct tl_control *c) {
+  struct signalfd_siginfo si;
+  while (read(c->sigfd, &si, sizeof si) == sizeof si) {
+    if (si.ssi_signo == SIGHUP) {
+      reload_by_signal(c);
+    } else {
+      TL_LOG(TL_LOG_INFO, "Stop was asked for by a signal.",
+             TL_FC("signal", si.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT"),
+             TL_FI("from_pid", si.ssi_pid));
+      tl_control_shutdown(c);
+    }
+  }
+}
+
+static void take_mail(struct tl_control *c) {
+  struct tl_mailbox *mb = &c->rt->control.mailbox;
+  struct tl_mail *m;
+  tl_mailbox_rearm(mb);
+  while ((m = tl_mailbox_take(mb))) {
+    tl_count(&c->rt->control.counters, TL_C_MAIL_IN);
+    if (m->type == TL_MAIL_DUMP)
+      tl_gather_reply(c, (struct tl_dump *)m);
+    else
+      free(m);
+  }
+}
+
+static void turn(struct tl_control *c) {
+  struct pollfd p[2 + TL_SERVER_POLLFDS] = {{.fd = c->sigfd, .events = POLLIN},
+                                            {.fd = c->rt->control.mailbox.efd, .events = POLLIN}};
+  int timeout_ms = c->state == TL_CONTROL_DRAINING ? DRAIN_TICK_MS : -1;
+  uint64_t now_ms = tl_control_now_ms();
+  tl_gather_expire(c, now_ms, &timeout_ms);
+  size_t n = tl_server_poll(&c->server, p + 2, now_ms, &timeout_ms);
+  if (poll(p, 2 + n, timeout_ms) < 0) {
+    if (errno != EINTR) TL_LOG(TL_LOG_ERROR, "Waiting failed.", TL_FC("error", strerror(errno)));
+    return;
+  }
+  now_ms = tl_control_now_ms();
+  if (p[1].revents) take_mail(c);
+  tl_server_turn(&c->server, p + 2, n, now_ms);
+  if (p[0].revents) take_signals(c);
+  drain_tick(c, now_ms);
+}
+
+int tl_control_run(struct tl_runtime *rt) {
+  struct tl_control *c = &control;
+  c->rss_start = tl_stats_rss();
+  sd_notifyf(0, "READY=1\nMAINPID=%d\nSTATUS=Running, configuration %llu", (int)getpid(),
+             (unsigned long long)__atomic_load_n(&rt->generation, __ATOMIC_RELAXED));
+  while (c->state != TL_CONTROL_STOPPED) turn(c);
+  tl_server_flush(&c->server, tl_control_now_ms());
+  return 0;
+}
+
+void tl_control_exit(struct tl_runtime *rt) {
+  struct tl_control *c = &control;
+  tl_server_close(&c->server);
+  if (c->sigfd >= 0) close(c->sigfd);
+  c->sigfd = -1;
+  /* Answers that came too late; questions still in a stopped worker's mailbox are that worker's. */
+  take_mail(c);
+  tl_mailbox_destroy(&rt->control.mailbox);
+  urcu_memb_unregister_thread();
+}

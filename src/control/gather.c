@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Asking every worker for its connections. The workers answer when they come to
+ * it; who has not answered by the deadline is left out and the result says so.
+ * A late answer still finds its gather and frees it.
+ */
+#include <stdlib.h>
+
+#include "control/internal.h"
+
+struct part {
+  struct tl_dump dump; /* first: the mail that comes back is the part */
+  struct tl_gather *gather;
+};
+
+struct tl_gather {
+  struct tl_gather *next;
+  struct tl_request req;
+  tl_gather_fn done;
+  size_t limit;
+  uint64_t deadline_ms;
+  unsigned due;  /* answers still to come */
+  bool missing;  /* a worker could not be asked */
+  bool answered; /* only waits for the late */
+  size_t n;
+  struct tl_dump *dump[TL_THREADS_MAX]; /* that came back */
+};
+
+static void free_dumps(struct tl_gather *g) {
+  for (size_t i = 0; i < g->n; i++) {
+    free(g->dump[i]->info);
+    free(g->dump[i]);
+  }
+  g->n = 0;
+}
+
+static void answer(struct tl_control *c, struct tl_gather *g) {
+  struct tl_answer a = {0};
+  a.result = g->done(c, g->dump, g->n, g->due == 0 && !g->missing, g->limit);
+  if (!a.result) tl_command_fail(&a, TL_RPC_NOT_NOW, "out of memory");
+  tl_command_answer(c, &g->req, &a);
+  free_dumps(g);
+  g->answered = true;
+}
+
+static void unlink_gather(struct tl_control *c, struct tl_gather *g) {
+  for (struct tl_gather **p = &c->gathers; *p; p = &(*p)->next)
+    if (*p == g) {
+      *p = g->next;
+      break;
+    }
+  free(g);
+}
+
+static void ask(struct tl_control *c, struct tl_gather *g, unsigned worker) {
+  struct part *p = calloc(1, sizeof *p);
+  if (p) {
+    p->gather = g;
+    p->dump.mail.type = TL_MAIL_DUMP;
+    p->dump.reply = &c->rt->control.mailbox;
+    p->dump.worker = worker;
+    p->dump.cap = g->limit;
+  }
+  if (p && tl_mailbox_post(&c->rt->worker[worker]->mailbox, &p->dump.mail) == 0) {
+    g->due++;
+  } else {
+    free(p);
+    g->missing = true;
+  }
+}
+
+int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit, tl_gather_fn done) {
+  struct tl_gather *g = calloc(1, sizeof *g);
+  if (!g) return TL_ENOMEM;
+  g->req = *req;
+  g->done = done;
+  g->limit = limit;
+  g->deadline_ms = tl_control_now_ms() + TL_GATHER_MS;
+  g->next = c->gathers;
+  c->gathers = g;
+  for (unsigned i = 0; i < c->rt->n_worker; i++)
+    if (c->rt->worker[i]) ask(c, g, i);
+  if (g->due == 0) {
+    answer(c, g);
+    unlink_gather(c, g);
+  }
+  return 0;
+}
+
+void tl_gather_reply(struct tl_control *c, struct tl_dump *d) {
+  struct tl_gather *g = ((struct part *)d)->gather;
+  g->due--;
+  if (g->answered) {
+    free(d->info);
+    free(d);
+  } else {
+    g->dump[g->n++] = d;
+    if (g->due == 0) answer(c, g);
+  }
+  if (g->due == 0) unlink_gather(c, g);
+}
+
+void tl_gather_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+  for (struct tl_gather *g = c->gathers; g; g = g->next) {
+    if (g->answered) continue;
+    if (now_ms >= g->deadline_ms) {
+      TL_LOG(TL_LOG_WARN, "Workers did not tell their connections in time.",
+             TL_FI("workers", g->due));
+      answer(c, g);
+      continue;
+    }
+    int wait = (int)(g->deadline_ms - now_ms);
+    if (*timeout_ms < 0 || wait < *timeout_ms) *timeout_ms = wait;
+  }
+}

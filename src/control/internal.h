@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control thread's rooms and the doors between them.
+ *
+ *   server.c   unix socket, clients, lines      -> a line to command.c
+ *   rpc.c      JSON-RPC envelopes
+ *   command.c  the table of commands, dispatch
+ *   gather.c   asks every worker for its connections, bounded in time
+ *   show.c     connections, peers, tls_list;  stats.c, reload.c: as named
+ *   control.c  the loop: signals, mailbox, deadlines, draining
+ *
+ * Ownership: one struct tl_control, the main thread's. Threads: that one only.
+ * Errors: enum tl_err; towards clients JSON-RPC codes.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tieline/control.h"
+
+/* ---- rpc.c: JSON-RPC 2.0 */
+
+enum {
+  TL_RPC_PARSE = -32700,
+  TL_RPC_REQUEST = -32600,
+  TL_RPC_METHOD = -32601,
+  TL_RPC_PARAMS = -32602,
+  TL_RPC_NOT_NOW = -32000,
+  TL_RPC_REFUSED = -32001
+};
+
+struct tl_rpc {
+  json_t *root;         /* owns all below */
+  const char *method;   /* NULL when the request is no request */
+  const json_t *params; /* an object, or NULL */
+  const json_t *id;     /* NULL: a notification, or unknown */
+  bool notification;
+};
+/* Reads one request of N bytes. 0, or the code to answer with and a sentence in *OUT_WHY. Always
+ * end with tl_rpc_clear. */
+int tl_rpc_parse(const char *line, size_t n, struct tl_rpc *out, const char **out_why);
+void tl_rpc_clear(struct tl_rpc *r);
+/* Envelopes as one line with its newline, malloc'd; RESULT and DATA (may be NULL) are taken over.
+ */
+char *tl_rpc_result(const json_t *id, json_t *result, size_t *out_n);
+char *tl_rpc_error(const json_t *id, int code, const char *message, json_t *data, size_t *out_n);
+/* A JSON string of at most N bytes up to the first NUL; what is not UTF-8 becomes U+FFFD. */
+json_t *tl_rpc_text(const char *s, size_t n);
+
+/* ---- server.c: the socket */
+
+#define TL_SERVER_CLIENTS 16
+#define TL_SERVER_REQUEST 65536     /* bytes of one request */
+#define TL_SERVER_PATIENCE_MS 30000 /* for a client to read its reply */
+#define TL_SERVER_POLLFDS (1 + TL_SERVER_CLIENTS)
+
+/* A client by slot and generation, so that a late answer finds it or nobody. */
+struct tl_client_ref {
+  unsigned slot;
+  uint64_t serial;
+};
+
+struct tl_client {
+  int fd; /* -1: free */
+  uint64_t serial;
+  char *in;
+  size_t in_n, in_cap;
+  char *out;
+  size_t out_n, out_off;
+  uint64_t out_since_ms;
+  bool busy;    /* its request is being worked on */
+  bool eof;     /* it will send no more */
+  bool closing; /* close once the reply is out */
+};
+
+struct tl_server {
+  int fd;
+  char path[108];
+  bool made_dir; /* the directory is ours too */
+  uint64_t accept_after_ms;
+  uint64_t next_serial;
+  struct tl_client client[TL_SERVER_CLIENTS];
+  /* One request; answered by tl_server_reply now or later. LINE is not kept. */
+  void (*request)(void *arg, struct tl_client_ref who, const char *line, size_t n);
+  void *arg;
+};
+
+int tl_server_open(struct tl_server *s, const char *path, char *err, size_t cap);
+void tl_server_close(struct tl_server *s);
+/* Fills P and gives how many; *TIMEOUT_MS is lowered to the next deadline of a client. */
+size_t tl_server_poll(struct tl_server *s, struct pollfd *p, uint64_t now_ms, int *timeout_ms);
+/* Handles what poll found, takes requests, sends replies, closes the late. */
+void tl_server_turn(struct tl_server *s, const struct pollfd *p, size_t n, uint64_t now_ms);
+/* LINE (malloc'd, with its newline) is taken over; NULL: the request has no answer. */
+void tl_server_reply(struct tl_server *s, struct tl_client_ref who, char *line, size_t n,
+                     uint64_t now_ms);
+/* Sends what can be sent without waiting, for the last words before the end. */
+void tl_server_flush(struct tl_server *s, uint64_t now_ms);
+
+/* ---- control.c */
+
+enum tl_control_state { TL_CONTROL_RUNNING, TL_CONTROL_DRAINING, TL_CONTROL_STOPPED };
+
+struct tl_gather;
+
+struct tl_control {
+  struct tl_runtime *rt;
+  struct tl_server server;
+  int sigfd;
+  sigset_t old_mask;
+  enum tl_control_state state;
+  uint64_t started_ms, drain_until_ms;
+  uint64_t rss_start; /* bytes, once all threads ran */
+  bool told_worker[TL_THREADS_MAX], told_handshaker[TL_THREADS_MAX]; /* to drain */
+  struct tl_gather *gathers;
+};
+
+uint64_t tl_control_now_ms(void);
+/* Begins to drain, or ends at once if it already does. */
+void tl_control_shutdown(struct tl_control *c);
+
+/* ---- command.c */
+
+/* A request being worked on. ID is owned: whoever answers frees it. */
+struct tl_request {
+  struct tl_client_ref who;
+  json_t *id;
+  bool notification;
+};
+
+/* What a command says. RESULT, or CODE with a sentence and DATA. */
+struct tl_answer {
+  json_t *result, *data;
+  int code;
+  char message[256];
+};
+
+/* 0 with *A filled in, or TL_EAGAIN: *REQ was taken over and is answered later. */
+typedef int (*tl_command_fn)(struct tl_control *c, struct tl_request *req, const json_t *params,
+                             struct tl_answer *a);
+
+void tl_command_line(void *control, struct tl_client_ref who, const char *line, size_t n);
+void tl_command_answer(struct tl_control *c, struct tl_request *req, struct tl_answer *a);
+/* Fills A with an error. */
+int tl_command_fail(struct tl_answer *a, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+int tl_command_stats(struct tl_control *c, struct tl_request *req, const json_t *params,
+                     struct tl_answer *a);
+int tl_command_connections(struct tl_control *c, struct tl_request *req, const json_t *params,
+                           struct tl_answer *a);
+int tl_command_peers(struct tl_control *c, struct tl_request *req, const json_t *params,
+                     struct tl_answer *a);
+int tl_command_tls_list(struct tl_control *c, struct tl_request *req, const json_t *params,
+                        struct tl_answer *a);
+int tl_command_reload(struct tl_control *c, struct tl_request *req, const json_t *params,
+                      struct tl_answer *a);
+
+/* ---- stats.c */
+
+/* Resident bytes of this process, 0 if unknown. */
+uint64_t tl_stats_rss(void);
+
+/* ---- gather.c: connections of all workers */
+
+#define TL_GATHER_MS 2000
+
+/* Turns the workers' answers into a result. COMPLETE: every worker answered. */
+typedef json_t *(*tl_gather_fn)(struct tl_control *c, struct tl_dump *const *dump, size_t n,
+                                bool complete, size_t limit);
+
+/* Asks every worker for at most LIMIT connections; DONE makes the answer to REQ, which is taken
+ * over. TL_ENOMEM leaves REQ alone. */
+int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit, tl_gather_fn done);
+/* A reply from the control mailbox. */
+void tl_gather_reply(struct tl_control *c, struct tl_dump *d);
+/* Ends what is past its deadline; *TIMEOUT_MS is lowered to the next one. */
+void tl_gather_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
+
+/* ---- reload.c */
+
+/* Loads and publishes; both for ctl and SIGHUP. */
+void tl_reload(struct tl_control *c, struct tl_answer *a);
+/* What differs between two snapshots, as the reply shows it. */
+json_t *tl_reload_diff(const struct tl_conf *before, const struct tl_conf *after);

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What there is: connections, peers, TLS domains, as JSON. The shapes are
+ * promised in docs/control.md.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "control/internal.h"
+
+#define LIMIT_DEFAULT 10000
+#define LIMIT_MAX 100000
+
+#define TEXT(s) tl_rpc_text((s), sizeof(s))
+
+static json_t *text(const char *s) { return tl_rpc_text(s, SIZE_MAX); }
+
+static json_t *address(const struct tl_addr *a) {
+  char buf[TL_ADDR_STRLEN];
+  return json_string(tl_addr_format(a, buf));
+}
+
+static json_t *tls_of(const struct tl_conn_info *i) {
+  if (i->transport != TL_TLS) return json_null();
+  return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:s, s:s}", "version",
+                   tl_tls_version_name(i->version), "cipher", tl_cipher_name(i->cipher), "domain",
+                   TEXT(i->domain), "identity", TEXT(i->identity), "sni", TEXT(i->sni), "verified",
+                   i->peer_verified, "resumed", i->resumed, "ktls_tx", i->ktls.tx == TL_KTLS_ON,
+                   "ktls_rx", i->ktls.rx == TL_KTLS_ON, "ktls_tx_reason",
+                   tl_ktls_why_text(i->ktls.tx), "ktls_rx_reason", tl_ktls_why_text(i->ktls.rx));
+}
+
+static json_t *connection(const struct tl_conn_info *i) {
+  char id[24];
+  snprintf(id, sizeof id, "%016llx", (unsigned long long)i->id);
+  json_t *j = json_pack("{s:s, s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", id, "worker",
+                        (int)i->worker, "transport", tl_transport_param(i->transport), "direction",
+                        i->outgoing ? "out" : "in", "state", i->state ? i->state : "unknown",
+                        "peer", address(&i->peer), "local", address(&i->local), "tls", tls_of(i));
+  json_t *n =
+      json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I}", "age_ms", (json_int_t)i->age_ms,
+                "idle_ms", (json_int_t)i->idle_ms, "messages_in", (json_int_t)i->msgs_in,
+                "messages_out", (json_int_t)i->msgs_out, "bytes_in", (json_int_t)i->bytes_in,
+                "bytes_out", (json_int_t)i->bytes_out, "queued_bytes", (json_int_t)i->queued_bytes,
+                "paused", i->paused, "memory_bytes", (json_int_t)i->memory_bytes);
+  json_object_update(j, n);
+  json_decref(n);
+  return j;
+}
+
+static json_t *connections_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,
+                                bool complete, size_t limit) {
+  json_t *list = json_array();
+  json_int_t total = 0;
+  (void)c;
+  for (size_t d = 0; d < n; d++) {
+    total += (json_int_t)dump[d]->total;
+    for (size_t i = 0; i < dump[d]->n && json_array_size(list) < limit; i++)
+      json_array_append_new(list, connection(&dump[d]->info[i]));
+  }
+  return json_pack("{s:I, s:I, s:b, s:o}", "total", total, "shown",
+                   (json_int_t)json_array_size(list), "complete", complete, "connections", list);
+}
+
+int tl_command_connections(struct tl_control *c, struct tl_request *req, const json_t *params,
+                           struct tl_answer *a) {
+  const json_t *want = json_object_get(params, "limit");
+  const json_int_t limit = want ? json_integer_value(want) : LIMIT_DEFAULT;
+  if (limit < 1 || limit > LIMIT_MAX)
+    return tl_command_fail(a, TL_RPC_PARAMS, "limit is a number from 1 to %d", LIMIT_MAX);
+  if (tl_gather_start(c, req, (size_t)limit, connections_done))
+    return tl_command_fail(a, TL_RPC_NOT_NOW, "out of memory");
+  return TL_EAGAIN;
+}
+
+/* A peer's connections: outgoing to one of its addresses, incoming from one of its hosts. */
+static void count(const struct tl_conf_peer *p, const struct tl_conn_info *i, int *out, int *in) {
+  if (i->transport != p->transport) return;
+  for (size_t k = 0; k < p->n_addr; k++) {
+    const bool hit =
+        i->outgoing ? tl_addr_eq(&i->peer, &p->addr[k]) : tl_addr_ip_eq(&i->peer, &p->addr[k]);
+    if (!hit) continue;
+    ++*(i->outgoing ? out : in);
+    return;
+  }
+}
+
+static json_t *peer(const struct tl_conf_peer *p, struct tl_dump *const *dump, size_t n) {
+  int out = 0, in = 0;
+  json_t *addresses = json_array();
+  for (size_t k = 0; k < p->n_addr; k++) json_array_append_new(addresses, address(&p->addr[k]));
+  for (size_t d = 0; d < n; d++)
+    for (size_t i = 0; i < dump[d]->n; i++) count(p, &dump[d]->info[i], &out, &in);
+  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:i, s:i}", "name", text(p->name), "uri",
+                   text(p->uri), "transport", tl_transport_param(p->transport), "addresses",
+                   addresses, "tls_domain", p->domain ? text(p->domain->name) : json_null(),
+                   "identity", p->identity ? text(p->identity) : json_null(), "connections_out",
+                   out, "connections_in", in);
+}
+
+static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,
+                          bool complete, size_t limit) {
+  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  json_t *list = json_array();
+  (void)limit;
+  for (size_t d = 0; d < n; d++) complete = complete && dump[d]->n == dump[d]->total;
+  for (size_t i = 0; i < conf->n_peer; i++)
+    json_array_append_new(list, peer(&conf->peer[i], dump, n));
+  tl_conf_unref(conf);
+  return json_pack("{s:b, s:o}", "complete", complete, "peers", list);
+}
+
+int tl_command_peers(struct tl_control *c, struct tl_request *req, const json_t *params,
+                     struct tl_answer *a) {
+  (void)params;
+  if (tl_gather_start(c, req, LIMIT_MAX, peers_done))
+    return tl_command_fail(a, TL_RPC_NOT_NOW, "out of memory");
+  return TL_EAGAIN;
+}
+
+static json_t *match_lists(const struct tl_tls_domain *d) {
+  json_t *names = json_array(), *ips = json_array();
+  for (char **p = d->match_sip_domain; p && *p; p++) json_array_append_new(names, text(*p));
+  for (size_t i = 0; i < d->n_match_ip; i++) {
+    char buf[TL_ADDR_STRLEN];
+    const struct tl_addr *ip = &d->match_ip[i];
+    json_array_append_new(ips, json_string(tl_addr_port(ip) ? tl_addr_format(ip, buf)
+                                                            : tl_addr_format_host(ip, buf)));
+  }
+  return json_pack("{s:o, s:o}", "match_sip_domain", names, "match_ip_address", ips);
+}
+
+static json_t *domain(const struct tl_tls_domain *d, const struct tl_tls_domain *fallback) {
+  static const char *const records[] = {"auto", "kernel", "user"};
+  json_t *roles = json_array(), *until = json_null(), *left = json_null();
+  if (d->server) json_array_append_new(roles, json_string("server"));
+  if (d->client) json_array_append_new(roles, json_string("client"));
+  if (d->not_after) {
+    struct tm tm;
+    char buf[40];
+    gmtime_r(&d->not_after, &tm);
+    strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    until = json_string(buf);
+    left = json_integer((json_int_t)(d->not_after - time(NULL)) / 86400);
+  }
+  json_t *j = json_pack(
+      "{s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:s, s:b}", "name", text(d->name), "roles",
+      roles, "serial", TEXT(d->serial), "subject", text(d->subject), "not_after", until,
+      "days_left", left, "verify_cert", d->verify_cert, "require_cert", d->require_cert,
+      "verify_name", d->verify_name, "records", records[d->records % 3], "fallback", d == fallback);
+  json_t *m = match_lists(d);
+  json_object_update(j, m);
+  json_decref(m);
+  return j;
+}
+
+int tl_command_tls_list(struct tl_control *c, struct tl_request *req, const json_t *params,
+                        struct tl_answer *a) {
+  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  json_t *list = json_array();
+  (void)req, (void)params;
+  for (size_t i = 0; i < conf->n_domain; i++)
+    json_array_append_new(list, domain(conf->domain[i], conf->tls_set.fallback));
+  tl_conf_unref(conf);
+  a->result = json_pack("{s:o}", "domains", list);
+  return 0;
+}
