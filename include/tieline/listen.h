@@ -11,6 +11,7 @@
 #include "tieline/addr.h"
 #include "tieline/err.h"
 
-/* Bound, for streams also listening; non-blocking; an IPv6 socket takes IPv6 only. The descriptor,
+/* Bound, for streams also listening; an IPv6 socket takes IPv6 only. Blocking, because io_uring
+ * answers at once with EAGAIN where O_NONBLOCK is set. The descriptor,
  * or TL_EIO with a sentence in ERR (CAP bytes). */
 int tl_listen_socket(const struct tl_addr *a, enum tl_transport t, char *err, size_t cap);

@@ -24,7 +24,7 @@ static const char *hint(int err) {
 int tl_listen_socket(const struct tl_addr *a, enum tl_transport t, char *err, size_t cap) {
   int on = 1, family = a->sa.sa_family;
   bool stream = t != TL_UDP;
-  int fd = socket(family, (stream ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  int fd = socket(family, (stream ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
   int bad = fd < 0;
   if (!bad) bad = setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
   /* A UDP socket with SO_REUSEADDR would let any later one steal its datagrams. */
