@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flow tests' own SIP peers, daemon control and runner. Standard library only."""

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts the real daemon with a generated configuration, talks to its control socket, and judges
+at the end of a test what it left behind: transactions, queues, descriptors, its exit status and
+what a sanitizer wrote.
+"""
+import ctypes
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+
+_SANITIZER = re.compile(r"AddressSanitizer|ThreadSanitizer|LeakSanitizer|runtime error:"
+                        r"|Assertion .* failed|stack smashing")
+
+
+def _die_with_parent():
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)   # PR_SET_PDEATHSIG
+
+
+def quote(value):
+    return '"%s"' % value
+
+
+def block(kind, title, options):
+    """One configuration block; list values become { "a", "b" }, numbers and flags stand bare."""
+    lines = ["%s%s {" % (kind, " " + quote(title) if title else "")]
+    for key, value in options.items():
+        if isinstance(value, (list, tuple)):
+            text = "{ %s }" % ", ".join(quote(v) for v in value)
+        elif isinstance(value, bool):
+            text = "true" if value else "false"
+        elif isinstance(value, int) or re.fullmatch(r"\d+(ms|s|m|h|k)?", value):
+            text = str(value)
+        else:
+            text = quote(value)
+        lines.append("  %s = %s" % (key, text))
+    return "\n".join(lines + ["}"])
+
+
+class Daemon:
+    """One tieline process. ENV gives binary, directories and ports (see runner.Env)."""
+
+    def __init__(self, env, name="tieline"):
+        self.env, self.dir = env, os.path.join(env.dir, name)
+        os.makedirs(self.dir)
+        self.config_file = os.path.join(self.dir, "tieline.conf")
+        self.socket = os.path.join(self.dir, "ctl.sock")
+        self.log_file = os.path.join(self.dir, "stderr")
+        self.proc = None
+        self.ports = {}             # (transport, family digit) -> port
+        self.parts = []
+        self.fds_at_start = None
+        self.expect_exit = 0
+
+    # -- configuration
+
+    def configure(self, workers=2, handshakers=1, listen=("tls", "tcp", "udp"), hosts=("127.0.0.1",),
+                  domain=None, domains=(), peers=(), routes=None, timeouts=None, limits=None,
+                  extra="", listen_options=None):
+        """Writes the configuration. DOMAIN updates the TLS domain "lab"; DOMAINS, PEERS and ROUTES
+        are lists of (title, options)."""
+        out = ["workers = %d" % workers, "handshakers = %d" % handshakers,
+               "control_socket = %s" % quote(self.socket), "log_level = \"info\"", extra]
+        for host in hosts:
+            for transport in listen:
+                port = self.ports.setdefault((transport, host), self.env.port())
+                where = "%s:%s:%d" % (transport, "[%s]" % host if ":" in host else host, port)
+                options = {"tls_domain": "lab"} if transport == "tls" else {}
+                options.update(listen_options or {})
+                out.append(block("listen", where, options))
+        lab = {"certificate": self.env.pki("proxy.pem"), "private_key": self.env.pki("proxy.key"),
+               "ca_list": self.env.pki("ca.pem"), "verify_cert": False, "require_cert": False}
+        lab.update(domain or {})
+        out.append(block("tls_domain", "lab", {k: v for k, v in lab.items() if v is not None}))
+        out += [block("tls_domain", *d) for d in domains]
+        out += [block("peer", *p) for p in peers]
+        if routes is None:
+            routes = [("all", {"relay": "request-uri", "tls_domain": "lab"})]
+        out += [block("route", *r) for r in routes]
+        # short T1 so that transactions of UDP end within a test (64 * T1)
+        times = {"t1": "50ms", "t2": "200ms", "t4": "200ms"}
+        times.update(timeouts or {})
+        out.append(block("timeouts", None, times))
+        if limits:
+            out.append(block("limits", None, limits))
+        self.write("\n".join(out) + "\n")
+        return self
+
+    def write(self, text):
+        with open(self.config_file, "w", encoding="utf-8") as f:
+            f.write(text)
+
+    def config(self):
+        with open(self.config_file, encoding="utf-8") as f:
+            return f.read()
+
+    def port(self, transport, host="127.0.0.1"):
+        return self.ports[(transport, host)]
+
+    # -- life
+
+    def start(self, args=(), environ=None):
+        with open(self.log_file, "ab") as log:
+            self.proc = subprocess.Popen(
+                [self.env.tieline, "run", "-c", self.config_file] + list(args),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent,
+                env=dict(os.environ, **(environ or {})))
+        end = time.monotonic() + 30 * self.env.slow
+        while True:
+            if self.proc.poll() is not None:
+                raise AssertionError("the daemon ended at start with %d: %s" % (
+                    self.proc.returncode, self.log()[-2000:]))
+            try:
+                self.rpc("version")
+                break
+            except OSError:
+                assert time.monotonic() < end, "the daemon did not come up: " + self.log()[-2000:]
+                time.sleep(0.02)
+        self.fds_at_start = self.fds()
+        return self
+
+    def alive(self):
+        return self.proc is not None and self.proc.poll() is None
+
+    def stop(self, timeout_s=None):
+        """SIGTERM; returns the exit status."""
+        self.proc.send_signal(signal.SIGTERM)
+        try:
+            return self.proc.wait(timeout_s or 30 * self.env.slow)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("the daemon did not end after SIGTERM") from None
+
+    def kill(self):
+        if self.alive():
+            self.proc.kill()
+            self.proc.wait()
+
+    def fds(self):
+        return len(os.listdir("/proc/%d/fd" % self.proc.pid))
+
+    def rss_kb(self):
+        with open("/proc/%d/smaps_rollup" % self.proc.pid, encoding="ascii") as f:
+            return int(re.search(r"^Rss:\s+(\d+) kB", f.read(), re.M).group(1))
+
+    def log(self):
+        with open(self.log_file, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def wait_log(self, pattern, timeout_s=None):
+        """The first log line that matches; fails if none comes."""
+        found = []
+
+        def look():
+            found[:] = [line for line in self.log().splitlines() if re.search(pattern, line)]
+            return found
+        self.env.wait(look, "a log line matching %r" % pattern, timeout_s)
+        return found[0]
+
+    # -- control socket
+
+    def rpc_raw(self, line, timeout_s=None):
+        """Sends one line, returns the line that comes back, parsed."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(timeout_s or 20 * self.env.slow)
+            s.connect(self.socket)
+            s.sendall(line.encode() + b"\n")
+            buf = b""
+            while not buf.endswith(b"\n"):
+                chunk = s.recv(65536)
+                if not chunk:
+                    break
+                buf += chunk
+        return json.loads(buf)
+
+    def rpc(self, method, params=None):
+        """Result of a command, or AssertionError with the daemon's error."""
+        req = {"jsonrpc": "2.0", "id": 7, "method": method}
+        if params is not None:
+            req["params"] = params
+        rsp = self.rpc_raw(json.dumps(req))
+        assert rsp.get("id") == 7 and rsp.get("jsonrpc") == "2.0", rsp
+        assert "result" in rsp, "ctl %s: %s" % (method, rsp.get("error"))
+        return rsp["result"]
+
+    def ctl(self, *args, check=True):
+        """Runs `tieline ctl` itself; returns the finished process."""
+        p = subprocess.run([self.env.tieline, "ctl", "-s", self.socket] + list(args),
+                           capture_output=True, text=True, timeout=30 * self.env.slow, check=False)
+        assert not check or p.returncode == 0, "ctl %s: %d %s%s" % (args, p.returncode, p.stdout,
+                                                                   p.stderr)
+        return p
+
+    def counters(self):
+        return self.rpc("stats")["counters"]
+
+    def counter(self, name):
+        """One counter's value; an unknown name is an error, a prefix ending in * is summed."""
+        all_ = self.counters()
+        if name.endswith("*"):
+            hits = [v for k, v in all_.items() if k.startswith(name[:-1])]
+            assert hits, "no counter %s" % name
+            return sum(hits)
+        return all_[name]
+
+    def connections(self):
+        return self.rpc("connections")["connections"]
+
+    def wait_counter(self, name, at_least, timeout_s=None):
+        self.env.wait(lambda: self.counter(name) >= at_least, "%s >= %d (is %d)" % (
+            name, at_least, self.counter(name)), timeout_s)
+
+    # -- verdict
+
+    GAUGES = ("transactions.now", "sendq.bytes", "waiting.dial", "handshakes.now",
+              "connections.now")
+
+    def settle(self, timeout_s=None):
+        """After every peer has closed: all gauges back at zero, descriptors where they began."""
+        state = {}
+
+        def quiet():
+            now = self.counters()
+            state.clear()
+            state.update({g: now[g] for g in self.GAUGES if now[g] != 0})
+            if self.fds() > self.fds_at_start:
+                state["descriptors"] = "%d, at start %d" % (self.fds(), self.fds_at_start)
+            return not state
+        try:
+            self.env.wait(quiet, "the daemon to come to rest", timeout_s or 45)
+        except AssertionError as e:
+            raise AssertionError("%s: %s" % (e, state)) from None
+
+    def finish(self, settle=True):
+        """The end of a test: alive, at rest, ends by SIGTERM with 0, nothing from a sanitizer."""
+        if self.proc is None:
+            return
+        if self.alive():
+            if settle:
+                self.settle()
+            self.check_records()
+            self.stop()
+        status = self.proc.returncode
+        report = _SANITIZER.search(self.log())
+        assert not report, "sanitizer report: " + self.log()[report.start() - 200:][:3000]
+        assert status == self.expect_exit, "the daemon ended with status %d: %s" % (
+            status, self.log()[-2000:])
+
+    def check_records(self):
+        """Where the kernel does TLS, every connection of every test must have been in it."""
+        if self.env.kernel_tls and not self.env.allow_user_records:
+            off = {k: v for k, v in self.counters().items() if k.startswith("ktls.off.") and v}
+            assert not off, "TLS connections that stayed in user space: %s" % off

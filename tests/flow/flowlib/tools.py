@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other people's programs as peers: openssl s_client and s_server, SIPp behind stunnel, Kamailio."""
+import os
+import re
+import subprocess
+import threading
+
+from . import daemon, sip
+
+
+class Piped:
+    """A program that is fed and read through pipes; what it prints is kept."""
+
+    def __init__(self, t, argv):
+        self.t = t
+        self.proc = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                     stderr=subprocess.STDOUT,
+                                     preexec_fn=daemon._die_with_parent)
+        t.procs.append(self.proc)
+        self.out = b""
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    def _read(self):
+        while True:
+            data = os.read(self.proc.stdout.fileno(), 65536)
+            if not data:
+                return
+            self.out += data
+
+    def write(self, data):
+        self.proc.stdin.write(data)
+        self.proc.stdin.flush()
+
+    def wait_for(self, pattern, what=None, timeout_s=None, start=0):
+        """Waits until what it printed from offset START matches; returns the match."""
+        rx = re.compile(pattern, re.S)
+        self.t.wait(lambda: rx.search(self.out, start), what or "%r from %s; it printed: %r" % (
+            pattern, self.proc.args[:2], self.out[-600:]), timeout_s)
+        return rx.search(self.out, start)
+
+    def ended(self, timeout_s=None):
+        self.t.wait(lambda: self.proc.poll() is not None, "the end of %s" % self.proc.args[:2],
+                    timeout_s)
+        self.thread.join(5)
+        return self.out
+
+
+def s_client(t, d, *args, cert=None, host="127.0.0.1"):
+    """openssl s_client to the daemon's TLS listener, handshake done."""
+    argv = ["openssl", "s_client", "-connect", "%s:%d" % (host, d.port("tls", host)), "-CAfile",
+            t.pki("ca.pem"), "-no_ign_eof"] + list(args)
+    if cert:
+        argv += ["-cert", t.pki(cert + ".pem"), "-key", t.pki(cert + ".key")]
+    return Piped(t, argv)
+
+
+def s_client_options(t, client, uri):
+    """An OPTIONS typed into s_client; returns the status that comes back."""
+    branch, call_id = sip.token("z9hG4bK"), sip.token("c")
+    start = len(client.out)
+    client.write(sip.build("OPTIONS %s SIP/2.0" % uri, [
+        ("Via", "SIP/2.0/TLS 127.0.0.1:9;branch=%s;rport" % branch), ("Max-Forwards", "70"),
+        ("From", "<sip:typed@atlanta.example>;tag=1"), ("To", "<sip:bob@biloxi.example>"),
+        ("Call-ID", call_id), ("CSeq", "1 OPTIONS")]))
+    client.wait_for(rb"SIP/2\.0 [2-6]\d\d .*%s.*\r?\n\r?\n" % call_id.encode(), start=start)
+    return int(re.search(rb"SIP/2\.0 ([2-6]\d\d) ", client.out[start:]).group(1))
+
+
+STUNNEL = """foreground = yes
+pid =
+debug = err
+syslog = no
+[%s]
+client = %s
+accept = %s
+connect = %s
+%s
+"""
+
+
+def stunnel(t, client, accept, connect, extra=""):
+    """stunnel between a plain and a TLS side; ACCEPT and CONNECT are host:port."""
+    path = os.path.join(t.dir, "stunnel-%s.conf" % accept.rsplit(":", 1)[1])
+    with open(path, "w", encoding="ascii") as f:
+        f.write(STUNNEL % ("to" if client else "from", "yes" if client else "no", accept, connect,
+                           extra))
+    p = t.spawn([t.need("stunnel4"), path])
+    host, port = accept.rsplit(":", 1)
+    t.wait_port(int(port), host)
+    return p
+
+
+KAMAILIO = """#!KAMAILIO
+debug=0
+log_stderror=yes
+memdbg=5
+memlog=5
+children=2
+tcp_children=2
+enable_tls=yes
+tcp_max_connections=512
+tls_max_connections=512
+auto_aliases=no
+listen=tls:127.0.0.1:%(port)d
+mpath="%(modules)s"
+loadmodule "tls.so"
+loadmodule "tm.so"
+loadmodule "sl.so"
+loadmodule "rr.so"
+loadmodule "pv.so"
+loadmodule "maxfwd.so"
+loadmodule "textops.so"
+modparam("tls", "config", "%(tls)s")
+modparam("tm", "fr_timer", 10000)
+request_route {
+  if (!mf_process_maxfwd_header("10")) { sl_send_reply("483", "Too Many Hops"); exit; }
+  if (has_totag()) {
+    if (loose_route()) { t_relay(); exit; }
+    if (is_method("ACK")) { if (t_check_trans()) t_relay(); exit; }
+    sl_send_reply("404", "Not here"); exit;
+  }
+  if (is_method("CANCEL")) { if (t_check_trans()) t_relay(); exit; }
+  t_check_trans();
+  if ($rU == "ping") { sl_send_reply("200", "Pong"); exit; }
+  if (is_method("INVITE|SUBSCRIBE")) record_route();
+  t_relay();
+}
+"""
+
+KAMAILIO_TLS = """[server:default]
+method = TLSv1.2+
+private_key = %(key)s
+certificate = %(cert)s
+[client:default]
+method = TLSv1.2+
+verify_certificate = yes
+require_certificate = yes
+ca_list = %(ca)s
+"""
+
+
+def kamailio(t):
+    """A Kamailio that relays TLS to where the Request-URI points, and answers user "ping" itself;
+    returns its port."""
+    program, port = t.need("kamailio"), t.port()
+    modules = next((m for m in ("/usr/lib/x86_64-linux-gnu/kamailio/modules",
+                                "/usr/lib/aarch64-linux-gnu/kamailio/modules")
+                    if os.path.exists(os.path.join(m, "tls.so"))), None)
+    if not modules:
+        t.skip("Kamailio's TLS module is not installed")
+    tls = os.path.join(t.dir, "kamailio-tls.cfg")
+    with open(tls, "w", encoding="ascii") as f:
+        f.write(KAMAILIO_TLS % {"key": t.pki("callee.key"), "cert": t.pki("callee.pem"),
+                                "ca": t.pki("ca.pem")})
+    cfg = os.path.join(t.dir, "kamailio.cfg")
+    with open(cfg, "w", encoding="ascii") as f:
+        f.write(KAMAILIO % {"port": port, "modules": modules + "/", "tls": tls})
+    t.spawn([program, "-f", cfg, "-DD", "-E", "-m", "64", "-M", "8", "-Y", t.dir,
+             "-w", t.dir])
+    t.wait_port(port)
+    return port

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests that cannot be delivered, timers, failover, UDP retransmission.
+
+Issue item 2.8; RFC 3261 16.3, 16.7, 16.9, 17; RFC 4320; PITFALLS (first messages behind a dial).
+"""
+import socket
+import time
+
+from flowlib import sip
+from flowlib.steps import marked, options_works, pattern
+from flowlib.ua import Call
+
+
+def refused_uri(t, transport):
+    """A URI whose port nobody listens on."""
+    return "sip:bob@127.0.0.1:%d;transport=%s" % (t.port(), transport)
+
+
+def test_2_8_404_no_route(t):
+    """No route matches: 404 to the caller, nothing goes out, the connection stays."""
+    bob = t.uas("tls")
+    d = t.daemon(peers=[("bob", {"uri": t.uri(bob, "tls").replace("bob@", ""),
+                                 "tls_domain": "lab"})],
+                 routes=[("numbers", {"to_prefix": "+1", "peers": ["bob"]})])
+    alice = t.uac()
+    conn = t.dial(alice, d, "tls")
+    for method in ("OPTIONS", "MESSAGE", "SUBSCRIBE"):
+        assert alice.request(conn, method, "sip:+49@atlanta.example").status == 404
+    call = Call(alice, conn, "sip:+49@atlanta.example").send()
+    assert call.final().status == 404
+    assert not bob.seen
+    assert options_works(t, d, alice, conn, "sip:+1303@atlanta.example")
+    assert d.counter("responses.local.4xx") >= 4
+
+
+def test_2_8_route_strip_prepend(t):
+    """d30: a prefix route strips and prepends digits of the Request-URI's user."""
+    bob = t.uas("tls")
+    d = t.daemon(peers=[("bob", {"uri": t.uri(bob, "tls").replace("bob@", ""),
+                                 "tls_domain": "lab"})],
+                 routes=[("numbers", {"to_prefix": "201", "strip": 3, "prepend": "+49",
+                                      "peers": ["bob"]})])
+    alice = t.uac()
+    options_works(t, d, alice, t.dial(alice, d, "tls"), "sip:2015551@atlanta.example")
+    _, req = bob.next_request("OPTIONS")
+    assert req.uri.startswith("sip:+495551@"), req.uri
+
+
+def test_2_8_483_max_forwards(t):
+    """d25: Max-Forwards 0 is answered 483, 1 goes on as 0, none becomes 70 or less."""
+    d = t.daemon()
+    alice, bob = t.uac(), t.uas("tls")
+    conn = t.dial(alice, d, "tls")
+    uri = t.uri(bob, "tls")
+    assert alice.request(conn, "MESSAGE", uri, max_forwards=0).status == 483
+    assert not bob.seen
+    assert alice.request(conn, "MESSAGE", uri, max_forwards=1).status == 200
+    assert bob.next_request()[1].get("max-forwards") == "0"
+    assert alice.request(conn, "MESSAGE", uri, max_forwards=None).status == 200
+    assert bob.next_request()[1].get("max-forwards") in ("69", "70")
+
+
+def test_2_8_408_timer_b(t):
+    """An INVITE without any answer is 408 by Timer B, over every transport."""
+    d = t.daemon(timeouts={"t1": "50ms", "timer_b": "1s"})
+    alice = t.uac()
+    conn = t.dial(alice, d, "tls")
+    for tr in ("udp", "tcp", "tls"):
+        bob = t.uas(tr, silent=True)
+        call = Call(alice, conn, t.uri(bob, tr)).send()
+        assert call.final().status == 408, tr
+        assert bob.count("INVITE") >= 1
+    assert d.counter("transactions.timeout") >= 3
+
+
+def test_2_8_timer_f_ends_non_invite(t):
+    """A non-INVITE without any answer ends by Timer F. RFC 4320 4.2 forbids to answer it 408 then,
+    so the caller gets a 408 only from an element that predates it: never another final."""
+    d = t.daemon(timeouts={"t1": "50ms", "timer_f": "1s"})
+    alice = t.uac()
+    conn = t.dial(alice, d, "tls")
+    for tr in ("udp", "tls"):
+        bob = t.uas(tr, silent=True)
+        data, key = alice.make(conn, "OPTIONS", t.uri(bob, tr))
+        q = alice.expect(key)
+        conn.send(data)
+        bob.next_request("OPTIONS")
+        before = d.counter("transactions.timeout")
+        d.wait_counter("transactions.timeout", before or 1)
+        time.sleep(0.2)
+        while not q.empty():
+            assert q.get()[1].status in (100, 408)
+
+
+def test_2_8_trying(t):
+    """An INVITE that the callee leaves unanswered gets a 100 from the proxy (16.2, 17.2.1)."""
+    d = t.daemon(timeouts={"trying": "100ms"})
+    alice, bob = t.uac(), t.uas("tls", ring=False, answer=None)
+    call = Call(alice, t.dial(alice, d, "tls"), t.uri(bob, "tls")).send()
+    assert alice.next_response(call.key).status == 100
+    bob.next_request("INVITE")
+    bob.answer(call.call_id, 480)
+    assert call.final().status == 480
+
+
+def test_2_8_503_connect_refused(t):
+    """A target that refuses the connection: 503 at once, for INVITE and others (16.9)."""
+    d = t.daemon()
+    alice = t.uac()
+    conn = t.dial(alice, d, "tls")
+    for tr in ("tls", "tcp"):
+        began = time.monotonic()
+        assert alice.request(conn, "OPTIONS", refused_uri(t, tr)).status == 503, tr
+        assert Call(alice, conn, refused_uri(t, tr)).send().final().status == 503, tr
+        assert time.monotonic() - began < 10 * t.slow
+    assert d.counter("connections.dial_failed") >= 2
+
+
+def two_peers(t, first_uri, second_uri, **kw):
+    return t.daemon(peers=[("first", {"uri": first_uri, "tls_domain": "lab"}),
+                           ("second", {"uri": second_uri, "tls_domain": "lab"})],
+                    routes=[("all", {"peers": ["first", "second"]})], **kw)
+
+
+def test_2_8_failover_refused(t):
+    """The first peer of a route refuses connections: the second answers."""
+    bob = t.uas("tls")
+    for tr in ("tls", "tcp"):
+        d = two_peers(t, refused_uri(t, tr).replace("bob@", ""),
+                      t.uri(bob, "tls").replace("bob@", ""))
+        alice = t.uac()
+        conn = t.dial(alice, d, "tls")
+        for _ in range(3):
+            options_works(t, d, alice, conn, "sip:carol@atlanta.example")
+        call = Call(alice, conn, "sip:carol@atlanta.example").answered()
+        assert call.bye().status == 200
+        assert d.counter("transactions.failover") >= 1
+
+
+def test_2_8_failover_handshake(t):
+    """The first peer accepts TCP but does not speak TLS: the second answers."""
+    bob = t.uas("tls")
+    with socket.socket() as dumb:
+        dumb.bind(("127.0.0.1", t.port()))
+        dumb.listen(16)
+        d = two_peers(t, "sip:127.0.0.1:%d;transport=tls" % dumb.getsockname()[1],
+                      t.uri(bob, "tls").replace("bob@", ""), timeouts={"handshake": "1s"})
+        alice = t.uac()
+        options_works(t, d, alice, t.dial(alice, d, "tls"), "sip:carol@atlanta.example")
+        assert d.counter("transactions.failover") >= 1
+
+
+def test_2_8_failover_connection_dies(t):
+    """The first peer's connection is reset with the request in it: failover or 503, no silence."""
+    good, bad = t.uas("tls"), t.uas("tcp", silent=True)
+    d = two_peers(t, t.uri(bad, "tcp").replace("bob@", ""), t.uri(good, "tls").replace("bob@", ""),
+                  timeouts={"timer_f": "3s", "timer_b": "3s"})
+    alice = t.uac()
+    conn = t.dial(alice, d, "tls")
+    call = Call(alice, conn, "sip:carol@atlanta.example").send()
+    where, _ = bad.next_request("INVITE")
+    where.reset()
+    rsp = call.final()
+    assert rsp.status in (200, 503), repr(rsp)
+    if rsp.status == 200:
+        call.ack()
+        assert call.bye().status == 200
+
+
+def test_2_8_peer_closes_idle_connection(t):
+    """A next hop that closed its idle connection gets a new one for the next request."""
+    d = t.daemon()
+    alice, bob = t.uac(), t.uas("tls")
+    conn = t.dial(alice, d, "tls")
+    options_works(t, d, alice, conn, t.uri(bob, "tls"))
+    bob.listener("tls").conns[0].close()
+    t.wait(lambda: len(d.connections()) == 1, "the closed connection to go")
+    options_works(t, d, alice, conn, t.uri(bob, "tls"))
+    assert bob.listener("tls").accepted == 2
+
+
+def test_2_8_response_to_gone_caller(t):
+    """The caller's TCP connection is gone when the answer comes: nothing breaks, it is counted or
+    delivered as 18.2.2 says, and the transaction ends."""
+    d = t.daemon()
+    alice, bob = t.uac(), t.uas("tls", delay_s=0.3)
+    conn = t.dial(alice, d, "tcp")
+    data, _ = alice.make(conn, "OPTIONS", t.uri(bob, "tls"))
+    conn.send(data)
+    bob.next_request("OPTIONS")
+    conn.close()
+    other = t.dial(alice, d, "tls")
+    bob.policy["delay_s"] = 0
+    options_works(t, d, alice, other, t.uri(bob, "tls"))
+
+
+def test_2_8_udp_requests_absorbed(t):
+    """Retransmissions of a request over UDP reach the callee once; the last response is resent."""
+    d = t.daemon(timeouts={"trying": "50ms"})
+    alice, bob = t.uac(), t.uas("tls", ring=False, answer=None)
+    conn = t.dial(alice, d, "udp")
+    call = Call(alice, conn, t.uri(bob, "tls"))
+    for _ in range(4):
+        call.send()
+        time.sleep(0.15)
+    bob.next_request("INVITE")
+    assert bob.count("INVITE") == 1
+    seen = [alice.next_response(call.key).status for _ in range(2)]
+    assert seen == [100, 100], seen
+    bob.answer(call.call_id, 486)
+    assert call.final().status == 486
+    assert d.counter("retransmissions.absorbed") >= 3
+
+
+def test_2_8_udp_non_invite_absorbed(t):
+    """The same for OPTIONS: after the final response a retransmission gets it again (Timer J)."""
+    d = t.daemon(timeouts={"t1": "200ms"})
+    alice, bob = t.uac(), t.uas("udp")
+    conn = t.dial(alice, d, "udp")
+    data, key = alice.make(conn, "OPTIONS", t.uri(bob, "udp"))
+    alice.expect(key)
+    for _ in range(3):
+        conn.send(data)
+        assert alice.final(key).status == 200
+    assert bob.count("OPTIONS") == 1
+
+
+def test_2_8_udp_proxy_retransmits(t):
+    """Towards a silent UDP callee the proxy repeats the request, Timers A and E, same branch."""
+    d = t.daemon(timeouts={"t1": "50ms", "timer_b": "2s", "timer_f": "2s"})
+    alice, bob = t.uac(), t.uas("udp", silent=True)
+    conn = t.dial(alice, d, "tls")
+    call = Call(alice, conn, t.uri(bob, "udp")).send()
+    branches = {bob.next_request("INVITE")[1].branch for _ in range(3)}
+    assert len(branches) == 1, branches
+    assert call.final().status == 408
+    assert d.counter("retransmissions.sent") >= 2
+
+
+def test_2_8_udp_final_repeated_until_ack(t):
+    """A non-2xx final over UDP is repeated until its ACK comes (Timer G), then no more."""
+    d = t.daemon(timeouts={"t1": "50ms", "t2": "100ms"})
+    alice, bob = t.uac(), t.uas("tls", answer=404)
+    conn = t.dial(alice, d, "udp")
+    call = Call(alice, conn, t.uri(bob, "tls")).send()
+    finals = [alice.final(call.key).status for _ in range(3)]
+    assert finals == [404] * 3
+    assert call.final().status == 404       # sends the ACK
+    time.sleep(0.5 * t.slow)
+    q = alice.expect(call.key)
+    while not q.empty():
+        q.get()
+    time.sleep(0.5 * t.slow)
+    assert q.empty(), "repeated after the ACK"
+
+
+def test_2_8_udp_large_to_stream(t):
+    """A request from TLS too large for a datagram of the path still reaches a UDP callee whole or
+    is refused; a 1,200-byte one passes byte for byte (18.1.1)."""
+    d = t.daemon()
+    alice, bob = t.uac(), t.uas("udp")
+    conn = t.dial(alice, d, "tls")
+    for size in (0, 400, 800, 1200):
+        rsp = alice.request(conn, "MESSAGE", t.uri(bob, "udp"), body=pattern(size))
+        assert rsp.status == 200 and rsp.body == pattern(size), (size, rsp)
+
+
+@marked(limit_s=120)
+def test_2_8_200_at_once_to_new_peer(t):
+    """200 requests in one go to a peer to which no connection exists: all answered."""
+    for tr in ("tls", "tcp"):
+        d = t.daemon()
+        alice, bob = t.uac(), t.uas(tr)
+        conn = t.dial(alice, d, "tls")
+        made = [alice.make(conn, "MESSAGE", t.uri(bob, tr), body=pattern(400, i))
+                for i in range(200)]
+        for _, key in made:
+            alice.expect(key)
+        conn.send(b"".join(data for data, _ in made))
+        for i, (_, key) in enumerate(made):
+            rsp = alice.final(key)
+            assert rsp.status == 200 and rsp.body == pattern(400, i), (i, rsp)
+        assert [m.key() for m in bob.seen] == [key for _, key in made], "order changed"
+
+
+def test_2_8_200_at_once_to_refusing_peer(t):
+    """The same 200 to a peer that refuses: each is answered 503, nothing is lost."""
+    d = t.daemon()
+    alice = t.uac()
+    conn = t.dial(alice, d, "tls")
+    uri = refused_uri(t, "tls")
+    made = [alice.make(conn, "MESSAGE", uri) for i in range(200)]
+    for _, key in made:
+        alice.expect(key)
+    conn.send(b"".join(data for data, _ in made))
+    statuses = {alice.final(key).status for _, key in made}
+    assert statuses == {503}, statuses
+
+
+def test_2_8_forged_response_dropped(t):
+    """Responses with a branch that is not ours, or ours with one character changed, are dropped and
+    counted; the true one still arrives."""
+    d = t.daemon()
+    alice, bob = t.uac(), t.uas("udp", silent=True)
+    conn = t.dial(alice, d, "udp")
+    data, key = alice.make(conn, "OPTIONS", t.uri(bob, "udp"))
+    alice.expect(key)
+    conn.send(data)
+    where, req = bob.next_request("OPTIONS")
+    branch = req.branch
+    for bad in ("z9hG4bKnothing", branch[:-1] + ("A" if branch[-1] != "A" else "B"),
+                branch[:12] + ("0" if branch[12] != "0" else "1") + branch[13:]):
+        where.send(sip.response(req, 299).replace(branch.encode(), bad.encode()))
+    t.wait(lambda: d.counter("drops.stray_response") + d.counter("drops.forged") >= 3,
+           "three dropped responses")
+    where.send(sip.response(req, 200, to_tag="x"))
+    assert alice.final(key).status == 200

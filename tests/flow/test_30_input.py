@@ -1,0 +1,487 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Framing, limits, and what bad input gets: a log line, a counter, the connection closed, and
+nothing else disturbed. Issue items 2.8, 2.12 and "What bad input gets"; RFC 3261 7.5, 18.3, 18.4.
+"""
+import os
+import socket
+import ssl
+import time
+
+from flowlib.steps import marked, options_works, pattern
+
+
+class Witness:
+    """Established traffic that must not notice what happens beside it."""
+
+    def __init__(self, t, d, transport="tls"):
+        self.t, self.d = t, d
+        self.alice, self.bob = t.uac("witness"), t.uas("tls", name="witnessed")
+        self.conn = t.dial(self.alice, d, transport)
+        self.check()
+
+    def check(self):
+        options_works(self.t, self.d, self.alice, self.conn, self.t.uri(self.bob, "tls"))
+        assert not self.conn.closed.is_set()
+
+
+def connect_raw(d, transport, t):
+    s = socket.create_connection(("127.0.0.1", d.port(transport)), 20 * t.slow)
+    return s
+
+
+def expect_close(s, what):
+    """Reads until the other side ends the connection; returns what came."""
+    out = b""
+    try:
+        while True:
+            data = s.recv(65536)
+            if not data:
+                return out
+            out += data
+    except ConnectionResetError:
+        return out
+    except TimeoutError:
+        raise AssertionError("%s: the connection stays open" % what) from None
+
+
+def test_2_8_crlf_keepalive(t):
+    """A double CRLF is answered by one CRLF, a single one by nothing (RFC 5626 4.4.1)."""
+    d = t.daemon()
+    alice, bob = t.uac(), t.uas("tls")
+    for n, tr in enumerate(("tls", "tcp"), 1):
+        conn = t.dial(alice, d, tr)
+        conn.send(b"\r\n")
+        conn.send(b"\r\n\r\n")
+        t.wait(lambda: conn.crlf >= 1, "the pong over " + tr)
+        options_works(t, d, alice, conn, t.uri(bob, "tls"))
+        assert conn.crlf == 1, conn.crlf
+        assert d.counter("keepalive.crlf") == n
+
+
+def test_2_8_crlf_before_messages(t):
+    """CRLFs between and before messages do not disturb framing (7.5)."""
+    d = t.daemon()
+    alice, bob = t.uac(), t.uas("tls")
+    conn = t.dial(alice, d, "tls")
+    made = [alice.make(conn, "OPTIONS", t.uri(bob, "tls")) for _ in range(3)]
+    for _, key in made:
+        alice.expect(key)
+    conn.send(b"\r\n" + made[0][0] + b"\r\n" + made[1][0] + b"\r\n\r\n\r\n" + made[2][0])
+    for _, key in made:
+        assert alice.final(key).status == 200
+
+
+def test_2_8_cut_at_every_byte(t):
+    """A message in two pieces, cut at sampled bytes, over TCP and over TLS (own record each)."""
+    d = t.daemon()
+    alice, bob = t.uac(), t.uas("tcp")
+    for tr, step in (("tcp", 5), ("tls", 11)):
+        conn = t.dial(alice, d, tr)
+        uri = t.uri(bob, "tcp")
+        body = pattern(120)
+        size = len(alice.make(conn, "MESSAGE", uri, body=body)[0])
+        for cut in list(range(1, size, step)) + list(range(size - 124, size - 116)):
+            data, key = alice.make(conn, "MESSAGE", uri, body=body)
+            alice.expect(key)
+            conn.send(data[:cut])
+            time.sleep(0.002)
+            conn.send(data[cut:])
+            rsp = alice.final(key)
+            assert rsp.status == 200 and rsp.body == body, (tr, cut, rsp)
+
+
+def test_2_8_byte_by_byte(t):
+    """One message as single bytes, each a TLS record of its own."""
+    d = t.daemon()
+    alice, bob = t.uac(), t.uas("tls")
+    conn = t.dial(alice, d, "tls")
+    data, key = alice.make(conn, "MESSAGE", t.uri(bob, "tls"), body=b"x" * 30)
+    alice.expect(key)
+    for i in range(len(data)):
+        conn.send(data[i:i + 1])
+    assert alice.final(key).body == b"x" * 30
+
+
+def test_2_8_many_in_one_record(t):
+    """Ten messages and a half in one record, the rest in the next."""
+    d = t.daemon()
+    alice, bob = t.uac(), t.uas("tls")
+    conn = t.dial(alice, d, "tls")
+    made = [alice.make(conn, "MESSAGE", t.uri(bob, "tls"), body=pattern(50 * i))
+            for i in range(11)]
+    for _, key in made:
+        alice.expect(key)
+    whole = b"".join(data for data, _ in made)
+    cut = len(whole) - len(made[10][0]) // 2
+    conn.send(whole[:cut])
+    time.sleep(0.05)
+    conn.send(whole[cut:])
+    for i, (_, key) in enumerate(made):
+        assert alice.final(key).body == pattern(50 * i)
+
+
+def bad_length(t, edit, status=400):
+    """A request whose Content-Length EDIT has spoiled: STATUS, then the connection closes."""
+    d = t.daemon()
+    w = Witness(t, d)
+    for tr in ("tcp", "tls"):
+        before = d.counter("bad.framing")
+        mallory = t.uac("mallory")
+        conn = t.dial(mallory, d, tr)
+        data, key = mallory.make(conn, "MESSAGE", t.uri(w.bob, "tls"), body=b"0123456789")
+        mallory.expect(key)
+        conn.send(edit(data))
+        assert mallory.final(key).status == status, tr
+        assert conn.closed.wait(20 * t.slow), "the connection over %s stays open" % tr
+        assert d.counter("bad.framing") == before + 1
+        w.check()
+    assert w.bob.count("MESSAGE") == 0
+
+
+def test_2_8_content_length_missing(t):
+    bad_length(t, lambda m: m.replace(b"Content-Length: 10\r\n", b""))
+
+
+def test_2_8_content_length_negative(t):
+    bad_length(t, lambda m: m.replace(b"Content-Length: 10", b"Content-Length: -10"))
+
+
+def test_2_8_content_length_garbage(t):
+    bad_length(t, lambda m: m.replace(b"Content-Length: 10", b"Content-Length: ten"))
+
+
+def test_2_8_content_length_twice(t):
+    bad_length(t, lambda m: m.replace(b"Content-Length: 10\r\n",
+                                      b"Content-Length: 10\r\nContent-Length: 11\r\n"))
+
+
+def test_2_8_content_length_overflow(t):
+    """2^64 + 10 must not be taken for 10: refused, as too large or as bad framing."""
+    d = t.daemon()
+    w = Witness(t, d)
+    mallory = t.uac("mallory")
+    conn = t.dial(mallory, d, "tls")
+    data, key = mallory.make(conn, "MESSAGE", t.uri(w.bob, "tls"), body=b"0123456789")
+    mallory.expect(key)
+    conn.send(data.replace(b"Content-Length: 10", b"Content-Length: 18446744073709551626"))
+    assert mallory.final(key).status in (400, 513)
+    assert conn.closed.wait(20 * t.slow)
+    w.check()
+    assert w.bob.count("MESSAGE") == 0
+
+
+def test_2_8_message_over_limit(t):
+    """A body over max_message: 513 before it has arrived, connection closed, memory bounded."""
+    d = t.daemon(limits={"max_message": "64k"})
+    w = Witness(t, d)
+    for tr in ("tcp", "tls"):
+        mallory = t.uac("mallory")
+        conn = t.dial(mallory, d, tr)
+        rsp = mallory.request(conn, "MESSAGE", t.uri(w.bob, "tls"), body=pattern(60000))
+        assert rsp.status == 200 and rsp.body == pattern(60000)
+        data, key = mallory.make(conn, "MESSAGE", t.uri(w.bob, "tls"), body=b"x")
+        mallory.expect(key)
+        conn.send(data.replace(b"Content-Length: 1\r\n", b"Content-Length: 70000\r\n"))
+        assert mallory.final(key).status == 513, tr
+        assert conn.closed.wait(20 * t.slow), tr
+        w.check()
+    assert d.counter("bad.too_large") == 2
+
+
+def test_2_8_head_over_limit(t):
+    """An endless header: refused with 513 or 400 at max_head and closed."""
+    d = t.daemon(limits={"max_head": "8k"})
+    w = Witness(t, d)
+    for tr in ("tcp", "tls"):
+        mallory = t.uac("mallory")
+        conn = t.dial(mallory, d, tr)
+        data, _ = mallory.make(conn, "OPTIONS", t.uri(w.bob, "tls"))
+        start, rest = data.split(b"Max-Forwards", 1)
+        try:
+            conn.send(start + b"X-Long: " + b"y" * 20000 + b"\r\nMax-Forwards" + rest)
+        except OSError:
+            pass
+        assert conn.closed.wait(20 * t.slow), "open after a 20 KB header over " + tr
+        w.check()
+    assert d.counter("bad.too_large") == 2
+
+
+def test_2_8_endless_stream_without_head(t):
+    """A megabyte without a blank line: closed long before, memory bounded."""
+    d = t.daemon()
+    w = Witness(t, d)
+    rss = d.rss_kb()
+    with connect_raw(d, "tcp", t) as s:
+        try:
+            s.sendall(b"OPTIONS sip:x@y SIP/2.0\r\n")
+            for _ in range(64):
+                s.sendall(b"X-A: " + b"z" * 16000 + b"\r\n")
+        except OSError:
+            pass
+        expect_close(s, "endless head")
+    w.check()
+    assert d.rss_kb() - rss < 4096 * t.slow, "grew by %d KB" % (d.rss_kb() - rss)
+
+
+BAD_REQUESTS = {
+    "no From": lambda m: b"\r\n".join(x for x in m.split(b"\r\n") if not x.startswith(b"From")),
+    "no Call-ID": lambda m: b"\r\n".join(x for x in m.split(b"\r\n")
+                                         if not x.startswith(b"Call-ID")),
+    "no CSeq": lambda m: b"\r\n".join(x for x in m.split(b"\r\n") if not x.startswith(b"CSeq")),
+    "CSeq method differs": lambda m: m.replace(b"CSeq: 1 OPTIONS", b"CSeq: 1 BYE"),
+    "CSeq too large": lambda m: m.replace(b"CSeq: 1 ", b"CSeq: 99999999999 "),
+    "Max-Forwards not a number": lambda m: m.replace(b"Max-Forwards: 70", b"Max-Forwards: x"),
+    "two Call-IDs": lambda m: m.replace(b"Call-ID: ", b"Call-ID: other\r\nCall-ID: "),
+}
+
+
+def test_2_8_bad_requests_400(t):
+    """Requests whose framing is sound but whose headers are not: 400 where a Via allows an answer,
+    nothing forwarded, the connection lives on."""
+    d = t.daemon()
+    w = Witness(t, d)
+    mallory = t.uac("mallory")
+    conn = t.dial(mallory, d, "tls")
+    for what, edit in BAD_REQUESTS.items():
+        before = len(mallory.strays)
+        data, _ = mallory.make(conn, "OPTIONS", t.uri(w.bob, "tls"))
+        seen = len(w.bob.seen)
+        refused = d.counter("responses.local.4xx") + d.counter("drops.parse")
+        conn.send(edit(data))
+        t.wait(lambda: d.counter("responses.local.4xx") + d.counter("drops.parse") > refused,
+               "the refusal of: " + what)
+        assert len(w.bob.seen) == seen, what + " was forwarded"
+        assert all(m.status == 400 for m in mallory.strays[before:]), what
+        if conn.closed.is_set():
+            conn = t.dial(mallory, d, "tls")
+    w.check()
+
+
+def test_2_8_version_505(t):
+    """Another SIP version is refused with 505."""
+    d = t.daemon()
+    w = Witness(t, d)
+    mallory = t.uac("mallory")
+    conn = t.dial(mallory, d, "tls")
+    data, key = mallory.make(conn, "OPTIONS", t.uri(w.bob, "tls"))
+    mallory.expect(key)
+    conn.send(data.replace(b" SIP/2.0\r\n", b" SIP/7.0\r\n", 1))
+    assert mallory.final(key).status == 505
+    w.check()
+
+
+TLS_HELLO = bytes.fromhex(
+    "160301007a010000760303" + "11" * 32 + "20" + "22" * 32 + "0004130213010100"
+    "0029002b0003020304000a00040002001d000d0004000204030033000600040000001d")
+HTTP = b"GET / HTTP/1.1\r\nHost: proxy.example\r\nUser-Agent: x\r\n\r\n"
+
+
+def foreign_protocol(t, transport, payload, counter):
+    """PAYLOAD on a fresh connection: closed, counted, logged with the address, witness unharmed."""
+    d = t.daemon()
+    w = Witness(t, d)
+    before = d.counter(counter)
+    with connect_raw(d, transport, t) as s:
+        here = "%s:%d" % s.getsockname()
+        s.sendall(payload)
+        expect_close(s, "foreign protocol")
+    t.wait(lambda: d.counter(counter) == before + 1, counter)
+    d.wait_log(here)
+    w.check()
+
+
+def test_bad_input_http_on_tcp(t):
+    foreign_protocol(t, "tcp", HTTP, "bad.protocol")
+
+
+def test_bad_input_tls_on_tcp(t):
+    foreign_protocol(t, "tcp", TLS_HELLO, "bad.protocol")
+
+
+def test_bad_input_garbage_on_tcp(t):
+    foreign_protocol(t, "tcp", b"\x00\x01\x02" + os.urandom(200) + b"\r\n\r\n", "bad.protocol")
+
+
+def test_bad_input_http_on_tls(t):
+    foreign_protocol(t, "tls", HTTP, "handshakes.failed.not_tls")
+
+
+def test_bad_input_sip_on_tls(t):
+    foreign_protocol(t, "tls", b"OPTIONS sip:a@b SIP/2.0\r\n\r\n", "handshakes.failed.not_tls")
+
+
+def test_bad_input_garbage_on_tls(t):
+    foreign_protocol(t, "tls", b"\xff\xfe" + os.urandom(300), "handshakes.failed.not_tls")
+
+
+def test_bad_input_http_inside_tls(t):
+    """HTTP over a good TLS session on a SIP listener."""
+    d = t.daemon()
+    w = Witness(t, d)
+    conn = t.dial(t.uac("browser"), d, "tls")
+    conn.send(HTTP)
+    assert conn.closed.wait(20 * t.slow), "open after HTTP"
+    assert conn.how in ("close_notify", "eof", "reset"), conn.how
+    assert d.counter("bad.protocol") == 1
+    w.check()
+
+
+def test_bad_input_udp(t):
+    """Garbage datagrams, empty ones, half messages: dropped and counted, calls go on."""
+    d = t.daemon()
+    w = Witness(t, d, "udp")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        to = ("127.0.0.1", d.port("udp"))
+        before = d.counter("drops.parse")
+        for junk in (os.urandom(400), HTTP, b"OPTIONS sip:a@b SIP/2.0\r\nVia: x", b"\x00" * 50):
+            s.sendto(junk, to)
+        for quiet in (b"", b"\r\n\r\n", b"\x00"):
+            s.sendto(quiet, to)
+        t.wait(lambda: d.counter("drops.parse") >= before + 3, "dropped datagrams")
+    w.check()
+
+
+def test_bad_input_random_records(t):
+    """Bytes that are no records after a good handshake: closed with an alert, counted."""
+    d = t.daemon()
+    w = Witness(t, d)
+    conn = t.dial(t.uac("mallory"), d, "tls")
+    conn.sock.sendall(b"\x17\x03\x03\x00\x40" + os.urandom(64))
+    assert conn.closed.wait(20 * t.slow), "open after a forged record"
+    assert conn.how.startswith("tls:") or conn.how in ("eof", "reset"), conn.how
+    w.check()
+
+
+def test_bad_input_half_open_handshake(t):
+    """Silent, dripping and half-done handshakes are closed at their deadline, counted from accept."""
+    d = t.daemon(timeouts={"handshake": "1s"})
+    w = Witness(t, d)
+    began = time.monotonic()
+    silent = [connect_raw(d, "tls", t) for _ in range(5)]
+    half = connect_raw(d, "tls", t)
+    half.sendall(TLS_HELLO[:40])
+    drip = connect_raw(d, "tls", t)
+    for i in range(12):                  # one byte every 100 ms must not extend the deadline
+        try:
+            drip.sendall(TLS_HELLO[i:i + 1])
+        except OSError:
+            break
+        time.sleep(0.1)
+        if i % 5 == 0:
+            w.check()
+    for s in silent + [half, drip]:
+        expect_close(s, "half-open handshake")
+        s.close()
+    assert time.monotonic() - began < 10 * t.slow
+    t.wait(lambda: d.counter("handshakes.failed.timeout") == 7, "seven timeouts")
+    w.check()
+
+
+def test_bad_input_cut_handshakes(t):
+    """Handshakes that the client cuts off at various points."""
+    d = t.daemon()
+    w = Witness(t, d)
+    bio_in, bio_out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = t.client_ctx().wrap_bio(bio_in, bio_out)
+    try:
+        tls.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    hello = bio_out.read()
+    for cut in (1, 4, 5, 20, len(hello) - 1, len(hello)):
+        with connect_raw(d, "tls", t) as s:
+            s.sendall(hello[:cut])
+            if cut == len(hello):
+                s.recv(100)
+    t.wait(lambda: d.counter("handshakes.failed.closed") == 6, "six cut handshakes")
+    w.check()
+
+
+@marked(alone=True, limit_s=150)
+def test_bad_input_flood_of_handshakes(t):
+    """1,000 connections that never handshake: bounded, counted, established traffic unharmed and
+    new callers served once they are gone."""
+    d = t.daemon(timeouts={"handshake": "2s"})
+    w = Witness(t, d)
+    rss = d.rss_kb()
+    socks = []
+    for i in range(1000):
+        s = socket.socket()
+        s.setblocking(False)
+        s.connect_ex(("127.0.0.1", d.port("tls")))
+        socks.append(s)
+        if i % 100 == 50:
+            w.check()
+    w.check()
+    grown = d.rss_kb() - rss
+    assert grown < 64 * 1024 * (3 if t.slow > 1 else 1), "grew by %d KB" % grown
+    for s in socks:
+        s.close()
+    w.check()
+    Witness(t, d)
+
+
+@marked(alone=True, limit_s=150)
+def test_bad_input_flood_of_idle_connections(t):
+    """1,000 idle TCP connections: traffic goes on, memory is bounded and comes back."""
+    d = t.daemon()
+    w = Witness(t, d)
+    rss = d.rss_kb()
+    socks = [socket.create_connection(("127.0.0.1", d.port("tcp")), 20 * t.slow)
+             for _ in range(1000)]
+    d.wait_counter("connections.now", 1002)
+    w.check()
+    grown = d.rss_kb() - rss
+    assert grown < 16 * 1024 * (3 if t.slow > 1 else 1), "grew by %d KB" % grown
+    for s in socks:
+        s.close()
+    t.wait(lambda: d.counter("connections.now") == 2, "the flood to be gone")
+    w.check()
+
+
+def test_bad_input_max_connections(t):
+    """Connections over max_connections are refused and counted; the others work."""
+    d = t.daemon(limits={"max_connections": 20})
+    w = Witness(t, d)
+    socks = [connect_raw(d, "tcp", t) for _ in range(40)]
+    t.wait(lambda: d.counter("connections.refused") >= 20, "refused connections")
+    w.check()
+    for s in socks:
+        s.close()
+    t.wait(lambda: d.counter("connections.now") == 2, "the others to be gone")
+    Witness(t, d)
+
+
+@marked(limit_s=150)
+def test_2_9_stuck_peer(t):
+    """A callee that stops reading: others are served all the while, it is declared stuck and reset,
+    its requests get an answer, memory stays bounded."""
+    d = t.daemon(timeouts={"send": "2s", "timer_f": "8s"}, limits={"send_buffer": "256k"})
+    stuck = t.uas(name="stuck", silent=True)
+    stuck.listen("tls", "127.0.0.1", t.port(), t.server_ctx(), rcvbuf=4096)
+    w = Witness(t, d)
+    alice = t.uac()
+    conn = t.dial(alice, d, "tls")
+    uri = t.uri(stuck, "tls")
+    data, key = alice.make(conn, "MESSAGE", uri, body=pattern(100))
+    conn.send(data)
+    where, _ = stuck.next_request("MESSAGE")
+    where.reading.clear()
+    keys = []
+    conn.give_up_sending_after(2)
+    try:
+        for i in range(300):
+            data, key = alice.make(conn, "MESSAGE", uri, body=pattern(30000, i))
+            alice.expect(key)
+            conn.send(data)
+            keys.append(key)
+            if i % 20 == 0:
+                w.check()
+    except BlockingIOError:
+        pass                            # back-pressure reached us: that is right
+    w.check()
+    assert d.counter("sendq.bytes") < 4 << 20
+    d.wait_counter("connections.stuck", 1, 60)
+    w.check()
+    assert alice.final(keys[0]).status in (408, 503)
+    where.reading.set()

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other people's SIP software through the proxy: SIPp behind stunnel, Kamailio, sipsak, baresip.
+
+Issue item 2.2 in small, CONFORMANCE.md 1.
+"""
+import os
+import re
+import subprocess
+
+from flowlib import sip
+from flowlib.steps import marked, options_works, pattern
+from flowlib.tools import Piped, kamailio, stunnel
+from flowlib.ua import Call
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SCENARIOS = os.path.join(os.path.dirname(HERE), "demo")
+
+
+@marked(limit_s=150)
+def test_2_2_sipp_behind_stunnel(t):
+    """SIPp, stunnel, TLS, tieline, TLS, stunnel, SIPp: 100 calls, all complete."""
+    program = t.need("sipp")
+    a_in, b_tls, b_sip, a_sip = t.port(), t.port(), t.port(), t.port()
+    d = t.daemon(domain={"verify_cert": True},
+                 peers=[("callee", {"uri": "sip:127.0.0.1:%d;transport=tls" % b_tls,
+                                    "tls_domain": "lab", "identity": "callee.example"})],
+                 routes=[("all", {"peers": ["callee"]})])
+    uas = t.spawn([program, "-sf", os.path.join(SCENARIOS, "callee.xml"), "-i", "127.0.0.1", "-p",
+                   str(b_sip), "-t", "t1", "-m", "100", "-nostdin"], cwd=t.dir)
+    t.wait_port(b_sip)
+    stunnel(t, False, "127.0.0.1:%d" % b_tls, "127.0.0.1:%d" % b_sip,
+            "cert = %s\nkey = %s" % (t.pki("callee.pem"), t.pki("callee.key")))
+    stunnel(t, True, "127.0.0.1:%d" % a_in, "127.0.0.1:%d" % d.port("tls"),
+            "CAfile = %s\nverifyChain = yes" % t.pki("ca.pem"))
+    uac = t.spawn([program, "127.0.0.1:%d" % a_in, "-sf", os.path.join(SCENARIOS, "caller.xml"),
+                   "-i", "127.0.0.1", "-p", str(a_sip), "-t", "t1", "-m", "100", "-r", "50",
+                   "-nostdin", "-timeout", "%ds" % (60 * t.slow)], cwd=t.dir)
+    assert uac.wait(100 * t.slow) == 0, "calls failed"
+    assert uas.wait(30 * t.slow) == 0
+    count = d.counters()
+    assert count["requests.INVITE"] == count["requests.BYE"] == count["requests.ACK"] == 100, count
+    assert count["retransmissions.absorbed"] == 0
+
+
+def test_2_7_sipsak(t):
+    """sipsak's OPTIONS over UDP and TCP."""
+    program = t.need("sipsak")
+    d = t.daemon()
+    bob = t.uas("tls")
+    for n, tr in enumerate(("udp", "tcp"), 1):
+        target = "sip:bob@127.0.0.1:%d" % bob.listener("tls").port
+        p = subprocess.run([program, "-vv", "-E", tr, "-p", "127.0.0.1:%d" % d.port(tr), "-s",
+                            target + ";transport=tls"], capture_output=True, text=True,
+                           timeout=40 * t.slow, check=False)
+        assert p.returncode == 0 and "200" in p.stdout, p
+        assert bob.count("OPTIONS") == n
+
+
+@marked(limit_s=150)
+def test_2_7_kamailio_next_hop(t):
+    """Kamailio as next hop over TLS: it answers itself, and it relays calls on to our callee with
+    both proxies in the route set."""
+    port = kamailio(t)
+    d = t.daemon(domain={"verify_cert": True},
+                 peers=[("kamailio", {"uri": "sip:127.0.0.1:%d;transport=tls" % port,
+                                      "tls_domain": "lab", "identity": "callee.example"})],
+                 routes=[("all", {"peers": ["kamailio"]})])
+    alice, bob = t.uac(), t.uas("tls")
+    conn = t.dial(alice, d, "tls")
+    for _ in range(5):
+        rsp = alice.request(conn, "OPTIONS", "sip:ping@127.0.0.1:%d" % port)
+        assert rsp.status == 200 and rsp.reason == "Pong", repr(rsp)
+    for _ in range(5):
+        call = Call(alice, conn, t.uri(bob, "tls")).answered()
+        assert len(call.routes) == 2, call.routes
+        assert call.request("INFO", body=pattern(900)).body == pattern(900)
+        assert call.bye().status == 200
+
+
+@marked(limit_s=150)
+def test_2_7_kamailio_previous_hop(t):
+    """Kamailio as previous hop: calls come in over its TLS connection and in-dialog requests of the
+    callee go back through it."""
+    port = kamailio(t)
+    d = t.daemon()
+    alice, bob = t.uac(), t.uas("tls")
+    alice.listen("tls", "127.0.0.1", t.port(), t.server_ctx("client"))
+    conn = alice.connect("tls", "127.0.0.1", port, t.client_ctx())
+    hop = "<sip:127.0.0.1:%d;transport=tls;lr>" % d.port("tls")
+    call = Call(alice, conn, t.uri(bob, "tls"), headers=[
+        ("Route", "<sip:127.0.0.1:%d;transport=tls;lr>" % port), ("Route", hop)])
+    assert call.send().final().status == 200
+    call.ack()
+    assert call.request("INFO").status == 200
+    side = bob.dialogs[call.call_id]
+    data, key = side.make("BYE")
+    bob.expect(key)
+    side.conn.send(data)
+    back, req = alice.next_request("BYE")
+    back.send(sip.response(req, 200))
+    assert bob.final(key).status == 200
+
+
+BARESIP = """module_path %s
+module_tmp account.so
+module_app menu.so
+module stdio.so
+module cons.so
+sip_listen 127.0.0.1:%d
+sip_cafile %s
+sip_trans_def tls
+audio_player none,nil
+audio_source none,nil
+"""
+
+
+@marked(limit_s=120)
+def test_2_7_baresip_options(t):
+    """baresip (libre's own SIP and TLS code) answers OPTIONS that come through the proxy."""
+    program = t.need("baresip")
+    modules = "/usr/lib/baresip/modules"
+    if not os.path.isdir(modules):
+        t.skip("baresip's modules are not in " + modules)
+    home, port = os.path.join(t.dir, "baresip"), t.port()
+    os.makedirs(home)
+    with open(t.pki("callee.pem"), encoding="ascii") as c, open(t.pki("callee.key"),
+                                                                encoding="ascii") as k:
+        both = c.read() + k.read()
+    for name, text in (("config", BARESIP % (modules, port, t.pki("ca.pem")) +
+                        "sip_certificate %s/both.pem\n" % home),
+                       ("both.pem", both), ("contacts", ""),
+                       ("accounts", "<sip:bob@127.0.0.1;transport=tls>;regint=0\n")):
+        with open(os.path.join(home, name), "w", encoding="ascii") as f:
+            f.write(text)
+    Piped(t, [program, "-f", home])
+    t.wait_port(port + 1)                # baresip puts TLS one above its SIP port
+    d = t.daemon()
+    alice = t.uac()
+    conn = t.dial(alice, d, "tls")
+    uri = "sip:bob@127.0.0.1:%d;transport=tls" % (port + 1)
+    for _ in range(3):
+        rsp = alice.request(conn, "OPTIONS", uri)
+        assert rsp.status == 200, repr(rsp)
+        assert re.search("baresip", rsp.get("server") or rsp.get("user-agent") or "", re.I), \
+            rsp.headers
+
+
+def test_2_7_two_proxies(t):
+    """Two of our own in a row: calls both ways through both, Record-Route of both honoured."""
+    second = t.daemon("second")
+    first = t.daemon("first", peers=[("second", {
+        "uri": "sip:127.0.0.1:%d;transport=tls" % second.port("tls"), "tls_domain": "lab"})],
+        routes=[("all", {"peers": ["second"]})])
+    alice, bob = t.uac(), t.uas("tls")
+    conn = t.dial(alice, first, "tls")
+    call = Call(alice, conn, t.uri(bob, "tls")).answered()
+    assert len(call.routes) == 2, call.routes
+    assert call.request("INFO", body=pattern(3000)).body == pattern(3000)
+    assert call.bye().status == 200
+    options_works(t, first, alice, conn, t.uri(bob, "tls"))
