@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The ctl command: one request to a running daemon, its answer on standard
+ * output. Tables are made in ctl_print.c.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "control/ctl_print.h"
+#include "tieline/control.h"
+
+#define PATIENCE_S 60 /* a reload may wait for name servers */
+
+enum { DONE = 0, FAILED = 1, NO_DAEMON = 2 };
+
+static int dial(const char *path) {
+  struct sockaddr_un sun = {.sun_family = AF_UNIX};
+  const struct timeval patience = {.tv_sec = PATIENCE_S};
+  if (strlen(path) >= sizeof sun.sun_path) {
+    errno = ENAMETOOLONG;
+    return -1;
+  }
+  strcpy(sun.sun_path, path);
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -1;
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  if (connect(fd, (struct sockaddr *)&sun, sizeof sun) == 0) return fd;
+  const int saved = errno;
+  close(fd);
+  errno = saved;
+  return -1;
+}
+
+static bool send_all(int fd, const char *p, size_t n) {
+  while (n > 0) {
+    ssize_t w = send(fd, p, n, MSG_NOSIGNAL);
+    if (w < 0 && errno == EINTR) continue;
+    if (w < 0) return false;
+    p += w;
+    n -= (size_t)w;
+  }
+  return true;
+}
+
+/* One line, however long; NULL with errno (0: the daemon closed). */
+static char *read_line(int fd) {
+  size_t n = 0, cap = 65536;
+  char *buf = malloc(cap);
+  while (buf) {
+    if (n == cap) {
+      char *more = realloc(buf, cap * 2);
+      if (!more) break;
+      buf = more;
+      cap *= 2;
+    }
+    ssize_t r = recv(fd, buf + n, cap - n, 0);
+    if (r < 0 && errno == EINTR) continue;
+    if (r <= 0) {
+      if (r == 0) errno = 0;
+      break;
+    }
+    char *nl = memchr(buf + n, '\n', (size_t)r);
+    n += (size_t)r;
+    if (!nl) continue;
+    *nl = 0;
+    return buf;
+  }
+  free(buf);
+  return NULL;
+}
+
+/* "50", "true" and the like are values, anything else is text. */
+static json_t *value(const char *text) {
+  json_t *v = json_loads(text, JSON_DECODE_ANY, NULL);
+  if (json_is_number(v) || json_is_boolean(v)) return v;
+  json_decref(v);
+  return json_string(text);
+}
+
+/* Words behind a command: name=value, or the short forms that docs/control.md lists. */
+static json_t *params_of(const char *command, int argc, char **argv, bool *out_all) {
+  json_t *params = json_object();
+  for (int i = 0; i < argc; i++) {
+    const char *eq = strchr(argv[i], '=');
+    char name[64] = "";
+    if (eq && eq != argv[i] && (size_t)(eq - argv[i]) < sizeof name) {
+      memcpy(name, argv[i], (size_t)(eq - argv[i]));
+      json_object_set_new(params, name, value(eq + 1));
+    } else if (strcmp(command, "log") == 0) {
+      json_object_set_new(params, "level", json_string(argv[i]));
+    } else if (strcmp(command, "connections") == 0) {
+      json_object_set_new(params, "limit", value(argv[i]));
+    } else if (strcmp(command, "stats") == 0 && strcmp(argv[i], "all") == 0) {
+      *out_all = true;
+    } else if (strcmp(command, "stats") == 0 && strcmp(argv[i], "threads") == 0) {
+      json_object_set_new(params, "threads", json_true());
+    } else {
+      fprintf(stderr, "tieline: \"%s\" takes no \"%s\"\n", command, argv[i]);
+      json_decref(params);
+      return NULL;
+    }
+  }
+  return params;
+}
+
+static char *ask(const char *path, const char *command, json_t *params, int *status) {
+  json_t *req = json_pack("{s:s, s:i, s:s, s:o}", "jsonrpc", "2.0", "id", 1, "method", command,
+                          "params", params);
+  char *text = req ? json_dumps(req, JSON_COMPACT) : NULL, *line = NULL;
+  int fd = text ? dial(path) : -1;
+  *status = NO_DAEMON;
+  if (fd < 0) {
+    fprintf(stderr, "tieline: no daemon answers at %s: %s\n", path, strerror(errno));
+  } else if (send_all(fd, text, strlen(text)) && send_all(fd, "\n", 1) && (line = read_line(fd))) {
+    *status = DONE;
+  } else {
+    fprintf(stderr, "tieline: the daemon at %s gave no answer: %s\n", path,
+            errno == EAGAIN ? "time is up"
+            : errno         ? strerror(errno)
+                            : "it closed the connection");
+  }
+  if (fd >= 0) close(fd);
+  free(text);
+  json_decref(req);
+  return line;
+}
+
+static void print_json(const json_t *j) {
+  json_dumpf(j, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+  putchar('\n');
+}
+
+static int show(const char *command, const char *line, bool all, bool json) {
+  json_t *reply = json_loads(line, 0, NULL);
+  const json_t *result = json_object_get(reply, "result"), *error = json_object_get(reply, "error");
+  int status = DONE;
+  if (result && json) {
+    print_json(result);
+  } else if (result) {
+    tl_ctl_print(command, result, all, stdout);
+  } else {
+    const char *why = json_string_value(json_object_get(error, "message"));
+    status = FAILED;
+    if (json && error) print_json(error);
+    fprintf(stderr, "tieline: %s: %s\n", command, why ? why : "the answer is not JSON-RPC");
+    if (!json) tl_ctl_print_problems(error, stderr);
+  }
+  json_decref(reply);
+  return status;
+}
+
+int tl_ctl_main(const char *socket, int argc, char **argv, bool json) {
+  const char *command = argc > 0 ? argv[0] : "help";
+  bool all = false;
+  int status = FAILED;
+  json_t *params = params_of(command, argc > 0 ? argc - 1 : 0, argv + 1, &all);
+  if (!params) return FAILED;
+  char *line = ask(socket, command, params, &status);
+  if (line) status = show(command, line, all, json);
+  free(line);
+  if (fflush(stdout) == EOF) status = FAILED;
+  return status;
+}

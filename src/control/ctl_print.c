@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How people see what the control socket gives. The daemon sends facts; all
+ * wording and alignment is here.
+ */
+#include "control/ctl_print.h"
+
+#include <string.h>
+
+#include "control/table.h"
+#include "tieline/counters.h"
+
+static const char *str(const json_t *o, const char *key) {
+  const char *s = json_string_value(json_object_get(o, key));
+  return s ? s : "";
+}
+
+static const char *dash(const char *s) { return *s ? s : "-"; }
+
+static long long num(const json_t *o, const char *key) {
+  return json_integer_value(json_object_get(o, key));
+}
+
+static bool yes(const json_t *o, const char *key) { return json_is_true(json_object_get(o, key)); }
+
+/* Any value on one line. */
+static void cell_value(struct tl_table *t, const json_t *v) {
+  char buf[512] = "";
+  size_t i, at = 0;
+  const json_t *e;
+  if (json_is_string(v))
+    tl_table_cell(t, json_string_value(v));
+  else if (json_is_integer(v))
+    tl_table_cellf(t, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+  else if (json_is_boolean(v))
+    tl_table_cell(t, json_is_true(v) ? "yes" : "no");
+  else if (json_is_array(v)) {
+    json_array_foreach((json_t *)(uintptr_t)v, i, e) {
+      int w = snprintf(buf + at, sizeof buf - at, "%s%s", at ? ", " : "",
+                       json_is_string(e) ? json_string_value(e) : "?");
+      if (w < 0 || (size_t)w >= sizeof buf - at) break;
+      at += (size_t)w;
+    }
+    tl_table_cell(t, dash(buf));
+  } else {
+    tl_table_cell(t, "-");
+  }
+}
+
+static void print_pairs(const json_t *o, FILE *f) {
+  static const struct tl_column col[] = {{"", TL_LEFT}, {"", TL_LEFT}};
+  struct tl_table *t = tl_table_new(col, 2);
+  const char *key;
+  json_t *v;
+  json_object_foreach((json_t *)(uintptr_t)o, key, v) {
+    tl_table_cell(t, key);
+    cell_value(t, v);
+  }
+  tl_table_print(t, f);
+  tl_table_free(t);
+}
+
+static const char *help_of(const char *name) {
+  for (int i = 0; i < TL_C_COUNT; i++)
+    if (strcmp(tl_counter_name((enum tl_counter)i), name) == 0)
+      return tl_counter_help((enum tl_counter)i);
+  return "";
+}
+
+static void print_counters(const json_t *counters, bool all, FILE *f) {
+  static const struct tl_column col[] = {
+      {"COUNTER", TL_LEFT}, {"VALUE", TL_RIGHT}, {"WHAT IT COUNTS", TL_LEFT}};
+  struct tl_table *t = tl_table_new(col, 3);
+  const char *key;
+  json_t *v;
+  json_object_foreach((json_t *)(uintptr_t)counters, key, v) {
+    if (json_integer_value(v) == 0 && !all) continue;
+    tl_table_cell(t, key);
+    cell_value(t, v);
+    tl_table_cell(t, help_of(key));
+  }
+  tl_table_print(t, f);
+  tl_table_free(t);
+}
+
+static void section(const char *title, const json_t *o, FILE *f) {
+  if (!json_is_object(o)) return;
+  fprintf(f, "\n%s\n", title);
+  print_pairs(o, f);
+}
+
+static void print_stats(const json_t *r, bool all, FILE *f) {
+  char up[24];
+  const char *key;
+  json_t *v;
+  fprintf(f, "%s since %s, configuration %lld\n\n", str(r, "state"),
+          tl_table_duration(num(r, "uptime_ms"), up), num(r, "generation"));
+  print_counters(json_object_get(r, "counters"), all, f);
+  section("PROCESS", json_object_get(r, "process"), f);
+  section("LOG", json_object_get(r, "log"), f);
+  section("MAILBOXES (waiting)", json_object_get(r, "mailboxes"), f);
+  section("KERNEL TLS (/proc/net/tls_stat)", json_object_get(r, "kernel_tls"), f);
+  json_object_foreach(json_object_get(r, "threads"), key, v) section(key, v, f);
+}
+
+static void cell_ktls(struct tl_table *t, const json_t *tls, const char *on, const char *why) {
+  if (!tls)
+    tl_table_cell(t, "-");
+  else if (yes(tls, on))
+    tl_table_cell(t, "kernel");
+  else
+    tl_table_cellf(t, "user: %s", str(tls, why));
+}
+
+static void connection_row(struct tl_table *t, const json_t *c) {
+  char age[24], idle[24];
+  const json_t *tls = json_object_get(c, "tls");
+  if (!json_is_object(tls)) tls = NULL;
+  tl_table_cellf(t, "%lld", num(c, "worker"));
+  tl_table_cell(t, str(c, "direction"));
+  tl_table_cell(t, str(c, "transport"));
+  tl_table_cell(t, str(c, "peer"));
+  tl_table_cellf(t, "%s%s", str(c, "state"), yes(c, "paused") ? ", paused" : "");
+  tl_table_cell(t, tls ? str(tls, "version") : "-");
+  tl_table_cell(t, tls ? str(tls, "cipher") : "-");
+  cell_ktls(t, tls, "ktls_tx", "ktls_tx_reason");
+  cell_ktls(t, tls, "ktls_rx", "ktls_rx_reason");
+  tl_table_cell(t, tls ? dash(str(tls, "domain")) : "-");
+  tl_table_cellf(t, "%s%s", tls ? dash(str(tls, "identity")) : "-",
+                 tls && *str(tls, "identity") && !yes(tls, "verified") ? " (not verified)" : "");
+  tl_table_cell(t, tl_table_duration(num(c, "age_ms"), age));
+  tl_table_cell(t, tl_table_duration(num(c, "idle_ms"), idle));
+  tl_table_cellf(t, "%lld", num(c, "messages_in"));
+  tl_table_cellf(t, "%lld", num(c, "messages_out"));
+  tl_table_cellf(t, "%lld", num(c, "queued_bytes"));
+}
+
+static void incomplete(const json_t *r, FILE *f) {
+  if (!yes(r, "complete")) fputs("Not every worker answered in time: the list is short.\n", f);
+}
+
+static void print_connections(const json_t *r, FILE *f) {
+  static const struct tl_column col[] = {
+      {"W", TL_RIGHT},      {"DIR", TL_LEFT},    {"VIA", TL_LEFT},      {"PEER", TL_LEFT},
+      {"STATE", TL_LEFT},   {"TLS", TL_LEFT},    {"CIPHER", TL_LEFT},   {"SEND", TL_LEFT},
+      {"RECEIVE", TL_LEFT}, {"DOMAIN", TL_LEFT}, {"IDENTITY", TL_LEFT}, {"AGE", TL_RIGHT},
+      {"IDLE", TL_RIGHT},   {"IN", TL_RIGHT},    {"OUT", TL_RIGHT},     {"QUEUED", TL_RIGHT}};
+  struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
+  size_t i;
+  json_t *c;
+  json_array_foreach(json_object_get(r, "connections"), i, c) connection_row(t, c);
+  tl_table_print(t, f);
+  tl_table_free(t);
+  fprintf(f, "%lld of %lld connections\n", num(r, "shown"), num(r, "total"));
+  incomplete(r, f);
+}
+
+static void print_peers(const json_t *r, FILE *f) {
+  static const struct tl_column col[] = {
+      {"PEER", TL_LEFT},     {"URI", TL_LEFT},  {"ADDRESSES", TL_LEFT}, {"DOMAIN", TL_LEFT},
+      {"IDENTITY", TL_LEFT}, {"OUT", TL_RIGHT}, {"IN", TL_RIGHT}};
+  struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
+  size_t i;
+  json_t *p;
+  json_array_foreach(json_object_get(r, "peers"), i, p) {
+    tl_table_cell(t, str(p, "name"));
+    tl_table_cell(t, str(p, "uri"));
+    cell_value(t, json_object_get(p, "addresses"));
+    tl_table_cell(t, dash(str(p, "tls_domain")));
+    tl_table_cell(t, dash(str(p, "identity")));
+    tl_table_cellf(t, "%lld", num(p, "connections_out"));
+    tl_table_cellf(t, "%lld", num(p, "connections_in"));
+  }
+  tl_table_print(t, f);
+  tl_table_free(t);
+  incomplete(r, f);
+}
+
+static void print_domains(const json_t *r, FILE *f) {
+  static const struct tl_column col[] = {
+      {"DOMAIN", TL_LEFT},      {"ROLES", TL_LEFT}, {"SERIAL", TL_LEFT},   {"SUBJECT", TL_LEFT},
+      {"VALID UNTIL", TL_LEFT}, {"DAYS", TL_RIGHT}, {"VERIFY", TL_LEFT},   {"REQUIRE", TL_LEFT},
+      {"RECORDS", TL_LEFT},     {"NAMES", TL_LEFT}, {"ADDRESSES", TL_LEFT}};
+  struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
+  size_t i;
+  json_t *d;
+  json_array_foreach(json_object_get(r, "domains"), i, d) {
+    tl_table_cellf(t, "%s%s", str(d, "name"), yes(d, "fallback") ? " *" : "");
+    cell_value(t, json_object_get(d, "roles"));
+    tl_table_cell(t, dash(str(d, "serial")));
+    tl_table_cell(t, dash(str(d, "subject")));
+    tl_table_cell(t, dash(str(d, "not_after")));
+    cell_value(t, json_object_get(d, "days_left"));
+    cell_value(t, json_object_get(d, "verify_cert"));
+    cell_value(t, json_object_get(d, "require_cert"));
+    tl_table_cell(t, str(d, "records"));
+    cell_value(t, json_object_get(d, "match_sip_domain"));
+    cell_value(t, json_object_get(d, "match_ip_address"));
+  }
+  tl_table_print(t, f);
+  tl_table_free(t);
+  fputs("* used where no rule names another\n", f);
+}
+
+static void reload_rows(struct tl_table *t, const char *what, const json_t *list) {
+  size_t i;
+  json_t *e;
+  json_array_foreach((json_t *)(uintptr_t)list, i, e) {
+    tl_table_cell(t, what);
+    tl_table_cell(t, str(e, "name"));
+    tl_table_cell(t, str(e, "change"));
+    tl_table_cell(t, dash(str(e, "serial_before")));
+    tl_table_cell(t, dash(str(e, "serial_after")));
+  }
+}
+
+static void print_list(const json_t *list, FILE *f) {
+  static const struct tl_column col[] = {{"", TL_LEFT}};
+  struct tl_table *t = tl_table_new(col, 1);
+  size_t i;
+  json_t *e;
+  json_array_foreach((json_t *)(uintptr_t)list, i, e) cell_value(t, e);
+  tl_table_print(t, f);
+  tl_table_free(t);
+}
+
+static void print_reload(const json_t *r, FILE *f) {
+  static const struct tl_column col[] = {{"WHAT", TL_LEFT},
+                                         {"NAME", TL_LEFT},
+                                         {"CHANGE", TL_LEFT},
+                                         {"SERIAL BEFORE", TL_LEFT},
+                                         {"SERIAL AFTER", TL_LEFT}};
+  struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
+  fprintf(f, "Configuration %lld is in force.\n", num(r, "generation"));
+  reload_rows(t, "tls_domain", json_object_get(r, "domains"));
+  reload_rows(t, "peer", json_object_get(r, "peers"));
+  reload_rows(t, "listen", json_object_get(r, "listeners"));
+  tl_table_print(t, f);
+  tl_table_free(t);
+  print_list(json_object_get(r, "warnings"), f);
+}
+
+static void print_help(const json_t *r, FILE *f) {
+  static const struct tl_column col[] = {{"", TL_LEFT}, {"", TL_LEFT}, {"", TL_LEFT}};
+  struct tl_table *t = tl_table_new(col, 3);
+  size_t i;
+  json_t *c;
+  json_array_foreach(json_object_get(r, "commands"), i, c) {
+    tl_table_cell(t, str(c, "name"));
+    tl_table_cell(t, str(c, "params"));
+    tl_table_cell(t, str(c, "help"));
+  }
+  tl_table_print(t, f);
+  tl_table_free(t);
+}
+
+void tl_ctl_print(const char *command, const json_t *result, bool all, FILE *f) {
+  static const struct {
+    const char *command;
+    void (*fn)(const json_t *r, FILE *f);
+  } printers[] = {
+      {"connections", print_connections}, {"peers", print_peers}, {"tls_list", print_domains},
+      {"reload", print_reload},           {"help", print_help},   {NULL, NULL}};
+  if (strcmp(command, "stats") == 0) {
+    print_stats(result, all, f);
+    return;
+  }
+  for (int i = 0; printers[i].command; i++)
+    if (strcmp(printers[i].command, command) == 0) {
+      printers[i].fn(result, f);
+      return;
+    }
+  print_pairs(result, f);
+}
+
+void tl_ctl_print_problems(const json_t *error, FILE *f) {
+  const json_t *list = json_object_get(json_object_get(error, "data"), "problems");
+  if (json_array_size(list)) print_list(list, f);
+}
