@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of the daemon: from a configuration file to running threads, and
+ * back in the reverse order. What the threads do is in net and proxy; what main
+ * does while they run is in control.c.
+ */
+#include <errno.h>
+#include <liburing.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "tieline/control.h"
+
+#define LOG_QUEUE 2048
+
+/* Never freed: counters and mailboxes outlive the threads that use them. */
+static struct tl_runtime runtime;
+static bool resolver_runs;
+
+static void to_stderr(void *arg, const char *file, int line, const char *sentence) {
+  unsigned *n = arg;
+  ++*n;
+  fprintf(stderr, "%s:%d: %s\n", file ? file : "tieline", line, sentence);
+}
+
+static struct tl_conf *load(const char *file) {
+  struct tl_conf *conf = NULL;
+  unsigned said = 0;
+  int rc = tl_conf_load(file, NULL, to_stderr, &said, &conf);
+  if (rc == 0) return conf;
+  if (said == 0) fprintf(stderr, "%s:0: %s\n", file, tl_strerror(rc));
+  return NULL;
+}
+
+int tl_daemon_check(const char *file, bool explain) {
+  tl_tls_init();
+  struct tl_conf *conf = load(file);
+  if (!conf) return 1;
+  tl_conf_print(conf, explain, stdout);
+  tl_conf_unref(conf);
+  return fflush(stdout) == 0 ? 0 : 1;
+}
+
+/* A connection is a descriptor; systemd and shells leave the soft limit at 1024. */
+static void raise_files(const struct tl_conf *conf) {
+  struct rlimit l;
+  if (getrlimit(RLIMIT_NOFILE, &l) < 0) return;
+  l.rlim_cur = l.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &l);
+  if (l.rlim_max < conf->limits.max_connections + 128ul)
+    TL_LOG(TL_LOG_WARN, "The limit of open files is below max_connections; raise LimitNOFILE.",
+           TL_FI("open_files", l.rlim_max), TL_FI("max_connections", conf->limits.max_connections));
+}
+
+static int start_log(const struct tl_conf *conf) {
+  tl_log_set_level(conf->log_level);
+  int rc = tl_log_start(conf->log_target, conf->log_format, LOG_QUEUE);
+  if (rc == TL_ENOTSUP) {
+    rc = tl_log_start(TL_LOG_STDERR, conf->log_format, LOG_QUEUE);
+    TL_LOG(TL_LOG_WARN, "There is no journal here; the log goes to standard error.");
+  }
+  return rc;
+}
+
+/* Learned before threads start, so that the sentence says what to change. */
+static bool uring_works(void) {
+  struct io_uring u;
+  int rc = io_uring_queue_init(4, &u, 0);
+  if (rc == 0) {
+    io_uring_queue_exit(&u);
+    return true;
+  }
+  const char *what = strerror(-rc);
+  if (rc == -EPERM)
+    what = "not permitted: set sysctl kernel.io_uring_disabled=0 (1 needs kernel.io_uring_group), "
+           "or allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile "
+           "of the container";
+  else if (rc == -ENOSYS)
+    what = "this kernel or its seccomp profile has no io_uring: it takes Linux 6.1 or later with "
+           "CONFIG_IO_URING, and a profile that allows it";
+  TL_LOG(TL_LOG_ERROR, "io_uring cannot be used.", TL_FC("reason", what));
+  return false;
+}
+
+static int fail(const char *what, const char *why) {
+  TL_LOG(TL_LOG_ERROR, "Start failed.", TL_FC("step", what), TL_FC("reason", why));
+  return TL_EIO;
+}
+
+static unsigned threads(unsigned wanted, unsigned configured) {
+  unsigned n = wanted ? wanted : configured;
+  return n < 1 ? 1 : n > TL_THREADS_MAX ? TL_THREADS_MAX : n;
+}
+
+/* Takes over CONF, publishes it. */
+static int prepare(struct tl_runtime *rt, struct tl_conf *conf, const struct tl_run_options *o) {
+  rt->n_worker = threads(o->workers, conf->workers);
+  rt->n_handshaker = threads(o->handshakers, conf->handshakers);
+  tl_runtime_publish(rt, conf);
+  tl_record_backend_set(TL_AEAD_AUTO);
+  if (getrandom(rt->secret, sizeof rt->secret, 0) != (ssize_t)sizeof rt->secret)
+    return fail("random numbers", strerror(errno));
+  tl_ktls_probe(&rt->caps); /* what is missing is in caps */
+  return uring_works() ? 0 : TL_ENOTSUP;
+}
+
+static int start_threads(struct tl_runtime *rt) {
+  char err[256] = "";
+  int rc = tl_resolver_start(rt);
+  if (rc) return fail("resolver", tl_strerror(rc));
+  resolver_runs = true;
+  for (unsigned i = 0; i < rt->n_worker; i++) {
+    rc = tl_worker_start(rt, i, err, sizeof err);
+    if (rc) return fail("worker", *err ? err : tl_strerror(rc));
+  }
+  for (unsigned i = 0; i < rt->n_handshaker; i++) {
+    rc = tl_handshaker_start(rt, i, err, sizeof err);
+    if (rc) return fail("handshake thread", *err ? err : tl_strerror(rc));
+  }
+  return 0;
+}
+
+static void stop_threads(struct tl_runtime *rt) {
+  for (unsigned i = 0; i < rt->n_handshaker; i++)
+    if (rt->handshaker[i] && rt->handshaker[i]->started) tl_handshaker_stop(rt, i);
+  for (unsigned i = 0; i < rt->n_worker; i++)
+    if (rt->worker[i] && rt->worker[i]->started) tl_worker_stop(rt, i);
+  if (resolver_runs) tl_resolver_stop(rt);
+}
+
+static void log_started(const struct tl_runtime *rt, const struct tl_conf *conf) {
+  const char *why = rt->caps.ulp ? "the kernel does it" : tl_ktls_why_text(TL_KTLS_NO_ULP);
+  if (conf->records == TL_RECORDS_USER) why = tl_ktls_why_text(TL_KTLS_CONFIG);
+  TL_LOG(TL_LOG_INFO, "Tieline runs.", TL_FC("version", TL_VERSION), TL_FI("pid", getpid()),
+         TL_FI("workers", rt->n_worker), TL_FI("handshakers", rt->n_handshaker),
+         TL_FI("listeners", conf->n_listen), TL_FI("peers", conf->n_peer),
+         TL_FC("kernel_tls", rt->caps.ulp ? "yes" : "no"), TL_FC("kernel_tls_reason", why),
+         TL_FC("aead", tl_record_backend_name()), TL_FC("control", conf->control_socket));
+  for (size_t i = 0; i < conf->n_listen; i++)
+    TL_LOG(TL_LOG_INFO, "Listening.", TL_FC("on", conf->listen[i].name));
+}
+
+static int serve(struct tl_runtime *rt, const struct tl_conf *conf) {
+  char err[256] = "";
+  int rc = tl_control_init(rt, err, sizeof err);
+  if (rc) return fail("control socket", err);
+  if (conf->user) rc = tl_privileges_drop(conf->user, err, sizeof err);
+  if (rc)
+    fail("user", err);
+  else
+    rc = start_threads(rt);
+  if (rc == 0) {
+    log_started(rt, conf);
+    rc = tl_control_run(rt);
+  }
+  stop_threads(rt);
+  tl_control_exit(rt);
+  return rc;
+}
+
+int tl_daemon_run(const struct tl_run_options *o) {
+  struct tl_runtime *rt = &runtime;
+  int rc = tl_tls_init();
+  if (rc) {
+    fprintf(stderr, "tieline: OpenSSL could not be initialised\n");
+    return 1;
+  }
+  struct tl_conf *conf = load(o->file);
+  if (!conf) return 1;
+  rc = start_log(conf);
+  if (rc) {
+    fprintf(stderr, "tieline: the log could not be started: %s\n", tl_strerror(rc));
+    tl_conf_unref(conf);
+    return 1;
+  }
+  raise_files(conf);
+  tl_conf_ref(conf); /* ours, beside the published one */
+  rc = prepare(rt, conf, o);
+  if (rc == 0) rc = serve(rt, conf);
+  tl_conf_unref(conf);
+  if (rc == 0)
+    TL_LOG(TL_LOG_INFO, "Tieline ended.",
+           TL_FI("transactions", tl_runtime_counter(rt, TL_C_TX_TOTAL)),
+           TL_FI("handshakes", tl_runtime_counter(rt, TL_C_HS_OK)));
+  tl_log_stop();
+  return rc ? 1 : 0;
+}
