@@ -34,6 +34,8 @@ struct tl_conf_peer {
   char *identity;               /* name its certificate must carry; defaults to host */
   size_t n_addr;                /* resolved when the snapshot was built, in order of preference */
   struct tl_addr *addr;
+  uint32_t max_cps, max_calls; /* 0: no limit; accepted and printed, not enforced yet */
+  uint32_t probe_ms;           /* 0: none; as above */
 };
 
 struct tl_conf_route {
@@ -94,9 +96,12 @@ struct tl_conf {
   size_t n_route;
   struct tl_conf_route *route;
   char **our_domains; /* lower case, NULL-terminated: `domains` and every advertised host */
+  struct tl_conf_names *names; /* private: what tl_conf_is_ours asks */
+  struct tl_raw *raw;          /* private: the values as written, for print and reload */
 };
 
-/* Where problems go: one call per problem. */
+/* Where problems go: one call per problem. LINE 0: the file as a whole. What is merely doubtful
+ * goes to the log as a warning. */
 typedef void (*tl_conf_report_fn)(void *arg, const char *file, int line, const char *sentence);
 
 /* Reads FILE and builds everything it names: certificates, keys, addresses. PREVIOUS, if any, gives
@@ -108,5 +113,9 @@ void tl_conf_unref(struct tl_conf *c);
 /* The resolved configuration, every option with its value; EXPLAIN adds each option's reason. */
 void tl_conf_print(const struct tl_conf *c, bool explain, FILE *f);
 
-/* Is HOST one of our domains or addresses? PORT 0: the default. */
+/* Every option of the language with default and reason, as Markdown: the table in the manual. */
+void tl_conf_reference(FILE *f);
+
+/* Is HOST one of our domains or addresses? PORT 0: none was written. Numeric hosts need the port of
+ * a listener; a name of `domains` is ours with any port. No allocation, constant time. */
 bool tl_conf_is_ours(const struct tl_conf *c, struct tl_str host, uint16_t port);

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What values mean together: defaults that depend on others, inheritance of TLS
+ * domains, names that must exist, contradictions. It opens no file and asks no
+ * network, so a fuzz target can run it: conf_build.c does the rest.
+ */
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/un.h>
+
+#include "conf/internal.h"
+
+static unsigned cores(void) {
+  cpu_set_t set;
+  int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+  return n < 1 ? 1 : n > 64 ? 64 : (unsigned)n;
+}
+
+static void check_global(struct tl_raw *r, struct tl_conf_ctx *ctx) {
+  struct tl_block *b = &r->sec[TL_SEC_GLOBAL].b[0];
+  struct tl_v_global *g = b->values;
+  struct sockaddr_un un;
+  struct tl_str host;
+  uint16_t port;
+  if (!g->workers) g->workers = cores();
+  if (!g->handshakers) g->handshakers = g->workers > 1 ? g->workers / 2 : 1;
+  if (!g->control_socket)
+    tl_conf_fail(ctx, tl_block_at(b, "control_socket"), "control_socket cannot be empty");
+  else if (strlen(g->control_socket) >= sizeof(un.sun_path))
+    tl_conf_fail(ctx, tl_block_at(b, "control_socket"),
+                 "control_socket is longer than the %zu bytes that unix sockets allow",
+                 sizeof(un.sun_path) - 1);
+  for (char **d = g->domains; d && *d; d++)
+    if (tl_conf_parse_hostport(*d, &host, &port))
+      tl_conf_fail(ctx, tl_block_at(b, "domains"), "\"%s\" is no domain name or \"name:port\"", *d);
+}
+
+static void check_limits(struct tl_raw *r, struct tl_conf_ctx *ctx) {
+  struct tl_block *b = &r->sec[TL_SEC_LIMITS].b[0], *tb = &r->sec[TL_SEC_TIMEOUTS].b[0];
+  const struct tl_conf_limits *l = b->values;
+  const struct tl_conf_timeouts *t = tb->values;
+  if (l->max_head > l->max_message)
+    tl_conf_fail(ctx, tl_block_at(b, tl_block_given(b, "max_head") ? "max_head" : "max_message"),
+                 "max_head (%u) is larger than max_message (%u)", l->max_head, l->max_message);
+  if (l->recv_buffers & (l->recv_buffers - 1))
+    tl_conf_fail(ctx, tl_block_at(b, "recv_buffers"), "recv_buffers must be a power of two");
+  if (t->t1 > t->t2)
+    tl_conf_fail(ctx, tl_block_at(tb, tl_block_given(tb, "t1") ? "t1" : "t2"),
+                 "t1 is longer than t2");
+  if (t->timer_c <= 180000)
+    tl_conf_warn(ctx, tl_block_at(tb, "timer_c"),
+                 "timer_c is not more than 3 minutes, as RFC 3261 16.6 demands.");
+}
+
+/* ---- TLS domains ---- */
+
+static bool group_given(const struct tl_block *b, unsigned group) {
+  for (size_t i = 0; i < b->sec->n_opt; i++)
+    if (b->sec->opt[i].group == group && b->at[i].line) return true;
+  return false;
+}
+
+/* Certificate and key, or the ways to trust, come from one place: a mixture would be neither's
+ * policy. */
+static int inherit(struct tl_block *b, const struct tl_block *from) {
+  bool skip[64] = {false};
+  const struct tl_conf_section *s = b->sec;
+  for (size_t i = 0; i < s->n_opt; i++)
+    skip[i] = !(s->opt[i].flags & TL_OPT_INHERIT) || b->at[i].line || !from->at[i].line ||
+              (s->opt[i].group && group_given(b, s->opt[i].group));
+  for (size_t i = 0; i < s->n_opt; i++) {
+    if (skip[i]) continue;
+    int rc = tl_value_copy(b, &s->opt[i], from);
+    if (rc) return rc;
+    b->at[i] = from->at[i];
+  }
+  return 0;
+}
+
+static size_t list_len(char *const *l) {
+  size_t n = 0;
+  while (l && l[n]) n++;
+  return n;
+}
+
+static void check_matches(const struct tl_block *b, struct tl_conf_ctx *ctx) {
+  const struct tl_v_domain *d = b->values;
+  struct tl_str host;
+  struct tl_addr a;
+  uint16_t port;
+  for (char **m = d->match_sip_domain; m && *m; m++) {
+    const char *name = strncmp(*m, "*.", 2) == 0 ? *m + 2 : *m;
+    if (tl_conf_parse_hostport(name, &host, &port) || port)
+      tl_conf_fail(ctx, tl_block_at(b, "match_sip_domain"),
+                   "\"%s\" is no domain name; \"*\" can only be the whole first label", *m);
+  }
+  for (char **m = d->match_ip_address; m && *m; m++)
+    if (tl_conf_parse_hostport(*m, &host, &port) || tl_addr_parse(host, port, &a))
+      tl_conf_fail(ctx, tl_block_at(b, "match_ip_address"),
+                   "\"%s\" is no numeric address or \"address:port\"", *m);
+}
+
+static void check_domain(struct tl_block *b, struct tl_conf_ctx *ctx) {
+  struct tl_v_domain *d = b->values;
+  size_t certs = list_len(d->certificate), keys = list_len(d->private_key);
+  if (certs != keys)
+    tl_conf_fail(ctx, tl_block_at(b, certs ? "certificate" : "private_key"),
+                 "tls_domain \"%s\" has %zu certificates and %zu private keys", b->title, certs,
+                 keys);
+  if (!certs && d->role != TL_ROLE_CLIENT) {
+    if (tl_block_given(b, "role"))
+      tl_conf_fail(ctx, tl_block_at(b, "role"),
+                   "tls_domain \"%s\" cannot be a server without a certificate", b->title);
+    d->role = TL_ROLE_CLIENT;
+  }
+  if (d->verify_cert && !d->ca_list && !d->ca_dir)
+    tl_conf_fail(ctx, tl_block_at(b, "verify_cert"),
+                 "tls_domain \"%s\" verifies certificates but trusts no authority: set ca_list or "
+                 "ca_dir, or verify_cert = false",
+                 b->title);
+  if (d->crl_check_all && !d->crl_file && !d->crl_dir)
+    tl_conf_fail(ctx, tl_block_at(b, "crl_check_all"),
+                 "crl_check_all needs revocation lists: set crl_file or crl_dir");
+  if (!d->verify_cert && (d->crl_file || d->crl_dir))
+    tl_conf_warn(ctx, tl_block_at(b, "verify_cert"),
+                 "Revocation lists are not looked at while verify_cert is false.");
+  check_matches(b, ctx);
+}
+
+static int check_domains(struct tl_raw *r, struct tl_conf_ctx *ctx) {
+  struct tl_blocks *bs = &r->sec[TL_SEC_DOMAIN];
+  const struct tl_block *base = tl_blocks_find(bs, "default");
+  for (size_t i = 0; i < bs->n; i++) {
+    struct tl_block *b = &bs->b[i];
+    struct tl_v_domain *d = b->values;
+    int rc = base && b != base ? inherit(b, base) : 0;
+    if (rc) return rc;
+    if (d->records == TL_CONF_UNSET) d->records = tl_raw_global(r)->records;
+    check_domain(b, ctx);
+  }
+  return 0;
+}
+
+static bool serves(const struct tl_block *b) {
+  return ((const struct tl_v_domain *)b->values)->role != TL_ROLE_CLIENT;
+}
+
+static bool dials(const struct tl_block *b) {
+  return ((const struct tl_v_domain *)b->values)->role != TL_ROLE_SERVER;
+}
+
+/* The domain NAME, set by option tls_domain of B, must exist and have the role. */
+static void check_domain_name(struct tl_raw *r, const struct tl_block *b, const char *name,
+                              bool as_server, struct tl_conf_ctx *ctx) {
+  const struct tl_blocks *bs = &r->sec[TL_SEC_DOMAIN];
+  const struct tl_block *d = tl_blocks_find(bs, name);
+  if (!d)
+    tl_conf_fail_unknown(ctx, b, "tls_domain", "tls_domain", name, bs);
+  else if (!(as_server ? serves(d) : dials(d)))
+    tl_conf_fail(ctx, tl_block_at(b, "tls_domain"), "tls_domain \"%s\" %s", name,
+                 as_server
+                     ? "has no certificate or only the client role: it cannot serve a listener"
+                     : "has only the server role: it cannot connect");
+}
+
+static bool any_domain(const struct tl_raw *r, bool (*can)(const struct tl_block *)) {
+  const struct tl_blocks *bs = &r->sec[TL_SEC_DOMAIN];
+  for (size_t i = 0; i < bs->n; i++)
+    if (can(&bs->b[i])) return true;
+  return false;
+}
+
+/* ---- listeners, peers, routes ---- */
+
+static void check_listen(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx *ctx) {
+  struct tl_blocks *bs = &r->sec[TL_SEC_LISTEN];
+  const struct tl_v_listen *l = b->values;
+  enum tl_transport t, t2;
+  struct tl_addr a, a2;
+  struct tl_str host;
+  uint16_t port;
+  const char *err;
+  if (tl_conf_parse_listen(b->title, &t, &a, &err)) {
+    tl_conf_fail(ctx, b->pos, "listen \"%s\": %s", b->title, err);
+    return;
+  }
+  for (struct tl_block *o = bs->b; o != b; o++)
+    if (!tl_conf_parse_listen(o->title, &t2, &a2, &err) && t == t2 && tl_addr_eq(&a, &a2))
+      tl_conf_fail(ctx, b->pos, "listen \"%s\" is the same socket as \"%s\" at %s:%d", b->title,
+                   o->title, o->pos.file, o->pos.line);
+  if (l->advertise && tl_conf_parse_hostport(l->advertise, &host, &port))
+    tl_conf_fail(ctx, tl_block_at(b, "advertise"), "advertise is \"host[:port]\", not \"%s\"",
+                 l->advertise);
+  if (t != TL_TLS && l->tls_domain)
+    tl_conf_fail(ctx, tl_block_at(b, "tls_domain"), "a %s listener has no tls_domain",
+                 tl_transport_param(t));
+  else if (l->tls_domain)
+    check_domain_name(r, b, l->tls_domain, true, ctx);
+  else if (t == TL_TLS && !any_domain(r, serves))
+    tl_conf_fail(ctx, b->pos,
+                 "listen \"%s\" has no tls_domain to serve with: none has certificate and "
+                 "private_key",
+                 b->title);
+}
+
+static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx *ctx) {
+  const struct tl_v_peer *p = b->values;
+  enum tl_transport t;
+  struct tl_str host;
+  uint16_t port;
+  bool sips;
+  const char *err;
+  if (!p->uri) {
+    tl_conf_fail(ctx, tl_block_at(b, "uri"), "peer \"%s\" has no uri", b->title);
+    return;
+  }
+  if (tl_conf_parse_peer_uri(p->uri, &t, &host, &port, &sips, &err)) {
+    tl_conf_fail(ctx, tl_block_at(b, "uri"), "%s, not \"%s\"", err, p->uri);
+    return;
+  }
+  if (t != TL_TLS) {
+    const char *no = p->tls_domain ? "tls_domain" : p->identity ? "identity" : NULL;
+    if (no)
+      tl_conf_fail(ctx, tl_block_at(b, no),
+                   "%s means nothing for a %s peer: add ;transport=tls to its uri", no,
+                   tl_transport_param(t));
+    return;
+  }
+  if (p->identity && (tl_conf_parse_hostport(p->identity, &host, &port) || port))
+    tl_conf_fail(ctx, tl_block_at(b, "identity"), "identity is a host name, not \"%s\"",
+                 p->identity);
+  if (p->tls_domain)
+    check_domain_name(r, b, p->tls_domain, false, ctx);
+  else if (!any_domain(r, dials))
+    tl_conf_fail(ctx, b->pos,
+                 "peer \"%s\" is a TLS peer, but there is no tls_domain to connect with", b->title);
+}
+
+static void check_names(struct tl_raw *r, const struct tl_block *b, const char *option,
+                        char *const *names, struct tl_conf_ctx *ctx) {
+  const struct tl_blocks *peers = &r->sec[TL_SEC_PEER];
+  for (size_t i = 0; names && names[i]; i++) {
+    if (!tl_blocks_find(peers, names[i]))
+      tl_conf_fail_unknown(ctx, b, option, "peer", names[i], peers);
+    for (size_t k = 0; k < i; k++)
+      if (strcmp(names[i], names[k]) == 0)
+        tl_conf_fail(ctx, tl_block_at(b, option), "%s names \"%s\" twice", option, names[i]);
+  }
+}
+
+static void check_user_part(const struct tl_block *b, const char *option, const char *text,
+                            struct tl_conf_ctx *ctx) {
+  /* RFC 3261 25.1 user: unreserved, user-unreserved, escapes */
+  if (text && text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "-_.!~*'()&=+$,;?/%")])
+    tl_conf_fail(ctx, tl_block_at(b, option), "%s holds a character that no user part can have",
+                 option);
+}
+
+static void check_route(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx *ctx) {
+  const struct tl_v_route *v = b->values;
+  bool relay = v->relay != TL_CONF_UNSET;
+  struct tl_str host;
+  uint16_t port;
+  if (relay && v->peers)
+    tl_conf_fail(ctx, tl_block_at(b, "relay"), "route \"%s\" has both peers and relay: keep one",
+                 b->title);
+  if (!relay && !v->peers)
+    tl_conf_fail(ctx, b->pos, "route \"%s\" leads nowhere: set peers, or relay = \"request-uri\"",
+                 b->title);
+  check_names(r, b, "peers", v->peers, ctx);
+  check_names(r, b, "from_peer", v->from_peer, ctx);
+  check_user_part(b, "to_prefix", v->to_prefix, ctx);
+  check_user_part(b, "prepend", v->prepend, ctx);
+  for (char **d = v->to_domain; d && *d; d++)
+    if (tl_conf_parse_hostport(*d, &host, &port) || port)
+      tl_conf_fail(ctx, tl_block_at(b, "to_domain"), "\"%s\" is no domain name", *d);
+  if (v->tls_domain) check_domain_name(r, b, v->tls_domain, false, ctx);
+  if (relay && !v->from_peer && !v->to_domain && !v->to_prefix)
+    tl_conf_warn(ctx, b->pos,
+                 "This route relays for anyone to anywhere; from_peer or to_domain narrow it.");
+}
+
+static void warn_not_yet(const struct tl_block *b, struct tl_conf_ctx *ctx) {
+  for (size_t i = 0; i < b->sec->n_opt; i++)
+    if ((b->sec->opt[i].flags & TL_OPT_PRESENT) && b->at[i].line)
+      tl_conf_warn(ctx, b->at[i], "The option %s is accepted, but this version does not act on it.",
+                   b->sec->opt[i].name);
+}
+
+int tl_conf_check(struct tl_raw *r, struct tl_conf_ctx *ctx) {
+  unsigned before = ctx->problems;
+  check_global(r, ctx);
+  check_limits(r, ctx);
+  int rc = check_domains(r, ctx);
+  if (rc) return rc;
+  if (r->sec[TL_SEC_LISTEN].n == 0)
+    tl_conf_fail(ctx, (struct tl_conf_pos){r->source.file[0], 0},
+                 "there is no listen block, so nobody could connect");
+  for (size_t i = 0; i < r->sec[TL_SEC_LISTEN].n; i++)
+    check_listen(r, &r->sec[TL_SEC_LISTEN].b[i], ctx);
+  for (size_t i = 0; i < r->sec[TL_SEC_PEER].n; i++) {
+    check_peer(r, &r->sec[TL_SEC_PEER].b[i], ctx);
+    warn_not_yet(&r->sec[TL_SEC_PEER].b[i], ctx);
+  }
+  for (size_t i = 0; i < r->sec[TL_SEC_ROUTE].n; i++)
+    check_route(r, &r->sec[TL_SEC_ROUTE].b[i], ctx);
+  return ctx->problems > before ? TL_ECONFIG : 0;
+}
+
+int tl_conf_check_reload(const struct tl_raw *now, const struct tl_raw *before,
+                         struct tl_conf_ctx *ctx) {
+  static const enum tl_section_id single[] = {TL_SEC_GLOBAL, TL_SEC_LIMITS, TL_SEC_TIMEOUTS};
+  int rc = 0;
+  for (size_t k = 0; k < sizeof(single) / sizeof(single[0]); k++) {
+    const struct tl_block *a = &now->sec[single[k]].b[0], *b = &before->sec[single[k]].b[0];
+    for (size_t i = 0; i < a->sec->n_opt; i++) {
+      const struct tl_opt *o = &a->sec->opt[i];
+      /* a default may depend on the machine: only what is written can differ */
+      if (!(o->flags & TL_OPT_FIXED) || (!a->at[i].line && !b->at[i].line) ||
+          tl_value_equal(o, a, b))
+        continue;
+      rc = tl_conf_fail(
+          ctx, a->at[i].line ? a->at[i] : a->pos,
+          "%s cannot change while tieline runs: restart it, or put the old value back", o->name);
+    }
+  }
+  return rc;
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TLS domains of a snapshot. A domain whose options and files are as before is
+ * shared with the previous snapshot, so that its connections and sessions stay
+ * usable after a reload that changed something else.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "conf/internal.h"
+
+static void hash_stat(EVP_MD_CTX *md, const char *name, const struct stat *st) {
+  char line[512];
+  int n = snprintf(line, sizeof(line), "%s %o %" PRIu64 " %" PRIu64 " %" PRIi64 ".%09ld\n", name,
+                   (unsigned)st->st_mode, (uint64_t)st->st_ino, (uint64_t)st->st_size,
+                   (int64_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
+  if (n > 0) EVP_DigestUpdate(md, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+}
+
+static void hash_dir(EVP_MD_CTX *md, const char *path) {
+  struct dirent **entry = NULL;
+  int n = scandir(path, &entry, NULL, alphasort);
+  for (int i = 0; i < n; i++) {
+    char name[PATH_MAX];
+    struct stat st;
+    int len = snprintf(name, sizeof(name), "%s/%s", path, entry[i]->d_name);
+    if (entry[i]->d_name[0] != '.' && len > 0 && (size_t)len < sizeof(name) && !stat(name, &st))
+      hash_stat(md, entry[i]->d_name, &st);
+    free(entry[i]);
+  }
+  free(entry);
+}
+
+/* Content rather than time: a file that was replaced within the clock's tick counts as changed.
+ * Owner and mode count too: they are part of what a key file must be. */
+static void hash_file(EVP_MD_CTX *md, const char *path) {
+  struct stat st;
+  uint8_t buf[4096];
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0 || fstat(fd, &st) < 0) {
+    EVP_DigestUpdate(md, "absent", 6);
+  } else if (S_ISDIR(st.st_mode)) {
+    hash_dir(md, path);
+  } else if (S_ISREG(st.st_mode)) {
+    ssize_t n;
+    EVP_DigestUpdate(md, &st.st_mode, sizeof(st.st_mode));
+    EVP_DigestUpdate(md, &st.st_uid, sizeof(st.st_uid));
+    EVP_DigestUpdate(md, &st.st_size, sizeof(st.st_size));
+    while ((n = read(fd, buf, sizeof(buf))) > 0) EVP_DigestUpdate(md, buf, (size_t)n);
+    OPENSSL_cleanse(buf, sizeof(buf));
+  }
+  if (fd >= 0) close(fd);
+}
+
+static void hash_option(EVP_MD_CTX *md, const struct tl_block *b, const struct tl_opt *o) {
+  char *text = NULL;
+  size_t n = 0;
+  FILE *f = open_memstream(&text, &n);
+  if (!f) return;
+  fprintf(f, "%s=", o->name);
+  tl_value_print(o, b, f);
+  fputc('\n', f);
+  fclose(f);
+  EVP_DigestUpdate(md, text, n);
+  free(text);
+  const void *v = (const char *)b->values + o->offset;
+  if (o->kind == TL_OPT_PATH && *(char *const *)v) hash_file(md, *(char *const *)v);
+  if (o->kind == TL_OPT_PATHS)
+    for (char **l = *(char **const *)v; l && *l; l++) hash_file(md, *l);
+}
+
+void tl_conf_fingerprint(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRINT]) {
+  EVP_MD_CTX *md = EVP_MD_CTX_new();
+  memset(out, 0, TL_CONF_FINGERPRINT);
+  if (!md || !EVP_DigestInit_ex(md, EVP_sha256(), NULL)) goto out;
+  EVP_DigestUpdate(md, b->title, strlen(b->title) + 1);
+  for (size_t i = 0; i < b->sec->n_opt; i++)
+    if (!(b->sec->opt[i].flags & TL_OPT_ALIAS)) hash_option(md, b, &b->sec->opt[i]);
+  EVP_DigestFinal_ex(md, out, NULL);
+out:
+  EVP_MD_CTX_free(md);
+}
+
+static struct tl_tls_options options_of(const struct tl_block *b) {
+  const struct tl_v_domain *d = b->values;
+  return (struct tl_tls_options){
+      .name = b->title,
+      .match_sip_domain = (const char **)d->match_sip_domain,
+      .match_ip_address = (const char **)d->match_ip_address,
+      .certificate = (const char **)d->certificate,
+      .private_key = (const char **)d->private_key,
+      .ca_list = d->ca_list,
+      .ca_dir = d->ca_dir,
+      .crl_file = d->crl_file,
+      .crl_dir = d->crl_dir,
+      .crl_check_all = d->crl_check_all,
+      .verify_cert = d->verify_cert,
+      .require_cert = d->require_cert,
+      .verify_name = d->verify_name,
+      .allow_cn = d->allow_cn,
+      .accept_unverified = d->on_unverified == TL_UNVERIFIED_ACCEPT,
+      .allow_readable_key = d->allow_readable_key,
+      .verify_depth = (int)d->verify_depth,
+      .min_version = d->tls_method == TL_METHOD_13 ? TL_TLS_1_3 : TL_TLS_1_2,
+      .max_version = d->tls_method == TL_METHOD_12 ? TL_TLS_1_2 : TL_TLS_1_3,
+      .ciphers_list = d->ciphers_list,
+      .ciphersuites = d->ciphersuites,
+      .groups = d->groups,
+      .tickets = (int)d->tickets,
+      .server = d->role != TL_ROLE_CLIENT,
+      .client = d->role != TL_ROLE_SERVER,
+      .records = (enum tl_records_mode)d->records,
+  };
+}
+
+static struct tl_tls_domain *unchanged(const struct tl_conf *previous, const struct tl_block *b) {
+  if (!previous) return NULL;
+  const struct tl_blocks *bs = &previous->raw->sec[TL_SEC_DOMAIN];
+  static const uint8_t none[TL_CONF_FINGERPRINT];
+  for (size_t i = 0; i < bs->n && i < previous->n_domain; i++)
+    if (memcmp(bs->b[i].fingerprint, b->fingerprint, sizeof(none)) == 0 &&
+        memcmp(b->fingerprint, none, sizeof(none)) != 0)
+      return tl_tls_domain_ref(previous->domain[i]);
+  return NULL;
+}
+
+int tl_conf_build_domains(struct tl_conf *c, const struct tl_conf *previous,
+                          struct tl_conf_ctx *ctx) {
+  struct tl_blocks *bs = &c->raw->sec[TL_SEC_DOMAIN];
+  c->domain = calloc(bs->n + 1, sizeof(*c->domain));
+  if (!c->domain) return TL_ENOMEM;
+  int first = 0;
+  for (size_t i = 0; i < bs->n; i++) {
+    struct tl_block *b = &bs->b[i];
+    char err[512] = "";
+    const char *option = NULL;
+    struct tl_tls_options o = options_of(b);
+    /* before the files are read: one that changes in between is noticed by the next reload */
+    tl_conf_fingerprint(b, b->fingerprint);
+    struct tl_tls_domain *d = unchanged(previous, b);
+    int rc = d ? 0 : tl_tls_domain_new(&o, err, sizeof(err), &option, &d);
+    if (rc == TL_ECONFIG || (rc && *err))
+      rc = tl_conf_fail(ctx, option ? tl_block_at(b, option) : b->pos, "tls_domain \"%s\": %s",
+                        b->title, err);
+    if (rc && !first) first = rc;
+    if (!rc) c->domain[c->n_domain++] = d;
+    if (!rc && strcmp(b->title, "default") == 0) c->tls_set.fallback = d;
+  }
+  c->tls_set.domain = c->domain;
+  c->tls_set.n = c->n_domain;
+  if (!c->tls_set.fallback && c->n_domain == 1) c->tls_set.fallback = c->domain[0];
+  return first;
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A snapshot's life: loaded whole or not at all, counted, freed. The steps are
+ * in conf_source, conf_parse, conf_check and conf_build.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+
+#include "conf/internal.h"
+
+/* The directory of FILE, absolute, so that it stays true whatever the process does later. */
+static char *dir_of(const char *file) {
+  const char *slash = strrchr(file, '/');
+  char *dir = slash ? strndup(file, slash == file ? 1 : (size_t)(slash - file)) : strdup(".");
+  char *real = dir ? realpath(dir, NULL) : NULL;
+  if (real) {
+    free(dir);
+    return real;
+  }
+  return dir;
+}
+
+static int load_raw(const char *file, struct tl_conf_ctx *ctx, struct tl_raw *r) {
+  if (!(r->dir = dir_of(file))) return TL_ENOMEM;
+  int rc = tl_conf_source_read(&r->source, ctx, file);
+  if (!rc) rc = tl_conf_parse(r, ctx);
+  tl_conf_source_drop_tokens(&r->source);
+  return rc ? rc : tl_conf_check(r, ctx);
+}
+
+int tl_conf_load(const char *file, const struct tl_conf *previous, tl_conf_report_fn report,
+                 void *arg, struct tl_conf **out) {
+  struct tl_conf_ctx ctx = {.report = report, .arg = arg};
+  struct tl_conf *c = calloc(1, sizeof(*c));
+  int rc = TL_ENOMEM;
+  *out = NULL;
+  if (!c) return rc;
+  c->refs = 1;
+  c->generation = previous ? previous->generation + 1 : 1;
+  if (!(c->file = strdup(file)) || !(c->raw = calloc(1, sizeof(*c->raw)))) goto out;
+  if ((rc = load_raw(file, &ctx, c->raw))) goto out;
+  if (previous && (rc = tl_conf_check_reload(c->raw, previous->raw, &ctx))) goto out;
+  if ((rc = tl_conf_build(c, previous, &ctx))) goto out;
+  if (previous) { /* the command line may have overruled the file */
+    c->workers = previous->workers;
+    c->handshakers = previous->handshakers;
+  }
+  *out = c;
+  c = NULL;
+out:
+  if (rc && ctx.problems == 0)
+    tl_conf_fail(&ctx, (struct tl_conf_pos){file, 0}, "cannot load: %s", tl_strerror(rc));
+  tl_conf_unref(c);
+  return rc;
+}
+
+struct tl_conf *tl_conf_ref(struct tl_conf *c) {
+  __atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
+  return c;
+}
+
+static void free_strings(char **l) {
+  for (size_t i = 0; l && l[i]; i++) free(l[i]);
+  free(l);
+}
+
+static void free_parts(struct tl_conf *c) {
+  for (size_t i = 0; i < c->n_listen; i++) {
+    free(c->listen[i].name);
+    free(c->listen[i].advertise_host);
+  }
+  for (size_t i = 0; i < c->n_peer; i++) {
+    struct tl_conf_peer *p = &c->peer[i];
+    free(p->name);
+    free(p->uri);
+    free(p->host);
+    free(p->identity);
+    free(p->addr);
+  }
+  for (size_t i = 0; i < c->n_route; i++) {
+    struct tl_conf_route *r = &c->route[i];
+    free(r->name);
+    free(r->to_prefix);
+    free(r->prepend);
+    free_strings(r->to_domain);
+    free_strings(r->from_peer);
+    free(r->peer);
+  }
+  for (size_t i = 0; i < c->n_domain; i++) tl_tls_domain_unref(c->domain[i]);
+}
+
+void tl_conf_unref(struct tl_conf *c) {
+  if (!c || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL)) return;
+  free_parts(c);
+  free(c->listen);
+  free(c->peer);
+  free(c->route);
+  free(c->domain);
+  free_strings(c->our_domains);
+  tl_conf_names_free(c->names);
+  free(c->user);
+  free(c->control_socket);
+  free(c->file);
+  tl_raw_free(c->raw);
+  free(c);
+}

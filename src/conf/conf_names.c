@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which hosts are ours: a table asked once per message, so it is built once per
+ * snapshot and a look-up allocates nothing.
+ *
+ * Keys are a host and a port. Numeric hosts are kept as bytes, so that every
+ * spelling of an IPv6 address is found; names in lower case without a last dot.
+ */
+#include <ctype.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <stdlib.h>
+
+#include "conf/internal.h"
+
+#define ANY_PORT 0x10000u /* the name with whatever port */
+#define NO_PORT 0u        /* the name written without one */
+#define KEY_MAX 256
+
+struct key {
+  uint32_t port;
+  uint16_t n; /* 0: the slot is free */
+  char host[KEY_MAX];
+};
+
+struct tl_conf_names {
+  size_t mask, used;
+  struct key *slot;
+};
+
+/* HOST as the table keeps it; 0 if it cannot be in there. */
+static size_t normalise(struct tl_str host, char out[KEY_MAX]) {
+  struct tl_addr a;
+  if (host.n && (*host.p == '[' || isdigit((unsigned char)*host.p)) &&
+      !tl_addr_parse(host, 0, &a)) {
+    if (a.sa.sa_family == AF_INET6) {
+      out[0] = '6';
+      memcpy(out + 1, &a.v6.sin6_addr, 16);
+      return 17;
+    }
+    out[0] = '4';
+    memcpy(out + 1, &a.v4.sin_addr, 4);
+    return 5;
+  }
+  if (host.n && host.p[host.n - 1] == '.') host.n--;
+  if (host.n == 0 || host.n > KEY_MAX - 2) return 0;
+  out[0] = 'n';
+  for (size_t i = 0; i < host.n; i++) out[i + 1] = (char)tolower((unsigned char)host.p[i]);
+  return host.n + 1;
+}
+
+/* FNV-1a: the table is ours alone, nobody else can put a key into it. */
+static size_t hash(const char *p, size_t n, uint32_t port) {
+  uint64_t h = 0xcbf29ce484222325u ^ port;
+  for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)p[i]) * 0x100000001b3u;
+  return (size_t)(h ^ (h >> 32));
+}
+
+/* The slot of the key, or the free one where it would go. */
+static struct key *find(const struct tl_conf_names *t, const char *p, size_t n, uint32_t port) {
+  for (size_t i = hash(p, n, port);; i++) {
+    struct key *k = &t->slot[i & t->mask];
+    if (k->n == 0 || (k->n == n && k->port == port && memcmp(k->host, p, n) == 0)) return k;
+  }
+}
+
+static int resize(struct tl_conf_names *t, size_t slots) {
+  struct tl_conf_names next = {.mask = slots - 1, .used = t->used};
+  if (!(next.slot = calloc(slots, sizeof(*next.slot)))) return TL_ENOMEM;
+  for (size_t i = 0; t->slot && i <= t->mask; i++)
+    if (t->slot[i].n) *find(&next, t->slot[i].host, t->slot[i].n, t->slot[i].port) = t->slot[i];
+  free(t->slot);
+  *t = next;
+  return 0;
+}
+
+static int add(struct tl_conf_names *t, struct tl_str host, uint32_t port) {
+  char key[KEY_MAX];
+  size_t n = normalise(host, key);
+  if (n == 0) return TL_EINVAL;
+  if (t->used * 2 > t->mask && resize(t, (t->mask + 1) * 2)) return TL_ENOMEM;
+  struct key *k = find(t, key, n, port);
+  if (k->n) return 0;
+  k->port = port;
+  k->n = (uint16_t)n;
+  memcpy(k->host, key, n);
+  t->used++;
+  return 0;
+}
+
+static bool is_default_port(uint32_t port) { return port == 5060 || port == 5061; }
+
+/* HOST:PORT, and HOST alone where that means the same. */
+static int add_port(struct tl_conf_names *t, struct tl_str host, uint16_t port, bool bare) {
+  int rc = add(t, host, port);
+  if (!rc && (bare || is_default_port(port))) rc = add(t, host, NO_PORT);
+  return rc;
+}
+
+static int add_address(struct tl_conf_names *t, const struct tl_addr *a, uint16_t port) {
+  char text[TL_ADDR_STRLEN];
+  return add_port(t, tl_str_c(tl_addr_format_host(a, text)), port, false);
+}
+
+/* Every address of this machine of ANY's family. */
+static int add_own_addresses(struct tl_conf_names *t, const struct tl_addr *any, uint16_t port) {
+  struct ifaddrs *list = NULL;
+  int rc = 0;
+  if (getifaddrs(&list) < 0) return 0; /* no list, no names: the listener itself still works */
+  for (struct ifaddrs *i = list; i && !rc; i = i->ifa_next) {
+    struct tl_addr a = {0};
+    if (!i->ifa_addr || i->ifa_addr->sa_family != any->sa.sa_family) continue;
+    memcpy(&a, i->ifa_addr, tl_addr_len(any));
+    rc = add_address(t, &a, port);
+  }
+  freeifaddrs(list);
+  return rc;
+}
+
+static int add_listener(struct tl_conf_names *t, const struct tl_conf_listen *l) {
+  struct tl_str host = tl_str_c(l->advertise_host);
+  struct tl_addr a;
+  uint16_t port = tl_addr_port(&l->addr);
+  bool name = tl_addr_parse(host, 0, &a) != 0;
+  int rc = add_port(t, host, l->advertise_port, name);
+  if (rc) return rc;
+  return tl_addr_is_any(&l->addr) ? add_own_addresses(t, &l->addr, port)
+                                  : add_address(t, &l->addr, port);
+}
+
+int tl_conf_names_new(const struct tl_conf *c, char *const *domains, struct tl_conf_names **out) {
+  struct tl_conf_names *t = calloc(1, sizeof(*t));
+  struct tl_str host;
+  uint16_t port;
+  if (!t || resize(t, 16)) {
+    free(t);
+    return TL_ENOMEM;
+  }
+  int rc = 0;
+  for (size_t i = 0; domains && domains[i] && !rc; i++)
+    if (!(rc = tl_conf_parse_hostport(domains[i], &host, &port)))
+      rc = port ? add_port(t, host, port, false) : add(t, host, ANY_PORT);
+  for (size_t i = 0; i < c->n_listen && !rc; i++) rc = add_listener(t, &c->listen[i]);
+  if (rc) {
+    tl_conf_names_free(t);
+    return rc;
+  }
+  *out = t;
+  return 0;
+}
+
+void tl_conf_names_free(struct tl_conf_names *t) {
+  if (!t) return;
+  free(t->slot);
+  free(t);
+}
+
+bool tl_conf_is_ours(const struct tl_conf *c, struct tl_str host, uint16_t port) {
+  char key[KEY_MAX];
+  size_t n = normalise(host, key);
+  if (n == 0) return false;
+  return find(c->names, key, n, port)->n || find(c->names, key, n, ANY_PORT)->n;
+}
+
+int tl_conf_own_address(const struct tl_addr *any, struct tl_addr *out) {
+  struct ifaddrs *list = NULL;
+  bool found = false;
+  if (getifaddrs(&list) < 0) list = NULL;
+  for (struct ifaddrs *i = list; i && !found; i = i->ifa_next) {
+    if (!i->ifa_addr || i->ifa_addr->sa_family != any->sa.sa_family) continue;
+    if (!(i->ifa_flags & IFF_UP) || (i->ifa_flags & IFF_LOOPBACK)) continue;
+    struct tl_addr a = {0};
+    memcpy(&a, i->ifa_addr, tl_addr_len(any));
+    if (a.sa.sa_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&a.v6.sin6_addr)) continue;
+    *out = a;
+    found = true;
+  }
+  if (list) freeifaddrs(list);
+  if (!found) {
+    *out = *any;
+    if (any->sa.sa_family == AF_INET6)
+      out->v6.sin6_addr = in6addr_loopback;
+    else
+      out->v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  }
+  tl_addr_set_port(out, tl_addr_port(any));
+  return 0;
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration as text: a snapshot with every option resolved, in a form
+ * that loads again, and the reference of all options for the manual.
+ */
+#include <stdlib.h>
+
+#include "conf/internal.h"
+
+static void print_default(const struct tl_opt *o, FILE *f) {
+  if (o->def)
+    fprintf(f, "%s", o->def);
+  else
+    fprintf(f, "%s", o->def_note ? o->def_note : "none");
+}
+
+/* WHY as a comment of lines of at most 100 columns. */
+static void print_why(const struct tl_opt *o, const char *indent, FILE *f) {
+  char text[600];
+  int n = snprintf(text, sizeof(text), "%s. Default: %s.", o->why,
+                   o->def        ? o->def
+                   : o->def_note ? o->def_note
+                                 : "none");
+  size_t width = 97 - strlen(indent);
+  const char *p = text;
+  for (const char *end = text + n; p < end;) {
+    size_t left = (size_t)(end - p), k = left;
+    if (left > width)
+      for (k = width; k > 1 && p[k] != ' '; k--) {
+      }
+    fprintf(f, "%s# %.*s\n", indent, (int)k, p);
+    p += k;
+    while (p < end && *p == ' ') p++;
+  }
+}
+
+static void print_options(const struct tl_block *b, const char *indent, bool explain, FILE *f) {
+  for (size_t i = 0; i < b->sec->n_opt; i++) {
+    const struct tl_opt *o = &b->sec->opt[i];
+    if (o->flags & TL_OPT_ALIAS) continue;
+    if (explain) print_why(o, indent, f);
+    fprintf(f, "%s%s = ", indent, o->name);
+    tl_value_print(o, b, f);
+    fputc('\n', f);
+  }
+}
+
+static void print_section(const struct tl_block *b, bool explain, FILE *f) {
+  fputc('\n', f);
+  if (explain && b->sec->name) fprintf(f, "# %s\n", b->sec->why);
+  fputs(b->sec->name, f);
+  if (b->sec->titled) {
+    fputs(" \"", f);
+    for (const char *p = b->title; *p; p++) {
+      if (*p == '"' || *p == '\\' || *p == '$') fputc('\\', f);
+      fputc(*p, f);
+    }
+    fputc('"', f);
+  }
+  fputs(" {\n", f);
+  print_options(b, "  ", explain, f);
+}
+
+static void print_global(const struct tl_conf *c, bool explain, FILE *f) {
+  struct tl_block b = c->raw->sec[TL_SEC_GLOBAL].b[0];
+  struct tl_v_global g = *tl_raw_global(c->raw);
+  g.workers = c->workers;
+  g.handshakers = c->handshakers;
+  b.values = &g;
+  fprintf(f, "# %s, every option with its value\n", c->file);
+  if (explain) fputc('\n', f);
+  print_options(&b, "", explain, f);
+  for (enum tl_section_id id = TL_SEC_LIMITS; id <= TL_SEC_TIMEOUTS; id++) {
+    print_section(&c->raw->sec[id].b[0], explain, f);
+    fputs("}\n", f);
+  }
+}
+
+static void print_listen(const struct tl_conf *c, size_t i, bool explain, FILE *f) {
+  struct tl_block b = c->raw->sec[TL_SEC_LISTEN].b[i];
+  struct tl_v_listen v = *(const struct tl_v_listen *)b.values;
+  char *advertise = NULL;
+  if (asprintf(&advertise, "%s:%u", c->listen[i].advertise_host, c->listen[i].advertise_port) >= 0)
+    v.advertise = advertise;
+  b.values = &v;
+  print_section(&b, explain, f);
+  fputs("}\n", f);
+  free(advertise);
+}
+
+static void print_domain(const struct tl_conf *c, size_t i, bool explain, FILE *f) {
+  const struct tl_tls_domain *d = c->domain[i];
+  char when[32];
+  struct tm tm;
+  print_section(&c->raw->sec[TL_SEC_DOMAIN].b[i], explain, f);
+  if (d->subject && *d->subject && gmtime_r(&d->not_after, &tm) &&
+      strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm))
+    fprintf(f, "  # first certificate: %s, serial %s, until %s\n", d->subject, d->serial, when);
+  fputs("}\n", f);
+}
+
+static void print_peer(const struct tl_conf *c, size_t i, bool explain, FILE *f) {
+  const struct tl_conf_peer *p = &c->peer[i];
+  struct tl_block b = c->raw->sec[TL_SEC_PEER].b[i];
+  struct tl_v_peer v = *(const struct tl_v_peer *)b.values;
+  char text[TL_ADDR_STRLEN];
+  if (p->transport == TL_TLS) v.identity = p->identity;
+  b.values = &v;
+  print_section(&b, explain, f);
+  fputs("  # addresses:", f);
+  for (size_t k = 0; k < p->n_addr; k++) fprintf(f, " %s", tl_addr_format(&p->addr[k], text));
+  fputs(p->n_addr ? "\n}\n" : " none yet\n}\n", f);
+}
+
+void tl_conf_print(const struct tl_conf *c, bool explain, FILE *f) {
+  print_global(c, explain, f);
+  for (size_t i = 0; i < c->n_listen; i++) print_listen(c, i, explain, f);
+  for (size_t i = 0; i < c->n_domain; i++) print_domain(c, i, explain, f);
+  for (size_t i = 0; i < c->n_peer; i++) print_peer(c, i, explain, f);
+  for (size_t i = 0; i < c->n_route; i++) {
+    print_section(&c->raw->sec[TL_SEC_ROUTE].b[i], explain, f);
+    fputs("}\n", f);
+  }
+}
+
+static void reference_value(const struct tl_opt *o, FILE *f) {
+  static const char *const kinds[] = {
+      [TL_OPT_STR] = "text",    [TL_OPT_LIST] = "list",        [TL_OPT_PATH] = "file",
+      [TL_OPT_PATHS] = "files", [TL_OPT_BOOL] = "true, false", [TL_OPT_NUM] = "number",
+      [TL_OPT_SIZE] = "size",   [TL_OPT_TIME] = "time"};
+  if (o->kind != TL_OPT_WORD) {
+    fputs(kinds[o->kind], f);
+    return;
+  }
+  for (size_t i = 0; o->word[i]; i++) fprintf(f, "%s%s", i ? ", " : "", o->word[i]);
+}
+
+void tl_conf_reference(FILE *f) {
+  for (size_t i = 0; i < TL_SECTIONS; i++) {
+    const struct tl_conf_section *s = &tl_conf_sections[i];
+    if (s->name && s->titled)
+      fprintf(f, "### %s \"%s\" { }\n\n", s->name, s->title_means);
+    else
+      fprintf(f, "### %s%s\n\n", s->name ? s->name : "Top level", s->name ? " { }" : "");
+    fprintf(f, "%s\n\n| option | value | default | what it does |\n|---|---|---|---|\n", s->why);
+    for (size_t k = 0; k < s->n_opt; k++) {
+      const struct tl_opt *o = &s->opt[k];
+      fprintf(f, "| `%s` | ", o->name);
+      reference_value(o, f);
+      fputs(" | ", f);
+      print_default(o, f);
+      fprintf(f, " | %s%s%s |\n", o->why,
+              o->flags & TL_OPT_FIXED ? "; a change needs a restart" : "",
+              o->flags & TL_OPT_PRESENT ? "; accepted, not acted on in this version" : "");
+    }
+    fputs(i + 1 < TL_SECTIONS ? "\n" : "", f);
+  }
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The text of a configuration as tokens, each with its file and line.
+ *
+ * Strings, comments, ${NAME} and include() are settled here, so that what the
+ * grammar sees is one flat row of tokens and every later complaint can name the
+ * line. It knows nothing of options: conf_parse.c is next.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "conf/internal.h"
+
+/* One file being read. */
+struct reader {
+  struct tl_conf_source *s;
+  struct tl_conf_ctx *ctx;
+  const char *p, *end;
+  struct tl_conf_pos pos;
+  unsigned depth;
+  bool allow_include;
+};
+
+/* A word under construction. */
+struct word {
+  char *p;
+  size_t n, cap;
+};
+
+static int read_file(struct tl_conf_source *s, struct tl_conf_ctx *ctx, const char *name,
+                     struct tl_conf_pos from, unsigned depth);
+
+static int word_add(struct word *w, const char *p, size_t n) {
+  if (w->n + n + 1 > w->cap) {
+    size_t cap = (w->n + n + 1) * 2;
+    char *q = realloc(w->p, cap);
+    if (!q) return TL_ENOMEM;
+    w->p = q;
+    w->cap = cap;
+  }
+  if (n) memcpy(w->p + w->n, p, n);
+  w->n += n;
+  w->p[w->n] = '\0';
+  return 0;
+}
+
+/* Takes TEXT over. */
+static int token_add(struct reader *r, char kind, char *text, struct tl_conf_pos pos) {
+  struct tl_conf_source *s = r->s;
+  if (s->n_token == s->cap) {
+    size_t cap = s->cap ? s->cap * 2 : 256;
+    struct tl_conf_token *t = realloc(s->token, cap * sizeof(*t));
+    if (!t) {
+      free(text);
+      return TL_ENOMEM;
+    }
+    s->token = t;
+    s->cap = cap;
+  }
+  s->token[s->n_token++] = (struct tl_conf_token){.kind = kind, .text = text, .pos = pos};
+  return 0;
+}
+
+/* ${NAME} or ${NAME:-otherwise} at R->p, behind the "${". */
+static int expand(struct reader *r, struct word *w) {
+  const char *start = r->p;
+  while (r->p < r->end && *r->p != '}' && *r->p != '\n') r->p++;
+  if (r->p == r->end || *r->p != '}')
+    return tl_conf_fail(r->ctx, r->pos, "\"${\" has no closing \"}\" on this line");
+  size_t n = (size_t)(r->p++ - start);
+  char name[256];
+  if (n == 0 || n >= sizeof(name))
+    return tl_conf_fail(r->ctx, r->pos, "the name in ${...} is empty or too long");
+  memcpy(name, start, n);
+  name[n] = '\0';
+  char *otherwise = strstr(name, ":-");
+  if (otherwise) *otherwise = '\0', otherwise += 2;
+  const char *value = getenv(name);
+  if (!value) value = otherwise;
+  if (!value)
+    return tl_conf_fail(r->ctx, r->pos,
+                        "the environment variable %s is not set; ${%s:-value} gives a default",
+                        name, name);
+  return word_add(w, value, strlen(value));
+}
+
+/* A word behind the opening double quote. */
+static int double_quoted(struct reader *r, struct word *w) {
+  struct tl_conf_pos start = r->pos;
+  int rc = 0;
+  while (!rc && r->p < r->end && *r->p != '"') {
+    char c = *r->p++;
+    if (c == '$' && r->p < r->end && *r->p == '{') {
+      r->p++;
+      rc = expand(r, w);
+    } else if (c == '\\') {
+      if (r->p == r->end) break;
+      c = *r->p++;
+      if (c == '\n')
+        r->pos.line++;
+      else if (c == '\\' || c == '"' || c == '$')
+        rc = word_add(w, &c, 1);
+      else
+        rc =
+            tl_conf_fail(r->ctx, r->pos,
+                         "\"\\%c\" is no escape: only \\\\, \\\" and \\$ are (in '...' a backslash "
+                         "is itself)",
+                         c >= ' ' && c < 127 ? c : '?');
+    } else if (c == '\n') {
+      return tl_conf_fail(r->ctx, start, "the string that starts here has no closing quote");
+    } else {
+      rc = word_add(w, &c, 1);
+    }
+  }
+  if (rc) return rc;
+  if (r->p == r->end)
+    return tl_conf_fail(r->ctx, start, "the string that starts here has no closing quote");
+  r->p++;
+  return 0;
+}
+
+static int single_quoted(struct reader *r, struct word *w) {
+  const char *start = r->p;
+  while (r->p < r->end && *r->p != '\'' && *r->p != '\n') r->p++;
+  if (r->p == r->end || *r->p == '\n')
+    return tl_conf_fail(r->ctx, r->pos, "the string that starts here has no closing quote");
+  return word_add(w, start, (size_t)(r->p++ - start));
+}
+
+static bool ends_bare(const char *p, const char *end) {
+  return strchr(" \t\r\n{}=(),#\"'", *p) != NULL || (*p == '+' && p + 1 < end && p[1] == '=');
+}
+
+static int bare(struct reader *r, struct word *w) {
+  int rc = 0;
+  while (!rc && r->p < r->end && !ends_bare(r->p, r->end)) {
+    if (*r->p == '$' && r->end - r->p > 1 && r->p[1] == '{') {
+      r->p += 2;
+      rc = expand(r, w);
+    } else {
+      rc = word_add(w, r->p++, 1);
+    }
+  }
+  return rc;
+}
+
+/* No control character, no forged line: values reach logs, terminals and SIP headers. */
+static int check_text(struct reader *r, const struct word *w, struct tl_conf_pos at) {
+  for (size_t i = 0; i < w->n;) {
+    uint32_t cp;
+    size_t n = tl_utf8_next((const uint8_t *)w->p + i, w->n - i, &cp);
+    if (n == 0) return tl_conf_fail(r->ctx, at, "this text is not UTF-8");
+    if (tl_text_unsafe(cp))
+      return tl_conf_fail(r->ctx, at, "this text holds a control character (U+%04X)", (unsigned)cp);
+    i += n;
+  }
+  return 0;
+}
+
+static int read_word(struct reader *r, struct word *w, struct tl_conf_pos *out_pos) {
+  *out_pos = r->pos;
+  int rc = word_add(w, "", 0);
+  if (rc) return rc;
+  if (*r->p == '"') {
+    r->p++;
+    rc = double_quoted(r, w);
+  } else if (*r->p == '\'') {
+    r->p++;
+    rc = single_quoted(r, w);
+  } else {
+    rc = bare(r, w);
+  }
+  return rc ? rc : check_text(r, w, *out_pos);
+}
+
+/* White space and comments; an error only for a comment without end. */
+static int skip_space(struct reader *r) {
+  while (r->p < r->end) {
+    if (*r->p == '\n') {
+      r->pos.line++;
+      r->p++;
+    } else if (*r->p == ' ' || *r->p == '\t' || *r->p == '\r') {
+      r->p++;
+    } else if (*r->p == '#' || (r->end - r->p > 1 && r->p[0] == '/' && r->p[1] == '/')) {
+      while (r->p < r->end && *r->p != '\n') r->p++;
+    } else if (r->end - r->p > 1 && r->p[0] == '/' && r->p[1] == '*') {
+      struct tl_conf_pos start = r->pos;
+      for (r->p += 2; r->end - r->p > 1 && !(r->p[0] == '*' && r->p[1] == '/'); r->p++)
+        if (*r->p == '\n') r->pos.line++;
+      if (r->end - r->p < 2)
+        return tl_conf_fail(r->ctx, start, "the comment that starts here has no end");
+      r->p += 2;
+    } else {
+      return 0;
+    }
+  }
+  return 0;
+}
+
+/* NAME beside the file it is written in. */
+static char *beside(const char *file, const char *name) {
+  const char *slash = strrchr(file, '/');
+  char *path = NULL;
+  if (name[0] == '/' || !slash) return strdup(name);
+  if (asprintf(&path, "%.*s/%s", (int)(slash - file), file, name) < 0) return NULL;
+  return path;
+}
+
+/* include ( "name" ) behind the word include. */
+static int include(struct reader *r, struct tl_conf_pos at) {
+  struct word w = {0};
+  struct tl_conf_pos pos;
+  char *path = NULL;
+  int rc = skip_space(r);
+  if (rc) goto out;
+  if (r->p == r->end || *r->p != '(') {
+    rc = tl_conf_fail(r->ctx, at, "include is written include(\"file\")");
+    goto out;
+  }
+  r->p++;
+  if ((rc = skip_space(r))) goto out;
+  if (r->p < r->end && !strchr("{}=(),", *r->p) && (rc = read_word(r, &w, &pos))) goto out;
+  if ((rc = skip_space(r))) goto out;
+  if (w.n == 0 || r->p == r->end || *r->p != ')') {
+    rc = tl_conf_fail(r->ctx, at, "include is written include(\"file\")");
+    goto out;
+  }
+  r->p++;
+  if (!r->allow_include) {
+    rc = tl_conf_fail(r->ctx, at, "include is not allowed here");
+    goto out;
+  }
+  rc = (path = beside(r->pos.file, w.p)) ? read_file(r->s, r->ctx, path, at, r->depth + 1)
+                                         : TL_ENOMEM;
+out:
+  free(path);
+  free(w.p);
+  return rc;
+}
+
+static int next_token(struct reader *r) {
+  char c = *r->p;
+  if (strchr("{}=,", c)) {
+    r->p++;
+    char *text = strndup(&c, 1);
+    return text ? token_add(r, c, text, r->pos) : TL_ENOMEM;
+  }
+  if (c == '+' && r->end - r->p > 1 && r->p[1] == '=') {
+    r->p += 2;
+    char *text = strdup("+=");
+    return text ? token_add(r, '+', text, r->pos) : TL_ENOMEM;
+  }
+  if (c == '(' || c == ')') return tl_conf_fail(r->ctx, r->pos, "unexpected \"%c\"", c);
+  bool quoted = c == '"' || c == '\'';
+  struct word w = {0};
+  struct tl_conf_pos pos;
+  int rc = read_word(r, &w, &pos);
+  if (!rc && !quoted && strcmp(w.p, "include") == 0) {
+    rc = include(r, pos);
+  } else if (!rc) {
+    rc = token_add(r, 's', w.p, pos);
+    w.p = NULL;
+  }
+  free(w.p);
+  return rc;
+}
+
+static int read_text(struct tl_conf_source *s, struct tl_conf_ctx *ctx, const char *name,
+                     const char *text, size_t n, unsigned depth, bool allow_include) {
+  char **file = realloc(s->file, (s->n_file + 1) * sizeof(*file));
+  if (!file) return TL_ENOMEM;
+  s->file = file;
+  if (!(file[s->n_file] = strdup(name))) return TL_ENOMEM;
+  struct reader r = {.s = s,
+                     .ctx = ctx,
+                     .p = text,
+                     .end = text + n,
+                     .pos = {file[s->n_file++], 1},
+                     .depth = depth,
+                     .allow_include = allow_include};
+  if (memchr(text, '\0', n)) return tl_conf_fail(ctx, r.pos, "the file holds a NUL byte");
+  if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) r.p += 3; /* byte order mark */
+  for (;;) {
+    int rc = skip_space(&r);
+    if (rc || r.p == r.end) return rc;
+    if ((rc = next_token(&r))) return rc;
+  }
+}
+
+/* Everything from FD, at most TL_CONF_TEXT_MAX bytes. */
+static int slurp(int fd, struct word *w, int *out_errno) {
+  char buf[16384];
+  for (;;) {
+    ssize_t n = read(fd, buf, sizeof(buf));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      *out_errno = errno;
+      return TL_EIO;
+    }
+    if (n == 0) return word_add(w, "", 0);
+    if (w->n + (size_t)n > TL_CONF_TEXT_MAX) return TL_ELIMIT;
+    if (word_add(w, buf, (size_t)n)) return TL_ENOMEM;
+  }
+}
+
+static int read_file(struct tl_conf_source *s, struct tl_conf_ctx *ctx, const char *name,
+                     struct tl_conf_pos from, unsigned depth) {
+  struct word w = {0};
+  struct stat st;
+  int err = 0, fd = -1, rc;
+  if (depth > TL_CONF_INCLUDE_MAX)
+    return tl_conf_fail(ctx, from, "%s is included more than %d files deep", name,
+                        TL_CONF_INCLUDE_MAX);
+  /* O_NONBLOCK: a FIFO under this name must not hang the control thread */
+  fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0 || fstat(fd, &st) < 0) {
+    rc = tl_conf_fail(ctx, from, "cannot open %s: %s", name, strerror(errno));
+    goto out;
+  }
+  if (!S_ISREG(st.st_mode)) {
+    rc = tl_conf_fail(ctx, from, "%s is not a regular file", name);
+    goto out;
+  }
+  rc = slurp(fd, &w, &err);
+  if (rc == TL_EIO) rc = tl_conf_fail(ctx, from, "cannot read %s: %s", name, strerror(err));
+  if (rc == TL_ELIMIT || (!rc && s->bytes + w.n > TL_CONF_TEXT_MAX))
+    rc = tl_conf_fail(ctx, from, "the configuration is larger than %u bytes", TL_CONF_TEXT_MAX);
+  if (rc) goto out;
+  s->bytes += w.n;
+  rc = read_text(s, ctx, name, w.p, w.n, depth, true);
+out:
+  if (fd >= 0) close(fd);
+  free(w.p);
+  return rc;
+}
+
+int tl_conf_source_read(struct tl_conf_source *s, struct tl_conf_ctx *ctx, const char *file) {
+  return read_file(s, ctx, file, (struct tl_conf_pos){file, 0}, 0);
+}
+
+int tl_conf_source_text(struct tl_conf_source *s, struct tl_conf_ctx *ctx, const char *file,
+                        const char *text, size_t n, bool allow_include) {
+  return read_text(s, ctx, file, text, n, 0, allow_include);
+}
+
+void tl_conf_source_drop_tokens(struct tl_conf_source *s) {
+  for (size_t i = 0; i < s->n_token; i++) free(s->token[i].text);
+  free(s->token);
+  s->token = NULL;
+  s->n_token = s->cap = 0;
+}
+
+void tl_conf_source_free(struct tl_conf_source *s) {
+  tl_conf_source_drop_tokens(s);
+  for (size_t i = 0; i < s->n_file; i++) free(s->file[i]);
+  free(s->file);
+  *s = (struct tl_conf_source){0};
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of options: names, defaults, bounds and reasons. Parsing, printing,
+ * `check --explain` and the manual all read it; nothing about an option is said
+ * anywhere else. It stores and checks no value: conf_value.c does.
+ */
+#include "conf/internal.h"
+
+#define OPT(type, field, k, d, ...)                                                                \
+  {                                                                                                \
+    .name = #field, .kind = TL_OPT_##k, .offset = offsetof(struct type, field), .def = d,          \
+    __VA_ARGS__                                                                                    \
+  }
+
+#define NONE .def_note
+#define RANGE(a, b) .lo = (a), .hi = (b)
+#define WHY .why
+#define DAY_MS 86400000u
+
+static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
+static const char *const log_formats[] = {"kv", "json", NULL};
+static const char *const log_targets[] = {"stderr", "journal", NULL};
+static const char *const records_modes[] = {"auto", "kernel", "user", NULL};
+static const char *const roles[] = {"both", "server", "client", NULL};
+static const char *const unverified[] = {"reject", "accept", NULL};
+static const char *const methods[] = {"TLSv1_2-TLSv1_3", "TLSv1_2", "TLSv1_3", NULL};
+static const char *const relays[] = {"request-uri", NULL};
+
+static const struct tl_opt global_opts[] = {
+    OPT(tl_v_global, workers, NUM, NULL, NONE = "one per processor", RANGE(1, 64),
+        .flags = TL_OPT_FIXED,
+        WHY = "threads that carry messages; each keeps its own connections and shares nothing"),
+    OPT(tl_v_global, handshakers, NUM, NULL, NONE = "half the workers, at least 1", RANGE(1, 64),
+        .flags = TL_OPT_FIXED,
+        WHY = "threads that do TLS handshakes, so that a storm of them delays no message"),
+    OPT(tl_v_global, control_socket, PATH, "/run/tieline/tieline.sock", .flags = TL_OPT_FIXED,
+        WHY = "unix socket (mode 0600) that `tieline ctl` talks to"),
+    OPT(tl_v_global, user, STR, NULL, NONE = "stay who started it", .flags = TL_OPT_FIXED,
+        WHY = "account to change to once sockets are open and keys are read"),
+    OPT(tl_v_global, domains, LIST, NULL, NONE = "only the listeners' own names",
+        WHY = "SIP domains that are ours; \"name\" for any port or \"name:port\""),
+    OPT(tl_v_global, records, WORD, "auto", .word = records_modes,
+        WHY = "who encrypts TLS records: auto takes the kernel where it can do the cipher, user "
+              "space where not; kernel insists; user never asks the kernel"),
+    OPT(tl_v_global, server_header, BOOL, "true",
+        WHY = "put Server with our name into the responses made here"),
+    OPT(tl_v_global, log_level, WORD, "info", .word = log_levels,
+        WHY = "least important line that is written; `tieline ctl log` changes it while running"),
+    OPT(tl_v_global, log_format, WORD, "kv", .word = log_formats, .flags = TL_OPT_FIXED,
+        WHY = "kv for people and grep, json for collectors"),
+    OPT(tl_v_global, log_target, WORD, "stderr", .word = log_targets, .flags = TL_OPT_FIXED,
+        WHY = "stderr, or the systemd journal with its fields"),
+};
+
+static const struct tl_opt limit_opts[] = {
+    OPT(tl_conf_limits, max_connections, NUM, "100000", RANGE(1, 10000000),
+        WHY = "TCP and TLS connections of the whole process; more are refused and counted"),
+    OPT(tl_conf_limits, max_transactions, NUM, "65536", RANGE(16, 16777216), .flags = TL_OPT_FIXED,
+        WHY = "transactions alive per worker; further requests get 503"),
+    OPT(tl_conf_limits, max_message, SIZE, "256k", RANGE(1024, 16777216),
+        WHY = "one SIP message; a larger one is answered 513 or 400 and the connection closed"),
+    OPT(tl_conf_limits, max_head, SIZE, "64k", RANGE(512, 1048576),
+        WHY = "start line and headers of one message, so that nobody fills memory with a head"),
+    OPT(tl_conf_limits, max_handshakes, NUM, "512", RANGE(1, 1000000),
+        WHY = "TLS handshakes in progress per handshake thread; beyond it accepting waits"),
+    OPT(tl_conf_limits, max_handshakes_source, NUM, "64", RANGE(1, 1000000),
+        WHY = "TLS handshakes in progress from one address, so that one source cannot take all"),
+    OPT(tl_conf_limits, send_buffer, SIZE, "1m", RANGE(4096, 1073741824),
+        WHY = "bytes that may wait for a peer that reads slowly before its sources are paused"),
+    OPT(tl_conf_limits, connect_queue, NUM, "1024", RANGE(1, 1000000),
+        WHY = "messages that may wait for a connection being established; each beyond it is "
+              "answered or goes to the next target"),
+    OPT(tl_conf_limits, recv_buffers, NUM, "256", RANGE(8, 32768), .flags = TL_OPT_FIXED,
+        WHY = "buffers in a worker's receive ring, a power of two (io_uring's demand)"),
+    OPT(tl_conf_limits, zero_copy_body, SIZE, "8k", RANGE(1, 16777216),
+        WHY = "bodies of at least this size go from the receive buffer to the kernel without a "
+              "copy; copying is cheaper below"),
+};
+
+static const struct tl_opt timeout_opts[] = {
+    OPT(tl_conf_timeouts, handshake, TIME, "10s", RANGE(10, DAY_MS),
+        WHY = "a TLS handshake, counted from accept: a client that drips bytes gains nothing"),
+    OPT(tl_conf_timeouts, connect, TIME, "5s", RANGE(10, DAY_MS),
+        WHY = "a TCP connection outward; then the next target is tried"),
+    OPT(tl_conf_timeouts, send, TIME, "10s", RANGE(10, DAY_MS),
+        WHY = "bytes waiting without progress; then the peer is stuck and its connection reset"),
+    OPT(tl_conf_timeouts, idle, TIME, "1h", RANGE(0, 30 * DAY_MS),
+        WHY = "a connection without a message is closed after this; 0 keeps it"),
+    OPT(tl_conf_timeouts, drain, TIME, "10s", RANGE(0, DAY_MS),
+        WHY = "what SIGTERM grants running transactions"),
+    OPT(tl_conf_timeouts, t1, TIME, "500ms", RANGE(10, 60000),
+        WHY = "round-trip estimate, base of the retransmissions (RFC 3261 17.1.1.1)"),
+    OPT(tl_conf_timeouts, t2, TIME, "4s", RANGE(10, DAY_MS),
+        WHY = "longest interval between retransmissions (RFC 3261 17.1.2.2)"),
+    OPT(tl_conf_timeouts, t4, TIME, "5s", RANGE(0, DAY_MS),
+        WHY = "how long the network may keep a message (RFC 3261 17.1.2.2)"),
+    OPT(tl_conf_timeouts, timer_b, TIME, "32s", RANGE(20, DAY_MS),
+        WHY = "an INVITE without any answer fails over or gets 408 (RFC 3261 17.1.1.2)"),
+    OPT(tl_conf_timeouts, timer_c, TIME, "185s", RANGE(20, DAY_MS),
+        WHY = "an INVITE that rings is cancelled after this; RFC 3261 16.6 wants more than 3 "
+              "minutes"),
+    OPT(tl_conf_timeouts, timer_f, TIME, "32s", RANGE(20, DAY_MS),
+        WHY = "any other request without an answer fails over or ends (RFC 3261 17.1.2.2)"),
+    OPT(tl_conf_timeouts, trying, TIME, "200ms", RANGE(0, 60000),
+        WHY = "an INVITE unanswered for this long gets a 100 (RFC 3261 17.2.1)"),
+};
+
+static const struct tl_opt listen_opts[] = {
+    OPT(tl_v_listen, advertise, STR, NULL, NONE = "the address",
+        WHY = "\"host[:port]\" that goes into Via and Record-Route: what others can reach"),
+    OPT(tl_v_listen, tls_domain, STR, NULL, NONE = "by server name, else the default",
+        WHY = "TLS domain for clients whose server name matches no other"),
+};
+
+#define DOM(field, k, d, ...) OPT(tl_v_domain, field, k, d, __VA_ARGS__)
+#define INH TL_OPT_INHERIT
+
+static const struct tl_opt domain_opts[] = {
+    DOM(match_sip_domain, LIST, NULL, NONE = "none",
+        WHY = "server names (SNI) and destination domains it serves; \"*.name\" stands for one "
+              "label"),
+    DOM(match_ip_address, LIST, NULL, NONE = "none",
+        WHY = "listener or destination addresses it serves, \"address\" or \"address:port\""),
+    DOM(role, WORD, "both", .word = roles, .flags = INH,
+        WHY = "both, server or client; without a certificate it can only be a client"),
+    DOM(certificate, PATHS, NULL, NONE = "none", .flags = INH, .group = 1,
+        WHY = "certificate chains in PEM, own certificate first; several (RSA and ECDSA) may be "
+              "listed"),
+    DOM(private_key, PATHS, NULL, NONE = "none", .flags = INH, .group = 1,
+        WHY = "their keys in PEM, in the order of the certificates"),
+    DOM(allow_readable_key, BOOL, "false", .flags = INH,
+        WHY = "accept a key file that others can read; refused otherwise"),
+    DOM(ca_list, PATH, NULL, NONE = "none", .flags = INH, .group = 2,
+        WHY = "file of the authorities that are trusted for this domain, and no others"),
+    DOM(ca_dir, PATH, NULL, NONE = "none", .flags = INH, .group = 2,
+        WHY = "directory of such files, with hashed names or without"),
+    DOM(crl_file, PATH, NULL, NONE = "none", .flags = INH, .group = 3,
+        WHY = "revocation lists; who is listed is refused"),
+    DOM(crl_dir, PATH, NULL, NONE = "none", .flags = INH, .group = 3,
+        WHY = "directory of revocation lists"),
+    DOM(crl_check_all, BOOL, "false", .flags = INH,
+        WHY = "demand a revocation list for each certificate of a chain, not only the first"),
+    DOM(verify_cert, BOOL, "true", .flags = INH,
+        WHY = "check the other side's certificate, in either role"),
+    DOM(require_cert, BOOL, "true", .flags = INH,
+        WHY = "as server with verify_cert: refuse a client without a certificate"),
+    DOM(verify_name, BOOL, "true", .flags = INH,
+        WHY = "as client: the certificate must name the SIP domain asked for (RFC 5922 7)"),
+    DOM(allow_cn, BOOL, "false", .flags = INH,
+        WHY = "take the common name of a certificate without subjectAltName (RFC 5922 7.1)"),
+    DOM(on_unverified, WORD, "reject", .word = unverified, .flags = INH,
+        WHY = "reject ends a handshake whose certificate does not verify; accept goes on and "
+              "counts the peer as not authenticated"),
+    DOM(verify_depth, NUM, "9", RANGE(0, 100), .flags = INH,
+        WHY = "longest chain between a certificate and a trusted authority"),
+    DOM(tls_method, WORD, "TLSv1_2-TLSv1_3", .word = methods, .flags = INH,
+        WHY = "TLS versions spoken; older ones are broken and not offered"),
+    DOM(ciphers_list, STR, NULL, NONE = "AES-GCM and ChaCha20 with forward secrecy", .flags = INH,
+        WHY = "TLS 1.2 cipher suites in OpenSSL's syntax; AEAD only"),
+    DOM(ciphersuites, STR, NULL, NONE = "the three of RFC 8446", .flags = INH,
+        WHY = "TLS 1.3 cipher suites in OpenSSL's syntax"),
+    DOM(groups, STR, NULL, NONE = "OpenSSL's", .flags = INH,
+        WHY = "key exchange groups in OpenSSL's syntax, best first"),
+    {.name = "ec_curve",
+     .kind = TL_OPT_STR,
+     .offset = offsetof(struct tl_v_domain, groups),
+     .flags = TL_OPT_ALIAS,
+     WHY = "older name of groups"},
+    DOM(tickets, NUM, "1", RANGE(0, 8), .flags = INH,
+        WHY = "TLS 1.3 session tickets per handshake as server; 0: no resumption"),
+    DOM(records, WORD, NULL, .word = records_modes, NONE = "the global one", .flags = INH,
+        WHY = "who encrypts this domain's records, if not as said at the top"),
+};
+
+static const struct tl_opt peer_opts[] = {
+    OPT(tl_v_peer, uri, STR, NULL, NONE = "must be given",
+        WHY = "\"sip:host[:port];transport=udp|tcp|tls\" or \"sips:host[:port]\""),
+    OPT(tl_v_peer, tls_domain, STR, NULL, NONE = "by destination, else the default",
+        WHY = "TLS domain whose certificate and trust are used toward it"),
+    OPT(tl_v_peer, identity, STR, NULL, NONE = "the host of uri",
+        WHY = "name its certificate must carry"),
+    OPT(tl_v_peer, max_cps, NUM, "0", RANGE(0, 10000000), .flags = TL_OPT_PRESENT,
+        WHY = "new calls per second toward it; 0: no limit"),
+    OPT(tl_v_peer, max_calls, NUM, "0", RANGE(0, 100000000), .flags = TL_OPT_PRESENT,
+        WHY = "calls at a time toward it; 0: no limit"),
+    OPT(tl_v_peer, probe, TIME, "0", RANGE(0, DAY_MS), .flags = TL_OPT_PRESENT,
+        WHY = "interval of OPTIONS that find out whether it is alive; 0: none"),
+};
+
+static const struct tl_opt route_opts[] = {
+    OPT(tl_v_route, to_prefix, STR, NULL, NONE = "any",
+        WHY = "what the user part of the Request-URI starts with"),
+    OPT(tl_v_route, to_domain, LIST, NULL, NONE = "any", WHY = "hosts of the Request-URI"),
+    OPT(tl_v_route, from_peer, LIST, NULL, NONE = "anyone",
+        WHY = "peers the request may come from"),
+    OPT(tl_v_route, strip, NUM, "0", RANGE(0, 64),
+        WHY = "characters taken off the front of the user part"),
+    OPT(tl_v_route, prepend, STR, NULL, NONE = "nothing",
+        WHY = "text put before the user part, after strip"),
+    OPT(tl_v_route, peers, LIST, NULL, NONE = "this or relay",
+        WHY = "where the request goes, in order: the next is tried when one fails"),
+    OPT(tl_v_route, relay, WORD, NULL, .word = relays, NONE = "this or peers",
+        WHY = "request-uri sends it where its Request-URI or next Route points"),
+    OPT(tl_v_route, tls_domain, STR, NULL, NONE = "the peer's",
+        WHY = "TLS domain used for this route's TLS targets"),
+};
+
+#define SECTION(n, titled_, type, opts, means, w)                                                  \
+  { n, titled_, sizeof(struct type), opts, sizeof(opts) / sizeof((opts)[0]), means, w }
+
+const struct tl_conf_section tl_conf_sections[TL_SECTIONS] = {
+    [TL_SEC_GLOBAL] = SECTION(NULL, false, tl_v_global, global_opts, NULL,
+                              "At the top level of the file, outside any block."),
+    [TL_SEC_LIMITS] = SECTION("limits", false, tl_conf_limits, limit_opts, NULL,
+                              "Everything that is queued or kept has a bound."),
+    [TL_SEC_TIMEOUTS] =
+        SECTION("timeouts", false, tl_conf_timeouts, timeout_opts, NULL, "Deadlines and timers."),
+    [TL_SEC_LISTEN] = SECTION(
+        "listen", true, tl_v_listen, listen_opts, "transport:address[:port]",
+        "A socket to serve: udp, tcp or tls; port 5060, or 5061 for tls, if none is given."),
+    [TL_SEC_DOMAIN] =
+        SECTION("tls_domain", true, tl_v_domain, domain_opts, "its name",
+                "Certificate, trust and policy under one name. What a domain does not set it takes "
+                "from the domain named default, if there is one."),
+    [TL_SEC_PEER] = SECTION("peer", true, tl_v_peer, peer_opts, "its name", "A next hop."),
+    [TL_SEC_ROUTE] =
+        SECTION("route", true, tl_v_route, route_opts, "its name",
+                "Tried in the order of the file; the first whose conditions all hold is taken."),
+};
+
+/* Options that operators bring along from elsewhere. */
+static const struct {
+  const char *name, *answer;
+} foreign[] = {
+    {"dh_params", "finite-field parameters are chosen by OpenSSL; groups picks the key exchange"},
+    {"disable_tls", "a listen block says by itself whether it is tls"},
+    {"tls_port_no", "write the port into the listen block: listen \"tls:address:port\""},
+    {"tls_certificate", "write certificate inside a tls_domain block"},
+    {"tls_private_key", "write private_key inside a tls_domain block"},
+    {"tls_ca_list", "write ca_list inside a tls_domain block"},
+    {"tls_verify_client", "write verify_cert inside a tls_domain block"},
+    {"tls_verify_server", "write verify_cert inside a tls_domain block"},
+    {"tls_require_client_certificate", "write require_cert inside a tls_domain block"},
+    {"tls_handshake_timeout", "write handshake inside the timeouts block"},
+    {"tls_send_timeout", "write send inside the timeouts block"},
+    {"alias", "write domains = { \"name\" }"},
+    {"children", "write workers"},
+};
+
+const char *tl_conf_foreign(const char *name) {
+  for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++)
+    if (strcmp(foreign[i].name, name) == 0) return foreign[i].answer;
+  return NULL;
+}
+
+const struct tl_opt *tl_conf_option(const struct tl_conf_section *s, const char *name) {
+  for (size_t i = 0; i < s->n_opt; i++)
+    if (strcmp(s->opt[i].name, name) == 0) return &s->opt[i];
+  return NULL;
+}

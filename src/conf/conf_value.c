@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Values of options: units, lists and words to typed fields and back. It judges
+ * one value at a time; what contradicts another is conf_check.c's.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "conf/internal.h"
+
+struct unit {
+  const char *name;
+  uint64_t factor;
+};
+
+/* Largest first: printing takes the first that divides. */
+static const struct unit size_units[] = {{"g", 1u << 30}, {"m", 1u << 20}, {"k", 1u << 10}};
+static const struct unit time_units[] = {{"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
+
+static const struct unit *units_of(enum tl_opt_kind k, size_t *n) {
+  if (k == TL_OPT_SIZE) {
+    *n = sizeof(size_units) / sizeof(size_units[0]);
+    return size_units;
+  }
+  *n = k == TL_OPT_TIME ? sizeof(time_units) / sizeof(time_units[0]) : 0;
+  return time_units;
+}
+
+static void *field(const struct tl_block *b, const struct tl_opt *o) {
+  return (char *)b->values + o->offset;
+}
+
+static void format_number(enum tl_opt_kind k, uint32_t v, char *buf, size_t cap) {
+  size_t n;
+  const struct unit *u = units_of(k, &n);
+  for (size_t i = 0; v && i < n; i++)
+    if (v % u[i].factor == 0) {
+      snprintf(buf, cap, "%" PRIu64 "%s", v / u[i].factor, u[i].name);
+      return;
+    }
+  snprintf(buf, cap, "%" PRIu32, v);
+}
+
+static int parse_number(const struct tl_opt *o, const char *text, uint32_t *out, char *err,
+                        size_t cap) {
+  size_t digits = strspn(text, "0123456789"), n_unit;
+  const struct unit *u = units_of(o->kind, &n_unit);
+  uint64_t v = 0, factor = 1;
+  for (size_t i = 0; i < digits && v <= UINT32_MAX; i++) v = v * 10 + (uint64_t)(text[i] - '0');
+  if (text[digits] || digits == 0) {
+    factor = 0;
+    for (size_t i = 0; i < n_unit && digits; i++)
+      if (strcmp(text + digits, u[i].name) == 0) factor = u[i].factor;
+  }
+  if (factor == 0 || (o->kind == TL_OPT_TIME && !text[digits] && v)) {
+    const char *want = o->kind == TL_OPT_TIME   ? "a time such as 500ms, 30s, 5m, 1h or 0"
+                       : o->kind == TL_OPT_SIZE ? "a size such as 4096, 64k or 1m"
+                                                : "a whole number";
+    snprintf(err, cap, "%s must be %s, not \"%s\"", o->name, want, text);
+    return TL_ECONFIG;
+  }
+  v = v > UINT32_MAX ? v : v * factor;
+  if (v < o->lo || v > o->hi) {
+    char lo[32], hi[32];
+    format_number(o->kind, o->lo, lo, sizeof(lo));
+    format_number(o->kind, o->hi, hi, sizeof(hi));
+    snprintf(err, cap, "%s must be between %s and %s, not %s", o->name, lo, hi, text);
+    return TL_ECONFIG;
+  }
+  *out = (uint32_t)v;
+  return 0;
+}
+
+static int parse_bool(const struct tl_opt *o, const char *text, bool *out, char *err, size_t cap) {
+  static const char *const yes[] = {"true", "yes", "on"}, *const no[] = {"false", "no", "off"};
+  for (size_t i = 0; i < 3; i++) {
+    if (strcasecmp(text, yes[i]) == 0) return *out = true, 0;
+    if (strcasecmp(text, no[i]) == 0) return *out = false, 0;
+  }
+  snprintf(err, cap, "%s must be true or false, not \"%s\"", o->name, text);
+  return TL_ECONFIG;
+}
+
+static int parse_word(const struct tl_opt *o, const char *text, uint32_t *out, char *err,
+                      size_t cap) {
+  char all[160] = "";
+  if (!*text && !o->def) return *out = TL_CONF_UNSET, 0;
+  for (uint32_t i = 0; o->word[i]; i++) {
+    if (strcmp(text, o->word[i]) == 0) return *out = i, 0;
+    size_t n = strlen(all);
+    snprintf(all + n, sizeof(all) - n, "%s%s",
+             i == 0           ? ""
+             : o->word[i + 1] ? ", "
+                              : " or ",
+             o->word[i]);
+  }
+  /* the one word list where a wrong word is a habit rather than a slip */
+  bool old =
+      strncmp(text, "SSLv", 4) == 0 || strcmp(text, "TLSv1") == 0 || strcmp(text, "TLSv1_1") == 0;
+  snprintf(err, cap, "%s must be %s, not \"%s\"%s", o->name, all, text,
+           old ? ": versions before TLS 1.2 are broken and not spoken (RFC 8996)" : "");
+  return TL_ECONFIG;
+}
+
+/* An empty string is no value: what a domain would inherit can so be unset. */
+static int store_string(char **out, const char *text, bool path, const char *dir) {
+  char *s = NULL;
+  if (*text) {
+    if (path && text[0] != '/' && dir) {
+      if (asprintf(&s, "%s/%s", dir, text) < 0) return TL_ENOMEM;
+    } else if (!(s = strdup(text))) {
+      return TL_ENOMEM;
+    }
+  }
+  free(*out);
+  *out = s;
+  return 0;
+}
+
+static void list_free(char **l) {
+  for (size_t i = 0; l && l[i]; i++) free(l[i]);
+  free(l);
+}
+
+static int store_list(char ***out, const char *const *text, size_t n, bool path, const char *dir) {
+  char **l = calloc(n + 1, sizeof(*l));
+  if (!l) return TL_ENOMEM;
+  size_t k = 0;
+  for (size_t i = 0; i < n; i++) {
+    if (store_string(&l[k], text[i], path, dir)) {
+      list_free(l);
+      return TL_ENOMEM;
+    }
+    if (l[k]) k++;
+  }
+  list_free(*out);
+  *out = k ? l : NULL;
+  if (!k) free(l);
+  return 0;
+}
+
+int tl_value_store(struct tl_block *b, const struct tl_opt *o, const char *const *text, size_t n,
+                   const char *dir, char *err, size_t cap) {
+  void *f = field(b, o);
+  bool path = o->kind == TL_OPT_PATH || o->kind == TL_OPT_PATHS;
+  switch (o->kind) {
+  case TL_OPT_STR:
+  case TL_OPT_PATH: return store_string(f, n ? text[0] : "", path, dir);
+  case TL_OPT_LIST:
+  case TL_OPT_PATHS: return store_list(f, text, n, path, dir);
+  case TL_OPT_BOOL: return parse_bool(o, text[0], f, err, cap);
+  case TL_OPT_WORD: return parse_word(o, text[0], f, err, cap);
+  case TL_OPT_NUM:
+  case TL_OPT_SIZE:
+  case TL_OPT_TIME: return parse_number(o, text[0], f, err, cap);
+  }
+  return TL_EINVAL;
+}
+
+static bool is_list(const struct tl_opt *o) {
+  return o->kind == TL_OPT_LIST || o->kind == TL_OPT_PATHS;
+}
+
+static bool is_string(const struct tl_opt *o) {
+  return o->kind == TL_OPT_STR || o->kind == TL_OPT_PATH;
+}
+
+void tl_value_clear(struct tl_block *b, const struct tl_opt *o) {
+  if (o->flags & TL_OPT_ALIAS) return;
+  if (is_list(o)) {
+    char ***l = field(b, o);
+    list_free(*l);
+    *l = NULL;
+  } else if (is_string(o)) {
+    char **s = field(b, o);
+    free(*s);
+    *s = NULL;
+  }
+}
+
+int tl_value_copy(struct tl_block *b, const struct tl_opt *o, const struct tl_block *from) {
+  if (is_list(o)) {
+    char **l = *(char ***)field(from, o);
+    size_t n = 0;
+    while (l && l[n]) n++;
+    return store_list(field(b, o), (const char *const *)l, n, false, NULL);
+  }
+  if (is_string(o)) {
+    char *s = *(char **)field(from, o);
+    return store_string(field(b, o), s ? s : "", false, NULL);
+  }
+  memcpy(field(b, o), field(from, o), o->kind == TL_OPT_BOOL ? sizeof(bool) : sizeof(uint32_t));
+  return 0;
+}
+
+bool tl_value_equal(const struct tl_opt *o, const struct tl_block *a, const struct tl_block *b) {
+  if (is_list(o)) {
+    char **x = *(char ***)field(a, o), **y = *(char ***)field(b, o);
+    if (!x || !y) return x == y;
+    while (*x && *y && strcmp(*x, *y) == 0) x++, y++;
+    return !*x && !*y;
+  }
+  if (is_string(o)) {
+    const char *x = *(char **)field(a, o), *y = *(char **)field(b, o);
+    return x && y ? strcmp(x, y) == 0 : x == y;
+  }
+  if (o->kind == TL_OPT_BOOL) return *(bool *)field(a, o) == *(bool *)field(b, o);
+  return *(uint32_t *)field(a, o) == *(uint32_t *)field(b, o);
+}
+
+static void print_string(const char *s, FILE *f) {
+  fputc('"', f);
+  for (; *s; s++) {
+    if (*s == '"' || *s == '\\' || *s == '$') fputc('\\', f);
+    fputc(*s, f);
+  }
+  fputc('"', f);
+}
+
+void tl_value_print(const struct tl_opt *o, const struct tl_block *b, FILE *f) {
+  const void *v = field(b, o);
+  char buf[32];
+  if (is_list(o)) {
+    char **l = *(char *const *const *)v ? *(char ***)field(b, o) : NULL;
+    fputc('{', f);
+    for (size_t i = 0; l && l[i]; i++) {
+      fputs(i ? ", " : " ", f);
+      print_string(l[i], f);
+    }
+    fputs(l ? " }" : "}", f);
+  } else if (is_string(o)) {
+    const char *s = *(char *const *)v;
+    print_string(s ? s : "", f);
+  } else if (o->kind == TL_OPT_BOOL) {
+    fputs(*(const bool *)v ? "true" : "false", f);
+  } else if (o->kind == TL_OPT_WORD) {
+    uint32_t w = *(const uint32_t *)v;
+    fputs(w == TL_CONF_UNSET ? "\"\"" : o->word[w], f);
+  } else {
+    format_number(o->kind, *(const uint32_t *)v, buf, sizeof(buf));
+    fputs(buf, f);
+  }
+}

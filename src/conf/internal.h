@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the parts of the configuration share: tokens with their place in the
+ * files, the table of options, and the values as written.
+ *
+ * text -> tokens (conf_source) -> libConfuse grammar (conf_parse) -> blocks of
+ * typed values, driven by the table (conf_table, conf_value) -> checks
+ * (conf_check) -> the snapshot (conf_build, conf_domain, conf_names).
+ *
+ * Ownership: said at each structure. Threads: one load at a time uses them, then
+ * they are constant. Errors: TL_ECONFIG, after the report.
+ */
+#pragma once
+
+#include "tieline/conf.h"
+#include "tieline/err.h"
+
+#define TL_CONF_INCLUDE_MAX 10      /* depth of include() */
+#define TL_CONF_TEXT_MAX (4u << 20) /* bytes of all files together */
+#define TL_CONF_NAME_MAX 63         /* of a block's title */
+#define TL_CONF_FINGERPRINT 32      /* SHA-256 */
+#define TL_CONF_UNSET UINT32_MAX    /* an OPT_WORD without a value */
+
+/* ---- problems ---- */
+
+/* A place in a file; FILE is owned by the source. line 0: nowhere. */
+struct tl_conf_pos {
+  const char *file;
+  int line;
+};
+
+struct tl_conf_ctx {
+  tl_conf_report_fn report;
+  void *arg;
+  unsigned problems;
+  bool quiet; /* no warnings: a fuzz target's wish */
+};
+
+__attribute__((format(printf, 3, 4))) int tl_conf_fail(struct tl_conf_ctx *ctx,
+                                                       struct tl_conf_pos at, const char *fmt, ...);
+/* A sentence for the log that does not stop the load. */
+__attribute__((format(printf, 3, 4))) void
+tl_conf_warn(struct tl_conf_ctx *ctx, struct tl_conf_pos at, const char *fmt, ...);
+
+/* The entry of NAMES (NULL-terminated) nearest to WORD by edit distance, NULL if none is near. */
+const char *tl_conf_nearest(const char *word, const char *const *names);
+
+/* ---- tokens ---- */
+
+struct tl_conf_token {
+  char kind; /* 's' a word or string, '+' for +=, else the character itself: { } = , */
+  char *text;
+  struct tl_conf_pos pos;
+};
+
+/* All files of one configuration. Owns everything in it. */
+struct tl_conf_source {
+  char **file; /* names as opened, the main one first */
+  size_t n_file;
+  struct tl_conf_token *token;
+  size_t n_token, cap;
+  size_t bytes;
+};
+
+/* Reads FILE and what it includes. */
+int tl_conf_source_read(struct tl_conf_source *s, struct tl_conf_ctx *ctx, const char *file);
+/* The same from memory, under the name FILE; ALLOW_INCLUDE false refuses include(). */
+int tl_conf_source_text(struct tl_conf_source *s, struct tl_conf_ctx *ctx, const char *file,
+                        const char *text, size_t n, bool allow_include);
+/* Frees the tokens, keeps the names that positions point to. */
+void tl_conf_source_drop_tokens(struct tl_conf_source *s);
+void tl_conf_source_free(struct tl_conf_source *s);
+
+/* ---- options ---- */
+
+enum tl_opt_kind {
+  TL_OPT_STR,   /* char *, NULL when empty */
+  TL_OPT_LIST,  /* char **, NULL-terminated, NULL when empty */
+  TL_OPT_PATH,  /* char *, made absolute */
+  TL_OPT_PATHS, /* char **, each made absolute */
+  TL_OPT_BOOL,  /* bool */
+  TL_OPT_NUM,   /* uint32_t */
+  TL_OPT_SIZE,  /* uint32_t, bytes: 64k */
+  TL_OPT_TIME,  /* uint32_t, milliseconds: 500ms, 30s */
+  TL_OPT_WORD,  /* uint32_t, index into words, TL_CONF_UNSET */
+};
+
+enum {                     /* flags of an option */
+       TL_OPT_FIXED = 1,   /* cannot change while running */
+       TL_OPT_INHERIT = 2, /* an unset one takes the value of tls_domain "default" */
+       TL_OPT_ALIAS = 4,   /* another name of the option before it, not printed */
+       TL_OPT_PRESENT = 8, /* accepted for the configuration's sake, not acted on yet */
+};
+
+struct tl_opt {
+  const char *name;
+  enum tl_opt_kind kind;
+  size_t offset;           /* in the block's values */
+  const char *def;         /* as an operator would write it, NULL: none */
+  const char *def_note;    /* what no value means, for print and the manual */
+  uint32_t lo, hi;         /* bounds of numbers */
+  const char *const *word; /* NULL-terminated */
+  unsigned flags;
+  unsigned group;  /* options of one group (not 0) are inherited together or not at all */
+  const char *why; /* one sentence: what it does and why it is so */
+};
+
+struct tl_conf_section {
+  const char *name; /* NULL: the top level */
+  bool titled;
+  size_t size; /* of the values */
+  const struct tl_opt *opt;
+  size_t n_opt;
+  const char *title_means;
+  const char *why;
+};
+
+enum tl_section_id {
+  TL_SEC_GLOBAL,
+  TL_SEC_LIMITS,
+  TL_SEC_TIMEOUTS,
+  TL_SEC_LISTEN,
+  TL_SEC_DOMAIN,
+  TL_SEC_PEER,
+  TL_SEC_ROUTE,
+  TL_SECTIONS
+};
+extern const struct tl_conf_section tl_conf_sections[TL_SECTIONS];
+
+const struct tl_opt *tl_conf_option(const struct tl_conf_section *s, const char *name);
+/* What to say to an option of another product's configuration; NULL if there is nothing. */
+const char *tl_conf_foreign(const char *name);
+
+/* ---- values ---- */
+
+struct tl_v_global {
+  uint32_t workers, handshakers;
+  char *user, *control_socket;
+  char **domains;
+  uint32_t log_level, log_format, log_target, records;
+  bool server_header;
+};
+
+struct tl_v_listen {
+  char *advertise, *tls_domain;
+};
+
+struct tl_v_domain {
+  char **match_sip_domain, **match_ip_address, **certificate, **private_key;
+  char *ca_list, *ca_dir, *crl_file, *crl_dir;
+  bool crl_check_all, verify_cert, require_cert, verify_name, allow_cn, allow_readable_key;
+  uint32_t on_unverified, role, records, verify_depth, tickets, tls_method;
+  char *ciphers_list, *ciphersuites, *groups;
+};
+
+struct tl_v_peer {
+  char *uri, *tls_domain, *identity;
+  uint32_t max_cps, max_calls, probe;
+};
+
+struct tl_v_route {
+  char *to_prefix, *prepend, *tls_domain;
+  char **to_domain, **from_peer, **peers;
+  uint32_t strip, relay;
+};
+
+/* Words of the options above, in the order of the table's lists. */
+enum { TL_ROLE_BOTH, TL_ROLE_SERVER, TL_ROLE_CLIENT };
+enum { TL_UNVERIFIED_REJECT, TL_UNVERIFIED_ACCEPT };
+enum { TL_METHOD_12_13, TL_METHOD_12, TL_METHOD_13 };
+
+/* One block with its values. Owns title, values and at. */
+struct tl_block {
+  const struct tl_conf_section *sec;
+  char *title;
+  struct tl_conf_pos pos;
+  void *values;
+  struct tl_conf_pos *at;                   /* by option: where it is written, line 0 if not */
+  uint8_t fingerprint[TL_CONF_FINGERPRINT]; /* TLS domains: options and files */
+};
+
+struct tl_blocks {
+  struct tl_block *b;
+  size_t n;
+};
+
+/* Everything as written, defaults filled in; kept by the snapshot for printing and reloads. */
+struct tl_raw {
+  struct tl_conf_source source;
+  char *dir; /* of the main file: relative file names start here */
+  struct tl_blocks sec[TL_SECTIONS];
+};
+
+static inline struct tl_v_global *tl_raw_global(const struct tl_raw *r) {
+  return r->sec[TL_SEC_GLOBAL].b[0].values;
+}
+static inline struct tl_conf_limits *tl_raw_limits(const struct tl_raw *r) {
+  return r->sec[TL_SEC_LIMITS].b[0].values;
+}
+static inline struct tl_conf_timeouts *tl_raw_timeouts(const struct tl_raw *r) {
+  return r->sec[TL_SEC_TIMEOUTS].b[0].values;
+}
+
+int tl_block_init(struct tl_block *b, const struct tl_conf_section *sec, const char *title);
+void tl_block_free(struct tl_block *b);
+/* Where option NAME of B is written, or else where B opens. */
+struct tl_conf_pos tl_block_at(const struct tl_block *b, const char *name);
+bool tl_block_given(const struct tl_block *b, const char *name);
+/* The block titled TITLE, or NULL. */
+struct tl_block *tl_blocks_find(const struct tl_blocks *bs, const char *title);
+/* "unknown peer "x"; did you mean "y"?" at the place of OPTION in B. */
+int tl_conf_fail_unknown(struct tl_conf_ctx *ctx, const struct tl_block *b, const char *option,
+                         const char *what, const char *name, const struct tl_blocks *bs);
+
+/* Stores TEXT (N of them; lists may have any number) into B. DIR completes paths. On TL_ECONFIG
+ * ERR holds a sentence. */
+int tl_value_store(struct tl_block *b, const struct tl_opt *o, const char *const *text, size_t n,
+                   const char *dir, char *err, size_t cap);
+void tl_value_clear(struct tl_block *b, const struct tl_opt *o);
+/* B's value of O becomes a copy of FROM's. */
+int tl_value_copy(struct tl_block *b, const struct tl_opt *o, const struct tl_block *from);
+bool tl_value_equal(const struct tl_opt *o, const struct tl_block *a, const struct tl_block *b);
+/* The value as an operator would write it. */
+void tl_value_print(const struct tl_opt *o, const struct tl_block *b, FILE *f);
+
+/* The grammar: tokens of R->source into R's blocks. Stops at the first breach of grammar, reports
+ * every bad value. */
+int tl_conf_parse(struct tl_raw *r, struct tl_conf_ctx *ctx);
+/* Values that contradict each other, names that do not exist: all that needs no file and no
+ * network. Also fills in what depends on other options (inheritance, roles, cores). */
+int tl_conf_check(struct tl_raw *r, struct tl_conf_ctx *ctx);
+void tl_raw_free(struct tl_raw *r);
+
+/* ---- addresses as written ---- */
+
+/* "tls:[::1]:5061"; ERR says what is wrong. */
+int tl_conf_parse_listen(const char *text, enum tl_transport *out_t, struct tl_addr *out,
+                         const char **err);
+/* "host[:port]", HOST without port in *OUT_HOST (brackets kept); *OUT_PORT 0 if absent. */
+int tl_conf_parse_hostport(const char *text, struct tl_str *out_host, uint16_t *out_port);
+/* "sip:host[:port][;transport=t]" of a peer; *OUT_HOST points into TEXT. */
+int tl_conf_parse_peer_uri(const char *text, enum tl_transport *out_t, struct tl_str *out_host,
+                           uint16_t *out_port, bool *out_sips, const char **err);
+uint16_t tl_conf_default_port(enum tl_transport t);
+
+/* ---- the snapshot ---- */
+
+/* Fills C from C->raw. PREVIOUS lends TLS domains that have not changed. */
+int tl_conf_build(struct tl_conf *c, const struct tl_conf *previous, struct tl_conf_ctx *ctx);
+int tl_conf_build_domains(struct tl_conf *c, const struct tl_conf *previous,
+                          struct tl_conf_ctx *ctx);
+/* Refuses what cannot change while running. */
+int tl_conf_check_reload(const struct tl_raw *now, const struct tl_raw *before,
+                         struct tl_conf_ctx *ctx);
+
+/* A domain's options and every byte of the files they name, as one digest. */
+void tl_conf_fingerprint(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRINT]);
+
+/* Looks HOST up with a bound on time; *OUT (malloc'd) and *OUT_N, none when it does not resolve. */
+struct tl_conf_lookup {
+  const char *host; /* without brackets */
+  uint16_t port;
+  struct tl_addr *addr; /* malloc'd */
+  size_t n;
+  const char *why; /* why there is none, a constant */
+};
+/* All at once, at most TIMEOUT_MS. */
+int tl_conf_resolve(struct tl_conf_lookup *l, size_t n, unsigned timeout_ms);
+
+/* Names and addresses that are ours, for tl_conf_is_ours. */
+struct tl_conf_names;
+int tl_conf_names_new(const struct tl_conf *c, char *const *domains, struct tl_conf_names **out);
+void tl_conf_names_free(struct tl_conf_names *n);
+/* The first address of this machine, of the family of ANY, that is not loopback. */
+int tl_conf_own_address(const struct tl_addr *any, struct tl_addr *out);
