@@ -5,39 +5,10 @@
  */
 #include "header.h"
 
-/*
- * Folds eight letters at once. 0x20 also maps '\r' to '-' and a few signs to
- * others, but a name ends before any CR and the constants hold letters and '-',
- * so only a control character could pose as '-'; those are refused by the caller.
- */
-static inline uint64_t fold8(const char *p) {
-  uint64_t v;
-  memcpy(&v, p, 8);
-  return v | UINT64_C(0x2020202020202020);
-}
-
-static inline uint32_t fold4(const char *p) {
-  uint32_t v;
-  memcpy(&v, p, 4);
-  return v | 0x20202020u;
-}
-
-/* N is a constant at each call, so this becomes two or three compares. LOWER is lower case. */
-static inline __attribute__((always_inline)) bool is(const char *p, const char *lower, size_t n) {
-  size_t i = 0;
-  if (n >= 8) {
-    for (; i + 8 <= n; i += 8)
-      if (fold8(p + i) != fold8(lower + i)) return false;
-    return i == n || fold8(p + n - 8) == fold8(lower + n - 8);
-  }
-  if (n >= 4) return fold4(p) == fold4(lower) && fold4(p + n - 4) == fold4(lower + n - 4);
-  for (; i < n; i++)
-    if ((p[i] | 0x20) != lower[i]) return false;
-  return true;
-}
+#include "lex.h"
 
 #define NAME(text, id)                                                                             \
-  if (is(p, text, sizeof(text) - 1)) return id
+  if (LEX_WORD(((struct tl_str){p, n}), text)) return id
 
 static enum tl_hdr_id compact(char c) {
   switch (c | 0x20) {

@@ -11,6 +11,12 @@
 
 #include "tieline/err.h"
 #include "tieline/str.h"
+#include "tieline/uri.h"
+#include "tieline/via.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 enum {
   LEX_TOKEN = 1,   /* RFC 3261 25.1 token */
@@ -25,6 +31,7 @@ enum {
   LEX_DIGIT = 512,
   LEX_HEX = 1024,
   LEX_ALPHA = 2048,
+  LEX_BARE = 4096, /* URI without brackets: LEX_URI less ';', ',' and '?' */
 };
 
 extern const uint16_t tl_lex_class[256];
@@ -33,23 +40,103 @@ static inline bool lex_is(char c, unsigned classes) {
   return (tl_lex_class[(unsigned char)c] & classes) != 0;
 }
 
+/*
+ * A cursor. Bytes from E to R exist but are not part of the value: vector loads
+ * may touch them, results never do. The scanner sets R to the end of what was
+ * received, everybody else to E.
+ */
 struct lex {
   const char *p; /* next byte */
   const char *e; /* end */
+  const char *r; /* end of what may be loaded */
 };
 
-static inline struct lex lex_of(struct tl_str s) { return (struct lex){s.p, s.p + s.n}; }
+static inline struct lex lex_of(struct tl_str s) { return (struct lex){s.p, s.p + s.n, s.p + s.n}; }
 
 static inline void lex_ws(struct lex *c) {
   while (c->p < c->e && lex_is(*c->p, LEX_WS)) c->p++;
 }
 
-/* The run of bytes in CLASSES from here on, may be empty. */
-static inline struct tl_str lex_run(struct lex *c, unsigned classes) {
+static inline struct tl_str lex_digits(struct lex *c) {
   const char *start = c->p;
-  while (c->p < c->e && lex_is(*c->p, classes)) c->p++;
+  while (c->p < c->e && lex_is(*c->p, LEX_DIGIT)) c->p++;
   return (struct tl_str){start, (size_t)(c->p - start)};
 }
+
+#if defined(__SSE2__)
+/* One bit for each of 16 bytes that is no letter, digit, '-' or '.': those are in every class
+ * that lex_run is used with. */
+static inline unsigned lex_uncommon(const char *p) {
+  __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+  __m128i lower = _mm_or_si128(v, _mm_set1_epi8(0x20));
+  __m128i letter = _mm_cmplt_epi8(_mm_add_epi8(lower, _mm_set1_epi8((char)(0x80 - 'a'))),
+                                  _mm_set1_epi8((char)(0x80 + 26)));
+  /* '-' to '9', and '/' among them, which is taken out */
+  __m128i digit = _mm_cmplt_epi8(_mm_add_epi8(v, _mm_set1_epi8((char)(0x80 - '-'))),
+                                 _mm_set1_epi8((char)(0x80 + 13)));
+  __m128i slash = _mm_cmpeq_epi8(v, _mm_set1_epi8('/'));
+  __m128i common = _mm_or_si128(letter, _mm_andnot_si128(slash, digit));
+  return (unsigned)_mm_movemask_epi8(common) ^ 0xffffu;
+}
+#endif
+
+/* The run of bytes in CLASSES from here on, may be empty. CLASSES includes letters and digits. */
+static inline struct tl_str lex_run(struct lex *c, unsigned classes) {
+  const char *start = c->p, *p = start;
+#if defined(__SSE2__)
+  while (c->r - p >= 16 && p < c->e) {
+    unsigned stop = lex_uncommon(p);
+    if (!stop) {
+      p += 16;
+      continue;
+    }
+    p += __builtin_ctz(stop);
+    if (p >= c->e || !lex_is(*p, classes)) goto out;
+    p++;
+  }
+#endif
+  while (p < c->e && lex_is(*p, classes)) p++;
+#if defined(__SSE2__)
+out:
+#endif
+  if (p > c->e) p = c->e;
+  c->p = p;
+  return (struct tl_str){start, (size_t)(p - start)};
+}
+
+/*
+ * S is the word LOWER of N characters (a constant, lower case), in any case.
+ * 0x20 also maps '\r' to '-', so where S may hold a CR, LOWER has letters only.
+ */
+static inline __attribute__((always_inline)) bool lex_word(struct tl_str s, const char *lower,
+                                                           size_t n) {
+  uint64_t a, b, c, d, fold = UINT64_C(0x2020202020202020);
+  if (s.n != n) return false;
+  if (n >= 8) {
+    for (size_t i = 0; i + 8 <= n; i += 8) {
+      memcpy(&a, s.p + i, 8);
+      memcpy(&b, lower + i, 8);
+      if ((a | fold) != b) return false;
+    }
+    memcpy(&a, s.p + n - 8, 8);
+    memcpy(&b, lower + n - 8, 8);
+    return (a | fold) == b;
+  }
+  if (n >= 4) {
+    a = b = c = d = 0;
+    memcpy(&a, s.p, 4);
+    memcpy(&b, lower, 4);
+    memcpy(&c, s.p + n - 4, 4);
+    memcpy(&d, lower + n - 4, 4);
+    fold = 0x20202020u;
+    return (a | fold) == b && (c | fold) == d;
+  }
+  for (size_t i = 0; i < n; i++)
+    if ((s.p[i] | 0x20) != lower[i]) return false;
+  return true;
+}
+
+#define LEX_WORD(s, lower) lex_word(s, lower, sizeof(lower) - 1)
 
 static inline bool lex_byte(struct lex *c, char b) {
   if (c->p >= c->e || *c->p != b) return false;
@@ -59,21 +146,61 @@ static inline bool lex_byte(struct lex *c, char b) {
 
 static inline bool lex_end(const struct lex *c) { return c->p >= c->e; }
 
-/* All of S is in CLASSES, and each '%' in it starts an escape. */
-bool tl_lex_all(struct tl_str s, unsigned classes);
+/* Each '%' in S starts an escape of two hexadecimal digits. */
+bool tl_lex_escapes(struct tl_str s);
 
 /* Decimal digits only, leading zeros allowed, at most MAX. */
 int tl_lex_u32(struct tl_str s, uint32_t max, uint32_t *out);
 
-/* Steps over "scheme:" and gives the scheme (RFC 3261 25.1); something must follow it. */
-int tl_lex_scheme(struct lex *c, struct tl_str *out);
-
 /* A quoted string from its opening quote to its closing one. */
 int tl_lex_quoted(struct lex *c, struct tl_str *out);
 
+int tl_lex_ipv6(struct lex *c, struct tl_str *out);
+int tl_lex_any_scheme(struct lex *c, struct tl_str *out);
+
+/* Steps over "scheme:" and gives the scheme (RFC 3261 25.1); something must follow it. */
+static inline int lex_scheme(struct lex *c, struct tl_str *out) {
+  if (c->e - c->p > 4 && c->p[3] == ':' && LEX_WORD(((struct tl_str){c->p, 3}), "sip")) {
+    *out = (struct tl_str){c->p, 3};
+    c->p += 4;
+    return 0;
+  }
+  return tl_lex_any_scheme(c, out);
+}
+
+/* Names, and IPv4 as a name of digits: no empty label but a final one. */
+static inline int lex_host_name(struct lex *c, struct tl_str *out) {
+  struct tl_str s = lex_run(c, LEX_HOST);
+  const char *end = s.p + s.n, *dot = s.p;
+  if (s.n == 0 || s.n > 255 || s.p[0] == '.' || s.p[0] == '-') return TL_ESYNTAX;
+  while ((dot = memchr(dot, '.', (size_t)(end - dot))) && ++dot < end)
+    if (*dot == '.') return TL_ESYNTAX;
+  *out = s;
+  return 0;
+}
+
 /* Host and optional port (RFC 3261 25.1 hostport); *OUT_PORT is 0 when absent.
  * SPACES: white space around the colon is allowed, as in Via. */
-int tl_lex_hostport(struct lex *c, bool spaces, struct tl_str *out_host, uint16_t *out_port);
+static inline int lex_hostport(struct lex *c, bool spaces, struct tl_str *out_host,
+                               uint16_t *out_port) {
+  uint32_t port = 0;
+  int err;
+  if (lex_end(c)) return TL_ESYNTAX;
+  err = *c->p == '[' ? tl_lex_ipv6(c, out_host) : lex_host_name(c, out_host);
+  if (err) return err;
+  *out_port = 0;
+  struct lex before = *c;
+  if (spaces) lex_ws(c);
+  if (!lex_byte(c, ':')) {
+    *c = before;
+    return 0;
+  }
+  if (spaces) lex_ws(c);
+  err = tl_lex_u32(lex_digits(c), 65535, &port);
+  if (err || port == 0) return TL_ESYNTAX;
+  *out_port = (uint16_t)port;
+  return 0;
+}
 
 struct lex_param {
   struct tl_str name;
@@ -85,8 +212,48 @@ struct lex_param {
  * The next ";name=value" of a header value. 1: in *OUT. 0: there is none, the
  * cursor stands at the end or at a comma. TL_ESYNTAX otherwise.
  */
-int tl_lex_param(struct lex *c, struct lex_param *out);
+static inline int lex_param(struct lex *c, struct lex_param *out) {
+  const char *start, *end;
+  lex_ws(c);
+  if (lex_end(c) || *c->p == ',') return 0;
+  start = c->p;
+  if (!lex_byte(c, ';')) return TL_ESYNTAX;
+  lex_ws(c);
+  out->name = lex_run(c, LEX_TOKEN);
+  if (out->name.n == 0) return TL_ESYNTAX;
+  out->value = (struct tl_str){NULL, 0};
+  end = c->p;
+  lex_ws(c);
+  if (lex_byte(c, '=')) {
+    lex_ws(c);
+    if (!lex_end(c) && *c->p == '"') {
+      if (tl_lex_quoted(c, &out->value)) return TL_ESYNTAX;
+    } else {
+      out->value = lex_run(c, LEX_VALUE);
+      if (out->value.n == 0) return TL_ESYNTAX;
+    }
+    end = c->p;
+  }
+  out->text = (struct tl_str){start, (size_t)(end - start)};
+  return 1;
+}
 
 /* Behind one value of a comma-separated list: the number of bytes from START to
  * the next value, or to the end. TL_ESYNTAX when neither follows. */
-int tl_lex_value_end(struct lex *c, const char *start, size_t *out_used);
+static inline int lex_value_end(struct lex *c, const char *start, size_t *out_used) {
+  lex_ws(c);
+  if (!lex_end(c)) {
+    if (!lex_byte(c, ',')) return TL_ESYNTAX;
+    lex_ws(c);
+    if (lex_end(c)) return TL_ESYNTAX;
+  }
+  *out_used = (size_t)(c->p - start);
+  return 0;
+}
+
+/* tl_via_parse and tl_nameaddr_parse for a cursor. OUT_TAG, if not NULL, gets the tag parameter;
+ * a second one, or one without a token, is an error. */
+int tl_lex_via(struct lex c, struct tl_via *out, size_t *out_used);
+int tl_lex_nameaddr(struct lex c, struct tl_nameaddr *out, struct tl_str *out_tag,
+                    size_t *out_used);
+int tl_lex_uri(struct lex c, struct tl_uri *out);

@@ -28,30 +28,35 @@ static bool skip_display_name(struct lex *c) {
   return true;
 }
 
-static bool has_scheme(struct tl_str uri) {
-  struct lex c = lex_of(uri);
+static bool has_scheme(const struct lex *c, struct tl_str uri) {
+  struct lex u = {uri.p, uri.p + uri.n, c->r};
   struct tl_str scheme;
-  return tl_lex_scheme(&c, &scheme) == 0;
+  return lex_scheme(&u, &scheme) == 0;
 }
 
 static int bracketed(struct lex *c, struct tl_str *out) {
   c->p++;
   *out = lex_run(c, LEX_URI);
-  return lex_byte(c, '>') && has_scheme(*out) ? 0 : TL_ESYNTAX;
+  return lex_byte(c, '>') && has_scheme(c, *out) ? 0 : TL_ESYNTAX;
 }
 
 /* Without brackets, what follows a ';' belongs to the header, and '?' and ',' may not be in the
  * URI at all (RFC 3261 20). "*" is a Contact (20.10). */
 static int bare(struct lex *c, struct tl_str *out) {
-  const char *start = c->p;
-  while (!lex_end(c) && lex_is(*c->p, LEX_URI) && *c->p != ';' && *c->p != ',' && *c->p != '?')
-    c->p++;
-  *out = (struct tl_str){start, (size_t)(c->p - start)};
-  return has_scheme(*out) || tl_str_eq(*out, TL_STR("*")) ? 0 : TL_ESYNTAX;
+  *out = lex_run(c, LEX_BARE);
+  return has_scheme(c, *out) || tl_str_eq(*out, TL_STR("*")) ? 0 : TL_ESYNTAX;
 }
 
-int tl_nameaddr_parse(struct tl_str v, struct tl_nameaddr *out, size_t *out_used) {
-  struct lex c = lex_of(v);
+static int keep_tag(struct tl_str *tag, const struct lex_param *p) {
+  if (!LEX_WORD(p->name, "tag")) return 0;
+  if (tag->n || p->value.n == 0 || p->value.p[0] == '"') return TL_ESYNTAX;
+  *tag = p->value;
+  return 0;
+}
+
+int tl_lex_nameaddr(struct lex c, struct tl_nameaddr *out, struct tl_str *out_tag,
+                    size_t *out_used) {
+  const char *begin = c.p;
   struct lex_param p;
   int got;
   memset(out, 0, sizeof(*out));
@@ -60,14 +65,19 @@ int tl_nameaddr_parse(struct tl_str v, struct tl_nameaddr *out, size_t *out_used
   int err = skip_display_name(&c) ? bracketed(&c, &out->uri) : bare(&c, &out->uri);
   if (err) return err;
   const char *end = c.p;
-  while ((got = tl_lex_param(&c, &p)) == 1) {
+  while ((got = lex_param(&c, &p)) == 1) {
     if (!out->params.p) out->params.p = p.text.p;
     end = p.text.p + p.text.n;
+    if (out_tag && keep_tag(out_tag, &p)) return TL_ESYNTAX;
   }
   if (got < 0) return got;
   if (out->params.p) out->params.n = (size_t)(end - out->params.p);
   out->whole = (struct tl_str){start, (size_t)(end - start)};
-  return tl_lex_value_end(&c, v.p, out_used);
+  return lex_value_end(&c, begin, out_used);
+}
+
+int tl_nameaddr_parse(struct tl_str v, struct tl_nameaddr *out, size_t *out_used) {
+  return tl_lex_nameaddr(lex_of(v), out, NULL, out_used);
 }
 
 bool tl_param_find(struct tl_str params, struct tl_str name, struct tl_str *out) {

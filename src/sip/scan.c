@@ -10,12 +10,7 @@
  */
 #include "scan_priv.h"
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 #include "header.h"
-#include "tieline/uri.h"
 
 #define CSEQ_MAX 0x7fffffffu /* RFC 3261 8.1.1.5: less than 2**31 */
 #define BODY_MAX 0x7fffffffu
@@ -37,9 +32,13 @@ static void clear(struct tl_msg *m, const char *p) {
   m->max_forwards = -1;
 }
 
+static struct lex cursor(const struct scan *s, struct tl_str v) {
+  return (struct lex){v.p, v.p + v.n, s->r};
+}
+
 static void read_via(struct scan *s, struct tl_str v) {
   size_t used;
-  if (tl_via_parse(v, &s->m->via, &used)) {
+  if (tl_lex_via(cursor(s, v), &s->m->via, &used)) {
     memset(&s->m->via, 0, sizeof(s->m->via));
     bad(s, "Bad Via");
   }
@@ -49,26 +48,13 @@ static void read_via(struct scan *s, struct tl_str v) {
 static void read_party(struct scan *s, struct tl_str v, struct tl_str *out_tag,
                        const char *complaint) {
   struct tl_nameaddr na;
-  struct lex_param p;
   size_t used;
-  if (tl_nameaddr_parse(v, &na, &used) || used != v.n) {
-    bad(s, complaint);
-    return;
-  }
-  struct lex c = lex_of(na.params);
-  while (tl_lex_param(&c, &p) == 1) {
-    if (!tl_str_ieq(p.name, TL_STR("tag"))) continue;
-    if (out_tag->n || p.value.n == 0 || p.value.p[0] == '"') {
-      bad(s, complaint);
-      return;
-    }
-    *out_tag = p.value;
-  }
+  if (tl_lex_nameaddr(cursor(s, v), &na, out_tag, &used) || used != v.n) bad(s, complaint);
 }
 
 static void read_cseq(struct scan *s, struct tl_str v) {
-  struct lex c = lex_of(v);
-  struct tl_str number = lex_run(&c, LEX_DIGIT);
+  struct lex c = cursor(s, v);
+  struct tl_str number = lex_digits(&c);
   const char *gap = c.p;
   lex_ws(&c);
   struct tl_str method = lex_run(&c, LEX_TOKEN);
@@ -83,12 +69,12 @@ static void read_cseq(struct scan *s, struct tl_str v) {
 /* Any visible characters: the grammar's "word" leaves out some that live systems use ('=', ','),
  * and nothing in a proxy depends on them. */
 static void read_call_id(struct scan *s, struct tl_str v) {
-  for (size_t i = 0; i < v.n; i++)
-    if ((unsigned char)v.p[i] <= ' ' || v.p[i] == 0x7f) {
-      bad(s, "Bad Call-ID");
-      return;
-    }
-  if (v.n == 0) bad(s, "Bad Call-ID");
+  struct lex c = cursor(s, v);
+  while (lex_run(&c, LEX_TOKEN), !lex_end(&c) && (unsigned char)*c.p > ' ' && *c.p != 0x7f) c.p++;
+  if (v.n == 0 || !lex_end(&c)) {
+    bad(s, "Bad Call-ID");
+    return;
+  }
   s->m->call_id = v;
 }
 
@@ -120,6 +106,11 @@ static bool repeated(struct scan *s, bool again, const char *reason) {
   if (again) bad(s, reason);
   return again;
 }
+
+/* The ids that read_header does something with. */
+#define READ_IDS                                                                                   \
+  (1u << TL_H_VIA | 1u << TL_H_FROM | 1u << TL_H_TO | 1u << TL_H_CALL_ID | 1u << TL_H_CSEQ |       \
+   1u << TL_H_MAX_FORWARDS | 1u << TL_H_CONTENT_LENGTH)
 
 /* AGAIN: a field of this id has been there. */
 static void read_header(struct scan *s, enum tl_hdr_id id, struct tl_str v, bool again) {
@@ -161,44 +152,56 @@ static uint32_t find_colon(const char *p, uint32_t at, uint32_t end) {
   return at;
 }
 
-static bool is_token(const char *p, size_t n) {
-  for (size_t i = 0; i < n; i++)
-    if (!lex_is(p[i], LEX_TOKEN)) return false;
-  return n > 0;
+static bool folds(const char *p, uint32_t at) { return p[at] == ' ' || p[at] == '\t'; }
+
+/* The id of the name in [OFF, END), -1 if it is no token. What is known by name is one. */
+static int name_id(const struct scan *s, uint32_t off, uint32_t end) {
+  struct lex c = {s->m->p + off, s->m->p + end, s->r};
+  enum tl_hdr_id id = tl_header_id(c.p, (size_t)(c.e - c.p));
+  if (id == TL_H_OTHER && (lex_run(&c, LEX_TOKEN).n == 0 || !lex_end(&c))) return -1;
+  return (int)id;
 }
 
-static uint32_t trim_end(const char *p, uint32_t at, uint32_t end) {
-  while (end > at && lex_is(p[end - 1], LEX_WS)) end--;
-  return end;
-}
-
-/* One header field in [OFF, END), its first line ends at LINE_END. */
-static void add_header(struct scan *s, uint32_t off, uint32_t line_end, uint32_t end) {
+/* Adds a field of ID with the value in [VAL, VAL_END); true if another came before it. */
+static bool index_header(struct scan *s, int id, uint32_t off, uint32_t val, uint32_t val_end,
+                         uint32_t end) {
   struct tl_msg *m = s->m;
-  const char *p = m->p;
-  uint32_t colon = find_colon(p, off, line_end);
-  uint32_t name_end = colon;
-  while (name_end > off && (p[name_end - 1] == ' ' || p[name_end - 1] == '\t')) name_end--;
-  if (colon == line_end || !is_token(p + off, name_end - off)) {
-    bad(s, "Bad Header Line");
-    return;
-  }
-  uint32_t val_end = trim_end(p, colon + 1, end), val = colon + 1;
-  while (val < val_end && lex_is(p[val], LEX_WS)) val++;
-
-  enum tl_hdr_id id = tl_header_id(p + off, name_end - off);
   uint16_t i = m->n_hdr++;
-  m->hdr[i] = (struct tl_hdr){off, val, val_end - val, end, TL_HDR_NONE, (uint8_t)id};
+  struct tl_hdr *h = &m->hdr[i];
+  h->off = off;
+  h->val = val;
+  h->val_len = val_end - val;
+  h->end = end;
+  h->next = TL_HDR_NONE;
+  h->id = (uint8_t)id;
   bool again = m->first[id] != TL_HDR_NONE;
   if (again)
     m->hdr[s->last[id]].next = i;
   else
     m->first[id] = i;
   s->last[id] = i;
-  read_header(s, id, (struct tl_str){p + val, val_end - val}, again);
+  return again;
 }
 
-static bool folds(const char *p, uint32_t at) { return p[at] == ' ' || p[at] == '\t'; }
+/* One header field in [OFF, END), its first line ends at LINE_END. */
+static void add_header(struct scan *s, uint32_t off, uint32_t line_end, uint32_t end) {
+  const char *p = s->m->p;
+  uint32_t colon = find_colon(p, off, line_end), name_end = colon;
+  while (name_end > off && p[name_end - 1] <= ' ' && folds(p, name_end - 1)) name_end--;
+  int id = name_id(s, off, name_end);
+  if (colon == line_end || id < 0) {
+    bad(s, "Bad Header Line");
+    return;
+  }
+  uint32_t val = colon + 1, val_end = end - 2;
+  while (val_end > val && lex_is(p[val_end - 1], LEX_WS)) val_end--;
+  if (p[val] == ' ') val++;
+  while (val < val_end && lex_is(p[val], LEX_WS)) val++;
+  if (val > val_end) val = val_end;
+  bool again = index_header(s, id, off, val, val_end, end);
+  if (READ_IDS >> id & 1)
+    read_header(s, (enum tl_hdr_id)id, (struct tl_str){p + val, val_end - val}, again);
+}
 
 /* L holds N complete lines; a fold behind the last of them is visible only if the head is there. */
 static void read_headers(struct scan *s, const struct lines *l, uint32_t n) {
@@ -317,7 +320,7 @@ static int incomplete(struct scan *s, const struct lines *l, size_t n, bool stre
 int tl_scan(const char *p, size_t n, bool stream, size_t max_head, struct tl_msg *out,
             struct tl_scan_error *err) {
   struct lines l;
-  struct scan s = {.m = out, .err = err};
+  struct scan s = {.m = out, .err = err, .r = p + n};
   if (max_head > BODY_MAX) max_head = BODY_MAX;
   clear(out, p);
   err->status = 0;

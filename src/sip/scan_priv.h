@@ -14,6 +14,7 @@
 struct scan {
   struct tl_msg *m;
   struct tl_scan_error *err;
+  const char *r; /* end of what was received */
   int rc;
   bool length_bad;
   uint16_t last[TL_HDRS]; /* last field of each id; valid where first[] is */

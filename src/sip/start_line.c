@@ -4,7 +4,6 @@
  * white space: it is the line on which two elements must not differ.
  */
 #include "scan_priv.h"
-#include "tieline/uri.h"
 
 static bool not_sip(struct scan *s) {
   tl_scan_fail(s, TL_ESYNTAX, 0, "Not SIP");
@@ -14,8 +13,8 @@ static bool not_sip(struct scan *s) {
 static void status_line(struct scan *s, struct tl_str line) {
   struct tl_msg *m = s->m;
   uint32_t status = 0;
-  struct lex c = {line.p + 8, line.p + line.n};
-  struct tl_str digits = lex_run(&c, LEX_DIGIT);
+  struct lex c = {line.p + 8, line.p + line.n, s->r};
+  struct tl_str digits = lex_digits(&c);
   if (digits.n != 3 || tl_lex_u32(digits, 699, &status) || status < 100) {
     tl_scan_fail(s, TL_ESYNTAX, 400, "Bad Status Code");
     return;
@@ -33,11 +32,11 @@ static void status_line(struct scan *s, struct tl_str line) {
 /* "SIP/" digits "." digits, any case: SIP, though perhaps not ours. */
 static bool is_version(struct tl_str v) {
   if (v.n < 7 || strncasecmp(v.p, "SIP/", 4) != 0) return false;
-  struct lex c = {v.p + 4, v.p + v.n};
-  return lex_run(&c, LEX_DIGIT).n && lex_byte(&c, '.') && lex_run(&c, LEX_DIGIT).n && lex_end(&c);
+  struct lex c = {v.p + 4, v.p + v.n, v.p + v.n};
+  return lex_digits(&c).n && lex_byte(&c, '.') && lex_digits(&c).n && lex_end(&c);
 }
 
-static bool is_ours(struct tl_str v) { return v.n == 7 && strncasecmp(v.p, "SIP/2.0", 7) == 0; }
+static bool is_ours(struct tl_str v) { return tl_str_ieq(v, TL_STR("SIP/2.0")); }
 
 /* The last word of LINE, white space at the end ignored. */
 static struct tl_str last_word(struct tl_str line) {
@@ -52,21 +51,32 @@ static struct tl_str last_word(struct tl_str line) {
  * The URI of a request must be whole, and a SIP URI in it carries no headers
  * (RFC 3261 19.1.1); an unknown scheme is the proxy's 416, not a syntax error.
  */
-static bool good_uri(struct tl_str uri) {
+static bool good_uri(const struct scan *s, struct tl_str uri) {
   struct tl_uri u;
-  return tl_uri_parse(uri, &u) == 0 && u.headers.n == 0;
+  return tl_lex_uri((struct lex){uri.p, uri.p + uri.n, s->r}, &u) == 0 && u.headers.n == 0;
+}
+
+/* The version at the end of LINE, by the short way when the line is as it should be. */
+static bool version_of(struct scan *s, struct tl_str line, struct tl_str *out) {
+  if (line.n > 8 && memcmp(line.p + line.n - 8, " SIP/2.0", 8) == 0) {
+    *out = (struct tl_str){line.p + line.n - 7, 7};
+    return true;
+  }
+  *out = last_word(line);
+  if (!is_version(*out)) return false;
+  if (!is_ours(*out)) tl_scan_fail(s, TL_ESYNTAX, 505, "SIP Version Not Supported");
+  return true;
 }
 
 static bool request_line(struct scan *s, struct tl_str line) {
   struct tl_msg *m = s->m;
-  struct lex c = lex_of(line);
-  struct tl_str method = lex_run(&c, LEX_TOKEN);
-  struct tl_str version = last_word(line);
-  if (method.n == 0 || lex_end(&c) || *c.p != ' ' || !is_version(version)) return not_sip(s);
+  struct lex c = {line.p, line.p + line.n, s->r};
+  struct tl_str method = lex_run(&c, LEX_TOKEN), version;
+  if (method.n == 0 || lex_end(&c) || *c.p != ' ' || !version_of(s, line, &version))
+    return not_sip(s);
   m->is_request = true;
   m->method_name = method;
   m->method = tl_method_parse(method);
-  if (!is_ours(version)) tl_scan_fail(s, TL_ESYNTAX, 505, "SIP Version Not Supported");
   c.p++;
   const char *space = memchr(c.p, ' ', (size_t)(c.e - c.p));
   if (!space || space + 1 != version.p || version.p + version.n != c.e) {
@@ -74,7 +84,7 @@ static bool request_line(struct scan *s, struct tl_str line) {
     return true;
   }
   m->uri = (struct tl_str){c.p, (size_t)(space - c.p)};
-  if (!good_uri(m->uri)) tl_scan_fail(s, TL_ESYNTAX, 400, "Bad Request-URI");
+  if (!good_uri(s, m->uri)) tl_scan_fail(s, TL_ESYNTAX, 400, "Bad Request-URI");
   return true;
 }
 
@@ -82,10 +92,10 @@ bool tl_scan_start_line(struct scan *s, uint32_t end) {
   struct tl_str line = {s->m->p, end - 2};
   s->m->line_end = end;
   /* '/' cannot be in a method, so this prefix is a response or nothing */
-  if (line.n >= 4 && strncasecmp(line.p, "SIP/", 4) == 0) {
+  if (line.n >= 4 && line.p[3] == '/' && LEX_WORD(((struct tl_str){line.p, 3}), "sip")) {
     if (line.n < 8 || line.p[7] != ' ' || !is_version((struct tl_str){line.p, 7}))
       return not_sip(s);
-    if (!is_ours((struct tl_str){line.p, 7}))
+    if (memcmp(line.p, "SIP/2.0", 7) != 0 && !is_ours((struct tl_str){line.p, 7}))
       tl_scan_fail(s, TL_ESYNTAX, 505, "SIP Version Not Supported");
     status_line(s, line);
     return true;

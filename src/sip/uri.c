@@ -6,22 +6,29 @@
 #include "tieline/uri.h"
 #include "lex.h"
 
-static int userinfo(struct tl_str s, struct tl_uri *out) {
-  const char *colon = memchr(s.p, ':', s.n);
+/* C stands at the end of a run of user characters that began at START: is it a user? */
+static int userinfo(struct lex *c, const char *start, struct tl_uri *out) {
+  if (lex_end(c) || (*c->p != '@' && *c->p != ':')) return 0;
+  struct lex at = *c;
+  struct tl_str password = {NULL, 0};
+  if (lex_byte(&at, ':')) {
+    password = lex_run(&at, LEX_PASS);
+    /* no '@' behind it: it was host and port */
+    if (lex_end(&at) || *at.p != '@') return 0;
+  }
   out->has_user = true;
-  out->user = (struct tl_str){s.p, colon ? (size_t)(colon - s.p) : s.n};
-  if (colon) out->password = (struct tl_str){colon + 1, s.n - out->user.n - 1};
-  if (out->user.n == 0 || !tl_lex_all(out->user, LEX_USER)) return TL_ESYNTAX;
-  return tl_lex_all(out->password, LEX_PASS) ? 0 : TL_ESYNTAX;
+  out->user = (struct tl_str){start, (size_t)(c->p - start)};
+  out->password = password;
+  c->p = at.p + 1;
+  return out->user.n ? 1 : TL_ESYNTAX;
 }
 
 /* ";name=value;name": an empty value is let through (";lr=" exists), an empty name is not. */
 static int uri_params(struct lex *c, struct tl_str *out) {
   const char *start = c->p;
   while (lex_byte(c, ';')) {
-    struct tl_str name = lex_run(c, LEX_PARAM);
-    if (name.n == 0 || !tl_lex_all(name, LEX_PARAM)) return TL_ESYNTAX;
-    if (lex_byte(c, '=') && !tl_lex_all(lex_run(c, LEX_PARAM), LEX_PARAM)) return TL_ESYNTAX;
+    if (lex_run(c, LEX_PARAM).n == 0) return TL_ESYNTAX;
+    if (lex_byte(c, '=')) lex_run(c, LEX_PARAM);
   }
   *out = (struct tl_str){start, (size_t)(c->p - start)};
   return 0;
@@ -29,49 +36,44 @@ static int uri_params(struct lex *c, struct tl_str *out) {
 
 static int sip_uri(struct lex c, struct tl_uri *out) {
   /* '@' stands unescaped nowhere but behind the user, so a second one shows up in hostport. */
-  const char *at = memchr(c.p, '@', (size_t)(c.e - c.p));
-  if (at) {
-    if (userinfo((struct tl_str){c.p, (size_t)(at - c.p)}, out)) return TL_ESYNTAX;
-    c.p = at + 1;
-  }
-  if (tl_lex_hostport(&c, false, &out->host, &out->port)) return TL_ESYNTAX;
+  struct lex host = c;
+  const char *start = c.p;
+  lex_run(&c, LEX_USER);
+  int user = userinfo(&c, start, out);
+  if (user < 0) return user;
+  if (!user) c = host;
+  if (lex_hostport(&c, false, &out->host, &out->port)) return TL_ESYNTAX;
   if (uri_params(&c, &out->params)) return TL_ESYNTAX;
   if (lex_byte(&c, '?')) {
-    out->headers = (struct tl_str){c.p, (size_t)(c.e - c.p)};
-    return out->headers.n && tl_lex_all(out->headers, LEX_HEADER) ? 0 : TL_ESYNTAX;
+    out->headers = lex_run(&c, LEX_HEADER);
+    if (out->headers.n == 0) return TL_ESYNTAX;
   }
   return lex_end(&c) ? 0 : TL_ESYNTAX;
 }
 
 /* RFC 3966: the number goes to USER, its syntax is the far end's business. */
 static int tel_uri(struct lex c, struct tl_uri *out) {
-  out->user = lex_run(&c, LEX_USER);
-  struct tl_str all = out->user;
+  struct tl_str all = lex_run(&c, LEX_USER);
   const char *semi = memchr(all.p, ';', all.n);
-  if (!lex_end(&c)) return TL_ESYNTAX;
+  out->has_user = true;
+  out->user = all;
   if (semi) {
     out->user.n = (size_t)(semi - all.p);
     out->params = (struct tl_str){semi, all.n - out->user.n};
   }
-  out->has_user = true;
-  return out->user.n && tl_lex_all(all, LEX_USER) ? 0 : TL_ESYNTAX;
+  return out->user.n && lex_end(&c) ? 0 : TL_ESYNTAX;
 }
 
-int tl_uri_parse(struct tl_str s, struct tl_uri *out) {
-  memset(out, 0, sizeof(*out));
-  out->whole = s;
-  struct lex c = lex_of(s);
-  struct tl_str scheme;
-  if (tl_lex_scheme(&c, &scheme)) return TL_ESYNTAX;
-  if (tl_str_ieq(scheme, TL_STR("sip"))) {
+static int by_scheme(struct tl_str scheme, struct lex c, struct tl_uri *out) {
+  if (LEX_WORD(scheme, "sip")) {
     out->scheme = TL_SCHEME_SIP;
     return sip_uri(c, out);
   }
-  if (tl_str_ieq(scheme, TL_STR("sips"))) {
+  if (LEX_WORD(scheme, "sips")) {
     out->scheme = TL_SCHEME_SIPS;
     return sip_uri(c, out);
   }
-  if (tl_str_ieq(scheme, TL_STR("tel"))) {
+  if (LEX_WORD(scheme, "tel")) {
     out->scheme = TL_SCHEME_TEL;
     return tel_uri(c, out);
   }
@@ -79,6 +81,17 @@ int tl_uri_parse(struct tl_str s, struct tl_uri *out) {
   lex_run(&c, LEX_URI);
   return lex_end(&c) ? 0 : TL_ESYNTAX;
 }
+
+int tl_lex_uri(struct lex c, struct tl_uri *out) {
+  struct tl_str scheme;
+  memset(out, 0, sizeof(*out));
+  out->whole = (struct tl_str){c.p, (size_t)(c.e - c.p)};
+  if (lex_scheme(&c, &scheme)) return TL_ESYNTAX;
+  if (by_scheme(scheme, c, out)) return TL_ESYNTAX;
+  return tl_lex_escapes(out->whole) ? 0 : TL_ESYNTAX;
+}
+
+int tl_uri_parse(struct tl_str s, struct tl_uri *out) { return tl_lex_uri(lex_of(s), out); }
 
 bool tl_uri_transport(const struct tl_uri *u, enum tl_transport *out) {
   struct tl_str value;

@@ -12,7 +12,7 @@ static int sent_protocol(struct lex *c, struct tl_via *out) {
   if (c->e - c->p > 8 && memcmp(c->p, "SIP/2.0/", 8) == 0) {
     c->p += 8;
   } else {
-    if (!tl_str_ieq(lex_run(c, LEX_TOKEN), TL_STR("SIP"))) return TL_ESYNTAX;
+    if (!LEX_WORD(lex_run(c, LEX_TOKEN), "sip")) return TL_ESYNTAX;
     lex_ws(c);
     if (!lex_byte(c, '/')) return TL_ESYNTAX;
     lex_ws(c);
@@ -47,27 +47,27 @@ static int param_once(struct tl_str *slot, const struct lex_param *p) {
 static int param(struct tl_via *v, const struct lex_param *p) {
   switch (p->name.n) {
   case 5:
-    if (tl_str_ieq(p->name, TL_STR("rport"))) return param_rport(v, p);
-    if (tl_str_ieq(p->name, TL_STR("alias"))) v->alias = true;
+    if (LEX_WORD(p->name, "rport")) return param_rport(v, p);
+    if (LEX_WORD(p->name, "alias")) v->alias = true;
     return 0;
-  case 6: return tl_str_ieq(p->name, TL_STR("branch")) ? param_once(&v->branch, p) : 0;
-  case 8: return tl_str_ieq(p->name, TL_STR("received")) ? param_once(&v->received, p) : 0;
+  case 6: return LEX_WORD(p->name, "branch") ? param_once(&v->branch, p) : 0;
+  case 8: return LEX_WORD(p->name, "received") ? param_once(&v->received, p) : 0;
   default: return 0;
   }
 }
 
-int tl_via_parse(struct tl_str v, struct tl_via *out, size_t *out_used) {
-  struct lex c = lex_of(v);
+int tl_lex_via(struct lex c, struct tl_via *out, size_t *out_used) {
+  const char *begin = c.p;
   struct lex_param p;
   int got;
   memset(out, 0, sizeof(*out));
   lex_ws(&c);
   const char *start = c.p;
   int err = sent_protocol(&c, out);
-  if (!err) err = tl_lex_hostport(&c, true, &out->host, &out->port);
+  if (!err) err = lex_hostport(&c, true, &out->host, &out->port);
   if (err) return err;
   const char *end = c.p;
-  while ((got = tl_lex_param(&c, &p)) == 1) {
+  while ((got = lex_param(&c, &p)) == 1) {
     if (!out->params.p) out->params.p = p.text.p;
     end = p.text.p + p.text.n;
     if (param(out, &p)) return TL_ESYNTAX;
@@ -75,5 +75,9 @@ int tl_via_parse(struct tl_str v, struct tl_via *out, size_t *out_used) {
   if (got < 0) return got;
   if (out->params.p) out->params.n = (size_t)(end - out->params.p);
   out->whole = (struct tl_str){start, (size_t)(end - start)};
-  return tl_lex_value_end(&c, v.p, out_used);
+  return lex_value_end(&c, begin, out_used);
+}
+
+int tl_via_parse(struct tl_str v, struct tl_via *out, size_t *out_used) {
+  return tl_lex_via(lex_of(v), out, out_used);
 }
