@@ -26,7 +26,8 @@ def test_2_2_sipp_behind_stunnel(t):
                                     "tls_domain": "lab", "identity": "callee.example"})],
                  routes=[("all", {"peers": ["callee"]})])
     uas = t.spawn([program, "-sf", os.path.join(SCENARIOS, "callee.xml"), "-i", "127.0.0.1", "-p",
-                   str(b_sip), "-t", "t1", "-m", "100", "-nostdin"], cwd=t.dir)
+                   str(b_sip), "-t", "t1", "-m", "100", "-nostdin",
+                   "-key", "contact", "127.0.0.1:%d" % b_tls], cwd=t.dir)
     t.wait_port(b_sip)
     stunnel(t, False, "127.0.0.1:%d" % b_tls, "127.0.0.1:%d" % b_sip,
             "cert = %s\nkey = %s" % (t.pki("callee.pem"), t.pki("callee.key")))
