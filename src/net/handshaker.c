@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The handshake thread: its loop, its mail, the change to a new snapshot, drain
+ * and stop. Workers never see a handshake; this thread never sees a message.
+ */
+#include "net/handshaker.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <urcu/urcu-memb.h>
+
+#include "tieline/log.h"
+
+#define RING_ENTRIES 1024
+#define MAILBOX_CAP 65536
+#define TURN_MS 1000u
+
+void tl_hk_timer_at(struct tl_handshaker *hk, struct tl_timer *t, uint64_t due_ms) {
+  uint64_t from = hk->wheel.now * TL_WHEEL_TICK_MS; /* the wheel may be behind by a wait */
+  tl_timer_start(&hk->wheel, t, due_ms > from ? (uint32_t)(due_ms - from) : 0);
+}
+
+static void arm_mail(struct tl_handshaker *hk) {
+  struct io_uring_sqe *sqe = tl_ring_sqe(&hk->ring, &hk->mail_op);
+  io_uring_prep_poll_add(sqe, hk->th.mailbox.efd, POLLIN);
+  io_uring_sqe_set_data(sqe, &hk->mail_op);
+}
+
+static void handle_mail(struct tl_handshaker *hk, struct tl_mail *m) {
+  tl_count(&hk->th.counters, TL_C_MAIL_IN);
+  switch (m->type) {
+  case TL_MAIL_DIAL: tl_hk_dial(hk, (struct tl_dial *)m); return;
+  case TL_MAIL_DRAIN:
+    hk->draining = true;
+    tl_hk_listeners_close(hk);
+    break;
+  case TL_MAIL_STOP: hk->stopping = true; break;
+  default: break; /* a snapshot: the generation is looked at every turn */
+  }
+  free(m);
+}
+
+static void on_mail(struct tl_op *op, int res, uint32_t flags) {
+  (void)res, (void)flags;
+  struct tl_handshaker *hk =
+      (struct tl_handshaker *)((char *)op - offsetof(struct tl_handshaker, mail_op));
+  struct tl_mail *m;
+  tl_mailbox_rearm(&hk->th.mailbox);
+  while ((m = tl_mailbox_take(&hk->th.mailbox))) handle_mail(hk, m);
+  arm_mail(hk);
+}
+
+/* The ULP is attached before the domain is known, so one domain that wants it is enough. */
+static bool wants_kernel(const struct tl_conf *c) {
+  for (size_t i = 0; i < c->n_domain; i++) {
+    enum tl_records_mode m = c->domain[i]->records;
+    if (m == TL_RECORDS_KERNEL || (m == TL_RECORDS_AUTO && c->records != TL_RECORDS_USER))
+      return true;
+  }
+  return false;
+}
+
+static void adopt_snapshot(struct tl_handshaker *hk) {
+  uint64_t now = __atomic_load_n(&hk->th.rt->generation, __ATOMIC_ACQUIRE);
+  if (hk->conf->generation == now || hk->stopping) return;
+  struct tl_conf *old = hk->conf;
+  hk->conf = tl_runtime_conf(hk->th.rt);
+  hk->want_kernel = wants_kernel(hk->conf);
+  tl_hk_listeners_change(hk);
+  tl_conf_unref(old);
+}
+
+/* A burst of handshakes leaves some 20 KB each in the allocator; an idle process gives it back. */
+static void give_back(struct tl_handshaker *hk, uint64_t *busy_ms) {
+  uint64_t now = tl_now_ms();
+  if (hk->conns) *busy_ms = now;
+  if (*busy_ms == 0 || now - *busy_ms < TURN_MS) return;
+  malloc_trim(0);
+  *busy_ms = 0;
+}
+
+static void turn(struct tl_handshaker *hk, uint64_t *busy_ms) {
+  int rc = tl_ring_wait(&hk->ring, tl_wheel_next_ms(&hk->wheel, TURN_MS));
+  if (rc < 0) {
+    TL_LOG(TL_LOG_ERROR, "The handshake thread's ring failed.", TL_FC("cause", tl_strerror(rc)));
+    hk->stopping = true;
+    return;
+  }
+  tl_count(&hk->th.counters, TL_C_TURNS);
+  tl_wheel_advance(&hk->wheel, tl_now_ms(), hk);
+  adopt_snapshot(hk);
+  tl_ring_run(&hk->ring);
+  tl_hk_report_tick(hk);
+  give_back(hk, busy_ms);
+}
+
+static int set_up(struct tl_handshaker *hk, char *err, size_t cap) {
+  int rc = tl_ring_init(&hk->ring, RING_ENTRIES);
+  if (rc) {
+    snprintf(err, cap,
+             "the kernel refuses io_uring (%s): set sysctl kernel.io_uring_disabled=0 and allow "
+             "io_uring in the seccomp profile",
+             strerror(errno));
+    return rc;
+  }
+  hk->ring_ok = true;
+  tl_wheel_init(&hk->wheel, tl_now_ms());
+  hk->conf = tl_runtime_conf(hk->th.rt);
+  hk->want_kernel = wants_kernel(hk->conf);
+  hk->mail_op.fn = on_mail;
+  hk->retry.fn = tl_hk_retry;
+  rc = tl_hk_listeners_open(hk, err, cap);
+  if (rc == 0) arm_mail(hk);
+  return rc;
+}
+
+static void drop_mail(struct tl_handshaker *hk) {
+  struct tl_mail *m;
+  while ((m = tl_mailbox_take(&hk->th.mailbox))) {
+    if (m->type == TL_MAIL_DIAL)
+      tl_hk_dial(hk, (struct tl_dial *)m); /* stopping: refused */
+    else
+      free(m);
+  }
+}
+
+static void drop_unanswered(struct tl_handshaker *hk) {
+  while (hk->unanswered) {
+    struct tl_handoff *h = hk->unanswered;
+    hk->unanswered = (struct tl_handoff *)h->mail.next;
+    if (h->fd >= 0) atomic_fetch_sub(&hk->th.rt->connections, 1);
+    tl_handoff_free(h);
+  }
+  tl_timer_stop(&hk->wheel, &hk->retry);
+}
+
+static void tear_down(struct tl_handshaker *hk) {
+  hk->stopping = true;
+  tl_hk_listeners_close(hk);
+  for (struct tl_hs_conn *c = hk->conns, *next; c; c = next) {
+    next = c->next;
+    tl_hk_conn_abort(c);
+  }
+  /* What was cancelled completes in the next turns. */
+  for (int i = 0; i < 1000 && (hk->conns || hk->listeners); i++) {
+    if (tl_ring_wait(&hk->ring, 10) < 0) break;
+    tl_ring_run(&hk->ring);
+  }
+  drop_mail(hk);
+  drop_unanswered(hk);
+  tl_ring_exit(&hk->ring);
+  free(hk->sources.slot);
+  if (hk->conf) tl_conf_unref(hk->conf);
+}
+
+static void started(struct tl_handshaker *hk, int rc) {
+  pthread_mutex_lock(&hk->start_mu);
+  hk->start_rc = rc;
+  pthread_cond_signal(&hk->start_cv);
+  pthread_mutex_unlock(&hk->start_mu);
+}
+
+static void *run(void *arg) {
+  struct tl_handshaker *hk = arg;
+  uint64_t busy_ms = 0;
+  char name[16];
+  snprintf(name, sizeof(name), "handshake/%u", hk->th.index);
+  pthread_setname_np(pthread_self(), name);
+  urcu_memb_register_thread();
+  int rc = set_up(hk, hk->start_err, hk->start_cap);
+  hk->start_err = NULL;
+  if (rc == 0) {
+    started(hk, 0);
+    while (!hk->stopping && !atomic_load(&hk->stop_now)) turn(hk, &busy_ms);
+  }
+  if (hk->ring_ok) tear_down(hk);
+  urcu_memb_unregister_thread();
+  if (rc) started(hk, rc);
+  return NULL;
+}
+
+static void handshaker_free(struct tl_handshaker *hk) {
+  tl_mailbox_destroy(&hk->th.mailbox);
+  pthread_mutex_destroy(&hk->start_mu);
+  pthread_cond_destroy(&hk->start_cv);
+  free(hk);
+}
+
+int tl_handshaker_start(struct tl_runtime *rt, unsigned index, char *err, size_t cap) {
+  struct tl_handshaker *hk = calloc(1, sizeof(*hk));
+  if (!hk) return TL_ENOMEM;
+  hk->th.rt = rt;
+  hk->th.index = index;
+  hk->start_rc = 1;
+  hk->start_err = err;
+  hk->start_cap = cap;
+  pthread_mutex_init(&hk->start_mu, NULL);
+  pthread_cond_init(&hk->start_cv, NULL);
+  int rc = tl_mailbox_init(&hk->th.mailbox, MAILBOX_CAP);
+  if (rc == 0 && pthread_create(&hk->th.thread, NULL, run, hk) != 0) rc = TL_ENOMEM;
+  if (rc) {
+    snprintf(err, cap, "a handshake thread cannot be made: %s", tl_strerror(rc));
+    handshaker_free(hk);
+    return rc;
+  }
+  pthread_mutex_lock(&hk->start_mu);
+  while (hk->start_rc == 1) pthread_cond_wait(&hk->start_cv, &hk->start_mu);
+  rc = hk->start_rc;
+  pthread_mutex_unlock(&hk->start_mu);
+  if (rc) {
+    pthread_join(hk->th.thread, NULL);
+    handshaker_free(hk);
+    return rc;
+  }
+  hk->th.started = true;
+  rt->handshaker[index] = &hk->th;
+  return 0;
+}
+
+void tl_handshaker_stop(struct tl_runtime *rt, unsigned index) {
+  struct tl_handshaker *hk = (struct tl_handshaker *)rt->handshaker[index];
+  if (!hk || !hk->th.started) return;
+  struct tl_mail *m = calloc(1, sizeof(*m));
+  if (m) m->type = TL_MAIL_STOP;
+  if (!m || tl_mailbox_post(&hk->th.mailbox, m)) {
+    free(m);
+    atomic_store(&hk->stop_now, true); /* the mailbox is full or memory is out */
+    tl_mailbox_wake(&hk->th.mailbox);
+  }
+  pthread_join(hk->th.thread, NULL);
+  hk->th.started = false;
+}

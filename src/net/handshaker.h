@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between the files of the handshake thread: handshaker.c (thread, mail,
+ * snapshots), handshaker_listen.c (accepting and its limits), handshaker_dial.c
+ * (outgoing), handshaker_conn.c (one handshake on a socket), handshaker_done.c
+ * (keys, handing over), handshaker_report.c (counters, log), handshaker_source.c
+ * (handshakes per address).
+ *
+ * Ownership: the thread owns all of it; a finished connection goes to a worker
+ * with its handoff. Threads: the handshake thread. Errors: as said.
+ */
+#pragma once
+
+#include "tieline/ring.h"
+#include "tieline/runtime.h"
+#include "tieline/wheel.h"
+
+/* Handshakes in progress by address: a hash table of counts, constant time. */
+struct tl_hs_source {
+  struct tl_addr addr;
+  uint32_t n; /* 0: free slot */
+};
+struct tl_hs_sources {
+  struct tl_hs_source *slot;
+  uint32_t cap, used; /* cap a power of two, or 0 */
+};
+/* Counts one more from A; TL_ELIMIT at MAX, TL_ENOMEM. */
+int tl_hs_source_enter(struct tl_hs_sources *s, const struct tl_addr *a, uint32_t max);
+void tl_hs_source_leave(struct tl_hs_sources *s, const struct tl_addr *a);
+
+/* Failure lines by source and cause within the present second. */
+#define TL_HS_REPORT_SLOTS 64
+struct tl_hs_report_slot {
+  struct tl_addr addr;
+  int cause;
+  uint32_t lines, hidden;
+};
+struct tl_hs_report {
+  uint64_t second;
+  uint32_t lines; /* of all sources */
+  uint64_t hidden;
+  struct tl_hs_report_slot slot[TL_HS_REPORT_SLOTS];
+};
+
+struct tl_handshaker;
+
+struct tl_hs_listener {
+  struct tl_op op;
+  struct tl_timer retry; /* after a lack of descriptors */
+  struct tl_handshaker *hk;
+  struct tl_hs_listener *next;
+  struct tl_addr addr;
+  int fd, index; /* index in the present snapshot's listen */
+  bool armed, gone, paused;
+};
+
+/*
+ * One connection until it is handed over or closed. One operation is in flight
+ * at any time, so the object can go when its completion has come.
+ *
+ *   CONNECTING --> SENDING <--> READING --> handed over
+ *        \            \-----------\--> CLOSING (a last alert) --> freed
+ *         \------------------------------------------------------> freed
+ */
+enum tl_hs_state { TL_HS_CONNECTING, TL_HS_SENDING, TL_HS_READING, TL_HS_CLOSING };
+
+struct tl_hs_conn {
+  struct tl_op op;
+  struct tl_timer timer;
+  struct tl_handshaker *hk;
+  struct tl_hs_conn *next, **link; /* all of the thread */
+  struct tl_conf *conf;            /* the snapshot it began with */
+  struct tl_hs *hs;
+  struct tl_dial *dial; /* NULL: accepted */
+  struct tl_addr peer, local;
+  int fd, listener;
+  enum tl_hs_state state;
+  bool outgoing;
+  bool in_flight;
+  bool dead;   /* deadline or stop: ends with the completion to come */
+  int step_rc; /* of the last tl_hs_start or tl_hs_input */
+  uint64_t started_ms;
+  uint8_t *rec; /* the record being read */
+  size_t rec_cap, have, want;
+  const uint8_t *out;
+  size_t out_n;
+  struct tl_hs_failure failure; /* when the socket failed, not OpenSSL */
+};
+
+struct tl_handshaker {
+  struct tl_thread th; /* first: the runtime points to it */
+  struct tl_ring ring;
+  struct tl_wheel wheel;
+  struct tl_op mail_op;
+  struct tl_timer retry; /* answers that found a worker's mailbox full */
+  struct tl_conf *conf;  /* for new handshakes */
+  struct tl_hs_listener *listeners;
+  struct tl_hs_conn *conns;
+  uint32_t accepted, dialed; /* handshakes in progress */
+  struct tl_hs_sources sources;
+  struct tl_hs_report report;
+  struct tl_handoff *unanswered; /* linked by mail.next */
+  unsigned next_worker;
+  bool want_kernel; /* some domain of the snapshot may put keys into the kernel */
+  bool draining, stopping, ring_ok;
+  _Atomic bool stop_now; /* set by the stopper when no mail could be posted */
+  /* start-up: the ring must be made by its own thread */
+  pthread_mutex_t start_mu;
+  pthread_cond_t start_cv;
+  int start_rc; /* 1 while starting */
+  char *start_err;
+  size_t start_cap;
+};
+
+/* handshaker.c */
+/* Starts TIMER to fire at DUE_MS of tl_now_ms. */
+void tl_hk_timer_at(struct tl_handshaker *hk, struct tl_timer *t, uint64_t due_ms);
+
+/* handshaker_listen.c */
+int tl_hk_listeners_open(struct tl_handshaker *hk, char *err, size_t cap);
+/* By difference to the snapshot just taken over. */
+void tl_hk_listeners_change(struct tl_handshaker *hk);
+void tl_hk_listeners_close(struct tl_handshaker *hk);
+/* A handshake has ended: listeners that paused go on. */
+void tl_hk_listeners_resume(struct tl_handshaker *hk);
+
+/* handshaker_dial.c */
+void tl_hk_dial(struct tl_handshaker *hk, struct tl_dial *d);
+/* Tells the asker of D, which is freed, that it failed. */
+void tl_hk_dial_answer(struct tl_handshaker *hk, struct tl_dial *d, int rc);
+/* Posts answers that had to wait. */
+void tl_hk_retry(struct tl_timer *t, void *arg);
+void tl_hk_post_answer(struct tl_handshaker *hk, struct tl_handoff *h, unsigned worker);
+
+/* handshaker_conn.c */
+struct tl_hs_conn *tl_hk_conn_new(struct tl_handshaker *hk, int fd, const struct tl_addr *peer);
+/* The socket is connected: starts the handshake. */
+void tl_hk_conn_begin(struct tl_hs_conn *c);
+/* Records why, and ends C: at once, or after an alert that waits to be sent. */
+void tl_hk_conn_fail(struct tl_hs_conn *c, int cause, const char *reason);
+/* Ends C whatever it does, without a report. */
+void tl_hk_conn_abort(struct tl_hs_conn *c);
+/* Frees C; its descriptor is closed unless it is -1. RC goes to the asker of a dial. */
+void tl_hk_conn_free(struct tl_hs_conn *c, int rc);
+
+/* handshaker_done.c */
+void tl_hk_finish(struct tl_hs_conn *c);
+
+/* handshaker_report.c */
+void tl_hk_report_failure(struct tl_hs_conn *c);
+void tl_hk_report_refused(struct tl_handshaker *hk, const struct tl_addr *peer, const char *why);
+void tl_hk_report_success(const struct tl_hs_conn *c, const struct tl_handoff *h);
+/* Says how many lines the last second hid, when it is over. */
+void tl_hk_report_tick(struct tl_handshaker *hk);

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One handshake on a socket: reads exactly one record at a time, so that what
+ * lies behind the handshake stays in the kernel for whoever gets the keys
+ * (KTLS-FACTS 7), and sends what OpenSSL says. One deadline, counted from accept
+ * or connect and never extended. Success goes on in handshaker_done.c.
+ */
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "net/handshaker.h"
+
+#define FAREWELL_MS 1000u /* for a last alert, however much of the deadline is left */
+#define DISCARD_MAX 65536
+
+static struct tl_hs_conn *of_op(struct tl_op *op) {
+  return (struct tl_hs_conn *)((char *)op - offsetof(struct tl_hs_conn, op));
+}
+
+static void on_deadline(struct tl_timer *t, void *arg) {
+  (void)arg;
+  struct tl_hs_conn *c = (struct tl_hs_conn *)((char *)t - offsetof(struct tl_hs_conn, timer));
+  const char *what = c->state == TL_HS_CONNECTING ? "the connection was not established in time"
+                                                  : "the handshake was not finished in time";
+  int cause = c->state == TL_HS_CONNECTING ? TL_HS_CONNECT : TL_HS_TIMEOUT;
+  if (c->state != TL_HS_CLOSING)
+    tl_hk_conn_fail(c, cause, what);
+  else
+    tl_hk_conn_abort(c);
+}
+
+static void on_done(struct tl_op *op, int res, uint32_t flags);
+
+struct tl_hs_conn *tl_hk_conn_new(struct tl_handshaker *hk, int fd, const struct tl_addr *peer) {
+  struct tl_hs_conn *c = calloc(1, sizeof(*c));
+  if (!c) return NULL;
+  c->hk = hk;
+  c->fd = fd;
+  c->peer = *peer;
+  c->listener = -1;
+  c->started_ms = tl_now_ms();
+  c->op.fn = on_done;
+  c->timer.fn = on_deadline;
+  c->conf = tl_conf_ref(hk->conf);
+  c->failure.alert_sent = c->failure.alert_received = 0xff;
+  c->next = hk->conns;
+  c->link = &hk->conns;
+  if (c->next) c->next->link = &c->next;
+  hk->conns = c;
+  tl_count_add(&hk->th.counters, TL_C_HS_NOW, 1);
+  return c;
+}
+
+static void leave_limits(struct tl_hs_conn *c) {
+  if (c->outgoing) {
+    c->hk->dialed--;
+    return;
+  }
+  c->hk->accepted--;
+  tl_hs_source_leave(&c->hk->sources, &c->peer);
+  tl_hk_listeners_resume(c->hk);
+}
+
+void tl_hk_conn_free(struct tl_hs_conn *c, int rc) {
+  struct tl_handshaker *hk = c->hk;
+  tl_timer_stop(&hk->wheel, &c->timer);
+  *c->link = c->next;
+  if (c->next) c->next->link = c->link;
+  tl_count_sub(&hk->th.counters, TL_C_HS_NOW, 1);
+  if (c->fd >= 0) {
+    close(c->fd);
+    atomic_fetch_sub(&hk->th.rt->connections, 1);
+  }
+  leave_limits(c);
+  if (c->dial) tl_hk_dial_answer(hk, c->dial, rc);
+  tl_hs_free(c->hs);
+  tl_conf_unref(c->conf);
+  free(c->rec);
+  free(c);
+}
+
+/* ---- operations ---- */
+
+static struct io_uring_sqe *sqe_for(struct tl_hs_conn *c) {
+  c->in_flight = true;
+  return tl_ring_sqe(&c->hk->ring, &c->op);
+}
+
+static void submit_recv(struct tl_hs_conn *c) {
+  c->state = TL_HS_READING;
+  struct io_uring_sqe *sqe = sqe_for(c);
+  io_uring_prep_recv(sqe, c->fd, c->rec + c->have, c->want - c->have, MSG_WAITALL);
+  io_uring_sqe_set_data(sqe, &c->op);
+}
+
+static void submit_send(struct tl_hs_conn *c) {
+  struct io_uring_sqe *sqe = sqe_for(c);
+  io_uring_prep_send(sqe, c->fd, c->out, c->out_n, MSG_NOSIGNAL);
+  io_uring_sqe_set_data(sqe, &c->op);
+}
+
+static int reserve(struct tl_hs_conn *c, size_t n) {
+  if (n <= c->rec_cap) return 0;
+  uint8_t *p = realloc(c->rec, n);
+  if (!p) return TL_ENOMEM;
+  c->rec = p;
+  c->rec_cap = n;
+  return 0;
+}
+
+static void read_header(struct tl_hs_conn *c) {
+  c->have = 0;
+  c->want = TL_RECORD_HEADER;
+  if (reserve(c, 512)) {
+    tl_hk_conn_fail(c, TL_HS_INTERNAL, "out of memory");
+    return;
+  }
+  submit_recv(c);
+}
+
+/* ---- ends ---- */
+
+static int rc_of(const struct tl_hs_conn *c) {
+  switch (c->failure.cause) {
+  case TL_HS_OK: return TL_ECLOSED;
+  case TL_HS_TIMEOUT: return TL_ETIMEOUT;
+  case TL_HS_VERIFY:
+  case TL_HS_NAME: return TL_EVERIFY;
+  case TL_HS_CLOSED: return TL_ECLOSED;
+  case TL_HS_CONNECT: return TL_EIO;
+  default: return TL_ETLS;
+  }
+}
+
+/* An alert must not be lost to a reset because something unread was in the queue. */
+static void discard_unread(struct tl_hs_conn *c) {
+  char buf[4096];
+  shutdown(c->fd, SHUT_WR);
+  for (int total = 0; total < DISCARD_MAX;) {
+    ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT);
+    if (n <= 0) return;
+    total += (int)n;
+  }
+}
+
+void tl_hk_conn_abort(struct tl_hs_conn *c) {
+  c->dead = true;
+  if (c->in_flight)
+    tl_ring_cancel(&c->hk->ring, &c->op);
+  else
+    tl_hk_conn_free(c, rc_of(c));
+}
+
+/* The last alert, if OpenSSL left one; then the end. */
+static void farewell(struct tl_hs_conn *c) {
+  c->state = TL_HS_CLOSING;
+  c->out = c->hs ? tl_hs_output(c->hs, &c->out_n) : NULL;
+  if (!c->out || c->out_n == 0) {
+    tl_hk_conn_free(c, rc_of(c));
+    return;
+  }
+  tl_hk_timer_at(c->hk, &c->timer, tl_now_ms() + FAREWELL_MS);
+  submit_send(c);
+}
+
+void tl_hk_conn_fail(struct tl_hs_conn *c, int cause, const char *reason) {
+  if (c->hs) c->failure = *tl_hs_failure(c->hs);
+  if (reason) snprintf(c->failure.reason, sizeof(c->failure.reason), "%s", reason);
+  c->failure.cause = cause;
+  tl_hk_report_failure(c);
+  if (c->in_flight || cause == TL_HS_TIMEOUT || cause == TL_HS_CONNECT)
+    tl_hk_conn_abort(c);
+  else
+    farewell(c);
+}
+
+static void closed_by_peer(struct tl_hs_conn *c, int res) {
+  tl_hk_conn_fail(c, TL_HS_CLOSED,
+                  res == 0 ? "the peer closed the connection in the handshake" : strerror(-res));
+}
+
+/* ---- steps ---- */
+
+static void proceed(struct tl_hs_conn *c) {
+  if (c->step_rc == TL_EAGAIN)
+    read_header(c);
+  else if (c->step_rc == 0)
+    tl_hk_finish(c);
+  else
+    tl_hk_conn_fail(c, (int)tl_hs_failure(c->hs)->cause, NULL);
+}
+
+static void after_step(struct tl_hs_conn *c, int rc) {
+  c->step_rc = rc;
+  if (rc != 0 && rc != TL_EAGAIN) {
+    proceed(c); /* its alert leaves after the report */
+    return;
+  }
+  c->out = tl_hs_output(c->hs, &c->out_n);
+  if (c->out_n == 0) {
+    proceed(c);
+    return;
+  }
+  c->state = TL_HS_SENDING;
+  submit_send(c);
+}
+
+static void on_sent(struct tl_hs_conn *c, int res) {
+  if (res > 0) {
+    c->out += res;
+    c->out_n -= (size_t)res;
+  }
+  if ((res > 0 && c->out_n) || res == -EINTR || res == -EAGAIN) {
+    submit_send(c);
+  } else if (c->state == TL_HS_CLOSING) {
+    if (res > 0) discard_unread(c);
+    tl_hk_conn_free(c, rc_of(c));
+  } else if (res <= 0) {
+    closed_by_peer(c, res);
+  } else {
+    proceed(c);
+  }
+}
+
+static void on_header(struct tl_hs_conn *c) {
+  size_t body;
+  if (tl_hs_record_len(c->hs, c->rec, &body)) {
+    tl_hk_conn_fail(c, (int)tl_hs_failure(c->hs)->cause, NULL);
+    return;
+  }
+  c->want = TL_RECORD_HEADER + body;
+  if (reserve(c, c->want)) {
+    tl_hk_conn_fail(c, TL_HS_INTERNAL, "out of memory");
+    return;
+  }
+  submit_recv(c);
+}
+
+static void on_received(struct tl_hs_conn *c, int res) {
+  if (res == -EINTR || res == -EAGAIN) {
+    submit_recv(c);
+    return;
+  }
+  if (res <= 0) {
+    closed_by_peer(c, res);
+    return;
+  }
+  c->have += (size_t)res;
+  if (c->have < c->want)
+    submit_recv(c);
+  else if (c->want == TL_RECORD_HEADER)
+    on_header(c);
+  else
+    after_step(c, tl_hs_input(c->hs, c->rec, c->have));
+}
+
+static void on_connected(struct tl_hs_conn *c, int res) {
+  if (res < 0) {
+    tl_hk_conn_fail(c, TL_HS_CONNECT, strerror(-res));
+    return;
+  }
+  c->started_ms = tl_now_ms();
+  tl_hk_conn_begin(c);
+}
+
+static void on_done(struct tl_op *op, int res, uint32_t flags) {
+  (void)flags;
+  struct tl_hs_conn *c = of_op(op);
+  c->in_flight = false;
+  if (c->dead) {
+    tl_hk_conn_free(c, rc_of(c));
+    return;
+  }
+  switch (c->state) {
+  case TL_HS_CONNECTING: on_connected(c, res); break;
+  case TL_HS_READING: on_received(c, res); break;
+  case TL_HS_SENDING:
+  case TL_HS_CLOSING: on_sent(c, res); break;
+  }
+}
+
+/* ---- the beginning ---- */
+
+static int make_handshake(struct tl_hs_conn *c) {
+  struct tl_hs_params p = {.server = !c->dial};
+  if (c->dial) {
+    p.domain = c->dial->domain;
+    p.sni = tl_str_c(c->dial->sni);
+    p.verify_name = tl_str_c(c->dial->verify_name);
+  } else {
+    p.set = &c->conf->tls_set;
+    p.domain = c->conf->listen[c->listener].domain;
+    p.local = &c->local;
+  }
+  return tl_hs_new(&p, &c->hs);
+}
+
+static bool may_use_kernel(const struct tl_hs_conn *c) {
+  if (!c->hk->th.rt->caps.ulp) return false;
+  if (!c->dial || c->dial->domain->records == TL_RECORDS_AUTO) return c->hk->want_kernel;
+  return c->dial->domain->records == TL_RECORDS_KERNEL;
+}
+
+void tl_hk_conn_begin(struct tl_hs_conn *c) {
+  int on = 1;
+  socklen_t len = sizeof(c->local);
+  getsockname(c->fd, &c->local.sa, &len);
+  setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  /* Now, not after the handshake: with the peer's FIN queued it would be too late, and until keys
+   * are installed the ULP lets everything pass (KTLS-FACTS 9). */
+  if (may_use_kernel(c)) tl_ktls_attach(c->fd);
+  uint32_t ms = c->dial ? c->dial->handshake_timeout_ms : c->conf->timeouts.handshake;
+  tl_hk_timer_at(c->hk, &c->timer, c->started_ms + ms);
+  if (make_handshake(c)) {
+    tl_hk_conn_fail(c, TL_HS_INTERNAL, "the handshake could not be set up");
+    return;
+  }
+  after_step(c, tl_hs_start(c->hs));
+}

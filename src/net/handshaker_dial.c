@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Outgoing TLS for the workers: connects, hands the socket to the handshake, and
+ * sees to it that every order gets exactly one answer. An answer that finds the
+ * worker's mailbox full waits here: there are never more than orders.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "net/handshaker.h"
+#include "tieline/log.h"
+
+#define RETRY_MS 10
+
+/* Retries the waiting answers from the front, so that each worker gets its own in order. */
+void tl_hk_retry(struct tl_timer *t, void *arg) {
+  (void)arg;
+  struct tl_handshaker *hk =
+      (struct tl_handshaker *)((char *)t - offsetof(struct tl_handshaker, retry));
+  struct tl_handoff *h = hk->unanswered;
+  hk->unanswered = NULL;
+  while (h) {
+    struct tl_handoff *next = (struct tl_handoff *)h->mail.next;
+    tl_hk_post_answer(hk, h, (unsigned)h->listener);
+    h = next;
+  }
+}
+
+void tl_hk_post_answer(struct tl_handshaker *hk, struct tl_handoff *h, unsigned worker) {
+  h->listener = -1;
+  h->mail.type = TL_MAIL_HANDOFF;
+  if (tl_mailbox_post(&hk->th.rt->worker[worker]->mailbox, &h->mail) == 0) return;
+  tl_count(&hk->th.counters, TL_C_MAIL_FULL);
+  h->listener = (int)worker; /* of no use in an answer, so it keeps the address meanwhile */
+  struct tl_handoff **p = &hk->unanswered;
+  while (*p) p = (struct tl_handoff **)&(*p)->mail.next;
+  h->mail.next = NULL;
+  *p = h;
+  if (!tl_timer_running(&hk->retry)) tl_hk_timer_at(hk, &hk->retry, tl_now_ms() + RETRY_MS);
+}
+
+void tl_hk_dial_answer(struct tl_handshaker *hk, struct tl_dial *d, int rc) {
+  struct tl_handoff *h = calloc(1, sizeof(*h));
+  if (h) {
+    h->rc = rc ? rc : TL_EIO;
+    h->fd = -1;
+    h->conn = d->conn;
+    h->peer = d->addr;
+    tl_count(&hk->th.counters, TL_C_CONN_DIAL_FAILED);
+    tl_hk_post_answer(hk, h, d->worker);
+  } else {
+    TL_LOG(TL_LOG_ERROR, "Out of memory: a failed dial could not be reported to its worker.",
+           TL_FI("worker", d->worker)); /* whose own deadline covers it */
+  }
+  tl_tls_domain_unref(d->domain);
+  free(d);
+}
+
+static int open_socket(const struct tl_addr *a) {
+  return socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+void tl_hk_dial(struct tl_handshaker *hk, struct tl_dial *d) {
+  if (hk->stopping) {
+    tl_hk_dial_answer(hk, d, TL_ECLOSED);
+    return;
+  }
+  if (hk->dialed >= hk->conf->limits.max_handshakes) {
+    tl_hk_report_refused(hk, &d->addr, "as many outgoing handshakes as max_handshakes are running");
+    tl_hk_dial_answer(hk, d, TL_ELIMIT);
+    return;
+  }
+  int fd = open_socket(&d->addr);
+  struct tl_hs_conn *c = fd >= 0 ? tl_hk_conn_new(hk, fd, &d->addr) : NULL;
+  if (!c) {
+    tl_hk_report_refused(hk, &d->addr, fd < 0 ? strerror(errno) : "out of memory");
+    if (fd >= 0) close(fd);
+    tl_hk_dial_answer(hk, d, TL_EIO);
+    return;
+  }
+  atomic_fetch_add(&hk->th.rt->connections, 1);
+  hk->dialed++;
+  c->dial = d;
+  c->outgoing = true;
+  c->state = TL_HS_CONNECTING;
+  tl_hk_timer_at(hk, &c->timer, c->started_ms + d->connect_timeout_ms);
+  c->in_flight = true;
+  struct io_uring_sqe *sqe = tl_ring_sqe(&hk->ring, &c->op);
+  io_uring_prep_connect(sqe, fd, &c->peer.sa, tl_addr_len(&c->peer));
+  io_uring_sqe_set_data(sqe, &c->op);
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * After a handshake: keys into the kernel or into a user-space record object,
+ * the SSL object freed, the connection handed to a worker. The keys are wiped
+ * here in every case.
+ */
+#include <openssl/crypto.h>
+#include <stdlib.h>
+
+#include "net/handshaker.h"
+#include "tieline/log.h"
+
+static enum tl_records_mode mode_of(const struct tl_hs_conn *c, const struct tl_session *s) {
+  return s->domain->records == TL_RECORDS_AUTO ? c->conf->records : s->domain->records;
+}
+
+/* Puts both directions into the kernel, or says in OUT why not. TL_EIO: the socket is useless. */
+static int try_kernel(struct tl_hs_conn *c, const struct tl_session *s, struct tl_ktls_state *out) {
+  if (s->max_fragment) { /* the kernel would send larger records (KTLS-FACTS 13) */
+    out->tx = out->rx = TL_KTLS_FRAGMENT;
+    return TL_ENOTSUP;
+  }
+  bool user = mode_of(c, s) == TL_RECORDS_USER;
+  return tl_ktls_install(c->fd, user ? NULL : &c->hk->th.rt->caps, &s->keys, out);
+}
+
+/* The keys' new home: kernel or *OUT_RECORD. On failure C's cause is in *OUT_WHY. */
+static int install(struct tl_hs_conn *c, const struct tl_session *s, struct tl_ktls_state *out,
+                   struct tl_record **out_record, const char **out_why) {
+  int rc = try_kernel(c, s, out);
+  if (rc == 0) return 0;
+  *out_why = tl_ktls_why_text(out->tx != TL_KTLS_ON ? out->tx : out->rx);
+  if (rc != TL_ENOTSUP || mode_of(c, s) == TL_RECORDS_KERNEL) return rc;
+  rc = tl_record_new(&s->keys, s->max_fragment, out_record);
+  *out_why = "the record keys could not be set up";
+  return rc;
+}
+
+static void count(struct tl_counters *ct, const struct tl_session *s,
+                  const struct tl_ktls_state *k) {
+  static const enum tl_counter off[TL_KTLS_WHYS] = {
+      [TL_KTLS_NO_ULP] = TL_C_KTLS_OFF_KERNEL, [TL_KTLS_NO_CIPHER] = TL_C_KTLS_OFF_CIPHER,
+      [TL_KTLS_CONFIG] = TL_C_KTLS_OFF_CONFIG, [TL_KTLS_FRAGMENT] = TL_C_KTLS_OFF_MFL,
+      [TL_KTLS_FAILED] = TL_C_KTLS_OFF_ERROR,  [TL_KTLS_PLAIN] = TL_C_KTLS_OFF_ERROR};
+  tl_count(ct, TL_C_HS_OK);
+  if (s->resumed) tl_count(ct, TL_C_HS_OK_RESUMED);
+  if (k->tx == TL_KTLS_ON) tl_count(ct, TL_C_KTLS_TX_ON);
+  if (k->rx == TL_KTLS_ON) tl_count(ct, TL_C_KTLS_RX_ON);
+  if (k->tx != TL_KTLS_ON) tl_count(ct, off[k->tx]);
+}
+
+/* A KeyUpdate in the kernel needs the traffic secrets again. */
+static struct tl_tls_keys *keep_for_rekey(const struct tl_hs_conn *c, const struct tl_session *s) {
+  if (!c->hk->th.rt->caps.rekey || s->keys.version != TL_TLS_1_3) return NULL;
+  struct tl_tls_keys *k = malloc(sizeof(*k));
+  if (k) *k = s->keys;
+  return k;
+}
+
+static struct tl_handoff *make_handoff(const struct tl_hs_conn *c, struct tl_session *s) {
+  struct tl_handoff *h = calloc(1, sizeof(*h));
+  if (!h) return NULL;
+  h->mail.type = TL_MAIL_HANDOFF;
+  h->fd = c->fd;
+  h->conn = c->dial ? c->dial->conn : 0;
+  h->listener = c->listener;
+  h->conf_generation = c->conf->generation;
+  h->peer = c->peer;
+  h->local = c->local;
+  h->version = s->keys.version;
+  h->cipher = s->keys.cipher;
+  h->domain = s->domain;
+  h->identity = s->peer;
+  h->peer_verified = s->peer_verified;
+  h->resumed = s->resumed;
+  h->server = s->server;
+  h->max_fragment = s->max_fragment;
+  if (s->sni[0]) h->sni = strdup(s->sni);
+  s->domain = NULL; /* the references went along */
+  s->peer = NULL;
+  return h;
+}
+
+/* The worker with the fewest connections, those on their way included; ties go round. */
+static unsigned least_loaded(struct tl_handshaker *hk) {
+  struct tl_runtime *rt = hk->th.rt;
+  unsigned best = 0, first = hk->next_worker++;
+  uint64_t best_n = UINT64_MAX;
+  for (unsigned i = 0; i < rt->n_worker; i++) {
+    unsigned w = (first + i) % rt->n_worker;
+    const struct tl_thread *t = rt->worker[w];
+    uint64_t n = tl_count_get(&t->counters, TL_C_CONN_NOW) + tl_mailbox_depth(&t->mailbox);
+    if (n < best_n) best = w, best_n = n;
+  }
+  return best;
+}
+
+static void post(struct tl_hs_conn *c, struct tl_handoff *h) {
+  struct tl_handshaker *hk = c->hk;
+  if (c->dial) {
+    unsigned worker = c->dial->worker;
+    tl_count(&hk->th.counters, TL_C_CONN_DIALED);
+    tl_tls_domain_unref(c->dial->domain);
+    free(c->dial);
+    c->dial = NULL;
+    tl_hk_post_answer(hk, h, worker);
+    return;
+  }
+  if (tl_mailbox_post(&hk->th.rt->worker[least_loaded(hk)]->mailbox, &h->mail) == 0) return;
+  tl_count(&hk->th.counters, TL_C_MAIL_FULL);
+  tl_hk_report_refused(hk, &c->peer, "the worker's mailbox is full");
+  tl_handoff_free(h);
+  atomic_fetch_sub(&hk->th.rt->connections, 1);
+}
+
+void tl_hk_finish(struct tl_hs_conn *c) {
+  struct tl_session s;
+  struct tl_ktls_state k = {TL_KTLS_PLAIN, TL_KTLS_PLAIN};
+  struct tl_record *record = NULL;
+  const char *why = NULL;
+  if (tl_hs_take(c->hs, &s)) {
+    tl_hk_conn_fail(c, (int)tl_hs_failure(c->hs)->cause, NULL);
+    return;
+  }
+  struct tl_handoff *h = NULL;
+  if (install(c, &s, &k, &record, &why) == 0) h = make_handoff(c, &s);
+  if (!h) {
+    tl_record_free(record);
+    tl_session_clear(&s);
+    tl_hk_conn_fail(c, TL_HS_INTERNAL, why ? why : "out of memory");
+    return;
+  }
+  h->ktls = k;
+  h->record = record;
+  if (!record) h->rekey = keep_for_rekey(c, &s);
+  count(&c->hk->th.counters, &s, &k);
+  tl_hk_report_success(c, h);
+  tl_session_clear(&s);
+  c->fd = -1;
+  post(c, h);
+  tl_hk_conn_free(c, 0);
+}

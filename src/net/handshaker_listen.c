@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Accepting TLS connections: one socket per TLS listener and thread
+ * (SO_REUSEPORT), the limits before a handshake begins, and what changes with a
+ * snapshot.
+ *
+ * Each listener has one accept in flight, not a multishot one: that would take
+ * the whole backlog at once and run past the handshake budget, and next to a
+ * handshake the cost of submitting an accept does not count.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "net/handshaker.h"
+#include "tieline/listen.h"
+#include "tieline/log.h"
+
+#define RETRY_MS 100
+
+static struct tl_hs_listener *of_op(struct tl_op *op) {
+  return (struct tl_hs_listener *)((char *)op - offsetof(struct tl_hs_listener, op));
+}
+
+static void arm(struct tl_hs_listener *l) {
+  struct tl_handshaker *hk = l->hk;
+  if (l->armed || l->gone) return;
+  if (hk->accepted >= hk->conf->limits.max_handshakes) {
+    if (!l->paused) tl_count(&hk->th.counters, TL_C_HS_ACCEPT_PAUSED);
+    l->paused = true;
+    return;
+  }
+  l->paused = false;
+  l->armed = true;
+  struct io_uring_sqe *sqe = tl_ring_sqe(&hk->ring, &l->op);
+  io_uring_prep_accept(sqe, l->fd, NULL, NULL, SOCK_CLOEXEC);
+  io_uring_sqe_set_data(sqe, &l->op);
+}
+
+void tl_hk_listeners_resume(struct tl_handshaker *hk) {
+  for (struct tl_hs_listener *l = hk->listeners; l; l = l->next)
+    if (l->paused) arm(l);
+}
+
+static void listener_free(struct tl_hs_listener *l) {
+  struct tl_hs_listener **p = &l->hk->listeners;
+  while (*p != l) p = &(*p)->next;
+  *p = l->next;
+  tl_timer_stop(&l->hk->wheel, &l->retry);
+  close(l->fd);
+  free(l);
+}
+
+/* 0, or the connection was refused and counted. */
+static int admit(struct tl_handshaker *hk, const struct tl_addr *peer) {
+  const struct tl_conf_limits *lim = &hk->conf->limits;
+  if (atomic_fetch_add(&hk->th.rt->connections, 1) >= lim->max_connections) {
+    tl_count(&hk->th.counters, TL_C_CONN_REFUSED);
+    tl_hk_report_refused(hk, peer, "max_connections is reached");
+  } else if (tl_hs_source_enter(&hk->sources, peer, lim->max_handshakes_source)) {
+    tl_count(&hk->th.counters, TL_C_HS_REFUSED_SOURCE);
+    tl_hk_report_refused(hk, peer, "max_handshakes_source is reached");
+  } else {
+    return 0;
+  }
+  atomic_fetch_sub(&hk->th.rt->connections, 1);
+  return TL_ELIMIT;
+}
+
+static void take(struct tl_hs_listener *l, int fd) {
+  struct tl_handshaker *hk = l->hk;
+  struct tl_addr peer;
+  socklen_t len = sizeof(peer);
+  memset(&peer, 0, sizeof(peer));
+  tl_count(&hk->th.counters, TL_C_CONN_ACCEPTED);
+  if (getpeername(fd, &peer.sa, &len) != 0 || admit(hk, &peer)) {
+    close(fd); /* reset before it was accepted, or over a limit */
+    return;
+  }
+  struct tl_hs_conn *c = tl_hk_conn_new(hk, fd, &peer);
+  if (!c) {
+    tl_hs_source_leave(&hk->sources, &peer);
+    atomic_fetch_sub(&hk->th.rt->connections, 1);
+    tl_count(&hk->th.counters, TL_C_HS_FAIL_INTERNAL);
+    close(fd);
+    return;
+  }
+  c->listener = l->index;
+  hk->accepted++;
+  tl_hk_conn_begin(c);
+}
+
+/* The connection is gone, the listener is well. */
+static bool lost_one(int res) {
+  return res == -EINTR || res == -ECONNABORTED || res == -EAGAIN || res == -EPROTO;
+}
+
+static void on_accept(struct tl_op *op, int res, uint32_t flags) {
+  (void)flags;
+  struct tl_hs_listener *l = of_op(op);
+  l->armed = false;
+  if (res >= 0) {
+    if (l->gone)
+      close(res);
+    else
+      take(l, res);
+  }
+  if (l->gone) {
+    listener_free(l);
+  } else if (res >= 0 || lost_one(res)) {
+    arm(l);
+  } else {
+    TL_LOG(TL_LOG_ERROR, "A listener cannot accept and tries again soon.",
+           TL_FC("listen", l->hk->conf->listen[l->index].name), TL_FC("cause", strerror(-res)));
+    tl_hk_timer_at(l->hk, &l->retry, tl_now_ms() + RETRY_MS);
+  }
+}
+
+static void on_retry(struct tl_timer *t, void *arg) {
+  (void)arg;
+  arm((struct tl_hs_listener *)((char *)t - offsetof(struct tl_hs_listener, retry)));
+}
+
+static int open_one(struct tl_handshaker *hk, int index, char *err, size_t cap) {
+  struct tl_hs_listener *l = calloc(1, sizeof(*l));
+  if (!l) return TL_ENOMEM;
+  l->addr = hk->conf->listen[index].addr;
+  l->fd = tl_listen_socket(&l->addr, TL_TLS, err, cap);
+  if (l->fd < 0) {
+    int rc = l->fd;
+    free(l);
+    return rc;
+  }
+  l->hk = hk;
+  l->index = index;
+  l->op.fn = on_accept;
+  l->retry.fn = on_retry;
+  l->next = hk->listeners;
+  hk->listeners = l;
+  arm(l);
+  return 0;
+}
+
+static struct tl_hs_listener *listening_on(struct tl_handshaker *hk, const struct tl_addr *a) {
+  for (struct tl_hs_listener *l = hk->listeners; l; l = l->next)
+    if (!l->gone && tl_addr_eq(&l->addr, a)) return l;
+  return NULL;
+}
+
+int tl_hk_listeners_open(struct tl_handshaker *hk, char *err, size_t cap) {
+  int rc = 0;
+  for (size_t i = 0; i < hk->conf->n_listen && rc == 0; i++) {
+    const struct tl_conf_listen *cl = &hk->conf->listen[i];
+    if (cl->transport == TL_TLS && !listening_on(hk, &cl->addr))
+      rc = open_one(hk, (int)i, err, cap);
+  }
+  return rc;
+}
+
+static void close_one(struct tl_hs_listener *l) {
+  if (l->gone) return;
+  l->gone = true;
+  if (l->armed)
+    tl_ring_cancel(&l->hk->ring, &l->op);
+  else
+    listener_free(l);
+}
+
+void tl_hk_listeners_close(struct tl_handshaker *hk) {
+  for (struct tl_hs_listener *l = hk->listeners, *next; l; l = next) {
+    next = l->next;
+    close_one(l);
+  }
+}
+
+static int index_of(const struct tl_conf *c, const struct tl_addr *a) {
+  for (size_t i = 0; i < c->n_listen; i++)
+    if (c->listen[i].transport == TL_TLS && tl_addr_eq(&c->listen[i].addr, a)) return (int)i;
+  return -1;
+}
+
+void tl_hk_listeners_change(struct tl_handshaker *hk) {
+  for (struct tl_hs_listener *l = hk->listeners, *next; l; l = next) {
+    next = l->next;
+    l->index = index_of(hk->conf, &l->addr);
+    if (l->index < 0)
+      close_one(l);
+    else if (l->paused)
+      arm(l);
+  }
+  if (hk->draining) return;
+  for (size_t i = 0; i < hk->conf->n_listen; i++) {
+    const struct tl_conf_listen *cl = &hk->conf->listen[i];
+    char err[256] = "out of memory";
+    if (cl->transport != TL_TLS || listening_on(hk, &cl->addr)) continue;
+    if (open_one(hk, (int)i, err, sizeof(err)))
+      TL_LOG(TL_LOG_ERROR, "A listener of the new configuration could not be opened.",
+             TL_FC("listen", cl->name), TL_FC("cause", err));
+  }
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What operators learn of handshakes: one line for each that failed with
+ * everything known about it, a counter by cause, a debug line for each that went
+ * well. One source with one kind of failure gets ten lines in a second, a thread
+ * a hundred; what is left out is counted in one line.
+ */
+#include <openssl/x509.h>
+#include <string.h>
+
+#include "net/handshaker.h"
+#include "tieline/log.h"
+
+#define LINES_PER_SOURCE 10
+#define LINES_PER_THREAD 100
+#define CAUSE_REFUSED 100 /* next to the TL_HS_* causes */
+
+static void say_hidden(const struct tl_hs_report_slot *s) {
+  char peer[TL_ADDR_STRLEN];
+  TL_LOG(TL_LOG_WARN, "More TLS handshakes of the same kind failed.",
+         TL_FC("peer", tl_addr_format_host(&s->addr, peer)),
+         TL_FC("cause", s->cause == CAUSE_REFUSED ? "refused" : tl_hs_cause_name(s->cause)),
+         TL_FI("count", s->hidden));
+}
+
+/* A new second: says what the last one hid. */
+static void turn_over(struct tl_hs_report *r, uint64_t second) {
+  if (r->second == second) return;
+  for (int i = 0; i < TL_HS_REPORT_SLOTS; i++)
+    if (r->slot[i].hidden) say_hidden(&r->slot[i]);
+  if (r->hidden)
+    TL_LOG(TL_LOG_WARN, "More TLS handshakes failed than are logged.", TL_FI("count", r->hidden));
+  memset(r, 0, sizeof(*r));
+  r->second = second;
+}
+
+void tl_hk_report_tick(struct tl_handshaker *hk) { turn_over(&hk->report, tl_now_ms() / 1000); }
+
+/* May a line about A and CAUSE be written now? Counts it either way. */
+static bool may_log(struct tl_handshaker *hk, const struct tl_addr *a, int cause) {
+  struct tl_hs_report *r = &hk->report;
+  tl_hk_report_tick(hk);
+  struct tl_addr ip = *a;
+  tl_addr_set_port(&ip, 0);
+  struct tl_hs_report_slot *s =
+      &r->slot[(tl_addr_hash(&ip) + (uint64_t)cause) % TL_HS_REPORT_SLOTS];
+  bool ours = s->lines && s->cause == cause && tl_addr_ip_eq(&s->addr, a);
+  if (s->lines && !ours) { /* another one's slot: only the thread's own limit holds */
+    if (r->lines < LINES_PER_THREAD) return ++r->lines;
+    r->hidden++;
+    return false;
+  }
+  if (!ours) *s = (struct tl_hs_report_slot){.addr = ip, .cause = cause};
+  if (s->lines < LINES_PER_SOURCE && r->lines < LINES_PER_THREAD) {
+    r->lines++;
+    return ++s->lines;
+  }
+  if (s->lines)
+    s->hidden++;
+  else
+    r->hidden++;
+  return false;
+}
+
+static enum tl_counter counter_of(int cause) {
+  switch (cause) {
+  case TL_HS_TIMEOUT: return TL_C_HS_FAIL_TIMEOUT;
+  case TL_HS_VERIFY: return TL_C_HS_FAIL_VERIFY;
+  case TL_HS_NAME: return TL_C_HS_FAIL_NAME;
+  case TL_HS_ALERT: return TL_C_HS_FAIL_ALERT;
+  case TL_HS_CLOSED: return TL_C_HS_FAIL_CLOSED;
+  case TL_HS_CONNECT: return TL_C_HS_FAIL_CONNECT;
+  case TL_HS_NOT_TLS: return TL_C_HS_FAIL_NOT_TLS;
+  case TL_HS_INTERNAL: return TL_C_HS_FAIL_INTERNAL;
+  default: return TL_C_HS_FAIL_PROTOCOL;
+  }
+}
+
+/* Fields of a line, gathered one by one because most are often empty. */
+struct line {
+  struct tl_field f[16];
+  size_t n;
+};
+
+static void add(struct line *l, const char *key, const char *text) {
+  if (text && *text && l->n < sizeof(l->f) / sizeof(*l->f)) l->f[l->n++] = TL_FC(key, text);
+}
+
+static void add_alert(struct line *l, const char *key, uint8_t alert) {
+  if (alert != 0xff) add(l, key, tl_alert_name(alert));
+}
+
+static void add_ends(struct line *l, const struct tl_hs_conn *c, char peer[TL_ADDR_STRLEN],
+                     char local[TL_ADDR_STRLEN]) {
+  add(l, "role", c->dial ? "client" : "server");
+  add(l, "peer", tl_addr_format(&c->peer, peer));
+  if (c->local.sa.sa_family) add(l, "local", tl_addr_format(&c->local, local));
+}
+
+void tl_hk_report_failure(struct tl_hs_conn *c) {
+  const struct tl_hs_failure *f = &c->failure;
+  tl_count(&c->hk->th.counters, counter_of((int)f->cause));
+  if (tl_log_level() < TL_LOG_WARN || !may_log(c->hk, &c->peer, (int)f->cause)) return;
+  char peer[TL_ADDR_STRLEN], local[TL_ADDR_STRLEN];
+  struct line l = {.n = 0};
+  add_ends(&l, c, peer, local);
+  add(&l, "sni", f->sni[0] || !c->dial ? f->sni : c->dial->sni);
+  add(&l, "tls_domain", f->domain[0] || !c->dial ? f->domain : c->dial->domain->name);
+  add(&l, "cause", tl_hs_cause_name((int)f->cause));
+  add(&l, "reason", f->reason);
+  if (f->verify_code != X509_V_OK) {
+    l.f[l.n++] = TL_FI("verify_code", f->verify_code);
+    add(&l, "verify", X509_verify_cert_error_string(f->verify_code));
+    l.f[l.n++] = TL_FI("verify_depth", f->verify_depth);
+    add(&l, "subject", f->subject);
+    if (f->cause == TL_HS_NAME && c->dial) add(&l, "required_name", c->dial->verify_name);
+  }
+  add_alert(&l, "alert_sent", f->alert_sent);
+  add_alert(&l, "alert_received", f->alert_received);
+  tl_log_write(TL_LOG_WARN,
+               f->cause == TL_HS_CONNECT ? "An outgoing TLS connection failed."
+                                         : "A TLS handshake failed.",
+               l.f, l.n);
+}
+
+void tl_hk_report_refused(struct tl_handshaker *hk, const struct tl_addr *peer, const char *why) {
+  char text[TL_ADDR_STRLEN];
+  if (tl_log_level() < TL_LOG_WARN || !may_log(hk, peer, CAUSE_REFUSED)) return;
+  TL_LOG(TL_LOG_WARN, "A TLS connection was refused.", TL_FC("peer", tl_addr_format(peer, text)),
+         TL_FC("reason", why));
+}
+
+void tl_hk_report_success(const struct tl_hs_conn *c, const struct tl_handoff *h) {
+  if (tl_log_level() < TL_LOG_DEBUG) return;
+  char peer[TL_ADDR_STRLEN], local[TL_ADDR_STRLEN];
+  struct line l = {.n = 0};
+  add_ends(&l, c, peer, local);
+  add(&l, "sni", h->sni);
+  add(&l, "tls_domain", h->domain->name);
+  add(&l, "version", tl_tls_version_name(h->version));
+  add(&l, "cipher", tl_cipher_name(h->cipher));
+  add(&l, "resumed", h->resumed ? "yes" : "no");
+  add(&l, "subject", h->identity ? h->identity->subject : NULL);
+  add(&l, "verified", h->peer_verified ? "yes" : "no");
+  add(&l, "ktls_tx", tl_ktls_why_text(h->ktls.tx));
+  add(&l, "ktls_rx", tl_ktls_why_text(h->ktls.rx));
+  l.f[l.n++] = TL_FI("ms", tl_now_ms() - c->started_ms);
+  tl_log_write(TL_LOG_DEBUG, "A TLS handshake succeeded.", l.f, l.n);
+}
