@@ -94,7 +94,10 @@ class Stream:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, 0))
 
     def _plain(self, data):
-        """Plaintext of what arrived; sets self.how at the end of the stream."""
+        """Plaintext of what arrived, None standing for what came behind the handshake; sets
+        self.how at the end of the stream."""
+        if data is None and not self.tls:
+            return b""
         if not self.tls:
             if not data:
                 self.how = self.how or "eof"
@@ -103,7 +106,7 @@ class Stream:
         with self.lock:
             if data:
                 self.bio_in.write(data)
-            else:
+            elif data is not None:
                 self.bio_in.write_eof()
             try:
                 while True:
@@ -119,19 +122,22 @@ class Stream:
             except ssl.SSLEOFError:
                 self.how = self.how or "eof"
             except ssl.SSLError as e:
-                self.how = "eof" if not data else "tls:%s" % (e.reason or e)
+                self.how = "eof" if data == b"" else "tls:%s" % (e.reason or e)
             self._flush()
         return b"".join(out)
 
     def _run(self):
+        data = None
         try:
             while not self.how:
-                self.reading.wait()
-                for item in self.framer.feed(self._plain(self.sock.recv(65536))):
+                for item in self.framer.feed(self._plain(data)):
                     if item == "crlf":
                         self.crlf += 1
                     elif self.on_msg:
                         self.on_msg(self, item)
+                if not self.how:
+                    self.reading.wait()
+                    data = self.sock.recv(65536)
         except sip.BadMessage as e:
             self.how = "bad:%s" % e
         except ConnectionResetError:

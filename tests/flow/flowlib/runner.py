@@ -164,6 +164,11 @@ class Env:
 
     def wait_port(self, port, host="127.0.0.1"):
         def up():
+            for i, p in enumerate(self.procs):
+                if p.poll() and os.path.exists(os.path.join(self.dir, "out.%d" % i)):
+                    with open(os.path.join(self.dir, "out.%d" % i), errors="replace",
+                              encoding="utf-8") as f:
+                        raise AssertionError("%s ended: %s" % (p.args[:1], f.read()[-1500:]))
             try:
                 socket.create_connection((host, port), 2).close()
                 return True

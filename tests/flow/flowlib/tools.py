@@ -111,6 +111,7 @@ loadmodule "rr.so"
 loadmodule "pv.so"
 loadmodule "maxfwd.so"
 loadmodule "textops.so"
+loadmodule "siputils.so"
 modparam("tls", "config", "%(tls)s")
 modparam("tm", "fr_timer", 10000)
 request_route {
