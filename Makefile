@@ -30,14 +30,18 @@ HELPER   = $(sort $(wildcard tests/support/*.c))
 PROGRAM  = $(if $(HELPER),$(shell grep -l '^int main' $(HELPER)))
 SUPPORT_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(PROGRAM),$(HELPER)))
 SUPPORT_BIN = $(patsubst tests/support/%.c,$(BUILD)/support/%,$(PROGRAM))
-# bench/NAME.c and bench/NAME/*.c both make $(BUILD)/bench/NAME.
+# bench/NAME.c and bench/NAME/*.c both make $(BUILD)/bench/NAME; the objects are kept apart from it.
 BENCH_DIR = $(sort $(patsubst bench/%/,%,$(dir $(wildcard bench/*/*.c))))
 BENCH_ONE = $(sort $(patsubst bench/%.c,%,$(wildcard bench/*.c)))
-BENCH_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/*.c bench/*/*.c))
+BENCH_OBJ = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.c bench/*/*.c))
 BENCH_BIN = $(addprefix $(BUILD)/bench/,$(BENCH_DIR) $(BENCH_ONE))
 FUZZ     = $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN = $(FUZZ:tests/fuzz/%.c=$(BUILD)/fuzz/%)
 TESTBIN  = $(BUILD)/tieline $(SUPPORT_BIN) $(if $(UNIT),$(BUILD)/unit) $(if $(KTEST),$(BUILD)/ktls-tests)
+
+# V=1 shows the commands.
+Q        = $(if $(V),,@)
+say      = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
 
 # Where each test step leaves its counts; `make check` sums them.
 TOTALS  ?= $(BUILD)/totals
@@ -157,37 +161,49 @@ $(BUILD)/flags: always
 	  echo '$(CC) $(subst ','\'',$(CFLAGS_ALL)) $(LDFLAGS_ALL)' > $@
 
 $(BUILD)/tieline: $(BUILD)/src/main.o $(BUILD)/libtieline.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 # Written under another name first: a second make never links half an archive.
 $(BUILD)/libtieline.a: $(OBJ)
 	@rm -f $@.new
 	@ar rcs $@.new $^ && mv $@.new $@
 
-$(BUILD)/%.o: %.c $(BUILD)/flags
+define compile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+endef
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	$(compile)
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	$(compile)
 
 $(BUILD)/unit: $(UNIT_OBJ) $(SUPPORT_OBJ) $(BUILD)/libtieline.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcriterion
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcriterion
 
 $(BUILD)/ktls-tests: $(KTEST_OBJ) $(SUPPORT_OBJ) $(BUILD)/libtieline.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcriterion
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcriterion
 
 $(BUILD)/support/%: $(BUILD)/tests/support/%.o $(BUILD)/libtieline.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 define bench_program
-$(BUILD)/bench/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/$(1).c bench/$(1)/*.c)) $(BUILD)/libtieline.a
+$(BUILD)/bench/$(1): $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/$(1).c bench/$(1)/*.c)) $(BUILD)/libtieline.a
 	@mkdir -p $$(@D)
-	$$(CC) $$(LDFLAGS_ALL) -o $$@ $$^ $$(LIBS)
+	$$(call say,LINK,$$@)
+	$$(Q)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$^ $$(LIBS)
 endef
 $(foreach b,$(BENCH_DIR) $(BENCH_ONE),$(eval $(call bench_program,$(b))))
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libtieline.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 -include $(OBJ:.o=.d) $(UNIT_OBJ:.o=.d) $(KTEST_OBJ:.o=.d) $(HELPER:%.c=$(BUILD)/%.d) \
   $(BENCH_OBJ:.o=.d) $(FUZZ:%.c=$(BUILD)/%.d) $(BUILD)/src/main.d
