@@ -94,6 +94,29 @@ struct str build_via(const struct conn *c, unsigned slot_no, uint32_t seq, enum 
   return done(&b);
 }
 
+static bool has_param(struct str via, struct str param) {
+  for (const char *p = via.p, *end = via.p + via.n;
+       (p = memmem(p, (size_t)(end - p), param.p, param.n)); p++) {
+    const char *stop = p + param.n;
+    if (p > via.p && p[-1] == ';' && (stop == end || *stop == ';')) return true;
+  }
+  return false;
+}
+
+/* A proxy fills in rport and adds received where it likes (RFC 3581 4); the rest stays. */
+bool via_is(struct str got, struct str want, const struct conn *c) {
+  const char *semi = memchr(want.p, ';', want.n);
+  struct str sent_by = {want.p, (size_t)(semi - want.p)};
+  struct str branch = {semi + 1, want.n - sent_by.n - 1};
+  if (!str_starts(got, sent_by) || got.n == sent_by.n || got.p[sent_by.n] != ';') return false;
+  if (!has_param(got, branch)) return false;
+  const char *rport = memmem(got.p, got.n, ";rport=", 7);
+  if (!rport) return true;
+  const char *port = strrchr(c->local.text, ':') + 1, *value = rport + 7;
+  size_t n = strlen(port), left = (size_t)(got.p + got.n - value);
+  return left >= n && !memcmp(value, port, n) && (left == n || value[n] == ';');
+}
+
 static void put_uri(struct buf *b, const char *user, const struct conn *at) {
   put_s(b, "sip:");
   put_s(b, user);

@@ -51,8 +51,7 @@ static const char *check_request(struct conn *c, const struct msg *m, const stru
   if (c->index != s->server) return "wrong server";
   if (!str_eq(m->uri, build_uri(s->server))) return "Request-URI";
   if (m->n_via != L.o.hops + 1) return "number of Vias";
-  if (!str_starts(m->via_last, via) || (m->via_last.n > via.n && m->via_last.p[via.n] != ';'))
-    return "the caller's Via";
+  if (!via_is(m->via_last, via, caller)) return "the caller's Via";
   if (m->max_forwards != 70 - (int)L.o.hops) return "Max-Forwards";
   if (!str_eq(m->from, build_from(caller, id->slot, s->seq))) return "From";
   if (!(in_dialog ? str_eq(m->to, build_to_tag(caller, id->slot, s->seq))

@@ -132,8 +132,7 @@ static const char *check_response(struct conn *c, const struct msg *m, const str
                                   const struct slot *s, enum method method) {
   struct str via = build_via(c, id->slot, s->seq, method);
   if (m->n_via != 1) return "number of Vias";
-  if (!str_starts(m->via_top, via) || (m->via_top.n > via.n && m->via_top.p[via.n] != ';'))
-    return "Via";
+  if (!via_is(m->via_top, via, c)) return "Via";
   if (!str_eq(m->from, build_from(c, id->slot, s->seq))) return "From";
   static struct buf b;
   b.off = b.len = 0;

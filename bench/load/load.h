@@ -220,6 +220,7 @@ void build_request(struct buf *b, struct conn *c, unsigned slot_no, enum method 
 void build_response(struct buf *b, const struct msg *req, struct conn *caller, unsigned slot_no,
                     enum method m, int status, struct conn *via);
 struct str build_via(const struct conn *c, unsigned slot_no, uint32_t seq, enum method m);
+bool via_is(struct str got, struct str want, const struct conn *c);
 struct str build_uri(unsigned server);
 struct str build_from(const struct conn *c, unsigned slot_no, uint32_t seq);
 struct str build_to_tag(const struct conn *c, unsigned slot_no, uint32_t seq);
