@@ -413,6 +413,10 @@ def test_bad_input_flood_of_handshakes(t):
         if i % 100 == 50:
             w.check()
     w.check()
+    # the budget of one source does not touch another
+    other = t.dial(w.alice, d, "tls", bind=("127.0.0.2", 0))
+    options_works(t, d, w.alice, other, t.uri(w.bob, "tls"))
+    assert d.counter("handshakes.refused.source") > 0
     grown = d.rss_kb() - rss
     assert grown < 64 * 1024 * (3 if t.slow > 1 else 1), "grew by %d KB" % grown
     for s in socks:
