@@ -16,6 +16,8 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 
+enum { CONNECT_FAILURES = 10 }; /* before the start: nobody is there, so why go on */
+
 struct load L;
 
 static volatile sig_atomic_t interrupted;
@@ -77,6 +79,7 @@ static void enter(enum phase p) {
   }
   if (p == PH_DRAIN) {
     mark_take(&L.m_end);
+    if (!L.m_start.t_ns) L.m_start = L.m_end; /* it never came to measuring */
     L.at_end = L.c;
   }
   if (p == PH_PRIME || p == PH_WARM || p == PH_MEASURE)
@@ -110,7 +113,8 @@ static void step(void) {
     break;
   case PH_END: break;
   }
-  if (L.failures >= L.o.max_failures || interrupted || L.now_ns > L.deadline_ns) {
+  bool hopeless = L.failures >= (L.phase == PH_CONNECT ? CONNECT_FAILURES : L.o.max_failures);
+  if (hopeless || interrupted || L.now_ns > L.deadline_ns) {
     if (L.now_ns > L.deadline_ns)
       load_fail("time limit", NULL, NULL, "--limit %.0f s", L.o.limit_s);
     if (interrupted) load_fail("interrupted", NULL, NULL, "signal %d", (int)interrupted);
