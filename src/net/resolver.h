@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between the files of the resolver: resolver.c (thread, sockets, mail),
+ * resolver_job.c (one look-up), resolver_hosts.c (the hosts file), resolver_srv.c
+ * (order of SRV records).
+ *
+ * Ownership: the thread's. Threads: the resolver's; tl_resolver_files before it
+ * starts. Errors: as said.
+ */
+#pragma once
+
+#include "tieline/runtime.h"
+#include "tieline/wheel.h"
+
+/* Sofia's callbacks get the query they belong to. */
+struct tl_resolve_query;
+#define SRES_CONTEXT_T struct tl_resolve_query
+#include <sofia-resolv/sres.h>
+#include <sofia-resolv/sres_async.h>
+#include <sofia-resolv/sres_cache.h>
+#include <sofia-resolv/sres_record.h>
+
+/* Files to read instead of /etc/hosts and /etc/resolv.conf; NULL leaves one as it is. */
+void tl_resolver_files(const char *hosts, const char *resolv_conf);
+
+/* NULL: the system's. */
+const char *tl_resolver_resolv_conf(void);
+
+#define TL_RESOLVE_TARGETS 4 /* SRV records followed */
+#define TL_RESOLVE_EACH 8    /* addresses of one family kept per target */
+
+struct tl_resolver;
+struct tl_resolve_job;
+
+struct tl_resolve_query {
+  sres_query_t *q; /* NULL: answered or never asked */
+  struct tl_resolve_job *job;
+  struct tl_resolve_target *target; /* NULL: the SRV question */
+  uint16_t type;
+};
+
+struct tl_resolve_target {
+  char host[256];
+  uint16_t port, priority, weight;
+  struct tl_resolve_query a, aaaa;
+  struct tl_addr addr[2][TL_RESOLVE_EACH]; /* IPv4, IPv6 */
+  size_t n[2];
+};
+
+struct tl_resolve_job {
+  struct tl_resolve_job *next, **link;
+  struct tl_resolver *rs;
+  struct tl_resolve *r; /* the asker's, goes back with the answer */
+  uint64_t deadline_ms;
+  unsigned pending; /* questions without an answer */
+  bool name_error;  /* some answer was "no such name" */
+  struct tl_resolve_query srv;
+  size_t n_target;
+  struct tl_resolve_target target[TL_RESOLVE_TARGETS];
+};
+
+struct tl_resolver {
+  struct tl_runtime *rt;
+  sres_cache_t *cache;
+  sres_resolver_t *res;
+  struct tl_resolve_job *jobs;
+  unsigned n_jobs;
+  struct tl_resolve *unanswered; /* found a full mailbox; linked by mail.next */
+  unsigned cached;               /* answers since the cache was emptied */
+};
+
+/* resolver.c */
+/* Sends R back to its worker with RC, now or as soon as there is room. */
+void tl_resolver_answer(struct tl_resolver *rs, struct tl_resolve *r, int rc);
+
+/* resolver_job.c */
+void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r);
+/* Ends the jobs whose time is up; all of them with ALL. */
+void tl_resolve_expire(struct tl_resolver *rs, uint64_t now_ms, bool all);
+
+/* resolver_hosts.c */
+/* Addresses of HOST in FILE, and of localhost without it, up to CAP; returns how many. */
+size_t tl_resolver_hosts(const char *file, const char *host, struct tl_addr *out, size_t cap);
+
+/* resolver_srv.c */
+/* Orders N targets by priority and, within one, by weighted chance (RFC 2782). */
+void tl_resolver_srv_order(struct tl_resolve_target *t, size_t n);
