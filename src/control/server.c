@@ -29,9 +29,9 @@ static bool is_live(const char *path, const struct sockaddr_un *sun) {
 }
 
 /* One missing directory is made: /run is empty after a boot. */
-static bool make_dir(const char *path) {
-  char dir[108];
-  snprintf(dir, sizeof dir, "%s", path);
+static bool make_dir(const struct tl_server *s) {
+  char dir[sizeof s->path];
+  memcpy(dir, s->path, sizeof dir);
   char *slash = strrchr(dir, '/');
   if (!slash || slash == dir) return false;
   *slash = 0;
@@ -49,7 +49,7 @@ int tl_server_open(struct tl_server *s, const char *path, char *err, size_t cap)
   }
   strcpy(sun.sun_path, path);
   strcpy(s->path, path);
-  s->made_dir = make_dir(path);
+  s->made_dir = make_dir(s);
   if (is_live(path, &sun)) {
     snprintf(err, cap, "control_socket %s: another process answers there", path);
     return TL_EBUSY;
