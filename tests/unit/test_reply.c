@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Responses, CANCEL and ACK made here: RFC 3261 8.2.6, 9.1, 17.1.1.3. */
+#include <criterion/criterion.h>
+
+#include "sip_text.h"
+#include "tieline/reply.h"
+
+static struct tl_msg m, made;
+static struct tl_scan_error err;
+static char out[4096];
+static size_t len;
+static const struct tl_str none = {"", 0};
+
+static void start(const char *text) {
+  cr_assert_eq(tl_scan(text, strlen(text), true, 4096, &m, &err), 0, "%s", err.reason);
+}
+
+/* What was made is what was meant, and scans. */
+static void expect(int rc, const char *want) {
+  cr_assert_eq(rc, 0);
+  cr_assert_lt(len, sizeof(out));
+  out[len] = 0;
+  cr_expect_str_eq(out, want);
+  cr_expect_eq(tl_scan(out, len, true, 4096, &made, &err), 0, "%s", err.reason);
+}
+
+#define REQUEST                                                                                    \
+  INVITE_LINE "Via: SIP/2.0/TLS a;rport;branch=z9hG4bK1 , SIP/2.0/TCP b\r\n"                       \
+              "Timestamp: 54.2\r\nX-Other: 1\r\n"                                                  \
+              "v: SIP/2.0/UDP c\r\nRecord-Route: <sip:r;lr>\r\n"                                   \
+              "Route: <sip:x;lr>, <sip:y;lr>\r\nroute: <sip:z;lr>\r\n" FROM                        \
+              "To:\r\n <sip:bob@b.example> \r\n" CALL_ID CSEQ LENGTH0 "\r\n"
+
+Test(reply, final_gets_a_tag) {
+  start(REQUEST);
+  expect(tl_reply_build(&m, 486, TL_STR("Busy Here"), TL_STR("t1"), none,
+                        TL_STR("Retry-After: 5\r\n"), out, sizeof(out) - 1, &len),
+         "SIP/2.0 486 Busy Here\r\n"
+         "Via: SIP/2.0/TLS a;rport;branch=z9hG4bK1 , SIP/2.0/TCP b\r\n"
+         "v: SIP/2.0/UDP c\r\n" FROM "To:\r\n <sip:bob@b.example>;tag=t1\r\n" CALL_ID CSEQ
+         "Retry-After: 5\r\n" LENGTH0 "\r\n");
+  expect_slice(made.to_tag, "t1");
+}
+
+Test(reply, trying_has_no_tag_but_the_timestamp) {
+  start(REQUEST);
+  expect(tl_reply_build(&m, 100, tl_reason_phrase(100), TL_STR("t1"), none, none, out,
+                        sizeof(out) - 1, &len),
+         "SIP/2.0 100 Trying\r\n"
+         "Via: SIP/2.0/TLS a;rport;branch=z9hG4bK1 , SIP/2.0/TCP b\r\n"
+         "v: SIP/2.0/UDP c\r\n" FROM "To:\r\n <sip:bob@b.example>\r\n" CALL_ID CSEQ
+         "Timestamp: 54.2\r\n" LENGTH0 "\r\n");
+}
+
+Test(reply, top_via_is_replaced_alone) {
+  start(REQUEST);
+  expect(tl_reply_build(&m, 404, tl_reason_phrase(404), none,
+                        TL_STR("SIP/2.0/TLS a;rport=9;branch=z9hG4bK1;received=192.0.2.1"), none,
+                        out, sizeof(out) - 1, &len),
+         "SIP/2.0 404 Not Found\r\n"
+         "Via: SIP/2.0/TLS a;rport=9;branch=z9hG4bK1;received=192.0.2.1 , SIP/2.0/TCP b\r\n"
+         "v: SIP/2.0/UDP c\r\n" FROM "To:\r\n <sip:bob@b.example>\r\n" CALL_ID CSEQ LENGTH0 "\r\n");
+  cr_expect_eq(made.via.rport, 9);
+}
+
+Test(reply, a_tag_that_is_there_stays) {
+  start(INVITE_LINE VIA FROM "t: sip:b@b;tag=old\r\n" CALL_ID CSEQ LENGTH0 "\r\n");
+  expect(
+      tl_reply_build(&m, 481, TL_STR("X"), TL_STR("new"), none, none, out, sizeof(out) - 1, &len),
+      "SIP/2.0 481 X\r\n" VIA FROM "t: sip:b@b;tag=old\r\n" CALL_ID CSEQ LENGTH0 "\r\n");
+}
+
+Test(reply, every_short_buffer_is_refused) {
+  start(REQUEST);
+  size_t full;
+  cr_assert_eq(
+      tl_reply_build(&m, 200, TL_STR("OK"), TL_STR("t"), none, none, out, sizeof(out), &full), 0);
+  for (size_t cap = 0; cap < full; cap++) {
+    memset(out, 0x55, sizeof(out));
+    cr_assert_eq(tl_reply_build(&m, 200, TL_STR("OK"), TL_STR("t"), none, none, out, cap, &len),
+                 TL_ELIMIT, "%zu of %zu", cap, full);
+    cr_assert_eq((unsigned char)out[cap], 0x55);
+  }
+  cr_expect_eq(tl_cancel_build(&m, out, 20, &len), TL_ELIMIT);
+  cr_expect_eq(tl_ack_build(&m, &m, out, 20, &len), TL_ELIMIT);
+}
+
+Test(reply, cancel_follows_the_request) {
+  start(REQUEST);
+  expect(tl_cancel_build(&m, out, sizeof(out) - 1, &len),
+         "CANCEL sip:bob@b.example SIP/2.0\r\n"
+         "Via: SIP/2.0/TLS a;rport;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"
+         "Route: <sip:x;lr>, <sip:y;lr>\r\nroute: <sip:z;lr>\r\n" FROM
+         "To:\r\n <sip:bob@b.example> \r\n" CALL_ID "CSeq: 7 CANCEL\r\n" LENGTH0 "\r\n");
+  cr_expect_eq(made.method, TL_M_CANCEL);
+}
+
+Test(reply, ack_takes_to_from_the_response) {
+  static struct tl_msg resp;
+  static const char busy[] = "SIP/2.0 486 Busy\r\n" VIA FROM
+                             "To: <sip:bob@b.example>;tag=far\r\n" CALL_ID CSEQ LENGTH0 "\r\n";
+  start(REQUEST);
+  cr_assert_eq(tl_scan(busy, sizeof(busy) - 1, true, 4096, &resp, &err), 0);
+  expect(tl_ack_build(&m, &resp, out, sizeof(out) - 1, &len),
+         "ACK sip:bob@b.example SIP/2.0\r\n"
+         "Via: SIP/2.0/TLS a;rport;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"
+         "Route: <sip:x;lr>, <sip:y;lr>\r\nroute: <sip:z;lr>\r\n" FROM
+         "To: <sip:bob@b.example>;tag=far\r\n" CALL_ID "CSeq: 7 ACK\r\n" LENGTH0 "\r\n");
+}
+
+Test(reply, reason_phrases) {
+  expect_slice(tl_reason_phrase(100), "Trying");
+  expect_slice(tl_reason_phrase(483), "Too Many Hops");
+  expect_slice(tl_reason_phrase(513), "Message Too Large");
+  for (unsigned s = 0; s < 1000; s++) {
+    struct tl_str r = tl_reason_phrase(s);
+    cr_expect_gt(r.n, 0u);
+    cr_expect_eq(strlen(r.p), r.n, "%u", s);
+  }
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* URIs and name-addr values: RFC 3261 19.1 and 25.1, and the liberties of RFC 4475. */
+#include <criterion/criterion.h>
+
+#include "sip_text.h"
+#include "tieline/err.h"
+#include "tieline/uri.h"
+
+static struct tl_uri uri;
+static struct tl_nameaddr na;
+static size_t used;
+
+static int parse(const char *text) { return tl_uri_parse(tl_guarded_str(text), &uri); }
+static int parse_na(const char *text) {
+  return tl_nameaddr_parse(tl_guarded_str(text), &na, &used);
+}
+
+Test(uri, fields) {
+  static const struct {
+    const char *text;
+    enum tl_scheme scheme;
+    const char *user, *password, *host;
+    unsigned port;
+    const char *params, *headers;
+  } row[] = {
+      {"sip:a@b", TL_SCHEME_SIP, "a", "", "b", 0, "", ""},
+      {"SIP:b", TL_SCHEME_SIP, "", "", "b", 0, "", ""},
+      {"sips:a:p@b.example:5061", TL_SCHEME_SIPS, "a", "p", "b.example", 5061, "", ""},
+      {"sip:b:5060;lr", TL_SCHEME_SIP, "", "", "b", 5060, ";lr", ""},
+      {"sip:[2001:db8::1]:5060;transport=tcp", TL_SCHEME_SIP, "", "", "[2001:db8::1]", 5060,
+       ";transport=tcp", ""},
+      {"sip:a@b;x=1;lr;y=?Subject=x&Y=z", TL_SCHEME_SIP, "a", "", "b", 0,
+       ";x=1;lr;y=", "Subject=x&Y=z"},
+      {"sip:b?h=", TL_SCHEME_SIP, "", "", "b", 0, "", "h="},
+      {"sip:user;par=u%40example.net@example.com", TL_SCHEME_SIP, "user;par=u%40example.net", "",
+       "example.com", 0, "", ""},
+      {"sip:+1-212;isub=12/34?a@gw.example", TL_SCHEME_SIP, "+1-212;isub=12/34?a", "", "gw.example",
+       0, "", ""},
+      {"sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1,weird!*pas$wo~d_too.(doesn't"
+       "-it)@example.com",
+       TL_SCHEME_SIP, "1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*",
+       "&it+has=1,weird!*pas$wo~d_too.(doesn't-it)", "example.com", 0, "", ""},
+      {"sip:a:@b", TL_SCHEME_SIP, "a", "", "b", 0, "", ""},
+      {"tel:+12125550101;phone-context=x", TL_SCHEME_TEL, "+12125550101", "", "", 0,
+       ";phone-context=x", ""},
+      {"soap.beep://192.0.2.103:3002", TL_SCHEME_OTHER, "", "", "", 0, "", ""},
+      {"sip:host.", TL_SCHEME_SIP, "", "", "host.", 0, "", ""},
+      {"sip:a_b.example", TL_SCHEME_SIP, "", "", "a_b.example", 0, "", ""},
+  };
+  for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+    cr_expect_eq(parse(row[i].text), 0, "%s", row[i].text);
+    cr_expect_eq(uri.scheme, row[i].scheme, "%s", row[i].text);
+    cr_expect_eq(uri.has_user, *row[i].user != 0, "%s", row[i].text);
+    cr_expect_eq(uri.port, row[i].port, "%s", row[i].text);
+    expect_slice(uri.whole, row[i].text);
+    expect_slice(uri.user, row[i].user);
+    expect_slice(uri.password, row[i].password);
+    expect_slice(uri.host, row[i].host);
+    expect_slice(uri.params, row[i].params);
+    expect_slice(uri.headers, row[i].headers);
+  }
+}
+
+Test(uri, refusals) {
+  static const char *const bad[] = {
+      "",           "sip",         "sip:",        ":b",          "1sip:b",     "<sip:b>",
+      "sip:@b",     "sip::p@b",    "sip:a@",      "sip:a@b@c",   "sip:a b@c",  "sip:a@b c",
+      "sip:b:",     "sip:b:0",     "sip:b:65536", "sip:b:x",     "sip:b;",     "sip:b;;lr",
+      "sip:b;=x",   "sip:b;a=b=c", "sip:b?",      "sip:b?a b",   "sip:a%4@b",  "sip:a%@b",
+      "sip:a%zz@b", "sip:b;x=%1",  "sip:[::1",    "sip:[x]",     "sip:[::1]x", "sip:a..b",
+      "sip:.b",     "sip:-b",      "sip:a\"b@c",  "sip:a\x80@b", "sip:b\r\n",  "sip:a@b;x=\"q\"",
+      "tel:",       "tel:1 2",     "http://a b",  "x:\x7f",      "sip:b;x<",   "sip:a\\b@c",
+      "sip:b#frag", "sip:a:b:c@d", "sip: b",      "sip:b ",      "tel:%1",     "tel:;x",
+  };
+  for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+    cr_expect_eq(parse(bad[i]), TL_ESYNTAX, "accepted: %s", bad[i]);
+  cr_expect_eq(tl_uri_parse((struct tl_str){"sip:a\0b@c", 9}, &uri), TL_ESYNTAX);
+}
+
+Test(uri, parameters) {
+  struct tl_str v, p = TL_STR(";lr;Transport=TLS ; x = \"a;lr2=1\" ;maddr=[::1];e=");
+  cr_expect(tl_param_find(p, TL_STR("LR"), &v));
+  cr_expect_eq(v.n, 0u);
+  cr_expect(tl_param_find(p, TL_STR("transport"), &v));
+  expect_slice(v, "TLS");
+  cr_expect(tl_param_find(p, TL_STR("x"), &v));
+  expect_slice(v, "\"a;lr2=1\"");
+  cr_expect(tl_param_find(p, TL_STR("maddr"), &v));
+  expect_slice(v, "[::1]");
+  cr_expect(tl_param_find(p, TL_STR("e"), &v));
+  cr_expect_eq(v.n, 0u);
+  cr_expect(!tl_param_find(p, TL_STR("lr2"), &v), "not inside a quoted string");
+  cr_expect(!tl_param_find(p, TL_STR("trans"), &v));
+  cr_expect(!tl_param_find(TL_STR(""), TL_STR("lr"), &v));
+  cr_expect(!tl_param_find(TL_STR("x;lr"), TL_STR("lr"), &v));
+}
+
+Test(uri, transport) {
+  enum tl_transport t;
+  cr_assert_eq(parse("sip:b;transport=TLS"), 0);
+  cr_expect(tl_uri_transport(&uri, &t));
+  cr_expect_eq(t, TL_TLS);
+  cr_assert_eq(parse("sip:b;transport=udp"), 0);
+  cr_expect(tl_uri_transport(&uri, &t));
+  cr_expect_eq(t, TL_UDP);
+  cr_assert_eq(parse("sip:b;transport=sctp"), 0);
+  cr_expect(tl_uri_transport(&uri, &t));
+  cr_expect_eq(t, TL_TRANSPORTS);
+  cr_assert_eq(parse("sip:b;lr"), 0);
+  cr_expect(!tl_uri_transport(&uri, &t));
+}
+
+Test(nameaddr, fields) {
+  static const struct {
+    const char *text, *uri, *params, *whole;
+  } row[] = {
+      {"<sip:a@b>", "sip:a@b", "", "<sip:a@b>"},
+      {"sip:a@b;tag=1", "sip:a@b", ";tag=1", "sip:a@b;tag=1"},
+      {" \"A <x>, \\\"B\\\"\" <sip:a@b;lr?x=y>;tag=1 ", "sip:a@b;lr?x=y", ";tag=1",
+       "\"A <x>, \\\"B\\\"\" <sip:a@b;lr?x=y>;tag=1"},
+      {"caller<sip:caller@example.com>;tag=323", "sip:caller@example.com", ";tag=323",
+       "caller<sip:caller@example.com>;tag=323"},
+      {"A B\r\n C <sips:a@b>\r\n ; tag\t= x ;y", "sips:a@b", "; tag\t= x ;y",
+       "A B\r\n C <sips:a@b>\r\n ; tag\t= x ;y"},
+      {"sip:a@b ; tag = x", "sip:a@b", "; tag = x", "sip:a@b ; tag = x"},
+      {"*", "*", "", "*"},
+      {"\"\"<sip:a@b>", "sip:a@b", "", "\"\"<sip:a@b>"},
+      {"J\xc3\xb6rg <sip:a@b>", "sip:a@b", "", "J\xc3\xb6rg <sip:a@b>"},
+      {"\"J\xc3\xb6rg\" <sip:a@b>;x=\"y;,\"", "sip:a@b", ";x=\"y;,\"",
+       "\"J\xc3\xb6rg\" <sip:a@b>;x=\"y;,\""},
+      {"isbn:2983792873", "isbn:2983792873", "", "isbn:2983792873"},
+      {"<http://www.example.com/?a=b,c>", "http://www.example.com/?a=b,c", "",
+       "<http://www.example.com/?a=b,c>"},
+      {"sip:[::1]:5060", "sip:[::1]:5060", "", "sip:[::1]:5060"},
+  };
+  for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+    cr_expect_eq(parse_na(row[i].text), 0, "%s", row[i].text);
+    cr_expect_eq(used, strlen(row[i].text));
+    expect_slice(na.uri, row[i].uri);
+    expect_slice(na.params, row[i].params);
+    expect_slice(na.whole, row[i].whole);
+  }
+}
+
+Test(nameaddr, walks_a_list) {
+  struct tl_str rest = tl_guarded_str("<sip:a;lr> , \"b,\" <sip:b?x=1,2>;q=\"1,\",\r\n sip:c");
+  static const char *const want[] = {"sip:a;lr", "sip:b?x=1,2", "sip:c"};
+  for (int i = 0; i < 3; i++) {
+    cr_assert_eq(tl_nameaddr_parse(rest, &na, &used), 0);
+    expect_slice(na.uri, want[i]);
+    rest.p += used;
+    rest.n -= used;
+  }
+  cr_expect_eq(rest.n, 0u);
+}
+
+Test(nameaddr, refusals) {
+  static const char *const bad[] = {
+      "",
+      " ",
+      "<>",
+      "<sip:a@b",
+      "sip:a@b>",
+      "< sip:a@b >",
+      "<sip:a@b >",
+      "<a@b>",
+      "a@b",
+      "Bell, Alexander <sip:a@b>",
+      "\"Mr. J. User <sip:j.user@example.com>",
+      "\"A\"sip:a@b",
+      "\"A\" B <sip:a@b>",
+      "A. (B) <sip:a@b>",
+      "<sip:a@b>;",
+      "<sip:a@b>;;",
+      "<sip:a@b> x",
+      "<sip:a@b>,",
+      "<sip:a@b>;x=",
+      "<sip:a@b>;x=\"y",
+      "<sip:a@b>;x=a@b",
+      "sip:a@b?Route=x",
+      "<sip:a\r\n b>",
+      "<sip:a<b>",
+      "\"a\\\r\n b\" <sip:a@b>",
+      "**",
+  };
+  for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+    cr_expect_eq(parse_na(bad[i]), TL_ESYNTAX, "accepted: %s", bad[i]);
+}
