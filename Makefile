@@ -68,21 +68,21 @@ check: deps
 	tests/support/summary total $(TOTALS) || bad=1; exit $$bad
 
 ## check-unit     unit tests, on the host
-check-unit: tests-built
+check-unit: $(BUILD)/unit
 	@$(STEP) unit -- $(BUILD)/unit
 
 ## check-conformance  the RFCs' messages and rules against the daemon, on the host
-check-conformance: tests-built
+check-conformance: all $(SUPPORT_BIN)
 	@$(STEP) conformance -- tests/conformance/run
 
 ## check-flow     whole calls through the daemon: on the host, then with kernel records in the machine
-check-flow: tests-built
+check-flow: all $(SUPPORT_BIN)
 	@$(STEP) -g flow flow-host -- tests/flow/run
 	@$(STEP) -g flow flow-vm -- $(VM) --timeout 1500 tests/flow/run
 	@tests/support/summary group $(TOTALS) flow
 
 ## check-ktls     the kernel-TLS traps and the unit tests in the machine, on kernels 6.12 and 6.1
-check-ktls: tests-built
+check-ktls: $(BUILD)/ktls-tests $(BUILD)/unit
 	@$(STEP) -g ktls vm-itself -- tests/vm/selftest
 	@$(STEP) -g ktls ktls-6.12 -- $(VM) --kernel 6.12 --timeout 600 $(BUILD_DIR)/ktls-tests
 	@$(STEP) -g ktls ktls-6.1 -- $(VM) --kernel 6.1 --timeout 600 $(BUILD_DIR)/ktls-tests
