@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Pools of equal-sized objects for one thread. Memory comes in chunks from the
- * kernel and goes back when a chunk is empty, except for one kept in reserve.
+ * kernel and goes back when a chunk is empty, except for some kept in reserve.
  *
  * Ownership: objects go back to the pool they came from. Threads: one.
  * Errors: NULL when the kernel has no memory or MAX objects are out.
@@ -18,6 +18,8 @@ struct tl_pool {
   size_t per_chunk;
   size_t chunk_len; /* a power of two, chunks are aligned to it */
   size_t max, used; /* objects; max 0: no bound */
+  size_t keep;      /* empty chunks kept for reuse; 1 unless the owner changes it */
+  size_t n_empty;
   struct tl_pool_chunk *partial, *full, *empty;
 };
 

@@ -47,6 +47,7 @@ void tl_pool_init(struct tl_pool *p, size_t size, size_t max) {
   while (p->chunk_len < HEAD + 8 * p->size) p->chunk_len *= 2;
   p->per_chunk = (p->chunk_len - HEAD) / p->size;
   p->max = max;
+  p->keep = 1;
 }
 
 /* Maps twice the length and trims, because mmap promises page alignment only. */
@@ -69,15 +70,22 @@ static void chunk_free(struct tl_pool *p, struct tl_pool_chunk *c) {
 
 void tl_pool_destroy(struct tl_pool *p) {
   assert(p->used == 0);
-  if (p->empty) chunk_free(p, p->empty);
-  p->empty = NULL;
+  while (p->empty) {
+    struct tl_pool_chunk *c = p->empty;
+    p->empty = c->next;
+    chunk_free(p, c);
+  }
 }
 
 static struct tl_pool_chunk *chunk_with_room(struct tl_pool *p) {
   if (p->partial) return p->partial;
   struct tl_pool_chunk *c = p->empty;
-  p->empty = NULL;
-  if (!c) c = chunk_new(p->chunk_len);
+  if (c) {
+    p->empty = c->next;
+    p->n_empty--;
+  } else {
+    c = chunk_new(p->chunk_len);
+  }
   if (c) list_add(&p->partial, c);
   return c;
 }
@@ -115,8 +123,11 @@ void tl_pool_put(struct tl_pool *p, void *obj) {
   }
   if (c->used) return;
   list_del(c);
-  if (p->empty)
+  if (p->n_empty >= p->keep) {
     chunk_free(p, c);
-  else
-    p->empty = c;
+    return;
+  }
+  c->next = p->empty;
+  p->empty = c;
+  p->n_empty++;
 }

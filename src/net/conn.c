@@ -342,7 +342,7 @@ static void refuse(struct tl_net *n, struct tl_handoff *h) {
 
 void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
   struct tl_conn *c = h->conn ? tl_conn_get(n, h->conn) : NULL;
-  if (h->conn && (!c || c->state != TL_CONN_DIALING)) {
+  if ((h->conn && (!c || c->state != TL_CONN_DIALING)) || n->stopping) {
     refuse(n, h);
     return;
   }

@@ -39,6 +39,10 @@ static void close_order(struct tl_net *n, struct tl_close_order *o) {
 
 static void handle_mail(struct tl_net *n, struct tl_mail *m) {
   tl_count(n->counters, TL_C_MAIL_IN);
+  if (n->stopping && m->type != TL_MAIL_HANDOFF && m->type != TL_MAIL_DUMP) {
+    free(m);
+    return;
+  }
   switch (m->type) {
   case TL_MAIL_HANDOFF: tl_conn_adopt(n, (struct tl_handoff *)m); break;
   case TL_MAIL_DUMP: tl_conn_dump(n, (struct tl_dump *)m); break;
@@ -142,6 +146,8 @@ static int memory_init(struct tl_net *n) {
   tl_pool_init(&n->stash_small, TL_STASH_SMALL, 0);
   tl_pool_init(&n->stash_mid, TL_STASH_MID, 0);
   tl_pool_init(&n->dgram_small, 2048, 0);
+  /* A busy moment later the same chunks are wanted again. */
+  n->chunks.keep = n->stash_mid.keep = n->dgram_small.keep = 8;
   return TL_OK;
 }
 

@@ -168,11 +168,16 @@ static void dgram_sent(struct tl_op *op, int res, uint32_t flags) {
   dgram_free(d);
 }
 
-static struct tl_udp *socket_for(struct tl_net *n, struct tl_udp *u, const struct tl_addr *addr) {
-  if (u && !u->gone) return u;
-  for (u = n->udps; u; u = u->next)
-    if (!u->gone && u->addr.sa.sa_family == addr->sa.sa_family) return u;
-  return NULL;
+/* WANT may be a socket that a reload has closed since: it counts only if it is in the list. */
+static struct tl_udp *socket_for(struct tl_net *n, const struct tl_udp *want,
+                                 const struct tl_addr *addr) {
+  struct tl_udp *same_family = NULL;
+  for (struct tl_udp *u = n->udps; u; u = u->next) {
+    if (u->gone) continue;
+    if (u == want) return u;
+    if (!same_family && u->addr.sa.sa_family == addr->sa.sa_family) same_family = u;
+  }
+  return same_family;
 }
 
 static struct dgram *dgram_new(struct tl_net *n, size_t len) {

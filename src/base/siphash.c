@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SipHash-2-4 as its authors define it, little-endian loads. */
+#include "tieline/siphash.h"
+
+#include <string.h>
+
+#define ROTL(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
+
+struct sip {
+  uint64_t v0, v1, v2, v3;
+};
+
+static inline void round1(struct sip *s) {
+  s->v0 += s->v1;
+  s->v1 = ROTL(s->v1, 13) ^ s->v0;
+  s->v0 = ROTL(s->v0, 32);
+  s->v2 += s->v3;
+  s->v3 = ROTL(s->v3, 16) ^ s->v2;
+  s->v0 += s->v3;
+  s->v3 = ROTL(s->v3, 21) ^ s->v0;
+  s->v2 += s->v1;
+  s->v1 = ROTL(s->v1, 17) ^ s->v2;
+  s->v2 = ROTL(s->v2, 32);
+}
+
+static inline uint64_t load(const uint8_t *p) {
+  uint64_t v;
+  memcpy(&v, p, 8);
+  return v;
+}
+
+static inline void absorb(struct sip *s, uint64_t m) {
+  s->v3 ^= m;
+  round1(s);
+  round1(s);
+  s->v0 ^= m;
+}
+
+uint64_t tl_siphash(const uint8_t key[16], const void *data, size_t n) {
+  const uint8_t *p = data;
+  uint64_t k0 = load(key), k1 = load(key + 8), last = (uint64_t)n << 56;
+  struct sip s = {k0 ^ 0x736f6d6570736575ull, k1 ^ 0x646f72616e646f6dull,
+                  k0 ^ 0x6c7967656e657261ull, k1 ^ 0x7465646279746573ull};
+  for (; n >= 8; n -= 8, p += 8) absorb(&s, load(p));
+  for (size_t i = 0; i < n; i++) last |= (uint64_t)p[i] << (8 * i);
+  absorb(&s, last);
+  s.v2 ^= 0xff;
+  for (int i = 0; i < 4; i++) round1(&s);
+  return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Answers made here, and the way they go back (RFC 3261 8.2.6, 18.2; RFC 3581). */
+#include <stdio.h>
+
+#include "proxy.h"
+
+struct tl_str tl_local_via(const struct tl_msg *m, const struct tl_hop *from, char *buf,
+                           size_t cap) {
+  const struct tl_via *v = &m->via;
+  char ip[TL_ADDR_STRLEN];
+  struct tl_str shown = tl_str_c(tl_addr_format_host(&from->addr, ip));
+  bool same_host = tl_str_ieq(v->host, shown);
+  if (same_host && !v->has_rport && !v->received.n) return TL_STR("");
+  /* received carries no brackets: its grammar is a bare address (RFC 3261 25.1). */
+  if (shown.n && shown.p[0] == '[') shown.p++, shown.n -= 2;
+  const char *start = v->whole.p, *end = start + v->whole.n;
+  const char *cut = v->has_rport && v->rport_param.n ? v->rport_param.p : end;
+  const char *rest = cut == end ? end : cut + v->rport_param.n;
+  int n = snprintf(buf, cap, "%.*s%.*s", (int)(cut - start), start, (int)(end - rest), rest);
+  if (n < 0 || (size_t)n >= cap) return TL_STR("");
+  size_t at = (size_t)n;
+  if (v->has_rport)
+    at += (size_t)snprintf(buf + at, cap - at, ";rport=%u", tl_addr_port(&from->addr));
+  /* A received parameter that came in is somebody else's claim; only ours may stand. */
+  if (!v->received.n && at < cap)
+    at += (size_t)snprintf(buf + at, cap - at, ";received=%.*s", (int)shown.n, shown.p);
+  return at < cap ? (struct tl_str){buf, at} : TL_STR("");
+}
+
+struct tl_hop tl_local_way_back(const struct tl_msg *m, const struct tl_hop *from) {
+  struct tl_hop hop = *from;
+  if (hop.transport == TL_UDP && !m->via.has_rport)
+    tl_addr_set_port(&hop.addr, m->via.port ? m->via.port : 5060);
+  return hop;
+}
+
+static void count_local(struct tl_proxy *p, unsigned status) {
+  struct tl_counters *k = tl_proxy_counters(p);
+  tl_count(k, status < 200   ? TL_C_LOCAL_1XX
+              : status < 300 ? TL_C_LOCAL_2XX
+              : status < 500 ? TL_C_LOCAL_4XX
+                             : TL_C_LOCAL_5XX);
+}
+
+static size_t build(struct tl_proxy *p, const struct tl_msg *m, const struct tl_hop *from,
+                    unsigned status, struct tl_str reason, struct tl_str extra) {
+  char tag[16], via[1024];
+  size_t n = 0;
+  tl_token_tag(p, m, tag);
+  struct tl_str top = tl_local_via(m, from, via, sizeof(via));
+  int rc = tl_reply_build(m, status, reason, (struct tl_str){tag, sizeof(tag)}, top, extra, p->out,
+                          sizeof(p->out), &n);
+  if (rc) {
+    tl_count(tl_proxy_counters(p), TL_C_DROP_NOMEM);
+    return 0;
+  }
+  count_local(p, status);
+  return n;
+}
+
+void tl_local_answer(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+                     unsigned status, struct tl_str reason, struct tl_str extra) {
+  if (!tl_msg_answerable(m)) {
+    tl_count(tl_proxy_counters(p), TL_C_DROP_PARSE);
+    return;
+  }
+  size_t n = build(p, m, from, status, reason, extra);
+  struct tl_hop back = tl_local_way_back(m, from);
+  if (n) tl_forward_bytes(p, &back, p->out, n);
+}
+
+void tl_local_tx_answer(struct tl_tx *tx, unsigned status, struct tl_str reason,
+                        struct tl_str extra) {
+  struct tl_proxy *p = tx->proxy;
+  struct tl_body body;
+  if (!tx->request || tl_forward_rescan(p, tx->request, tx->reliable, &p->msg2, &body)) {
+    if (status >= 200) tl_tx_free(tx);
+    return;
+  }
+  size_t n = build(p, &p->msg2, &tx->from, status, reason, extra);
+  if (n && !tx->reliable) {
+    tl_saved_free(p, tx->reply);
+    tx->reply = tl_saved_new(p, n);
+    if (tx->reply) memcpy(tx->reply->data, p->out, n);
+  }
+  if (n) tl_forward_bytes(p, &tx->from, p->out, n);
+  tx->status = (uint16_t)status;
+  if (status < 200)
+    tx->sent_100 = true;
+  else
+    tl_tx_finished(tx, status);
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The proxy of one worker: transactions (RFC 3261 16, 17; RFC 6026), routing,
+ * forwarding. Between the files of src/proxy: worker.c (thread), request.c
+ * (validation, CANCEL, ACK), route.c (where to), forward.c (edit and send),
+ * response.c, tx.c (tables and life), local.c (answers made here), token.c.
+ *
+ * A request forwarded statefully is a struct tl_tx (server transaction and
+ * response context); each copy sent out is a struct tl_branch (client
+ * transaction). Today a transaction has one live branch at a time, the list is
+ * there for forking.
+ *
+ * Ownership: everything belongs to the worker. Threads: the worker's own.
+ * Errors: codes of err.h; what a peer must learn is sent as a response.
+ */
+#pragma once
+
+#include "tieline/edit.h"
+#include "tieline/net.h"
+#include "tieline/reply.h"
+#include "tieline/uri.h"
+
+#define TL_BRANCH_LEN 39 /* "z9hG4bK" and 32 hex digits */
+#define TL_TARGETS_MAX 8
+#define TL_HOST_MAX 256
+
+/* A snapshot that transactions of this worker still use; counted here, without atomics. */
+struct tl_snap {
+  struct tl_conf *conf;
+  uint32_t refs;
+};
+
+/* Bytes kept for later: the request for failover, a response for retransmission. */
+struct tl_saved {
+  uint32_t len, cap;
+  char data[];
+};
+
+enum tl_tx_state {
+  TL_TX_WAITING,    /* its next hop is being looked up */
+  TL_TX_PROCEEDING, /* forwarded, no final response yet */
+  TL_TX_COMPLETED,  /* final response sent; INVITE: waiting for the ACK (Timer H), else Timer J */
+  TL_TX_CONFIRMED,  /* ACK came, Timer I */
+  TL_TX_ACCEPTED,   /* 2xx to INVITE sent, Timer L (RFC 6026) */
+};
+/*
+ *   WAITING -> PROCEEDING -> COMPLETED -> CONFIRMED -> freed
+ *                   \------> ACCEPTED ------------> freed
+ */
+
+enum tl_branch_state {
+  TL_BR_CALLING,    /* sent, nothing heard (Trying for other methods) */
+  TL_BR_PROCEEDING, /* 1xx heard */
+  TL_BR_COMPLETED,  /* final heard, Timer D or K */
+  TL_BR_ACCEPTED,   /* 2xx to INVITE heard, Timer M */
+};
+
+/* One place to try. */
+struct tl_target {
+  struct tl_addr addr;
+  enum tl_transport transport;
+  struct tl_tls_domain *domain; /* of the transaction's snapshot */
+  const struct tl_conf_peer *peer;
+};
+
+/* What a request is to become, found by route.c. */
+struct tl_plan {
+  const struct tl_conf_route *route; /* NULL: follows its Route header by right of our token */
+  struct tl_str next_hop;            /* URI that decides where to; slice of the request */
+  struct tl_uri next_uri;
+  struct tl_uri uri;    /* the Request-URI */
+  uint8_t drop_routes;  /* Route values of ours to remove from the top */
+  bool in_dialog;       /* let in by our Record-Route token */
+  bool rewrite_host;    /* Request-URI names us: it becomes the peer's */
+  tl_conn_id flow;      /* connection to use if it is alive, 0: none */
+  uint8_t n_target, at; /* next one to try */
+  struct tl_target target[TL_TARGETS_MAX];
+  char host[TL_HOST_MAX]; /* domain of the next hop: SNI and identity (RFC 5922 7.3) */
+};
+
+struct tl_branch;
+
+struct tl_tx {
+  struct tl_tx *hash_next;
+  struct tl_tx *linger_next, **linger_link; /* oldest first, for early leave */
+  uint64_t key;                             /* keyed hash of branch, sent-by and method (17.2.3) */
+  uint32_t slot, gen;
+  struct tl_proxy *proxy;
+  uint8_t state, method;
+  bool invite : 1, reliable : 1, cancelled : 1, counted : 1, sent_100 : 1, failed : 1,
+      ack : 1;          /* a parked ACK for a 2xx, no transaction in truth */
+  uint16_t via_port;    /* sent-by port of the top Via, 0: none */
+  uint16_t status;      /* last response sent */
+  uint16_t fail_status; /* what to answer when no target is left */
+  struct tl_hop from;
+  struct tl_timer timer;   /* 100, H, I, J, L, or a failure to act on */
+  struct tl_timer retrans; /* G, and retransmissions of 2xx are not ours */
+  uint32_t retrans_ms;
+  struct tl_saved *request; /* as received, until a final response */
+  struct tl_saved *reply;   /* last response, unreliable transports only */
+  struct tl_snap *snap;
+  struct tl_plan *plan; /* until a final response */
+  struct tl_branch *branches;
+};
+
+struct tl_branch {
+  struct tl_branch *next;                   /* of the transaction */
+  struct tl_branch *conn_next, **conn_link; /* of the connection it was sent on */
+  struct tl_tx *tx;
+  uint32_t slot, gen;
+  uint8_t state;
+  bool invite : 1, reliable : 1, cancel_sent : 1, cancel_wanted : 1;
+  struct tl_hop hop;
+  struct tl_timer timer;   /* B, C, D, F, K, M */
+  struct tl_timer retrans; /* A, E */
+  uint32_t retrans_ms;
+  struct tl_saved *sent; /* as forwarded: INVITE always, others on unreliable transports */
+};
+
+struct tl_slot {
+  void *p;
+  uint32_t gen;
+};
+
+/* A table of objects named by slot and generation. */
+struct tl_slots {
+  struct tl_slot *at;
+  uint32_t *free;
+  uint32_t n_free, n, cap;
+};
+
+struct tl_proxy {
+  struct tl_thread th; /* first: runtime.worker points here */
+  struct tl_net net;
+  struct tl_snap *snap;
+  struct tl_slots branch_slots;
+  struct tl_tx **hash;
+  uint32_t hash_mask;
+  uint32_t n_tx, n_linger;
+  struct tl_tx *linger_first, **linger_last;
+  struct tl_pool txs, branches, plans, saved_small, saved_mid;
+  struct tl_msg msg2; /* saved requests are read again into this */
+  char out[65536];    /* messages made here */
+  uint32_t max_tx;
+  uint64_t resolve_cookie;
+  char *start_err; /* while starting only */
+  size_t start_err_cap;
+  int start_rc;
+};
+
+static inline struct tl_proxy *tl_proxy_of(struct tl_net *n) { return n->proxy; }
+static inline struct tl_counters *tl_proxy_counters(struct tl_proxy *p) { return &p->th.counters; }
+
+/* token.c */
+/* Our Via branch for branch slot SLOT of generation GEN: TL_BRANCH_LEN characters. */
+void tl_token_branch(const struct tl_proxy *p, uint32_t slot, uint32_t gen, char *out);
+/* 0 and the parts, TL_ENOTFOUND if it is not ours, TL_EBADMAC if forged. */
+int tl_token_branch_parse(const struct tl_proxy *p, struct tl_str branch, unsigned *out_worker,
+                          uint32_t *out_slot, uint32_t *out_gen);
+#define TL_RR_TOKEN_LEN 48
+/* Value of our Record-Route parameter "tl": names the route, the connection the dialog came in on
+ * (the flow of RFC 5626 5.1; 0 = none), and proves that this dialog was let in. */
+void tl_token_route(const struct tl_proxy *p, uint64_t route_id, tl_conn_id flow,
+                    struct tl_str call_id, char *out);
+int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, struct tl_str call_id,
+                         uint64_t *out_route_id, tl_conn_id *out_flow);
+/* Table key of a request's server transaction (17.2.3); CANCEL and ACK find their INVITE. */
+uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m);
+/* A To tag for answers made here, the same for each retransmission: 16 characters. */
+void tl_token_tag(const struct tl_proxy *p, const struct tl_msg *m, char *out);
+
+/* tx.c */
+int tl_tx_tables_init(struct tl_proxy *p);
+void tl_tx_tables_exit(struct tl_proxy *p);
+struct tl_tx *tl_tx_find(struct tl_proxy *p, uint64_t key);
+/* NULL when the table is full or memory is short. */
+struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct tl_hop *from,
+                        uint64_t key);
+void tl_tx_free(struct tl_tx *tx);
+struct tl_branch *tl_branch_new(struct tl_tx *tx);
+struct tl_branch *tl_branch_find(struct tl_proxy *p, uint32_t slot, uint32_t gen);
+void tl_branch_free(struct tl_branch *b);
+void tl_branch_attach(struct tl_branch *b, struct tl_conn *c);
+void tl_branch_detach(struct tl_branch *b);
+struct tl_saved *tl_saved_new(struct tl_proxy *p, size_t len);
+void tl_saved_free(struct tl_proxy *p, struct tl_saved *s);
+/* A final response has been sent: what the transaction still needs, and for how long. */
+void tl_tx_finished(struct tl_tx *tx, unsigned status);
+void tl_tx_confirmed(struct tl_tx *tx);
+void tl_snap_refresh(struct tl_proxy *p);
+
+/* request.c */
+void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
+                const struct tl_msg *m, const struct tl_body *body);
+
+/* route.c */
+/* Fills PLAN for M, up to its targets. 0; TL_EAGAIN: the next hop's name must be resolved first
+ * (plan->host, plan->next_uri); TL_ENOTFOUND: refuse with *OUT_STATUS. */
+int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
+                  const struct tl_msg *m, struct tl_plan *plan, unsigned *out_status);
+/* The slices of PLAN point into a message: sets them anew after M was scanned again. */
+void tl_route_rebind(struct tl_plan *plan, const struct tl_msg *m);
+/* Asks the resolver for PLAN's next hop on behalf of TX. */
+int tl_route_resolve(struct tl_tx *tx);
+/* Adds what a lookup gave. */
+void tl_route_resolved(struct tl_proxy *p, struct tl_plan *plan, const struct tl_addr *addr,
+                       size_t n);
+bool tl_route_is_ours(struct tl_proxy *p, const struct tl_uri *u);
+enum tl_transport tl_route_transport(const struct tl_uri *u);
+
+/* forward.c */
+/* Sends the transaction's request to its next target, or answers when none is left. M and BODY: the
+ * request when it is at hand, NULL: from the saved one. */
+void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body);
+/* Without a transaction: ACK for a 2xx. */
+void tl_forward_ack(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
+                    const struct tl_msg *m, const struct tl_body *body);
+/* Reads a saved message again; BODY is what of it was saved. */
+int tl_forward_rescan(struct tl_proxy *p, const struct tl_saved *s, bool stream, struct tl_msg *m,
+                      struct tl_body *body);
+/* The branch's connection or transport failed (16.9), or it timed out. */
+void tl_forward_failed(struct tl_branch *b, unsigned status);
+void tl_forward_cancel(struct tl_tx *tx);
+void tl_forward_cancel_branch(struct tl_branch *b);
+int tl_forward_bytes(struct tl_proxy *p, const struct tl_hop *hop, const void *data, size_t n);
+
+/* response.c */
+void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+                 const struct tl_body *body);
+
+/* A response that another worker passed on; frees MAIL. */
+void tl_response_relayed(struct tl_proxy *p, struct tl_mail *mail);
+
+/* local.c */
+/* Answers M without a transaction. */
+void tl_local_answer(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+                     unsigned status, struct tl_str reason, struct tl_str extra);
+/* Answers the request of TX; a final one moves it on. */
+void tl_local_tx_answer(struct tl_tx *tx, unsigned status, struct tl_str reason,
+                        struct tl_str extra);
+/* The top Via as it must stand in what we send back and on: received and rport filled in
+ * (18.2.1, RFC 3581). Returns an empty slice when nothing changes. */
+struct tl_str tl_local_via(const struct tl_msg *m, const struct tl_hop *from, char *buf,
+                           size_t cap);
+/* Where answers to M go. */
+struct tl_hop tl_local_way_back(const struct tl_msg *m, const struct tl_hop *from);

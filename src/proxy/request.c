@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests (RFC 3261 16.3, 16.10, 17.2.3): what is repeated, cancelled,
+ * acknowledged or refused, and what becomes a transaction.
+ */
+#include <stdio.h>
+
+#include "proxy.h"
+
+static const enum tl_counter by_method[TL_METHODS] = {
+    [TL_M_OTHER] = TL_C_REQ_OTHER,       [TL_M_INVITE] = TL_C_REQ_INVITE,
+    [TL_M_ACK] = TL_C_REQ_ACK,           [TL_M_BYE] = TL_C_REQ_BYE,
+    [TL_M_CANCEL] = TL_C_REQ_CANCEL,     [TL_M_OPTIONS] = TL_C_REQ_OPTIONS,
+    [TL_M_REGISTER] = TL_C_REQ_REGISTER, [TL_M_MESSAGE] = TL_C_REQ_MESSAGE,
+    [TL_M_PRACK] = TL_C_REQ_OTHER,       [TL_M_UPDATE] = TL_C_REQ_OTHER,
+    [TL_M_REFER] = TL_C_REQ_OTHER,       [TL_M_SUBSCRIBE] = TL_C_REQ_OTHER,
+    [TL_M_NOTIFY] = TL_C_REQ_OTHER,      [TL_M_INFO] = TL_C_REQ_OTHER,
+    [TL_M_PUBLISH] = TL_C_REQ_OTHER};
+
+static void refuse(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+                   unsigned status, struct tl_str reason, struct tl_str extra) {
+  if (m->method == TL_M_ACK)
+    tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_ACK);
+  else
+    tl_local_answer(p, from, m, status, reason.n ? reason : tl_reason_phrase(status), extra);
+}
+
+/* A request that belongs to a transaction we know. True: done with. */
+static bool known(struct tl_proxy *p, struct tl_tx *tx, const struct tl_msg *m) {
+  if (m->method == TL_M_ACK) {
+    if (tx->state == TL_TX_COMPLETED) tl_tx_confirmed(tx);
+    /* An ACK with the branch of a 2xx's INVITE comes from an RFC 2543 peer: forward it. */
+    return tx->state != TL_TX_ACCEPTED;
+  }
+  tl_count(tl_proxy_counters(p), TL_C_RETRANS_ABSORBED);
+  if (tx->reply) {
+    tl_forward_bytes(p, &tx->from, tx->reply->data, tx->reply->len);
+    tl_count(tl_proxy_counters(p), TL_C_RETRANS_SENT);
+  }
+  return true;
+}
+
+static void cancel(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
+  struct tl_tx *tx = tl_tx_find(p, tl_token_tx_key(p, m));
+  if (!tx || !tx->invite) {
+    refuse(p, from, m, 481, TL_STR(""), TL_STR(""));
+    return;
+  }
+  tl_local_answer(p, from, m, 200, TL_STR("OK"), TL_STR(""));
+  if (tx->state <= TL_TX_PROCEEDING && !tx->cancelled) tl_forward_cancel(tx);
+}
+
+/* 16.3 step 5: we have no extensions that a proxy could be required to know. */
+static bool proxy_require(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
+  char line[512];
+  struct tl_str v = tl_msg_header(m, TL_H_PROXY_REQUIRE);
+  if (v.n == 0 || m->method == TL_M_CANCEL || m->method == TL_M_ACK) return false;
+  int n = snprintf(line, sizeof(line), "Unsupported: %.*s\r\n", (int)v.n, v.p);
+  bool fits = n > 0 && (size_t)n < sizeof(line);
+  refuse(p, from, m, 420, TL_STR(""), fits ? (struct tl_str){line, (size_t)n} : TL_STR(""));
+  return true;
+}
+
+/* OPTIONS for the proxy itself, or one whose Max-Forwards ends here (RFC 3261 11, 16.3 step 3). */
+static void answer_options(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
+  tl_local_answer(p, from, m, 200, TL_STR("OK"), TL_STR("Accept: application/sdp\r\n"));
+}
+
+static bool for_us(struct tl_proxy *p, const struct tl_msg *m) {
+  struct tl_uri u;
+  return m->method == TL_M_OPTIONS && !tl_msg_has(m, TL_H_ROUTE) && tl_uri_parse(m->uri, &u) == 0 &&
+         !u.has_user && tl_route_is_ours(p, &u);
+}
+
+static bool validated(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
+  if (m->max_forwards == 0) {
+    if (m->method == TL_M_OPTIONS)
+      answer_options(p, from, m);
+    else
+      refuse(p, from, m, 483, TL_STR(""), TL_STR(""));
+    return false;
+  }
+  if (for_us(p, m)) {
+    answer_options(p, from, m);
+    return false;
+  }
+  return !proxy_require(p, from, m);
+}
+
+/* Keeps what answers and other targets will need. A body that is large and can go nowhere else is
+ * not copied. */
+static int keep_request(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body,
+                        bool again) {
+  struct tl_proxy *p = tx->proxy;
+  bool with_body = again || body->len < p->net.conf->limits.zero_copy_body;
+  tx->request = tl_saved_new(p, m->head_len + (with_body ? body->len : 0));
+  if (!tx->request) return TL_ENOMEM;
+  memcpy(tx->request->data, m->p, m->head_len);
+  size_t at = m->head_len;
+  for (uint32_t i = 0; with_body && i < body->n; i++) {
+    memcpy(tx->request->data + at, body->seg[i].p, body->seg[i].n);
+    at += body->seg[i].n;
+  }
+  return TL_OK;
+}
+
+static void overloaded(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
+  tl_count(tl_proxy_counters(p), TL_C_TX_REFUSED);
+  refuse(p, from, m, 503, TL_STR("Overloaded"), TL_STR("Retry-After: 5\r\n"));
+}
+
+/* Starts a transaction for what PLAN says; takes PLAN. */
+static void start(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+                  const struct tl_body *body, struct tl_plan *plan, uint64_t key, bool resolve) {
+  struct tl_tx *tx = tl_tx_new(p, m, from, key);
+  if (!tx) {
+    tl_pool_put(&p->plans, plan);
+    overloaded(p, from, m);
+    return;
+  }
+  tx->plan = plan;
+  if (keep_request(tx, m, body, resolve || plan->n_target > 1)) {
+    tl_tx_free(tx);
+    overloaded(p, from, m);
+    return;
+  }
+  tx->ack = m->method == TL_M_ACK;
+  if (!resolve) {
+    tl_forward_next(tx, m, body);
+    return;
+  }
+  tx->state = TL_TX_WAITING;
+  if (tl_route_resolve(tx)) {
+    tl_local_tx_answer(tx, 503, tl_reason_phrase(503), TL_STR(""));
+    return;
+  }
+  if (tx->invite) tl_timer_start(&p->net.wheel, &tx->timer, p->net.conf->timeouts.trying);
+}
+
+void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
+                const struct tl_msg *m, const struct tl_body *body) {
+  unsigned status;
+  tl_count(tl_proxy_counters(p), by_method[m->method]);
+  if (m->method == TL_M_CANCEL) {
+    cancel(p, from, m);
+    return;
+  }
+  uint64_t key = tl_token_tx_key(p, m);
+  struct tl_tx *tx = tl_tx_find(p, key);
+  if (tx && known(p, tx, m)) return;
+  if (!validated(p, from, m)) return;
+  struct tl_plan *plan = tl_pool_get(&p->plans);
+  if (!plan) {
+    overloaded(p, from, m);
+    return;
+  }
+  int rc = tl_route_plan(p, from, c, m, plan, &status);
+  if (rc == TL_ENOTFOUND) {
+    tl_pool_put(&p->plans, plan);
+    refuse(p, from, m, status, TL_STR(""), TL_STR(""));
+    return;
+  }
+  if (m->method == TL_M_ACK && rc == TL_OK) {
+    tl_forward_ack(p, from, plan, m, body);
+    tl_pool_put(&p->plans, plan);
+    return;
+  }
+  start(p, from, m, body, plan, key, rc == TL_EAGAIN);
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where a request goes (RFC 3261 16.4, 16.5, 16.6 step 7; RFC 3263 as far as the
+ * resolver takes it): our Route values, the route table, the list of targets.
+ * Sends nothing.
+ */
+#include <stdlib.h>
+
+#include "proxy.h"
+
+bool tl_route_is_ours(struct tl_proxy *p, const struct tl_uri *u) {
+  return (u->scheme == TL_SCHEME_SIP || u->scheme == TL_SCHEME_SIPS) &&
+         tl_conf_is_ours(p->net.conf, u->host, u->port);
+}
+
+enum tl_transport tl_route_transport(const struct tl_uri *u) {
+  enum tl_transport t;
+  if (u->scheme == TL_SCHEME_SIPS) return TL_TLS;
+  return tl_uri_transport(u, &t) && t < TL_TRANSPORTS ? t : TL_UDP;
+}
+
+/* ---- Route headers ---- */
+
+struct route_walk {
+  const struct tl_msg *m;
+  uint16_t header;
+  struct tl_str rest;
+};
+
+static bool next_route(struct route_walk *w, struct tl_nameaddr *na) {
+  size_t used;
+  while (w->rest.n == 0) {
+    if (w->header == TL_HDR_NONE) return false;
+    w->rest = tl_hdr_value(w->m, w->header);
+    w->header = w->m->hdr[w->header].next;
+  }
+  if (tl_nameaddr_parse(w->rest, na, &used)) return false;
+  w->rest.p += used;
+  w->rest.n -= used;
+  return true;
+}
+
+static void read_token(struct tl_proxy *p, const struct tl_msg *m, const struct tl_uri *u,
+                       struct tl_plan *plan, uint64_t *out_route) {
+  struct tl_str token;
+  tl_conn_id flow = 0;
+  if (!tl_param_find(u->params, TL_STR("tl"), &token)) return;
+  if (tl_token_route_parse(p, token, m->call_id, out_route, &flow)) return;
+  plan->in_dialog = true;
+  plan->flow = flow;
+}
+
+/* Drops our own values from the top; what follows them, or the Request-URI, is the next hop. */
+static int walk_routes(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan,
+                       uint64_t *out_route) {
+  struct route_walk w = {m, m->first[TL_H_ROUTE], {NULL, 0}};
+  struct tl_nameaddr na;
+  plan->next_hop = m->uri;
+  plan->next_uri = plan->uri;
+  while (next_route(&w, &na)) {
+    struct tl_uri u;
+    if (tl_uri_parse(na.uri, &u)) return TL_ESYNTAX;
+    if (!tl_route_is_ours(p, &u)) {
+      plan->next_hop = na.uri;
+      plan->next_uri = u;
+      return TL_OK;
+    }
+    read_token(p, m, &u, plan, out_route);
+    plan->drop_routes++;
+  }
+  return TL_OK;
+}
+
+void tl_route_rebind(struct tl_plan *plan, const struct tl_msg *m) {
+  struct route_walk w = {m, m->first[TL_H_ROUTE], {NULL, 0}};
+  struct tl_nameaddr na = {0};
+  bool there = true;
+  tl_uri_parse(m->uri, &plan->uri);
+  plan->next_hop = m->uri;
+  plan->next_uri = plan->uri;
+  for (unsigned i = 0; i <= plan->drop_routes && there; i++) there = next_route(&w, &na);
+  if (!there) return;
+  plan->next_hop = na.uri;
+  tl_uri_parse(na.uri, &plan->next_uri);
+}
+
+/* ---- the route table ---- */
+
+static bool host_listed(char *const *list, struct tl_str host) {
+  for (; *list; list++)
+    if (tl_str_ieq(tl_str_c(*list), host)) return true;
+  return false;
+}
+
+static bool is_peer(const struct tl_conf_peer *peer, const struct tl_hop *from,
+                    const struct tl_conn *c) {
+  if (c && c->tls && c->tls->peer_verified && c->tls->identity)
+    return tl_identity_matches(c->tls->identity, tl_str_c(peer->identity), false);
+  for (size_t i = 0; i < peer->n_addr; i++)
+    if (tl_addr_ip_eq(&peer->addr[i], &from->addr)) return true;
+  return false;
+}
+
+static bool from_listed(const struct tl_conf *conf, char *const *names, const struct tl_hop *from,
+                        const struct tl_conn *c) {
+  for (size_t i = 0; i < conf->n_peer; i++)
+    for (char *const *n = names; *n; n++)
+      if (strcmp(*n, conf->peer[i].name) == 0 && is_peer(&conf->peer[i], from, c)) return true;
+  return false;
+}
+
+static bool matches(const struct tl_conf *conf, const struct tl_conf_route *r,
+                    const struct tl_uri *u, const struct tl_hop *from, const struct tl_conn *c) {
+  if (r->to_prefix && !tl_str_starts(u->user, tl_str_c(r->to_prefix))) return false;
+  if (r->to_domain && !host_listed(r->to_domain, u->host)) return false;
+  return !r->from_peer || from_listed(conf, r->from_peer, from, c);
+}
+
+static const struct tl_conf_route *route_by_id(const struct tl_conf *conf, uint64_t id) {
+  for (size_t i = 0; i < conf->n_route; i++)
+    if (conf->route[i].id == id) return &conf->route[i];
+  return NULL;
+}
+
+/* ---- targets ---- */
+
+static struct tl_tls_domain *domain_for(const struct tl_conf *conf, const struct tl_plan *plan,
+                                        const struct tl_conf_peer *peer,
+                                        const struct tl_addr *addr) {
+  enum tl_choice rule;
+  if (peer && peer->domain) return peer->domain;
+  if (plan->route && plan->route->domain) return plan->route->domain;
+  return tl_tls_choose_client(&conf->tls_set, tl_str_c(peer ? peer->identity : plan->host), addr,
+                              &rule);
+}
+
+static void add_target(const struct tl_conf *conf, struct tl_plan *plan,
+                       const struct tl_conf_peer *peer, enum tl_transport t,
+                       const struct tl_addr *addr) {
+  if (plan->n_target == TL_TARGETS_MAX) return;
+  struct tl_target *to = &plan->target[plan->n_target++];
+  to->addr = *addr;
+  to->transport = t;
+  to->peer = peer;
+  to->domain = t == TL_TLS ? domain_for(conf, plan, peer, addr) : NULL;
+}
+
+/* An address that a configured peer owns carries that peer's identity, whatever a Contact calls it.
+ */
+static const struct tl_conf_peer *peer_at(const struct tl_conf *conf, enum tl_transport t,
+                                          const struct tl_addr *addr) {
+  for (size_t i = 0; i < conf->n_peer; i++) {
+    const struct tl_conf_peer *peer = &conf->peer[i];
+    if (peer->transport != t) continue;
+    for (size_t k = 0; k < peer->n_addr; k++)
+      if (tl_addr_eq(&peer->addr[k], addr)) return peer;
+  }
+  return NULL;
+}
+
+static struct tl_str host_of(const struct tl_uri *u) {
+  struct tl_str maddr;
+  return tl_param_find(u->params, TL_STR("maddr"), &maddr) && maddr.n ? maddr : u->host;
+}
+
+static int target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
+  const struct tl_uri *u = &plan->next_uri;
+  const struct tl_conf *conf = p->snap->conf;
+  struct tl_str host = host_of(u);
+  if (u->scheme != TL_SCHEME_SIP && u->scheme != TL_SCHEME_SIPS) return TL_ENOTFOUND;
+  if (host.n == 0 || host.n >= sizeof(plan->host)) return TL_ENOTFOUND;
+  bool bracket = host.p[0] == '[';
+  memcpy(plan->host, host.p + bracket, host.n - 2 * bracket);
+  plan->host[host.n - 2 * bracket] = '\0';
+  enum tl_transport t = tl_route_transport(u);
+  struct tl_addr addr;
+  uint16_t port = u->port ? u->port : t == TL_TLS ? 5061 : 5060;
+  if (tl_addr_parse(host, port, &addr)) return TL_EAGAIN;
+  add_target(conf, plan, peer_at(conf, t, &addr), t, &addr);
+  return TL_OK;
+}
+
+void tl_route_resolved(struct tl_proxy *p, struct tl_plan *plan, const struct tl_addr *addr,
+                       size_t n) {
+  enum tl_transport t = tl_route_transport(&plan->next_uri);
+  const struct tl_conf *conf = p->snap->conf;
+  for (size_t i = 0; i < n; i++) add_target(conf, plan, peer_at(conf, t, &addr[i]), t, &addr[i]);
+}
+
+int tl_route_resolve(struct tl_tx *tx) {
+  struct tl_proxy *p = tx->proxy;
+  struct tl_resolve *r = calloc(1, sizeof(*r));
+  if (!r) return TL_ENOMEM;
+  r->mail.type = TL_MAIL_RESOLVE;
+  r->worker = p->th.index;
+  r->cookie = tx->key;
+  r->started_ms = p->net.now_ms;
+  r->transport = tl_route_transport(&tx->plan->next_uri);
+  r->port = tx->plan->next_uri.port;
+  memcpy(r->host, tx->plan->host, sizeof(r->host));
+  int rc = tl_mailbox_post(&p->th.rt->resolver, &r->mail);
+  if (rc) {
+    tl_count(tl_proxy_counters(p), TL_C_MAIL_FULL);
+    free(r);
+  }
+  return rc;
+}
+
+static int targets_of_peers(struct tl_proxy *p, struct tl_plan *plan) {
+  const struct tl_conf_route *r = plan->route;
+  plan->rewrite_host = tl_route_is_ours(p, &plan->uri);
+  for (size_t i = 0; i < r->n_peer; i++)
+    for (size_t k = 0; k < r->peer[i]->n_addr; k++)
+      add_target(p->snap->conf, plan, r->peer[i], r->peer[i]->transport, &r->peer[i]->addr[k]);
+  return plan->n_target ? TL_OK : TL_ENOTFOUND;
+}
+
+static int match_route(struct tl_proxy *p, const struct tl_hop *from, const struct tl_conn *c,
+                       struct tl_plan *plan, unsigned *out_status) {
+  const struct tl_conf *conf = p->snap->conf;
+  for (size_t i = 0; i < conf->n_route && !plan->route; i++)
+    if (matches(conf, &conf->route[i], &plan->uri, from, c)) plan->route = &conf->route[i];
+  *out_status = 404;
+  if (!plan->route) return TL_ENOTFOUND;
+  if (!plan->route->relay_request_uri) {
+    *out_status = 503; /* its peers have no address now */
+    return targets_of_peers(p, plan);
+  }
+  /* Relaying to ourselves would only loop. */
+  if (tl_route_is_ours(p, &plan->next_uri)) return TL_ENOTFOUND;
+  *out_status = 416;
+  return target_of_uri(p, plan);
+}
+
+int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
+                  const struct tl_msg *m, struct tl_plan *plan, unsigned *out_status) {
+  uint64_t id = 0;
+  memset(plan, 0, offsetof(struct tl_plan, target));
+  plan->host[0] = '\0';
+  *out_status = 400;
+  if (tl_uri_parse(m->uri, &plan->uri)) return TL_ENOTFOUND;
+  *out_status = 416;
+  if (plan->uri.scheme == TL_SCHEME_OTHER) return TL_ENOTFOUND;
+  *out_status = 400;
+  if (walk_routes(p, m, plan, &id)) return TL_ENOTFOUND;
+  if (!plan->in_dialog) return match_route(p, from, c, plan, out_status);
+  plan->route = route_by_id(p->snap->conf, id);
+  /* The flow leads back to whoever opened the dialog; from there the request goes by its address.
+   */
+  if (plan->flow == from->conn || !tl_conn_get(&p->net, plan->flow)) plan->flow = 0;
+  if (plan->flow) return TL_OK;
+  *out_status = 404;
+  if (tl_route_is_ours(p, &plan->next_uri)) return TL_ENOTFOUND;
+  return target_of_uri(p, plan);
+}

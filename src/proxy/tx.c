@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tables and life of transactions: made, found, kept for their RFC time, freed.
+ * What a timer means is decided here for server transactions (RFC 3261 17.2,
+ * RFC 6026) and handed to forward.c for client transactions (17.1).
+ */
+#include <stdlib.h>
+
+#include "proxy.h"
+
+#define SAVED_SMALL 1024u
+#define SAVED_MID 4096u
+#define PREPARED 8192u /* transactions and branches whose memory is there from the start */
+/* INVITE transactions kept only for repeated 2xx between reliable hops: nothing is lost there, so
+ * repeats are rare and the oldest may leave before Timer L when many calls are set up. */
+#define LINGER_MAX PREPARED
+
+/* ---- slots ---- */
+
+static int slots_grow(struct tl_slots *s) {
+  uint32_t cap = s->cap ? s->cap * 2 : 2 * PREPARED;
+  struct tl_slot *at = realloc(s->at, cap * sizeof(*at));
+  if (!at) return TL_ENOMEM;
+  s->at = at;
+  uint32_t *f = realloc(s->free, cap * sizeof(*f));
+  if (!f) return TL_ENOMEM;
+  s->free = f;
+  memset(at + s->cap, 0, (cap - s->cap) * sizeof(*at));
+  s->cap = cap;
+  return TL_OK;
+}
+
+static int slot_take(struct tl_slots *s, void *obj, uint32_t *out_slot, uint32_t *out_gen) {
+  if (!s->n_free && s->n == s->cap && slots_grow(s)) return TL_ENOMEM;
+  *out_slot = s->n_free ? s->free[--s->n_free] : s->n++;
+  s->at[*out_slot].p = obj;
+  *out_gen = s->at[*out_slot].gen;
+  return TL_OK;
+}
+
+static void slot_give(struct tl_slots *s, uint32_t slot) {
+  s->at[slot].p = NULL;
+  s->at[slot].gen = (s->at[slot].gen + 1) & 0xffffff;
+  s->free[s->n_free++] = slot;
+}
+
+/* ---- saved bytes ---- */
+
+struct tl_saved *tl_saved_new(struct tl_proxy *p, size_t len) {
+  size_t want = sizeof(struct tl_saved) + len;
+  struct tl_saved *s;
+  uint32_t cap;
+  if (want <= SAVED_SMALL) {
+    s = tl_pool_get(&p->saved_small);
+    cap = SAVED_SMALL;
+  } else if (want <= SAVED_MID) {
+    s = tl_pool_get(&p->saved_mid);
+    cap = SAVED_MID;
+  } else {
+    s = malloc(want);
+    cap = UINT32_MAX;
+  }
+  if (!s) return NULL;
+  s->len = (uint32_t)len;
+  s->cap = cap;
+  return s;
+}
+
+void tl_saved_free(struct tl_proxy *p, struct tl_saved *s) {
+  if (!s) return;
+  if (s->cap == SAVED_SMALL)
+    tl_pool_put(&p->saved_small, s);
+  else if (s->cap == SAVED_MID)
+    tl_pool_put(&p->saved_mid, s);
+  else
+    free(s);
+}
+
+/* ---- snapshots ---- */
+
+static void snap_drop(struct tl_snap *s) {
+  if (--s->refs) return;
+  tl_conf_unref(s->conf);
+  free(s);
+}
+
+void tl_snap_refresh(struct tl_proxy *p) {
+  if (p->snap && p->snap->conf == p->net.conf) return;
+  struct tl_snap *s = malloc(sizeof(*s));
+  if (!s) return; /* the old snapshot serves a turn longer */
+  s->conf = tl_conf_ref(p->net.conf);
+  s->refs = 1;
+  if (p->snap) snap_drop(p->snap);
+  p->snap = s;
+}
+
+/* ---- server transactions ---- */
+
+struct tl_tx *tl_tx_find(struct tl_proxy *p, uint64_t key) {
+  struct tl_tx *tx = p->hash[key & p->hash_mask];
+  while (tx && tx->key != key) tx = tx->hash_next;
+  return tx;
+}
+
+static void unhash(struct tl_tx *tx) {
+  struct tl_tx **at = &tx->proxy->hash[tx->key & tx->proxy->hash_mask];
+  while (*at != tx) at = &(*at)->hash_next;
+  *at = tx->hash_next;
+}
+
+static void linger_add(struct tl_tx *tx) {
+  struct tl_proxy *p = tx->proxy;
+  tx->linger_next = NULL;
+  tx->linger_link = p->linger_last;
+  *p->linger_last = tx;
+  p->linger_last = &tx->linger_next;
+  p->n_linger++;
+}
+
+static void linger_del(struct tl_tx *tx) {
+  struct tl_proxy *p = tx->proxy;
+  if (!tx->linger_link) return;
+  *tx->linger_link = tx->linger_next;
+  if (tx->linger_next)
+    tx->linger_next->linger_link = tx->linger_link;
+  else
+    p->linger_last = tx->linger_link;
+  tx->linger_link = NULL;
+  p->n_linger--;
+}
+
+/* Counted as alive until its final response; what lingers behind it is no load. */
+static void uncount(struct tl_tx *tx) {
+  if (!tx->counted) return;
+  tx->counted = false;
+  tx->proxy->n_tx--;
+  tl_count_sub(tl_proxy_counters(tx->proxy), TL_C_TX_NOW, 1);
+}
+
+static void drop_working_set(struct tl_tx *tx) {
+  struct tl_proxy *p = tx->proxy;
+  tl_saved_free(p, tx->request);
+  tx->request = NULL;
+  if (tx->plan) tl_pool_put(&p->plans, tx->plan);
+  tx->plan = NULL;
+  if (tx->snap) snap_drop(tx->snap);
+  tx->snap = NULL;
+}
+
+static void on_tx_timer(struct tl_timer *t, void *arg) {
+  struct tl_tx *tx = (struct tl_tx *)((char *)t - offsetof(struct tl_tx, timer));
+  (void)arg;
+  if (tx->state == TL_TX_WAITING || tx->state == TL_TX_PROCEEDING) {
+    if (tx->failed) {
+      tx->failed = false;
+      tl_forward_next(tx, NULL, NULL);
+    } else if (tx->invite && !tx->sent_100) {
+      tl_local_tx_answer(tx, 100, TL_STR("Trying"), TL_STR(""));
+    }
+    return;
+  }
+  tl_tx_free(tx); /* H, I, J, L */
+}
+
+static void on_tx_retrans(struct tl_timer *t, void *arg) {
+  struct tl_tx *tx = (struct tl_tx *)((char *)t - offsetof(struct tl_tx, retrans));
+  const struct tl_conf_timeouts *lim = &tx->proxy->net.conf->timeouts;
+  (void)arg;
+  if (tx->state != TL_TX_COMPLETED || !tx->reply) return;
+  tl_forward_bytes(tx->proxy, &tx->from, tx->reply->data, tx->reply->len);
+  tl_count(tl_proxy_counters(tx->proxy), TL_C_RETRANS_SENT);
+  tx->retrans_ms = tx->retrans_ms * 2 < lim->t2 ? tx->retrans_ms * 2 : lim->t2;
+  tl_timer_start(&tx->proxy->net.wheel, &tx->retrans, tx->retrans_ms);
+}
+
+struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct tl_hop *from,
+                        uint64_t key) {
+  if (p->n_tx >= p->max_tx) return NULL;
+  struct tl_tx *tx = tl_pool_get(&p->txs);
+  if (!tx) return NULL;
+  memset(tx, 0, sizeof(*tx));
+  tx->proxy = p;
+  tx->key = key;
+  tx->method = (uint8_t)m->method;
+  tx->invite = m->method == TL_M_INVITE;
+  tx->from = tl_local_way_back(m, from);
+  tx->via_port = m->via.port;
+  tx->reliable = from->transport != TL_UDP;
+  tx->state = TL_TX_PROCEEDING;
+  tx->timer.fn = on_tx_timer;
+  tx->retrans.fn = on_tx_retrans;
+  tx->snap = p->snap;
+  tx->snap->refs++;
+  tx->hash_next = p->hash[key & p->hash_mask];
+  p->hash[key & p->hash_mask] = tx;
+  tx->counted = true;
+  p->n_tx++;
+  tl_count(tl_proxy_counters(p), TL_C_TX_NOW);
+  tl_count(tl_proxy_counters(p), TL_C_TX_TOTAL);
+  return tx;
+}
+
+void tl_tx_free(struct tl_tx *tx) {
+  struct tl_proxy *p = tx->proxy;
+  while (tx->branches) tl_branch_free(tx->branches);
+  uncount(tx);
+  linger_del(tx);
+  drop_working_set(tx);
+  tl_saved_free(p, tx->reply);
+  tl_timer_stop(&p->net.wheel, &tx->timer);
+  tl_timer_stop(&p->net.wheel, &tx->retrans);
+  unhash(tx);
+  tl_pool_put(&p->txs, tx);
+}
+
+/* Accepted: only the way back and our branch are needed from here on. */
+static void accepted(struct tl_tx *tx) {
+  struct tl_proxy *p = tx->proxy;
+  bool reliable = tx->reliable;
+  tx->state = TL_TX_ACCEPTED;
+  for (struct tl_branch *b = tx->branches; b; b = b->next) reliable &= b->reliable;
+  if (reliable) {
+    linger_add(tx);
+    if (p->n_linger > LINGER_MAX) tl_tx_free(p->linger_first);
+  }
+  tl_timer_start(&p->net.wheel, &tx->timer, 64 * p->net.conf->timeouts.t1);
+}
+
+void tl_tx_finished(struct tl_tx *tx, unsigned status) {
+  struct tl_proxy *p = tx->proxy;
+  const struct tl_conf_timeouts *t = &p->net.conf->timeouts;
+  uncount(tx);
+  drop_working_set(tx);
+  if (tx->invite && status < 300) {
+    accepted(tx);
+    return;
+  }
+  tx->state = TL_TX_COMPLETED;
+  if (tx->invite) {
+    /* Timer H; on reliable transports too, since the ACK must still be absorbed (17.2.1). */
+    tl_timer_start(&p->net.wheel, &tx->timer, 64 * t->t1);
+    if (!tx->reliable) {
+      tx->retrans_ms = t->t1;
+      tl_timer_start(&p->net.wheel, &tx->retrans, t->t1);
+    }
+  } else if (tx->reliable) {
+    tl_tx_free(tx); /* Timer J is 0 */
+  } else {
+    tl_timer_start(&p->net.wheel, &tx->timer, 64 * t->t1);
+  }
+}
+
+void tl_tx_confirmed(struct tl_tx *tx) {
+  struct tl_proxy *p = tx->proxy;
+  tx->state = TL_TX_CONFIRMED;
+  tl_timer_stop(&p->net.wheel, &tx->retrans);
+  const struct tl_conf_timeouts *t = &p->net.conf->timeouts;
+  if (tx->branches) /* on an unreliable transport: Timer D absorbs repeated responses */
+    tl_timer_start(&p->net.wheel, &tx->timer, 64 * t->t1);
+  else if (tx->reliable)
+    tl_tx_free(tx); /* Timer I is 0 */
+  else
+    tl_timer_start(&p->net.wheel, &tx->timer, t->t4);
+}
+
+/* ---- client transactions ---- */
+
+static void on_branch_timer(struct tl_timer *t, void *arg) {
+  struct tl_branch *b = (struct tl_branch *)((char *)t - offsetof(struct tl_branch, timer));
+  (void)arg;
+  if (b->state == TL_BR_COMPLETED || b->state == TL_BR_ACCEPTED) {
+    tl_branch_free(b); /* D, K, M */
+    return;
+  }
+  tl_count(tl_proxy_counters(b->tx->proxy), TL_C_TX_TIMEOUT);
+  if (b->state == TL_BR_PROCEEDING && b->invite && !b->cancel_sent) {
+    tl_forward_cancel_branch(b); /* Timer C: CANCEL, then wait for what comes (16.8) */
+    tl_timer_start(&b->tx->proxy->net.wheel, &b->timer, 64 * b->tx->proxy->net.conf->timeouts.t1);
+    return;
+  }
+  tl_forward_failed(b, 408);
+}
+
+static void on_branch_retrans(struct tl_timer *t, void *arg) {
+  struct tl_branch *b = (struct tl_branch *)((char *)t - offsetof(struct tl_branch, retrans));
+  struct tl_proxy *p = b->tx->proxy;
+  const struct tl_conf_timeouts *lim = &p->net.conf->timeouts;
+  (void)arg;
+  if (b->state > TL_BR_PROCEEDING || !b->sent) return;
+  tl_forward_bytes(p, &b->hop, b->sent->data, b->sent->len);
+  tl_count(tl_proxy_counters(p), TL_C_RETRANS_SENT);
+  b->retrans_ms *= 2; /* Timer A doubles without bound, E up to T2; T2 at once when proceeding */
+  if (!b->invite && (b->retrans_ms > lim->t2 || b->state == TL_BR_PROCEEDING))
+    b->retrans_ms = lim->t2;
+  tl_timer_start(&p->net.wheel, &b->retrans, b->retrans_ms);
+}
+
+struct tl_branch *tl_branch_new(struct tl_tx *tx) {
+  struct tl_proxy *p = tx->proxy;
+  struct tl_branch *b = tl_pool_get(&p->branches);
+  if (!b) return NULL;
+  memset(b, 0, sizeof(*b));
+  if (slot_take(&p->branch_slots, b, &b->slot, &b->gen)) {
+    tl_pool_put(&p->branches, b);
+    return NULL;
+  }
+  b->tx = tx;
+  b->invite = tx->invite;
+  b->timer.fn = on_branch_timer;
+  b->retrans.fn = on_branch_retrans;
+  b->next = tx->branches;
+  tx->branches = b;
+  return b;
+}
+
+struct tl_branch *tl_branch_find(struct tl_proxy *p, uint32_t slot, uint32_t gen) {
+  if (slot >= p->branch_slots.n) return NULL;
+  const struct tl_slot *s = &p->branch_slots.at[slot];
+  return s->p && s->gen == gen ? s->p : NULL;
+}
+
+void tl_branch_attach(struct tl_branch *b, struct tl_conn *c) {
+  struct tl_branch **list = (struct tl_branch **)&c->user;
+  b->conn_next = *list;
+  b->conn_link = list;
+  if (b->conn_next) b->conn_next->conn_link = &b->conn_next;
+  *list = b;
+}
+
+void tl_branch_detach(struct tl_branch *b) {
+  if (!b->conn_link) return;
+  *b->conn_link = b->conn_next;
+  if (b->conn_next) b->conn_next->conn_link = b->conn_link;
+  b->conn_link = NULL;
+}
+
+void tl_branch_free(struct tl_branch *b) {
+  struct tl_proxy *p = b->tx->proxy;
+  struct tl_branch **at = &b->tx->branches;
+  while (*at != b) at = &(*at)->next;
+  *at = b->next;
+  tl_branch_detach(b);
+  tl_timer_stop(&p->net.wheel, &b->timer);
+  tl_timer_stop(&p->net.wheel, &b->retrans);
+  tl_saved_free(p, b->sent);
+  slot_give(&p->branch_slots, b->slot);
+  tl_pool_put(&p->branches, b);
+}
+
+/* ---- tables ---- */
+
+/* Touches the memory of PREPARED objects once, so that the steady state starts at the start. */
+static void prepare(struct tl_pool *pool) {
+  void **obj = malloc(PREPARED * sizeof(*obj));
+  uint32_t n = 0;
+  while (obj && n < PREPARED && (obj[n] = tl_pool_get(pool)) != NULL)
+    memset(obj[n++], 0, pool->size);
+  while (n) tl_pool_put(pool, obj[--n]);
+  free(obj);
+}
+
+int tl_tx_tables_init(struct tl_proxy *p) {
+  p->max_tx = p->net.conf->limits.max_transactions;
+  tl_pool_init(&p->txs, sizeof(struct tl_tx), 0);
+  tl_pool_init(&p->branches, sizeof(struct tl_branch), 0);
+  tl_pool_init(&p->plans, sizeof(struct tl_plan), 0);
+  tl_pool_init(&p->saved_small, SAVED_SMALL, 0);
+  tl_pool_init(&p->saved_mid, SAVED_MID, 0);
+  p->txs.keep = p->branches.keep = SIZE_MAX;
+  p->plans.keep = p->saved_small.keep = p->saved_mid.keep = 16;
+  prepare(&p->txs);
+  prepare(&p->branches);
+  p->linger_last = &p->linger_first;
+  p->hash_mask = 1;
+  while (p->hash_mask < p->max_tx && p->hash_mask < (1u << 20)) p->hash_mask *= 2;
+  p->hash = calloc(p->hash_mask, sizeof(*p->hash));
+  p->hash_mask--;
+  return p->hash && slots_grow(&p->branch_slots) == TL_OK ? TL_OK : TL_ENOMEM;
+}
+
+void tl_tx_tables_exit(struct tl_proxy *p) {
+  for (uint32_t i = 0; p->hash && i <= p->hash_mask; i++)
+    while (p->hash[i]) tl_tx_free(p->hash[i]);
+  free(p->hash);
+  free(p->branch_slots.at);
+  free(p->branch_slots.free);
+  if (p->snap) snap_drop(p->snap);
+}

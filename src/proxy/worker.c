@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A worker thread: the network side below, the proxy above, one loop. Also what
+ * reaches the proxy by mail: resolved names, messages from other workers.
+ */
+#include <errno.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <urcu/urcu-memb.h>
+
+#include "proxy.h"
+
+#define MAILBOX_CAP 65536u
+
+static void on_message(struct tl_net *n, const struct tl_hop *from, struct tl_conn *c,
+                       const struct tl_msg *m, const struct tl_body *body) {
+  struct tl_proxy *p = tl_proxy_of(n);
+  tl_snap_refresh(p);
+  if (m->is_request)
+    tl_request(p, from, c, m, body);
+  else
+    tl_response(p, from, m, body);
+}
+
+static void on_bad(struct tl_net *n, const struct tl_hop *from, struct tl_conn *c,
+                   const struct tl_msg *m, const struct tl_scan_error *err) {
+  (void)c;
+  tl_local_answer(tl_proxy_of(n), from, m, err->status, tl_str_c(err->reason), TL_STR(""));
+}
+
+static void on_closed(struct tl_net *n, struct tl_conn *c, int rc) {
+  (void)n;
+  (void)rc;
+  while (c->user) {
+    struct tl_branch *b = c->user;
+    tl_branch_detach(b);
+    tl_forward_failed(b, 503); /* 16.9: as if 503 had been received */
+  }
+}
+
+static void on_resolved(struct tl_proxy *p, struct tl_resolve *r) {
+  struct tl_tx *tx = tl_tx_find(p, r->cookie);
+  struct tl_body body;
+  if (tx && tx->state == TL_TX_WAITING &&
+      tl_forward_rescan(p, tx->request, tx->reliable, &p->msg2, &body) == TL_OK) {
+    tl_route_rebind(tx->plan, &p->msg2);
+    tl_route_resolved(p, tx->plan, r->addr, r->rc ? 0 : r->n);
+    if (tx->ack) {
+      tl_forward_ack(p, &tx->from, tx->plan, &p->msg2, &body);
+      tl_tx_free(tx);
+    } else {
+      tl_forward_next(tx, &p->msg2, &body);
+    }
+  }
+  free(r);
+}
+
+static void on_mail(struct tl_net *n, struct tl_mail *m) {
+  struct tl_proxy *p = tl_proxy_of(n);
+  tl_snap_refresh(p);
+  switch (m->type) {
+  case TL_MAIL_RESOLVE: on_resolved(p, (struct tl_resolve *)m); break;
+  case TL_MAIL_RELAY: tl_response_relayed(p, m); break;
+  default: free(m); break;
+  }
+}
+
+static const struct tl_net_handler handler = {
+    .message = on_message, .bad = on_bad, .closed = on_closed, .mail = on_mail};
+
+struct start {
+  struct tl_proxy *p;
+  sem_t ready;
+  int rc;
+  char *err;
+  size_t cap;
+};
+
+static void *run(void *arg) {
+  struct start *s = arg;
+  struct tl_proxy *p = s->p;
+  urcu_memb_register_thread();
+  int rc = tl_net_init(&p->net, &p->th, &handler, p, s->err, s->cap);
+  if (rc == TL_OK) rc = tl_tx_tables_init(p);
+  if (rc == TL_OK) tl_snap_refresh(p);
+  bool s_ok = rc == TL_OK;
+  s->rc = rc;
+  sem_post(&s->ready); /* S is gone from here on */
+  while (rc == TL_OK && !p->net.stopping) rc = tl_net_turn(&p->net);
+  if (s_ok && rc)
+    TL_LOG(TL_LOG_ERROR, "A worker's io_uring failed; the worker ends.",
+           TL_FI("worker", p->th.index));
+  if (s_ok) {
+    tl_tx_tables_exit(p); /* first: what the connections' end would wake is gone */
+    tl_net_exit(&p->net);
+  }
+  urcu_memb_unregister_thread();
+  return NULL;
+}
+
+int tl_worker_start(struct tl_runtime *rt, unsigned index, char *err, size_t cap) {
+  struct tl_proxy *p = calloc(1, sizeof(*p));
+  struct start s = {.p = p, .err = err, .cap = cap};
+  if (!p) return TL_ENOMEM;
+  snprintf(err, cap, "worker %u could not start", index);
+  p->th.index = index;
+  p->th.rt = rt;
+  int rc = tl_mailbox_init(&p->th.mailbox, MAILBOX_CAP);
+  if (rc) goto out;
+  rt->worker[index] = &p->th;
+  sem_init(&s.ready, 0, 0);
+  if (pthread_create(&p->th.thread, NULL, run, &s)) {
+    rc = TL_ENOMEM;
+    goto out;
+  }
+  char name[16];
+  snprintf(name, sizeof(name), "worker-%u", index);
+  pthread_setname_np(p->th.thread, name);
+  while (sem_wait(&s.ready) && errno == EINTR) {
+  }
+  sem_destroy(&s.ready);
+  rc = s.rc;
+  p->th.started = rc == TL_OK;
+  if (rc) pthread_join(p->th.thread, NULL);
+out:
+  if (rc) {
+    rt->worker[index] = NULL;
+    tl_mailbox_destroy(&p->th.mailbox);
+    free(p);
+  }
+  return rc;
+}
+
+/* Other threads may post until they are stopped too, so the mailbox stays. */
+static void drop_mail(struct tl_mailbox *mb) {
+  struct tl_mail *m;
+  while ((m = tl_mailbox_take(mb)) != NULL) {
+    if (m->type == TL_MAIL_HANDOFF)
+      tl_handoff_free((struct tl_handoff *)m);
+    else
+      free(m);
+  }
+}
+
+void tl_worker_stop(struct tl_runtime *rt, unsigned index) {
+  struct tl_proxy *p = (struct tl_proxy *)rt->worker[index];
+  if (!p || !p->th.started) return;
+  struct tl_mail *m = calloc(1, sizeof(*m));
+  if (m) {
+    m->type = TL_MAIL_STOP;
+    while (tl_mailbox_post(&p->th.mailbox, m)) sched_yield();
+  }
+  pthread_join(p->th.thread, NULL);
+  p->th.started = false;
+  drop_mail(&p->th.mailbox);
+}
+
+bool tl_worker_drained(const struct tl_runtime *rt, unsigned index) {
+  const struct tl_thread *th = rt->worker[index];
+  return !th || (tl_count_get(&th->counters, TL_C_TX_NOW) == 0 &&
+                 tl_count_get(&th->counters, TL_C_SENDQ_BYTES) == 0);
+}
