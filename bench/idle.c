@@ -136,7 +136,8 @@ static void open_all(void) {
 /* Until memory has not fallen for two seconds, or the time is over. */
 static double drain(struct ps_sum *out) {
   double start = now_s(), changed = start;
-  uint64_t least = UINT64_MAX;
+  ps_tree_sum(o.pid, out);
+  uint64_t least = out->rss_kb;
   while (now_s() - start < o.drain_s && now_s() - changed < 2) {
     struct timespec nap = {.tv_nsec = 100000000};
     nanosleep(&nap, NULL);

@@ -60,7 +60,7 @@ static const char *check_request(struct conn *c, const struct msg *m, const stru
   if (!cseq_matches(m->cseq, method)) return "CSeq";
   if (m->n_route) return "a Route that the proxy had to take off";
   if (m->n_rr > MAX_RR || (method == M_INVITE && L.o.hops && !m->n_rr)) return "Record-Route";
-  if (!m->fixed || memcmp(m->fixed, L.fixed, L.fixed_len)) return "headers that are not its own";
+  if (!fixed_intact(m)) return "headers that are not its own";
   if (!order_ok(caller, m, c->index)) return "order of requests";
   return check_body(m, id, method == M_MESSAGE || method == M_INVITE ? s->req_body : 0);
 }

@@ -142,7 +142,7 @@ static const char *check_response(struct conn *c, const struct msg *m, const str
   if (m->cseq.n != b.len || memcmp(m->cseq.p, b.p, b.len)) return "CSeq";
   if (m->status == 100 || m->status >= 300) return NULL;
   if (!str_eq(m->to, build_to_tag(c, id->slot, s->seq))) return "To";
-  if (!m->fixed || memcmp(m->fixed, L.fixed, L.fixed_len)) return "headers that are not its own";
+  if (!fixed_intact(m)) return "headers that are not its own";
   if (!order_ok(c, m)) return "order of responses";
   size_t len = m->status == 200 && method != M_BYE ? s->rsp_body : 0;
   if (m->body.n != len) return "body length";

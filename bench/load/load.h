@@ -221,6 +221,7 @@ void build_response(struct buf *b, const struct msg *req, struct conn *caller, u
                     enum method m, int status, struct conn *via);
 struct str build_via(const struct conn *c, unsigned slot_no, uint32_t seq, enum method m);
 bool via_is(struct str got, struct str want, const struct conn *c);
+bool fixed_intact(const struct msg *m);
 struct str build_uri(unsigned server);
 struct str build_from(const struct conn *c, unsigned slot_no, uint32_t seq);
 struct str build_to_tag(const struct conn *c, unsigned slot_no, uint32_t seq);
