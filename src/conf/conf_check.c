@@ -133,8 +133,11 @@ static int check_domains(struct tl_raw *r, struct tl_conf_ctx *ctx) {
   for (size_t i = 0; i < bs->n; i++) {
     struct tl_block *b = &bs->b[i];
     struct tl_v_domain *d = b->values;
+    bool requires = tl_block_given(b, "require_cert");
     int rc = base && b != base ? inherit(b, base) : 0;
     if (rc) return rc;
+    /* who stops checking certificates need not say that he stops demanding them, too */
+    if (!d->verify_cert && !requires) d->require_cert = false;
     if (d->records == TL_CONF_UNSET) d->records = tl_raw_global(r)->records;
     check_domain(b, ctx);
   }

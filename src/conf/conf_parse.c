@@ -96,12 +96,11 @@ static void unknown_option(const cfg_t *cfg, size_t token) {
   }
   for (size_t i = 0; i < TL_SECTIONS; i++) {
     const struct tl_conf_section *s = &tl_conf_sections[i];
-    if (s == here) continue;
     if (s->name && here->name && strcmp(s->name, name) == 0) {
       tl_conf_fail(now->ctx, at, "a %s block cannot stand inside a %s block", name, here->name);
       return;
     }
-    if (tl_conf_option(s, name)) {
+    if (s != here && tl_conf_option(s, name)) {
       tl_conf_fail(now->ctx, at, "unknown option \"%s\"%s; it belongs %s%s%s", name, where,
                    s->name ? "into a " : "outside any block", s->name ? s->name : "",
                    s->name ? " block" : "");
@@ -118,28 +117,22 @@ static void unknown_option(const cfg_t *cfg, size_t token) {
     tl_conf_fail(now->ctx, at, "unknown option \"%s\"%s", name, where);
 }
 
-/* The brace that was never closed, or the last token. */
-static struct tl_conf_pos open_brace(void) {
-  const struct tl_conf_source *s = &now->raw->source;
-  size_t closed = 0;
-  for (size_t i = s->n_token; i-- > 0;) {
-    if (s->token[i].kind == '}') closed++;
-    if (s->token[i].kind == '{' && closed-- == 0) return s->token[i].pos;
-  }
-  return s->token[s->n_token - 1].pos;
-}
-
 static void on_error(cfg_t *cfg, const char *fmt, va_list ap) {
   char text[512];
   size_t token = token_index(cfg);
   struct tl_conf_pos at = token_pos(token);
   vsnprintf(text, sizeof(text), fmt, ap);
+  const struct tl_conf_token *t = &now->raw->source.token[token];
   if (strncmp(text, "no such option", 14) == 0)
     unknown_option(cfg, token);
   else if (strncmp(text, "premature end", 13) == 0)
-    tl_conf_fail(now->ctx, open_brace(), "the configuration ends inside what starts here");
-  else if (strncmp(text, "found duplicate title", 21) == 0)
-    tl_conf_fail(now->ctx, at, "two %s blocks have this name: %s", cfg->name, text + 22);
+    tl_conf_fail(now->ctx, at, "the configuration ends where a value or a block should follow");
+  else if (strncmp(text, "found duplicate title", 21) == 0 && token >= 2) /* name title { */
+    tl_conf_fail(now->ctx, t[-1].pos, "there is already a %s block named \"%s\"", t[-2].text,
+                 t[-1].text);
+  else if (strncmp(text, "missing title", 13) == 0 && token >= 1)
+    tl_conf_fail(now->ctx, at, "%s opens a block and needs a name: %s \"name\" { }", t[-1].text,
+                 t[-1].text);
   else
     tl_conf_fail(now->ctx, at, "%s", text);
 }
@@ -208,7 +201,7 @@ static struct tl_conf_pos section_start(const cfg_t *sec) {
   const struct tl_conf_source *s = &now->raw->source;
   size_t i = sec->line > 0 ? (size_t)sec->line : 0, depth = 0;
   if (i == 0 || i > s->n_token) return (struct tl_conf_pos){s->file[0], 0};
-  while (i-- > 0) {
+  for (i--; i > 0; i--) {
     if (s->token[i].kind == '}') depth++;
     if (s->token[i].kind == '{' && --depth == 0) break;
   }
@@ -264,6 +257,23 @@ static int take_all(cfg_t *root) {
   return 0;
 }
 
+/* libConfuse takes the end of its text for the end of a section as well, so it is asked only once
+ * every brace has its match. */
+static int check_braces(const struct tl_conf_source *s, struct tl_conf_ctx *ctx) {
+  size_t depth = 0, closed = 0, i;
+  for (i = 0; i < s->n_token; i++) {
+    if (s->token[i].kind == '{') depth++;
+    if (s->token[i].kind == '}' && depth-- == 0)
+      return tl_conf_fail(ctx, s->token[i].pos, "this closing brace closes nothing");
+  }
+  if (depth == 0) return 0;
+  while (i-- > 0) {
+    if (s->token[i].kind == '}') closed++;
+    if (s->token[i].kind == '{' && closed-- == 0) break;
+  }
+  return tl_conf_fail(ctx, s->token[i].pos, "the brace opened here is never closed");
+}
+
 static int parse_locked(void) {
   struct tl_conf_source *s = &now->raw->source;
   cfg_opt_t *opts = NULL;
@@ -290,9 +300,11 @@ out:
 
 int tl_conf_parse(struct tl_raw *r, struct tl_conf_ctx *ctx) {
   struct glue g = {.raw = r, .ctx = ctx};
+  int rc = check_braces(&r->source, ctx);
+  if (rc) return rc;
   pthread_mutex_lock(&parse_mu);
   now = &g;
-  int rc = parse_locked();
+  rc = parse_locked();
   now = NULL;
   pthread_mutex_unlock(&parse_mu);
   free(g.seen);

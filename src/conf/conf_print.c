@@ -14,16 +14,10 @@ static void print_default(const struct tl_opt *o, FILE *f) {
     fprintf(f, "%s", o->def_note ? o->def_note : "none");
 }
 
-/* WHY as a comment of lines of at most 100 columns. */
-static void print_why(const struct tl_opt *o, const char *indent, FILE *f) {
-  char text[600];
-  int n = snprintf(text, sizeof(text), "%s. Default: %s.", o->why,
-                   o->def        ? o->def
-                   : o->def_note ? o->def_note
-                                 : "none");
+/* TEXT as a comment, in lines of at most 100 columns. */
+static void print_comment(const char *text, const char *indent, FILE *f) {
   size_t width = 97 - strlen(indent);
-  const char *p = text;
-  for (const char *end = text + n; p < end;) {
+  for (const char *p = text, *end = text + strlen(text); p < end;) {
     size_t left = (size_t)(end - p), k = left;
     if (left > width)
       for (k = width; k > 1 && p[k] != ' '; k--) {
@@ -32,6 +26,15 @@ static void print_why(const struct tl_opt *o, const char *indent, FILE *f) {
     p += k;
     while (p < end && *p == ' ') p++;
   }
+}
+
+static void print_why(const struct tl_opt *o, const char *indent, FILE *f) {
+  char text[600];
+  snprintf(text, sizeof(text), "%s. Default: %s.", o->why,
+           o->def        ? o->def
+           : o->def_note ? o->def_note
+                         : "none");
+  print_comment(text, indent, f);
 }
 
 static void print_options(const struct tl_block *b, const char *indent, bool explain, FILE *f) {
@@ -47,7 +50,7 @@ static void print_options(const struct tl_block *b, const char *indent, bool exp
 
 static void print_section(const struct tl_block *b, bool explain, FILE *f) {
   fputc('\n', f);
-  if (explain && b->sec->name) fprintf(f, "# %s\n", b->sec->why);
+  if (explain && b->sec->name) print_comment(b->sec->why, "", f);
   fputs(b->sec->name, f);
   if (b->sec->titled) {
     fputs(" \"", f);

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TLS domains of a configuration: defaults, inheritance, roles, and which of
+ * them outlive a reload.
+ */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "conf/internal.h"
+#include "test_conf_util.h"
+
+TestSuite(conf_tls, .init = conf_setup, .fini = conf_teardown);
+
+#define L "listen \"tcp:127.0.0.1:5999\" {}\n"
+#define CERT "certificate = a.pem private_key = a.key ca_list = a.pem "
+
+static struct tl_conf *good(const char *text, const struct tl_conf *previous) {
+  struct conf_try t = conf_try(text, previous);
+  cr_assert_eq(t.rc, 0, "%s\n%s", text, t.complaint[0]);
+  return t.conf;
+}
+
+static const struct tl_v_domain *values(const struct tl_conf *c, size_t i) {
+  return c->raw->sec[TL_SEC_DOMAIN].b[i].values;
+}
+
+Test(conf_tls, e3_secure_defaults) {
+  conf_certificate("a", 1, 0600);
+  struct tl_conf *c = good(L "tls_domain \"d\" { " CERT "}\n", NULL);
+  const struct tl_tls_domain *d = c->domain[0];
+  cr_expect(d->verify_cert && d->require_cert && d->verify_name);
+  cr_expect_not(d->allow_cn || d->accept_unverified);
+  cr_expect(d->server && d->client, "both roles");
+  cr_expect_eq(values(c, 0)->verify_depth, 9);
+  cr_expect_eq(values(c, 0)->tls_method, TL_METHOD_12_13);
+  cr_expect_eq(SSL_CTX_get_min_proto_version(d->server), TLS1_2_VERSION);
+  cr_expect_eq(c->tls_set.fallback, d, "the only domain is the default");
+  cr_expect_eq(c->tls_set.n, 1);
+  tl_conf_unref(c);
+}
+
+Test(conf_tls, d4_tls_method) {
+  conf_certificate("a", 1, 0600);
+  struct tl_conf *c = good(L "tls_domain \"x\" { " CERT "tls_method = TLSv1_3 }\n"
+                             "tls_domain \"y\" { " CERT "tls_method = \"TLSv1_2\" }\n",
+                           NULL);
+  cr_expect_eq(SSL_CTX_get_min_proto_version(c->domain[0]->server), TLS1_3_VERSION);
+  cr_expect_eq(SSL_CTX_get_max_proto_version(c->domain[1]->client), TLS1_2_VERSION);
+  cr_expect_null(c->tls_set.fallback, "two domains, none named default");
+  tl_conf_unref(c);
+}
+
+Test(conf_tls, roles) {
+  conf_certificate("a", 1, 0600);
+  struct tl_conf *c = good(L "tls_domain \"s\" { " CERT "role = server }\n"
+                             "tls_domain \"c\" { " CERT "role = client }\n"
+                             "tls_domain \"n\" { ca_list = a.pem }\n",
+                           NULL);
+  cr_expect(c->domain[0]->server && !c->domain[0]->client);
+  cr_expect(!c->domain[1]->server && c->domain[1]->client);
+  cr_expect(!c->domain[2]->server && c->domain[2]->client, "without certificate: client");
+  tl_conf_unref(c);
+}
+
+Test(conf_tls, d14_unset_options_come_from_default) {
+  conf_certificate("a", 1, 0600);
+  conf_certificate("b", 2, 0600);
+  struct tl_conf *c =
+      good(L "tls_domain \"first\" { verify_depth = 2 }\n"
+             "tls_domain \"default\" { " CERT " verify_depth = 4 require_cert = false tickets = 3\n"
+             "  match_sip_domain = \"d.example\" records = user }\n"
+             "tls_domain \"own\" { certificate = b.pem private_key = b.key ca_list = b.pem\n"
+             "  require_cert = true }\n",
+           NULL);
+  const struct tl_v_domain *first = values(c, 0), *own = values(c, 2);
+  cr_expect_eq(first->verify_depth, 2, "what is set stays");
+  cr_expect_eq(first->tickets, 3);
+  cr_expect_not(first->require_cert);
+  cr_expect_str_eq(first->certificate[0], values(c, 1)->certificate[0]);
+  cr_expect_null(first->match_sip_domain, "what it serves is its own");
+  cr_expect_eq(c->domain[0]->records, TL_RECORDS_USER);
+  cr_expect_eq(own->verify_depth, 4);
+  cr_expect(own->require_cert);
+  cr_expect_str_eq(own->certificate[0], conf_path("b.pem"));
+  cr_expect_eq(c->tls_set.fallback, c->domain[1]);
+  tl_conf_unref(c);
+}
+
+/* A domain with its own authorities must not silently trust the default's as well. */
+Test(conf_tls, trust_and_credentials_are_inherited_whole_or_not_at_all) {
+  conf_certificate("a", 1, 0600);
+  conf_certificate("b", 2, 0600);
+  struct tl_conf *c = good(L "tls_domain \"default\" { ca_dir = \".\" }\n"
+                             "tls_domain \"x\" { ca_list = b.pem }\n"
+                             "tls_domain \"y\" { verify_cert = false ca_dir = \"\" }\n",
+                           NULL);
+  cr_expect_null(values(c, 1)->ca_dir);
+  cr_expect_str_eq(values(c, 1)->ca_list, conf_path("b.pem"));
+  cr_expect_null(values(c, 2)->ca_dir, "an empty string unsets what would be inherited");
+  tl_conf_unref(c);
+  struct conf_try t = conf_try(L "tls_domain \"default\" { " CERT "}\n"
+                                 "tls_domain \"x\" { certificate = b.pem }\n",
+                               NULL);
+  cr_expect(conf_complains(&t, "t.conf:3: tls_domain \"x\" has 1 certificates and 0 private keys"),
+            "%s", t.complaint[0]);
+}
+
+Test(conf_tls, records_of_the_top_level_are_the_default) {
+  conf_certificate("a", 1, 0600);
+  struct tl_conf *c = good(L "records = user\ntls_domain \"x\" { " CERT "}\n"
+                             "tls_domain \"y\" { " CERT "records = auto }\n",
+                           NULL);
+  cr_expect_eq(c->domain[0]->records, TL_RECORDS_USER);
+  cr_expect_eq(c->domain[1]->records, TL_RECORDS_AUTO);
+  tl_conf_unref(c);
+}
+
+/* ---- reload ---- */
+
+#define TWO                                                                                        \
+  L "tls_domain \"x\" { " CERT "}\ntls_domain \"y\" { certificate = b.pem private_key = b.key "    \
+    "ca_list = b.pem }\n"
+
+Test(conf_tls, b16_reload_keeps_domains_that_did_not_change) {
+  conf_certificate("a", 1, 0600);
+  conf_certificate("b", 2, 0600);
+  struct tl_conf *one = good(TWO, NULL), *two = good(TWO "log_level = debug\n", one);
+  cr_expect_eq(two->domain[0], one->domain[0]);
+  cr_expect_eq(two->domain[1], one->domain[1]);
+  conf_certificate("b", 77, 0600);
+  struct tl_conf *three = good(TWO, two);
+  cr_expect_eq(three->domain[0], one->domain[0], "its files are as they were");
+  cr_expect_neq(three->domain[1], one->domain[1], "its certificate is another");
+  cr_expect_str_neq(three->domain[1]->serial, one->domain[1]->serial);
+  cr_expect_gt(three->domain[1]->generation, one->domain[1]->generation);
+  tl_conf_unref(one);
+  tl_conf_unref(two);
+  cr_expect_str_eq(three->domain[0]->name, "x", "shared domains outlive the older snapshots");
+  tl_conf_unref(three);
+}
+
+Test(conf_tls, reload_with_another_option_makes_a_new_domain) {
+  conf_certificate("a", 1, 0600);
+  struct tl_conf *one = good(L "tls_domain \"x\" { " CERT "}\n", NULL),
+                 *two = good(L "tls_domain \"x\" { " CERT "tickets = 0 }\n", one);
+  cr_expect_neq(one->domain[0], two->domain[0]);
+  tl_conf_unref(one);
+  tl_conf_unref(two);
+}
+
+Test(conf_tls, f11_reload_looks_at_the_mode_of_keys_again) {
+  conf_certificate("a", 1, 0600);
+  struct tl_conf *one = good(L "tls_domain \"x\" { " CERT "}\n", NULL);
+  cr_assert_eq(chmod(conf_path("a.key"), 0644), 0);
+  struct conf_try t = conf_try(L "tls_domain \"x\" { " CERT "}\n", one);
+  cr_expect_eq(t.rc, TL_ECONFIG);
+  cr_expect(conf_complains(&t, "t.conf:2: tls_domain \"x\": "), "%s", t.complaint[0]);
+  cr_expect_str_eq(one->domain[0]->name, "x", "the old snapshot is untouched");
+  tl_conf_unref(one);
+}
+
+Test(conf_tls, files_are_relative_to_the_configuration) {
+  conf_certificate("a", 1, 0600);
+  struct tl_conf *c = good(L "tls_domain \"x\" { " CERT "}\n", NULL);
+  cr_expect_str_eq(values(c, 0)->certificate[0], conf_path("a.pem"));
+  cr_expect_str_eq(values(c, 0)->ca_list, conf_path("a.pem"));
+  tl_conf_unref(c);
+}
+
+Test(conf_tls, e10_groups_and_their_older_name) {
+  conf_certificate("a", 1, 0600);
+  conf_certificate("b", 2, 0600);
+  struct tl_conf *c = good(L "tls_domain \"x\" { certificate = \"a.pem\" private_key = a.key "
+                             "ca_list = a.pem groups = \"X25519:P-256\" }\n"
+                             "tls_domain \"y\" { " CERT "ec_curve = \"P-256\" }\n",
+                           NULL);
+  cr_expect_str_eq(values(c, 0)->groups, "X25519:P-256");
+  cr_expect_str_eq(values(c, 1)->groups, "P-256", "ec_curve is groups");
+  tl_conf_unref(c);
+}

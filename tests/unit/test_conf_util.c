@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Helpers of the configuration's tests; the promises stand in the header. */
+#include "test_conf_util.h"
+
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[64];
+
+void conf_setup(void) {
+  snprintf(dir, sizeof(dir), "/tmp/tieline-conf-XXXXXX");
+  cr_assert_not_null(mkdtemp(dir));
+  tl_log_set_level(TL_LOG_ERROR);
+}
+
+void conf_teardown(void) {
+  DIR *d = opendir(dir);
+  for (struct dirent *e; d && (e = readdir(d));)
+    if (e->d_name[0] != '.') unlinkat(dirfd(d), e->d_name, 0);
+  if (d) closedir(d);
+  rmdir(dir);
+}
+
+const char *conf_path(const char *file) {
+  static char path[8][192];
+  static unsigned next;
+  char *p = path[next++ % 8];
+  snprintf(p, sizeof(path[0]), "%s/%s", dir, file);
+  return p;
+}
+
+void conf_write(const char *file, const char *text) {
+  FILE *f = fopen(conf_path(file), "w");
+  cr_assert_not_null(f);
+  cr_assert_geq(fputs(text, f), 0);
+  cr_assert_eq(fclose(f), 0);
+}
+
+void conf_certificate(const char *name, long serial, mode_t mode) {
+  char file[80], alt[96];
+  EVP_PKEY *key = EVP_EC_gen("P-256");
+  X509 *x = X509_new();
+  X509_set_version(x, X509_VERSION_3);
+  ASN1_INTEGER_set(X509_get_serialNumber(x), serial);
+  X509_gmtime_adj(X509_getm_notBefore(x), -60);
+  X509_gmtime_adj(X509_getm_notAfter(x), 86400);
+  X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC,
+                             (const unsigned char *)name, -1, -1, 0);
+  X509_set_issuer_name(x, X509_get_subject_name(x));
+  X509_set_pubkey(x, key);
+  snprintf(alt, sizeof(alt), "DNS:%s", name);
+  X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, alt);
+  X509_add_ext(x, e, -1);
+  X509_EXTENSION_free(e);
+  cr_assert(X509_sign(x, key, EVP_sha256()) > 0);
+  snprintf(file, sizeof(file), "%s.pem", name);
+  FILE *f = fopen(conf_path(file), "w");
+  cr_assert(f && PEM_write_X509(f, x) == 1);
+  fclose(f);
+  snprintf(file, sizeof(file), "%s.key", name);
+  f = fopen(conf_path(file), "w");
+  cr_assert(f && fchmod(fileno(f), mode) == 0);
+  cr_assert(PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1);
+  fclose(f);
+  X509_free(x);
+  EVP_PKEY_free(key);
+}
+
+static void keep(void *arg, const char *file, int line, const char *sentence) {
+  struct conf_try *t = arg;
+  const char *slash = strrchr(file, '/');
+  if (t->n < CONF_COMPLAINTS)
+    snprintf(t->complaint[t->n], sizeof(t->complaint[0]), "%s:%d: %s", slash ? slash + 1 : file,
+             line, sentence);
+  t->n++;
+}
+
+struct conf_try conf_try_file(const char *path, const struct tl_conf *previous) {
+  struct conf_try t = {0};
+  t.rc = tl_conf_load(path, previous, keep, &t, &t.conf);
+  cr_assert_eq(t.rc == 0, t.conf != NULL, "a snapshot if and only if it succeeds");
+  cr_assert_eq(t.rc == 0, t.n == 0, "complaints if and only if it fails: %s", t.complaint[0]);
+  return t;
+}
+
+struct conf_try conf_try(const char *text, const struct tl_conf *previous) {
+  conf_write("t.conf", text);
+  return conf_try_file(conf_path("t.conf"), previous);
+}
+
+void conf_try_free(struct conf_try *t) {
+  tl_conf_unref(t->conf);
+  t->conf = NULL;
+}
+
+char *conf_printed(const struct tl_conf *c, bool explain) {
+  char *text = NULL;
+  size_t n = 0;
+  FILE *f = open_memstream(&text, &n);
+  cr_assert_not_null(f);
+  tl_conf_print(c, explain, f);
+  fclose(f);
+  return text;
+}
+
+bool conf_complains(const struct conf_try *t, const char *want) {
+  for (unsigned i = 0; i < t->n && i < CONF_COMPLAINTS; i++)
+    if (strstr(t->complaint[i], want)) return true;
+  return false;
+}

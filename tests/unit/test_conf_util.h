@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the tests of the configuration share: a directory of their own, files and
+ * certificates in it, and a load whose complaints are kept.
+ *
+ * Ownership: conf_try_free frees a try. Threads: one. Errors: abort the test.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "tieline/conf.h"
+#include "tieline/err.h"
+
+#define CONF_COMPLAINTS 16
+
+struct conf_try {
+  int rc;
+  struct tl_conf *conf;
+  unsigned n;                            /* complaints, all of them */
+  char complaint[CONF_COMPLAINTS][1024]; /* "file:line: sentence", FILE without directory */
+};
+
+/* Suite hooks: make and remove the directory. */
+void conf_setup(void);
+void conf_teardown(void);
+/* Name of FILE in the directory; constant until the next call but seven. */
+const char *conf_path(const char *file);
+void conf_write(const char *file, const char *text);
+/* NAME.pem, self-signed for NAME with serial SERIAL, and NAME.key of MODE. */
+void conf_certificate(const char *name, long serial, mode_t mode);
+/* Loads TEXT as "t.conf". */
+struct conf_try conf_try(const char *text, const struct tl_conf *previous);
+/* Loads a file of the tree or of the directory. */
+struct conf_try conf_try_file(const char *path, const struct tl_conf *previous);
+void conf_try_free(struct conf_try *t);
+/* The configuration as printed; free it. */
+char *conf_printed(const struct tl_conf *c, bool explain);
+/* Does one complaint of T contain WANT? */
+bool conf_complains(const struct conf_try *t, const char *want);
