@@ -73,18 +73,23 @@ static void print_counters(const json_t *counters, bool all, FILE *f) {
   struct tl_table *t = tl_table_new(col, 3);
   const char *key;
   json_t *v;
+  bool any = false;
   json_object_foreach((json_t *)(uintptr_t)counters, key, v) {
     if (json_integer_value(v) == 0 && !all) continue;
+    any = true;
     tl_table_cell(t, key);
     cell_value(t, v);
     tl_table_cell(t, help_of(key));
   }
-  tl_table_print(t, f);
+  if (any)
+    tl_table_print(t, f);
+  else
+    fputs("Nothing has been counted yet.\n", f);
   tl_table_free(t);
 }
 
 static void section(const char *title, const json_t *o, FILE *f) {
-  if (!json_is_object(o)) return;
+  if (json_object_size(o) == 0) return;
   fprintf(f, "\n%s\n", title);
   print_pairs(o, f);
 }

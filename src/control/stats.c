@@ -9,6 +9,9 @@
 
 #include "control/internal.h"
 
+/* With fewer, warmed-up buffers would be booked on connections. */
+#define CONNS_TO_DIVIDE 100
+
 uint64_t tl_stats_rss(void) {
   unsigned long size = 0, resident = 0;
   FILE *f = fopen("/proc/self/statm", "re");
@@ -103,9 +106,9 @@ static json_t *mailboxes(const struct tl_control *c) {
 static json_t *process(struct tl_control *c) {
   const uint64_t rss = tl_stats_rss();
   const uint32_t conns = c->rt->connections;
-  json_int_t each = 0;
-  if (conns && rss > c->rss_start) each = (json_int_t)((rss - c->rss_start) / conns);
-  return json_pack("{s:i, s:I, s:I, s:I, s:I, s:I}", "pid", (int)getpid(), "rss_bytes",
+  const uint64_t grown = rss > c->rss_start ? rss - c->rss_start : 0;
+  json_t *each = conns < CONNS_TO_DIVIDE ? json_null() : json_integer((json_int_t)(grown / conns));
+  return json_pack("{s:i, s:I, s:I, s:I, s:I, s:o}", "pid", (int)getpid(), "rss_bytes",
                    (json_int_t)rss, "rss_start_bytes", (json_int_t)c->rss_start, "open_files",
                    open_files(), "connections", (json_int_t)conns, "bytes_per_connection", each);
 }
