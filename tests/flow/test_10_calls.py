@@ -220,8 +220,8 @@ def test_2_8_2xx_ack_forwarded_end_to_end(t):
     alice, bob = t.uac(), t.uas("tls")
     conn = t.dial(alice, d, "tcp")
     call = Call(alice, conn, t.uri(bob, "tls")).answered()
-    _, invite = bob.next_request("INVITE")
-    check_forwarded(invite, "tcp", "tls")
+    where, invite = bob.next_request("INVITE")
+    check_forwarded(invite, conn, where)
     _, ack = bob.next_request("ACK")
     check_in_dialog(ack)
     assert len(ack.all("via")) == 2 and ack.branch != invite.branch

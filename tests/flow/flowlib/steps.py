@@ -30,8 +30,10 @@ def options_works(t, d, agent, conn, uri, **kw):
     return rsp
 
 
-def check_forwarded(msg, transport_in, transport_out):
-    """What a proxy owes the next hop (RFC 3261 16.6)."""
+def check_forwarded(msg, came, went):
+    """What a proxy owes the next hop (RFC 3261 16.6). CAME is the sender's connection, WENT the
+    receiver's. Where transport or address family differ Record-Route is double (RFC 5658)."""
+    transport_in, transport_out = came.transport, went.transport
     vias = msg.all("via")
     assert len(vias) == 2, "Via of a forwarded request: %s" % vias
     assert vias[0].startswith("SIP/2.0/%s " % transport_out.upper()), vias[0]
@@ -41,7 +43,8 @@ def check_forwarded(msg, transport_in, transport_out):
     if msg.method == "INVITE":
         routes = msg.all("record-route")
         assert all(";lr" in r for r in routes), routes
-        want = 1 if transport_in == transport_out else 2
+        families = (":" in came.local[0], ":" in went.local[0])
+        want = 1 if transport_in == transport_out and families[0] == families[1] else 2
         assert len(routes) == want, "%s to %s: Record-Route %s" % (transport_in, transport_out,
                                                                   routes)
         if want == 2:
@@ -64,7 +67,7 @@ def whole_call(alice, conn, bob, uri, callee_conn="same"):
     assert rsp.body == sip.SDP, rsp.body
     call.ack()
     where, invite = bob.next_request("INVITE")
-    check_forwarded(invite, conn.transport, where.transport)
+    check_forwarded(invite, conn, where)
     assert invite.body == sip.SDP
     _, ack = bob.next_request("ACK")
     check_in_dialog(ack)
