@@ -140,7 +140,10 @@ int main(int argc, char **argv) {
   if (argc < 2) return usage();
   signal(SIGPIPE, SIG_IGN); /* a peer that went away is an error code, not an end */
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-    if (strcmp(argv[1], commands[i].name) == 0) return commands[i].fn(argc - 1, argv + 1);
+    if (strcmp(argv[1], commands[i].name) == 0) {
+      argv[1] = argv[0]; /* getopt names it in its complaints */
+      return commands[i].fn(argc - 1, argv + 1);
+    }
   fprintf(stderr, "tieline: no command \"%s\"\n", argv[1]);
   return usage();
 }

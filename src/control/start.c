@@ -15,6 +15,7 @@
 #include "tieline/control.h"
 
 #define LOG_QUEUE 2048
+#define PROBLEM_CAP 512
 
 /* Never freed: counters and mailboxes outlive the threads that use them. */
 static struct tl_runtime runtime;
@@ -143,17 +144,34 @@ static void log_started(const struct tl_runtime *rt, const struct tl_conf *conf)
     TL_LOG(TL_LOG_INFO, "Listening.", TL_FC("on", conf->listen[i].name));
 }
 
+static void first_problem(void *arg, const char *file, int line, const char *sentence) {
+  char *text = arg;
+  if (!*text)
+    snprintf(text, PROBLEM_CAP, "%s:%d: %s", file ? file : "configuration", line, sentence);
+}
+
+/* Keys are often root's alone: better to hear of it now than when a certificate is renewed. */
+static void check_reload_as_user(const struct tl_conf *conf) {
+  char problem[PROBLEM_CAP] = "";
+  struct tl_conf *again = NULL;
+  if (tl_conf_load(conf->file, conf, first_problem, problem, &again) == 0)
+    tl_conf_unref(again);
+  else
+    TL_LOG(TL_LOG_WARN, "Reloads will be refused: the user cannot read what the start could.",
+           TL_FC("user", conf->user), TL_FC("problem", problem));
+}
+
 static int serve(struct tl_runtime *rt, const struct tl_conf *conf) {
   char err[256] = "";
   int rc = tl_control_init(rt, err, sizeof err);
   if (rc) return fail("control socket", err);
-  if (conf->user) rc = tl_privileges_drop(conf->user, err, sizeof err);
-  if (rc)
+  if (conf->user && (rc = tl_privileges_drop(conf->user, err, sizeof err)))
     fail("user", err);
   else
     rc = start_threads(rt);
   if (rc == 0) {
     log_started(rt, conf);
+    if (conf->user) check_reload_as_user(conf);
     rc = tl_control_run(rt);
   }
   stop_threads(rt);

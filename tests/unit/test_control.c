@@ -5,12 +5,15 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "control/internal.h"
@@ -158,6 +161,39 @@ Test(control, durations_are_short) {
     char buf[24];
     cr_assert_str_eq(tl_table_duration(cases[i].ms, buf), cases[i].want);
   }
+}
+
+/* ---- privileges */
+
+static int as_nobody(void) {
+  struct sockaddr_in low = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  char err[200] = "";
+  low.sin_port = htons(991);
+  if (tl_privileges_drop("nobody", err, sizeof err)) return 1;
+  if (geteuid() == 0 || getuid() == 0 || getegid() == 0) return 2;
+  if (setuid(0) == 0 || seteuid(0) == 0) return 3; /* there is no way back */
+  if (access("/etc/shadow", R_OK) == 0) return 4;
+  if (prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0) return 5;
+  if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) return 6;
+  int fd = socket(AF_INET, SOCK_DGRAM, 0);
+  if (bind(fd, (struct sockaddr *)&low, sizeof low) < 0) return 7;
+  if (socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) >= 0) return 8;
+  return 0;
+}
+
+Test(control, of_roots_power_only_low_ports_stay) {
+  if (geteuid() != 0) cr_skip_test("needs root");
+  pid_t pid = fork();
+  int status = -1;
+  if (pid == 0) _exit(as_nobody());
+  cr_assert_eq(waitpid(pid, &status, 0), pid);
+  cr_assert_eq(WEXITSTATUS(status), 0, "step %d", WEXITSTATUS(status));
+}
+
+Test(control, a_user_that_does_not_exist_is_named) {
+  char err[200] = "";
+  cr_assert_eq(tl_privileges_drop("no-such-user-here", err, sizeof err), TL_ENOTFOUND);
+  cr_assert_not_null(strstr(err, "no-such-user-here"));
 }
 
 /* ---- the socket */
