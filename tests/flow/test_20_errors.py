@@ -117,9 +117,13 @@ def test_2_8_503_connect_refused(t):
 
 
 def two_peers(t, first_uri, second_uri, **kw):
-    return t.daemon(peers=[("first", {"uri": first_uri, "tls_domain": "lab"}),
-                           ("second", {"uri": second_uri, "tls_domain": "lab"})],
-                    routes=[("all", {"peers": ["first", "second"]})], **kw)
+    peers = []
+    for name, uri in (("first", first_uri), ("second", second_uri)):
+        options = {"uri": uri}
+        if "transport=tls" in uri:
+            options["tls_domain"] = "lab"
+        peers.append((name, options))
+    return t.daemon(peers=peers, routes=[("all", {"peers": ["first", "second"]})], **kw)
 
 
 def test_2_8_failover_refused(t):

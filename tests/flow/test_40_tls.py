@@ -227,18 +227,18 @@ def test_2_6_close_notify_from_us(t):
     conn = t.dial(alice, d, "tls")
     options_works(t, d, alice, conn, t.uri(bob, "tls"))
     out = bob.listener("tls").conns[0]
-    for c in (conn, out):
+    for side, c in (("caller", conn), ("callee", out)):
         assert c.closed.wait(30 * t.slow), "open after its idle time"
-        assert c.how == "close_notify", c.how
+        assert c.how == "close_notify", "idle, %s: %s" % (side, c.how)
     assert d.counter("connections.idle_closed") == 2
     d2 = t.daemon()
     conn = t.dial(alice, d2, "tls")
     options_works(t, d2, alice, conn, t.uri(bob, "tls"))
     out = bob.listener("tls").conns[1]
     assert d2.stop() == 0
-    for c in (conn, out):
+    for side, c in (("caller", conn), ("callee", out)):
         assert c.closed.wait(20 * t.slow)
-        assert c.how == "close_notify", c.how
+        assert c.how == "close_notify", "at the end, %s: %s" % (side, c.how)
 
 
 def test_2_6_abrupt_ends(t):
@@ -310,7 +310,7 @@ def served(t, d, alice, bob, ctx):
         conn = t.dial(alice, d, "tls", ctx=ctx)
     except (ssl.SSLError, OSError):
         return False
-    data, key = alice.make(conn, "OPTIONS", t.uri(bob, "tls"))
+    data, key = alice.make(conn, "OPTIONS", t.uri(bob, "tcp"))
     q = alice.expect(key)
     try:
         conn.send(data)

@@ -299,6 +299,7 @@ class UdpFlow:
 
     def __init__(self, udp, remote):
         self.udp, self.remote, self.local = udp, remote, udp.local
+        self.closed = threading.Event()  # never set
         self.hostport = udp.hostport
 
     def send(self, data):

@@ -192,7 +192,7 @@ class Env:
 
     def finish(self):
         self.close_peers()
-        for d in self.daemons:
+        for d in self.daemons[::-1]:        # the later ones talk to the earlier ones
             d.finish()
 
     def abandon(self):

@@ -278,8 +278,8 @@ class Uas(Ua):
             self.reply(conn, msg, self.policy["status"], headers=kind, body=body)
 
     def reply(self, conn, req, status, tag=None, headers=(), body=b""):
-        data = sip.response(req, status, to_tag=tag or "t" + req.call_id, headers=headers,
-                            body=body)
+        tag = tag or "t" + "".join(c for c in req.call_id if c.isalnum())
+        data = sip.response(req, status, to_tag=tag, headers=headers, body=body)
         self.replies[(req.branch, req.method)] = data
         conn.send(data)
 
