@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TLS domains from options: what is refused and with which sentence, suites,
+ * roles, and the order in which one of several is chosen.
+ */
+#include <criterion/criterion.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "test_tls_pki.h"
+
+static char err[512];
+static const char *option;
+static const char *certs[4], *keys[4];
+
+TestSuite(tls_domain, .init = pki_open, .fini = pki_close);
+
+static struct tl_tls_options good(const char *cert) {
+  char name[64];
+  snprintf(name, sizeof(name), "%s.pem", cert);
+  certs[0] = pki_path(name);
+  snprintf(name, sizeof(name), "%s.key", cert);
+  keys[0] = pki_path(name);
+  certs[1] = keys[1] = NULL;
+  return (struct tl_tls_options){.name = "lab",
+                                 .certificate = certs,
+                                 .private_key = keys,
+                                 .ca_list = pki_path("ca.pem"),
+                                 .verify_cert = true,
+                                 .verify_depth = 9,
+                                 .min_version = TL_TLS_1_2,
+                                 .max_version = TL_TLS_1_3,
+                                 .tickets = 2,
+                                 .server = true,
+                                 .client = true};
+}
+
+static struct tl_tls_domain *make(const struct tl_tls_options *o) {
+  struct tl_tls_domain *d = NULL;
+  int rc = tl_tls_domain_new(o, err, sizeof(err), &option, &d);
+  cr_assert_eq(rc, 0, "%s", err);
+  return d;
+}
+
+static void refuse(const struct tl_tls_options *o, const char *blamed, const char *text) {
+  struct tl_tls_domain *d = (void *)&d;
+  err[0] = '\0';
+  option = NULL;
+  cr_assert_eq(tl_tls_domain_new(o, err, sizeof(err), &option, &d), TL_ECONFIG, "wanted: %s", text);
+  cr_assert_null(d);
+  cr_assert_str_eq(option, blamed, "%s: %s", option, err);
+  cr_assert(strstr(err, text), "\"%s\" lacks \"%s\"", err, text);
+}
+
+Test(tls_domain, built_with_facts_of_its_certificate) {
+  struct tl_tls_options o = good("server");
+  struct tl_tls_domain *d = make(&o);
+  cr_assert(d->server && d->client);
+  cr_assert_str_eq(d->subject, "CN=server.example,O=Lab");
+  cr_assert(strlen(d->serial) > 0);
+  cr_assert(d->not_after > time(NULL) + 300 * 86400L);
+  struct tl_tls_domain *second = make(&o);
+  cr_assert_neq(d->generation, second->generation);
+  tl_tls_domain_unref(second);
+  tl_tls_domain_unref(d);
+}
+
+Test(tls_domain, missing_file_is_named) {
+  struct tl_tls_options o = good("server");
+  certs[0] = pki_path("nothing.pem");
+  refuse(&o, "certificate", "nothing.pem: No such file");
+  o = good("server");
+  keys[0] = pki_path("nothing.key");
+  refuse(&o, "private_key", "nothing.key: No such file");
+  o = good("server");
+  o.ca_list = pki_path("no-ca.pem");
+  refuse(&o, "ca_list", "no-ca.pem: No such file");
+  o = good("server");
+  o.ca_dir = pki_path("no-dir");
+  refuse(&o, "ca_dir", "no-dir: No such file");
+  o = good("server");
+  certs[0] = "/tmp";
+  refuse(&o, "certificate", "it is a directory");
+}
+
+Test(tls_domain, key_of_another_certificate) {
+  struct tl_tls_options o = good("server");
+  keys[0] = pki_path("client.key");
+  refuse(&o, "private_key", "does not belong to the certificate in");
+  keys[0] = NULL;
+  refuse(&o, "private_key", "1 certificate files need as many private_key files, not 0");
+}
+
+Test(tls_domain, d6_key_mode_checked) {
+  struct tl_tls_options o = good("server");
+  cr_assert_eq(chmod(pki_path("server.key"), 0644), 0);
+  refuse(&o, "private_key", "open to every user of this machine (mode 644)");
+  o.allow_readable_key = true;
+  tl_tls_domain_unref(make(&o));
+  o.allow_readable_key = false;
+  cr_assert_eq(chmod(pki_path("server.key"), 0640), 0);
+  tl_tls_domain_unref(make(&o));
+}
+
+Test(tls_domain, empty_and_damaged_files) {
+  struct tl_tls_options o = good("server");
+  pki_write_text("empty.pem", "");
+  pki_write_text("bad.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+  o.ca_list = pki_path("empty.pem");
+  refuse(&o, "ca_list", "empty.pem holds no certificate");
+  o.ca_list = pki_path("bad.pem");
+  refuse(&o, "ca_list", "bad.pem is damaged");
+  o = good("server");
+  certs[0] = pki_path("empty.pem");
+  refuse(&o, "certificate", "empty.pem holds no certificate");
+  certs[0] = pki_path("bad.pem");
+  refuse(&o, "certificate", "bad.pem holds a damaged certificate");
+  o = good("server");
+  keys[0] = pki_path("empty.pem");
+  o.allow_readable_key = true;
+  refuse(&o, "private_key", "holds no private key");
+  o = good("server");
+  o.crl_file = pki_path("ca.pem");
+  refuse(&o, "crl_file", "holds no revocation list");
+}
+
+Test(tls_domain, contradictions) {
+  struct tl_tls_options o = good("server");
+  o.verify_cert = false;
+  o.require_cert = true;
+  refuse(&o, "require_cert", "contradicts verify_cert = false");
+  o = good("server");
+  o.crl_check_all = true;
+  refuse(&o, "crl_check_all", "needs crl_file or crl_dir");
+  o = good("server");
+  o.min_version = TL_TLS_1_3;
+  o.max_version = TL_TLS_1_2;
+  refuse(&o, "tls_method", "lowest version is above the highest");
+  o.min_version = 0x0301;
+  refuse(&o, "tls_method", "only TLS 1.2 and TLS 1.3");
+  o = good("server");
+  o.server = o.client = false;
+  refuse(&o, "role", "server role, the client role or both");
+  o.server = true;
+  certs[0] = NULL;
+  keys[0] = NULL;
+  refuse(&o, "certificate", "server role needs a certificate");
+}
+
+Test(tls_domain, d8_suites_without_keys_here_are_refused) {
+  static const char *const bad[] = {"ECDHE-RSA-AES128-SHA256", "NULL-SHA256",
+                                    "ADH-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-CCM",
+                                    "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-SHA384"};
+  struct tl_tls_options o = good("server");
+  for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+    o.ciphers_list = bad[i];
+    refuse(&o, "ciphers_list", "is not supported");
+  }
+  o.ciphers_list = "NULL";
+  refuse(&o, "ciphers_list", "leaves no suite");
+  o.ciphers_list = "ECDHE-RSA-AES128-GCM-SHA265";
+  refuse(&o, "ciphers_list", "no cipher suite called \"ECDHE-RSA-AES128-GCM-SHA265\"");
+  o.ciphers_list = NULL;
+  o.ciphersuites = "TLS_AES_128_CCM_SHA256";
+  refuse(&o, "ciphersuites", "\"TLS_AES_128_CCM_SHA256\" is not supported");
+  o.ciphersuites = "TLS_AES_128_GCM_SHA25";
+  refuse(&o, "ciphersuites", "is not supported");
+}
+
+static void only_aead(SSL_CTX *ctx) {
+  STACK_OF(SSL_CIPHER) *sk = SSL_CTX_get_ciphers(ctx);
+  cr_assert(sk_SSL_CIPHER_num(sk) > 0);
+  for (int i = 0; i < sk_SSL_CIPHER_num(sk); i++) {
+    int nid = SSL_CIPHER_get_cipher_nid(sk_SSL_CIPHER_value(sk, i));
+    cr_assert(nid == NID_aes_128_gcm || nid == NID_aes_256_gcm || nid == NID_chacha20_poly1305,
+              "%s", SSL_CIPHER_get_name(sk_SSL_CIPHER_value(sk, i)));
+  }
+}
+
+Test(tls_domain, d8_group_words_are_reduced_to_aead) {
+  struct tl_tls_options o = good("server");
+  o.ciphers_list = "HIGH:!aNULL";
+  struct tl_tls_domain *d = make(&o);
+  only_aead(d->server);
+  only_aead(d->client);
+  tl_tls_domain_unref(d);
+  o.ciphers_list = NULL;
+  d = make(&o);
+  only_aead(d->server);
+  tl_tls_domain_unref(d);
+}
+
+Test(tls_domain, d5_rsa_and_ecdsa_pair_but_not_twice_the_same) {
+  struct pki_cert rsa = pki_make(&(struct pki_options){
+      .cn = "server.example", .san = "DNS:server.example", .issuer = &pki_ca, .rsa = true});
+  pki_write("rsa", &rsa, NULL);
+  struct tl_tls_options o = good("server");
+  certs[1] = pki_path("rsa.pem");
+  keys[1] = pki_path("rsa.key");
+  certs[2] = keys[2] = NULL;
+  tl_tls_domain_unref(make(&o));
+  certs[1] = pki_path("client.pem");
+  keys[1] = pki_path("client.key");
+  refuse(&o, "certificate", "same kind of key");
+  pki_free(&rsa);
+}
+
+Test(tls_domain, expired_certificate_still_loads) {
+  struct tl_tls_options o = good("expired");
+  struct tl_tls_domain *d = make(&o);
+  cr_assert(d->not_after < time(NULL));
+  tl_tls_domain_unref(d);
+}
+
+Test(tls_domain, a2_ca_names_come_from_the_list) {
+  struct tl_tls_options o = good("server");
+  struct tl_tls_domain *d = make(&o);
+  STACK_OF(X509_NAME) *sk = SSL_CTX_get_client_CA_list(d->server);
+  cr_assert_eq(sk_X509_NAME_num(sk), 1);
+  cr_assert_eq(X509_NAME_cmp(sk_X509_NAME_value(sk, 0), X509_get_subject_name(pki_ca.x)), 0);
+  tl_tls_domain_unref(d);
+}
+
+Test(tls_domain, a2_ca_names_that_do_not_fit_are_not_sent) {
+  enum { MANY = 700 };
+  char name[120];
+  FILE *f = fopen(pki_path("many.pem"), "w");
+  for (int i = 0; i < MANY; i++) {
+    BIO *b = BIO_new(BIO_s_mem());
+    char *p;
+    X509 *x = X509_dup(pki_ca.x);
+    memset(name, 'a', 60);
+    snprintf(name + 60, sizeof(name) - 60, "%d", i);
+    for (int k = 0; k < 2; k++)
+      X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "OU", MBSTRING_ASC,
+                                 (const unsigned char *)name, -1, -1, 0);
+    X509_sign(x, pki_ca.key, EVP_sha256());
+    PEM_write_bio_X509(b, x);
+    long n = BIO_get_mem_data(b, &p);
+    fwrite(p, 1, (size_t)n, f);
+    BIO_free(b);
+    X509_free(x);
+  }
+  fclose(f);
+  struct tl_tls_options o = good("server");
+  o.ca_list = pki_path("many.pem");
+  struct tl_tls_domain *d = make(&o);
+  cr_assert_leq(sk_X509_NAME_num(SSL_CTX_get_client_CA_list(d->server)), 0);
+  tl_tls_domain_unref(d);
+}
+
+Test(tls_domain, names_and_addresses_are_checked) {
+  struct tl_tls_options o = good("server");
+  const char *names[] = {"a.*.example", NULL}, *ips[] = {"not-an-ip", NULL};
+  o.match_sip_domain = names;
+  refuse(&o, "match_sip_domain", "\"a.*.example\" is no domain name");
+  o.match_sip_domain = NULL;
+  o.match_ip_address = ips;
+  refuse(&o, "match_ip_address", "\"not-an-ip\" is no address");
+}
+
+/* ---- the order of choice ---- */
+
+static struct tl_tls_domain *named(const char *name, const char **sip, const char **ip) {
+  struct tl_tls_options o = good("server");
+  o.name = name;
+  o.match_sip_domain = sip;
+  o.match_ip_address = ip;
+  return make(&o);
+}
+
+Test(tls_domain, d15_order_of_choice) {
+  const char *exact[] = {"Server.Example.", NULL}, *wild[] = {"*.example", NULL};
+  const char *ip[] = {"127.0.0.1:5061", NULL};
+  struct tl_tls_domain *all[] = {named("wild", wild, NULL), named("exact", exact, NULL),
+                                 named("address", NULL, ip), named("default", NULL, NULL)};
+  struct tl_tls_set set = {all, 4, all[3]};
+  struct tl_addr local, other;
+  enum tl_choice rule;
+  tl_addr_parse(TL_STR("127.0.0.1"), 5061, &local);
+  tl_addr_parse(TL_STR("127.0.0.1"), 5062, &other);
+#define PICK(sni, listener, addr) tl_tls_choose_server(&set, TL_STR(sni), listener, addr, &rule)
+  cr_assert_eq(PICK("server.EXAMPLE", all[2], &local), all[1]);
+  cr_assert_eq(rule, TL_CHOICE_SNI_EXACT);
+  cr_assert_eq(PICK("server.example.", all[2], &local), all[1]);
+  cr_assert_eq(PICK("other.example", all[2], &local), all[0]);
+  cr_assert_eq(rule, TL_CHOICE_SNI_WILDCARD);
+  cr_assert_eq(PICK("a.b.example", all[2], &local), all[2]); /* the star is one label */
+  cr_assert_eq(rule, TL_CHOICE_LISTENER);
+  cr_assert_eq(PICK("", NULL, &local), all[2]);
+  cr_assert_eq(rule, TL_CHOICE_ADDRESS);
+  cr_assert_eq(PICK("", NULL, &other), all[3]);
+  cr_assert_eq(rule, TL_CHOICE_DEFAULT);
+  set.fallback = NULL;
+  cr_assert_null(PICK("unknown.org", NULL, &other));
+  cr_assert_eq(rule, TL_CHOICE_NONE);
+#undef PICK
+  cr_assert_eq(tl_tls_choose_client(&set, TL_STR("x.example"), &other, &rule), all[0]);
+  cr_assert_eq(rule, TL_CHOICE_SNI_WILDCARD);
+  cr_assert_eq(tl_tls_choose_client(&set, TL_STR("192.0.2.1"), &local, &rule), all[2]);
+  cr_assert_eq(rule, TL_CHOICE_ADDRESS);
+  for (int i = 0; i < 4; i++) tl_tls_domain_unref(all[i]);
+}
+
+Test(tls_domain, domain_without_the_role_is_passed_over) {
+  const char *exact[] = {"server.example", NULL};
+  struct tl_tls_options o = good("server");
+  o.match_sip_domain = exact;
+  o.server = false;
+  struct tl_tls_domain *d = make(&o);
+  struct tl_tls_set set = {&d, 1, d};
+  cr_assert_null(tl_tls_choose_server(&set, TL_STR("server.example"), d, NULL, NULL));
+  cr_assert_eq(tl_tls_choose_client(&set, TL_STR("server.example"), NULL, NULL), d);
+  tl_tls_domain_unref(d);
+}
