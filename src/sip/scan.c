@@ -36,12 +36,17 @@ static struct lex cursor(const struct scan *s, struct tl_str v) {
   return (struct lex){v.p, v.p + v.n, s->r};
 }
 
+/* The topmost value is kept; the others in its field must be Via values too, or the field would
+ * be another one to an element that reads it as a whole. */
 static void read_via(struct scan *s, struct tl_str v) {
-  size_t used;
-  if (tl_lex_via(cursor(s, v), &s->m->via, &used)) {
-    memset(&s->m->via, 0, sizeof(s->m->via));
-    bad(s, "Bad Via");
-  }
+  struct tl_via below;
+  size_t used, at;
+  int err = tl_lex_via(cursor(s, v), &s->m->via, &used);
+  for (; !err && used < v.n; used += at)
+    err = tl_lex_via(cursor(s, (struct tl_str){v.p + used, v.n - used}), &below, &at);
+  if (!err) return;
+  memset(&s->m->via, 0, sizeof(s->m->via));
+  bad(s, "Bad Via");
 }
 
 /* From and To: one value, and its tag. Two tags could be read differently by two elements. */
@@ -203,17 +208,31 @@ static void add_header(struct scan *s, uint32_t off, uint32_t line_end, uint32_t
     read_header(s, (enum tl_hdr_id)id, (struct tl_str){p + val, val_end - val}, again);
 }
 
+/* Takes the folds behind line I - 1 of N; *END moves along. One of nothing but white space is
+ * refused: the grammar has no place for it between tokens, and to some it looks like the empty
+ * line. */
+static uint32_t take_folds(struct scan *s, const struct lines *l, uint32_t i, uint32_t n,
+                           uint32_t *end) {
+  const char *p = s->m->p;
+  while (i < n && folds(p, l->end[i - 1])) {
+    struct tl_str line = {p + l->end[i - 1], l->end[i] - l->end[i - 1]};
+    if (tl_str_trim(line).n == 0) bad(s, "Blank Folded Line");
+    *end = l->end[i++];
+  }
+  return i;
+}
+
 /* L holds N complete lines; a fold behind the last of them is visible only if the head is there. */
 static void read_headers(struct scan *s, const struct lines *l, uint32_t n) {
-  const char *p = s->m->p;
-  uint32_t i = 1;
-  if (n > 1 && folds(p, l->end[0])) {
+  uint32_t i = 1, end;
+  if (n > 1 && folds(s->m->p, l->end[0])) {
     bad(s, "White Space Before First Header");
-    while (i < n && folds(p, l->end[i - 1])) i++;
+    i = take_folds(s, l, i, n, &end);
   }
   while (i < n) {
-    uint32_t off = l->end[i - 1], line_end = l->end[i++], end = line_end;
-    while (i < n && folds(p, l->end[i - 1])) end = l->end[i++];
+    uint32_t off = l->end[i - 1], line_end = l->end[i++];
+    end = line_end;
+    i = take_folds(s, l, i, n, &end);
     if (s->m->n_hdr == TL_HDR_MAX) {
       tl_scan_fail(s, TL_ELIMIT, 400, "Too Many Headers");
       return;
