@@ -27,7 +27,7 @@ static int dial(const char *path) {
     errno = ENAMETOOLONG;
     return -1;
   }
-  strcpy(sun.sun_path, path);
+  memcpy(sun.sun_path, path, strlen(path) + 1);
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);

@@ -47,8 +47,8 @@ int tl_server_open(struct tl_server *s, const char *path, char *err, size_t cap)
              sizeof sun.sun_path - 1);
     return TL_EINVAL;
   }
-  strcpy(sun.sun_path, path);
-  strcpy(s->path, path);
+  memcpy(sun.sun_path, path, strlen(path) + 1);
+  memcpy(s->path, path, strlen(path) + 1);
   s->made_dir = make_dir(s);
   if (is_live(path, &sun)) {
     snprintf(err, cap, "control_socket %s: another process answers there", path);
