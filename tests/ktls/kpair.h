@@ -33,6 +33,8 @@ struct kpair {
 
 /* What this kernel can do; skips the running test with the reason where it cannot do kernel TLS. */
 const struct tl_ktls_caps *kpair_caps(void);
+/* Waits until no other test of this program runs, and keeps them out until this one ends. */
+void kpair_alone(void);
 
 /* Contexts, sockets and the ULP. TICKETS: of our server role. Options may be set on k->peer
  * afterwards. */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "kpair.h"
@@ -250,5 +251,62 @@ Test(ktls_install, wrong_sequence_is_noticed_at_the_first_record) {
   kpair_peer_send(&k, "x", 1);
   cr_assert(kpair_readable(k.fd, 1000));
   cr_assert_eq(tl_ktls_recv(k.fd, buf, sizeof buf, &type, &n), TL_EBADMAC);
+  kpair_close(&k);
+}
+
+/* --- a cipher whose module is missing ----------------------------------------------------------
+ */
+
+#define MODPROBE "/proc/sys/kernel/modprobe"
+
+static bool write_text(const char *path, const char *text) {
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
+  if (fd >= 0) close(fd);
+  return n == (ssize_t)strlen(text);
+}
+
+static void read_text(const char *path, char *buf, size_t cap) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? -1 : read(fd, buf, cap - 1);
+  cr_assert_gt(n, 0, "%s", path);
+  buf[n] = '\0';
+  close(fd);
+}
+
+struct without_module {
+  int rc, errno_delete;
+  struct tl_ktls_state state;
+  struct tl_ktls_caps caps;
+};
+
+/* Nothing may fail in here: the module must come back for the other tests. */
+static struct without_module try_without(const struct kpair *k) {
+  struct without_module w = {.rc = 1};
+  char modprobe[256];
+  read_text(MODPROBE, modprobe, sizeof modprobe);
+  if (!write_text(MODPROBE, "/nonexistent\n")) return w;
+  if (syscall(SYS_delete_module, "chacha20poly1305", O_NONBLOCK) < 0) w.errno_delete = errno;
+  w.rc = tl_ktls_install(k->fd, kpair_caps(), &k->session.keys, &w.state);
+  tl_ktls_probe(&w.caps);
+  write_text(MODPROBE, modprobe);
+  return w;
+}
+
+Test(ktls_install, missing_cipher_module_leaves_the_connection_in_user_space) {
+  struct kpair k;
+  kpair_caps();
+  if (geteuid() != 0) cr_skip_test("only root can take a module away");
+  kpair_alone();
+  kpair_open(&k, true, TL_TLS_1_3, TL_CHACHA20_POLY1305, 0);
+  kpair_handshake(&k);
+  struct without_module w = try_without(&k);
+  if (w.errno_delete) cr_skip_test("chacha20poly1305 stays: %s", strerror(w.errno_delete));
+  cr_assert_eq(w.rc, TL_ENOTSUP);
+  cr_assert(w.state.tx == TL_KTLS_NO_CIPHER && w.state.rx == TL_KTLS_NO_CIPHER);
+  cr_assert(w.caps.ulp && !w.caps.tx[1][TL_CHACHA20_POLY1305]);
+  cr_assert(!w.caps.rx[0][TL_CHACHA20_POLY1305] && w.caps.tx[1][TL_AES_128_GCM]);
+  kpair_install(&k); /* the kernel loads it by itself again: the failure left no trace */
+  exchange(&k);
   kpair_close(&k);
 }
