@@ -354,12 +354,9 @@ Test(conf, references_are_counted) {
 Test(conf, lab_sample_loads) {
   conf_certificate("proxy", 1, 0600);
   conf_certificate("ca", 2, 0600);
-  char text[4096];
-  FILE *f = fopen("configs/lab.conf", "r");
-  cr_assert_not_null(f, "the tests run at the top of the tree");
-  text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
-  fclose(f);
-  struct tl_conf *c = good(text);
+  struct conf_try t = conf_try_sample("configs/lab.conf");
+  cr_assert_eq(t.rc, 0, "%s", t.complaint[0]);
+  struct tl_conf *c = t.conf;
   cr_expect_eq(c->n_listen, 3);
   cr_expect_eq(c->listen[0].domain, c->domain[0]);
   cr_expect_not(c->domain[0]->verify_cert);
@@ -367,25 +364,57 @@ Test(conf, lab_sample_loads) {
   cr_expect(c->route[0].relay_request_uri);
   cr_expect_eq(c->route[0].domain, c->domain[0]);
   cr_expect_str_eq(c->control_socket, "/run/tieline/lab.sock");
-  tl_conf_unref(c);
+  conf_try_free(&t);
 }
 
 Test(conf, design_sample_loads) {
   conf_certificate("atlanta", 1, 0600);
   conf_certificate("federation-a", 2, 0600);
-  struct conf_try t = conf_try_file("tests/data/conf-design.conf", NULL);
-  cr_expect(conf_complains(&t, "conf-design.conf"), "its files are not beside it");
-  char text[4096];
-  FILE *f = fopen("tests/data/conf-design.conf", "r");
-  cr_assert_not_null(f);
-  text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
-  fclose(f);
-  struct tl_conf *c = good(text);
-  cr_expect_eq(c->domain[0]->match_sip_domain[2], NULL);
+  conf_crl("federation-a", "federation-a.crl");
+  struct conf_try t = conf_try_sample("tests/data/conf-design.conf");
+  cr_assert_eq(t.rc, 0, "%s", t.complaint[0]);
+  struct tl_conf *c = t.conf;
+  cr_expect_str_eq(c->domain[0]->match_sip_domain[1], "*.atlanta.example");
   cr_expect_eq(c->route[0].n_peer, 2);
   cr_expect_eq(c->route[0].strip, 1);
   cr_expect_str_eq(c->listen[0].advertise_host, "sbc.atlanta.example");
-  tl_conf_unref(c);
+  cr_expect_str_eq(c->peer[0].identity, "chicago.example");
+  cr_expect_str_eq(c->peer[1].identity, "sip.denver.example", "the host of its uri");
+  conf_try_free(&t);
+}
+
+Test(conf, demo_sample_loads) {
+  conf_certificate("proxy", 1, 0600);
+  conf_certificate("ca", 2, 0600);
+  conf_crl("ca", "crl.pem");
+  char dir[192];
+  snprintf(dir, sizeof(dir), "%s", conf_path(""));
+  setenv("TIELINE_PKI", dir, 1);
+  struct conf_try t = conf_try_sample("configs/demo.conf");
+  cr_assert_eq(t.rc, 0, "%s", t.complaint[0]);
+  cr_expect(t.conf->domain[0]->verify_cert && t.conf->domain[0]->verify_name);
+  cr_expect_eq(t.conf->n_listen, 4);
+  cr_expect_eq(t.conf->route[0].peer[0], &t.conf->peer[0]);
+  conf_try_free(&t);
+  unsetenv("TIELINE_PKI");
+  t = conf_try_file("configs/demo.conf", NULL);
+  cr_expect(conf_complains(&t, "TIELINE_PKI is not set"), "%s", t.complaint[0]);
+}
+
+Test(conf, interconnect_sample_loads) {
+  static const char *const names[] = {"atlanta", "atlanta-at-chicago", "federation", "chicago-ca"};
+  for (int i = 0; i < 4; i++) conf_certificate(names[i], i + 1, 0600);
+  conf_crl("federation", "federation.crl");
+  conf_crl("chicago-ca", "chicago.crl");
+  struct conf_try t = conf_try_sample("configs/interconnect.conf");
+  cr_assert_eq(t.rc, 0, "%s", t.complaint[0]);
+  struct tl_conf *c = t.conf;
+  cr_expect_str_eq(c->tls_set.fallback->name, "default");
+  cr_expect_str_eq(c->peer[1].domain->name, "chicago");
+  cr_expect(c->domain[1]->require_cert, "inherited");
+  cr_expect_eq(SSL_CTX_get_min_proto_version(c->domain[1]->server), TLS1_3_VERSION);
+  cr_expect(tl_conf_is_ours(c, TL_STR("sbc.atlanta.example"), 5061));
+  conf_try_free(&t);
 }
 
 Test(conf, printed_configuration_loads_to_the_same) {

@@ -4,6 +4,7 @@
  * them outlive a reload.
  */
 #include <criterion/criterion.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -178,4 +179,34 @@ Test(conf_tls, e10_groups_and_their_older_name) {
   cr_expect_str_eq(values(c, 0)->groups, "X25519:P-256");
   cr_expect_str_eq(values(c, 1)->groups, "P-256", "ec_curve is groups");
   tl_conf_unref(c);
+}
+
+/* ---- memory ---- */
+
+int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
+
+static void load_once(bool bad, struct tl_conf *previous) {
+  struct conf_try t =
+      conf_try(bad ? L "tls_domain \"x\" { " CERT "}\npeer \"p\" { uri = \"sip:a b\" }\n"
+                   : L "tls_domain \"x\" { " CERT "}\nroute \"r\" { peers = p }\n"
+                       "peer \"p\" { uri = \"sips:127.0.0.1\" }\n",
+               previous);
+  cr_assert_eq(t.rc, bad ? TL_ECONFIG : 0, "%s", t.complaint[0]);
+  conf_try_free(&t);
+}
+
+/* Good and refused loads, with and without a previous snapshot, give everything back. */
+Test(conf_tls, loads_and_reloads_leak_nothing) {
+  conf_certificate("a", 1, 0600);
+  struct tl_conf *one = good(L "tls_domain \"x\" { " CERT "}\n", NULL);
+  size_t before = 0;
+  for (int i = 0; i < 300; i++) {
+    load_once(i % 2, i % 3 ? one : NULL);
+    if (i == 50) before = mallinfo2().uordblks;
+  }
+  size_t after = mallinfo2().uordblks;
+  /* the allocator itself moves by some kilobytes; a lost string per load would be more */
+  cr_expect_leq(after, before + 65536, "%zu bytes became %zu in 250 loads", before, after);
+  tl_conf_unref(one);
+  if (__lsan_do_recoverable_leak_check) cr_expect_eq(__lsan_do_recoverable_leak_check(), 0);
 }

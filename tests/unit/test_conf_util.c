@@ -73,6 +73,32 @@ void conf_certificate(const char *name, long serial, mode_t mode) {
   EVP_PKEY_free(key);
 }
 
+void conf_crl(const char *name, const char *file) {
+  char key_file[80];
+  snprintf(key_file, sizeof(key_file), "%s.key", name);
+  FILE *f = fopen(conf_path(key_file), "r");
+  cr_assert_not_null(f);
+  EVP_PKEY *key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
+  fclose(f);
+  X509_CRL *crl = X509_CRL_new();
+  X509_NAME *issuer = X509_NAME_new();
+  ASN1_TIME *now = X509_gmtime_adj(NULL, -60), *next = X509_gmtime_adj(NULL, 86400);
+  X509_NAME_add_entry_by_txt(issuer, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
+  X509_CRL_set_version(crl, X509_CRL_VERSION_2);
+  X509_CRL_set_issuer_name(crl, issuer);
+  X509_CRL_set1_lastUpdate(crl, now);
+  X509_CRL_set1_nextUpdate(crl, next);
+  cr_assert(X509_CRL_sign(crl, key, EVP_sha256()) > 0);
+  f = fopen(conf_path(file), "w");
+  cr_assert(f && PEM_write_X509_CRL(f, crl) == 1);
+  fclose(f);
+  ASN1_TIME_free(now);
+  ASN1_TIME_free(next);
+  X509_NAME_free(issuer);
+  X509_CRL_free(crl);
+  EVP_PKEY_free(key);
+}
+
 static void keep(void *arg, const char *file, int line, const char *sentence) {
   struct conf_try *t = arg;
   const char *slash = strrchr(file, '/');
@@ -93,6 +119,15 @@ struct conf_try conf_try_file(const char *path, const struct tl_conf *previous) 
 struct conf_try conf_try(const char *text, const struct tl_conf *previous) {
   conf_write("t.conf", text);
   return conf_try_file(conf_path("t.conf"), previous);
+}
+
+struct conf_try conf_try_sample(const char *path) {
+  char text[8192];
+  FILE *f = fopen(path, "r");
+  cr_assert_not_null(f, "%s: the tests run at the top of the tree", path);
+  text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+  fclose(f);
+  return conf_try(text, NULL);
 }
 
 void conf_try_free(struct conf_try *t) {

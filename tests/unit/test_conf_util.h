@@ -29,6 +29,8 @@ const char *conf_path(const char *file);
 void conf_write(const char *file, const char *text);
 /* NAME.pem, self-signed for NAME with serial SERIAL, and NAME.key of MODE. */
 void conf_certificate(const char *name, long serial, mode_t mode);
+/* FILE: an empty revocation list signed with NAME.key. */
+void conf_crl(const char *name, const char *file);
 /* Loads TEXT as "t.conf". */
 struct conf_try conf_try(const char *text, const struct tl_conf *previous);
 /* Loads a file of the tree or of the directory. */
@@ -36,5 +38,7 @@ struct conf_try conf_try_file(const char *path, const struct tl_conf *previous);
 void conf_try_free(struct conf_try *t);
 /* The configuration as printed; free it. */
 char *conf_printed(const struct tl_conf *c, bool explain);
+/* Copies a file of the tree into the directory, as "t.conf", and loads that. */
+struct conf_try conf_try_sample(const char *path);
 /* Does one complaint of T contain WANT? */
 bool conf_complains(const struct conf_try *t, const char *want);
