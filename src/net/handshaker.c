@@ -93,6 +93,7 @@ static void turn(struct tl_handshaker *hk, uint64_t *busy_ms) {
   tl_wheel_advance(&hk->wheel, tl_now_ms(), hk);
   adopt_snapshot(hk);
   tl_ring_run(&hk->ring);
+  tl_hk_begin_ready(hk);
   tl_hk_report_tick(hk);
   give_back(hk, busy_ms);
 }

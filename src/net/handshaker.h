@@ -15,10 +15,15 @@
 #include "tieline/runtime.h"
 #include "tieline/wheel.h"
 
-/* Handshakes in progress by address: a hash table of counts, constant time. */
+struct tl_hs_conn;
+
+/* Handshakes in progress by address: a hash table, constant time. Connections over the limit of
+ * their address wait in its queue, so that a trunk which reconnects all at once is served without
+ * taking the whole budget. */
 struct tl_hs_source {
   struct tl_addr addr;
-  uint32_t n; /* 0: free slot */
+  uint32_t n;                      /* in progress, 0: free slot */
+  struct tl_hs_conn *first, *last; /* waiting, oldest first; only while N is at the limit */
 };
 struct tl_hs_sources {
   struct tl_hs_source *slot;
@@ -26,7 +31,14 @@ struct tl_hs_sources {
 };
 /* Counts one more from A; TL_ELIMIT at MAX, TL_ENOMEM. */
 int tl_hs_source_enter(struct tl_hs_sources *s, const struct tl_addr *a, uint32_t max);
+/* One less from A. */
 void tl_hs_source_leave(struct tl_hs_sources *s, const struct tl_addr *a);
+/* Queues C behind those in progress from its address, of which there must be one. */
+void tl_hs_source_wait(struct tl_hs_sources *s, struct tl_hs_conn *c);
+/* Takes C out of its queue. */
+void tl_hs_source_unwait(struct tl_hs_sources *s, struct tl_hs_conn *c);
+/* Who has waited longest from A, or NULL. */
+struct tl_hs_conn *tl_hs_source_next(struct tl_hs_sources *s, const struct tl_addr *a);
 
 /* Failure lines by source and cause within the present second. */
 #define TL_HS_REPORT_SLOTS 64
@@ -44,6 +56,8 @@ struct tl_hs_report {
 
 struct tl_handshaker;
 
+#define TL_HS_WAITING_MAX 4096 /* connections over the limit of their source, per thread */
+
 struct tl_hs_listener {
   struct tl_op op;
   struct tl_timer retry; /* after a lack of descriptors */
@@ -58,18 +72,20 @@ struct tl_hs_listener {
  * One connection until it is handed over or closed. One operation is in flight
  * at any time, so the object can go when its completion has come.
  *
- *   CONNECTING --> SENDING <--> READING --> handed over
- *        \            \-----------\--> CLOSING (a last alert) --> freed
- *         \------------------------------------------------------> freed
+ *   CONNECTING (dialed) --\
+ *   WAITING (accepted) ----+--> SENDING <--> READING --> handed over
+ *        \                 \-----------\--> CLOSING (a last alert) --> freed
+ *         \-----------------------------------------------------------> freed
  */
-enum tl_hs_state { TL_HS_CONNECTING, TL_HS_SENDING, TL_HS_READING, TL_HS_CLOSING };
+enum tl_hs_state { TL_HS_CONNECTING, TL_HS_WAITING, TL_HS_SENDING, TL_HS_READING, TL_HS_CLOSING };
 
 struct tl_hs_conn {
   struct tl_op op;
   struct tl_timer timer;
   struct tl_handshaker *hk;
   struct tl_hs_conn *next, **link; /* all of the thread */
-  struct tl_conf *conf;            /* the snapshot it began with */
+  struct tl_hs_conn *wait_next, *wait_prev;
+  struct tl_conf *conf; /* the snapshot it began with */
   struct tl_hs *hs;
   struct tl_dial *dial; /* NULL: accepted */
   struct tl_addr peer, local;
@@ -97,6 +113,8 @@ struct tl_handshaker {
   struct tl_hs_listener *listeners;
   struct tl_hs_conn *conns;
   uint32_t accepted, dialed; /* handshakes in progress */
+  uint32_t waiting;          /* for max_handshakes_source */
+  struct tl_hs_conn *ready;  /* waited, begin at the end of this turn; linked by wait_next */
   struct tl_hs_sources sources;
   struct tl_hs_report report;
   struct tl_handoff *unanswered; /* linked by mail.next */
@@ -134,8 +152,14 @@ void tl_hk_post_answer(struct tl_handshaker *hk, struct tl_handoff *h, unsigned 
 
 /* handshaker_conn.c */
 struct tl_hs_conn *tl_hk_conn_new(struct tl_handshaker *hk, int fd, const struct tl_addr *peer);
-/* The socket is connected: starts the handshake. */
+/* The socket is connected: what must be set at once. */
+void tl_hk_conn_prepare(struct tl_hs_conn *c);
+/* Starts the handshake. */
 void tl_hk_conn_begin(struct tl_hs_conn *c);
+/* An accepted connection waits for its turn, not longer than its deadline. */
+void tl_hk_conn_wait(struct tl_hs_conn *c);
+/* Begins those whose turn has come, at the end of a turn of the loop. */
+void tl_hk_begin_ready(struct tl_handshaker *hk);
 /* Records why, and ends C: at once, or after an alert that waits to be sent. */
 void tl_hk_conn_fail(struct tl_hs_conn *c, int cause, const char *reason);
 /* Ends C whatever it does, without a report. */

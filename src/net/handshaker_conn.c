@@ -23,8 +23,9 @@ static struct tl_hs_conn *of_op(struct tl_op *op) {
 static void on_deadline(struct tl_timer *t, void *arg) {
   (void)arg;
   struct tl_hs_conn *c = (struct tl_hs_conn *)((char *)t - offsetof(struct tl_hs_conn, timer));
-  const char *what = c->state == TL_HS_CONNECTING ? "the connection was not established in time"
-                                                  : "the handshake was not finished in time";
+  const char *what = "the handshake was not finished in time";
+  if (c->state == TL_HS_CONNECTING) what = "the connection was not established in time";
+  if (c->state == TL_HS_WAITING) what = "too many handshakes from its address were before it";
   int cause = c->state == TL_HS_CONNECTING ? TL_HS_CONNECT : TL_HS_TIMEOUT;
   if (c->state != TL_HS_CLOSING)
     tl_hk_conn_fail(c, cause, what);
@@ -54,14 +55,45 @@ struct tl_hs_conn *tl_hk_conn_new(struct tl_handshaker *hk, int fd, const struct
   return c;
 }
 
+/* What C counted for goes to who waits from its address, or is given back. */
 static void leave_limits(struct tl_hs_conn *c) {
+  struct tl_handshaker *hk = c->hk;
   if (c->outgoing) {
-    c->hk->dialed--;
+    hk->dialed--;
     return;
   }
-  c->hk->accepted--;
-  tl_hs_source_leave(&c->hk->sources, &c->peer);
-  tl_hk_listeners_resume(c->hk);
+  if (c->state == TL_HS_WAITING) {
+    hk->waiting--;
+    if (!hk->stopping) tl_hs_source_unwait(&hk->sources, c);
+    return;
+  }
+  struct tl_hs_conn *next = hk->stopping ? NULL : tl_hs_source_next(&hk->sources, &c->peer);
+  if (next) {
+    tl_hs_source_unwait(&hk->sources, next);
+    hk->waiting--;
+    next->state = TL_HS_READING; /* begins at the end of the turn, with C's place */
+    next->wait_next = hk->ready;
+    hk->ready = next;
+    return;
+  }
+  hk->accepted--;
+  tl_hs_source_leave(&hk->sources, &c->peer);
+  tl_hk_listeners_resume(hk);
+}
+
+void tl_hk_conn_wait(struct tl_hs_conn *c) {
+  c->state = TL_HS_WAITING;
+  c->hk->waiting++;
+  tl_hs_source_wait(&c->hk->sources, c);
+  tl_hk_timer_at(c->hk, &c->timer, c->started_ms + c->conf->timeouts.handshake);
+}
+
+void tl_hk_begin_ready(struct tl_handshaker *hk) {
+  while (hk->ready) {
+    struct tl_hs_conn *c = hk->ready;
+    hk->ready = c->wait_next;
+    tl_hk_conn_begin(c);
+  }
 }
 
 void tl_hk_conn_free(struct tl_hs_conn *c, int rc) {
@@ -263,6 +295,7 @@ static void on_connected(struct tl_hs_conn *c, int res) {
     return;
   }
   c->started_ms = tl_now_ms();
+  tl_hk_conn_prepare(c);
   tl_hk_conn_begin(c);
 }
 
@@ -276,6 +309,7 @@ static void on_done(struct tl_op *op, int res, uint32_t flags) {
   }
   switch (c->state) {
   case TL_HS_CONNECTING: on_connected(c, res); break;
+  case TL_HS_WAITING: break; /* has nothing in flight */
   case TL_HS_READING: on_received(c, res); break;
   case TL_HS_SENDING:
   case TL_HS_CLOSING: on_sent(c, res); break;
@@ -304,7 +338,7 @@ static bool may_use_kernel(const struct tl_hs_conn *c) {
   return c->dial->domain->records == TL_RECORDS_KERNEL;
 }
 
-void tl_hk_conn_begin(struct tl_hs_conn *c) {
+void tl_hk_conn_prepare(struct tl_hs_conn *c) {
   int on = 1;
   socklen_t len = sizeof(c->local);
   getsockname(c->fd, &c->local.sa, &len);
@@ -312,6 +346,9 @@ void tl_hk_conn_begin(struct tl_hs_conn *c) {
   /* Now, not after the handshake: with the peer's FIN queued it would be too late, and until keys
    * are installed the ULP lets everything pass (KTLS-FACTS 9). */
   if (may_use_kernel(c)) tl_ktls_attach(c->fd);
+}
+
+void tl_hk_conn_begin(struct tl_hs_conn *c) {
   uint32_t ms = c->dial ? c->dial->handshake_timeout_ms : c->conf->timeouts.handshake;
   tl_hk_timer_at(c->hk, &c->timer, c->started_ms + ms);
   if (make_handshake(c)) {

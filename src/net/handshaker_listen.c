@@ -51,43 +51,48 @@ static void listener_free(struct tl_hs_listener *l) {
   free(l);
 }
 
-/* 0, or the connection was refused and counted. */
-static int admit(struct tl_handshaker *hk, const struct tl_addr *peer) {
-  const struct tl_conf_limits *lim = &hk->conf->limits;
-  if (atomic_fetch_add(&hk->th.rt->connections, 1) >= lim->max_connections) {
-    tl_count(&hk->th.counters, TL_C_CONN_REFUSED);
-    tl_hk_report_refused(hk, peer, "max_connections is reached");
-  } else if (tl_hs_source_enter(&hk->sources, peer, lim->max_handshakes_source)) {
-    tl_count(&hk->th.counters, TL_C_HS_REFUSED_SOURCE);
-    tl_hk_report_refused(hk, peer, "max_handshakes_source is reached");
-  } else {
-    return 0;
-  }
+static void refuse(struct tl_handshaker *hk, const struct tl_addr *peer, int fd, enum tl_counter id,
+                   const char *why) {
+  tl_count(&hk->th.counters, id);
+  tl_hk_report_refused(hk, peer, why);
   atomic_fetch_sub(&hk->th.rt->connections, 1);
-  return TL_ELIMIT;
+  close(fd);
 }
 
 static void take(struct tl_hs_listener *l, int fd) {
   struct tl_handshaker *hk = l->hk;
+  const struct tl_conf_limits *lim = &hk->conf->limits;
   struct tl_addr peer;
   socklen_t len = sizeof(peer);
   memset(&peer, 0, sizeof(peer));
   tl_count(&hk->th.counters, TL_C_CONN_ACCEPTED);
-  if (getpeername(fd, &peer.sa, &len) != 0 || admit(hk, &peer)) {
-    close(fd); /* reset before it was accepted, or over a limit */
+  if (getpeername(fd, &peer.sa, &len) != 0) { /* reset before it was accepted */
+    close(fd);
+    return;
+  }
+  if (atomic_fetch_add(&hk->th.rt->connections, 1) >= lim->max_connections) {
+    refuse(hk, &peer, fd, TL_C_CONN_REFUSED, "max_connections is reached");
+    return;
+  }
+  int turn = tl_hs_source_enter(&hk->sources, &peer, lim->max_handshakes_source);
+  if (turn && (turn != TL_ELIMIT || hk->waiting >= TL_HS_WAITING_MAX)) {
+    refuse(hk, &peer, fd, TL_C_HS_REFUSED_SOURCE, "too many wait because of max_handshakes_source");
     return;
   }
   struct tl_hs_conn *c = tl_hk_conn_new(hk, fd, &peer);
   if (!c) {
-    tl_hs_source_leave(&hk->sources, &peer);
-    atomic_fetch_sub(&hk->th.rt->connections, 1);
-    tl_count(&hk->th.counters, TL_C_HS_FAIL_INTERNAL);
-    close(fd);
+    if (turn == 0) tl_hs_source_leave(&hk->sources, &peer);
+    refuse(hk, &peer, fd, TL_C_HS_FAIL_INTERNAL, "out of memory");
     return;
   }
   c->listener = l->index;
-  hk->accepted++;
-  tl_hk_conn_begin(c);
+  tl_hk_conn_prepare(c);
+  if (turn) {
+    tl_hk_conn_wait(c);
+  } else {
+    hk->accepted++;
+    tl_hk_conn_begin(c);
+  }
 }
 
 /* The connection is gone, the listener is well. */

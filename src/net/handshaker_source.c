@@ -36,7 +36,7 @@ int tl_hs_source_enter(struct tl_hs_sources *s, const struct tl_addr *a, uint32_
   struct tl_hs_source *e = find(s, a);
   if (e->n >= max) return TL_ELIMIT;
   if (e->n++ == 0) {
-    e->addr = *a;
+    *e = (struct tl_hs_source){.addr = *a, .n = 1};
     s->used++;
   }
   return 0;
@@ -60,4 +60,32 @@ void tl_hs_source_leave(struct tl_hs_sources *s, const struct tl_addr *a) {
   if (e->n == 0 || --e->n) return;
   s->used--;
   close_gap(s, (uint32_t)(e - s->slot));
+}
+
+void tl_hs_source_wait(struct tl_hs_sources *s, struct tl_hs_conn *c) {
+  struct tl_hs_source *e = find(s, &c->peer);
+  c->wait_next = NULL;
+  c->wait_prev = e->last;
+  if (e->last)
+    e->last->wait_next = c;
+  else
+    e->first = c;
+  e->last = c;
+}
+
+void tl_hs_source_unwait(struct tl_hs_sources *s, struct tl_hs_conn *c) {
+  struct tl_hs_source *e = find(s, &c->peer);
+  if (c->wait_prev)
+    c->wait_prev->wait_next = c->wait_next;
+  else
+    e->first = c->wait_next;
+  if (c->wait_next)
+    c->wait_next->wait_prev = c->wait_prev;
+  else
+    e->last = c->wait_prev;
+}
+
+struct tl_hs_conn *tl_hs_source_next(struct tl_hs_sources *s, const struct tl_addr *a) {
+  struct tl_hs_source *e = s->cap ? find(s, a) : NULL;
+  return e && e->n ? e->first : NULL;
 }
