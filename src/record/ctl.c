@@ -75,10 +75,9 @@ static enum tl_ctl_action judge_header(struct tl_ctl_state *s, enum tl_tls_versi
 static enum tl_ctl_action finish_message(struct tl_ctl_state *s, uint8_t last, size_t rest,
                                          uint8_t *out_alert) {
   s->have = 0;
-  if (s->type == HT_NEW_SESSION_TICKET) {
-    s->tickets++;
-    return TL_CTL_NONE;
-  }
+  if (s->type == HT_NEW_SESSION_TICKET) s->tickets++;
+  /* Of any other message but a KeyUpdate the header has already said all. */
+  if (s->type != HT_KEY_UPDATE) return TL_CTL_NONE;
   /* RFC 8446 5.1: a key change must fall on the end of a record. */
   if (rest) return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
   if (last > 1) return unexpected(out_alert, TL_ALERT_ILLEGAL_PARAMETER);
@@ -98,6 +97,7 @@ static enum tl_ctl_action feed_handshake(struct tl_ctl_state *s, enum tl_tls_ver
       s->type = s->buf[0];
       s->left = (uint32_t)s->buf[1] << 16 | (uint32_t)s->buf[2] << 8 | s->buf[3];
       a = judge_header(s, v, we_are_server, out_alert);
+      if (s->left == 0) s->have = 0; /* no body follows */
     } else {
       size_t take = n - at < s->left ? n - at : s->left;
       at += take;

@@ -132,6 +132,29 @@ Test(record_ctl, key_update_must_end_its_record) {
   cr_assert_eq(alert, TL_ALERT_UNEXPECTED_MESSAGE);
 }
 
+/* Found by fuzzing: whoever goes on after a HelloRequest must not be led astray. */
+Test(record_ctl, message_without_body_is_over_at_once) {
+  struct tl_ctl_state s = {0};
+  size_t used;
+  uint8_t alert;
+  const uint8_t two[] = {0, 0, 0, 0, 0, 0, 0, 0};
+  cr_assert_eq(tl_ctl_feed(&s, V2, false, HS, two, sizeof two, &used, &alert), TL_CTL_RENEGOTIATE);
+  cr_assert_eq(used, 4);
+  cr_assert_eq(tl_ctl_feed(&s, V2, false, HS, two + 4, 4, &used, &alert), TL_CTL_RENEGOTIATE);
+  cr_assert_eq(used, 4);
+}
+
+Test(record_ctl, body_of_a_client_hello_is_skipped) {
+  struct tl_ctl_state s = {0};
+  size_t used;
+  uint8_t alert;
+  const uint8_t hello[] = {1, 0, 0, 3, 'a', 'b', 'c', 1, 0, 0, 0};
+  cr_assert_eq(tl_ctl_feed(&s, V2, true, HS, hello, 9, &used, &alert), TL_CTL_RENEGOTIATE);
+  cr_assert_eq(used, 4);
+  cr_assert_eq(tl_ctl_feed(&s, V2, true, HS, hello + 4, 7, &used, &alert), TL_CTL_RENEGOTIATE);
+  cr_assert_eq(used, 7);
+}
+
 Test(record_ctl, endless_warnings_end_the_connection) {
   struct tl_ctl_state s = {0};
   size_t used;
