@@ -92,12 +92,12 @@ check-ktls: $(BUILD)/ktls-tests $(BUILD)/unit
 ## demo           1,000 calls over TLS on both sides, with a table at the end; KTLS=vm: in the machine
 demo: deps
 	@$(MAKE) --no-print-directory all
-	@tests/demo/run
+	@tests/demo/run --no-build
 
 ## run            the demo configuration in the foreground
 run: deps
 	@$(MAKE) --no-print-directory all
-	@exec tests/demo/run --foreground
+	@exec tests/demo/run --no-build --foreground
 
 ## bench          processor time per message: tieline, tuned Kamailio, a blind TLS relay
 bench: deps
