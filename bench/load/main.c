@@ -86,6 +86,8 @@ static void enter(enum phase p) {
     for (unsigned i = 0; i < L.o.connections; i++) caller_fill(&L.callers[i]);
 }
 
+static void begin_load(void) { enter(L.o.warmup_s > 0 ? PH_WARM : PH_MEASURE); }
+
 static bool measured_share(double share) {
   if (L.o.count) return (double)(L.c.done - L.base.done) >= (double)L.o.count * share;
   return (double)(L.now_ns - L.phase_t_ns) >= L.o.seconds * 1e9 * share;
@@ -94,10 +96,14 @@ static bool measured_share(double share) {
 static void step(void) {
   switch (L.phase) {
   case PH_CONNECT:
-    if (L.opened == L.o.connections) enter(L.o.prime && !L.o.direct ? PH_PRIME : PH_WARM);
+    if (L.opened < L.o.connections) break;
+    if (L.o.prime && !L.o.direct)
+      enter(PH_PRIME);
+    else
+      begin_load();
     break;
   case PH_PRIME:
-    if (L.primed == L.o.servers && !L.in_flight) enter(PH_WARM);
+    if (L.primed == L.o.servers && !L.in_flight) begin_load();
     break;
   case PH_WARM:
     if ((double)(L.now_ns - L.phase_t_ns) >= L.o.warmup_s * 1e9) enter(PH_MEASURE);
