@@ -100,7 +100,7 @@ static void deliver(struct duel *d) {
 
 /* One record, exactly as the handshake thread reads it. */
 static bool feed_record(struct duel *d) {
-  static uint8_t rec[TL_RECORD_CIPHER_MAX];
+  uint8_t rec[TL_RECORD_CIPHER_MAX]; /* not static: threads run duels side by side */
   size_t body;
   if (BIO_pending(d->from_peer) < TL_RECORD_HEADER || d->rc != TL_EAGAIN) return false;
   BIO_read(d->from_peer, rec, TL_RECORD_HEADER);
