@@ -38,6 +38,13 @@ struct tl_conf_peer {
   uint32_t probe_ms;           /* 0: none; as above */
 };
 
+/* What a route does with several targets (RFC 3261 16.6). */
+enum tl_fork {
+  TL_FORK_FAILOVER, /* the next one when one cannot be reached, is silent or says 503 */
+  TL_FORK_SERIAL,   /* the next one after any final response but 2xx and 6xx */
+  TL_FORK_PARALLEL, /* all at once */
+};
+
 struct tl_conf_route {
   char *name;
   uint64_t id;                  /* siphash-stable over reloads: hash of the name */
@@ -47,6 +54,8 @@ struct tl_conf_route {
   unsigned strip;               /* characters off the user's front */
   char *prepend;                /* put before the user, NULL: nothing */
   bool relay_request_uri;       /* go where the Request-URI (or next Route) points */
+  enum tl_fork fork;            /* several targets: one after the other, or all */
+  bool stateless;               /* forwarded without a transaction (RFC 3261 16.11) */
   struct tl_tls_domain *domain; /* overrides for TLS targets; may be NULL */
   size_t n_peer;
   struct tl_conf_peer **peer; /* tried in order */

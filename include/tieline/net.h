@@ -221,3 +221,5 @@ int tl_udp_send_edit(struct tl_net *n, struct tl_udp *u, const struct tl_addr *a
  * none at all. Prefers the family, then any of the transport. */
 int tl_net_listener_for(const struct tl_net *n, enum tl_transport t, const struct tl_addr *addr);
 int tl_udp_listener(const struct tl_udp *u);
+/* The worker's socket on that listener of the snapshot, NULL if there is none. */
+struct tl_udp *tl_udp_of(const struct tl_net *n, int listener);

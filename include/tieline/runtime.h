@@ -20,15 +20,17 @@
 #define TL_THREADS_MAX 64
 
 enum tl_mail_type {
-  TL_MAIL_STOP,     /* control -> any: end the thread (struct tl_mail alone) */
-  TL_MAIL_DRAIN,    /* control -> any: stop accepting, finish what is there */
-  TL_MAIL_SNAPSHOT, /* control -> any: a new snapshot is published, take it over */
-  TL_MAIL_DIAL,     /* worker -> handshaker: struct tl_dial */
-  TL_MAIL_HANDOFF,  /* handshaker -> worker: struct tl_handoff, accepted or dialed */
-  TL_MAIL_DUMP,     /* control -> worker and back: struct tl_dump */
-  TL_MAIL_CLOSE,    /* control -> worker: struct tl_close_order */
-  TL_MAIL_RELAY,    /* worker -> worker: struct tl_relay, a message another worker must handle */
-  TL_MAIL_RESOLVE,  /* worker -> resolver and back: struct tl_resolve */
+  TL_MAIL_STOP,        /* control -> any: end the thread (struct tl_mail alone) */
+  TL_MAIL_DRAIN,       /* control -> any: stop accepting, finish what is there */
+  TL_MAIL_SNAPSHOT,    /* control -> any: a new snapshot is published, take it over */
+  TL_MAIL_DIAL,        /* worker -> handshaker: struct tl_dial */
+  TL_MAIL_HANDOFF,     /* handshaker -> worker: struct tl_handoff, accepted or dialed */
+  TL_MAIL_DUMP,        /* control -> worker and back: struct tl_dump */
+  TL_MAIL_CLOSE,       /* control -> worker: struct tl_close_order */
+  TL_MAIL_RELAY,       /* worker -> worker: a message another worker must handle */
+  TL_MAIL_SEND,        /* worker -> worker: bytes for a connection of that worker */
+  TL_MAIL_SEND_FAILED, /* and the answer when it could not */
+  TL_MAIL_RESOLVE,     /* worker -> resolver and back: struct tl_resolve */
 };
 
 struct tl_runtime;

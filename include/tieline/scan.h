@@ -83,6 +83,7 @@ struct tl_msg {
   uint32_t head_len; /* through the empty line */
   uint32_t body_len; /* from Content-Length; in a datagram without one, the rest */
   bool has_length;   /* a Content-Length was there */
+  bool framed;       /* its end on a stream is certain, even if the message is refused */
   bool is_request;
   enum tl_method method; /* of the request, or of CSeq in a response */
   struct tl_str method_name;

@@ -241,6 +241,10 @@ static int dial_tcp(struct tl_conn *c) {
 static int dial_tls(struct tl_conn *c, const struct tl_conn_key *k) {
   struct tl_net *n = c->net;
   if (n->rt->n_handshaker == 0 || !k->domain) return TL_ENOTSUP;
+  /* Workers start first; a message may come before the handshake threads are up. */
+  struct tl_thread *h = __atomic_load_n(
+      &n->rt->handshaker[n->next_handshaker++ % n->rt->n_handshaker], __ATOMIC_ACQUIRE);
+  if (!h) return TL_EBUSY;
   struct tl_dial *d = calloc(1, sizeof(*d));
   if (!d) return TL_ENOMEM;
   d->mail.type = TL_MAIL_DIAL;
@@ -253,7 +257,6 @@ static int dial_tls(struct tl_conn *c, const struct tl_conn_key *k) {
   d->connect_timeout_ms = n->conf->timeouts.connect;
   d->handshake_timeout_ms = n->conf->timeouts.handshake;
   d->conf_generation = n->conf->generation;
-  struct tl_thread *h = n->rt->handshaker[n->next_handshaker++ % n->rt->n_handshaker];
   int rc = tl_mailbox_post(&h->mailbox, &d->mail);
   if (rc == TL_OK) return rc;
   tl_count(n->counters, TL_C_MAIL_FULL);

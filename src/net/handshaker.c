@@ -217,7 +217,7 @@ int tl_handshaker_start(struct tl_runtime *rt, unsigned index, char *err, size_t
     return rc;
   }
   hk->th.started = true;
-  rt->handshaker[index] = &hk->th;
+  __atomic_store_n(&rt->handshaker[index], &hk->th, __ATOMIC_RELEASE);
   return 0;
 }
 

@@ -18,6 +18,7 @@
 #define RECV_SIZE 16384u
 #define HASH_SIZE 16384u
 #define TURN_MS_MAX 1000u
+#define EXIT_MS 500u
 
 static void arm_mail(struct tl_net *n) {
   struct io_uring_sqe *sqe = tl_ring_sqe(&n->ring, &n->mail_op);
@@ -180,9 +181,16 @@ int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_hand
   return rc;
 }
 
+static void end_of_turn(struct tl_net *n) {
+  while (n->dirty) {
+    struct tl_conn *c = n->dirty;
+    n->dirty = c->dirty_next;
+    tl_conn_end_of_turn(c);
+  }
+}
+
 void tl_net_exit(struct tl_net *n) {
-  for (uint32_t i = 0; i < n->n_slot; i++)
-    if (n->slots[i].c) tl_conn_abort(n->slots[i].c, TL_ECLOSED);
+  n->draining = true;
   for (struct tl_listener *l = n->listeners, *next; l; l = next) {
     next = l->next;
     if (!l->gone) tl_accept_close(l);
@@ -191,6 +199,14 @@ void tl_net_exit(struct tl_net *n) {
     next = u->next;
     if (!u->gone) tl_udp_close(u);
   }
+  /* Peers are told: close_notify, then a short wait for what is still on its way out. */
+  for (uint32_t i = 0; i < n->n_slot; i++)
+    if (n->slots[i].c) tl_conn_finish(n->slots[i].c);
+  end_of_turn(n);
+  uint64_t until = tl_now_ms() + EXIT_MS;
+  while (n->n_conn && tl_now_ms() < until) tl_net_turn(n);
+  for (uint32_t i = 0; i < n->n_slot; i++)
+    if (n->slots[i].c) tl_conn_abort(n->slots[i].c, TL_ECLOSED);
   /* Completions of what is in flight free the rest; a bounded number of turns suffices. */
   for (int i = 0; i < 100 && (n->n_conn || n->dgrams_out || n->listeners || n->udps); i++)
     tl_net_turn(n);
@@ -203,14 +219,6 @@ void tl_net_exit(struct tl_net *n) {
   free(n->slots);
   free(n->free_slots);
   tl_conf_unref(n->conf);
-}
-
-static void end_of_turn(struct tl_net *n) {
-  while (n->dirty) {
-    struct tl_conn *c = n->dirty;
-    n->dirty = c->dirty_next;
-    tl_conn_end_of_turn(c);
-  }
 }
 
 int tl_net_turn(struct tl_net *n) {

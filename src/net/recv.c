@@ -82,9 +82,21 @@ void tl_recv_bad(struct tl_conn *c, const struct tl_scan_error *err, bool answer
          TL_FC("peer", tl_addr_format(&c->peer, peer)),
          TL_FC("transport", tl_transport_name((enum tl_transport)c->transport)),
          TL_FI("status", err->status), TL_FC("cause", err->reason));
-  if (answerable) c->net->handler->bad(c->net, &from, c, &c->net->msg, err);
+  if (answerable)
+    c->net->handler->bad(c->net, &from, c, &c->net->msg, err);
+  else
+    tl_count(c->net->counters, TL_C_DROP_PARSE);
   c->doomed = true;
   tl_conn_finish(c);
+}
+
+/* A bad message whose end is known: it alone is refused, the connection goes on. */
+static void refuse_one(struct tl_conn *c, const struct tl_scan_error *err) {
+  struct tl_hop from = hop_of(c);
+  if (tl_msg_answerable(&c->net->msg))
+    c->net->handler->bad(c->net, &from, c, &c->net->msg, err);
+  else
+    tl_count(c->net->counters, TL_C_DROP_PARSE);
 }
 
 static void wrong_protocol(struct tl_conn *c, enum tl_looks looks) {
@@ -165,11 +177,17 @@ static size_t frame(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool o
     struct tl_scan_error err = {400, "Bad Request"};
     int rc = tl_scan((char *)at, left, true, net->conf->limits.max_head, m, &err);
     if (rc == TL_EAGAIN) break;
+    size_t total = (size_t)m->head_len + m->body_len;
+    if (rc && rc != TL_ELIMIT && m->framed && total <= left) {
+      refuse_one(c, &err);
+      used += total;
+      if (one) break;
+      continue;
+    }
     if (rc) {
       tl_recv_bad(c, &err, tl_msg_answerable(m));
       return n;
     }
-    size_t total = (size_t)m->head_len + m->body_len;
     if (total > net->conf->limits.max_message) {
       err = (struct tl_scan_error){513, "Message Too Large"};
       tl_recv_bad(c, &err, tl_msg_answerable(m));

@@ -29,6 +29,12 @@ struct dgram {
 
 int tl_udp_listener(const struct tl_udp *u) { return u->index; }
 
+struct tl_udp *tl_udp_of(const struct tl_net *n, int listener) {
+  struct tl_udp *u = n->udps;
+  while (u && (u->gone || u->index != listener)) u = u->next;
+  return u;
+}
+
 static void arm(struct tl_udp *u) {
   struct io_uring_sqe *sqe = tl_ring_sqe(&u->net->ring, &u->op);
   io_uring_prep_recvmsg_multishot(sqe, u->fd, &u->msg, 0);

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A request on its way out (RFC 3261 16.6): edits, the choice of connection, the
- * client transaction, the next target when one fails (16.9), CANCEL (16.10).
+ * A request on its way out (RFC 3261 16.6 steps 7 to 11): the choice of
+ * connection, the client transaction, the next target when one fails (16.9),
+ * CANCEL (16.10).
  */
-#include <stdio.h>
-
 #include "proxy.h"
-
-#define STATELESS_SLOT 0xffffffffu /* in the branch of an ACK: no answer will come */
 
 int tl_forward_bytes(struct tl_proxy *p, const struct tl_hop *hop, const void *data, size_t n) {
   if (hop->transport == TL_UDP) return tl_udp_send(&p->net, hop->udp, &hop->addr, data, n);
+  if (tl_relay_is_remote(p, hop->conn)) return tl_relay_send(p, hop->conn, data, n);
   struct tl_conn *c = tl_conn_get(&p->net, hop->conn);
   return c ? tl_conn_send(c, data, n) : TL_ECLOSED;
 }
@@ -26,164 +24,6 @@ int tl_forward_rescan(struct tl_proxy *p, const struct tl_saved *s, bool stream,
   body->seg[0].n = body->len;
   body->seg[0].buf = -1;
   return TL_OK;
-}
-
-/* ---- edits ---- */
-
-/* Texts that edits insert; they live until the message is written. */
-struct texts {
-  char via[512], own[1400], uri[768], forwards[32], length[40];
-};
-
-static struct tl_str made(char *buf, size_t cap, int n) {
-  return n > 0 && (size_t)n < cap ? (struct tl_str){buf, (size_t)n} : TL_STR("");
-}
-
-static void host_port(struct tl_proxy *p, int listener, const struct tl_addr *local, char *out,
-                      size_t cap) {
-  char ip[TL_ADDR_STRLEN];
-  const struct tl_conf_listen *l = listener >= 0 ? &p->net.conf->listen[listener] : NULL;
-  const char *host = l && l->advertise_host && *l->advertise_host ? l->advertise_host
-                     : l && !tl_addr_is_any(&l->addr) ? tl_addr_format_host(&l->addr, ip)
-                     : local->sa.sa_family            ? tl_addr_format_host(local, ip)
-                                                      : "localhost";
-  unsigned port = l ? (l->advertise_port ? l->advertise_port : tl_addr_port(&l->addr)) : 0;
-  if (port)
-    snprintf(out, cap, "%s:%u", host, port);
-  else
-    snprintf(out, cap, "%s", host);
-}
-
-static int listener_of(struct tl_proxy *p, const struct tl_hop *hop, const struct tl_conn *c) {
-  if (c && c->listener >= 0) return c->listener;
-  if (hop->transport == TL_UDP && hop->udp) return tl_udp_listener(hop->udp);
-  return tl_net_listener_for(&p->net, hop->transport, &hop->addr);
-}
-
-/* Both sides of a hop as Via and Record-Route name them. */
-struct sides {
-  int in, out;
-  char in_host[320], out_host[320];
-  enum tl_transport in_t, out_t;
-};
-
-static void sides_of(struct tl_proxy *p, const struct tl_hop *from, const struct tl_hop *to,
-                     struct sides *s) {
-  struct tl_conn *fc = tl_conn_get(&p->net, from->conn), *tc = tl_conn_get(&p->net, to->conn);
-  static const struct tl_addr none;
-  s->in = listener_of(p, from, fc);
-  s->out = tl_net_listener_for(&p->net, to->transport, &to->addr);
-  s->in_t = from->transport;
-  s->out_t = to->transport;
-  host_port(p, s->in, fc ? &fc->local : &none, s->in_host, sizeof(s->in_host));
-  host_port(p, s->out, tc ? &tc->local : &none, s->out_host, sizeof(s->out_host));
-}
-
-static bool wants_record_route(const struct tl_msg *m) {
-  return m->to_tag.n == 0 &&
-         (m->method == TL_M_INVITE || m->method == TL_M_SUBSCRIBE || m->method == TL_M_REFER);
-}
-
-static bool one_via(const struct tl_msg *m) {
-  uint16_t i = m->first[TL_H_VIA];
-  return m->hdr[i].next == TL_HDR_NONE && m->via.whole.n == m->hdr[i].val_len;
-}
-
-static int record_route(struct tl_proxy *p, const struct tl_msg *m, const struct tl_plan *plan,
-                        const struct tl_hop *from, const struct sides *s, char *dst, size_t cap) {
-  char token[TL_RR_TOKEN_LEN];
-  const char *scheme = plan->uri.scheme == TL_SCHEME_SIPS ? "sips" : "sip";
-  /* The connection it came on leads back to the neighbour only if the neighbour stays in the
-   * dialog: it made the request, or it has recorded itself. */
-  bool neighbour_stays = one_via(m) || tl_msg_has(m, TL_H_RECORD_ROUTE);
-  tl_token_route(p, plan->route ? plan->route->id : 0, neighbour_stays ? from->conn : 0, m->call_id,
-                 token);
-  int n = snprintf(dst, cap, "Record-Route: <%s:%s;transport=%s;lr;tl=%.*s>\r\n", scheme,
-                   s->out_host, tl_transport_param(s->out_t), TL_RR_TOKEN_LEN, token);
-  if (n > 0 && (s->in_t != s->out_t || strcmp(s->in_host, s->out_host) != 0))
-    n += snprintf(dst + n, cap - (size_t)n, "Record-Route: <%s:%s;transport=%s;lr;tl=%.*s>\r\n",
-                  scheme, s->in_host, tl_transport_param(s->in_t), TL_RR_TOKEN_LEN, token);
-  return n;
-}
-
-static void edit_routes(struct tl_edit *e, const struct tl_msg *m, unsigned drop) {
-  uint16_t i = m->first[TL_H_ROUTE];
-  while (drop && i != TL_HDR_NONE) {
-    struct tl_str v = tl_hdr_value(m, i);
-    struct tl_nameaddr na;
-    size_t at = 0, used;
-    while (drop && at < v.n &&
-           tl_nameaddr_parse((struct tl_str){v.p + at, v.n - at}, &na, &used) == 0)
-      at += used, drop--;
-    if (at) tl_edit_remove_value(e, i, at);
-    i = m->hdr[i].next;
-  }
-}
-
-/* The Request-URI for a peer: digits stripped and prepended, our own host replaced by the peer's.
- */
-static void edit_uri(struct tl_edit *e, const struct tl_msg *m, const struct tl_plan *plan,
-                     const struct tl_target *t, struct texts *x) {
-  const struct tl_conf_route *r = plan->route;
-  const struct tl_uri *u = &plan->uri;
-  if (!r || plan->in_dialog || (!plan->rewrite_host && !r->strip && !r->prepend)) return;
-  struct tl_str user = u->user, host = u->host;
-  uint16_t port = u->port;
-  size_t strip = r->strip < user.n ? r->strip : user.n;
-  user.p += strip;
-  user.n -= strip;
-  if (plan->rewrite_host && t && t->peer) {
-    host = tl_str_c(t->peer->host);
-    port = t->peer->port;
-  }
-  char colon_port[8] = "";
-  if (port) snprintf(colon_port, sizeof(colon_port), ":%u", port);
-  int n = snprintf(x->uri, sizeof(x->uri), "%s:%s%.*s%s%.*s%s%.*s",
-                   u->scheme == TL_SCHEME_SIPS ? "sips" : "sip", r->prepend ? r->prepend : "",
-                   (int)user.n, user.p, user.n || r->prepend ? "@" : "", (int)host.n, host.p,
-                   colon_port, plan->rewrite_host ? 0 : (int)u->params.n, u->params.p);
-  struct tl_str made_uri = made(x->uri, sizeof(x->uri), n);
-  if (made_uri.n) tl_edit_replace_str(e, m->uri, made_uri);
-}
-
-static void edit_forwards(struct tl_edit *e, const struct tl_msg *m, struct texts *x) {
-  if (m->max_forwards < 0) {
-    tl_edit_insert_lines(e, m->first[TL_H_CSEQ], TL_STR("Max-Forwards: 70\r\n"));
-    return;
-  }
-  int n = snprintf(x->forwards, sizeof(x->forwards), "%d", m->max_forwards - 1);
-  tl_edit_replace_str(e, tl_msg_header(m, TL_H_MAX_FORWARDS),
-                      made(x->forwards, sizeof(x->forwards), n));
-}
-
-static int edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *m,
-                        const struct tl_plan *plan, const struct tl_target *t,
-                        const struct tl_hop *from, const struct tl_hop *to, const char *branch,
-                        struct texts *x) {
-  struct sides s;
-  uint16_t via = m->first[TL_H_VIA];
-  sides_of(p, from, to, &s);
-  tl_edit_init(e, m);
-  edit_uri(e, m, plan, t, x);
-  int n = snprintf(x->own, sizeof(x->own), "Via: SIP/2.0/%s %s;branch=%.*s\r\n",
-                   tl_transport_name(to->transport), s.out_host, TL_BRANCH_LEN, branch);
-  tl_edit_insert_lines(e, via, made(x->own, sizeof(x->own), n));
-  if (wants_record_route(m) && n > 0) {
-    char *rr = x->own + n;
-    int k = record_route(p, m, plan, from, &s, rr, sizeof(x->own) - (size_t)n);
-    uint16_t before =
-        tl_msg_has(m, TL_H_RECORD_ROUTE) ? m->first[TL_H_RECORD_ROUTE] : m->first[TL_H_FROM];
-    tl_edit_insert_lines(e, before, made(rr, sizeof(x->own) - (size_t)n, k));
-  }
-  struct tl_str top = tl_local_via(m, from, x->via, sizeof(x->via));
-  if (top.n) tl_edit_replace_str(e, m->via.whole, top);
-  edit_forwards(e, m, x);
-  if (plan->drop_routes) edit_routes(e, m, plan->drop_routes);
-  if (!m->has_length && to->transport != TL_UDP) {
-    n = snprintf(x->length, sizeof(x->length), "Content-Length: %u\r\n", m->body_len);
-    tl_edit_insert_lines(e, m->n_hdr, made(x->length, sizeof(x->length), n));
-  }
-  return e->err;
 }
 
 /* ---- sending ---- */
@@ -208,6 +48,11 @@ static int open_hop(struct tl_proxy *p, const struct tl_plan *plan, const struct
 
 static int flow_hop(struct tl_proxy *p, const struct tl_plan *plan, struct tl_hop *out,
                     struct tl_conn **out_c) {
+  *out_c = NULL;
+  if (tl_relay_is_remote(p, plan->flow)) {
+    *out = (struct tl_hop){.transport = plan->flow_transport, .conn = plan->flow};
+    return TL_OK;
+  }
   *out_c = tl_conn_get(&p->net, plan->flow);
   if (!*out_c || (*out_c)->state != TL_CONN_OPEN) return TL_ECLOSED;
   *out = (struct tl_hop){.transport = (enum tl_transport)(*out_c)->transport,
@@ -217,8 +62,11 @@ static int flow_hop(struct tl_proxy *p, const struct tl_plan *plan, struct tl_ho
 }
 
 static int send_edit(struct tl_proxy *p, const struct tl_hop *hop, struct tl_conn *c,
-                     const struct tl_edit *e, const struct tl_body *body) {
-  return c ? tl_conn_send_edit(c, e, body) : tl_udp_send_edit(&p->net, NULL, &hop->addr, e, body);
+                     const struct tl_edit *e, const struct tl_body *body,
+                     const struct tl_branch *b) {
+  if (c) return tl_conn_send_edit(c, e, body);
+  if (hop->transport == TL_UDP) return tl_udp_send_edit(&p->net, NULL, &hop->addr, e, body);
+  return tl_relay_send_edit(p, hop->conn, e, body, b);
 }
 
 static void keep_sent(struct tl_branch *b, const struct tl_edit *e, const struct tl_body *body) {
@@ -243,8 +91,9 @@ static void start_timers(struct tl_branch *b) {
     b->retrans_ms = t->t1;
     tl_timer_start(&n->wheel, &b->retrans, t->t1);
   }
-  if (b->invite && !tx->sent_100 && !tl_timer_running(&tx->timer))
-    tl_timer_start(&n->wheel, &tx->timer, t->trying);
+  if (tx->sent_100 || tl_timer_running(&tx->timer)) return;
+  /* RFC 3261 17.2.1 for INVITE; RFC 4320 4.1 for the others: when Timer E would have reached T2. */
+  tl_timer_start(&n->wheel, &tx->timer, b->invite ? t->trying : 7 * t->t1);
 }
 
 static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_msg *m,
@@ -253,7 +102,7 @@ static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_
   struct tl_conn *c;
   struct tl_hop hop;
   struct tl_edit e;
-  struct texts x;
+  struct tl_edit_texts x;
   char branch[TL_BRANCH_LEN];
   int rc = t ? open_hop(p, tx->plan, t, &hop, &c) : flow_hop(p, tx->plan, &hop, &c);
   if (rc) return rc;
@@ -261,11 +110,11 @@ static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_
   if (!b) return TL_ENOMEM;
   b->hop = hop;
   b->reliable = hop.transport != TL_UDP;
-  tl_token_branch(p, b->slot, b->gen, branch);
-  rc = edit_request(p, &e, m, tx->plan, t, &tx->from, &hop, branch, &x);
+  tl_token_branch(p, b->slot, b->gen, tx->loop, branch);
+  rc = tl_edit_request(p, &e, m, tx->plan, t, &tx->from, &hop, branch, &x);
   if (rc == TL_OK) {
     /* Attached only behind the send: if the send kills the connection, its failure is ours here. */
-    rc = send_edit(p, &hop, c, &e, body);
+    rc = send_edit(p, &hop, c, &e, body, b);
   }
   if (rc) {
     tl_branch_free(b);
@@ -277,16 +126,29 @@ static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_
   return TL_OK;
 }
 
-static void log_exhausted(struct tl_tx *tx, const struct tl_msg *m, unsigned status) {
-  TL_LOG(TL_LOG_INFO, "No target of a request could be reached.", TL_F("call_id", m->call_id),
-         TL_F("method", m->method_name), TL_F("uri", m->uri),
-         TL_FC("route", tx->plan && tx->plan->route ? tx->plan->route->name : ""),
-         TL_FI("answered", status));
+static bool parallel(const struct tl_tx *tx) {
+  return tx->plan->route && tx->plan->route->fork == TL_FORK_PARALLEL;
+}
+
+/* One target, or all that are left when the route forks; true if anything was sent. */
+static bool send_on(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
+  struct tl_plan *plan = tx->plan;
+  bool any = false;
+  if (plan->flow) {
+    any = send_to(tx, NULL, m, body) == TL_OK;
+    plan->flow = 0;
+  }
+  while (plan->at < plan->n_target && (!any || parallel(tx))) {
+    int rc = send_to(tx, &plan->target[plan->at++], m, body);
+    any |= rc == TL_OK;
+    if (rc && tl_response_better(503, tx->best_status)) tx->best_status = 503;
+    if (!any && plan->at < plan->n_target) tl_count(tl_proxy_counters(tx->proxy), TL_C_TX_FAILOVER);
+  }
+  return any;
 }
 
 void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
   struct tl_proxy *p = tx->proxy;
-  struct tl_plan *plan = tx->plan;
   struct tl_body saved;
   if (!m) {
     if (!tx->request || tl_forward_rescan(p, tx->request, tx->reliable, &p->msg2, &saved)) {
@@ -295,41 +157,31 @@ void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_b
     }
     m = &p->msg2;
     body = &saved;
-    tl_route_rebind(plan, m);
+    tl_route_rebind(tx->plan, m);
   }
   tx->state = TL_TX_PROCEEDING;
-  if (plan->flow) {
-    int rc = send_to(tx, NULL, m, body);
-    plan->flow = 0;
-    if (rc == TL_OK) return;
-  }
-  while (plan->at < plan->n_target) {
-    if (send_to(tx, &plan->target[plan->at++], m, body) == TL_OK) return;
-    if (plan->at < plan->n_target) tl_count(tl_proxy_counters(p), TL_C_TX_FAILOVER);
-  }
-  unsigned status = tx->fail_status ? tx->fail_status : 503;
-  log_exhausted(tx, m, status);
-  tl_local_tx_answer(tx, status, tl_reason_phrase(status), TL_STR(""));
+  if (send_on(tx, m, body) || tl_response_pending(tx)) return;
+  if (!tx->best_status) tx->best_status = 503;
+  tl_response_settle(tx);
 }
 
-void tl_forward_ack(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
-                    const struct tl_msg *m, const struct tl_body *body) {
+int tl_forward_stateless(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
+                         const struct tl_msg *m, const struct tl_body *body) {
   struct tl_conn *c = NULL;
   struct tl_hop hop;
   struct tl_edit e;
-  struct texts x;
+  struct tl_edit_texts x;
   char branch[TL_BRANCH_LEN];
   struct tl_target *t = plan->n_target ? &plan->target[0] : NULL;
-  int rc = plan->flow ? flow_hop(p, plan, &hop, &c)
-           : t        ? open_hop(p, plan, t, &hop, &c)
-                      : TL_ENOTFOUND;
-  if (rc == TL_OK) {
-    /* Retransmissions of one ACK carry one branch, as 16.11 asks of what is sent without state. */
-    tl_token_branch(p, STATELESS_SLOT, (uint32_t)tl_token_tx_key(p, m), branch);
-    rc = edit_request(p, &e, m, plan, t, from, &hop, branch, &x);
-  }
-  if (rc == TL_OK) rc = send_edit(p, &hop, c, &e, body);
-  if (rc) tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_ACK);
+  int rc = plan->flow ? flow_hop(p, plan, &hop, &c) : TL_ENOTFOUND;
+  if (rc == TL_OK)
+    t = NULL;
+  else if (t)
+    rc = open_hop(p, plan, t, &hop, &c);
+  if (rc) return rc;
+  tl_token_stateless(p, tl_token_tx_key(p, m), from->conn, branch);
+  rc = tl_edit_request(p, &e, m, plan, t, from, &hop, branch, &x);
+  return rc ? rc : send_edit(p, &hop, c, &e, body, NULL);
 }
 
 /* ---- failure and CANCEL ---- */
@@ -338,14 +190,13 @@ void tl_forward_failed(struct tl_branch *b, unsigned status) {
   struct tl_tx *tx = b->tx;
   struct tl_proxy *p = tx->proxy;
   tl_branch_free(b);
-  if (tx->state != TL_TX_PROCEEDING || tx->branches) return;
-  tx->fail_status = (uint16_t)status;
-  if (tx->cancelled) {
-    tl_local_tx_answer(tx, 487, tl_reason_phrase(487), TL_STR(""));
-    return;
+  if (tx->state != TL_TX_PROCEEDING) return;
+  if (tl_response_better(status, tx->best_status)) {
+    tx->best_status = (uint16_t)status;
+    tl_saved_free(p, tx->best);
+    tx->best = NULL;
   }
-  if (tx->plan && tx->plan->at < tx->plan->n_target)
-    tl_count(tl_proxy_counters(p), TL_C_TX_FAILOVER);
+  if (tl_response_pending(tx)) return;
   /* Not from here: another message may be in the middle of being handled. */
   tx->failed = true;
   tl_timer_start(&p->net.wheel, &tx->timer, 0);
@@ -365,15 +216,21 @@ void tl_forward_cancel_branch(struct tl_branch *b) {
     return;
   b->cancel_sent = true;
   tl_forward_bytes(p, &b->hop, p->out, n);
+  if (!b->reliable && (b->cancel = tl_saved_new(p, n)) != NULL) {
+    memcpy(b->cancel->data, p->out, n);
+    b->retrans_ms = p->net.conf->timeouts.t1;
+    tl_timer_start(&p->net.wheel, &b->retrans, b->retrans_ms);
+  }
   /* 9.1: a callee that never answers the INVITE after this is given up after 64*T1. */
   tl_timer_start(&p->net.wheel, &b->timer, 64 * p->net.conf->timeouts.t1);
 }
 
 void tl_forward_cancel(struct tl_tx *tx) {
   tx->cancelled = true;
-  if (tx->state == TL_TX_WAITING || (tx->state == TL_TX_PROCEEDING && !tx->branches)) {
+  if (tx->state == TL_TX_WAITING || (tx->state == TL_TX_PROCEEDING && !tl_response_pending(tx))) {
     tl_local_tx_answer(tx, 487, tl_reason_phrase(487), TL_STR(""));
     return;
   }
-  for (struct tl_branch *b = tx->branches; b; b = b->next) tl_forward_cancel_branch(b);
+  for (struct tl_branch *b = tx->branches; b; b = b->next)
+    if (b->state <= TL_BR_PROCEEDING) tl_forward_cancel_branch(b);
 }

@@ -2,7 +2,7 @@
 /*
  * The proxy of one worker: transactions (RFC 3261 16, 17; RFC 6026), routing,
  * forwarding. Between the files of src/proxy: worker.c (thread), request.c
- * (validation, CANCEL, ACK), route.c (where to), forward.c (edit and send),
+ * (validation, CANCEL, ACK), route.c (where to), forward.c (send), edit.c,
  * response.c, tx.c (tables and life), local.c (answers made here), token.c.
  *
  * A request forwarded statefully is a struct tl_tx (server transaction and
@@ -20,7 +20,8 @@
 #include "tieline/reply.h"
 #include "tieline/uri.h"
 
-#define TL_BRANCH_LEN 39 /* "z9hG4bK" and 32 hex digits */
+#define TL_BRANCH_LEN 55 /* "z9hG4bK" and 48 hex digits */
+#define TL_ROUTES_MAX 64 /* Route values of one request */
 #define TL_TARGETS_MAX 8
 #define TL_HOST_MAX 256
 
@@ -63,16 +64,23 @@ struct tl_target {
   const struct tl_conf_peer *peer;
 };
 
-/* What a request is to become, found by route.c. */
+/*
+ * What a request is to become, found by route.c. Slices point into the request;
+ * tl_route_rebind sets them anew when it is scanned again.
+ */
 struct tl_plan {
   const struct tl_conf_route *route; /* NULL: follows its Route header by right of our token */
-  struct tl_str next_hop;            /* URI that decides where to; slice of the request */
-  struct tl_uri next_uri;
-  struct tl_uri uri;    /* the Request-URI */
-  uint8_t drop_routes;  /* Route values of ours to remove from the top */
-  bool in_dialog;       /* let in by our Record-Route token */
-  bool rewrite_host;    /* Request-URI names us: it becomes the peer's */
-  tl_conn_id flow;      /* connection to use if it is alive, 0: none */
+  struct tl_uri uri;                 /* the Request-URI, after 16.4 */
+  struct tl_uri next_uri;            /* URI that decides where to */
+  uint8_t drop_routes;               /* Route values of ours to remove from the top */
+  bool strict_in;    /* a strict router before us put our URI into the Request-URI (16.4) */
+  bool strict_out;   /* the next hop is one (16.6 step 6) */
+  bool strip_maddr;  /* the maddr of the Request-URI is ours (16.4) */
+  bool secure;       /* sips: TLS to the last hop (RFC 5630) */
+  bool in_dialog;    /* let in by our Record-Route token */
+  bool rewrite_host; /* Request-URI names us: it becomes the peer's */
+  tl_conn_id flow;   /* connection to use if it is alive, 0: none */
+  enum tl_transport flow_transport;
   uint8_t n_target, at; /* next one to try */
   struct tl_target target[TL_TARGETS_MAX];
   char host[TL_HOST_MAX]; /* domain of the next hop: SNI and identity (RFC 5922 7.3) */
@@ -84,20 +92,22 @@ struct tl_tx {
   struct tl_tx *hash_next;
   struct tl_tx *linger_next, **linger_link; /* oldest first, for early leave */
   uint64_t key;                             /* keyed hash of branch, sent-by and method (17.2.3) */
-  uint32_t slot, gen;
+  uint64_t loop;                            /* tl_token_loop of the request */
   struct tl_proxy *proxy;
   uint8_t state, method;
   bool invite : 1, reliable : 1, cancelled : 1, counted : 1, sent_100 : 1, failed : 1,
       ack : 1;          /* a parked ACK for a 2xx, no transaction in truth */
   uint16_t via_port;    /* sent-by port of the top Via, 0: none */
   uint16_t status;      /* last response sent */
-  uint16_t fail_status; /* what to answer when no target is left */
+  uint16_t best_status; /* of the final responses so far, 0: none (16.7 step 6) */
   struct tl_hop from;
   struct tl_timer timer;   /* 100, H, I, J, L, or a failure to act on */
   struct tl_timer retrans; /* G, and retransmissions of 2xx are not ours */
   uint32_t retrans_ms;
-  struct tl_saved *request; /* as received, until a final response */
-  struct tl_saved *reply;   /* last response, unreliable transports only */
+  struct tl_saved *request;    /* as received, until a final response */
+  struct tl_saved *reply;      /* last response, unreliable transports only */
+  struct tl_saved *best;       /* that response without our Via; NULL: made here */
+  struct tl_saved *challenges; /* header lines of all 401 and 407 (16.7 step 7) */
   struct tl_snap *snap;
   struct tl_plan *plan; /* until a final response */
   struct tl_branch *branches;
@@ -114,7 +124,8 @@ struct tl_branch {
   struct tl_timer timer;   /* B, C, D, F, K, M */
   struct tl_timer retrans; /* A, E */
   uint32_t retrans_ms;
-  struct tl_saved *sent; /* as forwarded: INVITE always, others on unreliable transports */
+  struct tl_saved *sent;   /* as forwarded: INVITE always, others on unreliable transports */
+  struct tl_saved *cancel; /* repeated until it is answered, unreliable transports only */
 };
 
 struct tl_slot {
@@ -139,31 +150,40 @@ struct tl_proxy {
   uint32_t n_tx, n_linger;
   struct tl_tx *linger_first, **linger_last;
   struct tl_pool txs, branches, plans, saved_small, saved_mid;
-  struct tl_msg msg2; /* saved requests are read again into this */
-  char out[65536];    /* messages made here */
+  struct tl_nameaddr routes[TL_ROUTES_MAX]; /* of the request being planned */
+  struct tl_msg msg2;                       /* saved requests are read again into this */
+  char out[65536];                          /* messages made here */
   uint32_t max_tx;
-  uint64_t resolve_cookie;
-  char *start_err; /* while starting only */
-  size_t start_err_cap;
-  int start_rc;
+  unsigned relay_hops; /* workers that have seen the message being handled, this one not counted */
 };
 
 static inline struct tl_proxy *tl_proxy_of(struct tl_net *n) { return n->proxy; }
 static inline struct tl_counters *tl_proxy_counters(struct tl_proxy *p) { return &p->th.counters; }
 
 /* token.c */
+/* Hash of what would be the same if M came round again (16.6 step 8, RFC 5393 4.2). */
+uint64_t tl_token_loop(const struct tl_proxy *p, const struct tl_msg *m);
 /* Our Via branch for branch slot SLOT of generation GEN: TL_BRANCH_LEN characters. */
-void tl_token_branch(const struct tl_proxy *p, uint32_t slot, uint32_t gen, char *out);
+void tl_token_branch(const struct tl_proxy *p, uint32_t slot, uint32_t gen, uint64_t loop,
+                     char *out);
+struct tl_token {
+  unsigned worker; /* TL_STATELESS: forwarded without a transaction */
+  uint32_t slot, gen;
+  uint64_t loop; /* stateless: the connection the request came on, 0 = none */
+};
+#define TL_STATELESS 255u
+/* Branch of a request forwarded without a transaction, the same each time it comes (16.11). */
+void tl_token_stateless(const struct tl_proxy *p, uint64_t tx_key, tl_conn_id from, char *out);
 /* 0 and the parts, TL_ENOTFOUND if it is not ours, TL_EBADMAC if forged. */
-int tl_token_branch_parse(const struct tl_proxy *p, struct tl_str branch, unsigned *out_worker,
-                          uint32_t *out_slot, uint32_t *out_gen);
+int tl_token_branch_parse(const struct tl_proxy *p, struct tl_str branch, struct tl_token *out);
 #define TL_RR_TOKEN_LEN 48
-/* Value of our Record-Route parameter "tl": names the route, the connection the dialog came in on
- * (the flow of RFC 5626 5.1; 0 = none), and proves that this dialog was let in. */
+/* Value of our Record-Route parameter "tl": names the route and the connection the dialog came in
+ * on (the flow of RFC 5626 5.1; 0 = none), and proves that this dialog was let in. */
 void tl_token_route(const struct tl_proxy *p, uint64_t route_id, tl_conn_id flow,
-                    struct tl_str call_id, char *out);
-int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, struct tl_str call_id,
-                         uint64_t *out_route_id, tl_conn_id *out_flow);
+                    const struct tl_msg *m, char *out);
+/* *OUT_REVERSE: M travels against the request that opened the dialog. */
+int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const struct tl_msg *m,
+                         uint64_t *out_route_id, tl_conn_id *out_flow, bool *out_reverse);
 /* Table key of a request's server transaction (17.2.3); CANCEL and ACK find their INVITE. */
 uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m);
 /* A To tag for answers made here, the same for each retransmission: 16 characters. */
@@ -186,6 +206,8 @@ struct tl_saved *tl_saved_new(struct tl_proxy *p, size_t len);
 void tl_saved_free(struct tl_proxy *p, struct tl_saved *s);
 /* A final response has been sent: what the transaction still needs, and for how long. */
 void tl_tx_finished(struct tl_tx *tx, unsigned status);
+/* The client is told nothing (RFC 4320 4.2). */
+void tl_tx_abandon(struct tl_tx *tx);
 void tl_tx_confirmed(struct tl_tx *tx);
 void tl_snap_refresh(struct tl_proxy *p);
 
@@ -206,30 +228,65 @@ int tl_route_resolve(struct tl_tx *tx);
 void tl_route_resolved(struct tl_proxy *p, struct tl_plan *plan, const struct tl_addr *addr,
                        size_t n);
 bool tl_route_is_ours(struct tl_proxy *p, const struct tl_uri *u);
+/* All Route values of M in order; their number, -1 when one cannot be read or they are too many. */
+int tl_route_values(const struct tl_msg *m, struct tl_nameaddr out[TL_ROUTES_MAX]);
 enum tl_transport tl_route_transport(const struct tl_uri *u);
 
 /* forward.c */
 /* Sends the transaction's request to its next target, or answers when none is left. M and BODY: the
  * request when it is at hand, NULL: from the saved one. */
 void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body);
-/* Without a transaction: ACK for a 2xx. */
-void tl_forward_ack(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
-                    const struct tl_msg *m, const struct tl_body *body);
+/* Without a transaction: ACK for a 2xx, and whatever a stateless route takes. */
+int tl_forward_stateless(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
+                         const struct tl_msg *m, const struct tl_body *body);
 /* Reads a saved message again; BODY is what of it was saved. */
 int tl_forward_rescan(struct tl_proxy *p, const struct tl_saved *s, bool stream, struct tl_msg *m,
                       struct tl_body *body);
-/* The branch's connection or transport failed (16.9), or it timed out. */
+/* The branch's connection or transport failed (16.9), or it timed out: as if STATUS had come. */
 void tl_forward_failed(struct tl_branch *b, unsigned status);
 void tl_forward_cancel(struct tl_tx *tx);
 void tl_forward_cancel_branch(struct tl_branch *b);
 int tl_forward_bytes(struct tl_proxy *p, const struct tl_hop *hop, const void *data, size_t n);
 
+/* edit.c */
+/* Texts that edits insert; they live until the message is written. */
+struct tl_edit_texts {
+  char via[512], own[1600], uri[1024], route[2048], forwards[32], length[40];
+};
+/* Edits M as PLAN says, to go from FROM to TO; T NULL: to plan->flow. BRANCH: TL_BRANCH_LEN bytes.
+ */
+int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *m,
+                    const struct tl_plan *plan, const struct tl_target *t,
+                    const struct tl_hop *from, const struct tl_hop *to, const char *branch,
+                    struct tl_edit_texts *x);
+
 /* response.c */
+/* No branch is left that could still answer: the next target, or the best response (16.7 step 6).
+ */
+void tl_response_settle(struct tl_tx *tx);
+/* Would STATUS be a better answer than OLD (0: none)? */
+bool tl_response_better(unsigned status, unsigned old);
+bool tl_response_pending(const struct tl_tx *tx);
+
 void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
                  const struct tl_body *body);
 
-/* A response that another worker passed on; frees MAIL. */
-void tl_response_relayed(struct tl_proxy *p, struct tl_mail *mail);
+/* relay.c: between workers */
+/* Lets WORKER handle M. HOPS: workers that will have seen it then. */
+void tl_relay_message(struct tl_proxy *p, unsigned worker, const struct tl_hop *from,
+                      const struct tl_msg *m, const struct tl_body *body, unsigned hops);
+/* The next worker in turn, for a request whose transaction is not here; false when all have seen
+ * it. */
+bool tl_relay_onwards(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+                      const struct tl_body *body);
+/* Does another worker own connection ID? */
+bool tl_relay_is_remote(const struct tl_proxy *p, tl_conn_id id);
+/* Sends on a connection of another worker. If it cannot, BRANCH (may be NULL) fails later. */
+int tl_relay_send(struct tl_proxy *p, tl_conn_id id, const void *data, size_t n);
+int tl_relay_send_edit(struct tl_proxy *p, tl_conn_id id, const struct tl_edit *e,
+                       const struct tl_body *body, const struct tl_branch *branch);
+/* Takes mail of the three relay types; frees it. */
+void tl_relay_mail(struct tl_proxy *p, struct tl_mail *mail);
 
 /* local.c */
 /* Answers M without a transaction. */

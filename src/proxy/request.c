@@ -40,8 +40,10 @@ static bool known(struct tl_proxy *p, struct tl_tx *tx, const struct tl_msg *m) 
   return true;
 }
 
-static void cancel(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
+static void cancel(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+                   const struct tl_body *body) {
   struct tl_tx *tx = tl_tx_find(p, tl_token_tx_key(p, m));
+  if (!tx && tl_relay_onwards(p, from, m, body)) return;
   if (!tx || !tx->invite) {
     refuse(p, from, m, 481, TL_STR(""), TL_STR(""));
     return;
@@ -132,9 +134,42 @@ static void start(struct tl_proxy *p, const struct tl_hop *from, const struct tl
   tx->state = TL_TX_WAITING;
   if (tl_route_resolve(tx)) {
     tl_local_tx_answer(tx, 503, tl_reason_phrase(503), TL_STR(""));
-    return;
+    return; /* an ACK gets no answer: it goes with its transaction */
   }
   if (tx->invite) tl_timer_start(&p->net.wheel, &tx->timer, p->net.conf->timeouts.trying);
+}
+
+/* RFC 3261 16.11: what cannot be sent on is answered only by a request's own sender asking again.
+ */
+static void without_transaction(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
+                                const struct tl_msg *m, const struct tl_body *body) {
+  if (tl_forward_stateless(p, from, plan, m, body)) refuse(p, from, m, 503, TL_STR(""), TL_STR(""));
+}
+
+/* 16.3 step 4: a Via of ours below, with the hash of this very request: it has been round. A
+ * spiral, whose Request-URI has changed since, passes. */
+static bool looped(struct tl_proxy *p, const struct tl_msg *m) {
+  struct tl_token t;
+  uint64_t loop = 0;
+  for (uint16_t i = m->first[TL_H_VIA]; i != TL_HDR_NONE; i = m->hdr[i].next) {
+    struct tl_str v = tl_hdr_value(m, i);
+    struct tl_via via;
+    size_t used;
+    while (v.n && tl_via_parse(v, &via, &used) == 0) {
+      if (tl_token_branch_parse(p, via.branch, &t) == 0 && t.worker != TL_STATELESS) {
+        if (!loop) loop = tl_token_loop(p, m);
+        if (t.loop == loop) return true;
+      }
+      v.p += used;
+      v.n -= used;
+    }
+  }
+  return false;
+}
+
+/* Room is kept for dialogs that exist: new ones are refused first. */
+static bool admitted(const struct tl_proxy *p, const struct tl_msg *m) {
+  return m->to_tag.n || m->method == TL_M_ACK || p->n_tx < p->max_tx - p->max_tx / 10;
 }
 
 void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
@@ -142,13 +177,21 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
   unsigned status;
   tl_count(tl_proxy_counters(p), by_method[m->method]);
   if (m->method == TL_M_CANCEL) {
-    cancel(p, from, m);
+    cancel(p, from, m, body);
     return;
   }
   uint64_t key = tl_token_tx_key(p, m);
   struct tl_tx *tx = tl_tx_find(p, key);
   if (tx && known(p, tx, m)) return;
   if (!validated(p, from, m)) return;
+  if (looped(p, m)) {
+    refuse(p, from, m, 482, TL_STR(""), TL_STR(""));
+    return;
+  }
+  if (!admitted(p, m)) {
+    overloaded(p, from, m);
+    return;
+  }
   struct tl_plan *plan = tl_pool_get(&p->plans);
   if (!plan) {
     overloaded(p, from, m);
@@ -160,8 +203,14 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
     refuse(p, from, m, status, TL_STR(""), TL_STR(""));
     return;
   }
-  if (m->method == TL_M_ACK && rc == TL_OK) {
-    tl_forward_ack(p, from, plan, m, body);
+  /* An ACK without our token may be for a failed INVITE that another worker answered. */
+  if (m->method == TL_M_ACK && !plan->in_dialog && tl_relay_onwards(p, from, m, body)) {
+    tl_pool_put(&p->plans, plan);
+    return;
+  }
+  bool stateless = plan->route && plan->route->stateless && rc == TL_OK;
+  if ((m->method == TL_M_ACK || stateless) && rc == TL_OK) {
+    without_transaction(p, from, plan, m, body);
     tl_pool_put(&p->plans, plan);
     return;
   }

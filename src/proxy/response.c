@@ -3,17 +3,7 @@
  * Responses (RFC 3261 16.7, 17.1, RFC 6026): found by the branch that we wrote,
  * sent back the way the request came.
  */
-#include <stdlib.h>
-
 #include "proxy.h"
-
-/* A response whose transaction another worker has. */
-struct tl_relay {
-  struct tl_mail mail;
-  struct tl_hop from;
-  uint32_t len;
-  char data[];
-};
 
 static void count_class(struct tl_proxy *p, unsigned status) {
   unsigned k = status / 100;
@@ -37,6 +27,7 @@ static int send_back(struct tl_tx *tx, const struct tl_edit *e, const struct tl_
   struct tl_proxy *p = tx->proxy;
   struct tl_hop *h = &tx->from;
   if (h->transport == TL_UDP) return tl_udp_send_edit(&p->net, h->udp, &h->addr, e, body);
+  if (tl_relay_is_remote(p, h->conn)) return tl_relay_send_edit(p, h->conn, e, body, NULL);
   struct tl_conn *c = tl_conn_get(&p->net, h->conn);
   if (c && c->state == TL_CONN_OPEN) return tl_conn_send_edit(c, e, body);
   char host[TL_ADDR_STRLEN];
@@ -55,28 +46,158 @@ static int send_back(struct tl_tx *tx, const struct tl_edit *e, const struct tl_
   return tl_conn_send_edit(c, e, body);
 }
 
-static void keep_reply(struct tl_tx *tx, const struct tl_edit *e, const struct tl_body *body) {
-  if (tx->reliable) return;
-  struct tl_proxy *p = tx->proxy;
-  tl_saved_free(p, tx->reply);
-  tx->reply = tl_saved_new(p, tl_edit_len(e) + body->len);
-  if (!tx->reply) return;
-  size_t at = tl_edit_write(e, tx->reply->data);
+static struct tl_saved *save_edit(struct tl_proxy *p, const struct tl_edit *e,
+                                  const struct tl_body *body) {
+  struct tl_saved *s = tl_saved_new(p, tl_edit_len(e) + body->len);
+  if (!s) return NULL;
+  size_t at = tl_edit_write(e, s->data);
   for (uint32_t i = 0; i < body->n; i++) {
-    memcpy(tx->reply->data + at, body->seg[i].p, body->seg[i].n);
+    memcpy(s->data + at, body->seg[i].p, body->seg[i].n);
     at += body->seg[i].n;
   }
+  return s;
+}
+
+/* Sends what E makes of a response up to the client. */
+static void send_up(struct tl_tx *tx, const struct tl_edit *e, const struct tl_body *body,
+                    unsigned status) {
+  struct tl_proxy *p = tx->proxy;
+  if (!tx->reliable) {
+    tl_saved_free(p, tx->reply);
+    tx->reply = save_edit(p, e, body);
+  }
+  tx->status = (uint16_t)status;
+  if (send_back(tx, e, body)) tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);
 }
 
 static void forward(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
   struct tl_edit e;
-  if (drop_top_via(&e, m)) {
+  if (drop_top_via(&e, m))
     tl_count(tl_proxy_counters(tx->proxy), TL_C_DROP_STRAY_RESPONSE);
+  else
+    send_up(tx, &e, body, m->status);
+}
+
+/* ---- the best of several (16.7 steps 6 and 7) ---- */
+
+bool tl_response_pending(const struct tl_tx *tx) {
+  for (const struct tl_branch *b = tx->branches; b; b = b->next)
+    if (b->state <= TL_BR_PROCEEDING) return true;
+  return false;
+}
+
+/* 6xx, else the lowest class; within 4xx those first that tell the client what to do about it. */
+static unsigned rank(unsigned status) {
+  if (status == 0) return 1000;
+  if (status >= 600) return 0;
+  if (status == 401 || status == 407 || status == 415 || status == 420 || status == 484) return 400;
+  if (status == 408) return 499; /* often made here: any real answer of its class is better */
+  if (status == 503) return 599;
+  return status / 100 * 100 + 50;
+}
+
+bool tl_response_better(unsigned status, unsigned old) { return rank(status) < rank(old); }
+
+static void keep_challenges(struct tl_tx *tx, const struct tl_msg *m) {
+  static const enum tl_hdr_id id[] = {TL_H_WWW_AUTHENTICATE, TL_H_PROXY_AUTHENTICATE};
+  struct tl_proxy *p = tx->proxy;
+  size_t n = tx->challenges ? tx->challenges->len : 0, add = 0;
+  for (int k = 0; k < 2; k++)
+    for (uint16_t i = m->first[id[k]]; i != TL_HDR_NONE; i = m->hdr[i].next)
+      add += m->hdr[i].end - m->hdr[i].off;
+  if (!add || n + add > 16384) return;
+  struct tl_saved *s = tl_saved_new(p, n + add);
+  if (!s) return;
+  if (n) memcpy(s->data, tx->challenges->data, n);
+  for (int k = 0; k < 2; k++)
+    for (uint16_t i = m->first[id[k]]; i != TL_HDR_NONE; i = m->hdr[i].next) {
+      memcpy(s->data + n, m->p + m->hdr[i].off, m->hdr[i].end - m->hdr[i].off);
+      n += m->hdr[i].end - m->hdr[i].off;
+    }
+  tl_saved_free(p, tx->challenges);
+  tx->challenges = s;
+}
+
+/* A final response that is not sent at once. */
+static void keep_best(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
+  struct tl_proxy *p = tx->proxy;
+  struct tl_edit e;
+  if (m->status == 401 || m->status == 407) keep_challenges(tx, m);
+  if (!tl_response_better(m->status, tx->best_status) || drop_top_via(&e, m)) return;
+  tl_saved_free(p, tx->best);
+  tx->best = save_edit(p, &e, body);
+  tx->best_status = m->status;
+}
+
+/* 16.7 step 6: 503 would say that we are overloaded; the client may not know that others are. */
+static void edit_503(struct tl_edit *e, const struct tl_msg *m) {
+  static const char line[] = "SIP/2.0 500 Server Internal Error\r\n";
+  if (m->status != 503) return;
+  tl_edit_replace(e, 0, m->line_end, (struct tl_str){line, sizeof(line) - 1});
+  if (tl_msg_has(m, TL_H_RETRY_AFTER)) tl_edit_remove_header(e, m->first[TL_H_RETRY_AFTER]);
+}
+
+static void edit_challenges(struct tl_edit *e, const struct tl_msg *m, const struct tl_tx *tx) {
+  if ((m->status != 401 && m->status != 407) || !tx->challenges) return;
+  for (uint16_t i = m->first[TL_H_WWW_AUTHENTICATE]; i != TL_HDR_NONE; i = m->hdr[i].next)
+    tl_edit_remove_header(e, i);
+  for (uint16_t i = m->first[TL_H_PROXY_AUTHENTICATE]; i != TL_HDR_NONE; i = m->hdr[i].next)
+    tl_edit_remove_header(e, i);
+  tl_edit_insert_lines(e, m->n_hdr, (struct tl_str){tx->challenges->data, tx->challenges->len});
+}
+
+/* Is another target to be tried behind STATUS? */
+static bool wants_next(const struct tl_tx *tx, unsigned status) {
+  const struct tl_plan *plan = tx->plan;
+  if (tx->cancelled || !plan || plan->at >= plan->n_target || status >= 600) return false;
+  if (plan->route && plan->route->fork == TL_FORK_SERIAL) return true;
+  return status == 503 || status == 408;
+}
+
+static void log_unreached(struct tl_tx *tx, unsigned status) {
+  char peer[TL_ADDR_STRLEN];
+  TL_LOG(TL_LOG_INFO, "No target of a request gave a final response.",
+         TL_FC("from", tl_addr_format(&tx->from.addr, peer)),
+         TL_FC("method", tl_method_name((enum tl_method)tx->method)),
+         TL_FC("route", tx->plan && tx->plan->route ? tx->plan->route->name : ""),
+         TL_FC("host", tx->plan ? tx->plan->host : ""), TL_FI("answered", status));
+}
+
+static void answer_best(struct tl_tx *tx) {
+  struct tl_proxy *p = tx->proxy;
+  struct tl_saved *s = tx->best;
+  struct tl_edit e;
+  struct tl_body body;
+  unsigned status = tx->best_status;
+  tx->best = NULL;
+  if (s && tl_forward_rescan(p, s, false, &p->msg2, &body) == TL_OK) {
+    tl_edit_init(&e, &p->msg2);
+    edit_503(&e, &p->msg2);
+    edit_challenges(&e, &p->msg2, tx);
+    send_up(tx, &e, &body, status == 503 ? 500 : status);
+    tl_saved_free(p, s);
+    tl_tx_finished(tx, status);
     return;
   }
-  keep_reply(tx, &e, body);
-  tx->status = m->status;
-  if (send_back(tx, &e, body)) tl_count(tl_proxy_counters(tx->proxy), TL_C_DROP_NO_ROUTE_BACK);
+  tl_saved_free(p, s);
+  if (tx->cancelled) status = 487;
+  log_unreached(tx, status);
+  /* RFC 4320 4.2: a 408 for another method would come when its client has given up, and start a
+   * chain of failures; it is told nothing. */
+  if (!tx->invite && status == 408)
+    tl_tx_abandon(tx);
+  else
+    tl_local_tx_answer(tx, status, tl_reason_phrase(status), TL_STR(""));
+}
+
+void tl_response_settle(struct tl_tx *tx) {
+  tl_timer_stop(&tx->proxy->net.wheel, &tx->timer);
+  if (!wants_next(tx, tx->best_status)) {
+    answer_best(tx);
+    return;
+  }
+  tl_count(tl_proxy_counters(tx->proxy), TL_C_TX_FAILOVER);
+  tl_forward_next(tx, NULL, NULL);
 }
 
 static void acknowledge(struct tl_branch *b, const struct tl_msg *m) {
@@ -94,8 +215,11 @@ static void provisional(struct tl_branch *b, const struct tl_msg *m, const struc
   struct tl_net *n = &tx->proxy->net;
   if (b->state > TL_BR_PROCEEDING) return;
   if (b->invite) {
-    tl_timer_stop(&n->wheel, &b->retrans);
-    if (!b->cancel_sent) tl_timer_start(&n->wheel, &b->timer, n->conf->timeouts.timer_c);
+    if (!b->cancel) tl_timer_stop(&n->wheel, &b->retrans);
+    /* Timer C; a 100 says only that somebody is there (16.7 step 2). */
+    bool first = b->state == TL_BR_CALLING;
+    if (!b->cancel_sent && (first || m->status > 100))
+      tl_timer_start(&n->wheel, &b->timer, n->conf->timeouts.timer_c);
   } else {
     b->retrans_ms = n->conf->timeouts.t2;
   }
@@ -120,6 +244,12 @@ static void branch_done(struct tl_branch *b) {
     tl_timer_start(&n->wheel, &b->timer, b->invite ? 32000 : n->conf->timeouts.t4);
 }
 
+/* Early termination (16.7 step 10): what else rings need ring no longer. */
+static void cancel_others(struct tl_tx *tx) {
+  for (struct tl_branch *b = tx->branches; b; b = b->next)
+    if (b->invite && b->state <= TL_BR_PROCEEDING) tl_forward_cancel_branch(b);
+}
+
 static void invite_success(struct tl_branch *b, const struct tl_msg *m,
                            const struct tl_body *body) {
   struct tl_tx *tx = b->tx;
@@ -134,92 +264,73 @@ static void invite_success(struct tl_branch *b, const struct tl_msg *m,
   /* The transaction's Timer L ends both; M would end at the same time. */
   tl_timer_stop(&p->net.wheel, &b->timer);
   tl_timer_stop(&p->net.wheel, &tx->timer);
-  if (tx->state == TL_TX_PROCEEDING) tl_tx_finished(tx, m->status);
+  if (tx->state != TL_TX_PROCEEDING) return;
+  cancel_others(tx);
+  tl_tx_finished(tx, m->status);
 }
 
-static bool worth_another_target(const struct tl_tx *tx, unsigned status) {
-  return status == 503 && !tx->cancelled && tx->plan && tx->plan->at < tx->plan->n_target;
+/* The common case: one branch, nothing better to wait for, nothing else to try. */
+static bool at_once(const struct tl_tx *tx, unsigned status) {
+  if (tx->best || tx->challenges || status == 503 || tl_response_pending(tx)) return false;
+  return tl_response_better(status, tx->best_status) && !wants_next(tx, status);
 }
 
 static void final(struct tl_branch *b, const struct tl_msg *m, const struct tl_body *body) {
   struct tl_tx *tx = b->tx;
-  struct tl_proxy *p = tx->proxy;
   bool repeated = b->state == TL_BR_COMPLETED;
   unsigned status = m->status;
   if (b->invite) acknowledge(b, m);
   if (repeated) return;
   branch_done(b);
   if (tx->state != TL_TX_PROCEEDING) return;
-  if (worth_another_target(tx, status)) {
-    tl_count(tl_proxy_counters(p), TL_C_TX_FAILOVER);
-    tx->fail_status = 503;
-    tx->failed = true;
-    tl_timer_start(&p->net.wheel, &tx->timer, 0);
+  /* RFC 4320 4.2: a 408 to another method than INVITE is as no answer. */
+  if (status == 408 && !tx->invite) {
+    if (tl_response_better(status, tx->best_status)) tx->best_status = 408;
+    if (!tl_response_pending(tx)) tl_response_settle(tx);
     return;
   }
-  tl_timer_stop(&p->net.wheel, &tx->timer);
-  forward(tx, m, body);
-  tl_tx_finished(tx, status);
-}
-
-static void to_worker(struct tl_proxy *p, unsigned worker, const struct tl_hop *from,
-                      const struct tl_msg *m, const struct tl_body *body) {
-  struct tl_relay *r = NULL;
-  if (worker < p->th.rt->n_worker) r = malloc(sizeof(*r) + m->head_len + body->len);
-  if (!r) {
-    tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_RESPONSE);
+  if (status < 300 || at_once(tx, status)) {
+    tl_timer_stop(&tx->proxy->net.wheel, &tx->timer);
+    forward(tx, m, body);
+    tl_tx_finished(tx, status);
     return;
   }
-  r->mail.type = TL_MAIL_RELAY;
-  r->from = *from;
-  r->from.udp = NULL; /* a socket of this worker */
-  r->from.conn = 0;
-  memcpy(r->data, m->p, m->head_len);
-  r->len = m->head_len;
-  for (uint32_t i = 0; i < body->n; i++) {
-    memcpy(r->data + r->len, body->seg[i].p, body->seg[i].n);
-    r->len += body->seg[i].n;
-  }
-  if (tl_mailbox_post(&p->th.rt->worker[worker]->mailbox, &r->mail)) {
-    tl_count(tl_proxy_counters(p), TL_C_MAIL_FULL);
-    free(r);
-  }
+  keep_best(tx, m, body);
+  if (status >= 600) cancel_others(tx);
+  if (tl_response_pending(tx)) return;
+  /* Not from here when another target follows: M is still being read. */
+  tx->failed = true;
+  tl_timer_start(&tx->proxy->net.wheel, &tx->timer, 0);
 }
 
-void tl_response_relayed(struct tl_proxy *p, struct tl_mail *mail) {
-  struct tl_relay *r = (struct tl_relay *)mail;
-  struct tl_scan_error err;
-  struct tl_msg *m = &p->net.msg;
-  if (tl_scan(r->data, r->len, r->from.transport != TL_UDP, p->net.conf->limits.max_head, m,
-              &err) == 0 &&
-      (size_t)m->head_len + m->body_len <= r->len) {
-    struct tl_body b = {.n = m->body_len ? 1 : 0, .len = m->body_len};
-    b.seg[0].p = (uint8_t *)r->data + m->head_len;
-    b.seg[0].n = m->body_len;
-    b.seg[0].buf = -1;
-    tl_response(p, &r->from, m, &b);
-  }
-  free(r);
-}
+static void stateless(struct tl_proxy *p, const struct tl_msg *m, const struct tl_body *body,
+                      tl_conn_id conn);
 
 void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
                  const struct tl_body *body) {
-  unsigned worker;
-  uint32_t slot, gen;
-  int rc = tl_token_branch_parse(p, m->via.branch, &worker, &slot, &gen);
+  struct tl_token t;
+  int rc = tl_token_branch_parse(p, m->via.branch, &t);
   if (rc) {
     tl_count(tl_proxy_counters(p), rc == TL_EBADMAC ? TL_C_DROP_FORGED : TL_C_DROP_STRAY_RESPONSE);
     return;
   }
-  if (worker != p->th.index) {
-    to_worker(p, worker, from, m, body);
+  if (t.worker == TL_STATELESS) {
+    count_class(p, m->status);
+    stateless(p, m, body, t.loop);
+    return;
+  }
+  if (t.worker != p->th.index) {
+    tl_relay_message(p, t.worker, from, m, body, 1);
     return;
   }
   count_class(p, m->status);
-  struct tl_branch *b = tl_branch_find(p, slot, gen);
+  struct tl_branch *b = tl_branch_find(p, t.slot, t.gen);
   /* The answer to our CANCEL carries the INVITE's branch and says nothing new. */
-  if (b && b->invite && m->method == TL_M_CANCEL) return;
-  if (!b || (m->method != (enum tl_method)b->tx->method)) {
+  if (b && b->invite && m->method == TL_M_CANCEL) {
+    if (b->cancel) tl_timer_stop(&p->net.wheel, &b->retrans);
+    return;
+  }
+  if (!b || m->method != (enum tl_method)b->tx->method) {
     tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_RESPONSE);
     return;
   }
@@ -229,4 +340,31 @@ void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_
     invite_success(b, m, body);
   else
     final(b, m, body);
+}
+
+/* 16.11: back on the connection that our branch names, else where the Via below ours says. */
+static void stateless(struct tl_proxy *p, const struct tl_msg *m, const struct tl_body *body,
+                      tl_conn_id conn) {
+  struct tl_edit e;
+  struct tl_via v;
+  struct tl_addr to;
+  size_t used;
+  uint16_t i = m->first[TL_H_VIA];
+  struct tl_str rest = tl_hdr_value(m, i);
+  struct tl_conn *c = tl_conn_get(&p->net, conn);
+  int rc = drop_top_via(&e, m);
+  if (rc == TL_OK && conn) {
+    rc = tl_relay_is_remote(p, conn) ? tl_relay_send_edit(p, conn, &e, body, NULL)
+         : c                         ? tl_conn_send_edit(c, &e, body)
+                                     : TL_ECLOSED;
+  } else if (rc == TL_OK) {
+    rc = tl_via_parse(rest, &v, &used);
+    rest = used < rest.n ? (struct tl_str){rest.p + used, rest.n - used}
+                         : tl_hdr_value(m, m->hdr[i].next);
+    if (rc == TL_OK) rc = tl_via_parse(rest, &v, &used);
+    uint16_t port = rc ? 0 : v.rport ? v.rport : v.port ? v.port : 5060;
+    if (rc == TL_OK) rc = tl_addr_parse(v.received.n ? v.received : v.host, port, &to);
+    if (rc == TL_OK) rc = tl_udp_send_edit(&p->net, NULL, &to, &e, body);
+  }
+  if (rc) tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);
 }

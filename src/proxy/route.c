@@ -21,67 +21,76 @@ enum tl_transport tl_route_transport(const struct tl_uri *u) {
 
 /* ---- Route headers ---- */
 
-struct route_walk {
-  const struct tl_msg *m;
-  uint16_t header;
-  struct tl_str rest;
-};
-
-static bool next_route(struct route_walk *w, struct tl_nameaddr *na) {
-  size_t used;
-  while (w->rest.n == 0) {
-    if (w->header == TL_HDR_NONE) return false;
-    w->rest = tl_hdr_value(w->m, w->header);
-    w->header = w->m->hdr[w->header].next;
+int tl_route_values(const struct tl_msg *m, struct tl_nameaddr out[TL_ROUTES_MAX]) {
+  int n = 0;
+  for (uint16_t i = m->first[TL_H_ROUTE]; i != TL_HDR_NONE; i = m->hdr[i].next) {
+    struct tl_str v = tl_hdr_value(m, i);
+    while (v.n) {
+      size_t used;
+      if (n == TL_ROUTES_MAX || tl_nameaddr_parse(v, &out[n], &used)) return -1;
+      v.p += used;
+      v.n -= used;
+      n++;
+    }
   }
-  if (tl_nameaddr_parse(w->rest, na, &used)) return false;
-  w->rest.p += used;
-  w->rest.n -= used;
+  return n;
+}
+
+static bool our_token(struct tl_proxy *p, const struct tl_msg *m, const struct tl_uri *u,
+                      struct tl_plan *plan, uint64_t *out_route) {
+  struct tl_str token;
+  tl_conn_id flow = 0;
+  bool reverse = false;
+  if (!tl_param_find(u->params, TL_STR("tl"), &token)) return false;
+  if (tl_token_route_parse(p, token, m, out_route, &flow, &reverse)) return false;
+  plan->in_dialog = true;
+  plan->flow = reverse ? flow : 0;
+  plan->flow_transport = tl_route_transport(u);
   return true;
 }
 
-static void read_token(struct tl_proxy *p, const struct tl_msg *m, const struct tl_uri *u,
-                       struct tl_plan *plan, uint64_t *out_route) {
-  struct tl_str token;
-  tl_conn_id flow = 0;
-  if (!tl_param_find(u->params, TL_STR("tl"), &token)) return;
-  if (tl_token_route_parse(p, token, m->call_id, out_route, &flow)) return;
-  plan->in_dialog = true;
-  plan->flow = flow;
-}
-
-/* Drops our own values from the top; what follows them, or the Request-URI, is the next hop. */
-static int walk_routes(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan,
-                       uint64_t *out_route) {
-  struct route_walk w = {m, m->first[TL_H_ROUTE], {NULL, 0}};
-  struct tl_nameaddr na;
-  plan->next_hop = m->uri;
+/* The Request-URI and the next hop as the flags of PLAN say; N Route values are in ROUTE. */
+static int bind_plan(struct tl_plan *plan, const struct tl_msg *m, const struct tl_nameaddr *route,
+                int n) {
+  struct tl_str uri = m->uri;
+  if (plan->strict_in) uri = route[--n].uri;
+  if (tl_uri_parse(uri, &plan->uri)) return TL_ESYNTAX;
   plan->next_uri = plan->uri;
-  while (next_route(&w, &na)) {
-    struct tl_uri u;
-    if (tl_uri_parse(na.uri, &u)) return TL_ESYNTAX;
-    if (!tl_route_is_ours(p, &u)) {
-      plan->next_hop = na.uri;
-      plan->next_uri = u;
-      return TL_OK;
-    }
-    read_token(p, m, &u, plan, out_route);
-    plan->drop_routes++;
-  }
-  return TL_OK;
+  if (plan->drop_routes >= n) return TL_OK;
+  return tl_uri_parse(route[plan->drop_routes].uri, &plan->next_uri);
 }
 
 void tl_route_rebind(struct tl_plan *plan, const struct tl_msg *m) {
-  struct route_walk w = {m, m->first[TL_H_ROUTE], {NULL, 0}};
-  struct tl_nameaddr na = {0};
-  bool there = true;
-  tl_uri_parse(m->uri, &plan->uri);
-  plan->next_hop = m->uri;
-  plan->next_uri = plan->uri;
-  for (unsigned i = 0; i <= plan->drop_routes && there; i++) there = next_route(&w, &na);
-  if (!there) return;
-  plan->next_hop = na.uri;
-  tl_uri_parse(na.uri, &plan->next_uri);
+  struct tl_nameaddr route[TL_ROUTES_MAX];
+  int n = m->first[TL_H_ROUTE] == TL_HDR_NONE ? 0 : tl_route_values(m, route);
+  bind_plan(plan, m, route, n);
+}
+
+/* 16.4: what a strict router did to the request is undone, our own Route values go, and what then
+ * comes first decides where to. */
+static int preprocess(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan,
+                      uint64_t *out_route) {
+  struct tl_uri u;
+  struct tl_str maddr, lr;
+  int n = m->first[TL_H_ROUTE] == TL_HDR_NONE ? 0 : tl_route_values(m, p->routes);
+  if (n < 0 || bind_plan(plan, m, p->routes, 0)) return TL_ESYNTAX;
+  if (n > 0 && tl_route_is_ours(p, &plan->uri) && our_token(p, m, &plan->uri, plan, out_route)) {
+    plan->strict_in = true;
+    n--;
+  }
+  while (plan->drop_routes < n) {
+    if (tl_uri_parse(p->routes[plan->drop_routes].uri, &u)) return TL_ESYNTAX;
+    if (!tl_route_is_ours(p, &u)) break;
+    our_token(p, m, &u, plan, out_route);
+    plan->drop_routes++;
+  }
+  if (bind_plan(plan, m, p->routes, n + plan->strict_in)) return TL_ESYNTAX;
+  plan->strict_out =
+      plan->drop_routes < n && !tl_param_find(plan->next_uri.params, TL_STR("lr"), &lr);
+  plan->secure = plan->uri.scheme == TL_SCHEME_SIPS;
+  plan->strip_maddr = tl_param_find(plan->uri.params, TL_STR("maddr"), &maddr) && maddr.n &&
+                      tl_conf_is_ours(p->net.conf, maddr, plan->uri.port);
+  return TL_OK;
 }
 
 /* ---- the route table ---- */
@@ -137,7 +146,8 @@ static struct tl_tls_domain *domain_for(const struct tl_conf *conf, const struct
 static void add_target(const struct tl_conf *conf, struct tl_plan *plan,
                        const struct tl_conf_peer *peer, enum tl_transport t,
                        const struct tl_addr *addr) {
-  if (plan->n_target == TL_TARGETS_MAX) return;
+  /* RFC 5630 3: what is asked to be secure never goes on in the clear. */
+  if (plan->n_target == TL_TARGETS_MAX || (plan->secure && t != TL_TLS)) return;
   struct tl_target *to = &plan->target[plan->n_target++];
   to->addr = *addr;
   to->transport = t;
@@ -158,15 +168,17 @@ static const struct tl_conf_peer *peer_at(const struct tl_conf *conf, enum tl_tr
   return NULL;
 }
 
-static struct tl_str host_of(const struct tl_uri *u) {
+static struct tl_str host_of(const struct tl_plan *plan, const struct tl_uri *u) {
   struct tl_str maddr;
-  return tl_param_find(u->params, TL_STR("maddr"), &maddr) && maddr.n ? maddr : u->host;
+  if (!plan->strip_maddr && tl_param_find(u->params, TL_STR("maddr"), &maddr) && maddr.n)
+    return maddr;
+  return u->host;
 }
 
 static int target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   const struct tl_uri *u = &plan->next_uri;
   const struct tl_conf *conf = p->snap->conf;
-  struct tl_str host = host_of(u);
+  struct tl_str host = host_of(plan, u);
   if (u->scheme != TL_SCHEME_SIP && u->scheme != TL_SCHEME_SIPS) return TL_ENOTFOUND;
   if (host.n == 0 || host.n >= sizeof(plan->host)) return TL_ENOTFOUND;
   bool bracket = host.p[0] == '[';
@@ -208,7 +220,7 @@ int tl_route_resolve(struct tl_tx *tx) {
 
 static int targets_of_peers(struct tl_proxy *p, struct tl_plan *plan) {
   const struct tl_conf_route *r = plan->route;
-  plan->rewrite_host = tl_route_is_ours(p, &plan->uri);
+  plan->rewrite_host = tl_route_is_ours(p, &plan->uri) && !plan->strict_out;
   for (size_t i = 0; i < r->n_peer; i++)
     for (size_t k = 0; k < r->peer[i]->n_addr; k++)
       add_target(p->snap->conf, plan, r->peer[i], r->peer[i]->transport, &r->peer[i]->addr[k]);
@@ -232,24 +244,37 @@ static int match_route(struct tl_proxy *p, const struct tl_hop *from, const stru
   return target_of_uri(p, plan);
 }
 
+/* A sips: request has targets, but none that is secure. */
+static int secure_enough(const struct tl_plan *plan, int rc, unsigned *out_status) {
+  if (!plan->secure || plan->n_target || rc == TL_EAGAIN || plan->flow) return rc;
+  *out_status = 480;
+  return TL_ENOTFOUND;
+}
+
+static int in_dialog(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_status) {
+  bool alive = tl_relay_is_remote(p, plan->flow) || tl_conn_get(&p->net, plan->flow);
+  if (!alive || (plan->secure && plan->flow_transport != TL_TLS)) plan->flow = 0;
+  *out_status = 404;
+  int rc = tl_route_is_ours(p, &plan->next_uri) ? TL_ENOTFOUND : target_of_uri(p, plan);
+  /* With a live flow the address is only what is tried behind it. */
+  return plan->flow ? TL_OK : secure_enough(plan, rc, out_status);
+}
+
 int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
                   const struct tl_msg *m, struct tl_plan *plan, unsigned *out_status) {
   uint64_t id = 0;
+  struct tl_uri u;
   memset(plan, 0, offsetof(struct tl_plan, target));
   plan->host[0] = '\0';
   *out_status = 400;
-  if (tl_uri_parse(m->uri, &plan->uri)) return TL_ENOTFOUND;
+  if (tl_uri_parse(m->uri, &u)) return TL_ENOTFOUND;
   *out_status = 416;
-  if (plan->uri.scheme == TL_SCHEME_OTHER) return TL_ENOTFOUND;
+  if (u.scheme == TL_SCHEME_OTHER) return TL_ENOTFOUND;
   *out_status = 400;
-  if (walk_routes(p, m, plan, &id)) return TL_ENOTFOUND;
-  if (!plan->in_dialog) return match_route(p, from, c, plan, out_status);
-  plan->route = route_by_id(p->snap->conf, id);
-  /* The flow leads back to whoever opened the dialog; from there the request goes by its address.
-   */
-  if (plan->flow == from->conn || !tl_conn_get(&p->net, plan->flow)) plan->flow = 0;
-  if (plan->flow) return TL_OK;
-  *out_status = 404;
-  if (tl_route_is_ours(p, &plan->next_uri)) return TL_ENOTFOUND;
-  return target_of_uri(p, plan);
+  if (preprocess(p, m, plan, &id)) return TL_ENOTFOUND;
+  if (plan->in_dialog) {
+    plan->route = route_by_id(p->snap->conf, id);
+    return in_dialog(p, plan, out_status);
+  }
+  return secure_enough(plan, match_route(p, from, c, plan, out_status), out_status);
 }

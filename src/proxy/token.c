@@ -34,48 +34,63 @@ static int unhex64(const char *s, uint64_t *out) {
   return TL_OK;
 }
 
-static void pair(const struct tl_proxy *p, uint64_t v, char *out) {
-  hex64(v, out);
-  hex64(tl_siphash(key_of(p, 0), &v, sizeof(v)), out + 16);
-}
-
-void tl_token_branch(const struct tl_proxy *p, uint32_t slot, uint32_t gen, char *out) {
+static void write_branch(const struct tl_proxy *p, uint64_t name, uint64_t extra, char *out) {
+  uint64_t in[2] = {name, extra};
   memcpy(out, COOKIE, 7);
-  pair(p, (uint64_t)p->th.index << 56 | (uint64_t)(gen & 0xffffff) << 32 | slot, out + 7);
+  hex64(name, out + 7);
+  hex64(tl_siphash(key_of(p, 0), in, sizeof(in)), out + 23);
+  hex64(extra, out + 39);
 }
 
-int tl_token_branch_parse(const struct tl_proxy *p, struct tl_str branch, unsigned *out_worker,
-                          uint32_t *out_slot, uint32_t *out_gen) {
-  uint64_t v, mac;
+void tl_token_branch(const struct tl_proxy *p, uint32_t slot, uint32_t gen, uint64_t loop,
+                     char *out) {
+  write_branch(p, (uint64_t)p->th.index << 56 | (uint64_t)(gen & 0xffffff) << 32 | slot, loop, out);
+}
+
+void tl_token_stateless(const struct tl_proxy *p, uint64_t tx_key, tl_conn_id from, char *out) {
+  write_branch(p, (uint64_t)TL_STATELESS << 56 | tx_key >> 8, from, out);
+}
+
+int tl_token_branch_parse(const struct tl_proxy *p, struct tl_str branch, struct tl_token *out) {
+  uint64_t in[2], mac;
   if (branch.n != TL_BRANCH_LEN || memcmp(branch.p, COOKIE, 7) != 0) return TL_ENOTFOUND;
-  if (unhex64(branch.p + 7, &v) || unhex64(branch.p + 23, &mac)) return TL_ENOTFOUND;
-  if (tl_siphash(key_of(p, 0), &v, sizeof(v)) != mac) return TL_EBADMAC;
-  *out_worker = (unsigned)(v >> 56);
-  *out_gen = (uint32_t)(v >> 32) & 0xffffff;
-  *out_slot = (uint32_t)v;
+  if (unhex64(branch.p + 7, &in[0]) || unhex64(branch.p + 23, &mac) ||
+      unhex64(branch.p + 39, &in[1]))
+    return TL_ENOTFOUND;
+  if (tl_siphash(key_of(p, 0), in, sizeof(in)) != mac) return TL_EBADMAC;
+  out->worker = (unsigned)(in[0] >> 56);
+  out->gen = (uint32_t)(in[0] >> 32) & 0xffffff;
+  out->slot = (uint32_t)in[0];
+  out->loop = in[1];
   return TL_OK;
 }
 
 static uint64_t route_mac(const struct tl_proxy *p, uint64_t id, tl_conn_id flow,
-                          struct tl_str call_id) {
-  uint64_t in[3] = {id, flow, tl_siphash(key_of(p, 1), call_id.p, call_id.n)};
+                          struct tl_str call_id, struct tl_str tag) {
+  uint64_t in[4] = {id, flow, tl_siphash(key_of(p, 1), call_id.p, call_id.n),
+                    tl_siphash(key_of(p, 1), tag.p, tag.n)};
   return tl_siphash(key_of(p, 1), in, sizeof(in));
 }
 
-void tl_token_route(const struct tl_proxy *p, uint64_t id, tl_conn_id flow, struct tl_str call_id,
+void tl_token_route(const struct tl_proxy *p, uint64_t id, tl_conn_id flow, const struct tl_msg *m,
                     char *out) {
   hex64(id, out);
   hex64(flow, out + 16);
-  hex64(route_mac(p, id, flow, call_id), out + 32);
+  hex64(route_mac(p, id, flow, m->call_id, m->from_tag), out + 32);
 }
 
-int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, struct tl_str call_id,
-                         uint64_t *out_id, tl_conn_id *out_flow) {
+int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const struct tl_msg *m,
+                         uint64_t *out_id, tl_conn_id *out_flow, bool *out_reverse) {
   uint64_t id, flow, mac;
   if (token.n != TL_RR_TOKEN_LEN || unhex64(token.p, &id) || unhex64(token.p + 16, &flow) ||
       unhex64(token.p + 32, &mac))
     return TL_ENOTFOUND;
-  if (route_mac(p, id, flow, call_id) != mac) return TL_EBADMAC;
+  /* The tag of whoever opened the dialog is in the hash: in From it travels the same way. */
+  *out_reverse = false;
+  if (route_mac(p, id, flow, m->call_id, m->from_tag) != mac) {
+    if (route_mac(p, id, flow, m->call_id, m->to_tag) != mac) return TL_EBADMAC;
+    *out_reverse = true;
+  }
   *out_id = id;
   *out_flow = flow;
   return TL_OK;
@@ -85,6 +100,21 @@ static size_t put(char *dst, size_t at, size_t cap, struct tl_str s) {
   size_t n = s.n < cap - at ? s.n : cap - at;
   memcpy(dst + at, s.p, n);
   return at + n;
+}
+
+uint64_t tl_token_loop(const struct tl_proxy *p, const struct tl_msg *m) {
+  char in[1024];
+  size_t n = sizeof(m->cseq);
+  memcpy(in, &m->cseq, n);
+  n = put(in, n, sizeof(in), m->uri);
+  n = put(in, n, sizeof(in), m->call_id);
+  n = put(in, n, sizeof(in), m->from_tag);
+  n = put(in, n, sizeof(in), m->to_tag);
+  for (uint16_t i = m->first[TL_H_ROUTE]; i != TL_HDR_NONE; i = m->hdr[i].next)
+    n = put(in, n, sizeof(in), tl_hdr_value(m, i));
+  n = put(in, n, sizeof(in), tl_msg_header(m, TL_H_PROXY_REQUIRE));
+  n = put(in, n, sizeof(in), tl_msg_header(m, TL_H_PROXY_AUTHORIZATION));
+  return tl_siphash(key_of(p, 1), in, n);
 }
 
 uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m) {

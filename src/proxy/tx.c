@@ -145,6 +145,9 @@ static void drop_working_set(struct tl_tx *tx) {
   tx->plan = NULL;
   if (tx->snap) snap_drop(tx->snap);
   tx->snap = NULL;
+  tl_saved_free(p, tx->best);
+  tl_saved_free(p, tx->challenges);
+  tx->best = tx->challenges = NULL;
 }
 
 static void on_tx_timer(struct tl_timer *t, void *arg) {
@@ -153,8 +156,8 @@ static void on_tx_timer(struct tl_timer *t, void *arg) {
   if (tx->state == TL_TX_WAITING || tx->state == TL_TX_PROCEEDING) {
     if (tx->failed) {
       tx->failed = false;
-      tl_forward_next(tx, NULL, NULL);
-    } else if (tx->invite && !tx->sent_100) {
+      tl_response_settle(tx);
+    } else if (!tx->sent_100) {
       tl_local_tx_answer(tx, 100, TL_STR("Trying"), TL_STR(""));
     }
     return;
@@ -183,6 +186,7 @@ struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct
   tx->key = key;
   tx->method = (uint8_t)m->method;
   tx->invite = m->method == TL_M_INVITE;
+  tx->loop = tl_token_loop(p, m);
   tx->from = tl_local_way_back(m, from);
   tx->via_port = m->via.port;
   tx->reliable = from->transport != TL_UDP;
@@ -250,6 +254,18 @@ void tl_tx_finished(struct tl_tx *tx, unsigned status) {
   }
 }
 
+void tl_tx_abandon(struct tl_tx *tx) {
+  struct tl_proxy *p = tx->proxy;
+  if (tx->reliable) {
+    tl_tx_free(tx);
+    return;
+  }
+  uncount(tx);
+  drop_working_set(tx);
+  tx->state = TL_TX_COMPLETED; /* repeats are absorbed for Timer J */
+  tl_timer_start(&p->net.wheel, &tx->timer, 64 * p->net.conf->timeouts.t1);
+}
+
 void tl_tx_confirmed(struct tl_tx *tx) {
   struct tl_proxy *p = tx->proxy;
   tx->state = TL_TX_CONFIRMED;
@@ -286,11 +302,13 @@ static void on_branch_retrans(struct tl_timer *t, void *arg) {
   struct tl_proxy *p = b->tx->proxy;
   const struct tl_conf_timeouts *lim = &p->net.conf->timeouts;
   (void)arg;
-  if (b->state > TL_BR_PROCEEDING || !b->sent) return;
-  tl_forward_bytes(p, &b->hop, b->sent->data, b->sent->len);
+  const struct tl_saved *again = b->cancel ? b->cancel : b->sent;
+  if (b->state > TL_BR_PROCEEDING || !again) return;
+  tl_forward_bytes(p, &b->hop, again->data, again->len);
   tl_count(tl_proxy_counters(p), TL_C_RETRANS_SENT);
   b->retrans_ms *= 2; /* Timer A doubles without bound, E up to T2; T2 at once when proceeding */
-  if (!b->invite && (b->retrans_ms > lim->t2 || b->state == TL_BR_PROCEEDING))
+  bool non_invite = !b->invite || b->cancel;
+  if (non_invite && (b->retrans_ms > lim->t2 || (!b->cancel && b->state == TL_BR_PROCEEDING)))
     b->retrans_ms = lim->t2;
   tl_timer_start(&p->net.wheel, &b->retrans, b->retrans_ms);
 }
@@ -343,6 +361,7 @@ void tl_branch_free(struct tl_branch *b) {
   tl_timer_stop(&p->net.wheel, &b->timer);
   tl_timer_stop(&p->net.wheel, &b->retrans);
   tl_saved_free(p, b->sent);
+  tl_saved_free(p, b->cancel);
   slot_give(&p->branch_slots, b->slot);
   tl_pool_put(&p->branches, b);
 }

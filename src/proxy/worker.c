@@ -47,7 +47,8 @@ static void on_resolved(struct tl_proxy *p, struct tl_resolve *r) {
     tl_route_rebind(tx->plan, &p->msg2);
     tl_route_resolved(p, tx->plan, r->addr, r->rc ? 0 : r->n);
     if (tx->ack) {
-      tl_forward_ack(p, &tx->from, tx->plan, &p->msg2, &body);
+      if (tl_forward_stateless(p, &tx->from, tx->plan, &p->msg2, &body))
+        tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_ACK);
       tl_tx_free(tx);
     } else {
       tl_forward_next(tx, &p->msg2, &body);
@@ -61,8 +62,7 @@ static void on_mail(struct tl_net *n, struct tl_mail *m) {
   tl_snap_refresh(p);
   switch (m->type) {
   case TL_MAIL_RESOLVE: on_resolved(p, (struct tl_resolve *)m); break;
-  case TL_MAIL_RELAY: tl_response_relayed(p, m); break;
-  default: free(m); break;
+  default: tl_relay_mail(p, m); break;
   }
 }
 

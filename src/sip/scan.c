@@ -118,7 +118,8 @@ static bool repeated(struct scan *s, bool again, const char *reason) {
    1u << TL_H_MAX_FORWARDS | 1u << TL_H_CONTENT_LENGTH)
 
 /* AGAIN: a field of this id has been there. */
-static void read_header(struct scan *s, enum tl_hdr_id id, struct tl_str v, bool again) {
+static __attribute__((noinline)) void read_header(struct scan *s, enum tl_hdr_id id,
+                                                  struct tl_str v, bool again) {
   switch (id) {
   case TL_H_VIA:
     if (!again) read_via(s, v);
@@ -159,60 +160,88 @@ static uint32_t find_colon(const char *p, uint32_t at, uint32_t end) {
 
 static bool folds(const char *p, uint32_t at) { return p[at] == ' ' || p[at] == '\t'; }
 
-/* The id of the name in [OFF, END), -1 if it is no token. What is known by name is one. */
-static int name_id(const struct scan *s, uint32_t off, uint32_t end) {
-  struct lex c = {s->m->p + off, s->m->p + end, s->r};
-  enum tl_hdr_id id = tl_header_id(c.p, (size_t)(c.e - c.p));
-  if (id == TL_H_OTHER && (lex_run(&c, LEX_TOKEN).n == 0 || !lex_end(&c))) return -1;
-  return (int)id;
+static __attribute__((noinline)) bool is_token(struct lex c) {
+  return lex_run(&c, LEX_TOKEN).n && lex_end(&c);
 }
 
-/* Adds a field of ID with the value in [VAL, VAL_END); true if another came before it. */
-static bool index_header(struct scan *s, int id, uint32_t off, uint32_t val, uint32_t val_end,
-                         uint32_t end) {
+/* The id of the name in [P, END), -1 if it is no token. What is known by name is one. */
+static inline int name_id(const char *p, const char *end, const char *r) {
+  if (p == end) return -1;
+  enum tl_hdr_id id = header_id(p, (size_t)(end - p));
+  return id != TL_H_OTHER || is_token((struct lex){p, end, r}) ? (int)id : -1;
+}
+
+/* Enters field I, of ID with N bytes of value; true if another of its id came before it. */
+static inline bool index_header(struct scan *s, uint16_t i, int id, uint32_t off, uint32_t val,
+                                uint32_t n, uint32_t end) {
   struct tl_msg *m = s->m;
-  uint16_t i = m->n_hdr++;
   struct tl_hdr *h = &m->hdr[i];
+  uint16_t first = m->first[id];
   h->off = off;
   h->val = val;
-  h->val_len = val_end - val;
+  h->val_len = n;
   h->end = end;
   h->next = TL_HDR_NONE;
   h->id = (uint8_t)id;
-  bool again = m->first[id] != TL_HDR_NONE;
-  if (again)
-    m->hdr[s->last[id]].next = i;
-  else
+  if (first == TL_HDR_NONE)
     m->first[id] = i;
+  else
+    m->hdr[s->last[id]].next = i;
   s->last[id] = i;
-  return again;
+  return first != TL_HDR_NONE;
 }
 
-/* One header field in [OFF, END), its first line ends at LINE_END. */
-static void add_header(struct scan *s, uint32_t off, uint32_t line_end, uint32_t end) {
-  const char *p = s->m->p;
-  uint32_t colon = find_colon(p, off, line_end), name_end = colon;
-  while (name_end > off && p[name_end - 1] <= ' ' && folds(p, name_end - 1)) name_end--;
-  int id = name_id(s, off, name_end);
-  if (colon == line_end || id < 0) {
-    bad(s, "Bad Header Line");
-    return;
-  }
-  uint32_t val = colon + 1, val_end = end - 2;
-  while (val_end > val && lex_is(p[val_end - 1], LEX_WS)) val_end--;
-  if (p[val] == ' ') val++;
-  while (val < val_end && lex_is(p[val], LEX_WS)) val++;
-  if (val > val_end) val = val_end;
-  bool again = index_header(s, id, off, val, val_end, end);
+/* Enters the field in [OFF, END) with the value in [VAL, VAL_END), white space still around it. */
+static inline void take_value(struct scan *s, const char *p, int id, uint32_t off, uint32_t val,
+                              uint32_t val_end, uint32_t end) {
+  if (p[val] <= ' ')
+    while (val < val_end && lex_is(p[val], LEX_WS)) val++;
+  if (p[val_end - 1] <= ' ')
+    while (val_end > val && lex_is(p[val_end - 1], LEX_WS)) val_end--;
+  bool again = index_header(s, s->m->n_hdr++, id, off, val, val_end - val, end);
   if (READ_IDS >> id & 1)
     read_header(s, (enum tl_hdr_id)id, (struct tl_str){p + val, val_end - val}, again);
+}
+
+/* The next header field, in [OFF, END); its first line ends at LINE_END. */
+static __attribute__((noinline)) void add_header(struct scan *s, uint32_t off, uint32_t line_end,
+                                                 uint32_t end) {
+  const char *p = s->m->p;
+  uint32_t colon = find_colon(p, off, line_end), name_end = colon;
+  while (name_end > off && folds(p, name_end - 1)) name_end--;
+  int id = name_id(p + off, p + name_end, s->r);
+  if (colon == line_end || id < 0)
+    bad(s, "Bad Header Line");
+  else
+    take_value(s, p, id, off, colon + 1, end - 2, end);
+}
+
+/* The same in the usual case, a known name of up to 15 letters with its colon right behind it:
+ * false if it is not that. */
+static inline bool add_known_header(struct scan *s, const char *p, uint32_t off, uint32_t end) {
+#if defined(__SSE2__)
+  if (s->r - p - off < 17) return false;
+  __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + off));
+  unsigned colon = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8(':')));
+  unsigned name = (colon - 1) & ~colon; /* a bit for each byte in front of the colon */
+  if (!colon || !name) return false;
+  uint32_t n = (uint32_t)__builtin_ctz(colon);
+  const struct header_name *e = header_candidate(p + off, n);
+  if (e->len != n || (header_equal(v, e) & name) != name || off + n + 3 > end) return false;
+  uint32_t val = off + n + 1;
+  take_value(s, p, e->id, off, val + (p[val] == ' '), end - 2, end);
+  return true;
+#else
+  (void)s, (void)p, (void)off, (void)end;
+  return false;
+#endif
 }
 
 /* Takes the folds behind line I - 1 of N; *END moves along. One of nothing but white space is
  * refused: the grammar has no place for it between tokens, and to some it looks like the empty
  * line. */
-static uint32_t take_folds(struct scan *s, const struct lines *l, uint32_t i, uint32_t n,
-                           uint32_t *end) {
+static __attribute__((noinline)) uint32_t take_folds(struct scan *s, const struct lines *l,
+                                                     uint32_t i, uint32_t n, uint32_t *end) {
   const char *p = s->m->p;
   while (i < n && folds(p, l->end[i - 1])) {
     struct tl_str line = {p + l->end[i - 1], l->end[i] - l->end[i - 1]};
@@ -224,20 +253,21 @@ static uint32_t take_folds(struct scan *s, const struct lines *l, uint32_t i, ui
 
 /* L holds N complete lines; a fold behind the last of them is visible only if the head is there. */
 static void read_headers(struct scan *s, const struct lines *l, uint32_t n) {
+  const char *p = s->m->p;
   uint32_t i = 1, end;
-  if (n > 1 && folds(s->m->p, l->end[0])) {
+  if (n > 1 && folds(p, l->end[0])) {
     bad(s, "White Space Before First Header");
     i = take_folds(s, l, i, n, &end);
   }
   while (i < n) {
     uint32_t off = l->end[i - 1], line_end = l->end[i++];
     end = line_end;
-    i = take_folds(s, l, i, n, &end);
+    if (i < n && p[line_end] <= ' ') i = take_folds(s, l, i, n, &end);
     if (s->m->n_hdr == TL_HDR_MAX) {
       tl_scan_fail(s, TL_ELIMIT, 400, "Too Many Headers");
       return;
     }
-    add_header(s, off, line_end, end);
+    if (!add_known_header(s, p, off, end)) add_header(s, off, line_end, end);
   }
 }
 
@@ -357,6 +387,7 @@ int tl_scan(const char *p, size_t n, bool stream, size_t max_head, struct tl_msg
   if (out->is_request && out->cseq_method.n && !tl_str_eq(out->cseq_method, out->method_name))
     bad(&s, "CSeq Method Differs");
   if (!out->is_request) out->method = tl_method_parse(out->cseq_method);
+  out->framed = out->has_length && !s.length_bad && !l.stray && !l.nul && !l.full;
   return s.rc;
 }
 

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How a request changes on its way through (RFC 3261 16.6): Via, Record-Route,
+ * Route, Request-URI, Max-Forwards, Content-Length. Everything else stays as it
+ * came.
+ */
+#include <stdio.h>
+
+#include "proxy.h"
+
+/* Appends to a buffer; what does not fit makes all of it empty. */
+struct text {
+  char *p;
+  size_t n, cap;
+  bool over;
+};
+
+static void put(struct text *t, struct tl_str s) {
+  if (t->over || s.n > t->cap - t->n) {
+    t->over = true;
+    return;
+  }
+  memcpy(t->p + t->n, s.p, s.n);
+  t->n += s.n;
+}
+
+static void put_c(struct text *t, const char *s) { put(t, tl_str_c(s)); }
+
+static void put_u(struct text *t, unsigned v) {
+  char digits[10];
+  size_t n = 0;
+  do digits[sizeof(digits) - ++n] = (char)('0' + v % 10);
+  while ((v /= 10) != 0);
+  put(t, (struct tl_str){digits + sizeof(digits) - n, n});
+}
+
+static struct tl_str made(const struct text *t) {
+  return t->over ? TL_STR("") : (struct tl_str){t->p, t->n};
+}
+
+/* ---- how we call ourselves ---- */
+
+struct side {
+  enum tl_transport transport;
+  const char *host;
+  uint16_t port;
+  char ip[TL_ADDR_STRLEN];
+};
+
+static int listener_of(struct tl_proxy *p, const struct tl_hop *hop, const struct tl_conn *c) {
+  if (c && c->listener >= 0) return c->listener;
+  if (hop->transport == TL_UDP && hop->udp) return tl_udp_listener(hop->udp);
+  return tl_net_listener_for(&p->net, hop->transport, &hop->addr);
+}
+
+static void side_of(struct tl_proxy *p, const struct tl_hop *hop, struct side *s) {
+  const struct tl_conn *c = tl_conn_get(&p->net, hop->conn);
+  int i = listener_of(p, hop, c);
+  const struct tl_conf_listen *l = i >= 0 ? &p->net.conf->listen[i] : NULL;
+  s->transport = hop->transport;
+  s->port = !l ? 0 : l->advertise_port ? l->advertise_port : tl_addr_port(&l->addr);
+  s->host = s->ip;
+  if (l && l->advertise_host && *l->advertise_host)
+    s->host = l->advertise_host;
+  else if (l && !tl_addr_is_any(&l->addr))
+    tl_addr_format_host(&l->addr, s->ip);
+  else if (c && c->local.sa.sa_family)
+    tl_addr_format_host(&c->local, s->ip);
+  else
+    s->host = "localhost";
+}
+
+static bool same_side(const struct side *a, const struct side *b) {
+  return a->transport == b->transport && a->port == b->port && strcmp(a->host, b->host) == 0;
+}
+
+static void put_side(struct text *t, const struct side *s) {
+  put_c(t, s->host);
+  if (!s->port) return;
+  put_c(t, ":");
+  put_u(t, s->port);
+}
+
+/* ---- Via and Record-Route ---- */
+
+static void put_via(struct text *t, const struct side *s, const char *branch) {
+  put_c(t, "Via: SIP/2.0/");
+  put_c(t, tl_transport_name(s->transport));
+  put_c(t, " ");
+  put_side(t, s);
+  put_c(t, ";branch=");
+  put(t, (struct tl_str){branch, TL_BRANCH_LEN});
+  put_c(t, "\r\n");
+}
+
+static bool wants_record_route(const struct tl_msg *m) {
+  return m->to_tag.n == 0 &&
+         (m->method == TL_M_INVITE || m->method == TL_M_SUBSCRIBE || m->method == TL_M_REFER);
+}
+
+static bool one_via(const struct tl_msg *m) {
+  uint16_t i = m->first[TL_H_VIA];
+  return m->hdr[i].next == TL_HDR_NONE && m->via.whole.n == m->hdr[i].val_len;
+}
+
+static void put_record_route(struct text *t, const struct side *s, bool sips, const char *token) {
+  put_c(t, sips ? "Record-Route: <sips:" : "Record-Route: <sip:");
+  put_side(t, s);
+  put_c(t, ";transport=");
+  put_c(t, tl_transport_param(s->transport));
+  put_c(t, ";lr;tl=");
+  put(t, (struct tl_str){token, TL_RR_TOKEN_LEN});
+  put_c(t, ">\r\n");
+}
+
+/* Double when the two sides differ, so that each neighbour finds an address of its own kind. */
+static void edit_record_route(struct tl_proxy *p, struct tl_edit *e, const struct tl_plan *plan,
+                              const struct tl_hop *from, const struct side *in,
+                              const struct side *out, struct text *t) {
+  const struct tl_msg *m = e->msg;
+  char token[TL_RR_TOKEN_LEN];
+  /* The connection it came on leads back to the neighbour only if the neighbour stays in the
+   * dialog: it made the request, or it has recorded itself. */
+  bool stays = one_via(m) || tl_msg_has(m, TL_H_RECORD_ROUTE);
+  bool sips = plan->uri.scheme == TL_SCHEME_SIPS;
+  tl_token_route(p, plan->route ? plan->route->id : 0, stays ? from->conn : 0, m, token);
+  put_record_route(t, out, sips, token);
+  if (!same_side(in, out)) put_record_route(t, in, sips, token);
+  uint16_t before =
+      tl_msg_has(m, TL_H_RECORD_ROUTE) ? m->first[TL_H_RECORD_ROUTE] : m->first[TL_H_FROM];
+  tl_edit_insert_lines(e, before, made(t));
+}
+
+/* ---- Route ---- */
+
+static void drop_first_routes(struct tl_edit *e, unsigned drop) {
+  const struct tl_msg *m = e->msg;
+  for (uint16_t i = m->first[TL_H_ROUTE]; drop && i != TL_HDR_NONE; i = m->hdr[i].next) {
+    struct tl_str v = tl_hdr_value(m, i);
+    struct tl_nameaddr na;
+    size_t at = 0, used;
+    while (drop && at < v.n &&
+           tl_nameaddr_parse((struct tl_str){v.p + at, v.n - at}, &na, &used) == 0)
+      at += used, drop--;
+    if (at) tl_edit_remove_value(e, i, at);
+  }
+}
+
+/* Strict routers move URIs between the Request-URI and the Route set (16.4, 16.6 step 6): the set
+ * is written anew. */
+static void rewrite_routes(struct tl_edit *e, const struct tl_plan *plan, struct text *t) {
+  const struct tl_msg *m = e->msg;
+  struct tl_nameaddr route[TL_ROUTES_MAX];
+  int n = tl_route_values(m, route);
+  int first = plan->drop_routes + (plan->strict_out ? 1 : 0);
+  const char *lead = "Route: ";
+  if (plan->strict_in) n--;
+  for (int i = first; i < n; i++) {
+    put_c(t, lead);
+    put(t, route[i].whole);
+    lead = ", ";
+  }
+  if (plan->strict_out) {
+    put_c(t, lead);
+    put_c(t, "<");
+    put(t, plan->uri.whole);
+    put_c(t, ">");
+    lead = ", ";
+  }
+  uint16_t at = m->first[TL_H_ROUTE];
+  if (*lead == ',') {
+    put_c(t, "\r\n");
+    if (t->over) e->err = TL_ELIMIT;
+    tl_edit_insert_lines(e, at, made(t));
+  }
+  for (uint16_t i = at; i != TL_HDR_NONE; i = m->hdr[i].next) tl_edit_remove_header(e, i);
+}
+
+/* ---- Request-URI ---- */
+
+/* The parameters of a Request-URI but those that named an address which no longer applies. */
+static void put_params(struct text *t, struct tl_str params, bool drop_address) {
+  while (params.n) {
+    const char *end = memchr(params.p + 1, ';', params.n - 1);
+    size_t n = end ? (size_t)(end - params.p) : params.n;
+    struct tl_str one = {params.p, n}, v;
+    bool address =
+        tl_param_find(one, TL_STR("maddr"), &v) || tl_param_find(one, TL_STR("transport"), &v);
+    if (!drop_address || !address) put(t, one);
+    params.p += n;
+    params.n -= n;
+  }
+}
+
+static void put_port(struct text *t, uint16_t port) {
+  if (!port) return;
+  put_c(t, ":");
+  put_u(t, port);
+}
+
+/* For a peer: digits stripped and prepended, our own host replaced by the peer's. */
+static void put_uri(struct text *t, const struct tl_plan *plan, const struct tl_target *target) {
+  const struct tl_conf_route *r = plan->in_dialog ? NULL : plan->route;
+  const struct tl_uri *u = &plan->uri;
+  struct tl_str user = u->user;
+  bool to_peer = plan->rewrite_host && target && target->peer;
+  size_t strip = !r ? 0 : r->strip < user.n ? r->strip : user.n;
+  const char *prepend = r && r->prepend ? r->prepend : "";
+  user.p += strip;
+  user.n -= strip;
+  put_c(t, u->scheme == TL_SCHEME_SIPS ? "sips:" : "sip:");
+  put_c(t, prepend);
+  put(t, user);
+  if (u->password.n) {
+    put_c(t, ":");
+    put(t, u->password);
+  }
+  if (user.n || *prepend || u->password.n) put_c(t, "@");
+  put(t, to_peer ? tl_str_c(target->peer->host) : u->host);
+  put_port(t, to_peer ? target->peer->port : plan->strip_maddr ? 0 : u->port);
+  put_params(t, u->params, to_peer || plan->strip_maddr);
+  if (u->headers.n) {
+    put_c(t, "?");
+    put(t, u->headers);
+  }
+}
+
+static void edit_uri(struct tl_edit *e, const struct tl_plan *plan, const struct tl_target *target,
+                     struct text *t) {
+  const struct tl_conf_route *r = plan->in_dialog ? NULL : plan->route;
+  struct tl_str now = e->msg->uri;
+  if (plan->strict_out) {
+    tl_edit_replace_str(e, now, plan->next_uri.whole);
+    return;
+  }
+  bool sip = plan->uri.scheme == TL_SCHEME_SIP || plan->uri.scheme == TL_SCHEME_SIPS;
+  if (sip && (plan->rewrite_host || plan->strip_maddr || (r && (r->strip || r->prepend)))) {
+    put_uri(t, plan, target);
+    if (t->over)
+      e->err = TL_ELIMIT;
+    else
+      tl_edit_replace_str(e, now, made(t));
+  } else if (plan->strict_in) {
+    tl_edit_replace_str(e, now, plan->uri.whole);
+  }
+}
+
+/* ---- the rest ---- */
+
+static void edit_forwards(struct tl_edit *e, struct text *t) {
+  const struct tl_msg *m = e->msg;
+  if (m->max_forwards < 0) {
+    tl_edit_insert_lines(e, m->first[TL_H_CSEQ], TL_STR("Max-Forwards: 70\r\n"));
+    return;
+  }
+  put_u(t, (unsigned)m->max_forwards - 1);
+  tl_edit_replace_str(e, tl_msg_header(m, TL_H_MAX_FORWARDS), made(t));
+}
+
+static void edit_length(struct tl_edit *e, struct text *t) {
+  put_c(t, "Content-Length: ");
+  put_u(t, e->msg->body_len);
+  put_c(t, "\r\n");
+  tl_edit_insert_lines(e, e->msg->n_hdr, made(t));
+}
+
+#define TEXT(member) (&(struct text){.p = x->member, .cap = sizeof(x->member)})
+
+int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *m,
+                    const struct tl_plan *plan, const struct tl_target *t,
+                    const struct tl_hop *from, const struct tl_hop *to, const char *branch,
+                    struct tl_edit_texts *x) {
+  struct side in, out;
+  struct text own = {.p = x->own, .cap = sizeof(x->own)};
+  bool record = wants_record_route(m);
+  side_of(p, to, &out);
+  tl_edit_init(e, m);
+  edit_uri(e, plan, t, TEXT(uri));
+  put_via(&own, &out, branch);
+  tl_edit_insert_lines(e, m->first[TL_H_VIA], made(&own));
+  if (record) {
+    side_of(p, from, &in);
+    edit_record_route(p, e, plan, from, &in, &out,
+                      &(struct text){.p = own.p + own.n, .cap = own.cap - own.n});
+  }
+  struct tl_str top = tl_local_via(m, from, x->via, sizeof(x->via));
+  if (top.n) tl_edit_replace_str(e, m->via.whole, top);
+  edit_forwards(e, TEXT(forwards));
+  if (plan->strict_in || plan->strict_out)
+    rewrite_routes(e, plan, TEXT(route));
+  else if (plan->drop_routes)
+    drop_first_routes(e, plan->drop_routes);
+  if (!m->has_length && to->transport != TL_UDP) edit_length(e, TEXT(length));
+  return own.over ? TL_ELIMIT : e->err;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What must cross workers: a response, CANCEL or ACK whose transaction another
+ * worker has, and bytes for a connection that another worker owns. Everything is
+ * copied into the mail, so nothing is shared.
+ */
+#include <stdlib.h>
+
+#include "proxy.h"
+
+struct relayed {
+  struct tl_mail mail;
+  struct tl_hop from;
+  int listener; /* of the datagram's socket, -1: none */
+  unsigned hops;
+  uint32_t len;
+  char data[];
+};
+
+struct remote_send {
+  struct tl_mail mail;
+  tl_conn_id conn;
+  unsigned back_to;   /* worker to tell of failure */
+  uint32_t slot, gen; /* its branch; slot UINT32_MAX: none */
+  uint32_t len;
+  char data[];
+};
+
+static int post(struct tl_proxy *p, unsigned worker, struct tl_mail *m) {
+  int rc = tl_mailbox_post(&p->th.rt->worker[worker]->mailbox, m);
+  if (rc == TL_OK) return rc;
+  tl_count(tl_proxy_counters(p), TL_C_MAIL_FULL);
+  free(m);
+  return rc;
+}
+
+static size_t copy_body(char *dst, const struct tl_body *body) {
+  size_t n = 0;
+  for (uint32_t i = 0; body && i < body->n; i++) {
+    memcpy(dst + n, body->seg[i].p, body->seg[i].n);
+    n += body->seg[i].n;
+  }
+  return n;
+}
+
+void tl_relay_message(struct tl_proxy *p, unsigned worker, const struct tl_hop *from,
+                      const struct tl_msg *m, const struct tl_body *body, unsigned hops) {
+  struct relayed *r = NULL;
+  if (worker < p->th.rt->n_worker) r = malloc(sizeof(*r) + m->head_len + body->len);
+  if (!r) {
+    tl_count(tl_proxy_counters(p), TL_C_DROP_NOMEM);
+    return;
+  }
+  r->mail.type = TL_MAIL_RELAY;
+  r->from = *from;
+  r->listener = from->udp ? tl_udp_listener(from->udp) : -1;
+  r->hops = hops;
+  memcpy(r->data, m->p, m->head_len);
+  r->len = m->head_len + (uint32_t)copy_body(r->data + m->head_len, body);
+  post(p, worker, &r->mail);
+}
+
+bool tl_relay_onwards(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+                      const struct tl_body *body) {
+  unsigned n = p->th.rt->n_worker;
+  if (p->relay_hops + 1 >= n) return false;
+  tl_relay_message(p, (p->th.index + 1) % n, from, m, body, p->relay_hops + 1);
+  return true;
+}
+
+bool tl_relay_is_remote(const struct tl_proxy *p, tl_conn_id id) {
+  uint64_t owner = id >> 56;
+  return owner != 0 && owner != p->th.index + 1 && owner <= p->th.rt->n_worker;
+}
+
+static struct remote_send *send_new(struct tl_proxy *p, tl_conn_id id, size_t len,
+                                    const struct tl_branch *b) {
+  struct remote_send *s = malloc(sizeof(*s) + len);
+  if (!s) return NULL;
+  s->mail.type = TL_MAIL_SEND;
+  s->conn = id;
+  s->back_to = p->th.index;
+  s->slot = b ? b->slot : UINT32_MAX;
+  s->gen = b ? b->gen : 0;
+  s->len = (uint32_t)len;
+  return s;
+}
+
+int tl_relay_send(struct tl_proxy *p, tl_conn_id id, const void *data, size_t n) {
+  struct remote_send *s = send_new(p, id, n, NULL);
+  if (!s) return TL_ENOMEM;
+  memcpy(s->data, data, n);
+  return post(p, (unsigned)(id >> 56) - 1, &s->mail);
+}
+
+int tl_relay_send_edit(struct tl_proxy *p, tl_conn_id id, const struct tl_edit *e,
+                       const struct tl_body *body, const struct tl_branch *branch) {
+  size_t head = tl_edit_len(e);
+  struct remote_send *s = send_new(p, id, head + (body ? body->len : 0), branch);
+  if (!s) return TL_ENOMEM;
+  copy_body(s->data + tl_edit_write(e, s->data), body);
+  return post(p, (unsigned)(id >> 56) - 1, &s->mail);
+}
+
+static void do_send(struct tl_proxy *p, struct remote_send *s) {
+  struct tl_conn *c = tl_conn_get(&p->net, s->conn);
+  if (c && tl_conn_send(c, s->data, s->len) == TL_OK) {
+    free(s);
+    return;
+  }
+  tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);
+  if (s->slot == UINT32_MAX) {
+    free(s);
+    return;
+  }
+  s->mail.type = TL_MAIL_SEND_FAILED;
+  post(p, s->back_to, &s->mail);
+}
+
+static void send_failed(struct tl_proxy *p, struct remote_send *s) {
+  struct tl_branch *b = tl_branch_find(p, s->slot, s->gen);
+  if (b && b->state == TL_BR_CALLING) tl_forward_failed(b, 503);
+  free(s);
+}
+
+static void do_message(struct tl_proxy *p, struct relayed *r) {
+  struct tl_msg *m = &p->net.msg;
+  struct tl_scan_error err;
+  bool stream = r->from.transport != TL_UDP;
+  r->from.udp = r->listener < 0 ? NULL : tl_udp_of(&p->net, r->listener);
+  if (tl_scan(r->data, r->len, stream, p->net.conf->limits.max_head, m, &err) == 0 &&
+      (size_t)m->head_len + m->body_len <= r->len) {
+    struct tl_body b = {.n = m->body_len ? 1 : 0, .len = m->body_len};
+    b.seg[0].p = (uint8_t *)r->data + m->head_len;
+    b.seg[0].n = m->body_len;
+    b.seg[0].buf = -1;
+    p->relay_hops = r->hops;
+    if (m->is_request)
+      tl_request(p, &r->from, NULL, m, &b);
+    else
+      tl_response(p, &r->from, m, &b);
+    p->relay_hops = 0;
+  }
+  free(r);
+}
+
+void tl_relay_mail(struct tl_proxy *p, struct tl_mail *m) {
+  switch (m->type) {
+  case TL_MAIL_RELAY: do_message(p, (struct relayed *)m); break;
+  case TL_MAIL_SEND: do_send(p, (struct remote_send *)m); break;
+  case TL_MAIL_SEND_FAILED: send_failed(p, (struct remote_send *)m); break;
+  default: free(m); break;
+  }
+}
