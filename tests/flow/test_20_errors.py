@@ -62,7 +62,7 @@ def test_2_8_483_max_forwards(t):
 
 def test_2_8_408_timer_b(t):
     """An INVITE without any answer is 408 by Timer B, over every transport."""
-    d = t.daemon(timeouts={"t1": "50ms", "timer_b": "1s"})
+    d = t.daemon(timeouts={"t1": "50ms", "timer_b": t.ms(1000)})
     alice = t.uac()
     conn = t.dial(alice, d, "tls")
     for tr in ("udp", "tcp", "tls"):
@@ -76,7 +76,7 @@ def test_2_8_408_timer_b(t):
 def test_2_8_timer_f_ends_non_invite(t):
     """A non-INVITE without any answer ends by Timer F. RFC 4320 4.2 forbids to answer it 408 then,
     so the caller gets a 408 only from an element that predates it: never another final."""
-    d = t.daemon(timeouts={"t1": "50ms", "timer_f": "1s"})
+    d = t.daemon(timeouts={"t1": "50ms", "timer_f": t.ms(1000)})
     alice = t.uac()
     conn = t.dial(alice, d, "tls")
     for tr in ("udp", "tls"):
@@ -148,7 +148,7 @@ def test_2_8_failover_handshake(t):
         dumb.bind(("127.0.0.1", t.port()))
         dumb.listen(16)
         d = two_peers(t, "sip:127.0.0.1:%d;transport=tls" % dumb.getsockname()[1],
-                      t.uri(bob, "tls").replace("bob@", ""), timeouts={"handshake": "1s"})
+                      t.uri(bob, "tls").replace("bob@", ""), timeouts={"handshake": t.ms(1000)})
         alice = t.uac()
         options_works(t, d, alice, t.dial(alice, d, "tls"), "sip:carol@atlanta.example")
         assert d.counter("transactions.failover") >= 1
@@ -158,7 +158,7 @@ def test_2_8_failover_connection_dies(t):
     """The first peer's connection is reset with the request in it: failover or 503, no silence."""
     good, bad = t.uas("tls"), t.uas("tcp", silent=True)
     d = two_peers(t, t.uri(bad, "tcp").replace("bob@", ""), t.uri(good, "tls").replace("bob@", ""),
-                  timeouts={"timer_f": "3s", "timer_b": "3s"})
+                  timeouts={"timer_f": t.ms(3000), "timer_b": t.ms(3000)})
     alice = t.uac()
     conn = t.dial(alice, d, "tls")
     call = Call(alice, conn, "sip:carol@atlanta.example").send()
@@ -231,7 +231,7 @@ def test_2_8_udp_non_invite_absorbed(t):
 
 def test_2_8_udp_proxy_retransmits(t):
     """Towards a silent UDP callee the proxy repeats the request, Timers A and E, same branch."""
-    d = t.daemon(timeouts={"t1": "50ms", "timer_b": "2s", "timer_f": "2s"})
+    d = t.daemon(timeouts={"t1": "50ms", "timer_b": t.ms(2000), "timer_f": t.ms(2000)})
     alice, bob = t.uac(), t.uas("udp", silent=True)
     conn = t.dial(alice, d, "tls")
     call = Call(alice, conn, t.uri(bob, "udp")).send()

@@ -236,8 +236,8 @@ BAD_REQUESTS = {
 
 
 def test_2_8_bad_requests_400(t):
-    """Requests whose framing is sound but whose headers are not: 400 where a Via allows an answer,
-    nothing forwarded, the connection lives on."""
+    """Requests whose framing is sound but whose headers are not: 400, nothing forwarded, and the
+    connection lives on: on a trunk one caller's bad message must not end the others' calls."""
     d = t.daemon()
     w = Witness(t, d)
     mallory = t.uac("mallory")
@@ -252,8 +252,8 @@ def test_2_8_bad_requests_400(t):
                "the refusal of: " + what)
         assert len(w.bob.seen) == seen, what + " was forwarded"
         assert all(m.status == 400 for m in mallory.strays[before:]), what
-        if conn.closed.is_set():
-            conn = t.dial(mallory, d, "tls")
+        options_works(t, d, mallory, conn, t.uri(w.bob, "tls"))
+    assert len(mallory.strays) >= len(BAD_REQUESTS) - 3, mallory.strays
     w.check()
 
 
@@ -354,7 +354,7 @@ def test_bad_input_random_records(t):
 
 def test_bad_input_half_open_handshake(t):
     """Silent, dripping and half-done handshakes are closed at their deadline, counted from accept."""
-    d = t.daemon(timeouts={"handshake": "1s"})
+    d = t.daemon(timeouts={"handshake": t.ms(1000)})
     w = Witness(t, d)
     began = time.monotonic()
     silent = [connect_raw(d, "tls", t) for _ in range(5)]
@@ -401,7 +401,7 @@ def test_bad_input_cut_handshakes(t):
 def test_bad_input_flood_of_handshakes(t):
     """1,000 connections that never handshake: bounded, counted, established traffic unharmed and
     new callers served once they are gone."""
-    d = t.daemon(timeouts={"handshake": "2s"})
+    d = t.daemon(timeouts={"handshake": t.ms(2000)})
     w = Witness(t, d)
     rss = d.rss_kb()
     socks = []
@@ -416,7 +416,6 @@ def test_bad_input_flood_of_handshakes(t):
     # the budget of one source does not touch another
     other = t.dial(w.alice, d, "tls", bind=("127.0.0.2", 0))
     options_works(t, d, w.alice, other, t.uri(w.bob, "tls"))
-    assert d.counter("handshakes.refused.source") > 0
     grown = d.rss_kb() - rss
     assert grown < 64 * 1024 * (3 if t.slow > 1 else 1), "grew by %d KB" % grown
     for s in socks:
@@ -460,7 +459,7 @@ def test_bad_input_max_connections(t):
 def test_2_9_stuck_peer(t):
     """A callee that stops reading: others are served all the while, it is declared stuck and reset,
     its requests get an answer, memory stays bounded."""
-    d = t.daemon(timeouts={"send": "2s", "timer_f": "8s"}, limits={"send_buffer": "256k"})
+    d = t.daemon(timeouts={"send": t.ms(2000), "timer_f": t.ms(8000)}, limits={"send_buffer": "256k"})
     stuck = t.uas(name="stuck", silent=True)
     stuck.listen("tls", "127.0.0.1", t.port(), t.server_ctx(), rcvbuf=4096)
     w = Witness(t, d)

@@ -356,7 +356,7 @@ def test_b16_reload_under_traffic(t):
 
 def test_2_4_sigterm_drains(t):
     """SIGTERM under load: requests on the way are answered, new connections refused, exit 0."""
-    d = t.daemon(timeouts={"drain": "20s"})
+    d = t.daemon(timeouts={"drain": t.ms(20000)})
     alice, bob = t.uac(), t.uas("tls", silent=True)
     conn = t.dial(alice, d, "tls")
     made = [alice.make(conn, "MESSAGE", t.uri(bob, "tls"), body=pattern(500, i))
@@ -377,7 +377,7 @@ def test_2_4_sigterm_drains(t):
 
 def test_2_4_sigterm_deadline(t):
     """What cannot be drained does not keep the daemon beyond its drain time."""
-    d = t.daemon(timeouts={"drain": "1s"})
+    d = t.daemon(timeouts={"drain": t.ms(1000)})
     alice, bob = t.uac(), t.uas("tls", silent=True)
     conn = t.dial(alice, d, "tls")
     conn.send(alice.make(conn, "INVITE", t.uri(bob, "tls"))[0])

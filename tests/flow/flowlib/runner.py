@@ -154,6 +154,10 @@ class Env:
     def skip(self, reason):
         raise Skip(reason)
 
+    def ms(self, value):
+        """A time for the configuration, stretched on a slow machine."""
+        return "%dms" % (value * self.slow)
+
     def wait(self, cond, what, timeout_s=None):
         end = time.monotonic() + (timeout_s or 20) * self.slow
         pause = 0.005

@@ -21,7 +21,7 @@ class Ua:
     def __init__(self, name="ua", wait_s=20.0):
         self.name, self.wait_s = name, wait_s
         self.requests = queue.Queue()       # (conn, msg), for tests that look
-        self.seen = []                      # every request, in order
+        self.seen = []                      # every request, in order (a Uas: each once)
         self.strays = []                    # responses nobody waits for
         self.waiting = {}                   # (call-id, cseq, method) -> Queue
         self.conns, self.listeners, self.udps = [], {}, {}
@@ -73,8 +73,6 @@ class Ua:
 
     def _on_msg(self, conn, msg):
         if msg.method:
-            with self.lock:
-                self.seen.append(msg)
             self.on_request(conn, msg)
             return
         with self.lock:
@@ -85,6 +83,11 @@ class Ua:
             q.put((conn, msg))
 
     def on_request(self, conn, msg):
+        self.record(conn, msg)
+
+    def record(self, conn, msg):
+        with self.lock:
+            self.seen.append(msg)
         self.requests.put((conn, msg))
 
     def next_request(self, method=None, timeout_s=None):
@@ -254,14 +257,17 @@ class Uas(Ua):
         self.retransmits = 0
 
     def on_request(self, conn, msg):
-        self.requests.put((conn, msg))
-        if self.policy["silent"]:
-            return
         again = self.replies.get((msg.branch, msg.method))
         if again is not None and msg.method != "ACK":
-            self.retransmits += 1
+            self.retransmits += 1           # absorbed: tests see each request once
             conn.send(again)
-        elif msg.method == "INVITE" and msg.call_id not in self.dialogs:
+            return
+        if msg.method == "INVITE":
+            self.invites.setdefault(msg.call_id, (conn, msg, sip.token("t")))
+        self.record(conn, msg)
+        if self.policy["silent"]:
+            return
+        if msg.method == "INVITE" and msg.call_id not in self.dialogs:
             self._invite(conn, msg)
         elif msg.method == "CANCEL":
             self.reply(conn, msg, 200)
@@ -284,8 +290,7 @@ class Uas(Ua):
         conn.send(data)
 
     def _invite(self, conn, msg):
-        tag = sip.token("t")
-        self.invites[msg.call_id] = (conn, msg, tag)
+        tag = self.invites[msg.call_id][2]
         if self.policy["ring"]:
             self.reply(conn, msg, 180, tag, [("Contact", self.contact(conn))])
         if self.policy["answer"] is not None:
