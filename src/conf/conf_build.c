@@ -232,9 +232,10 @@ static int build_names(struct tl_conf *c) {
   for (size_t i = 0; domains && domains[i] && !rc; i++)
     if (!(rc = tl_conf_parse_hostport(domains[i], &host, &port)))
       rc = name_add(c->our_domains, &n, host.p, host.n);
-  for (size_t i = 0; i < c->n_listen && !rc; i++)
-    rc = name_add(c->our_domains, &n, c->listen[i].advertise_host,
-                  strlen(c->listen[i].advertise_host));
+  for (size_t i = 0; i < c->n_listen && !rc; i++) {
+    const char *name = c->listen[i].advertise_host;
+    rc = name ? name_add(c->our_domains, &n, name, strlen(name)) : TL_ENOMEM;
+  }
   return rc ? rc : tl_conf_names_new(c, domains, &c->names);
 }
 

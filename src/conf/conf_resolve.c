@@ -101,21 +101,15 @@ static unsigned start_helpers(struct batch *b) {
   sigset_t all, old;
   pthread_attr_t attr;
   unsigned n = 0;
+  pthread_t t;
   sigfillset(&all);
   pthread_attr_init(&attr);
   pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
   pthread_sigmask(SIG_SETMASK, &all, &old);
-  while (n < HELPERS_MAX && n < b->n) {
-    pthread_t t;
-    pthread_mutex_lock(&b->mu);
-    b->refs++;
-    pthread_mutex_unlock(&b->mu);
-    if (pthread_create(&t, &attr, helper, b)) {
-      batch_drop(b);
-      break;
-    }
-    n++;
-  }
+  pthread_mutex_lock(&b->mu); /* helpers wait for it, so that their references are counted first */
+  while (n < HELPERS_MAX && n < b->n && pthread_create(&t, &attr, helper, b) == 0) n++;
+  b->refs += n;
+  pthread_mutex_unlock(&b->mu);
   pthread_sigmask(SIG_SETMASK, &old, NULL);
   pthread_attr_destroy(&attr);
   return n;

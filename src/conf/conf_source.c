@@ -282,7 +282,7 @@ static int read_text(struct tl_conf_source *s, struct tl_conf_ctx *ctx, const ch
                      .pos = {file[s->n_file++], 1},
                      .depth = depth,
                      .allow_include = allow_include};
-  if (memchr(text, '\0', n)) return tl_conf_fail(ctx, r.pos, "the file holds a NUL byte");
+  if (n && memchr(text, '\0', n)) return tl_conf_fail(ctx, r.pos, "the file holds a NUL byte");
   if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) r.p += 3; /* byte order mark */
   for (;;) {
     int rc = skip_space(&r);
