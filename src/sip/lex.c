@@ -40,15 +40,18 @@ bool tl_lex_escapes(struct tl_str s) {
 }
 
 int tl_lex_u32(struct tl_str s, uint32_t max, uint32_t *out) {
+  const char *p = s.p, *e = s.p + s.n;
   uint64_t v = 0;
   if (s.n == 0) return TL_ESYNTAX;
-  for (size_t i = 0; i < s.n; i++) {
-    if (!lex_is(s.p[i], LEX_DIGIT)) return TL_ESYNTAX;
-    v = v * 10 + (uint64_t)(s.p[i] - '0');
-    if (v > max) return TL_ESYNTAX;
+  while (e - p > 10 && *p == '0') p++;
+  if (e - p > 10) return TL_ESYNTAX;
+  for (; p < e; p++) {
+    unsigned digit = (unsigned char)*p - (unsigned)'0';
+    if (digit > 9) return TL_ESYNTAX;
+    v = v * 10 + digit;
   }
   *out = (uint32_t)v;
-  return 0;
+  return v <= max ? 0 : TL_ESYNTAX;
 }
 
 int tl_lex_any_scheme(struct lex *c, struct tl_str *out) {

@@ -66,8 +66,7 @@ static inline struct tl_str lex_digits(struct lex *c) {
 #if defined(__SSE2__)
 /* One bit for each of 16 bytes that is no letter, digit, '-' or '.': those are in every class
  * that lex_run is used with. */
-static inline unsigned lex_uncommon(const char *p) {
-  __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+static inline unsigned lex_uncommon(__m128i v) {
   __m128i lower = _mm_or_si128(v, _mm_set1_epi8(0x20));
   __m128i letter = _mm_cmplt_epi8(_mm_add_epi8(lower, _mm_set1_epi8((char)(0x80 - 'a'))),
                                   _mm_set1_epi8((char)(0x80 + 26)));
@@ -78,14 +77,28 @@ static inline unsigned lex_uncommon(const char *p) {
   __m128i common = _mm_or_si128(letter, _mm_andnot_si128(slash, digit));
   return (unsigned)_mm_movemask_epi8(common) ^ 0xffffu;
 }
+
+/* The same for LEX_URI: one bit for each byte that is not in it, and for '!' and '~'. */
+static inline unsigned lex_uncommon_uri(__m128i v) {
+  __m128i even = _mm_or_si128(v, _mm_set1_epi8(2)); /* '<' to '>', '\\' to '^' */
+  __m128i angle = _mm_cmpeq_epi8(even, _mm_set1_epi8('>'));
+  __m128i slant = _mm_cmpeq_epi8(even, _mm_set1_epi8('^'));
+  __m128i tick = _mm_cmpeq_epi8(v, _mm_set1_epi8('`'));
+  __m128i low = _mm_cmplt_epi8(v, _mm_set1_epi8('$')); /* '#', '"', white space, from 0x80 */
+  __m128i high = _mm_cmpgt_epi8(v, _mm_set1_epi8('z'));
+  __m128i stop = _mm_or_si128(_mm_or_si128(angle, slant), _mm_or_si128(tick, low));
+  return (unsigned)_mm_movemask_epi8(_mm_or_si128(stop, high));
+}
 #endif
 
 /* The run of bytes in CLASSES from here on, may be empty. CLASSES includes letters and digits. */
-static inline struct tl_str lex_run(struct lex *c, unsigned classes) {
+static inline __attribute__((always_inline)) struct tl_str lex_run(struct lex *c,
+                                                                   unsigned classes) {
   const char *start = c->p, *p = start;
 #if defined(__SSE2__)
   while (c->r - p >= 16 && p < c->e) {
-    unsigned stop = lex_uncommon(p);
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+    unsigned stop = classes == LEX_URI ? lex_uncommon_uri(v) : lex_uncommon(v);
     if (!stop) {
       p += 16;
       continue;
@@ -158,6 +171,18 @@ int tl_lex_quoted(struct lex *c, struct tl_str *out);
 int tl_lex_ipv6(struct lex *c, struct tl_str *out);
 int tl_lex_any_scheme(struct lex *c, struct tl_str *out);
 
+/* Calls one of the functions above with a copy of the cursor, so that the caller's own can stay in
+ * registers. */
+static inline int lex_far(int (*step)(struct lex *, struct tl_str *), struct lex *c,
+                          struct tl_str *out) {
+  struct lex far = *c;
+  struct tl_str got = {NULL, 0};
+  int err = step(&far, &got);
+  *c = far;
+  *out = got;
+  return err;
+}
+
 /* Steps over "scheme:" and gives the scheme (RFC 3261 25.1); something must follow it. */
 static inline int lex_scheme(struct lex *c, struct tl_str *out) {
   if (c->e - c->p > 4 && c->p[3] == ':' && LEX_WORD(((struct tl_str){c->p, 3}), "sip")) {
@@ -165,16 +190,17 @@ static inline int lex_scheme(struct lex *c, struct tl_str *out) {
     c->p += 4;
     return 0;
   }
-  return tl_lex_any_scheme(c, out);
+  return lex_far(tl_lex_any_scheme, c, out);
 }
 
 /* Names, and IPv4 as a name of digits: no empty label but a final one. */
 static inline int lex_host_name(struct lex *c, struct tl_str *out) {
   struct tl_str s = lex_run(c, LEX_HOST);
-  const char *end = s.p + s.n, *dot = s.p;
   if (s.n == 0 || s.n > 255 || s.p[0] == '.' || s.p[0] == '-') return TL_ESYNTAX;
-  while ((dot = memchr(dot, '.', (size_t)(end - dot))) && ++dot < end)
-    if (*dot == '.') return TL_ESYNTAX;
+  /* one of two neighbours has an odd place */
+  for (size_t i = 1; i < s.n; i += 2)
+    if (s.p[i] == '.' && (s.p[i - 1] == '.' || (i + 1 < s.n && s.p[i + 1] == '.')))
+      return TL_ESYNTAX;
   *out = s;
   return 0;
 }
@@ -186,7 +212,7 @@ static inline int lex_hostport(struct lex *c, bool spaces, struct tl_str *out_ho
   uint32_t port = 0;
   int err;
   if (lex_end(c)) return TL_ESYNTAX;
-  err = *c->p == '[' ? tl_lex_ipv6(c, out_host) : lex_host_name(c, out_host);
+  err = *c->p == '[' ? lex_far(tl_lex_ipv6, c, out_host) : lex_host_name(c, out_host);
   if (err) return err;
   *out_port = 0;
   struct lex before = *c;
@@ -227,7 +253,7 @@ static inline int lex_param(struct lex *c, struct lex_param *out) {
   if (lex_byte(c, '=')) {
     lex_ws(c);
     if (!lex_end(c) && *c->p == '"') {
-      if (tl_lex_quoted(c, &out->value)) return TL_ESYNTAX;
+      if (lex_far(tl_lex_quoted, c, &out->value)) return TL_ESYNTAX;
     } else {
       out->value = lex_run(c, LEX_VALUE);
       if (out->value.n == 0) return TL_ESYNTAX;

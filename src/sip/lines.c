@@ -20,43 +20,48 @@ struct masks {
   uint64_t cr, lf, nul;
 };
 
-struct carry {
+struct walk {
   uint64_t cr;   /* bit 0: the byte before this block was a CR */
   uint64_t pair; /* bits 0, 1: a CRLF ended two bytes, one byte before this block */
+  uint64_t stray, nul;
+  uint32_t *next; /* of out->end */
 };
 
-/*
- * Takes the block at BASE into OUT; VALID has a bit for each byte that is there.
- * Returns 1 when the empty line is in it. What stands behind the empty line is
- * body and may hold anything.
- */
-INLINE int take(struct lines *out, struct carry *k, struct masks m, uint32_t base, uint64_t valid) {
-  uint64_t after_cr = (m.cr << 1) | k->cr;
-  uint64_t pair = after_cr & m.lf & valid;
-  uint64_t empty = pair & ((pair << 2) | k->pair);
-  uint64_t head = empty ? (empty ^ (empty - 1)) & valid : valid;
-
-  out->stray |= (after_cr ^ m.lf) & head;
-  out->nul |= m.nul & head;
-  for (uint64_t bits = pair & head; bits; bits &= bits - 1) {
-    if (out->n == LINES_MAX) {
+/* Notes the line ends in PAIR, a mask of the block at BASE. */
+INLINE void note(struct lines *out, struct walk *w, uint64_t pair, uint32_t base) {
+  for (; pair; pair &= pair - 1) {
+    if (w->next == out->end + LINES_MAX) {
       out->full = 1;
-      break;
+      return;
     }
-    out->end[out->n++] = base + (uint32_t)__builtin_ctzll(bits) + 1;
+    *w->next++ = base + (uint32_t)__builtin_ctzll(pair) + 1;
   }
+}
+
+/*
+ * Takes the block at BASE; VALID has a bit for each byte that is there. Returns 1
+ * when the empty line is in it. What stands behind the empty line is body and may
+ * hold anything.
+ */
+INLINE int take(struct lines *out, struct walk *w, struct masks m, uint32_t base, uint64_t valid) {
+  uint64_t after_cr = (m.cr << 1) | w->cr;
+  uint64_t pair = after_cr & m.lf & valid;
+  uint64_t empty = pair & ((pair << 2) | w->pair);
+  uint64_t stray = (after_cr ^ m.lf) & valid, nul = m.nul & valid;
   if (empty) {
+    uint64_t head = empty ^ (empty - 1); /* up to and with the lowest bit */
+    note(out, w, pair & head, base);
+    w->stray |= stray & head;
+    w->nul |= nul & head;
     out->head_len = base + (uint32_t)__builtin_ctzll(empty) + 1;
     return 1;
   }
-  k->cr = m.cr >> 63;
-  k->pair = pair >> 62;
+  note(out, w, pair, base);
+  w->stray |= stray;
+  w->nul |= nul;
+  w->cr = m.cr >> 63;
+  w->pair = pair >> 62;
   return 0;
-}
-
-INLINE void start(struct lines *out) {
-  out->n = out->head_len = out->full = 0;
-  out->stray = out->nul = 0;
 }
 
 /* The last bytes come through a copy, so that no load goes past the end. */
@@ -78,15 +83,20 @@ INLINE struct masks masks_plain(const char *p) {
 
 #define FIND(name, attribute, masks_of)                                                            \
   attribute static void name(const char *p, uint32_t n, struct lines *out) {                       \
-    struct carry k = {0, 0};                                                                       \
+    struct walk w = {0, 0, 0, 0, out->end};                                                        \
     char tail[64];                                                                                 \
     uint32_t at = 0;                                                                               \
-    start(out);                                                                                    \
-    for (; n - at >= 64; at += 64)                                                                 \
-      if (take(out, &k, masks_of(p + at), at, ~UINT64_C(0))) return;                               \
-    if (at == n) return;                                                                           \
-    uint64_t valid = last_block(tail, p + at, n - at);                                             \
-    take(out, &k, masks_of(tail), at, valid);                                                      \
+    int done = 0;                                                                                  \
+    out->head_len = out->full = 0;                                                                 \
+    for (; !done && n - at >= 64; at += 64)                                                        \
+      done = take(out, &w, masks_of(p + at), at, ~UINT64_C(0));                                    \
+    if (!done && at < n) {                                                                         \
+      uint64_t valid = last_block(tail, p + at, n - at);                                           \
+      take(out, &w, masks_of(tail), at, valid);                                                    \
+    }                                                                                              \
+    out->n = (uint32_t)(w.next - out->end);                                                        \
+    out->stray = w.stray;                                                                          \
+    out->nul = w.nul;                                                                              \
   }
 
 FIND(find_plain, , masks_plain)

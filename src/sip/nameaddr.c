@@ -18,7 +18,7 @@ static bool skip_display_name(struct lex *c) {
   struct lex at = *c;
   struct tl_str quoted;
   if (!lex_end(&at) && *at.p == '"') {
-    if (tl_lex_quoted(&at, &quoted)) return false;
+    if (lex_far(tl_lex_quoted, &at, &quoted)) return false;
     lex_ws(&at);
   } else {
     while (!lex_end(&at) && display_char(*at.p)) at.p++;

@@ -56,6 +56,14 @@ static bool good_uri(const struct scan *s, struct tl_str uri) {
   return tl_lex_uri((struct lex){uri.p, uri.p + uri.n, s->r}, &u) == 0 && u.headers.n == 0;
 }
 
+/* LINE has the two spaces of a request line and no other white space. */
+static bool two_spaces(struct tl_str line) {
+  unsigned n = 0;
+  for (size_t i = 0; i < line.n; i++)
+    n += lex_is(line.p[i], LEX_WS) ? (line.p[i] == ' ' ? 1 : 3) : 0;
+  return n == 2;
+}
+
 /* The version at the end of LINE, by the short way when the line is as it should be. */
 static bool version_of(struct scan *s, struct tl_str line, struct tl_str *out) {
   if (line.n > 8 && memcmp(line.p + line.n - 8, " SIP/2.0", 8) == 0) {
@@ -78,13 +86,11 @@ static bool request_line(struct scan *s, struct tl_str line) {
   m->method_name = method;
   m->method = tl_method_parse(method);
   c.p++;
-  const char *space = memchr(c.p, ' ', (size_t)(c.e - c.p));
-  if (!space || space + 1 != version.p || version.p + version.n != c.e) {
-    tl_scan_fail(s, TL_ESYNTAX, 400, "Bad Request Line");
-    return true;
-  }
-  m->uri = (struct tl_str){c.p, (size_t)(space - c.p)};
-  if (!good_uri(s, m->uri)) tl_scan_fail(s, TL_ESYNTAX, 400, "Bad Request-URI");
+  struct tl_str uri = {c.p, version.p > c.p ? (size_t)(version.p - 1 - c.p) : 0};
+  if (uri.n && version.p[-1] == ' ' && version.p + version.n == c.e && good_uri(s, uri))
+    m->uri = uri;
+  else
+    tl_scan_fail(s, TL_ESYNTAX, 400, two_spaces(line) ? "Bad Request-URI" : "Bad Request Line");
   return true;
 }
 

@@ -133,15 +133,15 @@ Test(scan, every_name_has_its_id) {
   for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
     char text[32];
     size_t n = strlen(row[i].name);
-    cr_expect_eq(tl_header_id(row[i].name, n), row[i].id, "%s", row[i].name);
+    cr_expect_eq(header_id(row[i].name, n), row[i].id, "%s", row[i].name);
     seen[row[i].id] = true;
     for (size_t k = 0; k < n; k++) {
       memcpy(text, row[i].name, n);
       text[k] ^= 0x20;
       if (row[i].name[k] != '-')
-        cr_expect_eq(tl_header_id(text, n), row[i].id, "the case of a letter of %s", text);
+        cr_expect_eq(header_id(text, n), row[i].id, "the case of a letter of %s", text);
       text[k] = '_';
-      cr_expect_eq(tl_header_id(text, n), TL_H_OTHER, "%.*s is another name", (int)n, text);
+      cr_expect_eq(header_id(text, n), TL_H_OTHER, "%.*s is another name", (int)n, text);
     }
   }
   for (int id = 0; id < TL_HDRS; id++) cr_expect(seen[id], "id %d has no row here", id);
