@@ -156,7 +156,8 @@ def test_2_10_commands(t):
         assert len(table.splitlines()) >= 2 and "{" not in table, table
     count = out["stats"]["counters"]
     assert count["requests.INVITE"] == 1 and count["requests.BYE"] == 1, count
-    assert count["messages.in.tls"] == 6 and count["messages.out.tls"] == 6, count
+    trying = count["responses.local.1xx"]       # a slow machine has the proxy send a 100
+    assert count["messages.in.tls"] == 6 and count["messages.out.tls"] == 6 + trying, count
     assert count["handshakes.ok"] == 2 and count["connections.now"] == 2, count
     conns = {c["direction"]: c for c in out["connections"]["connections"]}
     assert set(conns) == {"in", "out"}, conns
@@ -335,23 +336,22 @@ def test_b16_reload_under_traffic(t):
             problems.append(repr(e))
     th = threading.Thread(target=traffic)
     th.start()
-    good, rss = d.config(), []
+    good, rss = d.config(), 0
     for i in range(100):
         d.write(good + "oops = 1\n" if i % 5 == 3 else good)
         reply = d.ctl("reload", check=False) if i % 10 == 0 else d.rpc_raw(
             '{"jsonrpc":"2.0","id":1,"method":"reload"}')
         if i % 10:
             assert ("error" in reply) == (i % 5 == 3), (i, reply)
-        if i in (30, 99):
-            rss.append(d.rss_kb())
+        if i == 30:
+            rss = d.rss_kb()
     stop.set()
     th.join()
     assert not problems, problems
     assert done[0] > 5, "only %d calls ran" % done[0]
     assert d.counter("reloads.ok") == 80 and d.counter("reloads.failed") == 20
     assert not conn.closed.is_set() and bob.listener("tls").accepted == 1
-    limit = 4096 if t.slow == 1 else 16384
-    assert rss[1] - rss[0] < limit, "grew by %d KB over 70 reloads" % (rss[1] - rss[0])
+    t.check_growth(d, rss, 4096)
 
 
 def test_2_4_sigterm_drains(t):

@@ -133,8 +133,11 @@ def test_2_7_baresip_options(t):
                        ("accounts", "<sip:bob@127.0.0.1;transport=tls>;regint=0\n")):
         with open(os.path.join(home, name), "w", encoding="ascii") as f:
             f.write(text)
-    Piped(t, [program, "-f", home])
-    t.wait_port(port + 1)                # baresip puts TLS one above its SIP port
+    phone = Piped(t, [program, "-f", home])
+    try:
+        t.wait_port(port + 1)            # baresip puts TLS one above its SIP port
+    except AssertionError as e:
+        raise AssertionError("%s; baresip said %r" % (e, phone.out[-1500:])) from None
     d = t.daemon()
     alice = t.uac()
     conn = t.dial(alice, d, "tls")

@@ -41,6 +41,15 @@ def kernel_tls_here():
             return False
 
 
+def sanitizer_in(path):
+    """Was this program built with a sanitizer?"""
+    try:
+        with open(path, "rb") as f:
+            return bool(re.search(rb"__(asan|tsan|ubsan)_", f.read()))
+    except OSError:
+        return False
+
+
 def emulated_cpu():
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:
@@ -57,6 +66,7 @@ class Env:
         self.tieline = options.tieline
         self.slow = options.slow
         self.kernel_tls = options.kernel_tls
+        self.sanitized = options.sanitized
         self.allow_user_records = False       # a test sets it when it forces user space
         self.dir = os.path.join(options.dir, "%03d-%s" % (index, name[:60]))
         os.makedirs(self.dir)
@@ -157,6 +167,12 @@ class Env:
     def ms(self, value):
         """A time for the configuration, stretched on a slow machine."""
         return "%dms" % (value * self.slow)
+
+    def check_growth(self, d, before_kb, limit_kb):
+        """Has the daemon grown by no more than LIMIT_KB? A sanitizer keeps freed memory: not asked
+        then."""
+        grown = d.rss_kb() - before_kb
+        assert self.sanitized or grown <= limit_kb, "grew by %d KB, limit %d" % (grown, limit_kb)
 
     def wait(self, cond, what, timeout_s=None):
         end = time.monotonic() + (timeout_s or 20) * self.slow
@@ -332,7 +348,9 @@ def main():
     ap.add_argument("--keep", action="store_true", help="keep the working directory")
     options = ap.parse_args()
     options.tieline = os.environ.get("TIELINE") or os.path.join(TOP, "build", "tieline")
-    options.slow = float(os.environ.get("TIELINE_SLOW", "6" if emulated_cpu() else "1"))
+    options.sanitized = sanitizer_in(options.tieline)
+    options.slow = float(os.environ.get("TIELINE_SLOW") or (6 if emulated_cpu() else 1) *
+                         (3 if options.sanitized else 1))
     options.jobs = options.jobs or 4
     options.kernel_tls = kernel_tls_here()
     if os.environ.get("TIELINE_VM") and not options.kernel_tls:
