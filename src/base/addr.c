@@ -26,18 +26,38 @@ int tl_transport_parse(struct tl_str s, enum tl_transport *out) {
   return TL_ENOTFOUND;
 }
 
+/* Dotted decimal as inet_pton takes it (no leading zeros); it runs for every message. */
+static bool parse_v4(struct tl_str s, uint32_t *out) {
+  uint32_t addr = 0;
+  size_t i = 0;
+  for (int part = 0; part < 4; part++) {
+    uint32_t v = 0;
+    size_t digits = 0;
+    if (part && (i == s.n || s.p[i++] != '.')) return false;
+    while (i < s.n && (unsigned char)(s.p[i] - '0') <= 9 && digits < 4) {
+      v = v * 10 + (uint32_t)(s.p[i++] - '0');
+      digits++;
+    }
+    if (digits == 0 || v > 255 || (digits > 1 && s.p[i - digits] == '0')) return false;
+    addr = addr << 8 | v;
+  }
+  *out = htonl(addr);
+  return i == s.n;
+}
+
 int tl_addr_parse(struct tl_str host, uint16_t port, struct tl_addr *out) {
   char text[INET6_ADDRSTRLEN];
   memset(out, 0, sizeof(*out));
   if (host.n >= 2 && host.p[0] == '[' && host.p[host.n - 1] == ']') host.p++, host.n -= 2;
   if (host.n == 0 || host.n >= sizeof(text)) return TL_ESYNTAX;
-  memcpy(text, host.p, host.n);
-  text[host.n] = '\0';
-  if (inet_pton(AF_INET, text, &out->v4.sin_addr) == 1) {
+  if (parse_v4(host, &out->v4.sin_addr.s_addr)) {
     out->v4.sin_family = AF_INET;
     out->v4.sin_port = htons(port);
     return TL_OK;
   }
+  memcpy(text, host.p, host.n);
+  text[host.n] = '\0';
+  if (!memchr(host.p, ':', host.n)) return TL_ESYNTAX;
   if (inet_pton(AF_INET6, text, &out->v6.sin6_addr) == 1) {
     out->v6.sin6_family = AF_INET6;
     out->v6.sin6_port = htons(port);

@@ -4,13 +4,30 @@
 
 #include "proxy.h"
 
+size_t tl_local_via_used(const struct tl_msg *m) {
+  struct tl_str v = tl_hdr_value(m, m->first[TL_H_VIA]);
+  size_t at = (size_t)(m->via.whole.p - v.p) + m->via.whole.n;
+  while (at < v.n && (v.p[at] == ' ' || v.p[at] == '\t' || v.p[at] == '\r' || v.p[at] == '\n'))
+    at++;
+  if (at == v.n || v.p[at] != ',') return v.n;
+  at++;
+  while (at < v.n && (v.p[at] == ' ' || v.p[at] == '\t' || v.p[at] == '\r' || v.p[at] == '\n'))
+    at++;
+  return at;
+}
+
+/* Does sent-by name the very address the request came from? */
+static bool sent_by_source(const struct tl_via *v, const struct tl_hop *from) {
+  struct tl_addr a;
+  return tl_addr_parse(v->host, 0, &a) == TL_OK && tl_addr_ip_eq(&a, &from->addr);
+}
+
 struct tl_str tl_local_via(const struct tl_msg *m, const struct tl_hop *from, char *buf,
                            size_t cap) {
   const struct tl_via *v = &m->via;
   char ip[TL_ADDR_STRLEN];
+  if (!v->has_rport && !v->received.n && sent_by_source(v, from)) return TL_STR("");
   struct tl_str shown = tl_str_c(tl_addr_format_host(&from->addr, ip));
-  bool same_host = tl_str_ieq(v->host, shown);
-  if (same_host && !v->has_rport && !v->received.n) return TL_STR("");
   /* received carries no brackets: its grammar is a bare address (RFC 3261 25.1). */
   if (shown.n && shown.p[0] == '[') shown.p++, shown.n -= 2;
   const char *start = v->whole.p, *end = start + v->whole.n;

@@ -299,5 +299,8 @@ void tl_local_tx_answer(struct tl_tx *tx, unsigned status, struct tl_str reason,
  * (18.2.1, RFC 3581). Returns an empty slice when nothing changes. */
 struct tl_str tl_local_via(const struct tl_msg *m, const struct tl_hop *from, char *buf,
                            size_t cap);
+/* Bytes of the first Via field that its topmost value takes, comma and white space behind it
+ * included. */
+size_t tl_local_via_used(const struct tl_msg *m);
 /* Where answers to M go. */
 struct tl_hop tl_local_way_back(const struct tl_msg *m, const struct tl_hop *from);

@@ -153,15 +153,21 @@ static bool looped(struct tl_proxy *p, const struct tl_msg *m) {
   uint64_t loop = 0;
   for (uint16_t i = m->first[TL_H_VIA]; i != TL_HDR_NONE; i = m->hdr[i].next) {
     struct tl_str v = tl_hdr_value(m, i);
-    struct tl_via via;
+    struct tl_via via = m->via;
     size_t used;
-    while (v.n && tl_via_parse(v, &via, &used) == 0) {
+    if (i == m->first[TL_H_VIA]) {
+      used = tl_local_via_used(m); /* the topmost value has been parsed */
+    } else if (tl_via_parse(v, &via, &used)) {
+      continue;
+    }
+    for (;;) {
       if (tl_token_branch_parse(p, via.branch, &t) == 0 && t.worker != TL_STATELESS) {
         if (!loop) loop = tl_token_loop(p, m);
         if (t.loop == loop) return true;
       }
       v.p += used;
       v.n -= used;
+      if (v.n == 0 || tl_via_parse(v, &via, &used)) break;
     }
   }
   return false;

@@ -11,11 +11,9 @@ static void count_class(struct tl_proxy *p, unsigned status) {
 }
 
 static int drop_top_via(struct tl_edit *e, const struct tl_msg *m) {
-  struct tl_via v;
-  size_t used;
   uint16_t i = m->first[TL_H_VIA];
+  size_t used = tl_local_via_used(m);
   tl_edit_init(e, m);
-  if (tl_via_parse(tl_hdr_value(m, i), &v, &used)) return TL_ESYNTAX;
   bool last = used >= m->hdr[i].val_len;
   if (last && m->hdr[i].next == TL_HDR_NONE) return TL_ENOTFOUND; /* 16.7 step 3 */
   tl_edit_remove_value(e, i, used);

@@ -51,7 +51,7 @@ static bool our_token(struct tl_proxy *p, const struct tl_msg *m, const struct t
 
 /* The Request-URI and the next hop as the flags of PLAN say; N Route values are in ROUTE. */
 static int bind_plan(struct tl_plan *plan, const struct tl_msg *m, const struct tl_nameaddr *route,
-                int n) {
+                     int n) {
   struct tl_str uri = m->uri;
   if (plan->strict_in) uri = route[--n].uri;
   if (tl_uri_parse(uri, &plan->uri)) return TL_ESYNTAX;

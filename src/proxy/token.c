@@ -18,20 +18,21 @@ static void hex64(uint64_t v, char *out) {
   for (int i = 15; i >= 0; i--, v >>= 4) out[i] = digit[v & 15];
 }
 
+/* One more than the value of a lower-case hex digit, 0 for anything else. */
+static const uint8_t hex_value[256] = {
+    ['0'] = 1, ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9, ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16};
+
 static int unhex64(const char *s, uint64_t *out) {
   uint64_t v = 0;
+  bool good = true;
   for (int i = 0; i < 16; i++) {
-    unsigned char ch = (unsigned char)s[i];
-    unsigned d = ch - '0';
-    if (d > 9) {
-      d = (unsigned)ch - 'a';
-      if (d > 5) return TL_ESYNTAX;
-      d += 10;
-    }
-    v = v << 4 | d;
+    uint8_t d = hex_value[(unsigned char)s[i]];
+    good &= d != 0;
+    v = v << 4 | ((d - 1u) & 15);
   }
   *out = v;
-  return TL_OK;
+  return good ? TL_OK : TL_ESYNTAX;
 }
 
 static void write_branch(const struct tl_proxy *p, uint64_t name, uint64_t extra, char *out) {
