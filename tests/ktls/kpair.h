@@ -16,6 +16,9 @@
 #include "tieline/ktls.h"
 #include "tieline/tls.h"
 
+/* For what must happen: the machine is emulated and may share its processors. */
+#define KPAIR_WAIT_MS 20000
+
 struct kpair {
   bool server; /* our role */
   int fd;      /* our end */
@@ -57,7 +60,8 @@ bool kpair_pump(struct kpair *k, int ms);
 void kpair_peer_send(struct kpair *k, const void *p, size_t n);
 /* The peer must receive exactly these bytes. */
 void kpair_peer_expect(struct kpair *k, const void *p, size_t n);
-/* What the peer's SSL_read gives next: bytes, or an SSL_ERROR_* as a negative number. */
+/* What the peer's SSL_read gives next: bytes, or an SSL_ERROR_* as a negative number (WANT_READ:
+ * nothing came in time). */
 int kpair_peer_read(struct kpair *k, void *buf, size_t cap);
 /* Ours: blocks up to two seconds until N bytes of data have come, and compares. */
 void kpair_expect(struct kpair *k, const void *p, size_t n);

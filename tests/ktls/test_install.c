@@ -136,7 +136,7 @@ Test(ktls_install, fin_before_install) {
     cr_assert_eq(SSL_do_handshake(k.peer), 1);
     kpair_peer_send(&k, "BYE", 3);
     cr_assert_eq(shutdown(k.peer_fd, SHUT_WR), 0);
-    cr_assert(kpair_readable(k.fd, 1000));
+    cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
     kpair_install(&k);
     kpair_expect(&k, "BYE", 3);
     cr_assert_eq(tl_ktls_recv(k.fd, buf, sizeof buf, &type, &n), TL_ECLOSED);
@@ -157,7 +157,7 @@ Test(ktls_install, attaching_after_fin_is_too_late) {
   cr_assert_eq(connect(c, (struct sockaddr *)&a, len), 0);
   int s = accept(l, NULL, NULL);
   cr_assert_eq(shutdown(c, SHUT_WR), 0);
-  cr_assert(kpair_readable(s, 1000));
+  cr_assert(kpair_readable(s, KPAIR_WAIT_MS));
   cr_assert_eq(tl_ktls_attach(s), TL_ECLOSED);
   close(s);
   close(c);
@@ -190,12 +190,12 @@ Test(ktls_install, data_behind_finished) {
       SSL_do_handshake(k.peer);
       kpair_flush(&k);
       cr_assert_eq(tl_hs_start(k.hs), TL_EAGAIN);
-      cr_assert(kpair_readable(k.fd, 1000));
+      cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
       n = (size_t)recv(k.fd, rec, sizeof rec, 0);
       cr_assert_eq(tl_hs_input(k.hs, rec, n), TL_EAGAIN);
       const uint8_t *out = tl_hs_output(k.hs, &n);
       cr_assert_eq(send(k.fd, out, n, 0), (ssize_t)n);
-      cr_assert(kpair_pump(&k, 1000));
+      cr_assert(kpair_pump(&k, KPAIR_WAIT_MS));
       cr_assert_eq(SSL_do_handshake(k.peer), 1);
       cr_assert_eq(SSL_write(k.peer, "first", 5), 5);
       cr_assert_eq(SSL_write(k.peer, "second", 6), 6);
@@ -220,7 +220,7 @@ Test(ktls_install, data_behind_finished) {
       SSL_write(k.peer, "second", 6);
       kpair_flush(&k);
     }
-    cr_assert(kpair_readable(k.fd, 1000));
+    cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
     cr_assert_eq(k.session.keys.rx.seq, v ? 0 : 1);
     kpair_install(&k);
     kpair_expect(&k, "firstsecond", 11);
@@ -249,7 +249,7 @@ Test(ktls_install, wrong_sequence_is_noticed_at_the_first_record) {
   k.session.keys.rx.seq++;
   kpair_install(&k);
   kpair_peer_send(&k, "x", 1);
-  cr_assert(kpair_readable(k.fd, 1000));
+  cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
   cr_assert_eq(tl_ktls_recv(k.fd, buf, sizeof buf, &type, &n), TL_EBADMAC);
   kpair_close(&k);
 }
