@@ -36,7 +36,8 @@ static const struct tl_opt global_opts[] = {
     OPT(tl_v_global, control_socket, PATH, "/run/tieline/tieline.sock", .flags = TL_OPT_FIXED,
         WHY = "unix socket (mode 0600) that `tieline ctl` talks to"),
     OPT(tl_v_global, user, STR, NULL, NONE = "stay who started it", .flags = TL_OPT_FIXED,
-        WHY = "account to change to once sockets are open and keys are read"),
+        WHY = "account to change to once sockets are open; to reload it must be able to read the "
+              "certificates and keys, so let them belong to it"),
     OPT(tl_v_global, domains, LIST, NULL, NONE = "only the listeners' own names",
         WHY = "SIP domains that are ours; \"name\" for any port or \"name:port\""),
     OPT(tl_v_global, records, WORD, "auto", .word = records_modes,
