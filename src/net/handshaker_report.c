@@ -97,10 +97,17 @@ static void add_ends(struct line *l, const struct tl_hs_conn *c, char peer[TL_AD
   if (c->local.sa.sa_family) add(l, "local", tl_addr_format(&c->local, local));
 }
 
+/* Load balancers and port scanners connect and leave: counted, but no line for operators. */
+static bool said_nothing(const struct tl_hs_conn *c) {
+  return !c->dial && c->failure.cause == TL_HS_CLOSED && c->want <= TL_RECORD_HEADER &&
+         c->have == 0 && c->failure.domain[0] == '\0';
+}
+
 void tl_hk_report_failure(struct tl_hs_conn *c) {
   const struct tl_hs_failure *f = &c->failure;
+  enum tl_log_level level = said_nothing(c) ? TL_LOG_DEBUG : TL_LOG_WARN;
   tl_count(&c->hk->th.counters, counter_of((int)f->cause));
-  if (tl_log_level() < TL_LOG_WARN || !may_log(c->hk, &c->peer, (int)f->cause)) return;
+  if (tl_log_level() < level || !may_log(c->hk, &c->peer, (int)f->cause)) return;
   char peer[TL_ADDR_STRLEN], local[TL_ADDR_STRLEN];
   struct line l = {.n = 0};
   add_ends(&l, c, peer, local);
@@ -117,7 +124,7 @@ void tl_hk_report_failure(struct tl_hs_conn *c) {
   }
   add_alert(&l, "alert_sent", f->alert_sent);
   add_alert(&l, "alert_received", f->alert_received);
-  tl_log_write(TL_LOG_WARN,
+  tl_log_write(level,
                f->cause == TL_HS_CONNECT ? "An outgoing TLS connection failed."
                                          : "A TLS handshake failed.",
                l.f, l.n);

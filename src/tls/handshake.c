@@ -11,6 +11,10 @@
 
 #include "tls/handshake.h"
 
+/* OpenSSL bounds the bytes of a handshake, not its records: a peer may send ChangeCipherSpec of
+ * TLS 1.3 for ever. Honest ones need a few, with tiny fragments some hundred. */
+#define RECORDS_MAX 1000
+
 static int fail(struct tl_hs *hs, int cause, int rc, const char *reason) {
   hs->failure.cause = cause;
   snprintf(hs->failure.reason, sizeof(hs->failure.reason), "%s", reason);
@@ -170,7 +174,8 @@ int tl_hs_start(struct tl_hs *hs) { return step(hs); }
 int tl_hs_input(struct tl_hs *hs, const uint8_t *rec, size_t n) {
   if (hs->done) return TL_EINVAL;
   drop_taken(hs);
-  hs->records_in++;
+  if (++hs->records_in > RECORDS_MAX)
+    return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "too many records in one handshake");
   if (n > INT32_MAX || BIO_write(hs->rbio, rec, (int)n) != (int)n)
     return fail(hs, TL_HS_INTERNAL, TL_ENOMEM, "out of memory");
   return step(hs);

@@ -376,6 +376,32 @@ Test(tls, garbage_inside_a_record) {
   tl_tls_domain_unref(dom);
 }
 
+/* ChangeCipherSpec is skipped in TLS 1.3, but not for ever. */
+Test(tls, flood_of_change_cipher_spec_ends) {
+  struct tl_tls_options o = duel_options();
+  struct tl_tls_domain *dom = duel_domain(&o);
+  SSL_CTX *peer = duel_context(false, NULL);
+  static const uint8_t ccs[] = {TL_CT_CCS, 3, 3, 0, 1, 1};
+  struct duel d;
+  size_t body;
+  uint8_t hello[2048];
+  int rc = TL_EAGAIN, n = 0;
+  duel_begin(&d, peer, true, dom, NULL, NULL);
+  cr_assert_eq(tl_hs_start(d.hs), TL_EAGAIN);
+  SSL_do_handshake(d.peer);
+  int len = BIO_read(d.from_peer, hello, sizeof(hello));
+  cr_assert_eq(tl_hs_input(d.hs, hello, (size_t)len), TL_EAGAIN);
+  while (rc == TL_EAGAIN && n++ < 2000) {
+    cr_assert_eq(tl_hs_record_len(d.hs, ccs, &body), 0);
+    rc = tl_hs_input(d.hs, ccs, sizeof(ccs));
+  }
+  cr_assert_eq(rc, TL_ETLS);
+  cr_assert(n < 1500);
+  duel_end(&d);
+  SSL_CTX_free(peer);
+  tl_tls_domain_unref(dom);
+}
+
 Test(tls, alert_of_the_peer_is_kept) {
   struct tl_tls_options o = duel_options();
   struct tl_tls_domain *dom = duel_domain(&o);

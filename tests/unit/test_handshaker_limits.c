@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The handshake thread against those who misbehave or are too many.
+ */
+#include <criterion/criterion.h>
+#include <unistd.h>
+
+#include "test_handshaker_rig.h"
+
+TestSuite(handshaker_limits, .timeout = 60);
+
+/* ---- misbehaviour ---- */
+
+static void send_raw(const char *p, size_t n) {
+  int fd = rig_dial();
+  cr_assert_eq(send(fd, p, n, MSG_NOSIGNAL), (ssize_t)n);
+  cr_assert(rig_closes(fd, 2000));
+  close(fd);
+}
+
+Test(handshaker_limits, what_is_no_tls_is_closed_and_counted) {
+  rig_begin("", OPEN_DOMAIN);
+  send_raw("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27);
+  send_raw("OPTIONS sip:a SIP/2.0\r\n\r\n", 25);
+  send_raw("\0\0\0\0\0\0\0\0", 8);
+  rig_wait(TL_C_HS_FAIL_NOT_TLS, 3);
+  send_raw("\x16\x03\x01\x00\x06\xff\xff\xff\xff\xff\xff", 11);
+  send_raw("\x16\x03\x01\x7f\xff", 5);
+  rig_wait(TL_C_HS_FAIL_PROTOCOL, 2);
+  cr_assert_eq(rig_counter(TL_C_HS_OK), 0);
+  rig_end();
+}
+
+Test(handshaker_limits, d11_half_open_ends_at_its_deadline_even_when_dripping) {
+  rig_begin(TIMES("400ms", "5s"), OPEN_DOMAIN);
+  uint64_t start = tl_now_ms();
+  int silent = rig_dial(), dripping = rig_dial();
+  static const char hello[] = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+  size_t sent = 0;
+  while (tl_now_ms() - start < 350) {
+    if (sent < 9) cr_assert_eq(send(dripping, hello + sent++, 1, MSG_NOSIGNAL), 1);
+    usleep(35000);
+  }
+  cr_assert(rig_closes(silent, 1000));
+  cr_assert(rig_closes(dripping, 1000));
+  cr_assert_leq(tl_now_ms() - start, 900);
+  rig_wait(TL_C_HS_FAIL_TIMEOUT, 2);
+  close(silent);
+  close(dripping);
+  rig_end();
+}
+
+Test(handshaker_limits, peer_that_leaves) {
+  rig_begin("", OPEN_DOMAIN);
+  int fd = rig_dial();
+  cr_assert_eq(send(fd, "\x16\x03\x01\x02", 4, 0), 4);
+  close(fd);
+  fd = rig_dial();
+  close(fd);
+  rig_wait(TL_C_HS_FAIL_CLOSED, 2);
+  rig_end();
+}
+
+/* ---- budgets ---- */
+
+Test(handshaker_limits, budget_pauses_accepting_and_goes_on) {
+  rig_begin(TIMES("500ms", "5s") "limits { max_handshakes = 3 }\n", OPEN_DOMAIN);
+  SSL_CTX *ctx = duel_context(false, NULL);
+  int idle[3];
+  for (int i = 0; i < 3; i++) idle[i] = rig_dial();
+  rig_wait(TL_C_HS_NOW, 3);
+  rig_wait(TL_C_HS_ACCEPT_PAUSED, 1);
+  int fd = rig_dial(); /* stays in the backlog until one of the three is over */
+  SSL *ssl = rig_client(ctx, fd);
+  uint64_t start = tl_now_ms();
+  cr_assert_eq(SSL_connect(ssl), 1);
+  cr_assert_geq(tl_now_ms() - start, 200);
+  cr_assert_leq(rig_counter(TL_C_CONN_ACCEPTED), 6);
+  struct tl_handoff *h = rig_handoff();
+  rig_talk(ssl, h);
+  rig_drop(h);
+  SSL_free(ssl);
+  close(fd);
+  for (int i = 0; i < 3; i++) close(idle[i]);
+  SSL_CTX_free(ctx);
+  rig_end();
+}
+
+/* Two silent connections take the share of their address; the third waits and is then served. */
+Test(handshaker_limits, one_source_waits_for_its_share) {
+  rig_begin(TIMES("600ms", "5s") "limits { max_handshakes_source = 2 }\n", OPEN_DOMAIN);
+  SSL_CTX *ctx = duel_context(false, NULL);
+  int idle[2] = {rig_dial(), rig_dial()};
+  rig_wait(TL_C_HS_NOW, 2);
+  usleep(300000);
+  int fd = rig_dial(), gone = rig_dial(), late = rig_dial();
+  rig_wait(TL_C_HS_NOW, 5);
+  close(gone);
+  SSL *ssl = rig_client(ctx, fd);
+  cr_assert_eq(SSL_connect(ssl), 1);
+  struct tl_handoff *h = rig_handoff();
+  rig_talk(ssl, h);
+  rig_drop(h);
+  cr_assert(rig_closes(late, 2000));
+  SSL_free(ssl);
+  close(fd);
+  close(late);
+  for (int i = 0; i < 2; i++) close(idle[i]);
+  rig_wait(TL_C_HS_FAIL_TIMEOUT, 3);
+  rig_wait(TL_C_HS_FAIL_CLOSED, 1);
+  SSL_CTX_free(ctx);
+  rig_end();
+}
+
+Test(handshaker_limits, connections_of_the_process_are_bounded) {
+  rig_begin("limits { max_connections = 2 }\n", OPEN_DOMAIN);
+  int a = rig_dial(), b = rig_dial();
+  rig_wait(TL_C_HS_NOW, 2);
+  int c = rig_dial();
+  cr_assert(rig_closes(c, 2000));
+  rig_wait(TL_C_CONN_REFUSED, 1);
+  close(a);
+  close(b);
+  close(c);
+  rig_wait(TL_C_HS_FAIL_CLOSED, 2);
+  rig_end();
+}
