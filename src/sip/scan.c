@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The scanner: lines.c finds the lines, start_line.c reads the first, this file
- * groups the others into header fields, indexes them and reads the few that a
- * proxy depends on. It changes nothing and judges nothing else; what a request
- * means is decided in src/proxy.
+ * groups the others into header fields and indexes them, fields.c reads the few
+ * that a proxy depends on. It changes nothing and judges nothing else; what a
+ * request means is decided in src/proxy.
  *
  * After the first error it goes on as far as it can, so that the request can be
  * answered; the first error stands.
@@ -12,9 +12,6 @@
 
 #include "header.h"
 
-#define CSEQ_MAX 0x7fffffffu /* RFC 3261 8.1.1.5: less than 2**31 */
-#define BODY_MAX 0x7fffffffu
-
 void tl_scan_fail(struct scan *s, int rc, uint16_t status, const char *reason) {
   if (s->rc) return;
   s->rc = rc;
@@ -22,7 +19,7 @@ void tl_scan_fail(struct scan *s, int rc, uint16_t status, const char *reason) {
   s->err->reason = reason;
 }
 
-static void bad(struct scan *s, const char *reason) { tl_scan_fail(s, TL_ESYNTAX, 400, reason); }
+void tl_scan_bad(struct scan *s, const char *reason) { tl_scan_fail(s, TL_ESYNTAX, 400, reason); }
 
 static void clear(struct tl_msg *m, const char *p) {
   /* hdr[] is 6 KB and covered by n_hdr: only what stands before it is reset */
@@ -30,118 +27,6 @@ static void clear(struct tl_msg *m, const char *p) {
   memset(m->first, 0xff, sizeof(m->first));
   m->p = p;
   m->max_forwards = -1;
-}
-
-static struct lex cursor(const struct scan *s, struct tl_str v) {
-  return (struct lex){v.p, v.p + v.n, s->r};
-}
-
-/* The topmost value is kept; the others in its field must be Via values too, or the field would
- * be another one to an element that reads it as a whole. */
-static void read_via(struct scan *s, struct tl_str v) {
-  struct tl_via below;
-  size_t used, at;
-  int err = tl_lex_via(cursor(s, v), &s->m->via, &used);
-  for (; !err && used < v.n; used += at)
-    err = tl_lex_via(cursor(s, (struct tl_str){v.p + used, v.n - used}), &below, &at);
-  if (!err) return;
-  memset(&s->m->via, 0, sizeof(s->m->via));
-  bad(s, "Bad Via");
-}
-
-/* From and To: one value, and its tag. Two tags could be read differently by two elements. */
-static void read_party(struct scan *s, struct tl_str v, struct tl_str *out_tag,
-                       const char *complaint) {
-  struct tl_nameaddr na;
-  size_t used;
-  if (tl_lex_nameaddr(cursor(s, v), &na, out_tag, &used) || used != v.n) bad(s, complaint);
-}
-
-static void read_cseq(struct scan *s, struct tl_str v) {
-  struct lex c = cursor(s, v);
-  struct tl_str number = lex_digits(&c);
-  const char *gap = c.p;
-  lex_ws(&c);
-  struct tl_str method = lex_run(&c, LEX_TOKEN);
-  if (tl_lex_u32(number, CSEQ_MAX, &s->m->cseq) || gap + method.n == c.p || method.n == 0 ||
-      !lex_end(&c)) {
-    bad(s, "Bad CSeq");
-    return;
-  }
-  s->m->cseq_method = method;
-}
-
-/* Any visible characters: the grammar's "word" leaves out some that live systems use ('=', ','),
- * and nothing in a proxy depends on them. */
-static void read_call_id(struct scan *s, struct tl_str v) {
-  struct lex c = cursor(s, v);
-  while (lex_run(&c, LEX_TOKEN), !lex_end(&c) && (unsigned char)*c.p > ' ' && *c.p != 0x7f) c.p++;
-  if (v.n == 0 || !lex_end(&c)) {
-    bad(s, "Bad Call-ID");
-    return;
-  }
-  s->m->call_id = v;
-}
-
-static void read_max_forwards(struct scan *s, struct tl_str v) {
-  uint32_t n = 0;
-  if (tl_lex_u32(v, 255, &n)) {
-    bad(s, "Bad Max-Forwards");
-    return;
-  }
-  s->m->max_forwards = (int32_t)n;
-}
-
-/* Two equal ones say the same to everybody; two different ones are how messages are smuggled. */
-static void read_content_length(struct scan *s, struct tl_str v) {
-  uint32_t n = 0;
-  if (tl_lex_u32(v, BODY_MAX, &n)) {
-    bad(s, "Bad Content-Length");
-    s->length_bad = true;
-  } else if (s->m->has_length && n != s->m->body_len) {
-    bad(s, "Conflicting Content-Length");
-    s->length_bad = true;
-  } else {
-    s->m->has_length = true;
-    s->m->body_len = n;
-  }
-}
-
-static bool repeated(struct scan *s, bool again, const char *reason) {
-  if (again) bad(s, reason);
-  return again;
-}
-
-/* The ids that read_header does something with. */
-#define READ_IDS                                                                                   \
-  (1u << TL_H_VIA | 1u << TL_H_FROM | 1u << TL_H_TO | 1u << TL_H_CALL_ID | 1u << TL_H_CSEQ |       \
-   1u << TL_H_MAX_FORWARDS | 1u << TL_H_CONTENT_LENGTH)
-
-/* AGAIN: a field of this id has been there. */
-static __attribute__((noinline)) void read_header(struct scan *s, enum tl_hdr_id id,
-                                                  struct tl_str v, bool again) {
-  switch (id) {
-  case TL_H_VIA:
-    if (!again) read_via(s, v);
-    break;
-  case TL_H_FROM:
-    if (!repeated(s, again, "Several From")) read_party(s, v, &s->m->from_tag, "Bad From");
-    break;
-  case TL_H_TO:
-    if (!repeated(s, again, "Several To")) read_party(s, v, &s->m->to_tag, "Bad To");
-    break;
-  case TL_H_CALL_ID:
-    if (!repeated(s, again, "Several Call-ID")) read_call_id(s, v);
-    break;
-  case TL_H_CSEQ:
-    if (!repeated(s, again, "Several CSeq")) read_cseq(s, v);
-    break;
-  case TL_H_MAX_FORWARDS:
-    if (!repeated(s, again, "Several Max-Forwards")) read_max_forwards(s, v);
-    break;
-  case TL_H_CONTENT_LENGTH: read_content_length(s, v); break;
-  default: break;
-  }
 }
 
 /* Offset of the colon in [AT, END), or END. */
@@ -199,8 +84,8 @@ static inline void take_value(struct scan *s, const char *p, int id, uint32_t of
   if (p[val_end - 1] <= ' ')
     while (val_end > val && lex_is(p[val_end - 1], LEX_WS)) val_end--;
   bool again = index_header(s, s->m->n_hdr++, id, off, val, val_end - val, end);
-  if (READ_IDS >> id & 1)
-    read_header(s, (enum tl_hdr_id)id, (struct tl_str){p + val, val_end - val}, again);
+  if (SCAN_FIELDS >> id & 1)
+    tl_scan_field(s, (enum tl_hdr_id)id, (struct tl_str){p + val, val_end - val}, again);
 }
 
 /* The next header field, in [OFF, END); its first line ends at LINE_END. */
@@ -211,7 +96,7 @@ static __attribute__((noinline)) void add_header(struct scan *s, uint32_t off, u
   while (name_end > off && folds(p, name_end - 1)) name_end--;
   int id = name_id(p + off, p + name_end, s->r);
   if (colon == line_end || id < 0)
-    bad(s, "Bad Header Line");
+    tl_scan_bad(s, "Bad Header Line");
   else
     take_value(s, p, id, off, colon + 1, end - 2, end);
 }
@@ -245,7 +130,7 @@ static __attribute__((noinline)) uint32_t take_folds(struct scan *s, const struc
   const char *p = s->m->p;
   while (i < n && folds(p, l->end[i - 1])) {
     struct tl_str line = {p + l->end[i - 1], l->end[i] - l->end[i - 1]};
-    if (tl_str_trim(line).n == 0) bad(s, "Blank Folded Line");
+    if (tl_str_trim(line).n == 0) tl_scan_bad(s, "Blank Folded Line");
     *end = l->end[i++];
   }
   return i;
@@ -256,7 +141,7 @@ static void read_headers(struct scan *s, const struct lines *l, uint32_t n) {
   const char *p = s->m->p;
   uint32_t i = 1, end;
   if (n > 1 && folds(p, l->end[0])) {
-    bad(s, "White Space Before First Header");
+    tl_scan_bad(s, "White Space Before First Header");
     i = take_folds(s, l, i, n, &end);
   }
   while (i < n) {
@@ -281,7 +166,7 @@ static void check_present(struct scan *s) {
               {TL_H_CALL_ID, "Missing Call-ID"},
               {TL_H_CSEQ, "Missing CSeq"}};
   for (unsigned i = 0; i < sizeof(need) / sizeof(need[0]); i++)
-    if (!tl_msg_has(s->m, need[i].id)) bad(s, need[i].reason);
+    if (!tl_msg_has(s->m, need[i].id)) tl_scan_bad(s, need[i].reason);
 }
 
 static void check_body(struct scan *s, size_t n, bool stream) {
@@ -290,11 +175,11 @@ static void check_body(struct scan *s, size_t n, bool stream) {
   if (s->length_bad) {
     m->body_len = stream || rest > BODY_MAX ? 0 : (uint32_t)rest;
   } else if (!m->has_length && stream) {
-    bad(s, "Missing Content-Length");
+    tl_scan_bad(s, "Missing Content-Length");
   } else if (!m->has_length) {
     m->body_len = (uint32_t)rest;
   } else if (!stream && m->body_len > rest) {
-    bad(s, "Content-Length Beyond Datagram"); /* RFC 3261 18.3 */
+    tl_scan_bad(s, "Content-Length Beyond Datagram"); /* RFC 3261 18.3 */
     m->body_len = (uint32_t)rest;
   }
 }
@@ -305,7 +190,7 @@ static void check_body(struct scan *s, size_t n, bool stream) {
  */
 static void refuse_stray(struct scan *s) {
   struct tl_msg *m = s->m;
-  bad(s, "Bare CR Or LF In Header");
+  tl_scan_bad(s, "Bare CR Or LF In Header");
   for (uint16_t i = 0; i < m->n_hdr; i++)
     for (uint32_t at = m->hdr[i].off; at < m->hdr[i].end; at++) {
       bool cr = m->p[at] == '\r', lf = m->p[at] == '\n';
@@ -332,7 +217,7 @@ static void check_nul(struct scan *s) {
   bool fine = memchr(m->p, '\0', m->line_end) == NULL;
   for (uint16_t i = 0; fine && i < m->n_hdr; i++) fine = nul_is_quoted(tl_hdr_value(m, i));
   if (!fine) {
-    bad(s, "NUL In Header");
+    tl_scan_bad(s, "NUL In Header");
     memset(&m->via, 0, sizeof(m->via));
   }
 }
@@ -347,7 +232,7 @@ static int incomplete(struct scan *s, const struct lines *l, size_t n, bool stre
   uint32_t complete = l->n;
   if (l->n && !tl_scan_start_line(s, l->end[0])) return s->rc;
   if (l->stray) {
-    bad(s, "Bare CR Or LF In Header");
+    tl_scan_bad(s, "Bare CR Or LF In Header");
     return s->rc;
   }
   if (stream && !over) return TL_EAGAIN;
@@ -359,7 +244,7 @@ static int incomplete(struct scan *s, const struct lines *l, size_t n, bool stre
     tl_scan_fail(s, TL_ELIMIT, 513, "Message Too Large");
     complete--; /* the last line may go on in a fold that is not here */
   } else {
-    bad(s, "No Empty Line Behind Headers");
+    tl_scan_bad(s, "No Empty Line Behind Headers");
   }
   read_headers(s, l, complete);
   if (l->nul) check_nul(s);
@@ -385,7 +270,7 @@ int tl_scan(const char *p, size_t n, bool stream, size_t max_head, struct tl_msg
   if (l.stray) refuse_stray(&s);
   if (l.nul) check_nul(&s);
   if (out->is_request && out->cseq_method.n && !tl_str_eq(out->cseq_method, out->method_name))
-    bad(&s, "CSeq Method Differs");
+    tl_scan_bad(&s, "CSeq Method Differs");
   if (!out->is_request) out->method = tl_method_parse(out->cseq_method);
   out->framed = out->has_length && !s.length_bad && !l.stray && !l.nul && !l.full;
   return s.rc;
