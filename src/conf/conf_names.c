@@ -50,15 +50,16 @@ static size_t normalise(struct tl_str host, char out[KEY_MAX]) {
 }
 
 /* FNV-1a: the table is ours alone, nobody else can put a key into it. */
-static size_t hash(const char *p, size_t n, uint32_t port) {
-  uint64_t h = 0xcbf29ce484222325u ^ port;
+static size_t hash(const char *p, size_t n) {
+  uint64_t h = 0xcbf29ce484222325u;
   for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)p[i]) * 0x100000001b3u;
   return (size_t)(h ^ (h >> 32));
 }
 
-/* The slot of the key, or the free one where it would go. */
-static struct key *find(const struct tl_conf_names *t, const char *p, size_t n, uint32_t port) {
-  for (size_t i = hash(p, n, port);; i++) {
+/* The slot of the key, whose host has hash H, or the free one where it would go. */
+static struct key *find(const struct tl_conf_names *t, const char *p, size_t n, size_t h,
+                        uint32_t port) {
+  for (size_t i = h + port * 0x9e3779b1u;; i++) {
     struct key *k = &t->slot[i & t->mask];
     if (k->n == 0 || (k->n == n && k->port == port && memcmp(k->host, p, n) == 0)) return k;
   }
@@ -67,8 +68,10 @@ static struct key *find(const struct tl_conf_names *t, const char *p, size_t n, 
 static int resize(struct tl_conf_names *t, size_t slots) {
   struct tl_conf_names next = {.mask = slots - 1, .used = t->used};
   if (!(next.slot = calloc(slots, sizeof(*next.slot)))) return TL_ENOMEM;
-  for (size_t i = 0; t->slot && i <= t->mask; i++)
-    if (t->slot[i].n) *find(&next, t->slot[i].host, t->slot[i].n, t->slot[i].port) = t->slot[i];
+  for (size_t i = 0; t->slot && i <= t->mask; i++) {
+    const struct key *k = &t->slot[i];
+    if (k->n) *find(&next, k->host, k->n, hash(k->host, k->n), k->port) = *k;
+  }
   free(t->slot);
   *t = next;
   return 0;
@@ -79,7 +82,7 @@ static int add(struct tl_conf_names *t, struct tl_str host, uint32_t port) {
   size_t n = normalise(host, key);
   if (n == 0) return TL_EINVAL;
   if (t->used * 2 > t->mask && resize(t, (t->mask + 1) * 2)) return TL_ENOMEM;
-  struct key *k = find(t, key, n, port);
+  struct key *k = find(t, key, n, hash(key, n), port);
   if (k->n) return 0;
   k->port = port;
   k->n = (uint16_t)n;
@@ -159,7 +162,8 @@ bool tl_conf_is_ours(const struct tl_conf *c, struct tl_str host, uint16_t port)
   char key[KEY_MAX];
   size_t n = normalise(host, key);
   if (n == 0) return false;
-  return find(c->names, key, n, port)->n || find(c->names, key, n, ANY_PORT)->n;
+  size_t h = hash(key, n);
+  return find(c->names, key, n, h, port)->n || find(c->names, key, n, h, ANY_PORT)->n;
 }
 
 int tl_conf_own_address(const struct tl_addr *any, struct tl_addr *out) {
