@@ -30,6 +30,9 @@ HELPER   = $(sort $(wildcard tests/support/*.c))
 PROGRAM  = $(if $(HELPER),$(shell grep -l '^int main' $(HELPER)))
 SUPPORT_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(PROGRAM),$(HELPER)))
 SUPPORT_BIN = $(patsubst tests/support/%.c,$(BUILD)/support/%,$(PROGRAM))
+# PLAIN=1 links a small test runner of ours where Criterion's cannot start (ThreadSanitizer).
+RUNNER   = $(if $(PLAIN),$(BUILD)/tests/support/plain/runner.o)
+CRITERION = $(if $(PLAIN),,-lcriterion)
 # bench/NAME.c and bench/NAME/*.c both make $(BUILD)/bench/NAME; the objects are kept apart from it.
 BENCH_DIR = $(sort $(patsubst bench/%/,%,$(dir $(wildcard bench/*/*.c))))
 BENCH_ONE = $(sort $(patsubst bench/%.c,%,$(wildcard bench/*.c)))
@@ -112,7 +115,7 @@ asan: deps
 ## tsan           unit and flow tests under ThreadSanitizer, in build/tsan
 tsan: SANITIZE = -fsanitize=thread -fno-omit-frame-pointer
 tsan: deps
-	@$(MAKE) --no-print-directory sanitized NAME=tsan 'SAN=$(SANITIZE)'
+	@$(MAKE) --no-print-directory sanitized NAME=tsan 'SAN=$(SANITIZE)' PLAIN=1
 
 ## lint           format, static analysis, headers alone, dependency direction, sizes
 lint: deps
@@ -149,7 +152,7 @@ bench-built: $(BENCH_BIN) $(SUPPORT_BIN)
 
 sanitized:
 	@tests/support/summary sanitized $(NAME) -- \
-	  $(MAKE) --no-print-directory BUILD=build/$(NAME) HARDEN=-fPIE 'SAN=$(SAN)' OPT='-O1 -g'
+	  $(MAKE) --no-print-directory BUILD=build/$(NAME) HARDEN=-fPIE 'SAN=$(SAN)' OPT='-O1 -g' PLAIN=$(PLAIN)
 
 fuzz-run: $(FUZZ_BIN)
 	@tests/support/summary fuzz $(SECONDS) $(BUILD) $(notdir $(FUZZ_BIN))
@@ -179,13 +182,13 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	$(compile)
 
-$(BUILD)/unit: $(UNIT_OBJ) $(SUPPORT_OBJ) $(BUILD)/libtieline.a
+$(BUILD)/unit: $(UNIT_OBJ) $(SUPPORT_OBJ) $(RUNNER) $(BUILD)/libtieline.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcriterion
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(CRITERION)
 
-$(BUILD)/ktls-tests: $(KTEST_OBJ) $(SUPPORT_OBJ) $(BUILD)/libtieline.a
+$(BUILD)/ktls-tests: $(KTEST_OBJ) $(SUPPORT_OBJ) $(RUNNER) $(BUILD)/libtieline.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcriterion
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(CRITERION)
 
 $(BUILD)/support/%: $(BUILD)/tests/support/%.o $(BUILD)/libtieline.a
 	@mkdir -p $(@D)
