@@ -22,7 +22,8 @@ struct tl_aead_input {
 };
 
 struct tl_aead {
-  uint32_t ctx_len; /* a multiple of 64 */
+  uint32_t ctx_len;  /* a multiple of 64 */
+  uint32_t heap_len; /* what the library itself allocates per context, about */
   int (*init)(void *ctx, const uint8_t *key, bool seal);
   void (*wipe)(void *ctx);
   /* N bytes of SRC and, unless TL_NO_TRAILER, the byte TRAILER are sealed to DST, the tag behind

