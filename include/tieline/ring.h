@@ -34,6 +34,8 @@ void tl_ring_exit(struct tl_ring *r);
 struct io_uring_sqe *tl_ring_sqe(struct tl_ring *r, struct tl_op *op);
 /* Submits and waits up to TIMEOUT_MS for a completion. TL_EIO when the ring is unusable. */
 int tl_ring_wait(struct tl_ring *r, uint32_t timeout_ms);
+/* Has more completed meanwhile? Asks the kernel only when it has said so; never waits. */
+bool tl_ring_more(struct tl_ring *r);
 /* Runs the callbacks of all completions that are there; returns their number. */
 int tl_ring_run(struct tl_ring *r);
 /* Both: submits, waits up to TIMEOUT_MS for a completion, runs the callbacks of all that are there.

@@ -12,3 +12,5 @@
 #include <stdint.h>
 
 uint64_t tl_siphash(const uint8_t key[16], const void *p, size_t n);
+/* SipHash-1-3, for table keys that leave the process only as equal or not equal. */
+uint64_t tl_siphash13(const uint8_t key[16], const void *p, size_t n);

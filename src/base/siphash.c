@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SipHash-2-4 as its authors define it, little-endian loads. */
+/* SipHash-c-d as its authors define it, little-endian loads. */
 #include "tieline/siphash.h"
 
 #include <string.h>
@@ -29,22 +29,34 @@ static inline uint64_t load(const uint8_t *p) {
   return v;
 }
 
-static inline void absorb(struct sip *s, uint64_t m) {
+static inline void absorb(struct sip *s, uint64_t m, int rounds) {
   s->v3 ^= m;
-  round1(s);
-  round1(s);
+  for (int i = 0; i < rounds; i++) round1(s);
   s->v0 ^= m;
 }
 
-uint64_t tl_siphash(const uint8_t key[16], const void *data, size_t n) {
-  const uint8_t *p = data;
-  uint64_t k0 = load(key), k1 = load(key + 8), last = (uint64_t)n << 56;
+static inline uint64_t tail(const uint8_t *p, size_t n, uint64_t len) {
+  uint64_t last = len << 56;
+  for (size_t i = 0; i < n; i++) last |= (uint64_t)p[i] << (8 * i);
+  return last;
+}
+
+static inline uint64_t hash(const uint8_t key[16], const uint8_t *p, size_t n, int c, int d) {
+  uint64_t k0 = load(key), k1 = load(key + 8);
+  size_t len = n;
   struct sip s = {k0 ^ 0x736f6d6570736575ull, k1 ^ 0x646f72616e646f6dull,
                   k0 ^ 0x6c7967656e657261ull, k1 ^ 0x7465646279746573ull};
-  for (; n >= 8; n -= 8, p += 8) absorb(&s, load(p));
-  for (size_t i = 0; i < n; i++) last |= (uint64_t)p[i] << (8 * i);
-  absorb(&s, last);
+  for (; n >= 8; n -= 8, p += 8) absorb(&s, load(p), c);
+  absorb(&s, tail(p, n, len), c);
   s.v2 ^= 0xff;
-  for (int i = 0; i < 4; i++) round1(&s);
+  for (int i = 0; i < d; i++) round1(&s);
   return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
+}
+
+uint64_t tl_siphash(const uint8_t key[16], const void *p, size_t n) {
+  return hash(key, p, n, 2, 4);
+}
+
+uint64_t tl_siphash13(const uint8_t key[16], const void *p, size_t n) {
+  return hash(key, p, n, 1, 3);
 }

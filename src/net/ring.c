@@ -13,7 +13,8 @@
 int tl_ring_init(struct tl_ring *r, unsigned entries) {
   /* Newest first: DEFER_TASKRUN runs completions only when we ask for them (6.1). */
   static const unsigned flags[] = {
-      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE,
+      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+          IORING_SETUP_CQSIZE,
       IORING_SETUP_COOP_TASKRUN | IORING_SETUP_CQSIZE, IORING_SETUP_CQSIZE};
   memset(r, 0, sizeof(*r));
   int rc = -EINVAL;
@@ -59,6 +60,12 @@ int tl_ring_run(struct tl_ring *r) {
   }
   io_uring_cq_advance(&r->u, n);
   return (int)n;
+}
+
+bool tl_ring_more(struct tl_ring *r) {
+  if (!(IO_URING_READ_ONCE(*r->u.sq.kflags) & IORING_SQ_TASKRUN)) return false;
+  io_uring_get_events(&r->u);
+  return io_uring_cq_ready(&r->u) > 0;
 }
 
 int tl_ring_turn(struct tl_ring *r, uint32_t timeout_ms) {

@@ -73,7 +73,7 @@ static int preprocess(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan
   struct tl_uri u;
   struct tl_str maddr, lr;
   int n = m->first[TL_H_ROUTE] == TL_HDR_NONE ? 0 : tl_route_values(m, p->routes);
-  if (n < 0 || bind_plan(plan, m, p->routes, 0)) return TL_ESYNTAX;
+  if (n < 0) return TL_ESYNTAX;
   if (n > 0 && tl_route_is_ours(p, &plan->uri) && our_token(p, m, &plan->uri, plan, out_route)) {
     plan->strict_in = true;
     n--;
@@ -84,11 +84,14 @@ static int preprocess(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan
     our_token(p, m, &u, plan, out_route);
     plan->drop_routes++;
   }
-  if (bind_plan(plan, m, p->routes, n + plan->strict_in)) return TL_ESYNTAX;
+  plan->next_uri = plan->uri;
+  if (n > 0 && bind_plan(plan, m, p->routes, n + plan->strict_in)) return TL_ESYNTAX;
+  if (plan->strict_in && n == 0 && bind_plan(plan, m, p->routes, 1)) return TL_ESYNTAX;
   plan->strict_out =
       plan->drop_routes < n && !tl_param_find(plan->next_uri.params, TL_STR("lr"), &lr);
   plan->secure = plan->uri.scheme == TL_SCHEME_SIPS;
-  plan->strip_maddr = tl_param_find(plan->uri.params, TL_STR("maddr"), &maddr) && maddr.n &&
+  plan->strip_maddr = plan->uri.params.n &&
+                      tl_param_find(plan->uri.params, TL_STR("maddr"), &maddr) && maddr.n &&
                       tl_conf_is_ours(p->net.conf, maddr, plan->uri.port);
   return TL_OK;
 }
@@ -263,13 +266,12 @@ static int in_dialog(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_sta
 int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
                   const struct tl_msg *m, struct tl_plan *plan, unsigned *out_status) {
   uint64_t id = 0;
-  struct tl_uri u;
   memset(plan, 0, offsetof(struct tl_plan, target));
   plan->host[0] = '\0';
   *out_status = 400;
-  if (tl_uri_parse(m->uri, &u)) return TL_ENOTFOUND;
+  if (tl_uri_parse(m->uri, &plan->uri)) return TL_ENOTFOUND;
   *out_status = 416;
-  if (u.scheme == TL_SCHEME_OTHER) return TL_ENOTFOUND;
+  if (plan->uri.scheme == TL_SCHEME_OTHER) return TL_ENOTFOUND;
   *out_status = 400;
   if (preprocess(p, m, plan, &id)) return TL_ENOTFOUND;
   if (plan->in_dialog) {

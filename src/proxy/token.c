@@ -115,7 +115,7 @@ uint64_t tl_token_loop(const struct tl_proxy *p, const struct tl_msg *m) {
     n = put(in, n, sizeof(in), tl_hdr_value(m, i));
   n = put(in, n, sizeof(in), tl_msg_header(m, TL_H_PROXY_REQUIRE));
   n = put(in, n, sizeof(in), tl_msg_header(m, TL_H_PROXY_AUTHORIZATION));
-  return tl_siphash(key_of(p, 1), in, n);
+  return tl_siphash13(key_of(p, 1), in, n);
 }
 
 uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m) {
@@ -134,7 +134,7 @@ uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m) {
     memcpy(in + 1, &m->cseq, sizeof(m->via.port));
   }
   if (k == TL_M_OTHER) n = put(in, n, sizeof(in), m->method_name);
-  return tl_siphash(key_of(p, 1), in, n);
+  return tl_siphash13(key_of(p, 1), in, n);
 }
 
 void tl_token_tag(const struct tl_proxy *p, const struct tl_msg *m, char *out) {

@@ -102,6 +102,23 @@ struct tl_tx *tl_tx_find(struct tl_proxy *p, uint64_t key) {
   return tx;
 }
 
+/* The table is small while there are few, so that it stays in the nearest cache. */
+static int hash_grow(struct tl_proxy *p) {
+  uint32_t size = p->hash ? 2 * (p->hash_mask + 1) : 1024, old = p->hash ? p->hash_mask + 1 : 0;
+  struct tl_tx **h = calloc(size, sizeof(*h));
+  if (!h) return TL_ENOMEM;
+  for (uint32_t i = 0; i < old; i++)
+    for (struct tl_tx *tx = p->hash[i], *next; tx; tx = next) {
+      next = tx->hash_next;
+      tx->hash_next = h[tx->key & (size - 1)];
+      h[tx->key & (size - 1)] = tx;
+    }
+  free(p->hash);
+  p->hash = h;
+  p->hash_mask = size - 1;
+  return TL_OK;
+}
+
 static void unhash(struct tl_tx *tx) {
   struct tl_tx **at = &tx->proxy->hash[tx->key & tx->proxy->hash_mask];
   while (*at != tx) at = &(*at)->hash_next;
@@ -195,6 +212,7 @@ struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct
   tx->retrans.fn = on_tx_retrans;
   tx->snap = p->snap;
   tx->snap->refs++;
+  if (p->txs.used > p->hash_mask) hash_grow(p); /* if that fails, chains are longer */
   tx->hash_next = p->hash[key & p->hash_mask];
   p->hash[key & p->hash_mask] = tx;
   tx->counted = true;
@@ -390,11 +408,7 @@ int tl_tx_tables_init(struct tl_proxy *p) {
   prepare(&p->txs);
   prepare(&p->branches);
   p->linger_last = &p->linger_first;
-  p->hash_mask = 1;
-  while (p->hash_mask < p->max_tx && p->hash_mask < (1u << 20)) p->hash_mask *= 2;
-  p->hash = calloc(p->hash_mask, sizeof(*p->hash));
-  p->hash_mask--;
-  return p->hash && slots_grow(&p->branch_slots) == TL_OK ? TL_OK : TL_ENOMEM;
+  return hash_grow(p) == TL_OK && slots_grow(&p->branch_slots) == TL_OK ? TL_OK : TL_ENOMEM;
 }
 
 void tl_tx_tables_exit(struct tl_proxy *p) {
