@@ -43,7 +43,7 @@ static const char invite[] =
     "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK\r\n"
     "Supported: 100rel, timer, replaces\r\n"
     "Session-Expires: 1800;refresher=uac\r\n"
-    "User-Agent: Example-Phone/4.2\r\n"
+    "User-Agent: Example-Phone/4.2 (build 20261121.7)\r\n"
     "Content-Type: application/sdp\r\n"
     "Content-Length: 147\r\n"
     "\r\n"

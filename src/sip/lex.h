@@ -51,6 +51,15 @@ struct lex {
   const char *r; /* end of what may be loaded */
 };
 
+/*
+ * Clears N bytes through the library. With a constant N gcc 12 puts "rep stos"
+ * here, whose start-up alone costs more than the rest of a short parse.
+ */
+static inline void lex_clear(void *p, size_t n) {
+  __asm__("" : "+r"(n));
+  memset(p, 0, n);
+}
+
 static inline struct lex lex_of(struct tl_str s) { return (struct lex){s.p, s.p + s.n, s.p + s.n}; }
 
 static inline void lex_ws(struct lex *c) {

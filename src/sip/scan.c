@@ -23,7 +23,7 @@ void tl_scan_bad(struct scan *s, const char *reason) { tl_scan_fail(s, TL_ESYNTA
 
 static void clear(struct tl_msg *m, const char *p) {
   /* hdr[] is 6 KB and covered by n_hdr: only what stands before it is reset */
-  memset(m, 0, offsetof(struct tl_msg, hdr));
+  lex_clear(m, offsetof(struct tl_msg, hdr));
   memset(m->first, 0xff, sizeof(m->first));
   m->p = p;
   m->max_forwards = -1;

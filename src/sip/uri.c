@@ -84,7 +84,7 @@ static int by_scheme(struct tl_str scheme, struct lex c, struct tl_uri *out) {
 
 int tl_lex_uri(struct lex c, struct tl_uri *out) {
   struct tl_str scheme;
-  memset(out, 0, sizeof(*out));
+  lex_clear(out, sizeof(*out));
   out->whole = (struct tl_str){c.p, (size_t)(c.e - c.p)};
   if (lex_scheme(&c, &scheme)) return TL_ESYNTAX;
   if (by_scheme(scheme, c, out)) return TL_ESYNTAX;

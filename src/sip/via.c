@@ -60,7 +60,7 @@ int tl_lex_via(struct lex c, struct tl_via *out, size_t *out_used) {
   const char *begin = c.p;
   struct lex_param p;
   int got;
-  memset(out, 0, sizeof(*out));
+  lex_clear(out, sizeof(*out));
   lex_ws(&c);
   const char *start = c.p;
   int err = sent_protocol(&c, out);
