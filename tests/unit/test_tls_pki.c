@@ -19,7 +19,7 @@ static char dir[64];
 static long next_serial = 1000;
 
 const char *pki_path(const char *file) {
-  static char buf[8][128];
+  static char buf[8][384];
   static unsigned at;
   char *p = buf[at++ % 8];
   snprintf(p, sizeof(buf[0]), "%s/%s", dir, file);
