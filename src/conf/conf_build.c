@@ -185,6 +185,8 @@ static int build_route(struct tl_conf *c, const struct tl_block *b, struct tl_co
   r->prepend = dup_str(v->prepend);
   r->strip = v->strip;
   r->relay_request_uri = v->relay != TL_CONF_UNSET;
+  r->fork = (enum tl_fork)v->fork; /* the words stand in the order of the enum */
+  r->stateless = v->stateless;
   r->domain = domain_named(c, v->tls_domain);
   if (!r->name || (v->to_prefix && !r->to_prefix) || (v->prepend && !r->prepend)) return TL_ENOMEM;
   if ((rc = list_copy(v->to_domain, true, &r->to_domain)) ||

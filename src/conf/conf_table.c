@@ -25,6 +25,7 @@ static const char *const roles[] = {"both", "server", "client", NULL};
 static const char *const unverified[] = {"reject", "accept", NULL};
 static const char *const methods[] = {"TLSv1_2-TLSv1_3", "TLSv1_2", "TLSv1_3", NULL};
 static const char *const relays[] = {"request-uri", NULL};
+static const char *const forks[] = {"failover", "serial", "parallel", NULL};
 
 static const struct tl_opt global_opts[] = {
     OPT(tl_v_global, workers, NUM, NULL, NONE = "one per processor", RANGE(1, 64),
@@ -202,6 +203,12 @@ static const struct tl_opt route_opts[] = {
         WHY = "where the request goes, in order: the next is tried when one fails"),
     OPT(tl_v_route, relay, WORD, NULL, .word = relays, NONE = "this or peers",
         WHY = "request-uri sends it where its Request-URI or next Route points"),
+    OPT(tl_v_route, fork, WORD, "failover", .word = forks,
+        WHY = "failover: the next target when one cannot be reached, is silent or answers 503; "
+              "serial: after any refusal but 6xx; parallel: all at once, the best answer wins"),
+    OPT(tl_v_route, stateless, BOOL, "false",
+        WHY = "forward to the first target without a transaction (RFC 3261 16.11): no timers, no "
+              "failover"),
     OPT(tl_v_route, tls_domain, STR, NULL, NONE = "the peer's",
         WHY = "TLS domain used for this route's TLS targets"),
 };

@@ -161,7 +161,8 @@ struct tl_v_peer {
 struct tl_v_route {
   char *to_prefix, *prepend, *tls_domain;
   char **to_domain, **from_peer, **peers;
-  uint32_t strip, relay;
+  uint32_t strip, relay, fork;
+  bool stateless;
 };
 
 /* Words of the options above, in the order of the table's lists. */
