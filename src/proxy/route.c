@@ -184,9 +184,13 @@ static int target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   struct tl_str host = host_of(plan, u);
   if (u->scheme != TL_SCHEME_SIP && u->scheme != TL_SCHEME_SIPS) return TL_ENOTFOUND;
   if (host.n == 0 || host.n >= sizeof(plan->host)) return TL_ENOTFOUND;
-  bool bracket = host.p[0] == '[';
-  memcpy(plan->host, host.p + bracket, host.n - 2 * bracket);
-  plan->host[host.n - 2 * bracket] = '\0';
+  if (host.p[0] == '[') {
+    /* A maddr may be anything that a parameter may be, a lone bracket too. */
+    if (host.n < 3 || host.p[host.n - 1] != ']') return TL_ENOTFOUND;
+    host.p++, host.n -= 2;
+  }
+  memcpy(plan->host, host.p, host.n);
+  plan->host[host.n] = '\0';
   enum tl_transport t = tl_route_transport(u);
   struct tl_addr addr;
   uint16_t port = u->port ? u->port : t == TL_TLS ? 5061 : 5060;
