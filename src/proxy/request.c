@@ -28,9 +28,10 @@ static void refuse(struct tl_proxy *p, const struct tl_hop *from, const struct t
 /* A request that belongs to a transaction we know. True: done with. */
 static bool known(struct tl_proxy *p, struct tl_tx *tx, const struct tl_msg *m) {
   if (m->method == TL_M_ACK) {
-    if (tx->state == TL_TX_COMPLETED) tl_tx_confirmed(tx);
     /* An ACK with the branch of a 2xx's INVITE comes from an RFC 2543 peer: forward it. */
-    return tx->state != TL_TX_ACCEPTED;
+    if (tx->state == TL_TX_ACCEPTED) return false;
+    if (tx->state == TL_TX_COMPLETED) tl_tx_confirmed(tx); /* may be its end */
+    return true;
   }
   tl_count(tl_proxy_counters(p), TL_C_RETRANS_ABSORBED);
   if (tx->reply) {
