@@ -261,8 +261,8 @@ static void invite_success(struct tl_branch *b, const struct tl_msg *m,
   tl_timer_stop(&p->net.wheel, &b->retrans);
   /* The transaction's Timer L ends both; M would end at the same time. */
   tl_timer_stop(&p->net.wheel, &b->timer);
+  if (tx->state != TL_TX_PROCEEDING) return; /* its timer is H, I or L now and must fire */
   tl_timer_stop(&p->net.wheel, &tx->timer);
-  if (tx->state != TL_TX_PROCEEDING) return;
   cancel_others(tx);
   tl_tx_finished(tx, m->status);
 }
@@ -277,6 +277,7 @@ static void final(struct tl_branch *b, const struct tl_msg *m, const struct tl_b
   struct tl_tx *tx = b->tx;
   bool repeated = b->state == TL_BR_COMPLETED;
   unsigned status = m->status;
+  if (b->state == TL_BR_ACCEPTED) return; /* RFC 6026 7.2: nothing else follows a 2xx */
   if (b->invite) acknowledge(b, m);
   if (repeated) return;
   branch_done(b);
