@@ -27,7 +27,9 @@ struct remote_send {
 };
 
 static int post(struct tl_proxy *p, unsigned worker, struct tl_mail *m) {
-  int rc = tl_mailbox_post(&p->th.rt->worker[worker]->mailbox, m);
+  /* Workers start one after another: the first may have mail for one that is not there yet. */
+  struct tl_thread *to = __atomic_load_n(&p->th.rt->worker[worker], __ATOMIC_ACQUIRE);
+  int rc = to ? tl_mailbox_post(&to->mailbox, m) : TL_EBUSY;
   if (rc == TL_OK) return rc;
   tl_count(tl_proxy_counters(p), TL_C_MAIL_FULL);
   free(m);

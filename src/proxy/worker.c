@@ -108,7 +108,7 @@ int tl_worker_start(struct tl_runtime *rt, unsigned index, char *err, size_t cap
   p->th.rt = rt;
   int rc = tl_mailbox_init(&p->th.mailbox, MAILBOX_CAP);
   if (rc) goto out;
-  rt->worker[index] = &p->th;
+  __atomic_store_n(&rt->worker[index], &p->th, __ATOMIC_RELEASE);
   sem_init(&s.ready, 0, 0);
   if (pthread_create(&p->th.thread, NULL, run, &s)) {
     rc = TL_ENOMEM;
