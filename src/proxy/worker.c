@@ -42,10 +42,14 @@ static void on_closed(struct tl_net *n, struct tl_conn *c, int rc) {
 static void on_resolved(struct tl_proxy *p, struct tl_resolve *r) {
   struct tl_tx *tx = tl_tx_find(p, r->cookie);
   struct tl_body body;
-  if (tx && tx->state == TL_TX_WAITING &&
-      tl_forward_rescan(p, tx->request, tx->reliable, &p->msg2, &body) == TL_OK) {
+  if (tx && tx->state == TL_TX_WAITING) {
+    if (tl_forward_rescan(p, tx->request, tx->reliable, &p->msg2, &body)) {
+      tl_tx_free(tx);
+      free(r);
+      return;
+    }
     tl_route_rebind(tx->plan, &p->msg2);
-    tl_route_resolved(p, tx->plan, r->addr, r->rc ? 0 : r->n);
+    tl_route_resolved(tx->snap->conf, tx->plan, r->addr, r->rc ? 0 : r->n);
     if (tx->ack) {
       if (tl_forward_stateless(p, &tx->from, tx->plan, &p->msg2, &body))
         tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_ACK);
