@@ -16,7 +16,9 @@ int tl_forward_bytes(struct tl_proxy *p, const struct tl_hop *hop, const void *d
 int tl_forward_rescan(struct tl_proxy *p, const struct tl_saved *s, bool stream, struct tl_msg *m,
                       struct tl_body *body) {
   struct tl_scan_error err;
-  int rc = tl_scan(s->data, s->len, stream, p->net.conf->limits.max_head, m, &err);
+  (void)p;
+  /* It was accepted once; with what we added its head may be over limits.max_head now. */
+  int rc = tl_scan(s->data, s->len, stream, SIZE_MAX, m, &err);
   if (rc) return rc;
   body->n = s->len > m->head_len ? 1 : 0;
   body->len = s->len - m->head_len;
@@ -130,8 +132,8 @@ static bool parallel(const struct tl_tx *tx) {
   return tx->plan->route && tx->plan->route->fork == TL_FORK_PARALLEL;
 }
 
-/* One target, or all that are left when the route forks; true if anything was sent. */
-static bool send_on(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
+/* One target, or all that are left when the route forks. */
+static void send_on(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
   struct tl_plan *plan = tx->plan;
   bool any = false;
   if (plan->flow) {
@@ -144,7 +146,6 @@ static bool send_on(struct tl_tx *tx, const struct tl_msg *m, const struct tl_bo
     if (rc && tl_response_better(503, tx->best_status)) tx->best_status = 503;
     if (!any && plan->at < plan->n_target) tl_count(tl_proxy_counters(tx->proxy), TL_C_TX_FAILOVER);
   }
-  return any;
 }
 
 void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
@@ -158,9 +159,13 @@ void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_b
     m = &p->msg2;
     body = &saved;
     tl_route_rebind(tx->plan, m);
+    /* Without its body a request would take the next message on the stream for it. */
+    if (saved.len < m->body_len) tx->plan->at = tx->plan->n_target;
   }
   tx->state = TL_TX_PROCEEDING;
-  if (send_on(tx, m, body) || tl_response_pending(tx)) return;
+  send_on(tx, m, body);
+  /* A later target may have brought down the connection that an earlier one was sent on. */
+  if (tl_response_pending(tx)) return;
   if (!tx->best_status) tx->best_status = 503;
   tl_response_settle(tx);
 }

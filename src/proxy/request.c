@@ -95,7 +95,8 @@ static bool validated(struct tl_proxy *p, const struct tl_hop *from, const struc
 static int keep_request(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body,
                         bool again) {
   struct tl_proxy *p = tx->proxy;
-  bool with_body = again || body->len < p->net.conf->limits.zero_copy_body;
+  /* A datagram is read again whole: its length is what its Content-Length is held against. */
+  bool with_body = again || !tx->reliable || body->len < p->net.conf->limits.zero_copy_body;
   tx->request = tl_saved_new(p, m->head_len + (with_body ? body->len : 0));
   if (!tx->request) return TL_ENOMEM;
   memcpy(tx->request->data, m->p, m->head_len);
@@ -122,7 +123,7 @@ static void start(struct tl_proxy *p, const struct tl_hop *from, const struct tl
     return;
   }
   tx->plan = plan;
-  if (keep_request(tx, m, body, resolve || plan->n_target > 1)) {
+  if (keep_request(tx, m, body, resolve || plan->n_target + (plan->flow != 0) > 1)) {
     tl_tx_free(tx);
     overloaded(p, from, m);
     return;
@@ -134,8 +135,13 @@ static void start(struct tl_proxy *p, const struct tl_hop *from, const struct tl
   }
   tx->state = TL_TX_WAITING;
   if (tl_route_resolve(tx)) {
-    tl_local_tx_answer(tx, 503, tl_reason_phrase(503), TL_STR(""));
-    return; /* an ACK gets no answer: it goes with its transaction */
+    if (!tx->ack) {
+      tl_local_tx_answer(tx, 503, tl_reason_phrase(503), TL_STR(""));
+      return;
+    }
+    tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_ACK); /* nothing answers an ACK */
+    tl_tx_free(tx);
+    return;
   }
   if (tx->invite) tl_timer_start(&p->net.wheel, &tx->timer, p->net.conf->timeouts.trying);
 }

@@ -190,6 +190,7 @@ static void answer_best(struct tl_tx *tx) {
 
 void tl_response_settle(struct tl_tx *tx) {
   tl_timer_stop(&tx->proxy->net.wheel, &tx->timer);
+  tx->failed = false;
   if (!wants_next(tx, tx->best_status)) {
     answer_best(tx);
     return;
