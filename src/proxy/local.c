@@ -22,6 +22,33 @@ static bool sent_by_source(const struct tl_via *v, const struct tl_hop *from) {
   return tl_addr_parse(v->host, 0, &a) == TL_OK && tl_addr_ip_eq(&a, &from->addr);
 }
 
+/* The parameter whose value V->received is, from its semicolon on; empty at the end if none is. */
+static struct tl_str received_param(const struct tl_via *v) {
+  const char *end = v->whole.p + v->whole.n, *p = v->received.p;
+  if (!v->received.n) return (struct tl_str){end, 0};
+  while (*p != ';') p--;
+  return (struct tl_str){p, (size_t)(v->received.p + v->received.n - p)};
+}
+
+/* The top Via without rport and received: one that came in is somebody's claim, only ours may
+ * stand. Returns the length, CAP if it does not fit. */
+static size_t without_source(const struct tl_via *v, char *buf, size_t cap) {
+  const char *start = v->whole.p, *end = start + v->whole.n;
+  struct tl_str a = v->rport_param.n ? v->rport_param : (struct tl_str){end, 0};
+  struct tl_str b = received_param(v);
+  if (b.p < a.p) {
+    struct tl_str first = b;
+    b = a;
+    a = first;
+  }
+  if (v->whole.n - a.n - b.n >= cap) return cap;
+  size_t n = (size_t)(a.p - start), mid = (size_t)(b.p - a.p) - a.n;
+  memcpy(buf, start, n);
+  memcpy(buf + n, a.p + a.n, mid);
+  memcpy(buf + n + mid, b.p + b.n, (size_t)(end - b.p) - b.n);
+  return v->whole.n - a.n - b.n;
+}
+
 struct tl_str tl_local_via(const struct tl_msg *m, const struct tl_hop *from, char *buf,
                            size_t cap) {
   const struct tl_via *v = &m->via;
@@ -30,16 +57,10 @@ struct tl_str tl_local_via(const struct tl_msg *m, const struct tl_hop *from, ch
   struct tl_str shown = tl_str_c(tl_addr_format_host(&from->addr, ip));
   /* received carries no brackets: its grammar is a bare address (RFC 3261 25.1). */
   if (shown.n && shown.p[0] == '[') shown.p++, shown.n -= 2;
-  const char *start = v->whole.p, *end = start + v->whole.n;
-  const char *cut = v->has_rport && v->rport_param.n ? v->rport_param.p : end;
-  const char *rest = cut == end ? end : cut + v->rport_param.n;
-  int n = snprintf(buf, cap, "%.*s%.*s", (int)(cut - start), start, (int)(end - rest), rest);
-  if (n < 0 || (size_t)n >= cap) return TL_STR("");
-  size_t at = (size_t)n;
-  if (v->has_rport)
+  size_t at = without_source(v, buf, cap);
+  if (v->has_rport && at < cap)
     at += (size_t)snprintf(buf + at, cap - at, ";rport=%u", tl_addr_port(&from->addr));
-  /* A received parameter that came in is somebody else's claim; only ours may stand. */
-  if (!v->received.n && at < cap)
+  if ((v->has_rport || !sent_by_source(v, from)) && at < cap)
     at += (size_t)snprintf(buf + at, cap - at, ";received=%.*s", (int)shown.n, shown.p);
   return at < cap ? (struct tl_str){buf, at} : TL_STR("");
 }

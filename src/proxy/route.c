@@ -199,8 +199,8 @@ static int target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   return TL_OK;
 }
 
-void tl_route_resolved(const struct tl_conf *conf, struct tl_plan *plan,
-                       const struct tl_addr *addr, size_t n) {
+void tl_route_resolved(const struct tl_conf *conf, struct tl_plan *plan, const struct tl_addr *addr,
+                       size_t n) {
   enum tl_transport t = tl_route_transport(&plan->next_uri);
   for (size_t i = 0; i < n; i++) add_target(conf, plan, peer_at(conf, t, &addr[i]), t, &addr[i]);
 }
