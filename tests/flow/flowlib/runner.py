@@ -124,12 +124,14 @@ class Env:
 
     def uac(self, name="alice"):
         a = ua.Ua(name, 20 * self.slow)
+        a.check = self.check_daemons
         self.agents.append(a)
         return a
 
     def uas(self, *transports, name="bob", host="127.0.0.1", ctx=None, **policy):
         """A callee listening on TRANSPORTS of HOST."""
         a = ua.Uas(name, 20 * self.slow, **policy)
+        a.check = self.check_daemons
         self.agents.append(a)
         for tr in transports:
             a.listen(tr, host, self.port(), ctx or (self.server_ctx() if tr == "tls" else None))
@@ -178,9 +180,16 @@ class Env:
         end = time.monotonic() + (timeout_s or 20) * self.slow
         pause = 0.005
         while not cond():
+            self.check_daemons()
             assert time.monotonic() < end, "waited in vain for %s" % what
             time.sleep(pause)
             pause = min(0.2, pause * 1.5)
+
+    def check_daemons(self):
+        """A daemon that died ends the test at once."""
+        for d in self.daemons:
+            if d.proc and d.proc.poll() not in (None, 0, d.expect_exit):
+                raise AssertionError("the daemon died with status %d" % d.proc.returncode)
 
     def wait_port(self, port, host="127.0.0.1"):
         def up():

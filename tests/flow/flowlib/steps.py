@@ -83,6 +83,6 @@ def whole_call(alice, conn, bob, uri, callee_conn="same"):
     side.conn.send(bye[0])
     back, req = alice.next_request("BYE")
     check_in_dialog(req)
-    back.send(sip.response(req, 200))
+    alice.reply(back, req, 200)
     assert bob.final(bye[1]).status == 200
     return call

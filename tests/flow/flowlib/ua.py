@@ -21,10 +21,13 @@ class Ua:
     def __init__(self, name="ua", wait_s=20.0):
         self.name, self.wait_s = name, wait_s
         self.requests = queue.Queue()       # (conn, msg), for tests that look
-        self.seen = []                      # every request, in order (a Uas: each once)
+        self.seen = []                      # every request once, in order
         self.strays = []                    # responses nobody waits for
         self.waiting = {}                   # (call-id, cseq, method) -> Queue
         self.conns, self.listeners, self.udps = [], {}, {}
+        self.replies = {}                    # (branch, method) -> bytes last sent
+        self.retransmits = 0
+        self.check = lambda: None            # raises when waiting on has become pointless
         self.lock = threading.Lock()
 
     # -- connections
@@ -82,8 +85,36 @@ class Ua:
         if q is not None:
             q.put((conn, msg))
 
+    def absorbed(self, conn, msg):
+        """A retransmission gets the last response again and is not seen by the test."""
+        again = self.replies.get((msg.branch, msg.method))
+        if again is None or msg.method == "ACK":
+            return False
+        self.retransmits += 1
+        conn.send(again)
+        return True
+
     def on_request(self, conn, msg):
-        self.record(conn, msg)
+        if not self.absorbed(conn, msg):
+            self.record(conn, msg)
+
+    def reply(self, conn, req, status, tag=None, headers=(), body=b""):
+        tag = tag or "t" + "".join(c for c in req.call_id if c.isalnum())
+        data = sip.response(req, status, to_tag=tag, headers=headers, body=body)
+        self.replies[(req.branch, req.method)] = data
+        conn.send(data)
+
+    def wait_for(self, q, timeout_s):
+        """The next item of a queue, or None; looks now and then whether it is still worth it."""
+        end = time.monotonic() + timeout_s
+        while True:
+            left = end - time.monotonic()
+            try:
+                return q.get(timeout=max(0.01, min(0.5, left)))
+            except queue.Empty:
+                if left <= 0:
+                    return None
+                self.check()
 
     def record(self, conn, msg):
         with self.lock:
@@ -92,10 +123,10 @@ class Ua:
 
     def next_request(self, method=None, timeout_s=None):
         """The next request that arrived here; of METHOD if given, others are an error."""
-        try:
-            conn, msg = self.requests.get(timeout=timeout_s or self.wait_s)
-        except queue.Empty:
-            raise Timeout("%s: no %s request came" % (self.name, method or "")) from None
+        got = self.wait_for(self.requests, timeout_s or self.wait_s)
+        if got is None:
+            raise Timeout("%s: no %s request came" % (self.name, method or ""))
+        conn, msg = got
         assert method in (None, msg.method), "%s: got %r, not %s" % (self.name, msg, method)
         return conn, msg
 
@@ -136,10 +167,10 @@ class Ua:
             self.waiting.pop(key, None)
 
     def next_response(self, key, timeout_s=None):
-        try:
-            conn, msg = self.expect(key).get(timeout=timeout_s or self.wait_s)
-        except queue.Empty:
-            raise Timeout("%s: no response to %s" % (self.name, key)) from None
+        got = self.wait_for(self.expect(key), timeout_s or self.wait_s)
+        if got is None:
+            raise Timeout("%s: no response to %s" % (self.name, key))
+        conn, msg = got
         assert len(msg.all("via")) == 1, "%s: foreign Via left in %r: %s" % (
             self.name, msg, msg.all("via"))
         msg.conn = conn
@@ -251,16 +282,11 @@ class Uas(Ua):
         super().__init__(name, wait_s)
         self.policy = dict(ring=True, answer=200, status=200, echo=True, delay_s=0, silent=False)
         self.policy.update(policy)
-        self.replies = {}                    # (branch, method) -> bytes last sent, for retransmits
         self.invites = {}                    # call-id -> (conn, INVITE, tag)
         self.dialogs = {}                    # call-id -> Dialog
-        self.retransmits = 0
 
     def on_request(self, conn, msg):
-        again = self.replies.get((msg.branch, msg.method))
-        if again is not None and msg.method != "ACK":
-            self.retransmits += 1           # absorbed: tests see each request once
-            conn.send(again)
+        if self.absorbed(conn, msg):
             return
         if msg.method == "INVITE":
             self.invites.setdefault(msg.call_id, (conn, msg, sip.token("t")))
@@ -282,12 +308,6 @@ class Uas(Ua):
             if msg.method == "INVITE":      # re-INVITE
                 kind.append(("Contact", self.contact(conn)))
             self.reply(conn, msg, self.policy["status"], headers=kind, body=body)
-
-    def reply(self, conn, req, status, tag=None, headers=(), body=b""):
-        tag = tag or "t" + "".join(c for c in req.call_id if c.isalnum())
-        data = sip.response(req, status, to_tag=tag, headers=headers, body=body)
-        self.replies[(req.branch, req.method)] = data
-        conn.send(data)
 
     def _invite(self, conn, msg):
         tag = self.invites[msg.call_id][2]
