@@ -220,6 +220,8 @@ int tl_udp_send_edit(struct tl_net *n, struct tl_udp *u, const struct tl_addr *a
 /* Index of the listener to name in Via and Record-Route for TRANSPORT towards ADDR; -1 if there is
  * none at all. Prefers the family, then any of the transport. */
 int tl_net_listener_for(const struct tl_net *n, enum tl_transport t, const struct tl_addr *addr);
-int tl_udp_listener(const struct tl_udp *u);
+/* Index of U's listener in the snapshot; -1 if a reload has closed U (it need not exist any more).
+ */
+int tl_udp_listener(const struct tl_net *n, const struct tl_udp *u);
 /* The worker's socket on that listener of the snapshot, NULL if there is none. */
 struct tl_udp *tl_udp_of(const struct tl_net *n, int listener);

@@ -27,7 +27,11 @@ struct dgram {
   char data[];
 };
 
-int tl_udp_listener(const struct tl_udp *u) { return u->index; }
+int tl_udp_listener(const struct tl_net *n, const struct tl_udp *want) {
+  for (const struct tl_udp *u = n->udps; u; u = u->next)
+    if (u == want) return u->gone ? -1 : u->index;
+  return -1;
+}
 
 struct tl_udp *tl_udp_of(const struct tl_net *n, int listener) {
   struct tl_udp *u = n->udps;
@@ -179,9 +183,9 @@ static struct tl_udp *socket_for(struct tl_net *n, const struct tl_udp *want,
                                  const struct tl_addr *addr) {
   struct tl_udp *same_family = NULL;
   for (struct tl_udp *u = n->udps; u; u = u->next) {
-    if (u->gone) continue;
+    if (u->gone || u->addr.sa.sa_family != addr->sa.sa_family) continue;
     if (u == want) return u;
-    if (!same_family && u->addr.sa.sa_family == addr->sa.sa_family) same_family = u;
+    if (!same_family) same_family = u;
   }
   return same_family;
 }

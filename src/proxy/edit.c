@@ -49,8 +49,9 @@ struct side {
 
 static int listener_of(struct tl_proxy *p, const struct tl_hop *hop, const struct tl_conn *c) {
   if (c && c->listener >= 0) return c->listener;
-  if (hop->transport == TL_UDP && hop->udp) return tl_udp_listener(hop->udp);
-  return tl_net_listener_for(&p->net, hop->transport, &hop->addr);
+  /* The socket may have gone with a reload since the request came. */
+  int i = hop->transport == TL_UDP ? tl_udp_listener(&p->net, hop->udp) : -1;
+  return i >= 0 ? i : tl_net_listener_for(&p->net, hop->transport, &hop->addr);
 }
 
 static void side_of(struct tl_proxy *p, const struct tl_hop *hop, struct side *s) {

@@ -34,7 +34,11 @@ static int open_hop(struct tl_proxy *p, const struct tl_plan *plan, const struct
                     struct tl_hop *out, struct tl_conn **out_c) {
   *out = (struct tl_hop){.transport = t->transport, .addr = t->addr};
   *out_c = NULL;
-  if (t->transport == TL_UDP) return TL_OK;
+  if (t->transport == TL_UDP) {
+    /* The socket that our Via will name, so that answers come back to where they are expected. */
+    out->udp = tl_udp_of(&p->net, tl_net_listener_for(&p->net, TL_UDP, &t->addr));
+    return TL_OK;
+  }
   const char *name = t->peer ? t->peer->identity : plan->host;
   struct tl_conn_key key = {.transport = t->transport, .addr = t->addr};
   if (t->transport == TL_TLS) {
@@ -67,7 +71,7 @@ static int send_edit(struct tl_proxy *p, const struct tl_hop *hop, struct tl_con
                      const struct tl_edit *e, const struct tl_body *body,
                      const struct tl_branch *b) {
   if (c) return tl_conn_send_edit(c, e, body);
-  if (hop->transport == TL_UDP) return tl_udp_send_edit(&p->net, NULL, &hop->addr, e, body);
+  if (hop->transport == TL_UDP) return tl_udp_send_edit(&p->net, hop->udp, &hop->addr, e, body);
   return tl_relay_send_edit(p, hop->conn, e, body, b);
 }
 

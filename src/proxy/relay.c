@@ -55,7 +55,7 @@ void tl_relay_message(struct tl_proxy *p, unsigned worker, const struct tl_hop *
   }
   r->mail.type = TL_MAIL_RELAY;
   r->from = *from;
-  r->listener = from->udp ? tl_udp_listener(from->udp) : -1;
+  r->listener = tl_udp_listener(&p->net, from->udp);
   r->hops = hops;
   memcpy(r->data, m->p, m->head_len);
   r->len = m->head_len + (uint32_t)copy_body(r->data + m->head_len, body);
