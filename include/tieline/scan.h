@@ -17,6 +17,7 @@
 #include "tieline/addr.h"
 #include "tieline/err.h"
 #include "tieline/str.h"
+#include "tieline/uri.h"
 #include "tieline/via.h"
 
 enum tl_method {
@@ -87,9 +88,10 @@ struct tl_msg {
   bool is_request;
   enum tl_method method; /* of the request, or of CSeq in a response */
   struct tl_str method_name;
-  struct tl_str uri; /* Request-URI, untouched */
-  uint32_t line_end; /* offset just past the CRLF of the start line */
-  uint16_t status;   /* of a response */
+  struct tl_str uri;  /* Request-URI, untouched; n = 0 if it was refused */
+  struct tl_uri ruri; /* the same, parsed: no need to do it again */
+  uint32_t line_end;  /* offset just past the CRLF of the start line */
+  uint16_t status;    /* of a response */
   struct tl_str reason;
   uint32_t cseq;
   struct tl_str cseq_method;

@@ -87,6 +87,10 @@ static inline unsigned lex_uncommon(__m128i v) {
   return (unsigned)_mm_movemask_epi8(common) ^ 0xffffu;
 }
 
+static inline unsigned lex_mask(__m128i v, char b) {
+  return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8(b)));
+}
+
 /* The same for LEX_URI: one bit for each byte that is not in it, and for '!' and '~'. */
 static inline unsigned lex_uncommon_uri(__m128i v) {
   __m128i even = _mm_or_si128(v, _mm_set1_epi8(2)); /* '<' to '>', '\\' to '^' */
@@ -202,14 +206,36 @@ static inline int lex_scheme(struct lex *c, struct tl_str *out) {
   return lex_far(tl_lex_any_scheme, c, out);
 }
 
+static inline bool lex_double_dot(struct tl_str s) {
+  for (size_t i = 1; i < s.n; i++)
+    if (s.p[i] == '.' && s.p[i - 1] == '.') return true;
+  return false;
+}
+
 /* Names, and IPv4 as a name of digits: no empty label but a final one. */
 static inline int lex_host_name(struct lex *c, struct tl_str *out) {
-  struct tl_str s = lex_run(c, LEX_HOST);
+  struct tl_str s = {c->p, 0};
+#if defined(__SSE2__)
+  /* up to 32 characters at once, which is nearly every name */
+  if (c->r - c->p >= 32) {
+    __m128i lo = _mm_loadu_si128((const __m128i *)(const void *)c->p);
+    __m128i hi = _mm_loadu_si128((const __m128i *)(const void *)(c->p + 16));
+    uint32_t stop = lex_uncommon(lo) | lex_uncommon(hi) << 16;
+    uint32_t dots = lex_mask(lo, '.') | lex_mask(hi, '.') << 16;
+    uint32_t name = (stop - 1) & ~stop; /* a bit for each byte in front of the first stop */
+    size_t n = stop ? (size_t)__builtin_ctz(stop) : 32;
+    if (n < 32 && n < (size_t)(c->e - c->p) && c->p[n] != '_') {
+      if (dots & (dots >> 1) & name) return TL_ESYNTAX;
+      s.n = n;
+    }
+  }
+#endif
+  if (s.n == 0) {
+    s = lex_run(c, LEX_HOST);
+    if (lex_double_dot(s)) return TL_ESYNTAX;
+  }
   if (s.n == 0 || s.n > 255 || s.p[0] == '.' || s.p[0] == '-') return TL_ESYNTAX;
-  /* one of two neighbours has an odd place */
-  for (size_t i = 1; i < s.n; i += 2)
-    if (s.p[i] == '.' && (s.p[i - 1] == '.' || (i + 1 < s.n && s.p[i + 1] == '.')))
-      return TL_ESYNTAX;
+  c->p = s.p + s.n;
   *out = s;
   return 0;
 }

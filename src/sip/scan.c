@@ -32,11 +32,10 @@ static void clear(struct tl_msg *m, const char *p) {
 /* Offset of the colon in [AT, END), or END. */
 static uint32_t find_colon(const char *p, uint32_t at, uint32_t end) {
 #if defined(__SSE2__)
-  const __m128i colon = _mm_set1_epi8(':');
   for (; end - at >= 16; at += 16) {
     __m128i block = _mm_loadu_si128((const __m128i *)(const void *)(p + at));
-    int mask = _mm_movemask_epi8(_mm_cmpeq_epi8(block, colon));
-    if (mask) return at + (uint32_t)__builtin_ctz((unsigned)mask);
+    unsigned mask = lex_mask(block, ':');
+    if (mask) return at + (uint32_t)__builtin_ctz(mask);
   }
 #endif
   while (at < end && p[at] != ':') at++;
@@ -101,20 +100,20 @@ static __attribute__((noinline)) void add_header(struct scan *s, uint32_t off, u
     take_value(s, p, id, off, colon + 1, end - 2, end);
 }
 
-/* The same in the usual case, a known name of up to 15 letters with its colon right behind it:
- * false if it is not that. */
-static inline bool add_known_header(struct scan *s, const char *p, uint32_t off, uint32_t end) {
+/* The same in the usual case, a name of up to 15 letters with its colon right behind it: false if
+ * it is not that. */
+static inline bool add_plain_header(struct scan *s, const char *p, uint32_t off, uint32_t end) {
 #if defined(__SSE2__)
   if (s->r - p - off < 17) return false;
   __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + off));
-  unsigned colon = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8(':')));
+  unsigned colon = lex_mask(v, ':');
   unsigned name = (colon - 1) & ~colon; /* a bit for each byte in front of the colon */
-  if (!colon || !name) return false;
-  uint32_t n = (uint32_t)__builtin_ctz(colon);
+  if (!colon || (lex_uncommon(v) & name) || !name) return false;
+  uint32_t n = (uint32_t)__builtin_ctz(colon), val = off + n + 1;
+  if (val + 2 > end) return false;
   const struct header_name *e = header_candidate(p + off, n);
-  if (e->len != n || (header_equal(v, e) & name) != name || off + n + 3 > end) return false;
-  uint32_t val = off + n + 1;
-  take_value(s, p, e->id, off, val + (p[val] == ' '), end - 2, end);
+  bool known = e->len == n && (header_equal(v, e) & name) == name;
+  take_value(s, p, known ? e->id : TL_H_OTHER, off, val + (p[val] == ' '), end - 2, end);
   return true;
 #else
   (void)s, (void)p, (void)off, (void)end;
@@ -152,7 +151,7 @@ static void read_headers(struct scan *s, const struct lines *l, uint32_t n) {
       tl_scan_fail(s, TL_ELIMIT, 400, "Too Many Headers");
       return;
     }
-    if (!add_known_header(s, p, off, end)) add_header(s, off, line_end, end);
+    if (!add_plain_header(s, p, off, end)) add_header(s, off, line_end, end);
   }
 }
 

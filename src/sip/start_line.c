@@ -51,9 +51,8 @@ static struct tl_str last_word(struct tl_str line) {
  * The URI of a request must be whole, and a SIP URI in it carries no headers
  * (RFC 3261 19.1.1); an unknown scheme is the proxy's 416, not a syntax error.
  */
-static bool good_uri(const struct scan *s, struct tl_str uri) {
-  struct tl_uri u;
-  return tl_lex_uri((struct lex){uri.p, uri.p + uri.n, s->r}, &u) == 0 && u.headers.n == 0;
+static bool good_uri(const struct scan *s, struct tl_str uri, struct tl_uri *out) {
+  return tl_lex_uri((struct lex){uri.p, uri.p + uri.n, s->r}, out) == 0 && out->headers.n == 0;
 }
 
 /* LINE has the two spaces of a request line and no other white space. */
@@ -87,7 +86,7 @@ static bool request_line(struct scan *s, struct tl_str line) {
   m->method = tl_method_parse(method);
   c.p++;
   struct tl_str uri = {c.p, version.p > c.p ? (size_t)(version.p - 1 - c.p) : 0};
-  if (uri.n && version.p[-1] == ' ' && version.p + version.n == c.e && good_uri(s, uri))
+  if (uri.n && version.p[-1] == ' ' && version.p + version.n == c.e && good_uri(s, uri, &m->ruri))
     m->uri = uri;
   else
     tl_scan_fail(s, TL_ESYNTAX, 400, two_spaces(line) ? "Bad Request-URI" : "Bad Request Line");

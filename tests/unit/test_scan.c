@@ -31,6 +31,8 @@ Test(scan, request_fields) {
   cr_expect_eq(m.method, TL_M_INVITE);
   expect_slice(m.method_name, "INVITE");
   expect_slice(m.uri, "sip:bob@b.example;transport=tls");
+  expect_slice(m.ruri.host, "b.example");
+  expect_slice(m.ruri.params, ";transport=tls");
   cr_expect_eq(m.line_end, 48u);
   cr_expect_eq(m.max_forwards, 69);
   expect_slice(m.from_tag, "f1");
