@@ -3,6 +3,7 @@
  * The handshake thread against those who misbehave or are too many.
  */
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include "test_handshaker_rig.h"
@@ -63,52 +64,77 @@ Test(handshaker_limits, peer_that_leaves) {
 
 /* ---- budgets ---- */
 
+/* Closes a connection a moment later, while the test waits in a handshake of its own. */
+static void *close_soon(void *fd) {
+  usleep(300000);
+  close(*(int *)fd);
+  return NULL;
+}
+
+/* A handshake on FD that cannot begin before IDLE has gone. */
+static void served_after(int fd, int *idle, SSL_CTX *ctx) {
+  pthread_t t;
+  SSL *ssl = rig_client(ctx, fd);
+  uint64_t start = tl_now_ms();
+  pthread_create(&t, NULL, close_soon, idle);
+  cr_assert_eq(SSL_connect(ssl), 1);
+  cr_assert_geq(tl_now_ms() - start, 290);
+  pthread_join(t, NULL);
+  struct tl_handoff *h = rig_handoff();
+  rig_talk(ssl, h);
+  rig_drop(h);
+  SSL_free(ssl);
+  close(fd);
+}
+
 Test(handshaker_limits, budget_pauses_accepting_and_goes_on) {
-  rig_begin(TIMES("500ms", "5s") "limits { max_handshakes = 3 }\n", OPEN_DOMAIN);
+  rig_begin("limits { max_handshakes = 3 }\n", OPEN_DOMAIN);
   SSL_CTX *ctx = duel_context(false, NULL);
   int idle[3];
   for (int i = 0; i < 3; i++) idle[i] = rig_dial();
   rig_wait(TL_C_HS_NOW, 3);
   rig_wait(TL_C_HS_ACCEPT_PAUSED, 1);
-  int fd = rig_dial(); /* stays in the backlog until one of the three is over */
-  SSL *ssl = rig_client(ctx, fd);
-  uint64_t start = tl_now_ms();
-  cr_assert_eq(SSL_connect(ssl), 1);
-  cr_assert_geq(tl_now_ms() - start, 200);
-  cr_assert_leq(rig_counter(TL_C_CONN_ACCEPTED), 6);
-  struct tl_handoff *h = rig_handoff();
-  rig_talk(ssl, h);
-  rig_drop(h);
-  SSL_free(ssl);
-  close(fd);
-  for (int i = 0; i < 3; i++) close(idle[i]);
+  int fd = rig_dial(); /* stays in the backlog */
+  usleep(100000);
+  cr_assert_eq(rig_counter(TL_C_CONN_ACCEPTED), 3);
+  served_after(fd, &idle[0], ctx);
+  cr_assert_eq(rig_counter(TL_C_CONN_ACCEPTED), 4);
+  close(idle[1]);
+  close(idle[2]);
   SSL_CTX_free(ctx);
   rig_end();
 }
 
-/* Two silent connections take the share of their address; the third waits and is then served. */
+/* Two silent connections take the share of their address: the third waits and is served when one of
+ * them goes, before the fourth, which was closed while it waited. */
 Test(handshaker_limits, one_source_waits_for_its_share) {
-  rig_begin(TIMES("600ms", "5s") "limits { max_handshakes_source = 2 }\n", OPEN_DOMAIN);
+  rig_begin("limits { max_handshakes_source = 2 }\n", OPEN_DOMAIN);
   SSL_CTX *ctx = duel_context(false, NULL);
   int idle[2] = {rig_dial(), rig_dial()};
   rig_wait(TL_C_HS_NOW, 2);
-  usleep(300000);
-  int fd = rig_dial(), gone = rig_dial(), late = rig_dial();
+  int fd = rig_dial(), gone = rig_dial(), last = rig_dial();
   rig_wait(TL_C_HS_NOW, 5);
   close(gone);
-  SSL *ssl = rig_client(ctx, fd);
-  cr_assert_eq(SSL_connect(ssl), 1);
-  struct tl_handoff *h = rig_handoff();
-  rig_talk(ssl, h);
-  rig_drop(h);
-  cr_assert(rig_closes(late, 2000));
-  SSL_free(ssl);
-  close(fd);
-  close(late);
-  for (int i = 0; i < 2; i++) close(idle[i]);
-  rig_wait(TL_C_HS_FAIL_TIMEOUT, 3);
-  rig_wait(TL_C_HS_FAIL_CLOSED, 1);
+  served_after(fd, &idle[0], ctx);
+  rig_wait(TL_C_HS_FAIL_CLOSED, 2); /* idle[0] and gone; the last has begun */
+  cr_assert_eq(rig_counter(TL_C_HS_REFUSED_SOURCE), 0);
+  close(idle[1]);
+  close(last);
+  rig_wait(TL_C_HS_FAIL_CLOSED, 4);
   SSL_CTX_free(ctx);
+  rig_end();
+}
+
+Test(handshaker_limits, who_waits_keeps_its_deadline) {
+  rig_begin(TIMES("600ms", "5s") "limits { max_handshakes_source = 1 }\n", OPEN_DOMAIN);
+  uint64_t start = tl_now_ms();
+  int first = rig_dial(), second = rig_dial();
+  cr_assert(rig_closes(first, 3000));
+  cr_assert(rig_closes(second, 3000));
+  cr_assert_leq(tl_now_ms() - start, 1150, "the second must not get a deadline of its own");
+  rig_wait(TL_C_HS_FAIL_TIMEOUT, 2);
+  close(first);
+  close(second);
   rig_end();
 }
 
