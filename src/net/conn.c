@@ -95,7 +95,12 @@ static void on_timer(struct tl_timer *t, void *arg) {
     tl_conn_finish(c);
     return;
   }
-  tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
+  tl_keys_check(c);
+  if (c->retired && !c->user && !c->out.bytes) {
+    tl_conn_finish(c);
+    return;
+  }
+  if (c->state == TL_CONN_OPEN) tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
 }
 
 /* ---- making and freeing ---- */
@@ -184,6 +189,11 @@ static void hash_del(struct tl_conn *c) {
 }
 
 static bool same(const char *a, const char *b) { return strcasecmp(a ? a : "", b ? b : "") == 0; }
+
+void tl_conn_retire(struct tl_conn *c) {
+  c->retired = true;
+  hash_del(c);
+}
 
 /* A TLS connection serves a key only when the very checks that the key asks for were made on it. */
 static bool fits(const struct tl_conn *c, const struct tl_conn_key *k) {
@@ -473,6 +483,7 @@ static void finishing(struct tl_conn *c) {
 
 void tl_conn_end_of_turn(struct tl_conn *c) {
   c->dirty = false;
+  if (c->broken) tl_conn_abort(c, TL_EIO);
   switch ((enum tl_conn_state)c->state) {
   case TL_CONN_DIALING: break;
   case TL_CONN_OPEN:

@@ -195,7 +195,7 @@ static struct tl_pending *pend(struct tl_conn *c, size_t len) {
 
 /* Bounds: over send_buffer the connection that feeds us pauses; far over it we refuse. */
 static int admit(struct tl_conn *c) {
-  if (c->state != TL_CONN_OPEN) return TL_ECLOSED;
+  if (c->state != TL_CONN_OPEN || c->broken) return TL_ECLOSED;
   uint32_t limit = c->net->conf->limits.send_buffer;
   if (c->out.bytes / 8 > limit) {
     tl_count(c->net->counters, TL_C_DROP_QUEUE_FULL);
@@ -220,9 +220,11 @@ static void sent(struct tl_conn *c, size_t n) {
   tl_conn_mark(c);
 }
 
-/* Half a message in the stream would corrupt it: the connection cannot go on. */
+/* Half a message in the stream would corrupt it: the connection cannot go on. It ends with the
+ * turn, because who is sending may hold what its end would free. */
 static int broken(struct tl_conn *c, int rc) {
-  tl_conn_abort(c, rc);
+  c->broken = c->doomed = true;
+  tl_conn_mark(c);
   return rc;
 }
 
