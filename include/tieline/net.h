@@ -116,10 +116,11 @@ struct tl_conn {
   int fd;
   uint8_t transport; /* enum tl_transport */
   uint8_t state;     /* enum tl_conn_state */
-  bool outgoing : 1, recv_armed : 1, send_busy : 1, dirty : 1, paused : 1, rearm : 1, looked : 1,
+  bool outgoing : 1, recv_armed : 1, send_busy : 1, dirty : 1, paused : 1, looked : 1,
       notify_sent : 1, notify_got : 1, counted : 1, hashed : 1, cancelled : 1, doomed : 1,
       retired : 1,    /* takes no new requests */
-      looked_end : 1; /* our FIN is out */
+      looked_end : 1, /* our FIN is out */
+      broken : 1;     /* half a message is queued: it is aborted at the end of the turn */
   int listener;       /* accepted: index in the snapshot it came with */
   struct tl_addr peer, local;
   struct tl_conn_tls *tls;
