@@ -130,8 +130,8 @@ struct tl_conn {
   struct tl_out out;
   struct tl_conn *dirty_next;
   struct tl_conn *hash_next;
-  struct tl_conn *wait_next; /* in the list of sources paused for another connection */
-  struct tl_conn *waiters;   /* sources paused for this one */
+  struct tl_conn *wait_next, **wait_link; /* in the list of sources paused for a connection */
+  struct tl_conn *waiters;                /* sources paused for this one */
   uint64_t key_hash;
   char *identity, *sni; /* outgoing TLS: what the key asked for */
   uint64_t domain_generation;

@@ -45,6 +45,7 @@ static int slot_take(struct tl_net *n, uint32_t *out) {
     n->cap_slot = cap;
   }
   n->slots[n->n_slot].gen = 0;
+  n->slots[n->n_slot].c = NULL;
   *out = n->n_slot++;
   return TL_OK;
 }
@@ -90,7 +91,7 @@ static void on_timer(struct tl_timer *t, void *arg) {
     tl_conn_abort(c, TL_ETIMEOUT);
     return;
   }
-  if (lim->idle && now - c->active_ms >= lim->idle && !c->out.bytes) {
+  if (lim->idle && now - c->active_ms >= lim->idle && !c->out.bytes && !c->user) {
     tl_count(c->net->counters, TL_C_CONN_IDLE);
     tl_conn_finish(c);
     return;
@@ -313,7 +314,8 @@ void tl_conn_opened(struct tl_conn *c) {
   c->state = TL_CONN_OPEN;
   c->active_ms = c->progress_ms = c->net->now_ms;
   if (c->local.sa.sa_family == 0) getsockname(c->fd, &c->local.sa, &len);
-  if (!c->hashed) hash_add(c);
+  /* A TLS connection that came in serves no key, see fits(). */
+  if (!c->hashed && (c->outgoing || c->transport != TL_TLS)) hash_add(c);
   tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
   tl_recv_arm(c);
   if (tl_send_pending(c)) tl_conn_abort(c, TL_ENOMEM);
@@ -380,9 +382,12 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
 /* ---- back-pressure ---- */
 
 void tl_conn_pause(struct tl_conn *s, struct tl_conn *target) {
-  if (s == target || s->paused || s->state != TL_CONN_OPEN) return;
+  /* S may be TARGET: a peer that asks and does not read what it is answered. */
+  if (s->paused || s->state != TL_CONN_OPEN) return;
   s->paused = true;
   s->wait_next = target->waiters;
+  s->wait_link = &target->waiters;
+  if (s->wait_next) s->wait_next->wait_link = &s->wait_next;
   target->waiters = s;
   tl_count(s->net->counters, TL_C_CONN_PAUSED);
   if (s->recv_armed && !s->cancelled) {
@@ -397,6 +402,7 @@ void tl_conn_resume_waiters(struct tl_conn *target) {
   while (s) {
     struct tl_conn *next = s->wait_next;
     s->wait_next = NULL;
+    s->wait_link = NULL;
     s->paused = false;
     tl_conn_mark(s);
     s = next;
@@ -406,17 +412,10 @@ void tl_conn_resume_waiters(struct tl_conn *target) {
 /* A paused connection that goes away leaves the list it waits in. */
 static void leave_waiters(struct tl_conn *c) {
   if (!c->paused) return;
-  for (uint32_t i = 0; i < c->net->n_slot; i++) {
-    struct tl_conn *t = c->net->slots[i].c;
-    if (!t || !t->waiters) continue;
-    for (struct tl_conn **p = &t->waiters; *p; p = &(*p)->wait_next)
-      if (*p == c) {
-        *p = c->wait_next;
-        c->wait_next = NULL;
-        c->paused = false;
-        return;
-      }
-  }
+  *c->wait_link = c->wait_next;
+  if (c->wait_next) c->wait_next->wait_link = c->wait_link;
+  c->wait_next = NULL;
+  c->wait_link = NULL;
   c->paused = false;
 }
 
