@@ -65,6 +65,12 @@ void tl_conn_pause(struct tl_conn *source, struct tl_conn *target);
 void tl_conn_resume_waiters(struct tl_conn *target);
 void tl_conn_dump(struct tl_net *n, struct tl_dump *d);
 
+/* New requests go elsewhere; ends when those it carries are answered. */
+void tl_conn_retire(struct tl_conn *c);
+
+/* keys.c: called now and then for each connection */
+void tl_keys_check(struct tl_conn *c);
+
 /* recv.c */
 void tl_recv_arm(struct tl_conn *c);
 void tl_recv_done(struct tl_op *op, int res, uint32_t flags);

@@ -70,9 +70,8 @@ static void answer_options(struct tl_proxy *p, const struct tl_hop *from, const 
 }
 
 static bool for_us(struct tl_proxy *p, const struct tl_msg *m) {
-  struct tl_uri u;
-  return m->method == TL_M_OPTIONS && !tl_msg_has(m, TL_H_ROUTE) && tl_uri_parse(m->uri, &u) == 0 &&
-         !u.has_user && tl_route_is_ours(p, &u);
+  return m->method == TL_M_OPTIONS && !tl_msg_has(m, TL_H_ROUTE) && m->uri.n && !m->ruri.has_user &&
+         tl_route_is_ours(p, &m->ruri);
 }
 
 static bool validated(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {

@@ -52,9 +52,8 @@ static bool our_token(struct tl_proxy *p, const struct tl_msg *m, const struct t
 /* The Request-URI and the next hop as the flags of PLAN say; N Route values are in ROUTE. */
 static int bind_plan(struct tl_plan *plan, const struct tl_msg *m, const struct tl_nameaddr *route,
                      int n) {
-  struct tl_str uri = m->uri;
-  if (plan->strict_in) uri = route[--n].uri;
-  if (tl_uri_parse(uri, &plan->uri)) return TL_ESYNTAX;
+  plan->uri = m->ruri;
+  if (plan->strict_in && tl_uri_parse(route[--n].uri, &plan->uri)) return TL_ESYNTAX;
   plan->next_uri = plan->uri;
   if (plan->drop_routes >= n) return TL_OK;
   return tl_uri_parse(route[plan->drop_routes].uri, &plan->next_uri);
@@ -272,7 +271,8 @@ int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn 
   memset(plan, 0, offsetof(struct tl_plan, target));
   plan->host[0] = '\0';
   *out_status = 400;
-  if (tl_uri_parse(m->uri, &plan->uri)) return TL_ENOTFOUND;
+  if (m->uri.n == 0) return TL_ENOTFOUND;
+  plan->uri = m->ruri;
   *out_status = 416;
   if (plan->uri.scheme == TL_SCHEME_OTHER) return TL_ENOTFOUND;
   *out_status = 400;
