@@ -102,11 +102,18 @@ static void renumber_connections(struct tl_net *n, const struct tl_conf *old,
   }
 }
 
-static void open_new_listeners(struct tl_net *n, const struct tl_conf *old) {
+static bool is_open(const struct tl_net *n, enum tl_transport t, int i) {
+  const struct tl_listener *l = t == TL_TCP ? n->listeners : NULL;
+  while (l && (l->gone || l->index != i)) l = l->next;
+  return t == TL_TLS || l || (t == TL_UDP && tl_udp_of(n, i));
+}
+
+/* Those of the new snapshot, and what an earlier one could not open. */
+static void open_new_listeners(struct tl_net *n) {
   for (size_t i = 0; i < n->conf->n_listen; i++) {
     const struct tl_conf_listen *l = &n->conf->listen[i];
     char err[256] = "";
-    if (index_in(old, l->transport, &l->addr) >= 0) continue;
+    if (is_open(n, l->transport, (int)i)) continue;
     if (open_listener(n, (int)i, err, sizeof(err)))
       TL_LOG(TL_LOG_ERROR, "A listener of the new configuration could not be opened.",
              TL_FC("listen", l->name), TL_FC("cause", err));
@@ -129,7 +136,7 @@ static void adopt_snapshot(struct tl_net *n) {
     u->index = index_in(now, TL_UDP, &u->addr);
     if (u->index < 0 && !u->gone) tl_udp_close(u);
   }
-  open_new_listeners(n, old);
+  if (!n->draining) open_new_listeners(n);
   tl_conf_unref(old);
 }
 
