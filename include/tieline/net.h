@@ -120,7 +120,8 @@ struct tl_conn {
       notify_sent : 1, notify_got : 1, counted : 1, hashed : 1, cancelled : 1, doomed : 1,
       retired : 1,    /* takes no new requests */
       looked_end : 1, /* our FIN is out */
-      broken : 1;     /* half a message is queued: it is aborted at the end of the turn */
+      broken : 1,     /* half a message is queued: it is aborted at the end of the turn */
+      rekey_tx : 1;   /* the kernel's sending key must change before the next send */
   int listener;       /* accepted: index in the snapshot it came with */
   struct tl_addr peer, local;
   struct tl_conn_tls *tls;

@@ -486,6 +486,7 @@ void tl_conn_end_of_turn(struct tl_conn *c) {
   switch ((enum tl_conn_state)c->state) {
   case TL_CONN_DIALING: break;
   case TL_CONN_OPEN:
+    if (c->rekey_tx) tl_keys_turn(c);
     tl_send_flush(c);
     if (c->state == TL_CONN_OPEN) tl_recv_arm(c);
     break;

@@ -70,6 +70,10 @@ void tl_conn_retire(struct tl_conn *c);
 
 /* keys.c: called now and then for each connection */
 void tl_keys_check(struct tl_conn *c);
+/* A KeyUpdate has come; ANSWER: ours is asked for. Else the error for which C must end. */
+int tl_keys_received(struct tl_conn *c, bool answer);
+/* C->rekey_tx: our KeyUpdate leaves and the kernel's sending key changes, once no send is busy. */
+void tl_keys_turn(struct tl_conn *c);
 
 /* recv.c */
 void tl_recv_arm(struct tl_conn *c);

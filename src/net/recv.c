@@ -11,6 +11,8 @@
 
 #include "net_internal.h"
 
+#define CONTROL_MAX 8
+
 static const enum tl_counter msg_in[] = {TL_C_MSG_IN_UDP, TL_C_MSG_IN_TCP, TL_C_MSG_IN_TLS};
 static const enum tl_counter bytes_in[] = {TL_C_BYTES_IN_UDP, TL_C_BYTES_IN_TCP, TL_C_BYTES_IN_TLS};
 
@@ -99,6 +101,12 @@ static void refuse_one(struct tl_conn *c, const struct tl_scan_error *err) {
     tl_count(c->net->counters, TL_C_DROP_PARSE);
 }
 
+/* Its end is known and near: waited for, so that its fate does not depend on how it is cut up. */
+static bool refused_alone(const struct tl_net *n, const struct tl_msg *m, int rc) {
+  return rc != TL_ELIMIT && m->framed && m->body_len < n->conf->limits.zero_copy_body &&
+         (size_t)m->head_len + m->body_len <= n->conf->limits.max_message;
+}
+
 static void wrong_protocol(struct tl_conn *c, enum tl_looks looks) {
   static const char *const what[] = {"something unknown", "a TLS ClientHello", "HTTP",
                                      "bytes that are no SIP"};
@@ -178,7 +186,8 @@ static size_t frame(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool o
     int rc = tl_scan((char *)at, left, true, net->conf->limits.max_head, m, &err);
     if (rc == TL_EAGAIN) break;
     size_t total = (size_t)m->head_len + m->body_len;
-    if (rc && rc != TL_ELIMIT && m->framed && total <= left) {
+    if (rc && refused_alone(net, m, rc)) {
+      if (total > left) break;
       refuse_one(c, &err);
       used += total;
       if (one) break;
@@ -255,24 +264,11 @@ void tl_recv_plain(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
 /* ---- TLS control records, from the kernel's or our own record layer ---- */
 
 static void key_update(struct tl_conn *c, bool answer) {
-  static const uint8_t update_not_requested[5] = {24, 0, 0, 1, 0};
-  struct tl_record *r = c->tls->record;
   tl_count(c->net->counters, TL_C_REC_KEYUPDATE);
-  int rc = TL_ENOTSUP;
-  /* RFC 8446 5.5 leaves no need for more than a few; a storm is an attack (PITFALLS P4). */
-  if (c->tls->ctl.key_updates > 1000)
-    rc = TL_ELIMIT;
-  else if (r) {
-    rc = tl_record_rekey_rx(r);
-    if (rc == TL_OK && answer) {
-      rc = tl_send_record(c, TL_CT_HANDSHAKE, update_not_requested, sizeof(update_not_requested));
-      if (rc == TL_OK) rc = tl_record_rekey_tx(r);
-    }
-  }
+  int rc = tl_keys_received(c, answer);
   if (rc == TL_OK) return;
   char peer[TL_ADDR_STRLEN];
-  TL_LOG(TL_LOG_INFO,
-         "Closing a TLS connection whose peer changes keys: this kernel cannot follow.",
+  TL_LOG(TL_LOG_INFO, "Closing a TLS connection whose peer changes keys: we cannot follow.",
          TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("cause", tl_strerror(rc)));
   c->doomed = true;
   tl_conn_finish(c);
@@ -297,6 +293,14 @@ static void fatal(struct tl_conn *c, uint8_t alert, const char *cause) {
   tl_conn_abort(c, TL_ETLS);
 }
 
+/* It has closed already: nothing is answered (RFC 8446 6.2). */
+static void alerted(struct tl_conn *c, uint8_t alert) {
+  char peer[TL_ADDR_STRLEN];
+  TL_LOG(TL_LOG_WARN, "The peer ended a TLS connection with an alert.",
+         TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("alert", tl_alert_name(alert)));
+  tl_conn_abort(c, TL_ETLS);
+}
+
 static void control_record(struct tl_conn *c, uint8_t type, const uint8_t *p, size_t n) {
   struct tl_conn_tls *t = c->tls;
   uint32_t tickets = t->ctl.tickets;
@@ -312,7 +316,7 @@ static void control_record(struct tl_conn *c, uint8_t type, const uint8_t *p, si
       c->notify_got = true;
       tl_conn_finish(c);
       return;
-    case TL_CTL_FATAL: fatal(c, alert, "the peer sent a fatal alert"); return;
+    case TL_CTL_FATAL: alerted(c, alert); return;
     case TL_CTL_KEY_UPDATE: key_update(c, false); break;
     case TL_CTL_KEY_UPDATE_REQ: key_update(c, true); break;
     case TL_CTL_RENEGOTIATE:
@@ -342,9 +346,9 @@ static void opened(struct tl_conn *c, const struct tl_record_view *v, int32_t bu
     control_record(c, v->type, v->p, v->n);
 }
 
-static void record_error(struct tl_conn *c, int rc) {
+static void record_error(struct tl_conn *c, int rc, uint8_t alert) {
   if (rc == TL_EBADMAC) tl_count(c->net->counters, TL_C_REC_BADMAC);
-  fatal(c, rc == TL_EBADMAC ? 20 : rc == TL_ELIMIT ? 80 : 10, tl_strerror(rc));
+  fatal(c, alert, tl_strerror(rc));
 }
 
 /* A body being collected takes its plaintext where it belongs: decrypting is its only copy. */
@@ -354,7 +358,7 @@ static bool open_into_big(struct tl_conn *c, const uint8_t *p, size_t len) {
   struct tl_record_view v;
   int rc = tl_record_open_to(c->tls->record, p, len, dst, &v);
   if (rc) {
-    record_error(c, rc);
+    record_error(c, rc, v.alert);
     return true;
   }
   if (v.type != TL_CT_DATA) {
@@ -376,7 +380,7 @@ static size_t open_one(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
   int rc = tl_record_open(c->tls->record, p, n, &v);
   if (rc == TL_EAGAIN) return 0;
   if (rc) {
-    record_error(c, rc);
+    record_error(c, rc, v.alert);
     return 0;
   }
   opened(c, &v, buf);
@@ -407,9 +411,8 @@ static void cipher_input(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
     if (s->n < TL_RECORD_HEADER || s->n < record_len(s->p, s->n)) {
       /* A header that promises too much is refused by the record layer before we collect it. */
       struct tl_record_view v;
-      if (s->n >= TL_RECORD_HEADER && record_len(s->p, s->n) > TL_RECORD_CIPHER_MAX)
-        record_error(c, tl_record_open(c->tls->record, s->p, s->n, &v) == TL_EBADMAC ? TL_EBADMAC
-                                                                                     : TL_ETLS);
+      int rc = tl_record_open(c->tls->record, s->p, s->n, &v);
+      if (rc != TL_EAGAIN) record_error(c, rc, v.alert);
       continue;
     }
     open_one(c, s->p, s->n, -1);
@@ -419,26 +422,47 @@ static void cipher_input(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
 
 /* ---- completions ---- */
 
+/* A few at most: what else there is comes by the next receive, and other connections wait. The
+ * buffer is our own, because sending what is in it may need the scratch. */
 static void take_control_records(struct tl_conn *c) {
-  uint8_t *buf = c->net->scratch;
-  while (tl_conn_live(c)) {
+  uint8_t buf[TL_RECORD_PLAIN_MAX];
+  for (int i = 0; i < CONTROL_MAX && tl_conn_live(c); i++) {
     uint8_t type;
     size_t n;
-    int rc = tl_ktls_recv(c->fd, buf, c->net->scratch_cap, &type, &n);
+    int rc = tl_ktls_recv(c->fd, buf, sizeof(buf), &type, &n);
     if (rc == TL_EAGAIN) break;
     if (rc == TL_ECLOSED) {
+      c->notify_got = true;
       tl_conn_finish(c);
       return;
     }
     if (rc) {
-      record_error(c, rc);
+      record_error(c, rc, rc == TL_EBADMAC ? TL_ALERT_BAD_RECORD_MAC : TL_ALERT_UNEXPECTED_MESSAGE);
       return;
     }
-    if (type == TL_CT_DATA)
+    if (type == TL_CT_DATA) {
+      tl_count_add(c->net->counters, TL_C_KREC_BYTES_IN, n);
       tl_recv_plain(c, buf, n, -1);
-    else
+    } else {
       control_record(c, type, buf, n);
+    }
   }
+}
+
+/* The connection is finishing: what comes no longer matters, what is still to be sent does. */
+static void failed_at_end(struct tl_conn *c, int res) {
+  uint8_t buf[TL_RECORD_PLAIN_MAX], type;
+  size_t n;
+  if (res == -ENOBUFS || res == -EINTR || res == -EAGAIN) return;
+  if (res != -EIO || !c->tls || c->tls->record) {
+    tl_conn_abort(c, TL_OK);
+    return;
+  }
+  int rc = tl_ktls_recv(c->fd, buf, sizeof(buf), &type, &n);
+  if (rc == TL_OK && type == TL_CT_ALERT && n == 2 && buf[1] == TL_ALERT_CLOSE_NOTIFY)
+    c->notify_got = true;
+  else if (rc && rc != TL_EAGAIN)
+    tl_conn_abort(c, TL_OK);
 }
 
 static void failed(struct tl_conn *c, int res) {
@@ -505,7 +529,7 @@ void tl_recv_done(struct tl_op *op, int res, uint32_t flags) {
   }
   if (res == -ECANCELED) return;
   if (c->state == TL_CONN_FINISHING)
-    tl_conn_abort(c, TL_OK);
+    failed_at_end(c, res);
   else
     failed(c, res);
 }
