@@ -87,7 +87,8 @@ int tl_big_begin(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool from
   if (g->got) add_piece(c, g, p + g->head_len, g->got, buf);
   c->big = g;
   c->searched = 0;
-  if (tl_conn_user_tls(c) || (buf < 0 && !from_stash)) return make_whole(c, g);
+  if (tl_conn_user_tls(c) || (buf < 0 && !from_stash) || tl_net_crowded(c->net))
+    return make_whole(c, g);
   return TL_OK;
 }
 
@@ -114,7 +115,7 @@ size_t tl_big_feed(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
   struct tl_big *g = c->big;
   uint32_t left = g->body_len - g->got;
   uint32_t k = n < left ? (uint32_t)n : left;
-  bool crowded = g->body.n == TL_BODY_SEGS || c->net->bufs.out > c->net->bufs.n / 2;
+  bool crowded = g->body.n == TL_BODY_SEGS || tl_net_crowded(c->net);
   if (!g->whole && (crowded || buf < 0) && make_whole(c, g)) {
     tl_conn_abort(c, TL_ENOMEM);
     return n;

@@ -77,7 +77,7 @@ static void on_timer(struct tl_timer *t, void *arg) {
     return;
   }
   if (c->state == TL_CONN_FINISHING) {
-    bool late = c->out.bytes ? now - c->progress_ms >= lim->send : true;
+    bool late = !c->out.bytes || (c->send_busy && now - c->progress_ms >= lim->send);
     if (late) {
       tl_conn_abort(c, TL_OK);
       return;
@@ -85,7 +85,8 @@ static void on_timer(struct tl_timer *t, void *arg) {
     tl_timer_start(&c->net->wheel, &c->timer, TL_LINGER_MS);
     return;
   }
-  if (c->out.bytes && lim->send && now - c->progress_ms >= lim->send) {
+  /* What was queued in this very turn has not had its chance yet. */
+  if (c->out.bytes && c->send_busy && now - c->progress_ms >= lim->send) {
     tl_count(c->net->counters, TL_C_CONN_STUCK);
     log_stuck(c);
     tl_conn_abort(c, TL_ETIMEOUT);

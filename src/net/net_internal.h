@@ -109,6 +109,9 @@ void tl_udp_rearm(struct tl_udp *u);
 int tl_accept_open(struct tl_net *n, int index, char *err, size_t cap);
 void tl_accept_close(struct tl_listener *l);
 
+/* Half of the receive buffers are held for bodies: from here on bodies are copied, so that peers
+ * who send or read slowly never leave the others without. */
+static inline bool tl_net_crowded(const struct tl_net *n) { return n->bufs.out > n->bufs.n / 2; }
 static inline bool tl_conn_live(const struct tl_conn *c) {
   return c->state == TL_CONN_OPEN && !c->doomed;
 }

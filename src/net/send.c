@@ -163,7 +163,7 @@ static int write_body(struct tl_conn *c, const struct tl_body *b) {
     bool large = b->seg[i].n >= threshold;
     if (large && tl_conn_user_tls(c))
       rc = write_sealed(c, TL_CT_DATA, b->seg[i].p, b->seg[i].n);
-    else if (large && b->seg[i].buf >= 0)
+    else if (large && b->seg[i].buf >= 0 && !tl_net_crowded(c->net))
       rc = write_ref(c, b->seg[i].p, b->seg[i].n, (uint16_t)b->seg[i].buf);
     else
       rc = write_bytes(c, b->seg[i].p, b->seg[i].n);
@@ -211,7 +211,6 @@ static const enum tl_counter bytes_out[] = {TL_C_BYTES_OUT_UDP, TL_C_BYTES_OUT_T
 
 static void sent(struct tl_conn *c, size_t n) {
   struct tl_counters *k = c->net->counters;
-  if (c->out.bytes == (uint32_t)n || !c->send_busy) c->progress_ms = c->net->now_ms;
   c->msgs_out++;
   c->bytes_out += n;
   tl_count(k, msg_out[c->transport]);
@@ -372,6 +371,7 @@ void tl_send_flush(struct tl_conn *c) {
   }
   io_uring_sqe_set_data(sqe, &c->send_op);
   c->send_busy = true;
+  c->progress_ms = c->net->now_ms; /* nothing was in flight: the peer's time starts now */
   tl_count(c->net->counters, TL_C_SENDS);
 }
 
