@@ -74,7 +74,7 @@ static const struct tl_opt limit_opts[] = {
               "answered or goes to the next target"),
     OPT(tl_conf_limits, recv_buffers, NUM, "256", RANGE(8, 32768), .flags = TL_OPT_FIXED,
         WHY = "buffers in a worker's receive ring, a power of two (io_uring's demand)"),
-    OPT(tl_conf_limits, zero_copy_body, SIZE, "8k", RANGE(1, 16777216),
+    OPT(tl_conf_limits, zero_copy_body, SIZE, "4k", RANGE(1, 16777216),
         WHY = "bodies of at least this size go from the receive buffer to the kernel without a "
               "copy; copying is cheaper below"),
 };

@@ -41,7 +41,7 @@ Test(conf, defaults) {
   cr_expect_eq(c->limits.send_buffer, 1048576);
   cr_expect_geq(c->limits.connect_queue, 200, "200 requests may wait for one connection");
   cr_expect_eq(c->limits.recv_buffers, 256);
-  cr_expect_eq(c->limits.zero_copy_body, 8192);
+  cr_expect_eq(c->limits.zero_copy_body, 4096);
   cr_expect_eq(c->timeouts.handshake, 10000);
   cr_expect_eq(c->timeouts.idle, 3600000);
   cr_expect_eq(c->timeouts.t1, 500);
