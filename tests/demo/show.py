@@ -44,12 +44,14 @@ def percentile(values, share):
 def times(values):
     if not values:
         return "not measured"
-    return "median %.0f ms, 95 %% within %.0f ms, longest %.0f ms" % (
-        percentile(values, 0.5), percentile(values, 0.95), max(values))
+    # SIPp counts whole milliseconds
+    return "median %s, 95 %% within %s, longest %s" % tuple(
+        "%.0f ms" % v if v >= 1 else "1 ms" for v in (
+            percentile(values, 0.5), percentile(values, 0.95), max(values)))
 
 
 def connection_rows(conns):
-    rows = [("connection", "TLS", "cipher", "kTLS tx", "kTLS rx", "messages in/out")]
+    rows = [("connection in mid-run", "TLS", "cipher", "kTLS tx", "kTLS rx", "messages in/out")]
     for c in sorted(conns, key=lambda x: (x["direction"], x["peer"])):
         tls = c["tls"]
         if not tls:
@@ -113,9 +115,9 @@ def table(o, f):
     bad = problems(o, f)
     for sentence in bad:
         print(paint("   ! " + sentence, "31"))
-    if bad:
-        print("   tieline said:\n" + f["log"])
-        print("   the caller said:\n" + f["sipp"][-800:])
+    for name, text in f["said"].items() if bad else ():
+        print("   %s said:" % name)
+        print("\n".join("     " + line for line in text.splitlines()))
     return not bad
 
 

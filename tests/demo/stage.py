@@ -61,11 +61,17 @@ class Stage:
         return p
 
     def said(self, name):
-        for other, _, path in self.procs:
-            if other == name:
-                with open(path, encoding="utf-8", errors="replace") as f:
-                    return f.read().strip()[-1500:]
-        return ""
+        """The end of what NAME printed, runs of the same sentence cut short."""
+        path = next((p for other, _, p in self.procs if other == name), os.devnull)
+        with open(path, encoding="utf-8", errors="replace") as f:
+            lines = f.read().strip().splitlines()
+        out, before = [], None
+        for line in lines:
+            sentence = re.sub(r"[\d:.]+", "", line)
+            if sentence != before:
+                out.append(line[:300])
+            before = sentence
+        return "\n".join(out[-25:])
 
     def check(self):
         """Every helper still lives?"""
@@ -186,7 +192,7 @@ def start_caller(s, sipp, own_tls):
     s.caller = s.start("caller", [
         sipp, "127.0.0.1:%d" % target, "-sf",
         os.path.join(s.o.top, "tests", "demo", "caller.xml"), "-s", "callee", "-i", "127.0.0.1",
-        "-p", str(CALLER_PORT), "-m", str(s.o.calls), "-r", str(s.o.rate), "-l", "200", "-nostdin",
+        "-p", str(CALLER_PORT), "-m", str(s.o.calls), "-r", str(s.o.rate), "-l", "60", "-nostdin",
         "-trace_stat", "-stf", "stat.csv", "-fd", "1", "-trace_rtt", "-rtt_freq", "1",
         "-timeout", "600s", "-timeout_error"] +
         (sipp_tls_args(s, "client") if own_tls else ["-t", "t1"]))
@@ -262,9 +268,10 @@ def calls(options, version, work):
                  "retransmissions": int(row["Retransmissions(C)"]), "rtt": round_trips(s),
                  "caller_status": s.caller.returncode, "callee_status": callee_status,
                  "tls_stat": {k: v - before.get(k, 0) for k, v in after.items()},
-                 "own_tls": own_tls, "log": s.said("tieline"), "sipp": s.said("caller")}
+                 "own_tls": own_tls}
         s.tieline.send_signal(signal.SIGTERM)
         facts["tieline_status"] = s.tieline.wait(60)
+        facts["said"] = {name: s.said(name) for name, _, _ in s.procs}
         return facts
     finally:
         s.end()
