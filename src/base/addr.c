@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <stdio.h>
+#include <sys/auxv.h>
 
 #include "tieline/err.h"
 
@@ -48,16 +49,17 @@ static bool parse_v4(struct tl_str s, uint32_t *out) {
 int tl_addr_parse(struct tl_str host, uint16_t port, struct tl_addr *out) {
   char text[INET6_ADDRSTRLEN];
   memset(out, 0, sizeof(*out));
-  if (host.n >= 2 && host.p[0] == '[' && host.p[host.n - 1] == ']') host.p++, host.n -= 2;
+  bool bracket = host.n >= 2 && host.p[0] == '[' && host.p[host.n - 1] == ']';
+  if (bracket) host.p++, host.n -= 2;
   if (host.n == 0 || host.n >= sizeof(text)) return TL_ESYNTAX;
-  if (parse_v4(host, &out->v4.sin_addr.s_addr)) {
+  if (!bracket && parse_v4(host, &out->v4.sin_addr.s_addr)) {
     out->v4.sin_family = AF_INET;
     out->v4.sin_port = htons(port);
     return TL_OK;
   }
   memcpy(text, host.p, host.n);
   text[host.n] = '\0';
-  if (!memchr(host.p, ':', host.n)) return TL_ESYNTAX;
+  if (!memchr(host.p, ':', host.n) || memchr(host.p, '\0', host.n)) return TL_ESYNTAX;
   if (inet_pton(AF_INET6, text, &out->v6.sin6_addr) == 1) {
     out->v6.sin6_family = AF_INET6;
     out->v6.sin6_port = htons(port);
@@ -97,10 +99,20 @@ bool tl_addr_is_any(const struct tl_addr *a) {
   return a->v4.sin_addr.s_addr == htonl(INADDR_ANY);
 }
 
-/* Multiply-and-fold: address tables are internal and bounded, no attacker chooses many keys. */
+/* Peers choose addresses and ports, so the hash is this process's own: the kernel gives each
+ * process 16 random bytes. */
+static uint64_t seed[2] = {0, 0x9e3779b97f4a7c15ull};
+
+static __attribute__((constructor)) void take_seed(void) {
+  const void *random = (const void *)getauxval(AT_RANDOM);
+  if (random) memcpy(seed, random, sizeof(seed));
+  seed[1] |= 1;
+}
+
+/* The high half of the product folded into the low one: each bit of V reaches every bit. */
 static uint64_t mix(uint64_t h, uint64_t v) {
-  h = (h ^ v) * 0x9e3779b97f4a7c15ull;
-  return h ^ (h >> 29);
+  unsigned __int128 x = (unsigned __int128)(h ^ v ^ seed[0]) * seed[1];
+  return (uint64_t)x ^ (uint64_t)(x >> 64);
 }
 
 uint64_t tl_addr_hash(const struct tl_addr *a) {
