@@ -180,7 +180,7 @@ Test(handshaker_dial, stop_in_the_middle_frees_everything) {
   order(&p.addr, "server.example", 1000, 5000);
   for (int i = 0; i < 5; i++) fd[i] = rig_dial();
   rig_wait(TL_C_HS_NOW, 6);
-  rig_end();
+  rig_stop();
   for (int i = 0; i < 5; i++) close(fd[i]);
   peer_stop(&p);
 }

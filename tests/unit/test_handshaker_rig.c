@@ -6,6 +6,7 @@
 #include "test_handshaker_rig.h"
 
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,8 +50,19 @@ struct tl_conf *rig_load(const struct tl_conf *previous, const char *extra,
   return c;
 }
 
+static int fds_before;
+
+static int open_fds(void) {
+  int n = 0;
+  DIR *d = opendir("/proc/self/fd");
+  while (d && readdir(d)) n++;
+  if (d) closedir(d);
+  return n;
+}
+
 void rig_begin(const char *extra, const char *domain_extra) {
   char err[256] = "";
+  fds_before = open_fds();
   pki_open();
   memset(&rig_rt, 0, sizeof(rig_rt));
   memset(&rig_worker, 0, sizeof(rig_worker));
@@ -65,7 +77,7 @@ void rig_begin(const char *extra, const char *domain_extra) {
   cr_assert_eq(tl_handshaker_start(&rig_rt, 0, err, sizeof(err)), 0, "%s", err);
 }
 
-void rig_end(void) {
+void rig_stop(void) {
   struct tl_mail *m;
   tl_handshaker_stop(&rig_rt, 0);
   while ((m = tl_mailbox_take(&rig_worker.mailbox))) {
@@ -84,6 +96,11 @@ void rig_end(void) {
   tl_mailbox_destroy(&rig_worker.mailbox);
   tl_conf_unref(rig_rt.conf);
   pki_close();
+}
+
+void rig_end(void) {
+  rig_stop();
+  cr_assert_eq(open_fds(), fds_before, "descriptors were left open");
 }
 
 uint64_t rig_counter(enum tl_counter id) {

@@ -22,6 +22,8 @@ struct tl_conf *rig_load(const struct tl_conf *previous, const char *extra,
                          const char *domain_extra);
 void rig_begin(const char *extra, const char *domain_extra);
 /* Stops, and checks that every connection was counted down again. */
+void rig_stop(void);
+/* The same when the test has closed what it opened: no descriptor may be left. */
 void rig_end(void);
 struct tl_addr rig_free_address(void);
 uint64_t rig_counter(enum tl_counter id);

@@ -376,6 +376,45 @@ Test(tls, garbage_inside_a_record) {
   tl_tls_domain_unref(dom);
 }
 
+/* A ClientHello with any byte changed gives an answer or an alert, never a session. */
+Test(tls, changed_hellos_are_refused_or_answered) {
+  const char *names[] = {"server.example", NULL};
+  struct tl_tls_options o = duel_options();
+  o.match_sip_domain = names;
+  struct tl_tls_domain *dom = duel_domain(&o);
+  SSL_CTX *peer = duel_context(false, NULL);
+  uint8_t hello[1024], rec[1024];
+  struct duel d;
+  size_t body, n;
+  duel_begin(&d, peer, true, dom, "server.example", NULL);
+  SSL_do_handshake(d.peer);
+  int len = BIO_read(d.from_peer, hello, sizeof(hello));
+  duel_end(&d);
+  cr_assert(len > 100);
+  for (int at = 0; at < len; at++) {
+    for (int by = 1; by < 256; by *= 5) {
+      duel_begin(&d, peer, true, dom, NULL, NULL);
+      memcpy(rec, hello, (size_t)len);
+      rec[at] ^= (uint8_t)by;
+      int rc = tl_hs_record_len(d.hs, rec, &body);
+      if (rc == 0 && (int)body + TL_RECORD_HEADER <= len)
+        rc = tl_hs_input(d.hs, rec, body + TL_RECORD_HEADER);
+      const struct tl_hs_failure *f = tl_hs_failure(d.hs);
+      if (rc == TL_ETLS) {
+        cr_assert_neq(f->cause, TL_HS_OK);
+        cr_assert(f->reason[0]);
+        tl_hs_output(d.hs, &n);
+        cr_assert_eq(n > 0, f->alert_sent != 0xff, "an alert was said but not written, or so");
+      } else {
+        cr_assert(rc == TL_EAGAIN || rc == 0, "%d at %d", rc, at);
+      }
+      duel_end(&d);
+    }
+  }
+  SSL_CTX_free(peer);
+  tl_tls_domain_unref(dom);
+}
+
 /* ChangeCipherSpec is skipped in TLS 1.3, but not for ever. */
 Test(tls, flood_of_change_cipher_spec_ends) {
   struct tl_tls_options o = duel_options();
