@@ -34,17 +34,32 @@ static bool known(struct tl_proxy *p, struct tl_tx *tx, const struct tl_msg *m) 
     return true;
   }
   tl_count(tl_proxy_counters(p), TL_C_RETRANS_ABSORBED);
-  if (tx->reply) {
+  /* Behind a 2xx the callee repeats it, not we (RFC 6026 7.1). */
+  if (tx->reply && tx->state != TL_TX_ACCEPTED) {
     tl_forward_bytes(p, &tx->from, tx->reply->data, tx->reply->len);
     tl_count(tl_proxy_counters(p), TL_C_RETRANS_SENT);
   }
   return true;
 }
 
-static void cancel(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
-                   const struct tl_body *body) {
+/* 16.10, 16.11: the CANCEL of an INVITE that went by a stateless route follows it. */
+static bool cancel_stateless(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
+                             const struct tl_msg *m, const struct tl_body *body) {
+  unsigned status;
+  struct tl_plan *plan = tl_pool_get(&p->plans);
+  if (!plan) return false;
+  bool taken = m->max_forwards != 0 && tl_route_plan(p, from, c, m, plan, &status) == TL_OK &&
+               plan->route && plan->route->stateless;
+  if (taken && tl_forward_stateless(p, from, plan, m, body))
+    refuse(p, from, m, 503, TL_STR(""), TL_STR(""));
+  tl_pool_put(&p->plans, plan);
+  return taken;
+}
+
+static void cancel(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
+                   const struct tl_msg *m, const struct tl_body *body) {
   struct tl_tx *tx = tl_tx_find(p, tl_token_tx_key(p, m));
-  if (!tx && tl_relay_onwards(p, from, m, body)) return;
+  if (!tx && (cancel_stateless(p, from, c, m, body) || tl_relay_onwards(p, from, m, body))) return;
   if (!tx || !tx->invite) {
     refuse(p, from, m, 481, TL_STR(""), TL_STR(""));
     return;
@@ -53,14 +68,27 @@ static void cancel(struct tl_proxy *p, const struct tl_hop *from, const struct t
   if (tx->state <= TL_TX_PROCEEDING && !tx->cancelled) tl_forward_cancel(tx);
 }
 
+/* The ACK to a refusal that was made here without a transaction: its To tag is ours. */
+static bool acknowledges_refusal(struct tl_proxy *p, const struct tl_msg *m) {
+  char tag[16];
+  if (m->method != TL_M_ACK || m->to_tag.n != sizeof(tag)) return false;
+  tl_token_tag(p, m, tag);
+  return memcmp(m->to_tag.p, tag, sizeof(tag)) == 0;
+}
+
 /* 16.3 step 5: we have no extensions that a proxy could be required to know. */
 static bool proxy_require(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
   char line[512];
-  struct tl_str v = tl_msg_header(m, TL_H_PROXY_REQUIRE);
-  if (v.n == 0 || m->method == TL_M_CANCEL || m->method == TL_M_ACK) return false;
-  int n = snprintf(line, sizeof(line), "Unsupported: %.*s\r\n", (int)v.n, v.p);
-  bool fits = n > 0 && (size_t)n < sizeof(line);
-  refuse(p, from, m, 420, TL_STR(""), fits ? (struct tl_str){line, (size_t)n} : TL_STR(""));
+  size_t at = 0;
+  uint16_t i = m->first[TL_H_PROXY_REQUIRE];
+  if (i == TL_HDR_NONE || m->method == TL_M_CANCEL || m->method == TL_M_ACK) return false;
+  for (; i != TL_HDR_NONE; i = m->hdr[i].next) {
+    struct tl_str v = tl_hdr_value(m, i);
+    int n = snprintf(line + at, sizeof(line) - at, "Unsupported: %.*s\r\n", (int)v.n, v.p);
+    if (n < 0 || (size_t)n >= sizeof(line) - at) break;
+    at += (size_t)n;
+  }
+  refuse(p, from, m, 420, TL_STR(""), (struct tl_str){line, at});
   return true;
 }
 
@@ -189,12 +217,16 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
   unsigned status;
   tl_count(tl_proxy_counters(p), by_method[m->method]);
   if (m->method == TL_M_CANCEL) {
-    cancel(p, from, m, body);
+    cancel(p, from, c, m, body);
     return;
   }
   uint64_t key = tl_token_tx_key(p, m);
   struct tl_tx *tx = tl_tx_find(p, key);
   if (tx && known(p, tx, m)) return;
+  if (acknowledges_refusal(p, m)) {
+    tl_relay_onwards(p, from, m, body); /* another worker's transaction may wait for it */
+    return;
+  }
   if (!validated(p, from, m)) return;
   if (looped(p, m)) {
     refuse(p, from, m, 482, TL_STR(""), TL_STR(""));
