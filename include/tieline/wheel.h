@@ -4,7 +4,7 @@
  *
  * Ownership: the timer is part of the caller's object and must be stopped before
  * the object goes. Threads: one. Errors: none. A timer never fires early and at
- * most one tick (TL_WHEEL_TICK_MS) late while its thread runs.
+ * most two ticks (TL_WHEEL_TICK_MS) late while its thread runs.
  */
 #pragma once
 
