@@ -6,6 +6,8 @@
  */
 #include "proxy.h"
 
+#define MTU_SAFE 1300u /* RFC 3261 18.1.1: when the path MTU is unknown */
+
 int tl_forward_bytes(struct tl_proxy *p, const struct tl_hop *hop, const void *data, size_t n) {
   if (hop->transport == TL_UDP) return tl_udp_send(&p->net, hop->udp, &hop->addr, data, n);
   if (tl_relay_is_remote(p, hop->conn)) return tl_relay_send(p, hop->conn, data, n);
@@ -152,6 +154,8 @@ static void send_on(struct tl_tx *tx, const struct tl_msg *m, const struct tl_bo
   }
 }
 
+static bool plan_is_new(const struct tl_tx *tx) { return tx->plan->at == 0 && !tx->best_status; }
+
 void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
   struct tl_proxy *p = tx->proxy;
   struct tl_body saved;
@@ -166,6 +170,8 @@ void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_b
     /* Without its body a request would take the next message on the stream for it. */
     if (saved.len < m->body_len) tx->plan->at = tx->plan->n_target;
   }
+  /* Via, Record-Route and Route add a few hundred bytes on the way. */
+  if (plan_is_new(tx) && m->head_len + body->len > MTU_SAFE - 300) tl_route_prefer_tcp(tx->plan);
   tx->state = TL_TX_PROCEEDING;
   send_on(tx, m, body);
   /* A later target may have brought down the connection that an earlier one was sent on. */

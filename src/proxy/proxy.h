@@ -81,7 +81,8 @@ struct tl_plan {
   bool rewrite_host; /* Request-URI names us: it becomes the peer's */
   tl_conn_id flow;   /* connection to use if it is alive, 0: none */
   enum tl_transport flow_transport;
-  uint8_t n_target, at; /* next one to try */
+  const struct tl_conf_peer *unresolved; /* peer whose name must be looked up */
+  uint8_t n_target, at;                  /* next one to try */
   struct tl_target target[TL_TARGETS_MAX];
   char host[TL_HOST_MAX]; /* domain of the next hop: SNI and identity (RFC 5922 7.3) */
 };
@@ -222,6 +223,8 @@ int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn 
                   const struct tl_msg *m, struct tl_plan *plan, unsigned *out_status);
 /* The slices of PLAN point into a message: sets them anew after M was scanned again. */
 void tl_route_rebind(struct tl_plan *plan, const struct tl_msg *m);
+/* RFC 3261 18.1.1: a request near the path MTU goes by TCP first, where UDP was meant. */
+void tl_route_prefer_tcp(struct tl_plan *plan);
 /* Asks the resolver for PLAN's next hop on behalf of TX. */
 int tl_route_resolve(struct tl_tx *tx);
 /* Adds what a lookup gave. CONF: the transaction's snapshot, which the targets will point into. */

@@ -4,6 +4,7 @@
  * resolver takes it): our Route values, the route table, the list of targets.
  * Sends nothing.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "proxy.h"
@@ -200,8 +201,10 @@ static int target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
 
 void tl_route_resolved(const struct tl_conf *conf, struct tl_plan *plan, const struct tl_addr *addr,
                        size_t n) {
-  enum tl_transport t = tl_route_transport(&plan->next_uri);
-  for (size_t i = 0; i < n; i++) add_target(conf, plan, peer_at(conf, t, &addr[i]), t, &addr[i]);
+  const struct tl_conf_peer *peer = plan->unresolved;
+  enum tl_transport t = peer ? peer->transport : tl_route_transport(&plan->next_uri);
+  for (size_t i = 0; i < n; i++)
+    add_target(conf, plan, peer ? peer : peer_at(conf, t, &addr[i]), t, &addr[i]);
 }
 
 int tl_route_resolve(struct tl_tx *tx) {
@@ -212,9 +215,10 @@ int tl_route_resolve(struct tl_tx *tx) {
   r->worker = p->th.index;
   r->cookie = tx->key;
   r->started_ms = p->net.now_ms;
-  r->transport = tl_route_transport(&tx->plan->next_uri);
-  r->port = tx->plan->next_uri.port;
-  memcpy(r->host, tx->plan->host, sizeof(r->host));
+  const struct tl_conf_peer *peer = tx->plan->unresolved;
+  r->transport = peer ? peer->transport : tl_route_transport(&tx->plan->next_uri);
+  r->port = peer ? peer->port : tx->plan->next_uri.port;
+  snprintf(r->host, sizeof(r->host), "%s", peer ? peer->host : tx->plan->host);
   int rc = tl_mailbox_post(&p->th.rt->resolver, &r->mail);
   if (rc) {
     tl_count(tl_proxy_counters(p), TL_C_MAIL_FULL);
@@ -229,7 +233,26 @@ static int targets_of_peers(struct tl_proxy *p, struct tl_plan *plan) {
   for (size_t i = 0; i < r->n_peer; i++)
     for (size_t k = 0; k < r->peer[i]->n_addr; k++)
       add_target(p->snap->conf, plan, r->peer[i], r->peer[i]->transport, &r->peer[i]->addr[k]);
-  return plan->n_target ? TL_OK : TL_ENOTFOUND;
+  if (plan->n_target) return TL_OK;
+  /* Names that could not be looked up when the configuration was read get another chance. */
+  for (size_t i = 0; i < r->n_peer && !plan->unresolved; i++)
+    if (r->peer[i]->n_addr == 0) plan->unresolved = r->peer[i];
+  return plan->unresolved ? TL_EAGAIN : TL_ENOTFOUND;
+}
+
+void tl_route_prefer_tcp(struct tl_plan *plan) {
+  bool all = plan->route && plan->route->fork == TL_FORK_PARALLEL;
+  for (unsigned i = 0; i < plan->n_target; i++) {
+    struct tl_target *t = &plan->target[i];
+    if (t->transport != TL_UDP) continue;
+    bool keep_udp = !all && plan->n_target < TL_TARGETS_MAX;
+    if (keep_udp) {
+      memmove(t + 1, t, (plan->n_target - i) * sizeof(*t));
+      plan->n_target++;
+      i++;
+    }
+    t->transport = TL_TCP;
+  }
 }
 
 static int match_route(struct tl_proxy *p, const struct tl_hop *from, const struct tl_conn *c,
