@@ -146,11 +146,20 @@ static struct tl_tls_domain *domain_for(const struct tl_conf *conf, const struct
                               &rule);
 }
 
+/* Is that the same place by the same name (16.5: no target twice)? */
+static bool same_target(const struct tl_target *a, const struct tl_conf_peer *peer,
+                        enum tl_transport t, const struct tl_addr *addr) {
+  if (a->transport != t || !tl_addr_eq(&a->addr, addr)) return false;
+  return a->peer == peer || (a->peer && peer && strcmp(a->peer->identity, peer->identity) == 0);
+}
+
 static void add_target(const struct tl_conf *conf, struct tl_plan *plan,
                        const struct tl_conf_peer *peer, enum tl_transport t,
                        const struct tl_addr *addr) {
   /* RFC 5630 3: what is asked to be secure never goes on in the clear. */
   if (plan->n_target == TL_TARGETS_MAX || (plan->secure && t != TL_TLS)) return;
+  for (unsigned i = 0; i < plan->n_target; i++)
+    if (same_target(&plan->target[i], peer, t, addr)) return;
   struct tl_target *to = &plan->target[plan->n_target++];
   to->addr = *addr;
   to->transport = t;
