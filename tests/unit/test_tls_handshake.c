@@ -47,7 +47,7 @@ static void both_ways(const struct tl_tls_options *o, bool server, const struct 
   d.by_three = by_three;
   duel_run(&d);
   duel_prove(&d, &ses);
-  cr_assert_eq(ses.keys.version, s->version);
+  cr_assert_eq((int)ses.keys.version, s->version);
   cr_assert_eq(ses.keys.cipher, s->cipher);
   cr_assert_eq(ses.server, server);
   cr_assert_eq(ses.domain, dom);
@@ -339,7 +339,7 @@ static void header(const char *bytes, bool server, int cause, const char *text) 
   size_t n;
   duel_begin(&d, peer, server, dom, NULL, NULL);
   cr_assert_eq(tl_hs_record_len(d.hs, (const uint8_t *)bytes, &n), TL_ETLS);
-  cr_assert_eq(tl_hs_failure(d.hs)->cause, cause);
+  cr_assert_eq((int)tl_hs_failure(d.hs)->cause, cause);
   cr_assert(strstr(tl_hs_failure(d.hs)->reason, text), "%s", tl_hs_failure(d.hs)->reason);
   duel_end(&d);
   SSL_CTX_free(peer);
