@@ -17,7 +17,7 @@
 
 static void arm(struct tl_listener *l) {
   struct io_uring_sqe *sqe = tl_ring_sqe(&l->net->ring, &l->op);
-  io_uring_prep_multishot_accept(sqe, l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  io_uring_prep_multishot_accept(sqe, l->fd, NULL, NULL, SOCK_CLOEXEC);
   io_uring_sqe_set_data(sqe, &l->op);
   l->armed = true;
 }

@@ -237,7 +237,8 @@ static void on_connected(struct tl_op *op, int res, uint32_t flags) {
 
 static int dial_tcp(struct tl_conn *c) {
   int one = 1;
-  c->fd = socket(c->peer.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  /* Blocking: with O_NONBLOCK io_uring hands back EAGAIN and does not wait for the socket. */
+  c->fd = socket(c->peer.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (c->fd < 0) return TL_EIO;
   setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
   atomic_fetch_add(&c->net->rt->connections, 1);
