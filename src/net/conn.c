@@ -364,7 +364,7 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
     return;
   }
   if (h->rc) {
-    tl_conn_abort(c, h->rc);
+    if (c) tl_conn_abort(c, h->rc);
     tl_handoff_free(h);
     return;
   }

@@ -54,7 +54,7 @@ static bool our_token(struct tl_proxy *p, const struct tl_msg *m, const struct t
 static int bind_plan(struct tl_plan *plan, const struct tl_msg *m, const struct tl_nameaddr *route,
                      int n) {
   plan->uri = m->ruri;
-  if (plan->strict_in && tl_uri_parse(route[--n].uri, &plan->uri)) return TL_ESYNTAX;
+  if (plan->strict_in && (n < 1 || tl_uri_parse(route[--n].uri, &plan->uri))) return TL_ESYNTAX;
   plan->next_uri = plan->uri;
   if (plan->drop_routes >= n) return TL_OK;
   return tl_uri_parse(route[plan->drop_routes].uri, &plan->next_uri);

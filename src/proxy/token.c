@@ -99,7 +99,7 @@ int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const st
 
 static size_t put(char *dst, size_t at, size_t cap, struct tl_str s) {
   size_t n = s.n < cap - at ? s.n : cap - at;
-  memcpy(dst + at, s.p, n);
+  if (n) memcpy(dst + at, s.p, n);
   return at + n;
 }
 
