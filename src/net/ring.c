@@ -12,10 +12,10 @@
 
 int tl_ring_init(struct tl_ring *r, unsigned entries) {
   /* Newest first: DEFER_TASKRUN runs completions only when we ask for them (6.1). */
-  static const unsigned flags[] = {
-      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
-          IORING_SETUP_CQSIZE,
-      IORING_SETUP_COOP_TASKRUN | IORING_SETUP_CQSIZE, IORING_SETUP_CQSIZE};
+  static const unsigned flags[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+                                       IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_CQSIZE,
+                                   IORING_SETUP_COOP_TASKRUN | IORING_SETUP_CQSIZE,
+                                   IORING_SETUP_CQSIZE};
   memset(r, 0, sizeof(*r));
   int rc = -EINVAL;
   for (size_t i = 0; i < sizeof(flags) / sizeof(*flags) && rc == -EINVAL; i++) {
