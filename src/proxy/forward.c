@@ -134,8 +134,10 @@ static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_
   return TL_OK;
 }
 
+/* A request inside a dialog has one place to go: the address is there for when the flow is not. */
 static bool parallel(const struct tl_tx *tx) {
-  return tx->plan->route && tx->plan->route->fork == TL_FORK_PARALLEL;
+  const struct tl_plan *plan = tx->plan;
+  return plan->route && !plan->in_dialog && plan->route->fork == TL_FORK_PARALLEL;
 }
 
 /* One target, or all that are left when the route forks. */
