@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How a request changes on its way through (RFC 3261 16.6): Via, Record-Route,
- * Route, Request-URI, Max-Forwards, Content-Length. Everything else stays as it
- * came.
+ * Route, Request-URI, Max-Forwards, Max-Breadth, Content-Length. Everything else
+ * stays as it came.
  */
 #include <stdio.h>
 
@@ -248,14 +248,48 @@ static void edit_uri(struct tl_edit *e, const struct tl_plan *plan, const struct
 
 /* ---- the rest ---- */
 
-static void edit_forwards(struct tl_edit *e, struct text *t) {
-  const struct tl_msg *m = e->msg;
-  if (m->max_forwards < 0) {
-    tl_edit_insert_lines(e, m->first[TL_H_CSEQ], TL_STR("Max-Forwards: 70\r\n"));
-    return;
+unsigned tl_edit_breadth(const struct tl_msg *m) {
+  struct tl_str v = tl_msg_header(m, TL_H_MAX_BREADTH);
+  unsigned n = 0;
+  if (v.n == 0) return TL_BREADTH_MAX;
+  for (size_t i = 0; i < v.n && n < TL_BREADTH_MAX; i++) {
+    if (v.p[i] < '0' || v.p[i] > '9') return TL_BREADTH_MAX;
+    n = n * 10 + (unsigned)(v.p[i] - '0');
   }
-  put_u(t, (unsigned)m->max_forwards - 1);
-  tl_edit_replace_str(e, tl_msg_header(m, TL_H_MAX_FORWARDS), made(t));
+  return n < TL_BREADTH_MAX ? n : TL_BREADTH_MAX;
+}
+
+/* A Max-Breadth that came in: its share for this copy, and no second one. */
+static void edit_breadth(struct tl_edit *e, unsigned breadth, struct text *t) {
+  const struct tl_msg *m = e->msg;
+  uint16_t i = m->first[TL_H_MAX_BREADTH];
+  put_u(t, breadth);
+  if (!tl_str_eq(tl_hdr_value(m, i), made(t))) tl_edit_replace_str(e, tl_hdr_value(m, i), made(t));
+  while ((i = m->hdr[i].next) != TL_HDR_NONE) tl_edit_remove_header(e, i);
+}
+
+/* Max-Forwards, and next to it what every copy must say too: how far it may fork (RFC 5393 5.3.3).
+ */
+static void edit_forwards(struct tl_edit *e, const struct tl_plan *plan, struct text *t,
+                          struct text *breadth_text) {
+  const struct tl_msg *m = e->msg;
+  bool named = tl_msg_has(m, TL_H_MAX_BREADTH), add = m->max_forwards < 0;
+  unsigned breadth = tl_edit_breadth(m) / (plan->copies ? plan->copies : 1);
+  if (add)
+    put_c(t, "Max-Forwards: 70");
+  else
+    put_u(t, (unsigned)m->max_forwards - 1);
+  if (!named) {
+    put_c(t, "\r\nMax-Breadth: ");
+    put_u(t, breadth);
+  }
+  if (add) {
+    put_c(t, "\r\n");
+    tl_edit_insert_lines(e, m->first[TL_H_CSEQ], made(t));
+  } else {
+    tl_edit_replace_str(e, tl_msg_header(m, TL_H_MAX_FORWARDS), made(t));
+  }
+  if (named) edit_breadth(e, breadth, breadth_text);
 }
 
 static void edit_length(struct tl_edit *e, struct text *t) {
@@ -286,7 +320,7 @@ int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
   }
   struct tl_str top = tl_local_via(m, from, x->via, sizeof(x->via));
   if (top.n) tl_edit_replace_str(e, m->via.whole, top);
-  edit_forwards(e, TEXT(forwards));
+  edit_forwards(e, plan, TEXT(forwards), TEXT(breadth));
   if (plan->strict_in || plan->strict_out)
     rewrite_routes(e, plan, TEXT(route));
   else if (plan->drop_routes)

@@ -158,6 +158,13 @@ static void send_on(struct tl_tx *tx, const struct tl_msg *m, const struct tl_bo
 
 static bool plan_is_new(const struct tl_tx *tx) { return tx->plan->at == 0 && !tx->best_status; }
 
+/* RFC 5393 5.3.3: copies that are out at the same time share the breadth of the request. */
+static bool breadth_suffices(struct tl_tx *tx, const struct tl_msg *m) {
+  struct tl_plan *plan = tx->plan;
+  plan->copies = parallel(tx) ? (uint8_t)(plan->n_target - plan->at) : 1;
+  return tl_edit_breadth(m) >= plan->copies;
+}
+
 void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
   struct tl_proxy *p = tx->proxy;
   struct tl_body saved;
@@ -175,6 +182,10 @@ void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_b
   /* Via, Record-Route and Route add a few hundred bytes on the way. */
   if (plan_is_new(tx) && m->head_len + body->len > MTU_SAFE - 300) tl_route_prefer_tcp(tx->plan);
   tx->state = TL_TX_PROCEEDING;
+  if (!breadth_suffices(tx, m)) {
+    tl_local_tx_answer(tx, 440, tl_reason_phrase(440), TL_STR(""));
+    return;
+  }
   send_on(tx, m, body);
   /* A later target may have brought down the connection that an earlier one was sent on. */
   if (tl_response_pending(tx)) return;

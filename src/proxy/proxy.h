@@ -83,6 +83,7 @@ struct tl_plan {
   enum tl_transport flow_transport;
   const struct tl_conf_peer *unresolved; /* peer whose name must be looked up */
   uint8_t n_target, at;                  /* next one to try */
+  uint8_t copies;                        /* sent at the same time; 0: one */
   struct tl_target target[TL_TARGETS_MAX];
   char host[TL_HOST_MAX]; /* domain of the next hop: SNI and identity (RFC 5922 7.3) */
 };
@@ -254,8 +255,12 @@ int tl_forward_bytes(struct tl_proxy *p, const struct tl_hop *hop, const void *d
 /* edit.c */
 /* Texts that edits insert; they live until the message is written. */
 struct tl_edit_texts {
-  char via[512], own[1600], uri[1024], route[2048], forwards[32], length[40];
+  char via[512], own[1600], uri[1024], route[2048], forwards[48], breadth[8], length[40];
 };
+#define TL_BREADTH_MAX 60u
+/* How many copies of M may be out at the same time: its Max-Breadth, TL_BREADTH_MAX at most and if
+ * it says nothing that can be read (RFC 5393 5.3.3). */
+unsigned tl_edit_breadth(const struct tl_msg *m);
 /* Edits M as PLAN says, to go from FROM to TO; T NULL: to plan->flow. BRANCH: TL_BRANCH_LEN bytes.
  */
 int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *m,
