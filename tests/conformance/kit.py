@@ -265,12 +265,17 @@ def _value(field):
 
 def check_untouched(sent, got, request_line=True):
     """GOT, as it arrived, is SENT with what RFC 3261 16.6 adds and nothing else: our Via, a mark in
-    the sender's, Max-Forwards, Record-Route, Content-Length where a stream needs one."""
+    the sender's, Max-Forwards, Max-Breadth, Record-Route, Content-Length where a stream needs one.
+    """
     start, was, body = fields(sent)
     line, now, its_body = fields(got)
     if request_line:
         assert line == start, "request line %r became %r" % (start, line)
     now = [f for f in now if not re.match(rb"Record-Route: <sips?:[^>]+;lr;tl=\w+>$", f[1])]
+    if _first(was, "max-breadth") is None:      # RFC 5393 5.3.3
+        breadth = _first(now, "max-breadth")
+        assert breadth is not None and _value(now[breadth][1]) == b"60", "no Max-Breadth: 60"
+        del now[breadth]
     via = _first(now, "via")
     assert re.match(rb"Via: SIP/2\.0/(UDP|TCP|TLS) \S+;branch=z9hG4bK[0-9a-zA-Z]+$", now[via][1]), \
         "our Via: %r" % now[via][1]

@@ -494,6 +494,33 @@ def test_16_6_9_content_length_added(c):
             assert c.alice.final(key).status == 200
 
 
+def test_16_6_no_fork_inside_a_dialog(c):
+    """A request inside a dialog goes to one place, also by a route that forks."""
+    bobs = [c.callee("b%d" % i) for i in range(2)]
+    port = c.t.port()
+    c.proxy(hunt=[c.target(b) for b in bobs], route={"fork": "parallel"}, need=["fork"])
+    c.alice.listen(c.tr, "127.0.0.1", port, c.t.server_ctx() if c.tr == "tls" else None)
+    if not c.reliable:
+        c.conn = c.dial()               # from where it listens
+    call = c.invite(HUNT)
+    got = [b.take("INVITE") for b in bobs]
+    bobs[0].reply(got[0], 180)
+    bobs[0].reply(got[0], 200)
+    assert call.final().status == 200
+    bobs[1].reply(got[1], 486)
+    call.ack()
+    conn, invite = got[0]
+    side = ua.Dialog(bobs[0], conn, call.call_id, call.remote, call.local,
+                     invite.all("record-route"), sip.uri_of(invite.get("contact")))
+    data, key = side.make("INFO")
+    bobs[0].expect(key)
+    conn.send(data)
+    c.alice.reply(c.alice.take("INFO"), 200)
+    assert bobs[0].final(key).status == 200
+    c.drain(bobs[0])
+    assert c.alice.total("INFO") == 1, "it came %d times" % c.alice.total("INFO")
+
+
 # ---- 16.12.1, the examples ----------------------------------------------------------------------
 
 def test_16_12_1_1_basic_trapezoid(c):
@@ -557,8 +584,8 @@ def test_16_12_1_3_record_route_values_are_not_rewritten(c):
 # ---- 16.6 all together --------------------------------------------------------------------------
 
 def test_16_6_only_the_named_fields_change(c):
-    """Field by field: only Via (ours and the mark in the sender's), Max-Forwards and Record-Route
-    differ between what came and what went."""
+    """Field by field: only Via (ours and the mark in the sender's), Max-Forwards, Max-Breadth, Route
+    and Record-Route differ between what came and what went."""
     c.proxy()
     bob = c.callee()
     data, key = _raw(c, "INVITE", c.uri(bob), headers=[("Route", "<%s>" % c.our_uri())])
@@ -568,6 +595,6 @@ def test_16_6_only_the_named_fields_change(c):
     gone = sorted(f.split(b":")[0] for f in was - now)
     new = sorted(f.split(b":")[0] for f in now - was)
     assert gone == [b"Max-Forwards", b"Route", b"Via"], gone
-    assert new == [b"Max-Forwards", b"Record-Route", b"Via", b"Via"], new
+    assert new == [b"Max-Breadth", b"Max-Forwards", b"Record-Route", b"Via", b"Via"], new
     bob.reply(got, 486)
     assert c.alice.final(key).status == 486

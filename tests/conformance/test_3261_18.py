@@ -3,21 +3,32 @@
 import re
 import time
 
-from kit import over, pending, sip
+from kit import over, sip
 
 
 # ---- 18.1 clients -------------------------------------------------------------------------------
 
 @over("udp")
-@pending("requests near the MTU do not change to TCP yet (18.1.1)")
 def test_18_1_1_large_request_by_tcp(c):
     """A request within 200 bytes of the MTU, or over 1300 bytes, goes by a transport with congestion
-    control; the Via says so."""
+    control; the Via says so, and the response comes back all the same."""
     c.proxy()
     bob = c.callee()
     bob.listen("tcp", "127.0.0.1", bob.listener("udp").port)
-    msg, _ = c.through(bob, body=b"x" * 1400)
-    assert msg.all("via")[0].startswith("SIP/2.0/TCP "), msg.all("via")[0]
+    for size in (1400, 20000):
+        msg, _ = c.through(bob, body=b"x" * size)
+        assert msg.all("via")[0].startswith("SIP/2.0/TCP "), msg.all("via")[0]
+
+
+@over("udp")
+def test_18_1_1_large_request_back_to_udp(c):
+    """Where TCP is refused the large request goes by UDP after all."""
+    c.proxy()
+    bob = c.callee()
+    for size in (1400, 20000):
+        msg, _ = c.through(bob, body=b"x" * size)
+        assert msg.all("via")[0].startswith("SIP/2.0/UDP "), msg.all("via")[0]
+        assert len(msg.body) == size
 
 
 @over("udp")
