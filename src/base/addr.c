@@ -46,26 +46,32 @@ static bool parse_v4(struct tl_str s, uint32_t *out) {
   return i == s.n;
 }
 
-int tl_addr_parse(struct tl_str host, uint16_t port, struct tl_addr *out) {
+/* RFC 5118 4.10: the grammar of RFC 3261 puts a third colon in front of an IPv4 address at the end,
+ * and both spellings must be tolerated. */
+static bool parse_v6(struct tl_str s, struct in6_addr *out) {
   char text[INET6_ADDRSTRLEN];
+  if (s.n >= sizeof(text) || memchr(s.p, '\0', s.n)) return false;
+  memcpy(text, s.p, s.n);
+  text[s.n] = '\0';
+  char *odd = strstr(text, ":::");
+  if (odd && strchr(odd, '.') && !strchr(odd + 3, ':')) memmove(odd, odd + 1, strlen(odd));
+  return inet_pton(AF_INET6, text, out) == 1;
+}
+
+int tl_addr_parse(struct tl_str host, uint16_t port, struct tl_addr *out) {
   memset(out, 0, sizeof(*out));
   bool bracket = host.n >= 2 && host.p[0] == '[' && host.p[host.n - 1] == ']';
   if (bracket) host.p++, host.n -= 2;
-  if (host.n == 0 || host.n >= sizeof(text)) return TL_ESYNTAX;
+  if (host.n == 0) return TL_ESYNTAX;
   if (!bracket && parse_v4(host, &out->v4.sin_addr.s_addr)) {
     out->v4.sin_family = AF_INET;
     out->v4.sin_port = htons(port);
     return TL_OK;
   }
-  memcpy(text, host.p, host.n);
-  text[host.n] = '\0';
-  if (!memchr(host.p, ':', host.n) || memchr(host.p, '\0', host.n)) return TL_ESYNTAX;
-  if (inet_pton(AF_INET6, text, &out->v6.sin6_addr) == 1) {
-    out->v6.sin6_family = AF_INET6;
-    out->v6.sin6_port = htons(port);
-    return TL_OK;
-  }
-  return TL_ESYNTAX;
+  if (!memchr(host.p, ':', host.n) || !parse_v6(host, &out->v6.sin6_addr)) return TL_ESYNTAX;
+  out->v6.sin6_family = AF_INET6;
+  out->v6.sin6_port = htons(port);
+  return TL_OK;
 }
 
 socklen_t tl_addr_len(const struct tl_addr *a) {

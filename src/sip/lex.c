@@ -5,7 +5,7 @@
  */
 #include "lex.h"
 
-#include <arpa/inet.h>
+#include "tieline/addr.h"
 
 /* One row per eight characters; the bits are the LEX_ values of lex.h. Bytes from 0x80 are in
  * no class: outside quoted strings RFC 3261 has no place for them in what a proxy reads. */
@@ -82,16 +82,12 @@ int tl_lex_quoted(struct lex *c, struct tl_str *out) {
 }
 
 int tl_lex_ipv6(struct lex *c, struct tl_str *out) {
-  const char *start = c->p;
-  char text[INET6_ADDRSTRLEN];
-  struct in6_addr addr;
-  const char *close = memchr(start, ']', (size_t)(c->e - start));
-  size_t n = close ? (size_t)(close - start) - 1 : 0;
-  if (n == 0 || n >= sizeof(text)) return TL_ESYNTAX;
-  memcpy(text, start + 1, n);
-  text[n] = '\0';
-  if (memchr(text, '\0', n) || inet_pton(AF_INET6, text, &addr) != 1) return TL_ESYNTAX;
+  struct tl_addr addr;
+  const char *close = memchr(c->p, ']', (size_t)(c->e - c->p));
+  if (!close) return TL_ESYNTAX;
+  struct tl_str host = {c->p, (size_t)(close + 1 - c->p)};
+  if (tl_addr_parse(host, 0, &addr)) return TL_ESYNTAX;
   c->p = close + 1;
-  *out = (struct tl_str){start, n + 2};
+  *out = host;
   return 0;
 }
