@@ -121,11 +121,13 @@ struct tl_conn {
       retired : 1,    /* takes no new requests */
       looked_end : 1, /* our FIN is out */
       broken : 1,     /* half a message is queued: it is aborted at the end of the turn */
+      held_end : 1,   /* the end of the stream comes behind what is held */
       rekey_tx : 1;   /* the kernel's sending key must change before the next send */
   int listener;       /* accepted: index in the snapshot it came with */
   struct tl_addr peer, local;
   struct tl_conn_tls *tls;
   struct tl_stash cipher, plain;
+  struct tl_stash held; /* received while paused, not looked at yet */
   struct tl_big *big;
   uint32_t searched; /* bytes of the plain stash that hold no end of head */
   struct tl_out out;

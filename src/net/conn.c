@@ -155,6 +155,7 @@ static void conn_free(struct tl_conn *c) {
   tl_big_drop(c);
   tl_stash_drop(n, &c->cipher);
   tl_stash_drop(n, &c->plain);
+  tl_stash_drop(n, &c->held);
   tls_free(c->tls);
   free(c->identity);
   free(c->sni);
@@ -488,7 +489,8 @@ void tl_conn_end_of_turn(struct tl_conn *c) {
   switch ((enum tl_conn_state)c->state) {
   case TL_CONN_DIALING: break;
   case TL_CONN_OPEN:
-    if (c->rekey_tx) tl_keys_turn(c);
+    if (c->held.n && !c->paused) tl_recv_held(c);
+    if (c->rekey_tx && c->state == TL_CONN_OPEN) tl_keys_turn(c);
     tl_send_flush(c);
     if (c->state == TL_CONN_OPEN) tl_recv_arm(c);
     break;

@@ -5,7 +5,7 @@
 #include "net_internal.h"
 
 static uint32_t memory_of(const struct tl_conn *c) {
-  size_t n = sizeof(*c) + c->cipher.cap + c->plain.cap;
+  size_t n = sizeof(*c) + c->cipher.cap + c->plain.cap + c->held.cap;
   for (const struct tl_chunk *k = c->out.head; k; k = k->next) n += sizeof(*k) + TL_CHUNK_CAP;
   if (c->tls) n += sizeof(*c->tls);
   if (tl_conn_user_tls(c)) n += tl_record_size(c->tls->record);

@@ -12,6 +12,7 @@
 #include "net_internal.h"
 
 #define CONTROL_MAX 8
+#define HELD_STEP 16384u
 
 static const enum tl_counter msg_in[] = {TL_C_MSG_IN_UDP, TL_C_MSG_IN_TCP, TL_C_MSG_IN_TLS};
 static const enum tl_counter bytes_in[] = {TL_C_BYTES_IN_UDP, TL_C_BYTES_IN_TCP, TL_C_BYTES_IN_TLS};
@@ -29,7 +30,7 @@ static uint8_t *stash_mem(struct tl_net *n, size_t want, uint32_t *out_cap) {
     *out_cap = TL_STASH_MID;
     return tl_pool_get(&n->stash_mid);
   }
-  *out_cap = (uint32_t)(want > big_size(n) ? want : big_size(n));
+  *out_cap = (uint32_t)(want > big_size(n) ? 2 * want : big_size(n));
   return malloc(*out_cap);
 }
 
@@ -485,7 +486,7 @@ static void failed(struct tl_conn *c, int res) {
 }
 
 void tl_recv_arm(struct tl_conn *c) {
-  if (c->recv_armed || c->paused || c->fd < 0) return;
+  if (c->recv_armed || c->paused || c->held.n || c->fd < 0) return;
   struct io_uring_sqe *sqe = tl_ring_sqe(&c->net->ring, &c->recv_op);
   io_uring_prep_recv_multishot(sqe, c->fd, NULL, 0, 0);
   sqe->flags |= IOSQE_BUFFER_SELECT;
@@ -506,6 +507,37 @@ static void received(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
   c->net->feeder = NULL;
 }
 
+/* Pausing takes effect when the kernel has heard of it: what it hands over until then waits, or the
+ * queue that is too long already would grow by all of it. */
+static void hold(struct tl_conn *c, const uint8_t *p, size_t n) {
+  if (tl_stash_put(c->net, &c->held, p, n)) tl_conn_abort(c, TL_ENOMEM);
+}
+
+static void ended(struct tl_conn *c) {
+  /* Nothing was promised about a truncated stream: Content-Length frames SIP (KTLS-FACTS 37). */
+  c->notify_got = true;
+  tl_conn_finish(c);
+}
+
+void tl_recv_held(struct tl_conn *c) {
+  struct tl_stash s = c->held;
+  uint32_t at = 0;
+  memset(&c->held, 0, sizeof(c->held));
+  while (at < s.n && !c->paused && tl_conn_live(c)) {
+    uint32_t k = s.n - at < HELD_STEP ? s.n - at : HELD_STEP;
+    received(c, s.p + at, k, -1);
+    at += k;
+  }
+  if (at < s.n && tl_conn_live(c)) {
+    memmove(s.p, s.p + at, s.n - at);
+    s.n -= at;
+    c->held = s;
+    return;
+  }
+  tl_stash_drop(c->net, &s);
+  if (c->held_end && tl_conn_live(c)) ended(c);
+}
+
 void tl_recv_done(struct tl_op *op, int res, uint32_t flags) {
   struct tl_conn *c = (struct tl_conn *)((char *)op - offsetof(struct tl_conn, recv_op));
   struct tl_net *n = c->net;
@@ -517,17 +549,23 @@ void tl_recv_done(struct tl_op *op, int res, uint32_t flags) {
   }
   if (flags & IORING_CQE_F_BUFFER) {
     uint16_t buf = tl_bufs_take(&n->bufs, flags);
-    if (res > 0 && tl_conn_live(c)) received(c, tl_bufs_at(&n->bufs, buf), (size_t)res, buf);
+    uint8_t *p = tl_bufs_at(&n->bufs, buf);
+    if (res > 0 && tl_conn_live(c) && (c->paused || c->held.n))
+      hold(c, p, (size_t)res);
+    else if (res > 0 && tl_conn_live(c))
+      received(c, p, (size_t)res, buf);
     tl_bufs_put(&n->bufs, buf);
   }
   if (res > 0 || c->state == TL_CONN_CLOSING) return;
-  if (res == 0) {
-    /* Nothing was promised about a truncated stream: Content-Length frames SIP (KTLS-FACTS 37). */
-    c->notify_got = true;
-    tl_conn_finish(c);
+  if (res == -ECANCELED) return;
+  if (c->held.n && c->state == TL_CONN_OPEN) {
+    c->held_end = res == 0; /* anything else is reported again by the next receive */
     return;
   }
-  if (res == -ECANCELED) return;
+  if (res == 0) {
+    ended(c);
+    return;
+  }
   if (c->state == TL_CONN_FINISHING)
     failed_at_end(c, res);
   else

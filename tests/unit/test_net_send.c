@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What leaves: in order, together, bounded; and what happens to peers that do not read. */
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "test_net_rig.h"
+
+TestSuite(net_send, .timeout = 30);
+
+static char text[1 << 20], back[1 << 20];
+
+static size_t numbered(unsigned n) { return (size_t)sprintf(text, "<%08u>", n); }
+
+Test(net_send, all_of_a_turn_leaves_in_one_send_and_in_order) {
+  struct tl_conn *c;
+  net_begin("");
+  int fd = rig_connect(&c);
+  uint64_t sends = rig_count(TL_C_SENDS);
+  for (unsigned i = 0; i < 1000; i++) cr_assert_eq(tl_conn_send(c, text, numbered(i)), 0);
+  cr_expect_eq(rig_count(TL_C_SENDQ_BYTES), 10000);
+  rig_read(fd, back, 10000);
+  for (unsigned i = 0; i < 1000; i++) {
+    numbered(i);
+    cr_assert(memcmp(back + (size_t)i * 10, text, 10) == 0, "%u", i);
+  }
+  rig_settle();
+  cr_expect_eq(rig_count(TL_C_SENDS) - sends, 1);
+  cr_expect_eq(rig_count(TL_C_SENDQ_BYTES), 0);
+  cr_expect_eq(c->msgs_out, 1000);
+  close(fd);
+  net_end();
+}
+
+/* Sizes around the chunk's: not a byte lost where one ends and the next begins. */
+Test(net_send, messages_of_any_size_keep_their_bytes) {
+  struct tl_conn *c;
+  net_begin("");
+  int fd = rig_connect(&c);
+  for (size_t n = 1; n < 70000; n += n < 16700 ? 977 : n < 16800 ? 1 : 4999) {
+    for (size_t i = 0; i < n; i++) text[i] = (char)(i * 13 + n);
+    for (int k = 0; k < 3; k++) cr_assert_eq(tl_conn_send(c, text, n), 0);
+    for (int k = 0; k < 3; k++) {
+      rig_read(fd, back, n);
+      cr_assert(memcmp(back, text, n) == 0, "%zu bytes", n);
+    }
+  }
+  close(fd);
+  net_end();
+}
+
+static void small_buffers(struct tl_conn *c, int fd) {
+  int n = 32768; /* with less the kernel waits for probes */
+  setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &n, sizeof(n));
+  setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &n, sizeof(n));
+}
+
+Test(net_send, item_2_9_a_slow_reader_pauses_its_source_and_loses_nothing) {
+  struct tl_conn *a, *b;
+  size_t sent = 0, got = 0, most = 0;
+  net_begin("limits { send_buffer = 64k }");
+  int in = rig_connect(&a), out = rig_connect(&b);
+  small_buffers(b, out);
+  rig.forward_to = tl_conn_id_of(b);
+  size_t n = rig_message(text, 5, 1000), all = n * 3000;
+  for (uint64_t until = tl_now_ms() + 20000; got < all;) {
+    ssize_t k = 0;
+    cr_assert_lt(tl_now_ms(), until);
+    while (sent < all && (k = send(in, text + sent % n, n - sent % n, MSG_DONTWAIT)) > 0)
+      sent += (size_t)k;
+    rig_turn();
+    if (b->out.bytes > most) most = b->out.bytes;
+    if (sent < all && !a->paused) continue;
+    k = recv(out, back, 3000, MSG_DONTWAIT);
+    for (ssize_t i = 0; i < k; i++) cr_assert_eq(back[i], text[(got + (size_t)i) % n]);
+    if (k > 0) got += (size_t)k;
+    rig_forget();
+  }
+  cr_expect_gt(rig_count(TL_C_CONN_PAUSED), 0);
+  cr_expect_lt(most, 64 * 1024 + 2 * 65536 + 4096, "%zu bytes queued", most);
+  cr_expect(!a->paused && !b->waiters);
+  close(in);
+  close(out);
+  net_end();
+}
+
+static void answer(struct rig *r, struct tl_conn *c, const struct tl_msg *m) {
+  (void)m;
+  r->forward_rc = tl_conn_send(c, text, 2000);
+  rig_forget();
+}
+
+/* Who asks and does not read the answers is paused as well; others go on. */
+Test(net_send, a_peer_that_does_not_read_its_answers_is_paused) {
+  struct tl_conn *a, *b;
+  static char ask[1000];
+  net_begin("limits { send_buffer = 64k }");
+  rig.on_message = answer;
+  int in = rig_connect(&a), other = rig_connect(&b);
+  small_buffers(a, in);
+  size_t n = rig_message(ask, 1, 0), sent = 0;
+  for (int i = 0; i < 400; i++) {
+    ssize_t k;
+    while ((k = send(in, ask + sent % n, n - sent % n, MSG_DONTWAIT)) > 0 && sent < 4000000)
+      sent += (size_t)k;
+    rig_turn();
+  }
+  cr_expect(a->paused);
+  cr_expect_lt(a->out.bytes, 64 * 1024 + 3 * 16384 / (uint32_t)n * 2000, "%u", a->out.bytes);
+  cr_expect_eq(rig_count(TL_C_DROP_QUEUE_FULL), 0);
+  rig_write(other, ask, n);
+  rig_read(other, back, 2000);
+  close(in);
+  close(other);
+  RIG_UNTIL(rig.net->n_conn == 0);
+  net_end();
+}
+
+/* A paused source that ends, a target that ends: nobody is left in a list. */
+Test(net_send, ends_of_paused_connections_and_their_targets) {
+  struct tl_conn *s[6], *t;
+  int fd[6];
+  net_begin("limits { send_buffer = 64k }");
+  int out = rig_connect(&t);
+  small_buffers(t, out);
+  for (int i = 0; i < 6; i++) {
+    fd[i] = rig_connect(&s[i]);
+    tl_conn_pause(s[i], t);
+    tl_conn_pause(s[i], t); /* twice is once */
+  }
+  tl_conn_pause(t, t);
+  cr_expect_eq(rig_count(TL_C_CONN_PAUSED), 7);
+  tl_conn_abort(s[5], TL_ECLOSED); /* the middle, both ends */
+  tl_conn_abort(s[2], TL_ECLOSED);
+  tl_conn_finish(s[0]);
+  rig_settle();
+  int waiting = 0;
+  for (const struct tl_conn *w = t->waiters; w; w = w->wait_next) waiting++;
+  cr_expect_eq(waiting, 4);
+  tl_conn_abort(t, TL_ECLOSED);
+  rig_settle();
+  cr_expect(!s[1]->paused && !s[3]->paused && !s[4]->paused);
+  size_t n = rig_message(text, 1, 0);
+  rig_write(fd[3], text, n);
+  RIG_UNTIL(rig.n_got == 1);
+  for (int i = 0; i < 6; i++) close(fd[i]);
+  close(out);
+  net_end();
+}
+
+Test(net_send, item_2_9_a_stuck_peer_is_reset_and_a_slow_one_is_not) {
+  struct tl_conn *stuck, *slow;
+  net_begin("limits { send_buffer = 64k } timeouts { send = 200ms }");
+  int a = rig_connect(&stuck), b = rig_connect(&slow);
+  small_buffers(stuck, a);
+  small_buffers(slow, b);
+  for (int i = 0; i < 20; i++) {
+    tl_conn_send(stuck, text, 50000);
+    tl_conn_send(slow, text, 50000);
+  }
+  size_t want = slow->out.bytes, got = 0;
+  for (uint64_t until = tl_now_ms() + 10000; rig_count(TL_C_CONN_STUCK) == 0 && got < want;) {
+    ssize_t k = recv(b, back, 4000, MSG_DONTWAIT);
+    if (k > 0) got += (size_t)k;
+    rig_sleep(5);
+    cr_assert_lt(tl_now_ms(), until);
+  }
+  cr_expect_eq(rig_count(TL_C_CONN_STUCK), 1);
+  cr_expect_eq(rig.closed_rc, TL_ETIMEOUT);
+  cr_expect_eq(slow->state, TL_CONN_OPEN);
+  close(a);
+  close(b);
+  net_end();
+}
+
+/* What a timer queues on a connection that was quiet for long is not late in that moment. */
+static void send_late(struct tl_timer *t, void *arg) {
+  (void)t;
+  (void)arg;
+  struct tl_conn *c = tl_conn_get(rig.net, rig.forward_to);
+  if (c) tl_conn_send(c, "late", 4);
+}
+
+Test(net_send, writing_to_a_quiet_connection_is_not_being_stuck) {
+  struct tl_conn *c;
+  net_begin("timeouts { send = 210ms }");
+  int fd = rig_connect(&c);
+  rig.forward_to = tl_conn_id_of(c);
+  for (int i = 0; i < 120; i++) {
+    struct tl_timer t = {.fn = send_late};
+    tl_timer_start(&rig.net->wheel, &t, 0);
+    rig_sleep(5);
+    tl_timer_stop(&rig.net->wheel, &t);
+    if (i % 40 == 0) rig_sleep(250);
+  }
+  cr_expect_eq(rig_count(TL_C_CONN_STUCK), 0);
+  cr_expect_eq(rig.n_closed, 0);
+  close(fd);
+  net_end();
+}
+
+Test(net_send, finish_sends_what_is_queued_and_says_so_once) {
+  struct tl_conn *c;
+  net_begin("");
+  int fd = rig_connect(&c);
+  small_buffers(c, fd);
+  for (size_t i = 0; i < 300000; i++) text[i] = (char)(i * 7);
+  cr_assert_eq(tl_conn_send(c, text, 300000), 0);
+  tl_conn_finish(c);
+  tl_conn_finish(c);
+  cr_expect_eq(tl_conn_send(c, text, 10), TL_ECLOSED);
+  cr_expect_eq(rig.n_closed, 1);
+  rig_read(fd, back, 300000);
+  cr_expect(memcmp(back, text, 300000) == 0);
+  rig_read_end(fd);
+  close(fd);
+  RIG_UNTIL(rig.net->n_conn == 0);
+  cr_expect_eq(rig.n_closed, 1);
+  net_end();
+}
+
+Test(net_send, finishing_ends_although_the_peer_never_does) {
+  struct tl_conn *c;
+  net_begin("");
+  int fd = rig_connect(&c);
+  tl_conn_finish(c);
+  rig_settle();
+  cr_expect_eq(c->state, TL_CONN_FINISHING);
+  uint64_t from = tl_now_ms();
+  RIG_UNTIL(rig.net->n_conn == 0);
+  cr_expect_lt(tl_now_ms() - from, 2500);
+  close(fd);
+  net_end();
+}
+
+Test(net_send, abort_drops_what_is_queued) {
+  struct tl_conn *c;
+  net_begin("");
+  int fd = rig_connect(&c);
+  small_buffers(c, fd);
+  tl_conn_send(c, text, 500000);
+  rig_settle();
+  tl_conn_abort(c, TL_ETLS);
+  tl_conn_abort(c, TL_EIO);
+  cr_expect(rig.n_closed == 1 && rig.closed_rc == TL_ETLS);
+  RIG_UNTIL(rig.net->n_conn == 0);
+  cr_expect_eq(rig_count(TL_C_SENDQ_BYTES), 0);
+  close(fd);
+  net_end();
+}
+
+Test(net_send, far_over_its_bound_a_queue_takes_no_more) {
+  struct tl_conn *c;
+  int rc = 0, n = 0;
+  net_begin("limits { send_buffer = 4k }");
+  int fd = rig_connect(&c);
+  while (n < 1000 && (rc = tl_conn_send(c, text, 1000)) == 0) n++;
+  cr_expect_eq(rc, TL_ELIMIT);
+  cr_expect_lt(n, 40);
+  cr_expect_eq(rig_count(TL_C_DROP_QUEUE_FULL), 1);
+  rig_read(fd, back, (size_t)n * 1000);
+  cr_expect_eq(tl_conn_send(c, text, 1000), 0);
+  close(fd);
+  net_end();
+}
