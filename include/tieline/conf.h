@@ -64,6 +64,7 @@ struct tl_conf_route {
 struct tl_conf_limits {
   uint32_t max_connections;       /* stream connections of the whole process */
   uint32_t max_transactions;      /* per worker */
+  uint32_t max_transactions_peer; /* of those, waiting for one peer */
   uint32_t max_message;           /* bytes of one SIP message */
   uint32_t max_head;              /* bytes of its head */
   uint32_t max_handshakes;        /* in progress, per handshake thread */

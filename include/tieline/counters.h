@@ -50,6 +50,8 @@
   X(TX_TIMEOUT, "transactions.timeout", "transactions ended by Timer B, C or F")                   \
   X(TX_FAILOVER, "transactions.failover", "requests moved to the next target")                     \
   X(TX_REFUSED, "transactions.refused", "requests refused because the table was full")             \
+  X(TX_REFUSED_PEER, "transactions.refused_peer",                                                  \
+    "requests not sent to a peer that has its share")                                              \
   X(RETRANS_ABSORBED, "retransmissions.absorbed", "retransmitted requests absorbed")               \
   X(RETRANS_SENT, "retransmissions.sent", "requests and responses retransmitted over UDP")         \
   X(CONN_NOW, "connections.now", "stream connections open (gauge)")                                \

@@ -112,7 +112,9 @@ static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_
   struct tl_edit e;
   struct tl_edit_texts x;
   char branch[TL_BRANCH_LEN];
-  int rc = t ? open_hop(p, tx->plan, t, &hop, &c) : flow_hop(p, tx->plan, &hop, &c);
+  struct tl_peer_load *load;
+  int rc = tl_load_admit(tx, t ? t->peer : NULL, m, &load);
+  if (rc == TL_OK) rc = t ? open_hop(p, tx->plan, t, &hop, &c) : flow_hop(p, tx->plan, &hop, &c);
   if (rc) return rc;
   struct tl_branch *b = tl_branch_new(tx);
   if (!b) return TL_ENOMEM;
@@ -130,6 +132,7 @@ static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_
   }
   keep_sent(b, &e, body);
   if (c) tl_branch_attach(b, c);
+  tl_load_enter(b, load);
   start_timers(b);
   return TL_OK;
 }
@@ -150,6 +153,7 @@ static void send_on(struct tl_tx *tx, const struct tl_msg *m, const struct tl_bo
   }
   while (plan->at < plan->n_target && (!any || parallel(tx))) {
     int rc = send_to(tx, &plan->target[plan->at++], m, body);
+    tx->overload |= rc == TL_ELIMIT;
     any |= rc == TL_OK;
     if (rc && tl_response_better(503, tx->best_status)) tx->best_status = 503;
     if (!any && plan->at < plan->n_target) tl_count(tl_proxy_counters(tx->proxy), TL_C_TX_FAILOVER);

@@ -25,9 +25,20 @@
 #define TL_TARGETS_MAX 8
 #define TL_HOST_MAX 256
 
+/* What this worker has under way toward a peer. */
+struct tl_peer_load {
+  struct tl_peer_load *next;
+  char *name;
+  uint32_t active; /* requests waiting for a final answer */
+  double tokens;   /* new calls that may start now */
+  uint64_t at_ms;
+  bool started;
+};
+
 /* A snapshot that transactions of this worker still use; counted here, without atomics. */
 struct tl_snap {
   struct tl_conf *conf;
+  struct tl_peer_load **load; /* one for each peer of conf; NULL: memory was short */
   uint32_t refs;
 };
 
@@ -98,6 +109,7 @@ struct tl_tx {
   struct tl_proxy *proxy;
   uint8_t state, method;
   bool invite : 1, reliable : 1, cancelled : 1, counted : 1, sent_100 : 1, failed : 1,
+      overload : 1,     /* a peer had its share already */
       ack : 1;          /* a parked ACK for a 2xx, no transaction in truth */
   uint16_t via_port;    /* sent-by port of the top Via, 0: none */
   uint16_t status;      /* last response sent */
@@ -119,6 +131,7 @@ struct tl_branch {
   struct tl_branch *next;                   /* of the transaction */
   struct tl_branch *conn_next, **conn_link; /* of the connection it was sent on */
   struct tl_tx *tx;
+  struct tl_peer_load *load; /* counted there until answered, NULL: toward no peer */
   uint32_t slot, gen;
   uint8_t state;
   bool invite : 1, reliable : 1, cancel_sent : 1, cancel_wanted : 1;
@@ -146,6 +159,7 @@ struct tl_proxy {
   struct tl_thread th; /* first: runtime.worker points here */
   struct tl_net net;
   struct tl_snap *snap;
+  struct tl_peer_load *loads;
   struct tl_slots branch_slots;
   struct tl_tx **hash;
   uint32_t hash_mask;
@@ -267,6 +281,15 @@ int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
                     const struct tl_plan *plan, const struct tl_target *t,
                     const struct tl_hop *from, const struct tl_hop *to, const char *branch,
                     struct tl_edit_texts *x);
+
+/* load.c */
+struct tl_peer_load **tl_load_of(struct tl_proxy *p, const struct tl_conf *conf);
+void tl_load_exit(struct tl_proxy *p);
+/* May M go to PEER (NULL: no peer) now? TL_ELIMIT: it has its share. *OUT for tl_load_enter. */
+int tl_load_admit(struct tl_tx *tx, const struct tl_conf_peer *peer, const struct tl_msg *m,
+                  struct tl_peer_load **out);
+void tl_load_enter(struct tl_branch *b, struct tl_peer_load *l);
+void tl_load_leave(struct tl_branch *b);
 
 /* response.c */
 /* No branch is left that could still answer: the next target, or the best response (16.7 step 6).

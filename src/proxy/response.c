@@ -179,6 +179,11 @@ static void answer_best(struct tl_tx *tx) {
   }
   tl_saved_free(p, s);
   if (tx->cancelled) status = 487;
+  if (status == 503 && tx->overload) {
+    /* Counted; a line for each would be a flood of its own. */
+    tl_local_tx_answer(tx, 503, TL_STR("Overloaded"), TL_STR("Retry-After: 5\r\n"));
+    return;
+  }
   log_unreached(tx, status);
   /* RFC 4320 4.2: a 408 for another method would come when its client has given up, and start a
    * chain of failures; it is told nothing. */
@@ -236,6 +241,7 @@ static void branch_done(struct tl_branch *b) {
   struct tl_net *n = &b->tx->proxy->net;
   tl_timer_stop(&n->wheel, &b->retrans);
   tl_branch_detach(b);
+  tl_load_leave(b);
   b->state = TL_BR_COMPLETED;
   if (b->reliable)
     tl_branch_free(b); /* Timers D and K are 0 */
@@ -257,6 +263,7 @@ static void invite_success(struct tl_branch *b, const struct tl_msg *m,
   if (b->state == TL_BR_ACCEPTED) return;
   b->state = TL_BR_ACCEPTED;
   tl_branch_detach(b);
+  tl_load_leave(b);
   tl_saved_free(p, b->sent);
   b->sent = NULL;
   tl_timer_stop(&p->net.wheel, &b->retrans);

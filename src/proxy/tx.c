@@ -81,6 +81,7 @@ void tl_saved_free(struct tl_proxy *p, struct tl_saved *s) {
 static void snap_drop(struct tl_snap *s) {
   if (--s->refs) return;
   tl_conf_unref(s->conf);
+  free(s->load);
   free(s);
 }
 
@@ -90,6 +91,7 @@ void tl_snap_refresh(struct tl_proxy *p) {
   if (!s) return; /* the old snapshot serves a turn longer */
   s->conf = tl_conf_ref(p->net.conf);
   s->refs = 1;
+  s->load = tl_load_of(p, s->conf);
   if (p->snap) snap_drop(p->snap);
   p->snap = s;
 }
@@ -376,6 +378,7 @@ void tl_branch_free(struct tl_branch *b) {
   while (*at != b) at = &(*at)->next;
   *at = b->next;
   tl_branch_detach(b);
+  tl_load_leave(b);
   tl_timer_stop(&p->net.wheel, &b->timer);
   tl_timer_stop(&p->net.wheel, &b->retrans);
   tl_saved_free(p, b->sent);
@@ -418,4 +421,5 @@ void tl_tx_tables_exit(struct tl_proxy *p) {
   free(p->branch_slots.at);
   free(p->branch_slots.free);
   if (p->snap) snap_drop(p->snap);
+  tl_load_exit(p);
 }

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a worker has under way toward each peer: a bound on requests waiting for
+ * an answer, and a rate of new calls. A peer that is slow or dead then takes its
+ * share of the transactions and no more. The records live as long as the worker
+ * and are found by the peer's name, so a reload does not forget them.
+ */
+#include <stdlib.h>
+
+#include "proxy.h"
+
+static struct tl_peer_load *by_name(struct tl_proxy *p, const char *name) {
+  struct tl_peer_load *l = p->loads;
+  while (l && strcmp(l->name, name) != 0) l = l->next;
+  if (l) return l;
+  l = calloc(1, sizeof(*l));
+  if (!l || !(l->name = strdup(name))) {
+    free(l);
+    return NULL;
+  }
+  l->at_ms = p->net.now_ms;
+  l->next = p->loads;
+  p->loads = l;
+  return l;
+}
+
+struct tl_peer_load **tl_load_of(struct tl_proxy *p, const struct tl_conf *conf) {
+  struct tl_peer_load **load = calloc(conf->n_peer + 1, sizeof(*load));
+  for (size_t i = 0; load && i < conf->n_peer; i++) load[i] = by_name(p, conf->peer[i].name);
+  return load;
+}
+
+void tl_load_exit(struct tl_proxy *p) {
+  while (p->loads) {
+    struct tl_peer_load *l = p->loads;
+    p->loads = l->next;
+    free(l->name);
+    free(l);
+  }
+}
+
+/* The peer's rate is the whole process's: each worker grants its part. A second's worth may come at
+ * once. */
+static bool rate_allows(struct tl_proxy *p, struct tl_peer_load *l, uint32_t max_cps) {
+  double rate = (double)max_cps / (p->th.rt->n_worker ? p->th.rt->n_worker : 1);
+  double most = rate < 1 ? 1 : rate;
+  l->tokens += rate * (double)(p->net.now_ms - l->at_ms) / 1000.0;
+  l->at_ms = p->net.now_ms;
+  if (!l->started || l->tokens > most) l->tokens = most;
+  l->started = true;
+  if (l->tokens < 1) return false;
+  l->tokens -= 1;
+  return true;
+}
+
+int tl_load_admit(struct tl_tx *tx, const struct tl_conf_peer *peer, const struct tl_msg *m,
+                  struct tl_peer_load **out) {
+  struct tl_proxy *p = tx->proxy;
+  *out = NULL;
+  if (!peer || !tx->snap->load) return TL_OK;
+  struct tl_peer_load *l = tx->snap->load[peer - tx->snap->conf->peer];
+  if (!l) return TL_OK;
+  bool new_call = m->method == TL_M_INVITE && m->to_tag.n == 0;
+  bool over = l->active >= p->net.conf->limits.max_transactions_peer ||
+              (new_call && peer->max_cps && !rate_allows(p, l, peer->max_cps));
+  if (over) {
+    tl_count(tl_proxy_counters(p), TL_C_TX_REFUSED_PEER);
+    return TL_ELIMIT;
+  }
+  *out = l;
+  return TL_OK;
+}
+
+void tl_load_enter(struct tl_branch *b, struct tl_peer_load *l) {
+  b->load = l;
+  if (l) l->active++;
+}
+
+void tl_load_leave(struct tl_branch *b) {
+  if (b->load) b->load->active--;
+  b->load = NULL;
+}
