@@ -153,6 +153,19 @@ def test_16_7_5_2xx_of_each_branch(c):
     assert second.status == 200 and "b1" in sip.param(second.get("to"), "tag")
 
 
+def test_16_7_5_2xx_behind_a_6xx(c):
+    """A 2xx that crosses the CANCEL a 6xx has caused still goes on: the call exists."""
+    call, bobs, got = _ringing(c, 2, "parallel")
+    for b, g in zip(bobs, got):
+        b.reply(g, 180)
+    bobs[0].reply(got[0], 603)
+    bobs[1].take("CANCEL")
+    bobs[1].reply(got[1], 200)
+    assert call.final().status == 200
+    c.drain(bobs[1])
+    assert not [m for m in c.alice.left(call.key) if m.status >= 300]
+
+
 def test_16_7_5_non_invite_final_once(c):
     """Of several finals to another method, one goes on."""
     c.proxy()

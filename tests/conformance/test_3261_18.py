@@ -3,7 +3,7 @@
 import re
 import time
 
-from kit import over, sip
+from kit import HUNT, over, pending, sip
 
 
 # ---- 18.1 clients -------------------------------------------------------------------------------
@@ -29,6 +29,17 @@ def test_18_1_1_large_request_back_to_udp(c):
         msg, _ = c.through(bob, body=b"x" * size)
         assert msg.all("via")[0].startswith("SIP/2.0/UDP "), msg.all("via")[0]
         assert len(msg.body) == size
+
+
+@over("udp")
+@pending("a stateless route stays on UDP: it could not come back to it when TCP is refused")
+def test_18_1_1_large_request_without_state(c):
+    """The rule binds a stateless route too."""
+    bob = c.callee()
+    bob.listen("tcp", "127.0.0.1", bob.listener("udp").port)
+    c.proxy(hunt=[c.target(bob)], route={"stateless": True}, need=["stateless"])
+    msg, _ = c.through(bob, uri=HUNT, body=b"x" * 1400)
+    assert msg.all("via")[0].startswith("SIP/2.0/TCP "), msg.all("via")[0]
 
 
 @over("udp")
