@@ -173,6 +173,9 @@ struct tl_proxy {
   unsigned relay_hops; /* workers that have seen the message being handled, this one not counted */
 };
 
+/* worker.c: what the network side hands up to a proxy. */
+extern const struct tl_net_handler tl_proxy_handler;
+
 static inline struct tl_proxy *tl_proxy_of(struct tl_net *n) { return n->proxy; }
 static inline struct tl_counters *tl_proxy_counters(struct tl_proxy *p) { return &p->th.counters; }
 

@@ -70,7 +70,7 @@ static void on_mail(struct tl_net *n, struct tl_mail *m) {
   }
 }
 
-static const struct tl_net_handler handler = {
+const struct tl_net_handler tl_proxy_handler = {
     .message = on_message, .bad = on_bad, .closed = on_closed, .mail = on_mail};
 
 struct start {
@@ -85,7 +85,7 @@ static void *run(void *arg) {
   struct start *s = arg;
   struct tl_proxy *p = s->p;
   urcu_memb_register_thread();
-  int rc = tl_net_init(&p->net, &p->th, &handler, p, s->err, s->cap);
+  int rc = tl_net_init(&p->net, &p->th, &tl_proxy_handler, p, s->err, s->cap);
   if (rc == TL_OK) rc = tl_tx_tables_init(p);
   if (rc == TL_OK) tl_snap_refresh(p);
   bool s_ok = rc == TL_OK;
