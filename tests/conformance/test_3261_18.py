@@ -157,6 +157,23 @@ def test_18_2_2_response_to_sent_by_port(c):
 
 
 @over("udp")
+def test_18_2_2_maddr_in_via_is_not_followed(c):
+    """A choice against the letter: an address that a Via merely names gets no datagram of ours, or
+    one forged packet would aim our answers at anybody. The answer goes to the source."""
+    c.proxy()
+    victim = c.peer("victim", listen=True, host="127.0.0.2")
+    port = victim.listener("udp", "127.0.0.2").port
+    here = c.peer("here", listen=True, port=port)
+    data, key = here.make(c.conn, "MESSAGE", "mailto:x", to="<sip:x@y.example>",
+                          sent_by="office.example:%d" % port)
+    here.expect(key)
+    here.udps["127.0.0.1"].flow("127.0.0.1", c.d.port("udp")).send(
+        data.replace(b";rport", b";maddr=127.0.0.2", 1))
+    assert here.final(key).status == 416
+    assert not victim.strays and not victim.listener("udp", "127.0.0.2").datagrams
+
+
+@over("udp")
 def test_18_2_2_local_answers_too(c):
     """The same way for what the proxy answers itself."""
     c.proxy()
