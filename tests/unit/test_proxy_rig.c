@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rig of the proxy's tests; the promises stand in the header. */
+#include "test_proxy_rig.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct tl_proxy px;
+
+static void drop_mail(struct tl_mailbox *mb) {
+  struct tl_mail *m;
+  while ((m = tl_mailbox_take(mb)) != NULL) free(m);
+}
+
+void proxy_begin(const char *extra) {
+  memset(&px, 0, sizeof(px));
+  rig_begin_with(&px.net, &px.th, &tl_proxy_handler, &px, extra);
+  cr_assert_eq(tl_mailbox_init(&rig.rt.resolver, 100), 0);
+  cr_assert_eq(tl_tx_tables_init(&px), 0);
+  tl_snap_refresh(&px);
+}
+
+static void expect_empty(struct tl_pool *p, const char *name) {
+  cr_expect_eq(p->used, 0, "%zu of %s left", p->used, name);
+  p->keep = 0;
+}
+
+static void expect_nothing_saved(void) {
+  cr_expect_eq(px.n_tx, 0);
+  cr_expect_eq(rig_count(TL_C_TX_NOW), 0);
+  expect_empty(&px.txs, "transactions");
+  expect_empty(&px.branches, "branches");
+  expect_empty(&px.plans, "plans");
+  expect_empty(&px.saved_small, "saved_small");
+  expect_empty(&px.saved_mid, "saved_mid");
+}
+
+void proxy_end(void) {
+  tl_tx_tables_exit(&px);
+  px.hash = NULL;
+  expect_nothing_saved();
+  drop_mail(&rig.rt.resolver);
+  tl_mailbox_destroy(&rig.rt.resolver);
+  net_end();
+}
+
+void proxy_end_clean(void) {
+  rig_sleep(LINGER_MS);
+  expect_nothing_saved();
+  proxy_end();
+}
+
+/* ---- neighbours ---- */
+
+static void bound(struct ua *u, int type) {
+  struct tl_addr a;
+  socklen_t len = sizeof(a);
+  memset(u, 0, sizeof(*u));
+  u->conn = -1;
+  tl_addr_parse(TL_STR("127.0.0.1"), 0, &a);
+  u->fd = socket(AF_INET, type | SOCK_NONBLOCK, 0);
+  cr_assert_eq(bind(u->fd, &a.sa, sizeof(a.v4)), 0);
+  cr_assert_eq(getsockname(u->fd, &a.sa, &len), 0);
+  u->port = tl_addr_port(&a);
+}
+
+void ua_udp(struct ua *u) { bound(u, SOCK_DGRAM); }
+
+void ua_tcp_listen(struct ua *u) {
+  bound(u, SOCK_STREAM);
+  cr_assert_eq(listen(u->fd, 10), 0);
+}
+
+void ua_tcp_connect(struct ua *u) {
+  struct tl_addr a;
+  socklen_t len = sizeof(a);
+  int one = 1;
+  memset(u, 0, sizeof(*u));
+  u->fd = -1;
+  u->conn = socket(AF_INET, SOCK_STREAM, 0);
+  cr_assert_eq(connect(u->conn, &rig.tcp.sa, sizeof(rig.tcp.v4)), 0);
+  setsockopt(u->conn, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+  fcntl(u->conn, F_SETFL, O_NONBLOCK);
+  getsockname(u->conn, &a.sa, &len);
+  u->port = tl_addr_port(&a);
+}
+
+void ua_close(struct ua *u) {
+  if (u->fd >= 0) close(u->fd);
+  if (u->conn >= 0) close(u->conn);
+}
+
+static bool is_stream(const struct ua *u) {
+  int type = 0;
+  socklen_t len = sizeof(type);
+  if (u->fd < 0) return true;
+  getsockopt(u->fd, SOL_SOCKET, SO_TYPE, &type, &len);
+  return type == SOCK_STREAM;
+}
+
+void ua_send_n(struct ua *u, const char *text, size_t n) {
+  if (is_stream(u))
+    rig_write(u->conn, text, n);
+  else
+    cr_assert_eq(sendto(u->fd, text, n, 0, &rig.udp.sa, sizeof(rig.udp.v4)), (ssize_t)n);
+}
+
+void ua_send(struct ua *u, const char *text) { ua_send_n(u, text, strlen(text)); }
+
+static size_t body_length(const char *head) {
+  const char *p = strstr(head, "\r\nContent-Length:");
+  return p ? strtoul(p + 17, NULL, 10) : 0;
+}
+
+/* One message of the stream, if all of it is there. */
+static bool take_stream(struct ua *u) {
+  static char peek[sizeof(u->in)];
+  if (u->conn < 0) u->conn = accept4(u->fd, NULL, NULL, SOCK_NONBLOCK);
+  ssize_t k = u->conn < 0 ? -1 : recv(u->conn, peek, sizeof(peek) - 1, MSG_PEEK);
+  if (k <= 0) return false;
+  peek[k] = '\0';
+  const char *end = strstr(peek, "\r\n\r\n");
+  if (!end) return false;
+  size_t n = (size_t)(end - peek) + 4 + body_length(peek);
+  if ((size_t)k < n) return false;
+  u->n = (size_t)recv(u->conn, u->in, n, 0);
+  return true;
+}
+
+static bool take(struct ua *u) {
+  if (is_stream(u)) {
+    if (!take_stream(u)) return false;
+  } else {
+    ssize_t k = recv(u->fd, u->in, sizeof(u->in) - 1, 0);
+    if (k <= 0) return false;
+    u->n = (size_t)k;
+  }
+  u->in[u->n] = '\0';
+  return true;
+}
+
+void ua_expect(struct ua *u, const char *start) {
+  uint64_t until = tl_now_ms() + 5000;
+  while (!take(u)) {
+    cr_assert_lt(tl_now_ms(), until, "%s never comes", start);
+    rig_turn();
+  }
+  cr_assert(strncmp(u->in, start, strlen(start)) == 0, "%s expected, not\n%s", start, u->in);
+}
+
+void ua_expect_silence(struct ua *u, unsigned ms) {
+  rig_sleep(ms);
+  cr_assert(!take(u), "silence expected, not\n%s", u->in);
+}
+
+/* The I-th line that begins with NAME and a colon. */
+static const char *find_header(const struct ua *u, const char *name, unsigned i) {
+  const char *end = strstr(u->in, "\r\n\r\n");
+  size_t n = strlen(name);
+  for (const char *p = u->in; p && p < end; p = strstr(p, "\r\n")) {
+    if (p != u->in) p += 2;
+    if (strncasecmp(p, name, n) == 0 && p[n] == ':' && i-- == 0) return p + n + 1;
+  }
+  return NULL;
+}
+
+unsigned ua_headers(const struct ua *u, const char *name) {
+  unsigned n = 0;
+  while (find_header(u, name, n)) n++;
+  return n;
+}
+
+const char *ua_header(const struct ua *u, const char *name, unsigned i) {
+  static char value[8][4096];
+  static unsigned next;
+  char *out = value[next++ % 8];
+  const char *p = find_header(u, name, i);
+  cr_assert_not_null(p, "no %s (%u) in\n%s", name, i, u->in);
+  while (*p == ' ') p++;
+  size_t n = (size_t)(strstr(p, "\r\n") - p);
+  cr_assert_lt(n, sizeof(value[0]));
+  memcpy(out, p, n);
+  out[n] = '\0';
+  return out;
+}
+
+const char *ua_body(const struct ua *u) { return strstr(u->in, "\r\n\r\n") + 4; }
+
+char *ua_request(const struct ua *u, const char *method, const char *uri, const char *id,
+                 const char *extra, const char *body) {
+  static char text[4][80000];
+  static unsigned next;
+  char *out = text[next++ % 4];
+  snprintf(out, sizeof(text[0]),
+           "%s %s SIP/2.0\r\nVia: SIP/2.0/%s 127.0.0.1:%u;branch=z9hG4bK%s\r\n"
+           "From: <sip:alice@127.0.0.1>;tag=a-%s\r\nTo: <sip:bob@example.com>\r\n"
+           "Call-ID: %s@127.0.0.1\r\nCSeq: 1 %s\r\nMax-Forwards: 70\r\n%sContent-Length: %zu\r\n"
+           "\r\n%s",
+           method, uri, is_stream(u) ? "TCP" : "UDP", u->port, id, id, id, method, extra,
+           strlen(body), body);
+  return out;
+}
+
+static size_t copy_headers(char *out, const struct ua *u, const char *name) {
+  size_t n = 0;
+  for (unsigned i = 0; i < ua_headers(u, name); i++)
+    n += (size_t)sprintf(out + n, "%s: %s\r\n", name, ua_header(u, name, i));
+  return n;
+}
+
+char *ua_response(const struct ua *u, const char *status_line, const char *tag, const char *extra) {
+  static char text[4][80000];
+  static unsigned next;
+  char *out = text[next++ % 4];
+  size_t n = (size_t)sprintf(out, "SIP/2.0 %s\r\n", status_line);
+  n += copy_headers(out + n, u, "Via");
+  n += copy_headers(out + n, u, "Record-Route");
+  n += copy_headers(out + n, u, "From");
+  n += (size_t)sprintf(out + n, "To: %s%s%s\r\n", ua_header(u, "To", 0), *tag ? ";tag=" : "", tag);
+  n += copy_headers(out + n, u, "Call-ID");
+  n += copy_headers(out + n, u, "CSeq");
+  sprintf(out + n, "%sContent-Length: 0\r\n\r\n", extra);
+  return out;
+}

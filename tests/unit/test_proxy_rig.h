@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A worker's proxy in the test's own thread, with sockets of the test as its
+ * neighbours. Time is real; timers are configured short.
+ *
+ * Ownership: proxy_begin and proxy_end around each test; proxy_end proves that
+ * no transaction, branch or saved message is left. Threads: the test's own.
+ * Errors: the test fails.
+ */
+#pragma once
+
+#include "proxy/proxy.h"
+#include "test_net_rig.h"
+
+extern struct tl_proxy px;
+
+/* A neighbour over UDP, or a listener and later connection over TCP. */
+struct ua {
+  int fd; /* UDP; TCP: listening */
+  int conn;
+  uint16_t port;
+  char in[80000]; /* the last message received */
+  size_t n;
+};
+
+#define TIMERS                                                                                     \
+  "timeouts { t1 = 10ms t2 = 40ms t4 = 40ms timer_b = 400ms timer_c = 600ms timer_f = 400ms "      \
+  "trying = 60s connect = 300ms }\n"
+/* Until everything that T1 = 10 ms keeps alive has gone. */
+#define LINGER_MS 800u
+
+void proxy_begin(const char *extra);
+void proxy_end(void);
+/* The same after all timers had their time: nothing may be left by itself. */
+void proxy_end_clean(void);
+
+void ua_udp(struct ua *u);
+void ua_tcp_listen(struct ua *u);
+void ua_tcp_connect(struct ua *u); /* to the proxy */
+void ua_close(struct ua *u);
+void ua_send(struct ua *u, const char *text); /* to the proxy */
+void ua_send_n(struct ua *u, const char *text, size_t n);
+/* Waits for a message; it must start with START. */
+void ua_expect(struct ua *u, const char *start);
+/* Nothing comes within MS. */
+void ua_expect_silence(struct ua *u, unsigned ms);
+/* Number of header fields NAME in the last message; value of the I-th in *OUT. */
+unsigned ua_headers(const struct ua *u, const char *name);
+const char *ua_header(const struct ua *u, const char *name, unsigned i);
+const char *ua_body(const struct ua *u);
+
+/* A request of U: METHOD to URI, branch and Call-ID made of ID, EXTRA header lines, a body. */
+char *ua_request(const struct ua *u, const char *method, const char *uri, const char *id,
+                 const char *extra, const char *body);
+/* The response of U to what it received last: all Via, Record-Route, From, To with TAG. */
+char *ua_response(const struct ua *u, const char *status_line, const char *tag, const char *extra);

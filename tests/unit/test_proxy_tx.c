@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Life and death of transactions: races, timers, failures, what is left behind (RFC 3261 16, 17;
+ * RFC 6026). Several of these tests stand for a fault that was there. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "test_proxy_rig.h"
+
+TestSuite(proxy_tx, .timeout = 30);
+
+static struct ua alice, bob, carol;
+static char uri[100], route[1000];
+
+static const char *sip(const struct ua *u, const char *params) {
+  snprintf(uri, sizeof(uri), "sip:x@127.0.0.1:%u%s", u->port, params);
+  return uri;
+}
+
+/* A route to bob and carol over UDP. */
+static const char *both(const char *fork) {
+  snprintf(route, sizeof(route),
+           TIMERS "peer \"b\" { uri = \"sip:127.0.0.1:%u;transport=udp\" }\n"
+                  "peer \"c\" { uri = \"sip:127.0.0.1:%u;transport=udp\" }\n"
+                  "route \"r\" { peers = { \"b\", \"c\" } fork = %s }\n",
+           bob.port, carol.port, fork);
+  return route;
+}
+
+static void three(void) {
+  ua_udp(&alice);
+  ua_udp(&bob);
+  ua_udp(&carol);
+}
+
+static void close_all(void) {
+  ua_close(&alice);
+  ua_close(&bob);
+  ua_close(&carol);
+}
+
+/* Of two 2xx the second stopped Timer L, and the transaction stayed for ever. */
+Test(proxy_tx, both_2xx_of_a_fork_are_passed_on_and_nothing_stays) {
+  three();
+  proxy_begin(both("parallel"));
+  ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@example.com", "1", "", ""));
+  ua_expect(&bob, "INVITE");
+  ua_expect(&carol, "INVITE");
+  ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
+  ua_expect(&alice, "SIP/2.0 200");
+  ua_send(&carol, ua_response(&carol, "200 OK", "c", ""));
+  ua_expect(&alice, "SIP/2.0 200");
+  cr_expect_str_eq(ua_header(&alice, "To", 0), "<sip:bob@example.com>;tag=c");
+  proxy_end_clean();
+  close_all();
+}
+
+Test(proxy_tx, the_other_branch_of_a_fork_is_cancelled) {
+  three();
+  proxy_begin(both("parallel"));
+  ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@example.com", "1", "", ""));
+  ua_expect(&bob, "INVITE");
+  ua_expect(&carol, "INVITE");
+  ua_send(&carol, ua_response(&carol, "180 Ringing", "c", ""));
+  ua_expect(&alice, "SIP/2.0 180");
+  struct ua ringing = carol;
+  ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
+  ua_expect(&alice, "SIP/2.0 200");
+  ua_expect(&carol, "CANCEL");
+  ua_send(&carol, ua_response(&carol, "200 OK", "c", ""));
+  ua_send(&carol, ua_response(&ringing, "487 Request Terminated", "c", ""));
+  ua_expect(&carol, "ACK");
+  proxy_end_clean();
+  close_all();
+}
+
+/* The ACK of a failed INVITE is the end of its transaction on TCP: it was read once more. */
+Test(proxy_tx, an_ack_over_tcp_ends_the_transaction) {
+  ua_tcp_connect(&alice);
+  ua_udp(&bob);
+  ua_udp(&carol);
+  close_all();
+  ua_udp(&bob);
+  proxy_begin(TIMERS);
+  ua_tcp_connect(&alice);
+  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
+  ua_expect(&bob, "INVITE");
+  ua_send(&bob, ua_response(&bob, "486 Busy Here", "b", ""));
+  ua_expect(&bob, "ACK");
+  ua_expect(&alice, "SIP/2.0 486");
+  for (int i = 0; i < 3; i++)
+    ua_send(&alice, ua_request(&alice, "ACK", sip(&bob, ""), "1", "", ""));
+  proxy_end_clean();
+  ua_close(&alice);
+  ua_close(&bob);
+}
+
+/* One datagram with ;maddr=[ ended the process. */
+Test(proxy_tx, a_maddr_that_is_a_bracket_is_refused) {
+  static const char *const maddr[] = {"[", "[]", "[x", "]", "[1.2.3.4]", "[[", "%00"};
+  ua_udp(&alice);
+  proxy_begin(TIMERS);
+  for (size_t i = 0; i < sizeof(maddr) / sizeof(maddr[0]); i++) {
+    char to[80], id[24];
+    snprintf(to, sizeof(to), "sip:x@example.com;maddr=%s", maddr[i]);
+    snprintf(id, sizeof(id), "%zu", i);
+    ua_send(&alice, ua_request(&alice, "OPTIONS", to, id, "", ""));
+    rig_settle();
+  }
+  ua_send(&alice, ua_request(&alice, "OPTIONS", "urn:nothing", "z", "", ""));
+  ua_expect(&alice, "SIP/2.0 4");
+  proxy_end();
+  ua_close(&alice);
+}
+
+/* A failure behind the 2xx of the same branch took the branch away from later 2xx. */
+Test(proxy_tx, nothing_follows_a_2xx_but_its_repeats) {
+  three();
+  proxy_begin(TIMERS);
+  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
+  ua_expect(&bob, "INVITE");
+  ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
+  ua_expect(&alice, "SIP/2.0 200");
+  ua_send(&bob, ua_response(&bob, "486 Busy Here", "b", ""));
+  ua_expect_silence(&alice, 30);
+  ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
+  ua_expect(&alice, "SIP/2.0 200");
+  proxy_end_clean();
+  close_all();
+}
+
+Test(proxy_tx, silence_gives_408_to_an_invite_and_nothing_to_others) {
+  three();
+  proxy_begin(TIMERS);
+  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
+  ua_expect(&alice, "SIP/2.0 408");
+  ua_send(&alice, ua_request(&alice, "ACK", sip(&bob, ""), "1", "", ""));
+  ua_send(&alice, ua_request(&alice, "OPTIONS", sip(&bob, ""), "2", "", ""));
+  ua_expect(&alice, "SIP/2.0 100"); /* RFC 4320 4.1 */
+  ua_expect_silence(&alice, 500);
+  cr_expect_eq(rig_count(TL_C_TX_TIMEOUT), 2);
+  proxy_end_clean();
+  close_all();
+}
+
+Test(proxy_tx, an_unanswered_final_is_repeated_until_its_ack) {
+  three();
+  proxy_begin(TIMERS);
+  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
+  ua_expect(&bob, "INVITE");
+  struct ua invited = bob;
+  ua_send(&bob, ua_response(&bob, "603 Decline", "b", ""));
+  ua_expect(&bob, "ACK");
+  for (int i = 0; i < 4; i++) ua_expect(&alice, "SIP/2.0 603");
+  ua_send(&alice, ua_request(&alice, "ACK", sip(&bob, ""), "1", "", ""));
+  rig_settle();
+  while (recv(alice.fd, alice.in, sizeof(alice.in), 0) > 0) {
+  }
+  ua_expect_silence(&alice, 200);
+  /* Repeats of the response are acknowledged again, and no ACK of alice's has reached bob. */
+  ua_send(&bob, ua_response(&invited, "603 Decline", "b", ""));
+  ua_expect(&bob, "ACK");
+  ua_expect_silence(&bob, 50);
+  proxy_end();
+  close_all();
+}
+
+Test(proxy_tx, failover_and_best_response) {
+  three();
+  proxy_begin(both("failover"));
+  ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@example.com", "1", "", "v=0"));
+  ua_expect(&bob, "INVITE");
+  ua_send(&bob, ua_response(&bob, "503 Service Unavailable", "b", "Retry-After: 9\r\n"));
+  ua_expect(&bob, "ACK");
+  ua_expect(&carol, "INVITE");
+  cr_expect_str_eq(ua_body(&carol), "v=0");
+  ua_send(&carol, ua_response(&carol, "503 Service Unavailable", "c", "Retry-After: 9\r\n"));
+  ua_expect(&alice, "SIP/2.0 500"); /* 16.7 step 6 */
+  cr_expect_eq(ua_headers(&alice, "Retry-After"), 0);
+  cr_expect_eq(ua_headers(&alice, "Via"), 1);
+  ua_send(&alice, ua_request(&alice, "ACK", "sip:x@example.com", "1", "", ""));
+  proxy_end();
+  close_all();
+}
+
+Test(proxy_tx, challenges_of_all_branches_are_gathered) {
+  three();
+  proxy_begin(both("parallel"));
+  ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@example.com", "1", "", ""));
+  ua_expect(&bob, "INVITE");
+  ua_expect(&carol, "INVITE");
+  ua_send(&bob, ua_response(&bob, "401 Unauthorized", "b", "WWW-Authenticate: Digest realm=b\r\n"));
+  ua_send(&carol,
+          ua_response(&carol, "407 Proxy Auth", "c", "Proxy-Authenticate: Digest realm=c\r\n"));
+  ua_expect(&alice, "SIP/2.0 40");
+  cr_expect_str_eq(ua_header(&alice, "WWW-Authenticate", 0), "Digest realm=b");
+  cr_expect_str_eq(ua_header(&alice, "Proxy-Authenticate", 0), "Digest realm=c");
+  cr_expect_eq(ua_headers(&alice, "WWW-Authenticate"), 1);
+  ua_send(&alice, ua_request(&alice, "ACK", "sip:x@example.com", "1", "", ""));
+  proxy_end();
+  close_all();
+}
+
+Test(proxy_tx, cancel_waits_for_a_provisional_response) {
+  three();
+  proxy_begin(TIMERS);
+  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
+  ua_expect(&bob, "INVITE");
+  struct ua invited = bob;
+  ua_send(&alice, ua_request(&alice, "CANCEL", sip(&bob, ""), "1", "", ""));
+  ua_expect(&alice, "SIP/2.0 200");
+  ua_expect(&bob, "INVITE"); /* repeated, not cancelled yet (9.1) */
+  ua_send(&bob, ua_response(&invited, "100 Trying", "", ""));
+  do ua_expect(&bob, "");
+  while (strncmp(bob.in, "INVITE", 6) == 0);
+  cr_assert(strncmp(bob.in, "CANCEL", 6) == 0);
+  cr_expect_str_eq(ua_header(&bob, "Via", 0), ua_header(&invited, "Via", 0));
+  ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
+  ua_send(&bob, ua_response(&invited, "487 Request Terminated", "b", ""));
+  ua_expect(&alice, "SIP/2.0 487");
+  ua_send(&alice, ua_request(&alice, "ACK", sip(&bob, ""), "1", "", ""));
+  /* Again, behind the end: its transaction is known still. */
+  ua_send(&alice, ua_request(&alice, "CANCEL", sip(&bob, ""), "1", "", ""));
+  ua_expect(&alice, "SIP/2.0 200");
+  ua_send(&alice, ua_request(&alice, "CANCEL", sip(&bob, ""), "unknown", "", ""));
+  ua_expect(&alice, "SIP/2.0 481");
+  proxy_end();
+  close_all();
+}
+
+Test(proxy_tx, ringing_for_too_long_is_cancelled) {
+  three();
+  proxy_begin(TIMERS);
+  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
+  ua_expect(&bob, "INVITE");
+  ua_send(&bob, ua_response(&bob, "180 Ringing", "b", ""));
+  ua_expect(&alice, "SIP/2.0 180");
+  ua_expect(&bob, "CANCEL");
+  ua_expect(&bob, "CANCEL"); /* nobody answers it */
+  ua_expect(&alice, "SIP/2.0 408");
+  ua_send(&alice, ua_request(&alice, "ACK", sip(&bob, ""), "1", "", ""));
+  proxy_end_clean();
+  close_all();
+}
+
+/* The datagram kept for answers lacked its large body and could not be read again. */
+Test(proxy_tx, a_large_datagram_is_answered_when_its_target_refuses) {
+  static char body[20001];
+  char extra[200];
+  memset(body, 'b', 20000);
+  ua_udp(&alice);
+  ua_tcp_listen(&bob);
+  snprintf(extra, sizeof(extra), TIMERS "limits { zero_copy_body = 4k }");
+  proxy_begin(extra);
+  close(bob.fd);
+  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ";transport=tcp"), "1", "", body));
+  ua_expect(&alice, "SIP/2.0 503");
+  ua_send(&alice, ua_request(&alice, "ACK", sip(&bob, ";transport=tcp"), "1", "", ""));
+  proxy_end();
+  ua_close(&alice);
+}
+
+/* With our Via and Record-Route the head was over the limit: no ACK, no CANCEL. */
+Test(proxy_tx, a_head_as_large_as_allowed_is_acknowledged) {
+  static char pad[2000];
+  three();
+  proxy_begin(TIMERS "limits { max_head = 2k }");
+  size_t plain = strlen(ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
+  snprintf(pad, sizeof(pad), "X-Pad: %0*d\r\n", (int)(2040 - plain - 9), 1);
+  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", pad, ""));
+  ua_expect(&bob, "INVITE");
+  cr_expect_gt(bob.n, 2048);
+  ua_send(&bob, ua_response(&bob, "486 Busy Here", "b", ""));
+  ua_expect(&bob, "ACK");
+  ua_expect(&alice, "SIP/2.0 486");
+  proxy_end();
+  close_all();
+}
+
+/* The body was not kept when the first try was a flow: the second went out without it. */
+Test(proxy_tx, a_large_body_is_whole_on_the_second_try) {
+  static char body[12001];
+  memset(body, 'q', 12000);
+  ua_udp(&bob);
+  proxy_begin(TIMERS "limits { zero_copy_body = 4k }");
+  ua_tcp_connect(&alice);
+  ua_tcp_listen(&carol); /* where alice says she is */
+  char contact[100], head[1500];
+  snprintf(contact, sizeof(contact), "sip:x@127.0.0.1:%u;transport=tcp", carol.port);
+  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
+  ua_expect(&bob, "INVITE");
+  ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
+  ua_expect(&alice, "SIP/2.0 200");
+  int n = 0;
+  for (unsigned i = 0; i < ua_headers(&bob, "Record-Route"); i++)
+    n += snprintf(head + n, sizeof(head) - (size_t)n, "Route: %s\r\n",
+                  ua_header(&bob, "Record-Route", i));
+  /* Bob speaks in the dialog: his From has his tag, To has alice's. */
+  char *m = ua_request(&bob, "MESSAGE", contact, "1", head, body);
+  char *from = strstr(m, "From: "), *call_id = strstr(m, "Call-ID");
+  char rest[80000];
+  strcpy(rest, call_id);
+  sprintf(from, "From: <sip:bob@example.com>;tag=b\r\nTo: <sip:alice@127.0.0.1>;tag=a-1\r\n%s",
+          rest);
+  ua_send(&bob, m);
+  ua_expect(&alice, "MESSAGE");
+  cr_expect_str_eq(ua_body(&alice), body);
+  close(alice.conn);
+  ua_expect(&carol, "MESSAGE");
+  cr_expect_str_eq(ua_body(&carol), body);
+  ua_send(&carol, ua_response(&carol, "200 OK", "", ""));
+  ua_expect(&bob, "SIP/2.0 200");
+  close(carol.conn);
+  close(carol.fd);
+  ua_close(&bob);
+  proxy_end();
+}
+
+/* A dial that fails is as a 503; what waits for it goes to the next. */
+Test(proxy_tx, a_connection_refused_is_the_next_targets_turn) {
+  char extra[1000];
+  ua_udp(&alice);
+  ua_tcp_listen(&bob);
+  ua_tcp_listen(&carol);
+  close(bob.fd);
+  snprintf(extra, sizeof(extra),
+           TIMERS "peer \"b\" { uri = \"sip:127.0.0.1:%u;transport=tcp\" }\n"
+                  "peer \"c\" { uri = \"sip:127.0.0.1:%u;transport=tcp\" }\n"
+                  "route \"r\" { peers = { \"b\", \"c\" } }\n",
+           bob.port, carol.port);
+  proxy_begin(extra);
+  for (int i = 0; i < 20; i++) {
+    char id[16];
+    snprintf(id, sizeof(id), "%d", i);
+    ua_send(&alice, ua_request(&alice, "OPTIONS", "sip:x@example.com", id, "", "body"));
+    rig_turn();
+  }
+  for (int i = 0; i < 20; i++) {
+    ua_expect(&carol, "OPTIONS");
+    cr_expect_str_eq(ua_body(&carol), "body");
+    ua_send(&carol, ua_response(&carol, "200 OK", "c", ""));
+    ua_expect(&alice, "SIP/2.0 200");
+  }
+  proxy_end_clean();
+  ua_close(&alice);
+  close(carol.conn);
+  close(carol.fd);
+}
+
+/* ---- reloads in between ---- */
+
+/* The socket that the request came by is gone when it goes to the next target. */
+Test(proxy_tx, failing_over_behind_a_reload_that_closed_the_socket) {
+  char extra[1000];
+  ua_udp(&alice);
+  ua_tcp_listen(&bob);
+  ua_tcp_listen(&carol);
+  snprintf(extra, sizeof(extra),
+           TIMERS "peer \"b\" { uri = \"sip:127.0.0.1:%u;transport=tcp\" }\n"
+                  "peer \"c\" { uri = \"sip:127.0.0.1:%u;transport=tcp\" }\n"
+                  "route \"r\" { peers = { \"b\", \"c\" } }\n",
+           bob.port, carol.port);
+  proxy_begin(extra);
+  ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@example.com", "1", "", ""));
+  ua_expect(&bob, "INVITE");
+  rig_reload(extra, false);
+  rig_settle();
+  cr_assert_null(px.net.udps);
+  close(bob.conn);
+  ua_expect(&carol, "INVITE");
+  cr_expect_eq(ua_headers(&carol, "Record-Route"), 2);
+  ua_send(&carol, ua_response(&carol, "200 OK", "c", ""));
+  rig_settle();
+  cr_expect_eq(rig_count(TL_C_DROP_NO_ROUTE_BACK), 1);
+  proxy_end();
+  ua_close(&alice);
+  close(carol.conn);
+  close(carol.fd);
+  close(bob.fd);
+}
+
+static struct tl_resolve *asked(void) {
+  tl_mailbox_rearm(&rig.rt.resolver);
+  return (struct tl_resolve *)tl_mailbox_take(&rig.rt.resolver);
+}
+
+static void answer_lookup(struct tl_resolve *r, const uint16_t *port, size_t n) {
+  r->rc = n ? 0 : TL_ENOTFOUND;
+  r->n = n;
+  for (size_t i = 0; i < n; i++) tl_addr_parse(TL_STR("127.0.0.1"), port[i], &r->addr[i]);
+  cr_assert_eq(tl_mailbox_post(&px.th.mailbox, &r->mail), 0);
+}
+
+/* Targets found after a reload pointed into the new snapshot without holding it. */
+Test(proxy_tx, names_resolved_behind_a_reload_and_failover_behind_another) {
+  char extra[1000];
+  struct tl_resolve *r;
+  three();
+  snprintf(extra, sizeof(extra),
+           TIMERS "peer \"b\" { uri = \"sip:127.0.0.1:%u;transport=udp\" }\n"
+                  "peer \"c\" { uri = \"sip:127.0.0.1:%u;transport=udp\" }\n"
+                  "route \"r\" { relay = \"request-uri\" }\n",
+           bob.port, carol.port);
+  proxy_begin(extra);
+  ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@far.example", "1", "", ""));
+  RIG_UNTIL((r = asked()) != NULL);
+  cr_expect_str_eq(r->host, "far.example");
+  rig_reload(extra, true);
+  answer_lookup(r, (uint16_t[]){bob.port, carol.port}, 2);
+  ua_expect(&bob, "INVITE");
+  rig_reload(extra, true);
+  ua_send(&alice,
+          ua_request(&alice, "OPTIONS", sip(&bob, ""), "2", "", "")); /* takes the new one */
+  rig_settle();
+  ua_expect(&carol, "INVITE"); /* Timer B of bob's */
+  ua_send(&carol, ua_response(&carol, "200 OK", "c", ""));
+  do ua_expect(&alice, "SIP/2.0 ");
+  while (strncmp(alice.in, "SIP/2.0 100", 11) == 0);
+  cr_expect(strncmp(alice.in, "SIP/2.0 200", 11) == 0);
+  proxy_end_clean();
+  close_all();
+}
+
+Test(proxy_tx, names_without_an_address_and_answers_nobody_waits_for) {
+  struct tl_resolve *r;
+  ua_udp(&alice);
+  proxy_begin(TIMERS);
+  ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@far.example", "1", "", ""));
+  RIG_UNTIL((r = asked()) != NULL);
+  ua_send(&alice, ua_request(&alice, "CANCEL", "sip:x@far.example", "1", "", ""));
+  ua_expect(&alice, "SIP/2.0 200");
+  ua_expect(&alice, "SIP/2.0 487");
+  ua_send(&alice, ua_request(&alice, "ACK", "sip:x@far.example", "1", "", ""));
+  answer_lookup(r, (uint16_t[]){1}, 1);
+  rig_settle();
+  ua_send(&alice, ua_request(&alice, "OPTIONS", "sip:x@far.example", "2", "", ""));
+  RIG_UNTIL((r = asked()) != NULL);
+  answer_lookup(r, NULL, 0);
+  do ua_expect(&alice, "SIP/2.0 ");
+  while (strncmp(alice.in, "SIP/2.0 487", 11) == 0);
+  cr_expect(strncmp(alice.in, "SIP/2.0 503", 11) == 0, "%s", alice.in);
+  ua_send(&alice, ua_request(&alice, "ACK", "sip:x@far.example", "3", "", ""));
+  RIG_UNTIL((r = asked()) != NULL);
+  answer_lookup(r, NULL, 0);
+  rig_settle();
+  cr_expect_eq(rig_count(TL_C_DROP_STRAY_ACK), 1);
+  proxy_end_clean();
+  ua_close(&alice);
+}
+
+/* ---- bounds ---- */
+
+Test(proxy_tx, item_2_8_new_requests_are_refused_before_dialogs_are) {
+  three();
+  proxy_begin(TIMERS "limits { max_transactions = 20 }");
+  unsigned refused = 0;
+  for (int i = 0; i < 30; i++) {
+    char id[16];
+    snprintf(id, sizeof(id), "%d", i);
+    ua_send(&alice, ua_request(&alice, "OPTIONS", sip(&bob, ""), id, "", ""));
+    rig_settle();
+    while (recv(alice.fd, alice.in, sizeof(alice.in), 0) > 0)
+      refused += strncmp(alice.in, "SIP/2.0 503", 11) == 0;
+  }
+  cr_expect_eq(refused, 12);
+  cr_expect_eq(px.n_tx, 18);
+  char *m = ua_request(&alice, "BYE", sip(&bob, ""), "d", "", ""), *to = strstr(m, "To: ");
+  memcpy(to, "To: <sip:bob@example.c>;tag", 27);
+  ua_send(&alice, m);
+  rig_settle();
+  cr_expect_eq(px.n_tx, 18, "no token, no dialog; but not refused for load either");
+  rig_sleep(500); /* Timer F comes before Timer J */
+  proxy_end_clean();
+  close_all();
+}
+
+Test(proxy_tx, forged_and_stray_responses_are_dropped) {
+  three();
+  proxy_begin(TIMERS);
+  ua_send(&alice, ua_request(&alice, "OPTIONS", sip(&bob, ""), "1", "", ""));
+  ua_expect(&bob, "OPTIONS");
+  char *m = ua_response(&bob, "200 OK", "b", ""), *branch = strstr(m, "z9hG4bK") + 7;
+  for (int i = 0; i < 48; i++) {
+    char was = branch[i];
+    branch[i] = was == '0' ? '1' : '0';
+    ua_send(&carol, m);
+    branch[i] = was;
+  }
+  RIG_UNTIL(rig_count(TL_C_DROP_FORGED) == 48);
+  ua_expect_silence(&alice, 20);
+  ua_send(&bob, m);
+  ua_expect(&alice, "SIP/2.0 200");
+  rig_sleep(200); /* Timer K */
+  ua_send(&bob, m);
+  RIG_UNTIL(rig_count(TL_C_DROP_STRAY_RESPONSE) == 1);
+  proxy_end_clean();
+  close_all();
+}
