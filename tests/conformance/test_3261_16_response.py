@@ -106,6 +106,17 @@ def test_16_7_3_no_via_left_dropped(c):
     assert not c.alice.strays
 
 
+def test_16_7_4_redirect_is_not_followed(c):
+    """A choice: a 3xx goes to the caller, its Contacts are not tried here."""
+    carol = c.callee("carol")
+    call, (bob,), (got,) = _ringing(c)
+    contact = "<%s>" % c.uri(carol)
+    bob.reply(got, 302, headers=[("Contact", contact)])
+    rsp = call.final()
+    assert rsp.status == 302 and rsp.all("contact") == [contact], rsp.headers
+    c.nothing_came(carol)
+
+
 # ---- 16.7 step 5 --------------------------------------------------------------------------------
 
 def test_16_7_5_provisional_forwarded(c):

@@ -92,6 +92,19 @@ def test_4320_4_1_no_100_at_once(c):
     assert c.alice.next_response(key).status == 200
 
 
+def test_4320_4_1_other_provisional_is_forwarded(c):
+    """A choice: a provisional response that the callee should not have sent is not held back, as
+    16.7 step 5 has it."""
+    c.proxy()
+    bob = c.callee()
+    key = c.send("MESSAGE", c.uri(bob))
+    got = bob.take("MESSAGE")
+    bob.reply(got, 183)
+    assert c.alice.next_response(key).status == 183
+    bob.reply(got, 200)
+    assert c.alice.final(key).status == 200
+
+
 def test_4320_4_2_timeout_is_not_answered(c):
     """A request of another method that times out gets no 408: nobody would be waiting for it."""
     c.proxy(timeouts={"t1": "20ms", "t2": "80ms", "timer_f": c.t.ms(500)})
