@@ -150,6 +150,24 @@ class Daemon:
         with open(self.log_file, encoding="utf-8", errors="replace") as f:
             return f.read()
 
+    def evidence(self):
+        """For a failed test: the end of the log, alike lines once, and what the daemon shows."""
+        out, before = [], None
+        for line in self.log().splitlines():
+            sentence = re.sub(r"[0-9a-f]+", "", line)
+            if sentence != before:
+                out.append(line[:400])
+            before = sentence
+        out = out[-15:]
+        if self.alive():
+            try:
+                out.append("counters: " + ", ".join("%s=%d" % kv for kv in self.counters().items()
+                                                    if kv[1]))
+                out += ["connection: %s" % json.dumps(c) for c in self.connections()[:6]]
+            except (OSError, AssertionError, ValueError) as e:
+                out.append("it does not answer: %s" % e)
+        return out
+
     def wait_log(self, pattern, timeout_s=None):
         """The first log line that matches; fails if none comes."""
         found = []

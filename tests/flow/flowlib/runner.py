@@ -247,8 +247,7 @@ def run_one(options, index, name, func, out):
         detail = "".join(lines[-3:]) if isinstance(e, AssertionError) else "".join(lines)
         for d in t.daemons:
             if d.proc:
-                detail += "-- the daemon's last lines:\n" + "\n".join(
-                    d.log().splitlines()[-12:]) + "\n"
+                detail += "-- the daemon:\n" + "\n".join(d.evidence()) + "\n"
         verdict = ("FAIL", detail)
     finally:
         try:
