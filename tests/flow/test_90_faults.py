@@ -69,7 +69,8 @@ if answer == "half":
     head = data.split(b"\\r\\n\\r\\n")[0].split(b"\\r\\n")[1:]
     keep = [h for h in head if h.split(b":")[0].lower() in (b"via", b"from", b"to", b"call-id",
                                                            b"cseq")]
-    s.sendall(b"SIP/2.0 200 OK\\r\\n" + b"\\r\\n".join(keep) + b"\\r\\nContent-Length: 500\\r\\n\\r\\nhalf")
+    s.sendall(b"SIP/2.0 200 OK\\r\\n" + b"\\r\\n".join(keep) +
+              b"\\r\\nContent-Length: 500\\r\\n\\r\\nhalf")
     print("half", flush=True)
 time.sleep(600)
 """
