@@ -75,21 +75,21 @@ Test(proxy_tx, the_other_branch_of_a_fork_is_cancelled) {
 
 /* The ACK of a failed INVITE is the end of its transaction on TCP: it was read once more. */
 Test(proxy_tx, an_ack_over_tcp_ends_the_transaction) {
-  ua_tcp_connect(&alice);
-  ua_udp(&bob);
-  ua_udp(&carol);
-  close_all();
-  ua_udp(&bob);
+  ua_tcp_listen(&bob);
   proxy_begin(TIMERS);
   ua_tcp_connect(&alice);
-  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
+  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ";transport=tcp"), "1", "", ""));
   ua_expect(&bob, "INVITE");
   ua_send(&bob, ua_response(&bob, "486 Busy Here", "b", ""));
   ua_expect(&bob, "ACK");
   ua_expect(&alice, "SIP/2.0 486");
-  for (int i = 0; i < 3; i++)
-    ua_send(&alice, ua_request(&alice, "ACK", sip(&bob, ""), "1", "", ""));
-  proxy_end_clean();
+  cr_expect_eq(px.txs.used, 1);
+  for (int i = 0; i < 3; i++) {
+    ua_send(&alice, ua_request(&alice, "ACK", sip(&bob, ";transport=tcp"), "1", "", ""));
+    rig_settle();
+    cr_expect_eq(px.txs.used, 0);
+  }
+  proxy_end();
   ua_close(&alice);
   ua_close(&bob);
 }
@@ -280,13 +280,13 @@ Test(proxy_tx, a_head_as_large_as_allowed_is_acknowledged) {
 Test(proxy_tx, a_large_body_is_whole_on_the_second_try) {
   static char body[12001];
   memset(body, 'q', 12000);
-  ua_udp(&bob);
+  ua_tcp_listen(&bob);
   proxy_begin(TIMERS "limits { zero_copy_body = 4k }");
   ua_tcp_connect(&alice);
   ua_tcp_listen(&carol); /* where alice says she is */
   char contact[100], head[1500];
   snprintf(contact, sizeof(contact), "sip:x@127.0.0.1:%u;transport=tcp", carol.port);
-  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
+  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ";transport=tcp"), "1", "", ""));
   ua_expect(&bob, "INVITE");
   ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
   ua_expect(&alice, "SIP/2.0 200");
