@@ -103,11 +103,12 @@ struct tl_branch;
 
 struct tl_tx {
   struct tl_tx *hash_next;
-  struct tl_tx *linger_next, **linger_link; /* oldest first, for early leave */
+  struct tl_tx *linger_next, **linger_link; /* of one of the two lists, see struct tl_linger */
   uint64_t key;                             /* keyed hash of branch, sent-by and method (17.2.3) */
   uint64_t loop;                            /* tl_token_loop of the request */
   struct tl_proxy *proxy;
   uint8_t state, method;
+  uint8_t lingers; /* in which list, if linger_link is set */
   bool invite : 1, reliable : 1, cancelled : 1, counted : 1, sent_100 : 1, failed : 1,
       overload : 1,     /* a peer had its share already */
       ack : 1;          /* a parked ACK for a 2xx, no transaction in truth */
@@ -155,6 +156,16 @@ struct tl_slots {
   uint32_t n_free, n, cap;
 };
 
+/* Transactions that have their final response, oldest first: they leave early when they are many.
+ */
+struct tl_linger {
+  struct tl_tx *first, **last;
+  uint32_t n;
+};
+
+/* With this much kept for later new requests are refused. */
+#define TL_SAVED_LARGE_MAX ((size_t)512 << 20)
+
 struct tl_proxy {
   struct tl_thread th; /* first: runtime.worker points here */
   struct tl_net net;
@@ -163,8 +174,9 @@ struct tl_proxy {
   struct tl_slots branch_slots;
   struct tl_tx **hash;
   uint32_t hash_mask;
-  uint32_t n_tx, n_linger;
-  struct tl_tx *linger_first, **linger_last;
+  uint32_t n_tx;
+  struct tl_linger linger[2]; /* accepted between reliable hops; all others */
+  size_t saved_large;         /* bytes kept for later that no pool bounds */
   struct tl_pool txs, branches, plans, saved_small, saved_mid;
   struct tl_nameaddr routes[TL_ROUTES_MAX]; /* of the request being planned */
   struct tl_msg msg2;                       /* saved requests are read again into this */

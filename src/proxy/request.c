@@ -209,7 +209,8 @@ static bool looped(struct tl_proxy *p, const struct tl_msg *m) {
 
 /* Room is kept for dialogs that exist: new ones are refused first. */
 static bool admitted(const struct tl_proxy *p, const struct tl_msg *m) {
-  return m->to_tag.n || m->method == TL_M_ACK || p->n_tx < p->max_tx - p->max_tx / 10;
+  return m->to_tag.n || m->method == TL_M_ACK ||
+         (p->n_tx < p->max_tx - p->max_tx / 10 && p->saved_large < TL_SAVED_LARGE_MAX);
 }
 
 void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,

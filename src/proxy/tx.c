@@ -14,6 +14,10 @@
 /* INVITE transactions kept only for repeated 2xx between reliable hops: nothing is lost there, so
  * repeats are rare and the oldest may leave before Timer L when many calls are set up. */
 #define LINGER_MAX PREPARED
+/* The others may be needed for Timer H, I or J; so many times max_transactions stay, or so many
+ * bytes of large messages. */
+#define LINGER_FACTOR 4
+#define LINGER_LARGE_MAX (TL_SAVED_LARGE_MAX / 4)
 
 /* ---- slots ---- */
 
@@ -59,6 +63,7 @@ struct tl_saved *tl_saved_new(struct tl_proxy *p, size_t len) {
   } else {
     s = malloc(want);
     cap = UINT32_MAX;
+    if (s) p->saved_large += len;
   }
   if (!s) return NULL;
   s->len = (uint32_t)len;
@@ -72,8 +77,10 @@ void tl_saved_free(struct tl_proxy *p, struct tl_saved *s) {
     tl_pool_put(&p->saved_small, s);
   else if (s->cap == SAVED_MID)
     tl_pool_put(&p->saved_mid, s);
-  else
+  else {
+    p->saved_large -= s->len;
     free(s);
+  }
 }
 
 /* ---- snapshots ---- */
@@ -127,25 +134,35 @@ static void unhash(struct tl_tx *tx) {
   *at = tx->hash_next;
 }
 
-static void linger_add(struct tl_tx *tx) {
-  struct tl_proxy *p = tx->proxy;
+static void linger_add(struct tl_tx *tx, uint8_t which) {
+  struct tl_linger *l = &tx->proxy->linger[which];
+  tx->lingers = which;
   tx->linger_next = NULL;
-  tx->linger_link = p->linger_last;
-  *p->linger_last = tx;
-  p->linger_last = &tx->linger_next;
-  p->n_linger++;
+  tx->linger_link = l->last;
+  *l->last = tx;
+  l->last = &tx->linger_next;
+  l->n++;
 }
 
 static void linger_del(struct tl_tx *tx) {
-  struct tl_proxy *p = tx->proxy;
+  struct tl_linger *l = &tx->proxy->linger[tx->lingers];
   if (!tx->linger_link) return;
   *tx->linger_link = tx->linger_next;
   if (tx->linger_next)
     tx->linger_next->linger_link = tx->linger_link;
   else
-    p->linger_last = tx->linger_link;
+    l->last = tx->linger_link;
   tx->linger_link = NULL;
-  p->n_linger--;
+  l->n--;
+}
+
+/* TX stays for repeats only; who came first leaves before its time when there are too many. */
+static void linger(struct tl_tx *tx, bool accepted_reliably) {
+  struct tl_proxy *p = tx->proxy;
+  struct tl_linger *l = &p->linger[!accepted_reliably];
+  size_t max = accepted_reliably ? LINGER_MAX : (size_t)LINGER_FACTOR * p->max_tx;
+  linger_add(tx, !accepted_reliably);
+  while (l->first != tx && (l->n > max || p->saved_large > LINGER_LARGE_MAX)) tl_tx_free(l->first);
 }
 
 /* Counted as alive until its final response; what lingers behind it is no load. */
@@ -243,10 +260,7 @@ static void accepted(struct tl_tx *tx) {
   bool reliable = tx->reliable;
   tx->state = TL_TX_ACCEPTED;
   for (struct tl_branch *b = tx->branches; b; b = b->next) reliable &= b->reliable;
-  if (reliable) {
-    linger_add(tx);
-    if (p->n_linger > LINGER_MAX) tl_tx_free(p->linger_first);
-  }
+  linger(tx, reliable);
   tl_timer_start(&p->net.wheel, &tx->timer, 64 * p->net.conf->timeouts.t1);
 }
 
@@ -260,6 +274,7 @@ void tl_tx_finished(struct tl_tx *tx, unsigned status) {
     return;
   }
   tx->state = TL_TX_COMPLETED;
+  if (tx->invite || !tx->reliable) linger(tx, false);
   if (tx->invite) {
     /* Timer H; on reliable transports too, since the ACK must still be absorbed (17.2.1). */
     tl_timer_start(&p->net.wheel, &tx->timer, 64 * t->t1);
@@ -283,6 +298,7 @@ void tl_tx_abandon(struct tl_tx *tx) {
   uncount(tx);
   drop_working_set(tx);
   tx->state = TL_TX_COMPLETED; /* repeats are absorbed for Timer J */
+  linger(tx, false);
   tl_timer_start(&p->net.wheel, &tx->timer, 64 * p->net.conf->timeouts.t1);
 }
 
@@ -410,7 +426,7 @@ int tl_tx_tables_init(struct tl_proxy *p) {
   p->plans.keep = p->saved_small.keep = p->saved_mid.keep = 16;
   prepare(&p->txs);
   prepare(&p->branches);
-  p->linger_last = &p->linger_first;
+  for (int i = 0; i < 2; i++) p->linger[i].last = &p->linger[i].first;
   return hash_grow(p) == TL_OK && slots_grow(&p->branch_slots) == TL_OK ? TL_OK : TL_ENOMEM;
 }
 

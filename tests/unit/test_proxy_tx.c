@@ -495,3 +495,26 @@ Test(proxy_tx, forged_and_stray_responses_are_dropped) {
   proxy_end_clean();
   close_all();
 }
+
+/* Over UDP each stays for 64 T1 behind its answer: a flood of them must not fill the memory. */
+Test(proxy_tx, finished_transactions_are_bounded_and_the_oldest_leave) {
+  three();
+  proxy_begin("limits { max_transactions = 16 }");
+  for (int i = 0; i < 200; i++) {
+    char id[16];
+    snprintf(id, sizeof(id), "%d", i);
+    ua_send(&alice, ua_request(&alice, "OPTIONS", sip(&bob, ""), id, "", ""));
+    ua_expect(&bob, "OPTIONS");
+    ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
+    ua_expect(&alice, "SIP/2.0 200");
+    cr_assert_leq(px.txs.used, 4 * 16 + 1);
+  }
+  cr_expect_eq(px.linger[1].n, 64);
+  cr_expect_eq(px.n_tx, 0);
+  /* The newest still absorb repeats. */
+  ua_send(&alice, ua_request(&alice, "OPTIONS", sip(&bob, ""), "199", "", ""));
+  ua_expect(&alice, "SIP/2.0 200");
+  ua_expect_silence(&bob, 20);
+  proxy_end();
+  close_all();
+}
