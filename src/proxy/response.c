@@ -10,13 +10,16 @@ static void count_class(struct tl_proxy *p, unsigned status) {
   if (k >= 1 && k <= 6) tl_count(tl_proxy_counters(p), TL_C_RESP_1XX + (k - 1));
 }
 
+/* Is there no Via below ours? Such a response is for nobody behind us (16.7 step 3). */
+static bool for_us_alone(const struct tl_msg *m) {
+  const struct tl_hdr *h = &m->hdr[m->first[TL_H_VIA]];
+  return h->next == TL_HDR_NONE && tl_local_via_used(m) >= h->val_len;
+}
+
 static int drop_top_via(struct tl_edit *e, const struct tl_msg *m) {
-  uint16_t i = m->first[TL_H_VIA];
-  size_t used = tl_local_via_used(m);
   tl_edit_init(e, m);
-  bool last = used >= m->hdr[i].val_len;
-  if (last && m->hdr[i].next == TL_HDR_NONE) return TL_ENOTFOUND; /* 16.7 step 3 */
-  tl_edit_remove_value(e, i, used);
+  if (for_us_alone(m)) return TL_ENOTFOUND;
+  tl_edit_remove_value(e, m->first[TL_H_VIA], tl_local_via_used(m));
   return e->err;
 }
 
@@ -337,7 +340,8 @@ void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_
     if (b->cancel) tl_timer_stop(&p->net.wheel, &b->retrans);
     return;
   }
-  if (!b || m->method != (enum tl_method)b->tx->method) {
+  /* What cannot be passed on must not end the transaction: its client would never hear of it. */
+  if (!b || m->method != (enum tl_method)b->tx->method || for_us_alone(m)) {
     tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_RESPONSE);
     return;
   }
