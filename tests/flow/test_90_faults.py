@@ -328,6 +328,7 @@ def test_3_name_not_resolved(t):
         options_works(t, d, alice, conn, t.uri(bob, "tls"))
         assert statuses(alice, made, 40 * t.slow) == {503: 6}
         assert server.asked > 0, "nobody asked the name server"
+        d.fds_at_start += 1              # the resolver keeps its socket to the name server
 
 
 def end_dials(t, d, lis, how):
@@ -380,3 +381,22 @@ def test_3_callee_closes_behind_its_handshake(t):
     got = statuses(alice, made)
     assert set(got) <= {200, 503} and sum(got.values()) == 100, got
     options_works(t, d, alice, conn, t.uri(bob, "tls"))
+
+
+def test_3_answer_without_callers_via(t):
+    """A callee that cuts the caller's Via off its final response: the response goes nowhere
+    (16.7 step 3), the INVITE is still answered within Timer B or C and all ends."""
+    d = t.daemon(timeouts={"timer_b": t.ms(1500), "timer_c": t.ms(1500)})
+    alice = t.uac()
+    conn = t.dial(alice, d, "tls")
+    for transport in ("tls", "udp"):
+        for status in (200, 486):
+            bob = t.uas(transport, silent=True)
+            call = Call(alice, conn, t.uri(bob, transport)).send()
+            where, invite = bob.next_request("INVITE")
+            data = sip.response(invite, status, to_tag="x")
+            own = b"Via: " + invite.all("via")[1].encode() + b"\r\n"
+            assert own in data
+            where.send(data.replace(own, b""))
+            rsp = call.final()
+            assert rsp.status >= 400, (transport, status, rsp)
