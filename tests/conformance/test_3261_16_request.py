@@ -285,7 +285,8 @@ def test_16_5_no_target_twice(c):
 
 _ODD = [("X-First", "1"), ("s", "compact  name,  two  blanks"), ("X-Second", "a"),
         ("Via-Like", "SIP/2.0/UDP not.a.via"), ("x-first", "again"), ("ROUTE-X", "<sip:x>"),
-        ("Subject-2", "folded\r\n  over\r\n\ttwo lines"), ("X-Empty", ""), ("X-Utf8", "\u00e4\u00f6")]
+        ("Subject-2", "folded\r\n  over\r\n\ttwo lines"), ("X-Empty", ""),
+        ("X-Utf8", "\u00e4\u00f6")]
 
 
 def test_16_6_1_copy_is_untouched(c):

@@ -91,6 +91,25 @@ def test_17_1_1_3_ack_for_a_failure(c):
     assert bob.total("ACK") == 1, "the caller's ACK must end here"
 
 
+def test_17_1_1_3_route_of_ack_and_cancel(c):
+    """9.1 and 17.1.1.3: CANCEL and ACK carry the Route values that the INVITE went on with."""
+    c.proxy()
+    bob = c.callee()
+    routes = ["<%s>" % c.uri(bob, "next", params=";lr"), "<sip:after.example;lr>"]
+    call = c.invite("sip:bob@far.example", headers=[("Route", r) for r in
+                                                    ["<%s>" % c.our_uri()] + routes])
+    got = bob.take("INVITE")
+    assert got[1].all("route") == routes, got[1].all("route")
+    bob.reply(got, 180)
+    while c.alice.next_response(call.key).status == 100:
+        pass
+    assert call.cancel().status == 200
+    assert bob.take("CANCEL")[1].all("route") == routes
+    bob.reply(got, 487)
+    assert bob.take("ACK")[1].all("route") == routes
+    assert call.final().status == 487
+
+
 @over("udp")
 def test_17_1_1_2_repeated_failure_acked_again(c):
     """Timer D: each repeat of the failure is acknowledged, and none is forwarded."""
@@ -297,11 +316,11 @@ def test_17_2_3_sent_by_is_part_of_the_match(c):
     c.proxy()
     bob = c.callee()
     branch = sip.token("z9hG4bK")
-    for by in (None, "alice.example:5099"):
+    for by in ("a.example:5099", "b.example:5099", "b.example:5098"):
         key = c.send("MESSAGE", c.uri(bob), branch=branch, sent_by=by)
         bob.reply(bob.take("MESSAGE"), 200)
         assert c.alice.final(key).status == 200
-    assert bob.count("MESSAGE") == 2
+    assert bob.count("MESSAGE") == 3
 
 
 @over("udp")

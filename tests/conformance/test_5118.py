@@ -129,7 +129,8 @@ def test_5118_4_9_mapped_addresses(c):
     """IPv4-mapped addresses in Via and Contact."""
     six = Six(c)
     data, key = six.alice.make(
-        six.conn, "INVITE", "sip:user@example.com", contact=False, sent_by="[::ffff:192.0.2.10]:19823",
+        six.conn, "INVITE", "sip:user@example.com", contact=False,
+        sent_by="[::ffff:192.0.2.10]:19823",
         headers=[("Contact", "\"T. desk phone\" <sip:ted@[::ffff:192.0.2.2]>")])
     below = b"Via: SIP/2.0/UDP [::ffff:192.0.2.2];branch=z9hG4bKas3-111\r\n"
     data = data.replace(b"Max-Forwards", below + b"Max-Forwards", 1)
