@@ -21,6 +21,7 @@ struct ua {
   uint16_t port;
   char in[80000]; /* the last message received */
   size_t n;
+  bool repeats; /* wants to see what is the same as the last; else it is passed over */
 };
 
 #define TIMERS                                                                                     \
