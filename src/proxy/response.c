@@ -187,10 +187,11 @@ static void answer_best(struct tl_tx *tx) {
     tl_local_tx_answer(tx, 503, TL_STR("Overloaded"), TL_STR("Retry-After: 5\r\n"));
     return;
   }
-  log_unreached(tx, status);
   /* RFC 4320 4.2: a 408 for another method would come when its client has given up, and start a
    * chain of failures; it is told nothing. */
-  if (!tx->invite && status == 408)
+  bool silent = !tx->invite && status == 408;
+  log_unreached(tx, silent ? 0 : status);
+  if (silent)
     tl_tx_abandon(tx);
   else
     tl_local_tx_answer(tx, status, tl_reason_phrase(status), TL_STR(""));
