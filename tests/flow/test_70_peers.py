@@ -69,7 +69,8 @@ def test_3_sipp_cancel_crosses_200(t):
     play(t, d, INVITE + [expect(180), send("CANCEL"), expect(200, plain=True), expect(200), ACK,
                          pause(20)] + BYE,
          [recv("INVITE", keep=True), reply(180), recv("CANCEL"), reply(200, tag=False),
-          reply(200, kept=True, body=SDP % "sendrecv", retrans=500), recv("ACK")] + END, "udp", "tcp")
+          reply(200, kept=True, body=SDP % "sendrecv", retrans=500), recv("ACK")] + END,
+         "udp", "tcp")
 
 
 @marked(limit_s=150)
