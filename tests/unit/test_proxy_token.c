@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tokens that peers carry for us, keys of the transaction table, and the rank of responses. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+
+#include "proxy/proxy.h"
+
+static struct tl_runtime rt;
+static struct tl_proxy px;
+static struct tl_msg msg;
+
+static void begin(void) {
+  for (unsigned i = 0; i < sizeof(rt.secret); i++) rt.secret[i] = (uint8_t)(i * 37 + 5);
+  px.th.rt = &rt;
+  px.th.index = 3;
+}
+
+TestSuite(proxy_token, .init = begin);
+
+static const struct tl_msg *request(const char *method, const char *via, const char *from_tag,
+                                    const char *to_tag, const char *call_id, unsigned cseq) {
+  static char text[8][2048];
+  static unsigned next;
+  struct tl_scan_error err;
+  char *p = text[next++ % 8];
+  int n =
+      snprintf(p, sizeof(text[0]),
+               "%s sip:bob@b.example SIP/2.0\r\nVia: SIP/2.0/UDP %s\r\nFrom: <sip:a@b>;tag=%s\r\n"
+               "To: <sip:c@d>%s%s\r\nCall-ID: %s\r\nCSeq: %u %s\r\nContent-Length: 0\r\n\r\n",
+               method, via, from_tag, *to_tag ? ";tag=" : "", to_tag, call_id, cseq, method);
+  cr_assert_eq(tl_scan(p, (size_t)n, true, 65536, &msg, &err), 0, "%s", err.reason);
+  return &msg;
+}
+
+Test(proxy_token, branches_come_back_whole_and_forgeries_do_not) {
+  char b[TL_BRANCH_LEN];
+  struct tl_token t;
+  tl_token_branch(&px, 0xfedcba98, 0xabcdef, 0x0123456789abcdefull, b);
+  cr_assert_eq(tl_token_branch_parse(&px, (struct tl_str){b, sizeof(b)}, &t), 0);
+  cr_expect(t.worker == 3 && t.slot == 0xfedcba98 && t.gen == 0xabcdef);
+  cr_expect_eq(t.loop, 0x0123456789abcdefull);
+  for (size_t i = 0; i < sizeof(b); i++) {
+    char was = b[i];
+    b[i] = was == '7' ? '8' : '7';
+    int rc = tl_token_branch_parse(&px, (struct tl_str){b, sizeof(b)}, &t);
+    cr_expect_eq(rc, i < 7 ? TL_ENOTFOUND : TL_EBADMAC, "at %zu", i);
+    b[i] = '#';
+    cr_expect_eq(tl_token_branch_parse(&px, (struct tl_str){b, sizeof(b)}, &t), TL_ENOTFOUND);
+    b[i] = was;
+  }
+  cr_expect_eq(tl_token_branch_parse(&px, (struct tl_str){b, sizeof(b) - 1}, &t), TL_ENOTFOUND);
+  rt.secret[0] ^= 1;
+  cr_expect_eq(tl_token_branch_parse(&px, (struct tl_str){b, sizeof(b)}, &t), TL_EBADMAC);
+}
+
+Test(proxy_token, stateless_branches_repeat_themselves) {
+  char a[TL_BRANCH_LEN], b[TL_BRANCH_LEN];
+  struct tl_token t;
+  tl_token_stateless(&px, 42ull << 20, 77, a);
+  tl_token_stateless(&px, 42ull << 20, 77, b);
+  cr_expect(memcmp(a, b, sizeof(a)) == 0);
+  cr_assert_eq(tl_token_branch_parse(&px, (struct tl_str){a, sizeof(a)}, &t), 0);
+  cr_expect(t.worker == TL_STATELESS && t.loop == 77);
+  tl_token_stateless(&px, 43ull << 20, 77, b);
+  cr_expect(memcmp(a, b, sizeof(a)) != 0);
+}
+
+Test(proxy_token, the_route_token_belongs_to_its_dialog_in_both_directions) {
+  char token[TL_RR_TOKEN_LEN];
+  struct tl_str s = {token, sizeof(token)};
+  uint64_t id;
+  tl_conn_id flow;
+  bool reverse;
+  tl_token_route(&px, 0x1122, 0x3344,
+                 request("INVITE", "a.example;branch=z9hG4bK1", "f", "", "c1", 1), token);
+  cr_assert_eq(
+      tl_token_route_parse(&px, s, request("BYE", "x", "f", "t", "c1", 2), &id, &flow, &reverse),
+      0);
+  cr_expect(id == 0x1122 && flow == 0x3344 && !reverse);
+  cr_assert_eq(
+      tl_token_route_parse(&px, s, request("BYE", "x", "t", "f", "c1", 2), &id, &flow, &reverse),
+      0);
+  cr_expect(reverse);
+  cr_expect_eq(
+      tl_token_route_parse(&px, s, request("BYE", "x", "g", "t", "c1", 2), &id, &flow, &reverse),
+      TL_EBADMAC);
+  cr_expect_eq(
+      tl_token_route_parse(&px, s, request("BYE", "x", "f", "t", "c2", 2), &id, &flow, &reverse),
+      TL_EBADMAC);
+  for (size_t i = 0; i < sizeof(token); i++) {
+    char was = token[i];
+    token[i] = was == '7' ? '8' : '7';
+    cr_expect_eq(
+        tl_token_route_parse(&px, s, request("BYE", "x", "f", "t", "c1", 2), &id, &flow, &reverse),
+        TL_EBADMAC, "at %zu", i);
+    token[i] = was;
+  }
+}
+
+static uint64_t key(const char *method, const char *via, const char *call_id, unsigned cseq) {
+  return tl_token_tx_key(&px, request(method, via, "f", "", call_id, cseq));
+}
+
+/* 17.2.3: branch, sent-by and method; CANCEL and ACK find their INVITE. */
+Test(proxy_token, transactions_are_matched_as_17_2_3_says) {
+  uint64_t invite = key("INVITE", "a.example:5060;branch=z9hG4bKx", "c", 1);
+  cr_expect_eq(key("ACK", "a.example:5060;branch=z9hG4bKx", "c", 1), invite);
+  cr_expect_eq(key("CANCEL", "a.example:5060;branch=z9hG4bKx", "c", 1), invite);
+  cr_expect_eq(key("INVITE", "a.example:5060;rport;branch=z9hG4bKx", "other", 9), invite);
+  cr_expect_neq(key("BYE", "a.example:5060;branch=z9hG4bKx", "c", 1), invite);
+  cr_expect_neq(key("INVITE", "a.example:5061;branch=z9hG4bKx", "c", 1), invite);
+  cr_expect_neq(key("INVITE", "b.example:5060;branch=z9hG4bKx", "c", 1), invite);
+  cr_expect_neq(key("INVITE", "a.example:5060;branch=z9hG4bKy", "c", 1), invite);
+  cr_expect_neq(key("FOO", "a.example;branch=z9hG4bKx", "c", 1),
+                key("BAR", "a.example;branch=z9hG4bKx", "c", 1));
+  /* Without the cookie the rest of the list decides. */
+  cr_expect_neq(key("INVITE", "a.example;branch=1", "c", 1),
+                key("INVITE", "a.example;branch=1", "d", 1));
+  cr_expect_neq(key("INVITE", "a.example;branch=1", "c", 1),
+                key("INVITE", "a.example;branch=1", "c", 2));
+  cr_expect_eq(key("INVITE", "a.example;branch=1", "c", 1),
+               key("INVITE", "a.example;branch=1", "c", 1));
+}
+
+/* 16.6 step 8: the same request come round again hashes alike, a spiral does not. */
+Test(proxy_token, loops_hash_alike_and_spirals_do_not) {
+  uint64_t was = tl_token_loop(&px, request("INVITE", "a;branch=z9hG4bK1", "f", "", "c", 1));
+  cr_expect_eq(tl_token_loop(&px, request("INVITE", "b;branch=z9hG4bK2", "f", "", "c", 1)), was);
+  cr_expect_neq(tl_token_loop(&px, request("INVITE", "a;branch=z9hG4bK1", "f", "", "c", 2)), was);
+  cr_expect_neq(tl_token_loop(&px, request("INVITE", "a;branch=z9hG4bK1", "g", "", "c", 1)), was);
+  cr_expect_neq(tl_token_loop(&px, request("INVITE", "a;branch=z9hG4bK1", "f", "t", "c", 1)), was);
+  cr_expect_neq(tl_token_loop(&px, request("INVITE", "a;branch=z9hG4bK1", "f", "", "d", 1)), was);
+}
+
+Test(proxy_token, tags_repeat_for_a_repeated_request_only) {
+  char a[16], b[16];
+  tl_token_tag(&px, request("INVITE", "a;branch=z9hG4bK1", "f", "", "c", 1), a);
+  tl_token_tag(&px, request("INVITE", "a;branch=z9hG4bK1", "f", "", "c", 1), b);
+  cr_expect(memcmp(a, b, 16) == 0);
+  tl_token_tag(&px, request("INVITE", "a;branch=z9hG4bK2", "f", "", "c", 1), b);
+  cr_expect(memcmp(a, b, 16) != 0);
+}
+
+/* 16.7 step 6. */
+Test(proxy_token, the_best_of_several_responses) {
+  static const unsigned better[][2] = {{603, 200 + 204}, {600, 401}, {401, 404}, {407, 486},
+                                       {415, 404},       {420, 486}, {484, 404}, {302, 404},
+                                       {404, 408},       {408, 500}, {500, 503}, {404, 503},
+                                       {486, 500},       {503, 0},   {408, 0}};
+  for (size_t i = 0; i < sizeof(better) / sizeof(better[0]); i++) {
+    cr_expect(tl_response_better(better[i][0], better[i][1]), "%u over %u", better[i][0],
+              better[i][1]);
+    cr_expect(better[i][1] == 0 || !tl_response_better(better[i][1], better[i][0]));
+    cr_expect(!tl_response_better(better[i][0], better[i][0]), "the first of equals stays");
+  }
+}
