@@ -15,6 +15,17 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SCENARIOS = os.path.join(os.path.dirname(HERE), "demo")
 
 
+def errors_of(t):
+    """What SIPp wrote into its error files, in short."""
+    out = []
+    for name in sorted(os.listdir(t.dir)):
+        if name.endswith("_errors.log"):
+            with open(os.path.join(t.dir, name), encoding="utf-8", errors="replace") as f:
+                lines = f.read().splitlines()
+            out += ["%s, %d lines:" % (name, len(lines))] + [x[:200] for x in lines[:12]]
+    return "\n".join(out)
+
+
 @marked(limit_s=150)
 def test_2_2_sipp_behind_stunnel(t):
     """SIPp, stunnel, TLS, tieline, TLS, stunnel, SIPp: 100 calls, all complete."""
@@ -25,7 +36,7 @@ def test_2_2_sipp_behind_stunnel(t):
                                     "tls_domain": "lab", "identity": "callee.example"})],
                  routes=[("all", {"peers": ["callee"]})])
     uas = t.spawn([program, "-sf", os.path.join(SCENARIOS, "callee.xml"), "-i", "127.0.0.1", "-p",
-                   str(b_sip), "-t", "t1", "-m", "100", "-nostdin",
+                   str(b_sip), "-t", "t1", "-m", "100", "-nostdin", "-trace_err",
                    "-key", "contact", "127.0.0.1:%d" % b_tls], cwd=t.dir)
     t.wait_port(b_sip)
     stunnel(t, False, "127.0.0.1:%d" % b_tls, "127.0.0.1:%d" % b_sip,
@@ -34,8 +45,8 @@ def test_2_2_sipp_behind_stunnel(t):
             "CAfile = %s\nverifyChain = yes" % t.pki("ca.pem"))
     uac = t.spawn([program, "127.0.0.1:%d" % a_in, "-sf", os.path.join(SCENARIOS, "caller.xml"),
                    "-i", "127.0.0.1", "-p", str(a_sip), "-t", "t1", "-m", "100", "-r", "50",
-                   "-nostdin", "-timeout", "%ds" % (60 * t.slow)], cwd=t.dir)
-    assert uac.wait(100 * t.slow) == 0, "calls failed"
+                   "-nostdin", "-trace_err", "-timeout", "%ds" % (60 * t.slow)], cwd=t.dir)
+    assert uac.wait(100 * t.slow) == 0, "calls failed: " + errors_of(t)
     assert uas.wait(30 * t.slow) == 0
     count = d.counters()
     assert count["requests.INVITE"] == count["requests.BYE"] == count["requests.ACK"] == 100, count

@@ -224,6 +224,17 @@ class Env:
         for d in self.daemons[::-1]:        # the later ones talk to the earlier ones
             d.finish()
 
+    def helpers_said(self):
+        """For a failed test: the end of what each program started by spawn printed."""
+        out = []
+        for i, p in enumerate(self.procs):
+            path = os.path.join(self.dir, "out.%d" % i)
+            if os.path.exists(path):
+                with open(path, encoding="utf-8", errors="replace") as f:
+                    lines = [x[:300] for x in f.read().splitlines() if x.strip()][-6:]
+                out += ["-- %s, status %s:" % (" ".join(p.args[:2]), p.poll())] + lines
+        return "".join(x + "\n" for x in out)
+
     def abandon(self):
         try:
             self.close_peers()
@@ -248,7 +259,7 @@ def run_one(options, index, name, func, out):
         for d in t.daemons:
             if d.proc:
                 detail += "-- the daemon:\n" + "\n".join(d.evidence()) + "\n"
-        verdict = ("FAIL", detail)
+        verdict = ("FAIL", detail + t.helpers_said())
     finally:
         try:
             t.abandon()
