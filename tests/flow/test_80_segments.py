@@ -11,7 +11,7 @@ import time
 from flowlib.cuts import Rig
 from flowlib.steps import marked
 
-BASE = 100                              # serial of the copy cut at byte K is BASE + K
+BASE = 100                              # serial of the copy with the Nth cut is BASE + N
 
 
 def whole(rig):
@@ -49,28 +49,35 @@ def same(rig, i, want, serials, how):
             how, i, n, got[n], want)
 
 
+def cuts(rig, i):
+    """Where sequence I is cut: behind every byte. An emulated processor takes every fifth, the
+    sequences in turn."""
+    step = 1 if rig.t.slow < 5 else 5
+    return range(1 + i % step, len(rig.texts[i]), step)
+
+
 def cut_everywhere(rig):
-    """Copy K is cut behind its byte K."""
-    rows, sizes = range(len(rig.texts)), [len(x) for x in rig.texts]
-    for k in range(max(sizes)):
-        for i in rows:
-            if k < sizes[i]:
-                ending = rig.text(i, BASE + k)[k:] if k else b""
-                begin = rig.text(i, BASE + k + 1)[:k + 1] if k + 1 < sizes[i] else b""
+    """Copy N is cut where the Nth cut is."""
+    places = [cuts(rig, i) for i in range(len(rig.texts))]
+    for n in range(max(map(len, places)) + 1):
+        for i, at in enumerate(places):
+            if n <= len(at):
+                ending = rig.text(i, BASE + n)[at[n - 1]:] if n else b""
+                begin = rig.text(i, BASE + n + 1)[:at[n]] if n < len(at) else b""
                 rig.send(i, ending + begin)
-        if k == 0:
+        if n == 0:
             time.sleep(0.05)             # no message is complete yet that could be waited for
         rig.run()
 
 
 def two_records_a_segment(rig):
-    """Copy K is two records, cut behind byte K, that leave in one TCP segment."""
-    rows, sizes = range(len(rig.texts)), [len(x) for x in rig.texts]
-    for k in range(1, max(sizes)):
-        for i in rows:
-            if k < sizes[i]:
-                text = rig.text(i, BASE + k)
-                rig.send(i, text[:k], text[k:])
+    """Copy N is two records, cut where the Nth cut is, that leave in one TCP segment."""
+    places = [cuts(rig, i) for i in range(len(rig.texts))]
+    for n in range(1, max(map(len, places)) + 1):
+        for i, at in enumerate(places):
+            if n <= len(at):
+                text = rig.text(i, BASE + n)
+                rig.send(i, text[:at[n - 1]], text[at[n - 1]:])
         rig.run()
 
 
@@ -83,9 +90,9 @@ def segmented(t, transport, *ways, records="auto"):
         try:
             want, more = whole(rig)
             way(rig)
-            for i, text in enumerate(rig.texts):
-                same(rig, i, want[i], range(BASE + 1, BASE + len(text)), way.__name__)
-            got, due = settled_pongs(rig), [n * (len(x) - 1) for n, x in zip(more, rig.texts)]
+            for i in range(len(rig.texts)):
+                same(rig, i, want[i], range(BASE + 1, BASE + 1 + len(cuts(rig, i))), way.__name__)
+            got, due = settled_pongs(rig), [n * len(cuts(rig, i)) for i, n in enumerate(more)]
             assert got == due, "%s: pongs %s, should be %s" % (way.__name__, got, due)
         finally:
             rig.close()
@@ -97,19 +104,19 @@ def test_3_segments_tcp(t):
     segmented(t, "tcp", cut_everywhere)
 
 
-@marked(limit_s=150)
+@marked(limit_s=200)
 def test_3_segments_tls(t):
     """Cut at every byte into two TLS records that arrive apart; kernel records where it can."""
     segmented(t, "tls", cut_everywhere)
 
 
-@marked(limit_s=150)
+@marked(limit_s=200)
 def test_3_segments_tls_records_glued(t):
     """Cut at every byte into two TLS records that arrive in one TCP segment."""
     segmented(t, "tls", two_records_a_segment)
 
 
-@marked(limit_s=150)
+@marked(limit_s=200)
 def test_3_segments_tls_user_records(t):
     """The first again with records in user space where the kernel could do them."""
     if not t.kernel_tls:
