@@ -246,8 +246,8 @@ def calls(options, version, work):
     try:
         sipp = program("sipp")
         own_tls = sipp_has_tls(sipp)
-        before = tls_stat()
         start_tieline(s)
+        before = tls_stat()                 # tieline's own trial of every cipher is over
         start_callee(s, sipp, own_tls)
         if not own_tls:
             start_stunnel(s, "stunnel-callee", False, CALLEE_TLS, CALLEE_PLAIN, "callee")
