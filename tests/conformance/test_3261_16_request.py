@@ -58,9 +58,13 @@ def test_16_3_1_unknown_header_not_judged(c):
 
 def test_16_3_2_scheme_416(c):
     """A Request-URI whose scheme the proxy does not understand is 416."""
-    c.proxy()
-    c.refused(416, "OPTIONS", "mailto:bob@example.com")
-    c.refused(416, "INVITE", "h323:bob@example.com")
+    bob = c.callee()
+    for route in (None, [("all", {"peers": ["bob"]})]):
+        peer = dict({"uri": c.target(bob)}, **({"tls_domain": "lab"} if c.tr == "tls" else {}))
+        c.proxy(peers=[("bob", peer)], routes=route)
+        c.refused(416, "OPTIONS", "mailto:bob@example.com")
+        c.refused(416, "INVITE", "h323:bob@example.com")
+    assert not bob.seen
 
 
 def test_16_3_3_max_forwards_zero(c):

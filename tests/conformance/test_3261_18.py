@@ -72,10 +72,13 @@ def test_18_1_1_via_sent_by(c):
 def test_18_2_1_received_added(c):
     """A sent-by that is not where the packet came from: received says where that was."""
     c.proxy()
-    msg, _ = c.through(c.callee(), sent_by="alice.example:5099")
-    assert sip.param(msg.all("via")[1], "received") == "127.0.0.1", msg.all("via")
-    msg, _ = c.through(c.callee(), sent_by="192.0.2.77:5099")
-    assert sip.param(msg.all("via")[1], "received") == "127.0.0.1", msg.all("via")
+    bob = c.callee()
+    for host in ("alice.example", "192.0.2.77", "127.0.0.11"):
+        key, got = _plain_via(c, bob, "%s:%d" % (host, c.conn.local[1]))
+        via = got[1].all("via")[1]
+        assert sip.param(via, "received") == "127.0.0.1" and "rport" not in via, via
+        bob.reply(got, 200)
+        assert c.alice.final(key).status == 200
 
 
 def test_18_2_1_received_not_needed(c):
