@@ -198,7 +198,7 @@ static void end_of_turn(struct tl_net *n) {
 }
 
 void tl_net_exit(struct tl_net *n) {
-  n->draining = true;
+  n->draining = n->stopping = true; /* mail is only freed from here on */
   for (struct tl_listener *l = n->listeners, *next; l; l = next) {
     next = l->next;
     if (!l->gone) tl_accept_close(l);
