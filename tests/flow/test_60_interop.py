@@ -36,8 +36,8 @@ def test_2_2_sipp_behind_stunnel(t):
                                     "tls_domain": "lab", "identity": "callee.example"})],
                  routes=[("all", {"peers": ["callee"]})])
     uas = t.spawn([program, "-sf", os.path.join(SCENARIOS, "callee.xml"), "-i", "127.0.0.1", "-p",
-                   str(b_sip), "-t", "t1", "-m", "100", "-nostdin", "-trace_err",
-                   "-key", "contact", "127.0.0.1:%d" % b_tls], cwd=t.dir)
+                   str(b_sip), "-t", "t1", "-m", "100", "-nostdin", "-watchdog_interval", "0",
+                   "-trace_err", "-key", "contact", "127.0.0.1:%d" % b_tls], cwd=t.dir)
     t.wait_port(b_sip)
     stunnel(t, False, "127.0.0.1:%d" % b_tls, "127.0.0.1:%d" % b_sip,
             "cert = %s\nkey = %s" % (t.pki("callee.pem"), t.pki("callee.key")))
@@ -45,7 +45,8 @@ def test_2_2_sipp_behind_stunnel(t):
             "CAfile = %s\nverifyChain = yes" % t.pki("ca.pem"))
     uac = t.spawn([program, "127.0.0.1:%d" % a_in, "-sf", os.path.join(SCENARIOS, "caller.xml"),
                    "-i", "127.0.0.1", "-p", str(a_sip), "-t", "t1", "-m", "100", "-r", "50",
-                   "-nostdin", "-trace_err", "-timeout", "%ds" % (60 * t.slow)], cwd=t.dir)
+                   "-nostdin", "-watchdog_interval", "0", "-trace_err", "-timeout",
+                   "%ds" % (60 * t.slow)], cwd=t.dir)
     assert uac.wait(100 * t.slow) == 0, "calls failed: " + errors_of(t)
     assert uas.wait(30 * t.slow) == 0
     count = d.counters()
