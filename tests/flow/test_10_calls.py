@@ -332,3 +332,32 @@ def test_2_9_messages_coalesce(t):
     sends = after["sends"] - before["sends"]
     assert out >= 128, out
     assert sends < out, "%d sends for %d messages" % (sends, out)
+
+
+@marked(limit_s=120)
+def test_2_8_memory_steady(t):
+    """After the first round of mixed bodies, calls and new connections memory no longer grows."""
+    d = t.daemon(workers=1)
+    alice, bob = t.uac(), t.uas("tls", "tcp")
+    steady = t.dial(alice, d, "tls")
+
+    def round_of_traffic():
+        conn = t.dial(alice, d, "tls")
+        for i in range(4):
+            made = [alice.make(conn, "MESSAGE", t.uri(bob, ("tls", "tcp")[j % 2]),
+                               body=pattern(64 + (i * 20 + j) * 307 % 60000, j)) for j in range(20)]
+            for _, key in made:
+                alice.expect(key)
+            conn.send(b"".join(data for data, _ in made))
+            for _, key in made:
+                assert alice.final(key).status == 200
+            assert Call(alice, steady, t.uri(bob, "tls")).answered().bye().status == 200
+        conn.close()
+    round_of_traffic()
+    round_of_traffic()
+    t.wait(lambda: d.counter("transactions.now") == 0, "transactions to end", 45)
+    before = d.rss_kb()
+    for _ in range(4):
+        round_of_traffic()
+    t.wait(lambda: d.counter("transactions.now") == 0, "transactions to end", 45)
+    t.check_growth(d, before, 1024)

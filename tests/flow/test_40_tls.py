@@ -368,6 +368,26 @@ def test_d19_server_certificate_matrix(t):
                 d.wait_log(r"127\.0\.0\.1:%d" % bob.listener("tls").port)
 
 
+def test_2_12_failed_handshake_log(t):
+    """One line per failed handshake says who, for which name and domain, why, which certificate and
+    which alert went which way: as server with a bad client, as client of a bad server."""
+    d = t.daemon(domain={"verify_cert": True})
+    out = s_client(t, d, "-servername", "atlanta.example", "-tls1_2", cert="expired").ended()
+    assert b"alert" in out, out
+    line = d.wait_log(r"handshake failed")
+    for part in (r"role=server", r"peer=127\.0\.0\.1:\d+", r"sni=atlanta\.example", r"tls_domain=lab",
+                 r"expired", r"CN ?= ?callee\.example", r"alert_sent=\S*certificate_expired"):
+        assert re.search(part, line), "no %s in %s" % (part, line)
+    bad = t.uas("tls", ctx=t.server_ctx("foreign"))
+    alice = t.uac()
+    rsp = alice.request(t.dial(alice, d, "tcp"), "OPTIONS", t.uri(bad, "tls"))
+    assert rsp.status == 503, repr(rsp)
+    line = d.wait_log(r"role=client")
+    for part in (r"peer=127\.0\.0\.1:%d" % bad.listener("tls").port, r"tls_domain=lab",
+                 r"CN ?= ?caller\.example", r"alert_sent=\S*unknown_ca"):
+        assert re.search(part, line), "no %s in %s" % (part, line)
+
+
 def test_b11_peer_identity_required(t):
     """A next hop must carry the identity that its peer block names (RFC 5922)."""
     bob = t.uas("tls")
