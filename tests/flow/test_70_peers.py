@@ -158,7 +158,8 @@ def test_3_sipp_loss_over_udp(t):
                 expect(180, optional=True), expect(200), spared(ACK), pause(500)] + BYE +
          [linger(3000)],
          [recv("INVITE"), reply(180), reply(200, body=SDP % "sendrecv", retrans=again),
-          spared(recv("ACK"))] + END + [linger(3000)], calls=60 if t.slow <= 1 else 15, options=["-lost", "3"])
+          spared(recv("ACK"))] + END + [linger(3000)], calls=60 if t.slow <= 1 else 15,
+         options=["-lost", "3"])
     assert d.counter("retransmissions.sent") + d.counter("retransmissions.absorbed") > 0
 
 
