@@ -152,9 +152,16 @@ static bool take(struct ua *u) {
   return false;
 }
 
+/* A 100 depends on how slow the machine is; who does not ask for it passes it over. */
+static bool is_trying(const struct ua *u, const char *start) {
+  static const char trying[] = "SIP/2.0 100";
+  return strncmp(u->in, trying, sizeof(trying) - 1) == 0 &&
+         strncmp(start, trying, sizeof(trying) - 1) != 0;
+}
+
 void ua_expect(struct ua *u, const char *start) {
   uint64_t until = tl_now_ms() + 5000;
-  while (!take(u)) {
+  while (!take(u) || is_trying(u, start)) {
     cr_assert_lt(tl_now_ms(), until, "%s never comes", start);
     rig_turn();
   }
