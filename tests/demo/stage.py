@@ -140,6 +140,12 @@ def start_tieline(s):
     conf = os.path.join(s.o.top, "configs", "demo.conf")
     s.socket = os.path.join(s.work, "tieline.sock")
     environ = dict(os.environ, TIELINE_PKI=s.o.pki, TIELINE_SOCKET=s.socket)
+    if s.o.inside:                          # an emulated processor may need a minute for a handshake
+        patient = os.path.join(s.work, "patient.conf")
+        with open(patient, "w", encoding="utf-8") as f:
+            f.write('include("%s")\ntimeouts { handshake = 120s  connect = 120s  send = 120s\n'
+                    '  timer_b = 120s  timer_f = 120s }\n' % conf)
+        conf = patient
     if listening(PROXY_TLS):
         raise Broken("something listens on port %d already; is another demo running?" % PROXY_TLS)
     s.tieline = s.start("tieline", [s.o.tieline, "run", "-c", conf], env=environ)
