@@ -87,7 +87,7 @@ Test(base_addr, transports_are_named_and_parsed) {
     enum tl_transport got = TL_TRANSPORTS;
     cr_expect_eq(tl_transport_parse(tl_str_c(tl_transport_name((enum tl_transport)t)), &got),
                  TL_OK);
-    cr_expect_eq(got, t);
+    cr_expect_eq((int)got, t);
     cr_expect_eq(tl_transport_parse(tl_str_c(tl_transport_param((enum tl_transport)t)), &got),
                  TL_OK);
   }

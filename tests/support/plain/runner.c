@@ -161,25 +161,31 @@ static int run_child(const struct criterion_test *t) {
   return pid < 0 ? -1 : wait_for(pid, limit_of(t));
 }
 
-static bool wanted(const struct criterion_test *t, int argc, char **argv) {
-  if (argc < 2) return true;
+static bool wanted(const struct criterion_test *t, const char *pattern) {
   char name[256];
   snprintf(name, sizeof(name), "%s/%s", t->category, t->name);
-  return fnmatch(argv[argc - 1], name, 0) == 0;
+  return !pattern || fnmatch(pattern, name, 0) == 0;
 }
 
-/* Usage: unit [[--filter] SUITE/NAME-PATTERN] */
+/* Usage: unit [--verbose] [--filter SUITE/NAME-PATTERN] */
 int main(int argc, char **argv) {
   unsigned tested = 0, passing = 0, failing = 0, crashing = 0;
+  bool verbose = false;
+  const char *pattern = NULL;
+  for (int i = 1; i < argc; i++) {
+    if (strcmp(argv[i], "--verbose") == 0) verbose = true;
+    if (strcmp(argv[i], "--filter") == 0 && i + 1 < argc) pattern = argv[++i];
+  }
   for (struct criterion_test **p = __start_cr_tst; p < __stop_cr_tst; p++) {
     const struct criterion_test *t = *p;
-    if (!t || t->data->disabled || !wanted(t, argc, argv)) continue;
+    if (!t || t->data->disabled || !wanted(t, pattern)) continue;
     double begun = seconds();
     int status = run_child(t);
     if (status >= 0 && WIFEXITED(status) && WEXITSTATUS(status) == STATUS_SKIPPED) continue;
     tested++;
     if (as_expected(t, status)) {
       passing++;
+      if (verbose) printf("[PASS] %s::%s: (%.2fs)\n", t->category, t->name, seconds() - begun);
       continue;
     }
     bool crash = status >= 0 && WIFSIGNALED(status);
