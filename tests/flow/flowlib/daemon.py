@@ -140,7 +140,22 @@ class Daemon:
             self.proc.wait()
 
     def fds(self):
-        return len(os.listdir("/proc/%d/fd" % self.proc.pid))
+        """Descriptors, but for the resolver's sockets: it keeps one per name server it has asked."""
+        asking = set()
+        for table in ("udp", "udp6"):
+            try:
+                with open("/proc/%d/net/%s" % (self.proc.pid, table), encoding="ascii") as f:
+                    rows = [line.split() for line in f][1:]
+            except FileNotFoundError:
+                continue
+            asking |= {"socket:[%s]" % r[9] for r in rows if r[2].endswith(":0035")}
+        n = 0
+        for fd in os.listdir("/proc/%d/fd" % self.proc.pid):
+            try:
+                n += os.readlink("/proc/%d/fd/%s" % (self.proc.pid, fd)) not in asking
+            except FileNotFoundError:
+                pass
+        return n
 
     def rss_kb(self):
         with open("/proc/%d/smaps_rollup" % self.proc.pid, encoding="ascii") as f:
