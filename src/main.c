@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The command line: run, check, probe, ctl. Each command lives elsewhere; here
+ * The command line: run, check, probe, ctl, pki. Each command lives elsewhere; here
  * are words and exit statuses.
  */
 #include <getopt.h>
@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "tieline/control.h"
+#include "tieline/pki.h"
 
 #define SOCKET_DEFAULT "/run/tieline/tieline.sock"
 
@@ -17,6 +18,7 @@ static const char usage_text[] = "usage: tieline run -c FILE [--workers N] [--ha
                                  "       tieline check -c FILE [--explain]\n"
                                  "       tieline probe\n"
                                  "       tieline ctl [-s SOCKET] COMMAND [ARGUMENT...] [--json]\n"
+                                 "       tieline pki COMMAND [OPTION...]\n"
                                  "       tieline --version | --help\n";
 
 static const char help_text[] =
@@ -33,6 +35,7 @@ static const char help_text[] =
     "  ctl      look inside a running daemon; `ctl help` lists the commands\n"
     "             -s, --socket FILE   its control socket (" SOCKET_DEFAULT ")\n"
     "             --json              the answer for programs\n"
+    "  pki      certificates for a laboratory; `pki help` tells how\n"
     "\n"
     "Exit status: 0 success; 1 failure, a refused configuration or a wrong command line;\n"
     "2 (ctl) no daemon answers.\n";
@@ -131,10 +134,10 @@ static int main_help(int argc, char **argv) {
 static const struct {
   const char *name;
   int (*fn)(int argc, char **argv);
-} commands[] = {{"run", main_run},    {"check", main_check},       {"probe", main_probe},
-                {"ctl", main_ctl},    {"--version", main_version}, {"version", main_version},
-                {"-V", main_version}, {"--help", main_help},       {"help", main_help},
-                {"-h", main_help}};
+} commands[] = {{"run", main_run},         {"check", main_check}, {"probe", main_probe},
+                {"ctl", main_ctl},         {"pki", tl_pki_main},  {"--version", main_version},
+                {"version", main_version}, {"-V", main_version},  {"--help", main_help},
+                {"help", main_help},       {"-h", main_help}};
 
 int main(int argc, char **argv) {
   if (argc < 2) return usage();
