@@ -20,28 +20,42 @@
 #include "tieline/record.h"
 
 enum tl_records_mode { TL_RECORDS_AUTO, TL_RECORDS_KERNEL, TL_RECORDS_USER };
+/* Which headers of a request must agree with the identity of its connection. */
+enum tl_check_from { TL_CHECK_FROM_OFF, TL_CHECK_FROM_FROM, TL_CHECK_FROM_PAI /* From and PAI */ };
 
 /* Options as written by the operator; strings and lists belong to whoever fills this in. */
 struct tl_tls_options {
   const char *name;
   const char **match_sip_domain; /* NULL-terminated; "*.example" one label */
   const char **match_ip_address; /* NULL-terminated; "addr" or "addr:port" */
-  const char **certificate;      /* NULL-terminated list of PEM chains */
-  const char **private_key;      /* in the order of certificate */
-  const char *ca_list, *ca_dir;
+  const char **certificate;      /* NULL-terminated: files of PEM chains, or PEM text itself */
+  const char **private_key;      /* in the order of certificate; also URIs (pkcs11:, file:) */
+  const char *passphrase_file;   /* for encrypted keys; its first line */
+  const char *credentials_dir;   /* further pairs, found by their keys */
+  const char *ca_list, *ca_dir;  /* ca_list: a file or PEM text */
+  bool ca_system;                /* trust whom this machine trusts, too */
+  const char *ca_names;          /* file: names for the CertificateRequest; NULL: those trusted */
+  bool withhold_ca_names;        /* send_ca_names = false */
   const char *crl_file, *crl_dir;
   bool crl_check_all;
   bool verify_cert, require_cert;
   bool verify_name, allow_cn;
   bool accept_unverified;  /* on_unverified = accept */
   bool allow_readable_key; /* accept key files readable by others */
+  bool allow_expired;      /* load own certificates out of their time */
+  bool strict_sni;         /* refuse clients that ask for a name not listed */
+  bool crl_stale_accept;   /* a list past its next update still counts */
+  enum tl_check_from check_from;
   int verify_depth;
   int min_version, max_version; /* enum tl_tls_version */
   const char *ciphers_list;     /* TLS 1.2, OpenSSL syntax; NULL: ours */
   const char *ciphersuites;     /* TLS 1.3; NULL: ours */
   const char *groups;           /* NULL: OpenSSL's */
-  int tickets;                  /* TLS 1.3 tickets per handshake, as server */
-  bool server, client;          /* roles */
+  const char *dh_params;        /* file or PEM text for DHE in TLS 1.2; NULL: by key strength */
+  uint32_t handshake_timeout_ms, send_timeout_ms; /* 0: the global ones */
+  uint32_t max_age_ms;                            /* of a connection, 0: none */
+  int tickets;                                    /* TLS 1.3 tickets per handshake, as server */
+  bool server, client;                            /* roles */
   enum tl_records_mode records;
 };
 
@@ -51,14 +65,22 @@ struct tl_tls_domain {
   char *name;
   SSL_CTX *server, *client; /* NULL when not in that role */
   bool verify_cert, require_cert, verify_name, allow_cn, accept_unverified;
+  bool strict_sni;       /* never the fallback of a client that asks for a name not listed */
+  bool crl_stale_accept; /* a revocation list past its next update still counts */
+  enum tl_check_from check_from;
   enum tl_records_mode records;
-  char **match_sip_domain;  /* NULL-terminated, lower case */
-  struct tl_addr *match_ip; /* n_match_ip of them; port 0 matches any */
+  uint32_t handshake_timeout_ms, send_timeout_ms; /* 0: the global ones */
+  uint32_t max_age_ms;                            /* of a connection, 0: none */
+  char **match_sip_domain;                        /* NULL-terminated, lower case */
+  struct tl_addr *match_ip;                       /* n_match_ip of them; port 0 matches any */
   size_t n_match_ip;
-  char serial[64];  /* of the first certificate, hex */
-  char *subject;    /* of the first certificate, "" if none */
-  time_t not_after; /* of the first certificate */
-  char *groups;     /* key exchange groups as written, NULL: OpenSSL's */
+  bool match_any_ip;     /* "*" among match_ip_address */
+  unsigned ca_names_n;   /* names in our CertificateRequest */
+  size_t ca_names_bytes; /* their list on the wire */
+  char serial[64];       /* of the first certificate, hex */
+  char *subject;         /* of the first certificate, "" if none */
+  time_t not_after;      /* of the first certificate */
+  char *groups;          /* key exchange groups as written, NULL: OpenSSL's */
 };
 
 /* Builds a domain. On TL_ECONFIG, ERR (CAP bytes) holds a sentence naming file and cause, and

@@ -63,7 +63,7 @@ static bool group_given(const struct tl_block *b, unsigned group) {
 /* Certificate and key, or the ways to trust, come from one place: a mixture would be neither's
  * policy. */
 static int inherit(struct tl_block *b, const struct tl_block *from) {
-  bool skip[64] = {false};
+  bool skip[128] = {false}; /* a test keeps the table below this */
   const struct tl_conf_section *s = b->sec;
   for (size_t i = 0; i < s->n_opt; i++)
     skip[i] = !(s->opt[i].flags & TL_OPT_INHERIT) || b->at[i].line || !from->at[i].line ||
@@ -100,6 +100,17 @@ static void check_matches(const struct tl_block *b, struct tl_conf_ctx *ctx) {
                    "\"%s\" is no numeric address or \"address:port\"", *m);
 }
 
+static void check_method(const struct tl_block *b, struct tl_conf_ctx *ctx) {
+  const struct tl_v_domain *d = b->values;
+  const char *note;
+  int min, max;
+  if (tl_conf_parse_method(d->tls_method ? d->tls_method : "", &min, &max, &note))
+    tl_conf_fail(ctx, tl_block_at(b, "tls_method"), "tls_method \"%s\": %s",
+                 d->tls_method ? d->tls_method : "", note);
+  else if (note)
+    tl_conf_warn(ctx, tl_block_at(b, "tls_method"), "%s", note);
+}
+
 static void check_domain(struct tl_block *b, struct tl_conf_ctx *ctx) {
   struct tl_v_domain *d = b->values;
   size_t certs = list_len(d->certificate), keys = list_len(d->private_key);
@@ -107,17 +118,23 @@ static void check_domain(struct tl_block *b, struct tl_conf_ctx *ctx) {
     tl_conf_fail(ctx, tl_block_at(b, certs ? "certificate" : "private_key"),
                  "tls_domain \"%s\" has %zu certificates and %zu private keys", b->title, certs,
                  keys);
-  if (!certs && d->role != TL_ROLE_CLIENT) {
+  if (!certs && !d->credentials_dir && d->role != TL_ROLE_CLIENT) {
     if (tl_block_given(b, "role"))
       tl_conf_fail(ctx, tl_block_at(b, "role"),
                    "tls_domain \"%s\" cannot be a server without a certificate", b->title);
     d->role = TL_ROLE_CLIENT;
   }
-  if (d->verify_cert && !d->ca_list && !d->ca_dir)
+  if (d->verify_cert && !d->ca_list && !d->ca_dir && !d->ca_system)
     tl_conf_fail(ctx, tl_block_at(b, "verify_cert"),
-                 "tls_domain \"%s\" verifies certificates but trusts no authority: set ca_list or "
-                 "ca_dir, or verify_cert = false",
+                 "tls_domain \"%s\" verifies certificates but trusts no authority: set ca_list, "
+                 "ca_dir or ca_system, or verify_cert = false",
                  b->title);
+  if (d->require_cert && !d->verify_cert)
+    tl_conf_fail(ctx, tl_block_at(b, "require_cert"),
+                 "tls_domain \"%s\": require_cert = true contradicts verify_cert = false: a "
+                 "certificate that is not checked cannot be required",
+                 b->title);
+  check_method(b, ctx);
   if (d->crl_check_all && !d->crl_file && !d->crl_dir)
     tl_conf_fail(ctx, tl_block_at(b, "crl_check_all"),
                  "crl_check_all needs revocation lists: set crl_file or crl_dir");

@@ -89,14 +89,22 @@ out:
 
 static struct tl_tls_options options_of(const struct tl_block *b) {
   const struct tl_v_domain *d = b->values;
+  const char *ignored; /* conf_check.c has said it */
+  int min = 0, max = 0;
+  tl_conf_parse_method(d->tls_method, &min, &max, &ignored);
   return (struct tl_tls_options){
       .name = b->title,
       .match_sip_domain = (const char **)d->match_sip_domain,
       .match_ip_address = (const char **)d->match_ip_address,
       .certificate = (const char **)d->certificate,
       .private_key = (const char **)d->private_key,
+      .passphrase_file = d->private_key_passphrase_file,
+      .credentials_dir = d->credentials_dir,
       .ca_list = d->ca_list,
       .ca_dir = d->ca_dir,
+      .ca_system = d->ca_system,
+      .ca_names = d->ca_names,
+      .withhold_ca_names = !d->send_ca_names,
       .crl_file = d->crl_file,
       .crl_dir = d->crl_dir,
       .crl_check_all = d->crl_check_all,
@@ -106,12 +114,20 @@ static struct tl_tls_options options_of(const struct tl_block *b) {
       .allow_cn = d->allow_cn,
       .accept_unverified = d->on_unverified == TL_UNVERIFIED_ACCEPT,
       .allow_readable_key = d->allow_readable_key,
+      .allow_expired = d->allow_expired,
+      .strict_sni = d->strict_sni,
+      .crl_stale_accept = d->crl_stale == TL_STALE_ACCEPT,
+      .check_from = (enum tl_check_from)d->check_from, /* the words stand in its order */
       .verify_depth = (int)d->verify_depth,
-      .min_version = d->tls_method == TL_METHOD_13 ? TL_TLS_1_3 : TL_TLS_1_2,
-      .max_version = d->tls_method == TL_METHOD_12 ? TL_TLS_1_2 : TL_TLS_1_3,
+      .min_version = min,
+      .max_version = max,
       .ciphers_list = d->ciphers_list,
       .ciphersuites = d->ciphersuites,
       .groups = d->groups,
+      .dh_params = d->dh_params,
+      .handshake_timeout_ms = d->handshake_timeout,
+      .send_timeout_ms = d->send_timeout,
+      .max_age_ms = d->max_age,
       .tickets = (int)d->tickets,
       .server = d->role != TL_ROLE_CLIENT,
       .client = d->role != TL_ROLE_SERVER,

@@ -8,6 +8,7 @@
  * values mean together is conf_check.c's.
  */
 #include <confuse.h>
+#include <openssl/crypto.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -85,7 +86,7 @@ static const struct tl_conf_section *section_of(const cfg_t *cfg) {
 static void unknown_option(const cfg_t *cfg, size_t token) {
   const struct tl_conf_section *here = section_of(cfg);
   const char *name = now->raw->source.token[token].text;
-  const char *names[64 + TL_SECTIONS], *foreign = tl_conf_foreign(name);
+  const char *names[128 + TL_SECTIONS], *foreign = tl_conf_foreign(name);
   struct tl_conf_pos at = token_pos(token);
   char where[64] = "";
   size_t n = 0;
@@ -294,6 +295,7 @@ static int parse_locked(void) {
 out:
   if (cfg) cfg_free(cfg);
   free_opts(opts);
+  if (text) OPENSSL_cleanse(text, strlen(text)); /* keys may stand in it */
   free(text);
   return rc;
 }

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -88,6 +89,16 @@ static int expand(struct reader *r, struct word *w) {
   return word_add(w, value, strlen(value));
 }
 
+/* The end of a line inside quotes: only PEM text has several. It becomes '|', which no PEM line
+ * holds, so that a token stays one line (conf_parse.c counts them). */
+static int pem_line_end(struct reader *r, struct word *w, struct tl_conf_pos start) {
+  if (w->n < 11 || memcmp(w->p, "-----BEGIN ", 11) != 0)
+    return tl_conf_fail(r->ctx, start, "the string that starts here has no closing quote");
+  r->pos.line++;
+  while (r->p < r->end && (*r->p == ' ' || *r->p == '\t')) r->p++;
+  return word_add(w, "|", 1);
+}
+
 /* A word behind the opening double quote. */
 static int double_quoted(struct reader *r, struct word *w) {
   struct tl_conf_pos start = r->pos;
@@ -111,8 +122,8 @@ static int double_quoted(struct reader *r, struct word *w) {
                          "is itself)",
                          c >= ' ' && c < 127 ? c : '?');
     } else if (c == '\n') {
-      return tl_conf_fail(r->ctx, start, "the string that starts here has no closing quote");
-    } else {
+      rc = pem_line_end(r, w, start);
+    } else if (c != '\r' || r->p == r->end || *r->p != '\n') {
       rc = word_add(w, &c, 1);
     }
   }
@@ -124,11 +135,24 @@ static int double_quoted(struct reader *r, struct word *w) {
 }
 
 static int single_quoted(struct reader *r, struct word *w) {
-  const char *start = r->p;
-  while (r->p < r->end && *r->p != '\'' && *r->p != '\n') r->p++;
-  if (r->p == r->end || *r->p == '\n')
-    return tl_conf_fail(r->ctx, r->pos, "the string that starts here has no closing quote");
-  return word_add(w, start, (size_t)(r->p++ - start));
+  struct tl_conf_pos start = r->pos;
+  int rc = 0;
+  while (!rc && r->p < r->end && *r->p != '\'') {
+    size_t n = 0, left = (size_t)(r->end - r->p);
+    while (n < left && r->p[n] != '\'' && r->p[n] != '\n') n++;
+    size_t keep = n && n < left && r->p[n] == '\n' && r->p[n - 1] == '\r' ? n - 1 : n;
+    rc = word_add(w, r->p, keep);
+    r->p += n;
+    if (!rc && r->p < r->end && *r->p == '\n') {
+      r->p++;
+      rc = pem_line_end(r, w, start);
+    }
+  }
+  if (rc) return rc;
+  if (r->p == r->end)
+    return tl_conf_fail(r->ctx, start, "the string that starts here has no closing quote");
+  r->p++;
+  return 0;
 }
 
 static bool ends_bare(const char *p, const char *end) {
@@ -334,6 +358,7 @@ static int read_file(struct tl_conf_source *s, struct tl_conf_ctx *ctx, const ch
   rc = read_text(s, ctx, name, w.p, w.n, depth, true);
 out:
   if (fd >= 0) close(fd);
+  if (w.p) OPENSSL_cleanse(w.p, w.n);
   free(w.p);
   return rc;
 }
@@ -348,7 +373,10 @@ int tl_conf_source_text(struct tl_conf_source *s, struct tl_conf_ctx *ctx, const
 }
 
 void tl_conf_source_drop_tokens(struct tl_conf_source *s) {
-  for (size_t i = 0; i < s->n_token; i++) free(s->token[i].text);
+  for (size_t i = 0; i < s->n_token; i++) {
+    OPENSSL_cleanse(s->token[i].text, strlen(s->token[i].text)); /* it may be a key */
+    free(s->token[i].text);
+  }
   free(s->token);
   s->token = NULL;
   s->n_token = s->cap = 0;

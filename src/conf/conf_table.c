@@ -23,7 +23,8 @@ static const char *const log_targets[] = {"stderr", "journal", NULL};
 static const char *const records_modes[] = {"auto", "kernel", "user", NULL};
 static const char *const roles[] = {"both", "server", "client", NULL};
 static const char *const unverified[] = {"reject", "accept", NULL};
-static const char *const methods[] = {"TLSv1_2-TLSv1_3", "TLSv1_2", "TLSv1_3", NULL};
+static const char *const stale[] = {"reject", "accept", NULL};
+static const char *const checked_headers[] = {"off", "from", "from+pai", NULL};
 static const char *const relays[] = {"request-uri", NULL};
 static const char *const forks[] = {"failover", "serial", "parallel", NULL};
 
@@ -118,32 +119,56 @@ static const struct tl_opt listen_opts[] = {
 
 #define DOM(field, k, d, ...) OPT(tl_v_domain, field, k, d, __VA_ARGS__)
 #define INH TL_OPT_INHERIT
+#define KEYS (TL_OPT_PEM | TL_OPT_URI | TL_OPT_SECRET)
 
 static const struct tl_opt domain_opts[] = {
-    DOM(match_sip_domain, LIST, NULL, NONE = "none",
+    DOM(match_sip_domain, LIST, NULL, NONE = "any",
         WHY = "server names (SNI) and destination domains it serves; \"*.name\" stands for one "
               "label"),
-    DOM(match_ip_address, LIST, NULL, NONE = "none",
-        WHY = "listener or destination addresses it serves, \"address\" or \"address:port\""),
+    DOM(match_ip_address, LIST, NULL, NONE = "any",
+        WHY = "listener or destination addresses it serves, \"address\", \"address:port\" or "
+              "\"*\"; beside match_sip_domain both must fit"),
+    DOM(strict_sni, BOOL, "false", .flags = INH,
+        WHY = "as server: refuse a client that asks for a name not listed here "
+              "(unrecognized_name) where this domain would be the fallback"),
     DOM(role, WORD, "both", .word = roles, .flags = INH,
         WHY = "both, server or client; without a certificate it can only be a client"),
-    DOM(certificate, PATHS, NULL, NONE = "none", .flags = INH, .group = 1,
-        WHY = "certificate chains in PEM, own certificate first; several (RSA and ECDSA) may be "
-              "listed"),
-    DOM(private_key, PATHS, NULL, NONE = "none", .flags = INH, .group = 1,
-        WHY = "their keys in PEM, in the order of the certificates"),
+    DOM(certificate, PATHS, NULL, NONE = "none", .flags = INH | TL_OPT_PEM, .group = 1,
+        WHY = "certificate chains in PEM, own certificate first; several (RSA and ECDSA, or of "
+              "several authorities) may be listed; a file or the PEM text itself"),
+    DOM(private_key, PATHS, NULL, NONE = "none", .flags = INH | KEYS, .group = 1,
+        WHY = "their keys in PEM, in the order of the certificates; a file, the PEM text, or a "
+              "URI for OpenSSL's providers (pkcs11:...)"),
+    DOM(private_key_passphrase_file, PATH, NULL, NONE = "none", .flags = INH, .group = 1,
+        WHY = "file whose first line opens encrypted keys; its mode is judged as a key's"),
+    DOM(credentials_dir, PATH, NULL, NONE = "none", .flags = INH, .group = 1,
+        WHY = "directory of certificates and keys that find each other by themselves; the name "
+              "asked for picks by subjectAltName"),
     DOM(allow_readable_key, BOOL, "false", .flags = INH,
         WHY = "accept a key file that others can read; refused otherwise"),
-    DOM(ca_list, PATH, NULL, NONE = "none", .flags = INH, .group = 2,
-        WHY = "file of the authorities that are trusted for this domain, and no others"),
+    DOM(allow_expired, BOOL, "false", .flags = INH,
+        WHY = "load an own certificate that has expired or is not valid yet; refused otherwise"),
+    DOM(ca_list, PATH, NULL, NONE = "none", .flags = INH | TL_OPT_PEM, .group = 2,
+        WHY = "the authorities that are trusted for this domain, and no others; a file or the "
+              "PEM text itself"),
     DOM(ca_dir, PATH, NULL, NONE = "none", .flags = INH, .group = 2,
         WHY = "directory of such files, with hashed names or without"),
+    DOM(ca_system, BOOL, "false", .flags = INH, .group = 2,
+        WHY = "trust the authorities of this machine as well"),
+    DOM(send_ca_names, BOOL, "true", .flags = INH,
+        WHY = "as server: name the trusted authorities when asking for a certificate, so that a "
+              "client of several federations picks the right one"),
+    DOM(ca_names, PATH, NULL, NONE = "those trusted", .flags = INH, .group = 2,
+        WHY = "file of the authorities to name instead, in PEM"),
     DOM(crl_file, PATH, NULL, NONE = "none", .flags = INH, .group = 3,
         WHY = "revocation lists; who is listed is refused"),
     DOM(crl_dir, PATH, NULL, NONE = "none", .flags = INH, .group = 3,
         WHY = "directory of revocation lists"),
     DOM(crl_check_all, BOOL, "false", .flags = INH,
         WHY = "demand a revocation list for each certificate of a chain, not only the first"),
+    DOM(crl_stale, WORD, "reject", .word = stale, .flags = INH,
+        WHY = "what a revocation list past its next update means: reject refuses the "
+              "certificates of its issuer, accept goes on with the old list"),
     DOM(verify_cert, BOOL, "true", .flags = INH,
         WHY = "check the other side's certificate, in either role"),
     DOM(require_cert, BOOL, "true", .flags = INH,
@@ -155,10 +180,13 @@ static const struct tl_opt domain_opts[] = {
     DOM(on_unverified, WORD, "reject", .word = unverified, .flags = INH,
         WHY = "reject ends a handshake whose certificate does not verify; accept goes on and "
               "counts the peer as not authenticated"),
+    DOM(check_from, WORD, "off", .word = checked_headers, .flags = INH,
+        WHY = "headers of a request that must agree with the identity of its connection"),
     DOM(verify_depth, NUM, "9", RANGE(0, 100), .flags = INH,
         WHY = "longest chain between a certificate and a trusted authority"),
-    DOM(tls_method, WORD, "TLSv1_2-TLSv1_3", .word = methods, .flags = INH,
-        WHY = "TLS versions spoken; older ones are broken and not offered"),
+    DOM(tls_method, STR, "TLSv1_2-TLSv1_3", .flags = INH,
+        WHY = "TLS versions spoken: TLSv1_2, TLSv1_3 or a range, also TLSv1_2-; older ones are "
+              "broken and refused (RFC 8996)"),
     DOM(ciphers_list, STR, NULL, NONE = "AES-GCM and ChaCha20 with forward secrecy", .flags = INH,
         WHY = "TLS 1.2 cipher suites in OpenSSL's syntax; AEAD only"),
     DOM(ciphersuites, STR, NULL, NONE = "the three of RFC 8446", .flags = INH,
@@ -170,6 +198,16 @@ static const struct tl_opt domain_opts[] = {
      .offset = offsetof(struct tl_v_domain, groups),
      .flags = TL_OPT_ALIAS,
      WHY = "older name of groups"},
+    DOM(dh_params, PATH, NULL, NONE = "by the strength of the key", .flags = INH | TL_OPT_PEM,
+        WHY = "finite-field parameters for DHE suites of TLS 1.2, if ciphers_list names any; "
+              "a file or the PEM text itself"),
+    DOM(handshake_timeout, TIME, NULL, NONE = "the global one", RANGE(0, DAY_MS), .flags = INH,
+        WHY = "a TLS handshake of this domain, if not as said in timeouts; 0: as said there"),
+    DOM(send_timeout, TIME, NULL, NONE = "the global one", RANGE(0, DAY_MS), .flags = INH,
+        WHY = "bytes waiting without progress on its connections, if not as said in timeouts; "
+              "0: as said there"),
+    DOM(max_age, TIME, "0", RANGE(0, 30 * DAY_MS), .flags = INH,
+        WHY = "a connection this old is replaced by a new one; 0: none is"),
     DOM(tickets, NUM, "1", RANGE(0, 8), .flags = INH,
         WHY = "TLS 1.3 session tickets per handshake as server; 0: no resumption"),
     DOM(records, WORD, NULL, .word = records_modes, NONE = "the global one", .flags = INH,
@@ -242,7 +280,6 @@ const struct tl_conf_section tl_conf_sections[TL_SECTIONS] = {
 static const struct {
   const char *name, *answer;
 } foreign[] = {
-    {"dh_params", "finite-field parameters are chosen by OpenSSL; groups picks the key exchange"},
     {"disable_tls", "a listen block says by itself whether it is tls"},
     {"tls_port_no", "write the port into the listen block: listen \"tls:address:port\""},
     {"tls_certificate", "write certificate inside a tls_domain block"},

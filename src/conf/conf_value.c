@@ -4,6 +4,8 @@
  * one value at a time; what contradicts another is conf_check.c's.
  */
 #include <inttypes.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <stdlib.h>
 
 #include "conf/internal.h"
@@ -94,46 +96,65 @@ static int parse_word(const struct tl_opt *o, const char *text, uint32_t *out, c
                               : " or ",
              o->word[i]);
   }
-  /* the one word list where a wrong word is a habit rather than a slip */
-  bool old =
-      strncmp(text, "SSLv", 4) == 0 || strcmp(text, "TLSv1") == 0 || strcmp(text, "TLSv1_1") == 0;
-  snprintf(err, cap, "%s must be %s, not \"%s\"%s", o->name, all, text,
-           old ? ": versions before TLS 1.2 are broken and not spoken (RFC 8996)" : "");
+  snprintf(err, cap, "%s must be %s, not \"%s\"", o->name, all, text);
   return TL_ECONFIG;
 }
 
-/* An empty string is no value: what a domain would inherit can so be unset. */
-static int store_string(char **out, const char *text, bool path, const char *dir) {
+/* PEM text as a token has it, its lines parted by '|', or as it was stored before. */
+static char *pem_text(const char *text) {
   char *s = NULL;
-  if (*text) {
-    if (path && text[0] != '/' && dir) {
-      if (asprintf(&s, "%s/%s", dir, text) < 0) return TL_ENOMEM;
-    } else if (!(s = strdup(text))) {
-      return TL_ENOMEM;
-    }
+  if (asprintf(&s, "%s\n", text) < 0) return NULL;
+  for (char *p = s; *p; p++)
+    if (*p == '|') *p = '\n';
+  return s;
+}
+
+/* "scheme:" and more, as RFC 3986 3.1 writes it. A file of such a name is written with "./". */
+static bool is_uri(const char *text) {
+  size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
+  return n > 1 && text[n] == ':' && text[0] >= 'a' && text[0] <= 'z';
+}
+
+/* An empty string is no value: what a domain would inherit can so be unset. */
+static int store_string(char **out, const struct tl_opt *o, const char *text, const char *dir) {
+  bool path = o->kind == TL_OPT_PATH || o->kind == TL_OPT_PATHS;
+  char *s = NULL;
+  if (path && (o->flags & TL_OPT_PEM) && tl_conf_is_pem(text)) {
+    if (!(s = pem_text(text))) return TL_ENOMEM;
+  } else if (path && text[0] && text[0] != '/' && dir &&
+             !((o->flags & TL_OPT_URI) && is_uri(text))) {
+    if (asprintf(&s, "%s/%s", dir, text) < 0) return TL_ENOMEM;
+  } else if (*text && !(s = strdup(text))) {
+    return TL_ENOMEM;
   }
   free(*out);
   *out = s;
   return 0;
 }
 
-static void list_free(char **l) {
-  for (size_t i = 0; l && l[i]; i++) free(l[i]);
+static void string_free(const struct tl_opt *o, char *s) {
+  if (s && (o->flags & TL_OPT_SECRET)) OPENSSL_cleanse(s, strlen(s));
+  free(s);
+}
+
+static void list_free(const struct tl_opt *o, char **l) {
+  for (size_t i = 0; l && l[i]; i++) string_free(o, l[i]);
   free(l);
 }
 
-static int store_list(char ***out, const char *const *text, size_t n, bool path, const char *dir) {
+static int store_list(char ***out, const struct tl_opt *o, const char *const *text, size_t n,
+                      const char *dir) {
   char **l = calloc(n + 1, sizeof(*l));
   if (!l) return TL_ENOMEM;
   size_t k = 0;
   for (size_t i = 0; i < n; i++) {
-    if (store_string(&l[k], text[i], path, dir)) {
-      list_free(l);
+    if (store_string(&l[k], o, text[i], dir)) {
+      list_free(o, l);
       return TL_ENOMEM;
     }
     if (l[k]) k++;
   }
-  list_free(*out);
+  list_free(o, *out);
   *out = k ? l : NULL;
   if (!k) free(l);
   return 0;
@@ -142,12 +163,11 @@ static int store_list(char ***out, const char *const *text, size_t n, bool path,
 int tl_value_store(struct tl_block *b, const struct tl_opt *o, const char *const *text, size_t n,
                    const char *dir, char *err, size_t cap) {
   void *f = field(b, o);
-  bool path = o->kind == TL_OPT_PATH || o->kind == TL_OPT_PATHS;
   switch (o->kind) {
   case TL_OPT_STR:
-  case TL_OPT_PATH: return store_string(f, n ? text[0] : "", path, dir);
+  case TL_OPT_PATH: return store_string(f, o, n ? text[0] : "", dir);
   case TL_OPT_LIST:
-  case TL_OPT_PATHS: return store_list(f, text, n, path, dir);
+  case TL_OPT_PATHS: return store_list(f, o, text, n, dir);
   case TL_OPT_BOOL: return parse_bool(o, text[0], f, err, cap);
   case TL_OPT_WORD: return parse_word(o, text[0], f, err, cap);
   case TL_OPT_NUM:
@@ -169,11 +189,11 @@ void tl_value_clear(struct tl_block *b, const struct tl_opt *o) {
   if (o->flags & TL_OPT_ALIAS) return;
   if (is_list(o)) {
     char ***l = field(b, o);
-    list_free(*l);
+    list_free(o, *l);
     *l = NULL;
   } else if (is_string(o)) {
     char **s = field(b, o);
-    free(*s);
+    string_free(o, *s);
     *s = NULL;
   }
 }
@@ -183,11 +203,11 @@ int tl_value_copy(struct tl_block *b, const struct tl_opt *o, const struct tl_bl
     char **l = *(char ***)field(from, o);
     size_t n = 0;
     while (l && l[n]) n++;
-    return store_list(field(b, o), (const char *const *)l, n, false, NULL);
+    return store_list(field(b, o), o, (const char *const *)l, n, NULL);
   }
   if (is_string(o)) {
     char *s = *(char **)field(from, o);
-    return store_string(field(b, o), s ? s : "", false, NULL);
+    return store_string(field(b, o), o, s ? s : "", NULL);
   }
   memcpy(field(b, o), field(from, o), o->kind == TL_OPT_BOOL ? sizeof(bool) : sizeof(uint32_t));
   return 0;
@@ -208,7 +228,33 @@ bool tl_value_equal(const struct tl_opt *o, const struct tl_block *a, const stru
   return *(uint32_t *)field(a, o) == *(uint32_t *)field(b, o);
 }
 
-static void print_string(const char *s, FILE *f) {
+/* A key in the configuration is shown by its digest only: enough to see that it changed. */
+static void print_secret(const char *s, FILE *f) {
+  uint8_t md[32];
+  unsigned n = 0;
+  if (EVP_Digest(s, strlen(s), md, &n, EVP_sha256(), NULL) != 1) n = 0;
+  fputs("\"-----BEGIN (not shown; SHA-256 ", f);
+  for (unsigned i = 0; i < n; i++) fprintf(f, "%02x", md[i]);
+  fputs(")\"", f);
+}
+
+/* PEM text on one line, in the form that loads again. */
+static void print_pem(const char *s, FILE *f) {
+  size_t n = strlen(s);
+  while (n && s[n - 1] == '\n') n--;
+  fputc('"', f);
+  for (size_t i = 0; i < n; i++) fputc(s[i] == '\n' ? '|' : s[i], f);
+  fputc('"', f);
+}
+
+static void print_string(const struct tl_opt *o, const char *s, FILE *f) {
+  if (tl_conf_is_pem(s) && (o->flags & TL_OPT_PEM)) {
+    if (o->flags & TL_OPT_SECRET)
+      print_secret(s, f);
+    else
+      print_pem(s, f);
+    return;
+  }
   fputc('"', f);
   for (; *s; s++) {
     if (*s == '"' || *s == '\\' || *s == '$') fputc('\\', f);
@@ -225,12 +271,12 @@ void tl_value_print(const struct tl_opt *o, const struct tl_block *b, FILE *f) {
     fputc('{', f);
     for (size_t i = 0; l && l[i]; i++) {
       fputs(i ? ", " : " ", f);
-      print_string(l[i], f);
+      print_string(o, l[i], f);
     }
     fputs(l ? " }" : "}", f);
   } else if (is_string(o)) {
     const char *s = *(char *const *)v;
-    print_string(s ? s : "", f);
+    print_string(o, s ? s : "", f);
   } else if (o->kind == TL_OPT_BOOL) {
     fputs(*(const bool *)v ? "true" : "false", f);
   } else if (o->kind == TL_OPT_WORD) {

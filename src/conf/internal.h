@@ -90,6 +90,9 @@ enum {                     /* flags of an option */
        TL_OPT_INHERIT = 2, /* an unset one takes the value of tls_domain "default" */
        TL_OPT_ALIAS = 4,   /* another name of the option before it, not printed */
        TL_OPT_PRESENT = 8, /* accepted for the configuration's sake, not acted on yet */
+       TL_OPT_PEM = 16,    /* of paths: may be PEM text itself, its lines parted by '|' inside */
+       TL_OPT_URI = 32,    /* of paths: may be a URI (pkcs11:, file:) */
+       TL_OPT_SECRET = 64, /* PEM text of it is never printed */
 };
 
 struct tl_opt {
@@ -147,10 +150,13 @@ struct tl_v_listen {
 
 struct tl_v_domain {
   char **match_sip_domain, **match_ip_address, **certificate, **private_key;
-  char *ca_list, *ca_dir, *crl_file, *crl_dir;
+  char *private_key_passphrase_file, *credentials_dir;
+  char *ca_list, *ca_dir, *ca_names, *crl_file, *crl_dir;
   bool crl_check_all, verify_cert, require_cert, verify_name, allow_cn, allow_readable_key;
-  uint32_t on_unverified, role, records, verify_depth, tickets, tls_method;
-  char *ciphers_list, *ciphersuites, *groups;
+  bool allow_expired, ca_system, send_ca_names, strict_sni;
+  uint32_t on_unverified, role, records, verify_depth, tickets, crl_stale, check_from;
+  uint32_t handshake_timeout, send_timeout, max_age;
+  char *tls_method, *ciphers_list, *ciphersuites, *groups, *dh_params;
 };
 
 struct tl_v_peer {
@@ -168,7 +174,7 @@ struct tl_v_route {
 /* Words of the options above, in the order of the table's lists. */
 enum { TL_ROLE_BOTH, TL_ROLE_SERVER, TL_ROLE_CLIENT };
 enum { TL_UNVERIFIED_REJECT, TL_UNVERIFIED_ACCEPT };
-enum { TL_METHOD_12_13, TL_METHOD_12, TL_METHOD_13 };
+enum { TL_STALE_REJECT, TL_STALE_ACCEPT };
 
 /* One block with its values. Owns title, values and at. */
 struct tl_block {
@@ -213,6 +219,10 @@ struct tl_block *tl_blocks_find(const struct tl_blocks *bs, const char *title);
 int tl_conf_fail_unknown(struct tl_conf_ctx *ctx, const struct tl_block *b, const char *option,
                          const char *what, const char *name, const struct tl_blocks *bs);
 
+/* Is TEXT itself PEM, not the name of a file? */
+static inline bool tl_conf_is_pem(const char *text) {
+  return strncmp(text, "-----BEGIN ", 11) == 0;
+}
 /* Stores TEXT (N of them; lists may have any number) into B. DIR completes paths. On TL_ECONFIG
  * ERR holds a sentence. */
 int tl_value_store(struct tl_block *b, const struct tl_opt *o, const char *const *text, size_t n,
@@ -243,6 +253,10 @@ int tl_conf_parse_hostport(const char *text, struct tl_str *out_host, uint16_t *
 int tl_conf_parse_peer_uri(const char *text, enum tl_transport *out_t, struct tl_str *out_host,
                            uint16_t *out_port, bool *out_sips, const char **err);
 uint16_t tl_conf_default_port(enum tl_transport t);
+
+/* "TLSv1_2-TLSv1_3", "TLSv1_2-", "TLSv1_3", "SSLv23" or a list of them, to enum tl_tls_version. On
+ * TL_ECONFIG *OUT_NOTE says what is wrong; on success it may hold a warning, else NULL. */
+int tl_conf_parse_method(const char *text, int *out_min, int *out_max, const char **out_note);
 
 /* ---- the snapshot ---- */
 

@@ -172,7 +172,13 @@ int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
   d->verify_name = o->verify_name;
   d->allow_cn = o->allow_cn;
   d->accept_unverified = o->accept_unverified;
+  d->strict_sni = o->strict_sni;
+  d->crl_stale_accept = o->crl_stale_accept;
+  d->check_from = o->check_from;
   d->records = o->records;
+  d->handshake_timeout_ms = o->handshake_timeout_ms;
+  d->send_timeout_ms = o->send_timeout_ms;
+  d->max_age_ms = o->max_age_ms;
   d->name = strdup(o->name ? o->name : "");
   if (o->groups) d->groups = strdup(o->groups);
   rc = d->name && (!o->groups || d->groups) ? build(d, o, &b) : TL_ENOMEM;

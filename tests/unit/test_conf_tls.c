@@ -34,7 +34,7 @@ Test(conf_tls, e3_secure_defaults) {
   cr_expect_not(d->allow_cn || d->accept_unverified);
   cr_expect(d->server && d->client, "both roles");
   cr_expect_eq(values(c, 0)->verify_depth, 9);
-  cr_expect_eq(values(c, 0)->tls_method, TL_METHOD_12_13);
+  cr_expect_str_eq(values(c, 0)->tls_method, "TLSv1_2-TLSv1_3");
   cr_expect_eq(SSL_CTX_get_min_proto_version(d->server), TLS1_2_VERSION);
   cr_expect_eq(c->tls_set.fallback, d, "the only domain is the default");
   cr_expect_eq(c->tls_set.n, 1);
