@@ -41,6 +41,15 @@ bool tl_addr_eq(const struct tl_addr *a, const struct tl_addr *b);
 bool tl_addr_ip_eq(const struct tl_addr *a, const struct tl_addr *b);
 bool tl_addr_is_any(const struct tl_addr *a);
 uint64_t tl_addr_hash(const struct tl_addr *a);
+/* Addresses with the same first BITS. */
+struct tl_network {
+  struct tl_addr addr;
+  uint8_t bits;
+};
+/* "192.0.2.0/24", "2001:db8::/32" or an address alone. TL_ESYNTAX, also if bits behind the prefix
+ * are set: that is mostly a slip. */
+int tl_network_parse(struct tl_str s, struct tl_network *out);
+bool tl_network_has(const struct tl_network *n, const struct tl_addr *a);
 /* "192.0.2.1:5060" or "[2001:db8::1]:5060"; returns BUF. */
 const char *tl_addr_format(const struct tl_addr *a, char buf[TL_ADDR_STRLEN]);
 /* The IP alone, IPv6 in brackets as a SIP host; returns BUF. */

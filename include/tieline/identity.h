@@ -27,6 +27,8 @@ struct tl_identity {
   char *subject, *issuer, *serial; /* RFC 2253 text, hex */
   char *cn;                        /* first common name or NULL */
   char *anchor;                    /* subject of the anchor that verified it, NULL if none did */
+  size_t n_path;            /* authorities of the chain that verified, the leaf if it is its own */
+  uint8_t (*path_spki)[32]; /* SHA-256 of their public keys */
   time_t not_before, not_after;
   long verify_code; /* X509_V_*: of the handshake that created it */
   bool verified;    /* code was X509_V_OK and verification was on */

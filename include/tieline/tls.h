@@ -56,6 +56,9 @@ struct tl_tls_options {
   uint32_t max_age_ms;                            /* of a connection, 0: none */
   int tickets;                                    /* TLS 1.3 tickets per handshake, as server */
   bool server, client;                            /* roles */
+  bool alias;                                     /* RFC 5923 */
+  struct tl_str advertise_host;                   /* n = 0: the listener's */
+  uint16_t advertise_port;                        /* 0: the listener's */
   enum tl_records_mode records;
 };
 
@@ -69,6 +72,10 @@ struct tl_tls_domain {
   bool crl_stale_accept; /* a revocation list past its next update still counts */
   enum tl_check_from check_from;
   enum tl_records_mode records;
+  bool alias;              /* connections serve both directions where certificates entitle them */
+  bool client_cert;        /* has a certificate to show as client */
+  char *advertise_host;    /* for Via and Record-Route, NULL: the listener's */
+  uint16_t advertise_port; /* 0: the listener's */
   uint32_t handshake_timeout_ms, send_timeout_ms; /* 0: the global ones */
   uint32_t max_age_ms;                            /* of a connection, 0: none */
   char **match_sip_domain;                        /* NULL-terminated, lower case */

@@ -149,3 +149,49 @@ const char *tl_addr_format(const struct tl_addr *a, char buf[TL_ADDR_STRLEN]) {
   snprintf(buf + n, TL_ADDR_STRLEN - n, ":%u", tl_addr_port(a));
   return buf;
 }
+
+/* ---- networks ---- */
+
+static const uint8_t *bytes_of(const struct tl_addr *a, unsigned *bits) {
+  *bits = a->sa.sa_family == AF_INET6 ? 128 : 32;
+  return *bits == 128 ? a->v6.sin6_addr.s6_addr : (const uint8_t *)&a->v4.sin_addr;
+}
+
+static bool same_bits(const uint8_t *a, const uint8_t *b, unsigned n) {
+  unsigned rest = n % 8;
+  if (memcmp(a, b, n / 8) != 0) return false;
+  return rest == 0 || (a[n / 8] >> (8 - rest)) == (b[n / 8] >> (8 - rest));
+}
+
+static bool tail_is_zero(const uint8_t *a, unsigned from, unsigned to) {
+  for (unsigned i = from; i < to; i++)
+    if (a[i / 8] & (0x80u >> i % 8)) return false;
+  return true;
+}
+
+int tl_network_parse(struct tl_str s, struct tl_network *out) {
+  const char *slash = s.n ? memchr(s.p, '/', s.n) : NULL;
+  struct tl_str host = {s.p, slash ? (size_t)(slash - s.p) : s.n};
+  unsigned most, bits = 0;
+  if (tl_addr_parse(host, 0, &out->addr)) return TL_ESYNTAX;
+  const uint8_t *p = bytes_of(&out->addr, &most);
+  if (slash) {
+    const char *d = slash + 1, *end = s.p + s.n;
+    if (d == end || end - d > 3) return TL_ESYNTAX;
+    for (; d < end; d++) {
+      if (*d < '0' || *d > '9') return TL_ESYNTAX;
+      bits = bits * 10 + (unsigned)(*d - '0');
+    }
+  } else {
+    bits = most;
+  }
+  if (bits > most || !tail_is_zero(p, bits, most)) return TL_ESYNTAX;
+  out->bits = (uint8_t)bits;
+  return TL_OK;
+}
+
+bool tl_network_has(const struct tl_network *n, const struct tl_addr *a) {
+  unsigned most;
+  if (n->addr.sa.sa_family != a->sa.sa_family) return false;
+  return same_bits(bytes_of(&n->addr, &most), bytes_of(a, &most), n->bits);
+}

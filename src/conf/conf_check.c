@@ -141,6 +141,11 @@ static void check_domain(struct tl_block *b, struct tl_conf_ctx *ctx) {
   if (!d->verify_cert && (d->crl_file || d->crl_dir))
     tl_conf_warn(ctx, tl_block_at(b, "verify_cert"),
                  "Revocation lists are not looked at while verify_cert is false.");
+  struct tl_str host;
+  uint16_t port;
+  if (d->advertise && tl_conf_parse_hostport(d->advertise, &host, &port))
+    tl_conf_fail(ctx, tl_block_at(b, "advertise"), "advertise is \"host[:port]\", not \"%s\"",
+                 d->advertise);
   check_matches(b, ctx);
 }
 

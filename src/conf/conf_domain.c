@@ -92,6 +92,9 @@ static struct tl_tls_options options_of(const struct tl_block *b) {
   const char *ignored; /* conf_check.c has said it */
   int min = 0, max = 0;
   tl_conf_parse_method(d->tls_method, &min, &max, &ignored);
+  struct tl_str host = {0};
+  uint16_t port = 0;
+  if (d->advertise) tl_conf_parse_hostport(d->advertise, &host, &port);
   return (struct tl_tls_options){
       .name = b->title,
       .match_sip_domain = (const char **)d->match_sip_domain,
@@ -132,6 +135,9 @@ static struct tl_tls_options options_of(const struct tl_block *b) {
       .server = d->role != TL_ROLE_CLIENT,
       .client = d->role != TL_ROLE_SERVER,
       .records = (enum tl_records_mode)d->records,
+      .alias = d->alias,
+      .advertise_host = host,
+      .advertise_port = port,
   };
 }
 

@@ -131,6 +131,22 @@ static int add_listener(struct tl_conf_names *t, const struct tl_conf_listen *l)
                                   : add_address(t, &l->addr, port);
 }
 
+/* What a TLS domain calls us stands with whatever port its connections have. */
+static int add_advertised(struct tl_conf_names *t, const struct tl_conf *c,
+                          const struct tl_tls_domain *d) {
+  struct tl_str host = tl_str_c(d->advertise_host ? d->advertise_host : "");
+  struct tl_addr a;
+  int rc = 0;
+  if (host.n == 0) return 0;
+  bool name = tl_addr_parse(host, 0, &a) != 0;
+  if (d->advertise_port) return add_port(t, host, d->advertise_port, name);
+  if (name) return add(t, host, ANY_PORT);
+  for (size_t i = 0; i < c->n_listen && !rc; i++)
+    if (c->listen[i].transport == TL_TLS)
+      rc = add_port(t, host, tl_addr_port(&c->listen[i].addr), false);
+  return rc;
+}
+
 int tl_conf_names_new(const struct tl_conf *c, char *const *domains, struct tl_conf_names **out) {
   struct tl_conf_names *t = calloc(1, sizeof(*t));
   struct tl_str host;
@@ -144,6 +160,7 @@ int tl_conf_names_new(const struct tl_conf *c, char *const *domains, struct tl_c
     if (!(rc = tl_conf_parse_hostport(domains[i], &host, &port)))
       rc = port ? add_port(t, host, port, false) : add(t, host, ANY_PORT);
   for (size_t i = 0; i < c->n_listen && !rc; i++) rc = add_listener(t, &c->listen[i]);
+  for (size_t i = 0; i < c->n_domain && !rc; i++) rc = add_advertised(t, c, c->domain[i]);
   if (rc) {
     tl_conf_names_free(t);
     return rc;

@@ -181,7 +181,10 @@ static const struct tl_opt domain_opts[] = {
         WHY = "reject ends a handshake whose certificate does not verify; accept goes on and "
               "counts the peer as not authenticated"),
     DOM(check_from, WORD, "off", .word = checked_headers, .flags = INH,
-        WHY = "headers of a request that must agree with the identity of its connection"),
+        WHY = "from refuses a request whose From names a domain (or exact sip: URI) that the "
+              "connection's verified certificate does not speak for; from+pai looks at "
+              "P-Asserted-Identity too; off, because trunks carry other domains' callers, but see "
+              "anti_spoof"),
     DOM(verify_depth, NUM, "9", RANGE(0, 100), .flags = INH,
         WHY = "longest chain between a certificate and a trusted authority"),
     DOM(tls_method, STR, "TLSv1_2-TLSv1_3", .flags = INH,
@@ -210,6 +213,13 @@ static const struct tl_opt domain_opts[] = {
         WHY = "a connection this old is replaced by a new one; 0: none is"),
     DOM(tickets, NUM, "1", RANGE(0, 8), .flags = INH,
         WHY = "TLS 1.3 session tickets per handshake as server; 0: no resumption"),
+    DOM(advertise, STR, NULL, NONE = "the listener's",
+        WHY = "\"host[:port]\" that goes into Via and Record-Route on this domain's connections: a "
+              "name its certificate carries"),
+    DOM(alias, BOOL, "true", .flags = INH,
+        WHY = "connection reuse in both directions (RFC 5923): say alias in Via where we have a "
+              "certificate to show, and send requests back on a connection whose verified "
+              "certificate entitles it"),
     DOM(records, WORD, NULL, .word = records_modes, NONE = "the global one", .flags = INH,
         WHY = "who encrypts this domain's records, if not as said at the top"),
 };

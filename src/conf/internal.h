@@ -157,6 +157,8 @@ struct tl_v_domain {
   uint32_t on_unverified, role, records, verify_depth, tickets, crl_stale, check_from;
   uint32_t handshake_timeout, send_timeout, max_age;
   char *tls_method, *ciphers_list, *ciphersuites, *groups, *dh_params;
+  char *advertise;
+  bool alias;
 };
 
 struct tl_v_peer {

@@ -179,9 +179,14 @@ int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
   d->handshake_timeout_ms = o->handshake_timeout_ms;
   d->send_timeout_ms = o->send_timeout_ms;
   d->max_age_ms = o->max_age_ms;
+  d->alias = o->alias;
+  d->client_cert = o->client && ((o->certificate && *o->certificate) || o->credentials_dir);
+  d->advertise_port = o->advertise_port;
   d->name = strdup(o->name ? o->name : "");
   if (o->groups) d->groups = strdup(o->groups);
-  rc = d->name && (!o->groups || d->groups) ? build(d, o, &b) : TL_ENOMEM;
+  if (o->advertise_host.n) d->advertise_host = strndup(o->advertise_host.p, o->advertise_host.n);
+  bool copied = d->name && (!o->groups || d->groups) && (!o->advertise_host.n || d->advertise_host);
+  rc = copied ? build(d, o, &b) : TL_ENOMEM;
   if (rc == 0 && !d->subject && !(d->subject = strdup(""))) rc = TL_ENOMEM;
   if (rc) {
     tl_tls_domain_unref(d);
@@ -206,6 +211,7 @@ void tl_tls_domain_unref(struct tl_tls_domain *d) {
   free(d->match_ip);
   free(d->subject);
   free(d->groups);
+  free(d->advertise_host);
   free(d->name);
   free(d);
 }

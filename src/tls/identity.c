@@ -194,13 +194,21 @@ static void entry_free(struct entry *e) {
   free(id->serial);
   free(id->cn);
   free(id->anchor);
+  free(id->path_spki);
   free(e);
+}
+
+/* The same certificates may be good by different authorities in different TLS domains. */
+static bool same_path(const struct tl_identity *a, const struct tl_identity *b) {
+  return a->n_path == b->n_path &&
+         (!a->n_path || memcmp(a->path_spki, b->path_spki, a->n_path * 32) == 0);
 }
 
 static bool same(const struct tl_identity *have, const struct tl_identity *want, bool leaf_only) {
   if (have->verify_code != want->verify_code || have->verified != want->verified) return false;
   if (leaf_only) return strcmp(have->cert_sha256, want->cert_sha256) == 0;
-  return memcmp(have->chain_sha256, want->chain_sha256, sizeof(have->chain_sha256)) == 0;
+  return memcmp(have->chain_sha256, want->chain_sha256, sizeof(have->chain_sha256)) == 0 &&
+         same_path(have, want);
 }
 
 /* The record that is there already, with a reference, or E itself, entered. */
@@ -238,7 +246,12 @@ int tl_identity_from_ssl(SSL *ssl, struct tl_identity **out) {
     e->id.refs = 1;
     e->id.verify_code = SSL_get_verify_result(ssl);
     e->id.verified = e->id.verify_code == X509_V_OK && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE;
-    if (e->id.verified) e->id.anchor = anchor_of(ssl);
+    if (e->id.verified) {
+      e->id.anchor = anchor_of(ssl);
+      rc = tl_identity_read_path(ssl, &e->id);
+    }
+  }
+  if (rc == 0) {
     *out = &intern(e, SSL_session_reused(ssl) == 1)->id;
   } else {
     entry_free(e);

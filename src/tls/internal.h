@@ -41,5 +41,10 @@ void tl_hs_hook_context(SSL_CTX *ctx);
 /* The front context's callbacks. */
 void tl_hs_hook_front(SSL_CTX *front);
 
+/* identity_path.c */
+int tl_identity_spki_digest(X509 *x, uint8_t out[32]);
+/* Fills path_spki from SSL's verified chain; a resumed session has none. */
+int tl_identity_read_path(SSL *ssl, struct tl_identity *id);
+
 /* Does CERT, not yet a struct tl_identity, speak for DOMAIN? */
 bool tl_identity_cert_matches(X509 *cert, struct tl_str domain, bool allow_cn);
