@@ -114,7 +114,11 @@
   X(SENDQ_BYTES, "sendq.bytes", "bytes waiting in send buffers (gauge)")                           \
   X(WAIT_DIAL, "waiting.dial", "messages waiting for a connection (gauge)")                        \
   X(RELOAD_OK, "reloads.ok", "configurations taken over")                                          \
-  X(RELOAD_FAILED, "reloads.failed", "configurations refused")
+  X(RELOAD_FAILED, "reloads.failed", "configurations refused")                                     \
+  X(FETCH_NOW, "fetches.now", "HTTP fetches waiting or under way (gauge)")                         \
+  X(FETCH_OK, "fetches.ok", "objects fetched over HTTP (CRLs, OCSP answers)")                      \
+  X(FETCH_FAILED, "fetches.failed", "HTTP fetches that failed")                                    \
+  X(FETCH_REFUSED, "fetches.refused", "HTTP fetches not begun: too many are under way")
 
 #define TL_COUNTER_ENUM(id, name, help) TL_C_##id,
 enum tl_counter { TL_COUNTERS(TL_COUNTER_ENUM) TL_C_COUNT };

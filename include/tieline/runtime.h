@@ -31,6 +31,7 @@ enum tl_mail_type {
   TL_MAIL_SEND,        /* worker -> worker: bytes for a connection of that worker */
   TL_MAIL_SEND_FAILED, /* and the answer when it could not */
   TL_MAIL_RESOLVE,     /* worker -> resolver and back: struct tl_resolve */
+  TL_MAIL_FETCH,       /* fetch helper -> control: struct tl_fetch (src/control/fetch.h) */
 };
 
 struct tl_runtime;

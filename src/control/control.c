@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <urcu/urcu-memb.h>
 
+#include "control/fetch.h"
 #include "control/internal.h"
 
 #define MAILBOX_CAP 4096
@@ -158,6 +159,8 @@ static void take_mail(struct tl_control *c) {
     tl_count(&c->rt->control.counters, TL_C_MAIL_IN);
     if (m->type == TL_MAIL_DUMP)
       tl_gather_reply(c, (struct tl_dump *)m);
+    else if (m->type == TL_MAIL_FETCH)
+      tl_fetch_answer(c->rt, m);
     else
       free(m);
   }
@@ -193,6 +196,7 @@ int tl_control_run(struct tl_runtime *rt) {
 
 void tl_control_exit(struct tl_runtime *rt) {
   struct tl_control *c = &control;
+  tl_fetch_stop(rt);
   tl_server_close(&c->server);
   if (c->sigfd >= 0) close(c->sigfd);
   c->sigfd = -1;

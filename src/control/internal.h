@@ -7,6 +7,7 @@
  *   command.c  the table of commands, dispatch
  *   gather.c   asks every worker for its connections, bounded in time
  *   show.c     connections, peers, tls_list;  stats.c, reload.c: as named
+ *   fetch.c    helper threads that fetch over HTTP (fetch.h)
  *   control.c  the loop: signals, mailbox, deadlines, draining
  *
  * Ownership: one struct tl_control, the main thread's. Threads: that one only.

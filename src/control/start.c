@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "control/fetch.h"
 #include "tieline/control.h"
 
 #define LOG_QUEUE 2048
@@ -113,6 +114,8 @@ static int start_threads(struct tl_runtime *rt) {
   int rc = tl_resolver_start(rt);
   if (rc) return fail("resolver", tl_strerror(rc));
   resolver_runs = true;
+  rc = tl_fetch_start(rt); /* ended by tl_control_exit, which takes its last answers */
+  if (rc) return fail("fetch threads", tl_strerror(rc));
   for (unsigned i = 0; i < rt->n_worker; i++) {
     rc = tl_worker_start(rt, i, err, sizeof err);
     if (rc) return fail("worker", *err ? err : tl_strerror(rc));

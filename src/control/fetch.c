@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The helper threads and their queue. One exchange over HTTP is OpenSSL's
+ * (OSSL_HTTP_*); what is asked for and what the answer means is the caller's.
+ */
+#include "control/fetch.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <openssl/err.h>
+#include <openssl/http.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SHARE (TL_FETCH_THREADS / 2)
+#define STOP_S 3 /* for a thread that sits in a look-up of a name */
+#define HOST_MAX 256
+
+struct helper {
+  pthread_t thread;
+  bool started;
+  char host[HOST_MAX]; /* under way with, "" = idle */
+  int fd;              /* of the exchange, -1: none */
+  struct tl_fetch *job;
+};
+
+static struct {
+  pthread_mutex_t mu;
+  pthread_cond_t work;
+  struct tl_fetch *head, **tail;
+  struct helper helper[TL_FETCH_THREADS];
+  struct tl_runtime *rt;
+  bool stopping;
+  uint32_t open; /* orders not called back yet; the control thread's */
+} q = {.mu = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER};
+
+struct url {
+  char *host, *port, *path;
+};
+
+static void url_clear(struct url *u) {
+  OPENSSL_free(u->host);
+  OPENSSL_free(u->port);
+  OPENSSL_free(u->path);
+  memset(u, 0, sizeof *u);
+}
+
+static bool url_parse(const char *text, struct url *out, const char **why) {
+  int ssl = 0;
+  memset(out, 0, sizeof *out);
+  *why = "it is no URL";
+  for (const char *p = text; *p; p++)
+    if (*p <= ' ' || *p == 0x7f) return false; /* nobody smuggles a header line into the request */
+  if (strncmp(text, OSSL_HTTP_PREFIX, strlen(OSSL_HTTP_PREFIX)) != 0) {
+    *why = "only http:// is fetched";
+    return false;
+  }
+  if (!OSSL_HTTP_parse_url(text, &ssl, NULL, &out->host, &out->port, NULL, &out->path, NULL, NULL))
+    return false;
+  return !ssl && *out->host && strlen(out->host) < HOST_MAX;
+}
+
+bool tl_fetch_url_ok(const char *text, const char **why) {
+  const char *ignored;
+  struct url u;
+  bool ok = url_parse(text, &u, why ? why : &ignored);
+  url_clear(&u);
+  ERR_clear_error();
+  return ok;
+}
+
+/* ---- in a helper thread ---- */
+
+static const char late[] = "the server did not answer in time";
+
+static int fail(struct tl_fetch *f, int rc, const char *why) {
+  f->rc = rc;
+  snprintf(f->why, sizeof f->why, "%s", why);
+  ERR_clear_error();
+  return rc;
+}
+
+/* OpenSSL piles up reasons; the first says most. */
+static int fail_by_openssl(struct tl_fetch *f) {
+  unsigned long e = ERR_peek_error();
+  const char *data = NULL, *text;
+  int flags = 0;
+  ERR_peek_error_data(&data, &flags);
+  text = ERR_SYSTEM_ERROR(e) ? strerror(ERR_GET_REASON(e)) : ERR_reason_error_string(e);
+  char why[sizeof f->why];
+  snprintf(why, sizeof why, "%s%s%s", text ? text : "the server closed the connection",
+           data && (flags & ERR_TXT_STRING) && *data ? ": " : "",
+           data && (flags & ERR_TXT_STRING) ? data : "");
+  bool timeout = false;
+  while ((e = ERR_get_error()))
+    timeout =
+        timeout || (ERR_GET_LIB(e) == ERR_LIB_BIO && ERR_GET_REASON(e) == BIO_R_TRANSFER_TIMEOUT);
+  return timeout ? fail(f, TL_ETIMEOUT, late) : fail(f, TL_EIO, why);
+}
+
+/* Lets the stopper cut the exchange off; FD -1: it is over. */
+static bool set_fd(struct helper *h, int fd) {
+  pthread_mutex_lock(&q.mu);
+  h->fd = fd;
+  bool stopping = q.stopping;
+  pthread_mutex_unlock(&q.mu);
+  return !stopping;
+}
+
+static int wait_connected(int fd, time_t until) {
+  struct pollfd p = {.fd = fd, .events = POLLOUT};
+  int err = 0;
+  socklen_t len = sizeof err;
+  time_t left = until - time(NULL);
+  int n = poll(&p, 1, left > 0 ? (int)left * 1000 : 0);
+  if (n == 0) return ETIMEDOUT;
+  if (n < 0 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0) return errno;
+  return err;
+}
+
+/* BIO_do_connect_retry would try a closed port again until the deadline. Returns errno's value. */
+static int try_address(struct helper *h, const struct addrinfo *a, time_t until, int *out_fd) {
+  int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return errno;
+  int err = set_fd(h, fd) ? 0 : ECANCELED;
+  if (!err && connect(fd, a->ai_addr, a->ai_addrlen) < 0) err = errno;
+  if (err == EINPROGRESS) err = wait_connected(fd, until);
+  if (!err) {
+    *out_fd = fd;
+    return 0;
+  }
+  set_fd(h, -1);
+  close(fd);
+  return err;
+}
+
+static int connect_to(struct helper *h, struct tl_fetch *f, const struct url *u, time_t until,
+                      int *out_fd) {
+  const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+  struct addrinfo *list = NULL;
+  int err = 0, rc = getaddrinfo(u->host, u->port, &hints, &list);
+  if (rc) return fail(f, TL_ENOTFOUND, gai_strerror(rc));
+  *out_fd = -1;
+  for (const struct addrinfo *a = list; a && *out_fd < 0; a = a->ai_next)
+    err = try_address(h, a, until, out_fd);
+  freeaddrinfo(list);
+  if (*out_fd >= 0) return 0;
+  return fail(f, err == ETIMEDOUT ? TL_ETIMEOUT : TL_EIO, strerror(err));
+}
+
+static int take_body(struct tl_fetch *f, BIO *mem) {
+  const uint8_t *p = NULL;
+  long n = BIO_get_mem_data(mem, &p);
+  if (n <= 0 || (size_t)n > f->max_bytes) return fail(f, TL_EIO, "the answer is empty or too long");
+  f->data = malloc((size_t)n);
+  if (!f->data) return fail(f, TL_ENOMEM, "out of memory");
+  memcpy(f->data, p, (size_t)n);
+  f->n = (size_t)n;
+  f->rc = 0;
+  return 0;
+}
+
+static int request(struct tl_fetch *f, const struct url *u, BIO *sock, int timeout_s,
+                   char **out_next) {
+  BIO *body = f->body ? BIO_new_mem_buf(f->body, (int)f->body_n) : NULL;
+  OSSL_HTTP_REQ_CTX *ctx =
+      OSSL_HTTP_open(u->host, u->port, NULL, NULL, 0, sock, sock, NULL, NULL, 0, timeout_s);
+  BIO *mem = NULL;
+  int rc;
+  if (ctx && OSSL_HTTP_set1_request(ctx, u->path, NULL, f->content_type, body, f->expected_type, 1,
+                                    f->max_bytes, timeout_s, 0))
+    mem = OSSL_HTTP_exchange(ctx, out_next);
+  if (mem)
+    rc = take_body(f, mem);
+  else if (*out_next && !f->body)
+    rc = TL_EAGAIN;
+  else
+    rc = fail_by_openssl(f);
+  if (ctx) OSSL_HTTP_close(ctx, mem != NULL);
+  BIO_free(body);
+  ERR_clear_error();
+  return rc;
+}
+
+/* One connection, one request. TL_EAGAIN: the server points to *OUT_NEXT (OpenSSL's memory). */
+static int exchange(struct helper *h, struct tl_fetch *f, const struct url *u, time_t until,
+                    char **out_next) {
+  int fd;
+  int rc = connect_to(h, f, u, until, &fd);
+  if (rc) return rc;
+  time_t left = until - time(NULL);
+  BIO *sock = BIO_new_socket(fd, BIO_NOCLOSE);
+  if (left <= 0)
+    rc = fail(f, TL_ETIMEOUT, late);
+  else
+    rc = sock ? request(f, u, sock, (int)left, out_next) : fail(f, TL_ENOMEM, "out of memory");
+  BIO_free(sock);
+  set_fd(h, -1);
+  close(fd);
+  return rc;
+}
+
+/* Redirections name a path or another http:// URL. */
+static int follow(const char *next, struct url *u) {
+  const char *why;
+  if (next[0] == '/' && next[1] != '/') {
+    for (const char *p = next; *p; p++)
+      if (*p <= ' ' || *p == 0x7f) return TL_EINVAL;
+    OPENSSL_free(u->path);
+    u->path = OPENSSL_strdup(next);
+    return u->path ? 0 : TL_ENOMEM;
+  }
+  url_clear(u);
+  return url_parse(next, u, &why) ? 0 : TL_EINVAL;
+}
+
+static void fetch(struct helper *h, struct tl_fetch *f) {
+  struct url u;
+  const char *why;
+  time_t until = time(NULL) + (f->timeout_ms + 999) / 1000;
+  int rc = url_parse(f->url, &u, &why) ? TL_EAGAIN : fail(f, TL_EINVAL, why);
+  for (int i = 0; rc == TL_EAGAIN; i++) {
+    char *next = NULL;
+    if (i > TL_FETCH_REDIRECTS)
+      rc = fail(f, TL_EIO, "too many redirections");
+    else
+      rc = exchange(h, f, &u, until, &next);
+    if (rc == TL_EAGAIN && follow(next, &u))
+      rc = fail(f, TL_EIO, "the server redirects to what is no http:// URL");
+    OPENSSL_free(next);
+  }
+  url_clear(&u);
+}
+
+static bool host_of(const struct tl_fetch *f, char out[HOST_MAX]) {
+  struct url u;
+  const char *why;
+  bool ok = url_parse(f->url, &u, &why);
+  snprintf(out, HOST_MAX, "%s", ok ? u.host : "?");
+  url_clear(&u);
+  ERR_clear_error();
+  return ok;
+}
+
+static bool has_share(const char *host) {
+  int n = 0;
+  for (int i = 0; i < TL_FETCH_THREADS; i++) n += strcasecmp(q.helper[i].host, host) == 0;
+  return n < SHARE;
+}
+
+/* The oldest order whose server does not have its share of threads yet. */
+static struct tl_fetch *next_job(struct helper *h) {
+  for (struct tl_fetch **p = &q.head, *f; (f = *p); p = &f->next) {
+    char host[HOST_MAX];
+    host_of(f, host);
+    if (!has_share(host)) continue;
+    *p = f->next;
+    if (!f->next) q.tail = p;
+    f->next = NULL;
+    memcpy(h->host, host, sizeof h->host);
+    return f;
+  }
+  return NULL;
+}
+
+/* There are never more answers than orders, so a full mailbox is soon read. */
+static void post(struct tl_fetch *f) {
+  const struct timespec pause = {.tv_nsec = 10000000};
+  while (tl_mailbox_post(&q.rt->control.mailbox, &f->mail)) nanosleep(&pause, NULL);
+}
+
+static void *run(void *arg) {
+  struct helper *h = arg;
+  pthread_setname_np(pthread_self(), "fetch");
+  pthread_mutex_lock(&q.mu);
+  while (!q.stopping) {
+    h->job = next_job(h);
+    if (!h->job) {
+      pthread_cond_wait(&q.work, &q.mu);
+      continue;
+    }
+    struct tl_fetch *f = h->job;
+    pthread_mutex_unlock(&q.mu);
+    fetch(h, f);
+    pthread_mutex_lock(&q.mu);
+    h->host[0] = '\0';
+    pthread_cond_broadcast(&q.work); /* the server's next order may go */
+    if (q.stopping) break;           /* the stopper answers what is left */
+    h->job = NULL;
+    pthread_mutex_unlock(&q.mu);
+    post(f);
+    pthread_mutex_lock(&q.mu);
+  }
+  pthread_mutex_unlock(&q.mu);
+  return NULL;
+}
+
+/* ---- in the control thread ---- */
+
+int tl_fetch_start(struct tl_runtime *rt) {
+  q.rt = rt;
+  q.stopping = false;
+  q.head = NULL;
+  q.tail = &q.head;
+  q.open = 0;
+  for (int i = 0; i < TL_FETCH_THREADS; i++) {
+    struct helper *h = &q.helper[i];
+    memset(h, 0, sizeof *h);
+    h->fd = -1;
+    if (pthread_create(&h->thread, NULL, run, h) != 0) {
+      tl_fetch_stop(rt);
+      return TL_ENOMEM;
+    }
+    h->started = true;
+  }
+  return 0;
+}
+
+int tl_fetch_order(struct tl_runtime *rt, struct tl_fetch *f) {
+  if (q.open >= TL_FETCH_MAX || !q.rt || q.stopping) {
+    tl_count(&rt->control.counters, TL_C_FETCH_REFUSED);
+    return TL_ELIMIT;
+  }
+  f->mail.type = TL_MAIL_FETCH;
+  f->rc = TL_ECLOSED;
+  f->why[0] = '\0';
+  f->data = NULL;
+  f->n = 0;
+  f->next = NULL;
+  q.open++;
+  tl_count(&rt->control.counters, TL_C_FETCH_NOW);
+  pthread_mutex_lock(&q.mu);
+  *q.tail = f;
+  q.tail = &f->next;
+  pthread_cond_signal(&q.work);
+  pthread_mutex_unlock(&q.mu);
+  return 0;
+}
+
+static void answer(struct tl_runtime *rt, struct tl_fetch *f) {
+  q.open--;
+  tl_count_sub(&rt->control.counters, TL_C_FETCH_NOW, 1);
+  tl_count(&rt->control.counters, f->rc ? TL_C_FETCH_FAILED : TL_C_FETCH_OK);
+  f->done(f, f->arg);
+  free(f->data);
+  free(f->body);
+  free(f);
+}
+
+void tl_fetch_answer(struct tl_runtime *rt, struct tl_mail *m) { answer(rt, (struct tl_fetch *)m); }
+
+static void drop(struct tl_runtime *rt, struct tl_fetch *f) {
+  free(f->data);
+  f->data = NULL;
+  fail(f, TL_ECLOSED, "the process ends");
+  answer(rt, f);
+}
+
+/* A thread in a look-up cannot be interrupted; it is left behind with its order. */
+static bool join(struct helper *h) {
+  struct timespec until;
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_sec += STOP_S;
+  return pthread_timedjoin_np(h->thread, NULL, &until) == 0;
+}
+
+void tl_fetch_stop(struct tl_runtime *rt) {
+  if (!q.rt) return;
+  pthread_mutex_lock(&q.mu);
+  q.stopping = true;
+  for (int i = 0; i < TL_FETCH_THREADS; i++)
+    if (q.helper[i].started && q.helper[i].fd >= 0) shutdown(q.helper[i].fd, SHUT_RDWR);
+  pthread_cond_broadcast(&q.work);
+  pthread_mutex_unlock(&q.mu);
+  for (int i = 0; i < TL_FETCH_THREADS; i++) {
+    struct helper *h = &q.helper[i];
+    if (h->started && join(h) && h->job) drop(rt, h->job);
+    h->started = false;
+  }
+  while (q.head) {
+    struct tl_fetch *f = q.head;
+    q.head = f->next;
+    drop(rt, f);
+  }
+  q.rt = NULL;
+}
