@@ -14,10 +14,49 @@
 #include "tieline/err.h"
 #include "tieline/str.h"
 
+struct tl_verdict;
+
 struct tl_san {
   enum { TL_SAN_DNS, TL_SAN_URI, TL_SAN_EMAIL, TL_SAN_IP } kind;
   char *value;
 };
+
+/* What tl_identity_field gives as text: names of the certificate, of its holder and its issuer. */
+enum tl_id_field {
+  TL_ID_SUBJECT, /* RFC 2253 text */
+  TL_ID_SUBJECT_CN,
+  TL_ID_SUBJECT_LOCALITY,
+  TL_ID_SUBJECT_COUNTRY,
+  TL_ID_SUBJECT_STATE,
+  TL_ID_SUBJECT_ORGANIZATION,
+  TL_ID_SUBJECT_UNIT,
+  TL_ID_ISSUER,
+  TL_ID_ISSUER_CN,
+  TL_ID_ISSUER_LOCALITY,
+  TL_ID_ISSUER_COUNTRY,
+  TL_ID_ISSUER_STATE,
+  TL_ID_ISSUER_ORGANIZATION,
+  TL_ID_ISSUER_UNIT,
+  TL_ID_SERIAL, /* hexadecimal */
+  TL_ID_SERIAL_DECIMAL,
+  TL_ID_VERSION,    /* "3" */
+  TL_ID_KEY,        /* "EC 256", "RSA 2048" */
+  TL_ID_SIGNATURE,  /* "ecdsa-with-SHA256" */
+  TL_ID_EKU,        /* short names or object identifiers, comma between */
+  TL_ID_NOT_BEFORE, /* RFC 3339 */
+  TL_ID_NOT_AFTER,
+  TL_ID_CERT_SHA256,
+  TL_ID_SPKI_SHA256,
+  TL_ID_ANCHOR, /* "" if none verified it */
+  TL_ID_VERIFY, /* "ok", "not checked" or the failure in words */
+  TL_ID_FIELDS
+};
+
+/* Yes or no answers about a certificate, from the code of its verification. */
+enum tl_id_flag { TL_ID_VERIFIED, TL_ID_REVOKED, TL_ID_EXPIRED, TL_ID_SELFSIGNED, TL_ID_FLAGS };
+
+/* Names beyond this many are not kept; a certificate that has more never verifies. */
+#define TL_ID_SANS_MAX 1000
 
 struct tl_identity {
   uint64_t refs;
@@ -30,18 +69,47 @@ struct tl_identity {
   size_t n_path;            /* authorities of the chain that verified, the leaf if it is its own */
   uint8_t (*path_spki)[32]; /* SHA-256 of their public keys */
   time_t not_before, not_after;
-  long verify_code; /* X509_V_*: of the handshake that created it */
-  bool verified;    /* code was X509_V_OK and verification was on */
-  bool has_san;     /* the certificate has the extension, whatever is in it */
+  time_t chain_not_after; /* earliest notAfter in the chain that verified; else not_after */
+  long verify_code;       /* X509_V_*: of the handshake that created it */
+  bool checked;           /* verification was on */
+  bool verified;          /* code was X509_V_OK and verification was on */
+  bool has_san;           /* the certificate has the extension, whatever is in it */
+  bool self_issued;       /* subject and issuer are the same name */
+  size_t n_cn;            /* common names in the subject */
   size_t n_san;
   struct tl_san *san;
+  char *text[TL_ID_FIELDS]; /* for tl_identity_field; NULL: another member holds it */
+  STACK_OF(X509) * chain;   /* as sent, the peer's own first */
+  bool chain_complete;      /* false: a resumed session left the first certificate only */
 };
 
-/* Reads the peer of SSL after its handshake. NULL in *OUT (and 0) if it sent no certificate. */
-int tl_identity_from_ssl(SSL *ssl, struct tl_identity **out);
+/* Reads the peer of SSL after its handshake, V being what verification found (NULL: resumed). NULL
+ * in *OUT (and 0) if it sent no certificate. */
+int tl_identity_from_ssl(SSL *ssl, const struct tl_verdict *v, struct tl_identity **out);
+/* A record of a certificate that no connection brought, for instance our own. */
+int tl_identity_of_cert(X509 *cert, struct tl_identity **out);
 struct tl_identity *tl_identity_ref(struct tl_identity *id);
 void tl_identity_unref(struct tl_identity *id); /* NULL is fine */
 
+/* UTF-8 without anything that could forge a line or move a cursor; "" if the certificate has no
+ * such field. Belongs to ID. */
+const char *tl_identity_field(const struct tl_identity *id, enum tl_id_field field);
+bool tl_identity_flag(const struct tl_identity *id, enum tl_id_flag flag);
+/* "subject", "subject_cn", "serial_decimal", "not_after" ...; "verified", "revoked" ... */
+const char *tl_id_field_name(enum tl_id_field field);
+const char *tl_id_flag_name(enum tl_id_flag flag);
+/* "dns", "uri", "email", "ip". */
+const char *tl_san_kind_name(int kind);
+
 /* RFC 5922 7.1-7.4: does ID speak for DOMAIN (a SIP domain, before SRV)? SAN URI sip:, then SAN
- * DNS, no wildcards; IP literals match SAN IP; CN only if there is no SAN and ALLOW_CN. */
+ * DNS, no wildcards; an IP literal needs a SAN IP; CN only if there is no SAN and ALLOW_CN. Says
+ * nothing about whether the certificate verified. */
 bool tl_identity_matches(const struct tl_identity *id, struct tl_str domain, bool allow_cn);
+/* Is the SIP user USER@HOST named by a SAN URI, exactly? USER as in the request, escapes and all.
+ */
+bool tl_identity_matches_user(const struct tl_identity *id, struct tl_str user, struct tl_str host);
+/* RFC 5923 8: may requests for SENT_BY (host of the Via that carries "alias") go back over the
+ * connection that ID's holder opened? Only if he proved by mutual TLS (PEER_VERIFIED) that he
+ * speaks for it. */
+bool tl_identity_may_alias(const struct tl_identity *id, bool peer_verified, struct tl_str sent_by,
+                           bool allow_cn);

@@ -23,6 +23,10 @@ enum tl_records_mode { TL_RECORDS_AUTO, TL_RECORDS_KERNEL, TL_RECORDS_USER };
 /* Which headers of a request must agree with the identity of its connection. */
 enum tl_check_from { TL_CHECK_FROM_OFF, TL_CHECK_FROM_FROM, TL_CHECK_FROM_PAI /* From and PAI */ };
 
+/* What a peer's Extended Key Usage must allow (RFC 5924): SIP, anything, nothing said or TLS in the
+ * peer's role; SIP by name; no matter. */
+enum tl_eku { TL_EKU_ACCEPT, TL_EKU_REQUIRE, TL_EKU_IGNORE };
+
 /* Options as written by the operator; strings and lists belong to whoever fills this in. */
 struct tl_tls_options {
   const char *name;
@@ -46,6 +50,7 @@ struct tl_tls_options {
   bool strict_sni;         /* refuse clients that ask for a name not listed */
   bool crl_stale_accept;   /* a list past its next update still counts */
   enum tl_check_from check_from;
+  enum tl_eku eku;
   int verify_depth;
   int min_version, max_version; /* enum tl_tls_version */
   const char *ciphers_list;     /* TLS 1.2, OpenSSL syntax; NULL: ours */
@@ -71,6 +76,7 @@ struct tl_tls_domain {
   bool strict_sni;       /* never the fallback of a client that asks for a name not listed */
   bool crl_stale_accept; /* a revocation list past its next update still counts */
   enum tl_check_from check_from;
+  enum tl_eku eku;
   enum tl_records_mode records;
   bool alias;              /* connections serve both directions where certificates entitle them */
   bool client_cert;        /* has a certificate to show as client */
@@ -81,13 +87,14 @@ struct tl_tls_domain {
   char **match_sip_domain;                        /* NULL-terminated, lower case */
   struct tl_addr *match_ip;                       /* n_match_ip of them; port 0 matches any */
   size_t n_match_ip;
-  bool match_any_ip;     /* "*" among match_ip_address */
-  unsigned ca_names_n;   /* names in our CertificateRequest */
-  size_t ca_names_bytes; /* their list on the wire */
-  char serial[64];       /* of the first certificate, hex */
-  char *subject;         /* of the first certificate, "" if none */
-  time_t not_after;      /* of the first certificate */
-  char *groups;          /* key exchange groups as written, NULL: OpenSSL's */
+  bool match_any_ip;       /* "*" among match_ip_address */
+  unsigned ca_names_n;     /* names in our CertificateRequest */
+  size_t ca_names_bytes;   /* their list on the wire */
+  struct tl_identity *own; /* the first certificate, NULL if it has none */
+  char serial[64];         /* of the first certificate, hex */
+  char *subject;           /* of the first certificate, "" if none */
+  time_t not_after;        /* of the first certificate */
+  char *groups;            /* key exchange groups as written, NULL: OpenSSL's */
 };
 
 /* Builds a domain. On TL_ECONFIG, ERR (CAP bytes) holds a sentence naming file and cause, and

@@ -116,6 +116,7 @@ static struct tl_tls_options options_of(const struct tl_block *b) {
       .verify_name = d->verify_name,
       .allow_cn = d->allow_cn,
       .accept_unverified = d->on_unverified == TL_UNVERIFIED_ACCEPT,
+      .eku = (enum tl_eku)d->eku,
       .allow_readable_key = d->allow_readable_key,
       .allow_expired = d->allow_expired,
       .strict_sni = d->strict_sni,

@@ -25,6 +25,7 @@ static const char *const roles[] = {"both", "server", "client", NULL};
 static const char *const unverified[] = {"reject", "accept", NULL};
 static const char *const stale[] = {"reject", "accept", NULL};
 static const char *const checked_headers[] = {"off", "from", "from+pai", NULL};
+static const char *const ekus[] = {"accept", "require", "ignore", NULL};
 static const char *const relays[] = {"request-uri", NULL};
 static const char *const forks[] = {"failover", "serial", "parallel", NULL};
 
@@ -185,6 +186,9 @@ static const struct tl_opt domain_opts[] = {
               "connection's verified certificate does not speak for; from+pai looks at "
               "P-Asserted-Identity too; off, because trunks carry other domains' callers, but see "
               "anti_spoof"),
+    DOM(eku, WORD, "accept", .word = ekus, .flags = INH,
+        WHY = "extended key usage of peers: accept takes SIP (RFC 5924), any, none or TLS in the "
+              "peer's role; require takes SIP alone; ignore does not look"),
     DOM(verify_depth, NUM, "9", RANGE(0, 100), .flags = INH,
         WHY = "longest chain between a certificate and a trusted authority"),
     DOM(tls_method, STR, "TLSv1_2-TLSv1_3", .flags = INH,

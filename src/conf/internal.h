@@ -154,7 +154,7 @@ struct tl_v_domain {
   char *ca_list, *ca_dir, *ca_names, *crl_file, *crl_dir;
   bool crl_check_all, verify_cert, require_cert, verify_name, allow_cn, allow_readable_key;
   bool allow_expired, ca_system, send_ca_names, strict_sni;
-  uint32_t on_unverified, role, records, verify_depth, tickets, crl_stale, check_from;
+  uint32_t on_unverified, eku, role, records, verify_depth, tickets, crl_stale, check_from;
   uint32_t handshake_timeout, send_timeout, max_age;
   char *tls_method, *ciphers_list, *ciphersuites, *groups, *dh_params;
   char *advertise;

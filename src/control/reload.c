@@ -41,8 +41,8 @@ static bool same_domain(const struct tl_tls_domain *a, const struct tl_tls_domai
          a->not_after == b->not_after && a->verify_cert == b->verify_cert &&
          a->require_cert == b->require_cert && a->verify_name == b->verify_name &&
          a->allow_cn == b->allow_cn && a->accept_unverified == b->accept_unverified &&
-         a->records == b->records && !a->server == !b->server && !a->client == !b->client &&
-         same_list(a->match_sip_domain, b->match_sip_domain) &&
+         a->eku == b->eku && a->records == b->records && !a->server == !b->server &&
+         !a->client == !b->client && same_list(a->match_sip_domain, b->match_sip_domain) &&
          same_addrs(a->match_ip, a->n_match_ip, b->match_ip, b->n_match_ip);
 }
 

@@ -117,7 +117,8 @@ void tl_hk_report_failure(struct tl_hs_conn *c) {
   add(&l, "reason", f->reason);
   if (f->verify_code != X509_V_OK) {
     l.f[l.n++] = TL_FI("verify_code", f->verify_code);
-    add(&l, "verify", X509_verify_cert_error_string(f->verify_code));
+    const char *verify = X509_verify_cert_error_string(f->verify_code);
+    if (strcmp(verify, f->reason) != 0) add(&l, "verify", verify);
     l.f[l.n++] = TL_FI("verify_depth", f->verify_depth);
     add(&l, "subject", f->subject);
     if (f->cause == TL_HS_NAME && c->dial) add(&l, "required_name", c->dial->verify_name);

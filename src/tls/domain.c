@@ -175,6 +175,7 @@ int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
   d->strict_sni = o->strict_sni;
   d->crl_stale_accept = o->crl_stale_accept;
   d->check_from = o->check_from;
+  d->eku = o->eku;
   d->records = o->records;
   d->handshake_timeout_ms = o->handshake_timeout_ms;
   d->send_timeout_ms = o->send_timeout_ms;
@@ -209,6 +210,7 @@ void tl_tls_domain_unref(struct tl_tls_domain *d) {
   for (char **p = d->match_sip_domain; p && *p; p++) free(*p);
   free(d->match_sip_domain);
   free(d->match_ip);
+  tl_identity_unref(d->own);
   free(d->subject);
   free(d->groups);
   free(d->advertise_host);

@@ -146,6 +146,7 @@ static int load_pair(struct tl_tls_domain *d, const struct tl_tls_options *o, co
   }
   warn_validity(d, cert, leaf);
   if (!d->subject && (rc = describe_first(d, leaf))) goto out;
+  if (!d->own && (rc = tl_identity_of_cert(leaf, &d->own))) goto out;
   rc = use_pair(d->server, leaf, key, chain, cert, b);
   if (rc == 0) rc = use_pair(d->client, leaf, key, chain, cert, b);
 out:

@@ -141,6 +141,8 @@ static int classify(struct tl_hs *hs) {
       return fail(hs, TL_HS_CLOSED, TL_ECLOSED, "the peer closed the connection");
     return fail(hs, TL_HS_ALERT, TL_ETLS, reason);
   }
+  if (hs->verdict.why[0] && about_certificate(why))
+    return fail(hs, TL_HS_VERIFY, TL_EVERIFY, hs->verdict.why);
   if (about_certificate(why)) return fail(hs, TL_HS_VERIFY, TL_EVERIFY, reason);
   if (hs->refused)
     return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "no TLS domain serves this name and address");
@@ -254,7 +256,7 @@ int tl_hs_take(struct tl_hs *hs, struct tl_session *out) {
   out->max_fragment = max_fragment(hs->ssl);
   out->domain = tl_tls_domain_ref(hs->domain);
   snprintf(out->sni, sizeof(out->sni), "%s", hs->failure.sni);
-  int rc = tl_identity_from_ssl(hs->ssl, &out->peer);
+  int rc = tl_identity_from_ssl(hs->ssl, out->resumed ? NULL : &hs->verdict, &out->peer);
   if (rc) rc = fail(hs, TL_HS_INTERNAL, rc, "the peer's certificate could not be read");
   if (rc == 0) rc = check_resumed(hs, out);
   if (rc == 0) rc = check_name(hs, out);

@@ -60,41 +60,32 @@ static void on_info(const SSL *ssl, int where, int ret) {
     hs->failure.alert_sent = (uint8_t)ret;
 }
 
-/* The first failure is the cause; later ones of the same chain follow from it. */
-static void record_failure(struct tl_hs *hs, X509_STORE_CTX *sc, int code) {
-  if (hs->failure.verify_code != X509_V_OK) return;
-  hs->failure.verify_code = code;
-  hs->failure.verify_depth = X509_STORE_CTX_get_error_depth(sc);
-  X509 *x = X509_STORE_CTX_get_current_cert(sc);
-  BIO *mem = x ? BIO_new(BIO_s_mem()) : NULL;
-  if (!mem) return;
-  X509_NAME_print_ex(mem, X509_get_subject_name(x), 0, XN_FLAG_RFC2253);
-  int n = BIO_read(mem, hs->failure.subject, sizeof(hs->failure.subject) - 1);
-  hs->failure.subject[n > 0 ? n : 0] = '\0';
-  BIO_free(mem);
-}
-
 bool tl_hs_wants_name(const struct tl_hs *hs) {
   return !hs->server && hs->verify_name[0] && hs->domain->verify_cert && hs->domain->verify_name;
 }
 
-static int on_verify(int ok, X509_STORE_CTX *sc) {
+static void record_failure(struct tl_hs *hs) {
+  const struct tl_verdict *v = &hs->verdict;
+  hs->wrong_name = v->code == X509_V_ERR_HOSTNAME_MISMATCH;
+  hs->failure.verify_code = v->code;
+  hs->failure.verify_depth = v->depth;
+  memcpy(hs->failure.subject, v->subject, sizeof(hs->failure.subject));
+}
+
+/* Stands for OpenSSL's own verification. What is accepted keeps its code, so that the session is
+ * marked unverified for good; what is refused gets the code that makes OpenSSL send our alert. */
+static int on_verify(X509_STORE_CTX *sc, void *arg) {
+  (void)arg;
   SSL *ssl = X509_STORE_CTX_get_ex_data(sc, SSL_get_ex_data_X509_STORE_CTX_idx());
   struct tl_hs *hs = ssl ? hs_of(ssl) : NULL;
   if (!hs || !hs->domain) return 0;
-  if (!hs->domain->verify_cert) return ok; /* OpenSSL looks all the same, and ignores the answer */
-  int code = ok ? X509_V_OK : X509_STORE_CTX_get_error(sc);
-  if (ok && X509_STORE_CTX_get_error_depth(sc) == 0 && tl_hs_wants_name(hs) &&
-      !tl_identity_cert_matches(X509_STORE_CTX_get0_cert(sc), tl_str_c(hs->verify_name),
-                                hs->domain->allow_cn)) {
-    hs->wrong_name = hs->failure.verify_code == X509_V_OK;
-    code = X509_V_ERR_HOSTNAME_MISMATCH;
-  }
-  if (code != X509_V_OK) record_failure(hs, sc, code);
-  if (hs->failure.verify_code == X509_V_OK) return 1;
-  /* The first code stays in the context, so that what is accepted is still marked unverified. */
-  X509_STORE_CTX_set_error(sc, (int)hs->failure.verify_code);
-  return hs->domain->accept_unverified;
+  int rc = tl_verify_run(sc, hs->domain, hs->server, tl_str_c(hs->server ? "" : hs->verify_name),
+                         &hs->verdict);
+  if (rc) record_failure(hs);
+  bool go_on = rc == 0 || hs->domain->accept_unverified;
+  X509_STORE_CTX_set_error(sc,
+                           go_on ? hs->verdict.code : tl_verify_code_for_openssl(hs->verdict.code));
+  return go_on;
 }
 
 void tl_hs_enter_domain(struct tl_hs *hs, struct tl_tls_domain *d) {
@@ -102,7 +93,7 @@ void tl_hs_enter_domain(struct tl_hs *hs, struct tl_tls_domain *d) {
   snprintf(hs->failure.domain, sizeof(hs->failure.domain), "%s", d->name);
   int mode = d->verify_cert ? SSL_VERIFY_PEER : SSL_VERIFY_NONE;
   if (hs->server && d->require_cert) mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-  SSL_set_verify(hs->ssl, mode, on_verify);
+  SSL_set_verify(hs->ssl, mode, NULL);
 }
 
 /* SSL_set_SSL_CTX moves certificates and trust; all else that SSL_new copied is moved here. */
@@ -182,6 +173,7 @@ static int on_servername(SSL *ssl, int *alert, void *arg) {
 void tl_hs_hook_context(SSL_CTX *ctx) {
   SSL_CTX_set_keylog_callback(ctx, on_keylog);
   SSL_CTX_set_info_callback(ctx, on_info);
+  SSL_CTX_set_cert_verify_callback(ctx, on_verify, NULL);
 }
 
 void tl_hs_hook_front(SSL_CTX *ctx) {

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Does a certificate speak for a SIP domain (RFC 5922 7)? The domain is the one
- * the operator or the request named, before any SRV lookup. Wildcards in
- * certificates are never honoured (RFC 5922 7.2).
+ * Does a certificate speak for a SIP domain or user (RFC 5922 7, RFC 5923 8)?
+ * The domain is the one the operator or the request named, before any SRV
+ * lookup. Wildcards in certificates are never honoured (RFC 5922 7.2). Whether
+ * the certificate is good at all is verify.c's question.
  */
+#include <ctype.h>
+
 #include "tieline/addr.h"
 #include "tieline/identity.h"
 
@@ -12,12 +15,14 @@ static struct tl_str without_dot(struct tl_str s) {
   return s;
 }
 
-/* Host of a "sip:" URI without a user part; n = 0 if it names no domain. */
-static struct tl_str sip_uri_host(const char *uri) {
+/* What follows "sip:"; n = 0 if URI has another scheme. "sips" does not count (RFC 5922 7.1). */
+static struct tl_str after_scheme(const char *uri) {
   struct tl_str s = tl_str_c(uri), none = {NULL, 0};
-  if (s.n < 4 || strncasecmp(s.p, "sip:", 4) != 0) return none;
-  s.p += 4, s.n -= 4;
-  if (memchr(s.p, '@', s.n)) return none; /* an individual user, not a domain */
+  return s.n > 4 && strncasecmp(s.p, "sip:", 4) == 0 ? (struct tl_str){s.p + 4, s.n - 4} : none;
+}
+
+/* The host at the start of S, with the brackets of an IPv6 reference. */
+static struct tl_str host_of(struct tl_str s) {
   size_t end = 0;
   if (s.n && s.p[0] == '[') {
     while (end < s.n && s.p[end] != ']') end++;
@@ -28,22 +33,37 @@ static struct tl_str sip_uri_host(const char *uri) {
   return (struct tl_str){s.p, end};
 }
 
-static bool same_address(struct tl_str text, const struct tl_addr *want) {
-  struct tl_addr a;
-  return tl_addr_parse(text, 0, &a) == 0 && tl_addr_ip_eq(&a, want);
+/* Host of a "sip:" URI without a user part; n = 0 if it names no domain. */
+static struct tl_str sip_domain(const char *uri) {
+  struct tl_str s = after_scheme(uri), none = {NULL, 0};
+  /* an individual user is no domain */
+  return s.n && memchr(s.p, '@', s.n) ? none : host_of(s);
 }
 
+/* An address is no domain name: only a SAN of its own kind speaks for it. */
 static bool match_address(const struct tl_identity *id, const struct tl_addr *want) {
-  for (size_t i = 0; i < id->n_san; i++) {
-    const struct tl_san *s = &id->san[i];
-    if (s->kind == TL_SAN_IP && same_address(tl_str_c(s->value), want)) return true;
-    if (s->kind == TL_SAN_URI && same_address(sip_uri_host(s->value), want)) return true;
-  }
+  struct tl_addr a;
+  for (size_t i = 0; i < id->n_san; i++)
+    if (id->san[i].kind == TL_SAN_IP && tl_addr_parse(tl_str_c(id->san[i].value), 0, &a) == 0 &&
+        tl_addr_ip_eq(&a, want))
+      return true;
   return false;
 }
 
+/* Letters, digits, hyphens and dots between labels that are not empty; the underscore exists. What
+ * is no ASCII must come as an A-label (RFC 5280 7.2). */
+static bool is_name(struct tl_str s) {
+  for (size_t i = 0; i < s.n; i++) {
+    char c = s.p[i];
+    bool dot = c == '.' && i > 0 && s.p[i - 1] != '.';
+    if (!isalnum((unsigned char)c) && c != '-' && c != '_' && !dot) return false;
+  }
+  return s.n > 0 && s.n <= 253;
+}
+
 static bool same_name(struct tl_str have, struct tl_str want) {
-  return have.n && !memchr(have.p, '*', have.n) && tl_str_ieq(without_dot(have), want);
+  have = without_dot(have);
+  return is_name(have) && tl_str_ieq(have, want);
 }
 
 bool tl_identity_matches(const struct tl_identity *id, struct tl_str domain, bool allow_cn) {
@@ -54,12 +74,57 @@ bool tl_identity_matches(const struct tl_identity *id, struct tl_str domain, boo
   bool any_uri = false;
   for (size_t i = 0; i < id->n_san; i++) {
     struct tl_str host = {NULL, 0};
-    if (id->san[i].kind == TL_SAN_URI) host = sip_uri_host(id->san[i].value);
+    if (id->san[i].kind == TL_SAN_URI) host = sip_domain(id->san[i].value);
     if (host.n) any_uri = true;
     if (same_name(host, domain)) return true;
   }
   if (any_uri) return false; /* 7.1: DNS names count only where no sip: URI does */
   for (size_t i = 0; i < id->n_san; i++)
     if (id->san[i].kind == TL_SAN_DNS && same_name(tl_str_c(id->san[i].value), domain)) return true;
-  return !id->has_san && allow_cn && id->cn && same_name(tl_str_c(id->cn), domain);
+  /* Of several common names none is the one that was meant. */
+  return !id->has_san && allow_cn && id->cn && id->n_cn < 2 && same_name(tl_str_c(id->cn), domain);
+}
+
+/* One character of a user part, taken off S: an escape of what needs none is what it stands for
+ * (RFC 3261 19.1.4), any other escape equals only an escape. */
+static int next_char(struct tl_str *s) {
+  int c = (unsigned char)s->p[0];
+  size_t n = 1;
+  if (c == '%' && s->n >= 3 && isxdigit((unsigned char)s->p[1]) &&
+      isxdigit((unsigned char)s->p[2])) {
+    c = OPENSSL_hexchar2int((unsigned char)s->p[1]) << 4 |
+        OPENSSL_hexchar2int((unsigned char)s->p[2]);
+    bool unreserved = c && (c < 0x80 && (isalnum(c) || strchr("-_.!~*'()", c)));
+    if (!unreserved) c += 256;
+    n = 3;
+  }
+  s->p += n, s->n -= n;
+  return c;
+}
+
+static bool same_user(struct tl_str a, struct tl_str b) {
+  while (a.n && b.n)
+    if (next_char(&a) != next_char(&b)) return false;
+  return a.n == 0 && b.n == 0;
+}
+
+bool tl_identity_matches_user(const struct tl_identity *id, struct tl_str user,
+                              struct tl_str host) {
+  host = without_dot(host);
+  if (user.n == 0 || host.n == 0) return false;
+  for (size_t i = 0; i < id->n_san; i++) {
+    if (id->san[i].kind != TL_SAN_URI) continue;
+    struct tl_str s = after_scheme(id->san[i].value);
+    const char *at = s.n ? memchr(s.p, '@', s.n) : NULL;
+    if (!at) continue;
+    struct tl_str who = {s.p, (size_t)(at - s.p)}, where = {at + 1, s.n - who.n - 1};
+    /* Exactly this URI: one with a port or parameters is another (RFC 3261 19.1.4). */
+    if (same_user(who, user) && same_name(where, host)) return true;
+  }
+  return false;
+}
+
+bool tl_identity_may_alias(const struct tl_identity *id, bool peer_verified, struct tl_str sent_by,
+                           bool allow_cn) {
+  return id && peer_verified && id->verified && tl_identity_matches(id, sent_by, allow_cn);
 }

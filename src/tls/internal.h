@@ -9,6 +9,7 @@
 #pragma once
 
 #include "tieline/tls.h"
+#include "tieline/verify.h"
 
 /* Where a refusal goes: a sentence and the option it blames. */
 struct tl_blame {
@@ -45,6 +46,12 @@ void tl_hs_hook_front(SSL_CTX *front);
 int tl_identity_spki_digest(X509 *x, uint8_t out[32]);
 /* Fills path_spki from SSL's verified chain; a resumed session has none. */
 int tl_identity_read_path(SSL *ssl, struct tl_identity *id);
+/* Verifies the chain that SC was prepared for and applies D's policy: 0 or TL_EVERIFY. NAME as in
+ * tl_tls_verify_identity. */
+int tl_verify_run(X509_STORE_CTX *sc, const struct tl_tls_domain *d, bool server,
+                  struct tl_str name, struct tl_verdict *v);
+/* A code for which OpenSSL itself sends the alert that tl_verify_alert gives for CODE. */
+int tl_verify_code_for_openssl(int code);
 
 /* Does CERT, not yet a struct tl_identity, speak for DOMAIN? */
 bool tl_identity_cert_matches(X509 *cert, struct tl_str domain, bool allow_cn);

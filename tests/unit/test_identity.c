@@ -92,10 +92,82 @@ Test(identity, b11_addresses_match_addresses_only) {
   cr_assert_not(match("192.0.2.2"));
 }
 
-Test(identity, b11_address_in_a_sip_uri) {
+Test(identity, b11_address_needs_a_san_of_its_kind) {
   with(TL_SAN_URI, "sip:192.0.2.1");
   with(TL_SAN_URI, "sip:[2001:db8::1]:5061");
-  cr_assert(match("192.0.2.1"));
-  cr_assert(match("[2001:db8::1]"));
-  cr_assert_not(match("192.0.2.3"));
+  cr_assert_not(match("192.0.2.1"));
+  cr_assert_not(match("[2001:db8::1]"));
+  id.cn = (char *)"192.0.2.1";
+  id.n_san = 0, id.has_san = false;
+  cr_assert_not(tl_identity_matches(&id, TL_STR("192.0.2.1"), true));
+}
+
+Test(identity, b11_several_common_names_are_none) {
+  id.cn = (char *)"atlanta.example";
+  id.n_cn = 2;
+  cr_assert_not(tl_identity_matches(&id, TL_STR("atlanta.example"), true));
+  id.n_cn = 1;
+  cr_assert(tl_identity_matches(&id, TL_STR("atlanta.example"), true));
+}
+
+Test(identity, b11_what_is_no_name_matches_nothing) {
+  with(TL_SAN_DNS, "a..example");
+  with(TL_SAN_DNS, ".atlanta.example");
+  with(TL_SAN_DNS, "b\xc3\xbc"
+                   "cher.example");
+  with(TL_SAN_DNS, "a b.example");
+  with(TL_SAN_DNS, "xn--bcher-kva.example");
+  cr_assert_not(match("a..example"));
+  cr_assert_not(match(".atlanta.example"));
+  cr_assert_not(match("atlanta.example"));
+  cr_assert_not(match("b\xc3\xbc"
+                      "cher.example"));
+  cr_assert_not(match("a b.example"));
+  cr_assert(match("XN--BCHER-KVA.example"));
+}
+
+static bool user(const char *name) {
+  return tl_identity_matches_user(&id, tl_str_c(name), TL_STR("Atlanta.example."));
+}
+
+Test(identity, c11_user_uri_is_compared_exactly) {
+  with(TL_SAN_URI, "sip:alice@atlanta.example");
+  with(TL_SAN_URI, "sip:%62ob@ATLANTA.example");
+  with(TL_SAN_URI, "sip:carol@atlanta.example:5061");
+  with(TL_SAN_URI, "sip:dave@atlanta.example;transport=tls");
+  with(TL_SAN_URI, "sips:erin@atlanta.example");
+  with(TL_SAN_URI, "sip:f%3bg@atlanta.example");
+  cr_assert(user("alice"));
+  cr_assert(user("%61lice"));
+  cr_assert_not(user("Alice"));
+  cr_assert_not(user("alic"));
+  cr_assert_not(user("alicex"));
+  cr_assert(user("bob"));
+  cr_assert_not(user("carol"));
+  cr_assert_not(user("dave"));
+  cr_assert_not(user("erin"));
+  cr_assert(user("f%3Bg"));
+  cr_assert_not(user("f;g"));
+  cr_assert_not(user(""));
+  cr_assert_not(match("atlanta.example"));
+  cr_assert_not(tl_identity_matches_user(&id, TL_STR("alice"), TL_STR("biloxi.example")));
+}
+
+Test(identity, c10_domain_certificate_speaks_for_any_user_by_its_domain) {
+  with(TL_SAN_URI, "sip:alice@biloxi.example");
+  with(TL_SAN_DNS, "atlanta.example");
+  cr_assert(match("atlanta.example"));
+  cr_assert_not(user("alice"));
+  cr_assert_not(match("biloxi.example"));
+}
+
+Test(identity, f8_alias_needs_mutual_tls_and_the_name) {
+  with(TL_SAN_DNS, "atlanta.example");
+  cr_assert_not(tl_identity_may_alias(NULL, true, TL_STR("atlanta.example"), false));
+  cr_assert_not(tl_identity_may_alias(&id, true, TL_STR("atlanta.example"), false));
+  id.verified = true;
+  cr_assert(tl_identity_may_alias(&id, true, TL_STR("atlanta.example"), false));
+  cr_assert_not(tl_identity_may_alias(&id, false, TL_STR("atlanta.example"), false));
+  cr_assert_not(tl_identity_may_alias(&id, true, TL_STR("biloxi.example"), false));
+  cr_assert_not(tl_identity_may_alias(&id, true, TL_STR("192.0.2.1"), false));
 }
