@@ -8,47 +8,17 @@ import re
 import subprocess
 
 from flowlib.steps import marked, options_works, pattern
-from flowlib.tools import Piped, kamailio, stunnel
+from flowlib.tools import Piped, kamailio, sipp_stunnel
 from flowlib.ua import Call
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-SCENARIOS = os.path.join(os.path.dirname(HERE), "demo")
-
-
-def errors_of(t):
-    """What SIPp wrote into its error files, in short."""
-    out = []
-    for name in sorted(os.listdir(t.dir)):
-        if name.endswith("_errors.log"):
-            with open(os.path.join(t.dir, name), encoding="utf-8", errors="replace") as f:
-                lines = f.read().splitlines()
-            out += ["%s, %d lines:" % (name, len(lines))] + [x[:200] for x in lines[:12]]
-    return "\n".join(out)
 
 
 @marked(limit_s=150)
 def test_2_2_sipp_behind_stunnel(t):
     """SIPp, stunnel, TLS, tieline, TLS, stunnel, SIPp: 100 calls, all complete."""
-    program = t.need("sipp")
-    a_in, b_tls, b_sip, a_sip = t.port(), t.port(), t.port(), t.port()
-    d = t.daemon(domain={"verify_cert": True},
-                 peers=[("callee", {"uri": "sip:127.0.0.1:%d;transport=tls" % b_tls,
-                                    "tls_domain": "lab", "identity": "callee.example"})],
-                 routes=[("all", {"peers": ["callee"]})])
-    uas = t.spawn([program, "-sf", os.path.join(SCENARIOS, "callee.xml"), "-i", "127.0.0.1", "-p",
-                   str(b_sip), "-t", "t1", "-m", "100", "-nostdin", "-watchdog_interval", "0",
-                   "-trace_err", "-key", "contact", "127.0.0.1:%d" % b_tls], cwd=t.dir)
-    t.wait_port(b_sip)
-    stunnel(t, False, "127.0.0.1:%d" % b_tls, "127.0.0.1:%d" % b_sip,
-            "cert = %s\nkey = %s" % (t.pki("callee.pem"), t.pki("callee.key")))
-    stunnel(t, True, "127.0.0.1:%d" % a_in, "127.0.0.1:%d" % d.port("tls"),
-            "CAfile = %s\nverifyChain = yes" % t.pki("ca.pem"))
-    uac = t.spawn([program, "127.0.0.1:%d" % a_in, "-sf", os.path.join(SCENARIOS, "caller.xml"),
-                   "-i", "127.0.0.1", "-p", str(a_sip), "-t", "t1", "-m", "100", "-r", "50",
-                   "-nostdin", "-watchdog_interval", "0", "-trace_err", "-timeout",
-                   "%ds" % (60 * t.slow)], cwd=t.dir)
-    assert uac.wait(100 * t.slow) == 0, "calls failed: " + errors_of(t)
-    assert uas.wait(30 * t.slow) == 0
+    d = sipp_stunnel(t, 100, lambda port: t.daemon(
+        domain={"verify_cert": True},
+        peers=[("callee", {"uri": "sip:127.0.0.1:%d;transport=tls" % port, "tls_domain": "lab",
+                           "identity": "callee.example"})], routes=[("all", {"peers": ["callee"]})]))
     count = d.counters()
     assert count["requests.INVITE"] == count["requests.BYE"] == count["requests.ACK"] == 100, count
     assert count["retransmissions.absorbed"] == 0
@@ -102,6 +72,7 @@ def test_2_7_kamailio_previous_hop(t):
     call = Call(alice, conn, t.uri(bob, "tls"), headers=[
         ("Route", "<sip:127.0.0.1:%d;transport=tls;lr>" % port), ("Route", hop)])
     assert call.send().final().status == 200
+    assert len(call.routes) == 2, call.routes
     call.ack()
     assert call.request("INFO").status == 200
     side = bob.dialogs[call.call_id]
@@ -111,6 +82,8 @@ def test_2_7_kamailio_previous_hop(t):
     back, req = alice.next_request("BYE")
     alice.reply(back, req, 200)
     assert bob.final(key).status == 200
+    count = d.counters()
+    assert count["requests.INVITE"] == count["requests.BYE"] == 1, count
 
 
 BARESIP = """module_path %s

@@ -7,6 +7,10 @@ import threading
 
 from . import daemon, sip
 
+# The scenarios of `make demo`.
+SCENARIOS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+                         "demo")
+
 
 class Piped:
     """A program that is fed and read through pipes; what it prints is kept."""
@@ -91,6 +95,41 @@ def stunnel(t, client, accept, connect, extra=""):
     return p
 
 
+def sipp_stunnel(t, calls, make_daemon, caller="", callee=""):
+    """SIPp, stunnel, tieline, stunnel, SIPp: CALLS calls, all complete. MAKE_DAEMON(port) starts the
+    daemon whose next hop listens on that port; CALLER and CALLEE are options of the two stunnels.
+    Returns the daemon."""
+    program = t.need("sipp")
+    a_in, b_tls, b_sip, a_sip = t.port(), t.port(), t.port(), t.port()
+    d = make_daemon(b_tls)
+    common = ["-i", "127.0.0.1", "-t", "t1", "-m", str(calls), "-nostdin", "-watchdog_interval",
+              "0", "-trace_err"]
+    uas = t.spawn([program, "-sf", os.path.join(SCENARIOS, "callee.xml"), "-p", str(b_sip), "-key",
+                   "contact", "127.0.0.1:%d" % b_tls] + common, cwd=t.dir)
+    t.wait_port(b_sip)
+    stunnel(t, False, "127.0.0.1:%d" % b_tls, "127.0.0.1:%d" % b_sip,
+            "cert = %s\nkey = %s\n%s" % (t.pki("callee.pem"), t.pki("callee.key"), callee))
+    stunnel(t, True, "127.0.0.1:%d" % a_in, "127.0.0.1:%d" % d.port("tls"),
+            "CAfile = %s\nverifyChain = yes\n%s" % (t.pki("ca.pem"), caller))
+    uac = t.spawn([program, "127.0.0.1:%d" % a_in, "-sf", os.path.join(SCENARIOS, "caller.xml"),
+                   "-p", str(a_sip), "-r", "50", "-timeout", "%ds" % (60 * t.slow)] + common,
+                  cwd=t.dir)
+    assert uac.wait(100 * t.slow) == 0, "calls failed: " + sipp_errors(t)
+    assert uas.wait(30 * t.slow) == 0
+    return d
+
+
+def sipp_errors(t):
+    """What SIPp wrote into its error files, in short."""
+    out = []
+    for name in sorted(os.listdir(t.dir)):
+        if name.endswith("_errors.log"):
+            with open(os.path.join(t.dir, name), encoding="utf-8", errors="replace") as f:
+                lines = f.read().splitlines()
+            out += ["%s, %d lines:" % (name, len(lines))] + [x[:200] for x in lines[:12]]
+    return "\n".join(out)
+
+
 KAMAILIO = """#!KAMAILIO
 debug=0
 log_stderror=yes
@@ -124,6 +163,7 @@ request_route {
   if (is_method("CANCEL")) { if (t_check_trans()) t_relay(); exit; }
   t_check_trans();
   if ($rU == "ping") { sl_send_reply("200", "Pong"); exit; }
+  loose_route();
   if (is_method("INVITE|SUBSCRIBE")) record_route();
   t_relay();
 }
@@ -141,7 +181,25 @@ ca_list = %(ca)s
 """
 
 
-def kamailio(t):
+# Both directions of mutual TLS: shows its own certificate and demands the other side's.
+KAMAILIO_TLS_MUTUAL = """[server:default]
+method = TLSv1.2+
+private_key = %(key)s
+certificate = %(cert)s
+verify_certificate = yes
+require_certificate = yes
+ca_list = %(ca)s
+[client:default]
+method = TLSv1.2+
+private_key = %(key)s
+certificate = %(cert)s
+verify_certificate = yes
+require_certificate = yes
+ca_list = %(ca)s
+"""
+
+
+def kamailio(t, tls_text=KAMAILIO_TLS):
     """A Kamailio that relays TLS to where the Request-URI points, and answers user "ping" itself;
     returns its port."""
     program, port = t.need("kamailio"), t.port()
@@ -152,7 +210,7 @@ def kamailio(t):
         t.skip("Kamailio's TLS module is not installed")
     tls = os.path.join(t.dir, "kamailio-tls.cfg")
     with open(tls, "w", encoding="ascii") as f:
-        f.write(KAMAILIO_TLS % {"key": t.pki("callee.key"), "cert": t.pki("callee.pem"),
+        f.write(tls_text % {"key": t.pki("callee.key"), "cert": t.pki("callee.pem"),
                                 "ca": t.pki("ca.pem")})
     cfg = os.path.join(t.dir, "kamailio.cfg")
     with open(cfg, "w", encoding="ascii") as f:
