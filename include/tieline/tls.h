@@ -55,7 +55,7 @@ struct tl_tls_options {
   int min_version, max_version; /* enum tl_tls_version */
   const char *ciphers_list;     /* TLS 1.2, OpenSSL syntax; NULL: ours */
   const char *ciphersuites;     /* TLS 1.3; NULL: ours */
-  const char *groups;           /* NULL: OpenSSL's */
+  const char *groups;           /* NULL: ours */
   const char *dh_params;        /* file or PEM text for DHE in TLS 1.2; NULL: by key strength */
   uint32_t handshake_timeout_ms, send_timeout_ms; /* 0: the global ones */
   uint32_t max_age_ms;                            /* of a connection, 0: none */
@@ -94,7 +94,7 @@ struct tl_tls_domain {
   char serial[64];         /* of the first certificate, hex */
   char *subject;           /* of the first certificate, "" if none */
   time_t not_after;        /* of the first certificate */
-  char *groups;            /* key exchange groups as written, NULL: OpenSSL's */
+  char *groups;            /* key exchange groups, as written or ours */
 };
 
 /* Builds a domain. On TL_ECONFIG, ERR (CAP bytes) holds a sentence naming file and cause, and

@@ -198,7 +198,7 @@ static const struct tl_opt domain_opts[] = {
         WHY = "TLS 1.2 cipher suites in OpenSSL's syntax; AEAD only"),
     DOM(ciphersuites, STR, NULL, NONE = "the three of RFC 8446", .flags = INH,
         WHY = "TLS 1.3 cipher suites in OpenSSL's syntax"),
-    DOM(groups, STR, NULL, NONE = "OpenSSL's", .flags = INH,
+    DOM(groups, STR, NULL, NONE = "X25519, P-256, X448, P-384, P-521", .flags = INH,
         WHY = "key exchange groups in OpenSSL's syntax, best first"),
     {.name = "ec_curve",
      .kind = TL_OPT_STR,

@@ -13,6 +13,10 @@
 
 #include "tls/internal.h"
 
+/* Elliptic curves only: ffdhe2048 is below 128 bits, and one packet of a client that offers
+ * ffdhe8192 would cost us milliseconds. */
+#define DEFAULT_GROUPS "X25519:P-256:X448:P-384:P-521"
+
 static uint64_t generations;
 
 const char *tl_blame_reason(void) {
@@ -116,9 +120,10 @@ static int set_common(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_bl
   if (SSL_CTX_set_min_proto_version(ctx, o->min_version) != 1 ||
       SSL_CTX_set_max_proto_version(ctx, o->max_version) != 1)
     return tl_blame(b, "tls_method", "this OpenSSL refuses the TLS version: %s", tl_blame_reason());
-  if (o->groups && SSL_CTX_set1_groups_list(ctx, o->groups) != 1)
+  const char *groups = o->groups ? o->groups : DEFAULT_GROUPS;
+  if (SSL_CTX_set1_groups_list(ctx, groups) != 1)
     return tl_blame(b, "groups", "\"%s\" is no list of key exchange groups this OpenSSL knows",
-                    o->groups);
+                    groups);
   tl_hs_hook_context(ctx);
   return tl_domain_set_ciphers(ctx, o, b);
 }
@@ -184,9 +189,9 @@ int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
   d->client_cert = o->client && ((o->certificate && *o->certificate) || o->credentials_dir);
   d->advertise_port = o->advertise_port;
   d->name = strdup(o->name ? o->name : "");
-  if (o->groups) d->groups = strdup(o->groups);
+  d->groups = strdup(o->groups ? o->groups : DEFAULT_GROUPS);
   if (o->advertise_host.n) d->advertise_host = strndup(o->advertise_host.p, o->advertise_host.n);
-  bool copied = d->name && (!o->groups || d->groups) && (!o->advertise_host.n || d->advertise_host);
+  bool copied = d->name && d->groups && (!o->advertise_host.n || d->advertise_host);
   rc = copied ? build(d, o, &b) : TL_ENOMEM;
   if (rc == 0 && !d->subject && !(d->subject = strdup(""))) rc = TL_ENOMEM;
   if (rc) {
