@@ -160,6 +160,11 @@ static void send_on(struct tl_tx *tx, const struct tl_msg *m, const struct tl_bo
   }
 }
 
+/* Via, Record-Route and Route add a few hundred bytes on the way. */
+bool tl_forward_near_mtu(const struct tl_msg *m, const struct tl_body *body) {
+  return m->head_len + body->len > MTU_SAFE - 300;
+}
+
 static bool plan_is_new(const struct tl_tx *tx) { return tx->plan->at == 0 && !tx->best_status; }
 
 /* RFC 5393 5.3.3: copies that are out at the same time share the breadth of the request. */
@@ -183,8 +188,7 @@ void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_b
     /* Without its body a request would take the next message on the stream for it. */
     if (saved.len < m->body_len) tx->plan->at = tx->plan->n_target;
   }
-  /* Via, Record-Route and Route add a few hundred bytes on the way. */
-  if (plan_is_new(tx) && m->head_len + body->len > MTU_SAFE - 300) tl_route_prefer_tcp(tx->plan);
+  if (plan_is_new(tx) && tl_forward_near_mtu(m, body)) tl_route_prefer_tcp(tx->plan);
   tx->state = TL_TX_PROCEEDING;
   if (!breadth_suffices(tx, m)) {
     tl_local_tx_answer(tx, 440, tl_reason_phrase(440), TL_STR(""));

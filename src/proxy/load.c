@@ -9,6 +9,8 @@
 
 #include "proxy.h"
 
+#define LOG_EVERY_MS 1000u
+
 static struct tl_peer_load *by_name(struct tl_proxy *p, const char *name) {
   struct tl_peer_load *l = p->loads;
   while (l && strcmp(l->name, name) != 0) l = l->next;
@@ -79,4 +81,20 @@ void tl_load_enter(struct tl_branch *b, struct tl_peer_load *l) {
 void tl_load_leave(struct tl_branch *b) {
   if (b->load) b->load->active--;
   b->load = NULL;
+}
+
+bool tl_load_may_log(const struct tl_tx *tx, const struct tl_conf_peer *peer,
+                     uint32_t *out_unlogged) {
+  struct tl_proxy *p = tx->proxy;
+  struct tl_peer_load *l = NULL;
+  if (peer && tx->snap && tx->snap->load) l = tx->snap->load[peer - tx->snap->conf->peer];
+  if (!l) l = &p->nobody;
+  if (l->logged_ms && p->net.now_ms - l->logged_ms < LOG_EVERY_MS) {
+    l->unlogged++;
+    return false;
+  }
+  *out_unlogged = l->unlogged;
+  l->unlogged = 0;
+  l->logged_ms = p->net.now_ms;
+  return true;
 }

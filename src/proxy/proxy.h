@@ -33,6 +33,8 @@ struct tl_peer_load {
   double tokens;   /* new calls that may start now */
   uint64_t at_ms;
   bool started;
+  uint64_t logged_ms; /* of the last line about its failures, 0: never */
+  uint32_t unlogged;  /* failures since that had none */
 };
 
 /* A snapshot that transactions of this worker still use; counted here, without atomics. */
@@ -163,6 +165,13 @@ struct tl_linger {
   uint32_t n;
 };
 
+/* A request that was answered here, as RFC 3261 8.2.2.2 compares it. */
+struct tl_merge {
+  uint64_t id, key;
+  uint64_t at_ms; /* 0: free */
+};
+#define TL_MERGE_SLOTS 1024u
+
 /* With this much kept for later new requests are refused. */
 #define TL_SAVED_LARGE_MAX ((size_t)512 << 20)
 
@@ -171,6 +180,7 @@ struct tl_proxy {
   struct tl_net net;
   struct tl_snap *snap;
   struct tl_peer_load *loads;
+  struct tl_peer_load nobody; /* for the log: targets that are no peer's */
   struct tl_slots branch_slots;
   struct tl_tx **hash;
   uint32_t hash_mask;
@@ -181,6 +191,7 @@ struct tl_proxy {
   struct tl_nameaddr routes[TL_ROUTES_MAX]; /* of the request being planned */
   struct tl_msg msg2;                       /* saved requests are read again into this */
   char out[65536];                          /* messages made here */
+  struct tl_merge merged[TL_MERGE_SLOTS];
   uint32_t max_tx;
   unsigned relay_hops; /* workers that have seen the message being handled, this one not counted */
 };
@@ -217,6 +228,8 @@ int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const st
                          uint64_t *out_route_id, tl_conn_id *out_flow, bool *out_reverse);
 /* Table key of a request's server transaction (17.2.3); CANCEL and ACK find their INVITE. */
 uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m);
+/* From tag, Call-ID and CSeq: equal in all copies of a request that forked (8.2.2.2). */
+uint64_t tl_token_merge(const struct tl_proxy *p, const struct tl_msg *m);
 /* A To tag for answers made here, the same for each retransmission: 16 characters. */
 void tl_token_tag(const struct tl_proxy *p, const struct tl_msg *m, char *out);
 
@@ -272,6 +285,8 @@ void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_b
 /* Without a transaction: ACK for a 2xx, and whatever a stateless route takes. */
 int tl_forward_stateless(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
                          const struct tl_msg *m, const struct tl_body *body);
+/* RFC 3261 18.1.1: is M, as it will go out, too large for a datagram? */
+bool tl_forward_near_mtu(const struct tl_msg *m, const struct tl_body *body);
 /* Reads a saved message again; BODY is what of it was saved. */
 int tl_forward_rescan(struct tl_proxy *p, const struct tl_saved *s, bool stream, struct tl_msg *m,
                       struct tl_body *body);
@@ -305,6 +320,10 @@ int tl_load_admit(struct tl_tx *tx, const struct tl_conf_peer *peer, const struc
                   struct tl_peer_load **out);
 void tl_load_enter(struct tl_branch *b, struct tl_peer_load *l);
 void tl_load_leave(struct tl_branch *b);
+/* May a failure toward PEER (NULL: no peer) of TX have a line in the log now? One a second may;
+ * *OUT_UNLOGGED: those before it that had none. */
+bool tl_load_may_log(const struct tl_tx *tx, const struct tl_conf_peer *peer,
+                     uint32_t *out_unlogged);
 
 /* response.c */
 /* No branch is left that could still answer: the next target, or the best response (16.7 step 6).
@@ -316,6 +335,15 @@ bool tl_response_pending(const struct tl_tx *tx);
 
 void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
                  const struct tl_body *body);
+
+/* merged.c */
+enum tl_merged {
+  TL_MERGED_NO,
+  TL_MERGED_YES,       /* another copy of M has been answered: 482 */
+  TL_MERGED_ELSEWHERE, /* another worker decides, M is with it now */
+};
+enum tl_merged tl_merged(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+                         const struct tl_body *body);
 
 /* relay.c: between workers */
 /* Lets WORKER handle M. HOPS: workers that will have seen it then. */

@@ -93,8 +93,14 @@ static bool proxy_require(struct tl_proxy *p, const struct tl_hop *from, const s
 }
 
 /* OPTIONS for the proxy itself, or one whose Max-Forwards ends here (RFC 3261 11, 16.3 step 3). */
-static void answer_options(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
-  tl_local_answer(p, from, m, 200, TL_STR("OK"), TL_STR("Accept: application/sdp\r\n"));
+static void answer_options(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+                           const struct tl_body *body) {
+  enum tl_merged merged = tl_merged(p, from, m, body);
+  if (merged == TL_MERGED_ELSEWHERE) return;
+  if (merged == TL_MERGED_YES)
+    refuse(p, from, m, 482, TL_STR("Request Merged"), TL_STR(""));
+  else
+    tl_local_answer(p, from, m, 200, TL_STR("OK"), TL_STR("Accept: application/sdp\r\n"));
 }
 
 static bool for_us(struct tl_proxy *p, const struct tl_msg *m) {
@@ -102,16 +108,17 @@ static bool for_us(struct tl_proxy *p, const struct tl_msg *m) {
          tl_route_is_ours(p, &m->ruri);
 }
 
-static bool validated(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
+static bool validated(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+                      const struct tl_body *body) {
   if (m->max_forwards == 0) {
     if (m->method == TL_M_OPTIONS)
-      answer_options(p, from, m);
+      answer_options(p, from, m, body);
     else
       refuse(p, from, m, 483, TL_STR(""), TL_STR(""));
     return false;
   }
   if (for_us(p, m)) {
-    answer_options(p, from, m);
+    answer_options(p, from, m, body);
     return false;
   }
   return !proxy_require(p, from, m);
@@ -207,6 +214,17 @@ static bool looped(struct tl_proxy *p, const struct tl_msg *m) {
   return false;
 }
 
+/* May M go without a transaction? Not when its next hop must be looked up, and not when it is to
+ * try TCP before UDP (18.1.1): without state there is no way back to UDP when TCP is refused. */
+static bool goes_stateless(const struct tl_plan *plan, int rc, const struct tl_msg *m,
+                           const struct tl_body *body) {
+  if (rc) return false;
+  if (m->method == TL_M_ACK) return true;
+  if (!plan->route || !plan->route->stateless) return false;
+  bool datagram = !plan->flow && plan->n_target && plan->target[0].transport == TL_UDP;
+  return !datagram || !tl_forward_near_mtu(m, body);
+}
+
 /* Room is kept for dialogs that exist: new ones are refused first. */
 static bool admitted(const struct tl_proxy *p, const struct tl_msg *m) {
   return m->to_tag.n || m->method == TL_M_ACK ||
@@ -216,7 +234,7 @@ static bool admitted(const struct tl_proxy *p, const struct tl_msg *m) {
 void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
                 const struct tl_msg *m, const struct tl_body *body) {
   unsigned status;
-  tl_count(tl_proxy_counters(p), by_method[m->method]);
+  if (!p->relay_hops) tl_count(tl_proxy_counters(p), by_method[m->method]);
   if (m->method == TL_M_CANCEL) {
     cancel(p, from, c, m, body);
     return;
@@ -228,7 +246,7 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
     tl_relay_onwards(p, from, m, body); /* another worker's transaction may wait for it */
     return;
   }
-  if (!validated(p, from, m)) return;
+  if (!validated(p, from, m, body)) return;
   if (looped(p, m)) {
     refuse(p, from, m, 482, TL_STR(""), TL_STR(""));
     return;
@@ -253,8 +271,7 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
     tl_pool_put(&p->plans, plan);
     return;
   }
-  bool stateless = plan->route && plan->route->stateless && rc == TL_OK;
-  if ((m->method == TL_M_ACK || stateless) && rc == TL_OK) {
+  if (goes_stateless(plan, rc, m, body)) {
     without_transaction(p, from, plan, m, body);
     tl_pool_put(&p->plans, plan);
     return;

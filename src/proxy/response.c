@@ -155,10 +155,20 @@ static bool wants_next(const struct tl_tx *tx, unsigned status) {
   return status == 503 || status == 408;
 }
 
+/* The peer of the target tried last, NULL if it is none's. */
+static const struct tl_conf_peer *last_peer(const struct tl_plan *plan) {
+  if (!plan) return NULL;
+  return plan->at ? plan->target[plan->at - 1].peer : plan->unresolved;
+}
+
 static void log_unreached(struct tl_tx *tx, unsigned status) {
-  char peer[TL_ADDR_STRLEN];
+  char from[TL_ADDR_STRLEN];
+  uint32_t unlogged;
+  const struct tl_conf_peer *peer = last_peer(tx->plan);
+  if (!tl_load_may_log(tx, peer, &unlogged)) return;
   TL_LOG(TL_LOG_INFO, "No target of a request gave a final response.",
-         TL_FC("from", tl_addr_format(&tx->from.addr, peer)),
+         TL_FC("peer", peer ? peer->name : ""), TL_FI("more_since_last", unlogged),
+         TL_FC("from", tl_addr_format(&tx->from.addr, from)),
          TL_FC("method", tl_method_name((enum tl_method)tx->method)),
          TL_FC("route", tx->plan && tx->plan->route ? tx->plan->route->name : ""),
          TL_FC("host", tx->plan ? tx->plan->host : ""), TL_FI("answered", status));

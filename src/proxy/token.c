@@ -137,6 +137,13 @@ uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m) {
   return tl_siphash13(key_of(p, 1), in, n);
 }
 
+uint64_t tl_token_merge(const struct tl_proxy *p, const struct tl_msg *m) {
+  uint64_t in[3] = {tl_siphash(key_of(p, 1), m->call_id.p, m->call_id.n),
+                    tl_siphash(key_of(p, 1), m->from_tag.p, m->from_tag.n),
+                    (uint64_t)m->method << 32 | m->cseq};
+  return tl_siphash(key_of(p, 1), in, sizeof(in));
+}
+
 void tl_token_tag(const struct tl_proxy *p, const struct tl_msg *m, char *out) {
   uint64_t in[2] = {tl_siphash(key_of(p, 1), m->call_id.p, m->call_id.n),
                     tl_siphash(key_of(p, 0), m->via.branch.p, m->via.branch.n)};

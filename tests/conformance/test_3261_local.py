@@ -91,6 +91,61 @@ def test_11_options_for_us(c):
     assert c.through(bob, "OPTIONS")[0].method == "OPTIONS"
 
 
+def _copies(c, uri, n=2, **change):
+    """OPTIONS for URI as it comes from a fork before us, each copy on a connection of its own: equal
+    but for the branch and for what CHANGE says of the second. The keys that answers carry."""
+    args = {"call_id": sip.token("merge"), "from_": "<sip:a@a.example>;tag=one", "cseq": 7}
+    keys = [c.send("OPTIONS", uri, conn=c.conn, **args)]
+    keys[0] = c.alice.final(keys[0])
+    for _ in range(n - 1):
+        key = c.send("OPTIONS", uri, conn=c.dial(), **{**args, **change})
+        keys.append(c.alice.final(key))
+    return [rsp.status for rsp in keys]
+
+
+@over("udp")
+def test_8_2_2_2_merged_request_482(c):
+    """What the proxy answers itself: another copy of a request whose transaction goes on (Timer J)
+    is 482, however it came; another CSeq, From tag or Call-ID is another request."""
+    c.proxy(workers=2)
+    assert _copies(c, c.our_uri(params=""), n=6) == [200] + [482] * 5
+    for change in ({"cseq": 8}, {"from_": "<sip:a@a.example>;tag=two"}, {"call_id": "other"},
+                   {"to": "<sip:x@y.example>;tag=in-a-dialog"}):
+        assert _copies(c, c.our_uri(params=""), **change) == [200, 200], change
+
+
+@over("udp")
+def test_8_2_2_2_retransmission_is_not_merged(c):
+    """A repeat, with the branch that it had, gets the answer that it had."""
+    c.proxy(workers=2)
+    data, key = c.alice.make(c.conn, "OPTIONS", c.our_uri(params=""))
+    c.alice.expect(key)
+    for _ in range(4):
+        c.conn.send(data)
+        assert c.alice.final(key).status == 200
+
+
+@over("tls", "tcp")
+def test_8_2_2_2_nothing_to_merge_with(c):
+    """Timer J is 0 on a reliable transport: the transaction ended with its answer, so a client that
+    asks again over a new connection is answered."""
+    c.proxy()
+    assert _copies(c, c.our_uri(params="")) == [200, 200]
+
+
+def test_8_2_2_2_merged_requests_are_forwarded(c):
+    """A request for another is forwarded in each copy: 16.3 does not look for merged ones, the
+    callee does."""
+    c.proxy()
+    bob = c.callee()
+    branches = set()
+    for _ in range(2):
+        msg, _ = c.through(bob, "MESSAGE", call_id="forked", cseq=3,
+                           from_="<sip:a@a.example>;tag=one")
+        branches.add(msg.branch)
+    assert len(branches) == 2 and bob.count("MESSAGE") == 2
+
+
 def test_16_3_6_proxy_authorization_untouched(c):
     """Credentials for others pass: this proxy asks for none."""
     c.proxy()

@@ -3,6 +3,7 @@
 
 Issue item 2.8; RFC 3261 16.3, 16.7, 16.9, 17; RFC 4320; PITFALLS (first messages behind a dial).
 """
+import re
 import socket
 import time
 
@@ -31,6 +32,30 @@ def test_2_8_404_no_route(t):
     assert not bob.seen
     assert options_works(t, d, alice, conn, "sip:+1303@atlanta.example")
     assert d.counter("responses.local.4xx") >= 4
+
+
+def test_3_unreached_peer_is_logged_once_a_second(t):
+    """A peer that is down has a line in the log now and then, with the number of requests that had
+    none: callers cannot fill the disk. Another peer has its own line."""
+    down = {"uri": refused_uri(t, "tcp").replace("bob@", "")}
+    other = {"uri": refused_uri(t, "tcp").replace("bob@", "")}
+    d = t.daemon(workers=1, peers=[("down", down), ("other", other)],
+                 routes=[("one", {"to_prefix": "1", "peers": ["down"]}),
+                         ("two", {"peers": ["other"]})])
+    alice = t.uac()
+    conn = t.dial(alice, d, "tcp")
+
+    def lines(peer):
+        return re.findall(r"No target .*peer=%s.*more_since_last=(\d+)" % peer, d.log())
+
+    for sent in range(1, 100):
+        assert alice.request(conn, "MESSAGE", "sip:1@a.example").status == 503
+        if sum(1 + int(n) for n in lines("down")) == sent and len(lines("down")) > 1:
+            break
+        time.sleep(0.02)
+    assert 1 < len(lines("down")) < sent, "%s lines for %d requests" % (lines("down"), sent)
+    assert alice.request(conn, "MESSAGE", "sip:2@a.example").status == 503
+    d.wait_log("No target .*peer=other")
 
 
 def test_2_8_route_strip_prepend(t):
