@@ -30,10 +30,13 @@ struct tl_conf_peer {
   char *host;    /* host part of uri, brackets kept */
   uint16_t port; /* never 0: the transport's default filled in */
   bool sips;
+  bool any_port;                /* uri has none: SRV records say it (RFC 3263) */
+  bool any_transport;           /* nor a transport: NAPTR records do */
   struct tl_tls_domain *domain; /* for TLS; NULL: chosen by destination */
   char *identity;               /* name its certificate must carry; defaults to host */
   size_t n_addr;                /* resolved when the snapshot was built, in order of preference */
   struct tl_addr *addr;
+  uint8_t *via;                /* enum tl_transport of each address */
   uint32_t max_cps, max_calls; /* 0: no limit; accepted and printed, not enforced yet */
   uint32_t probe_ms;           /* 0: none; as above */
 };

@@ -119,11 +119,14 @@ struct tl_resolve {
   uint64_t cookie; /* the asker's */
   uint64_t started_ms;
   enum tl_transport transport;
+  bool any_transport; /* none was written: NAPTR decides, TRANSPORT is what is left without */
+  bool secure;        /* a sips URI: nothing but TLS */
   char host[256];
-  uint16_t port;
+  uint16_t port; /* 0: none was written */
   int rc;
   size_t n;
-  struct tl_addr addr[TL_RESOLVE_MAX];
+  struct tl_addr addr[TL_RESOLVE_MAX]; /* in the order to be tried */
+  uint8_t via[TL_RESOLVE_MAX];         /* enum tl_transport of each */
 };
 
 struct tl_thread {

@@ -82,11 +82,10 @@ int tl_conf_parse_listen(const char *text, enum tl_transport *out_t, struct tl_a
   return 0;
 }
 
-int tl_conf_parse_peer_uri(const char *text, enum tl_transport *out_t, struct tl_str *out_host,
-                           uint16_t *out_port, bool *out_sips, const char **err) {
+int tl_conf_parse_peer_uri(const char *text, struct tl_conf_peer_uri *out, const char **err) {
   struct tl_uri u;
   struct tl_addr a;
-  *out_t = TL_UDP;
+  *out = (struct tl_conf_peer_uri){.transport = TL_UDP};
   *err = "a peer's uri is \"sip:host[:port][;transport=udp|tcp|tls]\" or \"sips:host[:port]\"";
   if (tl_uri_parse(tl_str_c(text), &u) || (u.scheme != TL_SCHEME_SIP && u.scheme != TL_SCHEME_SIPS))
     return TL_ESYNTAX;
@@ -95,19 +94,20 @@ int tl_conf_parse_peer_uri(const char *text, enum tl_transport *out_t, struct tl
     return TL_ESYNTAX;
   }
   if (!is_host(u.host) && tl_addr_parse(u.host, 0, &a)) return TL_ESYNTAX;
-  *out_sips = u.scheme == TL_SCHEME_SIPS;
-  bool named = tl_uri_transport(&u, out_t);
-  if (named && *out_t == TL_TRANSPORTS) {
+  bool named = tl_uri_transport(&u, &out->transport);
+  if (named && out->transport == TL_TRANSPORTS) {
     *err = "the transport of a peer's uri is udp, tcp or tls";
     return TL_ESYNTAX;
   }
+  out->sips = u.scheme == TL_SCHEME_SIPS;
   /* RFC 3261 26.2.2: sips with transport=tcp still means TLS over TCP */
-  if (*out_sips && named && *out_t == TL_UDP) {
+  if (out->sips && named && out->transport == TL_UDP) {
     *err = "a sips uri cannot use udp: it promises TLS";
     return TL_ESYNTAX;
   }
-  if (*out_sips) *out_t = TL_TLS;
-  *out_host = u.host;
-  *out_port = u.port ? u.port : tl_conf_default_port(*out_t);
+  if (out->sips) out->transport = TL_TLS;
+  out->host = u.host;
+  out->port = u.port;
+  out->any_transport = !named;
   return 0;
 }

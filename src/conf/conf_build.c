@@ -108,11 +108,16 @@ static int build_listens(struct tl_conf *c, struct tl_conf_ctx *ctx) {
 
 static int build_peer(struct tl_conf *c, const struct tl_block *b, struct tl_conf_peer *p) {
   const struct tl_v_peer *v = b->values;
-  struct tl_str host;
+  struct tl_conf_peer_uri u;
   struct tl_addr a;
   const char *err;
-  if (tl_conf_parse_peer_uri(v->uri, &p->transport, &host, &p->port, &p->sips, &err))
-    return TL_ECONFIG;
+  if (tl_conf_parse_peer_uri(v->uri, &u, &err)) return TL_ECONFIG;
+  struct tl_str host = u.host;
+  p->transport = u.transport;
+  p->port = u.port ? u.port : tl_conf_default_port(u.transport);
+  p->sips = u.sips;
+  p->any_port = u.port == 0;
+  p->any_transport = p->any_port && u.any_transport;
   p->name = strdup(b->title);
   p->uri = strdup(v->uri);
   p->host = strndup(host.p, host.n);
@@ -125,8 +130,11 @@ static int build_peer(struct tl_conf *c, const struct tl_block *b, struct tl_con
       v->identity ? strdup(v->identity) : strndup(host.p + bracket, host.n - (bracket ? 2 : 0));
   if (!p->name || !p->uri || !p->host || !p->identity) return TL_ENOMEM;
   if (tl_addr_parse(host, p->port, &a)) return 0;
-  if (!(p->addr = malloc(sizeof(*p->addr)))) return TL_ENOMEM;
+  p->addr = malloc(sizeof(*p->addr));
+  p->via = malloc(sizeof(*p->via));
+  if (!p->addr || !p->via) return TL_ENOMEM;
   p->addr[0] = a;
+  p->via[0] = (uint8_t)p->transport;
   p->n_addr = 1;
   return 0;
 }
@@ -137,13 +145,18 @@ static int resolve_peers(struct tl_conf *c, struct tl_conf_ctx *ctx) {
   int rc = l && who ? 0 : TL_ENOMEM;
   for (size_t i = 0; i < c->n_peer && !rc; i++) {
     if (c->peer[i].n_addr) continue;
-    l[n] = (struct tl_conf_lookup){.host = c->peer[i].host, .port = c->peer[i].port};
+    const struct tl_conf_peer *p = &c->peer[i];
+    l[n] = (struct tl_conf_lookup){.host = p->host,
+                                   .port = p->any_port ? 0 : p->port,
+                                   .transport = p->transport,
+                                   .any_transport = p->any_transport};
     who[n++] = i;
   }
   if (!rc) rc = tl_conf_resolve(l, n, RESOLVE_TIMEOUT_MS);
   for (size_t k = 0; l && who && k < n; k++) {
     struct tl_conf_peer *p = &c->peer[who[k]];
     p->addr = l[k].addr;
+    p->via = l[k].via;
     p->n_addr = l[k].n;
     if (!p->n_addr)
       tl_conf_warn(ctx, tl_block_at(&c->raw->sec[TL_SEC_PEER].b[who[k]], "uri"),

@@ -230,25 +230,24 @@ static void check_listen(struct tl_raw *r, struct tl_block *b, struct tl_conf_ct
 
 static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx *ctx) {
   const struct tl_v_peer *p = b->values;
-  enum tl_transport t;
+  struct tl_conf_peer_uri u;
   struct tl_str host;
   uint16_t port;
-  bool sips;
   const char *err;
   if (!p->uri) {
     tl_conf_fail(ctx, tl_block_at(b, "uri"), "peer \"%s\" has no uri", b->title);
     return;
   }
-  if (tl_conf_parse_peer_uri(p->uri, &t, &host, &port, &sips, &err)) {
+  if (tl_conf_parse_peer_uri(p->uri, &u, &err)) {
     tl_conf_fail(ctx, tl_block_at(b, "uri"), "%s, not \"%s\"", err, p->uri);
     return;
   }
-  if (t != TL_TLS) {
+  if (u.transport != TL_TLS) {
     const char *no = p->tls_domain ? "tls_domain" : p->identity ? "identity" : NULL;
     if (no)
       tl_conf_fail(ctx, tl_block_at(b, no),
                    "%s means nothing for a %s peer: add ;transport=tls to its uri", no,
-                   tl_transport_param(t));
+                   tl_transport_param(u.transport));
     return;
   }
   if (p->identity && (tl_conf_parse_hostport(p->identity, &host, &port) || port))

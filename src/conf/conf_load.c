@@ -77,6 +77,7 @@ static void free_parts(struct tl_conf *c) {
     free(p->host);
     free(p->identity);
     free(p->addr);
+    free(p->via);
   }
   for (size_t i = 0; i < c->n_route; i++) {
     struct tl_conf_route *r = &c->route[i];

@@ -111,7 +111,11 @@ static void print_peer(const struct tl_conf *c, size_t i, bool explain, FILE *f)
   b.values = &v;
   print_section(&b, explain, f);
   fputs("  # addresses:", f);
-  for (size_t k = 0; k < p->n_addr; k++) fprintf(f, " %s", tl_addr_format(&p->addr[k], text));
+  for (size_t k = 0; k < p->n_addr; k++) {
+    const enum tl_transport via = (enum tl_transport)p->via[k];
+    fprintf(f, " %s", tl_addr_format(&p->addr[k], text));
+    if (via != p->transport) fprintf(f, ";transport=%s", tl_transport_param(via));
+  }
   fputs(p->n_addr ? "\n}\n" : " none yet\n}\n", f);
 }
 

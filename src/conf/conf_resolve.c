@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names of peers to addresses, all at once and within a bound of time: a dead
- * name server must not hold up a reload. A helper thread that is still asking
- * when time is up finishes alone and its answer is dropped.
+ * Names of peers to addresses (RFC 3263: NAPTR, SRV, A and AAAA), all at once and
+ * within a bound of time: a dead name server must not hold up a reload. A helper
+ * thread that is still asking when time is up finishes alone and its answer is
+ * dropped.
  *
- * A and AAAA only: NAPTR and SRV are not looked up here.
+ * Addresses come by getaddrinfo, which knows more places than DNS. What was found
+ * stays until the next reload; how long DNS would let it stand is not watched.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -14,16 +16,36 @@
 #include <time.h>
 
 #include "conf/internal.h"
+#include "tieline/locate.h"
+
+#include <sofia-resolv/sres.h>
+#include <sofia-resolv/sres_record.h>
 
 #define HELPERS_MAX 16
 #define ADDRS_MAX 8
 
+static const char *hosts_file = "/etc/hosts";
+static const char *resolv_conf_file;
+
+void tl_conf_resolve_files(const char *hosts, const char *resolv_conf) {
+  if (hosts) hosts_file = hosts;
+  if (resolv_conf) resolv_conf_file = resolv_conf;
+}
+
+struct found {
+  size_t n;
+  struct tl_addr addr[ADDRS_MAX];
+  uint8_t via[ADDRS_MAX];
+  const char *why;
+};
+
 struct question {
   char *host;
   uint16_t port;
+  enum tl_transport transport;
+  bool any_transport;
   bool done;
-  int rc;
-  struct addrinfo *answer;
+  struct found found;
 };
 
 struct batch {
@@ -38,38 +60,122 @@ static void batch_drop(struct batch *b) {
   bool last = --b->refs == 0;
   pthread_mutex_unlock(&b->mu);
   if (!last) return;
-  for (size_t i = 0; i < b->n; i++) {
-    free(b->q[i].host);
-    if (b->q[i].answer) freeaddrinfo(b->q[i].answer);
-  }
+  for (size_t i = 0; i < b->n; i++) free(b->q[i].host);
   pthread_mutex_destroy(&b->mu);
   pthread_cond_destroy(&b->cond);
   free(b);
 }
 
-static void ask(struct question *q, struct addrinfo **out, int *out_rc) {
+/* ---- in a helper's thread ---- */
+
+static void add(struct found *f, const struct tl_addr *a, uint16_t port, enum tl_transport t) {
+  if (f->n == ADDRS_MAX) return;
+  f->addr[f->n] = *a;
+  f->via[f->n] = (uint8_t)t;
+  tl_addr_set_port(&f->addr[f->n++], port);
+}
+
+static void addresses(struct found *f, const char *host, uint16_t port, enum tl_transport t) {
   const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-  *out_rc = getaddrinfo(q->host, NULL, &hints, out);
-  if (*out_rc) *out = NULL;
+  struct tl_addr listed[ADDRS_MAX], one;
+  struct addrinfo *answer = NULL;
+  size_t n = tl_locate_hosts(hosts_file, host, listed, ADDRS_MAX);
+  for (size_t i = 0; i < n; i++) add(f, &listed[i], port, t);
+  if (n) return;
+  int rc = getaddrinfo(host, NULL, &hints, &answer);
+  if (rc) f->why = gai_strerror(rc);
+  for (const struct addrinfo *a = rc ? NULL : answer; a; a = a->ai_next) {
+    if (a->ai_family != AF_INET && a->ai_family != AF_INET6) continue;
+    memset(&one, 0, sizeof(one));
+    memcpy(&one, a->ai_addr, a->ai_addrlen);
+    add(f, &one, port, t);
+  }
+  if (rc == 0) freeaddrinfo(answer);
+}
+
+static sres_record_t **query(sres_resolver_t *dns, uint16_t type, const char *name) {
+  sres_record_t **records = NULL;
+  return sres_blocking_query(dns, type, name, 0, &records) < 0 ? NULL : records;
+}
+
+static void find_services(sres_resolver_t *dns, const struct question *q, struct tl_services *out) {
+  sres_record_t **all = NULL;
+  out->n = 0;
+  if (q->any_transport) all = query(dns, sres_type_naptr, q->host);
+  for (size_t i = 0; all && all[i]; i++) {
+    const sres_naptr_record_t *n = all[i]->sr_naptr;
+    if (n->na_record->r_status != SRES_OK || n->na_record->r_type != sres_type_naptr) continue;
+    const struct tl_naptr r = {.order = n->na_order,
+                               .preference = n->na_prefer,
+                               .flags = n->na_flags,
+                               .service = n->na_services,
+                               .regexp = n->na_regexp,
+                               .replacement = n->na_replace};
+    tl_locate_naptr(out, &r, q->transport == TL_TLS);
+  }
+  if (all) sres_free_answers(dns, all);
+  if (out->n == 0) tl_locate_services(out, q->host, q->any_transport, q->transport);
+}
+
+static void find_hosts(sres_resolver_t *dns, const char *name, struct tl_srvs *out) {
+  sres_record_t **all = query(dns, sres_type_srv, name);
+  *out = (struct tl_srvs){.n = 0};
+  for (size_t i = 0; all && all[i]; i++) {
+    const sres_srv_record_t *s = all[i]->sr_srv;
+    if (s->srv_record->r_status == SRES_OK && s->srv_record->r_type == sres_type_srv)
+      tl_locate_srv(out, s->srv_target, s->srv_priority, s->srv_weight, s->srv_port);
+  }
+  if (all) sres_free_answers(dns, all);
+  tl_locate_order(out);
+}
+
+static void ask_services(sres_resolver_t *dns, const struct question *q, struct found *f) {
+  struct tl_services services;
+  struct tl_srvs srvs;
+  bool any = false;
+  find_services(dns, q, &services);
+  for (size_t i = 0; i < services.n; i++) {
+    enum tl_transport t = services.at[i].transport;
+    find_hosts(dns, services.at[i].name, &srvs);
+    any |= srvs.n || srvs.none;
+    for (size_t k = 0; k < srvs.n; k++) addresses(f, srvs.at[k].host, srvs.at[k].port, t);
+    if (srvs.none && !srvs.n) f->why = "its SRV record says that there is no such service";
+  }
+  if (any) return;
+  enum tl_transport t = services.at[0].transport;
+  addresses(f, q->host, tl_locate_port(t), t);
+}
+
+/* DNS: made at the first question that needs it. */
+static void ask(const struct question *q, sres_resolver_t **dns, struct found *f) {
+  struct tl_addr listed[2];
+  *f = (struct found){.why = "no address"};
+  uint16_t port = q->port ? q->port : tl_locate_port(q->transport);
+  bool plain = q->port || tl_locate_hosts(hosts_file, q->host, listed, 2);
+  if (!plain && !*dns) *dns = sres_resolver_new(resolv_conf_file);
+  if (plain || !*dns)
+    addresses(f, q->host, port, q->transport);
+  else
+    ask_services(*dns, q, f);
 }
 
 static void *helper(void *arg) {
   struct batch *b = arg;
+  sres_resolver_t *dns = NULL;
   pthread_mutex_lock(&b->mu);
   while (b->next < b->n) {
     struct question *q = &b->q[b->next++];
-    struct addrinfo *answer = NULL;
-    int rc;
+    struct found found;
     pthread_mutex_unlock(&b->mu);
-    ask(q, &answer, &rc);
+    ask(q, &dns, &found);
     pthread_mutex_lock(&b->mu);
-    q->answer = answer;
-    q->rc = rc;
+    q->found = found;
     q->done = true;
     b->done++;
     pthread_cond_signal(&b->cond);
   }
   pthread_mutex_unlock(&b->mu);
+  if (dns) sres_resolver_unref(dns);
   batch_drop(b);
   return NULL;
 }
@@ -88,6 +194,8 @@ static struct batch *batch_new(const struct tl_conf_lookup *l, size_t n) {
   for (size_t i = 0; i < n; i++) {
     b->q[i].host = strdup(l[i].host);
     b->q[i].port = l[i].port;
+    b->q[i].transport = l[i].transport;
+    b->q[i].any_transport = l[i].any_transport;
     if (!b->q[i].host) {
       batch_drop(b);
       return NULL;
@@ -115,19 +223,20 @@ static unsigned start_helpers(struct batch *b) {
   return n;
 }
 
+/* ---- in the asker's ---- */
+
 static int take_answer(const struct question *q, struct tl_conf_lookup *l) {
-  if (!q->done || q->rc) {
-    l->why = q->done ? gai_strerror(q->rc) : "no answer in time";
+  const struct found *f = &q->found;
+  if (!q->done || f->n == 0) {
+    l->why = q->done ? f->why : "no answer in time";
     return 0;
   }
-  l->addr = calloc(ADDRS_MAX, sizeof(*l->addr));
-  if (!l->addr) return TL_ENOMEM;
-  for (const struct addrinfo *a = q->answer; a && l->n < ADDRS_MAX; a = a->ai_next) {
-    if (a->ai_family != AF_INET && a->ai_family != AF_INET6) continue;
-    memcpy(&l->addr[l->n], a->ai_addr, a->ai_addrlen);
-    tl_addr_set_port(&l->addr[l->n++], l->port);
-  }
-  if (l->n == 0) l->why = "no address";
+  l->addr = malloc(f->n * sizeof(*l->addr));
+  l->via = malloc(f->n * sizeof(*l->via));
+  if (!l->addr || !l->via) return TL_ENOMEM;
+  memcpy(l->addr, f->addr, f->n * sizeof(*l->addr));
+  memcpy(l->via, f->via, f->n * sizeof(*l->via));
+  l->n = f->n;
   return 0;
 }
 

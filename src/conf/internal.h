@@ -251,9 +251,14 @@ int tl_conf_parse_listen(const char *text, enum tl_transport *out_t, struct tl_a
                          const char **err);
 /* "host[:port]", HOST without port in *OUT_HOST (brackets kept); *OUT_PORT 0 if absent. */
 int tl_conf_parse_hostport(const char *text, struct tl_str *out_host, uint16_t *out_port);
-/* "sip:host[:port][;transport=t]" of a peer; *OUT_HOST points into TEXT. */
-int tl_conf_parse_peer_uri(const char *text, enum tl_transport *out_t, struct tl_str *out_host,
-                           uint16_t *out_port, bool *out_sips, const char **err);
+/* What "sip:host[:port][;transport=t]" of a peer says; HOST points into the text. */
+struct tl_conf_peer_uri {
+  enum tl_transport transport; /* udp if none is written */
+  struct tl_str host;
+  uint16_t port; /* 0: none is written */
+  bool sips, any_transport;
+};
+int tl_conf_parse_peer_uri(const char *text, struct tl_conf_peer_uri *out, const char **err);
 uint16_t tl_conf_default_port(enum tl_transport t);
 
 /* "TLSv1_2-TLSv1_3", "TLSv1_2-", "TLSv1_3", "SSLv23" or a list of them, to enum tl_tls_version. On
@@ -273,16 +278,21 @@ int tl_conf_check_reload(const struct tl_raw *now, const struct tl_raw *before,
 /* A domain's options and every byte of the files they name, as one digest. */
 void tl_conf_fingerprint(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRINT]);
 
-/* Looks HOST up with a bound on time; *OUT (malloc'd) and *OUT_N, none when it does not resolve. */
+/* A peer's name to look up (RFC 3263). */
 struct tl_conf_lookup {
-  const char *host; /* without brackets */
-  uint16_t port;
-  struct tl_addr *addr; /* malloc'd */
+  const char *host;            /* without brackets */
+  uint16_t port;               /* 0: SRV records say it */
+  enum tl_transport transport; /* what is meant when nothing else says it */
+  bool any_transport;          /* NAPTR records say it */
+  struct tl_addr *addr;        /* malloc'd */
+  uint8_t *via;                /* malloc'd, the transport of each */
   size_t n;
   const char *why; /* why there is none, a constant */
 };
 /* All at once, at most TIMEOUT_MS. */
 int tl_conf_resolve(struct tl_conf_lookup *l, size_t n, unsigned timeout_ms);
+/* Files to read instead of /etc/hosts and /etc/resolv.conf; NULL leaves one as it is. */
+void tl_conf_resolve_files(const char *hosts, const char *resolv_conf);
 
 /* Names and addresses that are ours, for tl_conf_is_ours. */
 struct tl_conf_names;

@@ -75,8 +75,8 @@ int tl_command_connections(struct tl_control *c, struct tl_request *req, const j
 
 /* A peer's connections: outgoing to one of its addresses, incoming from one of its hosts. */
 static void count(const struct tl_conf_peer *p, const struct tl_conn_info *i, int *out, int *in) {
-  if (i->transport != p->transport) return;
   for (size_t k = 0; k < p->n_addr; k++) {
+    if (i->transport != (enum tl_transport)p->via[k]) continue;
     const bool hit =
         i->outgoing ? tl_addr_eq(&i->peer, &p->addr[k]) : tl_addr_ip_eq(&i->peer, &p->addr[k]);
     if (!hit) continue;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Between the files of the resolver: resolver.c (thread, sockets, mail),
- * resolver_job.c (one look-up), resolver_hosts.c (the hosts file), resolver_srv.c
- * (order of SRV records).
+ * resolver_job.c (one look-up).
  *
  * Ownership: the thread's. Threads: the resolver's; tl_resolver_files before it
  * starts. Errors: as said.
  */
 #pragma once
 
+#include "tieline/locate.h"
 #include "tieline/runtime.h"
 #include "tieline/wheel.h"
 
@@ -26,22 +26,24 @@ void tl_resolver_files(const char *hosts, const char *resolv_conf);
 /* NULL: the system's. */
 const char *tl_resolver_resolv_conf(void);
 
-#define TL_RESOLVE_TARGETS 4 /* SRV records followed */
-#define TL_RESOLVE_EACH 8    /* addresses of one family kept per target */
+#define TL_RESOLVE_TARGETS (TL_SERVICES_MAX * TL_SRV_MAX) /* hosts followed */
+#define TL_RESOLVE_EACH 8 /* addresses of one family kept per host */
 
 struct tl_resolver;
 struct tl_resolve_job;
 
+/* One question; its place in the job says which. */
 struct tl_resolve_query {
   sres_query_t *q; /* NULL: answered or never asked */
   struct tl_resolve_job *job;
-  struct tl_resolve_target *target; /* NULL: the SRV question */
   uint16_t type;
+  uint8_t at; /* SRV: of which service; addresses: of which target */
 };
 
 struct tl_resolve_target {
   char host[256];
-  uint16_t port, priority, weight;
+  uint16_t port;
+  uint8_t service;
   struct tl_resolve_query a, aaaa;
   struct tl_addr addr[2][TL_RESOLVE_EACH]; /* IPv4, IPv6 */
   size_t n[2];
@@ -52,11 +54,14 @@ struct tl_resolve_job {
   struct tl_resolver *rs;
   struct tl_resolve *r; /* the asker's, goes back with the answer */
   uint64_t deadline_ms;
-  unsigned pending; /* questions without an answer */
-  bool name_error;  /* some answer was "no such name" */
-  struct tl_resolve_query srv;
+  unsigned pending;  /* questions without an answer */
+  unsigned srv_left; /* of those that look for hosts */
+  bool name_error;   /* some answer was "no such name" */
+  bool service_none; /* some service is decidedly not there */
+  struct tl_resolve_query naptr, srv[TL_SERVICES_MAX];
+  struct tl_services services;
   size_t n_target;
-  struct tl_resolve_target target[TL_RESOLVE_TARGETS];
+  struct tl_resolve_target target[TL_RESOLVE_TARGETS]; /* of each service in its order */
 };
 
 struct tl_resolver {
@@ -77,11 +82,3 @@ void tl_resolver_answer(struct tl_resolver *rs, struct tl_resolve *r, int rc);
 void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r);
 /* Ends the jobs whose time is up; all of them with ALL. */
 void tl_resolve_expire(struct tl_resolver *rs, uint64_t now_ms, bool all);
-
-/* resolver_hosts.c */
-/* Addresses of HOST in FILE, and of localhost without it, up to CAP; returns how many. */
-size_t tl_resolver_hosts(const char *file, const char *host, struct tl_addr *out, size_t cap);
-
-/* resolver_srv.c */
-/* Orders N targets by priority and, within one, by weighted chance (RFC 2782). */
-void tl_resolver_srv_order(struct tl_resolve_target *t, size_t n);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One look-up: a numeric address, the hosts file, SRV when no port was given
- * (RFC 3263 4.2), then A and AAAA of each target. NAPTR is not asked.
+ * One look-up as RFC 3263 4 has it: a numeric address, the hosts file; else NAPTR
+ * when neither transport nor port was given, SRV when no port was, then A and
+ * AAAA of each host. Services, hosts and addresses go back in the order in which
+ * they are to be tried.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -21,8 +24,6 @@ void tl_resolver_files(const char *hosts, const char *resolv_conf) {
 
 const char *tl_resolver_resolv_conf(void) { return resolv_conf_file; }
 
-static uint16_t default_port(enum tl_transport t) { return t == TL_TLS ? 5061 : 5060; }
-
 /* Is there a route to A? Connecting a datagram socket asks the kernel and sends nothing. */
 static bool routable(const struct tl_addr *a) {
   struct tl_addr to = *a;
@@ -33,18 +34,21 @@ static bool routable(const struct tl_addr *a) {
   return ok;
 }
 
-static void give(struct tl_resolve *r, const struct tl_addr *a, size_t n, uint16_t port) {
+static void give(struct tl_resolve *r, const struct tl_addr *a, size_t n, uint16_t port,
+                 enum tl_transport t) {
   for (size_t i = 0; i < n && r->n < TL_RESOLVE_MAX; i++) {
     r->addr[r->n] = a[i];
+    r->via[r->n] = (uint8_t)t;
     tl_addr_set_port(&r->addr[r->n++], port);
   }
 }
 
 /* IPv6 first where this machine can reach it (RFC 6724 in short), else last. */
-static void give_target(struct tl_resolve *r, const struct tl_resolve_target *t) {
+static void give_target(struct tl_resolve_job *j, const struct tl_resolve_target *t) {
   bool six_first = t->n[1] > 0 && routable(&t->addr[1][0]);
-  give(r, t->addr[six_first], t->n[six_first], t->port);
-  give(r, t->addr[!six_first], t->n[!six_first], t->port);
+  enum tl_transport via = j->services.at[t->service].transport;
+  give(j->r, t->addr[six_first], t->n[six_first], t->port, via);
+  give(j->r, t->addr[!six_first], t->n[!six_first], t->port, via);
 }
 
 static void detach(struct tl_resolve_query *q) {
@@ -54,11 +58,15 @@ static void detach(struct tl_resolve_query *q) {
 
 static void finish(struct tl_resolve_job *j, int rc) {
   struct tl_resolver *rs = j->rs;
-  detach(&j->srv);
+  detach(&j->naptr);
+  for (size_t s = 0; s < j->services.n; s++) {
+    detach(&j->srv[s]);
+    for (size_t i = 0; i < j->n_target; i++)
+      if (j->target[i].service == s) give_target(j, &j->target[i]);
+  }
   for (size_t i = 0; i < j->n_target; i++) {
     detach(&j->target[i].a);
     detach(&j->target[i].aaaa);
-    give_target(j->r, &j->target[i]);
   }
   if (j->r->n) rc = 0; /* part of an answer in time is an answer */
   *j->link = j->next;
@@ -72,36 +80,74 @@ static void on_answer(struct tl_resolve_query *ctx, sres_query_t *q, sres_record
 static void handle(struct tl_resolve_query *q, sres_record_t **answers);
 
 /* Asks, or takes the answer from the cache at once. */
-static void ask(struct tl_resolve_query *q, struct tl_resolve_target *t, uint16_t type,
+static void ask(struct tl_resolve_job *j, struct tl_resolve_query *q, uint16_t type, size_t at,
                 const char *name) {
-  struct tl_resolver *rs = q->job->rs;
-  q->target = t;
+  struct tl_resolver *rs = j->rs;
+  q->job = j;
   q->type = type;
+  q->at = (uint8_t)at;
   sres_record_t **cached = sres_cached_answers(rs->res, type, name);
   if (cached) {
     handle(q, cached);
     return;
   }
   q->q = sres_query(rs->res, on_answer, q, type, name);
-  if (q->q) q->job->pending++;
+  if (q->q)
+    j->pending++;
+  else
+    handle(q, NULL); /* no name server can be asked */
 }
 
-static void ask_addresses(struct tl_resolve_job *j) {
-  for (size_t i = 0; i < j->n_target; i++) {
-    struct tl_resolve_target *t = &j->target[i];
-    t->a.job = t->aaaa.job = j;
-    t->n[0] = tl_resolver_hosts(hosts_file, t->host, t->addr[0], TL_RESOLVE_EACH);
-    if (t->n[0]) continue; /* both families stand in it as they come */
-    ask(&t->a, t, sres_type_a, t->host);
-    ask(&t->aaaa, t, sres_type_aaaa, t->host);
-  }
+static void add_target(struct tl_resolve_job *j, size_t service, const char *host, uint16_t port) {
+  if (j->n_target == TL_RESOLVE_TARGETS) return;
+  size_t at = j->n_target++;
+  struct tl_resolve_target *t = &j->target[at];
+  memset(t, 0, sizeof(*t));
+  snprintf(t->host, sizeof(t->host), "%s", host);
+  t->port = port;
+  t->service = (uint8_t)service;
+  t->n[0] = tl_locate_hosts(hosts_file, t->host, t->addr[0], TL_RESOLVE_EACH);
+  if (t->n[0]) return; /* both families stand in it as they come */
+  ask(j, &t->a, sres_type_a, at, t->host);
+  ask(j, &t->aaaa, sres_type_aaaa, at, t->host);
 }
 
-static void only_target(struct tl_resolve_job *j, uint16_t port) {
-  memset(&j->target[0], 0, sizeof(j->target[0]));
-  memcpy(j->target[0].host, j->r->host, sizeof(j->target[0].host));
-  j->target[0].port = port;
-  j->n_target = 1;
+/* RFC 3263 4.2: without SRV records the name itself has the addresses. */
+static void ask_name_itself(struct tl_resolve_job *j) {
+  j->name_error = false; /* that was of other names */
+  add_target(j, 0, j->r->host,
+             j->r->port ? j->r->port : tl_locate_port(j->services.at[0].transport));
+}
+
+static void ask_services(struct tl_resolve_job *j) {
+  j->srv_left = (unsigned)j->services.n; /* answers from the cache come within the loop */
+  for (size_t i = 0; i < j->services.n; i++)
+    ask(j, &j->srv[i], sres_type_srv, i, j->services.at[i].name);
+}
+
+static void take_naptr(struct tl_resolve_job *j, const sres_record_t *rr) {
+  const sres_naptr_record_t *n = rr->sr_naptr;
+  const struct tl_naptr r = {.order = n->na_order,
+                             .preference = n->na_prefer,
+                             .flags = n->na_flags,
+                             .service = n->na_services,
+                             .regexp = n->na_regexp,
+                             .replacement = n->na_replace};
+  tl_locate_naptr(&j->services, &r, j->r->secure);
+}
+
+static void naptr_done(struct tl_resolve_job *j) {
+  if (j->services.n == 0) tl_locate_services(&j->services, j->r->host, true, j->r->transport);
+  ask_services(j);
+}
+
+static void srv_done(struct tl_resolve_job *j, size_t service, struct tl_srvs *found) {
+  tl_locate_order(found);
+  j->srv_left--;
+  j->service_none |= found->none && found->n == 0;
+  for (size_t i = 0; i < found->n; i++)
+    add_target(j, service, found->at[i].host, found->at[i].port);
+  if (j->srv_left == 0 && j->n_target == 0 && !j->service_none) ask_name_itself(j);
 }
 
 static void take_address(struct tl_resolve_target *t, const sres_record_t *rr) {
@@ -119,51 +165,38 @@ static void take_address(struct tl_resolve_target *t, const sres_record_t *rr) {
   t->addr[six][t->n[six]++] = a;
 }
 
-/* Keeps the best TARGETS records; a target of "." means the service is not there (RFC 2782). */
-static void take_srv(struct tl_resolve_job *j, const sres_record_t *rr) {
+static void take_record(struct tl_resolve_query *q, const sres_record_t *rr, struct tl_srvs *srvs) {
   const sres_srv_record_t *s = rr->sr_srv;
-  size_t at = j->n_target, len = s->srv_target ? strlen(s->srv_target) : 0;
-  while (len && s->srv_target[len - 1] == '.') len--;
-  if (len == 0 || len >= sizeof(j->target[0].host)) return;
-  if (at == TL_RESOLVE_TARGETS) {
-    at = 0;
-    for (size_t i = 1; i < j->n_target; i++)
-      if (j->target[i].priority > j->target[at].priority) at = i;
-    if (j->target[at].priority <= s->srv_priority) return;
-  } else {
-    j->n_target++;
-  }
-  struct tl_resolve_target *t = &j->target[at];
-  memset(t, 0, sizeof(*t));
-  memcpy(t->host, s->srv_target, len);
-  t->port = s->srv_port;
-  t->priority = s->srv_priority;
-  t->weight = s->srv_weight;
+  if (q->type == sres_type_naptr)
+    take_naptr(q->job, rr);
+  else if (q->type == sres_type_srv)
+    tl_locate_srv(srvs, s->srv_target, s->srv_priority, s->srv_weight, s->srv_port);
+  else
+    take_address(&q->job->target[q->at], rr);
 }
 
 /* Takes ANSWERS over. */
 static void handle(struct tl_resolve_query *q, sres_record_t **answers) {
   struct tl_resolve_job *j = q->job;
   struct tl_resolver *rs = j->rs;
+  struct tl_srvs srvs = {.n = 0};
   for (size_t i = 0; answers && answers[i]; i++) {
     const sres_record_t *rr = answers[i];
     if (rr->sr_record->r_status == SRES_NAME_ERR || rr->sr_record->r_status == SRES_RECORD_ERR)
       j->name_error = true;
-    if (rr->sr_record->r_status != SRES_OK || rr->sr_record->r_type != q->type) continue;
-    if (q->type == sres_type_srv)
-      take_srv(j, rr);
-    else
-      take_address(q->target, rr);
+    if (rr->sr_record->r_status == SRES_OK && rr->sr_record->r_type == q->type)
+      take_record(q, rr, &srvs);
   }
-  sres_free_answers(rs->res, answers);
+  if (answers) sres_free_answers(rs->res, answers);
   rs->cached++;
-  if (q->type != sres_type_srv) return;
-  j->name_error = false; /* without SRV records the name itself may still have addresses */
-  if (j->n_target)
-    tl_resolver_srv_order(j->target, j->n_target);
-  else
-    only_target(j, default_port(j->r->transport));
-  ask_addresses(j);
+  if (q->type == sres_type_naptr)
+    naptr_done(j);
+  else if (q->type == sres_type_srv)
+    srv_done(j, q->at, &srvs);
+}
+
+static int failure(const struct tl_resolve_job *j) {
+  return j->name_error || j->service_none ? TL_ENOTFOUND : TL_EIO;
 }
 
 static void on_answer(struct tl_resolve_query *ctx, sres_query_t *q, sres_record_t **answers) {
@@ -172,33 +205,32 @@ static void on_answer(struct tl_resolve_query *ctx, sres_query_t *q, sres_record
   ctx->q = NULL;
   j->pending--;
   handle(ctx, answers);
-  if (j->pending == 0) finish(j, j->name_error ? TL_ENOTFOUND : TL_EIO);
+  if (j->pending == 0) finish(j, failure(j));
 }
 
 static void start(struct tl_resolve_job *j) {
-  static const char *const service[TL_TRANSPORTS] = {
-      [TL_UDP] = "_sip._udp.", [TL_TCP] = "_sip._tcp.", [TL_TLS] = "_sips._tcp."};
-  char name[300];
-  j->srv.job = j;
-  if (j->r->port == 0 && j->r->transport < TL_TRANSPORTS) {
-    snprintf(name, sizeof(name), "%s%s", service[j->r->transport], j->r->host);
-    ask(&j->srv, NULL, sres_type_srv, name);
-    if (j->pending || j->n_target) return;
+  const struct tl_resolve *r = j->r;
+  if (r->port == 0 && r->any_transport) {
+    ask(j, &j->naptr, sres_type_naptr, 0, r->host);
+    return;
   }
-  only_target(j, j->r->port ? j->r->port : default_port(j->r->transport));
-  ask_addresses(j);
+  tl_locate_services(&j->services, r->host, false, r->transport);
+  if (r->port)
+    ask_name_itself(j);
+  else
+    ask_services(j);
 }
 
 /* Numeric addresses and the hosts file need no job. */
 static bool at_hand(struct tl_resolve *r) {
   struct tl_addr found[TL_RESOLVE_MAX];
   size_t n = 0;
-  uint16_t port = r->port ? r->port : default_port(r->transport);
+  uint16_t port = r->port ? r->port : tl_locate_port(r->transport);
   if (tl_addr_parse(tl_str_c(r->host), port, &found[0]) == 0)
     n = 1;
   else
-    n = tl_resolver_hosts(hosts_file, r->host, found, TL_RESOLVE_MAX);
-  give(r, found, n, port);
+    n = tl_locate_hosts(hosts_file, r->host, found, TL_RESOLVE_MAX);
+  give(r, found, n, port, r->transport);
   return n > 0;
 }
 
@@ -226,7 +258,7 @@ void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r) {
   rs->jobs = j;
   rs->n_jobs++;
   start(j);
-  if (j->pending == 0) finish(j, j->name_error ? TL_ENOTFOUND : TL_EIO);
+  if (j->pending == 0) finish(j, failure(j));
 }
 
 void tl_resolve_expire(struct tl_resolver *rs, uint64_t now_ms, bool all) {

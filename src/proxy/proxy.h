@@ -271,8 +271,8 @@ void tl_route_prefer_tcp(struct tl_plan *plan);
 /* Asks the resolver for PLAN's next hop on behalf of TX. */
 int tl_route_resolve(struct tl_tx *tx);
 /* Adds what a lookup gave. CONF: the transaction's snapshot, which the targets will point into. */
-void tl_route_resolved(const struct tl_conf *conf, struct tl_plan *plan, const struct tl_addr *addr,
-                       size_t n);
+void tl_route_resolved(const struct tl_conf *conf, struct tl_plan *plan,
+                       const struct tl_resolve *r);
 bool tl_route_is_ours(struct tl_proxy *p, const struct tl_uri *u);
 /* All Route values of M in order; their number, -1 when one cannot be read or they are too many. */
 int tl_route_values(const struct tl_msg *m, struct tl_nameaddr out[TL_ROUTES_MAX]);

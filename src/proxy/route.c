@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where a request goes (RFC 3261 16.4, 16.5, 16.6 step 7; RFC 3263 as far as the
- * resolver takes it): our Route values, the route table, the list of targets.
+ * Where a request goes (RFC 3261 16.4, 16.5, 16.6 step 7; RFC 3263 is the
+ * resolver's): our Route values, the route table, the list of targets.
  * Sends nothing.
  */
 #include <stdio.h>
@@ -173,9 +173,8 @@ static const struct tl_conf_peer *peer_at(const struct tl_conf *conf, enum tl_tr
                                           const struct tl_addr *addr) {
   for (size_t i = 0; i < conf->n_peer; i++) {
     const struct tl_conf_peer *peer = &conf->peer[i];
-    if (peer->transport != t) continue;
     for (size_t k = 0; k < peer->n_addr; k++)
-      if (tl_addr_eq(&peer->addr[k], addr)) return peer;
+      if (peer->via[k] == t && tl_addr_eq(&peer->addr[k], addr)) return peer;
   }
   return NULL;
 }
@@ -208,12 +207,13 @@ static int target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   return TL_OK;
 }
 
-void tl_route_resolved(const struct tl_conf *conf, struct tl_plan *plan, const struct tl_addr *addr,
-                       size_t n) {
+void tl_route_resolved(const struct tl_conf *conf, struct tl_plan *plan,
+                       const struct tl_resolve *r) {
   const struct tl_conf_peer *peer = plan->unresolved;
-  enum tl_transport t = peer ? peer->transport : tl_route_transport(&plan->next_uri);
-  for (size_t i = 0; i < n; i++)
-    add_target(conf, plan, peer ? peer : peer_at(conf, t, &addr[i]), t, &addr[i]);
+  for (size_t i = 0; r->rc == 0 && i < r->n; i++) {
+    enum tl_transport t = (enum tl_transport)r->via[i];
+    add_target(conf, plan, peer ? peer : peer_at(conf, t, &r->addr[i]), t, &r->addr[i]);
+  }
 }
 
 int tl_route_resolve(struct tl_tx *tx) {
@@ -225,8 +225,12 @@ int tl_route_resolve(struct tl_tx *tx) {
   r->cookie = tx->key;
   r->started_ms = p->net.now_ms;
   const struct tl_conf_peer *peer = tx->plan->unresolved;
-  r->transport = peer ? peer->transport : tl_route_transport(&tx->plan->next_uri);
-  r->port = peer ? peer->port : tx->plan->next_uri.port;
+  const struct tl_uri *u = &tx->plan->next_uri;
+  enum tl_transport named;
+  r->transport = peer ? peer->transport : tl_route_transport(u);
+  r->any_transport = peer ? peer->any_transport : !tl_uri_transport(u, &named);
+  r->secure = r->transport == TL_TLS;
+  r->port = !peer ? u->port : peer->any_port ? 0 : peer->port;
   snprintf(r->host, sizeof(r->host), "%s", peer ? peer->host : tx->plan->host);
   int rc = tl_mailbox_post(&p->th.rt->resolver, &r->mail);
   if (rc) {
@@ -241,7 +245,8 @@ static int targets_of_peers(struct tl_proxy *p, struct tl_plan *plan) {
   plan->rewrite_host = tl_route_is_ours(p, &plan->uri) && !plan->strict_out;
   for (size_t i = 0; i < r->n_peer; i++)
     for (size_t k = 0; k < r->peer[i]->n_addr; k++)
-      add_target(p->snap->conf, plan, r->peer[i], r->peer[i]->transport, &r->peer[i]->addr[k]);
+      add_target(p->snap->conf, plan, r->peer[i], (enum tl_transport)r->peer[i]->via[k],
+                 &r->peer[i]->addr[k]);
   if (plan->n_target) return TL_OK;
   /* Names that could not be looked up when the configuration was read get another chance. */
   for (size_t i = 0; i < r->n_peer && !plan->unresolved; i++)

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names from the hosts file, read at each look-up so that a change is seen at
- * once; it is small and the resolver's thread may wait for a disk.
+ * Names from the hosts file. It is small, and those who ask may wait for a disk.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "net/resolver.h"
+#include "tieline/locate.h"
 
 #define BLANK " \t\r\n"
 
@@ -31,7 +30,7 @@ static bool is_localhost(const char *host) {
   return n >= k && strcasecmp(host + n - k, "localhost") == 0 && (n == k || host[n - k - 1] == '.');
 }
 
-size_t tl_resolver_hosts(const char *file, const char *host, struct tl_addr *out, size_t cap) {
+size_t tl_locate_hosts(const char *file, const char *host, struct tl_addr *out, size_t cap) {
   FILE *f = fopen(file, "re");
   char *line = NULL;
   size_t n = 0, line_cap = 0;
