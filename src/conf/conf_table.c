@@ -230,7 +230,8 @@ static const struct tl_opt domain_opts[] = {
 
 static const struct tl_opt peer_opts[] = {
     OPT(tl_v_peer, uri, STR, NULL, NONE = "must be given",
-        WHY = "\"sip:host[:port];transport=udp|tcp|tls\" or \"sips:host[:port]\""),
+        WHY = "\"sip:host[:port][;transport=udp|tcp|tls]\" or \"sips:host[:port]\"; what is left out "
+              "DNS says (RFC 3263)"),
     OPT(tl_v_peer, tls_domain, STR, NULL, NONE = "by destination, else the default",
         WHY = "TLS domain whose certificate and trust are used toward it"),
     OPT(tl_v_peer, identity, STR, NULL, NONE = "the host of uri",
@@ -262,7 +263,7 @@ static const struct tl_opt route_opts[] = {
               "serial: after any refusal but 6xx; parallel: all at once, the best answer wins"),
     OPT(tl_v_route, stateless, BOOL, "false",
         WHY = "forward to the first target without a transaction (RFC 3261 16.11): no timers, no "
-              "failover"),
+              "failover; what is too large for a datagram gets one all the same"),
     OPT(tl_v_route, tls_domain, STR, NULL, NONE = "the peer's",
         WHY = "TLS domain used for this route's TLS targets"),
 };

@@ -9,10 +9,9 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 
-from flowlib import sip
+from flowlib import dns, sip
 from flowlib.steps import marked, options_works, pattern
 from flowlib.ua import Call
 
@@ -279,53 +278,12 @@ def test_3_caller_resets_with_1000_open(t):
 # -- names, and connections that do not come about
 
 
-class NameServer:
-    """A name server that knows no name, or (SILENT) one that never answers."""
-
-    def __init__(self, silent):
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(("127.0.0.1", 0))
-        self.port, self.asked, self.silent = self.sock.getsockname()[1], 0, silent
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self):
-        while True:
-            query, where = self.sock.recvfrom(4096)
-            self.asked += 1
-            if not self.silent:          # the question again, flags QR RD RA, NXDOMAIN
-                self.sock.sendto(query[:2] + b"\x81\x83" + query[4:6] + b"\0" * 6 +
-                                 question(query), where)
-
-
-def question(query):
-    at = 12
-    while query[at]:
-        at += query[at] + 1
-    return query[12:at + 5]
-
-
-def with_name_server(t, port):
-    """Daemons started from now on see another /etc/resolv.conf, in a mount namespace."""
-    conf, program = (os.path.join(t.dir, "%s-%d" % (n, port)) for n in ("resolv", "daemon"))
-    with open(conf, "w", encoding="ascii") as f:
-        f.write("nameserver 127.0.0.1\nport %d\n" % port)
-    mount = "mount --bind %s /etc/resolv.conf" % conf
-    if subprocess.run(["unshare", "-m", "sh", "-c", mount], stderr=subprocess.DEVNULL,
-                      check=False).returncode:
-        t.skip("cannot have an /etc/resolv.conf of its own here")
-    with open(program, "w", encoding="ascii") as f:
-        f.write("#!/bin/sh\nexec unshare -m sh -c '%s && exec \"$@\"' sh %s \"$@\"\n" % (
-            mount, t.options.tieline))
-    os.chmod(program, 0o755)
-    t.tieline = program
-
-
 def test_3_name_not_resolved(t):
     """Request-URIs whose name nobody knows, and a name server that is gone: 503 for INVITE and
     others over each transport; others are served meanwhile."""
     for silent in (False, True):
-        server = NameServer(silent)
-        with_name_server(t, server.port)
+        server = dns.NameServer(silent=silent)
+        dns.use(t, server.port)
         d = t.daemon()
         alice, bob = t.uac(), t.uas("tls")
         conn = t.dial(alice, d, "tls")
@@ -334,7 +292,7 @@ def test_3_name_not_resolved(t):
         send_all(alice, conn, made)
         options_works(t, d, alice, conn, t.uri(bob, "tls"))
         assert statuses(alice, made, 40 * t.slow) == {503: 6}
-        assert server.asked > 0, "nobody asked the name server"
+        assert server.asked, "nobody asked the name server"
         d.fds_at_start += 1              # the resolver keeps its socket to the name server
 
 
