@@ -78,8 +78,11 @@ struct tl_conf_limits {
   uint32_t zero_copy_body;        /* bodies of at least this many bytes are sent without a copy */
 };
 
+/* What becomes of the connections of a TLS domain that a reload changed. */
+enum tl_reload_drain { TL_DRAIN_GRACEFUL, TL_DRAIN_NOW, TL_DRAIN_KEEP };
+
 struct tl_conf_timeouts { /* all in milliseconds */
-  uint32_t handshake, connect, send, idle, drain;
+  uint32_t handshake, connect, send, idle, drain, retire;
   uint32_t t1, t2, t4; /* RFC 3261 17.1.1.1 */
   uint32_t timer_b, timer_c, timer_f;
   uint32_t trying; /* INVITE without an answer for this long gets a 100 */
@@ -97,6 +100,8 @@ struct tl_conf {
   enum tl_log_target log_target;
   enum tl_records_mode records;
   bool server_header;
+  bool watch_files; /* reload when a file of the configuration changes */
+  enum tl_reload_drain reload_drain;
   struct tl_conf_limits limits;
   struct tl_conf_timeouts timeouts;
   size_t n_listen;

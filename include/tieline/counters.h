@@ -61,6 +61,11 @@
   X(CONN_REFUSED, "connections.refused", "connections refused because of max_connections")         \
   X(CONN_STUCK, "connections.stuck", "connections reset because the peer stopped reading")         \
   X(CONN_IDLE, "connections.idle_closed", "connections closed after their idle time")              \
+  X(CONN_AGED, "connections.aged", "connections renewed because of max_age")                       \
+  X(CONN_RETIRED, "connections.retired", "connections renewed because their TLS domain changed")   \
+  X(CONN_DRAINED, "connections.drained", "connections closed at once by a reload")                 \
+  X(CONN_UNVERIFIED, "connections.unverified",                                                     \
+    "connections closed because their peer's certificate no longer passes")                        \
   X(CONN_PAUSED, "connections.paused", "times reading was paused by back-pressure")                \
   X(KEEPALIVE, "keepalive.crlf", "CRLF keep-alives answered")                                      \
   X(HS_NOW, "handshakes.now", "TLS handshakes in progress (gauge)")                                \

@@ -92,6 +92,7 @@ struct tl_conn_tls {
 };
 
 struct tl_chunk;
+struct tl_sweep;
 
 /* Bytes on their way out. */
 struct tl_out {
@@ -140,6 +141,9 @@ struct tl_conn {
   uint64_t domain_generation;
   struct tl_pending *pend_head, **pend_tail; /* messages waiting for the connection */
   uint32_t n_pend;
+  uint32_t n_asked;      /* requests that came on it and have no final response yet */
+  uint32_t max_age_ms;   /* then it retires, 0: never */
+  uint64_t retire_until; /* retired: closed then, idle or not; 0: only when idle */
   uint64_t born_ms, active_ms, progress_ms;
   uint64_t msgs_in, msgs_out, bytes_in, bytes_out;
   void *user; /* the proxy's: client transactions waiting on this connection */
@@ -176,6 +180,7 @@ struct tl_net {
   uint32_t dgrams_out;
   unsigned next_handshaker;
 
+  struct tl_sweep *sweeps; /* surveys and orders under way */
   struct tl_op mail_op;
   uint64_t mail_count;
   struct tl_msg msg; /* the message being handled */
@@ -213,6 +218,8 @@ int tl_conn_send(struct tl_conn *c, const void *p, size_t n);
 
 /* Closes after the bytes queued have left (close_notify for TLS). */
 void tl_conn_finish(struct tl_conn *c);
+/* Closes with a fatal TLS alert, or as tl_conn_finish if ALERT is 0. */
+void tl_conn_end(struct tl_conn *c, uint8_t alert);
 /* Closes now; RC is what the proxy is told. */
 void tl_conn_abort(struct tl_conn *c, int rc);
 

@@ -32,6 +32,7 @@ enum tl_mail_type {
   TL_MAIL_SEND_FAILED, /* and the answer when it could not */
   TL_MAIL_RESOLVE,     /* worker -> resolver and back: struct tl_resolve */
   TL_MAIL_FETCH,       /* fetch helper -> control: struct tl_fetch (src/control/fetch.h) */
+  TL_MAIL_SWEEP,       /* control -> worker and back: struct tl_sweep (sweep.h) */
 };
 
 struct tl_runtime;
@@ -150,6 +151,8 @@ struct tl_runtime {
   struct tl_conf *conf;         /* published; read with tl_runtime_conf only */
   uint64_t generation;          /* of the published snapshot, read relaxed */
   _Atomic uint32_t connections; /* stream connections of the whole process */
+  _Atomic int64_t next_expiry;  /* earliest notAfter that verified connections rest on, 0: none */
+  _Atomic bool look_again;      /* a connection came that was made under a former TLS domain */
 };
 
 /* The published snapshot with a reference for the caller. */
@@ -157,6 +160,9 @@ struct tl_conf *tl_runtime_conf(struct tl_runtime *rt);
 /* Publishes C (takes the caller's reference), waits until no reader can still be taking the old
  * one, drops it and tells every thread. Control thread only. */
 void tl_runtime_publish(struct tl_runtime *rt, struct tl_conf *c);
+/* A verified connection rests on something that ends AT (0: unknown). True when that is the next
+ * such moment, so that the control thread must be woken. Any thread. */
+bool tl_runtime_expiry(struct tl_runtime *rt, time_t at);
 /* Sum of counter ID over all threads. */
 uint64_t tl_runtime_counter(const struct tl_runtime *rt, enum tl_counter id);
 

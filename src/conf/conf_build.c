@@ -59,6 +59,8 @@ static int build_global(struct tl_conf *c, struct tl_conf_ctx *ctx) {
   c->log_target = (enum tl_log_target)g->log_target;
   c->records = (enum tl_records_mode)g->records;
   c->server_header = g->server_header;
+  c->watch_files = g->watch_files;
+  c->reload_drain = (enum tl_reload_drain)g->reload_drain;
   c->limits = *tl_raw_limits(c->raw);
   c->timeouts = *tl_raw_timeouts(c->raw);
   if (!c->control_socket || (g->user && !c->user)) return TL_ENOMEM;

@@ -75,16 +75,38 @@ static void hash_option(EVP_MD_CTX *md, const struct tl_block *b, const struct t
     for (char **l = *(char **const *)v; l && *l; l++) hash_file(md, *l);
 }
 
-void tl_conf_fingerprint(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRINT]) {
+/* Of these nothing was agreed on in a handshake: they say who passes and for how long. */
+static bool about_trust(const char *option) {
+  static const char *const names[] = {
+      "ca_list",       "ca_dir",      "ca_system",     "ca_names",     "send_ca_names",
+      "crl_file",      "crl_dir",     "crl_check_all", "crl_stale",    "crl_fetch",
+      "verify_cert",   "verify_name", "verify_depth",  "require_cert", "allow_cn",
+      "on_unverified", "check_from",  "eku",           "max_age",      "handshake_timeout",
+      "send_timeout",  "anti_spoof"};
+  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+    if (strcmp(names[i], option) == 0) return true;
+  return false;
+}
+
+static void fingerprint(const struct tl_block *b, bool core, uint8_t out[TL_CONF_FINGERPRINT]) {
   EVP_MD_CTX *md = EVP_MD_CTX_new();
   memset(out, 0, TL_CONF_FINGERPRINT);
   if (!md || !EVP_DigestInit_ex(md, EVP_sha256(), NULL)) goto out;
   EVP_DigestUpdate(md, b->title, strlen(b->title) + 1);
   for (size_t i = 0; i < b->sec->n_opt; i++)
-    if (!(b->sec->opt[i].flags & TL_OPT_ALIAS)) hash_option(md, b, &b->sec->opt[i]);
+    if (!(b->sec->opt[i].flags & TL_OPT_ALIAS) && !(core && about_trust(b->sec->opt[i].name)))
+      hash_option(md, b, &b->sec->opt[i]);
   EVP_DigestFinal_ex(md, out, NULL);
 out:
   EVP_MD_CTX_free(md);
+}
+
+void tl_conf_fingerprint(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRINT]) {
+  fingerprint(b, false, out);
+}
+
+void tl_conf_fingerprint_core(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRINT]) {
+  fingerprint(b, true, out);
 }
 
 static struct tl_tls_options options_of(const struct tl_block *b) {
@@ -167,7 +189,11 @@ int tl_conf_build_domains(struct tl_conf *c, const struct tl_conf *previous,
     /* before the files are read: one that changes in between is noticed by the next reload */
     tl_conf_fingerprint(b, b->fingerprint);
     struct tl_tls_domain *d = unchanged(previous, b);
+    uint8_t core[TL_CONF_FINGERPRINT];
+    bool made = !d;
+    if (made) tl_conf_fingerprint_core(b, core);
     int rc = d ? 0 : tl_tls_domain_new(&o, err, sizeof(err), &option, &d);
+    if (made && !rc) memcpy(d->core, core, sizeof(d->core));
     if (rc == TL_ECONFIG || (rc && *err))
       rc = tl_conf_fail(ctx, option ? tl_block_at(b, option) : b->pos, "tls_domain \"%s\": %s",
                         b->title, err);

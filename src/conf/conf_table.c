@@ -27,6 +27,7 @@ static const char *const stale[] = {"reject", "accept", NULL};
 static const char *const checked_headers[] = {"off", "from", "from+pai", NULL};
 static const char *const ekus[] = {"accept", "require", "ignore", NULL};
 static const char *const relays[] = {"request-uri", NULL};
+static const char *const drains[] = {"graceful", "now", "keep", NULL};
 static const char *const forks[] = {"failover", "serial", "parallel", NULL};
 
 static const struct tl_opt global_opts[] = {
@@ -48,6 +49,13 @@ static const struct tl_opt global_opts[] = {
               "space where not; kernel insists; user never asks the kernel"),
     OPT(tl_v_global, server_header, BOOL, "true",
         WHY = "put Server with our name into the responses made here"),
+    OPT(tl_v_global, reload_drain, WORD, "graceful", .word = drains,
+        WHY =
+            "connections of a TLS domain whose certificate or protocol a reload changed: graceful "
+            "ends each when it is idle, at the latest after timeouts.retire; now; keep"),
+    OPT(tl_v_global, watch_files, BOOL, "false",
+        WHY = "reload by itself when this file or one it names has changed and been left alone for "
+              "two seconds"),
     OPT(tl_v_global, log_level, WORD, "info", .word = log_levels,
         WHY = "least important line that is written; `tieline ctl log` changes it while running"),
     OPT(tl_v_global, log_format, WORD, "kv", .word = log_formats, .flags = TL_OPT_FIXED,
@@ -94,6 +102,8 @@ static const struct tl_opt timeout_opts[] = {
         WHY = "a connection without a message is closed after this; 0 keeps it"),
     OPT(tl_conf_timeouts, drain, TIME, "10s", RANGE(0, DAY_MS),
         WHY = "what SIGTERM grants running transactions"),
+    OPT(tl_conf_timeouts, retire, TIME, "30s", RANGE(0, DAY_MS),
+        WHY = "what a connection that is being renewed may take to become idle; 0: no limit"),
     OPT(tl_conf_timeouts, t1, TIME, "500ms", RANGE(10, 60000),
         WHY = "round-trip estimate, base of the retransmissions (RFC 3261 17.1.1.1)"),
     OPT(tl_conf_timeouts, t2, TIME, "4s", RANGE(10, DAY_MS),

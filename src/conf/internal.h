@@ -140,8 +140,8 @@ struct tl_v_global {
   uint32_t workers, handshakers;
   char *user, *control_socket;
   char **domains;
-  uint32_t log_level, log_format, log_target, records;
-  bool server_header;
+  uint32_t log_level, log_format, log_target, records, reload_drain;
+  bool server_header, watch_files;
 };
 
 struct tl_v_listen {
@@ -277,6 +277,9 @@ int tl_conf_check_reload(const struct tl_raw *now, const struct tl_raw *before,
 
 /* A domain's options and every byte of the files they name, as one digest. */
 void tl_conf_fingerprint(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRINT]);
+/* The same without what says whom to trust: a change of that is answered by verifying again those
+ * who are connected, not by ending their connections. */
+void tl_conf_fingerprint_core(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRINT]);
 
 /* A peer's name to look up (RFC 3263). */
 struct tl_conf_lookup {

@@ -70,12 +70,17 @@ static const struct command {
 } commands[] = {
     {"connections", "[limit=N]", "every stream connection", tl_command_connections},
     {"help", "", "this list", help},
+    {"ledger", "[limit=N]", "chains that are connected, and their last verification",
+     tl_command_ledger},
     {"log", "[level=error|warn|info|debug]", "show or set the log level", log_level},
     {"peers", "", "the configured peers and their connections", tl_command_peers},
-    {"reload", "", "read the configuration again", tl_command_reload},
+    {"reload", "[drain=graceful[:SECONDS]|now|keep]", "read the configuration and its files again",
+     tl_command_reload},
     {"stats", "[threads=true]", "counters and gauges", tl_command_stats},
     {"stop", "", "drain and end", stop},
     {"tls_list", "", "the TLS domains", tl_command_tls_list},
+    {"tls_reload", "[drain=graceful[:SECONDS]|now|keep]", "another name of reload",
+     tl_command_reload},
     {"version", "", "versions of tieline, kernel and OpenSSL", version},
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)

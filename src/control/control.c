@@ -17,6 +17,7 @@
 
 #include "control/fetch.h"
 #include "control/internal.h"
+#include "control/ledger.h"
 
 #define MAILBOX_CAP 4096
 #define DRAIN_TICK_MS 20
@@ -62,11 +63,12 @@ int tl_control_init(struct tl_runtime *rt, char *err, size_t cap) {
   struct tl_control *c = &control;
   memset(c, 0, sizeof *c);
   c->rt = rt;
+  c->ledger = calloc(1, sizeof *c->ledger);
   c->sigfd = c->server.fd = -1;
   c->started_ms = tl_control_now_ms();
   c->server.request = tl_command_line;
   c->server.arg = c;
-  if (tl_mailbox_init(&rt->control.mailbox, MAILBOX_CAP) || block_signals(c)) {
+  if (!c->ledger || tl_mailbox_init(&rt->control.mailbox, MAILBOX_CAP) || block_signals(c)) {
     snprintf(err, cap, "no signal or event descriptor: %s", strerror(errno));
     return TL_EIO;
   }
@@ -132,7 +134,7 @@ static void drain_tick(struct tl_control *c, uint64_t now_ms) {
 
 static void reload_by_signal(struct tl_control *c) {
   struct tl_answer a = {0};
-  if (c->state == TL_CONTROL_RUNNING) tl_reload(c, &a); /* the log says how it went */
+  if (c->state == TL_CONTROL_RUNNING) tl_reload(c, NULL, &a); /* the log says how it went */
   json_decref(a.result);
   json_decref(a.data);
 }
@@ -161,6 +163,8 @@ static void take_mail(struct tl_control *c) {
       tl_gather_reply(c, (struct tl_dump *)m);
     else if (m->type == TL_MAIL_FETCH)
       tl_fetch_answer(c->rt, m);
+    else if (m->type == TL_MAIL_SWEEP)
+      tl_ledger_reply(c, (struct tl_sweep *)m);
     else
       free(m);
   }
@@ -172,6 +176,7 @@ static void turn(struct tl_control *c) {
   int timeout_ms = c->state == TL_CONTROL_DRAINING ? DRAIN_TICK_MS : -1;
   uint64_t now_ms = tl_control_now_ms();
   tl_gather_expire(c, now_ms, &timeout_ms);
+  tl_ledger_turn(c, now_ms, &timeout_ms);
   size_t n = tl_server_poll(&c->server, p + 2, now_ms, &timeout_ms);
   if (poll(p, 2 + n, timeout_ms) < 0) {
     if (errno != EINTR) TL_LOG(TL_LOG_ERROR, "Waiting failed.", TL_FC("error", strerror(errno)));
@@ -200,6 +205,7 @@ void tl_control_exit(struct tl_runtime *rt) {
   tl_server_close(&c->server);
   if (c->sigfd >= 0) close(c->sigfd);
   c->sigfd = -1;
+  tl_ledger_exit(c);
   /* Answers that came too late; questions still in a stopped worker's mailbox are that worker's. */
   take_mail(c);
   tl_mailbox_destroy(&rt->control.mailbox);

@@ -207,6 +207,24 @@ static void print_domains(const json_t *r, FILE *f) {
   fputs("* used where no rule names another\n", f);
 }
 
+/* Whether the key is another one; the digests themselves are for programs. */
+static const char *key_change(const json_t *e) {
+  const char *before = str(e, "spki_sha256_before"), *after = str(e, "spki_sha256_after");
+  if (!*before || !*after) return "-";
+  return strcmp(before, after) == 0 ? "same" : "new";
+}
+
+static void outcome(struct tl_table *t, const json_t *e) {
+  static const char *const key[] = {"verified", "retiring", "closed"};
+  char buf[128] = "";
+  size_t at = 0;
+  for (int i = 0; i < 3; i++)
+    if (num(e, key[i]) && at < sizeof buf)
+      at += (size_t)snprintf(buf + at, sizeof buf - at, "%s%lld %s", at ? ", " : "", num(e, key[i]),
+                             key[i]);
+  tl_table_cell(t, dash(buf));
+}
+
 static void reload_rows(struct tl_table *t, const char *what, const json_t *list) {
   size_t i;
   json_t *e;
@@ -216,6 +234,9 @@ static void reload_rows(struct tl_table *t, const char *what, const json_t *list
     tl_table_cell(t, str(e, "change"));
     tl_table_cell(t, dash(str(e, "serial_before")));
     tl_table_cell(t, dash(str(e, "serial_after")));
+    tl_table_cell(t, dash(str(e, "not_after_after")));
+    tl_table_cell(t, key_change(e));
+    outcome(t, e);
   }
 }
 
@@ -230,11 +251,10 @@ static void print_list(const json_t *list, FILE *f) {
 }
 
 static void print_reload(const json_t *r, FILE *f) {
-  static const struct tl_column col[] = {{"WHAT", TL_LEFT},
-                                         {"NAME", TL_LEFT},
-                                         {"CHANGE", TL_LEFT},
-                                         {"SERIAL BEFORE", TL_LEFT},
-                                         {"SERIAL AFTER", TL_LEFT}};
+  static const struct tl_column col[] = {{"WHAT", TL_LEFT},         {"NAME", TL_LEFT},
+                                         {"CHANGE", TL_LEFT},       {"SERIAL BEFORE", TL_LEFT},
+                                         {"SERIAL AFTER", TL_LEFT}, {"VALID UNTIL", TL_LEFT},
+                                         {"KEY", TL_LEFT},          {"CONNECTIONS", TL_LEFT}};
   struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
   fprintf(f, "Configuration %lld is in force.\n", num(r, "generation"));
   reload_rows(t, "tls_domain", json_object_get(r, "domains"));
@@ -243,6 +263,31 @@ static void print_reload(const json_t *r, FILE *f) {
   tl_table_print(t, f);
   tl_table_free(t);
   print_list(json_object_get(r, "warnings"), f);
+}
+
+static void print_ledger(const json_t *r, FILE *f) {
+  static const struct tl_column col[] = {
+      {"SUBJECT", TL_LEFT},     {"SERIAL", TL_LEFT},  {"DOMAIN", TL_LEFT},
+      {"ROLE", TL_LEFT},        {"NAME", TL_LEFT},    {"CONNECTIONS", TL_RIGHT},
+      {"VALID UNTIL", TL_LEFT}, {"VERDICT", TL_LEFT}, {"VERIFIED AGAIN", TL_LEFT}};
+  struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
+  size_t i;
+  json_t *k;
+  json_array_foreach(json_object_get(r, "chains"), i, k) {
+    tl_table_cell(t, dash(str(k, "subject")));
+    tl_table_cell(t, dash(str(k, "serial")));
+    tl_table_cell(t, str(k, "domain"));
+    tl_table_cell(t, str(k, "role"));
+    tl_table_cell(t, dash(str(k, "name")));
+    tl_table_cellf(t, "%lld", num(k, "connections"));
+    tl_table_cell(t, dash(str(k, "not_after")));
+    tl_table_cell(t, str(k, "verdict"));
+    tl_table_cell(t, dash(str(k, "verified_at")));
+  }
+  tl_table_print(t, f);
+  tl_table_free(t);
+  fprintf(f, "%lld of %lld chains\n", num(r, "shown"), num(r, "total"));
+  incomplete(r, f);
 }
 
 static void print_help(const json_t *r, FILE *f) {
@@ -263,9 +308,14 @@ void tl_ctl_print(const char *command, const json_t *result, bool all, FILE *f) 
   static const struct {
     const char *command;
     void (*fn)(const json_t *r, FILE *f);
-  } printers[] = {
-      {"connections", print_connections}, {"peers", print_peers}, {"tls_list", print_domains},
-      {"reload", print_reload},           {"help", print_help},   {NULL, NULL}};
+  } printers[] = {{"connections", print_connections},
+                  {"peers", print_peers},
+                  {"tls_list", print_domains},
+                  {"reload", print_reload},
+                  {"tls_reload", print_reload},
+                  {"ledger", print_ledger},
+                  {"help", print_help},
+                  {NULL, NULL}};
   if (strcmp(command, "stats") == 0) {
     print_stats(result, all, f);
     return;

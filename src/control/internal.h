@@ -8,6 +8,7 @@
  *   gather.c   asks every worker for its connections, bounded in time
  *   show.c     connections, peers, tls_list;  stats.c, reload.c: as named
  *   fetch.c    helper threads that fetch over HTTP (fetch.h)
+ *   ledger*.c  chains that are connected, verified again when the configuration changes
  *   control.c  the loop: signals, mailbox, deadlines, draining
  *
  * Ownership: one struct tl_control, the main thread's. Threads: that one only.
@@ -108,6 +109,7 @@ void tl_server_flush(struct tl_server *s, uint64_t now_ms);
 enum tl_control_state { TL_CONTROL_RUNNING, TL_CONTROL_DRAINING, TL_CONTROL_STOPPED };
 
 struct tl_gather;
+struct tl_ledger;
 
 struct tl_control {
   struct tl_runtime *rt;
@@ -119,6 +121,7 @@ struct tl_control {
   uint64_t rss_start; /* bytes, once all threads ran */
   bool told_worker[TL_THREADS_MAX], told_handshaker[TL_THREADS_MAX]; /* to drain */
   struct tl_gather *gathers;
+  struct tl_ledger *ledger;
 };
 
 uint64_t tl_control_now_ms(void);
@@ -159,6 +162,8 @@ int tl_command_peers(struct tl_control *c, struct tl_request *req, const json_t 
                      struct tl_answer *a);
 int tl_command_tls_list(struct tl_control *c, struct tl_request *req, const json_t *params,
                         struct tl_answer *a);
+int tl_command_ledger(struct tl_control *c, struct tl_request *req, const json_t *params,
+                      struct tl_answer *a);
 int tl_command_reload(struct tl_control *c, struct tl_request *req, const json_t *params,
                       struct tl_answer *a);
 
@@ -185,7 +190,13 @@ void tl_gather_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 
 /* ---- reload.c */
 
-/* Loads and publishes; both for ctl and SIGHUP. */
-void tl_reload(struct tl_control *c, struct tl_answer *a);
+/* What becomes of the connections of changed domains; NULL: as configured. */
+struct tl_reload_how {
+  enum tl_reload_drain mode;
+  uint32_t within_ms;
+};
+/* Loads and publishes; both for ctl and SIGHUP. Gives how many former domains may still have
+ * connections: what becomes of them is known when the ledger's run has ended. */
+size_t tl_reload(struct tl_control *c, const struct tl_reload_how *how, struct tl_answer *a);
 /* What differs between two snapshots, as the reply shows it. */
 json_t *tl_reload_diff(const struct tl_conf *before, const struct tl_conf *after);

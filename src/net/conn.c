@@ -14,6 +14,10 @@
 #include "net_internal.h"
 
 #define CHECK_MS_MIN 100u
+/* A retiring connection is looked at this often, and idle when nothing has come for so long: what a
+ * peer has just sent is still on its way. */
+#define RETIRED_CHECK_MS 250u
+#define RETIRED_QUIET_MS 1000u
 
 tl_conn_id tl_conn_id_of(const struct tl_conn *c) {
   return ((uint64_t)(c->net->th->index + 1) << 56) | ((uint64_t)(c->gen & 0xffffff) << 32) |
@@ -57,6 +61,10 @@ static uint32_t check_ms(const struct tl_conn *c) {
   uint32_t ms = t->send ? t->send : 60000;
   if (t->idle && t->idle < ms) ms = t->idle;
   ms /= 2;
+  if (c->retired) return RETIRED_CHECK_MS;
+  uint64_t age = c->net->now_ms - c->born_ms;
+  if (c->max_age_ms && age + ms > c->max_age_ms)
+    ms = c->max_age_ms > age ? (uint32_t)(c->max_age_ms - age) : 0;
   return ms < CHECK_MS_MIN ? CHECK_MS_MIN : ms;
 }
 
@@ -65,6 +73,21 @@ static void log_stuck(struct tl_conn *c) {
   TL_LOG(TL_LOG_WARN, "Resetting a connection whose peer has stopped reading.",
          TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FI("queued_bytes", c->out.bytes),
          TL_FI("timeout_ms", c->net->conf->timeouts.send));
+}
+
+/* Nothing is under way on it, in either direction. */
+static bool at_rest(const struct tl_conn *c) {
+  return !c->user && !c->n_asked && !c->out.bytes && !c->plain.n && !c->cipher.n && !c->held.n &&
+         !c->big && c->net->now_ms - c->active_ms >= RETIRED_QUIET_MS;
+}
+
+static void check_retired(struct tl_conn *c) {
+  uint64_t now = c->net->now_ms;
+  if (c->max_age_ms && !c->retired && now - c->born_ms >= c->max_age_ms) {
+    tl_count(c->net->counters, TL_C_CONN_AGED);
+    tl_conn_retire(c, c->net->conf->timeouts.retire);
+  }
+  if (c->retired && (at_rest(c) || (c->retire_until && now >= c->retire_until))) tl_conn_finish(c);
 }
 
 static void on_timer(struct tl_timer *t, void *arg) {
@@ -98,10 +121,7 @@ static void on_timer(struct tl_timer *t, void *arg) {
     return;
   }
   tl_keys_check(c);
-  if (c->retired && !c->user && !c->out.bytes) {
-    tl_conn_finish(c);
-    return;
-  }
+  check_retired(c);
   if (c->state == TL_CONN_OPEN) tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
 }
 
@@ -193,9 +213,12 @@ static void hash_del(struct tl_conn *c) {
 
 static bool same(const char *a, const char *b) { return strcasecmp(a ? a : "", b ? b : "") == 0; }
 
-void tl_conn_retire(struct tl_conn *c) {
+void tl_conn_retire(struct tl_conn *c, uint32_t within_ms) {
+  if (c->retired) return;
   c->retired = true;
+  c->retire_until = within_ms ? c->net->now_ms + within_ms : 0;
   hash_del(c);
+  if (c->state == TL_CONN_OPEN) tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
 }
 
 /* A TLS connection serves a key only when the very checks that the key asks for were made on it. */
@@ -380,6 +403,7 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
   }
   tl_handoff_free(h);
   tl_conn_opened(c);
+  tl_sweep_adopted(c);
 }
 
 /* ---- back-pressure ---- */
@@ -461,6 +485,21 @@ void tl_conn_finish(struct tl_conn *c) {
   c->net->handler->closed(c->net, c, c->notify_got ? TL_ECLOSED : TL_OK);
   tl_timer_start(&c->net->wheel, &c->timer, TL_LINGER_MS);
   tl_conn_mark(c);
+}
+
+void tl_conn_end(struct tl_conn *c, uint8_t alert) {
+  if (alert && c->tls && c->state == TL_CONN_OPEN) {
+    const uint8_t body[2] = {2, alert};
+    /* Nothing follows a fatal alert (RFC 8446 6.2). */
+    if (c->tls->record) {
+      tl_send_record(c, TL_CT_ALERT, body, sizeof(body)); /* behind what is sealed already */
+    } else {
+      if (!c->send_busy) tl_send_drop(c);
+      tl_ktls_send_alert(c->fd, 2, alert);
+    }
+    c->notify_sent = c->doomed = true;
+  }
+  tl_conn_finish(c);
 }
 
 static void finishing(struct tl_conn *c) {

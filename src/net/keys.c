@@ -111,5 +111,5 @@ void tl_keys_check(struct tl_conn *c) {
   TL_LOG(TL_LOG_INFO, "Retiring a connection before its key has sealed too much.",
          TL_FC("peer", tl_addr_format(&c->peer, peer)),
          TL_FC("tls", tl_tls_version_name((enum tl_tls_version)c->tls->version)));
-  tl_conn_retire(c);
+  tl_conn_retire(c, 0);
 }

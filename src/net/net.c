@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "net_internal.h"
+#include "tieline/sweep.h"
 
 #define RING_ENTRIES 1024
 #define RECV_SIZE 16384u
@@ -29,19 +30,14 @@ static void arm_mail(struct tl_net *n) {
 
 static void close_order(struct tl_net *n, struct tl_close_order *o) {
   struct tl_conn *c = tl_conn_get(n, o->conn);
-  if (c && o->alert && c->tls && !c->tls->record) tl_ktls_send_alert(c->fd, 2, o->alert);
-  if (c && o->alert && tl_conn_user_tls(c)) {
-    const uint8_t body[2] = {2, o->alert};
-    tl_send_record(c, TL_CT_ALERT, body, sizeof(body));
-  }
-  if (c && o->alert) c->notify_sent = true;
-  if (c) tl_conn_finish(c);
+  if (c) tl_conn_end(c, o->alert);
   free(o);
 }
 
 static void handle_mail(struct tl_net *n, struct tl_mail *m) {
   tl_count(n->counters, TL_C_MAIL_IN);
-  if (n->stopping && m->type != TL_MAIL_HANDOFF && m->type != TL_MAIL_DUMP) {
+  if (n->stopping && m->type != TL_MAIL_HANDOFF && m->type != TL_MAIL_DUMP &&
+      m->type != TL_MAIL_SWEEP) {
     free(m);
     return;
   }
@@ -49,6 +45,7 @@ static void handle_mail(struct tl_net *n, struct tl_mail *m) {
   case TL_MAIL_HANDOFF: tl_conn_adopt(n, (struct tl_handoff *)m); break;
   case TL_MAIL_DUMP: tl_conn_dump(n, (struct tl_dump *)m); break;
   case TL_MAIL_CLOSE: close_order(n, (struct tl_close_order *)m); break;
+  case TL_MAIL_SWEEP: tl_sweep_begin(n, (struct tl_sweep *)m); break;
   case TL_MAIL_SNAPSHOT: free(m); break; /* the generation is looked at every turn */
   case TL_MAIL_DRAIN:
     n->draining = true;
@@ -199,6 +196,7 @@ static void end_of_turn(struct tl_net *n) {
 
 void tl_net_exit(struct tl_net *n) {
   n->draining = n->stopping = true; /* mail is only freed from here on */
+  tl_sweep_drop(n);
   for (struct tl_listener *l = n->listeners, *next; l; l = next) {
     next = l->next;
     if (!l->gone) tl_accept_close(l);
@@ -218,6 +216,7 @@ void tl_net_exit(struct tl_net *n) {
   /* Completions of what is in flight free the rest; a bounded number of turns suffices. */
   for (int i = 0; i < 100 && (n->n_conn || n->dgrams_out || n->listeners || n->udps); i++)
     tl_net_turn(n);
+  tl_sweep_drop(n);
   tl_bufs_exit(&n->bufs, &n->ring);
   if (n->dgrams.br) tl_bufs_exit(&n->dgrams, &n->ring);
   tl_ring_exit(&n->ring);
@@ -230,7 +229,7 @@ void tl_net_exit(struct tl_net *n) {
 }
 
 int tl_net_turn(struct tl_net *n) {
-  int rc = tl_ring_wait(&n->ring, tl_wheel_next_ms(&n->wheel, TURN_MS_MAX));
+  int rc = tl_ring_wait(&n->ring, n->sweeps ? 0 : tl_wheel_next_ms(&n->wheel, TURN_MS_MAX));
   if (rc) return rc;
   n->send_scratch_n = 0;
   tl_count(n->counters, TL_C_TURNS);
@@ -241,6 +240,7 @@ int tl_net_turn(struct tl_net *n) {
   tl_ring_run(&n->ring);
   /* What came in while we worked still travels with this turn's sends; nothing is waited for. */
   for (int i = 0; i < ROUNDS_MAX && tl_ring_more(&n->ring); i++) tl_ring_run(&n->ring);
+  tl_sweep_turn(n);
   end_of_turn(n);
   return TL_OK;
 }

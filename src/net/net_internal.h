@@ -65,8 +65,19 @@ void tl_conn_pause(struct tl_conn *source, struct tl_conn *target);
 void tl_conn_resume_waiters(struct tl_conn *target);
 void tl_conn_dump(struct tl_net *n, struct tl_dump *d);
 
-/* New requests go elsewhere; ends when those it carries are answered. */
-void tl_conn_retire(struct tl_conn *c);
+/* New requests go elsewhere; ends when those it carries are answered, at the latest after
+ * WITHIN_MS (0: no limit). */
+void tl_conn_retire(struct tl_conn *c, uint32_t within_ms);
+
+/* sweep.c */
+void tl_sweep_begin(struct tl_net *n, struct tl_sweep *s);
+/* A slice of what is under way, once per turn. */
+void tl_sweep_turn(struct tl_net *n);
+/* Sends back what will not be carried out any more. */
+void tl_sweep_drop(struct tl_net *n);
+/* A TLS connection was adopted: was it made under what is in force now, and how long does it
+ * last? */
+void tl_sweep_adopted(struct tl_conn *c);
 
 /* keys.c: called now and then for each connection */
 void tl_keys_check(struct tl_conn *c);

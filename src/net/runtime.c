@@ -41,6 +41,14 @@ void tl_runtime_publish(struct tl_runtime *rt, struct tl_conf *c) {
     if (rt->handshaker[i]) tell(rt->handshaker[i]);
 }
 
+bool tl_runtime_expiry(struct tl_runtime *rt, time_t at) {
+  int64_t have = atomic_load(&rt->next_expiry);
+  if (at <= 0) return false;
+  while (have == 0 || at < have)
+    if (atomic_compare_exchange_weak(&rt->next_expiry, &have, (int64_t)at)) return true;
+  return false;
+}
+
 uint64_t tl_runtime_counter(const struct tl_runtime *rt, enum tl_counter id) {
   uint64_t sum = tl_count_get(&rt->control.counters, id) + tl_count_get(&rt->resolver_counters, id);
   for (unsigned i = 0; i < rt->n_worker; i++)

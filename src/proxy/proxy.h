@@ -118,6 +118,7 @@ struct tl_tx {
   uint16_t status;      /* last response sent */
   uint16_t best_status; /* of the final responses so far, 0: none (16.7 step 6) */
   struct tl_hop from;
+  tl_conn_id asked_on;     /* the connection whose n_asked counts it, 0: none */
   struct tl_timer timer;   /* 100, H, I, J, L, or a failure to act on */
   struct tl_timer retrans; /* G, and retransmissions of 2xx are not ours */
   uint32_t retrans_ms;

@@ -169,6 +169,8 @@ static void linger(struct tl_tx *tx, bool accepted_reliably) {
 static void uncount(struct tl_tx *tx) {
   if (!tx->counted) return;
   tx->counted = false;
+  struct tl_conn *c = tl_conn_get(&tx->proxy->net, tx->asked_on);
+  if (c) c->n_asked--;
   tx->proxy->n_tx--;
   tl_count_sub(tl_proxy_counters(tx->proxy), TL_C_TX_NOW, 1);
 }
@@ -234,6 +236,11 @@ struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct
   if (p->txs.used > p->hash_mask) hash_grow(p); /* if that fails, chains are longer */
   tx->hash_next = p->hash[key & p->hash_mask];
   p->hash[key & p->hash_mask] = tx;
+  struct tl_conn *c = tl_conn_get(&p->net, from->conn);
+  if (c) {
+    c->n_asked++;
+    tx->asked_on = from->conn;
+  }
   tx->counted = true;
   p->n_tx++;
   tl_count(tl_proxy_counters(p), TL_C_TX_NOW);

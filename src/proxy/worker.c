@@ -10,6 +10,7 @@
 #include <urcu/urcu-memb.h>
 
 #include "proxy.h"
+#include "tieline/sweep.h"
 
 #define MAILBOX_CAP 65536u
 
@@ -142,6 +143,8 @@ static void drop_mail(struct tl_mailbox *mb) {
   while ((m = tl_mailbox_take(mb)) != NULL) {
     if (m->type == TL_MAIL_HANDOFF)
       tl_handoff_free((struct tl_handoff *)m);
+    else if (m->type == TL_MAIL_SWEEP)
+      tl_sweep_free((struct tl_sweep *)m);
     else
       free(m);
   }

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the control thread asks of all TLS connections of a worker at once: a
+ * survey (which chains, domains and roles there are, and how many of each) and
+ * orders (close, retire or go on, for all connections that are alike). A worker
+ * walks its connections in slices between turns, so that neither delays a
+ * message.
+ *
+ * Ownership: a mail and all it holds go to the worker and come back to REPLY;
+ * references in it belong to the mail. Threads: as said for mails. Errors: an
+ * answer whose rc is TL_ENOMEM is incomplete.
+ */
+#pragma once
+
+#include "tieline/runtime.h"
+
+/* What makes connections alike: one verification speaks for all of them. */
+struct tl_alike {
+  struct tl_identity *identity; /* a reference, NULL: no certificate */
+  struct tl_tls_domain *domain; /* a reference */
+  char *name;                   /* the name that was required, NULL: none */
+  bool server, verified;
+};
+uint64_t tl_alike_hash(const struct tl_alike *a);
+bool tl_alike_eq(const struct tl_alike *a, const struct tl_alike *b);
+/* Takes references of its own; TL_ENOMEM leaves *OUT empty. */
+int tl_alike_copy(const struct tl_alike *a, struct tl_alike *out);
+void tl_alike_clear(struct tl_alike *a);
+
+struct tl_survey_item {
+  struct tl_alike who;
+  uint32_t n; /* connections */
+};
+
+enum tl_order_what {
+  TL_ORDER_PASS,   /* verified or not as PASS says; served from now on as of DOMAIN, if any */
+  TL_ORDER_CLOSE,  /* at once, with ALERT (0: close_notify) */
+  TL_ORDER_RETIRE, /* no new requests; closed when idle, at the latest after WITHIN_MS */
+};
+
+struct tl_order {
+  struct tl_alike who;
+  enum tl_order_what what;
+  uint8_t alert;
+  bool pass;
+  struct tl_tls_domain *domain; /* a reference or NULL */
+  uint32_t within_ms;
+  char why[128]; /* for the log */
+  uint32_t hit;  /* out: connections it was done to */
+};
+
+struct tl_sweep {
+  struct tl_mail mail; /* TL_MAIL_SWEEP, there and back */
+  struct tl_mailbox *reply;
+  unsigned worker;
+  uint64_t run; /* the asker's */
+  bool survey;  /* else orders */
+  int rc;
+  size_t n;
+  union {
+    struct tl_survey_item *item; /* out */
+    struct tl_order *order;
+  };
+  /* the worker's own */
+  struct tl_sweep *next;
+  size_t cap;
+  uint32_t *index, mask; /* hash table of items or orders, by number + 1 */
+  uint32_t at;           /* next connection to look at */
+};
+struct tl_sweep *tl_sweep_new(size_t n_order);
+void tl_sweep_free(struct tl_sweep *s);

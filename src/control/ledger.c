@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The runs of the ledger: surveys out and in, judging in slices so that the
+ * control socket is never kept waiting, orders out, and who waits for the end.
+ * What is decided about a chain is in ledger_judge.c, what is shown of it in
+ * ledger_show.c.
+ */
+#include "control/ledger.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SLICE_MS 10
+#define LOOK_AGAIN_MS 100 /* connections of former domains may come one after the other */
+
+/* ---- items ---- */
+
+static uint32_t *place(const struct tl_ledger *l, const struct tl_alike *a) {
+  uint32_t at = (uint32_t)tl_alike_hash(a) & l->mask;
+  while (l->index[at] && !tl_alike_eq(&l->item[l->index[at] - 1].who, a)) at = (at + 1) & l->mask;
+  return &l->index[at];
+}
+
+static int grow(struct tl_ledger *l) {
+  if (l->n_item < l->cap_item) return 0;
+  size_t cap = l->cap_item ? 2 * l->cap_item : 64;
+  struct tl_ledger_item *item = realloc(l->item, cap * sizeof *item);
+  if (!item) return TL_ENOMEM;
+  l->item = item;
+  uint32_t *index = calloc(2 * cap, sizeof *index);
+  if (!index) return TL_ENOMEM;
+  free(l->index);
+  l->index = index;
+  l->mask = (uint32_t)(2 * cap - 1);
+  l->cap_item = cap;
+  for (uint32_t i = 0; i < l->n_item; i++) *place(l, &l->item[i].who) = i + 1;
+  return 0;
+}
+
+/* WHO's references are taken over. */
+static int merge(struct tl_ledger *l, struct tl_survey_item *from, unsigned worker) {
+  if (grow(l)) return TL_ENOMEM;
+  uint32_t *at = place(l, &from->who);
+  if (!*at) {
+    struct tl_ledger_item *it = &l->item[l->n_item++];
+    *it = (struct tl_ledger_item){.who = from->who};
+    memset(&from->who, 0, sizeof from->who);
+    *at = (uint32_t)l->n_item;
+  }
+  l->item[*at - 1].n += from->n;
+  l->item[*at - 1].workers |= 1ull << worker;
+  return 0;
+}
+
+static void drop_items(struct tl_ledger *l) {
+  for (size_t i = 0; i < l->n_item; i++) tl_alike_clear(&l->item[i].who);
+  free(l->item);
+  free(l->index);
+  l->item = NULL;
+  l->index = NULL;
+  l->n_item = l->cap_item = l->at = 0;
+}
+
+/* ---- domains that were changed or removed ---- */
+
+static bool in_force(const struct tl_conf *conf, const struct tl_tls_domain *d) {
+  for (size_t i = 0; i < conf->n_domain; i++)
+    if (conf->domain[i] == d) return true;
+  return false;
+}
+
+static bool trust_only(const struct tl_conf *conf, const struct tl_tls_domain *d) {
+  for (size_t i = 0; i < conf->n_domain; i++)
+    if (strcmp(conf->domain[i]->name, d->name) == 0)
+      return memcmp(conf->domain[i]->core, d->core, sizeof d->core) == 0;
+  return false;
+}
+
+/* Nobody but the note itself has them any more. */
+static void drop_drained(struct tl_ledger *l, bool all) {
+  for (struct tl_drained **p = &l->drained, *d; (d = *p);) {
+    if (!all && __atomic_load_n(&d->domain->refs, __ATOMIC_ACQUIRE) > 1) {
+      p = &d->next;
+      continue;
+    }
+    *p = d->next;
+    tl_tls_domain_unref(d->domain);
+    free(d);
+  }
+}
+
+size_t tl_ledger_reloaded(struct tl_control *c, const struct tl_conf *before,
+                          const struct tl_conf *after, enum tl_reload_drain mode,
+                          uint32_t within_ms) {
+  struct tl_ledger *l = c->ledger;
+  size_t n = 0;
+  drop_drained(l, false);
+  for (size_t i = 0; i < before->n_domain; i++) {
+    struct tl_tls_domain *was = before->domain[i];
+    if (in_force(after, was)) continue;
+    n++;
+    struct tl_drained *d = trust_only(after, was) ? NULL : calloc(1, sizeof *d);
+    if (!d) continue;
+    d->domain = tl_tls_domain_ref(was);
+    d->mode = mode;
+    d->within_ms = within_ms;
+    d->next = l->drained;
+    l->drained = d;
+  }
+  return n;
+}
+
+/* ---- a run ---- */
+
+static bool post(struct tl_control *c, struct tl_sweep *s, unsigned worker) {
+  struct tl_ledger *l = c->ledger;
+  if (!s) return false;
+  s->reply = &c->rt->control.mailbox;
+  s->worker = worker;
+  s->run = l->run;
+  if (tl_mailbox_post(&c->rt->worker[worker]->mailbox, &s->mail)) {
+    tl_count(&c->rt->control.counters, TL_C_MAIL_FULL);
+    tl_sweep_free(s);
+    return false;
+  }
+  l->due++;
+  return true;
+}
+
+static void judge_begin(struct tl_control *c) {
+  struct tl_ledger *l = c->ledger;
+  l->phase = TL_LEDGER_JUDGING;
+  l->due = 0;
+  l->conf = tl_runtime_conf(c->rt);
+  tl_ledger_know(l);
+  for (size_t i = 0; i < l->n_item; i++) {
+    const struct tl_alike *a = &l->item[i].who;
+    if (a->verified && a->identity && a->identity->chain_not_after >= time(NULL))
+      tl_runtime_expiry(c->rt, a->identity->chain_not_after);
+  }
+}
+
+static void begin(struct tl_control *c, uint64_t now_ms) {
+  struct tl_ledger *l = c->ledger;
+  l->phase = TL_LEDGER_ASKING;
+  l->run++;
+  l->due = 0;
+  l->complete = true;
+  l->all = l->again_all;
+  l->again = l->again_all = false;
+  l->started_ms = now_ms;
+  l->deadline_ms = now_ms + TL_LEDGER_MS;
+  struct tl_ledger_wait **last = &l->waiting;
+  while (*last) last = &(*last)->next;
+  *last = l->waiting_next;
+  l->waiting_next = NULL;
+  atomic_store(&c->rt->look_again, false);
+  /* What ends later is found again by this run, or by the worker that adopts it meanwhile. */
+  atomic_store(&c->rt->next_expiry, 0);
+  for (unsigned i = 0; i < c->rt->n_worker; i++)
+    if (c->rt->worker[i] && !post(c, tl_sweep_new(0), i)) l->complete = false;
+  if (!l->due) judge_begin(c);
+}
+
+/* One order for every worker that has such connections. */
+static void give_out(struct tl_control *c, const struct tl_order *orders, const uint64_t *workers,
+                     size_t n) {
+  for (unsigned w = 0; w < c->rt->n_worker; w++) {
+    struct tl_sweep *s = tl_sweep_new(n);
+    if (!s) return;
+    for (size_t i = 0; i < n; i++) {
+      struct tl_order *o = &s->order[s->n];
+      if (!(workers[i] >> w & 1)) continue;
+      *o = orders[i];
+      if (tl_alike_copy(&orders[i].who, &o->who)) continue;
+      o->domain = orders[i].domain ? tl_tls_domain_ref(orders[i].domain) : NULL;
+      s->n++;
+    }
+    if (s->n && c->rt->worker[w])
+      post(c, s, w);
+    else
+      tl_sweep_free(s);
+  }
+}
+
+#define BATCH 256
+static void judge_slice(struct tl_control *c) {
+  struct tl_ledger *l = c->ledger;
+  struct tl_order *order = calloc(BATCH, sizeof *order);
+  uint64_t workers[BATCH], until = tl_control_now_ms() + SLICE_MS;
+  size_t n = 0;
+  for (; order && l->at < l->n_item && n < BATCH; l->at++) {
+    struct tl_ledger_item *it = &l->item[l->at];
+    if (tl_ledger_judge(c, it, &order[n])) {
+      it->ordered = true;
+      it->what = order[n].what;
+      workers[n++] = it->workers;
+    }
+    if (tl_control_now_ms() >= until) {
+      l->at++;
+      break;
+    }
+  }
+  if (n) give_out(c, order, workers, n);
+  for (size_t i = 0; i < n; i++) {
+    tl_alike_clear(&order[i].who);
+    tl_tls_domain_unref(order[i].domain);
+  }
+  free(order);
+  if (!order || l->at == l->n_item) {
+    l->phase = TL_LEDGER_ORDERING;
+    l->deadline_ms = tl_control_now_ms() + TL_LEDGER_MS;
+  }
+}
+
+static void log_end(const struct tl_ledger *l) {
+  size_t n[3] = {0};
+  for (size_t i = 0; i < l->n_item; i++)
+    if (l->item[i].ordered) n[l->item[i].what] += l->item[i].hit;
+  if (!n[0] && !n[1] && !n[2]) return;
+  TL_LOG(TL_LOG_INFO, "The connections were compared with the present configuration.",
+         TL_FI("passed", n[TL_ORDER_PASS]), TL_FI("closed", n[TL_ORDER_CLOSE]),
+         TL_FI("retiring", n[TL_ORDER_RETIRE]), TL_FI("chains", l->n_known),
+         TL_FI("took_ms", tl_control_now_ms() - l->started_ms));
+}
+
+static void finish(struct tl_control *c) {
+  struct tl_ledger *l = c->ledger;
+  l->phase = TL_LEDGER_REST;
+  if (l->due) l->complete = false;
+  if (!l->complete)
+    TL_LOG(TL_LOG_WARN, "Workers did not tell their connections in time, they are asked again.");
+  log_end(l);
+  for (struct tl_ledger_wait *w; (w = l->waiting);) {
+    struct tl_answer a = {.result = w->result};
+    l->waiting = w->next;
+    if (w->result)
+      tl_ledger_complete(l, w->result);
+    else
+      a.result = tl_ledger_list(l, w->limit);
+    tl_command_answer(c, &w->req, &a);
+    free(w);
+  }
+  drop_items(l);
+  tl_conf_unref(l->conf);
+  l->conf = NULL;
+  drop_drained(l, false);
+  if (!l->complete) tl_ledger_wake(c, l->all);
+}
+
+void tl_ledger_reply(struct tl_control *c, struct tl_sweep *s) {
+  struct tl_ledger *l = c->ledger;
+  const bool mine = l && s->run == l->run && l->phase != TL_LEDGER_REST;
+  if (mine && s->survey && l->phase == TL_LEDGER_ASKING) {
+    if (s->rc) l->complete = false;
+    for (size_t i = 0; i < s->n; i++)
+      if (merge(l, &s->item[i], s->worker)) l->complete = false;
+    if (--l->due == 0) judge_begin(c);
+  } else if (mine && !s->survey) {
+    for (size_t i = 0; i < s->n; i++) {
+      uint32_t at = *place(l, &s->order[i].who);
+      if (at) l->item[at - 1].hit += s->order[i].hit;
+    }
+    l->due--;
+    if (l->phase == TL_LEDGER_ORDERING && !l->due) finish(c);
+  }
+  tl_sweep_free(s);
+}
+
+/* ---- when ---- */
+
+void tl_ledger_wake(struct tl_control *c, bool all) {
+  c->ledger->again = true;
+  c->ledger->again_all |= all;
+}
+
+int tl_ledger_wait(struct tl_control *c, struct tl_request *req, json_t *result, size_t limit) {
+  struct tl_ledger_wait *w = calloc(1, sizeof *w);
+  if (!w) return TL_ENOMEM;
+  w->req = *req;
+  w->result = result;
+  w->limit = limit;
+  struct tl_ledger_wait **last = &c->ledger->waiting_next;
+  while (*last) last = &(*last)->next;
+  *last = w;
+  c->ledger->again = true;
+  return 0;
+}
+
+static void lower(int *timeout_ms, uint64_t ms) {
+  if (*timeout_ms < 0 || ms < (uint64_t)*timeout_ms) *timeout_ms = (int)ms;
+}
+
+/* notAfter is the last second that a certificate is valid (RFC 5280 4.1.2.5). */
+static void check_expiry(struct tl_control *c, int *timeout_ms) {
+  struct timespec t;
+  const int64_t at = atomic_load(&c->rt->next_expiry);
+  if (at == 0) return;
+  clock_gettime(CLOCK_REALTIME, &t);
+  if (t.tv_sec > at) {
+    tl_ledger_wake(c, false);
+    return;
+  }
+  /* At most an hour: the clock may be set. */
+  const int64_t left_s = at - t.tv_sec;
+  lower(timeout_ms,
+        left_s > 3600 ? 3600000 : (uint64_t)(left_s * 1000 + 1001 - t.tv_nsec / 1000000));
+}
+
+static void at_rest(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+  struct tl_ledger *l = c->ledger;
+  check_expiry(c, timeout_ms);
+  if (atomic_load(&c->rt->look_again)) {
+    if (now_ms >= l->started_ms + LOOK_AGAIN_MS)
+      l->again = true;
+    else
+      lower(timeout_ms, l->started_ms + LOOK_AGAIN_MS - now_ms);
+  }
+  if (l->again) begin(c, now_ms);
+}
+
+void tl_ledger_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+  struct tl_ledger *l = c->ledger;
+  if (l->phase == TL_LEDGER_REST) at_rest(c, now_ms, timeout_ms);
+  if (l->phase == TL_LEDGER_ASKING && now_ms >= l->deadline_ms) {
+    l->complete = false;
+    judge_begin(c);
+  }
+  if (l->phase == TL_LEDGER_JUDGING) judge_slice(c);
+  if (l->phase == TL_LEDGER_ORDERING && (!l->due || now_ms >= l->deadline_ms)) {
+    finish(c);
+    at_rest(c, now_ms, timeout_ms);
+  }
+  if (l->phase == TL_LEDGER_JUDGING) lower(timeout_ms, 0);
+  if (l->phase == TL_LEDGER_ASKING || l->phase == TL_LEDGER_ORDERING)
+    lower(timeout_ms, l->deadline_ms > now_ms ? l->deadline_ms - now_ms : 0);
+}
+
+void tl_ledger_exit(struct tl_control *c) {
+  struct tl_ledger *l = c->ledger;
+  if (!l) return;
+  struct tl_ledger_wait **lists[] = {&l->waiting, &l->waiting_next};
+  for (int i = 0; i < 2; i++)
+    for (struct tl_ledger_wait *w; (w = *lists[i]);) {
+      *lists[i] = w->next;
+      json_decref(w->req.id);
+      json_decref(w->result);
+      free(w);
+    }
+  drop_items(l);
+  drop_drained(l, true);
+  tl_ledger_forget(l);
+  tl_conf_unref(l->conf);
+  free(l);
+  c->ledger = NULL;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The verification ledger: which chains are connected under which TLS domain,
+ * and whether each still passes. A run asks every worker what it has, verifies
+ * anew what must be (each distinct chain once), and orders the workers to close,
+ * retire or keep. Nothing is kept up to date in between: a run finds everything.
+ *
+ *   AT REST --> ASKING (surveys out) --> JUDGING (in slices) --> ORDERING --> AT REST
+ *
+ * Ownership: part of struct tl_control. Threads: the control thread's. Errors: a
+ * worker that does not answer in time is left out and the result says so.
+ */
+#pragma once
+
+#include "control/internal.h"
+#include "tieline/sweep.h"
+
+#define TL_LEDGER_MS 2000 /* for a worker to answer */
+
+/* One chain under one domain, role and name; by value, so that it outlives its connections' run. */
+struct tl_known {
+  struct tl_known *next;
+  uint8_t chain_sha256[32]; /* zero: no certificate */
+  char *domain, *name, *subject, *serial;
+  bool server;
+  uint32_t n; /* connections */
+  time_t not_after;
+  long code; /* X509_V_* of the last verification */
+  char why[160];
+  time_t at;    /* of the last verification here, 0: the handshake's */
+  uint64_t run; /* that verified it */
+};
+
+struct tl_ledger_item {
+  struct tl_alike who;
+  uint32_t n, hit;
+  uint64_t workers; /* bit per worker that has some */
+  bool ordered;
+  enum tl_order_what what;
+  struct tl_known *known;
+};
+
+/* A domain that a reload changed or removed, for connections that still belong to it. */
+struct tl_drained {
+  struct tl_drained *next;
+  struct tl_tls_domain *domain; /* a reference */
+  enum tl_reload_drain mode;
+  uint32_t within_ms;
+};
+
+/* Somebody waits for the end of a run. */
+struct tl_ledger_wait {
+  struct tl_ledger_wait *next;
+  struct tl_request req;
+  json_t *result; /* a reload's, to be completed; NULL: the ledger is wanted */
+  size_t limit;
+};
+
+struct tl_ledger {
+  enum { TL_LEDGER_REST, TL_LEDGER_ASKING, TL_LEDGER_JUDGING, TL_LEDGER_ORDERING } phase;
+  uint64_t run, deadline_ms, started_ms;
+  unsigned due;  /* answers still to come */
+  bool complete; /* every worker answered */
+  bool all, again, again_all;
+  struct tl_conf *conf; /* of this run */
+  struct tl_ledger_item *item;
+  size_t n_item, cap_item, at;
+  uint32_t *index, mask;
+  struct tl_known **known;
+  uint32_t known_mask;
+  size_t n_known;
+  struct tl_drained *drained;
+  struct tl_ledger_wait *waiting, *waiting_next;
+};
+
+/* ledger.c */
+/* Looks again soon; ALL: verify every chain, not only what is out of date. */
+void tl_ledger_wake(struct tl_control *c, bool all);
+/* REQ is taken over and answered at the end of the next run, with RESULT completed (a reload's) or
+ * with the ledger (NULL). TL_ENOMEM leaves both alone. */
+int tl_ledger_wait(struct tl_control *c, struct tl_request *req, json_t *result, size_t limit);
+/* Notes the domains of BEFORE that AFTER changed in more than trust, or has no more. Gives how many
+ * domains of BEFORE are not AFTER's any more. */
+size_t tl_ledger_reloaded(struct tl_control *c, const struct tl_conf *before,
+                          const struct tl_conf *after, enum tl_reload_drain mode,
+                          uint32_t within_ms);
+/* An answer from a worker. */
+void tl_ledger_reply(struct tl_control *c, struct tl_sweep *s);
+/* What is due; *TIMEOUT_MS is lowered to when it must be called again. */
+void tl_ledger_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
+void tl_ledger_exit(struct tl_control *c);
+
+/* ledger_judge.c */
+/* What must be done to item I, in *OUT (references of its own); false: nothing. */
+bool tl_ledger_judge(struct tl_control *c, struct tl_ledger_item *it, struct tl_order *out);
+
+/* ledger_show.c */
+/* Brings the known chains up to date with the items of a survey. */
+void tl_ledger_know(struct tl_ledger *l);
+void tl_ledger_forget(struct tl_ledger *l);
+/* Ends RESULT of a reload: what became of each domain's connections. */
+void tl_ledger_complete(const struct tl_ledger *l, json_t *result);
+json_t *tl_ledger_list(const struct tl_ledger *l, size_t limit);

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the present configuration makes of connections that are there: whether
+ * their peer's chain still passes, and what a reload wants done to those of a
+ * domain that it changed. The verification itself is src/tls/verify.c's.
+ */
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "control/ledger.h"
+#include "tieline/verify.h"
+
+#define ALERT_CERTIFICATE_REQUIRED 116 /* RFC 8446 6.2 */
+
+static struct tl_tls_domain *present(const struct tl_conf *conf, const char *name) {
+  for (size_t i = 0; i < conf->n_domain; i++)
+    if (strcmp(conf->domain[i]->name, name) == 0) return conf->domain[i];
+  return NULL;
+}
+
+static const struct tl_drained *drained(const struct tl_ledger *l, const struct tl_tls_domain *d) {
+  const struct tl_drained *r = l->drained;
+  while (r && r->domain != d) r = r->next;
+  return r;
+}
+
+/* The chain under D as it is now; the same chain, role and name only once in a run. */
+static void verify(struct tl_ledger *l, const struct tl_ledger_item *it,
+                   const struct tl_tls_domain *d) {
+  struct tl_known *k = it->known;
+  struct tl_verdict v = {0};
+  const char *name = !it->who.server && d->verify_name && it->who.name ? it->who.name : "";
+  if (k->run == l->run) return;
+  k->run = l->run;
+  k->at = time(NULL);
+  int rc = tl_tls_verify_identity(d, it->who.server, it->who.identity, tl_str_c(name), k->at, &v);
+  k->code = v.code;
+  if (k->code == X509_V_OK && !v.name_ok) k->code = X509_V_ERR_HOSTNAME_MISMATCH;
+  if (k->code == X509_V_OK && rc) k->code = X509_V_ERR_UNSPECIFIED; /* it cannot be verified */
+  if (v.chain_not_after) k->not_after = v.chain_not_after;
+  snprintf(k->why, sizeof k->why, "%s", v.why[0] ? v.why : X509_verify_cert_error_string(k->code));
+}
+
+/* Does the chain pass, and if not may the connection go on all the same? */
+static bool allowed(struct tl_ledger *l, const struct tl_ledger_item *it,
+                    const struct tl_tls_domain *d, struct tl_order *out) {
+  out->pass = false;
+  if (!d->verify_cert) return true;
+  if (!it->who.identity) {
+    if (!it->who.server || !d->require_cert) return true;
+    out->alert = ALERT_CERTIFICATE_REQUIRED;
+    snprintf(out->why, sizeof out->why, "the peer has shown no certificate");
+    return false;
+  }
+  verify(l, it, d);
+  out->pass = it->known->code == X509_V_OK;
+  if (out->pass || d->accept_unverified) return true;
+  out->alert = tl_verify_alert((int)it->known->code);
+  snprintf(out->why, sizeof out->why, "%.*s", (int)sizeof out->why - 1, it->known->why);
+  return false;
+}
+
+static bool out_of_date(const struct tl_alike *who) {
+  return who->identity && who->verified && who->identity->chain_not_after &&
+         who->identity->chain_not_after < time(NULL);
+}
+
+/* A domain that is no more, or whose certificate or protocol is another now. */
+static bool drain(const struct tl_drained *r, struct tl_order *out) {
+  if (!r || r->mode == TL_DRAIN_KEEP) return false;
+  out->what = r->mode == TL_DRAIN_NOW ? TL_ORDER_CLOSE : TL_ORDER_RETIRE;
+  out->alert = 0;
+  out->within_ms = r->within_ms;
+  snprintf(out->why, sizeof out->why, "a reload changed or removed its TLS domain");
+  return true;
+}
+
+static bool decide(struct tl_control *c, struct tl_ledger_item *it, struct tl_order *out) {
+  struct tl_ledger *l = c->ledger;
+  const struct tl_alike *who = &it->who;
+  if (!it->known) return false;
+  struct tl_tls_domain *now = present(l->conf, who->domain->name);
+  if (now == who->domain && !l->all && !out_of_date(who)) return false;
+  const struct tl_drained *r = now == who->domain ? NULL : drained(l, who->domain);
+  if (!now) return drain(r, out);
+  out->what = TL_ORDER_CLOSE;
+  if (!allowed(l, it, now, out)) return true;
+  if (drain(r, out)) return true;
+  out->what = TL_ORDER_PASS;
+  const bool same_core = memcmp(now->core, who->domain->core, sizeof now->core) == 0;
+  if (now != who->domain && same_core) out->domain = now;
+  return out->domain || out->pass != who->verified;
+}
+
+bool tl_ledger_judge(struct tl_control *c, struct tl_ledger_item *it, struct tl_order *out) {
+  memset(out, 0, sizeof *out);
+  if (!decide(c, it, out)) return false;
+  if (tl_alike_copy(&it->who, &out->who)) {
+    c->ledger->complete = false;
+    return false;
+  }
+  if (out->domain) tl_tls_domain_ref(out->domain);
+  return true;
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the ledger remembers between runs, by value: chains with their last
+ * verdict; and how it and the outcome of a reload are shown.
+ */
+#include <openssl/x509.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/ledger.h"
+
+static const char *text(const char *s) { return s ? s : ""; }
+
+static uint32_t hash_of(const uint8_t *chain, const char *domain, const char *name, bool server) {
+  uint64_t h;
+  memcpy(&h, chain, sizeof h); /* a digest: as good as random */
+  for (const char *p = domain; *p; p++) h = (h ^ (uint8_t)*p) * 0x100000001b3u;
+  for (const char *p = name; *p; p++) h = (h ^ (uint8_t)*p) * 0x100000001b3u;
+  return (uint32_t)(h ^ h >> 32) * 2 + server;
+}
+
+static const uint8_t *chain_of(const struct tl_alike *a) {
+  static const uint8_t none[32];
+  return a->identity ? a->identity->chain_sha256 : none;
+}
+
+static struct tl_known *find(const struct tl_ledger *l, const struct tl_alike *a) {
+  const uint32_t h = hash_of(chain_of(a), a->domain->name, text(a->name), a->server);
+  struct tl_known *k = l->known ? l->known[h & l->known_mask] : NULL;
+  while (k && (memcmp(k->chain_sha256, chain_of(a), sizeof k->chain_sha256) != 0 ||
+               strcmp(k->domain, a->domain->name) != 0 || strcmp(k->name, text(a->name)) != 0 ||
+               k->server != a->server))
+    k = k->next;
+  return k;
+}
+
+static void known_free(struct tl_known *k) {
+  if (!k) return;
+  free(k->domain);
+  free(k->name);
+  free(k->subject);
+  free(k->serial);
+  free(k);
+}
+
+static struct tl_known *known_new(const struct tl_alike *a) {
+  struct tl_known *k = calloc(1, sizeof *k);
+  const struct tl_identity *id = a->identity;
+  if (!k) return NULL;
+  memcpy(k->chain_sha256, chain_of(a), sizeof k->chain_sha256);
+  k->domain = strdup(a->domain->name);
+  k->name = strdup(text(a->name));
+  k->subject = strdup(id ? id->subject : "");
+  k->serial = strdup(id ? id->serial : "");
+  k->server = a->server;
+  k->not_after = id ? id->chain_not_after : 0;
+  /* Of the handshake: a chain that was not asked for its validity has passed nothing. */
+  k->code = a->verified ? X509_V_OK : id ? id->verify_code : X509_V_OK;
+  if (!a->verified) snprintf(k->why, sizeof k->why, "%s", id ? "not verified" : "no certificate");
+  if (k->domain && k->name && k->subject && k->serial) return k;
+  known_free(k);
+  return NULL;
+}
+
+/* The table that will be, sized for all items. */
+static struct tl_known **table(size_t n, uint32_t *out_mask) {
+  uint32_t size = 64;
+  while (size < n) size *= 2;
+  *out_mask = size - 1;
+  return calloc(size, sizeof(struct tl_known *));
+}
+
+static void enter(struct tl_known **t, uint32_t mask, struct tl_known *k) {
+  uint32_t h = hash_of(k->chain_sha256, k->domain, k->name, k->server) & mask;
+  k->next = t[h];
+  t[h] = k;
+}
+
+/* Takes everything out of the table, into a list. */
+static struct tl_known *take_all(struct tl_ledger *l) {
+  struct tl_known *list = NULL, *k;
+  for (uint32_t i = 0; l->known && i <= l->known_mask; i++)
+    while ((k = l->known[i])) {
+      l->known[i] = k->next;
+      k->next = list;
+      list = k;
+    }
+  return list;
+}
+
+/* Into a table of the right size, leaving out who has no connection any more. */
+static void rebuild(struct tl_ledger *l) {
+  uint32_t mask;
+  struct tl_known **t = table(l->n_item + 1, &mask), *k, *next;
+  if (!t) return;
+  k = take_all(l);
+  free(l->known);
+  l->known = t;
+  l->known_mask = mask;
+  l->n_known = 0;
+  for (; k; k = next) {
+    next = k->next;
+    if (k->n == 0) {
+      known_free(k);
+      continue;
+    }
+    enter(t, mask, k);
+    l->n_known++;
+  }
+}
+
+void tl_ledger_know(struct tl_ledger *l) {
+  for (uint32_t i = 0; l->known && i <= l->known_mask; i++)
+    for (struct tl_known *k = l->known[i]; k; k = k->next) k->n = 0;
+  if (!l->known && !(l->known = table(l->n_item + 1, &l->known_mask))) l->complete = false;
+  for (size_t i = 0; l->known && i < l->n_item; i++) {
+    struct tl_ledger_item *it = &l->item[i];
+    it->known = find(l, &it->who);
+    if (!it->known && (it->known = known_new(&it->who))) enter(l->known, l->known_mask, it->known);
+    if (it->known)
+      it->known->n += it->n;
+    else
+      l->complete = false; /* it waits for the next run */
+  }
+  rebuild(l);
+}
+
+void tl_ledger_forget(struct tl_ledger *l) {
+  for (struct tl_known *k = take_all(l), *next; k; k = next) {
+    next = k->next;
+    known_free(k);
+  }
+  free(l->known);
+  l->known = NULL;
+}
+
+/* ---- showing ---- */
+
+static json_t *when(time_t at) {
+  struct tm tm;
+  char buf[40];
+  if (!at || !gmtime_r(&at, &tm)) return json_null();
+  strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%SZ", &tm);
+  return json_string(buf);
+}
+
+static json_t *row(const struct tl_known *k) {
+  char hex[65];
+  for (size_t i = 0; i < sizeof k->chain_sha256; i++)
+    snprintf(hex + 2 * i, 3, "%02x", k->chain_sha256[i]);
+  const char *verdict = k->why[0] ? k->why : "ok";
+  return json_pack("{s:o, s:o, s:s, s:o, s:s, s:o, s:I, s:o, s:I, s:o, s:o}", "subject",
+                   tl_rpc_text(k->subject, SIZE_MAX), "serial", tl_rpc_text(k->serial, SIZE_MAX),
+                   "chain_sha256", hex, "domain", tl_rpc_text(k->domain, SIZE_MAX), "role",
+                   k->server ? "server" : "client", "name", tl_rpc_text(k->name, SIZE_MAX),
+                   "connections", (json_int_t)k->n, "not_after", when(k->not_after), "code",
+                   (json_int_t)k->code, "verdict",
+                   tl_rpc_text(k->code == X509_V_OK && k->at ? "ok" : verdict, SIZE_MAX),
+                   "verified_at", when(k->at));
+}
+
+json_t *tl_ledger_list(const struct tl_ledger *l, size_t limit) {
+  json_t *list = json_array();
+  for (uint32_t i = 0; l->known && i <= l->known_mask; i++)
+    for (struct tl_known *k = l->known[i]; k && json_array_size(list) < limit; k = k->next)
+      json_array_append_new(list, row(k));
+  return json_pack("{s:I, s:I, s:b, s:o}", "total", (json_int_t)l->n_known, "shown",
+                   (json_int_t)json_array_size(list), "complete", l->complete, "chains", list);
+}
+
+static void add(json_t *entry, const char *key, uint32_t n) {
+  json_object_set_new(entry, key,
+                      json_integer(json_integer_value(json_object_get(entry, key)) + n));
+}
+
+void tl_ledger_complete(const struct tl_ledger *l, json_t *result) {
+  static const char *const key[] = {"verified", "closed", "retiring"};
+  json_t *e;
+  size_t i;
+  json_array_foreach(json_object_get(result, "domains"), i, e) {
+    const char *name = json_string_value(json_object_get(e, "name"));
+    for (size_t k = 0; name && k < l->n_item; k++) {
+      const struct tl_ledger_item *it = &l->item[k];
+      if (!it->ordered || strcmp(it->who.domain->name, name) != 0) continue;
+      add(e, "connections", it->hit);
+      add(e, key[it->what], it->hit);
+    }
+  }
+  json_object_set_new(result, "complete", json_boolean(l->complete));
+}
+
+int tl_command_ledger(struct tl_control *c, struct tl_request *req, const json_t *params,
+                      struct tl_answer *a) {
+  const json_t *want = json_object_get(params, "limit");
+  const json_int_t limit = want ? json_integer_value(want) : 10000;
+  if (limit < 1 || limit > 100000)
+    return tl_command_fail(a, TL_RPC_PARAMS, "limit is a number from 1 to 100000");
+  if (tl_ledger_wait(c, req, NULL, (size_t)limit))
+    return tl_command_fail(a, TL_RPC_NOT_NOW, "out of memory");
+  return TL_EAGAIN;
+}

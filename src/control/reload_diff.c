@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What differs between two snapshots, for the reply to a reload. It changes nothing. */
+#include <string.h>
+#include <time.h>
+
+#include "control/internal.h"
+
+static bool same(const char *a, const char *b) { return a == b || (a && b && strcmp(a, b) == 0); }
+
+static bool same_addrs(const struct tl_addr *a, size_t n_a, const struct tl_addr *b, size_t n_b) {
+  if (n_a != n_b) return false;
+  for (size_t i = 0; i < n_a; i++)
+    if (!tl_addr_eq(&a[i], &b[i])) return false;
+  return true;
+}
+
+static const char *domain_name(const struct tl_tls_domain *d) { return d ? d->name : NULL; }
+
+static bool same_peer(const struct tl_conf_peer *a, const struct tl_conf_peer *b) {
+  return same(a->uri, b->uri) && same(a->identity, b->identity) &&
+         same(domain_name(a->domain), domain_name(b->domain)) &&
+         same_addrs(a->addr, a->n_addr, b->addr, b->n_addr);
+}
+
+static bool same_listen(const struct tl_conf_listen *a, const struct tl_conf_listen *b) {
+  return tl_addr_eq(&a->addr, &b->addr) && a->transport == b->transport &&
+         same(a->advertise_host, b->advertise_host) && a->advertise_port == b->advertise_port &&
+         same(domain_name(a->domain), domain_name(b->domain));
+}
+
+static json_t *entry(const char *name, const char *change) {
+  return json_pack("{s:o, s:s}", "name", tl_rpc_text(name, SIZE_MAX), "change", change);
+}
+
+/* One kind of named thing, before and after: what is new or kept in its new order, then what went.
+ * AT gives the item's name and address by index. */
+typedef const char *(*at_fn)(const struct tl_conf *c, size_t i, const void **out);
+typedef bool (*same_fn)(const void *a, const void *b);
+
+static const void *find(const struct tl_conf *c, size_t n, at_fn at, const char *name) {
+  const void *item = NULL;
+  for (size_t i = 0; c && i < n; i++)
+    if (strcmp(at(c, i, &item), name) == 0) return item;
+  return NULL;
+}
+
+static const char *peer_at(const struct tl_conf *c, size_t i, const void **out) {
+  *out = &c->peer[i];
+  return c->peer[i].name;
+}
+static const char *listen_at(const struct tl_conf *c, size_t i, const void **out) {
+  *out = &c->listen[i];
+  return c->listen[i].name;
+}
+static const char *domain_at(const struct tl_conf *c, size_t i, const void **out) {
+  *out = c->domain[i];
+  return c->domain[i]->name;
+}
+static bool peer_same(const void *a, const void *b) { return same_peer(a, b); }
+static bool listen_same(const void *a, const void *b) { return same_listen(a, b); }
+/* Shared by both snapshots where neither options nor files differ. */
+static bool domain_same(const void *a, const void *b) { return a == b; }
+
+static json_t *until(time_t at) {
+  struct tm tm;
+  char buf[40];
+  if (!at || !gmtime_r(&at, &tm)) return json_null();
+  strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%SZ", &tm);
+  return json_string(buf);
+}
+
+/* What a domain shows of its certificate; D NULL: there is or was none. */
+static void certificate(json_t *e, const char *when, const struct tl_tls_domain *d) {
+  char key[32];
+  snprintf(key, sizeof key, "serial_%s", when);
+  json_object_set_new(e, key, d ? json_string(d->serial) : json_null());
+  snprintf(key, sizeof key, "not_after_%s", when);
+  json_object_set_new(e, key, d ? until(d->not_after) : json_null());
+  snprintf(key, sizeof key, "spki_sha256_%s", when);
+  json_object_set_new(e, key, d && d->own ? json_string(d->own->spki_sha256) : json_null());
+}
+
+static void certificates(json_t *e, const void *was, const void *now) {
+  certificate(e, "before", was);
+  certificate(e, "after", now);
+  json_object_set_new(e, "connections", json_integer(0));
+}
+
+struct kind {
+  at_fn at;
+  same_fn same;
+  bool with_certificates;
+};
+
+static json_t *diff(const struct kind *k, const struct tl_conf *before, size_t n_before,
+                    const struct tl_conf *after, size_t n_after) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < n_after; i++) {
+    const void *now = NULL, *was = NULL;
+    const char *name = k->at(after, i, &now);
+    was = find(before, n_before, k->at, name);
+    json_t *e = entry(name, !was ? "added" : k->same(was, now) ? "same" : "changed");
+    if (k->with_certificates) certificates(e, was, now);
+    json_array_append_new(list, e);
+  }
+  for (size_t i = 0; i < n_before; i++) {
+    const void *was = NULL;
+    const char *name = k->at(before, i, &was);
+    if (find(after, n_after, k->at, name)) continue;
+    json_t *e = entry(name, "removed");
+    if (k->with_certificates) certificates(e, was, NULL);
+    json_array_append_new(list, e);
+  }
+  return list;
+}
+
+json_t *tl_reload_diff(const struct tl_conf *before, const struct tl_conf *after) {
+  static const struct kind domains = {domain_at, domain_same, true};
+  static const struct kind peers = {peer_at, peer_same, false};
+  static const struct kind listeners = {listen_at, listen_same, false};
+  return json_pack("{s:o, s:o, s:o}", "domains",
+                   diff(&domains, before, before->n_domain, after, after->n_domain), "peers",
+                   diff(&peers, before, before->n_peer, after, after->n_peer), "listeners",
+                   diff(&listeners, before, before->n_listen, after, after->n_listen));
+}

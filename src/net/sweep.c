@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A worker's part in surveys and orders: a walk over its connections, a slice in
+ * each turn. Connections that come while a walk is under way are looked at when
+ * they are adopted: one that was made under a domain which is no longer in force
+ * has the control thread look again. Nothing is decided here.
+ */
+#include <stdlib.h>
+
+#include "net_internal.h"
+#include "tieline/sweep.h"
+
+#define SLICE 1024u
+
+static struct tl_alike alike_of(const struct tl_conn *c) {
+  const struct tl_conn_tls *t = c->tls;
+  return (struct tl_alike){.identity = t->identity,
+                           .domain = t->domain,
+                           .name = c->identity,
+                           .server = t->server,
+                           .verified = t->peer_verified};
+}
+
+/* ---- the table of what is alike ---- */
+
+static const struct tl_alike *who_at(const struct tl_sweep *s, uint32_t i) {
+  return s->survey ? &s->item[i].who : &s->order[i].who;
+}
+
+/* The place of A in the index: an entry, or where one belongs. */
+static uint32_t *place(const struct tl_sweep *s, const struct tl_alike *a) {
+  uint32_t at = (uint32_t)tl_alike_hash(a) & s->mask;
+  while (s->index[at] && !tl_alike_eq(who_at(s, s->index[at] - 1), a)) at = (at + 1) & s->mask;
+  return &s->index[at];
+}
+
+static int index_all(struct tl_sweep *s, size_t room) {
+  uint32_t size = 16;
+  while (size < 2 * room) size *= 2;
+  uint32_t *index = calloc(size, sizeof(*index));
+  if (!index) return TL_ENOMEM;
+  free(s->index);
+  s->index = index;
+  s->mask = size - 1;
+  for (uint32_t i = 0; i < s->n; i++) *place(s, who_at(s, i)) = i + 1;
+  return TL_OK;
+}
+
+static int grow(struct tl_sweep *s) {
+  if (s->n < s->cap) return TL_OK;
+  size_t cap = s->cap ? 2 * s->cap : 64;
+  struct tl_survey_item *item = realloc(s->item, cap * sizeof(*item));
+  if (!item) return TL_ENOMEM;
+  s->item = item;
+  s->cap = cap;
+  return index_all(s, cap);
+}
+
+/* ---- what is done to one connection ---- */
+
+static int note(struct tl_sweep *s, struct tl_conn *c) {
+  struct tl_alike a = alike_of(c);
+  if (grow(s)) return TL_ENOMEM;
+  uint32_t *at = place(s, &a);
+  if (!*at) {
+    struct tl_survey_item *it = &s->item[s->n];
+    it->n = 0;
+    if (tl_alike_copy(&a, &it->who)) return TL_ENOMEM;
+    *at = (uint32_t)++s->n;
+  }
+  s->item[*at - 1].n++;
+  return TL_OK;
+}
+
+static void log_closing(const struct tl_conn *c, const struct tl_order *o) {
+  char peer[TL_ADDR_STRLEN];
+  const struct tl_conn_tls *t = c->tls;
+  TL_LOG(o->alert ? TL_LOG_WARN : TL_LOG_INFO,
+         "Closing a TLS connection that the present configuration no longer allows.",
+         TL_FC("peer", tl_addr_format(&c->peer, peer)),
+         TL_FC("identity", t->identity ? t->identity->subject : "none"),
+         TL_FC("tls_domain", t->domain->name), TL_FC("cause", o->why),
+         TL_FC("alert", tl_alert_name(o->alert)));
+}
+
+static void pass(struct tl_conn *c, struct tl_order *o) {
+  struct tl_conn_tls *t = c->tls;
+  t->peer_verified = o->pass;
+  if (!o->domain) return;
+  struct tl_tls_domain *was = t->domain;
+  t->domain = tl_tls_domain_ref(o->domain);
+  tl_tls_domain_unref(was);
+  /* It was verified anew for this very domain, so it may serve what asks for it (FEATURES B13). */
+  if (c->outgoing) c->domain_generation = o->domain->generation;
+}
+
+static void carry_out(struct tl_conn *c, struct tl_order *o) {
+  switch (o->what) {
+  case TL_ORDER_PASS: pass(c, o); break;
+  case TL_ORDER_RETIRE:
+    if (c->retired) return;
+    tl_count(c->net->counters, TL_C_CONN_RETIRED);
+    tl_conn_retire(c, o->within_ms);
+    break;
+  case TL_ORDER_CLOSE:
+    log_closing(c, o);
+    tl_count(c->net->counters, o->alert ? TL_C_CONN_UNVERIFIED : TL_C_CONN_DRAINED);
+    tl_conn_end(c, o->alert);
+    break;
+  }
+  o->hit++;
+}
+
+static int look_at(struct tl_sweep *s, struct tl_conn *c) {
+  if (!c || !c->tls || c->state != TL_CONN_OPEN) return TL_OK;
+  if (s->survey) return note(s, c);
+  struct tl_alike a = alike_of(c);
+  uint32_t i = *place(s, &a);
+  if (i) carry_out(c, &s->order[i - 1]);
+  return TL_OK;
+}
+
+/* ---- the walk ---- */
+
+static void done(struct tl_net *n, struct tl_sweep *s, int rc) {
+  n->sweeps = s->next;
+  s->next = NULL;
+  s->rc = rc;
+  if (tl_mailbox_post(s->reply, &s->mail)) {
+    tl_count(n->counters, TL_C_MAIL_FULL);
+    tl_sweep_free(s);
+  }
+}
+
+void tl_sweep_begin(struct tl_net *n, struct tl_sweep *s) {
+  struct tl_sweep **last = &n->sweeps;
+  while (*last) last = &(*last)->next;
+  s->next = NULL;
+  s->at = 0;
+  *last = s;
+}
+
+void tl_sweep_turn(struct tl_net *n) {
+  struct tl_sweep *s = n->sweeps;
+  if (!s) return;
+  int rc = s->index ? TL_OK : index_all(s, s->survey ? 64 : s->n);
+  if (s->survey && rc == TL_OK && !s->cap) rc = grow(s);
+  uint32_t end = s->at + SLICE < n->n_slot ? s->at + SLICE : n->n_slot;
+  for (; rc == TL_OK && s->at < end; s->at++) rc = look_at(s, n->slots[s->at].c);
+  if (rc || s->at >= n->n_slot) done(n, s, rc);
+}
+
+void tl_sweep_drop(struct tl_net *n) {
+  while (n->sweeps) done(n, n->sweeps, TL_ECLOSED);
+}
+
+/* ---- connections that come ---- */
+
+static bool in_force(const struct tl_conf *conf, const struct tl_tls_domain *d) {
+  for (size_t i = 0; i < conf->n_domain; i++)
+    if (conf->domain[i] == d) return true;
+  return false;
+}
+
+void tl_sweep_adopted(struct tl_conn *c) {
+  struct tl_runtime *rt = c->net->rt;
+  const struct tl_conn_tls *t = c->tls;
+  bool wake = false;
+  if (!in_force(c->net->conf, t->domain)) wake = !atomic_exchange(&rt->look_again, true);
+  if (t->identity && t->peer_verified) wake |= tl_runtime_expiry(rt, t->identity->chain_not_after);
+  if (wake) tl_mailbox_wake(&rt->control.mailbox);
+}

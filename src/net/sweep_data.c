@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Surveys and orders as things: made, compared, freed. What they do is in sweep.c. */
+#include <stdlib.h>
+
+#include "tieline/sweep.h"
+
+static const char *text(const char *s) { return s ? s : ""; }
+
+uint64_t tl_alike_hash(const struct tl_alike *a) {
+  uint64_t h = (uint64_t)(uintptr_t)a->identity * 0x9e3779b97f4a7c15u;
+  h = (h ^ (uint64_t)(uintptr_t)a->domain) * 0xff51afd7ed558ccdu;
+  for (const char *p = text(a->name); *p; p++) h = (h ^ (uint8_t)*p) * 0x100000001b3u;
+  return (h ^ h >> 29) * 4 + (uint64_t)a->server * 2 + a->verified;
+}
+
+bool tl_alike_eq(const struct tl_alike *a, const struct tl_alike *b) {
+  return a->identity == b->identity && a->domain == b->domain && a->server == b->server &&
+         a->verified == b->verified && strcmp(text(a->name), text(b->name)) == 0;
+}
+
+int tl_alike_copy(const struct tl_alike *a, struct tl_alike *out) {
+  memset(out, 0, sizeof(*out));
+  if (a->name && *a->name && !(out->name = strdup(a->name))) return TL_ENOMEM;
+  out->identity = a->identity ? tl_identity_ref(a->identity) : NULL;
+  out->domain = a->domain ? tl_tls_domain_ref(a->domain) : NULL;
+  out->server = a->server;
+  out->verified = a->verified;
+  return TL_OK;
+}
+
+void tl_alike_clear(struct tl_alike *a) {
+  tl_identity_unref(a->identity);
+  tl_tls_domain_unref(a->domain);
+  free(a->name);
+  memset(a, 0, sizeof(*a));
+}
+
+struct tl_sweep *tl_sweep_new(size_t n_order) {
+  struct tl_sweep *s = calloc(1, sizeof(*s));
+  if (!s) return NULL;
+  s->mail.type = TL_MAIL_SWEEP;
+  s->survey = n_order == 0;
+  if (n_order && !(s->order = calloc(n_order, sizeof(*s->order)))) {
+    free(s);
+    return NULL;
+  }
+  return s;
+}
+
+void tl_sweep_free(struct tl_sweep *s) {
+  if (!s) return;
+  for (size_t i = 0; i < s->n; i++) {
+    tl_alike_clear(s->survey ? &s->item[i].who : &s->order[i].who);
+    if (!s->survey) tl_tls_domain_unref(s->order[i].domain);
+  }
+  if (s->survey)
+    free(s->item);
+  else
+    free(s->order);
+  free(s->index);
+  free(s);
+}
