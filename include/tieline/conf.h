@@ -39,6 +39,7 @@ struct tl_conf_peer {
   uint8_t *via;                /* enum tl_transport of each address */
   uint32_t max_cps, max_calls; /* 0: no limit; accepted and printed, not enforced yet */
   uint32_t probe_ms;           /* 0: none; as above */
+  uint32_t max_age_ms;         /* of a connection to it, 0: as its TLS domain says */
 };
 
 /* What a route does with several targets (RFC 3261 16.6). */

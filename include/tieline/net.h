@@ -67,6 +67,7 @@ struct tl_conn_key {
   struct tl_tls_domain *domain; /* TLS */
   const char *identity;         /* TLS: name the peer must prove, "" = any */
   const char *sni;              /* TLS */
+  uint32_t max_age_ms;          /* of a connection dialed for it, 0: as its TLS domain says */
 };
 
 enum tl_conn_state { TL_CONN_DIALING, TL_CONN_OPEN, TL_CONN_FINISHING, TL_CONN_CLOSING };

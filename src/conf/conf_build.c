@@ -127,6 +127,7 @@ static int build_peer(struct tl_conf *c, const struct tl_block *b, struct tl_con
   p->max_cps = v->max_cps;
   p->max_calls = v->max_calls;
   p->probe_ms = v->probe;
+  p->max_age_ms = v->max_age;
   bool bracket = host.n > 2 && *host.p == '[';
   p->identity =
       v->identity ? strdup(v->identity) : strndup(host.p + bracket, host.n - (bracket ? 2 : 0));

@@ -78,11 +78,11 @@ static void hash_option(EVP_MD_CTX *md, const struct tl_block *b, const struct t
 /* Of these nothing was agreed on in a handshake: they say who passes and for how long. */
 static bool about_trust(const char *option) {
   static const char *const names[] = {
-      "ca_list",       "ca_dir",      "ca_system",     "ca_names",     "send_ca_names",
-      "crl_file",      "crl_dir",     "crl_check_all", "crl_stale",    "crl_fetch",
-      "verify_cert",   "verify_name", "verify_depth",  "require_cert", "allow_cn",
-      "on_unverified", "check_from",  "eku",           "max_age",      "handshake_timeout",
-      "send_timeout",  "anti_spoof"};
+      "ca_list",       "ca_dir",      "ca_system",     "ca_names",          "send_ca_names",
+      "crl_file",      "crl_dir",     "crl_check_all", "crl_stale",         "crl_fetch",
+      "verify_cert",   "verify_name", "verify_depth",  "require_cert",      "allow_cn",
+      "on_unverified", "check_from",  "eku",           "handshake_timeout", "send_timeout",
+      "anti_spoof"};
   for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
     if (strcmp(names[i], option) == 0) return true;
   return false;

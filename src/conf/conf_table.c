@@ -253,6 +253,10 @@ static const struct tl_opt peer_opts[] = {
         WHY = "calls at a time toward it; 0: no limit"),
     OPT(tl_v_peer, probe, TIME, "0", RANGE(0, DAY_MS), .flags = TL_OPT_PRESENT,
         WHY = "interval of OPTIONS that find out whether it is alive; 0: none"),
+    OPT(tl_v_peer, max_age, TIME, "0", RANGE(0, 30 * DAY_MS),
+        WHY =
+            "a connection to it is renewed after this, a tenth more or less; 0: as its TLS domain "
+            "says"),
 };
 
 static const struct tl_opt route_opts[] = {

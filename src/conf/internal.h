@@ -163,7 +163,7 @@ struct tl_v_domain {
 
 struct tl_v_peer {
   char *uri, *tls_domain, *identity;
-  uint32_t max_cps, max_calls, probe;
+  uint32_t max_cps, max_calls, probe, max_age;
 };
 
 struct tl_v_route {

@@ -56,14 +56,20 @@ static int slot_take(struct tl_net *n, uint32_t *out) {
 
 /* ---- timers ---- */
 
+/* How long its peer may read nothing; 0: for ever. */
+static uint32_t send_ms(const struct tl_conn *c) {
+  const uint32_t own = c->tls ? c->tls->domain->send_timeout_ms : 0;
+  return own ? own : c->net->conf->timeouts.send;
+}
+
 static uint32_t check_ms(const struct tl_conn *c) {
   const struct tl_conf_timeouts *t = &c->net->conf->timeouts;
-  uint32_t ms = t->send ? t->send : 60000;
+  uint32_t ms = send_ms(c) ? send_ms(c) : 60000;
   if (t->idle && t->idle < ms) ms = t->idle;
   ms /= 2;
   if (c->retired) return RETIRED_CHECK_MS;
   uint64_t age = c->net->now_ms - c->born_ms;
-  if (c->max_age_ms && age + ms > c->max_age_ms)
+  if (c->max_age_ms && c->state == TL_CONN_OPEN && age + ms > c->max_age_ms)
     ms = c->max_age_ms > age ? (uint32_t)(c->max_age_ms - age) : 0;
   return ms < CHECK_MS_MIN ? CHECK_MS_MIN : ms;
 }
@@ -72,7 +78,7 @@ static void log_stuck(struct tl_conn *c) {
   char peer[TL_ADDR_STRLEN];
   TL_LOG(TL_LOG_WARN, "Resetting a connection whose peer has stopped reading.",
          TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FI("queued_bytes", c->out.bytes),
-         TL_FI("timeout_ms", c->net->conf->timeouts.send));
+         TL_FI("timeout_ms", send_ms(c)));
 }
 
 /* Nothing is under way on it, in either direction. */
@@ -100,7 +106,7 @@ static void on_timer(struct tl_timer *t, void *arg) {
     return;
   }
   if (c->state == TL_CONN_FINISHING) {
-    bool late = !c->out.bytes || (c->send_busy && now - c->progress_ms >= lim->send);
+    bool late = !c->out.bytes || (c->send_busy && now - c->progress_ms >= send_ms(c));
     if (late) {
       tl_conn_abort(c, TL_OK);
       return;
@@ -109,7 +115,7 @@ static void on_timer(struct tl_timer *t, void *arg) {
     return;
   }
   /* What was queued in this very turn has not had its chance yet. */
-  if (c->out.bytes && c->send_busy && now - c->progress_ms >= lim->send) {
+  if (c->out.bytes && c->send_busy && now - c->progress_ms >= send_ms(c)) {
     tl_count(c->net->counters, TL_C_CONN_STUCK);
     log_stuck(c);
     tl_conn_abort(c, TL_ETIMEOUT);
@@ -312,6 +318,7 @@ int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn *
   struct tl_conn *c = tl_conn_new(n, k->transport, &k->addr);
   if (!c) return TL_ENOMEM;
   c->outgoing = true;
+  c->max_age_ms = k->max_age_ms;
   c->state = TL_CONN_DIALING;
   int rc = TL_OK;
   if (k->transport == TL_TLS) {
@@ -335,10 +342,25 @@ int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn *
   return TL_OK;
 }
 
+/* Connections that began together must not end together: 10 % more or less. */
+static uint32_t jittered(const struct tl_conn *c, uint32_t ms) {
+  uint64_t r = (tl_conn_id_of(c) ^ c->born_ms << 20) * 0x9e3779b97f4a7c15u >> 40;
+  uint64_t fifth = (uint64_t)ms / 5;
+  return (uint32_t)(ms - ms / 10 + (fifth ? r % (fifth + 1) : 0));
+}
+
+/* Of the peer's max_age, which the key brought, and the domain's the shorter counts. */
+static void set_max_age(struct tl_conn *c) {
+  uint32_t peer = c->max_age_ms, domain = c->tls ? c->tls->domain->max_age_ms : 0;
+  uint32_t ms = !peer || (domain && domain < peer) ? domain : peer;
+  c->max_age_ms = ms ? jittered(c, ms) : 0;
+}
+
 void tl_conn_opened(struct tl_conn *c) {
   socklen_t len = sizeof(c->local);
   c->state = TL_CONN_OPEN;
   c->active_ms = c->progress_ms = c->net->now_ms;
+  set_max_age(c);
   if (c->local.sa.sa_family == 0) getsockname(c->fd, &c->local.sa, &len);
   /* A TLS connection that came in serves no key, see fits(). */
   if (!c->hashed && (c->outgoing || c->transport != TL_TLS)) hash_add(c);

@@ -43,6 +43,7 @@ static int open_hop(struct tl_proxy *p, const struct tl_plan *plan, const struct
   }
   const char *name = t->peer ? t->peer->identity : plan->host;
   struct tl_conn_key key = {.transport = t->transport, .addr = t->addr};
+  if (t->peer) key.max_age_ms = t->peer->max_age_ms;
   if (t->transport == TL_TLS) {
     if (!t->domain) return TL_ENOTFOUND;
     key.domain = t->domain;

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens to connections after their handshake: reload and drain, revocation, expiry, age.
+
+Issue items 4.7, 4.8, 4.9, 4.11; FEATURES b16 b17 b18 b19 e21 f3 f4 f7.
+"""
+import subprocess
+import threading
+import time
+
+from flowlib.herd import Authority, Herd, Held
+from flowlib.runner import emulated_cpu
+from flowlib.steps import marked, options_works
+from flowlib.ua import Call
+
+
+def changed(reply, name="lab"):
+    return [x for x in reply["domains"] if x["name"] == name][0]
+
+
+def traffic(alice, conn, uri):
+    """Calls one after the other in a thread; returns (stop, problems, calls done)."""
+    stop, problems, done = threading.Event(), [], [0]
+
+    def run():
+        try:
+            while not stop.is_set():
+                assert Call(alice, conn, uri).answered().bye().status == 200
+                done[0] += 1
+        except BaseException as e:
+            problems.append(repr(e))
+    th = threading.Thread(target=run)
+    th.start()
+
+    def end():
+        stop.set()
+        th.join()
+    return end, problems, done
+
+
+@marked(limit_s=120)
+def test_b17_drain_keep_now_graceful(t):
+    """The connections of a changed TLS domain: keep leaves them, now ends them with close_notify,
+    graceful when the transaction on them is answered; those of another domain do not notice."""
+    other = ("quiet", {"certificate": t.pki("biloxi.pem"), "private_key": t.pki("biloxi.key"),
+                       "verify_cert": False, "require_cert": False,
+                       "match_sip_domain": ["biloxi.example"]})
+    d = t.daemon(domains=[other])
+    alice, bob = t.uac(), t.uas("tls", silent=True)
+    uri = t.uri(bob, "tls")
+    bystander = t.dial(alice, d, "tls", sni="biloxi.example")
+    serial = d.rpc("tls_list")["domains"][0]["serial"]
+    certs = ["proxy-rsa", "proxy"]
+
+    def change(drain):
+        d.configure(domain={"certificate": t.pki(certs[0] + ".pem"),
+                            "private_key": t.pki(certs[0] + ".key")}, domains=[other])
+        certs.reverse()
+        return changed(d.rpc("reload", {"drain": drain}))
+
+    conn = t.dial(alice, d, "tls")
+    said = change("keep")
+    assert said["change"] == "changed" and said["serial_before"] == serial, said
+    assert said["spki_sha256_before"] != said["spki_sha256_after"], said
+    assert said["not_after_before"] and said["not_after_after"] and said["connections"] == 0, said
+    options = alice.make(conn, "OPTIONS", uri)
+    alice.expect(options[1])
+    conn.send(options[0])
+    bob.reply(*bob.next_request("OPTIONS"), 200)
+    assert alice.final(options[1]).status == 200 and not conn.closed.is_set()
+
+    conn2 = t.dial(alice, d, "tls")         # of the domain in force; CONN stays as it was
+    said = change("now")
+    assert said["closed"] >= 1 and said["connections"] >= 1, said
+    t.wait(conn2.closed.is_set, "the connection to be closed at once")
+    assert conn2.how == "close_notify", conn2.how
+
+    conn3 = t.dial(alice, d, "tls")
+    data, key = alice.make(conn3, "MESSAGE", uri)
+    alice.expect(key)
+    conn3.send(data)
+    where, req = bob.next_request("MESSAGE")
+    said = change("graceful:60")
+    assert said["retiring"] >= 1, said
+    time.sleep(2)                           # busy: a transaction is open on it
+    assert not conn3.closed.is_set()
+    bob.reply(where, req, 200)
+    assert alice.final(key).status == 200
+    t.wait(conn3.closed.is_set, "the connection to end when it was idle")
+    assert conn3.how == "close_notify", conn3.how
+
+    conn4 = t.dial(alice, d, "tls")
+    data, key = alice.make(conn4, "MESSAGE", uri)
+    alice.expect(key)
+    conn4.send(data)
+    bob.next_request("MESSAGE")
+    change("graceful:1")
+    t.wait(conn4.closed.is_set, "the connection to end at its deadline")
+    assert not bystander.closed.is_set()
+    d.configure(domain={}, domains=[other])
+    assert d.ctl("reload", "drain=soon", check=False).returncode == 1
+
+
+def test_b16_reload_leaves_all_as_it_was(t):
+    """A part that fails is named with file and reason; certificate, connections and generation are
+    those of before."""
+    d = t.daemon()
+    alice, bob = t.uac(), t.uas("tls")
+    conn = t.dial(alice, d, "tls")
+    before = d.rpc("tls_list")["domains"]
+    d.configure(domain={"certificate": t.pki("callee.pem"), "crl_file": t.pki("callee.pem"),
+                        "verify_cert": True})
+    p = d.ctl("tls_reload", "drain=now", check=False)
+    assert p.returncode == 1 and "callee.pem" in p.stderr and d.config_file + ":" in p.stderr, p
+    assert d.rpc("tls_list")["domains"] == before and d.rpc("stats")["generation"] == 1
+    options_works(t, d, alice, conn, t.uri(bob, "tls"))
+
+
+@marked(limit_s=200, alone=True)
+def test_f3_revoked_peers_leave_within_a_second(t):
+    """1,000 connections of 100 peers under traffic; 10 peers are revoked: exactly their 100
+    connections are closed with certificate_revoked, no call of the others fails."""
+    peers, each, gone = (20, 5, 2) if emulated_cpu() or t.sanitized else (100, 10, 10)
+    ca = Authority(t)
+    for name in ["proxy", "caller"] + ["p%d" % i for i in range(peers)]:
+        ca.cert(name)
+    domain = ca.domain("proxy", crl_file=ca.path("ca.crl"))
+    callee = {"name": "callee", "options": {"verify_cert": False, "require_cert": False}}
+    d = t.daemon(domain=domain, domains=[(callee["name"], callee["options"])],
+                 routes=[("all", {"relay": "request-uri", "tls_domain": "callee"})])
+    alice, bob = t.uac(), t.uas("tls")
+    herd = Herd(t, d, [ca.context("p%d" % i) for i in range(peers)], each)
+    try:
+        end, problems, calls = traffic(alice, t.dial(alice, d, "tls", ctx=ca.context("caller")),
+                                       t.uri(bob, "tls"))
+        rows = d.rpc("ledger")["chains"]
+        assert len([r for r in rows if r["connections"] == each]) == peers, rows[:3]
+        for i in range(gone):
+            ca.revoke("p%d" % i)
+        began = time.monotonic()
+        said = changed(d.rpc("reload"))
+        t.wait(lambda: len(herd.closed()) >= gone * each, "the connections of revoked peers to end")
+        took = max(c.at for c in herd.closed()) - began
+        calls_then = calls[0]
+        t.wait(lambda: calls[0] > calls_then + 3 or problems, "calls to go on")
+        end()
+        assert not problems, problems
+        closed = herd.closed()
+        assert {c.how for c in closed} == {"certificate_revoked"}, {c.how for c in closed}
+        wanted = [c for i in range(gone) for c in herd.of(i)]
+        assert set(closed) == set(wanted), "%d closed, %d wanted" % (len(closed), len(wanted))
+        assert said["closed"] == gone * each, said
+        assert took < 1 * t.slow, "it took %.2f s" % took
+        assert d.counter("connections.unverified") == gone * each
+        d.wait_log(r"no longer allows.*CN=p0\.example.*revoked")
+        rows = d.rpc("ledger")["chains"]
+        left = [r for r in rows if r["role"] == "server"]
+        assert len(left) == peers - gone + 1 and all(r["code"] == 0 and r["verified_at"]
+                                                     for r in left), left[:3]
+    finally:
+        herd.close()
+
+
+@marked(limit_s=120)
+def test_f3_expired_certificate_ends_its_connections(t):
+    """At the notAfter of a peer's certificate its connection ends with certificate_expired; a new
+    one is refused, others go on."""
+    ca = Authority(t)
+    ca.cert("proxy")
+    ca.cert("long")
+    life_s = int(8 * t.slow)
+    until = time.time() + life_s
+    ca.cert("short", "--from", "2026-01-01", "--until",
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until)))
+    d = t.daemon(domain=ca.domain("proxy"))
+    port = d.port("tls")
+    short, long_ = [Held("127.0.0.1", port, ca.context(n), 20 * t.slow) for n in ("short", "long")]
+    assert time.time() < until, "the machine is too slow for this test"
+    t.wait(lambda: not short.look(), "the connection to end", life_s + 10)
+    assert short.how == "certificate_expired", short.how
+    late = time.time() - int(until)
+    assert 0 <= late < 2.5 * t.slow, late
+    assert long_.look() and d.counter("connections.unverified") == 1
+    for c in (short, long_):
+        c.sock.close()
+
+
+@marked(limit_s=90)
+def test_e21_accepted_connection_loses_its_mark(t):
+    """Where on_unverified = accept a revoked peer's connection stays, but no longer verified."""
+    ca = Authority(t)
+    ca.cert("proxy")
+    ca.cert("peer")
+    domain = ca.domain("proxy", on_unverified="accept", crl_file=ca.path("ca.crl"))
+    d = t.daemon(domain=domain)
+    c = Held("127.0.0.1", d.port("tls"), ca.context("peer"), 20 * t.slow)
+    t.wait(lambda: len(d.connections()) == 1, "the connection")
+    assert d.connections()[0]["tls"]["verified"]
+    ca.revoke("peer")
+    assert changed(d.rpc("reload"))["verified"] == 1
+    assert not d.connections()[0]["tls"]["verified"]
+    row = d.rpc("ledger")["chains"][0]
+    assert row["code"] != 0 and "revoked" in row["verdict"] and row["connections"] == 1, row
+    assert "revoked" in d.ctl("ledger").stdout
+    assert c.look()
+    c.sock.close()
+
+
+@marked(limit_s=120)
+def test_f3_trust_and_policy_changes(t):
+    """Another authority: unknown_ca; a certificate demanded from an anonymous client: its alert;
+    and what passes is moved to the new domain without being disturbed."""
+    ca, foreign = Authority(t, "a"), Authority(t, "b")
+    for a in (ca, foreign):
+        a.cert("proxy")
+        a.cert("peer")
+    both = ca.path("both.pem")
+    with open(both, "w", encoding="ascii") as out:
+        for a in (ca, foreign):
+            with open(a.path("ca.pem"), encoding="ascii") as f:
+                out.write(f.read())
+    d = t.daemon(domain=ca.domain("proxy", ca_list=both, require_cert=False))
+    port = d.port("tls")
+    anonymous = t.client_ctx()
+    anonymous.load_verify_locations(ca.path("ca.pem"))
+    ours, theirs, nobody = [Held("127.0.0.1", port, x, 20 * t.slow)
+                            for x in (ca.context("peer"), foreign.context("peer"), anonymous)]
+    t.wait(lambda: len(d.connections()) == 3, "three connections")
+    d.configure(domain=ca.domain("proxy", require_cert=False))
+    said = changed(d.rpc("reload"))
+    assert said["closed"] == 1 and said["verified"] == 2, said
+    t.wait(lambda: not theirs.look(), "the foreign peer's connection to end")
+    assert theirs.how == "unknown_ca", theirs.how
+    d.configure(domain=ca.domain("proxy"))
+    assert changed(d.rpc("reload"))["closed"] == 1
+    t.wait(lambda: not nobody.look(), "the anonymous client's connection to end")
+    assert "certificate_required" in nobody.how, nobody.how
+    assert ours.look()
+    for c in (ours, theirs, nobody):
+        c.sock.close()
+
+
+@marked(limit_s=120)
+def test_f4_b18_max_age_renews_connections(t):
+    """Connections older than max_age end when idle, in both directions, and no call notices."""
+    d = t.daemon(domain={"max_age": t.ms(3000)})
+    alice, bob = t.uac(), t.uas("tls")
+    uri = t.uri(bob, "tls")
+    conn = t.dial(alice, d, "tls")
+    born, calls = time.monotonic(), 0
+    while not conn.closed.is_set() and time.monotonic() - born < 2 * t.slow:
+        assert Call(alice, conn, uri).answered().bye().status == 200
+        calls += 1
+    assert calls and not conn.closed.is_set()
+    t.wait(conn.closed.is_set, "the old connection to end")
+    assert conn.how == "close_notify" and time.monotonic() - born > 2.5 * t.slow, conn.how
+    t.wait(lambda: not d.connections(), "the outgoing one to end as well")
+    assert d.counter("connections.aged") == 2
+    again = t.dial(alice, d, "tls")
+    assert Call(alice, again, uri).answered().bye().status == 200
+    assert bob.listener("tls").accepted == 2
