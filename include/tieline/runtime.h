@@ -83,7 +83,7 @@ struct tl_conn_info {
   unsigned worker;
   enum tl_transport transport;
   bool outgoing;
-  const char *state; /* constant: "open", "connecting", "closing" */
+  const char *state; /* constant: "open", "retiring", "connecting", "closing" */
   struct tl_addr peer, local;
   enum tl_tls_version version; /* TLS only, as are all below up to sni */
   enum tl_cipher cipher;

@@ -58,7 +58,8 @@ static int slot_take(struct tl_net *n, uint32_t *out) {
 
 /* How long its peer may read nothing; 0: for ever. */
 static uint32_t send_ms(const struct tl_conn *c) {
-  const uint32_t own = c->tls ? c->tls->domain->send_timeout_ms : 0;
+  const struct tl_tls_domain *d = c->tls ? c->tls->domain : NULL;
+  const uint32_t own = d ? d->send_timeout_ms : 0;
   return own ? own : c->net->conf->timeouts.send;
 }
 
@@ -351,7 +352,8 @@ static uint32_t jittered(const struct tl_conn *c, uint32_t ms) {
 
 /* Of the peer's max_age, which the key brought, and the domain's the shorter counts. */
 static void set_max_age(struct tl_conn *c) {
-  uint32_t peer = c->max_age_ms, domain = c->tls ? c->tls->domain->max_age_ms : 0;
+  const struct tl_tls_domain *d = c->tls ? c->tls->domain : NULL;
+  uint32_t peer = c->max_age_ms, domain = d ? d->max_age_ms : 0;
   uint32_t ms = !peer || (domain && domain < peer) ? domain : peer;
   c->max_age_ms = ms ? jittered(c, ms) : 0;
 }

@@ -112,7 +112,7 @@ static void carry_out(struct tl_conn *c, struct tl_order *o) {
 }
 
 static int look_at(struct tl_sweep *s, struct tl_conn *c) {
-  if (!c || !c->tls || c->state != TL_CONN_OPEN) return TL_OK;
+  if (!c || !c->tls || !c->tls->domain || c->state != TL_CONN_OPEN) return TL_OK;
   if (s->survey) return note(s, c);
   struct tl_alike a = alike_of(c);
   uint32_t i = *place(s, &a);
@@ -166,7 +166,8 @@ void tl_sweep_adopted(struct tl_conn *c) {
   struct tl_runtime *rt = c->net->rt;
   const struct tl_conn_tls *t = c->tls;
   bool wake = false;
-  if (!in_force(c->net->conf, t->domain)) wake = !atomic_exchange(&rt->look_again, true);
+  if (t->domain && !in_force(c->net->conf, t->domain))
+    wake = !atomic_exchange(&rt->look_again, true);
   if (t->identity && t->peer_verified) wake |= tl_runtime_expiry(rt, t->identity->chain_not_after);
   if (wake) tl_mailbox_wake(&rt->control.mailbox);
 }

@@ -252,14 +252,15 @@ def test_2_12_log_formats(t):
 def test_b16_reload_good(t):
     """SIGHUP and ctl reload take over new certificate, route and listener; running connections and
     calls stay."""
-    d = t.daemon()
+    keep = 'reload_drain = "keep"'
+    d = t.daemon(extra=keep)
     alice, bob = t.uac(), t.uas("tls")
     conn = t.dial(alice, d, "tls")
     call = Call(alice, conn, t.uri(bob, "tls")).answered()
     serial = d.rpc("tls_list")["domains"][0]["serial"]
     d.configure(domain={"certificate": t.pki("proxy-rsa.pem"),
                         "private_key": t.pki("proxy-rsa.key")},
-                hosts=("127.0.0.1", "::1"))
+                hosts=("127.0.0.1", "::1"), extra=keep)
     reply = d.rpc("reload")
     change = [x for x in reply["domains"] if x["name"] == "lab"][0]
     assert change["serial_before"] == serial and change["serial_after"] != serial, reply
@@ -268,7 +269,7 @@ def test_b16_reload_good(t):
     from_v6 = t.dial(alice, d, "tls", "::1")
     for c in (conn, fresh, from_v6):
         options_works(t, d, alice, c, t.uri(bob, "tls"))
-    d.configure(domain={})
+    d.configure(domain={}, extra=keep)
     d.proc.send_signal(signal.SIGHUP)
     t.wait(lambda: d.counter("reloads.ok") == 2, "the reload by SIGHUP")
     assert d.rpc("tls_list")["domains"][0]["serial"] == serial

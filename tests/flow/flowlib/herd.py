@@ -101,7 +101,7 @@ class Authority:
     def __init__(self, t, name="pki"):
         self.t, self.dir = t, os.path.join(t.dir, name)
         os.makedirs(self.dir, mode=0o700)
-        self.run("root-ca")
+        self.run("root-ca", "--cn", name + " authority")
         self.run("crl")
 
     def run(self, *args):
@@ -118,11 +118,11 @@ class Authority:
     def revoke(self, name):
         self.run("revoke", name)
 
-    def context(self, name):
-        """A client with that certificate."""
+    def context(self, name, trust=None):
+        """A client with that certificate, which trusts TRUST or its own authority."""
         ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         ctx.check_hostname = False
-        ctx.load_verify_locations(self.path("ca.pem"))
+        ctx.load_verify_locations((trust or self).path("ca.pem"))
         ctx.load_cert_chain(self.path(name + ".pem"), self.path(name + ".key"))
         return ctx
 
