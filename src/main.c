@@ -107,7 +107,8 @@ static int main_ctl(int argc, char **argv) {
   const char *socket = SOCKET_DEFAULT;
   bool json = false;
   int opt;
-  while ((opt = getopt_long(argc, argv, "s:", options, NULL)) != -1) {
+  /* "+": what stands behind the command is the command's. */
+  while ((opt = getopt_long(argc, argv, "+s:", options, NULL)) != -1) {
     if (opt == 's')
       socket = optarg;
     else if (opt == 'j')

@@ -96,6 +96,7 @@ struct tl_conf {
   unsigned workers, handshakers;
   char *user; /* to drop privileges to, NULL: none */
   char *control_socket;
+  char *keylog_file; /* NULL: key logging is not permitted */
   enum tl_log_level log_level;
   enum tl_log_format log_format;
   enum tl_log_target log_target;

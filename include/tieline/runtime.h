@@ -94,6 +94,21 @@ struct tl_conn_info {
   uint64_t msgs_in, msgs_out, bytes_in, bytes_out, queued_bytes;
   bool paused;
   uint32_t memory_bytes; /* of user space, without shared buffers */
+  /* Only if the dump asks for them: references, NULL without TLS or certificate. */
+  struct tl_identity *who;
+  struct tl_tls_domain *tls_domain;
+};
+
+/* Which connections a dump is about: those for which all that is set holds. */
+#define TL_FILTER_ADDRS 16
+struct tl_conn_filter {
+  tl_conn_id id;
+  bool by_peer; /* one of ADDR (port 0: any), or a verified certificate for PEER_IDENTITY */
+  size_t n_addr;
+  struct tl_addr addr[TL_FILTER_ADDRS];
+  char peer_identity[256]; /* "" : addresses only */
+  char identity[256];      /* a domain that the certificate speaks for, or part of its subject */
+  char domain[64];         /* name of the TLS domain */
 };
 
 /* The worker fills INFO (malloc'd, at most CAP entries) and posts the same mail back to REPLY. */
@@ -102,9 +117,13 @@ struct tl_dump {
   struct tl_mailbox *reply;
   unsigned worker;
   size_t cap, n;
-  size_t total; /* connections there are */
+  size_t total; /* connections there are that FILTER lets through */
   struct tl_conn_info *info;
+  struct tl_conn_filter filter;
+  bool who; /* give references to identities and TLS domains */
 };
+/* Frees D, its entries and their references. */
+void tl_dump_free(struct tl_dump *d);
 
 struct tl_close_order {
   struct tl_mail mail;

@@ -136,6 +136,7 @@ struct tl_hs_params {
   const struct tl_addr *local;  /* server: the listener's address */
   struct tl_str sni;            /* client: SIP domain of the next hop; sent only if it is a name */
   struct tl_str verify_name;    /* client: identity required; empty = do not check */
+  void (*keylog)(const char *line); /* gets each secret, NULL: nobody does */
 };
 
 struct tl_hs_failure {

@@ -53,6 +53,7 @@ static int build_global(struct tl_conf *c, struct tl_conf_ctx *ctx) {
   c->workers = g->workers;
   c->handshakers = g->handshakers;
   c->control_socket = dup_str(g->control_socket);
+  if (g->allow_keylog) c->keylog_file = dup_str(g->keylog_file);
   c->user = dup_str(g->user);
   c->log_level = (enum tl_log_level)g->log_level;
   c->log_format = (enum tl_log_format)g->log_format;
@@ -63,7 +64,8 @@ static int build_global(struct tl_conf *c, struct tl_conf_ctx *ctx) {
   c->reload_drain = (enum tl_reload_drain)g->reload_drain;
   c->limits = *tl_raw_limits(c->raw);
   c->timeouts = *tl_raw_timeouts(c->raw);
-  if (!c->control_socket || (g->user && !c->user)) return TL_ENOMEM;
+  if (!c->control_socket || (g->user && !c->user) || (g->allow_keylog && !c->keylog_file))
+    return TL_ENOMEM;
   if (c->user && !getpwnam(c->user))
     return tl_conf_fail(ctx, tl_block_at(b, "user"), "there is no account \"%s\" here", c->user);
   return 0;

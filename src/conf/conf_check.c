@@ -24,6 +24,8 @@ static void check_global(struct tl_raw *r, struct tl_conf_ctx *ctx) {
   uint16_t port;
   if (!g->workers) g->workers = cores();
   if (!g->handshakers) g->handshakers = g->workers > 1 ? g->workers / 2 : 1;
+  if (g->allow_keylog && !g->keylog_file)
+    tl_conf_fail(ctx, tl_block_at(b, "allow_keylog"), "allow_keylog needs keylog_file");
   if (!g->control_socket)
     tl_conf_fail(ctx, tl_block_at(b, "control_socket"), "control_socket cannot be empty");
   else if (strlen(g->control_socket) >= sizeof(un.sun_path))

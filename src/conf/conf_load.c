@@ -102,6 +102,7 @@ void tl_conf_unref(struct tl_conf *c) {
   tl_conf_names_free(c->names);
   free(c->user);
   free(c->control_socket);
+  free(c->keylog_file);
   free(c->file);
   tl_raw_free(c->raw);
   free(c);

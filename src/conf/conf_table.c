@@ -56,6 +56,12 @@ static const struct tl_opt global_opts[] = {
     OPT(tl_v_global, watch_files, BOOL, "false",
         WHY = "reload by itself when this file or one it names has changed and been left alone for "
               "two seconds"),
+    OPT(tl_v_global, allow_keylog, BOOL, "false",
+        WHY =
+            "let `tieline ctl keylog` write the secrets of TLS connections for Wireshark; whoever "
+            "has that file reads what it covers"),
+    OPT(tl_v_global, keylog_file, PATH, NULL, NONE = "none",
+        WHY = "where `ctl keylog` writes (mode 0600); needed with allow_keylog"),
     OPT(tl_v_global, log_level, WORD, "info", .word = log_levels,
         WHY = "least important line that is written; `tieline ctl log` changes it while running"),
     OPT(tl_v_global, log_format, WORD, "kv", .word = log_formats, .flags = TL_OPT_FIXED,

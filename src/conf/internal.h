@@ -138,10 +138,10 @@ const char *tl_conf_foreign(const char *name);
 
 struct tl_v_global {
   uint32_t workers, handshakers;
-  char *user, *control_socket;
+  char *user, *control_socket, *keylog_file;
   char **domains;
   uint32_t log_level, log_format, log_target, records, reload_drain;
-  bool server_header, watch_files;
+  bool server_header, watch_files, allow_keylog;
 };
 
 struct tl_v_listen {

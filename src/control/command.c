@@ -68,15 +68,25 @@ static const struct command {
   const char *name, *params, *help;
   tl_command_fn fn;
 } commands[] = {
-    {"connections", "[limit=N]", "every stream connection", tl_command_connections},
-    {"help", "", "this list", help},
-    {"ledger", "[limit=N]", "chains that are connected, and their last verification",
-     tl_command_ledger},
-    {"log", "[level=error|warn|info|debug]", "show or set the log level", log_level},
+    {"close", "ID", "close a connection once what is queued for it has left", tl_command_close},
+    {"connection", "ID", "everything known of one connection and its certificate",
+     tl_command_connection},
+    {"connections", "[N] [--peer NAME|ADDRESS[:PORT]] [--identity TEXT] [--domain TLS-DOMAIN]",
+     "every stream connection", tl_command_connections},
+    {"handshakes", "failed [--cause CAUSE] [--peer ADDRESS] [--limit N]",
+     "the last TLS handshakes that failed, and how often by peer and cause", tl_command_handshakes},
+    {"help", "[COMMAND]", "this list, or one line of it", help},
+    {"keylog", "on --peer ADDRESS[/BITS] [--for 60s] | off | status",
+     "write secrets of new TLS connections for Wireshark, if allow_keylog permits",
+     tl_command_keylog},
+    {"ledger", "[N]", "chains that are connected, and their last verification", tl_command_ledger},
+    {"log", "[error|warn|info|debug]", "show or set the log level", log_level},
     {"peers", "", "the configured peers and their connections", tl_command_peers},
     {"reload", "[drain=graceful[:SECONDS]|now|keep]", "read the configuration and its files again",
      tl_command_reload},
-    {"stats", "[threads=true]", "counters and gauges", tl_command_stats},
+    {"show", "config [explain]", "the configuration in force, every option resolved",
+     tl_command_show},
+    {"stats", "[all] [threads]", "counters and gauges", tl_command_stats},
     {"stop", "", "drain and end", stop},
     {"tls_list", "", "the TLS domains", tl_command_tls_list},
     {"tls_reload", "[drain=graceful[:SECONDS]|now|keep]", "another name of reload",
@@ -88,10 +98,16 @@ static const struct command {
 static int help(struct tl_control *c, struct tl_request *req, const json_t *params,
                 struct tl_answer *a) {
   json_t *list = json_array();
-  (void)c, (void)req, (void)params;
+  const char *one = tl_param_text(params, "command");
+  (void)c, (void)req;
   for (size_t i = 0; i < N_COMMANDS; i++)
-    json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "name", commands[i].name, "params",
-                                          commands[i].params, "help", commands[i].help));
+    if (!*one || strcmp(one, commands[i].name) == 0)
+      json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "name", commands[i].name, "params",
+                                            commands[i].params, "help", commands[i].help));
+  if (json_array_size(list) == 0) {
+    json_decref(list);
+    return tl_command_fail(a, TL_RPC_PARAMS, "no command \"%.64s\"", one);
+  }
   a->result = json_pack("{s:o}", "commands", list);
   return 0;
 }

@@ -18,6 +18,7 @@
 #include "control/fetch.h"
 #include "control/internal.h"
 #include "control/ledger.h"
+#include "tieline/keylog.h"
 
 #define MAILBOX_CAP 4096
 #define DRAIN_TICK_MS 20
@@ -177,6 +178,7 @@ static void turn(struct tl_control *c) {
   uint64_t now_ms = tl_control_now_ms();
   tl_gather_expire(c, now_ms, &timeout_ms);
   tl_ledger_turn(c, now_ms, &timeout_ms);
+  tl_keylog_turn(c, &timeout_ms);
   size_t n = tl_server_poll(&c->server, p + 2, now_ms, &timeout_ms);
   if (poll(p, 2 + n, timeout_ms) < 0) {
     if (errno != EINTR) TL_LOG(TL_LOG_ERROR, "Waiting failed.", TL_FC("error", strerror(errno)));
@@ -202,6 +204,7 @@ int tl_control_run(struct tl_runtime *rt) {
 void tl_control_exit(struct tl_runtime *rt) {
   struct tl_control *c = &control;
   tl_fetch_stop(rt);
+  tl_keylog_off();
   tl_server_close(&c->server);
   if (c->sigfd >= 0) close(c->sigfd);
   c->sigfd = -1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The ctl command: one request to a running daemon, its answer on standard
- * output. Tables are made in ctl_print.c.
+ * output. Words become parameters in ctl_args.c, tables are made in ctl_print.c.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "control/ctl_args.h"
 #include "control/ctl_print.h"
 #include "tieline/control.h"
 
@@ -77,40 +78,6 @@ static char *read_line(int fd) {
   return NULL;
 }
 
-/* "50", "true" and the like are values, anything else is text. */
-static json_t *value(const char *text) {
-  json_t *v = json_loads(text, JSON_DECODE_ANY, NULL);
-  if (json_is_number(v) || json_is_boolean(v)) return v;
-  json_decref(v);
-  return json_string(text);
-}
-
-/* Words behind a command: name=value, or the short forms that docs/control.md lists. */
-static json_t *params_of(const char *command, int argc, char **argv, bool *out_all) {
-  json_t *params = json_object();
-  for (int i = 0; i < argc; i++) {
-    const char *eq = strchr(argv[i], '=');
-    char name[64] = "";
-    if (eq && eq != argv[i] && (size_t)(eq - argv[i]) < sizeof name) {
-      memcpy(name, argv[i], (size_t)(eq - argv[i]));
-      json_object_set_new(params, name, value(eq + 1));
-    } else if (strcmp(command, "log") == 0) {
-      json_object_set_new(params, "level", json_string(argv[i]));
-    } else if (strcmp(command, "connections") == 0) {
-      json_object_set_new(params, "limit", value(argv[i]));
-    } else if (strcmp(command, "stats") == 0 && strcmp(argv[i], "all") == 0) {
-      *out_all = true;
-    } else if (strcmp(command, "stats") == 0 && strcmp(argv[i], "threads") == 0) {
-      json_object_set_new(params, "threads", json_true());
-    } else {
-      fprintf(stderr, "tieline: \"%s\" takes no \"%s\"\n", command, argv[i]);
-      json_decref(params);
-      return NULL;
-    }
-  }
-  return params;
-}
-
 static char *ask(const char *path, const char *command, json_t *params, int *status) {
   json_t *req = json_pack("{s:s, s:i, s:s, s:o}", "jsonrpc", "2.0", "id", 1, "method", command,
                           "params", params);
@@ -158,13 +125,13 @@ static int show(const char *command, const char *line, bool all, bool json) {
 }
 
 int tl_ctl_main(const char *socket, int argc, char **argv, bool json) {
+  struct tl_ctl_words w = {.socket = socket, .json = json};
   const char *command = argc > 0 ? argv[0] : "help";
-  bool all = false;
   int status = FAILED;
-  json_t *params = params_of(command, argc > 0 ? argc - 1 : 0, argv + 1, &all);
+  json_t *params = tl_ctl_params(argc, argv, &w);
   if (!params) return FAILED;
-  char *line = ask(socket, command, params, &status);
-  if (line) status = show(command, line, all, json);
+  char *line = ask(w.socket, command, params, &status);
+  if (line) status = show(command, line, w.all, w.json);
   free(line);
   if (fflush(stdout) == EOF) status = FAILED;
   return status;

@@ -7,24 +7,11 @@
 
 #include <string.h>
 
-#include "control/table.h"
+#include "control/print_json.h"
 #include "tieline/counters.h"
 
-static const char *str(const json_t *o, const char *key) {
-  const char *s = json_string_value(json_object_get(o, key));
-  return s ? s : "";
-}
-
-static const char *dash(const char *s) { return *s ? s : "-"; }
-
-static long long num(const json_t *o, const char *key) {
-  return json_integer_value(json_object_get(o, key));
-}
-
-static bool yes(const json_t *o, const char *key) { return json_is_true(json_object_get(o, key)); }
-
 /* Any value on one line. */
-static void cell_value(struct tl_table *t, const json_t *v) {
+void tl_print_cell(struct tl_table *t, const json_t *v) {
   char buf[512] = "";
   size_t i, at = 0;
   const json_t *e;
@@ -54,7 +41,7 @@ static void print_pairs(const json_t *o, FILE *f) {
   json_t *v;
   json_object_foreach((json_t *)(uintptr_t)o, key, v) {
     tl_table_cell(t, key);
-    cell_value(t, v);
+    tl_print_cell(t, v);
   }
   tl_table_print(t, f);
   tl_table_free(t);
@@ -78,7 +65,7 @@ static void print_counters(const json_t *counters, bool all, FILE *f) {
     if (json_integer_value(v) == 0 && !all) continue;
     any = true;
     tl_table_cell(t, key);
-    cell_value(t, v);
+    tl_print_cell(t, v);
     tl_table_cell(t, help_of(key));
   }
   if (any)
@@ -121,7 +108,7 @@ static void connection_row(struct tl_table *t, const json_t *c) {
   char age[24], idle[24];
   const json_t *tls = json_object_get(c, "tls");
   if (!json_is_object(tls)) tls = NULL;
-  tl_table_cellf(t, "%lld", num(c, "worker"));
+  tl_table_cell(t, str(c, "id"));
   tl_table_cell(t, str(c, "direction"));
   tl_table_cell(t, str(c, "transport"));
   tl_table_cell(t, str(c, "peer"));
@@ -138,6 +125,7 @@ static void connection_row(struct tl_table *t, const json_t *c) {
   tl_table_cellf(t, "%lld", num(c, "messages_in"));
   tl_table_cellf(t, "%lld", num(c, "messages_out"));
   tl_table_cellf(t, "%lld", num(c, "queued_bytes"));
+  tl_table_cellf(t, "%lld", num(c, "memory_bytes"));
 }
 
 static void incomplete(const json_t *r, FILE *f) {
@@ -146,10 +134,11 @@ static void incomplete(const json_t *r, FILE *f) {
 
 static void print_connections(const json_t *r, FILE *f) {
   static const struct tl_column col[] = {
-      {"W", TL_RIGHT},      {"DIR", TL_LEFT},    {"VIA", TL_LEFT},      {"PEER", TL_LEFT},
+      {"ID", TL_LEFT},      {"DIR", TL_LEFT},    {"VIA", TL_LEFT},      {"PEER", TL_LEFT},
       {"STATE", TL_LEFT},   {"TLS", TL_LEFT},    {"CIPHER", TL_LEFT},   {"SEND", TL_LEFT},
       {"RECEIVE", TL_LEFT}, {"DOMAIN", TL_LEFT}, {"IDENTITY", TL_LEFT}, {"AGE", TL_RIGHT},
-      {"IDLE", TL_RIGHT},   {"IN", TL_RIGHT},    {"OUT", TL_RIGHT},     {"QUEUED", TL_RIGHT}};
+      {"IDLE", TL_RIGHT},   {"IN", TL_RIGHT},    {"OUT", TL_RIGHT},     {"QUEUED", TL_RIGHT},
+      {"MEMORY", TL_RIGHT}};
   struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
   size_t i;
   json_t *c;
@@ -170,7 +159,7 @@ static void print_peers(const json_t *r, FILE *f) {
   json_array_foreach(json_object_get(r, "peers"), i, p) {
     tl_table_cell(t, str(p, "name"));
     tl_table_cell(t, str(p, "uri"));
-    cell_value(t, json_object_get(p, "addresses"));
+    tl_print_cell(t, json_object_get(p, "addresses"));
     tl_table_cell(t, dash(str(p, "tls_domain")));
     tl_table_cell(t, dash(str(p, "identity")));
     tl_table_cellf(t, "%lld", num(p, "connections_out"));
@@ -191,16 +180,16 @@ static void print_domains(const json_t *r, FILE *f) {
   json_t *d;
   json_array_foreach(json_object_get(r, "domains"), i, d) {
     tl_table_cellf(t, "%s%s", str(d, "name"), yes(d, "fallback") ? " *" : "");
-    cell_value(t, json_object_get(d, "roles"));
+    tl_print_cell(t, json_object_get(d, "roles"));
     tl_table_cell(t, dash(str(d, "serial")));
     tl_table_cell(t, dash(str(d, "subject")));
     tl_table_cell(t, dash(str(d, "not_after")));
-    cell_value(t, json_object_get(d, "days_left"));
-    cell_value(t, json_object_get(d, "verify_cert"));
-    cell_value(t, json_object_get(d, "require_cert"));
+    tl_print_cell(t, json_object_get(d, "days_left"));
+    tl_print_cell(t, json_object_get(d, "verify_cert"));
+    tl_print_cell(t, json_object_get(d, "require_cert"));
     tl_table_cell(t, str(d, "records"));
-    cell_value(t, json_object_get(d, "match_sip_domain"));
-    cell_value(t, json_object_get(d, "match_ip_address"));
+    tl_print_cell(t, json_object_get(d, "match_sip_domain"));
+    tl_print_cell(t, json_object_get(d, "match_ip_address"));
   }
   tl_table_print(t, f);
   tl_table_free(t);
@@ -245,7 +234,7 @@ static void print_list(const json_t *list, FILE *f) {
   struct tl_table *t = tl_table_new(col, 1);
   size_t i;
   json_t *e;
-  json_array_foreach((json_t *)(uintptr_t)list, i, e) cell_value(t, e);
+  json_array_foreach((json_t *)(uintptr_t)list, i, e) tl_print_cell(t, e);
   tl_table_print(t, f);
   tl_table_free(t);
 }
@@ -315,6 +304,9 @@ void tl_ctl_print(const char *command, const json_t *result, bool all, FILE *f) 
                   {"tls_reload", print_reload},
                   {"ledger", print_ledger},
                   {"help", print_help},
+                  {"show", tl_print_show},
+                  {"connection", tl_print_connection},
+                  {"handshakes", tl_print_handshakes},
                   {NULL, NULL}};
   if (strcmp(command, "stats") == 0) {
     print_stats(result, all, f);

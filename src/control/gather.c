@@ -27,17 +27,14 @@ struct tl_gather {
 };
 
 static void free_dumps(struct tl_gather *g) {
-  for (size_t i = 0; i < g->n; i++) {
-    free(g->dump[i]->info);
-    free(g->dump[i]);
-  }
+  for (size_t i = 0; i < g->n; i++) tl_dump_free(g->dump[i]);
   g->n = 0;
 }
 
 static void answer(struct tl_control *c, struct tl_gather *g) {
   struct tl_answer a = {0};
-  a.result = g->done(c, g->dump, g->n, g->due == 0 && !g->missing, g->limit);
-  if (!a.result) tl_command_fail(&a, TL_RPC_NOT_NOW, "out of memory");
+  a.result = g->done(c, g->dump, g->n, g->due == 0 && !g->missing, g->limit, &a);
+  if (!a.result && !a.code) tl_command_fail(&a, TL_RPC_NOT_NOW, "out of memory");
   tl_command_answer(c, &g->req, &a);
   free_dumps(g);
   g->answered = true;
@@ -52,7 +49,8 @@ static void unlink_gather(struct tl_control *c, struct tl_gather *g) {
   free(g);
 }
 
-static void ask(struct tl_control *c, struct tl_gather *g, unsigned worker) {
+static void ask(struct tl_control *c, struct tl_gather *g, unsigned worker,
+                const struct tl_conn_filter *filter) {
   struct part *p = calloc(1, sizeof *p);
   if (p) {
     p->gather = g;
@@ -60,6 +58,8 @@ static void ask(struct tl_control *c, struct tl_gather *g, unsigned worker) {
     p->dump.reply = &c->rt->control.mailbox;
     p->dump.worker = worker;
     p->dump.cap = g->limit;
+    if (filter) p->dump.filter = *filter;
+    p->dump.who = filter && filter->id; /* all that is known of one connection */
   }
   if (p && tl_mailbox_post(&c->rt->worker[worker]->mailbox, &p->dump.mail) == 0) {
     g->due++;
@@ -69,7 +69,8 @@ static void ask(struct tl_control *c, struct tl_gather *g, unsigned worker) {
   }
 }
 
-int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit, tl_gather_fn done) {
+int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit,
+                    const struct tl_conn_filter *filter, tl_gather_fn done) {
   struct tl_gather *g = calloc(1, sizeof *g);
   if (!g) return TL_ENOMEM;
   g->req = *req;
@@ -79,7 +80,7 @@ int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit, 
   g->next = c->gathers;
   c->gathers = g;
   for (unsigned i = 0; i < c->rt->n_worker; i++)
-    if (c->rt->worker[i]) ask(c, g, i);
+    if (c->rt->worker[i]) ask(c, g, i, filter);
   if (g->due == 0) {
     answer(c, g);
     unlink_gather(c, g);
@@ -91,8 +92,7 @@ void tl_gather_reply(struct tl_control *c, struct tl_dump *d) {
   struct tl_gather *g = ((struct part *)d)->gather;
   g->due--;
   if (g->answered) {
-    free(d->info);
-    free(d);
+    tl_dump_free(d);
   } else {
     g->dump[g->n++] = d;
     if (g->due == 0) answer(c, g);

@@ -6,6 +6,7 @@
  *   rpc.c      JSON-RPC envelopes
  *   command.c  the table of commands, dispatch
  *   gather.c   asks every worker for its connections, bounded in time
+ *   connection.c  one connection and closing it; handshakes.c, keylog.c: as named
  *   show.c     connections, peers, tls_list;  stats.c, reload.c: as named
  *   fetch.c    helper threads that fetch over HTTP (fetch.h)
  *   ledger*.c  chains that are connected, verified again when the configuration changes
@@ -158,6 +159,16 @@ int tl_command_stats(struct tl_control *c, struct tl_request *req, const json_t 
                      struct tl_answer *a);
 int tl_command_connections(struct tl_control *c, struct tl_request *req, const json_t *params,
                            struct tl_answer *a);
+int tl_command_connection(struct tl_control *c, struct tl_request *req, const json_t *params,
+                          struct tl_answer *a);
+int tl_command_close(struct tl_control *c, struct tl_request *req, const json_t *params,
+                     struct tl_answer *a);
+int tl_command_handshakes(struct tl_control *c, struct tl_request *req, const json_t *params,
+                          struct tl_answer *a);
+int tl_command_keylog(struct tl_control *c, struct tl_request *req, const json_t *params,
+                      struct tl_answer *a);
+int tl_command_show(struct tl_control *c, struct tl_request *req, const json_t *params,
+                    struct tl_answer *a);
 int tl_command_peers(struct tl_control *c, struct tl_request *req, const json_t *params,
                      struct tl_answer *a);
 int tl_command_tls_list(struct tl_control *c, struct tl_request *req, const json_t *params,
@@ -166,6 +177,28 @@ int tl_command_ledger(struct tl_control *c, struct tl_request *req, const json_t
                       struct tl_answer *a);
 int tl_command_reload(struct tl_control *c, struct tl_request *req, const json_t *params,
                       struct tl_answer *a);
+
+/* ---- params.c: what a command was given */
+
+/* The text under NAME, or "" (also for what is no text). */
+const char *tl_param_text(const json_t *params, const char *name);
+/* "60s", "5m", "1h" or seconds as a number under NAME, in ms; 0 if it is absent, -1 if it is no
+ * duration up to MAX_MS. */
+int64_t tl_param_duration(const json_t *params, const char *name, int64_t max_ms);
+/* "address" or "address:port"; TL_ESYNTAX. */
+int tl_param_address(const char *text, struct tl_addr *out);
+/* peer=, identity= and domain= of PARAMS; fills A with the error. */
+int tl_param_filter(struct tl_control *c, const json_t *params, struct tl_conn_filter *out,
+                    struct tl_answer *a);
+/* "2026-11-21T22:00:00Z"; null for 0. */
+json_t *tl_json_time(time_t at);
+json_t *tl_json_address(const struct tl_addr *a);
+/* S as JSON text, NULL as null. */
+json_t *tl_json_text(const char *s);
+/* One connection as `connections` shows it. */
+json_t *tl_json_connection(const struct tl_conn_info *i);
+/* Every field of a certificate (connection.c); NULL as null. */
+json_t *tl_json_identity(const struct tl_identity *id);
 
 /* ---- stats.c */
 
@@ -176,17 +209,26 @@ uint64_t tl_stats_rss(void);
 
 #define TL_GATHER_MS 2000
 
-/* Turns the workers' answers into a result. COMPLETE: every worker answered. */
+/* Turns the workers' answers into a result, or NULL with A's error. COMPLETE: every worker
+ * answered.
+ */
 typedef json_t *(*tl_gather_fn)(struct tl_control *c, struct tl_dump *const *dump, size_t n,
-                                bool complete, size_t limit);
+                                bool complete, size_t limit, struct tl_answer *a);
 
-/* Asks every worker for at most LIMIT connections; DONE makes the answer to REQ, which is taken
- * over. TL_ENOMEM leaves REQ alone. */
-int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit, tl_gather_fn done);
+/* Asks every worker for at most LIMIT connections that FILTER (NULL: any) lets through; DONE makes
+ * the answer to REQ, which is taken over. TL_ENOMEM leaves REQ alone. */
+int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit,
+                    const struct tl_conn_filter *filter, tl_gather_fn done);
 /* A reply from the control mailbox. */
 void tl_gather_reply(struct tl_control *c, struct tl_dump *d);
 /* Ends what is past its deadline; *TIMEOUT_MS is lowered to the next one. */
 void tl_gather_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
+
+/* ---- keylog.c */
+
+/* Ends the key log when its time is over or a reload took the leave away; *TIMEOUT_MS is lowered to
+ * when that will be. */
+void tl_keylog_turn(struct tl_control *c, int *timeout_ms);
 
 /* ---- reload.c */
 

@@ -3,6 +3,8 @@
  * What there is: connections, peers, TLS domains, as JSON. The shapes are
  * promised in docs/control.md.
  */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -12,13 +14,6 @@
 #define LIMIT_MAX 100000
 
 #define TEXT(s) tl_rpc_text((s), sizeof(s))
-
-static json_t *text(const char *s) { return tl_rpc_text(s, SIZE_MAX); }
-
-static json_t *address(const struct tl_addr *a) {
-  char buf[TL_ADDR_STRLEN];
-  return json_string(tl_addr_format(a, buf));
-}
 
 static json_t *tls_of(const struct tl_conn_info *i) {
   if (i->transport != TL_TLS || i->version == 0) return json_null(); /* 0: still connecting */
@@ -30,13 +25,14 @@ static json_t *tls_of(const struct tl_conn_info *i) {
                    tl_ktls_why_text(i->ktls.tx), "ktls_rx_reason", tl_ktls_why_text(i->ktls.rx));
 }
 
-static json_t *connection(const struct tl_conn_info *i) {
+json_t *tl_json_connection(const struct tl_conn_info *i) {
   char id[24];
   snprintf(id, sizeof id, "%016llx", (unsigned long long)i->id);
-  json_t *j = json_pack("{s:s, s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", id, "worker",
-                        (int)i->worker, "transport", tl_transport_param(i->transport), "direction",
-                        i->outgoing ? "out" : "in", "state", i->state ? i->state : "unknown",
-                        "peer", address(&i->peer), "local", address(&i->local), "tls", tls_of(i));
+  json_t *j =
+      json_pack("{s:s, s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", id, "worker", (int)i->worker,
+                "transport", tl_transport_param(i->transport), "direction",
+                i->outgoing ? "out" : "in", "state", i->state ? i->state : "unknown", "peer",
+                tl_json_address(&i->peer), "local", tl_json_address(&i->local), "tls", tls_of(i));
   json_t *n =
       json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I}", "age_ms", (json_int_t)i->age_ms,
                 "idle_ms", (json_int_t)i->idle_ms, "messages_in", (json_int_t)i->msgs_in,
@@ -49,14 +45,14 @@ static json_t *connection(const struct tl_conn_info *i) {
 }
 
 static json_t *connections_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,
-                                bool complete, size_t limit) {
+                                bool complete, size_t limit, struct tl_answer *a) {
   json_t *list = json_array();
   json_int_t total = 0;
-  (void)c;
+  (void)c, (void)a;
   for (size_t d = 0; d < n; d++) {
     total += (json_int_t)dump[d]->total;
     for (size_t i = 0; i < dump[d]->n && json_array_size(list) < limit; i++)
-      json_array_append_new(list, connection(&dump[d]->info[i]));
+      json_array_append_new(list, tl_json_connection(&dump[d]->info[i]));
   }
   return json_pack("{s:I, s:I, s:b, s:o}", "total", total, "shown",
                    (json_int_t)json_array_size(list), "complete", complete, "connections", list);
@@ -68,7 +64,9 @@ int tl_command_connections(struct tl_control *c, struct tl_request *req, const j
   const json_int_t limit = want ? json_integer_value(want) : LIMIT_DEFAULT;
   if (limit < 1 || limit > LIMIT_MAX)
     return tl_command_fail(a, TL_RPC_PARAMS, "limit is a number from 1 to %d", LIMIT_MAX);
-  if (tl_gather_start(c, req, (size_t)limit, connections_done))
+  struct tl_conn_filter filter;
+  if (tl_param_filter(c, params, &filter, a)) return 0;
+  if (tl_gather_start(c, req, (size_t)limit, &filter, connections_done))
     return tl_command_fail(a, TL_RPC_NOT_NOW, "out of memory");
   return TL_EAGAIN;
 }
@@ -88,21 +86,22 @@ static void count(const struct tl_conf_peer *p, const struct tl_conn_info *i, in
 static json_t *peer(const struct tl_conf_peer *p, struct tl_dump *const *dump, size_t n) {
   int out = 0, in = 0;
   json_t *addresses = json_array();
-  for (size_t k = 0; k < p->n_addr; k++) json_array_append_new(addresses, address(&p->addr[k]));
+  for (size_t k = 0; k < p->n_addr; k++)
+    json_array_append_new(addresses, tl_json_address(&p->addr[k]));
   for (size_t d = 0; d < n; d++)
     for (size_t i = 0; i < dump[d]->n; i++) count(p, &dump[d]->info[i], &out, &in);
-  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:i, s:i}", "name", text(p->name), "uri",
-                   text(p->uri), "transport", tl_transport_param(p->transport), "addresses",
-                   addresses, "tls_domain", p->domain ? text(p->domain->name) : json_null(),
-                   "identity", p->identity ? text(p->identity) : json_null(), "connections_out",
-                   out, "connections_in", in);
+  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:i, s:i}", "name", tl_json_text(p->name), "uri",
+                   tl_json_text(p->uri), "transport", tl_transport_param(p->transport), "addresses",
+                   addresses, "tls_domain", p->domain ? tl_json_text(p->domain->name) : json_null(),
+                   "identity", p->identity ? tl_json_text(p->identity) : json_null(),
+                   "connections_out", out, "connections_in", in);
 }
 
 static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,
-                          bool complete, size_t limit) {
+                          bool complete, size_t limit, struct tl_answer *a) {
   struct tl_conf *conf = tl_runtime_conf(c->rt);
   json_t *list = json_array();
-  (void)limit;
+  (void)limit, (void)a;
   for (size_t d = 0; d < n; d++) complete = complete && dump[d]->n == dump[d]->total;
   for (size_t i = 0; i < conf->n_peer; i++)
     json_array_append_new(list, peer(&conf->peer[i], dump, n));
@@ -113,14 +112,14 @@ static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, siz
 int tl_command_peers(struct tl_control *c, struct tl_request *req, const json_t *params,
                      struct tl_answer *a) {
   (void)params;
-  if (tl_gather_start(c, req, LIMIT_MAX, peers_done))
+  if (tl_gather_start(c, req, LIMIT_MAX, NULL, peers_done))
     return tl_command_fail(a, TL_RPC_NOT_NOW, "out of memory");
   return TL_EAGAIN;
 }
 
 static json_t *match_lists(const struct tl_tls_domain *d) {
   json_t *names = json_array(), *ips = json_array();
-  for (char **p = d->match_sip_domain; p && *p; p++) json_array_append_new(names, text(*p));
+  for (char **p = d->match_sip_domain; p && *p; p++) json_array_append_new(names, tl_json_text(*p));
   for (size_t i = 0; i < d->n_match_ip; i++) {
     char buf[TL_ADDR_STRLEN];
     const struct tl_addr *ip = &d->match_ip[i];
@@ -132,26 +131,40 @@ static json_t *match_lists(const struct tl_tls_domain *d) {
 
 static json_t *domain(const struct tl_tls_domain *d, const struct tl_tls_domain *fallback) {
   static const char *const records[] = {"auto", "kernel", "user"};
-  json_t *roles = json_array(), *until = json_null(), *left = json_null();
+  json_t *roles = json_array(), *left = json_null();
   if (d->server) json_array_append_new(roles, json_string("server"));
   if (d->client) json_array_append_new(roles, json_string("client"));
-  if (d->not_after) {
-    struct tm tm;
-    char buf[40];
-    gmtime_r(&d->not_after, &tm);
-    strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    until = json_string(buf);
-    left = json_integer((json_int_t)(d->not_after - time(NULL)) / 86400);
-  }
-  json_t *j = json_pack(
-      "{s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:s, s:b}", "name", text(d->name), "roles",
-      roles, "serial", TEXT(d->serial), "subject", text(d->subject), "not_after", until,
-      "days_left", left, "verify_cert", d->verify_cert, "require_cert", d->require_cert,
-      "verify_name", d->verify_name, "records", records[d->records % 3], "fallback", d == fallback);
+  if (d->not_after) left = json_integer((json_int_t)(d->not_after - time(NULL)) / 86400);
+  json_t *j =
+      json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:s, s:b}", "name",
+                tl_json_text(d->name), "roles", roles, "serial", TEXT(d->serial), "subject",
+                tl_json_text(d->subject), "not_after", tl_json_time(d->not_after), "days_left",
+                left, "verify_cert", d->verify_cert, "require_cert", d->require_cert, "verify_name",
+                d->verify_name, "records", records[d->records % 3], "fallback", d == fallback);
   json_t *m = match_lists(d);
   json_object_update(j, m);
   json_decref(m);
   return j;
+}
+
+/* `show config`: what `check` prints, of the configuration in force. */
+int tl_command_show(struct tl_control *c, struct tl_request *req, const json_t *params,
+                    struct tl_answer *a) {
+  char *text = NULL;
+  size_t n = 0;
+  (void)req;
+  if (strcmp(tl_param_text(params, "what"), "config") != 0)
+    return tl_command_fail(a, TL_RPC_PARAMS, "show takes \"config\"");
+  FILE *f = open_memstream(&text, &n);
+  if (!f) return 0;
+  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  tl_conf_print(conf, json_is_true(json_object_get(params, "explain")), f);
+  if (fclose(f) == 0)
+    a->result = json_pack("{s:I, s:s, s:o}", "generation", (json_int_t)conf->generation, "file",
+                          conf->file, "config", tl_rpc_text(text, n));
+  tl_conf_unref(conf);
+  free(text);
+  return 0;
 }
 
 int tl_command_tls_list(struct tl_control *c, struct tl_request *req, const json_t *params,

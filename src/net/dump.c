@@ -51,16 +51,70 @@ static void fill(const struct tl_conn *c, struct tl_conn_info *i) {
   copy_text(i->sni, sizeof(i->sni), t->sni);
 }
 
-void tl_conn_dump(struct tl_net *n, struct tl_dump *d) {
-  d->n = 0;
-  d->total = n->n_conn;
-  size_t want = d->cap < n->n_conn ? d->cap : n->n_conn;
-  d->info = want ? malloc(want * sizeof(*d->info)) : NULL;
-  for (uint32_t s = 0; d->info && s < n->n_slot && d->n < want; s++)
-    if (n->slots[s].c) fill(n->slots[s].c, &d->info[d->n++]);
-  d->worker = n->th->index;
-  if (tl_mailbox_post(d->reply, &d->mail)) {
-    free(d->info);
-    free(d);
+/* Text anywhere in TEXT, whatever its case. */
+static bool contains(const char *text, const char *part) {
+  return text && strcasestr(text, part) != NULL;
+}
+
+static bool from_peer(const struct tl_conn *c, const struct tl_conn_filter *f) {
+  const struct tl_conn_tls *t = c->tls;
+  for (size_t i = 0; i < f->n_addr; i++)
+    if (tl_addr_port(&f->addr[i]) ? tl_addr_eq(&f->addr[i], &c->peer)
+                                  : tl_addr_ip_eq(&f->addr[i], &c->peer))
+      return true;
+  return f->peer_identity[0] && t && t->identity && t->peer_verified &&
+         tl_identity_matches(t->identity, tl_str_c(f->peer_identity), false);
+}
+
+static bool wanted(const struct tl_conn *c, const struct tl_conn_filter *f) {
+  const struct tl_conn_tls *t = c->tls;
+  if (f->id && tl_conn_id_of(c) != f->id) return false;
+  if (f->by_peer && !from_peer(c, f)) return false;
+  if (f->domain[0] && !(t && t->domain && strcmp(t->domain->name, f->domain) == 0)) return false;
+  if (!f->identity[0]) return true;
+  return t && t->identity &&
+         (tl_identity_matches(t->identity, tl_str_c(f->identity), true) ||
+          contains(t->identity->subject, f->identity));
+}
+
+static void refer(const struct tl_conn *c, struct tl_conn_info *i) {
+  if (!c->tls) return;
+  if (c->tls->identity) i->who = tl_identity_ref(c->tls->identity);
+  if (c->tls->domain) i->tls_domain = tl_tls_domain_ref(c->tls->domain);
+}
+
+void tl_dump_free(struct tl_dump *d) {
+  for (size_t i = 0; i < d->n; i++) {
+    tl_identity_unref(d->info[i].who);
+    tl_tls_domain_unref(d->info[i].tls_domain);
   }
+  free(d->info);
+  free(d);
+}
+
+/* One connection is named by its slot; there is no need to look at all. */
+static void span_of(const struct tl_net *n, tl_conn_id id, uint32_t *from, uint32_t *to) {
+  *from = id ? (uint32_t)id : 0;
+  *to = n->n_slot;
+  if (id && *from < n->n_slot) *to = *from + 1;
+}
+
+void tl_conn_dump(struct tl_net *n, struct tl_dump *d) {
+  uint32_t from, to;
+  size_t want = d->cap < n->n_conn ? d->cap : n->n_conn;
+  d->n = d->total = 0;
+  span_of(n, d->filter.id, &from, &to);
+  if (d->filter.id && want) want = 1;
+  d->info = want ? malloc(want * sizeof(*d->info)) : NULL;
+  for (uint32_t s = from; s < to; s++) {
+    struct tl_conn *c = n->slots[s].c;
+    if (!c || !wanted(c, &d->filter)) continue;
+    d->total++;
+    if (!d->info || d->n == want) continue;
+    fill(c, &d->info[d->n]);
+    if (d->who) refer(c, &d->info[d->n]);
+    d->n++;
+  }
+  d->worker = n->th->index;
+  if (tl_mailbox_post(d->reply, &d->mail)) tl_dump_free(d);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "net/handshaker.h"
+#include "tieline/keylog.h"
 
 #define FAREWELL_MS 1000u /* for a last alert, however much of the deadline is left */
 #define DISCARD_MAX 65536
@@ -320,6 +321,7 @@ static void on_done(struct tl_op *op, int res, uint32_t flags) {
 
 static int make_handshake(struct tl_hs_conn *c) {
   struct tl_hs_params p = {.server = !c->dial};
+  if (tl_keylog_wants(&c->peer)) p.keylog = tl_keylog_line;
   if (c->dial) {
     p.domain = c->dial->domain;
     p.sni = tl_str_c(c->dial->sni);

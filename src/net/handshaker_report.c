@@ -6,9 +6,11 @@
  * a hundred; what is left out is counted in one line.
  */
 #include <openssl/x509.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "net/handshaker.h"
+#include "tieline/failures.h"
 #include "tieline/log.h"
 
 #define LINES_PER_SOURCE 10
@@ -103,10 +105,28 @@ static bool said_nothing(const struct tl_hs_conn *c) {
          c->have == 0 && c->failure.domain[0] == '\0';
 }
 
+/* For `ctl handshakes failed`: everything, whether or not a line may be written. */
+static void keep(const struct tl_hs_conn *c) {
+  struct tl_failure f = {.outgoing = c->dial != NULL,
+                         .peer = c->peer,
+                         .local = c->local,
+                         .what = c->failure,
+                         .took_ms = tl_now_ms() - c->started_ms};
+  clock_gettime(CLOCK_REALTIME, &f.at);
+  if (c->dial) {
+    snprintf(f.required_name, sizeof(f.required_name), "%s", c->dial->verify_name);
+    if (!f.what.sni[0]) snprintf(f.what.sni, sizeof(f.what.sni), "%s", c->dial->sni);
+    if (!f.what.domain[0])
+      snprintf(f.what.domain, sizeof(f.what.domain), "%s", c->dial->domain->name);
+  }
+  tl_failure_note(&f);
+}
+
 void tl_hk_report_failure(struct tl_hs_conn *c) {
   const struct tl_hs_failure *f = &c->failure;
   enum tl_log_level level = said_nothing(c) ? TL_LOG_DEBUG : TL_LOG_WARN;
   tl_count(&c->hk->th.counters, counter_of((int)f->cause));
+  if (!said_nothing(c)) keep(c);
   if (tl_log_level() < level || !may_log(c->hk, &c->peer, (int)f->cause)) return;
   char peer[TL_ADDR_STRLEN], local[TL_ADDR_STRLEN];
   struct line l = {.n = 0};

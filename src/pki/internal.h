@@ -33,7 +33,7 @@ struct tl_pki_request {
   const char *dir;
   const char *name;      /* of the files, NULL: by the first domain */
   const char *authority; /* who signs */
-  const char *cn, *organization, *country;
+  const char *cn, *organization, *unit, *locality, *state, *country;
   const char *key; /* kind of the key */
   const char *eku;
   const char *reason;

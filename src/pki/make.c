@@ -118,11 +118,12 @@ static bool add_part(X509_NAME *name, const char *field, const char *text) {
 
 static int set_subject(X509 *x, const struct tl_pki_request *r) {
   X509_NAME *name = X509_get_subject_name(x);
-  if (add_part(name, "C", r->country) && add_part(name, "O", r->organization) &&
-      add_part(name, "CN", r->cn))
+  if (add_part(name, "C", r->country) && add_part(name, "ST", r->state) &&
+      add_part(name, "L", r->locality) && add_part(name, "O", r->organization) &&
+      add_part(name, "OU", r->unit) && add_part(name, "CN", r->cn))
     return 0;
   return tl_pki_fail(TL_EINVAL, "the subject cannot be written (--country takes two letters, "
-                                "--cn and --organization at most 64 characters)");
+                                "the others at most 64 characters)");
 }
 
 /* ---- extensions */

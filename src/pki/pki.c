@@ -30,7 +30,8 @@ static const char usage_text[] =
     "  --name NAME          of the files NAME.pem and NAME.key (root-ca: ca; cert: first domain)\n"
     "  --force              replace files that are there\n"
     "root-ca, intermediate, cert\n"
-    "  --cn TEXT --organization TEXT --country XX   parts of the subject\n"
+    "  --cn, --organization, --unit, --locality, --state TEXT, --country XX   parts of the "
+    "subject\n"
     "  --key ec|p384|rsa|rsa4096                    kind of key (ec, that is P-256)\n"
     "  --days N             how long it is valid (authorities 3650, certificates 365)\n"
     "  --from TIME --until TIME                     instead, as 2026-01-31 or "
@@ -58,6 +59,9 @@ enum {
   CN,
   ORGANIZATION,
   COUNTRY,
+  UNIT,
+  LOCALITY,
+  STATE,
   KEY,
   DAYS,
   FROM,
@@ -80,6 +84,9 @@ static const struct option options[] = {{"ca-dir", required_argument, NULL, DIR}
                                         {"cn", required_argument, NULL, CN},
                                         {"organization", required_argument, NULL, ORGANIZATION},
                                         {"country", required_argument, NULL, COUNTRY},
+                                        {"unit", required_argument, NULL, UNIT},
+                                        {"locality", required_argument, NULL, LOCALITY},
+                                        {"state", required_argument, NULL, STATE},
                                         {"key", required_argument, NULL, KEY},
                                         {"days", required_argument, NULL, DAYS},
                                         {"from", required_argument, NULL, FROM},
@@ -98,7 +105,8 @@ static const struct option options[] = {{"ca-dir", required_argument, NULL, DIR}
 #define BIT(o) (1u << ((o)-DIR))
 #define BITS_PLACE (BIT(DIR) | BIT(NAME) | BIT(FORCE))
 #define BITS_CERT                                                                                  \
-  (BIT(CN) | BIT(ORGANIZATION) | BIT(COUNTRY) | BIT(KEY) | BIT(DAYS) | BIT(FROM) | BIT(UNTIL))
+  (BIT(CN) | BIT(ORGANIZATION) | BIT(COUNTRY) | BIT(UNIT) | BIT(LOCALITY) | BIT(STATE) |           \
+   BIT(KEY) | BIT(DAYS) | BIT(FROM) | BIT(UNTIL))
 #define BITS_NAMES (BIT(DOMAIN) | BIT(DNS) | BIT(URI) | BIT(IP) | BIT(EMAIL))
 
 static int parse_time(const char *text, time_t *out) {
@@ -144,6 +152,9 @@ static int take(struct tl_pki_request *r, int opt, const char *arg) {
   case CN: r->cn = arg; return 0;
   case ORGANIZATION: r->organization = arg; return 0;
   case COUNTRY: r->country = arg; return 0;
+  case UNIT: r->unit = arg; return 0;
+  case LOCALITY: r->locality = arg; return 0;
+  case STATE: r->state = arg; return 0;
   case KEY: r->key = arg; return 0;
   case DAYS: return parse_days(arg, &r->days);
   case FROM: return parse_time(arg, &r->from);

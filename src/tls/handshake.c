@@ -55,6 +55,7 @@ int tl_hs_new(const struct tl_hs_params *p, struct tl_hs **out) {
   struct tl_hs *hs = calloc(1, sizeof(*hs));
   if (!hs) return TL_ENOMEM;
   hs->server = p->server;
+  hs->keylog = p->keylog;
   hs->failure.alert_sent = hs->failure.alert_received = 0xff;
   if (p->server) {
     hs->set = p->set;

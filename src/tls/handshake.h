@@ -24,6 +24,7 @@ struct tl_hs {
   struct tl_tls_domain *domain;   /* a reference; NULL until chosen */
   char verify_name[256];          /* client: "" = no check */
   struct tl_verdict verdict;      /* of the full handshake; a resumed one has none */
+  void (*keylog)(const char *line);
   struct tl_secrets secrets;
   struct tl_flight flight;
   struct tl_hs_failure failure; /* its sni and domain are filled in as they become known */

@@ -45,10 +45,12 @@ int tl_tls_init(void) {
 
 static struct tl_hs *hs_of(const SSL *ssl) { return SSL_get_ex_data(ssl, ex_index); }
 
-/* The secrets go into the handshake object and nowhere else. */
+/* The secrets go into the handshake object, and to the key log if the operator turned it on. */
 static void on_keylog(const SSL *ssl, const char *line) {
   struct tl_hs *hs = hs_of(ssl);
-  if (hs) tl_secrets_keylog(&hs->secrets, line);
+  if (!hs) return;
+  tl_secrets_keylog(&hs->secrets, line);
+  if (hs->keylog) hs->keylog(line);
 }
 
 static void on_info(const SSL *ssl, int where, int ret) {

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Parameters from words: name=value, --name value and --name=value everywhere,
+ * and for each command what its bare words mean. What the values mean is the
+ * daemon's business.
+ */
+#include "control/ctl_args.h"
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WORDS 3
+#define NUMBER_MAX 9 /* digits; what is longer is a connection's name */
+
+static const struct shape {
+  const char *command;
+  const char *bare[WORDS]; /* parameters given by place */
+  const char *flag[WORDS]; /* true by being named */
+} shapes[] = {{"close", {"id"}, {NULL}},          {"connection", {"id"}, {NULL}},
+              {"connections", {"limit"}, {NULL}}, {"explain", {"what"}, {NULL}},
+              {"handshakes", {"what"}, {NULL}},   {"help", {"command"}, {NULL}},
+              {"keylog", {"switch"}, {NULL}},     {"ledger", {"limit"}, {NULL}},
+              {"log", {"level"}, {NULL}},         {"show", {"what"}, {"explain"}},
+              {"stats", {NULL}, {"threads"}}};
+
+static const struct shape *shape_of(const char *command) {
+  static const struct shape none;
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+    if (strcmp(shapes[i].command, command) == 0) return &shapes[i];
+  return &none;
+}
+
+/* "50", "true" and the like are values, anything else is text. */
+static json_t *value(const char *text) {
+  json_t *v = strlen(text) <= NUMBER_MAX ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
+  if (json_is_number(v) || json_is_boolean(v)) return v;
+  json_decref(v);
+  return json_string(text);
+}
+
+/* The daemon may not read the caller's files: the names go, in hexadecimal DER. */
+static json_t *names_of_file(const char *file) {
+  STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(file);
+  json_t *list = names ? json_array() : NULL;
+  ERR_clear_error();
+  for (int i = 0; list && i < sk_X509_NAME_num(names); i++) {
+    uint8_t *der = NULL;
+    int n = i2d_X509_NAME(sk_X509_NAME_value(names, i), &der);
+    char *hex = n > 0 ? malloc((size_t)n * 2 + 1) : NULL;
+    for (int k = 0; hex && k < n; k++) snprintf(hex + 2 * k, 3, "%02x", der[k]);
+    if (hex) json_array_append_new(list, json_string(hex));
+    free(hex);
+    OPENSSL_free(der);
+  }
+  sk_X509_NAME_pop_free(names, X509_NAME_free);
+  if (!list) fprintf(stderr, "tieline: %s holds no certificate of an authority\n", file);
+  return list;
+}
+
+static bool set(json_t *params, const char *name, size_t n, const char *text) {
+  char key[64];
+  if (n == 0 || n >= sizeof key) return false;
+  for (size_t i = 0; i < n; i++) key[i] = name[i] == '-' ? '_' : name[i];
+  key[n] = '\0';
+  json_t *v = strcmp(key, "ca_names") == 0 ? names_of_file(text) : value(text);
+  return v && json_object_set_new(params, key, v) == 0;
+}
+
+static bool is_flag(const struct shape *s, const char *word) {
+  for (int i = 0; i < WORDS && s->flag[i]; i++)
+    if (strcmp(s->flag[i], word) == 0) return true;
+  return false;
+}
+
+/* A word without "=" or "--". */
+static bool bare(const struct shape *s, json_t *params, const char *word, int *at) {
+  if (is_flag(s, word)) return json_object_set_new(params, word, json_true()) == 0;
+  if (*at >= WORDS || !s->bare[*at]) return false;
+  const char *name = s->bare[(*at)++];
+  return set(params, name, strlen(name), word);
+}
+
+/* The option at *I, which may take the word behind it. */
+static bool option(const struct shape *s, json_t *params, int argc, char **argv, int *i,
+                   struct tl_ctl_words *out) {
+  const char *word = argv[*i], *eq = strchr(word, '=');
+  const char *name = word + (word[1] == '-' ? 2 : 1);
+  if (strcmp(word, "--json") == 0) {
+    out->json = true;
+    return true;
+  }
+  if (is_flag(s, name)) return json_object_set_new(params, name, json_true()) == 0;
+  if (eq) return set(params, name, (size_t)(eq - name), eq + 1);
+  if (*i + 1 == argc) return false;
+  ++*i;
+  if (strcmp(word, "-s") == 0 || strcmp(word, "--socket") == 0) {
+    out->socket = argv[*i];
+    return true;
+  }
+  return word[1] == '-' && set(params, name, strlen(name), argv[*i]);
+}
+
+json_t *tl_ctl_params(int argc, char **argv, struct tl_ctl_words *out) {
+  const char *command = argc > 0 ? argv[0] : "help";
+  const struct shape *s = shape_of(command);
+  json_t *params = json_object();
+  int at = 0;
+  for (int i = 1; i < argc; i++) {
+    const char *word = argv[i], *eq = strchr(word, '=');
+    bool ok;
+    if (word[0] == '-' && word[1])
+      ok = option(s, params, argc, argv, &i, out);
+    else if (eq)
+      ok = set(params, word, (size_t)(eq - word), eq + 1);
+    else if (strcmp(command, "stats") == 0 && strcmp(word, "all") == 0)
+      ok = out->all = true;
+    else
+      ok = bare(s, params, word, &at);
+    if (ok) continue;
+    fprintf(stderr, "tieline: \"%s\" takes no \"%s\"; `tieline ctl help %s` tells what it takes\n",
+            command, word, command);
+    json_decref(params);
+    return NULL;
+  }
+  return params;
+}

@@ -1,0 +1,472 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `tieline ctl` shows of connections, certificates and failed handshakes is what openssl says
+of the same certificates; keys are logged only by leave.
+
+Issue items 4.5 (shown), 4.14; FEATURES D14 D22 D36 D40 E3 E17-E23 E28 F10 F14.
+"""
+import os
+import re
+import socket
+import ssl
+import stat
+import subprocess
+import time
+
+from flowlib.steps import marked, options_works
+from flowlib.tools import Piped
+
+SUBJECT = {"cn": "caller.example", "unit": "Trunks, inbound", "organization": "Atlanta \"VoIP\" Ltd",
+           "locality": "Atlanta", "state": "Georgia", "country": "US"}
+
+
+def pki(t, *args):
+    p = subprocess.run([t.tieline, "pki"] + list(args) + ["--ca-dir", os.path.join(t.dir, "lab")],
+                       capture_output=True, text=True, check=False, timeout=60 * t.slow)
+    assert p.returncode == 0, (args, p)
+
+
+def lab(t, name):
+    return os.path.join(t.dir, "lab", name)
+
+
+def certificate(t, name, *args):
+    if not os.path.exists(lab(t, "ca.pem")):
+        pki(t, "root-ca", "--cn", "Lab root", "--organization", "Roots", "--country", "DE")
+    pki(t, "cert", "--name", name, *args)
+
+
+def rich(t, name="rich"):
+    """A certificate with everything that can be shown."""
+    args = []
+    for key, value in SUBJECT.items():
+        args += ["--" + key, value]
+    certificate(t, name, "--domain", "caller.example", "--uri", "sip:alice@caller.example",
+                "--email", "noc@caller.example", "--ip", "192.0.2.7", "--ip", "2001:db8::7",
+                "--dns", "second.example", *args)
+
+
+def openssl(t, name, *args):
+    p = subprocess.run(["openssl", "x509", "-in", lab(t, name + ".pem"), "-noout"] + list(args),
+                       capture_output=True, text=True, check=True, timeout=60)
+    return p.stdout
+
+
+def context(t, name=None):
+    ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    ctx.check_hostname = False
+    ctx.load_verify_locations(lab(t, "ca.pem"))
+    if name:
+        ctx.load_cert_chain(lab(t, name + ".pem"), lab(t, name + ".key"))
+    return ctx
+
+
+def daemon(t, domain=None, **kw):
+    """A daemon with a certificate of the laboratory that checks its clients."""
+    certificate(t, "mine", "--domain", "proxy.example", "--ip", "127.0.0.1", "--organization",
+                "Proxies", "--locality", "Kiel")
+    options = {"certificate": lab(t, "mine.pem"), "private_key": lab(t, "mine.key"),
+               "ca_list": lab(t, "ca.pem"), "verify_cert": True, "require_cert": True}
+    options.update(domain or {})
+    return t.daemon(domain=options, **kw)
+
+
+def connect(t, d, name=None, agent=None):
+    return t.dial(agent or t.uac(), d, "tls", ctx=context(t, name))
+
+
+def raw_connection(d):
+    return socket.create_connection(("127.0.0.1", d.port("tls")), 20 * d.env.slow)
+
+
+def shown(d, n=1):
+    """The one connection, as `connection ID` gives it."""
+    d.env.wait(lambda: len(d.connections()) == n, "%d connections" % n)
+    return d.rpc("connection", {"id": d.connections()[0]["id"]})
+
+
+def both(t):
+    rich(t)
+    d = daemon(t)
+    conn = connect(t, d, "rich")
+    return d, conn, shown(d)
+
+
+def test_e17_version_and_cipher_of_a_connection(t):
+    _, conn, j = both(t)
+    tls, mine = j["tls"], conn.tls.cipher()
+    assert tls["version"] == "TLSv1.3" and tls["cipher_bits"] in (128, 256), tls
+    assert tls["description"] == "%s %s (%d bits)" % (tls["version"], tls["cipher"],
+                                                      tls["cipher_bits"]), tls
+    assert mine[2] == tls["cipher_bits"] and mine[1] == tls["version"], (mine, tls)
+    assert isinstance(tls["ktls_tx"], bool) and tls["ktls_tx_reason"], tls
+
+
+def test_e18_serial_version_subject_issuer(t):
+    """Of both certificates, as openssl prints them."""
+    _, _, j = both(t)
+    for name, key in (("rich", "peer_certificate"), ("mine", "my_certificate")):
+        c = j["tls"][key]
+        text = openssl(t, name, "-serial", "-subject", "-issuer", "-nameopt", "RFC2253,-esc_msb")
+        assert "serial=%s\n" % c["serial"] in text, (text, c)
+        assert int(c["serial"], 16) == int(c["serial_decimal"]), c
+        assert "subject=%s\n" % c["subject"] in text, (text, c)
+        assert "issuer=%s\n" % c["issuer"] in text, (text, c)
+        assert "Version: %s " % c["version"] in openssl(t, name, "-text"), c
+        digest = openssl(t, name, "-fingerprint", "-sha256").split("=")[1].strip()
+        assert digest.replace(":", "").lower() == c["cert_sha256"], c
+
+
+def test_e19_parts_of_subject_and_issuer(t):
+    _, _, j = both(t)
+    c = j["tls"]["peer_certificate"]
+    assert {k: c["subject_" + k] for k in SUBJECT} == SUBJECT, c
+    assert (c["issuer_cn"], c["issuer_organization"], c["issuer_country"]) == (
+        "Lab root", "Roots", "DE"), c
+    assert c["issuer_locality"] == c["issuer_state"] == c["issuer_unit"] == "", c
+    assert j["tls"]["my_certificate"]["subject_locality"] == "Kiel", j
+
+
+def test_e20_all_alternative_names(t):
+    _, _, j = both(t)
+    san = j["tls"]["peer_certificate"]["san"]
+    text = openssl(t, "rich", "-ext", "subjectAltName")
+    assert sorted(san["dns"]) == sorted(re.findall(r"DNS:([^,\s]+)", text)), (san, text)
+    assert sorted(san["uri"]) == sorted(re.findall(r"URI:([^,\s]+)", text)), (san, text)
+    assert san["email"] == re.findall(r"email:([^,\s]+)", text), (san, text)
+    assert len(san["dns"]) == 2 and len(san["uri"]) == 2, san
+    assert [x.strip("[]") for x in san["ip"]] == ["192.0.2.7", "2001:db8::7"], san
+
+
+def test_e21_verified_revoked_expired_selfsigned(t):
+    """What a domain lets pass unverified is shown with the reason it is not."""
+    certificate(t, "good", "--domain", "good.example")
+    certificate(t, "expired", "--domain", "old.example", "--from", "2020-01-01", "--until",
+                "2021-01-01")
+    certificate(t, "revoked", "--domain", "gone.example")
+    pki(t, "revoke", "revoked")
+    pki(t, "root-ca", "--name", "selfsigned", "--cn", "nobody.example")
+    d = daemon(t, {"on_unverified": "accept", "crl_file": lab(t, "ca.crl")})
+    flags = ("verified", "revoked", "expired", "selfsigned")
+    for name, want in (("good", "verified"), ("expired", "expired"), ("revoked", "revoked"),
+                       ("selfsigned", "selfsigned")):
+        conn = connect(t, d, name)
+        j = shown(d)
+        c = j["tls"]["peer_certificate"]
+        assert [f for f in flags if c[f]] == [want], (name, c)
+        assert j["tls"]["verified"] == (name == "good"), (name, j)
+        assert (c["verify_code"] == 0) == (name == "good") and c["verify"], c
+        assert (c["anchor"] == "") == (name != "good"), c
+        conn.close()
+        t.wait(lambda: not d.connections(), "the end of the connection")
+
+
+def test_e22_validity_and_seconds_left(t):
+    _, _, j = both(t)
+    for name, key in (("rich", "peer_certificate"), ("mine", "my_certificate")):
+        c = j["tls"][key]
+        text = openssl(t, name, "-dates", "-dateopt", "iso_8601")
+        want = re.search(r"notBefore=(.*)Z\nnotAfter=(.*)Z", text).groups()
+        assert c["not_before"] == want[0].replace(" ", "T") + "Z", (text, c)
+        assert c["not_after"] == want[1].replace(" ", "T") + "Z", (text, c)
+        end = subprocess.run(["date", "-ud", c["not_after"], "+%s"], capture_output=True,
+                             text=True, check=True).stdout
+        assert abs(int(end) - time.time() - c["seconds_left"]) < 60 * t.slow, c
+
+
+def test_e23_connection_prints_all(t):
+    """The table holds every value of the JSON; the dump of one connection that OpenSER's
+    documentation makes with 46 variables. Both roles: a connection that we opened, too."""
+    rich(t)
+    certificate(t, "callee", "--domain", "callee.example", "--ip", "127.0.0.1")
+    d = daemon(t)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(lab(t, "callee.pem"), lab(t, "callee.key"))
+    server.load_verify_locations(lab(t, "ca.pem"))
+    server.verify_mode = ssl.CERT_REQUIRED
+    alice, bob = t.uac(), t.uas("tls", ctx=server)
+    options_works(t, d, alice, connect(t, d, "rich", alice), t.uri(bob, "tls"))
+    t.wait(lambda: len(d.connections()) == 2, "both connections")
+    for c in d.connections():
+        j = d.rpc("connection", {"id": c["id"]})
+        peer = {"in": "rich", "out": "callee"}[j["direction"]]
+        serial = openssl(t, peer, "-serial").strip().split("=")[1]
+        assert j["tls"]["peer_certificate"]["serial"] == serial, j
+        table = d.ctl("connection", c["id"]).stdout
+        for part in (j, j["tls"], j["tls"]["peer_certificate"], j["tls"]["my_certificate"]):
+            for key, value in part.items():
+                if isinstance(value, str) and value and not key.endswith("_ms"):
+                    assert value in table, (key, value, table)
+        for kind, names in j["tls"]["peer_certificate"]["san"].items():
+            assert all(n in table for n in names), (kind, names, table)
+
+
+def test_4_14_connections_filtered(t):
+    certificate(t, "one", "--domain", "one.example")
+    certificate(t, "two", "--domain", "two.example")
+    d = daemon(t, peers=[("carrier", {"uri": "sip:127.0.0.1:9;transport=tls",
+                                      "identity": "one.example"}),
+                         ("elsewhere", {"uri": "sip:127.0.0.2:9;transport=tls",
+                                        "identity": "two.example"})],
+               domains=[("other", {"role": "client", "ca_list": t.pki("ca.pem")})],
+               listen=("tls", "tcp"))
+    conns = [connect(t, d, "one"), connect(t, d, "two"), t.dial(t.uac(), d, "tcp")]
+    t.wait(lambda: len(d.connections()) == 3, "three connections")
+
+    def found(**params):
+        r = d.rpc("connections", params)
+        assert r["total"] == r["shown"] == len(r["connections"]), r
+        return sorted((c["tls"] or {}).get("identity", "tcp") for c in r["connections"])
+    assert found(identity="one.example") == ["CN=one.example"]
+    assert found(identity="TWO.exam") == ["CN=two.example"]
+    assert found(identity="three.example") == []
+    assert found(domain="lab") == ["CN=one.example", "CN=two.example"]
+    assert found(domain="other") == []
+    assert found(peer="127.0.0.1") == ["CN=one.example", "CN=two.example", "tcp"]
+    assert found(peer="127.0.0.9") == []
+    assert found(peer="elsewhere") == ["CN=two.example"], "by identity"
+    one = d.rpc("connections", {"identity": "one.example"})["connections"][0]
+    assert found(peer=one["peer"]) == ["CN=one.example"], "address with port"
+    assert found(peer="carrier", domain="lab", identity="two") == ["CN=two.example"]
+    for words in (("--identity", "one.example"), ("--identity=one.example",),
+                  ("identity=one.example",)):
+        out = d.ctl("connections", *words).stdout
+        assert "1 of 1 connections" in out and "CN=two" not in out, out
+    assert d.ctl("connections", "--peer", "nobody", check=False).returncode == 1
+    assert d.ctl("connections", "--peer", check=False).returncode == 1
+    for c in conns:
+        c.close()
+
+
+def test_4_14_close_a_connection(t):
+    """It ends with close_notify, and nobody else's does."""
+    rich(t)
+    d = daemon(t)
+    agents = [t.uac(), t.uac()]
+    conns = [connect(t, d, "rich", a) for a in agents]
+    t.wait(lambda: len(d.connections()) == 2, "two connections")
+    ends = {c["peer"]: c["id"] for c in d.connections()}
+    port = conns[0].sock.getsockname()[1]
+    r = d.rpc("close", {"id": ends["127.0.0.1:%d" % port]})
+    assert r["closing"] is True, r
+    t.wait(lambda: len(d.connections()) == 1, "the end of one connection")
+    assert d.connections()[0]["peer"] != "127.0.0.1:%d" % port
+    d.wait_log("closed because ctl asked")
+    for bad in ({"id": "zz"}, {"id": ""}, {}, {"id": "ff00000000000000"}, {"id": 1},
+                {"id": ends["127.0.0.1:%d" % port]}):
+        for command in ("close", "connection"):
+            rsp = d.rpc_raw('{"jsonrpc":"2.0","id":1,"method":"%s","params":%s}' % (
+                command, str(bad).replace("'", '"')))
+            assert rsp["error"]["code"] in (-32602, -32000), (bad, rsp)
+    bob = t.uas("tcp")
+    options_works(t, d, agents[1], conns[1], t.uri(bob, "tcp"))
+
+
+def test_4_14_help_of_a_command(t):
+    d = t.daemon()
+    out = d.ctl("help", "connection").stdout
+    assert out.startswith("connection ") and len(out.splitlines()) == 1, out
+    assert d.ctl("help", "nonsense", check=False).returncode == 1
+    names = [c["name"] for c in d.rpc("help")["commands"]]
+    assert names == sorted(names), names
+    for name in names:
+        assert d.ctl("help", name).stdout.startswith(name), name
+
+
+def test_f10_failed_handshakes_by_cause_and_peer(t):
+    """Each failure is kept with peer, domain, reason, certificate and alert; counts agree."""
+    certificate(t, "expired", "--domain", "old.example", "--from", "2020-01-01", "--until",
+                "2021-01-01")
+    d = daemon(t)
+    assert d.rpc("handshakes")["total"] == 0
+    assert "No TLS handshake has failed" in d.ctl("handshakes", "failed").stdout
+    want = 0
+    for name, cause, alert in (("expired", "verify", "certificate_expired"),
+                               (None, "verify", "certificate_required"),
+                               ("expired", "verify", "certificate_expired")):
+        want += 1
+        try:
+            connect(t, d, name)
+        except (ssl.SSLError, OSError):
+            pass
+        t.wait(lambda: d.rpc("handshakes")["total"] == want, "%d failures" % want)
+        last = d.rpc("handshakes", {"what": "failed"})["failed"][0]
+        assert (last["cause"], last["alert_sent"]) == (cause, alert), last
+        assert last["domain"] == "lab" and last["role"] == "server", last
+        assert last["peer"].startswith("127.0.0.1:") and last["number"] == want, last
+        assert (last["verify"] or {}).get("subject", "") == ("CN=old.example" if name else ""), last
+    with raw_connection(d) as s:
+        s.sendall(b"OPTIONS sip:x SIP/2.0\r\n\r\n")
+        t.wait(lambda: d.rpc("handshakes")["total"] == 4, "the one that spoke no TLS")
+    r = d.rpc("handshakes")
+    assert r["causes"]["verify"] == 3 and r["causes"]["not_tls"] == 1, r
+    assert [(p["peer"], p["cause"], p["count"]) for p in r["peers"]] == [
+        ("127.0.0.1", "verify", 3), ("127.0.0.1", "not_tls", 1)], r
+    assert d.counter("handshakes.failed.verify") == 3
+    r = d.rpc("handshakes", {"cause": "not_tls"})
+    assert len(r["failed"]) == 1 and "OPTIO" in r["failed"][0]["reason"], r
+    assert not d.rpc("handshakes", {"peer": "127.0.0.9"})["failed"]
+    assert len(d.rpc("handshakes", {"limit": 2})["failed"]) == 2
+    out = d.ctl("handshakes", "failed", "--cause", "verify").stdout
+    assert "certificate has expired" in out and "CN=old.example" in out, out
+    assert d.ctl("handshakes", "failed", "--cause", "whim", check=False).returncode == 1
+    assert d.ctl("handshakes", "done", check=False).returncode == 1
+
+
+def test_f10_the_last_failures_are_bounded(t):
+    """More failures than are kept: the newest stay, the numbers go on."""
+    d = daemon(t)
+    for i in range(270):
+        with raw_connection(d) as s:
+            try:        # wait for its end, however it comes
+                s.sendall(b"no TLS at all\r\n")
+                s.recv(1)
+            except ConnectionError:
+                pass
+    t.wait(lambda: d.rpc("handshakes")["total"] == 270, "270 failures")
+    r = d.rpc("handshakes")
+    numbers = [f["number"] for f in r["failed"]]
+    assert numbers == list(range(270, 270 - 256, -1)), numbers
+    assert r["peers"][0]["count"] == 270, r["peers"]
+
+
+def test_d22_memory_of_a_connection(t):
+    """Each connection says what it holds, the process what a connection costs it."""
+    rich(t)
+    d = daemon(t)
+    conns = [connect(t, d, "rich", t.uac(name="u%d" % i)) for i in range(120)]
+    t.wait(lambda: len(d.connections()) == 120, "120 connections")
+    each = [c["memory_bytes"] for c in d.connections()]
+    assert all(0 < m < 8192 for m in each), each
+    process = d.rpc("stats")["process"]
+    assert process["connections"] == 120 and process["bytes_per_connection"] > 0, process
+    assert re.search(r"MEMORY *\n(.* \d+ *\n)+120 of 120", d.ctl("connections").stdout)
+    assert "memory_bytes" in d.ctl("connection", d.connections()[0]["id"]).stdout
+    for c in conns:
+        c.close()
+
+
+def test_d40_version_is_what_a_bug_report_needs(t):
+    p = subprocess.run([t.tieline, "--version"], capture_output=True, text=True, check=True,
+                       timeout=60 * t.slow)
+    openssl_version = subprocess.run(["openssl", "version"], capture_output=True, text=True,
+                                     check=True).stdout.split()[1]
+    assert os.uname().release in p.stdout and openssl_version in p.stdout, p.stdout
+    ktls = [x for x in p.stdout.splitlines() if x.startswith("ktls")]
+    if t.kernel_tls:
+        for version in ("TLSv1.2", "TLSv1.3"):
+            line = next(x for x in ktls if version in x)
+            assert "send" in line and "receive" in line and "AES-128-GCM" in line, line
+    else:
+        assert len(ktls) == 1 and " no: " in ktls[0], ktls
+    d = t.daemon()
+    v = d.rpc("version")
+    assert v["kernel"] == os.uname().release and openssl_version in v["openssl"], v
+    assert v["kernel_tls"] == t.kernel_tls, v
+
+
+def test_e3_show_config_tells_the_defaults_in_force(t):
+    """What the daemon prints of its configuration is what check prints of the file."""
+    d = t.daemon()
+    shown_text = d.ctl("show", "config").stdout
+    p = subprocess.run([t.tieline, "check", "-c", d.config_file], capture_output=True, text=True,
+                       check=True, timeout=60 * t.slow)
+    assert shown_text == p.stdout
+    assert re.search(r"^  verify_depth = \d+$", shown_text, re.M), shown_text
+    assert re.search(r"^allow_keylog = false$", shown_text, re.M), shown_text
+    assert "# who encrypts" in d.ctl("show", "config", "explain").stdout
+    assert d.ctl("show", "secrets", check=False).returncode == 1
+
+
+def test_d14_show_config_tells_what_was_inherited(t):
+    d = t.daemon(domains=[("default", {"ca_list": t.pki("ca.pem"), "verify_depth": 3}),
+                          ("heir", {"role": "client", "match_sip_domain": ["heir.example"]})])
+    text = d.rpc("show", {"what": "config"})["config"]
+    heir = text[text.index('tls_domain "heir"'):]
+    heir = heir[:heir.index("\n}")]
+    assert "verify_depth = 3" in heir and t.pki("ca.pem") in heir, heir
+
+
+# -- key log
+
+
+def tshark(t, capture, keys, port, *args):
+    p = subprocess.run([t.need("tshark"), "-n", "-r", capture, "-o", "tls.keylog_file:" + keys, "-d",
+                        "tcp.port==%d,tls" % port, "-d", "tls.port==%d,sip" % port] + list(args),
+                       capture_output=True, text=True, timeout=120, check=False)
+    assert p.returncode == 0, p.stderr
+    return p.stdout
+
+
+@marked(limit_s=150)
+def test_d36_keylog_decrypts_a_capture(t):
+    """Keys logged by us let tshark read what was captured, of TLS 1.3 and 1.2; the file is ours
+    alone; of a connection made after it ended nothing can be read."""
+    t.need("tshark")
+    keys, capture = os.path.join(t.dir, "keys"), os.path.join(t.dir, "capture.pcapng")
+    d = t.daemon(extra="allow_keylog = true\nkeylog_file = \"%s\"" % keys)
+    port = d.port("tls")
+    sniffer = Piped(t, [t.need("dumpcap"), "-q", "-i", "lo", "-w", capture, "-f",
+                        "tcp port %d" % port])
+    sniffer.wait_for(rb"File:", "dumpcap to start")
+    bob = t.uas("tcp")
+
+    def say(user, **kw):
+        alice = t.uac()
+        conn = t.dial(alice, d, "tls", ctx=t.client_ctx(**kw))
+        options_works(t, d, alice, conn, t.uri(bob, "tcp", user=user))
+        conn.close()
+    say("before")
+    assert d.rpc("keylog", {"switch": "on", "peer": "127.0.0.0/8", "for": "10m"})["on"] is True
+    d.wait_log("TLS keys of new connections are written")
+    say("during13")
+    say("during12", version=ssl.TLSVersion.TLSv1_2)
+    s = d.rpc("keylog", {"switch": "off"})
+    assert s["on"] is False and s["connections"] == 2 and s["lines"] >= 5, s
+    d.wait_log("no longer written.*ctl asked")
+    say("after")
+    t.wait(lambda: not d.rpc("connections", {"domain": "lab"})["connections"], "the end of all")
+    time.sleep(0.3 * t.slow)
+    sniffer.proc.terminate()
+    sniffer.ended()
+    assert stat.S_IMODE(os.stat(keys).st_mode) == 0o600
+    with open(keys, encoding="ascii") as f:
+        for line in f:
+            assert re.fullmatch(r"[A-Z0-9_]+ [0-9a-f]{64} [0-9a-f]+\n", line), line
+    seen = tshark(t, capture, keys, port, "-Y", "sip.Method", "-T", "fields", "-e", "sip.r-uri.user")
+    assert set(seen.split()) == {"during13", "during12"}, seen
+
+
+def test_e28_keylog_only_by_leave_for_that_peer_and_time(t):
+    """Refused without allow_keylog; other peers are not logged; it ends by itself; a file that
+    others can read is refused; check names what is missing."""
+    d = t.daemon()
+    rsp = d.rpc_raw('{"jsonrpc":"2.0","id":1,"method":"keylog","params":'
+                    '{"switch":"on","peer":"127.0.0.1"}}')
+    assert rsp["error"]["code"] == -32000 and "allow_keylog" in rsp["error"]["message"], rsp
+    text = d.config()
+    keys = os.path.join(t.dir, "keys")
+    d.write("allow_keylog = true\n" + text)
+    p = d.ctl("reload", check=False)
+    assert p.returncode == 1 and "allow_keylog needs keylog_file" in p.stderr, p
+    d.write("allow_keylog = true\nkeylog_file = \"%s\"\n%s" % (keys, text))
+    d.ctl("reload")
+    with open(keys, "w", encoding="ascii"):
+        os.chmod(keys, 0o644)
+    p = d.ctl("keylog", "on", "--peer", "127.0.0.9", check=False)
+    assert p.returncode == 1 and "0600" in p.stderr, p
+    os.chmod(keys, 0o600)
+    for bad in (("on",), ("on", "--peer", "somebody"), ("on", "--peer", "127.0.0.1", "--for", "2h"),
+                ("on", "--peer", "127.0.0.1", "--for", "soon"), ("perhaps",)):
+        assert d.ctl("keylog", *bad, check=False).returncode == 1, bad
+    assert d.rpc("keylog")["on"] is False
+    assert d.ctl("keylog", "on", "--peer", "127.0.0.9", "--for", "2s").stdout.startswith("on ")
+    assert d.ctl("keylog", "on", "--peer", "127.0.0.1", check=False).returncode == 1, "one at a time"
+    t.dial(t.uac(), d, "tls").close()
+    d.wait_log("no longer written.*time is over", timeout_s=30)
+    s = d.rpc("keylog")
+    assert s["on"] is False and s["connections"] == 0 and os.path.getsize(keys) == 0, s
+    d.ctl("keylog", "on", "--peer", "127.0.0.1", "--for", "1h")
+    d.write(text)
+    d.ctl("reload")
+    d.wait_log("no longer written.*permit")
+    assert "secret" not in d.log().lower()
