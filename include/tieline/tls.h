@@ -88,7 +88,10 @@ struct tl_tls_domain {
   char **match_sip_domain;                        /* NULL-terminated, lower case */
   struct tl_addr *match_ip;                       /* n_match_ip of them; port 0 matches any */
   size_t n_match_ip;
-  bool match_any_ip;       /* "*" among match_ip_address */
+  bool match_any_ip;          /* "*" among match_ip_address */
+  char **own_names;           /* server: those of credentials_dir, if match_sip_domain is unset */
+  struct tl_credential *cred; /* private: certificates with their keys, n_cred of them */
+  size_t n_cred;
   unsigned ca_names_n;     /* names in our CertificateRequest */
   size_t ca_names_bytes;   /* their list on the wire */
   struct tl_identity *own; /* the first certificate, NULL if it has none */
@@ -105,7 +108,7 @@ int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
 struct tl_tls_domain *tl_tls_domain_ref(struct tl_tls_domain *d);
 void tl_tls_domain_unref(struct tl_tls_domain *d);
 
-/* Which rule chose a domain. */
+/* Which rule chose a domain; a client's destination domain takes the place of the server name. */
 enum tl_choice {
   TL_CHOICE_NONE,
   TL_CHOICE_SNI_EXACT,
@@ -114,12 +117,41 @@ enum tl_choice {
   TL_CHOICE_ADDRESS,
   TL_CHOICE_DEFAULT
 };
+/* "name_exact", "name_wildcard" ...: what ctl and logs call a rule. */
+const char *tl_choice_name(enum tl_choice rule);
+
 /* Candidates for a listener or a destination, in file order; borrowed. */
 struct tl_tls_set {
   struct tl_tls_domain **domain;
   size_t n;
   struct tl_tls_domain *fallback; /* named "default", or the only one; may be NULL */
 };
+struct tl_ca_wanted;
+/* What is asked for; all borrowed. */
+struct tl_tls_ask {
+  bool server;
+  struct tl_str name;             /* server: SNI; client: destination domain; may be empty */
+  struct tl_tls_domain *listener; /* server: the listener's own, may be NULL */
+  const struct tl_addr *addr;     /* server: the listener's, client: the destination's, or NULL */
+  const struct tl_ca_wanted *wanted; /* server: authorities the client trusts, NULL: not said */
+};
+/* Why a domain was chosen or not, for `explain`. */
+struct tl_tls_candidate {
+  const struct tl_tls_domain *domain;
+  enum tl_choice rule; /* the best one by which it fits, TL_CHOICE_NONE: it does not */
+  bool wanted;         /* a certificate of it ends in an authority that the client trusts */
+  bool chosen;
+  const char *why; /* a phrase, a constant */
+};
+struct tl_tls_trace {
+  struct tl_tls_candidate *candidate; /* room for CAP, the caller's; the set's size + 2 suffices */
+  size_t cap, n;
+  bool by_authority; /* several fitted equally, and what the client trusts decided */
+};
+/* The one order of choice, in docs/configuration.md: best rule, then the authority the client
+ * trusts, then the order of the file. TRACE and OUT_RULE may be NULL. */
+struct tl_tls_domain *tl_tls_choose(const struct tl_tls_set *set, const struct tl_tls_ask *ask,
+                                    struct tl_tls_trace *trace, enum tl_choice *out_rule);
 /* Server side: SNI exact, SNI wildcard, LISTENER's own (may be NULL), listener address, fallback.
  */
 struct tl_tls_domain *tl_tls_choose_server(const struct tl_tls_set *set, struct tl_str sni,

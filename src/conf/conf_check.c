@@ -91,13 +91,15 @@ static void check_matches(const struct tl_block *b, struct tl_conf_ctx *ctx) {
   struct tl_addr a;
   uint16_t port;
   for (char **m = d->match_sip_domain; m && *m; m++) {
+    if (strcmp(*m, "*") == 0) continue;
     const char *name = strncmp(*m, "*.", 2) == 0 ? *m + 2 : *m;
     if (tl_conf_parse_hostport(name, &host, &port) || port)
       tl_conf_fail(ctx, tl_block_at(b, "match_sip_domain"),
                    "\"%s\" is no domain name; \"*\" can only be the whole first label", *m);
   }
   for (char **m = d->match_ip_address; m && *m; m++)
-    if (tl_conf_parse_hostport(*m, &host, &port) || tl_addr_parse(host, port, &a))
+    if (strcmp(*m, "*") != 0 &&
+        (tl_conf_parse_hostport(*m, &host, &port) || tl_addr_parse(host, port, &a)))
       tl_conf_fail(ctx, tl_block_at(b, "match_ip_address"),
                    "\"%s\" is no numeric address or \"address:port\"", *m);
 }

@@ -3,21 +3,28 @@
  * Which TLS domain serves a handshake, in the documented order: server side SNI
  * exact, SNI wildcard, the listener's own, the listener's address, the fallback;
  * client side destination domain exact, wildcard, destination address, the
- * fallback. Within one rule the first in file order wins. A domain without the
- * role is passed over.
+ * fallback. Among domains that fit equally well the one decides whose
+ * certificate ends in an authority the client trusts, then the order of the
+ * file. A domain without the role is passed over. Which certificate of the
+ * domain is shown is credentials.c's.
  */
 #include <ctype.h>
 
-#include "tieline/tls.h"
+#include "tls/internal.h"
+
+/* How well a domain fits: lower is better. A rule has room for finer steps. */
+enum { STEPS = 4, UNFIT = (TL_CHOICE_DEFAULT + 1) * STEPS };
 
 static bool has_role(const struct tl_tls_domain *d, bool server) {
   return server ? d->server != NULL : d->client != NULL;
 }
 
-/* Lower case, without the dot at the end; false if it cannot be a domain name. */
+/* Lower case, without the dot at the end; false if it cannot be a domain name. A destination that
+ * is an address is none. */
 static bool normalize(struct tl_str name, char out[256]) {
+  struct tl_addr ignored;
   if (name.n && name.p[name.n - 1] == '.') name.n--;
-  if (name.n == 0 || name.n > 255) return false;
+  if (name.n == 0 || name.n > 255 || tl_addr_parse(name, 0, &ignored) == 0) return false;
   for (size_t i = 0; i < name.n; i++) {
     out[i] = (char)tolower((unsigned char)name.p[i]);
     if (out[i] == '\0') return false;
@@ -26,67 +33,173 @@ static bool normalize(struct tl_str name, char out[256]) {
   return true;
 }
 
-static bool match_name(const char *pattern, const char *name, bool wildcard) {
-  if (strncmp(pattern, "*.", 2) != 0) return !wildcard && strcmp(pattern, name) == 0;
-  if (!wildcard) return false;
+static bool match_name(const char *pattern, const char *name) {
+  if (strncmp(pattern, "*.", 2) != 0) return strcmp(pattern, name) == 0;
   const char *dot = strchr(name, '.'); /* the star stands for exactly one label */
   return dot && dot != name && strcmp(dot, pattern + 1) == 0;
 }
 
-static struct tl_tls_domain *by_name(const struct tl_tls_set *set, bool server, const char *name,
-                                     bool wildcard) {
-  for (size_t i = 0; i < set->n; i++) {
-    struct tl_tls_domain *d = set->domain[i];
-    if (!has_role(d, server)) continue;
-    for (char **p = d->match_sip_domain; *p; p++)
-      if (match_name(*p, name, wildcard)) return d;
+/* The best of LIST: TL_CHOICE_SNI_EXACT, TL_CHOICE_SNI_WILDCARD or TL_CHOICE_NONE. */
+static enum tl_choice by_name(char *const *list, const char *name) {
+  enum tl_choice best = TL_CHOICE_NONE;
+  for (char *const *p = list; p && *p; p++) {
+    if (!match_name(*p, name)) continue;
+    if (strncmp(*p, "*.", 2) != 0) return TL_CHOICE_SNI_EXACT;
+    best = TL_CHOICE_SNI_WILDCARD;
   }
-  return NULL;
+  return best;
 }
 
-static struct tl_tls_domain *by_address(const struct tl_tls_set *set, bool server,
-                                        const struct tl_addr *a) {
-  for (size_t i = 0; i < set->n; i++) {
-    struct tl_tls_domain *d = set->domain[i];
-    if (!has_role(d, server)) continue;
-    for (size_t k = 0; k < d->n_match_ip; k++) {
-      const struct tl_addr *m = &d->match_ip[k];
-      if (tl_addr_ip_eq(m, a) && (!tl_addr_port(m) || tl_addr_port(m) == tl_addr_port(a))) return d;
-    }
+/* 0 with port, 1 without, 2 any, -1 none. */
+static int by_address(const struct tl_tls_domain *d, const struct tl_addr *a) {
+  int best = d->match_any_ip ? 2 : -1;
+  for (size_t k = 0; a && k < d->n_match_ip; k++) {
+    const struct tl_addr *m = &d->match_ip[k];
+    if (!tl_addr_ip_eq(m, a)) continue;
+    if (tl_addr_port(m) == tl_addr_port(a)) return 0;
+    if (!tl_addr_port(m)) best = 1;
   }
-  return NULL;
+  return best;
 }
 
-static struct tl_tls_domain *choose(const struct tl_tls_set *set, bool server, struct tl_str name,
-                                    struct tl_tls_domain *listener, const struct tl_addr *addr,
-                                    enum tl_choice *out_rule) {
+static bool lists_names(const struct tl_tls_domain *d, bool server) {
+  return (d->match_sip_domain && *d->match_sip_domain) || (server && d->own_names && *d->own_names);
+}
+
+/* By listener, address or as the fallback: what needs no name. */
+static int rank_without_name(const struct tl_tls_set *set, const struct tl_tls_ask *ask,
+                             const struct tl_tls_domain *d, bool asks_name, const char **why) {
+  int address = by_address(d, ask->addr);
+  if (asks_name && ask->server && d->strict_sni) {
+    *why = "strict_sni: it does not list the name asked for";
+    return UNFIT;
+  }
+  if (d == ask->listener) {
+    *why = "the listener's tls_domain";
+    return TL_CHOICE_LISTENER * STEPS;
+  }
+  if (address >= 0 && !(asks_name && lists_names(d, ask->server))) {
+    *why = address == 2 ? "match_ip_address \"*\"" : "match_ip_address lists the address";
+    return TL_CHOICE_ADDRESS * STEPS + address;
+  }
+  if (d == set->fallback) {
+    *why = "the default, or the only one";
+    return TL_CHOICE_DEFAULT * STEPS;
+  }
+  *why = address >= 0                 ? "it fits the address, but lists other names"
+         : asks_name && d->n_match_ip ? "it lists neither this name nor this address"
+         : asks_name                  ? "it does not list the name"
+                                      : "it does not list the address";
+  return UNFIT;
+}
+
+/* LOWER: the name asked for, NULL: none. */
+static int rank(const struct tl_tls_set *set, const struct tl_tls_ask *ask,
+                const struct tl_tls_domain *d, const char *lower, const char **why) {
+  if (!has_role(d, ask->server)) {
+    *why = ask->server ? "it has not the server role" : "it has not the client role";
+    return UNFIT;
+  }
+  enum tl_choice rule = lower ? by_name(d->match_sip_domain, lower) : TL_CHOICE_NONE;
+  if (rule == TL_CHOICE_NONE && lower && ask->server) rule = by_name(d->own_names, lower);
+  bool limited = d->n_match_ip && !d->match_any_ip; /* names and addresses: both must fit */
+  if (rule != TL_CHOICE_NONE && (!limited || !ask->addr || by_address(d, ask->addr) >= 0)) {
+    *why = rule == TL_CHOICE_SNI_EXACT ? "it lists the name" : "it lists the name by a wildcard";
+    return (int)rule * STEPS;
+  }
+  if (rule != TL_CHOICE_NONE) {
+    *why = "it lists the name, but another address";
+    return UNFIT;
+  }
+  return rank_without_name(set, ask, d, lower != NULL, why);
+}
+
+/* What the search knows so far. */
+struct search {
+  const struct tl_tls_set *set;
+  const struct tl_tls_ask *ask;
+  const char *lower;
+  struct tl_tls_trace *trace;
+  struct tl_tls_domain *best;
+  int rank, equals;
+  bool best_wanted;
+};
+
+static void note(struct search *s, const struct tl_tls_domain *d, int r, bool wanted,
+                 const char *why) {
+  struct tl_tls_trace *t = s->trace;
+  if (!t || t->n == t->cap) return;
+  t->candidate[t->n++] =
+      (struct tl_tls_candidate){.domain = d,
+                                .rule = r == UNFIT ? TL_CHOICE_NONE : (enum tl_choice)(r / STEPS),
+                                .wanted = wanted,
+                                .why = why};
+}
+
+static void consider(struct search *s, struct tl_tls_domain *d) {
+  const char *why = "";
+  int r = rank(s->set, s->ask, d, s->lower, &why);
+  /* Names are compared only where they can decide, or be shown. */
+  bool wanted = s->ask->wanted && r != UNFIT && (r <= s->rank || s->trace) &&
+                tl_domain_wanted(d, s->ask->wanted);
+  note(s, d, r, wanted, why);
+  if (r == UNFIT || r > s->rank) return;
+  if (r < s->rank) {
+    s->rank = r;
+    s->best = d;
+    s->equals = 1;
+    s->best_wanted = wanted;
+    return;
+  }
+  s->equals++;
+  if (wanted && !s->best_wanted) {
+    s->best = d;
+    s->best_wanted = true;
+  }
+}
+
+static bool in_set(const struct tl_tls_set *set, const struct tl_tls_domain *d) {
+  for (size_t i = 0; i < set->n; i++)
+    if (set->domain[i] == d) return true;
+  return false;
+}
+
+struct tl_tls_domain *tl_tls_choose(const struct tl_tls_set *set, const struct tl_tls_ask *ask,
+                                    struct tl_tls_trace *trace, enum tl_choice *out_rule) {
   char lower[256];
-  struct tl_tls_domain *d = NULL;
-  if (normalize(name, lower)) {
-    *out_rule = TL_CHOICE_SNI_EXACT;
-    if ((d = by_name(set, server, lower, false))) return d;
-    *out_rule = TL_CHOICE_SNI_WILDCARD;
-    if ((d = by_name(set, server, lower, true))) return d;
-  }
-  *out_rule = TL_CHOICE_LISTENER;
-  if (listener && has_role(listener, server)) return listener;
-  *out_rule = TL_CHOICE_ADDRESS;
-  if (addr && (d = by_address(set, server, addr))) return d;
-  *out_rule = TL_CHOICE_DEFAULT;
-  if (set->fallback && has_role(set->fallback, server)) return set->fallback;
-  *out_rule = TL_CHOICE_NONE;
-  return NULL;
+  struct search s = {.set = set, .ask = ask, .trace = trace, .rank = UNFIT};
+  if (trace) trace->n = 0;
+  if (normalize(ask->name, lower)) s.lower = lower;
+  for (size_t i = 0; i < set->n; i++) consider(&s, set->domain[i]);
+  if (ask->listener && !in_set(set, ask->listener)) consider(&s, ask->listener);
+  if (set->fallback && set->fallback != ask->listener && !in_set(set, set->fallback))
+    consider(&s, set->fallback);
+  for (size_t i = 0; trace && i < trace->n; i++)
+    trace->candidate[i].chosen = trace->candidate[i].domain == s.best;
+  if (trace) trace->by_authority = s.equals > 1 && s.best_wanted;
+  if (out_rule) *out_rule = s.best ? (enum tl_choice)(s.rank / STEPS) : TL_CHOICE_NONE;
+  return s.best;
 }
 
 struct tl_tls_domain *tl_tls_choose_server(const struct tl_tls_set *set, struct tl_str sni,
                                            struct tl_tls_domain *listener,
                                            const struct tl_addr *local, enum tl_choice *out_rule) {
-  enum tl_choice rule;
-  return choose(set, true, sni, listener, local, out_rule ? out_rule : &rule);
+  struct tl_tls_ask ask = {.server = true, .name = sni, .listener = listener, .addr = local};
+  return tl_tls_choose(set, &ask, NULL, out_rule);
 }
 
 struct tl_tls_domain *tl_tls_choose_client(const struct tl_tls_set *set, struct tl_str sip_domain,
                                            const struct tl_addr *dest, enum tl_choice *out_rule) {
-  enum tl_choice rule;
-  return choose(set, false, sip_domain, NULL, dest, out_rule ? out_rule : &rule);
+  struct tl_tls_ask ask = {.name = sip_domain, .addr = dest};
+  return tl_tls_choose(set, &ask, NULL, out_rule);
+}
+
+const char *tl_choice_name(enum tl_choice rule) {
+  static const char *const names[] = {[TL_CHOICE_NONE] = "none",
+                                      [TL_CHOICE_SNI_EXACT] = "name_exact",
+                                      [TL_CHOICE_SNI_WILDCARD] = "name_wildcard",
+                                      [TL_CHOICE_LISTENER] = "listener",
+                                      [TL_CHOICE_ADDRESS] = "address",
+                                      [TL_CHOICE_DEFAULT] = "default"};
+  return (unsigned)rule <= TL_CHOICE_DEFAULT ? names[rule] : "?";
 }

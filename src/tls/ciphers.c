@@ -14,6 +14,8 @@
   "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"                                     \
   "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"                                     \
   "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+/* Behind them, where the operator gives parameters: clients without elliptic curves. */
+#define DHE_LIST ":DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305"
 #define SEPARATORS ":, ;"
 
 static const char default_suites[] =
@@ -117,7 +119,9 @@ int tl_domain_set_ciphers(SSL_CTX *ctx, const struct tl_tls_options *o, struct t
     return tl_blame(b, "ciphersuites", "\"%s\" is no list of TLS 1.3 suites: %s", suites,
                     tl_blame_reason());
   if (o->ciphers_list && (rc = check_words(o->ciphers_list, b))) return rc;
-  const char *list = o->ciphers_list ? o->ciphers_list : DEFAULT_LIST;
+  const char *list = o->ciphers_list ? o->ciphers_list
+                     : o->dh_params  ? DEFAULT_LIST DHE_LIST
+                                     : DEFAULT_LIST;
   if (SSL_CTX_set_cipher_list(ctx, list) != 1)
     return tl_blame(b, "ciphers_list", "\"%s\" is no list of cipher suites: %s", list,
                     tl_blame_reason());

@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@
 /* Elliptic curves only: ffdhe2048 is below 128 bits, and one packet of a client that offers
  * ffdhe8192 would cost us milliseconds. */
 #define DEFAULT_GROUPS "X25519:P-256:X448:P-384:P-521"
+
+#define DH_BITS_MIN 2048 /* RFC 7919 1, RFC 9325 4.4 */
 
 static uint64_t generations;
 
@@ -55,7 +58,7 @@ static int check_options(const struct tl_tls_options *o, struct tl_blame *b) {
     return tl_blame(b, "tls_method", "only TLS 1.2 and TLS 1.3 are supported");
   if (o->min_version > o->max_version)
     return tl_blame(b, "tls_method", "the lowest version is above the highest");
-  if (o->server && (!o->certificate || !o->certificate[0]))
+  if (o->server && (!o->certificate || !o->certificate[0]) && !o->credentials_dir)
     return tl_blame(b, "certificate", "the server role needs a certificate");
   if (o->tickets < 0 || o->tickets > 16)
     return tl_blame(b, "tickets", "tickets must be between 0 and 16");
@@ -64,10 +67,13 @@ static int check_options(const struct tl_tls_options *o, struct tl_blame *b) {
   return 0;
 }
 
-/* Names in lower case, without the dot at the end; one leading "*." is a wildcard of one label. */
+/* Names in lower case, without the dot at the end; one leading "*." is a wildcard of one label. "*"
+ * is any name, which is as if none were listed. */
 static int copy_names(struct tl_tls_domain *d, const char **names, struct tl_blame *b) {
   size_t n = 0;
-  while (names && names[n]) n++;
+  bool any = false;
+  while (names && names[n]) any = any || strcmp(names[n++], "*") == 0;
+  if (any) n = 0;
   d->match_sip_domain = calloc(n + 1, sizeof(char *));
   if (!d->match_sip_domain) return TL_ENOMEM;
   for (size_t i = 0; i < n; i++) {
@@ -100,11 +106,14 @@ static int copy_addresses(struct tl_tls_domain *d, const char **list, struct tl_
   if (n == 0) return 0;
   d->match_ip = calloc(n, sizeof(*d->match_ip));
   if (!d->match_ip) return TL_ENOMEM;
-  for (; d->n_match_ip < n; d->n_match_ip++)
-    if (parse_match(list[d->n_match_ip], &d->match_ip[d->n_match_ip]))
+  for (size_t i = 0; i < n; i++) {
+    if (strcmp(list[i], "*") == 0)
+      d->match_any_ip = true;
+    else if (parse_match(list[i], &d->match_ip[d->n_match_ip++]))
       return tl_blame(b, "match_ip_address",
                       "\"%s\" is no address; write 192.0.2.1, [2001:db8::1] or either with :port",
-                      list[d->n_match_ip]);
+                      list[i]);
+  }
   return 0;
 }
 
@@ -128,6 +137,26 @@ static int set_common(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_bl
   return tl_domain_set_ciphers(ctx, o, b);
 }
 
+/* Own parameters instead of those that go with the strength of the key. */
+static int set_dh(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_blame *b) {
+  struct stat st;
+  if (!o->dh_params) return 0;
+  const char *what = tl_input_label(o->dh_params);
+  BIO *bio = tl_input_open(o->dh_params, "dh_params", &st, b);
+  if (!bio) return TL_ECONFIG;
+  EVP_PKEY *dh = PEM_read_bio_Parameters(bio, NULL);
+  BIO_free(bio);
+  if (!dh || !EVP_PKEY_is_a(dh, "DH")) {
+    EVP_PKEY_free(dh);
+    return tl_blame(b, "dh_params", "%s holds no Diffie-Hellman parameters in PEM form", what);
+  }
+  int bits = EVP_PKEY_get_bits(dh);
+  if (bits >= DH_BITS_MIN && SSL_CTX_set0_tmp_dh_pkey(ctx, dh) == 1) return 0;
+  EVP_PKEY_free(dh);
+  return tl_blame(b, "dh_params", "the parameters in %s have %d bits: use at least %d, or none",
+                  what, bits, DH_BITS_MIN);
+}
+
 static int server_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b) {
   SSL_CTX *ctx = d->server = SSL_CTX_new(TLS_server_method());
   if (!ctx) return TL_ENOMEM;
@@ -137,6 +166,8 @@ static int server_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, s
   SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
   SSL_CTX_set_dh_auto(ctx, 1);
   SSL_CTX_set_max_early_data(ctx, 0);
+  if (tl_hs_hook_server(ctx)) return TL_ENOMEM;
+  if ((rc = set_dh(ctx, o, b))) return rc;
   SSL_CTX_set_num_tickets(ctx, (size_t)o->tickets);
   if (o->tickets == 0) SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
   return 0;
@@ -146,7 +177,18 @@ static int client_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, s
   SSL_CTX *ctx = d->client = SSL_CTX_new(TLS_client_method());
   if (!ctx) return TL_ENOMEM;
   SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+  tl_hs_hook_client(ctx);
   return set_common(ctx, o, b);
+}
+
+/* Names of authorities need the anchors that complete our chains; they go once they are read. */
+static int load_files(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b) {
+  STACK_OF(X509) *cas = sk_X509_new_null();
+  int rc = cas ? tl_domain_load_credentials(d, o, b) : TL_ENOMEM;
+  if (rc == 0 && o->verify_cert) rc = tl_domain_load_trust(d, o, cas, b);
+  if (rc == 0) rc = tl_credentials_find_authorities(d, cas);
+  sk_X509_pop_free(cas, X509_free);
+  return rc;
 }
 
 static int build(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b) {
@@ -154,9 +196,7 @@ static int build(struct tl_tls_domain *d, const struct tl_tls_options *o, struct
   if (rc == 0) rc = copy_addresses(d, o->match_ip_address, b);
   if (rc == 0 && o->server) rc = server_ctx(d, o, b);
   if (rc == 0 && o->client) rc = client_ctx(d, o, b);
-  if (rc == 0) rc = tl_domain_load_credentials(d, o, b);
-  if (rc == 0 && o->verify_cert) rc = tl_domain_load_trust(d, o, b);
-  return rc;
+  return rc ? rc : load_files(d, o, b);
 }
 
 int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
@@ -215,6 +255,7 @@ void tl_tls_domain_unref(struct tl_tls_domain *d) {
   for (char **p = d->match_sip_domain; p && *p; p++) free(*p);
   free(d->match_sip_domain);
   free(d->match_ip);
+  tl_credentials_free(d);
   tl_identity_unref(d->own);
   free(d->subject);
   free(d->groups);

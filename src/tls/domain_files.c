@@ -1,100 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The files of a TLS domain: certificate chains, private keys, trust anchors and
- * revocation lists. All are read when the domain is built and never again, so a
- * snapshot does not change when a file does. Problems come back as sentences
- * that name the file.
+ * Whom a TLS domain trusts: trust anchors, revocation lists, and the names of
+ * authorities that its CertificateRequest carries. All files are read when the
+ * domain is built and never again, so a snapshot does not change when a file
+ * does. Problems come back as sentences that name the file. Its own certificates
+ * are credentials.c's.
  */
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "tieline/log.h"
 #include "tls/internal.h"
 
-/* A CertificateRequest's list, and the TLS 1.3 extension block it shares with others, end at 65,535
- * bytes (RFC 8446 4.3.2). */
-#define CA_NAMES_MAX 60000
+/* A CertificateRequest's list, and the TLS 1.3 extension block it shares with the signature
+ * algorithms, end at 65,535 bytes (RFC 5246 7.4.4, RFC 8446 4.3.2). */
+#define CA_NAMES_MAX 65000
 
-/* An encrypted key must not make a daemon ask its terminal. */
-static int no_password(char *buf, int size, int rwflag, void *arg) {
-  (void)buf, (void)size, (void)rwflag, (void)arg;
-  return 0;
-}
-
-static BIO *open_file(const char *file, const char *option, struct stat *st, struct tl_blame *b) {
-  errno = 0;
-  int fd = open(file, O_RDONLY | O_CLOEXEC);
-  FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
-  if (!f || fstat(fd, st) != 0 || S_ISDIR(st->st_mode)) {
-    tl_blame(b, option, "cannot read %s: %s", file,
-             f && errno == 0 ? "it is a directory" : strerror(errno));
-    if (f)
-      fclose(f);
-    else if (fd >= 0)
-      close(fd);
-    return NULL;
-  }
-  BIO *bio = BIO_new_fp(f, BIO_CLOSE);
-  if (!bio) fclose(f);
-  return bio;
-}
-
-/* PEM reading stops with "no start line" at the end of a good file. */
-static bool at_end_of_pem(void) {
-  unsigned long e = ERR_peek_last_error();
-  bool end = e == 0 || (ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE);
-  if (end) ERR_clear_error();
-  return end;
-}
-
-static int read_chain(const char *file, X509 **out_leaf, STACK_OF(X509) * chain,
-                      struct tl_blame *b) {
-  struct stat st;
-  BIO *bio = open_file(file, "certificate", &st, b);
-  if (!bio) return TL_ECONFIG;
-  X509 *x;
-  while ((x = PEM_read_bio_X509(bio, NULL, no_password, NULL))) {
-    if (!*out_leaf)
-      *out_leaf = x;
-    else if (!sk_X509_push(chain, x))
-      X509_free(x);
-  }
-  BIO_free(bio);
-  if (!at_end_of_pem())
-    return tl_blame(b, "certificate", "%s holds a damaged certificate: %s", file,
-                    tl_blame_reason());
-  if (!*out_leaf) return tl_blame(b, "certificate", "%s holds no certificate in PEM form", file);
-  return 0;
-}
-
-static int read_key(const char *file, const struct tl_tls_options *o, EVP_PKEY **out,
-                    struct tl_blame *b) {
-  struct stat st;
-  BIO *bio = open_file(file, "private_key", &st, b);
-  if (!bio) return TL_ECONFIG;
-  int rc = 0;
-  if ((st.st_mode & S_IRWXO) && !o->allow_readable_key)
-    rc = tl_blame(b, "private_key",
-                  "%s is open to every user of this machine (mode %03o): chmod o-rwx it, or set "
-                  "allow_readable_key = true",
-                  file, (unsigned)st.st_mode & 0777);
-  else if (!(*out = PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL)))
-    rc = tl_blame(b, "private_key",
-                  "%s holds no private key that can be read without a password: %s", file,
-                  tl_blame_reason());
-  BIO_free(bio);
-  return rc;
-}
-
-static int describe_first(struct tl_tls_domain *d, X509 *leaf) {
+int tl_domain_describe_first(struct tl_tls_domain *d, X509 *leaf) {
   BIO *mem = BIO_new(BIO_s_mem());
   if (!mem) return TL_ENOMEM;
   X509_NAME_print_ex(mem, X509_get_subject_name(leaf), 0, XN_FLAG_RFC2253);
@@ -112,78 +39,181 @@ static int describe_first(struct tl_tls_domain *d, X509 *leaf) {
   return d->subject ? 0 : TL_ENOMEM;
 }
 
-static void warn_validity(const struct tl_tls_domain *d, const char *file, X509 *leaf) {
-  const char *what = NULL;
-  if (X509_cmp_current_time(X509_get0_notAfter(leaf)) < 0) what = "The certificate has expired.";
-  if (X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0)
-    what = "The certificate is not valid yet.";
-  if (what) TL_LOG(TL_LOG_WARN, what, TL_FC("tls_domain", d->name), TL_FC("file", file));
+/* What is being gathered. */
+struct trust {
+  struct tl_tls_domain *d;
+  const struct tl_tls_options *o;
+  struct tl_blame *b;
+  X509_STORE *store;
+  STACK_OF(X509) * cas; /* all that is trusted */
+  unsigned certs, crls; /* of the file or directory at hand */
+  unsigned foreign;     /* lists in a directory whose issuer is unknown here */
+};
+
+static int add_anchor(struct trust *t, X509 *x) {
+  t->certs++;
+  if (X509_STORE_add_cert(t->store, x) != 1 || X509_up_ref(x) != 1) return TL_ENOMEM;
+  if (sk_X509_push(t->cas, x)) return 0;
+  X509_free(x);
+  return TL_ENOMEM;
 }
 
-static int use_pair(SSL_CTX *ctx, X509 *leaf, EVP_PKEY *key, STACK_OF(X509) * chain,
-                    const char *file, struct tl_blame *b) {
-  if (!ctx || SSL_CTX_use_cert_and_key(ctx, leaf, key, chain, 0) == 1) return 0;
-  if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_NOT_REPLACING_CERTIFICATE)
-    return tl_blame(b, "certificate",
-                    "%s has the same kind of key as a certificate before it; a domain takes one of "
-                    "each kind",
-                    file);
-  return tl_blame(b, "certificate", "OpenSSL refuses %s: %s", file, tl_blame_reason());
-}
-
-static int load_pair(struct tl_tls_domain *d, const struct tl_tls_options *o, const char *cert,
-                     const char *keyfile, struct tl_blame *b) {
-  X509 *leaf = NULL;
-  EVP_PKEY *key = NULL;
-  STACK_OF(X509) *chain = sk_X509_new_null();
-  int rc = chain ? read_chain(cert, &leaf, chain, b) : TL_ENOMEM;
-  if (rc) goto out;
-  if ((rc = read_key(keyfile, o, &key, b))) goto out;
-  if (X509_check_private_key(leaf, key) != 1) {
-    rc = tl_blame(b, "private_key", "the key in %s does not belong to the certificate in %s",
-                  keyfile, cert);
-    goto out;
-  }
-  warn_validity(d, cert, leaf);
-  if (!d->subject && (rc = describe_first(d, leaf))) goto out;
-  if (!d->own && (rc = tl_identity_of_cert(leaf, &d->own))) goto out;
-  rc = use_pair(d->server, leaf, key, chain, cert, b);
-  if (rc == 0) rc = use_pair(d->client, leaf, key, chain, cert, b);
-out:
-  X509_free(leaf);
-  EVP_PKEY_free(key);
-  sk_X509_pop_free(chain, X509_free);
+static int add_anchors(struct trust *t, const char *input, const char *option) {
+  struct stat st;
+  BIO *bio = tl_input_open(input, option, &st, t->b);
+  if (!bio) return TL_ECONFIG;
+  STACK_OF(X509_INFO) *sk = PEM_X509_INFO_read_bio(bio, NULL, tl_input_no_password, NULL);
+  BIO_free(bio);
+  if (!sk)
+    return tl_blame(t->b, option, "%s is damaged: %s", tl_input_label(input), tl_blame_reason());
+  ERR_clear_error();
+  int rc = 0;
+  for (int i = 0; i < sk_X509_INFO_num(sk) && rc == 0; i++)
+    if (sk_X509_INFO_value(sk, i)->x509) rc = add_anchor(t, sk_X509_INFO_value(sk, i)->x509);
+  sk_X509_INFO_pop_free(sk, X509_INFO_free);
   return rc;
 }
 
-int tl_domain_load_credentials(struct tl_tls_domain *d, const struct tl_tls_options *o,
-                               struct tl_blame *b) {
-  size_t certs = 0, keys = 0;
-  while (o->certificate && o->certificate[certs]) certs++;
-  while (o->private_key && o->private_key[keys]) keys++;
-  if (certs != keys)
-    return tl_blame(b, "private_key",
-                    "%zu certificate files need as many private_key files, not %zu", certs, keys);
-  for (size_t i = 0; i < certs; i++) {
-    int rc = load_pair(d, o, o->certificate[i], o->private_key[i], b);
-    if (rc) return rc;
+/* ---- revocation lists ---- */
+
+static void warn_stale_crl(const struct trust *t, const char *file, X509_CRL *crl) {
+  const ASN1_TIME *next = X509_CRL_get0_nextUpdate(crl);
+  if (!next || X509_cmp_current_time(next) >= 0) return;
+  TL_LOG(TL_LOG_WARN,
+         t->d->crl_stale_accept
+             ? "The revocation list is past its next update, and still counts as crl_stale says."
+             : "The revocation list is past its next update: certificates of its issuer will be "
+               "refused.",
+         TL_FC("tls_domain", t->d->name), TL_FC("file", file));
+}
+
+/* Is X the authority that CRL names, and did it sign it? 1, 0, or -1: the name alone fits. */
+static int issued(X509 *x, X509_CRL *crl) {
+  if (X509_NAME_cmp(X509_get_subject_name(x), X509_CRL_get_issuer(crl)) != 0) return 0;
+  return X509_CRL_verify(crl, X509_get0_pubkey(x)) == 1 ? 1 : -1;
+}
+
+static int issued_by_any(STACK_OF(X509) * sk, X509_CRL *crl) {
+  int best = 0;
+  for (int i = 0; i < sk_X509_num(sk) && best != 1; i++) {
+    int k = issued(sk_X509_value(sk, i), crl);
+    if (k) best = k;
   }
+  return best;
+}
+
+/* A list is of use only from an authority of this domain, or one that our own chains name. */
+static int check_issuer(struct trust *t, const char *file, const char *option, X509_CRL *crl,
+                        bool *out_foreign) {
+  int found = issued_by_any(t->cas, crl);
+  for (size_t i = 0; i < t->d->n_cred && found != 1; i++) {
+    int k = issued_by_any(t->d->cred[i].chain, crl);
+    if (k) found = k;
+  }
+  ERR_clear_error();
+  *out_foreign = found == 0;
+  if (found == 1 || (!found && t->o->ca_system)) return 0; /* those of the machine are not listed */
+  char *issuer = X509_NAME_oneline(X509_CRL_get_issuer(crl), NULL, 0);
+  int rc = found ? tl_blame(t->b, option,
+                            "the revocation list in %s is not signed by %s, whose name "
+                            "it bears",
+                            file, issuer ? issuer : "its issuer")
+                 : tl_blame(t->b, option,
+                            "the revocation list in %s is of another issuer: %s is no "
+                            "authority of this domain",
+                            file, issuer ? issuer : "?");
+  OPENSSL_free(issuer);
+  return rc;
+}
+
+/* IN_DIR: lists of other issuers are passed over. */
+static int add_crls(struct trust *t, const char *input, const char *option, bool in_dir) {
+  struct stat st;
+  BIO *bio = tl_input_open(input, option, &st, t->b);
+  if (!bio) return TL_ECONFIG;
+  STACK_OF(X509_INFO) *sk = PEM_X509_INFO_read_bio(bio, NULL, tl_input_no_password, NULL);
+  BIO_free(bio);
+  if (!sk) return tl_blame(t->b, option, "%s is damaged: %s", input, tl_blame_reason());
+  ERR_clear_error();
+  int rc = 0;
+  for (int i = 0; i < sk_X509_INFO_num(sk) && rc == 0; i++) {
+    X509_CRL *crl = sk_X509_INFO_value(sk, i)->crl;
+    bool foreign;
+    if (!crl) continue;
+    rc = check_issuer(t, input, option, crl, &foreign);
+    if (rc == TL_ECONFIG && foreign && in_dir) {
+      t->foreign++;
+      rc = 0;
+      continue;
+    }
+    if (rc == 0 && X509_STORE_add_crl(t->store, crl) != 1) rc = TL_ENOMEM;
+    warn_stale_crl(t, input, crl);
+    t->crls++;
+  }
+  sk_X509_INFO_pop_free(sk, X509_INFO_free);
+  return rc;
+}
+
+/* Every file of DIR that holds something of use; those that cannot be read are passed over. */
+static int add_dir(struct trust *t, const char *dir, const char *option, bool crls) {
+  DIR *h = opendir(dir);
+  if (!h) return tl_blame(t->b, option, "cannot read the directory %s: %s", dir, strerror(errno));
+  int rc = 0;
+  struct dirent *e;
+  while (rc == 0 && (e = readdir(h))) {
+    char path[4096];
+    struct stat st;
+    int len = snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+    if (len >= (int)sizeof(path) || stat(path, &st) != 0 || !S_ISREG(st.st_mode)) continue;
+    rc = crls ? add_crls(t, path, option, true) : add_anchors(t, path, option);
+    if (rc == TL_ECONFIG && !crls) rc = 0;
+  }
+  closedir(h);
+  return rc;
+}
+
+static int load_anchors(struct trust *t) {
+  const struct tl_tls_options *o = t->o;
+  int rc;
+  if (o->ca_list) {
+    if ((rc = add_anchors(t, o->ca_list, "ca_list"))) return rc;
+    if (t->certs == 0)
+      return tl_blame(t->b, "ca_list", "%s holds no certificate in PEM form",
+                      tl_input_label(o->ca_list));
+  }
+  if (o->ca_dir) {
+    t->certs = 0;
+    if ((rc = add_dir(t, o->ca_dir, "ca_dir", false))) return rc;
+    if (t->certs == 0)
+      return tl_blame(t->b, "ca_dir", "no file in %s holds a certificate in PEM form", o->ca_dir);
+  }
+  /* Without a list of its own a domain trusts whom this machine trusts. */
+  bool system = o->ca_system || (!o->ca_list && !o->ca_dir);
+  return !system || X509_STORE_set_default_paths(t->store) == 1 ? 0 : TL_ENOMEM;
+}
+
+static int load_crls(struct trust *t) {
+  const struct tl_tls_options *o = t->o;
+  int rc;
+  if (o->crl_file) {
+    if ((rc = add_crls(t, o->crl_file, "crl_file", false))) return rc;
+    if (t->crls == 0)
+      return tl_blame(t->b, "crl_file", "%s holds no revocation list in PEM form", o->crl_file);
+  }
+  if (o->crl_dir) {
+    t->crls = 0;
+    if ((rc = add_dir(t, o->crl_dir, "crl_dir", true))) return rc;
+    if (t->crls == 0)
+      return tl_blame(t->b, "crl_dir", "no file in %s holds a revocation list %s", o->crl_dir,
+                      t->foreign ? "of an authority of this domain" : "in PEM form");
+  }
+  if (o->crl_file || o->crl_dir)
+    X509_STORE_set_flags(t->store, X509_V_FLAG_CRL_CHECK |
+                                       (o->crl_check_all ? X509_V_FLAG_CRL_CHECK_ALL : 0));
   return 0;
 }
 
-/* What a trust or revocation file gave. */
-struct pem_count {
-  int certs, crls;
-};
-
-static void warn_stale_crl(const struct tl_tls_domain *d, const char *file, X509_CRL *crl) {
-  const ASN1_TIME *next = X509_CRL_get0_nextUpdate(crl);
-  if (next && X509_cmp_current_time(next) < 0)
-    TL_LOG(
-        TL_LOG_WARN,
-        "The revocation list is past its next update: certificates of its issuer will be refused.",
-        TL_FC("tls_domain", d->name), TL_FC("file", file));
-}
+/* ---- the names in our CertificateRequest ---- */
 
 static int add_name(STACK_OF(X509_NAME) * names, X509 *x) {
   X509_NAME *name = X509_get_subject_name(x);
@@ -195,95 +225,23 @@ static int add_name(STACK_OF(X509_NAME) * names, X509 *x) {
   return TL_ENOMEM;
 }
 
-/* Adds the certificates (with WANT_CERTS) and lists of one PEM file to STORE, names to NAMES. */
-static int add_pem(struct tl_tls_domain *d, X509_STORE *store, STACK_OF(X509_NAME) * names,
-                   const char *file, const char *option, bool want_certs, struct pem_count *n,
-                   struct tl_blame *b) {
+static int names_of_file(struct trust *t, STACK_OF(X509_NAME) * names) {
+  const char *file = t->o->ca_names;
   struct stat st;
-  BIO *bio = open_file(file, option, &st, b);
+  BIO *bio = tl_input_open(file, "ca_names", &st, t->b);
   if (!bio) return TL_ECONFIG;
-  STACK_OF(X509_INFO) *sk = PEM_X509_INFO_read_bio(bio, NULL, no_password, NULL);
+  int rc = 0;
+  X509 *x;
+  while (rc == 0 && (x = PEM_read_bio_X509(bio, NULL, tl_input_no_password, NULL))) {
+    rc = add_name(names, x);
+    X509_free(x);
+  }
   BIO_free(bio);
-  if (!sk) return tl_blame(b, option, "%s is damaged: %s", file, tl_blame_reason());
-  ERR_clear_error();
-  int rc = 0;
-  for (int i = 0; i < sk_X509_INFO_num(sk) && rc == 0; i++) {
-    X509_INFO *it = sk_X509_INFO_value(sk, i);
-    if (it->x509 && want_certs) {
-      if (X509_STORE_add_cert(store, it->x509) != 1 || (names && add_name(names, it->x509)))
-        rc = TL_ENOMEM;
-      n->certs++;
-    }
-    if (it->crl && !want_certs) {
-      if (X509_STORE_add_crl(store, it->crl) != 1) rc = TL_ENOMEM;
-      warn_stale_crl(d, file, it->crl);
-      n->crls++;
-    }
-  }
-  sk_X509_INFO_pop_free(sk, X509_INFO_free);
-  return rc;
-}
-
-/* Every file of DIR that holds something of use; the others are passed over. */
-static int add_dir(struct tl_tls_domain *d, X509_STORE *store, STACK_OF(X509_NAME) * names,
-                   const char *dir, const char *option, bool want_certs, struct pem_count *n,
-                   struct tl_blame *b) {
-  DIR *h = opendir(dir);
-  if (!h) return tl_blame(b, option, "cannot read the directory %s: %s", dir, strerror(errno));
-  int rc = 0;
-  struct dirent *e;
-  while (rc == 0 && (e = readdir(h))) {
-    char path[4096];
-    struct stat st;
-    int len = snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-    if (len >= (int)sizeof(path) || stat(path, &st) != 0 || !S_ISREG(st.st_mode)) continue;
-    rc = add_pem(d, store, names, path, option, want_certs, n, b);
-    if (rc == TL_ECONFIG) rc = 0;
-  }
-  closedir(h);
-  return rc;
-}
-
-static int load_anchors(struct tl_tls_domain *d, const struct tl_tls_options *o, X509_STORE *store,
-                        STACK_OF(X509_NAME) * names, struct tl_blame *b) {
-  struct pem_count n = {0, 0};
-  int rc = 0;
-  if (o->ca_list) {
-    if ((rc = add_pem(d, store, names, o->ca_list, "ca_list", true, &n, b))) return rc;
-    if (n.certs == 0)
-      return tl_blame(b, "ca_list", "%s holds no certificate in PEM form", o->ca_list);
-  }
-  if (o->ca_dir) {
-    n.certs = 0;
-    rc = add_dir(d, store, o->ca_list ? NULL : names, o->ca_dir, "ca_dir", true, &n, b);
-    if (rc) return rc;
-    if (n.certs == 0)
-      return tl_blame(b, "ca_dir", "no file in %s holds a certificate in PEM form", o->ca_dir);
-  }
-  /* Without a list of its own a domain trusts whom this machine trusts. */
-  if (!o->ca_list && !o->ca_dir && X509_STORE_set_default_paths(store) != 1) return TL_ENOMEM;
-  return 0;
-}
-
-static int load_crls(struct tl_tls_domain *d, const struct tl_tls_options *o, X509_STORE *store,
-                     struct tl_blame *b) {
-  struct pem_count n = {0, 0};
-  int rc = 0;
-  if (o->crl_file) {
-    if ((rc = add_pem(d, store, NULL, o->crl_file, "crl_file", false, &n, b))) return rc;
-    if (n.crls == 0)
-      return tl_blame(b, "crl_file", "%s holds no revocation list in PEM form", o->crl_file);
-  }
-  if (o->crl_dir) {
-    n.crls = 0;
-    if ((rc = add_dir(d, store, NULL, o->crl_dir, "crl_dir", false, &n, b))) return rc;
-    if (n.crls == 0)
-      return tl_blame(b, "crl_dir", "no file in %s holds a revocation list in PEM form",
-                      o->crl_dir);
-  }
-  if (o->crl_file || o->crl_dir)
-    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK |
-                                    (o->crl_check_all ? X509_V_FLAG_CRL_CHECK_ALL : 0));
+  if (rc) return rc;
+  if (!tl_input_at_end())
+    return tl_blame(t->b, "ca_names", "%s is damaged: %s", file, tl_blame_reason());
+  if (sk_X509_NAME_num(names) == 0)
+    return tl_blame(t->b, "ca_names", "%s holds no certificate in PEM form", file);
   return 0;
 }
 
@@ -297,30 +255,40 @@ static size_t names_size(STACK_OF(X509_NAME) * names) {
 }
 
 /* A list cut short would tell a client that its CA is not wanted; no list means any. */
-static void announce_names(struct tl_tls_domain *d, STACK_OF(X509_NAME) * names) {
+static int announce_names(struct trust *t) {
+  struct tl_tls_domain *d = t->d;
+  STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
+  int rc = names ? 0 : TL_ENOMEM;
+  if (rc == 0 && t->o->ca_names) rc = names_of_file(t, names);
+  for (int i = 0; rc == 0 && !t->o->ca_names && i < sk_X509_num(t->cas); i++)
+    rc = add_name(names, sk_X509_value(t->cas, i));
+  if (rc || t->o->withhold_ca_names || !d->server) {
+    sk_X509_NAME_pop_free(names, X509_NAME_free);
+    return rc;
+  }
   if (names_size(names) > CA_NAMES_MAX) {
     TL_LOG(TL_LOG_WARN,
-           "The CA names of this domain do not fit a certificate request, so none are sent.",
-           TL_FC("tls_domain", d->name), TL_FI("names", sk_X509_NAME_num(names)));
+           "The CA names of this domain do not fit a certificate request, so none are sent: name "
+           "fewer with ca_names.",
+           TL_FC("tls_domain", d->name), TL_FI("names", sk_X509_NAME_num(names)),
+           TL_FI("bytes", names_size(names)), TL_FI("bytes_max", CA_NAMES_MAX));
     sk_X509_NAME_pop_free(names, X509_NAME_free);
-    return;
+    return 0;
   }
+  d->ca_names_n = (unsigned)sk_X509_NAME_num(names);
+  d->ca_names_bytes = names_size(names);
   SSL_CTX_set_client_CA_list(d->server, names); /* takes the stack */
+  return 0;
 }
 
 int tl_domain_load_trust(struct tl_tls_domain *d, const struct tl_tls_options *o,
-                         struct tl_blame *b) {
-  X509_STORE *store = X509_STORE_new();
-  STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
-  int rc = store && names ? load_anchors(d, o, store, names, b) : TL_ENOMEM;
-  if (rc == 0) rc = load_crls(d, o, store, b);
-  if (rc == 0 && d->client) SSL_CTX_set1_cert_store(d->client, store);
-  if (rc == 0 && d->server) {
-    SSL_CTX_set1_cert_store(d->server, store);
-    announce_names(d, names);
-    names = NULL;
-  }
-  sk_X509_NAME_pop_free(names, X509_NAME_free);
-  X509_STORE_free(store);
+                         STACK_OF(X509) * cas, struct tl_blame *b) {
+  struct trust t = {.d = d, .o = o, .b = b, .store = X509_STORE_new(), .cas = cas};
+  int rc = t.store ? load_anchors(&t) : TL_ENOMEM;
+  if (rc == 0) rc = load_crls(&t);
+  if (rc == 0) rc = announce_names(&t);
+  if (rc == 0 && d->client) SSL_CTX_set1_cert_store(d->client, t.store);
+  if (rc == 0 && d->server) SSL_CTX_set1_cert_store(d->server, t.store);
+  X509_STORE_free(t.store);
   return rc;
 }

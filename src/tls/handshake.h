@@ -17,6 +17,7 @@ struct tl_hs {
   bool taken;      /* what is in wbio has been handed out */
   bool wrong_name; /* the certificate verified, its name did not */
   bool refused;    /* no domain serves this ClientHello */
+  bool said_keys;  /* the client sent trusted_ca_keys, and it was looked at */
   unsigned records_in;
   const struct tl_tls_set *set;   /* server: borrowed */
   struct tl_tls_domain *listener; /* server: borrowed, may be NULL */

@@ -15,6 +15,7 @@
 
 /* Sessions kept for TLS 1.2 clients without ticket support; tickets need no memory here. */
 #define SESSION_CACHE 512
+#define TRUSTED_CA_KEYS 3 /* RFC 6066 6; OpenSSL has no name for it */
 
 static pthread_once_t init_once = PTHREAD_ONCE_INIT;
 static SSL_CTX *front;
@@ -36,6 +37,11 @@ static void init(void) {
   SSL_CTX_sess_set_cache_size(front, SESSION_CACHE);
   tl_hs_hook_context(front);
   tl_hs_hook_front(front);
+  /* OpenSSL counts the extensions of a ClientHello before the callback that changes the context. */
+  if (tl_hs_hook_server(front)) {
+    SSL_CTX_free(front);
+    front = NULL;
+  }
 }
 
 int tl_tls_init(void) {
@@ -144,25 +150,53 @@ static bool read_sni(SSL *ssl, char out[256]) {
   return true;
 }
 
-static int on_client_hello(SSL *ssl, int *alert, void *arg) {
-  (void)arg;
-  struct tl_hs *hs = hs_of(ssl);
-  if (!hs || hs->domain) return hs ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
-  if (!read_sni(ssl, hs->failure.sni)) {
-    *alert = SSL_AD_DECODE_ERROR;
-    return SSL_CLIENT_HELLO_ERROR;
-  }
-  struct tl_tls_domain *d =
-      tl_tls_choose_server(hs->set, tl_str_c(hs->failure.sni), hs->listener, &hs->local, NULL);
+/* What the client says it trusts, in 1.3 and 1.2; NULL if it does not say. */
+static int read_wanted(struct tl_hs *hs, struct tl_ca_wanted **out) {
+  const unsigned char *names, *keys;
+  size_t n_names = 0, n_keys = 0;
+  bool has_names = SSL_client_hello_get0_ext(hs->ssl, TLSEXT_TYPE_certificate_authorities, &names,
+                                             &n_names) == 1;
+  hs->said_keys = SSL_client_hello_get0_ext(hs->ssl, TRUSTED_CA_KEYS, &keys, &n_keys) == 1;
+  *out = NULL;
+  if (!has_names && !hs->said_keys) return 0;
+  int rc = tl_ca_wanted_new(out);
+  if (rc == 0 && has_names) rc = tl_ca_wanted_names(*out, names, n_names);
+  if (rc == 0 && hs->said_keys) rc = tl_ca_wanted_keys(*out, keys, n_keys);
+  return rc;
+}
+
+static int choose(struct tl_hs *hs, const struct tl_ca_wanted *wanted, int *alert) {
+  struct tl_tls_ask ask = {.server = true,
+                           .name = tl_str_c(hs->failure.sni),
+                           .listener = hs->listener,
+                           .addr = &hs->local,
+                           .wanted = wanted};
+  struct tl_tls_domain *d = tl_tls_choose(hs->set, &ask, NULL, NULL);
   if (!d) {
     hs->refused = true;
     *alert = SSL_AD_UNRECOGNIZED_NAME;
     return SSL_CLIENT_HELLO_ERROR;
   }
   tl_hs_enter_domain(hs, d);
-  if (switch_context(hs, d) == 0) return SSL_CLIENT_HELLO_SUCCESS;
+  if (switch_context(hs, d) == 0 && tl_credentials_serve(hs->ssl, d, hs->failure.sni, wanted) == 0)
+    return SSL_CLIENT_HELLO_SUCCESS;
   *alert = SSL_AD_INTERNAL_ERROR;
   return SSL_CLIENT_HELLO_ERROR;
+}
+
+static int on_client_hello(SSL *ssl, int *alert, void *arg) {
+  (void)arg;
+  struct tl_hs *hs = hs_of(ssl);
+  struct tl_ca_wanted *wanted = NULL;
+  int rc = SSL_CLIENT_HELLO_ERROR;
+  if (!hs || hs->domain) return hs ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
+  int bad = read_sni(ssl, hs->failure.sni) ? read_wanted(hs, &wanted) : TL_ESYNTAX;
+  if (bad)
+    *alert = bad == TL_ENOMEM ? SSL_AD_INTERNAL_ERROR : SSL_AD_DECODE_ERROR;
+  else
+    rc = choose(hs, wanted, alert);
+  tl_ca_wanted_free(wanted);
+  return rc;
 }
 
 /* The choice was made already; this only has the server confirm that it used the name. */
@@ -171,6 +205,42 @@ static int on_servername(SSL *ssl, int *alert, void *arg) {
   return SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) ? SSL_TLSEXT_ERR_OK
                                                             : SSL_TLSEXT_ERR_NOACK;
 }
+
+/* RFC 6066 6: a server that looked at trusted_ca_keys says so with an empty extension. */
+static int add_trusted_keys(SSL *ssl, unsigned type, unsigned context, const unsigned char **out,
+                            size_t *n, X509 *x, size_t chain, int *alert, void *arg) {
+  (void)type, (void)context, (void)x, (void)chain, (void)alert, (void)arg;
+  const struct tl_hs *hs = hs_of(ssl);
+  *out = NULL;
+  *n = 0;
+  return hs && hs->said_keys && !SSL_session_reused(ssl);
+}
+
+/* Read already, by read_wanted. */
+static int parse_trusted_keys(SSL *ssl, unsigned type, unsigned context, const unsigned char *in,
+                              size_t n, X509 *x, size_t chain, int *alert, void *arg) {
+  (void)ssl, (void)type, (void)context, (void)in, (void)n, (void)x, (void)chain, (void)alert;
+  (void)arg;
+  return 1;
+}
+
+int tl_hs_hook_server(SSL_CTX *ctx) {
+  return SSL_CTX_add_custom_ext(ctx, TRUSTED_CA_KEYS,
+                                SSL_EXT_TLS1_2_AND_BELOW_ONLY | SSL_EXT_CLIENT_HELLO |
+                                    SSL_EXT_TLS1_2_SERVER_HELLO,
+                                add_trusted_keys, NULL, NULL, parse_trusted_keys, NULL) == 1
+             ? 0
+             : TL_ENOMEM;
+}
+
+/* Called once the server has asked for a certificate. */
+static int on_client_certificate(SSL *ssl, void *arg) {
+  (void)arg;
+  struct tl_hs *hs = hs_of(ssl);
+  return hs && hs->domain && tl_credentials_answer(ssl, hs->domain) == 0;
+}
+
+void tl_hs_hook_client(SSL_CTX *ctx) { SSL_CTX_set_cert_cb(ctx, on_client_certificate, NULL); }
 
 void tl_hs_hook_context(SSL_CTX *ctx) {
   SSL_CTX_set_keylog_callback(ctx, on_keylog);

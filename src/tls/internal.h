@@ -8,6 +8,9 @@
  */
 #pragma once
 
+#include <sys/stat.h>
+
+#include "tieline/ca_names.h"
 #include "tieline/tls.h"
 #include "tieline/verify.h"
 
@@ -23,11 +26,76 @@ int tl_blame(struct tl_blame *b, const char *option, const char *fmt, ...)
 /* OpenSSL's last reason in words, or errno's; drains nothing. */
 const char *tl_blame_reason(void);
 
-/* Files of a domain, for its contexts (each may be NULL). */
+/* ---- inputs.c: files, PEM text in the configuration, URIs ---- */
+
+bool tl_input_is_pem(const char *input);
+/* INPUT for sentences: the file's name, or what it is instead. */
+const char *tl_input_label(const char *input);
+/* Opens INPUT, a file or PEM text. *ST is zero for text. NULL after a sentence. */
+BIO *tl_input_open(const char *input, const char *option, struct stat *st, struct tl_blame *b);
+/* No more PEM in what was read: the good end. */
+bool tl_input_at_end(void);
+/* No passphrase, no terminal: for what must not be encrypted. */
+int tl_input_no_password(char *buf, int size, int rwflag, void *arg);
+/* A key from a file, PEM text or a URI that OpenSSL's stores understand. */
+int tl_input_key(const char *input, const struct tl_tls_options *o, EVP_PKEY **out,
+                 struct tl_blame *b);
+
+/* ---- credentials.c, credentials_dir.c ---- */
+
+/* An authority above a certificate: its name, and what identifies it in trusted_ca_keys where its
+ * own certificate is known. */
+struct tl_authority {
+  X509_NAME *name;
+  bool known;
+  uint8_t cert_sha1[20], key_sha1[20];
+};
+
+/* A certificate with its key and chain, and how to know it. Immutable. */
+struct tl_credential {
+  X509 *leaf;
+  EVP_PKEY *key;
+  STACK_OF(X509) * chain;
+  char *label;                    /* the file's name */
+  char **names;                   /* DNS and sip: names in it, lower case, NULL-terminated */
+  struct tl_authority *authority; /* from the issuer upward */
+  size_t n_authority;
+  bool complete; /* up to a root: who is not in the list does not stand above it */
+};
+
+/* All of a domain's certificates and keys, into D and its contexts. */
 int tl_domain_load_credentials(struct tl_tls_domain *d, const struct tl_tls_options *o,
                                struct tl_blame *b);
+/* The pairs in a directory, sorted by file name. */
+int tl_domain_scan_credentials(struct tl_tls_domain *d, const struct tl_tls_options *o,
+                               struct tl_blame *b);
+/* Adds one more; takes over LEAF, KEY and CHAIN whatever happens. */
+int tl_credential_add(struct tl_tls_domain *d, const char *label, X509 *leaf, EVP_PKEY *key,
+                      STACK_OF(X509) * chain);
+/* Judges a certificate of ours by the clock. */
+int tl_credential_check_time(const struct tl_tls_domain *d, const struct tl_tls_options *o,
+                             const char *label, X509 *leaf, struct tl_blame *b);
+/* Subject, serial and the like of the first certificate. */
+int tl_domain_describe_first(struct tl_tls_domain *d, X509 *leaf);
+/* Who stands above each credential, from the chains and CAS (may be NULL). */
+int tl_credentials_find_authorities(struct tl_tls_domain *d, STACK_OF(X509) * cas);
+void tl_credentials_free(struct tl_tls_domain *d);
+/* Does a certificate of D end in, or pass through, an authority that W names? */
+bool tl_domain_wanted(const struct tl_tls_domain *d, const struct tl_ca_wanted *w);
+bool tl_credential_wanted(const struct tl_credential *c, const struct tl_ca_wanted *w);
+/* Server, in the ClientHello callback: the certificates of D that fit NAME ("" : any) and W best.
+ */
+int tl_credentials_serve(SSL *ssl, const struct tl_tls_domain *d, const char *name,
+                         const struct tl_ca_wanted *w);
+/* Client: which certificate answers a CertificateRequest. */
+int tl_credentials_answer(SSL *ssl, const struct tl_tls_domain *d);
+
+/* ---- domain_files.c ---- */
+
+/* Trust anchors and revocation lists, for the domain's contexts (each may be NULL). CAS gets what
+ * is trusted. */
 int tl_domain_load_trust(struct tl_tls_domain *d, const struct tl_tls_options *o,
-                         struct tl_blame *b);
+                         STACK_OF(X509) * cas, struct tl_blame *b);
 /* Suites: those the operator names, reduced to the AEAD ones that have keys here. */
 int tl_domain_set_ciphers(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_blame *b);
 
@@ -39,6 +107,9 @@ SSL_CTX *tl_tls_front(void);
 int tl_tls_ex_index(void);
 /* Called for every context: the keylog hook, without which there are no TLS 1.3 keys. */
 void tl_hs_hook_context(SSL_CTX *ctx);
+/* A domain's contexts: the answer to trusted_ca_keys, the choice of a client's certificate. */
+int tl_hs_hook_server(SSL_CTX *ctx);
+void tl_hs_hook_client(SSL_CTX *ctx);
 /* The front context's callbacks. */
 void tl_hs_hook_front(SSL_CTX *front);
 

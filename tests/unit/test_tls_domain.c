@@ -4,6 +4,7 @@
  * roles, and the order in which one of several is chosen.
  */
 #include <criterion/criterion.h>
+#include <openssl/pem.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -199,17 +200,87 @@ Test(tls_domain, d5_rsa_and_ecdsa_pair_but_not_twice_the_same) {
   keys[1] = pki_path("rsa.key");
   certs[2] = keys[2] = NULL;
   tl_tls_domain_unref(make(&o));
-  certs[1] = pki_path("client.pem");
-  keys[1] = pki_path("client.key");
-  refuse(&o, "certificate", "same kind of key");
+  certs[1] = certs[0];
+  keys[1] = keys[0];
+  refuse(&o, "certificate", "same kind of key, issuer and names");
   pki_free(&rsa);
 }
 
-Test(tls_domain, expired_certificate_still_loads) {
+Test(tls_domain, f11_certificates_out_of_their_time_are_refused) {
   struct tl_tls_options o = good("expired");
+  refuse(&o, "certificate", "expired.pem has expired on 20");
+  o.allow_expired = true;
   struct tl_tls_domain *d = make(&o);
   cr_assert(d->not_after < time(NULL));
   tl_tls_domain_unref(d);
+  struct pki_cert early = pki_make(&(struct pki_options){
+      .cn = "a.example", .san = "DNS:a.example", .issuer = &pki_ca, .from_days = 2, .to_days = 9});
+  pki_write("early", &early, NULL);
+  o = good("early");
+  refuse(&o, "certificate", "early.pem is not valid before 20");
+  o.allow_expired = true;
+  tl_tls_domain_unref(make(&o));
+  pki_free(&early);
+}
+
+Test(tls_domain, e16_lists_of_other_issuers_are_refused) {
+  struct tl_tls_options o = good("server");
+  struct pki_cert other = pki_make(&(struct pki_options){.cn = "Third CA", .ca = true});
+  struct pki_cert forged = pki_make(&(struct pki_options){.cn = "Lab CA", .ca = true});
+  pki_write_crl("third", &other, NULL);
+  pki_write_crl("forged", &forged, NULL);
+  o.crl_file = pki_path("ca.crl");
+  tl_tls_domain_unref(make(&o));
+  o.crl_file = pki_path("third.crl");
+  refuse(&o, "crl_file", "is of another issuer: /O=Lab/CN=Third CA is no authority");
+  o.crl_file = pki_path("forged.crl");
+  refuse(&o, "crl_file", "is not signed by /O=Lab/CN=Lab CA, whose name it bears");
+  cr_assert_eq(mkdir(pki_path("crls"), 0700), 0);
+  pki_write_crl("crls/third", &other, NULL);
+  o = good("server");
+  o.crl_dir = pki_path("crls");
+  refuse(&o, "crl_dir", "holds a revocation list of an authority of this domain");
+  pki_write_crl("crls/ca", &pki_ca, NULL);
+  o = good("server");
+  o.crl_dir = pki_path("crls");
+  tl_tls_domain_unref(make(&o));
+  unlink(pki_path("crls/third.crl"));
+  unlink(pki_path("crls/ca.crl"));
+  rmdir(pki_path("crls"));
+  pki_free(&other);
+  pki_free(&forged);
+}
+
+Test(tls_domain, e10_dh_params_are_read_and_judged) {
+  static const char *const files[] = {"ffdhe2048", "dh_1024_160"};
+  struct tl_tls_options o = good("server");
+  for (int i = 0; i < 2; i++) {
+    char name[32];
+    EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_from_name(NULL, "DH", NULL);
+    EVP_PKEY *dh = NULL;
+    OSSL_PARAM p[] = {OSSL_PARAM_construct_utf8_string("group", (char *)(uintptr_t)files[i], 0),
+                      OSSL_PARAM_construct_end()};
+    cr_assert(EVP_PKEY_paramgen_init(c) == 1 && EVP_PKEY_CTX_set_params(c, p) == 1 &&
+              EVP_PKEY_generate(c, &dh) == 1);
+    snprintf(name, sizeof(name), "%s.pem", files[i]);
+    BIO *b = BIO_new_file(pki_path(name), "w");
+    PEM_write_bio_Parameters(b, dh);
+    BIO_free(b);
+    EVP_PKEY_free(dh);
+    EVP_PKEY_CTX_free(c);
+  }
+  o.dh_params = pki_path("ffdhe2048.pem");
+  struct tl_tls_domain *d = make(&o);
+  bool dhe = false;
+  STACK_OF(SSL_CIPHER) *sk = SSL_CTX_get_ciphers(d->server);
+  for (int i = 0; i < sk_SSL_CIPHER_num(sk); i++)
+    dhe = dhe || SSL_CIPHER_get_kx_nid(sk_SSL_CIPHER_value(sk, i)) == NID_kx_dhe;
+  cr_assert(dhe, "with parameters DHE suites are offered");
+  tl_tls_domain_unref(d);
+  o.dh_params = pki_path("dh_1024_160.pem");
+  refuse(&o, "dh_params", "have 1024 bits: use at least 2048");
+  o.dh_params = pki_path("server.pem");
+  refuse(&o, "dh_params", "holds no Diffie-Hellman parameters");
 }
 
 Test(tls_domain, a2_ca_names_come_from_the_list) {
@@ -300,6 +371,87 @@ Test(tls_domain, d15_order_of_choice) {
   cr_assert_eq(tl_tls_choose_client(&set, TL_STR("192.0.2.1"), &local, &rule), all[2]);
   cr_assert_eq(rule, TL_CHOICE_ADDRESS);
   for (int i = 0; i < 4; i++) tl_tls_domain_unref(all[i]);
+}
+
+Test(tls_domain, e26_names_and_addresses_both_must_fit) {
+  const char *name[] = {"server.example", NULL}, *any[] = {"*", NULL};
+  const char *one[] = {"127.0.0.1:5061", NULL}, *two[] = {"127.0.0.1:5062", "10.0.0.1", NULL};
+  struct tl_tls_domain *all[] = {named("one", name, one), named("two", name, two),
+                                 named("any", NULL, any)};
+  struct tl_tls_set set = {all, 3, NULL};
+  struct tl_addr a, b, c, d;
+  enum tl_choice rule;
+  tl_addr_parse(TL_STR("127.0.0.1"), 5061, &a);
+  tl_addr_parse(TL_STR("127.0.0.1"), 5062, &b);
+  tl_addr_parse(TL_STR("10.0.0.1"), 9, &c);
+  tl_addr_parse(TL_STR("10.0.0.2"), 9, &d);
+#define PICK(sni, addr) tl_tls_choose_server(&set, TL_STR(sni), NULL, addr, &rule)
+  cr_expect_eq(PICK("server.example", &a), all[0]);
+  cr_expect_eq(rule, TL_CHOICE_SNI_EXACT);
+  cr_expect_eq(PICK("server.example", &b), all[1]);
+  cr_expect_eq(PICK("server.example", &c), all[1]);
+  cr_expect_eq(PICK("server.example", &d), all[2], "listed by none here");
+  cr_expect_eq(rule, TL_CHOICE_ADDRESS);
+  cr_expect_eq(PICK("", &b), all[1], "without a name the address alone");
+  cr_expect_eq(PICK("other.example", &b), all[2], "another name than those listed");
+#undef PICK
+  for (int i = 0; i < 3; i++) tl_tls_domain_unref(all[i]);
+}
+
+Test(tls_domain, b9_strict_sni_refuses_names_not_listed) {
+  const char *name[] = {"server.example", NULL};
+  struct tl_tls_options o = good("server");
+  o.strict_sni = true;
+  o.match_sip_domain = name;
+  struct tl_tls_domain *d = make(&o);
+  struct tl_tls_set set = {&d, 1, d};
+  struct tl_tls_candidate c[4];
+  struct tl_tls_trace t = {.candidate = c, .cap = 4};
+  struct tl_tls_ask ask = {.server = true, .name = TL_STR("unknown.example"), .listener = d};
+  cr_expect_null(tl_tls_choose(&set, &ask, &t, NULL));
+  cr_expect_eq(t.n, 1);
+  cr_expect_str_eq(c[0].why, "strict_sni: it does not list the name asked for");
+  ask.name = TL_STR("SERVER.example");
+  cr_expect_eq(tl_tls_choose(&set, &ask, &t, NULL), d);
+  ask.name = TL_STR("");
+  cr_expect_eq(tl_tls_choose(&set, &ask, &t, NULL), d, "who asks for no name is served");
+  cr_expect_eq(c[0].rule, TL_CHOICE_LISTENER);
+  cr_expect(c[0].chosen);
+  tl_tls_domain_unref(d);
+}
+
+Test(tls_domain, e27_default_or_refusal_when_none_matches) {
+  const char *other[] = {"other.example", NULL};
+  struct tl_tls_domain *all[] = {named("other", other, NULL), named("default", NULL, NULL)};
+  struct tl_tls_set set = {all, 2, all[1]};
+  enum tl_choice rule;
+  cr_expect_eq(tl_tls_choose_server(&set, TL_STR("x.example"), NULL, NULL, &rule), all[1]);
+  cr_expect_eq(rule, TL_CHOICE_DEFAULT);
+  cr_expect_str_eq(tl_choice_name(rule), "default");
+  set.fallback = NULL;
+  cr_expect_null(tl_tls_choose_server(&set, TL_STR("x.example"), NULL, NULL, &rule));
+  cr_expect_eq(rule, TL_CHOICE_NONE);
+  for (int i = 0; i < 2; i++) tl_tls_domain_unref(all[i]);
+}
+
+Test(tls_domain, d15_trace_names_every_candidate_and_why) {
+  const char *exact[] = {"server.example", NULL}, *wild[] = {"*.example", NULL};
+  const char *elsewhere[] = {"elsewhere.org", NULL};
+  struct tl_tls_domain *all[] = {named("wild", wild, NULL), named("exact", exact, NULL),
+                                 named("elsewhere", elsewhere, NULL)};
+  struct tl_tls_set set = {all, 3, NULL};
+  struct tl_tls_candidate c[5];
+  struct tl_tls_trace t = {.candidate = c, .cap = 5};
+  struct tl_tls_ask ask = {.server = true, .name = TL_STR("server.example")};
+  cr_expect_eq(tl_tls_choose(&set, &ask, &t, NULL), all[1]);
+  cr_assert_eq(t.n, 3);
+  cr_expect_eq(c[0].rule, TL_CHOICE_SNI_WILDCARD);
+  cr_expect_str_eq(c[0].why, "it lists the name by a wildcard");
+  cr_expect(c[1].chosen && !c[0].chosen && !c[2].chosen);
+  cr_expect_eq(c[2].rule, TL_CHOICE_NONE);
+  cr_expect_str_eq(c[2].why, "it does not list the name");
+  cr_expect_not(t.by_authority);
+  for (int i = 0; i < 3; i++) tl_tls_domain_unref(all[i]);
 }
 
 Test(tls_domain, domain_without_the_role_is_passed_over) {

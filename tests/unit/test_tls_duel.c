@@ -54,7 +54,6 @@ void duel_begin(struct duel *d, SSL_CTX *peer, bool server, struct tl_tls_domain
                 const char *sni, const char *verify_name) {
   static struct tl_tls_domain *list[1];
   static struct tl_tls_set set;
-  memset(d, 0, sizeof(*d));
   list[0] = dom;
   set = (struct tl_tls_set){list, 1, dom};
   struct tl_hs_params p = {.server = server};
@@ -64,14 +63,19 @@ void duel_begin(struct duel *d, SSL_CTX *peer, bool server, struct tl_tls_domain
     p.domain = dom;
   p.sni = tl_str_c(sni);
   p.verify_name = tl_str_c(verify_name);
-  cr_assert_eq(tl_hs_new(&p, &d->hs), 0);
+  duel_begin_with(d, peer, &p);
+}
+
+void duel_begin_with(struct duel *d, SSL_CTX *peer, const struct tl_hs_params *p) {
+  memset(d, 0, sizeof(*d));
+  cr_assert_eq(tl_hs_new(p, &d->hs), 0);
   d->peer = SSL_new(peer);
   d->to_peer = BIO_new(BIO_s_mem());
   d->from_peer = BIO_new(BIO_s_mem());
   BIO_set_mem_eof_return(d->to_peer, -1);
   SSL_set_bio(d->peer, d->to_peer, d->from_peer);
-  if (server) {
-    if (sni) SSL_set_tlsext_host_name(d->peer, sni);
+  if (p->server) {
+    if (p->sni.n) SSL_set_tlsext_host_name(d->peer, p->sni.p);
     SSL_set_connect_state(d->peer);
   } else {
     SSL_set_accept_state(d->peer);

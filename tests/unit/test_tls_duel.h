@@ -25,6 +25,8 @@ struct tl_tls_domain *duel_domain(const struct tl_tls_options *o);
 /* Sets up D: tieline as server for domain DOM, or (SERVER false) as client. */
 void duel_begin(struct duel *d, SSL_CTX *peer, bool server, struct tl_tls_domain *dom,
                 const char *sni, const char *verify_name);
+/* The same with parameters of one's own; as server SNI is what the peer asks for. */
+void duel_begin_with(struct duel *d, SSL_CTX *peer, const struct tl_hs_params *p);
 /* Runs until both sides are done or one has failed. */
 void duel_run(struct duel *d);
 void duel_end(struct duel *d);

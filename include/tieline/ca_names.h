@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which authorities a TLS client says it trusts: certificate_authorities
+ * (RFC 8446 4.2.4) and trusted_ca_keys (RFC 6066 6) of a ClientHello, or a file
+ * of certificates for `explain`.
+ *
+ * Ownership: the object belongs to who made it. Threads: one. Errors: TL_ESYNTAX
+ * for an extension that breaks its grammar, TL_ECONFIG for a file, TL_ENOMEM.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tieline/err.h"
+
+/* Kept of one ClientHello; what comes behind is checked but not looked at, so that a hello of 64 KB
+ * cannot make a handshake slow. */
+#define TL_CA_WANTED_MAX 1024
+
+struct tl_ca_wanted;
+
+int tl_ca_wanted_new(struct tl_ca_wanted **out);
+void tl_ca_wanted_free(struct tl_ca_wanted *w); /* NULL is fine */
+/* The extension_data of certificate_authorities. */
+int tl_ca_wanted_names(struct tl_ca_wanted *w, const uint8_t *p, size_t n);
+/* The extension_data of trusted_ca_keys, all four types of identifier. */
+int tl_ca_wanted_keys(struct tl_ca_wanted *w, const uint8_t *p, size_t n);
+/* The subjects of the certificates in a PEM file. */
+int tl_ca_wanted_file(struct tl_ca_wanted *w, const char *file);
+/* Identifiers kept. pre_agreed names no authority, so it is none. */
+size_t tl_ca_wanted_count(const struct tl_ca_wanted *w);

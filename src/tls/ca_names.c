@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The authorities that a client names in its ClientHello, read strictly: what
+ * breaks the grammar ends the handshake with decode_error. It judges no
+ * certificate; credentials.c asks it whether one of ours stands under a name.
+ */
+#include "tieline/ca_names.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <stdlib.h>
+
+#include "tls/internal.h"
+
+/* IdentifierType of RFC 6066 6. */
+enum { PRE_AGREED = 0, KEY_SHA1 = 1, NAME = 2, CERT_SHA1 = 3 };
+
+struct hash {
+  int type; /* KEY_SHA1 or CERT_SHA1 */
+  uint8_t sha1[20];
+};
+
+struct tl_ca_wanted {
+  STACK_OF(X509_NAME) * names;
+  struct hash *hash;
+  size_t n_hash, cap_hash;
+};
+
+int tl_ca_wanted_new(struct tl_ca_wanted **out) {
+  struct tl_ca_wanted *w = *out = calloc(1, sizeof(*w));
+  if (!w) return TL_ENOMEM;
+  if ((w->names = sk_X509_NAME_new_null())) return 0;
+  free(w);
+  *out = NULL;
+  return TL_ENOMEM;
+}
+
+void tl_ca_wanted_free(struct tl_ca_wanted *w) {
+  if (!w) return;
+  sk_X509_NAME_pop_free(w->names, X509_NAME_free);
+  free(w->hash);
+  free(w);
+}
+
+size_t tl_ca_wanted_count(const struct tl_ca_wanted *w) {
+  return (size_t)sk_X509_NAME_num(w->names) + w->n_hash;
+}
+
+static int add_name(struct tl_ca_wanted *w, X509_NAME *name) {
+  if (tl_ca_wanted_count(w) < TL_CA_WANTED_MAX) {
+    if (sk_X509_NAME_push(w->names, name)) return 0;
+    X509_NAME_free(name);
+    return TL_ENOMEM;
+  }
+  X509_NAME_free(name);
+  return 0;
+}
+
+static int add_hash(struct tl_ca_wanted *w, int type, const uint8_t *sha1) {
+  if (tl_ca_wanted_count(w) >= TL_CA_WANTED_MAX) return 0;
+  if (w->n_hash == w->cap_hash) {
+    size_t cap = w->cap_hash ? w->cap_hash * 2 : 8;
+    struct hash *h = realloc(w->hash, cap * sizeof(*h));
+    if (!h) return TL_ENOMEM;
+    w->hash = h;
+    w->cap_hash = cap;
+  }
+  w->hash[w->n_hash].type = type;
+  memcpy(w->hash[w->n_hash++].sha1, sha1, 20);
+  return 0;
+}
+
+/* What is left to read. */
+struct cursor {
+  const uint8_t *p;
+  size_t n;
+};
+
+static bool take(struct cursor *c, size_t n, const uint8_t **out) {
+  if (c->n < n) return false;
+  *out = c->p;
+  c->p += n;
+  c->n -= n;
+  return true;
+}
+
+static bool take_u16(struct cursor *c, size_t *out) {
+  const uint8_t *p;
+  if (!take(c, 2, &p)) return false;
+  *out = (size_t)p[0] << 8 | p[1];
+  return true;
+}
+
+/* opaque DistinguishedName<1..2^16-1>: exactly one DER Name. */
+static int take_name(struct tl_ca_wanted *w, struct cursor *c) {
+  size_t n;
+  const uint8_t *p;
+  if (!take_u16(c, &n) || n == 0 || !take(c, n, &p)) return TL_ESYNTAX;
+  const uint8_t *end = p + n;
+  X509_NAME *name = d2i_X509_NAME(NULL, &p, (long)n);
+  if (!name || p != end) {
+    X509_NAME_free(name);
+    ERR_clear_error();
+    return TL_ESYNTAX;
+  }
+  return add_name(w, name);
+}
+
+int tl_ca_wanted_names(struct tl_ca_wanted *w, const uint8_t *p, size_t n) {
+  struct cursor c = {p, n};
+  size_t len;
+  /* DistinguishedName authorities<3..2^16-1> */
+  if (!take_u16(&c, &len) || len != c.n || len < 3) return TL_ESYNTAX;
+  while (c.n) {
+    int rc = take_name(w, &c);
+    if (rc) return rc;
+  }
+  return 0;
+}
+
+static int take_trusted(struct tl_ca_wanted *w, struct cursor *c) {
+  const uint8_t *type, *sha1;
+  if (!take(c, 1, &type)) return TL_ESYNTAX;
+  switch (*type) {
+  case PRE_AGREED: return 0; /* whatever was agreed, it is no reason to prefer one of ours */
+  case NAME: return take_name(w, c);
+  case KEY_SHA1:
+  case CERT_SHA1: return take(c, 20, &sha1) ? add_hash(w, *type, sha1) : TL_ESYNTAX;
+  default: return TL_ESYNTAX; /* its length is unknown, so nothing behind it can be read */
+  }
+}
+
+int tl_ca_wanted_keys(struct tl_ca_wanted *w, const uint8_t *p, size_t n) {
+  struct cursor c = {p, n};
+  size_t len;
+  /* TrustedAuthority trusted_authorities_list<0..2^16-1> */
+  if (!take_u16(&c, &len) || len != c.n) return TL_ESYNTAX;
+  while (c.n) {
+    int rc = take_trusted(w, &c);
+    if (rc) return rc;
+  }
+  return 0;
+}
+
+int tl_ca_wanted_file(struct tl_ca_wanted *w, const char *file) {
+  BIO *bio = BIO_new_file(file, "r");
+  X509 *x;
+  int rc = bio ? 0 : TL_ECONFIG;
+  size_t before = tl_ca_wanted_count(w);
+  while (rc == 0 && (x = PEM_read_bio_X509(bio, NULL, tl_input_no_password, NULL))) {
+    X509_NAME *name = X509_NAME_dup(X509_get_subject_name(x));
+    rc = name ? add_name(w, name) : TL_ENOMEM;
+    X509_free(x);
+  }
+  BIO_free(bio);
+  ERR_clear_error();
+  return rc == 0 && tl_ca_wanted_count(w) == before ? TL_ECONFIG : rc;
+}
+
+static bool names(const struct tl_ca_wanted *w, const struct tl_authority *a) {
+  for (int i = 0; i < sk_X509_NAME_num(w->names); i++)
+    if (X509_NAME_cmp(sk_X509_NAME_value(w->names, i), a->name) == 0) return true;
+  for (size_t i = 0; a->known && i < w->n_hash; i++) {
+    const uint8_t *mine = w->hash[i].type == KEY_SHA1 ? a->key_sha1 : a->cert_sha1;
+    if (memcmp(mine, w->hash[i].sha1, sizeof(a->key_sha1)) == 0) return true;
+  }
+  return false;
+}
+
+bool tl_credential_wanted(const struct tl_credential *c, const struct tl_ca_wanted *w) {
+  for (size_t i = 0; i < c->n_authority; i++)
+    if (names(w, &c->authority[i])) return true;
+  return false;
+}
+
+bool tl_domain_wanted(const struct tl_tls_domain *d, const struct tl_ca_wanted *w) {
+  for (size_t i = 0; i < d->n_cred; i++)
+    if (tl_credential_wanted(&d->cred[i], w)) return true;
+  return false;
+}
