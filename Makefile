@@ -176,8 +176,10 @@ $(BUILD)/libtieline.a: $(OBJ)
 define compile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) $(HOT_FLAGS) -MMD -MP -c -o $@ $<
 endef
+# The scanner sees every byte of every head: -O3 is worth a twentieth of its time.
+$(BUILD)/src/sip/%.o: HOT_FLAGS = $(if $(filter -O2,$(OPT)),-O3)
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(compile)
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags

@@ -17,8 +17,10 @@ static void read_via(struct scan *s, struct tl_str v) {
   struct tl_via below;
   size_t used, at;
   int err = tl_lex_via(cursor(s, v), &s->m->via, &used);
-  for (; !err && used < v.n; used += at)
+  for (; !err && used < v.n; used += at) {
+    lex_clear(&below, sizeof(below));
     err = tl_lex_via(cursor(s, (struct tl_str){v.p + used, v.n - used}), &below, &at);
+  }
   if (!err) return;
   memset(&s->m->via, 0, sizeof(s->m->via));
   tl_scan_bad(s, "Bad Via");
@@ -34,12 +36,11 @@ static void read_party(struct scan *s, struct tl_str v, struct tl_str *out_tag,
 
 static void read_cseq(struct scan *s, struct tl_str v) {
   struct lex c = cursor(s, v);
-  struct tl_str number = lex_digits(&c);
+  int err = lex_number(&c, CSEQ_MAX, &s->m->cseq);
   const char *gap = c.p;
   lex_ws(&c);
   struct tl_str method = lex_run(&c, LEX_TOKEN);
-  if (tl_lex_u32(number, CSEQ_MAX, &s->m->cseq) || gap + method.n == c.p || method.n == 0 ||
-      !lex_end(&c)) {
+  if (err || gap + method.n == c.p || method.n == 0 || !lex_end(&c)) {
     tl_scan_bad(s, "Bad CSeq");
     return;
   }
@@ -58,9 +59,14 @@ static void read_call_id(struct scan *s, struct tl_str v) {
   s->m->call_id = v;
 }
 
+static int number(const struct scan *s, struct tl_str v, uint32_t max, uint32_t *out) {
+  struct lex c = cursor(s, v);
+  return lex_number(&c, max, out) == 0 && lex_end(&c) ? 0 : TL_ESYNTAX;
+}
+
 static void read_max_forwards(struct scan *s, struct tl_str v) {
   uint32_t n = 0;
-  if (tl_lex_u32(v, 255, &n)) {
+  if (number(s, v, 255, &n)) {
     tl_scan_bad(s, "Bad Max-Forwards");
     return;
   }
@@ -70,7 +76,7 @@ static void read_max_forwards(struct scan *s, struct tl_str v) {
 /* Two equal ones say the same to everybody; two different ones are how messages are smuggled. */
 static void read_content_length(struct scan *s, struct tl_str v) {
   uint32_t n = 0;
-  if (tl_lex_u32(v, BODY_MAX, &n)) {
+  if (number(s, v, BODY_MAX, &n)) {
     tl_scan_bad(s, "Bad Content-Length");
     s->length_bad = true;
   } else if (s->m->has_length && n != s->m->body_len) {

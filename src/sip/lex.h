@@ -112,13 +112,14 @@ static inline __attribute__((always_inline)) struct tl_str lex_run(struct lex *c
   while (c->r - p >= 16 && p < c->e) {
     __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
     unsigned stop = classes == LEX_URI ? lex_uncommon_uri(v) : lex_uncommon(v);
-    if (!stop) {
-      p += 16;
-      continue;
+    for (; stop; stop &= stop - 1) {
+      const char *at = p + __builtin_ctz(stop);
+      if (at >= c->e || !lex_is(*at, classes)) {
+        p = at;
+        goto out;
+      }
     }
-    p += __builtin_ctz(stop);
-    if (p >= c->e || !lex_is(*p, classes)) goto out;
-    p++;
+    p += 16;
   }
 #endif
   while (p < c->e && lex_is(*p, classes)) p++;
@@ -177,6 +178,20 @@ bool tl_lex_escapes(struct tl_str s);
 
 /* Decimal digits only, leading zeros allowed, at most MAX. */
 int tl_lex_u32(struct tl_str s, uint32_t max, uint32_t *out);
+
+/* The number that begins here, of as many digits as follow: leading zeros allowed, at most MAX. */
+static inline int lex_number(struct lex *c, uint32_t max, uint32_t *out) {
+  const char *start = c->p;
+  uint64_t v = 0;
+  for (; c->p < c->e; c->p++) {
+    unsigned digit = (unsigned char)*c->p - (unsigned)'0';
+    if (digit > 9) break;
+    v = v * 10 + digit;
+    if (v > max) return TL_ESYNTAX;
+  }
+  *out = (uint32_t)v;
+  return c->p > start ? 0 : TL_ESYNTAX;
+}
 
 /* A quoted string from its opening quote to its closing one. */
 int tl_lex_quoted(struct lex *c, struct tl_str *out);
@@ -257,8 +272,7 @@ static inline int lex_hostport(struct lex *c, bool spaces, struct tl_str *out_ho
     return 0;
   }
   if (spaces) lex_ws(c);
-  err = tl_lex_u32(lex_digits(c), 65535, &port);
-  if (err || port == 0) return TL_ESYNTAX;
+  if (lex_number(c, 65535, &port) || port == 0) return TL_ESYNTAX;
   *out_port = (uint16_t)port;
   return 0;
 }
@@ -312,7 +326,8 @@ static inline int lex_value_end(struct lex *c, const char *start, size_t *out_us
   return 0;
 }
 
-/* tl_via_parse and tl_nameaddr_parse for a cursor. OUT_TAG, if not NULL, gets the tag parameter;
+/* tl_via_parse and tl_nameaddr_parse for a cursor; a Via or URI to fill must be all zeros, as the
+ * scanner's are. OUT_TAG, if not NULL, gets the tag parameter;
  * a second one, or one without a token, is an error. */
 int tl_lex_via(struct lex c, struct tl_via *out, size_t *out_used);
 int tl_lex_nameaddr(struct lex c, struct tl_nameaddr *out, struct tl_str *out_tag,

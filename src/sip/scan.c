@@ -108,11 +108,12 @@ static inline bool add_plain_header(struct scan *s, const char *p, uint32_t off,
   __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + off));
   unsigned colon = lex_mask(v, ':');
   unsigned name = (colon - 1) & ~colon; /* a bit for each byte in front of the colon */
-  if (!colon || (lex_uncommon(v) & name) || !name) return false;
+  if (!colon || !name) return false;
   uint32_t n = (uint32_t)__builtin_ctz(colon), val = off + n + 1;
   if (val + 2 > end) return false;
   const struct header_name *e = header_candidate(p + off, n);
   bool known = e->len == n && (header_equal(v, e) & name) == name;
+  if (!known && (lex_uncommon(v) & name)) return false;
   take_value(s, p, known ? e->id : TL_H_OTHER, off, val + (p[val] == ' '), end - 2, end);
   return true;
 #else

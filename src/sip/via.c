@@ -60,7 +60,6 @@ int tl_lex_via(struct lex c, struct tl_via *out, size_t *out_used) {
   const char *begin = c.p;
   struct lex_param p;
   int got;
-  lex_clear(out, sizeof(*out));
   lex_ws(&c);
   const char *start = c.p;
   int err = sent_protocol(&c, out);
@@ -79,5 +78,6 @@ int tl_lex_via(struct lex c, struct tl_via *out, size_t *out_used) {
 }
 
 int tl_via_parse(struct tl_str v, struct tl_via *out, size_t *out_used) {
+  lex_clear(out, sizeof(*out));
   return tl_lex_via(lex_of(v), out, out_used);
 }
