@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "tieline/addr.h"
+#include "tieline/binding.h"
 #include "tieline/log.h"
 #include "tieline/tls.h"
 
@@ -21,6 +22,20 @@ struct tl_conf_listen {
   char *advertise_host; /* host for Via and Record-Route, IPv6 in brackets */
   uint16_t advertise_port;
   struct tl_tls_domain *domain; /* tls only; NULL: chosen by SNI alone */
+};
+
+/* How far the other side of a connection is known. Each includes what follows it. */
+enum tl_trust {
+  TL_TRUST_VERIFIED,  /* its certificate was verified */
+  TL_TRUST_ENCRYPTED, /* TLS, but nobody has proved who it is */
+  TL_TRUST_ANY,
+};
+
+/* Requests that claim one of our domains in From without being entitled. */
+enum tl_anti_spoof {
+  TL_SPOOF_OFF,
+  TL_SPOOF_PEERS, /* refused from peers and from who shows a certificate */
+  TL_SPOOF_ALL,   /* refused from everybody */
 };
 
 struct tl_conf_peer {
@@ -34,7 +49,18 @@ struct tl_conf_peer {
   bool any_transport;           /* nor a transport: NAPTR records do */
   struct tl_tls_domain *domain; /* for TLS; NULL: chosen by destination */
   char *identity;               /* name its certificate must carry; defaults to host */
-  size_t n_addr;                /* resolved when the snapshot was built, in order of preference */
+  char **identities;            /* all names that tell it, identity first; NULL: identity alone */
+  char **domains;               /* others that it may name in From, lower case; NULL: none */
+  size_t n_network;
+  struct tl_network *network; /* where it comes from, if no certificate tells; none: addr */
+  struct tl_binding *binding; /* what its certificate must be besides; NULL: nothing */
+  bool by_cert;               /* only a certificate makes a source this peer, unless networks do */
+  bool transit;               /* passes on others' requests: From is not checked */
+  bool tls_only;              /* never reached, nor recognised, in the clear */
+  bool revalidate;            /* in-dialog requests are checked as initial ones are */
+  bool check_set;             /* check_from is its own, not the TLS domain's */
+  enum tl_check_from check_from;
+  size_t n_addr; /* resolved when the snapshot was built, in order of preference */
   struct tl_addr *addr;
   uint8_t *via;                /* enum tl_transport of each address */
   uint32_t max_cps, max_calls; /* 0: no limit; accepted and printed, not enforced yet */
@@ -51,12 +77,18 @@ enum tl_fork {
 
 struct tl_conf_route {
   char *name;
-  uint64_t id;                  /* siphash-stable over reloads: hash of the name */
-  char *to_prefix;              /* prefix of the Request-URI's user, NULL: any */
-  char **to_domain;             /* Request-URI hosts, lower case, NULL-terminated; NULL: any */
-  char **from_peer;             /* names of peers the request may come from; NULL: any */
-  unsigned strip;               /* characters off the user's front */
-  char *prepend;                /* put before the user, NULL: nothing */
+  uint64_t id;      /* siphash-stable over reloads: hash of the name */
+  char *to_prefix;  /* prefix of the Request-URI's user, NULL: any */
+  char **to_domain; /* Request-URI hosts, lower case, NULL-terminated; NULL: any */
+  char **from_peer; /* names of peers the request may come from; NULL: any */
+  unsigned strip;   /* characters off the user's front */
+  char *prepend;    /* put before the user, NULL: nothing */
+  size_t n_from;
+  struct tl_conf_peer **from;          /* the same as peers */
+  bool verified_only, unverified_only; /* peer_verified */
+  enum tl_trust trust;                 /* least that is known of the source */
+  /* Globs of which one must match the verified certificate, NULL-terminated; NULL: any. */
+  char **peer_subject, **peer_issuer, **peer_san, **peer_fingerprint, **peer_anchor;
   bool relay_request_uri;       /* go where the Request-URI (or next Route) points */
   enum tl_fork fork;            /* several targets: one after the other, or all */
   bool stateless;               /* forwarded without a transaction (RFC 3261 16.11) */
@@ -104,6 +136,7 @@ struct tl_conf {
   bool server_header;
   bool watch_files; /* reload when a file of the configuration changes */
   enum tl_reload_drain reload_drain;
+  enum tl_anti_spoof anti_spoof;
   struct tl_conf_limits limits;
   struct tl_conf_timeouts timeouts;
   size_t n_listen;
@@ -139,3 +172,6 @@ void tl_conf_reference(FILE *f);
 /* Is HOST one of our domains or addresses? PORT 0: none was written. Numeric hosts need the port of
  * a listener; a name of `domains` is ours with any port. No allocation, constant time. */
 bool tl_conf_is_ours(const struct tl_conf *c, struct tl_str host, uint16_t port);
+/* Is HOST the name of one of our domains, with or without PORT? Numeric hosts are nobody's domain.
+ */
+bool tl_conf_is_our_domain(const struct tl_conf *c, struct tl_str host, uint16_t port);

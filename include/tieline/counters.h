@@ -99,6 +99,10 @@
   X(REC_TICKET, "records.ticket", "NewSessionTicket messages received")                            \
   X(KREC_BYTES_IN, "ktls.bytes.in", "plaintext bytes the kernel decrypted for us")                 \
   X(KREC_BYTES_OUT, "ktls.bytes.out", "plaintext bytes the kernel encrypted for us")               \
+  X(CLAIM_FROM, "claims.refused.from", "requests refused: From is not the source's to use")        \
+  X(CLAIM_PAI, "claims.refused.pai", "requests refused: P-Asserted-Identity is not the source's")  \
+  X(CLAIM_SPOOFED, "claims.refused.spoofed", "requests refused: one of our domains in From")       \
+  X(RELAY_DENIED, "requests.relay_denied", "requests refused: not for us and no route takes them") \
   X(DROP_PARSE, "drops.parse", "messages dropped: not SIP")                                        \
   X(DROP_STRAY_RESPONSE, "drops.stray_response", "responses dropped: no such transaction")         \
   X(DROP_FORGED, "drops.forged", "responses dropped: our branch token did not verify")             \

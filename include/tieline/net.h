@@ -55,6 +55,8 @@ struct tl_net_handler {
   /* C is going: with RC != 0 what was sent on it may not have arrived. Called once, C still valid.
    */
   void (*closed)(struct tl_net *net, struct tl_conn *c, int rc);
+  /* Adds to INFO what the proxy knows of C; may be NULL. */
+  void (*describe)(struct tl_net *net, struct tl_conn *c, struct tl_conn_info *info);
   /* Mail that net does not know. */
   void (*mail)(struct tl_net *net, struct tl_mail *m);
 };
@@ -147,7 +149,8 @@ struct tl_conn {
   uint64_t retire_until; /* retired: closed then, idle or not; 0: only when idle */
   uint64_t born_ms, active_ms, progress_ms;
   uint64_t msgs_in, msgs_out, bytes_in, bytes_out;
-  void *user; /* the proxy's: client transactions waiting on this connection */
+  void *source; /* the proxy's: whom it found on the other side; freed by closed() */
+  void *user;   /* the proxy's: client transactions waiting on this connection */
 };
 
 struct tl_net {

@@ -89,6 +89,8 @@ struct tl_conn_info {
   enum tl_cipher cipher;
   struct tl_ktls_state ktls;
   bool peer_verified, resumed;
+  const char *trust;  /* constant: how far the other side is known; NULL: not said */
+  char peer_name[64]; /* the peer of the configuration, "" if none */
   char domain[64], identity[128], sni[128];
   uint64_t age_ms, idle_ms;
   uint64_t msgs_in, msgs_out, bytes_in, bytes_out, queued_bytes;

@@ -62,6 +62,7 @@ static int build_global(struct tl_conf *c, struct tl_conf_ctx *ctx) {
   c->server_header = g->server_header;
   c->watch_files = g->watch_files;
   c->reload_drain = (enum tl_reload_drain)g->reload_drain;
+  c->anti_spoof = (enum tl_anti_spoof)g->anti_spoof; /* the words stand in its order */
   c->limits = *tl_raw_limits(c->raw);
   c->timeouts = *tl_raw_timeouts(c->raw);
   if (!c->control_socket || (g->user && !c->user) || (g->allow_keylog && !c->keylog_file))
@@ -132,7 +133,7 @@ static int build_peer(struct tl_conf *c, const struct tl_block *b, struct tl_con
   p->max_age_ms = v->max_age;
   bool bracket = host.n > 2 && *host.p == '[';
   p->identity =
-      v->identity ? strdup(v->identity) : strndup(host.p + bracket, host.n - (bracket ? 2 : 0));
+      v->identity ? strdup(v->identity[0]) : strndup(host.p + bracket, host.n - (bracket ? 2 : 0));
   if (!p->name || !p->uri || !p->host || !p->identity) return TL_ENOMEM;
   if (tl_addr_parse(host, p->port, &a)) return 0;
   p->addr = malloc(sizeof(*p->addr));
@@ -179,7 +180,10 @@ static int build_peers(struct tl_conf *c, struct tl_conf_ctx *ctx) {
   if (!c->peer) return TL_ENOMEM;
   int rc = 0;
   for (size_t i = 0; i < bs->n && !rc; i++) rc = build_peer(c, &bs->b[i], &c->peer[c->n_peer++]);
-  return rc ? rc : resolve_peers(c, ctx);
+  if (!rc) rc = resolve_peers(c, ctx);
+  for (size_t i = 0; i < bs->n && !rc; i++)
+    rc = tl_conf_build_identity(c, &bs->b[i], &c->peer[i], ctx);
+  return rc;
 }
 
 /* ---- routes ---- */
@@ -210,6 +214,7 @@ static int build_route(struct tl_conf *c, const struct tl_block *b, struct tl_co
   if ((rc = list_copy(v->to_domain, true, &r->to_domain)) ||
       (rc = list_copy(v->from_peer, false, &r->from_peer)))
     return rc;
+  if ((rc = tl_conf_build_source(c, b, r))) return rc;
   while (v->peers && v->peers[n]) n++;
   if (!(r->peer = calloc(n + 1, sizeof(*r->peer)))) return TL_ENOMEM;
   for (size_t i = 0; i < n; i++)

@@ -235,8 +235,6 @@ static void check_listen(struct tl_raw *r, struct tl_block *b, struct tl_conf_ct
 static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx *ctx) {
   const struct tl_v_peer *p = b->values;
   struct tl_conf_peer_uri u;
-  struct tl_str host;
-  uint16_t port;
   const char *err;
   if (!p->uri) {
     tl_conf_fail(ctx, tl_block_at(b, "uri"), "peer \"%s\" has no uri", b->title);
@@ -246,17 +244,8 @@ static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
     tl_conf_fail(ctx, tl_block_at(b, "uri"), "%s, not \"%s\"", err, p->uri);
     return;
   }
-  if (u.transport != TL_TLS) {
-    const char *no = p->tls_domain ? "tls_domain" : p->identity ? "identity" : NULL;
-    if (no)
-      tl_conf_fail(ctx, tl_block_at(b, no),
-                   "%s means nothing for a %s peer: add ;transport=tls to its uri", no,
-                   tl_transport_param(u.transport));
-    return;
-  }
-  if (p->identity && (tl_conf_parse_hostport(p->identity, &host, &port) || port))
-    tl_conf_fail(ctx, tl_block_at(b, "identity"), "identity is a host name, not \"%s\"",
-                 p->identity);
+  tl_conf_check_identity(b, u.transport, ctx);
+  if (u.transport != TL_TLS) return;
   if (p->tls_domain)
     check_domain_name(r, b, p->tls_domain, false, ctx);
   else if (!any_domain(r, dials))
@@ -298,6 +287,7 @@ static void check_route(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx
                  b->title);
   check_names(r, b, "peers", v->peers, ctx);
   check_names(r, b, "from_peer", v->from_peer, ctx);
+  tl_conf_check_source(b, ctx);
   check_user_part(b, "to_prefix", v->to_prefix, ctx);
   check_user_part(b, "prepend", v->prepend, ctx);
   for (char **d = v->to_domain; d && *d; d++)

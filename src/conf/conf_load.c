@@ -78,6 +78,7 @@ static void free_parts(struct tl_conf *c) {
     free(p->identity);
     free(p->addr);
     free(p->via);
+    tl_conf_free_identity(p);
   }
   for (size_t i = 0; i < c->n_route; i++) {
     struct tl_conf_route *r = &c->route[i];
@@ -86,6 +87,7 @@ static void free_parts(struct tl_conf *c) {
     free(r->prepend);
     free_strings(r->to_domain);
     free_strings(r->from_peer);
+    tl_conf_free_source(r);
     free(r->peer);
   }
   for (size_t i = 0; i < c->n_domain; i++) tl_tls_domain_unref(c->domain[i]);

@@ -183,6 +183,15 @@ bool tl_conf_is_ours(const struct tl_conf *c, struct tl_str host, uint16_t port)
   return find(c->names, key, n, h, port)->n || find(c->names, key, n, h, ANY_PORT)->n;
 }
 
+bool tl_conf_is_our_domain(const struct tl_conf *c, struct tl_str host, uint16_t port) {
+  char key[KEY_MAX];
+  size_t n = normalise(host, key);
+  if (n == 0 || key[0] != 'n') return false;
+  size_t h = hash(key, n);
+  return find(c->names, key, n, h, port)->n || find(c->names, key, n, h, NO_PORT)->n ||
+         find(c->names, key, n, h, ANY_PORT)->n;
+}
+
 int tl_conf_own_address(const struct tl_addr *any, struct tl_addr *out) {
   struct ifaddrs *list = NULL;
   bool found = false;

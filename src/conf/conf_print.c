@@ -107,7 +107,8 @@ static void print_peer(const struct tl_conf *c, size_t i, bool explain, FILE *f)
   struct tl_block b = c->raw->sec[TL_SEC_PEER].b[i];
   struct tl_v_peer v = *(const struct tl_v_peer *)b.values;
   char text[TL_ADDR_STRLEN];
-  if (p->transport == TL_TLS) v.identity = p->identity;
+  char *own[] = {p->identity, NULL};
+  if (p->transport == TL_TLS && !v.identity) v.identity = own;
   b.values = &v;
   print_section(&b, explain, f);
   fputs("  # addresses:", f);

@@ -26,6 +26,10 @@ static const char *const unverified[] = {"reject", "accept", NULL};
 static const char *const stale[] = {"reject", "accept", NULL};
 static const char *const checked_headers[] = {"off", "from", "from+pai", NULL};
 static const char *const ekus[] = {"accept", "require", "ignore", NULL};
+static const char *const yes_no[] = {"false", "true", NULL};
+static const char *const spoofs[] = {"off", "peers", "all", NULL};
+static const char *const in_dialogs[] = {"trust-connection", "revalidate", NULL};
+static const char *const trusts[] = {"verified", "encrypted", NULL};
 static const char *const relays[] = {"request-uri", NULL};
 static const char *const drains[] = {"graceful", "now", "keep", NULL};
 static const char *const forks[] = {"failover", "serial", "parallel", NULL};
@@ -47,6 +51,10 @@ static const struct tl_opt global_opts[] = {
     OPT(tl_v_global, records, WORD, "auto", .word = records_modes,
         WHY = "who encrypts TLS records: auto takes the kernel where it can do the cipher, user "
               "space where not; kernel insists; user never asks the kernel"),
+    OPT(tl_v_global, anti_spoof, WORD, "peers", .word = spoofs,
+        WHY = "who is refused (403) with one of our domains in From: peers and holders of "
+              "certificates, unless their certificate or the peer's domains cover it; all; or "
+              "nobody"),
     OPT(tl_v_global, server_header, BOOL, "true",
         WHY = "put Server with our name into the responses made here"),
     OPT(tl_v_global, reload_drain, WORD, "graceful", .word = drains,
@@ -251,8 +259,29 @@ static const struct tl_opt peer_opts[] = {
             "DNS says (RFC 3263)"),
     OPT(tl_v_peer, tls_domain, STR, NULL, NONE = "by destination, else the default",
         WHY = "TLS domain whose certificate and trust are used toward it"),
-    OPT(tl_v_peer, identity, STR, NULL, NONE = "the host of uri",
-        WHY = "name its certificate must carry"),
+    OPT(tl_v_peer, identity, LIST, NULL, NONE = "the host of uri",
+        WHY = "name its certificate must carry; of several, requests may come with any, and the "
+              "first is demanded when we connect"),
+    OPT(tl_v_peer, ca_list, PATH, NULL, NONE = "all that the TLS domain trusts",
+        WHY = "authorities of which one must stand above its certificate"),
+    OPT(tl_v_peer, spki_sha256, LIST, NULL, NONE = "any key",
+        WHY = "SHA-256 digests of public keys of which its certificate must hold one"),
+    OPT(tl_v_peer, networks, LIST, NULL, NONE = "its addresses, if certificates are not checked",
+        WHY =
+            "networks that requests come from which no verified certificate tells; such a peer is "
+            "encrypted at most, never authenticated"),
+    OPT(tl_v_peer, domains, LIST, NULL, NONE = "none",
+        WHY = "domains that it may name in From beside its identity; turns check_from on"),
+    OPT(tl_v_peer, check_from, WORD, NULL, .word = checked_headers, NONE = "the TLS domain's",
+        WHY = "as in tls_domain, for this peer alone, also where its network tells it"),
+    OPT(tl_v_peer, transit, BOOL, "false",
+        WHY = "it passes on others' requests: From is not checked, not even for our domains"),
+    OPT(tl_v_peer, in_dialog, WORD, "trust-connection", .word = in_dialogs,
+        WHY = "trust-connection takes requests inside a dialog that we let in by our own token; "
+              "revalidate checks each as if it were the first"),
+    OPT(tl_v_peer, tls_only, BOOL, "false",
+        WHY = "never send to its addresses in the clear, whatever a URI says; a sips: uri means "
+              "the same"),
     OPT(tl_v_peer, max_cps, NUM, "0", RANGE(0, 10000000),
         WHY = "new calls per second toward it, shared equally by the workers; 0: no limit"),
     OPT(tl_v_peer, max_calls, NUM, "0", RANGE(0, 100000000), .flags = TL_OPT_PRESENT,
@@ -271,6 +300,19 @@ static const struct tl_opt route_opts[] = {
     OPT(tl_v_route, to_domain, LIST, NULL, NONE = "any", WHY = "hosts of the Request-URI"),
     OPT(tl_v_route, from_peer, LIST, NULL, NONE = "anyone",
         WHY = "peers the request may come from"),
+    OPT(tl_v_route, peer_verified, WORD, NULL, .word = yes_no, NONE = "either",
+        WHY = "was the certificate of the connection verified that the request came on"),
+    OPT(tl_v_route, trust, WORD, NULL, .word = trusts, NONE = "any",
+        WHY = "least that is known of the source: verified by certificate, or encrypted"),
+    OPT(tl_v_route, peer_subject, LIST, NULL, NONE = "any",
+        WHY = "globs of the verified certificate's subject (RFC 2253 text)"),
+    OPT(tl_v_route, peer_issuer, LIST, NULL, NONE = "any", WHY = "globs of its issuer"),
+    OPT(tl_v_route, peer_san, LIST, NULL, NONE = "any",
+        WHY = "globs of its subjectAltName values, of which one must match"),
+    OPT(tl_v_route, peer_fingerprint, LIST, NULL, NONE = "any",
+        WHY = "globs of its SHA-256 fingerprint in hex, or of its public key's"),
+    OPT(tl_v_route, peer_anchor, LIST, NULL, NONE = "any",
+        WHY = "globs of the subject of the trust anchor that verified it"),
     OPT(tl_v_route, strip, NUM, "0", RANGE(0, 64),
         WHY = "characters taken off the front of the user part"),
     OPT(tl_v_route, prepend, STR, NULL, NONE = "nothing",

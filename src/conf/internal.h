@@ -142,6 +142,7 @@ struct tl_v_global {
   char **domains;
   uint32_t log_level, log_format, log_target, records, reload_drain;
   bool server_header, watch_files, allow_keylog;
+  uint32_t anti_spoof;
 };
 
 struct tl_v_listen {
@@ -162,19 +163,26 @@ struct tl_v_domain {
 };
 
 struct tl_v_peer {
-  char *uri, *tls_domain, *identity;
+  char *uri, *tls_domain, *ca_list;
+  char **identity, **domains, **networks, **spki_sha256;
+  uint32_t check_from, in_dialog;
+  bool transit, tls_only;
   uint32_t max_cps, max_calls, probe, max_age;
 };
 
 struct tl_v_route {
   char *to_prefix, *prepend, *tls_domain;
   char **to_domain, **from_peer, **peers;
+  char **peer_subject, **peer_issuer, **peer_san, **peer_fingerprint, **peer_anchor;
+  uint32_t peer_verified, trust;
   uint32_t strip, relay, fork;
   bool stateless;
 };
 
 /* Words of the options above, in the order of the table's lists. */
 enum { TL_ROLE_BOTH, TL_ROLE_SERVER, TL_ROLE_CLIENT };
+enum { TL_WORD_FALSE, TL_WORD_TRUE };
+enum { TL_IN_DIALOG_TRUST, TL_IN_DIALOG_REVALIDATE };
 enum { TL_UNVERIFIED_REJECT, TL_UNVERIFIED_ACCEPT };
 enum { TL_STALE_REJECT, TL_STALE_ACCEPT };
 
@@ -271,6 +279,15 @@ int tl_conf_parse_method(const char *text, int *out_min, int *out_max, const cha
 int tl_conf_build(struct tl_conf *c, const struct tl_conf *previous, struct tl_conf_ctx *ctx);
 int tl_conf_build_domains(struct tl_conf *c, const struct tl_conf *previous,
                           struct tl_conf_ctx *ctx);
+/* conf_peer.c: who a peer is, and what a route demands of a request's source. */
+void tl_conf_check_identity(const struct tl_block *b, enum tl_transport t, struct tl_conf_ctx *ctx);
+void tl_conf_check_source(const struct tl_block *b, struct tl_conf_ctx *ctx);
+int tl_conf_build_identity(const struct tl_conf *c, const struct tl_block *b,
+                           struct tl_conf_peer *p, struct tl_conf_ctx *ctx);
+int tl_conf_build_source(const struct tl_conf *c, const struct tl_block *b,
+                         struct tl_conf_route *r);
+void tl_conf_free_identity(struct tl_conf_peer *p);
+void tl_conf_free_source(struct tl_conf_route *r);
 /* Refuses what cannot change while running. */
 int tl_conf_check_reload(const struct tl_raw *now, const struct tl_raw *before,
                          struct tl_conf_ctx *ctx);

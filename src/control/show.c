@@ -41,6 +41,8 @@ json_t *tl_json_connection(const struct tl_conn_info *i) {
                 "paused", i->paused, "memory_bytes", (json_int_t)i->memory_bytes);
   json_object_update(j, n);
   json_decref(n);
+  json_object_set_new(j, "peer_name", *i->peer_name ? TEXT(i->peer_name) : json_null());
+  json_object_set_new(j, "trust", i->trust ? json_string(i->trust) : json_null());
   return j;
 }
 

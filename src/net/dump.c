@@ -19,7 +19,7 @@ static void copy_text(char *dst, size_t cap, const char *src) {
   dst[n] = '\0';
 }
 
-static void fill(const struct tl_conn *c, struct tl_conn_info *i) {
+static void fill(struct tl_conn *c, struct tl_conn_info *i) {
   static const char *const state[] = {"connecting", "open", "closing", "closing"};
   memset(i, 0, sizeof(*i));
   i->id = tl_conn_id_of(c);
@@ -39,6 +39,7 @@ static void fill(const struct tl_conn *c, struct tl_conn_info *i) {
   i->queued_bytes = c->out.bytes;
   i->paused = c->paused;
   i->memory_bytes = memory_of(c);
+  if (c->net->handler->describe) c->net->handler->describe(c->net, c, i);
   const struct tl_conn_tls *t = c->tls;
   if (!t) return;
   i->version = (enum tl_tls_version)t->version;

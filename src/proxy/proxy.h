@@ -86,13 +86,16 @@ struct tl_plan {
   struct tl_uri uri;                 /* the Request-URI, after 16.4 */
   struct tl_uri next_uri;            /* URI that decides where to */
   uint8_t drop_routes;               /* Route values of ours to remove from the top */
-  bool strict_in;    /* a strict router before us put our URI into the Request-URI (16.4) */
-  bool strict_out;   /* the next hop is one (16.6 step 6) */
-  bool strip_maddr;  /* the maddr of the Request-URI is ours (16.4) */
-  bool secure;       /* sips: TLS to the last hop (RFC 5630) */
-  bool in_dialog;    /* let in by our Record-Route token */
-  bool rewrite_host; /* Request-URI names us: it becomes the peer's */
-  tl_conn_id flow;   /* connection to use if it is alive, 0: none */
+  bool strict_in;      /* a strict router before us put our URI into the Request-URI (16.4) */
+  bool strict_out;     /* the next hop is one (16.6 step 6) */
+  bool strip_maddr;    /* the maddr of the Request-URI is ours (16.4) */
+  bool downgrade;      /* a target was left out because it is to be reached by TLS only */
+  bool secure;         /* sips: TLS to the last hop (RFC 5630) */
+  bool reverse;        /* in_dialog: against the request that opened it */
+  bool in_dialog;      /* let in by our Record-Route token */
+  bool rewrite_host;   /* Request-URI names us: it becomes the peer's */
+  const char *refusal; /* reason phrase of a refusal, NULL: the status's own */
+  tl_conn_id flow;     /* connection to use if it is alive, 0: none */
   enum tl_transport flow_transport;
   const struct tl_conf_peer *unresolved; /* peer whose name must be looked up */
   uint8_t n_target, at;                  /* next one to try */
@@ -172,6 +175,24 @@ struct tl_merge {
   uint64_t at_ms; /* 0: free */
 };
 #define TL_MERGE_SLOTS 1024u
+/* Who requests of one connection (or address) come from, worked out once for each snapshot. */
+#define TL_SOURCE_VERDICTS 8 /* domains remembered */
+#define TL_SOURCE_SLOTS 256  /* addresses of datagrams remembered */
+struct tl_source {
+  uint64_t generation;             /* of the snapshot that all of it belongs to */
+  const struct tl_conf_peer *peer; /* the first that fits, NULL: none */
+  enum tl_trust trust;
+  enum tl_check_from check;
+  bool verified, allow_cn;
+  bool guarded; /* may not use our domains in From */
+  uint8_t next, verdict[TL_SOURCE_VERDICTS];
+  uint64_t key[TL_SOURCE_VERDICTS]; /* keyed hashes of domains, 0: free */
+  uint64_t route[];                 /* a bit for each route whose conditions on the source hold */
+};
+struct tl_source_slot {
+  struct tl_addr ip;
+  struct tl_source *source;
+};
 
 /* With this much kept for later new requests are refused. */
 #define TL_SAVED_LARGE_MAX ((size_t)512 << 20)
@@ -194,6 +215,17 @@ struct tl_proxy {
   char out[65536];                          /* messages made here */
   struct tl_merge merged[TL_MERGE_SLOTS];
   uint32_t max_tx;
+  struct tl_source_slot sources[TL_SOURCE_SLOTS];
+  struct {
+    struct tl_identity *identity; /* of the connection at the other worker, if verified */
+    struct tl_source *source;
+  } relayed; /* of the message being handled */
+  struct {
+    uint64_t second;
+    uint32_t lines, hidden;
+  } claims;               /* the log's */
+  uint64_t describe_ms;   /* the turn in which ctl asked */
+  uint32_t describe_left; /* connections that it may still look up in it */
   unsigned relay_hops; /* workers that have seen the message being handled, this one not counted */
 };
 
@@ -279,6 +311,23 @@ bool tl_route_is_ours(struct tl_proxy *p, const struct tl_uri *u);
 int tl_route_values(const struct tl_msg *m, struct tl_nameaddr out[TL_ROUTES_MAX]);
 enum tl_transport tl_route_transport(const struct tl_uri *u);
 
+/* source.c */
+/* C: the connection that M came on; NULL: a datagram, or passed on by another worker. NULL when
+ * memory is short: then nothing is known of the source. */
+struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c);
+/* May requests of S take the ROUTE-th route? */
+bool tl_source_may_take(const struct tl_source *s, size_t route);
+void tl_source_drop(struct tl_conn *c);
+void tl_source_exit(struct tl_proxy *p);
+/* What ctl shows of it. */
+void tl_source_describe(struct tl_net *n, struct tl_conn *c, struct tl_conn_info *out);
+
+/* claim.c */
+/* NULL, or the reason phrase of the 403 that M deserves; counted and logged. */
+const char *tl_claim_refuse(struct tl_proxy *p, struct tl_source *s, const struct tl_hop *from,
+                            const struct tl_conn *c, const struct tl_msg *m,
+                            const struct tl_plan *plan);
+
 /* forward.c */
 /* Sends the transaction's request to its next target, or answers when none is left. M and BODY: the
  * request when it is at hand, NULL: from the saved one. */
@@ -360,6 +409,8 @@ bool tl_relay_is_remote(const struct tl_proxy *p, tl_conn_id id);
 int tl_relay_send(struct tl_proxy *p, tl_conn_id id, const void *data, size_t n);
 int tl_relay_send_edit(struct tl_proxy *p, tl_conn_id id, const struct tl_edit *e,
                        const struct tl_body *body, const struct tl_branch *branch);
+/* For mail that nobody will read. */
+void tl_relay_free(struct tl_mail *mail);
 /* Takes mail of the three relay types; frees it. */
 void tl_relay_mail(struct tl_proxy *p, struct tl_mail *mail);
 

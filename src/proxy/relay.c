@@ -11,7 +11,8 @@
 struct relayed {
   struct tl_mail mail;
   struct tl_hop from;
-  int listener; /* of the datagram's socket, -1: none */
+  struct tl_identity *identity; /* of the connection, if verified; a reference */
+  int listener;                 /* of the datagram's socket, -1: none */
   unsigned hops;
   uint32_t len;
   char data[];
@@ -26,13 +27,18 @@ struct remote_send {
   char data[];
 };
 
+void tl_relay_free(struct tl_mail *m) {
+  if (m->type == TL_MAIL_RELAY) tl_identity_unref(((struct relayed *)m)->identity);
+  free(m);
+}
+
 static int post(struct tl_proxy *p, unsigned worker, struct tl_mail *m) {
   /* Workers start one after another: the first may have mail for one that is not there yet. */
   struct tl_thread *to = __atomic_load_n(&p->th.rt->worker[worker], __ATOMIC_ACQUIRE);
   int rc = to ? tl_mailbox_post(&to->mailbox, m) : TL_EBUSY;
   if (rc == TL_OK) return rc;
   tl_count(tl_proxy_counters(p), TL_C_MAIL_FULL);
-  free(m);
+  tl_relay_free(m);
   return rc;
 }
 
@@ -45,6 +51,17 @@ static size_t copy_body(char *dst, const struct tl_body *body) {
   return n;
 }
 
+/* Routes may ask who sent it, and only here is that known. */
+static struct tl_identity *verified_sender(struct tl_proxy *p, const struct tl_hop *from) {
+  const struct tl_conn *c = tl_conn_get(&p->net, from->conn);
+  struct tl_identity *id = NULL;
+  if (p->relay_hops)
+    id = p->relayed.identity;
+  else if (c && c->tls && c->tls->peer_verified)
+    id = c->tls->identity;
+  return id ? tl_identity_ref(id) : NULL;
+}
+
 void tl_relay_message(struct tl_proxy *p, unsigned worker, const struct tl_hop *from,
                       const struct tl_msg *m, const struct tl_body *body, unsigned hops) {
   struct relayed *r = NULL;
@@ -55,6 +72,7 @@ void tl_relay_message(struct tl_proxy *p, unsigned worker, const struct tl_hop *
   }
   r->mail.type = TL_MAIL_RELAY;
   r->from = *from;
+  r->identity = verified_sender(p, from);
   r->listener = tl_udp_listener(&p->net, from->udp);
   r->hops = hops;
   memcpy(r->data, m->p, m->head_len);
@@ -137,13 +155,15 @@ static void do_message(struct tl_proxy *p, struct relayed *r) {
     b.seg[0].n = m->body_len;
     b.seg[0].buf = -1;
     p->relay_hops = r->hops;
+    p->relayed.identity = r->identity;
     if (m->is_request)
       tl_request(p, &r->from, NULL, m, &b);
     else
       tl_response(p, &r->from, m, &b);
     p->relay_hops = 0;
+    p->relayed.identity = NULL;
   }
-  free(r);
+  tl_relay_free(&r->mail);
 }
 
 void tl_relay_mail(struct tl_proxy *p, struct tl_mail *m) {

@@ -262,8 +262,9 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
   }
   int rc = tl_route_plan(p, from, c, m, plan, &status);
   if (rc == TL_ENOTFOUND) {
+    struct tl_str why = tl_str_c(plan->refusal ? plan->refusal : ""); /* a constant */
     tl_pool_put(&p->plans, plan);
-    refuse(p, from, m, status, TL_STR(""), TL_STR(""));
+    refuse(p, from, m, status, why, TL_STR(""));
     return;
   }
   /* An ACK without our token may be for a failed INVITE that another worker answered. */

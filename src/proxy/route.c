@@ -45,6 +45,7 @@ static bool our_token(struct tl_proxy *p, const struct tl_msg *m, const struct t
   if (!tl_param_find(u->params, TL_STR("tl"), &token)) return false;
   if (tl_token_route_parse(p, token, m, out_route, &flow, &reverse)) return false;
   plan->in_dialog = true;
+  plan->reverse = reverse;
   plan->flow = reverse ? flow : 0;
   plan->flow_transport = tl_route_transport(u);
   return true;
@@ -104,28 +105,16 @@ static bool host_listed(char *const *list, struct tl_str host) {
   return false;
 }
 
-static bool is_peer(const struct tl_conf_peer *peer, const struct tl_hop *from,
-                    const struct tl_conn *c) {
-  if (c && c->tls && c->tls->peer_verified && c->tls->identity)
-    return tl_identity_matches(c->tls->identity, tl_str_c(peer->identity), false);
-  for (size_t i = 0; i < peer->n_addr; i++)
-    if (tl_addr_ip_eq(&peer->addr[i], &from->addr)) return true;
-  return false;
-}
-
-static bool from_listed(const struct tl_conf *conf, char *const *names, const struct tl_hop *from,
-                        const struct tl_conn *c) {
-  for (size_t i = 0; i < conf->n_peer; i++)
-    for (char *const *n = names; *n; n++)
-      if (strcmp(*n, conf->peer[i].name) == 0 && is_peer(&conf->peer[i], from, c)) return true;
-  return false;
-}
-
-static bool matches(const struct tl_conf *conf, const struct tl_conf_route *r,
-                    const struct tl_uri *u, const struct tl_hop *from, const struct tl_conn *c) {
+static bool matches(const struct tl_conf_route *r, const struct tl_uri *u) {
   if (r->to_prefix && !tl_str_starts(u->user, tl_str_c(r->to_prefix))) return false;
-  if (r->to_domain && !host_listed(r->to_domain, u->host)) return false;
-  return !r->from_peer || from_listed(conf, r->from_peer, from, c);
+  return !r->to_domain || host_listed(r->to_domain, u->host);
+}
+
+/* Conditions on a source that is not known hold only where there are none. */
+static bool open_to(const struct tl_conf_route *r, const struct tl_source *s, size_t i) {
+  if (s) return tl_source_may_take(s, i);
+  return !r->from_peer && !r->verified_only && r->trust == TL_TRUST_ANY && !r->peer_subject &&
+         !r->peer_issuer && !r->peer_san && !r->peer_fingerprint && !r->peer_anchor;
 }
 
 static const struct tl_conf_route *route_by_id(const struct tl_conf *conf, uint64_t id) {
@@ -140,8 +129,8 @@ static struct tl_tls_domain *domain_for(const struct tl_conf *conf, const struct
                                         const struct tl_conf_peer *peer,
                                         const struct tl_addr *addr) {
   enum tl_choice rule;
-  if (peer && peer->domain) return peer->domain;
   if (plan->route && plan->route->domain) return plan->route->domain;
+  if (peer && peer->domain) return peer->domain;
   return tl_tls_choose_client(&conf->tls_set, tl_str_c(peer ? peer->identity : plan->host), addr,
                               &rule);
 }
@@ -153,11 +142,27 @@ static bool same_target(const struct tl_target *a, const struct tl_conf_peer *pe
   return a->peer == peer || (a->peer && peer && strcmp(a->peer->identity, peer->identity) == 0);
 }
 
+/* D39: an address of a peer that is only to be reached by TLS. Whose port it is does not matter:
+ * nothing goes to that machine in the clear. */
+static bool downgrades(const struct tl_conf *conf, enum tl_transport t,
+                       const struct tl_addr *addr) {
+  for (size_t i = 0; i < conf->n_peer && t != TL_TLS; i++) {
+    const struct tl_conf_peer *peer = &conf->peer[i];
+    for (size_t k = 0; peer->tls_only && k < peer->n_addr; k++)
+      if (tl_addr_ip_eq(&peer->addr[k], addr)) return true;
+  }
+  return false;
+}
+
 static void add_target(const struct tl_conf *conf, struct tl_plan *plan,
                        const struct tl_conf_peer *peer, enum tl_transport t,
                        const struct tl_addr *addr) {
   /* RFC 5630 3: what is asked to be secure never goes on in the clear. */
   if (plan->n_target == TL_TARGETS_MAX || (plan->secure && t != TL_TLS)) return;
+  if (peer ? peer->tls_only && t != TL_TLS : downgrades(conf, t, addr)) {
+    plan->downgrade = true;
+    return;
+  }
   for (unsigned i = 0; i < plan->n_target; i++)
     if (same_target(&plan->target[i], peer, t, addr)) return;
   struct tl_target *to = &plan->target[plan->n_target++];
@@ -269,13 +274,26 @@ void tl_route_prefer_tcp(struct tl_plan *plan) {
   }
 }
 
-static int match_route(struct tl_proxy *p, const struct tl_hop *from, const struct tl_conn *c,
-                       struct tl_plan *plan, unsigned *out_status) {
+/* Nothing is relayed that no route allows: for others' domains that is a refusal, for ours there is
+ * nobody of that name. */
+static int no_route(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_status) {
+  bool ours = tl_route_is_ours(p, &plan->uri) ||
+              tl_conf_is_our_domain(p->snap->conf, plan->uri.host, plan->uri.port);
+  *out_status = ours || plan->uri.host.n == 0 ? 404 : 403;
+  if (*out_status == 404) return TL_ENOTFOUND;
+  plan->refusal = "Relaying Denied";
+  tl_count(tl_proxy_counters(p), TL_C_RELAY_DENIED);
+  return TL_ENOTFOUND;
+}
+
+static int match_route(struct tl_proxy *p, const struct tl_source *source, struct tl_plan *plan,
+                       unsigned *out_status) {
   const struct tl_conf *conf = p->snap->conf;
   for (size_t i = 0; i < conf->n_route && !plan->route; i++)
-    if (matches(conf, &conf->route[i], &plan->uri, from, c)) plan->route = &conf->route[i];
+    if (matches(&conf->route[i], &plan->uri) && open_to(&conf->route[i], source, i))
+      plan->route = &conf->route[i];
+  if (!plan->route) return no_route(p, plan, out_status);
   *out_status = 404;
-  if (!plan->route) return TL_ENOTFOUND;
   if (!plan->route->relay_request_uri) {
     *out_status = 503; /* its peers have no address now */
     return targets_of_peers(p, plan);
@@ -286,9 +304,10 @@ static int match_route(struct tl_proxy *p, const struct tl_hop *from, const stru
   return target_of_uri(p, plan);
 }
 
-/* A sips: request has targets, but none that is secure. */
+/* A sips: request, or one for a TLS-only peer, has targets, but none that is secure. */
 static int secure_enough(const struct tl_plan *plan, int rc, unsigned *out_status) {
-  if (!plan->secure || plan->n_target || rc == TL_EAGAIN || plan->flow) return rc;
+  if ((!plan->secure && !plan->downgrade) || plan->n_target || rc == TL_EAGAIN || plan->flow)
+    return rc;
   *out_status = 480;
   return TL_ENOTFOUND;
 }
@@ -315,9 +334,13 @@ int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn 
   if (plan->uri.scheme == TL_SCHEME_OTHER) return TL_ENOTFOUND;
   *out_status = 400;
   if (preprocess(p, m, plan, &id)) return TL_ENOTFOUND;
+  struct tl_source *source = tl_source_of(p, from, c);
+  *out_status = 403;
+  plan->refusal = tl_claim_refuse(p, source, from, c, m, plan);
+  if (plan->refusal) return TL_ENOTFOUND;
   if (plan->in_dialog) {
     plan->route = route_by_id(p->snap->conf, id);
     return in_dialog(p, plan, out_status);
   }
-  return secure_enough(plan, match_route(p, from, c, plan, out_status), out_status);
+  return secure_enough(plan, match_route(p, source, plan, out_status), out_status);
 }

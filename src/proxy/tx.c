@@ -444,5 +444,7 @@ void tl_tx_tables_exit(struct tl_proxy *p) {
   free(p->branch_slots.at);
   free(p->branch_slots.free);
   if (p->snap) snap_drop(p->snap);
+  p->snap = NULL;
+  tl_source_exit(p);
   tl_load_exit(p);
 }

@@ -33,6 +33,7 @@ static void on_bad(struct tl_net *n, const struct tl_hop *from, struct tl_conn *
 static void on_closed(struct tl_net *n, struct tl_conn *c, int rc) {
   (void)n;
   (void)rc;
+  tl_source_drop(c);
   while (c->user) {
     struct tl_branch *b = c->user;
     tl_branch_detach(b);
@@ -71,8 +72,11 @@ static void on_mail(struct tl_net *n, struct tl_mail *m) {
   }
 }
 
-const struct tl_net_handler tl_proxy_handler = {
-    .message = on_message, .bad = on_bad, .closed = on_closed, .mail = on_mail};
+const struct tl_net_handler tl_proxy_handler = {.message = on_message,
+                                                .bad = on_bad,
+                                                .closed = on_closed,
+                                                .describe = tl_source_describe,
+                                                .mail = on_mail};
 
 struct start {
   struct tl_proxy *p;
@@ -146,7 +150,7 @@ static void drop_mail(struct tl_mailbox *mb) {
     else if (m->type == TL_MAIL_SWEEP)
       tl_sweep_free((struct tl_sweep *)m);
     else
-      free(m);
+      tl_relay_free(m);
   }
 }
 

@@ -20,17 +20,18 @@ def refused_uri(t, transport):
 def test_2_8_404_no_route(t):
     """No route matches: 404 to the caller, nothing goes out, the connection stays."""
     bob = t.uas("tls")
-    d = t.daemon(peers=[("bob", {"uri": t.uri(bob, "tls").replace("bob@", ""),
+    d = t.daemon(extra='domains = "biloxi.example"',
+                 peers=[("bob", {"uri": t.uri(bob, "tls").replace("bob@", ""),
                                  "tls_domain": "lab"})],
                  routes=[("numbers", {"to_prefix": "+1", "peers": ["bob"]})])
     alice = t.uac()
     conn = t.dial(alice, d, "tls")
     for method in ("OPTIONS", "MESSAGE", "SUBSCRIBE"):
-        assert alice.request(conn, method, "sip:+49@atlanta.example").status == 404
-    call = Call(alice, conn, "sip:+49@atlanta.example").send()
+        assert alice.request(conn, method, "sip:+49@biloxi.example").status == 404
+    call = Call(alice, conn, "sip:+49@biloxi.example").send()
     assert call.final().status == 404
     assert not bob.seen
-    assert options_works(t, d, alice, conn, "sip:+1303@atlanta.example")
+    assert options_works(t, d, alice, conn, "sip:+1303@biloxi.example")
     assert d.counter("responses.local.4xx") >= 4
 
 

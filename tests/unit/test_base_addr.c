@@ -95,3 +95,37 @@ Test(base_addr, transports_are_named_and_parsed) {
   cr_expect_eq(tl_transport_parse(TL_STR("sctp"), &got), TL_ENOTFOUND);
   cr_expect_eq(tl_transport_parse(TL_STR(""), &got), TL_ENOTFOUND);
 }
+
+/* Networks of configuration: FEATURES D35. */
+Test(base_addr, d35_networks_are_parsed_strictly_and_matched_by_bits) {
+  static const char *const bad[] = {"",
+                                    "192.0.2.0/",
+                                    "192.0.2.0/33",
+                                    "192.0.2.1/24",
+                                    "192.0.2.0/2x",
+                                    "/24",
+                                    "2001:db8::/129",
+                                    "x/8",
+                                    "192.0.2.0/-1",
+                                    "192.0.2.0/0024",
+                                    "2001:db8::1/64"};
+  static const struct {
+    const char *net, *in, *out;
+  } row[] = {{"192.0.2.0/24", "192.0.2.255", "192.0.3.0"},
+             {"192.0.2.128/25", "192.0.2.128", "192.0.2.127"},
+             {"192.0.2.4/31", "192.0.2.5", "192.0.2.6"},
+             {"192.0.2.4", "192.0.2.4", "192.0.2.5"},
+             {"0.0.0.0/0", "203.0.113.9", "2001:db8::1"},
+             {"2001:db8::/33", "2001:db8:7fff::1", "2001:db8:8000::1"},
+             {"[2001:db8::1]", "2001:db8::1", "2001:db8::2"},
+             {"::/0", "2001:db8::1", "192.0.2.1"}};
+  struct tl_network n;
+  for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+    cr_expect_eq(tl_network_parse(tl_str_c(bad[i]), &n), TL_ESYNTAX, "%s", bad[i]);
+  for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+    struct tl_addr in = addr(row[i].in, 5061), out = addr(row[i].out, 5061);
+    cr_assert_eq(tl_network_parse(tl_str_c(row[i].net), &n), TL_OK, "%s", row[i].net);
+    cr_expect(tl_network_has(&n, &in), "%s in %s", row[i].in, row[i].net);
+    cr_expect_not(tl_network_has(&n, &out), "%s not in %s", row[i].out, row[i].net);
+  }
+}

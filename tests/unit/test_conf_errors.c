@@ -234,6 +234,36 @@ Test(conf_errors, peers) {
   CHECK(b);
 }
 
+/* Who a peer is: FEATURES B2 B8 C14 D35 D39, and conditions of routes, B15 E4. */
+Test(conf_errors, b15_who_peers_are) {
+#define PIN "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+#define P "tls_domain \"a\" { " CERT "}\npeer \"p\" { uri = \"sip:127.0.0.1;transport=tls\"\n "
+  static const struct breach b[] = {
+      {L P "networks = { \"192.0.2.0/24\", \"192.0.2.1/24\" } }",
+       "t.conf:4: \"192.0.2.1/24\" is no network"},
+      {L P "domains = { \"x.example\", \"y y\" } }", "t.conf:4: domains is a host name"},
+      {L P "spki_sha256 = \"" PIN "00\" }", "t.conf:4: \"" PIN "00\" is no SHA-256 digest"},
+      {L P "spki_sha256 = \"00:01\" }", "is no SHA-256 digest"},
+      {L P "ca_list = none.pem }", "t.conf:4: peer \"p\": cannot read "},
+      {L P "ca_list = a.key }", "holds no certificate"},
+      {L P "transit = true\n domains = x.example }",
+       "t.conf:4: transit lets every From pass, but domains checks it"},
+      {L P "transit = true check_from = from }",
+       "t.conf:4: transit lets every From pass, but check_from checks it"},
+      {L P "check_from = to }", "t.conf:4: check_from must be off, from or from+pai"},
+      {L "peer \"p\" { uri = \"sip:127.0.0.1\"\n tls_only = true }",
+       "t.conf:3: tls_only contradicts the udp in its uri"},
+      {L "peer \"p\" { uri = \"sip:127.0.0.1\"\n spki_sha256 = \"" PIN "\" }",
+       "t.conf:3: spki_sha256 means nothing for a udp peer"},
+      {L "route \"r\" { relay = \"request-uri\" peer_san = \"x\"\n peer_verified = false }",
+       "t.conf:3: peer_verified = false never meets a condition on a verified certificate"},
+      {L "anti_spoof = some\n", "t.conf:2: anti_spoof must be off, peers or all"},
+      {L "tls_domain \"a\" { " CERT "\n advertise = \"a b\" }",
+       "t.conf:3: advertise is \"host[:port]\""},
+  };
+  CHECK(b);
+}
+
 Test(conf_errors, routes) {
   static const struct breach b[] = {
       {L "\nroute \"r\" {\n}", "t.conf:3: route \"r\" leads nowhere"},

@@ -208,7 +208,7 @@ Test(proxy_edit, a_route_without_our_token_gives_no_right) {
            "Route: <sip:127.0.0.1:%u;lr;tl=%048d>\r\nRoute: <sip:127.0.0.1:%u;lr>\r\n",
            tl_addr_port(&rig.udp), 0, bob.port);
   ua_send(&alice, ua_request(&alice, "MESSAGE", "sip:x@far.example", "1", extra, ""));
-  ua_expect(&alice, "SIP/2.0 404");
+  ua_expect(&alice, "SIP/2.0 403");
   ua_expect_silence(&bob, 20);
   end();
 }
@@ -245,7 +245,7 @@ Test(proxy_edit, digits_are_stripped_and_prepended_and_our_host_becomes_the_peer
     ua_expect(&alice, "SIP/2.0 200");
   }
   ua_send(&alice, ua_request(&alice, "MESSAGE", "sip:+2@127.0.0.1", "x", "", ""));
-  ua_expect(&alice, "SIP/2.0 404");
+  ua_expect(&alice, "SIP/2.0 403");
   end();
 }
 

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who a peer is and what a route demands of a request's source: lists, networks,
+ * bindings to authorities and keys. Where peers are reached is conf_build.c's.
+ */
+#include <ctype.h>
+#include <stdlib.h>
+
+#include "conf/internal.h"
+
+/* ---- checks, without files ---- */
+
+static void check_hosts(const struct tl_block *b, const char *option, char *const *list,
+                        struct tl_conf_ctx *ctx) {
+  struct tl_str host;
+  uint16_t port;
+  for (; list && *list; list++)
+    if (tl_conf_parse_hostport(*list, &host, &port) || port)
+      tl_conf_fail(ctx, tl_block_at(b, option), "%s is a host name or a list of them, not \"%s\"",
+                   option, *list);
+}
+
+void tl_conf_check_identity(const struct tl_block *b, enum tl_transport t,
+                            struct tl_conf_ctx *ctx) {
+  const struct tl_v_peer *p = b->values;
+  const char *no = p->tls_domain    ? "tls_domain"
+                   : p->identity    ? "identity"
+                   : p->ca_list     ? "ca_list"
+                   : p->spki_sha256 ? "spki_sha256"
+                                    : NULL;
+  struct tl_network net;
+  uint8_t pin[32];
+  if (t != TL_TLS && no)
+    tl_conf_fail(ctx, tl_block_at(b, no),
+                 "%s means nothing for a %s peer: add ;transport=tls to its uri", no,
+                 tl_transport_param(t));
+  if (t != TL_TLS && p->tls_only)
+    tl_conf_fail(ctx, tl_block_at(b, "tls_only"),
+                 "tls_only contradicts the %s in its uri: add ;transport=tls",
+                 tl_transport_param(t));
+  check_hosts(b, "identity", p->identity, ctx);
+  check_hosts(b, "domains", p->domains, ctx);
+  for (char **n = p->networks; n && *n; n++)
+    if (tl_network_parse(tl_str_c(*n), &net))
+      tl_conf_fail(ctx, tl_block_at(b, "networks"),
+                   "\"%s\" is no network: write \"192.0.2.0/24\" with no bit set behind the "
+                   "prefix, or an address",
+                   *n);
+  for (char **d = p->spki_sha256; d && *d; d++)
+    if (tl_binding_parse_pin(*d, pin))
+      tl_conf_fail(ctx, tl_block_at(b, "spki_sha256"),
+                   "\"%s\" is no SHA-256 digest of a public key: write 64 hex digits", *d);
+  if (p->transit && (p->domains || (p->check_from != TL_CONF_UNSET && p->check_from)))
+    tl_conf_fail(ctx, tl_block_at(b, "transit"),
+                 "transit lets every From pass, but %s checks it: keep one",
+                 p->domains ? "domains" : "check_from");
+}
+
+void tl_conf_check_source(const struct tl_block *b, struct tl_conf_ctx *ctx) {
+  const struct tl_v_route *r = b->values;
+  bool names =
+      r->peer_subject || r->peer_issuer || r->peer_san || r->peer_fingerprint || r->peer_anchor;
+  if (names && r->peer_verified == TL_WORD_FALSE)
+    tl_conf_fail(ctx, tl_block_at(b, "peer_verified"),
+                 "peer_verified = false never meets a condition on a verified certificate");
+}
+
+/* ---- lists ---- */
+
+static void list_free(char **l) {
+  for (size_t i = 0; l && l[i]; i++) free(l[i]);
+  free(l);
+}
+
+static int copy_list(char *const *from, bool low, char ***out) {
+  size_t n = 0;
+  while (from && from[n]) n++;
+  if (n == 0) return TL_OK;
+  if (!(*out = calloc(n + 1, sizeof(**out)))) return TL_ENOMEM;
+  for (size_t i = 0; i < n; i++) {
+    if (!((*out)[i] = strdup(from[i]))) return TL_ENOMEM;
+    for (char *p = (*out)[i]; low && *p; p++) *p = (char)tolower((unsigned char)*p);
+  }
+  return TL_OK;
+}
+
+/* ---- peers ---- */
+
+static int build_networks(const struct tl_v_peer *v, struct tl_conf_peer *p) {
+  size_t n = 0;
+  while (v->networks && v->networks[n]) n++;
+  if (n == 0) return TL_OK;
+  if (!(p->network = calloc(n, sizeof(*p->network)))) return TL_ENOMEM;
+  for (; p->n_network < n; p->n_network++)
+    if (tl_network_parse(tl_str_c(v->networks[p->n_network]), &p->network[p->n_network]))
+      return TL_ECONFIG;
+  return TL_OK;
+}
+
+static int build_binding(const struct tl_block *b, struct tl_conf_peer *p,
+                         struct tl_conf_ctx *ctx) {
+  const struct tl_v_peer *v = b->values;
+  char err[512] = "";
+  const char *option = "ca_list";
+  if (!v->ca_list && !v->spki_sha256) return TL_OK;
+  int rc = tl_binding_new(v->ca_list, v->spki_sha256, err, sizeof(err), &option, &p->binding);
+  if (rc == TL_ECONFIG)
+    rc = tl_conf_fail(ctx, tl_block_at(b, option), "peer \"%s\": %s", b->title, err);
+  return rc;
+}
+
+int tl_conf_build_identity(const struct tl_conf *c, const struct tl_block *b,
+                           struct tl_conf_peer *p, struct tl_conf_ctx *ctx) {
+  const struct tl_v_peer *v = b->values;
+  enum tl_choice rule;
+  struct tl_addr none = {0};
+  int rc = copy_list(v->identity, true, &p->identities);
+  if (!rc) rc = copy_list(v->domains, true, &p->domains);
+  if (!rc) rc = build_networks(v, p);
+  if (!rc) rc = build_binding(b, p, ctx);
+  p->transit = v->transit;
+  p->tls_only = v->tls_only || p->sips;
+  p->revalidate = v->in_dialog == TL_IN_DIALOG_REVALIDATE;
+  p->check_set = v->check_from != TL_CONF_UNSET;
+  if (p->check_set) p->check_from = (enum tl_check_from)v->check_from;
+  const struct tl_tls_domain *d =
+      p->domain ? p->domain
+                : tl_tls_choose_client(&c->tls_set, tl_str_c(p->identity),
+                                       p->n_addr ? &p->addr[0] : &none, &rule);
+  p->by_cert = p->transport == TL_TLS && (p->binding || (d && d->verify_cert));
+  return rc;
+}
+
+void tl_conf_free_identity(struct tl_conf_peer *p) {
+  list_free(p->identities);
+  list_free(p->domains);
+  free(p->network);
+  tl_binding_unref(p->binding);
+}
+
+/* ---- routes ---- */
+
+int tl_conf_build_source(const struct tl_conf *c, const struct tl_block *b,
+                         struct tl_conf_route *r) {
+  const struct tl_v_route *v = b->values;
+  size_t n = 0;
+  int rc = copy_list(v->peer_subject, false, &r->peer_subject);
+  if (!rc) rc = copy_list(v->peer_issuer, false, &r->peer_issuer);
+  if (!rc) rc = copy_list(v->peer_san, false, &r->peer_san);
+  if (!rc) rc = copy_list(v->peer_fingerprint, false, &r->peer_fingerprint);
+  if (!rc) rc = copy_list(v->peer_anchor, false, &r->peer_anchor);
+  if (rc) return rc;
+  r->verified_only = v->peer_verified == TL_WORD_TRUE;
+  r->unverified_only = v->peer_verified == TL_WORD_FALSE;
+  r->trust = v->trust == TL_CONF_UNSET ? TL_TRUST_ANY : (enum tl_trust)v->trust;
+  while (r->from_peer && r->from_peer[n]) n++;
+  if (n == 0) return TL_OK;
+  if (!(r->from = calloc(n, sizeof(*r->from)))) return TL_ENOMEM;
+  for (size_t i = 0; i < n; i++)
+    for (size_t k = 0; k < c->n_peer; k++)
+      if (strcmp(c->peer[k].name, r->from_peer[i]) == 0) r->from[r->n_from++] = &c->peer[k];
+  return TL_OK;
+}
+
+void tl_conf_free_source(struct tl_conf_route *r) {
+  list_free(r->peer_subject);
+  list_free(r->peer_issuer);
+  list_free(r->peer_san);
+  list_free(r->peer_fingerprint);
+  list_free(r->peer_anchor);
+  free(r->from);
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a request claims in From and P-Asserted-Identity, held against its source
+ * (FEATURES C1, C9 to C11, D26). A certificate of a domain lets any user of the
+ * domain speak, one with a user's sip: URI that URI alone; the peer's domains and
+ * the identity map add to it. Verdicts are remembered per connection and domain.
+ *
+ * Who the source is, is source.c's.
+ */
+#include <ctype.h>
+#include <stdio.h>
+
+#include "proxy.h"
+#include "tieline/siphash.h"
+
+#define LINES_PER_SECOND 10u
+
+enum { UNKNOWN, COVERED, NOT_COVERED, SOME_USERS };
+
+/* ---- hosts ---- */
+
+static struct tl_str without_dot(struct tl_str s) {
+  if (s.n && s.p[s.n - 1] == '.') s.n--;
+  return s;
+}
+
+static bool same_host(struct tl_str a, struct tl_str b) {
+  return tl_str_ieq(without_dot(a), without_dot(b));
+}
+
+static bool listed(char *const *list, struct tl_str host) {
+  for (; list && *list; list++)
+    if (same_host(tl_str_c(*list), host)) return true;
+  return false;
+}
+
+/* Is a subjectAltName one user's URI at HOST? */
+static bool names_users(const struct tl_identity *id, struct tl_str host) {
+  for (size_t i = 0; id && i < id->n_san; i++) {
+    const char *at = id->san[i].kind == TL_SAN_URI ? strchr(id->san[i].value, '@') : NULL;
+    if (at && same_host(tl_str_c(at + 1), host)) return true;
+  }
+  return false;
+}
+
+/* ---- what a source may say ---- */
+
+static int judge(const struct tl_source *s, const struct tl_identity *id, const struct tl_uri *u) {
+  const struct tl_conf_peer *peer = s->peer;
+  if (id && tl_identity_matches(id, u->host, s->allow_cn)) return COVERED;
+  if (peer && (listed(peer->domains, u->host) || listed(peer->identities, u->host) ||
+               same_host(tl_str_c(peer->identity), u->host)))
+    return COVERED;
+  return names_users(id, u->host) ? SOME_USERS : NOT_COVERED;
+}
+
+static uint64_t key_of(const struct tl_proxy *p, struct tl_str host) {
+  char low[256];
+  host = without_dot(host);
+  size_t n = host.n < sizeof(low) ? host.n : sizeof(low);
+  for (size_t i = 0; i < n; i++) low[i] = (char)tolower((unsigned char)host.p[i]);
+  return tl_siphash13(p->th.rt->secret, low, n) | 1;
+}
+
+/* The verdict on U's domain, from the source's small table if it is there. */
+static int verdict(struct tl_proxy *p, struct tl_source *s, const struct tl_identity *id,
+                   const struct tl_uri *u) {
+  if (u->host.n > 255) return NOT_COVERED;
+  uint64_t key = key_of(p, u->host);
+  for (unsigned i = 0; i < TL_SOURCE_VERDICTS; i++)
+    if (s->key[i] == key) return s->verdict[i];
+  int v = judge(s, id, u);
+  s->key[s->next] = key;
+  s->verdict[s->next] = (uint8_t)v;
+  s->next = (uint8_t)((s->next + 1) % TL_SOURCE_VERDICTS);
+  return v;
+}
+
+static bool entitled(struct tl_proxy *p, struct tl_source *s, const struct tl_identity *id,
+                     const struct tl_uri *u) {
+  int v = verdict(p, s, id, u);
+  return v == COVERED || (v == SOME_USERS && tl_identity_matches_user(id, u->user, u->host));
+}
+
+/* RFC 3323 4.1.1.3: who says so claims nothing. */
+static bool anonymous(const struct tl_uri *u) {
+  return tl_str_ieq(u->host, TL_STR("anonymous.invalid"));
+}
+
+static int parse(struct tl_str value, struct tl_uri *u, size_t *used) {
+  struct tl_nameaddr na;
+  int rc = tl_nameaddr_parse(value, &na, used);
+  return rc ? rc : tl_uri_parse(na.uri, u);
+}
+
+static bool has_domain(const struct tl_uri *u) {
+  return (u->scheme == TL_SCHEME_SIP || u->scheme == TL_SCHEME_SIPS) && u->host.n;
+}
+
+/* A source that was told by its address, or has no connection here, shows no certificate. */
+static const struct tl_identity *identity_of(const struct tl_proxy *p, const struct tl_source *s,
+                                             const struct tl_conn *c) {
+  if (!s->verified) return NULL;
+  return c ? c->tls->identity : p->relayed.identity;
+}
+
+static const char *check_from(struct tl_proxy *p, struct tl_source *s, const struct tl_identity *id,
+                              const struct tl_msg *m) {
+  struct tl_uri u;
+  size_t used;
+  bool unread = parse(tl_msg_header(m, TL_H_FROM), &u, &used) != TL_OK;
+  if (!unread && has_domain(&u)) {
+    if (s->check != TL_CHECK_FROM_OFF && !anonymous(&u) && !entitled(p, s, id, &u))
+      return id ? "From Is Not Covered By The Certificate" : "From Is Not Allowed For This Peer";
+    if (s->guarded && tl_conf_is_our_domain(p->snap->conf, u.host, u.port) &&
+        !entitled(p, s, id, &u))
+      return "From Claims A Domain Of Ours";
+    return NULL;
+  }
+  return s->check != TL_CHECK_FROM_OFF ? "From Has No Domain To Check" : NULL;
+}
+
+static const char *check_pai(struct tl_proxy *p, struct tl_source *s, const struct tl_identity *id,
+                             const struct tl_msg *m) {
+  static const char bad[] = "P-Asserted-Identity Is Not Covered By The Certificate";
+  struct tl_uri u;
+  for (uint16_t i = m->first[TL_H_PAI]; i != TL_HDR_NONE; i = m->hdr[i].next) {
+    struct tl_str v = tl_hdr_value(m, i);
+    for (size_t used; v.n; v.p += used, v.n -= used) {
+      if (parse(v, &u, &used) || used == 0) return "P-Asserted-Identity Cannot Be Read";
+      /* A tel: beside a sip: URI names no domain (RFC 3325 9.1); the sip: URI is what is checked.
+       */
+      if (has_domain(&u) && !entitled(p, s, id, &u)) return bad;
+    }
+  }
+  return NULL;
+}
+
+/* ---- the log ---- */
+
+static void count(struct tl_proxy *p, const char *why) {
+  bool ours = strstr(why, "Of Ours") != NULL, pai = *why == 'P';
+  tl_count(tl_proxy_counters(p), ours  ? TL_C_CLAIM_SPOOFED
+                                 : pai ? TL_C_CLAIM_PAI
+                                       : TL_C_CLAIM_FROM);
+}
+
+/* So many lines in a second; the next one tells how many are missing. */
+static bool may_log(struct tl_proxy *p) {
+  uint64_t second = p->net.now_ms / 1000;
+  if (p->claims.second != second) {
+    p->claims.second = second;
+    p->claims.lines = 0;
+  }
+  if (p->claims.lines < LINES_PER_SECOND) return ++p->claims.lines;
+  p->claims.hidden++;
+  return false;
+}
+
+static void report(struct tl_proxy *p, const struct tl_source *s, const struct tl_identity *id,
+                   const struct tl_hop *from, const struct tl_msg *m, const char *why) {
+  char addr[TL_ADDR_STRLEN];
+  count(p, why);
+  if (!may_log(p)) return;
+  struct tl_str claim = tl_msg_header(m, *why == 'P' ? TL_H_PAI : TL_H_FROM);
+  if (claim.n > 256) claim.n = 256;
+  TL_LOG(TL_LOG_WARN, "A request was refused because of whom it claims to come from.",
+         TL_FC("cause", why), TL_FC("from", tl_addr_format(&from->addr, addr)),
+         TL_FC("peer", s->peer ? s->peer->name : ""), TL_FC("subject", id ? id->subject : ""),
+         TL_F("claim", claim), TL_FC("method", tl_method_name(m->method)),
+         TL_FI("not_logged_before", p->claims.hidden));
+  p->claims.hidden = 0;
+}
+
+const char *tl_claim_refuse(struct tl_proxy *p, struct tl_source *s, const struct tl_hop *from,
+                            const struct tl_conn *c, const struct tl_msg *m,
+                            const struct tl_plan *plan) {
+  if (!s || (s->check == TL_CHECK_FROM_OFF && !s->guarded)) return NULL;
+  bool again = s->peer && s->peer->revalidate;
+  /* Our token proves that the dialog was let in (B12). What runs against it has the callee in From,
+   * whom the caller named. */
+  if (plan->in_dialog && (!again || plan->reverse)) return NULL;
+  const struct tl_identity *id = identity_of(p, s, c);
+  const char *why = check_from(p, s, id, m);
+  if (!why && s->check == TL_CHECK_FROM_PAI) why = check_pai(p, s, id, m);
+  if (why) report(p, s, id, from, m, why);
+  return why;
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who a request comes from. A connection's peer, the routes open to it and what
+ * its From may name are worked out once per connection and snapshot, so that a
+ * message costs a look-up; datagrams have a small table by source address.
+ *
+ * What a request claims is held against this in claim.c.
+ */
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "proxy.h"
+
+#define DESCRIBE_MAX 1000u /* look-ups for ctl in one turn */
+
+/* What is known of the other side, before any judgement. */
+struct facts {
+  const struct tl_conf *conf;
+  const struct tl_identity *id; /* of a verified certificate, else NULL */
+  const struct tl_addr *addr;
+  bool encrypted, allow_cn;
+};
+
+/* In OLD if that belongs to the same snapshot, for it has the same size then; else OLD is freed. */
+static struct tl_source *source_new(const struct tl_conf *conf, struct tl_source *old) {
+  size_t n = sizeof(*old) + (conf->n_route + 63) / 64 * sizeof(old->route[0]);
+  if (old && old->generation == conf->generation) {
+    memset(old, 0, n);
+  } else {
+    free(old);
+    old = calloc(1, n);
+  }
+  if (old) old->generation = conf->generation;
+  return old;
+}
+
+/* ---- the peer ---- */
+
+static bool named(const struct tl_conf_peer *peer, const struct facts *f) {
+  if (!peer->identities) return tl_identity_matches(f->id, tl_str_c(peer->identity), f->allow_cn);
+  for (char **n = peer->identities; *n; n++)
+    if (tl_identity_matches(f->id, tl_str_c(*n), f->allow_cn)) return true;
+  return false;
+}
+
+static bool located(const struct tl_conf_peer *peer, const struct facts *f) {
+  for (size_t i = 0; i < peer->n_network; i++)
+    if (tl_network_has(&peer->network[i], f->addr)) return true;
+  if (peer->n_network || peer->by_cert) return false;
+  for (size_t i = 0; i < peer->n_addr; i++)
+    if (tl_addr_ip_eq(&peer->addr[i], f->addr)) return true;
+  return false;
+}
+
+/* A verified certificate decides alone; without one the address does, where the peer allows that. A
+ * peer that we reach by TLS is not taken for itself in the clear. */
+static bool is_peer(const struct tl_conf_peer *peer, const struct facts *f) {
+  if (f->id) return named(peer, f) && tl_binding_holds(peer->binding, f->id, true);
+  if (peer->transport == TL_TLS && !f->encrypted) return false;
+  return located(peer, f);
+}
+
+/* ---- conditions of routes ---- */
+
+static bool glob(char *const *list, const char *text) {
+  for (; *list; list++)
+    if (text && fnmatch(*list, text, FNM_NOESCAPE | FNM_CASEFOLD) == 0) return true;
+  return false;
+}
+
+static bool glob_san(char *const *list, const struct tl_identity *id) {
+  for (size_t i = 0; i < id->n_san; i++)
+    if (glob(list, id->san[i].value)) return true;
+  return false;
+}
+
+static bool certificate_fits(const struct tl_conf_route *r, const struct tl_identity *id) {
+  if (!r->peer_subject && !r->peer_issuer && !r->peer_san && !r->peer_fingerprint &&
+      !r->peer_anchor)
+    return true;
+  if (!id) return false;
+  return (!r->peer_subject || glob(r->peer_subject, id->subject)) &&
+         (!r->peer_issuer || glob(r->peer_issuer, id->issuer)) &&
+         (!r->peer_san || glob_san(r->peer_san, id)) &&
+         (!r->peer_anchor || glob(r->peer_anchor, id->anchor)) &&
+         (!r->peer_fingerprint || glob(r->peer_fingerprint, id->cert_sha256) ||
+          glob(r->peer_fingerprint, id->spki_sha256));
+}
+
+static bool route_open(const struct tl_conf_route *r, const struct facts *f) {
+  bool listed = !r->from_peer;
+  if ((r->verified_only && !f->id) || (r->unverified_only && f->id)) return false;
+  if (r->trust == TL_TRUST_VERIFIED && !f->id) return false;
+  if (r->trust == TL_TRUST_ENCRYPTED && !f->encrypted) return false;
+  for (size_t i = 0; i < r->n_from && !listed; i++) listed = is_peer(r->from[i], f);
+  return listed && certificate_fits(r, f->id);
+}
+
+bool tl_source_may_take(const struct tl_source *s, size_t route) {
+  return s->route[route / 64] >> (route % 64) & 1;
+}
+
+/* ---- put together ---- */
+
+static enum tl_check_from check_of(const struct tl_source *s, const struct tl_tls_domain *d) {
+  const struct tl_conf_peer *peer = s->peer;
+  if (peer && peer->transit) return TL_CHECK_FROM_OFF;
+  if (peer && peer->check_set) return peer->check_from;
+  if (peer && peer->domains) return TL_CHECK_FROM_FROM;
+  return s->verified && d ? d->check_from : TL_CHECK_FROM_OFF;
+}
+
+static bool guarded(const struct tl_source *s, enum tl_anti_spoof mode) {
+  if (s->peer && s->peer->transit) return false;
+  return mode == TL_SPOOF_ALL || (mode == TL_SPOOF_PEERS && (s->peer || s->verified));
+}
+
+static void fill(struct tl_source *s, const struct facts *f, const struct tl_tls_domain *d) {
+  const struct tl_conf *conf = f->conf;
+  for (size_t i = 0; i < conf->n_peer && !s->peer; i++)
+    if (is_peer(&conf->peer[i], f)) s->peer = &conf->peer[i];
+  for (size_t i = 0; i < conf->n_route; i++)
+    if (route_open(&conf->route[i], f)) s->route[i / 64] |= 1ull << (i % 64);
+  s->verified = f->id != NULL;
+  s->allow_cn = f->allow_cn;
+  s->trust = s->verified ? TL_TRUST_VERIFIED : f->encrypted ? TL_TRUST_ENCRYPTED : TL_TRUST_ANY;
+  s->check = check_of(s, d);
+  s->guarded = guarded(s, conf->anti_spoof);
+}
+
+/* ---- streams ---- */
+
+static bool verified_now(const struct tl_conn *c) {
+  return c->tls && c->tls->peer_verified && c->tls->identity;
+}
+
+static struct tl_source *of_conn(struct tl_proxy *p, struct tl_conn *c) {
+  const struct tl_conf *conf = p->snap->conf;
+  struct tl_source *s = c->source;
+  /* A certificate that stops being good takes the mark off a living connection. */
+  if (s && s->generation == conf->generation && s->verified == verified_now(c)) return s;
+  if (c->state > TL_CONN_OPEN) return NULL;
+  s = c->source = source_new(conf, s);
+  if (!s) return NULL;
+  struct facts f = {.conf = conf, .addr = &c->peer, .encrypted = c->tls != NULL};
+  if (verified_now(c)) f.id = c->tls->identity;
+  if (c->tls && c->tls->domain) f.allow_cn = c->tls->domain->allow_cn;
+  fill(s, &f, c->tls ? c->tls->domain : NULL);
+  return s;
+}
+
+void tl_source_drop(struct tl_conn *c) {
+  free(c->source);
+  c->source = NULL;
+}
+
+/* ---- what has no connection here ---- */
+
+static struct tl_source *of_address(struct tl_proxy *p, const struct tl_addr *addr) {
+  const struct tl_conf *conf = p->snap->conf;
+  struct tl_addr ip = *addr;
+  tl_addr_set_port(&ip, 0);
+  struct tl_source_slot *slot = &p->sources[tl_addr_hash(&ip) % TL_SOURCE_SLOTS];
+  if (slot->source && slot->source->generation == conf->generation && tl_addr_eq(&slot->ip, &ip))
+    return slot->source;
+  slot->ip = ip;
+  struct tl_source *s = slot->source = source_new(conf, slot->source);
+  if (!s) return NULL;
+  struct facts f = {.conf = conf, .addr = &slot->ip};
+  fill(s, &f, NULL);
+  return s;
+}
+
+/* A message that another worker passed on brings along what that worker knew. */
+static struct tl_source *of_relayed(struct tl_proxy *p, const struct tl_hop *from) {
+  const struct tl_conf *conf = p->snap->conf;
+  struct tl_source *s = p->relayed.source = source_new(conf, p->relayed.source);
+  if (!s) return NULL;
+  struct facts f = {.conf = conf,
+                    .addr = &from->addr,
+                    .id = p->relayed.identity,
+                    .encrypted = from->transport == TL_TLS};
+  fill(s, &f, NULL);
+  return s;
+}
+
+struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c) {
+  if (c) return of_conn(p, c);
+  return from->transport == TL_UDP ? of_address(p, &from->addr) : of_relayed(p, from);
+}
+
+void tl_source_exit(struct tl_proxy *p) {
+  for (size_t i = 0; i < TL_SOURCE_SLOTS; i++) {
+    free(p->sources[i].source);
+    p->sources[i].source = NULL;
+  }
+  free(p->relayed.source);
+  p->relayed.source = NULL;
+}
+
+void tl_source_describe(struct tl_net *n, struct tl_conn *c, struct tl_conn_info *out) {
+  struct tl_proxy *p = tl_proxy_of(n);
+  const struct tl_source *s = c->source;
+  bool current =
+      s && p->snap && s->generation == p->snap->conf->generation && s->verified == verified_now(c);
+  out->trust = verified_now(c) ? "verified" : c->tls ? "encrypted, not authenticated" : "clear";
+  /* Who has sent nothing yet is looked up for a few: a worker has other things to do. */
+  if (p->describe_ms != n->now_ms) p->describe_left = DESCRIBE_MAX;
+  p->describe_ms = n->now_ms;
+  if (!current && p->snap && c->state == TL_CONN_OPEN && p->describe_left) {
+    p->describe_left--;
+    s = of_conn(p, c);
+    current = s != NULL;
+  }
+  if (current && s->peer) snprintf(out->peer_name, sizeof(out->peer_name), "%s", s->peer->name);
+}
