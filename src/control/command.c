@@ -73,6 +73,11 @@ static const struct command {
      tl_command_connection},
     {"connections", "[N] [--peer NAME|ADDRESS[:PORT]] [--identity TEXT] [--domain TLS-DOMAIN]",
      "every stream connection", tl_command_connections},
+    {"explain",
+     "tls [--listener ADDRESS:PORT] [--sni NAME] [--ca-names FILE] | tls --to DOMAIN [--address "
+     "ADDRESS]",
+     "which TLS domain a handshake would get, by which rule, and why not the others",
+     tl_command_explain},
     {"handshakes", "failed [--cause CAUSE] [--peer ADDRESS] [--limit N]",
      "the last TLS handshakes that failed, and how often by peer and cause", tl_command_handshakes},
     {"help", "[COMMAND]", "this list, or one line of it", help},

@@ -307,6 +307,7 @@ void tl_ctl_print(const char *command, const json_t *result, bool all, FILE *f) 
                   {"show", tl_print_show},
                   {"connection", tl_print_connection},
                   {"handshakes", tl_print_handshakes},
+                  {"explain", tl_print_explain},
                   {NULL, NULL}};
   if (strcmp(command, "stats") == 0) {
     print_stats(result, all, f);

@@ -6,7 +6,8 @@
  *   rpc.c      JSON-RPC envelopes
  *   command.c  the table of commands, dispatch
  *   gather.c   asks every worker for its connections, bounded in time
- *   connection.c  one connection and closing it; handshakes.c, keylog.c: as named
+ *   connection.c  one connection and closing it; handshakes.c, keylog.c, explain.c: as
+ *              named
  *   show.c     connections, peers, tls_list;  stats.c, reload.c: as named
  *   fetch.c    helper threads that fetch over HTTP (fetch.h)
  *   ledger*.c  chains that are connected, verified again when the configuration changes
@@ -163,6 +164,8 @@ int tl_command_connection(struct tl_control *c, struct tl_request *req, const js
                           struct tl_answer *a);
 int tl_command_close(struct tl_control *c, struct tl_request *req, const json_t *params,
                      struct tl_answer *a);
+int tl_command_explain(struct tl_control *c, struct tl_request *req, const json_t *params,
+                       struct tl_answer *a);
 int tl_command_handshakes(struct tl_control *c, struct tl_request *req, const json_t *params,
                           struct tl_answer *a);
 int tl_command_keylog(struct tl_control *c, struct tl_request *req, const json_t *params,

@@ -33,3 +33,4 @@ void tl_print_cell(struct tl_table *t, const json_t *v);
 void tl_print_show(const json_t *r, FILE *f);
 void tl_print_connection(const json_t *r, FILE *f);
 void tl_print_handshakes(const json_t *r, FILE *f);
+void tl_print_explain(const json_t *r, FILE *f);

@@ -120,3 +120,50 @@ void tl_print_handshakes(const json_t *r, FILE *f) {
           json_array_size(json_object_get(r, "failed")), num(r, "total"));
   failed(json_object_get(r, "failed"), f);
 }
+
+/* ---- explain */
+
+static void candidates(const json_t *list, FILE *f) {
+  static const struct tl_column col[] = {{"", TL_LEFT},
+                                         {"TLS DOMAIN", TL_LEFT},
+                                         {"RULE", TL_LEFT},
+                                         {"NAMED AUTHORITY", TL_LEFT},
+                                         {"WHY", TL_LEFT}};
+  struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
+  size_t i;
+  json_t *e;
+  json_array_foreach((json_t *)(uintptr_t)list, i, e) {
+    tl_table_cell(t, yes(e, "chosen") ? "->" : "");
+    tl_table_cell(t, str(e, "domain"));
+    tl_table_cell(t, dash(str(e, "rule")));
+    tl_table_cell(t, yes(e, "wanted") ? "yes" : "-");
+    tl_table_cell(t, str(e, "why"));
+  }
+  tl_table_print(t, f);
+  tl_table_free(t);
+}
+
+static void named_by(const json_t *list, FILE *f) {
+  size_t i;
+  json_t *e;
+  json_array_foreach((json_t *)(uintptr_t)list, i, e)
+      fprintf(f, "But what goes by %s \"%s\" takes \"%s\", which that one names.\n", str(e, "what"),
+              str(e, "name"), str(e, "domain"));
+}
+
+void tl_print_explain(const json_t *r, FILE *f) {
+  const bool server = strcmp(str(r, "side"), "server") == 0;
+  if (server)
+    fprintf(f, "A client of %s at %s that asks for %s", str(r, "listener"), str(r, "local"),
+            *str(r, "sni") ? str(r, "sni") : "no name");
+  else
+    fprintf(f, "A connection to %s%s%s", *str(r, "to") ? str(r, "to") : "an address without a name",
+            *str(r, "address") ? " at " : "", str(r, "address"));
+  if (*str(r, "domain"))
+    fprintf(f, " gets \"%s\", by %s%s.\n\n", str(r, "domain"), str(r, "rule"),
+            yes(r, "by_authority") ? " and the authorities it named" : "");
+  else
+    fprintf(f, " gets no TLS domain%s.\n\n", server ? ": alert unrecognized_name" : "");
+  candidates(json_object_get(r, "candidates"), f);
+  named_by(json_object_get(r, "named_by"), f);
+}

@@ -143,6 +143,7 @@ static json_t *domain(const struct tl_tls_domain *d, const struct tl_tls_domain 
                 tl_json_text(d->subject), "not_after", tl_json_time(d->not_after), "days_left",
                 left, "verify_cert", d->verify_cert, "require_cert", d->require_cert, "verify_name",
                 d->verify_name, "records", records[d->records % 3], "fallback", d == fallback);
+  json_object_set_new(j, "certificate", tl_json_identity(d->own));
   json_t *m = match_lists(d);
   json_object_update(j, m);
   json_decref(m);

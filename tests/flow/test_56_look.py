@@ -4,6 +4,7 @@ of the same certificates; keys are logged only by leave.
 
 Issue items 4.5 (shown), 4.14; FEATURES D14 D22 D36 D40 E3 E17-E23 E28 F10 F14.
 """
+import json
 import os
 import re
 import socket
@@ -470,3 +471,101 @@ def test_e28_keylog_only_by_leave_for_that_peer_and_time(t):
     d.ctl("reload")
     d.wait_log("no longer written.*permit")
     assert "secret" not in d.log().lower()
+
+
+# -- explain
+
+
+def test_d15_explain_tls_tells_what_a_client_gets(t):
+    """For each kind of rule: the domain that explain names is the one whose certificate openssl
+    s_client is then shown; the table gives every candidate a reason."""
+    for name in ("fallback", "exact", "wild", "twin"):
+        certificate(t, name, "--name", name, "--domain", name + ".example")
+    pki(t, "root-ca", "--name", "other-ca", "--cn", "Other root")
+    pki(t, "cert", "--ca", "other-ca", "--name", "twin2", "--domain", "twin2.example")
+
+    def block(name, cert, **kw):
+        return (name, dict({"certificate": lab(t, cert + ".pem"), "private_key": lab(t, cert + ".key"),
+                            "ca_list": lab(t, "ca.pem"), "verify_cert": False,
+                            "require_cert": False}, **kw))
+    d = t.daemon(listen_options={"tls_domain": "listener"}, listen=("tls",), domain=None, domains=[
+        block("listener", "fallback"),
+        block("exact", "exact", match_sip_domain=["exact.example"]),
+        block("wild", "wild", match_sip_domain=["*.wild.example"]),
+        block("twin", "twin", match_sip_domain=["twin.example"]),
+        block("twin2", "twin2", match_sip_domain=["twin.example"])])
+    listener = "127.0.0.1:%d" % d.port("tls")
+    for sni, ca, want, rule in (("exact.example", None, "exact", "name_exact"),
+                                ("EXACT.example", None, "exact", "name_exact"),
+                                ("a.wild.example", None, "wild", "name_wildcard"),
+                                ("a.b.wild.example", None, "listener", "listener"),
+                                ("", None, "listener", "listener"),
+                                ("twin.example", None, "twin", "name_exact"),
+                                ("twin.example", "ca", "twin", "name_exact"),
+                                ("twin.example", "other-ca", "twin2", "name_exact")):
+        words = ["--listener", listener] + (["--sni", sni] if sni else [])
+        argv = ["openssl", "s_client", "-connect", listener] + (
+            ["-servername", sni] if sni else ["-noservername"])
+        if ca:
+            words += ["--ca-names", lab(t, ca + ".pem")]
+            argv += ["-requestCAfile", lab(t, ca + ".pem")]
+        r = json.loads(d.ctl("explain", "tls", "--json", *words).stdout)
+        assert (r["domain"], r["rule"]) == (want, rule), (sni, ca, r)
+        assert r["by_authority"] == (ca is not None), (sni, ca, r)
+        assert [c["domain"] for c in r["candidates"] if c["chosen"]] == [want], r
+        assert all(c["why"] for c in r["candidates"]) and len(r["candidates"]) == 6, r
+        table = d.ctl("explain", "tls", *words).stdout
+        assert re.search(r"^-> +%s " % want, table, re.M), table
+        p = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                           check=False, timeout=60 * t.slow)
+        shown_name = re.search(r"subject=CN ?= ?(\S+)\.example", p.stdout).group(1)
+        assert shown_name == {"listener": "fallback"}.get(want, want), (sni, ca, shown_name)
+    for bad in (("--listener", "127.0.0.1:1"), ("--listener", "nowhere"),
+                ("--ca-names", lab(t, "ca.key")), ("--ca-names", "/nonexistent")):
+        assert d.ctl("explain", "tls", *bad, check=False).returncode == 1, bad
+    assert d.ctl("explain", "weather", check=False).returncode == 1
+
+
+def test_d15_explain_tls_for_a_destination(t):
+    """The TLS domain of a connection that we open: by the domain asked for, its address, the
+    default; and who names one by himself."""
+    certificate(t, "mine", "--domain", "proxy.example")
+    base = {"role": "client", "ca_list": lab(t, "ca.pem")}
+    d = t.daemon(domains=[
+        ("default", {"ca_list": lab(t, "ca.pem")}),
+        ("federation", dict(base, match_sip_domain=["biloxi.example", "*.federation.example"])),
+        ("byaddress", dict(base, match_ip_address=["192.0.2.9"]))],
+        peers=[("carrier", {"uri": "sip:biloxi.example;transport=tls", "tls_domain": "byaddress"})],
+        routes=[("all", {"relay": "request-uri"})])
+
+    def ask(**params):
+        r = d.rpc("explain", dict(params, what="tls"))
+        return r["domain"], r["rule"]
+    assert ask(to="biloxi.example") == ("federation", "name_exact")
+    assert ask(to="x.federation.example") == ("federation", "name_wildcard")
+    assert ask(to="chicago.example") == ("default", "default")
+    assert ask(to="chicago.example", address="192.0.2.9") == ("byaddress", "address")
+    assert ask(to="192.0.2.9", address="192.0.2.9:5061") == ("byaddress", "address")
+    r = d.rpc("explain", {"what": "tls", "to": "biloxi.example"})
+    assert r["named_by"] == [{"what": "peer", "name": "carrier", "domain": "byaddress"}], r
+    out = d.ctl("explain", "tls", "--to", "biloxi.example").stdout
+    assert 'gets "federation", by name_exact' in out and 'peer "carrier"' in out, out
+    assert d.ctl("explain", "tls", "--to", "x", "--address", "here", check=False).returncode == 1
+
+
+def test_e5_tls_list_tells_certificates_and_policy(t):
+    """Serial number, names, validity and fingerprints of each domain's own certificate, as openssl
+    has them."""
+    d = daemon(t)
+    mine = next(x for x in d.rpc("tls_list")["domains"] if x["name"] == "lab")
+    c = mine["certificate"]
+    text = openssl(t, "mine", "-serial", "-subject", "-issuer", "-fingerprint", "-sha256",
+                   "-nameopt", "RFC2253,-esc_msb")
+    assert "serial=%s\n" % c["serial"] in text and mine["serial"] == c["serial"], (text, mine)
+    assert "subject=%s\n" % c["subject"] in text and "issuer=%s\n" % c["issuer"] in text, (text, c)
+    digest = re.search(r"Fingerprint=(\S+)", text).group(1).replace(":", "").lower()
+    assert c["cert_sha256"] == digest and c["seconds_left"] > 86400 * 300, c
+    assert (mine["verify_cert"], mine["require_cert"], mine["roles"]) == (
+        True, True, ["server", "client"]), mine
+    table = d.ctl("tls_list").stdout
+    assert c["serial"] in table and "CN=proxy.example" in table, table
