@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole call flows of other people's user agents through the proxy: SIPp in every role, baresip
-calling baresip over TLS, and tshark reading the decrypted capture. Issue item "Flows with real
-peers"; RFC 3261 9, 13 to 17, 3262, 3311, 3515, 6665.
+and linphone calling each other, and tshark reading the decrypted capture. Issue item "Flows with
+real peers"; RFC 3261 9, 13 to 17, 3262, 3311, 3515, 6665.
 """
 import os
 import subprocess
@@ -281,6 +281,98 @@ def test_3_baresip_calls_baresip(t):
         for phone, start in zip((alice, bob), seen):
             phone.wait_for(rb"terminate|closed", start=start)
     assert d.counter("requests.INVITE") == 4
+    assert d.counter("responses.local.4xx") == d.counter("responses.local.5xx") == 0
+
+
+# -- linphone
+
+
+LINPHONE = """[sip]
+sip_port=%(udp)d
+sip_tcp_port=0
+sip_tls_port=%(tls)d
+contact=sip:%(name)s@127.0.0.1
+guess_hostname=0
+root_ca=%(ca)s
+verify_server_certs=1
+verify_server_cn=0
+default_proxy=0
+[proxy_0]
+reg_proxy=<sip:127.0.0.1:%(proxy)d;transport=tls>
+reg_route=<sip:127.0.0.1:%(proxy)d;transport=tls>
+reg_identity=sip:%(name)s@127.0.0.1
+reg_sendregister=0
+publish=0
+[rtp]
+audio_rtp_port=%(rtp)d
+[video]
+enabled=0
+capture=0
+display=0
+[misc]
+version_check_url_root=
+"""
+
+
+def linphone(t, name, d, *args, udp=0):
+    """linphone's program for the console, its own SIP and TLS code (belle-sip over mbedTLS), with
+    the daemon as outbound proxy over TLS. It takes and plays files, as there is no sound card."""
+    program, home = t.need("linphonec"), os.path.join(t.dir, name)
+    os.makedirs(os.path.join(home, ".local/share/linphone"))
+    config = os.path.join(home, "linphonerc")
+    with open(config, "w", encoding="ascii") as f:
+        f.write(LINPHONE % {"udp": udp, "tls": 0 if udp else t.port(), "name": name,
+                            "ca": t.pki("ca.pem"), "rtp": t.port(), "proxy": d.port("tls")})
+    phone = Piped(t, ["env", "HOME=" + home, program, "-c", config] + list(args))
+    phone.wait_for(rb"linphonec> ")
+    phone.write(b"soundcard use files\n")
+    return phone
+
+
+def phone_call(d, caller, command, callee, ender, hang_up, n):
+    """The Nth call: established at both ends, then ended by ENDER."""
+    seen = [len(caller.out), len(callee.out)]
+    caller.write(command)
+    caller.wait_for(rb"Media streams established|[Cc]all established", start=seen[0])
+    callee.wait_for(rb"Media streams established|[Cc]all established", start=seen[1])
+    d.wait_counter("requests.ACK", n)
+    ender.write(hang_up)
+    d.wait_counter("requests.BYE", n)
+    for phone, start in zip((caller, callee), seen):
+        phone.wait_for(rb"Call [^\n]*ended|session closed|terminate", start=start)
+
+
+@marked(limit_s=150)
+def test_3_linphone_calls_baresip(t):
+    """linphone calls baresip, TLS on both sides; the caller ends, then the callee, whose BYE reaches
+    linphone on the connection that linphone opened: it takes no TLS connections (belle-sip has no
+    TLS server)."""
+    network_beside_loopback(t)
+    d = t.daemon()
+    bob, port = baresip(t, "bob", "<sip:bob@127.0.0.1;transport=tls>;regint=0;answermode=auto")
+    alice = linphone(t, "alice", d)
+    dial = b"call sip:bob@127.0.0.1:%d;transport=tls\n" % port
+    phone_call(d, alice, dial, bob, alice, b"terminate\n", 1)
+    phone_call(d, alice, dial, bob, bob, b"/hangup\n", 2)
+    assert d.counter("requests.INVITE") == 2
+    assert d.counter("responses.local.4xx") == d.counter("responses.local.5xx") == 0
+
+
+@marked(limit_s=150)
+def test_3_baresip_calls_linphone(t):
+    """baresip calls linphone, TLS on its side and UDP on linphone's; each ends one. By TLS linphone
+    could not be called (see above), and called by TCP it answers over a connection of its own and
+    names that one's port as its Contact."""
+    network_beside_loopback(t)
+    d = t.daemon()
+    port = t.port()
+    alice = linphone(t, "alice", d, "-a", udp=port)
+    bob, _ = baresip(t, "bob", "<sip:bob@127.0.0.1;transport=tls>;regint=0;"
+                     'outbound="sip:127.0.0.1:%d;transport=tls"' % d.port("tls"))
+    dial = b"/dial sip:alice@127.0.0.1:%d;transport=udp\n" % port
+    phone_call(d, bob, dial, alice, bob, b"/hangup\n", 1)
+    phone_call(d, bob, dial, alice, alice, b"terminate\n", 2)
+    assert d.counter("requests.INVITE") == 2
     assert d.counter("responses.local.4xx") == d.counter("responses.local.5xx") == 0
 
 
