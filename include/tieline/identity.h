@@ -86,8 +86,9 @@ struct tl_identity {
 /* Reads the peer of SSL after its handshake, V being what verification found (NULL: resumed). NULL
  * in *OUT (and 0) if it sent no certificate. */
 int tl_identity_from_ssl(SSL *ssl, const struct tl_verdict *v, struct tl_identity **out);
-/* A record of a certificate that no connection brought, for instance our own. */
-int tl_identity_of_cert(X509 *cert, struct tl_identity **out);
+/* A record of a certificate that no connection brought, for instance our own; OTHERS (may be NULL)
+ * stand behind it in the chain. It is neither checked nor shared. */
+int tl_identity_of_cert(X509 *cert, STACK_OF(X509) * others, struct tl_identity **out);
 struct tl_identity *tl_identity_ref(struct tl_identity *id);
 void tl_identity_unref(struct tl_identity *id); /* NULL is fine */
 

@@ -211,7 +211,7 @@ static int fill_contexts(struct tl_tls_domain *d, struct tl_blame *b) {
     if (rc) return rc;
   }
   int rc = d->n_cred ? tl_domain_describe_first(d, d->cred[0].leaf) : 0;
-  return rc || !d->n_cred ? rc : tl_identity_of_cert(d->cred[0].leaf, &d->own);
+  return rc || !d->n_cred ? rc : tl_identity_of_cert(d->cred[0].leaf, d->cred[0].chain, &d->own);
 }
 
 /* Without match_sip_domain the names in a directory are what it serves. */

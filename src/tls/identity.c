@@ -151,17 +151,22 @@ int tl_identity_from_ssl(SSL *ssl, const struct tl_verdict *v, struct tl_identit
   return rc;
 }
 
-int tl_identity_of_cert(X509 *cert, struct tl_identity **out) {
+int tl_identity_of_cert(X509 *cert, STACK_OF(X509) * others, struct tl_identity **out) {
   struct entry *e = calloc(1, sizeof(*e));
   int rc = e ? tl_identity_read(&e->id, cert) : TL_ENOMEM;
   if (rc == 0 && !(e->id.chain = sk_X509_new_null())) rc = TL_ENOMEM;
   if (rc == 0) rc = push_ref(e->id.chain, cert);
+  for (int i = 0; rc == 0 && others && i < sk_X509_num(others); i++)
+    rc = push_ref(e->id.chain, sk_X509_value(others, i));
+  if (rc == 0) rc = digest_chain(&e->id);
   ERR_clear_error();
   if (rc) {
     entry_free(e);
     e = NULL;
   } else {
     e->id.refs = 1;
+    e->id.chain_complete = true;
+    e->id.verify_code = X509_V_ERR_APPLICATION_VERIFICATION;
   }
   *out = e ? &e->id : NULL;
   return rc;
@@ -189,7 +194,7 @@ void tl_identity_unref(struct tl_identity *id) {
 
 bool tl_identity_cert_matches(X509 *cert, struct tl_str domain, bool allow_cn) {
   struct tl_identity *id;
-  if (tl_identity_of_cert(cert, &id)) return false;
+  if (tl_identity_of_cert(cert, NULL, &id)) return false;
   bool ok = tl_identity_matches(id, domain, allow_cn);
   tl_identity_unref(id);
   return ok;
