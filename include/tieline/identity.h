@@ -42,7 +42,7 @@ enum tl_id_field {
   TL_ID_VERSION,    /* "3" */
   TL_ID_KEY,        /* "EC 256", "RSA 2048" */
   TL_ID_SIGNATURE,  /* "ecdsa-with-SHA256" */
-  TL_ID_EKU,        /* short names or object identifiers, comma between */
+  TL_ID_EKU,        /* "serverAuth,sipDomain", object identifiers where there is no name */
   TL_ID_NOT_BEFORE, /* RFC 3339 */
   TL_ID_NOT_AFTER,
   TL_ID_CERT_SHA256,

@@ -204,9 +204,12 @@ static char *eku_text(X509 *x) {
   size_t n = 0;
   FILE *f = open_memstream(&text, &n);
   for (int i = 0; f && eku && i < sk_ASN1_OBJECT_num(eku) && i < 32; i++) {
-    char name[80];
-    OBJ_obj2txt(name, sizeof(name), sk_ASN1_OBJECT_value(eku, i), 0);
-    fprintf(f, "%s%s", i ? "," : "", name);
+    char oid[80];
+    const ASN1_OBJECT *o = sk_ASN1_OBJECT_value(eku, i);
+    int nid = OBJ_obj2nid(o);
+    OBJ_obj2txt(oid, sizeof(oid), o, 1);
+    bool sip = strcmp(oid, TL_OID_SIP_DOMAIN) == 0; /* OpenSSL has no name for it */
+    fprintf(f, "%s%s", i ? "," : "", sip ? "sipDomain" : nid ? OBJ_nid2sn(nid) : oid);
   }
   if (f) fclose(f);
   EXTENDED_KEY_USAGE_free(eku);

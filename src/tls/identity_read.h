@@ -9,6 +9,9 @@
 
 #include "tieline/identity.h"
 
+/* id-kp-sipDomain (RFC 5924 6). */
+#define TL_OID_SIP_DOMAIN "1.3.6.1.5.5.7.3.20"
+
 /* Fills the members of ID, zeroed before, that the certificate X alone determines. */
 int tl_identity_read(struct tl_identity *id, X509 *x);
 /* Frees what tl_identity_read and others put into ID, not ID. */

@@ -112,6 +112,8 @@ int tl_verify_run(X509_STORE_CTX *sc, const struct tl_tls_domain *d, bool server
   v->checked = d->verify_cert;
   v->code = X509_V_ERR_APPLICATION_VERIFICATION; /* nothing that could pass for OK */
   if (!v->checked) return 0;
+  X509 *leaf = X509_STORE_CTX_get0_cert(sc);
+  if (!tl_leaf_acceptable(leaf, &f)) return failed(v, f.code, f.depth, leaf, f.why);
   /* OpenSSL's purpose check would refuse what RFC 5924 allows; eku_ok takes its place. The checks
    * of authorities (basicConstraints, keyCertSign, path length) do not hang on it. */
   X509_VERIFY_PARAM_set_purpose(X509_STORE_CTX_get0_param(sc), X509_PURPOSE_ANY);
@@ -123,9 +125,9 @@ int tl_verify_run(X509_STORE_CTX *sc, const struct tl_tls_domain *d, bool server
   if (!tl_chain_acceptable(chain, d->eku, server, &f))
     return failed(v, f.code, f.depth, sk_X509_value(chain, f.depth), f.why);
   if (name.n && d->verify_name) {
-    v->name_ok = tl_identity_cert_matches(sk_X509_value(chain, 0), name, d->allow_cn);
+    v->name_ok = tl_identity_cert_matches(leaf, name, d->allow_cn);
     if (!v->name_ok)
-      return failed(v, X509_V_ERR_HOSTNAME_MISMATCH, 0, sk_X509_value(chain, 0),
+      return failed(v, X509_V_ERR_HOSTNAME_MISMATCH, 0, leaf,
                     "the certificate does not carry the name required");
   }
   v->code = X509_V_OK;

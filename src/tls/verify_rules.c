@@ -8,12 +8,12 @@
 
 #include <openssl/x509v3.h>
 
+#include "tls/identity_read.h"
+
 /* Octets of a serial number (RFC 5280 4.1.2.2). Zero and negative ones exist and harm nobody. */
 #define SERIAL_MAX 20
 /* Bits of an RSA or DSA key: beyond this a signature costs milliseconds and protects no better. */
 #define KEY_BITS_MAX 8192
-/* id-kp-sipDomain (RFC 5924 6); OpenSSL has no number for it. */
-#define SIP_DOMAIN "1.3.6.1.5.5.7.3.20"
 
 /* What an Extended Key Usage allows, of what matters here. */
 enum { FOR_SIP = 1, FOR_ROLE = 2, FOR_ALL = FOR_SIP | FOR_ROLE, SIP_BY_NAME = 4 };
@@ -99,11 +99,11 @@ static bool key_usage_ok(X509 *x, bool peer_is_client, struct tl_finding *out) {
 }
 
 static unsigned purpose_of(const ASN1_OBJECT *o, int role_nid) {
-  char oid[sizeof(SIP_DOMAIN) + 1]; /* one more than fits shows that it is longer */
+  char oid[sizeof(TL_OID_SIP_DOMAIN) + 1]; /* one more than fits shows that it is longer */
   int nid = OBJ_obj2nid(o);
   if (nid == NID_anyExtendedKeyUsage) return FOR_ALL;
   if (nid == role_nid) return FOR_ROLE;
-  if (OBJ_obj2txt(oid, sizeof(oid), o, 1) > 0 && strcmp(oid, SIP_DOMAIN) == 0)
+  if (OBJ_obj2txt(oid, sizeof(oid), o, 1) > 0 && strcmp(oid, TL_OID_SIP_DOMAIN) == 0)
     return FOR_SIP | SIP_BY_NAME;
   return 0;
 }
@@ -147,11 +147,14 @@ static bool eku_ok(STACK_OF(X509) * chain, enum tl_eku eku, bool peer_is_client,
   return true;
 }
 
+bool tl_leaf_acceptable(X509 *leaf, struct tl_finding *out) {
+  return bounds_ok(leaf, 0, out) && sans_ok(leaf, out) && common_names_ok(leaf, out);
+}
+
 bool tl_chain_acceptable(STACK_OF(X509) * chain, enum tl_eku eku, bool peer_is_client,
                          struct tl_finding *out) {
-  X509 *leaf = sk_X509_value(chain, 0);
-  for (int i = 0; i < sk_X509_num(chain); i++)
+  for (int i = 1; i < sk_X509_num(chain); i++)
     if (!bounds_ok(sk_X509_value(chain, i), i, out)) return false;
-  return sans_ok(leaf, out) && common_names_ok(leaf, out) &&
-         key_usage_ok(leaf, peer_is_client, out) && eku_ok(chain, eku, peer_is_client, out);
+  return key_usage_ok(sk_X509_value(chain, 0), peer_is_client, out) &&
+         eku_ok(chain, eku, peer_is_client, out);
 }
