@@ -248,11 +248,14 @@ def test_16_4_first_route_is_not_ours(c):
 
 
 def test_16_4_each_of_our_names(c):
-    """Route values with any name and port that are ours are ours."""
-    c.proxy(extra="domains = { \"proxy.example\", \"other.example\" }")
+    """Route values with any name and port that are ours are ours: of `domains`, of a listener's
+    advertise, and the addresses of each listener."""
+    c.proxy(extra="domains = { \"proxy.example\", \"other.example\" }",
+            listen_options={"advertise": "edge.example:7061"})
     bob = c.callee()
     names = ["proxy.example", "Other.EXAMPLE", "proxy.example:%d" % c.d.port(c.tr),
-             "127.0.0.1:%d" % c.d.port(c.tr)]
+             "edge.example:7061", "Edge.Example"]
+    names += ["127.0.0.1:%d" % c.d.port(tr) for tr in ("tls", "tcp", "udp")]
     for name in names:
         msg, _ = c.through(bob, headers=[("Route", "<sip:%s;lr>" % name)])
         assert not msg.all("route"), "%s: %s" % (name, msg.all("route"))

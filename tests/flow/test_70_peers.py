@@ -344,9 +344,9 @@ def phone_call(d, caller, command, callee, ender, hang_up, n):
 
 @marked(limit_s=150)
 def test_3_linphone_calls_baresip(t):
-    """linphone calls baresip, TLS on both sides; the caller ends, then the callee, whose BYE reaches
-    linphone on the connection that linphone opened: it takes no TLS connections (belle-sip has no
-    TLS server)."""
+    """linphone calls baresip, TLS on both sides; the caller ends, then the callee, whose BYE comes
+    to linphone on the connection that linphone opened: it takes no TLS connections (belle-sip has
+    no TLS server)."""
     network_beside_loopback(t)
     d = t.daemon()
     bob, port = baresip(t, "bob", "<sip:bob@127.0.0.1;transport=tls>;regint=0;answermode=auto")
