@@ -59,6 +59,10 @@
   X(CONN_DIALED, "connections.dialed", "stream connections established outward")                   \
   X(CONN_DIAL_FAILED, "connections.dial_failed", "outgoing connections that failed")               \
   X(CONN_REFUSED, "connections.refused", "connections refused because of max_connections")         \
+  X(CONN_NOT_BOUND, "connections.not_bound",                                                       \
+    "outgoing connections not used: not the peer's ca_list or spki_sha256")                        \
+  X(ALIAS_USED, "alias.used", "requests sent on a connection that the other side opened")          \
+  X(ALIAS_REFUSED, "alias.refused", "connections whose certificate does not entitle their alias")  \
   X(CONN_STUCK, "connections.stuck", "connections reset because the peer stopped reading")         \
   X(CONN_IDLE, "connections.idle_closed", "connections closed after their idle time")              \
   X(CONN_AGED, "connections.aged", "connections renewed because of max_age")                       \

@@ -69,6 +69,7 @@ struct tl_conn_key {
   struct tl_tls_domain *domain; /* TLS */
   const char *identity;         /* TLS: name the peer must prove, "" = any */
   const char *sni;              /* TLS */
+  struct tl_binding *binding;   /* TLS: what its certificate must be besides, NULL: nothing */
   uint32_t max_age_ms;          /* of a connection dialed for it, 0: as its TLS domain says */
 };
 
@@ -122,12 +123,13 @@ struct tl_conn {
   uint8_t state;     /* enum tl_conn_state */
   bool outgoing : 1, recv_armed : 1, send_busy : 1, dirty : 1, paused : 1, looked : 1,
       notify_sent : 1, notify_got : 1, counted : 1, hashed : 1, cancelled : 1, doomed : 1,
-      retired : 1,    /* takes no new requests */
-      looked_end : 1, /* our FIN is out */
-      broken : 1,     /* half a message is queued: it is aborted at the end of the turn */
-      held_end : 1,   /* the end of the stream comes behind what is held */
-      rekey_tx : 1;   /* the kernel's sending key must change before the next send */
-  int listener;       /* accepted: index in the snapshot it came with */
+      alias_asked : 1, /* its peer has said alias */
+      retired : 1,     /* takes no new requests */
+      looked_end : 1,  /* our FIN is out */
+      broken : 1,      /* half a message is queued: it is aborted at the end of the turn */
+      held_end : 1,    /* the end of the stream comes behind what is held */
+      rekey_tx : 1;    /* the kernel's sending key must change before the next send */
+  int listener;        /* accepted: index in the snapshot it came with */
   struct tl_addr peer, local;
   struct tl_conn_tls *tls;
   struct tl_stash cipher, plain;
@@ -141,6 +143,8 @@ struct tl_conn {
   struct tl_conn *waiters;                /* sources paused for this one */
   uint64_t key_hash;
   char *identity, *sni; /* outgoing TLS: what the key asked for */
+  struct tl_binding *binding;
+  struct tl_alias *alias; /* requests for its other end may use it (RFC 5923), or NULL */
   uint64_t domain_generation;
   struct tl_pending *pend_head, **pend_tail; /* messages waiting for the connection */
   uint32_t n_pend;
@@ -152,6 +156,8 @@ struct tl_conn {
   void *source; /* the proxy's: whom it found on the other side; freed by closed() */
   void *user;   /* the proxy's: client transactions waiting on this connection */
 };
+
+#define TL_ALIAS_BUCKETS 1024
 
 struct tl_net {
   struct tl_thread *th;
@@ -176,6 +182,7 @@ struct tl_net {
   uint32_t n_conn;
   struct tl_conn **hash;
   uint32_t hash_mask;
+  struct tl_alias *alias[TL_ALIAS_BUCKETS];
   struct tl_conn *dirty;
   struct tl_conn *feeder; /* connection whose bytes are being handled, for back-pressure */
 
@@ -210,6 +217,11 @@ tl_conn_id tl_conn_id_of(const struct tl_conn *c);
 int tl_conn_open(struct tl_net *n, const struct tl_conn_key *key, struct tl_conn **out);
 /* An open connection of TRANSPORT to exactly ADDR for which IDENTITY and DOMAIN hold, or NULL. */
 struct tl_conn *tl_conn_find(struct tl_net *n, const struct tl_conn_key *key);
+
+/* A request on C carries a Via of SENT_BY and PORT (0: none) with "alias": if C's verified
+ * certificate entitles it, tl_conn_open gives C for keys that lead there. TL_EVERIFY, TL_ENOTSUP:
+ * not so. */
+int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port);
 
 /*
  * Sending: one message = tl_conn_head once, then the body if any. HEAD is edited straight into the

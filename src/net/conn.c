@@ -186,6 +186,7 @@ static void conn_free(struct tl_conn *c) {
   tls_free(c->tls);
   free(c->identity);
   free(c->sni);
+  tl_binding_unref(c->binding);
   if (c->fd >= 0) close(c->fd);
   if (c->counted) atomic_fetch_sub(&n->rt->connections, 1);
   n->slots[c->slot].c = NULL;
@@ -211,6 +212,7 @@ static void hash_add(struct tl_conn *c) {
 }
 
 static void hash_del(struct tl_conn *c) {
+  tl_alias_drop(c);
   if (!c->hashed) return;
   struct tl_conn **p = &c->net->hash[c->key_hash & c->net->hash_mask];
   while (*p != c) p = &(*p)->hash_next;
@@ -236,13 +238,14 @@ static bool fits(const struct tl_conn *c, const struct tl_conn_key *k) {
   if (k->transport != TL_TLS) return true;
   if (!c->outgoing) return false;
   return c->domain_generation == (k->domain ? k->domain->generation : 0) &&
-         same(c->identity, k->identity) && same(c->sni, k->sni);
+         same(c->identity, k->identity) && same(c->sni, k->sni) &&
+         tl_binding_same(c->binding, k->binding);
 }
 
 struct tl_conn *tl_conn_find(struct tl_net *n, const struct tl_conn_key *k) {
   struct tl_conn *c = n->hash[hash_of(k->transport, &k->addr) & n->hash_mask];
   while (c && !fits(c, k)) c = c->hash_next;
-  return c;
+  return c ? c : tl_alias_find(n, k);
 }
 
 /* ---- dialing ---- */
@@ -325,6 +328,7 @@ int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn *
   if (k->transport == TL_TLS) {
     c->identity = strdup(k->identity ? k->identity : "");
     c->sni = strdup(k->sni ? k->sni : "");
+    c->binding = tl_binding_ref(k->binding);
     c->domain_generation = k->domain ? k->domain->generation : 0;
     rc = c->identity && c->sni ? dial_tls(c, k) : TL_ENOMEM;
   } else {
@@ -400,6 +404,22 @@ static int take_tls(struct tl_conn *c, struct tl_handoff *h) {
   return TL_OK;
 }
 
+/* The TLS domain's trust is not all: a peer may be bound to some authorities or keys. */
+static bool bound(struct tl_conn *c) {
+  const struct tl_conn_tls *t = c->tls;
+  char peer[TL_ADDR_STRLEN];
+  if (tl_binding_holds(c->binding, t->identity, t->peer_verified)) return true;
+  tl_count(c->net->counters, TL_C_CONN_NOT_BOUND);
+  TL_LOG(TL_LOG_WARN,
+         "An outgoing TLS connection is not used: its certificate is under none of the peer's "
+         "ca_list, or holds none of its spki_sha256 keys.",
+         TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("required_name", c->identity),
+         TL_FC("subject", t->identity ? t->identity->subject : ""),
+         TL_FC("anchor", t->identity && t->identity->anchor ? t->identity->anchor : ""),
+         TL_FC("spki_sha256", t->identity ? t->identity->spki_sha256 : ""));
+  return false;
+}
+
 static void refuse(struct tl_net *n, struct tl_handoff *h) {
   if (h->fd >= 0) atomic_fetch_sub(&n->rt->connections, 1);
   tl_handoff_free(h);
@@ -426,6 +446,10 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
     return;
   }
   tl_handoff_free(h);
+  if (!bound(c)) {
+    tl_conn_abort(c, TL_EVERIFY);
+    return;
+  }
   tl_conn_opened(c);
   tl_sweep_adopted(c);
 }

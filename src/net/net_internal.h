@@ -79,6 +79,10 @@ void tl_sweep_drop(struct tl_net *n);
  * last? */
 void tl_sweep_adopted(struct tl_conn *c);
 
+/* alias.c */
+void tl_alias_drop(struct tl_conn *c);
+struct tl_conn *tl_alias_find(struct tl_net *n, const struct tl_conn_key *key);
+
 /* keys.c: called now and then for each connection */
 void tl_keys_check(struct tl_conn *c);
 /* A KeyUpdate has come; ANSWER: ours is asked for. Else the error for which C must end. */

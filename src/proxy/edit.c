@@ -44,6 +44,7 @@ struct side {
   enum tl_transport transport;
   const char *host;
   uint16_t port;
+  bool alias;
   char ip[TL_ADDR_STRLEN];
 };
 
@@ -54,14 +55,23 @@ static int listener_of(struct tl_proxy *p, const struct tl_hop *hop, const struc
   return i >= 0 ? i : tl_net_listener_for(&p->net, hop->transport, &hop->addr);
 }
 
-static void side_of(struct tl_proxy *p, const struct tl_hop *hop, struct side *s) {
+/* On TLS the name that the other side's check of our certificate was about comes first (FEATURES
+ * B10). D: of a connection that is being made or is not here. */
+static void side_of(struct tl_proxy *p, const struct tl_hop *hop, const struct tl_tls_domain *d,
+                    struct side *s) {
   const struct tl_conn *c = tl_conn_get(&p->net, hop->conn);
+  if (c && c->tls && c->tls->domain) d = c->tls->domain;
   int i = listener_of(p, hop, c);
   const struct tl_conf_listen *l = i >= 0 ? &p->net.conf->listen[i] : NULL;
   s->transport = hop->transport;
   s->port = !l ? 0 : l->advertise_port ? l->advertise_port : tl_addr_port(&l->addr);
   s->host = s->ip;
-  if (l && l->advertise_host && *l->advertise_host)
+  if (d && d->advertise_port) s->port = d->advertise_port;
+  /* RFC 5923 8.1: on connections of our making, if we can prove who we are. */
+  s->alias = d && d->alias && d->client_cert && (!c || c->outgoing);
+  if (d && d->advertise_host)
+    s->host = d->advertise_host;
+  else if (l && l->advertise_host && *l->advertise_host)
     s->host = l->advertise_host;
   else if (l && !tl_addr_is_any(&l->addr))
     tl_addr_format_host(&l->addr, s->ip);
@@ -91,7 +101,7 @@ static void put_via(struct text *t, const struct side *s, const char *branch) {
   put_side(t, s);
   put_c(t, ";branch=");
   put(t, (struct tl_str){branch, TL_BRANCH_LEN});
-  put_c(t, "\r\n");
+  put_c(t, s->alias ? ";alias\r\n" : "\r\n");
 }
 
 static bool wants_record_route(const struct tl_msg *m) {
@@ -308,13 +318,13 @@ int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
   struct side in, out;
   struct text own = {.p = x->own, .cap = sizeof(x->own)};
   bool record = wants_record_route(m);
-  side_of(p, to, &out);
+  side_of(p, to, t && to->transport == TL_TLS ? t->domain : NULL, &out);
   tl_edit_init(e, m);
   edit_uri(e, plan, t, TEXT(uri));
   put_via(&own, &out, branch);
   tl_edit_insert_lines(e, m->first[TL_H_VIA], made(&own));
   if (record) {
-    side_of(p, from, &in);
+    side_of(p, from, NULL, &in);
     edit_record_route(p, e, plan, from, &in, &out,
                       &(struct text){.p = own.p + own.n, .cap = own.cap - own.n});
   }

@@ -49,6 +49,7 @@ static int open_hop(struct tl_proxy *p, const struct tl_plan *plan, const struct
     key.domain = t->domain;
     key.identity = name;
     key.sni = name;
+    if (t->peer) key.binding = t->peer->binding;
   }
   int rc = tl_conn_open(&p->net, &key, out_c);
   if (rc == TL_OK) out->conn = tl_conn_id_of(*out_c);
