@@ -72,7 +72,8 @@ static void hash_option(EVP_MD_CTX *md, const struct tl_block *b, const struct t
   const void *v = (const char *)b->values + o->offset;
   if (o->kind == TL_OPT_PATH && *(char *const *)v) hash_file(md, *(char *const *)v);
   if (o->kind == TL_OPT_PATHS)
-    for (char **l = *(char **const *)v; l && *l; l++) hash_file(md, *l);
+    for (char **l = *(char **const *)v; l && *l; l++)
+      hash_file(md, strncmp(*l, "file:/", 6) == 0 ? *l + 5 : *l);
 }
 
 /* Of these nothing was agreed on in a handshake: they say who passes and for how long. */
@@ -175,6 +176,60 @@ static struct tl_tls_domain *unchanged(const struct tl_conf *previous, const str
   return NULL;
 }
 
+/* A key that stands in the configuration is as readable as the file around it. */
+static int check_inline_keys(const struct tl_block *b, struct tl_conf_ctx *ctx) {
+  const struct tl_v_domain *d = b->values;
+  struct tl_conf_pos at = tl_block_at(b, "private_key");
+  struct stat st;
+  for (char **k = d->private_key; k && *k && !d->allow_readable_key; k++)
+    if (tl_conf_is_pem(*k) && at.file && stat(at.file, &st) == 0 && (st.st_mode & S_IRWXO))
+      return tl_conf_fail(ctx, at,
+                          "tls_domain \"%s\": a private key stands in %s, which is open to every "
+                          "user of this machine (mode %03o): chmod o-rwx it, or set "
+                          "allow_readable_key = true",
+                          b->title, at.file, (unsigned)st.st_mode & 0777);
+  return 0;
+}
+
+/* Two domains that match the same: the second would lie dead without anyone noticing. */
+static int check_clashes(const struct tl_conf *c, struct tl_conf_ctx *ctx) {
+  const struct tl_blocks *bs = &c->raw->sec[TL_SEC_DOMAIN];
+  char what[400];
+  int rc = 0;
+  for (size_t i = 1; i < c->n_domain; i++)
+    for (size_t k = 0; k < i; k++) {
+      const struct tl_block *b = &bs->b[i], *before = &bs->b[k];
+      if (!tl_tls_domains_clash(c->domain[k], c->domain[i], what, sizeof(what))) continue;
+      const char *option =
+          tl_block_given(b, "match_sip_domain") ? "match_sip_domain" : "match_ip_address";
+      rc = tl_conf_fail(ctx, tl_block_at(b, option),
+                        "tls_domain \"%s\" matches %s as tls_domain \"%s\" at %s:%d does, and "
+                        "its certificates are of no other authority: it would never be used",
+                        b->title, what, before->title, before->pos.file, before->pos.line);
+    }
+  return rc;
+}
+
+static int build_domain(struct tl_block *b, const struct tl_conf *previous, struct tl_conf_ctx *ctx,
+                        struct tl_tls_domain **out) {
+  char err[512] = "";
+  const char *option = NULL;
+  struct tl_tls_options o = options_of(b);
+  uint8_t core[TL_CONF_FINGERPRINT];
+  int rc = check_inline_keys(b, ctx);
+  if (rc) return rc;
+  /* before the files are read: one that changes in between is noticed by the next reload */
+  tl_conf_fingerprint(b, b->fingerprint);
+  if ((*out = unchanged(previous, b))) return 0;
+  tl_conf_fingerprint_core(b, core);
+  rc = tl_tls_domain_new(&o, err, sizeof(err), &option, out);
+  if (!rc) memcpy((*out)->core, core, sizeof((*out)->core));
+  if (rc == TL_ECONFIG || (rc && *err))
+    rc = tl_conf_fail(ctx, option ? tl_block_at(b, option) : b->pos, "tls_domain \"%s\": %s",
+                      b->title, err);
+  return rc;
+}
+
 int tl_conf_build_domains(struct tl_conf *c, const struct tl_conf *previous,
                           struct tl_conf_ctx *ctx) {
   struct tl_blocks *bs = &c->raw->sec[TL_SEC_DOMAIN];
@@ -182,27 +237,16 @@ int tl_conf_build_domains(struct tl_conf *c, const struct tl_conf *previous,
   if (!c->domain) return TL_ENOMEM;
   int first = 0;
   for (size_t i = 0; i < bs->n; i++) {
-    struct tl_block *b = &bs->b[i];
-    char err[512] = "";
-    const char *option = NULL;
-    struct tl_tls_options o = options_of(b);
-    /* before the files are read: one that changes in between is noticed by the next reload */
-    tl_conf_fingerprint(b, b->fingerprint);
-    struct tl_tls_domain *d = unchanged(previous, b);
-    uint8_t core[TL_CONF_FINGERPRINT];
-    bool made = !d;
-    if (made) tl_conf_fingerprint_core(b, core);
-    int rc = d ? 0 : tl_tls_domain_new(&o, err, sizeof(err), &option, &d);
-    if (made && !rc) memcpy(d->core, core, sizeof(d->core));
-    if (rc == TL_ECONFIG || (rc && *err))
-      rc = tl_conf_fail(ctx, option ? tl_block_at(b, option) : b->pos, "tls_domain \"%s\": %s",
-                        b->title, err);
+    struct tl_tls_domain *d = NULL;
+    int rc = build_domain(&bs->b[i], previous, ctx, &d);
     if (rc && !first) first = rc;
     if (!rc) c->domain[c->n_domain++] = d;
-    if (!rc && strcmp(b->title, "default") == 0) c->tls_set.fallback = d;
+    if (!rc && strcmp(bs->b[i].title, "default") == 0) c->tls_set.fallback = d;
   }
   c->tls_set.domain = c->domain;
   c->tls_set.n = c->n_domain;
+  if (!first) first = check_clashes(c, ctx);
+  if (!first && !ctx->quiet) tl_conf_warn_offload(c, ctx);
   if (!c->tls_set.fallback && c->n_domain == 1) c->tls_set.fallback = c->domain[0];
   return first;
 }

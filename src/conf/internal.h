@@ -288,6 +288,8 @@ int tl_conf_build_source(const struct tl_conf *c, const struct tl_block *b,
                          struct tl_conf_route *r);
 void tl_conf_free_identity(struct tl_conf_peer *p);
 void tl_conf_free_source(struct tl_conf_route *r);
+/* Warns of suites whose records the running kernel cannot take. */
+void tl_conf_warn_offload(const struct tl_conf *c, struct tl_conf_ctx *ctx);
 /* Refuses what cannot change while running. */
 int tl_conf_check_reload(const struct tl_raw *now, const struct tl_raw *before,
                          struct tl_conf_ctx *ctx);

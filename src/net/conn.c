@@ -285,6 +285,11 @@ static int dial_tcp(struct tl_conn *c) {
   return TL_OK;
 }
 
+static uint32_t handshake_ms(const struct tl_net *n, const struct tl_conn_key *k) {
+  uint32_t own = k->domain ? k->domain->handshake_timeout_ms : 0;
+  return own ? own : n->conf->timeouts.handshake;
+}
+
 static int dial_tls(struct tl_conn *c, const struct tl_conn_key *k) {
   struct tl_net *n = c->net;
   if (n->rt->n_handshaker == 0 || !k->domain) return TL_ENOTSUP;
@@ -302,7 +307,7 @@ static int dial_tls(struct tl_conn *c, const struct tl_conn_key *k) {
   strncpy(d->sni, k->sni ? k->sni : "", sizeof(d->sni) - 1);
   strncpy(d->verify_name, k->identity ? k->identity : "", sizeof(d->verify_name) - 1);
   d->connect_timeout_ms = n->conf->timeouts.connect;
-  d->handshake_timeout_ms = n->conf->timeouts.handshake;
+  d->handshake_timeout_ms = handshake_ms(n, k);
   d->conf_generation = n->conf->generation;
   int rc = tl_mailbox_post(&h->mailbox, &d->mail);
   if (rc == TL_OK) return rc;
@@ -341,7 +346,7 @@ int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn *
   hash_add(c);
   uint32_t ms = n->conf->timeouts.connect;
   /* The handshake thread has its own deadlines; ours only covers the loss of its answer. */
-  if (k->transport == TL_TLS) ms += n->conf->timeouts.handshake + 2000;
+  if (k->transport == TL_TLS) ms += handshake_ms(n, k) + 2000;
   tl_timer_start(&n->wheel, &c->timer, ms);
   *out = c;
   return TL_OK;

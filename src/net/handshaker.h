@@ -93,6 +93,7 @@ struct tl_hs_conn {
   enum tl_hs_state state;
   bool outgoing;
   bool in_flight;
+  bool timed;  /* accepted: its domain's handshake_timeout has been taken over */
   bool dead;   /* deadline or stop: ends with the completion to come */
   int step_rc; /* of the last tl_hs_start or tl_hs_input */
   uint64_t started_ms;

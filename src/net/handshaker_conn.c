@@ -226,8 +226,18 @@ static void proceed(struct tl_hs_conn *c) {
     tl_hk_conn_fail(c, (int)tl_hs_failure(c->hs)->cause, NULL);
 }
 
+/* The domain that the ClientHello chose may grant another time, from the same beginning. */
+static void keep_time(struct tl_hs_conn *c) {
+  const struct tl_tls_domain *d = c->dial ? NULL : tl_hs_domain(c->hs);
+  if (!d || c->timed) return;
+  c->timed = true;
+  if (d->handshake_timeout_ms)
+    tl_hk_timer_at(c->hk, &c->timer, c->started_ms + d->handshake_timeout_ms);
+}
+
 static void after_step(struct tl_hs_conn *c, int rc) {
   c->step_rc = rc;
+  keep_time(c);
   if (rc != 0 && rc != TL_EAGAIN) {
     proceed(c); /* its alert leaves after the report */
     return;

@@ -9,6 +9,7 @@
  * domain is shown is credentials.c's.
  */
 #include <ctype.h>
+#include <stdio.h>
 
 #include "tls/internal.h"
 
@@ -105,7 +106,7 @@ static int rank(const struct tl_tls_set *set, const struct tl_tls_ask *ask,
   bool limited = d->n_match_ip && !d->match_any_ip; /* names and addresses: both must fit */
   if (rule != TL_CHOICE_NONE && (!limited || !ask->addr || by_address(d, ask->addr) >= 0)) {
     *why = rule == TL_CHOICE_SNI_EXACT ? "it lists the name" : "it lists the name by a wildcard";
-    return (int)rule * STEPS;
+    return (int)rule * STEPS + (limited ? 0 : 1); /* who names the address, too, means it more */
   }
   if (rule != TL_CHOICE_NONE) {
     *why = "it lists the name, but another address";
@@ -179,6 +180,38 @@ struct tl_tls_domain *tl_tls_choose(const struct tl_tls_set *set, const struct t
   if (trace) trace->by_authority = s.equals > 1 && s.best_wanted;
   if (out_rule) *out_rule = s.best ? (enum tl_choice)(s.rank / STEPS) : TL_CHOICE_NONE;
   return s.best;
+}
+
+/* An address that both list, or that neither limits itself to any (""), or NULL. */
+static const char *common_address(const struct tl_tls_domain *a, const struct tl_tls_domain *b,
+                                  char buf[TL_ADDR_STRLEN]) {
+  if (a->match_any_ip && b->match_any_ip) return "*";
+  for (size_t i = 0; i < a->n_match_ip; i++)
+    for (size_t k = 0; k < b->n_match_ip; k++)
+      if (tl_addr_eq(&a->match_ip[i], &b->match_ip[k]))
+        return tl_addr_port(&a->match_ip[i]) ? tl_addr_format(&a->match_ip[i], buf)
+                                             : tl_addr_format_host(&a->match_ip[i], buf);
+  return a->n_match_ip || b->n_match_ip || a->match_any_ip || b->match_any_ip ? NULL : "";
+}
+
+static const char *common_name(const struct tl_tls_domain *a, const struct tl_tls_domain *b) {
+  for (char **p = a->match_sip_domain; *p; p++)
+    for (char **q = b->match_sip_domain; *q; q++)
+      if (strcmp(*p, *q) == 0) return *p;
+  return NULL;
+}
+
+const char *tl_tls_domains_clash(const struct tl_tls_domain *a, const struct tl_tls_domain *b,
+                                 char *buf, size_t cap) {
+  char text[TL_ADDR_STRLEN];
+  bool both_serve = a->server && b->server, both_dial = a->client && b->client;
+  if (!both_serve && !both_dial) return NULL;
+  if (both_serve && tl_credentials_differ(b, a)) return NULL;
+  const char *address = common_address(a, b, text), *name = common_name(a, b);
+  bool nameless = !*a->match_sip_domain && !*b->match_sip_domain;
+  if (!address || (!name && !(nameless && *address))) return NULL;
+  snprintf(buf, cap, "%s%s%s", name ? name : "", name && *address ? " at " : "", address);
+  return buf;
 }
 
 struct tl_tls_domain *tl_tls_choose_server(const struct tl_tls_set *set, struct tl_str sni,

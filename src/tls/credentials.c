@@ -301,6 +301,20 @@ int tl_credentials_find_authorities(struct tl_tls_domain *d, STACK_OF(X509) * ca
   return 0;
 }
 
+static bool stands_above(const struct tl_authority *a, const struct tl_tls_domain *d) {
+  for (size_t i = 0; i < d->n_cred; i++)
+    for (size_t k = 0; k < d->cred[i].n_authority; k++)
+      if (X509_NAME_cmp(d->cred[i].authority[k].name, a->name) == 0) return true;
+  return false;
+}
+
+bool tl_credentials_differ(const struct tl_tls_domain *a, const struct tl_tls_domain *b) {
+  for (size_t i = 0; i < a->n_cred; i++)
+    for (size_t k = 0; k < a->cred[i].n_authority; k++)
+      if (!stands_above(&a->cred[i].authority[k], b)) return true;
+  return false;
+}
+
 /* ---- the choice ---- */
 
 /* The first of each kind that JUDGE likes, instead of those of the context. */

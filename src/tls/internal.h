@@ -83,6 +83,8 @@ void tl_credentials_free(struct tl_tls_domain *d);
 /* Does a certificate of D end in, or pass through, an authority that W names? */
 bool tl_domain_wanted(const struct tl_tls_domain *d, const struct tl_ca_wanted *w);
 bool tl_credential_wanted(const struct tl_credential *c, const struct tl_ca_wanted *w);
+/* Has A a certificate under an authority that stands above none of B's? */
+bool tl_credentials_differ(const struct tl_tls_domain *a, const struct tl_tls_domain *b);
 /* Server, in the ClientHello callback: the certificates of D that fit NAME ("" : any) and W best.
  */
 int tl_credentials_serve(SSL *ssl, const struct tl_tls_domain *d, const char *name,

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which cipher suites of the TLS domains the running kernel cannot take into its
+ * own TLS: a warning, as their connections work in user space. The kernel is
+ * asked once per process. A kernel without TLS at all is `tieline probe`'s matter.
+ */
+#include <pthread.h>
+
+#include "conf/internal.h"
+#include "tieline/ktls.h"
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static struct tl_ktls_caps caps;
+
+static void probe(void) {
+  if (tl_ktls_probe(&caps)) caps.ulp = false;
+}
+
+static enum tl_cipher cipher_of(const SSL_CIPHER *c) {
+  switch (SSL_CIPHER_get_cipher_nid(c)) {
+  case NID_aes_128_gcm: return TL_AES_128_GCM;
+  case NID_aes_256_gcm: return TL_AES_256_GCM;
+  default: return TL_CHACHA20_POLY1305; /* ciphers.c leaves nothing else */
+  }
+}
+
+/* The suites of CTX that cannot be offloaded, separated by blanks. */
+static void collect(SSL_CTX *ctx, char *text, size_t cap) {
+  STACK_OF(SSL_CIPHER) *sk = SSL_CTX_get_ciphers(ctx);
+  size_t at = 0;
+  *text = '\0';
+  for (int i = 0; i < sk_SSL_CIPHER_num(sk) && at < cap; i++) {
+    const SSL_CIPHER *c = sk_SSL_CIPHER_value(sk, i);
+    int v = SSL_CIPHER_get_protocol_id(c) >> 8 == 0x13; /* TLS 1.3's are 0x13xx */
+    enum tl_cipher k = cipher_of(c);
+    if (caps.tx[v][k] && caps.rx[v][k]) continue;
+    at += (size_t)snprintf(text + at, cap - at, "%s%s", at ? " " : "", SSL_CIPHER_get_name(c));
+  }
+}
+
+void tl_conf_warn_offload(const struct tl_conf *c, struct tl_conf_ctx *ctx) {
+  const struct tl_blocks *bs = &c->raw->sec[TL_SEC_DOMAIN];
+  for (size_t i = 0; i < c->n_domain; i++) {
+    const struct tl_tls_domain *d = c->domain[i];
+    const struct tl_block *b = &bs->b[i];
+    char text[600];
+    if (d->records == TL_RECORDS_USER) continue;
+    pthread_once(&once, probe);
+    if (!caps.ulp) return;
+    collect(d->server ? d->server : d->client, text, sizeof(text));
+    if (*text)
+      tl_conf_warn(
+          ctx, tl_block_at(b, tl_block_given(b, "ciphers_list") ? "ciphers_list" : "ciphersuites"),
+          "tls_domain \"%s\": this kernel cannot take the records of %s; their "
+          "connections stay in user space.",
+          b->title, text);
+  }
+}
