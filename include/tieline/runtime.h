@@ -30,6 +30,7 @@ enum tl_mail_type {
   TL_MAIL_RELAY,       /* worker -> worker: a message another worker must handle */
   TL_MAIL_SEND,        /* worker -> worker: bytes for a connection of that worker */
   TL_MAIL_SEND_FAILED, /* and the answer when it could not */
+  TL_MAIL_EXPLAIN,     /* control -> worker and back: struct tl_explain (explain.h) */
   TL_MAIL_RESOLVE,     /* worker -> resolver and back: struct tl_resolve */
   TL_MAIL_FETCH,       /* fetch helper -> control: struct tl_fetch (src/control/fetch.h) */
   TL_MAIL_SWEEP,       /* control -> worker and back: struct tl_sweep (sweep.h) */

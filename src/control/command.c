@@ -75,8 +75,9 @@ static const struct command {
      "every stream connection", tl_command_connections},
     {"explain",
      "tls [--listener ADDRESS:PORT] [--sni NAME] [--ca-names FILE] | tls --to DOMAIN [--address "
-     "ADDRESS]",
-     "which TLS domain a handshake would get, by which rule, and why not the others",
+     "ADDRESS] | request --uri URI [--source ADDRESS] [--transport T] [--connection ID] [--from "
+     "URI] [--method M]",
+     "which TLS domain a handshake would get, which route a request; and why not the others",
      tl_command_explain},
     {"handshakes", "failed [--cause CAUSE] [--peer ADDRESS] [--limit N]",
      "the last TLS handshakes that failed, and how often by peer and cause", tl_command_handshakes},

@@ -18,6 +18,7 @@
 #include "control/fetch.h"
 #include "control/internal.h"
 #include "control/ledger.h"
+#include "tieline/explain.h"
 #include "tieline/keylog.h"
 
 #define MAILBOX_CAP 4096
@@ -162,6 +163,8 @@ static void take_mail(struct tl_control *c) {
     tl_count(&c->rt->control.counters, TL_C_MAIL_IN);
     if (m->type == TL_MAIL_DUMP)
       tl_gather_reply(c, (struct tl_dump *)m);
+    else if (m->type == TL_MAIL_EXPLAIN)
+      tl_explain_reply(c, (struct tl_explain *)m);
     else if (m->type == TL_MAIL_FETCH)
       tl_fetch_answer(c->rt, m);
     else if (m->type == TL_MAIL_SWEEP)
@@ -179,6 +182,7 @@ static void turn(struct tl_control *c) {
   tl_gather_expire(c, now_ms, &timeout_ms);
   tl_ledger_turn(c, now_ms, &timeout_ms);
   tl_keylog_turn(c, &timeout_ms);
+  tl_explain_expire(c, now_ms, &timeout_ms);
   size_t n = tl_server_poll(&c->server, p + 2, now_ms, &timeout_ms);
   if (poll(p, 2 + n, timeout_ms) < 0) {
     if (errno != EINTR) TL_LOG(TL_LOG_ERROR, "Waiting failed.", TL_FC("error", strerror(errno)));

@@ -2,7 +2,7 @@
 /*
  * `ctl explain tls`: which TLS domain a handshake would get, by which rule, and
  * why not the others. It asks the function that chooses for handshakes; nothing
- * is worked out here.
+ * is worked out here. `explain request` is in explain_request.c.
  */
 #include <openssl/crypto.h>
 #include <stdlib.h>
@@ -175,9 +175,10 @@ static int as_client(const struct tl_conf *conf, const json_t *params, struct tl
 
 int tl_command_explain(struct tl_control *c, struct tl_request *req, const json_t *params,
                        struct tl_answer *a) {
-  (void)req;
-  if (strcmp(tl_param_text(params, "what"), "tls") != 0)
-    return tl_command_fail(a, TL_RPC_PARAMS, "explain takes \"tls\"");
+  const char *what = tl_param_text(params, "what");
+  if (strcmp(what, "request") == 0) return tl_explain_request(c, req, params, a);
+  if (strcmp(what, "tls") != 0)
+    return tl_command_fail(a, TL_RPC_PARAMS, "explain takes \"tls\" or \"request\"");
   struct tl_conf *conf = tl_runtime_conf(c->rt);
   if (json_object_get(params, "to") || json_object_get(params, "address"))
     as_client(conf, params, a);

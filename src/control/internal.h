@@ -111,6 +111,8 @@ void tl_server_flush(struct tl_server *s, uint64_t now_ms);
 enum tl_control_state { TL_CONTROL_RUNNING, TL_CONTROL_DRAINING, TL_CONTROL_STOPPED };
 
 struct tl_gather;
+struct tl_question;
+struct tl_explain;
 struct tl_ledger;
 
 struct tl_control {
@@ -123,6 +125,7 @@ struct tl_control {
   uint64_t rss_start; /* bytes, once all threads ran */
   bool told_worker[TL_THREADS_MAX], told_handshaker[TL_THREADS_MAX]; /* to drain */
   struct tl_gather *gathers;
+  struct tl_question *questions; /* to workers, of `explain request` */
   struct tl_ledger *ledger;
 };
 
@@ -226,6 +229,15 @@ int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit,
 void tl_gather_reply(struct tl_control *c, struct tl_dump *d);
 /* Ends what is past its deadline; *TIMEOUT_MS is lowered to the next one. */
 void tl_gather_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
+
+/* ---- explain_request.c */
+
+int tl_explain_request(struct tl_control *c, struct tl_request *req, const json_t *params,
+                       struct tl_answer *a);
+/* A worker's answer from the control mailbox. */
+void tl_explain_reply(struct tl_control *c, struct tl_explain *e);
+/* Answers who has waited too long; *TIMEOUT_MS is lowered to the next deadline. */
+void tl_explain_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 
 /* ---- keylog.c */
 

@@ -151,7 +151,63 @@ static void named_by(const json_t *list, FILE *f) {
               str(e, "name"), str(e, "domain"));
 }
 
+static void routes(const json_t *list, FILE *f) {
+  static const struct tl_column col[] = {{"", TL_LEFT}, {"ROUTE", TL_LEFT}, {"WHY", TL_LEFT}};
+  struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
+  size_t i;
+  json_t *e;
+  json_array_foreach((json_t *)(uintptr_t)list, i, e) {
+    tl_table_cell(t, yes(e, "chosen") ? "->" : "");
+    tl_table_cell(t, str(e, "route"));
+    tl_table_cell(t, str(e, "why"));
+  }
+  tl_table_print(t, f);
+  tl_table_free(t);
+}
+
+static void targets(const json_t *list, FILE *f) {
+  static const struct tl_column col[] = {{"TARGET", TL_LEFT},
+                                         {"VIA", TL_LEFT},
+                                         {"PEER", TL_LEFT},
+                                         {"TLS DOMAIN", TL_LEFT},
+                                         {"MUST CARRY", TL_LEFT}};
+  struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
+  size_t i;
+  json_t *e;
+  json_array_foreach((json_t *)(uintptr_t)list, i, e) {
+    tl_table_cell(t, str(e, "address"));
+    tl_table_cell(t, str(e, "transport"));
+    tl_table_cell(t, dash(str(e, "peer")));
+    tl_table_cell(t, dash(str(e, "tls_domain")));
+    tl_table_cell(t, dash(str(e, "must_carry")));
+  }
+  if (json_array_size(list)) {
+    fputc('\n', f);
+    tl_table_print(t, f);
+  }
+  tl_table_free(t);
+}
+
+static void explain_request(const json_t *r, FILE *f) {
+  fprintf(f, "The request comes from %s%s (%s%s%s).\n",
+          *str(r, "source_peer") ? "peer " : "no configured peer", str(r, "source_peer"),
+          dash(str(r, "trust")), *str(r, "identity") ? ", " : "", str(r, "identity"));
+  if (num(r, "status"))
+    fprintf(f, "It is refused: %lld %s.\n\n", num(r, "status"), str(r, "reason"));
+  else if (*str(r, "resolve"))
+    fprintf(f, "It goes by route \"%s\" once %s has been looked up.\n\n", str(r, "route"),
+            str(r, "resolve"));
+  else
+    fprintf(f, "It goes by route \"%s\".\n\n", str(r, "route"));
+  routes(json_object_get(r, "routes"), f);
+  targets(json_object_get(r, "targets"), f);
+}
+
 void tl_print_explain(const json_t *r, FILE *f) {
+  if (json_object_get(r, "outcome")) {
+    explain_request(r, f);
+    return;
+  }
   const bool server = strcmp(str(r, "side"), "server") == 0;
   if (server)
     fprintf(f, "A client of %s at %s that asks for %s", str(r, "listener"), str(r, "local"),

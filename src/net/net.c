@@ -37,7 +37,7 @@ static void close_order(struct tl_net *n, struct tl_close_order *o) {
 static void handle_mail(struct tl_net *n, struct tl_mail *m) {
   tl_count(n->counters, TL_C_MAIL_IN);
   if (n->stopping && m->type != TL_MAIL_HANDOFF && m->type != TL_MAIL_DUMP &&
-      m->type != TL_MAIL_SWEEP) {
+      m->type != TL_MAIL_EXPLAIN && m->type != TL_MAIL_SWEEP) {
     free(m);
     return;
   }

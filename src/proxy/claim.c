@@ -161,7 +161,7 @@ static void report(struct tl_proxy *p, const struct tl_source *s, const struct t
                    const struct tl_hop *from, const struct tl_msg *m, const char *why) {
   char addr[TL_ADDR_STRLEN];
   count(p, why);
-  if (!may_log(p)) return;
+  if (p->quiet || !may_log(p)) return;
   struct tl_str claim = tl_msg_header(m, *why == 'P' ? TL_H_PAI : TL_H_FROM);
   if (claim.n > 256) claim.n = 256;
   TL_LOG(TL_LOG_WARN, "A request was refused because of whom it claims to come from.",

@@ -226,6 +226,7 @@ struct tl_proxy {
   } claims;               /* the log's */
   uint64_t describe_ms;   /* the turn in which ctl asked */
   uint32_t describe_left; /* connections that it may still look up in it */
+  bool quiet;             /* a question of ctl's is being answered: nothing goes to the log */
   unsigned relay_hops; /* workers that have seen the message being handled, this one not counted */
 };
 
@@ -297,6 +298,9 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
  * (plan->host, plan->next_uri); TL_ENOTFOUND: refuse with *OUT_STATUS. */
 int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
                   const struct tl_msg *m, struct tl_plan *plan, unsigned *out_status);
+/* NULL if a request for U from S (NULL: not known) may take R, the Ith route; else a phrase. */
+const char *tl_route_why_not(const struct tl_conf_route *r, size_t i, const struct tl_uri *u,
+                             const struct tl_source *s);
 /* The slices of PLAN point into a message: sets them anew after M was scanned again. */
 void tl_route_rebind(struct tl_plan *plan, const struct tl_msg *m);
 /* RFC 3261 18.1.1: a request near the path MTU goes by TCP first, where UDP was meant. */
@@ -321,6 +325,11 @@ void tl_source_drop(struct tl_conn *c);
 void tl_source_exit(struct tl_proxy *p);
 /* What ctl shows of it. */
 void tl_source_describe(struct tl_net *n, struct tl_conn *c, struct tl_conn_info *out);
+
+/* explain.c */
+struct tl_explain;
+/* Answers E and posts it back. */
+void tl_explain_answer(struct tl_proxy *p, struct tl_explain *e);
 
 /* claim.c */
 /* NULL, or the reason phrase of the 403 that M deserves; counted and logged. */

@@ -105,16 +105,21 @@ static bool host_listed(char *const *list, struct tl_str host) {
   return false;
 }
 
-static bool matches(const struct tl_conf_route *r, const struct tl_uri *u) {
-  if (r->to_prefix && !tl_str_starts(u->user, tl_str_c(r->to_prefix))) return false;
-  return !r->to_domain || host_listed(r->to_domain, u->host);
-}
-
 /* Conditions on a source that is not known hold only where there are none. */
 static bool open_to(const struct tl_conf_route *r, const struct tl_source *s, size_t i) {
   if (s) return tl_source_may_take(s, i);
   return !r->from_peer && !r->verified_only && r->trust == TL_TRUST_ANY && !r->peer_subject &&
          !r->peer_issuer && !r->peer_san && !r->peer_fingerprint && !r->peer_anchor;
+}
+
+const char *tl_route_why_not(const struct tl_conf_route *r, size_t i, const struct tl_uri *u,
+                             const struct tl_source *s) {
+  if (r->to_prefix && !tl_str_starts(u->user, tl_str_c(r->to_prefix)))
+    return "the user does not begin with its to_prefix";
+  if (r->to_domain && !host_listed(r->to_domain, u->host)) return "its to_domain lacks the host";
+  if (open_to(r, s, i)) return NULL;
+  return r->from_peer ? "the source is none of its from_peer, or less trusted than it demands"
+                      : "the source is not what it demands of peers";
 }
 
 static const struct tl_conf_route *route_by_id(const struct tl_conf *conf, uint64_t id) {
@@ -290,8 +295,7 @@ static int match_route(struct tl_proxy *p, const struct tl_source *source, struc
                        unsigned *out_status) {
   const struct tl_conf *conf = p->snap->conf;
   for (size_t i = 0; i < conf->n_route && !plan->route; i++)
-    if (matches(&conf->route[i], &plan->uri) && open_to(&conf->route[i], source, i))
-      plan->route = &conf->route[i];
+    if (!tl_route_why_not(&conf->route[i], i, &plan->uri, source)) plan->route = &conf->route[i];
   if (!plan->route) return no_route(p, plan, out_status);
   *out_status = 404;
   if (!plan->route->relay_request_uri) {

@@ -10,6 +10,7 @@
 #include <urcu/urcu-memb.h>
 
 #include "proxy.h"
+#include "tieline/explain.h"
 #include "tieline/sweep.h"
 
 #define MAILBOX_CAP 65536u
@@ -70,6 +71,7 @@ static void on_mail(struct tl_net *n, struct tl_mail *m) {
   tl_snap_refresh(p);
   switch (m->type) {
   case TL_MAIL_RESOLVE: on_resolved(p, (struct tl_resolve *)m); break;
+  case TL_MAIL_EXPLAIN: tl_explain_answer(p, (struct tl_explain *)m); break;
   default: tl_relay_mail(p, m); break;
   }
 }
@@ -151,7 +153,7 @@ static void drop_mail(struct tl_mailbox *mb) {
       tl_handoff_free((struct tl_handoff *)m);
     else if (m->type == TL_MAIL_SWEEP)
       tl_sweep_free((struct tl_sweep *)m);
-    else
+    else if (m->type != TL_MAIL_EXPLAIN) /* still the control thread's */
       tl_relay_free(m);
   }
 }

@@ -569,3 +569,86 @@ def test_e5_tls_list_tells_certificates_and_policy(t):
         True, True, ["server", "client"]), mine
     table = d.ctl("tls_list").stdout
     assert c["serial"] in table and "CN=proxy.example" in table, table
+
+
+def test_f9_explain_request_tells_the_route_that_is_taken(t):
+    """Which peer and route take a request, and why not the others: as a real request then fares.
+    Asking sends nothing and counts nothing."""
+    certificate(t, "trunk", "--domain", "trunk.example")
+    certificate(t, "guest", "--domain", "guest.example")
+    bob, carol = t.uas("tcp", name="bob"), t.uas("tcp", name="carol")
+
+    def tcp(agent):
+        return "sip:%s;transport=tcp" % agent.listener("tcp").hostport
+    d = daemon(t, peers=[("bob", {"uri": tcp(bob)}), ("carol", {"uri": tcp(carol)}),
+                         ("trunk", {"uri": "sip:trunk.example;transport=tls"})],
+               routes=[("abroad", {"to_prefix": "+49", "from_peer": "trunk", "peers": "bob"}),
+                       ("named", {"to_domain": ["biloxi.example"], "peers": "carol"}),
+                       ("trusted", {"from_peer": "trunk", "peers": ["carol", "bob"]})],
+               extra="domains = { \"biloxi.example\" }")
+    agents = {name: t.uac(name=name) for name in ("trunk", "guest")}
+    conns = {name: connect(t, d, name, agents[name]) for name in agents}
+    t.wait(lambda: len(d.connections()) == 2, "two connections")
+    ids = {c["tls"]["identity"]: c["id"] for c in d.connections()}
+    before = d.counters()
+    for who, uri, route, target, status in (
+            ("trunk", "sip:+4930123@elsewhere.example", "abroad", bob, None),
+            ("guest", "sip:+4930123@elsewhere.example", None, None, 403),
+            ("guest", "sip:+4930123@biloxi.example", "named", carol, None),
+            ("trunk", "sip:1000@elsewhere.example", "trusted", carol, None)):
+        sender = "sip:x@%s.example" % who
+        r = d.rpc("explain", {"what": "request", "uri": uri, "from": sender, "method": "MESSAGE",
+                              "connection": ids["CN=%s.example" % who]})
+        assert r["route"] == route and r["status"] == status, (who, uri, r)
+        assert r["trust"] == "verified" and r["identity"] == "CN=%s.example" % who, r
+        assert r["source_peer"] == ("trunk" if who == "trunk" else None), r
+        assert [x["route"] for x in r["routes"]] == ["abroad", "named", "trusted"], r
+        assert [x["route"] for x in r["routes"] if x["chosen"]] == ([route] if route else []), r
+        assert all(x["why"] for x in r["routes"]), r
+        if target:
+            assert r["outcome"] == "forwarded" and r["targets"][0]["peer"] == target.name, r
+            assert r["targets"][0]["address"] == target.listener("tcp").hostport, r
+        else:
+            assert r["outcome"] == "refused" and r["reason"] and not r["targets"], r
+    after = d.counters()
+    changed = {k for k in after if after[k] != before[k] and not re.match(r"turns|mail", k)}
+    assert not changed, changed
+    assert "refused because" not in d.log() and not bob.count("MESSAGE") + carol.count("MESSAGE")
+    real = agents["trunk"].request(conns["trunk"], "MESSAGE", "sip:+4930123@elsewhere.example",
+                                   from_="sip:x@trunk.example", body=b"x")
+    assert real.status == 200 and bob.count("MESSAGE") == 1, real
+    real = agents["guest"].request(conns["guest"], "MESSAGE", "sip:+4930123@elsewhere.example",
+                                   from_="sip:x@guest.example", body=b"x")
+    assert real.status == 403, real
+
+
+def test_f9_explain_request_by_address(t):
+    """A source that is not connected; a name that must be looked up first; what is no question."""
+    bob = t.uas("tcp", name="bob")
+    d = t.daemon(peers=[("bob", {"uri": "sip:%s;transport=tcp" % bob.listener("tcp").hostport}),
+                        ("pbx", {"uri": "sip:127.0.0.5:5080;transport=udp"})],
+                 routes=[("out", {"from_peer": "pbx", "peers": "bob"}),
+                         ("local", {"to_domain": ["nowhere.invalid"], "relay": "request-uri"})])
+
+    def ask(**params):
+        return d.rpc("explain", dict({"what": "request"}, **params))
+    r = ask(uri="sip:bob@biloxi.example", source="127.0.0.5:5080")
+    assert (r["route"], r["source_peer"], r["outcome"]) == ("out", "pbx", "forwarded"), r
+    r = ask(uri="sip:bob@biloxi.example", source="127.0.0.6")
+    assert r["status"] == 403 and r["source_peer"] is None and r["route"] is None, r
+    r = ask(uri="sip:bob@nowhere.invalid", source="127.0.0.6")
+    assert (r["route"], r["resolve"]) == ("local", "nowhere.invalid"), r
+    out = d.ctl("explain", "request", "--uri", "sip:bob@biloxi.example", "--source",
+                "127.0.0.5").stdout
+    assert "comes from peer pbx" in out and 'by route "out"' in out, out
+    assert re.search(r"^-> +out +the first that fits$", out, re.M), out
+    out = d.ctl("explain", "request", "--uri", "sip:bob@biloxi.example").stdout
+    assert "It is refused: 403" in out, out
+    for bad in ({}, {"uri": "sip:a b"}, {"uri": "sip:bob@x\r\nVia: y"}, {"uri": "nonsense"},
+                {"uri": "sip:bob@x", "source": "somewhere"}, {"uri": "sip:bob@x", "transport": "ws"},
+                {"uri": "sip:bob@x", "connection": "0100000000000077"},
+                {"uri": "sip:bob@x", "connection": "zz"}, {"uri": "sip:%s@x" % ("b" * 3000)}):
+        rsp = d.rpc_raw(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "explain",
+                                    "params": dict(bad, what="request")}))
+        assert rsp.get("error", {}).get("code") in (-32602, -32000) or \
+            rsp["result"]["status"] in (400, 416), (bad, rsp)

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `ctl explain request`, in the worker: scans the request that the control
+ * thread made up, has it routed as if it had come from where it says, and
+ * writes down the outcome. Nothing is sent, counted or logged.
+ */
+#include "tieline/explain.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "proxy.h"
+
+void tl_explain_clear(struct tl_explain *e) {
+  free(e->route);
+  e->route = NULL;
+  e->n_route = 0;
+}
+
+static void put(char *dst, size_t cap, const char *text) {
+  snprintf(dst, cap, "%s", text ? text : "");
+}
+
+static void tell_source(struct tl_explain *e, const struct tl_source *s, const struct tl_conn *c) {
+  static const char *const trust[] = {[TL_TRUST_ANY] = "clear",
+                                      [TL_TRUST_ENCRYPTED] = "encrypted, not authenticated",
+                                      [TL_TRUST_VERIFIED] = "verified"};
+  if (!s) return;
+  put(e->source_peer, sizeof(e->source_peer), s->peer ? s->peer->name : "");
+  put(e->trust, sizeof(e->trust), trust[s->trust]);
+  if (c && c->tls && c->tls->identity)
+    put(e->identity, sizeof(e->identity), c->tls->identity->subject);
+}
+
+static void tell_routes(struct tl_explain *e, const struct tl_conf *conf,
+                        const struct tl_plan *plan, const struct tl_source *s) {
+  e->route = calloc(conf->n_route ? conf->n_route : 1, sizeof(*e->route));
+  for (size_t i = 0; e->route && i < conf->n_route; i++) {
+    const struct tl_conf_route *r = &conf->route[i];
+    const char *why = tl_route_why_not(r, i, &plan->uri, s);
+    struct tl_explain_route *out = &e->route[e->n_route++];
+    put(out->name, sizeof(out->name), r->name);
+    out->chosen = plan->route == r;
+    out->why = why           ? why
+               : out->chosen ? "the first that fits"
+                             : "it fits, but another is before it";
+  }
+}
+
+static void tell_targets(struct tl_explain *e, const struct tl_plan *plan) {
+  for (unsigned i = 0; i < plan->n_target && e->n_target < TL_EXPLAIN_TARGETS; i++) {
+    const struct tl_target *t = &plan->target[i];
+    e->target[e->n_target].transport = t->transport;
+    e->target[e->n_target].addr = t->addr;
+    put(e->target[e->n_target].peer, 64, t->peer ? t->peer->name : "");
+    if (t->transport == TL_TLS) {
+      put(e->target[e->n_target].domain, 64, t->domain ? t->domain->name : "");
+      put(e->target[e->n_target].verify, 256, t->peer ? t->peer->identity : plan->host);
+    }
+    e->n_target++;
+  }
+}
+
+static void plan_it(struct tl_proxy *p, struct tl_explain *e, struct tl_plan *plan) {
+  struct tl_conn *c = e->conn ? tl_conn_get(&p->net, e->conn) : NULL;
+  struct tl_hop from = {.transport = e->transport, .addr = e->source};
+  if (c) from = (struct tl_hop){.transport = c->transport, .conn = e->conn, .addr = c->peer};
+  e->rc = tl_route_plan(p, &from, c, &p->msg2, plan, &e->status);
+  struct tl_source *s = tl_source_of(p, &from, c);
+  tell_source(e, s, c);
+  tell_routes(e, p->snap->conf, plan, s);
+  tell_targets(e, plan);
+  if (e->rc == TL_EAGAIN)
+    put(e->resolve, sizeof(e->resolve), plan->unresolved ? plan->unresolved->host : plan->host);
+  else if (e->rc == 0)
+    e->status = 0;
+  else
+    snprintf(e->reason, sizeof(e->reason), "%s",
+             plan->refusal ? plan->refusal : tl_reason_phrase(e->status).p);
+}
+
+void tl_explain_answer(struct tl_proxy *p, struct tl_explain *e) {
+  struct tl_scan_error err;
+  struct tl_plan *plan = tl_pool_get(&p->plans);
+  struct tl_counters before = *tl_proxy_counters(p);
+  const bool quiet = p->quiet;
+  p->quiet = true;
+  e->rc = TL_ENOMEM;
+  if (e->conn && !tl_conn_get(&p->net, e->conn))
+    e->rc = TL_ECLOSED;
+  else if (plan && tl_scan(e->request, e->n, false, sizeof(e->request), &p->msg2, &err))
+    e->rc = TL_ESYNTAX;
+  else if (plan)
+    plan_it(p, e, plan);
+  p->quiet = quiet;
+  *tl_proxy_counters(p) = before; /* it is no traffic */
+  if (plan) tl_pool_put(&p->plans, plan);
+  /* It is the asker's still: where the mailbox is full he waits in vain, and says so. */
+  (void)tl_mailbox_post(e->reply, &e->mail);
+}
