@@ -144,6 +144,10 @@ static json_t *domain(const struct tl_tls_domain *d, const struct tl_tls_domain 
                 left, "verify_cert", d->verify_cert, "require_cert", d->require_cert, "verify_name",
                 d->verify_name, "records", records[d->records % 3], "fallback", d == fallback);
   json_object_set_new(j, "certificate", tl_json_identity(d->own));
+  json_object_set_new(j, "certificates", json_integer((json_int_t)d->n_cred));
+  /* What a CertificateRequest of ours carries: names and the bytes of their list. */
+  json_object_set_new(j, "ca_names", json_integer(d->ca_names_n));
+  json_object_set_new(j, "ca_names_bytes", json_integer((json_int_t)d->ca_names_bytes));
   json_t *m = match_lists(d);
   json_object_update(j, m);
   json_decref(m);

@@ -185,7 +185,9 @@ static int client_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, s
 static int load_files(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b) {
   STACK_OF(X509) *cas = sk_X509_new_null();
   int rc = cas ? tl_domain_load_credentials(d, o, b) : TL_ENOMEM;
-  if (rc == 0 && o->verify_cert) rc = tl_domain_load_trust(d, o, cas, b);
+  /* Also where nobody is verified: whoever is named completes our own chains. */
+  if (rc == 0 && (o->verify_cert || o->ca_list || o->ca_dir))
+    rc = tl_domain_load_trust(d, o, cas, b);
   if (rc == 0) rc = tl_credentials_find_authorities(d, cas);
   sk_X509_pop_free(cas, X509_free);
   return rc;
