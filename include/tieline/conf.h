@@ -137,6 +137,7 @@ struct tl_conf {
   bool watch_files; /* reload when a file of the configuration changes */
   enum tl_reload_drain reload_drain;
   enum tl_anti_spoof anti_spoof;
+  uint32_t crl_refresh_ms;
   struct tl_conf_limits limits;
   struct tl_conf_timeouts timeouts;
   size_t n_listen;

@@ -126,6 +126,8 @@
   X(MAIL_IN, "mailbox.in", "messages taken from other threads")                                    \
   X(SENDQ_BYTES, "sendq.bytes", "bytes waiting in send buffers (gauge)")                           \
   X(WAIT_DIAL, "waiting.dial", "messages waiting for a connection (gauge)")                        \
+  X(CRL_FETCHED, "crl.fetched", "revocation lists fetched")                                        \
+  X(CRL_FETCH_FAILED, "crl.fetch_failed", "revocation lists that could not be fetched")            \
   X(RELOAD_OK, "reloads.ok", "configurations taken over")                                          \
   X(RELOAD_FAILED, "reloads.failed", "configurations refused")                                     \
   X(FETCH_NOW, "fetches.now", "HTTP fetches waiting or under way (gauge)")                         \

@@ -42,6 +42,7 @@ struct tl_tls_options {
   bool withhold_ca_names;        /* send_ca_names = false */
   const char *crl_file, *crl_dir;
   bool crl_check_all;
+  bool crl_fetch; /* from the distribution points of certificates, while running */
   bool verify_cert, require_cert;
   bool verify_name, allow_cn;
   bool accept_unverified;  /* on_unverified = accept */
@@ -66,6 +67,8 @@ struct tl_tls_options {
   uint16_t advertise_port;                        /* 0: the listener's */
   enum tl_records_mode records;
 };
+
+struct tl_crls;
 
 struct tl_tls_domain {
   uint64_t refs;
@@ -94,6 +97,7 @@ struct tl_tls_domain {
   size_t n_cred;
   unsigned ca_names_n;     /* names in our CertificateRequest */
   size_t ca_names_bytes;   /* their list on the wire */
+  struct tl_crls *crls;    /* revocation lists, NULL: none are asked for */
   struct tl_identity *own; /* the first certificate, NULL if it has none */
   char serial[64];         /* of the first certificate, hex */
   char *subject;           /* of the first certificate, "" if none */

@@ -61,6 +61,7 @@ static int build_global(struct tl_conf *c, struct tl_conf_ctx *ctx) {
   c->records = (enum tl_records_mode)g->records;
   c->server_header = g->server_header;
   c->watch_files = g->watch_files;
+  c->crl_refresh_ms = g->crl_refresh;
   c->reload_drain = (enum tl_reload_drain)g->reload_drain;
   c->anti_spoof = (enum tl_anti_spoof)g->anti_spoof; /* the words stand in its order */
   c->limits = *tl_raw_limits(c->raw);

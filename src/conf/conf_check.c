@@ -139,9 +139,9 @@ static void check_domain(struct tl_block *b, struct tl_conf_ctx *ctx) {
                  "certificate that is not checked cannot be required",
                  b->title);
   check_method(b, ctx);
-  if (d->crl_check_all && !d->crl_file && !d->crl_dir)
+  if (d->crl_check_all && !d->crl_file && !d->crl_dir && !d->crl_fetch)
     tl_conf_fail(ctx, tl_block_at(b, "crl_check_all"),
-                 "crl_check_all needs revocation lists: set crl_file or crl_dir");
+                 "crl_check_all needs revocation lists: set crl_file, crl_dir or crl_fetch");
   if (!d->verify_cert && (d->crl_file || d->crl_dir))
     tl_conf_warn(ctx, tl_block_at(b, "verify_cert"),
                  "Revocation lists are not looked at while verify_cert is false.");

@@ -134,6 +134,7 @@ static struct tl_tls_options options_of(const struct tl_block *b) {
       .crl_file = d->crl_file,
       .crl_dir = d->crl_dir,
       .crl_check_all = d->crl_check_all,
+      .crl_fetch = d->crl_fetch,
       .verify_cert = d->verify_cert,
       .require_cert = d->require_cert,
       .verify_name = d->verify_name,

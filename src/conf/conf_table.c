@@ -61,6 +61,9 @@ static const struct tl_opt global_opts[] = {
         WHY =
             "connections of a TLS domain whose certificate or protocol a reload changed: graceful "
             "ends each when it is idle, at the latest after timeouts.retire; now; keep"),
+    OPT(tl_v_global, crl_refresh, TIME, "1h", RANGE(1000, DAY_MS),
+        WHY = "how often a fetched revocation list is looked for again, if its next update is not "
+              "sooner"),
     OPT(tl_v_global, watch_files, BOOL, "false",
         WHY = "reload by itself when this file or one it names has changed and been left alone for "
               "two seconds"),
@@ -191,6 +194,9 @@ static const struct tl_opt domain_opts[] = {
         WHY = "directory of revocation lists"),
     DOM(crl_check_all, BOOL, "false", .flags = INH,
         WHY = "demand a revocation list for each certificate of a chain, not only the first"),
+    DOM(crl_fetch, BOOL, "false", .flags = INH,
+        WHY = "fetch revocation lists from the distribution points (http) that certificates name, "
+              "and again before they are stale"),
     DOM(crl_stale, WORD, "reject", .word = stale, .flags = INH,
         WHY = "what a revocation list past its next update means: reject refuses the "
               "certificates of its issuer, accept goes on with the old list"),

@@ -140,7 +140,7 @@ struct tl_v_global {
   uint32_t workers, handshakers;
   char *user, *control_socket, *keylog_file;
   char **domains;
-  uint32_t log_level, log_format, log_target, records, reload_drain;
+  uint32_t log_level, log_format, log_target, records, reload_drain, crl_refresh;
   bool server_header, watch_files, allow_keylog;
   uint32_t anti_spoof;
 };
@@ -153,7 +153,8 @@ struct tl_v_domain {
   char **match_sip_domain, **match_ip_address, **certificate, **private_key;
   char *private_key_passphrase_file, *credentials_dir;
   char *ca_list, *ca_dir, *ca_names, *crl_file, *crl_dir;
-  bool crl_check_all, verify_cert, require_cert, verify_name, allow_cn, allow_readable_key;
+  bool crl_check_all, crl_fetch, verify_cert, require_cert, verify_name, allow_cn,
+      allow_readable_key;
   bool allow_expired, ca_system, send_ca_names, strict_sni;
   uint32_t on_unverified, eku, role, records, verify_depth, tickets, crl_stale, check_from;
   uint32_t handshake_timeout, send_timeout, max_age;

@@ -73,6 +73,7 @@ static const struct command {
      tl_command_connection},
     {"connections", "[N] [--peer NAME|ADDRESS[:PORT]] [--identity TEXT] [--domain TLS-DOMAIN]",
      "every stream connection", tl_command_connections},
+    {"crl", "", "revocation lists, and where they are fetched", tl_command_crl},
     {"explain",
      "tls [--listener ADDRESS:PORT] [--sni NAME] [--ca-names FILE] | tls --to DOMAIN [--address "
      "ADDRESS] | request --uri URI [--source ADDRESS] [--transport T] [--connection ID] [--from "

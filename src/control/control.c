@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <urcu/urcu-memb.h>
 
+#include "control/crl.h"
 #include "control/fetch.h"
 #include "control/internal.h"
 #include "control/ledger.h"
@@ -70,7 +71,8 @@ int tl_control_init(struct tl_runtime *rt, char *err, size_t cap) {
   c->started_ms = tl_control_now_ms();
   c->server.request = tl_command_line;
   c->server.arg = c;
-  if (!c->ledger || tl_mailbox_init(&rt->control.mailbox, MAILBOX_CAP) || block_signals(c)) {
+  if (!c->ledger || tl_crl_init(c) || tl_mailbox_init(&rt->control.mailbox, MAILBOX_CAP) ||
+      block_signals(c)) {
     snprintf(err, cap, "no signal or event descriptor: %s", strerror(errno));
     return TL_EIO;
   }
@@ -180,6 +182,7 @@ static void turn(struct tl_control *c) {
   int timeout_ms = c->state == TL_CONTROL_DRAINING ? DRAIN_TICK_MS : -1;
   uint64_t now_ms = tl_control_now_ms();
   tl_gather_expire(c, now_ms, &timeout_ms);
+  tl_crl_turn(c, now_ms, &timeout_ms);
   tl_ledger_turn(c, now_ms, &timeout_ms);
   tl_keylog_turn(c, &timeout_ms);
   tl_explain_expire(c, now_ms, &timeout_ms);
@@ -207,6 +210,7 @@ int tl_control_run(struct tl_runtime *rt) {
 
 void tl_control_exit(struct tl_runtime *rt) {
   struct tl_control *c = &control;
+  if (c->crl) c->crl->closing = true;
   tl_fetch_stop(rt);
   tl_keylog_off();
   tl_server_close(&c->server);
@@ -215,6 +219,7 @@ void tl_control_exit(struct tl_runtime *rt) {
   tl_ledger_exit(c);
   /* Answers that came too late; questions still in a stopped worker's mailbox are that worker's. */
   take_mail(c);
+  tl_crl_exit(c);
   tl_mailbox_destroy(&rt->control.mailbox);
   urcu_memb_unregister_thread();
 }

@@ -10,6 +10,7 @@
  *              named
  *   show.c     connections, peers, tls_list;  stats.c, reload.c: as named
  *   fetch.c    helper threads that fetch over HTTP (fetch.h)
+ *   crl.c, expiry.c  revocation lists kept fresh, what ends soon
  *   ledger*.c  chains that are connected, verified again when the configuration changes
  *   control.c  the loop: signals, mailbox, deadlines, draining
  *
@@ -114,6 +115,7 @@ struct tl_gather;
 struct tl_question;
 struct tl_explain;
 struct tl_ledger;
+struct tl_crl_life;
 
 struct tl_control {
   struct tl_runtime *rt;
@@ -127,6 +129,7 @@ struct tl_control {
   struct tl_gather *gathers;
   struct tl_question *questions; /* to workers, of `explain request` */
   struct tl_ledger *ledger;
+  struct tl_crl_life *crl;
 };
 
 uint64_t tl_control_now_ms(void);
@@ -179,6 +182,8 @@ int tl_command_peers(struct tl_control *c, struct tl_request *req, const json_t 
                      struct tl_answer *a);
 int tl_command_tls_list(struct tl_control *c, struct tl_request *req, const json_t *params,
                         struct tl_answer *a);
+int tl_command_crl(struct tl_control *c, struct tl_request *req, const json_t *params,
+                   struct tl_answer *a);
 int tl_command_ledger(struct tl_control *c, struct tl_request *req, const json_t *params,
                       struct tl_answer *a);
 int tl_command_reload(struct tl_control *c, struct tl_request *req, const json_t *params,

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
+#include "control/crl.h"
 #include "control/internal.h"
 #include "control/ledger.h"
 
@@ -51,6 +52,7 @@ static size_t taken(struct tl_control *c, struct tl_conf *before, struct tl_conf
   TL_LOG(TL_LOG_INFO, "The configuration was reloaded.", TL_FI("generation", after->generation),
          TL_FI("domains", after->n_domain), TL_FI("peers", after->n_peer),
          TL_FI("routes", after->n_route), TL_FI("domains_changed", former));
+  tl_crl_prepare(c, after);
   tl_runtime_publish(c->rt, after);
   if (former) tl_ledger_wake(c, false);
   return former;

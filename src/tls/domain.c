@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tieline/crl.h"
 #include "tls/internal.h"
 
 /* Elliptic curves only: ffdhe2048 is below 128 bits, and one packet of a client that offers
@@ -50,8 +51,10 @@ static int check_options(const struct tl_tls_options *o, struct tl_blame *b) {
   if (o->accept_unverified && !o->verify_cert)
     return tl_blame(b, "on_unverified",
                     "on_unverified = accept means nothing when verify_cert = false");
-  if (o->crl_check_all && !o->crl_file && !o->crl_dir)
-    return tl_blame(b, "crl_check_all", "crl_check_all needs crl_file or crl_dir");
+  if (o->crl_check_all && !o->crl_file && !o->crl_dir && !o->crl_fetch)
+    return tl_blame(b, "crl_check_all", "crl_check_all needs crl_file, crl_dir or crl_fetch");
+  if (o->crl_fetch && !o->verify_cert)
+    return tl_blame(b, "crl_fetch", "crl_fetch means nothing when verify_cert = false");
   if (o->min_version != TL_TLS_1_2 && o->min_version != TL_TLS_1_3)
     return tl_blame(b, "tls_method", "only TLS 1.2 and TLS 1.3 are supported");
   if (o->max_version != TL_TLS_1_2 && o->max_version != TL_TLS_1_3)
@@ -188,6 +191,7 @@ static int load_files(struct tl_tls_domain *d, const struct tl_tls_options *o, s
   /* Also where nobody is verified: whoever is named completes our own chains. */
   if (rc == 0 && (o->verify_cert || o->ca_list || o->ca_dir))
     rc = tl_domain_load_trust(d, o, cas, b);
+  if (rc == 0 && o->verify_cert) rc = tl_domain_attach_crls(d, o);
   if (rc == 0) rc = tl_credentials_find_authorities(d, cas);
   sk_X509_pop_free(cas, X509_free);
   return rc;
@@ -254,6 +258,7 @@ void tl_tls_domain_unref(struct tl_tls_domain *d) {
   if (!d || __atomic_sub_fetch(&d->refs, 1, __ATOMIC_ACQ_REL)) return;
   SSL_CTX_free(d->server);
   SSL_CTX_free(d->client);
+  tl_crls_unref(d->crls); /* behind the contexts, whose stores point to it */
   for (char **p = d->match_sip_domain; p && *p; p++) free(*p);
   free(d->match_sip_domain);
   free(d->match_ip);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tieline/crl.h"
 #include "tls/identity_read.h"
 #include "tls/internal.h"
 #include "tls/verify_rules.h"
@@ -117,6 +118,7 @@ int tl_verify_run(X509_STORE_CTX *sc, const struct tl_tls_domain *d, bool server
   /* OpenSSL's purpose check would refuse what RFC 5924 allows; eku_ok takes its place. The checks
    * of authorities (basicConstraints, keyCertSign, path length) do not hang on it. */
   X509_VERIFY_PARAM_set_purpose(X509_STORE_CTX_get0_param(sc), X509_PURPOSE_ANY);
+  if (d->crl_stale_accept) X509_STORE_CTX_set_verify_cb(sc, tl_crl_accept_stale);
   int ok = X509_verify_cert(sc);
   STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(sc);
   if (ok != 1 || sk_X509_num(chain) < 1)

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The revocation lists of a TLS domain. Those of files are constant like the
+ * domain; with crl_fetch others are taken in while it is in use, from the
+ * distribution points that certificates name. Verification asks here for a list
+ * by its issuer; where it finds none, the place to fetch it from is noted.
+ *
+ * Ownership: reference-counted, one per domain. Threads: any; a mutex guards the
+ * lists, held for a look-up among few. Never asked on a message's way. Errors:
+ * TL_EVERIFY with a sentence for a list that is not to be believed, TL_ENOMEM.
+ */
+#pragma once
+
+#include <openssl/x509.h>
+#include <stdbool.h>
+
+#include "tieline/err.h"
+
+struct tl_crls;
+
+#define TL_CRL_URL_MAX 1024 /* with its end */
+
+struct tl_crl_info {
+  char issuer[256];
+  char number[44];    /* hex, "" if it has none */
+  char source[256];   /* file or URL */
+  time_t this_update; /* 0: cannot be read */
+  time_t next_update; /* 0: none is promised */
+  size_t entries;
+  bool fetched;
+  uint8_t alarm; /* what the log has been told of it; see tl_crls_alarm */
+};
+
+struct tl_crls *tl_crls_new(bool fetch);
+struct tl_crls *tl_crls_ref(struct tl_crls *s);
+void tl_crls_unref(struct tl_crls *s); /* NULL is fine */
+bool tl_crls_fetches(const struct tl_crls *s);
+/* Has the verifications with STORE ask S; S must live as long. */
+int tl_crls_attach(struct tl_crls *s, X509_STORE *store);
+/* A list of a file that is in the store already: for showing. */
+int tl_crls_note(struct tl_crls *s, X509_CRL *crl, const char *source);
+/* Takes in a fetched list whose issuer is in STORE and has signed it; an older one of the same
+ * issuer and source goes. TL_EEXIST: nothing newer. TL_ENOTFOUND: not of an issuer of STORE's.
+ * TL_EVERIFY: another reason, in WHY. */
+int tl_crls_take(struct tl_crls *s, X509_STORE *store, X509_CRL *crl, const char *source, char *why,
+                 size_t cap);
+/* The lists there are, at most CAP; gives how many. */
+size_t tl_crls_list(struct tl_crls *s, struct tl_crl_info *out, size_t cap);
+/* Notes that the log was told LEVEL of list I of tl_crls_list. */
+void tl_crls_alarm(struct tl_crls *s, size_t i, uint8_t level);
+/* The distribution points (http) of X are wanted. */
+void tl_crls_want(struct tl_crls *s, const X509 *x);
+/* A place that is wanted and was not given out yet; false: none. */
+bool tl_crls_wanted(struct tl_crls *s, char out[TL_CRL_URL_MAX]);
+/* FN is called, in any thread, when a place becomes wanted. Before any domain is made. */
+void tl_crls_on_wanted(void (*fn)(void *arg), void *arg);
+/* For X509_STORE_CTX_set_verify_cb: a list that is stale or missing does not count. */
+int tl_crl_accept_stale(int ok, X509_STORE_CTX *sc);
+/* Facts of a list. */
+void tl_crl_describe(const X509_CRL *crl, const char *source, struct tl_crl_info *out);

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Fetching revocation lists: every distribution point that a domain wants is
+ * asked now and then, and what it gives is offered to all domains that fetch.
+ * When a list is new every connected chain is verified again. The waiting is
+ * fetch.c's, belief in a list src/tls/crl.c's.
+ */
+#include "control/crl.h"
+
+#include <openssl/err.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/fetch.h"
+#include "control/ledger.h"
+#include "tieline/crl.h"
+
+#define FETCH_MS 10000
+#define LIST_BYTES_MAX (16u << 20)
+#define RETRY_MS 5000 /* doubled each time, up to crl_refresh */
+#define AGAIN_MS 1000
+#define TICK_MS 60000
+
+struct tl_crl_place {
+  struct tl_crl_place *next;
+  char url[TL_CRL_URL_MAX];
+  X509_CRL *crl; /* the last good one, NULL: none yet */
+  uint64_t due_ms;
+  unsigned failures;
+  bool under_way;
+  char why[192]; /* it failed, "": it did not */
+};
+
+static void wake(void *arg) {
+  struct tl_control *c = arg;
+  tl_mailbox_wake(&c->rt->control.mailbox);
+}
+
+int tl_crl_init(struct tl_control *c) {
+  c->crl = calloc(1, sizeof *c->crl);
+  if (!c->crl) return TL_ENOMEM;
+  tl_crls_on_wanted(wake, c);
+  return 0;
+}
+
+static X509_STORE *store_of(const struct tl_tls_domain *d) {
+  return SSL_CTX_get_cert_store(d->server ? d->server : d->client);
+}
+
+static void log_refused(const struct tl_tls_domain *d, const char *url, const char *why) {
+  TL_LOG(TL_LOG_WARN, "A revocation list that was fetched is not taken.", TL_FC("url", url),
+         TL_FC("tls_domain", d->name), TL_FC("cause", why));
+}
+
+/* Offers CRL to every domain; gives how many took it, *OUT_KNOWN how many know its issuer. */
+static size_t offer(const struct tl_conf *conf, X509_CRL *crl, const char *url, size_t *out_known) {
+  size_t taken = 0;
+  *out_known = 0;
+  for (size_t i = 0; i < conf->n_domain; i++) {
+    struct tl_tls_domain *d = conf->domain[i];
+    char why[128] = "";
+    if (!tl_crls_fetches(d->crls)) continue;
+    int rc = tl_crls_take(d->crls, store_of(d), crl, url, why, sizeof why);
+    if (rc == TL_EVERIFY) log_refused(d, url, why);
+    if (rc == 0) taken++;
+    if (rc == 0 || rc == TL_EEXIST) ++*out_known;
+  }
+  return taken;
+}
+
+void tl_crl_prepare(struct tl_control *c, const struct tl_conf *conf) {
+  size_t known;
+  for (struct tl_crl_place *p = c->crl->places; p; p = p->next)
+    if (p->crl) offer(conf, p->crl, p->url, &known);
+}
+
+/* ---- one place ---- */
+
+static uint64_t refresh_ms(const struct tl_control *c) {
+  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  uint64_t ms = conf->crl_refresh_ms;
+  tl_conf_unref(conf);
+  return ms;
+}
+
+/* Before the list is stale, when nine tenths of the time to its next update are over. */
+static uint64_t next_look(const struct tl_control *c, const struct tl_crl_place *p) {
+  uint64_t ms = refresh_ms(c);
+  struct tl_crl_info info;
+  tl_crl_describe(p->crl, p->url, &info);
+  const time_t left = info.next_update ? info.next_update - time(NULL) : 0;
+  if (left > 0 && (uint64_t)left * 900 < ms) ms = (uint64_t)left * 900;
+  return ms < AGAIN_MS ? AGAIN_MS : ms;
+}
+
+static void failed(struct tl_control *c, struct tl_crl_place *p, const char *why) {
+  uint64_t wait = (uint64_t)RETRY_MS << (p->failures < 10 ? p->failures : 10), most = refresh_ms(c);
+  p->due_ms = tl_control_now_ms() + (wait < most ? wait : most);
+  tl_count(&c->rt->control.counters, TL_C_CRL_FETCH_FAILED);
+  if (strcmp(p->why, why) != 0 || p->failures++ == 0)
+    TL_LOG(TL_LOG_WARN, "A revocation list could not be fetched; it is tried again.",
+           TL_FC("url", p->url), TL_FC("cause", why));
+  snprintf(p->why, sizeof p->why, "%s", why);
+}
+
+static void came(struct tl_control *c, struct tl_crl_place *p, X509_CRL *crl) {
+  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  size_t known, taken = offer(conf, crl, p->url, &known);
+  if (known == 0) {
+    failed(c, p, "no authority of a TLS domain has signed the list");
+  } else {
+    p->failures = 0;
+    p->why[0] = '\0';
+    tl_count(&c->rt->control.counters, TL_C_CRL_FETCHED);
+    if (taken || !p->crl) {
+      X509_CRL_up_ref(crl);
+      X509_CRL_free(p->crl);
+      p->crl = crl;
+    }
+    p->due_ms = tl_control_now_ms() + next_look(c, p);
+  }
+  if (taken) {
+    struct tl_crl_info info;
+    tl_crl_describe(crl, p->url, &info);
+    TL_LOG(TL_LOG_INFO, "A revocation list was fetched.", TL_FC("url", p->url),
+           TL_FC("issuer", info.issuer), TL_FI("entries", info.entries), TL_FI("domains", taken));
+    c->crl->tick_ms = 0;
+    tl_ledger_wake(c, true);
+  }
+  tl_conf_unref(conf);
+}
+
+static void fetched(struct tl_fetch *f, void *arg) {
+  struct tl_control *c = arg;
+  struct tl_crl_place *p = c->crl ? c->crl->places : NULL;
+  while (p && strcmp(p->url, f->url) != 0) p = p->next;
+  if (!p || c->crl->closing) return;
+  p->under_way = false;
+  const unsigned char *at = f->data;
+  X509_CRL *crl = f->rc == 0 ? d2i_X509_CRL(NULL, &at, (long)f->n) : NULL;
+  if (f->rc)
+    failed(c, p, f->why);
+  else if (!crl || at != f->data + f->n)
+    failed(c, p, "what was fetched is no revocation list in DER form");
+  else
+    came(c, p, crl);
+  X509_CRL_free(crl);
+  ERR_clear_error();
+}
+
+static void order(struct tl_control *c, struct tl_crl_place *p) {
+  const char *why = NULL;
+  struct tl_fetch *f = calloc(1, sizeof *f);
+  if (!f) return;
+  snprintf(f->url, sizeof f->url, "%s", p->url);
+  f->timeout_ms = FETCH_MS;
+  f->max_bytes = LIST_BYTES_MAX;
+  f->done = fetched;
+  f->arg = c;
+  if (!tl_fetch_url_ok(p->url, &why)) {
+    failed(c, p, why);
+    free(f);
+  } else if (tl_fetch_order(c->rt, f)) {
+    free(f); /* too many at once, which is counted: the next turn that comes by */
+    p->due_ms = tl_control_now_ms() + AGAIN_MS;
+  } else {
+    p->under_way = true;
+  }
+}
+
+/* ---- all places ---- */
+
+static void place_free(struct tl_crl_place *p) {
+  X509_CRL_free(p->crl);
+  free(p);
+}
+
+/* At the bound the place that has failed longest makes room, if there is one. */
+static bool make_room(struct tl_crl_life *l) {
+  struct tl_crl_place **worst = NULL;
+  if (l->n < TL_CRL_PLACES) return true;
+  for (struct tl_crl_place **p = &l->places; *p; p = &(*p)->next)
+    if (!(*p)->crl && !(*p)->under_way && (!worst || (*p)->failures > (*worst)->failures))
+      worst = p;
+  if (!worst) return false;
+  struct tl_crl_place *gone = *worst;
+  *worst = gone->next;
+  place_free(gone);
+  l->n--;
+  return true;
+}
+
+static void add_place(struct tl_control *c, const char *url) {
+  struct tl_crl_life *l = c->crl;
+  for (struct tl_crl_place *p = l->places; p; p = p->next)
+    if (strcmp(p->url, url) == 0) return;
+  struct tl_crl_place *p = make_room(l) ? calloc(1, sizeof *p) : NULL;
+  if (!p) return;
+  snprintf(p->url, sizeof p->url, "%s", url);
+  p->next = l->places;
+  l->places = p;
+  l->n++;
+}
+
+static void lower(int *timeout_ms, uint64_t ms) {
+  if (*timeout_ms < 0 || ms < (uint64_t)*timeout_ms) *timeout_ms = (int)ms;
+}
+
+static void collect_wanted(struct tl_control *c, const struct tl_conf *conf) {
+  char url[TL_CRL_URL_MAX];
+  for (size_t i = 0; i < conf->n_domain; i++)
+    while (tl_crls_fetches(conf->domain[i]->crls) && tl_crls_wanted(conf->domain[i]->crls, url))
+      add_place(c, url);
+}
+
+void tl_crl_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+  struct tl_crl_life *l = c->crl;
+  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  collect_wanted(c, conf);
+  if (now_ms >= l->tick_ms) {
+    tl_expiry_check(c, conf);
+    l->tick_ms = now_ms + TICK_MS;
+  }
+  tl_conf_unref(conf);
+  lower(timeout_ms, l->tick_ms - now_ms);
+  for (struct tl_crl_place *p = l->places; p; p = p->next) {
+    if (!p->under_way && p->due_ms <= now_ms) order(c, p);
+    if (!p->under_way) lower(timeout_ms, p->due_ms > now_ms ? p->due_ms - now_ms : 0);
+  }
+}
+
+void tl_crl_exit(struct tl_control *c) {
+  struct tl_crl_life *l = c->crl;
+  if (!l) return;
+  tl_crls_on_wanted(NULL, NULL);
+  for (struct tl_crl_place *p; (p = l->places);) {
+    l->places = p->next;
+    place_free(p);
+  }
+  tl_expiry_exit();
+  free(l);
+  c->crl = NULL;
+}
+
+/* ---- shown ---- */
+
+static json_t *when(time_t at) {
+  struct tm tm;
+  char buf[40];
+  if (!at || !gmtime_r(&at, &tm)) return json_null();
+  strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%SZ", &tm);
+  return json_string(buf);
+}
+
+static json_t *list_row(const struct tl_tls_domain *d, const struct tl_crl_info *i) {
+  const time_t now = time(NULL);
+  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:I, s:o, s:b, s:b, s:s}", "domain",
+                   tl_rpc_text(d->name, SIZE_MAX), "issuer", tl_rpc_text(i->issuer, SIZE_MAX),
+                   "number", i->number, "this_update", when(i->this_update), "next_update",
+                   when(i->next_update), "seconds_left",
+                   i->next_update ? json_integer((json_int_t)(i->next_update - now)) : json_null(),
+                   "entries", (json_int_t)i->entries, "source", tl_rpc_text(i->source, SIZE_MAX),
+                   "fetched", i->fetched, "stale", i->next_update && i->next_update < now,
+                   "when_stale", d->crl_stale_accept ? "accept" : "reject");
+}
+
+static void add_lists(json_t *to, const struct tl_tls_domain *d) {
+  struct tl_crl_info *info = d->crls ? calloc(TL_CRL_PLACES, sizeof *info) : NULL;
+  const size_t n = info ? tl_crls_list(d->crls, info, TL_CRL_PLACES) : 0;
+  for (size_t i = 0; i < n; i++) json_array_append_new(to, list_row(d, &info[i]));
+  free(info);
+}
+
+int tl_command_crl(struct tl_control *c, struct tl_request *req, const json_t *params,
+                   struct tl_answer *a) {
+  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  json_t *lists = json_array(), *places = json_array();
+  (void)req, (void)params;
+  for (size_t i = 0; i < conf->n_domain; i++) add_lists(lists, conf->domain[i]);
+  for (struct tl_crl_place *p = c->crl->places; p; p = p->next)
+    json_array_append_new(
+        places,
+        json_pack("{s:o, s:b, s:b, s:o, s:I}", "url", tl_rpc_text(p->url, SIZE_MAX), "fetched",
+                  p->crl != NULL, "under_way", p->under_way, "error",
+                  p->why[0] ? tl_rpc_text(p->why, SIZE_MAX) : json_null(), "next_look_ms",
+                  p->due_ms > tl_control_now_ms() ? (json_int_t)(p->due_ms - tl_control_now_ms())
+                                                  : 0));
+  tl_conf_unref(conf);
+  a->result = json_pack("{s:o, s:o}", "lists", lists, "places", places);
+  return 0;
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What ends soon: our certificates, those of the authorities, peers' chains and
+ * revocation lists. Each is told in the log once for each of its last marks
+ * (30, 7 and 1 days; for a list the last tenth of its time), and the first of
+ * each kind is a gauge. Connections at their chain's end are the ledger's.
+ */
+#include <openssl/x509.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/crl.h"
+#include "control/ledger.h"
+#include "tieline/crl.h"
+
+#define DAY_S 86400
+#define TOLD_MAX 8192
+#define LISTS_MAX 1024
+#define LIST_MARGIN_S 3600
+
+/* Which certificate was told of, by its digest. One place: the control thread's. */
+struct told {
+  uint8_t sha256[32];
+  int level;
+};
+static struct told *told;
+static size_t n_told;
+
+static int level_of(time_t not_after, time_t now) {
+  const time_t left = not_after - now;
+  if (left < 0) return 4;
+  if (left < DAY_S) return 3;
+  if (left < 7 * DAY_S) return 2;
+  return left < 30 * DAY_S ? 1 : 0;
+}
+
+/* Is LEVEL worse than what was told of it? */
+static bool is_news(const uint8_t sha256[32], int level) {
+  struct told *t = told;
+  while (t < told + n_told && memcmp(t->sha256, sha256, sizeof t->sha256) != 0) t++;
+  if (t == told + n_told) {
+    if (level == 0 || n_told == TOLD_MAX) return false;
+    struct told *more = realloc(told, (n_told + 1) * sizeof *told);
+    if (!more) return false;
+    told = more;
+    t = &told[n_told++];
+    memcpy(t->sha256, sha256, sizeof t->sha256);
+    t->level = 0;
+  }
+  const bool news = level > t->level;
+  t->level = level;
+  return news;
+}
+
+static void tell(const char *what, const char *subject, const char *domain, time_t not_after,
+                 const uint8_t sha256[32]) {
+  const time_t now = time(NULL);
+  const int level = level_of(not_after, now);
+  if (not_after == 0 || !is_news(sha256, level)) return;
+  TL_LOG(level > 1 ? TL_LOG_ERROR : TL_LOG_WARN,
+         level == 4 ? "A certificate has ended." : "A certificate ends soon.", TL_FC("whose", what),
+         TL_FC("subject", subject), TL_FC("tls_domain", domain),
+         TL_FI("days_left", not_after < now ? 0 : (not_after - now) / DAY_S));
+}
+
+static time_t time_of(const ASN1_TIME *t) {
+  struct tm tm;
+  return ASN1_TIME_to_tm(t, &tm) == 1 ? timegm(&tm) : 0;
+}
+
+static void subject_of(X509 *x, char *out, size_t cap) {
+  BIO *mem = BIO_new(BIO_s_mem());
+  *out = '\0';
+  if (!mem) return;
+  X509_NAME_print_ex(mem, X509_get_subject_name(x), 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
+  int n = BIO_read(mem, out, (int)cap - 1);
+  out[n > 0 ? n : 0] = '\0';
+  BIO_free(mem);
+}
+
+/* Calls FN for each authority that D trusts by name. */
+typedef void (*authority_fn)(void *arg, const struct tl_tls_domain *d, X509 *x);
+static void each_authority(const struct tl_tls_domain *d, authority_fn fn, void *arg) {
+  if (!d->verify_cert) return;
+  X509_STORE *store = SSL_CTX_get_cert_store(d->server ? d->server : d->client);
+  X509_STORE_lock(store);
+  STACK_OF(X509_OBJECT) *sk = X509_STORE_get0_objects(store);
+  for (int i = 0; i < sk_X509_OBJECT_num(sk); i++) {
+    X509 *x = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(sk, i));
+    if (x) fn(arg, d, x);
+  }
+  X509_STORE_unlock(store);
+}
+
+static void tell_authority(void *arg, const struct tl_tls_domain *d, X509 *x) {
+  unsigned char sha256[32];
+  char subject[256];
+  (void)arg;
+  if (X509_digest(x, EVP_sha256(), sha256, NULL) != 1) return;
+  subject_of(x, subject, sizeof subject);
+  tell("an authority", subject, d->name, time_of(X509_get0_notAfter(x)), sha256);
+}
+
+static void tell_own(const struct tl_tls_domain *d) {
+  uint8_t sha256[32];
+  size_t n = 0;
+  if (d->own && OPENSSL_hexstr2buf_ex(sha256, sizeof sha256, &n, d->own->cert_sha256, '\0') == 1)
+    tell("ours", d->subject, d->name, d->not_after, sha256);
+}
+
+static void tell_list(const struct tl_tls_domain *d, size_t at, const struct tl_crl_info *i) {
+  const time_t now = time(NULL), left = i->next_update - now;
+  time_t margin = (i->next_update - i->this_update) / 10;
+  if (margin < LIST_MARGIN_S) margin = LIST_MARGIN_S;
+  const uint8_t level = !i->next_update ? 0 : left < 0 ? 2 : left < margin ? 1 : 0;
+  if (level <= i->alarm) return;
+  tl_crls_alarm(d->crls, at, level);
+  TL_LOG(level == 2 ? TL_LOG_ERROR : TL_LOG_WARN,
+         level == 2 ? "A revocation list is stale." : "A revocation list is about to be stale.",
+         TL_FC("issuer", i->issuer), TL_FC("source", i->source), TL_FC("tls_domain", d->name),
+         TL_FI("seconds_left", left),
+         TL_FC("then",
+               d->crl_stale_accept ? "it still counts" : "certificates of its issuer are refused"));
+}
+
+/* Calls FN for each list of D. */
+static void each_list(const struct tl_tls_domain *d,
+                      void (*fn)(const struct tl_tls_domain *d, size_t at,
+                                 const struct tl_crl_info *i)) {
+  struct tl_crl_info *info = d->crls ? calloc(LISTS_MAX, sizeof *info) : NULL;
+  const size_t n = info ? tl_crls_list(d->crls, info, LISTS_MAX) : 0;
+  for (size_t i = 0; i < n; i++) fn(d, i, &info[i]);
+  free(info);
+}
+
+static void tell_peers(const struct tl_ledger *l) {
+  for (uint32_t i = 0; l->known && i <= l->known_mask; i++)
+    for (const struct tl_known *k = l->known[i]; k; k = k->next)
+      if (k->n) tell("a peer", k->subject, k->domain, k->not_after, k->chain_sha256);
+}
+
+void tl_expiry_check(struct tl_control *c, const struct tl_conf *conf) {
+  for (size_t i = 0; i < conf->n_domain; i++) {
+    tell_own(conf->domain[i]);
+    each_authority(conf->domain[i], tell_authority, NULL);
+    each_list(conf->domain[i], tell_list);
+  }
+  tell_peers(c->ledger);
+}
+
+void tl_expiry_exit(void) {
+  free(told);
+  told = NULL;
+  n_told = 0;
+}
+
+/* ---- gauges ---- */
+
+static time_t first_list;
+
+static void sooner(time_t *first, time_t at) {
+  if (at && (!*first || at < *first)) *first = at;
+}
+static void authority_sooner(void *arg, const struct tl_tls_domain *d, X509 *x) {
+  (void)d;
+  sooner(arg, time_of(X509_get0_notAfter(x)));
+}
+static void list_sooner(const struct tl_tls_domain *d, size_t at, const struct tl_crl_info *i) {
+  (void)d, (void)at;
+  sooner(&first_list, i->next_update);
+}
+
+static json_t *left(time_t at) {
+  return at ? json_integer((json_int_t)(at - time(NULL))) : json_null();
+}
+
+json_t *tl_expiry_gauges(struct tl_control *c) {
+  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  const struct tl_ledger *l = c->ledger;
+  time_t own = 0, authority = 0, peer = 0;
+  first_list = 0;
+  for (size_t i = 0; i < conf->n_domain; i++) {
+    sooner(&own, conf->domain[i]->not_after);
+    each_authority(conf->domain[i], authority_sooner, &authority);
+    each_list(conf->domain[i], list_sooner);
+  }
+  for (uint32_t i = 0; l && l->known && i <= l->known_mask; i++)
+    for (const struct tl_known *k = l->known[i]; k; k = k->next)
+      if (k->n) sooner(&peer, k->not_after);
+  sooner(&peer, (time_t)atomic_load(&c->rt->next_expiry));
+  tl_conf_unref(conf);
+  return json_pack("{s:o, s:o, s:o, s:o}", "own_certificate_s", left(own), "authority_s",
+                   left(authority), "peer_chain_s", left(peer), "revocation_list_s",
+                   left(first_list));
+}
+
+static void add_authority(void *arg, const struct tl_tls_domain *d, X509 *x) {
+  char subject[256];
+  const time_t at = time_of(X509_get0_notAfter(x));
+  (void)d;
+  subject_of(x, subject, sizeof subject);
+  json_array_append_new(arg,
+                        json_pack("{s:o, s:I}", "subject", tl_rpc_text(subject, sizeof subject),
+                                  "days_left", (json_int_t)((at - time(NULL)) / DAY_S)));
+}
+
+json_t *tl_expiry_authorities(const struct tl_tls_domain *d) {
+  json_t *list = json_array();
+  each_authority(d, add_authority, list);
+  return list;
+}

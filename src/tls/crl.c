@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Revocation lists beside a domain: which there are, those that were fetched,
+ * and from where others are wanted. It fetches nothing: src/control/crl.c does.
+ */
+#include "tieline/crl.h"
+
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tls/identity_read.h"
+#include "tls/internal.h"
+
+#define WANTED_MAX 64  /* places wanted at a time, per domain */
+#define LISTS_MAX 4096 /* per domain */
+
+struct list {
+  X509_CRL *crl; /* a reference */
+  char *source;
+  bool fetched;
+  uint8_t alarm;
+};
+
+struct tl_crls {
+  uint64_t refs;
+  bool fetch;
+  pthread_mutex_t lists_mu;
+  size_t n, cap;
+  struct list *list;
+  size_t n_wanted;
+  struct {
+    char *url;
+    bool given;
+  } wanted[WANTED_MAX];
+};
+
+static int store_index = -1;
+static pthread_once_t index_once = PTHREAD_ONCE_INIT;
+static void (*wanted_fn)(void *arg);
+static void *wanted_arg;
+
+static void make_index(void) {
+  store_index = X509_STORE_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+}
+
+void tl_crls_on_wanted(void (*fn)(void *arg), void *arg) {
+  wanted_arg = arg;
+  wanted_fn = fn;
+}
+
+struct tl_crls *tl_crls_new(bool fetch) {
+  struct tl_crls *s = calloc(1, sizeof(*s));
+  if (!s) return NULL;
+  s->refs = 1;
+  s->fetch = fetch;
+  pthread_mutex_init(&s->lists_mu, NULL);
+  return s;
+}
+
+struct tl_crls *tl_crls_ref(struct tl_crls *s) {
+  __atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+  return s;
+}
+
+void tl_crls_unref(struct tl_crls *s) {
+  if (!s || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL)) return;
+  for (size_t i = 0; i < s->n; i++) {
+    X509_CRL_free(s->list[i].crl);
+    free(s->list[i].source);
+  }
+  for (size_t i = 0; i < s->n_wanted; i++) free(s->wanted[i].url);
+  free(s->list);
+  pthread_mutex_destroy(&s->lists_mu);
+  free(s);
+}
+
+bool tl_crls_fetches(const struct tl_crls *s) { return s && s->fetch; }
+
+/* ---- what is wanted ---- */
+
+static bool want_url(struct tl_crls *s, const char *url) {
+  for (size_t i = 0; i < s->n_wanted; i++)
+    if (strcmp(s->wanted[i].url, url) == 0) return false;
+  if (s->n_wanted == WANTED_MAX || strlen(url) >= TL_CRL_URL_MAX) return false;
+  char *copy = strdup(url);
+  if (!copy) return false;
+  s->wanted[s->n_wanted].given = false;
+  s->wanted[s->n_wanted++].url = copy;
+  return true;
+}
+
+static bool want_point(struct tl_crls *s, const DIST_POINT *dp) {
+  bool fresh = false;
+  /* Lists for some reasons only, or of another signer, are no full answer (RFC 5280 4.2.1.13). */
+  if (!dp->distpoint || dp->distpoint->type != 0 || dp->reasons || dp->CRLissuer) return false;
+  const GENERAL_NAMES *names = dp->distpoint->name.fullname;
+  for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+    const GENERAL_NAME *g = sk_GENERAL_NAME_value(names, i);
+    if (g->type != GEN_URI) continue;
+    const ASN1_STRING *u = g->d.uniformResourceIdentifier;
+    const char *p = (const char *)ASN1_STRING_get0_data(u);
+    size_t n = (size_t)ASN1_STRING_length(u);
+    if (n >= TL_CRL_URL_MAX || strnlen(p, n) != n || n < 7 || strncasecmp(p, "http://", 7) != 0)
+      continue;
+    char url[TL_CRL_URL_MAX];
+    memcpy(url, p, n);
+    url[n] = '\0';
+    fresh |= want_url(s, url);
+  }
+  return fresh;
+}
+
+void tl_crls_want(struct tl_crls *s, const X509 *x) {
+  STACK_OF(DIST_POINT) *points = X509_get_ext_d2i(x, NID_crl_distribution_points, NULL, NULL);
+  bool fresh = false;
+  pthread_mutex_lock(&s->lists_mu);
+  for (int i = 0; i < sk_DIST_POINT_num(points); i++)
+    fresh |= want_point(s, sk_DIST_POINT_value(points, i));
+  pthread_mutex_unlock(&s->lists_mu);
+  sk_DIST_POINT_pop_free(points, DIST_POINT_free);
+  ERR_clear_error();
+  if (fresh && wanted_fn) wanted_fn(wanted_arg);
+}
+
+bool tl_crls_wanted(struct tl_crls *s, char out[TL_CRL_URL_MAX]) {
+  bool found = false;
+  pthread_mutex_lock(&s->lists_mu);
+  for (size_t i = 0; i < s->n_wanted && !found; i++) {
+    if (s->wanted[i].given) continue;
+    s->wanted[i].given = found = true;
+    snprintf(out, TL_CRL_URL_MAX, "%s", s->wanted[i].url);
+  }
+  pthread_mutex_unlock(&s->lists_mu);
+  return found;
+}
+
+/* ---- asked by a verification ---- */
+
+/* OpenSSL asks for lists before it checks signatures. Nobody may have us fetch from a place of his
+ * choice: the certificate counts only if its chain holds up to the anchor. */
+static bool signed_by_its_chain(X509_STORE_CTX *sc) {
+  STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(sc);
+  int n = sk_X509_num(chain);
+  for (int i = X509_STORE_CTX_get_error_depth(sc); i >= 0 && i < n - 1; i++) {
+    EVP_PKEY *key = X509_get0_pubkey(sk_X509_value(chain, i + 1));
+    if (!key || X509_verify(sk_X509_value(chain, i), key) != 1) return false;
+  }
+  return true;
+}
+
+static void add_fetched(struct tl_crls *s, STACK_OF(X509_CRL) * to, const X509_NAME *issuer) {
+  pthread_mutex_lock(&s->lists_mu);
+  for (size_t i = 0; i < s->n; i++) {
+    X509_CRL *crl = s->list[i].crl;
+    if (!s->list[i].fetched || X509_NAME_cmp(X509_CRL_get_issuer(crl), issuer) != 0) continue;
+    if (X509_CRL_up_ref(crl) && !sk_X509_CRL_push(to, crl)) X509_CRL_free(crl);
+  }
+  pthread_mutex_unlock(&s->lists_mu);
+}
+
+static STACK_OF(X509_CRL) * look_up(const X509_STORE_CTX *csc, const X509_NAME *issuer) {
+  X509_STORE_CTX *sc = (X509_STORE_CTX *)(uintptr_t)csc;
+  struct tl_crls *s = X509_STORE_get_ex_data(X509_STORE_CTX_get0_store(sc), store_index);
+  STACK_OF(X509_CRL) *found = X509_STORE_CTX_get1_crls(sc, issuer);
+  if (!found && !(found = sk_X509_CRL_new_null())) return NULL;
+  add_fetched(s, found, issuer);
+  X509 *x = X509_STORE_CTX_get_current_cert(sc);
+  if (sk_X509_CRL_num(found) == 0 && s->fetch && x && signed_by_its_chain(sc)) tl_crls_want(s, x);
+  return found;
+}
+
+int tl_crls_attach(struct tl_crls *s, X509_STORE *store) {
+  pthread_once(&index_once, make_index);
+  if (store_index < 0 || X509_STORE_set_ex_data(store, store_index, s) != 1) return TL_ENOMEM;
+  X509_STORE_set_lookup_crls(store, look_up);
+  return TL_OK;
+}
+
+int tl_crl_accept_stale(int ok, X509_STORE_CTX *sc) {
+  if (ok) return ok;
+  switch (X509_STORE_CTX_get_error(sc)) {
+  case X509_V_ERR_CRL_HAS_EXPIRED:
+  case X509_V_ERR_CRL_NOT_YET_VALID:
+  case X509_V_ERR_UNABLE_TO_GET_CRL: X509_STORE_CTX_set_error(sc, X509_V_OK); return 1;
+  default: return 0;
+  }
+}
+
+/* ---- lists that come ---- */
+
+static int put(struct tl_crls *s, X509_CRL *crl, const char *source, bool fetched) {
+  if (s->n >= LISTS_MAX) return TL_ELIMIT;
+  if (s->n == s->cap) {
+    size_t cap = s->cap ? 2 * s->cap : 4;
+    struct list *list = realloc(s->list, cap * sizeof(*list));
+    if (!list) return TL_ENOMEM;
+    s->list = list;
+    s->cap = cap;
+  }
+  char *copy = strdup(source);
+  if (!copy) return TL_ENOMEM;
+  X509_CRL_up_ref(crl);
+  s->list[s->n++] = (struct list){.crl = crl, .source = copy, .fetched = fetched};
+  return TL_OK;
+}
+
+int tl_crls_note(struct tl_crls *s, X509_CRL *crl, const char *source) {
+  pthread_mutex_lock(&s->lists_mu);
+  int rc = put(s, crl, source, false);
+  pthread_mutex_unlock(&s->lists_mu);
+  return rc;
+}
+
+/* 0: an authority of STORE has signed CRL. */
+static int check_issuer(X509_STORE *store, X509_CRL *crl) {
+  X509_STORE_CTX *sc = X509_STORE_CTX_new();
+  int rc = TL_ENOMEM;
+  if (!sc || X509_STORE_CTX_init(sc, store, NULL, NULL) != 1) goto out;
+  STACK_OF(X509) *sk = X509_STORE_CTX_get1_certs(sc, X509_CRL_get_issuer(crl));
+  rc = sk_X509_num(sk) > 0 ? TL_EVERIFY : TL_ENOTFOUND;
+  for (int i = 0; rc == TL_EVERIFY && i < sk_X509_num(sk); i++) {
+    EVP_PKEY *key = X509_get0_pubkey(sk_X509_value(sk, i));
+    if (key && X509_CRL_verify(crl, key) == 1) rc = TL_OK;
+  }
+  sk_X509_pop_free(sk, X509_free);
+out:
+  X509_STORE_CTX_free(sc);
+  ERR_clear_error();
+  return rc;
+}
+
+static int replace(struct tl_crls *s, X509_CRL *crl, const char *source) {
+  const ASN1_TIME *when = X509_CRL_get0_lastUpdate(crl);
+  for (size_t i = 0; i < s->n; i++) {
+    struct list *l = &s->list[i];
+    if (!l->fetched || strcmp(l->source, source) != 0 ||
+        X509_NAME_cmp(X509_CRL_get_issuer(l->crl), X509_CRL_get_issuer(crl)) != 0)
+      continue;
+    /* An old list must not take a revocation back. */
+    if (ASN1_TIME_compare(when, X509_CRL_get0_lastUpdate(l->crl)) < 0 ||
+        X509_CRL_match(l->crl, crl) == 0)
+      return TL_EEXIST;
+    X509_CRL_up_ref(crl);
+    X509_CRL_free(l->crl);
+    l->crl = crl;
+    l->alarm = 0;
+    return TL_OK;
+  }
+  return put(s, crl, source, true);
+}
+
+int tl_crls_take(struct tl_crls *s, X509_STORE *store, X509_CRL *crl, const char *source, char *why,
+                 size_t cap) {
+  int rc = check_issuer(store, crl);
+  if (rc) {
+    snprintf(why, cap, "%s",
+             rc == TL_ENOTFOUND ? "its issuer is no authority of this domain"
+                                : "its issuer has not signed it");
+    return rc;
+  }
+  pthread_mutex_lock(&s->lists_mu);
+  rc = replace(s, crl, source);
+  pthread_mutex_unlock(&s->lists_mu);
+  return rc;
+}
+
+/* ---- showing ---- */
+
+void tl_crl_describe(const X509_CRL *crl, const char *source, struct tl_crl_info *out) {
+  memset(out, 0, sizeof(*out));
+  char *issuer = tl_name_text(X509_CRL_get_issuer(crl));
+  snprintf(out->issuer, sizeof(out->issuer), "%s", issuer ? issuer : "");
+  free(issuer);
+  snprintf(out->source, sizeof(out->source), "%s", source);
+  ASN1_INTEGER *number = X509_CRL_get_ext_d2i(crl, NID_crl_number, NULL, NULL);
+  BIGNUM *bn = number ? ASN1_INTEGER_to_BN(number, NULL) : NULL;
+  char *hex = bn ? BN_bn2hex(bn) : NULL;
+  if (hex) snprintf(out->number, sizeof(out->number), "%s", hex);
+  OPENSSL_free(hex);
+  BN_free(bn);
+  ASN1_INTEGER_free(number);
+  out->this_update = tl_time_of(X509_CRL_get0_lastUpdate(crl));
+  if (X509_CRL_get0_nextUpdate(crl)) out->next_update = tl_time_of(X509_CRL_get0_nextUpdate(crl));
+  int n = sk_X509_REVOKED_num(X509_CRL_get_REVOKED((X509_CRL *)(uintptr_t)crl));
+  out->entries = n > 0 ? (size_t)n : 0;
+}
+
+size_t tl_crls_list(struct tl_crls *s, struct tl_crl_info *out, size_t cap) {
+  pthread_mutex_lock(&s->lists_mu);
+  size_t n = s->n < cap ? s->n : cap;
+  for (size_t i = 0; i < n; i++) {
+    tl_crl_describe(s->list[i].crl, s->list[i].source, &out[i]);
+    out[i].fetched = s->list[i].fetched;
+    out[i].alarm = s->list[i].alarm;
+  }
+  pthread_mutex_unlock(&s->lists_mu);
+  return n;
+}
+
+void tl_crls_alarm(struct tl_crls *s, size_t i, uint8_t level) {
+  pthread_mutex_lock(&s->lists_mu);
+  if (i < s->n) s->list[i].alarm = level;
+  pthread_mutex_unlock(&s->lists_mu);
+}

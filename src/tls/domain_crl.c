@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Gives a domain its revocation lists as an object of their own, beside the
+ * contexts that were loaded with them: to be shown, and with crl_fetch to grow.
+ */
+#include "tieline/crl.h"
+#include "tls/internal.h"
+
+static int note_lists(struct tl_crls *s, X509_STORE *store, const struct tl_tls_options *o) {
+  STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(store);
+  const char *source = o->crl_file ? o->crl_file : o->crl_dir ? o->crl_dir : "";
+  int rc = 0;
+  for (int i = 0; rc == 0 && i < sk_X509_OBJECT_num(objects); i++) {
+    X509_CRL *crl = X509_OBJECT_get0_X509_CRL(sk_X509_OBJECT_value(objects, i));
+    if (crl) rc = tl_crls_note(s, crl, source);
+  }
+  return rc == TL_ELIMIT ? 0 : rc; /* they count all the same */
+}
+
+int tl_domain_attach_crls(struct tl_tls_domain *d, const struct tl_tls_options *o) {
+  SSL_CTX *ctx = d->server ? d->server : d->client;
+  X509_STORE *store = SSL_CTX_get_cert_store(ctx); /* both roles have the same */
+  if (!o->crl_file && !o->crl_dir && !o->crl_fetch) return 0;
+  d->crls = tl_crls_new(o->crl_fetch);
+  if (!d->crls) return TL_ENOMEM;
+  X509_STORE_set_flags(store,
+                       X509_V_FLAG_CRL_CHECK | (o->crl_check_all ? X509_V_FLAG_CRL_CHECK_ALL : 0));
+  int rc = note_lists(d->crls, store, o);
+  if (rc == 0) rc = tl_crls_attach(d->crls, store);
+  if (rc || !o->crl_fetch) return rc;
+  /* Peers are mostly of the authority that certified us. */
+  for (size_t i = 0; i < d->n_cred; i++) tl_crls_want(d->crls, d->cred[i].leaf);
+  return 0;
+}
