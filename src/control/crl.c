@@ -244,20 +244,12 @@ void tl_crl_exit(struct tl_control *c) {
 
 /* ---- shown ---- */
 
-static json_t *when(time_t at) {
-  struct tm tm;
-  char buf[40];
-  if (!at || !gmtime_r(&at, &tm)) return json_null();
-  strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%SZ", &tm);
-  return json_string(buf);
-}
-
 static json_t *list_row(const struct tl_tls_domain *d, const struct tl_crl_info *i) {
   const time_t now = time(NULL);
   return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:I, s:o, s:b, s:b, s:s}", "domain",
                    tl_rpc_text(d->name, SIZE_MAX), "issuer", tl_rpc_text(i->issuer, SIZE_MAX),
-                   "number", i->number, "this_update", when(i->this_update), "next_update",
-                   when(i->next_update), "seconds_left",
+                   "number", i->number, "this_update", tl_json_time(i->this_update), "next_update",
+                   tl_json_time(i->next_update), "seconds_left",
                    i->next_update ? json_integer((json_int_t)(i->next_update - now)) : json_null(),
                    "entries", (json_int_t)i->entries, "source", tl_rpc_text(i->source, SIZE_MAX),
                    "fetched", i->fetched, "stale", i->next_update && i->next_update < now,

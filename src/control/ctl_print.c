@@ -89,6 +89,7 @@ static void print_stats(const json_t *r, bool all, FILE *f) {
           tl_table_duration(num(r, "uptime_ms"), up), num(r, "generation"));
   print_counters(json_object_get(r, "counters"), all, f);
   section("PROCESS", json_object_get(r, "process"), f);
+  section("SECONDS LEFT (until the first of its kind ends)", json_object_get(r, "seconds_left"), f);
   section("LOG", json_object_get(r, "log"), f);
   section("MAILBOXES (waiting)", json_object_get(r, "mailboxes"), f);
   section("KERNEL TLS (/proc/net/tls_stat)", json_object_get(r, "kernel_tls"), f);
@@ -279,6 +280,47 @@ static void print_ledger(const json_t *r, FILE *f) {
   incomplete(r, f);
 }
 
+static void print_crl(const json_t *r, FILE *f) {
+  static const struct tl_column col[] = {{"DOMAIN", TL_LEFT},      {"ISSUER", TL_LEFT},
+                                         {"NUMBER", TL_LEFT},      {"THIS UPDATE", TL_LEFT},
+                                         {"NEXT UPDATE", TL_LEFT}, {"LEFT", TL_RIGHT},
+                                         {"ENTRIES", TL_RIGHT},    {"SOURCE", TL_LEFT}};
+  static const struct tl_column place[] = {
+      {"PLACE", TL_LEFT}, {"STATE", TL_LEFT}, {"NEXT LOOK", TL_RIGHT}};
+  struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
+  size_t i;
+  json_t *e;
+  char left[24];
+  json_array_foreach(json_object_get(r, "lists"), i, e) {
+    tl_table_cell(t, str(e, "domain"));
+    tl_table_cell(t, str(e, "issuer"));
+    tl_table_cell(t, dash(str(e, "number")));
+    tl_table_cell(t, str(e, "this_update"));
+    tl_table_cell(t, dash(str(e, "next_update")));
+    if (yes(e, "stale"))
+      tl_table_cellf(t, "stale: %s", str(e, "when_stale"));
+    else if (json_is_null(json_object_get(e, "seconds_left")))
+      tl_table_cell(t, "-");
+    else
+      tl_table_cell(t, tl_table_duration(num(e, "seconds_left") * 1000, left));
+    tl_table_cellf(t, "%lld", num(e, "entries"));
+    tl_table_cell(t, str(e, "source"));
+  }
+  tl_table_print(t, f);
+  tl_table_free(t);
+  if (!json_array_size(json_object_get(r, "places"))) return;
+  t = tl_table_new(place, sizeof place / sizeof *place);
+  fputc('\n', f);
+  json_array_foreach(json_object_get(r, "places"), i, e) {
+    const char *error = str(e, "error");
+    tl_table_cell(t, str(e, "url"));
+    tl_table_cell(t, *error ? error : yes(e, "fetched") ? "fetched" : "not fetched yet");
+    tl_table_cell(t, yes(e, "under_way") ? "now" : tl_table_duration(num(e, "next_look_ms"), left));
+  }
+  tl_table_print(t, f);
+  tl_table_free(t);
+}
+
 static void print_help(const json_t *r, FILE *f) {
   static const struct tl_column col[] = {{"", TL_LEFT}, {"", TL_LEFT}, {"", TL_LEFT}};
   struct tl_table *t = tl_table_new(col, 3);
@@ -303,6 +345,7 @@ void tl_ctl_print(const char *command, const json_t *result, bool all, FILE *f) 
                   {"reload", print_reload},
                   {"tls_reload", print_reload},
                   {"ledger", print_ledger},
+                  {"crl", print_crl},
                   {"help", print_help},
                   {"show", tl_print_show},
                   {"connection", tl_print_connection},

@@ -136,14 +136,6 @@ void tl_ledger_forget(struct tl_ledger *l) {
 
 /* ---- showing ---- */
 
-static json_t *when(time_t at) {
-  struct tm tm;
-  char buf[40];
-  if (!at || !gmtime_r(&at, &tm)) return json_null();
-  strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%SZ", &tm);
-  return json_string(buf);
-}
-
 static json_t *row(const struct tl_known *k) {
   char hex[65];
   for (size_t i = 0; i < sizeof k->chain_sha256; i++)
@@ -153,10 +145,10 @@ static json_t *row(const struct tl_known *k) {
                    tl_rpc_text(k->subject, SIZE_MAX), "serial", tl_rpc_text(k->serial, SIZE_MAX),
                    "chain_sha256", hex, "domain", tl_rpc_text(k->domain, SIZE_MAX), "role",
                    k->server ? "server" : "client", "name", tl_rpc_text(k->name, SIZE_MAX),
-                   "connections", (json_int_t)k->n, "not_after", when(k->not_after), "code",
+                   "connections", (json_int_t)k->n, "not_after", tl_json_time(k->not_after), "code",
                    (json_int_t)k->code, "verdict",
                    tl_rpc_text(k->code == X509_V_OK && k->at ? "ok" : verdict, SIZE_MAX),
-                   "verified_at", when(k->at));
+                   "verified_at", tl_json_time(k->at));
 }
 
 json_t *tl_ledger_list(const struct tl_ledger *l, size_t limit) {

@@ -61,21 +61,13 @@ static bool listen_same(const void *a, const void *b) { return same_listen(a, b)
 /* Shared by both snapshots where neither options nor files differ. */
 static bool domain_same(const void *a, const void *b) { return a == b; }
 
-static json_t *until(time_t at) {
-  struct tm tm;
-  char buf[40];
-  if (!at || !gmtime_r(&at, &tm)) return json_null();
-  strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%SZ", &tm);
-  return json_string(buf);
-}
-
 /* What a domain shows of its certificate; D NULL: there is or was none. */
 static void certificate(json_t *e, const char *when, const struct tl_tls_domain *d) {
   char key[32];
   snprintf(key, sizeof key, "serial_%s", when);
   json_object_set_new(e, key, d ? json_string(d->serial) : json_null());
   snprintf(key, sizeof key, "not_after_%s", when);
-  json_object_set_new(e, key, d ? until(d->not_after) : json_null());
+  json_object_set_new(e, key, d ? tl_json_time(d->not_after) : json_null());
   snprintf(key, sizeof key, "spki_sha256_%s", when);
   json_object_set_new(e, key, d && d->own ? json_string(d->own->spki_sha256) : json_null());
 }

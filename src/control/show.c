@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "control/crl.h"
 #include "control/internal.h"
 
 #define LIMIT_DEFAULT 10000
@@ -148,6 +149,7 @@ static json_t *domain(const struct tl_tls_domain *d, const struct tl_tls_domain 
   /* What a CertificateRequest of ours carries: names and the bytes of their list. */
   json_object_set_new(j, "ca_names", json_integer(d->ca_names_n));
   json_object_set_new(j, "ca_names_bytes", json_integer((json_int_t)d->ca_names_bytes));
+  json_object_set_new(j, "authorities", tl_expiry_authorities(d));
   json_t *m = match_lists(d);
   json_object_update(j, m);
   json_decref(m);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "control/crl.h"
 #include "control/internal.h"
 
 /* With fewer, warmed-up buffers would be booked on connections. */
@@ -124,6 +125,7 @@ int tl_command_stats(struct tl_control *c, struct tl_request *req, const json_t 
                 states[c->state], "counters", counters(c), "process", process(c), "log", "level",
                 tl_log_level_name(tl_log_level()), "lines_lost", (json_int_t)tl_log_dropped(),
                 "mailboxes", mailboxes(c), "kernel_tls", kernel_tls());
+  if (a->result) json_object_set_new(a->result, "seconds_left", tl_expiry_gauges(c));
   if (a->result && json_is_true(json_object_get(params, "threads")))
     json_object_set_new(a->result, "threads", threads(c));
   return 0;

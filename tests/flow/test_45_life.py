@@ -3,6 +3,8 @@
 
 Issue items 4.7, 4.8, 4.9, 4.11; FEATURES b16 b17 b18 b19 e21 f3 f4 f7.
 """
+import http.server
+import subprocess
 import threading
 import time
 
@@ -258,3 +260,167 @@ def test_f4_b18_max_age_renews_connections(t):
     again = t.dial(alice, d, "tls")
     assert Call(alice, again, uri).answered().bye().status == 200
     assert bob.listener("tls").accepted == 2
+
+
+def der_of(ca):
+    """The authority's present revocation list as its distribution point gives it out."""
+    p = subprocess.run(["openssl", "crl", "-in", ca.path("ca.crl"), "-outform", "DER"],
+                       capture_output=True, check=True, timeout=60)
+    return p.stdout
+
+
+class Point:
+    """A distribution point: an HTTP server that gives out what it is told to."""
+
+    def __init__(self, data=None):
+        point, self.data, self.asked = self, data, 0
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                point.asked += 1
+                self.send_response(200 if point.data else 503)
+                self.send_header("Content-Type", "application/pkix-crl")
+                self.send_header("Content-Length", str(len(point.data or b"")))
+                self.end_headers()
+                self.wfile.write(point.data or b"")
+
+            def log_message(self, *args):
+                pass
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = "http://127.0.0.1:%d/ca.crl" % self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def refused(t, d, ctx):
+    """The alert with which a client with CTX is refused, None if it is served."""
+    try:
+        c = Held("127.0.0.1", d.port("tls"), ctx, 20 * t.slow)
+    except (ConnectionError, OSError) as e:
+        return "closed: %s" % e
+    t.wait(lambda: not c.look() or d.connections(), "the handshake to be decided")
+    c.sock.close()
+    t.wait(lambda: not d.connections(), "the connection to end")
+    return c.how
+
+
+@marked(limit_s=120)
+def test_b19_f7_list_is_fetched_and_counts(t):
+    """crl_fetch: the list comes from the distribution point in the certificate, is shown, fetched
+    again, and a revocation in it closes the connection; a list of another issuer and garbage are
+    refused and what was there stays."""
+    ca, foreign = Authority(t, "a"), Authority(t, "b")
+    point = Point(der_of(ca))
+    try:
+        ca.cert("proxy", "--crl-url", point.url)
+        for name in ("good", "bad"):
+            ca.cert(name, "--crl-url", point.url)
+        d = t.daemon(domain=ca.domain("proxy", crl_fetch=True), extra='crl_refresh = "1s"')
+        t.wait(lambda: d.rpc("crl")["lists"], "the list to be fetched")
+        row = d.rpc("crl")["lists"][0]
+        assert row["fetched"] and row["source"] == point.url and row["issuer"] == \
+            "CN=a authority", row
+        assert row["seconds_left"] > 86400 and row["entries"] == 0 and not row["stale"], row
+        assert point.url in d.ctl("crl").stdout
+        good, bad = [Held("127.0.0.1", d.port("tls"), ca.context(n), 20 * t.slow)
+                     for n in ("good", "bad")]
+        t.wait(lambda: len(d.connections()) == 2, "two connections")
+        for junk in (der_of(foreign), b"\x30\x03junk"):
+            failed = d.counter("crl.fetch_failed")
+            point.data = junk
+            t.wait(lambda: d.counter("crl.fetch_failed") > failed, "the list to be refused")
+            assert len(d.rpc("crl")["lists"]) == 1
+        assert good.look() and bad.look()
+        ca.revoke("bad")
+        point.data = der_of(ca)
+        t.wait(lambda: not bad.look(), "the revoked peer's connection to end")
+        assert bad.how == "certificate_revoked", bad.how
+        assert d.rpc("crl")["lists"][0]["entries"] == 1
+        assert good.look()
+        for c in (good, bad):
+            c.sock.close()
+        assert refused(t, d, ca.context("bad")) == "certificate_revoked"
+        assert d.rpc("reload")["domains"][0]["change"] == "same"
+        d.configure(domain=ca.domain("proxy", crl_fetch=True, verify_depth=5))
+        point.data = None                   # what was fetched outlives a reload without the server
+        assert d.rpc("reload")["domains"][0]["change"] == "changed"
+        assert refused(t, d, ca.context("bad")) == "certificate_revoked"
+    finally:
+        point.close()
+
+
+@marked(limit_s=120)
+def test_f7_stale_or_missing_list(t):
+    """A list past its next update: crl_stale = reject refuses its issuer's certificates, accept
+    goes on with what it says; the log tells, ctl shows; the same where there is no list at all."""
+    ca = Authority(t)
+    for name in ("proxy", "good", "bad"):
+        ca.cert(name)
+    ca.revoke("bad")
+    old = ca.path("old.crl")
+    conf = ca.path("x.cnf")
+    with open(conf, "w", encoding="ascii") as f:
+        f.write("[ca]\ndefault_ca=a\n[a]\ndatabase=%s\ndefault_md=sha256\n" % ca.path("x.txt"))
+    with open(ca.path("x.txt"), "w", encoding="ascii") as f:
+        serial = subprocess.run(["openssl", "x509", "-in", ca.path("bad.pem"), "-noout",
+                                 "-serial"], capture_output=True, text=True,
+                                check=True).stdout.strip().split("=")[1]
+        f.write("R\t300101000000Z\t250101000000Z\t%s\tunknown\t/CN=bad.example\n" % serial)
+    subprocess.run(["openssl", "ca", "-config", conf, "-gencrl", "-cert", ca.path("ca.pem"),
+                    "-keyfile", ca.path("ca.key"), "-out", old, "-crl_lastupdate",
+                    "20250101000000Z", "-crl_nextupdate", "20250201000000Z"], check=True,
+                   capture_output=True, timeout=60)
+    d = t.daemon(domain=ca.domain("proxy", crl_file=old))
+    assert refused(t, d, ca.context("good")) is not None
+    row = d.rpc("crl")["lists"][0]
+    assert row["stale"] and row["when_stale"] == "reject" and row["seconds_left"] < 0, row
+    assert row["source"] == old and "stale: reject" in d.ctl("crl").stdout
+    d.wait_log(r"revocation list is stale")
+    d.configure(domain=ca.domain("proxy", crl_file=old, crl_stale="accept"))
+    d.rpc("reload")
+    assert refused(t, d, ca.context("good")) is None
+    assert refused(t, d, ca.context("bad")) == "certificate_revoked"
+    d.configure(domain=ca.domain("proxy", crl_fetch=True))
+    d.rpc("reload")
+    assert refused(t, d, ca.context("good")) is not None
+    d.configure(domain=ca.domain("proxy", crl_fetch=True, crl_stale="accept"))
+    d.rpc("reload")
+    assert refused(t, d, ca.context("good")) is None
+
+
+@marked(limit_s=60)
+def test_b19_list_of_another_issuer_is_refused(t):
+    """crl_file of a foreign authority: refused at start by check, and by a reload."""
+    ca, foreign = Authority(t, "a"), Authority(t, "b")
+    ca.cert("proxy")
+    d = t.daemon(domain=ca.domain("proxy", crl_file=ca.path("ca.crl")))
+    d.configure(domain=ca.domain("proxy", crl_file=foreign.path("ca.crl")))
+    p = d.ctl("reload", check=False)
+    assert p.returncode == 1 and foreign.path("ca.crl") in p.stderr, p
+    assert d.rpc("crl")["lists"][0]["issuer"] == "CN=a authority"
+
+
+@marked(limit_s=60)
+def test_f10_what_ends_soon(t):
+    """Gauges of the first end of each kind; a certificate of ours with few days left is told in the
+    log, once."""
+    ca = Authority(t)
+    ca.cert("proxy", "--days", "5")
+    ca.cert("peer", "--days", "20")
+    d = t.daemon(domain=ca.domain("proxy", crl_file=ca.path("ca.crl")))
+    day = 86400
+    t.wait(lambda: "ends soon" in d.log(), "the warning")
+    c = Held("127.0.0.1", d.port("tls"), ca.context("peer"), 20 * t.slow)
+    t.wait(lambda: d.rpc("stats")["seconds_left"]["peer_chain_s"], "the peer's chain")
+    left = d.rpc("stats")["seconds_left"]
+    assert 4 * day < left["own_certificate_s"] < 5.1 * day, left
+    assert 19 * day < left["peer_chain_s"] < 20.1 * day, left
+    assert left["authority_s"] > 300 * day and 20 * day < left["revocation_list_s"] < 31 * day, left
+    domain = d.rpc("tls_list")["domains"][0]
+    assert domain["days_left"] in (4, 5) and domain["authorities"][0]["days_left"] > 300, domain
+    d.rpc("reload")
+    assert d.log().count("whose=ours") == 1, d.log()
+    c.sock.close()
