@@ -132,7 +132,7 @@ Test(tls_domain, contradictions) {
   refuse(&o, "require_cert", "contradicts verify_cert = false");
   o = good("server");
   o.crl_check_all = true;
-  refuse(&o, "crl_check_all", "needs crl_file or crl_dir");
+  refuse(&o, "crl_check_all", "needs crl_file, crl_dir or crl_fetch");
   o = good("server");
   o.min_version = TL_TLS_1_3;
   o.max_version = TL_TLS_1_2;
