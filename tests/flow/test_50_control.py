@@ -30,7 +30,7 @@ def test_2_4_version_and_help(t):
     assert p.returncode not in (0, 1) or p.stderr, p
 
 
-def test_2_4_probe(t):
+def test_d21_2_4_probe(t):
     """probe tells kernel, OpenSSL and io_uring, and the truth about kernel TLS."""
     p = tool(t, "probe")
     text = p.stdout

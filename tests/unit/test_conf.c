@@ -124,7 +124,7 @@ Test(conf, includes_are_relative_to_the_including_file) {
   tl_conf_unref(c);
 }
 
-Test(conf, d2_listeners_and_default_ports) {
+Test(conf, d2_d3_listeners_and_default_ports) {
   conf_certificate("a", 1, 0600);
   struct tl_conf *c =
       good("listen \"tls:0.0.0.0\" { advertise = \"sbc.example\" }\n"

@@ -59,13 +59,13 @@ def s_client(t, d, *args, cert=None, host="127.0.0.1"):
     return Piped(t, argv)
 
 
-def s_client_options(t, client, uri):
-    """An OPTIONS typed into s_client; returns the status that comes back."""
+def s_client_options(t, client, uri, domain="atlanta.example"):
+    """An OPTIONS typed into s_client, From in DOMAIN; returns the status that comes back."""
     branch, call_id = sip.token("z9hG4bK"), sip.token("c")
     start = len(client.out)
     client.write(sip.build("OPTIONS %s SIP/2.0" % uri, [
         ("Via", "SIP/2.0/TLS 127.0.0.1:9;branch=%s;rport" % branch), ("Max-Forwards", "70"),
-        ("From", "<sip:typed@atlanta.example>;tag=1"), ("To", "<sip:bob@biloxi.example>"),
+        ("From", "<sip:typed@%s>;tag=1" % domain), ("To", "<sip:bob@biloxi.example>"),
         ("Call-ID", call_id), ("CSeq", "1 OPTIONS")]))
     client.wait_for(rb"SIP/2\.0 [2-6]\d\d .*%s.*\r?\n\r?\n" % call_id.encode(), start=start)
     return int(re.search(rb"SIP/2\.0 ([2-6]\d\d) ", client.out[start:]).group(1))
