@@ -130,6 +130,16 @@
   X(CRL_FETCH_FAILED, "crl.fetch_failed", "revocation lists that could not be fetched")            \
   X(RELOAD_OK, "reloads.ok", "configurations taken over")                                          \
   X(RELOAD_FAILED, "reloads.failed", "configurations refused")                                     \
+  X(OCSP_STAPLED, "ocsp.stapled", "handshakes in which we stapled an OCSP answer")                 \
+  X(OCSP_STAPLE_SEEN, "ocsp.staple_good", "handshakes as client with a good staple")               \
+  X(OCSP_ASKED, "ocsp.asked", "questions to responders about clients' certificates")               \
+  X(OCSP_FAILED, "ocsp.failed", "of those, without an answer that holds")                          \
+  X(OCSP_PARKED, "ocsp.parked", "connections that waited for such an answer")                      \
+  X(OCSP_GOOD, "ocsp.good", "connections whose client is not revoked (OCSP)")                      \
+  X(OCSP_REVOKED, "ocsp.revoked", "connections closed: the client is revoked (OCSP)")              \
+  X(OCSP_PASSED_SOFT, "ocsp.passed_soft", "connections that stay without an answer (soft)")        \
+  X(OCSP_CLOSED_HARD, "ocsp.closed_hard", "connections closed without an answer (hard)")           \
+  X(OCSP_REFUSED, "ocsp.refused", "connections not asked about: too many wait already")            \
   X(FETCH_NOW, "fetches.now", "HTTP fetches waiting or under way (gauge)")                         \
   X(FETCH_OK, "fetches.ok", "objects fetched over HTTP (CRLs, OCSP answers)")                      \
   X(FETCH_FAILED, "fetches.failed", "HTTP fetches that failed")                                    \

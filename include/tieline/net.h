@@ -128,6 +128,7 @@ struct tl_conn {
       looked_end : 1,  /* our FIN is out */
       broken : 1,      /* half a message is queued: it is aborted at the end of the turn */
       held_end : 1,    /* the end of the stream comes behind what is held */
+      parked : 1,      /* nothing is read until OCSP has answered */
       rekey_tx : 1;    /* the kernel's sending key must change before the next send */
   int listener;        /* accepted: index in the snapshot it came with */
   struct tl_addr peer, local;

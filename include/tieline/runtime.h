@@ -32,6 +32,8 @@ enum tl_mail_type {
   TL_MAIL_SEND_FAILED, /* and the answer when it could not */
   TL_MAIL_EXPLAIN,     /* control -> worker and back: struct tl_explain (explain.h) */
   TL_MAIL_RESOLVE,     /* worker -> resolver and back: struct tl_resolve */
+  TL_MAIL_OCSP_ASK,    /* worker -> control: struct tl_ocsp_ask */
+  TL_MAIL_UNPARK,      /* and the answer, unless it is TL_MAIL_CLOSE: struct tl_close_order */
   TL_MAIL_FETCH,       /* fetch helper -> control: struct tl_fetch (src/control/fetch.h) */
   TL_MAIL_SWEEP,       /* control -> worker and back: struct tl_sweep (sweep.h) */
 };
@@ -72,6 +74,7 @@ struct tl_handoff {
   struct tl_tls_domain *domain; /* a reference */
   struct tl_identity *identity; /* a reference or NULL */
   bool peer_verified, resumed, server;
+  bool ocsp_ask; /* the client's certificate is to be asked about before its messages count */
   unsigned max_fragment;
   char *sni; /* malloc'd or NULL */
 };
@@ -84,7 +87,7 @@ struct tl_conn_info {
   unsigned worker;
   enum tl_transport transport;
   bool outgoing;
-  const char *state; /* constant: "open", "retiring", "connecting", "closing" */
+  const char *state; /* constant: "open", "parked", "retiring", "connecting", "closing" */
   struct tl_addr peer, local;
   enum tl_tls_version version; /* TLS only, as are all below up to sni */
   enum tl_cipher cipher;
@@ -133,6 +136,17 @@ struct tl_close_order {
   tl_conn_id conn;
   uint8_t alert; /* TLS alert to send, 0 = close_notify */
 };
+
+/* Is the client's certificate revoked? The connection is closed or goes on by the answer. */
+struct tl_ocsp_ask {
+  struct tl_mail mail;
+  unsigned worker;
+  tl_conn_id conn;
+  bool parked;                  /* nothing is read from it meanwhile */
+  struct tl_tls_domain *domain; /* references */
+  struct tl_identity *identity;
+};
+void tl_ocsp_ask_free(struct tl_ocsp_ask *a);
 
 /* A name to look up: worker -> resolver -> worker, the same object. */
 #define TL_RESOLVE_MAX 8

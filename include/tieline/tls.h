@@ -17,6 +17,7 @@
 #include "tieline/addr.h"
 #include "tieline/err.h"
 #include "tieline/identity.h"
+#include "tieline/ocsp.h"
 #include "tieline/record.h"
 
 enum tl_records_mode { TL_RECORDS_AUTO, TL_RECORDS_KERNEL, TL_RECORDS_USER };
@@ -66,6 +67,7 @@ struct tl_tls_options {
   struct tl_str advertise_host;                   /* n = 0: the listener's */
   uint16_t advertise_port;                        /* 0: the listener's */
   enum tl_records_mode records;
+  struct tl_ocsp_policy ocsp;
 };
 
 struct tl_crls;
@@ -95,14 +97,17 @@ struct tl_tls_domain {
   char **own_names;           /* server: those of credentials_dir, if match_sip_domain is unset */
   struct tl_credential *cred; /* private: certificates with their keys, n_cred of them */
   size_t n_cred;
-  unsigned ca_names_n;     /* names in our CertificateRequest */
-  size_t ca_names_bytes;   /* their list on the wire */
-  struct tl_crls *crls;    /* revocation lists, NULL: none are asked for */
-  struct tl_identity *own; /* the first certificate, NULL if it has none */
-  char serial[64];         /* of the first certificate, hex */
-  char *subject;           /* of the first certificate, "" if none */
-  time_t not_after;        /* of the first certificate */
-  char *groups;            /* key exchange groups, as written or ours */
+  unsigned ca_names_n;        /* names in our CertificateRequest */
+  size_t ca_names_bytes;      /* their list on the wire */
+  struct tl_crls *crls;       /* revocation lists, NULL: none are asked for */
+  struct tl_identity *own;    /* the first certificate, NULL if it has none */
+  char serial[64];            /* of the first certificate, hex */
+  char *subject;              /* of the first certificate, "" if none */
+  time_t not_after;           /* of the first certificate */
+  struct tl_ocsp_policy ocsp; /* its text belongs to the domain */
+  struct tl_staple *staple;   /* one for each certificate; none: nothing is stapled */
+  size_t n_staple;
+  char *groups; /* key exchange groups, as written or ours */
 };
 
 /* Builds a domain. On TL_ECONFIG, ERR (CAP bytes) holds a sentence naming file and cause, and
@@ -209,6 +214,7 @@ struct tl_session {
   struct tl_tls_domain *domain; /* a reference */
   struct tl_identity *peer;     /* a reference, NULL: anonymous */
   bool server, resumed, peer_verified;
+  bool stapled; /* an OCSP answer went with the server's certificate; as client: a good one */
   unsigned max_fragment; /* RFC 6066 4 in bytes, 0 = none */
   char sni[256];
 };
@@ -231,6 +237,11 @@ const uint8_t *tl_hs_output(struct tl_hs *hs, size_t *out_n);
 int tl_hs_take(struct tl_hs *hs, struct tl_session *out);
 const struct tl_hs_failure *tl_hs_failure(const struct tl_hs *hs);
 void tl_session_clear(struct tl_session *s); /* wipes keys, drops references */
+
+/* Reads D's ocsp_file into its staples, NOW deciding whether it is in date. TL_EIO: it cannot be
+ * read or is no answer about D's certificates; TL_EVERIFY: it is, but says nothing good now. WHY
+ * gets a sentence. */
+int tl_staple_read(struct tl_tls_domain *d, time_t now, char *why, size_t cap);
 
 /* One start-up call: OpenSSL, ex_data indices, keylog hook. */
 int tl_tls_init(void);

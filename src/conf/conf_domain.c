@@ -70,6 +70,7 @@ static void hash_option(EVP_MD_CTX *md, const struct tl_block *b, const struct t
   EVP_DigestUpdate(md, text, n);
   free(text);
   const void *v = (const char *)b->values + o->offset;
+  if (o->flags & TL_OPT_LIVE) return;
   if (o->kind == TL_OPT_PATH && *(char *const *)v) hash_file(md, *(char *const *)v);
   if (o->kind == TL_OPT_PATHS)
     for (char **l = *(char **const *)v; l && *l; l++)
@@ -163,6 +164,13 @@ static struct tl_tls_options options_of(const struct tl_block *b) {
       .alias = d->alias,
       .advertise_host = host,
       .advertise_port = port,
+      .ocsp = {.staple = (enum tl_ocsp_staple)d->ocsp_staple, /* words in the order of the enums */
+               .stapled = (enum tl_ocsp_stapled)d->ocsp_stapled,
+               .client = (enum tl_ocsp_client)d->ocsp_client,
+               .park = d->ocsp_park,
+               .timeout_ms = d->ocsp_timeout,
+               .file = d->ocsp_file,
+               .url = d->ocsp_url},
   };
 }
 

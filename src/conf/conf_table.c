@@ -30,6 +30,9 @@ static const char *const yes_no[] = {"false", "true", NULL};
 static const char *const spoofs[] = {"off", "peers", "all", NULL};
 static const char *const in_dialogs[] = {"trust-connection", "revalidate", NULL};
 static const char *const trusts[] = {"verified", "encrypted", NULL};
+static const char *const staples[] = {"off", "file", "fetch", NULL};
+static const char *const stapleds[] = {"off", "ask", "require", NULL};
+static const char *const ocsp_clients[] = {"off", "soft", "hard", NULL};
 static const char *const relays[] = {"request-uri", NULL};
 static const char *const drains[] = {"graceful", "now", "keep", NULL};
 static const char *const forks[] = {"failover", "serial", "parallel", NULL};
@@ -247,6 +250,24 @@ static const struct tl_opt domain_opts[] = {
         WHY = "a connection this old is replaced by a new one; 0: none is"),
     DOM(tickets, NUM, "1", RANGE(0, 8), .flags = INH,
         WHY = "TLS 1.3 session tickets per handshake as server; 0: no resumption"),
+    DOM(ocsp_staple, WORD, "off", .word = staples, .flags = INH,
+        WHY = "as server: staple an OCSP answer about our certificate for clients that ask; from a "
+              "file that somebody renews, or fetched; never one that is out of date"),
+    DOM(ocsp_file, PATH, NULL, NONE = "none", .flags = INH | TL_OPT_LIVE,
+        WHY = "with ocsp_staple = file: the answer in DER, read again every five seconds"),
+    DOM(ocsp_stapled, WORD, "off", .word = stapleds, .flags = INH,
+        WHY = "as client: ask for the server's staple and refuse one that says revoked; require "
+              "also refuses a server without a good one"),
+    DOM(ocsp_client, WORD, "off", .word = ocsp_clients, .flags = INH,
+        WHY = "as server: ask the responder about a client's certificate after the handshake; "
+              "revoked ones are cut off; without an answer soft lets them stay, hard does not"),
+    DOM(ocsp_park, BOOL, "true", .flags = INH,
+        WHY = "with ocsp_client: messages wait for the answer, at most ocsp_timeout; false lets "
+              "them pass meanwhile"),
+    DOM(ocsp_timeout, TIME, "5s", RANGE(100, 60000), .flags = INH,
+        WHY = "longest wait for an OCSP responder"),
+    DOM(ocsp_url, STR, NULL, NONE = "named by the certificate", .flags = INH,
+        WHY = "the OCSP responder to ask, http:// only: answers carry their own signature"),
     DOM(advertise, STR, NULL, NONE = "the listener's",
         WHY = "\"host[:port]\" that goes into Via and Record-Route on this domain's connections: a "
               "name its certificate carries"),

@@ -93,6 +93,7 @@ enum {                     /* flags of an option */
        TL_OPT_PEM = 16,    /* of paths: may be PEM text itself, its lines parted by '|' inside */
        TL_OPT_URI = 32,    /* of paths: may be a URI (pkcs11:, file:) */
        TL_OPT_SECRET = 64, /* PEM text of it is never printed */
+       TL_OPT_LIVE = 128, /* of paths: read again by itself, its content is no part of the domain */
 };
 
 struct tl_opt {
@@ -161,6 +162,9 @@ struct tl_v_domain {
   char *tls_method, *ciphers_list, *ciphersuites, *groups, *dh_params;
   char *advertise;
   bool alias;
+  uint32_t ocsp_staple, ocsp_stapled, ocsp_client, ocsp_timeout;
+  char *ocsp_file, *ocsp_url;
+  bool ocsp_park;
 };
 
 struct tl_v_peer {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "control/internal.h"
+#include "control/ocsp.h"
 
 int tl_command_fail(struct tl_answer *a, int code, const char *fmt, ...) {
   va_list ap;
@@ -88,6 +89,7 @@ static const struct command {
      tl_command_keylog},
     {"ledger", "[N]", "chains that are connected, and their last verification", tl_command_ledger},
     {"log", "[error|warn|info|debug]", "show or set the log level", log_level},
+    {"ocsp", "", "OCSP staples and what is known of clients' certificates", tl_command_ocsp},
     {"peers", "", "the configured peers and their connections", tl_command_peers},
     {"reload", "[drain=graceful[:SECONDS]|now|keep]", "read the configuration and its files again",
      tl_command_reload},

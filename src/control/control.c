@@ -19,6 +19,7 @@
 #include "control/fetch.h"
 #include "control/internal.h"
 #include "control/ledger.h"
+#include "control/ocsp.h"
 #include "tieline/explain.h"
 #include "tieline/keylog.h"
 
@@ -171,6 +172,8 @@ static void take_mail(struct tl_control *c) {
       tl_fetch_answer(c->rt, m);
     else if (m->type == TL_MAIL_SWEEP)
       tl_ledger_reply(c, (struct tl_sweep *)m);
+    else if (m->type == TL_MAIL_OCSP_ASK)
+      tl_ocsp_client_ask(c, m);
     else
       free(m);
   }
@@ -186,6 +189,8 @@ static void turn(struct tl_control *c) {
   tl_ledger_turn(c, now_ms, &timeout_ms);
   tl_keylog_turn(c, &timeout_ms);
   tl_explain_expire(c, now_ms, &timeout_ms);
+  tl_ocsp_staple_tick(c, now_ms, &timeout_ms);
+  tl_ocsp_client_tick(c, now_ms, &timeout_ms);
   size_t n = tl_server_poll(&c->server, p + 2, now_ms, &timeout_ms);
   if (poll(p, 2 + n, timeout_ms) < 0) {
     if (errno != EINTR) TL_LOG(TL_LOG_ERROR, "Waiting failed.", TL_FC("error", strerror(errno)));
@@ -220,6 +225,8 @@ void tl_control_exit(struct tl_runtime *rt) {
   /* Answers that came too late; questions still in a stopped worker's mailbox are that worker's. */
   take_mail(c);
   tl_crl_exit(c);
+  tl_ocsp_client_exit(c);
+  tl_ocsp_staple_exit();
   tl_mailbox_destroy(&rt->control.mailbox);
   urcu_memb_unregister_thread();
 }

@@ -321,6 +321,38 @@ static void print_crl(const json_t *r, FILE *f) {
   tl_table_free(t);
 }
 
+static void print_rows(const json_t *list, const struct tl_column *col, const char *const *key,
+                       size_t n, FILE *f) {
+  struct tl_table *t = tl_table_new(col, n);
+  size_t i;
+  json_t *row;
+  json_array_foreach(list, i, row) for (size_t k = 0; k < n; k++)
+      tl_print_cell(t, json_object_get(row, key[k]));
+  tl_table_print(t, f);
+  tl_table_free(t);
+}
+
+static void print_ocsp(const json_t *r, FILE *f) {
+  static const struct tl_column ours[] = {{"DOMAIN", TL_LEFT},      {"SERIAL", TL_LEFT},
+                                          {"SOURCE", TL_LEFT},      {"STATUS", TL_LEFT},
+                                          {"STAPLED", TL_LEFT},     {"THIS UPDATE", TL_LEFT},
+                                          {"NEXT UPDATE", TL_LEFT}, {"PROBLEM", TL_LEFT}};
+  static const char *const ours_key[] = {"domain",  "serial",      "source",      "status",
+                                         "stapled", "this_update", "next_update", "problem"};
+  static const struct tl_column theirs[] = {{"CERTIFICATE SHA-256", TL_LEFT},
+                                            {"STATUS", TL_LEFT},
+                                            {"THIS UPDATE", TL_LEFT},
+                                            {"UNTIL", TL_LEFT}};
+  static const char *const theirs_key[] = {"certificate_sha256", "status", "this_update", "until"};
+  const json_t *clients = json_object_get(r, "clients");
+  print_rows(json_object_get(r, "staples"), ours, ours_key, 8, f);
+  fputc('\n', f);
+  print_rows(json_object_get(clients, "certificates"), theirs, theirs_key, 4, f);
+  fprintf(f, "%lld waiting, %lld known\n",
+          (long long)json_integer_value(json_object_get(clients, "waiting")),
+          (long long)json_integer_value(json_object_get(clients, "known")));
+}
+
 static void print_help(const json_t *r, FILE *f) {
   static const struct tl_column col[] = {{"", TL_LEFT}, {"", TL_LEFT}, {"", TL_LEFT}};
   struct tl_table *t = tl_table_new(col, 3);
@@ -347,6 +379,7 @@ void tl_ctl_print(const char *command, const json_t *result, bool all, FILE *f) 
                   {"ledger", print_ledger},
                   {"crl", print_crl},
                   {"help", print_help},
+                  {"ocsp", print_ocsp},
                   {"show", tl_print_show},
                   {"connection", tl_print_connection},
                   {"handshakes", tl_print_handshakes},

@@ -12,6 +12,7 @@
  *   fetch.c    helper threads that fetch over HTTP (fetch.h)
  *   crl.c, expiry.c  revocation lists kept fresh, what ends soon
  *   ledger*.c  chains that are connected, verified again when the configuration changes
+ *   ocsp_*.c   our staples and clients' certificates (ocsp.h)
  *   control.c  the loop: signals, mailbox, deadlines, draining
  *
  * Ownership: one struct tl_control, the main thread's. Threads: that one only.

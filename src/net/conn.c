@@ -450,9 +450,14 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
     refuse(n, h);
     return;
   }
+  bool ask = h->ocsp_ask;
   tl_handoff_free(h);
   if (!bound(c)) {
     tl_conn_abort(c, TL_EVERIFY);
+    return;
+  }
+  if (ask && tl_park_ask(c)) {
+    tl_conn_abort(c, TL_ELIMIT);
     return;
   }
   tl_conn_opened(c);

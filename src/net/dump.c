@@ -26,7 +26,9 @@ static void fill(struct tl_conn *c, struct tl_conn_info *i) {
   i->worker = c->net->th->index;
   i->transport = (enum tl_transport)c->transport;
   i->outgoing = c->outgoing;
-  i->state = c->retired && c->state == TL_CONN_OPEN ? "retiring" : state[c->state];
+  i->state = c->parked && c->state == TL_CONN_OPEN    ? "parked"
+             : c->retired && c->state == TL_CONN_OPEN ? "retiring"
+                                                      : state[c->state];
   i->peer = c->peer;
   i->local = c->local;
   i->ktls.tx = i->ktls.rx = TL_KTLS_PLAIN;

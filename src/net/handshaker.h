@@ -171,6 +171,9 @@ void tl_hk_conn_free(struct tl_hs_conn *c, int rc);
 /* handshaker_done.c */
 void tl_hk_finish(struct tl_hs_conn *c);
 
+/* park.c: must the control thread be asked about H's client? */
+bool tl_park_wanted(const struct tl_handoff *h);
+
 /* handshaker_report.c */
 void tl_hk_report_failure(struct tl_hs_conn *c);
 void tl_hk_report_refused(struct tl_handshaker *hk, const struct tl_addr *peer, const char *why);

@@ -44,6 +44,7 @@ static void count(struct tl_counters *ct, const struct tl_session *s,
       [TL_KTLS_FAILED] = TL_C_KTLS_OFF_ERROR,  [TL_KTLS_PLAIN] = TL_C_KTLS_OFF_ERROR};
   tl_count(ct, TL_C_HS_OK);
   if (s->resumed) tl_count(ct, TL_C_HS_OK_RESUMED);
+  if (s->stapled) tl_count(ct, s->server ? TL_C_OCSP_STAPLED : TL_C_OCSP_STAPLE_SEEN);
   if (k->tx == TL_KTLS_ON) tl_count(ct, TL_C_KTLS_TX_ON);
   if (k->rx == TL_KTLS_ON) tl_count(ct, TL_C_KTLS_RX_ON);
   if (k->tx != TL_KTLS_ON) tl_count(ct, off[k->tx]);
@@ -76,6 +77,7 @@ static struct tl_handoff *make_handoff(const struct tl_hs_conn *c, struct tl_ses
   h->server = s->server;
   h->max_fragment = s->max_fragment;
   if (s->sni[0]) h->sni = strdup(s->sni);
+  h->ocsp_ask = tl_park_wanted(h);
   s->domain = NULL; /* the references went along */
   s->peer = NULL;
   return h;

@@ -34,6 +34,12 @@ static void close_order(struct tl_net *n, struct tl_close_order *o) {
   free(o);
 }
 
+static void unpark(struct tl_net *n, struct tl_close_order *o) {
+  struct tl_conn *c = tl_conn_get(n, o->conn);
+  if (c) tl_conn_unpark(c);
+  free(o);
+}
+
 static void handle_mail(struct tl_net *n, struct tl_mail *m) {
   tl_count(n->counters, TL_C_MAIL_IN);
   if (n->stopping && m->type != TL_MAIL_HANDOFF && m->type != TL_MAIL_DUMP &&
@@ -45,6 +51,7 @@ static void handle_mail(struct tl_net *n, struct tl_mail *m) {
   case TL_MAIL_HANDOFF: tl_conn_adopt(n, (struct tl_handoff *)m); break;
   case TL_MAIL_DUMP: tl_conn_dump(n, (struct tl_dump *)m); break;
   case TL_MAIL_CLOSE: close_order(n, (struct tl_close_order *)m); break;
+  case TL_MAIL_UNPARK: unpark(n, (struct tl_close_order *)m); break;
   case TL_MAIL_SWEEP: tl_sweep_begin(n, (struct tl_sweep *)m); break;
   case TL_MAIL_SNAPSHOT: free(m); break; /* the generation is looked at every turn */
   case TL_MAIL_DRAIN:

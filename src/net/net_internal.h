@@ -90,6 +90,11 @@ int tl_keys_received(struct tl_conn *c, bool answer);
 /* C->rekey_tx: our KeyUpdate leaves and the kernel's sending key changes, once no send is busy. */
 void tl_keys_turn(struct tl_conn *c);
 
+/* park.c */
+/* Asks the control thread about C's client; TL_ELIMIT, TL_ENOMEM: C must end. */
+int tl_park_ask(struct tl_conn *c);
+void tl_conn_unpark(struct tl_conn *c);
+
 /* recv.c */
 void tl_recv_arm(struct tl_conn *c);
 void tl_recv_done(struct tl_op *op, int res, uint32_t flags);

@@ -486,7 +486,7 @@ static void failed(struct tl_conn *c, int res) {
 }
 
 void tl_recv_arm(struct tl_conn *c) {
-  if (c->recv_armed || c->paused || c->held.n || c->fd < 0) return;
+  if (c->recv_armed || c->paused || c->parked || c->held.n || c->fd < 0) return;
   struct io_uring_sqe *sqe = tl_ring_sqe(&c->net->ring, &c->recv_op);
   io_uring_prep_recv_multishot(sqe, c->fd, NULL, 0, 0);
   sqe->flags |= IOSQE_BUFFER_SELECT;

@@ -67,7 +67,7 @@ static int check_options(const struct tl_tls_options *o, struct tl_blame *b) {
     return tl_blame(b, "tickets", "tickets must be between 0 and 16");
   if (o->verify_depth < 0 || o->verify_depth > 100)
     return tl_blame(b, "verify_depth", "verify_depth must be between 0 and 100");
-  return 0;
+  return tl_domain_check_ocsp(o, b);
 }
 
 /* Names in lower case, without the dot at the end; one leading "*." is a wildcard of one label. "*"
@@ -202,7 +202,8 @@ static int build(struct tl_tls_domain *d, const struct tl_tls_options *o, struct
   if (rc == 0) rc = copy_addresses(d, o->match_ip_address, b);
   if (rc == 0 && o->server) rc = server_ctx(d, o, b);
   if (rc == 0 && o->client) rc = client_ctx(d, o, b);
-  return rc ? rc : load_files(d, o, b);
+  if (rc == 0) rc = load_files(d, o, b);
+  return rc ? rc : tl_domain_set_ocsp(d, o, b);
 }
 
 int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
@@ -259,6 +260,7 @@ void tl_tls_domain_unref(struct tl_tls_domain *d) {
   SSL_CTX_free(d->server);
   SSL_CTX_free(d->client);
   tl_crls_unref(d->crls); /* behind the contexts, whose stores point to it */
+  tl_domain_free_ocsp(d);
   for (char **p = d->match_sip_domain; p && *p; p++) free(*p);
   free(d->match_sip_domain);
   free(d->match_ip);

@@ -137,6 +137,8 @@ static int classify(struct tl_hs *hs) {
   if (no_memory) return fail(hs, TL_HS_INTERNAL, TL_ENOMEM, reason);
   if (hs->wrong_name && !hs->domain->accept_unverified)
     return fail(hs, TL_HS_NAME, TL_EVERIFY, "the certificate does not carry the name required");
+  if (hs->ocsp_why[0] && !hs->domain->accept_unverified)
+    return fail(hs, TL_HS_VERIFY, TL_EVERIFY, hs->ocsp_why);
   if (hs->failure.alert_received != 0xff) {
     if (hs->failure.alert_received == 0) /* close_notify in the middle */
       return fail(hs, TL_HS_CLOSED, TL_ECLOSED, "the peer closed the connection");
@@ -266,7 +268,8 @@ int tl_hs_take(struct tl_hs *hs, struct tl_session *out) {
     tl_session_clear(out);
     return rc;
   }
-  out->peer_verified = out->peer && out->peer->verified && !hs->wrong_name;
+  out->peer_verified = out->peer && out->peer->verified && !hs->wrong_name && !hs->ocsp_why[0];
+  out->stapled = hs->stapled;
   /* Without this SSL_free would make the session unfit for resumption (KTLS-FACTS 14). */
   SSL_set_shutdown(hs->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   return 0;

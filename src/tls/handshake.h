@@ -13,11 +13,13 @@ struct tl_hs {
   SSL *ssl;
   BIO *rbio, *wbio; /* the SSL's */
   bool server;
-  bool done;       /* SSL_do_handshake has returned 1 */
-  bool taken;      /* what is in wbio has been handed out */
-  bool wrong_name; /* the certificate verified, its name did not */
-  bool refused;    /* no domain serves this ClientHello */
-  bool said_keys;  /* the client sent trusted_ca_keys, and it was looked at */
+  bool done;          /* SSL_do_handshake has returned 1 */
+  bool taken;         /* what is in wbio has been handed out */
+  bool wrong_name;    /* the certificate verified, its name did not */
+  bool refused;       /* no domain serves this ClientHello */
+  bool stapled;       /* see struct tl_session */
+  char ocsp_why[160]; /* the server's staple was refused: why */
+  bool said_keys;     /* the client sent trusted_ca_keys, and it was looked at */
   unsigned records_in;
   const struct tl_tls_set *set;   /* server: borrowed */
   struct tl_tls_domain *listener; /* server: borrowed, may be NULL */
@@ -33,5 +35,7 @@ struct tl_hs {
 
 /* Takes a reference to D and sets the SSL's verification by its policy. */
 void tl_hs_enter_domain(struct tl_hs *hs, struct tl_tls_domain *d);
+/* The client's certificate is known to be revoked (OCSP): makes V, which was good, a refusal. */
+bool tl_hs_known_revoked(const struct tl_hs *hs, X509 *cert, struct tl_verdict *v);
 /* The peer's certificate must carry verify_name. */
 bool tl_hs_wants_name(const struct tl_hs *hs);

@@ -89,6 +89,8 @@ static int on_verify(X509_STORE_CTX *sc, void *arg) {
   if (!hs || !hs->domain) return 0;
   int rc = tl_verify_run(sc, hs->domain, hs->server, tl_str_c(hs->server ? "" : hs->verify_name),
                          &hs->verdict);
+  if (rc == 0 && tl_hs_known_revoked(hs, X509_STORE_CTX_get0_cert(sc), &hs->verdict))
+    rc = TL_EVERIFY;
   if (rc) record_failure(hs);
   bool go_on = rc == 0 || hs->domain->accept_unverified;
   X509_STORE_CTX_set_error(sc,

@@ -103,6 +103,12 @@ int tl_domain_attach_crls(struct tl_tls_domain *d, const struct tl_tls_options *
 /* Suites: those the operator names, reduced to the AEAD ones that have keys here. */
 int tl_domain_set_ciphers(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_blame *b);
 
+/* OCSP: options against each other, callbacks and staples (after the certificates are loaded), the
+ * end. */
+int tl_domain_check_ocsp(const struct tl_tls_options *o, struct tl_blame *b);
+int tl_domain_set_ocsp(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b);
+void tl_domain_free_ocsp(struct tl_tls_domain *d);
+
 /* The context every server-side SSL starts from; the ClientHello callback moves it to a domain's.
  * It holds the ticket keys and the session cache of all domains; the session id context of each
  * domain keeps their sessions apart. */

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * OCSP (RFC 6960): what a responder says of a certificate, judged; the answer
+ * that we staple for our own; and what is known of clients' certificates.
+ *
+ * Ownership: a staple belongs to its TLS domain and goes with it; the table of
+ * verdicts is the process's. Threads: judging and asking any; a staple is
+ * written by the control thread and read by handshake threads under its lock;
+ * the table has a lock of its own. None of it is on a message's path. Errors:
+ * TL_EVERIFY with a sentence where an answer does not hold, TL_ENOMEM.
+ */
+#pragma once
+
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <time.h>
+
+#include "tieline/err.h"
+
+/* What a TLS domain wants of OCSP, as written by the operator. */
+enum tl_ocsp_staple { TL_STAPLE_OFF, TL_STAPLE_FILE, TL_STAPLE_FETCH };      /* ours, as server */
+enum tl_ocsp_stapled { TL_STAPLED_OFF, TL_STAPLED_ASK, TL_STAPLED_REQUIRE }; /* theirs, as client */
+enum tl_ocsp_client { TL_OCSP_CLIENT_OFF, TL_OCSP_CLIENT_SOFT, TL_OCSP_CLIENT_HARD };
+struct tl_ocsp_policy {
+  enum tl_ocsp_staple staple;
+  enum tl_ocsp_stapled stapled;
+  enum tl_ocsp_client client; /* clients' certificates, checked after the handshake */
+  bool park;                  /* their messages wait for the answer */
+  uint32_t timeout_ms;        /* of an answer */
+  const char *file, *url;     /* of the staple; of the responder, NULL: the certificate names it */
+};
+
+enum tl_ocsp_status {
+  TL_OCSP_NONE,    /* nothing that holds was heard */
+  TL_OCSP_GOOD,    /* not revoked */
+  TL_OCSP_REVOKED, /* revoked or on hold */
+  TL_OCSP_UNKNOWN  /* the responder does not know the certificate */
+};
+struct tl_ocsp_verdict {
+  enum tl_ocsp_status status;
+  time_t this_update, next_update; /* next_update is never 0 in an answer that holds */
+  char why[112];                   /* NONE: what is wrong; REVOKED: the reason */
+};
+const char *tl_ocsp_status_name(enum tl_ocsp_status s);
+
+/* Judges an answer in DER about CERT of ISSUER: signature by ISSUER or by whom it delegated
+ * (RFC 6960 4.2.2.2), the certificate's id, and its time at NOW. 0: it holds. */
+int tl_ocsp_judge(const uint8_t *der, size_t n, X509 *cert, X509 *issuer, time_t now,
+                  struct tl_ocsp_verdict *out);
+/* A question in DER, malloc'd. */
+int tl_ocsp_request(X509 *cert, X509 *issuer, uint8_t **out, size_t *out_n);
+/* Who signed CERT: among CHAIN (may be NULL), else among CTX's authorities (may be NULL). The
+ * signature is checked. A reference, or NULL. */
+X509 *tl_ocsp_issuer(X509 *cert, STACK_OF(X509) * chain, SSL_CTX *ctx);
+/* The first http:// responder that CERT names; OPENSSL_free it. NULL: none. */
+char *tl_ocsp_responder(X509 *cert);
+
+/* ---- Staples */
+
+struct tl_staple {
+  X509 *cert, *issuer; /* constant; ISSUER NULL: not found, so no answer can be judged */
+  pthread_mutex_t mu;  /* of the next three */
+  uint8_t *der;
+  size_t n;
+  struct tl_ocsp_verdict verdict; /* of DER */
+  /* The control thread's. */
+  uint64_t due_ms; /* of the monotonic clock: when to look again */
+  unsigned failures;
+  bool busy;         /* an answer is being fetched */
+  char problem[192]; /* the last attempt's, "" if it went well */
+};
+/* Takes DER in if it is good for S at NOW; else TL_EVERIFY, V says why and what was there stays. */
+int tl_staple_set(struct tl_staple *s, const uint8_t *der, size_t n, time_t now,
+                  struct tl_ocsp_verdict *out);
+/* Takes over what FROM holds if it is about the same certificate and S holds nothing. */
+void tl_staple_inherit(struct tl_staple *s, struct tl_staple *from, time_t now);
+/* What S holds; status NONE if nothing. */
+void tl_staple_look(struct tl_staple *s, struct tl_ocsp_verdict *out);
+
+/* ---- What is known of certificates, by their SHA-256 */
+
+#define TL_OCSP_KNOWN_MAX 4096 /* the one that ends first makes room */
+
+struct tl_ocsp_known {
+  uint8_t sha256[32];
+  enum tl_ocsp_status status; /* NONE: the responder could not be asked */
+  time_t this_update, until;  /* UNTIL: when to ask again */
+};
+void tl_ocsp_remember(const struct tl_ocsp_known *k);
+/* False: nothing, or it is out of date. */
+bool tl_ocsp_recall(const uint8_t sha256[32], time_t now, struct tl_ocsp_known *out);
+/* Copies at most CAP of those that hold at NOW; how many there are. */
+size_t tl_ocsp_known_all(time_t now, struct tl_ocsp_known *out, size_t cap);

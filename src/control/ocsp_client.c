@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Clients' certificates, asked about while their connections wait: one question
+ * per certificate however many connections came with it, the answer kept until
+ * its next update. Who is revoked is cut off; who waited too long stays or goes
+ * by its domain's policy. Workers hold the connections: they are told by mail.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "control/fetch.h"
+#include "control/ocsp.h"
+
+#define WAITERS_MAX 8192 /* connections of all questions together */
+#define FAILED_S 30      /* a responder that failed is not asked again at once */
+#define TICK_MS 20       /* mail that found a worker's mailbox full */
+
+struct waiter {
+  unsigned worker;
+  tl_conn_id conn;
+  uint64_t deadline_ms;
+  bool hard, parked;
+  bool let_go; /* told to go on; still closed if the answer says revoked */
+};
+
+/* One question; lives as long as its fetch. */
+struct job {
+  struct job *next;
+  struct tl_control *c;
+  uint8_t sha256[32];
+  X509 *cert, *issuer;
+  struct tl_identity *identity; /* for the log */
+  char domain[64];
+  struct waiter *waiter;
+  size_t n, cap;
+};
+
+struct order { /* a mail that could not be posted yet */
+  struct order *next;
+  unsigned worker;
+  struct tl_close_order *mail;
+};
+
+static struct job *jobs;
+static struct order *unsent;
+static size_t waiters;
+
+/* ---- telling workers ---- */
+
+static bool post(struct tl_control *c, unsigned worker, struct tl_close_order *o) {
+  struct tl_thread *w = worker < c->rt->n_worker ? c->rt->worker[worker] : NULL;
+  if (w) return tl_mailbox_post(&w->mailbox, &o->mail) == 0;
+  free(o);
+  return true;
+}
+
+/* ALERT 0: go on. */
+static void tell(struct tl_control *c, const struct waiter *w, uint8_t alert) {
+  if (!alert && !w->parked) return;
+  struct tl_close_order *o = calloc(1, sizeof *o);
+  struct order *later;
+  if (!o) return; /* a parked connection then ends with its idle time */
+  o->mail.type = alert ? TL_MAIL_CLOSE : TL_MAIL_UNPARK;
+  o->conn = w->conn;
+  o->alert = alert;
+  if (post(c, w->worker, o)) return;
+  tl_count(&c->rt->control.counters, TL_C_MAIL_FULL);
+  later = calloc(1, sizeof *later);
+  if (!later) {
+    free(o);
+    return;
+  }
+  *later = (struct order){unsent, w->worker, o};
+  unsent = later;
+}
+
+static void send_again(struct tl_control *c) {
+  for (struct order **p = &unsent, *o; (o = *p);) {
+    if (!post(c, o->worker, o->mail)) {
+      p = &o->next;
+      continue;
+    }
+    *p = o->next;
+    free(o);
+  }
+}
+
+/* There is no answer, or none that says good: the domain's policy decides. */
+static void by_policy(struct tl_control *c, struct waiter *w) {
+  tl_count(&c->rt->control.counters, w->hard ? TL_C_OCSP_CLOSED_HARD : TL_C_OCSP_PASSED_SOFT);
+  tell(c, w, w->hard ? SSL_AD_CERTIFICATE_UNKNOWN : 0);
+  w->let_go = true;
+}
+
+static void by_status(struct tl_control *c, struct waiter *w, enum tl_ocsp_status s) {
+  if (s == TL_OCSP_REVOKED) {
+    tl_count(&c->rt->control.counters, TL_C_OCSP_REVOKED);
+    tell(c, w, SSL_AD_CERTIFICATE_REVOKED);
+  } else if (w->let_go) {
+    return;
+  } else if (s == TL_OCSP_GOOD) {
+    tl_count(&c->rt->control.counters, TL_C_OCSP_GOOD);
+    tell(c, w, 0);
+  } else {
+    by_policy(c, w);
+  }
+  w->let_go = true;
+}
+
+/* ---- questions ---- */
+
+static void job_free(struct job *j) {
+  for (struct job **p = &jobs; *p; p = &(*p)->next)
+    if (*p == j) {
+      *p = j->next;
+      break;
+    }
+  waiters -= j->n;
+  X509_free(j->cert);
+  X509_free(j->issuer);
+  tl_identity_unref(j->identity);
+  free(j->waiter);
+  free(j);
+}
+
+static void log_answer(const struct job *j, const struct tl_ocsp_verdict *v, const char *why) {
+  if (v->status == TL_OCSP_GOOD) {
+    TL_LOG(TL_LOG_DEBUG, "The OCSP responder says that a client's certificate is good.",
+           TL_FC("subject", j->identity->subject), TL_FC("tls_domain", j->domain));
+  } else if (v->status == TL_OCSP_REVOKED) {
+    TL_LOG(TL_LOG_WARN, "A client's certificate is revoked (OCSP); its connections are closed.",
+           TL_FC("subject", j->identity->subject), TL_FC("serial", j->identity->serial),
+           TL_FC("tls_domain", j->domain), TL_FC("reason", v->why), TL_FI("connections", j->n));
+  } else {
+    TL_LOG(TL_LOG_WARN, "No OCSP answer about a client's certificate; ocsp_client decides.",
+           TL_FC("subject", j->identity->subject), TL_FC("tls_domain", j->domain),
+           TL_FC("reason", why), TL_FI("connections", j->n));
+  }
+}
+
+static void conclude(struct job *j, const struct tl_ocsp_verdict *v, const char *why) {
+  const time_t now = time(NULL);
+  struct tl_ocsp_known k = {.status = v->status, .this_update = v->this_update};
+  const bool holds = v->status == TL_OCSP_GOOD || v->status == TL_OCSP_REVOKED;
+  memcpy(k.sha256, j->sha256, sizeof k.sha256);
+  k.until = holds ? v->next_update : now + FAILED_S;
+  tl_ocsp_remember(&k);
+  if (v->status == TL_OCSP_NONE) tl_count(&j->c->rt->control.counters, TL_C_OCSP_FAILED);
+  log_answer(j, v, why);
+  for (size_t i = 0; i < j->n; i++) by_status(j->c, &j->waiter[i], v->status);
+  job_free(j);
+}
+
+static void fetched(struct tl_fetch *f, void *arg) {
+  struct job *j = arg;
+  struct tl_ocsp_verdict v = {.status = TL_OCSP_NONE};
+  const char *why = f->why;
+  if (f->rc == TL_ECLOSED) {
+    job_free(j);
+    return;
+  }
+  if (f->rc == 0) {
+    tl_ocsp_judge(f->data, f->n, j->cert, j->issuer, time(NULL), &v);
+    why = v.status == TL_OCSP_UNKNOWN ? "the responder does not know the certificate" : v.why;
+  }
+  conclude(j, &v, why);
+}
+
+static struct job *find(const uint8_t sha256[32]) {
+  for (struct job *j = jobs; j; j = j->next)
+    if (memcmp(j->sha256, sha256, sizeof j->sha256) == 0) return j;
+  return NULL;
+}
+
+static int add_waiter(struct job *j, const struct waiter *w) {
+  if (waiters >= WAITERS_MAX) {
+    tl_count(&j->c->rt->control.counters, TL_C_OCSP_REFUSED);
+    return TL_ELIMIT;
+  }
+  if (j->n == j->cap) {
+    const size_t cap = j->cap ? j->cap * 2 : 4;
+    void *p = realloc(j->waiter, cap * sizeof *j->waiter);
+    if (!p) return TL_ENOMEM;
+    j->waiter = p;
+    j->cap = cap;
+  }
+  j->waiter[j->n++] = *w;
+  waiters++;
+  return 0;
+}
+
+static struct job *job_new(struct tl_control *c, const struct tl_ocsp_ask *a,
+                           const uint8_t sha256[32]) {
+  struct job *j = calloc(1, sizeof *j);
+  if (!j) return NULL;
+  j->c = c;
+  memcpy(j->sha256, sha256, sizeof j->sha256);
+  j->identity = tl_identity_ref(a->identity);
+  snprintf(j->domain, sizeof j->domain, "%s", a->domain->name);
+  j->cert = sk_X509_value(a->identity->chain, 0);
+  X509_up_ref(j->cert);
+  j->issuer = tl_ocsp_issuer(j->cert, a->identity->chain, a->domain->server);
+  j->next = jobs;
+  jobs = j;
+  return j;
+}
+
+/* Sends J's question; where that cannot be done, J is concluded. */
+static void ask(struct job *j, const struct tl_tls_domain *d) {
+  const struct tl_ocsp_verdict none = {.status = TL_OCSP_NONE};
+  char *named = d->ocsp.url ? NULL : tl_ocsp_responder(j->cert);
+  const char *url = d->ocsp.url ? d->ocsp.url : named, *why = NULL;
+  int rc = 0;
+  if (!j->issuer)
+    why = "the issuer of the certificate is not known";
+  else if (!url)
+    why = "the certificate names no http:// responder; set ocsp_url";
+  else if ((rc = tl_ocsp_order(j->c, j->cert, j->issuer, url, d->ocsp.timeout_ms, fetched, j)))
+    why = rc == TL_ELIMIT ? "too many fetches are under way" : tl_strerror(rc);
+  else
+    tl_count(&j->c->rt->control.counters, TL_C_OCSP_ASKED);
+  OPENSSL_free(named);
+  if (why) conclude(j, &none, why);
+}
+
+static void consider(struct tl_control *c, const struct tl_ocsp_ask *a) {
+  struct tl_ocsp_known known;
+  uint8_t sha256[32];
+  struct waiter w = {.worker = a->worker,
+                     .conn = a->conn,
+                     .deadline_ms = tl_control_now_ms() + a->domain->ocsp.timeout_ms,
+                     .hard = a->domain->ocsp.client == TL_OCSP_CLIENT_HARD,
+                     .parked = a->parked};
+  X509 *cert = sk_X509_value(a->identity->chain, 0);
+  if (!cert || X509_digest(cert, EVP_sha256(), sha256, NULL) != 1) {
+    by_policy(c, &w);
+    return;
+  }
+  if (tl_ocsp_recall(sha256, time(NULL), &known)) {
+    by_status(c, &w, known.status);
+    return;
+  }
+  struct job *j = find(sha256);
+  const bool fresh = !j;
+  if (fresh) j = job_new(c, a, sha256);
+  if (!j) {
+    by_policy(c, &w);
+    return;
+  }
+  if (add_waiter(j, &w)) by_policy(c, &w);
+  if (fresh) ask(j, a->domain);
+}
+
+void tl_ocsp_client_ask(struct tl_control *c, struct tl_mail *m) {
+  struct tl_ocsp_ask *a = (struct tl_ocsp_ask *)m;
+  if (c->state != TL_CONTROL_STOPPED) consider(c, a);
+  tl_ocsp_ask_free(a);
+}
+
+void tl_ocsp_client_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+  if (unsent) send_again(c);
+  int least = unsent ? TICK_MS : -1;
+  for (struct job *j = jobs; j; j = j->next)
+    for (size_t i = 0; i < j->n; i++) {
+      struct waiter *w = &j->waiter[i];
+      if (w->let_go) continue;
+      const int left = w->deadline_ms > now_ms ? (int)(w->deadline_ms - now_ms) : 0;
+      if (left == 0)
+        by_policy(c, w);
+      else if (least < 0 || left < least)
+        least = left;
+    }
+  if (least >= 0 && (*timeout_ms < 0 || least < *timeout_ms)) *timeout_ms = least;
+}
+
+void tl_ocsp_client_exit(struct tl_control *c) {
+  (void)c;
+  while (jobs) job_free(jobs); /* their fetches have been called back or left behind */
+  while (unsent) {
+    struct order *o = unsent;
+    unsent = o->next;
+    free(o->mail);
+    free(o);
+  }
+}
+
+json_t *tl_ocsp_client_list(void) {
+  enum { CAP = 256 };
+  static struct tl_ocsp_known known[CAP];
+  const size_t n = tl_ocsp_known_all(time(NULL), known, CAP);
+  json_t *list = json_array();
+  for (size_t i = 0; i < n && i < CAP; i++) {
+    char hex[65];
+    for (int k = 0; k < 32; k++) snprintf(hex + 2 * k, 3, "%02x", known[i].sha256[k]);
+    const bool asked = known[i].status != TL_OCSP_NONE;
+    json_array_append_new(
+        list, json_pack("{s:s, s:s, s:o, s:o, s:I}", "certificate_sha256", hex, "status",
+                        asked ? tl_ocsp_status_name(known[i].status) : "unreachable", "this_update",
+                        tl_ocsp_time(known[i].this_update), "until", tl_ocsp_time(known[i].until),
+                        "seconds_left", (json_int_t)(known[i].until - time(NULL))));
+  }
+  return json_pack("{s:I, s:I, s:o}", "waiting", (json_int_t)waiters, "known", (json_int_t)n,
+                   "certificates", list);
+}
+
+int tl_command_ocsp(struct tl_control *c, struct tl_request *req, const json_t *params,
+                    struct tl_answer *a) {
+  (void)req, (void)params;
+  a->result =
+      json_pack("{s:o, s:o}", "staples", tl_ocsp_staple_list(c), "clients", tl_ocsp_client_list());
+  return 0;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Connections whose client's certificate is still being asked about (OCSP): the
+ * question goes to the control thread by mail, and until it answers nothing is
+ * read from a parked connection, so its messages wait in the kernel. The control
+ * thread answers each within its ocsp_timeout.
+ */
+#include <openssl/evp.h>
+#include <stdlib.h>
+
+#include "net/handshaker.h"
+#include "net_internal.h"
+#include "tieline/log.h"
+
+bool tl_park_wanted(const struct tl_handoff *h) {
+  struct tl_ocsp_known known;
+  uint8_t sha256[32];
+  if (!h->server || !h->peer_verified || !h->domain || !h->identity ||
+      h->domain->ocsp.client == TL_OCSP_CLIENT_OFF)
+    return false;
+  X509 *cert = sk_X509_value(h->identity->chain, 0);
+  return !cert || X509_digest(cert, EVP_sha256(), sha256, NULL) != 1 ||
+         !tl_ocsp_recall(sha256, time(NULL), &known) || known.status != TL_OCSP_GOOD;
+}
+
+void tl_ocsp_ask_free(struct tl_ocsp_ask *a) {
+  tl_tls_domain_unref(a->domain);
+  tl_identity_unref(a->identity);
+  free(a);
+}
+
+static int post(struct tl_conn *c, bool park) {
+  struct tl_net *n = c->net;
+  struct tl_ocsp_ask *a = calloc(1, sizeof(*a));
+  if (!a) return TL_ENOMEM;
+  a->mail.type = TL_MAIL_OCSP_ASK;
+  a->worker = n->th->index;
+  a->conn = tl_conn_id_of(c);
+  a->parked = park;
+  a->domain = tl_tls_domain_ref(c->tls->domain);
+  a->identity = tl_identity_ref(c->tls->identity);
+  int rc = tl_mailbox_post(&n->rt->control.mailbox, &a->mail);
+  if (rc == 0) return 0;
+  tl_count(n->counters, TL_C_MAIL_FULL);
+  tl_ocsp_ask_free(a);
+  return rc;
+}
+
+int tl_park_ask(struct tl_conn *c) {
+  const struct tl_ocsp_policy *p = &c->tls->domain->ocsp;
+  int rc = post(c, p->park);
+  if (rc) return p->client == TL_OCSP_CLIENT_HARD ? rc : 0;
+  c->parked = p->park;
+  if (c->parked) tl_count(c->net->counters, TL_C_OCSP_PARKED);
+  return 0;
+}
+
+void tl_conn_unpark(struct tl_conn *c) {
+  if (!c->parked) return;
+  c->parked = false;
+  c->active_ms = c->net->now_ms;
+  if (c->state == TL_CONN_OPEN) tl_recv_arm(c);
+}

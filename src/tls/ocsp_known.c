@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What responders have said of clients' certificates: a table of fixed size,
+ * written by the control thread, asked once per handshake. The asking and the
+ * consequences are elsewhere.
+ */
+#include <string.h>
+
+#include "tieline/ocsp.h"
+
+#define WAYS 8 /* places where a certificate may stand */
+
+static struct tl_ocsp_known table[TL_OCSP_KNOWN_MAX]; /* UNTIL 0: free */
+static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
+
+static struct tl_ocsp_known *place(const uint8_t sha256[32], int way) {
+  unsigned at = (unsigned)(sha256[0] << 8 | sha256[1]) + (unsigned)way;
+  return &table[at % TL_OCSP_KNOWN_MAX];
+}
+
+void tl_ocsp_remember(const struct tl_ocsp_known *k) {
+  pthread_mutex_lock(&mu);
+  struct tl_ocsp_known *best = NULL;
+  for (int i = 0; i < WAYS; i++) {
+    struct tl_ocsp_known *p = place(k->sha256, i);
+    if (p->until && memcmp(p->sha256, k->sha256, sizeof p->sha256) == 0) {
+      best = p;
+      break;
+    }
+    if (!best || p->until < best->until) best = p;
+  }
+  *best = *k;
+  pthread_mutex_unlock(&mu);
+}
+
+bool tl_ocsp_recall(const uint8_t sha256[32], time_t now, struct tl_ocsp_known *out) {
+  bool found = false;
+  pthread_mutex_lock(&mu);
+  for (int i = 0; i < WAYS && !found; i++) {
+    const struct tl_ocsp_known *p = place(sha256, i);
+    found = p->until > now && memcmp(p->sha256, sha256, sizeof p->sha256) == 0;
+    if (found) *out = *p;
+  }
+  pthread_mutex_unlock(&mu);
+  return found;
+}
+
+size_t tl_ocsp_known_all(time_t now, struct tl_ocsp_known *out, size_t cap) {
+  size_t n = 0;
+  pthread_mutex_lock(&mu);
+  for (size_t i = 0; i < TL_OCSP_KNOWN_MAX; i++) {
+    if (table[i].until <= now) continue;
+    if (n < cap) out[n] = table[i];
+    n++;
+  }
+  pthread_mutex_unlock(&mu);
+  return n;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A responder's pen: what it writes is judged elsewhere.
+ */
+#include "test_ocsp_answer.h"
+
+#include <criterion/criterion.h>
+#include <openssl/pem.h>
+
+size_t ocsp_answer(const struct ocsp_answer *a, uint8_t **out) {
+  const struct pki_cert *signer = a->signer ? a->signer : &pki_ca;
+  OCSP_BASICRESP *basic = OCSP_BASICRESP_new();
+  OCSP_CERTID *id = OCSP_cert_to_id(a->md ? a->md : EVP_sha1(), a->cert, a->issuer);
+  ASN1_TIME *from = X509_gmtime_adj(NULL, a->from_s);
+  ASN1_TIME *to = a->to_s ? X509_gmtime_adj(NULL, a->to_s) : NULL;
+  ASN1_TIME *revoked = a->status == V_OCSP_CERTSTATUS_REVOKED ? X509_gmtime_adj(NULL, -60) : NULL;
+  cr_assert(OCSP_basic_add1_status(
+      basic, id, a->status, revoked ? OCSP_REVOKED_STATUS_KEYCOMPROMISE : 0, revoked, from, to));
+  cr_assert(OCSP_basic_sign(basic, signer->x, signer->key, EVP_sha256(), NULL, 0));
+  OCSP_RESPONSE *r = OCSP_response_create(OCSP_RESPONSE_STATUS_SUCCESSFUL, basic);
+  *out = NULL;
+  int n = i2d_OCSP_RESPONSE(r, out);
+  cr_assert_gt(n, 0);
+  OCSP_RESPONSE_free(r);
+  OCSP_BASICRESP_free(basic);
+  OCSP_CERTID_free(id);
+  ASN1_TIME_free(from);
+  ASN1_TIME_free(to);
+  ASN1_TIME_free(revoked);
+  return (size_t)n;
+}
+
+X509 *ocsp_cert(const char *name) {
+  char file[64];
+  snprintf(file, sizeof file, "%s.pem", name);
+  FILE *f = fopen(pki_path(file), "r");
+  cr_assert(f);
+  X509 *x = PEM_read_X509(f, NULL, NULL, NULL);
+  fclose(f);
+  cr_assert(x);
+  return x;
+}
+
+struct pki_cert ocsp_delegate(bool may_sign) {
+  struct pki_cert c = pki_make(&(struct pki_options){.cn = "responder", .issuer = &pki_ca});
+  if (!may_sign) return c;
+  X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, NID_ext_key_usage, "OCSPSigning");
+  cr_assert(e && X509_add_ext(c.x, e, -1) == 1);
+  X509_EXTENSION_free(e);
+  cr_assert(X509_sign(c.x, pki_ca.key, EVP_sha256()) > 0);
+  return c;
+}
