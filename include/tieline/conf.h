@@ -138,6 +138,7 @@ struct tl_conf {
   enum tl_reload_drain reload_drain;
   enum tl_anti_spoof anti_spoof;
   uint32_t crl_refresh_ms;
+  bool log_calls;
   struct tl_conf_limits limits;
   struct tl_conf_timeouts timeouts;
   size_t n_listen;

@@ -106,9 +106,9 @@ static void write_stderr(const char *p, size_t n, bool may_wait) {
 }
 
 static void write_journal(const char *p, size_t n) {
-  struct iovec iov[32];
+  struct iovec iov[64];
   int count = 0;
-  for (size_t at = 0; at < n && count < 31;) {
+  for (size_t at = 0; at < n && count < 63;) {
     size_t len = strlen(p + at);
     iov[count++] = (struct iovec){(void *)(uintptr_t)(p + at), len};
     at += len + 1;

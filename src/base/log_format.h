@@ -15,7 +15,7 @@
 #include "tieline/log.h"
 
 /* Enough for every shape of line; smaller buffers are a programmer's error. */
-#define TL_LOG_LINE 1024
+#define TL_LOG_LINE 2048
 
 struct tl_log_record {
   enum tl_log_level level;

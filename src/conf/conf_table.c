@@ -78,6 +78,10 @@ static const struct tl_opt global_opts[] = {
         WHY = "where `ctl keylog` writes (mode 0600); needed with allow_keylog"),
     OPT(tl_v_global, log_level, WORD, "info", .word = log_levels,
         WHY = "least important line that is written; `tieline ctl log` changes it while running"),
+    OPT(tl_v_global, log_calls, BOOL, "false",
+        WHY =
+            "a line at level info for each call answered, failed or ended: who, to whom, when, and "
+            "the certificates, TLS and kernel TLS of both connections"),
     OPT(tl_v_global, log_format, WORD, "kv", .word = log_formats, .flags = TL_OPT_FIXED,
         WHY = "kv for people and grep, json for collectors"),
     OPT(tl_v_global, log_target, WORD, "stderr", .word = log_targets, .flags = TL_OPT_FIXED,

@@ -144,6 +144,7 @@ struct tl_v_global {
   uint32_t log_level, log_format, log_target, records, reload_drain, crl_refresh;
   bool server_header, watch_files, allow_keylog;
   uint32_t anti_spoof;
+  bool log_calls;
 };
 
 struct tl_v_listen {

@@ -132,6 +132,7 @@ static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_
     tl_branch_free(b);
     return rc;
   }
+  tx->to = hop;
   keep_sent(b, &e, body);
   if (c) tl_branch_attach(b, c);
   tl_load_enter(b, load);

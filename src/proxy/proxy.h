@@ -121,6 +121,8 @@ struct tl_tx {
   uint16_t status;      /* last response sent */
   uint16_t best_status; /* of the final responses so far, 0: none (16.7 step 6) */
   struct tl_hop from;
+  struct tl_hop to; /* last sent or answered; no family: nowhere */
+  uint64_t born_ms;
   tl_conn_id asked_on;     /* the connection whose n_asked counts it, 0: none */
   struct tl_timer timer;   /* 100, H, I, J, L, or a failure to act on */
   struct tl_timer retrans; /* G, and retransmissions of 2xx are not ours */
@@ -211,6 +213,8 @@ struct tl_proxy {
   size_t saved_large;         /* bytes kept for later that no pool bounds */
   struct tl_pool txs, branches, plans, saved_small, saved_mid;
   struct tl_nameaddr routes[TL_ROUTES_MAX]; /* of the request being planned */
+  struct tl_msg msg3;                       /* and for accounting */
+  struct tl_call_start *starts;             /* of calls, see account.c */
   struct tl_msg msg2;                       /* saved requests are read again into this */
   char out[65536];                          /* messages made here */
   struct tl_merge merged[TL_MERGE_SLOTS];
@@ -336,6 +340,14 @@ void tl_explain_answer(struct tl_proxy *p, struct tl_explain *e);
 const char *tl_claim_refuse(struct tl_proxy *p, struct tl_source *s, const struct tl_hop *from,
                             const struct tl_conn *c, const struct tl_msg *m,
                             const struct tl_plan *plan);
+
+/* account.c: the log of calls, if it is wanted */
+/* TX has its final response; its working set is still there. */
+void tl_account_done(struct tl_tx *tx, unsigned status);
+/* M was refused without a transaction. */
+void tl_account_refused(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+                        unsigned status);
+void tl_account_exit(struct tl_proxy *p);
 
 /* forward.c */
 /* Sends the transaction's request to its next target, or answers when none is left. M and BODY: the

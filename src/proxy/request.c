@@ -23,6 +23,7 @@ static void refuse(struct tl_proxy *p, const struct tl_hop *from, const struct t
     tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_ACK);
   else
     tl_local_answer(p, from, m, status, reason.n ? reason : tl_reason_phrase(status), extra);
+  tl_account_refused(p, from, m, status);
 }
 
 /* A request that belongs to a transaction we know. True: done with. */

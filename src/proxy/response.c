@@ -276,6 +276,7 @@ static void invite_success(struct tl_branch *b, const struct tl_msg *m,
   forward(tx, m, body); /* every 2xx, at once (16.7 step 5, RFC 6026 7.2) */
   if (b->state == TL_BR_ACCEPTED) return;
   b->state = TL_BR_ACCEPTED;
+  tx->to = b->hop;
   tl_branch_detach(b);
   tl_load_leave(b);
   tl_saved_free(p, b->sent);
@@ -302,6 +303,7 @@ static void final(struct tl_branch *b, const struct tl_msg *m, const struct tl_b
   if (b->state == TL_BR_ACCEPTED) return; /* RFC 6026 7.2: nothing else follows a 2xx */
   if (b->invite) acknowledge(b, m);
   if (repeated) return;
+  tx->to = b->hop;
   branch_done(b);
   if (tx->state != TL_TX_PROCEEDING) return;
   /* RFC 4320 4.2: a 408 to another method than INVITE is as no answer. */

@@ -226,6 +226,7 @@ struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct
   tx->invite = m->method == TL_M_INVITE;
   tx->loop = tl_token_loop(p, m);
   tx->from = tl_local_way_back(m, from);
+  tx->born_ms = p->net.now_ms;
   tx->via_port = m->via.port;
   tx->reliable = from->transport != TL_UDP;
   tx->state = TL_TX_PROCEEDING;
@@ -274,6 +275,7 @@ static void accepted(struct tl_tx *tx) {
 void tl_tx_finished(struct tl_tx *tx, unsigned status) {
   struct tl_proxy *p = tx->proxy;
   const struct tl_conf_timeouts *t = &p->net.conf->timeouts;
+  tl_account_done(tx, status);
   uncount(tx);
   drop_working_set(tx);
   if (tx->invite && status < 300) {
@@ -298,6 +300,7 @@ void tl_tx_finished(struct tl_tx *tx, unsigned status) {
 
 void tl_tx_abandon(struct tl_tx *tx) {
   struct tl_proxy *p = tx->proxy;
+  tl_account_done(tx, 408);
   if (tx->reliable) {
     tl_tx_free(tx);
     return;
@@ -446,5 +449,6 @@ void tl_tx_tables_exit(struct tl_proxy *p) {
   if (p->snap) snap_drop(p->snap);
   p->snap = NULL;
   tl_source_exit(p);
+  tl_account_exit(p);
   tl_load_exit(p);
 }

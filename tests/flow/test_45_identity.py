@@ -332,3 +332,51 @@ def test_d39_never_downgraded(t):
             assert alice.request(conn, "OPTIONS", t.uri(bob, transport)).status == want, transport
         assert alice.request(conn, "OPTIONS", t.uri(bob, "tls")).status == 200
         assert not [c for c in d.connections() if c["transport"] != "tls" and c["peer_name"]]
+
+
+def fields_of(line):
+    """The fields of a log line."""
+    return {k: a or b for k, a, b in re.findall(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|(\S+))', line)}
+
+
+def test_b7_log_of_calls(t):
+    """log_calls: a line for each call answered, failed, refused or ended, with both connections'
+    certificates, TLS and kernel TLS (E23)."""
+    lab = lab_of(t, "caller.example", "callee.example")
+    bob = t.uas("tls", ctx=lab.server("callee.example"))
+    d = t.daemon(extra="log_calls = true", workers=1, domain=verifying(lab, check_from="from"),
+                 peers=[("bob", {"uri": t.uri(bob, "tls").replace("bob@", ""),
+                                 "tls_domain": "lab", "identity": "callee.example"}),
+                        ("caller", {"uri": "sip:127.0.0.1:%d;transport=tls" % t.port(),
+                                    "identity": "caller.example"})],
+                 routes=[("calls", {"to_domain": "callee.example", "peers": ["bob"]})])
+    alice = t.uac()
+    conn = t.dial(alice, d, "tls", ctx=lab.client("caller.example"))
+    me = "<sip:alice@caller.example>;tag=a7"
+    call = Call(alice, conn, "sip:bob@callee.example", from_=me).answered()
+    got = fields_of(d.wait_log("A call was answered"))
+    on = "both" if t.kernel_tls else "off"
+    want = {"call_id": call.call_id, "status": "200", "route": "calls", "in_peer": "caller",
+            "in_trust": "verified", "in_subject": "CN=caller.example", "in_verify": "ok",
+            "in_transport": "tls", "in_tls": "TLSv1.3", "in_ktls": on, "out_peer": "bob",
+            "out_trust": "verified", "out_subject": "CN=callee.example", "out_verify": "ok",
+            "out_tls": "TLSv1.3", "out_ktls": on,
+            "out_addr": bob.listener("tls").hostport}
+    assert {k: got.get(k) for k in want} == want, got
+    assert "alice@caller.example" in got["from"] and "lab CA" in got["in_issuer"], got
+    assert got["in_cipher"] and got["out_serial"] and "answer_ms" in got, got
+    assert call.bye().status == 200
+    got = fields_of(d.wait_log("A call ended"))
+    assert got["call_id"] == call.call_id and got["status"] == "200", got
+    assert int(got["call_ms"]) >= int(got["bye_ms"]) >= 0, got
+    bob.policy["answer"] = 486
+    busy = Call(alice, conn, "sip:bob@callee.example", from_=me)
+    assert busy.send().final().status == 486
+    got = fields_of(d.wait_log("A call failed"))
+    assert got["status"] == "486" and got["out_peer"] == "bob", got
+    liar = Call(alice, conn, "sip:bob@callee.example", from_="<sip:a@x.example>;tag=9")
+    assert liar.send().final().status == 403
+    d.wait_log("A call failed.* status=403")
+    options_works(t, d, alice, conn, "sip:bob@callee.example", from_=me)
+    lines = [x for x in d.log().splitlines() if re.search("A call (was|fail|end)", x)]
+    assert len(lines) == 4 and not [x for x in lines if "truncated" in x], lines
