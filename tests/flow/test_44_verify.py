@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Certificates judged: what is demanded of clients and next hops, extended key usage, names, and
+hostile certificates; and the alert that the other side sees.
+
+Issue item 4.4 and its hostile certificates; FEATURES a1 b1 b11 c2 c3 c4 c7 c8 c17 d9 d10 d19 f8.
+Every cell of the matrix and more cases are in tests/unit/test_verify_*.c; here the peers are
+openssl s_client and s_server, and Python.
+"""
+import os
+import re
+import shutil
+import ssl
+import subprocess
+
+from flowlib.certs import Authority
+from flowlib.tools import Piped, s_client, s_client_options
+
+# RFC 8446 6.2
+HANDSHAKE_FAILURE, BAD, UNSUPPORTED, REVOKED, EXPIRED, UNKNOWN_CA, REQUIRED = (
+    40, 42, 43, 44, 45, 48, 116)
+SIP = "1.3.6.1.5.5.7.3.20"
+
+
+def lab(t):
+    ca = Authority(os.path.join(t.dir, "lab"), "root", "Lab root")
+    ca.leaf("ours", "atlanta.example", "localhost", "127.0.0.1")
+    return ca
+
+
+def domain(ca, **more):
+    """Options of a TLS domain that verifies by CA."""
+    out = {"certificate": ca.path("pem", "ours"), "private_key": ca.path("key", "ours"),
+           "ca_list": ca.path("pem"), "verify_cert": True, "require_cert": False}
+    out.update(more)
+    return out
+
+
+def shows(ca, leaf):
+    """Arguments for s_client."""
+    return () if leaf is None else ("-cert", ca.path("pem", leaf), "-key", ca.path("key", leaf))
+
+
+def expired(ca, name, who):
+    """A leaf that ended yesterday."""
+    pem, key = ca.leaf(name, who)
+    csr = pem + ".csr"
+    for args in (["req", "-new", "-config", ca.path("cnf"), "-key", key, "-subj", "/CN=" + who,
+                  "-addext", "subjectAltName=DNS:" + who, "-out", csr],
+                 ["x509", "-req", "-in", csr, "-CA", ca.path("pem"), "-CAkey", ca.path("key"),
+                  "-copy_extensions", "copy", "-days", "-1", "-out", pem]):
+        p = subprocess.run(["openssl"] + args, capture_output=True, text=True, check=False)
+        assert p.returncode == 0, p.stderr
+
+
+def alert_for(t, d, *args):
+    """The alert that a client gets from us, 0 if it is served."""
+    client = s_client(t, d, *args)
+
+    def over():
+        return client.proc.poll() is not None or rb"alert number" in client.out
+
+    t.wait(lambda: over() or d.connections(), "an alert or a connection; s_client printed %r" %
+           client.out[-400:])
+    if not over():
+        client.proc.terminate()
+    out = client.ended()
+    t.wait(lambda: not d.connections(), "the end of the connection")
+    number = re.search(rb"alert number (\d+)", out)
+    return int(number.group(1)) if number else 0
+
+
+VERSIONS = ("-tls1_2", "-tls1_3")
+# what a client shows: the alert where certificates are optional, and where they are demanded
+DEMANDS = (("good", 0, 0), ("sip", 0, 0), (None, 0, REQUIRED), ("old", EXPIRED, EXPIRED),
+           ("taken", REVOKED, REVOKED), ("foreign", UNKNOWN_CA, UNKNOWN_CA),
+           ("server-only", UNSUPPORTED, UNSUPPORTED), ("mail", UNSUPPORTED, UNSUPPORTED))
+
+
+def cast(ca):
+    """Leaves for clients, and the list that takes one of them back."""
+    ca.leaf("good", "caller.example")
+    ca.leaf("sip", "caller.example", eku=SIP)
+    ca.leaf("taken", "caller.example")
+    ca.leaf("server-only", "caller.example", eku="serverAuth")
+    ca.leaf("mail", "caller.example", eku="emailProtection")
+    expired(ca, "old", "caller.example")
+    stranger = Authority(ca.where, "stranger", "Somebody else's root")
+    stranger.leaf("foreign", "caller.example")
+    return ca.revoke("taken")
+
+
+def test_c2_client_certificates_ignored(t):
+    """verify_cert = false: whatever a client would show, it is not asked and is nobody."""
+    ca = lab(t)
+    cast(ca)
+    d = t.daemon(domain=domain(ca, verify_cert=False))
+    for version in VERSIONS:
+        for leaf in ("good", "old", "foreign", None):
+            assert alert_for(t, d, version, *shows(ca, leaf)) == 0, (version, leaf)
+    assert d.counter("handshakes.failed.verify") == 0
+
+
+def demanded(t, require, column):
+    ca = lab(t)
+    d = t.daemon(domain=domain(ca, require_cert=require, crl_file=cast(ca)))
+    refused = 0
+    for version in VERSIONS:
+        for row in DEMANDS:
+            want = row[column]
+            if version == "-tls1_2" and want == REQUIRED:
+                want = HANDSHAKE_FAILURE  # it has no alert of its own for this
+            got = alert_for(t, d, version, *shows(ca, row[0]))
+            assert got == want, "%s %s: alert %d, not %d" % (version, row[0], got, want)
+            refused += want != 0
+    assert d.counter("handshakes.failed.verify") == refused
+    return d
+
+
+def test_c4_optional_certificate_must_be_good(t):
+    """verify_cert = true, require_cert = false: none is fine, a bad one is not (A1)."""
+    d = demanded(t, False, 1)
+    line = d.wait_log("certificate has expired")
+    for part in ("cause=verify", "verify_code=10", r"subject=\S*CN ?= ?caller\.example",
+                 "alert_sent=certificate_expired", r"peer=127\.0\.0\.1:\d+", "tls_domain=lab"):
+        assert re.search(part, line), (part, line)
+
+
+def test_c3_certificate_demanded(t):
+    """require_cert = true: none is refused too, with certificate_required in TLS 1.3 (D9)."""
+    demanded(t, True, 2)
+
+
+def test_c17_extended_key_usage_option(t):
+    """eku = accept, require and ignore against clients' certificates (RFC 5924)."""
+    ca = lab(t)
+    ca.leaf("none", "caller.example", eku=None)
+    ca.leaf("sip", "caller.example", eku=SIP)
+    ca.leaf("any", "caller.example", eku="anyExtendedKeyUsage")
+    ca.leaf("client", "caller.example", eku="clientAuth")
+    ca.leaf("server", "caller.example", eku="serverAuth")
+    ca.leaf("mail", "caller.example", eku="emailProtection")
+    for eku, good in (("accept", {"none", "sip", "any", "client"}), ("require", {"sip"}),
+                      ("ignore", {"none", "sip", "any", "client", "server", "mail"})):
+        d = t.daemon(domain=domain(ca, eku=eku))
+        for leaf in ("none", "sip", "any", "client", "server", "mail"):
+            want = 0 if leaf in good else UNSUPPORTED
+            got = alert_for(t, d, *shows(ca, leaf))
+            assert got == want, "%s, %s: alert %d" % (eku, leaf, got)
+
+
+def reached(t, ca, leaf, name, **options):
+    """Status of a request by way of a next hop that shows LEAF and must be NAME."""
+    ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ctx.load_cert_chain(ca.path("pem", leaf), ca.path("key", leaf))
+    bob = t.uas("tls", ctx=ctx)
+    d = t.daemon(listen=("tcp", "tls"), domain=domain(ca, **options),
+                 peers=[("bob", {"uri": t.uri(bob, "tls").replace("bob@", ""), "tls_domain": "lab",
+                                 "identity": name})],
+                 routes=[("all", {"peers": ["bob"]})])
+    alice = t.uac()
+    return d, alice.request(t.dial(alice, d, "tcp"), "OPTIONS", "sip:x@biloxi.example").status
+
+
+def test_b11_names_in_certificates_of_next_hops(t):
+    """The name required against what the certificate of a next hop has (RFC 5922 7.1, 7.2)."""
+    ca = lab(t)
+    for leaf, san in (("uri", "URI:sip:b.example"), ("sips", "URI:sips:b.example"),
+                      ("user", "URI:sip:bob@b.example"), ("wild", "DNS:*.example"),
+                      ("hidden", "URI:sip:other.example,DNS:b.example"),
+                      ("dns", "DNS:B.Example"), ("ip", "IP:127.0.0.1"),
+                      ("ip-uri", "URI:sip:127.0.0.1")):
+        ca.leaf(leaf, cn="b.example", extensions=["subjectAltName=" + san])
+    ca.leaf("cn", cn="b.example")
+    for leaf, name, options, want in (
+            ("uri", "b.example", {}, 200), ("dns", "b.example", {}, 200),
+            ("sips", "b.example", {}, 503), ("user", "b.example", {}, 503),
+            ("wild", "b.example", {}, 503), ("hidden", "b.example", {}, 503),
+            ("ip", "127.0.0.1", {}, 200), ("ip-uri", "127.0.0.1", {}, 503),
+            ("cn", "b.example", {}, 503), ("cn", "b.example", {"allow_cn": True}, 200),
+            ("dns", "c.example", {"verify_name": False}, 200)):
+        d, status = reached(t, ca, leaf, name, **options)
+        assert status == want, "%s for %s %s: %d" % (leaf, name, options, status)
+        if want == 503:
+            line = d.wait_log("cause=name")
+            assert "required_name=" + name in line and "alert_sent=bad_certificate" in line, line
+        d.stop()
+
+
+def test_d10_openssl_server_sees_our_alert(t):
+    """openssl s_server as next hop, with an expired certificate: the caller gets 503, s_server the
+    alert, in both versions."""
+    ca = lab(t)
+    expired(ca, "old", "b.example")
+    for version in VERSIONS:
+        port = t.port()
+        server = Piped(t, ["openssl", "s_server", "-accept", "127.0.0.1:%d" % port, version,
+                           "-cert", ca.path("pem", "old"), "-key", ca.path("key", "old")])
+        server.wait_for(rb"ACCEPT")
+        d = t.daemon(listen=("tcp", "tls"), domain=domain(ca),
+                     peers=[("bob", {"uri": "sip:127.0.0.1:%d;transport=tls" % port,
+                                     "tls_domain": "lab", "identity": "b.example"})],
+                     routes=[("all", {"peers": ["bob"]})])
+        alice = t.uac()
+        assert alice.request(t.dial(alice, d, "tcp"), "OPTIONS", "sip:x@b.example").status == 503
+        server.wait_for(rb"alert certificate expired.*alert number 45")
+        server.proc.terminate()
+        d.stop()
+
+
+def test_c7_authorities_in_a_directory(t):
+    """ca_dir as in /etc/ssl/certs: one of several authorities signed; one that is not there did
+    not (B1)."""
+    ca = lab(t)
+    ca.leaf("good", "caller.example")
+    stranger = Authority(ca.where, "stranger", "Somebody else's root")
+    stranger.leaf("foreign", "caller.example")
+    trusted = os.path.join(t.dir, "trusted")
+    os.mkdir(trusted)
+    shutil.copy(ca.path("pem"), trusted)
+    shutil.copy(Authority(os.path.join(t.dir, "more"), "more", "One more root").path("pem"), trusted)
+    d = t.daemon(domain=domain(ca, ca_list=None, ca_dir=trusted, require_cert=True))
+    assert alert_for(t, d, *shows(ca, "good")) == 0
+    assert alert_for(t, d, *shows(ca, "foreign")) == UNKNOWN_CA
+
+
+def test_f8_hostile_certificates(t):
+    """Ten thousand names, NUL in a name, a subject that forges log lines: refused with the right
+    alert and one line each, and the daemon goes on."""
+    ca = lab(t)
+    bob = t.uas("tcp")
+    ca.leaf("good", "caller.example")
+    many = ",".join("DNS:%x.b" % n for n in range(10000))
+    ca.leaf("many", cn="many", extensions=["subjectAltName=" + many])
+    nul = b"caller.example\0.evil.example"
+    der = bytes([0x30, len(nul) + 2, 0x82, len(nul)]) + nul
+    ca.leaf("nul", cn="nul", extensions=["subjectAltName=DER:" + der.hex(":")])
+    stranger = Authority(ca.where, "stranger", "Somebody else's root")
+    stranger.leaf("forger", cn="x\ntime=2026 level=error msg=\"all is lost\"\x1b[2J")
+    d = t.daemon(domain=domain(ca))
+    for leaf, alert, says in (("many", BAD, "more than 1000 names"), ("nul", BAD, "has a NUL"),
+                              ("forger", UNKNOWN_CA, "local issuer")):
+        for version in VERSIONS:
+            assert alert_for(t, d, version, *shows(ca, leaf)) == alert, (version, leaf)
+        assert says in d.wait_log("cause=verify.*" + says)
+    assert d.counter("handshakes.failed.verify") == 6
+    assert not [x for x in d.log().splitlines() if "\x1b" in x or x.startswith("time=2026 level")]
+    client = s_client(t, d, *shows(ca, "good"))
+    client.wait_for(rb"Verif")
+    assert s_client_options(t, client, t.uri(bob, "tcp")) == 200
