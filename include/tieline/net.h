@@ -86,6 +86,7 @@ struct tl_conn_tls {
   struct tl_record *record;     /* NULL: the kernel has the keys */
   struct tl_tls_domain *domain; /* a reference */
   struct tl_identity *identity; /* a reference or NULL */
+  struct tl_identity *own;      /* the certificate we showed: a reference or NULL */
   struct tl_tls_keys *rekey;
   char *sni;
   struct tl_ctl_state ctl;

@@ -73,6 +73,7 @@ struct tl_handoff {
                                 cannot rekey; malloc'd, wipe before free */
   struct tl_tls_domain *domain; /* a reference */
   struct tl_identity *identity; /* a reference or NULL */
+  struct tl_identity *own;      /* a reference to what we showed, or NULL */
   bool peer_verified, resumed, server;
   bool ocsp_ask; /* the client's certificate is to be asked about before its messages count */
   unsigned max_fragment;
@@ -101,7 +102,7 @@ struct tl_conn_info {
   bool paused;
   uint32_t memory_bytes; /* of user space, without shared buffers */
   /* Only if the dump asks for them: references, NULL without TLS or certificate. */
-  struct tl_identity *who;
+  struct tl_identity *who, *own; /* the peer's certificate and the one we showed */
   struct tl_tls_domain *tls_domain;
 };
 

@@ -213,6 +213,7 @@ struct tl_session {
   struct tl_tls_keys keys;      /* wipe with tl_session_clear */
   struct tl_tls_domain *domain; /* a reference */
   struct tl_identity *peer;     /* a reference, NULL: anonymous */
+  struct tl_identity *own;      /* a reference to the certificate we showed, NULL: none */
   bool server, resumed, peer_verified;
   bool stapled; /* an OCSP answer went with the server's certificate; as client: a good one */
   unsigned max_fragment; /* RFC 6066 4 in bytes, 0 = none */

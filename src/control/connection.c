@@ -52,8 +52,7 @@ static json_t *describe(const struct tl_conn_info *i) {
     json_object_set_new(tls, "generation",
                         json_integer(i->tls_domain ? (json_int_t)i->tls_domain->generation : 0));
     json_object_set_new(tls, "peer_certificate", tl_json_identity(i->who));
-    json_object_set_new(tls, "my_certificate",
-                        tl_json_identity(i->tls_domain ? i->tls_domain->own : NULL));
+    json_object_set_new(tls, "my_certificate", tl_json_identity(i->own));
   }
   return j;
 }

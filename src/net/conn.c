@@ -170,6 +170,7 @@ static void tls_free(struct tl_conn_tls *t) {
   }
   if (t->domain) tl_tls_domain_unref(t->domain);
   tl_identity_unref(t->identity);
+  tl_identity_unref(t->own);
   free(t->sni);
   free(t);
 }
@@ -388,6 +389,7 @@ static int take_tls(struct tl_conn *c, struct tl_handoff *h) {
   t->record = h->record;
   t->domain = h->domain;
   t->identity = h->identity;
+  t->own = h->own;
   t->rekey = h->rekey;
   t->sni = h->sni;
   t->ktls = h->ktls;
@@ -402,7 +404,7 @@ static int take_tls(struct tl_conn *c, struct tl_handoff *h) {
   c->counted = true;
   h->record = NULL;
   h->domain = NULL;
-  h->identity = NULL;
+  h->identity = h->own = NULL;
   h->rekey = NULL;
   h->sni = NULL;
   h->fd = -1;

@@ -83,12 +83,14 @@ static bool wanted(const struct tl_conn *c, const struct tl_conn_filter *f) {
 static void refer(const struct tl_conn *c, struct tl_conn_info *i) {
   if (!c->tls) return;
   if (c->tls->identity) i->who = tl_identity_ref(c->tls->identity);
+  if (c->tls->own) i->own = tl_identity_ref(c->tls->own);
   if (c->tls->domain) i->tls_domain = tl_tls_domain_ref(c->tls->domain);
 }
 
 void tl_dump_free(struct tl_dump *d) {
   for (size_t i = 0; i < d->n; i++) {
     tl_identity_unref(d->info[i].who);
+    tl_identity_unref(d->info[i].own);
     tl_tls_domain_unref(d->info[i].tls_domain);
   }
   free(d->info);

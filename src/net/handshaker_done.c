@@ -72,6 +72,7 @@ static struct tl_handoff *make_handoff(const struct tl_hs_conn *c, struct tl_ses
   h->cipher = s->keys.cipher;
   h->domain = s->domain;
   h->identity = s->peer;
+  h->own = s->own;
   h->peer_verified = s->peer_verified;
   h->resumed = s->resumed;
   h->server = s->server;
@@ -79,7 +80,7 @@ static struct tl_handoff *make_handoff(const struct tl_hs_conn *c, struct tl_ses
   if (s->sni[0]) h->sni = strdup(s->sni);
   h->ocsp_ask = tl_park_wanted(h);
   s->domain = NULL; /* the references went along */
-  s->peer = NULL;
+  s->peer = s->own = NULL;
   return h;
 }
 

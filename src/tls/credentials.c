@@ -92,6 +92,7 @@ static void credential_clear(struct tl_credential *c) {
   free(c->names);
   for (size_t i = 0; i < c->n_authority; i++) X509_NAME_free(c->authority[i].name);
   free(c->authority);
+  tl_identity_unref(c->id);
   free(c->label);
 }
 
@@ -211,7 +212,17 @@ static int fill_contexts(struct tl_tls_domain *d, struct tl_blame *b) {
     if (rc) return rc;
   }
   int rc = d->n_cred ? tl_domain_describe_first(d, d->cred[0].leaf) : 0;
-  return rc || !d->n_cred ? rc : tl_identity_of_cert(d->cred[0].leaf, d->cred[0].chain, &d->own);
+  for (size_t i = 0; i < d->n_cred && rc == 0; i++)
+    rc = tl_identity_of_cert(d->cred[i].leaf, d->cred[i].chain, &d->cred[i].id);
+  if (rc == 0 && d->n_cred) d->own = tl_identity_ref(d->cred[0].id);
+  return rc;
+}
+
+struct tl_identity *tl_credentials_shown(const SSL *ssl, const struct tl_tls_domain *d) {
+  const X509 *x = SSL_get_certificate(ssl);
+  for (size_t i = 0; x && i < d->n_cred; i++)
+    if (X509_cmp(x, d->cred[i].leaf) == 0) return d->cred[i].id;
+  return NULL;
 }
 
 /* Without match_sip_domain the names in a directory are what it serves. */

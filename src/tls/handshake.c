@@ -251,6 +251,14 @@ static int derive(struct tl_hs *hs, struct tl_session *out) {
   return fail(hs, TL_HS_INTERNAL, TL_ETLS, "the traffic keys could not be derived");
 }
 
+/* What we showed. A resumed session shows nothing anew, so it is what the domain would show. */
+static void note_own(struct tl_hs *hs, struct tl_session *out) {
+  struct tl_identity *own = NULL;
+  if (hs->server || hs->cert_asked) own = tl_credentials_shown(hs->ssl, hs->domain);
+  if (!own && out->resumed) own = hs->domain->own;
+  if (own) out->own = tl_identity_ref(own);
+}
+
 int tl_hs_take(struct tl_hs *hs, struct tl_session *out) {
   memset(out, 0, sizeof(*out));
   if (!hs->done || hs->failure.cause != TL_HS_OK) return TL_EINVAL;
@@ -270,6 +278,7 @@ int tl_hs_take(struct tl_hs *hs, struct tl_session *out) {
   }
   out->peer_verified = out->peer && out->peer->verified && !hs->wrong_name && !hs->ocsp_why[0];
   out->stapled = hs->stapled;
+  note_own(hs, out);
   /* Without this SSL_free would make the session unfit for resumption (KTLS-FACTS 14). */
   SSL_set_shutdown(hs->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   return 0;
@@ -279,6 +288,8 @@ void tl_session_clear(struct tl_session *s) {
   OPENSSL_cleanse(&s->keys, sizeof(s->keys));
   tl_tls_domain_unref(s->domain);
   tl_identity_unref(s->peer);
+  tl_identity_unref(s->own);
+  s->own = NULL;
   s->domain = NULL;
   s->peer = NULL;
 }

@@ -17,6 +17,7 @@ struct tl_hs {
   bool taken;         /* what is in wbio has been handed out */
   bool wrong_name;    /* the certificate verified, its name did not */
   bool refused;       /* no domain serves this ClientHello */
+  bool cert_asked;    /* client: the server wants a certificate */
   bool stapled;       /* see struct tl_session */
   char ocsp_why[160]; /* the server's staple was refused: why */
   bool said_keys;     /* the client sent trusted_ca_keys, and it was looked at */

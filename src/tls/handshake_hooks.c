@@ -239,6 +239,7 @@ int tl_hs_hook_server(SSL_CTX *ctx) {
 static int on_client_certificate(SSL *ssl, void *arg) {
   (void)arg;
   struct tl_hs *hs = hs_of(ssl);
+  if (hs) hs->cert_asked = true;
   return hs && hs->domain && tl_credentials_answer(ssl, hs->domain) == 0;
 }
 

@@ -60,7 +60,8 @@ struct tl_credential {
   char **names;                   /* DNS and sip: names in it, lower case, NULL-terminated */
   struct tl_authority *authority; /* from the issuer upward */
   size_t n_authority;
-  bool complete; /* up to a root: who is not in the list does not stand above it */
+  struct tl_identity *id; /* its fields */
+  bool complete;          /* up to a root: who is not in the list does not stand above it */
 };
 
 /* All of a domain's certificates and keys, into D and its contexts. */
@@ -89,6 +90,8 @@ bool tl_credentials_differ(const struct tl_tls_domain *a, const struct tl_tls_do
  */
 int tl_credentials_serve(SSL *ssl, const struct tl_tls_domain *d, const char *name,
                          const struct tl_ca_wanted *w);
+/* What SSL showed of D's certificates, borrowed; NULL if nothing. */
+struct tl_identity *tl_credentials_shown(const SSL *ssl, const struct tl_tls_domain *d);
 /* Client: which certificate answers a CertificateRequest. */
 int tl_credentials_answer(SSL *ssl, const struct tl_tls_domain *d);
 

@@ -223,6 +223,47 @@ Test(identity_fields, e18_our_own_certificate) {
   tl_tls_domain_unref(d);
 }
 
+/* With an RSA and an ECDSA certificate, the record is of the one that was shown. */
+static void shown_by_us(const struct tl_tls_options *o, bool server, bool ask, const char *sigalgs,
+                        const char *want) {
+  struct tl_tls_domain *dom = duel_domain(o);
+  SSL_CTX *peer = duel_context(!server, server ? NULL : "server");
+  struct duel d;
+  struct tl_session s;
+  if (sigalgs) cr_assert_eq(SSL_CTX_set1_sigalgs_list(peer, sigalgs), 1);
+  if (ask) SSL_CTX_set_verify(peer, SSL_VERIFY_PEER, NULL);
+  duel_begin(&d, peer, server, dom, "server.example", NULL);
+  duel_run(&d);
+  cr_assert_eq(d.rc, 0, "%s", tl_hs_failure(d.hs)->reason);
+  cr_assert_eq(tl_hs_take(d.hs, &s), 0);
+  cr_assert_eq(s.own != NULL, want != NULL);
+  if (want) is(s.own, TL_ID_KEY, want);
+  tl_session_clear(&s);
+  duel_end(&d);
+  SSL_CTX_free(peer);
+  tl_tls_domain_unref(dom);
+}
+
+Test(identity_fields, e18_our_certificate_that_was_shown) {
+  struct tl_tls_options o = duel_options();
+  const char *cert[] = {NULL, NULL, NULL}, *key[] = {NULL, NULL, NULL};
+  struct pki_cert rsa = pki_make(&(struct pki_options){
+      .cn = "server.example", .san = "DNS:server.example", .issuer = &pki_ca, .rsa = true});
+  pki_write("rsa", &rsa, NULL);
+  pki_write("ca", &pki_ca, NULL);
+  static const char *const files[] = {"server.pem", "server.key", "rsa.pem", "rsa.key"};
+  char path[4][128];
+  for (int i = 0; i < 4; i++) snprintf(path[i], sizeof(path[i]), "%s", pki_path(files[i]));
+  cert[0] = path[0], key[0] = path[1], cert[1] = path[2], key[1] = path[3];
+  o.certificate = cert;
+  o.private_key = key;
+  shown_by_us(&o, true, false, "rsa_pss_rsae_sha256:RSA+SHA256", "RSA 2048");
+  shown_by_us(&o, true, false, "ECDSA+SHA256", "EC 256");
+  shown_by_us(&o, false, true, "ECDSA+SHA256", "EC 256");
+  shown_by_us(&o, false, false, NULL, NULL); /* nobody asked */
+  pki_free(&rsa);
+}
+
 Test(identity_fields, e18_no_certificate_of_our_own) {
   struct tl_tls_options o = duel_options();
   o.certificate = o.private_key = NULL;

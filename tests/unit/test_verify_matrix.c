@@ -267,6 +267,33 @@ Test(verify_matrix, a4_accepted_unverified_counts_as_unauthenticated) {
   }
 }
 
+/* A client that looks at the authorities we name, and has no certificate under any of them. */
+static int sends_what_is_wanted(SSL *ssl, void *arg) {
+  const STACK_OF(X509_NAME) *names = SSL_get0_peer_CA_list(ssl);
+  const struct pki_cert *mine = arg;
+  for (int i = 0; i < sk_X509_NAME_num(names); i++)
+    if (X509_NAME_cmp(sk_X509_NAME_value(names, i), X509_get_issuer_name(mine->x)) == 0)
+      return SSL_use_certificate(ssl, mine->x) == 1 && SSL_use_PrivateKey(ssl, mine->key) == 1;
+  return 1;
+}
+
+Test(verify_matrix, a3_client_with_a_foreign_certificate_goes_on_without) {
+  static const struct cell anonymous = {ANONYMOUS, 0, 0}, verified = {VERIFIED, 0, 0};
+  struct tl_tls_options o = matrix_options(WRONG_CA);
+  struct tl_tls_domain *dom = duel_domain(&o);
+  for (int i = 0; i < 4; i++) {
+    SSL_CTX *peer = peer_context(NONE, false, i % 2 ? TL_TLS_1_2 : TL_TLS_1_3);
+    struct duel d;
+    SSL_CTX_set_cert_cb(peer, sends_what_is_wanted, &leaf[i < 2 ? WRONG_CA : GOOD]);
+    duel_begin(&d, peer, true, dom, "server.example", NULL);
+    duel_run(&d);
+    check_accepted(&d, i < 2 ? &anonymous : &verified, &o);
+    duel_end(&d);
+    SSL_CTX_free(peer);
+  }
+  tl_tls_domain_unref(dom);
+}
+
 /* ---- the same judgement without a connection ---- */
 
 Test(verify_matrix, f8_verified_again_gives_the_same_answer) {
