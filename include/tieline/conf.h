@@ -168,6 +168,11 @@ void tl_conf_unref(struct tl_conf *c);
 /* The resolved configuration, every option with its value; EXPLAIN adds each option's reason. */
 void tl_conf_print(const struct tl_conf *c, bool explain, FILE *f);
 
+/* Calls FN for each file and directory that C names, its own files among them; also for what only
+ * could be one (PEM text, URIs). */
+typedef void (*tl_conf_file_fn)(void *arg, const char *path);
+void tl_conf_each_file(const struct tl_conf *c, tl_conf_file_fn fn, void *arg);
+
 /* Every option of the language with default and reason, as Markdown: the table in the manual. */
 void tl_conf_reference(FILE *f);
 

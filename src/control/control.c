@@ -20,6 +20,7 @@
 #include "control/internal.h"
 #include "control/ledger.h"
 #include "control/ocsp.h"
+#include "control/watch.h"
 #include "tieline/explain.h"
 #include "tieline/keylog.h"
 
@@ -72,8 +73,8 @@ int tl_control_init(struct tl_runtime *rt, char *err, size_t cap) {
   c->started_ms = tl_control_now_ms();
   c->server.request = tl_command_line;
   c->server.arg = c;
-  if (!c->ledger || tl_crl_init(c) || tl_mailbox_init(&rt->control.mailbox, MAILBOX_CAP) ||
-      block_signals(c)) {
+  if (!c->ledger || tl_crl_init(c) || tl_watch_init(c) ||
+      tl_mailbox_init(&rt->control.mailbox, MAILBOX_CAP) || block_signals(c)) {
     snprintf(err, cap, "no signal or event descriptor: %s", strerror(errno));
     return TL_EIO;
   }
@@ -180,11 +181,13 @@ static void take_mail(struct tl_control *c) {
 }
 
 static void turn(struct tl_control *c) {
-  struct pollfd p[2 + TL_SERVER_POLLFDS] = {{.fd = c->sigfd, .events = POLLIN},
-                                            {.fd = c->rt->control.mailbox.efd, .events = POLLIN}};
+  struct pollfd p[3 + TL_SERVER_POLLFDS] = {{.fd = c->sigfd, .events = POLLIN},
+                                            {.fd = c->rt->control.mailbox.efd, .events = POLLIN},
+                                            {.events = POLLIN}};
   int timeout_ms = c->state == TL_CONTROL_DRAINING ? DRAIN_TICK_MS : -1;
   uint64_t now_ms = tl_control_now_ms();
   tl_gather_expire(c, now_ms, &timeout_ms);
+  tl_watch_turn(c, false, now_ms, &timeout_ms);
   tl_crl_turn(c, now_ms, &timeout_ms);
   tl_ledger_turn(c, now_ms, &timeout_ms);
   tl_keylog_turn(c, &timeout_ms);
@@ -193,18 +196,25 @@ static void turn(struct tl_control *c) {
   tl_ocsp_client_tick(c, now_ms, &timeout_ms);
   size_t n = tl_server_poll(&c->server, p + 2, now_ms, &timeout_ms);
   if (poll(p, 2 + n, timeout_ms) < 0) {
+  p[2].fd = tl_watch_fd(c);
+  size_t n = tl_server_poll(&c->server, p + 3, now_ms, &timeout_ms);
+  if (poll(p, 3 + n, timeout_ms) < 0) {
     if (errno != EINTR) TL_LOG(TL_LOG_ERROR, "Waiting failed.", TL_FC("error", strerror(errno)));
     return;
   }
   now_ms = tl_control_now_ms();
   if (p[1].revents) take_mail(c);
-  tl_server_turn(&c->server, p + 2, n, now_ms);
+  if (p[2].revents) tl_watch_turn(c, true, now_ms, &timeout_ms);
+  tl_server_turn(&c->server, p + 3, n, now_ms);
   if (p[0].revents) take_signals(c);
   drain_tick(c, now_ms);
 }
 
 int tl_control_run(struct tl_runtime *rt) {
   struct tl_control *c = &control;
+  struct tl_conf *conf = tl_runtime_conf(rt);
+  tl_watch_conf(c, conf);
+  tl_conf_unref(conf);
   c->rss_start = tl_stats_rss();
   sd_notifyf(0, "READY=1\nMAINPID=%d\nSTATUS=Running, configuration %llu", (int)getpid(),
              (unsigned long long)__atomic_load_n(&rt->generation, __ATOMIC_RELAXED));
@@ -227,6 +237,7 @@ void tl_control_exit(struct tl_runtime *rt) {
   tl_crl_exit(c);
   tl_ocsp_client_exit(c);
   tl_ocsp_staple_exit();
+  tl_watch_exit(c);
   tl_mailbox_destroy(&rt->control.mailbox);
   urcu_memb_unregister_thread();
 }

@@ -11,6 +11,7 @@
  *   show.c     connections, peers, tls_list;  stats.c, reload.c: as named
  *   fetch.c    helper threads that fetch over HTTP (fetch.h)
  *   crl.c, expiry.c  revocation lists kept fresh, what ends soon
+ *   watch.c    reloads by itself when files have changed
  *   ledger*.c  chains that are connected, verified again when the configuration changes
  *   ocsp_*.c   our staples and clients' certificates (ocsp.h)
  *   control.c  the loop: signals, mailbox, deadlines, draining
@@ -117,6 +118,7 @@ struct tl_question;
 struct tl_explain;
 struct tl_ledger;
 struct tl_crl_life;
+struct tl_watch;
 
 struct tl_control {
   struct tl_runtime *rt;
@@ -131,6 +133,7 @@ struct tl_control {
   struct tl_question *questions; /* to workers, of `explain request` */
   struct tl_ledger *ledger;
   struct tl_crl_life *crl;
+  struct tl_watch *watch;
 };
 
 uint64_t tl_control_now_ms(void);

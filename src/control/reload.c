@@ -9,6 +9,7 @@
 #include "control/crl.h"
 #include "control/internal.h"
 #include "control/ledger.h"
+#include "control/watch.h"
 
 static void collect(void *arg, const char *file, int line, const char *sentence) {
   char where[512];
@@ -54,6 +55,7 @@ static size_t taken(struct tl_control *c, struct tl_conf *before, struct tl_conf
          TL_FI("routes", after->n_route), TL_FI("domains_changed", former));
   tl_crl_prepare(c, after);
   tl_runtime_publish(c->rt, after);
+  tl_watch_conf(c, after);
   if (former) tl_ledger_wake(c, false);
   return former;
 }
