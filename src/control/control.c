@@ -194,8 +194,6 @@ static void turn(struct tl_control *c) {
   tl_explain_expire(c, now_ms, &timeout_ms);
   tl_ocsp_staple_tick(c, now_ms, &timeout_ms);
   tl_ocsp_client_tick(c, now_ms, &timeout_ms);
-  size_t n = tl_server_poll(&c->server, p + 2, now_ms, &timeout_ms);
-  if (poll(p, 2 + n, timeout_ms) < 0) {
   p[2].fd = tl_watch_fd(c);
   size_t n = tl_server_poll(&c->server, p + 3, now_ms, &timeout_ms);
   if (poll(p, 3 + n, timeout_ms) < 0) {
