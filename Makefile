@@ -6,7 +6,7 @@ endif
 CLANG   ?= clang
 PREFIX  ?= /usr/local
 DESTDIR ?=
-PKGS     = openssl liburing libconfuse jansson liburcu-memb libsystemd sofia-sip-ua
+PKGS     = openssl liburing libconfuse jansson liburcu-memb libsystemd sofia-sip-ua sqlite3
 VERSION  = 0.1.0
 WARN     = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 FORTIFY  = $(if $(filter -O0,$(OPT)),,-D_FORTIFY_SOURCE=2)

@@ -124,5 +124,6 @@ void tl_raw_free(struct tl_raw *r) {
   }
   tl_conf_source_free(&r->source);
   free(r->dir);
+  free(r->database);
   free(r);
 }

@@ -26,6 +26,7 @@ static int load_raw(const char *file, struct tl_conf_ctx *ctx, struct tl_raw *r)
   int rc = tl_conf_source_read(&r->source, ctx, file);
   if (!rc) rc = tl_conf_parse(r, ctx);
   tl_conf_source_drop_tokens(&r->source);
+  if (!rc) rc = tl_conf_read_database(r, ctx);
   return rc ? rc : tl_conf_check(r, ctx);
 }
 

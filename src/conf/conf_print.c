@@ -64,6 +64,18 @@ static void print_section(const struct tl_block *b, bool explain, FILE *f) {
   print_options(b, "  ", explain, f);
 }
 
+/* Its rows are printed as the blocks they became: with its url both would be there twice. */
+static void print_database(const struct tl_conf *c, bool explain, FILE *f) {
+  struct tl_block b = c->raw->sec[TL_SEC_DATABASE].b[0];
+  struct tl_v_database v = *tl_raw_database(c->raw);
+  const char *url = v.url;
+  v.url = NULL;
+  b.values = &v;
+  print_section(&b, explain, f);
+  if (url) fprintf(f, "  # url = \"%s\": its rows are TLS domains below\n", url);
+  fputs("}\n", f);
+}
+
 static void print_global(const struct tl_conf *c, bool explain, FILE *f) {
   struct tl_block b = c->raw->sec[TL_SEC_GLOBAL].b[0];
   struct tl_v_global g = *tl_raw_global(c->raw);
@@ -77,6 +89,7 @@ static void print_global(const struct tl_conf *c, bool explain, FILE *f) {
     print_section(&c->raw->sec[id].b[0], explain, f);
     fputs("}\n", f);
   }
+  print_database(c, explain, f);
 }
 
 static void print_listen(const struct tl_conf *c, size_t i, bool explain, FILE *f) {
@@ -95,7 +108,10 @@ static void print_domain(const struct tl_conf *c, size_t i, bool explain, FILE *
   const struct tl_tls_domain *d = c->domain[i];
   char when[32];
   struct tm tm;
-  print_section(&c->raw->sec[TL_SEC_DOMAIN].b[i], explain, f);
+  const struct tl_block *b = &c->raw->sec[TL_SEC_DOMAIN].b[i];
+  print_section(b, explain, f);
+  if (b->pos.file && b->pos.file == c->raw->database)
+    fprintf(f, "  # from %s %d\n", b->pos.file, b->pos.line);
   if (d->subject && *d->subject && gmtime_r(&d->not_after, &tm) &&
       strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm))
     fprintf(f, "  # first certificate: %s, serial %s, until %s\n", d->subject, d->serial, when);

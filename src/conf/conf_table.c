@@ -283,6 +283,33 @@ static const struct tl_opt domain_opts[] = {
         WHY = "who encrypts this domain's records, if not as said at the top"),
 };
 
+static const struct tl_opt database_opts[] = {
+    OPT(tl_v_database, url, STR, NULL, NONE = "no database",
+        WHY = "\"sqlite:FILE\": read when the configuration is, as of one moment; domains of the "
+              "files stay beside it"),
+    OPT(tl_v_database, table, STR, "tls_mgm",
+        WHY = "the table whose rows are TLS domains, as OpenSIPS lays it out; a row named default "
+              "replaces the files' default"),
+    OPT(tl_v_database, domain_col, STR, "domain", WHY = "column: name of the TLS domain"),
+    OPT(tl_v_database, match_ip_address_col, STR, "match_ip_address",
+        WHY = "column: addresses, separated by commas"),
+    OPT(tl_v_database, match_sip_domain_col, STR, "match_sip_domain",
+        WHY = "column: names, separated by commas"),
+    OPT(tl_v_database, type_col, STR, "type", WHY = "column: 1 client, 2 server, 0 or NULL both"),
+    OPT(tl_v_database, method_col, STR, "method", WHY = "column: as tls_method"),
+    OPT(tl_v_database, verify_cert_col, STR, "verify_cert", WHY = "column: 0 or 1"),
+    OPT(tl_v_database, require_cert_col, STR, "require_cert", WHY = "column: 0 or 1"),
+    OPT(tl_v_database, certificate_col, STR, "certificate", WHY = "column: PEM or DER, or a file"),
+    OPT(tl_v_database, private_key_col, STR, "private_key", WHY = "column: PEM or DER, or a file"),
+    OPT(tl_v_database, crl_check_all_col, STR, "crl_check_all", WHY = "column: 0 or 1"),
+    OPT(tl_v_database, crl_dir_col, STR, "crl_dir", WHY = "column: a directory"),
+    OPT(tl_v_database, ca_list_col, STR, "ca_list", WHY = "column: PEM or DER, or a file"),
+    OPT(tl_v_database, ca_dir_col, STR, "ca_dir", WHY = "column: a directory"),
+    OPT(tl_v_database, cipher_list_col, STR, "cipher_list", WHY = "column: as ciphers_list"),
+    OPT(tl_v_database, dh_params_col, STR, "dh_params", WHY = "column: PEM or DER, or a file"),
+    OPT(tl_v_database, ec_curve_col, STR, "ec_curve", WHY = "column: as groups"),
+};
+
 static const struct tl_opt peer_opts[] = {
     OPT(tl_v_peer, uri, STR, NULL, NONE = "must be given",
         WHY =
@@ -379,6 +406,10 @@ const struct tl_conf_section tl_conf_sections[TL_SECTIONS] = {
         SECTION("tls_domain", true, tl_v_domain, domain_opts, "its name",
                 "Certificate, trust and policy under one name. What a domain does not set it takes "
                 "from the domain named default, if there is one."),
+    [TL_SEC_DATABASE] = SECTION(
+        "tls_database", false, tl_v_database, database_opts, NULL,
+        "TLS domains from an SQL table, beside those written here. A column that the table lacks "
+        "or leaves NULL counts as not set."),
     [TL_SEC_PEER] = SECTION("peer", true, tl_v_peer, peer_opts, "its name", "A next hop."),
     [TL_SEC_ROUTE] =
         SECTION("route", true, tl_v_route, route_opts, "its name",

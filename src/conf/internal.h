@@ -125,6 +125,7 @@ enum tl_section_id {
   TL_SEC_TIMEOUTS,
   TL_SEC_LISTEN,
   TL_SEC_DOMAIN,
+  TL_SEC_DATABASE,
   TL_SEC_PEER,
   TL_SEC_ROUTE,
   TL_SECTIONS
@@ -166,6 +167,15 @@ struct tl_v_domain {
   uint32_t ocsp_staple, ocsp_stapled, ocsp_client, ocsp_timeout;
   char *ocsp_file, *ocsp_url;
   bool ocsp_park;
+};
+
+/* Names of the columns; the order is that of the table's options. */
+struct tl_v_database {
+  char *url, *table;
+  char *domain_col, *match_ip_address_col, *match_sip_domain_col, *type_col, *method_col;
+  char *verify_cert_col, *require_cert_col, *certificate_col, *private_key_col;
+  char *crl_check_all_col, *crl_dir_col, *ca_list_col, *ca_dir_col, *cipher_list_col;
+  char *dh_params_col, *ec_curve_col;
 };
 
 struct tl_v_peer {
@@ -210,10 +220,14 @@ struct tl_blocks {
 /* Everything as written, defaults filled in; kept by the snapshot for printing and reloads. */
 struct tl_raw {
   struct tl_conf_source source;
-  char *dir; /* of the main file: relative file names start here */
+  char *dir;      /* of the main file: relative file names start here */
+  char *database; /* "file" of positions that are rows of tls_database, NULL: none */
   struct tl_blocks sec[TL_SECTIONS];
 };
 
+static inline const struct tl_v_database *tl_raw_database(const struct tl_raw *r) {
+  return r->sec[TL_SEC_DATABASE].b[0].values;
+}
 static inline struct tl_v_global *tl_raw_global(const struct tl_raw *r) {
   return r->sec[TL_SEC_GLOBAL].b[0].values;
 }
@@ -256,6 +270,9 @@ int tl_conf_parse(struct tl_raw *r, struct tl_conf_ctx *ctx);
 /* Values that contradict each other, names that do not exist: all that needs no file and no
  * network. Also fills in what depends on other options (inheritance, roles, cores). */
 int tl_conf_check(struct tl_raw *r, struct tl_conf_ctx *ctx);
+/* Between the two: the rows of tls_database become TLS domains beside those of the files. A row
+ * named default takes the place of the files' default. */
+int tl_conf_read_database(struct tl_raw *r, struct tl_conf_ctx *ctx);
 void tl_raw_free(struct tl_raw *r);
 
 /* ---- addresses as written ---- */

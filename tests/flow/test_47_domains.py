@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import ssl
 import struct
 import subprocess
@@ -583,3 +584,56 @@ def test_b4_certificate_as_text(t):
     client.write(b"Q\n")
     client.ended()
     assert key.splitlines()[1] not in d.log(), "a key in the log"
+
+
+# -- TLS domains from a database
+
+SCHEMA = """CREATE TABLE tls_mgm (id INTEGER PRIMARY KEY, domain TEXT, match_ip_address TEXT,
+  match_sip_domain TEXT, type INTEGER, method TEXT, verify_cert INTEGER, require_cert INTEGER,
+  certificate BLOB, private_key BLOB, crl_check_all INTEGER, crl_dir TEXT, ca_list BLOB,
+  ca_dir TEXT, cipher_list TEXT, dh_params BLOB, ec_curve TEXT)"""
+
+
+def test_e1_e2_e6_domains_from_sqlite(t):
+    """Rows beside the file's domains, in force after a reload; a bad row leaves all as it was, and
+    is named by table and row; without the row named default the file's is back."""
+    fed = make(t, "east", "west")
+    path = os.path.join(t.dir, "tls.db")
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+
+    def sql(*statements):
+        db = sqlite3.connect(path)
+        with db:
+            for s in statements:
+                db.execute(*s) if isinstance(s, tuple) else db.execute(s)
+        db.close()
+
+    def blobs(f):
+        out = []
+        for part in fed[f][1:]:
+            with open(part, "rb") as h:
+                out.append(h.read())
+        return out
+
+    row = ("INSERT INTO tls_mgm (domain, match_sip_domain, type, verify_cert, require_cert, "
+           "certificate, private_key) VALUES (?, ?, ?, 0, 0, ?, ?)")
+    sql(SCHEMA, (row, ["biloxi", "biloxi.example", 2, *blobs("east")]))
+    d = t.daemon(start=False, domains=[("default", {
+        "certificate": t.pki("biloxi.pem"), "private_key": t.pki("biloxi.key"),
+        "verify_cert": False})], extra='tls_database { url = "sqlite:%s" }' % path)
+    d.write(d.config().replace('tls_domain = "lab"\n}', "}", 1))    # the listener by rule alone
+    d.start()
+    name, other = ("-servername", "biloxi.example"), ("-servername", "nobody.example")
+    assert issuer(t, d, *name) == "east" and issuer(t, d, *other) == "tieline lab CA"
+    sql(("UPDATE tls_mgm SET certificate = ?, private_key = ?", blobs("west")),
+        (row, ["default", None, 0, *blobs("east")]))
+    d.ctl("reload")
+    assert issuer(t, d, *name) == "west" and issuer(t, d, *other) == "east"
+    sql("UPDATE tls_mgm SET method = 'SSLv3' WHERE domain = 'biloxi'")
+    said = d.ctl("reload", check=False)
+    said = said if isinstance(said, str) else said.stdout + said.stderr
+    assert "table tls_mgm, row:1: tls_method" in said, said
+    assert issuer(t, d, *name) == "west", "what was in force stays"
+    sql("DELETE FROM tls_mgm")
+    d.ctl("reload")
+    assert issuer(t, d, *other) == "tieline lab CA", "the file's default is back"
