@@ -130,6 +130,9 @@
   X(CRL_FETCH_FAILED, "crl.fetch_failed", "revocation lists that could not be fetched")            \
   X(RELOAD_OK, "reloads.ok", "configurations taken over")                                          \
   X(RELOAD_FAILED, "reloads.failed", "configurations refused")                                     \
+  X(RESUME_OFFERED, "handshakes.resume_offered", "handshakes in which a session was offered")      \
+  X(RESUME_REFUSED, "handshakes.resume_refused",                                                   \
+    "of those as server, not resumed: the client must show its certificate again")                 \
   X(OCSP_STAPLED, "ocsp.stapled", "handshakes in which we stapled an OCSP answer")                 \
   X(OCSP_STAPLE_SEEN, "ocsp.staple_good", "handshakes as client with a good staple")               \
   X(OCSP_ASKED, "ocsp.asked", "questions to responders about clients' certificates")               \

@@ -86,6 +86,9 @@ struct tl_identity {
 /* Reads the peer of SSL after its handshake, V being what verification found (NULL: resumed). NULL
  * in *OUT (and 0) if it sent no certificate. */
 int tl_identity_from_ssl(SSL *ssl, const struct tl_verdict *v, struct tl_identity **out);
+/* The record of LEAF with its whole chain, verified when it came, that some connection still holds;
+ * a reference, or NULL. */
+struct tl_identity *tl_identity_find(X509 *leaf);
 /* A record of a certificate that no connection brought, for instance our own; OTHERS (may be NULL)
  * stand behind it in the chain. It is neither checked nor shared. */
 int tl_identity_of_cert(X509 *cert, STACK_OF(X509) * others, struct tl_identity **out);

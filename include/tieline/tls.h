@@ -67,6 +67,7 @@ struct tl_tls_options {
   struct tl_str advertise_host;                   /* n = 0: the listener's */
   uint16_t advertise_port;                        /* 0: the listener's */
   enum tl_records_mode records;
+  bool no_resumption; /* resumption = false */
   struct tl_ocsp_policy ocsp;
 };
 
@@ -104,6 +105,7 @@ struct tl_tls_domain {
   char serial[64];            /* of the first certificate, hex */
   char *subject;              /* of the first certificate, "" if none */
   time_t not_after;           /* of the first certificate */
+  bool resumption;            /* sessions may go on in another connection */
   struct tl_ocsp_policy ocsp; /* its text belongs to the domain */
   struct tl_staple *staple;   /* one for each certificate; none: nothing is stapled */
   size_t n_staple;
@@ -215,6 +217,8 @@ struct tl_session {
   struct tl_identity *peer;     /* a reference, NULL: anonymous */
   struct tl_identity *own;      /* a reference to the certificate we showed, NULL: none */
   bool server, resumed, peer_verified;
+  bool resume_offered; /* an earlier session was offered; RESUMED: and taken */
+  bool resume_refused; /* as server: it could be read, but may not go on */
   bool stapled; /* an OCSP answer went with the server's certificate; as client: a good one */
   unsigned max_fragment; /* RFC 6066 4 in bytes, 0 = none */
   char sni[256];

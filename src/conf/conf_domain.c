@@ -164,6 +164,7 @@ static struct tl_tls_options options_of(const struct tl_block *b) {
       .alias = d->alias,
       .advertise_host = host,
       .advertise_port = port,
+      .no_resumption = !d->resumption,
       .ocsp = {.staple = (enum tl_ocsp_staple)d->ocsp_staple, /* words in the order of the enums */
                .stapled = (enum tl_ocsp_stapled)d->ocsp_stapled,
                .client = (enum tl_ocsp_client)d->ocsp_client,

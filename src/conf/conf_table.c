@@ -254,6 +254,9 @@ static const struct tl_opt domain_opts[] = {
         WHY = "a connection this old is replaced by a new one; 0: none is"),
     DOM(tickets, NUM, "1", RANGE(0, 8), .flags = INH,
         WHY = "TLS 1.3 session tickets per handshake as server; 0: no resumption"),
+    DOM(resumption, BOOL, "true", .flags = INH,
+        WHY = "sessions may go on in a later connection, in either role, while the other side's "
+              "certificate still passes; ticket keys are rotated every hour"),
     DOM(ocsp_staple, WORD, "off", .word = staples, .flags = INH,
         WHY = "as server: staple an OCSP answer about our certificate for clients that ask; from a "
               "file that somebody renews, or fetched; never one that is out of date"),

@@ -166,7 +166,7 @@ struct tl_v_domain {
   bool alias;
   uint32_t ocsp_staple, ocsp_stapled, ocsp_client, ocsp_timeout;
   char *ocsp_file, *ocsp_url;
-  bool ocsp_park;
+  bool ocsp_park, resumption;
 };
 
 /* Names of the columns; the order is that of the table's options. */

@@ -44,6 +44,8 @@ static void count(struct tl_counters *ct, const struct tl_session *s,
       [TL_KTLS_FAILED] = TL_C_KTLS_OFF_ERROR,  [TL_KTLS_PLAIN] = TL_C_KTLS_OFF_ERROR};
   tl_count(ct, TL_C_HS_OK);
   if (s->resumed) tl_count(ct, TL_C_HS_OK_RESUMED);
+  if (s->resume_offered) tl_count(ct, TL_C_RESUME_OFFERED);
+  if (s->resume_refused) tl_count(ct, TL_C_RESUME_REFUSED);
   if (s->stapled) tl_count(ct, s->server ? TL_C_OCSP_STAPLED : TL_C_OCSP_STAPLE_SEEN);
   if (k->tx == TL_KTLS_ON) tl_count(ct, TL_C_KTLS_TX_ON);
   if (k->rx == TL_KTLS_ON) tl_count(ct, TL_C_KTLS_RX_ON);

@@ -171,8 +171,8 @@ static int server_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, s
   SSL_CTX_set_max_early_data(ctx, 0);
   if (tl_hs_hook_server(ctx)) return TL_ENOMEM;
   if ((rc = set_dh(ctx, o, b))) return rc;
-  SSL_CTX_set_num_tickets(ctx, (size_t)o->tickets);
-  if (o->tickets == 0) SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+  SSL_CTX_set_num_tickets(ctx, o->no_resumption ? 0 : (size_t)o->tickets);
+  if (o->tickets == 0 || o->no_resumption) SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
   return 0;
 }
 
@@ -219,6 +219,7 @@ int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
   if (!d) return TL_ENOMEM;
   d->refs = 1;
   d->generation = __atomic_add_fetch(&generations, 1, __ATOMIC_RELAXED);
+  d->resumption = !o->no_resumption;
   d->verify_cert = o->verify_cert;
   d->require_cert = o->require_cert;
   d->verify_name = o->verify_name;

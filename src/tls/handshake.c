@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tieline/verify.h"
 #include "tls/handshake.h"
 
 /* OpenSSL bounds the bytes of a handshake, not its records: a peer may send ChangeCipherSpec of
@@ -236,12 +237,25 @@ static int check_name(struct tl_hs *hs, const struct tl_session *s) {
   return fail(hs, TL_HS_NAME, TL_EVERIFY, "the certificate does not carry the name required");
 }
 
-/* A ticket may outlive the certificate it stands for. */
-static int check_resumed(struct tl_hs *hs, const struct tl_session *s) {
-  if (!s->resumed || !s->peer || !s->peer->verified || s->peer->not_after >= time(NULL)) return 0;
-  hs->failure.verify_code = X509_V_ERR_CERT_HAS_EXPIRED;
-  snprintf(hs->failure.subject, sizeof(hs->failure.subject), "%s", s->peer->subject);
-  return fail(hs, TL_HS_VERIFY, TL_EVERIFY, "the certificate of the resumed session has expired");
+/* A session may outlive what it stands for: the certificate, the trust in it, its revocation. Where
+ * a ticket came, tickets.c has asked before; this is for every other way that leads here. */
+static int check_resumed(struct tl_hs *hs, struct tl_session *s) {
+  struct tl_verdict v;
+  if (!s->resumed || !s->peer || !hs->domain->verify_cert) return 0;
+  if (tl_tls_verify_identity(hs->domain, hs->server, s->peer, tl_str_c(hs->verify_name), 0, &v) ==
+      0)
+    return 0;
+  SSL_SESSION *session = SSL_get0_session(hs->ssl);
+  if (hs->server) SSL_CTX_remove_session(tl_tls_front(), session);
+  if (hs->domain->accept_unverified) {
+    hs->unproven = true;
+    return 0;
+  }
+  hs->failure.verify_code = v.code;
+  hs->failure.verify_depth = v.depth;
+  memcpy(hs->failure.subject, v.subject, sizeof(hs->failure.subject));
+  return fail(hs, TL_HS_VERIFY, TL_EVERIFY,
+              "the certificate of the resumed session no longer passes");
 }
 
 static int derive(struct tl_hs *hs, struct tl_session *out) {
@@ -276,9 +290,12 @@ int tl_hs_take(struct tl_hs *hs, struct tl_session *out) {
     tl_session_clear(out);
     return rc;
   }
-  out->peer_verified = out->peer && out->peer->verified && !hs->wrong_name && !hs->ocsp_why[0];
+  out->peer_verified =
+      out->peer && out->peer->verified && !hs->wrong_name && !hs->ocsp_why[0] && !hs->unproven;
   out->stapled = hs->stapled;
   note_own(hs, out);
+  out->resume_offered = hs->resume_offered;
+  out->resume_refused = hs->resume_refused;
   /* Without this SSL_free would make the session unfit for resumption (KTLS-FACTS 14). */
   SSL_set_shutdown(hs->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   return 0;

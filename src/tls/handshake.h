@@ -13,11 +13,13 @@ struct tl_hs {
   SSL *ssl;
   BIO *rbio, *wbio; /* the SSL's */
   bool server;
-  bool done;          /* SSL_do_handshake has returned 1 */
-  bool taken;         /* what is in wbio has been handed out */
-  bool wrong_name;    /* the certificate verified, its name did not */
-  bool refused;       /* no domain serves this ClientHello */
-  bool cert_asked;    /* client: the server wants a certificate */
+  bool done;                           /* SSL_do_handshake has returned 1 */
+  bool taken;                          /* what is in wbio has been handed out */
+  bool wrong_name;                     /* the certificate verified, its name did not */
+  bool refused;                        /* no domain serves this ClientHello */
+  bool cert_asked;                     /* client: the server wants a certificate */
+  bool resume_offered, resume_refused; /* see struct tl_session */
+  bool unproven;      /* a resumed session whose certificate no longer passes, but is accepted */
   bool stapled;       /* see struct tl_session */
   char ocsp_why[160]; /* the server's staple was refused: why */
   bool said_keys;     /* the client sent trusted_ca_keys, and it was looked at */

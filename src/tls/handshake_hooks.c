@@ -7,11 +7,13 @@
  */
 #include <ctype.h>
 #include <openssl/err.h>
+#include <openssl/rand.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <time.h>
 
 #include "tls/handshake.h"
+#include "tls/tickets.h"
 
 /* Sessions kept for TLS 1.2 clients without ticket support; tickets need no memory here. */
 #define SESSION_CACHE 512
@@ -37,6 +39,7 @@ static void init(void) {
   SSL_CTX_sess_set_cache_size(front, SESSION_CACHE);
   tl_hs_hook_context(front);
   tl_hs_hook_front(front);
+  tl_tickets_hook(front);
   /* OpenSSL counts the extensions of a ClientHello before the callback that changes the context. */
   if (tl_hs_hook_server(front)) {
     SSL_CTX_free(front);
@@ -114,9 +117,12 @@ static int switch_context(struct tl_hs *hs, struct tl_tls_domain *d) {
     uint64_t generation;
     char name[24];
   } sid;
+  _Static_assert(sizeof(sid) == SSL_MAX_SID_CTX_LENGTH, "the session id context is full");
   memset(&sid, 0, sizeof(sid));
   sid.generation = d->generation;
   snprintf(sid.name, sizeof(sid.name), "%s", d->name);
+  /* A context that never comes again keeps TLS 1.2 sessions without tickets from going on. */
+  if (!d->resumption && RAND_bytes((uint8_t *)&sid, sizeof(sid)) != 1) return TL_ENOMEM;
   if (!SSL_set_SSL_CTX(ssl, ctx)) return TL_ENOMEM;
   SSL_clear_options(ssl, SSL_get_options(ssl) & ~SSL_CTX_get_options(ctx));
   SSL_set_options(ssl, SSL_CTX_get_options(ctx));

@@ -12,6 +12,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "tieline/verify.h"
@@ -118,6 +119,20 @@ static struct entry *intern(struct entry *e) {
   if (!have) return e;
   entry_free(e);
   return have;
+}
+
+struct tl_identity *tl_identity_find(X509 *leaf) {
+  uint8_t sha256[32];
+  char hex[65];
+  if (X509_digest(leaf, EVP_sha256(), sha256, NULL) != 1) return NULL;
+  for (int i = 0; i < 32; i++) snprintf(hex + 2 * i, 3, "%02x", sha256[i]);
+  pthread_mutex_lock(&table_mu);
+  struct entry *e = table[bucket_of(hex)];
+  while (e && !(e->id.chain_complete && e->id.verified && strcmp(e->id.cert_sha256, hex) == 0))
+    e = e->next;
+  if (e) __atomic_add_fetch(&e->id.refs, 1, __ATOMIC_RELAXED);
+  pthread_mutex_unlock(&table_mu);
+  return e ? &e->id : NULL;
 }
 
 /* V is NULL for a resumed session, whose ticket holds the code of the full handshake. */

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Ticket keys for all handshake threads: one seals, the one before it still
+ * opens. A key seals for half of a ticket's life, so that no key is older than
+ * one life when its last ticket ends; then it is wiped. Which sessions a ticket
+ * may resume is decided here too: the domain and its generation stand in the
+ * session id context, the client's certificate is verified again.
+ */
+#include "tls/tickets.h"
+
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <pthread.h>
+#include <time.h>
+
+#include "tieline/verify.h"
+#include "tls/handshake.h"
+
+#define NAME_LEN 16
+#define KEY_LEN 32
+
+struct key {
+  bool set;
+  uint64_t born_s; /* of the monotonic clock */
+  uint8_t name[NAME_LEN], aes[KEY_LEN], hmac[KEY_LEN];
+};
+
+static struct key present, former;
+static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
+
+static _Atomic uint64_t skipped_s;
+
+static uint64_t now_s(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec + skipped_s;
+}
+
+void tl_tickets_skip(uint64_t seconds) { skipped_s += seconds; }
+
+static bool make(struct key *k, uint64_t now) {
+  if (RAND_bytes(k->name, NAME_LEN) != 1 || RAND_priv_bytes(k->aes, KEY_LEN) != 1 ||
+      RAND_priv_bytes(k->hmac, KEY_LEN) != 1)
+    return false;
+  k->born_s = now;
+  k->set = true;
+  return true;
+}
+
+/* Called with the lock held. */
+static void rotate(uint64_t now) {
+  if (former.set && now - former.born_s >= TL_TICKET_LIFE_S)
+    OPENSSL_cleanse(&former, sizeof former);
+  if (present.set && now - present.born_s < TL_TICKET_LIFE_S / 2) return;
+  OPENSSL_cleanse(&former, sizeof former);
+  if (present.set && now - present.born_s < TL_TICKET_LIFE_S) former = present;
+  OPENSSL_cleanse(&present, sizeof present);
+  if (!make(&present, now)) OPENSSL_cleanse(&present, sizeof present);
+}
+
+/* The key that seals (NAME NULL) or the one of that name. 2: it opens, but seals no more. */
+static int find(const uint8_t *name, struct key *out) {
+  int rc = 0;
+  pthread_mutex_lock(&mu);
+  rotate(now_s());
+  if (present.set && (!name || memcmp(name, present.name, NAME_LEN) == 0)) {
+    *out = present;
+    rc = 1;
+  } else if (name && former.set && memcmp(name, former.name, NAME_LEN) == 0) {
+    *out = former;
+    rc = 2;
+  }
+  pthread_mutex_unlock(&mu);
+  return rc;
+}
+
+void tl_tickets_forget(void) {
+  pthread_mutex_lock(&mu);
+  OPENSSL_cleanse(&present, sizeof present);
+  OPENSSL_cleanse(&former, sizeof former);
+  pthread_mutex_unlock(&mu);
+}
+
+static bool set_mac(EVP_MAC_CTX *mac, struct key *k) {
+  char digest[] = "SHA256";
+  OSSL_PARAM p[] = {OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, k->hmac, KEY_LEN),
+                    OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+                    OSSL_PARAM_construct_end()};
+  return EVP_MAC_CTX_set_params(mac, p) == 1;
+}
+
+/* AES-256-CBC and HMAC-SHA256 (RFC 5077 4); OpenSSL puts name, IV and MAC where they belong. */
+static int on_key(SSL *ssl, unsigned char name[NAME_LEN], unsigned char iv[EVP_MAX_IV_LENGTH],
+                  EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int seal) {
+  (void)ssl;
+  struct key k;
+  int rc = find(seal ? NULL : name, &k);
+  if (rc == 0) return 0; /* unknown: a full handshake; none to seal with: no ticket */
+  bool ok = true;
+  if (seal) {
+    memcpy(name, k.name, NAME_LEN);
+    ok = RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) == 1 &&
+         EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, k.aes, iv) == 1;
+  } else {
+    ok = EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, k.aes, iv) == 1;
+  }
+  ok = ok && set_mac(mac, &k);
+  OPENSSL_cleanse(&k, sizeof k);
+  return ok ? rc : -1;
+}
+
+/* ---- who may go on ---- */
+
+bool tl_tickets_client_ok(const struct tl_tls_domain *d, X509 *leaf) {
+  struct tl_verdict v;
+  struct tl_ocsp_known known;
+  uint8_t sha256[32];
+  if (!leaf || !d->verify_cert) return true;
+  if (X509_digest(leaf, EVP_sha256(), sha256, NULL) != 1) return false;
+  if (d->ocsp.client != TL_OCSP_CLIENT_OFF && tl_ocsp_recall(sha256, time(NULL), &known) &&
+      known.status == TL_OCSP_REVOKED)
+    return false;
+  /* A ticket holds the client's own certificate only; the chain is known while another of its
+   * connections lives. */
+  struct tl_identity *id = tl_identity_find(leaf);
+  bool ok = id && tl_tls_verify_identity(d, true, id, (struct tl_str){0}, 0, &v) == 0;
+  tl_identity_unref(id);
+  return ok;
+}
+
+static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
+                                   size_t n, SSL_TICKET_STATUS status, void *arg) {
+  (void)name, (void)n, (void)arg;
+  struct tl_hs *hs = SSL_get_ex_data(ssl, tl_tls_ex_index());
+  if (status != SSL_TICKET_EMPTY && hs) hs->resume_offered = true;
+  if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
+    return SSL_TICKET_RETURN_IGNORE_RENEW;
+  if (!hs || !hs->domain || !hs->domain->resumption ||
+      !tl_tickets_client_ok(hs->domain, SSL_SESSION_get0_peer(session))) {
+    if (hs) hs->resume_refused = true;
+    ERR_clear_error();
+    return SSL_TICKET_RETURN_IGNORE_RENEW;
+  }
+  return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
+void tl_tickets_hook(SSL_CTX *ctx) {
+  SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_key);
+  SSL_CTX_set_session_ticket_cb(ctx, NULL, on_ticket, NULL);
+  SSL_CTX_set_timeout(ctx, TL_TICKET_LIFE_S);
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Resumption as server: a session goes on only in the same domain, by keys of
+ * ours, and while its client's certificate still passes; else there is a full
+ * handshake. Issue item 4.12.
+ */
+#include <criterion/criterion.h>
+#include <openssl/err.h>
+
+#include "test_tls_duel.h"
+#include "tls/tickets.h"
+
+TestSuite(resume, .init = pki_open, .fini = pki_close, .timeout = 60);
+
+/* One connection that offers *IO_SESSION and leaves the newest there. */
+static void connect_once(SSL_CTX *peer, struct tl_tls_domain *dom, SSL_SESSION **io_session,
+                         struct tl_session *out) {
+  struct duel d;
+  duel_begin(&d, peer, true, dom, "server.example", NULL);
+  if (*io_session) SSL_set_session(d.peer, *io_session);
+  duel_run(&d);
+  duel_prove(&d, out);
+  SSL_SESSION_free(*io_session);
+  *io_session = SSL_get1_session(d.peer);
+  SSL_set_shutdown(d.peer, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  duel_end(&d);
+}
+
+/* The second of two connections, with WHAT done in between. */
+static struct tl_session again(int version, bool keep_first,
+                               void (*what)(struct tl_tls_options *o, struct tl_tls_domain *d)) {
+  struct tl_tls_options o = duel_options();
+  o.verify_cert = o.require_cert = true;
+  o.ocsp.client = TL_OCSP_CLIENT_SOFT;
+  struct tl_tls_domain *dom = duel_domain(&o);
+  SSL_CTX *peer = duel_context(false, "client");
+  SSL_SESSION *kept = NULL;
+  struct tl_session a, b;
+  SSL_CTX_set_max_proto_version(peer, version);
+  connect_once(peer, dom, &kept, &a);
+  cr_assert_not(a.resumed || a.resume_offered);
+  if (!keep_first) tl_session_clear(&a);
+  if (what) what(&o, dom);
+  connect_once(peer, dom, &kept, &b);
+  if (keep_first) {
+    cr_assert_eq(b.peer, a.peer, "the identity is that of the full handshake");
+    tl_session_clear(&a);
+  }
+  cr_assert(b.peer_verified);
+  tl_session_clear(&b);
+  SSL_SESSION_free(kept);
+  SSL_CTX_free(peer);
+  tl_tls_domain_unref(dom);
+  return b;
+}
+
+static void forget_keys(struct tl_tls_options *o, struct tl_tls_domain *d) {
+  (void)o, (void)d;
+  tl_tickets_forget();
+}
+
+Test(resume, i4_12_a_session_goes_on_while_its_identity_is_known) {
+  for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
+    struct tl_session s = again(v, true, NULL);
+    cr_assert(s.resumed && s.resume_offered && !s.resume_refused);
+    /* The ticket holds the leaf alone: with nobody left who knows the chain, it is asked again. */
+    s = again(v, false, NULL);
+    cr_assert(!s.resumed && s.resume_offered && s.resume_refused);
+  }
+}
+
+Test(resume, i4_12_a_ticket_of_forgotten_keys_means_a_full_handshake) {
+  for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
+    struct tl_session s = again(v, true, forget_keys);
+    cr_assert(!s.resumed && s.resume_offered && !s.resume_refused);
+  }
+}
+
+static void half_a_life(struct tl_tls_options *o, struct tl_tls_domain *d) {
+  (void)o, (void)d;
+  tl_tickets_skip(TL_TICKET_LIFE_S / 2 + 1);
+}
+
+static void a_life(struct tl_tls_options *o, struct tl_tls_domain *d) {
+  (void)o, (void)d;
+  tl_tickets_skip(TL_TICKET_LIFE_S + 1);
+}
+
+Test(resume, i4_12_keys_rotate_and_the_former_one_opens_for_its_life) {
+  for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
+    struct tl_session s = again(v, true, half_a_life);
+    cr_assert(s.resumed);
+    s = again(v, true, a_life);
+    cr_assert(!s.resumed && s.resume_offered);
+  }
+}
+
+Test(resume, i4_12_a_revoked_client_cannot_resume) {
+  struct tl_tls_options o = duel_options();
+  o.verify_cert = o.require_cert = true;
+  o.ocsp.client = TL_OCSP_CLIENT_SOFT;
+  struct tl_tls_domain *dom = duel_domain(&o);
+  for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
+    SSL_CTX *peer = duel_context(false, "client");
+    SSL_SESSION *kept = NULL;
+    struct tl_session a;
+    struct duel d;
+    SSL_CTX_set_max_proto_version(peer, v);
+    connect_once(peer, dom, &kept, &a);
+    struct tl_ocsp_known k = {.status = TL_OCSP_REVOKED, .until = time(NULL) + 100};
+    cr_assert_eq(X509_digest(sk_X509_value(a.peer->chain, 0), EVP_sha256(), k.sha256, NULL), 1);
+    tl_ocsp_remember(&k);
+    duel_begin(&d, peer, true, dom, "server.example", NULL);
+    SSL_set_session(d.peer, kept);
+    duel_run(&d);
+    cr_assert_eq(d.rc, TL_EVERIFY);
+    cr_assert_eq(tl_hs_failure(d.hs)->verify_code, X509_V_ERR_CERT_REVOKED);
+    duel_end(&d);
+    k.until = 1;
+    tl_ocsp_remember(&k);
+    tl_session_clear(&a);
+    SSL_SESSION_free(kept);
+    SSL_CTX_free(peer);
+  }
+  tl_tls_domain_unref(dom);
+}
+
+Test(resume, i4_12_resumption_false_means_never) {
+  struct tl_tls_options o = duel_options();
+  o.no_resumption = true;
+  struct tl_tls_domain *dom = duel_domain(&o);
+  for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++)
+    for (int tickets = 0; tickets < 2; tickets++) {
+      SSL_CTX *peer = duel_context(false, NULL);
+      SSL_SESSION *kept = NULL;
+      SSL_CTX_set_max_proto_version(peer, v);
+      if (!tickets) SSL_CTX_set_options(peer, SSL_OP_NO_TICKET);
+      for (int i = 0; i < 3; i++) {
+        struct tl_session s;
+        connect_once(peer, dom, &kept, &s);
+        cr_assert_not(s.resumed);
+        tl_session_clear(&s);
+      }
+      SSL_SESSION_free(kept);
+      SSL_CTX_free(peer);
+    }
+  tl_tls_domain_unref(dom);
+}
