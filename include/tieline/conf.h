@@ -12,6 +12,7 @@
 
 #include "tieline/addr.h"
 #include "tieline/binding.h"
+#include "tieline/health.h"
 #include "tieline/log.h"
 #include "tieline/tls.h"
 
@@ -64,7 +65,8 @@ struct tl_conf_peer {
   struct tl_addr *addr;
   uint8_t *via;                /* enum tl_transport of each address */
   uint32_t max_cps, max_calls; /* 0: no limit; accepted and printed, not enforced yet */
-  uint32_t probe_ms;           /* 0: none; as above */
+  uint32_t probe_ms;           /* 0: none */
+  struct tl_health *health;    /* a reference, the same in each snapshot while the uri is */
   uint32_t max_age_ms;         /* of a connection to it, 0: as its TLS domain says */
 };
 

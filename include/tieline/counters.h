@@ -52,6 +52,9 @@
   X(TX_REFUSED, "transactions.refused", "requests refused because the table was full")             \
   X(TX_REFUSED_PEER, "transactions.refused_peer",                                                  \
     "requests not sent to a peer that has its share")                                              \
+  X(PROBES, "probes.sent", "OPTIONS sent to see whether a peer answers")                           \
+  X(PROBES_LOST, "probes.failed", "of those, without an answer or with 503")                       \
+  X(PEER_PASSED_OVER, "peers.passed_over", "times a route passed a peer over that is down")        \
   X(RETRANS_ABSORBED, "retransmissions.absorbed", "retransmitted requests absorbed")               \
   X(RETRANS_SENT, "retransmissions.sent", "requests and responses retransmitted over UDP")         \
   X(CONN_NOW, "connections.now", "stream connections open (gauge)")                                \

@@ -147,6 +147,18 @@ static int build_peer(struct tl_conf *c, const struct tl_block *b, struct tl_con
   return 0;
 }
 
+/* What was found out about the peer stays true over a reload that leaves its uri alone. */
+static int take_health(const struct tl_conf *previous, struct tl_conf_peer *p) {
+  for (size_t i = 0; previous && i < previous->n_peer; i++) {
+    const struct tl_conf_peer *was = &previous->peer[i];
+    if (strcmp(was->name, p->name) != 0 || strcmp(was->uri, p->uri) != 0) continue;
+    p->health = tl_health_ref(was->health);
+    return 0;
+  }
+  p->health = tl_health_new();
+  return p->health ? 0 : TL_ENOMEM;
+}
+
 static int resolve_peers(struct tl_conf *c, struct tl_conf_ctx *ctx) {
   struct tl_conf_lookup *l = calloc(c->n_peer + 1, sizeof(*l));
   size_t *who = calloc(c->n_peer + 1, sizeof(*who)), n = 0;
@@ -176,7 +188,7 @@ static int resolve_peers(struct tl_conf *c, struct tl_conf_ctx *ctx) {
   return rc;
 }
 
-static int build_peers(struct tl_conf *c, struct tl_conf_ctx *ctx) {
+static int build_peers(struct tl_conf *c, const struct tl_conf *previous, struct tl_conf_ctx *ctx) {
   const struct tl_blocks *bs = &c->raw->sec[TL_SEC_PEER];
   c->peer = calloc(bs->n + 1, sizeof(*c->peer));
   if (!c->peer) return TL_ENOMEM;
@@ -185,6 +197,7 @@ static int build_peers(struct tl_conf *c, struct tl_conf_ctx *ctx) {
   if (!rc) rc = resolve_peers(c, ctx);
   for (size_t i = 0; i < bs->n && !rc; i++)
     rc = tl_conf_build_identity(c, &bs->b[i], &c->peer[i], ctx);
+  for (size_t i = 0; i < bs->n && !rc; i++) rc = take_health(previous, &c->peer[i]);
   return rc;
 }
 
@@ -269,7 +282,8 @@ static int build_names(struct tl_conf *c) {
 int tl_conf_build(struct tl_conf *c, const struct tl_conf *previous, struct tl_conf_ctx *ctx) {
   int rc = build_global(c, ctx), rc2 = tl_conf_build_domains(c, previous, ctx);
   if (rc || rc2) return rc ? rc : rc2;
-  if ((rc = build_listens(c, ctx)) || (rc = build_peers(c, ctx)) || (rc = build_routes(c)))
+  if ((rc = build_listens(c, ctx)) || (rc = build_peers(c, previous, ctx)) ||
+      (rc = build_routes(c)))
     return rc;
   return build_names(c);
 }

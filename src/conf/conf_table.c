@@ -347,8 +347,10 @@ static const struct tl_opt peer_opts[] = {
         WHY = "new calls per second toward it, shared equally by the workers; 0: no limit"),
     OPT(tl_v_peer, max_calls, NUM, "0", RANGE(0, 100000000), .flags = TL_OPT_PRESENT,
         WHY = "calls at a time toward it; 0: no limit"),
-    OPT(tl_v_peer, probe, TIME, "0", RANGE(0, DAY_MS), .flags = TL_OPT_PRESENT,
-        WHY = "interval of OPTIONS that find out whether it is alive; 0: none"),
+    OPT(tl_v_peer, probe, TIME, "0", RANGE(0, DAY_MS),
+        WHY =
+            "interval of OPTIONS that find out whether it is alive: after three without an answer "
+            "routes pass it over while they have another, until it answers again; 0: none"),
     OPT(tl_v_peer, max_age, TIME, "0", RANGE(0, 30 * DAY_MS),
         WHY =
             "a connection to it is renewed after this, a tenth more or less; 0: as its TLS domain "

@@ -153,11 +153,12 @@ static void print_connections(const json_t *r, FILE *f) {
 static void print_peers(const json_t *r, FILE *f) {
   static const struct tl_column col[] = {
       {"PEER", TL_LEFT},     {"URI", TL_LEFT},  {"ADDRESSES", TL_LEFT}, {"DOMAIN", TL_LEFT},
-      {"IDENTITY", TL_LEFT}, {"OUT", TL_RIGHT}, {"IN", TL_RIGHT}};
+      {"IDENTITY", TL_LEFT}, {"OUT", TL_RIGHT}, {"IN", TL_RIGHT},       {"PROBES", TL_LEFT}};
   struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
   size_t i;
   json_t *p;
   json_array_foreach(json_object_get(r, "peers"), i, p) {
+    const json_t *probe = json_object_get(p, "probe");
     tl_table_cell(t, str(p, "name"));
     tl_table_cell(t, str(p, "uri"));
     tl_print_cell(t, json_object_get(p, "addresses"));
@@ -165,6 +166,11 @@ static void print_peers(const json_t *r, FILE *f) {
     tl_table_cell(t, dash(str(p, "identity")));
     tl_table_cellf(t, "%lld", num(p, "connections_out"));
     tl_table_cellf(t, "%lld", num(p, "connections_in"));
+    if (json_is_object(probe))
+      tl_table_cellf(t, "%s, %lld of %lld failed", str(probe, "state"), num(probe, "failed"),
+                     num(probe, "sent"));
+    else
+      tl_table_cell(t, "-");
   }
   tl_table_print(t, f);
   tl_table_free(t);

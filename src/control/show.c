@@ -86,6 +86,17 @@ static void count(const struct tl_conf_peer *p, const struct tl_conn_info *i, in
   }
 }
 
+/* What its probes say; null without probes. */
+static json_t *probe(const struct tl_conf_peer *p) {
+  const struct tl_health *h = p->health;
+  if (!p->probe_ms || !h) return json_null();
+  const json_int_t sent = (json_int_t)h->sent;
+  const char *state = h->down ? "down" : sent && (h->status || h->failures) ? "up" : "unknown";
+  return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "state", state, "sent", sent, "failed",
+                   (json_int_t)h->lost, "failed_in_a_row", (json_int_t)h->failures, "last_status",
+                   (json_int_t)h->status, "rtt_ms", (json_int_t)h->rtt_ms);
+}
+
 static json_t *peer(const struct tl_conf_peer *p, struct tl_dump *const *dump, size_t n) {
   int out = 0, in = 0;
   json_t *addresses = json_array();
@@ -93,11 +104,12 @@ static json_t *peer(const struct tl_conf_peer *p, struct tl_dump *const *dump, s
     json_array_append_new(addresses, tl_json_address(&p->addr[k]));
   for (size_t d = 0; d < n; d++)
     for (size_t i = 0; i < dump[d]->n; i++) count(p, &dump[d]->info[i], &out, &in);
-  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:i, s:i}", "name", tl_json_text(p->name), "uri",
-                   tl_json_text(p->uri), "transport", tl_transport_param(p->transport), "addresses",
-                   addresses, "tls_domain", p->domain ? tl_json_text(p->domain->name) : json_null(),
-                   "identity", p->identity ? tl_json_text(p->identity) : json_null(),
-                   "connections_out", out, "connections_in", in);
+  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:i, s:i, s:o}", "name", tl_json_text(p->name),
+                   "uri", tl_json_text(p->uri), "transport", tl_transport_param(p->transport),
+                   "addresses", addresses, "tls_domain",
+                   p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",
+                   p->identity ? tl_json_text(p->identity) : json_null(), "connections_out", out,
+                   "connections_in", in, "probe", probe(p));
 }
 
 static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,

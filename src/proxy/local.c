@@ -111,6 +111,12 @@ void tl_local_tx_answer(struct tl_tx *tx, unsigned status, struct tl_str reason,
                         struct tl_str extra) {
   struct tl_proxy *p = tx->proxy;
   struct tl_body body;
+  if (tx->probe) {
+    if (status < 200) return;
+    tl_probe_ended(tx, status, true);
+    tl_tx_free(tx);
+    return;
+  }
   if (!tx->request || tl_forward_rescan(p, tx->request, tx->reliable, &p->msg2, &body)) {
     if (status >= 200) tl_tx_free(tx);
     return;

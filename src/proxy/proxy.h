@@ -105,6 +105,7 @@ struct tl_plan {
 };
 
 struct tl_branch;
+struct tl_probe;
 
 struct tl_tx {
   struct tl_tx *hash_next;
@@ -134,6 +135,7 @@ struct tl_tx {
   struct tl_snap *snap;
   struct tl_plan *plan; /* until a final response */
   struct tl_branch *branches;
+  struct tl_probe *probe; /* made here to see whether a peer answers; NULL: somebody's request */
 };
 
 struct tl_branch {
@@ -218,6 +220,8 @@ struct tl_proxy {
   struct tl_msg msg2;                       /* saved requests are read again into this */
   char out[65536];                          /* messages made here */
   struct tl_merge merged[TL_MERGE_SLOTS];
+  struct tl_probe *probes;
+  uint64_t probed_generation; /* of the snapshot whose peers they are */
   uint32_t max_tx;
   struct tl_source_slot sources[TL_SOURCE_SLOTS];
   struct {
@@ -307,6 +311,9 @@ const char *tl_route_why_not(const struct tl_conf_route *r, size_t i, const stru
                              const struct tl_source *s);
 /* The slices of PLAN point into a message: sets them anew after M was scanned again. */
 void tl_route_rebind(struct tl_plan *plan, const struct tl_msg *m);
+/* Fills PLAN for M, a request of our own to PEER. TL_EAGAIN: its name must be resolved first. */
+int tl_route_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_msg *m,
+                     const struct tl_conf_peer *peer);
 /* RFC 3261 18.1.1: a request near the path MTU goes by TCP first, where UDP was meant. */
 void tl_route_prefer_tcp(struct tl_plan *plan);
 /* Asks the resolver for PLAN's next hop on behalf of TX. */
@@ -415,6 +422,15 @@ enum tl_merged {
 };
 enum tl_merged tl_merged(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
                          const struct tl_body *body);
+
+/* probe.c */
+/* Takes up the probes that the present snapshot wants, drops others. Once a turn. */
+void tl_probe_refresh(struct tl_proxy *p);
+void tl_probe_exit(struct tl_proxy *p);
+/* If TX is a probe: it ended with STATUS, OURS: nobody answered. It is none from here on. */
+void tl_probe_ended(struct tl_tx *tx, unsigned status, bool ours);
+/* If TX is a probe: it ends and nothing is known by it. */
+void tl_probe_gone(struct tl_tx *tx);
 
 /* relay.c: between workers */
 /* Lets WORKER handle M. HOPS: workers that will have seen it then. */

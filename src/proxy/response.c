@@ -59,15 +59,19 @@ static struct tl_saved *save_edit(struct tl_proxy *p, const struct tl_edit *e,
   return s;
 }
 
-/* Sends what E makes of a response up to the client. */
+/* Sends what E makes of a response up to the client. WAS: its status before. */
 static void send_up(struct tl_tx *tx, const struct tl_edit *e, const struct tl_body *body,
-                    unsigned status) {
+                    unsigned status, unsigned was) {
   struct tl_proxy *p = tx->proxy;
   if (!tx->reliable) {
     tl_saved_free(p, tx->reply);
     tx->reply = save_edit(p, e, body);
   }
   tx->status = (uint16_t)status;
+  if (tx->probe) {
+    if (status >= 200) tl_probe_ended(tx, was, false);
+    return;
+  }
   if (send_back(tx, e, body)) tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);
 }
 
@@ -76,7 +80,7 @@ static void forward(struct tl_tx *tx, const struct tl_msg *m, const struct tl_bo
   if (drop_top_via(&e, m))
     tl_count(tl_proxy_counters(tx->proxy), TL_C_DROP_STRAY_RESPONSE);
   else
-    send_up(tx, &e, body, m->status);
+    send_up(tx, &e, body, m->status, m->status);
 }
 
 /* ---- the best of several (16.7 steps 6 and 7) ---- */
@@ -165,7 +169,7 @@ static void log_unreached(struct tl_tx *tx, unsigned status) {
   char from[TL_ADDR_STRLEN];
   uint32_t unlogged;
   const struct tl_conf_peer *peer = last_peer(tx->plan);
-  if (!tl_load_may_log(tx, peer, &unlogged)) return;
+  if (tx->probe || !tl_load_may_log(tx, peer, &unlogged)) return;
   TL_LOG(TL_LOG_INFO, "No target of a request gave a final response.",
          TL_FC("peer", peer ? peer->name : ""), TL_FI("more_since_last", unlogged),
          TL_FC("from", tl_addr_format(&tx->from.addr, from)),
@@ -185,7 +189,7 @@ static void answer_best(struct tl_tx *tx) {
     tl_edit_init(&e, &p->msg2);
     edit_503(&e, &p->msg2);
     edit_challenges(&e, &p->msg2, tx);
-    send_up(tx, &e, &body, status == 503 ? 500 : status);
+    send_up(tx, &e, &body, status == 503 ? 500 : status, status);
     tl_saved_free(p, s);
     tl_tx_finished(tx, status);
     return;

@@ -250,18 +250,45 @@ int tl_route_resolve(struct tl_tx *tx) {
   return rc;
 }
 
+static void targets_of_peer(struct tl_proxy *p, struct tl_plan *plan,
+                            const struct tl_conf_peer *peer) {
+  for (size_t k = 0; k < peer->n_addr; k++)
+    add_target(p->snap->conf, plan, peer, (enum tl_transport)peer->via[k], &peer->addr[k]);
+}
+
+/* Peers that do not answer their probes are passed over, unless none of the route's does: then the
+ * probes may be what is wrong. */
+static bool passed_over(struct tl_proxy *p, const struct tl_conf_route *r, size_t i) {
+  if (!tl_health_is_down(r->peer[i]->health)) return false;
+  for (size_t k = 0; k < r->n_peer; k++)
+    if (!tl_health_is_down(r->peer[k]->health)) {
+      tl_count(tl_proxy_counters(p), TL_C_PEER_PASSED_OVER);
+      return true;
+    }
+  return false;
+}
+
 static int targets_of_peers(struct tl_proxy *p, struct tl_plan *plan) {
   const struct tl_conf_route *r = plan->route;
   plan->rewrite_host = tl_route_is_ours(p, &plan->uri) && !plan->strict_out;
   for (size_t i = 0; i < r->n_peer; i++)
-    for (size_t k = 0; k < r->peer[i]->n_addr; k++)
-      add_target(p->snap->conf, plan, r->peer[i], (enum tl_transport)r->peer[i]->via[k],
-                 &r->peer[i]->addr[k]);
+    if (!passed_over(p, r, i)) targets_of_peer(p, plan, r->peer[i]);
   if (plan->n_target) return TL_OK;
   /* Names that could not be looked up when the configuration was read get another chance. */
   for (size_t i = 0; i < r->n_peer && !plan->unresolved; i++)
     if (r->peer[i]->n_addr == 0) plan->unresolved = r->peer[i];
   return plan->unresolved ? TL_EAGAIN : TL_ENOTFOUND;
+}
+
+int tl_route_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_msg *m,
+                     const struct tl_conf_peer *peer) {
+  memset(plan, 0, offsetof(struct tl_plan, target));
+  plan->host[0] = '\0';
+  tl_route_rebind(plan, m);
+  targets_of_peer(p, plan, peer);
+  if (plan->n_target) return TL_OK;
+  plan->unresolved = peer;
+  return TL_EAGAIN;
 }
 
 void tl_route_prefer_tcp(struct tl_plan *plan) {

@@ -251,6 +251,7 @@ struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct
 
 void tl_tx_free(struct tl_tx *tx) {
   struct tl_proxy *p = tx->proxy;
+  tl_probe_gone(tx);
   while (tx->branches) tl_branch_free(tx->branches);
   uncount(tx);
   linger_del(tx);
@@ -301,6 +302,7 @@ void tl_tx_finished(struct tl_tx *tx, unsigned status) {
 void tl_tx_abandon(struct tl_tx *tx) {
   struct tl_proxy *p = tx->proxy;
   tl_account_done(tx, 408);
+  tl_probe_ended(tx, 0, true);
   if (tx->reliable) {
     tl_tx_free(tx);
     return;

@@ -100,11 +100,15 @@ static void *run(void *arg) {
   bool s_ok = rc == TL_OK;
   s->rc = rc;
   sem_post(&s->ready); /* S is gone from here on */
-  while (rc == TL_OK && !p->net.stopping) rc = tl_net_turn(&p->net);
+  while (rc == TL_OK && !p->net.stopping) {
+    tl_probe_refresh(p);
+    rc = tl_net_turn(&p->net);
+  }
   if (s_ok && rc)
     TL_LOG(TL_LOG_ERROR, "A worker's io_uring failed; the worker ends.",
            TL_FI("worker", p->th.index));
   if (s_ok) {
+    tl_probe_exit(p);
     tl_tx_tables_exit(p); /* first: what the connections' end would wake is gone */
     tl_net_exit(&p->net);
   }

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is known of a peer beyond its configuration: whether it answers probes.
+ *
+ * Ownership: counted references; the snapshots that have the peer under the same
+ * name and uri share one, so a reload forgets nothing. Threads: written by the
+ * worker that probes, read by any (relaxed). Errors: none but lack of memory.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct tl_health {
+  _Atomic uint32_t refs;
+  _Atomic bool down;           /* so many probes failed in a row: routes pass it over */
+  _Atomic uint32_t failures;   /* in a row */
+  _Atomic uint32_t status;     /* of the last answer, 0: none came */
+  _Atomic uint32_t rtt_ms;     /* of the last answer */
+  _Atomic uint64_t sent, lost; /* probes, and those that failed */
+};
+
+/* One reference for the caller; NULL when memory is short. */
+struct tl_health *tl_health_new(void);
+struct tl_health *tl_health_ref(struct tl_health *h);
+void tl_health_unref(struct tl_health *h);
+
+static inline bool tl_health_is_down(const struct tl_health *h) {
+  return h && __atomic_load_n((const bool *)&h->down, __ATOMIC_RELAXED);
+}

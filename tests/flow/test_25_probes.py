@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Peers that are asked by OPTIONS whether they are alive (`peer { probe }`)."""
+from flowlib.steps import options_works
+from flowlib.ua import Call
+
+
+def peers_of(t, port, other, probe="100ms"):
+    """Two peers of one route; PROBE None: none is asked."""
+    out = [("one", {"uri": "sip:127.0.0.1:%d;transport=%s" % port}),
+           ("two", {"uri": "sip:127.0.0.1:%d;transport=tcp" % other})]
+    if probe:
+        for _, options in out:
+            options["probe"] = probe
+    return {"peers": out, "routes": [("out", {"peers": ["one", "two"]})], "workers": 2}
+
+
+def states(d):
+    return {p["name"]: p["probe"] and p["probe"]["state"] for p in d.rpc("peers")["peers"]}
+
+
+def wait_states(t, d, one, two):
+    t.wait(lambda: states(d) == {"one": one, "two": two}, "peers %s and %s, not %s" % (
+        one, two, states(d)))
+
+
+def only_probes(agent):
+    """What came that no test step sent: all must be probes."""
+    return [m for m in agent.seen if m.uri and "@" not in m.uri]
+
+
+def test_3_probe_finds_a_peer_down_and_up(t):
+    """A peer that refuses connections is down after some probes, and routes pass it over at once;
+    when it listens again it is found up and used. A reload keeps what is known."""
+    bob, port = t.uas("tcp", name="bob"), t.port()
+    d = t.daemon(**peers_of(t, (port, "tcp"), bob.listener("tcp").port))
+    alice = t.uac()
+    conn = t.dial(alice, d, "tcp")
+    wait_states(t, d, "down", "up")
+    d.wait_log("does not answer its probes.*peer=one")
+    before = d.counter("transactions.failover")
+    for _ in range(5):
+        options_works(t, d, alice, conn, "sip:line@far.example")
+    assert d.counter("transactions.failover") == before, "the dead peer was tried"
+    assert d.counter("peers.passed_over") >= 5
+    d.ctl("reload")
+    assert states(d) == {"one": "down", "two": "up"}
+    probe = only_probes(bob)[0]
+    assert probe.method == "OPTIONS" and probe.get("to") and probe.get("max-forwards") == "69"
+    table = d.ctl("peers").stdout
+    assert "down, " in table and "up, " in table, table
+    carol = t.uas(name="carol")
+    carol.listen("tcp", "127.0.0.1", port, None)
+    wait_states(t, d, "up", "up")
+    d.wait_log("answers its probes again.*peer=one")
+    options_works(t, d, alice, conn, "sip:line@far.example")
+    assert [m for m in carol.seen if m.uri == "sip:line@far.example"], "the first peer is not used"
+    d.configure(**peers_of(t, (port, "tcp"), bob.listener("tcp").port, None))
+    d.ctl("reload")
+    assert states(d) == {"one": None, "two": None}
+
+
+def test_3_probe_of_a_silent_peer(t):
+    """A peer on UDP that never answers is down; where all of a route are down they are tried all the
+    same, and one that answers 503 to its probes is down too."""
+    bob, carol = t.uas("udp", silent=True), t.uas("tcp", name="carol", status=503)
+    d = t.daemon(**peers_of(t, (bob.listener("udp").port, "udp"), carol.listener("tcp").port),
+                 timeouts={"t1": "50ms", "timer_b": t.ms(1000), "timer_f": t.ms(1000)})
+    alice = t.uac()
+    conn = t.dial(alice, d, "tcp")
+    wait_states(t, d, "down", "down")
+    call = Call(alice, conn, "sip:line@far.example").send()
+    assert call.final().status == 200
+    call.ack()
+    assert bob.count("INVITE") and carol.count("INVITE") == 1
+    counted = d.counter("probes.failed")
+    assert 6 <= counted <= d.counter("probes.sent")
+    d.configure(**peers_of(t, (bob.listener("udp").port, "udp"), carol.listener("tcp").port, None))
+    d.ctl("reload")
