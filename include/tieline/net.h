@@ -90,6 +90,8 @@ struct tl_conn_tls {
   struct tl_tls_keys *rekey;
   char *sni;
   struct tl_ctl_state ctl;
+  uint64_t key_updates_since_ms; /* their rate is looked at from then on */
+  uint32_t key_updates_before;   /* those that came until then */
   struct tl_ktls_state ktls;
   uint16_t version;
   uint8_t cipher;

@@ -13,8 +13,10 @@
 #include "net_internal.h"
 #include "tieline/hkdf.h"
 
-/* RFC 8446 5.5 leaves no need for more than a few; a storm is an attack (PITFALLS P4). */
-#define KEY_UPDATES_MAX 1000u
+/* RFC 8446 5.5 leaves no need for more than a few a day; a storm is an attack (PITFALLS P4). By
+ * rate, so that a connection which lives for years is not punished for its age. */
+#define KEY_UPDATES_MAX 100u
+#define KEY_UPDATES_MS 60000u
 
 #define KERNEL_RECORDS_DUE (1ull << 23)
 
@@ -45,9 +47,18 @@ static int change_key(struct tl_conn *c) {
   return rc ? rc : tl_record_rekey_tx(c->tls->record);
 }
 
+static bool too_many(const struct tl_conn *c) {
+  struct tl_conn_tls *t = c->tls;
+  if (c->net->now_ms - t->key_updates_since_ms >= KEY_UPDATES_MS) {
+    t->key_updates_since_ms = c->net->now_ms;
+    t->key_updates_before = t->ctl.key_updates - 1; /* this one counts */
+  }
+  return t->ctl.key_updates - t->key_updates_before > KEY_UPDATES_MAX;
+}
+
 int tl_keys_received(struct tl_conn *c, bool answer) {
   struct tl_conn_tls *t = c->tls;
-  if (t->ctl.key_updates > KEY_UPDATES_MAX) return TL_ELIMIT;
+  if (too_many(c)) return TL_ELIMIT;
   int rc;
   if (t->record) {
     rc = tl_record_rekey_rx(t->record);

@@ -12,6 +12,7 @@ import time
 from flowlib.herd import Authority, Herd, Held
 from flowlib.runner import emulated_cpu
 from flowlib.steps import marked, options_works
+from flowlib.tools import s_client
 from flowlib.ua import Call
 
 
@@ -537,3 +538,95 @@ def test_b16_watched_files_reload_by_themselves(t):
     assert d.rpc("tls_list")["domains"][0]["serial"] not in (serial, second)
     d.write(d.config().replace("watch_files = true", "watch_files = false"))
     t.wait(lambda: d.counter("reloads.ok") == 3, "the reload of the configuration itself")
+
+
+@marked(limit_s=120)
+def test_e16_crl_dir_and_every_level(t):
+    """crl_dir beside crl_check_all: each level of a chain needs a list of its issuer; an authority
+    between that is revoked takes its peers along."""
+    ca = Authority(t)
+    ca.cert("proxy")
+    ca.run("intermediate", "--name", "sub", "--cn", "sub authority")
+    ca.cert("peer", "--ca", "sub")
+    with open(ca.path("peer.pem"), "a", encoding="ascii") as out:
+        with open(ca.path("sub.pem"), encoding="ascii") as f:
+            out.write(f.read())
+    lists = ca.path("lists")
+    os.mkdir(lists)
+
+    def take(name):
+        with open(ca.path(name), "rb") as f, open(os.path.join(lists, name), "wb") as out:
+            out.write(f.read())
+    trust = ca.path("trust.pem")
+    with open(trust, "w", encoding="ascii") as out:
+        for name in ("ca.pem", "sub.pem"):
+            with open(ca.path(name), encoding="ascii") as f:
+                out.write(f.read())
+    take("ca.crl")
+    domain = ca.domain("proxy", ca_list=trust, crl_dir=lists, crl_check_all=True)
+    d = t.daemon(domain=domain)
+    assert refused(t, d, ca.context("peer")) is not None        # no list of the authority between
+    ca.run("crl", "--ca", "sub")
+    take("sub.crl")
+    d.rpc("reload")
+    assert len(d.rpc("crl")["lists"]) == 2
+    c = Held("127.0.0.1", d.port("tls"), ca.context("peer"), 20 * t.slow)
+    t.wait(lambda: len(d.connections()) == 1, "the connection")
+    ca.run("revoke", "sub")
+    take("ca.crl")
+    assert changed(d.rpc("reload"))["closed"] == 1
+    t.wait(lambda: not c.look(), "the connection to end")
+    assert c.how == "certificate_revoked", c.how
+    c.sock.close()
+
+
+@marked(limit_s=120)
+def test_d11_e12_send_timeout_of_a_domain(t):
+    """A peer that stops reading is reset after its TLS domain's send_timeout, whatever the global
+    one is; requests waiting for it are answered."""
+    d = t.daemon(timeouts={"send": "1h", "timer_f": t.ms(30000)}, limits={"send_buffer": "256k"},
+                 domain={"send_timeout": t.ms(1500)})
+    stuck = t.uas(name="stuck", silent=True)
+    stuck.listen("tls", "127.0.0.1", t.port(), t.server_ctx(), rcvbuf=4096)
+    alice = t.uac()
+    conn = t.dial(alice, d, "tls")
+    uri = t.uri(stuck, "tls")
+    data, first = alice.make(conn, "MESSAGE", uri, body=b"x")
+    alice.expect(first)
+    conn.send(data)
+    where, _ = stuck.next_request("MESSAGE")
+    where.reading.clear()
+    conn.give_up_sending_after(2)
+    try:
+        for i in range(300):
+            conn.send(alice.make(conn, "MESSAGE", uri, body=b"y" * 30000)[0])
+    except BlockingIOError:
+        pass
+    d.wait_counter("connections.stuck", 1, 60)
+    assert alice.final(first).status in (408, 503)
+    where.reading.set()
+
+
+@marked(limit_s=60)
+def test_e6_reload_replaces_domains(t):
+    """tls_reload: domains come, go and take their place as default in one step, by name."""
+    def extra(cert, name):
+        return {"certificate": t.pki(cert + ".pem"), "private_key": t.pki(cert + ".key"),
+                "verify_cert": False, "require_cert": False, "match_sip_domain": [name]}
+
+    def subject(sni):
+        c = s_client(t, d, "-servername", sni)
+        found = c.wait_for(rb"subject=CN ?= ?([\w.]+)").group(1).decode()
+        c.write(b"Q\n")
+        c.ended()
+        return found
+    d = t.daemon(domains=[("one", extra("biloxi", "one.example"))])
+    assert (subject("one.example"), subject("two.example")) == ("biloxi.example", "proxy.example")
+    d.configure(domains=[("two", extra("callee", "two.example")),
+                         ("default", extra("biloxi", "x.example"))],
+                domain={"match_sip_domain": ["lab.example"]}, listen_options={},
+                extra='reload_drain = "now"')
+    said = {x["name"]: x["change"] for x in d.rpc("tls_reload")["domains"]}
+    assert said == {"lab": "changed", "one": "removed", "two": "added", "default": "added"}, said
+    assert subject("two.example") == "callee.example"
+    assert [x["name"] for x in d.rpc("tls_list")["domains"] if x["fallback"]] == ["default"]

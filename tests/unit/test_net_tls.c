@@ -289,7 +289,35 @@ Test(net_tls, a_storm_of_key_updates_ends) {
     if (i % 50 == 0) rig_settle();
   }
   RIG_UNTIL(rig.n_closed == 1);
-  cr_expect_leq(rig_count(TL_C_REC_KEYUPDATE), 1001);
+  cr_expect_leq(rig_count(TL_C_REC_KEYUPDATE), 101);
+  tl_record_free(peer);
+  rig_read_end(fd);
+  close(fd);
+  net_end();
+}
+
+static void some_key_updates(int fd, struct tl_record *peer, int n) {
+  for (int i = 0; i < n && !rig.n_closed; i++) {
+    key_update(fd, peer, false);
+    if (i % 25 == 0) rig_settle();
+  }
+  rig_settle();
+}
+
+/* It is the rate that counts: who changes keys now and then may do so for ever. */
+Test(net_tls, f1_key_updates_are_limited_by_rate) {
+  struct tl_conn *c;
+  struct tl_record *peer;
+  net_begin("");
+  int fd = rig_tls(TL_TLS_1_3, TL_AES_128_GCM, 0, &c, &peer);
+  for (int minute = 0; minute < 15; minute++) {
+    some_key_updates(fd, peer, 80);
+    cr_assert_eq(rig.n_closed, 0, "minute %d", minute);
+    c->tls->key_updates_since_ms -= 60000;
+  }
+  cr_expect_eq(rig_count(TL_C_REC_KEYUPDATE), 1200);
+  some_key_updates(fd, peer, 101);
+  RIG_UNTIL(rig.n_closed == 1);
   tl_record_free(peer);
   rig_read_end(fd);
   close(fd);
