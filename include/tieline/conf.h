@@ -99,6 +99,12 @@ struct tl_conf_route {
   struct tl_conf_peer **peer; /* tried in order */
 };
 
+/* A line of the identity map. */
+struct tl_conf_mapping {
+  char *key;
+  char **who; /* "domain" and "user@domain", NULL-terminated, domains in lower case */
+};
+
 struct tl_conf_limits {
   uint32_t max_connections;       /* stream connections of the whole process */
   uint32_t max_transactions;      /* per worker */
@@ -152,7 +158,8 @@ struct tl_conf {
   struct tl_conf_peer *peer;
   size_t n_route;
   struct tl_conf_route *route;
-  char **our_domains; /* lower case, NULL-terminated: `domains` and every advertised host */
+  char **our_domains;      /* lower case, NULL-terminated: `domains` and every advertised host */
+  struct tl_conf_map *map; /* private: what tl_conf_mapped asks; NULL: no identity_map */
   struct tl_conf_names *names; /* private: what tl_conf_is_ours asks */
   struct tl_raw *raw;          /* private: the values as written, for print and reload */
 };
@@ -184,3 +191,7 @@ bool tl_conf_is_ours(const struct tl_conf *c, struct tl_str host, uint16_t port)
 /* Is HOST the name of one of our domains, with or without PORT? Numeric hosts are nobody's domain.
  */
 bool tl_conf_is_our_domain(const struct tl_conf *c, struct tl_str host, uint16_t port);
+
+/* What the identity map says of KEY, a common name, subjectAltName value or SHA-256 digest in hex;
+ * NULL if nothing, or KEY is NULL. */
+const struct tl_conf_mapping *tl_conf_mapped(const struct tl_conf *c, const char *key);

@@ -71,6 +71,8 @@ static int build_global(struct tl_conf *c, struct tl_conf_ctx *ctx) {
     return TL_ENOMEM;
   if (c->user && !getpwnam(c->user))
     return tl_conf_fail(ctx, tl_block_at(b, "user"), "there is no account \"%s\" here", c->user);
+  if (g->identity_map)
+    return tl_conf_map_read(g->identity_map, tl_block_at(b, "identity_map"), ctx, &c->map);
   return 0;
 }
 

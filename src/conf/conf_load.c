@@ -104,6 +104,7 @@ void tl_conf_unref(struct tl_conf *c) {
   free(c->domain);
   free_strings(c->our_domains);
   tl_conf_names_free(c->names);
+  tl_conf_map_free(c->map);
   free(c->user);
   free(c->control_socket);
   free(c->keylog_file);

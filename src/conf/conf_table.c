@@ -58,6 +58,9 @@ static const struct tl_opt global_opts[] = {
         WHY = "who is refused (403) with one of our domains in From: peers and holders of "
               "certificates, unless their certificate or the peer's domains cover it; all; or "
               "nobody"),
+    OPT(tl_v_global, identity_map, PATH, NULL, NONE = "none",
+        WHY = "file of what certificates may name in From beside their own names: common name, "
+              "subjectAltName or fingerprint, a tabulator, a comma list of domain and user@domain"),
     OPT(tl_v_global, server_header, BOOL, "true",
         WHY = "put Server with our name into the responses made here"),
     OPT(tl_v_global, reload_drain, WORD, "graceful", .word = drains,

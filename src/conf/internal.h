@@ -145,6 +145,7 @@ struct tl_v_global {
   uint32_t log_level, log_format, log_target, records, reload_drain, crl_refresh;
   bool server_header, watch_files, allow_keylog;
   uint32_t anti_spoof;
+  char *identity_map;
   bool log_calls;
 };
 
@@ -338,6 +339,11 @@ struct tl_conf_lookup {
 int tl_conf_resolve(struct tl_conf_lookup *l, size_t n, unsigned timeout_ms);
 /* Files to read instead of /etc/hosts and /etc/resolv.conf; NULL leaves one as it is. */
 void tl_conf_resolve_files(const char *hosts, const char *resolv_conf);
+
+/* The identity map. OPTION is where the configuration names FILE. */
+int tl_conf_map_read(const char *file, struct tl_conf_pos option, struct tl_conf_ctx *ctx,
+                     struct tl_conf_map **out);
+void tl_conf_map_free(struct tl_conf_map *m);
 
 /* Names and addresses that are ours, for tl_conf_is_ours. */
 struct tl_conf_names;

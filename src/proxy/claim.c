@@ -15,7 +15,7 @@
 
 #define LINES_PER_SECOND 10u
 
-enum { UNKNOWN, COVERED, NOT_COVERED, SOME_USERS };
+enum { COVERED = 1, NOT_COVERED, SOME_USERS, THIS_USER };
 
 /* ---- hosts ---- */
 
@@ -45,13 +45,29 @@ static bool names_users(const struct tl_identity *id, struct tl_str host) {
 
 /* ---- what a source may say ---- */
 
+/* Does the identity map give S the domain of U (COVERED), this very user, or others there? */
+static int mapped(const struct tl_source *s, const struct tl_uri *u) {
+  int best = NOT_COVERED;
+  for (unsigned i = 0; i < s->n_map; i++)
+    for (char **w = s->map[i]->who; *w; w++) {
+      const char *at = strrchr(*w, '@');
+      if (!same_host(tl_str_c(at ? at + 1 : *w), u->host)) continue;
+      if (!at) return COVERED;
+      best = SOME_USERS;
+      if (tl_str_eq((struct tl_str){*w, (size_t)(at - *w)}, u->user)) return THIS_USER;
+    }
+  return best;
+}
+
 static int judge(const struct tl_source *s, const struct tl_identity *id, const struct tl_uri *u) {
   const struct tl_conf_peer *peer = s->peer;
   if (id && tl_identity_matches(id, u->host, s->allow_cn)) return COVERED;
   if (peer && (listed(peer->domains, u->host) || listed(peer->identities, u->host) ||
                same_host(tl_str_c(peer->identity), u->host)))
     return COVERED;
-  return names_users(id, u->host) ? SOME_USERS : NOT_COVERED;
+  int m = mapped(s, u);
+  if (m == COVERED) return COVERED;
+  return m != NOT_COVERED || names_users(id, u->host) ? SOME_USERS : NOT_COVERED;
 }
 
 static uint64_t key_of(const struct tl_proxy *p, struct tl_str host) {
@@ -79,7 +95,8 @@ static int verdict(struct tl_proxy *p, struct tl_source *s, const struct tl_iden
 static bool entitled(struct tl_proxy *p, struct tl_source *s, const struct tl_identity *id,
                      const struct tl_uri *u) {
   int v = verdict(p, s, id, u);
-  return v == COVERED || (v == SOME_USERS && tl_identity_matches_user(id, u->user, u->host));
+  if (v != SOME_USERS) return v == COVERED;
+  return (id && tl_identity_matches_user(id, u->user, u->host)) || mapped(s, u) == THIS_USER;
 }
 
 /* RFC 3323 4.1.1.3: who says so claims nothing. */

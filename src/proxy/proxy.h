@@ -180,6 +180,7 @@ struct tl_merge {
 };
 #define TL_MERGE_SLOTS 1024u
 /* Who requests of one connection (or address) come from, worked out once for each snapshot. */
+#define TL_SOURCE_MAPPINGS 4
 #define TL_SOURCE_VERDICTS 8 /* domains remembered */
 #define TL_SOURCE_SLOTS 256  /* addresses of datagrams remembered */
 struct tl_source {
@@ -189,6 +190,8 @@ struct tl_source {
   enum tl_check_from check;
   bool verified, allow_cn;
   bool guarded; /* may not use our domains in From */
+  uint8_t n_map;
+  const struct tl_conf_mapping *map[TL_SOURCE_MAPPINGS]; /* what the identity map adds */
   uint8_t next, verdict[TL_SOURCE_VERDICTS];
   uint64_t key[TL_SOURCE_VERDICTS]; /* keyed hashes of domains, 0: free */
   uint64_t route[];                 /* a bit for each route whose conditions on the source hold */

@@ -116,6 +116,19 @@ static bool guarded(const struct tl_source *s, enum tl_anti_spoof mode) {
   return mode == TL_SPOOF_ALL || (mode == TL_SPOOF_PEERS && (s->peer || s->verified));
 }
 
+static void add_mapping(struct tl_source *s, const struct tl_conf *conf, const char *key) {
+  const struct tl_conf_mapping *m = tl_conf_mapped(conf, key);
+  if (m && s->n_map < TL_SOURCE_MAPPINGS) s->map[s->n_map++] = m;
+}
+
+static void add_mappings(struct tl_source *s, const struct tl_conf *conf,
+                         const struct tl_identity *id) {
+  add_mapping(s, conf, id->cert_sha256);
+  add_mapping(s, conf, id->spki_sha256);
+  add_mapping(s, conf, id->cn);
+  for (size_t i = 0; conf->map && i < id->n_san; i++) add_mapping(s, conf, id->san[i].value);
+}
+
 static void fill(struct tl_source *s, const struct facts *f, const struct tl_tls_domain *d) {
   const struct tl_conf *conf = f->conf;
   for (size_t i = 0; i < conf->n_peer && !s->peer; i++)
@@ -123,6 +136,7 @@ static void fill(struct tl_source *s, const struct facts *f, const struct tl_tls
   for (size_t i = 0; i < conf->n_route; i++)
     if (route_open(&conf->route[i], f)) s->route[i / 64] |= 1ull << (i % 64);
   s->verified = f->id != NULL;
+  if (f->id) add_mappings(s, conf, f->id);
   s->allow_cn = f->allow_cn;
   s->trust = s->verified ? TL_TRUST_VERIFIED : f->encrypted ? TL_TRUST_ENCRYPTED : TL_TRUST_ANY;
   s->check = check_of(s, d);

@@ -37,7 +37,7 @@ says.n = 0
 NOT_COVERED = (403, "From Is Not Covered By The Certificate")
 
 
-def test_c10_domain_certificate_lets_any_user_speak(t):
+def test_c1_c10_domain_certificate_lets_any_user_speak(t):
     """check_from = from: any user of the certificate's domain, nobody of another (C1, C9, C10)."""
     lab = lab_of(t, "caller.example")
     bob = t.uas("tcp")
@@ -193,7 +193,7 @@ def test_d27_no_relaying(t):
     assert says(alice, partner, uri, "<sip:a@partner.example>")[0] == 200
 
 
-def test_b15_routes_by_certificate(t):
+def test_b6_b15_c22_e4_routes_by_certificate(t):
     """Conditions on the verified certificate choose the route: subject, issuer, alternative name,
     fingerprint, anchor, verified or not (B6, C22, E4)."""
     fed = Authority(t, "fed").cert("atlanta.example").cert("caller.example").cert(
@@ -225,7 +225,7 @@ def test_b15_routes_by_certificate(t):
     assert len(sides["rest"].seen) == 2
 
 
-def test_a4_unverified_counts_as_nobody(t):
+def test_a3_a4_e4_unverified_counts_as_nobody(t):
     """on_unverified = accept: the certificate is seen, but opens no route and speaks for nobody
     (A3, A4)."""
     lab, foreign = lab_of(t, "caller.example"), Authority(t, "foreign").cert("caller.example")
@@ -246,7 +246,7 @@ def test_a4_unverified_counts_as_nobody(t):
         "encrypted, not authenticated", "encrypted, not authenticated", "verified"]
 
 
-def test_b2_peer_bound_to_its_authority(t):
+def test_b2_b8_c22_peer_bound_to_its_authority(t):
     """Two federations are trusted; a peer counts as itself only under its own (B2, B8), in both
     directions, and by its pinned key."""
     fed, club = Authority(t, "fed").cert("atlanta.example"), Authority(t, "club")
@@ -339,7 +339,7 @@ def fields_of(line):
     return {k: a or b for k, a, b in re.findall(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|(\S+))', line)}
 
 
-def test_b7_log_of_calls(t):
+def test_b7_e23_log_of_calls(t):
     """log_calls: a line for each call answered, failed, refused or ended, with both connections'
     certificates, TLS and kernel TLS (E23)."""
     lab = lab_of(t, "caller.example", "callee.example")
@@ -380,3 +380,37 @@ def test_b7_log_of_calls(t):
     options_works(t, d, alice, conn, "sip:bob@callee.example", from_=me)
     lines = [x for x in d.log().splitlines() if re.search("A call (was|fail|end)", x)]
     assert len(lines) == 4 and not [x for x in lines if "truncated" in x], lines
+
+
+def test_c12_identity_map(t):
+    """identity_map gives certificates further domains and users by common name, alternative name or
+    fingerprint; a reload takes its changes over and refuses a bad line by file and line."""
+    lab = lab_of(t, "caller.example").cert("mac", "--cn", "00A0C9123456", "--dns", "phone.local")
+    path = t.dir + "/identities"
+
+    def write(*lines):
+        with open(path, "w", encoding="ascii") as f:
+            f.write("".join(x + "\n" for x in lines))
+    write("# phones", "00A0C9123456\tbob@branch.example, desk.example",
+          lab.fingerprint("caller.example") + "\told.example")
+    bob = t.uas("tcp")
+    d = t.daemon(workers=1, domain=verifying(lab, check_from="from"),
+                 extra='identity_map = "%s"' % path)
+    alice = t.uac()
+    phone = t.dial(alice, d, "tls", ctx=lab.client("mac"))
+    trunk = t.dial(alice, d, "tls", ctx=lab.client("caller.example"))
+    uri = t.uri(bob, "tcp")
+    rows = ((phone, "bob@branch.example", 200), (phone, "eve@branch.example", 403),
+            (phone, "eve@desk.example", 200), (phone, "a@old.example", 403),
+            (trunk, "a@old.example", 200), (trunk, "bob@branch.example", 403),
+            (trunk, "a@caller.example", 200))
+    for conn, who, want in rows:
+        assert says(alice, conn, uri, "<sip:%s>" % who)[0] == want, who
+    write("sip:caller.example\tnew.example")
+    d.rpc("reload")
+    for who, want in (("a@old.example", 403), ("a@new.example", 200)):
+        assert says(alice, trunk, uri, "<sip:%s>" % who)[0] == want, who
+    write("sip:caller.example\tnew.example", "nobody new.example")
+    p = d.ctl("reload", check=False)
+    assert p.returncode == 1 and "identities:2: a line is a name" in p.stdout + p.stderr, p
+    assert says(alice, trunk, uri, "<sip:a@new.example>")[0] == 200

@@ -33,7 +33,7 @@ def ask(alice, conn, domain):
     return alice.request(conn, "OPTIONS", "sip:x@%s" % domain).status
 
 
-def test_b13_two_domains_on_one_address(t):
+def test_b13_d16_two_domains_on_one_address(t):
     """One address, two domains: a connection verified for one is never used for the other (D16),
     and a name that the certificate lacks is refused although a good connection is there."""
     lab, bob = two_names(t)

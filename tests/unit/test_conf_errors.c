@@ -342,3 +342,38 @@ Test(conf_errors, nul_bytes_are_refused) {
   struct conf_try t = conf_try_file(conf_path("nul.conf"), NULL);
   cr_expect(conf_complains(&t, "the file holds a NUL byte"), "%s", t.complaint[0]);
 }
+
+/* FEATURES C12. */
+Test(conf_errors, c12_identity_map_lines) {
+  static const struct {
+    const char *map, *want; /* want NULL: good */
+  } row[] = {{"# none\n\n \n", NULL},
+             {"CN one\tb@branch.example , desk.example\r\nsip:x.example\ty.example", NULL},
+             {"no tabulator x.example\n", "map:1: a line is a name or fingerprint, a tabulator"},
+             {"#\na\t\n", "map:2: \"a\" is mapped to nothing"},
+             {"a\tx y\n", "map:1: \"x y\" is no domain or user@domain"},
+             {"a\tx.example:5060\n", "map:1: \"x.example:5060\" is no domain"},
+             {"a\t@x.example\n", "map:1: \"@x.example\" has no user before the @"},
+             {"\tx.example\n", "map:1: a line begins with a name"},
+             {"A\tx.example\na\ty.example\n", "map:0: \"a\" is mapped twice"}};
+  for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+    conf_write("map", row[i].map);
+    struct conf_try t = conf_try(L "identity_map = map\n", NULL);
+    if (row[i].want)
+      cr_expect(conf_complains(&t, row[i].want) ||
+                    (i == 8 && conf_complains(&t, "is mapped twice")),
+                "%s: %s", row[i].map, t.n ? t.complaint[0] : "no complaint");
+    else
+      cr_expect_eq(t.rc, 0, "%s: %s", row[i].map, t.n ? t.complaint[0] : "");
+    if (i == 1 && t.conf) {
+      const struct tl_conf_mapping *m = tl_conf_mapped(t.conf, "cn ONE");
+      cr_assert_not_null(m);
+      cr_expect_str_eq(m->who[0], "b@branch.example");
+      cr_expect_str_eq(m->who[1], "desk.example");
+      cr_expect_null(m->who[2]);
+      cr_expect_null(tl_conf_mapped(t.conf, "one"));
+      cr_expect_null(tl_conf_mapped(t.conf, NULL));
+    }
+    conf_try_free(&t);
+  }
+}
