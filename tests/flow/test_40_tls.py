@@ -50,7 +50,7 @@ def exchange(t, d, alice, bob, ctx):
     return conn
 
 
-def test_2_6_tls12_each_cipher(t):
+def test_c2_f1_2_6_tls12_each_cipher(t):
     """TLS 1.2 with each suite in both roles, calls and bodies verified."""
     for suite, name in SUITES_12:
         d = t.daemon()
@@ -60,7 +60,7 @@ def test_2_6_tls12_each_cipher(t):
         check_shown(t, d, "TLSv1.2", name)
 
 
-def test_2_6_tls13_each_cipher(t):
+def test_c2_f1_2_6_tls13_each_cipher(t):
     """TLS 1.3 with each suite in both roles."""
     for suite, name in SUITES_13:
         d = t.daemon(domain={"ciphersuites": suite})
@@ -143,7 +143,7 @@ def test_2_6_small_fragments(t):
         assert client.proc.poll() is None, client.out
 
 
-def test_2_6_key_update(t):
+def test_f1_2_6_key_update(t):
     """KeyUpdate from a client, without and with request. In user space the session goes on; a
     kernel that cannot rekey gets it closed cleanly, and a new connection works."""
     d = t.daemon()
@@ -170,7 +170,7 @@ def rekeys(d):
     return any(c["direction"] == "in" for c in shown(d))
 
 
-def test_2_6_key_update_from_server(t):
+def test_f1_2_6_key_update_from_server(t):
     """KeyUpdate from the next hop, both kinds; afterwards requests still reach it."""
     d = t.daemon()
     port = t.port()
@@ -202,7 +202,7 @@ def test_2_6_key_update_from_server(t):
         ask(n)
 
 
-def test_2_6_close_notify_from_client(t):
+def test_f1_2_6_close_notify_from_client(t):
     """A client's close_notify is answered by ours before the connection ends."""
     d = t.daemon()
     alice, bob = t.uac(), t.uas("tls")
@@ -220,7 +220,7 @@ def test_2_6_close_notify_from_client(t):
         t.wait(lambda: not [c for c in d.connections() if c["direction"] == "in"], "it to be gone")
 
 
-def test_2_6_close_notify_from_us(t):
+def test_f1_2_6_close_notify_from_us(t):
     """When the daemon ends a connection both sides see close_notify: at idle time and at the end."""
     d = t.daemon(timeouts={"idle": t.ms(1000)})
     alice, bob = t.uac(), t.uas("tls")

@@ -540,7 +540,7 @@ def test_d8_e10_dhe_with_own_parameters(t):
     assert s_client_options(t, client, t.uri(bob, "tls")) == 200
 
 
-def test_e15_d37_handshake_timeout_of_a_domain(t):
+def test_e12_e15_d37_handshake_timeout_of_a_domain(t):
     """A client that chose a domain and stops gets that domain's time, not the global one."""
     t.allow_user_records = True
     d = t.daemon(domains=[("short", {"certificate": t.pki("biloxi.pem"),
