@@ -12,8 +12,7 @@ import subprocess
 import xml.etree.ElementTree as xml
 
 from flowlib.certs import Authority
-from flowlib.runner import emulated_cpu
-from flowlib.steps import marked, pattern
+from flowlib.steps import host_only, marked, pattern
 from flowlib.tools import (KAMAILIO_TLS_MUTUAL, Piped, kamailio, s_client_options,
                            sipp_stunnel)
 from flowlib.ua import Call
@@ -59,11 +58,6 @@ def strict(t, ca):
         "verify_cert": True, "require_cert": True, "tickets": 0})
 
 
-def host_only(t):
-    if emulated_cpu():
-        t.skip("scanners take many minutes on an emulated processor; they run on the host")
-
-
 def testssl(t, d, ca, *checks):
     """Everything that testssl.sh found: (id, severity, sentence)."""
     out = os.path.join(t.dir, "testssl.json")
@@ -96,7 +90,7 @@ def check_testssl(t, d, ca, exceptions, *checks):
 def test_4_judge_testssl_ordinary(t):
     """testssl.sh on an ordinary configuration: protocols, suites, preferences, certificates and all
     of its vulnerabilities, nothing above LOW."""
-    host_only(t)
+    host_only(t, "scanners of what a handshake offers")
     ca = lab(t)
     found = check_testssl(t, ordinary(t, ca), ca, EXCEPTIONS, "-p", "-s", "-S", "-P", "-U")
     for what in ("TLS1", "TLS1_1", "SSLv2", "SSLv3"):
@@ -108,7 +102,7 @@ def test_4_judge_testssl_ordinary(t):
 @marked(limit_s=240)
 def test_4_judge_testssl_strict(t):
     """The same on a strict one: TLS 1.3 and client certificates only."""
-    host_only(t)
+    host_only(t, "scanners of what a handshake offers")
     ca = lab(t)
     found = check_testssl(t, strict(t, ca), ca, STRICT_EXCEPTIONS, "-p", "-s", "-S", "-P", "-U")
     assert "not offered" in found["TLS1_2"][1], found["TLS1_2"]
@@ -150,7 +144,7 @@ def check_sslscan(scan, versions, weak_groups=("ffdhe2048",)):
 
 def test_4_judge_sslscan(t):
     """sslscan on the ordinary and on the strict configuration: nothing that it marks as weak."""
-    host_only(t)
+    host_only(t, "scanners of what a handshake offers")
     ca = lab(t)
     check_sslscan(sslscan(t, ordinary(t, ca)), ("1.2", "1.3"))
     check_sslscan(sslscan(t, strict(t, ca)), ("1.3",))
@@ -182,6 +176,7 @@ PRIORITIES = (
 def test_4_judge_gnutls_priorities(t):
     """gnutls-cli with its own verification and one priority string after the other: what is sound
     is served, what is not is refused."""
+    host_only(t, "handshakes only, seventeen of them")
     ca = lab(t)
     d = ordinary(t, ca)
     bob = t.uas("tcp")

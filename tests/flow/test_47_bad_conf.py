@@ -11,7 +11,7 @@ import shutil
 import subprocess
 
 from flowlib.certs import Authority
-from flowlib.steps import marked, options_works
+from flowlib.steps import host_only, marked, options_works
 
 
 def spoil(t, ca, name):
@@ -83,6 +83,7 @@ def reload_refused(d, sentence):
 def test_f11_d6_bad_files_are_refused_by_check_and_reload(t):
     """Each mistake by itself: check and reload say where and why, calls go on, and the good file is
     taken at the end."""
+    host_only(t, "files and sentences, no records")
     ca = Authority(os.path.join(t.dir, "pki"), "ca", "Lab CA")
     ca.leaf("proxy", "atlanta.example", "127.0.0.1")
     path = spoil(t, ca, "proxy")

@@ -11,7 +11,7 @@ import subprocess
 
 from flowlib.runner import TOP
 from flowlib.samples import Sample
-from flowlib.steps import marked
+from flowlib.steps import host_only, marked
 from flowlib.tools import s_client, s_client_options
 from flowlib.ua import Call
 
@@ -54,6 +54,7 @@ def pbx_dial(s, pbx):
 def test_b1_config_enterprise(t):
     """enterprise.conf: branches with the company's certificates call in and are called; without one,
     with another authority's or a revoked one nobody gets in."""
+    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "enterprise.conf")
     acme = s.authority("acme-ca")
     acme.leaf("hq", "hq.acme.example", "sip.hq.acme.example")
@@ -92,6 +93,7 @@ def test_b1_config_enterprise(t):
 def test_b2_config_federation(t):
     """federation.conf: a member nobody has heard of calls in, and is called by its domain; who is not
     a member, or was one, is refused; a member may not send callers of another's domain."""
+    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "federation.conf")
     federation = s.authority("federation")
     federation.leaf("atlanta", "atlanta.example", "sip.atlanta.example")
@@ -129,6 +131,7 @@ def test_b2_config_federation(t):
 def test_b3_config_two_federations(t):
     """two-federations.conf: the domain that is dialled decides which certificate we show and whom we
     trust; the authorities that a caller names decide which one it sees."""
+    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "two-federations.conf")
     for name, member in (("health", "clinic"), ("banks", "savings")):
         ca = s.authority(name + "-ca")
@@ -168,6 +171,7 @@ def test_b3_config_two_federations(t):
 def test_b8_config_bilateral(t):
     """bilateral.conf: each partner by its own authority; a certificate of the other partner's authority
     for this partner's name passes the handshake and is still nobody."""
+    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "bilateral.conf")
     s.authority("our-ca").leaf("atlanta", "atlanta.example", "sip.atlanta.example")
     cas = {name: s.authority(name + "-ca") for name in ("chicago", "denver")}
@@ -211,6 +215,7 @@ def test_b8_config_bilateral(t):
 def test_b9_b10_config_hosted(t):
     """hosted.conf: each name gets its own certificate, from blocks and from a directory; a name that
     nobody has is refused with unrecognized_name; each customer's calls reach its own system."""
+    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "hosted.conf")
     ca = s.authority("public-ca")
     ca.leaf("hosting", "hosting.example")
@@ -247,6 +252,7 @@ def test_b9_b10_config_hosted(t):
 def test_d35_config_encryption_only(t):
     """encryption-only.conf: certificates are not looked at, the address list decides, and the
     connections are shown as not verified."""
+    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "encryption-only.conf")
     s.authority("any").leaf("atlanta", "atlanta.example")
     s.authority("unknown").leaf("branch", "whatever.example")
@@ -387,6 +393,7 @@ def test_4_15_config_openser(t):
     """openser.conf: what the script of the TLS manual does: to the trusted domain over TLS, numbers
     with a prefix stripped and sent to the gateway, no relaying for strangers, nobody claims our
     domain, Max-Forwards."""
+    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "openser.conf")
     ca = s.authority("calist")
     ca.leaf("atlanta", "atlanta.example", "sip.atlanta.example")
@@ -463,6 +470,7 @@ def test_4_13_readme_first_steps(t):
 def test_4_15_config_interconnect(t):
     """interconnect.conf: two carriers under two authorities, numbers routed and rewritten, the second
     gateway of one when the first is gone."""
+    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "interconnect.conf")
     federation = s.authority("federation")
     federation.leaf("atlanta", "atlanta.example", "sbc.atlanta.example")

@@ -11,7 +11,7 @@ import subprocess
 
 from flowlib.certs import Authority
 from flowlib.daemon import block
-from flowlib.steps import marked, options_works
+from flowlib.steps import host_only, marked, options_works, pattern
 from flowlib.tools import s_client, s_client_options
 
 
@@ -63,6 +63,7 @@ POLICIES = {
 def test_a1_a4_c3_c4_d9_client_certificates_by_policy(t):
     """verify_cert, require_cert and on_unverified against no, a good, a foreign and an expired client
     certificate, TLS 1.2 and 1.3: served verified, served as nobody, or refused with an alert."""
+    host_only(t, "certificates and handshakes, no records")
     bob = t.uas("tcp")
     for (verify, require, unverified), row in POLICIES.items():
         d = t.daemon(domain={"verify_cert": verify, "require_cert": require,
@@ -127,6 +128,7 @@ def subject(t, d, *args):
 def test_d7_d13_e26_e27_domains_by_listener_name_and_address(t):
     """One daemon, four certificates: by the name asked for, by the listener's block, by the listener's
     address, and the default for what is left; outgoing by destination domain and address."""
+    host_only(t, "certificates and handshakes, no records")
     ca = Authority(os.path.join(t.dir, "pki"), "ca", "Lab CA")
 
     def domain(name, **options):
@@ -170,6 +172,7 @@ NAMES = (
 def test_f8_c8_d10_next_hop_by_name_and_purpose(t):
     """A next hop that is to be chicago.example, against certificates with every kind of name and
     purpose: RFC 5922 and RFC 5924 by default."""
+    host_only(t, "certificates and handshakes, no records")
     ca = Authority(os.path.join(t.dir, "pki"), "ca", "Lab CA")
     ca.leaf("proxy", "atlanta.example")
     alice, hops, peers, routes = t.uac(), [], [], []
@@ -225,3 +228,39 @@ def test_a2_a3_c5_client_of_another_authority_goes_on_without(t):
         alice.close()
         assert d.stop() == 0
         t.wait(lambda: not incoming(server), "the connection to be gone")
+
+
+@marked(limit_s=150)
+def test_d11_e12_send_timeout_of_a_domain(t):
+    """A callee that stops reading is given up after its TLS domain's send_timeout, though the global
+    one is minutes away; another domain's connections are not touched by it."""
+    d = t.daemon(domains=[("brisk", {
+        "certificate": t.pki("proxy.pem"), "private_key": t.pki("proxy.key"),
+        "ca_list": t.pki("ca.pem"), "verify_cert": False, "require_cert": False, "role": "client",
+        "send_timeout": t.ms(1500)})], timeouts={"send": "10m", "timer_f": t.ms(8000)},
+        limits={"send_buffer": "64k"}, routes=[
+            ("brisk", {"to_domain": ["127.0.0.1"], "to_prefix": "brisk", "relay": "request-uri",
+                       "tls_domain": "brisk"}),
+            ("rest", {"relay": "request-uri", "tls_domain": "lab"})])
+    callees = {}
+    alice = t.uac()
+    for name in ("brisk", "patient"):
+        callee = callees[name] = t.uas(name=name, silent=True)
+        callee.listen("tls", "127.0.0.1", t.port(), t.server_ctx(), rcvbuf=4096)
+        uri = t.uri(callee, "tls", user=name)
+        conn = t.dial(alice, d, "tls")
+        conn.send(alice.make(conn, "MESSAGE", uri)[0])
+        callee.next_request("MESSAGE")[0].reading.clear()
+        conn.give_up_sending_after(2)
+        try:
+            for i in range(120):
+                conn.send(alice.make(conn, "MESSAGE", uri, body=pattern(30000, i))[0])
+        except BlockingIOError:
+            pass                        # back-pressure: its queue is full
+    d.wait_counter("connections.stuck", 1, 60)
+    reset = re.findall(r"stopped reading.*peer=127\.0\.0\.1:(\d+)", d.log())
+    assert set(reset) == {str(callees["brisk"].listener("tls").port)}, reset
+    assert "lab" in [c["tls"]["domain"] for c in d.connections() if c["direction"] == "out"]
+    for callee in callees.values():
+        for conn in callee.listener("tls").conns:
+            conn.reading.set()

@@ -2,7 +2,7 @@
 """Steps that several tests share: complete calls, bodies with a pattern, marks for functions."""
 import hashlib
 
-from . import sip, ua
+from . import runner, sip, ua
 
 
 def marked(**attributes):
@@ -12,6 +12,12 @@ def marked(**attributes):
             setattr(func, key, value)
         return func
     return apply
+
+
+def host_only(t, why):
+    """Skips on an emulated processor a test that spends its time in other programs."""
+    if runner.emulated_cpu():
+        t.skip("too slow on an emulated processor, runs on the host: " + why)
 
 
 def pattern(size, seed=0):
