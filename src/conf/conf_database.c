@@ -290,7 +290,7 @@ static int take_row(struct reading *r) {
                         column_name(r, 0), TL_CONF_NAME_MAX);
   int rc = place_of(r, title, pos, &b);
   if (!rc) rc = tl_block_init(b, &tl_conf_sections[TL_SEC_DOMAIN], title);
-  if (rc) return rc;
+  if (rc || !b) return rc;
   b->pos = pos;
   for (size_t i = 1; i < COLUMNS; i++) {
     int bad = take_column(r, b, i);

@@ -24,8 +24,7 @@ static enum tl_cipher cipher_of(const SSL_CIPHER *c) {
   }
 }
 
-/* The suites of CTX that cannot be offloaded, separated by blanks. */
-static void collect(SSL_CTX *ctx, char *text, size_t cap) {
+void tl_conf_not_offloaded(SSL_CTX *ctx, const struct tl_ktls_caps *can, char *text, size_t cap) {
   STACK_OF(SSL_CIPHER) *sk = SSL_CTX_get_ciphers(ctx);
   size_t at = 0;
   *text = '\0';
@@ -33,7 +32,7 @@ static void collect(SSL_CTX *ctx, char *text, size_t cap) {
     const SSL_CIPHER *c = sk_SSL_CIPHER_value(sk, i);
     int v = SSL_CIPHER_get_protocol_id(c) >> 8 == 0x13; /* TLS 1.3's are 0x13xx */
     enum tl_cipher k = cipher_of(c);
-    if (caps.tx[v][k] && caps.rx[v][k]) continue;
+    if (can->tx[v][k] && can->rx[v][k]) continue;
     at += (size_t)snprintf(text + at, cap - at, "%s%s", at ? " " : "", SSL_CIPHER_get_name(c));
   }
 }
@@ -47,7 +46,7 @@ void tl_conf_warn_offload(const struct tl_conf *c, struct tl_conf_ctx *ctx) {
     if (d->records == TL_RECORDS_USER) continue;
     pthread_once(&once, probe);
     if (!caps.ulp) return;
-    collect(d->server ? d->server : d->client, text, sizeof(text));
+    tl_conf_not_offloaded(d->server ? d->server : d->client, &caps, text, sizeof(text));
     if (*text)
       tl_conf_warn(
           ctx, tl_block_at(b, tl_block_given(b, "ciphers_list") ? "ciphers_list" : "ciphersuites"),

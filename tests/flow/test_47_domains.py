@@ -203,7 +203,7 @@ def test_b3_d12_e13_two_federations_by_destination_domain(t):
         assert any(c["tls"]["domain"] == f for c in d.connections() if c["transport"] == "tls")
 
 
-def test_b14_certificate_per_route(t):
+def test_b14_d16_certificate_per_route(t):
     """Two routes to one next hop show it two certificates, on two connections."""
     fed = make(t, "east", "west", name="atlanta.example")
     ctx = t.server_ctx()

@@ -10,6 +10,7 @@
 
 #include "conf/internal.h"
 #include "test_conf_util.h"
+#include "tieline/ktls.h"
 
 TestSuite(conf_tls_options, .init = conf_setup, .fini = conf_teardown);
 
@@ -210,4 +211,46 @@ Test(conf_tls_options, f11_contradictions_are_named) {
 
 Test(conf_tls_options, table_fits_the_arrays_that_walk_it) {
   for (int i = 0; i < TL_SECTIONS; i++) cr_expect_leq(tl_conf_sections[i].n_opt, 100);
+}
+
+Test(conf_tls_options, d8_suites_the_kernel_cannot_take_are_named) {
+  struct tl_ktls_caps can;
+  char text[600];
+  conf_certificate("a", 1, 0600);
+  struct tl_conf *c = good(L "tls_domain \"x\" { " CERT " }\n");
+  memset(&can, 1, sizeof(can));
+  tl_conf_not_offloaded(c->domain[0]->server, &can, text, sizeof(text));
+  cr_expect_str_eq(text, "");
+  can.rx[1][TL_CHACHA20_POLY1305] = false;
+  tl_conf_not_offloaded(c->domain[0]->server, &can, text, sizeof(text));
+  cr_expect_str_eq(text, "TLS_CHACHA20_POLY1305_SHA256");
+  can.tx[0][TL_AES_256_GCM] = false;
+  tl_conf_not_offloaded(c->domain[0]->client, &can, text, sizeof(text));
+  cr_expect_str_eq(text, "TLS_CHACHA20_POLY1305_SHA256 ECDHE-ECDSA-AES256-GCM-SHA384 "
+                         "ECDHE-RSA-AES256-GCM-SHA384");
+  tl_conf_unref(c);
+}
+
+/* What other products offer as find_server_domain, find_client_domain and get_..._timeout: one
+ * lookup for both roles, the object itself, and no transport in sight. */
+Test(conf_tls_options, d37_e24_e25_domains_are_found_without_a_transport) {
+  conf_certificate("a", 1, 0600);
+  struct tl_conf *c = good(L "tls_domain \"s\" { " CERT " role = server send_timeout = 7s\n"
+                             " match_ip_address = \"127.0.0.1:5061\" }\n"
+                             "tls_domain \"c\" { " CERT " role = client handshake_timeout = 9s\n"
+                             " match_sip_domain = \"far.example\" }\n");
+  struct tl_addr local;
+  cr_assert_eq(tl_addr_parse(TL_STR("127.0.0.1"), 5061, &local), 0);
+  struct tl_tls_domain *s = tl_tls_choose_server(&c->tls_set, TL_STR(""), NULL, &local, NULL);
+  struct tl_tls_domain *d = tl_tls_choose_client(&c->tls_set, TL_STR("far.example"), NULL, NULL);
+  cr_assert(s && d);
+  cr_expect_str_eq(s->name, "s");
+  cr_expect_eq(s->send_timeout_ms, 7000);
+  cr_expect_str_eq(d->name, "c");
+  cr_expect_eq(d->handshake_timeout_ms, 9000);
+  cr_expect_null(tl_tls_choose_client(&c->tls_set, TL_STR("near.example"), NULL, NULL));
+  struct tl_tls_domain *kept = tl_tls_domain_ref(s);
+  tl_conf_unref(c);
+  cr_expect_str_eq(kept->name, "s", "who holds a domain keeps it");
+  tl_tls_domain_unref(kept);
 }
