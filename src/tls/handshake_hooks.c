@@ -17,6 +17,8 @@
 
 /* Sessions kept for TLS 1.2 clients without ticket support; tickets need no memory here. */
 #define SESSION_CACHE 512
+/* Of OpenSSL: at least 112 bits of strength in keys and signatures of certificates. */
+#define SECURITY_LEVEL 2
 #define TRUSTED_CA_KEYS 3 /* RFC 6066 6; OpenSSL has no name for it */
 
 static pthread_once_t init_once = PTHREAD_ONCE_INIT;
@@ -255,6 +257,10 @@ void tl_hs_hook_context(SSL_CTX *ctx) {
   SSL_CTX_set_keylog_callback(ctx, on_keylog);
   SSL_CTX_set_info_callback(ctx, on_info);
   SSL_CTX_set_cert_verify_callback(ctx, on_verify, NULL);
+  /* RSA of 2048 bits, no SHA-1: whatever this machine's openssl.cnf says, unless ciphers_list
+   * overrules it with @SECLEVEL. */
+  if (SSL_CTX_get_security_level(ctx) < SECURITY_LEVEL)
+    SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
 }
 
 void tl_hs_hook_front(SSL_CTX *ctx) {

@@ -411,6 +411,22 @@ Test(verify_cases, b1_anchor_renewed_with_the_same_key) {
   cr_expect_eq(verify(&o, &leaf, (const struct pki_cert *[]){&old, NULL}, &v), 0, "%s", v.why);
 }
 
+/* Strength is level 2 of OpenSSL, unless the operator says otherwise. */
+Test(verify_cases, c8_strength_is_the_operators_to_lower) {
+  struct tl_tls_options o = strict();
+  struct tl_verdict v;
+  EVP_PKEY *key = EVP_RSA_gen(1024);
+  struct pki_cert root = authority("CN=R", NULL, NULL),
+                  leaf = kit_make(&(struct kit_options){
+                      .subject = "CN=l", .issuer = &root, .key = key, .ext = {LEAF_EXT}});
+  kit_trust((const struct pki_cert *[]){&root, NULL});
+  cr_expect_eq(verify(&o, &leaf, NULL, &v), X509_V_ERR_EE_KEY_TOO_SMALL);
+  cr_expect_eq(v.alert, SSL_AD_BAD_CERTIFICATE);
+  o.ciphers_list = "ECDHE+AESGCM:@SECLEVEL=1";
+  cr_expect_eq(verify(&o, &leaf, NULL, &v), 0, "%s", v.why);
+  EVP_PKEY_free(key);
+}
+
 Test(verify_cases, c8_two_ways_up_one_of_which_is_trusted) {
   struct tl_tls_options o = strict();
   struct tl_verdict v;
