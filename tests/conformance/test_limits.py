@@ -121,3 +121,28 @@ def test_every_method_in_both_directions(c):
             assert not arrived[1].all("route"), method
             there.reply(arrived, 202)
             assert here.final(key).status == 202, method
+
+
+def test_13_2_2_4_ack_keeps_its_place(c):
+    """The ACK of a 2xx and what the caller sends right behind it reach the callee in this order,
+    whichever worker has which connection."""
+    c.proxy(workers=3)
+    bob = c.callee()
+    for _ in range(12):
+        conn = c.dial()
+        call = c.invite(c.uri(bob), conn=conn)
+        got = bob.take("INVITE")
+        bob.reply(got, 200)
+        assert call.final().status == 200
+        ack, _ = call.make("ACK", conn=conn, cseq=1)
+        bye, key = call.make("BYE", conn=conn)
+        c.alice.expect(key)
+        if c.reliable:
+            conn.send(ack + bye)
+        else:
+            conn.send(ack)
+            conn.send(bye)
+        came = [bob.next_request() for _ in range(2)]
+        assert [m.method for _, m in came] == ["ACK", "BYE"], came
+        bob.reply(came[1], 200)
+        assert c.alice.final(key).status == 200
