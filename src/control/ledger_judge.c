@@ -95,6 +95,7 @@ static bool decide(struct tl_control *c, struct tl_ledger_item *it, struct tl_or
 
 bool tl_ledger_judge(struct tl_control *c, struct tl_ledger_item *it, struct tl_order *out) {
   memset(out, 0, sizeof *out);
+  out->pass = it->who.verified;
   if (!decide(c, it, out)) return false;
   if (tl_alike_copy(&it->who, &out->who)) {
     c->ledger->complete = false;

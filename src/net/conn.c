@@ -82,10 +82,13 @@ static void log_stuck(struct tl_conn *c) {
          TL_FI("timeout_ms", send_ms(c)));
 }
 
-/* Nothing is under way on it, in either direction. */
+/* Nothing is under way on it, in either direction. A busy one may never be quiet: in its last
+ * seconds a moment without a transaction is enough. */
 static bool at_rest(const struct tl_conn *c) {
+  uint64_t now = c->net->now_ms;
+  bool last_chance = c->retire_until && now + 2 * RETIRED_QUIET_MS >= c->retire_until;
   return !c->user && !c->n_asked && !c->out.bytes && !c->plain.n && !c->cipher.n && !c->held.n &&
-         !c->big && c->net->now_ms - c->active_ms >= RETIRED_QUIET_MS;
+         !c->big && (last_chance || now - c->active_ms >= RETIRED_QUIET_MS);
 }
 
 static void check_retired(struct tl_conn *c) {

@@ -98,6 +98,7 @@ static void carry_out(struct tl_conn *c, struct tl_order *o) {
   switch (o->what) {
   case TL_ORDER_PASS: pass(c, o); break;
   case TL_ORDER_RETIRE:
+    c->tls->peer_verified = o->pass;
     if (c->retired) return;
     tl_count(c->net->counters, TL_C_CONN_RETIRED);
     tl_conn_retire(c, o->within_ms);
