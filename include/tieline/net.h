@@ -88,6 +88,7 @@ struct tl_conn_tls {
   struct tl_identity *identity; /* a reference or NULL */
   struct tl_identity *own;      /* the certificate we showed: a reference or NULL */
   struct tl_tls_keys *rekey;
+  struct tl_hs *late; /* waits for a session ticket, NULL: no more */
   char *sni;
   struct tl_ctl_state ctl;
   uint64_t key_updates_since_ms; /* their rate is looked at from then on */

@@ -75,7 +75,8 @@ struct tl_handoff {
   struct tl_identity *identity; /* a reference or NULL */
   struct tl_identity *own;      /* a reference to what we showed, or NULL */
   bool peer_verified, resumed, server;
-  bool ocsp_ask; /* the client's certificate is to be asked about before its messages count */
+  struct tl_hs *late; /* waits for a session ticket, or NULL */
+  bool ocsp_ask;      /* the client's certificate is to be asked about before its messages count */
   unsigned max_fragment;
   char *sni; /* malloc'd or NULL */
 };

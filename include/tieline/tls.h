@@ -181,6 +181,7 @@ struct tl_hs_params {
   const struct tl_tls_set *set; /* server: candidates; must outlive the handshake */
   struct tl_tls_domain *domain; /* server: the listener's own or NULL; client: the one to use */
   const struct tl_addr *local;  /* server: the listener's address */
+  const struct tl_addr *remote; /* client: where it leads; NULL: no session is offered or kept */
   struct tl_str sni;            /* client: SIP domain of the next hop; sent only if it is a name */
   struct tl_str verify_name;    /* client: identity required; empty = do not check */
   void (*keylog)(const char *line); /* gets each secret, NULL: nobody does */
@@ -240,6 +241,12 @@ const uint8_t *tl_hs_output(struct tl_hs *hs, size_t *out_n);
 /* After success: derives keys and record sequence numbers, reads the identity, checks the name,
  * marks the session resumable. Failure: TL_EVERIFY (name), TL_ETLS. */
 int tl_hs_take(struct tl_hs *hs, struct tl_session *out);
+/* As client of TLS 1.3, after tl_hs_take: HS itself, to be kept until a session ticket has come, or
+ * NULL if none is wanted (HS is as before). Another thread may go on with it. */
+struct tl_hs *tl_hs_late(struct tl_hs *hs, const struct tl_session *s);
+/* The plaintext of a handshake record that came behind the handshake. True: HS is of no more use.
+ */
+bool tl_hs_late_feed(struct tl_hs *hs, const uint8_t *p, size_t n);
 const struct tl_hs_failure *tl_hs_failure(const struct tl_hs *hs);
 void tl_session_clear(struct tl_session *s); /* wipes keys, drops references */
 

@@ -14,6 +14,7 @@
 #include "net_internal.h"
 
 #define CHECK_MS_MIN 100u
+#define LATE_MS 5000u /* for a server that sends no session ticket */
 /* A retiring connection is looked at this often, and idle when nothing has come for so long: what a
  * peer has just sent is still on its way. */
 #define RETIRED_CHECK_MS 250u
@@ -131,6 +132,7 @@ static void on_timer(struct tl_timer *t, void *arg) {
     return;
   }
   tl_keys_check(c);
+  if (c->tls && c->tls->late && c->net->now_ms - c->born_ms > LATE_MS) tl_conn_late_end(c->tls);
   check_retired(c);
   if (c->state == TL_CONN_OPEN) tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
 }
@@ -164,6 +166,11 @@ struct tl_conn *tl_conn_new(struct tl_net *n, enum tl_transport t, const struct 
   return c;
 }
 
+void tl_conn_late_end(struct tl_conn_tls *t) {
+  tl_hs_free(t->late);
+  t->late = NULL;
+}
+
 static void tls_free(struct tl_conn_tls *t) {
   if (!t) return;
   tl_record_free(t->record);
@@ -171,6 +178,7 @@ static void tls_free(struct tl_conn_tls *t) {
     OPENSSL_cleanse(t->rekey, sizeof(*t->rekey));
     free(t->rekey);
   }
+  tl_conn_late_end(t);
   if (t->domain) tl_tls_domain_unref(t->domain);
   tl_identity_unref(t->identity);
   tl_identity_unref(t->own);
@@ -405,6 +413,8 @@ static int take_tls(struct tl_conn *c, struct tl_handoff *h) {
   c->fd = h->fd;
   c->local = h->local;
   c->counted = true;
+  t->late = h->late;
+  h->late = NULL;
   h->record = NULL;
   h->domain = NULL;
   h->identity = h->own = NULL;

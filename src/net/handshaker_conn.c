@@ -334,6 +334,7 @@ static int make_handshake(struct tl_hs_conn *c) {
   if (tl_keylog_wants(&c->peer)) p.keylog = tl_keylog_line;
   if (c->dial) {
     p.domain = c->dial->domain;
+    p.remote = &c->peer;
     p.sni = tl_str_c(c->dial->sni);
     p.verify_name = tl_str_c(c->dial->verify_name);
   } else {

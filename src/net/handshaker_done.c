@@ -140,6 +140,8 @@ void tl_hk_finish(struct tl_hs_conn *c) {
   if (!record) h->rekey = keep_for_rekey(c, &s);
   count(&c->hk->th.counters, &s, &k);
   tl_hk_report_success(c, h);
+  h->late = tl_hs_late(c->hs, &s);
+  if (h->late) c->hs = NULL;
   tl_session_clear(&s);
   c->fd = -1;
   post(c, h);

@@ -90,6 +90,9 @@ int tl_keys_received(struct tl_conn *c, bool answer);
 /* C->rekey_tx: our KeyUpdate leaves and the kernel's sending key changes, once no send is busy. */
 void tl_keys_turn(struct tl_conn *c);
 
+/* No session ticket is waited for any more. */
+void tl_conn_late_end(struct tl_conn_tls *t);
+
 /* park.c */
 /* Asks the control thread about C's client; TL_ELIMIT, TL_ENOMEM: C must end. */
 int tl_park_ask(struct tl_conn *c);

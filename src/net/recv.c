@@ -306,6 +306,7 @@ static void control_record(struct tl_conn *c, uint8_t type, const uint8_t *p, si
   struct tl_conn_tls *t = c->tls;
   uint32_t tickets = t->ctl.tickets;
   tl_count(c->net->counters, TL_C_REC_CONTROL);
+  if (t->late && type == TL_CT_HANDSHAKE && tl_hs_late_feed(t->late, p, n)) tl_conn_late_end(t);
   do {
     size_t used = 0;
     uint8_t alert = 0;

@@ -179,7 +179,10 @@ static int server_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, s
 static int client_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b) {
   SSL_CTX *ctx = d->client = SSL_CTX_new(TLS_client_method());
   if (!ctx) return TL_ENOMEM;
-  SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+  if (o->no_resumption)
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+  else
+    tl_hs_hook_sessions(ctx);
   tl_hs_hook_client(ctx);
   return set_common(ctx, o, b);
 }

@@ -69,6 +69,7 @@ int tl_hs_new(const struct tl_hs_params *p, struct tl_hs **out) {
     tl_hs_enter_domain(hs, p->domain);
     SSL_set_connect_state(hs->ssl);
     rc = client_names(hs, p);
+    if (rc == 0) rc = tl_hs_offer(hs, p->remote);
   }
   if (rc) {
     tl_hs_free(hs);
@@ -81,6 +82,7 @@ int tl_hs_new(const struct tl_hs_params *p, struct tl_hs **out) {
 
 void tl_hs_free(struct tl_hs *hs) {
   if (!hs) return;
+  tl_hs_end_session(hs);
   SSL_free(hs->ssl);
   tl_secrets_clear(&hs->secrets);
   tl_tls_domain_unref(hs->domain);
@@ -242,6 +244,7 @@ static int check_name(struct tl_hs *hs, const struct tl_session *s) {
 static int check_resumed(struct tl_hs *hs, struct tl_session *s) {
   struct tl_verdict v;
   if (!s->resumed || !s->peer || !hs->domain->verify_cert) return 0;
+  if (!hs->server) return 0; /* seen to before it was offered, moments ago */
   if (tl_tls_verify_identity(hs->domain, hs->server, s->peer, tl_str_c(hs->verify_name), 0, &v) ==
       0)
     return 0;
@@ -296,6 +299,7 @@ int tl_hs_take(struct tl_hs *hs, struct tl_session *out) {
   note_own(hs, out);
   out->resume_offered = hs->resume_offered;
   out->resume_refused = hs->resume_refused;
+  if (!hs->server) tl_hs_remember(hs, out);
   /* Without this SSL_free would make the session unfit for resumption (KTLS-FACTS 14). */
   SSL_set_shutdown(hs->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   return 0;

@@ -33,8 +33,25 @@ struct tl_hs {
   void (*keylog)(const char *line);
   struct tl_secrets secrets;
   struct tl_flight flight;
-  struct tl_hs_failure failure; /* its sni and domain are filled in as they become known */
+  /* As client, for resumption. */
+  bool resumable; /* sessions may be kept under SESSION_KEY */
+  bool late_done; /* a ticket was read */
+  unsigned late_records;
+  uint8_t session_key[32];
+  struct tl_identity *offered_id; /* a reference: whom the session offered, or kept, stands for */
+  SSL_SESSION *fresh;             /* of this handshake, a reference */
+  struct tl_record *late;         /* seals tickets as the server did */
+  struct tl_hs_failure failure;   /* its sni and domain are filled in as they become known */
 };
+
+/* ---- session_client.c */
+
+/* Before the first flight to REMOTE (NULL: nothing is resumed): offers what there is. */
+int tl_hs_offer(struct tl_hs *hs, const struct tl_addr *remote);
+/* S is complete: its session, if it has come already, is kept. */
+void tl_hs_remember(struct tl_hs *hs, const struct tl_session *s);
+/* At the end, before the SSL is freed. */
+void tl_hs_end_session(struct tl_hs *hs);
 
 /* Takes a reference to D and sets the SSL's verification by its policy. */
 void tl_hs_enter_domain(struct tl_hs *hs, struct tl_tls_domain *d);

@@ -123,6 +123,8 @@ void tl_hs_hook_context(SSL_CTX *ctx);
 /* A domain's contexts: the answer to trusted_ca_keys, the choice of a client's certificate. */
 int tl_hs_hook_server(SSL_CTX *ctx);
 void tl_hs_hook_client(SSL_CTX *ctx);
+/* A client context hands over the sessions it could resume. */
+void tl_hs_hook_sessions(SSL_CTX *ctx);
 /* The front context's callbacks. */
 void tl_hs_hook_front(SSL_CTX *front);
 

@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <stdlib.h>
 
+const struct tl_addr *duel_remote;
 static const char *cert_list[2], *key_list[2];
 
 SSL_CTX *duel_context(bool server, const char *cert) {
@@ -61,6 +62,7 @@ void duel_begin(struct duel *d, SSL_CTX *peer, bool server, struct tl_tls_domain
     p.set = &set;
   else
     p.domain = dom;
+  p.remote = duel_remote;
   p.sni = tl_str_c(sni);
   p.verify_name = tl_str_c(verify_name);
   duel_begin_with(d, peer, &p);

@@ -27,6 +27,8 @@ void duel_begin(struct duel *d, SSL_CTX *peer, bool server, struct tl_tls_domain
                 const char *sni, const char *verify_name);
 /* The same with parameters of one's own; as server SNI is what the peer asks for. */
 void duel_begin_with(struct duel *d, SSL_CTX *peer, const struct tl_hs_params *p);
+/* Where tieline as client says it leads; NULL: it resumes nothing. */
+extern const struct tl_addr *duel_remote;
 /* Runs until both sides are done or one has failed. */
 void duel_run(struct duel *d);
 void duel_end(struct duel *d);

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resumption as client, against openssl s_server. Issue item 4.12. (As server: test_40_tls.py.)"""
+from flowlib.tools import Piped
+
+
+def s_server(t, *args):
+    port = t.port()
+    p = Piped(t, ["openssl", "s_server", "-accept", str(port), "-cert", t.pki("callee.pem"), "-key",
+                  t.pki("callee.key")] + list(args))
+    p.wait_for(rb"ACCEPT")
+    return p, port
+
+
+def talk(t, d, alice, conn, server, port):
+    """A request reaches the server, which then ends the connection."""
+    start = len(server.out)
+    conn.send(alice.make(conn, "OPTIONS", "sip:bob@127.0.0.1:%d;transport=tls" % port)[0])
+    server.wait_for(rb"OPTIONS sip:bob.*\r\n\r\n", start=start)
+    server.write(b"q\n")
+    t.wait(lambda: not [c for c in d.connections() if c["transport"] == "tls"], "the end")
+
+
+def test_4_12_resumes_as_client(t):
+    """The second and third connection to s_server are resumed in either version (in 1.3 by tickets
+    that come behind the handshake, through the kernel where it has the keys); resumption = false
+    resumes nothing."""
+    for version in ("-tls1_2", "-tls1_3"):
+        for wanted in (True, False):
+            d = t.daemon(domain={"verify_cert": True, "require_cert": False,
+                                 "resumption": wanted})
+            alice = t.uac()
+            conn = t.dial(alice, d, "tcp")
+            server, port = s_server(t, version)
+            for _ in range(3):
+                talk(t, d, alice, conn, server, port)
+            assert d.counter("handshakes.ok") == 3
+            assert d.counter("handshakes.resumed") == (2 if wanted else 0), d.counters()
+            assert d.counter("handshakes.resume_offered") == (2 if wanted else 0)
+            assert server.out.count(b"Reused session-id") == (2 if wanted else 0), server.out[-2000:]
+            server.proc.kill()
