@@ -477,20 +477,26 @@ def test_e28_keylog_only_by_leave_for_that_peer_and_time(t):
     d.ctl("reload")
     with open(keys, "w", encoding="ascii"):
         os.chmod(keys, 0o644)
-    p = d.ctl("keylog", "on", "--peer", "127.0.0.9", check=False)
-    assert p.returncode == 1 and "0600" in p.stderr, p
+    def refused(**params):
+        rsp = d.rpc_raw(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "keylog",
+                                    "params": params}))
+        return rsp["error"]["message"]
+    assert "0600" in refused(switch="on", peer="127.0.0.9")
     os.chmod(keys, 0o600)
-    for bad in (("on",), ("on", "--peer", "somebody"), ("on", "--peer", "127.0.0.1", "--for", "2h"),
-                ("on", "--peer", "127.0.0.1", "--for", "soon"), ("perhaps",)):
-        assert d.ctl("keylog", *bad, check=False).returncode == 1, bad
+    for bad in ({}, {"peer": "somebody"}, {"peer": "127.0.0.1", "for": "2h"},
+                {"peer": "127.0.0.1", "for": "soon"}):
+        assert refused(switch="on", **bad), bad
+    assert refused(switch="perhaps")
     assert d.rpc("keylog")["on"] is False
-    assert d.ctl("keylog", "on", "--peer", "127.0.0.9", "--for", "2s").stdout.startswith("on ")
-    assert d.ctl("keylog", "on", "--peer", "127.0.0.1", check=False).returncode == 1, "one at a time"
+    assert d.ctl("keylog", "on", "--peer", "127.0.0.9", "--for", "1h").stdout.startswith("on ")
+    assert "already" in refused(switch="on", peer="127.0.0.1"), "one at a time"
     t.dial(t.uac(), d, "tls").close()
-    d.wait_log("no longer written.*time is over", timeout_s=30)
-    s = d.rpc("keylog")
+    s = d.rpc("keylog", {"switch": "off"})
     assert s["on"] is False and s["connections"] == 0 and os.path.getsize(keys) == 0, s
-    d.ctl("keylog", "on", "--peer", "127.0.0.1", "--for", "1h")
+    d.rpc("keylog", {"switch": "on", "peer": "127.0.0.9", "for": "1s"})
+    d.wait_log("no longer written.*time is over", timeout_s=30)
+    assert d.rpc("keylog")["on"] is False
+    d.rpc("keylog", {"switch": "on", "peer": "127.0.0.1", "for": "1h"})
     d.write(text)
     d.ctl("reload")
     d.wait_log("no longer written.*permit")
