@@ -49,12 +49,17 @@ def test_3_unreached_peer_is_logged_once_a_second(t):
     def lines(peer):
         return re.findall(r"No target .*peer=%s.*more_since_last=(\d+)" % peer, d.log())
 
-    for sent in range(1, 100):
+    made = [alice.make(conn, "MESSAGE", "sip:1@a.example") for _ in range(40)]
+    for _, key in made:
+        alice.expect(key)
+    conn.send(b"".join(data for data, _ in made))       # they wait for one dial and fail together
+    assert [alice.final(key).status for _, key in made] == [503] * 40
+    for sent in range(41, 200):
         assert alice.request(conn, "MESSAGE", "sip:1@a.example").status == 503
-        if sum(1 + int(n) for n in lines("down")) == sent and len(lines("down")) > 1:
+        time.sleep(0.05)
+        if sum(1 + int(n) for n in lines("down")) == sent:
             break
-        time.sleep(0.02)
-    assert 1 < len(lines("down")) < sent, "%s lines for %d requests" % (lines("down"), sent)
+    assert 1 < len(lines("down")) < sent / 2, "%s lines for %d requests" % (lines("down"), sent)
     assert alice.request(conn, "MESSAGE", "sip:2@a.example").status == 503
     d.wait_log("No target .*peer=other")
 

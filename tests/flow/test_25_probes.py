@@ -4,13 +4,12 @@ from flowlib.steps import options_works
 from flowlib.ua import Call
 
 
-def peers_of(t, port, other, probe="100ms"):
-    """Two peers of one route; PROBE None: none is asked."""
+def peers_of(t, port, other, probes=True):
+    """Two peers of one route; PROBES False: none is asked."""
     out = [("one", {"uri": "sip:127.0.0.1:%d;transport=%s" % port}),
            ("two", {"uri": "sip:127.0.0.1:%d;transport=tcp" % other})]
-    if probe:
-        for _, options in out:
-            options["probe"] = probe
+    for _, options in out if probes else ():
+        options["probe"] = t.ms(200)
     return {"peers": out, "routes": [("out", {"peers": ["one", "two"]})], "workers": 2}
 
 
@@ -54,7 +53,7 @@ def test_3_probe_finds_a_peer_down_and_up(t):
     d.wait_log("answers its probes again.*peer=one")
     options_works(t, d, alice, conn, "sip:line@far.example")
     assert [m for m in carol.seen if m.uri == "sip:line@far.example"], "the first peer is not used"
-    d.configure(**peers_of(t, (port, "tcp"), bob.listener("tcp").port, None))
+    d.configure(**peers_of(t, (port, "tcp"), bob.listener("tcp").port, False))
     d.ctl("reload")
     assert states(d) == {"one": None, "two": None}
 
@@ -64,7 +63,7 @@ def test_3_probe_of_a_silent_peer(t):
     same, and one that answers 503 to its probes is down too."""
     bob, carol = t.uas("udp", silent=True), t.uas("tcp", name="carol", status=503)
     d = t.daemon(**peers_of(t, (bob.listener("udp").port, "udp"), carol.listener("tcp").port),
-                 timeouts={"t1": "50ms", "timer_b": t.ms(1000), "timer_f": t.ms(1000)})
+                 timeouts={"t1": "50ms", "timer_b": t.ms(3000), "timer_f": t.ms(3000)})
     alice = t.uac()
     conn = t.dial(alice, d, "tcp")
     wait_states(t, d, "down", "down")
@@ -74,5 +73,5 @@ def test_3_probe_of_a_silent_peer(t):
     assert bob.count("INVITE") and carol.count("INVITE") == 1
     counted = d.counter("probes.failed")
     assert 6 <= counted <= d.counter("probes.sent")
-    d.configure(**peers_of(t, (bob.listener("udp").port, "udp"), carol.listener("tcp").port, None))
+    d.configure(**peers_of(t, (bob.listener("udp").port, "udp"), carol.listener("tcp").port, False))
     d.ctl("reload")
