@@ -69,10 +69,19 @@ void tl_probe_gone(struct tl_tx *tx) {
 
 /* ---- asking ---- */
 
+/* Where PEER reaches us: by its own transport if we listen for that. */
+static const struct tl_conf_listen *reached_at(const struct tl_conf *conf,
+                                               const struct tl_conf_peer *peer) {
+  for (size_t i = 0; i < conf->n_listen; i++)
+    if (conf->listen[i].transport == peer->transport) return &conf->listen[i];
+  return &conf->listen[0];
+}
+
 static size_t build(struct tl_probe *pr, const struct tl_conf *conf,
                     const struct tl_conf_peer *peer, struct tl_hop *from, char *out, size_t cap) {
-  const char *host = conf->listen[0].advertise_host;
-  if (tl_addr_parse(tl_str_c(host), 0, &from->addr)) from->addr = conf->listen[0].addr;
+  const struct tl_conf_listen *l = reached_at(conf, peer);
+  const char *host = l->advertise_host;
+  if (tl_addr_parse(tl_str_c(host), 0, &from->addr)) from->addr = l->addr;
   int n = snprintf(out, cap,
                    "OPTIONS %s SIP/2.0\r\n"
                    "Via: SIP/2.0/TCP %s;branch=z9hG4bKprobe%016llx%x\r\n"
@@ -81,9 +90,11 @@ static size_t build(struct tl_probe *pr, const struct tl_conf *conf,
                    "To: <%s>\r\n"
                    "Call-ID: %016llx@%s\r\n"
                    "CSeq: %u OPTIONS\r\n"
+                   "Contact: <sip:%s:%u;transport=%s>\r\n"
                    "Content-Length: 0\r\n\r\n",
                    peer->uri, host, (unsigned long long)pr->call_id, pr->cseq, host, pr->cseq,
-                   peer->uri, (unsigned long long)pr->call_id, host, pr->cseq);
+                   peer->uri, (unsigned long long)pr->call_id, host, pr->cseq, host,
+                   l->advertise_port, tl_transport_param(peer->transport));
   return n > 0 && (size_t)n < cap ? (size_t)n : 0;
 }
 

@@ -211,6 +211,7 @@ def test_4_judge_gnutls_mutual(t):
 
 
 MUTUAL = {"verify_cert": True, "require_cert": True}
+PATIENT = {"handshake": "2m"}           # Kamailio on an emulated processor takes its time
 
 
 def verified_peers(d):
@@ -227,7 +228,7 @@ def verified_peers(d):
 def test_4_judge_kamailio_mutual_next_hop(t):
     """Kamailio as next hop demands our certificate and shows its own: calls, both sides verified."""
     port = kamailio(t, KAMAILIO_TLS_MUTUAL)
-    d = t.daemon(domain=MUTUAL,
+    d = t.daemon(domain=MUTUAL, timeouts=PATIENT,
                  peers=[("kamailio", {"uri": "sip:127.0.0.1:%d;transport=tls" % port,
                                       "tls_domain": "lab", "identity": "callee.example"})],
                  routes=[("all", {"peers": ["kamailio"]})])
@@ -248,7 +249,7 @@ def test_4_judge_kamailio_mutual_next_hop(t):
 def test_4_judge_kamailio_mutual_previous_hop(t):
     """Kamailio as previous hop shows us its certificate, which we demand, and verifies ours."""
     port = kamailio(t, KAMAILIO_TLS_MUTUAL)
-    d = t.daemon(domain=MUTUAL)
+    d = t.daemon(domain=MUTUAL, timeouts=PATIENT)
     alice, bob = t.uac(), t.uas("tls")
     alice.listen("tls", "127.0.0.1", t.port(), t.server_ctx("client"))
     conn = alice.connect("tls", "127.0.0.1", port, t.client_ctx(cert="client"))

@@ -358,7 +358,7 @@ def test_4_15_config_direct_routing(t):
     for n in (1, 2, 3):
         cloud_ca.leaf("cloud-%d" % n, "cloud-%d.voice.example" % n)
     s.check()
-    s.place("probe = 60s", "probe = 0")      # counted below: only what the test sends
+    s.place("probe = 60s", "probe = %s" % t.ms(1000))
     s.listener("tls:0.0.0.0:5061")
     s.listener("udp:127.0.0.1:5060")
     pbx = s.peer("sip:127.0.0.1:5080;transport=udp", "udp", name="pbx")
@@ -384,6 +384,12 @@ def test_4_15_config_direct_routing(t):
     call(t, cloud[2], conn, "sip:+15559876@sbc.atlanta.example", "tenant.example")
     assert pbx.count("INVITE") == 1
     assert status_of(cloud[2], conn, "sip:sbc.atlanta.example", "cloud-3.voice.example") == 200
+    # what the cloud wants to see of us all the time: OPTIONS that carry our name
+    t.wait(lambda: cloud[2].count("OPTIONS") >= 2, "OPTIONS to the cloud")
+    probe = next(m for m in cloud[2].seen if m.method == "OPTIONS")
+    assert "sbc.atlanta.example" in probe.all("via")[0], probe.all("via")
+    assert "sbc.atlanta.example" in probe.get("from"), probe.get("from")
+    assert "sbc.atlanta.example" in (probe.get("contact") or ""), probe.headers
     for ctx in (s.context(None, ["public-ca"]), s.context("sbc", ["public-ca"])):
         refused_handshake(t, s, t.uac("x"), ctx, s.host(), "sbc.atlanta.example")
 
