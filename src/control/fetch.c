@@ -182,6 +182,7 @@ static int request(struct tl_fetch *f, const struct url *u, BIO *sock, int timeo
   else
     rc = fail_by_openssl(f);
   if (ctx) OSSL_HTTP_close(ctx, mem != NULL);
+  BIO_free(mem); /* OSSL_HTTP_exchange gave us a reference of our own */
   BIO_free(body);
   ERR_clear_error();
   return rc;
