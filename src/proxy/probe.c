@@ -11,7 +11,8 @@
 
 #include "proxy.h"
 
-#define DOWN_AFTER 3 /* probes in a row that failed */
+#define DOWN_AFTER 3     /* probes in a row that failed */
+#define PATIENCE_MS 2000 /* a shorter interval does not mean that answers must be as quick */
 
 struct tl_probe {
   struct tl_probe *next;
@@ -160,6 +161,7 @@ static void on_timer(struct tl_timer *t, void *arg) {
   tl_timer_start(&p->net.wheel, &pr->timer, pr->interval_ms);
   if (pr->tx) {
     struct tl_tx *late = pr->tx;
+    if (p->net.now_ms - pr->sent_ms < PATIENCE_MS) return;
     tl_probe_ended(late, 0, true);
     tl_tx_free(late);
   }

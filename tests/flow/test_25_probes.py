@@ -63,7 +63,7 @@ def test_3_probe_of_a_silent_peer(t):
     same, and one that answers 503 to its probes is down too."""
     bob, carol = t.uas("udp", silent=True), t.uas("tcp", name="carol", status=503)
     d = t.daemon(**peers_of(t, (bob.listener("udp").port, "udp"), carol.listener("tcp").port),
-                 timeouts={"t1": "50ms", "timer_b": t.ms(3000), "timer_f": t.ms(3000)})
+                 timeouts={"t1": "50ms", "timer_b": t.ms(1500), "timer_f": t.ms(1500)})
     alice = t.uac()
     conn = t.dial(alice, d, "tcp")
     wait_states(t, d, "down", "down")
