@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 
+from flowlib.runner import emulated_cpu
 from flowlib.sipp import (SDP, ask, caller, callee, expect, linger, ok, pause, play, recv, reply,
                           send)
 from flowlib.steps import marked, pattern, whole_call
@@ -317,6 +318,8 @@ version_check_url_root=
 def linphone(t, name, d, *args, udp=0):
     """linphone's program for the console, its own SIP and TLS code (belle-sip over mbedTLS), with
     the daemon as outbound proxy over TLS. It takes and plays files, as there is no sound card."""
+    if emulated_cpu():
+        t.skip("linphone takes minutes to start on an emulated processor; it runs on the host")
     program, home = t.need("linphonec"), os.path.join(t.dir, name)
     os.makedirs(os.path.join(home, ".local/share/linphone"))
     config = os.path.join(home, "linphonerc")
