@@ -93,7 +93,7 @@ static bool route_open(const struct tl_conf_route *r, const struct facts *f) {
   if ((r->verified_only && !f->id) || (r->unverified_only && f->id)) return false;
   if (r->trust == TL_TRUST_VERIFIED && !f->id) return false;
   if (r->trust == TL_TRUST_ENCRYPTED && !f->encrypted) return false;
-  for (size_t i = 0; i < r->n_from && !listed; i++) listed = is_peer(r->from[i], f);
+  for (size_t i = 0; i < r->n_from && !listed; i++) listed = r->from[i] && is_peer(r->from[i], f);
   return listed && certificate_fits(r, f->id);
 }
 
@@ -131,7 +131,7 @@ static void add_mappings(struct tl_source *s, const struct tl_conf *conf,
 
 static void fill(struct tl_source *s, const struct facts *f, const struct tl_tls_domain *d) {
   const struct tl_conf *conf = f->conf;
-  for (size_t i = 0; i < conf->n_peer && !s->peer; i++)
+  for (size_t i = 0; conf->peer && i < conf->n_peer && !s->peer; i++)
     if (is_peer(&conf->peer[i], f)) s->peer = &conf->peer[i];
   for (size_t i = 0; i < conf->n_route; i++)
     if (route_open(&conf->route[i], f)) s->route[i / 64] |= 1ull << (i % 64);
