@@ -25,6 +25,9 @@ EXCEPTIONS = {
     "engine_problem": "WARN",
     # ... it looks for HTTP, and SIP is none ...
     "service": "DEBUG",
+    # ... and its s_client, whose input is empty, may leave before a ticket of TLS 1.3 has come: then
+    # there is no session to resume with, which it calls a connect problem. Resumption has own tests.
+    "sessionresumption_ticket": "WARN",
 }
 # ... and where a client certificate is demanded its own client cannot finish a handshake.
 STRICT_EXCEPTIONS = dict(EXCEPTIONS, optimal_proto="WARN")
@@ -82,12 +85,6 @@ def check_testssl(t, d, ca, exceptions, *checks):
     for needed in ("SSLv3", "TLS1_3", "cipherlist_NULL", "cert_chain_of_trust", "heartbleed", "ROBOT"):
         assert needed in ids, "testssl.sh did not check %s: %s" % (needed, found)
     bad = above_low(found, exceptions)
-    if bad:
-        # One scan of several on a busy machine failed, for a reason not known yet. What is really so is
-        # found twice; what the first scan said is printed, so that the reason shows when it recurs.
-        print("testssl.sh, first scan: %s" % bad, flush=True)
-        again = {x[0] for x in above_low(testssl(t, d, ca, *checks), exceptions)}
-        bad = [x for x in bad if x[0] in again]
     assert not bad, "testssl.sh found: %s" % bad
     return {x[0].split()[0]: x[1:] for x in found}
 

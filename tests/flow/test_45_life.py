@@ -580,33 +580,6 @@ def test_e16_crl_dir_and_every_level(t):
     c.sock.close()
 
 
-@marked(limit_s=120)
-def test_d11_e12_send_timeout_of_a_domain(t):
-    """A peer that stops reading is reset after its TLS domain's send_timeout, whatever the global
-    one is; requests waiting for it are answered."""
-    d = t.daemon(timeouts={"send": "1h", "timer_f": t.ms(30000)}, limits={"send_buffer": "256k"},
-                 domain={"send_timeout": t.ms(1500)})
-    stuck = t.uas(name="stuck", silent=True)
-    stuck.listen("tls", "127.0.0.1", t.port(), t.server_ctx(), rcvbuf=4096)
-    alice = t.uac()
-    conn = t.dial(alice, d, "tls")
-    uri = t.uri(stuck, "tls")
-    data, first = alice.make(conn, "MESSAGE", uri, body=b"x")
-    alice.expect(first)
-    conn.send(data)
-    where, _ = stuck.next_request("MESSAGE")
-    where.reading.clear()
-    conn.give_up_sending_after(2)
-    try:
-        for i in range(300):
-            conn.send(alice.make(conn, "MESSAGE", uri, body=b"y" * 30000)[0])
-    except BlockingIOError:
-        pass
-    d.wait_counter("connections.stuck", 1, 60)
-    assert alice.final(first).status in (408, 503)
-    where.reading.set()
-
-
 @marked(limit_s=60)
 def test_e6_reload_replaces_domains(t):
     """tls_reload: domains come, go and take their place as default in one step, by name."""
