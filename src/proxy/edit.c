@@ -328,7 +328,11 @@ int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
     edit_record_route(p, e, plan, from, &in, &out,
                       &(struct text){.p = own.p + own.n, .cap = own.cap - own.n});
   }
-  struct tl_str top = tl_local_via(m, from, x->via, sizeof(x->via));
+  struct tl_str top = {NULL, 0};
+  if (plan->own)
+    tl_edit_remove_header(e, m->first[TL_H_VIA]);
+  else
+    top = tl_local_via(m, from, x->via, sizeof(x->via));
   if (top.n) tl_edit_replace_str(e, m->via.whole, top);
   edit_forwards(e, plan, TEXT(forwards), TEXT(breadth));
   if (plan->strict_in || plan->strict_out)

@@ -94,6 +94,7 @@ struct tl_plan {
   bool reverse;        /* in_dialog: against the request that opened it */
   bool in_dialog;      /* let in by our Record-Route token */
   bool rewrite_host;   /* Request-URI names us: it becomes the peer's */
+  bool own;            /* a request of ours: our Via is the only one */
   const char *refusal; /* reason phrase of a refusal, NULL: the status's own */
   tl_conn_id flow;     /* connection to use if it is alive, 0: none */
   enum tl_transport flow_transport;

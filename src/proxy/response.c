@@ -18,8 +18,8 @@ static bool for_us_alone(const struct tl_msg *m) {
 
 static int drop_top_via(struct tl_edit *e, const struct tl_msg *m) {
   tl_edit_init(e, m);
-  if (for_us_alone(m)) return TL_ENOTFOUND;
-  tl_edit_remove_value(e, m->first[TL_H_VIA], tl_local_via_used(m));
+  /* The answer to a probe ends here, whole. */
+  if (!for_us_alone(m)) tl_edit_remove_value(e, m->first[TL_H_VIA], tl_local_via_used(m));
   return e->err;
 }
 
@@ -358,7 +358,7 @@ void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_
     return;
   }
   /* What cannot be passed on must not end the transaction: its client would never hear of it. */
-  if (!b || m->method != (enum tl_method)b->tx->method || for_us_alone(m)) {
+  if (!b || m->method != (enum tl_method)b->tx->method || (for_us_alone(m) && !b->tx->probe)) {
     tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_RESPONSE);
     return;
   }
@@ -380,7 +380,7 @@ static void stateless(struct tl_proxy *p, const struct tl_msg *m, const struct t
   uint16_t i = m->first[TL_H_VIA];
   struct tl_str rest = tl_hdr_value(m, i);
   struct tl_conn *c = tl_conn_get(&p->net, conn);
-  int rc = drop_top_via(&e, m);
+  int rc = for_us_alone(m) ? TL_ENOTFOUND : drop_top_via(&e, m);
   if (rc == TL_OK && conn) {
     rc = tl_relay_is_remote(p, conn) ? tl_relay_send_edit(p, conn, &e, body, NULL)
          : c                         ? tl_conn_send_edit(c, &e, body)

@@ -284,6 +284,7 @@ int tl_route_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_m
                      const struct tl_conf_peer *peer) {
   memset(plan, 0, offsetof(struct tl_plan, target));
   plan->host[0] = '\0';
+  plan->own = true;
   tl_route_rebind(plan, m);
   targets_of_peer(p, plan, peer);
   if (plan->n_target) return TL_OK;

@@ -45,6 +45,7 @@ def test_3_probe_finds_a_peer_down_and_up(t):
     assert states(d) == {"one": "down", "two": "up"}
     probe = only_probes(bob)[0]
     assert probe.method == "OPTIONS" and probe.get("to") and probe.get("max-forwards") == "69"
+    assert len(probe.all("via")) == 1, probe
     table = d.ctl("peers").stdout
     assert "down, " in table and "up, " in table, table
     carol = t.uas(name="carol")
