@@ -104,18 +104,25 @@ def test_b17_drain_keep_now_graceful(t):
     assert d.ctl("reload", "drain=soon", check=False).returncode == 1
 
 
+def timeless(x):
+    """X without what counts down by itself."""
+    if isinstance(x, dict):
+        return {k: timeless(v) for k, v in x.items() if not k.endswith("_left")}
+    return [timeless(v) for v in x] if isinstance(x, list) else x
+
+
 def test_b16_reload_leaves_all_as_it_was(t):
     """A part that fails is named with file and reason; certificate, connections and generation are
     those of before."""
     d = t.daemon()
     alice, bob = t.uac(), t.uas("tls")
     conn = t.dial(alice, d, "tls")
-    before = d.rpc("tls_list")["domains"]
+    before = timeless(d.rpc("tls_list")["domains"])
     d.configure(domain={"certificate": t.pki("callee.pem"), "crl_file": t.pki("callee.pem"),
                         "verify_cert": True})
     p = d.ctl("tls_reload", "drain=now", check=False)
     assert p.returncode == 1 and "callee.pem" in p.stderr and d.config_file + ":" in p.stderr, p
-    assert d.rpc("tls_list")["domains"] == before and d.rpc("stats")["generation"] == 1
+    assert timeless(d.rpc("tls_list")["domains"]) == before and d.rpc("stats")["generation"] == 1
     options_works(t, d, alice, conn, t.uri(bob, "tls"))
 
 
