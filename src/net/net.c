@@ -189,7 +189,10 @@ int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_hand
   if (rc) snprintf(err, cap, "receive buffers: %s", tl_strerror(rc));
   for (size_t i = 0; i < n->conf->n_listen && rc == TL_OK; i++)
     rc = open_listener(n, (int)i, err, cap);
-  if (rc == TL_OK) arm_mail(n);
+  if (rc == TL_OK)
+    arm_mail(n);
+  else if (n->bufs.br)
+    tl_net_exit(n); /* the listeners that were opened before the one that failed */
   return rc;
 }
 
