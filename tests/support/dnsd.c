@@ -179,12 +179,17 @@ unsigned dnsd_asked(void) { return asked; }
 
 /* ---- files ---- */
 
+/* Named once, in dnsd_files: a resolver's thread that nobody waits for may still read them. */
+static struct {
+  const char *name;
+  char path[128];
+} files[] = {{.name = "hosts"}, {.name = "resolv.conf"}};
+#define N_FILES (sizeof(files) / sizeof(*files))
+
 const char *dnsd_file(const char *file) {
-  static char buf[2][128];
-  static unsigned at;
-  char *p = buf[at++ % 2];
-  snprintf(p, sizeof(buf[0]), "%s/%s", dir, file);
-  return p;
+  for (size_t i = 0; i < N_FILES; i++)
+    if (!strcmp(files[i].name, file)) return files[i].path;
+  abort();
 }
 
 static void write_file(const char *file, const char *text) {
@@ -198,6 +203,8 @@ void dnsd_files(const char *hosts) {
   char conf[64];
   snprintf(dir, sizeof(dir), "/tmp/tieline-dns-XXXXXX");
   if (!mkdtemp(dir)) abort();
+  for (size_t i = 0; i < N_FILES; i++)
+    snprintf(files[i].path, sizeof(files[i].path), "%s/%s", dir, files[i].name);
   snprintf(conf, sizeof(conf), "nameserver 127.0.0.1\nport %u\n", own_port());
   write_file("resolv.conf", conf);
   write_file("hosts", hosts);
