@@ -69,6 +69,8 @@
   X(CONN_STUCK, "connections.stuck", "connections reset because the peer stopped reading")         \
   X(CONN_IDLE, "connections.idle_closed", "connections closed after their idle time")              \
   X(CONN_AGED, "connections.aged", "connections renewed because of max_age")                       \
+  X(CONN_WORN, "connections.worn",                                                                 \
+    "connections renewed because of max_records, before their keys had sealed too much")           \
   X(CONN_RETIRED, "connections.retired", "connections renewed because their TLS domain changed")   \
   X(CONN_DRAINED, "connections.drained", "connections closed at once by a reload")                 \
   X(CONN_UNVERIFIED, "connections.unverified",                                                     \
@@ -103,6 +105,7 @@
   X(REC_BADMAC, "records.bad_mac", "TLS records that failed authentication")                       \
   X(REC_CONTROL, "records.control", "TLS control records received after the handshake")            \
   X(REC_KEYUPDATE, "records.key_update", "KeyUpdate messages received")                            \
+  X(REC_KEYUPDATE_SENT, "records.key_update_sent", "KeyUpdate messages sent")                      \
   X(REC_TICKET, "records.ticket", "NewSessionTicket messages received")                            \
   X(KREC_BYTES_IN, "ktls.bytes.in", "plaintext bytes the kernel decrypted for us")                 \
   X(KREC_BYTES_OUT, "ktls.bytes.out", "plaintext bytes the kernel encrypted for us")               \

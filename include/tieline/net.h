@@ -93,6 +93,9 @@ struct tl_conn_tls {
   struct tl_ctl_state ctl;
   uint64_t key_updates_since_ms; /* their rate is looked at from then on */
   uint32_t key_updates_before;   /* those that came until then */
+  uint64_t keys_look_at;         /* records are counted again when so much has passed, see keys.c */
+  bool key_ask;                  /* our next KeyUpdate asks the peer for one */
+  bool key_asked;                /* one has, and none has come yet */
   struct tl_ktls_state ktls;
   uint16_t version;
   uint8_t cipher;

@@ -106,10 +106,10 @@ int tl_record_open_to(struct tl_record *r, const uint8_t *buf, size_t n, uint8_t
 uint64_t tl_record_seq_tx(const struct tl_record *r);
 uint64_t tl_record_seq_rx(const struct tl_record *r);
 
-/* True when half of the records that one AES-GCM key may seal are used up: time for a KeyUpdate of
- * ours, or, in TLS 1.2, which cannot change keys, for another connection. At the full number
- * sealing gives TL_ELIMIT. */
-bool tl_record_rekey_due(const struct tl_record *r);
+/* RFC 8446 5.5 and RFC 9325 4.4: 2^24.5 records under one AES-GCM key. Then sealing gives
+ * TL_ELIMIT; who uses the record changes keys in time, or in TLS 1.2, which cannot, the connection.
+ */
+#define TL_GCM_RECORDS_MAX 23726566u
 /* TLS 1.3 KeyUpdate (RFC 8446 4.6.3, 7.2): moves that direction to its next traffic secret. */
 int tl_record_rekey_tx(struct tl_record *r);
 int tl_record_rekey_rx(struct tl_record *r);

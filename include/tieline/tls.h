@@ -61,6 +61,7 @@ struct tl_tls_options {
   const char *dh_params;        /* file or PEM text for DHE in TLS 1.2; NULL: by key strength */
   uint32_t handshake_timeout_ms, send_timeout_ms; /* 0: the global ones */
   uint32_t max_age_ms;                            /* of a connection, 0: none */
+  uint32_t max_records;                           /* under one AES-GCM key, 0: as TLS allows */
   int tickets;                                    /* TLS 1.3 tickets per handshake, as server */
   bool server, client;                            /* roles */
   bool alias;                                     /* RFC 5923 */
@@ -91,6 +92,7 @@ struct tl_tls_domain {
   uint16_t advertise_port; /* 0: the listener's */
   uint32_t handshake_timeout_ms, send_timeout_ms; /* 0: the global ones */
   uint32_t max_age_ms;                            /* of a connection, 0: none */
+  uint32_t max_records;                           /* under one AES-GCM key, in each direction */
   char **match_sip_domain;                        /* NULL-terminated, lower case */
   struct tl_addr *match_ip;                       /* n_match_ip of them; port 0 matches any */
   size_t n_match_ip;

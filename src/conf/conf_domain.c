@@ -157,6 +157,7 @@ static struct tl_tls_options options_of(const struct tl_block *b) {
       .handshake_timeout_ms = d->handshake_timeout,
       .send_timeout_ms = d->send_timeout,
       .max_age_ms = d->max_age,
+      .max_records = d->max_records,
       .tickets = (int)d->tickets,
       .server = d->role != TL_ROLE_CLIENT,
       .client = d->role != TL_ROLE_SERVER,

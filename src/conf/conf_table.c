@@ -255,6 +255,10 @@ static const struct tl_opt domain_opts[] = {
               "0: as said there"),
     DOM(max_age, TIME, "0", RANGE(0, 30 * DAY_MS), .flags = INH,
         WHY = "a connection this old is replaced by a new one; 0: none is"),
+    DOM(max_records, NUM, "23726566", RANGE(64, TL_GCM_RECORDS_MAX), .flags = INH,
+        WHY = "records that one AES-GCM key may protect, sent or received (RFC 8446 5.5: 2^24.5, "
+              "which can only be lowered); at half of them keys are changed where TLS 1.3 and both "
+              "sides can, else the connection is replaced by a new one"),
     DOM(tickets, NUM, "1", RANGE(0, 8), .flags = INH,
         WHY = "TLS 1.3 session tickets per handshake as server; 0: no resumption"),
     DOM(resumption, BOOL, "true", .flags = INH,

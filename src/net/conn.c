@@ -604,6 +604,7 @@ void tl_conn_end_of_turn(struct tl_conn *c) {
     if (c->held.n && !c->paused) tl_recv_held(c);
     if (c->rekey_tx && c->state == TL_CONN_OPEN) tl_keys_turn(c);
     tl_send_flush(c);
+    tl_keys_check(c);
     if (c->state == TL_CONN_OPEN) tl_recv_arm(c);
     break;
   case TL_CONN_FINISHING: finishing(c); break;

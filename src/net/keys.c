@@ -3,7 +3,8 @@
  * The age of keys: one AES-GCM key may seal a bounded number of records (RFC
  * 8446 5.5), and nobody but us counts them. In time the key is changed, or where
  * that cannot be done the connection retires: it takes no new requests and ends
- * when those it carries have been answered. Also what a KeyUpdate of the peer
+ * when those it carries have been answered. max_records of the TLS domain lowers
+ * the bound, and holds for what is received as for what is sent. Also what a KeyUpdate of the peer
  * asks of us; who may send one, and how often, is seen to in src/record/ctl.c.
  */
 #include <errno.h>
@@ -18,33 +19,56 @@
 #define KEY_UPDATES_MAX 100u
 #define KEY_UPDATES_MS 60000u
 
-#define KERNEL_RECORDS_DUE (1ull << 23)
+/* Records of one key when it is time for another, without hurry; when a peer that was asked for
+ * another one has not heeded it; and when the connection must end before it is too late. */
+static uint64_t due(uint64_t max) { return max / 2; }
+static uint64_t overdue(uint64_t max) { return max - max / 4; }
+static uint64_t spent(uint64_t max) { return max - max / 8; }
 
-/* The kernel counts, but does not watch (KTLS-FACTS: reconnect before 2^24 records). */
-static bool worn_in_kernel(const struct tl_conn *c) {
+/* How many one key of C may seal; 0: RFC 8446 5.5 sets ChaCha20-Poly1305 no bound. */
+static uint64_t records_max(const struct tl_conn *c) {
+  const struct tl_conn_tls *t = c->tls;
+  if (t->cipher == TL_CHACHA20_POLY1305) return 0;
+  return t->domain ? t->domain->max_records : TL_GCM_RECORDS_MAX;
+}
+
+/* No more records than this can have passed, give or take a few: about one for each message sent or
+ * 16 KB, and what the peer sends holds at least a byte each. */
+static uint64_t work(const struct tl_conn *c) {
+  return c->msgs_out + c->bytes_out / TL_RECORD_PLAIN_MAX + c->bytes_in;
+}
+
+/* Where C's keys are; the kernel counts, but does not watch. */
+static int counts(const struct tl_conn *c, uint64_t *out_tx, uint64_t *out_rx) {
   const struct tl_conn_tls *t = c->tls;
   struct tl_tls_keys k = {.version = (enum tl_tls_version)t->version,
                           .cipher = (enum tl_cipher)t->cipher};
-  uint64_t seq = 0;
-  if (t->cipher == TL_CHACHA20_POLY1305) return false;
-  /* The kernel is asked only when there can be so many: about a record for each message or 16 KB.
-   */
-  if (c->msgs_out + c->bytes_out / TL_RECORD_PLAIN_MAX < KERNEL_RECORDS_DUE / 4) return false;
-  return tl_ktls_seq(c->fd, &k, true, &seq) == TL_OK && seq >= KERNEL_RECORDS_DUE;
+  if (!t->record) {
+    int rc = tl_ktls_seq(c->fd, &k, true, out_tx);
+    return rc ? rc : tl_ktls_seq(c->fd, &k, false, out_rx);
+  }
+  *out_tx = tl_record_seq_tx(t->record);
+  *out_rx = tl_record_seq_rx(t->record);
+  return TL_OK;
 }
 
-/* Our sending key. In the kernel it changes between two sends, see tl_keys_turn. */
-static int change_key(struct tl_conn *c) {
+/* Our sending key, and if ASK the peer's. In the kernel ours changes between two sends, see
+ * tl_keys_turn. */
+static int change_key(struct tl_conn *c, bool ask) {
+  struct tl_conn_tls *t = c->tls;
   uint8_t update[TL_KEY_UPDATE_LEN];
-  if (!tl_conn_user_tls(c)) {
-    if (!c->tls->rekey) return TL_ENOTSUP;
+  t->key_asked |= ask;
+  if (!t->record) {
+    if (!t->rekey) return TL_ENOTSUP;
     c->rekey_tx = true;
+    t->key_ask |= ask;
     tl_conn_mark(c);
     return TL_OK;
   }
-  tl_key_update_message(update, false);
+  tl_key_update_message(update, ask);
   int rc = tl_send_record(c, TL_CT_HANDSHAKE, update, sizeof(update));
-  return rc ? rc : tl_record_rekey_tx(c->tls->record);
+  if (rc == TL_OK) tl_count(c->net->counters, TL_C_REC_KEYUPDATE_SENT);
+  return rc ? rc : tl_record_rekey_tx(t->record);
 }
 
 static bool too_many(const struct tl_conn *c) {
@@ -59,6 +83,7 @@ static bool too_many(const struct tl_conn *c) {
 int tl_keys_received(struct tl_conn *c, bool answer) {
   struct tl_conn_tls *t = c->tls;
   if (too_many(c)) return TL_ELIMIT;
+  t->key_asked = false;
   int rc;
   if (t->record) {
     rc = tl_record_rekey_rx(t->record);
@@ -66,7 +91,7 @@ int tl_keys_received(struct tl_conn *c, bool answer) {
     rc = t->rekey ? tl_keys_update(t->rekey, false) : TL_ENOTSUP;
     if (rc == TL_OK) rc = tl_ktls_rekey(c->fd, t->rekey, false);
   }
-  return rc || !answer ? rc : change_key(c);
+  return rc || !answer ? rc : change_key(c, false);
 }
 
 static void writable(struct tl_op *op, int res, uint32_t flags) {
@@ -90,7 +115,7 @@ static int send_update(struct tl_conn *c) {
   uint8_t update[TL_KEY_UPDATE_LEN], cbuf[TL_KTLS_CMSG] __attribute__((aligned(8)));
   struct iovec iov = {update, sizeof(update)};
   struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-  tl_key_update_message(update, false);
+  tl_key_update_message(update, c->tls->key_ask);
   tl_ktls_msg_type(&msg, cbuf, TL_CT_HANDSHAKE);
   ssize_t n = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (n == (ssize_t)sizeof(update)) return TL_OK;
@@ -104,23 +129,49 @@ void tl_keys_turn(struct tl_conn *c) {
     wait_writable(c);
     return;
   }
-  c->rekey_tx = false;
+  c->rekey_tx = c->tls->key_ask = false;
+  if (rc == TL_OK) tl_count(c->net->counters, TL_C_REC_KEYUPDATE_SENT);
   if (rc == TL_OK) rc = tl_keys_update(c->tls->rekey, true);
   if (rc == TL_OK) rc = tl_ktls_rekey(c->fd, c->tls->rekey, true);
   if (rc) tl_conn_abort(c, TL_ETLS);
 }
 
-void tl_keys_check(struct tl_conn *c) {
+/* Other keys on the same connection, where TLS and both sides can. */
+static bool keys_change(struct tl_conn *c, uint64_t max, uint64_t tx, uint64_t rx) {
+  if (c->tls->version != TL_TLS_1_3) return false;
+  if (rx >= due(max) && !c->tls->key_asked) return change_key(c, true) == TL_OK;
+  if (rx >= overdue(max)) return false;
+  return tx < due(max) || c->rekey_tx || change_key(c, false) == TL_OK;
+}
+
+static void log_worn(const struct tl_conn *c, const char *what, uint64_t tx, uint64_t rx) {
   char peer[TL_ADDR_STRLEN];
-  if (!c->tls || c->retired || c->state != TL_CONN_OPEN) return;
-  if (tl_conn_user_tls(c)) {
-    if (!tl_record_rekey_due(c->tls->record)) return;
-    if (c->tls->version == TL_TLS_1_3 && change_key(c) == TL_OK) return;
-  } else if (!worn_in_kernel(c) || change_key(c) == TL_OK) {
-    return;
+  const struct tl_conn_tls *t = c->tls;
+  TL_LOG(TL_LOG_INFO, what, TL_FC("peer", tl_addr_format(&c->peer, peer)),
+         TL_FC("tls_domain", t->domain ? t->domain->name : ""),
+         TL_FC("tls", tl_tls_version_name((enum tl_tls_version)t->version)),
+         TL_FC("cipher", tl_cipher_name((enum tl_cipher)t->cipher)),
+         TL_FI("records_sent", (long long)tx), TL_FI("records_received", (long long)rx),
+         TL_FI("max_records", (long long)records_max(c)));
+}
+
+static void worn(struct tl_conn *c, uint64_t max, uint64_t tx, uint64_t rx) {
+  if (tx >= spent(max) || rx >= spent(max)) {
+    log_worn(c, "Closing a connection whose keys must not seal more records.", tx, rx);
+    if (!c->retired) tl_count(c->net->counters, TL_C_CONN_WORN);
+    tl_conn_finish(c);
+  } else if (!c->retired && !keys_change(c, max, tx, rx)) {
+    log_worn(c, "Renewing a connection before its keys have sealed too many records.", tx, rx);
+    tl_count(c->net->counters, TL_C_CONN_WORN);
+    tl_conn_retire(c, c->net->conf->timeouts.retire);
   }
-  TL_LOG(TL_LOG_INFO, "Retiring a connection before its key has sealed too much.",
-         TL_FC("peer", tl_addr_format(&c->peer, peer)),
-         TL_FC("tls", tl_tls_version_name((enum tl_tls_version)c->tls->version)));
-  tl_conn_retire(c, 0);
+}
+
+void tl_keys_check(struct tl_conn *c) {
+  uint64_t tx, rx, max = c->tls && c->state == TL_CONN_OPEN ? records_max(c) : 0;
+  if (!max || work(c) < c->tls->keys_look_at || counts(c, &tx, &rx)) return;
+  uint64_t most = tx > rx ? tx : rx, step = max / 64;
+  if (most + step < due(max)) step = due(max) - most;
+  c->tls->keys_look_at = work(c) + step;
+  if (most >= due(max)) worn(c, max, tx, rx);
 }

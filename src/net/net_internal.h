@@ -83,7 +83,7 @@ void tl_sweep_adopted(struct tl_conn *c);
 void tl_alias_drop(struct tl_conn *c);
 struct tl_conn *tl_alias_find(struct tl_net *n, const struct tl_conn_key *key);
 
-/* keys.c: called now and then for each connection */
+/* keys.c: called now and then for each connection, and after what it has sent */
 void tl_keys_check(struct tl_conn *c);
 /* A KeyUpdate has come; ANSWER: ours is asked for. Else the error for which C must end. */
 int tl_keys_received(struct tl_conn *c, bool answer);

@@ -14,10 +14,6 @@
 #include "tieline/hkdf.h"
 #include "tieline/pool.h"
 
-/* RFC 8446 5.5 and RFC 9325 4.4 put the bound of AES-GCM at 2^24.5 records under one key. */
-#define GCM_RECORDS_MAX (UINT64_C(1) << 24)
-/* Half of it: the time to change keys without hurry. */
-#define GCM_RECORDS_DUE (GCM_RECORDS_MAX / 2)
 /* RFC 8446 5.2: type byte, padding and tag are at most 256 bytes together. RFC 5246 allows 2048
  * for the expansion, an AEAD never needs more than nonce and tag. */
 #define BODY_MAX (TL_RECORD_PLAIN_MAX + 256)
@@ -156,11 +152,7 @@ uint64_t tl_record_seq_tx(const struct tl_record *r) { return r->tx.seq; }
 uint64_t tl_record_seq_rx(const struct tl_record *r) { return r->rx.seq; }
 
 static uint64_t seal_limit(const struct tl_record *r) {
-  return r->cipher == TL_CHACHA20_POLY1305 ? UINT64_MAX : GCM_RECORDS_MAX;
-}
-
-bool tl_record_rekey_due(const struct tl_record *r) {
-  return r->cipher != TL_CHACHA20_POLY1305 && r->tx.seq >= GCM_RECORDS_DUE;
+  return r->cipher == TL_CHACHA20_POLY1305 ? UINT64_MAX : TL_GCM_RECORDS_MAX;
 }
 
 /* Nonce from IV and sequence number: RFC 8446 5.3, RFC 7905 2. */

@@ -236,6 +236,7 @@ int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
   d->handshake_timeout_ms = o->handshake_timeout_ms;
   d->send_timeout_ms = o->send_timeout_ms;
   d->max_age_ms = o->max_age_ms;
+  d->max_records = o->max_records ? o->max_records : TL_GCM_RECORDS_MAX;
   d->alias = o->alias;
   d->client_cert = o->client && ((o->certificate && *o->certificate) || o->credentials_dir);
   d->advertise_port = o->advertise_port;

@@ -5,6 +5,7 @@ Issue items 4.7, 4.8, 4.9, 4.11; FEATURES b16 b17 b18 b19 e21 f3 f4 f7.
 """
 import http.server
 import os
+import ssl
 import subprocess
 import threading
 import time
@@ -269,6 +270,62 @@ def test_f4_b18_max_age_renews_connections(t):
     again = t.dial(alice, d, "tls")
     assert Call(alice, again, uri).answered().bye().status == 200
     assert bob.listener("tls").accepted == 2
+
+
+def calls_until(alice, conn, uri, done, most):
+    """Calls on CONN until DONE; at most MOST."""
+    for n in range(most):
+        if done():
+            return n
+        assert Call(alice, conn, uri).answered().bye().status == 200
+    assert done(), "%d calls were not enough" % most
+    return most
+
+
+@marked(limit_s=120)
+def test_b18_f1_max_records_renews_connections(t):
+    """Before a key has protected max_records, in TLS 1.2: a new connection outward, the one that
+    came in ends with close_notify once it is idle; no call fails, cause and numbers are logged."""
+    d = t.daemon(workers=1, domain={"max_records": 64})
+    old = ssl.TLSVersion.TLSv1_2
+    alice, bob = t.uac(), t.uas("tls", ctx=t.server_ctx(version=old))
+    uri = t.uri(bob, "tls")
+    conn = t.dial(alice, d, "tls", ctx=t.client_ctx(version=old))
+    n = calls_until(alice, conn, uri, lambda: d.counter("connections.worn") == 2, 20)
+    assert n > 2 and not conn.closed.is_set(), n
+    t.wait(conn.closed.is_set, "the connection that came in to end")
+    assert conn.how == "close_notify", conn.how
+    d.wait_log("Renewing a connection before its keys have sealed too many records")
+    line = [x for x in d.log().splitlines() if "Renewing a connection" in x][0]
+    assert "max_records=64" in line and "records_sent=" in line, line
+    again = t.dial(alice, d, "tls", ctx=t.client_ctx(version=old))
+    assert Call(alice, again, uri).answered().bye().status == 200
+    assert bob.listener("tls").accepted == 2
+    t.wait(lambda: len(d.connections()) == 2, "the worn connections to be gone")
+
+
+@marked(limit_s=120)
+def test_b18_f1_max_records_changes_keys(t):
+    """The same in TLS 1.3: keys are changed, the peer's too, and the connections stay; where the
+    kernel cannot, and for ChaCha20-Poly1305 not at all, it is as RFC 8446 5.5 has it."""
+    d = t.daemon(workers=1, domain={"max_records": 64})
+    alice, bob = t.uac(), t.uas("tls", ctx=t.server_ctx(version=ssl.TLSVersion.TLSv1_3))
+    uri = t.uri(bob, "tls")
+    conn = t.dial(alice, d, "tls", ctx=t.client_ctx(version=ssl.TLSVersion.TLSv1_3))
+
+    def renewed():
+        return d.counter("records.key_update_sent") >= 4 or d.counter("connections.worn") >= 2
+    calls_until(alice, conn, uri, renewed, 60)
+    if not t.kernel_tls:
+        assert d.counter("connections.worn") == 0 and bob.listener("tls").accepted == 1
+        assert d.counter("records.key_update") >= 2, "the peers change theirs when asked"
+    chacha = t.client_ctx(version=ssl.TLSVersion.TLSv1_2, ciphers="ECDHE+CHACHA20")
+    free = t.dial(alice, d, "tls", ctx=chacha)
+    uri = t.uri(t.uas("tcp", name="carol"), "tcp")
+    before = d.counter("connections.worn"), d.counter("records.key_update_sent")
+    for _ in range(30):
+        assert Call(alice, free, uri).answered().bye().status == 200
+    assert (d.counter("connections.worn"), d.counter("records.key_update_sent")) == before
 
 
 def der_of(ca):

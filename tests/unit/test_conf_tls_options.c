@@ -186,12 +186,14 @@ Test(conf_tls_options, d13_e8_e15_every_option_reaches_its_domain) {
   conf_certificate("a", 1, 0600);
   struct tl_conf *c =
       good(L "tls_domain \"x\" { " CERT " match_ip_address = { \"127.0.0.1:5061\", \"*\" }\n"
-             " handshake_timeout = 3s send_timeout = 4s max_age = 1h strict_sni = true\n"
+             " handshake_timeout = 3s send_timeout = 4s max_age = 1h max_records = 1000 strict_sni "
+             "= true\n"
              " crl_stale = accept check_from = from+pai send_ca_names = false }\n");
   const struct tl_tls_domain *d = c->domain[0];
   cr_expect_eq(d->handshake_timeout_ms, 3000);
   cr_expect_eq(d->send_timeout_ms, 4000);
   cr_expect_eq(d->max_age_ms, 3600000);
+  cr_expect_eq(d->max_records, 1000);
   cr_expect(d->strict_sni && d->crl_stale_accept && d->match_any_ip);
   cr_expect_eq(d->n_match_ip, 1);
   cr_expect_eq((int)d->check_from, (int)TL_CHECK_FROM_PAI);
@@ -229,6 +231,16 @@ Test(conf_tls_options, d8_suites_the_kernel_cannot_take_are_named) {
   cr_expect_str_eq(text, "TLS_CHACHA20_POLY1305_SHA256 ECDHE-ECDSA-AES256-GCM-SHA384 "
                          "ECDHE-RSA-AES256-GCM-SHA384");
   tl_conf_unref(c);
+}
+
+/* RFC 8446 5.5 is no matter of taste: max_records goes down only. */
+Test(conf_tls_options, b18_record_limit_can_only_be_lowered) {
+  conf_certificate("a", 1, 0600);
+  struct tl_conf *c = good(L "tls_domain \"x\" { " CERT " }\n");
+  cr_expect_eq(c->domain[0]->max_records, 23726566u);
+  tl_conf_unref(c);
+  bad(L "tls_domain \"x\" { " CERT "\n max_records = 23726567 }\n", "t.conf:3: ");
+  bad(L "tls_domain \"x\" { " CERT " max_records = 63 }\n", "max_records");
 }
 
 /* What other products offer as find_server_domain, find_client_domain and get_..._timeout: one

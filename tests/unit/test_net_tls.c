@@ -333,7 +333,7 @@ Test(net_tls, a_spent_key_ends_the_connection_with_the_turn) {
   net_begin("");
   int fd = rig_tls(TL_TLS_1_2, TL_AES_128_GCM, 0, &c, &peer);
   tl_record_free(c->tls->record);
-  keys.tx.seq = (1 << 24) - 1;
+  keys.tx.seq = TL_GCM_RECORDS_MAX - 1;
   cr_assert_eq(tl_record_new(&keys, 0, &c->tls->record), 0);
   int rc = tl_conn_send(c, plain, 60000);
   cr_expect_eq(rc, TL_ELIMIT);
@@ -345,6 +345,114 @@ Test(net_tls, a_spent_key_ends_the_connection_with_the_turn) {
   close(fd);
   RIG_UNTIL(rig.net->n_conn == 0);
   net_end();
+}
+
+/* A TLS domain with max_records = 64, for C only. */
+static void few_records(struct tl_conn *c) {
+  static struct tl_tls_domain low;
+  low = (struct tl_tls_domain){.refs = 10, .name = (char[]){"low"}, .max_records = 64};
+  c->tls->domain = &low;
+}
+
+static void send_one(int fd, struct tl_conn *c, struct tl_record *peer, int times) {
+  for (int i = 0; i < times; i++) {
+    cr_assert_eq(tl_conn_send(c, "one", 3), 0);
+    rig_settle();
+    read_plain(fd, peer, "one", 3);
+  }
+}
+
+static void receive_one(int fd, struct tl_record *peer, unsigned times) {
+  unsigned have = rig.n_got;
+  size_t n = rig_message(plain, 1, 0);
+  for (unsigned i = 0; i < times; i++) {
+    rig_write(fd, wire, seal(peer, TL_CT_DATA, plain, n, n, wire));
+    RIG_UNTIL(rig.n_got == have + i + 1);
+  }
+}
+
+/* TLS 1.2 has no KeyUpdate: at half of max_records the connection retires, at seven eighths it ends
+ * whatever is under way. RFC 8446 5.5, RFC 9325 4.4. */
+Test(net_tls, b18_f1_a_worn_key_of_tls_1_2_retires_its_connection) {
+  struct tl_conn *c;
+  struct tl_record *peer;
+  net_begin("");
+  int fd = rig_tls(TL_TLS_1_2, TL_AES_256_GCM, 0, &c, &peer);
+  few_records(c);
+  send_one(fd, c, peer, 31);
+  cr_expect_not(c->retired);
+  send_one(fd, c, peer, 1);
+  cr_expect(c->retired);
+  cr_expect_eq(rig_count(TL_C_CONN_WORN), 1);
+  cr_expect_eq(c->state, (int)TL_CONN_OPEN);
+  c->n_asked = 1; /* a request that is not answered keeps it from being idle */
+  send_one(fd, c, peer, 23);
+  cr_expect_eq(rig.n_closed, 0);
+  cr_assert_eq(tl_conn_send(c, "last", 4), 0);
+  RIG_UNTIL(rig.n_closed == 1);
+  read_plain(fd, peer, "last", 4);
+  rig_read_end(fd);
+  cr_expect_eq(rig_count(TL_C_CONN_WORN), 1);
+  tl_record_free(peer);
+  close(fd);
+  net_end();
+}
+
+/* The peer's key counts as ours does: it is asked for another one, once, and given time. */
+Test(net_tls, b18_f1_a_worn_key_of_tls_1_3_is_changed) {
+  struct tl_conn *c;
+  struct tl_record *peer;
+  uint8_t type;
+  net_begin("");
+  int fd = rig_tls(TL_TLS_1_3, TL_AES_128_GCM, 0, &c, &peer);
+  few_records(c);
+  for (int round = 0; round < 3; round++) {
+    send_one(fd, c, peer, 31 + (round == 0));
+    cr_assert_eq(next_record(fd, peer, &type), TL_KEY_UPDATE_LEN);
+    cr_expect(type == TL_CT_HANDSHAKE && back[0] == 24 && back[4] == 0);
+    cr_assert_eq(tl_record_rekey_rx(peer), 0);
+    send_one(fd, c, peer, 1);
+  }
+  receive_one(fd, peer, 32);
+  send_one(fd, c, peer, 1);
+  cr_assert_eq(next_record(fd, peer, &type), TL_KEY_UPDATE_LEN);
+  cr_expect(type == TL_CT_HANDSHAKE && back[4] == 1, "the peer is asked");
+  cr_assert_eq(tl_record_rekey_rx(peer), 0);
+  cr_expect_eq(rig_count(TL_C_REC_KEYUPDATE_SENT), 4);
+  key_update(fd, peer, false);
+  receive_one(fd, peer, 31);
+  send_one(fd, c, peer, 1);
+  cr_expect_not(c->retired, "it did as asked");
+  cr_expect_eq(rig_count(TL_C_CONN_WORN), 0);
+  tl_record_free(peer);
+  close(fd);
+  net_end();
+}
+
+/* Who is asked for another key and goes on with the old one is left. ChaCha20-Poly1305 has no bound
+ * that could be reached. */
+Test(net_tls, b18_f1_a_peer_that_keeps_its_worn_key_is_left) {
+  static const enum tl_cipher cipher[] = {TL_AES_128_GCM, TL_CHACHA20_POLY1305};
+  for (int i = 0; i < 2; i++) {
+    struct tl_conn *c;
+    struct tl_record *peer;
+    net_begin("");
+    int fd = rig_tls(TL_TLS_1_3, cipher[i], 0, &c, &peer);
+    few_records(c);
+    receive_one(fd, peer, 47);
+    tl_conn_mark(c);
+    rig_settle();
+    cr_expect_not(c->retired);
+    receive_one(fd, peer, 1);
+    tl_conn_mark(c);
+    rig_settle();
+    cr_expect_eq((int)c->retired, i == 0);
+    cr_expect_eq(rig_count(TL_C_CONN_WORN), i == 0);
+    cr_expect_eq(rig_count(TL_C_REC_KEYUPDATE_SENT), i == 0);
+    tl_record_free(peer);
+    close(fd);
+    net_end();
+  }
 }
 
 /* Garbage of every kind, many times: nothing but an end. */

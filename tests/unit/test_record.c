@@ -503,17 +503,11 @@ Test(record, gcm_key_refuses_to_seal_past_its_limit_until_rekeyed) {
   struct tl_record *r;
   uint8_t buf[64];
   size_t len;
-  k.tx.seq = (1 << 23) - 1;
-  cr_assert_eq(tl_record_new(&k, 0, &r), 0);
-  cr_assert_not(tl_record_rekey_due(r));
-  cr_assert_eq(tl_record_seal(r, TL_CT_DATA, buf, 1, &len), 0);
-  cr_assert(tl_record_rekey_due(r));
-  tl_record_free(r);
-  k.tx.seq = (1 << 24) - 1;
+  k.tx.seq = TL_GCM_RECORDS_MAX - 1;
   cr_assert_eq(tl_record_new(&k, 0, &r), 0);
   cr_assert_eq(tl_record_seal(r, TL_CT_DATA, buf, 1, &len), 0);
   cr_assert_eq(tl_record_seal(r, TL_CT_DATA, buf, 1, &len), TL_ELIMIT);
-  cr_assert_eq(tl_record_seq_tx(r), 1 << 24);
+  cr_assert_eq(tl_record_seq_tx(r), TL_GCM_RECORDS_MAX);
   cr_assert_eq(tl_record_rekey_tx(r), 0);
   cr_assert_eq(tl_record_seal(r, TL_CT_DATA, buf, 1, &len), 0);
   tl_record_free(r);
@@ -528,7 +522,6 @@ Test(record, sequence_number_never_wraps) {
   k.tx = k.rx;
   k.tx.seq = k.rx.seq = UINT64_MAX - 1;
   cr_assert_eq(tl_record_new(&k, 0, &r), 0);
-  cr_assert_not(tl_record_rekey_due(r));
   cr_assert_eq(tl_record_seal(r, TL_CT_DATA, buf, 1, &len), 0);
   cr_assert_eq(tl_record_open(r, buf, len, &v), 0);
   cr_assert_eq(tl_record_seal(r, TL_CT_DATA, buf, 1, &len), TL_ELIMIT);
@@ -541,13 +534,8 @@ Test(record, rekey_is_for_13_only) {
   struct tl_tls_keys k = some_keys(TL_TLS_1_2, TL_AES_128_GCM);
   struct tl_record *r;
   cr_assert_eq(tl_record_new(&k, 0, &r), 0);
-  cr_assert_not(tl_record_rekey_due(r));
   cr_assert_eq(tl_record_rekey_tx(r), TL_ENOTSUP);
   cr_assert_eq(tl_record_rekey_rx(r), TL_ENOTSUP);
-  tl_record_free(r);
-  k.tx.seq = 1 << 23;
-  cr_assert_eq(tl_record_new(&k, 0, &r), 0);
-  cr_assert(tl_record_rekey_due(r)); /* by another connection, then */
   tl_record_free(r);
 }
 
