@@ -128,6 +128,7 @@ struct tl_conn {
   int fd;
   uint8_t transport; /* enum tl_transport */
   uint8_t state;     /* enum tl_conn_state */
+  uint8_t alert;     /* finishing, with keys in the kernel: goes out before the end, 0: none */
   bool outgoing : 1, recv_armed : 1, send_busy : 1, dirty : 1, paused : 1, looked : 1,
       notify_sent : 1, notify_got : 1, counted : 1, hashed : 1, cancelled : 1, doomed : 1,
       alias_asked : 1, /* its peer has said alias */

@@ -445,6 +445,8 @@ static void refuse(struct tl_net *n, struct tl_handoff *h) {
   tl_handoff_free(h);
 }
 
+static void reject(struct tl_conn *c, uint8_t alert, int rc);
+
 void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
   struct tl_conn *c = h->conn ? tl_conn_get(n, h->conn) : NULL;
   if ((h->conn && (!c || c->state != TL_CONN_DIALING)) || n->stopping) {
@@ -468,11 +470,11 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
   bool ask = h->ocsp_ask;
   tl_handoff_free(h);
   if (!bound(c)) {
-    tl_conn_abort(c, TL_EVERIFY);
+    reject(c, SSL_AD_ACCESS_DENIED, TL_EVERIFY);
     return;
   }
   if (ask && tl_park_ask(c)) {
-    tl_conn_abort(c, TL_ELIMIT);
+    reject(c, SSL_AD_CERTIFICATE_UNKNOWN, TL_ELIMIT);
     return;
   }
   tl_conn_opened(c);
@@ -545,37 +547,62 @@ void tl_conn_abort(struct tl_conn *c, int rc) {
   tl_conn_mark(c);
 }
 
-void tl_conn_finish(struct tl_conn *c) {
-  if (c->state == TL_CONN_DIALING) {
-    tl_conn_abort(c, TL_ECLOSED);
-    return;
-  }
-  if (c->state != TL_CONN_OPEN) return;
+static void finish(struct tl_conn *c, int rc) {
   c->state = TL_CONN_FINISHING;
   hash_del(c);
   leave_waiters(c);
   tl_conn_resume_waiters(c);
-  c->net->handler->closed(c->net, c, c->notify_got ? TL_ECLOSED : TL_OK);
+  c->net->handler->closed(c->net, c, rc);
   tl_timer_start(&c->net->wheel, &c->timer, TL_LINGER_MS);
   tl_conn_mark(c);
 }
 
+void tl_conn_finish(struct tl_conn *c) {
+  if (c->state == TL_CONN_DIALING)
+    tl_conn_abort(c, TL_ECLOSED);
+  else if (c->state == TL_CONN_OPEN)
+    finish(c, c->notify_got ? TL_ECLOSED : TL_OK);
+}
+
+/* Nothing follows a fatal alert (RFC 8446 6.2). */
+static void last_words(struct tl_conn *c, uint8_t alert) {
+  const uint8_t body[2] = {2, alert};
+  if (c->tls->record)
+    tl_send_record(c, TL_CT_ALERT, body, sizeof(body)); /* behind what is sealed already */
+  else
+    c->alert = alert; /* behind what the kernel is taking, see alert_in_kernel */
+  c->notify_sent = c->doomed = true;
+}
+
 void tl_conn_end(struct tl_conn *c, uint8_t alert) {
-  if (alert && c->tls && c->state == TL_CONN_OPEN) {
-    const uint8_t body[2] = {2, alert};
-    /* Nothing follows a fatal alert (RFC 8446 6.2). */
-    if (c->tls->record) {
-      tl_send_record(c, TL_CT_ALERT, body, sizeof(body)); /* behind what is sealed already */
-    } else {
-      if (!c->send_busy) tl_send_drop(c);
-      tl_ktls_send_alert(c->fd, 2, alert);
-    }
-    c->notify_sent = c->doomed = true;
-  }
+  if (alert && c->tls && c->state == TL_CONN_OPEN) last_words(c, alert);
   tl_conn_finish(c);
 }
 
+/* Its handshake is done, but C is not used: those who wait for it are told RC, the peer ALERT. */
+static void reject(struct tl_conn *c, uint8_t alert, int rc) {
+  if (c->outgoing) tl_count(c->net->counters, TL_C_CONN_DIAL_FAILED);
+  c->progress_ms = c->net->now_ms;
+  tl_send_drop_pending(c);
+  last_words(c, alert);
+  finish(c, rc);
+}
+
+/* A send that is under way would continue behind the alert: it is waited for, what has not begun is
+ * dropped. False: not yet. */
+static bool alert_in_kernel(struct tl_conn *c) {
+  if (c->send_busy) return false;
+  tl_send_drop(c);
+  if (tl_ktls_send_alert(c->fd, 2, c->alert) == TL_EAGAIN) {
+    tl_send_wait(c);
+    return false;
+  }
+  c->alert = 0;
+  return true;
+}
+
 static void finishing(struct tl_conn *c) {
+  if (c->alert && !alert_in_kernel(c)) return;
   tl_send_flush(c);
   if (c->out.bytes || c->send_busy || c->state != TL_CONN_FINISHING) return;
   if (c->tls && !c->notify_sent) {

@@ -8,7 +8,6 @@
  * asks of us; who may send one, and how often, is seen to in src/record/ctl.c.
  */
 #include <errno.h>
-#include <poll.h>
 #include <sys/socket.h>
 
 #include "net_internal.h"
@@ -94,23 +93,6 @@ int tl_keys_received(struct tl_conn *c, bool answer) {
   return rc || !answer ? rc : change_key(c, false);
 }
 
-static void writable(struct tl_op *op, int res, uint32_t flags) {
-  struct tl_conn *c = (struct tl_conn *)((char *)op - offsetof(struct tl_conn, send_op));
-  (void)res;
-  (void)flags;
-  c->send_busy = false;
-  c->send_op.fn = tl_send_done;
-  tl_conn_mark(c);
-}
-
-static void wait_writable(struct tl_conn *c) {
-  c->send_op.fn = writable;
-  struct io_uring_sqe *sqe = tl_ring_sqe(&c->net->ring, &c->send_op);
-  io_uring_prep_poll_add(sqe, c->fd, POLLOUT);
-  io_uring_sqe_set_data(sqe, &c->send_op);
-  c->send_busy = true;
-}
-
 static int send_update(struct tl_conn *c) {
   uint8_t update[TL_KEY_UPDATE_LEN], cbuf[TL_KTLS_CMSG] __attribute__((aligned(8)));
   struct iovec iov = {update, sizeof(update)};
@@ -126,7 +108,7 @@ void tl_keys_turn(struct tl_conn *c) {
   if (c->send_busy) return;
   int rc = send_update(c);
   if (rc == TL_EAGAIN) {
-    wait_writable(c);
+    tl_send_wait(c);
     return;
   }
   c->rekey_tx = c->tls->key_ask = false;

@@ -120,6 +120,8 @@ void tl_big_drop(struct tl_conn *c);
 /* send.c */
 void tl_send_done(struct tl_op *op, int res, uint32_t flags);
 void tl_send_flush(struct tl_conn *c);
+/* C is marked when its socket takes bytes again; until then a send counts as busy. */
+void tl_send_wait(struct tl_conn *c);
 int tl_send_pending(struct tl_conn *c); /* moves what waited for the connection into its buffer */
 int tl_send_record(struct tl_conn *c, uint8_t type, const uint8_t *p, size_t n); /* user space */
 void tl_send_drop(struct tl_conn *c);

@@ -9,6 +9,7 @@
  * here decides what to send.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -333,6 +334,23 @@ void tl_send_drop(struct tl_conn *c) {
   }
   tl_count_sub(c->net->counters, TL_C_SENDQ_BYTES, o->bytes);
   memset(o, 0, sizeof(*o));
+}
+
+static void writable(struct tl_op *op, int res, uint32_t flags) {
+  struct tl_conn *c = (struct tl_conn *)((char *)op - offsetof(struct tl_conn, send_op));
+  (void)res;
+  (void)flags;
+  c->send_busy = false;
+  c->send_op.fn = tl_send_done;
+  tl_conn_mark(c);
+}
+
+void tl_send_wait(struct tl_conn *c) {
+  c->send_op.fn = writable;
+  struct io_uring_sqe *sqe = tl_ring_sqe(&c->net->ring, &c->send_op);
+  io_uring_prep_poll_add(sqe, c->fd, POLLOUT);
+  io_uring_sqe_set_data(sqe, &c->send_op);
+  c->send_busy = true;
 }
 
 /* Scratch headers are free again once submitted: the kernel has copied them by then. */

@@ -110,8 +110,12 @@ def test_b8_outgoing_connection_bound_to_a_key(t):
         got = {n: ask(alice, conn, n + ".example") for n in want}
         assert got == {"free": 200, "club": 200, "pin": 200, "fed": 503, "badpin": 503,
                        "badca": 503}, got
-    assert d.counter("connections.not_bound") == 6 and len(outward(d)) == 3
+    assert d.counter("connections.not_bound") == 6
+    t.wait(lambda: len(outward(d)) == 3, "the refused connections to be gone")
     d.wait_log(r"is not used: its certificate is under none")
+    conns = bob.listener("tls").conns
+    t.wait(lambda: len([c for c in conns if c.how]) == 6, "the next hop to be told six times")
+    assert {c.how for c in conns if c.how} == {"tls:TLSV1_ALERT_ACCESS_DENIED"}
 
 
 def test_b14_client_certificate_by_route(t):

@@ -245,6 +245,32 @@ Test(net_tls, a_fatal_alert_gets_no_answer) {
   net_end();
 }
 
+/* Who is cut off while it does not read still learns why: the alert is the last that comes. */
+Test(net_tls, f3_the_alert_comes_behind_what_was_queued) {
+  struct tl_conn *c;
+  struct tl_record *peer;
+  uint8_t type;
+  size_t n = 0;
+  net_begin("");
+  int fd = rig_tls(TL_TLS_1_3, TL_AES_128_GCM, 0, &c, &peer);
+  while (!c->send_busy || c->out.bytes < 100000) {
+    cr_assert_eq(tl_conn_send(c, plain, 20000), 0);
+    n += 20000;
+    rig_turn();
+  }
+  tl_conn_end(c, SSL_AD_ACCESS_DENIED);
+  cr_expect_eq(rig.n_closed, 1);
+  for (size_t at = 0; at < n;) {
+    at += next_record(fd, peer, &type);
+    cr_assert_eq(type, TL_CT_DATA);
+  }
+  expect_alert(fd, peer, 2, SSL_AD_ACCESS_DENIED);
+  rig_read_end(fd);
+  tl_record_free(peer);
+  close(fd);
+  net_end();
+}
+
 static void key_update(int fd, struct tl_record *peer, bool request) {
   uint8_t m[TL_KEY_UPDATE_LEN];
   tl_key_update_message(m, request);
