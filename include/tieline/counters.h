@@ -142,6 +142,7 @@
   X(OCSP_STAPLED, "ocsp.stapled", "handshakes in which we stapled an OCSP answer")                 \
   X(OCSP_STAPLE_SEEN, "ocsp.staple_good", "handshakes as client with a good staple")               \
   X(OCSP_ASKED, "ocsp.asked", "questions to responders about clients' certificates")               \
+  X(OCSP_AGAIN, "ocsp.asked_again", "certificates asked about again while the client stays")       \
   X(OCSP_FAILED, "ocsp.failed", "of those, without an answer that holds")                          \
   X(OCSP_PARKED, "ocsp.parked", "connections that waited for such an answer")                      \
   X(OCSP_GOOD, "ocsp.good", "connections whose client is not revoked (OCSP)")                      \

@@ -28,6 +28,7 @@ struct tl_ocsp_policy {
   enum tl_ocsp_client client; /* clients' certificates, checked after the handshake */
   bool park;                  /* their messages wait for the answer */
   uint32_t timeout_ms;        /* of an answer */
+  uint32_t recheck_ms;        /* longest time that an answer about a connected client counts */
   const char *file, *url;     /* of the staple; of the responder, NULL: the certificate names it */
 };
 
@@ -87,8 +88,15 @@ struct tl_ocsp_known {
   enum tl_ocsp_status status; /* NONE: the responder could not be asked */
   time_t this_update, until;  /* UNTIL: when to ask again */
 };
+/* Until when verdict V counts that was heard at NOW: its next update, RECHECK_S at most, and where
+ * nothing holds half a minute at most; by RANDOM up to a tenth less, so that what was heard
+ * together is not asked about together. Always in the future. */
+time_t tl_ocsp_until(const struct tl_ocsp_verdict *v, time_t now, uint32_t recheck_s,
+                     uint32_t random);
 void tl_ocsp_remember(const struct tl_ocsp_known *k);
 /* False: nothing, or it is out of date. */
 bool tl_ocsp_recall(const uint8_t sha256[32], time_t now, struct tl_ocsp_known *out);
+/* When the next of them ends after AFTER, 0: none does. */
+time_t tl_ocsp_known_next(time_t after);
 /* Copies at most CAP of those that hold at NOW; how many there are. */
 size_t tl_ocsp_known_all(time_t now, struct tl_ocsp_known *out, size_t cap);

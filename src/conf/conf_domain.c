@@ -171,6 +171,7 @@ static struct tl_tls_options options_of(const struct tl_block *b) {
                .client = (enum tl_ocsp_client)d->ocsp_client,
                .park = d->ocsp_park,
                .timeout_ms = d->ocsp_timeout,
+               .recheck_ms = d->ocsp_recheck,
                .file = d->ocsp_file,
                .url = d->ocsp_url},
   };

@@ -278,6 +278,9 @@ static const struct tl_opt domain_opts[] = {
     DOM(ocsp_park, BOOL, "true", .flags = INH,
         WHY = "with ocsp_client: messages wait for the answer, at most ocsp_timeout; false lets "
               "them pass meanwhile"),
+    DOM(ocsp_recheck, TIME, "1h", RANGE(1000, 7 * DAY_MS), .flags = INH,
+        WHY = "with ocsp_client: a client that stays connected is asked about again after this, or "
+              "when the answer's next update comes first; half a minute at most after a failure"),
     DOM(ocsp_timeout, TIME, "5s", RANGE(100, 60000), .flags = INH,
         WHY = "longest wait for an OCSP responder"),
     DOM(ocsp_url, STR, NULL, NONE = "named by the certificate", .flags = INH,

@@ -165,7 +165,7 @@ struct tl_v_domain {
   char *tls_method, *ciphers_list, *ciphersuites, *groups, *dh_params;
   char *advertise;
   bool alias;
-  uint32_t ocsp_staple, ocsp_stapled, ocsp_client, ocsp_timeout;
+  uint32_t ocsp_staple, ocsp_stapled, ocsp_client, ocsp_timeout, ocsp_recheck;
   char *ocsp_file, *ocsp_url;
   bool ocsp_park, resumption;
 };

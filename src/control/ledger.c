@@ -148,6 +148,8 @@ static void begin(struct tl_control *c, uint64_t now_ms) {
   l->complete = true;
   l->all = l->again_all;
   l->again = l->again_all = false;
+  l->ocsp_from = time(NULL);
+  l->ocsp_at = 0;
   l->started_ms = now_ms;
   l->deadline_ms = now_ms + TL_LEDGER_MS;
   struct tl_ledger_wait **last = &l->waiting;
@@ -224,6 +226,10 @@ static void log_end(const struct tl_ledger *l) {
          TL_FI("took_ms", tl_control_now_ms() - l->started_ms));
 }
 
+static void ocsp_ends(struct tl_ledger *l, time_t until) {
+  if (until && (!l->ocsp_at || until < l->ocsp_at)) l->ocsp_at = until;
+}
+
 static void finish(struct tl_control *c) {
   struct tl_ledger *l = c->ledger;
   l->phase = TL_LEDGER_REST;
@@ -245,6 +251,8 @@ static void finish(struct tl_control *c) {
   tl_conf_unref(l->conf);
   l->conf = NULL;
   drop_drained(l, false);
+  /* Also what has ended since it was looked at; without a connection it is not asked about. */
+  ocsp_ends(l, tl_ocsp_known_next(l->ocsp_from));
   if (!l->complete) tl_ledger_wake(c, l->all);
 }
 
@@ -274,6 +282,12 @@ void tl_ledger_wake(struct tl_control *c, bool all) {
   c->ledger->again_all |= all;
 }
 
+void tl_ledger_ocsp(struct tl_control *c, time_t until, bool revoked) {
+  if (!c->ledger) return;
+  ocsp_ends(c->ledger, until);
+  if (revoked) tl_ledger_wake(c, false);
+}
+
 int tl_ledger_wait(struct tl_control *c, struct tl_request *req, json_t *result, size_t limit) {
   struct tl_ledger_wait *w = calloc(1, sizeof *w);
   if (!w) return TL_ENOMEM;
@@ -291,25 +305,27 @@ static void lower(int *timeout_ms, uint64_t ms) {
   if (*timeout_ms < 0 || ms < (uint64_t)*timeout_ms) *timeout_ms = (int)ms;
 }
 
-/* notAfter is the last second that a certificate is valid (RFC 5280 4.1.2.5). */
-static void check_expiry(struct tl_control *c, int *timeout_ms) {
+/* Is it that second? If not it is waited for. */
+static bool reached(int64_t at, int *timeout_ms) {
   struct timespec t;
-  const int64_t at = atomic_load(&c->rt->next_expiry);
-  if (at == 0) return;
   clock_gettime(CLOCK_REALTIME, &t);
-  if (t.tv_sec > at) {
-    tl_ledger_wake(c, false);
-    return;
-  }
+  if (t.tv_sec >= at) return true;
   /* At most an hour: the clock may be set. */
   const int64_t left_s = at - t.tv_sec;
-  lower(timeout_ms,
-        left_s > 3600 ? 3600000 : (uint64_t)(left_s * 1000 + 1001 - t.tv_nsec / 1000000));
+  lower(timeout_ms, left_s > 3600 ? 3600000 : (uint64_t)(left_s * 1000 + 1 - t.tv_nsec / 1000000));
+  return false;
+}
+
+static void check_ends(struct tl_control *c, int *timeout_ms) {
+  const int64_t expiry = atomic_load(&c->rt->next_expiry), ocsp = c->ledger->ocsp_at;
+  /* notAfter is the last second that a certificate is valid (RFC 5280 4.1.2.5). */
+  if (expiry && reached(expiry + 1, timeout_ms)) tl_ledger_wake(c, false);
+  if (ocsp && reached(ocsp, timeout_ms)) tl_ledger_wake(c, false);
 }
 
 static void at_rest(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
   struct tl_ledger *l = c->ledger;
-  check_expiry(c, timeout_ms);
+  check_ends(c, timeout_ms);
   if (atomic_load(&c->rt->look_again)) {
     if (now_ms >= l->started_ms + LOOK_AGAIN_MS)
       l->again = true;

@@ -62,7 +62,8 @@ struct tl_ledger {
   unsigned due;  /* answers still to come */
   bool complete; /* every worker answered */
   bool all, again, again_all;
-  struct tl_conf *conf; /* of this run */
+  time_t ocsp_from, ocsp_at; /* the run began then; what OCSP said ends next then, 0: nothing */
+  struct tl_conf *conf;      /* of this run */
   struct tl_ledger_item *item;
   size_t n_item, cap_item, at;
   uint32_t *index, mask;
@@ -76,6 +77,8 @@ struct tl_ledger {
 /* ledger.c */
 /* Looks again soon; ALL: verify every chain, not only what is out of date. */
 void tl_ledger_wake(struct tl_control *c, bool all);
+/* What OCSP said of a connected client counts until UNTIL; REVOKED: its connections end now. */
+void tl_ledger_ocsp(struct tl_control *c, time_t until, bool revoked);
 /* REQ is taken over and answered at the end of the next run, with RESULT completed (a reload's) or
  * with the ledger (NULL). TL_ENOMEM leaves both alone. */
 int tl_ledger_wait(struct tl_control *c, struct tl_request *req, json_t *result, size_t limit);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "control/ledger.h"
+#include "control/ocsp.h"
 #include "tieline/verify.h"
 
 #define ALERT_CERTIFICATE_REQUIRED 116 /* RFC 8446 6.2 */
@@ -66,6 +67,23 @@ static bool out_of_date(const struct tl_alike *who) {
          who->identity->chain_not_after < time(NULL);
 }
 
+/* It was good, or nobody knew, when the client came. */
+static bool revoked_since(struct tl_control *c, struct tl_ledger_item *it,
+                          const struct tl_tls_domain *d, struct tl_order *out) {
+  const struct tl_alike *who = &it->who;
+  if (!who->server || !who->verified || !who->identity || d->ocsp.client == TL_OCSP_CLIENT_OFF)
+    return false;
+  if (!tl_ocsp_client_revoked(c, d, who->identity)) return false;
+  it->known->code = X509_V_ERR_CERT_REVOKED;
+  it->known->at = time(NULL);
+  snprintf(it->known->why, sizeof it->known->why, "certificate revoked (OCSP)");
+  out->what = TL_ORDER_CLOSE;
+  out->pass = false;
+  out->alert = SSL_AD_CERTIFICATE_REVOKED;
+  snprintf(out->why, sizeof out->why, "%s", "its certificate is revoked (OCSP)");
+  return true;
+}
+
 /* A domain that is no more, or whose certificate or protocol is another now. */
 static bool drain(const struct tl_drained *r, struct tl_order *out) {
   if (!r || r->mode == TL_DRAIN_KEEP) return false;
@@ -81,6 +99,7 @@ static bool decide(struct tl_control *c, struct tl_ledger_item *it, struct tl_or
   const struct tl_alike *who = &it->who;
   if (!it->known) return false;
   struct tl_tls_domain *now = present(l->conf, who->domain->name);
+  if (now && revoked_since(c, it, now, out)) return true;
   if (now == who->domain && !l->all && !out_of_date(who)) return false;
   const struct tl_drained *r = now == who->domain ? NULL : drained(l, who->domain);
   if (!now) return drain(r, out);

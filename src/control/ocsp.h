@@ -17,6 +17,10 @@ void tl_ocsp_staple_exit(void);
 /* For `ctl ocsp`: one object for each certificate with a staple. */
 json_t *tl_ocsp_staple_list(struct tl_control *c);
 
+/* Does what was heard last of the certificate ID of a client connected under D say that it is
+ * revoked? Where that no longer counts it is asked about again, and the ledger told. */
+bool tl_ocsp_client_revoked(struct tl_control *c, const struct tl_tls_domain *d,
+                            struct tl_identity *id);
 /* A worker's question, TL_MAIL_OCSP_ASK. */
 void tl_ocsp_client_ask(struct tl_control *c, struct tl_mail *m);
 /* Answers those that waited long enough; lowers *TIMEOUT_MS. */

@@ -4,17 +4,21 @@
  * per certificate however many connections came with it, the answer kept until
  * its next update. Who is revoked is cut off; who waited too long stays or goes
  * by its domain's policy. Workers hold the connections: they are told by mail.
+ *
+ * While a client stays connected its certificate is asked about again whenever
+ * the last answer no longer counts; the ledger sees to that and to what follows.
  */
+#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "control/fetch.h"
+#include "control/ledger.h"
 #include "control/ocsp.h"
 
 #define WAITERS_MAX 8192 /* connections of all questions together */
-#define FAILED_S 30      /* a responder that failed is not asked again at once */
 #define TICK_MS 20       /* mail that found a worker's mailbox full */
 
 struct waiter {
@@ -33,7 +37,8 @@ struct job {
   X509 *cert, *issuer;
   struct tl_identity *identity; /* for the log */
   char domain[64];
-  struct waiter *waiter;
+  uint32_t recheck_s;
+  struct waiter *waiter; /* none: it is asked about again */
   size_t n, cap;
 };
 
@@ -134,19 +139,23 @@ static void log_answer(const struct job *j, const struct tl_ocsp_verdict *v, con
            TL_FC("subject", j->identity->subject), TL_FC("serial", j->identity->serial),
            TL_FC("tls_domain", j->domain), TL_FC("reason", v->why), TL_FI("connections", j->n));
   } else {
-    TL_LOG(TL_LOG_WARN, "No OCSP answer about a client's certificate; ocsp_client decides.",
+    /* Who is connected already stays: said once, when it came. */
+    TL_LOG(j->n ? TL_LOG_WARN : TL_LOG_DEBUG,
+           "No OCSP answer about a client's certificate; ocsp_client decides.",
            TL_FC("subject", j->identity->subject), TL_FC("tls_domain", j->domain),
            TL_FC("reason", why), TL_FI("connections", j->n));
   }
 }
 
 static void conclude(struct job *j, const struct tl_ocsp_verdict *v, const char *why) {
-  const time_t now = time(NULL);
   struct tl_ocsp_known k = {.status = v->status, .this_update = v->this_update};
-  const bool holds = v->status == TL_OCSP_GOOD || v->status == TL_OCSP_REVOKED;
+  uint32_t random = 0;
+  RAND_bytes((unsigned char *)&random, sizeof random); /* without it all are asked at once */
   memcpy(k.sha256, j->sha256, sizeof k.sha256);
-  k.until = holds ? v->next_update : now + FAILED_S;
+  k.until = tl_ocsp_until(v, time(NULL), j->recheck_s, random);
   tl_ocsp_remember(&k);
+  /* Connections that are not among the waiters may rest on it, too. */
+  tl_ledger_ocsp(j->c, k.until, v->status == TL_OCSP_REVOKED);
   if (v->status == TL_OCSP_NONE) tl_count(&j->c->rt->control.counters, TL_C_OCSP_FAILED);
   log_answer(j, v, why);
   for (size_t i = 0; i < j->n; i++) by_status(j->c, &j->waiter[i], v->status);
@@ -191,17 +200,18 @@ static int add_waiter(struct job *j, const struct waiter *w) {
   return 0;
 }
 
-static struct job *job_new(struct tl_control *c, const struct tl_ocsp_ask *a,
-                           const uint8_t sha256[32]) {
+static struct job *job_new(struct tl_control *c, const struct tl_tls_domain *d,
+                           struct tl_identity *id, const uint8_t sha256[32]) {
   struct job *j = calloc(1, sizeof *j);
   if (!j) return NULL;
   j->c = c;
   memcpy(j->sha256, sha256, sizeof j->sha256);
-  j->identity = tl_identity_ref(a->identity);
-  snprintf(j->domain, sizeof j->domain, "%s", a->domain->name);
-  j->cert = sk_X509_value(a->identity->chain, 0);
+  j->identity = tl_identity_ref(id);
+  snprintf(j->domain, sizeof j->domain, "%s", d->name);
+  j->recheck_s = d->ocsp.recheck_ms / 1000;
+  j->cert = sk_X509_value(id->chain, 0);
   X509_up_ref(j->cert);
-  j->issuer = tl_ocsp_issuer(j->cert, a->identity->chain, a->domain->server);
+  j->issuer = tl_ocsp_issuer(j->cert, id->chain, d->server);
   j->next = jobs;
   jobs = j;
   return j;
@@ -225,6 +235,25 @@ static void ask(struct job *j, const struct tl_tls_domain *d) {
   if (why) conclude(j, &none, why);
 }
 
+static bool digest(const struct tl_identity *id, uint8_t sha256[32]) {
+  X509 *cert = sk_X509_value(id->chain, 0);
+  return cert && X509_digest(cert, EVP_sha256(), sha256, NULL) == 1;
+}
+
+bool tl_ocsp_client_revoked(struct tl_control *c, const struct tl_tls_domain *d,
+                            struct tl_identity *id) {
+  struct tl_ocsp_known known;
+  uint8_t sha256[32];
+  if (!digest(id, sha256)) return false;
+  if (tl_ocsp_recall(sha256, time(NULL), &known)) return known.status == TL_OCSP_REVOKED;
+  struct job *j = find(sha256) ? NULL : job_new(c, d, id, sha256);
+  if (j) {
+    tl_count(&c->rt->control.counters, TL_C_OCSP_AGAIN);
+    ask(j, d);
+  }
+  return false;
+}
+
 static void consider(struct tl_control *c, const struct tl_ocsp_ask *a) {
   struct tl_ocsp_known known;
   uint8_t sha256[32];
@@ -233,8 +262,7 @@ static void consider(struct tl_control *c, const struct tl_ocsp_ask *a) {
                      .deadline_ms = tl_control_now_ms() + a->domain->ocsp.timeout_ms,
                      .hard = a->domain->ocsp.client == TL_OCSP_CLIENT_HARD,
                      .parked = a->parked};
-  X509 *cert = sk_X509_value(a->identity->chain, 0);
-  if (!cert || X509_digest(cert, EVP_sha256(), sha256, NULL) != 1) {
+  if (!digest(a->identity, sha256)) {
     by_policy(c, &w);
     return;
   }
@@ -244,7 +272,7 @@ static void consider(struct tl_control *c, const struct tl_ocsp_ask *a) {
   }
   struct job *j = find(sha256);
   const bool fresh = !j;
-  if (fresh) j = job_new(c, a, sha256);
+  if (fresh) j = job_new(c, a->domain, a->identity, sha256);
   if (!j) {
     by_policy(c, &w);
     return;

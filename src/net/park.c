@@ -49,7 +49,10 @@ static int post(struct tl_conn *c, bool park) {
 int tl_park_ask(struct tl_conn *c) {
   const struct tl_ocsp_policy *p = &c->tls->domain->ocsp;
   int rc = post(c, p->park);
-  if (rc) return p->client == TL_OCSP_CLIENT_HARD ? rc : 0;
+  if (rc) { /* soft: the ledger asks */
+    atomic_store(&c->net->rt->look_again, true);
+    return p->client == TL_OCSP_CLIENT_HARD ? rc : 0;
+  }
   c->parked = p->park;
   if (c->parked) tl_count(c->net->counters, TL_C_OCSP_PARKED);
   return 0;

@@ -8,7 +8,8 @@
 
 #include "tieline/ocsp.h"
 
-#define WAYS 8 /* places where a certificate may stand */
+#define WAYS 8      /* places where a certificate may stand */
+#define FAILED_S 30 /* a responder that failed is not asked again at once */
 
 static struct tl_ocsp_known table[TL_OCSP_KNOWN_MAX]; /* UNTIL 0: free */
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
@@ -43,6 +44,29 @@ bool tl_ocsp_recall(const uint8_t sha256[32], time_t now, struct tl_ocsp_known *
   }
   pthread_mutex_unlock(&mu);
   return found;
+}
+
+time_t tl_ocsp_until(const struct tl_ocsp_verdict *v, time_t now, uint32_t recheck_s,
+                     uint32_t random) {
+  /* Who is revoked stays so; an answer on hold ends with its next update, too. */
+  if (v->status == TL_OCSP_REVOKED) return v->next_update > now ? v->next_update : now + 1;
+  int64_t span = recheck_s;
+  if (v->status == TL_OCSP_GOOD) {
+    if (v->next_update - now < span) span = v->next_update - now;
+  } else if (span > FAILED_S) {
+    span = FAILED_S;
+  }
+  if (span < 1) return now + 1;
+  return now + span - (time_t)(random % (uint64_t)(span / 10 + 1));
+}
+
+time_t tl_ocsp_known_next(time_t after) {
+  time_t next = 0;
+  pthread_mutex_lock(&mu);
+  for (size_t i = 0; i < TL_OCSP_KNOWN_MAX; i++)
+    if (table[i].until > after && (!next || table[i].until < next)) next = table[i].until;
+  pthread_mutex_unlock(&mu);
+  return next;
 }
 
 size_t tl_ocsp_known_all(time_t now, struct tl_ocsp_known *out, size_t cap) {

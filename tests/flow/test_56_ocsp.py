@@ -143,6 +143,34 @@ def test_c18_messages_wait_for_the_verdict(t):
     assert d.counter("ocsp.parked") == 1 and d.counter("ocsp.good") == 1
 
 
+def test_f6_who_stays_is_asked_about_again(t):
+    """The responder is dead when two clients come (soft: they stay). Later it is there and says
+    that one is revoked: its connection ends with that alert, the other one's does not, and goes on
+    being asked about; then it is revoked as well."""
+    port = t.port()
+    d = t.daemon(domain=dict(CHECKED, require_cert=True, ocsp_client="soft", ocsp_recheck="1s",
+                             ocsp_url="http://127.0.0.1:%d/" % port))
+    alice, bob = t.uac(), t.uas("tcp")
+    good, bad = [t.dial(alice, d, "tls", ctx=t.client_ctx(n)) for n in ("callee", "client")]
+    for conn in (good, bad):
+        options_works(t, d, alice, conn, t.uri(bob, "tcp"))
+    d.wait_counter("ocsp.asked_again", 2)
+    assert d.counter("ocsp.passed_soft") == 2 and d.counter("ocsp.failed") >= 2
+    r = ocsp.Responder(t, revoked=("client",), port=port)
+    t.wait(bad.closed.is_set, "the revoked client's connection to end")
+    assert bad.how.endswith("ALERT_CERTIFICATE_REVOKED"), bad.how
+    d.wait_log(r"Closing a TLS connection.*its certificate is revoked .OCSP")
+    asked = r.questions
+    t.wait(lambda: r.questions >= asked + 2, "good answers to be asked for again")
+    options_works(t, d, alice, good, t.uri(bob, "tcp"))
+    assert d.counter("connections.unverified") == 1 and not good.closed.is_set()
+    r.close()
+    options_works(t, d, alice, good, t.uri(bob, "tcp"))
+    ocsp.Responder(t, revoked=("client", "callee"), port=port)
+    t.wait(good.closed.is_set, "the other one's connection to end")
+    assert good.how.endswith("ALERT_CERTIFICATE_REVOKED"), good.how
+
+
 def test_f6_no_answer_policy_decides(t):
     """Nobody there, and somebody who never answers: soft lets messages pass after ocsp_timeout,
     hard closes; ocsp_park = false lets them pass meanwhile."""

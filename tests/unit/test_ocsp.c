@@ -352,6 +352,58 @@ Test(ocsp, f6_verdicts_are_kept_until_they_end_and_their_number_is_bounded) {
   cr_assert_leq(tl_ocsp_known_all(now, NULL, 0), TL_OCSP_KNOWN_MAX);
 }
 
+/* The next update, or the longest wait if that is shorter, a tenth less at most; after a failure
+ * half a minute; never now, so that nobody is asked without pause. */
+Test(ocsp, f6_when_a_verdict_ends_and_is_asked_for_again) {
+  const time_t now = 1000000;
+  struct tl_ocsp_verdict v = {.status = TL_OCSP_GOOD, .next_update = now + 1000};
+  static const struct {
+    enum tl_ocsp_status status;
+    int next_update;
+    uint32_t recheck_s;
+    int least, most;
+  } row[] = {
+      {TL_OCSP_GOOD, 1000, 3600, 900, 1000},
+      {TL_OCSP_GOOD, 604800, 3600, 3240, 3600},
+      {TL_OCSP_GOOD, 2, 3600, 2, 2},
+      {TL_OCSP_GOOD, 0, 3600, 1, 1},
+      {TL_OCSP_GOOD, -5, 3600, 1, 1},
+      {TL_OCSP_GOOD, 5000, 0, 1, 1},
+      {TL_OCSP_NONE, 0, 3600, 27, 30},
+      {TL_OCSP_UNKNOWN, 9999, 3600, 27, 30},
+      {TL_OCSP_NONE, 0, 5, 5, 5},
+      {TL_OCSP_REVOKED, 9999, 60, 9999, 9999},
+      {TL_OCSP_REVOKED, -1, 60, 1, 1},
+  };
+  for (size_t i = 0; i < sizeof(row) / sizeof(*row); i++) {
+    time_t least = 0, most = 0;
+    v.status = row[i].status;
+    v.next_update = now + row[i].next_update;
+    for (uint32_t r = 0; r < 5000; r++) {
+      const time_t at = tl_ocsp_until(&v, now, row[i].recheck_s, r * 2654435761u) - now;
+      if (!least || at < least) least = at;
+      if (at > most) most = at;
+    }
+    cr_expect_geq(least, row[i].least, "row %zu: %ld", i, (long)least);
+    cr_expect_leq(most, row[i].most, "row %zu: %ld", i, (long)most);
+    cr_expect(least == most || most - least > (row[i].most - row[i].least) / 2, "row %zu", i);
+  }
+}
+
+Test(ocsp, f6_the_next_verdict_to_end_is_found) {
+  struct tl_ocsp_known k = {.status = TL_OCSP_GOOD};
+  cr_expect_eq(tl_ocsp_known_next(0), 0);
+  for (uint8_t i = 1; i <= 3; i++) {
+    k.sha256[0] = i;
+    k.until = 100 * (4 - i);
+    tl_ocsp_remember(&k);
+  }
+  cr_expect_eq(tl_ocsp_known_next(0), 100);
+  cr_expect_eq(tl_ocsp_known_next(100), 200, "what has ended is over");
+  cr_expect_eq(tl_ocsp_known_next(299), 300);
+  cr_expect_eq(tl_ocsp_known_next(300), 0);
+}
+
 Test(ocsp, f6_a_client_known_to_be_revoked_fails_the_handshake) {
   struct tl_tls_options o = duel_options();
   o.verify_cert = o.require_cert = true;

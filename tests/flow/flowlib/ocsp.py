@@ -45,7 +45,7 @@ def answer_file(t, cert, revoked=(), minutes=60):
 class Responder:
     """`openssl ocsp` as responder. While HELD nothing of what it says comes through."""
 
-    def __init__(self, t, revoked=(), held=False):
+    def __init__(self, t, revoked=(), held=False, port=0):
         self.t, self.questions = t, 0
         self.gate = threading.Event()
         if not held:
@@ -56,7 +56,7 @@ class Responder:
         # not wait_port: openssl never gets over a connection that says nothing
         Piped(t, ["openssl", "ocsp", "-index", index, "-port", str(self.inner), "-nmin", "60",
                   "-ignore_err"] + authority(t)).wait_for(rb"waiting for OCSP client")
-        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.sock = socket.create_server(("127.0.0.1", port))
         self.url = "http://127.0.0.1:%d/" % self.sock.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
