@@ -14,6 +14,7 @@
 #include "tieline/binding.h"
 #include "tieline/health.h"
 #include "tieline/log.h"
+#include "tieline/places.h"
 #include "tieline/tls.h"
 
 struct tl_conf_listen {
@@ -61,13 +62,14 @@ struct tl_conf_peer {
   bool revalidate;            /* in-dialog requests are checked as initial ones are */
   bool check_set;             /* check_from is its own, not the TLS domain's */
   enum tl_check_from check_from;
-  size_t n_addr; /* resolved when the snapshot was built, in order of preference */
+  size_t n_addr; /* found when the snapshot was built, in order of preference; now: places */
   struct tl_addr *addr;
   uint8_t *via;             /* enum tl_transport of each address */
   uint32_t max_cps;         /* 0: no limit */
   uint32_t max_calls;       /* 0: no limit; accepted and printed, not enforced yet */
   uint32_t probe_ms;        /* 0: none */
   struct tl_health *health; /* a reference, the same in each snapshot while the uri is */
+  struct tl_places *places; /* the same; what it leads to now */
   uint32_t max_age_ms;      /* of a connection to it, 0: as its TLS domain says */
 };
 
@@ -147,6 +149,7 @@ struct tl_conf {
   enum tl_reload_drain reload_drain;
   enum tl_anti_spoof anti_spoof;
   uint32_t crl_refresh_ms;
+  uint32_t dns_ttl_min_ms, dns_ttl_max_ms;
   bool log_calls;
   struct tl_conf_limits limits;
   struct tl_conf_timeouts timeouts;
@@ -177,6 +180,10 @@ struct tl_conf *tl_conf_ref(struct tl_conf *c);
 void tl_conf_unref(struct tl_conf *c);
 /* The resolved configuration, every option with its value; EXPLAIN adds each option's reason. */
 void tl_conf_print(const struct tl_conf *c, bool explain, FILE *f);
+
+/* The addresses that were found while P's snapshot was built, as a list with one reference; NULL
+ * when memory is short. */
+struct tl_place_list *tl_conf_peer_found(const struct tl_conf_peer *p);
 
 /* Calls FN for each file and directory that C names, its own files among them; also for what only
  * could be one (PEM text, URIs). */

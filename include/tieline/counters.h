@@ -55,6 +55,8 @@
   X(PROBES, "probes.sent", "OPTIONS sent to see whether a peer answers")                           \
   X(PROBES_LOST, "probes.failed", "of those, without an answer or with 503")                       \
   X(PEER_PASSED_OVER, "peers.passed_over", "times a route passed a peer over that is down")        \
+  X(DNS_FAILED, "dns.failed", "look-ups of peers' names that gave no address")                     \
+  X(DNS_CHANGED, "dns.changed", "look-ups that changed the addresses of a peer")                   \
   X(RETRANS_ABSORBED, "retransmissions.absorbed", "retransmitted requests absorbed")               \
   X(RETRANS_SENT, "retransmissions.sent", "requests and responses retransmitted over UDP")         \
   X(CONN_NOW, "connections.now", "stream connections open (gauge)")                                \

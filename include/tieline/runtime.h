@@ -31,7 +31,7 @@ enum tl_mail_type {
   TL_MAIL_SEND,        /* worker -> worker: bytes for a connection of that worker */
   TL_MAIL_SEND_FAILED, /* and the answer when it could not */
   TL_MAIL_EXPLAIN,     /* control -> worker and back: struct tl_explain (explain.h) */
-  TL_MAIL_RESOLVE,     /* worker -> resolver and back: struct tl_resolve */
+  TL_MAIL_RESOLVE,     /* worker or control -> resolver and back: struct tl_resolve */
   TL_MAIL_OCSP_ASK,    /* worker -> control: struct tl_ocsp_ask */
   TL_MAIL_UNPARK,      /* and the answer, unless it is TL_MAIL_CLOSE: struct tl_close_order */
   TL_MAIL_FETCH,       /* fetch helper -> control: struct tl_fetch (src/control/fetch.h) */
@@ -150,11 +150,12 @@ struct tl_ocsp_ask {
 };
 void tl_ocsp_ask_free(struct tl_ocsp_ask *a);
 
-/* A name to look up: worker -> resolver -> worker, the same object. */
+/* A name to look up: worker or control -> resolver -> the asker, the same object. */
 #define TL_RESOLVE_MAX 8
+#define TL_RESOLVE_FOR_CONTROL TL_THREADS_MAX
 struct tl_resolve {
   struct tl_mail mail;
-  unsigned worker;
+  unsigned worker; /* the asker, or TL_RESOLVE_FOR_CONTROL */
   uint64_t cookie; /* the asker's */
   uint64_t started_ms;
   enum tl_transport transport;
@@ -162,10 +163,16 @@ struct tl_resolve {
   bool secure;        /* a sips URI: nothing but TLS */
   char host[256];
   uint16_t port; /* 0: none was written */
+  bool fresh;    /* name servers are asked, whatever the cache has */
   int rc;
+  bool unsure;    /* a name server was silent about services: those found may be the wrong ones */
+  uint32_t ttl_s; /* how long the answer holds: the shortest of its records */
   size_t n;
   struct tl_addr addr[TL_RESOLVE_MAX]; /* in the order to be tried */
   uint8_t via[TL_RESOLVE_MAX];         /* enum tl_transport of each */
+  uint8_t group[TL_RESOLVE_MAX];       /* of one service and priority, ascending */
+  uint8_t target[TL_RESOLVE_MAX];      /* of one host, ascending */
+  uint16_t weight[TL_RESOLVE_MAX];     /* of that host in its group */
 };
 
 struct tl_thread {
@@ -188,6 +195,7 @@ struct tl_runtime {
   struct tl_counters resolver_counters;
   struct tl_conf *conf;         /* published; read with tl_runtime_conf only */
   uint64_t generation;          /* of the published snapshot, read relaxed */
+  uint32_t places_changes;      /* times that some peer's addresses changed, read relaxed */
   _Atomic uint32_t connections; /* stream connections of the whole process */
   _Atomic int64_t next_expiry;  /* earliest notAfter that verified connections rest on, 0: none */
   _Atomic bool look_again;      /* a connection came that was made under a former TLS domain */

@@ -62,6 +62,8 @@ static int build_global(struct tl_conf *c, struct tl_conf_ctx *ctx) {
   c->server_header = g->server_header;
   c->watch_files = g->watch_files;
   c->crl_refresh_ms = g->crl_refresh;
+  c->dns_ttl_min_ms = g->dns_ttl_min;
+  c->dns_ttl_max_ms = g->dns_ttl_max;
   c->reload_drain = (enum tl_reload_drain)g->reload_drain;
   c->log_calls = g->log_calls;
   c->anti_spoof = (enum tl_anti_spoof)g->anti_spoof; /* the words stand in its order */
@@ -149,16 +151,43 @@ static int build_peer(struct tl_conf *c, const struct tl_block *b, struct tl_con
   return 0;
 }
 
-/* What was found out about the peer stays true over a reload that leaves its uri alone. */
-static int take_health(const struct tl_conf *previous, struct tl_conf_peer *p) {
-  for (size_t i = 0; previous && i < previous->n_peer; i++) {
-    const struct tl_conf_peer *was = &previous->peer[i];
-    if (strcmp(was->name, p->name) != 0 || strcmp(was->uri, p->uri) != 0) continue;
-    p->health = tl_health_ref(was->health);
-    return 0;
+/* The peer of the same name and uri in the snapshot before. */
+static const struct tl_conf_peer *peer_before(const struct tl_conf *previous,
+                                              const struct tl_conf_peer *p) {
+  for (size_t i = 0; previous && i < previous->n_peer; i++)
+    if (strcmp(previous->peer[i].name, p->name) == 0 && strcmp(previous->peer[i].uri, p->uri) == 0)
+      return &previous->peer[i];
+  return NULL;
+}
+
+/* With dead name servers a reload must not lose what was known. */
+static int keep_addresses(const struct tl_place_list *l, struct tl_conf_peer *p) {
+  if (p->n_addr || l->n == 0) return 0;
+  p->addr = calloc(l->n, sizeof(*p->addr));
+  p->via = calloc(l->n, sizeof(*p->via));
+  if (!p->addr || !p->via) return TL_ENOMEM;
+  for (; p->n_addr < l->n; p->n_addr++) {
+    p->addr[p->n_addr] = l->at[p->n_addr].addr;
+    p->via[p->n_addr] = l->at[p->n_addr].via;
   }
+  return 0;
+}
+
+/* What was found out about the peer stays true over a reload that leaves its uri alone. */
+static int take_known(const struct tl_conf_peer *was, struct tl_conf_peer *p) {
+  if (was) {
+    p->health = tl_health_ref(was->health);
+    p->places = tl_places_ref(was->places);
+    struct tl_place_list *l = tl_places_now(p->places);
+    int rc = keep_addresses(l, p);
+    tl_place_list_unref(l);
+    return rc;
+  }
+  struct tl_addr numeric;
+  bool named = tl_addr_parse(tl_str_c(p->host), p->port, &numeric) != TL_OK;
   p->health = tl_health_new();
-  return p->health ? 0 : TL_ENOMEM;
+  p->places = tl_places_new(tl_conf_peer_found(p), named);
+  return p->health && p->places ? 0 : TL_ENOMEM;
 }
 
 static int resolve_peers(struct tl_conf *c, struct tl_conf_ctx *ctx) {
@@ -182,7 +211,8 @@ static int resolve_peers(struct tl_conf *c, struct tl_conf_ctx *ctx) {
     p->n_addr = l[k].n;
     if (!p->n_addr)
       tl_conf_warn(ctx, tl_block_at(&c->raw->sec[TL_SEC_PEER].b[who[k]], "uri"),
-                   "The name %s of peer %s does not resolve (%s); it is asked again when needed.",
+                   "The name %s of peer %s does not resolve (%s); it is asked again, and addresses "
+                   "known before stay.",
                    p->host, p->name, l[k].why ? l[k].why : "unknown");
   }
   free(l);
@@ -198,8 +228,9 @@ static int build_peers(struct tl_conf *c, const struct tl_conf *previous, struct
   for (size_t i = 0; i < bs->n && !rc; i++) rc = build_peer(c, &bs->b[i], &c->peer[c->n_peer++]);
   if (!rc) rc = resolve_peers(c, ctx);
   for (size_t i = 0; i < bs->n && !rc; i++)
+    rc = take_known(peer_before(previous, &c->peer[i]), &c->peer[i]);
+  for (size_t i = 0; i < bs->n && !rc; i++)
     rc = tl_conf_build_identity(c, &bs->b[i], &c->peer[i], ctx);
-  for (size_t i = 0; i < bs->n && !rc; i++) rc = take_health(previous, &c->peer[i]);
   return rc;
 }
 

@@ -32,6 +32,10 @@ static void check_global(struct tl_raw *r, struct tl_conf_ctx *ctx) {
     tl_conf_fail(ctx, tl_block_at(b, "control_socket"),
                  "control_socket is longer than the %zu bytes that unix sockets allow",
                  sizeof(un.sun_path) - 1);
+  if (g->dns_ttl_min > g->dns_ttl_max)
+    tl_conf_fail(ctx,
+                 tl_block_at(b, tl_block_given(b, "dns_ttl_min") ? "dns_ttl_min" : "dns_ttl_max"),
+                 "dns_ttl_min is longer than dns_ttl_max");
   for (char **d = g->domains; d && *d; d++)
     if (tl_conf_parse_hostport(*d, &host, &port))
       tl_conf_fail(ctx, tl_block_at(b, "domains"), "\"%s\" is no domain name or \"name:port\"", *d);

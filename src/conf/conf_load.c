@@ -80,6 +80,7 @@ static void free_parts(struct tl_conf *c) {
     free(p->addr);
     free(p->via);
     tl_health_unref(p->health);
+    tl_places_unref(p->places);
     tl_conf_free_identity(p);
   }
   for (size_t i = 0; i < c->n_route; i++) {

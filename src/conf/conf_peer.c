@@ -131,6 +131,18 @@ int tl_conf_build_identity(const struct tl_conf *c, const struct tl_block *b,
   return rc;
 }
 
+struct tl_place_list *tl_conf_peer_found(const struct tl_conf_peer *p) {
+  struct tl_place_list *l = tl_place_list_new();
+  for (size_t i = 0; l && i < p->n_addr && i < TL_PLACES_MAX; i++) {
+    /* Their order has been drawn already: each is a group of its own. */
+    l->at[i].addr = p->addr[i];
+    l->at[i].via = p->via[i];
+    l->at[i].group = l->at[i].target = (uint8_t)i;
+    l->n++;
+  }
+  return l;
+}
+
 void tl_conf_free_identity(struct tl_conf_peer *p) {
   list_free(p->identities);
   list_free(p->domains);

@@ -128,12 +128,14 @@ static void print_peer(const struct tl_conf *c, size_t i, bool explain, FILE *f)
   b.values = &v;
   print_section(&b, explain, f);
   fputs("  # addresses:", f);
-  for (size_t k = 0; k < p->n_addr; k++) {
-    const enum tl_transport via = (enum tl_transport)p->via[k];
-    fprintf(f, " %s", tl_addr_format(&p->addr[k], text));
+  struct tl_place_list *l = tl_places_now(p->places);
+  for (size_t k = 0; k < l->n; k++) {
+    const enum tl_transport via = (enum tl_transport)l->at[k].via;
+    fprintf(f, " %s", tl_addr_format(&l->at[k].addr, text));
     if (via != p->transport) fprintf(f, ";transport=%s", tl_transport_param(via));
   }
-  fputs(p->n_addr ? "\n}\n" : " none yet\n}\n", f);
+  fputs(l->n ? "\n}\n" : " none yet\n}\n", f);
+  tl_place_list_unref(l);
 }
 
 void tl_conf_print(const struct tl_conf *c, bool explain, FILE *f) {

@@ -70,6 +70,10 @@ static const struct tl_opt global_opts[] = {
     OPT(tl_v_global, crl_refresh, TIME, "1h", RANGE(1000, DAY_MS),
         WHY = "how often a fetched revocation list is looked for again, if its next update is not "
               "sooner"),
+    OPT(tl_v_global, dns_ttl_min, TIME, "5s", RANGE(1000, 3600000),
+        WHY = "names of peers are looked up again when DNS says that the answer is old, but not "
+              "sooner than this; also the first wait when no answer came"),
+    OPT(tl_v_global, dns_ttl_max, TIME, "1h", RANGE(1000, DAY_MS), WHY = "and at least this often"),
     OPT(tl_v_global, watch_files, BOOL, "false",
         WHY = "reload by itself when this file or one it names has changed and been left alone for "
               "two seconds"),

@@ -142,7 +142,8 @@ struct tl_v_global {
   uint32_t workers, handshakers;
   char *user, *control_socket, *keylog_file;
   char **domains;
-  uint32_t log_level, log_format, log_target, records, reload_drain, crl_refresh;
+  uint32_t log_level, log_format, log_target, records, reload_drain, crl_refresh, dns_ttl_min,
+      dns_ttl_max;
   bool server_header, watch_files, allow_keylog;
   uint32_t anti_spoof;
   char *identity_map;

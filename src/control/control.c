@@ -169,6 +169,8 @@ static void take_mail(struct tl_control *c) {
       tl_gather_reply(c, (struct tl_dump *)m);
     else if (m->type == TL_MAIL_EXPLAIN)
       tl_explain_reply(c, (struct tl_explain *)m);
+    else if (m->type == TL_MAIL_RESOLVE)
+      tl_names_answer(c, (struct tl_resolve *)m);
     else if (m->type == TL_MAIL_FETCH)
       tl_fetch_answer(c->rt, m);
     else if (m->type == TL_MAIL_SWEEP)
@@ -188,6 +190,7 @@ static void turn(struct tl_control *c) {
   uint64_t now_ms = tl_control_now_ms();
   tl_gather_expire(c, now_ms, &timeout_ms);
   tl_watch_turn(c, false, now_ms, &timeout_ms);
+  tl_names_turn(c, now_ms, &timeout_ms);
   tl_crl_turn(c, now_ms, &timeout_ms);
   tl_ledger_turn(c, now_ms, &timeout_ms);
   tl_keylog_turn(c, &timeout_ms);
@@ -212,6 +215,7 @@ int tl_control_run(struct tl_runtime *rt) {
   struct tl_control *c = &control;
   struct tl_conf *conf = tl_runtime_conf(rt);
   tl_watch_conf(c, conf);
+  tl_names_conf(c, conf);
   tl_conf_unref(conf);
   c->rss_start = tl_stats_rss();
   sd_notifyf(0, "READY=1\nMAINPID=%d\nSTATUS=Running, configuration %llu", (int)getpid(),

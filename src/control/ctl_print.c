@@ -150,10 +150,28 @@ static void print_connections(const json_t *r, FILE *f) {
   incomplete(r, f);
 }
 
+/* How old a peer's addresses are, when its name is asked next, and what went wrong. */
+static void lookup_cell(struct tl_table *t, const json_t *l) {
+  const char *error = str(l, "error");
+  char age[48] = "never";
+  if (!json_is_object(l)) {
+    tl_table_cell(t, "-");
+    return;
+  }
+  if (json_is_integer(json_object_get(l, "age_s")))
+    snprintf(age, sizeof age, "%lld s ago", num(l, "age_s"));
+  if (json_is_string(json_object_get(l, "error")))
+    tl_table_cellf(t, "%s, next in %lld s; %lld failed: %s", age, num(l, "next_s"),
+                   num(l, "failed_in_a_row"), error);
+  else
+    tl_table_cellf(t, "%s, next in %lld s", age, num(l, "next_s"));
+}
+
 static void print_peers(const json_t *r, FILE *f) {
   static const struct tl_column col[] = {
-      {"PEER", TL_LEFT},     {"URI", TL_LEFT},  {"ADDRESSES", TL_LEFT}, {"DOMAIN", TL_LEFT},
-      {"IDENTITY", TL_LEFT}, {"OUT", TL_RIGHT}, {"IN", TL_RIGHT},       {"PROBES", TL_LEFT}};
+      {"PEER", TL_LEFT},      {"URI", TL_LEFT},    {"ADDRESSES", TL_LEFT},
+      {"LOOKED UP", TL_LEFT}, {"DOMAIN", TL_LEFT}, {"IDENTITY", TL_LEFT},
+      {"OUT", TL_RIGHT},      {"IN", TL_RIGHT},    {"PROBES", TL_LEFT}};
   struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
   size_t i;
   json_t *p;
@@ -162,6 +180,7 @@ static void print_peers(const json_t *r, FILE *f) {
     tl_table_cell(t, str(p, "name"));
     tl_table_cell(t, str(p, "uri"));
     tl_print_cell(t, json_object_get(p, "addresses"));
+    lookup_cell(t, json_object_get(p, "lookup"));
     tl_table_cell(t, dash(str(p, "tls_domain")));
     tl_table_cell(t, dash(str(p, "identity")));
     tl_table_cellf(t, "%lld", num(p, "connections_out"));

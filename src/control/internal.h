@@ -10,6 +10,7 @@
  *              named
  *   show.c     connections, peers, tls_list;  stats.c, reload.c: as named
  *   fetch.c    helper threads that fetch over HTTP (fetch.h)
+ *   names.c    peers' names, looked up again
  *   crl.c, expiry.c  revocation lists kept fresh, what ends soon
  *   watch.c    reloads by itself when files have changed
  *   ledger*.c  chains that are connected, verified again when the configuration changes
@@ -134,11 +135,27 @@ struct tl_control {
   struct tl_ledger *ledger;
   struct tl_crl_life *crl;
   struct tl_watch *watch;
+  struct {
+    uint64_t next_ms; /* when some peer's name is to be looked up; UINT64_MAX: none */
+    unsigned asking;
+  } names;
 };
 
 uint64_t tl_control_now_ms(void);
 /* Begins to drain, or ends at once if it already does. */
 void tl_control_shutdown(struct tl_control *c);
+
+/* ---- names.c: peers' names, looked up again */
+
+struct tl_places;
+/* CONF is in force: what was looked up for it counts, its names are asked at once. */
+void tl_names_conf(struct tl_control *c, const struct tl_conf *conf);
+/* Asks for the names whose answers have become old. */
+void tl_names_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
+/* Takes the resolver's answer over. */
+void tl_names_answer(struct tl_control *c, struct tl_resolve *r);
+/* What `ctl peers` says of the looking up; null where there is no name. */
+json_t *tl_names_show(const struct tl_places *p);
 
 /* ---- command.c */
 

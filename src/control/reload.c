@@ -55,6 +55,7 @@ static size_t taken(struct tl_control *c, struct tl_conf *before, struct tl_conf
          TL_FI("routes", after->n_route), TL_FI("domains_changed", former));
   tl_crl_prepare(c, after);
   tl_runtime_publish(c->rt, after);
+  tl_names_conf(c, after);
   tl_watch_conf(c, after);
   if (former) tl_ledger_wake(c, false);
   return former;

@@ -75,11 +75,11 @@ int tl_command_connections(struct tl_control *c, struct tl_request *req, const j
 }
 
 /* A peer's connections: outgoing to one of its addresses, incoming from one of its hosts. */
-static void count(const struct tl_conf_peer *p, const struct tl_conn_info *i, int *out, int *in) {
-  for (size_t k = 0; k < p->n_addr; k++) {
-    if (i->transport != (enum tl_transport)p->via[k]) continue;
-    const bool hit =
-        i->outgoing ? tl_addr_eq(&i->peer, &p->addr[k]) : tl_addr_ip_eq(&i->peer, &p->addr[k]);
+static void count(const struct tl_place_list *l, const struct tl_conn_info *i, int *out, int *in) {
+  for (size_t k = 0; k < l->n; k++) {
+    const struct tl_addr *a = &l->at[k].addr;
+    if (i->transport != (enum tl_transport)l->at[k].via) continue;
+    const bool hit = i->outgoing ? tl_addr_eq(&i->peer, a) : tl_addr_ip_eq(&i->peer, a);
     if (!hit) continue;
     ++*(i->outgoing ? out : in);
     return;
@@ -100,13 +100,16 @@ static json_t *probe(const struct tl_conf_peer *p) {
 static json_t *peer(const struct tl_conf_peer *p, struct tl_dump *const *dump, size_t n) {
   int out = 0, in = 0;
   json_t *addresses = json_array();
-  for (size_t k = 0; k < p->n_addr; k++)
-    json_array_append_new(addresses, tl_json_address(&p->addr[k]));
+  struct tl_place_list *l = tl_places_now(p->places);
+  for (size_t k = 0; k < l->n; k++)
+    json_array_append_new(addresses, tl_json_address(&l->at[k].addr));
   for (size_t d = 0; d < n; d++)
-    for (size_t i = 0; i < dump[d]->n; i++) count(p, &dump[d]->info[i], &out, &in);
-  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:i, s:i, s:o}", "name", tl_json_text(p->name),
-                   "uri", tl_json_text(p->uri), "transport", tl_transport_param(p->transport),
-                   "addresses", addresses, "tls_domain",
+    for (size_t i = 0; i < dump[d]->n; i++) count(l, &dump[d]->info[i], &out, &in);
+  tl_place_list_unref(l);
+  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o}", "name",
+                   tl_json_text(p->name), "uri", tl_json_text(p->uri), "transport",
+                   tl_transport_param(p->transport), "addresses", addresses, "lookup",
+                   tl_names_show(p->places), "tls_domain",
                    p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",
                    p->identity ? tl_json_text(p->identity) : json_null(), "connections_out", out,
                    "connections_in", in, "probe", probe(p));

@@ -42,6 +42,7 @@ static int on_sockets(sres_async_t *async, sres_socket_t fd_new, sres_socket_t f
 
 static int post(struct tl_resolver *rs, struct tl_resolve *r) {
   struct tl_thread *w = r->worker < rs->rt->n_worker ? rs->rt->worker[r->worker] : NULL;
+  if (r->worker == TL_RESOLVE_FOR_CONTROL) w = &rs->rt->control;
   if (!w) {
     free(r);
     return 0;

@@ -42,7 +42,7 @@ struct tl_resolve_query {
 
 struct tl_resolve_target {
   char host[256];
-  uint16_t port;
+  uint16_t port, priority, weight;
   uint8_t service;
   struct tl_resolve_query a, aaaa;
   struct tl_addr addr[2][TL_RESOLVE_EACH]; /* IPv4, IPv6 */
@@ -58,6 +58,7 @@ struct tl_resolve_job {
   unsigned srv_left; /* of those that look for hosts */
   bool name_error;   /* some answer was "no such name" */
   bool service_none; /* some service is decidedly not there */
+  uint32_t ttl_s;    /* shortest so far */
   struct tl_resolve_query naptr, srv[TL_SERVICES_MAX];
   struct tl_services services;
   size_t n_target;

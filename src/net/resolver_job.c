@@ -13,6 +13,7 @@
 
 #define DEADLINE_MS 5000
 #define JOBS_MAX 1024
+#define HOSTS_TTL_S 30 /* the hosts file is read again so soon */
 
 static const char *hosts_file = "/etc/hosts";
 static const char *resolv_conf_file;
@@ -44,11 +45,40 @@ static void give(struct tl_resolve *r, const struct tl_addr *a, size_t n, uint16
 }
 
 /* IPv6 first where this machine can reach it (RFC 6724 in short), else last. */
-static void give_target(struct tl_resolve_job *j, const struct tl_resolve_target *t) {
+static void give_target(struct tl_resolve_job *j, const struct tl_resolve_target *t, size_t group) {
+  struct tl_resolve *r = j->r;
   bool six_first = t->n[1] > 0 && routable(&t->addr[1][0]);
   enum tl_transport via = j->services.at[t->service].transport;
-  give(j->r, t->addr[six_first], t->n[six_first], t->port, via);
-  give(j->r, t->addr[!six_first], t->n[!six_first], t->port, via);
+  size_t i = r->n;
+  give(r, t->addr[six_first], t->n[six_first], t->port, via);
+  give(r, t->addr[!six_first], t->n[!six_first], t->port, via);
+  for (; i < r->n; i++) {
+    r->group[i] = (uint8_t)group;
+    r->target[i] = (uint8_t)(t - j->target);
+    r->weight[i] = t->weight;
+  }
+}
+
+/* Services in their order; within one, hosts as they were drawn. */
+static void give_all(struct tl_resolve_job *j) {
+  const struct tl_resolve_target *last = NULL;
+  size_t group = 0;
+  for (size_t s = 0; s < j->services.n; s++)
+    for (size_t i = 0; i < j->n_target; i++) {
+      const struct tl_resolve_target *t = &j->target[i];
+      if (t->service != s) continue;
+      if (last && (last->service != t->service || last->priority != t->priority)) group++;
+      give_target(j, t, group);
+      last = t;
+    }
+}
+
+/* Does an answer about services fail to come? Then what is behind another service, or the name
+ * itself, is no replacement for what was known (RFC 3263 4.2: only without SRV records). */
+static bool silent(const struct tl_resolve_job *j) {
+  bool open = j->naptr.q != NULL;
+  for (size_t s = 0; s < j->services.n; s++) open |= j->srv[s].q != NULL;
+  return open;
 }
 
 static void detach(struct tl_resolve_query *q) {
@@ -58,12 +88,11 @@ static void detach(struct tl_resolve_query *q) {
 
 static void finish(struct tl_resolve_job *j, int rc) {
   struct tl_resolver *rs = j->rs;
+  j->r->unsure |= silent(j);
   detach(&j->naptr);
-  for (size_t s = 0; s < j->services.n; s++) {
-    detach(&j->srv[s]);
-    for (size_t i = 0; i < j->n_target; i++)
-      if (j->target[i].service == s) give_target(j, &j->target[i]);
-  }
+  for (size_t s = 0; s < j->services.n; s++) detach(&j->srv[s]);
+  give_all(j);
+  j->r->ttl_s = j->ttl_s;
   for (size_t i = 0; i < j->n_target; i++) {
     detach(&j->target[i].a);
     detach(&j->target[i].aaaa);
@@ -86,7 +115,7 @@ static void ask(struct tl_resolve_job *j, struct tl_resolve_query *q, uint16_t t
   q->job = j;
   q->type = type;
   q->at = (uint8_t)at;
-  sres_record_t **cached = sres_cached_answers(rs->res, type, name);
+  sres_record_t **cached = j->r->fresh ? NULL : sres_cached_answers(rs->res, type, name);
   if (cached) {
     handle(q, cached);
     return;
@@ -98,15 +127,19 @@ static void ask(struct tl_resolve_job *j, struct tl_resolve_query *q, uint16_t t
     handle(q, NULL); /* no name server can be asked */
 }
 
-static void add_target(struct tl_resolve_job *j, size_t service, const char *host, uint16_t port) {
+static void add_target(struct tl_resolve_job *j, size_t service, const struct tl_srv *srv) {
+  const char *host = srv->host;
   if (j->n_target == TL_RESOLVE_TARGETS) return;
   size_t at = j->n_target++;
   struct tl_resolve_target *t = &j->target[at];
   memset(t, 0, sizeof(*t));
   snprintf(t->host, sizeof(t->host), "%s", host);
-  t->port = port;
+  t->port = srv->port;
+  t->priority = srv->priority;
+  t->weight = srv->weight;
   t->service = (uint8_t)service;
   t->n[0] = tl_locate_hosts(hosts_file, t->host, t->addr[0], TL_RESOLVE_EACH);
+  if (t->n[0] && j->ttl_s > HOSTS_TTL_S) j->ttl_s = HOSTS_TTL_S;
   if (t->n[0]) return; /* both families stand in it as they come */
   ask(j, &t->a, sres_type_a, at, t->host);
   ask(j, &t->aaaa, sres_type_aaaa, at, t->host);
@@ -114,9 +147,11 @@ static void add_target(struct tl_resolve_job *j, size_t service, const char *hos
 
 /* RFC 3263 4.2: without SRV records the name itself has the addresses. */
 static void ask_name_itself(struct tl_resolve_job *j) {
+  struct tl_srv itself = {.port = j->r->port ? j->r->port
+                                             : tl_locate_port(j->services.at[0].transport)};
   j->name_error = false; /* that was of other names */
-  add_target(j, 0, j->r->host,
-             j->r->port ? j->r->port : tl_locate_port(j->services.at[0].transport));
+  snprintf(itself.host, sizeof(itself.host), "%s", j->r->host);
+  add_target(j, 0, &itself);
 }
 
 static void ask_services(struct tl_resolve_job *j) {
@@ -145,8 +180,7 @@ static void srv_done(struct tl_resolve_job *j, size_t service, struct tl_srvs *f
   tl_locate_order(found);
   j->srv_left--;
   j->service_none |= found->none && found->n == 0;
-  for (size_t i = 0; i < found->n; i++)
-    add_target(j, service, found->at[i].host, found->at[i].port);
+  for (size_t i = 0; i < found->n; i++) add_target(j, service, &found->at[i]);
   if (j->srv_left == 0 && j->n_target == 0 && !j->service_none) ask_name_itself(j);
 }
 
@@ -180,13 +214,19 @@ static void handle(struct tl_resolve_query *q, sres_record_t **answers) {
   struct tl_resolve_job *j = q->job;
   struct tl_resolver *rs = j->rs;
   struct tl_srvs srvs = {.n = 0};
+  bool told = false;
   for (size_t i = 0; answers && answers[i]; i++) {
     const sres_record_t *rr = answers[i];
-    if (rr->sr_record->r_status == SRES_NAME_ERR || rr->sr_record->r_status == SRES_RECORD_ERR)
-      j->name_error = true;
-    if (rr->sr_record->r_status == SRES_OK && rr->sr_record->r_type == q->type)
-      take_record(q, rr, &srvs);
+    bool none =
+        rr->sr_record->r_status == SRES_NAME_ERR || rr->sr_record->r_status == SRES_RECORD_ERR;
+    bool good = rr->sr_record->r_status == SRES_OK;
+    j->name_error |= none;
+    told |= none || good;
+    /* A CNAME on the way counts as well. */
+    if (good && rr->sr_record->r_ttl < j->ttl_s) j->ttl_s = rr->sr_record->r_ttl;
+    if (good && rr->sr_record->r_type == q->type) take_record(q, rr, &srvs);
   }
+  if (!told && (q->type == sres_type_naptr || q->type == sres_type_srv)) j->r->unsure = true;
   if (answers) sres_free_answers(rs->res, answers);
   rs->cached++;
   if (q->type == sres_type_naptr)
@@ -231,6 +271,7 @@ static bool at_hand(struct tl_resolve *r) {
   else
     n = tl_locate_hosts(hosts_file, r->host, found, TL_RESOLVE_MAX);
   give(r, found, n, port, r->transport);
+  r->ttl_s = HOSTS_TTL_S;
   return n > 0;
 }
 
@@ -251,6 +292,7 @@ void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r) {
   }
   j->rs = rs;
   j->r = r;
+  j->ttl_s = UINT32_MAX;
   j->deadline_ms = tl_now_ms() + DEADLINE_MS;
   j->next = rs->jobs;
   j->link = &rs->jobs;

@@ -40,7 +40,9 @@ struct tl_peer_load {
 /* A snapshot that transactions of this worker still use; counted here, without atomics. */
 struct tl_snap {
   struct tl_conf *conf;
-  struct tl_peer_load **load; /* one for each peer of conf; NULL: memory was short */
+  struct tl_peer_load **load;    /* one for each peer of conf; NULL: memory was short */
+  struct tl_place_list **places; /* the same: where it is reached, a reference each */
+  uint32_t places_seen;          /* the changes of rt that they know of */
   uint32_t refs;
 };
 
@@ -186,6 +188,7 @@ struct tl_merge {
 #define TL_SOURCE_SLOTS 256  /* addresses of datagrams remembered */
 struct tl_source {
   uint64_t generation;             /* of the snapshot that all of it belongs to */
+  uint32_t places_seen;            /* and the peers' addresses then */
   const struct tl_conf_peer *peer; /* the first that fits, NULL: none */
   enum tl_trust trust;
   enum tl_check_from check;
@@ -300,6 +303,9 @@ void tl_tx_finished(struct tl_tx *tx, unsigned status);
 void tl_tx_abandon(struct tl_tx *tx);
 void tl_tx_confirmed(struct tl_tx *tx);
 void tl_snap_refresh(struct tl_proxy *p);
+/* Where PEER, of S, is reached. */
+const struct tl_place_list *tl_snap_places(const struct tl_snap *s,
+                                           const struct tl_conf_peer *peer);
 
 /* request.c */
 void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
@@ -322,8 +328,8 @@ int tl_route_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_m
 void tl_route_prefer_tcp(struct tl_plan *plan);
 /* Asks the resolver for PLAN's next hop on behalf of TX. */
 int tl_route_resolve(struct tl_tx *tx);
-/* Adds what a lookup gave. CONF: the transaction's snapshot, which the targets will point into. */
-void tl_route_resolved(const struct tl_conf *conf, struct tl_plan *plan,
+/* Adds what a lookup gave. SNAP: the transaction's, which the targets will point into. */
+void tl_route_resolved(const struct tl_snap *snap, struct tl_plan *plan,
                        const struct tl_resolve *r);
 bool tl_route_is_ours(struct tl_proxy *p, const struct tl_uri *u);
 /* All Route values of M in order; their number, -1 when one cannot be read or they are too many. */

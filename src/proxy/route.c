@@ -149,22 +149,23 @@ static bool same_target(const struct tl_target *a, const struct tl_conf_peer *pe
 
 /* D39: an address of a peer that is only to be reached by TLS. Whose port it is does not matter:
  * nothing goes to that machine in the clear. */
-static bool downgrades(const struct tl_conf *conf, enum tl_transport t,
+static bool downgrades(const struct tl_snap *snap, enum tl_transport t,
                        const struct tl_addr *addr) {
-  for (size_t i = 0; i < conf->n_peer && t != TL_TLS; i++) {
-    const struct tl_conf_peer *peer = &conf->peer[i];
-    for (size_t k = 0; peer->tls_only && k < peer->n_addr; k++)
-      if (tl_addr_ip_eq(&peer->addr[k], addr)) return true;
+  for (size_t i = 0; snap->conf->peer && i < snap->conf->n_peer && t != TL_TLS; i++) {
+    const struct tl_conf_peer *peer = &snap->conf->peer[i];
+    const struct tl_place_list *l = peer->tls_only ? tl_snap_places(snap, peer) : NULL;
+    for (size_t k = 0; l && k < l->n; k++)
+      if (tl_addr_ip_eq(&l->at[k].addr, addr)) return true;
   }
   return false;
 }
 
-static void add_target(const struct tl_conf *conf, struct tl_plan *plan,
+static void add_target(const struct tl_snap *snap, struct tl_plan *plan,
                        const struct tl_conf_peer *peer, enum tl_transport t,
                        const struct tl_addr *addr) {
   /* RFC 5630 3: what is asked to be secure never goes on in the clear. */
   if (plan->n_target == TL_TARGETS_MAX || (plan->secure && t != TL_TLS)) return;
-  if (peer ? peer->tls_only && t != TL_TLS : downgrades(conf, t, addr)) {
+  if (peer ? peer->tls_only && t != TL_TLS : downgrades(snap, t, addr)) {
     plan->downgrade = true;
     return;
   }
@@ -174,17 +175,18 @@ static void add_target(const struct tl_conf *conf, struct tl_plan *plan,
   to->addr = *addr;
   to->transport = t;
   to->peer = peer;
-  to->domain = t == TL_TLS ? domain_for(conf, plan, peer, addr) : NULL;
+  to->domain = t == TL_TLS ? domain_for(snap->conf, plan, peer, addr) : NULL;
 }
 
 /* An address that a configured peer owns carries that peer's identity, whatever a Contact calls it.
  */
-static const struct tl_conf_peer *peer_at(const struct tl_conf *conf, enum tl_transport t,
+static const struct tl_conf_peer *peer_at(const struct tl_snap *snap, enum tl_transport t,
                                           const struct tl_addr *addr) {
-  for (size_t i = 0; i < conf->n_peer; i++) {
-    const struct tl_conf_peer *peer = &conf->peer[i];
-    for (size_t k = 0; k < peer->n_addr; k++)
-      if (peer->via[k] == t && tl_addr_eq(&peer->addr[k], addr)) return peer;
+  for (size_t i = 0; i < snap->conf->n_peer; i++) {
+    const struct tl_conf_peer *peer = &snap->conf->peer[i];
+    const struct tl_place_list *l = tl_snap_places(snap, peer);
+    for (size_t k = 0; k < l->n; k++)
+      if (l->at[k].via == t && tl_addr_eq(&l->at[k].addr, addr)) return peer;
   }
   return NULL;
 }
@@ -198,7 +200,6 @@ static struct tl_str host_of(const struct tl_plan *plan, const struct tl_uri *u)
 
 static int target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   const struct tl_uri *u = &plan->next_uri;
-  const struct tl_conf *conf = p->snap->conf;
   struct tl_str host = host_of(plan, u);
   if (u->scheme != TL_SCHEME_SIP && u->scheme != TL_SCHEME_SIPS) return TL_ENOTFOUND;
   if (host.n == 0 || host.n >= sizeof(plan->host)) return TL_ENOTFOUND;
@@ -213,16 +214,16 @@ static int target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   struct tl_addr addr;
   uint16_t port = u->port ? u->port : t == TL_TLS ? 5061 : 5060;
   if (tl_addr_parse(host, port, &addr)) return TL_EAGAIN;
-  add_target(conf, plan, peer_at(conf, t, &addr), t, &addr);
+  add_target(p->snap, plan, peer_at(p->snap, t, &addr), t, &addr);
   return TL_OK;
 }
 
-void tl_route_resolved(const struct tl_conf *conf, struct tl_plan *plan,
+void tl_route_resolved(const struct tl_snap *snap, struct tl_plan *plan,
                        const struct tl_resolve *r) {
   const struct tl_conf_peer *peer = plan->unresolved;
   for (size_t i = 0; r->rc == 0 && i < r->n; i++) {
     enum tl_transport t = (enum tl_transport)r->via[i];
-    add_target(conf, plan, peer ? peer : peer_at(conf, t, &r->addr[i]), t, &r->addr[i]);
+    add_target(snap, plan, peer ? peer : peer_at(snap, t, &r->addr[i]), t, &r->addr[i]);
   }
 }
 
@@ -250,10 +251,17 @@ int tl_route_resolve(struct tl_tx *tx) {
   return rc;
 }
 
-static void targets_of_peer(struct tl_proxy *p, struct tl_plan *plan,
+/* Hosts of one priority are drawn by their weights, the same for each copy of M: without a
+ * transaction a retransmission must go where the request went (16.11). */
+static void targets_of_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_msg *m,
                             const struct tl_conf_peer *peer) {
-  for (size_t k = 0; k < peer->n_addr; k++)
-    add_target(p->snap->conf, plan, peer, (enum tl_transport)peer->via[k], &peer->addr[k]);
+  const struct tl_place_list *l = tl_snap_places(p->snap, peer);
+  uint8_t order[TL_PLACES_MAX];
+  tl_place_list_order(l, l->drawn ? tl_token_tx_key(p, m) : 0, order);
+  for (size_t k = 0; k < l->n; k++) {
+    const struct tl_place *at = &l->at[order[k]];
+    add_target(p->snap, plan, peer, (enum tl_transport)at->via, &at->addr);
+  }
 }
 
 /* Peers that do not answer their probes are passed over, unless none of the route's does: then the
@@ -268,15 +276,15 @@ static bool passed_over(struct tl_proxy *p, const struct tl_conf_route *r, size_
   return false;
 }
 
-static int targets_of_peers(struct tl_proxy *p, struct tl_plan *plan) {
+static int targets_of_peers(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan) {
   const struct tl_conf_route *r = plan->route;
   plan->rewrite_host = tl_route_is_ours(p, &plan->uri) && !plan->strict_out;
   for (size_t i = 0; i < r->n_peer; i++)
-    if (!passed_over(p, r, i)) targets_of_peer(p, plan, r->peer[i]);
+    if (!passed_over(p, r, i)) targets_of_peer(p, plan, m, r->peer[i]);
   if (plan->n_target) return TL_OK;
   /* Names that could not be looked up when the configuration was read get another chance. */
   for (size_t i = 0; i < r->n_peer && !plan->unresolved; i++)
-    if (r->peer[i]->n_addr == 0) plan->unresolved = r->peer[i];
+    if (tl_snap_places(p->snap, r->peer[i])->n == 0) plan->unresolved = r->peer[i];
   return plan->unresolved ? TL_EAGAIN : TL_ENOTFOUND;
 }
 
@@ -286,7 +294,7 @@ int tl_route_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_m
   plan->host[0] = '\0';
   plan->own = true;
   tl_route_rebind(plan, m);
-  targets_of_peer(p, plan, peer);
+  targets_of_peer(p, plan, m, peer);
   if (plan->n_target) return TL_OK;
   plan->unresolved = peer;
   return TL_EAGAIN;
@@ -319,8 +327,8 @@ static int no_route(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_stat
   return TL_ENOTFOUND;
 }
 
-static int match_route(struct tl_proxy *p, const struct tl_source *source, struct tl_plan *plan,
-                       unsigned *out_status) {
+static int match_route(struct tl_proxy *p, const struct tl_msg *m, const struct tl_source *source,
+                       struct tl_plan *plan, unsigned *out_status) {
   const struct tl_conf *conf = p->snap->conf;
   for (size_t i = 0; i < conf->n_route && !plan->route; i++)
     if (!tl_route_why_not(&conf->route[i], i, &plan->uri, source)) plan->route = &conf->route[i];
@@ -328,7 +336,7 @@ static int match_route(struct tl_proxy *p, const struct tl_source *source, struc
   *out_status = 404;
   if (!plan->route->relay_request_uri) {
     *out_status = 503; /* its peers have no address now */
-    return targets_of_peers(p, plan);
+    return targets_of_peers(p, m, plan);
   }
   /* Relaying to ourselves would only loop. */
   if (tl_route_is_ours(p, &plan->next_uri)) return TL_ENOTFOUND;
@@ -374,5 +382,5 @@ int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn 
     plan->route = route_by_id(p->snap->conf, id);
     return in_dialog(p, plan, out_status);
   }
-  return secure_enough(plan, match_route(p, source, plan, out_status), out_status);
+  return secure_enough(plan, match_route(p, m, source, plan, out_status), out_status);
 }

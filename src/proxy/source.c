@@ -16,14 +16,15 @@
 
 /* What is known of the other side, before any judgement. */
 struct facts {
-  const struct tl_conf *conf;
+  const struct tl_snap *snap;
   const struct tl_identity *id; /* of a verified certificate, else NULL */
   const struct tl_addr *addr;
   bool encrypted, allow_cn;
 };
 
 /* In OLD if that belongs to the same snapshot, for it has the same size then; else OLD is freed. */
-static struct tl_source *source_new(const struct tl_conf *conf, struct tl_source *old) {
+static struct tl_source *source_new(const struct tl_snap *snap, struct tl_source *old) {
+  const struct tl_conf *conf = snap->conf;
   size_t n = sizeof(*old) + (conf->n_route + 63) / 64 * sizeof(old->route[0]);
   if (old && old->generation == conf->generation) {
     memset(old, 0, n);
@@ -31,8 +32,15 @@ static struct tl_source *source_new(const struct tl_conf *conf, struct tl_source
     free(old);
     old = calloc(1, n);
   }
-  if (old) old->generation = conf->generation;
+  if (!old) return NULL;
+  old->generation = conf->generation;
+  old->places_seen = snap->places_seen;
   return old;
+}
+
+/* Is what S says still so? A peer's addresses tell it, and they change. */
+static bool fresh(const struct tl_source *s, const struct tl_snap *snap) {
+  return s && s->generation == snap->conf->generation && s->places_seen == snap->places_seen;
 }
 
 /* ---- the peer ---- */
@@ -48,8 +56,9 @@ static bool located(const struct tl_conf_peer *peer, const struct facts *f) {
   for (size_t i = 0; i < peer->n_network; i++)
     if (tl_network_has(&peer->network[i], f->addr)) return true;
   if (peer->n_network || peer->by_cert) return false;
-  for (size_t i = 0; i < peer->n_addr; i++)
-    if (tl_addr_ip_eq(&peer->addr[i], f->addr)) return true;
+  const struct tl_place_list *l = tl_snap_places(f->snap, peer);
+  for (size_t i = 0; i < l->n; i++)
+    if (tl_addr_ip_eq(&l->at[i].addr, f->addr)) return true;
   return false;
 }
 
@@ -130,7 +139,7 @@ static void add_mappings(struct tl_source *s, const struct tl_conf *conf,
 }
 
 static void fill(struct tl_source *s, const struct facts *f, const struct tl_tls_domain *d) {
-  const struct tl_conf *conf = f->conf;
+  const struct tl_conf *conf = f->snap->conf;
   for (size_t i = 0; conf->peer && i < conf->n_peer && !s->peer; i++)
     if (is_peer(&conf->peer[i], f)) s->peer = &conf->peer[i];
   for (size_t i = 0; i < conf->n_route; i++)
@@ -150,14 +159,13 @@ static bool verified_now(const struct tl_conn *c) {
 }
 
 static struct tl_source *of_conn(struct tl_proxy *p, struct tl_conn *c) {
-  const struct tl_conf *conf = p->snap->conf;
   struct tl_source *s = c->source;
   /* A certificate that stops being good takes the mark off a living connection. */
-  if (s && s->generation == conf->generation && s->verified == verified_now(c)) return s;
+  if (fresh(s, p->snap) && s->verified == verified_now(c)) return s;
   if (c->state > TL_CONN_OPEN) return NULL;
-  s = c->source = source_new(conf, s);
+  s = c->source = source_new(p->snap, s);
   if (!s) return NULL;
-  struct facts f = {.conf = conf, .addr = &c->peer, .encrypted = c->tls != NULL};
+  struct facts f = {.snap = p->snap, .addr = &c->peer, .encrypted = c->tls != NULL};
   if (verified_now(c)) f.id = c->tls->identity;
   if (c->tls && c->tls->domain) f.allow_cn = c->tls->domain->allow_cn;
   fill(s, &f, c->tls ? c->tls->domain : NULL);
@@ -172,26 +180,23 @@ void tl_source_drop(struct tl_conn *c) {
 /* ---- what has no connection here ---- */
 
 static struct tl_source *of_address(struct tl_proxy *p, const struct tl_addr *addr) {
-  const struct tl_conf *conf = p->snap->conf;
   struct tl_addr ip = *addr;
   tl_addr_set_port(&ip, 0);
   struct tl_source_slot *slot = &p->sources[tl_addr_hash(&ip) % TL_SOURCE_SLOTS];
-  if (slot->source && slot->source->generation == conf->generation && tl_addr_eq(&slot->ip, &ip))
-    return slot->source;
+  if (fresh(slot->source, p->snap) && tl_addr_eq(&slot->ip, &ip)) return slot->source;
   slot->ip = ip;
-  struct tl_source *s = slot->source = source_new(conf, slot->source);
+  struct tl_source *s = slot->source = source_new(p->snap, slot->source);
   if (!s) return NULL;
-  struct facts f = {.conf = conf, .addr = &slot->ip};
+  struct facts f = {.snap = p->snap, .addr = &slot->ip};
   fill(s, &f, NULL);
   return s;
 }
 
 /* A message that another worker passed on brings along what that worker knew. */
 static struct tl_source *of_relayed(struct tl_proxy *p, const struct tl_hop *from) {
-  const struct tl_conf *conf = p->snap->conf;
-  struct tl_source *s = p->relayed.source = source_new(conf, p->relayed.source);
+  struct tl_source *s = p->relayed.source = source_new(p->snap, p->relayed.source);
   if (!s) return NULL;
-  struct facts f = {.conf = conf,
+  struct facts f = {.snap = p->snap,
                     .addr = &from->addr,
                     .id = p->relayed.identity,
                     .encrypted = from->transport == TL_TLS};
@@ -216,8 +221,7 @@ void tl_source_exit(struct tl_proxy *p) {
 void tl_source_describe(struct tl_net *n, struct tl_conn *c, struct tl_conn_info *out) {
   struct tl_proxy *p = tl_proxy_of(n);
   const struct tl_source *s = c->source;
-  bool current =
-      s && p->snap && s->generation == p->snap->conf->generation && s->verified == verified_now(c);
+  bool current = p->snap && fresh(s, p->snap) && s->verified == verified_now(c);
   out->trust = verified_now(c) ? "verified" : c->tls ? "encrypted, not authenticated" : "clear";
   /* Who has sent nothing yet is looked up for a few: a worker has other things to do. */
   if (p->describe_ms != n->now_ms) p->describe_left = DESCRIBE_MAX;

@@ -87,18 +87,44 @@ void tl_saved_free(struct tl_proxy *p, struct tl_saved *s) {
 
 static void snap_drop(struct tl_snap *s) {
   if (--s->refs) return;
+  for (size_t i = 0; i < s->conf->n_peer; i++) tl_place_list_unref(s->places[i]);
   tl_conf_unref(s->conf);
+  free(s->places);
   free(s->load);
   free(s);
 }
 
+const struct tl_place_list *tl_snap_places(const struct tl_snap *s,
+                                           const struct tl_conf_peer *peer) {
+  return s->places[peer - s->conf->peer];
+}
+
+/* The lists of now, once per change: what a message needs is read without any lock. */
+static void take_places(struct tl_snap *s, uint32_t changes) {
+  for (size_t i = 0; i < s->conf->n_peer; i++) {
+    struct tl_place_list *old = s->places[i];
+    s->places[i] = tl_places_now(s->conf->peer[i].places);
+    tl_place_list_unref(old);
+  }
+  s->places_seen = changes;
+}
+
 void tl_snap_refresh(struct tl_proxy *p) {
-  if (p->snap && p->snap->conf == p->net.conf) return;
-  struct tl_snap *s = malloc(sizeof(*s));
-  if (!s) return; /* the old snapshot serves a turn longer */
+  uint32_t changes = __atomic_load_n(&p->th.rt->places_changes, __ATOMIC_ACQUIRE);
+  if (p->snap && p->snap->conf == p->net.conf) {
+    if (p->snap->places_seen != changes) take_places(p->snap, changes);
+    return;
+  }
+  struct tl_snap *s = calloc(1, sizeof(*s));
+  if (s) s->places = calloc(p->net.conf->n_peer + 1, sizeof(struct tl_place_list *));
+  if (!s || !s->places) {
+    free(s);
+    return; /* the old snapshot serves a turn longer */
+  }
   s->conf = tl_conf_ref(p->net.conf);
   s->refs = 1;
   s->load = tl_load_of(p, s->conf);
+  take_places(s, changes);
   if (p->snap) snap_drop(p->snap);
   p->snap = s;
 }

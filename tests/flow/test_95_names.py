@@ -72,6 +72,122 @@ def test_d33_peer_by_srv(t):
     bob.close()
     options_works(t, d, alice, conn, "sip:line@far.example")
     assert carol.count("OPTIONS") == 1
+    d.fds_at_start += 1
+
+
+def _gateway(t, ttl=1):
+    """A peer by name whose address is 127.0.0.1 now; BOB is there, CAROL at 127.0.0.2."""
+    bob, carol, port = t.uas(), t.uas(name="carol"), t.port()
+    bob.listen("tcp", "127.0.0.1", port)
+    carol.listen("tcp", "127.0.0.2", port)
+    server = dns.NameServer({("gw.example", "A"): ["127.0.0.1"]}, ttl=ttl)
+    dns.use(t, server.port)
+    home = t.uas("tcp", name="home")
+    d = t.daemon(extra="dns_ttl_min = 1s", workers=2,
+                 peers=[("gw", {"uri": "sip:gw.example:%d;transport=tcp" % port}),
+                        ("home", {"uri": "sip:127.0.0.1:%d;transport=tcp" % _port(home, "tcp")})],
+                 routes=[("in", {"to_prefix": "in", "from_peer": ["gw"], "peers": ["home"]}),
+                         ("out", {"to_prefix": "out", "peers": ["gw"]})])
+    d.fds_at_start += 1
+    t.wait(lambda: _gw(d)["lookup"]["ttl_s"] == ttl, "an answer with its time")
+    return bob, carol, home, server, d
+
+
+def _gw(d):
+    return d.rpc("peers")["peers"][0]
+
+
+def _leads_to(t, d, host):
+    t.wait(lambda: [a.split(":")[0] for a in _gw(d)["addresses"]] == [host],
+           "the peer's address %s" % host)
+
+
+def test_d33_peer_follows_its_name(t):
+    """When DNS changes its answer, new requests go to the new address without a reload; the
+    connection to the old one stays and serves the dialog that it has."""
+    bob, carol, _, server, d = _gateway(t)
+    alice = t.uac()
+    conn = t.dial(alice, d, "tcp")
+    call = Call(alice, conn, "sip:out1@far.example").answered()
+    assert bob.count("INVITE") == 1
+    shown = _gw(d)["lookup"]
+    assert shown["looked_up"] and shown["failed_in_a_row"] == 0 and shown["error"] is None, shown
+    server.zone[("gw.example", "A")] = ["127.0.0.2"]
+    _leads_to(t, d, "127.0.0.2")
+    for _ in range(3):
+        assert alice.request(conn, "OPTIONS", "sip:out2@far.example").status == 200
+    assert (bob.count("OPTIONS"), carol.count("OPTIONS")) == (0, 3)
+    assert call.bye().status == 200
+    assert bob.count("BYE") == 1 and bob.listener("tcp").accepted == 1
+    assert {c["peer"].split(":")[0] for c in d.connections() if c["direction"] == "out"} == {
+        "127.0.0.1", "127.0.0.2"}, "the old connection is still there"
+    assert d.counter("dns.changed") == 1
+    assert d.counter("reloads.ok") == 0, "nobody reloaded"
+    d.wait_log(r"leads to other addresses than before.*peer=gw .*127\.0\.0\.2")
+
+
+def test_d33_source_follows_its_name(t):
+    """A peer is recognised by the addresses that its name leads to now, on connections that were
+    there before, too."""
+    _, _, home, server, d = _gateway(t)
+    alice, uri = t.uac(), "sip:in@far.example"
+    old, new = (t.dial(alice, d, "tcp", bind=(ip, 0)) for ip in ("127.0.0.1", "127.0.0.2"))
+    assert alice.request(old, "OPTIONS", uri).status == 200
+    assert alice.request(new, "OPTIONS", uri).status == 403
+    server.zone[("gw.example", "A")] = ["127.0.0.2"]
+    _leads_to(t, d, "127.0.0.2")
+    assert alice.request(new, "OPTIONS", uri).status == 200
+    assert alice.request(old, "OPTIONS", uri).status == 403
+    assert home.count("OPTIONS") == 2
+
+
+def test_d33_name_servers_gone_and_back(t):
+    """Without name servers the last addresses serve, however long, also over a reload; one line in
+    the log, and ctl tells how old they are. When they are back their answer counts again."""
+    bob, carol, _, server, d = _gateway(t)
+    alice = t.uac()
+    conn = t.dial(alice, d, "tcp")
+    server.close()
+    t.wait(lambda: _gw(d)["lookup"]["failed_in_a_row"] >= 2, "two failed look-ups")
+    shown = _gw(d)["lookup"]
+    assert shown["error"] and shown["looked_up"] and shown["age_s"] >= 1, shown
+    d.rpc("reload")
+    assert alice.request(conn, "OPTIONS", "sip:out@far.example").status == 200
+    assert bob.count("OPTIONS") == 1
+    text = d.ctl("peers").stdout
+    assert "failed: " in text and "s ago" in text, text
+    assert d.counter("dns.failed") >= 2
+    back = dns.NameServer({("gw.example", "A"): ["127.0.0.2"]}, ttl=1, port=server.port)
+    _leads_to(t, d, "127.0.0.2")
+    assert alice.request(conn, "OPTIONS", "sip:out@far.example").status == 200
+    assert carol.count("OPTIONS") == 1 and back.asked
+    assert _gw(d)["lookup"]["error"] is None
+    d.wait_log(r"can be looked up again")
+    assert d.log().count("cannot be looked up; its last addresses") == 1
+
+
+def test_d33_priority_and_weight_of_a_peer(t):
+    """SRV: the better priority takes all, spread by weight; the next one takes over when that is
+    gone."""
+    bob, carol, dave = (t.uas("tcp", name=n) for n in ("bob", "carol", "dave"))
+    server = dns.NameServer({("_sip._tcp.gw.example", "SRV"): [
+        (10, 10, _port(bob, "tcp"), "a.test"), (10, 40, _port(carol, "tcp"), "b.test"),
+        (20, 9, _port(dave, "tcp"), "c.test")]})
+    dns.use(t, server.port, hosts="127.0.0.1 a.test b.test c.test\n")
+    d = t.daemon(peers=[("gw", {"uri": "sip:gw.example;transport=tcp"})],
+                 routes=[("out", {"peers": ["gw"]})])
+    d.fds_at_start += 1
+    t.wait(lambda: _gw(d)["lookup"]["ttl_s"], "an answer with its time")
+    alice = t.uac()
+    conn = t.dial(alice, d, "tcp")
+    for _ in range(60):
+        assert alice.request(conn, "OPTIONS", "sip:x@far.example").status == 200
+    got = [a.count("OPTIONS") for a in (bob, carol, dave)]
+    assert got[2] == 0 and got[0] >= 1 and got[1] > got[0], got
+    bob.close()
+    carol.close()
+    options_works(t, d, alice, conn, "sip:x@far.example")
+    assert dave.count("OPTIONS") == 1
 
 
 def test_d33_name_server_gone(t):

@@ -184,6 +184,85 @@ Test(resolver, stop_with_questions_under_way) {
   usleep(100000);
 }
 
+/* ---- what goes with an answer ---- */
+
+/* For the control thread: past the cache. */
+static struct tl_resolve *asks_afresh(const char *host, enum tl_transport t, uint16_t port) {
+  struct tl_resolve *r = calloc(1, sizeof(*r));
+  r->mail.type = TL_MAIL_RESOLVE;
+  r->transport = t;
+  r->port = port;
+  r->fresh = true;
+  snprintf(r->host, sizeof(r->host), "%s", host);
+  cr_assert_eq(tl_mailbox_post(&rt.resolver, &r->mail), 0);
+  return answer();
+}
+
+Test(resolver, d33_answer_tells_how_long_it_holds) {
+  struct tl_resolve *r = asks_afresh("plain.example", TL_TLS, 5061);
+  cr_assert_eq(r->ttl_s, 60);
+  cr_assert_not(r->unsure);
+  free(r);
+  unsigned before = dnsd_asked();
+  r = asks_afresh("plain.example", TL_TLS, 5061);
+  cr_assert_eq(r->n, 2);
+  cr_assert_gt(dnsd_asked(), before, "the cache is passed by");
+  free(r);
+  r = asks_afresh("other", TL_TLS, 5061); /* the hosts file says nothing of time */
+  cr_assert_eq(r->n, 1);
+  cr_assert_eq(r->ttl_s, 30);
+  free(r);
+}
+
+Test(resolver, d33_answer_tells_priority_and_weight) {
+  struct tl_resolve *r = asks_afresh("service.example", TL_TLS, 0);
+  cr_assert_eq(r->n, 2);
+  cr_assert_eq(r->group[0], 0);
+  cr_assert_eq(r->weight[0], 5);
+  cr_assert_eq(r->group[1], 1);
+  cr_assert_eq(r->weight[1], 0);
+  cr_assert_neq(r->target[0], r->target[1]);
+  free(r);
+  r = asks_afresh("plain.example", TL_TLS, 5061); /* two addresses of one host */
+  cr_assert_eq(r->n, 2);
+  cr_assert_eq(r->target[0], r->target[1]);
+  cr_assert_eq(r->group[0], r->group[1]);
+  free(r);
+}
+
+Test(resolver, d33_failed_question_about_services_is_told) {
+  struct tl_resolve *r = asks_afresh("refused.example", TL_TLS, 0);
+  cr_assert(r->unsure, "its SRV records may be there: its address is no replacement");
+  free(r);
+  r = asks_afresh("nobody.example", TL_TLS, 0);
+  cr_assert_not(r->unsure);
+  cr_assert_eq(r->rc, TL_ENOTFOUND);
+  free(r);
+}
+
+Test(resolver, control_thread_gets_its_answers) {
+  struct tl_resolve *r = calloc(1, sizeof(*r));
+  cr_assert_eq(tl_mailbox_init(&rt.control.mailbox, 8), 0);
+  r->mail.type = TL_MAIL_RESOLVE;
+  r->worker = TL_RESOLVE_FOR_CONTROL;
+  r->cookie = 7;
+  r->transport = TL_TLS;
+  snprintf(r->host, sizeof(r->host), "192.0.2.7");
+  cr_assert_eq(tl_mailbox_post(&rt.resolver, &r->mail), 0);
+  struct pollfd p = {.fd = rt.control.mailbox.efd, .events = POLLIN};
+  struct tl_mail *m = NULL;
+  for (int i = 0; i < 20 && !m; i++) {
+    poll(&p, 1, 500);
+    tl_mailbox_rearm(&rt.control.mailbox);
+    m = tl_mailbox_take(&rt.control.mailbox);
+  }
+  cr_assert(m);
+  cr_assert_eq(((struct tl_resolve *)m)->cookie, 7);
+  cr_assert_eq(((struct tl_resolve *)m)->n, 1);
+  free(m);
+  tl_mailbox_destroy(&rt.control.mailbox);
+}
+
 Test(resolver, too_many_at_once_are_told_so) {
   enum { MANY = 1100 };
   int refused = 0;

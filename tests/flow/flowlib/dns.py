@@ -30,12 +30,13 @@ def _data(kind, value):
 
 
 class NameServer:
-    """Answers from ZONE, {(name, type): [data]}; other names do not exist. SILENT: never answers."""
+    """Answers from ZONE, {(name, type): [data]}, which may be changed; other names do not exist.
+    SILENT: never answers."""
 
-    def __init__(self, zone=None, silent=False):
-        self.zone, self.silent = zone or {}, silent
+    def __init__(self, zone=None, silent=False, ttl=60, port=0):
+        self.zone, self.silent, self.ttl = zone or {}, silent, ttl
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(("127.0.0.1", 0))
+        self.sock.bind(("127.0.0.1", port))
         self.port, self.asked = self.sock.getsockname()[1], []
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -63,7 +64,7 @@ class NameServer:
         out += struct.pack("!HHHH", 1, len(found), 0, 0) + question
         for value in found:
             data = _data(kind, value)
-            out += _name(name) + question[-4:] + struct.pack("!IH", 60, len(data)) + data
+            out += _name(name) + question[-4:] + struct.pack("!IH", self.ttl, len(data)) + data
         return out
 
 

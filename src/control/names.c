@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names of peers, looked up again when DNS says that an answer has become old.
+ * The resolver thread asks; here is decided when, and what an answer changes.
+ * While no answer comes, the last addresses stay: a peer whose name servers are
+ * down is no reason to drop calls. Names in requests are not looked up here.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "control/internal.h"
+
+#define ASKING_MAX 64 /* at the same time: those who wait for a call come first */
+
+/* ---- publication ---- */
+
+static bool has(const struct tl_place_list *l, const struct tl_place *p) {
+  for (size_t i = 0; i < l->n; i++)
+    if (l->at[i].via == p->via && tl_addr_eq(&l->at[i].addr, &p->addr)) return true;
+  return false;
+}
+
+static bool same_addresses(const struct tl_place_list *a, const struct tl_place_list *b) {
+  if (a->n != b->n) return false;
+  for (size_t i = 0; i < a->n; i++)
+    if (!has(b, &a->at[i]) || !has(a, &b->at[i])) return false;
+  return true;
+}
+
+static void log_addresses(const struct tl_conf_peer *peer, const struct tl_place_list *l,
+                          bool first) {
+  char text[TL_PLACES_MAX * (TL_ADDR_STRLEN + 1)] = "", one[TL_ADDR_STRLEN];
+  size_t n = 0;
+  for (size_t i = 0; i < l->n; i++)
+    n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", i ? " " : "",
+                          tl_addr_format(&l->at[i].addr, one));
+  TL_LOG(TL_LOG_INFO,
+         first ? "A peer's name has addresses now."
+               : "A peer's name leads to other addresses than before; new requests go there.",
+         TL_FC("peer", peer->name), TL_FC("host", peer->host), TL_FC("addresses", text));
+}
+
+/* L (taken over) replaces what PEER had. */
+static void publish(struct tl_control *c, const struct tl_conf_peer *peer,
+                    struct tl_place_list *l) {
+  struct tl_places *p = peer->places;
+  if (!same_addresses(p->now, l)) {
+    if (p->now->n) tl_count(&c->rt->control.counters, TL_C_DNS_CHANGED);
+    log_addresses(peer, l, p->now->n == 0);
+  }
+  tl_places_publish(p, l);
+  __atomic_add_fetch(&c->rt->places_changes, 1, __ATOMIC_RELEASE);
+}
+
+static void answered(struct tl_places *p, uint64_t now_ms) {
+  p->answered_ms = now_ms;
+  p->answered_at = (int64_t)time(NULL);
+}
+
+void tl_names_conf(struct tl_control *c, const struct tl_conf *conf) {
+  for (size_t i = 0; i < conf->n_peer; i++) {
+    struct tl_conf_peer *peer = &conf->peer[i];
+    struct tl_places *p = peer->places;
+    if (!p->named) continue;
+    struct tl_place_list *l = tl_conf_peer_found(peer);
+    if (l && l->n && !same_addresses(p->now, l))
+      publish(c, peer, l);
+    else
+      tl_place_list_unref(l);
+    if (peer->n_addr && !p->answered_at) answered(p, tl_control_now_ms());
+    p->next_ms = 0; /* how long it holds only the resolver says */
+  }
+  c->names.next_ms = 0;
+}
+
+/* ---- asking ---- */
+
+static void failed(struct tl_control *c, const struct tl_conf *conf,
+                   const struct tl_conf_peer *peer, const char *error) {
+  struct tl_places *p = peer->places;
+  uint64_t now_ms = tl_control_now_ms();
+  p->failed++;
+  p->error = error;
+  tl_count(&c->rt->control.counters, TL_C_DNS_FAILED);
+  /* Once per outage: the rest is in `ctl peers`. */
+  if (++p->failures == 1)
+    TL_LOG(TL_LOG_WARN,
+           p->now->n ? "A peer's name cannot be looked up; its last addresses stay in use."
+                     : "A peer's name cannot be looked up; it has no address yet.",
+           TL_FC("peer", peer->name), TL_FC("host", peer->host), TL_FC("cause", error),
+           TL_FI("age_s", p->answered_at ? (now_ms - p->answered_ms) / 1000 : 0));
+  p->next_ms = now_ms + tl_places_retry_ms(p->failures, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms);
+}
+
+static void ask(struct tl_control *c, const struct tl_conf *conf, const struct tl_conf_peer *peer) {
+  struct tl_resolve *r = calloc(1, sizeof(*r));
+  if (!r) {
+    failed(c, conf, peer, "out of memory");
+    return;
+  }
+  r->mail.type = TL_MAIL_RESOLVE;
+  r->worker = TL_RESOLVE_FOR_CONTROL;
+  r->cookie = peer->places->serial;
+  r->started_ms = tl_control_now_ms();
+  r->transport = peer->transport;
+  r->any_transport = peer->any_transport;
+  r->secure = peer->transport == TL_TLS;
+  r->port = peer->any_port ? 0 : peer->port;
+  r->fresh = true;
+  snprintf(r->host, sizeof r->host, "%s", peer->host);
+  if (tl_mailbox_post(&c->rt->resolver, &r->mail)) {
+    tl_count(&c->rt->control.counters, TL_C_MAIL_FULL);
+    free(r);
+    failed(c, conf, peer, "the resolver is busy");
+    return;
+  }
+  peer->places->asking = true;
+  c->names.asking++;
+}
+
+static void ask_due(struct tl_control *c, uint64_t now_ms) {
+  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  uint64_t next_ms = UINT64_MAX;
+  for (size_t i = 0; i < conf->n_peer; i++) {
+    const struct tl_places *p = conf->peer[i].places;
+    if (!p->named || p->asking) continue;
+    if (p->next_ms <= now_ms) {
+      if (c->names.asking == ASKING_MAX) continue; /* the next answer makes room */
+      ask(c, conf, &conf->peer[i]);
+    }
+    if (!p->asking && p->next_ms < next_ms) next_ms = p->next_ms;
+  }
+  c->names.next_ms = next_ms;
+  tl_conf_unref(conf);
+}
+
+void tl_names_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+  if (c->state != TL_CONTROL_RUNNING) return;
+  if (now_ms >= c->names.next_ms) ask_due(c, now_ms);
+  if (c->names.next_ms == UINT64_MAX) return;
+  uint64_t wait_ms = c->names.next_ms > now_ms ? c->names.next_ms - now_ms : 0;
+  if (wait_ms > INT32_MAX) wait_ms = INT32_MAX;
+  if (*timeout_ms < 0 || wait_ms < (uint64_t)*timeout_ms) *timeout_ms = (int)wait_ms;
+}
+
+/* ---- answers ---- */
+
+static struct tl_place_list *list_of(const struct tl_resolve *r) {
+  struct tl_place_list *l = tl_place_list_new();
+  for (size_t i = 0; l && i < r->n && i < TL_PLACES_MAX; i++) {
+    l->at[i] = (struct tl_place){.addr = r->addr[i],
+                                 .via = r->via[i],
+                                 .group = r->group[i],
+                                 .target = r->target[i],
+                                 .weight = r->weight[i]};
+    l->drawn |= i && r->group[i] == r->group[i - 1] && r->target[i] != r->target[i - 1];
+    l->n++;
+  }
+  return l;
+}
+
+static const char *error_of(const struct tl_resolve *r) {
+  switch (r->rc) {
+  case TL_OK: return r->n ? "no answer about its services" : "it has no address";
+  case TL_ENOTFOUND: return "no such name";
+  case TL_ETIMEOUT: return "no answer in time";
+  case TL_ELIMIT: return "too many look-ups";
+  default: return "the name servers give no answer";
+  }
+}
+
+static void succeeded(struct tl_control *c, const struct tl_conf *conf,
+                      const struct tl_conf_peer *peer, const struct tl_resolve *r) {
+  struct tl_places *p = peer->places;
+  struct tl_place_list *l = list_of(r);
+  if (!l) {
+    failed(c, conf, peer, "out of memory");
+    return;
+  }
+  if (p->failures)
+    TL_LOG(TL_LOG_INFO, "A peer's name can be looked up again.", TL_FC("peer", peer->name),
+           TL_FC("host", peer->host), TL_FI("failures", p->failures));
+  p->failures = 0;
+  p->error = NULL;
+  p->ttl_s = r->ttl_s;
+  answered(p, tl_control_now_ms());
+  p->next_ms =
+      p->answered_ms + tl_places_keep_ms(r->ttl_s, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms);
+  if (tl_place_list_same(p->now, l))
+    tl_place_list_unref(l);
+  else
+    publish(c, peer, l);
+}
+
+void tl_names_answer(struct tl_control *c, struct tl_resolve *r) {
+  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  c->names.asking--;
+  for (size_t i = 0; i < conf->n_peer; i++) {
+    const struct tl_conf_peer *peer = &conf->peer[i];
+    struct tl_places *p = peer->places;
+    if (p->serial != r->cookie) continue; /* or a reload took the peer away meanwhile */
+    p->asking = false;
+    if (r->rc == TL_OK && r->n && !(r->unsure && p->now->n))
+      succeeded(c, conf, peer, r);
+    else
+      failed(c, conf, peer, error_of(r));
+  }
+  c->names.next_ms = 0;
+  tl_conf_unref(conf);
+  free(r);
+}
+
+/* ---- ctl ---- */
+
+json_t *tl_names_show(const struct tl_places *p) {
+  const uint64_t now_ms = tl_control_now_ms();
+  if (!p->named) return json_null();
+  const uint64_t next_ms = p->asking || p->next_ms < now_ms ? 0 : p->next_ms - now_ms;
+  return json_pack(
+      "{s:o, s:o, s:o, s:I, s:I, s:I, s:o}", "looked_up", tl_json_time((time_t)p->answered_at),
+      "age_s",
+      p->answered_at ? json_integer((json_int_t)((now_ms - p->answered_ms) / 1000)) : json_null(),
+      "ttl_s", p->ttl_s ? json_integer((json_int_t)p->ttl_s) : json_null(), "next_s",
+      (json_int_t)(next_ms + 999) / 1000, "failed_in_a_row", (json_int_t)p->failures, "failed",
+      (json_int_t)p->failed, "error", p->error ? json_string(p->error) : json_null());
+}
