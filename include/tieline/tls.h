@@ -114,6 +114,17 @@ struct tl_tls_domain {
   char *groups; /* key exchange groups, as written or ours */
 };
 
+/* URI, or anything else a key is named by, without the PIN in it. The caller frees; NULL: no
+ * memory. */
+char *tl_tls_uri_shown(const char *uri);
+/* Is it a pkcs11: URI, whose key is in a token? */
+bool tl_tls_uri_of_token(const char *input);
+/* Is it one with a PIN in it (pin-value)? */
+bool tl_tls_uri_has_pin(const char *input);
+
+/* Signs once with each key of D that is in a token. TL_ETLS with the sentence in ERR. */
+int tl_tls_domain_try_keys(const struct tl_tls_domain *d, char *err, size_t cap);
+
 /* Builds a domain. On TL_ECONFIG, ERR (CAP bytes) holds a sentence naming file and cause, and
  * *OUT_OPTION the name of the option to blame (a constant) for file:line. */
 int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,

@@ -241,13 +241,13 @@ static int take_column(struct reading *r, struct tl_block *b, size_t i) {
     rc = tl_conf_fail(r->ctx, b->pos, "tls_domain \"%s\": column %s: %s", b->title,
                       column_name(r, i), why);
   if (!rc && text) rc = store(r, b, col, text);
-  if (!rc && r->readable && d->private_key && tl_conf_is_pem(d->private_key[0]) && text &&
-      tl_conf_is_pem(text) && strcmp(col->option, "private_key") == 0)
-    rc = tl_conf_fail(
-        r->ctx, b->pos,
-        "tls_domain \"%s\": a private key stands in %s, which is open to every user of "
-        "this machine: chmod o-rwx it",
-        b->title, r->path);
+  bool pin = text && tl_tls_uri_has_pin(text);
+  if (!rc && r->readable && d->private_key && text && (pin || tl_conf_is_pem(text)) &&
+      strcmp(col->option, "private_key") == 0)
+    rc = tl_conf_fail(r->ctx, b->pos,
+                      "tls_domain \"%s\": a %s stands in %s, which is open to every user of "
+                      "this machine: chmod o-rwx it",
+                      b->title, pin ? "token's PIN" : "private key", r->path);
   if (text) OPENSSL_cleanse(text, strlen(text));
   free(text);
   return rc;

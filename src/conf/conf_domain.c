@@ -177,8 +177,16 @@ static struct tl_tls_options options_of(const struct tl_block *b) {
   };
 }
 
+/* No digest tells what became of a token, so its keys are opened anew by each reload. */
+static bool has_token(const struct tl_block *b) {
+  const struct tl_v_domain *d = b->values;
+  for (char **k = d->private_key; k && *k; k++)
+    if (tl_tls_uri_of_token(*k)) return true;
+  return false;
+}
+
 static struct tl_tls_domain *unchanged(const struct tl_conf *previous, const struct tl_block *b) {
-  if (!previous) return NULL;
+  if (!previous || has_token(b)) return NULL;
   const struct tl_blocks *bs = &previous->raw->sec[TL_SEC_DOMAIN];
   static const uint8_t none[TL_CONF_FINGERPRINT];
   for (size_t i = 0; i < bs->n && i < previous->n_domain; i++)
@@ -188,18 +196,20 @@ static struct tl_tls_domain *unchanged(const struct tl_conf *previous, const str
   return NULL;
 }
 
-/* A key that stands in the configuration is as readable as the file around it. */
+/* A key or a PIN that stands in the configuration is as readable as the file around it. */
 static int check_inline_keys(const struct tl_block *b, struct tl_conf_ctx *ctx) {
   const struct tl_v_domain *d = b->values;
   struct tl_conf_pos at = tl_block_at(b, "private_key");
   struct stat st;
   for (char **k = d->private_key; k && *k && !d->allow_readable_key; k++)
-    if (tl_conf_is_pem(*k) && at.file && stat(at.file, &st) == 0 && (st.st_mode & S_IRWXO))
+    if ((tl_conf_is_pem(*k) || tl_tls_uri_has_pin(*k)) && at.file && stat(at.file, &st) == 0 &&
+        (st.st_mode & S_IRWXO))
       return tl_conf_fail(ctx, at,
-                          "tls_domain \"%s\": a private key stands in %s, which is open to every "
+                          "tls_domain \"%s\": a %s stands in %s, which is open to every "
                           "user of this machine (mode %03o): chmod o-rwx it, or set "
                           "allow_readable_key = true",
-                          b->title, at.file, (unsigned)st.st_mode & 0777);
+                          b->title, tl_conf_is_pem(*k) ? "private key" : "token's PIN", at.file,
+                          (unsigned)st.st_mode & 0777);
   return 0;
 }
 

@@ -179,10 +179,11 @@ static const struct tl_opt domain_opts[] = {
         WHY = "certificate chains in PEM, own certificate first; several (RSA and ECDSA, or of "
               "several authorities) may be listed; a file or the PEM text itself"),
     DOM(private_key, PATHS, NULL, NONE = "none", .flags = INH | KEYS, .group = 1,
-        WHY = "their keys in PEM, in the order of the certificates; a file, the PEM text, or a "
-              "URI for OpenSSL's providers (pkcs11:...)"),
+        WHY = "their keys in PEM, in the order of the certificates; a file, the PEM text, or the "
+              "URI of a key in a PKCS#11 token (pkcs11:...)"),
     DOM(private_key_passphrase_file, PATH, NULL, NONE = "none", .flags = INH, .group = 1,
-        WHY = "file whose first line opens encrypted keys; its mode is judged as a key's"),
+        WHY = "file whose first line opens encrypted keys, and is the PIN of tokens; its mode is "
+              "judged as a key's"),
     DOM(credentials_dir, PATH, NULL, NONE = "none", .flags = INH, .group = 1,
         WHY = "directory of certificates and keys that find each other by themselves; the name "
               "asked for picks by subjectAltName"),

@@ -247,7 +247,17 @@ static void print_pem(const char *s, FILE *f) {
   fputc('"', f);
 }
 
+static void print_quoted(const char *s, FILE *f) {
+  fputc('"', f);
+  for (; *s; s++) {
+    if (*s == '"' || *s == '\\' || *s == '$') fputc('\\', f);
+    fputc(*s, f);
+  }
+  fputc('"', f);
+}
+
 static void print_string(const struct tl_opt *o, const char *s, FILE *f) {
+  char *uri = NULL;
   if (tl_conf_is_pem(s) && (o->flags & TL_OPT_PEM)) {
     if (o->flags & TL_OPT_SECRET)
       print_secret(s, f);
@@ -255,12 +265,10 @@ static void print_string(const struct tl_opt *o, const char *s, FILE *f) {
       print_pem(s, f);
     return;
   }
-  fputc('"', f);
-  for (; *s; s++) {
-    if (*s == '"' || *s == '\\' || *s == '$') fputc('\\', f);
-    fputc(*s, f);
-  }
-  fputc('"', f);
+  /* Of a PIN not even a digest: it is soon guessed from that. */
+  if ((o->flags & TL_OPT_URI) && !(uri = tl_tls_uri_shown(s))) s = "";
+  print_quoted(uri ? uri : s, f);
+  free(uri);
 }
 
 void tl_value_print(const struct tl_opt *o, const struct tl_block *b, FILE *f) {

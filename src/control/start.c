@@ -164,13 +164,21 @@ static void check_reload_as_user(const struct tl_conf *conf) {
            TL_FC("user", conf->user), TL_FC("problem", problem));
 }
 
+/* A token may serve root and not the user; then every handshake would fail. */
+static int try_keys(const struct tl_conf *conf) {
+  char why[PROBLEM_CAP] = "";
+  for (size_t i = 0; i < conf->n_domain; i++)
+    if (tl_tls_domain_try_keys(conf->domain[i], why, sizeof why)) return fail("private keys", why);
+  return 0;
+}
+
 static int serve(struct tl_runtime *rt, const struct tl_conf *conf) {
   char err[256] = "";
   int rc = tl_control_init(rt, err, sizeof err);
   if (rc) return fail("control socket", err);
   if (conf->user && (rc = tl_privileges_drop(conf->user, err, sizeof err)))
     fail("user", err);
-  else
+  else if (!conf->user || (rc = try_keys(conf)) == 0)
     rc = start_threads(rt);
   if (rc == 0) {
     log_started(rt, conf);

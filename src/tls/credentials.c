@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 #include "tieline/log.h"
-#include "tls/internal.h"
+#include "tls/pkcs11.h"
 
 /* Certificates above one of ours; more is a loop. */
 #define AUTHORITIES_MAX 16
@@ -160,6 +160,22 @@ static int read_chain(const char *input, X509 **out_leaf, STACK_OF(X509) * chain
   return 0;
 }
 
+/* What a token says of a key may be another's: what it signs is not. */
+static int check_pair(const char *keyfile, const char *cert, EVP_PKEY *key, X509 *leaf,
+                      struct tl_blame *b) {
+  char *shown = tl_tls_uri_shown(tl_input_label(keyfile));
+  const char *in = tl_input_label(cert), *why = NULL;
+  int rc = shown ? 0 : TL_ENOMEM;
+  if (rc == 0 && X509_check_private_key(leaf, key) != 1)
+    rc = tl_blame(b, "private_key", "the key in %s does not belong to the certificate in %s", shown,
+                  in);
+  if (rc == 0 && tl_tls_uri_of_token(keyfile) && (why = tl_pkcs11_try(key, leaf)))
+    rc = tl_blame(b, "private_key", "the key in %s does not sign for the certificate in %s: %s",
+                  shown, in, why);
+  free(shown);
+  return rc;
+}
+
 static int load_pair(struct tl_tls_domain *d, const struct tl_tls_options *o, const char *cert,
                      const char *keyfile, struct tl_blame *b) {
   X509 *leaf = NULL;
@@ -167,11 +183,13 @@ static int load_pair(struct tl_tls_domain *d, const struct tl_tls_options *o, co
   STACK_OF(X509) *chain = sk_X509_new_null();
   int rc = chain ? read_chain(cert, &leaf, chain, b) : TL_ENOMEM;
   if (rc == 0) rc = tl_input_key(keyfile, o, &key, b);
-  if (rc == 0 && X509_check_private_key(leaf, key) != 1)
-    rc = tl_blame(b, "private_key", "the key in %s does not belong to the certificate in %s",
-                  tl_input_label(keyfile), tl_input_label(cert));
+  if (rc == 0) rc = check_pair(keyfile, cert, key, leaf, b);
   if (rc == 0) rc = tl_credential_check_time(d, o, tl_input_label(cert), leaf, b);
-  if (rc == 0) return tl_credential_add(d, tl_input_label(cert), leaf, key, chain);
+  if (rc == 0) {
+    rc = tl_credential_add(d, tl_input_label(cert), leaf, key, chain);
+    if (rc == 0) d->cred[d->n_cred - 1].token = tl_tls_uri_of_token(keyfile);
+    return rc;
+  }
   X509_free(leaf);
   EVP_PKEY_free(key);
   sk_X509_pop_free(chain, X509_free);
@@ -250,6 +268,20 @@ int tl_domain_load_credentials(struct tl_tls_domain *d, const struct tl_tls_opti
   if (rc == 0 && o->credentials_dir) rc = tl_domain_scan_credentials(d, o, b);
   if (rc == 0 && o->credentials_dir && !certs) rc = collect_names(d);
   return rc ? rc : fill_contexts(d, b);
+}
+
+int tl_tls_domain_try_keys(const struct tl_tls_domain *d, char *err, size_t cap) {
+  for (size_t i = 0; i < d->n_cred; i++) {
+    const char *why = d->cred[i].token ? tl_pkcs11_try(d->cred[i].key, d->cred[i].leaf) : NULL;
+    if (!why) continue;
+    snprintf(err, cap,
+             "tls_domain \"%s\": the token does not sign for the certificate in %s: %s; the user "
+             "that tieline runs as needs access to the token",
+             d->name, d->cred[i].label, why);
+    ERR_clear_error();
+    return TL_ETLS;
+  }
+  return 0;
 }
 
 /* ---- who stands above them ---- */

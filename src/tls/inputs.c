@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What an operator names becomes certificates and keys: a file, PEM text that
- * stands in the configuration itself, or a URI for OpenSSL's stores (pkcs11: of
- * a provider, file:). Keys may be encrypted with a passphrase from a file; no
+ * stands in the configuration itself, or a URI for OpenSSL's stores (file:, and
+ * pkcs11: where a provider takes it; else pkcs11.c does). Keys may be encrypted
+ * with a passphrase from a file, which is also where a token's PIN stands; no
  * terminal is ever asked. What the contents mean is credentials.c's and
  * domain_files.c's.
  */
@@ -16,7 +17,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "tls/internal.h"
+#include "tls/pkcs11.h"
 
 #define PASSPHRASE_MAX 1024
 
@@ -89,23 +90,28 @@ static int on_passphrase(char *buf, int size, int rwflag, void *arg) {
   return p->n;
 }
 
-/* The first line of the file, without its end. */
-static int read_passphrase(const struct tl_tls_options *o, struct passphrase *p,
-                           struct tl_blame *b) {
-  static const char option[] = "private_key_passphrase_file";
+/* The first line of FILE, without its end. */
+static int read_line(const char *file, const char *option, const struct tl_tls_options *o,
+                     struct passphrase *p, struct tl_blame *b) {
   struct stat st;
-  if (!o->passphrase_file) return 0;
-  BIO *bio = tl_input_open(o->passphrase_file, option, &st, b);
+  BIO *bio = tl_input_open(file, option, &st, b);
   if (!bio) return TL_ECONFIG;
-  int rc = check_mode(o->passphrase_file, &st, option, o, b);
+  int rc = check_mode(file, &st, option, o, b);
   int n = rc == 0 ? BIO_gets(bio, p->text, sizeof(p->text)) : 0;
   BIO_free(bio);
   if (rc) return rc;
   while (n > 0 && (p->text[n - 1] == '\n' || p->text[n - 1] == '\r')) n--;
-  if (n <= 0)
-    return tl_blame(b, option, "%s holds no passphrase in its first line", o->passphrase_file);
+  if (n <= 0) return tl_blame(b, option, "%s holds no passphrase in its first line", file);
   p->n = n;
+  p->text[n] = '\0';
   return 0;
+}
+
+static const char passphrase_option[] = "private_key_passphrase_file";
+
+static int read_passphrase(const struct tl_tls_options *o, struct passphrase *p,
+                           struct tl_blame *b) {
+  return o->passphrase_file ? read_line(o->passphrase_file, passphrase_option, o, p, b) : 0;
 }
 
 static EVP_PKEY *from_store(const char *uri, struct passphrase *p) {
@@ -151,11 +157,60 @@ static int blame_key(const char *input, const struct tl_tls_options *o, const st
                   tl_blame_reason());
 }
 
+/* ---- keys of a token ---- */
+
+/* The URI's own PIN goes before the domain's passphrase, which may be for other keys. */
+static int find_pin(const struct tl_pkcs11_uri *u, const struct tl_tls_options *o,
+                    struct passphrase *p, struct tl_pkcs11_pin *out, struct tl_blame *b) {
+  int rc = 0;
+  *out = (struct tl_pkcs11_pin){.from = "pin-value", .option = "private_key"};
+  if (u->pin) {
+    p->n = snprintf(p->text, sizeof(p->text), "%s", u->pin);
+    if (p->n >= (int)sizeof(p->text))
+      rc = tl_blame(b, out->option, "%s: its pin-value is too long", u->shown);
+  } else if (u->pin_file) {
+    out->from = u->pin_file;
+    rc = read_line(u->pin_file, out->option, o, p, b);
+  } else if (o->passphrase_file) {
+    out->from = o->passphrase_file;
+    rc = read_line(o->passphrase_file, out->option = passphrase_option, o, p, b);
+  }
+  out->text = rc == 0 && p->n ? p->text : NULL;
+  return rc;
+}
+
+static bool provider_takes_tokens(void) {
+  OSSL_STORE_LOADER *loader = OSSL_STORE_LOADER_fetch(NULL, "pkcs11", NULL);
+  OSSL_STORE_LOADER_free(loader);
+  ERR_clear_error();
+  return loader;
+}
+
+static int key_of_token(const char *uri, const struct tl_tls_options *o, EVP_PKEY **out,
+                        struct tl_blame *b) {
+  struct passphrase p = {.n = 0};
+  struct tl_pkcs11_uri u;
+  struct tl_pkcs11_pin pin;
+  int rc = tl_pkcs11_parse(uri, &u, b);
+  if (rc == 0) rc = find_pin(&u, o, &p, &pin, b);
+  if (rc == 0 && !provider_takes_tokens()) {
+    rc = tl_pkcs11_load(&u, &pin, out, b);
+  } else if (rc == 0 && !(*out = from_store(u.bare, &p))) {
+    rc = tl_blame(b, p.asked && pin.text ? pin.option : "private_key",
+                  "%s: OpenSSL's provider for PKCS#11 gives no private key: %s", u.shown,
+                  tl_blame_reason());
+  }
+  OPENSSL_cleanse(&p, sizeof(p));
+  tl_pkcs11_clear(&u);
+  return rc;
+}
+
 int tl_input_key(const char *input, const struct tl_tls_options *o, EVP_PKEY **out,
                  struct tl_blame *b) {
   struct passphrase p = {.n = 0};
   struct stat st;
   BIO *bio = NULL;
+  if (tl_tls_uri_of_token(input)) return key_of_token(input, o, out, b);
   int rc = read_passphrase(o, &p, b);
   if (rc) goto out;
   if (!tl_input_is_pem(input) && is_uri(input)) {

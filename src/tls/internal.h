@@ -37,7 +37,7 @@ BIO *tl_input_open(const char *input, const char *option, struct stat *st, struc
 bool tl_input_at_end(void);
 /* No passphrase, no terminal: for what must not be encrypted. */
 int tl_input_no_password(char *buf, int size, int rwflag, void *arg);
-/* A key from a file, PEM text or a URI that OpenSSL's stores understand. */
+/* A key from a file, PEM text, a token or a URI that OpenSSL's stores understand. */
 int tl_input_key(const char *input, const struct tl_tls_options *o, EVP_PKEY **out,
                  struct tl_blame *b);
 
@@ -61,6 +61,7 @@ struct tl_credential {
   struct tl_authority *authority; /* from the issuer upward */
   size_t n_authority;
   struct tl_identity *id; /* its fields */
+  bool token;             /* the key is in a PKCS#11 token */
   bool complete;          /* up to a root: who is not in the list does not stand above it */
 };
 

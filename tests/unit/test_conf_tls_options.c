@@ -154,9 +154,11 @@ Test(conf_tls_options, d17_encrypted_keys_and_uris) {
            L "tls_domain \"x\" { certificate = a.pem ca_list = a.pem private_key = \"file:%s\" }\n",
            conf_path("a.key"));
   bad(text, "is open to every user of this machine (mode 644)");
+  cr_assert_eq(setenv("OPENSSL_ENGINES", conf_path("no-engines"), 1), 0);
   bad(L "tls_domain \"x\" { certificate = a.pem ca_list = a.pem\n"
         " private_key = \"pkcs11:object=none\" }\n",
-      "t.conf:3: tls_domain \"x\": pkcs11:object=none holds no private key");
+      "t.conf:3: tls_domain \"x\": pkcs11:object=none: OpenSSL has neither a provider nor the "
+      "engine for PKCS#11: install the package libengine-pkcs11-openssl");
 }
 
 Test(conf_tls_options, e1_domains_that_match_the_same) {
