@@ -66,7 +66,7 @@ struct tl_conf_peer {
   struct tl_addr *addr;
   uint8_t *via;             /* enum tl_transport of each address */
   uint32_t max_cps;         /* 0: no limit */
-  uint32_t max_calls;       /* 0: no limit; accepted and printed, not enforced yet */
+  uint32_t max_calls;       /* of the whole process at a time, 0: no limit */
   uint32_t probe_ms;        /* 0: none */
   struct tl_health *health; /* a reference, the same in each snapshot while the uri is */
   struct tl_places *places; /* the same; what it leads to now */
@@ -112,6 +112,7 @@ struct tl_conf_limits {
   uint32_t max_connections;       /* stream connections of the whole process */
   uint32_t max_transactions;      /* per worker */
   uint32_t max_transactions_peer; /* of those, waiting for one peer */
+  uint32_t max_open_calls;        /* toward peers with max_calls, of the whole process */
   uint32_t max_message;           /* bytes of one SIP message */
   uint32_t max_head;              /* bytes of its head */
   uint32_t max_handshakes;        /* in progress, per handshake thread */
@@ -150,6 +151,7 @@ struct tl_conf {
   enum tl_anti_spoof anti_spoof;
   uint32_t crl_refresh_ms;
   uint32_t dns_ttl_min_ms, dns_ttl_max_ms;
+  uint32_t call_max_ms; /* after which a call without a BYE counts no longer */
   bool log_calls;
   struct tl_conf_limits limits;
   struct tl_conf_timeouts timeouts;

@@ -52,6 +52,13 @@
   X(TX_REFUSED, "transactions.refused", "requests refused because the table was full")             \
   X(TX_REFUSED_PEER, "transactions.refused_peer",                                                  \
     "requests not sent to a peer that has its share")                                              \
+  X(CALLS_NOW, "calls.now", "calls toward peers that have max_calls (gauge)")                      \
+  X(CALLS_REFUSED_MAX, "calls.refused.max_calls", "calls not sent to a peer that has max_calls")   \
+  X(CALLS_REFUSED_CPS, "calls.refused.max_cps", "calls not sent to a peer that has max_cps")       \
+  X(CALLS_REFUSED_TABLE, "calls.refused.max_open_calls",                                           \
+    "calls not sent because max_open_calls are counted")                                           \
+  X(CALLS_EXPIRED, "calls.expired", "calls without a BYE that count no longer (call_max)")         \
+  X(CALLS_UNCOUNTED, "calls.uncounted", "calls of forks behind a peer that could not be counted")  \
   X(PROBES, "probes.sent", "OPTIONS sent to see whether a peer answers")                           \
   X(PROBES_LOST, "probes.failed", "of those, without an answer or with 503")                       \
   X(PEER_PASSED_OVER, "peers.passed_over", "times a route passed a peer over that is down")        \

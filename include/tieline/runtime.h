@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "tieline/addr.h"
+#include "tieline/calls.h"
 #include "tieline/conf.h"
 #include "tieline/counters.h"
 #include "tieline/ktls.h"
@@ -36,6 +37,8 @@ enum tl_mail_type {
   TL_MAIL_UNPARK,      /* and the answer, unless it is TL_MAIL_CLOSE: struct tl_close_order */
   TL_MAIL_FETCH,       /* fetch helper -> control: struct tl_fetch (src/control/fetch.h) */
   TL_MAIL_SWEEP,       /* control -> worker and back: struct tl_sweep (sweep.h) */
+  TL_MAIL_CALL_BEGUN,  /* worker -> worker: a call to keep until its BYE */
+  TL_MAIL_CALL_ENDED,  /* worker -> worker: that BYE has come */
 };
 
 struct tl_runtime;
@@ -197,6 +200,7 @@ struct tl_runtime {
   uint64_t generation;          /* of the published snapshot, read relaxed */
   uint32_t places_changes;      /* times that some peer's addresses changed, read relaxed */
   _Atomic uint32_t connections; /* stream connections of the whole process */
+  struct tl_calls calls;        /* toward peers that have max_calls */
   _Atomic int64_t next_expiry;  /* earliest notAfter that verified connections rest on, 0: none */
   _Atomic bool look_again;      /* a connection came that was made under a former TLS domain */
 };

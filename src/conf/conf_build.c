@@ -66,6 +66,7 @@ static int build_global(struct tl_conf *c, struct tl_conf_ctx *ctx) {
   c->dns_ttl_max_ms = g->dns_ttl_max;
   c->reload_drain = (enum tl_reload_drain)g->reload_drain;
   c->log_calls = g->log_calls;
+  c->call_max_ms = g->call_max;
   c->anti_spoof = (enum tl_anti_spoof)g->anti_spoof; /* the words stand in its order */
   c->limits = *tl_raw_limits(c->raw);
   c->timeouts = *tl_raw_timeouts(c->raw);

@@ -248,6 +248,10 @@ static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
     tl_conf_fail(ctx, tl_block_at(b, "uri"), "%s, not \"%s\"", err, p->uri);
     return;
   }
+  if (p->max_calls > tl_raw_limits(r)->max_open_calls)
+    tl_conf_warn(ctx, tl_block_at(b, "max_calls"),
+                 "The max_calls of peer \"%s\" is never reached: limits.max_open_calls is less.",
+                 b->title);
   tl_conf_check_identity(b, u.transport, ctx);
   if (u.transport != TL_TLS) return;
   if (p->tls_domain)
@@ -278,6 +282,19 @@ static void check_user_part(const struct tl_block *b, const char *option, const 
                  option);
 }
 
+/* What opens and ends a call is known only where requests have transactions. */
+static void check_stateless(struct tl_raw *r, const struct tl_block *b, struct tl_conf_ctx *ctx) {
+  const struct tl_v_route *v = b->values;
+  for (char **name = v->peers; v->stateless && name && *name; name++) {
+    const struct tl_block *peer = tl_blocks_find(&r->sec[TL_SEC_PEER], *name);
+    if (peer && ((const struct tl_v_peer *)peer->values)->max_calls)
+      tl_conf_fail(ctx, tl_block_at(b, "stateless"),
+                   "route \"%s\" is stateless, so the max_calls of its peer \"%s\" could not be "
+                   "kept: take out one of the two",
+                   b->title, *name);
+  }
+}
+
 static void check_route(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx *ctx) {
   const struct tl_v_route *v = b->values;
   bool relay = v->relay != TL_CONF_UNSET;
@@ -291,6 +308,7 @@ static void check_route(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx
                  b->title);
   check_names(r, b, "peers", v->peers, ctx);
   check_names(r, b, "from_peer", v->from_peer, ctx);
+  check_stateless(r, b, ctx);
   tl_conf_check_source(b, ctx);
   check_user_part(b, "to_prefix", v->to_prefix, ctx);
   check_user_part(b, "prepend", v->prepend, ctx);
@@ -301,13 +319,6 @@ static void check_route(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx
   if (relay && !v->from_peer && !v->to_domain && !v->to_prefix)
     tl_conf_warn(ctx, b->pos,
                  "This route relays for anyone to anywhere; from_peer or to_domain narrow it.");
-}
-
-static void warn_not_yet(const struct tl_block *b, struct tl_conf_ctx *ctx) {
-  for (size_t i = 0; i < b->sec->n_opt; i++)
-    if ((b->sec->opt[i].flags & TL_OPT_PRESENT) && b->at[i].line)
-      tl_conf_warn(ctx, b->at[i], "The option %s is accepted, but this version does not act on it.",
-                   b->sec->opt[i].name);
 }
 
 int tl_conf_check(struct tl_raw *r, struct tl_conf_ctx *ctx) {
@@ -321,10 +332,7 @@ int tl_conf_check(struct tl_raw *r, struct tl_conf_ctx *ctx) {
                  "there is no listen block, so nobody could connect");
   for (size_t i = 0; i < r->sec[TL_SEC_LISTEN].n; i++)
     check_listen(r, &r->sec[TL_SEC_LISTEN].b[i], ctx);
-  for (size_t i = 0; i < r->sec[TL_SEC_PEER].n; i++) {
-    check_peer(r, &r->sec[TL_SEC_PEER].b[i], ctx);
-    warn_not_yet(&r->sec[TL_SEC_PEER].b[i], ctx);
-  }
+  for (size_t i = 0; i < r->sec[TL_SEC_PEER].n; i++) check_peer(r, &r->sec[TL_SEC_PEER].b[i], ctx);
   for (size_t i = 0; i < r->sec[TL_SEC_ROUTE].n; i++)
     check_route(r, &r->sec[TL_SEC_ROUTE].b[i], ctx);
   return ctx->problems > before ? TL_ECONFIG : 0;

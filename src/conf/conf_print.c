@@ -175,9 +175,8 @@ void tl_conf_reference(FILE *f) {
       reference_value(o, f);
       fputs(" | ", f);
       print_default(o, f);
-      fprintf(f, " | %s%s%s |\n", o->why,
-              o->flags & TL_OPT_FIXED ? "; a change needs a restart" : "",
-              o->flags & TL_OPT_PRESENT ? "; accepted, not acted on in this version" : "");
+      fprintf(f, " | %s%s |\n", o->why,
+              o->flags & TL_OPT_FIXED ? "; a change needs a restart" : "");
     }
     fputs(i + 1 < TL_SECTIONS ? "\n" : "", f);
   }

@@ -89,6 +89,9 @@ static const struct tl_opt global_opts[] = {
         WHY =
             "a line at level info for each call answered, failed or ended: who, to whom, when, and "
             "the certificates, TLS and kernel TLS of both connections"),
+    OPT(tl_v_global, call_max, TIME, "12h", RANGE(1000, 30 * DAY_MS),
+        WHY = "a call that counts for a peer's max_calls and has had no BYE counts no longer after "
+              "this"),
     OPT(tl_v_global, log_format, WORD, "kv", .word = log_formats, .flags = TL_OPT_FIXED,
         WHY = "kv for people and grep, json for collectors"),
     OPT(tl_v_global, log_target, WORD, "stderr", .word = log_targets, .flags = TL_OPT_FIXED,
@@ -102,6 +105,9 @@ static const struct tl_opt limit_opts[] = {
         WHY = "transactions alive per worker; further requests get 503"),
     OPT(tl_conf_limits, max_transactions_peer, NUM, "16384", RANGE(1, 16777216),
         WHY = "requests of one worker waiting for one peer; beyond, the next target or 503"),
+    OPT(tl_conf_limits, max_open_calls, NUM, "262144", RANGE(1, 100000000),
+        WHY = "calls of the whole process toward peers that have max_calls; beyond, as if their "
+              "peer had its max_calls"),
     OPT(tl_conf_limits, max_message, SIZE, "256k", RANGE(1024, 16777216),
         WHY = "one SIP message; a larger one is answered 513 or 400 and the connection closed"),
     OPT(tl_conf_limits, max_head, SIZE, "64k", RANGE(512, 1048576),
@@ -360,8 +366,9 @@ static const struct tl_opt peer_opts[] = {
               "the same"),
     OPT(tl_v_peer, max_cps, NUM, "0", RANGE(0, 10000000),
         WHY = "new calls per second toward it, shared equally by the workers; 0: no limit"),
-    OPT(tl_v_peer, max_calls, NUM, "0", RANGE(0, 100000000), .flags = TL_OPT_PRESENT,
-        WHY = "calls at a time toward it; 0: no limit"),
+    OPT(tl_v_peer, max_calls, NUM, "0", RANGE(0, 100000000),
+        WHY = "calls at a time toward it, in the whole process, from the INVITE until it fails or "
+              "a BYE has ended the call; beyond, the next target or 503; 0: no limit"),
     OPT(tl_v_peer, probe, TIME, "0", RANGE(0, DAY_MS),
         WHY =
             "interval of OPTIONS that find out whether it is alive: after three without an answer "

@@ -89,7 +89,6 @@ enum {                     /* flags of an option */
        TL_OPT_FIXED = 1,   /* cannot change while running */
        TL_OPT_INHERIT = 2, /* an unset one takes the value of tls_domain "default" */
        TL_OPT_ALIAS = 4,   /* another name of the option before it, not printed */
-       TL_OPT_PRESENT = 8, /* accepted for the configuration's sake, not acted on yet */
        TL_OPT_PEM = 16,    /* of paths: may be PEM text itself, its lines parted by '|' inside */
        TL_OPT_URI = 32,    /* of paths: may be a URI (pkcs11:, file:) */
        TL_OPT_SECRET = 64, /* PEM text of it is never printed */
@@ -143,7 +142,7 @@ struct tl_v_global {
   char *user, *control_socket, *keylog_file;
   char **domains;
   uint32_t log_level, log_format, log_target, records, reload_drain, crl_refresh, dns_ttl_min,
-      dns_ttl_max;
+      dns_ttl_max, call_max;
   bool server_header, watch_files, allow_keylog;
   uint32_t anti_spoof;
   char *identity_map;

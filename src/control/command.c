@@ -90,7 +90,7 @@ static const struct command {
     {"ledger", "[N]", "chains that are connected, and their last verification", tl_command_ledger},
     {"log", "[error|warn|info|debug]", "show or set the log level", log_level},
     {"ocsp", "", "OCSP staples and what is known of clients' certificates", tl_command_ocsp},
-    {"peers", "", "the configured peers and their connections", tl_command_peers},
+    {"peers", "", "the configured peers, their connections and calls", tl_command_peers},
     {"reload", "[drain=graceful[:SECONDS]|now|keep]", "read the configuration and its files again",
      tl_command_reload},
     {"show", "config [explain]", "the configuration in force, every option resolved",

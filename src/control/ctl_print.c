@@ -169,14 +169,14 @@ static void lookup_cell(struct tl_table *t, const json_t *l) {
 
 static void print_peers(const json_t *r, FILE *f) {
   static const struct tl_column col[] = {
-      {"PEER", TL_LEFT},      {"URI", TL_LEFT},    {"ADDRESSES", TL_LEFT},
-      {"LOOKED UP", TL_LEFT}, {"DOMAIN", TL_LEFT}, {"IDENTITY", TL_LEFT},
-      {"OUT", TL_RIGHT},      {"IN", TL_RIGHT},    {"PROBES", TL_LEFT}};
+      {"PEER", TL_LEFT},   {"URI", TL_LEFT},      {"ADDRESSES", TL_LEFT}, {"LOOKED UP", TL_LEFT},
+      {"DOMAIN", TL_LEFT}, {"IDENTITY", TL_LEFT}, {"OUT", TL_RIGHT},      {"IN", TL_RIGHT},
+      {"CALLS", TL_RIGHT}, {"PROBES", TL_LEFT}};
   struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
   size_t i;
   json_t *p;
   json_array_foreach(json_object_get(r, "peers"), i, p) {
-    const json_t *probe = json_object_get(p, "probe");
+    const json_t *probe = json_object_get(p, "probe"), *calls = json_object_get(p, "calls");
     tl_table_cell(t, str(p, "name"));
     tl_table_cell(t, str(p, "uri"));
     tl_print_cell(t, json_object_get(p, "addresses"));
@@ -185,6 +185,10 @@ static void print_peers(const json_t *r, FILE *f) {
     tl_table_cell(t, dash(str(p, "identity")));
     tl_table_cellf(t, "%lld", num(p, "connections_out"));
     tl_table_cellf(t, "%lld", num(p, "connections_in"));
+    if (json_is_object(calls))
+      tl_table_cellf(t, "%lld/%lld", num(calls, "now"), num(calls, "max"));
+    else
+      tl_table_cell(t, "-");
     if (json_is_object(probe))
       tl_table_cellf(t, "%s, %lld of %lld failed", str(probe, "state"), num(probe, "failed"),
                      num(probe, "sent"));

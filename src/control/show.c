@@ -97,7 +97,17 @@ static json_t *probe(const struct tl_conf_peer *p) {
                    (json_int_t)h->status, "rtt_ms", (json_int_t)h->rtt_ms);
 }
 
-static json_t *peer(const struct tl_conf_peer *p, struct tl_dump *const *dump, size_t n) {
+/* How many calls it has; null without max_calls. */
+static json_t *calls(const struct tl_runtime *rt, const struct tl_conf_peer *p) {
+  if (!p->max_calls) return json_null();
+  const struct tl_peer_calls *c = tl_calls_find(&rt->calls, p->name);
+  return json_pack("{s:I, s:I, s:I, s:I}", "now", (json_int_t)(c ? c->now : 0), "max",
+                   (json_int_t)p->max_calls, "refused", (json_int_t)(c ? c->refused : 0), "expired",
+                   (json_int_t)(c ? c->expired : 0));
+}
+
+static json_t *peer(const struct tl_runtime *rt, const struct tl_conf_peer *p,
+                    struct tl_dump *const *dump, size_t n) {
   int out = 0, in = 0;
   json_t *addresses = json_array();
   struct tl_place_list *l = tl_places_now(p->places);
@@ -106,13 +116,13 @@ static json_t *peer(const struct tl_conf_peer *p, struct tl_dump *const *dump, s
   for (size_t d = 0; d < n; d++)
     for (size_t i = 0; i < dump[d]->n; i++) count(l, &dump[d]->info[i], &out, &in);
   tl_place_list_unref(l);
-  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o}", "name",
+  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o}", "name",
                    tl_json_text(p->name), "uri", tl_json_text(p->uri), "transport",
                    tl_transport_param(p->transport), "addresses", addresses, "lookup",
                    tl_names_show(p->places), "tls_domain",
                    p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",
                    p->identity ? tl_json_text(p->identity) : json_null(), "connections_out", out,
-                   "connections_in", in, "probe", probe(p));
+                   "connections_in", in, "calls", calls(rt, p), "probe", probe(p));
 }
 
 static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,
@@ -122,7 +132,7 @@ static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, siz
   (void)limit, (void)a;
   for (size_t d = 0; d < n; d++) complete = complete && dump[d]->n == dump[d]->total;
   for (size_t i = 0; i < conf->n_peer; i++)
-    json_array_append_new(list, peer(&conf->peer[i], dump, n));
+    json_array_append_new(list, peer(c->rt, &conf->peer[i], dump, n));
   tl_conf_unref(conf);
   return json_pack("{s:b, s:o}", "complete", complete, "peers", list);
 }

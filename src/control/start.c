@@ -209,6 +209,7 @@ int tl_daemon_run(const struct tl_run_options *o) {
   tl_conf_ref(conf); /* ours, beside the published one */
   rc = prepare(rt, conf, o);
   if (rc == 0) rc = serve(rt, conf);
+  tl_calls_free(&rt->calls);
   tl_conf_unref(conf);
   if (rc == 0)
     TL_LOG(TL_LOG_INFO, "Tieline ended.",

@@ -114,12 +114,15 @@ static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_
   struct tl_edit e;
   struct tl_edit_texts x;
   char branch[TL_BRANCH_LEN];
-  struct tl_peer_load *load;
-  int rc = tl_load_admit(tx, t ? t->peer : NULL, m, &load);
+  struct tl_admission a;
+  int rc = tl_load_admit(tx, t ? t->peer : NULL, m, &a);
   if (rc == TL_OK) rc = t ? open_hop(p, tx->plan, t, &hop, &c) : flow_hop(p, tx->plan, &hop, &c);
-  if (rc) return rc;
-  struct tl_branch *b = tl_branch_new(tx);
-  if (!b) return TL_ENOMEM;
+  struct tl_branch *b = rc ? NULL : tl_branch_new(tx);
+  if (!b) {
+    tl_call_drop(p, a.place);
+    return rc ? rc : TL_ENOMEM;
+  }
+  b->place = a.place;
   b->hop = hop;
   b->reliable = hop.transport != TL_UDP;
   tl_token_branch(p, b->slot, b->gen, tx->loop, branch);
@@ -135,7 +138,7 @@ static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_
   tx->to = hop;
   keep_sent(b, &e, body);
   if (c) tl_branch_attach(b, c);
-  tl_load_enter(b, load);
+  tl_load_enter(b, &a);
   start_timers(b);
   return TL_OK;
 }
@@ -149,13 +152,17 @@ static bool parallel(const struct tl_tx *tx) {
 /* One target, or all that are left when the route forks. */
 static void send_on(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
   struct tl_plan *plan = tx->plan;
+  const struct tl_conf_peer *full = NULL; /* all of its addresses are passed over */
   bool any = false;
   if (plan->flow) {
     any = send_to(tx, NULL, m, body) == TL_OK;
     plan->flow = 0;
   }
   while (plan->at < plan->n_target && (!any || parallel(tx))) {
-    int rc = send_to(tx, &plan->target[plan->at++], m, body);
+    const struct tl_target *t = &plan->target[plan->at++];
+    if (full && t->peer == full) continue;
+    int rc = send_to(tx, t, m, body);
+    if (rc == TL_ELIMIT) full = t->peer;
     tx->overload |= rc == TL_ELIMIT;
     any |= rc == TL_OK;
     if (rc && tl_response_better(503, tx->best_status)) tx->best_status = 503;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a worker has under way toward each peer: a bound on requests waiting for
- * an answer, and a rate of new calls. A peer that is slow or dead then takes its
+ * an answer, a rate of new calls, and calls at a time. A peer that is slow or dead then takes its
  * share of the transactions and no more. The records live as long as the worker
  * and are found by the peer's name, so a reload does not forget them.
  */
@@ -55,27 +55,36 @@ static bool rate_allows(struct tl_proxy *p, struct tl_peer_load *l, uint32_t max
   return true;
 }
 
-int tl_load_admit(struct tl_tx *tx, const struct tl_conf_peer *peer, const struct tl_msg *m,
-                  struct tl_peer_load **out) {
-  struct tl_proxy *p = tx->proxy;
+/* A call that is refused for its number shall not use up the rate. */
+static int call_allowed(struct tl_proxy *p, struct tl_peer_load *l, const struct tl_conf_peer *peer,
+                        struct tl_call_place **out) {
+  int rc = peer->max_calls ? tl_call_take(p, l, peer->max_calls, out) : TL_OK;
+  if (rc || !peer->max_cps || rate_allows(p, l, peer->max_cps)) return rc;
+  tl_call_drop(p, *out);
   *out = NULL;
+  tl_count(tl_proxy_counters(p), TL_C_CALLS_REFUSED_CPS);
+  return TL_ELIMIT;
+}
+
+int tl_load_admit(struct tl_tx *tx, const struct tl_conf_peer *peer, const struct tl_msg *m,
+                  struct tl_admission *out) {
+  struct tl_proxy *p = tx->proxy;
+  *out = (struct tl_admission){NULL, NULL};
   if (!peer || !tx->snap->load) return TL_OK;
   struct tl_peer_load *l = tx->snap->load[peer - tx->snap->conf->peer];
   if (!l) return TL_OK;
   bool new_call = m->method == TL_M_INVITE && m->to_tag.n == 0;
-  bool over = l->active >= p->net.conf->limits.max_transactions_peer ||
-              (new_call && peer->max_cps && !rate_allows(p, l, peer->max_cps));
-  if (over) {
-    tl_count(tl_proxy_counters(p), TL_C_TX_REFUSED_PEER);
-    return TL_ELIMIT;
-  }
-  *out = l;
-  return TL_OK;
+  int rc = l->active >= p->net.conf->limits.max_transactions_peer ? TL_ELIMIT
+           : new_call ? call_allowed(p, l, peer, &out->place)
+                      : TL_OK;
+  if (rc == TL_ELIMIT) tl_count(tl_proxy_counters(p), TL_C_TX_REFUSED_PEER);
+  if (rc == TL_OK) out->load = l;
+  return rc;
 }
 
-void tl_load_enter(struct tl_branch *b, struct tl_peer_load *l) {
-  b->load = l;
-  if (l) l->active++;
+void tl_load_enter(struct tl_branch *b, const struct tl_admission *a) {
+  b->load = a->load;
+  if (b->load) b->load->active++;
 }
 
 void tl_load_leave(struct tl_branch *b) {

@@ -33,8 +33,10 @@ struct tl_peer_load {
   double tokens;   /* new calls that may start now */
   uint64_t at_ms;
   bool started;
-  uint64_t logged_ms; /* of the last line about its failures, 0: never */
-  uint32_t unlogged;  /* failures since that had none */
+  uint64_t logged_ms;          /* of the last line about its failures, 0: never */
+  uint32_t unlogged;           /* failures since that had none */
+  struct tl_peer_calls *calls; /* of all workers; NULL: it has had no max_calls yet */
+  uint64_t full_logged_ms;     /* of the last line that it has its max_calls, 0: never */
 };
 
 /* A snapshot that transactions of this worker still use; counted here, without atomics. */
@@ -109,6 +111,8 @@ struct tl_plan {
 
 struct tl_branch;
 struct tl_probe;
+struct tl_call_place;
+struct tl_call;
 
 struct tl_tx {
   struct tl_tx *hash_next;
@@ -127,6 +131,7 @@ struct tl_tx {
   struct tl_hop from;
   struct tl_hop to; /* last sent or answered; no family: nowhere */
   uint64_t born_ms;
+  uint64_t call;           /* a BYE's: the call that it ends, see tl_call_of; 0: none is counted */
   tl_conn_id asked_on;     /* the connection whose n_asked counts it, 0: none */
   struct tl_timer timer;   /* 100, H, I, J, L, or a failure to act on */
   struct tl_timer retrans; /* G, and retransmissions of 2xx are not ours */
@@ -145,7 +150,8 @@ struct tl_branch {
   struct tl_branch *next;                   /* of the transaction */
   struct tl_branch *conn_next, **conn_link; /* of the connection it was sent on */
   struct tl_tx *tx;
-  struct tl_peer_load *load; /* counted there until answered, NULL: toward no peer */
+  struct tl_peer_load *load;   /* counted there until answered, NULL: toward no peer */
+  struct tl_call_place *place; /* of a new call, at a peer with max_calls; else NULL */
   uint32_t slot, gen;
   uint8_t state;
   bool invite : 1, reliable : 1, cancel_sent : 1, cancel_wanted : 1;
@@ -174,6 +180,15 @@ struct tl_slots {
 struct tl_linger {
   struct tl_tx *first, **last;
   uint32_t n;
+};
+
+/* Calls that this worker keeps until their BYE, oldest first; see calls.c. */
+struct tl_call_table {
+  struct tl_proxy *proxy;
+  struct tl_call **bucket; /* by key; NULL: there was none yet */
+  uint32_t mask, n;
+  struct tl_call *first, **last;
+  struct tl_timer timer;
 };
 
 /* A request that was answered here, as RFC 3261 8.2.2.2 compares it. */
@@ -224,8 +239,9 @@ struct tl_proxy {
   struct tl_nameaddr routes[TL_ROUTES_MAX]; /* of the request being planned */
   struct tl_msg msg3;                       /* and for accounting */
   struct tl_call_start *starts;             /* of calls, see account.c */
-  struct tl_msg msg2;                       /* saved requests are read again into this */
-  char out[65536];                          /* messages made here */
+  struct tl_call_table calls;
+  struct tl_msg msg2; /* saved requests are read again into this */
+  char out[65536];    /* messages made here */
   struct tl_merge merged[TL_MERGE_SLOTS];
   struct tl_probe *probes;
   uint64_t probed_generation; /* of the snapshot whose peers they are */
@@ -279,6 +295,9 @@ int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const st
 uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m);
 /* From tag, Call-ID and CSeq: equal in all copies of a request that forked (8.2.2.2). */
 uint64_t tl_token_merge(const struct tl_proxy *p, const struct tl_msg *m);
+/* Call-ID and both tags: equal for all requests and responses of a dialog, whoever sends them.
+ * Never 0. */
+uint64_t tl_token_dialog(const struct tl_proxy *p, const struct tl_msg *m);
 /* A To tag for answers made here, the same for each retransmission: 16 characters. */
 void tl_token_tag(const struct tl_proxy *p, const struct tl_msg *m, char *out);
 
@@ -403,15 +422,38 @@ int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
 /* load.c */
 struct tl_peer_load **tl_load_of(struct tl_proxy *p, const struct tl_conf *conf);
 void tl_load_exit(struct tl_proxy *p);
-/* May M go to PEER (NULL: no peer) now? TL_ELIMIT: it has its share. *OUT for tl_load_enter. */
+struct tl_admission {
+  struct tl_peer_load *load;
+  struct tl_call_place *place; /* the caller's */
+};
+/* May M go to PEER (NULL: no peer) now? TL_ELIMIT: it has its share. */
 int tl_load_admit(struct tl_tx *tx, const struct tl_conf_peer *peer, const struct tl_msg *m,
-                  struct tl_peer_load **out);
-void tl_load_enter(struct tl_branch *b, struct tl_peer_load *l);
+                  struct tl_admission *out);
+void tl_load_enter(struct tl_branch *b, const struct tl_admission *a);
 void tl_load_leave(struct tl_branch *b);
 /* May a failure toward PEER (NULL: no peer) of TX have a line in the log now? One a second may;
  * *OUT_UNLOGGED: those before it that had none. */
 bool tl_load_may_log(const struct tl_tx *tx, const struct tl_conf_peer *peer,
                      uint32_t *out_unlogged);
+
+/* calls.c: calls toward peers that have max_calls */
+/* One more call toward the peer of L. TL_ELIMIT: it has MAX, or no more can be counted. */
+int tl_call_take(struct tl_proxy *p, struct tl_peer_load *l, uint32_t max,
+                 struct tl_call_place **out);
+/* AT (may be NULL) belongs to a branch that is at its end. */
+void tl_call_drop(struct tl_proxy *p, struct tl_call_place *at);
+/* M is a 2xx to the branch that has AT: its dialog is a call from now on, if it is not yet. Before
+ * M is passed on. */
+void tl_call_answered(struct tl_proxy *p, struct tl_call_place *at, const struct tl_msg *m);
+/* What names the call that M ends; 0: M is no BYE, or no call is counted. */
+uint64_t tl_call_of(struct tl_proxy *p, const struct tl_msg *m);
+/* It is over; CALL 0: none. */
+void tl_call_ended(struct tl_proxy *p, uint64_t call);
+/* Its BYE was answered STATUS. */
+void tl_call_answer(struct tl_proxy *p, uint64_t call, unsigned status);
+/* Takes mail of the two types about calls. */
+void tl_call_mail(struct tl_proxy *p, struct tl_mail *mail);
+void tl_call_exit(struct tl_proxy *p);
 
 /* response.c */
 /* No branch is left that could still answer: the next target, or the best response (16.7 step 6).
@@ -456,6 +498,8 @@ bool tl_relay_is_remote(const struct tl_proxy *p, tl_conn_id id);
 int tl_relay_send(struct tl_proxy *p, tl_conn_id id, const void *data, size_t n);
 int tl_relay_send_edit(struct tl_proxy *p, tl_conn_id id, const struct tl_edit *e,
                        const struct tl_body *body, const struct tl_branch *branch);
+/* Posts MAIL to WORKER; if that fails it stays the caller's. */
+int tl_relay_post(struct tl_proxy *p, unsigned worker, struct tl_mail *mail);
 /* For mail that nobody will read. */
 void tl_relay_free(struct tl_mail *mail);
 /* Takes mail of the three relay types; frees it. */

@@ -32,13 +32,17 @@ void tl_relay_free(struct tl_mail *m) {
   free(m);
 }
 
-static int post(struct tl_proxy *p, unsigned worker, struct tl_mail *m) {
+int tl_relay_post(struct tl_proxy *p, unsigned worker, struct tl_mail *m) {
   /* Workers start one after another: the first may have mail for one that is not there yet. */
   struct tl_thread *to = __atomic_load_n(&p->th.rt->worker[worker], __ATOMIC_ACQUIRE);
   int rc = to ? tl_mailbox_post(&to->mailbox, m) : TL_EBUSY;
-  if (rc == TL_OK) return rc;
-  tl_count(tl_proxy_counters(p), TL_C_MAIL_FULL);
-  tl_relay_free(m);
+  if (rc) tl_count(tl_proxy_counters(p), TL_C_MAIL_FULL);
+  return rc;
+}
+
+static int post(struct tl_proxy *p, unsigned worker, struct tl_mail *m) {
+  int rc = tl_relay_post(p, worker, m);
+  if (rc) tl_relay_free(m);
   return rc;
 }
 

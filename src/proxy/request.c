@@ -145,6 +145,7 @@ static int keep_request(struct tl_tx *tx, const struct tl_msg *m, const struct t
 
 static void overloaded(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
   tl_count(tl_proxy_counters(p), TL_C_TX_REFUSED);
+  tl_call_ended(p, tl_call_of(p, m)); /* who hung up does not come again (RFC 3261 15.1.1) */
   refuse(p, from, m, 503, TL_STR("Overloaded"), TL_STR("Retry-After: 5\r\n"));
 }
 
@@ -164,6 +165,7 @@ static void start(struct tl_proxy *p, const struct tl_hop *from, const struct tl
     return;
   }
   tx->ack = m->method == TL_M_ACK;
+  tx->call = tl_call_of(p, m);
   if (!resolve) {
     tl_forward_next(tx, m, body);
     return;
@@ -186,6 +188,7 @@ static void start(struct tl_proxy *p, const struct tl_hop *from, const struct tl
 static void without_transaction(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
                                 const struct tl_msg *m, const struct tl_body *body) {
   if (tl_forward_stateless(p, from, plan, m, body)) refuse(p, from, m, 503, TL_STR(""), TL_STR(""));
+  tl_call_ended(p, tl_call_of(p, m)); /* its answer will not be looked at */
 }
 
 /* 16.3 step 4: a Via of ours below, with the hash of this very request: it has been round. A
@@ -264,6 +267,8 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
   int rc = tl_route_plan(p, from, c, m, plan, &status);
   if (rc == TL_ENOTFOUND) {
     struct tl_str why = tl_str_c(plan->refusal ? plan->refusal : ""); /* a constant */
+    /* A BYE of a dialog that we let in has nowhere to go: this answer is its end. */
+    if (plan->in_dialog && status != 403) tl_call_ended(p, tl_call_of(p, m));
     tl_pool_put(&p->plans, plan);
     refuse(p, from, m, status, why, TL_STR(""));
     return;

@@ -260,6 +260,8 @@ static void branch_done(struct tl_branch *b) {
   tl_timer_stop(&n->wheel, &b->retrans);
   tl_branch_detach(b);
   tl_load_leave(b);
+  tl_call_drop(b->tx->proxy, b->place);
+  b->place = NULL;
   b->state = TL_BR_COMPLETED;
   if (b->reliable)
     tl_branch_free(b); /* Timers D and K are 0 */
@@ -277,6 +279,7 @@ static void invite_success(struct tl_branch *b, const struct tl_msg *m,
                            const struct tl_body *body) {
   struct tl_tx *tx = b->tx;
   struct tl_proxy *p = tx->proxy;
+  if (b->place) tl_call_answered(p, b->place, m);
   forward(tx, m, body); /* every 2xx, at once (16.7 step 5, RFC 6026 7.2) */
   if (b->state == TL_BR_ACCEPTED) return;
   b->state = TL_BR_ACCEPTED;

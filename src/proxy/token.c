@@ -144,6 +144,15 @@ uint64_t tl_token_merge(const struct tl_proxy *p, const struct tl_msg *m) {
   return tl_siphash(key_of(p, 1), in, sizeof(in));
 }
 
+uint64_t tl_token_dialog(const struct tl_proxy *p, const struct tl_msg *m) {
+  uint64_t a = tl_siphash13(key_of(p, 1), m->from_tag.p, m->from_tag.n);
+  uint64_t b = tl_siphash13(key_of(p, 1), m->to_tag.p, m->to_tag.n);
+  uint64_t in[3] = {tl_siphash13(key_of(p, 0), m->call_id.p, m->call_id.n), a < b ? a : b,
+                    a < b ? b : a};
+  uint64_t key = tl_siphash13(key_of(p, 1), in, sizeof(in));
+  return key ? key : 1;
+}
+
 void tl_token_tag(const struct tl_proxy *p, const struct tl_msg *m, char *out) {
   uint64_t in[2] = {tl_siphash(key_of(p, 1), m->call_id.p, m->call_id.n),
                     tl_siphash(key_of(p, 0), m->via.branch.p, m->via.branch.n)};

@@ -303,6 +303,7 @@ void tl_tx_finished(struct tl_tx *tx, unsigned status) {
   struct tl_proxy *p = tx->proxy;
   const struct tl_conf_timeouts *t = &p->net.conf->timeouts;
   tl_account_done(tx, status);
+  if (tx->call) tl_call_answer(p, tx->call, status);
   uncount(tx);
   drop_working_set(tx);
   if (tx->invite && status < 300) {
@@ -328,6 +329,7 @@ void tl_tx_finished(struct tl_tx *tx, unsigned status) {
 void tl_tx_abandon(struct tl_tx *tx) {
   struct tl_proxy *p = tx->proxy;
   tl_account_done(tx, 408);
+  if (tx->call) tl_call_ended(p, tx->call);
   tl_probe_ended(tx, 0, true);
   if (tx->reliable) {
     tl_tx_free(tx);
@@ -433,6 +435,7 @@ void tl_branch_free(struct tl_branch *b) {
   *at = b->next;
   tl_branch_detach(b);
   tl_load_leave(b);
+  tl_call_drop(p, b->place);
   tl_timer_stop(&p->net.wheel, &b->timer);
   tl_timer_stop(&p->net.wheel, &b->retrans);
   tl_saved_free(p, b->sent);
@@ -478,5 +481,6 @@ void tl_tx_tables_exit(struct tl_proxy *p) {
   p->snap = NULL;
   tl_source_exit(p);
   tl_account_exit(p);
+  tl_call_exit(p);
   tl_load_exit(p);
 }

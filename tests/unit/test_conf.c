@@ -183,6 +183,8 @@ Test(conf, peers) {
   cr_expect_eq(tl_addr_port(&p[0].addr[0]), 16061);
   cr_expect_eq(p[0].max_cps, 500);
   cr_expect_eq(p[0].max_calls, 20000);
+  cr_expect_eq(c->call_max_ms, 12 * 3600 * 1000);
+  cr_expect_eq(c->limits.max_open_calls, 262144);
   cr_expect_eq(p[0].probe_ms, 30000);
   cr_expect_eq(p[1].transport, TL_TLS);
   cr_expect(p[1].sips);

@@ -264,6 +264,16 @@ Test(conf_errors, b15_who_peers_are) {
   CHECK(b);
 }
 
+Test(conf_errors, call_max) {
+  static const struct breach b[] = {
+      {L "call_max = 0", "t.conf:2: call_max must be between 1s"},
+      {L "call_max = 999ms", "t.conf:2: call_max must be between 1s"},
+      {L "call_max = 31d", "t.conf:2: "},
+      {L "limits { max_open_calls = 0 }", "t.conf:2: max_open_calls must be between 1"},
+  };
+  CHECK(b);
+}
+
 Test(conf_errors, routes) {
   static const struct breach b[] = {
       {L "\nroute \"r\" {\n}", "t.conf:3: route \"r\" leads nowhere"},
@@ -276,6 +286,9 @@ Test(conf_errors, routes) {
       {L "route \"r\" { peers = \"x\" }", "t.conf:2: there is no peer \"x\""},
       {L "peer \"a\" { uri = \"sip:127.0.0.1\" }\nroute \"r\" { peers = { \"a\", \"a\" } }",
        "t.conf:3: peers names \"a\" twice"},
+      {L "peer \"a\" { uri = \"sip:127.0.0.1\" max_calls = 1 }\n"
+         "route \"r\" { peers = \"a\"\n stateless = true }",
+       "t.conf:4: route \"r\" is stateless, so the max_calls of its peer \"a\""},
       {L "route \"r\" { relay = \"request-uri\"\n from_peer = \"z\" }",
        "t.conf:3: there is no peer \"z\""},
       {L "route \"r\" { relay = \"everywhere\" }", "t.conf:2: relay must be request-uri"},

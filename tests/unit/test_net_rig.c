@@ -156,6 +156,7 @@ void net_end(void) {
   expect_empty(&n->dgram_small, "dgram_small");
   rig_forget();
   tl_mailbox_destroy(&n->th->mailbox);
+  tl_calls_free(&rig.rt.calls);
   tl_conf_unref(rig.rt.conf);
   urcu_memb_unregister_thread();
   conf_teardown();

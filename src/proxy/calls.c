@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Calls toward peers that have max_calls. A branch takes a place at its peer
+ * before its INVITE goes out and gives it back when it fails. A 2xx makes a call
+ * of it, which keeps the place until a BYE of its dialog has its final answer or
+ * none, or until call_max.
+ *
+ * Any worker may see that BYE, so the calls of one dialog are kept by the worker
+ * that the keyed hash of Call-ID and tags names. The mail that brings a call
+ * there is posted before its 2xx is passed on, and what ends it comes behind: a
+ * mailbox keeps the order of all who post.
+ */
+#include <stdlib.h>
+
+#include "proxy.h"
+
+#define SWEEP_MS 1000u /* how soon a call_max that was lowered is felt */
+#define FORKS_MAX 8u   /* dialogs that one branch's 2xx responses may open */
+#define LOG_EVERY_MS 60000u
+
+/* One call, in the table of its worker or on its way there. */
+struct tl_call {
+  struct tl_mail mail;
+  struct tl_call *hash_next;
+  struct tl_call *next, **link; /* by age */
+  struct tl_peer_calls *at;
+  uint64_t key, answered_ms;
+};
+
+/* What a branch has at its peer. */
+struct tl_call_place {
+  struct tl_peer_calls *at;
+  struct tl_call *call;    /* not answered yet; NULL: it is a call now */
+  uint32_t n;              /* dialogs heard of */
+  uint64_t key[FORKS_MAX]; /* theirs */
+};
+
+/* The news of a BYE for the worker that keeps the call. */
+struct ended {
+  struct tl_mail mail;
+  uint64_t key;
+};
+
+static struct tl_calls *shared(struct tl_proxy *p) { return &p->th.rt->calls; }
+
+/* ---- places ---- */
+
+static void give_back(struct tl_proxy *p, struct tl_call *c) {
+  tl_calls_give(&c->at->now);
+  tl_calls_give(&shared(p)->open);
+  tl_count_sub(tl_proxy_counters(p), TL_C_CALLS_NOW, 1);
+  free(c);
+}
+
+/* A call whose places are taken; gives them back if memory is short. */
+static struct tl_call *call_new(struct tl_proxy *p, struct tl_peer_calls *at) {
+  struct tl_call *c = calloc(1, sizeof(*c));
+  if (!c) {
+    tl_calls_give(&at->now);
+    tl_calls_give(&shared(p)->open);
+    return NULL;
+  }
+  c->at = at;
+  tl_count(tl_proxy_counters(p), TL_C_CALLS_NOW);
+  return c;
+}
+
+static void log_full(struct tl_proxy *p, struct tl_peer_load *l, uint32_t max) {
+  if (l->full_logged_ms && p->net.now_ms - l->full_logged_ms < LOG_EVERY_MS) return;
+  l->full_logged_ms = p->net.now_ms;
+  TL_LOG(TL_LOG_WARN, "A peer has its max_calls: further calls go to other peers or get 503.",
+         TL_FC("peer", l->name), TL_FI("max_calls", max));
+}
+
+int tl_call_take(struct tl_proxy *p, struct tl_peer_load *l, uint32_t max,
+                 struct tl_call_place **out) {
+  struct tl_counters *k = tl_proxy_counters(p);
+  if (!l->calls) l->calls = tl_calls_of(shared(p), l->name);
+  if (!l->calls) return TL_ENOMEM;
+  if (!tl_calls_take(&l->calls->now, max)) {
+    atomic_fetch_add_explicit(&l->calls->refused, 1, memory_order_relaxed);
+    tl_count(k, TL_C_CALLS_REFUSED_MAX);
+    log_full(p, l, max);
+    return TL_ELIMIT;
+  }
+  struct tl_call_place *at = NULL;
+  if (!tl_calls_take(&shared(p)->open, p->net.conf->limits.max_open_calls)) {
+    tl_calls_give(&l->calls->now);
+  } else if ((at = calloc(1, sizeof(*at))) == NULL) {
+    tl_calls_give(&l->calls->now);
+    tl_calls_give(&shared(p)->open);
+  } else if ((at->call = call_new(p, l->calls)) == NULL) {
+    free(at);
+    at = NULL;
+  }
+  if (!at) {
+    tl_count(k, TL_C_CALLS_REFUSED_TABLE);
+    return TL_ELIMIT;
+  }
+  at->at = l->calls;
+  *out = at;
+  return TL_OK;
+}
+
+void tl_call_drop(struct tl_proxy *p, struct tl_call_place *at) {
+  if (!at) return;
+  if (at->call) give_back(p, at->call);
+  free(at);
+}
+
+/* ---- the table ---- */
+
+static void sweep_later(struct tl_proxy *p) {
+  struct tl_call_table *t = &p->calls;
+  uint64_t due = t->first->answered_ms + p->net.conf->call_max_ms, now = p->net.now_ms;
+  uint64_t left = due > now ? due - now : 0;
+  tl_timer_start(&p->net.wheel, &t->timer, left < SWEEP_MS ? (uint32_t)left : SWEEP_MS);
+}
+
+static void take_out(struct tl_proxy *p, struct tl_call *c) {
+  struct tl_call_table *t = &p->calls;
+  struct tl_call **at = &t->bucket[c->key & t->mask];
+  while (*at != c) at = &(*at)->hash_next;
+  *at = c->hash_next;
+  *c->link = c->next;
+  if (c->next)
+    c->next->link = c->link;
+  else
+    t->last = c->link;
+  t->n--;
+}
+
+static void on_sweep(struct tl_timer *timer, void *arg) {
+  struct tl_call_table *t =
+      (struct tl_call_table *)((char *)timer - offsetof(struct tl_call_table, timer));
+  struct tl_proxy *p = t->proxy;
+  const char *peer = NULL;
+  uint64_t n = 0;
+  (void)arg;
+  for (struct tl_call *c = t->first, *next; c; c = next, n++) {
+    if (c->answered_ms + p->net.conf->call_max_ms > p->net.now_ms) break;
+    next = c->next;
+    peer = c->at->name;
+    atomic_fetch_add_explicit(&c->at->expired, 1, memory_order_relaxed);
+    tl_count(tl_proxy_counters(p), TL_C_CALLS_EXPIRED);
+    take_out(p, c);
+    give_back(p, c);
+  }
+  if (n)
+    TL_LOG(TL_LOG_INFO, "Calls that no BYE has ended are older than call_max and count no longer.",
+           TL_FC("peer", peer), TL_FI("calls", n), TL_FI("call_max_ms", p->net.conf->call_max_ms));
+  if (t->first) sweep_later(p);
+}
+
+static int table_grow(struct tl_call_table *t) {
+  uint32_t old = t->bucket ? t->mask + 1 : 0, size = old ? 2 * old : 256;
+  struct tl_call **b = calloc(size, sizeof(struct tl_call *));
+  if (!b) return TL_ENOMEM;
+  for (uint32_t i = 0; i < old; i++)
+    for (struct tl_call *c = t->bucket[i], *next; c; c = next) {
+      next = c->hash_next;
+      c->hash_next = b[c->key & (size - 1)];
+      b[c->key & (size - 1)] = c;
+    }
+  free(t->bucket);
+  t->bucket = b;
+  t->mask = size - 1;
+  return TL_OK;
+}
+
+/* Keeps C until its BYE. Without a table there is nowhere to find it again: it is not counted. */
+static void put_in(struct tl_proxy *p, struct tl_call *c) {
+  struct tl_call_table *t = &p->calls;
+  if (!t->bucket) {
+    t->proxy = p;
+    t->last = &t->first;
+    t->timer.fn = on_sweep;
+  }
+  if (t->n > t->mask || !t->bucket) table_grow(t); /* if that fails, chains are longer */
+  if (!t->bucket) {
+    tl_count(tl_proxy_counters(p), TL_C_CALLS_UNCOUNTED);
+    give_back(p, c);
+    return;
+  }
+  c->hash_next = t->bucket[c->key & t->mask];
+  t->bucket[c->key & t->mask] = c;
+  c->next = NULL;
+  c->link = t->last;
+  *t->last = c;
+  t->last = &c->next;
+  t->n++;
+  if (!tl_timer_running(&t->timer)) sweep_later(p);
+}
+
+/* A dialog whose INVITE came by twice (a spiral) has a call at each peer: all end with it. */
+static bool end_here(struct tl_proxy *p, uint64_t key) {
+  struct tl_call_table *t = &p->calls;
+  bool any = false;
+  struct tl_call *c = t->bucket ? t->bucket[key & t->mask] : NULL, *next;
+  for (; c; c = next) {
+    next = c->hash_next;
+    if (c->key != key) continue;
+    take_out(p, c);
+    give_back(p, c);
+    any = true;
+  }
+  return any;
+}
+
+/* ---- a call's life ---- */
+
+static unsigned keeper_of(const struct tl_proxy *p, uint64_t key) {
+  return (unsigned)((key >> 32) % p->th.rt->n_worker);
+}
+
+static void begin(struct tl_proxy *p, struct tl_call *c, uint64_t key) {
+  unsigned keeper = keeper_of(p, key);
+  c->key = key;
+  c->answered_ms = p->net.now_ms;
+  c->mail.type = TL_MAIL_CALL_BEGUN;
+  /* A keeper whose mailbox is full: here its BYE finds it too, if it comes this way. */
+  if (keeper == p->th.index || tl_relay_post(p, keeper, &c->mail)) put_in(p, c);
+}
+
+void tl_call_answered(struct tl_proxy *p, struct tl_call_place *at, const struct tl_msg *m) {
+  uint64_t key = tl_token_dialog(p, m);
+  for (uint32_t i = 0; i < at->n; i++)
+    if (at->key[i] == key) return; /* repeated */
+  struct tl_call *c = at->call;
+  at->call = NULL;
+  if (!c && at->n < FORKS_MAX) {
+    /* The INVITE forked behind the peer: one more call is there, whether or not it has room. */
+    if (tl_calls_take(&shared(p)->open, p->net.conf->limits.max_open_calls)) {
+      atomic_fetch_add_explicit(&at->at->now, 1, memory_order_relaxed);
+      c = call_new(p, at->at);
+    }
+  }
+  if (!c) {
+    tl_count(tl_proxy_counters(p), TL_C_CALLS_UNCOUNTED);
+    return;
+  }
+  at->key[at->n++] = key;
+  begin(p, c, key);
+}
+
+uint64_t tl_call_of(struct tl_proxy *p, const struct tl_msg *m) {
+  if (m->method != TL_M_BYE || !atomic_load_explicit(&shared(p)->open, memory_order_relaxed))
+    return 0;
+  return tl_token_dialog(p, m);
+}
+
+void tl_call_ended(struct tl_proxy *p, uint64_t key) {
+  if (!key || end_here(p, key) || p->th.rt->n_worker == 1) return;
+  struct ended *e = malloc(sizeof(*e));
+  if (!e) return; /* call_max ends it */
+  e->mail.type = TL_MAIL_CALL_ENDED;
+  e->key = key;
+  /* To ourselves too: the call may be in our mailbox still, before this. */
+  if (tl_relay_post(p, keeper_of(p, key), &e->mail)) free(e);
+}
+
+void tl_call_answer(struct tl_proxy *p, uint64_t key, unsigned status) {
+  /* RFC 3261 15.1.1: whatever else comes back, who hung up is gone. Asked for a password he will
+   * try again. */
+  if (status != 401 && status != 407) tl_call_ended(p, key);
+}
+
+void tl_call_mail(struct tl_proxy *p, struct tl_mail *m) {
+  if (m->type == TL_MAIL_CALL_BEGUN) {
+    put_in(p, (struct tl_call *)m);
+    return;
+  }
+  end_here(p, ((struct ended *)m)->key);
+  free(m);
+}
+
+void tl_call_exit(struct tl_proxy *p) {
+  struct tl_call_table *t = &p->calls;
+  for (struct tl_call *c = t->first, *next; c; c = next) {
+    next = c->next;
+    take_out(p, c);
+    give_back(p, c);
+  }
+  if (t->bucket) tl_timer_stop(&p->net.wheel, &t->timer);
+  free(t->bucket);
+  t->bucket = NULL;
+}
