@@ -31,7 +31,8 @@ struct tl_crl_info {
   uint8_t alarm; /* what the log has been told of it; see tl_crls_alarm */
 };
 
-struct tl_crls *tl_crls_new(bool fetch);
+/* FETCH, ALL, ACCEPT_STALE: crl_fetch, crl_check_all, crl_stale = accept. */
+struct tl_crls *tl_crls_new(bool fetch, bool all, bool accept_stale);
 struct tl_crls *tl_crls_ref(struct tl_crls *s);
 void tl_crls_unref(struct tl_crls *s); /* NULL is fine */
 bool tl_crls_fetches(const struct tl_crls *s);
@@ -54,7 +55,10 @@ void tl_crls_want(struct tl_crls *s, const X509 *x);
 bool tl_crls_wanted(struct tl_crls *s, char out[TL_CRL_URL_MAX]);
 /* FN is called, in any thread, when a place becomes wanted. Before any domain is made. */
 void tl_crls_on_wanted(void (*fn)(void *arg), void *arg);
-/* For X509_STORE_CTX_set_verify_cb: a list that is stale or missing does not count. */
-int tl_crl_accept_stale(int ok, X509_STORE_CTX *sc);
+/* For X509_STORE_CTX_set_verify_cb, where the store's lists count for all levels: forgives a list
+ * that is stale or missing if accept_stale, and above the peer's own certificate unless all. */
+int tl_crl_judge(int ok, X509_STORE_CTX *sc);
+/* Why CRL alone does not tell who is revoked; NULL: it does. */
+const char *tl_crl_unusable(const X509_CRL *crl);
 /* Facts of a list. */
 void tl_crl_describe(const X509_CRL *crl, const char *source, struct tl_crl_info *out);

@@ -83,6 +83,7 @@ struct tl_tls_domain {
   bool verify_cert, require_cert, verify_name, allow_cn, accept_unverified;
   bool strict_sni;       /* never the fallback of a client that asks for a name not listed */
   bool crl_stale_accept; /* a revocation list past its next update still counts */
+  bool rsa_key_exchange; /* a suite of ciphers_list has the server decrypt, not sign */
   enum tl_check_from check_from;
   enum tl_eku eku;
   enum tl_records_mode records;

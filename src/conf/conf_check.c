@@ -203,6 +203,19 @@ static bool any_domain(const struct tl_raw *r, bool (*can)(const struct tl_block
   return false;
 }
 
+/* Does some rule lead a handshake to a domain that can serve, without its name being said? */
+static bool any_domain_is_found(const struct tl_raw *r) {
+  const struct tl_blocks *bs = &r->sec[TL_SEC_DOMAIN];
+  for (size_t i = 0; i < bs->n; i++) {
+    const struct tl_v_domain *d = bs->b[i].values;
+    if (serves(&bs->b[i]) && (bs->n == 1 || strcmp(bs->b[i].title, "default") == 0 ||
+                              (d->match_sip_domain && *d->match_sip_domain) ||
+                              (d->match_ip_address && *d->match_ip_address) || d->credentials_dir))
+      return true;
+  }
+  return false;
+}
+
 /* ---- listeners, peers, routes ---- */
 
 static void check_listen(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx *ctx) {
@@ -233,6 +246,11 @@ static void check_listen(struct tl_raw *r, struct tl_block *b, struct tl_conf_ct
     tl_conf_fail(ctx, b->pos,
                  "listen \"%s\" has no tls_domain to serve with: none has certificate and "
                  "private_key",
+                 b->title);
+  else if (t == TL_TLS && !any_domain_is_found(r))
+    tl_conf_fail(ctx, b->pos,
+                 "listen \"%s\" would never find a tls_domain: name one with tls_domain, call one "
+                 "\"default\", or give match_sip_domain or match_ip_address",
                  b->title);
 }
 

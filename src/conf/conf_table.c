@@ -214,13 +214,15 @@ static const struct tl_opt domain_opts[] = {
     DOM(crl_dir, PATH, NULL, NONE = "none", .flags = INH, .group = 3,
         WHY = "directory of revocation lists"),
     DOM(crl_check_all, BOOL, "false", .flags = INH,
-        WHY = "demand a revocation list for each certificate of a chain, not only the first"),
+        WHY =
+            "demand a revocation list for each certificate of a chain, not only the first; who is "
+            "listed is refused anyway"),
     DOM(crl_fetch, BOOL, "false", .flags = INH,
         WHY = "fetch revocation lists from the distribution points (http) that certificates name, "
               "and again before they are stale"),
     DOM(crl_stale, WORD, "reject", .word = stale, .flags = INH,
-        WHY = "what a revocation list past its next update means: reject refuses the "
-              "certificates of its issuer, accept goes on with the old list"),
+        WHY = "what a revocation list past its next update, or missing, means: reject refuses the "
+              "certificates of its issuer, accept goes on with the old list or none"),
     DOM(verify_cert, BOOL, "true", .flags = INH,
         WHY = "check the other side's certificate, in either role"),
     DOM(require_cert, BOOL, "true", .flags = INH,
@@ -282,7 +284,8 @@ static const struct tl_opt domain_opts[] = {
         WHY = "with ocsp_staple = file: the answer in DER, read again every five seconds"),
     DOM(ocsp_stapled, WORD, "off", .word = stapleds, .flags = INH,
         WHY = "as client: ask for the server's staple and refuse one that says revoked; require "
-              "also refuses a server without a good one"),
+              "also refuses a server without a good one, as a must-staple certificate does by "
+              "itself"),
     DOM(ocsp_client, WORD, "off", .word = ocsp_clients, .flags = INH,
         WHY = "as server: ask the responder about a client's certificate after the handshake; "
               "revoked ones are cut off; without an answer soft lets them stay, hard does not"),

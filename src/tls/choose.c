@@ -71,10 +71,6 @@ static bool lists_names(const struct tl_tls_domain *d, bool server) {
 static int rank_without_name(const struct tl_tls_set *set, const struct tl_tls_ask *ask,
                              const struct tl_tls_domain *d, bool asks_name, const char **why) {
   int address = by_address(d, ask->addr);
-  if (asks_name && ask->server && d->strict_sni) {
-    *why = "strict_sni: it does not list the name asked for";
-    return UNFIT;
-  }
   if (d == ask->listener) {
     *why = "the listener's tls_domain";
     return TL_CHOICE_LISTENER * STEPS;
@@ -140,14 +136,18 @@ static void note(struct search *s, const struct tl_tls_domain *d, int r, bool wa
 static void consider(struct search *s, struct tl_tls_domain *d) {
   const char *why = "";
   int r = rank(s->set, s->ask, d, s->lower, &why);
+  /* In strict mode it does not serve where it stands, and none behind it does either. */
+  bool refuses = r != UNFIT && r / STEPS > TL_CHOICE_SNI_WILDCARD && s->lower && s->ask->server &&
+                 d->strict_sni;
+  if (refuses) why = "strict_sni: it does not list the name asked for";
   /* Names are compared only where they can decide, or be shown. */
   bool wanted = s->ask->wanted && r != UNFIT && (r <= s->rank || s->trace) &&
                 tl_domain_wanted(d, s->ask->wanted);
-  note(s, d, r, wanted, why);
-  if (r == UNFIT || r > s->rank) return;
-  if (r < s->rank) {
+  note(s, d, refuses ? UNFIT : r, wanted && !refuses, why);
+  if (r == UNFIT || r > s->rank || (r == s->rank && refuses)) return;
+  if (r < s->rank || !s->best) {
     s->rank = r;
-    s->best = d;
+    s->best = refuses ? NULL : d;
     s->equals = 1;
     s->best_wanted = wanted;
     return;

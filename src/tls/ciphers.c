@@ -71,8 +71,9 @@ static int check_words(const char *list, struct tl_blame *b) {
   return rc;
 }
 
-/* Sets CTX's TLS 1.2 list to the usable part of what it has now. */
-static int reduce(SSL_CTX *ctx, const char *list, struct tl_blame *b) {
+/* Sets CTX's TLS 1.2 list to the usable part of what it has now; OUT_RSA: some of it exchanges keys
+ * by RSA. */
+static int reduce(SSL_CTX *ctx, const char *list, bool *out_rsa, struct tl_blame *b) {
   STACK_OF(SSL_CIPHER) *sk = SSL_CTX_get_ciphers(ctx);
   size_t cap = 1, at = 0;
   for (int i = 0; i < sk_SSL_CIPHER_num(sk); i++)
@@ -82,8 +83,9 @@ static int reduce(SSL_CTX *ctx, const char *list, struct tl_blame *b) {
   *text = '\0';
   for (int i = 0; i < sk_SSL_CIPHER_num(sk); i++) {
     const SSL_CIPHER *c = sk_SSL_CIPHER_value(sk, i);
-    if (usable(c) && !is_tls13(c))
-      at += (size_t)snprintf(text + at, cap - at, "%s%s", at ? ":" : "", SSL_CIPHER_get_name(c));
+    if (!usable(c) || is_tls13(c)) continue;
+    *out_rsa |= SSL_CIPHER_get_kx_nid(c) == NID_kx_rsa;
+    at += (size_t)snprintf(text + at, cap - at, "%s%s", at ? ":" : "", SSL_CIPHER_get_name(c));
   }
   int rc = 0;
   if (at == 0 || SSL_CTX_set_cipher_list(ctx, text) != 1)
@@ -111,7 +113,8 @@ static int check_suites(const char *suites, struct tl_blame *b) {
   return rc;
 }
 
-int tl_domain_set_ciphers(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_blame *b) {
+int tl_domain_set_ciphers(SSL_CTX *ctx, const struct tl_tls_options *o, bool *out_rsa,
+                          struct tl_blame *b) {
   int rc = 0;
   if (o->ciphersuites && (rc = check_suites(o->ciphersuites, b))) return rc;
   const char *suites = o->ciphersuites ? o->ciphersuites : default_suites;
@@ -125,5 +128,5 @@ int tl_domain_set_ciphers(SSL_CTX *ctx, const struct tl_tls_options *o, struct t
   if (SSL_CTX_set_cipher_list(ctx, list) != 1)
     return tl_blame(b, "ciphers_list", "\"%s\" is no list of cipher suites: %s", list,
                     tl_blame_reason());
-  return reduce(ctx, list, b);
+  return reduce(ctx, list, out_rsa, b);
 }

@@ -27,6 +27,7 @@ struct list {
 struct tl_crls {
   uint64_t refs;
   bool fetch;
+  bool all, accept_stale; /* crl_check_all, crl_stale = accept */
   pthread_mutex_t lists_mu;
   size_t n, cap;
   struct list *list;
@@ -51,11 +52,13 @@ void tl_crls_on_wanted(void (*fn)(void *arg), void *arg) {
   wanted_fn = fn;
 }
 
-struct tl_crls *tl_crls_new(bool fetch) {
+struct tl_crls *tl_crls_new(bool fetch, bool all, bool accept_stale) {
   struct tl_crls *s = calloc(1, sizeof(*s));
   if (!s) return NULL;
   s->refs = 1;
   s->fetch = fetch;
+  s->all = all;
+  s->accept_stale = accept_stale;
   pthread_mutex_init(&s->lists_mu, NULL);
   return s;
 }
@@ -164,6 +167,9 @@ static void add_fetched(struct tl_crls *s, STACK_OF(X509_CRL) * to, const X509_N
 static STACK_OF(X509_CRL) * look_up(const X509_STORE_CTX *csc, const X509_NAME *issuer) {
   X509_STORE_CTX *sc = (X509_STORE_CTX *)(uintptr_t)csc;
   struct tl_crls *s = X509_STORE_get_ex_data(X509_STORE_CTX_get0_store(sc), store_index);
+  /* Whether an anchor is revoked nobody asks (RFC 5280 6.1): only a demand for all lists does. */
+  int depth = X509_STORE_CTX_get_error_depth(sc);
+  if (!s->all && depth > 0 && depth == sk_X509_num(X509_STORE_CTX_get0_chain(sc)) - 1) return NULL;
   STACK_OF(X509_CRL) *found = X509_STORE_CTX_get1_crls(sc, issuer);
   if (!found && !(found = sk_X509_CRL_new_null())) return NULL;
   add_fetched(s, found, issuer);
@@ -179,17 +185,54 @@ int tl_crls_attach(struct tl_crls *s, X509_STORE *store) {
   return TL_OK;
 }
 
-int tl_crl_accept_stale(int ok, X509_STORE_CTX *sc) {
+int tl_crl_judge(int ok, X509_STORE_CTX *sc) {
   if (ok) return ok;
+  const struct tl_crls *s = X509_STORE_get_ex_data(X509_STORE_CTX_get0_store(sc), store_index);
+  bool demanded = !s || s->all || X509_STORE_CTX_get_error_depth(sc) == 0, forgiven = !demanded;
   switch (X509_STORE_CTX_get_error(sc)) {
   case X509_V_ERR_CRL_HAS_EXPIRED:
   case X509_V_ERR_CRL_NOT_YET_VALID:
-  case X509_V_ERR_UNABLE_TO_GET_CRL: X509_STORE_CTX_set_error(sc, X509_V_OK); return 1;
+  case X509_V_ERR_UNABLE_TO_GET_CRL: forgiven |= s && s->accept_stale; break;
+  case X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER:
+  case X509_V_ERR_DIFFERENT_CRL_SCOPE:
+  case X509_V_ERR_KEYUSAGE_NO_CRL_SIGN: break;
   default: return 0;
   }
+  if (!forgiven) return 0;
+  X509_STORE_CTX_set_error(sc, X509_V_OK);
+  return 1;
 }
 
 /* ---- lists that come ---- */
+
+static bool known_extension(const X509_EXTENSION *e) {
+  switch (OBJ_obj2nid(X509_EXTENSION_get_object((X509_EXTENSION *)(uintptr_t)e))) {
+  case NID_issuing_distribution_point:
+  case NID_authority_key_identifier:
+  case NID_crl_number: return true;
+  default: return false;
+  }
+}
+
+/* RFC 5280 5.2: what is said of some reasons only, of others' certificates, or in words that we do
+ * not know must not be taken for all there is to say. */
+const char *tl_crl_unusable(const X509_CRL *crl) {
+  if (X509_CRL_get_ext_by_NID(crl, NID_delta_crl, -1) >= 0)
+    return "a delta list (RFC 5280 5.2.4): only complete ones are taken";
+  int crit;
+  ISSUING_DIST_POINT *idp = X509_CRL_get_ext_d2i(crl, NID_issuing_distribution_point, &crit, NULL);
+  bool indirect = idp && idp->indirectCRL > 0, partial = idp && idp->onlysomereasons;
+  ISSUING_DIST_POINT_free(idp);
+  if (indirect) return "an indirect list (RFC 5280 5.2.5), which is not supported";
+  if (partial) return "a list for some reasons only (RFC 5280 5.2.5), which is not supported";
+  if (!idp && crit != -1) return "damaged in its issuing distribution point";
+  for (int i = 0; i < X509_CRL_get_ext_count(crl); i++) {
+    const X509_EXTENSION *e = X509_CRL_get_ext(crl, i);
+    if (X509_EXTENSION_get_critical(e) && !known_extension(e))
+      return "a list with a critical extension that is not known";
+  }
+  return NULL;
+}
 
 static int put(struct tl_crls *s, X509_CRL *crl, const char *source, bool fetched) {
   if (s->n >= LISTS_MAX) return TL_ELIMIT;
@@ -254,6 +297,11 @@ static int replace(struct tl_crls *s, X509_CRL *crl, const char *source) {
 
 int tl_crls_take(struct tl_crls *s, X509_STORE *store, X509_CRL *crl, const char *source, char *why,
                  size_t cap) {
+  const char *unusable = tl_crl_unusable(crl);
+  if (unusable) {
+    snprintf(why, cap, "it is %s", unusable);
+    return TL_EVERIFY;
+  }
   int rc = check_issuer(store, crl);
   if (rc) {
     snprintf(why, cap, "%s",

@@ -121,7 +121,8 @@ static int copy_addresses(struct tl_tls_domain *d, const char **list, struct tl_
 }
 
 /* Settings of both roles. */
-static int set_common(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_blame *b) {
+static int set_common(struct tl_tls_domain *d, SSL_CTX *ctx, const struct tl_tls_options *o,
+                      struct tl_blame *b) {
   SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   /* An own kernel-TLS setting of OpenSSL in openssl.cnf must not get in our way. */
   SSL_CTX_clear_options(ctx, SSL_OP_ENABLE_KTLS | SSL_OP_ALLOW_UNSAFE_LEGACY_RENEGOTIATION |
@@ -137,7 +138,7 @@ static int set_common(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_bl
     return tl_blame(b, "groups", "\"%s\" is no list of key exchange groups this OpenSSL knows",
                     groups);
   tl_hs_hook_context(ctx);
-  return tl_domain_set_ciphers(ctx, o, b);
+  return tl_domain_set_ciphers(ctx, o, &d->rsa_key_exchange, b);
 }
 
 /* Own parameters instead of those that go with the strength of the key. */
@@ -163,7 +164,7 @@ static int set_dh(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_blame 
 static int server_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b) {
   SSL_CTX *ctx = d->server = SSL_CTX_new(TLS_server_method());
   if (!ctx) return TL_ENOMEM;
-  int rc = set_common(ctx, o, b);
+  int rc = set_common(d, ctx, o, b);
   if (rc) return rc;
   /* A client that lists CHACHA first has no AES hardware (RFC 7905 1). */
   SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
@@ -184,7 +185,7 @@ static int client_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, s
   else
     tl_hs_hook_sessions(ctx);
   tl_hs_hook_client(ctx);
-  return set_common(ctx, o, b);
+  return set_common(d, ctx, o, b);
 }
 
 /* Names of authorities need the anchors that complete our chains; they go once they are read. */

@@ -14,8 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tieline/crl.h"
 #include "tieline/log.h"
 #include "tls/internal.h"
+#include "tls/verify_rules.h"
 
 /* A CertificateRequest's list, and the TLS 1.3 extension block it shares with the signature
  * algorithms, end at 65,535 bytes (RFC 5246 7.4.4, RFC 8446 4.3.2). */
@@ -87,10 +89,12 @@ static void warn_stale_crl(const struct trust *t, const char *file, X509_CRL *cr
          TL_FC("tls_domain", t->d->name), TL_FC("file", file));
 }
 
-/* Is X the authority that CRL names, and did it sign it? 1, 0, or -1: the name alone fits. */
+/* Is X the authority that CRL names, and did it sign it? 1, 0, -1: the name alone fits, or -2: it
+ * must not sign lists (RFC 5280 4.2.1.3). */
 static int issued(X509 *x, X509_CRL *crl) {
   if (X509_NAME_cmp(X509_get_subject_name(x), X509_CRL_get_issuer(crl)) != 0) return 0;
-  return X509_CRL_verify(crl, X509_get0_pubkey(x)) == 1 ? 1 : -1;
+  if (X509_CRL_verify(crl, X509_get0_pubkey(x)) != 1) return -1;
+  return X509_get_key_usage(x) & KU_CRL_SIGN ? 1 : -2;
 }
 
 static int issued_by_any(STACK_OF(X509) * sk, X509_CRL *crl) {
@@ -114,19 +118,40 @@ static int check_issuer(struct trust *t, const char *file, const char *option, X
   *out_foreign = found == 0;
   if (found == 1 || (!found && t->o->ca_system)) return 0; /* those of the machine are not listed */
   char *issuer = X509_NAME_oneline(X509_CRL_get_issuer(crl), NULL, 0);
-  int rc = found ? tl_blame(t->b, option,
-                            "the revocation list in %s is not signed by %s, whose name "
-                            "it bears",
-                            file, issuer ? issuer : "its issuer")
-                 : tl_blame(t->b, option,
-                            "the revocation list in %s is of another issuer: %s is no "
-                            "authority of this domain",
-                            file, issuer ? issuer : "?");
+  int rc =
+      tl_blame(t->b, option,
+               found == -2 ? "the revocation list in %s is signed by %s, whose key usage does "
+                             "not allow it (cRLSign)"
+               : found < 0 ? "the revocation list in %s is not signed by %s, whose name it bears"
+                           : "the revocation list in %s is of another issuer: %s is no "
+                             "authority of this domain",
+               file, issuer ? issuer : "?");
   OPENSSL_free(issuer);
   return rc;
 }
 
-/* IN_DIR: lists of other issuers are passed over. */
+/* IN_DIR: lists of other issuers, and those that are of no use alone, are passed over. */
+static int add_crl(struct trust *t, const char *input, const char *option, bool in_dir,
+                   X509_CRL *crl) {
+  bool foreign;
+  const char *unusable = tl_crl_unusable(crl);
+  int rc = check_issuer(t, input, option, crl, &foreign);
+  if (rc == TL_ECONFIG && foreign && in_dir) {
+    t->foreign++;
+    return 0;
+  }
+  if (rc == 0 && unusable && in_dir) {
+    TL_LOG(TL_LOG_WARN, "A revocation list in crl_dir is passed over.",
+           TL_FC("tls_domain", t->d->name), TL_FC("file", input), TL_FC("reason", unusable));
+    return 0;
+  }
+  if (rc == 0 && unusable) return tl_blame(t->b, option, "%s holds %s", input, unusable);
+  if (rc == 0 && X509_STORE_add_crl(t->store, crl) != 1) rc = TL_ENOMEM;
+  warn_stale_crl(t, input, crl);
+  t->crls++;
+  return rc;
+}
+
 static int add_crls(struct trust *t, const char *input, const char *option, bool in_dir) {
   struct stat st;
   BIO *bio = tl_input_open(input, option, &st, t->b);
@@ -138,17 +163,7 @@ static int add_crls(struct trust *t, const char *input, const char *option, bool
   int rc = 0;
   for (int i = 0; i < sk_X509_INFO_num(sk) && rc == 0; i++) {
     X509_CRL *crl = sk_X509_INFO_value(sk, i)->crl;
-    bool foreign;
-    if (!crl) continue;
-    rc = check_issuer(t, input, option, crl, &foreign);
-    if (rc == TL_ECONFIG && foreign && in_dir) {
-      t->foreign++;
-      rc = 0;
-      continue;
-    }
-    if (rc == 0 && X509_STORE_add_crl(t->store, crl) != 1) rc = TL_ENOMEM;
-    warn_stale_crl(t, input, crl);
-    t->crls++;
+    if (crl) rc = add_crl(t, input, option, in_dir, crl);
   }
   sk_X509_INFO_pop_free(sk, X509_INFO_free);
   return rc;
@@ -207,9 +222,6 @@ static int load_crls(struct trust *t) {
       return tl_blame(t->b, "crl_dir", "no file in %s holds a revocation list %s", o->crl_dir,
                       t->foreign ? "of an authority of this domain" : "in PEM form");
   }
-  if (o->crl_file || o->crl_dir)
-    X509_STORE_set_flags(t->store, X509_V_FLAG_CRL_CHECK |
-                                       (o->crl_check_all ? X509_V_FLAG_CRL_CHECK_ALL : 0));
   return 0;
 }
 
@@ -285,6 +297,7 @@ int tl_domain_load_trust(struct tl_tls_domain *d, const struct tl_tls_options *o
                          STACK_OF(X509) * cas, struct tl_blame *b) {
   struct trust t = {.d = d, .o = o, .b = b, .store = X509_STORE_new(), .cas = cas};
   int rc = t.store ? load_anchors(&t) : TL_ENOMEM;
+  if (rc == 0) tl_path_tell_twins(t.store, cas);
   if (rc == 0) rc = load_crls(&t);
   if (rc == 0) rc = announce_names(&t);
   if (rc == 0 && d->client) SSL_CTX_set1_cert_store(d->client, t.store);

@@ -104,8 +104,10 @@ int tl_domain_load_trust(struct tl_tls_domain *d, const struct tl_tls_options *o
                          STACK_OF(X509) * cas, struct tl_blame *b);
 /* The revocation lists of a domain whose trust is loaded, as an object of their own. */
 int tl_domain_attach_crls(struct tl_tls_domain *d, const struct tl_tls_options *o);
-/* Suites: those the operator names, reduced to the AEAD ones that have keys here. */
-int tl_domain_set_ciphers(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_blame *b);
+/* Suites: those the operator names, reduced to the AEAD ones that have keys here. OUT_RSA is set if
+ * some of them exchange keys by RSA. */
+int tl_domain_set_ciphers(SSL_CTX *ctx, const struct tl_tls_options *o, bool *out_rsa,
+                          struct tl_blame *b);
 
 /* OCSP: options against each other, callbacks and staples (after the certificates are loaded), the
  * end. */

@@ -73,6 +73,18 @@ static void judge_staple(SSL *ssl, struct tl_ocsp_verdict *v) {
                   time(NULL), v);
 }
 
+/* "Must staple" (RFC 7633): the authority vouches for the certificate only beside a fresh answer.
+ */
+static bool must_staple(const SSL *ssl) {
+  TLS_FEATURE *features =
+      X509_get_ext_d2i(SSL_get0_peer_certificate(ssl), NID_tlsfeature, NULL, NULL);
+  bool found = false;
+  for (int i = 0; i < sk_ASN1_INTEGER_num(features); i++)
+    found |= ASN1_INTEGER_get(sk_ASN1_INTEGER_value(features, i)) == TLSEXT_TYPE_status_request;
+  TLS_FEATURE_free(features);
+  return found;
+}
+
 static int refuse(struct tl_hs *hs, int code, const char *fmt, const char *why) {
   if (hs->failure.verify_code == X509_V_OK) hs->failure.verify_code = code;
   snprintf(hs->ocsp_why, sizeof(hs->ocsp_why), fmt, why);
@@ -91,7 +103,7 @@ static int on_staple(SSL *ssl, void *arg) {
   hs->stapled = v.status == TL_OCSP_GOOD;
   if (v.status == TL_OCSP_REVOKED)
     return refuse(hs, X509_V_ERR_CERT_REVOKED, "its stapled OCSP answer says revoked: %s", v.why);
-  if (hs->stapled || want == TL_STAPLED_ASK) return 1;
+  if (hs->stapled || (want == TL_STAPLED_ASK && !must_staple(ssl))) return 1;
   if (v.status == TL_OCSP_UNKNOWN)
     return refuse(hs, X509_V_ERR_OCSP_CERT_UNKNOWN, "%s",
                   "its stapled OCSP answer says that the responder does not know the certificate");

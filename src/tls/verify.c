@@ -104,6 +104,15 @@ static void note_chain(struct tl_verdict *v, STACK_OF(X509) * chain) {
   }
 }
 
+static int build_and_verify(X509_STORE_CTX *sc) {
+  STACK_OF(X509) *given = X509_STORE_CTX_get0_untrusted(sc), *ordered = tl_path_order(sc);
+  if (ordered) X509_STORE_CTX_set0_untrusted(sc, ordered);
+  int ok = X509_verify_cert(sc);
+  if (ordered) X509_STORE_CTX_set0_untrusted(sc, given);
+  sk_X509_free(ordered);
+  return ok;
+}
+
 int tl_verify_run(X509_STORE_CTX *sc, const struct tl_tls_domain *d, bool server,
                   struct tl_str name, struct tl_verdict *v) {
   struct tl_finding f;
@@ -117,14 +126,20 @@ int tl_verify_run(X509_STORE_CTX *sc, const struct tl_tls_domain *d, bool server
   if (!tl_leaf_acceptable(leaf, &f)) return failed(v, f.code, f.depth, leaf, f.why);
   /* OpenSSL's purpose check would refuse what RFC 5924 allows; eku_ok takes its place. The checks
    * of authorities (basicConstraints, keyCertSign, path length) do not hang on it. */
-  X509_VERIFY_PARAM_set_purpose(X509_STORE_CTX_get0_param(sc), X509_PURPOSE_ANY);
-  if (d->crl_stale_accept) X509_STORE_CTX_set_verify_cb(sc, tl_crl_accept_stale);
-  int ok = X509_verify_cert(sc);
+  X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(sc);
+  X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_ANY);
+  /* Any policy will do (RFC 5280 6.1.1 c). Unasked, OpenSSL takes critical policy constraints as
+   * understood without looking at them. */
+  if (X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_POLICY_CHECK) != 1 ||
+      X509_VERIFY_PARAM_add0_policy(param, OBJ_nid2obj(NID_any_policy)) != 1)
+    return failed(v, X509_V_ERR_OUT_OF_MEM, 0, leaf, NULL);
+  if (d->crls) X509_STORE_CTX_set_verify_cb(sc, tl_crl_judge);
+  int ok = build_and_verify(sc);
   STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(sc);
   if (ok != 1 || sk_X509_num(chain) < 1)
     return failed(v, X509_STORE_CTX_get_error(sc), X509_STORE_CTX_get_error_depth(sc),
                   X509_STORE_CTX_get_current_cert(sc), NULL);
-  if (!tl_chain_acceptable(chain, d->eku, server, &f))
+  if (!tl_chain_acceptable(chain, d, server, &f))
     return failed(v, f.code, f.depth, sk_X509_value(chain, f.depth), f.why);
   if (name.n && d->verify_name) {
     v->name_ok = tl_identity_cert_matches(leaf, name, d->allow_cn);

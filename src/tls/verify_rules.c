@@ -89,10 +89,10 @@ static bool bounds_ok(X509 *x, int depth, struct tl_finding *out) {
   return true;
 }
 
-/* Both versions have the peer sign, but for RSA key exchange of TLS 1.2 as server (RFC 5246 7.4.2).
- */
-static bool key_usage_ok(X509 *x, bool peer_is_client, struct tl_finding *out) {
-  uint32_t need = KU_DIGITAL_SIGNATURE | (peer_is_client ? 0 : KU_KEY_ENCIPHERMENT);
+/* The peer signs (RFC 8446 4.4.2.2, RFC 5246 7.4.2), but as server of TLS 1.2 where the operator
+ * lists suites with RSA key exchange. */
+static bool key_usage_ok(X509 *x, bool may_decrypt, struct tl_finding *out) {
+  uint32_t need = KU_DIGITAL_SIGNATURE | (may_decrypt ? KU_KEY_ENCIPHERMENT : 0);
   if (X509_get_key_usage(x) & need) return true; /* all bits where nothing is said */
   return refuse(out, X509_V_ERR_INVALID_PURPOSE, 0,
                 "the key usage of the certificate does not allow TLS");
@@ -151,10 +151,10 @@ bool tl_leaf_acceptable(X509 *leaf, struct tl_finding *out) {
   return bounds_ok(leaf, 0, out) && sans_ok(leaf, out) && common_names_ok(leaf, out);
 }
 
-bool tl_chain_acceptable(STACK_OF(X509) * chain, enum tl_eku eku, bool peer_is_client,
+bool tl_chain_acceptable(STACK_OF(X509) * chain, const struct tl_tls_domain *d, bool peer_is_client,
                          struct tl_finding *out) {
   for (int i = 1; i < sk_X509_num(chain); i++)
     if (!bounds_ok(sk_X509_value(chain, i), i, out)) return false;
-  return key_usage_ok(sk_X509_value(chain, 0), peer_is_client, out) &&
-         eku_ok(chain, eku, peer_is_client, out);
+  return key_usage_ok(sk_X509_value(chain, 0), !peer_is_client && d->rsa_key_exchange, out) &&
+         eku_ok(chain, d->eku, peer_is_client, out);
 }

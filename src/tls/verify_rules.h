@@ -18,5 +18,12 @@ struct tl_finding {
 bool tl_leaf_acceptable(X509 *leaf, struct tl_finding *out);
 /* Judges CHAIN, verified and leaf first, as that of a PEER_IS_CLIENT or server. True: nothing is
  * wrong; else *OUT says what. */
-bool tl_chain_acceptable(STACK_OF(X509) * chain, enum tl_eku eku, bool peer_is_client,
+bool tl_chain_acceptable(STACK_OF(X509) * chain, const struct tl_tls_domain *d, bool peer_is_client,
                          struct tl_finding *out);
+
+/* verify_path.c: SC's untrusted certificates, those first by which trust is reached (RFC 8446
+ * 4.4.2: "arbitrary orderings"). A stack of the caller's, without references; NULL: leave them as
+ * they are. */
+STACK_OF(X509) * tl_path_order(X509_STORE_CTX *sc);
+/* Where two of CAS have one name and two keys, STORE tells them apart by signatures. */
+void tl_path_tell_twins(X509_STORE *store, STACK_OF(X509) * cas);

@@ -146,6 +146,8 @@ Test(conf_errors, d38_listeners) {
        "t.conf:2: listen \"tls:127.0.0.1\" has no tls_domain to serve with"},
       {"listen \"tls:127.0.0.1\" {}\ntls_domain \"a\" { role = client ca_list = a.pem }",
        "has no tls_domain to serve with"},
+      {"listen \"tls:127.0.0.1\" {}\ntls_domain \"a\" { " CERT "}\ntls_domain \"b\" { " CERT "}",
+       "t.conf:1: listen \"tls:127.0.0.1\" would never find a tls_domain: name one"},
       {"listen \"tls:127.0.0.1\" { tls_domain = \"mian\" }\ntls_domain \"main\" { " CERT "}",
        "t.conf:1: there is no tls_domain \"mian\"; did you mean \"main\"?"},
       {"listen \"tls:127.0.0.1\" { tls_domain = \"c\" }\ntls_domain \"c\" { ca_list = a.pem }",

@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <openssl/err.h>
 
+#include "test_cert_kit.h"
 #include "test_ocsp_answer.h"
 #include "test_tls_duel.h"
 
@@ -271,14 +272,26 @@ struct theirs {
   const char *reason;
 };
 
-static void against(const struct theirs *t, int version, bool accept) {
+static X509 *must_staple(SSL_CTX *ctx) {
+  struct pki_cert c =
+      kit_make(&(struct kit_options){.subject = "CN=x",
+                                     .issuer = &pki_ca,
+                                     .ext = {"subjectAltName=URI:sip:server.example",
+                                             "tlsfeature=status_request_v2,status_request"}});
+  kit_show(ctx, &c, NULL);
+  X509_up_ref(c.x);
+  return c.x;
+}
+
+/* MUST: the certificate says must-staple (RFC 7633). */
+static void against(const struct theirs *t, bool must, int version, bool accept) {
   struct tl_tls_options o = duel_options();
-  X509 *server = ocsp_cert("server");
   o.verify_cert = true;
   o.accept_unverified = accept;
   o.ocsp.stapled = t->want;
   struct tl_tls_domain *d = duel_domain(&o);
   SSL_CTX *ctx = duel_context(true, "server");
+  X509 *server = must ? must_staple(ctx) : ocsp_cert("server");
   SSL_CTX_set_max_proto_version(ctx, version);
   SSL_CTX_set_tlsext_status_cb(ctx, give_staple);
   const struct ocsp_answer a = {server, pki_ca.x, NULL, t->status, -600, t->to_s, NULL};
@@ -306,6 +319,7 @@ static void against(const struct theirs *t, int version, bool accept) {
   SSL_CTX_free(ctx);
   tl_tls_domain_unref(d);
   X509_free(server);
+  kit_free();
 }
 
 Test(ocsp, f6_the_servers_staple_is_checked) {
@@ -326,9 +340,21 @@ Test(ocsp, f6_the_servers_staple_is_checked) {
   };
   for (size_t i = 0; i < sizeof table / sizeof *table; i++)
     for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
-      against(&table[i], v, false);
-      against(&table[i], v, true);
+      against(&table[i], false, v, false);
+      against(&table[i], false, v, true);
     }
+}
+
+/* Who asks for answers does not take such a certificate without one, even if he requires none. */
+Test(ocsp, b20_must_staple_is_heeded) {
+  static const struct theirs table[] = {
+      {-1, 600, TL_STAPLED_OFF, true, ""},
+      {GOOD, 600, TL_STAPLED_ASK, true, ""},
+      {-1, 600, TL_STAPLED_ASK, false, "stapled no OCSP answer"},
+      {GOOD, -1, TL_STAPLED_ASK, false, "out of date"},
+  };
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+    for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) against(&table[i], true, v, false);
 }
 
 /* ---- what is known of clients ---- */

@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -251,6 +252,69 @@ Test(tls_domain, e16_lists_of_other_issuers_are_refused) {
   pki_free(&forged);
 }
 
+static void as_delta(X509_CRL *crl) {
+  ASN1_INTEGER *base = ASN1_INTEGER_new();
+  ASN1_INTEGER_set(base, 1);
+  cr_assert_eq(X509_CRL_add1_ext_i2d(crl, NID_delta_crl, base, 1, 0), 1);
+  ASN1_INTEGER_free(base);
+}
+
+static void with_point(X509_CRL *crl, bool indirect, bool users) {
+  ISSUING_DIST_POINT *idp = ISSUING_DIST_POINT_new();
+  idp->indirectCRL = indirect ? 0xff : 0;
+  idp->onlyuser = users ? 0xff : 0;
+  cr_assert_eq(X509_CRL_add1_ext_i2d(crl, NID_issuing_distribution_point, idp, 1, 0), 1);
+  ISSUING_DIST_POINT_free(idp);
+}
+
+static void as_indirect(X509_CRL *crl) { with_point(crl, true, false); }
+static void of_users(X509_CRL *crl) { with_point(crl, false, true); }
+
+static void as_unknown(X509_CRL *crl) {
+  ASN1_OBJECT *oid = OBJ_txt2obj("1.2.3.4", 1);
+  ASN1_OCTET_STRING *null = ASN1_OCTET_STRING_new();
+  cr_assert_eq(ASN1_OCTET_STRING_set(null, (const unsigned char *)"\5\0", 2), 1);
+  X509_EXTENSION *e = X509_EXTENSION_create_by_OBJ(NULL, oid, 1, null);
+  cr_assert_eq(X509_CRL_add_ext(crl, e, -1), 1);
+  X509_EXTENSION_free(e);
+  ASN1_OCTET_STRING_free(null);
+  ASN1_OBJECT_free(oid);
+}
+
+/* RFC 5280 5.2: what is no complete list must not pass for one. */
+Test(tls_domain, b19_lists_that_are_not_complete_are_refused) {
+  const struct {
+    void (*change)(X509_CRL *crl);
+    const char *why;
+  } lists[] = {{as_delta, "holds a delta list"},
+               {as_indirect, "holds an indirect list"},
+               {as_unknown, "holds a list with a critical extension that is not known"}};
+  struct tl_tls_options o;
+  for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
+    pki_write_crl_with("odd", &pki_ca, NULL, lists[i].change);
+    o = good("server");
+    o.crl_file = pki_path("odd.crl");
+    refuse(&o, "crl_file", lists[i].why);
+  }
+  pki_write_crl_with("odd", &pki_ca, NULL, of_users);
+  o = good("server");
+  o.crl_file = pki_path("odd.crl");
+  tl_tls_domain_unref(make(&o));
+  /* in a directory a delta list lies beside the complete one */
+  cr_assert_eq(mkdir(pki_path("crls"), 0700), 0);
+  pki_write_crl_with("crls/delta", &pki_ca, NULL, as_delta);
+  pki_write_crl("crls/ca", &pki_ca, NULL);
+  o = good("server");
+  o.crl_dir = pki_path("crls");
+  tl_tls_domain_unref(make(&o));
+  unlink(pki_path("crls/ca.crl"));
+  o = good("server");
+  o.crl_dir = pki_path("crls");
+  refuse(&o, "crl_dir", "holds a revocation list");
+  unlink(pki_path("crls/delta.crl"));
+  rmdir(pki_path("crls"));
+}
+
 Test(tls_domain, e10_dh_params_are_read_and_judged) {
   static const char *const files[] = {"ffdhe2048", "dh_1024_160"};
   struct tl_tls_options o = good("server");
@@ -418,6 +482,26 @@ Test(tls_domain, b9_strict_sni_refuses_names_not_listed) {
   cr_expect_eq(c[0].rule, TL_CHOICE_LISTENER);
   cr_expect(c[0].chosen);
   tl_tls_domain_unref(d);
+}
+
+/* What stands behind a strict domain does not take its place. */
+Test(tls_domain, b9_strict_sni_is_not_passed_by) {
+  const char *one[] = {"a.example", NULL}, *two[] = {"b.example", NULL};
+  struct tl_tls_options o = good("server");
+  o.strict_sni = true;
+  o.match_sip_domain = one;
+  struct tl_tls_domain *all[] = {make(&o), named("b", two, NULL), named("default", NULL, NULL)};
+  struct tl_tls_set set = {all, 3, all[2]};
+  enum tl_choice rule;
+#define PICK(name, listener) tl_tls_choose_server(&set, TL_STR(name), listener, NULL, &rule)
+  cr_expect_null(PICK("x.example", all[0]));
+  cr_expect_eq(rule, TL_CHOICE_NONE);
+  cr_expect_eq(PICK("b.example", all[0]), all[1], "who lists the name serves it");
+  cr_expect_eq(PICK("a.example", all[0]), all[0]);
+  cr_expect_eq(PICK("x.example", NULL), all[2], "elsewhere the default");
+  cr_expect_eq(PICK("x.example", all[1]), all[1]);
+#undef PICK
+  for (int i = 0; i < 3; i++) tl_tls_domain_unref(all[i]);
 }
 
 Test(tls_domain, e27_default_or_refusal_when_none_matches) {

@@ -87,7 +87,8 @@ void pki_write_text(const char *file, const char *text) {
   fclose(f);
 }
 
-void pki_write_crl(const char *name, const struct pki_cert *ca, const struct pki_cert *revoked) {
+void pki_write_crl_with(const char *name, const struct pki_cert *ca, const struct pki_cert *revoked,
+                        void (*change)(X509_CRL *crl)) {
   X509_CRL *crl = X509_CRL_new();
   ASN1_TIME *t = X509_gmtime_adj(NULL, -60), *next = X509_gmtime_adj(NULL, 86400);
   X509_CRL_set_version(crl, 1);
@@ -101,6 +102,7 @@ void pki_write_crl(const char *name, const struct pki_cert *ca, const struct pki
     X509_CRL_add0_revoked(crl, r);
   }
   X509_CRL_sort(crl);
+  if (change) change(crl);
   cr_assert(X509_CRL_sign(crl, ca->key, EVP_sha256()) > 0);
   FILE *f = create(name, ".crl", 0644);
   PEM_write_X509_CRL(f, crl);
@@ -108,6 +110,10 @@ void pki_write_crl(const char *name, const struct pki_cert *ca, const struct pki
   X509_CRL_free(crl);
   ASN1_TIME_free(t);
   ASN1_TIME_free(next);
+}
+
+void pki_write_crl(const char *name, const struct pki_cert *ca, const struct pki_cert *revoked) {
+  pki_write_crl_with(name, ca, revoked, NULL);
 }
 
 static struct pki_cert cast(const char *name, const struct pki_cert *ca, const char *cn,

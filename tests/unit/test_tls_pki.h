@@ -34,6 +34,9 @@ void pki_write(const char *name, const struct pki_cert *c, const struct pki_cert
 void pki_write_text(const char *file, const char *text);
 /* NAME.crl by CA, revoking REVOKED (may be NULL). */
 void pki_write_crl(const char *name, const struct pki_cert *ca, const struct pki_cert *revoked);
+/* The same, changed before it is signed. */
+void pki_write_crl_with(const char *name, const struct pki_cert *ca, const struct pki_cert *revoked,
+                        void (*change)(X509_CRL *crl));
 /* Path of FILE in the directory, in one of eight rotating buffers. */
 const char *pki_path(const char *file);
 

@@ -5,6 +5,8 @@
  * code. Alerts and handshakes are in test_verify_matrix.c.
  */
 #include <criterion/criterion.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "test_cert_kit.h"
 #include "test_tls_duel.h"
@@ -253,6 +255,8 @@ static void twice_constrained(X509 *x) {
 #define USAGE(value) .leaf = {.ext = {LEAF_EXT, "keyUsage=" value}}
 #define LIMIT(value) MID(ROOT_EXT, "nameConstraints=" value)
 #define INVALID_CA X509_V_ERR_INVALID_CA
+#define POLICY "certificatePolicies=critical,1.2.3.4"
+#define DEMAND "policyConstraints=critical,requireExplicitPolicy:0"
 
 static const struct verify_case paths[] = {
     {"one authority between", MID(ROOT_EXT)},
@@ -294,7 +298,7 @@ static const struct verify_case paths[] = {
      .code = X509_V_ERR_INVALID_EXTENSION},
     {"key usage for signatures, server", USAGE("critical,digitalSignature")},
     {"key usage for signatures, client", USAGE("digitalSignature"), .as_server = true},
-    {"key usage for key transport, server", USAGE("keyEncipherment")},
+    {"key usage for key transport, server", USAGE("keyEncipherment"), .code = PURPOSE},
     {"key usage for key transport, client", USAGE("keyEncipherment"), .as_server = true,
      .code = PURPOSE},
     {"key usage for certificates only", USAGE("keyCertSign"), .code = PURPOSE},
@@ -317,6 +321,18 @@ static const struct verify_case paths[] = {
      LIMIT("critical,permitted;IP:192.0.2.0/255.255.255.0")},
     {"email outside of constraints", SAN("email:a@b.example,DNS:server.example"),
      LIMIT("critical,permitted;email:c.example"), .code = X509_V_ERR_PERMITTED_VIOLATION},
+    {"policy demanded, but there is none", MID(ROOT_EXT, DEMAND, POLICY),
+     .code = X509_V_ERR_NO_EXPLICIT_POLICY},
+    {"policy demanded and there", .leaf = {.ext = {LEAF_EXT, POLICY}},
+     MID(ROOT_EXT, DEMAND, POLICY)},
+    {"policy demanded, but there is another",
+     .leaf = {.ext = {LEAF_EXT, "certificatePolicies=critical,1.2.3.5"}},
+     MID(ROOT_EXT, DEMAND, POLICY), .code = X509_V_ERR_NO_EXPLICIT_POLICY},
+    {"policies that differ, none demanded",
+     .leaf = {.ext = {LEAF_EXT, "certificatePolicies=critical,1.2.3.5"}}, MID(ROOT_EXT, POLICY)},
+    {"sip URI under a constraint on URIs, which it cannot be held against (RFC 5280 4.2.1.10)",
+     SAN("URI:sip:server.example"), LIMIT("critical,permitted;URI:server.example"),
+     .code = X509_V_ERR_UNSUPPORTED_NAME_SYNTAX},
     {"RSA of 2048 bits", .leaf = {.rsa_bits = 2048}},
     {"RSA of 1024 bits", .leaf = {.rsa_bits = 1024}, .code = X509_V_ERR_EE_KEY_TOO_SMALL},
     {"authority with RSA of 1024 bits", .above = {{.subject = "CN=Case CA", .rsa_bits = 1024}},
@@ -450,6 +466,61 @@ Test(verify_cases, c8_issuers_in_a_circle_end) {
   cr_expect_eq(v.alert, SSL_AD_UNKNOWN_CA);
 }
 
+/* OpenSSL alone goes up by the first that fits, and does not come back (RFC 8446 4.4.2). */
+Test(verify_cases, c8_dead_ends_among_the_certificates_sent) {
+  struct tl_tls_options o = strict();
+  struct tl_verdict v;
+  struct pki_cert known = authority("CN=Known", NULL, NULL), odd = authority("CN=Odd", NULL, NULL),
+                  self = authority("CN=A", NULL, NULL), by_odd = authority("CN=A", &odd, &self),
+                  by_known = authority("CN=A", &known, &self), mid = authority("CN=M", &self, NULL),
+                  leaf = holder(&mid, NULL);
+  kit_trust((const struct pki_cert *[]){&known, NULL});
+  const struct pki_cert *orders[][6] = {{&mid, &by_known, &self, &by_odd, &odd, NULL},
+                                        {&mid, &self, &by_known, NULL},
+                                        {&mid, &by_odd, &by_known, NULL},
+                                        {&odd, &self, &by_odd, &mid, &by_known, NULL}};
+  for (size_t i = 0; i < sizeof(orders) / sizeof(*orders); i++) {
+    cr_expect_eq(verify(&o, &leaf, orders[i], &v), 0, "%zu: %s", i, v.why);
+    cr_expect_str_eq(v.anchor, "CN=Known");
+  }
+  const struct pki_cert *none[] = {&mid, &self, &by_odd, &odd, NULL};
+  cr_expect_neq(verify(&o, &leaf, none, &v), 0);
+  cr_expect_eq(v.alert, SSL_AD_UNKNOWN_CA);
+}
+
+/* An authority with a new key under its old name, and leaves that do not say by which. */
+Test(verify_cases, c8_authorities_of_one_name) {
+  struct tl_tls_options o = strict();
+  struct tl_verdict v;
+  struct pki_cert old = authority("CN=R", NULL, NULL), new = authority("CN=R", NULL, NULL),
+                  alien = authority("CN=R", NULL, NULL), by_old = holder(&old, NULL),
+                  by_new = holder(&new, NULL), by_alien = holder(&alien, NULL);
+  kit_trust((const struct pki_cert *[]){&old, &new, NULL});
+  cr_expect_eq(verify(&o, &by_old, NULL, &v), 0, "%s", v.why);
+  cr_expect_eq(verify(&o, &by_new, NULL, &v), 0, "%s", v.why);
+  cr_expect_neq(verify(&o, &by_alien, NULL, &v), 0);
+  cr_expect_neq(verify(&o, &by_alien, (const struct pki_cert *[]){&alien, NULL}, &v), 0);
+}
+
+/* Who signs must be allowed to; who decrypts, only where suites have servers decrypt. */
+Test(verify_cases, c8_key_usage_and_rsa_key_exchange) {
+  struct tl_tls_options o = strict();
+  struct tl_verdict v;
+  EVP_PKEY *key = EVP_RSA_gen(2048);
+  struct pki_cert root = authority("CN=R", NULL, NULL),
+                  leaf = kit_make(
+                      &(struct kit_options){.subject = "CN=l",
+                                            .issuer = &root,
+                                            .key = key,
+                                            .ext = {LEAF_EXT, "keyUsage=keyEncipherment"}});
+  kit_trust((const struct pki_cert *[]){&root, NULL});
+  cr_expect_eq(verify(&o, &leaf, NULL, &v), PURPOSE);
+  cr_expect_eq(v.alert, SSL_AD_UNSUPPORTED_CERTIFICATE);
+  o.ciphers_list = "AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256";
+  cr_expect_eq(verify(&o, &leaf, NULL, &v), 0, "%s", v.why);
+  EVP_PKEY_free(key);
+}
+
 /* ---- revocation ---- */
 
 Test(verify_cases, c8_revocation_lists) {
@@ -476,4 +547,34 @@ Test(verify_cases, c8_revocation_lists) {
   o.crl_check_all = true;
   cr_expect_eq(verify(&o, &deep, by_mid, &v), X509_V_ERR_UNABLE_TO_GET_CRL);
   cr_expect_eq(v.depth, 1);
+}
+
+/* Without crl_check_all no list is demanded above the leaf; but who is listed is refused. */
+Test(verify_cases, b19_listed_authorities_are_refused_at_any_level) {
+  struct tl_tls_options o = strict();
+  struct tl_verdict v;
+  char crl[128];
+  struct pki_cert root = authority("CN=R", NULL, NULL), mid = authority("CN=M", &root, NULL),
+                  leaf = holder(&mid, NULL);
+  const struct pki_cert *sent[] = {&mid, NULL};
+  kit_trust((const struct pki_cert *[]){&root, &mid, NULL});
+  pki_write_crl("mid", &mid, NULL);
+  pki_write_crl("root", &root, &mid);
+  snprintf(crl, sizeof(crl), "%s", pki_path("mid.crl"));
+  o.crl_file = crl;
+  cr_expect_eq(verify(&o, &leaf, sent, &v), 0, "%s", v.why);
+  char both[128], dir[128];
+  cr_assert_eq(mkdir(pki_path("lists"), 0700), 0);
+  snprintf(both, sizeof(both), "%s", pki_path("lists/root.crl"));
+  cr_assert_eq(rename(pki_path("root.crl"), both), 0);
+  snprintf(dir, sizeof(dir), "%s", pki_path("lists"));
+  o.crl_dir = dir;
+  for (int stale = 0; stale < 2; stale++) {
+    o.crl_stale_accept = stale;
+    cr_expect_eq(verify(&o, &leaf, sent, &v), X509_V_ERR_CERT_REVOKED, "%s", v.why);
+    cr_expect_eq(v.alert, SSL_AD_CERTIFICATE_REVOKED);
+    cr_expect_eq(v.depth, 1);
+  }
+  unlink(both);
+  rmdir(dir);
 }
