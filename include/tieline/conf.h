@@ -42,7 +42,8 @@ enum tl_anti_spoof {
 
 struct tl_conf_peer {
   char *name;
-  char *uri; /* as written */
+  uint64_t id; /* the same in each snapshot: hash of the name */
+  char *uri;   /* as written */
   enum tl_transport transport;
   char *host;    /* host part of uri, brackets kept */
   uint16_t port; /* never 0: the transport's default filled in */

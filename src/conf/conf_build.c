@@ -41,6 +41,15 @@ static int list_copy(char *const *l, bool low, char ***out) {
   return 0;
 }
 
+/* The same name gives the same id in every snapshot. FNV-1a with a final mix. */
+static uint64_t stable_id(const char *name) {
+  uint64_t h = 0xcbf29ce484222325u;
+  for (; *name; name++) h = (h ^ (unsigned char)*name) * 0x100000001b3u;
+  h ^= h >> 33;
+  h *= 0xff51afd7ed558ccdu;
+  return h ^ (h >> 33);
+}
+
 static struct tl_tls_domain *domain_named(const struct tl_conf *c, const char *name) {
   for (size_t i = 0; name && i < c->n_domain; i++)
     if (strcmp(c->domain[i]->name, name) == 0) return c->domain[i];
@@ -131,6 +140,7 @@ static int build_peer(struct tl_conf *c, const struct tl_block *b, struct tl_con
   p->any_port = u.port == 0;
   p->any_transport = p->any_port && u.any_transport;
   p->name = strdup(b->title);
+  p->id = stable_id(b->title);
   p->uri = strdup(v->uri);
   p->host = strndup(host.p, host.n);
   p->domain = domain_named(c, v->tls_domain);
@@ -236,15 +246,6 @@ static int build_peers(struct tl_conf *c, const struct tl_conf *previous, struct
 }
 
 /* ---- routes ---- */
-
-/* The same name gives the same id in every snapshot. FNV-1a with a final mix. */
-static uint64_t stable_id(const char *name) {
-  uint64_t h = 0xcbf29ce484222325u;
-  for (; *name; name++) h = (h ^ (unsigned char)*name) * 0x100000001b3u;
-  h ^= h >> 33;
-  h *= 0xff51afd7ed558ccdu;
-  return h ^ (h >> 33);
-}
 
 static int build_route(struct tl_conf *c, const struct tl_block *b, struct tl_conf_route *r) {
   const struct tl_v_route *v = b->values;

@@ -55,7 +55,7 @@ static void tell_targets(struct tl_explain *e, const struct tl_plan *plan) {
     put(e->target[e->n_target].peer, 64, t->peer ? t->peer->name : "");
     if (t->transport == TL_TLS) {
       put(e->target[e->n_target].domain, 64, t->domain ? t->domain->name : "");
-      put(e->target[e->n_target].verify, 256, t->peer ? t->peer->identity : plan->host);
+      put(e->target[e->n_target].verify, 256, tl_route_identity(plan, t));
     }
     e->n_target++;
   }

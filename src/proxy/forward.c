@@ -41,7 +41,7 @@ static int open_hop(struct tl_proxy *p, const struct tl_plan *plan, const struct
     out->udp = tl_udp_of(&p->net, tl_net_listener_for(&p->net, TL_UDP, &t->addr));
     return TL_OK;
   }
-  const char *name = t->peer ? t->peer->identity : plan->host;
+  const char *name = tl_route_identity(plan, t);
   struct tl_conn_key key = {.transport = t->transport, .addr = t->addr};
   if (t->peer) key.max_age_ms = t->peer->max_age_ms;
   if (t->transport == TL_TLS) {
@@ -211,23 +211,36 @@ void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_b
   tl_response_settle(tx);
 }
 
-int tl_forward_stateless(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
-                         const struct tl_msg *m, const struct tl_body *body) {
+/* T NULL: on the plan's flow. *OUT_SURE: the connection is there already, so nothing is left to be
+ * verified. */
+static int send_stateless(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
+                          const struct tl_target *t, const struct tl_msg *m,
+                          const struct tl_body *body, bool *out_sure) {
   struct tl_conn *c = NULL;
   struct tl_hop hop;
   struct tl_edit e;
   struct tl_edit_texts x;
   char branch[TL_BRANCH_LEN];
-  struct tl_target *t = plan->n_target ? &plan->target[0] : NULL;
-  int rc = plan->flow ? flow_hop(p, plan, &hop, &c) : TL_ENOTFOUND;
-  if (rc == TL_OK)
-    t = NULL;
-  else if (t)
-    rc = open_hop(p, plan, t, &hop, &c);
+  int rc = t ? open_hop(p, plan, t, &hop, &c) : flow_hop(p, plan, &hop, &c);
   if (rc) return rc;
+  *out_sure = !c || c->state == TL_CONN_OPEN;
   tl_token_stateless(p, tl_token_tx_key(p, m), from->conn, branch);
   rc = tl_edit_request(p, &e, m, plan, t, from, &hop, branch, &x);
   return rc ? rc : send_edit(p, &hop, c, &e, body, NULL);
+}
+
+int tl_forward_stateless(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
+                         const struct tl_msg *m, const struct tl_body *body) {
+  bool sure = false;
+  if (plan->flow && send_stateless(p, from, plan, NULL, m, body, &sure) == TL_OK) return TL_OK;
+  if (!plan->n_target) return TL_ENOTFOUND;
+  int rc = send_stateless(p, from, plan, &plan->target[0], m, body, &sure);
+  /* No answer tells whether an ACK's new connection was verified, and a second ACK does no harm. */
+  if (m->method == TL_M_ACK && plan->n_target > 1 && plan->target[0].by_leg && (rc || !sure)) {
+    int rc2 = send_stateless(p, from, plan, &plan->target[1], m, body, &sure);
+    if (rc) rc = rc2;
+  }
+  return rc;
 }
 
 /* ---- failure and CANCEL ---- */

@@ -79,6 +79,7 @@ struct tl_target {
   enum tl_transport transport;
   struct tl_tls_domain *domain; /* of the transaction's snapshot */
   const struct tl_conf_peer *peer;
+  bool by_leg; /* TLS to a bare address: the certificate is to be that of the dialog's leg */
 };
 
 /*
@@ -102,11 +103,13 @@ struct tl_plan {
   const char *refusal; /* reason phrase of a refusal, NULL: the status's own */
   tl_conn_id flow;     /* connection to use if it is alive, 0: none */
   enum tl_transport flow_transport;
+  uint64_t leg_peer; /* whom the next hop of the dialog was verified to be, 0: no peer */
   const struct tl_conf_peer *unresolved; /* peer whose name must be looked up */
   uint8_t n_target, at;                  /* next one to try */
   uint8_t copies;                        /* sent at the same time; 0: one */
   struct tl_target target[TL_TARGETS_MAX];
   char host[TL_HOST_MAX]; /* domain of the next hop: SNI and identity (RFC 5922 7.3) */
+  char leg[TL_HOST_MAX];  /* the same of the dialog's leg, where that is no peer's; "": none */
 };
 
 struct tl_branch;
@@ -283,14 +286,23 @@ struct tl_token {
 void tl_token_stateless(const struct tl_proxy *p, uint64_t tx_key, tl_conn_id from, char *out);
 /* 0 and the parts, TL_ENOTFOUND if it is not ours, TL_EBADMAC if forged. */
 int tl_token_branch_parse(const struct tl_proxy *p, struct tl_str branch, struct tl_token *out);
-#define TL_RR_TOKEN_LEN 48
-/* Value of our Record-Route parameter "tl": names the route and the connection the dialog came in
- * on (the flow of RFC 5626 5.1; 0 = none), and proves that this dialog was let in. */
-void tl_token_route(const struct tl_proxy *p, uint64_t route_id, tl_conn_id flow,
-                    const struct tl_msg *m, char *out);
-/* *OUT_REVERSE: M travels against the request that opened the dialog. */
+/* What our Record-Route parameter "tl" says, and proves that we have said. */
+struct tl_route_token {
+  uint64_t route;
+  tl_conn_id flow;      /* the connection the dialog came in on (RFC 5626 5.1), 0: none */
+  uint64_t caller;      /* the peer whom the certificate there told, 0: none */
+  uint64_t callee;      /* the peer whom the next hop was verified to be, 0: none */
+  struct tl_str domain; /* or the domain that it was verified for; empty: none */
+  bool reverse;         /* read: the request travels against the one that opened the dialog */
+};
+#define TL_RR_TOKEN_LEN 48 /* the least */
+#define TL_RR_TOKEN_MAX (TL_RR_TOKEN_LEN + 18 + 2 + TL_HOST_MAX)
+/* Its value for the dialog of M; how long it is. */
+size_t tl_token_route(const struct tl_proxy *p, const struct tl_route_token *t,
+                      const struct tl_msg *m, char out[TL_RR_TOKEN_MAX]);
+/* Slices of OUT point into TOKEN. */
 int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const struct tl_msg *m,
-                         uint64_t *out_route_id, tl_conn_id *out_flow, bool *out_reverse);
+                         struct tl_route_token *out);
 /* Table key of a request's server transaction (17.2.3); CANCEL and ACK find their INVITE. */
 uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m);
 /* From tag, Call-ID and CSeq: equal in all copies of a request that forked (8.2.2.2). */
@@ -340,6 +352,8 @@ const char *tl_route_why_not(const struct tl_conf_route *r, size_t i, const stru
                              const struct tl_source *s);
 /* The slices of PLAN point into a message: sets them anew after M was scanned again. */
 void tl_route_rebind(struct tl_plan *plan, const struct tl_msg *m);
+/* The name that T's certificate must carry (RFC 5922 7.3). */
+const char *tl_route_identity(const struct tl_plan *plan, const struct tl_target *t);
 /* Fills PLAN for M, a request of our own to PEER. TL_EAGAIN: its name must be resolved first. */
 int tl_route_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_msg *m,
                      const struct tl_conf_peer *peer);
@@ -406,7 +420,7 @@ int tl_forward_bytes(struct tl_proxy *p, const struct tl_hop *hop, const void *d
 /* edit.c */
 /* Texts that edits insert; they live until the message is written. */
 struct tl_edit_texts {
-  char via[512], own[1600], uri[1024], route[2048], forwards[48], breadth[8], length[40];
+  char via[512], own[2304], uri[1024], route[2048], forwards[48], breadth[8], length[40];
 };
 #define TL_BREADTH_MAX 60u
 /* How many copies of M may be out at the same time: its Max-Breadth, TL_BREADTH_MAX at most and if

@@ -225,6 +225,8 @@ static bool goes_stateless(const struct tl_plan *plan, int rc, const struct tl_m
   if (rc) return false;
   if (m->method == TL_M_ACK) return true;
   if (!plan->route || !plan->route->stateless) return false;
+  /* By the dialog's leg, else by the address: the second needs the failure of the first. */
+  if (!plan->flow && plan->n_target > 1 && plan->target[0].by_leg) return false;
   bool datagram = !plan->flow && plan->n_target && plan->target[0].transport == TL_UDP;
   return !datagram || !tl_forward_near_mtu(m, body);
 }

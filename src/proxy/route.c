@@ -40,14 +40,19 @@ int tl_route_values(const struct tl_msg *m, struct tl_nameaddr out[TL_ROUTES_MAX
 static bool our_token(struct tl_proxy *p, const struct tl_msg *m, const struct tl_uri *u,
                       struct tl_plan *plan, uint64_t *out_route) {
   struct tl_str token;
-  tl_conn_id flow = 0;
-  bool reverse = false;
+  struct tl_route_token says;
   if (!tl_param_find(u->params, TL_STR("tl"), &token)) return false;
-  if (tl_token_route_parse(p, token, m, out_route, &flow, &reverse)) return false;
+  if (tl_token_route_parse(p, token, m, &says)) return false;
+  *out_route = says.route;
   plan->in_dialog = true;
-  plan->reverse = reverse;
-  plan->flow = reverse ? flow : 0;
+  plan->reverse = says.reverse;
+  plan->flow = says.reverse ? says.flow : 0;
   plan->flow_transport = tl_route_transport(u);
+  plan->leg_peer = says.reverse ? says.caller : says.callee;
+  size_t n = says.reverse ? 0 : says.domain.n;
+  if (n >= sizeof(plan->leg)) n = 0;
+  if (n) memcpy(plan->leg, says.domain.p, n);
+  plan->leg[n] = '\0';
   return true;
 }
 
@@ -130,21 +135,25 @@ static const struct tl_conf_route *route_by_id(const struct tl_conf *conf, uint6
 
 /* ---- targets ---- */
 
+const char *tl_route_identity(const struct tl_plan *plan, const struct tl_target *t) {
+  return t->peer ? t->peer->identity : t->by_leg ? plan->leg : plan->host;
+}
+
 static struct tl_tls_domain *domain_for(const struct tl_conf *conf, const struct tl_plan *plan,
-                                        const struct tl_conf_peer *peer,
-                                        const struct tl_addr *addr) {
+                                        const struct tl_target *t) {
   enum tl_choice rule;
   if (plan->route && plan->route->domain) return plan->route->domain;
-  if (peer && peer->domain) return peer->domain;
-  return tl_tls_choose_client(&conf->tls_set, tl_str_c(peer ? peer->identity : plan->host), addr,
+  if (t->peer && t->peer->domain) return t->peer->domain;
+  return tl_tls_choose_client(&conf->tls_set, tl_str_c(tl_route_identity(plan, t)), &t->addr,
                               &rule);
 }
 
 /* Is that the same place by the same name (16.5: no target twice)? */
-static bool same_target(const struct tl_target *a, const struct tl_conf_peer *peer,
-                        enum tl_transport t, const struct tl_addr *addr) {
-  if (a->transport != t || !tl_addr_eq(&a->addr, addr)) return false;
-  return a->peer == peer || (a->peer && peer && strcmp(a->peer->identity, peer->identity) == 0);
+static bool same_target(const struct tl_target *a, const struct tl_target *b) {
+  if (a->transport != b->transport || !tl_addr_eq(&a->addr, &b->addr)) return false;
+  if (a->peer && b->peer)
+    return a->peer == b->peer || strcmp(a->peer->identity, b->peer->identity) == 0;
+  return a->peer == b->peer && a->by_leg == b->by_leg;
 }
 
 /* D39: an address of a peer that is only to be reached by TLS. Whose port it is does not matter:
@@ -160,22 +169,37 @@ static bool downgrades(const struct tl_snap *snap, enum tl_transport t,
   return false;
 }
 
-static void add_target(const struct tl_snap *snap, struct tl_plan *plan,
-                       const struct tl_conf_peer *peer, enum tl_transport t,
-                       const struct tl_addr *addr) {
+static void add(const struct tl_snap *snap, struct tl_plan *plan, struct tl_target *new) {
+  const struct tl_conf_peer *peer = new->peer;
+  enum tl_transport t = new->transport;
   /* RFC 5630 3: what is asked to be secure never goes on in the clear. */
   if (plan->n_target == TL_TARGETS_MAX || (plan->secure && t != TL_TLS)) return;
-  if (peer ? peer->tls_only && t != TL_TLS : downgrades(snap, t, addr)) {
+  if (peer ? peer->tls_only && t != TL_TLS : downgrades(snap, t, &new->addr)) {
     plan->downgrade = true;
     return;
   }
   for (unsigned i = 0; i < plan->n_target; i++)
-    if (same_target(&plan->target[i], peer, t, addr)) return;
-  struct tl_target *to = &plan->target[plan->n_target++];
-  to->addr = *addr;
-  to->transport = t;
-  to->peer = peer;
-  to->domain = t == TL_TLS ? domain_for(snap->conf, plan, peer, addr) : NULL;
+    if (same_target(&plan->target[i], new)) return;
+  new->domain = t == TL_TLS ? domain_for(snap->conf, plan, new) : NULL;
+  plan->target[plan->n_target++] = *new;
+}
+
+static void add_target(const struct tl_snap *snap, struct tl_plan *plan,
+                       const struct tl_conf_peer *peer, enum tl_transport t,
+                       const struct tl_addr *addr) {
+  add(snap, plan, &(struct tl_target){.addr = *addr, .transport = t, .peer = peer});
+}
+
+/* B12: a Contact that is a bare address has no name to hold a certificate against. The one that
+ * this leg of the dialog was verified for is tried first; only our token says it, and it belongs to
+ * this dialog. Behind it the address itself, which a certificate may carry as well. */
+static void add_leg(const struct tl_snap *snap, struct tl_plan *plan, enum tl_transport t,
+                    const struct tl_addr *addr) {
+  struct tl_target to = {.addr = *addr, .transport = t, .by_leg = true};
+  if (!plan->in_dialog || t != TL_TLS) return;
+  for (size_t i = 0; plan->leg_peer && i < snap->conf->n_peer && !to.peer; i++)
+    if (snap->conf->peer[i].id == plan->leg_peer) to.peer = &snap->conf->peer[i];
+  if (to.peer ? to.peer->transport == TL_TLS : *plan->leg != '\0') add(snap, plan, &to);
 }
 
 /* An address that a configured peer owns carries that peer's identity, whatever a Contact calls it.
@@ -214,6 +238,7 @@ static int target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   struct tl_addr addr;
   uint16_t port = u->port ? u->port : t == TL_TLS ? 5061 : 5060;
   if (tl_addr_parse(host, port, &addr)) return TL_EAGAIN;
+  add_leg(p->snap, plan, t, &addr);
   add_target(p->snap, plan, peer_at(p->snap, t, &addr), t, &addr);
   return TL_OK;
 }
@@ -291,7 +316,7 @@ static int targets_of_peers(struct tl_proxy *p, const struct tl_msg *m, struct t
 int tl_route_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_msg *m,
                      const struct tl_conf_peer *peer) {
   memset(plan, 0, offsetof(struct tl_plan, target));
-  plan->host[0] = '\0';
+  plan->host[0] = plan->leg[0] = '\0';
   plan->own = true;
   tl_route_rebind(plan, m);
   targets_of_peer(p, plan, m, peer);
@@ -366,7 +391,7 @@ int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn 
                   const struct tl_msg *m, struct tl_plan *plan, unsigned *out_status) {
   uint64_t id = 0;
   memset(plan, 0, offsetof(struct tl_plan, target));
-  plan->host[0] = '\0';
+  plan->host[0] = plan->leg[0] = '\0';
   *out_status = 400;
   if (m->uri.n == 0) return TL_ENOTFOUND;
   plan->uri = m->ruri;

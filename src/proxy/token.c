@@ -66,34 +66,72 @@ int tl_token_branch_parse(const struct tl_proxy *p, struct tl_str branch, struct
   return TL_OK;
 }
 
-static uint64_t route_mac(const struct tl_proxy *p, uint64_t id, tl_conn_id flow,
-                          struct tl_str call_id, struct tl_str tag) {
-  uint64_t in[4] = {id, flow, tl_siphash(key_of(p, 1), call_id.p, call_id.n),
-                    tl_siphash(key_of(p, 1), tag.p, tag.n)};
+/*
+ * "tl" is route, flow and hash in hex, then as far as known "_c" and the caller's peer, "_p" and
+ * the callee's peer or "_n" and the callee's domain. Letters, digits, "-", "." and "_": whatever
+ * carries a URI carries these.
+ */
+static uint64_t route_mac(const struct tl_proxy *p, const struct tl_route_token *t,
+                          struct tl_str rest, struct tl_str call_id, struct tl_str tag) {
+  uint64_t in[5] = {t->route, t->flow, tl_siphash(key_of(p, 1), call_id.p, call_id.n),
+                    tl_siphash(key_of(p, 1), tag.p, tag.n),
+                    tl_siphash(key_of(p, 1), rest.p, rest.n)};
   return tl_siphash(key_of(p, 1), in, sizeof(in));
 }
 
-void tl_token_route(const struct tl_proxy *p, uint64_t id, tl_conn_id flow, const struct tl_msg *m,
-                    char *out) {
-  hex64(id, out);
-  hex64(flow, out + 16);
-  hex64(route_mac(p, id, flow, m->call_id, m->from_tag), out + 32);
+static size_t put_peer(char kind, uint64_t id, char *out) {
+  if (!id) return 0;
+  out[0] = '_';
+  out[1] = kind;
+  hex64(id, out + 2);
+  return 18;
+}
+
+size_t tl_token_route(const struct tl_proxy *p, const struct tl_route_token *t,
+                      const struct tl_msg *m, char out[TL_RR_TOKEN_MAX]) {
+  char *at = out + TL_RR_TOKEN_LEN;
+  at += put_peer('c', t->caller, at);
+  at += put_peer('p', t->callee, at);
+  if (!t->callee && t->domain.n && t->domain.n < TL_HOST_MAX) {
+    memcpy(at, "_n", 2);
+    memcpy(at + 2, t->domain.p, t->domain.n);
+    at += 2 + t->domain.n;
+  }
+  struct tl_str rest = {out + TL_RR_TOKEN_LEN, (size_t)(at - out) - TL_RR_TOKEN_LEN};
+  hex64(t->route, out);
+  hex64(t->flow, out + 16);
+  hex64(route_mac(p, t, rest, m->call_id, m->from_tag), out + 32);
+  return TL_RR_TOKEN_LEN + rest.n;
+}
+
+/* The parts behind the hash. It has been checked: they are what we wrote. */
+static void read_legs(struct tl_str rest, struct tl_route_token *out) {
+  while (rest.n >= 2) {
+    char kind = rest.p[1];
+    size_t n = kind == 'n' ? rest.n : rest.n < 18 ? rest.n : 18;
+    if (kind == 'n')
+      out->domain = (struct tl_str){rest.p + 2, n - 2};
+    else if (n == 18 && (kind == 'c' || kind == 'p'))
+      unhex64(rest.p + 2, kind == 'c' ? &out->caller : &out->callee);
+    rest.p += n;
+    rest.n -= n;
+  }
 }
 
 int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const struct tl_msg *m,
-                         uint64_t *out_id, tl_conn_id *out_flow, bool *out_reverse) {
-  uint64_t id, flow, mac;
-  if (token.n != TL_RR_TOKEN_LEN || unhex64(token.p, &id) || unhex64(token.p + 16, &flow) ||
-      unhex64(token.p + 32, &mac))
+                         struct tl_route_token *out) {
+  uint64_t mac;
+  *out = (struct tl_route_token){.route = 0};
+  if (token.n < TL_RR_TOKEN_LEN || token.n > TL_RR_TOKEN_MAX || unhex64(token.p, &out->route) ||
+      unhex64(token.p + 16, &out->flow) || unhex64(token.p + 32, &mac))
     return TL_ENOTFOUND;
+  struct tl_str rest = {token.p + TL_RR_TOKEN_LEN, token.n - TL_RR_TOKEN_LEN};
   /* The tag of whoever opened the dialog is in the hash: in From it travels the same way. */
-  *out_reverse = false;
-  if (route_mac(p, id, flow, m->call_id, m->from_tag) != mac) {
-    if (route_mac(p, id, flow, m->call_id, m->to_tag) != mac) return TL_EBADMAC;
-    *out_reverse = true;
+  if (route_mac(p, out, rest, m->call_id, m->from_tag) != mac) {
+    if (route_mac(p, out, rest, m->call_id, m->to_tag) != mac) return TL_EBADMAC;
+    out->reverse = true;
   }
-  *out_id = id;
-  *out_flow = flow;
+  read_legs(rest, out);
   return TL_OK;
 }
 

@@ -65,36 +65,72 @@ Test(proxy_token, stateless_branches_repeat_themselves) {
   cr_expect(memcmp(a, b, sizeof(a)) != 0);
 }
 
+static int parse_for(struct tl_str s, const char *from_tag, const char *to_tag, const char *call_id,
+                     struct tl_route_token *out) {
+  return tl_token_route_parse(&px, s, request("BYE", "x", from_tag, to_tag, call_id, 2), out);
+}
+
+static struct tl_str made(const struct tl_route_token *t, char *text) {
+  const struct tl_msg *m = request("INVITE", "a.example;branch=z9hG4bK1", "f", "", "c1", 1);
+  return (struct tl_str){text, tl_token_route(&px, t, m, text)};
+}
+
 Test(proxy_token, the_route_token_belongs_to_its_dialog_in_both_directions) {
-  char token[TL_RR_TOKEN_LEN];
-  struct tl_str s = {token, sizeof(token)};
-  uint64_t id;
-  tl_conn_id flow;
-  bool reverse;
-  tl_token_route(&px, 0x1122, 0x3344,
-                 request("INVITE", "a.example;branch=z9hG4bK1", "f", "", "c1", 1), token);
-  cr_assert_eq(
-      tl_token_route_parse(&px, s, request("BYE", "x", "f", "t", "c1", 2), &id, &flow, &reverse),
-      0);
-  cr_expect(id == 0x1122 && flow == 0x3344 && !reverse);
-  cr_assert_eq(
-      tl_token_route_parse(&px, s, request("BYE", "x", "t", "f", "c1", 2), &id, &flow, &reverse),
-      0);
-  cr_expect(reverse);
-  cr_expect_eq(
-      tl_token_route_parse(&px, s, request("BYE", "x", "g", "t", "c1", 2), &id, &flow, &reverse),
-      TL_EBADMAC);
-  cr_expect_eq(
-      tl_token_route_parse(&px, s, request("BYE", "x", "f", "t", "c2", 2), &id, &flow, &reverse),
-      TL_EBADMAC);
-  for (size_t i = 0; i < sizeof(token); i++) {
+  char token[TL_RR_TOKEN_MAX];
+  struct tl_route_token t;
+  struct tl_str s = made(&(struct tl_route_token){.route = 0x1122, .flow = 0x3344}, token);
+  cr_assert_eq(s.n, TL_RR_TOKEN_LEN);
+  cr_assert_eq(parse_for(s, "f", "t", "c1", &t), 0);
+  cr_expect(t.route == 0x1122 && t.flow == 0x3344 && !t.reverse);
+  cr_expect(!t.caller && !t.callee && !t.domain.n);
+  cr_assert_eq(parse_for(s, "t", "f", "c1", &t), 0);
+  cr_expect(t.reverse);
+  cr_expect_eq(parse_for(s, "g", "t", "c1", &t), TL_EBADMAC);
+  cr_expect_eq(parse_for(s, "f", "t", "c2", &t), TL_EBADMAC);
+  for (size_t i = 0; i < s.n; i++) {
     char was = token[i];
     token[i] = was == '7' ? '8' : '7';
-    cr_expect_eq(
-        tl_token_route_parse(&px, s, request("BYE", "x", "f", "t", "c1", 2), &id, &flow, &reverse),
-        TL_EBADMAC, "at %zu", i);
+    cr_expect_eq(parse_for(s, "f", "t", "c1", &t), TL_EBADMAC, "at %zu", i);
     token[i] = was;
   }
+}
+
+/* Only we say whom a leg was verified to be, and for this dialog alone. */
+Test(proxy_token, b12_legs_in_the_route_token_are_ours_alone) {
+  char token[TL_RR_TOKEN_MAX + 1];
+  struct tl_route_token t;
+  struct tl_str s = made(
+      &(struct tl_route_token){
+          .route = 1, .flow = 2, .caller = 0xcafe, .domain = TL_STR("carrier.example")},
+      token);
+  cr_assert_eq(parse_for(s, "f", "t", "c1", &t), 0);
+  cr_expect(t.caller == 0xcafe && t.callee == 0);
+  cr_expect(tl_str_eq(t.domain, TL_STR("carrier.example")));
+  cr_expect_eq(parse_for(s, "f", "t", "c2", &t), TL_EBADMAC, "another dialog's");
+  for (size_t i = 0; i < s.n; i++) {
+    char was = token[i];
+    token[i] = was == '7' ? '8' : '7';
+    cr_expect_eq(parse_for(s, "f", "t", "c1", &t), TL_EBADMAC, "at %zu", i);
+    token[i] = was;
+  }
+  for (size_t n = 0; n < s.n; n++)
+    cr_expect_neq(parse_for((struct tl_str){s.p, n}, "f", "t", "c1", &t), 0, "cut to %zu", n);
+  token[s.n] = 'x';
+  cr_expect_eq(parse_for((struct tl_str){s.p, s.n + 1}, "f", "t", "c1", &t), TL_EBADMAC);
+  s = made(&(struct tl_route_token){.callee = 0xbeef, .domain = TL_STR("not.used")}, token);
+  cr_assert_eq(parse_for(s, "t", "f", "c1", &t), 0);
+  cr_expect(t.reverse && t.callee == 0xbeef && t.caller == 0 && !t.domain.n);
+}
+
+Test(proxy_token, b12_longest_domain_fits_the_route_token) {
+  char token[TL_RR_TOKEN_MAX], name[TL_HOST_MAX - 1];
+  struct tl_route_token t;
+  memset(name, 'a', sizeof(name));
+  struct tl_str s =
+      made(&(struct tl_route_token){.caller = 1, .domain = {name, sizeof(name)}}, token);
+  cr_assert_leq(s.n, sizeof(token));
+  cr_assert_eq(parse_for(s, "f", "t", "c1", &t), 0);
+  cr_expect_eq(t.domain.n, sizeof(name));
 }
 
 static uint64_t key(const char *method, const char *via, const char *call_id, unsigned cseq) {
