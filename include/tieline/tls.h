@@ -63,6 +63,7 @@ struct tl_tls_options {
   uint32_t max_age_ms;                            /* of a connection, 0: none */
   uint32_t max_records;                           /* under one AES-GCM key, 0: as TLS allows */
   int tickets;                                    /* TLS 1.3 tickets per handshake, as server */
+  uint32_t ticket_lifetime_s;                     /* of a session as server, 0: two hours */
   bool server, client;                            /* roles */
   bool alias;                                     /* RFC 5923 */
   struct tl_str advertise_host;                   /* n = 0: the listener's */
@@ -73,6 +74,7 @@ struct tl_tls_options {
 };
 
 struct tl_crls;
+struct tl_ticket_keys;
 
 struct tl_tls_domain {
   uint64_t refs;
@@ -101,16 +103,18 @@ struct tl_tls_domain {
   char **own_names;           /* server: those of credentials_dir, if match_sip_domain is unset */
   struct tl_credential *cred; /* private: certificates with their keys, n_cred of them */
   size_t n_cred;
-  unsigned ca_names_n;        /* names in our CertificateRequest */
-  size_t ca_names_bytes;      /* their list on the wire */
-  struct tl_crls *crls;       /* revocation lists, NULL: none are asked for */
-  struct tl_identity *own;    /* the first certificate, NULL if it has none */
-  char serial[64];            /* of the first certificate, hex */
-  char *subject;              /* of the first certificate, "" if none */
-  time_t not_after;           /* of the first certificate */
-  bool resumption;            /* sessions may go on in another connection */
-  struct tl_ocsp_policy ocsp; /* its text belongs to the domain */
-  struct tl_staple *staple;   /* one for each certificate; none: nothing is stapled */
+  unsigned ca_names_n;                /* names in our CertificateRequest */
+  size_t ca_names_bytes;              /* their list on the wire */
+  struct tl_crls *crls;               /* revocation lists, NULL: none are asked for */
+  struct tl_identity *own;            /* the first certificate, NULL if it has none */
+  char serial[64];                    /* of the first certificate, hex */
+  char *subject;                      /* of the first certificate, "" if none */
+  time_t not_after;                   /* of the first certificate */
+  bool resumption;                    /* sessions may go on in another connection */
+  uint32_t ticket_lifetime_s;         /* for so long, as server */
+  struct tl_ticket_keys *ticket_keys; /* private; NULL: no role as server */
+  struct tl_ocsp_policy ocsp;         /* its text belongs to the domain */
+  struct tl_staple *staple;           /* one for each certificate; none: nothing is stapled */
   size_t n_staple;
   char *groups; /* key exchange groups, as written or ours */
 };
@@ -268,6 +272,10 @@ void tl_session_clear(struct tl_session *s); /* wipes keys, drops references */
  * read or is no answer about D's certificates; TL_EVERIFY: it is, but says nothing good now. WHY
  * gets a sentence. */
 int tl_staple_read(struct tl_tls_domain *d, time_t now, char *why, size_t cap);
+
+/* Wipes the keys of T that have ended (else only the next handshake does); how many are left. Any
+ * thread. */
+unsigned tl_tickets_wipe(struct tl_ticket_keys *t);
 
 /* One start-up call: OpenSSL, ex_data indices, keylog hook. */
 int tl_tls_init(void);

@@ -159,6 +159,7 @@ static struct tl_tls_options options_of(const struct tl_block *b) {
       .max_age_ms = d->max_age,
       .max_records = d->max_records,
       .tickets = (int)d->tickets,
+      .ticket_lifetime_s = d->ticket_lifetime / 1000,
       .server = d->role != TL_ROLE_CLIENT,
       .client = d->role != TL_ROLE_SERVER,
       .records = (enum tl_records_mode)d->records,

@@ -274,9 +274,12 @@ static const struct tl_opt domain_opts[] = {
               "sides can, else the connection is replaced by a new one"),
     DOM(tickets, NUM, "1", RANGE(0, 8), .flags = INH,
         WHY = "TLS 1.3 session tickets per handshake as server; 0: no resumption"),
+    DOM(ticket_lifetime, TIME, "2h", RANGE(1000, 7 * DAY_MS), .flags = INH,
+        WHY = "how long a session that we gave may go on as server (RFC 8446 4.6.1: a week at "
+              "most); the keys of its tickets are replaced at half of it and wiped at its end"),
     DOM(resumption, BOOL, "true", .flags = INH,
         WHY = "sessions may go on in a later connection, in either role, while the other side's "
-              "certificate still passes; ticket keys are rotated every hour"),
+              "certificate still passes"),
     DOM(ocsp_staple, WORD, "off", .word = staples, .flags = INH,
         WHY = "as server: staple an OCSP answer about our certificate for clients that ask; from a "
               "file that somebody renews, or fetched; never one that is out of date"),

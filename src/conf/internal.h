@@ -161,7 +161,7 @@ struct tl_v_domain {
       allow_readable_key;
   bool allow_expired, ca_system, send_ca_names, strict_sni;
   uint32_t on_unverified, eku, role, records, verify_depth, tickets, crl_stale, check_from;
-  uint32_t handshake_timeout, send_timeout, max_age, max_records;
+  uint32_t handshake_timeout, send_timeout, max_age, max_records, ticket_lifetime;
   char *tls_method, *ciphers_list, *ciphersuites, *groups, *dh_params;
   char *advertise;
   bool alias;

@@ -194,6 +194,7 @@ static void turn(struct tl_control *c) {
   tl_crl_turn(c, now_ms, &timeout_ms);
   tl_ledger_turn(c, now_ms, &timeout_ms);
   tl_keylog_turn(c, &timeout_ms);
+  tl_tickets_turn(c, now_ms, &timeout_ms);
   tl_explain_expire(c, now_ms, &timeout_ms);
   tl_ocsp_staple_tick(c, now_ms, &timeout_ms);
   tl_ocsp_client_tick(c, now_ms, &timeout_ms);

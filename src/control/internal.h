@@ -12,6 +12,7 @@
  *   fetch.c    helper threads that fetch over HTTP (fetch.h)
  *   names.c    peers' names, looked up again
  *   crl.c, expiry.c  revocation lists kept fresh, what ends soon
+ *   tickets.c  wipes ticket keys in time
  *   watch.c    reloads by itself when files have changed
  *   ledger*.c  chains that are connected, verified again when the configuration changes
  *   ocsp_*.c   our staples and clients' certificates (ocsp.h)
@@ -128,7 +129,8 @@ struct tl_control {
   sigset_t old_mask;
   enum tl_control_state state;
   uint64_t started_ms, drain_until_ms;
-  uint64_t rss_start; /* bytes, once all threads ran */
+  uint64_t rss_start;  /* bytes, once all threads ran */
+  uint64_t tickets_ms; /* ticket keys are looked at again then */
   bool told_worker[TL_THREADS_MAX], told_handshaker[TL_THREADS_MAX]; /* to drain */
   struct tl_gather *gathers;
   struct tl_question *questions; /* to workers, of `explain request` */
@@ -270,6 +272,11 @@ void tl_explain_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 /* Ends the key log when its time is over or a reload took the leave away; *TIMEOUT_MS is lowered to
  * when that will be. */
 void tl_keylog_turn(struct tl_control *c, int *timeout_ms);
+
+/* ---- tickets.c */
+
+/* Wipes the ticket keys that have ended; *TIMEOUT_MS is lowered to when to look again. */
+void tl_tickets_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 
 /* ---- reload.c */
 

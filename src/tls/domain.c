@@ -14,6 +14,7 @@
 
 #include "tieline/crl.h"
 #include "tls/internal.h"
+#include "tls/tickets.h"
 
 /* Elliptic curves only: ffdhe2048 is below 128 bits, and one packet of a client that offers
  * ffdhe8192 would cost us milliseconds. */
@@ -174,7 +175,9 @@ static int server_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, s
   if ((rc = set_dh(ctx, o, b))) return rc;
   SSL_CTX_set_num_tickets(ctx, o->no_resumption ? 0 : (size_t)o->tickets);
   if (o->tickets == 0 || o->no_resumption) SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
-  return 0;
+  d->ticket_lifetime_s = o->ticket_lifetime_s ? o->ticket_lifetime_s : TL_TICKET_LIFE_S;
+  d->ticket_keys = tl_tickets_new(d->ticket_lifetime_s);
+  return d->ticket_keys ? 0 : TL_ENOMEM;
 }
 
 static int client_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b) {
@@ -265,6 +268,7 @@ void tl_tls_domain_unref(struct tl_tls_domain *d) {
   if (!d || __atomic_sub_fetch(&d->refs, 1, __ATOMIC_ACQ_REL)) return;
   SSL_CTX_free(d->server);
   SSL_CTX_free(d->client);
+  tl_tickets_free(d->ticket_keys);
   tl_crls_unref(d->crls); /* behind the contexts, whose stores point to it */
   tl_domain_free_ocsp(d);
   for (char **p = d->match_sip_domain; p && *p; p++) free(*p);

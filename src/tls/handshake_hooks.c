@@ -66,6 +66,7 @@ static void on_keylog(const SSL *ssl, const char *line) {
 
 static void on_info(const SSL *ssl, int where, int ret) {
   struct tl_hs *hs = hs_of(ssl);
+  if (hs && hs->server && (where & SSL_CB_HANDSHAKE_DONE)) tl_tickets_limit((SSL *)(uintptr_t)ssl);
   if (!hs || !(where & SSL_CB_ALERT)) return;
   if (where & SSL_CB_READ)
     hs->failure.alert_received = (uint8_t)ret;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Ticket keys for all handshake threads: one seals, the one before it still
- * opens. A key seals for half of a ticket's life, so that no key is older than
- * one life when its last ticket ends; then it is wiped. Which sessions a ticket
- * may resume is decided here too: the domain and its generation stand in the
- * session id context, the client's certificate is verified again.
+ * Ticket keys of each domain, for all handshake threads: one seals, the one
+ * before it still opens. A key seals for half of a ticket's life, so that no key
+ * is older than one life when it opens its last ticket; then it is wiped. Which
+ * sessions a ticket may resume is decided here too: the domain and its generation
+ * stand in the session id context, the client's certificate is verified again.
  */
 #include "tls/tickets.h"
 
@@ -13,6 +13,7 @@
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "tieline/verify.h"
@@ -23,64 +24,97 @@
 
 struct key {
   bool set;
-  uint64_t born_s; /* of the monotonic clock */
+  uint64_t born_ms; /* of the monotonic clock */
   uint8_t name[NAME_LEN], aes[KEY_LEN], hmac[KEY_LEN];
 };
 
-static struct key present, former;
-static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
+struct tl_ticket_keys {
+  uint64_t life_ms;
+  pthread_mutex_t mu; /* of the next two */
+  struct key present, former;
+};
 
-static _Atomic uint64_t skipped_s;
+static _Atomic uint64_t skipped_ms;
 
-static uint64_t now_s(void) {
+static uint64_t now_ms(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec + skipped_s;
+  return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000 + skipped_ms;
 }
 
-void tl_tickets_skip(uint64_t seconds) { skipped_s += seconds; }
+void tl_tickets_skip(uint64_t ms) { skipped_ms += ms; }
+
+struct tl_ticket_keys *tl_tickets_new(uint32_t life_s) {
+  struct tl_ticket_keys *t = calloc(1, sizeof *t);
+  if (!t) return NULL;
+  t->life_ms = life_s * UINT64_C(1000);
+  pthread_mutex_init(&t->mu, NULL);
+  return t;
+}
+
+void tl_tickets_free(struct tl_ticket_keys *t) {
+  if (!t) return;
+  pthread_mutex_destroy(&t->mu);
+  OPENSSL_cleanse(t, sizeof *t);
+  free(t);
+}
 
 static bool make(struct key *k, uint64_t now) {
   if (RAND_bytes(k->name, NAME_LEN) != 1 || RAND_priv_bytes(k->aes, KEY_LEN) != 1 ||
       RAND_priv_bytes(k->hmac, KEY_LEN) != 1)
     return false;
-  k->born_s = now;
+  k->born_ms = now;
   k->set = true;
   return true;
 }
 
-/* Called with the lock held. */
-static void rotate(uint64_t now) {
-  if (former.set && now - former.born_s >= TL_TICKET_LIFE_S)
-    OPENSSL_cleanse(&former, sizeof former);
-  if (present.set && now - present.born_s < TL_TICKET_LIFE_S / 2) return;
-  OPENSSL_cleanse(&former, sizeof former);
-  if (present.set && now - present.born_s < TL_TICKET_LIFE_S) former = present;
-  OPENSSL_cleanse(&present, sizeof present);
-  if (!make(&present, now)) OPENSSL_cleanse(&present, sizeof present);
+/* Called with the lock held. What has ended is wiped; what has sealed long enough only opens. */
+static void age(struct tl_ticket_keys *t, uint64_t now) {
+  if (t->former.set && now - t->former.born_ms >= t->life_ms)
+    OPENSSL_cleanse(&t->former, sizeof t->former);
+  if (!t->present.set || now - t->present.born_ms < t->life_ms / 2) return;
+  OPENSSL_cleanse(&t->former, sizeof t->former);
+  if (now - t->present.born_ms < t->life_ms) t->former = t->present;
+  OPENSSL_cleanse(&t->present, sizeof t->present);
 }
 
 /* The key that seals (NAME NULL) or the one of that name. 2: it opens, but seals no more. */
-static int find(const uint8_t *name, struct key *out) {
+static int find(struct tl_ticket_keys *t, const uint8_t *name, struct key *out) {
   int rc = 0;
-  pthread_mutex_lock(&mu);
-  rotate(now_s());
-  if (present.set && (!name || memcmp(name, present.name, NAME_LEN) == 0)) {
-    *out = present;
+  const uint64_t now = now_ms();
+  pthread_mutex_lock(&t->mu);
+  age(t, now);
+  if (!name && !t->present.set && !make(&t->present, now))
+    OPENSSL_cleanse(&t->present, sizeof t->present);
+  if (t->present.set && (!name || memcmp(name, t->present.name, NAME_LEN) == 0)) {
+    *out = t->present;
     rc = 1;
-  } else if (name && former.set && memcmp(name, former.name, NAME_LEN) == 0) {
-    *out = former;
+  } else if (name && t->former.set && memcmp(name, t->former.name, NAME_LEN) == 0) {
+    *out = t->former;
     rc = 2;
   }
-  pthread_mutex_unlock(&mu);
+  pthread_mutex_unlock(&t->mu);
   return rc;
 }
 
-void tl_tickets_forget(void) {
-  pthread_mutex_lock(&mu);
-  OPENSSL_cleanse(&present, sizeof present);
-  OPENSSL_cleanse(&former, sizeof former);
-  pthread_mutex_unlock(&mu);
+unsigned tl_tickets_wipe(struct tl_ticket_keys *t) {
+  pthread_mutex_lock(&t->mu);
+  age(t, now_ms());
+  const unsigned n = (unsigned)t->present.set + t->former.set;
+  pthread_mutex_unlock(&t->mu);
+  return n;
+}
+
+void tl_tickets_forget(struct tl_ticket_keys *t) {
+  pthread_mutex_lock(&t->mu);
+  OPENSSL_cleanse(&t->present, sizeof t->present);
+  OPENSSL_cleanse(&t->former, sizeof t->former);
+  pthread_mutex_unlock(&t->mu);
+}
+
+static struct tl_tls_domain *domain_of(SSL *ssl) {
+  struct tl_hs *hs = SSL_get_ex_data(ssl, tl_tls_ex_index());
+  return hs && hs->domain && hs->domain->ticket_keys ? hs->domain : NULL;
 }
 
 static bool set_mac(EVP_MAC_CTX *mac, struct key *k) {
@@ -94,9 +128,9 @@ static bool set_mac(EVP_MAC_CTX *mac, struct key *k) {
 /* AES-256-CBC and HMAC-SHA256 (RFC 5077 4); OpenSSL puts name, IV and MAC where they belong. */
 static int on_key(SSL *ssl, unsigned char name[NAME_LEN], unsigned char iv[EVP_MAX_IV_LENGTH],
                   EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int seal) {
-  (void)ssl;
   struct key k;
-  int rc = find(seal ? NULL : name, &k);
+  struct tl_tls_domain *d = domain_of(ssl);
+  int rc = d ? find(d->ticket_keys, seal ? NULL : name, &k) : 0;
   if (rc == 0) return 0; /* unknown: a full handshake; none to seal with: no ticket */
   bool ok = true;
   if (seal) {
@@ -148,8 +182,21 @@ static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session, const unsigne
   return renew ? SSL_TICKET_RETURN_USE_RENEW : SSL_TICKET_RETURN_USE;
 }
 
+void tl_tickets_limit(SSL *ssl) {
+  const struct tl_tls_domain *d = domain_of(ssl);
+  SSL_SESSION *session = SSL_get_session(ssl);
+  /* OpenSSL takes it from the context that the handshake began with, which is every domain's. */
+  if (d && session) SSL_SESSION_set_timeout(session, (long)d->ticket_lifetime_s);
+}
+
+static int on_new_ticket(SSL *ssl, void *arg) {
+  (void)arg;
+  tl_tickets_limit(ssl);
+  return 1;
+}
+
 void tl_tickets_hook(SSL_CTX *ctx) {
   SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_key);
-  SSL_CTX_set_session_ticket_cb(ctx, NULL, on_ticket, NULL);
+  SSL_CTX_set_session_ticket_cb(ctx, on_new_ticket, on_ticket, NULL);
   SSL_CTX_set_timeout(ctx, TL_TICKET_LIFE_S);
 }

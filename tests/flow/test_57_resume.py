@@ -1,6 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resumption as client, against openssl s_server. Issue item 4.12. (As server: test_40_tls.py.)"""
+"""Resumption as client, against openssl s_server, and how long sessions last as server. Issue item
+4.12. (More of it as server: test_40_tls.py.)"""
+import ssl
+import time
+
+from flowlib.steps import options_works
 from flowlib.tools import Piped
+
+
+def test_4_12_ticket_lifetime(t):
+    """Sessions older than ticket_lifetime of their TLS domain get a full handshake; those of another
+    domain, and younger ones, go on. In either version, by ticket and by session id."""
+    short = {"certificate": t.pki("biloxi.pem"), "private_key": t.pki("biloxi.key"),
+             "verify_cert": False, "require_cert": False, "match_sip_domain": ["biloxi.example"],
+             "ticket_lifetime": "1s"}
+    d = t.daemon(domains=[("short", short)])
+    alice, bob = t.uac(), t.uas("tcp")
+    kinds = [(ssl.TLSVersion.TLSv1_2, 0), (ssl.TLSVersion.TLSv1_2, ssl.OP_NO_TICKET),
+             (ssl.TLSVersion.TLSv1_3, 0)]
+    first = []
+    for sni, life in (("biloxi.example", 1), ("proxy.example", 7200)):
+        for version, options in kinds:
+            ctx = t.client_ctx(version=version)
+            ctx.options |= options
+            conn = t.dial(alice, d, "tls", ctx=ctx, sni=sni)
+            options_works(t, d, alice, conn, t.uri(bob, "tcp"))
+            session = conn.tls.session
+            assert options or session.ticket_lifetime_hint == life, (version, life)
+            first.append((sni, ctx, session, life))
+            conn.close()
+    born = time.monotonic()
+    t.wait(lambda: time.monotonic() - born > 2.1, "the short sessions to end")
+    for sni, ctx, session, life in first:
+        conn = t.dial(alice, d, "tls", ctx=ctx, sni=sni, session=session)
+        options_works(t, d, alice, conn, t.uri(bob, "tcp"))
+        assert conn.tls.session_reused == (life > 1), (sni, ctx.maximum_version, ctx.options)
+        conn.close()
 
 
 def s_server(t, *args):

@@ -245,6 +245,18 @@ Test(conf_tls_options, b18_record_limit_can_only_be_lowered) {
   bad(L "tls_domain \"x\" { " CERT " max_records = 63 }\n", "max_records");
 }
 
+Test(conf_tls_options, i4_12_ticket_lifetime_has_bounds) {
+  conf_certificate("a", 1, 0600);
+  struct tl_conf *c = good(L "tls_domain \"x\" { " CERT " }\n"
+                             "tls_domain \"y\" { " CERT " match_sip_domain = \"v.example\"\n"
+                             " ticket_lifetime = 168h }\n");
+  cr_expect_eq(c->domain[0]->ticket_lifetime_s, 7200);
+  cr_expect_eq(c->domain[1]->ticket_lifetime_s, 604800);
+  tl_conf_unref(c);
+  bad(L "tls_domain \"x\" { " CERT "\n ticket_lifetime = 169h }\n", "t.conf:3: ");
+  bad(L "tls_domain \"x\" { " CERT " ticket_lifetime = 0 }\n", "ticket_lifetime");
+}
+
 /* What other products offer as find_server_domain, find_client_domain and get_..._timeout: one
  * lookup for both roles, the object itself, and no transport in sight. */
 Test(conf_tls_options, d37_e24_e25_domains_are_found_without_a_transport) {

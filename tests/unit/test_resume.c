@@ -6,6 +6,7 @@
  */
 #include <criterion/criterion.h>
 #include <openssl/err.h>
+#include <unistd.h>
 
 #include "test_tls_duel.h"
 #include "tls/tickets.h"
@@ -55,8 +56,8 @@ static struct tl_session again(int version, bool keep_first,
 }
 
 static void forget_keys(struct tl_tls_options *o, struct tl_tls_domain *d) {
-  (void)o, (void)d;
-  tl_tickets_forget();
+  (void)o;
+  tl_tickets_forget(d->ticket_keys);
 }
 
 Test(resume, i4_12_a_session_goes_on_while_its_identity_is_known) {
@@ -78,12 +79,12 @@ Test(resume, i4_12_a_ticket_of_forgotten_keys_means_a_full_handshake) {
 
 static void half_a_life(struct tl_tls_options *o, struct tl_tls_domain *d) {
   (void)o, (void)d;
-  tl_tickets_skip(TL_TICKET_LIFE_S / 2 + 1);
+  tl_tickets_skip(TL_TICKET_LIFE_S * 500 + 1000);
 }
 
 static void a_life(struct tl_tls_options *o, struct tl_tls_domain *d) {
   (void)o, (void)d;
-  tl_tickets_skip(TL_TICKET_LIFE_S + 1);
+  tl_tickets_skip(TL_TICKET_LIFE_S * 1000 + 1000);
 }
 
 Test(resume, i4_12_keys_rotate_and_the_former_one_opens_for_its_life) {
@@ -93,6 +94,70 @@ Test(resume, i4_12_keys_rotate_and_the_former_one_opens_for_its_life) {
     s = again(v, true, a_life);
     cr_assert(!s.resumed && s.resume_offered);
   }
+}
+
+/* ticket_lifetime is what the client is told, how long the session holds, and twice the time that a
+ * key seals; every domain has its own, and no key outlives it. */
+Test(resume, i4_12_a_lifetime_is_its_domains) {
+  static const uint32_t life_s[] = {10, 604800};
+  for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++)
+    for (int i = 0; i < 2; i++) {
+      struct tl_tls_options o = duel_options();
+      o.ticket_lifetime_s = life_s[i];
+      struct tl_tls_domain *dom = duel_domain(&o), *other = duel_domain(&o);
+      SSL_CTX *peer = duel_context(false, NULL);
+      SSL_SESSION *kept = NULL;
+      struct tl_session s;
+      SSL_CTX_set_max_proto_version(peer, v);
+      cr_expect_eq(tl_tickets_wipe(dom->ticket_keys), 0, "none before it is needed");
+      connect_once(peer, dom, &kept, &s);
+      cr_expect_eq(SSL_SESSION_get_ticket_lifetime_hint(kept), life_s[i]);
+      tl_session_clear(&s);
+      tl_tickets_skip(life_s[i] * UINT64_C(500));
+      connect_once(peer, dom, &kept, &s);
+      cr_expect(s.resumed, "by the former key, life %u", life_s[i]);
+      cr_expect_eq(tl_tickets_wipe(dom->ticket_keys), 2);
+      cr_expect_eq(tl_tickets_wipe(other->ticket_keys), 0);
+      tl_session_clear(&s);
+      tl_tickets_skip(life_s[i] * UINT64_C(500));
+      cr_expect_eq(tl_tickets_wipe(dom->ticket_keys), 1, "the first is wiped, the second opens");
+      connect_once(peer, dom, &kept, &s);
+      cr_expect(s.resumed, "by the second key, which came with the resumption");
+      tl_session_clear(&s);
+      tl_tickets_skip(life_s[i] * UINT64_C(1000));
+      cr_expect_eq(tl_tickets_wipe(dom->ticket_keys), 0, "without a handshake");
+      connect_once(peer, dom, &kept, &s);
+      cr_expect(!s.resumed && s.resume_offered);
+      tl_session_clear(&s);
+      SSL_SESSION_free(kept);
+      SSL_CTX_free(peer);
+      tl_tls_domain_unref(dom);
+      tl_tls_domain_unref(other);
+    }
+}
+
+/* The session's own age counts too, with a ticket or an id: OpenSSL looks at the wall clock. */
+Test(resume, i4_12_a_session_past_its_lifetime_is_refused) {
+  struct tl_tls_options o = duel_options();
+  o.ticket_lifetime_s = 1;
+  struct tl_tls_domain *dom = duel_domain(&o);
+  for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
+    SSL_CTX *peer = duel_context(false, NULL);
+    SSL_SESSION *kept = NULL;
+    struct tl_session s;
+    SSL_CTX_set_max_proto_version(peer, v);
+    SSL_CTX_set_options(peer, v == TLS1_2_VERSION ? SSL_OP_NO_TICKET : 0);
+    connect_once(peer, dom, &kept, &s);
+    tl_session_clear(&s);
+    usleep(2100000);
+    SSL_SESSION_set_timeout(kept, 1000); /* the client would still offer it */
+    connect_once(peer, dom, &kept, &s);
+    cr_expect_not(s.resumed);
+    tl_session_clear(&s);
+    SSL_SESSION_free(kept);
+    SSL_CTX_free(peer);
+  }
+  tl_tls_domain_unref(dom);
 }
 
 Test(resume, i4_12_a_revoked_client_cannot_resume) {

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Keys of session tickets are wiped in time although no handshake comes that
+ * would do it. How they age is src/tls/tickets.c's.
+ */
+#include "control/internal.h"
+
+#define LOOK_MS 600000u /* at least so often: a reload may have shortened a lifetime */
+#define LOOK_MS_MIN 1000u
+
+void tl_tickets_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+  if (now_ms >= c->tickets_ms) {
+    struct tl_conf *conf = tl_runtime_conf(c->rt);
+    uint32_t ms = LOOK_MS;
+    for (size_t i = 0; i < conf->n_domain; i++) {
+      const struct tl_tls_domain *d = conf->domain[i];
+      if (!d->ticket_keys) continue;
+      tl_tickets_wipe(d->ticket_keys);
+      if (d->ticket_lifetime_s < ms / 500) ms = d->ticket_lifetime_s * 500;
+    }
+    tl_conf_unref(conf);
+    c->tickets_ms = now_ms + (ms < LOOK_MS_MIN ? LOOK_MS_MIN : ms);
+  }
+  const uint64_t left = c->tickets_ms - now_ms;
+  if (*timeout_ms < 0 || left < (uint64_t)*timeout_ms) *timeout_ms = (int)left;
+}
