@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 
-from flowlib.steps import options_works
+from flowlib.steps import host_only, options_works
 from flowlib.tools import Piped, s_client, s_client_options
 
 VERSIONS = ("-tls1_2", "-tls1_3")
@@ -120,6 +120,7 @@ def test_d17_token_keys_as_client(t):
 def test_d17_token_signs_for_threads_while_reloaded(t):
     """Two handshake threads ask the token at the same time, while reloads open its keys anew; a
     connection from before stays."""
+    host_only(t, "handshakes by the dozen, whoever seals their records")
     token = Token(t)
     d = daemon(t, token, handshakers=2, domain=both(t, token))
     alice, bob = t.uac(), t.uas("tcp")
@@ -159,6 +160,7 @@ def check(t, d, environ):
 def test_d17_token_refusals(t):
     """What can be wrong with a token's key: `check` and reload name line and cause, never the PIN.
     (To the daemon the token is open already: there a reload meets no wrong PIN.)"""
+    host_only(t, "files and sentences, no records")
     token = Token(t)
     bad_pin = token.file("bad", "0000-guess\n")
     d = daemon(t, token, domain=both(t, token))
@@ -199,6 +201,7 @@ def test_d17_token_refusals(t):
 def test_d17_pin_is_never_shown(t):
     """pin-value in the configuration: a file that is open to all is refused, and neither check nor
     ctl nor the log repeat it; module-path names the token's library."""
+    host_only(t, "files and sentences, no records")
     token = Token(t)
     uri = token.uri("ec", "?module-path=%s&pin-value=%s" % (MODULE, PIN))
     d = daemon(t, token, domain={"private_key": uri})
@@ -220,6 +223,7 @@ def test_d17_pin_is_never_shown(t):
 def test_d17_token_for_a_user_without_privileges(t):
     """The start sees that a token which opens for root will not sign for the user; for a user who has
     access to it, it signs."""
+    host_only(t, "a start and two handshakes, no more records")
     if os.geteuid() != 0:
         t.skip("only root can become another user")
     with tempfile.TemporaryDirectory() as top:      # t.dir is root's alone
