@@ -80,6 +80,8 @@ static int open_engine(const struct tl_pkcs11_uri *u, struct tl_blame *b) {
   /* What libp11 would write to standard error is in the error queue as well. */
   bool ready =
       silent && (module || !u->module) && ENGINE_ctrl_cmd_string(e, "QUIET", NULL, 1) == 1 &&
+      /* Else a key that wants its PIN for each signature asks at the terminal. */
+      ENGINE_ctrl_cmd(e, "SET_USER_INTERFACE", 0, silent, NULL, 1) == 1 &&
       (!module || ENGINE_ctrl_cmd_string(e, "MODULE_PATH", module, 0) == 1) && ENGINE_init(e) == 1;
   if (ready) {
     token.engine = e;
@@ -177,6 +179,16 @@ static bool set_padding(EVP_PKEY_CTX *pctx, const EVP_PKEY *key) {
           EVP_PKEY_CTX_set_rsa_pss_saltlen(pctx, RSA_PSS_SALTLEN_DIGEST) == 1);
 }
 
+/* A key with CKA_ALWAYS_AUTHENTICATE asks for its PIN before each signature. */
+static const char *no_signature(void) {
+  const char *why = tl_blame_reason();
+  unsigned long e;
+  while ((e = ERR_get_error()))
+    if (ERR_GET_LIB(e) == ERR_LIB_UI)
+      why = "it demands its PIN for every signature, and tieline does not keep it";
+  return why;
+}
+
 const char *tl_pkcs11_try(EVP_PKEY *key, X509 *leaf) {
   static const unsigned char text[] = "tieline asks the token for a signature";
   unsigned char sig[2048];
@@ -187,7 +199,7 @@ const char *tl_pkcs11_try(EVP_PKEY *key, X509 *leaf) {
   if (!sign || !verify) goto out;
   bool made = EVP_DigestSignInit(sign, &pctx, EVP_sha256(), NULL, key) == 1 &&
               set_padding(pctx, key) && EVP_DigestSign(sign, sig, &n, text, sizeof(text)) == 1;
-  why = made ? NULL : tl_blame_reason();
+  why = made ? NULL : no_signature();
   if (!made) goto out;
   EVP_PKEY *pub = X509_get0_pubkey(leaf);
   bool good = EVP_DigestVerifyInit(verify, &pctx, EVP_sha256(), NULL, pub) == 1 &&

@@ -198,6 +198,24 @@ def test_d17_token_refusals(t):
     assert "guess" not in d.log() and PIN not in d.log()
 
 
+def test_d17_key_that_wants_its_pin_for_every_signature(t):
+    """CKA_ALWAYS_AUTHENTICATE: refused with the reason, and no terminal is asked."""
+    host_only(t, "files and sentences, no records")
+    token, tool = Token(t), t.need("pkcs11-tool")
+    der = os.path.join(token.dir, "always.der")
+    subprocess.run(["openssl", "pkey", "-in", t.pki("proxy.key"), "-outform", "DER", "-out", der],
+                   check=True, capture_output=True)
+    subprocess.run([tool, "--module", MODULE, "--token-label", "lab", "--login", "--pin", PIN,
+                    "--write-object", der, "--type", "privkey", "--label", "always", "--id", "01",
+                    "--usage-sign", "--always-auth"], check=True, capture_output=True,
+                   env=dict(os.environ, **token.env))
+    d = t.daemon(start=False, domain={"private_key": token.uri("always"),
+                                      "private_key_passphrase_file": token.pin})
+    p = check(t, d, token.env)
+    assert p.returncode == 1 and "demands its PIN for every signature" in p.stderr, p
+    assert "Enter" not in p.stdout + p.stderr, p
+
+
 def test_d17_pin_is_never_shown(t):
     """pin-value in the configuration: a file that is open to all is refused, and neither check nor
     ctl nor the log repeat it; module-path names the token's library."""
