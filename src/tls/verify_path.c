@@ -49,7 +49,7 @@ static void find_leading(X509_STORE_CTX *sc, STACK_OF(X509) * sk, bool *leads) {
 STACK_OF(X509) * tl_path_order(X509_STORE_CTX *sc) {
   STACK_OF(X509) *sk = X509_STORE_CTX_get0_untrusted(sc);
   int n = sk_X509_num(sk);
-  bool leads[ORDER_MAX];
+  bool leads[ORDER_MAX] = {false};
   if (n < 3 || n > ORDER_MAX) return NULL; /* the peer's own and one more: nothing to order */
   STACK_OF(X509) *out = sk_X509_new_reserve(NULL, n);
   if (!out) return NULL;
