@@ -190,6 +190,29 @@ def test_d33_priority_and_weight_of_a_peer(t):
     assert dave.count("OPTIONS") == 1
 
 
+def test_d33_relayed_name_by_its_ttl(t):
+    """A name in the Request-URI: its answer is used while DNS says that it holds, then asked again."""
+    bob, carol, port = t.uas(), t.uas(name="carol"), t.port()
+    bob.listen("tcp", "127.0.0.1", port)
+    carol.listen("tcp", "127.0.0.2", port)
+    server = dns.NameServer({("far.example", "A"): ["127.0.0.1"]}, ttl=2)
+    dns.use(t, server.port)
+    d = t.daemon()
+    d.fds_at_start += 1
+    alice, uri = t.uac(), "sip:x@far.example:%d;transport=tcp" % port
+    conn = t.dial(alice, d, "tcp")
+    options_works(t, d, alice, conn, uri)
+    assert bob.count("OPTIONS") == 1
+    server.zone[("far.example", "A")] = ["127.0.0.2"]
+
+    def moved():
+        assert alice.request(conn, "OPTIONS", uri).status == 200
+        return carol.count("OPTIONS")
+    t.wait(moved, "a request at the new address")
+    asked = len([q for q in server.asked if q[1] == "A"])
+    assert bob.count("OPTIONS") + carol.count("OPTIONS") > asked, "each request asks"
+
+
 def test_d33_name_server_gone(t):
     """With the name server gone, peers and names that are known are served, others are answered
     503 and leave nothing behind."""
