@@ -192,6 +192,8 @@ struct tl_net {
   struct tl_conn **hash;
   uint32_t hash_mask;
   struct tl_alias *alias[TL_ALIAS_BUCKETS];
+  struct tl_alias_told *alias_told[TL_ALIAS_BUCKETS]; /* of other workers' connections */
+  uint32_t n_alias_told;
   struct tl_conn *dirty;
   struct tl_conn *feeder; /* connection whose bytes are being handled, for back-pressure */
 
@@ -231,6 +233,14 @@ struct tl_conn *tl_conn_find(struct tl_net *n, const struct tl_conn_key *key);
  * certificate entitles it, tl_conn_open gives C for keys that lead there. TL_EVERIFY, TL_ENOTSUP:
  * not so. */
 int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port);
+/* Where this worker has no connection for KEY: one of another worker's that the other side opened
+ * and that serves it (RFC 5923), to be sent on by mail; else 0. */
+tl_conn_id tl_alias_elsewhere(struct tl_net *n, const struct tl_conn_key *key);
+/* CONN, of another worker and said to serve ADDR, has turned out to be gone. */
+void tl_alias_forget(struct tl_net *n, const struct tl_addr *addr, tl_conn_id conn);
+/* A mail that nobody reads any more (TL_MAIL_ALIAS). */
+struct tl_alias_told;
+void tl_alias_told_free(struct tl_alias_told *a);
 
 /*
  * Sending: one message = tl_conn_head once, then the body if any. HEAD is edited straight into the

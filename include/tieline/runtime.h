@@ -37,6 +37,7 @@ enum tl_mail_type {
   TL_MAIL_UNPARK,      /* and the answer, unless it is TL_MAIL_CLOSE: struct tl_close_order */
   TL_MAIL_FETCH,       /* fetch helper -> control: struct tl_fetch (src/control/fetch.h) */
   TL_MAIL_SWEEP,       /* control -> worker and back: struct tl_sweep (sweep.h) */
+  TL_MAIL_ALIAS,       /* worker -> worker: struct tl_alias_told */
   TL_MAIL_CALL_BEGUN,  /* worker -> worker: a call to keep until its BYE */
   TL_MAIL_CALL_ENDED,  /* worker -> worker: that BYE has come */
 };

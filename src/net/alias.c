@@ -4,7 +4,10 @@
  * (RFC 5923): a table by the peer's address and the port of its Via. An entry is
  * a wish of the peer; whether its certificate entitles it is asked each time.
  *
- * One entry for a connection, so the table is bounded by their number.
+ * Each worker has two tables: of its own connections, and of what the others told
+ * of theirs, by mail. A mail that is lost costs a connection more, or the failure of
+ * one send, upon which the entry is forgotten. One entry for a connection in each,
+ * so they are bounded by the number of connections.
  */
 #include <stdlib.h>
 
@@ -16,9 +19,84 @@ struct tl_alias {
   struct tl_addr addr; /* where requests would be sent to by a new connection */
 };
 
+/* What the others must know of a connection to judge it; the mail is the entry. */
+struct tl_alias_told {
+  struct tl_mail mail;
+  struct tl_alias_told *next;
+  tl_conn_id conn;
+  struct tl_addr addr;
+  struct tl_identity *identity; /* a reference; NULL: the connection is gone */
+  uint64_t generation;          /* of its TLS domain */
+  bool allow_cn;
+};
+
+static size_t bucket_of(const struct tl_addr *a) { return tl_addr_hash(a) % TL_ALIAS_BUCKETS; }
+
 static struct tl_alias **bucket(struct tl_net *n, const struct tl_addr *a) {
-  return &n->alias[tl_addr_hash(a) % TL_ALIAS_BUCKETS];
+  return &n->alias[bucket_of(a)];
 }
+
+/* ---- between workers ---- */
+
+void tl_alias_told_free(struct tl_alias_told *a) {
+  tl_identity_unref(a->identity);
+  free(a);
+}
+
+static void tell(const struct tl_alias *own, unsigned worker, bool gone) {
+  struct tl_net *n = own->conn->net;
+  const struct tl_conn_tls *t = own->conn->tls;
+  struct tl_thread *to = __atomic_load_n(&n->rt->worker[worker], __ATOMIC_ACQUIRE);
+  struct tl_alias_told *a = to ? calloc(1, sizeof(*a)) : NULL;
+  if (!a) return;
+  a->mail.type = TL_MAIL_ALIAS;
+  a->conn = tl_conn_id_of(own->conn);
+  a->addr = own->addr;
+  a->identity = gone ? NULL : tl_identity_ref(t->identity);
+  a->generation = t->domain->generation;
+  a->allow_cn = t->domain->allow_cn;
+  if (tl_mailbox_post(&to->mailbox, &a->mail) == TL_OK) return;
+  tl_count(n->counters, TL_C_MAIL_FULL);
+  tl_alias_told_free(a);
+}
+
+static void tell_others(const struct tl_alias *own, bool gone) {
+  const struct tl_net *n = own->conn->net;
+  for (unsigned i = 0; i < n->rt->n_worker; i++)
+    if (i != n->th->index) tell(own, i, gone);
+}
+
+void tl_alias_forget(struct tl_net *n, const struct tl_addr *addr, tl_conn_id conn) {
+  struct tl_alias_told **p = &n->alias_told[bucket_of(addr)];
+  while (*p && (*p)->conn != conn) p = &(*p)->next;
+  struct tl_alias_told *a = *p;
+  if (!a) return;
+  *p = a->next;
+  n->n_alias_told--;
+  tl_alias_told_free(a);
+}
+
+void tl_alias_mail(struct tl_net *n, struct tl_alias_told *a) {
+  if (!a->identity) {
+    tl_alias_forget(n, &a->addr, a->conn);
+    tl_alias_told_free(a);
+    return;
+  }
+  struct tl_alias_told **b = &n->alias_told[bucket_of(&a->addr)];
+  a->next = *b;
+  *b = a;
+  n->n_alias_told++;
+}
+
+void tl_alias_exit(struct tl_net *n) {
+  for (size_t i = 0; i < TL_ALIAS_BUCKETS; i++)
+    for (struct tl_alias_told *a = n->alias_told[i], *next; a; a = next) {
+      next = a->next;
+      tl_alias_told_free(a);
+    }
+}
+
+/* ---- of this worker ---- */
 
 int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port) {
   const struct tl_conn_tls *t = c->tls;
@@ -38,12 +116,14 @@ int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port) {
   a->next = *b;
   *b = a;
   c->alias = a;
+  tell_others(a, false);
   return TL_OK;
 }
 
 void tl_alias_drop(struct tl_conn *c) {
   struct tl_alias *a = c->alias;
   if (!a) return;
+  tell_others(a, true);
   struct tl_alias **p = bucket(c->net, &a->addr);
   while (*p != a) p = &(*p)->next;
   *p = a->next;
@@ -51,22 +131,43 @@ void tl_alias_drop(struct tl_conn *c) {
   c->alias = NULL;
 }
 
-/* The checks that a connection of our own making would have to pass, made on this one. */
+/* The checks that a connection of our own making would have to pass, made on one with a verified
+ * certificate of IDENTITY. */
+static bool entitled(const struct tl_conn_key *k, const struct tl_identity *identity,
+                     uint64_t generation, bool allow_cn) {
+  return k->domain && generation == k->domain->generation &&
+         tl_identity_may_alias(identity, true, tl_str_c(k->identity), allow_cn) &&
+         tl_binding_holds(k->binding, identity, true);
+}
+
+static bool may_be_asked(const struct tl_conn_key *k) {
+  return k->transport == TL_TLS && k->identity && *k->identity;
+}
+
 static bool serves(const struct tl_conn *c, const struct tl_conn_key *k) {
   const struct tl_conn_tls *t = c->tls;
-  if (c->state != TL_CONN_OPEN || c->doomed || c->retired || !k->domain) return false;
-  if (!t->domain || t->domain->generation != k->domain->generation) return false;
-  return tl_identity_may_alias(t->identity, t->peer_verified, tl_str_c(k->identity),
-                               t->domain->allow_cn) &&
-         tl_binding_holds(k->binding, t->identity, true);
+  if (c->state != TL_CONN_OPEN || c->doomed || c->retired) return false;
+  return t->domain && t->peer_verified &&
+         entitled(k, t->identity, t->domain->generation, t->domain->allow_cn);
 }
 
 struct tl_conn *tl_alias_find(struct tl_net *n, const struct tl_conn_key *k) {
-  if (k->transport != TL_TLS || !k->identity || !*k->identity) return NULL;
+  if (!may_be_asked(k)) return NULL;
   for (struct tl_alias *a = *bucket(n, &k->addr); a; a = a->next)
     if (tl_addr_eq(&a->addr, &k->addr) && serves(a->conn, k)) {
       tl_count(n->counters, TL_C_ALIAS_USED);
       return a->conn;
     }
   return NULL;
+}
+
+tl_conn_id tl_alias_elsewhere(struct tl_net *n, const struct tl_conn_key *k) {
+  if (n->n_alias_told == 0 || !may_be_asked(k)) return 0;
+  const struct tl_alias_told *a = n->alias_told[bucket_of(&k->addr)];
+  while (a &&
+         !(tl_addr_eq(&a->addr, &k->addr) && entitled(k, a->identity, a->generation, a->allow_cn)))
+    a = a->next;
+  if (!a || tl_conn_find(n, k)) return 0;
+  tl_count(n->counters, TL_C_ALIAS_USED);
+  return a->conn;
 }

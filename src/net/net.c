@@ -43,7 +43,7 @@ static void unpark(struct tl_net *n, struct tl_close_order *o) {
 static void handle_mail(struct tl_net *n, struct tl_mail *m) {
   tl_count(n->counters, TL_C_MAIL_IN);
   if (n->stopping && m->type != TL_MAIL_HANDOFF && m->type != TL_MAIL_DUMP &&
-      m->type != TL_MAIL_EXPLAIN && m->type != TL_MAIL_SWEEP) {
+      m->type != TL_MAIL_EXPLAIN && m->type != TL_MAIL_SWEEP && m->type != TL_MAIL_ALIAS) {
     free(m);
     return;
   }
@@ -53,6 +53,7 @@ static void handle_mail(struct tl_net *n, struct tl_mail *m) {
   case TL_MAIL_CLOSE: close_order(n, (struct tl_close_order *)m); break;
   case TL_MAIL_UNPARK: unpark(n, (struct tl_close_order *)m); break;
   case TL_MAIL_SWEEP: tl_sweep_begin(n, (struct tl_sweep *)m); break;
+  case TL_MAIL_ALIAS: tl_alias_mail(n, (struct tl_alias_told *)m); break;
   case TL_MAIL_SNAPSHOT: free(m); break; /* the generation is looked at every turn */
   case TL_MAIL_DRAIN:
     n->draining = true;
@@ -227,6 +228,7 @@ void tl_net_exit(struct tl_net *n) {
   for (int i = 0; i < 100 && (n->n_conn || n->dgrams_out || n->listeners || n->udps); i++)
     tl_net_turn(n);
   tl_sweep_drop(n);
+  tl_alias_exit(n);
   tl_bufs_exit(&n->bufs, &n->ring);
   if (n->dgrams.br) tl_bufs_exit(&n->dgrams, &n->ring);
   tl_ring_exit(&n->ring);

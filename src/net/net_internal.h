@@ -82,6 +82,9 @@ void tl_sweep_adopted(struct tl_conn *c);
 /* alias.c */
 void tl_alias_drop(struct tl_conn *c);
 struct tl_conn *tl_alias_find(struct tl_net *n, const struct tl_conn_key *key);
+/* Takes A, of another worker. */
+void tl_alias_mail(struct tl_net *n, struct tl_alias_told *a);
+void tl_alias_exit(struct tl_net *n);
 
 /* keys.c: called now and then for each connection, and after what it has sent */
 void tl_keys_check(struct tl_conn *c);

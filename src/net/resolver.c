@@ -41,8 +41,11 @@ static int on_sockets(sres_async_t *async, sres_socket_t fd_new, sres_socket_t f
 }
 
 static int post(struct tl_resolver *rs, struct tl_resolve *r) {
-  struct tl_thread *w = r->worker < rs->rt->n_worker ? rs->rt->worker[r->worker] : NULL;
-  if (r->worker == TL_RESOLVE_FOR_CONTROL) w = &rs->rt->control;
+  struct tl_thread *w = NULL;
+  if (r->worker == TL_RESOLVE_FOR_CONTROL)
+    w = &rs->rt->control;
+  else if (r->worker < rs->rt->n_worker)
+    w = rs->rt->worker[r->worker];
   if (!w) {
     free(r);
     return 0;

@@ -32,8 +32,9 @@ int tl_forward_rescan(struct tl_proxy *p, const struct tl_saved *s, bool stream,
 
 /* ---- sending ---- */
 
+/* ELSEWHERE: a connection of another worker will do, whose loss only a branch would hear of. */
 static int open_hop(struct tl_proxy *p, const struct tl_plan *plan, const struct tl_target *t,
-                    struct tl_hop *out, struct tl_conn **out_c) {
+                    bool elsewhere, struct tl_hop *out, struct tl_conn **out_c) {
   *out = (struct tl_hop){.transport = t->transport, .addr = t->addr};
   *out_c = NULL;
   if (t->transport == TL_UDP) {
@@ -50,6 +51,7 @@ static int open_hop(struct tl_proxy *p, const struct tl_plan *plan, const struct
     key.identity = name;
     key.sni = name;
     if (t->peer) key.binding = t->peer->binding;
+    if (elsewhere && (out->conn = tl_alias_elsewhere(&p->net, &key)) != 0) return TL_OK;
   }
   int rc = tl_conn_open(&p->net, &key, out_c);
   if (rc == TL_OK) out->conn = tl_conn_id_of(*out_c);
@@ -116,7 +118,8 @@ static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_
   char branch[TL_BRANCH_LEN];
   struct tl_admission a;
   int rc = tl_load_admit(tx, t ? t->peer : NULL, m, &a);
-  if (rc == TL_OK) rc = t ? open_hop(p, tx->plan, t, &hop, &c) : flow_hop(p, tx->plan, &hop, &c);
+  if (rc == TL_OK)
+    rc = t ? open_hop(p, tx->plan, t, true, &hop, &c) : flow_hop(p, tx->plan, &hop, &c);
   struct tl_branch *b = rc ? NULL : tl_branch_new(tx);
   if (!b) {
     tl_call_drop(p, a.place);
@@ -221,7 +224,7 @@ static int send_stateless(struct tl_proxy *p, const struct tl_hop *from, struct 
   struct tl_edit e;
   struct tl_edit_texts x;
   char branch[TL_BRANCH_LEN];
-  int rc = t ? open_hop(p, plan, t, &hop, &c) : flow_hop(p, plan, &hop, &c);
+  int rc = t ? open_hop(p, plan, t, false, &hop, &c) : flow_hop(p, plan, &hop, &c);
   if (rc) return rc;
   *out_sure = !c || c->state == TL_CONN_OPEN;
   tl_token_stateless(p, tl_token_tx_key(p, m), from->conn, branch);

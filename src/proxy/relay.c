@@ -143,6 +143,7 @@ static void do_send(struct tl_proxy *p, struct remote_send *s) {
 
 static void send_failed(struct tl_proxy *p, struct remote_send *s) {
   struct tl_branch *b = tl_branch_find(p, s->slot, s->gen);
+  if (b) tl_alias_forget(&p->net, &b->hop.addr, s->conn);
   if (b && b->state == TL_BR_CALLING) tl_forward_failed(b, 503);
   free(s);
 }

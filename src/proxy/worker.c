@@ -159,6 +159,8 @@ static void drop_mail(struct tl_mailbox *mb) {
       tl_handoff_free((struct tl_handoff *)m);
     else if (m->type == TL_MAIL_SWEEP)
       tl_sweep_free((struct tl_sweep *)m);
+    else if (m->type == TL_MAIL_ALIAS)
+      tl_alias_told_free((struct tl_alias_told *)m);
     else if (m->type != TL_MAIL_EXPLAIN) /* still the control thread's */
       tl_relay_free(m);
   }

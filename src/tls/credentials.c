@@ -16,6 +16,7 @@
 
 #include "tieline/log.h"
 #include "tls/pkcs11.h"
+#include "tls/verify_rules.h"
 
 /* Certificates above one of ours; more is a loop. */
 #define AUTHORITIES_MAX 16
@@ -117,8 +118,20 @@ int tl_credential_add(struct tl_tls_domain *d, const char *label, X509 *leaf, EV
   return 0;
 }
 
-int tl_credential_check_time(const struct tl_tls_domain *d, const struct tl_tls_options *o,
-                             const char *label, X509 *leaf, struct tl_blame *b) {
+/* Peers judge that, not we: a warning. Many that serve both roles are marked for one. */
+static void check_purpose(const struct tl_tls_domain *d, const struct tl_tls_options *o,
+                          const char *label, X509 *leaf) {
+  if ((o->server && tl_leaf_for_role(leaf, false)) || (o->client && tl_leaf_for_role(leaf, true)))
+    return;
+  TL_LOG(TL_LOG_WARN,
+         "The extended key usage of our certificate allows neither SIP nor TLS in its role: most "
+         "peers will refuse it.",
+         TL_FC("tls_domain", d->name), TL_FC("file", label));
+}
+
+int tl_credential_check(const struct tl_tls_domain *d, const struct tl_tls_options *o,
+                        const char *label, X509 *leaf, struct tl_blame *b) {
+  check_purpose(d, o, label, leaf);
   const ASN1_TIME *t = NULL;
   bool late = X509_cmp_current_time(X509_get0_notAfter(leaf)) < 0;
   if (late)
@@ -184,7 +197,7 @@ static int load_pair(struct tl_tls_domain *d, const struct tl_tls_options *o, co
   int rc = chain ? read_chain(cert, &leaf, chain, b) : TL_ENOMEM;
   if (rc == 0) rc = tl_input_key(keyfile, o, &key, b);
   if (rc == 0) rc = check_pair(keyfile, cert, key, leaf, b);
-  if (rc == 0) rc = tl_credential_check_time(d, o, tl_input_label(cert), leaf, b);
+  if (rc == 0) rc = tl_credential_check(d, o, tl_input_label(cert), leaf, b);
   if (rc == 0) {
     rc = tl_credential_add(d, tl_input_label(cert), leaf, key, chain);
     if (rc == 0) d->cred[d->n_cred - 1].token = tl_tls_uri_of_token(keyfile);

@@ -153,7 +153,7 @@ static bool replaced(const struct found *f, size_t i) {
 
 static int add_pair(struct tl_tls_domain *d, const struct tl_tls_options *o, struct found_cert *c,
                     struct found_key *k, struct tl_blame *b) {
-  int rc = tl_credential_check_time(d, o, c->label, c->leaf, b);
+  int rc = tl_credential_check(d, o, c->label, c->leaf, b);
   if (rc == TL_ECONFIG && b->option) *b->option = "credentials_dir";
   if (rc) return rc;
   if (EVP_PKEY_up_ref(k->key) != 1) return TL_ENOMEM;

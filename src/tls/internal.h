@@ -74,9 +74,9 @@ int tl_domain_scan_credentials(struct tl_tls_domain *d, const struct tl_tls_opti
 /* Adds one more; takes over LEAF, KEY and CHAIN whatever happens. */
 int tl_credential_add(struct tl_tls_domain *d, const char *label, X509 *leaf, EVP_PKEY *key,
                       STACK_OF(X509) * chain);
-/* Judges a certificate of ours by the clock. */
-int tl_credential_check_time(const struct tl_tls_domain *d, const struct tl_tls_options *o,
-                             const char *label, X509 *leaf, struct tl_blame *b);
+/* Judges a certificate of ours by the clock and, with a warning alone, by its purpose. */
+int tl_credential_check(const struct tl_tls_domain *d, const struct tl_tls_options *o,
+                        const char *label, X509 *leaf, struct tl_blame *b);
 /* Subject, serial and the like of the first certificate. */
 int tl_domain_describe_first(struct tl_tls_domain *d, X509 *leaf);
 /* Who stands above each credential, from the chains and CAS (may be NULL). */

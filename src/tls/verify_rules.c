@@ -147,6 +147,8 @@ static bool eku_ok(STACK_OF(X509) * chain, enum tl_eku eku, bool peer_is_client,
   return true;
 }
 
+bool tl_leaf_for_role(X509 *leaf, bool client) { return purposes(leaf, client) & FOR_ALL; }
+
 bool tl_leaf_acceptable(X509 *leaf, struct tl_finding *out) {
   return bounds_ok(leaf, 0, out) && sans_ok(leaf, out) && common_names_ok(leaf, out);
 }

@@ -21,6 +21,9 @@ bool tl_leaf_acceptable(X509 *leaf, struct tl_finding *out);
 bool tl_chain_acceptable(STACK_OF(X509) * chain, const struct tl_tls_domain *d, bool peer_is_client,
                          struct tl_finding *out);
 
+/* Does the extended key usage of LEAF allow SIP or TLS as client or server? */
+bool tl_leaf_for_role(X509 *leaf, bool client);
+
 /* verify_path.c: SC's untrusted certificates, those first by which trust is reached (RFC 8446
  * 4.4.2: "arbitrary orderings"). A stack of the caller's, without references; NULL: leave them as
  * they are. */

@@ -6,7 +6,7 @@ Issue items 3.5 and 4.6; FEATURES b8 b10 b13 b14 d16 f8.
 """
 from flowlib import sip
 from flowlib.lab import Authority, bundle
-from flowlib.steps import options_works
+from flowlib.steps import options_works, pattern
 from flowlib.ua import Call
 
 from test_45_identity import lab_of, verifying
@@ -219,6 +219,46 @@ def test_f8_alias_sends_requests_back(t):
     conn.close()
     t.wait(lambda: len(d.connections()) <= 2, "the connection to be gone")
     assert reaches() == 503
+
+
+def test_f8_alias_serves_the_requests_of_every_worker(t):
+    """The connection that the other side opened is one worker's; requests that others have got go
+    out on it too, until it is gone."""
+    lab = lab_of(t, "caller.example")
+    bob, port = t.uas("tcp"), t.port()
+    d = t.daemon(workers=2, domain=verifying(lab, require_cert=False), peers=[
+        ("caller", {"uri": "sip:127.0.0.1:%d;transport=tls" % port, "tls_domain": "lab",
+                    "identity": "caller.example"})],
+        routes=[("caller", {"to_domain": "caller.example", "peers": ["caller"]}),
+                ("rest", {"relay": "request-uri"})])
+    alice, carol = t.uas(name="alice"), t.uac(name="carol")
+    sides = {}                          # a connection of carol's to each worker
+
+    def dial():
+        side = t.dial(carol, d, "tcp")
+        mine = [c for c in d.connections() if c["peer"].endswith(":%d" % side.local[1])]
+        sides.setdefault(mine[0]["worker"] if mine else None, side)
+        return len(sides.keys() - {None}) == 2
+    t.wait(dial, "a connection to each worker")
+
+    def reaches(side):
+        return carol.request(side, "OPTIONS", "sip:x@caller.example",
+                             from_="<sip:c@elsewhere.example>;tag=1").status
+    conn = t.dial(alice, d, "tls", ctx=lab.client("caller.example"))
+    assert offer(t, alice, conn, t.uri(bob, "tcp"), "caller.example:%d" % port) == 200
+    for worker in (0, 1):
+        t.wait(lambda: reaches(sides[worker]) == 200, "worker %d to know of it" % worker)
+        where, req = alice.next_request("OPTIONS")
+        assert where is conn and ";alias" not in req.all("via")[0], req
+        body = pattern(20000, worker)
+        assert carol.request(sides[worker], "MESSAGE", "sip:x@caller.example", body=body,
+                             from_="<sip:c@elsewhere.example>;tag=2").status == 200
+        where, req = alice.next_request("MESSAGE")
+        assert where is conn and req.body == body
+    assert d.counter("connections.dialed") <= 1, "bob's alone"
+    conn.close()
+    for worker in (0, 1):
+        t.wait(lambda: reaches(sides[worker]) == 503, "worker %d to know that it is gone" % worker)
 
 
 def test_f8_alias_said_where_we_can_prove_ourselves(t):

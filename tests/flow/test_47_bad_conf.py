@@ -113,6 +113,26 @@ def test_f11_d6_bad_files_are_refused_by_check_and_reload(t):
     assert d.rpc("stats")["generation"] == generation + 1
 
 
+def test_f8_own_certificate_for_another_purpose_is_warned_of(t):
+    """A certificate of ours that peers would refuse by its extended key usage is told at check, with
+    its file; one for either role of its domain is not."""
+    host_only(t, "files and sentences, no records")
+    ca = Authority(os.path.join(t.dir, "pki"), "ca")
+    d = t.daemon(start=False)
+    for eku, role, told in (("emailProtection", "both", True), ("clientAuth", "server", True),
+                            ("serverAuth", "client", True), ("serverAuth", "both", False),
+                            ("1.3.6.1.5.5.7.3.20", "server", False), (None, "both", False)):
+        cert, key = ca.leaf("own", "atlanta.example", eku=eku)
+        d.configure(domain={"certificate": cert, "private_key": key, "role": role},
+                    listen=("tls",) if role != "client" else ("tcp",), routes=[
+                        ("all", {"relay": "request-uri"})])
+        p = subprocess.run([t.tieline, "check", "-c", d.config_file], capture_output=True, text=True,
+                           check=False)
+        assert p.returncode == 0, (eku, role, p.stderr)
+        lines = [x for x in p.stderr.splitlines() if "extended key usage" in x and "own.pem" in x]
+        assert bool(lines) == told, (eku, role, p.stderr)
+
+
 def test_4_two_domains_that_match_the_same(t):
     """Two domains that list the same server name (or address) with nothing to tell them apart are
     refused, and the sentence names both and the line."""
