@@ -64,3 +64,9 @@ uint16_t tl_locate_port(enum tl_transport t);
 /* Addresses of HOST in the hosts file FILE, and of localhost without it, up to CAP; returns how
  * many. Read at each call, so that a change is seen at once. */
 size_t tl_locate_hosts(const char *file, const char *host, struct tl_addr *out, size_t cap);
+
+/* Is there a route to A? Connecting a datagram socket asks the kernel and sends nothing. */
+bool tl_locate_routable(const struct tl_addr *a);
+/* Is there a route to some name server of RESOLV_CONF (NULL: the system's)? Without one Sofia-SIP
+ * 1.12 must not be asked: it goes round and round over servers for which it gets no socket. */
+bool tl_locate_servers(const char *resolv_conf);

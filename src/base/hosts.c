@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names from the hosts file. It is small, and those who ask may wait for a disk.
+ * Names from the hosts file, and whether name servers can be reached at all. The
+ * files are small, and those who ask may wait for a disk.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "tieline/locate.h"
 
@@ -42,4 +45,32 @@ size_t tl_locate_hosts(const char *file, const char *host, struct tl_addr *out, 
     tl_addr_parse(TL_STR("::1"), 0, &out[n++]);
   }
   return n;
+}
+
+bool tl_locate_routable(const struct tl_addr *a) {
+  struct tl_addr to = *a;
+  if (!tl_addr_port(&to)) tl_addr_set_port(&to, 9);
+  int fd = socket(a->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  bool ok = fd >= 0 && connect(fd, &to.sa, tl_addr_len(&to)) == 0;
+  if (fd >= 0) close(fd);
+  return ok;
+}
+
+bool tl_locate_servers(const char *resolv_conf) {
+  FILE *f = fopen(resolv_conf ? resolv_conf : "/etc/resolv.conf", "re");
+  char *line = NULL;
+  size_t line_cap = 0;
+  bool none = true, found = false;
+  while (f && !found && getline(&line, &line_cap, f) > 0) {
+    char *save = NULL, *word = strtok_r(line, BLANK, &save);
+    struct tl_addr a;
+    if (!word || strcmp(word, "nameserver") != 0) continue;
+    word = strtok_r(NULL, BLANK, &save);
+    if (!word || tl_addr_parse(tl_str_c(word), 53, &a)) continue;
+    none = false;
+    found = tl_locate_routable(&a);
+  }
+  free(line);
+  if (f) fclose(f);
+  return found || none; /* by default one on this host is asked */
 }

@@ -152,6 +152,7 @@ static void ask(const struct question *q, sres_resolver_t **dns, struct found *f
   *f = (struct found){.why = "no address"};
   uint16_t port = q->port ? q->port : tl_locate_port(q->transport);
   bool plain = q->port || tl_locate_hosts(hosts_file, q->host, listed, 2);
+  plain = plain || !tl_locate_servers(resolv_conf_file);
   if (!plain && !*dns) *dns = sres_resolver_new(resolv_conf_file);
   if (plain || !*dns)
     addresses(f, q->host, port, q->transport);

@@ -7,7 +7,6 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "net/resolver.h"
 
@@ -25,16 +24,6 @@ void tl_resolver_files(const char *hosts, const char *resolv_conf) {
 
 const char *tl_resolver_resolv_conf(void) { return resolv_conf_file; }
 
-/* Is there a route to A? Connecting a datagram socket asks the kernel and sends nothing. */
-static bool routable(const struct tl_addr *a) {
-  struct tl_addr to = *a;
-  if (!tl_addr_port(&to)) tl_addr_set_port(&to, 9);
-  int fd = socket(a->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  bool ok = fd >= 0 && connect(fd, &to.sa, tl_addr_len(&to)) == 0;
-  if (fd >= 0) close(fd);
-  return ok;
-}
-
 static void give(struct tl_resolve *r, const struct tl_addr *a, size_t n, uint16_t port,
                  enum tl_transport t) {
   for (size_t i = 0; i < n && r->n < TL_RESOLVE_MAX; i++) {
@@ -47,7 +36,7 @@ static void give(struct tl_resolve *r, const struct tl_addr *a, size_t n, uint16
 /* IPv6 first where this machine can reach it (RFC 6724 in short), else last. */
 static void give_target(struct tl_resolve_job *j, const struct tl_resolve_target *t, size_t group) {
   struct tl_resolve *r = j->r;
-  bool six_first = t->n[1] > 0 && routable(&t->addr[1][0]);
+  bool six_first = t->n[1] > 0 && tl_locate_routable(&t->addr[1][0]);
   enum tl_transport via = j->services.at[t->service].transport;
   size_t i = r->n;
   give(r, t->addr[six_first], t->n[six_first], t->port, via);
@@ -120,7 +109,8 @@ static void ask(struct tl_resolve_job *j, struct tl_resolve_query *q, uint16_t t
     handle(q, cached);
     return;
   }
-  q->q = sres_query(rs->res, on_answer, q, type, name);
+  bool any = tl_locate_servers(resolv_conf_file);
+  q->q = any ? sres_query(rs->res, on_answer, q, type, name) : NULL;
   if (q->q)
     j->pending++;
   else

@@ -2,6 +2,8 @@
 """Next hops by name (RFC 3263): NAPTR, SRV, addresses, and what happens when one of them, or the
 name server, is not there. Row D33.
 """
+import os
+
 from flowlib import dns
 from flowlib.steps import options_works
 from flowlib.ua import Call
@@ -232,3 +234,25 @@ def test_d33_name_server_gone(t):
         assert alice.request(conn, "MESSAGE", uri).status == 503, uri
     t.wait(lambda: d.counter("transactions.now") == 0, "no transaction left")
     d.fds_at_start += 1
+
+
+def test_d33_no_route_to_any_name_server(t):
+    """A machine whose network is down: the daemon starts, says once that the name cannot be looked
+    up, asks again later, and does not turn in circles meanwhile."""
+    d = t.daemon(start=False, listen=("udp",), domain=None, extra="dns_ttl_min = 1s", peers=[
+        ("trunk", {"uri": "sip:trunk.example;transport=tcp"})], routes=[("all", {"peers": ["trunk"]})])
+    run = t.spawn(["unshare", "-n", "sh", "-c", "ip link set lo up; exec \"$0\" run -c \"$1\"",
+                   t.tieline, d.config_file])
+
+    def failed():
+        try:
+            return d.rpc("peers")["peers"][0]["lookup"]["failed"] >= 2
+        except OSError:
+            return False
+    t.wait(failed, "two look-ups to fail")
+    with open("/proc/%d/stat" % run.pid, encoding="ascii") as f:
+        ticks = sum(int(x) for x in f.read().rpartition(")")[2].split()[11:13])
+    assert ticks < 200 * t.slow, "%d ticks of processor time" % ticks
+    with open(os.path.join(t.dir, "out.0"), encoding="utf-8") as f:
+        said = f.read()
+    assert len(said) < 20000 and said.count("cannot be looked up") == 1, said[-2000:]
