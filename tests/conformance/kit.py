@@ -84,12 +84,12 @@ class Peer(ua.Ua):
         if msg.get("x-probe"):
             self.reply((conn, msg), 200)
             return
+        if n == 1:                      # before the answer: a test may look as soon as that is there
+            self.record(conn, msg)
         if msg.method == "CANCEL" and "CANCEL" not in self.auto:
             self.reply((conn, msg), 200)
         if msg.method in self.auto and self.auto[msg.method]:
             self.reply((conn, msg), self.auto[msg.method])
-        if n == 1:
-            self.record(conn, msg)
 
     def take(self, method, timeout_s=None):
         """The next request of METHOD; ACKs for failed calls in front of it are passed over."""
