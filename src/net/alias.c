@@ -131,6 +131,12 @@ void tl_alias_drop(struct tl_conn *c) {
   c->alias = NULL;
 }
 
+void tl_alias_changed(struct tl_conn *c) {
+  if (!c->alias) return;
+  tell_others(c->alias, true);
+  if (c->tls->peer_verified) tell_others(c->alias, false);
+}
+
 /* The checks that a connection of our own making would have to pass, made on one with a verified
  * certificate of IDENTITY. */
 static bool entitled(const struct tl_conn_key *k, const struct tl_identity *identity,

@@ -85,6 +85,8 @@ struct tl_conn *tl_alias_find(struct tl_net *n, const struct tl_conn_key *key);
 /* Takes A, of another worker. */
 void tl_alias_mail(struct tl_net *n, struct tl_alias_told *a);
 void tl_alias_exit(struct tl_net *n);
+/* C has been verified anew: the others are told what holds now. */
+void tl_alias_changed(struct tl_conn *c);
 
 /* keys.c: called now and then for each connection, and after what it has sent */
 void tl_keys_check(struct tl_conn *c);

@@ -83,15 +83,18 @@ static void log_closing(const struct tl_conn *c, const struct tl_order *o) {
          TL_FC("alert", tl_alert_name(o->alert)));
 }
 
-static void pass(struct tl_conn *c, struct tl_order *o) {
-  struct tl_conn_tls *t = c->tls;
-  t->peer_verified = o->pass;
-  if (!o->domain) return;
-  struct tl_tls_domain *was = t->domain;
-  t->domain = tl_tls_domain_ref(o->domain);
+static void move_to(struct tl_conn *c, struct tl_tls_domain *d) {
+  struct tl_tls_domain *was = c->tls->domain;
+  c->tls->domain = tl_tls_domain_ref(d);
   tl_tls_domain_unref(was);
   /* It was verified anew for this very domain, so it may serve what asks for it (FEATURES B13). */
-  if (c->outgoing) c->domain_generation = o->domain->generation;
+  if (c->outgoing) c->domain_generation = d->generation;
+}
+
+static void pass(struct tl_conn *c, struct tl_order *o) {
+  c->tls->peer_verified = o->pass;
+  if (o->domain) move_to(c, o->domain);
+  tl_alias_changed(c);
 }
 
 static void carry_out(struct tl_conn *c, struct tl_order *o) {
