@@ -68,8 +68,7 @@ class Env:
         self.kernel_tls = options.kernel_tls
         self.sanitized = options.sanitized
         self.allow_user_records = False       # a test sets it when it forces user space
-        self.dir = os.path.join(options.dir, "%03d-%s" % (index, name[:60]))
-        os.makedirs(self.dir)
+        self.dir = tempfile.mkdtemp(prefix="%03d-%s-" % (index, name[:60]), dir=options.dir)
         self._next_port = options.port_base + index * 40 % 8000
         self.daemons, self.agents, self.procs = [], [], []
 

@@ -154,8 +154,9 @@ class Side:
 FLAG = {"udp": "u1", "tcp": "t1", "tls": "t1"}
 
 
-def callee(t, steps, transport, calls, name="callee", options=()):
-    """SIPp that plays STEPS; over TLS stunnel stands before it. Returns (Side, port)."""
+def callee(t, steps, transport, calls, name="callee", options=(), contact=None):
+    """SIPp that plays STEPS; over TLS stunnel stands before it. CONTACT: the port its Contact names,
+    where it is another one. Returns (Side, port)."""
     port = own = t.port()
     if transport == "tls":
         own = t.port()
@@ -164,7 +165,7 @@ def callee(t, steps, transport, calls, name="callee", options=()):
     path = write(t, steps)
     side = Side(t, name, ["-sf", path, "-i", "127.0.0.1", "-p", str(own), "-t", FLAG[transport],
                           "-m", str(calls), "-key", "contact",
-                          "127.0.0.1:%d;transport=%s" % (port, transport)] + list(options))
+                          "127.0.0.1:%d;transport=%s" % (contact or port, transport)] + list(options))
     if transport == "udp":
         t.wait(lambda: in_use(own), "SIPp at its port")
     else:
@@ -177,9 +178,9 @@ def in_use(port):
         return any(line.split()[1].endswith(":%04X" % port) for line in f.readlines()[1:])
 
 
-def caller(t, d, steps, transport, uri, calls, rate=50, name="caller", options=()):
-    """SIPp that plays STEPS against the daemon."""
-    to = d.port(transport)
+def caller(t, d, steps, transport, uri, calls, rate=50, name="caller", options=(), to=None):
+    """SIPp that plays STEPS against the daemon, or against what stands at the port TO before it."""
+    to = to or d.port(transport)
     rate = max(5, int(rate / t.slow))   # faster than the machine plays it, SIPp repeats requests
     if transport == "tls":
         to = t.port()
