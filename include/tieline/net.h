@@ -41,6 +41,7 @@ struct tl_hop {
   tl_conn_id conn;     /* streams */
   struct tl_udp *udp;  /* datagrams: the socket; NULL = choose by family */
   struct tl_addr addr; /* the other side */
+  bool alias;          /* conn is another worker's, found by tl_alias_elsewhere */
 };
 
 /* What the proxy gives the network side. */
@@ -132,6 +133,7 @@ struct tl_conn {
   bool outgoing : 1, recv_armed : 1, send_busy : 1, dirty : 1, paused : 1, looked : 1,
       notify_sent : 1, notify_got : 1, counted : 1, hashed : 1, cancelled : 1, doomed : 1,
       alias_asked : 1, /* its peer has said alias */
+      shared : 1,      /* other workers have sent requests on it */
       retired : 1,     /* takes no new requests */
       looked_end : 1,  /* our FIN is out */
       broken : 1,      /* half a message is queued: it is aborted at the end of the turn */
@@ -238,6 +240,8 @@ int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port);
 tl_conn_id tl_alias_elsewhere(struct tl_net *n, const struct tl_conn_key *key);
 /* CONN, of another worker and said to serve ADDR, has turned out to be gone. */
 void tl_alias_forget(struct tl_net *n, const struct tl_addr *addr, tl_conn_id conn);
+/* May C, which another worker found by tl_alias_elsewhere, still be used so? */
+bool tl_alias_stands(const struct tl_conn *c);
 /* A mail that nobody reads any more (TL_MAIL_ALIAS). */
 struct tl_alias_told;
 void tl_alias_told_free(struct tl_alias_told *a);

@@ -31,6 +31,7 @@ enum tl_mail_type {
   TL_MAIL_RELAY,       /* worker -> worker: a message another worker must handle */
   TL_MAIL_SEND,        /* worker -> worker: bytes for a connection of that worker */
   TL_MAIL_SEND_FAILED, /* and the answer when it could not */
+  TL_MAIL_CONN_GONE,   /* worker -> worker: a connection they have sent on has ended */
   TL_MAIL_EXPLAIN,     /* control -> worker and back: struct tl_explain (explain.h) */
   TL_MAIL_RESOLVE,     /* worker or control -> resolver and back: struct tl_resolve */
   TL_MAIL_OCSP_ASK,    /* worker -> control: struct tl_ocsp_ask */

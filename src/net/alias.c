@@ -5,9 +5,10 @@
  * a wish of the peer; whether its certificate entitles it is asked each time.
  *
  * Each worker has two tables: of its own connections, and of what the others told
- * of theirs, by mail. A mail that is lost costs a connection more, or the failure of
- * one send, upon which the entry is forgotten. One entry for a connection in each,
- * so they are bounded by the number of connections.
+ * of theirs, by mail. The owner of the connection looks again before it sends, so a
+ * mail that is lost costs a connection more, or the failure of one send, upon which
+ * the entry is forgotten. One entry for a connection in each, so they are bounded by
+ * the number of connections.
  */
 #include <stdlib.h>
 
@@ -150,11 +151,14 @@ static bool may_be_asked(const struct tl_conn_key *k) {
   return k->transport == TL_TLS && k->identity && *k->identity;
 }
 
+bool tl_alias_stands(const struct tl_conn *c) {
+  return c->alias && c->state == TL_CONN_OPEN && !c->doomed && !c->retired && c->tls->domain &&
+         c->tls->peer_verified;
+}
+
 static bool serves(const struct tl_conn *c, const struct tl_conn_key *k) {
   const struct tl_conn_tls *t = c->tls;
-  if (c->state != TL_CONN_OPEN || c->doomed || c->retired) return false;
-  return t->domain && t->peer_verified &&
-         entitled(k, t->identity, t->domain->generation, t->domain->allow_cn);
+  return tl_alias_stands(c) && entitled(k, t->identity, t->domain->generation, t->domain->allow_cn);
 }
 
 struct tl_conn *tl_alias_find(struct tl_net *n, const struct tl_conn_key *k) {

@@ -239,6 +239,7 @@ void tl_conn_retire(struct tl_conn *c, uint32_t within_ms) {
   c->retired = true;
   c->retire_until = within_ms ? c->net->now_ms + within_ms : 0;
   hash_del(c);
+  tl_alias_drop(c);
   if (c->state == TL_CONN_OPEN) tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
 }
 

@@ -51,7 +51,10 @@ static int open_hop(struct tl_proxy *p, const struct tl_plan *plan, const struct
     key.identity = name;
     key.sni = name;
     if (t->peer) key.binding = t->peer->binding;
-    if (elsewhere && (out->conn = tl_alias_elsewhere(&p->net, &key)) != 0) return TL_OK;
+    if (elsewhere && (out->conn = tl_alias_elsewhere(&p->net, &key)) != 0) {
+      out->alias = true;
+      return TL_OK;
+    }
   }
   int rc = tl_conn_open(&p->net, &key, out_c);
   if (rc == TL_OK) out->conn = tl_conn_id_of(*out_c);
@@ -140,7 +143,7 @@ static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_
   }
   tx->to = hop;
   keep_sent(b, &e, body);
-  if (c) tl_branch_attach(b, c);
+  if (hop.conn) tl_branch_attach(b, c);
   tl_load_enter(b, &a);
   start_timers(b);
   return TL_OK;

@@ -226,6 +226,8 @@ struct tl_source_slot {
 /* With this much kept for later new requests are refused. */
 #define TL_SAVED_LARGE_MAX ((size_t)512 << 20)
 
+#define TL_REMOTE_BUCKETS 1024u
+
 struct tl_proxy {
   struct tl_thread th; /* first: runtime.worker points here */
   struct tl_net net;
@@ -239,9 +241,10 @@ struct tl_proxy {
   struct tl_linger linger[2]; /* accepted between reliable hops; all others */
   size_t saved_large;         /* bytes kept for later that no pool bounds */
   struct tl_pool txs, branches, plans, saved_small, saved_mid;
-  struct tl_nameaddr routes[TL_ROUTES_MAX]; /* of the request being planned */
-  struct tl_msg msg3;                       /* and for accounting */
-  struct tl_call_start *starts;             /* of calls, see account.c */
+  struct tl_branch *remote[TL_REMOTE_BUCKETS]; /* out on connections of other workers */
+  struct tl_nameaddr routes[TL_ROUTES_MAX];    /* of the request being planned */
+  struct tl_msg msg3;                          /* and for accounting */
+  struct tl_call_start *starts;                /* of calls, see account.c */
   struct tl_call_table calls;
   struct tl_msg msg2; /* saved requests are read again into this */
   char out[65536];    /* messages made here */
@@ -324,6 +327,7 @@ void tl_tx_free(struct tl_tx *tx);
 struct tl_branch *tl_branch_new(struct tl_tx *tx);
 struct tl_branch *tl_branch_find(struct tl_proxy *p, uint32_t slot, uint32_t gen);
 void tl_branch_free(struct tl_branch *b);
+/* C NULL: to the connection of another worker that B's hop names. */
 void tl_branch_attach(struct tl_branch *b, struct tl_conn *c);
 void tl_branch_detach(struct tl_branch *b);
 struct tl_saved *tl_saved_new(struct tl_proxy *p, size_t len);
@@ -516,7 +520,11 @@ int tl_relay_send_edit(struct tl_proxy *p, tl_conn_id id, const struct tl_edit *
 int tl_relay_post(struct tl_proxy *p, unsigned worker, struct tl_mail *mail);
 /* For mail that nobody will read. */
 void tl_relay_free(struct tl_mail *mail);
-/* Takes mail of the three relay types; frees it. */
+/* The list with the branches that were sent on connection ID of another worker. */
+struct tl_branch **tl_relay_branches(struct tl_proxy *p, tl_conn_id id);
+/* C is going: the other workers' branches on it fail. */
+void tl_relay_conn_gone(struct tl_proxy *p, const struct tl_conn *c);
+/* Takes mail of the four relay types; frees it. */
 void tl_relay_mail(struct tl_proxy *p, struct tl_mail *mail);
 
 /* local.c */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What must cross workers: a response, CANCEL or ACK whose transaction another
- * worker has, and bytes for a connection that another worker owns. Everything is
- * copied into the mail, so nothing is shared.
+ * worker has, bytes for a connection that another worker owns, and that connection's
+ * end. Everything is copied into the mail, so nothing is shared.
  */
 #include <stdlib.h>
 
@@ -23,8 +23,14 @@ struct remote_send {
   tl_conn_id conn;
   unsigned back_to;   /* worker to tell of failure */
   uint32_t slot, gen; /* its branch; slot UINT32_MAX: none */
+  bool alias;         /* the connection must still stand as one (RFC 5923) */
   uint32_t len;
   char data[];
+};
+
+struct conn_gone {
+  struct tl_mail mail;
+  tl_conn_id conn;
 };
 
 void tl_relay_free(struct tl_mail *m) {
@@ -106,6 +112,7 @@ static struct remote_send *send_new(struct tl_proxy *p, tl_conn_id id, size_t le
   s->back_to = p->th.index;
   s->slot = b ? b->slot : UINT32_MAX;
   s->gen = b ? b->gen : 0;
+  s->alias = b && b->hop.alias;
   s->len = (uint32_t)len;
   return s;
 }
@@ -128,6 +135,8 @@ int tl_relay_send_edit(struct tl_proxy *p, tl_conn_id id, const struct tl_edit *
 
 static void do_send(struct tl_proxy *p, struct remote_send *s) {
   struct tl_conn *c = tl_conn_get(&p->net, s->conn);
+  if (c && s->alias && !tl_alias_stands(c)) c = NULL;
+  if (c && s->slot != UINT32_MAX) c->shared = true;
   if (c && tl_conn_send(c, s->data, s->len) == TL_OK) {
     free(s);
     return;
@@ -146,6 +155,29 @@ static void send_failed(struct tl_proxy *p, struct remote_send *s) {
   if (b) tl_alias_forget(&p->net, &b->hop.addr, s->conn);
   if (b && b->state == TL_BR_CALLING) tl_forward_failed(b, 503);
   free(s);
+}
+
+struct tl_branch **tl_relay_branches(struct tl_proxy *p, tl_conn_id id) {
+  return &p->remote[(id ^ id >> 32) % TL_REMOTE_BUCKETS];
+}
+
+void tl_relay_conn_gone(struct tl_proxy *p, const struct tl_conn *c) {
+  if (!c->shared) return;
+  for (unsigned i = 0; i < p->th.rt->n_worker; i++) {
+    struct conn_gone *g = i == p->th.index ? NULL : malloc(sizeof(*g));
+    if (!g) continue;
+    g->mail.type = TL_MAIL_CONN_GONE;
+    g->conn = tl_conn_id_of(c);
+    if (tl_relay_post(p, i, &g->mail)) free(g);
+  }
+}
+
+static void conn_gone(struct tl_proxy *p, struct conn_gone *g) {
+  for (struct tl_branch *b = *tl_relay_branches(p, g->conn), *next; b; b = next) {
+    next = b->conn_next; /* a failure frees its branch and no other */
+    if (b->hop.conn == g->conn) tl_forward_failed(b, 503); /* 16.9 */
+  }
+  free(g);
 }
 
 static void do_message(struct tl_proxy *p, struct relayed *r) {
@@ -176,6 +208,7 @@ void tl_relay_mail(struct tl_proxy *p, struct tl_mail *m) {
   case TL_MAIL_RELAY: do_message(p, (struct relayed *)m); break;
   case TL_MAIL_SEND: do_send(p, (struct remote_send *)m); break;
   case TL_MAIL_SEND_FAILED: send_failed(p, (struct remote_send *)m); break;
+  case TL_MAIL_CONN_GONE: conn_gone(p, (struct conn_gone *)m); break;
   default: free(m); break;
   }
 }

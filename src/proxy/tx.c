@@ -414,7 +414,8 @@ struct tl_branch *tl_branch_find(struct tl_proxy *p, uint32_t slot, uint32_t gen
 }
 
 void tl_branch_attach(struct tl_branch *b, struct tl_conn *c) {
-  struct tl_branch **list = (struct tl_branch **)&c->user;
+  struct tl_branch **list =
+      c ? (struct tl_branch **)&c->user : tl_relay_branches(b->tx->proxy, b->hop.conn);
   b->conn_next = *list;
   b->conn_link = list;
   if (b->conn_next) b->conn_next->conn_link = &b->conn_next;

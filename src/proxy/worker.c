@@ -34,9 +34,9 @@ static void on_bad(struct tl_net *n, const struct tl_hop *from, struct tl_conn *
 }
 
 static void on_closed(struct tl_net *n, struct tl_conn *c, int rc) {
-  (void)n;
   (void)rc;
   tl_source_drop(c);
+  tl_relay_conn_gone(tl_proxy_of(n), c);
   while (c->user) {
     struct tl_branch *b = c->user;
     tl_branch_detach(b);

@@ -4,9 +4,11 @@ peers bound to keys, names in Via and Record-Route, reuse in the other direction
 
 Issue items 3.5 and 4.6; FEATURES b8 b10 b13 b14 d16 f8.
 """
+import time
+
 from flowlib import sip
 from flowlib.lab import Authority, bundle
-from flowlib.steps import options_works, pattern
+from flowlib.steps import marked, options_works, pattern
 from flowlib.ua import Call
 
 from test_45_identity import lab_of, verifying
@@ -221,44 +223,91 @@ def test_f8_alias_sends_requests_back(t):
     assert reaches() == 503
 
 
+class TwoWorkers:
+    """A daemon of two workers; alice, with caller.example's certificate on a TLS connection that
+    says alias; and a connection of carol's to each worker."""
+
+    def __init__(self, t, until=None, timeouts=None, **domain):
+        lab = lab_of(t)
+        lab.cert("caller.example", "--domain", "caller.example", "--ip", "127.0.0.1",
+                 *(("--from", "2026-01-01", "--until", until) if until else ()))
+        self.t, self.bob, self.port = t, t.uas("tcp"), t.port()
+        self.d = t.daemon(workers=2, timeouts=timeouts or {},
+                          domain=verifying(lab, require_cert=False, **domain), peers=[
+            ("caller", {"uri": "sip:127.0.0.1:%d;transport=tls" % self.port, "tls_domain": "lab",
+                        "identity": "caller.example"})],
+            routes=[("caller", {"to_domain": "caller.example", "peers": ["caller"]}),
+                    ("rest", {"relay": "request-uri"})])
+        self.alice, self.carol, self.sides = t.uas(name="alice"), t.uac(name="carol"), {}
+        t.wait(self.dial, "a connection to each worker")
+        self.conn = t.dial(self.alice, self.d, "tls", ctx=lab.client("caller.example"))
+        assert offer(t, self.alice, self.conn, t.uri(self.bob, "tcp"),
+                     "caller.example:%d" % self.port) == 200
+        for worker in (0, 1):
+            t.wait(lambda: self.reaches(worker) == 200, "worker %d to know of it" % worker)
+            assert self.alice.next_request("OPTIONS")[0] is self.conn
+
+    def dial(self):
+        side = self.t.dial(self.carol, self.d, "tcp")
+        mine = [c for c in self.d.connections() if c["peer"].endswith(":%d" % side.local[1])]
+        self.sides.setdefault(mine[0]["worker"] if mine else None, side)
+        return len(self.sides.keys() - {None}) == 2
+
+    def reaches(self, worker, method="OPTIONS", **kw):
+        """The answer to a request for alice that WORKER gets."""
+        return self.carol.request(self.sides[worker], method, "sip:x@caller.example",
+                                  from_="<sip:c@elsewhere.example>;tag=1", **kw).status
+
+
 def test_f8_alias_serves_the_requests_of_every_worker(t):
     """The connection that the other side opened is one worker's; requests that others have got go
     out on it too, until it is gone."""
-    lab = lab_of(t, "caller.example")
-    bob, port = t.uas("tcp"), t.port()
-    d = t.daemon(workers=2, domain=verifying(lab, require_cert=False), peers=[
-        ("caller", {"uri": "sip:127.0.0.1:%d;transport=tls" % port, "tls_domain": "lab",
-                    "identity": "caller.example"})],
-        routes=[("caller", {"to_domain": "caller.example", "peers": ["caller"]}),
-                ("rest", {"relay": "request-uri"})])
-    alice, carol = t.uas(name="alice"), t.uac(name="carol")
-    sides = {}                          # a connection of carol's to each worker
-
-    def dial():
-        side = t.dial(carol, d, "tcp")
-        mine = [c for c in d.connections() if c["peer"].endswith(":%d" % side.local[1])]
-        sides.setdefault(mine[0]["worker"] if mine else None, side)
-        return len(sides.keys() - {None}) == 2
-    t.wait(dial, "a connection to each worker")
-
-    def reaches(side):
-        return carol.request(side, "OPTIONS", "sip:x@caller.example",
-                             from_="<sip:c@elsewhere.example>;tag=1").status
-    conn = t.dial(alice, d, "tls", ctx=lab.client("caller.example"))
-    assert offer(t, alice, conn, t.uri(bob, "tcp"), "caller.example:%d" % port) == 200
+    w = TwoWorkers(t)
     for worker in (0, 1):
-        t.wait(lambda: reaches(sides[worker]) == 200, "worker %d to know of it" % worker)
-        where, req = alice.next_request("OPTIONS")
-        assert where is conn and ";alias" not in req.all("via")[0], req
         body = pattern(20000, worker)
-        assert carol.request(sides[worker], "MESSAGE", "sip:x@caller.example", body=body,
-                             from_="<sip:c@elsewhere.example>;tag=2").status == 200
-        where, req = alice.next_request("MESSAGE")
-        assert where is conn and req.body == body
-    assert d.counter("connections.dialed") <= 1, "bob's alone"
-    conn.close()
+        assert w.reaches(worker, "MESSAGE", body=body) == 200
+        where, req = w.alice.next_request("MESSAGE")
+        assert where is w.conn and req.body == body and ";alias" not in req.all("via")[0], req
+    assert w.d.counter("connections.dialed") <= 1, "bob's alone"
+    w.conn.close()
     for worker in (0, 1):
-        t.wait(lambda: reaches(sides[worker]) == 503, "worker %d to know that it is gone" % worker)
+        t.wait(lambda: w.reaches(worker) == 503, "worker %d to know that it is gone" % worker)
+
+
+def test_f8_alias_ends_before_the_answer(t):
+    """What is out on the connection when it ends fails at once (16.9), at every worker, not when
+    its timer ends."""
+    w = TwoWorkers(t, timeouts={"timer_f": t.ms(90000), "timer_b": t.ms(90000)})
+    w.alice.policy["silent"] = True
+    keys = []
+    for worker in (0, 1):
+        for method in ("OPTIONS", "INVITE"):
+            data, key = w.carol.make(w.sides[worker], method, "sip:x@caller.example",
+                                     from_="<sip:c@elsewhere.example>;tag=%d" % worker)
+            w.carol.expect(key)
+            w.sides[worker].send(data)
+            assert w.alice.next_request(method)[0] is w.conn
+            keys.append(key)
+    w.conn.close()
+    assert [w.carol.final(key).status for key in keys] == [503] * 4
+
+
+@marked(limit_s=150)
+def test_f8_alias_ends_with_the_verified_mark(t):
+    """Where on_unverified = accept keeps a connection whose certificate has expired, it carries no
+    worker's requests back any more."""
+    until = time.time() + 12 * t.slow
+    w = TwoWorkers(t, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until)),
+                   on_unverified="accept")
+    assert time.time() < until, "the machine is too slow for this test"
+
+    def marks():
+        return [c["tls"]["verified"] for c in w.d.connections() if c.get("tls")]
+    assert marks() == [True]
+    t.wait(lambda: marks() == [False], "the mark to go", 30)
+    for worker in (0, 1):
+        t.wait(lambda: w.reaches(worker) == 503, "worker %d to know of it" % worker)
+    assert offer(t, w.alice, w.conn, t.uri(w.bob, "tcp"), "caller.example:%d" % w.port) == 200
 
 
 def test_f8_alias_said_where_we_can_prove_ourselves(t):
