@@ -68,7 +68,8 @@ class Env:
         self.kernel_tls = options.kernel_tls
         self.sanitized = options.sanitized
         self.allow_user_records = False       # a test sets it when it forces user space
-        self.dir = tempfile.mkdtemp(prefix="%03d-%s-" % (index, name[:60]), dir=options.dir)
+        self.dir = os.path.join(options.dir, "%03d-%s" % (index, name[:60]))
+        os.makedirs(self.dir)
         self._next_port = options.port_base + index * 40 % 8000
         self.daemons, self.agents, self.procs = [], [], []
 
@@ -325,12 +326,12 @@ def report(running, verdict, detail, tally, again):
     sys.stdout.flush()
 
 
-def run_all(options, tests, second):
-    """The tally, and the tests that failed without a sanitizer's report, to be run again if this is
-    not the SECOND time."""
+def run_all(options, tests, once_more=False, first=0):
+    """The tally, and, where they are to run ONCE_MORE, the tests that failed without a sanitizer's
+    report. FIRST: number of the first, for its directory and ports."""
     tally = {"ok": 0, "FAIL": 0, "skip": 0}
     failed = []
-    todo = list(enumerate(tests))
+    todo = list(enumerate(tests, first))
     running = []
     while todo or running:
         # a test marked alone shares the machine with no other
@@ -346,7 +347,7 @@ def run_all(options, tests, second):
             v = r.verdict()
             if v:
                 running.remove(r)
-                again = v[0] == "FAIL" and not second and "Sanitizer" not in (v[1] or "")
+                again = v[0] == "FAIL" and once_more and "Sanitizer" not in (v[1] or "")
                 report(r, v[0], v[1], tally, again)
                 if again:
                     failed.append((r.name, r.func))
@@ -367,7 +368,7 @@ def run_again(options, tally, failed):
     print("once more, alone: " + ", ".join(name for name, _ in failed))
     options.jobs = 1
     options.port_base -= 5000
-    second, _ = run_all(options, failed, True)
+    second, _ = run_all(options, failed, first=500)
     tally["FAIL"] -= len(failed) - second["FAIL"]
     tally["ok"] += second["ok"]
     tally["skip"] += second["skip"]
@@ -418,7 +419,7 @@ def main():
             "the kernel" if options.kernel_tls else "user space (this kernel has no TLS)",
             options.jobs))
         sys.stdout.flush()
-        tally, failed = run_all(options, tests, not emulated_cpu())
+        tally, failed = run_all(options, tests, emulated_cpu())
         run_again(options, tally, failed)
     finally:
         if options.keep:
