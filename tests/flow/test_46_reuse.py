@@ -223,6 +223,42 @@ def test_f8_alias_sends_requests_back(t):
     assert reaches() == 503
 
 
+def dial_each_worker(t, d, agent):
+    """{worker: a connection of AGENT's to it}, of two."""
+    sides = {}
+
+    def dial():
+        side = t.dial(agent, d, "tcp")
+        mine = [c for c in d.connections() if c["peer"].endswith(":%d" % side.local[1])]
+        sides.setdefault(mine[0]["worker"] if mine else None, side)
+        return len(sides.keys() - {None}) == 2
+    t.wait(dial, "a connection to each worker")
+    return sides
+
+
+def test_b13_flow_of_a_dialog_ends_before_the_answer(t):
+    """A request inside a dialog goes out on the connection that its leg came on, whichever worker
+    has it; when that ends, the request fails at once (16.9)."""
+    d = t.daemon(workers=2, timeouts={"timer_f": t.ms(90000)})
+    alice, bob = t.uas(name="alice"), t.uas("tcp", name="bob")
+    conn, sides = t.dial(alice, d, "tcp"), dial_each_worker(t, d, bob)
+    call = Call(alice, conn, t.uri(bob, "tcp")).answered()
+    assert [bob.next_request()[1].method for _ in range(2)] == ["INVITE", "ACK"]
+    dialog, keys = bob.dialogs[call.call_id], []
+    for side in sides.values():
+        assert dialog.request("INFO", side).status == 200
+        assert alice.next_request("INFO")[0] is conn
+    alice.policy["silent"] = True
+    for side in sides.values():
+        data, key = dialog.make("INFO", side)
+        bob.expect(key)
+        side.send(data)
+        assert alice.next_request("INFO")[0] is conn
+        keys.append(key)
+    conn.close()
+    assert [bob.final(key).status for key in keys] == [503] * 2
+
+
 class TwoWorkers:
     """A daemon of two workers; alice, with caller.example's certificate on a TLS connection that
     says alias; and a connection of carol's to each worker."""
@@ -231,27 +267,21 @@ class TwoWorkers:
         lab = lab_of(t)
         lab.cert("caller.example", "--domain", "caller.example", "--ip", "127.0.0.1",
                  *(("--from", "2026-01-01", "--until", until) if until else ()))
-        self.t, self.bob, self.port = t, t.uas("tcp"), t.port()
+        self.bob, self.port = t.uas("tcp"), t.port()
         self.d = t.daemon(workers=2, timeouts=timeouts or {},
                           domain=verifying(lab, require_cert=False, **domain), peers=[
             ("caller", {"uri": "sip:127.0.0.1:%d;transport=tls" % self.port, "tls_domain": "lab",
                         "identity": "caller.example"})],
             routes=[("caller", {"to_domain": "caller.example", "peers": ["caller"]}),
                     ("rest", {"relay": "request-uri"})])
-        self.alice, self.carol, self.sides = t.uas(name="alice"), t.uac(name="carol"), {}
-        t.wait(self.dial, "a connection to each worker")
+        self.alice, self.carol = t.uas(name="alice"), t.uac(name="carol")
+        self.sides = dial_each_worker(t, self.d, self.carol)
         self.conn = t.dial(self.alice, self.d, "tls", ctx=lab.client("caller.example"))
         assert offer(t, self.alice, self.conn, t.uri(self.bob, "tcp"),
                      "caller.example:%d" % self.port) == 200
         for worker in (0, 1):
             t.wait(lambda: self.reaches(worker) == 200, "worker %d to know of it" % worker)
             assert self.alice.next_request("OPTIONS")[0] is self.conn
-
-    def dial(self):
-        side = self.t.dial(self.carol, self.d, "tcp")
-        mine = [c for c in self.d.connections() if c["peer"].endswith(":%d" % side.local[1])]
-        self.sides.setdefault(mine[0]["worker"] if mine else None, side)
-        return len(self.sides.keys() - {None}) == 2
 
     def reaches(self, worker, method="OPTIONS", **kw):
         """The answer to a request for alice that WORKER gets."""
