@@ -260,7 +260,7 @@ Test(proxy_calls, a_fork_behind_the_peer_counts_each_dialog) {
   expect_calls(1, 0);
   hang_up("1", "two");
   for (int i = 0; i < 10; i++) { /* two of them are known already */
-    char tag[8];
+    char tag[16];
     snprintf(tag, sizeof(tag), "t%d", i);
     ua_send(&bob, ua_response(&invited, "200 OK", tag, ""));
     ua_expect(&alice, "SIP/2.0 200");
@@ -268,7 +268,7 @@ Test(proxy_calls, a_fork_behind_the_peer_counts_each_dialog) {
   expect_calls(6, 0);
   cr_expect_eq(rig_count(TL_C_CALLS_UNCOUNTED), 4);
   for (int i = 0; i < 6; i++) {
-    char tag[8];
+    char tag[16];
     snprintf(tag, sizeof(tag), "t%d", i);
     hang_up("1", tag);
   }
