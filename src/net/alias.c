@@ -103,7 +103,7 @@ int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port) {
   const struct tl_conn_tls *t = c->tls;
   struct tl_net *n = c->net;
   c->alias_asked = true; /* once for a connection: a stranger gains nothing by asking again */
-  if (!t || c->outgoing || !t->domain || !t->domain->alias) return TL_ENOTSUP;
+  if (!t || c->outgoing || c->retired || !t->domain || !t->domain->alias) return TL_ENOTSUP;
   if (!tl_identity_may_alias(t->identity, t->peer_verified, sent_by, t->domain->allow_cn)) {
     tl_count(n->counters, TL_C_ALIAS_REFUSED);
     return TL_EVERIFY;
