@@ -158,9 +158,11 @@ static void *writer(void *arg) {
   pthread_setname_np(pthread_self(), "tl-log");
   for (;;) {
     while (sem_wait(&q.wake) < 0 && errno == EINTR) continue;
+    /* Asked before the last look: once it is true no line comes any more. */
+    const bool last = atomic_load(&stopping);
     while (pop()) continue;
     report_lost();
-    if (atomic_load(&stopping)) return NULL;
+    if (last) return NULL;
   }
 }
 

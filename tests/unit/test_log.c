@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -218,6 +219,39 @@ Test(log, a_stuck_reader_delays_the_end_by_a_second_at_most, .timeout = 10) {
   clock_gettime(CLOCK_MONOTONIC, &b);
   cr_assert_lt(b.tv_sec - a.tv_sec, 4);
   cr_assert_gt(tl_log_dropped(), 0);
+}
+
+static void *stop(void *arg) {
+  tl_log_stop();
+  atomic_store((_Atomic bool *)arg, true);
+  return NULL;
+}
+
+/* The writer looks last into the queue, then is held up telling of lost lines: what comes into the
+ * queue meanwhile is still written when the log stops. A pipe of one page takes one line at a time,
+ * so this thread decides where the writer stands. */
+Test(log, a_line_that_comes_while_the_writer_ends_is_written, .timeout = 30) {
+  int fd = capture(true);
+  char text[16384];
+  cr_assert_gt(fcntl(fd, F_SETPIPE_SZ, 1), 0);
+  cr_assert_eq(tl_log_start(TL_LOG_STDERR, TL_LOG_KV, 8), 0);
+  int pushed = 0;
+  for (; tl_log_dropped() == 0; pushed++) TL_LOG(TL_LOG_INFO, "Line.", TL_FI("i", pushed));
+  for (int lines = 0; lines < pushed - 2;) /* all that were taken but one */
+    if (read(fd, text, sizeof text) > 0) lines++;
+  usleep(100000); /* the writer has looked and waits for room to tell of the lost line */
+  TL_LOG(TL_LOG_INFO, "Late.");
+  _Atomic bool stopped = false;
+  pthread_t t;
+  pthread_create(&t, NULL, stop, &stopped);
+  usleep(100000); /* the log is stopping now */
+  size_t n = 0;
+  while (!atomic_load(&stopped)) n += read_all(fd, text + n, sizeof text - n);
+  pthread_join(t, NULL);
+  read_all(fd, text + n, sizeof text - n);
+  cr_assert_eq(tl_log_dropped(), 1);
+  cr_assert_not_null(strstr(text, "lost=1 lost_total=1\n"), "%s", text);
+  cr_assert_not_null(strstr(text, "Late."), "%s", text);
 }
 
 #define THREADS 4
