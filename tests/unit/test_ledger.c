@@ -12,7 +12,7 @@
 #include "test_tls_duel.h"
 
 #define WORKERS 3
-#define MAILBOX 2
+#define MAILBOX 4
 
 static struct tl_runtime rt;
 static struct tl_thread worker[WORKERS];
@@ -100,21 +100,23 @@ static void tells(unsigned w, const struct row *rows, size_t n_rows) {
   tl_ledger_reply(&control, s);
 }
 
-/* The orders that worker W got, carried out on HIT connections each; how many. */
+/* The orders that worker W got, carried out on HIT connections each; how many. They may come in
+ * several mails: the ledger judges for a few milliseconds at a time. */
 static size_t obeys(unsigned w, uint32_t hit, struct tl_order *out_first) {
-  struct tl_sweep *s = mail_of(w);
-  if (!s) return 0;
-  cr_assert_not(s->survey);
-  const size_t n = s->n;
-  *out_first = s->order[0];
-  for (size_t i = 0; i < n; i++) s->order[i].hit = hit;
-  tl_ledger_reply(&control, s);
+  size_t n = 0;
+  for (struct tl_sweep *s; (s = mail_of(w));) {
+    cr_assert_not(s->survey);
+    if (n == 0) *out_first = s->order[0];
+    for (size_t i = 0; i < s->n; i++) s->order[i].hit = hit;
+    n += s->n;
+    tl_ledger_reply(&control, s);
+  }
   return n;
 }
 
 /* Until the run that goes on has judged everything. */
 static void judge(uint64_t now_ms) {
-  for (int i = 0; i < 100 && control.ledger->phase == TL_LEDGER_JUDGING; i++) turn(now_ms);
+  for (int i = 0; i < 1000 && control.ledger->phase == TL_LEDGER_JUDGING; i++) turn(now_ms);
   cr_assert_neq((int)control.ledger->phase, (int)TL_LEDGER_JUDGING);
 }
 
