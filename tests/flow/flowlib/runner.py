@@ -71,22 +71,27 @@ class Env:
         self.dir = os.path.join(options.dir, "%03d-%s" % (index, name[:60]))
         os.makedirs(self.dir)
         self._next_port = options.port_base + index * 40 % 8000
-        self.daemons, self.agents, self.procs = [], [], []
+        self.daemons, self.agents, self.procs, self._claims = [], [], [], []
 
     # -- resources
 
     def port(self):
-        """A port free for TCP and UDP, IPv4 and IPv6, outside the ephemeral range."""
+        """A port free for TCP and UDP, IPv4 and IPv6, outside the ephemeral range. A name in the
+        abstract namespace claims it until the test's process ends: tests beside this one, of other
+        runs too, take another, though nobody listens yet."""
         while True:
             self._next_port += 1
+            claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             try:
+                claim.bind("\0tieline-test-port-%d" % self._next_port)
                 for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
                     for host in ("127.0.0.1", "::1"):
                         with socket.socket(net.family_of(host), kind) as s:
                             s.bind((host, self._next_port))
+                self._claims.append(claim)
                 return self._next_port
             except OSError:
-                continue
+                claim.close()
 
     def pki(self, name):
         return os.path.join(self.options.pki, name)
