@@ -163,6 +163,7 @@ struct tl_conn {
   uint32_t max_age_ms;   /* then it retires, 0: never */
   uint64_t retire_until; /* retired: closed then, idle or not; 0: only when idle */
   uint64_t born_ms, active_ms, progress_ms;
+  uint64_t overdue_ms; /* when its send was first found to take too long, 0: it is not */
   uint64_t msgs_in, msgs_out, bytes_in, bytes_out;
   void *source; /* the proxy's: whom it found on the other side; freed by closed() */
   void *user;   /* the proxy's: client transactions waiting on this connection */

@@ -169,7 +169,10 @@ static void give_out(struct tl_control *c, const struct tl_order *orders, const 
                      size_t n) {
   for (unsigned w = 0; w < c->rt->n_worker; w++) {
     struct tl_sweep *s = tl_sweep_new(n);
-    if (!s) return;
+    if (!s) {
+      c->ledger->complete = false;
+      return;
+    }
     for (size_t i = 0; i < n; i++) {
       struct tl_order *o = &s->order[s->n];
       if (!(workers[i] >> w & 1)) continue;
@@ -178,10 +181,10 @@ static void give_out(struct tl_control *c, const struct tl_order *orders, const 
       o->domain = orders[i].domain ? tl_tls_domain_ref(orders[i].domain) : NULL;
       s->n++;
     }
-    if (s->n && c->rt->worker[w])
-      post(c, s, w);
-    else
+    if (!s->n || !c->rt->worker[w])
       tl_sweep_free(s);
+    else if (!post(c, s, w))
+      c->ledger->complete = false;
   }
 }
 
@@ -209,6 +212,7 @@ static void judge_slice(struct tl_control *c) {
     tl_tls_domain_unref(order[i].domain);
   }
   free(order);
+  if (!order) l->complete = false;
   if (!order || l->at == l->n_item) {
     l->phase = TL_LEDGER_ORDERING;
     l->deadline_ms = tl_control_now_ms() + TL_LEDGER_MS;

@@ -101,6 +101,20 @@ static void check_retired(struct tl_conn *c) {
   if (c->retired && (at_rest(c) || (c->retire_until && now >= c->retire_until))) tl_conn_finish(c);
 }
 
+/* Timers come before the turn's completions: what the kernel took while this thread did not run is
+ * seen in this turn yet, so only a later one blames the peer. */
+static void overdue(struct tl_conn *c) {
+  const uint64_t now = c->net->now_ms;
+  if (!c->overdue_ms || c->overdue_ms == now) {
+    c->overdue_ms = now; /* the wheel may fire it again in this same turn */
+    tl_timer_start(&c->net->wheel, &c->timer, 0);
+    return;
+  }
+  tl_count(c->net->counters, TL_C_CONN_STUCK);
+  log_stuck(c);
+  tl_conn_abort(c, TL_ETIMEOUT);
+}
+
 static void on_timer(struct tl_timer *t, void *arg) {
   struct tl_conn *c = (struct tl_conn *)((char *)t - offsetof(struct tl_conn, timer));
   const struct tl_conf_timeouts *lim = &c->net->conf->timeouts;
@@ -121,9 +135,7 @@ static void on_timer(struct tl_timer *t, void *arg) {
   }
   /* What was queued in this very turn has not had its chance yet. */
   if (c->out.bytes && c->send_busy && now - c->progress_ms >= send_ms(c)) {
-    tl_count(c->net->counters, TL_C_CONN_STUCK);
-    log_stuck(c);
-    tl_conn_abort(c, TL_ETIMEOUT);
+    overdue(c);
     return;
   }
   if (lim->idle && now - c->active_ms >= lim->idle && !c->out.bytes && !c->user) {

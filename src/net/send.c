@@ -390,6 +390,7 @@ void tl_send_flush(struct tl_conn *c) {
   io_uring_sqe_set_data(sqe, &c->send_op);
   c->send_busy = true;
   c->progress_ms = c->net->now_ms; /* nothing was in flight: the peer's time starts now */
+  c->overdue_ms = 0;
   tl_count(c->net->counters, TL_C_SENDS);
 }
 

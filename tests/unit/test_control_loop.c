@@ -8,9 +8,11 @@
 #include <jansson.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -53,7 +55,9 @@ static void report(void *arg, const char *file, int line, const char *sentence) 
   fprintf(stderr, "%s:%d: %s\n", file, line, sentence);
 }
 
-/* A worker that answers, and one that answers only after the deadline. */
+static _Atomic bool *may_answer; /* shared with the daemon's process */
+
+/* A worker that answers, and one that is silent until the test lets it answer. */
 static void *fake_worker(void *arg) {
   struct tl_thread *t = arg;
   for (;;) {
@@ -70,7 +74,7 @@ static void *fake_worker(void *arg) {
       continue;
     }
     struct tl_dump *d = (struct tl_dump *)m;
-    if (t->index == 1) usleep(2300 * 1000);
+    while (t->index == 1 && !atomic_load(may_answer)) usleep(10000);
     d->total = 5;
     d->n = d->cap < 2 ? d->cap : 2;
     d->info = calloc(d->n, sizeof *d->info);
@@ -162,6 +166,9 @@ static void set_up(void) {
   snprintf(conf_file, sizeof conf_file, "%s/t.conf", dir);
   snprintf(socket_path, sizeof socket_path, "%s/t.sock", dir);
   write_conf("one", "");
+  may_answer =
+      mmap(NULL, sizeof *may_answer, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  cr_assert(may_answer != MAP_FAILED);
 }
 
 static void tear_down(void) {
@@ -211,7 +218,7 @@ static long long at(const json_t *j, const char *a, const char *b, const char *c
   return json_is_boolean(j) ? json_is_true(j) : json_integer_value(j);
 }
 
-TestSuite(control_loop, .init = set_up, .fini = tear_down, .timeout = 30);
+TestSuite(control_loop, .init = set_up, .fini = tear_down, .timeout = 60);
 
 Test(control_loop, every_command_answers_with_no_worker_at_all) {
   static const char *const commands[] = {"help",  "version",  "stats", "connections",
@@ -302,7 +309,7 @@ Test(control_loop, a_refused_reload_names_file_and_line_and_changes_nothing) {
   json_decref(j);
 }
 
-Test(control_loop, a_thousand_reloads_leave_nothing_behind) {
+Test(control_loop, a_thousand_reloads_leave_nothing_behind, .timeout = 200) {
   start_daemon(0);
   json_t *j = NULL;
   long long before = 0, files = 0;
@@ -354,7 +361,8 @@ Test(control_loop, connections_of_a_silent_worker_are_missing_and_said_to_be) {
   cr_assert_str_eq(json_string_value(json_object_get(tls, "sni")), "bad\xef\xbf\xbd");
   json_decref(j);
   /* The late answer comes meanwhile and finds its question closed; the next question works. */
-  usleep(600 * 1000);
+  atomic_store(may_answer, true);
+  usleep(300 * 1000);
   j = call("peers", "");
   const json_t *peers = json_object_get(json_object_get(j, "result"), "peers");
   cr_assert_eq(json_array_size(peers), 1);

@@ -63,8 +63,8 @@ static void serve(const struct web_request *r) {
   else if (strcmp(r->path, "/moved") == 0)
     redirect(r->fd, "/post");
   else if (strcmp(r->path, "/drip") == 0)
-    for (int i = 0; i < 100; i++)
-      web_say(r->fd, i ? "x" : "HTTP/1.0 200 OK\r\nA: "), usleep(100000);
+    for (int i = 0; i < 100 && web_say(r->fd, i ? "x" : "HTTP/1.0 200 OK\r\nA: "); i++)
+      usleep(100000);
   else
     web_say(r->fd, "HTTP/1.0 404 Not Found\r\n\r\n");
 }

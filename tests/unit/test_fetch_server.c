@@ -19,17 +19,18 @@ static pthread_t acceptor;
 static web_fn answer_fn;
 static _Atomic unsigned requests, serving;
 
-void web_send(int fd, const void *p, size_t n) {
+bool web_send(int fd, const void *p, size_t n) {
   const char *at = p;
   while (n) {
     ssize_t done = send(fd, at, n, MSG_NOSIGNAL);
-    if (done <= 0) return;
+    if (done <= 0) return false;
     at += done;
     n -= (size_t)done;
   }
+  return true;
 }
 
-void web_say(int fd, const char *text) { web_send(fd, text, strlen(text)); }
+bool web_say(int fd, const char *text) { return web_send(fd, text, strlen(text)); }
 
 void web_answer(int fd, const char *type, const void *p, size_t n) {
   char head[256];

@@ -26,7 +26,8 @@ unsigned web_open(web_fn fn);
 void web_close(void);
 /* Requests seen so far. */
 unsigned web_requests(void);
-void web_say(int fd, const char *text);
-void web_send(int fd, const void *p, size_t n);
+/* False: the other side has left. */
+bool web_say(int fd, const char *text);
+bool web_send(int fd, const void *p, size_t n);
 /* 200 with an object of TYPE. */
 void web_answer(int fd, const char *type, const void *p, size_t n);

@@ -292,12 +292,12 @@ static bool connects(const struct tl_addr *a) {
 }
 
 Test(handshaker, d2_listeners_change_with_the_snapshot) {
-  rig_begin(TIMES("3s", "5s"), OPEN_DOMAIN);
+  rig_begin(TIMES("30s", "30s"), OPEN_DOMAIN);
   struct tl_addr first = rig_at;
   SSL_CTX *ctx = duel_context(false, NULL);
   int under_way = rig_dial(); /* begun with the old snapshot, ends with it */
   rig_wait(TL_C_HS_NOW, 1);
-  rig_at = rig_free_address();
+  rig_at = test_port(SOCK_STREAM);
   tl_runtime_publish(&rig_rt, rig_load(rig_rt.conf, "", OPEN_DOMAIN));
   for (int i = 0; i < 200 && !connects(&rig_at); i++) usleep(10000);
   cr_assert(connects(&rig_at));
@@ -328,7 +328,7 @@ Test(handshaker, drain_stops_accepting) {
 Test(handshaker, address_in_use_is_named) {
   char err[256] = "", text[TL_ADDR_STRLEN];
   rig_begin("", OPEN_DOMAIN);
-  struct tl_addr a = rig_free_address();
+  struct tl_addr a = test_port(SOCK_STREAM);
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); /* no SO_REUSEPORT: nobody else may */
   cr_assert_eq(bind(fd, &a.sa, tl_addr_len(&a)), 0);
   cr_assert_eq(listen(fd, 1), 0);

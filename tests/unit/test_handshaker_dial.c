@@ -84,7 +84,7 @@ Test(handshaker_dial, b11_dialed_and_verified) {
     struct peer p;
     peer_start(&p, "server", false);
     SSL_CTX_set_max_proto_version(p.ctx, versions[i]);
-    order(&p.addr, "server.example", 1000, 2000);
+    order(&p.addr, "server.example", 10000, 10000);
     struct tl_handoff *h = rig_handoff();
     cr_assert_eq(h->rc, 0);
     cr_assert_eq(h->conn, 77);
@@ -106,7 +106,7 @@ static void dial_fails(const char *cert, bool silent, const char *name, int rc,
   struct peer p;
   peer_start(&p, cert, silent);
   uint64_t before = rig_counter(cause), failed = rig_counter(TL_C_CONN_DIAL_FAILED);
-  order(&p.addr, name, 1000, 400);
+  order(&p.addr, name, 10000, silent ? 400 : 10000);
   struct tl_handoff *h = rig_handoff();
   cr_assert_eq(h->rc, rc, "%d", h->rc);
   cr_assert_eq(h->fd, -1);
@@ -123,7 +123,7 @@ Test(handshaker_dial, b11_dial_that_fails_says_why) {
   dial_fails("foreign", false, "server.example", TL_EVERIFY, TL_C_HS_FAIL_VERIFY);
   dial_fails("wrong", false, "server.example", TL_EVERIFY, TL_C_HS_FAIL_NAME);
   dial_fails("server", true, "server.example", TL_ETIMEOUT, TL_C_HS_FAIL_TIMEOUT);
-  struct tl_addr nobody = rig_free_address();
+  struct tl_addr nobody = test_port(SOCK_STREAM);
   order(&nobody, "server.example", 1000, 1000);
   struct tl_handoff *h = rig_handoff();
   cr_assert_eq(h->rc, TL_EIO);
@@ -135,7 +135,7 @@ Test(handshaker_dial, b11_dial_that_fails_says_why) {
 /* A full backlog drops the SYN: nobody answers. */
 Test(handshaker_dial, dial_to_nowhere_times_out) {
   rig_begin("", OPEN_DOMAIN);
-  struct tl_addr a = rig_free_address();
+  struct tl_addr a = test_port(SOCK_STREAM);
   int lfd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fill[4];
   cr_assert_eq(bind(lfd, &a.sa, tl_addr_len(&a)), 0);
   cr_assert_eq(listen(lfd, 0), 0);
@@ -159,7 +159,7 @@ Test(handshaker_dial, dial_to_nowhere_times_out) {
 /* An answer that finds the worker's mailbox full waits for room. */
 Test(handshaker_dial, answers_are_never_lost) {
   rig_begin("", OPEN_DOMAIN);
-  struct tl_addr nobody = rig_free_address();
+  struct tl_addr nobody = test_port(SOCK_STREAM);
   rig_worker.mailbox.cap = 1;
   for (int i = 0; i < 5; i++) order(&nobody, "x.example", 500, 500);
   rig_wait(TL_C_MAIL_FULL, 1);

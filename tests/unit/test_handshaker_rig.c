@@ -23,17 +23,6 @@ static void on_report(void *arg, const char *file, int line, const char *sentenc
   cr_log_error("%s:%d: %s", file, line, sentence);
 }
 
-struct tl_addr rig_free_address(void) {
-  struct tl_addr a;
-  socklen_t len = sizeof(a);
-  tl_addr_parse(TL_STR("127.0.0.1"), 0, &a);
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  cr_assert_eq(bind(fd, &a.sa, tl_addr_len(&a)), 0);
-  getsockname(fd, &a.sa, &len);
-  close(fd);
-  return a;
-}
-
 struct tl_conf *rig_load(const struct tl_conf *previous, const char *extra,
                          const char *domain_extra) {
   char text[4096], where[TL_ADDR_STRLEN];
@@ -66,7 +55,7 @@ void rig_begin(const char *extra, const char *domain_extra) {
   pki_open();
   memset(&rig_rt, 0, sizeof(rig_rt));
   memset(&rig_worker, 0, sizeof(rig_worker));
-  rig_at = rig_free_address();
+  rig_at = test_port(SOCK_STREAM);
   cr_assert_eq(tl_mailbox_init(&rig_worker.mailbox, 1024), 0);
   rig_worker.rt = &rig_rt;
   rig_rt.n_worker = rig_rt.n_handshaker = 1;
@@ -100,6 +89,7 @@ void rig_stop(void) {
 
 void rig_end(void) {
   rig_stop();
+  test_ports_release();
   cr_assert_eq(open_fds(), fds_before, "descriptors were left open");
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "net/handshaker.h"
+#include "test_port.h"
 #include "test_tls_duel.h"
 
 extern struct tl_runtime rig_rt;
@@ -25,7 +26,6 @@ void rig_begin(const char *extra, const char *domain_extra);
 void rig_stop(void);
 /* The same when the test has closed what it opened: no descriptor may be left. */
 void rig_end(void);
-struct tl_addr rig_free_address(void);
 uint64_t rig_counter(enum tl_counter id);
 void rig_wait(enum tl_counter id, uint64_t least);
 /* The next connection, or failed dial, for the worker. */

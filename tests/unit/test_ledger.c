@@ -235,19 +235,51 @@ Test(ledger, f3_a_silent_worker_is_asked_again) {
   tl_identity_unref(a);
 }
 
-Test(ledger, f3_a_full_mailbox_leaves_the_run_incomplete) {
-  struct tl_mail *plug[MAILBOX];
+static void plug(unsigned w) {
   for (int i = 0; i < MAILBOX; i++) {
-    plug[i] = calloc(1, sizeof *plug[i]);
-    cr_assert_eq(tl_mailbox_post(&worker[1].mailbox, plug[i]), 0);
+    struct tl_mail *m = calloc(1, sizeof *m);
+    cr_assert_eq(tl_mailbox_post(&worker[w].mailbox, m), 0);
   }
+}
+
+static void unplug(unsigned w) {
+  for (int i = 0; i < MAILBOX; i++) free(tl_mailbox_take(&worker[w].mailbox));
+}
+
+Test(ledger, f3_an_order_that_finds_a_full_mailbox_is_given_by_the_next_run) {
+  struct tl_order o;
+  struct tl_identity *old = someone("old.example", -10, -1);
+  tl_ledger_wake(&control, false);
+  turn(1000);
+  for (unsigned w = 0; w < WORKERS; w++) tells(w, (struct row[]){{old, true, 1}}, 1);
+  plug(1);
+  judge(1000);
+  cr_expect_eq(tl_count_get(&rt.control.counters, TL_C_MAIL_FULL), 1);
+  cr_expect_eq(obeys(0, 1, &o), 1);
+  cr_expect_eq(obeys(2, 1, &o), 1);
+  unplug(1);
+  cr_expect_eq((int)control.ledger->phase, (int)TL_LEDGER_REST);
+  cr_expect_not(control.ledger->complete);
+  turn(1000);
+  cr_assert_eq((int)control.ledger->phase, (int)TL_LEDGER_ASKING, "at once again");
+  for (unsigned w = 0; w < WORKERS; w++) tells(w, (struct row[]){{old, true, 1}}, w == 1);
+  judge(1000);
+  cr_expect_eq(obeys(1, 1, &o), 1);
+  cr_expect_eq(o.alert, SSL_AD_CERTIFICATE_EXPIRED);
+  cr_expect_eq((int)control.ledger->phase, (int)TL_LEDGER_REST);
+  cr_expect(control.ledger->complete);
+  tl_identity_unref(old);
+}
+
+Test(ledger, f3_a_full_mailbox_leaves_the_run_incomplete) {
+  plug(1);
   tl_ledger_wake(&control, false);
   turn(1000);
   cr_expect_eq(tl_count_get(&rt.control.counters, TL_C_MAIL_FULL), 1);
   cr_expect_not(control.ledger->complete);
   tells(0, NULL, 0);
   tells(2, NULL, 0); /* nobody else is waited for */
-  for (int i = 0; i < MAILBOX; i++) free(tl_mailbox_take(&worker[1].mailbox));
+  unplug(1);
   judge(1000);
   turn(1000);
   cr_expect_eq((int)control.ledger->phase, (int)TL_LEDGER_ASKING, "at once again");

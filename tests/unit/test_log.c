@@ -237,15 +237,17 @@ Test(log, a_line_that_comes_while_the_writer_ends_is_written, .timeout = 30) {
   cr_assert_eq(tl_log_start(TL_LOG_STDERR, TL_LOG_KV, 8), 0);
   int pushed = 0;
   for (; tl_log_dropped() == 0; pushed++) TL_LOG(TL_LOG_INFO, "Line.", TL_FI("i", pushed));
-  for (int lines = 0; lines < pushed - 2;) /* all that were taken but one */
-    if (read(fd, text, sizeof text) > 0) lines++;
+  size_t n = 0;
+  for (int lines = 0; lines < pushed - 2;) { /* all that were taken but one */
+    const ssize_t r = read(fd, text + n, sizeof text - n);
+    if (r > 0) n += (size_t)r, lines++;
+  }
   usleep(100000); /* the writer has looked and waits for room to tell of the lost line */
   TL_LOG(TL_LOG_INFO, "Late.");
   _Atomic bool stopped = false;
   pthread_t t;
   pthread_create(&t, NULL, stop, &stopped);
   usleep(100000); /* the log is stopping now */
-  size_t n = 0;
   while (!atomic_load(&stopped)) n += read_all(fd, text + n, sizeof text - n);
   pthread_join(t, NULL);
   read_all(fd, text + n, sizeof text - n);

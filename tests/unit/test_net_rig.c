@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <urcu/urcu-memb.h>
 
+#include "test_port.h"
 #include "tieline/edit.h"
 
 struct rig rig;
@@ -75,17 +76,6 @@ static const struct tl_net_handler handler = {
 
 /* ---- begin and end ---- */
 
-static struct tl_addr free_address(int type) {
-  struct tl_addr a;
-  socklen_t len = sizeof(a);
-  cr_assert_eq(tl_addr_parse(TL_STR("127.0.0.1"), 0, &a), 0);
-  int fd = socket(AF_INET, type, 0);
-  cr_assert_eq(bind(fd, &a.sa, sizeof(a.v4)), 0);
-  cr_assert_eq(getsockname(fd, &a.sa, &len), 0);
-  close(fd);
-  return a;
-}
-
 static struct tl_conf *load(const char *extra, bool udp, const struct tl_conf *previous) {
   char text[4096];
   int n = snprintf(text, sizeof(text),
@@ -108,8 +98,8 @@ void rig_begin_with(struct tl_net *net, struct tl_thread *th, const struct tl_ne
   urcu_memb_register_thread();
   memset(&rig, 0, sizeof(rig));
   rig.net = net;
-  rig.tcp = free_address(SOCK_STREAM);
-  rig.udp = free_address(SOCK_DGRAM);
+  rig.tcp = test_port(SOCK_STREAM);
+  rig.udp = test_port(SOCK_DGRAM);
   rig.rt.conf = load(extra, true, NULL);
   rig.rt.generation = rig.rt.conf->generation;
   rig.rt.n_worker = 1;

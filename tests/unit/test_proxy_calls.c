@@ -371,9 +371,9 @@ Test(proxy_calls, calls_from_the_peer_do_not_count) {
 
 Test(proxy_calls, a_call_without_a_bye_counts_until_call_max) {
   setup(1, NULL, "call_max = 1s");
+  uint64_t from = tl_now_ms();
   call("1");
   expect_calls(1, 0);
-  uint64_t from = tl_now_ms();
   RIG_UNTIL(calls("b") == 0);
   cr_expect_geq(tl_now_ms() - from, 900);
   cr_expect_eq(rig_count(TL_C_CALLS_EXPIRED), 1);
