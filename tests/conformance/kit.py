@@ -78,12 +78,12 @@ class Peer(ua.Ua):
         self.auto = {}              # method -> status, answered at once
 
     def on_request(self, conn, msg):
-        key = (msg.branch, msg.method)
-        with self.lock:
-            n = self.copies[key] = self.copies.get(key, 0) + 1
         if msg.get("x-probe"):
             self.reply((conn, msg), 200)
             return
+        key = (msg.branch, msg.method)
+        with self.lock:
+            n = self.copies[key] = self.copies.get(key, 0) + 1
         if n == 1:                      # before the answer: a test may look as soon as that is there
             self.record(conn, msg)
         if msg.method == "CANCEL" and "CANCEL" not in self.auto:

@@ -55,18 +55,19 @@ def test_17_1_1_2_provisional_stops_repeats(c):
     """From the first provisional response on the INVITE is not repeated."""
     bob, call, got = _call(c)
     bob.reply(got, 100)
+    c.drain(bob)                        # what was repeated until then has come
     before = bob.total("INVITE")
     _long(c, 20)
-    assert bob.total("INVITE") <= before + 1, "repeated behind a 100"
+    assert bob.total("INVITE") == before, "repeated behind a 100"
     bob.reply(got, 486)
     assert call.final().status == 486
 
 
 def test_17_1_1_2_timer_b_not_behind_provisional(c):
     """Timer B ends only what was never answered."""
-    bob, call, got = _call(c, timer_b=c.t.ms(600))
+    bob, call, got = _call(c, timer_b=c.t.ms(2500))
     bob.reply(got, 180)
-    time.sleep(1.5 * c.t.slow)
+    time.sleep(4 * c.t.slow)
     assert not [m for m in c.alice.left(call.key) if m.status >= 200]
     bob.reply(got, 200)
     assert call.final().status == 200
@@ -157,10 +158,12 @@ def test_17_1_2_2_repeats_at_t2_behind_provisional(c):
     key = c.send("MESSAGE", c.uri(bob))
     got = bob.take("MESSAGE")
     bob.reply(got, 100)
-    before = bob.total("MESSAGE")
+    c.drain(bob)
+    before, since = bob.total("MESSAGE"), time.monotonic()
     _long(c, 30)
     more = bob.total("MESSAGE") - before
-    assert 2 <= more <= 5, "%d repeats within 30 * T1" % more
+    took_t2 = (time.monotonic() - since) * 1000 / (T2 * c.t.slow)
+    assert 2 <= more <= took_t2 + 1, "%d repeats within %.1f * T2" % (more, took_t2)
     bob.reply(got, 200)
     assert c.alice.final(key).status == 200
 

@@ -142,8 +142,10 @@ def test_18_2_2_connection_gone(c):
                           c.t.server_ctx() if c.tr == "tls" else None)
     conn = c.dial()
     key, got = _plain_via(c, bob, "127.0.0.1:%d" % port, method="INVITE", conn=conn)
+    closed = ":%d" % conn.local[1]
     conn.close()
-    time.sleep(0.3)
+    c.t.wait(lambda: not [x for x in c.d.connections() if x["peer"].endswith(closed)],
+             "the end of the connection")
     bob.reply(got, 200)
     rsp = c.alice.final(key)
     assert rsp.status == 200

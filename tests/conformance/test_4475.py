@@ -157,7 +157,7 @@ class Stage:
         if tr == "tls":
             peer["tls_domain"] = "lab"
         self.d = t.daemon(peers=[("bob", peer)], routes=[("all", {"peers": ["bob"]})],
-                          timeouts={"t1": "500ms", "t2": "4s"})
+                          timeouts={"t1": "4s", "t2": "4s"})
 
     def connect(self, port=0):
         alice = Wire("alice", 20 * self.t.slow)

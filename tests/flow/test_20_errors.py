@@ -93,7 +93,7 @@ def test_2_8_483_max_forwards(t):
 
 def test_2_8_408_timer_b(t):
     """An INVITE without any answer is 408 by Timer B, over every transport."""
-    d = t.daemon(timeouts={"t1": "50ms", "timer_b": t.ms(1000)})
+    d = t.daemon(timeouts={"t1": "50ms", "timer_b": t.ms(3000)})
     alice = t.uac()
     conn = t.dial(alice, d, "tls")
     for tr in ("udp", "tcp", "tls"):
@@ -231,17 +231,15 @@ def test_2_8_response_to_gone_caller(t):
 
 def test_2_8_udp_requests_absorbed(t):
     """Retransmissions of a request over UDP reach the callee once; the last response is resent."""
-    d = t.daemon(timeouts={"trying": "50ms"})
+    d = t.daemon(timeouts={"trying": "50ms", "timer_b": t.ms(60000)})
     alice, bob = t.uac(), t.uas("tls", ring=False, answer=None)
     conn = t.dial(alice, d, "udp")
     call = Call(alice, conn, t.uri(bob, "tls"))
     for _ in range(4):
         call.send()
-        time.sleep(0.15)
+        assert alice.next_response(call.key).status == 100
     bob.next_request("INVITE")
     assert bob.count("INVITE") == 1
-    seen = [alice.next_response(call.key).status for _ in range(2)]
-    assert seen == [100, 100], seen
     bob.answer(call.call_id, 486)
     assert call.final().status == 486
     assert d.counter("retransmissions.absorbed") >= 3

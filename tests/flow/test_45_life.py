@@ -97,9 +97,10 @@ def test_b17_drain_keep_now_graceful(t):
     data, key = alice.make(conn4, "MESSAGE", uri)
     alice.expect(key)
     conn4.send(data)
-    bob.next_request("MESSAGE")
+    where, req = bob.next_request("MESSAGE")
     change("graceful:1")
     t.wait(conn4.closed.is_set, "the connection to end at its deadline")
+    bob.reply(where, req, 200)
     assert not bystander.closed.is_set()
     d.configure(domain={}, domains=[other])
     assert d.ctl("reload", "drain=soon", check=False).returncode == 1

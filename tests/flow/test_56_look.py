@@ -623,6 +623,8 @@ def test_f9_explain_request_tells_the_route_that_is_taken(t):
     conns = {name: connect(t, d, name, agents[name]) for name in agents}
     t.wait(lambda: len(d.connections()) == 2, "two connections")
     ids = {c["tls"]["identity"]: c["id"] for c in d.connections()}
+    # the handshakes and the first search for the trunk's name count until they are done
+    t.wait(lambda: d.counter("handshakes.now") == 0 < d.counter("dns.failed"), "nothing to go on")
     before = d.counters()
     for who, uri, route, target, status in (
             ("trunk", "sip:+4930123@elsewhere.example", "abroad", bob, None),

@@ -26,8 +26,9 @@ END = [recv("BYE"), reply(200, tag=False)]
 
 def patient(t, **conf):
     """A daemon with timers as SIPp bears them: it takes a repeated response over a stream for
-    another one, so where the callee is on UDP the caller is too, and T1 is not too short."""
-    return t.daemon(timeouts={"t1": t.ms(100), "t2": t.ms(400), "t4": t.ms(400)}, **conf)
+    another one, so where the callee is on UDP the caller is too; and it takes a repeated CANCEL for
+    an error, so T1 is longer than it may stand still on a busy machine."""
+    return t.daemon(timeouts={"t1": t.ms(1000), "t2": t.ms(4000), "t4": t.ms(1000)}, **conf)
 
 
 @marked(limit_s=150)
@@ -47,7 +48,7 @@ def test_3_sipp_cancel_before_provisional(t):
     d = patient(t)
     play(t, d, [send("INVITE"), expect(100), send("CANCEL"), expect(200, plain=True),
                 expect(180, optional=True), expect(487), NOT_TAKEN],
-         [recv("INVITE", keep=True), pause(400), reply(180), recv("CANCEL"),
+         [recv("INVITE", keep=True), pause(int(2000 * t.slow)), reply(180), recv("CANCEL"),
           reply(200, tag=False), reply(487, kept=True), recv("ACK")])
     assert d.counter("requests.CANCEL") == 40
 
@@ -201,7 +202,8 @@ def fork(t, kind, *callees, calls=30):
 
 
 REFUSE = [recv("INVITE"), reply(180), pause(20), reply(486, retrans=500), recv("ACK")]
-TAKE = [recv("INVITE"), reply(180), pause(100)] + ANSWER + END
+# answers long after the others have refused: behind its 200 they would get a CANCEL
+TAKE = [recv("INVITE"), reply(180), pause(2000)] + ANSWER + END
 
 
 @marked(limit_s=150)
@@ -436,7 +438,7 @@ def test_3_tshark_reads_the_capture(t):
     assert refused.status == 503
     conn.close()
     t.wait(lambda: len(d.connections()) == 1, "the end of the connection")
-    time.sleep(0.3 * t.slow)
+    time.sleep(t.slow)                  # dumpcap takes packets in blocks of a quarter of a second
     sniffer.proc.terminate()
     sniffer.ended()
     seen = tshark(program, capture, keys, ports, "-Y", "sip", "-T", "fields", "-e", "sip.Method",

@@ -198,7 +198,7 @@ def test_3_callee_never_answers(t):
 def test_3_callee_rings_for_ever(t):
     """A callee that rings and then says nothing: Timer C cancels it, and the caller gets 408 though
     the CANCEL is not answered (16.8)."""
-    d = t.daemon(timeouts={"timer_c": t.ms(1000), "timer_b": t.ms(1500)})
+    d = t.daemon(timeouts={"timer_c": t.ms(1000), "timer_b": t.ms(4000)})
     alice = t.uac()
     conn = t.dial(alice, d, "tls")
     for transport in ("udp", "tls"):
@@ -351,7 +351,7 @@ def test_3_callee_closes_behind_its_handshake(t):
 def test_3_answer_without_callers_via(t):
     """A callee that cuts the caller's Via off its final response: the response goes nowhere
     (16.7 step 3), the INVITE is still answered within Timer B or C and all ends."""
-    d = t.daemon(timeouts={"timer_b": t.ms(1500), "timer_c": t.ms(1500)})
+    d = t.daemon(timeouts={"timer_b": t.ms(4000), "timer_c": t.ms(1500)})
     alice = t.uac()
     conn = t.dial(alice, d, "tls")
     for transport in ("tls", "udp"):

@@ -82,7 +82,7 @@ def _gateway(t, ttl=1):
     bob, carol, port = t.uas(), t.uas(name="carol"), t.port()
     bob.listen("tcp", "127.0.0.1", port)
     carol.listen("tcp", "127.0.0.2", port)
-    server = dns.NameServer({("gw.example", "A"): ["127.0.0.1"]}, ttl=ttl)
+    server = dns.NameServer({("gw.example", "A"): ["127.0.0.1"]}, ttl=ttl, port=t.port())
     dns.use(t, server.port)
     home = t.uas("tcp", name="home")
     d = t.daemon(extra="dns_ttl_min = 1s", workers=2,

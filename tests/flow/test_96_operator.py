@@ -258,6 +258,7 @@ def test_d11_e12_send_timeout_of_a_domain(t):
         except BlockingIOError:
             pass                        # back-pressure: its queue is full
     d.wait_counter("connections.stuck", 1, 60)
+    d.wait_log(r"stopped reading.*peer=127\.0\.0\.1:%d\b" % callees["brisk"].listener("tls").port)
     reset = re.findall(r"stopped reading.*peer=127\.0\.0\.1:(\d+)", d.log())
     assert set(reset) == {str(callees["brisk"].listener("tls").port)}, reset
     assert "lab" in [c["tls"]["domain"] for c in d.connections()

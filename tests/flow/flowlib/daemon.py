@@ -81,8 +81,9 @@ class Daemon:
         if routes is None:
             routes = [("all", {"relay": "request-uri", "tls_domain": "lab"})]
         out += [block("route", *r) for r in routes]
-        # short T1 so that transactions of UDP end within a test (64 * T1)
-        times = {"t1": "50ms", "t2": "200ms", "t4": "200ms"}
+        # short T1 so that transactions of UDP end within a test (64 * T1); who answers may be slow
+        times = {"t1": "50ms", "t2": "200ms", "t4": "200ms", "timer_b": self.env.ms(8000),
+                 "timer_f": self.env.ms(8000)}
         times.update(timeouts or {})
         out.append(block("timeouts", None, times))
         if limits:
@@ -188,7 +189,8 @@ class Daemon:
         found = []
 
         def look():
-            found[:] = [line for line in self.log().splitlines() if re.search(pattern, line)]
+            whole = self.log().rpartition("\n")[0]       # the last line may be half written
+            found[:] = [line for line in whole.splitlines() if re.search(pattern, line)]
             return found
         self.env.wait(look, "a log line matching %r" % pattern, timeout_s)
         return found[0]
@@ -240,7 +242,12 @@ class Daemon:
         return all_[name]
 
     def connections(self):
-        return self.rpc("connections")["connections"]
+        """All of them: a worker that did not answer in time is asked again."""
+        said = self.rpc("connections")
+        while not said["complete"]:
+            self.env.check_daemons()
+            said = self.rpc("connections")
+        return said["connections"]
 
     def wait_counter(self, name, at_least, timeout_s=None):
         self.env.wait(lambda: self.counter(name) >= at_least, "%s >= %d (is %d)" % (
