@@ -81,7 +81,7 @@ check-conformance: all $(SUPPORT_BIN)
 ## check-flow     whole calls through the daemon: on the host, then with kernel records in the machine
 check-flow: all $(SUPPORT_BIN)
 	@$(STEP) -g flow flow-host -- tests/flow/run
-	@$(STEP) -g flow flow-vm -- $(VM) --timeout 3000 tests/flow/run
+	@$(STEP) -g flow flow-vm -- $(VM) --timeout 2400 tests/flow/run
 	@tests/support/summary group $(TOTALS) flow
 
 UNIT_VM = @(base_mailbox|control*|handshaker*|identity*|keylog|ktls|net_*|ocsp|record*|resume*|secrets|tls*|verify_matrix)
