@@ -177,7 +177,10 @@ static void give_out(struct tl_control *c, const struct tl_order *orders, const 
       struct tl_order *o = &s->order[s->n];
       if (!(workers[i] >> w & 1)) continue;
       *o = orders[i];
-      if (tl_alike_copy(&orders[i].who, &o->who)) continue;
+      if (tl_alike_copy(&orders[i].who, &o->who)) {
+        c->ledger->complete = false;
+        continue;
+      }
       o->domain = orders[i].domain ? tl_tls_domain_ref(orders[i].domain) : NULL;
       s->n++;
     }

@@ -151,14 +151,7 @@ class Rule:
             conf.update(peers=peers, routes=routes)
         self.d = self.t.daemon(start=False, timeouts=times, **conf)
         self.known_options(need)
-        try:
-            self.d.start()
-        except AssertionError as e:     # a port that was free is not: another run beside this one
-            if "Address already in use" not in str(e):
-                raise
-            self.d.ports.clear()
-            self.d.configure(timeouts=times, **conf)
-            self.d.start()
+        self.d.start()
         self.alice = self.peer("alice")
         self.conn = self.dial()
         return self.d

@@ -34,6 +34,7 @@ Test(handshaker_limits, what_is_no_tls_is_closed_and_counted) {
 
 Test(handshaker_limits, d11_half_open_ends_at_its_deadline_even_when_dripping) {
   rig_begin(TIMES("400ms", "60s"), OPEN_DOMAIN);
+  const uint64_t start = tl_now_ms();
   int silent = rig_dial(), dripping = rig_dial();
   /* A record of 512 bytes, one byte every 35 ms: a deadline that each byte moved would never come
    * in the ten seconds that this takes. */
@@ -44,6 +45,7 @@ Test(handshaker_limits, d11_half_open_ends_at_its_deadline_even_when_dripping) {
     sent++;
   cr_assert_lt(sent, sizeof hello, "the drip kept it open");
   cr_assert(rig_closes(silent, 1000));
+  cr_assert_leq(tl_now_ms() - start, 900);
   rig_wait(TL_C_HS_FAIL_TIMEOUT, 2);
   close(silent);
   close(dripping);

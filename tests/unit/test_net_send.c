@@ -164,8 +164,7 @@ Test(net_send, item_2_9_a_stuck_peer_is_reset_and_a_slow_one_is_not) {
     tl_conn_send(stuck, text, 50000);
     tl_conn_send(slow, text, 50000);
   }
-  /* The stuck one's kernel may still take something in the first rounds; 40 s twice are too many.
-   */
+  /* The stuck one's kernel may still take something in the first rounds; 80 s are too long. */
   for (int round = 0; round < 20 && rig_count(TL_C_CONN_STUCK) == 0; round++) {
     later(stuck, 40000);
     later(slow, 40000);

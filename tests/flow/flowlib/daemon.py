@@ -243,11 +243,11 @@ class Daemon:
 
     def connections(self):
         """All of them: a worker that did not answer in time is asked again."""
-        said = self.rpc("connections")
-        while not said["complete"]:
-            self.env.check_daemons()
+        for _ in range(5):              # two seconds each
             said = self.rpc("connections")
-        return said["connections"]
+            if said["complete"]:
+                return said["connections"]
+        raise AssertionError("a worker does not tell its connections")
 
     def wait_counter(self, name, at_least, timeout_s=None):
         self.env.wait(lambda: self.counter(name) >= at_least, "%s >= %d (is %d)" % (
