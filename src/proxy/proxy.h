@@ -373,6 +373,12 @@ bool tl_route_is_ours(struct tl_proxy *p, const struct tl_uri *u);
 int tl_route_values(const struct tl_msg *m, struct tl_nameaddr out[TL_ROUTES_MAX]);
 enum tl_transport tl_route_transport(const struct tl_uri *u);
 
+/* guard.c */
+/* NULL if a request from FROM may go to TO although only a URI in it names TO; else why not, behind
+ * "not sent there: ". */
+const char *tl_guard_refusal(const struct tl_conf *conf, const struct tl_addr *to,
+                             const struct tl_addr *from);
+
 /* source.c */
 /* C: the connection that M came on; NULL: a datagram, or passed on by another worker. NULL when
  * memory is short: then nothing is known of the source. */
