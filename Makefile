@@ -46,6 +46,7 @@ TESTBIN  = $(BUILD)/tieline $(SUPPORT_BIN) $(if $(UNIT),$(BUILD)/unit) $(if $(KT
 Q        = $(if $(V),,@)
 say      = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
 
+ASAN     = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 # Where each test step leaves its counts; `make check` sums them.
 TOTALS  ?= $(BUILD)/totals
 STEP     = tests/support/summary run -o $(TOTALS) -d $(BUILD)/log
@@ -65,7 +66,7 @@ deps:
 check: deps
 	@$(MAKE) --no-print-directory all
 	@rm -f $(TOTALS); bad=0; \
-	for t in unit conformance flow ktls; do \
+	for t in unit conformance flow hostile ktls; do \
 	  $(MAKE) --no-print-directory check-$$t TOTALS=$(TOTALS) || bad=1; \
 	done; \
 	tests/support/summary total $(TOTALS) || bad=1; exit $$bad
@@ -83,6 +84,12 @@ check-flow: all $(SUPPORT_BIN)
 	@$(STEP) -g flow flow-host -- tests/flow/run
 	@$(STEP) -g flow flow-vm -- $(VM) --timeout 2400 tests/flow/run
 	@tests/support/summary group $(TOTALS) flow
+
+## check-hostile  strangers storm a daemon built with AddressSanitizer for SECONDS (default 30)
+check-hostile: $(BUILD)/support/odd_records
+	@$(MAKE) --no-print-directory BUILD=build/asan HARDEN=-fPIE 'SAN=$(ASAN)' OPT='-O1 -g' build/asan/tieline
+	@TIELINE=$(CURDIR)/build/asan/tieline tests/support/summary sanitizers \
+	  $(STEP) hostile -- tests/flow/run --hostile $(SECONDS)
 
 UNIT_VM = @(base_mailbox|control*|handshaker*|identity*|keylog|ktls|net_*|ocsp|record*|resume*|secrets|tls*|verify_matrix)
 
@@ -111,7 +118,7 @@ bench: deps
 	@bench/run
 
 ## asan           unit and flow tests under AddressSanitizer and UBSan, in build/asan
-asan: SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+asan: SANITIZE = $(ASAN)
 asan: deps
 	@$(MAKE) --no-print-directory sanitized NAME=asan 'SAN=$(SANITIZE)'
 

@@ -77,6 +77,11 @@ def _question(query):
     return ".".join(labels), TYPES.get(kind, kind), query[12:at + 5]
 
 
+def question_of(query):
+    """The question section of QUERY as it stands."""
+    return _question(query)[2]
+
+
 def use(t, port, hosts=None):
     """Daemons started from now on see another /etc/resolv.conf, and /etc/hosts if HOSTS is its text,
     in a mount namespace."""

@@ -393,6 +393,9 @@ def main():
     ap = argparse.ArgumentParser(description="Runs the flow tests against the real daemon.")
     ap.add_argument("--filter", default="", help="regular expression on test names")
     ap.add_argument("--jobs", type=int, default=0, help="tests at the same time")
+    ap.add_argument("--hostile", type=float, metavar="SECONDS",
+                    help="the storm of hostile/ for so long instead; wants a build with a sanitizer")
+    ap.add_argument("--seed", type=int, default=int(time.time()), help="of the storm")
     ap.add_argument("--list", action="store_true", help="print the names and end")
     ap.add_argument("--keep", action="store_true", help="keep the working directory")
     options = ap.parse_args()
@@ -407,8 +410,9 @@ def main():
         print("0 passed, 1 failed")
         return 1
     options.port_base = 17000 + os.getpid() % 7 * 1000
-    sys.path.insert(0, os.path.join(TOP, "tests", "flow"))
-    tests = [x for x in collect(os.path.join(TOP, "tests", "flow"))
+    folder = os.path.join(TOP, "tests", "flow", "hostile" if options.hostile else "")
+    sys.path.insert(0, folder)
+    tests = [x for x in collect(folder)
              if re.search(options.filter, x[0])]
     if options.list:
         print("\n".join(name for name, _ in tests))
