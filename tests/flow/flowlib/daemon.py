@@ -141,7 +141,10 @@ class Daemon:
             self.proc.wait()
 
     def fds(self):
-        """Descriptors, but for the resolver's sockets: it keeps one per name server it has asked."""
+        return len(self.descriptors())
+
+    def descriptors(self):
+        """What each descriptor is, but for the resolver's sockets to name servers."""
         asking = set()
         for table in ("udp", "udp6"):
             try:
@@ -150,13 +153,13 @@ class Daemon:
             except FileNotFoundError:
                 continue
             asking |= {"socket:[%s]" % r[9] for r in rows if r[2].endswith(":0035")}
-        n = 0
+        out = []
         for fd in os.listdir("/proc/%d/fd" % self.proc.pid):
             try:
-                n += os.readlink("/proc/%d/fd/%s" % (self.proc.pid, fd)) not in asking
+                out.append(os.readlink("/proc/%d/fd/%s" % (self.proc.pid, fd)))
             except FileNotFoundError:
                 pass
-        return n
+        return [link for link in out if link not in asking]
 
     def rss_kb(self):
         with open("/proc/%d/smaps_rollup" % self.proc.pid, encoding="ascii") as f:
@@ -268,7 +271,8 @@ class Daemon:
             now["connections.now"] = max(0, now["connections.now"] - self.keeps)
             state.update({g: now[g] for g in self.GAUGES if now[g] != 0})
             if self.fds() > self.fds_at_start + self.keeps:
-                state["descriptors"] = "%d, at start %d" % (self.fds(), self.fds_at_start)
+                state["descriptors"] = "%d, at start %d: %s" % (self.fds(), self.fds_at_start,
+                                                                self.descriptors())
             return not state
         try:
             self.env.wait(quiet, "the daemon to come to rest", timeout_s or 45)
