@@ -10,7 +10,9 @@ PKGS     = openssl liburing libconfuse jansson liburcu-memb libsystemd sofia-sip
 VERSION  = 0.1.0
 WARN     = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 FORTIFY  = $(if $(filter -O0,$(OPT)),,-D_FORTIFY_SOURCE=2)
-HARDEN   = $(FORTIFY) -fstack-protector-strong -fstack-clash-protection -fPIE
+# Indirect branches and returns are checked where the processor can (x86-64: IBT and shadow stack).
+CONTROL_FLOW = $(if $(filter x86_64%,$(shell $(CC) -dumpmachine 2>/dev/null)),-fcf-protection=full)
+HARDEN   = $(FORTIFY) -fstack-protector-strong -fstack-clash-protection -fPIE $(CONTROL_FLOW)
 OPT     ?= -O2 -g
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
@@ -137,7 +139,7 @@ fuzz: deps
 	@$(MAKE) --no-print-directory BUILD=build/fuzzing CC=$(CLANG) HARDEN=-fPIE \
 	  SAN='-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all' SECONDS=$(SECONDS) fuzz-run
 
-## install        bin, manual page, documents, example configurations, systemd unit; DESTDIR= PREFIX=
+## install        bin, manual page, documents, example configurations, systemd unit and its account
 install: $(BUILD)/tieline
 	install -Dm755 $(BUILD)/tieline $(DESTDIR)$(PREFIX)/bin/tieline
 	install -d $(DESTDIR)$(PREFIX)/share/doc/tieline/configs
@@ -146,6 +148,7 @@ install: $(BUILD)/tieline
 	$(if $(wildcard docs/*.md),install -m644 $(wildcard docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/tieline/)
 	$(if $(wildcard docs/*.8),install -Dm644 -t $(DESTDIR)$(PREFIX)/share/man/man8 $(wildcard docs/*.8))
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -Dm644 configs/tieline.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/tieline.conf
 	sed 's|@PREFIX@|$(PREFIX)|g' configs/tieline.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/tieline.service
 
 ## clean          remove $(BUILD)

@@ -37,6 +37,13 @@ int tl_daemon_check(const char *file, bool explain);
 /* `--version`: ours, OpenSSL's, the kernel's, and what the kernel does of TLS. */
 void tl_daemon_version(FILE *f);
 
-/* Becomes USER for good, keeping only the right to bind ports below 1024; no core dumps from now
- * on. Call before threads start. TL_EPERM or TL_ENOTFOUND with a sentence in ERR. */
+/* For every way of starting, before the first key is read: no core files (RLIMIT_CORE 0), no ptrace
+ * and no /proc/PID/mem for others (PR_SET_DUMPABLE 0), nothing gained by exec
+ * (PR_SET_NO_NEW_PRIVS). TL_EPERM with a sentence in ERR. */
+int tl_privileges_harden(char *err, size_t cap);
+/* Gives up all capabilities of the calling thread, and of those it makes later, but for
+ * CAP_NET_BIND_SERVICE where it is held. TL_EPERM with a sentence in ERR. */
+int tl_privileges_bind_only(char *err, size_t cap);
+/* Becomes USER for good, in all threads, with the capabilities of tl_privileges_bind_only.
+ * TL_EPERM or TL_ENOTFOUND with a sentence in ERR. */
 int tl_privileges_drop(const char *user, char *err, size_t cap);

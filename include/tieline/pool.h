@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,7 @@ struct tl_pool {
   size_t max, used; /* objects; max 0: no bound */
   size_t keep;      /* empty chunks kept for reuse; 1 unless the owner changes it */
   size_t n_empty;
+  bool secret; /* set by the owner at the start: objects hold keys, no core file shows them */
   struct tl_pool_chunk *partial, *full, *empty;
 };
 

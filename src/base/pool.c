@@ -51,13 +51,14 @@ void tl_pool_init(struct tl_pool *p, size_t size, size_t max) {
 }
 
 /* Maps twice the length and trims, because mmap promises page alignment only. */
-static struct tl_pool_chunk *chunk_new(size_t len) {
+static struct tl_pool_chunk *chunk_new(size_t len, bool secret) {
   char *m = mmap(NULL, 2 * len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (m == MAP_FAILED) return NULL;
   size_t skip = (len - ((uintptr_t)m & (len - 1))) & (len - 1);
   if (skip) munmap(m, skip);
   munmap(m + skip + len, len - skip);
   struct tl_pool_chunk *c = (struct tl_pool_chunk *)(m + skip);
+  if (secret) madvise(c, len, MADV_DONTDUMP);
   memset(c, 0, sizeof(*c));
   ASAN_POISON_MEMORY_REGION((char *)c + HEAD, len - HEAD);
   return c;
@@ -84,7 +85,7 @@ static struct tl_pool_chunk *chunk_with_room(struct tl_pool *p) {
     p->empty = c->next;
     p->n_empty--;
   } else {
-    c = chunk_new(p->chunk_len);
+    c = chunk_new(p->chunk_len, p->secret);
   }
   if (c) list_add(&p->partial, c);
   return c;

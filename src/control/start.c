@@ -20,7 +20,7 @@
 
 /* Never freed: counters and mailboxes outlive the threads that use them. */
 static struct tl_runtime runtime;
-static bool resolver_runs;
+static bool resolver_runs, started_as_root;
 
 static void to_stderr(void *arg, const char *file, int line, const char *sentence) {
   unsigned *n = arg;
@@ -105,7 +105,6 @@ static int prepare(struct tl_runtime *rt, struct tl_conf *conf, const struct tl_
   tl_record_backend_set(TL_AEAD_AUTO);
   if (getrandom(rt->secret, sizeof rt->secret, 0) != (ssize_t)sizeof rt->secret)
     return fail("random numbers", strerror(errno));
-  tl_ktls_probe(&rt->caps); /* what is missing is in caps */
   return uring_works() ? 0 : TL_ENOTSUP;
 }
 
@@ -153,15 +152,16 @@ static void first_problem(void *arg, const char *file, int line, const char *sen
     snprintf(text, PROBLEM_CAP, "%s:%d: %s", file ? file : "configuration", line, sentence);
 }
 
-/* Keys are often root's alone: better to hear of it now than when a certificate is renewed. */
-static void check_reload_as_user(const struct tl_conf *conf) {
+/* Keys are often root's alone, or another user's whom root could read while it had its capabilities:
+ * better to hear of it now than when a certificate is renewed. */
+static void check_reload(const struct tl_conf *conf) {
   char problem[PROBLEM_CAP] = "";
   struct tl_conf *again = NULL;
   if (tl_conf_load(conf->file, conf, first_problem, problem, &again) == 0)
     tl_conf_unref(again);
   else
-    TL_LOG(TL_LOG_WARN, "Reloads will be refused: the user cannot read what the start could.",
-           TL_FC("user", conf->user), TL_FC("problem", problem));
+    TL_LOG(TL_LOG_WARN, "Reloads will be refused: the daemon cannot read what the start could.",
+           TL_FC("user", conf->user ? conf->user : "unchanged"), TL_FC("problem", problem));
 }
 
 /* A token may serve root and not the user; then every handshake would fail. */
@@ -182,7 +182,7 @@ static int serve(struct tl_runtime *rt, const struct tl_conf *conf) {
     rc = start_threads(rt);
   if (rc == 0) {
     log_started(rt, conf);
-    if (conf->user) check_reload_as_user(conf);
+    if (started_as_root) check_reload(conf);
     rc = tl_control_run(rt);
   }
   stop_threads(rt);
@@ -190,16 +190,33 @@ static int serve(struct tl_runtime *rt, const struct tl_conf *conf) {
   return rc;
 }
 
+/* Everything that wants more power than the daemon keeps: reads the files, and lets the kernel load
+ * its TLS module. With `user` some more follows, see serve. NULL: said on stderr. */
+static struct tl_conf *load_with_power(struct tl_runtime *rt, const char *file) {
+  char err[256] = "";
+  started_as_root = geteuid() == 0;
+  if (tl_privileges_harden(err, sizeof err)) {
+    fprintf(stderr, "tieline: %s\n", err);
+    return NULL;
+  }
+  if (tl_tls_init()) {
+    fprintf(stderr, "tieline: OpenSSL could not be initialised\n");
+    return NULL;
+  }
+  struct tl_conf *conf = load(file);
+  if (!conf) return NULL;
+  tl_ktls_probe(&rt->caps); /* what is missing is in caps */
+  if (conf->user || tl_privileges_bind_only(err, sizeof err) == 0) return conf;
+  fprintf(stderr, "tieline: %s\n", err);
+  tl_conf_unref(conf);
+  return NULL;
+}
+
 int tl_daemon_run(const struct tl_run_options *o) {
   struct tl_runtime *rt = &runtime;
-  int rc = tl_tls_init();
-  if (rc) {
-    fprintf(stderr, "tieline: OpenSSL could not be initialised\n");
-    return 1;
-  }
-  struct tl_conf *conf = load(o->file);
+  struct tl_conf *conf = load_with_power(rt, o->file);
   if (!conf) return 1;
-  rc = start_log(conf);
+  int rc = start_log(conf);
   if (rc) {
     fprintf(stderr, "tieline: the log could not be started: %s\n", tl_strerror(rc));
     tl_conf_unref(conf);

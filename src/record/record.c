@@ -51,7 +51,10 @@ static size_t object_size(const struct tl_aead *a) {
 /* Two sizes are enough: contexts that hold a GCM key schedule, and those that do not. */
 static struct tl_pool *pool_for(size_t size) {
   struct tl_pool *p = size > 1024 ? &pool_large : &pool_small;
-  if (p->size == 0) tl_pool_init(p, size, 0);
+  if (p->size == 0) {
+    tl_pool_init(p, size, 0);
+    p->secret = true;
+  }
   return p;
 }
 

@@ -12,6 +12,7 @@ import sys
 
 TREE = os.path.realpath(os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", ".."))
 TABLE = os.path.join(TREE, "docs", "features.md")
+THREATS = os.path.join(TREE, "docs", "security.md")
 
 
 def span(letter, *numbers):
@@ -61,7 +62,7 @@ def table():
     """(line number, id, cells) of each row."""
     with open(TABLE, encoding="utf-8") as f:
         for at, line in enumerate(f, 1):
-            cells = [c.strip() for c in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
+            cells = cells_of(line)
             if re.fullmatch(r"[A-F]\d+", cells[0]):
                 yield at, cells[0], cells
 
@@ -93,6 +94,30 @@ def faults(tests, seen, pending):
         yield "docs/features.md: the rows are not in order"
 
 
+def cells_of(line):
+    return [c.strip() for c in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
+
+
+def threat_faults(tests, counted):
+    """The tables of the threat model whose last column is "tests"."""
+    with open(THREATS, encoding="utf-8") as f:
+        inside = False
+        for at, line in enumerate(f, 1):
+            cells = cells_of(line)
+            if not line.startswith("|"):
+                inside = False
+            elif cells[-1] == "tests":
+                inside = True
+            elif inside and not re.fullmatch(r"-+", cells[0]):
+                counted.append(at)
+                named = re.findall(r"`([^`]+)`", cells[-1])
+                if not named:
+                    yield "docs/security.md:%d: names no test" % at
+                for test in named:
+                    if test not in tests:
+                        yield "docs/security.md:%d: there is no test %s" % (at, test)
+
+
 def show_tests(tests):
     named = {}
     for _, row, cells in table():
@@ -112,11 +137,12 @@ def main():
         show_tests(tests)
         return 0
     seen, pending = {}, []
-    found = list(faults(tests, seen, pending))
+    threats = []
+    found = list(faults(tests, seen, pending)) + list(threat_faults(tests, threats))
     for f in found:
         print(f)
-    print("features: %d rows, %d not yet%s" % (len(seen), len(pending), ": " * bool(pending) +
-                                               " ".join(pending)))
+    print("features: %d rows, %d not yet%s; threats: %d rows" % (
+        len(seen), len(pending), ": " * bool(pending) + " ".join(pending), len(threats)))
     return 1 if found else 0
 
 

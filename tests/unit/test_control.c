@@ -169,6 +169,7 @@ static int as_nobody(void) {
   struct sockaddr_in low = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   char err[200] = "";
   low.sin_port = htons(991);
+  if (tl_privileges_harden(err, sizeof err)) return 9;
   if (tl_privileges_drop("nobody", err, sizeof err)) return 1;
   if (geteuid() == 0 || getuid() == 0 || getegid() == 0) return 2;
   if (setuid(0) == 0 || seteuid(0) == 0) return 3; /* there is no way back */
