@@ -152,8 +152,8 @@ static void first_problem(void *arg, const char *file, int line, const char *sen
     snprintf(text, PROBLEM_CAP, "%s:%d: %s", file ? file : "configuration", line, sentence);
 }
 
-/* Keys are often root's alone, or another user's whom root could read while it had its capabilities:
- * better to hear of it now than when a certificate is renewed. */
+/* Keys are often root's alone, or another user's whom root could read while it had its
+ * capabilities: better to hear of it now than when a certificate is renewed. */
 static void check_reload(const struct tl_conf *conf) {
   char problem[PROBLEM_CAP] = "";
   struct tl_conf *again = NULL;
