@@ -41,6 +41,9 @@ bool tl_addr_eq(const struct tl_addr *a, const struct tl_addr *b);
 bool tl_addr_ip_eq(const struct tl_addr *a, const struct tl_addr *b);
 bool tl_addr_is_any(const struct tl_addr *a);
 uint64_t tl_addr_hash(const struct tl_addr *a);
+/* Whom limits by source count A for, port 0: an IPv4 address, also where it is written as IPv6
+ * (::ffff:0:0/96, 64:ff9b::/96), else the /64, which one subscriber has whole (RFC 6177). */
+void tl_addr_source_prefix(const struct tl_addr *a, struct tl_addr *out);
 /* Addresses with the same first BITS. */
 struct tl_network {
   struct tl_addr addr;

@@ -131,6 +131,28 @@ uint64_t tl_addr_hash(const struct tl_addr *a) {
   return mix(h, a->v4.sin_addr.s_addr);
 }
 
+/* The well-known prefix of RFC 6052 2.1, behind which every IPv4 host stands. */
+static bool is_translated(const struct in6_addr *a) {
+  static const uint8_t prefix[12] = {0x00, 0x64, 0xff, 0x9b};
+  return memcmp(a, prefix, sizeof(prefix)) == 0;
+}
+
+void tl_addr_source_prefix(const struct tl_addr *a, struct tl_addr *out) {
+  memset(out, 0, sizeof(*out));
+  if (a->sa.sa_family == AF_INET6) {
+    const struct in6_addr *ip = &a->v6.sin6_addr;
+    if (!IN6_IS_ADDR_V4MAPPED(ip) && !is_translated(ip)) {
+      out->v6.sin6_family = AF_INET6;
+      memcpy(&out->v6.sin6_addr, ip, 8);
+      return;
+    }
+    memcpy(&out->v4.sin_addr, ip->s6_addr + 12, sizeof(out->v4.sin_addr));
+  } else {
+    out->v4.sin_addr = a->v4.sin_addr;
+  }
+  out->v4.sin_family = AF_INET;
+}
+
 const char *tl_addr_format_host(const struct tl_addr *a, char buf[TL_ADDR_STRLEN]) {
   char ip[INET6_ADDRSTRLEN] = "?";
   if (a->sa.sa_family == AF_INET6) {

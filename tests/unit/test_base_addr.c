@@ -129,3 +129,34 @@ Test(base_addr, d35_networks_are_parsed_strictly_and_matched_by_bits) {
     cr_expect_not(tl_network_has(&n, &out), "%s not in %s", row[i].out, row[i].net);
   }
 }
+
+/* Port, what lies behind the /64 and the way an IPv4 address is written do not make another source.
+ */
+Test(base_addr, s11_one_source_is_an_ipv4_address_or_a_slash_64) {
+  static const struct {
+    const char *a, *b;
+    bool same;
+  } cases[] = {
+      {"192.0.2.1", "192.0.2.1", true},
+      {"192.0.2.1", "192.0.2.2", false},
+      {"2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", true},
+      {"2001:db8:1:2::1", "2001:db8:1:3::1", false},
+      {"2001:db8:1:2::1", "2001:db8:2:2::1", false},
+      {"::ffff:192.0.2.1", "192.0.2.1", true},
+      {"::ffff:192.0.2.1", "::ffff:192.0.2.2", false},
+      {"64:ff9b::192.0.2.1", "192.0.2.1", true},
+      {"64:ff9b::192.0.2.1", "64:ff9b::192.0.2.2", false},
+      {"64:ff9b:1::192.0.2.1", "64:ff9b:1::192.0.2.2", true},
+      {"fe80::1", "fe80::2", true},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct tl_addr a, b, pa, pb;
+    cr_assert_eq(tl_addr_parse(tl_str_c(cases[i].a), 5061, &a), 0);
+    cr_assert_eq(tl_addr_parse(tl_str_c(cases[i].b), 40000, &b), 0);
+    tl_addr_source_prefix(&a, &pa);
+    tl_addr_source_prefix(&b, &pb);
+    cr_expect_eq(tl_addr_eq(&pa, &pb), cases[i].same, "%s and %s", cases[i].a, cases[i].b);
+    cr_expect_eq(tl_addr_hash(&pa) == tl_addr_hash(&pb), cases[i].same, "%s and %s", cases[i].a,
+                 cases[i].b);
+  }
+}
