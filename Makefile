@@ -6,7 +6,9 @@ endif
 CLANG   ?= clang
 PREFIX  ?= /usr/local
 DESTDIR ?=
-PKGS     = openssl liburing libconfuse jansson liburcu-memb libsystemd sofia-sip-ua sqlite3
+PKGS     = openssl liburing libconfuse jansson liburcu-memb libsystemd libcares sqlite3
+# What the tests and the benchmarks compare with, never part of build/tieline.
+ORACLE   = sofia-sip-ua
 VERSION  = 0.1.0
 WARN     = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 FORTIFY  = $(if $(filter -O0,$(OPT)),,-D_FORTIFY_SOURCE=2)
@@ -16,6 +18,8 @@ HARDEN   = $(FORTIFY) -fstack-protector-strong -fstack-clash-protection -fPIE $(
 OPT     ?= -O2 -g
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+ORACLE_CFLAGS := $(shell pkg-config --cflags $(ORACLE) 2>/dev/null)
+ORACLE_LIBS   := $(shell pkg-config --libs $(ORACLE) 2>/dev/null)
 CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -DTL_VERSION='"$(VERSION)"' $(OPT) $(WARN) $(HARDEN) $(SAN) \
              -Iinclude -Isrc $(PKG_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now $(SAN) $(LDFLAGS)
@@ -188,10 +192,11 @@ $(BUILD)/libtieline.a: $(OBJ)
 define compile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) $(HOT_FLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) $(HOT_FLAGS) $(ORACLE_USE) -MMD -MP -c -o $@ $<
 endef
 # The scanner sees every byte of every head: -O3 is worth a twentieth of its time.
 $(BUILD)/src/sip/%.o: HOT_FLAGS = $(if $(filter -O2,$(OPT)),-O3)
+$(BUILD)/tests/unit/%.o $(BUILD)/obj/bench/%.o: ORACLE_USE = $(ORACLE_CFLAGS)
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(compile)
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
@@ -199,7 +204,7 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 
 $(BUILD)/unit: $(UNIT_OBJ) $(SUPPORT_OBJ) $(RUNNER) $(BUILD)/libtieline.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(CRITERION)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(ORACLE_LIBS) $(CRITERION)
 
 $(BUILD)/ktls-tests: $(KTEST_OBJ) $(SUPPORT_OBJ) $(RUNNER) $(BUILD)/libtieline.a
 	$(call say,LINK,$@)
@@ -214,7 +219,7 @@ define bench_program
 $(BUILD)/bench/$(1): $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/$(1).c bench/$(1)/*.c)) $(BUILD)/libtieline.a
 	@mkdir -p $$(@D)
 	$$(call say,LINK,$$@)
-	$$(Q)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$^ $$(LIBS)
+	$$(Q)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$^ $$(LIBS) $$(ORACLE_LIBS)
 endef
 $(foreach b,$(BENCH_DIR) $(BENCH_ONE),$(eval $(call bench_program,$(b))))
 

@@ -5,7 +5,6 @@
  */
 #include <getopt.h>
 #include <signal.h>
-#include <sofia-sip/su_log.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,13 +140,9 @@ static const struct {
                 {"version", main_version}, {"-V", main_version},  {"--help", main_help},
                 {"help", main_help},       {"-h", main_help}};
 
-/* Sofia-SIP's resolver has a log of its own, on stderr, that no header declares. */
-extern su_log_t sresolv_log[];
-
 int main(int argc, char **argv) {
   if (argc < 2) return usage();
-  signal(SIGPIPE, SIG_IGN);         /* a peer that went away is an error code, not an end */
-  su_log_set_level(sresolv_log, 0); /* what matters of it is logged by us */
+  signal(SIGPIPE, SIG_IGN); /* a peer that went away is an error code, not an end */
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
     if (strcmp(argv[1], commands[i].name) == 0) {
       argv[1] = argv[0]; /* getopt names it in its complaints */

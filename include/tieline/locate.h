@@ -67,6 +67,5 @@ size_t tl_locate_hosts(const char *file, const char *host, struct tl_addr *out, 
 
 /* Is there a route to A? Connecting a datagram socket asks the kernel and sends nothing. */
 bool tl_locate_routable(const struct tl_addr *a);
-/* Is there a route to some name server of RESOLV_CONF (NULL: the system's)? Without one Sofia-SIP
- * 1.12 must not be asked: it goes round and round over servers for which it gets no socket. */
+/* Is there a route to some name server of RESOLV_CONF (NULL: the system's)? */
 bool tl_locate_servers(const char *resolv_conf);

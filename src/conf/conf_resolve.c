@@ -16,13 +16,12 @@
 #include <time.h>
 
 #include "conf/internal.h"
+#include "tieline/dns.h"
 #include "tieline/locate.h"
-
-#include <sofia-resolv/sres.h>
-#include <sofia-resolv/sres_record.h>
 
 #define HELPERS_MAX 16
 #define ADDRS_MAX 8
+#define QUESTION_MS 5000 /* of one question; how long all may take the asker says */
 
 static const char *hosts_file = "/etc/hosts";
 static const char *resolv_conf_file;
@@ -93,43 +92,36 @@ static void addresses(struct found *f, const char *host, uint16_t port, enum tl_
   if (rc == 0) freeaddrinfo(answer);
 }
 
-static sres_record_t **query(sres_resolver_t *dns, uint16_t type, const char *name) {
-  sres_record_t **records = NULL;
-  return sres_blocking_query(dns, type, name, 0, &records) < 0 ? NULL : records;
-}
-
-static void find_services(sres_resolver_t *dns, const struct question *q, struct tl_services *out) {
-  sres_record_t **all = NULL;
+static void find_services(struct tl_dns *dns, const struct question *q, struct tl_services *out) {
+  struct tl_dns_answer *all = NULL;
   out->n = 0;
-  if (q->any_transport) all = query(dns, sres_type_naptr, q->host);
-  for (size_t i = 0; all && all[i]; i++) {
-    const sres_naptr_record_t *n = all[i]->sr_naptr;
-    if (n->na_record->r_status != SRES_OK || n->na_record->r_type != sres_type_naptr) continue;
-    const struct tl_naptr r = {.order = n->na_order,
-                               .preference = n->na_prefer,
-                               .flags = n->na_flags,
-                               .service = n->na_services,
-                               .regexp = n->na_regexp,
-                               .replacement = n->na_replace};
+  if (q->any_transport) all = tl_dns_ask_blocking(dns, TL_DNS_NAPTR, q->host, QUESTION_MS);
+  for (size_t i = 0; all && i < all->n; i++) {
+    const struct tl_dns_record *n = &all->at[i];
+    const struct tl_naptr r = {.order = n->order,
+                               .preference = n->preference,
+                               .flags = n->flags,
+                               .service = n->service,
+                               .regexp = n->rewrites ? "!" : "",
+                               .replacement = n->name};
     tl_locate_naptr(out, &r, q->transport == TL_TLS);
   }
-  if (all) sres_free_answers(dns, all);
+  free(all);
   if (out->n == 0) tl_locate_services(out, q->host, q->any_transport, q->transport);
 }
 
-static void find_hosts(sres_resolver_t *dns, const char *name, struct tl_srvs *out) {
-  sres_record_t **all = query(dns, sres_type_srv, name);
+static void find_hosts(struct tl_dns *dns, const char *name, struct tl_srvs *out) {
+  struct tl_dns_answer *all = tl_dns_ask_blocking(dns, TL_DNS_SRV, name, QUESTION_MS);
   *out = (struct tl_srvs){.n = 0};
-  for (size_t i = 0; all && all[i]; i++) {
-    const sres_srv_record_t *s = all[i]->sr_srv;
-    if (s->srv_record->r_status == SRES_OK && s->srv_record->r_type == sres_type_srv)
-      tl_locate_srv(out, s->srv_target, s->srv_priority, s->srv_weight, s->srv_port);
+  for (size_t i = 0; all && i < all->n; i++) {
+    const struct tl_dns_record *s = &all->at[i];
+    tl_locate_srv(out, s->name, s->priority, s->weight, s->port);
   }
-  if (all) sres_free_answers(dns, all);
+  free(all);
   tl_locate_order(out);
 }
 
-static void ask_services(sres_resolver_t *dns, const struct question *q, struct found *f) {
+static void ask_services(struct tl_dns *dns, const struct question *q, struct found *f) {
   struct tl_services services;
   struct tl_srvs srvs;
   bool any = false;
@@ -147,13 +139,13 @@ static void ask_services(sres_resolver_t *dns, const struct question *q, struct 
 }
 
 /* DNS: made at the first question that needs it. */
-static void ask(const struct question *q, sres_resolver_t **dns, struct found *f) {
+static void ask(const struct question *q, struct tl_dns **dns, struct found *f) {
   struct tl_addr listed[2];
   *f = (struct found){.why = "no address"};
   uint16_t port = q->port ? q->port : tl_locate_port(q->transport);
   bool plain = q->port || tl_locate_hosts(hosts_file, q->host, listed, 2);
   plain = plain || !tl_locate_servers(resolv_conf_file);
-  if (!plain && !*dns) *dns = sres_resolver_new(resolv_conf_file);
+  if (!plain && !*dns) *dns = tl_dns_new(resolv_conf_file);
   if (plain || !*dns)
     addresses(f, q->host, port, q->transport);
   else
@@ -162,7 +154,7 @@ static void ask(const struct question *q, sres_resolver_t **dns, struct found *f
 
 static void *helper(void *arg) {
   struct batch *b = arg;
-  sres_resolver_t *dns = NULL;
+  struct tl_dns *dns = NULL;
   pthread_mutex_lock(&b->mu);
   while (b->next < b->n) {
     struct question *q = &b->q[b->next++];
@@ -176,7 +168,7 @@ static void *helper(void *arg) {
     pthread_cond_signal(&b->cond);
   }
   pthread_mutex_unlock(&b->mu);
-  if (dns) sres_resolver_unref(dns);
+  tl_dns_free(dns);
   batch_drop(b);
   return NULL;
 }

@@ -1,44 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The resolver thread: look-ups for all workers, over Sofia-SIP's asynchronous
- * DNS client. Many run at once, so one dead name server delays nobody else's
- * answer; each ends within five seconds. What one look-up does is in
- * resolver_job.c.
+ * The resolver thread: look-ups for all workers, over the DNS client of base. Many
+ * run at once, so one dead name server delays nobody else's answer; each ends
+ * within five seconds, and a stop waits for none of them. What one look-up does is
+ * in resolver_job.c.
  */
 #include "net/resolver.h"
 
 #include <poll.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define MAILBOX_CAP 16384
-#define SOCKETS_MAX 16
-#define TICK_MS 200        /* retransmissions, deadlines, answers that wait */
-#define CACHE_ANSWERS 8192 /* a peer that makes us ask for names must not fill our memory */
-
-struct sres_async_s {
-  struct pollfd pfd[SOCKETS_MAX + 1]; /* 0 is the mailbox */
-  nfds_t n;
-};
+#define TICK_MS TL_DNS_TICK_MS /* repetitions, deadlines, answers that wait */
 
 static struct {
   struct tl_resolver rs;
-  struct sres_async_s async;
   pthread_t thread;
   bool started;
   _Atomic bool stopping;
 } self;
-
-/* Sofia opens and closes sockets as name servers come and go. */
-static int on_sockets(sres_async_t *async, sres_socket_t fd_new, sres_socket_t fd_old) {
-  struct sres_async_s *a = async;
-  for (nfds_t i = 1; i < a->n; i++)
-    if (a->pfd[i].fd == fd_old) a->pfd[i--] = a->pfd[--a->n];
-  if (fd_new < 0) return 0;
-  if (a->n > SOCKETS_MAX) return -1;
-  a->pfd[a->n++] = (struct pollfd){.fd = fd_new, .events = POLLIN};
-  return 0;
-}
 
 static int post(struct tl_resolver *rs, struct tl_resolve *r) {
   struct tl_thread *w = NULL;
@@ -87,51 +67,20 @@ static void take_mail(struct tl_resolver *rs) {
   }
 }
 
-static void serve_sockets(struct tl_resolver *rs, struct sres_async_s *a) {
-  for (nfds_t i = a->n; i-- > 1;) {
-    if (i >= a->n || !a->pfd[i].revents) continue; /* a handler may have closed some */
-    if (a->pfd[i].revents & POLLERR)
-      sres_resolver_error(rs->res, a->pfd[i].fd);
-    else
-      sres_resolver_receive(rs->res, a->pfd[i].fd);
-  }
-}
-
-static void bound_cache(struct tl_resolver *rs) {
-  if (rs->cached < CACHE_ANSWERS) return;
-  sres_cache_clean(rs->cache, time(NULL) + 366L * 86400);
-  rs->cached = 0;
-}
-
 static void *run(void *arg) {
   struct tl_resolver *rs = arg;
-  struct sres_async_s *a = &self.async;
-  uint64_t next_tick = 0;
+  struct pollfd p[] = {{.fd = rs->rt->resolver.efd, .events = POLLIN},
+                       {.fd = tl_dns_fd(rs->dns), .events = POLLIN}};
   pthread_setname_np(pthread_self(), "resolver");
   while (!atomic_load(&self.stopping)) {
-    bool busy = rs->n_jobs || rs->unanswered;
-    if (poll(a->pfd, a->n, busy ? TICK_MS : -1) > 0) {
-      if (a->pfd[0].revents) take_mail(rs);
-      serve_sockets(rs, a);
-    }
-    uint64_t now = tl_now_ms();
-    if (now < next_tick) continue;
-    next_tick = now + TICK_MS;
-    sres_resolver_timer(rs->res, 0);
-    tl_resolve_expire(rs, now, false);
+    bool busy = rs->n_jobs || rs->unanswered || tl_dns_busy(rs->dns);
+    if (poll(p, 2, busy ? TICK_MS : -1) > 0 && p[0].revents) take_mail(rs);
+    tl_dns_serve(rs->dns);
+    tl_resolve_expire(rs, tl_now_ms(), false);
     retry_answers(rs);
-    bound_cache(rs);
   }
   tl_resolve_expire(rs, 0, true);
   return NULL;
-}
-
-static int make_client(struct tl_resolver *rs) {
-  rs->cache = sres_cache_new(0);
-  if (!rs->cache) return TL_ENOMEM;
-  rs->res = sres_resolver_new_with_cache(tl_resolver_resolv_conf(), rs->cache, NULL);
-  if (!rs->res) return TL_ENOMEM;
-  return sres_resolver_set_async(rs->res, on_sockets, &self.async, 1) ? 0 : TL_ENOMEM;
 }
 
 static void clean_up(struct tl_resolver *rs) {
@@ -140,8 +89,7 @@ static void clean_up(struct tl_resolver *rs) {
     rs->unanswered = (struct tl_resolve *)r->mail.next;
     free(r);
   }
-  if (rs->res) sres_resolver_unref(rs->res);
-  if (rs->cache) sres_cache_unref(rs->cache);
+  tl_dns_free(rs->dns);
   tl_mailbox_destroy(&rs->rt->resolver);
 }
 
@@ -152,9 +100,8 @@ int tl_resolver_start(struct tl_runtime *rt) {
   rs->rt = rt;
   int rc = tl_mailbox_init(&rt->resolver, MAILBOX_CAP);
   if (rc) return rc;
-  self.async.pfd[0] = (struct pollfd){.fd = rt->resolver.efd, .events = POLLIN};
-  self.async.n = 1;
-  rc = make_client(rs);
+  rs->dns = tl_dns_new(tl_resolver_resolv_conf());
+  if (!rs->dns) rc = TL_ENOMEM;
   if (rc == 0 && pthread_create(&self.thread, NULL, run, rs) != 0) rc = TL_ENOMEM;
   if (rc)
     clean_up(rs);

@@ -8,17 +8,10 @@
  */
 #pragma once
 
+#include "tieline/dns.h"
 #include "tieline/locate.h"
 #include "tieline/runtime.h"
 #include "tieline/wheel.h"
-
-/* Sofia's callbacks get the query they belong to. */
-struct tl_resolve_query;
-#define SRES_CONTEXT_T struct tl_resolve_query
-#include <sofia-resolv/sres.h>
-#include <sofia-resolv/sres_async.h>
-#include <sofia-resolv/sres_cache.h>
-#include <sofia-resolv/sres_record.h>
 
 /* Files to read instead of /etc/hosts and /etc/resolv.conf; NULL leaves one as it is. */
 void tl_resolver_files(const char *hosts, const char *resolv_conf);
@@ -34,7 +27,7 @@ struct tl_resolve_job;
 
 /* One question; its place in the job says which. */
 struct tl_resolve_query {
-  sres_query_t *q; /* NULL: answered or never asked */
+  struct tl_dns_wait wait; /* first: its callback gets it */
   struct tl_resolve_job *job;
   uint16_t type;
   uint8_t at; /* SRV: of which service; addresses: of which target */
@@ -67,12 +60,10 @@ struct tl_resolve_job {
 
 struct tl_resolver {
   struct tl_runtime *rt;
-  sres_cache_t *cache;
-  sres_resolver_t *res;
+  struct tl_dns *dns;
   struct tl_resolve_job *jobs;
   unsigned n_jobs;
   struct tl_resolve *unanswered; /* found a full mailbox; linked by mail.next */
-  unsigned cached;               /* answers since the cache was emptied */
 };
 
 /* resolver.c */

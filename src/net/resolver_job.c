@@ -65,26 +65,21 @@ static void give_all(struct tl_resolve_job *j) {
 /* Does an answer about services fail to come? Then what is behind another service, or the name
  * itself, is no replacement for what was known (RFC 3263 4.2: only without SRV records). */
 static bool silent(const struct tl_resolve_job *j) {
-  bool open = j->naptr.q != NULL;
-  for (size_t s = 0; s < j->services.n; s++) open |= j->srv[s].q != NULL;
+  bool open = j->naptr.wait.q != NULL;
+  for (size_t s = 0; s < j->services.n; s++) open |= j->srv[s].wait.q != NULL;
   return open;
-}
-
-static void detach(struct tl_resolve_query *q) {
-  if (q->q) sres_query_bind(q->q, NULL, NULL); /* its answer comes to nobody */
-  q->q = NULL;
 }
 
 static void finish(struct tl_resolve_job *j, int rc) {
   struct tl_resolver *rs = j->rs;
   j->r->unsure |= silent(j);
-  detach(&j->naptr);
-  for (size_t s = 0; s < j->services.n; s++) detach(&j->srv[s]);
+  tl_dns_forget(&j->naptr.wait);
+  for (size_t s = 0; s < j->services.n; s++) tl_dns_forget(&j->srv[s].wait);
   give_all(j);
   j->r->ttl_s = j->ttl_s;
   for (size_t i = 0; i < j->n_target; i++) {
-    detach(&j->target[i].a);
-    detach(&j->target[i].aaaa);
+    tl_dns_forget(&j->target[i].a.wait);
+    tl_dns_forget(&j->target[i].aaaa.wait);
   }
   if (j->r->n) rc = 0; /* part of an answer in time is an answer */
   *j->link = j->next;
@@ -94,27 +89,26 @@ static void finish(struct tl_resolve_job *j, int rc) {
   free(j);
 }
 
-static void on_answer(struct tl_resolve_query *ctx, sres_query_t *q, sres_record_t **answers);
-static void handle(struct tl_resolve_query *q, sres_record_t **answers);
+static void on_answer(struct tl_dns_wait *w, const struct tl_dns_answer *a);
+static void handle(struct tl_resolve_query *q, const struct tl_dns_answer *a);
 
-/* Asks, or takes the answer from the cache at once. */
+/* Asks, or takes the answer from what is known at once. */
 static void ask(struct tl_resolve_job *j, struct tl_resolve_query *q, uint16_t type, size_t at,
                 const char *name) {
-  struct tl_resolver *rs = j->rs;
-  q->job = j;
-  q->type = type;
-  q->at = (uint8_t)at;
-  sres_record_t **cached = j->r->fresh ? NULL : sres_cached_answers(rs->res, type, name);
-  if (cached) {
-    handle(q, cached);
+  static const struct tl_dns_answer silence = {.status = TL_DNS_FAILED},
+                                    no_such_name = {.status = TL_DNS_NONE};
+  struct tl_dns *dns = j->rs->dns;
+  *q = (struct tl_resolve_query){.wait.fn = on_answer, .job = j, .type = type, .at = (uint8_t)at};
+  const struct tl_dns_answer *known = j->r->fresh ? NULL : tl_dns_cached(dns, type, name);
+  if (known) {
+    handle(q, known);
     return;
   }
-  bool any = tl_locate_servers(resolv_conf_file);
-  q->q = any ? sres_query(rs->res, on_answer, q, type, name) : NULL;
-  if (q->q)
+  int rc = tl_dns_ask(dns, type, name, &q->wait);
+  if (rc == 0)
     j->pending++;
   else
-    handle(q, NULL); /* no name server can be asked */
+    handle(q, rc == TL_EINVAL ? &no_such_name : &silence);
 }
 
 static void add_target(struct tl_resolve_job *j, size_t service, const struct tl_srv *srv) {
@@ -131,8 +125,8 @@ static void add_target(struct tl_resolve_job *j, size_t service, const struct tl
   t->n[0] = tl_locate_hosts(hosts_file, t->host, t->addr[0], TL_RESOLVE_EACH);
   if (t->n[0] && j->ttl_s > HOSTS_TTL_S) j->ttl_s = HOSTS_TTL_S;
   if (t->n[0]) return; /* both families stand in it as they come */
-  ask(j, &t->a, sres_type_a, at, t->host);
-  ask(j, &t->aaaa, sres_type_aaaa, at, t->host);
+  ask(j, &t->a, TL_DNS_A, at, t->host);
+  ask(j, &t->aaaa, TL_DNS_AAAA, at, t->host);
 }
 
 /* RFC 3263 4.2: without SRV records the name itself has the addresses. */
@@ -147,17 +141,16 @@ static void ask_name_itself(struct tl_resolve_job *j) {
 static void ask_services(struct tl_resolve_job *j) {
   j->srv_left = (unsigned)j->services.n; /* answers from the cache come within the loop */
   for (size_t i = 0; i < j->services.n; i++)
-    ask(j, &j->srv[i], sres_type_srv, i, j->services.at[i].name);
+    ask(j, &j->srv[i], TL_DNS_SRV, i, j->services.at[i].name);
 }
 
-static void take_naptr(struct tl_resolve_job *j, const sres_record_t *rr) {
-  const sres_naptr_record_t *n = rr->sr_naptr;
-  const struct tl_naptr r = {.order = n->na_order,
-                             .preference = n->na_prefer,
-                             .flags = n->na_flags,
-                             .service = n->na_services,
-                             .regexp = n->na_regexp,
-                             .replacement = n->na_replace};
+static void take_naptr(struct tl_resolve_job *j, const struct tl_dns_record *rr) {
+  const struct tl_naptr r = {.order = rr->order,
+                             .preference = rr->preference,
+                             .flags = rr->flags,
+                             .service = rr->service,
+                             .regexp = rr->rewrites ? "!" : "",
+                             .replacement = rr->name};
   tl_locate_naptr(&j->services, &r, j->r->secure);
 }
 
@@ -174,54 +167,32 @@ static void srv_done(struct tl_resolve_job *j, size_t service, struct tl_srvs *f
   if (j->srv_left == 0 && j->n_target == 0 && !j->service_none) ask_name_itself(j);
 }
 
-static void take_address(struct tl_resolve_target *t, const sres_record_t *rr) {
-  struct tl_addr a;
-  memset(&a, 0, sizeof(a));
-  int six = rr->sr_record->r_type == sres_type_aaaa;
-  if (t->n[six] >= TL_RESOLVE_EACH) return;
-  if (six) {
-    a.v6.sin6_family = AF_INET6;
-    memcpy(&a.v6.sin6_addr, rr->sr_aaaa->aaaa_addr.u6_addr, sizeof(a.v6.sin6_addr));
-  } else {
-    a.v4.sin_family = AF_INET;
-    a.v4.sin_addr = rr->sr_a->a_addr;
-  }
-  t->addr[six][t->n[six]++] = a;
+static void take_address(struct tl_resolve_target *t, const struct tl_dns_record *rr) {
+  int six = rr->addr.sa.sa_family == AF_INET6;
+  if (t->n[six] < TL_RESOLVE_EACH) t->addr[six][t->n[six]++] = rr->addr;
 }
 
-static void take_record(struct tl_resolve_query *q, const sres_record_t *rr, struct tl_srvs *srvs) {
-  const sres_srv_record_t *s = rr->sr_srv;
-  if (q->type == sres_type_naptr)
+static void take_record(struct tl_resolve_query *q, const struct tl_dns_record *rr,
+                        struct tl_srvs *srvs) {
+  if (q->type == TL_DNS_NAPTR)
     take_naptr(q->job, rr);
-  else if (q->type == sres_type_srv)
-    tl_locate_srv(srvs, s->srv_target, s->srv_priority, s->srv_weight, s->srv_port);
+  else if (q->type == TL_DNS_SRV)
+    tl_locate_srv(srvs, rr->name, rr->priority, rr->weight, rr->port);
   else
     take_address(&q->job->target[q->at], rr);
 }
 
-/* Takes ANSWERS over. */
-static void handle(struct tl_resolve_query *q, sres_record_t **answers) {
+static void handle(struct tl_resolve_query *q, const struct tl_dns_answer *a) {
   struct tl_resolve_job *j = q->job;
-  struct tl_resolver *rs = j->rs;
   struct tl_srvs srvs = {.n = 0};
-  bool told = false;
-  for (size_t i = 0; answers && answers[i]; i++) {
-    const sres_record_t *rr = answers[i];
-    bool none =
-        rr->sr_record->r_status == SRES_NAME_ERR || rr->sr_record->r_status == SRES_RECORD_ERR;
-    bool good = rr->sr_record->r_status == SRES_OK;
-    j->name_error |= none;
-    told |= none || good;
-    /* A CNAME on the way counts as well. */
-    if (good && rr->sr_record->r_ttl < j->ttl_s) j->ttl_s = rr->sr_record->r_ttl;
-    if (good && rr->sr_record->r_type == q->type) take_record(q, rr, &srvs);
-  }
-  if (!told && (q->type == sres_type_naptr || q->type == sres_type_srv)) j->r->unsure = true;
-  if (answers) sres_free_answers(rs->res, answers);
-  rs->cached++;
-  if (q->type == sres_type_naptr)
+  bool services = q->type == TL_DNS_NAPTR || q->type == TL_DNS_SRV;
+  j->name_error |= a->status == TL_DNS_NONE;
+  j->r->unsure |= services && a->status == TL_DNS_FAILED;
+  if (a->status == TL_DNS_FOUND && a->ttl_s < j->ttl_s) j->ttl_s = a->ttl_s;
+  for (size_t i = 0; i < a->n; i++) take_record(q, &a->at[i], &srvs);
+  if (q->type == TL_DNS_NAPTR)
     naptr_done(j);
-  else if (q->type == sres_type_srv)
+  else if (q->type == TL_DNS_SRV)
     srv_done(j, q->at, &srvs);
 }
 
@@ -229,19 +200,17 @@ static int failure(const struct tl_resolve_job *j) {
   return j->name_error || j->service_none ? TL_ENOTFOUND : TL_EIO;
 }
 
-static void on_answer(struct tl_resolve_query *ctx, sres_query_t *q, sres_record_t **answers) {
-  (void)q;
-  struct tl_resolve_job *j = ctx->job;
-  ctx->q = NULL;
-  j->pending--;
-  handle(ctx, answers);
-  if (j->pending == 0) finish(j, failure(j));
+static void on_answer(struct tl_dns_wait *w, const struct tl_dns_answer *a) {
+  struct tl_resolve_query *q = (struct tl_resolve_query *)w;
+  struct tl_resolve_job *j = q->job;
+  handle(q, a);
+  if (--j->pending == 0) finish(j, failure(j));
 }
 
 static void start(struct tl_resolve_job *j) {
   const struct tl_resolve *r = j->r;
   if (r->port == 0 && r->any_transport) {
-    ask(j, &j->naptr, sres_type_naptr, 0, r->host);
+    ask(j, &j->naptr, TL_DNS_NAPTR, 0, r->host);
     return;
   }
   tl_locate_services(&j->services, r->host, false, r->transport);
@@ -289,8 +258,9 @@ void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r) {
   if (j->next) j->next->link = &j->next;
   rs->jobs = j;
   rs->n_jobs++;
+  j->pending = 1; /* it cannot end within */
   start(j);
-  if (j->pending == 0) finish(j, failure(j));
+  if (--j->pending == 0) finish(j, failure(j));
 }
 
 void tl_resolve_expire(struct tl_resolver *rs, uint64_t now_ms, bool all) {

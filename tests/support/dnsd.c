@@ -128,8 +128,8 @@ static void *serve(void *arg) {
     unsigned type = (unsigned)q[12 + name_len] << 8 | q[12 + name_len + 1];
     bool known = false;
     asked++;
-    if (strstr(name, "silent")) continue;
-    if (strstr(name, "refused")) {
+    if (strcasestr(name, "silent")) continue;
+    if (strcasestr(name, "refused")) {
       memcpy(r, q, at);
       put16(r + 2, 0x8182);
       put16(r + 4, 1);

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The DNS client: one question after the other goes to c-ares, its answer to all
+ * who wait for it. What makes forging hard (RFC 5452) is here but for the socket,
+ * which is dns_channel.c's: ids and the case of letters come from the kernel's
+ * random numbers, an answer with other letters is asked for again over TCP, and
+ * the same question is never under way twice.
+ */
+#include <ctype.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/dns_internal.h"
+#include "tieline/err.h"
+#include "tieline/siphash.h"
+#include "tieline/wheel.h"
+
+#define UDP_SIZE 1232      /* no fragment on any path (DNS flag day 2020) */
+#define QUESTIONS_MAX 4096 /* under way at once */
+#define BUCKETS 1024
+
+struct tl_dns_question {
+  struct tl_dns_question *next, **link; /* of its bucket */
+  struct tl_dns *d;
+  struct dns_channel *on;
+  struct tl_dns_wait *waits;
+  uint16_t type;
+  bool tcp, plain; /* asked over TCP, without EDNS */
+  bool sending;    /* within ares_send: an end now is an error of the asker's */
+  bool ended;      /* ended while it was sent */
+  char name[TL_DNS_NAME_MAX], sent[TL_DNS_NAME_MAX]; /* lower case; as it was asked */
+};
+
+struct tl_dns {
+  struct dns_channels channels;
+  struct dns_cache *cache;
+  struct tl_dns_counts counts;
+  unsigned open;
+  bool closing;
+  uint8_t key[16];
+  struct tl_dns_question *bucket[BUCKETS];
+};
+
+static const struct tl_dns_answer no_answer = {.status = TL_DNS_FAILED};
+
+/* ---- names ---- */
+
+/* NAME in lower case without the dot at its end; false when no host or service is called so: then
+ * nobody needs to be asked. */
+static bool take_name(const char *name, char out[TL_DNS_NAME_MAX]) {
+  size_t n = strnlen(name, TL_DNS_NAME_MAX + 1), label = 0;
+  while (n && name[n - 1] == '.') n--;
+  if (n == 0 || n > 253) return false;
+  for (size_t i = 0; i < n; i++) {
+    unsigned char c = (unsigned char)name[i];
+    bool dot = c == '.';
+    if (dot ? label == 0 : !isalnum(c) && c != '-' && c != '_') return false;
+    label = dot ? 0 : label + 1;
+    if (label > 63) return false;
+    out[i] = (char)tolower(c);
+  }
+  out[n] = '\0';
+  return true;
+}
+
+/* RFC 5452 has the idea from draft-vixie-dnsext-dns0x20: each letter carries a bit. */
+static bool mix_case(const char *name, char *out) {
+  uint8_t bits[TL_DNS_NAME_MAX / 8];
+  size_t i = 0;
+  if (getrandom(bits, sizeof(bits), 0) != sizeof(bits)) return false;
+  for (; name[i]; i++)
+    out[i] = bits[i / 8] >> i % 8 & 1 ? (char)toupper((unsigned char)name[i]) : name[i];
+  out[i] = '\0';
+  return true;
+}
+
+/* ---- questions under way ---- */
+
+static struct tl_dns_question **bucket(struct tl_dns *d, uint16_t type, const char *name) {
+  return &d->bucket[(tl_siphash13(d->key, name, strlen(name)) ^ type) % BUCKETS];
+}
+
+static struct tl_dns_question *under_way(struct tl_dns *d, uint16_t type, const char *name) {
+  struct tl_dns_question *q = *bucket(d, type, name);
+  while (q && (q->type != type || strcmp(q->name, name) != 0)) q = q->next;
+  return q;
+}
+
+static struct tl_dns_question *question_new(struct tl_dns *d, uint16_t type, const char *name) {
+  struct tl_dns_question *q = calloc(1, sizeof(*q)), **link = bucket(d, type, name);
+  if (!q) return NULL;
+  q->d = d;
+  q->type = type;
+  memcpy(q->name, name, strlen(name) + 1);
+  q->link = link;
+  q->next = *link;
+  if (q->next) q->next->link = &q->next;
+  *link = q;
+  d->open++;
+  return q;
+}
+
+static void question_drop(struct tl_dns_question *q) {
+  while (q->waits) tl_dns_forget(q->waits);
+  *q->link = q->next;
+  if (q->next) q->next->link = q->link;
+  q->d->open--;
+  free(q);
+}
+
+static void tell(struct tl_dns_question *q, const struct tl_dns_answer *a) {
+  while (q->waits) {
+    struct tl_dns_wait *w = q->waits;
+    tl_dns_forget(w);
+    w->fn(w, a);
+  }
+}
+
+/* Q is no longer under way: who asks now, even from the callbacks, asks anew. */
+static void finish(struct tl_dns_question *q, struct tl_dns_answer *a) {
+  struct tl_dns *d = q->d;
+  *q->link = q->next;
+  if (q->next) q->next->link = q->link;
+  tell(q, a ? a : &no_answer);
+  if (a && a->status != TL_DNS_FAILED && a->ttl_s)
+    dns_cache_put(d->cache, q->type, q->name, a);
+  else
+    free(a);
+  d->open--;
+  free(q);
+}
+
+/* ---- to c-ares and back ---- */
+
+static void on_answer(void *arg, int status, int timeouts, unsigned char *msg, int n);
+
+static int send_question(struct tl_dns_question *q) {
+  struct tl_dns *d = q->d;
+  unsigned char *msg = NULL;
+  uint16_t id;
+  int n, rc = TL_EIO;
+  if (!mix_case(q->name, q->sent) || getrandom(&id, sizeof(id), 0) != sizeof(id)) return TL_EIO;
+  if (ares_create_query(q->sent, 1, q->type, id, 1, &msg, &n, q->plain ? 0 : UDP_SIZE))
+    return TL_EINVAL;
+  struct dns_channel *ch = dns_channel_take(&d->channels, q->tcp);
+  if (ch) {
+    q->on = ch;
+    q->sending = true;
+    ares_send(ch->ares, msg, n, on_answer, q);
+    q->sending = false;
+    rc = q->ended ? TL_EIO : 0;
+    if (rc) ch->busy--;
+  }
+  ares_free_string(msg);
+  d->counts.asked += rc == 0;
+  return rc;
+}
+
+/* Another way for the same question; false when there is none. */
+static bool ask_again(struct tl_dns_question *q, int rc) {
+  if (rc == TL_EVERIFY && !q->tcp)
+    q->tcp = true; /* a server that turns letters, or somebody who guessed all but these */
+  else if (rc == TL_ENOTSUP && !q->plain)
+    q->plain = true;
+  else
+    return false;
+  q->d->counts.again++;
+  return send_question(q) == 0;
+}
+
+static void on_answer(void *arg, int status, int timeouts, unsigned char *msg, int n) {
+  struct tl_dns_question *q = arg;
+  struct tl_dns *d = q->d;
+  struct dns_channel *ch = q->on;
+  struct tl_dns_answer *a = NULL;
+  int rc = TL_EIO;
+  (void)timeouts;
+  if (d->closing) return; /* the questions are freed with the client */
+  if (q->sending) {
+    q->ended = true;
+    return;
+  }
+  if (status == ARES_SUCCESS && msg && n > 0) {
+    rc = tl_dns_read(msg, (size_t)n, q->sent, q->type, &a);
+    d->counts.refused += rc == TL_ESYNTAX || rc == TL_EVERIFY;
+  }
+  if (rc == 0 || !ask_again(q, rc)) finish(q, a);
+  ch->busy--; /* not before: its socket is the old question's until this returns */
+}
+
+/* ---- for the askers ---- */
+
+struct tl_dns *tl_dns_new(const char *resolv_conf) {
+  struct tl_dns *d = calloc(1, sizeof(*d));
+  if (!d) return NULL;
+  d->channels.epfd = -1;
+  d->cache = dns_cache_new();
+  if (d->cache && getrandom(d->key, sizeof(d->key), 0) == sizeof(d->key) &&
+      dns_channels_init(&d->channels, resolv_conf) == 0)
+    return d;
+  tl_dns_free(d);
+  return NULL;
+}
+
+void tl_dns_free(struct tl_dns *d) {
+  if (!d) return;
+  d->closing = true;
+  dns_channels_close(&d->channels);
+  for (size_t i = 0; i < BUCKETS; i++)
+    for (struct tl_dns_question *q = d->bucket[i], *next; q; q = next) {
+      next = q->next;
+      question_drop(q);
+    }
+  dns_cache_free(d->cache);
+  free(d);
+}
+
+const struct tl_dns_answer *tl_dns_cached(struct tl_dns *d, uint16_t type, const char *name) {
+  char lower[TL_DNS_NAME_MAX];
+  return take_name(name, lower) ? dns_cache_get(d->cache, type, lower) : NULL;
+}
+
+int tl_dns_ask(struct tl_dns *d, uint16_t type, const char *name, struct tl_dns_wait *w) {
+  char lower[TL_DNS_NAME_MAX];
+  w->q = NULL;
+  if (!take_name(name, lower)) return TL_EINVAL;
+  struct tl_dns_question *q = under_way(d, type, lower);
+  if (!q) {
+    if (d->open >= QUESTIONS_MAX) return TL_ELIMIT;
+    q = question_new(d, type, lower);
+    if (!q) return TL_ENOMEM;
+    int rc = send_question(q);
+    if (rc) {
+      question_drop(q);
+      return rc;
+    }
+  }
+  w->q = q;
+  w->link = &q->waits;
+  w->next = q->waits;
+  if (w->next) w->next->link = &w->next;
+  q->waits = w;
+  return 0;
+}
+
+void tl_dns_forget(struct tl_dns_wait *w) {
+  if (!w->q) return;
+  *w->link = w->next;
+  if (w->next) w->next->link = w->link;
+  w->q = NULL;
+}
+
+int tl_dns_fd(const struct tl_dns *d) { return d->channels.epfd; }
+
+bool tl_dns_busy(const struct tl_dns *d) { return d->open > 0; }
+
+void tl_dns_serve(struct tl_dns *d) { dns_channels_serve(&d->channels); }
+
+const struct tl_dns_counts *tl_dns_counted(const struct tl_dns *d) { return &d->counts; }
+
+/* ---- for threads that may block ---- */
+
+struct blocked {
+  struct tl_dns_wait wait; /* first: the callback gets it */
+  struct tl_dns_answer *answer;
+};
+
+static struct tl_dns_answer *copy_of(const struct tl_dns_answer *a) {
+  size_t len = sizeof(*a) + a->n * sizeof(a->at[0]);
+  struct tl_dns_answer *copy = malloc(len);
+  if (copy) memcpy(copy, a, len);
+  return copy;
+}
+
+static void keep_answer(struct tl_dns_wait *w, const struct tl_dns_answer *a) {
+  ((struct blocked *)w)->answer = copy_of(a);
+}
+
+struct tl_dns_answer *tl_dns_ask_blocking(struct tl_dns *d, uint16_t type, const char *name,
+                                          unsigned timeout_ms) {
+  struct blocked b = {.wait.fn = keep_answer};
+  struct pollfd p = {.fd = tl_dns_fd(d), .events = POLLIN};
+  uint64_t until_ms = tl_now_ms() + timeout_ms;
+  const struct tl_dns_answer *known = tl_dns_cached(d, type, name);
+  if (known) return copy_of(known);
+  if (tl_dns_ask(d, type, name, &b.wait)) return copy_of(&no_answer);
+  while (b.wait.q && tl_now_ms() < until_ms) {
+    poll(&p, 1, TL_DNS_TICK_MS);
+    tl_dns_serve(d);
+  }
+  tl_dns_forget(&b.wait);
+  return b.answer;
+}
