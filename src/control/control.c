@@ -88,23 +88,25 @@ int tl_control_init(struct tl_runtime *rt, char *err, size_t cap) {
   return rc;
 }
 
-static bool tell_drain(struct tl_thread *t) {
+static bool tell_drain(struct tl_mailbox *to) {
   struct tl_mail *m = calloc(1, sizeof *m);
   if (!m) return false;
   m->type = TL_MAIL_DRAIN;
-  if (tl_mailbox_post(&t->mailbox, m) == 0) return true;
+  if (tl_mailbox_post(to, m) == 0) return true;
   free(m);
   return false;
 }
 
 /* Again at each tick for who could not take the mail. */
 static void tell_all(struct tl_control *c) {
-  const struct tl_runtime *rt = c->rt;
+  struct tl_runtime *rt = c->rt;
+  if (rt->resolver.cap && !c->told_resolver) c->told_resolver = tell_drain(&rt->resolver);
   for (unsigned i = 0; i < rt->n_handshaker; i++)
     if (rt->handshaker[i] && !c->told_handshaker[i])
-      c->told_handshaker[i] = tell_drain(rt->handshaker[i]);
+      c->told_handshaker[i] = tell_drain(&rt->handshaker[i]->mailbox);
   for (unsigned i = 0; i < rt->n_worker; i++)
-    if (rt->worker[i] && !c->told_worker[i]) c->told_worker[i] = tell_drain(rt->worker[i]);
+    if (rt->worker[i] && !c->told_worker[i])
+      c->told_worker[i] = tell_drain(&rt->worker[i]->mailbox);
 }
 
 void tl_control_shutdown(struct tl_control *c) {

@@ -131,7 +131,7 @@ struct tl_control {
   uint64_t started_ms, drain_until_ms;
   uint64_t rss_start;  /* bytes, once all threads ran */
   uint64_t tickets_ms; /* ticket keys are looked at again then */
-  bool told_worker[TL_THREADS_MAX], told_handshaker[TL_THREADS_MAX]; /* to drain */
+  bool told_worker[TL_THREADS_MAX], told_handshaker[TL_THREADS_MAX], told_resolver; /* to drain */
   struct tl_gather *gathers;
   struct tl_question *questions; /* to workers, of `explain request` */
   struct tl_ledger *ledger;

@@ -62,6 +62,7 @@ static void take_mail(struct tl_resolver *rs) {
       tl_resolve_begin(rs, (struct tl_resolve *)m);
       continue;
     }
+    if (m->type == TL_MAIL_DRAIN) tl_resolve_hurry(rs);
     if (m->type == TL_MAIL_STOP) atomic_store(&self.stopping, true);
     free(m);
   }

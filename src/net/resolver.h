@@ -61,6 +61,7 @@ struct tl_resolve_job {
 struct tl_resolver {
   struct tl_runtime *rt;
   struct tl_dns *dns;
+  bool draining;
   struct tl_resolve_job *jobs;
   unsigned n_jobs;
   struct tl_resolve *unanswered; /* found a full mailbox; linked by mail.next */
@@ -72,5 +73,7 @@ void tl_resolver_answer(struct tl_resolver *rs, struct tl_resolve *r, int rc);
 
 /* resolver_job.c */
 void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r);
+/* The daemon ends: nothing waits long for a name server any more, now and from here on. */
+void tl_resolve_hurry(struct tl_resolver *rs);
 /* Ends the jobs whose time is up; all of them with ALL. */
 void tl_resolve_expire(struct tl_resolver *rs, uint64_t now_ms, bool all);

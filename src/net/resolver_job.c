@@ -11,6 +11,7 @@
 #include "net/resolver.h"
 
 #define DEADLINE_MS 5000
+#define DRAINING_MS 500 /* while the daemon ends */
 #define JOBS_MAX 1024
 #define HOSTS_TTL_S 30 /* the hosts file is read again so soon */
 
@@ -252,7 +253,7 @@ void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r) {
   j->rs = rs;
   j->r = r;
   j->ttl_s = UINT32_MAX;
-  j->deadline_ms = tl_now_ms() + DEADLINE_MS;
+  j->deadline_ms = tl_now_ms() + (rs->draining ? DRAINING_MS : DEADLINE_MS);
   j->next = rs->jobs;
   j->link = &rs->jobs;
   if (j->next) j->next->link = &j->next;
@@ -261,6 +262,13 @@ void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r) {
   j->pending = 1; /* it cannot end within */
   start(j);
   if (--j->pending == 0) finish(j, failure(j));
+}
+
+void tl_resolve_hurry(struct tl_resolver *rs) {
+  uint64_t until_ms = tl_now_ms() + DRAINING_MS;
+  rs->draining = true;
+  for (struct tl_resolve_job *j = rs->jobs; j; j = j->next)
+    if (j->deadline_ms > until_ms) j->deadline_ms = until_ms;
 }
 
 void tl_resolve_expire(struct tl_resolver *rs, uint64_t now_ms, bool all) {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See dnsd.h. It knows as much of RFC 1035 as Sofia's resolver asks for. */
+/* See dnsd.h. It knows as much of RFC 1035 as stub resolvers ask for. */
 #include "dnsd.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <ctype.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,9 +16,10 @@
 
 static const struct zone_record *zone;
 static size_t zone_n;
-static int dns_fd;
+static int dns_fd, tcp_fd;
 static pthread_t dns_thread;
 static _Atomic unsigned asked;
+static struct dnsd_question seen[DNSD_SEEN];
 static char dir[64];
 
 static size_t put16(uint8_t *p, unsigned v) {
@@ -115,36 +118,71 @@ static unsigned answers(uint8_t *p, size_t *at, const char *name, unsigned type,
   return n;
 }
 
+/* Answers the question of N bytes in Q into R; 0: not at all. */
+static size_t answer(const uint8_t *q, size_t n, bool tcp, uint16_t port, uint8_t *r) {
+  char name[256];
+  size_t name_len = get_name(q + 12, n - 12, name, sizeof(name)), at = 12 + name_len + 4;
+  unsigned type = (unsigned)q[12 + name_len] << 8 | q[12 + name_len + 1], flags = 0x8580;
+  bool known = false, edns = q[11] == 1;
+  struct dnsd_question *now = &seen[asked % DNSD_SEEN];
+  *now = (struct dnsd_question){.id = (uint16_t)(q[0] << 8 | q[1]), .port = port, .tcp = tcp};
+  if (edns) now->edns = (uint16_t)(q[at + 3] << 8 | q[at + 4]);
+  snprintf(now->name, sizeof(now->name), "%.63s", name);
+  asked++;
+  if (strcasestr(name, "silent")) return 0;
+  memcpy(r, q, at);
+  if (strcasestr(name, "letters") && !tcp)
+    for (size_t i = 12; i < 12 + name_len; i++) r[i] = (uint8_t)tolower(r[i]);
+  unsigned count = 0;
+  if (strcasestr(name, "refused")) {
+    flags = 0x8182;
+  } else if (strcasestr(name, "old") && edns) {
+    flags = 0x8181; /* as a server that does not know EDNS: no OPT record in its answer */
+  } else {
+    count = answers(r, &at, name, type, &known);
+    if (!known) flags = 0x8583;
+    if (strcasestr(name, "big") && !tcp) flags |= 0x0200;
+    if (strcasestr(name, "big") && !tcp && count > 1) count = 1; /* what is left misleads */
+    if (strcasestr(name, "cut")) flags |= 0x0200;
+  }
+  put16(r + 2, flags);
+  put16(r + 4, 1);
+  put16(r + 6, count);
+  put16(r + 8, 0);
+  put16(r + 10, 0);
+  return at;
+}
+
+static void serve_tcp(void) {
+  const struct timeval wait = {.tv_sec = 2};
+  uint8_t q[514], r[2 + 8192];
+  int fd = accept(tcp_fd, NULL, NULL);
+  if (fd < 0) return;
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+  while (recv(fd, q, 2, MSG_WAITALL) == 2) {
+    size_t n = (size_t)q[0] << 8 | q[1];
+    if (n < 17 || n > 512 || recv(fd, q, n, MSG_WAITALL) != (ssize_t)n) break;
+    size_t len = answer(q, n, true, 0, r + 2);
+    put16(r, (unsigned)len);
+    if (len && send(fd, r, len + 2, MSG_NOSIGNAL) < 0) break;
+  }
+  close(fd);
+}
+
 static void *serve(void *arg) {
+  struct pollfd p[] = {{.fd = dns_fd, .events = POLLIN}, {.fd = tcp_fd, .events = POLLIN}};
   (void)arg;
   for (;;) {
-    uint8_t q[512], r[2048];
-    char name[256];
+    uint8_t q[512], r[8192];
     struct sockaddr_in from;
     socklen_t len = sizeof(from);
+    poll(p, 2, -1);
+    if (p[1].revents) serve_tcp();
+    if (!p[0].revents) continue;
     ssize_t n = recvfrom(dns_fd, q, sizeof(q), 0, (struct sockaddr *)&from, &len);
     if (n < 17) return NULL; /* a short one ends the server */
-    size_t name_len = get_name(q + 12, (size_t)n - 12, name, sizeof(name)), at = 12 + name_len + 4;
-    unsigned type = (unsigned)q[12 + name_len] << 8 | q[12 + name_len + 1];
-    bool known = false;
-    asked++;
-    if (strcasestr(name, "silent")) continue;
-    if (strcasestr(name, "refused")) {
-      memcpy(r, q, at);
-      put16(r + 2, 0x8182);
-      put16(r + 4, 1);
-      memset(r + 6, 0, 6);
-      sendto(dns_fd, r, at, 0, (struct sockaddr *)&from, len);
-      continue;
-    }
-    memcpy(r, q, at);
-    unsigned count = answers(r, &at, name, type, &known);
-    put16(r + 2, known ? 0x8580 : 0x8583);
-    put16(r + 4, 1);
-    put16(r + 6, count);
-    put16(r + 8, 0);
-    put16(r + 10, 0);
-    sendto(dns_fd, r, at, 0, (struct sockaddr *)&from, len);
+    size_t out = answer(q, (size_t)n, false, ntohs(from.sin_port), r);
+    if (out) sendto(dns_fd, r, out, 0, (struct sockaddr *)&from, len);
   }
 }
 
@@ -155,15 +193,25 @@ static uint16_t own_port(void) {
   return ntohs(a.sin_port);
 }
 
-void dnsd_start(const struct zone_record *z, size_t n) {
+/* A port that is free for both. */
+static bool bind_both(void) {
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  dns_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  tcp_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (bind(dns_fd, (struct sockaddr *)&a, sizeof(a))) abort();
+  a.sin_port = htons(own_port());
+  if (bind(tcp_fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(tcp_fd, 8) == 0) return true;
+  close(dns_fd);
+  close(tcp_fd);
+  return false;
+}
+
+void dnsd_start(const struct zone_record *z, size_t n) {
   zone = z;
   zone_n = n;
   asked = 0;
-  dns_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (bind(dns_fd, (struct sockaddr *)&a, sizeof(a)) ||
-      pthread_create(&dns_thread, NULL, serve, NULL))
-    abort();
+  while (!bind_both()) continue;
+  if (pthread_create(&dns_thread, NULL, serve, NULL)) abort();
 }
 
 void dnsd_stop(void) {
@@ -173,9 +221,12 @@ void dnsd_stop(void) {
   sendto(dns_fd, "x", 1, 0, (struct sockaddr *)&a, sizeof(a));
   pthread_join(dns_thread, NULL);
   close(dns_fd);
+  close(tcp_fd);
 }
 
 unsigned dnsd_asked(void) { return asked; }
+
+const struct dnsd_question *dnsd_question(unsigned i) { return &seen[i % DNSD_SEEN]; }
 
 /* ---- files ---- */
 

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A name server for tests: one zone, UDP on loopback, a thread of its own. Names
- * that contain "silent" get no answer, "refused" a server failure; what is not in
- * the zone does not exist.
+ * A name server for tests: one zone, UDP and TCP on loopback, a thread of its own.
+ * Names that contain "silent" get no answer, "refused" a server failure, "big" one
+ * record and TC over UDP, all over TCP, "cut" TC always; "letters" comes back in
+ * lower case over UDP; for "old" the server does not know EDNS. What is not in the
+ * zone does not exist.
  *
  * Ownership: the zone stays the caller's and alive. Threads: one server at a
  * time, started and stopped by one thread. Errors: asserted, none is expected.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +27,15 @@ struct zone_record {
 void dnsd_start(const struct zone_record *zone, size_t n);
 void dnsd_stop(void);
 unsigned dnsd_asked(void); /* questions that came so far */
+
+#define DNSD_SEEN 64 /* of them the last ones are kept */
+struct dnsd_question {
+  char name[64]; /* as it was written */
+  uint16_t id, port;
+  uint16_t edns; /* the size that it allows, 0 without EDNS */
+  bool tcp;
+};
+const struct dnsd_question *dnsd_question(unsigned i);
 /* A folder with hosts (HOSTS is its text) and a resolv.conf that names the server. FILE: "hosts" or
  * "resolv.conf" in it. */
 void dnsd_files(const char *hosts);

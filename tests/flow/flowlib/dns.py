@@ -31,21 +31,26 @@ def _data(kind, value):
 
 class NameServer:
     """Answers from ZONE, {(name, type): [data]}, which may be changed; other names do not exist.
-    SILENT: never answers."""
+    SILENT: never answers. UDP_SIZE: an answer over it keeps the records that fit and gets TC, and
+    TCP has all. REPLY(query, name, type): the bytes to send instead, None for the usual ones."""
 
-    def __init__(self, zone=None, silent=False, ttl=60, port=0):
+    def __init__(self, zone=None, silent=False, ttl=60, port=0, udp_size=4096, reply=None):
         self.zone, self.silent, self.ttl = zone or {}, silent, ttl
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(("127.0.0.1", port))
-        self.port, self.asked = self.sock.getsockname()[1], []
+        self.udp_size, self.reply = udp_size, reply
+        self.sock, self.tcp = _bind(port)
+        self.port, self.asked, self.asked_tcp = self.sock.getsockname()[1], [], []
+        self.clients = set()               # (port, id) of the questions that came by UDP
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
+        threading.Thread(target=self._run_tcp, daemon=True).start()
 
     def close(self):
         """The server is gone: its port answers by ICMP."""
         self.sock.sendto(b"", ("127.0.0.1", self.port))
         self.thread.join()
         self.sock.close()
+        self.tcp.shutdown(socket.SHUT_RDWR)
+        self.tcp.close()
 
     def _run(self):
         while True:
@@ -54,18 +59,61 @@ class NameServer:
                 return
             name, kind, question = _question(query)
             self.asked.append((name, kind))
-            if not self.silent:
-                self.sock.sendto(self._answer(query, name, kind, question), where)
+            self.clients.add((where[1], query[:2]))
+            if self.silent:
+                continue
+            out = self.reply(query, name, kind) if self.reply else None
+            out = out or self._answer(query, name, kind, question, self.udp_size)
+            self.sock.sendto(out, where)
 
-    def _answer(self, query, name, kind, question):
+    def _run_tcp(self):
+        while True:
+            try:
+                conn, _ = self.tcp.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve_tcp, args=(conn,), daemon=True).start()
+
+    def _serve_tcp(self, conn):
+        with conn, conn.makefile("rb") as f:
+            while len(head := f.read(2)) == 2:
+                query = f.read(struct.unpack("!H", head)[0])
+                name, kind, question = _question(query)
+                self.asked_tcp.append((name, kind))
+                out = self._answer(query, name, kind, question, 65535)
+                conn.sendall(struct.pack("!H", len(out)) + out)
+
+    def _answer(self, query, name, kind, question, room):
         found = self.zone.get((name, kind), [])
         known = any(n == name for n, _ in self.zone)
-        out = query[:2] + (b"\x85\x80" if known else b"\x85\x83")      # QR AA RD RA, NXDOMAIN
-        out += struct.pack("!HHHH", 1, len(found), 0, 0) + question
+        flags, n, records = (0x8580 if known else 0x8583), 0, b""      # QR AA RD RA, NXDOMAIN
         for value in found:
             data = _data(kind, value)
-            out += _name(name) + question[-4:] + struct.pack("!IH", self.ttl, len(data)) + data
-        return out
+            record = _name(name) + question[-4:] + struct.pack("!IH", self.ttl, len(data)) + data
+            if 12 + len(question) + len(records) + len(record) > room:
+                flags |= 0x0200                                        # TC
+                break
+            records, n = records + record, n + 1
+        return query[:2] + struct.pack("!HHHHH", flags, 1, n, 0, 0) + question + records
+
+
+def _bind(port):
+    """A UDP and a TCP socket on the same port."""
+    for _ in range(100):
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        udp.bind(("127.0.0.1", port))
+        try:
+            tcp.bind(udp.getsockname())
+            tcp.listen(16)
+            return udp, tcp
+        except OSError:
+            udp.close()
+            tcp.close()
+            if port:
+                raise
+    raise OSError("no port that is free for both")
 
 
 def _question(query):

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The DNS client against a name server of the test's own. */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <ctype.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../support/dnsd.h"
+#include "net/resolver.h"
+#include "tieline/dns.h"
+#include "tieline/err.h"
+
+static const struct zone_record zone[] = {
+    {"plain.example", T_A, "192.0.2.1"},
+    {"big.example", T_A, "203.0.113.1"}, /* all that is left of it over UDP */
+    {"big.example", T_A, "192.0.2.1"},
+    {"big.example", T_A, "192.0.2.2"},
+    {"_sips._tcp.bigsrv.example", T_SRV, "20 0 5071 wrong.example"},
+    {"_sips._tcp.bigsrv.example", T_SRV, "10 0 5061 plain.example"},
+    {"wrong.example", T_A, "203.0.113.1"},
+    {"bigsrv.example", T_A, "203.0.113.1"},
+    {"cut.example", T_A, "203.0.113.1"},
+    {"letters.example", T_A, "192.0.2.3"},
+    {"old.example", T_A, "192.0.2.4"},
+};
+
+static struct tl_dns *dns;
+
+static void begin(void) {
+  dnsd_start(zone, sizeof(zone) / sizeof(*zone));
+  dnsd_files("");
+  dns = tl_dns_new(dnsd_file("resolv.conf"));
+  cr_assert(dns);
+}
+
+static void end(void) {
+  tl_dns_free(dns);
+  dnsd_stop();
+  dnsd_files_gone();
+}
+
+TestSuite(dns, .init = begin, .fini = end, .timeout = 60);
+
+static void finds(const char *name, enum tl_dns_status status, const char *want) {
+  char got[256] = "", text[INET6_ADDRSTRLEN];
+  struct tl_dns_answer *a = tl_dns_ask_blocking(dns, TL_DNS_A, name, 10000);
+  cr_assert(a, "%s: no answer in time", name);
+  cr_assert_eq(a->status, status, "%s: status %d", name, a->status);
+  for (size_t i = 0; i < a->n; i++) {
+    inet_ntop(AF_INET, &a->at[i].addr.v4.sin_addr, text, sizeof(text));
+    if (i) strcat(got, " ");
+    strcat(got, text);
+  }
+  cr_assert_str_eq(got, want, "%s: %s", name, got);
+  free(a);
+}
+
+/* ---- RFC 2181 9, RFC 7766 ---- */
+
+Test(dns, s9_what_was_cut_off_is_asked_over_tcp) {
+  finds("big.example", TL_DNS_FOUND, "203.0.113.1 192.0.2.1 192.0.2.2");
+  unsigned asked = dnsd_asked();
+  cr_assert(dnsd_question(asked - 1)->tcp);
+  finds("big.example", TL_DNS_FOUND, "203.0.113.1 192.0.2.1 192.0.2.2");
+  cr_assert_eq(dnsd_asked(), asked, "the second look-up comes from the cache");
+}
+
+Test(dns, s9_what_stays_cut_off_is_no_answer) {
+  finds("cut.example", TL_DNS_FAILED, "");
+  cr_assert_eq(tl_dns_counted(dns)->refused, 1);
+}
+
+/* ---- RFC 5452 ---- */
+
+static void fail_fn(struct tl_dns_wait *w, const struct tl_dns_answer *a) {
+  (void)w;
+  (void)a;
+  cr_assert_fail("nobody waits for it");
+}
+
+static void serve_all(void) {
+  struct pollfd p = {.fd = tl_dns_fd(dns), .events = POLLIN};
+  while (tl_dns_busy(dns)) {
+    poll(&p, 1, TL_DNS_TICK_MS);
+    tl_dns_serve(dns);
+  }
+}
+
+enum { QUESTIONS = 40 };
+
+static void ask_many(bool at_once) {
+  struct tl_dns_wait w[QUESTIONS];
+  char name[32];
+  for (int i = 0; i < QUESTIONS; i++) {
+    snprintf(name, sizeof(name), "n%02d.abcdefgh.example", i);
+    w[i].fn = fail_fn;
+    cr_assert_eq(tl_dns_ask(dns, TL_DNS_A, name, &w[i]), 0);
+    tl_dns_forget(&w[i]);
+    if (!at_once) serve_all();
+  }
+  serve_all();
+}
+
+/* The questions that came, each once: a slow machine repeats some. */
+static unsigned each_once(const struct dnsd_question *out[DNSD_SEEN]) {
+  unsigned n = 0, asked = dnsd_asked() < DNSD_SEEN ? dnsd_asked() : DNSD_SEEN;
+  for (unsigned i = 0; i < asked; i++) {
+    bool new = true;
+    for (unsigned k = 0; k < n; k++) new &= strcmp(out[k]->name, dnsd_question(i)->name) != 0;
+    if (new) out[n++] = dnsd_question(i);
+  }
+  return n;
+}
+
+static unsigned distinct(const struct dnsd_question **q, unsigned n, size_t offset) {
+  unsigned found = 0;
+  for (unsigned i = 0; i < n; i++) {
+    bool new = true;
+    for (unsigned k = 0; k < i; k++)
+      new &= memcmp((const char *)q[i] + offset, (const char *)q[k] + offset, 2) != 0;
+    found += new;
+  }
+  return found;
+}
+
+/* That chance fails this is less likely than one in ten millions: 28,000 ports, 65,536 ids. */
+static void unforeseeable(void) {
+  const struct dnsd_question *q[DNSD_SEEN];
+  unsigned n = each_once(q), steps = 0;
+  cr_assert_geq(n, QUESTIONS / 2);
+  cr_assert_geq(distinct(q, n, offsetof(struct dnsd_question, port)), n - 6);
+  cr_assert_geq(distinct(q, n, offsetof(struct dnsd_question, id)), n - 4);
+  for (unsigned i = 2; i < n; i++)
+    steps += (uint16_t)(q[i - 1]->id - q[i - 2]->id) == (uint16_t)(q[i]->id - q[i - 1]->id);
+  cr_assert_leq(steps, 3, "ids count up");
+}
+
+Test(dns, s9_each_question_has_a_port_and_an_id_of_its_own) {
+  ask_many(false);
+  unforeseeable();
+}
+
+Test(dns, s9_questions_at_once_share_no_port) {
+  ask_many(true);
+  unforeseeable();
+}
+
+Test(dns, s9_letters_are_of_random_case) {
+  const struct dnsd_question *q[DNSD_SEEN];
+  unsigned upper = 0, all = 0, same = 0;
+  ask_many(false);
+  unsigned n = each_once(q);
+  for (unsigned i = 0; i < n; i++) {
+    for (const char *p = q[i]->name; *p; p++) {
+      upper += isupper((unsigned char)*p) != 0;
+      all += isalpha((unsigned char)*p) != 0;
+    }
+    same += i && strcmp(q[i]->name + 3, q[0]->name + 3) == 0;
+  }
+  /* 640 letters: five standard deviations around the half */
+  cr_assert(upper * 10 > all * 4 && upper * 10 < all * 6, "%u of %u", upper, all);
+  cr_assert_leq(same, 2);
+}
+
+/* A server that turns letters, or somebody who guessed all but these: TCP tells. */
+Test(dns, s9_answer_with_other_letters_is_asked_for_over_tcp) {
+  for (int i = 0; i < 8 && tl_dns_counted(dns)->again == 0; i++) {
+    char name[32];
+    snprintf(name, sizeof(name), "%dxyz.letters.example", i); /* no such name, but a question */
+    struct tl_dns_answer *a = tl_dns_ask_blocking(dns, TL_DNS_A, name, 10000);
+    cr_assert(a && a->status == TL_DNS_NONE);
+    free(a);
+  }
+  cr_assert_eq(tl_dns_counted(dns)->again, 1);
+  cr_assert(dnsd_question(dnsd_asked() - 1)->tcp);
+  finds("letters.example", TL_DNS_FOUND, "192.0.2.3");
+}
+
+Test(dns, s9_same_question_is_never_under_way_twice) {
+  struct tl_dns_wait w[3] = {{.fn = fail_fn}, {.fn = fail_fn}, {.fn = fail_fn}};
+  static const char *const name[] = {"silent.example", "SILENT.example.", "silent.Example"};
+  for (int i = 0; i < 3; i++) cr_assert_eq(tl_dns_ask(dns, TL_DNS_A, name[i], &w[i]), 0);
+  cr_assert_eq(tl_dns_counted(dns)->asked, 1);
+  for (int i = 0; i < 3; i++) tl_dns_forget(&w[i]);
+}
+
+/* ---- EDNS0 ---- */
+
+Test(dns, s9_edns_where_the_server_knows_it) {
+  finds("plain.example", TL_DNS_FOUND, "192.0.2.1");
+  cr_assert_eq(dnsd_question(0)->edns, 1232);
+  finds("old.example", TL_DNS_FOUND, "192.0.2.4");
+  cr_assert_eq(dnsd_question(dnsd_asked() - 1)->edns, 0);
+  finds("plain2.example", TL_DNS_NONE, "");
+  cr_assert_eq(dnsd_question(dnsd_asked() - 1)->edns, 1232, "the next question has it again");
+}
+
+/* ---- names ---- */
+
+Test(dns, s9_what_is_no_name_is_not_asked) {
+  static const char *const name[] = {"",
+                                     ".",
+                                     "a..example",
+                                     ".example",
+                                     "a b.example",
+                                     "a\\.example",
+                                     "a\001.example",
+                                     "\303\244.example",
+                                     "a/b.example"};
+  char longer[300], label[80];
+  struct tl_dns_wait w = {.fn = fail_fn};
+  for (size_t i = 0; i < sizeof(name) / sizeof(name[0]); i++)
+    cr_assert_eq(tl_dns_ask(dns, TL_DNS_A, name[i], &w), TL_EINVAL, "%s", name[i]);
+  memset(label, 'a', 64), memcpy(label + 64, ".example", 9);
+  cr_assert_eq(tl_dns_ask(dns, TL_DNS_A, label, &w), TL_EINVAL);
+  for (size_t i = 0; i < 254; i++) longer[i] = i % 50 == 49 ? '.' : 'a';
+  longer[254] = '\0';
+  cr_assert_eq(tl_dns_ask(dns, TL_DNS_A, longer, &w), TL_EINVAL);
+  cr_assert_eq(dnsd_asked(), 0);
+}
+
+Test(dns, s9_resolv_conf_is_read_again) {
+  finds("plain.example", TL_DNS_FOUND, "192.0.2.1");
+  FILE *f = fopen(dnsd_file("resolv.conf"), "r+");
+  char text[128];
+  size_t n = fread(text, 1, sizeof(text), f);
+  fclose(f);
+  cr_assert_eq(remove(dnsd_file("resolv.conf")), 0);
+  f = fopen(dnsd_file("resolv.conf"), "w");
+  fputs("options edns0\nnameserver 127.0.0.1\nport 9\n", f); /* nobody is there */
+  fclose(f);
+  finds("one.example", TL_DNS_FAILED, "");
+  f = fopen(dnsd_file("resolv.conf"), "w");
+  fwrite(text, 1, n, f);
+  fclose(f);
+  finds("big.example", TL_DNS_FOUND, "203.0.113.1 192.0.2.1 192.0.2.2");
+}
+
+/* Four thousand open questions and what they hold end with the client. */
+Test(dns, s9_open_questions_are_bounded) {
+  static struct tl_dns_wait w[5000];
+  char name[32];
+  int rc = 0;
+  size_t n = 0;
+  for (; n < 5000 && rc == 0; n++) {
+    snprintf(name, sizeof(name), "silent%zu.example", n);
+    w[n].fn = fail_fn;
+    rc = tl_dns_ask(dns, TL_DNS_A, name, &w[n]);
+  }
+  cr_assert_eq(rc, TL_ELIMIT);
+  cr_assert_eq(n, 4097);
+}
+
+/* ---- look-ups ---- */
+
+static struct tl_runtime rt;
+static struct tl_thread worker;
+
+static void ask_resolver(const char *host, uint16_t port) {
+  struct tl_resolve *r = calloc(1, sizeof(*r));
+  r->mail.type = TL_MAIL_RESOLVE;
+  r->transport = TL_TLS;
+  r->port = port;
+  snprintf(r->host, sizeof(r->host), "%s", host);
+  cr_assert_eq(tl_mailbox_post(&rt.resolver, &r->mail), 0);
+}
+
+static void start_resolver(void) {
+  tl_resolver_files(dnsd_file("hosts"), dnsd_file("resolv.conf"));
+  cr_assert_eq(tl_mailbox_init(&worker.mailbox, 64), 0);
+  rt.n_worker = 1;
+  rt.worker[0] = &worker;
+  cr_assert_eq(tl_resolver_start(&rt), 0);
+}
+
+static void stop_resolver(void) {
+  struct tl_mail *mail;
+  tl_resolver_stop(&rt);
+  while ((mail = tl_mailbox_take(&worker.mailbox))) free(mail);
+  tl_mailbox_destroy(&worker.mailbox);
+}
+
+Test(dns, s9_cut_off_services_lead_to_the_right_address) {
+  struct pollfd p = {.events = POLLIN};
+  struct tl_mail *mail = NULL;
+  char text[TL_ADDR_STRLEN];
+  start_resolver();
+  p.fd = worker.mailbox.efd;
+  ask_resolver("bigsrv.example", 0);
+  while (!(mail = tl_mailbox_take(&worker.mailbox))) {
+    poll(&p, 1, 1000);
+    tl_mailbox_rearm(&worker.mailbox);
+  }
+  struct tl_resolve *r = (struct tl_resolve *)mail;
+  cr_assert_eq(r->rc, 0);
+  cr_assert_eq(r->n, 2);
+  cr_assert_str_eq(tl_addr_format(&r->addr[0], text), "192.0.2.1:5061");
+  free(r);
+  stop_resolver();
+}
+
+Test(dns, s9_stop_does_not_wait_for_answers) {
+  start_resolver();
+  ask_resolver("silent.example", 0);
+  ask_resolver("silent.example", 5061);
+  while (dnsd_asked() == 0) poll(NULL, 0, 1);
+  uint64_t before = tl_now_ms();
+  stop_resolver();
+  cr_assert_leq(tl_now_ms() - before, 4500, "a question takes five seconds");
+}
