@@ -241,7 +241,8 @@ static const struct tl_opt domain_opts[] = {
               "anti_spoof"),
     DOM(eku, WORD, "accept", .word = ekus, .flags = INH,
         WHY = "extended key usage of peers: accept takes SIP (RFC 5924), any, none or TLS in the "
-              "peer's role; require takes SIP alone; ignore does not look"),
+              "peer's role; require takes SIP alone; ignore does not look, nor at that of our own "
+              "certificate, which else is shown only in a role that it is for"),
     DOM(verify_depth, NUM, "9", RANGE(0, 100), .flags = INH,
         WHY = "longest chain between a certificate and a trusted authority"),
     DOM(tls_method, STR, "TLSv1_2-TLSv1_3", .flags = INH,

@@ -4,7 +4,8 @@
  * kind of key (RSA, ECDSA ...) stands in the contexts and is what OpenSSL picks
  * from. Where there are several of a kind, the server takes those that carry the
  * name asked for, then those under an authority the client trusts, then the
- * first; the client takes one under an authority the server names, or none.
+ * first; the client takes one under an authority the server names, or none. Either role takes only
+ * those whose extended key usage is for it.
  * Which domain serves is choose.c's; directories are credentials_dir.c's.
  */
 #include <ctype.h>
@@ -118,15 +119,25 @@ int tl_credential_add(struct tl_tls_domain *d, const char *label, X509 *leaf, EV
   return 0;
 }
 
-/* Peers judge that, not we: a warning. Many that serve both roles are marked for one. */
+/* What peers judge, not we: warnings. Public authorities issue serverAuth alone since 2026. */
 static void check_purpose(const struct tl_tls_domain *d, const struct tl_tls_options *o,
                           const char *label, X509 *leaf) {
-  if ((o->server && tl_leaf_for_role(leaf, false)) || (o->client && tl_leaf_for_role(leaf, true)))
-    return;
-  TL_LOG(TL_LOG_WARN,
-         "The extended key usage of our certificate allows neither SIP nor TLS in its role: most "
-         "peers will refuse it.",
-         TL_FC("tls_domain", d->name), TL_FC("file", label));
+  bool serves = tl_leaf_for_role(leaf, false), asks = tl_leaf_for_role(leaf, true);
+  const char *what = NULL;
+  if ((!o->server || serves) && (!o->client || asks)) return;
+  if (!(o->server && serves) && !(o->client && asks))
+    what = "The extended key usage of our certificate allows neither SIP nor TLS in its role: most "
+           "peers will refuse it.";
+  else if (o->client && !asks && o->eku != TL_EKU_IGNORE)
+    what =
+        "The extended key usage of our certificate is for TLS servers alone: as client it is not "
+        "shown, and a neighbour that wants a certificate will refuse us. A second pair for "
+        "clients helps, or role = server; eku = ignore shows it all the same.";
+  else if (o->server && !serves)
+    what =
+        "The extended key usage of our certificate is for TLS clients alone: as server it is shown "
+        "only where no other fits, and most peers will refuse it.";
+  if (what) TL_LOG(TL_LOG_WARN, what, TL_FC("tls_domain", d->name), TL_FC("file", label));
 }
 
 int tl_credential_check(const struct tl_tls_domain *d, const struct tl_tls_options *o,
@@ -209,12 +220,16 @@ static int load_pair(struct tl_tls_domain *d, const struct tl_tls_options *o, co
   return rc;
 }
 
+static bool same_roles(const struct tl_credential *x, const struct tl_credential *y) {
+  return x->for_server == y->for_server && x->for_client == y->for_client;
+}
+
 /* Two that nothing distinguishes: the second would never be shown. */
 static int check_distinct(const struct tl_tls_domain *d, struct tl_blame *b) {
   for (size_t i = 0; i < d->n_cred; i++)
     for (size_t k = 0; k < i; k++) {
       const struct tl_credential *x = &d->cred[i], *y = &d->cred[k];
-      if (kind_of(x) == kind_of(y) && same_names(x, y) &&
+      if (kind_of(x) == kind_of(y) && same_names(x, y) && same_roles(x, y) &&
           X509_NAME_cmp(X509_get_issuer_name(x->leaf), X509_get_issuer_name(y->leaf)) == 0)
         return tl_blame(b, "certificate",
                         "%s has the same kind of key, issuer and names as %s before it, so it "
@@ -224,9 +239,27 @@ static int check_distinct(const struct tl_tls_domain *d, struct tl_blame *b) {
   return 0;
 }
 
-static bool first_of_kind(const struct tl_tls_domain *d, size_t i) {
+static bool fits(const struct tl_credential *c, bool as_server) {
+  return as_server ? c->for_server : c->for_client;
+}
+
+/* As server something must be shown: where none is for it, all are. As client RFC 5246 7.4.6 and
+ * RFC 8446 4.4.2 have the empty list. */
+static void judge_roles(struct tl_tls_domain *d, const struct tl_tls_options *o) {
+  bool any = false;
+  for (size_t i = 0; i < d->n_cred; i++) {
+    struct tl_credential *c = &d->cred[i];
+    c->for_server = tl_leaf_for_role(c->leaf, false);
+    c->for_client = o->eku == TL_EKU_IGNORE || tl_leaf_for_role(c->leaf, true);
+    any = any || c->for_server;
+  }
+  for (size_t i = 0; i < d->n_cred && !any; i++) d->cred[i].for_server = true;
+}
+
+static bool first_of_kind(const struct tl_tls_domain *d, size_t i, bool as_server) {
+  if (!fits(&d->cred[i], as_server)) return false;
   for (size_t k = 0; k < i; k++)
-    if (kind_of(&d->cred[k]) == kind_of(&d->cred[i])) return false;
+    if (fits(&d->cred[k], as_server) && kind_of(&d->cred[k]) == kind_of(&d->cred[i])) return false;
   return true;
 }
 
@@ -237,9 +270,8 @@ static int use_in(SSL_CTX *ctx, const struct tl_credential *c, struct tl_blame *
 
 static int fill_contexts(struct tl_tls_domain *d, struct tl_blame *b) {
   for (size_t i = 0; i < d->n_cred; i++) {
-    if (!first_of_kind(d, i)) continue;
-    int rc = use_in(d->server, &d->cred[i], b);
-    if (rc == 0) rc = use_in(d->client, &d->cred[i], b);
+    int rc = first_of_kind(d, i, true) ? use_in(d->server, &d->cred[i], b) : 0;
+    if (rc == 0 && first_of_kind(d, i, false)) rc = use_in(d->client, &d->cred[i], b);
     if (rc) return rc;
   }
   int rc = d->n_cred ? tl_domain_describe_first(d, d->cred[0].leaf) : 0;
@@ -277,9 +309,11 @@ int tl_domain_load_credentials(struct tl_tls_domain *d, const struct tl_tls_opti
                     "%zu certificate files need as many private_key files, not %zu", certs, keys);
   for (size_t i = 0; i < certs && rc == 0; i++)
     rc = load_pair(d, o, o->certificate[i], o->private_key[i], b);
+  if (rc == 0) judge_roles(d, o);
   if (rc == 0) rc = check_distinct(d, b);
   if (rc == 0 && o->credentials_dir) rc = tl_domain_scan_credentials(d, o, b);
   if (rc == 0 && o->credentials_dir && !certs) rc = collect_names(d);
+  if (rc == 0) judge_roles(d, o);
   return rc ? rc : fill_contexts(d, b);
 }
 
@@ -400,15 +434,16 @@ int tl_credentials_serve(SSL *ssl, const struct tl_tls_domain *d, const char *na
   struct showing s = {.ssl = ssl};
   unsigned best = 0, worst = 3;
   for (size_t i = 0; i < d->n_cred; i++) {
+    if (!fits(&d->cred[i], true)) continue;
     unsigned m = merit(&d->cred[i], name, w);
     if (m > best) best = m;
     if (m < worst) worst = m;
   }
   /* All are as good: the contexts have the first of each kind already. */
-  if (best == worst || d->n_cred < 2) return 0;
+  if (best <= worst || d->n_cred < 2) return 0;
   int rc = 0;
   for (size_t i = 0; i < d->n_cred && rc == 0; i++)
-    if (merit(&d->cred[i], name, w) == best) rc = show(&s, &d->cred[i]);
+    if (fits(&d->cred[i], true) && merit(&d->cred[i], name, w) == best) rc = show(&s, &d->cred[i]);
   return rc;
 }
 
@@ -419,6 +454,12 @@ static bool under(const struct tl_credential *c, const STACK_OF(X509_NAME) * ask
   return false;
 }
 
+static bool any_for_client(const struct tl_tls_domain *d) {
+  for (size_t i = 0; i < d->n_cred; i++)
+    if (fits(&d->cred[i], false)) return true;
+  return false;
+}
+
 /* RFC 8446 4.4.2.3 and RFC 5246 7.4.6: a list that names none of our authorities asks for none of
  * our certificates, and the answer is an empty one. Of a certificate whose chain here does not
  * reach its root nobody can tell: it is shown if nothing better is there. */
@@ -426,12 +467,12 @@ int tl_credentials_answer(SSL *ssl, const struct tl_tls_domain *d) {
   const STACK_OF(X509_NAME) *asked = SSL_get0_peer_CA_list(ssl);
   struct showing s = {.ssl = ssl};
   int rc = 0;
-  if (!asked || sk_X509_NAME_num(asked) <= 0 || !d->n_cred) return 0;
+  if (!asked || sk_X509_NAME_num(asked) <= 0 || !any_for_client(d)) return 0;
   for (size_t i = 0; i < d->n_cred && rc == 0; i++)
-    if (under(&d->cred[i], asked)) rc = show(&s, &d->cred[i]);
+    if (fits(&d->cred[i], false) && under(&d->cred[i], asked)) rc = show(&s, &d->cred[i]);
   if (s.n || rc) return rc;
   for (size_t i = 0; i < d->n_cred && rc == 0; i++)
-    if (!d->cred[i].complete) rc = show(&s, &d->cred[i]);
+    if (fits(&d->cred[i], false) && !d->cred[i].complete) rc = show(&s, &d->cred[i]);
   if (s.n || rc) return rc;
   SSL_certs_clear(ssl);
   TL_LOG(TL_LOG_INFO,

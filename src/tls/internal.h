@@ -63,6 +63,8 @@ struct tl_credential {
   struct tl_identity *id; /* its fields */
   bool token;             /* the key is in a PKCS#11 token */
   bool complete;          /* up to a root: who is not in the list does not stand above it */
+  bool for_server,
+      for_client; /* its extended key usage allows the role (RFC 5280 4.2.1.12, 5924) */
 };
 
 /* All of a domain's certificates and keys, into D and its contexts. */

@@ -155,6 +155,60 @@ def shown_to(agent, n=-1):
     return dict(x[0] for x in cert["issuer"])["commonName"]
 
 
+def optional(t, ca):
+    """A next hop that asks for a certificate of CA and goes on without."""
+    ctx = asking(t, ca)
+    ctx.verify_mode = ssl.CERT_OPTIONAL
+    return ctx
+
+
+# What the pairs of a domain are for -> (common name that a server shows, that a client shows).
+PURPOSES = [(("serverAuth",), ("one", None)), (("clientAuth",), ("one", "one")),
+            (("serverAuth", "clientAuth"), ("one", "two")), (("clientAuth", "serverAuth"), ("two", "one")),
+            (("serverAuth,clientAuth",), ("one", "one")),
+            (("serverAuth,clientAuth,1.3.6.1.5.5.7.3.20",), ("one", "one")), ((None,), ("one", "one"))]
+
+
+def test_s19_certificate_for_one_role_alone(t):
+    """As client a certificate is shown only if its extended key usage allows it (RFC 5246 7.4.6: else
+    none), as server such a one is taken first; `check` warns. RFC 5280 4.2.1.12, RFC 5924."""
+    ca = Authority(t.dir, "roles")
+    for n, (ekus, (served, shown)) in enumerate(PURPOSES):
+        pairs = [ca.leaf("p%d-%d" % (n, i), "atlanta.example", eku=eku, cn=("one", "two")[i])
+                 for i, eku in enumerate(ekus)]
+        d = t.daemon(domain={"certificate": [p[0] for p in pairs],
+                             "private_key": [p[1] for p in pairs]})
+        carol, alice = t.uas("tls", name="carol%d" % n, ctx=optional(t, ca)), t.uac()
+        ctx = t.client_ctx()
+        ctx.verify_mode = ssl.CERT_NONE
+        conn = t.dial(alice, d, "tls", ctx=ctx)
+        options_works(t, d, alice, conn, t.uri(carol, "tls"))
+        cert = carol.listener("tls").conns[-1].tls.getpeercert()
+        assert (dict(x[0] for x in cert["subject"])["commonName"] if cert else None) == shown, ekus
+        der = conn.tls.getpeercert(binary_form=True)
+        assert ssl.DER_cert_to_PEM_cert(der) in open(pairs[served == "two"][0],
+                                                     encoding="ascii").read(), ekus
+        warned = "extended key usage of our certificate" in subprocess.run(
+            [t.tieline, "check", "-c", d.config_file], capture_output=True, text=True,
+            check=False).stderr
+        assert warned == any(e in ("serverAuth", "clientAuth") for e in ekus), ekus
+
+
+def test_s19_shown_all_the_same(t):
+    """`eku = ignore` shows a certificate for servers to a neighbour that does not look either."""
+    ca = Authority(t.dir, "roles")
+    cert, key = ca.leaf("one", "atlanta.example", eku="serverAuth")
+    d = t.daemon(domain={"certificate": cert, "private_key": key, "eku": "ignore"})
+    ctx = t.server_ctx()
+    ctx.load_verify_locations(ca.path("pem"))
+    ctx.verify_mode = ssl.CERT_OPTIONAL
+    carol, alice = t.uas("tls", ctx=ctx), t.uac()
+    conn = t.dial(alice, d, "tcp")
+    status = alice.request(conn, "OPTIONS", t.uri(carol, "tls")).status
+    assert status == 503 and any("unsuitable" in str(e) or "purpose" in str(e) for e in
+                                 carol.listener("tls").failures), (status, carol.listener("tls").failures)
+
+
 def test_c5_f5_client_certificate_by_the_servers_names(t):
     """One domain with certificates of two federations: each next hop gets the one it asks for."""
     fed = make(t, "east", "west", name="atlanta.example")
