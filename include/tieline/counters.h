@@ -122,6 +122,11 @@
   X(CLAIM_PAI, "claims.refused.pai", "requests refused: P-Asserted-Identity is not the source's")  \
   X(CLAIM_SPOOFED, "claims.refused.spoofed", "requests refused: one of our domains in From")       \
   X(RELAY_DENIED, "requests.relay_denied", "requests refused: not for us and no route takes them") \
+  X(LEG_MISUSED, "legs.misused",                                                                   \
+    "our Record-Route that counted for nothing: the request is of no dialog")                      \
+  X(LEG_AGED, "legs.aged", "the same: its dialog is older than call_max")                          \
+  X(LEG_MOVED, "legs.moved", "the same: the sender is not where that leg of the dialog was")       \
+  X(LEG_ASTRAY, "legs.astray", "the same: the request goes to where the other leg never was")      \
   X(DROP_PARSE, "drops.parse", "messages dropped: not SIP")                                        \
   X(DROP_STRAY_RESPONSE, "drops.stray_response", "responses dropped: no such transaction")         \
   X(DROP_FORGED, "drops.forged", "responses dropped: our branch token did not verify")             \

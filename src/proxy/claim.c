@@ -114,13 +114,6 @@ static bool has_domain(const struct tl_uri *u) {
   return (u->scheme == TL_SCHEME_SIP || u->scheme == TL_SCHEME_SIPS) && u->host.n;
 }
 
-/* A source that was told by its address, or has no connection here, shows no certificate. */
-static const struct tl_identity *identity_of(const struct tl_proxy *p, const struct tl_source *s,
-                                             const struct tl_conn *c) {
-  if (!s->verified) return NULL;
-  return c ? c->tls->identity : p->relayed.identity;
-}
-
 static const char *check_from(struct tl_proxy *p, struct tl_source *s, const struct tl_identity *id,
                               const struct tl_msg *m) {
   struct tl_uri u;
@@ -194,10 +187,10 @@ const char *tl_claim_refuse(struct tl_proxy *p, struct tl_source *s, const struc
                             const struct tl_plan *plan) {
   if (!s || (s->check == TL_CHECK_FROM_OFF && !s->guarded)) return NULL;
   bool again = s->peer && s->peer->revalidate;
-  /* Our token proves that the dialog was let in (B12). What runs against it has the callee in From,
-   * whom the caller named. */
+  /* Our token proves that the dialog was let in (B12), and the source is a leg of it. What runs
+   * against it has the callee in From, whom the caller named. */
   if (plan->in_dialog && (!again || plan->reverse)) return NULL;
-  const struct tl_identity *id = identity_of(p, s, c);
+  const struct tl_identity *id = tl_source_identity(p, s, c);
   const char *why = check_from(p, s, id, m);
   if (!why && s->check == TL_CHECK_FROM_PAI) why = check_pai(p, s, id, m);
   if (why) report(p, s, id, from, m, why);

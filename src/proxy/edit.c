@@ -125,44 +125,14 @@ static void put_record_route(struct text *t, const struct side *s, bool sips, st
   put_c(t, ">\r\n");
 }
 
-/* The domain NAME if it is one; an address is no name, and what else a maddr may be stays out. */
-static struct tl_str domain_of(const char *name) {
-  struct tl_str s = tl_str_c(name);
-  struct tl_addr numeric;
-  for (size_t i = 0; i < s.n; i++)
-    if (!isalnum((unsigned char)s.p[i]) && s.p[i] != '-' && s.p[i] != '.') return TL_STR("");
-  return tl_addr_parse(s, 0, &numeric) == TL_OK ? TL_STR("") : s;
-}
-
-/* Whom the two legs were verified to be: for connections that must be made anew inside the dialog
- * (FEATURES B12). */
-static void tell_legs(struct tl_proxy *p, const struct tl_plan *plan, const struct tl_target *to,
-                      struct tl_route_token *t) {
-  struct tl_conn *c = t->flow ? tl_conn_get(&p->net, t->flow) : NULL;
-  const struct tl_source *s = c && c->tls ? c->source : NULL;
-  if (s && s->verified && s->peer && s->generation == p->snap->conf->generation)
-    t->caller = s->peer->id;
-  if (!to || to->transport != TL_TLS) return;
-  if (to->peer)
-    t->callee = to->peer->id;
-  else
-    t->domain = domain_of(tl_route_identity(plan, to));
-}
-
 /* Double when the two sides differ, so that each neighbour finds an address of its own kind. */
 static void edit_record_route(struct tl_proxy *p, struct tl_edit *e, const struct tl_plan *plan,
-                              const struct tl_target *to, const struct tl_hop *from,
-                              const struct side *in, const struct side *out, struct text *t) {
+                              const struct tl_route_token *says, const struct side *in,
+                              const struct side *out, struct text *t) {
   const struct tl_msg *m = e->msg;
   char text[TL_RR_TOKEN_MAX];
-  /* The connection it came on leads back to the neighbour only if the neighbour stays in the
-   * dialog: it made the request, or it has recorded itself. */
-  bool stays = one_via(m) || tl_msg_has(m, TL_H_RECORD_ROUTE);
   bool sips = plan->uri.scheme == TL_SCHEME_SIPS;
-  struct tl_route_token says = {.route = plan->route ? plan->route->id : 0,
-                                .flow = stays ? from->conn : 0};
-  tell_legs(p, plan, to, &says);
-  struct tl_str token = {text, tl_token_route(p, &says, m, text)};
+  struct tl_str token = {text, tl_token_route(p, says, m, text)};
   put_record_route(t, out, sips, token);
   if (!same_side(in, out)) put_record_route(t, in, sips, token);
   uint16_t before =
@@ -352,8 +322,12 @@ int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
   put_via(&own, &out, branch);
   tl_edit_insert_lines(e, m->first[TL_H_VIA], made(&own));
   if (record) {
+    /* The connection it came on leads back to the neighbour only if the neighbour stays in the
+     * dialog: it made the request, or it has recorded itself. */
+    bool stays = one_via(m) || tl_msg_has(m, TL_H_RECORD_ROUTE);
+    struct tl_route_token says = tl_leg_token(p, plan, m, t, from, to, stays);
     side_of(p, from, NULL, &in);
-    edit_record_route(p, e, plan, t, from, &in, &out,
+    edit_record_route(p, e, plan, &says, &in, &out,
                       &(struct text){.p = own.p + own.n, .cap = own.cap - own.n});
   }
   struct tl_str top = {NULL, 0};

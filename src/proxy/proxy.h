@@ -82,6 +82,14 @@ struct tl_target {
   bool by_leg; /* TLS to a bare address: the certificate is to be that of the dialog's leg */
 };
 
+/* Where a leg of a dialog was when the dialog began. */
+struct tl_leg_place {
+  uint8_t security; /* enum tl_transport; TL_LEG_VERIFIED: TLS, and a certificate told who it is */
+  uint16_t port;    /* at which it takes requests, as far as known */
+  uint32_t host;    /* tl_token_host of its address, 0: not known */
+};
+#define TL_LEG_VERIFIED ((uint8_t)TL_TRANSPORTS)
+
 /*
  * What a request is to become, found by route.c. Slices point into the request;
  * tl_route_rebind sets them anew when it is scanned again.
@@ -97,13 +105,18 @@ struct tl_plan {
   bool downgrade;      /* a target was left out because it is to be reached by TLS only */
   bool secure;         /* sips: TLS to the last hop (RFC 5630) */
   bool reverse;        /* in_dialog: against the request that opened it */
-  bool in_dialog;      /* let in by our Record-Route token */
+  bool in_dialog;      /* let in by our Record-Route token: it comes from a leg of the dialog */
   bool rewrite_host;   /* Request-URI names us: it becomes the peer's */
   bool own;            /* a request of ours: our Via is the only one */
   const char *refusal; /* reason phrase of a refusal, NULL: the status's own */
   tl_conn_id flow;     /* connection to use if it is alive, 0: none */
   enum tl_transport flow_transport;
-  uint64_t leg_peer; /* whom the next hop of the dialog was verified to be, 0: no peer */
+  uint64_t leg_peer;             /* in_dialog: the peer that the next leg is, 0: none */
+  struct tl_leg_place leg_place; /* and where it was */
+  struct tl_addr source;         /* where the request comes from */
+  uint64_t caller;               /* for our Record-Route: the peer that it comes from, 0: none */
+  uint64_t caller_name;          /* or what names its certificate, 0: none verified */
+  bool caller_verified;
   const struct tl_conf_peer *unresolved; /* peer whose name must be looked up */
   uint8_t n_target, at;                  /* next one to try */
   uint8_t copies;                        /* sent at the same time; 0: one */
@@ -289,23 +302,32 @@ struct tl_token {
 void tl_token_stateless(const struct tl_proxy *p, uint64_t tx_key, tl_conn_id from, char *out);
 /* 0 and the parts, TL_ENOTFOUND if it is not ours, TL_EBADMAC if forged. */
 int tl_token_branch_parse(const struct tl_proxy *p, struct tl_str branch, struct tl_token *out);
-/* What our Record-Route parameter "tl" says, and proves that we have said. */
+/* What our Record-Route parameter "tl" says, and proves that we have said. The caller is whoever
+ * opened the dialog, the callee the next hop of his request. */
 struct tl_route_token {
   uint64_t route;
-  tl_conn_id flow;      /* the connection the dialog came in on (RFC 5626 5.1), 0: none */
-  uint64_t caller;      /* the peer whom the certificate there told, 0: none */
-  uint64_t callee;      /* the peer whom the next hop was verified to be, 0: none */
-  struct tl_str domain; /* or the domain that it was verified for; empty: none */
-  bool reverse;         /* read: the request travels against the one that opened the dialog */
+  uint32_t made_s;              /* seconds of wall clock, tl_token_now */
+  struct tl_leg_place place[2]; /* the caller's, the callee's */
+  tl_conn_id flow;              /* the connection the dialog came in on (RFC 5626 5.1), 0: none */
+  tl_conn_id callee_flow;       /* the one it left on, 0: none */
+  uint64_t caller;              /* the peer that the caller is, 0: none */
+  uint64_t caller_name;         /* tl_leg_name of a caller who is no peer, 0: no certificate */
+  uint64_t callee;              /* the peer that the callee is, 0: none */
+  struct tl_str domain;         /* or the domain that it was verified for; empty: none */
+  bool reverse; /* read: the request travels against the one that opened the dialog */
 };
-#define TL_RR_TOKEN_LEN 48 /* the least */
-#define TL_RR_TOKEN_MAX (TL_RR_TOKEN_LEN + 18 + 2 + TL_HOST_MAX)
+#define TL_RR_TOKEN_LEN 67 /* the least */
+#define TL_RR_TOKEN_MAX (TL_RR_TOKEN_LEN + 5 * 18 + 2 + TL_HOST_MAX)
 /* Its value for the dialog of M; how long it is. */
 size_t tl_token_route(const struct tl_proxy *p, const struct tl_route_token *t,
                       const struct tl_msg *m, char out[TL_RR_TOKEN_MAX]);
 /* Slices of OUT point into TOKEN. */
 int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const struct tl_msg *m,
                          struct tl_route_token *out);
+/* The time that tokens carry. */
+uint32_t tl_token_now(void);
+/* A keyed hash of A's IP, never 0. */
+uint32_t tl_token_host(const struct tl_proxy *p, const struct tl_addr *a);
 /* Table key of a request's server transaction (17.2.3); CANCEL and ACK find their INVITE. */
 uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m);
 /* From tag, Call-ID and CSeq: equal in all copies of a request that forked (8.2.2.2). */
@@ -379,7 +401,30 @@ enum tl_transport tl_route_transport(const struct tl_uri *u);
 const char *tl_guard_refusal(const struct tl_conf *conf, const struct tl_addr *to,
                              const struct tl_addr *from);
 
+/* leg.c: whom a Record-Route token lets in, and where to */
+/* What the token is to say of M, which came from FROM as PLAN says and goes to TO; T: the target,
+ * NULL: a flow. STAYS: the neighbour at FROM is part of the dialog. */
+struct tl_route_token tl_leg_token(struct tl_proxy *p, const struct tl_plan *plan,
+                                   const struct tl_msg *m, const struct tl_target *t,
+                                   const struct tl_hop *from, const struct tl_hop *to, bool stays);
+/* Whom the request comes from, kept in PLAN for tl_leg_token. */
+void tl_leg_source(struct tl_proxy *p, struct tl_plan *plan, const struct tl_source *s,
+                   const struct tl_hop *from, const struct tl_conn *c, const struct tl_msg *m);
+/* SAYS was read from M. Does it count: a request of a dialog, young enough, and from where that leg
+ * is? If not that is counted, and M is to be judged as a first request. */
+bool tl_leg_counts(struct tl_proxy *p, const struct tl_route_token *says, const struct tl_msg *m,
+                   const struct tl_source *s, const struct tl_hop *from, struct tl_conn *c);
+/* Takes the targets out of PLAN, in a dialog, that the next leg never was and that the dialog's
+ * route would not allow. CONF: of the plan's snapshot. False: none is left of those it had. */
+bool tl_leg_bound(struct tl_proxy *p, const struct tl_conf *conf, struct tl_plan *plan);
+
 /* source.c */
+/* Is what sends from FROM the PEER of the present snapshot? S, C: as tl_source_of. */
+bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl_hop *from,
+                  const struct tl_conn *c, uint64_t peer);
+/* What a verified certificate told of the sender, else NULL. */
+const struct tl_identity *tl_source_identity(const struct tl_proxy *p, const struct tl_source *s,
+                                             const struct tl_conn *c);
 /* C: the connection that M came on; NULL: a datagram, or passed on by another worker. NULL when
  * memory is short: then nothing is known of the source. */
 struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c);

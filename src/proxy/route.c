@@ -37,23 +37,49 @@ int tl_route_values(const struct tl_msg *m, struct tl_nameaddr out[TL_ROUTES_MAX
   return n;
 }
 
+/* Our tokens in a request: of the first that it shows, and of the last, which is the next leg's. */
+struct tokens {
+  struct tl_route_token first, last;
+  enum tl_transport transport; /* of the URI with the last */
+  bool any;
+};
+
 static bool our_token(struct tl_proxy *p, const struct tl_msg *m, const struct tl_uri *u,
-                      struct tl_plan *plan, uint64_t *out_route) {
+                      struct tokens *out) {
   struct tl_str token;
   struct tl_route_token says;
   if (!tl_param_find(u->params, TL_STR("tl"), &token)) return false;
   if (tl_token_route_parse(p, token, m, &says)) return false;
-  *out_route = says.route;
-  plan->in_dialog = true;
-  plan->reverse = says.reverse;
-  plan->flow = says.reverse ? says.flow : 0;
-  plan->flow_transport = tl_route_transport(u);
-  plan->leg_peer = says.reverse ? says.caller : says.callee;
-  size_t n = says.reverse ? 0 : says.domain.n;
-  if (n >= sizeof(plan->leg)) n = 0;
-  if (n) memcpy(plan->leg, says.domain.p, n);
-  plan->leg[n] = '\0';
+  if (!out->any) out->first = says;
+  out->last = says;
+  out->transport = tl_route_transport(u);
+  out->any = true;
   return true;
+}
+
+/* PLAN is inside the dialog: its next leg. */
+static void take_leg(struct tl_plan *plan, const struct tokens *t) {
+  const struct tl_route_token *says = &t->last;
+  plan->in_dialog = true;
+  plan->reverse = says->reverse;
+  plan->flow = says->reverse ? says->flow : 0;
+  plan->flow_transport = t->transport;
+  plan->leg_peer = says->reverse ? says->caller : says->callee;
+  plan->leg_place = says->place[!says->reverse];
+  size_t n = says->reverse ? 0 : says->domain.n;
+  if (n >= sizeof(plan->leg)) n = 0;
+  if (n) memcpy(plan->leg, says->domain.p, n);
+  plan->leg[n] = '\0';
+}
+
+/* As if there had been no token. */
+static void drop_leg(struct tl_plan *plan) {
+  plan->in_dialog = plan->reverse = plan->downgrade = false;
+  plan->flow = 0;
+  plan->leg_peer = 0;
+  plan->n_target = 0;
+  plan->leg[0] = plan->host[0] = '\0';
+  plan->route = NULL;
 }
 
 /* The Request-URI and the next hop as the flags of PLAN say; N Route values are in ROUTE. */
@@ -75,19 +101,19 @@ void tl_route_rebind(struct tl_plan *plan, const struct tl_msg *m) {
 /* 16.4: what a strict router did to the request is undone, our own Route values go, and what then
  * comes first decides where to. */
 static int preprocess(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan,
-                      uint64_t *out_route) {
+                      struct tokens *out) {
   struct tl_uri u;
   struct tl_str maddr, lr;
   int n = m->first[TL_H_ROUTE] == TL_HDR_NONE ? 0 : tl_route_values(m, p->routes);
   if (n < 0) return TL_ESYNTAX;
-  if (n > 0 && tl_route_is_ours(p, &plan->uri) && our_token(p, m, &plan->uri, plan, out_route)) {
+  if (n > 0 && tl_route_is_ours(p, &plan->uri) && our_token(p, m, &plan->uri, out)) {
     plan->strict_in = true;
     n--;
   }
   while (plan->drop_routes < n) {
     if (tl_uri_parse(p->routes[plan->drop_routes].uri, &u)) return TL_ESYNTAX;
     if (!tl_route_is_ours(p, &u)) break;
-    our_token(p, m, &u, plan, out_route);
+    our_token(p, m, &u, out);
     plan->drop_routes++;
   }
   plan->next_uri = plan->uri;
@@ -377,19 +403,33 @@ static int secure_enough(const struct tl_plan *plan, int rc, unsigned *out_statu
   return TL_ENOTFOUND;
 }
 
+/* Behind our token. TL_EINVAL: it leads to where the next leg never was. */
 static int in_dialog(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_status) {
   const struct tl_conn *c = tl_conn_get(&p->net, plan->flow);
   bool alive = tl_relay_is_remote(p, plan->flow) || (c && c->state == TL_CONN_OPEN);
   if (!alive || (plan->secure && plan->flow_transport != TL_TLS)) plan->flow = 0;
   *out_status = 404;
   int rc = tl_route_is_ours(p, &plan->next_uri) ? TL_ENOTFOUND : target_of_uri(p, plan);
+  bool bound = tl_leg_bound(p, p->snap->conf, plan);
   /* With a live flow the address is only what is tried behind it. */
-  return plan->flow ? TL_OK : secure_enough(plan, rc, out_status);
+  if (plan->flow) return TL_OK;
+  return bound ? secure_enough(plan, rc, out_status) : TL_EINVAL;
+}
+
+/* The token counts, and PLAN has what it leads to. */
+static bool by_token(struct tl_proxy *p, struct tl_plan *plan, const struct tokens *t,
+                     unsigned *out_status, int *out_rc) {
+  plan->route = route_by_id(p->snap->conf, t->last.route);
+  *out_rc = in_dialog(p, plan, out_status);
+  if (*out_rc != TL_EINVAL) return true;
+  drop_leg(plan);
+  return false;
 }
 
 int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
                   const struct tl_msg *m, struct tl_plan *plan, unsigned *out_status) {
-  uint64_t id = 0;
+  struct tokens t = {.any = false};
+  int rc;
   memset(plan, 0, offsetof(struct tl_plan, target));
   plan->host[0] = plan->leg[0] = '\0';
   *out_status = 400;
@@ -398,14 +438,16 @@ int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn 
   *out_status = 416;
   if (plan->uri.scheme == TL_SCHEME_OTHER) return TL_ENOTFOUND;
   *out_status = 400;
-  if (preprocess(p, m, plan, &id)) return TL_ENOTFOUND;
+  if (preprocess(p, m, plan, &t)) return TL_ENOTFOUND;
   struct tl_source *source = tl_source_of(p, from, c);
+  tl_leg_source(p, plan, source, from, c, m);
+  if (t.any && tl_leg_counts(p, &t.first, m, source, from, c)) take_leg(plan, &t);
+  bool done = plan->in_dialog && by_token(p, plan, &t, out_status, &rc);
+  unsigned status = *out_status;
   *out_status = 403;
   plan->refusal = tl_claim_refuse(p, source, from, c, m, plan);
   if (plan->refusal) return TL_ENOTFOUND;
-  if (plan->in_dialog) {
-    plan->route = route_by_id(p->snap->conf, id);
-    return in_dialog(p, plan, out_status);
-  }
+  *out_status = status;
+  if (done) return rc;
   return secure_enough(plan, match_route(p, m, source, plan, out_status), out_status);
 }

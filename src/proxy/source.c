@@ -209,6 +209,29 @@ struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_hop *from, st
   return from->transport == TL_UDP ? of_address(p, &from->addr) : of_relayed(p, from);
 }
 
+/* Several peers may fit; S tells the first of them alone. */
+bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl_hop *from,
+                  const struct tl_conn *c, uint64_t peer) {
+  const struct tl_conf *conf = p->snap->conf;
+  if (!s) return false;
+  if (s->peer && s->peer->id == peer) return true;
+  struct facts f = {.snap = p->snap,
+                    .id = tl_source_identity(p, s, c),
+                    .addr = &from->addr,
+                    .encrypted = from->transport == TL_TLS,
+                    .allow_cn = s->allow_cn};
+  for (size_t i = 0; i < conf->n_peer; i++)
+    if (conf->peer[i].id == peer) return is_peer(&conf->peer[i], &f);
+  return false;
+}
+
+/* A source that was told by its address, or has no connection here, shows no certificate. */
+const struct tl_identity *tl_source_identity(const struct tl_proxy *p, const struct tl_source *s,
+                                             const struct tl_conn *c) {
+  if (!s || !s->verified) return NULL;
+  return c ? c->tls->identity : p->relayed.identity;
+}
+
 void tl_source_exit(struct tl_proxy *p) {
   for (size_t i = 0; i < TL_SOURCE_SLOTS; i++) {
     free(p->sources[i].source);

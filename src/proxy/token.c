@@ -4,6 +4,8 @@
  * parameter, To tag. Each carries a keyed hash, so nobody can make us believe a
  * token that we did not write. Keys come from the process's random secret.
  */
+#include <time.h>
+
 #include "proxy.h"
 #include "tieline/siphash.h"
 
@@ -13,20 +15,25 @@ static const uint8_t *key_of(const struct tl_proxy *p, int use) {
   return p->th.rt->secret + (use ? 16 : 0);
 }
 
-static void hex64(uint64_t v, char *out) {
+static void put_hex(uint64_t v, unsigned digits, char *out) {
   static const char digit[] = "0123456789abcdef";
-  for (int i = 15; i >= 0; i--, v >>= 4) out[i] = digit[v & 15];
+  while (digits--) {
+    out[digits] = digit[v & 15];
+    v >>= 4;
+  }
 }
+
+static void hex64(uint64_t v, char *out) { put_hex(v, 16, out); }
 
 /* One more than the value of a lower-case hex digit, 0 for anything else. */
 static const uint8_t hex_value[256] = {
     ['0'] = 1, ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
     ['8'] = 9, ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16};
 
-static int unhex64(const char *s, uint64_t *out) {
+static int take_hex(const char *s, unsigned digits, uint64_t *out) {
   uint64_t v = 0;
   bool good = true;
-  for (int i = 0; i < 16; i++) {
+  for (unsigned i = 0; i < digits; i++) {
     uint8_t d = hex_value[(unsigned char)s[i]];
     good &= d != 0;
     v = v << 4 | ((d - 1u) & 15);
@@ -34,6 +41,8 @@ static int unhex64(const char *s, uint64_t *out) {
   *out = v;
   return good ? TL_OK : TL_ESYNTAX;
 }
+
+static int unhex64(const char *s, uint64_t *out) { return take_hex(s, 16, out); }
 
 static void write_branch(const struct tl_proxy *p, uint64_t name, uint64_t extra, char *out) {
   uint64_t in[2] = {name, extra};
@@ -67,19 +76,27 @@ int tl_token_branch_parse(const struct tl_proxy *p, struct tl_str branch, struct
 }
 
 /*
- * "tl" is route, flow and hash in hex, then as far as known "_c" and the caller's peer, "_p" and
- * the callee's peer or "_n" and the callee's domain. Letters, digits, "-", "." and "_": whatever
- * carries a URI carries these.
+ * "tl" is, in hex but for the first character: the name of the key, seconds of wall clock, for
+ * either leg its security, hash of its IP and port, route, hash over all of it; then as far as
+ * known
+ * "_f" and the caller's connection, "_g" and the callee's, "_c" and the caller's peer or "_i" and
+ * the hash of its names, "_p" and the callee's peer or "_n" and the callee's domain. Letters,
+ * digits, "-", "." and "_": whatever carries a URI carries these.
  */
-static uint64_t route_mac(const struct tl_proxy *p, const struct tl_route_token *t,
-                          struct tl_str rest, struct tl_str call_id, struct tl_str tag) {
-  uint64_t in[5] = {t->route, t->flow, tl_siphash(key_of(p, 1), call_id.p, call_id.n),
+#define KEY_NAME '1' /* another key or layout has another name */
+#define RR_SIGNED 51 /* characters before the hash */
+
+static uint64_t route_mac(const struct tl_proxy *p, struct tl_str token, struct tl_str call_id,
+                          struct tl_str tag) {
+  const char *rest = token.p + TL_RR_TOKEN_LEN;
+  uint64_t in[4] = {tl_siphash(key_of(p, 1), token.p, RR_SIGNED),
+                    tl_siphash(key_of(p, 1), call_id.p, call_id.n),
                     tl_siphash(key_of(p, 1), tag.p, tag.n),
-                    tl_siphash(key_of(p, 1), rest.p, rest.n)};
+                    tl_siphash(key_of(p, 1), rest, token.n - TL_RR_TOKEN_LEN)};
   return tl_siphash(key_of(p, 1), in, sizeof(in));
 }
 
-static size_t put_peer(char kind, uint64_t id, char *out) {
+static size_t put_part(char kind, uint64_t id, char *out) {
   if (!id) return 0;
   out[0] = '_';
   out[1] = kind;
@@ -87,52 +104,98 @@ static size_t put_peer(char kind, uint64_t id, char *out) {
   return 18;
 }
 
+static void put_place(const struct tl_leg_place *at, char *out) {
+  put_hex(at->security, 1, out);
+  put_hex(at->host, 8, out + 1);
+  put_hex(at->port, 4, out + 9);
+}
+
+static size_t put_rest(const struct tl_route_token *t, char *out) {
+  size_t n = put_part('f', t->flow, out);
+  n += put_part('g', t->callee_flow, out + n);
+  n += put_part('c', t->caller, out + n);
+  if (!t->caller) n += put_part('i', t->caller_name, out + n);
+  n += put_part('p', t->callee, out + n);
+  if (!t->callee && t->domain.n && t->domain.n < TL_HOST_MAX) {
+    memcpy(out + n, "_n", 2);
+    memcpy(out + n + 2, t->domain.p, t->domain.n);
+    n += 2 + t->domain.n;
+  }
+  return n;
+}
+
 size_t tl_token_route(const struct tl_proxy *p, const struct tl_route_token *t,
                       const struct tl_msg *m, char out[TL_RR_TOKEN_MAX]) {
-  char *at = out + TL_RR_TOKEN_LEN;
-  at += put_peer('c', t->caller, at);
-  at += put_peer('p', t->callee, at);
-  if (!t->callee && t->domain.n && t->domain.n < TL_HOST_MAX) {
-    memcpy(at, "_n", 2);
-    memcpy(at + 2, t->domain.p, t->domain.n);
-    at += 2 + t->domain.n;
-  }
-  struct tl_str rest = {out + TL_RR_TOKEN_LEN, (size_t)(at - out) - TL_RR_TOKEN_LEN};
-  hex64(t->route, out);
-  hex64(t->flow, out + 16);
-  hex64(route_mac(p, t, rest, m->call_id, m->from_tag), out + 32);
-  return TL_RR_TOKEN_LEN + rest.n;
+  out[0] = KEY_NAME;
+  put_hex(t->made_s, 8, out + 1);
+  put_place(&t->place[0], out + 9);
+  put_place(&t->place[1], out + 22);
+  hex64(t->route, out + 35);
+  struct tl_str whole = {out, TL_RR_TOKEN_LEN + put_rest(t, out + TL_RR_TOKEN_LEN)};
+  hex64(route_mac(p, whole, m->call_id, m->from_tag), out + RR_SIGNED);
+  return whole.n;
 }
 
 /* The parts behind the hash. It has been checked: they are what we wrote. */
-static void read_legs(struct tl_str rest, struct tl_route_token *out) {
+static void read_rest(struct tl_str rest, struct tl_route_token *out) {
   while (rest.n >= 2) {
     char kind = rest.p[1];
     size_t n = kind == 'n' ? rest.n : rest.n < 18 ? rest.n : 18;
+    uint64_t *part = kind == 'f'   ? &out->flow
+                     : kind == 'g' ? &out->callee_flow
+                     : kind == 'c' ? &out->caller
+                     : kind == 'i' ? &out->caller_name
+                     : kind == 'p' ? &out->callee
+                                   : NULL;
     if (kind == 'n')
       out->domain = (struct tl_str){rest.p + 2, n - 2};
-    else if (n == 18 && (kind == 'c' || kind == 'p'))
-      unhex64(rest.p + 2, kind == 'c' ? &out->caller : &out->callee);
+    else if (n == 18 && part)
+      unhex64(rest.p + 2, part);
     rest.p += n;
     rest.n -= n;
   }
 }
 
+static int read_place(const char *s, struct tl_leg_place *out) {
+  uint64_t security, host, port;
+  if (take_hex(s, 1, &security) || take_hex(s + 1, 8, &host) || take_hex(s + 9, 4, &port))
+    return TL_ENOTFOUND;
+  *out = (struct tl_leg_place){
+      .security = (uint8_t)security, .host = (uint32_t)host, .port = (uint16_t)port};
+  return TL_OK;
+}
+
 int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const struct tl_msg *m,
                          struct tl_route_token *out) {
-  uint64_t mac;
+  uint64_t mac, made;
   *out = (struct tl_route_token){.route = 0};
-  if (token.n < TL_RR_TOKEN_LEN || token.n > TL_RR_TOKEN_MAX || unhex64(token.p, &out->route) ||
-      unhex64(token.p + 16, &out->flow) || unhex64(token.p + 32, &mac))
+  if (token.n < TL_RR_TOKEN_LEN || token.n > TL_RR_TOKEN_MAX || take_hex(token.p + 1, 8, &made) ||
+      read_place(token.p + 9, &out->place[0]) || read_place(token.p + 22, &out->place[1]) ||
+      unhex64(token.p + 35, &out->route) || unhex64(token.p + RR_SIGNED, &mac))
     return TL_ENOTFOUND;
-  struct tl_str rest = {token.p + TL_RR_TOKEN_LEN, token.n - TL_RR_TOKEN_LEN};
   /* The tag of whoever opened the dialog is in the hash: in From it travels the same way. */
-  if (route_mac(p, out, rest, m->call_id, m->from_tag) != mac) {
-    if (route_mac(p, out, rest, m->call_id, m->to_tag) != mac) return TL_EBADMAC;
+  if (token.p[0] != KEY_NAME) return TL_EBADMAC;
+  if (route_mac(p, token, m->call_id, m->from_tag) != mac) {
+    if (route_mac(p, token, m->call_id, m->to_tag) != mac) return TL_EBADMAC;
     out->reverse = true;
   }
-  read_legs(rest, out);
+  out->made_s = (uint32_t)made;
+  read_rest((struct tl_str){token.p + TL_RR_TOKEN_LEN, token.n - TL_RR_TOKEN_LEN}, out);
   return TL_OK;
+}
+
+/* Not the time since the machine started: a key may outlive the process one day. */
+uint32_t tl_token_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME_COARSE, &t);
+  return (uint32_t)t.tv_sec;
+}
+
+uint32_t tl_token_host(const struct tl_proxy *p, const struct tl_addr *a) {
+  uint64_t h = a->sa.sa_family == AF_INET6
+                   ? tl_siphash(key_of(p, 1), &a->v6.sin6_addr, sizeof(a->v6.sin6_addr))
+                   : tl_siphash(key_of(p, 1), &a->v4.sin_addr, sizeof(a->v4.sin_addr));
+  return (uint32_t)h ? (uint32_t)h : 1;
 }
 
 static size_t put(char *dst, size_t at, size_t cap, struct tl_str s) {

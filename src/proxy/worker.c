@@ -55,6 +55,7 @@ static void on_resolved(struct tl_proxy *p, struct tl_resolve *r) {
     }
     tl_route_rebind(tx->plan, &p->msg2);
     tl_route_resolved(tx->snap, tx->plan, r);
+    if (tx->plan->in_dialog && !tx->plan->unresolved) tl_leg_bound(p, tx->snap->conf, tx->plan);
     if (tx->ack) {
       if (tl_forward_stateless(p, &tx->from, tx->plan, &p->msg2, &body))
         tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_ACK);
