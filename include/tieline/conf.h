@@ -152,7 +152,7 @@ struct tl_conf {
   enum tl_anti_spoof anti_spoof;
   uint32_t crl_refresh_ms;
   uint32_t dns_ttl_min_ms, dns_ttl_max_ms;
-  uint32_t call_max_ms; /* after which a call without a BYE counts no longer */
+  uint32_t call_max_ms; /* after which a call without a BYE counts no longer, nor its token */
   bool log_calls;
   struct tl_conf_limits limits;
   struct tl_conf_timeouts timeouts;

@@ -90,8 +90,9 @@ static const struct tl_opt global_opts[] = {
             "a line at level info for each call answered, failed or ended: who, to whom, when, and "
             "the certificates, TLS and kernel TLS of both connections"),
     OPT(tl_v_global, call_max, TIME, "12h", RANGE(1000, 30 * DAY_MS),
-        WHY = "a call that counts for a peer's max_calls and has had no BYE counts no longer after "
-              "this"),
+        WHY = "after this a call that has had no BYE counts no longer for a peer's max_calls, and "
+              "our token in Record-Route no longer lets the requests of its dialog in: they are "
+              "judged as first ones"),
     OPT(tl_v_global, log_format, WORD, "kv", .word = log_formats, .flags = TL_OPT_FIXED,
         WHY = "kv for people and grep, json for collectors"),
     OPT(tl_v_global, log_target, WORD, "stderr", .word = log_targets, .flags = TL_OPT_FIXED,

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What strangers can do with what we write into messages: the Record-Route token and the branch.
+Issue 8, points 1 and 2.
+"""
+from flowlib import sip
+from flowlib.lab import Authority
+from flowlib.ua import Call
+
+from test_45_identity import verifying
+
+CALLER = "<sip:a@caller.example>;tag=%s"
+
+
+def _carrier_setting(t, **more):
+    """Anybody may call amber; only the pbx, which is not there, may call the world."""
+    amber, carrier = t.uas("tcp", "udp", name="amber"), t.uas("tcp", "udp", name="carrier")
+    inner = t.uas("tcp", "udp", name="inner")
+    d = t.daemon(extra='domains = "atlanta.example"\nanti_spoof = "all"', peers=[
+        ("amber", {"uri": "sip:%s;transport=tcp" % amber.listener("tcp").hostport}),
+        ("carrier", {"uri": "sip:%s;transport=tcp" % carrier.listener("tcp").hostport}),
+        ("pbx", {"uri": "sip:127.0.0.77;transport=tcp"})],
+        routes=[("amber", {"to_prefix": "amber", "peers": ["amber"]}),
+                ("out", {"from_peer": ["pbx"], "to_prefix": "+", "peers": ["carrier"]})], **more)
+    return amber, carrier, inner, d
+
+
+def _call(t, d, alice, conn):
+    call = Call(alice, conn, "sip:amber@atlanta.example",
+                from_=CALLER % sip.token("f")).answered()
+    return call
+
+
+def test_s1_record_route_is_no_pass(t):
+    """The token of an honest call, shown without a To tag, by strangers, toward the carrier and
+    inner ports, with a From of ours: never relayed. The call itself goes on, both ways."""
+    amber, carrier, inner, d = _carrier_setting(t, workers=2)
+    alice, mallory = t.uac(), t.uac("mallory")
+    mallory.listen("udp", "127.0.0.2")
+    conn = t.dial(alice, d, "tcp")
+    call = _call(t, d, alice, conn)
+    away = [t.dial(mallory, d, "tcp", bind=("127.0.0.2", 0)),
+            mallory.udps["127.0.0.2"].flow("127.0.0.1", d.port("udp"))]
+    targets = ["sip:+900123@%s;transport=tcp" % carrier.listener("tcp").hostport,
+               "sip:+900123@%s;transport=tcp" % inner.listener("tcp").hostport,
+               "sip:x@%s" % inner.listener("udp").hostport]
+    tried = 0
+    for who, c, to in [(alice, conn, call.invite.get("to")), (alice, conn, call.remote)] + [
+            (mallory, c, to) for c in away for to in (call.invite.get("to"), call.remote)]:
+        for method in ("INVITE", "MESSAGE", "OPTIONS", "INFO", "BYE"):
+            for uri in targets:
+                data, key = who.make(c, method, uri, [("Route", r) for r in call.routes],
+                                     cseq=100 + tried, call_id=call.call_id, from_=call.local,
+                                     to=to)
+                who.expect(key)
+                c.send(data)
+                rsp = who.final(key)
+                assert rsp.status in (403, 404), (who.name, method, uri, to, rsp)
+                tried += 1
+    ceo = alice.request(conn, "MESSAGE", targets[0], from_="<sip:ceo@atlanta.example>;tag=x",
+                        headers=[("Route", r) for r in call.routes], call_id=call.call_id)
+    assert ceo.status == 403
+    assert not carrier.seen and not inner.seen
+    assert d.counter("legs.misused") and d.counter("legs.moved") and d.counter("legs.astray")
+    assert call.request("INVITE").status == 200
+    side = amber.dialogs[call.call_id]
+    data, key = side.make("INFO")
+    amber.expect(key)
+    side.conn.send(data)
+    where, req = alice.next_request("INFO")
+    alice.reply(where, req, 200)
+    assert amber.final(key).status == 200
+    assert call.bye().status == 200
+
+
+def test_s1_a_leg_comes_back_on_another_connection(t):
+    """Whoever is where the leg was is the leg: the caller on a new connection, the callee on one of
+    its own making; each on whatever worker."""
+    amber, _, _, d = _carrier_setting(t, workers=3)
+    alice = t.uac()
+    alice.listen("tcp", "127.0.0.1", t.port())
+    for _ in range(4):
+        conn = t.dial(alice, d, "tcp")
+        call = _call(t, d, alice, conn)
+        conn.close()
+        assert call.request("INFO", t.dial(alice, d, "tcp")).status == 200
+        side = amber.dialogs[call.call_id]
+        data, key = side.make("BYE", t.dial(amber, d, "tcp"))
+        amber.expect(key)
+        amber.conns[-1].send(data)
+        where, req = alice.next_request("BYE")
+        alice.reply(where, req, 200)
+        assert amber.final(key).status == 200
+    assert d.counter("legs.moved") == 0 and d.counter("legs.astray") == 0
+
+
+def test_s1_a_leg_that_moved_is_judged_as_a_first_request(t):
+    """From another address, without proof: by the route table and the From check. Toward amber that
+    is enough, with a From of ours it is not."""
+    amber, carrier, _, d = _carrier_setting(t)
+    alice = t.uac()
+    call = _call(t, d, alice, t.dial(alice, d, "tcp"))
+    call.conn = t.dial(alice, d, "tcp", bind=("127.0.0.3", 0))
+    call.target = call.target.replace("sip:", "sip:amber@", 1) if "@" not in call.target \
+        else call.target
+    assert call.request("INFO").status == 200
+    assert d.counter("legs.moved") >= 1
+    call.local = "<sip:ceo@atlanta.example>;tag=" + call.local.split("tag=")[1]
+    before = d.counter("claims.refused.spoofed")
+    assert call.request("INFO").status == 403
+    assert d.counter("claims.refused.spoofed") == before + 1
+    assert [m.method for m in amber.seen].count("INFO") == 1
+
+
+def test_s1_a_certificate_is_the_leg_wherever_it_comes_from(t):
+    """A caller whose certificate was verified is that leg from any address with the same
+    certificate; without it, or with another, he is not, even at the same address."""
+    lab = Authority(t, "lab").cert("atlanta.example")
+    for name in ("caller.example", "other.example"):
+        lab.cert(name, "--domain", name)
+    amber = t.uas("tcp", name="amber")
+    d = t.daemon(domain=verifying(lab, require_cert=False), peers=[
+        ("amber", {"uri": "sip:%s;transport=tcp" % amber.listener("tcp").hostport})],
+        routes=[("amber", {"to_prefix": "amber", "peers": ["amber"]})])
+    alice = t.uac()
+
+    def dial(ctx, where):
+        return t.dial(alice, d, "tls", ctx=ctx, bind=(where, 0))
+
+    call = _call(t, d, alice, dial(lab.client("caller.example"), "127.0.0.1"))
+    call.target = call.target.replace("amber@", "b@", 1)   # no route takes that as a first request
+    rows = ((lab.client("caller.example"), "127.0.0.1", 200),
+            (lab.client("caller.example"), "127.0.0.4", 200),
+            (lab.client("other.example"), "127.0.0.1", 403),
+            (lab.client(), "127.0.0.1", 403))
+    for ctx, where, want in rows:
+        assert call.request("INFO", dial(ctx, where)).status == want, (where, want)
+    assert call.request("INFO", t.dial(alice, d, "tcp")).status == 403
+    assert d.counter("legs.moved") == 3
