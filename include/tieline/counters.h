@@ -64,6 +64,9 @@
   X(PEER_PASSED_OVER, "peers.passed_over", "times a route passed a peer over that is down")        \
   X(DNS_FAILED, "dns.failed", "look-ups of peers' names that gave no address")                     \
   X(DNS_CHANGED, "dns.changed", "look-ups that changed the addresses of a peer")                   \
+  X(DNS_ASKED, "dns.asked", "questions sent to name servers")                                      \
+  X(DNS_REFUSED, "dns.refused", "answers that were broken, cut off over TCP or had other letters") \
+  X(DNS_AGAIN, "dns.again", "questions asked again over TCP for the letters, or without EDNS")     \
   X(RETRANS_ABSORBED, "retransmissions.absorbed", "retransmitted requests absorbed")               \
   X(RETRANS_SENT, "retransmissions.sent", "requests and responses retransmitted over UDP")         \
   X(CONN_NOW, "connections.now", "stream connections open (gauge)")                                \

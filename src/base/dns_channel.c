@@ -8,11 +8,11 @@
  * told so. Of resolv.conf count the lines nameserver and, for servers behind
  * another port than 53, port.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/dns_internal.h"
@@ -77,13 +77,16 @@ static void read_servers(struct dns_channels *c) {
   for (struct ares_addr_port_node *s = c->servers; s; s = s->next) s->udp_port = s->tcp_port = port;
 }
 
+static bool same_file(const struct stat *a, const struct stat *b) {
+  return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+         a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
 static void look_at_servers(struct dns_channels *c) {
-  struct stat st = {.st_size = 0};
-  if (stat(c->resolv_conf, &st) != 0) memset(&st, 0, sizeof(st));
-  if (c->servers && st.st_mtim.tv_sec == c->changed.tv_sec &&
-      st.st_mtim.tv_nsec == c->changed.tv_nsec)
-    return;
-  c->changed = st.st_mtim;
+  struct stat now;
+  if (stat(c->resolv_conf, &now) != 0) memset(&now, 0, sizeof(now));
+  if (c->servers && same_file(&now, &c->read)) return;
+  c->read = now;
   read_servers(c);
 }
 
@@ -180,11 +183,17 @@ void dns_channels_serve(struct dns_channels *c) {
   }
 }
 
+static pthread_once_t ares_once = PTHREAD_ONCE_INIT;
+static bool ares_works;
+
+static void init_ares(void) { ares_works = ares_library_init(ARES_LIB_INIT_ALL) == ARES_SUCCESS; }
+
 int dns_channels_init(struct dns_channels *c, const char *resolv_conf) {
   c->resolv_conf = resolv_conf ? resolv_conf : "/etc/resolv.conf";
   c->epfd = epoll_create1(EPOLL_CLOEXEC);
   if (c->epfd < 0) return TL_EIO;
-  return ares_library_init(ARES_LIB_INIT_ALL) == ARES_SUCCESS ? 0 : TL_ENOMEM;
+  pthread_once(&ares_once, init_ares);
+  return ares_works ? 0 : TL_ENOMEM;
 }
 
 void dns_channels_close(struct dns_channels *c) {

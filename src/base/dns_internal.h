@@ -8,6 +8,7 @@
 #pragma once
 
 #include <ares.h>
+#include <sys/stat.h>
 
 #include "tieline/dns.h"
 
@@ -40,7 +41,7 @@ struct dns_channels {
   const char *resolv_conf;
   struct ares_addr_port_node *servers;
   unsigned n_server;
-  struct timespec changed; /* resolv.conf's, when it was read */
+  struct stat read; /* resolv.conf, when it was read */
   uint64_t next_tick_ms;
   struct dns_channel udp[DNS_CHANNELS_MAX], tcp;
 };

@@ -68,6 +68,15 @@ static void take_mail(struct tl_resolver *rs) {
   }
 }
 
+static void count(struct tl_resolver *rs) {
+  const struct tl_dns_counts *now = tl_dns_counted(rs->dns);
+  struct tl_counters *c = &rs->rt->resolver_counters;
+  tl_count_add(c, TL_C_DNS_ASKED, now->asked - rs->counted.asked);
+  tl_count_add(c, TL_C_DNS_REFUSED, now->refused - rs->counted.refused);
+  tl_count_add(c, TL_C_DNS_AGAIN, now->again - rs->counted.again);
+  rs->counted = *now;
+}
+
 static void *run(void *arg) {
   struct tl_resolver *rs = arg;
   struct pollfd p[] = {{.fd = rs->rt->resolver.efd, .events = POLLIN},
@@ -77,6 +86,7 @@ static void *run(void *arg) {
     bool busy = rs->n_jobs || rs->unanswered || tl_dns_busy(rs->dns);
     if (poll(p, 2, busy ? TICK_MS : -1) > 0 && p[0].revents) take_mail(rs);
     tl_dns_serve(rs->dns);
+    count(rs);
     tl_resolve_expire(rs, tl_now_ms(), false);
     retry_answers(rs);
   }

@@ -61,6 +61,7 @@ struct tl_resolve_job {
 struct tl_resolver {
   struct tl_runtime *rt;
   struct tl_dns *dns;
+  struct tl_dns_counts counted; /* of what it counts */
   bool draining;
   struct tl_resolve_job *jobs;
   unsigned n_jobs;

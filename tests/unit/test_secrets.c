@@ -5,10 +5,12 @@
  */
 #include <criterion/criterion.h>
 #include <endian.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "../support/tlspair.h"
 #include "tieline/hkdf.h"
+#include "tls/tickets.h"
 
 /* RFC 8448 section 3, server_application_traffic_secret_0 and what it gives. */
 static const uint8_t rfc8448_secret[32] = {
@@ -160,4 +162,36 @@ Test(secrets, derive_needs_both_secrets_and_a_finished_handshake) {
   cr_assert_eq(tl_secrets_derive(ours, true, &p.secrets, &p.flight, &k), TL_ETLS);
   SSL_free(ours);
   tlspair_free(&p);
+}
+
+/* ---- core files ---- */
+
+/* Is the memory that P lies in left out of core files (VmFlags dd, proc(5))? */
+static bool left_out(const void *p) {
+  FILE *f = fopen("/proc/self/smaps", "re");
+  char text[512];
+  unsigned long from, to;
+  bool here = false, out = false;
+  cr_assert(f);
+  while (fgets(text, sizeof(text), f)) {
+    if (sscanf(text, "%lx-%lx ", &from, &to) == 2)
+      here = (unsigned long)p >= from && (unsigned long)p < to;
+    else if (here && strncmp(text, "VmFlags:", 8) == 0)
+      out = strstr(text, " dd") != NULL;
+  }
+  fclose(f);
+  return out;
+}
+
+Test(secrets, s16_memory_of_keys_is_left_out_of_core_files) {
+  struct tl_ticket_keys *tickets = tl_tickets_new(7200);
+  struct tl_tls_keys k = {.version = TL_TLS_1_3, .key_len = 16, .secret_len = 32};
+  struct tl_record *r = NULL;
+  cr_assert(tickets);
+  cr_assert_eq(tl_record_new(&k, 0, &r), 0);
+  cr_assert(left_out(tickets), "the keys of session tickets");
+  cr_assert(left_out(r), "the keys of records");
+  cr_assert_not(left_out(&k), "the stack is not");
+  tl_record_free(r);
+  tl_tickets_free(tickets);
 }

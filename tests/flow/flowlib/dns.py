@@ -57,6 +57,8 @@ class NameServer:
             query, where = self.sock.recvfrom(4096)
             if not query:
                 return
+            if len(query) < 17:
+                continue               # a stranger's datagram
             name, kind, question = _question(query)
             self.asked.append((name, kind))
             self.clients.add((where[1], query[:2]))
@@ -76,12 +78,15 @@ class NameServer:
 
     def _serve_tcp(self, conn):
         with conn, conn.makefile("rb") as f:
-            while len(head := f.read(2)) == 2:
-                query = f.read(struct.unpack("!H", head)[0])
-                name, kind, question = _question(query)
-                self.asked_tcp.append((name, kind))
-                out = self._answer(query, name, kind, question, 65535)
-                conn.sendall(struct.pack("!H", len(out)) + out)
+            try:
+                while len(head := f.read(2)) == 2:
+                    query = f.read(struct.unpack("!H", head)[0])
+                    name, kind, question = _question(query)
+                    self.asked_tcp.append((name, kind))
+                    out = self._answer(query, name, kind, question, 65535)
+                    conn.sendall(struct.pack("!H", len(out)) + out)
+            except OSError:
+                pass                   # the asker has gone
 
     def _answer(self, query, name, kind, question, room):
         found = self.zone.get((name, kind), [])
