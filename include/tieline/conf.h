@@ -65,13 +65,14 @@ struct tl_conf_peer {
   enum tl_check_from check_from;
   size_t n_addr; /* found when the snapshot was built, in order of preference; now: places */
   struct tl_addr *addr;
-  uint8_t *via;             /* enum tl_transport of each address */
-  uint32_t max_cps;         /* 0: no limit */
-  uint32_t max_calls;       /* of the whole process at a time, 0: no limit */
-  uint32_t probe_ms;        /* 0: none */
-  struct tl_health *health; /* a reference, the same in each snapshot while the uri is */
-  struct tl_places *places; /* the same; what it leads to now */
-  uint32_t max_age_ms;      /* of a connection to it, 0: as its TLS domain says */
+  uint8_t *via;                /* enum tl_transport of each address */
+  uint32_t max_cps;            /* 0: no limit */
+  uint32_t max_calls;          /* of the whole process at a time, 0: no limit */
+  uint32_t probe_ms;           /* 0: none */
+  uint32_t retry_after_max_ms; /* longest pause after a 503 with Retry-After, 0: none */
+  struct tl_health *health;    /* a reference, the same in each snapshot while the uri is */
+  struct tl_places *places;    /* the same; what it leads to now */
+  uint32_t max_age_ms;         /* of a connection to it, 0: as its TLS domain says */
 };
 
 /* What a route does with several targets (RFC 3261 16.6). */

@@ -61,7 +61,9 @@
   X(CALLS_UNCOUNTED, "calls.uncounted", "calls of forks behind a peer that could not be counted")  \
   X(PROBES, "probes.sent", "OPTIONS sent to see whether a peer answers")                           \
   X(PROBES_LOST, "probes.failed", "of those, without an answer or with 503")                       \
-  X(PEER_PASSED_OVER, "peers.passed_over", "times a route passed a peer over that is down")        \
+  X(PEER_PASSED_OVER, "peers.passed_over",                                                         \
+    "times a route passed a peer over that is down or wants a pause")                              \
+  X(PEER_PAUSES, "peers.pauses", "pauses that peers asked for by a 503 with Retry-After")          \
   X(DNS_FAILED, "dns.failed", "look-ups of peers' names that gave no address")                     \
   X(DNS_CHANGED, "dns.changed", "look-ups that changed the addresses of a peer")                   \
   X(DNS_ASKED, "dns.asked", "questions sent to name servers")                                      \

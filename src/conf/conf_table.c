@@ -381,6 +381,10 @@ static const struct tl_opt peer_opts[] = {
         WHY =
             "interval of OPTIONS that find out whether it is alive: after three without an answer "
             "routes pass it over while they have another, until it answers again; 0: none"),
+    OPT(tl_v_peer, retry_after_max, TIME, "60s", RANGE(0, DAY_MS),
+        WHY = "a 503 with Retry-After leaves it alone for that time, but no longer than this; "
+              "requests go to the route's other peers meanwhile, or get 503 with Retry-After; 0: "
+              "such a 503 counts for its own request alone"),
     OPT(tl_v_peer, max_age, TIME, "0", RANGE(0, 30 * DAY_MS),
         WHY =
             "a connection to it is renewed after this, a tenth more or less; 0: as its TLS domain "

@@ -189,7 +189,9 @@ static void print_peers(const json_t *r, FILE *f) {
       tl_table_cellf(t, "%lld/%lld", num(calls, "now"), num(calls, "max"));
     else
       tl_table_cell(t, "-");
-    if (json_is_object(probe))
+    if (num(p, "pause_ms") > 0)
+      tl_table_cellf(t, "wants a pause, %lld s", (num(p, "pause_ms") + 999) / 1000);
+    else if (json_is_object(probe))
       tl_table_cellf(t, "%s, %lld of %lld failed", str(probe, "state"), num(probe, "failed"),
                      num(probe, "sent"));
     else

@@ -116,13 +116,14 @@ static json_t *peer(const struct tl_runtime *rt, const struct tl_conf_peer *p,
   for (size_t d = 0; d < n; d++)
     for (size_t i = 0; i < dump[d]->n; i++) count(l, &dump[d]->info[i], &out, &in);
   tl_place_list_unref(l);
-  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o}", "name",
-                   tl_json_text(p->name), "uri", tl_json_text(p->uri), "transport",
-                   tl_transport_param(p->transport), "addresses", addresses, "lookup",
-                   tl_names_show(p->places), "tls_domain",
-                   p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",
-                   p->identity ? tl_json_text(p->identity) : json_null(), "connections_out", out,
-                   "connections_in", in, "calls", calls(rt, p), "probe", probe(p));
+  return json_pack(
+      "{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:I, s:o}", "name", tl_json_text(p->name),
+      "uri", tl_json_text(p->uri), "transport", tl_transport_param(p->transport), "addresses",
+      addresses, "lookup", tl_names_show(p->places), "tls_domain",
+      p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",
+      p->identity ? tl_json_text(p->identity) : json_null(), "connections_out", out,
+      "connections_in", in, "calls", calls(rt, p), "pause_ms",
+      (json_int_t)tl_health_pause_ms(p->health, tl_control_now_ms()), "probe", probe(p));
 }
 
 static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,

@@ -109,6 +109,7 @@ struct tl_plan {
   bool rewrite_host;   /* Request-URI names us: it becomes the peer's */
   bool own;            /* a request of ours: our Via is the only one */
   const char *refusal; /* reason phrase of a refusal, NULL: the status's own */
+  uint32_t pause_ms;   /* of a refusal: when its peers want requests again, 0: not known */
   tl_conn_id flow;     /* connection to use if it is alive, 0: none */
   enum tl_transport flow_transport;
   uint64_t leg_peer;             /* in_dialog: the peer that the next leg is, 0: none */
@@ -500,6 +501,8 @@ int tl_load_admit(struct tl_tx *tx, const struct tl_conf_peer *peer, const struc
                   struct tl_admission *out);
 void tl_load_enter(struct tl_branch *b, const struct tl_admission *a);
 void tl_load_leave(struct tl_branch *b);
+/* pause.c: the final response M came for B, which still has its load; a 503 may ask for a pause. */
+void tl_pause_asked(struct tl_branch *b, const struct tl_msg *m);
 /* May a failure toward PEER (NULL: no peer) of TX have a line in the log now? One a second may;
  * *OUT_UNLOGGED: those before it that had none. */
 bool tl_load_may_log(const struct tl_tx *tx, const struct tl_conf_peer *peer,

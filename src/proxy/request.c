@@ -269,10 +269,13 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
   int rc = tl_route_plan(p, from, c, m, plan, &status);
   if (rc == TL_ENOTFOUND) {
     struct tl_str why = tl_str_c(plan->refusal ? plan->refusal : ""); /* a constant */
+    char line[32] = "";
+    if (plan->pause_ms)
+      snprintf(line, sizeof(line), "Retry-After: %u\r\n", (plan->pause_ms + 999) / 1000);
     /* A BYE of a dialog that we let in has nowhere to go: this answer is its end. */
     if (plan->in_dialog && status != 403) tl_call_ended(p, tl_call_of(p, m));
     tl_pool_put(&p->plans, plan);
-    refuse(p, from, m, status, why, TL_STR(""));
+    refuse(p, from, m, status, why, tl_str_c(line));
     return;
   }
   /* An ACK without our token may be for a failed INVITE that another worker answered. */

@@ -310,6 +310,7 @@ static void final(struct tl_branch *b, const struct tl_msg *m, const struct tl_b
   if (b->state == TL_BR_ACCEPTED) return; /* RFC 6026 7.2: nothing else follows a 2xx */
   if (b->invite) acknowledge(b, m);
   if (repeated) return;
+  tl_pause_asked(b, m);
   tx->to = b->hop;
   branch_done(b);
   if (tx->state != TL_TX_PROCEEDING) return;

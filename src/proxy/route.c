@@ -315,16 +315,28 @@ static void targets_of_peer(struct tl_proxy *p, struct tl_plan *plan, const stru
   }
 }
 
+static uint64_t pause_ms(const struct tl_proxy *p, const struct tl_conf_peer *peer) {
+  return tl_health_pause_ms(peer->health, p->net.now_ms);
+}
+
 /* Peers that do not answer their probes are passed over, unless none of the route's does: then the
- * probes may be what is wrong. */
+ * probes may be what is wrong. Peers that asked for a pause get it (RFC 3261 21.5.4). */
 static bool passed_over(struct tl_proxy *p, const struct tl_conf_route *r, size_t i) {
-  if (!tl_health_is_down(r->peer[i]->health)) return false;
-  for (size_t k = 0; k < r->n_peer; k++)
-    if (!tl_health_is_down(r->peer[k]->health)) {
-      tl_count(tl_proxy_counters(p), TL_C_PEER_PASSED_OVER);
-      return true;
-    }
-  return false;
+  bool pauses = pause_ms(p, r->peer[i]), over = pauses;
+  if (!pauses && !tl_health_is_down(r->peer[i]->health)) return false;
+  for (size_t k = 0; k < r->n_peer && !over; k++)
+    over = !tl_health_is_down(r->peer[k]->health) && !pause_ms(p, r->peer[k]);
+  if (over) tl_count(tl_proxy_counters(p), TL_C_PEER_PASSED_OVER);
+  return over;
+}
+
+/* No peer of the route takes requests now: when the first does again. */
+static void refuse_for_pause(struct tl_proxy *p, struct tl_plan *plan) {
+  for (size_t i = 0; i < plan->route->n_peer; i++) {
+    uint64_t ms = pause_ms(p, plan->route->peer[i]);
+    if (ms && (!plan->pause_ms || ms < plan->pause_ms)) plan->pause_ms = (uint32_t)ms;
+  }
+  if (plan->pause_ms) plan->refusal = "Next Hop Asked For A Pause";
 }
 
 static int targets_of_peers(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan) {
@@ -335,7 +347,9 @@ static int targets_of_peers(struct tl_proxy *p, const struct tl_msg *m, struct t
   if (plan->n_target) return TL_OK;
   /* Names that could not be looked up when the configuration was read get another chance. */
   for (size_t i = 0; i < r->n_peer && !plan->unresolved; i++)
-    if (tl_snap_places(p->snap, r->peer[i])->n == 0) plan->unresolved = r->peer[i];
+    if (tl_snap_places(p->snap, r->peer[i])->n == 0 && !pause_ms(p, r->peer[i]))
+      plan->unresolved = r->peer[i];
+  if (!plan->unresolved) refuse_for_pause(p, plan);
   return plan->unresolved ? TL_EAGAIN : TL_ENOTFOUND;
 }
 

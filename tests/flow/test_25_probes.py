@@ -76,3 +76,65 @@ def test_3_probe_of_a_silent_peer(t):
     assert 6 <= counted <= d.counter("probes.sent")
     d.configure(**peers_of(t, (bob.listener("udp").port, "udp"), carol.listener("tcp").port, False))
     d.ctl("reload")
+
+
+# -- RFC 3261 21.5.4: who answers 503 with Retry-After
+
+
+def busy(t, retry_after, name="one"):
+    return t.uas("tcp", name=name, status=503, headers=[("Retry-After", retry_after)])
+
+
+def pausing(d):
+    return {p["name"] for p in d.rpc("peers")["peers"] if p["pause_ms"]}
+
+
+def one_and_two(t, one, two=None, **options):
+    """A daemon with a route to both, or to the first alone."""
+    peers = [(a.name, dict(options, uri="sip:127.0.0.1:%d;transport=tcp" % a.listener("tcp").port))
+             for a in (one, two) if a]
+    return t.daemon(peers=peers, routes=[("out", {"peers": [p[0] for p in peers]})])
+
+
+def test_s21_retry_after_is_kept(t):
+    """The first 503 goes on to the next peer; from then on the busy one gets nothing, and ctl says
+    so. A reload does not forget it."""
+    one, two = busy(t, "1000 (in a while);duration=9"), t.uas("tcp", name="two")
+    d = one_and_two(t, one, two)
+    alice = t.uac()
+    conn = t.dial(alice, d, "tcp")
+    options_works(t, d, alice, conn, "sip:line@far.example")
+    assert len(one.seen) == 1 and pausing(d) == {"one"}
+    d.ctl("reload")
+    for _ in range(5):
+        options_works(t, d, alice, conn, "sip:line@far.example")
+    assert len(one.seen) == 1, "the busy peer was asked again"
+    assert d.counter("peers.pauses") == 1 and d.counter("peers.passed_over") >= 5
+    assert "wants a pause" in d.ctl("peers").stdout
+    d.wait_log("asked for a pause.*peer=one.*asked_s=1000.*pause_ms=60000")
+
+
+def test_s21_no_other_peer(t):
+    """Where the route has none, the client hears when to come again."""
+    one = busy(t, "1000")
+    d = one_and_two(t, one)
+    alice = t.uac()
+    conn = t.dial(alice, d, "tcp")
+    assert alice.request(conn, "OPTIONS", "sip:line@far.example").status == 500
+    said = alice.request(conn, "OPTIONS", "sip:line@far.example")
+    assert said.status == 503 and 1 <= int(said.get("retry-after")) <= 60, said
+    assert len(one.seen) == 1
+
+
+def test_s21_retry_after_is_bounded(t):
+    """retry_after_max ends the pause, and 0 takes no notice; a 503 without the time, or without sense,
+    is for its own request alone."""
+    for retry_after, limit in (("4000000000", t.ms(100)), ("9", "0"), ("soon", "60s"), ("0", "60s")):
+        one = busy(t, retry_after, "one%s" % limit)
+        d = one_and_two(t, one, retry_after_max=limit)
+        alice = t.uac()
+        conn = t.dial(alice, d, "tcp")
+        assert alice.request(conn, "OPTIONS", "sip:line@far.example").status == 500
+        t.wait(lambda: not pausing(d), "the end of the pause")
+        assert alice.request(conn, "OPTIONS", "sip:line@far.example").status == 500
+        assert len(one.seen) == 2, "the peer was left alone after its time"

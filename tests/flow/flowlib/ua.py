@@ -283,7 +283,8 @@ class Uas(Ua):
 
     def __init__(self, name="uas", wait_s=20.0, **policy):
         super().__init__(name, wait_s)
-        self.policy = dict(ring=True, answer=200, status=200, echo=True, delay_s=0, silent=False)
+        self.policy = dict(ring=True, answer=200, status=200, echo=True, delay_s=0, silent=False,
+                           headers=())
         self.policy.update(policy)
         self.invites = {}                    # call-id -> (conn, INVITE, tag)
         self.dialogs = {}                    # call-id -> Dialog
@@ -308,6 +309,7 @@ class Uas(Ua):
                 time.sleep(self.policy["delay_s"])
             body = msg.body if self.policy["echo"] else b""
             kind = [("Content-Type", "application/octet-stream")] if body else []
+            kind += self.policy["headers"]
             if msg.method == "INVITE":      # re-INVITE
                 kind.append(("Contact", self.contact(conn)))
             self.reply(conn, msg, self.policy["status"], headers=kind, body=body)
