@@ -118,7 +118,9 @@ struct tl_conf_limits {
   uint32_t max_message;           /* bytes of one SIP message */
   uint32_t max_head;              /* bytes of its head */
   uint32_t max_handshakes;        /* in progress, per handshake thread */
-  uint32_t max_handshakes_source; /* in progress from one address */
+  uint32_t max_handshakes_source; /* in progress from one source */
+  uint32_t max_half_open;         /* without a complete ClientHello, per handshake thread */
+  uint32_t max_half_open_source;  /* of those, from one source */
   uint32_t send_buffer;           /* bytes waiting per connection before sources pause */
   uint32_t connect_queue;         /* messages waiting per connection being established */
   uint32_t recv_buffers;          /* buffers in a worker's receive ring, a power of two */
@@ -129,7 +131,7 @@ struct tl_conf_limits {
 enum tl_reload_drain { TL_DRAIN_GRACEFUL, TL_DRAIN_NOW, TL_DRAIN_KEEP };
 
 struct tl_conf_timeouts { /* all in milliseconds */
-  uint32_t handshake, connect, send, idle, drain, retire;
+  uint32_t hello, handshake, connect, send, idle, drain, retire;
   uint32_t t1, t2, t4; /* RFC 3261 17.1.1.1 */
   uint32_t timer_b, timer_c, timer_f;
   uint32_t trying; /* INVITE without an answer for this long gets a 100 */

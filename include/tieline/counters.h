@@ -92,6 +92,9 @@
   X(CONN_PAUSED, "connections.paused", "times reading was paused by back-pressure")                \
   X(KEEPALIVE, "keepalive.crlf", "CRLF keep-alives answered")                                      \
   X(HS_NOW, "handshakes.now", "TLS handshakes in progress (gauge)")                                \
+  X(HS_HALF_OPEN, "handshakes.half_open", "of those, without a complete ClientHello (gauge)")      \
+  X(HS_GAVE_WAY, "handshakes.gave_way",                                                            \
+    "TLS connections ended in the handshake because others needed their place")                    \
   X(HS_OK, "handshakes.ok", "TLS handshakes completed")                                            \
   X(HS_OK_RESUMED, "handshakes.resumed", "of those, resumed sessions")                             \
   X(HS_FAIL_TIMEOUT, "handshakes.failed.timeout", "TLS handshakes past their deadline")            \
@@ -105,6 +108,7 @@
   X(HS_FAIL_INTERNAL, "handshakes.failed.internal",                                                \
     "TLS handshakes failed for lack of memory or keys")                                            \
   X(HS_REFUSED_SOURCE, "handshakes.refused.source", "handshakes over the budget of one source")    \
+  X(HS_REFUSED_FULL, "handshakes.refused.full", "handshakes when too many waited for their turn")  \
   X(HS_ACCEPT_PAUSED, "handshakes.accept_paused",                                                  \
     "times accepting paused at the handshake budget")                                              \
   X(KTLS_TX_ON, "ktls.tx.on", "connections whose sending keys are in the kernel")                  \

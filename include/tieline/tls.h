@@ -250,6 +250,19 @@ int tl_hs_start(struct tl_hs *hs);
 /* Judges the 5 header bytes of the next record before its body is read: *OUT_LEN body bytes follow.
  * TL_ETLS with the failure filled in if this is no TLS, or no record of a handshake. */
 int tl_hs_record_len(struct tl_hs *hs, const uint8_t header[TL_RECORD_HEADER], size_t *out_len);
+/* The same for a server that has no handshake object yet: FIRST is the first record of all; the
+ * failure goes to F. */
+int tl_hello_record_len(struct tl_hs_failure *f, bool first, const uint8_t header[TL_RECORD_HEADER],
+                        size_t *out_len);
+/* How far a ClientHello has come that may be cut into records anywhere. Zeros at the beginning. */
+struct tl_hello {
+  uint32_t have; /* bytes of the handshake message and what follows it */
+  unsigned records;
+  uint8_t head[4];
+};
+/* One more record. True: it is complete, or past what is worth collecting, or no ClientHello: a
+ * handshake object shall read it. */
+bool tl_hello_feed(struct tl_hello *h, const uint8_t *rec, size_t n);
 /* Feeds exactly one TLS record, header included. TL_EAGAIN: more is needed; 0: finished, after the
  * pending output has been sent call tl_hs_take; else failed, output may hold an alert to send. */
 int tl_hs_input(struct tl_hs *hs, const uint8_t *rec, size_t n);

@@ -114,9 +114,18 @@ static const struct tl_opt limit_opts[] = {
     OPT(tl_conf_limits, max_head, SIZE, "64k", RANGE(512, 1048576),
         WHY = "start line and headers of one message, so that nobody fills memory with a head"),
     OPT(tl_conf_limits, max_handshakes, NUM, "512", RANGE(1, 1000000),
-        WHY = "TLS handshakes in progress per handshake thread; beyond it accepting waits"),
+        WHY = "TLS handshakes in progress per handshake thread, each from its complete "
+              "ClientHello on; further ones wait, and who then lets us wait for over a second "
+              "goes"),
     OPT(tl_conf_limits, max_handshakes_source, NUM, "64", RANGE(1, 1000000),
-        WHY = "TLS handshakes in progress from one address, so that one source cannot take all"),
+        WHY = "of those, from one source (an IPv4 address, a /64 of IPv6), so that one cannot "
+              "take all; further ones wait"),
+    OPT(tl_conf_limits, max_half_open, NUM, "16384", RANGE(1, 1000000),
+        WHY = "TLS connections per handshake thread without a complete ClientHello, which cost "
+              "no more than a socket and a kilobyte or two; at the bound, at max_connections "
+              "and when descriptors run out the oldest gives way"),
+    OPT(tl_conf_limits, max_half_open_source, NUM, "1024", RANGE(1, 1000000),
+        WHY = "of those, from one source; at the bound its own oldest gives way"),
     OPT(tl_conf_limits, send_buffer, SIZE, "1m", RANGE(4096, 1073741824),
         WHY = "bytes that may wait for a peer that reads slowly before its sources are paused"),
     OPT(tl_conf_limits, connect_queue, NUM, "1024", RANGE(1, 1000000),
@@ -130,6 +139,9 @@ static const struct tl_opt limit_opts[] = {
 };
 
 static const struct tl_opt timeout_opts[] = {
+    OPT(tl_conf_timeouts, hello, TIME, "2s", RANGE(10, DAY_MS),
+        WHY = "a complete ClientHello, counted from accept; time for one lost segment to be "
+              "sent again"),
     OPT(tl_conf_timeouts, handshake, TIME, "10s", RANGE(10, DAY_MS),
         WHY = "a TLS handshake, counted from accept: a client that drips bytes gains nothing"),
     OPT(tl_conf_timeouts, connect, TIME, "5s", RANGE(10, DAY_MS),

@@ -93,7 +93,7 @@ static void turn(struct tl_handshaker *hk, uint64_t *busy_ms) {
   tl_wheel_advance(&hk->wheel, tl_now_ms(), hk);
   adopt_snapshot(hk);
   tl_ring_run(&hk->ring);
-  tl_hk_begin_ready(hk);
+  tl_hk_turn_begin(hk);
   tl_hk_report_tick(hk);
   give_back(hk, busy_ms);
 }
@@ -113,6 +113,7 @@ static int set_up(struct tl_handshaker *hk, char *err, size_t cap) {
   hk->want_kernel = wants_kernel(hk->conf);
   hk->mail_op.fn = on_mail;
   hk->retry.fn = tl_hk_retry;
+  hk->stall.fn = tl_hk_turn_stalled;
   rc = tl_hk_listeners_open(hk, err, cap);
   if (rc == 0) arm_mail(hk);
   return rc;
@@ -152,6 +153,7 @@ static void tear_down(struct tl_handshaker *hk) {
   }
   drop_mail(hk);
   drop_unanswered(hk);
+  tl_timer_stop(&hk->wheel, &hk->stall);
   tl_ring_exit(&hk->ring);
   free(hk->sources.slot);
   if (hk->conf) tl_conf_unref(hk->conf);

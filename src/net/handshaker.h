@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Between the files of the handshake thread: handshaker.c (thread, mail,
- * snapshots), handshaker_listen.c (accepting and its limits), handshaker_dial.c
- * (outgoing), handshaker_conn.c (one handshake on a socket), handshaker_done.c
- * (keys, handing over), handshaker_report.c (counters, log), handshaker_source.c
- * (handshakes per address).
+ * snapshots), handshaker_listen.c (accepting), handshaker_hello.c (until the
+ * ClientHello is there), handshaker_turn.c (who may begin, who must go),
+ * handshaker_dial.c (outgoing), handshaker_conn.c (one handshake on a socket),
+ * handshaker_done.c (keys, handing over), handshaker_report.c (counters, log),
+ * handshaker_source.c (per source).
  *
  * Ownership: the thread owns all of it; a finished connection goes to a worker
  * with its handoff. Threads: the handshake thread. Errors: as said.
@@ -17,28 +18,47 @@
 
 struct tl_hs_conn;
 
-/* Handshakes in progress by address: a hash table, constant time. Connections over the limit of
- * their address wait in its queue, so that a trunk which reconnects all at once is served without
- * taking the whole budget. */
+/* Connections in the order they came; one is in at most one line, see its LINE. */
+struct tl_hs_line {
+  struct tl_hs_conn *first, *last;
+  uint32_t n;
+};
+void tl_hs_line_add(struct tl_hs_line *line, struct tl_hs_conn *c);
+/* Out of whichever it is in, if any. */
+void tl_hs_line_leave(struct tl_hs_conn *c);
+
+/* What one source (tl_addr_source_prefix) has: a hash table, constant time. Handshakes over the
+ * limit of their source wait in its queue, so that a trunk which reconnects all at once is served
+ * without taking the whole budget. */
+struct tl_hs_queue {
+  struct tl_hs_conn *first, *last; /* oldest first, linked by wait_next */
+};
 struct tl_hs_source {
   struct tl_addr addr;
-  uint32_t n;                      /* in progress, 0: free slot */
-  struct tl_hs_conn *first, *last; /* waiting, oldest first; only while N is at the limit */
+  uint32_t n;                            /* handshakes in progress; N and HELLOS 0: free slot */
+  uint32_t hellos;                       /* without a complete ClientHello */
+  struct tl_hs_queue half_open, waiting; /* WAITING only while N is at the limit */
 };
 struct tl_hs_sources {
   struct tl_hs_source *slot;
   uint32_t cap, used; /* cap a power of two, or 0 */
 };
-/* Counts one more from A; TL_ELIMIT at MAX, TL_ENOMEM. */
-int tl_hs_source_enter(struct tl_hs_sources *s, const struct tl_addr *a, uint32_t max);
-/* One less from A. */
-void tl_hs_source_leave(struct tl_hs_sources *s, const struct tl_addr *a);
-/* Queues C behind those in progress from its address, of which there must be one. */
+/* One more handshake from C's source; TL_ELIMIT at MAX, TL_ENOMEM. */
+int tl_hs_source_enter(struct tl_hs_sources *s, const struct tl_hs_conn *c, uint32_t max);
+/* One less. */
+void tl_hs_source_leave(struct tl_hs_sources *s, const struct tl_hs_conn *c);
+/* One more that is half-open; TL_ENOMEM. */
+int tl_hs_source_open(struct tl_hs_sources *s, struct tl_hs_conn *c);
+void tl_hs_source_opened(struct tl_hs_sources *s, struct tl_hs_conn *c);
+/* The oldest half-open one of the source of C if it has MAX of them or more, or NULL. */
+struct tl_hs_conn *tl_hs_source_oldest(struct tl_hs_sources *s, const struct tl_hs_conn *c,
+                                       uint32_t max);
+/* Queues C behind those in progress from its source, of which there must be one. */
 void tl_hs_source_wait(struct tl_hs_sources *s, struct tl_hs_conn *c);
 /* Takes C out of its queue. */
 void tl_hs_source_unwait(struct tl_hs_sources *s, struct tl_hs_conn *c);
-/* Who has waited longest from A, or NULL. */
-struct tl_hs_conn *tl_hs_source_next(struct tl_hs_sources *s, const struct tl_addr *a);
+/* Who has waited longest from C's source, or NULL. */
+struct tl_hs_conn *tl_hs_source_next(struct tl_hs_sources *s, const struct tl_hs_conn *c);
 
 /* Failure lines by source and cause within the present second. */
 #define TL_HS_REPORT_SLOTS 64
@@ -56,7 +76,7 @@ struct tl_hs_report {
 
 struct tl_handshaker;
 
-#define TL_HS_WAITING_MAX 4096 /* connections over the limit of their source, per thread */
+#define TL_HS_WAITING_MAX 4096 /* handshakes that may wait for their turn, per thread */
 
 struct tl_hs_listener {
   struct tl_op op;
@@ -72,33 +92,49 @@ struct tl_hs_listener {
  * One connection until it is handed over or closed. One operation is in flight
  * at any time, so the object can go when its completion has come.
  *
- *   CONNECTING (dialed) --\
- *   WAITING (accepted) ----+--> SENDING <--> READING --> handed over
- *        \                 \-----------\--> CLOSING (a last alert) --> freed
- *         \-----------------------------------------------------------> freed
+ *   CONNECTING (dialed) ----------\
+ *   HELLO (accepted) --> WAITING --+--> SENDING <--> READING --> handed over
+ *        \                  \       \-------\--> CLOSING (a last alert) --> freed
+ *         \------------------\------------------------------------------> freed
+ *
+ * In HELLO there is no SSL object yet: the bytes of the ClientHello are
+ * collected, and at a bound the oldest gives way. WAITING has its ClientHello:
+ * for its source's share, then for a place among max_handshakes.
  */
-enum tl_hs_state { TL_HS_CONNECTING, TL_HS_WAITING, TL_HS_SENDING, TL_HS_READING, TL_HS_CLOSING };
+enum tl_hs_state {
+  TL_HS_CONNECTING,
+  TL_HS_HELLO,
+  TL_HS_WAITING,
+  TL_HS_SENDING,
+  TL_HS_READING,
+  TL_HS_CLOSING
+};
 
 struct tl_hs_conn {
   struct tl_op op;
   struct tl_timer timer;
   struct tl_handshaker *hk;
   struct tl_hs_conn *next, **link; /* all of the thread */
-  struct tl_hs_conn *wait_next, *wait_prev;
-  struct tl_conf *conf; /* the snapshot it began with */
+  struct tl_hs_line *line;         /* the one it is in, or NULL */
+  struct tl_hs_conn *line_next, *line_prev;
+  struct tl_hs_conn *wait_next, *wait_prev; /* in a queue of its source */
+  struct tl_conf *conf;                     /* the snapshot it began with */
   struct tl_hs *hs;
   struct tl_dial *dial; /* NULL: accepted */
   struct tl_addr peer, local;
+  struct tl_addr source; /* whom its limits count it for */
   int fd, listener;
   enum tl_hs_state state;
+  bool queued; /* WAITING for the share of its source */
   bool outgoing;
   bool in_flight;
   bool timed;  /* accepted: its domain's handshake_timeout has been taken over */
   bool dead;   /* deadline or stop: ends with the completion to come */
   int step_rc; /* of the last tl_hs_start or tl_hs_input */
-  uint64_t started_ms;
-  uint8_t *rec; /* the record being read */
-  size_t rec_cap, have, want;
+  uint64_t started_ms, begun_ms;
+  struct tl_hello hello;
+  uint8_t *rec; /* the record being read; in HELLO all records up to it, which begins at REC_AT */
+  size_t rec_cap, rec_at, have, want;
   const uint8_t *out;
   size_t out_n;
   struct tl_hs_failure failure; /* when the socket failed, not OpenSSL */
@@ -113,9 +149,13 @@ struct tl_handshaker {
   struct tl_conf *conf;  /* for new handshakes */
   struct tl_hs_listener *listeners;
   struct tl_hs_conn *conns;
-  uint32_t accepted, dialed; /* handshakes in progress */
-  uint32_t waiting;          /* for max_handshakes_source */
-  struct tl_hs_conn *ready;  /* waited, begin at the end of this turn; linked by wait_next */
+  struct tl_hs_line hellos; /* half-open */
+  struct tl_hs_line turn;   /* WAITING for a place */
+  struct tl_hs_line ready;  /* have one, begin at the end of this turn of the loop */
+  struct tl_hs_line begun;  /* accepted and in progress */
+  struct tl_timer stall;    /* while somebody waits for a place */
+  uint32_t dialed;          /* handshakes in progress */
+  uint32_t waiting;         /* in TURN or in a queue of their source */
   struct tl_hs_sources sources;
   struct tl_hs_report report;
   struct tl_handoff *unanswered; /* linked by mail.next */
@@ -143,6 +183,24 @@ void tl_hk_listeners_close(struct tl_handshaker *hk);
 /* A handshake has ended: listeners that paused go on. */
 void tl_hk_listeners_resume(struct tl_handshaker *hk);
 
+/* handshaker_hello.c */
+/* Reads C's ClientHello. At a bound the oldest that is half-open gives way. */
+void tl_hk_hello_begin(struct tl_hs_conn *c);
+/* What C wanted is there. */
+void tl_hk_hello_received(struct tl_hs_conn *c);
+/* The oldest half-open one ends now, descriptor and all; false: there is none. */
+bool tl_hk_hello_give_way(struct tl_handshaker *hk);
+
+/* handshaker_turn.c */
+/* C's ClientHello is there: it begins, waits for its turn or is refused. */
+void tl_hk_turn_take(struct tl_hs_conn *c);
+/* What the accepted C counted for goes to who waits, or is given back. */
+void tl_hk_turn_leave(struct tl_hs_conn *c);
+/* Begins those whose turn has come, at the end of a turn of the loop. */
+void tl_hk_turn_begin(struct tl_handshaker *hk);
+/* hk->stall */
+void tl_hk_turn_stalled(struct tl_timer *t, void *arg);
+
 /* handshaker_dial.c */
 void tl_hk_dial(struct tl_handshaker *hk, struct tl_dial *d);
 /* Tells the asker of D, which is freed, that it failed. */
@@ -157,10 +215,8 @@ struct tl_hs_conn *tl_hk_conn_new(struct tl_handshaker *hk, int fd, const struct
 void tl_hk_conn_prepare(struct tl_hs_conn *c);
 /* Starts the handshake. */
 void tl_hk_conn_begin(struct tl_hs_conn *c);
-/* An accepted connection waits for its turn, not longer than its deadline. */
-void tl_hk_conn_wait(struct tl_hs_conn *c);
-/* Begins those whose turn has come, at the end of a turn of the loop. */
-void tl_hk_begin_ready(struct tl_handshaker *hk);
+/* Receives until WANT. TL_ENOMEM; the completion leads to the state's own function. */
+int tl_hk_conn_receive(struct tl_hs_conn *c, size_t want);
 /* Records why, and ends C: at once, or after an alert that waits to be sent. */
 void tl_hk_conn_fail(struct tl_hs_conn *c, int cause, const char *reason);
 /* Ends C whatever it does, without a report. */

@@ -16,6 +16,7 @@
 
 #define FAREWELL_MS 1000u /* for a last alert, however much of the deadline is left */
 #define DISCARD_MAX 65536
+#define RECORD_MIN 512 /* most records of a handshake need no more */
 
 static struct tl_hs_conn *of_op(struct tl_op *op) {
   return (struct tl_hs_conn *)((char *)op - offsetof(struct tl_hs_conn, op));
@@ -26,7 +27,8 @@ static void on_deadline(struct tl_timer *t, void *arg) {
   struct tl_hs_conn *c = (struct tl_hs_conn *)((char *)t - offsetof(struct tl_hs_conn, timer));
   const char *what = "the handshake was not finished in time";
   if (c->state == TL_HS_CONNECTING) what = "the connection was not established in time";
-  if (c->state == TL_HS_WAITING) what = "too many handshakes from its address were before it";
+  if (c->state == TL_HS_HELLO) what = "no complete ClientHello came in time";
+  if (c->state == TL_HS_WAITING) what = "too many handshakes were before it";
   int cause = c->state == TL_HS_CONNECTING ? TL_HS_CONNECT : TL_HS_TIMEOUT;
   if (c->state != TL_HS_CLOSING)
     tl_hk_conn_fail(c, cause, what);
@@ -42,6 +44,7 @@ struct tl_hs_conn *tl_hk_conn_new(struct tl_handshaker *hk, int fd, const struct
   c->hk = hk;
   c->fd = fd;
   c->peer = *peer;
+  tl_addr_source_prefix(peer, &c->source);
   c->listener = -1;
   c->started_ms = tl_now_ms();
   c->op.fn = on_done;
@@ -56,47 +59,6 @@ struct tl_hs_conn *tl_hk_conn_new(struct tl_handshaker *hk, int fd, const struct
   return c;
 }
 
-/* What C counted for goes to who waits from its address, or is given back. */
-static void leave_limits(struct tl_hs_conn *c) {
-  struct tl_handshaker *hk = c->hk;
-  if (c->outgoing) {
-    hk->dialed--;
-    return;
-  }
-  if (c->state == TL_HS_WAITING) {
-    hk->waiting--;
-    if (!hk->stopping) tl_hs_source_unwait(&hk->sources, c);
-    return;
-  }
-  struct tl_hs_conn *next = hk->stopping ? NULL : tl_hs_source_next(&hk->sources, &c->peer);
-  if (next) {
-    tl_hs_source_unwait(&hk->sources, next);
-    hk->waiting--;
-    next->state = TL_HS_READING; /* begins at the end of the turn, with C's place */
-    next->wait_next = hk->ready;
-    hk->ready = next;
-    return;
-  }
-  hk->accepted--;
-  tl_hs_source_leave(&hk->sources, &c->peer);
-  tl_hk_listeners_resume(hk);
-}
-
-void tl_hk_conn_wait(struct tl_hs_conn *c) {
-  c->state = TL_HS_WAITING;
-  c->hk->waiting++;
-  tl_hs_source_wait(&c->hk->sources, c);
-  tl_hk_timer_at(c->hk, &c->timer, c->started_ms + c->conf->timeouts.handshake);
-}
-
-void tl_hk_begin_ready(struct tl_handshaker *hk) {
-  while (hk->ready) {
-    struct tl_hs_conn *c = hk->ready;
-    hk->ready = c->wait_next;
-    tl_hk_conn_begin(c);
-  }
-}
-
 void tl_hk_conn_free(struct tl_hs_conn *c, int rc) {
   struct tl_handshaker *hk = c->hk;
   tl_timer_stop(&hk->wheel, &c->timer);
@@ -107,7 +69,10 @@ void tl_hk_conn_free(struct tl_hs_conn *c, int rc) {
     close(c->fd);
     atomic_fetch_sub(&hk->th.rt->connections, 1);
   }
-  leave_limits(c);
+  if (c->outgoing)
+    hk->dialed--;
+  else
+    tl_hk_turn_leave(c);
   if (c->dial) tl_hk_dial_answer(hk, c->dial, rc);
   tl_hs_free(c->hs);
   tl_conf_unref(c->conf);
@@ -123,7 +88,6 @@ static struct io_uring_sqe *sqe_for(struct tl_hs_conn *c) {
 }
 
 static void submit_recv(struct tl_hs_conn *c) {
-  c->state = TL_HS_READING;
   struct io_uring_sqe *sqe = sqe_for(c);
   io_uring_prep_recv(sqe, c->fd, c->rec + c->have, c->want - c->have, MSG_WAITALL);
   io_uring_sqe_set_data(sqe, &c->op);
@@ -144,14 +108,21 @@ static int reserve(struct tl_hs_conn *c, size_t n) {
   return 0;
 }
 
-static void read_header(struct tl_hs_conn *c) {
-  c->have = 0;
-  c->want = TL_RECORD_HEADER;
-  if (reserve(c, 512)) {
-    tl_hk_conn_fail(c, TL_HS_INTERNAL, "out of memory");
-    return;
-  }
+int tl_hk_conn_receive(struct tl_hs_conn *c, size_t want) {
+  if (reserve(c, want < RECORD_MIN ? RECORD_MIN : want)) return TL_ENOMEM;
+  c->want = want;
   submit_recv(c);
+  return 0;
+}
+
+static void receive(struct tl_hs_conn *c, size_t want) {
+  if (tl_hk_conn_receive(c, want)) tl_hk_conn_fail(c, TL_HS_INTERNAL, "out of memory");
+}
+
+static void read_header(struct tl_hs_conn *c) {
+  c->state = TL_HS_READING;
+  c->have = 0;
+  receive(c, TL_RECORD_HEADER);
 }
 
 /* ---- ends ---- */
@@ -181,6 +152,7 @@ static void discard_unread(struct tl_hs_conn *c) {
 
 void tl_hk_conn_abort(struct tl_hs_conn *c) {
   c->dead = true;
+  tl_timer_stop(&c->hk->wheel, &c->timer);
   if (c->in_flight)
     tl_ring_cancel(&c->hk->ring, &c->op);
   else
@@ -274,12 +246,7 @@ static void on_header(struct tl_hs_conn *c) {
     tl_hk_conn_fail(c, (int)tl_hs_failure(c->hs)->cause, NULL);
     return;
   }
-  c->want = TL_RECORD_HEADER + body;
-  if (reserve(c, c->want)) {
-    tl_hk_conn_fail(c, TL_HS_INTERNAL, "out of memory");
-    return;
-  }
-  submit_recv(c);
+  receive(c, TL_RECORD_HEADER + body);
 }
 
 static void on_received(struct tl_hs_conn *c, int res) {
@@ -294,6 +261,8 @@ static void on_received(struct tl_hs_conn *c, int res) {
   c->have += (size_t)res;
   if (c->have < c->want)
     submit_recv(c);
+  else if (c->state == TL_HS_HELLO)
+    tl_hk_hello_received(c);
   else if (c->want == TL_RECORD_HEADER)
     on_header(c);
   else
@@ -321,6 +290,7 @@ static void on_done(struct tl_op *op, int res, uint32_t flags) {
   switch (c->state) {
   case TL_HS_CONNECTING: on_connected(c, res); break;
   case TL_HS_WAITING: break; /* has nothing in flight */
+  case TL_HS_HELLO:
   case TL_HS_READING: on_received(c, res); break;
   case TL_HS_SENDING:
   case TL_HS_CLOSING: on_sent(c, res); break;
@@ -361,6 +331,18 @@ void tl_hk_conn_prepare(struct tl_hs_conn *c) {
   if (may_use_kernel(c)) tl_ktls_attach(c->fd);
 }
 
+/* The records that were collected before there was anybody to read them. */
+static int feed_hello(struct tl_hs_conn *c) {
+  int rc = tl_hs_start(c->hs);
+  for (size_t at = 0; rc == TL_EAGAIN && at < c->have;) {
+    const uint8_t *h = c->rec + at;
+    size_t n = TL_RECORD_HEADER + ((size_t)h[3] << 8 | h[4]);
+    rc = tl_hs_input(c->hs, h, n);
+    at += n;
+  }
+  return rc;
+}
+
 void tl_hk_conn_begin(struct tl_hs_conn *c) {
   uint32_t ms = c->dial ? c->dial->handshake_timeout_ms : c->conf->timeouts.handshake;
   tl_hk_timer_at(c->hk, &c->timer, c->started_ms + ms);
@@ -368,5 +350,5 @@ void tl_hk_conn_begin(struct tl_hs_conn *c) {
     tl_hk_conn_fail(c, TL_HS_INTERNAL, "the handshake could not be set up");
     return;
   }
-  after_step(c, tl_hs_start(c->hs));
+  after_step(c, feed_hello(c));
 }

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Accepting TLS connections: one socket per TLS listener and thread
- * (SO_REUSEPORT), the limits before a handshake begins, and what changes with a
- * snapshot.
+ * (SO_REUSEPORT), the bound on connections, and what changes with a snapshot.
  *
  * Each listener has one accept in flight, not a multishot one: that would take
- * the whole backlog at once and run past the handshake budget, and next to a
- * handshake the cost of submitting an accept does not count.
+ * the whole backlog at once and run past the bounds, and next to a handshake the
+ * cost of submitting an accept does not count.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -25,7 +24,7 @@ static struct tl_hs_listener *of_op(struct tl_op *op) {
 static void arm(struct tl_hs_listener *l) {
   struct tl_handshaker *hk = l->hk;
   if (l->armed || l->gone) return;
-  if (hk->accepted >= hk->conf->limits.max_handshakes) {
+  if (hk->waiting >= TL_HS_WAITING_MAX) {
     if (!l->paused) tl_count(&hk->th.counters, TL_C_HS_ACCEPT_PAUSED);
     l->paused = true;
     return;
@@ -70,33 +69,25 @@ static void take(struct tl_hs_listener *l, int fd) {
     close(fd);
     return;
   }
-  if (atomic_fetch_add(&hk->th.rt->connections, 1) >= lim->max_connections) {
+  /* At the bound who has said nothing leaves it to who comes, see handshaker_hello.c. */
+  if (atomic_fetch_add(&hk->th.rt->connections, 1) >= lim->max_connections &&
+      !tl_hk_hello_give_way(hk)) {
     refuse(hk, &peer, fd, TL_C_CONN_REFUSED, "max_connections is reached");
-    return;
-  }
-  int turn = tl_hs_source_enter(&hk->sources, &peer, lim->max_handshakes_source);
-  if (turn && (turn != TL_ELIMIT || hk->waiting >= TL_HS_WAITING_MAX)) {
-    refuse(hk, &peer, fd, TL_C_HS_REFUSED_SOURCE, "too many wait because of max_handshakes_source");
     return;
   }
   struct tl_hs_conn *c = tl_hk_conn_new(hk, fd, &peer);
   if (!c) {
-    if (turn == 0) tl_hs_source_leave(&hk->sources, &peer);
     refuse(hk, &peer, fd, TL_C_HS_FAIL_INTERNAL, "out of memory");
     return;
   }
   c->listener = l->index;
   tl_hk_conn_prepare(c);
-  if (turn) {
-    tl_hk_conn_wait(c);
-  } else {
-    hk->accepted++;
-    tl_hk_conn_begin(c);
-  }
+  tl_hk_hello_begin(c);
 }
 
-/* The connection is gone, the listener is well. */
-static bool lost_one(int res) {
+/* The connection is gone, or others make room for it: the listener is well. */
+static bool lost_one(struct tl_handshaker *hk, int res) {
+  if (res == -EMFILE || res == -ENFILE) return tl_hk_hello_give_way(hk);
   return res == -EINTR || res == -ECONNABORTED || res == -EAGAIN || res == -EPROTO;
 }
 
@@ -112,7 +103,7 @@ static void on_accept(struct tl_op *op, int res, uint32_t flags) {
   }
   if (l->gone) {
     listener_free(l);
-  } else if (res >= 0 || lost_one(res)) {
+  } else if (res >= 0 || lost_one(l->hk, res)) {
     arm(l);
   } else {
     TL_LOG(TL_LOG_ERROR, "A listener cannot accept and tries again soon.",

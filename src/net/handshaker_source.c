@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Handshakes in progress per source address: open addressing with backward-shift
- * deletion, so the table never fills with tombstones. It holds at most as many
- * addresses as there are handshakes.
+ * What each source has, half-open and in progress: open addressing with
+ * backward-shift deletion, so the table never fills with tombstones. It holds at
+ * most as many sources as there are connections. And the lines of the thread.
  */
 #include <stdlib.h>
 
 #include "net/handshaker.h"
 
 static uint32_t home(const struct tl_hs_sources *s, const struct tl_addr *a) {
-  struct tl_addr ip = *a;
-  tl_addr_set_port(&ip, 0);
-  return (uint32_t)tl_addr_hash(&ip) & (s->cap - 1);
+  return (uint32_t)tl_addr_hash(a) & (s->cap - 1);
 }
+
+static bool used(const struct tl_hs_source *e) { return e->n || e->hellos; }
 
 static struct tl_hs_source *find(struct tl_hs_sources *s, const struct tl_addr *a) {
   uint32_t i = home(s, a);
-  while (s->slot[i].n && !tl_addr_ip_eq(&s->slot[i].addr, a)) i = (i + 1) & (s->cap - 1);
+  while (used(&s->slot[i]) && !tl_addr_eq(&s->slot[i].addr, a)) i = (i + 1) & (s->cap - 1);
   return &s->slot[i];
 }
 
@@ -25,67 +25,136 @@ static int grow(struct tl_hs_sources *s) {
   bigger.slot = calloc(bigger.cap, sizeof(*bigger.slot));
   if (!bigger.slot) return TL_ENOMEM;
   for (uint32_t i = 0; i < s->cap; i++)
-    if (s->slot[i].n) *find(&bigger, &s->slot[i].addr) = s->slot[i];
+    if (used(&s->slot[i])) *find(&bigger, &s->slot[i].addr) = s->slot[i];
   free(s->slot);
   *s = bigger;
   return 0;
 }
 
-int tl_hs_source_enter(struct tl_hs_sources *s, const struct tl_addr *a, uint32_t max) {
-  if (s->used * 2 >= s->cap && grow(s)) return TL_ENOMEM;
-  struct tl_hs_source *e = find(s, a);
-  if (e->n >= max) return TL_ELIMIT;
-  if (e->n++ == 0) {
-    *e = (struct tl_hs_source){.addr = *a, .n = 1};
+/* The source of C, made if it has nothing yet: the caller counts in it at once. NULL: no memory. */
+static struct tl_hs_source *find_or_make(struct tl_hs_sources *s, const struct tl_hs_conn *c) {
+  if (s->used * 2 >= s->cap && grow(s)) return NULL;
+  struct tl_hs_source *e = find(s, &c->source);
+  if (!used(e)) {
+    *e = (struct tl_hs_source){.addr = c->source};
     s->used++;
   }
+  return e;
+}
+
+int tl_hs_source_enter(struct tl_hs_sources *s, const struct tl_hs_conn *c, uint32_t max) {
+  struct tl_hs_source *e = find_or_make(s, c);
+  if (!e) return TL_ENOMEM;
+  if (e->n >= max) return TL_ELIMIT; /* MAX is at least 1, so E is in use */
+  e->n++;
   return 0;
 }
 
 /* Closes the gap at I: every entry behind it that a search would otherwise miss moves up. */
 static void close_gap(struct tl_hs_sources *s, uint32_t gap) {
   uint32_t mask = s->cap - 1;
-  for (uint32_t i = (gap + 1) & mask; s->slot[i].n; i = (i + 1) & mask) {
+  for (uint32_t i = (gap + 1) & mask; used(&s->slot[i]); i = (i + 1) & mask) {
     uint32_t from_home = (i - home(s, &s->slot[i].addr)) & mask;
     if (from_home < ((i - gap) & mask)) continue;
     s->slot[gap] = s->slot[i];
-    s->slot[i].n = 0;
+    s->slot[i].n = s->slot[i].hellos = 0;
     gap = i;
   }
 }
 
-void tl_hs_source_leave(struct tl_hs_sources *s, const struct tl_addr *a) {
-  if (!s->cap) return;
-  struct tl_hs_source *e = find(s, a);
-  if (e->n == 0 || --e->n) return;
+static void forget_if_unused(struct tl_hs_sources *s, struct tl_hs_source *e) {
+  if (used(e)) return;
   s->used--;
   close_gap(s, (uint32_t)(e - s->slot));
 }
 
-void tl_hs_source_wait(struct tl_hs_sources *s, struct tl_hs_conn *c) {
-  struct tl_hs_source *e = find(s, &c->peer);
-  c->wait_next = NULL;
-  c->wait_prev = e->last;
-  if (e->last)
-    e->last->wait_next = c;
-  else
-    e->first = c;
-  e->last = c;
+void tl_hs_source_leave(struct tl_hs_sources *s, const struct tl_hs_conn *c) {
+  struct tl_hs_source *e = find(s, &c->source);
+  e->n--;
+  forget_if_unused(s, e);
 }
 
-void tl_hs_source_unwait(struct tl_hs_sources *s, struct tl_hs_conn *c) {
-  struct tl_hs_source *e = find(s, &c->peer);
+/* ---- queues of a source ---- */
+
+static void append(struct tl_hs_queue *q, struct tl_hs_conn *c) {
+  c->wait_next = NULL;
+  c->wait_prev = q->last;
+  if (q->last)
+    q->last->wait_next = c;
+  else
+    q->first = c;
+  q->last = c;
+}
+
+static void take_out(struct tl_hs_queue *q, struct tl_hs_conn *c) {
   if (c->wait_prev)
     c->wait_prev->wait_next = c->wait_next;
   else
-    e->first = c->wait_next;
+    q->first = c->wait_next;
   if (c->wait_next)
     c->wait_next->wait_prev = c->wait_prev;
   else
-    e->last = c->wait_prev;
+    q->last = c->wait_prev;
 }
 
-struct tl_hs_conn *tl_hs_source_next(struct tl_hs_sources *s, const struct tl_addr *a) {
-  struct tl_hs_source *e = s->cap ? find(s, a) : NULL;
-  return e && e->n ? e->first : NULL;
+int tl_hs_source_open(struct tl_hs_sources *s, struct tl_hs_conn *c) {
+  struct tl_hs_source *e = find_or_make(s, c);
+  if (!e) return TL_ENOMEM;
+  e->hellos++;
+  append(&e->half_open, c);
+  return 0;
+}
+
+void tl_hs_source_opened(struct tl_hs_sources *s, struct tl_hs_conn *c) {
+  struct tl_hs_source *e = find(s, &c->source);
+  take_out(&e->half_open, c);
+  e->hellos--;
+  forget_if_unused(s, e);
+}
+
+struct tl_hs_conn *tl_hs_source_oldest(struct tl_hs_sources *s, const struct tl_hs_conn *c,
+                                       uint32_t max) {
+  struct tl_hs_source *e = s->cap ? find(s, &c->source) : NULL;
+  return e && used(e) && e->hellos >= max ? e->half_open.first : NULL;
+}
+
+void tl_hs_source_wait(struct tl_hs_sources *s, struct tl_hs_conn *c) {
+  append(&find(s, &c->source)->waiting, c);
+}
+
+void tl_hs_source_unwait(struct tl_hs_sources *s, struct tl_hs_conn *c) {
+  take_out(&find(s, &c->source)->waiting, c);
+}
+
+struct tl_hs_conn *tl_hs_source_next(struct tl_hs_sources *s, const struct tl_hs_conn *c) {
+  return find(s, &c->source)->waiting.first;
+}
+
+/* ---- lines of the thread ---- */
+
+void tl_hs_line_add(struct tl_hs_line *line, struct tl_hs_conn *c) {
+  c->line = line;
+  c->line_next = NULL;
+  c->line_prev = line->last;
+  if (line->last)
+    line->last->line_next = c;
+  else
+    line->first = c;
+  line->last = c;
+  line->n++;
+}
+
+void tl_hs_line_leave(struct tl_hs_conn *c) {
+  struct tl_hs_line *line = c->line;
+  if (!line) return;
+  if (c->line_prev)
+    c->line_prev->line_next = c->line_next;
+  else
+    line->first = c->line_next;
+  if (c->line_next)
+    c->line_next->line_prev = c->line_prev;
+  else
+    line->last = c->line_prev;
+  line->n--;
+  c->line = NULL;
 }

@@ -189,38 +189,8 @@ int tl_hs_input(struct tl_hs *hs, const uint8_t *rec, size_t n) {
   return step(hs);
 }
 
-/* What stands where a TLS record should begin, for people; unprintable bytes as '.'. */
-static int not_tls(struct tl_hs *hs, const uint8_t *h) {
-  char text[TL_RECORD_HEADER + 1], reason[96];
-  bool printable = true;
-  for (int i = 0; i < TL_RECORD_HEADER; i++) {
-    bool ok = h[i] >= 0x20 && h[i] < 0x7f;
-    text[i] = ok && h[i] != '"' ? (char)h[i] : '.';
-    printable = printable && ok;
-  }
-  text[TL_RECORD_HEADER] = '\0';
-  if (printable)
-    snprintf(reason, sizeof(reason), "the peer does not speak TLS, it sent text: \"%s...\"", text);
-  else
-    snprintf(reason, sizeof(reason),
-             "the peer does not speak TLS, it sent %02x %02x %02x %02x %02x", h[0], h[1], h[2],
-             h[3], h[4]);
-  return fail(hs, TL_HS_NOT_TLS, TL_ETLS, reason);
-}
-
 int tl_hs_record_len(struct tl_hs *hs, const uint8_t h[TL_RECORD_HEADER], size_t *out_len) {
-  *out_len = (size_t)h[3] << 8 | h[4];
-  bool type_ok = h[0] >= TL_CT_CCS && h[0] <= TL_CT_DATA;
-  if (hs->records_in == 0) {
-    /* A server may answer with an alert; nobody opens with anything but a handshake. */
-    bool first_ok = h[0] == TL_CT_HANDSHAKE || (!hs->server && h[0] == TL_CT_ALERT);
-    if (!first_ok || h[1] != 3 || h[2] > 4) return not_tls(hs, h);
-  }
-  if (!type_ok || h[1] != 3) return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "malformed record header");
-  if (*out_len > TL_RECORD_CIPHER_MAX - TL_RECORD_HEADER)
-    return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "record too long");
-  if (*out_len == 0) return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "empty record in a handshake");
-  return 0;
+  return tl_record_header_judge(&hs->failure, hs->records_in == 0, hs->server, h, out_len);
 }
 
 static unsigned max_fragment(const SSL *ssl) {

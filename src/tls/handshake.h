@@ -44,6 +44,12 @@ struct tl_hs {
   struct tl_hs_failure failure;   /* its sni and domain are filled in as they become known */
 };
 
+/* ---- hello.c */
+
+/* tl_hs_record_len for either role; FIRST: nothing came before. */
+int tl_record_header_judge(struct tl_hs_failure *f, bool first, bool server,
+                           const uint8_t h[TL_RECORD_HEADER], size_t *out_len);
+
 /* ---- session_client.c */
 
 /* Before the first flight to REMOTE (NULL: nothing is resumed): offers what there is. */

@@ -377,6 +377,31 @@ def test_bad_input_half_open_handshake(t):
     w.check()
 
 
+def test_s11_silent_connections_keep_nobody_out(t):
+    """From many addresses, three times what may be half-open, with a budget of two handshakes: the
+    oldest give way, the newest stay, and every honest handshake between them is served."""
+    d = t.daemon(timeouts={"hello": "1h", "handshake": "1h"},
+                 limits={"max_half_open": 100, "max_half_open_source": 5, "max_handshakes": 2,
+                         "max_handshakes_source": 2})
+    w = Witness(t, d)
+    silent = []
+    for i in range(300):
+        s = socket.create_connection(("127.0.0.1", d.port("tls")), 20 * t.slow,
+                                     source_address=("127.9.%d.%d" % (i % 3, i % 60 + 1), 0))
+        s.sendall(TLS_HELLO[:(0, 3, 5, 40)[i % 4]])
+        silent.append(s)
+        if i % 50 == 49:
+            t.dial(t.uac("honest%d" % i), d, "tls")
+            w.check()
+    t.wait(lambda: d.counter("handshakes.gave_way") >= 200, "the oldest gave way")
+    t.wait(lambda: d.counter("handshakes.half_open") == 100, "the bound holds")
+    expect_close(silent[0], "the oldest half-open connection")
+    assert d.counter("handshakes.refused.source") == d.counter("connections.refused") == 0
+    for s in silent:
+        s.close()
+    w.check()
+
+
 def test_bad_input_cut_handshakes(t):
     """Handshakes that the client cuts off at various points."""
     d = t.daemon()

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whose handshake may begin: first the share of its source, then a place among
+ * max_handshakes, both in the order in which ClientHellos came. While somebody
+ * waits for a place, who has been let in and lets us wait goes.
+ */
+#include "net/handshaker.h"
+
+/* Over this after its ClientHello a client that owes us its next flight gives way to others. A
+ * handshake is two round trips and a signature or less. */
+#define STALL_MS 1000u
+
+static struct tl_handshaker *of_stall(struct tl_timer *t) {
+  return (struct tl_handshaker *)((char *)t - offsetof(struct tl_handshaker, stall));
+}
+
+/* The oldest that has had its second and not spoken. */
+static struct tl_hs_conn *stalled(struct tl_handshaker *hk, uint64_t now_ms) {
+  for (struct tl_hs_conn *c = hk->begun.first; c && c->begun_ms + STALL_MS <= now_ms;
+       c = c->line_next)
+    if (!c->dead && c->state == TL_HS_READING && c->in_flight) return c;
+  return NULL;
+}
+
+/* As many as wait; their places come free with the completions of what is cancelled. */
+static void end_stalled(struct tl_handshaker *hk) {
+  uint64_t now_ms = tl_now_ms();
+  for (uint32_t i = 0; i < hk->turn.n; i++) {
+    struct tl_hs_conn *c = stalled(hk, now_ms);
+    if (!c) break;
+    tl_count(&hk->th.counters, TL_C_HS_GAVE_WAY);
+    tl_hk_conn_fail(c, TL_HS_TIMEOUT, "it gave way to others after saying nothing for a second");
+  }
+}
+
+/* While somebody waits the next look is due when the oldest has had its second. */
+static void watch(struct tl_handshaker *hk) {
+  uint64_t now_ms = tl_now_ms();
+  if (!hk->turn.first || tl_timer_running(&hk->stall)) return;
+  uint64_t due_ms = hk->begun.first ? hk->begun.first->begun_ms + STALL_MS : now_ms;
+  tl_hk_timer_at(hk, &hk->stall, due_ms > now_ms ? due_ms : now_ms + STALL_MS / 10);
+}
+
+static bool has_place(const struct tl_handshaker *hk) {
+  return hk->ready.n + hk->begun.n < hk->conf->limits.max_handshakes;
+}
+
+/* Gives places to those who wait. */
+static void serve(struct tl_handshaker *hk) {
+  while (hk->turn.first && has_place(hk)) {
+    struct tl_hs_conn *c = hk->turn.first;
+    tl_hs_line_leave(c);
+    hk->waiting--;
+    tl_hs_line_add(&hk->ready, c);
+  }
+  watch(hk);
+}
+
+void tl_hk_turn_stalled(struct tl_timer *t, void *arg) {
+  (void)arg;
+  struct tl_handshaker *hk = of_stall(t);
+  end_stalled(hk);
+  serve(hk);
+}
+
+static void begin(struct tl_hs_conn *c) {
+  tl_hs_line_leave(c);
+  tl_hs_line_add(&c->hk->begun, c);
+  c->begun_ms = tl_now_ms();
+  tl_hk_conn_begin(c);
+}
+
+static void leave_hello(struct tl_hs_conn *c) {
+  tl_hs_line_leave(c);
+  tl_hs_source_opened(&c->hk->sources, c);
+  tl_count_sub(&c->hk->th.counters, TL_C_HS_HALF_OPEN, 1);
+}
+
+static void refuse(struct tl_hs_conn *c, enum tl_counter id, const char *why) {
+  tl_count(&c->hk->th.counters, id);
+  tl_hk_report_refused(c->hk, &c->peer, why);
+  tl_hk_conn_abort(c);
+}
+
+void tl_hk_turn_take(struct tl_hs_conn *c) {
+  struct tl_handshaker *hk = c->hk;
+  leave_hello(c);
+  int rc = tl_hs_source_enter(&hk->sources, c, hk->conf->limits.max_handshakes_source);
+  bool full = hk->waiting >= TL_HS_WAITING_MAX;
+  if (rc && (rc != TL_ELIMIT || full)) {
+    refuse(c, TL_C_HS_REFUSED_SOURCE, "too many wait because of max_handshakes_source");
+    return;
+  }
+  if (rc == 0 && has_place(hk) && !hk->turn.first) {
+    begin(c);
+    return;
+  }
+  if (full) {
+    tl_hs_source_leave(&hk->sources, c);
+    refuse(c, TL_C_HS_REFUSED_FULL, "too many wait because of max_handshakes");
+    return;
+  }
+  c->state = TL_HS_WAITING;
+  hk->waiting++;
+  tl_hk_timer_at(hk, &c->timer, c->started_ms + c->conf->timeouts.handshake);
+  if (rc == 0) {
+    tl_hs_line_add(&hk->turn, c);
+    serve(hk);
+  } else {
+    c->queued = true;
+    tl_hs_source_wait(&hk->sources, c);
+  }
+}
+
+/* The share of its source goes to who has waited for it longest, whose wait for a place begins. */
+static void pass_share(struct tl_hs_conn *c) {
+  struct tl_handshaker *hk = c->hk;
+  struct tl_hs_conn *next = hk->stopping ? NULL : tl_hs_source_next(&hk->sources, c);
+  if (!next) {
+    tl_hs_source_leave(&hk->sources, c);
+    return;
+  }
+  tl_hs_source_unwait(&hk->sources, next);
+  next->queued = false;
+  tl_hs_line_add(&hk->turn, next);
+}
+
+void tl_hk_turn_leave(struct tl_hs_conn *c) {
+  struct tl_handshaker *hk = c->hk;
+  struct tl_hs_line *line = c->line;
+  if (line == &hk->hellos) {
+    leave_hello(c);
+  } else if (c->queued) {
+    tl_hs_source_unwait(&hk->sources, c);
+    c->queued = false;
+    hk->waiting--;
+  } else if (line) {
+    if (line == &hk->turn) hk->waiting--;
+    tl_hs_line_leave(c);
+    pass_share(c);
+    if (!hk->stopping) serve(hk);
+  }
+  tl_hk_listeners_resume(hk);
+}
+
+void tl_hk_turn_begin(struct tl_handshaker *hk) {
+  while (hk->ready.first) begin(hk->ready.first);
+}
