@@ -2,8 +2,11 @@
 /*
  * Edits on the head of a scanned message: a short sorted list of replacements.
  *
- * What no edit names is written out byte for byte, in order. Inserted text is
- * not copied until tl_edit_write, so it must live until then.
+ * What no edit names is written out byte for byte, in order, but for what two
+ * parsers could read differently (enum tl_rewrite): each fold becomes one space,
+ * Content-Length is there once, new and in digits, the SIP version is in upper
+ * case. Inserted text is not copied until tl_edit_write, so it must live until
+ * then; a struct tl_edit is not to be copied.
  *
  * Ownership: the caller's struct, nothing to free. Threads: one at a time.
  * Errors: TL_ELIMIT when more than TL_EDIT_MAX edits are made, TL_EINVAL when
@@ -26,6 +29,7 @@ struct tl_edit {
   unsigned n;
   int err; /* first error; tl_edit_* calls after it do nothing, so check once at the end */
   struct tl_edit_op op[TL_EDIT_MAX];
+  char length[32]; /* the Content-Length line, where it is written anew */
 };
 
 void tl_edit_init(struct tl_edit *e, const struct tl_msg *m);
@@ -41,6 +45,10 @@ void tl_edit_remove_header(struct tl_edit *e, uint16_t i);
 void tl_edit_remove_value(struct tl_edit *e, uint16_t i, size_t used);
 /* Inserts complete header lines, each with CRLF, before header field I; I = n_hdr: at the end. */
 void tl_edit_insert_lines(struct tl_edit *e, uint16_t i, struct tl_str lines);
+
+/* Copies N bytes of header fields to DST, each fold as one space (RFC 3261 7.3.1); returns how many
+ * that makes, never more than N. DST may be NULL: only counts. */
+size_t tl_unfold(char *dst, const char *src, size_t n);
 
 /* Length of the edited head. */
 size_t tl_edit_len(const struct tl_edit *e);

@@ -79,12 +79,21 @@ struct tl_hdr {
   uint8_t id;       /* enum tl_hdr_id; compact forms are folded in */
 };
 
+/* What of a head tl_edit_init and tl_edit_write write in the one form that every parser reads the
+ * same; all other heads leave as they came. */
+enum tl_rewrite {
+  TL_REWRITE_FOLDS = 1,   /* a value goes on on a further line (RFC 3261 7.3.1) */
+  TL_REWRITE_LENGTH = 2,  /* not just one Content-Length, spelt like that, in plain digits */
+  TL_REWRITE_VERSION = 4, /* "sip/2.0": to be sent in upper case (RFC 3261 7.1) */
+};
+
 struct tl_msg {
   const char *p;     /* start of the message */
   uint32_t head_len; /* through the empty line */
   uint32_t body_len; /* from Content-Length; in a datagram without one, the rest */
   bool has_length;   /* a Content-Length was there */
   bool framed;       /* its end on a stream is certain, even if the message is refused */
+  uint8_t rewrite;   /* enum tl_rewrite, or'ed; 0 for nearly every message */
   bool is_request;
   enum tl_method method; /* of the request, or of CSeq in a response */
   struct tl_str method_name;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How a request changes on its way through (RFC 3261 16.6): Via, Record-Route,
- * Route, Request-URI, Max-Forwards, Max-Breadth, Content-Length. Everything else
- * stays as it came.
+ * Route, Request-URI, Max-Forwards, Max-Breadth. Everything else stays as it came,
+ * but for the form that tl_edit gives every head.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -21,7 +21,7 @@ static void put(struct text *t, struct tl_str s) {
     t->over = true;
     return;
   }
-  memcpy(t->p + t->n, s.p, s.n);
+  if (s.n) memcpy(t->p + t->n, s.p, s.n);
   t->n += s.n;
 }
 
@@ -300,13 +300,6 @@ static void edit_forwards(struct tl_edit *e, const struct tl_plan *plan, struct 
   if (named) edit_breadth(e, breadth, breadth_text);
 }
 
-static void edit_length(struct tl_edit *e, struct text *t) {
-  put_c(t, "Content-Length: ");
-  put_u(t, e->msg->body_len);
-  put_c(t, "\r\n");
-  tl_edit_insert_lines(e, e->msg->n_hdr, made(t));
-}
-
 #define TEXT(member) (&(struct text){.p = x->member, .cap = sizeof(x->member)})
 
 int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *m,
@@ -341,6 +334,5 @@ int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
     rewrite_routes(e, plan, TEXT(route));
   else if (plan->drop_routes)
     drop_first_routes(e, plan->drop_routes);
-  if (!m->has_length && to->transport != TL_UDP) edit_length(e, TEXT(length));
   return own.over ? TL_ELIMIT : e->err;
 }

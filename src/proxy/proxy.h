@@ -476,7 +476,7 @@ int tl_forward_bytes(struct tl_proxy *p, const struct tl_hop *hop, const void *d
 /* edit.c */
 /* Texts that edits insert; they live until the message is written. */
 struct tl_edit_texts {
-  char via[512], own[2304], uri[1024], route[2048], forwards[48], breadth[8], length[40];
+  char via[512], own[2304], uri[1024], route[2048], forwards[48], breadth[8];
 };
 #define TL_BREADTH_MAX 60u
 /* How many copies of M may be out at the same time: its Max-Breadth, TL_BREADTH_MAX at most and if

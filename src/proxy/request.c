@@ -3,8 +3,6 @@
  * Requests (RFC 3261 16.3, 16.10, 17.2.3): what is repeated, cancelled,
  * acknowledged or refused, and what becomes a transaction.
  */
-#include <stdio.h>
-
 #include "proxy.h"
 
 static const enum tl_counter by_method[TL_METHODS] = {
@@ -79,15 +77,18 @@ static bool acknowledges_refusal(struct tl_proxy *p, const struct tl_msg *m) {
 
 /* 16.3 step 5: we have no extensions that a proxy could be required to know. */
 static bool proxy_require(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
+  static const char name[] = "Unsupported: ";
   char line[512];
-  size_t at = 0;
+  size_t at = 0, lead = sizeof(name) - 1;
   uint16_t i = m->first[TL_H_PROXY_REQUIRE];
   if (i == TL_HDR_NONE || m->method == TL_M_CANCEL || m->method == TL_M_ACK) return false;
   for (; i != TL_HDR_NONE; i = m->hdr[i].next) {
     struct tl_str v = tl_hdr_value(m, i);
-    int n = snprintf(line + at, sizeof(line) - at, "Unsupported: %.*s\r\n", (int)v.n, v.p);
-    if (n < 0 || (size_t)n >= sizeof(line) - at) break;
-    at += (size_t)n;
+    if (lead + v.n + 2 > sizeof(line) - at) break;
+    memcpy(line + at, name, lead);
+    at += lead + tl_unfold(line + at + lead, v.p, v.n);
+    memcpy(line + at, "\r\n", 2);
+    at += 2;
   }
   refuse(p, from, m, 420, TL_STR(""), (struct tl_str){line, at});
   return true;

@@ -1,14 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The list of edits on a message head. Order is kept as edits are added, so that
- * writing is one walk; what the edits mean is the caller's business.
+ * writing is one walk; what the edits mean is the caller's business, but for
+ * those that every head gets which is not in its plain form (enum tl_rewrite).
  */
+#include <stdio.h>
+
 #include "tieline/edit.h"
+
+/* RFC 3261 20.14 knows one Content-Length: the body's true length, where the first one stood. */
+static void write_length(struct tl_edit *e) {
+  const struct tl_msg *m = e->msg;
+  uint16_t i = m->first[TL_H_CONTENT_LENGTH];
+  int n = snprintf(e->length, sizeof(e->length), "Content-Length: %u\r\n", m->body_len);
+  struct tl_str line = {e->length, (size_t)n};
+  if (i == TL_HDR_NONE) {
+    tl_edit_insert_lines(e, m->n_hdr, line);
+    return;
+  }
+  tl_edit_replace(e, m->hdr[i].off, m->hdr[i].end - m->hdr[i].off, line);
+  while ((i = m->hdr[i].next) != TL_HDR_NONE) tl_edit_remove_header(e, i);
+}
 
 void tl_edit_init(struct tl_edit *e, const struct tl_msg *m) {
   e->msg = m;
   e->n = 0;
   e->err = 0;
+  if (m->rewrite & TL_REWRITE_LENGTH) write_length(e);
+  if (m->rewrite & TL_REWRITE_VERSION)
+    tl_edit_replace(e, m->is_request ? m->line_end - 9 : 0, 7, TL_STR("SIP/2.0"));
 }
 
 /* Where an edit at OFF goes: behind all others at the same place. */
@@ -91,30 +111,63 @@ void tl_edit_insert_lines(struct tl_edit *e, uint16_t i, struct tl_str lines) {
   tl_edit_replace(e, off, 0, lines);
 }
 
+/* ---- writing ---- */
+
+static bool blank(char c) { return c == ' ' || c == '\t'; }
+
+size_t tl_unfold(char *dst, const char *src, size_t n) {
+  if (!n) return 0;
+  const char *p = src, *end = src + n;
+  size_t len = 0;
+  bool space = false; /* the last byte written stands for a fold */
+  while (p < end) {
+    const char *cr = memchr(p, '\r', (size_t)(end - p));
+    bool fold = cr && end - cr > 2 && cr[1] == '\n' && blank(cr[2]);
+    const char *stop = fold ? cr : cr ? cr + 1 : end;
+    if (fold)
+      while (stop > p && blank(stop[-1])) stop--;
+    if (dst && stop > p) memcpy(dst + len, p, (size_t)(stop - p));
+    len += (size_t)(stop - p);
+    if (fold && (!space || stop > p)) {
+      if (dst) dst[len] = ' ';
+      len++;
+    }
+    space = fold;
+    p = fold ? cr + 2 : stop;
+    while (fold && p < end && blank(*p)) p++;
+  }
+  return len;
+}
+
+/* To DST + AT, which may be nowhere when folds are only counted. */
+static size_t put(const struct tl_edit *e, char *dst, size_t at, const char *src, size_t n) {
+  if (e->msg->rewrite & TL_REWRITE_FOLDS) return at + tl_unfold(dst ? dst + at : NULL, src, n);
+  if (n) memcpy(dst + at, src, n);
+  return at + n;
+}
+
+/* Edits begin and end at fields or at values without the white space around them, so that a fold
+ * is never cut in two. */
+static size_t walk(const struct tl_edit *e, char *dst) {
+  const char *src = e->msg->p;
+  size_t at = 0, to = 0;
+  for (unsigned i = 0; i < e->n; i++) {
+    const struct tl_edit_op *o = &e->op[i];
+    if (o->off > at) {
+      to = put(e, dst, to, src + at, o->off - at);
+      at = o->off;
+    }
+    to = put(e, dst, to, o->ins.p, o->ins.n);
+    if (o->off + o->del > at) at = o->off + o->del;
+  }
+  return put(e, dst, to, src + at, e->msg->head_len - at);
+}
+
 size_t tl_edit_len(const struct tl_edit *e) {
   size_t len = e->msg->head_len;
+  if (e->msg->rewrite & TL_REWRITE_FOLDS) return walk(e, NULL);
   for (unsigned i = 0; i < e->n; i++) len = len - e->op[i].del + e->op[i].ins.n;
   return len;
 }
 
-static char *put(char *dst, const char *src, size_t n) {
-  if (n) memcpy(dst, src, n);
-  return dst + n;
-}
-
-size_t tl_edit_write(const struct tl_edit *e, char *dst) {
-  const char *src = e->msg->p;
-  char *to = dst;
-  size_t at = 0;
-  for (unsigned i = 0; i < e->n; i++) {
-    const struct tl_edit_op *o = &e->op[i];
-    if (o->off > at) {
-      to = put(to, src + at, o->off - at);
-      at = o->off;
-    }
-    to = put(to, o->ins.p, o->ins.n);
-    if (o->off + o->del > at) at = o->off + o->del;
-  }
-  to = put(to, src + at, e->msg->head_len - at);
-  return (size_t)(to - dst);
-}
+size_t tl_edit_write(const struct tl_edit *e, char *dst) { return walk(e, dst); }

@@ -73,9 +73,23 @@ static void read_max_forwards(struct scan *s, struct tl_str v) {
   s->m->max_forwards = (int32_t)n;
 }
 
-/* Two equal ones say the same to everybody; two different ones are how messages are smuggled. */
+/* Is V the value of a field that stands here as it would be written here? */
+static bool plain_length(const struct scan *s, struct tl_str v) {
+  static const char name[] = "Content-Length: ";
+  const size_t n = sizeof(name) - 1;
+  return (size_t)(v.p - s->m->p) > n && memcmp(v.p - n, name, n) == 0 && v.p[v.n] == '\r' &&
+         (v.n == 1 || v.p[0] != '0');
+}
+
+/* Two equal ones say the same to everybody who reads both; two different ones are how messages are
+ * smuggled. */
 static void read_content_length(struct scan *s, struct tl_str v) {
   uint32_t n = 0;
+  if (++s->lengths > 1 || !plain_length(s, v)) s->m->rewrite |= TL_REWRITE_LENGTH;
+  if (s->lengths > LENGTHS_MAX) {
+    s->lengths = LENGTHS_MAX;
+    tl_scan_bad(s, "Several Content-Length");
+  }
   if (number(s, v, BODY_MAX, &n)) {
     tl_scan_bad(s, "Bad Content-Length");
     s->length_bad = true;

@@ -2,9 +2,12 @@
 /*
  * Messages made from another message: responses, CANCEL, ACK. Header fields are
  * copied as they stand in the source, so that comparison at the other end holds
- * (RFC 3261 9.1, 17.2.3). Nothing is sent from here.
+ * (RFC 3261 9.1, 17.2.3), but a fold, which says no more than a space, becomes
+ * one. Nothing is sent from here.
  */
 #include "tieline/reply.h"
+
+#include "tieline/edit.h"
 
 struct out {
   char *p;
@@ -29,8 +32,16 @@ static void put_u32(struct out *o, uint32_t v) {
   put(o, (struct tl_str){text + i, sizeof(text) - i});
 }
 
+/* Puts what was taken from M, or made of it. */
+static void put_copy(struct out *o, const struct tl_msg *m, struct tl_str s) {
+  if (!(m->rewrite & TL_REWRITE_FOLDS) || s.n > o->cap - o->n)
+    put(o, s);
+  else
+    o->n += tl_unfold(o->p + o->n, s.p, s.n);
+}
+
 static void put_field(struct out *o, const struct tl_msg *m, uint16_t i) {
-  put(o, (struct tl_str){m->p + m->hdr[i].off, m->hdr[i].end - m->hdr[i].off});
+  put_copy(o, m, (struct tl_str){m->p + m->hdr[i].off, m->hdr[i].end - m->hdr[i].off});
 }
 
 static void put_all(struct out *o, const struct tl_msg *m, enum tl_hdr_id id) {
@@ -52,9 +63,10 @@ static void put_vias(struct out *o, const struct tl_msg *req, struct tl_str top_
   if (i != TL_HDR_NONE && top_via.n && req->via.whole.n) {
     const struct tl_hdr *h = &req->hdr[i];
     const char *value_end = req->via.whole.p + req->via.whole.n;
-    put(o, (struct tl_str){req->p + h->off, (size_t)(req->via.whole.p - req->p) - h->off});
-    put(o, top_via);
-    put(o, (struct tl_str){value_end, (size_t)(req->p + h->end - value_end)});
+    struct tl_str front = {req->p + h->off, (size_t)(req->via.whole.p - req->p) - h->off};
+    put_copy(o, req, front);
+    put_copy(o, req, top_via);
+    put_copy(o, req, (struct tl_str){value_end, (size_t)(req->p + h->end - value_end)});
     i = h->next;
   }
   for (; i != TL_HDR_NONE; i = req->hdr[i].next) put_field(o, req, i);
@@ -64,7 +76,7 @@ static void put_to(struct out *o, const struct tl_msg *req, struct tl_str tag) {
   uint16_t i = req->first[TL_H_TO];
   if (i == TL_HDR_NONE) return;
   const struct tl_hdr *h = &req->hdr[i];
-  put(o, (struct tl_str){req->p + h->off, h->val + h->val_len - h->off});
+  put_copy(o, req, (struct tl_str){req->p + h->off, h->val + h->val_len - h->off});
   if (tag.n) {
     put(o, TL_STR(";tag="));
     put(o, tag);
@@ -112,7 +124,7 @@ static int hop_request(const struct tl_msg *fwd, const struct tl_msg *to_from, s
   put(&o, TL_STR(" "));
   put(&o, fwd->uri);
   put(&o, TL_STR(" SIP/2.0\r\nVia: "));
-  put(&o, fwd->via.whole);
+  put_copy(&o, fwd, fwd->via.whole);
   put(&o, TL_STR("\r\nMax-Forwards: 70\r\n"));
   put_all(&o, fwd, TL_H_ROUTE);
   put_first(&o, fwd, TL_H_FROM);

@@ -132,6 +132,7 @@ static __attribute__((noinline)) uint32_t take_folds(struct scan *s, const struc
     struct tl_str line = {p + l->end[i - 1], l->end[i] - l->end[i - 1]};
     if (tl_str_trim(line).n == 0) tl_scan_bad(s, "Blank Folded Line");
     *end = l->end[i++];
+    s->m->rewrite |= TL_REWRITE_FOLDS;
   }
   return i;
 }
@@ -172,6 +173,7 @@ static void check_present(struct scan *s) {
 static void check_body(struct scan *s, size_t n, bool stream) {
   struct tl_msg *m = s->m;
   size_t rest = n - m->head_len;
+  if (!m->has_length) m->rewrite |= TL_REWRITE_LENGTH;
   if (s->length_bad) {
     m->body_len = stream || rest > BODY_MAX ? 0 : (uint32_t)rest;
   } else if (!m->has_length && stream) {

@@ -17,10 +17,12 @@ struct scan {
   const char *r; /* end of what was received */
   int rc;
   bool length_bad;
+  uint8_t lengths;        /* Content-Length fields so far */
   uint16_t last[TL_HDRS]; /* last field of each id; valid where first[] is */
 };
 
 #define BODY_MAX 0x7fffffffu
+#define LENGTHS_MAX 8 /* equal Content-Length fields: each costs an edit on the way out */
 
 void tl_scan_fail(struct scan *s, int rc, uint16_t status, const char *reason);
 

@@ -71,6 +71,7 @@ static bool version_of(struct scan *s, struct tl_str line, struct tl_str *out) {
   }
   *out = last_word(line);
   if (!is_version(*out)) return false;
+  s->m->rewrite |= TL_REWRITE_VERSION;
   if (!is_ours(*out)) tl_scan_fail(s, TL_ESYNTAX, 505, "SIP Version Not Supported");
   return true;
 }
@@ -100,8 +101,11 @@ bool tl_scan_start_line(struct scan *s, uint32_t end) {
   if (line.n >= 4 && line.p[3] == '/' && LEX_WORD(((struct tl_str){line.p, 3}), "sip")) {
     if (line.n < 8 || line.p[7] != ' ' || !is_version((struct tl_str){line.p, 7}))
       return not_sip(s);
-    if (memcmp(line.p, "SIP/2.0", 7) != 0 && !is_ours((struct tl_str){line.p, 7}))
-      tl_scan_fail(s, TL_ESYNTAX, 505, "SIP Version Not Supported");
+    if (memcmp(line.p, "SIP/2.0", 7) != 0) {
+      s->m->rewrite |= TL_REWRITE_VERSION;
+      if (!is_ours((struct tl_str){line.p, 7}))
+        tl_scan_fail(s, TL_ESYNTAX, 505, "SIP Version Not Supported");
+    }
     status_line(s, line);
     return true;
   }

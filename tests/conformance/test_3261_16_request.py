@@ -297,7 +297,8 @@ _ODD = [("X-First", "1"), ("s", "compact  name,  two  blanks"), ("X-Second", "a"
 
 
 def test_16_6_1_copy_is_untouched(c):
-    """Everything that 16.6 does not name arrives as it was sent: names, order, folds, body."""
+    """Everything that 16.6 does not name arrives as it was sent: names, order, body; folds are
+    a space each."""
     c.proxy()
     bob = c.callee()
     body = bytes(range(256)) * 5 + b"\r\n\r\nINVITE sip:x SIP/2.0\r\n\r\n"

@@ -5,10 +5,12 @@ Issue item 2.2 in small, CONFORMANCE.md 1.
 """
 import os
 import re
+import socket
 import subprocess
 
+from flowlib import sip, tricks
 from flowlib.steps import marked, options_works, pattern
-from flowlib.tools import Piped, kamailio, sipp_stunnel
+from flowlib.tools import Piped, Witness, kamailio, sipp_stunnel
 from flowlib.ua import Call
 
 
@@ -157,3 +159,78 @@ def test_2_7_two_proxies(t):
     assert call.request("INFO", body=pattern(3000)).body == pattern(3000)
     assert call.bye().status == 200
     options_works(t, first, alice, conn, t.uri(bob, "tls"))
+
+
+class Tricks:
+    """Sends the tricks of one transport through the daemon to a Kamailio, over one connection to it,
+    and holds what that sees against the table."""
+
+    def __init__(self, t, transport):
+        self.t, self.tr = t, transport
+        self.kamailio = Witness(t)
+        self.d = t.daemon(workers=1, peers=[("kamailio", {
+            "uri": "sip:127.0.0.1:%d;transport=tcp" % self.kamailio.port})],
+            routes=[("all", {"peers": ["kamailio"]})])
+        self.uri = "sip:ping@127.0.0.1:%d" % self.kamailio.port
+        self.honest = t.uac()
+        self.conn = t.dial(self.honest, self.d, "tcp")
+        self.trunk = self.probe()
+
+    def probe(self):
+        """Somebody else's request over the same connection to Kamailio; the connection it came on."""
+        rsp = self.honest.request(self.conn, "OPTIONS", self.uri)
+        assert rsp.status == 200, repr(rsp)
+        self.t.wait(lambda: any(x[0] == rsp.call_id for x in self.kamailio.saw()), "its line")
+        return [x for x in self.kamailio.saw() if x[0] == rsp.call_id][0][5]
+
+    def play(self, data, behind, call_id):
+        """Sends DATA and BEHIND it; waits until the latter is answered or the connection ends."""
+        kind = socket.SOCK_STREAM if self.tr == "tcp" else socket.SOCK_DGRAM
+        with socket.socket(socket.AF_INET, kind) as s:
+            s.settimeout(20 * self.t.slow)
+            s.connect(("127.0.0.1", self.d.port(self.tr)))
+            got = b""
+            try:
+                if self.tr == "tcp":
+                    s.sendall(data + behind)
+                else:
+                    s.send(data)
+                    s.send(behind)
+                while b"Call-ID: %s\r\n" % call_id.encode() not in got:
+                    more = s.recv(65536)
+                    if not more:
+                        break
+                    got += more
+            except ConnectionError:         # it was refused and the rest with it
+                pass
+
+    def hold(self, trick):
+        start, call_id = len(self.kamailio.piped.out), sip.token(trick.name + "-")
+        behind = "behind-" + call_id
+        self.play(trick.make(self.uri, call_id), tricks.message(self.uri, behind), behind)
+        assert self.probe() == self.trunk, "%s: Kamailio's connection has ended" % trick.name
+        saw = [x for x in self.kamailio.saw(start) if x[2] == "MESSAGE"]
+        want = trick.passes(self.tr, self.uri, call_id)
+        assert [(x[0], x[3]) for x in saw if x[0] != behind] == want, (trick.name, saw, want)
+        assert all(x[3] == x[4] and x[1] == 1 for x in saw), (trick.name, saw)
+        assert len(saw) - len(want) <= 1, (trick.name, saw)
+        assert not self.kamailio.complaints(start), self.kamailio.complaints(start)
+
+
+@marked(limit_s=240)
+def test_s5_tricks_over_tcp(t):
+    """What two parsers might read differently, over TCP: Kamailio sees one message for each that we
+    pass on, with the length that we saw, and no other; the connection all share stays up."""
+    bench = Tricks(t, "tcp")
+    table = tricks.table()
+    assert len(table) >= 60
+    for trick in table:
+        bench.hold(trick)
+
+
+@marked(limit_s=240)
+def test_s5_tricks_over_udp(t):
+    """The same in datagrams, which go on over TCP."""
+    bench = Tricks(t, "udp")
+    for trick in tricks.table():
+        bench.hold(trick)

@@ -93,7 +93,7 @@ static void write_and_rescan(struct tl_edit *e) {
 static void hop(void) {
   struct tl_edit e;
   uint16_t via = m.first[TL_H_VIA], cl = m.first[TL_H_CONTENT_LENGTH];
-  if (m.n_hdr == TL_HDR_MAX) return;
+  if (m.n_hdr == TL_HDR_MAX || m.rewrite) return; /* the plain form is fuzz_via's */
   tl_edit_init(&e, &m);
   tl_edit_insert_lines(&e, via, TL_STR("Via: SIP/2.0/TLS us.example;branch=z9hG4bKus\r\n"));
   for (; cl != TL_HDR_NONE; cl = m.hdr[cl].next)
@@ -132,7 +132,7 @@ static void pop_via(void) {
   uint16_t i = m.first[TL_H_VIA];
   struct tl_str v = tl_hdr_value(&m, i);
   MUST(tl_via_parse(v, &top, &used) == 0);
-  if (used == v.n) return;
+  if (used == v.n || m.rewrite) return;
   MUST(tl_via_parse((struct tl_str){v.p + used, v.n - used}, &next, &at) == 0);
   tl_edit_init(&e, &m);
   tl_edit_remove_value(&e, i, used);
@@ -149,7 +149,8 @@ static void made_here(void) {
   MUST(tl_reply_build(&m, 400, tl_reason_phrase(400), TL_STR("t"), none, none, out, sizeof(out),
                       &len) == 0);
   rescan(out, len);
-  MUST(again.status == 400 && again.to_tag.n && tl_str_eq(again.via.whole, m.via.whole));
+  MUST(again.status == 400 && again.to_tag.n && tl_str_eq(again.via.branch, m.via.branch));
+  MUST((m.rewrite & TL_REWRITE_FOLDS) || tl_str_eq(again.via.whole, m.via.whole));
   MUST(tl_cancel_build(&m, out, sizeof(out), &len) == 0);
   rescan(out, len);
   MUST(again.method == TL_M_CANCEL && tl_str_eq(again.uri, m.uri) && again.cseq == m.cseq);

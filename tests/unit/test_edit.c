@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Edits: order, byte-for-byte copies of the rest, and refusal of what collides. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 #include "sip_text.h"
 #include "tieline/edit.h"
@@ -142,4 +143,100 @@ Test(edit, bounds) {
   cr_expect_eq(e.err, TL_ELIMIT);
   tl_edit_replace(&e, m.head_len, 1, TL_STR(""));
   cr_expect_eq(e.err, TL_ELIMIT, "the first error stays");
+}
+
+/* ---- the plain form: what two parsers could read differently ---- */
+
+Test(edit, s5_folds_become_one_space) {
+  static const struct {
+    const char *came, *leaves;
+  } row[] = {
+      {"Subject: x\r\n Content-Length: 0\r\n", "Subject: x Content-Length: 0\r\n"},
+      {"Subject: x\r\n\tl: 7\r\n", "Subject: x l: 7\r\n"},
+      {"Subject:\r\n x\r\n", "Subject: x\r\n"},
+      {"Subject:   \r\n \t x\r\n", "Subject: x\r\n"},
+      {"Subject : x  \r\n  y \t\r\n\tz\r\n", "Subject : x y z\r\n"},
+      {"Subject: \"a\r\n b\"\r\n c\r\n", "Subject: \"a b\" c\r\n"},
+      {"Subject: x  y \r\n", "Subject: x  y \r\n"},
+      {"m: <sip:a@b>\r\n ;x\r\n", "m: <sip:a@b> ;x\r\n"},
+  };
+  char in[1024], want[1024];
+  for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+    snprintf(in, sizeof(in), "%s%s%s", INVITE_LINE BASIC, row[i].came, LENGTH0 "\r\n");
+    snprintf(want, sizeof(want), "%s%s%s", INVITE_LINE BASIC, row[i].leaves, LENGTH0 "\r\n");
+    start(in);
+    expect(want);
+  }
+}
+
+Test(edit, s5_folds_of_what_is_inserted_too) {
+  static const char via[] =
+      "Via: SIP/2.0/TLS\r\n a\r\n\t;branch=z9hG4bK1\r\n ;x=y, SIP/2.0/UDP b\r\n";
+  char in[1024];
+  snprintf(in, sizeof(in), "%s%s%s", INVITE_LINE, via, FROM TO CALL_ID CSEQ LENGTH0 "\r\n");
+  start(in);
+  tl_edit_replace_str(&e, m.via.whole, m.via.whole);
+  tl_edit_insert_lines(&e, m.first[TL_H_VIA], TL_STR("Via: SIP/2.0/TLS us\r\n"));
+  expect(INVITE_LINE "Via: SIP/2.0/TLS us\r\nVia: SIP/2.0/TLS a ;branch=z9hG4bK1 ;x=y, SIP/2.0/UDP "
+                     "b\r\n" FROM TO CALL_ID CSEQ LENGTH0 "\r\n");
+}
+
+Test(edit, s5_content_length_is_written_once) {
+  static const char *const came[] = {
+      "Content-Length:\r\n 4\r\n",
+      "Content-Length: 4\r\nContent-Length: 4\r\n",
+      "l: 4\r\n",
+      "content-length: 4\r\n",
+      "Content-Length: 0004\r\n",
+      "Content-Length : 4\r\n",
+      "Content-Length:4\r\n",
+      "Content-Length:  4\r\n",
+      "Content-Length: 4 \r\n",
+      "Content-Length: 4\r\nl: 04\r\nL:4\r\n",
+      "Content-Length:\t4\r\n",
+      "Content-Length\t:\r\n\t4\t\r\n",
+      "Content-Length: 4\r\n",
+  };
+  char in[1024];
+  for (size_t i = 0; i < sizeof(came) / sizeof(came[0]); i++) {
+    snprintf(in, sizeof(in), "%s%s%s", INVITE_LINE BASIC, came[i], "X: y\r\n\r\nabcd");
+    start(in);
+    cr_expect_eq(m.rewrite != 0, i + 1 < sizeof(came) / sizeof(came[0]), "%s", came[i]);
+    expect(INVITE_LINE BASIC "Content-Length: 4\r\nX: y\r\n\r\n");
+  }
+}
+
+Test(edit, s5_content_length_is_added_to_a_datagram) {
+  static const char text[] = INVITE_LINE BASIC "\r\nabcde";
+  cr_assert_eq(tl_scan(text, sizeof(text) - 1, false, 4096, &m, &err), 0);
+  tl_edit_init(&e, &m);
+  expect(INVITE_LINE BASIC "Content-Length: 5\r\n\r\n");
+}
+
+Test(edit, s5_so_many_lengths_are_refused) {
+  char in[2048] = INVITE_LINE BASIC;
+  for (unsigned i = 0; i < 8; i++) strcat(in, "l: 0\r\n");
+  char *end = in + strlen(in);
+  memcpy(end, "\r\n", 3);
+  start(in);
+  expect(INVITE_LINE BASIC LENGTH0 "\r\n");
+  memcpy(end, "l: 0\r\n\r\n", 9);
+  cr_assert_eq(tl_scan(in, strlen(in), true, 4096, &m, &err), TL_ESYNTAX);
+  cr_expect_str_eq(err.reason, "Several Content-Length");
+  cr_expect(m.framed, "it alone is refused, the stream goes on");
+}
+
+Test(edit, s5_the_version_leaves_in_upper_case) {
+  start("INVITE sip:bob@b.example sip/2.0\r\n" BASIC LENGTH0 "\r\n");
+  tl_edit_replace_str(&e, m.uri, TL_STR("sip:next"));
+  expect("INVITE sip:next SIP/2.0\r\n" BASIC LENGTH0 "\r\n");
+  start("sIp/2.0 200 OK\r\n" BASIC LENGTH0 "\r\n");
+  expect("SIP/2.0 200 OK\r\n" BASIC LENGTH0 "\r\n");
+}
+
+/* Hot path: a head in its plain form costs no edit at all. */
+Test(edit, s5_a_plain_head_gets_no_edit) {
+  start(HEAD);
+  cr_expect_eq(m.rewrite, 0);
+  cr_expect_eq(e.n, 0u);
 }

@@ -283,14 +283,15 @@ Test(proxy_edit, max_forwards_counts_down_begins_and_ends) {
   end();
 }
 
-/* What nobody names is left alone, byte for byte and in order. */
+/* What nobody names is left alone, byte for byte and in order, but for folds. */
 Test(proxy_edit, everything_else_passes_as_it_came) {
   static const char extra[] = "x-OdD :  spaced\t\r\nX-Fold: one\r\n\ttwo\r\nm: <sip:a@b>\r\n"
                               "Subject:\r\nX-8bit: \xc3\xa4\xff\r\n";
   begin(TIMERS);
   ua_send(&alice, ua_request(&alice, "MESSAGE", sip("x", &bob, ""), "1", extra, "\x01 body\r\n"));
   ua_expect(&bob, "MESSAGE");
-  cr_expect_not_null(strstr(bob.in, extra));
+  cr_expect_not_null(strstr(bob.in, "x-OdD :  spaced\t\r\nX-Fold: one two\r\nm: <sip:a@b>\r\n"
+                                    "Subject:\r\nX-8bit: \xc3\xa4\xff\r\n"));
   cr_expect_str_eq(ua_body(&bob), "\x01 body\r\n");
   end();
 }

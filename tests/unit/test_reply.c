@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Responses, CANCEL and ACK made here: RFC 3261 8.2.6, 9.1, 17.1.1.3. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 #include "sip_text.h"
 #include "tieline/reply.h"
@@ -37,7 +38,7 @@ Test(reply, final_gets_a_tag) {
                         TL_STR("Retry-After: 5\r\n"), out, sizeof(out) - 1, &len),
          "SIP/2.0 486 Busy Here\r\n"
          "Via: SIP/2.0/TLS a;rport;branch=z9hG4bK1 , SIP/2.0/TCP b\r\n"
-         "v: SIP/2.0/UDP c\r\n" FROM "To:\r\n <sip:bob@b.example>;tag=t1\r\n" CALL_ID CSEQ
+         "v: SIP/2.0/UDP c\r\n" FROM "To: <sip:bob@b.example>;tag=t1\r\n" CALL_ID CSEQ
          "Retry-After: 5\r\n" LENGTH0 "\r\n");
   expect_slice(made.to_tag, "t1");
 }
@@ -48,7 +49,7 @@ Test(reply, trying_has_no_tag_but_the_timestamp) {
                         sizeof(out) - 1, &len),
          "SIP/2.0 100 Trying\r\n"
          "Via: SIP/2.0/TLS a;rport;branch=z9hG4bK1 , SIP/2.0/TCP b\r\n"
-         "v: SIP/2.0/UDP c\r\n" FROM "To:\r\n <sip:bob@b.example>\r\n" CALL_ID CSEQ
+         "v: SIP/2.0/UDP c\r\n" FROM "To: <sip:bob@b.example>\r\n" CALL_ID CSEQ
          "Timestamp: 54.2\r\n" LENGTH0 "\r\n");
 }
 
@@ -59,7 +60,7 @@ Test(reply, top_via_is_replaced_alone) {
                         out, sizeof(out) - 1, &len),
          "SIP/2.0 404 Not Found\r\n"
          "Via: SIP/2.0/TLS a;rport=9;branch=z9hG4bK1;received=192.0.2.1 , SIP/2.0/TCP b\r\n"
-         "v: SIP/2.0/UDP c\r\n" FROM "To:\r\n <sip:bob@b.example>\r\n" CALL_ID CSEQ LENGTH0 "\r\n");
+         "v: SIP/2.0/UDP c\r\n" FROM "To: <sip:bob@b.example>\r\n" CALL_ID CSEQ LENGTH0 "\r\n");
   cr_expect_eq(made.via.rport, 9);
 }
 
@@ -91,7 +92,7 @@ Test(reply, cancel_follows_the_request) {
          "CANCEL sip:bob@b.example SIP/2.0\r\n"
          "Via: SIP/2.0/TLS a;rport;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"
          "Route: <sip:x;lr>, <sip:y;lr>\r\nroute: <sip:z;lr>\r\n" FROM
-         "To:\r\n <sip:bob@b.example> \r\n" CALL_ID "CSeq: 7 CANCEL\r\n" LENGTH0 "\r\n");
+         "To: <sip:bob@b.example> \r\n" CALL_ID "CSeq: 7 CANCEL\r\n" LENGTH0 "\r\n");
   cr_expect_eq(made.method, TL_M_CANCEL);
 }
 
@@ -117,4 +118,41 @@ Test(reply, reason_phrases) {
     cr_expect_gt(r.n, 0u);
     cr_expect_eq(strlen(r.p), r.n, "%u", s);
   }
+}
+
+/* A fold in what an answer, CANCEL or ACK repeats is a space there. */
+Test(reply, s5_no_fold_leaves) {
+  static struct tl_msg resp;
+  static const char request[] =
+      INVITE_LINE "Via: SIP/2.0/TLS\r\n a\r\n ;branch=z9hG4bK1\r\n\t;x, SIP/2.0/UDP\r\n\tb\r\n"
+                  "From: \"A\r\n B\"\r\n <sip:a@b>\r\n ;tag=1\r\nTo:\r\n\t<sip:b@c>\r\n"
+                  "Call-ID:\r\n c1\r\nCSeq: 7\r\n\tINVITE\r\nTimestamp:\r\n 5\r\n"
+                  "Route: <sip:x;lr>,\r\n <sip:y;lr>\r\nContent-Length:\r\n 0\r\n\r\n";
+  static const char busy[] =
+      "SIP/2.0 486 Busy\r\n" VIA FROM "To: <sip:b@c>\r\n\t;tag=2\r\n" CALL_ID CSEQ LENGTH0 "\r\n";
+#define SAME                                                                                       \
+  "From: \"A B\" <sip:a@b> ;tag=1\r\nTo: <sip:b@c>%s\r\nCall-ID: c1\r\nCSeq: 7 %s\r\n%s" LENGTH0   \
+  "\r\n"
+  char want[1024];
+  start(request);
+  snprintf(want, sizeof(want),
+           "SIP/2.0 100 Trying\r\nVia: SIP/2.0/TLS a ;branch=z9hG4bK1 ;x, SIP/2.0/UDP b\r\n" SAME,
+           "", "INVITE", "Timestamp: 5\r\n");
+  expect(tl_reply_build(&m, 100, TL_STR("Trying"), none, none, none, out, sizeof(out) - 1, &len),
+         want);
+  snprintf(want, sizeof(want),
+           "SIP/2.0 404 No\r\nVia: SIP/2.0/TLS a ;branch=z9hG4bK1 ;x;y, SIP/2.0/UDP b\r\n" SAME,
+           ";tag=t", "INVITE", "");
+  expect(tl_reply_build(&m, 404, TL_STR("No"), TL_STR("t"),
+                        TL_STR("SIP/2.0/TLS\r\n a\r\n ;branch=z9hG4bK1\r\n\t;x;y"), none, out,
+                        sizeof(out) - 1, &len),
+         want);
+#define OURS                                                                                       \
+  " sip:bob@b.example SIP/2.0\r\nVia: SIP/2.0/TLS a ;branch=z9hG4bK1 ;x\r\nMax-Forwards: 70\r\n"   \
+  "Route: <sip:x;lr>, <sip:y;lr>\r\n"
+  snprintf(want, sizeof(want), "CANCEL" OURS SAME, "", "CANCEL", "");
+  expect(tl_cancel_build(&m, out, sizeof(out) - 1, &len), want);
+  cr_assert_eq(tl_scan(busy, sizeof(busy) - 1, true, 4096, &resp, &err), 0);
+  snprintf(want, sizeof(want), "ACK" OURS SAME, " ;tag=2", "ACK", "");
+  expect(tl_ack_build(&m, &resp, out, sizeof(out) - 1, &len), want);
 }

@@ -199,22 +199,75 @@ ca_list = %(ca)s
 """
 
 
+# Says what it sees on stderr, one process for all connections, so in the order of the bytes.
+KAMAILIO_WITNESS = """#!KAMAILIO
+debug=0
+log_stderror=yes
+children=1
+tcp_children=1
+auto_aliases=no
+listen=tcp:127.0.0.1:%(port)d
+mpath="%(modules)s"
+loadmodule "sl.so"
+loadmodule "pv.so"
+loadmodule "xlog.so"
+request_route {
+  xlog("L_ERR", "SAW <$ci> <$cs> <$rm> <$cl> <$bs> <$conid>\\n");
+  sl_send_reply("200", "Pong");
+  exit;
+}
+"""
+
+
+def kamailio_modules(t, needed):
+    modules = next((m for m in ("/usr/lib/x86_64-linux-gnu/kamailio/modules",
+                                "/usr/lib/aarch64-linux-gnu/kamailio/modules")
+                    if os.path.exists(os.path.join(m, needed))), None)
+    if not modules:
+        t.skip("Kamailio's module %s is not installed" % needed)
+    return modules + "/"
+
+
+class Witness:
+    """A Kamailio that answers 200 to everything that comes over TCP and says what came."""
+
+    def __init__(self, t):
+        self.t, self.port = t, t.port()
+        cfg = os.path.join(t.dir, "kamailio.cfg")
+        with open(cfg, "w", encoding="ascii") as f:
+            f.write(KAMAILIO_WITNESS % {"port": self.port,
+                                        "modules": kamailio_modules(t, "xlog.so")})
+        self.piped = Piped(t, [t.need("kamailio"), "-f", cfg, "-DD", "-E", "-m", "64", "-M", "8",
+                               "-Y", t.dir, "-w", t.dir])
+        t.wait_port(self.port)
+
+    def saw(self, start=0):
+        """Each message of what it printed from offset START: (Call-ID, CSeq, method, Content-Length,
+        bytes of body, connection)."""
+        out = []
+        for m in re.findall(rb"SAW <(.*?)> <(.*?)> <(.*?)> <(.*?)> <(.*?)> <(.*?)>",
+                            self.piped.out[start:]):
+            ci, cs, method, *numbers = (x.decode("latin-1") for x in m)
+            out.append((ci, int(cs), method) + tuple(int(n) if n.isdigit() else 0 for n in numbers))
+        return out
+
+    def complaints(self, start=0):
+        """What it could not read."""
+        return [line for line in self.piped.out[start:].splitlines()
+                if b"<core>" in line and b"ERROR" in line]
+
+
 def kamailio(t, tls_text=KAMAILIO_TLS):
     """A Kamailio that relays TLS to where the Request-URI points, and answers user "ping" itself;
     returns its port."""
-    program, port = t.need("kamailio"), t.port()
-    modules = next((m for m in ("/usr/lib/x86_64-linux-gnu/kamailio/modules",
-                                "/usr/lib/aarch64-linux-gnu/kamailio/modules")
-                    if os.path.exists(os.path.join(m, "tls.so"))), None)
-    if not modules:
-        t.skip("Kamailio's TLS module is not installed")
+    program, port, modules = t.need("kamailio"), t.port(), kamailio_modules(t, "tls.so")
     tls = os.path.join(t.dir, "kamailio-tls.cfg")
     with open(tls, "w", encoding="ascii") as f:
         f.write(tls_text % {"key": t.pki("callee.key"), "cert": t.pki("callee.pem"),
                                 "ca": t.pki("ca.pem")})
     cfg = os.path.join(t.dir, "kamailio.cfg")
     with open(cfg, "w", encoding="ascii") as f:
-        f.write(KAMAILIO % {"port": port, "modules": modules + "/", "tls": tls})
+        f.write(KAMAILIO % {"port": port, "modules": modules, "tls": tls})
     t.spawn([program, "-f", cfg, "-DD", "-E", "-m", "64", "-M", "8", "-Y", t.dir,
              "-w", t.dir])
     t.wait_port(port)
