@@ -106,8 +106,12 @@ const char *tl_id_flag_name(enum tl_id_flag flag);
 const char *tl_san_kind_name(int kind);
 
 /* RFC 5922 7.1-7.4: does ID speak for DOMAIN (a SIP domain, before SRV)? SAN URI sip:, then SAN
- * DNS, no wildcards; an IP literal needs a SAN IP; CN only if there is no SAN and ALLOW_CN. Says
- * nothing about whether the certificate verified. */
+ * DNS, no wildcards; CN only if there is no SAN and ALLOW_CN. Never for an IP literal: that is no
+ * domain. This is what tells who somebody is. Says nothing about whether the certificate verified.
+ */
+bool tl_identity_speaks_for(const struct tl_identity *id, struct tl_str domain, bool allow_cn);
+/* May ID's holder be what was dialled as DOMAIN? The same, and an IP literal is proved by a SAN IP.
+ */
 bool tl_identity_matches(const struct tl_identity *id, struct tl_str domain, bool allow_cn);
 /* Is the SIP user USER@HOST named by a SAN URI, exactly? USER as in the request, escapes and all.
  */

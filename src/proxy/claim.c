@@ -61,7 +61,7 @@ static int mapped(const struct tl_source *s, const struct tl_uri *u) {
 
 static int judge(const struct tl_source *s, const struct tl_identity *id, const struct tl_uri *u) {
   const struct tl_conf_peer *peer = s->peer;
-  if (id && tl_identity_matches(id, u->host, s->allow_cn)) return COVERED;
+  if (id && tl_identity_speaks_for(id, u->host, s->allow_cn)) return COVERED;
   if (peer && (listed(peer->domains, u->host) || listed(peer->identities, u->host) ||
                same_host(tl_str_c(peer->identity), u->host)))
     return COVERED;

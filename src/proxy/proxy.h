@@ -221,11 +221,12 @@ struct tl_merge {
 struct tl_source {
   uint64_t generation;             /* of the snapshot that all of it belongs to */
   uint32_t places_seen;            /* and the peers' addresses then */
-  const struct tl_conf_peer *peer; /* the first that fits, NULL: none */
+  const struct tl_conf_peer *peer; /* the one that fits best, NULL: none */
   enum tl_trust trust;
   enum tl_check_from check;
   bool verified, allow_cn;
   bool guarded; /* may not use our domains in From */
+  bool by_port; /* several peers fit the address: a datagram's port may tell which */
   uint8_t n_map;
   const struct tl_conf_mapping *map[TL_SOURCE_MAPPINGS]; /* what the identity map adds */
   uint8_t next, verdict[TL_SOURCE_VERDICTS];
@@ -233,7 +234,7 @@ struct tl_source {
   uint64_t route[];                 /* a bit for each route whose conditions on the source hold */
 };
 struct tl_source_slot {
-  struct tl_addr ip;
+  struct tl_addr at; /* port 0: of all that have none of their own */
   struct tl_source *source;
 };
 
@@ -269,6 +270,7 @@ struct tl_proxy {
   struct tl_source_slot sources[TL_SOURCE_SLOTS];
   struct {
     struct tl_identity *identity; /* of the connection at the other worker, if verified */
+    bool allow_cn, dialled;       /* the same connection's */
     struct tl_source *source;
   } relayed; /* of the message being handled */
   struct {

@@ -12,6 +12,7 @@ struct relayed {
   struct tl_mail mail;
   struct tl_hop from;
   struct tl_identity *identity; /* of the connection, if verified; a reference */
+  bool allow_cn, dialled;       /* what else its source is told by */
   int listener;                 /* of the datagram's socket, -1: none */
   unsigned hops;
   uint32_t len;
@@ -62,14 +63,13 @@ static size_t copy_body(char *dst, const struct tl_body *body) {
 }
 
 /* Routes may ask who sent it, and only here is that known. */
-static struct tl_identity *verified_sender(struct tl_proxy *p, const struct tl_hop *from) {
-  const struct tl_conn *c = tl_conn_get(&p->net, from->conn);
-  struct tl_identity *id = NULL;
-  if (p->relay_hops)
-    id = p->relayed.identity;
-  else if (c && c->tls && c->tls->peer_verified)
-    id = c->tls->identity;
-  return id ? tl_identity_ref(id) : NULL;
+static void tell_sender(struct tl_proxy *p, const struct tl_hop *from, struct relayed *r) {
+  const struct tl_conn *c = p->relay_hops ? NULL : tl_conn_get(&p->net, from->conn);
+  struct tl_identity *id = p->relay_hops ? p->relayed.identity : NULL;
+  if (c && c->tls && c->tls->peer_verified) id = c->tls->identity;
+  r->identity = id ? tl_identity_ref(id) : NULL;
+  r->allow_cn = c ? c->tls && c->tls->domain && c->tls->domain->allow_cn : p->relayed.allow_cn;
+  r->dialled = c ? c->outgoing : p->relayed.dialled;
 }
 
 void tl_relay_message(struct tl_proxy *p, unsigned worker, const struct tl_hop *from,
@@ -82,7 +82,7 @@ void tl_relay_message(struct tl_proxy *p, unsigned worker, const struct tl_hop *
   }
   r->mail.type = TL_MAIL_RELAY;
   r->from = *from;
-  r->identity = verified_sender(p, from);
+  tell_sender(p, from, r);
   r->listener = tl_udp_listener(&p->net, from->udp);
   r->hops = hops;
   memcpy(r->data, m->p, m->head_len);
@@ -193,12 +193,15 @@ static void do_message(struct tl_proxy *p, struct relayed *r) {
     b.seg[0].buf = -1;
     p->relay_hops = r->hops;
     p->relayed.identity = r->identity;
+    p->relayed.allow_cn = r->allow_cn;
+    p->relayed.dialled = r->dialled;
     if (m->is_request)
       tl_request(p, &r->from, NULL, m, &b);
     else
       tl_response(p, &r->from, m, &b);
     p->relay_hops = 0;
     p->relayed.identity = NULL;
+    p->relayed.allow_cn = p->relayed.dialled = false;
   }
   tl_relay_free(&r->mail);
 }

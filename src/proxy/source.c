@@ -19,7 +19,9 @@ struct facts {
   const struct tl_snap *snap;
   const struct tl_identity *id; /* of a verified certificate, else NULL */
   const struct tl_addr *addr;
+  enum tl_transport transport;
   bool encrypted, allow_cn;
+  bool dialled; /* the connection is of our making, and what was demanded there was shown */
 };
 
 /* In OLD if that belongs to the same snapshot, for it has the same size then; else OLD is freed. */
@@ -45,29 +47,84 @@ static bool fresh(const struct tl_source *s, const struct tl_snap *snap) {
 
 /* ---- the peer ---- */
 
-static bool named(const struct tl_conf_peer *peer, const struct facts *f) {
-  if (!peer->identities) return tl_identity_matches(f->id, tl_str_c(peer->identity), f->allow_cn);
+enum { AT_NO_PLACE, AT_ITS_ADDRESS, AT_ITS_PORT };
+
+static unsigned place_of(const struct tl_place_list *l, const struct facts *f) {
+  unsigned best = AT_NO_PLACE;
+  for (size_t i = 0; i < l->n; i++) {
+    if (!tl_addr_ip_eq(&l->at[i].addr, f->addr)) continue;
+    if (l->at[i].via == f->transport && tl_addr_port(&l->at[i].addr) == tl_addr_port(f->addr))
+      return AT_ITS_PORT;
+    best = AT_ITS_ADDRESS;
+  }
+  return best;
+}
+
+/* A name tells by what the certificate says of SIP domains. An address in it tells nothing, but of
+ * the peer that was dialled there and had it demanded of him. */
+static bool speaks_as(const struct facts *f, const struct tl_place_list *l, const char *name) {
+  if (tl_identity_speaks_for(f->id, tl_str_c(name), f->allow_cn)) return true;
+  struct tl_addr a;
+  return f->dialled && tl_addr_parse(tl_str_c(name), 0, &a) == 0 && place_of(l, f) == AT_ITS_PORT &&
+         tl_identity_matches(f->id, tl_str_c(name), false);
+}
+
+static bool named(const struct tl_conf_peer *peer, const struct facts *f,
+                  const struct tl_place_list *l) {
+  if (!peer->identities) return speaks_as(f, l, peer->identity);
   for (char **n = peer->identities; *n; n++)
-    if (tl_identity_matches(f->id, tl_str_c(*n), f->allow_cn)) return true;
+    if (speaks_as(f, l, *n)) return true;
   return false;
 }
 
-static bool located(const struct tl_conf_peer *peer, const struct facts *f) {
-  for (size_t i = 0; i < peer->n_network; i++)
-    if (tl_network_has(&peer->network[i], f->addr)) return true;
-  if (peer->n_network || peer->by_cert) return false;
+/* Is it reached by TLS at all? Without a transport in its uri DNS says so. */
+static bool has_tls(const struct tl_conf_peer *peer, const struct tl_place_list *l) {
+  if (peer->transport == TL_TLS) return true;
+  for (size_t i = 0; peer->any_transport && i < l->n; i++)
+    if (l->at[i].via == TL_TLS) return true;
+  return false;
+}
+
+/* How well PEER fits who is there, 0: not. A verified certificate decides alone: its keys or
+ * authorities bound before its name, then where it comes from. */
+static unsigned fit_certificate(const struct tl_conf_peer *peer, const struct facts *f) {
   const struct tl_place_list *l = tl_snap_places(f->snap, peer);
-  for (size_t i = 0; i < l->n; i++)
-    if (tl_addr_ip_eq(&l->at[i].addr, f->addr)) return true;
-  return false;
+  if (!has_tls(peer, l) || !named(peer, f, l) || !tl_binding_holds(peer->binding, f->id, true))
+    return 0;
+  return 1 + place_of(l, f) + (peer->binding ? 4 : 0);
 }
 
-/* A verified certificate decides alone; without one the address does, where the peer allows that. A
- * peer that we reach by TLS is not taken for itself in the clear. */
-static bool is_peer(const struct tl_conf_peer *peer, const struct facts *f) {
-  if (f->id) return named(peer, f) && tl_binding_holds(peer->binding, f->id, true);
-  if (peer->transport == TL_TLS && !f->encrypted) return false;
-  return located(peer, f);
+/* Without one the address does, where the peer allows that: the very port before the address
+ * before a network, and the narrowest of those. A peer that we reach by TLS is not taken for
+ * itself in the clear. */
+static unsigned fit_address(const struct tl_conf_peer *peer, const struct facts *f) {
+  unsigned network = 0;
+  if (peer->transport == TL_TLS && !f->encrypted) return 0;
+  for (size_t i = 0; i < peer->n_network; i++)
+    if (tl_network_has(&peer->network[i], f->addr) && peer->network[i].bits + 1u > network)
+      network = peer->network[i].bits + 1u;
+  if (!network && (peer->n_network || peer->by_cert)) return 0;
+  return network + 256 * place_of(tl_snap_places(f->snap, peer), f);
+}
+
+static unsigned fit_of(const struct tl_conf_peer *peer, const struct facts *f) {
+  return f->id ? fit_certificate(peer, f) : fit_address(peer, f);
+}
+
+/* A request has one source: the peer that fits best, of equal ones the first of the file. */
+static const struct tl_conf_peer *peer_of(const struct facts *f, unsigned *out_fitting) {
+  const struct tl_conf *conf = f->snap->conf;
+  const struct tl_conf_peer *peer = NULL;
+  unsigned best = 0;
+  *out_fitting = 0;
+  for (size_t i = 0; conf->peer && i < conf->n_peer; i++) {
+    unsigned fit = fit_of(&conf->peer[i], f);
+    *out_fitting += fit > 0;
+    if (fit <= best) continue;
+    best = fit;
+    peer = &conf->peer[i];
+  }
+  return peer;
 }
 
 /* ---- conditions of routes ---- */
@@ -97,12 +154,13 @@ static bool certificate_fits(const struct tl_conf_route *r, const struct tl_iden
           glob(r->peer_fingerprint, id->spki_sha256));
 }
 
-static bool route_open(const struct tl_conf_route *r, const struct facts *f) {
+static bool route_open(const struct tl_conf_route *r, const struct facts *f,
+                       const struct tl_conf_peer *peer) {
   bool listed = !r->from_peer;
   if ((r->verified_only && !f->id) || (r->unverified_only && f->id)) return false;
   if (r->trust == TL_TRUST_VERIFIED && !f->id) return false;
   if (r->trust == TL_TRUST_ENCRYPTED && !f->encrypted) return false;
-  for (size_t i = 0; i < r->n_from && !listed; i++) listed = r->from[i] && is_peer(r->from[i], f);
+  for (size_t i = 0; i < r->n_from && !listed; i++) listed = peer && r->from[i] == peer;
   return listed && certificate_fits(r, f->id);
 }
 
@@ -140,10 +198,11 @@ static void add_mappings(struct tl_source *s, const struct tl_conf *conf,
 
 static void fill(struct tl_source *s, const struct facts *f, const struct tl_tls_domain *d) {
   const struct tl_conf *conf = f->snap->conf;
-  for (size_t i = 0; conf->peer && i < conf->n_peer && !s->peer; i++)
-    if (is_peer(&conf->peer[i], f)) s->peer = &conf->peer[i];
+  unsigned fitting;
+  s->peer = peer_of(f, &fitting);
+  s->by_port = fitting > 1;
   for (size_t i = 0; i < conf->n_route; i++)
-    if (route_open(&conf->route[i], f)) s->route[i / 64] |= 1ull << (i % 64);
+    if (route_open(&conf->route[i], f, s->peer)) s->route[i / 64] |= 1ull << (i % 64);
   s->verified = f->id != NULL;
   if (f->id) add_mappings(s, conf, f->id);
   s->allow_cn = f->allow_cn;
@@ -165,7 +224,11 @@ static struct tl_source *of_conn(struct tl_proxy *p, struct tl_conn *c) {
   if (c->state > TL_CONN_OPEN) return NULL;
   s = c->source = source_new(p->snap, s);
   if (!s) return NULL;
-  struct facts f = {.snap = p->snap, .addr = &c->peer, .encrypted = c->tls != NULL};
+  struct facts f = {.snap = p->snap,
+                    .addr = &c->peer,
+                    .transport = (enum tl_transport)c->transport,
+                    .encrypted = c->tls != NULL,
+                    .dialled = c->outgoing};
   if (verified_now(c)) f.id = c->tls->identity;
   if (c->tls && c->tls->domain) f.allow_cn = c->tls->domain->allow_cn;
   fill(s, &f, c->tls ? c->tls->domain : NULL);
@@ -179,17 +242,23 @@ void tl_source_drop(struct tl_conn *c) {
 
 /* ---- what has no connection here ---- */
 
+static struct tl_source *of_slot(struct tl_proxy *p, const struct tl_addr *addr) {
+  struct tl_source_slot *slot = &p->sources[tl_addr_hash(addr) % TL_SOURCE_SLOTS];
+  if (fresh(slot->source, p->snap) && tl_addr_eq(&slot->at, addr)) return slot->source;
+  slot->at = *addr;
+  struct tl_source *s = slot->source = source_new(p->snap, slot->source);
+  if (!s) return NULL;
+  struct facts f = {.snap = p->snap, .addr = &slot->at, .transport = TL_UDP};
+  fill(s, &f, NULL);
+  return s;
+}
+
+/* By the address alone, so that ports cost nothing, unless several peers share it. */
 static struct tl_source *of_address(struct tl_proxy *p, const struct tl_addr *addr) {
   struct tl_addr ip = *addr;
   tl_addr_set_port(&ip, 0);
-  struct tl_source_slot *slot = &p->sources[tl_addr_hash(&ip) % TL_SOURCE_SLOTS];
-  if (fresh(slot->source, p->snap) && tl_addr_eq(&slot->ip, &ip)) return slot->source;
-  slot->ip = ip;
-  struct tl_source *s = slot->source = source_new(p->snap, slot->source);
-  if (!s) return NULL;
-  struct facts f = {.snap = p->snap, .addr = &slot->ip};
-  fill(s, &f, NULL);
-  return s;
+  struct tl_source *s = of_slot(p, &ip);
+  return s && s->by_port ? of_slot(p, addr) : s;
 }
 
 /* A message that another worker passed on brings along what that worker knew. */
@@ -198,8 +267,11 @@ static struct tl_source *of_relayed(struct tl_proxy *p, const struct tl_hop *fro
   if (!s) return NULL;
   struct facts f = {.snap = p->snap,
                     .addr = &from->addr,
+                    .transport = from->transport,
                     .id = p->relayed.identity,
-                    .encrypted = from->transport == TL_TLS};
+                    .encrypted = from->transport == TL_TLS,
+                    .allow_cn = p->relayed.allow_cn,
+                    .dialled = p->relayed.dialled};
   fill(s, &f, NULL);
   return s;
 }
@@ -209,7 +281,7 @@ struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_hop *from, st
   return from->transport == TL_UDP ? of_address(p, &from->addr) : of_relayed(p, from);
 }
 
-/* Several peers may fit; S tells the first of them alone. */
+/* Several peers may fit; S tells the best of them alone, and a leg of a dialog may be another. */
 bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl_hop *from,
                   const struct tl_conn *c, uint64_t peer) {
   const struct tl_conf *conf = p->snap->conf;
@@ -218,10 +290,12 @@ bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl
   struct facts f = {.snap = p->snap,
                     .id = tl_source_identity(p, s, c),
                     .addr = &from->addr,
+                    .transport = from->transport,
                     .encrypted = from->transport == TL_TLS,
-                    .allow_cn = s->allow_cn};
+                    .allow_cn = s->allow_cn,
+                    .dialled = c ? c->outgoing : p->relayed.dialled};
   for (size_t i = 0; i < conf->n_peer; i++)
-    if (conf->peer[i].id == peer) return is_peer(&conf->peer[i], &f);
+    if (conf->peer[i].id == peer) return fit_of(&conf->peer[i], &f) > 0;
   return false;
 }
 

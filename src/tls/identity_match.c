@@ -66,11 +66,10 @@ static bool same_name(struct tl_str have, struct tl_str want) {
   return is_name(have) && tl_str_ieq(have, want);
 }
 
-bool tl_identity_matches(const struct tl_identity *id, struct tl_str domain, bool allow_cn) {
+bool tl_identity_speaks_for(const struct tl_identity *id, struct tl_str domain, bool allow_cn) {
   struct tl_addr addr;
   domain = without_dot(domain);
-  if (domain.n == 0) return false;
-  if (tl_addr_parse(domain, 0, &addr) == 0) return match_address(id, &addr);
+  if (domain.n == 0 || tl_addr_parse(domain, 0, &addr) == 0) return false;
   bool any_uri = false;
   for (size_t i = 0; i < id->n_san; i++) {
     struct tl_str host = {NULL, 0};
@@ -83,6 +82,13 @@ bool tl_identity_matches(const struct tl_identity *id, struct tl_str domain, boo
     if (id->san[i].kind == TL_SAN_DNS && same_name(tl_str_c(id->san[i].value), domain)) return true;
   /* Of several common names none is the one that was meant. */
   return !id->has_san && allow_cn && id->cn && id->n_cn < 2 && same_name(tl_str_c(id->cn), domain);
+}
+
+bool tl_identity_matches(const struct tl_identity *id, struct tl_str domain, bool allow_cn) {
+  struct tl_addr addr;
+  domain = without_dot(domain);
+  if (tl_addr_parse(domain, 0, &addr) == 0) return match_address(id, &addr);
+  return tl_identity_speaks_for(id, domain, allow_cn);
 }
 
 /* One character of a user part, taken off S: an escape of what needs none is what it stands for
@@ -126,5 +132,5 @@ bool tl_identity_matches_user(const struct tl_identity *id, struct tl_str user,
 
 bool tl_identity_may_alias(const struct tl_identity *id, bool peer_verified, struct tl_str sent_by,
                            bool allow_cn) {
-  return id && peer_verified && id->verified && tl_identity_matches(id, sent_by, allow_cn);
+  return id && peer_verified && id->verified && tl_identity_speaks_for(id, sent_by, allow_cn);
 }

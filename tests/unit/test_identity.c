@@ -102,6 +102,26 @@ Test(identity, b11_address_needs_a_san_of_its_kind) {
   cr_assert_not(tl_identity_matches(&id, TL_STR("192.0.2.1"), true));
 }
 
+/* RFC 5922 7.1: whom a certificate names is told by sip: URIs and DNS names alone. */
+Test(identity, s3_an_address_names_no_source) {
+  static const char *const address[] = {"192.0.2.1", "2001:db8::1", "[2001:db8::1]", "192.0.2.2",
+                                        "192.0.2.1."};
+  id.verified = true;
+  with(TL_SAN_IP, "192.0.2.1");
+  with(TL_SAN_IP, "[2001:db8::1]");
+  with(TL_SAN_DNS, "192.0.2.2");
+  with(TL_SAN_DNS, "atlanta.example");
+  with(TL_SAN_EMAIL, "biloxi.example");
+  for (size_t i = 0; i < sizeof(address) / sizeof(address[0]); i++) {
+    cr_expect_not(tl_identity_speaks_for(&id, tl_str_c(address[i]), true), "%s", address[i]);
+    cr_expect_not(tl_identity_may_alias(&id, true, tl_str_c(address[i]), true), "%s", address[i]);
+  }
+  cr_expect(tl_identity_speaks_for(&id, TL_STR("atlanta.example"), false));
+  cr_expect_not(tl_identity_speaks_for(&id, TL_STR("biloxi.example"), false));
+  with(TL_SAN_URI, "sip:192.0.2.1");
+  cr_expect_not(tl_identity_speaks_for(&id, TL_STR("192.0.2.1"), true));
+}
+
 Test(identity, b11_several_common_names_are_none) {
   id.cn = (char *)"atlanta.example";
   id.n_cn = 2;
