@@ -27,7 +27,8 @@ enum tl_dns_type {
 #define TL_DNS_RECORDS_MAX 256 /* kept of one answer */
 
 enum tl_dns_status {
-  TL_DNS_FAILED, /* no server answered, or none with an answer that can be used */
+  TL_DNS_FAILED, /* no server answered, or all with an error */
+  TL_DNS_BROKEN, /* what came cannot be used: cut off even over TCP, malformed, forged perhaps */
   TL_DNS_NONE,   /* there is no such name, or it has no such record */
   TL_DNS_FOUND,
 };

@@ -28,6 +28,7 @@ struct tl_dns_question {
   struct tl_dns_wait *waits;
   uint16_t type;
   bool tcp, plain; /* asked over TCP, without EDNS */
+  bool lower;      /* in lower case, because the server turns letters and has no TCP */
   bool sending;    /* within ares_send: an end now is an error of the asker's */
   bool ended;      /* ended while it was sent */
   char name[TL_DNS_NAME_MAX], sent[TL_DNS_NAME_MAX]; /* lower case; as it was asked */
@@ -43,7 +44,8 @@ struct tl_dns {
   struct tl_dns_question *bucket[BUCKETS];
 };
 
-static const struct tl_dns_answer no_answer = {.status = TL_DNS_FAILED};
+static const struct tl_dns_answer no_answer = {.status = TL_DNS_FAILED},
+                                  no_good_answer = {.status = TL_DNS_BROKEN};
 
 /* ---- names ---- */
 
@@ -66,10 +68,10 @@ static bool take_name(const char *name, char out[TL_DNS_NAME_MAX]) {
 }
 
 /* RFC 5452 has the idea from draft-vixie-dnsext-dns0x20: each letter carries a bit. */
-static bool mix_case(const char *name, char *out) {
-  uint8_t bits[TL_DNS_NAME_MAX / 8];
+static bool mix_case(const char *name, bool lower, char *out) {
+  uint8_t bits[TL_DNS_NAME_MAX / 8] = {0};
   size_t i = 0;
-  if (getrandom(bits, sizeof(bits), 0) != sizeof(bits)) return false;
+  if (!lower && getrandom(bits, sizeof(bits), 0) != sizeof(bits)) return false;
   for (; name[i]; i++)
     out[i] = bits[i / 8] >> i % 8 & 1 ? (char)toupper((unsigned char)name[i]) : name[i];
   out[i] = '\0';
@@ -119,11 +121,11 @@ static void tell(struct tl_dns_question *q, const struct tl_dns_answer *a) {
 }
 
 /* Q is no longer under way: who asks now, even from the callbacks, asks anew. */
-static void finish(struct tl_dns_question *q, struct tl_dns_answer *a) {
+static void finish(struct tl_dns_question *q, struct tl_dns_answer *a, int rc) {
   struct tl_dns *d = q->d;
   *q->link = q->next;
   if (q->next) q->next->link = q->link;
-  tell(q, a ? a : &no_answer);
+  tell(q, a ? a : rc == TL_EIO ? &no_answer : &no_good_answer);
   if (a && a->status != TL_DNS_FAILED && a->ttl_s)
     dns_cache_put(d->cache, q->type, q->name, a);
   else
@@ -141,7 +143,8 @@ static int send_question(struct tl_dns_question *q) {
   unsigned char *msg = NULL;
   uint16_t id;
   int n, rc = TL_EIO;
-  if (!mix_case(q->name, q->sent) || getrandom(&id, sizeof(id), 0) != sizeof(id)) return TL_EIO;
+  if (!mix_case(q->name, q->lower, q->sent) || getrandom(&id, sizeof(id), 0) != sizeof(id))
+    return TL_EIO;
   if (ares_create_query(q->sent, 1, q->type, id, 1, &msg, &n, q->plain ? 0 : UDP_SIZE))
     return TL_EINVAL;
   struct dns_channel *ch = dns_channel_take(&d->channels, q->tcp);
@@ -162,6 +165,8 @@ static int send_question(struct tl_dns_question *q) {
 static bool ask_again(struct tl_dns_question *q, int rc) {
   if (rc == TL_EVERIFY && !q->tcp)
     q->tcp = true; /* a server that turns letters, or somebody who guessed all but these */
+  else if (rc == TL_EIO && q->tcp) /* it has no TCP: whoever guessed must guess again */
+    q->tcp = false, q->lower = true;
   else if (rc == TL_ENOTSUP && !q->plain)
     q->plain = true;
   else
@@ -186,7 +191,7 @@ static void on_answer(void *arg, int status, int timeouts, unsigned char *msg, i
     rc = tl_dns_read(msg, (size_t)n, q->sent, q->type, &a);
     d->counts.refused += rc == TL_ESYNTAX || rc == TL_EVERIFY;
   }
-  if (rc == 0 || !ask_again(q, rc)) finish(q, a);
+  if (rc == 0 || !ask_again(q, rc)) finish(q, a, rc);
   ch->busy--; /* not before: its socket is the old question's until this returns */
 }
 

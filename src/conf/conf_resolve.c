@@ -92,7 +92,7 @@ static void addresses(struct found *f, const char *host, uint16_t port, enum tl_
   if (rc == 0) freeaddrinfo(answer);
 }
 
-static void find_services(struct tl_dns *dns, const struct question *q, struct tl_services *out) {
+static bool find_services(struct tl_dns *dns, const struct question *q, struct tl_services *out) {
   struct tl_dns_answer *all = NULL;
   out->n = 0;
   if (q->any_transport) all = tl_dns_ask_blocking(dns, TL_DNS_NAPTR, q->host, QUESTION_MS);
@@ -106,34 +106,42 @@ static void find_services(struct tl_dns *dns, const struct question *q, struct t
                                .replacement = n->name};
     tl_locate_naptr(out, &r, q->transport == TL_TLS);
   }
+  bool usable = !all || all->status != TL_DNS_BROKEN;
   free(all);
   if (out->n == 0) tl_locate_services(out, q->host, q->any_transport, q->transport);
+  return usable;
 }
 
-static void find_hosts(struct tl_dns *dns, const char *name, struct tl_srvs *out) {
+/* False: what came cannot be used, and so cannot say that there is none. */
+static bool find_hosts(struct tl_dns *dns, const char *name, struct tl_srvs *out) {
   struct tl_dns_answer *all = tl_dns_ask_blocking(dns, TL_DNS_SRV, name, QUESTION_MS);
   *out = (struct tl_srvs){.n = 0};
   for (size_t i = 0; all && i < all->n; i++) {
     const struct tl_dns_record *s = &all->at[i];
     tl_locate_srv(out, s->name, s->priority, s->weight, s->port);
   }
+  bool usable = !all || all->status != TL_DNS_BROKEN;
   free(all);
   tl_locate_order(out);
+  return usable;
 }
 
 static void ask_services(struct tl_dns *dns, const struct question *q, struct found *f) {
   struct tl_services services;
   struct tl_srvs srvs;
-  bool any = false;
-  find_services(dns, q, &services);
-  for (size_t i = 0; i < services.n; i++) {
+  bool any = false, usable = find_services(dns, q, &services);
+  for (size_t i = 0; i < services.n && usable; i++) {
     enum tl_transport t = services.at[i].transport;
-    find_hosts(dns, services.at[i].name, &srvs);
+    usable = find_hosts(dns, services.at[i].name, &srvs);
     any |= srvs.n || srvs.none;
     for (size_t k = 0; k < srvs.n; k++) addresses(f, srvs.at[k].host, srvs.at[k].port, t);
     if (srvs.none && !srvs.n) f->why = "its SRV record says that there is no such service";
   }
   if (any) return;
+  if (!usable) {
+    f->why = "the answer of the name server about its services cannot be used";
+    return;
+  }
   enum tl_transport t = services.at[0].transport;
   addresses(f, q->host, tl_locate_port(t), t);
 }

@@ -51,6 +51,7 @@ struct tl_resolve_job {
   unsigned srv_left; /* of those that look for hosts */
   bool name_error;   /* some answer was "no such name" */
   bool service_none; /* some service is decidedly not there */
+  bool no_services;  /* a question about services failed: no answer is no "there is none" */
   uint32_t ttl_s;    /* shortest so far */
   struct tl_resolve_query naptr, srv[TL_SERVICES_MAX];
   struct tl_services services;

@@ -165,7 +165,8 @@ static void srv_done(struct tl_resolve_job *j, size_t service, struct tl_srvs *f
   j->srv_left--;
   j->service_none |= found->none && found->n == 0;
   for (size_t i = 0; i < found->n; i++) add_target(j, service, &found->at[i]);
-  if (j->srv_left == 0 && j->n_target == 0 && !j->service_none) ask_name_itself(j);
+  if (j->srv_left == 0 && j->n_target == 0 && !j->service_none && !j->no_services)
+    ask_name_itself(j);
 }
 
 static void take_address(struct tl_resolve_target *t, const struct tl_dns_record *rr) {
@@ -187,18 +188,20 @@ static void handle(struct tl_resolve_query *q, const struct tl_dns_answer *a) {
   struct tl_resolve_job *j = q->job;
   struct tl_srvs srvs = {.n = 0};
   bool services = q->type == TL_DNS_NAPTR || q->type == TL_DNS_SRV;
+  bool failed = a->status == TL_DNS_FAILED, broken = a->status == TL_DNS_BROKEN;
   j->name_error |= a->status == TL_DNS_NONE;
-  j->r->unsure |= services && a->status == TL_DNS_FAILED;
+  j->r->unsure |= services && (failed || broken);
+  j->no_services |= (services && broken) || (q->type == TL_DNS_SRV && failed);
   if (a->status == TL_DNS_FOUND && a->ttl_s < j->ttl_s) j->ttl_s = a->ttl_s;
   for (size_t i = 0; i < a->n; i++) take_record(q, &a->at[i], &srvs);
-  if (q->type == TL_DNS_NAPTR)
+  if (q->type == TL_DNS_NAPTR && !broken) /* an error to NAPTR alone is what old servers answer */
     naptr_done(j);
   else if (q->type == TL_DNS_SRV)
     srv_done(j, q->at, &srvs);
 }
 
 static int failure(const struct tl_resolve_job *j) {
-  return j->name_error || j->service_none ? TL_ENOTFOUND : TL_EIO;
+  return !j->no_services && (j->name_error || j->service_none) ? TL_ENOTFOUND : TL_EIO;
 }
 
 static void on_answer(struct tl_dns_wait *w, const struct tl_dns_answer *a) {

@@ -124,17 +124,19 @@ static size_t answer(const uint8_t *q, size_t n, bool tcp, uint16_t port, uint8_
   size_t name_len = get_name(q + 12, n - 12, name, sizeof(name)), at = 12 + name_len + 4;
   unsigned type = (unsigned)q[12 + name_len] << 8 | q[12 + name_len + 1], flags = 0x8580;
   bool known = false, edns = q[11] == 1;
+  bool well = (type != T_SRV && strcasestr(name, "only-srv")) ||
+              (type != T_NAPTR && strcasestr(name, "only-naptr"));
   struct dnsd_question *now = &seen[asked % DNSD_SEEN];
   *now = (struct dnsd_question){.id = (uint16_t)(q[0] << 8 | q[1]), .port = port, .tcp = tcp};
   if (edns) now->edns = (uint16_t)(q[at + 3] << 8 | q[at + 4]);
   snprintf(now->name, sizeof(now->name), "%.63s", name);
   asked++;
-  if (strcasestr(name, "silent")) return 0;
+  if (strcasestr(name, "silent") || (tcp && strcasestr(name, "mute"))) return 0;
   memcpy(r, q, at);
   if (strcasestr(name, "letters") && !tcp)
     for (size_t i = 12; i < 12 + name_len; i++) r[i] = (uint8_t)tolower(r[i]);
   unsigned count = 0;
-  if (strcasestr(name, "refused")) {
+  if (!well && strcasestr(name, "refused")) {
     flags = 0x8182;
   } else if (strcasestr(name, "old") && edns) {
     flags = 0x8181; /* as a server that does not know EDNS: no OPT record in its answer */
@@ -143,7 +145,7 @@ static size_t answer(const uint8_t *q, size_t n, bool tcp, uint16_t port, uint8_
     if (!known) flags = 0x8583;
     if (strcasestr(name, "big") && !tcp) flags |= 0x0200;
     if (strcasestr(name, "big") && !tcp && count > 1) count = 1; /* what is left misleads */
-    if (strcasestr(name, "cut")) flags |= 0x0200;
+    if (!well && strcasestr(name, "cut")) flags |= 0x0200;
   }
   put16(r + 2, flags);
   put16(r + 4, 1);
@@ -164,7 +166,7 @@ static void serve_tcp(void) {
     if (n < 17 || n > 512 || recv(fd, q, n, MSG_WAITALL) != (ssize_t)n) break;
     size_t len = answer(q, n, true, 0, r + 2);
     put16(r, (unsigned)len);
-    if (len && send(fd, r, len + 2, MSG_NOSIGNAL) < 0) break;
+    if (!len || send(fd, r, len + 2, MSG_NOSIGNAL) < 0) break;
   }
   close(fd);
 }

@@ -16,11 +16,14 @@ static const struct zone_record zone[] = {
     {"_sip._tcp.srv.example", T_SRV, "10 0 5080 first.test"},
     {"_sip._tcp.srv.example", T_SRV, "5 0 5081 second.test"},
     {"_sips._tcp.closed.example", T_SRV, "0 0 0 ."},
+    {"_sip._tcp.big.example", T_SRV, "20 0 5080 wrong.test"}, /* all that UDP brings */
+    {"_sip._tcp.big.example", T_SRV, "10 0 5080 first.test"},
+    {"_sip._tcp.cut.example", T_SRV, "10 0 5080 wrong.test"},
 };
 
 static void begin(void) {
   dnsd_start(zone, sizeof(zone) / sizeof(*zone));
-  dnsd_files("192.0.2.1 first.test listed.example\n192.0.2.2 second.test\n");
+  dnsd_files("192.0.2.1 first.test listed.example\n192.0.2.2 second.test\n192.0.2.9 wrong.test\n");
   tl_conf_resolve_files(dnsd_file("hosts"), dnsd_file("resolv.conf"));
 }
 
@@ -67,6 +70,18 @@ Test(conf_resolve, hosts_file_and_ports_ask_no_name_server) {
 
 Test(conf_resolve, service_that_is_decidedly_not_there) {
   finds("closed.example", 0, TL_TLS, false, "");
+}
+
+Test(conf_resolve, s9_cut_off_services_are_asked_for_over_tcp) {
+  finds("big.example", 0, TL_TCP, false, "tcp:192.0.2.1:5080 tcp:192.0.2.9:5080");
+}
+
+/* The name itself has an address, which is no replacement. */
+Test(conf_resolve, s9_unusable_answers_about_services_lead_nowhere) {
+  struct tl_conf_lookup l = {.host = "cut.example", .transport = TL_TCP};
+  cr_assert_eq(tl_conf_resolve(&l, 1, 5000), 0);
+  cr_assert_eq(l.n, 0);
+  cr_assert(strstr(l.why, "cannot be used"), "%s", l.why);
 }
 
 Test(conf_resolve, silent_name_server_ends_in_time) {

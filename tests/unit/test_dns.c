@@ -23,6 +23,11 @@ static const struct zone_record zone[] = {
     {"wrong.example", T_A, "203.0.113.1"},
     {"bigsrv.example", T_A, "203.0.113.1"},
     {"cut.example", T_A, "203.0.113.1"},
+    {"_sips._tcp.cut.only-srv.example", T_SRV, "10 0 5061 plain.example"},
+    {"cut.only-srv.example", T_A, "203.0.113.1"},
+    {"refused.only-srv.example", T_A, "203.0.113.1"},
+    {"cut.only-naptr.example", T_NAPTR, "10 10 s SIPS+D2T - _sips._tcp.cut.only-naptr.example"},
+    {"cut.only-naptr.example", T_A, "203.0.113.1"},
     {"letters.example", T_A, "192.0.2.3"},
     {"old.example", T_A, "192.0.2.4"},
 };
@@ -69,7 +74,7 @@ Test(dns, s9_what_was_cut_off_is_asked_over_tcp) {
 }
 
 Test(dns, s9_what_stays_cut_off_is_no_answer) {
-  finds("cut.example", TL_DNS_FAILED, "");
+  finds("cut.example", TL_DNS_BROKEN, "");
   cr_assert_eq(tl_dns_counted(dns)->refused, 1);
 }
 
@@ -179,6 +184,20 @@ Test(dns, s9_answer_with_other_letters_is_asked_for_over_tcp) {
   finds("letters.example", TL_DNS_FOUND, "192.0.2.3");
 }
 
+/* Where such a server has no TCP, the question goes out anew without mixed letters. */
+Test(dns, s9_other_letters_and_no_tcp) {
+  for (int i = 0; i < 8 && tl_dns_counted(dns)->again == 0; i++) {
+    char name[32];
+    snprintf(name, sizeof(name), "%dxyz.letters.mute.example", i);
+    struct tl_dns_answer *a = tl_dns_ask_blocking(dns, TL_DNS_A, name, 20000);
+    cr_assert(a && a->status == TL_DNS_NONE);
+    free(a);
+  }
+  cr_assert_eq(tl_dns_counted(dns)->again, 2);
+  for (const char *p = dnsd_question(dnsd_asked() - 1)->name; *p; p++)
+    cr_assert_not(isupper((unsigned char)*p));
+}
+
 Test(dns, s9_same_question_is_never_under_way_twice) {
   struct tl_dns_wait w[3] = {{.fn = fail_fn}, {.fn = fail_fn}, {.fn = fail_fn}};
   static const char *const name[] = {"silent.example", "SILENT.example.", "silent.Example"};
@@ -259,10 +278,11 @@ Test(dns, s9_open_questions_are_bounded) {
 static struct tl_runtime rt;
 static struct tl_thread worker;
 
-static void ask_resolver(const char *host, uint16_t port) {
+static void ask_resolver(const char *host, uint16_t port, bool any) {
   struct tl_resolve *r = calloc(1, sizeof(*r));
   r->mail.type = TL_MAIL_RESOLVE;
   r->transport = TL_TLS;
+  r->any_transport = any;
   r->port = port;
   snprintf(r->host, sizeof(r->host), "%s", host);
   cr_assert_eq(tl_mailbox_post(&rt.resolver, &r->mail), 0);
@@ -289,7 +309,7 @@ Test(dns, s9_cut_off_services_lead_to_the_right_address) {
   char text[TL_ADDR_STRLEN];
   start_resolver();
   p.fd = worker.mailbox.efd;
-  ask_resolver("bigsrv.example", 0);
+  ask_resolver("bigsrv.example", 0, false);
   while (!(mail = tl_mailbox_take(&worker.mailbox))) {
     poll(&p, 1, 1000);
     tl_mailbox_rearm(&worker.mailbox);
@@ -302,10 +322,33 @@ Test(dns, s9_cut_off_services_lead_to_the_right_address) {
   stop_resolver();
 }
 
+/* No usable answer about services does not say that there are none (RFC 3263 4.2). */
+Test(dns, s9_unusable_answers_about_services_lead_nowhere) {
+  static const char *const host[] = {"cut.only-srv.example", "refused.only-srv.example",
+                                     "cut.only-naptr.example"};
+  struct pollfd p = {.events = POLLIN};
+  start_resolver();
+  p.fd = worker.mailbox.efd;
+  for (size_t i = 0; i < sizeof(host) / sizeof(host[0]); i++) {
+    struct tl_mail *mail;
+    ask_resolver(host[i], 0, true);
+    while (!(mail = tl_mailbox_take(&worker.mailbox))) {
+      poll(&p, 1, 1000);
+      tl_mailbox_rearm(&worker.mailbox);
+    }
+    struct tl_resolve *r = (struct tl_resolve *)mail;
+    cr_assert_eq(r->n, 0, "%s", host[i]);
+    cr_assert_eq(r->rc, TL_EIO, "%s", host[i]);
+    cr_assert(r->unsure);
+    free(r);
+  }
+  stop_resolver();
+}
+
 Test(dns, s9_stop_does_not_wait_for_answers) {
   start_resolver();
-  ask_resolver("silent.example", 0);
-  ask_resolver("silent.example", 5061);
+  ask_resolver("silent.example", 0, false);
+  ask_resolver("silent.example", 5061, false);
   while (dnsd_asked() == 0) poll(NULL, 0, 1);
   uint64_t before = tl_now_ms();
   stop_resolver();
