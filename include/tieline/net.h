@@ -97,6 +97,8 @@ struct tl_conn_tls {
   uint64_t keys_look_at;         /* records are counted again when so much has passed, see keys.c */
   bool key_ask;                  /* our next KeyUpdate asks the peer for one */
   bool key_asked;                /* one has, and none has come yet */
+  uint32_t empty_records;        /* received, of data; they count for the age of the key, too */
+  uint8_t empty_in_row;
   struct tl_ktls_state ktls;
   uint16_t version;
   uint8_t cipher;
@@ -139,7 +141,8 @@ struct tl_conn {
       broken : 1,      /* half a message is queued: it is aborted at the end of the turn */
       held_end : 1,    /* the end of the stream comes behind what is held */
       parked : 1,      /* nothing is read until OCSP has answered */
-      rekey_tx : 1;    /* the kernel's sending key must change before the next send */
+      rekey_tx : 1,    /* the kernel's sending key must change before the next send */
+      no_reneg : 1;    /* the kernel is to send a warning no_renegotiation */
   int listener;        /* accepted: index in the snapshot it came with */
   struct tl_addr peer, local;
   struct tl_conn_tls *tls;

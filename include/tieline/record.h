@@ -41,7 +41,8 @@ enum {
   TL_ALERT_ILLEGAL_PARAMETER = 47,
   TL_ALERT_DECODE_ERROR = 50,
   TL_ALERT_PROTOCOL_VERSION = 70,
-  TL_ALERT_INTERNAL_ERROR = 80
+  TL_ALERT_INTERNAL_ERROR = 80,
+  TL_ALERT_NO_RENEGOTIATION = 100
 };
 enum { TL_ALERT_LEVEL_WARNING = 1, TL_ALERT_LEVEL_FATAL = 2 };
 
@@ -125,7 +126,7 @@ enum tl_ctl_action {
   TL_CTL_FATAL,          /* peer sent a fatal alert: close */
   TL_CTL_KEY_UPDATE,     /* rekey receiving; no answer asked */
   TL_CTL_KEY_UPDATE_REQ, /* rekey receiving, send KeyUpdate(0), rekey sending */
-  TL_CTL_RENEGOTIATE,    /* 1.2 ClientHello or HelloRequest: close cleanly */
+  TL_CTL_RENEGOTIATE,    /* 1.2 HelloRequest: ignore; ClientHello: warn with no_renegotiation */
   TL_CTL_UNEXPECTED,     /* send alert OUT_ALERT and close */
 };
 /* The KeyUpdate message; REQUEST asks the peer to change its sending keys too. To be sealed as
@@ -144,7 +145,7 @@ struct tl_ctl_state {
   uint8_t type;   /* of the handshake message being skipped or read */
   uint8_t alert_have, alert_level;
   uint32_t left;        /* body bytes still to come */
-  uint8_t warnings;     /* warning alerts in TLS 1.2 */
+  uint8_t warnings;     /* warning alerts in TLS 1.2, and wishes to renegotiate */
   uint32_t key_updates; /* count, for the rate limit */
   uint32_t tickets;
 };
@@ -154,6 +155,11 @@ struct tl_ctl_state {
 enum tl_ctl_action tl_ctl_feed(struct tl_ctl_state *s, enum tl_tls_version v, bool we_are_server,
                                uint8_t type, const uint8_t *p, size_t n, size_t *out_used,
                                uint8_t *out_alert);
+/* RFC 8446 5.1: a TLS 1.3 peer that has sent part of a handshake message, or of an alert, sends the
+ * rest next. True: a record of data is unexpected now. */
+static inline bool tl_ctl_cut(const struct tl_ctl_state *s, enum tl_tls_version v) {
+  return (s->have || s->alert_have) && v == TL_TLS_1_3;
+}
 /* "close_notify", "bad_record_mac", ...: RFC 8446 6 names. */
 const char *tl_alert_name(uint8_t alert);
 const char *tl_cipher_name(enum tl_cipher c);           /* "AES-128-GCM" ... */

@@ -27,16 +27,21 @@ struct tl_secrets {
 int tl_secrets_keylog(struct tl_secrets *s, const char *line);
 void tl_secrets_clear(struct tl_secrets *s);
 
-/* What our side wrote during the handshake, record by record. Zero it at the start. */
+/* What both sides wrote during the handshake, record by record. Zero it at the start. */
 struct tl_flight {
   unsigned app_records;      /* of type 23 in the last call's output */
   bool ccs;                  /* we have sent ChangeCipherSpec */
   bool have_nonce;           /* TLS 1.2: our Finished was seen, its explicit nonce is below */
   uint8_t finished_nonce[8]; /* only of use with a GCM suite */
+  bool peer_ccs;             /* the peer has sent ChangeCipherSpec */
+  unsigned peer_records;     /* TLS 1.2: those it has sent since, which its new keys protect */
 };
 /* All N bytes that one call of SSL_do_handshake (or SSL_accept, SSL_connect) put into the write
  * BIO; call it after each, also with N = 0, in order. TL_ETLS if they are not whole records. */
 int tl_flight_feed(struct tl_flight *f, const uint8_t *p, size_t n);
+/* N bytes of whole records that came from the peer, before SSL_do_handshake reads them. TL_ETLS as
+ * above. */
+int tl_flight_received(struct tl_flight *f, const uint8_t *p, size_t n);
 
 /* Maps the suite. TL_ENOTSUP unless it is AES-128-GCM, AES-256-GCM or CHACHA20-POLY1305. */
 int tl_secrets_cipher(const SSL *ssl, enum tl_cipher *out, uint8_t *out_key_len);
@@ -45,8 +50,9 @@ int tl_secrets_cipher(const SSL *ssl, enum tl_cipher *out, uint8_t *out_key_len)
  * Everything at once: version, cipher, keys, IVs, secrets of both directions,
  * and where each direction's records continue:
  *   1.3 sending, server: after the tickets that the last call wrote (F);
- *   1.3 else: record 0. 1.2: record 1 (0 was Finished), GCM sending with the
- *   explicit nonce that follows the one of our Finished (F).
+ *   1.3 else: record 0. 1.2 sending: record 1 (0 was Finished), GCM with the
+ *   explicit nonce that follows the one of our Finished; 1.2 receiving: after
+ *   the records over which the peer spread its Finished (F).
  * SSL's handshake must be finished and nothing behind it may have been read.
  */
 int tl_secrets_derive(SSL *ssl, bool server, const struct tl_secrets *s, const struct tl_flight *f,

@@ -614,6 +614,15 @@ static bool alert_in_kernel(struct tl_conn *c) {
   return true;
 }
 
+/* Between two sends, as its neighbours. Lost if the socket is: then so is the connection. */
+static void warn_in_kernel(struct tl_conn *c) {
+  if (c->send_busy) return;
+  if (tl_ktls_send_alert(c->fd, TL_ALERT_LEVEL_WARNING, TL_ALERT_NO_RENEGOTIATION) == TL_EAGAIN)
+    tl_send_wait(c);
+  else
+    c->no_reneg = false;
+}
+
 static void finishing(struct tl_conn *c) {
   if (c->alert && !alert_in_kernel(c)) return;
   tl_send_flush(c);
@@ -643,6 +652,7 @@ void tl_conn_end_of_turn(struct tl_conn *c) {
   case TL_CONN_OPEN:
     if (c->held.n && !c->paused) tl_recv_held(c);
     if (c->rekey_tx && c->state == TL_CONN_OPEN) tl_keys_turn(c);
+    if (c->no_reneg && c->state == TL_CONN_OPEN) warn_in_kernel(c);
     tl_send_flush(c);
     tl_keys_check(c);
     if (c->state == TL_CONN_OPEN) tl_recv_arm(c);

@@ -12,6 +12,7 @@
 #include "net_internal.h"
 
 #define CONTROL_MAX 8
+#define EMPTY_MAX 32 /* empty records in a row, as OpenSSL has it */
 #define HELD_STEP 16384u
 
 static const enum tl_counter msg_in[] = {TL_C_MSG_IN_UDP, TL_C_MSG_IN_TCP, TL_C_MSG_IN_TLS};
@@ -302,6 +303,27 @@ static void alerted(struct tl_conn *c, uint8_t alert) {
   tl_conn_abort(c, TL_ETLS);
 }
 
+/* RFC 5246 7.2.2: who may not renegotiate is told so, and the connection goes on. As client we
+ * ignore the server's wish (7.4.1.1): many servers take the warning for a reason to close. */
+static void renegotiation(struct tl_conn *c) {
+  static const uint8_t warning[2] = {TL_ALERT_LEVEL_WARNING, TL_ALERT_NO_RENEGOTIATION};
+  if (!c->tls->server) return;
+  if (c->tls->record) {
+    tl_send_record(c, TL_CT_ALERT, warning, sizeof(warning));
+    return;
+  }
+  c->no_reneg = true;
+  tl_conn_mark(c);
+}
+
+/* Data has come where the rest of a control message must (RFC 8446 5.1). */
+static bool interleaved(struct tl_conn *c) {
+  const struct tl_conn_tls *t = c->tls;
+  if (!tl_ctl_cut(&t->ctl, (enum tl_tls_version)t->version)) return false;
+  fatal(c, TL_ALERT_UNEXPECTED_MESSAGE, "data in the middle of a handshake message or alert");
+  return true;
+}
+
 static void control_record(struct tl_conn *c, uint8_t type, const uint8_t *p, size_t n) {
   struct tl_conn_tls *t = c->tls;
   uint32_t tickets = t->ctl.tickets;
@@ -321,10 +343,7 @@ static void control_record(struct tl_conn *c, uint8_t type, const uint8_t *p, si
     case TL_CTL_FATAL: alerted(c, alert); return;
     case TL_CTL_KEY_UPDATE: key_update(c, false); break;
     case TL_CTL_KEY_UPDATE_REQ: key_update(c, true); break;
-    case TL_CTL_RENEGOTIATE:
-      c->doomed = true;
-      tl_conn_finish(c);
-      return;
+    case TL_CTL_RENEGOTIATE: renegotiation(c); break;
     case TL_CTL_UNEXPECTED: fatal(c, alert, "an unexpected record"); return;
     }
     if (used == 0 || used > n) break;
@@ -340,12 +359,27 @@ static size_t record_len(const uint8_t *p, size_t n) {
   return n < TL_RECORD_HEADER ? TL_RECORD_HEADER : TL_RECORD_HEADER + (((size_t)p[3] << 8) | p[4]);
 }
 
+/* Data of N bytes that may not be taken: the connection ends. Nothing in a record is allowed (RFC
+ * 8446 5.1), but not for ever. */
+static bool data_refused(struct tl_conn *c, size_t n) {
+  struct tl_conn_tls *t = c->tls;
+  if (interleaved(c)) return true;
+  if (n) {
+    t->empty_in_row = 0;
+    return false;
+  }
+  t->empty_records++;
+  if (++t->empty_in_row <= EMPTY_MAX) return false;
+  fatal(c, TL_ALERT_UNEXPECTED_MESSAGE, "too many empty records in a row");
+  return true;
+}
+
 static void opened(struct tl_conn *c, const struct tl_record_view *v, int32_t buf) {
   tl_count(c->net->counters, TL_C_REC_IN);
-  if (v->type == TL_CT_DATA)
-    tl_recv_plain(c, v->p, v->n, buf);
-  else
+  if (v->type != TL_CT_DATA)
     control_record(c, v->type, v->p, v->n);
+  else if (!data_refused(c, v->n))
+    tl_recv_plain(c, v->p, v->n, buf);
 }
 
 static void record_error(struct tl_conn *c, int rc, uint8_t alert) {
@@ -368,6 +402,7 @@ static bool open_into_big(struct tl_conn *c, const uint8_t *p, size_t len) {
     return true;
   }
   tl_count(c->net->counters, TL_C_REC_IN);
+  if (data_refused(c, v.n)) return true;
   tl_count_add(c->net->counters, TL_C_BYTES_IN_TLS, v.n);
   c->bytes_in += v.n;
   tl_big_took(c, v.n);
@@ -443,6 +478,7 @@ static void take_control_records(struct tl_conn *c) {
       return;
     }
     if (type == TL_CT_DATA) {
+      if (interleaved(c)) return;
       tl_count_add(c->net->counters, TL_C_KREC_BYTES_IN, n);
       tl_recv_plain(c, buf, n, -1);
     } else {
@@ -503,7 +539,7 @@ static void received(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
     cipher_input(c, p, n, buf);
   } else {
     if (c->tls) tl_count_add(c->net->counters, TL_C_KREC_BYTES_IN, n);
-    tl_recv_plain(c, p, n, buf);
+    if (!c->tls || !interleaved(c)) tl_recv_plain(c, p, n, buf);
   }
   c->net->feeder = NULL;
 }

@@ -13,7 +13,9 @@ enum { ALERT_USER_CANCELED = 90 };
 
 /* The fields of RFC 8446 4.6.1 at their longest; nothing longer can be a ticket. */
 #define TICKET_MAX (4 + 4 + 1 + 255 + 2 + 65535 + 2 + 65534)
-/* A peer that only sends warnings keeps us busy for nothing. */
+/* Nor a ClientHello: OpenSSL's bound. */
+#define CLIENT_HELLO_MAX 131396
+/* A peer that only sends warnings, or wants to renegotiate, keeps us busy for nothing. */
 #define WARNINGS_MAX 32
 
 static enum tl_ctl_action unexpected(uint8_t *out_alert, uint8_t alert) {
@@ -55,13 +57,22 @@ static enum tl_ctl_action feed_alert(struct tl_ctl_state *s, enum tl_tls_version
   return TL_CTL_NONE;
 }
 
+/* RFC 5246 7.4.1.1 lets a client ignore a HelloRequest, 7.2.2 has a server answer a ClientHello
+ * with a warning; neither ends the connection. */
+static enum tl_ctl_action judge_renegotiation(struct tl_ctl_state *s, bool we_are_server,
+                                              uint8_t *out_alert) {
+  if (s->type != (we_are_server ? HT_CLIENT_HELLO : HT_HELLO_REQUEST))
+    return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+  if (we_are_server ? s->left > CLIENT_HELLO_MAX : s->left != 0)
+    return unexpected(out_alert, TL_ALERT_DECODE_ERROR);
+  if (++s->warnings > WARNINGS_MAX) return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+  return TL_CTL_RENEGOTIATE;
+}
+
 /* Looks at type and length of a handshake message; its body is still to come. */
 static enum tl_ctl_action judge_header(struct tl_ctl_state *s, enum tl_tls_version v,
                                        bool we_are_server, uint8_t *out_alert) {
-  if (v == TL_TLS_1_2) {
-    bool renegotiation = s->type == (we_are_server ? HT_CLIENT_HELLO : HT_HELLO_REQUEST);
-    return renegotiation ? TL_CTL_RENEGOTIATE : unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
-  }
+  if (v == TL_TLS_1_2) return judge_renegotiation(s, we_are_server, out_alert);
   if (s->type == HT_KEY_UPDATE)
     return s->left == 1 ? TL_CTL_NONE : unexpected(out_alert, TL_ALERT_DECODE_ERROR);
   if (s->type == HT_NEW_SESSION_TICKET && !we_are_server)
@@ -119,7 +130,13 @@ enum tl_ctl_action tl_ctl_feed(struct tl_ctl_state *s, enum tl_tls_version v, bo
   *out_alert = 0;
   /* RFC 8446 5.1, RFC 5246 6.2.1: only data records may be empty. */
   if (n == 0) return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
-  if (type == TL_CT_ALERT) return feed_alert(s, v, p, n, out_used, out_alert);
+  bool between = tl_ctl_cut(s, v) && (type == TL_CT_ALERT ? s->have : s->alert_have);
+  if (type == TL_CT_ALERT) {
+    enum tl_ctl_action a = feed_alert(s, v, p, n, out_used, out_alert);
+    /* One that ends the connection has no rest behind it. */
+    return a == TL_CTL_NONE && between ? unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE) : a;
+  }
+  if (between) return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
   if (type == TL_CT_HANDSHAKE)
     return feed_handshake(s, v, we_are_server, p, n, out_used, out_alert);
   return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);

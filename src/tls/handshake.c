@@ -184,6 +184,8 @@ int tl_hs_input(struct tl_hs *hs, const uint8_t *rec, size_t n) {
   drop_taken(hs);
   if (++hs->records_in > RECORDS_MAX)
     return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "too many records in one handshake");
+  if (tl_flight_received(&hs->flight, rec, n))
+    return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "part of a record");
   if (n > INT32_MAX || BIO_write(hs->rbio, rec, (int)n) != (int)n)
     return fail(hs, TL_HS_INTERNAL, TL_ENOMEM, "out of memory");
   return step(hs);

@@ -79,6 +79,19 @@ int tl_flight_feed(struct tl_flight *f, const uint8_t *p, size_t n) {
   return 0;
 }
 
+int tl_flight_received(struct tl_flight *f, const uint8_t *p, size_t n) {
+  while (n) {
+    if (n < TL_RECORD_HEADER) return TL_ETLS;
+    size_t len = TL_RECORD_HEADER + ((size_t)p[3] << 8 | p[4]);
+    if (n < len) return TL_ETLS;
+    if (f->peer_ccs) f->peer_records++;
+    if (p[0] == TL_CT_CCS) f->peer_ccs = true;
+    p += len;
+    n -= len;
+  }
+  return 0;
+}
+
 int tl_secrets_cipher(const SSL *ssl, enum tl_cipher *out, uint8_t *out_key_len) {
   const SSL_CIPHER *c = SSL_get_current_cipher(ssl);
   switch (c ? SSL_CIPHER_get_cipher_nid(c) : NID_undef) {
@@ -146,7 +159,7 @@ static void add_one(uint8_t nonce[8]) {
 
 static int derive_12(SSL *ssl, bool server, const struct tl_flight *f, struct tl_tls_keys *k) {
   bool gcm = k->cipher != TL_CHACHA20_POLY1305;
-  if (!f->have_nonce) return TL_ETLS;
+  if (!f->have_nonce || !f->peer_records) return TL_ETLS;
   uint8_t block[2 * 32 + 2 * 12];
   size_t key = k->key_len, iv = gcm ? 4 : 12;
   int rc = key_block(ssl, block, 2 * key + 2 * iv);
@@ -156,7 +169,8 @@ static int derive_12(SSL *ssl, bool server, const struct tl_flight *f, struct tl
     memcpy(srv->key, block + key, key);
     memcpy(client->iv, block + 2 * key, iv);
     memcpy(srv->iv, block + 2 * key + iv, iv);
-    k->tx.seq = k->rx.seq = 1;
+    k->tx.seq = 1;
+    k->rx.seq = f->peer_records; /* mostly 1: Finished, but nothing forbids to cut it up */
     if (gcm) {
       memcpy(k->tx.explicit_iv, f->finished_nonce, sizeof k->tx.explicit_iv);
       add_one(k->tx.explicit_iv);

@@ -119,6 +119,8 @@ void tlspair_run(struct tlspair *p) {
     step(p->peer);
     if (done) break;
     n = drain(p->peer_out, buf, sizeof buf);
+    if (n && p->spoil) p->spoil(p, buf, &n, sizeof buf);
+    MUST(tl_flight_received(&p->flight, buf, n) == 0);
     if (n) BIO_write(SSL_get_rbio(p->ours), buf, (int)n);
   }
   MUST(SSL_is_init_finished(p->peer));

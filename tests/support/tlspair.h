@@ -19,6 +19,9 @@ X509 *tlspair_cert(void);
 SSL_CTX *tlspair_ctx(bool server, enum tl_tls_version v, enum tl_cipher c);
 
 struct tlspair {
+  /* Puts other records in the place of what the peer wrote, NULL: nothing is changed; *N bytes in
+   * BUF. */
+  void (*spoil)(struct tlspair *p, uint8_t *buf, size_t *n, size_t cap);
   bool server; /* our role */
   SSL *ours;   /* NULL once the keys are out */
   SSL *peer;

@@ -304,6 +304,94 @@ Test(net_tls, key_updates_are_followed_and_answered) {
   net_end();
 }
 
+/* RFC 8446 5.1: data in the middle of a KeyUpdate, a ticket or an alert is unexpected, empty or
+ * not, and whether or not it belongs to a large body. */
+Test(net_tls, s22_data_between_the_parts_of_a_control_message_is_refused) {
+  static const struct {
+    uint8_t type;
+    const char *p;
+    size_t n, data;
+  } cases[] = {{TL_CT_HANDSHAKE, "\x18\0", 2, 40},
+               {TL_CT_HANDSHAKE, "\x18\0\0\1", 4, 40},
+               {TL_CT_HANDSHAKE, "\x18\0\0\1", 4, 0},
+               {TL_CT_ALERT, "\1", 1, 40},
+               {TL_CT_ALERT, "\1", 1, 0}};
+  for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+    struct tl_conn *c;
+    struct tl_record *peer;
+    bool in_body = i % 2;
+    net_begin("limits { zero_copy_body = 1k }");
+    int fd = rig_tls(TL_TLS_1_3, TL_AES_128_GCM, 0, &c, &peer);
+    size_t n = rig_message(plain, 1, 20000), at = in_body ? 8000 : 0;
+    if (in_body) {
+      rig_write(fd, wire, seal(peer, TL_CT_DATA, plain, at, 4000, wire));
+      RIG_UNTIL(c->bytes_in == at);
+    }
+    rig_write(fd, wire, seal(peer, cases[i / 2].type, cases[i / 2].p, cases[i / 2].n, 100, wire));
+    rig_write(fd, wire, seal(peer, TL_CT_DATA, plain + at, cases[i / 2].data, n, wire));
+    expect_alert(fd, peer, 2, TL_ALERT_UNEXPECTED_MESSAGE);
+    RIG_UNTIL(rig.n_closed == 1);
+    cr_expect_eq(rig.n_got, 0);
+    tl_record_free(peer);
+    close(fd);
+    net_end();
+  }
+}
+
+/* 32 records of nothing in a row are borne, 33 are not; they count as received under their key. */
+Test(net_tls, s22_empty_records_are_bounded_and_count) {
+  struct tl_conn *c;
+  struct tl_record *peer;
+  net_begin("");
+  for (size_t s = 0; s < SUITES; s++) {
+    rig_forget();
+    rig.n_closed = 0;
+    int fd = rig_tls(suites[s].v, suites[s].c, 0, &c, &peer);
+    size_t n = rig_message(plain, 1, 10);
+    for (unsigned round = 1; round <= 3; round++) {
+      for (int i = 0; i < 32; i++) rig_write(fd, wire, seal(peer, TL_CT_DATA, "", 0, 1, wire));
+      rig_write(fd, wire, seal(peer, TL_CT_DATA, plain, n, 1000, wire));
+      RIG_UNTIL(rig.n_got == round);
+      cr_expect_eq(c->tls->empty_records, 32 * round);
+    }
+    for (int i = 0; i < 33; i++) rig_write(fd, wire, seal(peer, TL_CT_DATA, "", 0, 1, wire));
+    expect_alert(fd, peer, 2, TL_ALERT_UNEXPECTED_MESSAGE);
+    RIG_UNTIL(rig.n_closed == 1);
+    tl_record_free(peer);
+    close(fd);
+    RIG_UNTIL(rig.net->n_conn == 0);
+  }
+  net_end();
+}
+
+/* TLS 1.2: a client that wants to renegotiate is warned (RFC 5246 7.2.2), a server that does is
+ * ignored (7.4.1.1), and calls go on. */
+Test(net_tls, s7_a_wish_to_renegotiate_ends_nothing) {
+  struct tl_conn *c;
+  struct tl_record *peer;
+  static const uint8_t hello[7] = {1, 0, 0, 3, 'a', 'b', 'c'}, request[4] = {0};
+  for (int server = 0; server < 2; server++) {
+    net_begin("");
+    int fd = rig_tls(TL_TLS_1_2, TL_AES_128_GCM, 0, &c, &peer);
+    c->tls->server = server;
+    size_t n = rig_message(plain, 1, 10);
+    for (unsigned round = 1; round <= 5; round++) {
+      rig_write(fd, wire,
+                server ? seal(peer, TL_CT_HANDSHAKE, hello, 7, round, wire)
+                       : seal(peer, TL_CT_HANDSHAKE, request, 4, round, wire));
+      if (server) expect_alert(fd, peer, 1, TL_ALERT_NO_RENEGOTIATION);
+      rig_write(fd, wire, seal(peer, TL_CT_DATA, plain, n, 1000, wire));
+      RIG_UNTIL(rig.n_got == round);
+      tl_conn_send(c, "answer", 6);
+      read_plain(fd, peer, "answer", 6);
+    }
+    cr_expect_eq(rig.n_closed, 0);
+    tl_record_free(peer);
+    close(fd);
+    net_end();
+  }
+}
+
 /* A storm of KeyUpdates ends the connection (PITFALLS P4). */
 Test(net_tls, a_storm_of_key_updates_ends) {
   struct tl_conn *c;

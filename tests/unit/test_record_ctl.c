@@ -51,6 +51,8 @@ static const struct row rows[] = {
     {"client hello 1.3", V3, true, HS, B("\1\0\0\3abc"), TL_CTL_UNEXPECTED, 10},
     {"client hello 1.2", V2, true, HS, B("\1\0\0\3"), TL_CTL_RENEGOTIATE, 0},
     {"hello request 1.2", V2, false, HS, B("\0\0\0\0"), TL_CTL_RENEGOTIATE, 0},
+    {"hello request with a body", V2, false, HS, B("\0\0\0\1"), TL_CTL_UNEXPECTED, 50},
+    {"client hello without end 1.2", V2, true, HS, B("\1\xff\xff\xff"), TL_CTL_UNEXPECTED, 50},
     {"hello request to a server", V2, true, HS, B("\0\0\0\0"), TL_CTL_UNEXPECTED, 10},
     {"finished again", V2, true, HS, B("\x14\0\0\x0c"), TL_CTL_UNEXPECTED, 10},
     {"empty handshake record", V3, true, HS, B(""), TL_CTL_UNEXPECTED, 10},
@@ -153,6 +155,60 @@ Test(record_ctl, body_of_a_client_hello_is_skipped) {
   cr_assert_eq(used, 4);
   cr_assert_eq(tl_ctl_feed(&s, V2, true, HS, hello + 4, 7, &used, &alert), TL_CTL_RENEGOTIATE);
   cr_assert_eq(used, 7);
+}
+
+/* RFC 8446 5.1: nothing comes between the parts of a handshake message, or of an alert; what ends
+ * the connection has no rest behind it. TLS 1.2 does not forbid it. */
+Test(record_ctl, s22_what_comes_between_the_parts_of_a_message) {
+  static const struct {
+    enum tl_tls_version v;
+    uint8_t first;
+    const char *p;
+    size_t n;
+    uint8_t then;
+    const char *q;
+    size_t m;
+    enum tl_ctl_action action;
+    uint8_t alert;
+  } cases[] = {
+      {V3, HS, B("\x18\0"), AL, B("\1\x5a"), TL_CTL_UNEXPECTED, 10},
+      {V3, HS, B("\x18\0\0\1"), AL, B("\1\x5a"), TL_CTL_UNEXPECTED, 10},
+      {V3, HS, B("\4\0\0\3a"), AL, B("\1\x5a"), TL_CTL_UNEXPECTED, 10},
+      {V3, HS, B("\4\0\0\3a"), AL, B("\1"), TL_CTL_UNEXPECTED, 10},
+      {V3, HS, B("\x18\0"), AL, B("\1\0"), TL_CTL_CLOSE_NOTIFY, 0},
+      {V3, HS, B("\x18\0"), AL, B("\2\x14"), TL_CTL_FATAL, 20},
+      {V3, AL, B("\1"), HS, B("\x18\0\0\1\0"), TL_CTL_UNEXPECTED, 10},
+      {V3, AL, B("\1\x5a"), HS, B("\x18\0\0\1\0"), TL_CTL_KEY_UPDATE, 0},
+      {V3, HS, B("\x18\0"), HS, B("\0\1\0"), TL_CTL_KEY_UPDATE, 0},
+      {V2, HS, B("\0\0\0"), AL, B("\1\x64"), TL_CTL_NONE, 0},
+      {V2, AL, B("\1"), HS, B("\0\0\0\0"), TL_CTL_RENEGOTIATE, 0},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct tl_ctl_state s = {0};
+    size_t used;
+    uint8_t alert;
+    cr_assert_eq(tl_ctl_feed(&s, cases[i].v, false, cases[i].first, (const uint8_t *)cases[i].p,
+                             cases[i].n, &used, &alert),
+                 TL_CTL_NONE, "%zu", i);
+    bool whole = cases[i].first == AL && cases[i].n == 2;
+    cr_expect_eq(tl_ctl_cut(&s, cases[i].v), cases[i].v == V3 && !whole, "%zu", i);
+    cr_expect_eq(tl_ctl_feed(&s, cases[i].v, false, cases[i].then, (const uint8_t *)cases[i].q,
+                             cases[i].m, &used, &alert),
+                 cases[i].action, "%zu", i);
+    cr_expect_eq(alert, cases[i].alert, "%zu", i);
+  }
+}
+
+Test(record_ctl, s7_endless_wishes_to_renegotiate_end_the_connection) {
+  struct tl_ctl_state s = {0};
+  size_t used;
+  uint8_t alert;
+  enum tl_ctl_action a = TL_CTL_RENEGOTIATE;
+  int n = 0;
+  for (; a == TL_CTL_RENEGOTIATE && n < 1000; n++)
+    a = tl_ctl_feed(&s, V2, false, HS, (const uint8_t *)"\0\0\0\0", 4, &used, &alert);
+  cr_assert_eq(a, TL_CTL_UNEXPECTED);
+  cr_assert_leq(n, 100);
 }
 
 Test(record_ctl, endless_warnings_end_the_connection) {

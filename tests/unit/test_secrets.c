@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <endian.h>
+#include <openssl/kdf.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -146,6 +147,92 @@ Test(secrets, version_12_starts_at_one_with_the_nonce_behind_finished) {
     memcpy(&finished, p.flight.finished_nonce, 8);
     memcpy(&next, p.keys.tx.explicit_iv, 8);
     cr_assert_eq(be64toh(next), be64toh(finished) + 1);
+    tlspair_free(&p);
+  }
+}
+
+/* ---- a peer's Finished in several records ---- */
+
+/* What the peer sends with; it never learns that its Finished left in other records than it wrote.
+ */
+static struct tl_record *cutter;
+static size_t piece;
+
+/* The write key of the peer (RFC 5246 6.3), from what its half of the handshake knows. */
+static struct tl_tls_keys write_key_of_peer(struct tlspair *p) {
+  struct tl_tls_keys k = {.version = TL_TLS_1_2};
+  uint8_t master[48], seed[13 + 64], block[88];
+  cr_assert_eq(tl_secrets_cipher(p->peer, &k.cipher, &k.key_len), 0);
+  memcpy(seed, "key expansion", 13);
+  cr_assert_eq(SSL_get_server_random(p->peer, seed + 13, 32), 32);
+  cr_assert_eq(SSL_get_client_random(p->peer, seed + 45, 32), 32);
+  size_t len = SSL_SESSION_get_master_key(SSL_get_session(p->peer), master, sizeof master);
+  EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_id(EVP_PKEY_TLS1_PRF, NULL);
+  size_t iv = k.cipher == TL_CHACHA20_POLY1305 ? 12 : 4, n = 2 * (k.key_len + iv);
+  const EVP_MD *md = SSL_CIPHER_get_handshake_digest(SSL_get_current_cipher(p->peer));
+  cr_assert(EVP_PKEY_derive_init(c) == 1 && EVP_PKEY_CTX_set_tls1_prf_md(c, md) == 1 &&
+            EVP_PKEY_CTX_set1_tls1_prf_secret(c, master, (int)len) == 1 &&
+            EVP_PKEY_CTX_add1_tls1_prf_seed(c, seed, sizeof seed) == 1 &&
+            EVP_PKEY_derive(c, block, &n) == 1);
+  EVP_PKEY_CTX_free(c);
+  size_t who = p->server ? 0 : 1; /* the client's come first */
+  memcpy(k.tx.key, block + who * k.key_len, k.key_len);
+  memcpy(k.tx.iv, block + 2 * k.key_len + who * iv, iv);
+  k.rx = k.tx;
+  return k;
+}
+
+/* Seals the Finished behind ChangeCipherSpec again, PIECE bytes to a record. */
+static void cut_finished(struct tlspair *p, uint8_t *buf, size_t *n, size_t cap) {
+  struct tl_record_view v;
+  uint8_t plain[64];
+  size_t at = 0, len;
+  while (at < *n && buf[at] != TL_CT_CCS) at += 5 + ((size_t)buf[at + 3] << 8 | buf[at + 4]);
+  if (at >= *n) return;
+  at += 6;
+  struct tl_tls_keys k = write_key_of_peer(p);
+  cr_assert_eq(tl_record_new(&k, 0, &cutter), 0);
+  cr_assert_eq(tl_record_open(cutter, buf + at, *n - at, &v), 0);
+  cr_assert(v.n == 16 && v.used == *n - at);
+  memcpy(plain, v.p, v.n);
+  for (size_t done = 0; done < 16; done += piece) {
+    size_t take = 16 - done < piece ? 16 - done : piece;
+    cr_assert_lt(at + take + 64, cap);
+    cr_assert_eq(tl_record_seal_from(cutter, TL_CT_HANDSHAKE, plain + done, take, buf + at, &len),
+                 0);
+    at += len;
+  }
+  *n = at;
+}
+
+static void data_behind_it_is_read(struct tlspair *p) {
+  struct tl_record *ours;
+  struct tl_record_view v;
+  uint8_t rec[128];
+  size_t len;
+  cr_assert_eq(tl_record_new(&p->keys, 0, &ours), 0);
+  for (int i = 0; i < 3; i++) {
+    cr_assert_eq(tl_record_seal_from(cutter, TL_CT_DATA, (const uint8_t *)"after", 5, rec, &len),
+                 0);
+    cr_assert_eq(tl_record_open(ours, rec, len, &v), 0, "pieces of %zu, record %d", piece, i);
+    cr_assert_arr_eq(v.p, "after", 5);
+  }
+  tl_record_free(ours);
+}
+
+Test(secrets, s22_a_finished_in_several_records_is_counted) {
+  static const enum tl_cipher cipher[] = {TL_AES_128_GCM, TL_AES_256_GCM, TL_CHACHA20_POLY1305};
+  static const size_t pieces[] = {16, 15, 8, 4, 3, 1};
+  for (size_t i = 0; i < 2 * 3 * 6; i++) {
+    struct tlspair p;
+    piece = pieces[i % 6];
+    tlspair_init(&p, i / 6 % 2, TL_TLS_1_2, cipher[i / 12]);
+    p.spoil = cut_finished;
+    tlspair_run(&p);
+    cr_expect_eq(p.keys.rx.seq, (15 + piece) / piece, "pieces of %zu", piece);
+    cr_expect_eq(p.keys.tx.seq, 1);
+    data_behind_it_is_read(&p);
+    tl_record_free(cutter);
     tlspair_free(&p);
   }
 }
