@@ -109,6 +109,7 @@ struct tl_msg {
   struct tl_str to_tag;
   int32_t max_forwards; /* -1: header absent */
   struct tl_via via;    /* topmost Via value */
+  bool via_bad;         /* there is one, but it cannot be read: an answer repeats it as it came */
   uint16_t n_hdr;
   uint16_t first[TL_HDRS]; /* index into hdr, or TL_HDR_NONE */
   struct tl_hdr hdr[TL_HDR_MAX];
@@ -128,14 +129,15 @@ struct tl_scan_error {
  *
  * 0: OUT is filled; the message is OUT->head_len + OUT->body_len bytes long,
  * of which the body may not have arrived. TL_EAGAIN: the head is incomplete.
- * TL_ESYNTAX or TL_ELIMIT: ERR says why; OUT holds whatever was understood, with
- * Via, From, To, Call-ID and CSeq usable for a reply when tl_msg_answerable().
+ * TL_ESYNTAX or TL_ELIMIT: ERR says why; OUT holds whatever was understood, of
+ * which Via, From, To, Call-ID and CSeq make a reply when tl_msg_answerable().
  */
 int tl_scan(const char *p, size_t n, bool stream, size_t max_head, struct tl_msg *out,
             struct tl_scan_error *err);
 
-/* A reply to M can be made and routed: request, not ACK, with a top Via, From, To, Call-ID, CSeq.
- */
+/* A reply to M can be made: request, not ACK, with a Via. Of From, To, Call-ID and CSeq it repeats
+ * what is there (RFC 3261 16.3 step 1); where the Via cannot be read it goes back to where the
+ * request came from. */
 bool tl_msg_answerable(const struct tl_msg *m);
 
 /* Value slice of header index I. */

@@ -53,6 +53,7 @@ struct tl_str tl_local_via(const struct tl_msg *m, const struct tl_hop *from, ch
                            size_t cap) {
   const struct tl_via *v = &m->via;
   char ip[TL_ADDR_STRLEN];
+  if (m->via_bad) return TL_STR("");
   if (!v->has_rport && !v->received.n && sent_by_source(v, from)) return TL_STR("");
   struct tl_str shown = tl_str_c(tl_addr_format_host(&from->addr, ip));
   /* received carries no brackets: its grammar is a bare address (RFC 3261 25.1). */
@@ -67,7 +68,7 @@ struct tl_str tl_local_via(const struct tl_msg *m, const struct tl_hop *from, ch
 
 struct tl_hop tl_local_way_back(const struct tl_msg *m, const struct tl_hop *from) {
   struct tl_hop hop = *from;
-  if (hop.transport == TL_UDP && !m->via.has_rport)
+  if (hop.transport == TL_UDP && !m->via.has_rport && !m->via_bad)
     tl_addr_set_port(&hop.addr, m->via.port ? m->via.port : 5060);
   return hop;
 }

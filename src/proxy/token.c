@@ -220,20 +220,23 @@ uint64_t tl_token_loop(const struct tl_proxy *p, const struct tl_msg *m) {
 }
 
 uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m) {
-  char in[512];
+  char in[640];
   enum tl_method k = m->method == TL_M_ACK || m->method == TL_M_CANCEL ? TL_M_INVITE : m->method;
   size_t n = 0;
   in[n++] = (char)k;
   memcpy(in + n, &m->via.port, sizeof(m->via.port));
   n += sizeof(m->via.port);
+  if (m->via.branch.n <= 7 || memcmp(m->via.branch.p, COOKIE, 7) != 0) {
+    /* RFC 2543 peers: no unique branch (nothing behind the cookie is none), so the rest of 17.2.3's
+     * list decides. */
+    uint64_t rest[4] = {tl_siphash13(key_of(p, 1), m->call_id.p, m->call_id.n),
+                        tl_siphash13(key_of(p, 1), m->from_tag.p, m->from_tag.n),
+                        tl_siphash13(key_of(p, 1), m->uri.p, m->uri.n), m->cseq};
+    memcpy(in + n, rest, sizeof(rest));
+    n += sizeof(rest);
+  }
   n = put(in, n, sizeof(in), m->via.host);
   n = put(in, n, sizeof(in), m->via.branch);
-  if (m->via.branch.n < 7 || memcmp(m->via.branch.p, COOKIE, 7) != 0) {
-    /* RFC 2543 peers: no unique branch, so the rest of 17.2.3's list decides. */
-    n = put(in, n, sizeof(in), m->call_id);
-    n = put(in, n, sizeof(in), m->from_tag);
-    memcpy(in + 1, &m->cseq, sizeof(m->via.port));
-  }
   if (k == TL_M_OTHER) n = put(in, n, sizeof(in), m->method_name);
   return tl_siphash13(key_of(p, 1), in, n);
 }

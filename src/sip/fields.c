@@ -17,12 +17,13 @@ static void read_via(struct scan *s, struct tl_str v) {
   struct tl_via below;
   size_t used, at;
   int err = tl_lex_via(cursor(s, v), &s->m->via, &used);
+  s->m->via_bad = err != 0;
   for (; !err && used < v.n; used += at) {
     lex_clear(&below, sizeof(below));
     err = tl_lex_via(cursor(s, (struct tl_str){v.p + used, v.n - used}), &below, &at);
   }
   if (!err) return;
-  memset(&s->m->via, 0, sizeof(s->m->via));
+  if (s->m->via_bad) memset(&s->m->via, 0, sizeof(s->m->via));
   tl_scan_bad(s, "Bad Via");
 }
 

@@ -21,8 +21,8 @@
 enum {
   LEX_TOKEN = 1,   /* RFC 3261 25.1 token */
   LEX_HOST = 2,    /* letters, digits, '-', '.', and '_', which exists in the wild */
-  LEX_URI = 4,     /* any character of an absolute URI, '%', and brackets */
-  LEX_USER = 8,    /* user, with '%' */
+  LEX_URI = 4,     /* any character of an absolute URI, '%', and what a user may have */
+  LEX_USER = 8,    /* user, with '%' and what exists in the wild */
   LEX_PASS = 16,   /* password, with '%' */
   LEX_PARAM = 32,  /* paramchar of a SIP URI, with '%' */
   LEX_HEADER = 64, /* hname, hvalue, '=' and '&' of a SIP URI, with '%' */
@@ -256,7 +256,8 @@ static inline int lex_host_name(struct lex *c, struct tl_str *out) {
 }
 
 /* Host and optional port (RFC 3261 25.1 hostport); *OUT_PORT is 0 when absent.
- * SPACES: white space around the colon is allowed, as in Via. */
+ * SPACES: white space around the colon is allowed, as in Via, and port 0, which there is as none:
+ * who writes it waits at no other. */
 static inline int lex_hostport(struct lex *c, bool spaces, struct tl_str *out_host,
                                uint16_t *out_port) {
   uint32_t port = 0;
@@ -272,7 +273,7 @@ static inline int lex_hostport(struct lex *c, bool spaces, struct tl_str *out_ho
     return 0;
   }
   if (spaces) lex_ws(c);
-  if (lex_number(c, 65535, &port) || port == 0) return TL_ESYNTAX;
+  if (lex_number(c, 65535, &port) || (port == 0 && !spaces)) return TL_ESYNTAX;
   *out_port = (uint16_t)port;
   return 0;
 }

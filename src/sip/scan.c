@@ -186,6 +186,11 @@ static void check_body(struct scan *s, size_t n, bool stream) {
   }
 }
 
+static void no_reply(struct tl_msg *m) {
+  memset(&m->via, 0, sizeof(m->via));
+  m->via_bad = false;
+}
+
 /*
  * A stray CR or LF is what one element takes for a line end and another does
  * not. Where it stands in something that a reply would repeat, no reply is made.
@@ -197,7 +202,7 @@ static void refuse_stray(struct scan *s) {
     for (uint32_t at = m->hdr[i].off; at < m->hdr[i].end; at++) {
       bool cr = m->p[at] == '\r', lf = m->p[at] == '\n';
       if ((cr && m->p[at + 1] != '\n') || (lf && m->p[at - 1] != '\r')) {
-        memset(&m->via, 0, sizeof(m->via));
+        no_reply(m);
         return;
       }
     }
@@ -220,7 +225,7 @@ static void check_nul(struct scan *s) {
   for (uint16_t i = 0; fine && i < m->n_hdr; i++) fine = nul_is_quoted(tl_hdr_value(m, i));
   if (!fine) {
     tl_scan_bad(s, "NUL In Header");
-    memset(&m->via, 0, sizeof(m->via));
+    no_reply(m);
   }
 }
 
@@ -279,6 +284,5 @@ int tl_scan(const char *p, size_t n, bool stream, size_t max_head, struct tl_msg
 }
 
 bool tl_msg_answerable(const struct tl_msg *m) {
-  return m->is_request && m->method != TL_M_ACK && m->via.host.n && tl_msg_has(m, TL_H_FROM) &&
-         tl_msg_has(m, TL_H_TO) && tl_msg_has(m, TL_H_CALL_ID) && tl_msg_has(m, TL_H_CSEQ);
+  return m->is_request && m->method != TL_M_ACK && (m->via.host.n || m->via_bad);
 }

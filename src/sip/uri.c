@@ -6,7 +6,8 @@
 #include "tieline/uri.h"
 #include "lex.h"
 
-/* C stands at the end of a run of user characters that began at START: is it a user? */
+/* C stands at the end of a run of user characters that began at START: is it a user? One that is
+ * empty is none ("sip:@host" exists). */
 static int userinfo(struct lex *c, const char *start, struct tl_uri *out) {
   if (lex_end(c) || (*c->p != '@' && *c->p != ':')) return 0;
   struct lex at = *c;
@@ -16,11 +17,13 @@ static int userinfo(struct lex *c, const char *start, struct tl_uri *out) {
     /* no '@' behind it: it was host and port */
     if (lex_end(&at) || *at.p != '@') return 0;
   }
-  out->has_user = true;
   out->user = (struct tl_str){start, (size_t)(c->p - start)};
+  out->has_user = out->user.n != 0;
+  /* with a password it would look like an address in brackets */
+  if (*c->p == ':' && (!out->has_user || *start == '[')) return TL_ESYNTAX;
   out->password = password;
   c->p = at.p + 1;
-  return out->user.n ? 1 : TL_ESYNTAX;
+  return 1;
 }
 
 struct uri_params {

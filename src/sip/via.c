@@ -30,7 +30,7 @@ static int sent_protocol(struct lex *c, struct tl_via *out) {
 static int param_rport(struct tl_via *v, const struct lex_param *p) {
   uint32_t port = 0;
   if (v->has_rport) return TL_ESYNTAX;
-  if (p->value.p && (tl_lex_u32(p->value, 65535, &port) || port == 0)) return TL_ESYNTAX;
+  if (p->value.p && tl_lex_u32(p->value, 65535, &port)) return TL_ESYNTAX;
   v->has_rport = true;
   v->rport = (uint16_t)port;
   v->rport_param = p->text;

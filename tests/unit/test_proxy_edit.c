@@ -295,3 +295,25 @@ Test(proxy_edit, everything_else_passes_as_it_came) {
   cr_expect_str_eq(ua_body(&bob), "\x01 body\r\n");
   end();
 }
+
+/* A Request-URI without user for a peer: nothing is copied from nowhere (UBSan says so). */
+Test(proxy_edit, s24_a_request_uri_without_user_goes_to_a_peer) {
+  char extra[400], want[60];
+  ua_udp(&alice);
+  ua_udp(&bob);
+  snprintf(extra, sizeof(extra),
+           TIMERS "peer \"bob\" { uri = \"sip:127.0.0.1:%u\" }\n"
+                  "route \"p\" { peers = {\"bob\"} strip = 3 }\n",
+           bob.port);
+  proxy_begin(extra);
+  snprintf(want, sizeof(want), "MESSAGE sip:127.0.0.1:%u SIP/2.0\r\n", tl_addr_port(&rig.udp));
+  for (int i = 0; i < 2; i++) {
+    ua_send(&alice,
+            ua_request(&alice, "MESSAGE", i ? "sip:@atlanta.example" : "sip:atlanta.example",
+                       i ? "2" : "1", "", ""));
+    do ua_expect(&bob, "MESSAGE sip:");
+    while (strcmp(ua_header(&bob, "Call-ID", 0), i ? "2@127.0.0.1" : "1@127.0.0.1") != 0);
+    cr_expect(strncmp(bob.in, "MESSAGE sip:atlanta.example SIP/2.0", 35) == 0, "%s", bob.in);
+  }
+  end();
+}

@@ -168,6 +168,23 @@ Test(proxy_token, loops_hash_alike_and_spirals_do_not) {
   cr_expect_neq(tl_token_loop(&px, request("INVITE", "a;branch=z9hG4bK1", "f", "", "d", 1)), was);
 }
 
+/* 17.2.3: a branch of nothing but the cookie names no transaction; the older rule decides. */
+Test(proxy_token, s18_the_cookie_alone_is_no_branch) {
+  static const char *const via[] = {"a;branch=z9hG4bK", "a;branch=z9hG4b", "a"};
+  for (size_t i = 0; i < sizeof(via) / sizeof(via[0]); i++) {
+    uint64_t was = tl_token_tx_key(&px, request("INVITE", via[i], "f", "", "c", 1));
+    cr_expect_eq(tl_token_tx_key(&px, request("INVITE", via[i], "f", "", "c", 1)), was);
+    cr_expect_eq(tl_token_tx_key(&px, request("CANCEL", via[i], "f", "", "c", 1)), was);
+    cr_expect_eq(tl_token_tx_key(&px, request("ACK", via[i], "f", "t", "c", 1)), was);
+    cr_expect_neq(tl_token_tx_key(&px, request("INVITE", via[i], "f", "", "d", 1)), was);
+    cr_expect_neq(tl_token_tx_key(&px, request("INVITE", via[i], "g", "", "c", 1)), was);
+    cr_expect_neq(tl_token_tx_key(&px, request("INVITE", via[i], "f", "", "c", 65537)), was);
+    struct tl_msg *m = (struct tl_msg *)(uintptr_t)request("INVITE", via[i], "f", "", "c", 1);
+    m->uri = TL_STR("sip:other@b.example");
+    cr_expect_neq(tl_token_tx_key(&px, m), was);
+  }
+}
+
 Test(proxy_token, tags_repeat_for_a_repeated_request_only) {
   char a[16], b[16];
   tl_token_tag(&px, request("INVITE", "a;branch=z9hG4bK1", "f", "", "c", 1), a);

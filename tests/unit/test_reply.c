@@ -156,3 +156,30 @@ Test(reply, s5_no_fold_leaves) {
   snprintf(want, sizeof(want), "ACK" OURS SAME, " ;tag=2", "ACK", "");
   expect(tl_ack_build(&m, &resp, out, sizeof(out) - 1, &len), want);
 }
+
+/* RFC 3261 16.3 step 1: an answer repeats what there is, a Via that cannot be read as it came. */
+Test(reply, s18_a_bad_request_is_answered_with_what_it_has) {
+  static const struct {
+    const char *came, *leaves;
+  } row[] = {
+      {"Via: SIP/2.0/UDP a;rport=;branch=x@y\r\nVia: ;\r\n" FROM TO CALL_ID CSEQ,
+       "Via: SIP/2.0/UDP a;rport=;branch=x@y\r\nVia: ;\r\n" FROM
+       "To: <sip:bob@b.example>;tag=t\r\n" CALL_ID CSEQ},
+      {VIA FROM CALL_ID CSEQ, VIA FROM CALL_ID CSEQ},
+      {VIA TO CALL_ID CSEQ, VIA "To: <sip:bob@b.example>;tag=t\r\n" CALL_ID CSEQ},
+      {VIA FROM TO, VIA FROM "To: <sip:bob@b.example>;tag=t\r\n"},
+      {VIA "CSeq: x\r\n", VIA "CSeq: x\r\n"},
+  };
+  char in[1024], want[1024];
+  for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+    snprintf(in, sizeof(in), INVITE_LINE "%s" LENGTH0 "\r\n", row[i].came);
+    snprintf(want, sizeof(want), "SIP/2.0 400 Bad\r\n%s" LENGTH0 "\r\n", row[i].leaves);
+    cr_assert_eq(tl_scan(in, strlen(in), true, 4096, &m, &err), TL_ESYNTAX);
+    cr_assert(tl_msg_answerable(&m));
+    cr_assert_eq(
+        tl_reply_build(&m, 400, TL_STR("Bad"), TL_STR("t"), none, none, out, sizeof(out) - 1, &len),
+        0);
+    out[len] = 0;
+    cr_expect_str_eq(out, want);
+  }
+}

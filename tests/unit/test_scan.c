@@ -314,6 +314,39 @@ Test(scan, refusals_can_be_answered) {
   cr_expect(!tl_msg_answerable(&m), "an ACK is never answered");
 }
 
+/* RFC 3261 16.3 step 1, RFC 4475 3.1.2.1: what cannot be read is answered all the same. */
+Test(scan, s18_bad_requests_can_be_answered) {
+  static const char *const bad[] = {
+      INVITE_LINE "Via: SIP/2.0/UDP a;rport=\r\n" FROM TO CALL_ID CSEQ LENGTH0 "\r\n",
+      INVITE_LINE "Via: SIP/2.0/UDP a;\r\n" FROM TO CALL_ID CSEQ LENGTH0 "\r\n",
+      INVITE_LINE "Via: SIP/2.0/UDP a;received=\r\n" FROM TO CALL_ID CSEQ LENGTH0 "\r\n",
+      INVITE_LINE "Via: SIP/2.0/UDP a;branch=x@y\r\n" FROM TO CALL_ID CSEQ LENGTH0 "\r\n",
+      INVITE_LINE "Via: SIP/2.0/UDP a:65536\r\n" FROM TO CALL_ID CSEQ LENGTH0 "\r\n",
+      INVITE_LINE "Via:\r\n" FROM TO CALL_ID CSEQ LENGTH0 "\r\n",
+      INVITE_LINE VIA "Via: ,\r\nX\r\n" FROM TO CALL_ID CSEQ LENGTH0 "\r\n",
+      INVITE_LINE "Via: SIP/2.0/UDP a;branch=z9hG4bK1, x\r\n" FROM TO CALL_ID CSEQ LENGTH0 "\r\n",
+      INVITE_LINE VIA TO CALL_ID CSEQ LENGTH0 "\r\n",
+      INVITE_LINE VIA FROM CALL_ID CSEQ LENGTH0 "\r\n",
+      INVITE_LINE VIA FROM TO CSEQ LENGTH0 "\r\n",
+      INVITE_LINE VIA FROM TO CALL_ID LENGTH0 "\r\n",
+      INVITE_LINE VIA LENGTH0 "\r\n"};
+  char text[1024];
+  for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+    cr_expect_eq(scan(bad[i], true), BAD);
+    cr_expect(tl_msg_answerable(&m) && err.status == 400 && m.framed, "%s", bad[i]);
+    snprintf(text, sizeof(text), "ACK%s", bad[i] + strlen("INVITE"));
+    cr_expect_eq(scan(text, true), BAD);
+    cr_expect(!tl_msg_answerable(&m), "%s", text);
+    snprintf(text, sizeof(text), "SIP/2.0 200 OK%s", bad[i] + strlen(INVITE_LINE) - 2);
+    cr_expect_eq(scan(text, true), BAD);
+    cr_expect(!tl_msg_answerable(&m), "%s", text);
+  }
+  cr_expect_eq(scan(INVITE_LINE FROM TO CALL_ID CSEQ LENGTH0 "\r\n", true), BAD);
+  cr_expect(!tl_msg_answerable(&m), "without Via nobody would know the answer again");
+  cr_expect_eq(scan(INVITE_LINE "Via: a\nb\r\n" FROM TO CALL_ID CSEQ LENGTH0 "\r\n", true), BAD);
+  cr_expect(!tl_msg_answerable(&m), "stray line ends are not repeated");
+}
+
 Test(scan, nul_only_as_quoted_pair) {
   static const char fine[] =
       INVITE_LINE VIA "From: \"a\\\0b\" <sip:a@b>;tag=1\r\n" TO CALL_ID CSEQ LENGTH0 "\r\n";

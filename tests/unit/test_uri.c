@@ -66,17 +66,63 @@ Test(uri, fields) {
 Test(uri, refusals) {
   static const char *const bad[] = {
       "",           "sip",         "sip:",        ":b",          "1sip:b",     "<sip:b>",
-      "sip:@b",     "sip::p@b",    "sip:a@",      "sip:a@b@c",   "sip:a b@c",  "sip:a@b c",
+      "sip:@",      "sip::p@b",    "sip:a@",      "sip:a@b@c",   "sip:a b@c",  "sip:a@b c",
       "sip:b:",     "sip:b:0",     "sip:b:65536", "sip:b:x",     "sip:b;",     "sip:b;;lr",
       "sip:b;=x",   "sip:b;a=b=c", "sip:b?",      "sip:b?a b",   "sip:a%4@b",  "sip:a%@b",
       "sip:a%zz@b", "sip:b;x=%1",  "sip:[::1",    "sip:[x]",     "sip:[::1]x", "sip:a..b",
-      "sip:.b",     "sip:-b",      "sip:a\"b@c",  "sip:a\x80@b", "sip:b\r\n",  "sip:a@b;x=\"q\"",
+      "sip:.b",     "sip:-b",      "sip:a\"b@c",  "sip:a\x7f@b", "sip:b\r\n",  "sip:a@b;x=\"q\"",
       "tel:",       "tel:1 2",     "http://a b",  "x:\x7f",      "sip:b;x<",   "sip:a\\b@c",
       "sip:b#frag", "sip:a:b:c@d", "sip: b",      "sip:b ",      "tel:%1",     "tel:;x",
   };
   for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
     cr_expect_eq(parse(bad[i]), TL_ESYNTAX, "accepted: %s", bad[i]);
   cr_expect_eq(tl_uri_parse((struct tl_str){"sip:a\0b@c", 9}, &uri), TL_ESYNTAX);
+}
+
+/* What telephones and gateways put into users passes through (RFC 3261 16.3 step 1). */
+static const char *const odd_users[] = {"#31#",
+                                        "#31#+49301234567",
+                                        "*21*5#",
+                                        "[2001:db8",
+                                        "a[b]c",
+                                        "{guid}",
+                                        "a|b",
+                                        "a^b",
+                                        "a`b`",
+                                        "J\xc3\xb6rg",
+                                        "\xe5\xbc\xa0\xe4\xbc\x9f",
+                                        "19:meeting_x",
+                                        "#",
+                                        "a#b;x=y",
+                                        "{\"",
+                                        "a\\b"};
+
+Test(uri, s21_users_that_exist_in_the_wild) {
+  char text[100];
+  for (size_t i = 0; i < sizeof(odd_users) / sizeof(odd_users[0]); i++) {
+    const char *user = odd_users[i];
+    bool refused = strpbrk(user, "\"\\") != NULL, password = strchr(user, ':') != NULL;
+    snprintf(text, sizeof(text), "sip:%s@b.example:5070;x=y", user);
+    cr_expect_eq(parse(text) != 0, refused || strncmp(user, "[2001", 5) == 0, "%s", text);
+    if (parse(text) == 0) expect_slice(uri.host, "b.example");
+    if (!refused && !password) expect_slice(uri.user, user);
+    snprintf(text, sizeof(text), "\"x\" <sip:%s@b.example>;tag=1", user);
+    cr_expect_eq(parse_na(text) != 0, refused, "%s", text);
+    snprintf(text, sizeof(text), "sip:%s@b.example", user);
+    if (!strchr(user, ';')) cr_expect_eq(parse_na(text) != 0, refused, "%s", text);
+  }
+}
+
+/* "sip:@host": a user that is empty is none; what is left ambiguous stays refused. */
+Test(uri, s21_an_empty_user_is_none) {
+  cr_assert_eq(parse("sip:@b.example;lr"), 0);
+  cr_expect(!uri.has_user && uri.user.n == 0);
+  expect_slice(uri.host, "b.example");
+  static const char *const bad[] = {"sip:@a@b",       "sip::@b",     "sip:a#b",   "sip:#",
+                                    "sip:a@b#c",      "sip:[::1]@b", "sip:a@{b}", "sip:a@b;x=#",
+                                    "sip:a@\xc3\xb6", "sip:a\t@b",   "sip:<a>@b", "sip:a\x01@b"};
+  for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+    cr_expect_eq(parse(bad[i]), TL_ESYNTAX, "accepted: %s", bad[i]);
 }
 
 /* ";name=value" one after another as the grammar has it, byte by byte; -1 where it ends badly. */
