@@ -21,6 +21,7 @@
   "MESSAGE sip:x@b.example SIP/2.0\r\n" via LINES "Call-ID: " id "\r\nCSeq: 1 MESSAGE\r\n"
 #define VIA "Via: SIP/2.0/TCP a.example;branch=z9hG4bKt;rport\r\n"
 
+static const char fields[] = VIA LINES "Call-ID: t\r\nCSeq: 1 MESSAGE\r\n";
 static const char inside[] = MESSAGE_TO(VIA, "inside") "Content-Length: 0\r\n\r\n";
 static const char behind[] = MESSAGE_TO(VIA, "behind") "Content-Length: 0\r\n\r\n";
 
@@ -49,7 +50,7 @@ static size_t put_slot(struct buf *b, const char *s) {
   static const char *const escape[128] = {['n'] = "\r\n", ['l'] = "\n", ['r'] = "\r", ['t'] = "\t"};
   static const char *const slot[128] = {['R'] = "MESSAGE sip:x@b.example SIP/2.0\r\n",
                                         ['V'] = VIA,
-                                        ['H'] = VIA LINES "Call-ID: t\r\nCSeq: 1 MESSAGE\r\n",
+                                        ['H'] = fields,
                                         ['F'] = LINES,
                                         ['I'] = "t",
                                         ['S'] = "1 MESSAGE",
@@ -180,7 +181,7 @@ static const char *const pieces[] = {"\r\n ",
 
 static void mutate(struct buf *b) {
   const char *ins = pieces[rnd(sizeof(pieces) / sizeof(pieces[0]))];
-  size_t at = rnd((uint32_t)b->n), del = rnd(3), n = strlen(ins);
+  size_t at = rnd((uint32_t)b->n + 1), del = rnd(3), n = strlen(ins);
   if (del > b->n - at) del = b->n - at;
   memmove(b->p + at + n, b->p + at + del, b->n - at - del);
   memcpy(b->p + at, ins, n);
