@@ -89,6 +89,7 @@
   X(CONN_DRAINED, "connections.drained", "connections closed at once by a reload")                 \
   X(CONN_UNVERIFIED, "connections.unverified",                                                     \
     "connections closed because their peer's certificate no longer passes")                        \
+  X(CONN_PUT_OFF, "connections.put_off", "times a connection had its share of a turn and waited")  \
   X(CONN_PAUSED, "connections.paused", "times reading was paused by back-pressure")                \
   X(KEEPALIVE, "keepalive.crlf", "CRLF keep-alives answered")                                      \
   X(HS_NOW, "handshakes.now", "TLS handshakes in progress (gauge)")                                \
@@ -147,7 +148,9 @@
   X(DROP_NOMEM, "drops.nomem", "messages dropped: out of memory")                                  \
   X(BAD_PROTOCOL, "bad.protocol", "connections closed: another protocol on a SIP listener")        \
   X(BAD_FRAMING, "bad.framing", "connections closed: Content-Length missing or wrong")             \
-  X(BAD_TOO_LARGE, "bad.too_large", "connections closed: message over max_message")                \
+  X(BAD_SKIPPED, "bad.skipped", "messages refused or dropped alone, their connections go on")      \
+  X(BAD_STRAY, "bad.stray_bytes", "bytes between messages that are no CRLF, skipped")              \
+  X(BAD_TOO_LARGE, "bad.too_large", "messages over max_message or max_head")                       \
   X(SENDS, "sends", "send operations issued")                                                      \
   X(RECVS, "receives", "receive completions handled")                                              \
   X(TURNS, "turns", "turns of the event loop")                                                     \

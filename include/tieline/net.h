@@ -141,15 +141,25 @@ struct tl_conn {
       broken : 1,      /* half a message is queued: it is aborted at the end of the turn */
       held_end : 1,    /* the end of the stream comes behind what is held */
       parked : 1,      /* nothing is read until OCSP has answered */
+      later : 1,       /* it has had its share of this turn */
       rekey_tx : 1,    /* the kernel's sending key must change before the next send */
       no_reneg : 1;    /* the kernel is to send a warning no_renegotiation */
   int listener;        /* accepted: index in the snapshot it came with */
   struct tl_addr peer, local;
   struct tl_conn_tls *tls;
   struct tl_stash cipher, plain;
-  struct tl_stash held; /* received while paused, not looked at yet */
+  struct tl_stash held; /* received while paused or past its share of a turn, not looked at yet */
+  struct tl_conn *later_next; /* of those that go on in the next turn */
+  uint64_t spent_turn;        /* the turn that SPENT belongs to */
+  uint32_t spent;             /* bytes of it handled in that turn */
   struct tl_big *big;
-  uint32_t searched; /* bytes of the plain stash that hold no end of head */
+  uint32_t searched;  /* bytes of the plain stash that hold no end of head */
+  uint32_t wanted;    /* the message at the start of the plain stash has a head and so many bytes in
+                         all; 0: not known yet */
+  uint64_t skip_left; /* bytes of a refused message still to come */
+  struct tl_frame *skipping; /* the same while its head is longer than we hold, or NULL */
+  uint64_t stray_ms;         /* when the first of STRAYS came */
+  uint32_t strays;           /* bytes between messages that are no CRLF */
   struct tl_out out;
   struct tl_conn *dirty_next;
   struct tl_conn *hash_next;
@@ -201,6 +211,8 @@ struct tl_net {
   struct tl_alias_told *alias_told[TL_ALIAS_BUCKETS]; /* of other workers' connections */
   uint32_t n_alias_told;
   struct tl_conn *dirty;
+  struct tl_conn *later;  /* have more to handle in the next turn */
+  uint64_t turn;          /* counts turns */
   struct tl_conn *feeder; /* connection whose bytes are being handled, for back-pressure */
 
   struct tl_listener *listeners; /* TCP accepting and UDP sockets */
@@ -212,6 +224,7 @@ struct tl_net {
   struct tl_op mail_op;
   uint64_t mail_count;
   struct tl_msg msg; /* the message being handled */
+  uint64_t scans;    /* heads read, the same one again included; for tests */
   struct tl_body body;
   struct tl_sendmsg *send_scratch;
   uint32_t send_scratch_n;

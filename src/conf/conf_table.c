@@ -110,7 +110,8 @@ static const struct tl_opt limit_opts[] = {
         WHY = "calls of the whole process toward peers that have max_calls; beyond, as if their "
               "peer had its max_calls"),
     OPT(tl_conf_limits, max_message, SIZE, "256k", RANGE(1024, 16777216),
-        WHY = "one SIP message; a larger one is answered 513 or 400 and the connection closed"),
+        WHY = "one SIP message; a larger one is answered 513 and skipped, one four times as large "
+              "ends its connection"),
     OPT(tl_conf_limits, max_head, SIZE, "64k", RANGE(512, 1048576),
         WHY = "start line and headers of one message, so that nobody fills memory with a head"),
     OPT(tl_conf_limits, max_handshakes, NUM, "512", RANGE(1, 1000000),

@@ -207,6 +207,8 @@ static void conn_free(struct tl_conn *c) {
   tl_stash_drop(n, &c->cipher);
   tl_stash_drop(n, &c->plain);
   tl_stash_drop(n, &c->held);
+  free(c->skipping);
+  tl_recv_forget(c);
   tls_free(c->tls);
   free(c->identity);
   free(c->sni);
@@ -650,7 +652,7 @@ void tl_conn_end_of_turn(struct tl_conn *c) {
   switch ((enum tl_conn_state)c->state) {
   case TL_CONN_DIALING: break;
   case TL_CONN_OPEN:
-    if (c->held.n && !c->paused) tl_recv_held(c);
+    if (c->held.n && !c->paused && !c->later) tl_recv_held(c);
     if (c->rekey_tx && c->state == TL_CONN_OPEN) tl_keys_turn(c);
     if (c->no_reneg && c->state == TL_CONN_OPEN) warn_in_kernel(c);
     tl_send_flush(c);

@@ -241,9 +241,12 @@ void tl_net_exit(struct tl_net *n) {
 }
 
 int tl_net_turn(struct tl_net *n) {
-  int rc = tl_ring_wait(&n->ring, n->sweeps ? 0 : tl_wheel_next_ms(&n->wheel, TURN_MS_MAX));
+  int rc =
+      tl_ring_wait(&n->ring, n->sweeps || n->later ? 0 : tl_wheel_next_ms(&n->wheel, TURN_MS_MAX));
   if (rc) return rc;
   n->send_scratch_n = 0;
+  n->turn++;
+  tl_recv_later(n);
   tl_count(n->counters, TL_C_TURNS);
   /* Time first: what the completions start must count from now, not from before the wait. */
   n->now_ms = tl_now_ms();

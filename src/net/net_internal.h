@@ -107,6 +107,8 @@ void tl_conn_unpark(struct tl_conn *c);
 void tl_recv_arm(struct tl_conn *c);
 void tl_recv_done(struct tl_op *op, int res, uint32_t flags);
 void tl_recv_held(struct tl_conn *c); /* no longer paused: what came meanwhile */
+void tl_recv_later(struct tl_net *n); /* a turn begins: those that had their share go on */
+void tl_recv_forget(struct tl_conn *c);
 void tl_recv_plain(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf);
 void tl_recv_bad(struct tl_conn *c, const struct tl_scan_error *err, bool answerable);
 int tl_stash_put(struct tl_net *n, struct tl_stash *s, const uint8_t *p, size_t len);

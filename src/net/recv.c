@@ -10,10 +10,14 @@
 #include <sys/socket.h>
 
 #include "net_internal.h"
+#include "tieline/frame.h"
 
 #define CONTROL_MAX 8
 #define EMPTY_MAX 32 /* empty records in a row, as OpenSSL has it */
 #define HELD_STEP 16384u
+/* What one connection may have handled in a turn, so that one that sends without end does not stop
+ * the others of its worker: a thousand small messages, some milliseconds. */
+#define TURN_BYTES (256u << 10)
 
 static const enum tl_counter msg_in[] = {TL_C_MSG_IN_UDP, TL_C_MSG_IN_TCP, TL_C_MSG_IN_TLS};
 static const enum tl_counter bytes_in[] = {TL_C_BYTES_IN_UDP, TL_C_BYTES_IN_TCP, TL_C_BYTES_IN_TLS};
@@ -94,19 +98,91 @@ void tl_recv_bad(struct tl_conn *c, const struct tl_scan_error *err, bool answer
   tl_conn_finish(c);
 }
 
-/* A bad message whose end is known: it alone is refused, the connection goes on. */
+/* ---- messages that are refused alone (RFC 3261 18.3): others use the connection too ---- */
+
+/* What is skipped of one message at most; behind a longer one nobody waits for the next. */
+static uint64_t skip_max(const struct tl_net *n) { return 4ull * n->conf->limits.max_message; }
+
 static void refuse_one(struct tl_conn *c, const struct tl_scan_error *err) {
   struct tl_hop from = hop_of(c);
+  tl_count(c->net->counters, TL_C_BAD_SKIPPED);
+  if (err->status == 513) tl_count(c->net->counters, TL_C_BAD_TOO_LARGE);
   if (tl_msg_answerable(&c->net->msg))
     c->net->handler->bad(c->net, &from, c, &c->net->msg, err);
   else
     tl_count(c->net->counters, TL_C_DROP_PARSE);
 }
 
-/* Its end is known and near: waited for, so that its fate does not depend on how it is cut up. */
-static bool refused_alone(const struct tl_net *n, const struct tl_msg *m, int rc) {
-  return rc != TL_ELIMIT && m->framed && m->body_len < n->conf->limits.zero_copy_body &&
-         (size_t)m->head_len + m->body_len <= n->conf->limits.max_message;
+/* Where the message at P ends, if that is certain:
+ *
+ *   NUL, more fields or lines than we index     by CRLF lines and Content-Length
+ *   bare CR or LF                               if who takes them for line ends finds the same
+ *   any other fault behind a good start line    the scanner has framed it
+ *   no, two different or odd Content-Lengths    never: two ends are possible
+ *   no SIP in the start line                    never: we may have lost the beginning
+ */
+static bool end_is_certain(const struct tl_msg *m, const char *p, int rc,
+                           const struct tl_scan_error *err, uint64_t *out_total) {
+  uint32_t body = m->body_len;
+  if (!m->head_len || !err->status) return false;
+  /* Past a limit the scanner has not seen all fields. */
+  if ((rc == TL_ELIMIT || !m->framed) && !tl_frame_certain(p, m->head_len, &body)) return false;
+  *out_total = (uint64_t)m->head_len + body;
+  return true;
+}
+
+/* A head that is longer than we hold: its fields pass by until it ends. */
+static bool skip_head(struct tl_conn *c, const struct tl_msg *m, const struct tl_scan_error *err) {
+  if (m->head_len || err->status != 513 || c->skipping) return false;
+  c->skipping = malloc(sizeof(*c->skipping));
+  if (!c->skipping) return false;
+  tl_frame_begin(c->skipping, false);
+  c->skip_left = c->net->conf->limits.max_message;
+  return true;
+}
+
+static void lost(struct tl_conn *c) {
+  struct tl_scan_error err = {400, "No Certain End"};
+  tl_recv_bad(c, &err, false);
+}
+
+/* Goes on with what is skipped; how many of the N bytes at P belong to it. */
+static size_t skip(struct tl_conn *c, const uint8_t *p, size_t n) {
+  struct tl_frame *f = c->skipping;
+  size_t k = n < c->skip_left ? n : (size_t)c->skip_left;
+  if (f) k = tl_frame_feed(f, (const char *)p, k);
+  c->skip_left -= k;
+  if (!f) return k;
+  if (f->done) {
+    bool certain = f->have && !f->bad && !f->stray && f->length <= skip_max(c->net);
+    c->skip_left = f->length;
+    free(f);
+    c->skipping = NULL;
+    if (!certain) lost(c);
+  } else if (c->skip_left == 0) {
+    lost(c);
+  }
+  return k;
+}
+
+/* Refuses the message at P, of which LEFT bytes are there. Returns the bytes done with; the rest of
+ * it is skipped as it comes. Where its end is not certain the connection closes. */
+static size_t refuse(struct tl_conn *c, const uint8_t *p, size_t left, int rc,
+                     const struct tl_scan_error *err) {
+  struct tl_msg *m = &c->net->msg;
+  uint64_t total = 0;
+  if (skip_head(c, m, err)) {
+    refuse_one(c, err);
+    return tl_conn_live(c) ? skip(c, p, left) : left;
+  }
+  if (!end_is_certain(m, (const char *)p, rc, err, &total) || total > skip_max(c->net)) {
+    tl_recv_bad(c, err, tl_msg_answerable(m));
+    return left;
+  }
+  refuse_one(c, err);
+  if (total <= left) return (size_t)total;
+  c->skip_left = total - left;
+  return left;
 }
 
 static void wrong_protocol(struct tl_conn *c, enum tl_looks looks) {
@@ -122,12 +198,25 @@ static void wrong_protocol(struct tl_conn *c, enum tl_looks looks) {
   tl_conn_finish(c);
 }
 
-/* CRLF keep-alives (RFC 5626 3.5.1, RFC 3261 7.5). Returns the bytes skipped; *OUT_WAIT when the
- * rest may be half of one. */
+#define STRAYS_MAX 1024u /* in STRAYS_MS; keep-alives are a byte or two */
+#define STRAYS_MS 10000u
+
+/* A lone LF, CR or NUL: what some send to keep a connection alive, or behind a message. No message
+ * begins so, so nothing is lost. False: too many. */
+static bool stray(struct tl_conn *c) {
+  uint64_t now = c->net->now_ms;
+  if (now - c->stray_ms > STRAYS_MS) c->strays = 0;
+  if (c->strays == 0) c->stray_ms = now;
+  tl_count(c->net->counters, TL_C_BAD_STRAY);
+  return ++c->strays <= STRAYS_MAX;
+}
+
+/* CRLF keep-alives (RFC 5626 3.5.1, RFC 3261 7.5), and stray bytes. Returns the bytes skipped;
+ * *OUT_WAIT when the rest may be half of one. */
 static size_t skip_crlf(struct tl_conn *c, const uint8_t *p, size_t n, bool *out_wait) {
   size_t used = 0;
   *out_wait = false;
-  while (used < n && p[used] == '\r') {
+  while (used < n && (p[used] == '\r' || p[used] == '\n' || p[used] == '\0')) {
     size_t left = n - used;
     if (left >= 4 && memcmp(p + used, "\r\n\r\n", 4) == 0) {
       tl_count(c->net->counters, TL_C_KEEPALIVE);
@@ -136,10 +225,13 @@ static size_t skip_crlf(struct tl_conn *c, const uint8_t *p, size_t n, bool *out
     } else if (left < 4 && memcmp(p + used, "\r\n\r\n", left) == 0) {
       *out_wait = true;
       break;
-    } else if (left >= 2 && p[used + 1] == '\n') {
+    } else if (left >= 2 && p[used] == '\r' && p[used + 1] == '\n') {
       used += 2;
+    } else if (stray(c)) {
+      used++;
     } else {
-      break;
+      wrong_protocol(c, TL_LOOKS_GARBAGE);
+      return n;
     }
   }
   return used;
@@ -169,6 +261,7 @@ static size_t frame(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool o
   struct tl_net *net = c->net;
   struct tl_msg *m = &net->msg;
   size_t used = 0;
+  c->wanted = 0;
   while (used < n && tl_conn_live(c) && !c->big) {
     bool wait;
     used += skip_crlf(c, p + used, n - used, &wait);
@@ -186,25 +279,21 @@ static size_t frame(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool o
     if (one && !head_may_be_complete(c, at, left)) break;
     struct tl_scan_error err = {400, "Bad Request"};
     int rc = tl_scan((char *)at, left, true, net->conf->limits.max_head, m, &err);
+    net->scans++;
     if (rc == TL_EAGAIN) break;
     size_t total = (size_t)m->head_len + m->body_len;
-    if (rc && refused_alone(net, m, rc)) {
-      if (total > left) break;
-      refuse_one(c, &err);
-      used += total;
-      if (one) break;
-      continue;
+    if (rc == TL_OK && total > net->conf->limits.max_message) {
+      err = (struct tl_scan_error){513, "Message Too Large"};
+      rc = TL_ESYNTAX; /* all of its head was read */
     }
     if (rc) {
-      tl_recv_bad(c, &err, tl_msg_answerable(m));
-      return n;
-    }
-    if (total > net->conf->limits.max_message) {
-      err = (struct tl_scan_error){513, "Message Too Large"};
-      tl_recv_bad(c, &err, tl_msg_answerable(m));
-      return n;
+      used += refuse(c, at, left, rc, &err);
+      c->searched = 0;
+      if (one || c->skip_left) break;
+      continue;
     }
     if (total > left) {
+      c->wanted = (uint32_t)total;
       if (m->body_len < net->conf->limits.zero_copy_body) break;
       if (tl_big_begin(c, at, left, buf, one, m)) tl_conn_abort(c, TL_ENOMEM);
       return n;
@@ -224,10 +313,12 @@ static size_t through_stash(struct tl_conn *c, const uint8_t *p, size_t n) {
   struct tl_stash *s = &c->plain;
   uint32_t before = s->n;
   size_t k = n < 4096 ? n : 4096;
+  if (c->wanted > before) k = n < c->wanted - before ? n : c->wanted - before;
   if (tl_stash_put(c->net, s, p, k)) {
     tl_conn_abort(c, TL_ENOMEM);
     return n;
   }
+  if (s->n < c->wanted) return k; /* its head is not read again for each piece of its body */
   size_t used = frame(c, s->p, s->n, -1, true);
   if (!tl_conn_live(c) || c->big) return k; /* begun from the stash: it took all of it */
   if (used == 0) return k;
@@ -246,7 +337,9 @@ void tl_recv_plain(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
   tl_count_add(c->net->counters, bytes_in[c->transport], n);
   while (n && tl_conn_live(c)) {
     size_t used;
-    if (c->big) {
+    if (c->skip_left) {
+      used = skip(c, p, n);
+    } else if (c->big) {
       used = tl_big_feed(c, p, n, buf);
     } else if (c->plain.n) {
       used = through_stash(c, p, n);
@@ -556,12 +649,57 @@ static void ended(struct tl_conn *c) {
   tl_conn_finish(c);
 }
 
+/* Had C its share of this turn? Otherwise N bytes more are counted. */
+static bool had_its_share(struct tl_conn *c, size_t n) {
+  if (c->spent_turn != c->net->turn) c->spent = 0;
+  c->spent_turn = c->net->turn;
+  if (c->spent >= TURN_BYTES) return true;
+  c->spent += (uint32_t)n;
+  return false;
+}
+
+/* The rest of C is for the next turn; until then the kernel keeps what comes. */
+static void put_off(struct tl_conn *c) {
+  if (c->later) return;
+  c->later = true;
+  c->later_next = c->net->later;
+  c->net->later = c;
+  tl_count(c->net->counters, TL_C_CONN_PUT_OFF);
+  if (c->recv_armed && !c->cancelled) {
+    c->cancelled = true;
+    tl_ring_cancel(&c->net->ring, &c->recv_op);
+  }
+}
+
+void tl_recv_later(struct tl_net *n) {
+  struct tl_conn *c = n->later;
+  n->later = NULL;
+  while (c) {
+    struct tl_conn *next = c->later_next;
+    c->later = false;
+    tl_conn_mark(c);
+    c = next;
+  }
+}
+
+void tl_recv_forget(struct tl_conn *c) {
+  struct tl_conn **at = &c->net->later;
+  if (!c->later) return;
+  while (*at != c) at = &(*at)->later_next;
+  *at = c->later_next;
+  c->later = false;
+}
+
 void tl_recv_held(struct tl_conn *c) {
   struct tl_stash s = c->held;
   uint32_t at = 0;
   memset(&c->held, 0, sizeof(c->held));
   while (at < s.n && !c->paused && tl_conn_live(c)) {
     uint32_t k = s.n - at < HELD_STEP ? s.n - at : HELD_STEP;
+    if (had_its_share(c, k)) {
+      put_off(c);
+      break;
+    }
     received(c, s.p + at, k, -1);
     at += k;
   }
@@ -587,10 +725,15 @@ void tl_recv_done(struct tl_op *op, int res, uint32_t flags) {
   if (flags & IORING_CQE_F_BUFFER) {
     uint16_t buf = tl_bufs_take(&n->bufs, flags);
     uint8_t *p = tl_bufs_at(&n->bufs, buf);
-    if (res > 0 && tl_conn_live(c) && (c->paused || c->held.n))
+    bool live = res > 0 && tl_conn_live(c);
+    if (live && (c->paused || c->held.n)) {
       hold(c, p, (size_t)res);
-    else if (res > 0 && tl_conn_live(c))
+    } else if (live && had_its_share(c, (size_t)res)) {
+      hold(c, p, (size_t)res);
+      put_off(c);
+    } else if (live) {
       received(c, p, (size_t)res, buf);
+    }
     tl_bufs_put(&n->bufs, buf);
   }
   if (res > 0 || c->state == TL_CONN_CLOSING) return;

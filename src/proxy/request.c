@@ -192,9 +192,14 @@ static void without_transaction(struct tl_proxy *p, const struct tl_hop *from, s
   tl_call_ended(p, tl_call_of(p, m)); /* its answer will not be looked at */
 }
 
+/* Each hop has taken one from Max-Forwards, which begins at 70 (RFC 3261 8.1.1.6): more of them are
+ * there to be worked through, and each may have a MAC to check. */
+#define VIA_VALUES_MAX 100u
+
 /* 16.3 step 4: a Via of ours below, with the hash of this very request: it has been round. A
- * spiral, whose Request-URI has changed since, passes. */
-static bool looped(struct tl_proxy *p, const struct tl_msg *m) {
+ * spiral, whose Request-URI has changed since, passes. The status to refuse it with, 0: none. */
+static unsigned looped(struct tl_proxy *p, const struct tl_msg *m) {
+  unsigned values = 0;
   struct tl_token t;
   uint64_t loop = 0;
   for (uint16_t i = m->first[TL_H_VIA]; i != TL_HDR_NONE; i = m->hdr[i].next) {
@@ -207,16 +212,17 @@ static bool looped(struct tl_proxy *p, const struct tl_msg *m) {
       continue;
     }
     for (;;) {
+      if (++values > VIA_VALUES_MAX) return 400;
       if (tl_token_branch_parse(p, via.branch, &t) == 0 && t.worker != TL_STATELESS) {
         if (!loop) loop = tl_token_loop(p, m);
-        if (t.loop == loop) return true;
+        if (t.loop == loop) return 482;
       }
       v.p += used;
       v.n -= used;
       if (v.n == 0 || tl_via_parse(v, &via, &used)) break;
     }
   }
-  return false;
+  return 0;
 }
 
 /* May M go without a transaction? Not when its next hop must be looked up, and not when it is to
@@ -254,8 +260,9 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
     return;
   }
   if (!validated(p, from, m, body)) return;
-  if (looped(p, m)) {
-    refuse(p, from, m, 482, TL_STR(""), TL_STR(""));
+  if ((status = looped(p, m))) {
+    refuse(p, from, m, status, status == 400 ? TL_STR("Too Many Via Values") : TL_STR(""),
+           TL_STR(""));
     return;
   }
   if (!admitted(p, m)) {

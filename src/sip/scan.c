@@ -238,7 +238,7 @@ static int incomplete(struct scan *s, const struct lines *l, size_t n, bool stre
   bool over = n >= max_head || l->full;
   uint32_t complete = l->n;
   if (l->n && !tl_scan_start_line(s, l->end[0])) return s->rc;
-  if (l->stray) {
+  if (l->stray && !(stream && l->n && !over)) { /* else its end may be near and certain */
     tl_scan_bad(s, "Bare CR Or LF In Header");
     return s->rc;
   }

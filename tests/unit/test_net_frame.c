@@ -152,26 +152,206 @@ Test(net_frame, a_bad_request_with_a_certain_end_is_refused_alone_wherever_it_is
   net_end();
 }
 
-Test(net_frame, over_the_limits_it_gets_513_and_the_end) {
-  static char m[9000];
+Test(net_frame, s6_over_the_limits_it_gets_513_and_is_skipped) {
+  static char m[20000], next[600];
   struct tl_conn *c;
   net_begin("limits { max_message = 4k max_head = 2k }");
-  size_t n = rig_message(m, 1, 5000);
+  size_t n = rig_message(m, 1, 5000), n_next = rig_message(next, 7, 20);
   int fd = rig_connect(&c);
   rig_write(fd, m, n - 5000);
-  RIG_UNTIL(rig.n_bad == 1);
+  RIG_UNTIL(rig.n_bad == 1); /* before its body is there */
   cr_expect_eq(rig.bad_status, 513);
-  rig_read_end(fd);
-  close(fd);
-  /* A head that never ends. */
-  fd = rig_connect(&c);
+  rig_write(fd, m + n - 5000, 5000);
+  rig_write(fd, next, n_next);
+  RIG_UNTIL(rig.n_got == 1);
+  cr_expect(rig.got[0].n == n_next && memcmp(rig.got[0].p, next, n_next) == 0);
+  /* A long head, in pieces. */
   size_t at = rig_message(m, 2, 0) - 2;
-  while (at < 2100) at += (size_t)sprintf(m + at, "X-Filler: yes\r\n");
-  rig_write(fd, m, at);
-  rig_read_end(fd);
+  while (at < 3500) at += (size_t)sprintf(m + at, "X-Filler: yes\r\n");
+  at += (size_t)sprintf(m + at, "\r\n");
+  for (size_t i = 0; i < at; i += 700) rig_write(fd, m + i, at - i < 700 ? at - i : 700);
+  rig_write(fd, next, n_next);
+  RIG_UNTIL(rig.n_got == 2);
   cr_expect_eq(rig.n_bad, 2);
   cr_expect_eq(rig_count(TL_C_BAD_TOO_LARGE), 2);
+  cr_expect_eq(rig_count(TL_C_BAD_SKIPPED), 2);
+  cr_expect_eq(rig_count(TL_C_BAD_FRAMING), 0);
+  close(fd);
+  net_end();
+}
+
+Test(net_frame, s6_what_never_ends_is_closed) {
+  static char m[40000];
+  struct tl_conn *c;
+  net_begin("limits { max_message = 4k max_head = 2k }");
+  int fd = rig_connect(&c); /* a head without end */
+  size_t at = rig_message(m, 2, 0) - 2;
+  while (at < 9000) at += (size_t)sprintf(m + at, "X-Filler: yes\r\n");
+  rig_write(fd, m, at);
+  rig_read_end(fd);
+  close(fd);
+  fd = rig_connect(&c); /* a body that nobody would wait for */
+  rig_write(fd, m, rig_message(m, 3, 17000));
+  rig_read_end(fd);
+  close(fd);
+  cr_expect_eq(rig.n_closed, 2);
   cr_expect_eq(rig.n_got, 0);
+  net_end();
+}
+
+#define HEAD                                                                                       \
+  "OPTIONS sip:b@192.0.2.7 SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bKx\r\n"              \
+  "From: <sip:a@b>;tag=1\r\nTo: <sip:b@b>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n"
+#define TEXT(s) s, sizeof(s) - 1
+
+/* What is wrong with one message, and whether those behind it are still found. */
+static const struct {
+  const char *name, *text;
+  size_t len;
+  bool goes_on;
+} faults[] = {
+    {"NUL in a value", TEXT(HEAD "X: a\0b\r\nContent-Length: 3\r\n\r\nabc"), true},
+    {"NUL in a name", TEXT(HEAD "X\0Y: b\r\nContent-Length: 3\r\n\r\nabc"), true},
+    {"NUL in the body alone", TEXT(HEAD "Content-Length: 3\r\n\r\na\0c"), true},
+    {"bare CR", TEXT(HEAD "X: a\rb\r\nContent-Length: 3\r\n\r\nabc"), true},
+    {"bare LF", TEXT(HEAD "X: a\nb\r\nContent-Length: 3\r\n\r\nabc"), true},
+    {"bare LF behind a CRLF", TEXT(HEAD "X: a\r\n\nY: b\r\nContent-Length: 3\r\n\r\nabc"), false},
+    {"two bare LF", TEXT(HEAD "X: a\n\nContent-Length: 3\r\n\r\nabc"), false},
+    {"a length behind a bare LF", TEXT(HEAD "X: a\nl: 1\r\nContent-Length: 3\r\n\r\nabc"), false},
+    {"a length behind a bare CR", TEXT(HEAD "X: a\rl : 1\r\nContent-Length: 3\r\n\r\nabc"), false},
+    {"the same length there", TEXT(HEAD "X: a\nl: 3\r\nContent-Length: 3\r\n\r\nabc"), true},
+    {"all lines end in LF but the last",
+     TEXT("OPTIONS sip:b@c SIP/2.0\nVia: x\nContent-Length: 3\r\n\r\nabc"), false},
+    {"no length", TEXT(HEAD "\r\n"), false},
+    {"two lengths", TEXT(HEAD "Content-Length: 3\r\nl: 4\r\n\r\nabc"), false},
+    {"a length of no number", TEXT(HEAD "Content-Length: 3x\r\n\r\nabc"), false},
+    {"a length below zero", TEXT(HEAD "Content-Length: -3\r\n\r\nabc"), false},
+    {"a length with NUL", TEXT(HEAD "Content-Length: 3\0\r\n\r\nabc"), false},
+    {"a header line without colon", TEXT(HEAD "X\r\nContent-Length: 3\r\n\r\nabc"), true},
+    {"a fold of white space", TEXT(HEAD "X: a\r\n \r\nContent-Length: 3\r\n\r\nabc"), true},
+    {"a length in a fold", TEXT(HEAD "X:\0\r\n l: 1\r\nContent-Length:\r\n 3\r\n\r\nabc"), true},
+    {"no SIP", TEXT("FOO\r\nContent-Length: 3\r\n\r\nabc"), false},
+    {"another version", TEXT("OPTIONS sip:b@c SIP/7.0\r\nContent-Length: 3\r\n\r\nabc"), true},
+    {"a response with NUL", TEXT("SIP/2.0 200 O\0K\r\nContent-Length: 3\r\n\r\nabc"), true},
+};
+
+/* Sends FAULT and a good message over a new connection, in pieces of STEP bytes. */
+static void one_fault(size_t i, size_t step) {
+  static char text[8192];
+  struct tl_conn *c;
+  rig_forget();
+  int fd = rig_connect(&c);
+  memcpy(text, faults[i].text, faults[i].len);
+  size_t good = rig_message(text + faults[i].len, 5, 10), n = faults[i].len + good;
+  unsigned closed = rig.n_closed;
+  for (size_t at = 0; at < n && rig.n_closed == closed; at += step) {
+    rig_write(fd, text + at, n - at < step ? n - at : step);
+    if (step < n) rig_settle();
+  }
+  RIG_UNTIL(rig.n_closed > closed || (rig.n_got && rig.got[rig.n_got - 1].n == good));
+  cr_expect_eq(rig.n_closed == closed, faults[i].goes_on, "%s, by %zu", faults[i].name, step);
+  close(fd);
+  RIG_UNTIL(rig.net->n_conn == 0);
+}
+
+Test(net_frame, s6_one_bad_message_ends_nobody_elses_connection) {
+  net_begin("");
+  for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++) {
+    one_fault(i, 8192);
+    one_fault(i, 7);
+  }
+  net_end();
+}
+
+Test(net_frame, s6_more_fields_and_lines_than_are_indexed) {
+  static char m[40000];
+  struct tl_conn *c;
+  net_begin("");
+  int fd = rig_connect(&c);
+  for (unsigned fields = 250; fields < 1200; fields += 300) {
+    rig_forget();
+    size_t n = (size_t)sprintf(m, "%s", HEAD);
+    for (unsigned i = 0; i < fields; i++) n += (size_t)sprintf(m + n, "X: %u\r\n", i);
+    n += (size_t)sprintf(m + n, "Content-Length: 3\r\n\r\nabc");
+    n += rig_message(m + n, 5, 10);
+    rig_write(fd, m, n);
+    RIG_UNTIL(rig.n_got == (fields > 250 ? 1u : 2u));
+  }
+  cr_expect_eq(rig_count(TL_C_BAD_SKIPPED), 3);
+  /* Another length where it is no longer indexed: nobody knows the end. */
+  size_t n = (size_t)sprintf(m, "%sContent-Length: 3\r\n", HEAD);
+  for (unsigned i = 0; i < 300; i++) n += (size_t)sprintf(m + n, "X: %u\r\n", i);
+  n += (size_t)sprintf(m + n, "l: 4\r\n\r\nabc");
+  rig_write(fd, m, n);
+  rig_read_end(fd);
+  close(fd);
+  net_end();
+}
+
+Test(net_frame, s6_stray_bytes_between_messages) {
+  static const char *const between[] = {"\n", "\r\n", "\n\n", "\r\n\n", "\r"};
+  static char m[600], many[4096];
+  struct tl_conn *c;
+  net_begin("");
+  int fd = rig_connect(&c);
+  size_t n = rig_message(m, 1, 5);
+  for (size_t i = 0; i < 5; i++) {
+    rig_write(fd, between[i], strlen(between[i]));
+    rig_settle();
+    rig_write(fd, m, n);
+    RIG_UNTIL(rig.n_got == i + 1);
+  }
+  rig_write(fd, "\r\n\0\0\n", 5); /* CRLF NUL */
+  rig_write(fd, m, n);
+  RIG_UNTIL(rig.n_got == 6);
+  cr_expect(rig_count(TL_C_BAD_STRAY) == 8, "%llu", (unsigned long long)rig_count(TL_C_BAD_STRAY));
+  memset(many, '\n', sizeof(many)); /* but not for ever */
+  rig_write(fd, many, sizeof(many));
+  rig_read_end(fd);
+  close(fd);
+  net_end();
+}
+
+Test(net_frame, s10_one_connection_gets_its_share_of_a_turn) {
+  static char m[600], flood[2 << 20];
+  struct tl_conn *c, *other;
+  net_begin("");
+  int fd = rig_connect(&c), quiet = rig_connect(&other);
+  size_t one = rig_message(m, 1, 0), n = 0, count = 0;
+  while (n + one < sizeof(flood) && count < 4000) memcpy(flood + n, m, one), n += one, count++;
+  int size = 4 << 20;
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+  size_t sent = 0;
+  for (ssize_t k; sent < n && (k = send(fd, flood + sent, n - sent, MSG_DONTWAIT)) > 0;)
+    sent += (size_t)k; /* all that fits lies there before the first turn */
+  rig_write(quiet, m, one);
+  uint64_t before = rig.net->turn;
+  RIG_UNTIL(rig.n_got && other->msgs_in == 1);
+  cr_expect_leq(rig.net->turn - before, 3, "the quiet one waits for the other");
+  rig_write(fd, flood + sent, n - sent);
+  RIG_UNTIL(c->msgs_in == count);
+  cr_expect_eq(c->bytes_in, n);
+  cr_expect(rig.net->later == NULL);
+  cr_expect_gt(rig_count(TL_C_CONN_PUT_OFF), 0);
+  close(fd);
+  close(quiet);
+  net_end();
+}
+
+Test(net_frame, s10_a_head_is_read_once_for_all_pieces_of_its_body) {
+  static char m[9000];
+  struct tl_conn *c;
+  net_begin("");
+  int fd = rig_connect(&c);
+  size_t n = rig_message(m, 1, 4000);
+  rig_write(fd, m, n - 4000);
+  RIG_UNTIL(c->bytes_in == n - 4000);
+  for (size_t i = n - 4000; i < n; i++) {
+    rig_write(fd, m + i, 1);
+    RIG_UNTIL(c->bytes_in == i + 1);
+  }
+  RIG_UNTIL(rig.n_got == 1);
+  cr_expect_leq(rig.net->scans, 3, "%llu times", (unsigned long long)rig.net->scans);
   close(fd);
   net_end();
 }

@@ -13,6 +13,7 @@ import time
 from . import sip
 
 SERIAL = b"########"                     # stands for the branch's serial number in a sequence
+_TOKEN = re.compile(rb";tl=[0-9a-z_.-]+")      # its age and connections differ
 _TOP_BRANCH = re.compile(rb"branch=z9hG4bK[^;,\r\n]*")
 _ANSWERED = re.compile(rb"(?im)^(?:via|v|from|f|to|t|call-id|i|cseq)[ \t]*:.*\r\n(?:[ \t].*\r\n)*")
 _LENGTH = re.compile(rb"(?im)^(?:content-length|l)[ \t]*:\s*(\d+)\s*$")
@@ -279,7 +280,7 @@ class Rig:
         serial and the daemon's own branch taken out."""
         out = {}
         for raw in self.got[i]:
-            text = _TOP_BRANCH.sub(b"branch=", raw, count=1)
+            text = _TOKEN.sub(b";tl=", _TOP_BRANCH.sub(b"branch=", raw, count=1))
             hit = re.search(rb"z9hG4bK([0-9a-f]{8})s", text)
             assert hit, "a message without the caller's branch: %r" % raw
             out.setdefault(int(hit.group(1), 16), []).append(
