@@ -60,6 +60,7 @@ struct tl_conf_peer {
   bool by_cert;               /* only a certificate makes a source this peer, unless networks do */
   bool transit;               /* passes on others' requests: From is not checked */
   bool tls_only;              /* never reached, nor recognised, in the clear */
+  bool preloaded;             /* may bring a Route of others without our token */
   bool revalidate;            /* in-dialog requests are checked as initial ones are */
   bool check_set;             /* check_from is its own, not the TLS domain's */
   enum tl_check_from check_from;
@@ -96,10 +97,13 @@ struct tl_conf_route {
   enum tl_trust trust;                 /* least that is known of the source */
   /* Globs of which one must match the verified certificate, NULL-terminated; NULL: any. */
   char **peer_subject, **peer_issuer, **peer_san, **peer_fingerprint, **peer_anchor;
-  bool relay_request_uri;       /* go where the Request-URI (or next Route) points */
-  enum tl_fork fork;            /* several targets: one after the other, or all */
-  bool stateless;               /* forwarded without a transaction (RFC 3261 16.11) */
-  struct tl_tls_domain *domain; /* overrides for TLS targets; may be NULL */
+  bool relay_request_uri; /* go where the Request-URI (or next Route) points */
+  size_t n_relay_network;
+  struct tl_network *relay_network; /* inner networks that relay may lead to from elsewhere */
+  bool preloaded;                   /* takes a Route of others without our token */
+  enum tl_fork fork;                /* several targets: one after the other, or all */
+  bool stateless;                   /* forwarded without a transaction (RFC 3261 16.11) */
+  struct tl_tls_domain *domain;     /* overrides for TLS targets; may be NULL */
   size_t n_peer;
   struct tl_conf_peer **peer; /* tried in order */
 };

@@ -20,6 +20,17 @@ static void check_hosts(const struct tl_block *b, const char *option, char *cons
                    option, *list);
 }
 
+static void check_networks(const struct tl_block *b, const char *option, char *const *list,
+                           struct tl_conf_ctx *ctx) {
+  struct tl_network net;
+  for (; list && *list; list++)
+    if (tl_network_parse(tl_str_c(*list), &net))
+      tl_conf_fail(ctx, tl_block_at(b, option),
+                   "\"%s\" is no network: write \"192.0.2.0/24\" with no bit set behind the "
+                   "prefix, or an address",
+                   *list);
+}
+
 void tl_conf_check_identity(const struct tl_block *b, enum tl_transport t,
                             struct tl_conf_ctx *ctx) {
   const struct tl_v_peer *p = b->values;
@@ -28,7 +39,6 @@ void tl_conf_check_identity(const struct tl_block *b, enum tl_transport t,
                    : p->ca_list     ? "ca_list"
                    : p->spki_sha256 ? "spki_sha256"
                                     : NULL;
-  struct tl_network net;
   uint8_t pin[32];
   if (t != TL_TLS && no)
     tl_conf_fail(ctx, tl_block_at(b, no),
@@ -40,12 +50,7 @@ void tl_conf_check_identity(const struct tl_block *b, enum tl_transport t,
                  tl_transport_param(t));
   check_hosts(b, "identity", p->identity, ctx);
   check_hosts(b, "domains", p->domains, ctx);
-  for (char **n = p->networks; n && *n; n++)
-    if (tl_network_parse(tl_str_c(*n), &net))
-      tl_conf_fail(ctx, tl_block_at(b, "networks"),
-                   "\"%s\" is no network: write \"192.0.2.0/24\" with no bit set behind the "
-                   "prefix, or an address",
-                   *n);
+  check_networks(b, "networks", p->networks, ctx);
   for (char **d = p->spki_sha256; d && *d; d++)
     if (tl_binding_parse_pin(*d, pin))
       tl_conf_fail(ctx, tl_block_at(b, "spki_sha256"),
@@ -63,6 +68,10 @@ void tl_conf_check_source(const struct tl_block *b, struct tl_conf_ctx *ctx) {
   if (names && r->peer_verified == TL_WORD_FALSE)
     tl_conf_fail(ctx, tl_block_at(b, "peer_verified"),
                  "peer_verified = false never meets a condition on a verified certificate");
+  check_networks(b, "relay_networks", r->relay_networks, ctx);
+  if (r->relay_networks && r->relay == TL_CONF_UNSET)
+    tl_conf_fail(ctx, tl_block_at(b, "relay_networks"),
+                 "relay_networks means nothing without relay: peers are reached wherever they are");
 }
 
 /* ---- lists ---- */
@@ -86,14 +95,13 @@ static int copy_list(char *const *from, bool low, char ***out) {
 
 /* ---- peers ---- */
 
-static int build_networks(const struct tl_v_peer *v, struct tl_conf_peer *p) {
+static int build_networks(char *const *list, struct tl_network **out, size_t *out_n) {
   size_t n = 0;
-  while (v->networks && v->networks[n]) n++;
+  while (list && list[n]) n++;
   if (n == 0) return TL_OK;
-  if (!(p->network = calloc(n, sizeof(*p->network)))) return TL_ENOMEM;
-  for (; p->n_network < n; p->n_network++)
-    if (tl_network_parse(tl_str_c(v->networks[p->n_network]), &p->network[p->n_network]))
-      return TL_ECONFIG;
+  if (!(*out = calloc(n, sizeof(**out)))) return TL_ENOMEM;
+  for (; *out_n < n; ++*out_n)
+    if (tl_network_parse(tl_str_c(list[*out_n]), &(*out)[*out_n])) return TL_ECONFIG;
   return TL_OK;
 }
 
@@ -116,10 +124,11 @@ int tl_conf_build_identity(const struct tl_conf *c, const struct tl_block *b,
   struct tl_addr none = {0};
   int rc = copy_list(v->identity, true, &p->identities);
   if (!rc) rc = copy_list(v->domains, true, &p->domains);
-  if (!rc) rc = build_networks(v, p);
+  if (!rc) rc = build_networks(v->networks, &p->network, &p->n_network);
   if (!rc) rc = build_binding(b, p, ctx);
   p->transit = v->transit;
   p->tls_only = v->tls_only || p->sips;
+  p->preloaded = v->preloaded_route;
   p->revalidate = v->in_dialog == TL_IN_DIALOG_REVALIDATE;
   p->check_set = v->check_from != TL_CONF_UNSET;
   if (p->check_set) p->check_from = (enum tl_check_from)v->check_from;
@@ -161,7 +170,9 @@ int tl_conf_build_source(const struct tl_conf *c, const struct tl_block *b,
   if (!rc) rc = copy_list(v->peer_san, false, &r->peer_san);
   if (!rc) rc = copy_list(v->peer_fingerprint, false, &r->peer_fingerprint);
   if (!rc) rc = copy_list(v->peer_anchor, false, &r->peer_anchor);
+  if (!rc) rc = build_networks(v->relay_networks, &r->relay_network, &r->n_relay_network);
   if (rc) return rc;
+  r->preloaded = v->preloaded_route;
   r->verified_only = v->peer_verified == TL_WORD_TRUE;
   r->unverified_only = v->peer_verified == TL_WORD_FALSE;
   r->trust = v->trust == TL_CONF_UNSET ? TL_TRUST_ANY : (enum tl_trust)v->trust;
@@ -180,5 +191,6 @@ void tl_conf_free_source(struct tl_conf_route *r) {
   list_free(r->peer_san);
   list_free(r->peer_fingerprint);
   list_free(r->peer_anchor);
+  free(r->relay_network);
   free(r->from);
 }

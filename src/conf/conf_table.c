@@ -28,6 +28,7 @@ static const char *const checked_headers[] = {"off", "from", "from+pai", NULL};
 static const char *const ekus[] = {"accept", "require", "ignore", NULL};
 static const char *const yes_no[] = {"false", "true", NULL};
 static const char *const spoofs[] = {"off", "peers", "all", NULL};
+static const char *const preloads[] = {"refuse", "allow", NULL};
 static const char *const in_dialogs[] = {"trust-connection", "revalidate", NULL};
 static const char *const trusts[] = {"verified", "encrypted", NULL};
 static const char *const staples[] = {"off", "file", "fetch", NULL};
@@ -382,6 +383,9 @@ static const struct tl_opt peer_opts[] = {
     OPT(tl_v_peer, in_dialog, WORD, "trust-connection", .word = in_dialogs,
         WHY = "trust-connection takes requests inside a dialog that we let in by our own token; "
               "revalidate checks each as if it were the first"),
+    OPT(tl_v_peer, preloaded_route, WORD, "refuse", .word = preloads,
+        WHY = "may its requests bring a Route of others without our token, as route's "
+              "preloaded_route says"),
     OPT(tl_v_peer, tls_only, BOOL, "false",
         WHY = "never send to its addresses in the clear, whatever a URI says; a sips: uri means "
               "the same"),
@@ -431,6 +435,12 @@ static const struct tl_opt route_opts[] = {
         WHY = "where the request goes, in order: the next is tried when one fails"),
     OPT(tl_v_route, relay, WORD, NULL, .word = relays, NONE = "this or peers",
         WHY = "request-uri sends it where its Request-URI or next Route points"),
+    OPT(tl_v_route, relay_networks, LIST, NULL, NONE = "none",
+        WHY = "loopback and link-local networks that relay may lead to also from elsewhere; else "
+              "only who is there himself is sent there"),
+    OPT(tl_v_route, preloaded_route, WORD, "refuse", .word = preloads,
+        WHY = "a request with a Route of others that no token of ours vouches for: refuse answers "
+              "403, allow follows it by relay (to_domain judges it) and takes it out before peers"),
     OPT(tl_v_route, fork, WORD, "failover", .word = forks,
         WHY = "failover: the next target when one cannot be reached, is silent or answers 503; "
               "serial: after any refusal but 6xx; parallel: all at once, the best answer wins"),

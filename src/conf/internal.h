@@ -182,17 +182,17 @@ struct tl_v_database {
 struct tl_v_peer {
   char *uri, *tls_domain, *ca_list;
   char **identity, **domains, **networks, **spki_sha256;
-  uint32_t check_from, in_dialog;
+  uint32_t check_from, in_dialog, preloaded_route;
   bool transit, tls_only;
   uint32_t max_cps, max_calls, probe, max_age, retry_after_max;
 };
 
 struct tl_v_route {
   char *to_prefix, *prepend, *tls_domain;
-  char **to_domain, **from_peer, **peers;
+  char **to_domain, **from_peer, **peers, **relay_networks;
   char **peer_subject, **peer_issuer, **peer_san, **peer_fingerprint, **peer_anchor;
   uint32_t peer_verified, trust;
-  uint32_t strip, relay, fork;
+  uint32_t strip, relay, fork, preloaded_route;
   bool stateless;
 };
 

@@ -37,7 +37,7 @@ static void tell_routes(struct tl_explain *e, const struct tl_conf *conf,
   e->route = calloc(conf->n_route ? conf->n_route : 1, sizeof(*e->route));
   for (size_t i = 0; e->route && i < conf->n_route; i++) {
     const struct tl_conf_route *r = &conf->route[i];
-    const char *why = tl_route_why_not(r, i, &plan->uri, s);
+    const char *why = tl_route_why_not(r, i, plan, s);
     struct tl_explain_route *out = &e->route[e->n_route++];
     put(out->name, sizeof(out->name), r->name);
     out->chosen = plan->route == r;

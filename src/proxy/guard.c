@@ -7,10 +7,17 @@
  */
 #include "proxy.h"
 
-/* IPv4 in IPv6 clothes (RFC 4291 2.5.5.2) leads where the IPv4 address does. */
+/* 64:ff9b::/96 (RFC 6052 2.1), ::/96 (RFC 4291 2.5.5.1), but for :: and ::1, and ::ffff:0:0/96. */
+static bool wears_ipv6(const struct in6_addr *ip) {
+  static const uint8_t nat64[12] = {0x00, 0x64, 0xff, 0x9b};
+  return IN6_IS_ADDR_V4MAPPED(ip) || IN6_IS_ADDR_V4COMPAT(ip) ||
+         memcmp(ip->s6_addr, nat64, sizeof(nat64)) == 0;
+}
+
+/* IPv4 in IPv6 clothes leads where the IPv4 address does. */
 static struct tl_addr unmapped(const struct tl_addr *a) {
   struct tl_addr out = *a;
-  if (a->sa.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&a->v6.sin6_addr)) return out;
+  if (a->sa.sa_family != AF_INET6 || !wears_ipv6(&a->v6.sin6_addr)) return out;
   memset(&out, 0, sizeof(out));
   out.v4.sin_family = AF_INET;
   out.v4.sin_port = a->v6.sin6_port;
@@ -54,4 +61,33 @@ const char *tl_guard_refusal(const struct tl_conf *conf, const struct tl_addr *t
     return p == LOOPBACK ? "it is this machine's loopback and the sender is not there"
                          : "it is a link-local address and the sender is not there";
   return is_listener(conf, &there) ? "it is a listener of ours" : NULL;
+}
+
+/* ---- relay = "request-uri" ---- */
+
+static bool in_networks(const struct tl_conf_route *r, const struct tl_addr *to) {
+  struct tl_addr there = unmapped(to);
+  for (size_t i = 0; r && i < r->n_relay_network; i++)
+    if (tl_network_has(&r->relay_network[i], &there)) return true;
+  return false;
+}
+
+bool tl_guard_relay(struct tl_proxy *p, const struct tl_conf *conf, struct tl_plan *plan,
+                    unsigned *out_status) {
+  unsigned n = 0, had = plan->n_target, ours = 0;
+  for (unsigned i = 0; i < had; i++) {
+    struct tl_addr there = unmapped(&plan->target[i].addr);
+    bool own = is_listener(conf, &there);
+    ours += own;
+    if (own || (tl_guard_refusal(conf, &there, &plan->source) && !in_networks(plan->route, &there)))
+      continue;
+    plan->target[n++] = plan->target[i];
+  }
+  plan->n_target = (uint8_t)n;
+  if (n || !had) return true;
+  /* To ourselves it would only loop: as for an address of ours, there is nobody of that name. */
+  *out_status = ours ? 404 : 403;
+  plan->refusal = ours ? "Next Hop Is This Proxy Itself" : "Relaying To An Inner Address Denied";
+  if (!ours) tl_count(tl_proxy_counters(p), TL_C_RELAY_DENIED);
+  return false;
 }

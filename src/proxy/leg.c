@@ -187,7 +187,7 @@ static bool route_relays(const struct tl_plan *plan) {
   if (!r || !r->relay_request_uri) return false;
   if (!r->to_domain) return true;
   for (char **host = r->to_domain; *host; host++)
-    if (tl_str_ieq(tl_str_c(*host), plan->next_uri.host)) return true;
+    if (tl_str_ieq(tl_str_c(*host), tl_route_next_host(plan))) return true;
   return false;
 }
 

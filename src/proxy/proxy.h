@@ -99,6 +99,7 @@ struct tl_plan {
   struct tl_uri uri;                 /* the Request-URI, after 16.4 */
   struct tl_uri next_uri;            /* URI that decides where to */
   uint8_t drop_routes;               /* Route values of ours to remove from the top */
+  uint8_t n_routes;    /* Route values in all, but what strict_in took for the Request-URI */
   bool strict_in;      /* a strict router before us put our URI into the Request-URI (16.4) */
   bool strict_out;     /* the next hop is one (16.6 step 6) */
   bool strip_maddr;    /* the maddr of the Request-URI is ours (16.4) */
@@ -376,9 +377,12 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
  * (plan->host, plan->next_uri); TL_ENOTFOUND: refuse with *OUT_STATUS. */
 int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
                   const struct tl_msg *m, struct tl_plan *plan, unsigned *out_status);
-/* NULL if a request for U from S (NULL: not known) may take R, the Ith route; else a phrase. */
-const char *tl_route_why_not(const struct tl_conf_route *r, size_t i, const struct tl_uri *u,
+/* NULL if the request of PLAN from S (NULL: not known) may take R, the Ith route; else a phrase. */
+const char *tl_route_why_not(const struct tl_conf_route *r, size_t i, const struct tl_plan *plan,
                              const struct tl_source *s);
+/* The host that decides the next hop where no peer does: of the first Route or Request-URI, its
+ * maddr before all else. */
+struct tl_str tl_route_next_host(const struct tl_plan *plan);
 /* The slices of PLAN point into a message: sets them anew after M was scanned again. */
 void tl_route_rebind(struct tl_plan *plan, const struct tl_msg *m);
 /* The name that T's certificate must carry (RFC 5922 7.3). */
@@ -403,6 +407,10 @@ enum tl_transport tl_route_transport(const struct tl_uri *u);
  * "not sent there: ". */
 const char *tl_guard_refusal(const struct tl_conf *conf, const struct tl_addr *to,
                              const struct tl_addr *from);
+/* Takes out of PLAN what its relay may not lead to. False: nothing is left; *OUT_STATUS and the
+ * plan's refusal say why. */
+bool tl_guard_relay(struct tl_proxy *p, const struct tl_conf *conf, struct tl_plan *plan,
+                    unsigned *out_status);
 
 /* leg.c: whom a Record-Route token lets in, and where to */
 /* What the token is to say of M, which came from FROM as PLAN says and goes to TO; T: the target,

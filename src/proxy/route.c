@@ -117,6 +117,7 @@ static int preprocess(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan
     plan->drop_routes++;
   }
   plan->next_uri = plan->uri;
+  plan->n_routes = (uint8_t)n;
   if (n > 0 && bind_plan(plan, m, p->routes, n + plan->strict_in)) return TL_ESYNTAX;
   if (plan->strict_in && n == 0 && bind_plan(plan, m, p->routes, 1)) return TL_ESYNTAX;
   plan->strict_out =
@@ -126,6 +127,14 @@ static int preprocess(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan
                       tl_param_find(plan->uri.params, TL_STR("maddr"), &maddr) && maddr.n &&
                       tl_conf_is_ours(p->net.conf, maddr, plan->uri.port);
   return TL_OK;
+}
+
+struct tl_str tl_route_next_host(const struct tl_plan *plan) {
+  struct tl_str maddr;
+  const struct tl_uri *u = &plan->next_uri;
+  if (!plan->strip_maddr && tl_param_find(u->params, TL_STR("maddr"), &maddr) && maddr.n)
+    return maddr;
+  return u->host;
 }
 
 /* ---- the route table ---- */
@@ -143,11 +152,15 @@ static bool open_to(const struct tl_conf_route *r, const struct tl_source *s, si
          !r->peer_issuer && !r->peer_san && !r->peer_fingerprint && !r->peer_anchor;
 }
 
-const char *tl_route_why_not(const struct tl_conf_route *r, size_t i, const struct tl_uri *u,
+/* What decides the next hop is what conditions on the destination judge. */
+const char *tl_route_why_not(const struct tl_conf_route *r, size_t i, const struct tl_plan *plan,
                              const struct tl_source *s) {
-  if (r->to_prefix && !tl_str_starts(u->user, tl_str_c(r->to_prefix)))
+  struct tl_str host = r->relay_request_uri ? tl_route_next_host(plan) : plan->uri.host;
+  if (r->to_prefix && !tl_str_starts(plan->uri.user, tl_str_c(r->to_prefix)))
     return "the user does not begin with its to_prefix";
-  if (r->to_domain && !host_listed(r->to_domain, u->host)) return "its to_domain lacks the host";
+  if (r->to_domain && !host_listed(r->to_domain, host))
+    return r->relay_request_uri ? "its to_domain lacks the host of the next hop (maddr, Route)"
+                                : "its to_domain lacks the host";
   if (open_to(r, s, i)) return NULL;
   return r->from_peer ? "the source is none of its from_peer, or less trusted than it demands"
                       : "the source is not what it demands of peers";
@@ -241,16 +254,9 @@ static const struct tl_conf_peer *peer_at(const struct tl_snap *snap, enum tl_tr
   return NULL;
 }
 
-static struct tl_str host_of(const struct tl_plan *plan, const struct tl_uri *u) {
-  struct tl_str maddr;
-  if (!plan->strip_maddr && tl_param_find(u->params, TL_STR("maddr"), &maddr) && maddr.n)
-    return maddr;
-  return u->host;
-}
-
 static int target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   const struct tl_uri *u = &plan->next_uri;
-  struct tl_str host = host_of(plan, u);
+  struct tl_str host = tl_route_next_host(plan);
   if (u->scheme != TL_SCHEME_SIP && u->scheme != TL_SCHEME_SIPS) return TL_ENOTFOUND;
   if (host.n == 0 || host.n >= sizeof(plan->host)) return TL_ENOTFOUND;
   if (host.p[0] == '[') {
@@ -392,12 +398,31 @@ static int no_route(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_stat
   return TL_ENOTFOUND;
 }
 
+/* A Route of others that no token of ours vouches for: may it be there? Peers do not see it, for
+ * whom they are to go on to is not the sender's to say. */
+static bool preloaded(struct tl_proxy *p, struct tl_plan *plan, const struct tl_source *source) {
+  if (!plan->route->preloaded && !(source && source->peer && source->peer->preloaded)) {
+    plan->refusal = "Preloaded Route Not Allowed";
+    tl_count(tl_proxy_counters(p), TL_C_RELAY_DENIED);
+    return false;
+  }
+  if (plan->route->relay_request_uri) return true;
+  plan->drop_routes = plan->n_routes;
+  plan->next_uri = plan->uri;
+  plan->strict_out = false;
+  return true;
+}
+
 static int match_route(struct tl_proxy *p, const struct tl_msg *m, const struct tl_source *source,
                        struct tl_plan *plan, unsigned *out_status) {
   const struct tl_conf *conf = p->snap->conf;
   for (size_t i = 0; i < conf->n_route && !plan->route; i++)
-    if (!tl_route_why_not(&conf->route[i], i, &plan->uri, source)) plan->route = &conf->route[i];
+    if (!tl_route_why_not(&conf->route[i], i, plan, source)) plan->route = &conf->route[i];
   if (!plan->route) return no_route(p, plan, out_status);
+  if (plan->drop_routes < plan->n_routes && !preloaded(p, plan, source)) {
+    *out_status = 403;
+    return TL_ENOTFOUND;
+  }
   *out_status = 404;
   if (!plan->route->relay_request_uri) {
     *out_status = 503; /* its peers have no address now */
@@ -406,13 +431,15 @@ static int match_route(struct tl_proxy *p, const struct tl_msg *m, const struct 
   /* Relaying to ourselves would only loop. */
   if (tl_route_is_ours(p, &plan->next_uri)) return TL_ENOTFOUND;
   *out_status = 416;
-  return target_of_uri(p, plan);
+  int rc = target_of_uri(p, plan);
+  return rc || tl_guard_relay(p, conf, plan, out_status) ? rc : TL_ENOTFOUND;
 }
 
 /* A sips: request, or one for a TLS-only peer, has targets, but none that is secure. */
 static int secure_enough(const struct tl_plan *plan, int rc, unsigned *out_status) {
   if ((!plan->secure && !plan->downgrade) || plan->n_target || rc == TL_EAGAIN || plan->flow)
     return rc;
+  if (plan->refusal) return rc; /* for another reason */
   *out_status = 480;
   return TL_ENOTFOUND;
 }

@@ -55,8 +55,15 @@ static void on_resolved(struct tl_proxy *p, struct tl_resolve *r) {
     }
     tl_route_rebind(tx->plan, &p->msg2);
     tl_route_resolved(tx->snap, tx->plan, r);
-    if (tx->plan->in_dialog && !tx->plan->unresolved) tl_leg_bound(p, tx->snap->conf, tx->plan);
-    if (tx->ack) {
+    unsigned status;
+    bool open = true, by_uri = !tx->plan->unresolved && !tx->plan->own;
+    if (by_uri && tx->plan->in_dialog)
+      tl_leg_bound(p, tx->snap->conf, tx->plan);
+    else if (by_uri)
+      open = tl_guard_relay(p, tx->snap->conf, tx->plan, &status);
+    if (!open && !tx->ack) {
+      tl_local_tx_answer(tx, status, tl_str_c(tx->plan->refusal), TL_STR(""));
+    } else if (tx->ack) {
       if (tl_forward_stateless(p, &tx->from, tx->plan, &p->msg2, &body))
         tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_ACK);
       tl_tx_free(tx);

@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.join(TOP, "tests", "flow"))
 from flowlib import net, runner, sip, ua                # noqa: E402
 
 TRANSPORTS = ("tls", "tcp", "udp")
-RELAY = ("all", {"relay": "request-uri", "tls_domain": "lab"})
+RELAY = ("all", {"relay": "request-uri", "tls_domain": "lab", "preloaded_route": "allow"})
 HUNT = "sip:line@hunt.example"      # the route that has several targets
 
 

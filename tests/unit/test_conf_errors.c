@@ -266,6 +266,21 @@ Test(conf_errors, b15_who_peers_are) {
   CHECK(b);
 }
 
+Test(conf_errors, s4_relay_networks_and_preloaded_route) {
+  static const struct breach b[] = {
+      {L "route \"r\" { relay = \"request-uri\"\n relay_networks = \"127.0.0.1/8\" }",
+       "t.conf:3: \"127.0.0.1/8\" is no network"},
+      {L "peer \"a\" { uri = \"sip:127.0.0.1\" }\nroute \"r\" { peers = \"a\"\n relay_networks = "
+         "\"127.0.0.0/8\" }",
+       "t.conf:4: relay_networks means nothing without relay"},
+      {L "route \"r\" { relay = \"request-uri\"\n preloaded_route = true }",
+       "t.conf:3: preloaded_route must be refuse or allow"},
+      {L "peer \"a\" { uri = \"sip:127.0.0.1\"\n preloaded_route = maybe }",
+       "t.conf:3: preloaded_route must be refuse or allow"},
+  };
+  CHECK(b);
+}
+
 Test(conf_errors, call_max) {
   static const struct breach b[] = {
       {L "call_max = 0", "t.conf:2: call_max must be between 1s"},

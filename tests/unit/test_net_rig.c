@@ -85,7 +85,9 @@ static struct tl_conf *load(const char *extra, bool udp, const struct tl_conf *p
     n += snprintf(text + n, sizeof(text) - (size_t)n, "listen \"udp:127.0.0.1:%u\" {}\n",
                   tl_addr_port(&rig.udp));
   snprintf(text + n, sizeof(text) - (size_t)n, "%s\n%s", extra,
-           strstr(extra, "route ") ? "" : "route \"all\" { relay = \"request-uri\" }\n");
+           strstr(extra, "route ")
+               ? ""
+               : "route \"all\" { relay = \"request-uri\" preloaded_route = \"allow\" }\n");
   struct conf_try t = conf_try(text, previous);
   cr_assert_eq(t.rc, 0, "%s", t.complaint[0]);
   return t.conf;

@@ -24,7 +24,7 @@ static const char conf[] =
     "peer \"phone\" { uri = \"sip:" PHONE ":5070;transport=udp\" }\n"
     "route \"amber\" { to_prefix = \"amber\" peers = \"phone\" }\n"
     "route \"out\" { from_peer = \"pbx\" to_prefix = \"+\" peers = \"carrier\" }\n"
-    "route \"far\" { to_domain = \"far.example\" relay = \"request-uri\" }\n";
+    "route \"far\" { to_domain = { \"far.example\", \"192.0.2.44\" } relay = \"request-uri\" }\n";
 
 static char token[TL_RR_TOKEN_MAX + 1];
 static struct tl_plan plan;

@@ -79,7 +79,8 @@ class Daemon:
         out += [block("tls_domain", *d) for d in domains]
         out += [block("peer", *p) for p in peers]
         if routes is None:
-            routes = [("all", {"relay": "request-uri", "tls_domain": "lab"})]
+            routes = [("all", {"relay": "request-uri", "tls_domain": "lab",
+                                "preloaded_route": "allow"})]
         out += [block("route", *r) for r in routes]
         # short T1 so that transactions of UDP end within a test (64 * T1); who answers may be slow
         times = {"t1": "50ms", "t2": "200ms", "t4": "200ms", "timer_b": self.env.ms(8000),
