@@ -82,6 +82,8 @@ class Msg:
         return param(self.get("Via"), "branch")
 
     def key(self):
+        if not self.get("CSeq"):        # the answer to a request that had none
+            return self.call_id, None, None
         return (self.call_id,) + self.cseq
 
     def __repr__(self):
