@@ -140,6 +140,10 @@
   X(DROP_PARSE, "drops.parse", "messages dropped: not SIP")                                        \
   X(DROP_STRAY_RESPONSE, "drops.stray_response", "responses dropped: no such transaction")         \
   X(DROP_FORGED, "drops.forged", "responses dropped: our branch token did not verify")             \
+  X(DROP_NOT_ASKED, "drops.not_asked",                                                             \
+    "responses dropped: not from where the request was sent to")                                   \
+  X(DROP_SENT_BY, "drops.sent_by", "responses dropped: their top Via names somebody else than us") \
+  X(DROP_ACK_ANSWERED, "drops.ack_answered", "responses dropped: an ACK has none")                 \
   X(DROP_STRAY_ACK, "drops.stray_ack", "ACKs dropped: nothing to acknowledge or no route")         \
   X(DROP_NO_ROUTE_BACK, "drops.no_route_back", "responses dropped: the way back is gone")          \
   X(DROP_QUEUE_FULL, "drops.queue_full", "messages not sent: send queue full")                     \

@@ -95,14 +95,17 @@ static void put_side(struct text *t, const struct side *s) {
 
 /* ---- Via and Record-Route ---- */
 
-static void put_via(struct text *t, const struct side *s, const char *branch) {
+/* Where BRANCH stands then. */
+static char *put_via(struct text *t, const struct side *s, const char *branch) {
   put_c(t, "Via: SIP/2.0/");
   put_c(t, tl_transport_name(s->transport));
   put_c(t, " ");
   put_side(t, s);
   put_c(t, ";branch=");
   put(t, (struct tl_str){branch, TL_BRANCH_LEN});
+  char *at = t->p + t->n - (t->over ? 0 : TL_BRANCH_LEN);
   put_c(t, s->alias ? ";alias\r\n" : "\r\n");
+  return at;
 }
 
 static bool wants_record_route(const struct tl_msg *m) {
@@ -312,7 +315,8 @@ int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
   side_of(p, to, t && to->transport == TL_TLS ? t->domain : NULL, &out);
   tl_edit_init(e, m);
   edit_uri(e, plan, t, TEXT(uri));
-  put_via(&own, &out, branch);
+  x->branch = put_via(&own, &out, branch);
+  x->sent_by = tl_token_sent_by(p, tl_str_c(out.host), out.port);
   tl_edit_insert_lines(e, m->first[TL_H_VIA], made(&own));
   if (record) {
     /* The connection it came on leads back to the neighbour only if the neighbour stays in the
@@ -329,6 +333,7 @@ int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
   else
     top = tl_local_via(m, from, x->via, sizeof(x->via));
   if (top.n) tl_edit_replace_str(e, m->via.whole, top);
+  x->below = top.n ? top : m->via.whole;
   edit_forwards(e, plan, TEXT(forwards), TEXT(breadth));
   if (plan->strict_in || plan->strict_out)
     rewrite_routes(e, plan, TEXT(route));

@@ -130,10 +130,12 @@ static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_
   }
   b->place = a.place;
   b->hop = hop;
+  b->peer = t && t->peer ? t->peer->id : 0;
   b->reliable = hop.transport != TL_UDP;
   tl_token_branch(p, b->slot, b->gen, tx->loop, branch);
   rc = tl_edit_request(p, &e, m, tx->plan, t, &tx->from, &hop, branch, &x);
   if (rc == TL_OK) {
+    b->sent_by = x.sent_by;
     /* Attached only behind the send: if the send kills the connection, its failure is ours here. */
     rc = send_edit(p, &hop, c, &e, body, b);
   }
@@ -217,6 +219,34 @@ void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_b
   tl_response_settle(tx);
 }
 
+/* An ACK for a 2xx has no response (RFC 3261 13.2.2.4), and its branch lets none through. On a
+ * stateless route the one for a refusal, and CANCEL, have the branch of their INVITE (16.11). */
+static struct tl_str answered_method(const struct tl_plan *plan, const struct tl_msg *m) {
+  bool follows = m->method == TL_M_CANCEL || (m->method == TL_M_ACK && !plan->in_dialog &&
+                                              plan->route && plan->route->stateless);
+  return follows ? TL_STR("INVITE") : m->cseq_method;
+}
+
+/* Writes the branch of M, which goes to HOP and on C if that is here, over the one that is in X. */
+static void write_branch(struct tl_proxy *p, const struct tl_plan *plan, const struct tl_msg *m,
+                         tl_conn_id from, const struct tl_hop *hop, const struct tl_conn *c,
+                         const struct tl_edit_texts *x) {
+  struct tl_hop to = *hop;
+  if (c) to.addr = c->peer;
+  struct tl_via below = m->via;
+  size_t used;
+  if (x->below.p != m->via.whole.p && tl_via_parse(x->below, &below, &used)) below = m->via;
+  const struct tl_passage w = {.key = tl_token_tx_key(p, m),
+                               .from = from,
+                               .sent_by = x->sent_by,
+                               .via = tl_token_via(p, &below),
+                               .hop = tl_token_hop(p, &to),
+                               .call_id = m->call_id,
+                               .method = answered_method(plan, m),
+                               .cseq = m->cseq};
+  tl_token_stateless(p, &w, tl_token_now(), x->branch);
+}
+
 /* T NULL: on the plan's flow. *OUT_SURE: the connection is there already, so nothing is left to be
  * verified. */
 static int send_stateless(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
@@ -226,13 +256,14 @@ static int send_stateless(struct tl_proxy *p, const struct tl_hop *from, struct 
   struct tl_hop hop;
   struct tl_edit e;
   struct tl_edit_texts x;
-  char branch[TL_BRANCH_LEN];
+  static const char room[TL_BRANCH_LEN];
   int rc = t ? open_hop(p, plan, t, false, &hop, &c) : flow_hop(p, plan, &hop, &c);
   if (rc) return rc;
   *out_sure = !c || c->state == TL_CONN_OPEN;
-  tl_token_stateless(p, tl_token_tx_key(p, m), from->conn, branch);
-  rc = tl_edit_request(p, &e, m, plan, t, from, &hop, branch, &x);
-  return rc ? rc : send_edit(p, &hop, c, &e, body, NULL);
+  rc = tl_edit_request(p, &e, m, plan, t, from, &hop, room, &x);
+  if (rc) return rc;
+  write_branch(p, plan, m, from->conn, &hop, c, &x);
+  return send_edit(p, &hop, c, &e, body, NULL);
 }
 
 int tl_forward_stateless(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,

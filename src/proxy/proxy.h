@@ -174,6 +174,8 @@ struct tl_branch {
   uint8_t state;
   bool invite : 1, reliable : 1, cancel_sent : 1, cancel_wanted : 1;
   struct tl_hop hop;
+  uint64_t sent_by;        /* tl_token_sent_by of our Via */
+  uint64_t peer;           /* toward which peer, 0: none's */
   struct tl_timer timer;   /* B, C, D, F, K, M */
   struct tl_timer retrans; /* A, E */
   uint32_t retrans_ms;
@@ -297,15 +299,37 @@ uint64_t tl_token_loop(const struct tl_proxy *p, const struct tl_msg *m);
 void tl_token_branch(const struct tl_proxy *p, uint32_t slot, uint32_t gen, uint64_t loop,
                      char *out);
 struct tl_token {
-  unsigned worker; /* TL_STATELESS: forwarded without a transaction */
+  unsigned worker; /* TL_STATELESS: forwarded without a transaction, and nothing is proven yet */
   uint32_t slot, gen;
   uint64_t loop; /* stateless: the connection the request came on, 0 = none */
 };
 #define TL_STATELESS 255u
-/* Branch of a request forwarded without a transaction, the same each time it comes (16.11). */
-void tl_token_stateless(const struct tl_proxy *p, uint64_t tx_key, tl_conn_id from, char *out);
 /* 0 and the parts, TL_ENOTFOUND if it is not ours, TL_EBADMAC if forged. */
 int tl_token_branch_parse(const struct tl_proxy *p, struct tl_str branch, struct tl_token *out);
+/* A request that goes without a transaction, and what its responses must be like. */
+struct tl_passage {
+  uint64_t key;     /* tl_token_tx_key */
+  tl_conn_id from;  /* the connection it came on, 0: none */
+  uint64_t sent_by; /* tl_token_sent_by of our Via */
+  uint64_t via;     /* tl_token_via of the Via below ours */
+  uint64_t hop;     /* tl_token_hop of where it goes */
+  struct tl_str call_id, method;
+  uint32_t cseq;
+};
+/* Its branch, the same each time it comes within 17 minutes (16.11): TL_BRANCH_LEN characters. */
+void tl_token_stateless(const struct tl_proxy *p, const struct tl_passage *w, uint32_t now_s,
+                        char *out);
+/* BRANCH was given to W, whose key and connection are in it, no more than 34 minutes ago: 0, else
+ * TL_EBADMAC. */
+int tl_token_stateless_check(const struct tl_proxy *p, struct tl_str branch,
+                             const struct tl_passage *w, uint32_t now_s);
+/* Keyed hashes, equal for what means the same: of a sent-by, of all that tells where responses go,
+ * of who is at the other end of HOP: of datagrams the IP, of a connection the address, which is the
+ * same in each worker's connection to there and in nobody else's, or where that is not known the
+ * connection. Never 0. */
+uint64_t tl_token_sent_by(const struct tl_proxy *p, struct tl_str host, uint16_t port);
+uint64_t tl_token_via(const struct tl_proxy *p, const struct tl_via *v);
+uint64_t tl_token_hop(const struct tl_proxy *p, const struct tl_hop *hop);
 /* What our Record-Route parameter "tl" says, and proves that we have said. The caller is whoever
  * opened the dialog, the callee the next hop of his request. */
 struct tl_route_token {
@@ -487,6 +511,9 @@ int tl_forward_bytes(struct tl_proxy *p, const struct tl_hop *hop, const void *d
 /* Texts that edits insert; they live until the message is written. */
 struct tl_edit_texts {
   char via[512], own[2304], uri[1024], route[2048], forwards[48], breadth[8];
+  char *branch;        /* ours, to be overwritten before the message is */
+  uint64_t sent_by;    /* tl_token_sent_by of our Via */
+  struct tl_str below; /* the Via below it, as it goes out */
 };
 #define TL_BREADTH_MAX 60u
 /* How many copies of M may be out at the same time: its Max-Breadth, TL_BREADTH_MAX at most and if
@@ -547,6 +574,10 @@ bool tl_response_pending(const struct tl_tx *tx);
 
 void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
                  const struct tl_body *body);
+/* May what comes from FROM answer B? Only where B was sent to may: on its connection; of datagrams
+ * at that address, or another of the same peer. */
+bool tl_branch_is_from_hop(struct tl_proxy *p, const struct tl_branch *b,
+                           const struct tl_hop *from);
 
 /* merged.c */
 enum tl_merged {

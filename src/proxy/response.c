@@ -332,20 +332,48 @@ static void final(struct tl_branch *b, const struct tl_msg *m, const struct tl_b
   tl_timer_start(&tx->proxy->net.wheel, &tx->timer, 0);
 }
 
-static void stateless(struct tl_proxy *p, const struct tl_msg *m, const struct tl_body *body,
-                      tl_conn_id conn);
+static void drop(struct tl_proxy *p, enum tl_counter why) { tl_count(tl_proxy_counters(p), why); }
+
+/* A peer that has several addresses may answer from another. Ports are not compared: some
+ * telephones send from one and listen at another, and RFC 3261 18.2.2 lets them. */
+bool tl_branch_is_from_hop(struct tl_proxy *p, const struct tl_branch *b,
+                           const struct tl_hop *from) {
+  if (b->hop.transport != TL_UDP) return from->conn && from->conn == b->hop.conn;
+  if (from->transport != TL_UDP) return false;
+  return tl_addr_ip_eq(&b->hop.addr, &from->addr) ||
+         (b->peer && tl_source_is(p, tl_source_of(p, from, NULL), from, NULL, b->peer));
+}
+
+/* The branch that M answers, if it is M's to answer; else M is counted. */
+static struct tl_branch *branch_of(struct tl_proxy *p, const struct tl_token *t,
+                                   const struct tl_hop *from, const struct tl_msg *m) {
+  struct tl_branch *b = tl_branch_find(p, t->slot, t->gen);
+  if (!b)
+    drop(p, TL_C_DROP_STRAY_RESPONSE);
+  else if (!tl_branch_is_from_hop(p, b, from))
+    drop(p, TL_C_DROP_NOT_ASKED);
+  else if (tl_token_sent_by(p, m->via.host, m->via.port) != b->sent_by)
+    drop(p, TL_C_DROP_SENT_BY);
+  else
+    return b;
+  return NULL;
+}
+
+static void stateless(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+                      const struct tl_body *body, tl_conn_id conn);
 
 void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
                  const struct tl_body *body) {
   struct tl_token t;
   int rc = tl_token_branch_parse(p, m->via.branch, &t);
-  if (rc) {
-    tl_count(tl_proxy_counters(p), rc == TL_EBADMAC ? TL_C_DROP_FORGED : TL_C_DROP_STRAY_RESPONSE);
+  if (rc || m->method == TL_M_ACK) {
+    drop(p, !rc                ? TL_C_DROP_ACK_ANSWERED
+            : rc == TL_EBADMAC ? TL_C_DROP_FORGED
+                               : TL_C_DROP_STRAY_RESPONSE);
     return;
   }
   if (t.worker == TL_STATELESS) {
-    count_class(p, m->status);
-    stateless(p, m, body, t.loop);
+    stateless(p, from, m, body, t.loop);
     return;
   }
   if (t.worker != p->th.index) {
@@ -353,15 +381,16 @@ void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_
     return;
   }
   count_class(p, m->status);
-  struct tl_branch *b = tl_branch_find(p, t.slot, t.gen);
+  struct tl_branch *b = branch_of(p, &t, from, m);
+  if (!b) return;
   /* The answer to our CANCEL carries the INVITE's branch and says nothing new. */
-  if (b && b->invite && m->method == TL_M_CANCEL) {
+  if (b->invite && m->method == TL_M_CANCEL) {
     if (b->cancel) tl_timer_stop(&p->net.wheel, &b->retrans);
     return;
   }
   /* What cannot be passed on must not end the transaction: its client would never hear of it. */
-  if (!b || m->method != (enum tl_method)b->tx->method || (for_us_alone(m) && !b->tx->probe)) {
-    tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_RESPONSE);
+  if (m->method != (enum tl_method)b->tx->method || (for_us_alone(m) && !b->tx->probe)) {
+    drop(p, TL_C_DROP_STRAY_RESPONSE);
     return;
   }
   if (m->status < 200)
@@ -372,29 +401,56 @@ void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_
     final(b, m, body);
 }
 
+/* The Via below the first, of M. */
+static int via_below(const struct tl_msg *m, struct tl_via *out) {
+  uint16_t i = m->first[TL_H_VIA];
+  struct tl_str rest = tl_hdr_value(m, i);
+  size_t used = tl_local_via_used(m);
+  if (used >= rest.n && m->hdr[i].next == TL_HDR_NONE) return TL_ENOTFOUND;
+  rest = used < rest.n ? (struct tl_str){rest.p + used, rest.n - used}
+                       : tl_hdr_value(m, m->hdr[i].next);
+  return tl_via_parse(rest, out, &used);
+}
+
+/* Is M what a request that we passed on from CONN may be answered with, by FROM? */
+static bool answers(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+                    const struct tl_via *below, tl_conn_id conn) {
+  struct tl_hop nameless = {.transport = from->transport, .conn = from->conn};
+  struct tl_passage w = {.from = conn,
+                         .sent_by = tl_token_sent_by(p, m->via.host, m->via.port),
+                         .via = tl_token_via(p, below),
+                         .hop = tl_token_hop(p, from),
+                         .call_id = m->call_id,
+                         .method = m->method == TL_M_CANCEL ? TL_STR("INVITE") : m->cseq_method,
+                         .cseq = m->cseq};
+  uint32_t now_s = tl_token_now();
+  if (tl_token_stateless_check(p, m->via.branch, &w, now_s) == TL_OK) return true;
+  if (!from->conn) return false;
+  w.hop = tl_token_hop(p, &nameless); /* sent by way of another worker, which knew the address */
+  return tl_token_stateless_check(p, m->via.branch, &w, now_s) == TL_OK;
+}
+
 /* 16.11: back on the connection that our branch names, else where the Via below ours says. */
-static void stateless(struct tl_proxy *p, const struct tl_msg *m, const struct tl_body *body,
-                      tl_conn_id conn) {
+static void stateless(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+                      const struct tl_body *body, tl_conn_id conn) {
   struct tl_edit e;
   struct tl_via v;
   struct tl_addr to;
-  size_t used;
-  uint16_t i = m->first[TL_H_VIA];
-  struct tl_str rest = tl_hdr_value(m, i);
   struct tl_conn *c = tl_conn_get(&p->net, conn);
-  int rc = for_us_alone(m) ? TL_ENOTFOUND : drop_top_via(&e, m);
+  if (via_below(m, &v) || !answers(p, from, m, &v, conn)) {
+    drop(p, TL_C_DROP_FORGED);
+    return;
+  }
+  count_class(p, m->status);
+  int rc = drop_top_via(&e, m);
   if (rc == TL_OK && conn) {
     rc = tl_relay_is_remote(p, conn) ? tl_relay_send_edit(p, conn, &e, body, NULL)
          : c                         ? tl_conn_send_edit(c, &e, body)
                                      : TL_ECLOSED;
   } else if (rc == TL_OK) {
-    rc = tl_via_parse(rest, &v, &used);
-    rest = used < rest.n ? (struct tl_str){rest.p + used, rest.n - used}
-                         : tl_hdr_value(m, m->hdr[i].next);
-    if (rc == TL_OK) rc = tl_via_parse(rest, &v, &used);
-    uint16_t port = rc ? 0 : v.rport ? v.rport : v.port ? v.port : 5060;
-    if (rc == TL_OK) rc = tl_addr_parse(v.received.n ? v.received : v.host, port, &to);
+    uint16_t port = v.rport ? v.rport : v.port ? v.port : 5060;
+    rc = tl_addr_parse(v.received.n ? v.received : v.host, port, &to);
     if (rc == TL_OK) rc = tl_udp_send_edit(&p->net, NULL, &to, &e, body);
   }
-  if (rc) tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);
+  if (rc) drop(p, TL_C_DROP_NO_ROUTE_BACK);
 }

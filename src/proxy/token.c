@@ -57,23 +57,122 @@ void tl_token_branch(const struct tl_proxy *p, uint32_t slot, uint32_t gen, uint
   write_branch(p, (uint64_t)p->th.index << 56 | (uint64_t)(gen & 0xffffff) << 32 | slot, loop, out);
 }
 
-void tl_token_stateless(const struct tl_proxy *p, uint64_t tx_key, tl_conn_id from, char *out) {
-  write_branch(p, (uint64_t)TL_STATELESS << 56 | tx_key >> 8, from, out);
-}
-
 int tl_token_branch_parse(const struct tl_proxy *p, struct tl_str branch, struct tl_token *out) {
   uint64_t in[2], mac;
   if (branch.n != TL_BRANCH_LEN || memcmp(branch.p, COOKIE, 7) != 0) return TL_ENOTFOUND;
   if (unhex64(branch.p + 7, &in[0]) || unhex64(branch.p + 23, &mac) ||
       unhex64(branch.p + 39, &in[1]))
     return TL_ENOTFOUND;
-  if (tl_siphash(key_of(p, 0), in, sizeof(in)) != mac) return TL_EBADMAC;
+  if (in[0] >> 56 != TL_STATELESS && tl_siphash(key_of(p, 0), in, sizeof(in)) != mac)
+    return TL_EBADMAC;
   out->worker = (unsigned)(in[0] >> 56);
   out->gen = (uint32_t)(in[0] >> 32) & 0xffffff;
   out->slot = (uint32_t)in[0];
   out->loop = in[1];
   return TL_OK;
 }
+
+/* ---- branches without a transaction ---- */
+
+#define EPOCH_S 1024u /* a branch lives for the rest of one and for another */
+
+static uint64_t passage_mac(const struct tl_proxy *p, const struct tl_passage *w, uint64_t epoch,
+                            uint64_t name) {
+  uint64_t in[] = {name,
+                   w->from,
+                   epoch,
+                   w->cseq,
+                   tl_siphash(key_of(p, 0), w->call_id.p, w->call_id.n),
+                   tl_siphash(key_of(p, 0), w->method.p, w->method.n),
+                   w->sent_by,
+                   w->via,
+                   w->hop};
+  return tl_siphash(key_of(p, 0), in, sizeof(in));
+}
+
+void tl_token_stateless(const struct tl_proxy *p, const struct tl_passage *w, uint32_t now_s,
+                        char *out) {
+  uint64_t epoch = now_s / EPOCH_S;
+  uint64_t name = (uint64_t)TL_STATELESS << 56 | (epoch & 255) << 48 | w->key >> 16;
+  memcpy(out, COOKIE, 7);
+  hex64(name, out + 7);
+  hex64(passage_mac(p, w, epoch, name), out + 23);
+  hex64(w->from, out + 39);
+}
+
+int tl_token_stateless_check(const struct tl_proxy *p, struct tl_str branch,
+                             const struct tl_passage *w, uint32_t now_s) {
+  uint64_t name, mac, now = now_s / EPOCH_S;
+  if (branch.n != TL_BRANCH_LEN || unhex64(branch.p + 7, &name) || unhex64(branch.p + 23, &mac))
+    return TL_EBADMAC;
+  uint64_t age = (now - (name >> 48)) & 255;
+  return age <= 1 && passage_mac(p, w, now - age, name) == mac ? TL_OK : TL_EBADMAC;
+}
+
+/* ---- what is compared by its meaning ---- */
+
+static size_t put_lower(struct tl_str s, char *out, size_t at, size_t cap) {
+  for (size_t i = 0; i < s.n && at < cap; i++) {
+    char c = s.p[i];
+    out[at++] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+  }
+  return at;
+}
+
+/* Neighbours may write an address or a name in their own way. */
+static size_t put_host(struct tl_str host, char *out, size_t at, size_t cap) {
+  struct tl_addr a;
+  bool v4 = host.n && (unsigned char)(host.p[0] - '0') <= 9,
+       v6 = host.n && memchr(host.p, ':', host.n);
+  if (host.n && (v4 || v6) && cap - at >= 17 && tl_addr_parse(host, 0, &a) == TL_OK) {
+    bool six = a.sa.sa_family == AF_INET6;
+    out[at++] = six ? '6' : '4';
+    memcpy(out + at, six ? (void *)&a.v6.sin6_addr : (void *)&a.v4.sin_addr, six ? 16 : 4);
+    return at + (six ? 16 : 4);
+  }
+  if (host.n && host.p[host.n - 1] == '.') host.n--;
+  return put_lower(host, out, at, cap);
+}
+
+static size_t put_port(uint16_t port, char *out, size_t at, size_t cap) {
+  if (cap - at < 3) return at;
+  out[at] = ':';
+  memcpy(out + at + 1, &port, 2);
+  return at + 3;
+}
+
+uint64_t tl_token_sent_by(const struct tl_proxy *p, struct tl_str host, uint16_t port) {
+  char in[300];
+  size_t n = put_port(port, in, 0, sizeof(in));
+  n = put_host(host, in, n, sizeof(in));
+  return tl_siphash13(key_of(p, 0), in, n) | 1;
+}
+
+uint64_t tl_token_via(const struct tl_proxy *p, const struct tl_via *v) {
+  char in[1024];
+  size_t n = put_port(v->port, in, 0, sizeof(in));
+  n = put_port(v->rport, in, n, sizeof(in));
+  n = put_host(v->received, in, n, sizeof(in));
+  n = put_port(0, in, n, sizeof(in));
+  n = put_host(v->host, in, n, sizeof(in));
+  n = put_port(0, in, n, sizeof(in));
+  n = put_lower(v->transport, in, n, sizeof(in));
+  n = put_port(0, in, n, sizeof(in));
+  n = put_lower(v->branch, in, n, sizeof(in));
+  return tl_siphash13(key_of(p, 0), in, n) | 1;
+}
+
+uint64_t tl_token_hop(const struct tl_proxy *p, const struct tl_hop *hop) {
+  uint64_t in[3] = {hop->transport, 0, 0};
+  if (hop->addr.sa.sa_family == 0)
+    in[2] = hop->conn;
+  else
+    in[1] = tl_token_host(p, &hop->addr);
+  if (in[1] && hop->transport != TL_UDP) in[2] = tl_addr_port(&hop->addr);
+  return tl_siphash13(key_of(p, 0), in, sizeof(in)) | 1;
+}
+
+/* ---- Record-Route ---- */
 
 /*
  * "tl" is, in hex but for the first character: the name of the key, seconds of wall clock, for

@@ -136,3 +136,145 @@ def test_s1_a_certificate_is_the_leg_wherever_it_comes_from(t):
         assert call.request("INFO", dial(ctx, where)).status == want, (where, want)
     assert call.request("INFO", t.dial(alice, d, "tcp")).status == 403
     assert d.counter("legs.moved") == 3
+
+
+# ---- point 2: branches --------------------------------------------------------------------------
+
+def _drops(d):
+    return sum(d.counter("drops." + k) for k in (
+        "forged", "ack_answered", "not_asked", "sent_by", "stray_response"))
+
+
+def _refused(t, d, conn, data, which):
+    """DATA, sent on CONN, is dropped, and counted as WHICH of the drops."""
+    before, others = d.counter("drops." + which), _drops(d)
+    conn.send(data)
+    t.wait(lambda: _drops(d) > others, "the drop of %r" % data[:40])
+    assert d.counter("drops." + which) == before + 1, (which, data)
+
+
+def _response_to_ack(ack, below, method, status=b"200 Anything"):
+    """What a thief of ACK's branch makes of it: the next Via is BELOW."""
+    lines = [b"SIP/2.0 " + status, b"Via: " + ack.all("via")[0].encode(), b"Via: " + below,
+             b"From: " + ack.get("from").encode(), b"To: " + ack.get("to").encode(),
+             b"Call-ID: " + ack.call_id.encode(), b"CSeq: %d %s" % (ack.cseq[0], method),
+             b"Content-Length: 0"]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def test_s2_the_branch_of_an_ack_lets_nothing_through(t):
+    """By whomever, from wherever, with whatever CSeq, toward the caller or a third: an ACK has no
+    response, and its branch is none of the INVITE's."""
+    for transport in ("udp", "tcp", "tls"):
+        bob = t.uas(transport)
+        d = t.daemon()
+        alice, mallory, victim = t.uac(), t.uac("mallory"), t.uac("victim")
+        mallory.listen("udp", "127.0.0.2")
+        port = victim.listen("udp", "127.0.0.3")
+        Call(alice, t.dial(alice, d, transport), t.uri(bob, transport)).answered()
+        t.wait(lambda: bob.count("ACK") == 1, "the ACK")
+        ack = [m for m in bob.seen if m.method == "ACK"][0]
+        here = bob.listener(transport).conns[0] if transport != "udp" else \
+            bob.udps["127.0.0.1"].flow("127.0.0.1", d.port("udp"))
+        away = mallory.udps["127.0.0.2"].flow("127.0.0.1", d.port("udp"))
+        for conn in (here, away, t.dial(mallory, d, "tcp")):
+            for below in (ack.all("via")[1].encode(),
+                          b"SIP/2.0/UDP 127.0.0.3:%d;branch=z9hG4bKx" % port):
+                for method, which in ((b"ACK", "ack_answered"), (b"INVITE", "forged"),
+                                      (b"OPTIONS", "forged")):
+                    _refused(t, d, conn, _response_to_ack(ack, below, method), which)
+        assert not victim.strays and not victim.seen and not alice.strays
+        for agent in (bob, mallory, victim, alice):
+            agent.close()
+        d.stop()
+
+
+def _spoil(data, spoil):
+    """The rows of what an honest response may be spoilt by."""
+    old, new = spoil
+    assert old in data, (old, data)
+    return data.replace(old, new, 1)
+
+
+def test_s2_a_stateless_branch_is_for_its_response_alone(t):
+    """A stateless route over UDP and TCP: a response with another Call-ID, CSeq, method, next Via,
+    sent-by or sender is dropped; the right one passes, a repeated one too."""
+    for transport in ("udp", "tcp"):
+        bob = t.uas(transport, silent=True)
+        d = t.daemon(peers=[("bob", {"uri": t.uri(bob, transport).replace("bob@", "")})],
+                     routes=[("out", {"peers": ["bob"], "stateless": True})])
+        alice, mallory, victim = t.uac(), t.uac("mallory"), t.uac("victim")
+        mallory.listen("udp", "127.0.0.2")
+        port = victim.listen("udp", "127.0.0.3")
+        conn = t.dial(alice, d, "udp")
+        data, key = alice.make(conn, "MESSAGE", "sip:x@far.example")
+        alice.expect(key)
+        conn.send(data)
+        where, req = bob.next_request("MESSAGE")
+        good = sip.response(req, 200, to_tag="t")
+        below = req.all("via")[1].encode()
+        ours = req.all("via")[0].split()[1].split(";")[0].encode()
+        rows = ((req.call_id.encode(), b"other"), (b"1 MESSAGE", b"2 MESSAGE"),
+                (b"1 MESSAGE", b"1 INVITE"), (ours, b"127.0.0.9:5060"), (ours, b"proxy.example"),
+                (below, b"SIP/2.0/UDP 127.0.0.3:%d;branch=z9hG4bKx" % port),
+                (below, below + b";received=127.0.0.3"),
+                (below.split(b";")[0], b"SIP/2.0/UDP 127.0.0.3:%d" % port))
+        for row in rows:
+            _refused(t, d, where, _spoil(good, row), "forged")
+        senders = [mallory.udps["127.0.0.2"].flow("127.0.0.1", d.port("udp")),
+                   t.dial(mallory, d, "tcp")]
+        for stranger in senders:
+            _refused(t, d, stranger, good, "forged")
+        assert not victim.strays and not alice.strays
+        for _ in range(2):
+            where.send(good)
+            assert alice.next_response(key).status == 200
+        for agent in (bob, mallory, victim, alice):
+            agent.close()
+        d.stop()
+
+
+def test_s2_responses_count_only_from_where_the_request_went(t):
+    """Statefully: a final response from another address or connection, or whose top Via has our
+    branch and another's sent-by, ends nothing; the callee's own does. CANCEL's as well."""
+    for transport in ("udp", "tcp", "tls"):
+        bob = t.uas(transport, silent=True)
+        d = t.daemon(workers=2)
+        alice, mallory = t.uac(), t.uac("mallory")
+        mallory.listen("udp", "127.0.0.2")
+        call = Call(alice, t.dial(alice, d, "tcp"), t.uri(bob, transport)).send()
+        where, req = bob.next_request("INVITE")
+        where.send(sip.response(req, 100))      # from here on it has time
+        good = sip.response(req, 603, to_tag="t")
+        strangers = [mallory.udps["127.0.0.2"].flow("127.0.0.1", d.port("udp")),
+                     t.dial(mallory, d, "tcp"), t.dial(mallory, d, "tls")]
+        for stranger in strangers:
+            for status in (180, 200, 603):
+                _refused(t, d, stranger, good.replace(b" 603 ", b" %d " % status, 1), "not_asked")
+        ours = req.all("via")[0].split()[1].split(";")[0].encode()
+        for other in (b"127.0.0.9:5060", b"proxy.example", ours.split(b":")[0], ours.split(b":")[0] + b":1"):
+            _refused(t, d, where, _spoil(good, (ours + b";", other + b";")), "sent_by")
+        where.send(good)
+        assert call.final().status == 603
+        for agent in (bob, mallory, alice):
+            agent.close()
+        d.stop()
+
+
+def test_s2_a_peer_may_answer_from_another_of_its_addresses(t):
+    """Over UDP: from another port, and from another address that the configuration gives it."""
+    bob = t.uas("udp", silent=True)
+    d = t.daemon(peers=[("bob", {"uri": t.uri(bob, "udp").replace("bob@", ""),
+                                 "networks": "127.0.0.0/30"})], routes=[("out", {"peers": ["bob"]})])
+    bob.listen("udp", "127.0.0.2")
+    alice = t.uac()
+    flows = [bob.connect("udp", "127.0.0.1", d.port("udp")),
+             bob.udps["127.0.0.2"].flow("127.0.0.1", d.port("udp"))]
+    for flow in flows:
+        data, key = alice.make(t.dial(alice, d, "tcp"), "MESSAGE", "sip:x@far.example")
+        alice.expect(key)
+        alice.conns[-1].send(data)
+        _, req = bob.next_request("MESSAGE")
+        flow.send(sip.response(req, 200, to_tag="t"))
+        assert alice.final(key).status == 200
+    assert d.counter("drops.not_asked") == 0

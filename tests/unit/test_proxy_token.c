@@ -53,16 +53,95 @@ Test(proxy_token, branches_come_back_whole_and_forgeries_do_not) {
   cr_expect_eq(tl_token_branch_parse(&px, (struct tl_str){b, sizeof(b)}, &t), TL_EBADMAC);
 }
 
+static struct tl_str branch_of(const struct tl_passage *w, uint32_t now_s, char *out) {
+  tl_token_stateless(&px, w, now_s, out);
+  return (struct tl_str){out, TL_BRANCH_LEN};
+}
+
+static const struct tl_passage passage = {.key = 42ull << 20,
+                                          .from = 77,
+                                          .sent_by = 5,
+                                          .via = 6,
+                                          .hop = 7,
+                                          .call_id = TL_STR("c1"),
+                                          .method = TL_STR("INVITE"),
+                                          .cseq = 1};
+
 Test(proxy_token, stateless_branches_repeat_themselves) {
   char a[TL_BRANCH_LEN], b[TL_BRANCH_LEN];
   struct tl_token t;
-  tl_token_stateless(&px, 42ull << 20, 77, a);
-  tl_token_stateless(&px, 42ull << 20, 77, b);
+  struct tl_passage other = passage;
+  struct tl_str first = branch_of(&passage, 5000, a);
+  branch_of(&passage, 5001, b);
   cr_expect(memcmp(a, b, sizeof(a)) == 0);
-  cr_assert_eq(tl_token_branch_parse(&px, (struct tl_str){a, sizeof(a)}, &t), 0);
+  cr_assert_eq(tl_token_branch_parse(&px, first, &t), 0);
   cr_expect(t.worker == TL_STATELESS && t.loop == 77);
-  tl_token_stateless(&px, 43ull << 20, 77, b);
+  cr_expect_eq(tl_token_stateless_check(&px, first, &passage, 5000), 0);
+  other.key = 43ull << 20;
+  branch_of(&other, 5000, b);
   cr_expect(memcmp(a, b, sizeof(a)) != 0);
+}
+
+/* Each of the things that a response must share with its request, and its age. */
+Test(proxy_token, s2_a_stateless_branch_is_bound_to_its_request) {
+  char a[TL_BRANCH_LEN];
+  struct tl_str s = branch_of(&passage, 5000, a);
+  for (int i = 0; i < 7; i++) {
+    struct tl_passage w = passage;
+    if (i == 0) w.from = 78;
+    if (i == 1) w.sent_by = 8;
+    if (i == 2) w.via = 8;
+    if (i == 3) w.hop = 8;
+    if (i == 4) w.call_id = TL_STR("c2");
+    if (i == 5) w.method = TL_STR("ACK");
+    if (i == 6) w.cseq = 2;
+    cr_expect_eq(tl_token_stateless_check(&px, s, &w, 5000), TL_EBADMAC, "part %d", i);
+  }
+  cr_expect_eq(tl_token_stateless_check(&px, s, &passage, 5000 + 1024), 0);
+  cr_expect_eq(tl_token_stateless_check(&px, s, &passage, 5000 + 2048), TL_EBADMAC);
+  cr_expect_eq(tl_token_stateless_check(&px, s, &passage, 5000 + 256 * 1024), TL_EBADMAC);
+  for (size_t i = 0; i < sizeof(a); i++) {
+    char was = a[i];
+    a[i] = was == '7' ? '8' : '7';
+    struct tl_token t;
+    int rc = tl_token_branch_parse(&px, s, &t);
+    /* the connection that it came on is taken from the branch */
+    struct tl_passage w = passage;
+    w.from = rc ? 0 : t.loop;
+    cr_expect(rc || tl_token_stateless_check(&px, s, &w, 5000), "at %zu", i);
+    a[i] = was;
+  }
+}
+
+/* Neighbours may write addresses and names in their own way; what they mean must stay. */
+Test(proxy_token, s2_sent_by_and_via_are_compared_by_meaning) {
+  static const struct {
+    const char *a, *b;
+    bool same;
+  } row[] = {
+      {"SIP/2.0/UDP h.example:5060;branch=z9hG4bKx", "SIP/2.0/udp H.EXAMPLE.:5060;branch=z9HG4BKx",
+       true},
+      {"SIP/2.0/UDP [2001:db8::1];branch=b", "SIP/2.0/UDP [2001:DB8:0::1] ;a=b;branch=b", true},
+      {"SIP/2.0/UDP h;rport=9;received=192.0.2.1;branch=b",
+       "SIP/2.0/UDP h;branch=b;received=192.0.2.1;rport=9", true},
+      {"SIP/2.0/UDP h;received=2001:db8::1;branch=b",
+       "SIP/2.0/UDP h;received=2001:db8:0:0::1;branch=b", true},
+      {"SIP/2.0/UDP h;branch=b", "SIP/2.0/UDP g;branch=b", false},
+      {"SIP/2.0/UDP h;branch=b", "SIP/2.0/UDP h:5060;branch=b", false},
+      {"SIP/2.0/UDP h;branch=b", "SIP/2.0/TCP h;branch=b", false},
+      {"SIP/2.0/UDP h;branch=b", "SIP/2.0/UDP h;branch=c", false},
+      {"SIP/2.0/UDP h;branch=b", "SIP/2.0/UDP h;branch=b;rport=53", false},
+      {"SIP/2.0/UDP h;branch=b", "SIP/2.0/UDP h;branch=b;received=127.0.0.3", false},
+      {"SIP/2.0/UDP h;rport=5;branch=b", "SIP/2.0/UDP h:5;branch=b", false},
+  };
+  for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+    struct tl_via a, b;
+    size_t used;
+    cr_assert_eq(tl_via_parse(tl_str_c(row[i].a), &a, &used), 0, "%s", row[i].a);
+    cr_assert_eq(tl_via_parse(tl_str_c(row[i].b), &b, &used), 0, "%s", row[i].b);
+    cr_expect_eq(tl_token_via(&px, &a) == tl_token_via(&px, &b), row[i].same, "%s | %s", row[i].a,
+                 row[i].b);
+  }
 }
 
 static int parse_for(struct tl_str s, const char *from_tag, const char *to_tag, const char *call_id,
