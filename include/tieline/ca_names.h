@@ -15,9 +15,13 @@
 
 #include "tieline/err.h"
 
-/* Kept of one ClientHello; what comes behind is checked but not looked at, so that a hello of 64 KB
- * cannot make a handshake slow. */
-#define TL_CA_WANTED_MAX 1024
+/* Kept of one ClientHello, and the attributes that its names may have together: reading one costs a
+ * microsecond. Of what is over it the lengths are checked, no more, so that a hello of 64 KB makes
+ * no handshake slow. No certificate's name has an attribute of a kilobyte (RFC 5280 A.1) or needs
+ * more bytes than TL_CA_NAME_MAX. */
+#define TL_CA_WANTED_MAX 256
+#define TL_CA_ATTRIBUTES_MAX 1024
+#define TL_CA_NAME_MAX 4096
 
 struct tl_ca_wanted;
 

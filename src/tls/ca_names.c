@@ -6,6 +6,7 @@
  */
 #include "tieline/ca_names.h"
 
+#include <openssl/asn1.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ struct tl_ca_wanted {
   STACK_OF(X509_NAME) * names;
   struct hash *hash;
   size_t n_hash, cap_hash;
+  size_t attributes; /* of the names that were read */
 };
 
 int tl_ca_wanted_new(struct tl_ca_wanted **out) {
@@ -91,12 +93,53 @@ static bool take_u16(struct cursor *c, size_t *out) {
   return true;
 }
 
+/* The next DER value in C, if it has TAG: *OUT is what is in it. Lengths only. */
+static bool take_der(struct cursor *c, int tag, struct cursor *out) {
+  const uint8_t *p = c->p;
+  long len;
+  int got, class;
+  int rc = ASN1_get_object(&p, &len, &got, &class, (long)c->n);
+  if (rc != V_ASN1_CONSTRUCTED || got != tag || class != V_ASN1_UNIVERSAL) return false;
+  *out = (struct cursor){p, (size_t)len};
+  size_t used = (size_t)(p - c->p) + (size_t)len;
+  c->p += used;
+  c->n -= used;
+  return true;
+}
+
+/* Name ::= SEQUENCE OF SET OF SEQUENCE { type, value }, from the lengths alone. False: it is none.
+ * An empty set counts as an attribute: it costs as much. */
+static bool count_attributes(const uint8_t *p, size_t n, size_t *out) {
+  struct cursor c = {p, n}, sets, set, one;
+  *out = 0;
+  if (!take_der(&c, V_ASN1_SEQUENCE, &sets) || c.n) return false;
+  while (sets.n) {
+    if (!take_der(&sets, V_ASN1_SET, &set)) return false;
+    *out += set.n == 0;
+    for (; set.n; ++*out)
+      if (!take_der(&set, V_ASN1_SEQUENCE, &one)) return false;
+  }
+  return true;
+}
+
+/* Is there room for one more name of N bytes with so many ATTRIBUTES? */
+static bool room(const struct tl_ca_wanted *w, size_t n, size_t attributes) {
+  return tl_ca_wanted_count(w) < TL_CA_WANTED_MAX && n <= TL_CA_NAME_MAX &&
+         w->attributes + attributes <= TL_CA_ATTRIBUTES_MAX;
+}
+
 /* opaque DistinguishedName<1..2^16-1>: exactly one DER Name. */
 static int take_name(struct tl_ca_wanted *w, struct cursor *c) {
-  size_t n;
+  size_t n, attributes;
   const uint8_t *p;
   if (!take_u16(c, &n) || n == 0 || !take(c, n, &p)) return TL_ESYNTAX;
   const uint8_t *end = p + n;
+  if (!count_attributes(p, n, &attributes)) {
+    ERR_clear_error();
+    return TL_ESYNTAX;
+  }
+  if (!room(w, n, attributes)) return 0;
+  w->attributes += attributes;
   X509_NAME *name = d2i_X509_NAME(NULL, &p, (long)n);
   if (!name || p != end) {
     X509_NAME_free(name);

@@ -170,7 +170,9 @@ static int step(struct tl_hs *hs) {
   char *p;
   long after = BIO_get_mem_data(hs->wbio, &p);
   if (ok == 1) hs->done = true;
-  if (tl_flight_feed(&hs->flight, (uint8_t *)p + before, (size_t)(after - before)))
+  /* Nothing written yet: P may be NULL. */
+  const uint8_t *written = after > before ? (const uint8_t *)p + before : NULL;
+  if (tl_flight_feed(&hs->flight, written, (size_t)(after - before)))
     return fail(hs, TL_HS_INTERNAL, TL_ETLS, "OpenSSL wrote part of a record");
   if (ok == 1) return check_leftovers(hs);
   if (err == SSL_ERROR_WANT_READ) return TL_EAGAIN;
