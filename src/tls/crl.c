@@ -164,6 +164,21 @@ static void add_fetched(struct tl_crls *s, STACK_OF(X509_CRL) * to, const X509_N
   pthread_mutex_unlock(&s->lists_mu);
 }
 
+/* What bears the name of an authority but is not signed by the one in this chain says nothing here:
+ * its authority was not known when it was loaded, or there are two of one name. That the chain
+ * itself holds OpenSSL sees to behind this. */
+static void keep_signed(X509_STORE_CTX *sc, STACK_OF(X509_CRL) * lists) {
+  STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(sc);
+  int depth = X509_STORE_CTX_get_error_depth(sc), last = sk_X509_num(chain) - 1;
+  const X509 *issuer = sk_X509_value(chain, depth < last ? depth + 1 : last);
+  EVP_PKEY *key = issuer ? X509_get0_pubkey(issuer) : NULL;
+  ERR_set_mark();
+  for (int i = sk_X509_CRL_num(lists) - 1; i >= 0; i--)
+    if (!key || X509_CRL_verify(sk_X509_CRL_value(lists, i), key) != 1)
+      X509_CRL_free(sk_X509_CRL_delete(lists, i));
+  ERR_pop_to_mark();
+}
+
 static STACK_OF(X509_CRL) * look_up(const X509_STORE_CTX *csc, const X509_NAME *issuer) {
   X509_STORE_CTX *sc = (X509_STORE_CTX *)(uintptr_t)csc;
   struct tl_crls *s = X509_STORE_get_ex_data(X509_STORE_CTX_get0_store(sc), store_index);
@@ -173,6 +188,7 @@ static STACK_OF(X509_CRL) * look_up(const X509_STORE_CTX *csc, const X509_NAME *
   STACK_OF(X509_CRL) *found = X509_STORE_CTX_get1_crls(sc, issuer);
   if (!found && !(found = sk_X509_CRL_new_null())) return NULL;
   add_fetched(s, found, issuer);
+  keep_signed(sc, found);
   X509 *x = X509_STORE_CTX_get_current_cert(sc);
   if (sk_X509_CRL_num(found) == 0 && s->fetch && x && signed_by_its_chain(sc)) tl_crls_want(s, x);
   return found;

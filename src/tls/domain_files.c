@@ -49,7 +49,6 @@ struct trust {
   X509_STORE *store;
   STACK_OF(X509) * cas; /* all that is trusted */
   unsigned certs, crls; /* of the file or directory at hand */
-  unsigned foreign;     /* lists in a directory whose issuer is unknown here */
 };
 
 static int add_anchor(struct trust *t, X509 *x) {
@@ -106,40 +105,45 @@ static int issued_by_any(STACK_OF(X509) * sk, X509_CRL *crl) {
   return best;
 }
 
-/* A list is of use only from an authority of this domain, or one that our own chains name. */
-static int check_issuer(struct trust *t, const char *file, const char *option, X509_CRL *crl,
-                        bool *out_foreign) {
+/* Peers bring authorities that stand between in their chains: the list counts from then on, and its
+ * signature is looked at then, see crl.c. */
+static void warn_unknown_issuer(const struct trust *t, const char *file, const char *issuer) {
+  TL_LOG(
+      TL_LOG_WARN,
+      "The authority of a revocation list is not known yet: the list counts where a peer's chain "
+      "brings that authority.",
+      TL_FC("tls_domain", t->d->name), TL_FC("file", file), TL_FC("issuer", issuer));
+}
+
+/* Who has signed it: an authority of this domain, one of our own chains, or nobody known yet. */
+static int check_issuer(struct trust *t, const char *file, const char *option, X509_CRL *crl) {
   int found = issued_by_any(t->cas, crl);
   for (size_t i = 0; i < t->d->n_cred && found != 1; i++) {
     int k = issued_by_any(t->d->cred[i].chain, crl);
     if (k) found = k;
   }
   ERR_clear_error();
-  *out_foreign = found == 0;
   if (found == 1 || (!found && t->o->ca_system)) return 0; /* those of the machine are not listed */
   char *issuer = X509_NAME_oneline(X509_CRL_get_issuer(crl), NULL, 0);
-  int rc =
-      tl_blame(t->b, option,
-               found == -2 ? "the revocation list in %s is signed by %s, whose key usage does "
-                             "not allow it (cRLSign)"
-               : found < 0 ? "the revocation list in %s is not signed by %s, whose name it bears"
-                           : "the revocation list in %s is of another issuer: %s is no "
-                             "authority of this domain",
-               file, issuer ? issuer : "?");
+  int rc = 0;
+  if (found)
+    rc =
+        tl_blame(t->b, option,
+                 found == -2 ? "the revocation list in %s is signed by %s, whose key usage does "
+                               "not allow it (cRLSign)"
+                             : "the revocation list in %s is not signed by %s, whose name it bears",
+                 file, issuer ? issuer : "?");
+  else
+    warn_unknown_issuer(t, file, issuer ? issuer : "?");
   OPENSSL_free(issuer);
   return rc;
 }
 
-/* IN_DIR: lists of other issuers, and those that are of no use alone, are passed over. */
+/* IN_DIR: lists that are of no use alone are passed over. */
 static int add_crl(struct trust *t, const char *input, const char *option, bool in_dir,
                    X509_CRL *crl) {
-  bool foreign;
   const char *unusable = tl_crl_unusable(crl);
-  int rc = check_issuer(t, input, option, crl, &foreign);
-  if (rc == TL_ECONFIG && foreign && in_dir) {
-    t->foreign++;
-    return 0;
-  }
+  int rc = check_issuer(t, input, option, crl);
   if (rc == 0 && unusable && in_dir) {
     TL_LOG(TL_LOG_WARN, "A revocation list in crl_dir is passed over.",
            TL_FC("tls_domain", t->d->name), TL_FC("file", input), TL_FC("reason", unusable));
@@ -219,8 +223,8 @@ static int load_crls(struct trust *t) {
     t->crls = 0;
     if ((rc = add_dir(t, o->crl_dir, "crl_dir", true))) return rc;
     if (t->crls == 0)
-      return tl_blame(t->b, "crl_dir", "no file in %s holds a revocation list %s", o->crl_dir,
-                      t->foreign ? "of an authority of this domain" : "in PEM form");
+      return tl_blame(t->b, "crl_dir", "no file in %s holds a revocation list in PEM form",
+                      o->crl_dir);
   }
   return 0;
 }

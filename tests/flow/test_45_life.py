@@ -645,6 +645,31 @@ def test_e16_crl_dir_and_every_level(t):
     c.sock.close()
 
 
+@marked(limit_s=120)
+def test_s20_lists_of_authorities_that_peers_bring(t):
+    """ca_list names the root alone, crl_check_all demands every list: a peer's chain brings the
+    authority between, whose list was there before; who is on it is refused."""
+    ca = Authority(t)
+    ca.cert("proxy")
+    ca.run("intermediate", "--name", "sub", "--cn", "sub authority")
+    for name in ("peer", "gone"):
+        ca.cert(name, "--ca", "sub")
+        with open(ca.path(name + ".pem"), "a", encoding="ascii") as out:
+            with open(ca.path("sub.pem"), encoding="ascii") as f:
+                out.write(f.read())
+    ca.run("revoke", "gone", "--ca", "sub")
+    lists = ca.path("lists")
+    os.mkdir(lists)
+    for name in ("ca.crl", "sub.crl"):
+        with open(ca.path(name), "rb") as f, open(os.path.join(lists, name), "wb") as out:
+            out.write(f.read())
+    d = t.daemon(domain=ca.domain("proxy", ca_list=ca.path("ca.pem"), crl_dir=lists,
+                                  crl_check_all=True))
+    assert len(d.rpc("crl")["lists"]) == 2
+    assert refused(t, d, ca.context("peer")) is None
+    assert "revoked" in str(refused(t, d, ca.context("gone")))
+
+
 @marked(limit_s=60)
 def test_e6_reload_replaces_domains(t):
     """tls_reload: domains come, go and take their place as default in one step, by name."""

@@ -524,13 +524,12 @@ def test_f11_check_names_file_line_and_cause(t):
     readable = os.path.join(t.dir, "open.key")
     shutil.copy(key, readable)
     os.chmod(readable, 0o644)
-    foreign_crl = fed["west"][0].crl()
     base = {"certificate": cert, "private_key": key, "ca_list": ca.path("pem")}
     cases = (({"private_key": None}, "has 1 certificates and 0 private keys"),
              ({"private_key": fed["west"][2]}, "does not belong to the certificate in"),
              ({"certificate": old, "private_key": old_key}, "expired.pem has expired on 2021"),
              ({"ca_list": empty}, "empty.pem holds no certificate"),
-             ({"crl_file": foreign_crl}, "is of another issuer: /CN=west is no authority"),
+             ({"crl_file": ca.path("pem")}, "holds no revocation list in PEM form"),
              ({"private_key": readable}, "open to every user of this machine (mode 644)"),
              ({"verify_cert": False, "require_cert": True}, "contradicts verify_cert = false"),
              ({"tls_method": "SSLv3"}, "broken and not spoken"),
@@ -549,6 +548,21 @@ def test_f11_check_names_file_line_and_cause(t):
         said = p.stdout + p.stderr
         assert p.returncode == 1 and sentence in said, (change, said)
         assert re.search(r"tieline\.conf:\d+: .*%s" % re.escape(sentence), said), said
+
+
+def test_s20_check_warns_of_unknown_authority(t):
+    """A revocation list of an authority that only peers' chains may bring is taken, with a warning."""
+    fed = make(t, "east", "west")
+    ca, cert, key = fed["east"]
+    foreign_crl = fed["west"][0].crl()
+    d = t.daemon(start=False, domains=[("x", {"certificate": cert, "private_key": key,
+                                              "ca_list": ca.path("pem"), "crl_file": foreign_crl})])
+    p = subprocess.run([t.tieline, "check", "-c", d.config_file], capture_output=True, text=True,
+                       timeout=30 * t.slow, check=False)
+    said = p.stdout + p.stderr
+    assert p.returncode == 0, said
+    line = [l for l in said.splitlines() if "authority of a revocation list is not known yet" in l]
+    assert len(line) == 1 and foreign_crl in line[0] and "west" in line[0], said
 
 
 def test_e3_d14_secure_defaults_are_shown(t):

@@ -540,7 +540,6 @@ Test(verify_cases, c8_revocation_lists) {
   pki_write_crl("root", &root, &leaf);
   cr_expect_eq(verify(&o, &leaf, NULL, &v), X509_V_ERR_CERT_REVOKED);
   cr_expect_eq(v.alert, SSL_AD_CERTIFICATE_REVOKED);
-  /* a list of an authority that is not ours is refused when it is loaded */
   kit_trust((const struct pki_cert *[]){&root, &mid, NULL});
   pki_write_crl("root", &mid, NULL);
   cr_expect_eq(verify(&o, &deep, by_mid, &v), 0, "%s", v.why);
@@ -576,5 +575,65 @@ Test(verify_cases, b19_listed_authorities_are_refused_at_any_level) {
     cr_expect_eq(v.depth, 1);
   }
   unlink(both);
+  rmdir(dir);
+}
+
+/* Only the root is trusted; the authority between comes with the peer's chain, its list was there
+ * before. Lists that another authority of that name has signed say nothing, alone or beside it. */
+Test(verify_cases, s20_lists_of_authorities_that_chains_bring_count) {
+  struct pki_cert root = authority("CN=R", NULL, NULL), mid = authority("CN=M", &root, NULL),
+                  other = authority("CN=O", NULL, NULL), twin = authority("CN=M", &other, NULL),
+                  good = holder(&mid, NULL), bad = holder(&mid, NULL);
+  const struct pki_cert *sent[] = {&mid, NULL};
+  const struct {
+    const struct pki_cert *lists[3], *revoked;
+    bool all, stale;
+    int good, bad;
+  } cases[] = {
+      {{&root, &mid}, &bad, true, false, 0, X509_V_ERR_CERT_REVOKED},
+      {{&root, &mid}, &bad, false, false, 0, X509_V_ERR_CERT_REVOKED},
+      {{&mid}, &bad, false, false, 0, X509_V_ERR_CERT_REVOKED},
+      {{&mid}, &bad, true, false, X509_V_ERR_UNABLE_TO_GET_CRL, X509_V_ERR_CERT_REVOKED},
+      {{&root, &twin},
+       &bad,
+       true,
+       false,
+       X509_V_ERR_UNABLE_TO_GET_CRL,
+       X509_V_ERR_UNABLE_TO_GET_CRL},
+      {{&root, &twin, &mid}, &bad, true, false, 0, X509_V_ERR_CERT_REVOKED},
+      {{&root, &mid, &twin}, &bad, true, false, 0, X509_V_ERR_CERT_REVOKED},
+      {{&root, &mid}, &bad, true, true, 0, X509_V_ERR_CERT_REVOKED},
+      {{&root, &mid}, &mid, true, false, X509_V_ERR_CERT_REVOKED, X509_V_ERR_CERT_REVOKED},
+      {{&other, &root},
+       &bad,
+       true,
+       false,
+       X509_V_ERR_UNABLE_TO_GET_CRL,
+       X509_V_ERR_UNABLE_TO_GET_CRL},
+  };
+  static const char *const files[] = {"lists/a", "lists/b", "lists/c"};
+  char dir[128];
+  kit_trust((const struct pki_cert *[]){&root, NULL});
+  cr_assert_eq(mkdir(pki_path("lists"), 0700), 0);
+  snprintf(dir, sizeof(dir), "%s", pki_path("lists"));
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    struct tl_tls_options o = strict();
+    struct tl_verdict v;
+    o.crl_dir = dir;
+    o.crl_check_all = cases[i].all;
+    o.crl_stale_accept = cases[i].stale;
+    for (int k = 0; k < 3 && cases[i].lists[k]; k++) {
+      const struct pki_cert *by = cases[i].lists[k];
+      bool lists_it = cases[i].revoked == &mid ? by == &root : by == &mid;
+      pki_write_crl(files[k], by, lists_it ? cases[i].revoked : NULL);
+    }
+    cr_expect_eq(verify(&o, &good, sent, &v), cases[i].good, "%zu: %s", i, v.why);
+    cr_expect_eq(verify(&o, &bad, sent, &v), cases[i].bad, "%zu: %s", i, v.why);
+    for (int k = 0; k < 3 && cases[i].lists[k]; k++) {
+      char file[32];
+      snprintf(file, sizeof(file), "%s.crl", files[k]);
+      unlink(pki_path(file));
+    }
+  }
   rmdir(dir);
 }
