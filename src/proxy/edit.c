@@ -108,9 +108,18 @@ static char *put_via(struct text *t, const struct side *s, const char *branch) {
   return at;
 }
 
-static bool wants_record_route(const struct tl_msg *m) {
-  return m->to_tag.n == 0 &&
-         (m->method == TL_M_INVITE || m->method == TL_M_SUBSCRIBE || m->method == TL_M_REFER);
+/* What begins a dialog, and what may leave one side without our part of its route set: a NOTIFY may
+ * be the first that a subscriber hears (RFC 6665 4.3), and who comes into a dialog without our
+ * Route may have lost it, or never had it (RFC 3261 16.6 step 4). */
+static bool wants_record_route(const struct tl_msg *m, const struct tl_plan *plan) {
+  switch (m->method) {
+  case TL_M_NOTIFY:
+  case TL_M_SUBSCRIBE: return !plan->own;
+  case TL_M_INVITE:
+  case TL_M_REFER: return m->to_tag.n == 0 || !plan->in_dialog;
+  case TL_M_UPDATE: return m->to_tag.n && !plan->in_dialog;
+  default: return false;
+  }
 }
 
 static bool one_via(const struct tl_msg *m) {
@@ -311,7 +320,7 @@ int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
                     struct tl_edit_texts *x) {
   struct side in, out;
   struct text own = {.p = x->own, .cap = sizeof(x->own)};
-  bool record = wants_record_route(m);
+  bool record = wants_record_route(m, plan);
   side_of(p, to, t && to->transport == TL_TLS ? t->domain : NULL, &out);
   tl_edit_init(e, m);
   edit_uri(e, plan, t, TEXT(uri));

@@ -227,3 +227,60 @@ Test(proxy_route, s24_a_name_of_our_own_listener_is_ours) {
   cr_expect_eq(status, 404);
   proxy_end();
 }
+
+/* ---- Record-Route ---- */
+
+static void begins(const char *method, const char *to_tag, const char *token, char *text,
+                   size_t cap) {
+  snprintf(text, cap,
+           "%s sip:pbx@192.0.2.20 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.50;branch=z9hG4bKx\r\n"
+           "%sFrom: <sip:x@y.example>;tag=f\r\nTo: <sip:a@b.example>%s\r\nCall-ID: c1\r\n"
+           "CSeq: 2 %s\r\nContent-Length: 0\r\n\r\n",
+           method, token, to_tag, method);
+}
+
+/* The request as it leaves, in TEXT; the Record-Route fields in it. */
+static unsigned recorded(char *text, size_t cap) {
+  char branch[TL_BRANCH_LEN], sent[4096];
+  struct tl_scan_error err;
+  struct tl_edit e;
+  struct tl_edit_texts x;
+  unsigned status = 0, n = 0;
+  cr_assert_eq(tl_scan(text, strlen(text), true, 65536, &msg, &err), 0, "%s", err.reason);
+  from = (struct tl_hop){.transport = TL_UDP};
+  cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.50"), 5060, &from.addr), 0);
+  cr_assert_eq(tl_route_plan(&px, &from, NULL, &msg, &plan, &status), 0, "%u", status);
+  memset(branch, 'x', sizeof(branch));
+  struct tl_hop to = {.transport = TL_UDP, .addr = plan.target[0].addr};
+  cr_assert_eq(tl_edit_request(&px, &e, &msg, &plan, &plan.target[0], &from, &to, branch, &x), 0);
+  cr_assert_lt(tl_edit_len(&e), sizeof(sent));
+  sent[tl_edit_write(&e, sent)] = '\0';
+  for (const char *at = sent; (at = strstr(at, "\r\nRecord-Route:")) != NULL; at++) n++;
+  snprintf(text, cap, "%s", sent);
+  return n;
+}
+
+Test(proxy_route, s17_who_may_lack_a_route_set_gets_one) {
+  static const struct {
+    const char *method;
+    unsigned first, stray, inside; /* without To tag; with one, without and with our token */
+  } r[] = {{"INVITE", 1, 1, 0},  {"SUBSCRIBE", 1, 1, 1}, {"REFER", 1, 1, 0}, {"NOTIFY", 1, 1, 1},
+           {"UPDATE", 0, 1, 0},  {"MESSAGE", 0, 0, 0},   {"INFO", 0, 0, 0},  {"BYE", 0, 0, 0},
+           {"OPTIONS", 0, 0, 0}, {"PUBLISH", 0, 0, 0}};
+  char text[4096], token[1024];
+  proxy_begin(conf);
+  begins("SUBSCRIBE", "", "", text, sizeof(text));
+  cr_assert_eq(recorded(text, sizeof(text)), 1);
+  const char *own = strstr(text, "\r\nRecord-Route:") + strlen("\r\nRecord-");
+  snprintf(token, sizeof(token), "%.*s\r\n", (int)strcspn(own, "\r"), own);
+  for (size_t i = 0; i < sizeof(r) / sizeof(r[0]); i++) {
+    begins(r[i].method, "", "", text, sizeof(text));
+    cr_expect_eq(recorded(text, sizeof(text)), r[i].first, "first %s", r[i].method);
+    begins(r[i].method, ";tag=t", "", text, sizeof(text));
+    cr_expect_eq(recorded(text, sizeof(text)), r[i].stray, "%s without our Route", r[i].method);
+    begins(r[i].method, ";tag=t", token, text, sizeof(text));
+    cr_expect_eq(recorded(text, sizeof(text)), r[i].inside, "%s inside", r[i].method);
+    cr_expect(plan.in_dialog);
+  }
+  proxy_end();
+}
