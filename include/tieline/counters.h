@@ -81,6 +81,7 @@
   X(ALIAS_USED, "alias.used", "requests sent on a connection that the other side opened")          \
   X(ALIAS_REFUSED, "alias.refused", "connections whose certificate does not entitle their alias")  \
   X(CONN_STUCK, "connections.stuck", "connections reset because the peer stopped reading")         \
+  X(CONN_SLOW, "connections.slow", "connections reset because the peer read too slowly")           \
   X(CONN_IDLE, "connections.idle_closed", "connections closed after their idle time")              \
   X(CONN_AGED, "connections.aged", "connections renewed because of max_age")                       \
   X(CONN_WORN, "connections.worn",                                                                 \
@@ -90,7 +91,7 @@
   X(CONN_UNVERIFIED, "connections.unverified",                                                     \
     "connections closed because their peer's certificate no longer passes")                        \
   X(CONN_PUT_OFF, "connections.put_off", "times a connection had its share of a turn and waited")  \
-  X(CONN_PAUSED, "connections.paused", "times reading was paused by back-pressure")                \
+  X(CONN_PAUSED, "connections.paused", "times reading was paused: a peer's own answers wait")      \
   X(KEEPALIVE, "keepalive.crlf", "CRLF keep-alives answered")                                      \
   X(HS_NOW, "handshakes.now", "TLS handshakes in progress (gauge)")                                \
   X(HS_HALF_OPEN, "handshakes.half_open", "of those, without a complete ClientHello (gauge)")      \

@@ -111,8 +111,14 @@ struct tl_sweep;
 /* Bytes on their way out. */
 struct tl_out {
   struct tl_chunk *head, *tail;
-  uint32_t bytes;    /* not yet taken by the kernel, sealed or not */
-  uint32_t open_rec; /* plaintext bytes in the record being filled in the tail chunk */
+  uint32_t bytes;      /* not yet taken by the kernel, sealed or not */
+  uint32_t open_rec;   /* plaintext bytes in the record being filled in the tail chunk */
+  uint64_t queued_ms;  /* since then it has never been empty; 0: nothing waits */
+  uint64_t over_ms;    /* since then it has been over send_buffer, or nearly; 0: it is not */
+  uint64_t taken;      /* bytes that the kernel has taken from it */
+  uint64_t window_ms;  /* the peer's rate is measured from then on; 0: it is not */
+  int64_t window_gone; /* what had reached the peer then */
+  uint64_t slow_ms;    /* when that was first found to be too slow, 0: it is not */
 };
 
 /* Bytes of an unfinished record or message. */
@@ -163,8 +169,6 @@ struct tl_conn {
   struct tl_out out;
   struct tl_conn *dirty_next;
   struct tl_conn *hash_next;
-  struct tl_conn *wait_next, **wait_link; /* in the list of sources paused for a connection */
-  struct tl_conn *waiters;                /* sources paused for this one */
   uint64_t key_hash;
   char *identity, *sni; /* outgoing TLS: what the key asked for */
   struct tl_binding *binding;
@@ -218,6 +222,7 @@ struct tl_net {
   struct tl_listener *listeners; /* TCP accepting and UDP sockets */
   struct tl_udp *udps;
   uint32_t dgrams_out;
+  uint64_t slow_logged_ms; /* of the last line about a peer that reads too slowly */
   unsigned next_handshaker;
 
   struct tl_sweep *sweeps; /* surveys and orders under way */

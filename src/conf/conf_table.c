@@ -129,7 +129,13 @@ static const struct tl_opt limit_opts[] = {
     OPT(tl_conf_limits, max_half_open_source, NUM, "1024", RANGE(1, 1000000),
         WHY = "of those, from one source; at the bound its own oldest gives way"),
     OPT(tl_conf_limits, send_buffer, SIZE, "1m", RANGE(4096, 1073741824),
-        WHY = "bytes that may wait for a peer that reads slowly before its sources are paused"),
+        WHY = "bytes that may wait for a peer; what comes beyond, but for a burst of up to eight "
+              "times as much and 2 s, goes to the next target or is answered 503, and who can "
+              "take no response is reset: a slow peer delays no other"),
+    OPT(tl_conf_limits, send_min_rate, SIZE, "4k", RANGE(0, 1073741824),
+        WHY = "bytes a second that a peer must take while bytes wait for it, over send_timeout; "
+              "who is slower is reset: no link that carries calls is, and who takes a byte now "
+              "and then would hold memory for ever; 0: any rate will do"),
     OPT(tl_conf_limits, connect_queue, NUM, "1024", RANGE(1, 1000000),
         WHY = "messages that may wait for a connection being established; each beyond it is "
               "answered or goes to the next target"),

@@ -125,7 +125,8 @@ static void on_timer(struct tl_timer *t, void *arg) {
     return;
   }
   if (c->state == TL_CONN_FINISHING) {
-    bool late = !c->out.bytes || (c->send_busy && now - c->progress_ms >= send_ms(c));
+    bool late = !c->out.bytes || (c->send_busy && now - c->progress_ms >= send_ms(c)) ||
+                tl_slow_now(c, send_ms(c));
     if (late) {
       tl_conn_abort(c, TL_OK);
       return;
@@ -136,6 +137,12 @@ static void on_timer(struct tl_timer *t, void *arg) {
   /* What was queued in this very turn has not had its chance yet. */
   if (c->out.bytes && c->send_busy && now - c->progress_ms >= send_ms(c)) {
     overdue(c);
+    return;
+  }
+  if (tl_slow_now(c, send_ms(c))) {
+    tl_count(c->net->counters, TL_C_CONN_SLOW);
+    tl_slow_log(c);
+    tl_conn_abort(c, TL_ETIMEOUT);
     return;
   }
   if (lim->idle && now - c->active_ms >= lim->idle && !c->out.bytes && !c->user) {
@@ -498,42 +505,19 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
 
 /* ---- back-pressure ---- */
 
-void tl_conn_pause(struct tl_conn *s, struct tl_conn *target) {
-  /* S may be TARGET: a peer that asks and does not read what it is answered. */
-  if (s->paused || s->state != TL_CONN_OPEN) return;
-  s->paused = true;
-  s->wait_next = target->waiters;
-  s->wait_link = &target->waiters;
-  if (s->wait_next) s->wait_next->wait_link = &s->wait_next;
-  target->waiters = s;
-  tl_count(s->net->counters, TL_C_CONN_PAUSED);
-  if (s->recv_armed && !s->cancelled) {
-    s->cancelled = true;
-    tl_ring_cancel(&s->net->ring, &s->recv_op);
+void tl_conn_pause(struct tl_conn *c) {
+  if (c->paused || c->state != TL_CONN_OPEN) return;
+  c->paused = true;
+  tl_count(c->net->counters, TL_C_CONN_PAUSED);
+  if (c->recv_armed && !c->cancelled) {
+    c->cancelled = true;
+    tl_ring_cancel(&c->net->ring, &c->recv_op);
   }
 }
 
-void tl_conn_resume_waiters(struct tl_conn *target) {
-  struct tl_conn *s = target->waiters;
-  target->waiters = NULL;
-  while (s) {
-    struct tl_conn *next = s->wait_next;
-    s->wait_next = NULL;
-    s->wait_link = NULL;
-    s->paused = false;
-    tl_conn_mark(s);
-    s = next;
-  }
-}
-
-/* A paused connection that goes away leaves the list it waits in. */
-static void leave_waiters(struct tl_conn *c) {
-  if (!c->paused) return;
-  *c->wait_link = c->wait_next;
-  if (c->wait_next) c->wait_next->wait_link = c->wait_link;
-  c->wait_next = NULL;
-  c->wait_link = NULL;
+void tl_conn_resume(struct tl_conn *c) {
   c->paused = false;
+  tl_conn_mark(c);
 }
 
 /* ---- ending ---- */
@@ -551,8 +535,7 @@ void tl_conn_abort(struct tl_conn *c, int rc) {
   c->state = TL_CONN_CLOSING;
   if (dialing) tl_count(c->net->counters, TL_C_CONN_DIAL_FAILED);
   hash_del(c);
-  leave_waiters(c);
-  tl_conn_resume_waiters(c);
+  c->paused = false;
   tl_timer_stop(&c->net->wheel, &c->timer);
   if (!told) c->net->handler->closed(c->net, c, rc);
   /* close() alone would leave an armed receive holding the connection open (KTLS-FACTS 31). */
@@ -565,8 +548,7 @@ void tl_conn_abort(struct tl_conn *c, int rc) {
 static void finish(struct tl_conn *c, int rc) {
   c->state = TL_CONN_FINISHING;
   hash_del(c);
-  leave_waiters(c);
-  tl_conn_resume_waiters(c);
+  c->paused = false;
   c->net->handler->closed(c->net, c, rc);
   tl_timer_start(&c->net->wheel, &c->timer, TL_LINGER_MS);
   tl_conn_mark(c);

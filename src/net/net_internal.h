@@ -61,8 +61,9 @@ void tl_conn_opened(struct tl_conn *c); /* fd is set: arm, send what waits */
 void tl_conn_mark(struct tl_conn *c);   /* look at it at the end of the turn */
 void tl_conn_end_of_turn(struct tl_conn *c);
 void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h);
-void tl_conn_pause(struct tl_conn *source, struct tl_conn *target);
-void tl_conn_resume_waiters(struct tl_conn *target);
+/* C is read no more until its peer has read what it was answered. */
+void tl_conn_pause(struct tl_conn *c);
+void tl_conn_resume(struct tl_conn *c);
 void tl_conn_dump(struct tl_net *n, struct tl_dump *d);
 
 /* New requests go elsewhere; ends when those it carries are answered, at the latest after
@@ -134,6 +135,15 @@ int tl_send_record(struct tl_conn *c, uint8_t type, const uint8_t *p, size_t n);
 void tl_send_drop(struct tl_conn *c);
 void tl_send_drop_pending(struct tl_conn *c);
 void tl_send_close_notify(struct tl_conn *c);
+
+/* slow.c: peers that read too slowly */
+/* Called by C's timer: has its peer taken less than send_min_rate over WINDOW_MS, while bytes
+ * waited all the time? */
+bool tl_slow_now(struct tl_conn *c, uint32_t window_ms);
+/* A line about a connection that is reset for it, one a second. */
+void tl_slow_log(struct tl_conn *c);
+/* A response for C was refused: C is reset at the end of the turn. */
+void tl_conn_slow(struct tl_conn *c);
 
 /* udp.c, accept.c */
 int tl_udp_open(struct tl_net *n, int index, char *err, size_t cap);

@@ -194,15 +194,38 @@ static struct tl_pending *pend(struct tl_conn *c, size_t len) {
   return p;
 }
 
-/* Bounds: over send_buffer the connection that feeds us pauses; far over it we refuse. */
-static int admit(struct tl_conn *c) {
+/* Messages leave complete, so no stream is one to one with another: who pauses another peer's
+ * stream because this one reads slowly stops a third party's messages. Only a peer that does not
+ * read the answers to its own requests is read from no more. Beyond send_buffer what comes for C
+ * is refused, but for a burst: a short time, and up to so many times as much. */
+#define BURST_MS 2000u
+#define BURST_FACTOR 8u
+/* Beyond so many bytes of a worker's connections together, those that have not been empty for
+ * CROWD_MS have a share of send_buffer only: many slow readers are held as one is. */
+#define CROWD_BYTES ((uint64_t)128 << 20)
+#define CROWD_MS 1000u
+#define CROWD_SHARE 16u
+
+static bool over(struct tl_conn *c) {
+  struct tl_out *o = &c->out;
+  const uint32_t limit = c->net->conf->limits.send_buffer;
+  const uint64_t now = c->net->now_ms;
+  if (o->bytes > limit / CROWD_SHARE && o->queued_ms && now - o->queued_ms > CROWD_MS &&
+      tl_count_get(c->net->counters, TL_C_SENDQ_BYTES) > CROWD_BYTES)
+    return true;
+  if (o->bytes <= limit) return false;
+  if (!o->over_ms) o->over_ms = now;
+  return o->bytes / BURST_FACTOR > limit || now - o->over_ms >= BURST_MS;
+}
+
+static int admit(struct tl_conn *c, bool response) {
   if (c->state != TL_CONN_OPEN || c->broken) return TL_ECLOSED;
-  uint32_t limit = c->net->conf->limits.send_buffer;
-  if (c->out.bytes / 8 > limit) {
+  if (over(c)) {
     tl_count(c->net->counters, TL_C_DROP_QUEUE_FULL);
+    if (response) tl_conn_slow(c); /* who asked would wait for it in vain */
     return TL_ELIMIT;
   }
-  if (c->out.bytes > limit && c->net->feeder) tl_conn_pause(c->net->feeder, c);
+  if (c->net->feeder == c && c->out.bytes > c->net->conf->limits.send_buffer) tl_conn_pause(c);
   return TL_OK;
 }
 
@@ -236,7 +259,7 @@ int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct t
     flatten(e, b, p->data);
     return TL_OK;
   }
-  int rc = admit(c);
+  int rc = admit(c, !e->msg->is_request);
   if (rc) return rc;
   bool copy_body = !b || b->len < c->net->conf->limits.zero_copy_body;
   size_t first = copy_body ? len : head;
@@ -268,7 +291,7 @@ int tl_conn_send(struct tl_conn *c, const void *p, size_t n) {
     memcpy(w->data, p, n);
     return TL_OK;
   }
-  int rc = admit(c);
+  int rc = admit(c, n > 4 && memcmp(p, "SIP/", 4) == 0);
   if (rc) return rc;
   if (n <= room_of_new(c)) {
     rc = make_room(c, (uint32_t)n);
@@ -389,6 +412,7 @@ void tl_send_flush(struct tl_conn *c) {
   }
   io_uring_sqe_set_data(sqe, &c->send_op);
   c->send_busy = true;
+  if (!o->queued_ms) o->queued_ms = c->net->now_ms;
   c->progress_ms = c->net->now_ms; /* nothing was in flight: the peer's time starts now */
   c->overdue_ms = 0;
   tl_count(c->net->counters, TL_C_SENDS);
@@ -397,6 +421,8 @@ void tl_send_flush(struct tl_conn *c) {
 static void consume(struct tl_conn *c, uint32_t n) {
   struct tl_out *o = &c->out;
   o->bytes -= n;
+  o->taken += n;
+  if (!o->bytes) o->queued_ms = 0;
   tl_count_sub(c->net->counters, TL_C_SENDQ_BYTES, n);
   while (o->head) {
     struct tl_chunk *k = o->head;
@@ -427,5 +453,7 @@ void tl_send_done(struct tl_op *op, int res, uint32_t flags) {
   }
   c->progress_ms = c->net->now_ms;
   consume(c, (uint32_t)res);
-  if (c->waiters && c->out.bytes < c->net->conf->limits.send_buffer / 2) tl_conn_resume_waiters(c);
+  if (c->out.bytes > c->net->conf->limits.send_buffer / 2) return;
+  c->out.over_ms = 0;
+  if (c->paused) tl_conn_resume(c);
 }

@@ -550,10 +550,41 @@ def test_2_9_stuck_peer(t):
             if i % 20 == 0:
                 w.check()
     except BlockingIOError:
-        pass                            # back-pressure reached us: that is right
+        raise AssertionError("the caller is kept waiting for a callee that does not read") from None
     w.check()
+    assert d.counter("connections.paused") == 0
     assert d.counter("sendq.bytes") < 4 << 20
     d.wait_counter("connections.stuck", 1, 60)
     w.check()
     assert alice.final(keys[0]).status in (408, 503)
     where.reading.set()
+
+
+def test_s8_slow_reader_delays_no_other(t):
+    """C asks B for much and reads nothing: D's requests to B on the same trunk are answered all the
+    while, the trunk is read on, C is reset."""
+    d = t.daemon(timeouts={"send": t.ms(2000)}, limits={"send_buffer": "64k"})
+    bob = t.uas("tcp", name="trunk")
+    carol, dave = t.uac("carol"), t.uac("dave")
+    uri = t.uri(bob, "tcp")
+    dconn = t.dial(dave, d, "tcp")
+    options_works(t, d, dave, dconn, uri)
+    cconn = t.dial(carol, d, "tcp")
+    options_works(t, d, carol, cconn, uri)
+    cconn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    cconn.reading.clear()
+    cconn.give_up_sending_after(2)
+    try:
+        for i in range(600):
+            data, _ = carol.make(cconn, "MESSAGE", uri, body=pattern(8000, i))
+            cconn.send(data)
+            if i % 20 == 0:
+                options_works(t, d, dave, dconn, uri)
+    except OSError:
+        pass                            # reset while it still asks
+    t.wait(lambda: d.counter("connections.slow") + d.counter("connections.stuck") == 1,
+           "the slow reader to be reset")
+    options_works(t, d, dave, dconn, uri)
+    assert not dconn.closed.is_set()
+    assert d.counter("connections.paused") == 0
+    cconn.reading.set()

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Peers that read too slowly. What a peer has taken is what the kernel took from
+ * the connection's queue less what still lies in its socket: bytes that left, not
+ * bytes that moved from one buffer of ours to the next.
+ */
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#include "net_internal.h"
+
+static int64_t gone(const struct tl_conn *c) {
+  int waiting = 0;
+  if (ioctl(c->fd, SIOCOUTQ, &waiting)) waiting = 0;
+  return (int64_t)c->out.taken - waiting;
+}
+
+static void measure_from_now(struct tl_conn *c) {
+  c->out.window_ms = c->net->now_ms;
+  c->out.window_gone = gone(c);
+  c->out.slow_ms = 0;
+}
+
+bool tl_slow_now(struct tl_conn *c, uint32_t window_ms) {
+  struct tl_out *o = &c->out;
+  const uint64_t now = c->net->now_ms, rate = c->net->conf->limits.send_min_rate;
+  if (!rate || !window_ms || !o->queued_ms) {
+    o->window_ms = 0;
+    return false;
+  }
+  if (!o->window_ms || o->window_ms < o->queued_ms) {
+    measure_from_now(c);
+    return false;
+  }
+  const uint64_t passed = now - o->window_ms;
+  if (passed < window_ms) return false;
+  const int64_t took = gone(c) - o->window_gone;
+  if (took >= 0 && (uint64_t)took >= rate * passed / 1000) {
+    measure_from_now(c);
+    return false;
+  }
+  /* Timers come before the turn's completions: what the kernel took while this thread did not run
+   * is seen in this turn yet, so only a later one blames the peer. */
+  if (o->slow_ms && o->slow_ms != now) return true;
+  o->slow_ms = now;
+  return false;
+}
+
+void tl_slow_log(struct tl_conn *c) {
+  char peer[TL_ADDR_STRLEN];
+  struct tl_net *n = c->net;
+  if (n->slow_logged_ms && n->now_ms - n->slow_logged_ms < 1000) return;
+  n->slow_logged_ms = n->now_ms;
+  TL_LOG(TL_LOG_WARN, "Resetting a connection whose peer reads too slowly for what it is sent.",
+         TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FI("queued_bytes", c->out.bytes),
+         TL_FI("send_buffer", n->conf->limits.send_buffer),
+         TL_FI("send_min_rate", n->conf->limits.send_min_rate));
+}
+
+void tl_conn_slow(struct tl_conn *c) {
+  if (c->broken) return;
+  tl_count(c->net->counters, TL_C_CONN_SLOW);
+  tl_slow_log(c);
+  c->broken = c->doomed = true;
+  tl_conn_mark(c);
+}
