@@ -339,6 +339,49 @@ static void check_route(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx
                  "This route relays for anyone to anywhere; from_peer or to_domain narrow it.");
 }
 
+static bool lists_any(char *const *list) { return list && *list && strcmp(*list, "*") == 0; }
+
+/* Does anything look for a TLS domain by its destination? */
+static bool dials_by_destination(const struct tl_raw *r) {
+  const struct tl_blocks *routes = &r->sec[TL_SEC_ROUTE], *peers = &r->sec[TL_SEC_PEER];
+  struct tl_conf_peer_uri u;
+  const char *err;
+  for (size_t i = 0; i < routes->n; i++) {
+    const struct tl_v_route *v = routes->b[i].values;
+    if (v->relay != TL_CONF_UNSET && !v->tls_domain) return true;
+  }
+  for (size_t i = 0; i < peers->n; i++) {
+    const struct tl_v_peer *v = peers->b[i].values;
+    if (v->uri && !v->tls_domain && !tl_conf_parse_peer_uri(v->uri, &u, &err) &&
+        u.transport == TL_TLS)
+      return true;
+  }
+  return false;
+}
+
+/* Several that could connect, and none for what nobody lists. */
+static void check_client_domains(const struct tl_raw *r, struct tl_conf_ctx *ctx) {
+  const struct tl_blocks *bs = &r->sec[TL_SEC_DOMAIN];
+  const struct tl_block *unlisted = NULL;
+  size_t n = 0;
+  for (size_t i = 0; i < bs->n; i++) {
+    const struct tl_v_domain *d = bs->b[i].values;
+    if (!dials(&bs->b[i])) continue;
+    if (strcmp(bs->b[i].title, "default") == 0 || lists_any(d->match_sip_domain) ||
+        lists_any(d->match_ip_address))
+      return;
+    bool listed = (d->match_sip_domain && *d->match_sip_domain) ||
+                  (d->match_ip_address && *d->match_ip_address);
+    n += !listed;
+    if (!listed) unlisted = &bs->b[i];
+  }
+  if (n >= 2 && dials_by_destination(r))
+    tl_conf_warn(ctx, unlisted->pos,
+                 "Destinations that no match_sip_domain lists have no TLS domain to be reached "
+                 "with (503): %zu client domains list none, and none is called \"default\".",
+                 n);
+}
+
 int tl_conf_check(struct tl_raw *r, struct tl_conf_ctx *ctx) {
   unsigned before = ctx->problems;
   check_global(r, ctx);
@@ -353,6 +396,7 @@ int tl_conf_check(struct tl_raw *r, struct tl_conf_ctx *ctx) {
   for (size_t i = 0; i < r->sec[TL_SEC_PEER].n; i++) check_peer(r, &r->sec[TL_SEC_PEER].b[i], ctx);
   for (size_t i = 0; i < r->sec[TL_SEC_ROUTE].n; i++)
     check_route(r, &r->sec[TL_SEC_ROUTE].b[i], ctx);
+  check_client_domains(r, ctx);
   return ctx->problems > before ? TL_ECONFIG : 0;
 }
 

@@ -61,6 +61,12 @@ static void tell_targets(struct tl_explain *e, const struct tl_plan *plan) {
   }
 }
 
+static void refused(struct tl_explain *e, unsigned status, const char *reason) {
+  e->rc = TL_ENOTFOUND;
+  e->status = status;
+  put(e->reason, sizeof(e->reason), reason);
+}
+
 static void plan_it(struct tl_proxy *p, struct tl_explain *e, struct tl_plan *plan) {
   struct tl_conn *c = e->conn ? tl_conn_get(&p->net, e->conn) : NULL;
   struct tl_hop from = {.transport = e->transport, .addr = e->source};
@@ -72,11 +78,12 @@ static void plan_it(struct tl_proxy *p, struct tl_explain *e, struct tl_plan *pl
   tell_targets(e, plan);
   if (e->rc == TL_EAGAIN)
     put(e->resolve, sizeof(e->resolve), plan->unresolved ? plan->unresolved->host : plan->host);
+  else if (e->rc == 0 && tl_route_lacks_domain(plan))
+    refused(e, 503, tl_route_lacks_domain(plan));
   else if (e->rc == 0)
     e->status = 0;
   else
-    snprintf(e->reason, sizeof(e->reason), "%s",
-             plan->refusal ? plan->refusal : tl_reason_phrase(e->status).p);
+    refused(e, e->status, plan->refusal ? plan->refusal : tl_reason_phrase(e->status).p);
 }
 
 void tl_explain_answer(struct tl_proxy *p, struct tl_explain *e) {

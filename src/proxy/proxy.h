@@ -404,6 +404,9 @@ int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn 
 /* NULL if the request of PLAN from S (NULL: not known) may take R, the Ith route; else a phrase. */
 const char *tl_route_why_not(const struct tl_conf_route *r, size_t i, const struct tl_plan *plan,
                              const struct tl_source *s);
+/* Reason phrase for a request all of whose targets are TLS ones that no TLS domain is for; else
+ * NULL. */
+const char *tl_route_lacks_domain(const struct tl_plan *plan);
 /* The host that decides the next hop where no peer does: of the first Route or Request-URI, its
  * maddr before all else. */
 struct tl_str tl_route_next_host(const struct tl_plan *plan);

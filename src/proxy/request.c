@@ -188,7 +188,9 @@ static void start(struct tl_proxy *p, const struct tl_hop *from, const struct tl
  */
 static void without_transaction(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
                                 const struct tl_msg *m, const struct tl_body *body) {
-  if (tl_forward_stateless(p, from, plan, m, body)) refuse(p, from, m, 503, TL_STR(""), TL_STR(""));
+  const char *lacks = tl_route_lacks_domain(plan);
+  if (tl_forward_stateless(p, from, plan, m, body))
+    refuse(p, from, m, 503, tl_str_c(lacks ? lacks : ""), TL_STR(""));
   tl_call_ended(p, tl_call_of(p, m)); /* its answer will not be looked at */
 }
 

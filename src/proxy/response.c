@@ -168,7 +168,12 @@ static void log_unreached(struct tl_tx *tx, unsigned status) {
   uint32_t unlogged;
   const struct tl_conf_peer *peer = last_peer(tx->plan);
   if (tx->probe || !tl_load_may_log(tx, peer, &unlogged)) return;
-  TL_LOG(TL_LOG_INFO, "No target of a request gave a final response.",
+  bool lacks = tl_route_lacks_domain(tx->plan);
+  TL_LOG(lacks ? TL_LOG_WARN : TL_LOG_INFO,
+         lacks
+             ? "No TLS domain is for the destination of a request: name it in match_sip_domain of "
+               "one, or call one \"default\"."
+             : "No target of a request gave a final response.",
          TL_FC("peer", peer ? peer->name : ""), TL_FI("more_since_last", unlogged),
          TL_FC("from", tl_addr_format(&tx->from.addr, from)),
          TL_FC("method", tl_method_name((enum tl_method)tx->method)),
@@ -202,11 +207,12 @@ static void answer_best(struct tl_tx *tx) {
   /* RFC 4320 4.2: a 408 for another method would come when its client has given up, and start a
    * chain of failures; it is told nothing. */
   bool silent = !tx->invite && status == 408;
+  const char *why = status == 503 ? tl_route_lacks_domain(tx->plan) : NULL;
   log_unreached(tx, silent ? 0 : status);
   if (silent)
     tl_tx_abandon(tx);
   else
-    tl_local_tx_answer(tx, status, tl_reason_phrase(status), TL_STR(""));
+    tl_local_tx_answer(tx, status, why ? tl_str_c(why) : tl_reason_phrase(status), TL_STR(""));
 }
 
 void tl_response_settle(struct tl_tx *tx) {

@@ -187,6 +187,13 @@ static struct tl_tls_domain *domain_for(const struct tl_conf *conf, const struct
                               &rule);
 }
 
+const char *tl_route_lacks_domain(const struct tl_plan *plan) {
+  if (!plan || plan->n_target == 0 || plan->flow) return NULL;
+  for (unsigned i = 0; i < plan->n_target; i++)
+    if (plan->target[i].transport != TL_TLS || plan->target[i].domain) return NULL;
+  return "No TLS Domain For The Destination";
+}
+
 /* Is that the same place by the same name (16.5: no target twice)? */
 static bool same_target(const struct tl_target *a, const struct tl_target *b) {
   if (a->transport != b->transport || !tl_addr_eq(&a->addr, &b->addr)) return false;

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a sender may say about the next hop: Route without our token, maddr, names that lead to us.
 
-Issue points s4, s24. Addresses that only others may not name are a table of the unit tests
+Issue points s4, s24, s25. Addresses that only others may not name are a table of the unit tests
 (proxy_route): here everybody is on loopback.
 """
+import subprocess
 
 
 def test_s4_to_domain_bounds_a_relay(t):
@@ -58,3 +59,57 @@ def test_s24_a_name_of_ours_that_is_not_listed_is_ours(t):
         for method in ("MESSAGE", "INFO"):
             assert alice.request(conn, method, uri).status == 404, uri
     assert d.counter("messages.in.tcp") == 4 and not d.counter("messages.in.udp")
+
+
+WARNING = "have no TLS domain to be reached"
+
+
+def _client_domain(t, **more):
+    return dict({"ca_list": t.pki("ca.pem")}, **more)
+
+
+def test_s25_no_tls_domain_for_a_destination_is_told(t):
+    """The answer, the log, ctl explain and check say that no TLS domain is for a destination."""
+    bob = t.uas("tls")
+    d = t.daemon(domains=[("other", _client_domain(t))], routes=[
+        ("quick", {"to_prefix": "quick", "relay": "request-uri", "stateless": True}),
+        ("all", {"relay": "request-uri"})])
+    alice = t.uac()
+    conn = t.dial(alice, d, "tcp")
+    port = bob.listener("tls").port
+    for uri in (t.uri(bob, "tls"), t.uri(bob, "tls", user="quick"),
+                "sip:x@localhost:%d;transport=tls" % port):
+        rsp = alice.request(conn, "MESSAGE", uri)
+        assert (rsp.status, rsp.reason) == (503, "No TLS Domain For The Destination"), uri
+    line = d.wait_log("No TLS domain is for the destination")
+    assert "level=warn" in line and "match_sip_domain" in line, line
+    said = d.ctl("explain", "request", "--uri", t.uri(bob, "tls"), "--source", "127.0.0.1:5070",
+                 check=False).stdout
+    assert "No TLS Domain For The Destination" in said and "503" in said, said
+    assert not bob.seen
+
+
+def test_s25_check_warns_of_destinations_without_a_tls_domain(t):
+    """Two client domains without match_sip_domain and no default: check says so, where anything
+    looks for one by its destination; not where each destination has one."""
+    d = t.daemon(start=False)
+    plain, listed = _client_domain(t), _client_domain(t, match_sip_domain="a.example")
+    relay = ("all", {"relay": "request-uri"})
+    named = ("all", {"relay": "request-uri", "tls_domain": "lab"})
+    peer = ("bob", {"uri": "sip:127.0.0.1:5071;transport=tls"})
+    to_bob = ("bob", {"peers": "bob"})
+    for domains, peers, routes, told in (
+            ([("one", plain)], [], [relay], True),
+            ([("one", plain), ("two", plain)], [peer], [to_bob], True),
+            ([("one", plain)], [peer], [named, to_bob], True),
+            ([("one", plain)], [], [named], False),
+            ([("one", plain)], [(peer[0], dict(peer[1], tls_domain="one"))], [to_bob], False),
+            ([("default", plain)], [], [relay], False),
+            ([("one", _client_domain(t, match_ip_address="*"))], [], [relay], False),
+            ([("one", listed)], [], [relay], False),
+            ([], [], [relay], False)):
+        d.configure(domains=domains, peers=peers, routes=routes)
+        out = subprocess.run([t.tieline, "check", "-c", d.config_file], capture_output=True,
+                             text=True, check=False)
+        assert out.returncode == 0, out.stderr
+        assert (WARNING in out.stderr) == told, (domains, routes, out.stderr)
