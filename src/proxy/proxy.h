@@ -142,6 +142,7 @@ struct tl_tx {
   uint8_t lingers; /* in which list, if linger_link is set */
   bool invite : 1, reliable : 1, cancelled : 1, counted : 1, sent_100 : 1, failed : 1,
       overload : 1,     /* a peer had its share already */
+      stranger : 1,     /* a datagram of no peer: its source may be forged */
       ack : 1;          /* a parked ACK for a 2xx, no transaction in truth */
   uint16_t via_port;    /* sent-by port of the top Via, 0: none */
   uint16_t status;      /* last response sent */
@@ -154,6 +155,8 @@ struct tl_tx {
   struct tl_timer timer;   /* 100, H, I, J, L, or a failure to act on */
   struct tl_timer retrans; /* G, and retransmissions of 2xx are not ours */
   uint32_t retrans_ms;
+  uint32_t got_len, sent_len;  /* of STRANGER: bytes of its requests, and of our answers to them */
+  uint8_t n_ack;               /* ACKs for the 2xx that bore the INVITE's branch */
   struct tl_saved *request;    /* as received, until a final response */
   struct tl_saved *reply;      /* last response, unreliable transports only */
   struct tl_saved *best;       /* that response without our Via; NULL: made here */
@@ -217,6 +220,11 @@ struct tl_merge {
   uint64_t at_ms; /* 0: free */
 };
 #define TL_MERGE_SLOTS 1024u
+/* An INVITE that was refused and whose transaction has ended: more ACKs for it go nowhere. */
+struct tl_past {
+  uint64_t key, at_ms; /* 0: free */
+};
+#define TL_PAST_SLOTS 1024u
 /* Who requests of one connection (or address) come from, worked out once for each snapshot. */
 #define TL_SOURCE_MAPPINGS 4
 #define TL_SOURCE_VERDICTS 8 /* domains remembered */
@@ -267,6 +275,7 @@ struct tl_proxy {
   struct tl_msg msg2; /* saved requests are read again into this */
   char out[65536];    /* messages made here */
   struct tl_merge merged[TL_MERGE_SLOTS];
+  struct tl_past past[TL_PAST_SLOTS];
   struct tl_probe *probes;
   uint64_t probed_generation; /* of the snapshot whose peers they are */
   uint32_t max_tx;
@@ -283,6 +292,7 @@ struct tl_proxy {
   uint64_t describe_ms;   /* the turn in which ctl asked */
   uint32_t describe_left; /* connections that it may still look up in it */
   bool quiet;             /* a question of ctl's is being answered: nothing goes to the log */
+  uint64_t sender;        /* of the request being handled, see tl_source_sender; 0: our own */
   unsigned relay_hops; /* workers that have seen the message being handled, this one not counted */
 };
 
@@ -356,7 +366,8 @@ int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const st
 uint32_t tl_token_now(void);
 /* A keyed hash of A's IP, never 0. */
 uint32_t tl_token_host(const struct tl_proxy *p, const struct tl_addr *a);
-/* Table key of a request's server transaction (17.2.3); CANCEL and ACK find their INVITE. */
+/* Table key of a request's server transaction (17.2.3); CANCEL and ACK find their INVITE, if they
+ * come from the sender of it, p->sender (RFC 3261 22.1), and with its Call-ID. */
 uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m);
 /* From tag, Call-ID and CSeq: equal in all copies of a request that forked (8.2.2.2). */
 uint64_t tl_token_merge(const struct tl_proxy *p, const struct tl_msg *m);
@@ -374,6 +385,8 @@ struct tl_tx *tl_tx_find(struct tl_proxy *p, uint64_t key);
 struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct tl_hop *from,
                         uint64_t key);
 void tl_tx_free(struct tl_tx *tx);
+/* Is M the ACK of an INVITE with KEY that was refused and whose transaction has ended? */
+bool tl_tx_is_past(struct tl_proxy *p, const struct tl_msg *m, uint64_t key);
 struct tl_branch *tl_branch_new(struct tl_tx *tx);
 struct tl_branch *tl_branch_find(struct tl_proxy *p, uint32_t slot, uint32_t gen);
 void tl_branch_free(struct tl_branch *b);
@@ -460,6 +473,11 @@ bool tl_leg_bound(struct tl_proxy *p, const struct tl_conf *conf, struct tl_plan
 /* Is what sends from FROM the PEER of the present snapshot? S, C: as tl_source_of. */
 bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl_hop *from,
                   const struct tl_conn *c, uint64_t peer);
+/* Who sends: the same for all connections of a peer or certificate, else one connection or, for
+ * datagrams, one address whatever the port, which NATs and telephones change. Modulo 8 it is an
+ * enum tl_sender; never 0. */
+enum tl_sender { TL_SENDER_CONN = 1, TL_SENDER_PEER, TL_SENDER_IDENTITY, TL_SENDER_ADDRESS };
+uint64_t tl_source_sender(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c);
 /* What a verified certificate told of the sender, else NULL. */
 const struct tl_identity *tl_source_identity(const struct tl_proxy *p, const struct tl_source *s,
                                              const struct tl_conn *c);

@@ -15,6 +15,7 @@ struct relayed {
   bool allow_cn, dialled;       /* what else its source is told by */
   int listener;                 /* of the datagram's socket, -1: none */
   unsigned hops;
+  bool bare; /* its body was left behind: it is to be answered, not sent on */
   uint32_t len;
   char data[];
 };
@@ -85,6 +86,7 @@ void tl_relay_message(struct tl_proxy *p, unsigned worker, const struct tl_hop *
   tell_sender(p, from, r);
   r->listener = tl_udp_listener(&p->net, from->udp);
   r->hops = hops;
+  r->bare = body->len < m->body_len;
   memcpy(r->data, m->p, m->head_len);
   r->len = m->head_len + (uint32_t)copy_body(r->data + m->head_len, body);
   post(p, worker, &r->mail);
@@ -183,13 +185,14 @@ static void conn_gone(struct tl_proxy *p, struct conn_gone *g) {
 static void do_message(struct tl_proxy *p, struct relayed *r) {
   struct tl_msg *m = &p->net.msg;
   struct tl_scan_error err;
-  bool stream = r->from.transport != TL_UDP;
+  bool stream = r->from.transport != TL_UDP || r->bare;
   r->from.udp = r->listener < 0 ? NULL : tl_udp_of(&p->net, r->listener);
   if (tl_scan(r->data, r->len, stream, p->net.conf->limits.max_head, m, &err) == 0 &&
-      (size_t)m->head_len + m->body_len <= r->len) {
-    struct tl_body b = {.n = m->body_len ? 1 : 0, .len = m->body_len};
+      (r->bare || (size_t)m->head_len + m->body_len <= r->len)) {
+    uint32_t len = r->bare ? 0 : m->body_len;
+    struct tl_body b = {.n = len ? 1 : 0, .len = len};
     b.seg[0].p = (uint8_t *)r->data + m->head_len;
-    b.seg[0].n = m->body_len;
+    b.seg[0].n = len;
     b.seg[0].buf = -1;
     p->relay_hops = r->hops;
     p->relayed.identity = r->identity;

@@ -24,18 +24,23 @@ static void refuse(struct tl_proxy *p, const struct tl_hop *from, const struct t
   tl_account_refused(p, from, m, status);
 }
 
+#define ACKS_MAX 16u /* a 2xx is repeated ten times (RFC 3261 13.3.1.4) */
+
 /* A request that belongs to a transaction we know. True: done with. */
 static bool known(struct tl_proxy *p, struct tl_tx *tx, const struct tl_msg *m) {
   if (m->method == TL_M_ACK) {
-    /* An ACK with the branch of a 2xx's INVITE comes from an RFC 2543 peer: forward it. */
-    if (tx->state == TL_TX_ACCEPTED) return false;
+    /* An ACK with the branch of a 2xx's INVITE comes from an RFC 2543 peer: forward it, as often as
+     * the 2xx may have been repeated. */
+    if (tx->state == TL_TX_ACCEPTED && tx->n_ack++ < ACKS_MAX) return false;
     if (tx->state == TL_TX_COMPLETED) tl_tx_confirmed(tx); /* may be its end */
     return true;
   }
   tl_count(tl_proxy_counters(p), TL_C_RETRANS_ABSORBED);
+  tx->got_len += m->head_len + m->body_len;
   /* Behind a 2xx the callee repeats it, not we (RFC 6026 7.1). */
   if (tx->reply && tx->state != TL_TX_ACCEPTED) {
     tl_forward_bytes(p, &tx->from, tx->reply->data, tx->reply->len);
+    tx->sent_len += tx->reply->len;
     tl_count(tl_proxy_counters(p), TL_C_RETRANS_SENT);
   }
   return true;
@@ -58,7 +63,9 @@ static bool cancel_stateless(struct tl_proxy *p, const struct tl_hop *from, stru
 static void cancel(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
                    const struct tl_msg *m, const struct tl_body *body) {
   struct tl_tx *tx = tl_tx_find(p, tl_token_tx_key(p, m));
-  if (!tx && (cancel_stateless(p, from, c, m, body) || tl_relay_onwards(p, from, m, body))) return;
+  static const struct tl_body none; /* another worker may answer it, and needs no body for that */
+  if (!tx && !p->relay_hops && cancel_stateless(p, from, c, m, body)) return;
+  if (!tx && tl_relay_onwards(p, from, m, m->has_length ? &none : body)) return;
   if (!tx || !tx->invite) {
     refuse(p, from, m, 481, TL_STR(""), TL_STR(""));
     return;
@@ -250,13 +257,14 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
                 const struct tl_msg *m, const struct tl_body *body) {
   unsigned status;
   if (!p->relay_hops) tl_count(tl_proxy_counters(p), by_method[m->method]);
+  p->sender = tl_source_sender(p, from, c);
   if (m->method == TL_M_CANCEL) {
     cancel(p, from, c, m, body);
     return;
   }
   uint64_t key = tl_token_tx_key(p, m);
   struct tl_tx *tx = tl_tx_find(p, key);
-  if (tx && known(p, tx, m)) return;
+  if (tx ? known(p, tx, m) : tl_tx_is_past(p, m, key)) return;
   if (acknowledges_refusal(p, m)) {
     tl_relay_onwards(p, from, m, body); /* another worker's transaction may wait for it */
     return;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "proxy.h"
+#include "tieline/siphash.h"
 
 #define DESCRIBE_MAX 1000u /* look-ups for ctl in one turn */
 
@@ -304,6 +305,20 @@ const struct tl_identity *tl_source_identity(const struct tl_proxy *p, const str
                                              const struct tl_conn *c) {
   if (!s || !s->verified) return NULL;
   return c ? c->tls->identity : p->relayed.identity;
+}
+
+uint64_t tl_source_sender(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c) {
+  const struct tl_source *s = tl_source_of(p, from, c);
+  const struct tl_identity *id = tl_source_identity(p, s, c);
+  uint64_t in[2] = {TL_SENDER_CONN, from->conn};
+  if (s && s->peer)
+    in[0] = TL_SENDER_PEER, in[1] = s->peer->id;
+  else if (id)
+    in[0] = TL_SENDER_IDENTITY,
+    in[1] = tl_siphash13(p->th.rt->secret, id->cert_sha256, strlen(id->cert_sha256));
+  else if (from->transport == TL_UDP)
+    in[0] = TL_SENDER_ADDRESS, in[1] = tl_token_host(p, &from->addr);
+  return in[1] * 8 + in[0]; /* the kind stays readable; it goes into a keyed hash */
 }
 
 void tl_source_exit(struct tl_proxy *p) {

@@ -25,10 +25,12 @@ static void put_hex(uint64_t v, unsigned digits, char *out) {
 
 static void hex64(uint64_t v, char *out) { put_hex(v, 16, out); }
 
-/* One more than the value of a lower-case hex digit, 0 for anything else. */
+/* One more than the value of a hex digit, 0 for anything else. Tokens may come back in the other
+ * case (RFC 3261 7.3.1). */
 static const uint8_t hex_value[256] = {
-    ['0'] = 1, ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
-    ['8'] = 9, ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16};
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16};
 
 static int take_hex(const char *s, unsigned digits, uint64_t *out) {
   uint64_t v = 0;
@@ -59,7 +61,7 @@ void tl_token_branch(const struct tl_proxy *p, uint32_t slot, uint32_t gen, uint
 
 int tl_token_branch_parse(const struct tl_proxy *p, struct tl_str branch, struct tl_token *out) {
   uint64_t in[2], mac;
-  if (branch.n != TL_BRANCH_LEN || memcmp(branch.p, COOKIE, 7) != 0) return TL_ENOTFOUND;
+  if (branch.n != TL_BRANCH_LEN || strncasecmp(branch.p, COOKIE, 7) != 0) return TL_ENOTFOUND;
   if (unhex64(branch.p + 7, &in[0]) || unhex64(branch.p + 23, &mac) ||
       unhex64(branch.p + 39, &in[1]))
     return TL_ENOTFOUND;
@@ -323,6 +325,8 @@ uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m) {
   enum tl_method k = m->method == TL_M_ACK || m->method == TL_M_CANCEL ? TL_M_INVITE : m->method;
   size_t n = 0;
   in[n++] = (char)k;
+  memcpy(in + n, &p->sender, sizeof(p->sender));
+  n += sizeof(p->sender);
   memcpy(in + n, &m->via.port, sizeof(m->via.port));
   n += sizeof(m->via.port);
   if (m->via.branch.n <= 7 || memcmp(m->via.branch.p, COOKIE, 7) != 0) {
@@ -337,6 +341,7 @@ uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m) {
   n = put(in, n, sizeof(in), m->via.host);
   n = put(in, n, sizeof(in), m->via.branch);
   if (k == TL_M_OTHER) n = put(in, n, sizeof(in), m->method_name);
+  n = put(in, n, sizeof(in), m->call_id);
   return tl_siphash13(key_of(p, 1), in, n);
 }
 

@@ -229,11 +229,18 @@ static void on_tx_timer(struct tl_timer *t, void *arg) {
   tl_tx_free(tx); /* H, I, J, L */
 }
 
+/* Bytes sent for each that came (as RFC 9000 8.1 has it). */
+#define STRANGER_FACTOR 3u
+
 static void on_tx_retrans(struct tl_timer *t, void *arg) {
   struct tl_tx *tx = (struct tl_tx *)((char *)t - offsetof(struct tl_tx, retrans));
   const struct tl_conf_timeouts *lim = &tx->proxy->net.conf->timeouts;
   (void)arg;
   if (tx->state != TL_TX_COMPLETED || !tx->reply) return;
+  /* Whoever forged the address of a request shall not have it flooded: with another request of it
+   * there is another answer. */
+  tx->sent_len += tx->reply->len;
+  if (tx->stranger && tx->sent_len > (uint64_t)STRANGER_FACTOR * tx->got_len) return;
   tl_forward_bytes(tx->proxy, &tx->from, tx->reply->data, tx->reply->len);
   tl_count(tl_proxy_counters(tx->proxy), TL_C_RETRANS_SENT);
   tx->retrans_ms = tx->retrans_ms * 2 < lim->t2 ? tx->retrans_ms * 2 : lim->t2;
@@ -258,6 +265,8 @@ struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct
   tx->state = TL_TX_PROCEEDING;
   tx->timer.fn = on_tx_timer;
   tx->retrans.fn = on_tx_retrans;
+  tx->got_len = m->head_len + m->body_len;
+  tx->stranger = from->transport == TL_UDP && p->sender % 8 == TL_SENDER_ADDRESS;
   tx->snap = p->snap;
   tx->snap->refs++;
   if (p->txs.used > p->hash_mask) hash_grow(p); /* if that fails, chains are longer */
@@ -275,8 +284,24 @@ struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct
   return tx;
 }
 
+/* Timer I of a reliable transport is 0: what else acknowledges it finds it here. */
+static void remember(const struct tl_tx *tx) {
+  struct tl_proxy *p = tx->proxy;
+  if (!tx->invite || (tx->state != TL_TX_COMPLETED && tx->state != TL_TX_CONFIRMED)) return;
+  p->past[tx->key % TL_PAST_SLOTS] = (struct tl_past){tx->key, p->net.now_ms};
+}
+
+bool tl_tx_is_past(struct tl_proxy *p, const struct tl_msg *m, uint64_t key) {
+  const struct tl_past *e = &p->past[key % TL_PAST_SLOTS];
+  if (m->method != TL_M_ACK || e->key != key || !e->at_ms) return false;
+  if (p->net.now_ms - e->at_ms > 64ull * p->net.conf->timeouts.t1) return false;
+  tl_count(tl_proxy_counters(p), TL_C_RETRANS_ABSORBED);
+  return true;
+}
+
 void tl_tx_free(struct tl_tx *tx) {
   struct tl_proxy *p = tx->proxy;
+  remember(tx);
   tl_probe_gone(tx);
   while (tx->branches) tl_branch_free(tx->branches);
   uncount(tx);
@@ -316,6 +341,7 @@ void tl_tx_finished(struct tl_tx *tx, unsigned status) {
     /* Timer H; on reliable transports too, since the ACK must still be absorbed (17.2.1). */
     tl_timer_start(&p->net.wheel, &tx->timer, 64 * t->t1);
     if (!tx->reliable) {
+      if (tx->reply) tx->sent_len += tx->reply->len * (tx->sent_100 ? 2 : 1);
       tx->retrans_ms = t->t1;
       tl_timer_start(&p->net.wheel, &tx->retrans, t->t1);
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tokens that peers carry for us, keys of the transaction table, and the rank of responses. */
 #include <criterion/criterion.h>
+#include <ctype.h>
 #include <stdio.h>
 
 #include "proxy/proxy.h"
@@ -221,7 +222,12 @@ Test(proxy_token, transactions_are_matched_as_17_2_3_says) {
   uint64_t invite = key("INVITE", "a.example:5060;branch=z9hG4bKx", "c", 1);
   cr_expect_eq(key("ACK", "a.example:5060;branch=z9hG4bKx", "c", 1), invite);
   cr_expect_eq(key("CANCEL", "a.example:5060;branch=z9hG4bKx", "c", 1), invite);
-  cr_expect_eq(key("INVITE", "a.example:5060;rport;branch=z9hG4bKx", "other", 9), invite);
+  cr_expect_eq(key("INVITE", "a.example:5060;rport;branch=z9hG4bKx", "c", 9), invite);
+  /* s14: and the Call-ID, and who sends it (22.1). */
+  cr_expect_neq(key("CANCEL", "a.example:5060;branch=z9hG4bKx", "other", 1), invite);
+  px.sender = 9;
+  cr_expect_neq(key("CANCEL", "a.example:5060;branch=z9hG4bKx", "c", 1), invite);
+  px.sender = 0;
   cr_expect_neq(key("BYE", "a.example:5060;branch=z9hG4bKx", "c", 1), invite);
   cr_expect_neq(key("INVITE", "a.example:5061;branch=z9hG4bKx", "c", 1), invite);
   cr_expect_neq(key("INVITE", "b.example:5060;branch=z9hG4bKx", "c", 1), invite);
@@ -262,6 +268,18 @@ Test(proxy_token, s18_the_cookie_alone_is_no_branch) {
     m->uri = TL_STR("sip:other@b.example");
     cr_expect_neq(tl_token_tx_key(&px, m), was);
   }
+}
+
+/* RFC 3261 7.3.1: tokens are compared without regard to case, whoever sends them back. */
+Test(proxy_token, s24_a_branch_in_the_other_case_is_ours) {
+  char b[TL_BRANCH_LEN];
+  struct tl_token t;
+  tl_token_branch(&px, 0xfedcba98, 0xabcdef, 0xabcdef0123456789ull, b);
+  for (size_t i = 0; i < sizeof(b); i++) b[i] = (char)toupper((unsigned char)b[i]);
+  cr_assert_eq(tl_token_branch_parse(&px, (struct tl_str){b, sizeof(b)}, &t), 0);
+  cr_expect(t.slot == 0xfedcba98 && t.gen == 0xabcdef && t.loop == 0xabcdef0123456789ull);
+  b[20] ^= 1;
+  cr_expect_neq(tl_token_branch_parse(&px, (struct tl_str){b, sizeof(b)}, &t), 0);
 }
 
 Test(proxy_token, tags_repeat_for_a_repeated_request_only) {

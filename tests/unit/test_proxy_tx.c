@@ -143,10 +143,17 @@ Test(proxy_tx, silence_gives_408_to_an_invite_and_nothing_to_others) {
   close_all();
 }
 
+/* Long enough for its answers to be repeated, see s24_a_forged_address_is_not_flooded. */
+static const char *long_body(void) {
+  static char body[1001];
+  memset(body, 'v', sizeof(body) - 1);
+  return body;
+}
+
 Test(proxy_tx, an_unanswered_final_is_repeated_until_its_ack) {
   three();
   proxy_begin(TIMERS);
-  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
+  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", long_body()));
   ua_expect(&bob, "INVITE");
   struct ua invited = bob;
   ua_send(&bob, ua_response(&bob, "603 Decline", "b", ""));
@@ -164,6 +171,32 @@ Test(proxy_tx, an_unanswered_final_is_repeated_until_its_ack) {
   ua_expect(&bob, "ACK");
   bob.repeats = false;
   ua_expect_silence(&bob, 50);
+  proxy_end();
+  close_all();
+}
+
+/* Who is no peer may have forged his address: he gets three bytes for each of his, and answers
+ * again when he asks again. */
+Test(proxy_tx, s24_a_forged_address_is_not_flooded) {
+  three();
+  proxy_begin(TIMERS);
+  const char *invite = ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", "");
+  size_t asked = strlen(invite), got = 0;
+  ua_send(&alice, invite);
+  ua_expect(&bob, "INVITE");
+  ua_send(&bob, ua_response(&bob, "603 Decline", "b", ""));
+  for (int i = 0; i < 60; i++) {
+    ssize_t n;
+    rig_sleep(10);
+    while ((n = recv(alice.fd, alice.in, sizeof(alice.in), MSG_DONTWAIT)) > 0) got += (size_t)n;
+  }
+  cr_expect(got > 0 && got <= 3 * asked, "%zu bytes for %zu", got, asked);
+  size_t before = got;
+  ua_send(&alice, invite);
+  RIG_UNTIL((got = (size_t)recv(alice.fd, alice.in, sizeof(alice.in), MSG_DONTWAIT)) < 65536);
+  cr_expect(got && before);
+  ua_send(&alice, ua_request(&alice, "ACK", sip(&bob, ""), "1", "", ""));
+  rig_settle();
   proxy_end();
   close_all();
 }
