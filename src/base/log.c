@@ -22,6 +22,7 @@
 
 #include "base/log_format.h"
 #include "tieline/err.h"
+#include "tieline/log_limit.h"
 
 #define QUEUE_MAX 65536
 #define STOP_PATIENCE_MS 1000 /* how long a reader that does not read may delay tl_log_stop */
@@ -153,13 +154,29 @@ static void report_lost(void) {
   emit(buf, format(&r, buf));
 }
 
+/* Until there are lines, or for MS if that is not negative. */
+static void wait_for_lines(int ms) {
+  struct timespec until;
+  clock_gettime(CLOCK_MONOTONIC, &until);
+  until.tv_sec += ms / 1000;
+  until.tv_nsec += ms % 1000 * 1000000L;
+  if (until.tv_nsec >= 1000000000L) {
+    until.tv_sec++;
+    until.tv_nsec -= 1000000000L;
+  }
+  while ((ms < 0 ? sem_wait(&q.wake) : sem_clockwait(&q.wake, CLOCK_MONOTONIC, &until)) < 0 &&
+         errno == EINTR)
+    continue;
+}
+
 static void *writer(void *arg) {
   (void)arg;
   pthread_setname_np(pthread_self(), "tl-log");
-  for (;;) {
-    while (sem_wait(&q.wake) < 0 && errno == EINTR) continue;
+  for (int wait_ms = -1;;) {
+    wait_for_lines(wait_ms);
     /* Asked before the last look: once it is true no line comes any more. */
     const bool last = atomic_load(&stopping);
+    wait_ms = last ? -1 : tl_log_tell_held();
     while (pop()) continue;
     report_lost();
     if (last) return NULL;
@@ -195,6 +212,12 @@ void tl_log_write(enum tl_log_level lvl, const char *sentence, const struct tl_f
     char buf[TL_LOG_LINE];
     write_stderr(buf, tl_log_format(&r, q.format, buf), false);
   }
+  atomic_fetch_sub(&users, 1);
+}
+
+void tl_log_wake(void) {
+  atomic_fetch_add(&users, 1);
+  if (atomic_load(&running)) sem_post(&q.wake);
   atomic_fetch_sub(&users, 1);
 }
 

@@ -17,6 +17,7 @@
 #include "control/fetch.h"
 #include "control/ledger.h"
 #include "control/ocsp.h"
+#include "tieline/log_limit.h"
 
 #define WAITERS_MAX 8192 /* connections of all questions together */
 #define TICK_MS 20       /* mail that found a worker's mailbox full */
@@ -132,18 +133,21 @@ static void job_free(struct job *j) {
 
 static void log_answer(const struct job *j, const struct tl_ocsp_verdict *v, const char *why) {
   if (v->status == TL_OCSP_GOOD) {
-    TL_LOG(TL_LOG_DEBUG, "The OCSP responder says that a client's certificate is good.",
-           TL_FC("subject", j->identity->subject), TL_FC("tls_domain", j->domain));
+    TL_LOG_FROM(NULL, j->domain, TL_LOG_DEBUG,
+                "The OCSP responder says that a client's certificate is good.",
+                TL_FC("subject", j->identity->subject), TL_FC("tls_domain", j->domain));
   } else if (v->status == TL_OCSP_REVOKED) {
-    TL_LOG(TL_LOG_WARN, "A client's certificate is revoked (OCSP); its connections are closed.",
-           TL_FC("subject", j->identity->subject), TL_FC("serial", j->identity->serial),
-           TL_FC("tls_domain", j->domain), TL_FC("reason", v->why), TL_FI("connections", j->n));
+    TL_LOG_FROM(NULL, j->domain, TL_LOG_WARN,
+                "A client's certificate is revoked (OCSP); its connections are closed.",
+                TL_FC("subject", j->identity->subject), TL_FC("serial", j->identity->serial),
+                TL_FC("tls_domain", j->domain), TL_FC("reason", v->why),
+                TL_FI("connections", j->n));
   } else {
     /* Who is connected already stays: said once, when it came. */
-    TL_LOG(j->n ? TL_LOG_WARN : TL_LOG_DEBUG,
-           "No OCSP answer about a client's certificate; ocsp_client decides.",
-           TL_FC("subject", j->identity->subject), TL_FC("tls_domain", j->domain),
-           TL_FC("reason", why), TL_FI("connections", j->n));
+    TL_LOG_FROM(NULL, j->domain, j->n ? TL_LOG_WARN : TL_LOG_DEBUG,
+                "No OCSP answer about a client's certificate; ocsp_client decides.",
+                TL_FC("subject", j->identity->subject), TL_FC("tls_domain", j->domain),
+                TL_FC("reason", why), TL_FI("connections", j->n));
   }
 }
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "control/internal.h"
+#include "tieline/log_limit.h"
 
 #define ACCEPT_PAUSE_MS 1000 /* when no descriptor is left */
 
@@ -89,8 +90,8 @@ static bool permitted(int fd) {
   socklen_t n = sizeof u;
   if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &u, &n) < 0) return false;
   if (u.uid == 0 || u.uid == geteuid()) return true;
-  TL_LOG(TL_LOG_WARN, "A user without permission connected to the control socket.",
-         TL_FI("uid", u.uid), TL_FI("pid", u.pid));
+  TL_LOG_FROM(NULL, NULL, TL_LOG_WARN, "A user without permission connected to the control socket.",
+              TL_FI("uid", u.uid), TL_FI("pid", u.pid));
   return false;
 }
 
@@ -262,8 +263,8 @@ void tl_server_turn(struct tl_server *s, const struct pollfd *p, size_t n, uint6
     }
     if (c->fd >= 0) pump(s, i, now_ms);
     if (c->fd >= 0 && c->out && now_ms >= c->out_since_ms + TL_SERVER_PATIENCE_MS) {
-      TL_LOG(TL_LOG_WARN, "A client of the control socket did not read its reply.",
-             TL_FI("bytes_left", c->out_n - c->out_off));
+      TL_LOG_FROM(NULL, NULL, TL_LOG_WARN, "A client of the control socket did not read its reply.",
+                  TL_FI("bytes_left", c->out_n - c->out_off));
       drop(c);
     }
   }

@@ -9,6 +9,7 @@
 
 #include "control/crl.h"
 #include "control/internal.h"
+#include "tieline/log_limit.h"
 
 /* With fewer, warmed-up buffers would be booked on connections. */
 #define CONNS_TO_DIVIDE 100
@@ -118,13 +119,13 @@ int tl_command_stats(struct tl_control *c, struct tl_request *req, const json_t 
                      struct tl_answer *a) {
   static const char *const states[] = {"running", "draining", "stopped"};
   (void)req;
-  a->result =
-      json_pack("{s:I, s:I, s:s, s:o, s:o, s:{s:s, s:I}, s:o, s:o}", "uptime_ms",
-                (json_int_t)(tl_control_now_ms() - c->started_ms), "generation",
-                (json_int_t)__atomic_load_n(&c->rt->generation, __ATOMIC_RELAXED), "state",
-                states[c->state], "counters", counters(c), "process", process(c), "log", "level",
-                tl_log_level_name(tl_log_level()), "lines_lost", (json_int_t)tl_log_dropped(),
-                "mailboxes", mailboxes(c), "kernel_tls", kernel_tls());
+  a->result = json_pack("{s:I, s:I, s:s, s:o, s:o, s:{s:s, s:I, s:I}, s:o, s:o}", "uptime_ms",
+                        (json_int_t)(tl_control_now_ms() - c->started_ms), "generation",
+                        (json_int_t)__atomic_load_n(&c->rt->generation, __ATOMIC_RELAXED), "state",
+                        states[c->state], "counters", counters(c), "process", process(c), "log",
+                        "level", tl_log_level_name(tl_log_level()), "lines_lost",
+                        (json_int_t)tl_log_dropped(), "lines_held", (json_int_t)tl_log_held(),
+                        "mailboxes", mailboxes(c), "kernel_tls", kernel_tls());
   if (a->result) json_object_set_new(a->result, "seconds_left", tl_expiry_gauges(c));
   if (a->result && json_is_true(json_object_get(params, "threads")))
     json_object_set_new(a->result, "threads", threads(c));

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "net_internal.h"
+#include "tieline/log_limit.h"
 
 #define CHECK_MS_MIN 100u
 #define LATE_MS 5000u /* for a server that sends no session ticket */
@@ -78,9 +79,9 @@ static uint32_t check_ms(const struct tl_conn *c) {
 
 static void log_stuck(struct tl_conn *c) {
   char peer[TL_ADDR_STRLEN];
-  TL_LOG(TL_LOG_WARN, "Resetting a connection whose peer has stopped reading.",
-         TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FI("queued_bytes", c->out.bytes),
-         TL_FI("timeout_ms", send_ms(c)));
+  TL_LOG_FROM(&c->peer, NULL, TL_LOG_WARN, "Resetting a connection whose peer has stopped reading.",
+              TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FI("queued_bytes", c->out.bytes),
+              TL_FI("timeout_ms", send_ms(c)));
 }
 
 /* Nothing is under way on it, in either direction. A busy one may never be quiet: in its last
@@ -293,9 +294,9 @@ static void on_connected(struct tl_op *op, int res, uint32_t flags) {
   if (c->state == TL_CONN_CLOSING) return;
   if (res < 0) {
     char peer[TL_ADDR_STRLEN];
-    TL_LOG(TL_LOG_WARN, "An outgoing connection failed.",
-           TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("transport", "TCP"),
-           TL_FC("cause", strerror(-res)));
+    TL_LOG_FROM(&c->peer, NULL, TL_LOG_WARN, "An outgoing connection failed.",
+                TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("transport", "TCP"),
+                TL_FC("cause", strerror(-res)));
     tl_conn_abort(c, TL_EIO);
     return;
   }
@@ -452,13 +453,13 @@ static bool bound(struct tl_conn *c) {
   char peer[TL_ADDR_STRLEN];
   if (tl_binding_holds(c->binding, t->identity, t->peer_verified)) return true;
   tl_count(c->net->counters, TL_C_CONN_NOT_BOUND);
-  TL_LOG(TL_LOG_WARN,
-         "An outgoing TLS connection is not used: its certificate is under none of the peer's "
-         "ca_list, or holds none of its spki_sha256 keys.",
-         TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("required_name", c->identity),
-         TL_FC("subject", t->identity ? t->identity->subject : ""),
-         TL_FC("anchor", t->identity && t->identity->anchor ? t->identity->anchor : ""),
-         TL_FC("spki_sha256", t->identity ? t->identity->spki_sha256 : ""));
+  TL_LOG_FROM(&c->peer, NULL, TL_LOG_WARN,
+              "An outgoing TLS connection is not used: its certificate is under none of the peer's "
+              "ca_list, or holds none of its spki_sha256 keys.",
+              TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("required_name", c->identity),
+              TL_FC("subject", t->identity ? t->identity->subject : ""),
+              TL_FC("anchor", t->identity && t->identity->anchor ? t->identity->anchor : ""),
+              TL_FC("spki_sha256", t->identity ? t->identity->spki_sha256 : ""));
   return false;
 }
 

@@ -94,7 +94,6 @@ static void turn(struct tl_handshaker *hk, uint64_t *busy_ms) {
   adopt_snapshot(hk);
   tl_ring_run(&hk->ring);
   tl_hk_turn_begin(hk);
-  tl_hk_report_tick(hk);
   give_back(hk, busy_ms);
 }
 

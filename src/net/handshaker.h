@@ -60,20 +60,6 @@ void tl_hs_source_unwait(struct tl_hs_sources *s, struct tl_hs_conn *c);
 /* Who has waited longest from C's source, or NULL. */
 struct tl_hs_conn *tl_hs_source_next(struct tl_hs_sources *s, const struct tl_hs_conn *c);
 
-/* Failure lines by source and cause within the present second. */
-#define TL_HS_REPORT_SLOTS 64
-struct tl_hs_report_slot {
-  struct tl_addr addr;
-  int cause;
-  uint32_t lines, hidden;
-};
-struct tl_hs_report {
-  uint64_t second;
-  uint32_t lines; /* of all sources */
-  uint64_t hidden;
-  struct tl_hs_report_slot slot[TL_HS_REPORT_SLOTS];
-};
-
 struct tl_handshaker;
 
 #define TL_HS_WAITING_MAX 4096 /* handshakes that may wait for their turn, per thread */
@@ -157,7 +143,6 @@ struct tl_handshaker {
   uint32_t dialed;          /* handshakes in progress */
   uint32_t waiting;         /* in TURN or in a queue of their source */
   struct tl_hs_sources sources;
-  struct tl_hs_report report;
   struct tl_handoff *unanswered; /* linked by mail.next */
   unsigned next_worker;
   bool want_kernel; /* some domain of the snapshot may put keys into the kernel */
@@ -232,7 +217,6 @@ bool tl_park_wanted(const struct tl_handoff *h);
 
 /* handshaker_report.c */
 void tl_hk_report_failure(struct tl_hs_conn *c);
-void tl_hk_report_refused(struct tl_handshaker *hk, const struct tl_addr *peer, const char *why);
+void tl_hk_report_refused(const struct tl_addr *peer, const char *why);
 void tl_hk_report_success(const struct tl_hs_conn *c, const struct tl_handoff *h);
 /* Says how many lines the last second hid, when it is over. */
-void tl_hk_report_tick(struct tl_handshaker *hk);

@@ -67,14 +67,14 @@ void tl_hk_dial(struct tl_handshaker *hk, struct tl_dial *d) {
     return;
   }
   if (hk->dialed >= hk->conf->limits.max_handshakes) {
-    tl_hk_report_refused(hk, &d->addr, "as many outgoing handshakes as max_handshakes are running");
+    tl_hk_report_refused(&d->addr, "as many outgoing handshakes as max_handshakes are running");
     tl_hk_dial_answer(hk, d, TL_ELIMIT);
     return;
   }
   int fd = open_socket(&d->addr);
   struct tl_hs_conn *c = fd >= 0 ? tl_hk_conn_new(hk, fd, &d->addr) : NULL;
   if (!c) {
-    tl_hk_report_refused(hk, &d->addr, fd < 0 ? strerror(errno) : "out of memory");
+    tl_hk_report_refused(&d->addr, fd < 0 ? strerror(errno) : "out of memory");
     if (fd >= 0) close(fd);
     tl_hk_dial_answer(hk, d, TL_EIO);
     return;

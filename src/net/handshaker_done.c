@@ -113,7 +113,7 @@ static void post(struct tl_hs_conn *c, struct tl_handoff *h) {
   }
   if (tl_mailbox_post(&hk->th.rt->worker[least_loaded(hk)]->mailbox, &h->mail) == 0) return;
   tl_count(&hk->th.counters, TL_C_MAIL_FULL);
-  tl_hk_report_refused(hk, &c->peer, "the worker's mailbox is full");
+  tl_hk_report_refused(&c->peer, "the worker's mailbox is full");
   tl_handoff_free(h);
   atomic_fetch_sub(&hk->th.rt->connections, 1);
 }

@@ -13,7 +13,7 @@
 
 #include "net/handshaker.h"
 #include "tieline/listen.h"
-#include "tieline/log.h"
+#include "tieline/log_limit.h"
 
 #define RETRY_MS 100
 
@@ -53,7 +53,7 @@ static void listener_free(struct tl_hs_listener *l) {
 static void refuse(struct tl_handshaker *hk, const struct tl_addr *peer, int fd, enum tl_counter id,
                    const char *why) {
   tl_count(&hk->th.counters, id);
-  tl_hk_report_refused(hk, peer, why);
+  tl_hk_report_refused(peer, why);
   atomic_fetch_sub(&hk->th.rt->connections, 1);
   close(fd);
 }
@@ -106,8 +106,9 @@ static void on_accept(struct tl_op *op, int res, uint32_t flags) {
   } else if (res >= 0 || lost_one(l->hk, res)) {
     arm(l);
   } else {
-    TL_LOG(TL_LOG_ERROR, "A listener cannot accept and tries again soon.",
-           TL_FC("listen", l->hk->conf->listen[l->index].name), TL_FC("cause", strerror(-res)));
+    TL_LOG_FROM(NULL, NULL, TL_LOG_ERROR, "A listener cannot accept and tries again soon.",
+                TL_FC("listen", l->hk->conf->listen[l->index].name),
+                TL_FC("cause", strerror(-res)));
     tl_hk_timer_at(l->hk, &l->retry, tl_now_ms() + RETRY_MS);
   }
 }

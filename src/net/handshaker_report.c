@@ -2,8 +2,7 @@
 /*
  * What operators learn of handshakes: one line for each that failed with
  * everything known about it, a counter by cause, a debug line for each that went
- * well. One source with one kind of failure gets ten lines in a second, a thread
- * a hundred; what is left out is counted in one line.
+ * well, all of them limited by source and cause.
  */
 #include <openssl/x509.h>
 #include <stdio.h>
@@ -11,58 +10,7 @@
 
 #include "net/handshaker.h"
 #include "tieline/failures.h"
-#include "tieline/log.h"
-
-#define LINES_PER_SOURCE 10
-#define LINES_PER_THREAD 100
-#define CAUSE_REFUSED 100 /* next to the TL_HS_* causes */
-
-static void say_hidden(const struct tl_hs_report_slot *s) {
-  char peer[TL_ADDR_STRLEN];
-  TL_LOG(TL_LOG_WARN, "More TLS handshakes of the same kind failed.",
-         TL_FC("peer", tl_addr_format_host(&s->addr, peer)),
-         TL_FC("cause", s->cause == CAUSE_REFUSED ? "refused" : tl_hs_cause_name(s->cause)),
-         TL_FI("count", s->hidden));
-}
-
-/* A new second: says what the last one hid. */
-static void turn_over(struct tl_hs_report *r, uint64_t second) {
-  if (r->second == second) return;
-  for (int i = 0; i < TL_HS_REPORT_SLOTS; i++)
-    if (r->slot[i].hidden) say_hidden(&r->slot[i]);
-  if (r->hidden)
-    TL_LOG(TL_LOG_WARN, "More TLS handshakes failed than are logged.", TL_FI("count", r->hidden));
-  memset(r, 0, sizeof(*r));
-  r->second = second;
-}
-
-void tl_hk_report_tick(struct tl_handshaker *hk) { turn_over(&hk->report, tl_now_ms() / 1000); }
-
-/* May a line about A and CAUSE be written now? Counts it either way. */
-static bool may_log(struct tl_handshaker *hk, const struct tl_addr *a, int cause) {
-  struct tl_hs_report *r = &hk->report;
-  tl_hk_report_tick(hk);
-  struct tl_addr ip = *a;
-  tl_addr_set_port(&ip, 0);
-  struct tl_hs_report_slot *s =
-      &r->slot[(tl_addr_hash(&ip) + (uint64_t)cause) % TL_HS_REPORT_SLOTS];
-  bool ours = s->lines && s->cause == cause && tl_addr_ip_eq(&s->addr, a);
-  if (s->lines && !ours) { /* another one's slot: only the thread's own limit holds */
-    if (r->lines < LINES_PER_THREAD) return ++r->lines;
-    r->hidden++;
-    return false;
-  }
-  if (!ours) *s = (struct tl_hs_report_slot){.addr = ip, .cause = cause};
-  if (s->lines < LINES_PER_SOURCE && r->lines < LINES_PER_THREAD) {
-    r->lines++;
-    return ++s->lines;
-  }
-  if (s->lines)
-    s->hidden++;
-  else
-    r->hidden++;
-  return false;
-}
+#include "tieline/log_limit.h"
 
 static enum tl_counter counter_of(int cause) {
   switch (cause) {
@@ -127,7 +75,11 @@ void tl_hk_report_failure(struct tl_hs_conn *c) {
   enum tl_log_level level = said_nothing(c) ? TL_LOG_DEBUG : TL_LOG_WARN;
   tl_count(&c->hk->th.counters, counter_of((int)f->cause));
   if (!said_nothing(c)) keep(c);
-  if (tl_log_level() < level || !may_log(c->hk, &c->peer, (int)f->cause)) return;
+  const char *sentence =
+      f->cause == TL_HS_CONNECT ? "An outgoing TLS connection failed." : "A TLS handshake failed.";
+  if (tl_log_level() < level ||
+      !tl_log_allowed(&c->peer, sentence, tl_hs_cause_name((int)f->cause)))
+    return;
   char peer[TL_ADDR_STRLEN], local[TL_ADDR_STRLEN];
   struct line l = {.n = 0};
   add_ends(&l, c, peer, local);
@@ -145,21 +97,18 @@ void tl_hk_report_failure(struct tl_hs_conn *c) {
   }
   add_alert(&l, "alert_sent", f->alert_sent);
   add_alert(&l, "alert_received", f->alert_received);
-  tl_log_write(level,
-               f->cause == TL_HS_CONNECT ? "An outgoing TLS connection failed."
-                                         : "A TLS handshake failed.",
-               l.f, l.n);
+  tl_log_write(level, sentence, l.f, l.n);
 }
 
-void tl_hk_report_refused(struct tl_handshaker *hk, const struct tl_addr *peer, const char *why) {
+void tl_hk_report_refused(const struct tl_addr *peer, const char *why) {
   char text[TL_ADDR_STRLEN];
-  if (tl_log_level() < TL_LOG_WARN || !may_log(hk, peer, CAUSE_REFUSED)) return;
-  TL_LOG(TL_LOG_WARN, "A TLS connection was refused.", TL_FC("peer", tl_addr_format(peer, text)),
-         TL_FC("reason", why));
+  TL_LOG_FROM(peer, why, TL_LOG_WARN, "A TLS connection was refused.",
+              TL_FC("peer", tl_addr_format(peer, text)), TL_FC("reason", why));
 }
 
 void tl_hk_report_success(const struct tl_hs_conn *c, const struct tl_handoff *h) {
-  if (tl_log_level() < TL_LOG_DEBUG) return;
+  static const char sentence[] = "A TLS handshake succeeded.";
+  if (tl_log_level() < TL_LOG_DEBUG || !tl_log_allowed(&c->peer, sentence, NULL)) return;
   char peer[TL_ADDR_STRLEN], local[TL_ADDR_STRLEN];
   struct line l = {.n = 0};
   add_ends(&l, c, peer, local);
@@ -173,5 +122,5 @@ void tl_hk_report_success(const struct tl_hs_conn *c, const struct tl_handoff *h
   add(&l, "ktls_tx", tl_ktls_why_text(h->ktls.tx));
   add(&l, "ktls_rx", tl_ktls_why_text(h->ktls.rx));
   l.f[l.n++] = TL_FI("ms", tl_now_ms() - c->started_ms);
-  tl_log_write(TL_LOG_DEBUG, "A TLS handshake succeeded.", l.f, l.n);
+  tl_log_write(TL_LOG_DEBUG, sentence, l.f, l.n);
 }

@@ -78,7 +78,7 @@ static void leave_hello(struct tl_hs_conn *c) {
 
 static void refuse(struct tl_hs_conn *c, enum tl_counter id, const char *why) {
   tl_count(&c->hk->th.counters, id);
-  tl_hk_report_refused(c->hk, &c->peer, why);
+  tl_hk_report_refused(&c->peer, why);
   tl_hk_conn_abort(c);
 }
 

@@ -12,6 +12,7 @@
 
 #include "net_internal.h"
 #include "tieline/hkdf.h"
+#include "tieline/log_limit.h"
 
 /* RFC 8446 5.5 leaves no need for more than a few a day; a storm is an attack (PITFALLS P4). By
  * rate, so that a connection which lives for years is not punished for its age. */
@@ -130,12 +131,12 @@ static bool keys_change(struct tl_conn *c, uint64_t max, uint64_t tx, uint64_t r
 static void log_worn(const struct tl_conn *c, const char *what, uint64_t tx, uint64_t rx) {
   char peer[TL_ADDR_STRLEN];
   const struct tl_conn_tls *t = c->tls;
-  TL_LOG(TL_LOG_INFO, what, TL_FC("peer", tl_addr_format(&c->peer, peer)),
-         TL_FC("tls_domain", t->domain ? t->domain->name : ""),
-         TL_FC("tls", tl_tls_version_name((enum tl_tls_version)t->version)),
-         TL_FC("cipher", tl_cipher_name((enum tl_cipher)t->cipher)),
-         TL_FI("records_sent", (long long)tx), TL_FI("records_received", (long long)rx),
-         TL_FI("max_records", (long long)records_max(c)));
+  TL_LOG_FROM(&c->peer, NULL, TL_LOG_INFO, what, TL_FC("peer", tl_addr_format(&c->peer, peer)),
+              TL_FC("tls_domain", t->domain ? t->domain->name : ""),
+              TL_FC("tls", tl_tls_version_name((enum tl_tls_version)t->version)),
+              TL_FC("cipher", tl_cipher_name((enum tl_cipher)t->cipher)),
+              TL_FI("records_sent", (long long)tx), TL_FI("records_received", (long long)rx),
+              TL_FI("max_records", (long long)records_max(c)));
 }
 
 static void worn(struct tl_conn *c, uint64_t max, uint64_t tx, uint64_t rx) {

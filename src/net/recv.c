@@ -11,6 +11,7 @@
 
 #include "net_internal.h"
 #include "tieline/frame.h"
+#include "tieline/log_limit.h"
 
 #define CONTROL_MAX 8
 #define EMPTY_MAX 32 /* empty records in a row, as OpenSSL has it */
@@ -86,10 +87,11 @@ void tl_recv_bad(struct tl_conn *c, const struct tl_scan_error *err, bool answer
   char peer[TL_ADDR_STRLEN];
   struct tl_hop from = hop_of(c);
   tl_count(c->net->counters, err->status == 513 ? TL_C_BAD_TOO_LARGE : TL_C_BAD_FRAMING);
-  TL_LOG(TL_LOG_WARN, "Closing a connection that sent a message we cannot frame.",
-         TL_FC("peer", tl_addr_format(&c->peer, peer)),
-         TL_FC("transport", tl_transport_name((enum tl_transport)c->transport)),
-         TL_FI("status", err->status), TL_FC("cause", err->reason));
+  TL_LOG_FROM(&c->peer, err->reason, TL_LOG_WARN,
+              "Closing a connection that sent a message we cannot frame.",
+              TL_FC("peer", tl_addr_format(&c->peer, peer)),
+              TL_FC("transport", tl_transport_name((enum tl_transport)c->transport)),
+              TL_FI("status", err->status), TL_FC("cause", err->reason));
   if (answerable)
     c->net->handler->bad(c->net, &from, c, &c->net->msg, err);
   else
@@ -190,10 +192,11 @@ static void wrong_protocol(struct tl_conn *c, enum tl_looks looks) {
                                      "bytes that are no SIP"};
   char peer[TL_ADDR_STRLEN];
   tl_count(c->net->counters, TL_C_BAD_PROTOCOL);
-  TL_LOG(TL_LOG_WARN, "Closing a connection that does not speak SIP here.",
-         TL_FC("peer", tl_addr_format(&c->peer, peer)),
-         TL_FC("transport", tl_transport_name((enum tl_transport)c->transport)),
-         TL_FC("received", what[looks]));
+  TL_LOG_FROM(&c->peer, what[looks], TL_LOG_WARN,
+              "Closing a connection that does not speak SIP here.",
+              TL_FC("peer", tl_addr_format(&c->peer, peer)),
+              TL_FC("transport", tl_transport_name((enum tl_transport)c->transport)),
+              TL_FC("received", what[looks]));
   c->doomed = true;
   tl_conn_finish(c);
 }
@@ -363,17 +366,18 @@ static void key_update(struct tl_conn *c, bool answer) {
   int rc = tl_keys_received(c, answer);
   if (rc == TL_OK) return;
   char peer[TL_ADDR_STRLEN];
-  TL_LOG(TL_LOG_INFO, "Closing a TLS connection whose peer changes keys: we cannot follow.",
-         TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("cause", tl_strerror(rc)));
+  TL_LOG_FROM(&c->peer, NULL, TL_LOG_INFO,
+              "Closing a TLS connection whose peer changes keys: we cannot follow.",
+              TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("cause", tl_strerror(rc)));
   c->doomed = true;
   tl_conn_finish(c);
 }
 
 static void fatal(struct tl_conn *c, uint8_t alert, const char *cause) {
   char peer[TL_ADDR_STRLEN];
-  TL_LOG(TL_LOG_WARN, "Closing a TLS connection after a protocol failure.",
-         TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("cause", cause),
-         TL_FC("alert", tl_alert_name(alert)));
+  TL_LOG_FROM(&c->peer, cause, TL_LOG_WARN, "Closing a TLS connection after a protocol failure.",
+              TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("cause", cause),
+              TL_FC("alert", tl_alert_name(alert)));
   if (c->tls->record) {
     const uint8_t body[2] = {2, alert};
     c->notify_sent = true;
@@ -391,8 +395,8 @@ static void fatal(struct tl_conn *c, uint8_t alert, const char *cause) {
 /* It has closed already: nothing is answered (RFC 8446 6.2). */
 static void alerted(struct tl_conn *c, uint8_t alert) {
   char peer[TL_ADDR_STRLEN];
-  TL_LOG(TL_LOG_WARN, "The peer ended a TLS connection with an alert.",
-         TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("alert", tl_alert_name(alert)));
+  TL_LOG_FROM(&c->peer, NULL, TL_LOG_WARN, "The peer ended a TLS connection with an alert.",
+              TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("alert", tl_alert_name(alert)));
   tl_conn_abort(c, TL_ETLS);
 }
 

@@ -12,6 +12,7 @@
 #include "net_internal.h"
 #include "tieline/edit.h"
 #include "tieline/listen.h"
+#include "tieline/log_limit.h"
 
 #define DGRAMS_MAX 8192u
 #define DGRAM_SMALL 2048u
@@ -64,8 +65,8 @@ static void bad(struct tl_udp *u, const struct tl_hop *from, const struct tl_sca
   }
   char peer[TL_ADDR_STRLEN];
   tl_count(n->counters, TL_C_DROP_PARSE);
-  TL_LOG(TL_LOG_DEBUG, "Dropped a datagram that is no SIP message.",
-         TL_FC("peer", tl_addr_format(&from->addr, peer)), TL_FC("cause", err->reason));
+  TL_LOG_FROM(&from->addr, NULL, TL_LOG_DEBUG, "Dropped a datagram that is no SIP message.",
+              TL_FC("peer", tl_addr_format(&from->addr, peer)), TL_FC("cause", err->reason));
 }
 
 static void datagram(struct tl_udp *u, const struct tl_addr *from, uint8_t *p, size_t len) {

@@ -11,9 +11,8 @@
 #include <stdio.h>
 
 #include "proxy.h"
+#include "tieline/log_limit.h"
 #include "tieline/siphash.h"
-
-#define LINES_PER_SECOND 10u
 
 enum { COVERED = 1, NOT_COVERED, SOME_USERS, THIS_USER };
 
@@ -155,31 +154,18 @@ static void count(struct tl_proxy *p, const char *why) {
                                        : TL_C_CLAIM_FROM);
 }
 
-/* So many lines in a second; the next one tells how many are missing. */
-static bool may_log(struct tl_proxy *p) {
-  uint64_t second = p->net.now_ms / 1000;
-  if (p->claims.second != second) {
-    p->claims.second = second;
-    p->claims.lines = 0;
-  }
-  if (p->claims.lines < LINES_PER_SECOND) return ++p->claims.lines;
-  p->claims.hidden++;
-  return false;
-}
-
 static void report(struct tl_proxy *p, const struct tl_source *s, const struct tl_identity *id,
                    const struct tl_hop *from, const struct tl_msg *m, const char *why) {
   char addr[TL_ADDR_STRLEN];
   count(p, why);
-  if (p->quiet || !may_log(p)) return;
+  if (p->quiet) return;
   struct tl_str claim = tl_msg_header(m, *why == 'P' ? TL_H_PAI : TL_H_FROM);
   if (claim.n > 256) claim.n = 256;
-  TL_LOG(TL_LOG_WARN, "A request was refused because of whom it claims to come from.",
-         TL_FC("cause", why), TL_FC("from", tl_addr_format(&from->addr, addr)),
-         TL_FC("peer", s->peer ? s->peer->name : ""), TL_FC("subject", id ? id->subject : ""),
-         TL_F("claim", claim), TL_FC("method", tl_method_name(m->method)),
-         TL_FI("not_logged_before", p->claims.hidden));
-  p->claims.hidden = 0;
+  TL_LOG_FROM(&from->addr, why, TL_LOG_WARN,
+              "A request was refused because of whom it claims to come from.", TL_FC("cause", why),
+              TL_FC("from", tl_addr_format(&from->addr, addr)),
+              TL_FC("peer", s->peer ? s->peer->name : ""), TL_FC("subject", id ? id->subject : ""),
+              TL_F("claim", claim), TL_FC("method", tl_method_name(m->method)));
 }
 
 const char *tl_claim_refuse(struct tl_proxy *p, struct tl_source *s, const struct tl_hop *from,

@@ -284,11 +284,7 @@ struct tl_proxy {
     struct tl_identity *identity; /* of the connection at the other worker, if verified */
     bool allow_cn, dialled;       /* the same connection's */
     struct tl_source *source;
-  } relayed; /* of the message being handled */
-  struct {
-    uint64_t second;
-    uint32_t lines, hidden;
-  } claims;               /* the log's */
+  } relayed;              /* of the message being handled */
   uint64_t describe_ms;   /* the turn in which ctl asked */
   uint32_t describe_left; /* connections that it may still look up in it */
   bool quiet;             /* a question of ctl's is being answered: nothing goes to the log */

@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tieline/log.h"
+#include "tieline/log_limit.h"
 #include "tls/pkcs11.h"
 #include "tls/verify_rules.h"
 
@@ -475,9 +475,9 @@ int tl_credentials_answer(SSL *ssl, const struct tl_tls_domain *d) {
     if (fits(&d->cred[i], false) && !d->cred[i].complete) rc = show(&s, &d->cred[i]);
   if (s.n || rc) return rc;
   SSL_certs_clear(ssl);
-  TL_LOG(TL_LOG_INFO,
-         "The server asks for a certificate of authorities that issued none of ours: going on "
-         "without one.",
-         TL_FC("tls_domain", d->name), TL_FI("names", sk_X509_NAME_num(asked)));
+  TL_LOG_FROM(NULL, d->name, TL_LOG_INFO,
+              "The server asks for a certificate of authorities that issued none of ours: going on "
+              "without one.",
+              TL_FC("tls_domain", d->name), TL_FI("names", sk_X509_NAME_num(asked)));
   return 0;
 }

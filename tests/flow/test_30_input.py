@@ -3,6 +3,7 @@
 nothing else disturbed. Issue items 2.8, 2.12 and "What bad input gets"; RFC 3261 7.5, 18.3, 18.4.
 """
 import os
+import re
 import socket
 import ssl
 import time
@@ -509,6 +510,40 @@ def test_bad_input_flood_of_idle_connections(t):
         s.close()
     t.wait(lambda: d.counter("connections.now") == 2, "the flood to be gone")
     w.check()
+
+
+# what a stranger sends, over which transport, the line it brings about and the counter of it
+FLOODS = (
+    ("tcp", b"GET / HTTP/1.0\r\n\r\n", "does not speak SIP", "bad.protocol"),
+    ("tcp", b"OPTIONS sip:x@a SIP/2.0\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+     "we cannot frame", "bad.framing"),
+    ("tls", b"GET / HTTP/1.0\r\n\r\n", "handshake failed", "handshakes.failed.not_tls"),
+)
+
+
+@marked(limit_s=150)
+def test_s15_strangers_do_not_fill_the_log(t):
+    """300 bad messages of each kind: ten lines, ten more a second, and one that has the number of
+    those held back. What another source sends is logged all the same."""
+    d = t.daemon()
+    for transport, what, line, counter in FLOODS:
+        began, held = time.monotonic(), d.rpc("stats")["log"]["lines_held"]
+        for n in range(300):
+            with connect_raw(d, transport, t) as s:
+                s.sendall(what)
+                if transport == "tcp":
+                    expect_close(s, line)
+        d.wait_counter(counter, 300)
+        held = d.rpc("stats")["log"]["lines_held"] - held
+        t.wait(lambda: sum(int(n) for n in re.findall(
+            'held back.*kind="[^"]*%s.*count=(\\d+)' % line, d.log())) >= held, "the sum")
+        lines = len(re.findall('msg="[^"]*%s' % line, d.log()))
+        assert lines + held == 300, (line, lines, held)
+        assert lines <= 10 + 10 * (time.monotonic() - began), (line, lines)
+    with socket.create_connection(("127.0.0.1", d.port("tcp")), 20 * t.slow,
+                                  source_address=("127.0.0.2", 0)) as s:
+        s.sendall(FLOODS[0][1])
+        d.wait_log("does not speak SIP.*127.0.0.2")
 
 
 def test_bad_input_max_connections(t):
