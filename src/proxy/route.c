@@ -264,7 +264,12 @@ static const struct tl_conf_peer *peer_at(const struct tl_snap *snap, enum tl_tr
 static int target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   const struct tl_uri *u = &plan->next_uri;
   struct tl_str host = tl_route_next_host(plan);
+  enum tl_transport named;
   if (u->scheme != TL_SCHEME_SIP && u->scheme != TL_SCHEME_SIPS) return TL_ENOTFOUND;
+  if (tl_uri_transport(u, &named) && named == TL_TRANSPORTS) {
+    plan->refusal = "Unknown Transport In URI"; /* whoever wrote it means none of ours */
+    return TL_ENOTFOUND;
+  }
   if (host.n == 0 || host.n >= sizeof(plan->host)) return TL_ENOTFOUND;
   if (host.p[0] == '[') {
     /* A maddr may be anything that a parameter may be, a lone bracket too. */

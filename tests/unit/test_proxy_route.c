@@ -228,6 +228,22 @@ Test(proxy_route, s24_a_name_of_our_own_listener_is_ours) {
   proxy_end();
 }
 
+Test(proxy_route, s24_an_unknown_transport_is_not_udp) {
+  static const struct row r[] = {
+      {STRANGER, "sip:x@chicago.example;transport=carrier-pigeon", NULL, 416},
+      {STRANGER, "sip:in@198.51.100.9;transport=sctp", NULL, 416},
+      {STRANGER, "sip:in@198.51.100.9;transport=ws", NULL, 416},
+      {STRANGER, "sip:in@198.51.100.9;transport=", NULL, 416},
+      {STRANGER, "sip:in@198.51.100.9;transport", NULL, 416},
+      {STRANGER, "sip:x@y.example", "Route: <sip:192.0.2.77;transport=tls-sctp;lr>\r\n", 416},
+      {STRANGER, "sip:in@198.51.100.9;TRANSPORT=Udp", NULL, 0},
+      {STRANGER, "sip:in@198.51.100.9;transport=TCP", NULL, 0},
+  };
+  proxy_begin(conf);
+  judge(r, sizeof(r) / sizeof(r[0]));
+  proxy_end();
+}
+
 /* ---- Record-Route ---- */
 
 static void begins(const char *method, const char *to_tag, const char *token, char *text,
