@@ -121,9 +121,13 @@ static void read_records(const uint8_t *p, size_t n) {
   if (!whole) return;
   must(tl_hs_new(&params, &hs) == 0);
   int rc = tl_hs_start(hs);
-  for (size_t done = 0; rc == TL_EAGAIN && done < at; done += TL_RECORD_HEADER + body) {
+  /* Those that were collected, and of a large ClientHello those behind them. */
+  for (size_t done = 0; rc == TL_EAGAIN && n - done >= TL_RECORD_HEADER;) {
+    if (done >= at && tl_hs_record_len(hs, p + done, &body)) break;
     body = (size_t)p[done + 3] << 8 | p[done + 4];
+    if (n - done - TL_RECORD_HEADER < body) break;
     rc = tl_hs_input(hs, p + done, TL_RECORD_HEADER + body);
+    done += TL_RECORD_HEADER + body;
   }
   must(rc != 0);
   must(rc == TL_EAGAIN || tl_hs_failure(hs)->cause != TL_HS_OK);
