@@ -118,6 +118,7 @@ struct tl_conf_limits {
   uint32_t max_connections;       /* stream connections of the whole process */
   uint32_t max_transactions;      /* per worker */
   uint32_t max_transactions_peer; /* of those, waiting for one peer */
+  uint32_t max_kept;              /* bytes of messages kept for transactions, per worker */
   uint32_t max_open_calls;        /* toward peers with max_calls, of the whole process */
   uint32_t max_message;           /* bytes of one SIP message */
   uint32_t max_head;              /* bytes of its head */

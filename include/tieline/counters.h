@@ -159,6 +159,7 @@
   X(SENDS, "sends", "send operations issued")                                                      \
   X(RECVS, "receives", "receive completions handled")                                              \
   X(TURNS, "turns", "turns of the event loop")                                                     \
+  X(KEPT_FULL, "transactions.kept_full", "messages not kept for repeats: far over max_kept")       \
   X(MAIL_FULL, "mailbox.full", "messages between threads refused by a full queue")                 \
   X(MAIL_IN, "mailbox.in", "messages taken from other threads")                                    \
   X(SENDQ_BYTES, "sendq.bytes", "bytes waiting in send buffers (gauge)")                           \

@@ -5,24 +5,30 @@
  *
  * Ownership: a mail belongs to the sender until tl_mailbox_post returns 0, then
  * to the reader. Threads: post any; take only the owner. Errors: TL_ELIMIT when
- * CAP mails wait; the sender keeps the mail and its policy decides.
+ * CAP mails wait, or TL_MAILBOX_BYTES of messages; the sender keeps the mail and
+ * its policy decides.
  */
 #pragma once
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "tieline/err.h"
 
 struct tl_mail {
   struct tl_mail *next;
-  int type; /* meaning is the reader's: enum tl_mail_type in runtime.h */
+  int type;       /* meaning is the reader's: enum tl_mail_type in runtime.h */
+  uint32_t bytes; /* of the message in it, as it was posted */
 };
+
+#define TL_MAILBOX_BYTES ((size_t)64 << 20)
 
 struct tl_mailbox {
   _Atomic(struct tl_mail *) posted; /* newest first */
   struct tl_mail *taken;            /* oldest first, the reader's alone */
   _Atomic uint32_t count;
+  _Atomic size_t bytes;   /* of messages that wait */
   _Atomic uint32_t awake; /* a wake-up is already on its way */
   uint32_t cap;
   int efd;
@@ -32,6 +38,8 @@ int tl_mailbox_init(struct tl_mailbox *mb, uint32_t cap);
 void tl_mailbox_destroy(struct tl_mailbox *mb);
 /* Queues M and wakes the reader. */
 int tl_mailbox_post(struct tl_mailbox *mb, struct tl_mail *m);
+/* The same for mail with a message of BYTES in it. */
+int tl_mailbox_post_bytes(struct tl_mailbox *mb, struct tl_mail *m, uint32_t bytes);
 /* Wakes the reader without a mail. */
 void tl_mailbox_wake(struct tl_mailbox *mb);
 /* Next mail or NULL. Call tl_mailbox_rearm first, then take until NULL. */

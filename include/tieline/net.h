@@ -176,6 +176,7 @@ struct tl_conn {
   uint64_t domain_generation;
   struct tl_pending *pend_head, **pend_tail; /* messages waiting for the connection */
   uint32_t n_pend;
+  size_t pend_bytes;     /* of those messages */
   uint32_t n_asked;      /* requests that came on it and have no final response yet */
   uint32_t max_age_ms;   /* then it retires, 0: never */
   uint64_t retire_until; /* retired: closed then, idle or not; 0: only when idle */

@@ -16,6 +16,7 @@ int tl_mailbox_init(struct tl_mailbox *mb, uint32_t cap) {
   atomic_init(&mb->posted, NULL);
   mb->taken = NULL;
   atomic_init(&mb->count, 0);
+  atomic_init(&mb->bytes, 0);
   atomic_init(&mb->awake, 0);
   mb->cap = cap;
   mb->efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -35,7 +36,7 @@ void tl_mailbox_wake(struct tl_mailbox *mb) {
   while (n < 0 && errno == EINTR);
 }
 
-int tl_mailbox_post(struct tl_mailbox *mb, struct tl_mail *m) {
+static int push(struct tl_mailbox *mb, struct tl_mail *m) {
   if (atomic_fetch_add(&mb->count, 1) >= mb->cap) {
     atomic_fetch_sub(&mb->count, 1);
     return TL_ELIMIT;
@@ -45,6 +46,18 @@ int tl_mailbox_post(struct tl_mailbox *mb, struct tl_mail *m) {
   }
   tl_mailbox_wake(mb);
   return TL_OK;
+}
+
+int tl_mailbox_post(struct tl_mailbox *mb, struct tl_mail *m) {
+  m->bytes = 0;
+  return push(mb, m);
+}
+
+int tl_mailbox_post_bytes(struct tl_mailbox *mb, struct tl_mail *m, uint32_t bytes) {
+  m->bytes = bytes;
+  int rc = atomic_fetch_add(&mb->bytes, bytes) < TL_MAILBOX_BYTES ? push(mb, m) : TL_ELIMIT;
+  if (rc) atomic_fetch_sub(&mb->bytes, bytes);
+  return rc;
 }
 
 void tl_mailbox_rearm(struct tl_mailbox *mb) {
@@ -68,5 +81,6 @@ struct tl_mail *tl_mailbox_take(struct tl_mailbox *mb) {
   if (!m) return NULL;
   mb->taken = m->next;
   atomic_fetch_sub(&mb->count, 1);
+  if (m->bytes) atomic_fetch_sub(&mb->bytes, m->bytes);
   return m;
 }

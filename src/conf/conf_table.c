@@ -107,6 +107,11 @@ static const struct tl_opt limit_opts[] = {
         WHY = "transactions alive per worker; further requests get 503"),
     OPT(tl_conf_limits, max_transactions_peer, NUM, "16384", RANGE(1, 16777216),
         WHY = "requests of one worker waiting for one peer; beyond, the next target or 503"),
+    OPT(tl_conf_limits, max_kept, SIZE, "512m", RANGE(65536, 2147483648),
+        WHY =
+            "bytes of messages that a worker keeps for its transactions; beyond, new requests get "
+            "503 and nothing more is kept for those under way; dialogs that our token shows have "
+            "a quarter more"),
     OPT(tl_conf_limits, max_open_calls, NUM, "262144", RANGE(1, 100000000),
         WHY = "calls of the whole process toward peers that have max_calls; beyond, as if their "
               "peer had its max_calls"),

@@ -181,12 +181,18 @@ static size_t flatten(const struct tl_edit *e, const struct tl_body *b, char *ds
   return n;
 }
 
+/* So many times send_buffer may wait, all in all. */
+#define BURST_FACTOR 8u
+
 static struct tl_pending *pend(struct tl_conn *c, size_t len) {
-  if (c->n_pend >= c->net->conf->limits.connect_queue) return NULL;
+  const struct tl_conf_limits *lim = &c->net->conf->limits;
+  if (c->n_pend >= lim->connect_queue || c->pend_bytes / BURST_FACTOR > lim->send_buffer)
+    return NULL;
   struct tl_pending *p = malloc(sizeof(*p) + len);
   if (!p) return NULL;
   p->next = NULL;
   p->len = (uint32_t)len;
+  c->pend_bytes += len;
   *c->pend_tail = p;
   c->pend_tail = &p->next;
   c->n_pend++;
@@ -199,7 +205,6 @@ static struct tl_pending *pend(struct tl_conn *c, size_t len) {
  * read the answers to its own requests is read from no more. Beyond send_buffer what comes for C
  * is refused, but for a burst: a short time, and up to so many times as much. */
 #define BURST_MS 2000u
-#define BURST_FACTOR 8u
 /* Beyond so many bytes of a worker's connections together, those that have not been empty for
  * CROWD_MS have a share of send_buffer only: many slow readers are held as one is. */
 #define CROWD_BYTES ((uint64_t)128 << 20)
@@ -312,6 +317,7 @@ int tl_send_pending(struct tl_conn *c) {
     struct tl_pending *p = c->pend_head;
     c->pend_head = p->next;
     c->n_pend--;
+    c->pend_bytes -= p->len;
     tl_count_sub(c->net->counters, TL_C_WAIT_DIAL, 1);
     rc = write_bytes(c, (const uint8_t *)p->data, p->len);
     if (rc == TL_OK) sent(c, p->len);
@@ -329,6 +335,7 @@ void tl_send_drop_pending(struct tl_conn *c) {
     tl_count_sub(c->net->counters, TL_C_WAIT_DIAL, 1);
   }
   c->n_pend = 0;
+  c->pend_bytes = 0;
   c->pend_tail = &c->pend_head;
 }
 

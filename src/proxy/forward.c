@@ -85,10 +85,9 @@ static int send_edit(struct tl_proxy *p, const struct tl_hop *hop, struct tl_con
 }
 
 static void keep_sent(struct tl_branch *b, const struct tl_edit *e, const struct tl_body *body) {
-  struct tl_proxy *p = b->tx->proxy;
   if (b->reliable && !b->invite) return; /* neither repeated nor cancelled */
   size_t len = tl_edit_len(e) + (b->reliable ? 0 : body->len);
-  b->sent = tl_saved_new(p, len);
+  b->sent = tl_saved_new(b->tx, len);
   if (!b->sent) return; /* then it cannot be repeated or cancelled; Timer B or F ends it */
   size_t at = tl_edit_write(e, b->sent->data);
   for (uint32_t i = 0; !b->reliable && i < body->n; i++) {
@@ -312,7 +311,7 @@ void tl_forward_cancel_branch(struct tl_branch *b) {
     return;
   b->cancel_sent = true;
   tl_forward_bytes(p, &b->hop, p->out, n);
-  if (!b->reliable && (b->cancel = tl_saved_new(p, n)) != NULL) {
+  if (!b->reliable && (b->cancel = tl_saved_new(b->tx, n)) != NULL) {
     memcpy(b->cancel->data, p->out, n);
     b->retrans_ms = p->net.conf->timeouts.t1;
     tl_timer_start(&p->net.wheel, &b->retrans, b->retrans_ms);

@@ -125,7 +125,7 @@ void tl_local_tx_answer(struct tl_tx *tx, unsigned status, struct tl_str reason,
   size_t n = build(p, &p->msg2, &tx->from, status, reason, extra);
   if (n && !tx->reliable) {
     tl_saved_free(p, tx->reply);
-    tx->reply = tl_saved_new(p, n);
+    tx->reply = tl_saved_new(tx, n);
     if (tx->reply) memcpy(tx->reply->data, p->out, n);
   }
   if (n) tl_forward_bytes(p, &tx->from, p->out, n);

@@ -116,7 +116,8 @@ static struct tl_tx *begin(struct tl_probe *pr, const struct tl_hop *from, const
   }
   tx->plan = plan;
   tx->sent_100 = true; /* nobody waits for one */
-  if ((tx->request = tl_saved_new(p, n)) == NULL) {
+  tx->in_dialog = true;
+  if ((tx->request = tl_saved_new(tx, n)) == NULL) {
     tl_tx_free(tx);
     return NULL;
   }

@@ -143,6 +143,7 @@ struct tl_tx {
   bool invite : 1, reliable : 1, cancelled : 1, counted : 1, sent_100 : 1, failed : 1,
       overload : 1,     /* a peer had its share already */
       stranger : 1,     /* a datagram of no peer: its source may be forged */
+      in_dialog : 1,    /* let in by our token, or our own: it may use the reserve */
       ack : 1;          /* a parked ACK for a 2xx, no transaction in truth */
   uint16_t via_port;    /* sent-by port of the top Via, 0: none */
   uint16_t status;      /* last response sent */
@@ -248,9 +249,6 @@ struct tl_source_slot {
   struct tl_addr at; /* port 0: of all that have none of their own */
   struct tl_source *source;
 };
-
-/* With this much kept for later new requests are refused. */
-#define TL_SAVED_LARGE_MAX ((size_t)512 << 20)
 
 #define TL_REMOTE_BUCKETS 1024u
 
@@ -389,8 +387,12 @@ void tl_branch_free(struct tl_branch *b);
 /* C NULL: to the connection of another worker that B's hop names. */
 void tl_branch_attach(struct tl_branch *b, struct tl_conn *c);
 void tl_branch_detach(struct tl_branch *b);
-struct tl_saved *tl_saved_new(struct tl_proxy *p, size_t len);
+/* Kept for TX. NULL: memory is short, or TX has no room; that is counted. */
+struct tl_saved *tl_saved_new(const struct tl_tx *tx, size_t len);
 void tl_saved_free(struct tl_proxy *p, struct tl_saved *s);
+/* May a request of BYTES start a transaction? One inside a dialog has a reserve, which the others
+ * leave. */
+bool tl_tx_room(const struct tl_proxy *p, bool in_dialog, size_t bytes);
 /* A final response has been sent: what the transaction still needs, and for how long. */
 void tl_tx_finished(struct tl_tx *tx, unsigned status);
 /* The client is told nothing (RFC 4320 4.2). */

@@ -40,16 +40,20 @@ void tl_relay_free(struct tl_mail *m) {
   free(m);
 }
 
-int tl_relay_post(struct tl_proxy *p, unsigned worker, struct tl_mail *m) {
+static int post_bytes(struct tl_proxy *p, unsigned worker, struct tl_mail *m, uint32_t bytes) {
   /* Workers start one after another: the first may have mail for one that is not there yet. */
   struct tl_thread *to = __atomic_load_n(&p->th.rt->worker[worker], __ATOMIC_ACQUIRE);
-  int rc = to ? tl_mailbox_post(&to->mailbox, m) : TL_EBUSY;
+  int rc = to ? tl_mailbox_post_bytes(&to->mailbox, m, bytes) : TL_EBUSY;
   if (rc) tl_count(tl_proxy_counters(p), TL_C_MAIL_FULL);
   return rc;
 }
 
-static int post(struct tl_proxy *p, unsigned worker, struct tl_mail *m) {
-  int rc = tl_relay_post(p, worker, m);
+int tl_relay_post(struct tl_proxy *p, unsigned worker, struct tl_mail *m) {
+  return post_bytes(p, worker, m, 0);
+}
+
+static int post(struct tl_proxy *p, unsigned worker, struct tl_mail *m, uint32_t bytes) {
+  int rc = post_bytes(p, worker, m, bytes);
   if (rc) tl_relay_free(m);
   return rc;
 }
@@ -89,7 +93,7 @@ void tl_relay_message(struct tl_proxy *p, unsigned worker, const struct tl_hop *
   r->bare = body->len < m->body_len;
   memcpy(r->data, m->p, m->head_len);
   r->len = m->head_len + (uint32_t)copy_body(r->data + m->head_len, body);
-  post(p, worker, &r->mail);
+  post(p, worker, &r->mail, r->len);
 }
 
 bool tl_relay_onwards(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
@@ -123,7 +127,7 @@ int tl_relay_send(struct tl_proxy *p, tl_conn_id id, const void *data, size_t n)
   struct remote_send *s = send_new(p, id, n, NULL);
   if (!s) return TL_ENOMEM;
   memcpy(s->data, data, n);
-  return post(p, (unsigned)(id >> 56) - 1, &s->mail);
+  return post(p, (unsigned)(id >> 56) - 1, &s->mail, s->len);
 }
 
 int tl_relay_send_edit(struct tl_proxy *p, tl_conn_id id, const struct tl_edit *e,
@@ -132,7 +136,7 @@ int tl_relay_send_edit(struct tl_proxy *p, tl_conn_id id, const struct tl_edit *
   struct remote_send *s = send_new(p, id, head + (body ? body->len : 0), branch);
   if (!s) return TL_ENOMEM;
   copy_body(s->data + tl_edit_write(e, s->data), body);
-  return post(p, (unsigned)(id >> 56) - 1, &s->mail);
+  return post(p, (unsigned)(id >> 56) - 1, &s->mail, s->len);
 }
 
 static void do_send(struct tl_proxy *p, struct remote_send *s) {
@@ -148,8 +152,10 @@ static void do_send(struct tl_proxy *p, struct remote_send *s) {
     free(s);
     return;
   }
+  struct remote_send *news = realloc(s, sizeof(*s)); /* without the message */
+  if (news) s = news;
   s->mail.type = TL_MAIL_SEND_FAILED;
-  post(p, s->back_to, &s->mail);
+  post(p, s->back_to, &s->mail, news ? 0 : s->len);
 }
 
 static void send_failed(struct tl_proxy *p, struct remote_send *s) {

@@ -140,7 +140,7 @@ static int keep_request(struct tl_tx *tx, const struct tl_msg *m, const struct t
   struct tl_proxy *p = tx->proxy;
   /* A datagram is read again whole: its length is what its Content-Length is held against. */
   bool with_body = again || !tx->reliable || body->len < p->net.conf->limits.zero_copy_body;
-  tx->request = tl_saved_new(p, m->head_len + (with_body ? body->len : 0));
+  tx->request = tl_saved_new(tx, m->head_len + (with_body ? body->len : 0));
   if (!tx->request) return TL_ENOMEM;
   memcpy(tx->request->data, m->p, m->head_len);
   size_t at = m->head_len;
@@ -160,13 +160,15 @@ static void overloaded(struct tl_proxy *p, const struct tl_hop *from, const stru
 /* Starts a transaction for what PLAN says; takes PLAN. */
 static void start(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
                   const struct tl_body *body, struct tl_plan *plan, uint64_t key, bool resolve) {
-  struct tl_tx *tx = tl_tx_new(p, m, from, key);
+  bool room = tl_tx_room(p, plan->in_dialog, m->head_len + body->len);
+  struct tl_tx *tx = room ? tl_tx_new(p, m, from, key) : NULL;
   if (!tx) {
     tl_pool_put(&p->plans, plan);
     overloaded(p, from, m);
     return;
   }
   tx->plan = plan;
+  tx->in_dialog = plan->in_dialog;
   if (keep_request(tx, m, body, resolve || plan->n_target + (plan->flow != 0) > 1)) {
     tl_tx_free(tx);
     overloaded(p, from, m);
@@ -247,10 +249,10 @@ static bool goes_stateless(const struct tl_plan *plan, int rc, const struct tl_m
   return !datagram || !tl_forward_near_mtu(m, body);
 }
 
-/* Room is kept for dialogs that exist: new ones are refused first. */
+/* Room is kept for dialogs that exist: new ones are refused first, and before they cost anything.
+ * Whether a To tag is one of a dialog, which only our token can show, start() asks. */
 static bool admitted(const struct tl_proxy *p, const struct tl_msg *m) {
-  return m->to_tag.n || m->method == TL_M_ACK ||
-         (p->n_tx < p->max_tx - p->max_tx / 10 && p->saved_large < TL_SAVED_LARGE_MAX);
+  return m->to_tag.n || m->method == TL_M_ACK || tl_tx_room(p, false, m->head_len + m->body_len);
 }
 
 void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,

@@ -47,9 +47,9 @@ static int send_back(struct tl_tx *tx, const struct tl_edit *e, const struct tl_
   return tl_conn_send_edit(c, e, body);
 }
 
-static struct tl_saved *save_edit(struct tl_proxy *p, const struct tl_edit *e,
+static struct tl_saved *save_edit(const struct tl_tx *tx, const struct tl_edit *e,
                                   const struct tl_body *body) {
-  struct tl_saved *s = tl_saved_new(p, tl_edit_len(e) + body->len);
+  struct tl_saved *s = tl_saved_new(tx, tl_edit_len(e) + body->len);
   if (!s) return NULL;
   size_t at = tl_edit_write(e, s->data);
   for (uint32_t i = 0; i < body->n; i++) {
@@ -65,7 +65,7 @@ static void send_up(struct tl_tx *tx, const struct tl_edit *e, const struct tl_b
   struct tl_proxy *p = tx->proxy;
   if (!tx->reliable) {
     tl_saved_free(p, tx->reply);
-    tx->reply = save_edit(p, e, body);
+    tx->reply = save_edit(tx, e, body);
   }
   tx->status = (uint16_t)status;
   if (tx->probe) {
@@ -111,7 +111,7 @@ static void keep_challenges(struct tl_tx *tx, const struct tl_msg *m) {
     for (uint16_t i = m->first[id[k]]; i != TL_HDR_NONE; i = m->hdr[i].next)
       add += tl_unfold(NULL, m->p + m->hdr[i].off, m->hdr[i].end - m->hdr[i].off);
   if (!add || n + add > 16384) return;
-  struct tl_saved *s = tl_saved_new(p, n + add);
+  struct tl_saved *s = tl_saved_new(tx, n + add);
   if (!s) return;
   if (n) memcpy(s->data, tx->challenges->data, n);
   for (int k = 0; k < 2; k++)
@@ -128,7 +128,7 @@ static void keep_best(struct tl_tx *tx, const struct tl_msg *m, const struct tl_
   if (m->status == 401 || m->status == 407) keep_challenges(tx, m);
   if (!tl_response_better(m->status, tx->best_status) || drop_top_via(&e, m)) return;
   tl_saved_free(p, tx->best);
-  tx->best = save_edit(p, &e, body);
+  tx->best = save_edit(tx, &e, body);
   tx->best_status = m->status;
 }
 

@@ -17,7 +17,11 @@
 /* The others may be needed for Timer H, I or J; so many times max_transactions stay, or so many
  * bytes of large messages. */
 #define LINGER_FACTOR 4
-#define LINGER_LARGE_MAX (TL_SAVED_LARGE_MAX / 4)
+#define LINGER_SHARE 4
+/* Beyond max_kept so much of it is left to requests inside dialogs that begin, and to what is kept
+ * for them later. */
+#define RESERVE_SHARE 8
+#define LAST_SHARE 4
 
 /* ---- slots ---- */
 
@@ -50,10 +54,26 @@ static void slot_give(struct tl_slots *s, uint32_t slot) {
 
 /* ---- saved bytes ---- */
 
-struct tl_saved *tl_saved_new(struct tl_proxy *p, size_t len) {
-  size_t want = sizeof(struct tl_saved) + len;
+static size_t kept(const struct tl_proxy *p) {
+  return p->saved_large + p->saved_small.used * SAVED_SMALL + p->saved_mid.used * SAVED_MID;
+}
+
+bool tl_tx_room(const struct tl_proxy *p, bool in_dialog, size_t bytes) {
+  const size_t max = p->net.conf->limits.max_kept;
+  if (in_dialog) return kept(p) < max + max / RESERVE_SHARE;
+  /* Twice: as it came and as it goes out. */
+  return p->n_tx < p->max_tx - p->max_tx / 10 && kept(p) + 2 * bytes < max;
+}
+
+struct tl_saved *tl_saved_new(const struct tl_tx *tx, size_t len) {
+  struct tl_proxy *p = tx->proxy;
+  size_t want = sizeof(struct tl_saved) + len, max = p->net.conf->limits.max_kept;
   struct tl_saved *s;
   uint32_t cap;
+  if (kept(p) >= max + (tx->in_dialog ? max / LAST_SHARE : 0)) {
+    tl_count(tl_proxy_counters(p), TL_C_KEPT_FULL);
+    return NULL;
+  }
   if (want <= SAVED_SMALL) {
     s = tl_pool_get(&p->saved_small);
     cap = SAVED_SMALL;
@@ -188,7 +208,10 @@ static void linger(struct tl_tx *tx, bool accepted_reliably) {
   struct tl_linger *l = &p->linger[!accepted_reliably];
   size_t max = accepted_reliably ? LINGER_MAX : (size_t)LINGER_FACTOR * p->max_tx;
   linger_add(tx, !accepted_reliably);
-  while (l->first != tx && (l->n > max || p->saved_large > LINGER_LARGE_MAX)) tl_tx_free(l->first);
+  const size_t bytes = p->net.conf->limits.max_kept;
+  while (l->first != tx && (l->n > max || p->saved_large > bytes / LINGER_SHARE ||
+                            kept(p) > bytes - bytes / LINGER_SHARE))
+    tl_tx_free(l->first);
 }
 
 /* Counted as alive until its final response; what lingers behind it is no load. */

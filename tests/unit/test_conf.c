@@ -40,6 +40,7 @@ Test(conf, defaults) {
   cr_expect_eq(c->limits.max_handshakes_source, 64);
   cr_expect_eq(c->limits.send_buffer, 1048576);
   cr_expect_eq(c->limits.send_min_rate, 4096);
+  cr_expect_eq(c->limits.max_kept, 512u << 20);
   cr_expect_geq(c->limits.connect_queue, 200, "200 requests may wait for one connection");
   cr_expect_eq(c->limits.recv_buffers, 256);
   cr_expect_eq(c->limits.zero_copy_body, 4096);

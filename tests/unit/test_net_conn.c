@@ -56,6 +56,26 @@ Test(net_conn, item_2_judged_messages_wait_for_the_connection_in_order_and_bound
   net_end();
 }
 
+Test(net_conn, s12_what_waits_for_a_dial_is_bounded_in_bytes) {
+  struct tl_addr at;
+  struct tl_conn *c;
+  static char large[10000], got[10000];
+  net_begin("limits { send_buffer = 4k }");
+  int l = listener(&at), n = 0;
+  struct tl_conn_key key = key_of(&at);
+  cr_assert_eq(tl_conn_open(rig.net, &key, &c), 0);
+  while (n < 100 && tl_conn_send(c, large, sizeof(large)) == 0) n++;
+  cr_expect(n >= 3 && n <= 5, "%d messages of 10,000 bytes wait", n);
+  RIG_UNTIL(c->state == TL_CONN_OPEN);
+  int fd = accept(l, NULL, NULL);
+  for (int i = 0; i < n; i++) rig_read(fd, got, sizeof(got));
+  cr_expect_eq(c->pend_bytes, 0);
+  close(fd);
+  RIG_UNTIL(rig.net->n_conn == 0);
+  close(l);
+  net_end();
+}
+
 Test(net_conn, a_refused_dial_drops_what_waits_and_says_so) {
   struct tl_addr at;
   struct tl_conn *c;
