@@ -471,10 +471,10 @@ bool tl_leg_bound(struct tl_proxy *p, const struct tl_conf *conf, struct tl_plan
 /* Is what sends from FROM the PEER of the present snapshot? S, C: as tl_source_of. */
 bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl_hop *from,
                   const struct tl_conn *c, uint64_t peer);
-/* Who sends: the same for all connections of a peer or certificate, else one connection or, for
- * datagrams, one address whatever the port, which NATs and telephones change. Modulo 8 it is an
- * enum tl_sender; never 0. */
-enum tl_sender { TL_SENDER_CONN = 1, TL_SENDER_PEER, TL_SENDER_IDENTITY, TL_SENDER_ADDRESS };
+/* Who sends: the same for all connections of a peer or certificate, else one address by one
+ * transport, whatever the port: NATs and telephones change it, and who has lost his connection
+ * comes back by another. Modulo 8 it is an enum tl_sender; never 0. */
+enum tl_sender { TL_SENDER_PEER = 1, TL_SENDER_IDENTITY, TL_SENDER_ADDRESS };
 uint64_t tl_source_sender(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c);
 /* What a verified certificate told of the sender, else NULL. */
 const struct tl_identity *tl_source_identity(const struct tl_proxy *p, const struct tl_source *s,

@@ -310,14 +310,13 @@ const struct tl_identity *tl_source_identity(const struct tl_proxy *p, const str
 uint64_t tl_source_sender(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c) {
   const struct tl_source *s = tl_source_of(p, from, c);
   const struct tl_identity *id = tl_source_identity(p, s, c);
-  uint64_t in[2] = {TL_SENDER_CONN, from->conn};
+  uint64_t in[2] = {TL_SENDER_ADDRESS,
+                    (uint64_t)from->transport << 32 | tl_token_host(p, &from->addr)};
   if (s && s->peer)
     in[0] = TL_SENDER_PEER, in[1] = s->peer->id;
   else if (id)
     in[0] = TL_SENDER_IDENTITY,
     in[1] = tl_siphash13(p->th.rt->secret, id->cert_sha256, strlen(id->cert_sha256));
-  else if (from->transport == TL_UDP)
-    in[0] = TL_SENDER_ADDRESS, in[1] = tl_token_host(p, &from->addr);
   return in[1] * 8 + in[0]; /* the kind stays readable; it goes into a keyed hash */
 }
 

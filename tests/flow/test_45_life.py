@@ -461,15 +461,20 @@ def test_f7_stale_or_missing_list(t):
 
 
 @marked(limit_s=60)
-def test_b19_list_of_another_issuer_is_refused(t):
-    """crl_file of a foreign authority: refused at start by check, and by a reload."""
+def test_b19_list_of_another_issuer_waits_for_it(t):
+    """crl_file of an authority that is not known: taken with a warning, since a chain may bring it (s20);
+    one that is no list is refused."""
     ca, foreign = Authority(t, "a"), Authority(t, "b")
     ca.cert("proxy")
     d = t.daemon(domain=ca.domain("proxy", crl_file=ca.path("ca.crl")))
     d.configure(domain=ca.domain("proxy", crl_file=foreign.path("ca.crl")))
+    d.ctl("reload")
+    d.wait_log("authority.*not known.*CN=b authority|CN=b authority.*not known|b authority")
+    assert d.rpc("crl")["lists"][0]["issuer"] == "CN=b authority"
+    d.configure(domain=ca.domain("proxy", crl_file=ca.path("ca.pem")))
     p = d.ctl("reload", check=False)
-    assert p.returncode == 1 and foreign.path("ca.crl") in p.stderr, p
-    assert d.rpc("crl")["lists"][0]["issuer"] == "CN=a authority"
+    assert p.returncode == 1 and ca.path("ca.pem") in p.stderr, p
+    assert d.rpc("crl")["lists"][0]["issuer"] == "CN=b authority"
 
 
 @marked(limit_s=60)

@@ -26,7 +26,8 @@ def spoil(t, ca, name):
     os.chmod(path("open.key"), 0o644)
     other = Authority(ca.where, "other", "Other CA")
     other.leaf("stranger", "stranger.example")
-    other.crl()
+    # its issuer bears the name of ours and has another key
+    shutil.move(Authority(os.path.join(ca.where, "x"), "forged", "Lab CA").crl(), path("forged.crl"))
     return path
 
 
@@ -40,7 +41,7 @@ def mistakes(t, path):
          r"expired\.pem.*expired"),
         ("empty authorities", {"ca_list": path("empty.pem")}, r"empty\.pem"),
         ("authorities that are prose", {"ca_list": path("prose.pem")}, r"prose\.pem"),
-        ("another's revocation list", {"crl_file": path("other.crl")}, r"other\.crl"),
+        ("forged revocation list", {"crl_file": path("forged.crl")}, r"forged\.crl.*not signed"),
         ("no revocation list", {"crl_file": path("absent.crl")}, r"absent\.crl.*No such file"),
         ("key for all to read", {"private_key": path("open.key")}, r"open\.key.*(0644|others|mode)"),
         ("contradiction", {"verify_cert": False, "require_cert": True}, r"contradict"),
@@ -120,7 +121,8 @@ def test_f8_own_certificate_for_another_purpose_is_warned_of(t):
     ca = Authority(os.path.join(t.dir, "pki"), "ca")
     d = t.daemon(start=False)
     for eku, role, told in (("emailProtection", "both", True), ("clientAuth", "server", True),
-                            ("serverAuth", "client", True), ("serverAuth", "both", False),
+                            ("serverAuth", "client", True), ("serverAuth", "both", True),
+                            ("clientAuth", "both", True), ("serverAuth", "server", False),
                             ("1.3.6.1.5.5.7.3.20", "server", False), (None, "both", False)):
         cert, key = ca.leaf("own", "atlanta.example", eku=eku)
         d.configure(domain={"certificate": cert, "private_key": key, "role": role},

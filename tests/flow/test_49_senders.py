@@ -44,8 +44,8 @@ def answered(t, s, data, where):
 
 
 def test_s14_cancel_from_elsewhere(t):
-    """Who saw the Via cancels nothing: over another transport, from another address, another
-    connection; nor does the caller with another Call-ID. His own CANCEL works."""
+    """Who saw the Via cancels nothing: over another transport, from another address; nor does the
+    caller with another Call-ID. His own CANCEL works."""
     d = t.daemon()
     bob = t.uas("tcp", answer=None)
     for tr in ("udp", "tcp", "tls"):
@@ -58,10 +58,13 @@ def test_s14_cancel_from_elsewhere(t):
         for s in strangers:
             assert answered(t, s, cancel, udp) == 481, tr
             s.close()
-        mallory = t.uac("mallory")
-        mallory.expect((call.call_id, 1, "CANCEL"))
-        t.dial(mallory, d, "tcp").send(cancel)
-        assert mallory.final((call.call_id, 1, "CANCEL")).status == 481, tr
+        for host in ("127.0.0.9",) + (("127.0.0.1",) if tr != "tcp" else ()):
+            with socket.socket() as s:
+                s.settimeout(10 * t.slow)
+                s.bind((host, 0))
+                s.connect(("127.0.0.1", d.port("tcp")))
+                s.sendall(cancel)
+                assert s.recv(65536).split(b" ")[1] == b"481", tr
         alice.expect(("other", 1, "CANCEL"))
         conn.send(copy_of(call.data, b"CANCEL", **{"call-id": b"other"}))
         assert alice.final(("other", 1, "CANCEL")).status == 481, tr
