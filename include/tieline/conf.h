@@ -116,6 +116,7 @@ struct tl_conf_mapping {
 
 struct tl_conf_limits {
   uint32_t max_connections;       /* stream connections of the whole process */
+  uint32_t max_unfinished;        /* bytes of messages that are there in part, of the process */
   uint32_t max_transactions;      /* per worker */
   uint32_t max_transactions_peer; /* of those, waiting for one peer */
   uint32_t max_kept;              /* bytes of messages kept for transactions, per worker */
@@ -137,7 +138,7 @@ struct tl_conf_limits {
 enum tl_reload_drain { TL_DRAIN_GRACEFUL, TL_DRAIN_NOW, TL_DRAIN_KEEP };
 
 struct tl_conf_timeouts { /* all in milliseconds */
-  uint32_t hello, handshake, connect, send, idle, drain, retire;
+  uint32_t hello, handshake, connect, message, send, idle, drain, retire;
   uint32_t t1, t2, t4; /* RFC 3261 17.1.1.1 */
   uint32_t timer_b, timer_c, timer_f;
   uint32_t trying; /* INVITE without an answer for this long gets a 100 */

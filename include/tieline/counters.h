@@ -82,6 +82,11 @@
   X(ALIAS_REFUSED, "alias.refused", "connections whose certificate does not entitle their alias")  \
   X(CONN_STUCK, "connections.stuck", "connections reset because the peer stopped reading")         \
   X(CONN_SLOW, "connections.slow", "connections reset because the peer read too slowly")           \
+  X(CONN_MESSAGE_TIMEOUT, "connections.message_timeout",                                           \
+    "connections closed: a message took longer than timeouts.message")                             \
+  X(CONN_UNFINISHED, "connections.unfinished",                                                     \
+    "connections closed: parts of messages took max_unfinished, and theirs was the oldest")        \
+  X(UNFINISHED_BYTES, "unfinished.bytes", "bytes kept of messages that came in part (gauge)")      \
   X(CONN_IDLE, "connections.idle_closed", "connections closed after their idle time")              \
   X(CONN_AGED, "connections.aged", "connections renewed because of max_age")                       \
   X(CONN_WORN, "connections.worn",                                                                 \

@@ -149,6 +149,8 @@ struct tl_conn {
       parked : 1,      /* nothing is read until OCSP has answered */
       later : 1,       /* it has had its share of this turn */
       rekey_tx : 1,    /* the kernel's sending key must change before the next send */
+      begun : 1,       /* a part of a message is there, it stands in the order of those */
+      another : 1,     /* a message has ended: what follows is another one's */
       no_reneg : 1;    /* the kernel is to send a warning no_renegotiation */
   int listener;        /* accepted: index in the snapshot it came with */
   struct tl_addr peer, local;
@@ -163,6 +165,9 @@ struct tl_conn {
   uint32_t wanted;    /* the message at the start of the plain stash has a head and so many bytes in
                          all; 0: not known yet */
   uint64_t skip_left; /* bytes of a refused message still to come */
+  struct tl_conn *begun_next, *begun_prev; /* in the order in which their messages began */
+  uint64_t begun_ms;                       /* its present message did then */
+  uint32_t begun_bytes;                    /* counted for it */
   struct tl_frame *skipping; /* the same while its head is longer than we hold, or NULL */
   uint64_t stray_ms;         /* when the first of STRAYS came */
   uint32_t strays;           /* bytes between messages that are no CRLF */
@@ -215,6 +220,8 @@ struct tl_net {
   struct tl_alias *alias[TL_ALIAS_BUCKETS];
   struct tl_alias_told *alias_told[TL_ALIAS_BUCKETS]; /* of other workers' connections */
   uint32_t n_alias_told;
+  struct tl_conn *begun_first, *begun_last; /* have a part of a message, the oldest first */
+  uint64_t begun_bytes;                     /* memory of those parts */
   struct tl_conn *dirty;
   struct tl_conn *later;  /* have more to handle in the next turn */
   uint64_t turn;          /* counts turns */

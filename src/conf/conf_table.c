@@ -103,6 +103,10 @@ static const struct tl_opt global_opts[] = {
 static const struct tl_opt limit_opts[] = {
     OPT(tl_conf_limits, max_connections, NUM, "100000", RANGE(1, 10000000),
         WHY = "TCP and TLS connections of the whole process; more are refused and counted"),
+    OPT(tl_conf_limits, max_unfinished, SIZE, "256m", RANGE(16777216, 1073741824),
+        WHY = "memory for messages of which only a part has come over TCP or TLS, of the whole "
+              "process and equally shared by the workers: a thousand of the largest; beyond, the "
+              "connection whose message began first is closed"),
     OPT(tl_conf_limits, max_transactions, NUM, "65536", RANGE(16, 16777216), .flags = TL_OPT_FIXED,
         WHY = "transactions alive per worker; further requests get 503"),
     OPT(tl_conf_limits, max_transactions_peer, NUM, "16384", RANGE(1, 16777216),
@@ -159,6 +163,9 @@ static const struct tl_opt timeout_opts[] = {
         WHY = "a TLS handshake, counted from accept: a client that drips bytes gains nothing"),
     OPT(tl_conf_timeouts, connect, TIME, "5s", RANGE(10, DAY_MS),
         WHY = "a TCP connection outward; then the next target is tried"),
+    OPT(tl_conf_timeouts, message, TIME, "30s", RANGE(0, DAY_MS),
+        WHY = "a message over TCP or TLS, from its first byte to its last: who drips bytes gains "
+              "nothing, and after this its sender has given up (RFC 3261 17.1.2.2); 0: no limit"),
     OPT(tl_conf_timeouts, send, TIME, "10s", RANGE(10, DAY_MS),
         WHY = "bytes waiting without progress; then the peer is stuck and its connection reset"),
     OPT(tl_conf_timeouts, idle, TIME, "1h", RANGE(0, 30 * DAY_MS),

@@ -37,6 +37,12 @@ static void big_free(struct tl_conn *c, struct tl_big *g) {
   free(g);
 }
 
+uint32_t tl_big_bytes(const struct tl_conn *c) {
+  const struct tl_big *g = c->big;
+  if (!g) return 0;
+  return g->head_len + (g->whole ? g->body_len + (uint32_t)SLACK : g->got);
+}
+
 void tl_big_drop(struct tl_conn *c) {
   if (c->big) big_free(c, c->big);
   c->big = NULL;

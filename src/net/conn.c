@@ -216,6 +216,7 @@ static void conn_free(struct tl_conn *c) {
   tl_stash_drop(n, &c->plain);
   tl_stash_drop(n, &c->held);
   free(c->skipping);
+  tl_unfinished_leave(c);
   tl_recv_forget(c);
   tls_free(c->tls);
   free(c->identity);

@@ -256,6 +256,7 @@ int tl_net_turn(struct tl_net *n) {
   /* What came in while we worked still travels with this turn's sends; nothing is waited for. */
   for (int i = 0; i < ROUNDS_MAX && tl_ring_more(&n->ring); i++) tl_ring_run(&n->ring);
   tl_sweep_turn(n);
+  tl_unfinished_turn(n);
   end_of_turn(n);
   return TL_OK;
 }

@@ -124,6 +124,15 @@ size_t tl_big_feed(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf);
 uint8_t *tl_big_room(struct tl_conn *c, size_t record_len);
 void tl_big_took(struct tl_conn *c, size_t n);
 void tl_big_drop(struct tl_conn *c);
+/* What it keeps of memory. */
+uint32_t tl_big_bytes(const struct tl_conn *c);
+
+/* unfinished.c */
+/* C has received something: it may have a part of a message now, or no more. */
+void tl_unfinished_note(struct tl_conn *c);
+void tl_unfinished_leave(struct tl_conn *c);
+/* Ends who takes too long, and the oldest while too much is kept. */
+void tl_unfinished_turn(struct tl_net *n);
 
 /* send.c */
 void tl_send_done(struct tl_op *op, int res, uint32_t flags);

@@ -79,6 +79,7 @@ static struct tl_hop hop_of(const struct tl_conn *c) {
 void tl_recv_deliver(struct tl_conn *c, const struct tl_msg *m, const struct tl_body *b) {
   struct tl_hop from = hop_of(c);
   c->msgs_in++;
+  c->another = true;
   tl_count(c->net->counters, msg_in[c->transport]);
   c->net->handler->message(c->net, &from, c, m, b);
 }
@@ -154,10 +155,14 @@ static size_t skip(struct tl_conn *c, const uint8_t *p, size_t n) {
   size_t k = n < c->skip_left ? n : (size_t)c->skip_left;
   if (f) k = tl_frame_feed(f, (const char *)p, k);
   c->skip_left -= k;
-  if (!f) return k;
+  if (!f) {
+    c->another |= c->skip_left == 0;
+    return k;
+  }
   if (f->done) {
     bool certain = f->have && !f->bad && !f->stray && f->length <= skip_max(c->net);
     c->skip_left = f->length;
+    c->another |= f->length == 0;
     free(f);
     c->skipping = NULL;
     if (!certain) lost(c);
@@ -182,6 +187,7 @@ static size_t refuse(struct tl_conn *c, const uint8_t *p, size_t left, int rc,
     return left;
   }
   refuse_one(c, err);
+  c->another |= total <= left;
   if (total <= left) return (size_t)total;
   c->skip_left = total - left;
   return left;
@@ -639,6 +645,7 @@ static void received(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
     if (!c->tls || !interleaved(c)) tl_recv_plain(c, p, n, buf);
   }
   c->net->feeder = NULL;
+  tl_unfinished_note(c);
 }
 
 /* Pausing takes effect when the kernel has heard of it: what it hands over until then waits, or the

@@ -546,6 +546,29 @@ def test_s15_strangers_do_not_fill_the_log(t):
         d.wait_log("does not speak SIP.*127.0.0.2")
 
 
+def test_s13_a_message_has_its_time(t):
+    """A byte now and then keeps no connection: timeouts.message ends it, over TCP and TLS, and
+    nobody else's."""
+    d = t.daemon(timeouts={"message": t.ms(1500)})
+    w = Witness(t, d)
+    head = b"OPTIONS sip:x@127.0.0.1 SIP/2.0\r\nSubject: " + 50000 * b"x"
+    for n, transport in enumerate(("tcp", "tls"), 1):
+        conn = t.dial(t.uac("dripping"), d, transport)
+        for byte in head:
+            if conn.closed.is_set():
+                break
+            try:
+                conn.send(bytes([byte]))
+            except OSError:
+                break
+            conn.closed.wait(0.02)
+        t.wait(conn.closed.is_set, "the end of the dripping connection over " + transport)
+        assert d.counter("connections.message_timeout") == n
+        d.wait_log("only in part.*transport=%s.*timeouts.message" % transport.upper())
+    w.check()
+    assert d.counter("unfinished.bytes") == 0
+
+
 def test_bad_input_max_connections(t):
     """Connections over max_connections are refused and counted; the others work."""
     d = t.daemon(limits={"max_connections": 20})

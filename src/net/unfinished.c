@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Connections that have sent a part of a message: how long they may take for the
+ * rest, and how many bytes of such parts we keep. Both are looked at once in a
+ * turn. They stand in the order in which their messages began, so that a byte
+ * now and then moves nobody back, and at the bound the oldest goes: who sends
+ * honestly is done soon.
+ *
+ * The bound is the process's: each worker has its part of it, so that nothing is
+ * shared and one that is full ends no connection of another's.
+ */
+#include <stdlib.h>
+
+#include "net_internal.h"
+#include "tieline/frame.h"
+#include "tieline/log_limit.h"
+
+static void put_last(struct tl_conn *c) {
+  struct tl_net *n = c->net;
+  c->begun_ms = n->now_ms;
+  c->begun_next = NULL;
+  c->begun_prev = n->begun_last;
+  if (n->begun_last)
+    n->begun_last->begun_next = c;
+  else
+    n->begun_first = c;
+  n->begun_last = c;
+}
+
+static void take_out(struct tl_conn *c) {
+  struct tl_net *n = c->net;
+  if (c->begun_prev)
+    c->begun_prev->begun_next = c->begun_next;
+  else
+    n->begun_first = c->begun_next;
+  if (c->begun_next)
+    c->begun_next->begun_prev = c->begun_prev;
+  else
+    n->begun_last = c->begun_prev;
+}
+
+void tl_unfinished_leave(struct tl_conn *c) {
+  if (!c->begun) return;
+  take_out(c);
+  c->begun = false;
+  c->net->begun_bytes -= c->begun_bytes;
+  tl_count_sub(c->net->counters, TL_C_UNFINISHED_BYTES, c->begun_bytes);
+  c->begun_bytes = 0;
+}
+
+static uint32_t bytes_of(const struct tl_conn *c) {
+  return c->plain.cap + c->cipher.cap + tl_big_bytes(c) +
+         (c->skipping ? (uint32_t)sizeof(*c->skipping) : 0);
+}
+
+void tl_unfinished_note(struct tl_conn *c) {
+  struct tl_net *n = c->net;
+  if (!c->plain.n && !c->cipher.n && !c->big && !c->skip_left) {
+    tl_unfinished_leave(c);
+    return;
+  }
+  const uint32_t bytes = bytes_of(c);
+  if (!c->begun || c->another) {
+    if (c->begun) take_out(c);
+    put_last(c);
+    c->begun = true;
+  }
+  c->another = false;
+  n->begun_bytes += bytes;
+  n->begun_bytes -= c->begun_bytes;
+  tl_count_add(n->counters, TL_C_UNFINISHED_BYTES, bytes);
+  tl_count_sub(n->counters, TL_C_UNFINISHED_BYTES, c->begun_bytes);
+  c->begun_bytes = bytes;
+}
+
+/* Ends C, and what it has of its message is given back at once. */
+static void end(struct tl_conn *c, enum tl_counter id, const char *why) {
+  char peer[TL_ADDR_STRLEN];
+  tl_count(c->net->counters, id);
+  TL_LOG_FROM(&c->peer, why, TL_LOG_WARN, "Closing a connection that sent a message only in part.",
+              TL_FC("peer", tl_addr_format(&c->peer, peer)),
+              TL_FC("transport", tl_transport_name((enum tl_transport)c->transport)),
+              TL_FC("cause", why), TL_FI("ms", c->net->now_ms - c->begun_ms),
+              TL_FI("bytes", c->begun_bytes));
+  tl_unfinished_leave(c);
+  c->doomed = true;
+  tl_conn_finish(c);
+  tl_big_drop(c);
+  tl_stash_drop(c->net, &c->plain);
+  tl_stash_drop(c->net, &c->cipher);
+}
+
+/* We do not read from it: that is not its fault. */
+static bool waits_for_us(const struct tl_conn *c) { return c->paused || c->parked || c->held.n; }
+
+/* A worker's part of max_unfinished; the largest messages must still pass through it. */
+static uint64_t share(const struct tl_net *n) {
+  const uint64_t part = n->conf->limits.max_unfinished / (n->rt->n_worker ? n->rt->n_worker : 1);
+  return part > 4 * n->scratch_cap ? part : 4 * n->scratch_cap;
+}
+
+void tl_unfinished_turn(struct tl_net *n) {
+  const uint64_t timeout = n->conf->timeouts.message;
+  const uint64_t most = share(n);
+  const uint64_t now = n->now_ms;
+  struct tl_conn *c;
+  while ((c = n->begun_first) != NULL) {
+    if (!tl_conn_live(c)) {
+      tl_unfinished_leave(c);
+    } else if (n->begun_bytes > most) {
+      end(c, TL_C_CONN_UNFINISHED, "max_unfinished is reached, and it is the oldest");
+    } else if (timeout && now - c->begun_ms >= timeout) {
+      if (waits_for_us(c)) {
+        take_out(c);
+        put_last(c);
+      } else {
+        end(c, TL_C_CONN_MESSAGE_TIMEOUT, "timeouts.message is over");
+      }
+    } else {
+      return;
+    }
+  }
+}
