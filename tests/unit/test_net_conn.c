@@ -298,3 +298,24 @@ Test(net_conn, a_listener_that_could_not_be_opened_is_opened_by_the_next_reload)
   cr_expect_not_null(rig.net->udps);
   net_end();
 }
+
+/* Who floods a worker with mail gets his share of each turn; all of it is read in the end. */
+Test(net_conn, s24_mail_has_its_share_of_a_turn) {
+  enum { LETTERS = 20000 };
+  net_begin("");
+  rig_settle();
+  rig.th.mailbox.cap = LETTERS + 1;
+  const uint64_t before = rig_count(TL_C_MAIL_IN);
+  for (int i = 0; i < LETTERS; i++) {
+    struct tl_mail *m = calloc(1, sizeof(*m));
+    cr_assert_not_null(m);
+    m->type = TL_MAIL_SNAPSHOT;
+    cr_assert_eq(tl_mailbox_post(&rig.th.mailbox, m), 0);
+  }
+  rig_turn();
+  cr_expect_lt(rig_count(TL_C_MAIL_IN) - before, LETTERS / 2, "in one turn");
+  RIG_UNTIL(rig_count(TL_C_MAIL_IN) - before == LETTERS);
+  rig_settle();
+  cr_expect_eq(tl_mailbox_depth(&rig.th.mailbox), 0);
+  net_end();
+}
