@@ -60,6 +60,8 @@ struct tl_net_handler {
   void (*describe)(struct tl_net *net, struct tl_conn *c, struct tl_conn_info *info);
   /* Mail that net does not know. */
   void (*mail)(struct tl_net *net, struct tl_mail *m);
+  /* Frees such mail, which nobody will read any more; NULL: free(). */
+  void (*drop)(struct tl_mail *m);
 };
 
 /* Connections to nobody in particular share a key: reuse only for what was verified (FEATURES B13).

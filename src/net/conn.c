@@ -574,7 +574,11 @@ static void last_words(struct tl_conn *c, uint8_t alert) {
 }
 
 void tl_conn_end(struct tl_conn *c, uint8_t alert) {
-  if (alert && c->tls && c->state == TL_CONN_OPEN) last_words(c, alert);
+  if (alert && c->tls && c->state == TL_CONN_OPEN) {
+    last_words(c, alert);
+    finish(c, TL_EVERIFY);
+    return;
+  }
   tl_conn_finish(c);
 }
 

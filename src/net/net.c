@@ -42,11 +42,13 @@ static void unpark(struct tl_net *n, struct tl_close_order *o) {
   free(o);
 }
 
+static void drop_plain(struct tl_mail *m) { free(m); }
+
 static void handle_mail(struct tl_net *n, struct tl_mail *m) {
   tl_count(n->counters, TL_C_MAIL_IN);
   if (n->stopping && m->type != TL_MAIL_HANDOFF && m->type != TL_MAIL_DUMP &&
       m->type != TL_MAIL_EXPLAIN && m->type != TL_MAIL_SWEEP && m->type != TL_MAIL_ALIAS) {
-    free(m);
+    (n->handler->drop ? n->handler->drop : drop_plain)(m);
     return;
   }
   switch (m->type) {

@@ -32,8 +32,7 @@ int tl_forward_rescan(struct tl_proxy *p, const struct tl_saved *s, bool stream,
 
 /* ---- sending ---- */
 
-/* ELSEWHERE: a connection of another worker will do, whose loss only a branch would hear of. */
-static int open_hop(struct tl_proxy *p, const struct tl_plan *plan, const struct tl_target *t,
+int tl_forward_open(struct tl_proxy *p, const struct tl_plan *plan, const struct tl_target *t,
                     bool elsewhere, struct tl_hop *out, struct tl_conn **out_c) {
   *out = (struct tl_hop){.transport = t->transport, .addr = t->addr};
   *out_c = NULL;
@@ -121,7 +120,7 @@ static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_
   struct tl_admission a;
   int rc = tl_load_admit(tx, t ? t->peer : NULL, m, &a);
   if (rc == TL_OK)
-    rc = t ? open_hop(p, tx->plan, t, true, &hop, &c) : flow_hop(p, tx->plan, &hop, &c);
+    rc = t ? tl_forward_open(p, tx->plan, t, true, &hop, &c) : flow_hop(p, tx->plan, &hop, &c);
   struct tl_branch *b = rc ? NULL : tl_branch_new(tx);
   if (!b) {
     tl_call_drop(p, a.place);
@@ -130,6 +129,7 @@ static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_
   b->place = a.place;
   b->hop = hop;
   b->peer = t && t->peer ? t->peer->id : 0;
+  b->target = t ? (uint8_t)(t - tx->plan->target + 1) : 0;
   b->reliable = hop.transport != TL_UDP;
   tl_token_branch(p, b->slot, b->gen, tx->loop, branch);
   rc = tl_edit_request(p, &e, m, tx->plan, t, &tx->from, &hop, branch, &x);
@@ -256,7 +256,7 @@ static int send_stateless(struct tl_proxy *p, const struct tl_hop *from, struct 
   struct tl_edit e;
   struct tl_edit_texts x;
   static const char room[TL_BRANCH_LEN];
-  int rc = t ? open_hop(p, plan, t, false, &hop, &c) : flow_hop(p, plan, &hop, &c);
+  int rc = t ? tl_forward_open(p, plan, t, false, &hop, &c) : flow_hop(p, plan, &hop, &c);
   if (rc) return rc;
   *out_sure = !c || c->state == TL_CONN_OPEN;
   rc = tl_edit_request(p, &e, m, plan, t, from, &hop, room, &x);
@@ -310,7 +310,7 @@ void tl_forward_cancel_branch(struct tl_branch *b) {
       tl_cancel_build(&p->msg2, p->out, sizeof(p->out), &n))
     return;
   b->cancel_sent = true;
-  tl_forward_bytes(p, &b->hop, p->out, n);
+  tl_branch_send(b, p->out, n);
   if (!b->reliable && (b->cancel = tl_saved_new(b->tx, n)) != NULL) {
     memcpy(b->cancel->data, p->out, n);
     b->retrans_ms = p->net.conf->timeouts.t1;

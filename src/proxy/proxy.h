@@ -176,8 +176,11 @@ struct tl_branch {
   struct tl_call_place *place; /* of a new call, at a peer with max_calls; else NULL */
   uint32_t slot, gen;
   uint8_t state;
-  bool invite : 1, reliable : 1, cancel_sent : 1, cancel_wanted : 1;
+  bool invite : 1, reliable : 1, cancel_sent : 1, cancel_wanted : 1,
+      lost : 1;   /* its connection has ended while the callee rang, see lost.c */
+  uint8_t target; /* of the plan, counted from 1; 0: on its flow */
   struct tl_hop hop;
+  struct tl_identity *was; /* lost: whose certificate was verified there; a reference or NULL */
   uint64_t sent_by;        /* tl_token_sent_by of our Via */
   uint64_t peer;           /* toward which peer, 0: none's */
   struct tl_timer timer;   /* B, C, D, F, K, M */
@@ -524,6 +527,10 @@ int tl_forward_rescan(struct tl_proxy *p, const struct tl_saved *s, bool stream,
 void tl_forward_failed(struct tl_branch *b, unsigned status);
 void tl_forward_cancel(struct tl_tx *tx);
 void tl_forward_cancel_branch(struct tl_branch *b);
+/* The way to T. ELSEWHERE: a connection of another worker will do, whose loss only a branch would
+ * hear of. */
+int tl_forward_open(struct tl_proxy *p, const struct tl_plan *plan, const struct tl_target *t,
+                    bool elsewhere, struct tl_hop *out, struct tl_conn **out_c);
 int tl_forward_bytes(struct tl_proxy *p, const struct tl_hop *hop, const void *data, size_t n);
 
 /* edit.c */
@@ -598,6 +605,20 @@ void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_
 bool tl_branch_is_from_hop(struct tl_proxy *p, const struct tl_branch *b,
                            const struct tl_hop *from);
 
+/* lost.c: INVITEs that outlive their connection */
+/* B's connection, at WAS, has ended for RC; IDENTITY: its peer's, if verified. B waits on when the
+ * callee rings, else it fails. */
+void tl_branch_lost(struct tl_branch *b, const struct tl_hop *was, struct tl_identity *identity,
+                    int rc);
+/* Is whoever sends from FROM, another connection than B's, proven to be whom B was sent to, or,
+ * when that connection is gone and had no verified certificate, at the same address? */
+bool tl_branch_is_same_party(struct tl_proxy *p, const struct tl_branch *b,
+                             const struct tl_hop *from);
+/* That party's connection is FROM from now on. */
+void tl_branch_moved(struct tl_branch *b, const struct tl_hop *from);
+/* CANCEL or ACK, on a new connection when the old one is gone. */
+int tl_branch_send(struct tl_branch *b, const void *data, size_t n);
+
 /* merged.c */
 enum tl_merged {
   TL_MERGED_NO,
@@ -636,8 +657,8 @@ int tl_relay_post(struct tl_proxy *p, unsigned worker, struct tl_mail *mail);
 void tl_relay_free(struct tl_mail *mail);
 /* The list with the branches that were sent on connection ID of another worker. */
 struct tl_branch **tl_relay_branches(struct tl_proxy *p, tl_conn_id id);
-/* C is going: the other workers' branches on it fail. */
-void tl_relay_conn_gone(struct tl_proxy *p, const struct tl_conn *c);
+/* C is going for RC: the other workers' branches on it are lost. */
+void tl_relay_conn_gone(struct tl_proxy *p, const struct tl_conn *c, int rc);
 /* Takes mail of the four relay types; frees it. */
 void tl_relay_mail(struct tl_proxy *p, struct tl_mail *mail);
 

@@ -8,12 +8,16 @@
 
 #include "proxy.h"
 
-struct relayed {
+struct named {
   struct tl_mail mail;
-  struct tl_hop from;
   struct tl_identity *identity; /* of the connection, if verified; a reference */
-  bool allow_cn, dialled;       /* what else its source is told by */
-  int listener;                 /* of the datagram's socket, -1: none */
+};
+
+struct relayed {
+  struct named by;
+  struct tl_hop from;
+  bool allow_cn, dialled; /* what else its source is told by */
+  int listener;           /* of the datagram's socket, -1: none */
   unsigned hops;
   bool bare; /* its body was left behind: it is to be answered, not sent on */
   uint32_t len;
@@ -31,12 +35,14 @@ struct remote_send {
 };
 
 struct conn_gone {
-  struct tl_mail mail;
-  tl_conn_id conn;
+  struct named by;
+  struct tl_hop was;
+  int rc;
 };
 
 void tl_relay_free(struct tl_mail *m) {
-  if (m->type == TL_MAIL_RELAY) tl_identity_unref(((struct relayed *)m)->identity);
+  if (m->type == TL_MAIL_CONN_GONE || m->type == TL_MAIL_RELAY)
+    tl_identity_unref(((struct named *)m)->identity);
   free(m);
 }
 
@@ -72,7 +78,7 @@ static void tell_sender(struct tl_proxy *p, const struct tl_hop *from, struct re
   const struct tl_conn *c = p->relay_hops ? NULL : tl_conn_get(&p->net, from->conn);
   struct tl_identity *id = p->relay_hops ? p->relayed.identity : NULL;
   if (c && c->tls && c->tls->peer_verified) id = c->tls->identity;
-  r->identity = id ? tl_identity_ref(id) : NULL;
+  r->by.identity = id ? tl_identity_ref(id) : NULL;
   r->allow_cn = c ? c->tls && c->tls->domain && c->tls->domain->allow_cn : p->relayed.allow_cn;
   r->dialled = c ? c->outgoing : p->relayed.dialled;
 }
@@ -85,7 +91,10 @@ void tl_relay_message(struct tl_proxy *p, unsigned worker, const struct tl_hop *
     tl_count(tl_proxy_counters(p), TL_C_DROP_NOMEM);
     return;
   }
-  r->mail.type = TL_MAIL_RELAY;
+  /* The branch may move to this connection, and is to hear of its end. */
+  struct tl_conn *c = m->is_request ? NULL : tl_conn_get(&p->net, from->conn);
+  if (c) c->shared = true;
+  r->by.mail.type = TL_MAIL_RELAY;
   r->from = *from;
   tell_sender(p, from, r);
   r->listener = tl_udp_listener(&p->net, from->udp);
@@ -93,7 +102,7 @@ void tl_relay_message(struct tl_proxy *p, unsigned worker, const struct tl_hop *
   r->bare = body->len < m->body_len;
   memcpy(r->data, m->p, m->head_len);
   r->len = m->head_len + (uint32_t)copy_body(r->data + m->head_len, body);
-  post(p, worker, &r->mail, r->len);
+  post(p, worker, &r->by.mail, r->len);
 }
 
 bool tl_relay_onwards(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
@@ -169,23 +178,27 @@ struct tl_branch **tl_relay_branches(struct tl_proxy *p, tl_conn_id id) {
   return &p->remote[(id ^ id >> 32) % TL_REMOTE_BUCKETS];
 }
 
-void tl_relay_conn_gone(struct tl_proxy *p, const struct tl_conn *c) {
+void tl_relay_conn_gone(struct tl_proxy *p, const struct tl_conn *c, int rc) {
+  struct tl_identity *id = c->tls && c->tls->peer_verified ? c->tls->identity : NULL;
   if (!c->shared) return;
   for (unsigned i = 0; i < p->th.rt->n_worker; i++) {
     struct conn_gone *g = i == p->th.index ? NULL : malloc(sizeof(*g));
     if (!g) continue;
-    g->mail.type = TL_MAIL_CONN_GONE;
-    g->conn = tl_conn_id_of(c);
-    if (tl_relay_post(p, i, &g->mail)) free(g);
+    g->by.mail.type = TL_MAIL_CONN_GONE;
+    g->was = (struct tl_hop){
+        .transport = (enum tl_transport)c->transport, .addr = c->peer, .conn = tl_conn_id_of(c)};
+    g->by.identity = id ? tl_identity_ref(id) : NULL;
+    g->rc = rc;
+    post(p, i, &g->by.mail, 0);
   }
 }
 
 static void conn_gone(struct tl_proxy *p, struct conn_gone *g) {
-  for (struct tl_branch *b = *tl_relay_branches(p, g->conn), *next; b; b = next) {
+  for (struct tl_branch *b = *tl_relay_branches(p, g->was.conn), *next; b; b = next) {
     next = b->conn_next; /* a failure frees its branch and no other */
-    if (b->hop.conn == g->conn) tl_forward_failed(b, 503); /* 16.9 */
+    if (b->hop.conn == g->was.conn) tl_branch_lost(b, &g->was, g->by.identity, g->rc);
   }
-  free(g);
+  tl_relay_free(&g->by.mail);
 }
 
 static void do_message(struct tl_proxy *p, struct relayed *r) {
@@ -201,7 +214,7 @@ static void do_message(struct tl_proxy *p, struct relayed *r) {
     b.seg[0].n = len;
     b.seg[0].buf = -1;
     p->relay_hops = r->hops;
-    p->relayed.identity = r->identity;
+    p->relayed.identity = r->by.identity;
     p->relayed.allow_cn = r->allow_cn;
     p->relayed.dialled = r->dialled;
     if (m->is_request)
@@ -212,7 +225,7 @@ static void do_message(struct tl_proxy *p, struct relayed *r) {
     p->relayed.identity = NULL;
     p->relayed.allow_cn = p->relayed.dialled = false;
   }
-  tl_relay_free(&r->mail);
+  tl_relay_free(&r->by.mail);
 }
 
 void tl_relay_mail(struct tl_proxy *p, struct tl_mail *m) {

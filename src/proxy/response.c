@@ -233,7 +233,7 @@ static void acknowledge(struct tl_branch *b, const struct tl_msg *m) {
   if (!b->sent || tl_forward_rescan(p, b->sent, b->reliable, &p->msg2, &body) ||
       tl_ack_build(&p->msg2, m, p->out, sizeof(p->out), &n))
     return;
-  tl_forward_bytes(p, &b->hop, p->out, n);
+  tl_branch_send(b, p->out, n);
 }
 
 static void provisional(struct tl_branch *b, const struct tl_msg *m, const struct tl_body *body) {
@@ -356,7 +356,7 @@ static struct tl_branch *branch_of(struct tl_proxy *p, const struct tl_token *t,
   struct tl_branch *b = tl_branch_find(p, t->slot, t->gen);
   if (!b)
     drop(p, TL_C_DROP_STRAY_RESPONSE);
-  else if (!tl_branch_is_from_hop(p, b, from))
+  else if (!tl_branch_is_from_hop(p, b, from) && !tl_branch_is_same_party(p, b, from))
     drop(p, TL_C_DROP_NOT_ASKED);
   else if (tl_token_sent_by(p, m->via.host, m->via.port) != b->sent_by)
     drop(p, TL_C_DROP_SENT_BY);
@@ -399,6 +399,7 @@ void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_
     drop(p, TL_C_DROP_STRAY_RESPONSE);
     return;
   }
+  if (from->conn && from->conn != b->hop.conn) tl_branch_moved(b, from);
   if (m->status < 200)
     provisional(b, m, body);
   else if (b->invite && m->status < 300)

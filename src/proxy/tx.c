@@ -490,6 +490,7 @@ void tl_branch_free(struct tl_branch *b) {
   tl_timer_stop(&p->net.wheel, &b->retrans);
   tl_saved_free(p, b->sent);
   tl_saved_free(p, b->cancel);
+  tl_identity_unref(b->was);
   slot_give(&p->branch_slots, b->slot);
   tl_pool_put(&p->branches, b);
 }

@@ -34,14 +34,11 @@ static void on_bad(struct tl_net *n, const struct tl_hop *from, struct tl_conn *
 }
 
 static void on_closed(struct tl_net *n, struct tl_conn *c, int rc) {
-  (void)rc;
+  struct tl_hop was = {.transport = (enum tl_transport)c->transport, .addr = c->peer};
+  bool verified = c->tls && c->tls->peer_verified;
   tl_source_drop(c);
-  tl_relay_conn_gone(tl_proxy_of(n), c);
-  while (c->user) {
-    struct tl_branch *b = c->user;
-    tl_branch_detach(b);
-    tl_forward_failed(b, 503); /* 16.9: as if 503 had been received */
-  }
+  tl_relay_conn_gone(tl_proxy_of(n), c, rc);
+  while (c->user) tl_branch_lost(c->user, &was, verified ? c->tls->identity : NULL, rc);
 }
 
 static void on_resolved(struct tl_proxy *p, struct tl_resolve *r) {
@@ -90,7 +87,8 @@ const struct tl_net_handler tl_proxy_handler = {.message = on_message,
                                                 .bad = on_bad,
                                                 .closed = on_closed,
                                                 .describe = tl_source_describe,
-                                                .mail = on_mail};
+                                                .mail = on_mail,
+                                                .drop = tl_relay_free};
 
 struct start {
   struct tl_proxy *p;

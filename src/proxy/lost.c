@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * INVITEs that outlive the connection they were sent on. RFC 3261 17.1.1.2 knows
+ * transport errors in the Calling state only: once the callee rings, its answer is
+ * waited for until Timer C and taken from any connection of the same party
+ * (18.2.2 lets it open another one), and what is to go there is sent on a new one.
+ */
+#include "proxy.h"
+
+void tl_branch_lost(struct tl_branch *b, const struct tl_hop *was, struct tl_identity *identity,
+                    int rc) {
+  tl_branch_detach(b);
+  /* A peer that no longer passes, or we are ending: as if 503 had been received (16.9). */
+  bool over = rc == TL_EVERIFY || b->tx->proxy->net.stopping;
+  if (over || !b->invite || b->state != TL_BR_PROCEEDING) {
+    tl_forward_failed(b, 503);
+    return;
+  }
+  if (!b->lost) {
+    b->was = identity ? tl_identity_ref(identity) : NULL;
+    if (b->hop.addr.sa.sa_family == 0) b->hop.addr = was->addr;
+    b->lost = true;
+    tl_count(tl_proxy_counters(b->tx->proxy), TL_C_TX_CONN_LOST);
+  }
+  b->hop.conn = 0;
+  b->hop.alias = false;
+}
+
+/* ---- who may answer ---- */
+
+static const struct tl_target *target_of(const struct tl_branch *b) {
+  const struct tl_plan *plan = b->tx->plan;
+  unsigned i = b->target ? b->target - 1u : 0; /* on a flow: where its address was */
+  return plan && i < plan->n_target ? &plan->target[i] : NULL;
+}
+
+/* Does the verified certificate ID say that it is who B was sent to? */
+static bool proven(struct tl_proxy *p, const struct tl_branch *b, const struct tl_source *s,
+                   const struct tl_hop *from, const struct tl_conn *c,
+                   const struct tl_identity *id) {
+  if (b->peer) return tl_source_is(p, s, from, c, b->peer);
+  if (b->was && strcmp(b->was->spki_sha256, id->spki_sha256) == 0) return true;
+  const struct tl_target *t = target_of(b);
+  if (!t || t->transport != TL_TLS) return false;
+  return tl_identity_speaks_for(id, tl_str_c(tl_route_identity(b->tx->plan, t)), s->allow_cn);
+}
+
+/* Behind a 2xx nobody tells B of the end, nor what certificate was there. */
+static bool gone_unverified(struct tl_proxy *p, const struct tl_branch *b) {
+  if (b->lost) return !b->was;
+  return b->state == TL_BR_ACCEPTED && b->hop.transport == TL_TCP &&
+         !tl_relay_is_remote(p, b->hop.conn) && !tl_conn_get(&p->net, b->hop.conn);
+}
+
+bool tl_branch_is_same_party(struct tl_proxy *p, const struct tl_branch *b,
+                             const struct tl_hop *from) {
+  if (!b->invite || b->state == TL_BR_CALLING || from->transport == TL_UDP ||
+      b->hop.transport == TL_UDP)
+    return false;
+  struct tl_conn *c = tl_conn_get(&p->net, from->conn);
+  struct tl_source *s = tl_source_of(p, from, c);
+  const struct tl_identity *id = tl_source_identity(p, s, c);
+  /* The new connection may be heard of before the old one's end is. */
+  if (id && proven(p, b, s, from, c, id)) return true;
+  if (!gone_unverified(p, b)) return false;
+  if (b->peer && tl_source_is(p, s, from, c, b->peer)) return true;
+  return from->transport == b->hop.transport && tl_addr_ip_eq(&b->hop.addr, &from->addr);
+}
+
+void tl_branch_moved(struct tl_branch *b, const struct tl_hop *from) {
+  struct tl_proxy *p = b->tx->proxy;
+  if (b->hop.conn == from->conn || b->state > TL_BR_PROCEEDING) return;
+  tl_branch_detach(b);
+  b->hop = *from;
+  tl_branch_attach(b, tl_conn_get(&p->net, from->conn));
+}
+
+/* ---- what is to go there ---- */
+
+static int send_anew(struct tl_branch *b, const void *data, size_t n) {
+  struct tl_proxy *p = b->tx->proxy;
+  const struct tl_target *t = target_of(b);
+  struct tl_conn *c;
+  struct tl_hop hop;
+  if (!t) return TL_ENOTFOUND;
+  int rc = tl_forward_open(p, b->tx->plan, t, true, &hop, &c);
+  if (rc) return rc;
+  b->hop = hop;
+  rc = tl_forward_bytes(p, &hop, data, n);
+  /* Only behind the send: it may bring the connection down. */
+  if (rc == TL_OK && hop.conn) tl_branch_attach(b, c);
+  return rc;
+}
+
+int tl_branch_send(struct tl_branch *b, const void *data, size_t n) {
+  struct tl_proxy *p = b->tx->proxy;
+  if (!b->lost) return tl_forward_bytes(p, &b->hop, data, n);
+  if (b->hop.conn && tl_forward_bytes(p, &b->hop, data, n) == TL_OK) return TL_OK;
+  tl_branch_detach(b);
+  int rc = send_anew(b, data, n);
+  if (rc) tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);
+  return rc;
+}

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls that outlive the connections they were set up on. Issue 8, point 7."""
+from flowlib.ua import Call
+
+from test_45_identity import lab_of, verifying
+
+
+def _two_peers(t, tr, **more):
+    """A route with two peers: bob, whom the test plays, and carol, who must never be rung."""
+    bob = t.uas(tr, name="bob", silent=True)
+    carol = t.uas("tcp", name="carol")
+    first = {"uri": t.uri(bob, tr).replace("bob@", "")}
+    if tr == "tls":
+        first["tls_domain"] = "lab"
+    d = t.daemon(peers=[("bob", first), ("carol", {"uri": t.uri(carol, "tcp").replace("bob@", "")})],
+                 routes=[("all", {"peers": ["bob", "carol"]})], **more)
+    return bob, carol, d
+
+
+def _ringing(t, alice, conn, bob):
+    call = Call(alice, conn, "sip:bob@atlanta.example").send()
+    where, invite = bob.next_request("INVITE")
+    bob.reply(where, invite, 180, headers=[("Contact", bob.contact(where))])
+    assert alice.next_response(call.key).status in (100, 180)
+    return call, where, invite
+
+
+def _lose(t, d, where, how="close", n=1):
+    """The callee's connection ends; the daemon knows it then."""
+    getattr(where, how)()
+    d.wait_counter("transactions.connection_lost", n)
+
+
+def test_s7_answer_on_a_new_connection(t):
+    """INVITE, 180, the callee's connection ends (closed or reset), the callee connects again and
+    answers there, on whichever worker: the caller gets it, nobody else is rung; the same for a
+    failure response, whose ACK goes to the new connection."""
+    for tr in ("tcp", "tls"):
+        bob, carol, d = _two_peers(t, tr, workers=2)
+        alice = t.uac()
+        conn = t.dial(alice, d, "tls")
+        lost = 0
+        for how in ("close", "reset"):
+            for status in (200, 200, 486):
+                call, where, invite = _ringing(t, alice, conn, bob)
+                lost += 1
+                _lose(t, d, where, how, lost)
+                again = t.dial(bob, d, tr)
+                bob.reply(again, invite, 183, headers=[("Contact", bob.contact(again))])
+                bob.reply(again, invite, status, headers=[("Contact", bob.contact(again))])
+                rsp = call.final()
+                assert rsp.status == status, (tr, how, rsp)
+                if status == 200:
+                    call.ack()
+                _, req = bob.next_request("ACK")
+                assert req.call_id == call.call_id
+                again.close()
+        assert not carol.seen and d.counter("transactions.failover") == 0
+        assert d.counter("transactions.connection_lost") == lost
+
+
+def test_s7_cancel_on_a_new_connection(t):
+    """The caller hangs up after the callee's connection has ended: the CANCEL reaches the callee
+    over a connection dialled for it, and the 487 that comes back there is the answer."""
+    for tr in ("tcp", "tls"):
+        bob, carol, d = _two_peers(t, tr, workers=2)
+        alice = t.uac()
+        call, where, invite = _ringing(t, alice, t.dial(alice, d, "tls"), bob)
+        _lose(t, d, where)
+        before = bob.listener(tr).accepted
+        assert call.cancel().status == 200
+        again, cancel = bob.next_request("CANCEL")
+        assert cancel.branch == invite.branch and bob.listener(tr).accepted == before + 1
+        bob.reply(again, cancel, 200)
+        bob.reply(again, invite, 487)
+        assert call.final().status == 487, tr
+        where, ack = bob.next_request("ACK")
+        assert where is again and ack.branch == invite.branch
+        assert not carol.seen
+
+
+def test_s7_timer_c_ends_what_nobody_answers(t):
+    """The callee never comes back: Timer C sends the CANCEL and the caller hears 408."""
+    bob, carol, d = _two_peers(t, "tcp", timeouts={"timer_c": t.ms(1000), "t1": "20ms"})
+    alice = t.uac()
+    call, where, _ = _ringing(t, alice, t.dial(alice, d, "tcp"), bob)
+    _lose(t, d, where)
+    bob.next_request("CANCEL")
+    rsp = call.final()
+    assert rsp.status in (200, 408), rsp  # 408 lets the next peer of the route answer (16.7)
+
+
+def test_s7_calling_state_still_fails_over(t):
+    """Without a 1xx the end of the connection is a transport error (17.1.1.2): the next peer."""
+    bob, carol, d = _two_peers(t, "tcp")
+    alice = t.uac()
+    call = Call(alice, t.dial(alice, d, "tcp"), "sip:bob@atlanta.example").send()
+    where, _ = bob.next_request("INVITE")
+    where.reset()
+    assert call.final().status == 200
+    assert carol.seen and d.counter("transactions.connection_lost") == 0
+
+
+def test_s7_answers_of_others_are_not_taken(t):
+    """What answers for the lost callee is the callee: not another address, and none beside the
+    connection while that is there."""
+    bob, carol, d = _two_peers(t, "tcp", workers=2)
+    alice, mallory = t.uac(), t.uac("mallory")
+    call, where, invite = _ringing(t, alice, t.dial(alice, d, "tls"), bob)
+    far = t.dial(mallory, d, "tcp", bind=("127.0.0.2", 0))
+    near = t.dial(mallory, d, "tcp")
+    mallory.reply(near, invite, 603)
+    mallory.reply(far, invite, 603)
+    d.wait_counter("drops.not_asked", 2)
+    _lose(t, d, where)
+    mallory.reply(far, invite, 603)
+    d.wait_counter("drops.not_asked", 3)
+    again = t.dial(bob, d, "tcp")
+    bob.reply(again, invite, 200, headers=[("Contact", bob.contact(again))])
+    assert call.final().status == 200
+    call.ack()
+    bob.next_request("ACK")
+
+
+def test_s7_the_certificate_tells_who_answers(t):
+    """Where the lost connection had a verified certificate, only that party's certificate counts on
+    another: neither a stranger's, though trusted and at the same address, nor none."""
+    lab = lab_of(t, "bob.example", "mallory.example")
+    bob, mallory = t.uas("tls", silent=True, ctx=lab.server("bob.example")), t.uac("mallory")
+    carol = t.uas("tcp", name="carol")
+    d = t.daemon(workers=2, domain=verifying(lab, require_cert=False), peers=[
+        ("bob", {"uri": t.uri(bob, "tls").replace("bob@", ""), "identity": "bob.example",
+                 "tls_domain": "lab"}),
+        ("carol", {"uri": t.uri(carol, "tcp").replace("bob@", "")})],
+        routes=[("all", {"peers": ["bob", "carol"]})])
+    alice = t.uac()
+    call, where, invite = _ringing(t, alice, t.dial(alice, d, "tcp"), bob)
+    _lose(t, d, where)
+    for n, ctx in enumerate((lab.client("mallory.example"), lab.client())):
+        mallory.reply(t.dial(mallory, d, "tls", ctx=ctx), invite, 603)
+        d.wait_counter("drops.not_asked", n + 1)
+    again = t.dial(bob, d, "tls", ctx=lab.client("bob.example"))
+    bob.reply(again, invite, 200, headers=[("Contact", bob.contact(again))])
+    assert call.final().status == 200 and not carol.seen
+    call.ack()
+    bob.next_request("ACK")
