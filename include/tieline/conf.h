@@ -115,19 +115,21 @@ struct tl_conf_mapping {
 };
 
 struct tl_conf_limits {
-  uint32_t max_connections;       /* stream connections of the whole process */
-  uint32_t max_unfinished;        /* bytes of messages that are there in part, of the process */
-  uint32_t max_transactions;      /* per worker */
-  uint32_t max_transactions_peer; /* of those, waiting for one peer */
-  uint32_t max_kept;              /* bytes of messages kept for transactions, per worker */
-  uint32_t max_open_calls;        /* toward peers with max_calls, of the whole process */
-  uint32_t max_message;           /* bytes of one SIP message */
-  uint32_t max_head;              /* bytes of its head */
-  uint32_t max_handshakes;        /* in progress, per handshake thread */
-  uint32_t max_handshakes_source; /* in progress from one source */
-  uint32_t max_half_open;         /* without a complete ClientHello, per handshake thread */
-  uint32_t max_half_open_source;  /* of those, from one source */
-  uint32_t send_buffer;           /* bytes waiting per connection before more is refused */
+  uint32_t max_connections;        /* stream connections of the whole process */
+  uint32_t max_connections_source; /* of those that came in, from one source */
+  uint32_t max_connections_peer;   /* the same where a peer is */
+  uint32_t max_unfinished;         /* bytes of messages that are there in part, of the process */
+  uint32_t max_transactions;       /* per worker */
+  uint32_t max_transactions_peer;  /* of those, waiting for one peer */
+  uint32_t max_kept;               /* bytes of messages kept for transactions, per worker */
+  uint32_t max_open_calls;         /* toward peers with max_calls, of the whole process */
+  uint32_t max_message;            /* bytes of one SIP message */
+  uint32_t max_head;               /* bytes of its head */
+  uint32_t max_handshakes;         /* in progress, per handshake thread */
+  uint32_t max_handshakes_source;  /* in progress from one source */
+  uint32_t max_half_open;          /* without a complete ClientHello, per handshake thread */
+  uint32_t max_half_open_source;   /* of those, from one source */
+  uint32_t send_buffer;            /* bytes waiting per connection before more is refused */
   uint32_t send_min_rate;  /* bytes a second that a peer with bytes waiting must take, 0: any */
   uint32_t connect_queue;  /* messages waiting per connection being established */
   uint32_t recv_buffers;   /* buffers in a worker's receive ring, a power of two */

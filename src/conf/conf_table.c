@@ -103,6 +103,12 @@ static const struct tl_opt global_opts[] = {
 static const struct tl_opt limit_opts[] = {
     OPT(tl_conf_limits, max_connections, NUM, "100000", RANGE(1, 10000000),
         WHY = "TCP and TLS connections of the whole process; more are refused and counted"),
+    OPT(tl_conf_limits, max_connections_source, NUM, "4096", RANGE(1, 10000000),
+        WHY = "of those, opened by one source (an IPv4 address, a /64 of IPv6), so that one cannot "
+              "take all; telephones behind one NAT are fewer"),
+    OPT(tl_conf_limits, max_connections_peer, NUM, "65536", RANGE(1, 10000000),
+        WHY = "the same for a source with the address of a peer, or in its networks, if that is "
+              "more: a carrier may bring all its calls from one address"),
     OPT(tl_conf_limits, max_unfinished, SIZE, "256m", RANGE(16777216, 1073741824),
         WHY = "memory for messages of which only a part has come over TCP or TLS, of the whole "
               "process and equally shared by the workers: a thousand of the largest; beyond, the "

@@ -10,8 +10,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/sources.h"
 #include "net_internal.h"
 #include "tieline/listen.h"
+#include "tieline/log_limit.h"
 
 #define RETRY_MS 100u
 
@@ -20,6 +22,13 @@ static void arm(struct tl_listener *l) {
   io_uring_prep_multishot_accept(sqe, l->fd, NULL, NULL, SOCK_CLOEXEC);
   io_uring_sqe_set_data(sqe, &l->op);
   l->armed = true;
+}
+
+static void source_is_full(struct tl_net *n, const struct tl_addr *peer) {
+  char text[TL_ADDR_STRLEN];
+  tl_count(n->counters, TL_C_CONN_REFUSED_SOURCE);
+  TL_LOG_FROM(peer, NULL, TL_LOG_WARN, "A TCP connection was refused: its source has too many.",
+              TL_FC("peer", tl_addr_format(peer, text)), TL_FC("bound", "max_connections_source"));
 }
 
 static void take(struct tl_listener *l, int fd) {
@@ -33,8 +42,15 @@ static void take(struct tl_listener *l, int fd) {
   }
   memset(&peer, 0, sizeof(peer));
   if (getpeername(fd, &peer.sa, &len)) goto refuse; /* gone already */
+  if (tl_conn_source_enter(n->conf, &peer)) {
+    source_is_full(n, &peer);
+    goto refuse;
+  }
   struct tl_conn *c = tl_conn_new(n, TL_TCP, &peer);
-  if (!c) goto refuse;
+  if (!c) {
+    tl_conn_source_leave(&peer);
+    goto refuse;
+  }
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
   c->fd = fd;
   c->counted = true;

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/sources.h"
 #include "net_internal.h"
 #include "tieline/log_limit.h"
 
@@ -224,6 +225,7 @@ static void conn_free(struct tl_conn *c) {
   tl_binding_unref(c->binding);
   if (c->fd >= 0) close(c->fd);
   if (c->counted) atomic_fetch_sub(&n->rt->connections, 1);
+  if (c->counted && !c->outgoing) tl_conn_source_leave(&c->peer);
   n->slots[c->slot].c = NULL;
   n->slots[c->slot].gen++;
   n->free_slots[n->free_slot_n++] = c->slot;
@@ -466,6 +468,7 @@ static bool bound(struct tl_conn *c) {
 
 static void refuse(struct tl_net *n, struct tl_handoff *h) {
   if (h->fd >= 0) atomic_fetch_sub(&n->rt->connections, 1);
+  if (h->fd >= 0 && !h->conn) tl_conn_source_leave(&h->peer);
   tl_handoff_free(h);
 }
 

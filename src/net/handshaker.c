@@ -4,6 +4,7 @@
  * and stop. Workers never see a handshake; this thread never sees a message.
  */
 #include "net/handshaker.h"
+#include "net/sources.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -133,6 +134,7 @@ static void drop_unanswered(struct tl_handshaker *hk) {
     struct tl_handoff *h = hk->unanswered;
     hk->unanswered = (struct tl_handoff *)h->mail.next;
     if (h->fd >= 0) atomic_fetch_sub(&hk->th.rt->connections, 1);
+    if (h->fd >= 0 && !h->conn) tl_conn_source_leave(&h->peer);
     tl_handoff_free(h);
   }
   tl_timer_stop(&hk->wheel, &hk->retry);

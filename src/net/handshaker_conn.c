@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "net/handshaker.h"
+#include "net/sources.h"
 #include "tieline/keylog.h"
 
 #define FAREWELL_MS 1000u /* for a last alert, however much of the deadline is left */
@@ -68,6 +69,7 @@ void tl_hk_conn_free(struct tl_hs_conn *c, int rc) {
   if (c->fd >= 0) {
     close(c->fd);
     atomic_fetch_sub(&hk->th.rt->connections, 1);
+    if (!c->outgoing) tl_conn_source_leave(&c->peer);
   }
   if (c->outgoing)
     hk->dialed--;

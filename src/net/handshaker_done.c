@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "net/handshaker.h"
+#include "net/sources.h"
 #include "tieline/log.h"
 
 static enum tl_records_mode mode_of(const struct tl_hs_conn *c, const struct tl_session *s) {
@@ -116,6 +117,7 @@ static void post(struct tl_hs_conn *c, struct tl_handoff *h) {
   tl_hk_report_refused(&c->peer, "the worker's mailbox is full");
   tl_handoff_free(h);
   atomic_fetch_sub(&hk->th.rt->connections, 1);
+  tl_conn_source_leave(&c->peer);
 }
 
 void tl_hk_finish(struct tl_hs_conn *c) {

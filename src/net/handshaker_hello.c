@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "net/handshaker.h"
+#include "net/sources.h"
 
 static void next_record(struct tl_hs_conn *c) {
   c->rec_at = c->have;
@@ -25,6 +26,7 @@ static void give_way(struct tl_hs_conn *c) {
   tl_hk_conn_fail(c, TL_HS_TIMEOUT, "it gave way to newer ones before its ClientHello was there");
   close(fd);
   atomic_fetch_sub(&hk->th.rt->connections, 1);
+  tl_conn_source_leave(&c->peer);
 }
 
 bool tl_hk_hello_give_way(struct tl_handshaker *hk) {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "net/handshaker.h"
+#include "net/sources.h"
 #include "tieline/listen.h"
 #include "tieline/log_limit.h"
 
@@ -75,8 +76,13 @@ static void take(struct tl_hs_listener *l, int fd) {
     refuse(hk, &peer, fd, TL_C_CONN_REFUSED, "max_connections is reached");
     return;
   }
+  if (tl_conn_source_enter(hk->conf, &peer)) {
+    refuse(hk, &peer, fd, TL_C_CONN_REFUSED_SOURCE, "max_connections_source is reached");
+    return;
+  }
   struct tl_hs_conn *c = tl_hk_conn_new(hk, fd, &peer);
   if (!c) {
+    tl_conn_source_leave(&peer);
     refuse(hk, &peer, fd, TL_C_HS_FAIL_INTERNAL, "out of memory");
     return;
   }

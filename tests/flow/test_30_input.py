@@ -569,6 +569,36 @@ def test_s13_a_message_has_its_time(t):
     assert d.counter("unfinished.bytes") == 0
 
 
+@marked(limit_s=150)
+def test_s13_a_source_has_its_share_of_connections(t):
+    """Over max_connections_source one source gets no more, TCP and TLS counted together, while
+    others do; a peer's address has a bound of its own; what closes comes free."""
+    d = t.daemon(limits={"max_connections_source": 20, "max_connections_peer": 30},
+                 extra='peer "carrier" { uri = "sip:127.0.0.3:5999;transport=tcp" }\n')
+    w = Witness(t, d)
+    for source, most in (("127.0.0.2", 20), ("127.0.0.3", 30)):
+        refused = d.counter("connections.refused_source")
+        now = d.counter("connections.now")
+        socks = [socket.create_connection(("127.0.0.1", d.port("tcp")), 20 * t.slow,
+                                          source_address=(source, 0)) for _ in range(most - 10)]
+        t.wait(lambda: d.counter("connections.now") == now + most - 10, "the TCP connections")
+        for _ in range(10):
+            t.dial(w.alice, d, "tls", bind=(source, 0))
+        for n, transport in enumerate(("tcp", "tls", "tcp"), 1):
+            with socket.create_connection(("127.0.0.1", d.port(transport)), 20 * t.slow,
+                                          source_address=(source, 0)) as s:
+                expect_close(s, "one over the bound")
+            d.wait_counter("connections.refused_source", refused + n)
+        d.wait_log("refused.*%s.*max_connections_source" % source)
+        w.check()
+        socks.pop().close()
+        t.wait(lambda: d.counter("connections.now") == now + most - 1, "one to be gone")
+        conn = t.dial(w.alice, d, "tcp", bind=(source, 0))
+        options_works(t, d, w.alice, conn, t.uri(w.bob, "tls"))
+        for s in socks:
+            s.close()
+
+
 def test_bad_input_max_connections(t):
     """Connections over max_connections are refused and counted; the others work."""
     d = t.daemon(limits={"max_connections": 20})

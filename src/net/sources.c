@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Connections by source: chains of sources that have some. Whether a source is a
+ * peer is only asked when it has more than others may.
+ */
+#include "net/sources.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "tieline/err.h"
+#include "tieline/places.h"
+
+#define BUCKETS 16384u
+
+struct conn_source {
+  struct conn_source *next;
+  struct tl_addr addr;
+  uint32_t n;
+};
+
+static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
+static struct conn_source *bucket[BUCKETS];
+
+static struct conn_source **find(const struct tl_addr *source) {
+  const uint64_t h = tl_addr_hash(source);
+  struct conn_source **p = &bucket[(h ^ h >> 32) % BUCKETS];
+  while (*p && !tl_addr_eq(&(*p)->addr, source)) p = &(*p)->next;
+  return p;
+}
+
+static bool is_at(const struct tl_conf_peer *p, const struct tl_addr *a) {
+  for (size_t i = 0; i < p->n_network; i++)
+    if (tl_network_has(&p->network[i], a)) return true;
+  struct tl_place_list *l = p->places ? tl_places_now(p->places) : NULL;
+  bool found = false;
+  for (size_t i = 0; l && i < l->n && !found; i++) found = tl_addr_ip_eq(&l->at[i].addr, a);
+  if (l) tl_place_list_unref(l);
+  return found;
+}
+
+static uint32_t most_of(const struct tl_conf *conf, const struct tl_addr *peer) {
+  for (size_t i = 0; i < conf->n_peer; i++)
+    if (is_at(&conf->peer[i], peer)) return conf->limits.max_connections_peer;
+  return conf->limits.max_connections_source;
+}
+
+static int enter(struct conn_source **at, const struct tl_addr *source, uint32_t most) {
+  if ((*at ? (*at)->n : 0) >= most) return TL_ELIMIT;
+  if (!*at) {
+    *at = calloc(1, sizeof **at);
+    if (!*at) return TL_ENOMEM;
+    (*at)->addr = *source;
+  }
+  (*at)->n++;
+  return TL_OK;
+}
+
+int tl_conn_source_enter(const struct tl_conf *conf, const struct tl_addr *peer) {
+  struct tl_addr source;
+  tl_addr_source_prefix(peer, &source);
+  pthread_mutex_lock(&mu);
+  int rc = enter(find(&source), &source, conf->limits.max_connections_source);
+  pthread_mutex_unlock(&mu);
+  if (rc != TL_ELIMIT) return rc;
+  const uint32_t most = most_of(conf, peer);
+  if (most <= conf->limits.max_connections_source) return rc;
+  pthread_mutex_lock(&mu);
+  rc = enter(find(&source), &source, most);
+  pthread_mutex_unlock(&mu);
+  return rc;
+}
+
+void tl_conn_source_leave(const struct tl_addr *peer) {
+  struct tl_addr source;
+  tl_addr_source_prefix(peer, &source);
+  pthread_mutex_lock(&mu);
+  struct conn_source **at = find(&source), *s = *at;
+  if (s && --s->n == 0) {
+    *at = s->next;
+    free(s);
+  }
+  pthread_mutex_unlock(&mu);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Connections by source: who shares a bound, who has a larger one, and that places come free. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+
+#include "net/sources.h"
+#include "tieline/err.h"
+
+static struct tl_network carrier;
+static struct tl_conf_peer peer = {.n_network = 1, .network = &carrier};
+static struct tl_conf conf = {
+    .limits = {.max_connections_source = 3, .max_connections_peer = 5}, .n_peer = 1, .peer = &peer};
+
+static struct tl_addr at(const char *host, unsigned port) {
+  struct tl_addr a;
+  cr_assert_eq(tl_addr_parse(tl_str_c(host), (uint16_t)port, &a), 0, "%s", host);
+  return a;
+}
+
+Test(net_sources, s13_each_source_has_its_bound) {
+  static const struct {
+    const char *host, *same; /* SAME counts for HOST */
+    unsigned most;
+  } row[] = {
+      {"192.0.2.1", "::ffff:192.0.2.1", 3},       {"192.0.2.2", "192.0.2.2", 3},
+      {"2001:db8::1", "2001:db8::ffff:1:2:3", 3}, {"2001:db8:0:1::1", "2001:db8:0:1::2", 3},
+      {"198.51.100.7", "198.51.100.7", 5}, /* the peer's */
+      {"198.51.100.8", "198.51.100.8", 5},
+  };
+  cr_assert_eq(tl_network_parse(tl_str_c("198.51.100.0/24"), &carrier), 0);
+  for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+    struct tl_addr a = at(row[i].host, 1), b = at(row[i].same, 2);
+    for (unsigned n = 0; n < row[i].most; n++)
+      cr_assert_eq(tl_conn_source_enter(&conf, n % 2 ? &a : &b), 0, "row %zu: %u", i, n);
+    cr_assert_eq(tl_conn_source_enter(&conf, &a), TL_ELIMIT, "row %zu", i);
+    cr_assert_eq(tl_conn_source_enter(&conf, &b), TL_ELIMIT, "row %zu", i);
+  }
+  for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+    struct tl_addr a = at(row[i].host, 3);
+    tl_conn_source_leave(&a);
+    cr_assert_eq(tl_conn_source_enter(&conf, &a), 0, "row %zu", i);
+    for (unsigned n = 0; n < row[i].most; n++) tl_conn_source_leave(&a);
+    tl_conn_source_leave(&a); /* one that has none */
+    cr_assert_eq(tl_conn_source_enter(&conf, &a), 0, "row %zu", i);
+  }
+}
+
+Test(net_sources, s13_a_hundred_thousand_sources) {
+  for (unsigned round = 0; round < 2; round++) {
+    for (unsigned i = 0; i < 100000; i++) {
+      char host[64];
+      snprintf(host, sizeof host, "2001:db8:%x:%x::1", i >> 16, i & 0xffff);
+      struct tl_addr a = at(host, 5060);
+      if (round == 0)
+        cr_assert_eq(tl_conn_source_enter(&conf, &a), 0);
+      else
+        tl_conn_source_leave(&a);
+    }
+  }
+}
