@@ -92,6 +92,8 @@
     "connections closed: parts of messages took max_unfinished, and theirs was the oldest")        \
   X(UNFINISHED_BYTES, "unfinished.bytes", "bytes kept of messages that came in part (gauge)")      \
   X(CONN_IDLE, "connections.idle_closed", "connections closed after their idle time")              \
+  X(CONN_HALF_CLOSED, "connections.half_closed",                                                   \
+    "connections kept for answers though their peer sends no more")                                \
   X(CONN_AGED, "connections.aged", "connections renewed because of max_age")                       \
   X(CONN_WORN, "connections.worn",                                                                 \
     "connections renewed because of max_records, before their keys had sealed too much")           \

@@ -56,6 +56,9 @@ struct tl_net_handler {
   /* C is going: with RC != 0 what was sent on it may not have arrived. Called once, C still valid.
    */
   void (*closed)(struct tl_net *net, struct tl_conn *c, int rc);
+  /* The peer of C sends no more: no answer will come on it, but some may be sent. closed follows.
+   * May be NULL. */
+  void (*half_closed)(struct tl_net *net, struct tl_conn *c);
   /* Adds to INFO what the proxy knows of C; may be NULL. */
   void (*describe)(struct tl_net *net, struct tl_conn *c, struct tl_conn_info *info);
   /* Mail that net does not know. */
@@ -146,6 +149,7 @@ struct tl_conn {
       shared : 1,      /* other workers have sent requests on it */
       retired : 1,     /* takes no new requests */
       looked_end : 1,  /* our FIN is out */
+      fin_got : 1,     /* the peer's is in: there is nothing to receive */
       broken : 1,      /* half a message is queued: it is aborted at the end of the turn */
       held_end : 1,    /* the end of the stream comes behind what is held */
       parked : 1,      /* nothing is read until OCSP has answered */
@@ -184,6 +188,9 @@ struct tl_conn {
   struct tl_pending *pend_head, **pend_tail; /* messages waiting for the connection */
   uint32_t n_pend;
   size_t pend_bytes;     /* of those messages */
+  uint32_t n_loose;      /* others that came on it, answered by no transaction of this worker's */
+  uint64_t loose_until;  /* when those are no longer waited for */
+  uint64_t half_until;   /* half-closed: it ends then */
   uint32_t n_asked;      /* requests that came on it and have no final response yet */
   uint32_t max_age_ms;   /* then it retires, 0: never */
   uint64_t retire_until; /* retired: closed then, idle or not; 0: only when idle */
@@ -260,6 +267,18 @@ tl_conn_id tl_conn_id_of(const struct tl_conn *c);
 
 /* An open or dialing connection for KEY, else a new dial. TL_ELIMIT, TL_ENOMEM. */
 int tl_conn_open(struct tl_net *n, const struct tl_conn_key *key, struct tl_conn **out);
+/* Its peer sends no more; what it has asked may still be answered, but nothing new is sent to it.
+ */
+static inline bool tl_conn_half_closed(const struct tl_conn *c) {
+  return c->state == TL_CONN_OPEN && c->notify_got;
+}
+/* One of C->n_asked has its final response. */
+void tl_conn_settled(struct tl_conn *c);
+/* A request that C brought will be answered by no transaction of this worker's: waited for that
+ * long if the peer half-closes. */
+void tl_conn_ask(struct tl_conn *c, uint32_t within_ms);
+/* Such a request has its final response. */
+void tl_conn_answered(struct tl_conn *c);
 /* An open connection of TRANSPORT to exactly ADDR for which IDENTITY and DOMAIN hold, or NULL. */
 struct tl_conn *tl_conn_find(struct tl_net *n, const struct tl_conn_key *key);
 

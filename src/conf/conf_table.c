@@ -176,6 +176,9 @@ static const struct tl_opt timeout_opts[] = {
         WHY = "bytes waiting without progress; then the peer is stuck and its connection reset"),
     OPT(tl_conf_timeouts, idle, TIME, "1h", RANGE(0, 30 * DAY_MS),
         WHY = "a connection without a message is closed after this; 0 keeps it"),
+    OPT(tl_conf_timeouts, half_closed, TIME, "200s", RANGE(0, DAY_MS),
+        WHY = "a connection whose peer has closed its sending side is kept for the answers to what "
+              "it asked, a ringing INVITE's too; 0 closes it at once"),
     OPT(tl_conf_timeouts, drain, TIME, "10s", RANGE(0, DAY_MS),
         WHY = "what SIGTERM grants running transactions"),
     OPT(tl_conf_timeouts, retire, TIME, "30s", RANGE(0, DAY_MS),

@@ -147,6 +147,10 @@ static void on_timer(struct tl_timer *t, void *arg) {
     tl_conn_abort(c, TL_ETIMEOUT);
     return;
   }
+  if (c->notify_got) {
+    tl_half_check(c);
+    return;
+  }
   if (lim->idle && now - c->active_ms >= lim->idle && !c->out.bytes && !c->user) {
     tl_count(c->net->counters, TL_C_CONN_IDLE);
     tl_conn_finish(c);
@@ -256,6 +260,8 @@ static void hash_del(struct tl_conn *c) {
   *p = c->hash_next;
   c->hashed = false;
 }
+
+void tl_conn_withdraw(struct tl_conn *c) { hash_del(c); }
 
 static bool same(const char *a, const char *b) { return strcasecmp(a ? a : "", b ? b : "") == 0; }
 
@@ -644,6 +650,7 @@ void tl_conn_end_of_turn(struct tl_conn *c) {
   case TL_CONN_DIALING: break;
   case TL_CONN_OPEN:
     if (c->held.n && !c->paused && !c->later) tl_recv_held(c);
+    if (tl_conn_half_closed(c)) tl_half_turn(c);
     if (c->rekey_tx && c->state == TL_CONN_OPEN) tl_keys_turn(c);
     if (c->no_reneg && c->state == TL_CONN_OPEN) warn_in_kernel(c);
     tl_send_flush(c);

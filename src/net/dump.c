@@ -27,6 +27,7 @@ static void fill(struct tl_conn *c, struct tl_conn_info *i) {
   i->transport = (enum tl_transport)c->transport;
   i->outgoing = c->outgoing;
   i->state = c->parked && c->state == TL_CONN_OPEN    ? "parked"
+             : tl_conn_half_closed(c)                 ? "half-closed"
              : c->retired && c->state == TL_CONN_OPEN ? "retiring"
                                                       : state[c->state];
   i->peer = c->peer;

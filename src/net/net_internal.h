@@ -70,6 +70,15 @@ void tl_conn_dump(struct tl_net *n, struct tl_dump *d);
  * WITHIN_MS (0: no limit). */
 void tl_conn_retire(struct tl_conn *c, uint32_t within_ms);
 
+/* C is found by no key and no alias any more. */
+void tl_conn_withdraw(struct tl_conn *c);
+
+/* half.c */
+/* The peer of C sends no more: C ends, now or when it owes no answer. */
+void tl_half_begin(struct tl_conn *c);
+void tl_half_turn(struct tl_conn *c);  /* C is half-closed, and the turn ends */
+void tl_half_check(struct tl_conn *c); /* C is half-closed, and its timer fires */
+
 /* sweep.c */
 void tl_sweep_begin(struct tl_net *n, struct tl_sweep *s);
 /* A slice of what is under way, once per turn. */
@@ -165,6 +174,6 @@ void tl_accept_close(struct tl_listener *l);
  * who send or read slowly never leave the others without. */
 static inline bool tl_net_crowded(const struct tl_net *n) { return n->bufs.out > n->bufs.n / 2; }
 static inline bool tl_conn_live(const struct tl_conn *c) {
-  return c->state == TL_CONN_OPEN && !c->doomed;
+  return c->state == TL_CONN_OPEN && !c->doomed && !c->notify_got;
 }
 static inline bool tl_conn_user_tls(const struct tl_conn *c) { return c->tls && c->tls->record; }

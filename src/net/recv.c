@@ -439,10 +439,7 @@ static void control_record(struct tl_conn *c, uint8_t type, const uint8_t *p, si
         tl_ctl_feed(&t->ctl, (enum tl_tls_version)t->version, t->server, type, p, n, &used, &alert);
     switch (a) {
     case TL_CTL_NONE: break;
-    case TL_CTL_CLOSE_NOTIFY:
-      c->notify_got = true;
-      tl_conn_finish(c);
-      return;
+    case TL_CTL_CLOSE_NOTIFY: tl_half_begin(c); return;
     case TL_CTL_FATAL: alerted(c, alert); return;
     case TL_CTL_KEY_UPDATE: key_update(c, false); break;
     case TL_CTL_KEY_UPDATE_REQ: key_update(c, true); break;
@@ -572,8 +569,7 @@ static void take_control_records(struct tl_conn *c) {
     int rc = tl_ktls_recv(c->fd, buf, sizeof(buf), &type, &n);
     if (rc == TL_EAGAIN) break;
     if (rc == TL_ECLOSED) {
-      c->notify_got = true;
-      tl_conn_finish(c);
+      tl_half_begin(c);
       return;
     }
     if (rc) {
@@ -590,7 +586,8 @@ static void take_control_records(struct tl_conn *c) {
   }
 }
 
-/* The connection is finishing: what comes no longer matters, what is still to be sent does. */
+/* The connection is finishing or half-closed: what comes no longer matters, what is still to be
+ * sent does. */
 static void failed_at_end(struct tl_conn *c, int res) {
   uint8_t buf[TL_RECORD_PLAIN_MAX], type;
   size_t n;
@@ -626,7 +623,7 @@ static void failed(struct tl_conn *c, int res) {
 }
 
 void tl_recv_arm(struct tl_conn *c) {
-  if (c->recv_armed || c->paused || c->parked || c->held.n || c->fd < 0) return;
+  if (c->recv_armed || c->paused || c->parked || c->held.n || c->fin_got || c->fd < 0) return;
   struct io_uring_sqe *sqe = tl_ring_sqe(&c->net->ring, &c->recv_op);
   io_uring_prep_recv_multishot(sqe, c->fd, NULL, 0, 0);
   sqe->flags |= IOSQE_BUFFER_SELECT;
@@ -656,8 +653,8 @@ static void hold(struct tl_conn *c, const uint8_t *p, size_t n) {
 
 static void ended(struct tl_conn *c) {
   /* Nothing was promised about a truncated stream: Content-Length frames SIP (KTLS-FACTS 37). */
-  c->notify_got = true;
-  tl_conn_finish(c);
+  c->fin_got = true;
+  tl_half_begin(c);
 }
 
 /* Had C its share of this turn? Otherwise N bytes more are counted. */
@@ -757,7 +754,7 @@ void tl_recv_done(struct tl_op *op, int res, uint32_t flags) {
     ended(c);
     return;
   }
-  if (c->state == TL_CONN_FINISHING)
+  if (c->state == TL_CONN_FINISHING || c->notify_got)
     failed_at_end(c, res);
   else
     failed(c, res);

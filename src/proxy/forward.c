@@ -68,7 +68,7 @@ static int flow_hop(struct tl_proxy *p, const struct tl_plan *plan, struct tl_ho
     return TL_OK;
   }
   *out_c = tl_conn_get(&p->net, plan->flow);
-  if (!*out_c || (*out_c)->state != TL_CONN_OPEN) return TL_ECLOSED;
+  if (!*out_c || (*out_c)->state != TL_CONN_OPEN || tl_conn_half_closed(*out_c)) return TL_ECLOSED;
   *out = (struct tl_hop){.transport = (enum tl_transport)(*out_c)->transport,
                          .conn = plan->flow,
                          .addr = (*out_c)->peer};
@@ -265,10 +265,20 @@ static int send_stateless(struct tl_proxy *p, const struct tl_hop *from, struct 
   return send_edit(p, &hop, c, &e, body, NULL);
 }
 
+void tl_forward_awaited(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
+  const struct tl_conf_timeouts *t = &p->net.conf->timeouts;
+  struct tl_conn *c = tl_conn_get(&p->net, from->conn);
+  if (c && m->is_request && m->method != TL_M_ACK)
+    tl_conn_ask(c, m->method == TL_M_INVITE ? t->timer_c : t->timer_f);
+}
+
 int tl_forward_stateless(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
                          const struct tl_msg *m, const struct tl_body *body) {
   bool sure = false;
-  if (plan->flow && send_stateless(p, from, plan, NULL, m, body, &sure) == TL_OK) return TL_OK;
+  if (plan->flow && send_stateless(p, from, plan, NULL, m, body, &sure) == TL_OK) {
+    tl_forward_awaited(p, from, m);
+    return TL_OK;
+  }
   if (!plan->n_target) return TL_ENOTFOUND;
   int rc = send_stateless(p, from, plan, &plan->target[0], m, body, &sure);
   /* No answer tells whether an ACK's new connection was verified, and a second ACK does no harm. */
@@ -276,6 +286,7 @@ int tl_forward_stateless(struct tl_proxy *p, const struct tl_hop *from, struct t
     int rc2 = send_stateless(p, from, plan, &plan->target[1], m, body, &sure);
     if (rc) rc = rc2;
   }
+  if (rc == TL_OK) tl_forward_awaited(p, from, m);
   return rc;
 }
 

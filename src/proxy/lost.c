@@ -48,8 +48,9 @@ static bool proven(struct tl_proxy *p, const struct tl_branch *b, const struct t
 /* Behind a 2xx nobody tells B of the end, nor what certificate was there. */
 static bool gone_unverified(struct tl_proxy *p, const struct tl_branch *b) {
   if (b->lost) return !b->was;
+  const struct tl_conn *c = tl_conn_get(&p->net, b->hop.conn);
   return b->state == TL_BR_ACCEPTED && b->hop.transport == TL_TCP &&
-         !tl_relay_is_remote(p, b->hop.conn) && !tl_conn_get(&p->net, b->hop.conn);
+         !tl_relay_is_remote(p, b->hop.conn) && (!c || tl_conn_half_closed(c));
 }
 
 bool tl_branch_is_same_party(struct tl_proxy *p, const struct tl_branch *b,

@@ -518,6 +518,9 @@ void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_b
 /* Without a transaction: ACK for a 2xx, and whatever a stateless route takes. */
 int tl_forward_stateless(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
                          const struct tl_msg *m, const struct tl_body *body);
+/* M is not answered by a transaction of this worker's: its connection, if FROM's is here, waits for
+ * the answer to pass should its peer half-close. */
+void tl_forward_awaited(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m);
 /* RFC 3261 18.1.1: is M, as it will go out, too large for a datagram? */
 bool tl_forward_near_mtu(const struct tl_msg *m, const struct tl_body *body);
 /* Reads a saved message again; BODY is what of it was saved. */

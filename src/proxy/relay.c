@@ -102,7 +102,7 @@ void tl_relay_message(struct tl_proxy *p, unsigned worker, const struct tl_hop *
   r->bare = body->len < m->body_len;
   memcpy(r->data, m->p, m->head_len);
   r->len = m->head_len + (uint32_t)copy_body(r->data + m->head_len, body);
-  post(p, worker, &r->by.mail, r->len);
+  if (post(p, worker, &r->by.mail, r->len) == TL_OK) tl_forward_awaited(p, from, m);
 }
 
 bool tl_relay_onwards(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
@@ -150,9 +150,12 @@ int tl_relay_send_edit(struct tl_proxy *p, tl_conn_id id, const struct tl_edit *
 
 static void do_send(struct tl_proxy *p, struct remote_send *s) {
   struct tl_conn *c = tl_conn_get(&p->net, s->conn);
+  bool response = s->len > 8 && memcmp(s->data, "SIP/2.0 ", 8) == 0;
   if (c && s->alias && !tl_alias_stands(c)) c = NULL;
+  if (c && !response && tl_conn_half_closed(c)) c = NULL;
   if (c && s->slot != UINT32_MAX) c->shared = true;
   if (c && tl_conn_send(c, s->data, s->len) == TL_OK) {
+    if (response && s->data[8] > '1') tl_conn_answered(c);
     free(s);
     return;
   }

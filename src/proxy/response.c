@@ -454,6 +454,7 @@ static void stateless(struct tl_proxy *p, const struct tl_hop *from, const struc
     rc = tl_relay_is_remote(p, conn) ? tl_relay_send_edit(p, conn, &e, body, NULL)
          : c                         ? tl_conn_send_edit(c, &e, body)
                                      : TL_ECLOSED;
+    if (c && m->status >= 200) tl_conn_answered(c);
   } else if (rc == TL_OK) {
     uint16_t port = v.rport ? v.rport : v.port ? v.port : 5060;
     rc = tl_addr_parse(v.received.n ? v.received : v.host, port, &to);

@@ -459,7 +459,8 @@ static int secure_enough(const struct tl_plan *plan, int rc, unsigned *out_statu
 /* Behind our token. TL_EINVAL: it leads to where the next leg never was. */
 static int in_dialog(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_status) {
   const struct tl_conn *c = tl_conn_get(&p->net, plan->flow);
-  bool alive = tl_relay_is_remote(p, plan->flow) || (c && c->state == TL_CONN_OPEN);
+  bool alive = tl_relay_is_remote(p, plan->flow) ||
+               (c && c->state == TL_CONN_OPEN && !tl_conn_half_closed(c));
   if (!alive || (plan->secure && plan->flow_transport != TL_TLS)) plan->flow = 0;
   *out_status = 404;
   int rc = tl_route_is_ours(p, &plan->next_uri) ? TL_ENOTFOUND : target_of_uri(p, plan);

@@ -219,7 +219,7 @@ static void uncount(struct tl_tx *tx) {
   if (!tx->counted) return;
   tx->counted = false;
   struct tl_conn *c = tl_conn_get(&tx->proxy->net, tx->asked_on);
-  if (c) c->n_asked--;
+  if (c) tl_conn_settled(c);
   tx->proxy->n_tx--;
   tl_count_sub(tl_proxy_counters(tx->proxy), TL_C_TX_NOW, 1);
 }

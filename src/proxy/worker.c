@@ -33,12 +33,19 @@ static void on_bad(struct tl_net *n, const struct tl_hop *from, struct tl_conn *
   tl_local_answer(tl_proxy_of(n), from, m, err->status, tl_str_c(err->reason), TL_STR(""));
 }
 
-static void on_closed(struct tl_net *n, struct tl_conn *c, int rc) {
+/* No response comes on C any more. */
+static void lose_branches(struct tl_net *n, struct tl_conn *c, int rc) {
   struct tl_hop was = {.transport = (enum tl_transport)c->transport, .addr = c->peer};
   bool verified = c->tls && c->tls->peer_verified;
-  tl_source_drop(c);
   tl_relay_conn_gone(tl_proxy_of(n), c, rc);
   while (c->user) tl_branch_lost(c->user, &was, verified ? c->tls->identity : NULL, rc);
+}
+
+static void on_half_closed(struct tl_net *n, struct tl_conn *c) { lose_branches(n, c, TL_ECLOSED); }
+
+static void on_closed(struct tl_net *n, struct tl_conn *c, int rc) {
+  tl_source_drop(c);
+  lose_branches(n, c, rc);
 }
 
 static void on_resolved(struct tl_proxy *p, struct tl_resolve *r) {
@@ -86,6 +93,7 @@ static void on_mail(struct tl_net *n, struct tl_mail *m) {
 const struct tl_net_handler tl_proxy_handler = {.message = on_message,
                                                 .bad = on_bad,
                                                 .closed = on_closed,
+                                                .half_closed = on_half_closed,
                                                 .describe = tl_source_describe,
                                                 .mail = on_mail,
                                                 .drop = tl_relay_free};

@@ -201,6 +201,125 @@ Test(net_conn, idle_connections_end_unless_a_transaction_waits_on_them) {
   net_end();
 }
 
+/* ---- half-closed connections ---- */
+
+static char half_msg[4096];
+
+/* A request is open on each connection whose message comes up. */
+static void asks(struct rig *r, struct tl_conn *c, const struct tl_msg *m) {
+  (void)r;
+  (void)m;
+  c->n_asked++;
+}
+
+/* A connection with one open request whose peer has closed its sending side. */
+static int half_closed(struct tl_conn **out_c) {
+  int fd = rig_connect(out_c);
+  rig.on_message = asks;
+  rig_write(fd, half_msg, rig_message(half_msg, 1, 10));
+  shutdown(fd, SHUT_WR);
+  RIG_UNTIL(rig_count(TL_C_CONN_HALF_CLOSED) == 1);
+  return fd;
+}
+
+Test(net_conn, s23_a_half_closed_connection_stays_until_it_is_answered) {
+  struct tl_conn *c, *found;
+  char reply[8];
+  net_begin("");
+  int fd = half_closed(&c);
+  struct tl_conn_key key = key_of(&c->peer);
+  cr_expect_null(tl_conn_find(rig.net, &key), "nothing new is sent on it");
+  cr_assert_eq(tl_conn_send(c, "100", 3), 0, "a provisional answer");
+  rig_read(fd, reply, 3);
+  cr_expect(rig_quiet(fd), "it stays open behind that");
+  cr_expect_eq(rig.n_closed, 0);
+  found = tl_conn_get(rig.net, rig.last_conn);
+  cr_assert_eq(found, c);
+  cr_assert_eq(tl_conn_send(c, "answer", 6), 0);
+  tl_conn_settled(c);
+  rig_read(fd, reply, 6);
+  cr_expect_eq(memcmp(reply, "answer", 6), 0);
+  rig_read_end(fd);
+  RIG_UNTIL(rig.net->n_conn == 0);
+  cr_expect(rig.n_closed == 1 && rig.closed_rc == TL_ECLOSED);
+  close(fd);
+  net_end();
+}
+
+Test(net_conn, s23_requests_without_a_transaction_are_awaited_too) {
+  struct tl_conn *c;
+  for (int lost = 0; lost < 2; lost++) {
+    net_begin("");
+    int fd = rig_connect(&c);
+    tl_conn_ask(c, lost ? 200 : 60000);
+    shutdown(fd, SHUT_WR);
+    RIG_UNTIL(rig_count(TL_C_CONN_HALF_CLOSED) == 1);
+    if (!lost) {
+      cr_expect(rig_quiet(fd));
+      tl_conn_answered(c);
+    }
+    RIG_UNTIL(rig.net->n_conn == 0); /* answered, or waited for in vain */
+    close(fd);
+    net_end();
+  }
+}
+
+Test(net_conn, s23_a_half_closed_connection_that_owes_nothing_ends_at_once) {
+  static const char *const conf[] = {"", "timeouts { half_closed = 0 }"};
+  struct tl_conn *c;
+  for (int i = 0; i < 2; i++) {
+    net_begin(conf[i]);
+    int fd = rig_connect(&c);
+    c->n_asked = i == 1; /* with 0 none is kept */
+    shutdown(fd, SHUT_WR);
+    RIG_UNTIL(rig.net->n_conn == 0);
+    cr_expect_eq(rig_count(TL_C_CONN_HALF_CLOSED), 0);
+    close(fd);
+    net_end();
+  }
+}
+
+Test(net_conn, s23_a_half_closed_connection_has_its_own_bound) {
+  struct tl_conn *c;
+  net_begin("timeouts { half_closed = 150ms }");
+  int fd = half_closed(&c);
+  RIG_UNTIL(rig.net->n_conn == 0);
+  cr_expect_eq(rig.n_closed, 1);
+  close(fd);
+  net_end();
+}
+
+Test(net_conn, s23_a_half_closed_connection_whose_peer_vanished_goes) {
+  const struct linger now = {1, 0};
+  struct tl_conn *c;
+  net_begin("");
+  int fd = half_closed(&c);
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+  close(fd); /* a reset */
+  RIG_UNTIL(rig.net->n_conn == 0);
+  cr_expect_eq(rig.closed_rc, TL_EIO);
+  net_end();
+}
+
+Test(net_conn, s23_half_a_message_is_not_kept) {
+  struct tl_conn *c;
+  net_begin("");
+  int fd = rig_connect(&c);
+  rig.on_message = asks;
+  size_t n = rig_message(half_msg, 1, 10);
+  rig_write(fd, half_msg, n);
+  rig_write(fd, half_msg, 100);
+  shutdown(fd, SHUT_WR);
+  RIG_UNTIL(rig_count(TL_C_CONN_HALF_CLOSED) == 1);
+  rig_settle();
+  cr_expect_eq(rig.n_got, 1);
+  cr_expect(c->state == TL_CONN_OPEN && !c->plain.p && !c->cipher.p && !c->big);
+  tl_conn_settled(c);
+  RIG_UNTIL(rig.net->n_conn == 0);
+  close(fd);
+  net_end();
+}
+
 /* ---- datagrams ---- */
 
 static int udp_peer(struct tl_addr *me) {

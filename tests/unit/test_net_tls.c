@@ -186,6 +186,48 @@ Test(net_tls, close_notify_is_answered_and_ends) {
   }
 }
 
+static void asks(struct rig *r, struct tl_conn *c, const struct tl_msg *m) {
+  (void)r;
+  (void)m;
+  c->n_asked++;
+}
+
+/* close_notify in the same write as the request, then the FIN or not; or the FIN alone. What comes
+ * behind close_notify is ignored (RFC 8446 6.1). */
+Test(net_tls, s23_half_closed_connections_are_answered) {
+  static const struct {
+    bool notify, fin, more;
+  } ends[] = {{true, false, false}, {true, true, false}, {false, true, false}, {true, true, true}};
+  static const uint8_t bye[2] = {1, 0};
+  for (size_t s = 0; s < SUITES; s++)
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+      struct tl_conn *c;
+      struct tl_record *peer;
+      net_begin("");
+      rig.on_message = asks;
+      int fd = rig_tls(suites[s].v, suites[s].c, 0, &c, &peer);
+      size_t len = rig_message(plain, 1, 100);
+      size_t n = seal(peer, TL_CT_DATA, plain, len, len, wire);
+      if (ends[i].notify) n += seal(peer, TL_CT_ALERT, bye, 2, 2, wire + n);
+      if (ends[i].more) n += seal(peer, TL_CT_DATA, plain, len, len, wire + n);
+      rig_write(fd, wire, n);
+      if (ends[i].fin) shutdown(fd, SHUT_WR);
+      RIG_UNTIL(rig_count(TL_C_CONN_HALF_CLOSED) == 1);
+      cr_expect(rig_quiet(fd), "nothing ends it before the answer");
+      cr_expect_eq(rig.n_got, 1);
+      cr_assert_eq(tl_conn_send(c, "answer", 6), 0);
+      tl_conn_settled(c);
+      read_plain(fd, peer, "answer", 6);
+      expect_alert(fd, peer, 1, TL_ALERT_CLOSE_NOTIFY);
+      rig_read_end(fd);
+      RIG_UNTIL(rig.net->n_conn == 0);
+      cr_expect_eq(rig.n_closed, 1);
+      tl_record_free(peer);
+      close(fd);
+      net_end();
+    }
+}
+
 Test(net_tls, a_forged_record_gets_its_alert_and_the_end) {
   struct tl_conn *c;
   struct tl_record *peer;
