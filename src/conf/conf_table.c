@@ -122,6 +122,9 @@ static const struct tl_opt limit_opts[] = {
             "bytes of messages that a worker keeps for its transactions; beyond, new requests get "
             "503 and nothing more is kept for those under way; dialogs that our token shows have "
             "a quarter more"),
+    OPT(tl_conf_limits, udp_answer_factor, NUM, "3", RANGE(0, 1000),
+        WHY = "bytes of answers repeated (Timer G) to a UDP source that is no peer, for each byte "
+              "that came from it: its address may be forged; 0: no bound, as RFC 3261 17.2.1"),
     OPT(tl_conf_limits, max_open_calls, NUM, "262144", RANGE(1, 100000000),
         WHY = "calls of the whole process toward peers that have max_calls; beyond, as if their "
               "peer had its max_calls"),

@@ -66,6 +66,14 @@ static uint32_t send_ms(const struct tl_conn *c) {
   return own ? own : c->net->conf->timeouts.send;
 }
 
+/* The same once the connection ends. A peer that has closed and takes nothing may be gone without a
+ * word: no window comes any more, and the kernel asks for one ever more seldom. */
+#define CLOSED_MS 10000u
+
+static uint32_t finish_ms(const struct tl_conn *c) {
+  return c->notify_got && (!send_ms(c) || send_ms(c) > CLOSED_MS) ? CLOSED_MS : send_ms(c);
+}
+
 static uint32_t check_ms(const struct tl_conn *c) {
   const struct tl_conf_timeouts *t = &c->net->conf->timeouts;
   uint32_t ms = send_ms(c) ? send_ms(c) : 60000;
@@ -127,7 +135,7 @@ static void on_timer(struct tl_timer *t, void *arg) {
     return;
   }
   if (c->state == TL_CONN_FINISHING) {
-    bool late = !c->out.bytes || (c->send_busy && now - c->progress_ms >= send_ms(c)) ||
+    bool late = !c->out.bytes || (c->send_busy && now - c->progress_ms >= finish_ms(c)) ||
                 tl_slow_now(c, send_ms(c));
     if (late) {
       tl_conn_abort(c, TL_OK);

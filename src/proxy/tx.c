@@ -252,9 +252,6 @@ static void on_tx_timer(struct tl_timer *t, void *arg) {
   tl_tx_free(tx); /* H, I, J, L */
 }
 
-/* Bytes sent for each that came (as RFC 9000 8.1 has it). */
-#define STRANGER_FACTOR 3u
-
 static void on_tx_retrans(struct tl_timer *t, void *arg) {
   struct tl_tx *tx = (struct tl_tx *)((char *)t - offsetof(struct tl_tx, retrans));
   const struct tl_conf_timeouts *lim = &tx->proxy->net.conf->timeouts;
@@ -263,7 +260,8 @@ static void on_tx_retrans(struct tl_timer *t, void *arg) {
   /* Whoever forged the address of a request shall not have it flooded: with another request of it
    * there is another answer. */
   tx->sent_len += tx->reply->len;
-  if (tx->stranger && tx->sent_len > (uint64_t)STRANGER_FACTOR * tx->got_len) return;
+  const uint64_t factor = tx->proxy->net.conf->limits.udp_answer_factor;
+  if (tx->stranger && factor && tx->sent_len > factor * tx->got_len) return;
   tl_forward_bytes(tx->proxy, &tx->from, tx->reply->data, tx->reply->len);
   tl_count(tl_proxy_counters(tx->proxy), TL_C_RETRANS_SENT);
   tx->retrans_ms = tx->retrans_ms * 2 < lim->t2 ? tx->retrans_ms * 2 : lim->t2;
