@@ -130,12 +130,11 @@ struct tl_conf_limits {
   uint32_t max_half_open;          /* without a complete ClientHello, per handshake thread */
   uint32_t max_half_open_source;   /* of those, from one source */
   uint32_t send_buffer;            /* bytes waiting per connection before more is refused */
-  uint32_t send_min_rate; /* bytes a second that a peer with bytes waiting must take, 0: any */
-  uint32_t
-      udp_answer_factor;   /* bytes repeated to a UDP source that is no peer for each of its own */
-  uint32_t connect_queue;  /* messages waiting per connection being established */
-  uint32_t recv_buffers;   /* buffers in a worker's receive ring, a power of two */
-  uint32_t zero_copy_body; /* bodies of at least this many bytes are sent without a copy */
+  uint32_t send_min_rate;     /* bytes a second that a peer with bytes waiting must take, 0: any */
+  uint32_t udp_answer_factor; /* bytes repeated for each of a UDP source that is no peer */
+  uint32_t connect_queue;     /* messages waiting per connection being established */
+  uint32_t recv_buffers;      /* buffers in a worker's receive ring, a power of two */
+  uint32_t zero_copy_body;    /* bodies of at least this many bytes are sent without a copy */
 };
 
 /* What becomes of the connections of a TLS domain that a reload changed. */

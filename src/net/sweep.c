@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "net_internal.h"
-#include "tieline/log_limit.h"
+#include "tieline/log.h"
 #include "tieline/sweep.h"
 
 #define SLICE 1024u
@@ -76,12 +76,13 @@ static int note(struct tl_sweep *s, struct tl_conn *c) {
 static void log_closing(const struct tl_conn *c, const struct tl_order *o) {
   char peer[TL_ADDR_STRLEN];
   const struct tl_conn_tls *t = c->tls;
-  TL_LOG_FROM(&c->peer, NULL, o->alert ? TL_LOG_WARN : TL_LOG_INFO,
-              "Closing a TLS connection that the present configuration no longer allows.",
-              TL_FC("peer", tl_addr_format(&c->peer, peer)),
-              TL_FC("identity", t->identity ? t->identity->subject : "none"),
-              TL_FC("tls_domain", t->domain->name), TL_FC("cause", o->why),
-              TL_FC("alert", tl_alert_name(o->alert)));
+  /* Not limited: it is the operator's doing, once for each connection. */
+  TL_LOG(o->alert ? TL_LOG_WARN : TL_LOG_INFO,
+         "Closing a TLS connection that the present configuration no longer allows.",
+         TL_FC("peer", tl_addr_format(&c->peer, peer)),
+         TL_FC("identity", t->identity ? t->identity->subject : "none"),
+         TL_FC("tls_domain", t->domain->name), TL_FC("cause", o->why),
+         TL_FC("alert", tl_alert_name(o->alert)));
 }
 
 static void move_to(struct tl_conn *c, struct tl_tls_domain *d) {

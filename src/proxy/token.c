@@ -329,6 +329,9 @@ uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m) {
   n += sizeof(p->sender);
   memcpy(in + n, &m->via.port, sizeof(m->via.port));
   n += sizeof(m->via.port);
+  const uint32_t len[2] = {(uint32_t)m->via.host.n, (uint32_t)m->via.branch.n};
+  memcpy(in + n, len, sizeof(len)); /* where one of what follows ends and the next begins */
+  n += sizeof(len);
   if (m->via.branch.n <= 7 || memcmp(m->via.branch.p, COOKIE, 7) != 0) {
     /* RFC 2543 peers: no unique branch (nothing behind the cookie is none), so the rest of 17.2.3's
      * list decides. */
