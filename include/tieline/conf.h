@@ -142,6 +142,7 @@ enum tl_reload_drain { TL_DRAIN_GRACEFUL, TL_DRAIN_NOW, TL_DRAIN_KEEP };
 
 struct tl_conf_timeouts { /* all in milliseconds */
   uint32_t hello, handshake, connect, message, send, idle, half_closed, drain, retire;
+  uint32_t call_setup_max;
   uint32_t t1, t2, t4; /* RFC 3261 17.1.1.1 */
   uint32_t timer_b, timer_c, timer_f;
   uint32_t trying; /* INVITE without an answer for this long gets a 100 */

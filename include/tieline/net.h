@@ -193,6 +193,7 @@ struct tl_conn {
   uint64_t half_until;   /* half-closed: it ends then */
   uint32_t n_asked;      /* requests that came on it and have no final response yet */
   uint32_t max_age_ms;   /* then it retires, 0: never */
+  uint64_t retired_ms;   /* when it did */
   uint64_t retire_until; /* retired: closed then, idle or not; 0: only when idle */
   uint64_t born_ms, active_ms, progress_ms;
   uint64_t overdue_ms; /* when its send was first found to take too long, 0: it is not */

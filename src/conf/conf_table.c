@@ -186,6 +186,10 @@ static const struct tl_opt timeout_opts[] = {
         WHY = "what SIGTERM grants running transactions"),
     OPT(tl_conf_timeouts, retire, TIME, "30s", RANGE(0, DAY_MS),
         WHY = "what a connection that is being renewed may take to become idle; 0: no limit"),
+    OPT(tl_conf_timeouts, call_setup_max, TIME, "180s", RANGE(0, DAY_MS),
+        WHY = "a connection that is being renewed (max_age, retire, reload_drain) stays so long "
+              "while a transaction is open on it: no telephone rings longer; not for a peer that "
+              "no longer passes"),
     OPT(tl_conf_timeouts, t1, TIME, "500ms", RANGE(10, 60000),
         WHY = "round-trip estimate, base of the retransmissions (RFC 3261 17.1.1.1)"),
     OPT(tl_conf_timeouts, t2, TIME, "4s", RANGE(10, DAY_MS),

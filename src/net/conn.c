@@ -102,12 +102,22 @@ static bool at_rest(const struct tl_conn *c) {
          !c->big && (last_chance || now - c->active_ms >= RETIRED_QUIET_MS);
 }
 
+bool tl_conn_asked(const struct tl_conn *c) { return c->user || c->n_asked; }
+
+/* A call that is being set up is not ended by our wish for a new connection. */
+static void spare_calls(struct tl_conn *c) {
+  uint64_t now = c->net->now_ms, most = c->retired_ms + c->net->conf->timeouts.call_setup_max;
+  if (!c->retire_until || now < c->retire_until || now >= most || !tl_conn_asked(c)) return;
+  c->retire_until = now + TL_RETIRE_MS < most ? now + TL_RETIRE_MS : most;
+}
+
 static void check_retired(struct tl_conn *c) {
   uint64_t now = c->net->now_ms;
   if (c->max_age_ms && !c->retired && now - c->born_ms >= c->max_age_ms) {
     tl_count(c->net->counters, TL_C_CONN_AGED);
     tl_conn_retire(c, c->net->conf->timeouts.retire);
   }
+  if (c->retired) spare_calls(c);
   if (c->retired && (at_rest(c) || (c->retire_until && now >= c->retire_until))) tl_conn_finish(c);
 }
 
@@ -159,7 +169,7 @@ static void on_timer(struct tl_timer *t, void *arg) {
     tl_half_check(c);
     return;
   }
-  if (lim->idle && now - c->active_ms >= lim->idle && !c->out.bytes && !c->user) {
+  if (lim->idle && now - c->active_ms >= lim->idle && !c->out.bytes && !tl_conn_asked(c)) {
     tl_count(c->net->counters, TL_C_CONN_IDLE);
     tl_conn_finish(c);
     return;
@@ -276,6 +286,7 @@ static bool same(const char *a, const char *b) { return strcasecmp(a ? a : "", b
 void tl_conn_retire(struct tl_conn *c, uint32_t within_ms) {
   if (c->retired) return;
   c->retired = true;
+  c->retired_ms = c->net->now_ms;
   c->retire_until = within_ms ? c->net->now_ms + within_ms : 0;
   hash_del(c);
   tl_alias_drop(c);

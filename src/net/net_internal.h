@@ -66,6 +66,9 @@ void tl_conn_pause(struct tl_conn *c);
 void tl_conn_resume(struct tl_conn *c);
 void tl_conn_dump(struct tl_net *n, struct tl_dump *d);
 
+#define TL_RETIRE_MS 3000u /* from the answer to a last request: its ACK is still to come */
+/* Is a transaction open on C, in either direction? */
+bool tl_conn_asked(const struct tl_conn *c);
 /* New requests go elsewhere; ends when those it carries are answered, at the latest after
  * WITHIN_MS (0: no limit). */
 void tl_conn_retire(struct tl_conn *c, uint32_t within_ms);

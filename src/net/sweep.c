@@ -99,16 +99,29 @@ static void pass(struct tl_conn *c, struct tl_order *o) {
   tl_alias_changed(c);
 }
 
+/* False: it was retired before. */
+static bool retire(struct tl_conn *c, uint32_t within_ms) {
+  if (c->retired) return false;
+  tl_count(c->net->counters, TL_C_CONN_RETIRED);
+  tl_conn_retire(c, within_ms);
+  return true;
+}
+
 static void carry_out(struct tl_conn *c, struct tl_order *o) {
   switch (o->what) {
   case TL_ORDER_PASS: pass(c, o); break;
   case TL_ORDER_RETIRE:
     c->tls->peer_verified = o->pass;
-    if (c->retired) return;
-    tl_count(c->net->counters, TL_C_CONN_RETIRED);
-    tl_conn_retire(c, o->within_ms);
+    if (!retire(c, o->within_ms)) return;
     break;
   case TL_ORDER_CLOSE:
+    /* Its peer still passes: what is being set up on it is waited for. */
+    if (!o->alert && tl_conn_asked(c) && c->net->conf->timeouts.call_setup_max) {
+      const uint64_t soon = c->net->now_ms + TL_RETIRE_MS;
+      if (!retire(c, TL_RETIRE_MS) && (!c->retire_until || c->retire_until > soon))
+        c->retire_until = soon;
+      break;
+    }
     log_closing(c, o);
     tl_count(c->net->counters, o->alert ? TL_C_CONN_UNVERIFIED : TL_C_CONN_DRAINED);
     tl_conn_end(c, o->alert);

@@ -48,7 +48,8 @@ def test_b17_drain_keep_now_graceful(t):
     other = ("quiet", {"certificate": t.pki("biloxi.pem"), "private_key": t.pki("biloxi.key"),
                        "verify_cert": False, "require_cert": False,
                        "match_sip_domain": ["biloxi.example"]})
-    d = t.daemon(domains=[other])
+    brief = {"call_setup_max": "1s"}
+    d = t.daemon(domains=[other], timeouts=brief)
     alice, bob = t.uac(), t.uas("tls", silent=True)
     uri = t.uri(bob, "tls")
     bystander = t.dial(alice, d, "tls", sni="biloxi.example")
@@ -57,7 +58,8 @@ def test_b17_drain_keep_now_graceful(t):
 
     def change(drain):
         d.configure(domain={"certificate": t.pki(certs[0] + ".pem"),
-                            "private_key": t.pki(certs[0] + ".key")}, domains=[other])
+                            "private_key": t.pki(certs[0] + ".key")}, domains=[other],
+                    timeouts=brief)
         certs.reverse()
         return changed(d.rpc("reload", {"drain": drain}))
 

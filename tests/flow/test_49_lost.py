@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calls that outlive the connections they were set up on. Issue 8, point 7."""
+import time
+
 from flowlib.ua import Call
 
 from test_45_identity import lab_of, verifying
@@ -144,3 +146,31 @@ def test_s7_the_certificate_tells_who_answers(t):
     assert call.final().status == 200 and not carol.seen
     call.ack()
     bob.next_request("ACK")
+
+
+def test_s7_no_drain_ends_a_call_that_rings(t):
+    """max_age, and reloads that change the certificate, with drain now and graceful past its
+    deadline: both connections of a call that rings stay until it is answered and the ACK is
+    through, and end then."""
+    for drain in ("now", "graceful:1", None):
+        timeouts = {"retire": "100ms"}
+        bob = t.uas("tls", silent=True)
+        d = t.daemon(timeouts=timeouts, domain={} if drain else {"max_age": "1s"})
+        alice = t.uac()
+        conn = t.dial(alice, d, "tls")
+        call = Call(alice, conn, t.uri(bob, "tls")).send()
+        where, invite = bob.next_request("INVITE")
+        bob.reply(where, invite, 180, headers=[("Contact", bob.contact(where))])
+        if drain:
+            d.configure(domain={"certificate": t.pki("proxy-rsa.pem"),
+                                "private_key": t.pki("proxy-rsa.key")}, timeouts=timeouts)
+            d.rpc("reload", {"drain": drain})
+        t.wait(lambda: [c["state"] for c in d.connections()] == ["retiring"] * 2,
+               "both connections to retire")
+        time.sleep(1.5)  # deadlines pass
+        assert not conn.closed.is_set() and not where.closed.is_set(), drain
+        bob.reply(where, invite, 200, headers=[("Contact", bob.contact(where))])
+        assert call.final().status == 200
+        call.ack()
+        bob.next_request("ACK")
+        t.wait(lambda: conn.closed.is_set() and where.closed.is_set(), "both to end")
