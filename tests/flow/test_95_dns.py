@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What name servers, and who passes for one, may do to the daemon: answers that are cut off, broken
-or forged (point 9).
+or forged.
 """
 import os
 import random
