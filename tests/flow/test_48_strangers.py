@@ -138,7 +138,7 @@ def test_s1_a_certificate_is_the_leg_wherever_it_comes_from(t):
     assert d.counter("legs.moved") == 3
 
 
-# ---- point 2: branches --------------------------------------------------------------------------
+# ---- branches -----------------------------------------------------------------------------------
 
 def _drops(d):
     return sum(d.counter("drops." + k) for k in (

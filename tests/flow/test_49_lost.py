@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls that outlive the connections they were set up on. Issue 8, point 7."""
+"""Calls that outlive the connections they were set up on."""
 import time
 
 from flowlib.ua import Call
