@@ -116,8 +116,8 @@ Test(proxy_route, s4_a_route_without_our_token_needs_leave) {
 Test(proxy_route, s4_peers_do_not_see_a_preloaded_route) {
   static const char *const route[] = {"Route: <sip:evil.example;lr>\r\n",
                                       "Route: <sip:evil.example>\r\n",
-                                      "Route: <sip:e.example;lr>, <sip:f.example>\r\n"
-                                      "Route: <sip:g.example;lr>\r\n"};
+                                      ("Route: <sip:e.example;lr>, <sip:f.example>\r\n"
+                                       "Route: <sip:g.example;lr>\r\n")};
   proxy_begin(conf);
   for (size_t i = 0; i < sizeof(route) / sizeof(route[0]); i++) {
     char branch[TL_BRANCH_LEN + 1] = "", text[4096];
