@@ -31,7 +31,11 @@ static bool known(struct tl_proxy *p, struct tl_tx *tx, const struct tl_msg *m) 
   if (m->method == TL_M_ACK) {
     /* An ACK with the branch of a 2xx's INVITE comes from an RFC 2543 peer: forward it, as often as
      * the 2xx may have been repeated. */
-    if (tx->state == TL_TX_ACCEPTED && tx->n_ack++ < ACKS_MAX) return false;
+    if (tx->state == TL_TX_ACCEPTED && tx->n_ack < ACKS_MAX) {
+      tx->n_ack++;
+      return false;
+    }
+    if (tx->state == TL_TX_ACCEPTED) tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_ACK);
     if (tx->state == TL_TX_COMPLETED) tl_tx_confirmed(tx); /* may be its end */
     return true;
   }
