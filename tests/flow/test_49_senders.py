@@ -117,7 +117,7 @@ def test_s24_acks_of_a_refused_call_go_nowhere(t):
             call = ringing(t, alice, conn, bob)
             bob.answer(call.call_id, status)
             assert call.final().status == status
-            for _ in range(400):
+            for _ in range(400 if tr == "tcp" else 50):     # datagrams may be lost in a crowd
                 conn.send(copy_of(call.data, b"ACK"))
             options_works(t, d, alice, conn, t.uri(bob, "tcp"))
             n = sum(m.method == "ACK" and m.call_id == call.call_id for m in bob.seen)
