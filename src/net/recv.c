@@ -180,7 +180,10 @@ static size_t refuse(struct tl_conn *c, const uint8_t *p, size_t left, int rc,
   uint64_t total = 0;
   if (skip_head(c, m, err)) {
     refuse_one(c, err);
-    return tl_conn_live(c) ? skip(c, p, left) : left;
+    /* Its head, and what of its body is here: no byte of it may be taken for the next message. */
+    size_t k = tl_conn_live(c) ? skip(c, p, left) : left;
+    while (k < left && c->skip_left && tl_conn_live(c)) k += skip(c, p + k, left - k);
+    return tl_conn_live(c) ? k : left;
   }
   if (!end_is_certain(m, (const char *)p, rc, err, &total) || total > skip_max(c->net)) {
     tl_recv_bad(c, err, tl_msg_answerable(m));

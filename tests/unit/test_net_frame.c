@@ -180,6 +180,39 @@ Test(net_frame, s6_over_the_limits_it_gets_513_and_is_skipped) {
   net_end();
 }
 
+/* The body of a message whose head is too long is no message, wherever the stream is cut. */
+Test(net_frame, s6_the_body_behind_a_long_head_is_skipped_too) {
+  static char m[20000], inner[1200], next[600];
+  struct tl_conn *c;
+  net_begin("limits { max_message = 4k max_head = 2k }");
+  size_t n_inner = rig_message(inner, 9, 30), n_next = rig_message(next, 7, 20);
+  size_t at = rig_message(m, 2, 0);
+  char *length = strstr(m, "Content-Length: 0");
+  cr_assert(length);
+  at = (size_t)(length - m);
+  while (at < 3000) at += (size_t)sprintf(m + at, "X-Filler: yes\r\n");
+  at += (size_t)sprintf(m + at, "Content-Length: %zu\r\n\r\n", n_inner);
+  memcpy(m + at, inner, n_inner);
+  memcpy(m + at + n_inner, next, n_next);
+  size_t n = at + n_inner + n_next;
+  static const size_t steps[] = {20000, 3100, 2500, 2049, 2048, 2000, 700, 64};
+  for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+    rig_forget();
+    int fd = rig_connect(&c);
+    for (size_t k = 0; k < n; k += steps[i]) {
+      rig_write(fd, m + k, n - k < steps[i] ? n - k : steps[i]);
+      rig_settle();
+    }
+    RIG_UNTIL(rig.n_got == 1);
+    rig_settle();
+    cr_expect(rig.n_got == 1 && rig.got[0].n == n_next && !memcmp(rig.got[0].p, next, n_next),
+              "%u messages by %zu bytes", rig.n_got, steps[i]);
+    close(fd);
+    RIG_UNTIL(rig.net->n_conn == 0);
+  }
+  net_end();
+}
+
 Test(net_frame, s6_what_never_ends_is_closed) {
   static char m[40000];
   struct tl_conn *c;
