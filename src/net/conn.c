@@ -107,8 +107,9 @@ bool tl_conn_asked(const struct tl_conn *c) { return c->user || c->n_asked; }
 /* A call that is being set up is not ended by our wish for a new connection. */
 static void spare_calls(struct tl_conn *c) {
   uint64_t now = c->net->now_ms, most = c->retired_ms + c->net->conf->timeouts.call_setup_max;
-  if (!c->retire_until || now < c->retire_until || now >= most || !tl_conn_asked(c)) return;
-  c->retire_until = now + TL_RETIRE_MS < most ? now + TL_RETIRE_MS : most;
+  uint64_t until = now + TL_RETIRE_MS < most ? now + TL_RETIRE_MS : most;
+  /* At each look, so that an answer just before the deadline leaves time for its ACK, too. */
+  if (c->retire_until && c->retire_until < until && tl_conn_asked(c)) c->retire_until = until;
 }
 
 static void check_retired(struct tl_conn *c) {
