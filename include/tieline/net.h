@@ -154,6 +154,7 @@ struct tl_conn {
       held_end : 1,    /* the end of the stream comes behind what is held */
       parked : 1,      /* nothing is read until OCSP has answered */
       later : 1,       /* it has had its share of this turn */
+      spared : 1,      /* retired, and kept past its time because a call is being set up */
       rekey_tx : 1,    /* the kernel's sending key must change before the next send */
       begun : 1,       /* a part of a message is there, it stands in the order of those */
       another : 1,     /* a message has ended: what follows is another one's */
@@ -194,6 +195,7 @@ struct tl_conn {
   uint32_t n_asked;      /* requests that came on it and have no final response yet */
   uint32_t max_age_ms;   /* then it retires, 0: never */
   uint64_t retired_ms;   /* when it did */
+  uint64_t answered_ms;  /* when a request that came on it last had its final response */
   uint64_t retire_until; /* retired: closed then, idle or not; 0: only when idle */
   uint64_t born_ms, active_ms, progress_ms;
   uint64_t overdue_ms; /* when its send was first found to take too long, 0: it is not */

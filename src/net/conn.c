@@ -21,6 +21,7 @@
  * peer has just sent is still on its way. */
 #define RETIRED_CHECK_MS 250u
 #define RETIRED_QUIET_MS 1000u
+#define RETIRED_ACK_MS 2500u /* behind an answer; less than TL_RETIRE_MS */
 
 tl_conn_id tl_conn_id_of(const struct tl_conn *c) {
   return ((uint64_t)(c->net->th->index + 1) << 56) | ((uint64_t)(c->gen & 0xffffff) << 32) |
@@ -93,23 +94,31 @@ static void log_stuck(struct tl_conn *c) {
               TL_FI("timeout_ms", send_ms(c)));
 }
 
-/* Nothing is under way on it, in either direction. A busy one may never be quiet: in its last
- * seconds a moment without a transaction is enough. */
+/* To when calls that are being set up are spared. */
+static uint64_t spared_until(const struct tl_conn *c) {
+  return c->retired_ms + c->net->conf->timeouts.call_setup_max;
+}
+
+/* Nothing is under way on it, in either direction, the ACK to a last answer included. A busy one
+ * may never be quiet: in its last seconds a moment without a transaction is enough. */
 static bool at_rest(const struct tl_conn *c) {
-  uint64_t now = c->net->now_ms;
-  bool last_chance = c->retire_until && now + 2 * RETIRED_QUIET_MS >= c->retire_until;
+  uint64_t now = c->net->now_ms, end = c->spared ? spared_until(c) : c->retire_until;
+  bool last_chance = c->retire_until && now + 2 * RETIRED_QUIET_MS >= end;
+  bool quiet = now - c->active_ms >= RETIRED_QUIET_MS && now - c->answered_ms >= RETIRED_ACK_MS;
   return !c->user && !c->n_asked && !c->out.bytes && !c->plain.n && !c->cipher.n && !c->held.n &&
-         !c->big && (last_chance || now - c->active_ms >= RETIRED_QUIET_MS);
+         !c->big && (last_chance || quiet);
 }
 
 bool tl_conn_asked(const struct tl_conn *c) { return c->user || c->n_asked; }
 
 /* A call that is being set up is not ended by our wish for a new connection. */
 static void spare_calls(struct tl_conn *c) {
-  uint64_t now = c->net->now_ms, most = c->retired_ms + c->net->conf->timeouts.call_setup_max;
-  uint64_t until = now + TL_RETIRE_MS < most ? now + TL_RETIRE_MS : most;
+  uint64_t soon = c->net->now_ms + TL_RETIRE_MS, most = spared_until(c);
+  uint64_t until = soon < most ? soon : most;
   /* At each look, so that an answer just before the deadline leaves time for its ACK, too. */
-  if (c->retire_until && c->retire_until < until && tl_conn_asked(c)) c->retire_until = until;
+  if (!c->retire_until || c->retire_until >= until || !tl_conn_asked(c)) return;
+  c->retire_until = until;
+  c->spared = true;
 }
 
 static void check_retired(struct tl_conn *c) {

@@ -27,6 +27,7 @@ void tl_conn_answered(struct tl_conn *c) {
 
 void tl_conn_settled(struct tl_conn *c) {
   c->n_asked--;
+  c->answered_ms = c->net->now_ms;
   if (tl_conn_half_closed(c)) tl_conn_mark(c);
 }
 
