@@ -206,6 +206,13 @@ struct tl_conn {
 
 #define TL_ALIAS_BUCKETS 1024
 
+/* An address to which TCP could not connect; until_ms 0: free. */
+struct tl_unreached {
+  struct tl_addr addr;
+  uint64_t until_ms;
+};
+#define TL_UNREACHED_SLOTS 256
+
 struct tl_net {
   struct tl_thread *th;
   struct tl_runtime *rt;
@@ -232,6 +239,7 @@ struct tl_net {
   struct tl_alias *alias[TL_ALIAS_BUCKETS];
   struct tl_alias_told *alias_told[TL_ALIAS_BUCKETS]; /* of other workers' connections */
   uint32_t n_alias_told;
+  struct tl_unreached unreached[TL_UNREACHED_SLOTS];
   struct tl_conn *begun_first, *begun_last; /* have a part of a message, the oldest first */
   uint64_t begun_bytes;                     /* memory of those parts */
   struct tl_conn *dirty;
@@ -270,6 +278,8 @@ tl_conn_id tl_conn_id_of(const struct tl_conn *c);
 
 /* An open or dialing connection for KEY, else a new dial. TL_ELIMIT, TL_ENOMEM. */
 int tl_conn_open(struct tl_net *n, const struct tl_conn_key *key, struct tl_conn **out);
+/* Could TCP not connect to ADDR lately? Forgotten when it does, and after some minutes. */
+bool tl_unreached(struct tl_net *n, const struct tl_addr *addr);
 /* Its peer sends no more; what it has asked may still be answered, but nothing new is sent to it.
  */
 static inline bool tl_conn_half_closed(const struct tl_conn *c) {

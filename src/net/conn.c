@@ -339,6 +339,7 @@ static void on_connected(struct tl_op *op, int res, uint32_t flags) {
     return;
   }
   tl_count(c->net->counters, TL_C_CONN_DIALED);
+  tl_unreached_forget(c->net, &c->peer);
   tl_conn_opened(c);
 }
 
@@ -574,6 +575,7 @@ void tl_conn_abort(struct tl_conn *c, int rc) {
   bool dialing = c->state == TL_CONN_DIALING, told = c->state == TL_CONN_FINISHING;
   c->state = TL_CONN_CLOSING;
   if (dialing) tl_count(c->net->counters, TL_C_CONN_DIAL_FAILED);
+  if (dialing) tl_unreached_note(c, rc);
   hash_del(c);
   c->paused = false;
   tl_timer_stop(&c->net->wheel, &c->timer);

@@ -92,6 +92,11 @@ void tl_sweep_drop(struct tl_net *n);
  * last? */
 void tl_sweep_adopted(struct tl_conn *c);
 
+/* unreached.c */
+/* C, dialing, has ended with RC; only TL_ETIMEOUT and TL_EIO say something of its peer. */
+void tl_unreached_note(struct tl_conn *c, int rc);
+void tl_unreached_forget(struct tl_net *n, const struct tl_addr *a);
+
 /* alias.c */
 void tl_alias_drop(struct tl_conn *c);
 struct tl_conn *tl_alias_find(struct tl_net *n, const struct tl_conn_key *key);

@@ -205,7 +205,7 @@ void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_b
     /* Without its body a request would take the next message on the stream for it. */
     if (saved.len < m->body_len) tx->plan->at = tx->plan->n_target;
   }
-  if (plan_is_new(tx) && tl_forward_near_mtu(m, body)) tl_route_prefer_tcp(tx->plan);
+  if (plan_is_new(tx) && tl_forward_near_mtu(m, body)) tl_route_prefer_tcp(p, tx->plan);
   tx->state = TL_TX_PROCEEDING;
   if (!breadth_suffices(tx, m)) {
     tl_local_tx_answer(tx, 440, tl_reason_phrase(440), TL_STR(""));

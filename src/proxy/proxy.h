@@ -431,8 +431,9 @@ const char *tl_route_identity(const struct tl_plan *plan, const struct tl_target
 /* Fills PLAN for M, a request of our own to PEER. TL_EAGAIN: its name must be resolved first. */
 int tl_route_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_msg *m,
                      const struct tl_conf_peer *peer);
-/* RFC 3261 18.1.1: a request near the path MTU goes by TCP first, where UDP was meant. */
-void tl_route_prefer_tcp(struct tl_plan *plan);
+/* RFC 3261 18.1.1: a request near the path MTU goes by TCP first, where UDP was meant, unless TCP
+ * could not connect to there lately. */
+void tl_route_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan);
 /* Asks the resolver for PLAN's next hop on behalf of TX. */
 int tl_route_resolve(struct tl_tx *tx);
 /* Adds what a lookup gave. SNAP: the transaction's, which the targets will point into. */

@@ -383,11 +383,15 @@ int tl_route_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_m
   return TL_EAGAIN;
 }
 
-void tl_route_prefer_tcp(struct tl_plan *plan) {
+void tl_route_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan) {
   bool all = plan->route && plan->route->fork == TL_FORK_PARALLEL;
   for (unsigned i = 0; i < plan->n_target; i++) {
     struct tl_target *t = &plan->target[i];
     if (t->transport != TL_UDP) continue;
+    if (tl_unreached(&p->net, &t->addr)) {
+      tl_count(tl_proxy_counters(p), TL_C_LARGE_BY_UDP);
+      continue;
+    }
     bool keep_udp = !all && plan->n_target < TL_TARGETS_MAX;
     if (keep_udp) {
       memmove(t + 1, t, (plan->n_target - i) * sizeof(*t));

@@ -299,6 +299,28 @@ def test_2_8_udp_large_to_stream(t):
         assert rsp.status == 200 and rsp.body == pattern(size), (size, rsp)
 
 
+def test_s24_who_swallows_tcp_delays_one_large_request(t):
+    """A UDP callee whose TCP port drops SYNs: the first large request waits for the connect timeout
+    and comes by UDP, those behind it come by UDP at once."""
+    d = t.daemon(timeouts={"connect": t.ms(1000)}, workers=1)
+    alice, bob = t.uac(), t.uas("udp")
+    with socket.socket() as trap:
+        trap.bind(("127.0.0.1", bob.listener("udp").port))
+        trap.listen(0)
+        fill = [socket.socket() for _ in range(4)]
+        for s in fill:
+            s.setblocking(False)
+            s.connect_ex(trap.getsockname())
+        conn = t.dial(alice, d, "tls")
+        for n in range(4):
+            rsp = alice.request(conn, "MESSAGE", t.uri(bob, "udp"), body=pattern(3000))
+            assert rsp.status == 200 and rsp.body == pattern(3000), rsp
+            assert d.counter("connections.dial_failed") == 1, "TCP was tried again"
+            assert d.counter("transactions.large_by_udp") == n
+        for s in fill:
+            s.close()
+
+
 @marked(limit_s=120)
 def test_2_8_200_at_once_to_new_peer(t):
     """200 requests in one go to a peer to which no connection exists: all answered."""

@@ -92,21 +92,27 @@ Test(net_conn, a_refused_dial_drops_what_waits_and_says_so) {
   net_end();
 }
 
+/* A listener with a full backlog: the kernel drops further SYNs. */
+static int swallowing(struct tl_addr *at, int fill[4]) {
+  socklen_t len = sizeof(*at);
+  tl_addr_parse(TL_STR("127.0.0.1"), 0, at);
+  int l = socket(AF_INET, SOCK_STREAM, 0);
+  cr_assert_eq(bind(l, &at->sa, sizeof(at->v4)), 0);
+  cr_assert_eq(listen(l, 0), 0);
+  getsockname(l, &at->sa, &len);
+  for (int i = 0; i < 4; i++) {
+    fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    connect(fill[i], &at->sa, sizeof(at->v4));
+  }
+  return l;
+}
+
 Test(net_conn, a_dial_without_an_answer_ends_at_its_time) {
   struct tl_addr at;
   struct tl_conn *c;
-  socklen_t len = sizeof(at);
+  int fill[4];
   net_begin("timeouts { connect = 150ms }");
-  /* A full backlog: the kernel drops further SYNs. */
-  tl_addr_parse(TL_STR("127.0.0.1"), 0, &at);
-  int l = socket(AF_INET, SOCK_STREAM, 0), fill[4];
-  cr_assert_eq(bind(l, &at.sa, sizeof(at.v4)), 0);
-  cr_assert_eq(listen(l, 0), 0);
-  getsockname(l, &at.sa, &len);
-  for (int i = 0; i < 4; i++) {
-    fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    connect(fill[i], &at.sa, sizeof(at.v4));
-  }
+  int l = swallowing(&at, fill);
   struct tl_conn_key key = key_of(&at);
   cr_assert_eq(tl_conn_open(rig.net, &key, &c), 0);
   tl_conn_send(c, "waits", 5);
@@ -115,6 +121,44 @@ Test(net_conn, a_dial_without_an_answer_ends_at_its_time) {
   RIG_UNTIL(rig.net->n_conn == 0);
   for (int i = 0; i < 4; i++) close(fill[i]);
   close(l);
+  net_end();
+}
+
+/* Dials AT and waits for the end of that; is AT remembered then? */
+static bool remembered(const struct tl_addr *at) {
+  struct tl_conn_key key = key_of(at);
+  unsigned before = rig.n_closed;
+  struct tl_conn *c;
+  cr_assert_eq(tl_conn_open(rig.net, &key, &c), 0);
+  RIG_UNTIL(rig.n_closed > before || c->state == TL_CONN_OPEN);
+  return tl_unreached(rig.net, at);
+}
+
+Test(net_conn, s24_where_tcp_does_not_connect_is_remembered) {
+  struct tl_addr silent, refusing, there;
+  int fill[4];
+  net_begin("timeouts { connect = 150ms }");
+  int l = swallowing(&silent, fill), l2 = listener(&there);
+  close(listener(&refusing));
+  cr_expect_not(tl_unreached(rig.net, &silent));
+  cr_expect(remembered(&silent) && remembered(&refusing) && !remembered(&there));
+  /* A refusal may be a restart; what answers nothing is left alone for longer. */
+  rig.net->now_ms += 11000;
+  cr_expect(tl_unreached(rig.net, &silent) && !tl_unreached(rig.net, &refusing));
+  rig.net->now_ms += 300000;
+  cr_expect_not(tl_unreached(rig.net, &silent));
+  rig.net->now_ms = tl_now_ms();
+  /* Another port of the same host is another place, and a connection ends it. */
+  cr_expect(tl_unreached(rig.net, &silent) && !tl_unreached(rig.net, &there));
+  for (int i = 0; i < 4; i++) close(fill[i]);
+  close(l);
+  int again = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+  setsockopt(again, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  cr_assert_eq(bind(again, &silent.sa, sizeof(silent.v4)), 0);
+  cr_assert_eq(listen(again, 4), 0);
+  cr_expect_not(remembered(&silent));
+  close(again);
+  close(l2);
   net_end();
 }
 

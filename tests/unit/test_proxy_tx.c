@@ -298,6 +298,37 @@ Test(proxy_tx, a_large_datagram_is_answered_when_its_target_refuses) {
   ua_close(&alice);
 }
 
+/* Each large request to a UDP peer that drops SYNs waited for the connect timeout. */
+Test(proxy_tx, s24_who_swallows_tcp_delays_one_large_request) {
+  static char body[1501];
+  struct tl_addr at;
+  int fill[4];
+  memset(body, 'q', 1500);
+  three();
+  proxy_begin(TIMERS);
+  tl_addr_parse(TL_STR("127.0.0.1"), bob.port, &at);
+  int l = socket(AF_INET, SOCK_STREAM, 0);
+  cr_assert_eq(bind(l, &at.sa, sizeof(at.v4)), 0);
+  cr_assert_eq(listen(l, 0), 0);
+  for (int i = 0; i < 4; i++) {
+    fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    connect(fill[i], &at.sa, sizeof(at.v4));
+  }
+  for (unsigned i = 0; i < 3; i++) {
+    char id[] = {(char)('1' + i), '\0'};
+    ua_send(&alice, ua_request(&alice, "MESSAGE", sip(&bob, ""), id, "", body));
+    ua_expect(&bob, "MESSAGE");
+    ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
+    ua_expect(&alice, "SIP/2.0 200");
+    cr_expect_eq(rig_count(TL_C_CONN_DIAL_FAILED), 1, "TCP is tried once");
+    cr_expect_eq(rig_count(TL_C_LARGE_BY_UDP), i);
+  }
+  for (int i = 0; i < 4; i++) close(fill[i]);
+  close(l);
+  proxy_end();
+  close_all();
+}
+
 /* With our Via and Record-Route the head was over the limit: no ACK, no CANCEL. */
 Test(proxy_tx, a_head_as_large_as_allowed_is_acknowledged) {
   static char pad[2000];

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Addresses to which TCP could not connect lately. What prefers TCP and may use
+ * UDP (RFC 3261 18.1.1) does not wait there again: a peer that swallows TCP would
+ * delay each large request by the connect timeout. A table of fixed size for each
+ * worker, in which a newer address takes the place of an older one.
+ */
+#include "net_internal.h"
+
+#define SILENT_MS 300000u /* no answer: each try costs the connect timeout */
+#define REFUSED_MS 10000u /* a refusal comes at once, and a restart is over soon */
+#define SLOW_MS 1000u     /* an answer that takes so long is as none */
+
+static struct tl_unreached *slot_of(struct tl_net *n, const struct tl_addr *a) {
+  return &n->unreached[tl_addr_hash(a) % TL_UNREACHED_SLOTS];
+}
+
+void tl_unreached_note(struct tl_conn *c, int rc) {
+  struct tl_net *n = c->net;
+  bool slow = rc == TL_ETIMEOUT || n->now_ms - c->born_ms >= SLOW_MS;
+  if (c->transport != TL_TCP || (rc != TL_ETIMEOUT && rc != TL_EIO)) return;
+  *slot_of(n, &c->peer) = (struct tl_unreached){
+      .addr = c->peer, .until_ms = n->now_ms + (slow ? SILENT_MS : REFUSED_MS)};
+}
+
+void tl_unreached_forget(struct tl_net *n, const struct tl_addr *a) {
+  struct tl_unreached *s = slot_of(n, a);
+  if (tl_addr_eq(&s->addr, a)) s->until_ms = 0;
+}
+
+bool tl_unreached(struct tl_net *n, const struct tl_addr *a) {
+  const struct tl_unreached *s = slot_of(n, a);
+  return n->now_ms < s->until_ms && tl_addr_eq(&s->addr, a);
+}
