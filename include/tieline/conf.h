@@ -213,6 +213,8 @@ void tl_conf_reference(FILE *f);
 /* Is HOST one of our domains or addresses? PORT 0: none was written. Numeric hosts need the port of
  * a listener; a name of `domains` is ours with any port. No allocation, constant time. */
 bool tl_conf_is_ours(const struct tl_conf *c, struct tl_str host, uint16_t port);
+/* Would what is sent to TO by T come to a listener of ours? */
+bool tl_conf_is_listener(const struct tl_conf *c, enum tl_transport t, const struct tl_addr *to);
 /* Is HOST the name of one of our domains, with or without PORT? Numeric hosts are nobody's domain.
  */
 bool tl_conf_is_our_domain(const struct tl_conf *c, struct tl_str host, uint16_t port);

@@ -67,6 +67,7 @@
   X(PROBES_LOST, "probes.failed", "of those, without an answer or with 503")                       \
   X(PEER_PASSED_OVER, "peers.passed_over",                                                         \
     "times a route passed a peer over that is down or wants a pause")                              \
+  X(PEER_SELF, "peers.self", "times a peer's address was left out: it is a listener of our own")   \
   X(PEER_PAUSES, "peers.pauses", "pauses that peers asked for by a 503 with Retry-After")          \
   X(DNS_FAILED, "dns.failed", "look-ups of peers' names that gave no address")                     \
   X(DNS_CHANGED, "dns.changed", "look-ups that changed the addresses of a peer")                   \

@@ -315,11 +315,28 @@ static int build_names(struct tl_conf *c) {
   return rc ? rc : tl_conf_names_new(c, domains, &c->names);
 }
 
+/* What goes there would come back; routes leave such an address out. */
+static void warn_of_ourselves(const struct tl_conf *c, struct tl_conf_ctx *ctx) {
+  char text[TL_ADDR_STRLEN];
+  for (size_t i = 0; i < c->n_peer; i++) {
+    const struct tl_conf_peer *p = &c->peer[i];
+    size_t k = 0;
+    while (k < p->n_addr && !tl_conf_is_listener(c, (enum tl_transport)p->via[k], &p->addr[k])) k++;
+    if (k < p->n_addr)
+      tl_conf_warn(
+          ctx, tl_block_at(&c->raw->sec[TL_SEC_PEER].b[i], "uri"),
+          "The peer %s is this proxy itself: %s is a listener of ours, and nothing is sent "
+          "there.",
+          p->name, tl_addr_format(&p->addr[k], text));
+  }
+}
+
 int tl_conf_build(struct tl_conf *c, const struct tl_conf *previous, struct tl_conf_ctx *ctx) {
   int rc = build_global(c, ctx), rc2 = tl_conf_build_domains(c, previous, ctx);
   if (rc || rc2) return rc ? rc : rc2;
   if ((rc = build_listens(c, ctx)) || (rc = build_peers(c, previous, ctx)) ||
       (rc = build_routes(c)))
     return rc;
-  return build_names(c);
+  if ((rc = build_names(c)) == 0) warn_of_ourselves(c, ctx);
+  return rc;
 }

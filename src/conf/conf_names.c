@@ -28,20 +28,22 @@ struct tl_conf_names {
   struct key *slot;
 };
 
+static size_t bytes_of(const struct tl_addr *a, char out[KEY_MAX]) {
+  if (a->sa.sa_family == AF_INET6) {
+    out[0] = '6';
+    memcpy(out + 1, &a->v6.sin6_addr, 16);
+    return 17;
+  }
+  out[0] = '4';
+  memcpy(out + 1, &a->v4.sin_addr, 4);
+  return 5;
+}
+
 /* HOST as the table keeps it; 0 if it cannot be in there. */
 static size_t normalise(struct tl_str host, char out[KEY_MAX]) {
   struct tl_addr a;
-  if (host.n && (*host.p == '[' || isdigit((unsigned char)*host.p)) &&
-      !tl_addr_parse(host, 0, &a)) {
-    if (a.sa.sa_family == AF_INET6) {
-      out[0] = '6';
-      memcpy(out + 1, &a.v6.sin6_addr, 16);
-      return 17;
-    }
-    out[0] = '4';
-    memcpy(out + 1, &a.v4.sin_addr, 4);
-    return 5;
-  }
+  if (host.n && (*host.p == '[' || isdigit((unsigned char)*host.p)) && !tl_addr_parse(host, 0, &a))
+    return bytes_of(&a, out);
   if (host.n && host.p[host.n - 1] == '.') host.n--;
   if (host.n == 0 || host.n > KEY_MAX - 2) return 0;
   out[0] = 'n';
@@ -181,6 +183,23 @@ bool tl_conf_is_ours(const struct tl_conf *c, struct tl_str host, uint16_t port)
   if (n == 0) return false;
   size_t h = hash(key, n);
   return find(c->names, key, n, h, port)->n || find(c->names, key, n, h, ANY_PORT)->n;
+}
+
+/* With a wildcard it takes whatever comes to an address of this machine, which are in the table. */
+static bool listens_at(const struct tl_conf *c, const struct tl_conf_listen *l,
+                       const struct tl_addr *to) {
+  char key[KEY_MAX];
+  if (l->addr.sa.sa_family != to->sa.sa_family || tl_addr_port(&l->addr) != tl_addr_port(to))
+    return false;
+  if (!tl_addr_is_any(&l->addr)) return tl_addr_ip_eq(&l->addr, to);
+  size_t n = bytes_of(to, key);
+  return find(c->names, key, n, hash(key, n), tl_addr_port(to))->n;
+}
+
+bool tl_conf_is_listener(const struct tl_conf *c, enum tl_transport t, const struct tl_addr *to) {
+  for (size_t i = 0; i < c->n_listen; i++)
+    if (c->listen[i].transport == t && listens_at(c, &c->listen[i], to)) return true;
+  return false;
 }
 
 bool tl_conf_is_our_domain(const struct tl_conf *c, struct tl_str host, uint16_t port) {

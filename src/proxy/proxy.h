@@ -103,6 +103,7 @@ struct tl_plan {
   bool strict_in;      /* a strict router before us put our URI into the Request-URI (16.4) */
   bool strict_out;     /* the next hop is one (16.6 step 6) */
   bool strip_maddr;    /* the maddr of the Request-URI is ours (16.4) */
+  bool to_self;        /* a peer's address was left out because it is a listener of ours */
   bool downgrade;      /* a target was left out because it is to be reached by TLS only */
   bool secure;         /* sips: TLS to the last hop (RFC 5630) */
   bool reverse;        /* in_dialog: against the request that opened it */
@@ -421,6 +422,8 @@ const char *tl_route_why_not(const struct tl_conf_route *r, size_t i, const stru
 /* Reason phrase for a request all of whose targets are TLS ones that no TLS domain is for; else
  * NULL. */
 const char *tl_route_lacks_domain(const struct tl_plan *plan);
+/* The same for one whose peers are nowhere but at listeners of ours. */
+const char *tl_route_only_us(const struct tl_plan *plan);
 /* The host that decides the next hop where no peer does: of the first Route or Request-URI, its
  * maddr before all else. */
 struct tl_str tl_route_next_host(const struct tl_plan *plan);
@@ -437,7 +440,7 @@ void tl_route_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan);
 /* Asks the resolver for PLAN's next hop on behalf of TX. */
 int tl_route_resolve(struct tl_tx *tx);
 /* Adds what a lookup gave. SNAP: the transaction's, which the targets will point into. */
-void tl_route_resolved(const struct tl_snap *snap, struct tl_plan *plan,
+void tl_route_resolved(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan,
                        const struct tl_resolve *r);
 bool tl_route_is_ours(struct tl_proxy *p, const struct tl_uri *u);
 /* All Route values of M in order; their number, -1 when one cannot be read or they are too many. */

@@ -208,6 +208,7 @@ static void answer_best(struct tl_tx *tx) {
    * chain of failures; it is told nothing. */
   bool silent = !tx->invite && status == 408;
   const char *why = status == 503 ? tl_route_lacks_domain(tx->plan) : NULL;
+  if (!why && status == 503) why = tl_route_only_us(tx->plan);
   log_unreached(tx, silent ? 0 : status);
   if (silent)
     tl_tx_abandon(tx);

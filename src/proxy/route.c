@@ -287,12 +287,32 @@ static int target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   return TL_OK;
 }
 
-void tl_route_resolved(const struct tl_snap *snap, struct tl_plan *plan,
+/* A place of a peer. One that is a listener of ours would only send it round. */
+static void add_place(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan,
+                      const struct tl_conf_peer *peer, enum tl_transport t,
+                      const struct tl_addr *addr) {
+  if (!tl_conf_is_listener(snap->conf, t, addr)) {
+    add_target(snap, plan, peer, t, addr);
+    return;
+  }
+  plan->to_self = true;
+  tl_count(tl_proxy_counters(p), TL_C_PEER_SELF);
+}
+
+const char *tl_route_only_us(const struct tl_plan *plan) {
+  return plan && plan->to_self && !plan->n_target && !plan->flow ? "Next Hop Is This Proxy Itself"
+                                                                 : NULL;
+}
+
+void tl_route_resolved(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan,
                        const struct tl_resolve *r) {
   const struct tl_conf_peer *peer = plan->unresolved;
   for (size_t i = 0; r->rc == 0 && i < r->n; i++) {
     enum tl_transport t = (enum tl_transport)r->via[i];
-    add_target(snap, plan, peer ? peer : peer_at(snap, t, &r->addr[i]), t, &r->addr[i]);
+    if (peer)
+      add_place(p, snap, plan, peer, t, &r->addr[i]);
+    else
+      add_target(snap, plan, peer_at(snap, t, &r->addr[i]), t, &r->addr[i]);
   }
 }
 
@@ -329,7 +349,7 @@ static void targets_of_peer(struct tl_proxy *p, struct tl_plan *plan, const stru
   tl_place_list_order(l, l->drawn ? tl_token_tx_key(p, m) : 0, order);
   for (size_t k = 0; k < l->n; k++) {
     const struct tl_place *at = &l->at[order[k]];
-    add_target(p->snap, plan, peer, (enum tl_transport)at->via, &at->addr);
+    add_place(p, p->snap, plan, peer, (enum tl_transport)at->via, &at->addr);
   }
 }
 
@@ -368,6 +388,7 @@ static int targets_of_peers(struct tl_proxy *p, const struct tl_msg *m, struct t
     if (tl_snap_places(p->snap, r->peer[i])->n == 0 && !pause_ms(p, r->peer[i]))
       plan->unresolved = r->peer[i];
   if (!plan->unresolved) refuse_for_pause(p, plan);
+  if (!plan->unresolved && !plan->refusal) plan->refusal = tl_route_only_us(plan);
   return plan->unresolved ? TL_EAGAIN : TL_ENOTFOUND;
 }
 
@@ -378,7 +399,7 @@ int tl_route_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_m
   plan->own = true;
   tl_route_rebind(plan, m);
   targets_of_peer(p, plan, m, peer);
-  if (plan->n_target) return TL_OK;
+  if (plan->n_target || plan->to_self) return TL_OK;
   plan->unresolved = peer;
   return TL_EAGAIN;
 }

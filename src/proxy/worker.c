@@ -58,7 +58,7 @@ static void on_resolved(struct tl_proxy *p, struct tl_resolve *r) {
       return;
     }
     tl_route_rebind(tx->plan, &p->msg2);
-    tl_route_resolved(tx->snap, tx->plan, r);
+    tl_route_resolved(p, tx->snap, tx->plan, r);
     unsigned status;
     bool open = true, by_uri = !tx->plan->unresolved && !tx->plan->own;
     if (by_uri && tx->plan->in_dialog)

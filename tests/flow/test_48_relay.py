@@ -61,6 +61,34 @@ def test_s24_a_name_of_ours_that_is_not_listed_is_ours(t):
     assert d.counter("messages.in.tcp") == 4 and not d.counter("messages.in.udp")
 
 
+def test_s24_a_peer_at_our_own_listener_is_left_out(t):
+    """A peer that is a listener of ours, by its address, a wildcard's or a name, is passed over for
+    the next; alone it is 503 with the cause, nothing loops, and check warns."""
+    bob = t.uas("tcp")
+    d = t.daemon(peers=[], routes=[])
+    them = ("bob", {"uri": t.uri(bob, "tcp").replace("bob@", "")})
+    alice = t.uac()
+    conn = t.dial(alice, d, "tcp")
+    for host in ("127.0.0.1", "localhost"):
+        for tr in ("udp", "tcp", "tls"):
+            uri = "sip:%s:%d;transport=%s" % (host, d.port(tr), tr)
+            us = {"uri": uri, "tls_domain": "lab"} if tr == "tls" else {"uri": uri}
+            d.configure(peers=[("us", us), them], routes=[
+                ("both", {"to_prefix": "both", "peers": ["us", "bob"]}), ("us", {"peers": ["us"]})])
+            out = subprocess.run([t.tieline, "check", "-c", d.config_file], capture_output=True,
+                                 text=True, check=False)
+            assert out.returncode == 0 and "peer us is this proxy itself" in out.stderr, out.stderr
+            d.rpc("reload")
+            assert alice.request(conn, "MESSAGE", "sip:both@x.example").status == 200
+            rsp = alice.request(conn, "MESSAGE", "sip:x@x.example")
+            assert (rsp.status, rsp.reason) == (503, "Next Hop Is This Proxy Itself"), uri
+            said = d.ctl("explain", "request", "--uri", "sip:x@x.example", "--source",
+                         "127.0.0.1:5070", check=False).stdout
+            assert "Next Hop Is This Proxy Itself" in said, said
+    assert d.counter("messages.in.udp") == 0 and d.counter("peers.self") == 12
+    assert bob.count("MESSAGE") == 6
+
+
 WARNING = "have no TLS domain to be reached"
 
 

@@ -196,7 +196,7 @@ Test(proxy_route, s4_names_lead_to_no_inner_address_either) {
     unsigned status;
     cr_assert_eq(plan_it(r[i].ip, r[i].uri, NULL, &status), TL_EAGAIN);
     cr_assert_eq(tl_addr_parse(tl_str_c(r[i].to), 7777, &a.addr[0]), 0);
-    tl_route_resolved(px.snap, &plan, &a);
+    tl_route_resolved(&px, px.snap, &plan, &a);
     cr_expect_eq(tl_guard_relay(&px, px.snap->conf, &plan, &status), r[i].open, "%s to %s from %s",
                  r[i].uri, r[i].to, r[i].ip);
     cr_expect_eq(plan.n_target, r[i].open);
@@ -208,7 +208,7 @@ Test(proxy_route, s4_names_lead_to_no_inner_address_either) {
   cr_assert_eq(plan_it(STRANGER, "sip:x@in.example", NULL, &status), TL_EAGAIN);
   cr_assert_eq(tl_addr_parse(TL_STR("127.0.0.1"), 7777, &two.addr[0]), 0);
   cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.8"), 7777, &two.addr[1]), 0);
-  tl_route_resolved(px.snap, &plan, &two);
+  tl_route_resolved(&px, px.snap, &plan, &two);
   cr_expect(tl_guard_relay(&px, px.snap->conf, &plan, &status));
   cr_expect_eq(plan.n_target, 1);
   cr_expect(tl_addr_eq(&plan.target[0].addr, &two.addr[1]));
@@ -222,9 +222,46 @@ Test(proxy_route, s24_a_name_of_our_own_listener_is_ours) {
   struct tl_resolve a = {.n = 1, .via = {TL_UDP}};
   cr_assert_eq(plan_it(LOCAL, "sip:x@in.example", NULL, &status), TL_EAGAIN);
   cr_assert_eq(tl_addr_parse(TL_STR("127.0.0.1"), tl_addr_port(&rig.udp), &a.addr[0]), 0);
-  tl_route_resolved(px.snap, &plan, &a);
+  tl_route_resolved(&px, px.snap, &plan, &a);
   cr_expect_not(tl_guard_relay(&px, px.snap->conf, &plan, &status));
   cr_expect_eq(status, 404);
+  proxy_end();
+}
+
+/* A peer that was one of our own listeners got the request, and it came round until 482. */
+Test(proxy_route, s24_a_peer_at_our_own_listener_is_left_out) {
+  static char text[1000];
+  unsigned status;
+  proxy_begin(conf);
+  snprintf(text, sizeof(text),
+           "peer \"us\" { uri = \"sip:127.0.0.1:%u;transport=udp\" }\n"
+           "peer \"tcp\" { uri = \"sip:127.0.0.1:%u;transport=tcp\" }\n"
+           "peer \"name\" { uri = \"sip:us.invalid:%u;transport=udp\" }\n"
+           "peer \"bob\" { uri = \"sip:192.0.2.20;transport=udp\" }\n"
+           "route \"both\" { to_prefix = \"both\" peers = { \"us\", \"bob\" } }\n"
+           "route \"tcp\" { to_prefix = \"tcp\" peers = \"tcp\" }\n"
+           "route \"name\" { to_prefix = \"name\" peers = \"name\" }\n"
+           "route \"us\" { peers = \"us\" }\n",
+           tl_addr_port(&rig.udp), tl_addr_port(&rig.udp), tl_addr_port(&rig.udp));
+  rig_reload(text, true);
+  rig_turn();
+  tl_snap_refresh(&px);
+  cr_expect_eq(plan_it(STRANGER, "sip:us@x.example", NULL, &status), TL_ENOTFOUND);
+  cr_expect_eq(status, 503);
+  cr_expect_str_eq(plan.refusal, "Next Hop Is This Proxy Itself");
+  cr_expect_eq(plan_it(STRANGER, "sip:both@x.example", NULL, &status), TL_OK);
+  cr_expect_eq(plan.n_target, 1);
+  cr_expect_str_eq(plan.target[0].peer->name, "bob");
+  cr_expect_null(tl_route_only_us(&plan));
+  /* Another transport at the same port is somebody else, whom the configuration names. */
+  cr_expect_eq(plan_it(STRANGER, "sip:tcp@x.example", NULL, &status), TL_OK);
+  cr_expect_eq(plan.n_target, 1);
+  struct tl_resolve a = {.n = 1, .via = {TL_UDP}, .addr = {rig.udp}};
+  cr_assert_eq(plan_it(STRANGER, "sip:name@x.example", NULL, &status), TL_EAGAIN);
+  tl_route_resolved(&px, px.snap, &plan, &a);
+  cr_expect_eq(plan.n_target, 0);
+  cr_expect_str_eq(tl_route_only_us(&plan), "Next Hop Is This Proxy Itself");
+  cr_expect_eq(rig_count(TL_C_PEER_SELF), 3);
   proxy_end();
 }
 
