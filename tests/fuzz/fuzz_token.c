@@ -7,6 +7,7 @@
  * Nothing that we did not write may be believed, and what we wrote must come
  * back as it was.
  */
+#include <ctype.h>
 #include <stdlib.h>
 
 #include "proxy/proxy.h"
@@ -84,11 +85,13 @@ static void same_token(const struct tl_route_token *a, const struct tl_route_tok
   MUST(tl_str_eq(b->domain, a->callee || a->domain.n >= TL_HOST_MAX ? TL_STR("") : a->domain));
 }
 
-/* A byte of OUT becomes another: no such thing is believed. */
+/* A byte of OUT becomes another: no such thing is believed. The other case of a letter is the same
+ * (RFC 3261 7.3.1). */
 static void spoil(struct input *in, char *out, size_t n) {
   size_t at = (size_t)take(in, 2) % n;
   char by = (char)take(in, 1);
-  out[at] = (char)(out[at] ^ (by ? by : 1));
+  if (by == 0 || tolower((unsigned char)out[at]) == tolower((unsigned char)(out[at] ^ by))) by ^= 1;
+  out[at] = (char)(out[at] ^ by);
 }
 
 static void token_fields(struct input *in) {
