@@ -5,7 +5,8 @@
  * of certificates for `explain`.
  *
  * Ownership: the object belongs to who made it. Threads: one. Errors: TL_ESYNTAX
- * for an extension that breaks its grammar, TL_ECONFIG for a file, TL_ENOMEM.
+ * for an extension that breaks its grammar, TL_ELIMIT, TL_ECONFIG for a file,
+ * TL_ENOMEM.
  */
 #pragma once
 
@@ -15,10 +16,10 @@
 
 #include "tieline/err.h"
 
-/* Kept of one ClientHello, and the attributes that its names may have together: reading one costs a
- * microsecond. Of what is over it the lengths are checked, no more, so that a hello of 64 KB makes
- * no handshake slow. No certificate's name has an attribute of a kilobyte (RFC 5280 A.1) or needs
- * more bytes than TL_CA_NAME_MAX. */
+/* Names in one ClientHello, and the attributes that they may have together: reading one costs us a
+ * microsecond, and OpenSSL another. All authorities that browsers trust are 144 names of 526
+ * attributes, in 15 KB. No certificate's name has an attribute of a kilobyte (RFC 5280 A.1) or
+ * needs more bytes than TL_CA_NAME_MAX. */
 #define TL_CA_WANTED_MAX 256
 #define TL_CA_ATTRIBUTES_MAX 1024
 #define TL_CA_NAME_MAX 4096
@@ -27,9 +28,11 @@ struct tl_ca_wanted;
 
 int tl_ca_wanted_new(struct tl_ca_wanted **out);
 void tl_ca_wanted_free(struct tl_ca_wanted *w); /* NULL is fine */
-/* The extension_data of certificate_authorities. */
+/* The extension_data of certificate_authorities. TL_ELIMIT: it is over a bound, and OpenSSL must
+ * not read it. */
 int tl_ca_wanted_names(struct tl_ca_wanted *w, const uint8_t *p, size_t n);
-/* The extension_data of trusted_ca_keys, all four types of identifier. */
+/* The extension_data of trusted_ca_keys, all four types of identifier. OpenSSL does not read it: of
+ * what is over a bound the lengths are checked, no more. */
 int tl_ca_wanted_keys(struct tl_ca_wanted *w, const uint8_t *p, size_t n);
 /* The subjects of the certificates in a PEM file. */
 int tl_ca_wanted_file(struct tl_ca_wanted *w, const char *file);

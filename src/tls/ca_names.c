@@ -128,7 +128,7 @@ static bool room(const struct tl_ca_wanted *w, size_t n, size_t attributes) {
          w->attributes + attributes <= TL_CA_ATTRIBUTES_MAX;
 }
 
-/* opaque DistinguishedName<1..2^16-1>: exactly one DER Name. */
+/* opaque DistinguishedName<1..2^16-1>: exactly one DER Name. TL_ELIMIT: it is one, and not kept. */
 static int take_name(struct tl_ca_wanted *w, struct cursor *c) {
   size_t n, attributes;
   const uint8_t *p;
@@ -138,7 +138,7 @@ static int take_name(struct tl_ca_wanted *w, struct cursor *c) {
     ERR_clear_error();
     return TL_ESYNTAX;
   }
-  if (!room(w, n, attributes)) return 0;
+  if (!room(w, n, attributes)) return TL_ELIMIT;
   w->attributes += attributes;
   X509_NAME *name = d2i_X509_NAME(NULL, &p, (long)n);
   if (!name || p != end) {
@@ -180,7 +180,8 @@ int tl_ca_wanted_keys(struct tl_ca_wanted *w, const uint8_t *p, size_t n) {
   if (!take_u16(&c, &len) || len != c.n) return TL_ESYNTAX;
   while (c.n) {
     int rc = take_trusted(w, &c);
-    if (rc) return rc;
+    if (rc && rc != TL_ELIMIT)
+      return rc; /* nobody but us reads these, so they may be passed over */
   }
   return 0;
 }

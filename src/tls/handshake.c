@@ -150,6 +150,7 @@ static int classify(struct tl_hs *hs) {
   if (hs->verdict.why[0] && about_certificate(why))
     return fail(hs, TL_HS_VERIFY, TL_EVERIFY, hs->verdict.why);
   if (about_certificate(why)) return fail(hs, TL_HS_VERIFY, TL_EVERIFY, reason);
+  if (hs->excess) return fail(hs, TL_HS_PROTOCOL, TL_ETLS, hs->excess);
   if (hs->refused)
     return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "no TLS domain serves this name and address");
   return fail(hs, TL_HS_PROTOCOL, TL_ETLS, reason);

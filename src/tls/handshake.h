@@ -17,6 +17,7 @@ struct tl_hs {
   bool taken;                          /* what is in wbio has been handed out */
   bool wrong_name;                     /* the certificate verified, its name did not */
   bool refused;                        /* no domain serves this ClientHello */
+  const char *excess;                  /* of what it held too much; NULL: of nothing */
   bool cert_asked;                     /* client: the server wants a certificate */
   bool resume_offered, resume_refused; /* see struct tl_session */
   bool unproven;      /* a resumed session whose certificate no longer passes, but is accepted */
@@ -49,6 +50,11 @@ struct tl_hs {
 /* tl_hs_record_len for either role; FIRST: nothing came before. */
 int tl_record_header_judge(struct tl_hs_failure *f, bool first, bool server,
                            const uint8_t h[TL_RECORD_HEADER], size_t *out_len);
+
+/* ---- hello_bounds.c */
+
+/* In the ClientHello's callback: of what it holds more than any client needs; NULL: of nothing. */
+const char *tl_hello_excess(SSL *ssl);
 
 /* ---- session_client.c */
 

@@ -172,6 +172,7 @@ static int read_wanted(struct tl_hs *hs, struct tl_ca_wanted **out) {
   if (!has_names && !hs->said_keys) return 0;
   int rc = tl_ca_wanted_new(out);
   if (rc == 0 && has_names) rc = tl_ca_wanted_names(*out, names, n_names);
+  if (rc == TL_ELIMIT) hs->excess = "too many authorities in the ClientHello";
   if (rc == 0 && hs->said_keys) rc = tl_ca_wanted_keys(*out, keys, n_keys);
   return rc;
 }
@@ -195,17 +196,29 @@ static int choose(struct tl_hs *hs, const struct tl_ca_wanted *wanted, int *aler
   return SSL_CLIENT_HELLO_ERROR;
 }
 
+static int alert_of(int bad) {
+  if (bad == TL_ELIMIT) return SSL_AD_HANDSHAKE_FAILURE;
+  return bad == TL_ENOMEM ? SSL_AD_INTERNAL_ERROR : SSL_AD_DECODE_ERROR;
+}
+
+/* The first one chooses the domain; that which answers a HelloRetryRequest is only bounded. */
 static int on_client_hello(SSL *ssl, int *alert, void *arg) {
   (void)arg;
   struct tl_hs *hs = hs_of(ssl);
   struct tl_ca_wanted *wanted = NULL;
-  int rc = SSL_CLIENT_HELLO_ERROR;
-  if (!hs || hs->domain) return hs ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
-  int bad = read_sni(ssl, hs->failure.sni) ? read_wanted(hs, &wanted) : TL_ESYNTAX;
-  if (bad)
-    *alert = bad == TL_ENOMEM ? SSL_AD_INTERNAL_ERROR : SSL_AD_DECODE_ERROR;
+  int rc = SSL_CLIENT_HELLO_ERROR, bad = 0;
+  if (!hs) return rc;
+  hs->excess = tl_hello_excess(ssl);
+  if (hs->excess)
+    bad = TL_ELIMIT;
+  else if (!hs->domain && !read_sni(ssl, hs->failure.sni))
+    bad = TL_ESYNTAX;
   else
-    rc = choose(hs, wanted, alert);
+    bad = read_wanted(hs, &wanted);
+  if (bad)
+    *alert = alert_of(bad);
+  else
+    rc = hs->domain ? SSL_CLIENT_HELLO_SUCCESS : choose(hs, wanted, alert);
   tl_ca_wanted_free(wanted);
   return rc;
 }
@@ -236,6 +249,7 @@ static int parse_trusted_keys(SSL *ssl, unsigned type, unsigned context, const u
 }
 
 int tl_hs_hook_server(SSL_CTX *ctx) {
+  SSL_CTX_set_client_hello_cb(ctx, on_client_hello, NULL);
   return SSL_CTX_add_custom_ext(ctx, TRUSTED_CA_KEYS,
                                 SSL_EXT_TLS1_2_AND_BELOW_ONLY | SSL_EXT_CLIENT_HELLO |
                                     SSL_EXT_TLS1_2_SERVER_HELLO,
@@ -264,7 +278,4 @@ void tl_hs_hook_context(SSL_CTX *ctx) {
     SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
 }
 
-void tl_hs_hook_front(SSL_CTX *ctx) {
-  SSL_CTX_set_client_hello_cb(ctx, on_client_hello, NULL);
-  SSL_CTX_set_tlsext_servername_callback(ctx, on_servername);
-}
+void tl_hs_hook_front(SSL_CTX *ctx) { SSL_CTX_set_tlsext_servername_callback(ctx, on_servername); }

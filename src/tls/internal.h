@@ -125,7 +125,8 @@ SSL_CTX *tl_tls_front(void);
 int tl_tls_ex_index(void);
 /* Called for every context: the keylog hook, without which there are no TLS 1.3 keys. */
 void tl_hs_hook_context(SSL_CTX *ctx);
-/* A domain's contexts: the answer to trusted_ca_keys, the choice of a client's certificate. */
+/* A domain's contexts: ClientHellos and the answer to trusted_ca_keys, the choice of a client's
+ * certificate. */
 int tl_hs_hook_server(SSL_CTX *ctx);
 void tl_hs_hook_client(SSL_CTX *ctx);
 /* A client context hands over the sessions it could resume. */
