@@ -40,18 +40,23 @@ bool tl_crls_fetches(const struct tl_crls *s);
 int tl_crls_attach(struct tl_crls *s, X509_STORE *store);
 /* A list of a file that is in the store already: for showing. */
 int tl_crls_note(struct tl_crls *s, X509_CRL *crl, const char *source);
-/* Takes in a fetched list whose issuer is in STORE and has signed it; an older one of the same
- * issuer and source goes. TL_EEXIST: nothing newer. TL_ENOTFOUND: not of an issuer of STORE's.
- * TL_EVERIFY: another reason, in WHY. */
+/* Takes in a fetched list whose issuer is in STORE, or was brought by a chain that holds, and has
+ * signed it; an older one of the same issuer and source goes. TL_EEXIST: nothing newer.
+ * TL_ENOTFOUND: of no such issuer. TL_EVERIFY: another reason, in WHY. */
 int tl_crls_take(struct tl_crls *s, X509_STORE *store, X509_CRL *crl, const char *source, char *why,
                  size_t cap);
 /* The lists there are, at most CAP; gives how many. */
 size_t tl_crls_list(struct tl_crls *s, struct tl_crl_info *out, size_t cap);
 /* Notes that the log was told LEVEL of list I of tl_crls_list. */
 void tl_crls_alarm(struct tl_crls *s, size_t i, uint8_t level);
-/* The distribution points (http) of X are wanted. */
-void tl_crls_want(struct tl_crls *s, const X509 *x);
-/* A place that is wanted and was not given out yet; false: none. */
+/* The distribution points (http) of X are wanted; ISSUER is whose lists they give, NULL: not known.
+ * A chain that holds must have shown both, or they are ours. */
+void tl_crls_want(struct tl_crls *s, const X509 *x, X509 *issuer);
+/* S, not yet in use, comes in the place of BEFORE (either may be NULL): it wants the same lists of
+ * authorities that chains brought. */
+void tl_crls_inherit(struct tl_crls *s, struct tl_crls *before);
+/* A place that is wanted and was not given out yet, or whose lists can be believed since; false:
+ * none. */
 bool tl_crls_wanted(struct tl_crls *s, char out[TL_CRL_URL_MAX]);
 /* FN is called, in any thread, when a place becomes wanted. Before any domain is made. */
 void tl_crls_on_wanted(void (*fn)(void *arg), void *arg);

@@ -68,8 +68,18 @@ static size_t offer(const struct tl_conf *conf, X509_CRL *crl, const char *url, 
   return taken;
 }
 
-void tl_crl_prepare(struct tl_control *c, const struct tl_conf *conf) {
+static struct tl_crls *former_lists(const struct tl_conf *before, const struct tl_tls_domain *d) {
+  for (size_t i = 0; i < before->n_domain; i++)
+    if (strcmp(before->domain[i]->name, d->name) == 0) return before->domain[i]->crls;
+  return NULL;
+}
+
+void tl_crl_prepare(struct tl_control *c, const struct tl_conf *before,
+                    const struct tl_conf *conf) {
   size_t known;
+  for (size_t i = 0; i < conf->n_domain; i++)
+    if (tl_crls_fetches(conf->domain[i]->crls))
+      tl_crls_inherit(conf->domain[i]->crls, former_lists(before, conf->domain[i]));
   for (struct tl_crl_place *p = c->crl->places; p; p = p->next)
     if (p->crl) offer(conf, p->crl, p->url, &known);
 }
@@ -107,7 +117,7 @@ static void came(struct tl_control *c, struct tl_crl_place *p, X509_CRL *crl) {
   struct tl_conf *conf = tl_runtime_conf(c->rt);
   size_t known, taken = offer(conf, crl, p->url, &known);
   if (known == 0) {
-    failed(c, p, "no authority of a TLS domain has signed the list");
+    failed(c, p, "no authority that a TLS domain knows has signed the list");
   } else {
     p->failures = 0;
     p->why[0] = '\0';
@@ -193,7 +203,10 @@ static bool make_room(struct tl_crl_life *l) {
 static void add_place(struct tl_control *c, const char *url) {
   struct tl_crl_life *l = c->crl;
   for (struct tl_crl_place *p = l->places; p; p = p->next)
-    if (strcmp(p->url, url) == 0) return;
+    if (strcmp(p->url, url) == 0) {
+      p->due_ms = 0; /* a chain has brought its authority: what was refused may be taken now */
+      return;
+    }
   struct tl_crl_place *p = make_room(l) ? calloc(1, sizeof *p) : NULL;
   if (!p) return;
   snprintf(p->url, sizeof p->url, "%s", url);

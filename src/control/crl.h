@@ -22,8 +22,9 @@ struct tl_crl_life {
 
 int tl_crl_init(struct tl_control *c);
 void tl_crl_exit(struct tl_control *c);
-/* Gives the domains of CONF, which is about to be published, the lists that were fetched. */
-void tl_crl_prepare(struct tl_control *c, const struct tl_conf *conf);
+/* Gives the domains of CONF, which is about to be published in the place of BEFORE, the lists that
+ * were fetched. */
+void tl_crl_prepare(struct tl_control *c, const struct tl_conf *before, const struct tl_conf *conf);
 /* What is due; *TIMEOUT_MS is lowered to when it must be called again. */
 void tl_crl_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 

@@ -53,7 +53,7 @@ static size_t taken(struct tl_control *c, struct tl_conf *before, struct tl_conf
   TL_LOG(TL_LOG_INFO, "The configuration was reloaded.", TL_FI("generation", after->generation),
          TL_FI("domains", after->n_domain), TL_FI("peers", after->n_peer),
          TL_FI("routes", after->n_route), TL_FI("domains_changed", former));
-  tl_crl_prepare(c, after);
+  tl_crl_prepare(c, before, after);
   tl_runtime_publish(c->rt, after);
   tl_names_conf(c, after);
   tl_watch_conf(c, after);

@@ -24,6 +24,12 @@ struct list {
   uint8_t alarm;
 };
 
+struct wanted {
+  char *url;
+  X509 *issuer; /* whose list it is, as a chain that holds has shown; NULL: not known */
+  bool given;
+};
+
 struct tl_crls {
   uint64_t refs;
   bool fetch;
@@ -32,10 +38,7 @@ struct tl_crls {
   size_t n, cap;
   struct list *list;
   size_t n_wanted;
-  struct {
-    char *url;
-    bool given;
-  } wanted[WANTED_MAX];
+  struct wanted wanted[WANTED_MAX];
 };
 
 static int store_index = -1;
@@ -74,7 +77,10 @@ void tl_crls_unref(struct tl_crls *s) {
     X509_CRL_free(s->list[i].crl);
     free(s->list[i].source);
   }
-  for (size_t i = 0; i < s->n_wanted; i++) free(s->wanted[i].url);
+  for (size_t i = 0; i < s->n_wanted; i++) {
+    free(s->wanted[i].url);
+    X509_free(s->wanted[i].issuer);
+  }
   free(s->list);
   pthread_mutex_destroy(&s->lists_mu);
   free(s);
@@ -84,18 +90,33 @@ bool tl_crls_fetches(const struct tl_crls *s) { return s && s->fetch; }
 
 /* ---- what is wanted ---- */
 
-static bool want_url(struct tl_crls *s, const char *url) {
-  for (size_t i = 0; i < s->n_wanted; i++)
-    if (strcmp(s->wanted[i].url, url) == 0) return false;
-  if (s->n_wanted == WANTED_MAX || strlen(url) >= TL_CRL_URL_MAX) return false;
-  char *copy = strdup(url);
-  if (!copy) return false;
-  s->wanted[s->n_wanted].given = false;
-  s->wanted[s->n_wanted++].url = copy;
+/* True: W was not known to be ISSUER's. */
+static bool know_issuer(struct wanted *w, X509 *issuer) {
+  if (!issuer || (w->issuer && X509_cmp(w->issuer, issuer) == 0)) return false;
+  X509_free(w->issuer);
+  X509_up_ref(issuer);
+  w->issuer = issuer;
   return true;
 }
 
-static bool want_point(struct tl_crls *s, const DIST_POINT *dp) {
+/* True: the place is to be asked, for the first time or because its lists can be believed now. */
+static bool want_url(struct tl_crls *s, const char *url, X509 *issuer) {
+  struct wanted *w = s->wanted, *end = w + s->n_wanted;
+  while (w < end && strcmp(w->url, url) != 0) w++;
+  if (w == end) {
+    if (s->n_wanted == WANTED_MAX || strlen(url) >= TL_CRL_URL_MAX) return false;
+    *w = (struct wanted){.url = strdup(url)};
+    if (!w->url) return false;
+    s->n_wanted++;
+    know_issuer(w, issuer);
+    return true;
+  }
+  if (!know_issuer(w, issuer)) return false;
+  w->given = false;
+  return true;
+}
+
+static bool want_point(struct tl_crls *s, const DIST_POINT *dp, X509 *issuer) {
   bool fresh = false;
   /* Lists for some reasons only, or of another signer, are no full answer (RFC 5280 4.2.1.13). */
   if (!dp->distpoint || dp->distpoint->type != 0 || dp->reasons || dp->CRLissuer) return false;
@@ -111,21 +132,31 @@ static bool want_point(struct tl_crls *s, const DIST_POINT *dp) {
     char url[TL_CRL_URL_MAX];
     memcpy(url, p, n);
     url[n] = '\0';
-    fresh |= want_url(s, url);
+    fresh |= want_url(s, url, issuer);
   }
   return fresh;
 }
 
-void tl_crls_want(struct tl_crls *s, const X509 *x) {
+void tl_crls_want(struct tl_crls *s, const X509 *x, X509 *issuer) {
   STACK_OF(DIST_POINT) *points = X509_get_ext_d2i(x, NID_crl_distribution_points, NULL, NULL);
   bool fresh = false;
   pthread_mutex_lock(&s->lists_mu);
   for (int i = 0; i < sk_DIST_POINT_num(points); i++)
-    fresh |= want_point(s, sk_DIST_POINT_value(points, i));
+    fresh |= want_point(s, sk_DIST_POINT_value(points, i), issuer);
   pthread_mutex_unlock(&s->lists_mu);
   sk_DIST_POINT_pop_free(points, DIST_POINT_free);
   ERR_clear_error();
   if (fresh && wanted_fn) wanted_fn(wanted_arg);
+}
+
+void tl_crls_inherit(struct tl_crls *s, struct tl_crls *before) {
+  if (!s || !before || s == before) return;
+  pthread_mutex_lock(&before->lists_mu);
+  pthread_mutex_lock(&s->lists_mu); /* S is not published: nobody takes the two the other way */
+  for (size_t i = 0; i < before->n_wanted; i++)
+    if (before->wanted[i].issuer) want_url(s, before->wanted[i].url, before->wanted[i].issuer);
+  pthread_mutex_unlock(&s->lists_mu);
+  pthread_mutex_unlock(&before->lists_mu);
 }
 
 bool tl_crls_wanted(struct tl_crls *s, char out[TL_CRL_URL_MAX]) {
@@ -164,13 +195,17 @@ static void add_fetched(struct tl_crls *s, STACK_OF(X509_CRL) * to, const X509_N
   pthread_mutex_unlock(&s->lists_mu);
 }
 
+/* Whose list tells of the certificate that is looked at. */
+static X509 *issuer_of(X509_STORE_CTX *sc) {
+  STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(sc);
+  int depth = X509_STORE_CTX_get_error_depth(sc), last = sk_X509_num(chain) - 1;
+  return sk_X509_value(chain, depth < last ? depth + 1 : last);
+}
+
 /* What bears the name of an authority but is not signed by the one in this chain says nothing here:
  * its authority was not known when it was loaded, or there are two of one name. That the chain
  * itself holds OpenSSL sees to behind this. */
-static void keep_signed(X509_STORE_CTX *sc, STACK_OF(X509_CRL) * lists) {
-  STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(sc);
-  int depth = X509_STORE_CTX_get_error_depth(sc), last = sk_X509_num(chain) - 1;
-  const X509 *issuer = sk_X509_value(chain, depth < last ? depth + 1 : last);
+static void keep_signed(const X509 *issuer, STACK_OF(X509_CRL) * lists) {
   EVP_PKEY *key = issuer ? X509_get0_pubkey(issuer) : NULL;
   ERR_set_mark();
   for (int i = sk_X509_CRL_num(lists) - 1; i >= 0; i--)
@@ -188,9 +223,10 @@ static STACK_OF(X509_CRL) * look_up(const X509_STORE_CTX *csc, const X509_NAME *
   STACK_OF(X509_CRL) *found = X509_STORE_CTX_get1_crls(sc, issuer);
   if (!found && !(found = sk_X509_CRL_new_null())) return NULL;
   add_fetched(s, found, issuer);
-  keep_signed(sc, found);
+  keep_signed(issuer_of(sc), found);
   X509 *x = X509_STORE_CTX_get_current_cert(sc);
-  if (sk_X509_CRL_num(found) == 0 && s->fetch && x && signed_by_its_chain(sc)) tl_crls_want(s, x);
+  if (sk_X509_CRL_num(found) == 0 && s->fetch && x && signed_by_its_chain(sc))
+    tl_crls_want(s, x, issuer_of(sc));
   return found;
 }
 
@@ -273,20 +309,34 @@ int tl_crls_note(struct tl_crls *s, X509_CRL *crl, const char *source) {
   return rc;
 }
 
-/* 0: an authority of STORE has signed CRL. */
-static int check_issuer(X509_STORE *store, X509_CRL *crl) {
+/* The authorities with the name of CRL's issuer: those of STORE, and those that chains brought. */
+static STACK_OF(X509) * issuers_of(struct tl_crls *s, X509_STORE *store, const X509_CRL *crl) {
+  const X509_NAME *name = X509_CRL_get_issuer(crl);
   X509_STORE_CTX *sc = X509_STORE_CTX_new();
-  int rc = TL_ENOMEM;
-  if (!sc || X509_STORE_CTX_init(sc, store, NULL, NULL) != 1) goto out;
-  STACK_OF(X509) *sk = X509_STORE_CTX_get1_certs(sc, X509_CRL_get_issuer(crl));
-  rc = sk_X509_num(sk) > 0 ? TL_EVERIFY : TL_ENOTFOUND;
+  STACK_OF(X509) *sk = NULL;
+  if (sc && X509_STORE_CTX_init(sc, store, NULL, NULL) == 1)
+    sk = X509_STORE_CTX_get1_certs(sc, name);
+  if (!sk) sk = sk_X509_new_null();
+  X509_STORE_CTX_free(sc);
+  pthread_mutex_lock(&s->lists_mu);
+  for (size_t i = 0; sk && i < s->n_wanted; i++) {
+    X509 *x = s->wanted[i].issuer;
+    if (x && X509_NAME_cmp(X509_get_subject_name(x), name) == 0)
+      X509_add_cert(sk, x, X509_ADD_FLAG_UP_REF | X509_ADD_FLAG_NO_DUP);
+  }
+  pthread_mutex_unlock(&s->lists_mu);
+  return sk;
+}
+
+/* 0: one of them has signed CRL. */
+static int check_issuer(struct tl_crls *s, X509_STORE *store, X509_CRL *crl) {
+  STACK_OF(X509) *sk = issuers_of(s, store, crl);
+  int rc = !sk ? TL_ENOMEM : sk_X509_num(sk) > 0 ? TL_EVERIFY : TL_ENOTFOUND;
   for (int i = 0; rc == TL_EVERIFY && i < sk_X509_num(sk); i++) {
     EVP_PKEY *key = X509_get0_pubkey(sk_X509_value(sk, i));
     if (key && X509_CRL_verify(crl, key) == 1) rc = TL_OK;
   }
   sk_X509_pop_free(sk, X509_free);
-out:
-  X509_STORE_CTX_free(sc);
   ERR_clear_error();
   return rc;
 }
@@ -318,10 +368,10 @@ int tl_crls_take(struct tl_crls *s, X509_STORE *store, X509_CRL *crl, const char
     snprintf(why, cap, "it is %s", unusable);
     return TL_EVERIFY;
   }
-  int rc = check_issuer(store, crl);
+  int rc = check_issuer(s, store, crl);
   if (rc) {
     snprintf(why, cap, "%s",
-             rc == TL_ENOTFOUND ? "its issuer is no authority of this domain"
+             rc == TL_ENOTFOUND ? "its issuer is no authority that this domain knows"
                                 : "its issuer has not signed it");
     return rc;
   }

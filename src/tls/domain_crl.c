@@ -29,6 +29,7 @@ int tl_domain_attach_crls(struct tl_tls_domain *d, const struct tl_tls_options *
   if (rc == 0) rc = tl_crls_attach(d->crls, store);
   if (rc || !o->crl_fetch) return rc;
   /* Peers are mostly of the authority that certified us. */
-  for (size_t i = 0; i < d->n_cred; i++) tl_crls_want(d->crls, d->cred[i].leaf);
+  for (size_t i = 0; i < d->n_cred; i++)
+    tl_crls_want(d->crls, d->cred[i].leaf, sk_X509_value(d->cred[i].chain, 0));
   return 0;
 }

@@ -331,9 +331,9 @@ def test_b18_f1_max_records_changes_keys(t):
     assert (d.counter("connections.worn"), d.counter("records.key_update_sent")) == before
 
 
-def der_of(ca):
+def der_of(ca, name="ca"):
     """The authority's present revocation list as its distribution point gives it out."""
-    p = subprocess.run(["openssl", "crl", "-in", ca.path("ca.crl"), "-outform", "DER"],
+    p = subprocess.run(["openssl", "crl", "-in", ca.path(name + ".crl"), "-outform", "DER"],
                        capture_output=True, check=True, timeout=60)
     return p.stdout
 
@@ -675,6 +675,52 @@ def test_s20_lists_of_authorities_that_peers_bring(t):
     assert len(d.rpc("crl")["lists"]) == 2
     assert refused(t, d, ca.context("peer")) is None
     assert "revoked" in str(refused(t, d, ca.context("gone")))
+
+
+@marked(limit_s=120)
+def test_s20_fetched_lists_of_authorities_that_peers_bring(t):
+    """With crl_fetch and the root alone in ca_list the first chain that holds brings the authority and where its list
+    is. What another of that name has signed is not taken; a reload keeps what was fetched; who is
+    revoked then is cut off."""
+    ca, foreign = Authority(t, "a"), Authority(t, "b")
+    for a in (ca, foreign):
+        a.run("intermediate", "--name", "sub", "--cn", "sub authority")
+        a.run("crl", "--ca", "sub")
+    point = Point(der_of(foreign, "sub"))
+    try:
+        ca.cert("proxy")
+        for name in ("peer", "gone"):
+            ca.cert(name, "--ca", "sub", "--crl-url", point.url)
+            with open(ca.path(name + ".pem"), "a", encoding="ascii") as out:
+                with open(ca.path("sub.pem"), encoding="ascii") as f:
+                    out.write(f.read())
+        domain = dict(crl_fetch=True, ca_list=ca.path("ca.pem"))
+        d = t.daemon(domain=ca.domain("proxy", **domain), extra='crl_refresh = "1s"')
+        assert refused(t, d, ca.context("peer")) is not None
+        d.wait_log(r"could not be fetched.*no authority that a TLS domain knows")
+        assert point.asked and not d.rpc("crl")["lists"]
+        point.data = der_of(ca, "sub")
+        t.wait(lambda: d.rpc("crl")["lists"], "the list to be taken")
+        row = d.rpc("crl")["lists"][0]
+        assert row["issuer"] == "CN=sub authority" and row["source"] == point.url, row
+        peer, gone = [Held("127.0.0.1", d.port("tls"), ca.context(n), 20 * t.slow)
+                      for n in ("peer", "gone")]
+        t.wait(lambda: len(d.connections()) == 2, "two connections")
+        point.data = None                   # the new domain knows the authority from the old one
+        d.configure(domain=ca.domain("proxy", verify_depth=5, **domain))
+        assert d.rpc("reload")["domains"][0]["change"] == "changed"
+        assert [x["issuer"] for x in d.rpc("crl")["lists"]] == ["CN=sub authority"]
+        assert peer.look() and gone.look()
+        ca.run("revoke", "gone", "--ca", "sub")
+        point.data = der_of(ca, "sub")
+        t.wait(lambda: not gone.look(), "the revoked peer's connection to end")
+        assert gone.how == "certificate_revoked" and peer.look()
+        for c in (peer, gone):
+            c.sock.close()
+        t.wait(lambda: not d.connections(), "the other one to end")
+        assert refused(t, d, ca.context("gone")) == "certificate_revoked"
+    finally:
+        point.close()
 
 
 @marked(limit_s=60)
