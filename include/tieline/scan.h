@@ -67,7 +67,8 @@ enum tl_hdr_id {
   TL_HDRS
 };
 
-#define TL_HDR_MAX 256      /* header fields per message */
+#define TL_HDR_MAX 256      /* header fields of a message that comes in */
+#define TL_HDR_OWN 8        /* and those that we add before it is read again */
 #define TL_HDR_NONE 0xffffu /* no such header */
 
 struct tl_hdr {
@@ -112,7 +113,7 @@ struct tl_msg {
   bool via_bad;         /* there is one, but it cannot be read: an answer repeats it as it came */
   uint16_t n_hdr;
   uint16_t first[TL_HDRS]; /* index into hdr, or TL_HDR_NONE */
-  struct tl_hdr hdr[TL_HDR_MAX];
+  struct tl_hdr hdr[TL_HDR_MAX + TL_HDR_OWN];
 };
 
 /* Why a message was refused: what to answer if it is a request that can be answered. */
@@ -125,13 +126,15 @@ struct tl_scan_error {
  * Scans the message that starts at P. N bytes are there. STREAM: framing by
  * Content-Length (RFC 3261 18.3), its absence with a body expected is an error;
  * in a datagram N is the whole and Content-Length may only be smaller or equal.
- * MAX_HEAD bounds the head in bytes.
+ * MAX_HEAD bounds the head in bytes. TL_SCAN_OWN: a message of ours, which was
+ * within all bounds when it came in, is read again with what we added.
  *
  * 0: OUT is filled; the message is OUT->head_len + OUT->body_len bytes long,
  * of which the body may not have arrived. TL_EAGAIN: the head is incomplete.
  * TL_ESYNTAX or TL_ELIMIT: ERR says why; OUT holds whatever was understood, of
  * which Via, From, To, Call-ID and CSeq make a reply when tl_msg_answerable().
  */
+#define TL_SCAN_OWN SIZE_MAX
 int tl_scan(const char *p, size_t n, bool stream, size_t max_head, struct tl_msg *out,
             struct tl_scan_error *err);
 

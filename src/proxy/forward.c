@@ -19,8 +19,7 @@ int tl_forward_rescan(struct tl_proxy *p, const struct tl_saved *s, bool stream,
                       struct tl_body *body) {
   struct tl_scan_error err;
   (void)p;
-  /* It was accepted once; with what we added its head may be over limits.max_head now. */
-  int rc = tl_scan(s->data, s->len, stream, SIZE_MAX, m, &err);
+  int rc = tl_scan(s->data, s->len, stream, TL_SCAN_OWN, m, &err);
   if (rc) return rc;
   body->n = s->len > m->head_len ? 1 : 0;
   body->len = s->len - m->head_len;

@@ -83,7 +83,7 @@ static void count_local(struct tl_proxy *p, unsigned status) {
 
 static size_t build(struct tl_proxy *p, const struct tl_msg *m, const struct tl_hop *from,
                     unsigned status, struct tl_str reason, struct tl_str extra) {
-  char tag[16], via[1024];
+  char tag[16], via[TL_VIA_TEXT];
   size_t n = 0;
   tl_token_tag(p, m, tag);
   struct tl_str top = tl_local_via(m, from, via, sizeof(via));

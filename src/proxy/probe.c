@@ -107,7 +107,7 @@ static struct tl_tx *begin(struct tl_probe *pr, const struct tl_hop *from, const
   struct tl_scan_error err;
   struct tl_plan *plan = NULL;
   struct tl_tx *tx = NULL;
-  if (n == 0 || tl_scan(text, n, true, SIZE_MAX, m, &err)) return NULL;
+  if (n == 0 || tl_scan(text, n, true, TL_SCAN_OWN, m, &err)) return NULL;
   if ((plan = tl_pool_get(&p->plans)) == NULL) return NULL;
   p->sender = 0;
   if ((tx = tl_tx_new(p, m, from, tl_token_tx_key(p, m))) == NULL) {

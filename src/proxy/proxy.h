@@ -255,6 +255,8 @@ struct tl_source_slot {
 };
 
 #define TL_REMOTE_BUCKETS 1024u
+/* What is made of a head fits: the largest max_head, and what we add. Only what is used costs memory. */
+#define OUT_MAX ((1u << 20) + 8192)
 
 struct tl_proxy {
   struct tl_thread th; /* first: runtime.worker points here */
@@ -275,7 +277,7 @@ struct tl_proxy {
   struct tl_call_start *starts;                /* of calls, see account.c */
   struct tl_call_table calls;
   struct tl_msg msg2; /* saved requests are read again into this */
-  char out[65536];    /* messages made here */
+  char out[OUT_MAX];  /* messages made here */
   struct tl_merge merged[TL_MERGE_SLOTS];
   struct tl_past past[TL_PAST_SLOTS];
   struct tl_probe *probes;
@@ -542,8 +544,10 @@ int tl_forward_bytes(struct tl_proxy *p, const struct tl_hop *hop, const void *d
 
 /* edit.c */
 /* Texts that edits insert; they live until the message is written. */
+#define TL_VIA_MAX 1024u /* a top Via; a longer one is refused, because received must be added */
+#define TL_VIA_TEXT (TL_VIA_MAX + 96)
 struct tl_edit_texts {
-  char via[512], own[2304], uri[1024], route[2048], forwards[48], breadth[8];
+  char via[TL_VIA_TEXT], own[2304], uri[1024], route[2048], forwards[48], breadth[8];
   char *branch;        /* ours, to be overwritten before the message is */
   uint64_t sent_by;    /* tl_token_sent_by of our Via */
   struct tl_str below; /* the Via below it, as it goes out */

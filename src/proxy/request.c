@@ -263,6 +263,11 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
                 const struct tl_msg *m, const struct tl_body *body) {
   unsigned status;
   if (!p->relay_hops) tl_count(tl_proxy_counters(p), by_method[m->method]);
+  /* What we cannot add received to would be answered to wherever it says (RFC 3261 18.2.1). */
+  if (m->via.whole.n > TL_VIA_MAX) {
+    refuse(p, from, m, 400, TL_STR("Via Too Long"), TL_STR(""));
+    return;
+  }
   p->sender = tl_source_sender(p, from, c);
   if (m->method == TL_M_CANCEL) {
     cancel(p, from, c, m, body);

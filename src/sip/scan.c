@@ -149,7 +149,7 @@ static void read_headers(struct scan *s, const struct lines *l, uint32_t n) {
     uint32_t off = l->end[i - 1], line_end = l->end[i++];
     end = line_end;
     if (i < n && p[line_end] <= ' ') i = take_folds(s, l, i, n, &end);
-    if (s->m->n_hdr == TL_HDR_MAX) {
+    if (s->m->n_hdr == s->fields_max) {
       tl_scan_fail(s, TL_ELIMIT, 400, "Too Many Headers");
       return;
     }
@@ -261,7 +261,9 @@ static int incomplete(struct scan *s, const struct lines *l, size_t n, bool stre
 int tl_scan(const char *p, size_t n, bool stream, size_t max_head, struct tl_msg *out,
             struct tl_scan_error *err) {
   struct lines l;
-  struct scan s = {.m = out, .err = err, .r = p + n};
+  const bool own = max_head == TL_SCAN_OWN;
+  struct scan s = {
+      .m = out, .err = err, .r = p + n, .fields_max = TL_HDR_MAX + (own ? TL_HDR_OWN : 0)};
   if (max_head > BODY_MAX) max_head = BODY_MAX;
   clear(out, p);
   err->status = 0;

@@ -17,6 +17,7 @@ struct scan {
   const char *r; /* end of what was received */
   int rc;
   bool length_bad;
+  uint16_t fields_max;    /* that it may have */
   uint8_t lengths;        /* Content-Length fields so far */
   uint16_t last[TL_HDRS]; /* last field of each id; valid where first[] is */
 };

@@ -234,6 +234,25 @@ def test_s2_a_stateless_branch_is_for_its_response_alone(t):
         d.stop()
 
 
+def test_s2_a_via_that_holds_no_received_leads_nowhere(t):
+    """A stateless route answers over UDP to where the Via below ours says: to the source, which we
+    write there, however long the Via is and whatever it says itself. One that has no room for it is
+    refused."""
+    bob, victim = t.uas("udp"), t.uac("victim")
+    port = victim.listen("udp", "127.0.0.3")
+    d = t.daemon(peers=[("bob", {"uri": t.uri(bob, "udp").replace("bob@", "")})],
+                 routes=[("out", {"peers": ["bob"], "stateless": True})])
+    alice = t.uac()
+    conn = t.dial(alice, d, "udp")
+    for pad, status in ((10, 200), (400, 200), (600, 200), (900, 200), (1100, 400), (5000, 400)):
+        data, key = alice.make(conn, "MESSAGE", "sip:x@far.example")
+        lie = b"rport=%d;received=127.0.0.3;x=%s\r\nMax-F" % (port, b"y" * pad)
+        alice.expect(key)
+        conn.send(_spoil(data, (b"rport\r\nMax-F", lie)))
+        assert alice.final(key).status == status, pad
+    assert bob.count("MESSAGE") == 4 and not victim.strays
+
+
 def test_s2_responses_count_only_from_where_the_request_went(t):
     """Statefully: a final response from another address or connection, or whose top Via has our
     branch and another's sent-by, ends nothing; the callee's own does. CANCEL's as well."""

@@ -198,7 +198,7 @@ unsigned ua_headers(const struct ua *u, const char *name) {
 }
 
 const char *ua_header(const struct ua *u, const char *name, unsigned i) {
-  static char value[8][4096];
+  static char value[8][80000];
   static unsigned next;
   char *out = value[next++ % 8];
   const char *p = find_header(u, name, i);

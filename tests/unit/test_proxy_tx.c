@@ -73,6 +73,48 @@ Test(proxy_tx, the_other_branch_of_a_fork_is_cancelled) {
   close_all();
 }
 
+/* An INVITE to bob that has as many fields as we take, or 70,000 bytes. */
+static const char *largest(bool by_fields) {
+  static char text[80000], extra[80000];
+  size_t n = 0;
+  if (by_fields)
+    for (int i = 0; i < TL_HDR_MAX - 7; i++) n += (size_t)sprintf(extra + n, "X: y\r\n");
+  const char *m = ua_request(&alice, "INVITE", sip(&bob, ";transport=tcp"), "1", extra, "");
+  const char *from = strstr(m, "From: ") + 6;
+  int pad = by_fields ? 0 : 70000;
+  snprintf(text, sizeof(text), "%.*s%s%*s%s%s", (int)(from - m), m, pad ? "\"" : "", pad, "",
+           pad ? "\" " : "", from);
+  memset(extra, 0, sizeof(extra));
+  return text;
+}
+
+/* What leaves is larger than what came: neither CANCEL nor ACK could be made of it, and the callee
+ * rang on. */
+Test(proxy_tx, s7_the_largest_call_can_be_cancelled_and_refused) {
+  for (int i = 0; i < 4; i++) {
+    ua_tcp_listen(&bob);
+    proxy_begin(TIMERS "limits { max_head = 128k }\n");
+    ua_tcp_connect(&alice);
+    const bool by_fields = i & 1, cancelled = i & 2;
+    ua_send(&alice, largest(by_fields));
+    ua_expect(&bob, "INVITE");
+    struct ua ringing = bob;
+    ua_send(&bob, ua_response(&bob, "180 Ringing", "b", ""));
+    ua_expect(&alice, "SIP/2.0 180");
+    if (cancelled) {
+      ua_send(&alice, ua_request(&alice, "CANCEL", sip(&bob, ";transport=tcp"), "1", "", ""));
+      ua_expect(&alice, "SIP/2.0 200");
+      ua_expect(&bob, "CANCEL");
+    }
+    ua_send(&bob, ua_response(&ringing, "487 Request Terminated", "b", ""));
+    ua_expect(&bob, "ACK");
+    ua_expect(&alice, "SIP/2.0 487");
+    proxy_end();
+    ua_close(&alice);
+    ua_close(&bob);
+  }
+}
+
 /* The ACK of a failed INVITE is the end of its transaction on TCP: it was read once more. */
 Test(proxy_tx, an_ack_over_tcp_ends_the_transaction) {
   ua_tcp_listen(&bob);
