@@ -109,6 +109,7 @@ int tl_resolver_start(struct tl_runtime *rt) {
   memset(rs, 0, sizeof(*rs));
   atomic_store(&self.stopping, false);
   rs->rt = rt;
+  rs->jobs_end = &rs->jobs;
   int rc = tl_mailbox_init(&rt->resolver, MAILBOX_CAP);
   if (rc) return rc;
   rs->dns = tl_dns_new(tl_resolver_resolv_conf());

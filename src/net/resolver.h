@@ -64,7 +64,7 @@ struct tl_resolver {
   struct tl_dns *dns;
   struct tl_dns_counts counted; /* of what it counts */
   bool draining;
-  struct tl_resolve_job *jobs;
+  struct tl_resolve_job *jobs, **jobs_end; /* the oldest first */
   unsigned n_jobs;
   struct tl_resolve *unanswered; /* found a full mailbox; linked by mail.next */
 };

@@ -84,7 +84,10 @@ static void finish(struct tl_resolve_job *j, int rc) {
   }
   if (j->r->n) rc = 0; /* part of an answer in time is an answer */
   *j->link = j->next;
-  if (j->next) j->next->link = j->link;
+  if (j->next)
+    j->next->link = j->link;
+  else
+    rs->jobs_end = j->link;
   rs->n_jobs--;
   tl_resolver_answer(rs, j->r, rc);
   free(j);
@@ -238,6 +241,16 @@ static bool at_hand(struct tl_resolve *r) {
   return n > 0;
 }
 
+/* The oldest ends: what a name server answers at all is answered long before, so that names whose
+ * servers are silent keep nobody out. Those of peers stay, which the configuration bounds. */
+static void give_way(struct tl_resolver *rs) {
+  struct tl_resolve_job *j = rs->jobs;
+  while (j && j->r->worker == TL_RESOLVE_FOR_CONTROL) j = j->next;
+  if (!j) return;
+  tl_count(&rs->rt->resolver_counters, TL_C_DNS_GAVE_WAY);
+  finish(j, TL_ELIMIT);
+}
+
 void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r) {
   size_t len = strnlen(r->host, sizeof(r->host));
   r->n = 0;
@@ -248,19 +261,19 @@ void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r) {
     tl_resolver_answer(rs, r, len ? 0 : TL_EINVAL);
     return;
   }
-  struct tl_resolve_job *j = rs->n_jobs < JOBS_MAX ? calloc(1, sizeof(*j)) : NULL;
+  if (rs->n_jobs >= JOBS_MAX) give_way(rs);
+  struct tl_resolve_job *j = calloc(1, sizeof(*j));
   if (!j) {
-    tl_resolver_answer(rs, r, rs->n_jobs < JOBS_MAX ? TL_ENOMEM : TL_ELIMIT);
+    tl_resolver_answer(rs, r, TL_ENOMEM);
     return;
   }
   j->rs = rs;
   j->r = r;
   j->ttl_s = UINT32_MAX;
   j->deadline_ms = tl_now_ms() + (rs->draining ? DRAINING_MS : DEADLINE_MS);
-  j->next = rs->jobs;
-  j->link = &rs->jobs;
-  if (j->next) j->next->link = &j->next;
-  rs->jobs = j;
+  j->link = rs->jobs_end;
+  *j->link = j;
+  rs->jobs_end = &j->next;
   rs->n_jobs++;
   j->pending = 1; /* it cannot end within */
   start(j);

@@ -255,7 +255,8 @@ struct tl_source_slot {
 };
 
 #define TL_REMOTE_BUCKETS 1024u
-/* What is made of a head fits: the largest max_head, and what we add. Only what is used costs memory. */
+/* What is made of a head fits: the largest max_head, and what we add. What is not used costs
+ * nothing. */
 #define OUT_MAX ((1u << 20) + 8192)
 
 struct tl_proxy {

@@ -259,15 +259,18 @@ static bool admitted(const struct tl_proxy *p, const struct tl_msg *m) {
   return m->to_tag.n || m->method == TL_M_ACK || tl_tx_room(p, false, m->head_len + m->body_len);
 }
 
+/* A Via that we cannot add received to would be answered to wherever it says (RFC 3261 18.2.1). */
+static bool via_is_long(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
+  if (m->via.whole.n <= TL_VIA_MAX) return false;
+  refuse(p, from, m, 400, TL_STR("Via Too Long"), TL_STR(""));
+  return true;
+}
+
 void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
                 const struct tl_msg *m, const struct tl_body *body) {
   unsigned status;
   if (!p->relay_hops) tl_count(tl_proxy_counters(p), by_method[m->method]);
-  /* What we cannot add received to would be answered to wherever it says (RFC 3261 18.2.1). */
-  if (m->via.whole.n > TL_VIA_MAX) {
-    refuse(p, from, m, 400, TL_STR("Via Too Long"), TL_STR(""));
-    return;
-  }
+  if (via_is_long(p, from, m)) return;
   p->sender = tl_source_sender(p, from, c);
   if (m->method == TL_M_CANCEL) {
     cancel(p, from, c, m, body);

@@ -126,6 +126,28 @@ static void looks_up(const char *host, int t, uint16_t port, int rc, const char 
 
 /* ---- tests ---- */
 
+/* Names whose servers are silent are anybody's to make: they filled all places for five seconds. */
+Test(resolver, s9_silent_names_keep_nobody_out) {
+  char name[40];
+  for (int i = 0; i < 1024 + 20; i++) {
+    snprintf(name, sizeof(name), "silent%d.example", i);
+    ask(name, TL_UDP, 5060, 1);
+  }
+  ask("plain.example", TL_TLS, 5061, 2);
+  for (int i = 0; i < 21; i++) {
+    struct tl_resolve *r = answer();
+    cr_assert_eq(r->rc, TL_ELIMIT);
+    snprintf(name, sizeof(name), "silent%d.example", i);
+    cr_assert_str_eq(r->host, name);
+    free(r);
+  }
+  struct tl_resolve *r = answer();
+  cr_assert_eq(r->cookie, 2);
+  cr_assert_eq(r->rc, 0);
+  free(r);
+  cr_assert_eq(tl_count_get(&rt.resolver_counters, TL_C_DNS_GAVE_WAY), 21);
+}
+
 Test(resolver, numbers_and_default_ports) {
   looks_up("192.0.2.5", TL_UDP, 0, 0, "192.0.2.5:5060");
   looks_up("[2001:db8::5]", TL_TLS, 0, 0, "[2001:db8::5]:5061");
