@@ -149,7 +149,7 @@
   X(CLAIM_SPOOFED, "claims.refused.spoofed", "requests refused: one of our domains in From")       \
   X(RELAY_DENIED, "requests.relay_denied", "requests refused: not for us and no route takes them") \
   X(LEG_MISUSED, "legs.misused",                                                                   \
-    "our Record-Route that counted for nothing: the request is of no dialog")                      \
+    "our Record-Route that counted for nothing: the request is of no dialog, or of two")           \
   X(LEG_AGED, "legs.aged", "the same: its dialog is older than call_max")                          \
   X(LEG_MOVED, "legs.moved", "the same: the sender is not where that leg of the dialog was")       \
   X(LEG_ASTRAY, "legs.astray", "the same: the request goes to where the other leg never was")      \

@@ -37,16 +37,6 @@ static uint64_t name_of(const struct tl_proxy *p, const struct tl_identity *id) 
   return tl_siphash(p->th.rt->secret, in, n) | 1;
 }
 
-void tl_leg_source(struct tl_proxy *p, struct tl_plan *plan, const struct tl_source *s,
-                   const struct tl_hop *from, const struct tl_conn *c, const struct tl_msg *m) {
-  const struct tl_identity *id = tl_source_identity(p, s, c);
-  bool begins = m->method != TL_M_ACK && m->method != TL_M_BYE;
-  plan->source = from->addr;
-  plan->caller = s && s->peer ? s->peer->id : 0;
-  plan->caller_verified = id != NULL;
-  plan->caller_name = id && !plan->caller && begins ? name_of(p, id) : 0;
-}
-
 /* Its requests may come from another address than where it was reached or seen first. */
 static bool roams(const struct tl_snap *snap, const struct tl_conf_peer *peer) {
   return peer->n_network || tl_snap_places(snap, peer)->n > 1;
@@ -94,7 +84,8 @@ struct tl_route_token tl_leg_token(struct tl_proxy *p, const struct tl_plan *pla
   struct tl_route_token says = {.route = plan->route ? plan->route->id : 0,
                                 .made_s = tl_token_now(),
                                 .flow = stays ? from->conn : 0,
-                                .callee_flow = to->conn};
+                                .callee_flow = to->conn,
+                                .before = plan->before};
   const struct tl_conf_peer *caller = peer_of(p->snap->conf, plan->caller);
   if (caller && (from->transport == TL_TLS || roams(p->snap, caller))) says.caller = caller->id;
   if (from->transport == TL_TLS) says.caller_name = plan->caller_name;
@@ -159,6 +150,47 @@ bool tl_leg_counts(struct tl_proxy *p, const struct tl_route_token *says, const 
     return true;
   tl_count(tl_proxy_counters(p), why);
   return false;
+}
+
+/* ---- read: the token before ---- */
+
+/* M has been here before and comes from whom it went to then, who has recorded nothing: the token of
+ * that time is the topmost Record-Route of M. Its mac, 0: there is none, or another shows it. */
+static uint64_t token_before(struct tl_proxy *p, const struct tl_source *s,
+                             const struct tl_hop *from, const struct tl_conn *c,
+                             const struct tl_msg *m) {
+  struct tl_nameaddr na;
+  struct tl_uri u;
+  struct tl_str token;
+  struct tl_route_token says;
+  size_t used;
+  if (tl_nameaddr_parse(tl_msg_header(m, TL_H_RECORD_ROUTE), &na, &used) ||
+      tl_uri_parse(na.uri, &u) || !tl_route_is_ours(p, &u) ||
+      !tl_param_find(u.params, TL_STR("tl"), &token) ||
+      tl_token_route_parse(p, token, m, &says) || says.reverse || !is_fresh(p, &says))
+    return 0;
+  says.reverse = true; /* the leg that it went to */
+  return is_leg(p, &says, s, from, c) ? says.mac : 0;
+}
+
+void tl_leg_source(struct tl_proxy *p, struct tl_plan *plan, const struct tl_source *s,
+                   const struct tl_hop *from, const struct tl_conn *c, const struct tl_msg *m) {
+  const struct tl_identity *id = tl_source_identity(p, s, c);
+  bool begins = m->method != TL_M_ACK && m->method != TL_M_BYE;
+  plan->source = from->addr;
+  plan->caller = s && s->peer ? s->peer->id : 0;
+  plan->caller_verified = id != NULL;
+  plan->caller_name = id && !plan->caller && begins ? name_of(p, id) : 0;
+  plan->before = begins && tl_msg_has(m, TL_H_RECORD_ROUTE) ? token_before(p, s, from, c, m) : 0;
+}
+
+/* Otherwise whoever has a dialog could show his token in front of another's with the same Call-ID
+ * and tag, which are his to choose, and have that one's rights. */
+bool tl_leg_follows(const struct tl_route_token *says, const struct tl_route_token *next) {
+  if (says->mac == next->mac) return true; /* double Record-Route */
+  if (says->reverse != next->reverse) return false;
+  return says->reverse ? says->before && says->before == next->mac
+                       : next->before && next->before == says->mac;
 }
 
 /* ---- read: where to ---- */

@@ -119,6 +119,7 @@ struct tl_plan {
   struct tl_addr source;         /* where the request comes from */
   uint64_t caller;               /* for our Record-Route: the peer that it comes from, 0: none */
   uint64_t caller_name;          /* or what names its certificate, 0: none verified */
+  uint64_t before;               /* and the mac of our token that it brought, 0: none */
   bool caller_verified;
   const struct tl_conf_peer *unresolved; /* peer whose name must be looked up */
   uint8_t n_target, at;                  /* next one to try */
@@ -353,6 +354,8 @@ struct tl_route_token {
   uint64_t caller_name;         /* tl_leg_name of a caller who is no peer, 0: no certificate */
   uint64_t callee;              /* the peer that the callee is, 0: none */
   struct tl_str domain;         /* or the domain that it was verified for; empty: none */
+  uint64_t before;              /* the mac of the one that the callee of that brought, 0: none */
+  uint64_t mac;                 /* read: the hash over it all, which names it */
   bool reverse; /* read: the request travels against the one that opened the dialog */
 };
 #define TL_RR_TOKEN_LEN 67 /* the least */
@@ -473,6 +476,9 @@ void tl_leg_source(struct tl_proxy *p, struct tl_plan *plan, const struct tl_sou
  * is? If not that is counted, and M is to be judged as a first request. */
 bool tl_leg_counts(struct tl_proxy *p, const struct tl_route_token *says, const struct tl_msg *m,
                    const struct tl_source *s, const struct tl_hop *from, struct tl_conn *c);
+/* A request that has been round by way of others shows one token of ours behind the other. Does NEXT
+ * stand for the leg behind that of SAYS, in the same dialog? */
+bool tl_leg_follows(const struct tl_route_token *says, const struct tl_route_token *next);
 /* Takes the targets out of PLAN, in a dialog, that the next leg never was and that the dialog's
  * route would not allow. CONF: of the plan's snapshot. False: none is left of those it had. */
 bool tl_leg_bound(struct tl_proxy *p, const struct tl_conf *conf, struct tl_plan *plan);

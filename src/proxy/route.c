@@ -41,7 +41,7 @@ int tl_route_values(const struct tl_msg *m, struct tl_nameaddr out[TL_ROUTES_MAX
 struct tokens {
   struct tl_route_token first, last;
   enum tl_transport transport; /* of the URI with the last */
-  bool any;
+  bool any, torn;              /* TORN: one of them does not follow the one in front of it */
 };
 
 static bool our_token(struct tl_proxy *p, const struct tl_msg *m, const struct tl_uri *u,
@@ -51,6 +51,7 @@ static bool our_token(struct tl_proxy *p, const struct tl_msg *m, const struct t
   if (!tl_param_find(u->params, TL_STR("tl"), &token)) return false;
   if (tl_token_route_parse(p, token, m, &says)) return false;
   if (!out->any) out->first = says;
+  if (out->any && !tl_leg_follows(&out->last, &says)) out->torn = true;
   out->last = says;
   out->transport = tl_route_transport(u);
   out->any = true;
@@ -520,7 +521,10 @@ int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn 
   if (preprocess(p, m, plan, &t)) return TL_ENOTFOUND;
   struct tl_source *source = tl_source_of(p, from, c);
   tl_leg_source(p, plan, source, from, c, m);
-  if (t.any && tl_leg_counts(p, &t.first, m, source, from, c)) take_leg(plan, &t);
+  if (t.torn)
+    tl_count(tl_proxy_counters(p), TL_C_LEG_MISUSED);
+  else if (t.any && tl_leg_counts(p, &t.first, m, source, from, c))
+    take_leg(plan, &t);
   bool done = plan->in_dialog && by_token(p, plan, &t, out_status, &rc);
   unsigned status = *out_status;
   *out_status = 403;

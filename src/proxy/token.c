@@ -181,8 +181,9 @@ uint64_t tl_token_hop(const struct tl_proxy *p, const struct tl_hop *hop) {
  * either leg its security, hash of its IP and port, route, hash over all of it; then as far as
  * known
  * "_f" and the caller's connection, "_g" and the callee's, "_c" and the caller's peer or "_i" and
- * the hash of its names, "_p" and the callee's peer or "_n" and the callee's domain. Letters,
- * digits, "-", "." and "_": whatever carries a URI carries these.
+ * the hash of its names, "_p" and the callee's peer, "_b" and the hash of the token before it, or
+ * "_n" and the callee's domain. Letters, digits, "-", "." and "_": whatever carries a URI carries
+ * these.
  */
 #define KEY_NAME '1' /* another key or layout has another name */
 #define RR_SIGNED 51 /* characters before the hash */
@@ -217,6 +218,7 @@ static size_t put_rest(const struct tl_route_token *t, char *out) {
   n += put_part('c', t->caller, out + n);
   if (!t->caller) n += put_part('i', t->caller_name, out + n);
   n += put_part('p', t->callee, out + n);
+  n += put_part('b', t->before, out + n);
   if (!t->callee && t->domain.n && t->domain.n < TL_HOST_MAX) {
     memcpy(out + n, "_n", 2);
     memcpy(out + n + 2, t->domain.p, t->domain.n);
@@ -247,6 +249,7 @@ static void read_rest(struct tl_str rest, struct tl_route_token *out) {
                      : kind == 'c' ? &out->caller
                      : kind == 'i' ? &out->caller_name
                      : kind == 'p' ? &out->callee
+                     : kind == 'b' ? &out->before
                                    : NULL;
     if (kind == 'n')
       out->domain = (struct tl_str){rest.p + 2, n - 2};
@@ -281,6 +284,7 @@ int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const st
     out->reverse = true;
   }
   out->made_s = (uint32_t)made;
+  out->mac = mac;
   read_rest((struct tl_str){token.p + TL_RR_TOKEN_LEN, token.n - TL_RR_TOKEN_LEN}, out);
   return TL_OK;
 }

@@ -4,7 +4,7 @@ Issue 8, points 1 and 2.
 """
 from flowlib import sip
 from flowlib.lab import Authority
-from flowlib.ua import Call
+from flowlib.ua import Call, Ua
 
 from test_45_identity import verifying
 
@@ -70,6 +70,84 @@ def test_s1_record_route_is_no_pass(t):
     alice.reply(where, req, 200)
     assert amber.final(key).status == 200
     assert call.bye().status == 200
+
+
+def test_s1_an_own_token_opens_no_other_dialog(t):
+    """A stranger has a call of his own, with the Call-ID and the tag of another's whose token he has
+    read. Shown behind his own that token leads neither to the carrier nor back to the pbx."""
+    _, carrier, _, d = _carrier_setting(t, workers=2)
+    pbx, mallory = t.uac("pbx"), t.uac("mallory")
+    honest = Call(pbx, t.dial(pbx, d, "tcp", bind=("127.0.0.77", 0)), "sip:+49@atlanta.example",
+                  from_=CALLER % sip.token("f")).answered()
+    t.wait(lambda: carrier.count("ACK") == 1, "the ACK")
+    conn = t.dial(mallory, d, "tcp", bind=("127.0.0.2", 0))
+    there = "sip:+900@%s;transport=tcp" % carrier.listener("tcp").hostport
+    rows = ((honest.local, None, there), (CALLER % "m", honest.local, "sip:pbx@127.0.0.77:9"))
+    for from_, to, uri in rows:
+        own = Call(mallory, conn, "sip:amber@atlanta.example", from_=from_,
+                   call_id=honest.call_id).answered()
+        for routes in (own.routes + honest.routes, honest.routes + own.routes,
+                       own.routes + honest.routes + own.routes):
+            for method in ("INVITE", "MESSAGE", "BYE"):
+                own.cseq += 1
+                data, key = mallory.make(conn, method, uri, [("Route", r) for r in routes],
+                                         cseq=own.cseq, call_id=own.call_id, from_=from_,
+                                         to=to or own.remote)
+                mallory.expect(key)
+                conn.send(data)
+                assert mallory.final(key).status in (403, 404), (from_, routes, method)
+        assert own.bye().status == 200
+    assert not pbx.seen and carrier.count("INVITE") == carrier.count("ACK") == len(carrier.seen) - 1
+    assert d.counter("legs.misused") >= 12
+    assert honest.bye().status == 200
+
+
+class Around(Ua):
+    """A proxy that stays in no dialog: what comes goes back to where it came from, to URI."""
+
+    def __init__(self, name, wait_s, uri):
+        super().__init__(name, wait_s)
+        self.uri, self.back = uri, {}
+
+    def _on_msg(self, conn, msg):
+        lines = msg.raw.split(b"\r\n")
+        if msg.method:
+            self.back[msg.branch] = conn
+            lines[0] = ("%s %s SIP/2.0" % (msg.method, self.uri)).encode()
+            lines.insert(1, ("Via: SIP/2.0/TCP %s;branch=%sx" % (conn.hostport, msg.branch)).encode())
+        else:
+            branch = msg.branch[:-1]
+            lines = lines[:1] + [x for x in lines[1:] if branch.encode() + b"x" not in x]
+            conn = self.back[branch]
+        conn.send(b"\r\n".join(lines))
+
+
+def test_s1_a_call_that_comes_by_twice(t):
+    """By way of a proxy that records nothing: the route set names us twice, and inside the dialog
+    either side reaches the other."""
+    bob = t.uas("tcp")
+    around = Around("around", 20 * t.slow, t.uri(bob, "tcp"))
+    t.agents.append(around)
+    around.listen("tcp", "127.0.0.1", t.port())
+    d = t.daemon(workers=2, peers=[
+        ("around", {"uri": "sip:%s;transport=tcp" % around.listener("tcp").hostport})],
+        routes=[("first", {"to_domain": "atlanta.example", "peers": ["around"]}),
+                ("second", {"from_peer": ["around"], "to_domain": "127.0.0.1",
+                            "relay": "request-uri", "relay_networks": "127.0.0.0/8"})])
+    alice = t.uac()
+    alice.listen("tcp", "127.0.0.1", t.port())
+    for tr in ("tcp", "udp"):
+        call = Call(alice, t.dial(alice, d, tr), "sip:bob@atlanta.example").answered()
+        assert len(call.routes) == (2 if tr == "tcp" else 3), call.routes
+        assert call.request("INFO").status == call.request("INVITE").status == 200
+        side = bob.dialogs[call.call_id]
+        data, key = side.make("BYE")
+        bob.expect(key)
+        side.conn.send(data)
+        where, req = alice.next_request("BYE")
+        alice.reply(where, req, 200)
+        assert bob.final(key).status == 200
+    assert d.counter("legs.misused") == d.counter("legs.moved") == 0
 
 
 def test_s1_a_leg_comes_back_on_another_connection(t):
