@@ -52,6 +52,11 @@ static bool is_listener(const struct tl_conf *conf, const struct tl_addr *to) {
   return false;
 }
 
+bool tl_guard_is_listener(const struct tl_conf *conf, const struct tl_addr *to) {
+  struct tl_addr there = unmapped(to);
+  return is_listener(conf, &there);
+}
+
 const char *tl_guard_refusal(const struct tl_conf *conf, const struct tl_addr *to,
                              const struct tl_addr *from) {
   struct tl_addr there = unmapped(to), here = unmapped(from);

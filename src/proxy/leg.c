@@ -120,7 +120,7 @@ static bool is_named(struct tl_proxy *p, const struct tl_route_token *says,
   uint64_t peer = says->reverse ? says->callee : says->caller;
   const struct tl_identity *id = tl_source_identity(p, s, c);
   if (peer && tl_source_is(p, s, from, c, peer)) return true;
-  if (!id) return false;
+  if (!s || !id) return false;
   if (!says->reverse) return says->caller_name && says->caller_name == name_of(p, id);
   return says->domain.n && tl_identity_matches(id, says->domain, s->allow_cn);
 }
@@ -154,8 +154,8 @@ bool tl_leg_counts(struct tl_proxy *p, const struct tl_route_token *says, const 
 
 /* ---- read: the token before ---- */
 
-/* M has been here before and comes from whom it went to then, who has recorded nothing: the token of
- * that time is the topmost Record-Route of M. Its mac, 0: there is none, or another shows it. */
+/* M has been here before and comes from whom it went to then, who has recorded nothing: the token
+ * of that time is the topmost Record-Route of M. Its mac, 0: there is none, or another shows it. */
 static uint64_t token_before(struct tl_proxy *p, const struct tl_source *s,
                              const struct tl_hop *from, const struct tl_conn *c,
                              const struct tl_msg *m) {
@@ -166,8 +166,8 @@ static uint64_t token_before(struct tl_proxy *p, const struct tl_source *s,
   size_t used;
   if (tl_nameaddr_parse(tl_msg_header(m, TL_H_RECORD_ROUTE), &na, &used) ||
       tl_uri_parse(na.uri, &u) || !tl_route_is_ours(p, &u) ||
-      !tl_param_find(u.params, TL_STR("tl"), &token) ||
-      tl_token_route_parse(p, token, m, &says) || says.reverse || !is_fresh(p, &says))
+      !tl_param_find(u.params, TL_STR("tl"), &token) || tl_token_route_parse(p, token, m, &says) ||
+      says.reverse || !is_fresh(p, &says))
     return 0;
   says.reverse = true; /* the leg that it went to */
   return is_leg(p, &says, s, from, c) ? says.mac : 0;
@@ -240,6 +240,8 @@ static bool by_name(const struct tl_plan *plan, const struct tl_target *t) {
 static bool allows(const struct tl_proxy *p, const struct tl_conf *conf, const struct tl_plan *plan,
                    const struct tl_target *t) {
   if (t->peer && t->peer->id == plan->leg_peer) return true;
+  /* From there it would come back as from whoever our own address stands for. */
+  if (tl_guard_is_listener(conf, &t->addr)) return false;
   if (is_place(p, &plan->leg_place, &t->addr) || route_leads(plan, t)) return true;
   if (in_networks(peer_of(conf, plan->leg_peer), &t->addr)) return true;
   /* Only the Contact says so. */

@@ -458,6 +458,8 @@ enum tl_transport tl_route_transport(const struct tl_uri *u);
  * "not sent there: ". */
 const char *tl_guard_refusal(const struct tl_conf *conf, const struct tl_addr *to,
                              const struct tl_addr *from);
+/* Is TO an address of ours, by whatever transport? */
+bool tl_guard_is_listener(const struct tl_conf *conf, const struct tl_addr *to);
 /* Takes out of PLAN what its relay may not lead to. False: nothing is left; *OUT_STATUS and the
  * plan's refusal say why. */
 bool tl_guard_relay(struct tl_proxy *p, const struct tl_conf *conf, struct tl_plan *plan,
@@ -476,8 +478,8 @@ void tl_leg_source(struct tl_proxy *p, struct tl_plan *plan, const struct tl_sou
  * is? If not that is counted, and M is to be judged as a first request. */
 bool tl_leg_counts(struct tl_proxy *p, const struct tl_route_token *says, const struct tl_msg *m,
                    const struct tl_source *s, const struct tl_hop *from, struct tl_conn *c);
-/* A request that has been round by way of others shows one token of ours behind the other. Does NEXT
- * stand for the leg behind that of SAYS, in the same dialog? */
+/* A request that has been round by way of others shows one token of ours behind the other. Does
+ * NEXT stand for the leg behind that of SAYS, in the same dialog? */
 bool tl_leg_follows(const struct tl_route_token *says, const struct tl_route_token *next);
 /* Takes the targets out of PLAN, in a dialog, that the next leg never was and that the dialog's
  * route would not allow. CONF: of the plan's snapshot. False: none is left of those it had. */

@@ -212,7 +212,9 @@ static void without_transaction(struct tl_proxy *p, const struct tl_hop *from, s
 #define VIA_VALUES_MAX 100u
 
 /* 16.3 step 4: a Via of ours below, with the hash of this very request: it has been round. A
- * spiral, whose Request-URI has changed since, passes. The status to refuse it with, 0: none. */
+ * spiral, whose Request-URI has changed since, passes, but not straight from ourselves: some name
+ * or address led back here, and the sender would be whoever our own address stands for. The status
+ * to refuse it with, 0: none. */
 static unsigned looped(struct tl_proxy *p, const struct tl_msg *m) {
   unsigned values = 0;
   struct tl_token t;
@@ -230,7 +232,7 @@ static unsigned looped(struct tl_proxy *p, const struct tl_msg *m) {
       if (++values > VIA_VALUES_MAX) return 400;
       if (tl_token_branch_parse(p, via.branch, &t) == 0 && t.worker != TL_STATELESS) {
         if (!loop) loop = tl_token_loop(p, m);
-        if (t.loop == loop) return 482;
+        if (t.loop == loop || values == 1) return 482;
       }
       v.p += used;
       v.n -= used;

@@ -2,7 +2,7 @@
 """What strangers can do with what we write into messages: the Record-Route token and the branch.
 Issue 8, points 1 and 2.
 """
-from flowlib import sip
+from flowlib import dns, sip
 from flowlib.lab import Authority
 from flowlib.ua import Call, Ua
 
@@ -148,6 +148,39 @@ def test_s1_a_call_that_comes_by_twice(t):
         alice.reply(where, req, 200)
         assert bob.final(key).status == 200
     assert d.counter("legs.misused") == d.counter("legs.moved") == 0
+
+
+def test_s1_a_dialog_leads_not_back_to_us(t):
+    """Who may call the pbx names inside that call an address of ours, by a name: not as the pbx,
+    whose networks it is in, does the request come back. Nor does it by a peer's address that is
+    ours: what comes straight from ourselves is looped."""
+    pbx, carrier = t.uas(name="pbx"), t.uas(name="carrier")
+    pbx.listen("tcp", "127.0.0.5", t.port())
+    carrier.listen("tcp", "127.0.0.9", t.port())
+    dns.use(t, dns.NameServer().port, hosts="127.0.0.1 us.example\n")
+    d = t.daemon(start=False)
+    tcp = "sip:%s;transport=tcp"
+    d.configure(extra='domains = "atlanta.example"', peers=[
+        ("pbx", {"uri": tcp % pbx.listener("tcp").hostport, "networks": "127.0.0.0/29"}),
+        ("carrier", {"uri": tcp % carrier.listener("tcp").hostport}),
+        ("us", {"uri": tcp % "127.0.0.1:%d" % d.port("tcp")})],
+        routes=[("back", {"to_prefix": "+0", "from_peer": "us", "peers": ["carrier"]}),
+                ("self", {"to_prefix": "+0", "peers": ["us"]}),
+                ("out", {"from_peer": ["pbx", "us"], "to_prefix": "+", "peers": ["carrier"]}),
+                ("in", {"to_domain": "atlanta.example", "peers": ["pbx"]})])
+    d.start().keeps = 2                  # the connection to ourselves
+    mallory = t.uac("mallory")
+    for tr in ("tcp", "udp"):
+        conn = t.dial(mallory, d, "tcp", bind=("127.0.0.22", 0))
+        call = Call(mallory, conn, "sip:bob@atlanta.example", from_=CALLER % "m").answered()
+        call.target = "sip:+900@us.example:%d;transport=%s" % (d.port(tr), tr)
+        for method in ("INVITE", "MESSAGE", "REFER"):
+            assert call.request(method).status in (403, 503), method
+    assert d.counter("legs.astray") == 6 and d.counter("messages.in.udp") == 0
+    rsp = mallory.request(conn, "MESSAGE", "sip:+0900@atlanta.example", from_=CALLER % "m")
+    assert rsp.status == 482, rsp
+    mallory.close()
+    assert not carrier.seen
 
 
 def test_s1_a_leg_comes_back_on_another_connection(t):
