@@ -189,6 +189,9 @@ struct tl_thread {
   struct tl_counters counters; /* written by its thread only */
 };
 
+/* INVITE transactions of all workers by their key: 0 says for certain that none has it. */
+#define TL_INVITE_SLOTS 0x20000u
+
 struct tl_runtime {
   struct tl_ktls_caps caps; /* constant after start */
   uint8_t secret[32];       /* keys branch tokens and Record-Route tokens; constant */
@@ -203,8 +206,9 @@ struct tl_runtime {
   uint32_t places_changes;      /* times that some peer's addresses changed, read relaxed */
   _Atomic uint32_t connections; /* stream connections of the whole process */
   struct tl_calls calls;        /* toward peers that have max_calls */
-  _Atomic int64_t next_expiry;  /* earliest notAfter that verified connections rest on, 0: none */
-  _Atomic bool look_again;      /* a connection came that was made under a former TLS domain */
+  _Atomic uint16_t invites[TL_INVITE_SLOTS];
+  _Atomic int64_t next_expiry; /* earliest notAfter that verified connections rest on, 0: none */
+  _Atomic bool look_again;     /* a connection came that was made under a former TLS domain */
 };
 
 /* The published snapshot with a reference for the caller. */

@@ -385,6 +385,8 @@ void tl_token_tag(const struct tl_proxy *p, const struct tl_msg *m, char *out);
 int tl_tx_tables_init(struct tl_proxy *p);
 void tl_tx_tables_exit(struct tl_proxy *p);
 struct tl_tx *tl_tx_find(struct tl_proxy *p, uint64_t key);
+/* May some worker have an INVITE with KEY? False: none has. */
+bool tl_tx_somewhere(struct tl_proxy *p, uint64_t key);
 /* NULL when the table is full or memory is short. */
 struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct tl_hop *from,
                         uint64_t key);

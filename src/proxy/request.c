@@ -66,10 +66,12 @@ static bool cancel_stateless(struct tl_proxy *p, const struct tl_hop *from, stru
 
 static void cancel(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
                    const struct tl_msg *m, const struct tl_body *body) {
-  struct tl_tx *tx = tl_tx_find(p, tl_token_tx_key(p, m));
+  uint64_t key = tl_token_tx_key(p, m);
+  struct tl_tx *tx = tl_tx_find(p, key);
   static const struct tl_body none; /* another worker may answer it, and needs no body for that */
   if (!tx && !p->relay_hops && cancel_stateless(p, from, c, m, body)) return;
-  if (!tx && tl_relay_onwards(p, from, m, m->has_length ? &none : body)) return;
+  if (!tx && tl_tx_somewhere(p, key) && tl_relay_onwards(p, from, m, m->has_length ? &none : body))
+    return;
   if (!tx || !tx->invite) {
     refuse(p, from, m, 481, TL_STR(""), TL_STR(""));
     return;
@@ -282,7 +284,7 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
   struct tl_tx *tx = tl_tx_find(p, key);
   if (tx ? known(p, tx, m) : tl_tx_is_past(p, m, key)) return;
   if (acknowledges_refusal(p, m)) {
-    tl_relay_onwards(p, from, m, body); /* another worker's transaction may wait for it */
+    if (tl_tx_somewhere(p, key)) tl_relay_onwards(p, from, m, body); /* it may wait for it */
     return;
   }
   if (!validated(p, from, m, body)) return;

@@ -214,6 +214,15 @@ static void linger(struct tl_tx *tx, bool accepted_reliably) {
     tl_tx_free(l->first);
 }
 
+/* For the other workers, who may get its CANCEL. */
+static _Atomic uint16_t *invites_at(struct tl_proxy *p, uint64_t key) {
+  return &p->th.rt->invites[(key >> 32) % TL_INVITE_SLOTS];
+}
+
+bool tl_tx_somewhere(struct tl_proxy *p, uint64_t key) {
+  return atomic_load_explicit(invites_at(p, key), memory_order_acquire) != 0;
+}
+
 /* Counted as alive until its final response; what lingers behind it is no load. */
 static void uncount(struct tl_tx *tx) {
   if (!tx->counted) return;
@@ -299,6 +308,7 @@ struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct
     tx->asked_on = from->conn;
   }
   tx->counted = true;
+  if (tx->invite) atomic_fetch_add(invites_at(p, key), 1);
   p->n_tx++;
   tl_count(tl_proxy_counters(p), TL_C_TX_NOW);
   tl_count(tl_proxy_counters(p), TL_C_TX_TOTAL);
@@ -332,6 +342,7 @@ void tl_tx_free(struct tl_tx *tx) {
   tl_timer_stop(&p->net.wheel, &tx->timer);
   tl_timer_stop(&p->net.wheel, &tx->retrans);
   unhash(tx);
+  if (tx->invite) atomic_fetch_sub(invites_at(p, tx->key), 1);
   tl_pool_put(&p->txs, tx);
 }
 

@@ -153,6 +153,44 @@ Test(proxy_room, s12_answers_are_kept_within_the_bound_and_passed_on_beyond) {
   room_end();
 }
 
+/* What comes to the other worker's mailbox for a CANCEL of U. */
+static unsigned passed_on(struct ua *u, const char *id) {
+  struct tl_thread *other = rig.rt.worker[1];
+  unsigned n = 0;
+  ua_send(u, ua_request(u, "CANCEL", "sip:x@example.com", id, "", ""));
+  rig_sleep(20);
+  for (struct tl_mail *m; (m = tl_mailbox_take(&other->mailbox)) != NULL; n++) tl_relay_free(m);
+  return n;
+}
+
+/* Each CANCEL of nothing went from worker to worker. */
+Test(proxy_room, s24_a_cancel_goes_on_only_where_an_invite_may_be) {
+  static struct tl_thread other;
+  room_begin(TIMERS);
+  cr_assert_eq(tl_mailbox_init(&other.mailbox, 100), 0);
+  rig.rt.worker[1] = &other;
+  rig.rt.n_worker = 2;
+  cr_expect_eq(passed_on(&alice, "none"), 0);
+  ua_expect(&alice, "SIP/2.0 481");
+  for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) rig.rt.invites[i]++; /* the other has some */
+  cr_expect_eq(passed_on(&alice, "none"), 1);
+  ua_expect_silence(&alice, 20);
+  for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) rig.rt.invites[i]--;
+  /* Ours count until they are gone. */
+  ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
+  rig_sleep(20);
+  unsigned n = 0;
+  for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) n += rig.rt.invites[i];
+  cr_expect_eq(n, 1);
+  cr_expect_eq(passed_on(&alice, "1"), 0, "it is here");
+  rig_sleep(2 * LINGER_MS);
+  for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) cr_assert_eq(rig.rt.invites[i], 0);
+  tl_mailbox_destroy(&other.mailbox);
+  rig.rt.n_worker = 1;
+  rig.rt.worker[1] = NULL;
+  room_end();
+}
+
 Test(proxy_room, s12_mail_between_workers_is_bounded_by_its_bytes) {
   static char text[60000];
   static struct tl_thread other;
