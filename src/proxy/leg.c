@@ -223,12 +223,12 @@ static bool route_relays(const struct tl_plan *plan) {
   return false;
 }
 
-/* At the leg's address, its own port or SIP's. */
+/* At the leg's address, its own port or SIP's, or any where its certificate is demanded. */
 static bool is_place(const struct tl_proxy *p, const struct tl_leg_place *at,
-                     const struct tl_addr *addr) {
-  uint16_t port = tl_addr_port(addr);
-  return at->host && at->host == tl_token_host(p, addr) &&
-         (port == at->port || port == 5060 || port == 5061);
+                     const struct tl_target *t) {
+  uint16_t port = tl_addr_port(&t->addr);
+  return at->host && at->host == tl_token_host(p, &t->addr) &&
+         (port == at->port || port == 5060 || port == 5061 || t->by_leg);
 }
 
 /* Held to the leg's name by its certificate. */
@@ -237,22 +237,39 @@ static bool by_name(const struct tl_plan *plan, const struct tl_target *t) {
                        tl_str_ieq(tl_str_c(plan->host), tl_str_c(plan->leg)));
 }
 
-static bool allows(const struct tl_proxy *p, const struct tl_conf *conf, const struct tl_plan *plan,
+/* What the route relays to is the caller's to name. Whom he called may name it in return, for that
+ * may be where the caller is, but no peer: whom those serve, other routes say. */
+static bool relays(const struct tl_snap *snap, const struct tl_plan *plan,
                    const struct tl_target *t) {
-  if (t->peer && t->peer->id == plan->leg_peer) return true;
+  const struct tl_conf *conf = snap->conf;
+  if (!route_relays(plan)) return false;
+  for (size_t i = 0; plan->reverse && i < conf->n_peer; i++) {
+    const struct tl_place_list *l = tl_snap_places(snap, &conf->peer[i]);
+    if (in_networks(&conf->peer[i], &t->addr)) return false;
+    for (size_t k = 0; k < l->n; k++)
+      if (tl_addr_ip_eq(&l->at[k].addr, &t->addr)) return false;
+  }
+  return true;
+}
+
+static bool allows(const struct tl_proxy *p, const struct tl_snap *snap, const struct tl_plan *plan,
+                   const struct tl_target *t) {
+  const struct tl_conf *conf = snap->conf;
+  /* By its name that is wherever the Contact says. */
+  if (t->peer && t->peer->id == plan->leg_peer && !t->by_leg) return true;
   /* From there it would come back as from whoever our own address stands for. */
   if (tl_guard_is_listener(conf, &t->addr)) return false;
-  if (is_place(p, &plan->leg_place, &t->addr) || route_leads(plan, t)) return true;
+  if (is_place(p, &plan->leg_place, t) || route_leads(plan, t)) return true;
   if (in_networks(peer_of(conf, plan->leg_peer), &t->addr)) return true;
   /* Only the Contact says so. */
-  return (by_name(plan, t) || route_relays(plan)) &&
+  return (by_name(plan, t) || relays(snap, plan, t)) &&
          !tl_guard_refusal(conf, &t->addr, &plan->source);
 }
 
-bool tl_leg_bound(struct tl_proxy *p, const struct tl_conf *conf, struct tl_plan *plan) {
+bool tl_leg_bound(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan) {
   unsigned n = 0, had = plan->n_target;
   for (unsigned i = 0; i < had; i++)
-    if (allows(p, conf, plan, &plan->target[i])) plan->target[n++] = plan->target[i];
+    if (allows(p, snap, plan, &plan->target[i])) plan->target[n++] = plan->target[i];
   plan->n_target = (uint8_t)n;
   if (n == 0 && had) tl_count(tl_proxy_counters(p), TL_C_LEG_ASTRAY);
   return n || !had;

@@ -484,8 +484,8 @@ bool tl_leg_counts(struct tl_proxy *p, const struct tl_route_token *says, const 
  * NEXT stand for the leg behind that of SAYS, in the same dialog? */
 bool tl_leg_follows(const struct tl_route_token *says, const struct tl_route_token *next);
 /* Takes the targets out of PLAN, in a dialog, that the next leg never was and that the dialog's
- * route would not allow. CONF: of the plan's snapshot. False: none is left of those it had. */
-bool tl_leg_bound(struct tl_proxy *p, const struct tl_conf *conf, struct tl_plan *plan);
+ * route would not allow. SNAP: the plan's. False: none is left of those it had. */
+bool tl_leg_bound(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan);
 
 /* source.c */
 /* Is what sends from FROM the PEER of the present snapshot? S, C: as tl_source_of. */

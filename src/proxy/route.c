@@ -490,7 +490,7 @@ static int in_dialog(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_sta
   if (!alive || (plan->secure && plan->flow_transport != TL_TLS)) plan->flow = 0;
   *out_status = 404;
   int rc = tl_route_is_ours(p, &plan->next_uri) ? TL_ENOTFOUND : target_of_uri(p, plan);
-  bool bound = tl_leg_bound(p, p->snap->conf, plan);
+  bool bound = tl_leg_bound(p, p->snap, plan);
   /* With a live flow the address is only what is tried behind it. */
   if (plan->flow) return TL_OK;
   return bound ? secure_enough(plan, rc, out_status) : TL_EINVAL;

@@ -62,7 +62,7 @@ static void on_resolved(struct tl_proxy *p, struct tl_resolve *r) {
     unsigned status;
     bool open = true, by_uri = !tx->plan->unresolved && !tx->plan->own;
     if (by_uri && tx->plan->in_dialog)
-      tl_leg_bound(p, tx->snap->conf, tx->plan);
+      tl_leg_bound(p, tx->snap, tx->plan);
     else if (by_uri)
       open = tl_guard_relay(p, tx->snap->conf, tx->plan, &status);
     if (!open && !tx->ack) {

@@ -220,6 +220,64 @@ Test(proxy_leg, s1_a_peer_is_a_leg_from_all_its_addresses) {
   proxy_end();
 }
 
+/* The route that the pbx took relays it anywhere. Whom it called that way may name where the caller
+ * is, whatever the address; the carrier serves others, by each of its ports and networks. */
+Test(proxy_leg, s1_who_was_called_is_relayed_to_no_peer) {
+  static const struct row opener = {"INVITE",        "f", "", NULL, "198.51.100.10", 0, TL_UDP, 0,
+                                    "sip:x@" CALLER, NULL};
+  static const struct outcome o[] = {
+      {{"BYE", "f", "t", NULL, "198.51.100.10", 0, TL_UDP, 0, "sip:x@" STRANGER, NULL}, INSIDE, 0},
+      {{"BYE", "t", "f", NULL, CALLER, 0, TL_UDP, 0, "sip:x@198.51.100.12", NULL}, INSIDE, 0},
+      {{"BYE", "t", "f", NULL, CALLER, 0, TL_UDP, 0, "sip:x@" STRANGER ":7000", NULL}, INSIDE, 0},
+      {{"INVITE", "t", "f", NULL, CALLER, 0, TL_UDP, 0, TO_CARRIER, NULL}, TL_C_LEG_ASTRAY, 403},
+      {{"INVITE", "t", "f", NULL, CALLER, 0, TL_UDP, 0, TO_CARRIER ";transport=tcp", NULL},
+       TL_C_LEG_ASTRAY,
+       403},
+      {{"REFER", "t", "f", NULL, CALLER, 0, TL_UDP, 0, "sip:+900@" CARRIER, NULL},
+       TL_C_LEG_ASTRAY,
+       403},
+      {{"REFER", "t", "f", NULL, CALLER, 0, TL_UDP, 0, "sip:+900@192.0.2.85:7000", NULL},
+       TL_C_LEG_ASTRAY,
+       403},
+      {{"MESSAGE", "t", "f", NULL, CALLER, 0, TL_UDP, 0, "sip:x@" PHONE ":5070", NULL},
+       TL_C_LEG_ASTRAY,
+       403},
+  };
+  char text[sizeof(conf) + 100];
+  snprintf(text, sizeof(text), "%sroute \"any\" { from_peer = \"pbx\" relay = \"request-uri\" }\n",
+           conf);
+  proxy_begin(text);
+  open_dialog(&opener);
+  judge(o, sizeof(o) / sizeof(o[0]));
+  proxy_end();
+}
+
+/* A Contact where the peer never was is held to its certificate, and leads to no inner address for
+ * all that: a handshake is a message too. */
+Test(proxy_leg, s1_a_certificate_to_be_shown_opens_no_inner_address) {
+  static const struct {
+    const char *ip, *source;
+    bool allowed;
+  } rows[] = {{"192.0.2.200", CALLER, true},    {CARRIER, CALLER, true},
+              {"127.0.0.1", CALLER, false},     {"169.254.169.254", CALLER, false},
+              {"127.0.0.1", "127.0.0.9", true}, {"::ffff:127.0.0.1", CALLER, false}};
+  proxy_begin(conf);
+  const struct tl_conf_peer *carrier = &px.snap->conf->peer[1];
+  for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    struct tl_target *t = &plan.target[0];
+    memset(&plan, 0, sizeof(plan));
+    plan.in_dialog = true;
+    plan.leg_peer = carrier->id;
+    plan.n_target = 1;
+    *t = (struct tl_target){.transport = TL_TLS, .peer = carrier, .by_leg = true};
+    cr_assert_eq(tl_addr_parse(tl_str_c(rows[i].ip), 4443, &t->addr), 0);
+    cr_assert_eq(tl_addr_parse(tl_str_c(rows[i].source), 5060, &plan.source), 0);
+    cr_expect_eq(tl_leg_bound(&px, px.snap, &plan), rows[i].allowed, "%s from %s", rows[i].ip,
+                 rows[i].source);
+  }
+  proxy_end();
+}
+
 Test(proxy_leg, s1_a_relay_is_bound_to_its_domains_and_to_outer_addresses) {
   static const struct outcome o[] = {
       {{"BYE", "f", "t", NULL, CALLER, 0, TL_UDP, 0, "sip:x@192.0.2.44:5066", NULL}, INSIDE, 0},
