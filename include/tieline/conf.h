@@ -69,6 +69,7 @@ struct tl_conf_peer {
   uint8_t *via;                /* enum tl_transport of each address */
   uint32_t max_cps;            /* 0: no limit */
   uint32_t max_calls;          /* of the whole process at a time, 0: no limit */
+  uint32_t max_connections;    /* opened by its address, 0: limits.max_connections_peer */
   uint32_t probe_ms;           /* 0: none */
   uint32_t retry_after_max_ms; /* longest pause after a 503 with Retry-After, 0: none */
   struct tl_health *health;    /* a reference, the same in each snapshot while the uri is */
@@ -117,7 +118,7 @@ struct tl_conf_mapping {
 struct tl_conf_limits {
   uint32_t max_connections;        /* stream connections of the whole process */
   uint32_t max_connections_source; /* of those that came in, from one source */
-  uint32_t max_connections_peer;   /* the same where a peer is */
+  uint32_t max_connections_peer;   /* the same where a peer is that says nothing else */
   uint32_t max_unfinished;         /* bytes of messages that are there in part, of the process */
   uint32_t max_transactions;       /* per worker */
   uint32_t max_transactions_peer;  /* of those, waiting for one peer */

@@ -83,7 +83,7 @@
   X(CONN_DIAL_FAILED, "connections.dial_failed", "outgoing connections that failed")               \
   X(CONN_REFUSED, "connections.refused", "connections refused because of max_connections")         \
   X(CONN_REFUSED_SOURCE, "connections.refused_source",                                             \
-    "connections refused because of max_connections_source or max_connections_peer")               \
+    "connections refused because of max_connections_source, or of a peer's bound")                 \
   X(CONN_NOT_BOUND, "connections.not_bound",                                                       \
     "outgoing connections not used: not the peer's ca_list or spki_sha256")                        \
   X(ALIAS_USED, "alias.used", "requests sent on a connection that the other side opened")          \

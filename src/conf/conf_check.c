@@ -270,6 +270,11 @@ static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
     tl_conf_warn(ctx, tl_block_at(b, "max_calls"),
                  "The max_calls of peer \"%s\" is never reached: limits.max_open_calls is less.",
                  b->title);
+  if (p->max_connections && p->max_connections <= tl_raw_limits(r)->max_connections_source)
+    tl_conf_warn(ctx, tl_block_at(b, "max_connections"),
+                 "The max_connections of peer \"%s\" changes nothing: anybody may have the "
+                 "limits.max_connections_source, which is not less.",
+                 b->title);
   tl_conf_check_identity(b, u.transport, ctx);
   if (u.transport != TL_TLS) return;
   if (p->tls_domain)

@@ -108,7 +108,8 @@ static const struct tl_opt limit_opts[] = {
               "take all; telephones behind one NAT are fewer"),
     OPT(tl_conf_limits, max_connections_peer, NUM, "65536", RANGE(1, 10000000),
         WHY = "the same for a source with the address of a peer, or in its networks, if that is "
-              "more: a carrier may bring all its calls from one address"),
+              "more and the peer says nothing else: a carrier may bring all its calls from one "
+              "address"),
     OPT(tl_conf_limits, max_unfinished, SIZE, "256m", RANGE(16777216, 1073741824),
         WHY = "memory for messages of which only a part has come over TCP or TLS, of the whole "
               "process and equally shared by the workers: a thousand of the largest; beyond, the "
@@ -428,6 +429,10 @@ static const struct tl_opt peer_opts[] = {
     OPT(tl_v_peer, max_calls, NUM, "0", RANGE(0, 100000000),
         WHY = "calls at a time toward it, in the whole process, from the INVITE until it fails or "
               "a BYE has ended the call; beyond, the next target or 503; 0: no limit"),
+    OPT(tl_v_peer, max_connections, NUM, "0", RANGE(0, 10000000),
+        WHY = "connections open at a time from its address or its networks (each an IPv4 address "
+              "or a /64), if that is more than max_connections_source; where several peers are, "
+              "the largest counts; 0: max_connections_peer"),
     OPT(tl_v_peer, probe, TIME, "0", RANGE(0, DAY_MS),
         WHY =
             "interval of OPTIONS that find out whether it is alive: after three without an answer "

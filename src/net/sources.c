@@ -39,10 +39,15 @@ static bool is_at(const struct tl_conf_peer *p, const struct tl_addr *a) {
   return found;
 }
 
+/* Of several peers at one address the largest counts: who connects is not known yet. */
 static uint32_t most_of(const struct tl_conf *conf, const struct tl_addr *peer) {
-  for (size_t i = 0; i < conf->n_peer; i++)
-    if (is_at(&conf->peer[i], peer)) return conf->limits.max_connections_peer;
-  return conf->limits.max_connections_source;
+  uint32_t most = conf->limits.max_connections_source;
+  for (size_t i = 0; i < conf->n_peer; i++) {
+    const struct tl_conf_peer *p = &conf->peer[i];
+    uint32_t its = p->max_connections ? p->max_connections : conf->limits.max_connections_peer;
+    if (its > most && is_at(p, peer)) most = its;
+  }
+  return most;
 }
 
 static int enter(struct conn_source **at, const struct tl_addr *source, uint32_t most) {

@@ -10,8 +10,8 @@
 
 #include "tieline/conf.h"
 
-/* One more connection from PEER: limits.max_connections_source, or max_connections_peer if it is at
- * the address or in the networks of a peer of CONF. */
+/* One more connection from PEER: limits.max_connections_source, or, at the address or in the
+ * networks of a peer of CONF, its max_connections or limits.max_connections_peer. */
 int tl_conn_source_enter(const struct tl_conf *conf, const struct tl_addr *peer);
 /* One less. */
 void tl_conn_source_leave(const struct tl_addr *peer);

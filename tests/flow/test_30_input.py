@@ -572,11 +572,16 @@ def test_s13_a_message_has_its_time(t):
 @marked(limit_s=150)
 def test_s13_a_source_has_its_share_of_connections(t):
     """Over max_connections_source one source gets no more, TCP and TLS counted together, while
-    others do; a peer's address has a bound of its own; what closes comes free."""
+    others do; a peer's address has a larger one, or the peer's own, which is told to be useless if
+    it is not larger; what closes comes free."""
     d = t.daemon(limits={"max_connections_source": 20, "max_connections_peer": 30},
-                 extra='peer "carrier" { uri = "sip:127.0.0.3:5999;transport=tcp" }\n')
+                 extra='peer "carrier" { uri = "sip:127.0.0.3:5999;transport=tcp" }\n'
+                       'peer "large" { uri = "sip:127.0.0.4:5999;transport=tcp" '
+                       'max_connections = 40 }\n'
+                       'peer "small" { uri = "sip:127.0.0.2:5999" max_connections = 20 }\n')
+    d.wait_log("max_connections of peer .*small.* changes nothing")
     w = Witness(t, d)
-    for source, most in (("127.0.0.2", 20), ("127.0.0.3", 30)):
+    for source, most in (("127.0.0.5", 20), ("127.0.0.3", 30), ("127.0.0.4", 40)):
         refused = d.counter("connections.refused_source")
         now = d.counter("connections.now")
         socks = [socket.create_connection(("127.0.0.1", d.port("tcp")), 20 * t.slow,

@@ -170,7 +170,7 @@ Test(conf, peers) {
   struct tl_conf *c =
       good(L "tls_domain \"d\" { certificate = a.pem private_key = a.key ca_list = a.pem }\n"
              "peer \"one\" { uri = \"sip:127.0.0.1:16061;transport=tls\" identity = \"x.example\" "
-             "tls_domain = d max_cps = 500 max_calls = 20000 probe = 30s }\n"
+             "tls_domain = d max_cps = 500 max_calls = 20000 max_connections = 9000 probe = 30s }\n"
              "peer \"two\" { uri = \"sips:[::1]\" }\n"
              "peer \"three\" { uri = \"sip:127.0.0.2\" }\n"
              "peer \"four\" { uri = \"sip:localhost:7000;transport=tcp\" }\n"
@@ -185,6 +185,8 @@ Test(conf, peers) {
   cr_expect_eq(tl_addr_port(&p[0].addr[0]), 16061);
   cr_expect_eq(p[0].max_cps, 500);
   cr_expect_eq(p[0].max_calls, 20000);
+  cr_expect_eq(p[0].max_connections, 9000);
+  cr_expect_eq(p[1].max_connections, 0);
   cr_expect_eq(c->call_max_ms, 12 * 3600 * 1000);
   cr_expect_eq(c->limits.max_open_calls, 262144);
   cr_expect_eq(p[0].probe_ms, 30000);

@@ -45,6 +45,29 @@ Test(net_sources, s13_each_source_has_its_bound) {
   }
 }
 
+Test(net_sources, s13_a_peer_may_have_a_bound_of_its_own) {
+  static const struct {
+    uint32_t own[2];
+    unsigned most;
+  } row[] = {{{0, 0}, 5}, {{8, 0}, 8}, {{4, 0}, 5}, {{4, 4}, 4}, {{2, 2}, 3}, {{6, 9}, 9}};
+  struct tl_conf_peer both[] = {peer, peer};
+  struct tl_conf c = conf;
+  const struct tl_addr a = at("198.51.100.9", 1), other = at("192.0.2.9", 1);
+  cr_assert_eq(tl_network_parse(tl_str_c("198.51.100.0/24"), &carrier), 0);
+  c.peer = both;
+  c.n_peer = 2;
+  for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+    for (int k = 0; k < 2; k++) both[k].max_connections = row[i].own[k];
+    unsigned n = 0;
+    while (n < 100 && tl_conn_source_enter(&c, &a) == 0) n++;
+    cr_expect_eq(n, row[i].most, "row %zu: %u", i, n);
+    while (n--) tl_conn_source_leave(&a);
+    for (n = 0; n < 100 && tl_conn_source_enter(&c, &other) == 0;) n++;
+    cr_expect_eq(n, 3, "who is no peer");
+    while (n--) tl_conn_source_leave(&other);
+  }
+}
+
 Test(net_sources, s13_a_hundred_thousand_sources) {
   for (unsigned round = 0; round < 2; round++) {
     for (unsigned i = 0; i < 100000; i++) {
