@@ -289,6 +289,7 @@ struct tl_proxy {
   struct {
     struct tl_identity *identity; /* of the connection at the other worker, if verified */
     bool allow_cn, dialled;       /* the same connection's */
+    enum tl_check_from check;
     struct tl_source *source;
   } relayed;              /* of the message being handled */
   uint64_t describe_ms;   /* the turn in which ctl asked */

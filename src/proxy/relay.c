@@ -17,7 +17,8 @@ struct relayed {
   struct named by;
   struct tl_hop from;
   bool allow_cn, dialled; /* what else its source is told by */
-  int listener;           /* of the datagram's socket, -1: none */
+  enum tl_check_from check;
+  int listener; /* of the datagram's socket, -1: none */
   unsigned hops;
   bool bare; /* its body was left behind: it is to be answered, not sent on */
   uint32_t len;
@@ -79,7 +80,9 @@ static void tell_sender(struct tl_proxy *p, const struct tl_hop *from, struct re
   struct tl_identity *id = p->relay_hops ? p->relayed.identity : NULL;
   if (c && c->tls && c->tls->peer_verified) id = c->tls->identity;
   r->by.identity = id ? tl_identity_ref(id) : NULL;
-  r->allow_cn = c ? c->tls && c->tls->domain && c->tls->domain->allow_cn : p->relayed.allow_cn;
+  const struct tl_tls_domain *d = c && c->tls ? c->tls->domain : NULL;
+  r->allow_cn = c ? d && d->allow_cn : p->relayed.allow_cn;
+  r->check = c ? d ? d->check_from : TL_CHECK_FROM_OFF : p->relayed.check;
   r->dialled = c ? c->outgoing : p->relayed.dialled;
 }
 
@@ -220,6 +223,7 @@ static void do_message(struct tl_proxy *p, struct relayed *r) {
     p->relayed.identity = r->by.identity;
     p->relayed.allow_cn = r->allow_cn;
     p->relayed.dialled = r->dialled;
+    p->relayed.check = r->check;
     if (m->is_request)
       tl_request(p, &r->from, NULL, m, &b);
     else
@@ -227,6 +231,7 @@ static void do_message(struct tl_proxy *p, struct relayed *r) {
     p->relay_hops = 0;
     p->relayed.identity = NULL;
     p->relayed.allow_cn = p->relayed.dialled = false;
+    p->relayed.check = TL_CHECK_FROM_OFF;
   }
   tl_relay_free(&r->by.mail);
 }

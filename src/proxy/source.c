@@ -23,6 +23,7 @@ struct facts {
   enum tl_transport transport;
   bool encrypted, allow_cn;
   bool dialled; /* the connection is of our making, and what was demanded there was shown */
+  enum tl_check_from check; /* of its TLS domain */
 };
 
 /* In OLD if that belongs to the same snapshot, for it has the same size then; else OLD is freed. */
@@ -171,12 +172,12 @@ bool tl_source_may_take(const struct tl_source *s, size_t route) {
 
 /* ---- put together ---- */
 
-static enum tl_check_from check_of(const struct tl_source *s, const struct tl_tls_domain *d) {
+static enum tl_check_from check_of(const struct tl_source *s, const struct facts *f) {
   const struct tl_conf_peer *peer = s->peer;
   if (peer && peer->transit) return TL_CHECK_FROM_OFF;
   if (peer && peer->check_set) return peer->check_from;
   if (peer && peer->domains) return TL_CHECK_FROM_FROM;
-  return s->verified && d ? d->check_from : TL_CHECK_FROM_OFF;
+  return s->verified ? f->check : TL_CHECK_FROM_OFF;
 }
 
 static bool guarded(const struct tl_source *s, enum tl_anti_spoof mode) {
@@ -197,7 +198,7 @@ static void add_mappings(struct tl_source *s, const struct tl_conf *conf,
   for (size_t i = 0; conf->map && i < id->n_san; i++) add_mapping(s, conf, id->san[i].value);
 }
 
-static void fill(struct tl_source *s, const struct facts *f, const struct tl_tls_domain *d) {
+static void fill(struct tl_source *s, const struct facts *f) {
   const struct tl_conf *conf = f->snap->conf;
   unsigned fitting;
   s->peer = peer_of(f, &fitting);
@@ -208,7 +209,7 @@ static void fill(struct tl_source *s, const struct facts *f, const struct tl_tls
   if (f->id) add_mappings(s, conf, f->id);
   s->allow_cn = f->allow_cn;
   s->trust = s->verified ? TL_TRUST_VERIFIED : f->encrypted ? TL_TRUST_ENCRYPTED : TL_TRUST_ANY;
-  s->check = check_of(s, d);
+  s->check = check_of(s, f);
   s->guarded = guarded(s, conf->anti_spoof);
 }
 
@@ -231,8 +232,11 @@ static struct tl_source *of_conn(struct tl_proxy *p, struct tl_conn *c) {
                     .encrypted = c->tls != NULL,
                     .dialled = c->outgoing};
   if (verified_now(c)) f.id = c->tls->identity;
-  if (c->tls && c->tls->domain) f.allow_cn = c->tls->domain->allow_cn;
-  fill(s, &f, c->tls ? c->tls->domain : NULL);
+  if (c->tls && c->tls->domain) {
+    f.allow_cn = c->tls->domain->allow_cn;
+    f.check = c->tls->domain->check_from;
+  }
+  fill(s, &f);
   return s;
 }
 
@@ -250,7 +254,7 @@ static struct tl_source *of_slot(struct tl_proxy *p, const struct tl_addr *addr)
   struct tl_source *s = slot->source = source_new(p->snap, slot->source);
   if (!s) return NULL;
   struct facts f = {.snap = p->snap, .addr = &slot->at, .transport = TL_UDP};
-  fill(s, &f, NULL);
+  fill(s, &f);
   return s;
 }
 
@@ -272,8 +276,9 @@ static struct tl_source *of_relayed(struct tl_proxy *p, const struct tl_hop *fro
                     .id = p->relayed.identity,
                     .encrypted = from->transport == TL_TLS,
                     .allow_cn = p->relayed.allow_cn,
-                    .dialled = p->relayed.dialled};
-  fill(s, &f, NULL);
+                    .dialled = p->relayed.dialled,
+                    .check = p->relayed.check};
+  fill(s, &f);
   return s;
 }
 

@@ -102,6 +102,25 @@ def test_c9_both_roles_alike(t):
     assert shown["peer_name"] == "bob" and shown["trust"] == "verified", shown
 
 
+def test_s3_an_ack_that_crosses_workers_is_checked(t):
+    """An ACK that no worker waits for is passed on by the last of them: check_from holds for it
+    wherever its connection is."""
+    lab = lab_of(t, "caller.example")
+    bob = t.uas("tcp")
+    d = t.daemon(workers=3, domain=verifying(lab, check_from="from"))
+    alice = t.uac()
+    uri = t.uri(bob, "tcp")
+    for n in range(6):                      # connections of each worker
+        conn = t.dial(alice, d, "tls", ctx=lab.client("caller.example"))
+        for who in ("elsewhere", "caller"):
+            data, _ = alice.make(conn, "ACK", uri, from_="<sip:a@%s.example>;tag=x%d" % (who, n),
+                                 to="<%s>;tag=t" % uri)
+            conn.send(data)
+        t.wait(lambda n=n: bob.count("ACK") == n + 1, "the ACK of the certificate's domain")
+    assert all("@caller.example" in m.get("from") for m in bob.seen), bob.seen
+    assert d.counter("claims.refused.from") == 6
+
+
 def test_c1_asserted_identity_by_option(t):
     """from+pai looks at every P-Asserted-Identity as well; from does not."""
     lab = lab_of(t, "caller.example")
