@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks docs/features.md: every row of the feature list that TLS domains and verification owe has a
-line there, each test a line names exists and carries the row's id, and what is "not yet" is counted.
+"""Checks docs/features.md: every row of the feature list that TLS domains, verification and hardening
+owe has a line there, each test a line names exists and carries the row's id, and what is "not yet" is
+counted. The tests that docs/security.md names exist, too.
 
     features.py          the check: prints the sum, fails on what is false
     features.py --tests  for each id the tests that carry it, and whether the table names them
@@ -24,7 +25,8 @@ def span(letter, *numbers):
 
 
 ROWS = (span("A", (1, 5)) + span("B", (1, 21)) + span("C", (1, 12), 14, 17, 21, 22) +
-        span("D", (1, 22), (35, 37)) + span("E", (1, 13), (15, 28)) + span("F", 1, (3, 11)))
+        span("D", (1, 22), (35, 37)) + span("E", (1, 13), (15, 28)) + span("F", 1, (3, 11)) +
+        span("S", (1, 25)))
 
 
 def known_tests():
@@ -52,7 +54,7 @@ def ids_of(test):
     words = (name[5:] if name.startswith("test_") else name).split("_")
     out = []
     for w in words:
-        if not re.fullmatch(r"[a-f]\d+", w):
+        if not re.fullmatch(r"[a-fs]\d+", w):
             break
         out.append(w.upper())
     return out
@@ -63,7 +65,7 @@ def table():
     with open(TABLE, encoding="utf-8") as f:
         for at, line in enumerate(f, 1):
             cells = cells_of(line)
-            if re.fullmatch(r"[A-F]\d+", cells[0]):
+            if re.fullmatch(r"[A-FS]\d+", cells[0]):
                 yield at, cells[0], cells
 
 
