@@ -30,6 +30,12 @@ int tl_uri_parse(struct tl_str s, struct tl_uri *out);
 /* Looks for parameter NAME (case-insensitive) in ";a=b;c" text. True if there; *OUT its value. */
 bool tl_param_find(struct tl_str params, struct tl_str name, struct tl_str *out);
 
+/* Does USER begin with PREFIX, as whoever dials it reads it: an escape is the character that it
+ * stands for? */
+bool tl_uri_user_starts(struct tl_str user, struct tl_str prefix);
+/* USER without its first N characters, of which an escape is one. */
+struct tl_str tl_uri_user_behind(struct tl_str user, size_t n);
+
 /* True with the transport parameter's value; false if absent. TL_TRANSPORTS in *OUT: unknown value.
  */
 bool tl_uri_transport(const struct tl_uri *u, enum tl_transport *out);

@@ -449,7 +449,7 @@ static const struct tl_opt peer_opts[] = {
 
 static const struct tl_opt route_opts[] = {
     OPT(tl_v_route, to_prefix, STR, NULL, NONE = "any",
-        WHY = "what the user part of the Request-URI starts with"),
+        WHY = "what the user part of the Request-URI starts with, escapes read"),
     OPT(tl_v_route, to_domain, LIST, NULL, NONE = "any", WHY = "hosts of the Request-URI"),
     OPT(tl_v_route, from_peer, LIST, NULL, NONE = "anyone",
         WHY = "peers the request may come from"),
@@ -467,7 +467,7 @@ static const struct tl_opt route_opts[] = {
     OPT(tl_v_route, peer_anchor, LIST, NULL, NONE = "any",
         WHY = "globs of the subject of the trust anchor that verified it"),
     OPT(tl_v_route, strip, NUM, "0", RANGE(0, 64),
-        WHY = "characters taken off the front of the user part"),
+        WHY = "characters taken off the front of the user part; an escape is one"),
     OPT(tl_v_route, prepend, STR, NULL, NONE = "nothing",
         WHY = "text put before the user part, after strip"),
     OPT(tl_v_route, peers, LIST, NULL, NONE = "this or relay",

@@ -223,12 +223,9 @@ static void put_port(struct text *t, uint16_t port) {
 static void put_uri(struct text *t, const struct tl_plan *plan, const struct tl_target *target) {
   const struct tl_conf_route *r = plan->in_dialog ? NULL : plan->route;
   const struct tl_uri *u = &plan->uri;
-  struct tl_str user = u->user;
+  struct tl_str user = tl_uri_user_behind(u->user, r ? r->strip : 0);
   bool to_peer = plan->rewrite_host && target && target->peer;
-  size_t strip = !r ? 0 : r->strip < user.n ? r->strip : user.n;
   const char *prepend = r && r->prepend ? r->prepend : "";
-  user.p += strip;
-  user.n -= strip;
   put_c(t, u->scheme == TL_SCHEME_SIPS ? "sips:" : "sip:");
   put_c(t, prepend);
   put(t, user);

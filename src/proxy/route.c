@@ -157,7 +157,7 @@ static bool open_to(const struct tl_conf_route *r, const struct tl_source *s, si
 const char *tl_route_why_not(const struct tl_conf_route *r, size_t i, const struct tl_plan *plan,
                              const struct tl_source *s) {
   struct tl_str host = r->relay_request_uri ? tl_route_next_host(plan) : plan->uri.host;
-  if (r->to_prefix && !tl_str_starts(plan->uri.user, tl_str_c(r->to_prefix)))
+  if (r->to_prefix && !tl_uri_user_starts(plan->uri.user, tl_str_c(r->to_prefix)))
     return "the user does not begin with its to_prefix";
   if (r->to_domain && !host_listed(r->to_domain, host))
     return r->relay_request_uri ? "its to_domain lacks the host of the next hop (maddr, Route)"

@@ -79,6 +79,15 @@ static bool named(const struct tl_conf_peer *peer, const struct facts *f,
   return false;
 }
 
+/* Is it reached by nothing else? What cannot be sent to it in the clear does not come from it so.
+ */
+static bool has_only_tls(const struct tl_conf_peer *peer, const struct tl_place_list *l) {
+  if (!peer->any_transport) return peer->transport == TL_TLS;
+  for (size_t i = 0; i < l->n; i++)
+    if (l->at[i].via != TL_TLS) return false;
+  return l->n || peer->tls_only;
+}
+
 /* Is it reached by TLS at all? Without a transport in its uri DNS says so. */
 static bool has_tls(const struct tl_conf_peer *peer, const struct tl_place_list *l) {
   if (peer->transport == TL_TLS) return true;
@@ -100,13 +109,14 @@ static unsigned fit_certificate(const struct tl_conf_peer *peer, const struct fa
  * before a network, and the narrowest of those. A peer that we reach by TLS is not taken for
  * itself in the clear. */
 static unsigned fit_address(const struct tl_conf_peer *peer, const struct facts *f) {
+  const struct tl_place_list *l = tl_snap_places(f->snap, peer);
   unsigned network = 0;
-  if (peer->transport == TL_TLS && !f->encrypted) return 0;
+  if (!f->encrypted && has_only_tls(peer, l)) return 0;
   for (size_t i = 0; i < peer->n_network; i++)
     if (tl_network_has(&peer->network[i], f->addr) && peer->network[i].bits + 1u > network)
       network = peer->network[i].bits + 1u;
   if (!network && (peer->n_network || peer->by_cert)) return 0;
-  return network + 256 * place_of(tl_snap_places(f->snap, peer), f);
+  return network + 256 * place_of(l, f);
 }
 
 static unsigned fit_of(const struct tl_conf_peer *peer, const struct facts *f) {

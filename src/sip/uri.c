@@ -141,3 +141,29 @@ bool tl_uri_transport(const struct tl_uri *u, enum tl_transport *out) {
   if (tl_transport_parse(value, out)) *out = TL_TRANSPORTS;
   return true;
 }
+
+static unsigned hex_digit(char c) {
+  return c <= '9' ? (unsigned)(c - '0') : ((unsigned)c | 0x20) - 'a' + 10;
+}
+
+/* Takes the first character off S, which is not empty. Escapes were checked by tl_lex_uri. */
+static unsigned char next_char(struct tl_str *s) {
+  bool escape = s->n >= 3 && s->p[0] == '%' && lex_is(s->p[1], LEX_HEX) && lex_is(s->p[2], LEX_HEX);
+  unsigned c = escape ? hex_digit(s->p[1]) << 4 | hex_digit(s->p[2]) : (unsigned char)s->p[0];
+  size_t n = escape ? 3 : 1;
+  s->p += n;
+  s->n -= n;
+  return (unsigned char)c;
+}
+
+bool tl_uri_user_starts(struct tl_str user, struct tl_str prefix) {
+  while (prefix.n) {
+    if (!user.n || next_char(&user) != next_char(&prefix)) return false;
+  }
+  return true;
+}
+
+struct tl_str tl_uri_user_behind(struct tl_str user, size_t n) {
+  while (n-- && user.n) next_char(&user);
+  return user;
+}

@@ -3,7 +3,7 @@
 
 Issue point s3.
 """
-from flowlib import net
+from flowlib import dns, net
 from flowlib.lab import Authority
 from test_45_identity import lab_of, says, verifying
 
@@ -39,6 +39,28 @@ def test_s3_address_in_a_certificate_is_nobody(t):
         shown = [c for c in d.connections() if c["transport"] == "tls" and c.get("identity")]
         assert all(not c.get("peer_name") for c in shown), shown
     assert not pbx.seen
+
+
+def test_s3_peer_by_tls_alone_in_the_clear(t):
+    """A peer by name alone whose NAPTR records know only TLS: what comes in the clear from its address
+    is not taken for it; where they know TCP as well, it is."""
+    bob = t.uas("tcp")
+    up = {("up.example", "A"): ["127.0.0.1"],
+          ("_sips._tcp.carrier.example", "SRV"): [(1, 1, t.port(), "up.example")],
+          ("_sip._tcp.carrier.example", "SRV"): [(1, 1, t.port(), "up.example")]}
+    tls = (10, 10, "s", "SIPS+D2T", "", "_sips._tcp.carrier.example")
+    tcp = (10, 20, "s", "SIP+D2T", "", "_sip._tcp.carrier.example")
+    for records, status in (([tls], 403), ([tls, tcp], 200)):
+        dns.use(t, dns.NameServer({**up, ("carrier.example", "NAPTR"): records}).port,
+                hosts="127.0.0.1 up.example localhost\n")
+        d = t.daemon(peers=[("carrier", {"uri": "sip:carrier.example"})], routes=[
+            ("toll", {"from_peer": ["carrier"], "relay": "request-uri"})])
+        alice = t.uac()
+        for tr, want in (("tcp", status), ("udp", status), ("tls", 200)):
+            got = alice.request(t.dial(alice, d, tr), "MESSAGE", t.uri(bob, "tcp")).status
+            assert got == want, (records, tr, got)
+        alice.close()
+        d.stop()
 
 
 def test_s3_name_in_a_certificate_is_no_peer_in_the_clear(t):

@@ -30,6 +30,24 @@ def test_s4_to_domain_bounds_a_relay(t):
     assert victim.count("INFO") == 4
 
 
+def test_s4_a_number_is_the_same_with_escapes(t):
+    """What a route takes off a wider one's hands it takes in each spelling that the next hop dials;
+    an escape is one character to strip."""
+    bob, trap = t.uas("tcp"), t.uas("tcp", name="trap")
+    d = t.daemon(peers=[(name, {"uri": "sip:%s;transport=tcp" % who.listener("tcp").hostport})
+                        for name, who in (("bob", bob), ("trap", trap))],
+                 routes=[("dear", {"to_prefix": "+900", "peers": ["trap"]}),
+                         ("out", {"to_prefix": "+", "peers": ["bob"], "strip": 2})])
+    alice = t.uac()
+    conn = t.dial(alice, d, "tcp")
+    for user in ("+9001", "+%39001", "%2b9001", "%2B%39%30%30%31"):
+        assert alice.request(conn, "MESSAGE", "sip:%s@far.example" % user).status == 200
+    assert trap.count("MESSAGE") == 4 and not bob.seen
+    for user in ("+%391", "%2B%391"):
+        assert alice.request(conn, "MESSAGE", "sip:%s@far.example" % user).status == 200
+    assert [m.uri for m in bob.seen] == ["sip:1@far.example"] * 2
+
+
 def test_s4_peer_sees_no_preloaded_route(t):
     """Where a preloaded Route is allowed toward peers it is taken out; elsewhere it is refused."""
     bob = t.uas("tcp")

@@ -194,6 +194,25 @@ Test(uri, parameters) {
   cr_expect(!tl_param_find(TL_STR("x;lr"), TL_STR("lr"), &v));
 }
 
+/* Whoever dials a number has read its escapes. */
+Test(uri, s4_users_begin_as_they_are_dialled) {
+  static const struct {
+    const char *user, *prefix;
+    bool starts;
+    const char *behind; /* two characters */
+  } rows[] = {
+      {"+900", "+9", true, "00"}, {"+%3900", "+9", true, "00"}, {"%2b%39%30", "+9", true, "%30"},
+      {"%2B9", "+9", true, ""},   {"+%38", "+9", false, ""},    {"+", "+9", false, ""},
+      {"", "+", false, ""},       {"%2", "%2", true, ""},       {"a%00b", "a", true, "b"},
+      {"9%", "9", true, ""},      {"x", "", true, ""},          {"%41bc", "ab", false, "c"}};
+  for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    struct tl_str user = tl_str_c(rows[i].user), prefix = tl_str_c(rows[i].prefix);
+    cr_expect_eq(tl_uri_user_starts(user, prefix), rows[i].starts, "%s, %s", rows[i].user,
+                 rows[i].prefix);
+    cr_expect(tl_str_eq(tl_uri_user_behind(user, 2), tl_str_c(rows[i].behind)), "%s", rows[i].user);
+  }
+}
+
 Test(uri, transport) {
   enum tl_transport t;
   cr_assert_eq(parse("sip:b;transport=TLS"), 0);
