@@ -41,6 +41,7 @@ enum tl_mail_type {
   TL_MAIL_ALIAS,       /* worker -> worker: struct tl_alias_told */
   TL_MAIL_CALL_BEGUN,  /* worker -> worker: a call to keep until its BYE */
   TL_MAIL_CALL_ENDED,  /* worker -> worker: that BYE has come */
+  TL_MAIL_BACK,        /* worker -> worker: a response whose caller has lost his connection */
 };
 
 struct tl_runtime;

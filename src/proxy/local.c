@@ -128,7 +128,10 @@ void tl_local_tx_answer(struct tl_tx *tx, unsigned status, struct tl_str reason,
     tx->reply = tl_saved_new(tx, n);
     if (tx->reply) memcpy(tx->reply->data, p->out, n);
   }
-  if (n) tl_forward_bytes(p, &tx->from, p->out, n);
+  if (n && status >= 200 && tl_back_needed(tx))
+    tl_back_bytes(tx, p->out, n);
+  else if (n)
+    tl_forward_bytes(p, &tx->from, p->out, n);
   tx->status = (uint16_t)status;
   if (status < 200)
     tx->sent_100 = true;

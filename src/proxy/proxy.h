@@ -139,6 +139,7 @@ struct tl_tx {
   struct tl_tx *linger_next, **linger_link; /* of one of the two lists, see struct tl_linger */
   uint64_t key;                             /* keyed hash of branch, sent-by and method (17.2.3) */
   uint64_t loop;                            /* tl_token_loop of the request */
+  uint64_t sender;                          /* tl_source_sender of it */
   struct tl_proxy *proxy;
   uint8_t state, method;
   uint8_t lingers; /* in which list, if linger_link is set */
@@ -296,6 +297,10 @@ struct tl_proxy {
   uint32_t describe_left; /* connections that it may still look up in it */
   bool quiet;             /* a question of ctl's is being answered: nothing goes to the log */
   uint64_t sender;        /* of the request being handled, see tl_source_sender; 0: our own */
+  struct {
+    uint64_t sender, at_ms;
+    tl_conn_id conn;   /* 0: none was found */
+  } back;              /* the last search of back.c */
   unsigned relay_hops; /* workers that have seen the message being handled, this one not counted */
 };
 
@@ -642,6 +647,16 @@ void tl_branch_moved(struct tl_branch *b, const struct tl_hop *from);
 /* CANCEL or ACK, on a new connection when the old one is gone. */
 int tl_branch_send(struct tl_branch *b, const void *data, size_t n);
 
+/* back.c: responses to senders whose connection has ended */
+/* Has the connection that brought TX ended, or nearly? */
+bool tl_back_needed(const struct tl_tx *tx);
+/* What E makes of a response to TX goes by another connection of its sender, or by a new one. */
+int tl_back_send(struct tl_tx *tx, const struct tl_edit *e, const struct tl_body *body);
+/* A whole response, for which nothing is dialled. */
+int tl_back_bytes(struct tl_tx *tx, const void *data, size_t n);
+/* Takes mail of the type TL_MAIL_BACK. */
+void tl_back_mail(struct tl_proxy *p, struct tl_mail *mail);
+
 /* merged.c */
 enum tl_merged {
   TL_MERGED_NO,
@@ -674,8 +689,11 @@ bool tl_relay_is_remote(const struct tl_proxy *p, tl_conn_id id);
 int tl_relay_send(struct tl_proxy *p, tl_conn_id id, const void *data, size_t n);
 int tl_relay_send_edit(struct tl_proxy *p, tl_conn_id id, const struct tl_edit *e,
                        const struct tl_body *body, const struct tl_branch *branch);
-/* Posts MAIL to WORKER; if that fails it stays the caller's. */
+/* Posts MAIL to WORKER; if that fails it stays the caller's. BYTES: what it holds of messages. */
 int tl_relay_post(struct tl_proxy *p, unsigned worker, struct tl_mail *mail);
+int tl_relay_post_bytes(struct tl_proxy *p, unsigned worker, struct tl_mail *mail, uint32_t bytes);
+/* Writes BODY (may be NULL) to DST; its length. */
+size_t tl_relay_copy_body(char *dst, const struct tl_body *body);
 /* For mail that nobody will read. */
 void tl_relay_free(struct tl_mail *mail);
 /* The list with the branches that were sent on connection ID of another worker. */

@@ -47,7 +47,7 @@ void tl_relay_free(struct tl_mail *m) {
   free(m);
 }
 
-static int post_bytes(struct tl_proxy *p, unsigned worker, struct tl_mail *m, uint32_t bytes) {
+int tl_relay_post_bytes(struct tl_proxy *p, unsigned worker, struct tl_mail *m, uint32_t bytes) {
   /* Workers start one after another: the first may have mail for one that is not there yet. */
   struct tl_thread *to = __atomic_load_n(&p->th.rt->worker[worker], __ATOMIC_ACQUIRE);
   int rc = to ? tl_mailbox_post_bytes(&to->mailbox, m, bytes) : TL_EBUSY;
@@ -56,16 +56,16 @@ static int post_bytes(struct tl_proxy *p, unsigned worker, struct tl_mail *m, ui
 }
 
 int tl_relay_post(struct tl_proxy *p, unsigned worker, struct tl_mail *m) {
-  return post_bytes(p, worker, m, 0);
+  return tl_relay_post_bytes(p, worker, m, 0);
 }
 
 static int post(struct tl_proxy *p, unsigned worker, struct tl_mail *m, uint32_t bytes) {
-  int rc = post_bytes(p, worker, m, bytes);
+  int rc = tl_relay_post_bytes(p, worker, m, bytes);
   if (rc) tl_relay_free(m);
   return rc;
 }
 
-static size_t copy_body(char *dst, const struct tl_body *body) {
+size_t tl_relay_copy_body(char *dst, const struct tl_body *body) {
   size_t n = 0;
   for (uint32_t i = 0; body && i < body->n; i++) {
     memcpy(dst + n, body->seg[i].p, body->seg[i].n);
@@ -104,7 +104,7 @@ void tl_relay_message(struct tl_proxy *p, unsigned worker, const struct tl_hop *
   r->hops = hops;
   r->bare = body->len < m->body_len;
   memcpy(r->data, m->p, m->head_len);
-  r->len = m->head_len + (uint32_t)copy_body(r->data + m->head_len, body);
+  r->len = m->head_len + (uint32_t)tl_relay_copy_body(r->data + m->head_len, body);
   if (post(p, worker, &r->by.mail, r->len) == TL_OK) tl_forward_awaited(p, from, m);
 }
 
@@ -147,7 +147,7 @@ int tl_relay_send_edit(struct tl_proxy *p, tl_conn_id id, const struct tl_edit *
   size_t head = tl_edit_len(e);
   struct remote_send *s = send_new(p, id, head + (body ? body->len : 0), branch);
   if (!s) return TL_ENOMEM;
-  copy_body(s->data + tl_edit_write(e, s->data), body);
+  tl_relay_copy_body(s->data + tl_edit_write(e, s->data), body);
   return post(p, (unsigned)(id >> 56) - 1, &s->mail, s->len);
 }
 

@@ -23,28 +23,14 @@ static int drop_top_via(struct tl_edit *e, const struct tl_msg *m) {
   return e->err;
 }
 
-/* RFC 3261 18.2.2: the connection that brought the request, else one to where its Via says. */
+/* RFC 3261 18.2.2: the connection that brought the request, else another to its sender. */
 static int send_back(struct tl_tx *tx, const struct tl_edit *e, const struct tl_body *body) {
   struct tl_proxy *p = tx->proxy;
   struct tl_hop *h = &tx->from;
   if (h->transport == TL_UDP) return tl_udp_send_edit(&p->net, h->udp, &h->addr, e, body);
   if (tl_relay_is_remote(p, h->conn)) return tl_relay_send_edit(p, h->conn, e, body, NULL);
-  struct tl_conn *c = tl_conn_get(&p->net, h->conn);
-  if (c && c->state == TL_CONN_OPEN) return tl_conn_send_edit(c, e, body);
-  char host[TL_ADDR_STRLEN];
-  struct tl_conn_key key = {.transport = h->transport, .addr = h->addr};
-  tl_addr_set_port(&key.addr, tx->via_port ? tx->via_port : h->transport == TL_TLS ? 5061 : 5060);
-  if (h->transport == TL_TLS) {
-    enum tl_choice rule;
-    tl_addr_format_host(&key.addr, host);
-    key.domain = tl_tls_choose_client(&p->net.conf->tls_set, tl_str_c(host), &key.addr, &rule);
-    key.identity = key.sni = host;
-    if (!key.domain) return TL_ENOTFOUND;
-  }
-  int rc = tl_conn_open(&p->net, &key, &c);
-  if (rc) return rc;
-  h->conn = tl_conn_id_of(c);
-  return tl_conn_send_edit(c, e, body);
+  if (tl_back_needed(tx)) return tl_back_send(tx, e, body);
+  return tl_conn_send_edit(tl_conn_get(&p->net, h->conn), e, body);
 }
 
 static struct tl_saved *save_edit(const struct tl_tx *tx, const struct tl_edit *e,

@@ -288,6 +288,7 @@ struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct
   tx->method = (uint8_t)m->method;
   tx->invite = m->method == TL_M_INVITE;
   tx->loop = tl_token_loop(p, m);
+  tx->sender = p->sender;
   tx->from = tl_local_way_back(m, from);
   tx->born_ms = p->net.now_ms;
   tx->via_port = m->via.port;

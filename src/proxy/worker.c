@@ -84,6 +84,7 @@ static void on_mail(struct tl_net *n, struct tl_mail *m) {
   switch (m->type) {
   case TL_MAIL_RESOLVE: on_resolved(p, (struct tl_resolve *)m); break;
   case TL_MAIL_EXPLAIN: tl_explain_answer(p, (struct tl_explain *)m); break;
+  case TL_MAIL_BACK: tl_back_mail(p, m); break;
   case TL_MAIL_CALL_BEGUN:
   case TL_MAIL_CALL_ENDED: tl_call_mail(p, m); break;
   default: tl_relay_mail(p, m); break;

@@ -148,6 +148,70 @@ def test_s7_the_certificate_tells_who_answers(t):
     bob.next_request("ACK")
 
 
+def _caller_lost(t, d, conn, how):
+    """The caller's connection ends; the daemon knows it then."""
+    was = ":%d" % conn.local[1]
+    getattr(conn, how)()
+    t.wait(lambda: not [x for x in d.connections()
+                        if x["peer"].endswith(was) and x["state"] == "open"], "its end")
+
+
+def _calls_again(t, d, alice, tr, bob, bind, ctx=None, how="reset"):
+    """A call that rings when the caller's connection ends, and the caller on another one."""
+    conn = t.dial(alice, d, tr, ctx=ctx, bind=bind)
+    call = Call(alice, conn, t.uri(bob, "tcp")).send()
+    where, invite = bob.next_request("INVITE")
+    bob.reply(where, invite, 180, headers=[("Contact", bob.contact(where))])
+    assert alice.next_response(call.key).status in (100, 180)
+    _caller_lost(t, d, conn, how)
+    again = t.dial(alice, d, tr, ctx=ctx, bind=bind)
+    t.wait(lambda: any(x["peer"].endswith(":%d" % again.local[1]) and x["state"] == "open"
+                       for x in d.connections()), "the other connection")
+    return call, again, where, invite
+
+
+def _answered_there(call, again, status):
+    """The answer; its ACK leaves on the other connection and has the Via of the INVITE."""
+    rsp = call.ua.final(call.key)
+    assert rsp.status == status and rsp.conn is again, rsp
+    again.send(call.hop_request("ACK", rsp.get("to")))
+
+
+def test_s7_the_caller_is_answered_on_another_connection(t):
+    """The caller's connection ends while the call rings, and nobody listens where his Via says: the
+    answer comes on the connection that he has by then, on whichever worker that is, and goes to no
+    other sender: by address in the clear, by certificate wherever it comes from."""
+    lab = lab_of(t, "alice.example", "mallory.example")
+    bob = t.uas("tcp", silent=True)
+    d = t.daemon(workers=3, domain=verifying(lab))
+    mallory = t.uac("mallory")
+    t.dial(mallory, d, "tcp", bind=("127.0.0.66", 0))
+    t.dial(mallory, d, "tls", ctx=lab.client("mallory.example"))
+    for tr in ("tcp", "tls"):
+        ctx = lab.client("alice.example") if tr == "tls" else None
+        for n, status in enumerate((200, 486, 200, 603)):
+            alice = t.uac()
+            bind = ("127.0.0.%d" % (20 + n), 0)
+            call, again, where, invite = _calls_again(t, d, alice, tr, bob, bind, ctx,
+                                                      "close" if ctx and n % 2 else "reset")
+            bob.reply(where, invite, status, headers=[("Contact", bob.contact(where))])
+            _answered_there(call, again, status)
+            bob.next_request("ACK")
+            _caller_lost(t, d, again, "close")
+    assert d.counter("responses.other_connection") == 8 and not mallory.strays
+
+
+def test_s7_what_we_say_reaches_the_caller_there_too(t):
+    """The same for an answer of our own: Timer C ends what nobody answers."""
+    bob = t.uas("tcp", silent=True)
+    d = t.daemon(workers=2, timeouts={"timer_c": t.ms(1500), "t1": "20ms"})
+    alice = t.uac()
+    call, again, _, _ = _calls_again(t, d, alice, "tcp", bob, ("127.0.0.20", 0))
+    _answered_there(call, again, 408)
+    bob.next_request("CANCEL")
+    assert d.counter("responses.other_connection") == 1
+
+
 def test_s7_no_drain_ends_a_call_that_rings(t):
     """max_age, and reloads that change the certificate, with drain now and graceful past its
     deadline: both connections of a call that rings stay until it is answered and the ACK is
