@@ -102,7 +102,9 @@ static const struct tl_opt global_opts[] = {
 
 static const struct tl_opt limit_opts[] = {
     OPT(tl_conf_limits, max_connections, NUM, "100000", RANGE(1, 10000000),
-        WHY = "TCP and TLS connections of the whole process; more are refused and counted"),
+        WHY = "TCP and TLS connections of the whole process; more are refused and counted; the "
+              "last eighth "
+              "is for peers and for those that we open"),
     OPT(tl_conf_limits, max_connections_source, NUM, "4096", RANGE(1, 10000000),
         WHY = "of those, opened by one source (an IPv4 address, a /64 of IPv6), so that one cannot "
               "take all; telephones behind one NAT are fewer"),

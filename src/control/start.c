@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "control/fetch.h"
+#include "net/sources.h"
 #include "tieline/control.h"
 
 #define LOG_QUEUE 2048
@@ -52,7 +53,7 @@ static void raise_files(const struct tl_conf *conf) {
   if (getrlimit(RLIMIT_NOFILE, &l) < 0) return;
   l.rlim_cur = l.rlim_max;
   setrlimit(RLIMIT_NOFILE, &l);
-  if (l.rlim_max < conf->limits.max_connections + 128ul)
+  if (l.rlim_max < conf->limits.max_connections + (unsigned long)TL_FILES_OWN)
     TL_LOG(TL_LOG_WARN, "The limit of open files is below max_connections; raise LimitNOFILE.",
            TL_FI("open_files", l.rlim_max), TL_FI("max_connections", conf->limits.max_connections));
 }

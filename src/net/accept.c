@@ -36,12 +36,13 @@ static void take(struct tl_listener *l, int fd) {
   struct tl_addr peer;
   socklen_t len = sizeof(peer);
   int one = 1;
-  if (atomic_fetch_add(&n->rt->connections, 1) >= n->conf->limits.max_connections) {
+  const uint32_t now = atomic_fetch_add(&n->rt->connections, 1);
+  memset(&peer, 0, sizeof(peer));
+  if (getpeername(fd, &peer.sa, &len)) goto refuse; /* gone already */
+  if (!tl_conn_room(n->conf, now, &peer)) {
     tl_count(n->counters, TL_C_CONN_REFUSED);
     goto refuse;
   }
-  memset(&peer, 0, sizeof(peer));
-  if (getpeername(fd, &peer.sa, &len)) goto refuse; /* gone already */
   if (tl_conn_source_enter(n->conf, &peer)) {
     source_is_full(n, &peer);
     goto refuse;

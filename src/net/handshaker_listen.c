@@ -61,7 +61,6 @@ static void refuse(struct tl_handshaker *hk, const struct tl_addr *peer, int fd,
 
 static void take(struct tl_hs_listener *l, int fd) {
   struct tl_handshaker *hk = l->hk;
-  const struct tl_conf_limits *lim = &hk->conf->limits;
   struct tl_addr peer;
   socklen_t len = sizeof(peer);
   memset(&peer, 0, sizeof(peer));
@@ -71,8 +70,8 @@ static void take(struct tl_hs_listener *l, int fd) {
     return;
   }
   /* At the bound who has said nothing leaves it to who comes, see handshaker_hello.c. */
-  if (atomic_fetch_add(&hk->th.rt->connections, 1) >= lim->max_connections &&
-      !tl_hk_hello_give_way(hk)) {
+  const uint32_t now = atomic_fetch_add(&hk->th.rt->connections, 1);
+  if (!tl_conn_room(hk->conf, now, &peer) && !tl_hk_hello_give_way(hk)) {
     refuse(hk, &peer, fd, TL_C_CONN_REFUSED, "max_connections is reached");
     return;
   }

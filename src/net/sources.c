@@ -7,11 +7,14 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "tieline/err.h"
 #include "tieline/places.h"
 
 #define BUCKETS 16384u
+#define KEPT                                                                                       \
+  8u /* this part of all connections is for peers and what we open, half of it for the latter */
 
 struct conn_source {
   struct conn_source *next;
@@ -37,6 +40,29 @@ static bool is_at(const struct tl_conf_peer *p, const struct tl_addr *a) {
   for (size_t i = 0; l && i < l->n && !found; i++) found = tl_addr_ip_eq(&l->at[i].addr, a);
   if (l) tl_place_list_unref(l);
   return found;
+}
+
+static bool is_peers(const struct tl_conf *conf, const struct tl_addr *a) {
+  for (size_t i = 0; i < conf->n_peer; i++)
+    if (is_at(&conf->peer[i], a)) return true;
+  return false;
+}
+
+static uint32_t files; /* descriptors for connections */
+
+static void count_files(void) {
+  struct rlimit l;
+  bool known = getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < UINT32_MAX;
+  files = !known ? UINT32_MAX : (uint32_t)l.rlim_cur;
+  files -= files / 2 > TL_FILES_OWN ? TL_FILES_OWN : files / 2;
+}
+
+bool tl_conn_room(const struct tl_conf *conf, uint32_t now, const struct tl_addr *peer) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, count_files);
+  const uint32_t most = conf->limits.max_connections < files ? conf->limits.max_connections : files;
+  if (!peer || now < most - most / KEPT) return now < most;
+  return now < most - most / (2 * KEPT) && is_peers(conf, peer);
 }
 
 /* Of several peers at one address the largest counts: who connects is not known yet. */

@@ -617,6 +617,24 @@ def test_bad_input_max_connections(t):
     Witness(t, d)
 
 
+def test_s13_strangers_leave_descriptors(t):
+    """Strangers who hold as many connections as there are descriptors: ctl answers, and we dial."""
+    few = os.path.join(t.dir, "few-files")
+    with open(few, "w", encoding="ascii") as f:
+        f.write("#!/bin/sh\nulimit -n 600\nexec %s \"$@\"\n" % t.tieline)
+    os.chmod(few, 0o755)
+    t.tieline = few
+    bob = t.uas("tcp")
+    d = t.daemon(workers=1)
+    alice = t.uac()
+    conn = t.dial(alice, d, "udp")
+    socks = [connect_raw(d, "tcp", t) for _ in range(700)]
+    t.wait(lambda: d.counter("connections.refused") >= 400, "refused connections")
+    assert alice.request(conn, "OPTIONS", t.uri(bob, "tcp")).status == 200
+    for s in socks:
+        s.close()
+
+
 @marked(limit_s=150)
 def test_2_9_stuck_peer(t):
     """A callee that stops reading: others are served all the while, it is declared stuck and reset,

@@ -68,6 +68,22 @@ Test(net_sources, s13_a_peer_may_have_a_bound_of_its_own) {
   }
 }
 
+/* Strangers who took all connections kept us from dialling, and peers from coming. */
+Test(net_sources, s13_some_connections_are_kept_for_peers_and_our_own) {
+  struct tl_conf some = conf;
+  const struct tl_addr stranger = at("192.0.2.1", 1), carriers = at("198.51.100.9", 1);
+  cr_assert_eq(tl_network_parse(tl_str_c("198.51.100.0/24"), &carrier), 0);
+  some.limits.max_connections = 80;
+  for (uint32_t now = 0; now < 100; now++) {
+    cr_assert_eq(tl_conn_room(&some, now, &stranger), now < 70, "%u", now);
+    cr_assert_eq(tl_conn_room(&some, now, &carriers), now < 75, "%u", now);
+    cr_assert_eq(tl_conn_room(&some, now, NULL), now < 80, "%u", now);
+  }
+  some.limits.max_connections = UINT32_MAX; /* descriptors are fewer */
+  cr_assert(tl_conn_room(&some, 8, &stranger));
+  cr_assert_not(tl_conn_room(&some, 1u << 30, NULL));
+}
+
 Test(net_sources, s13_a_hundred_thousand_sources) {
   for (unsigned round = 0; round < 2; round++) {
     for (unsigned i = 0; i < 100000; i++) {
