@@ -240,7 +240,7 @@ int tl_udp_send_edit(struct tl_net *n, struct tl_udp *u, const struct tl_addr *a
   u = socket_for(n, u, addr);
   if (!u) return TL_ENOTFOUND;
   size_t len = tl_edit_len(e) + (body ? body->len : 0);
-  if (len > DGRAM_MAX) return TL_ELIMIT;
+  if (len > DGRAM_MAX) return TL_EINVAL;
   struct dgram *d = dgram_new(n, len);
   if (!d) return TL_ELIMIT;
   size_t at = tl_edit_write(e, d->data);

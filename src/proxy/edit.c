@@ -345,5 +345,5 @@ int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
     rewrite_routes(e, plan, TEXT(route));
   else if (plan->drop_routes)
     drop_first_routes(e, plan->drop_routes);
-  return own.over ? TL_ELIMIT : e->err;
+  return own.over || e->err ? TL_ESYNTAX : 0;
 }

@@ -155,6 +155,14 @@ static bool parallel(const struct tl_tx *tx) {
   return plan->route && !plan->in_dialog && plan->route->fork == TL_FORK_PARALLEL;
 }
 
+unsigned tl_forward_status(int rc) {
+  switch (rc) {
+  case TL_ESYNTAX: return 400;
+  case TL_EINVAL: return 513;
+  default: return 503;
+  }
+}
+
 /* One target, or all that are left when the route forks. */
 static void send_on(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
   struct tl_plan *plan = tx->plan;
@@ -171,7 +179,8 @@ static void send_on(struct tl_tx *tx, const struct tl_msg *m, const struct tl_bo
     if (rc == TL_ELIMIT) full = t->peer;
     tx->overload |= rc == TL_ELIMIT;
     any |= rc == TL_OK;
-    if (rc && tl_response_better(503, tx->best_status)) tx->best_status = 503;
+    const unsigned status = tl_forward_status(rc);
+    if (rc && tl_response_better(status, tx->best_status)) tx->best_status = (uint16_t)status;
     if (!any && plan->at < plan->n_target) tl_count(tl_proxy_counters(tx->proxy), TL_C_TX_FAILOVER);
   }
 }

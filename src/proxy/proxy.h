@@ -550,6 +550,10 @@ bool tl_forward_near_mtu(const struct tl_msg *m, const struct tl_body *body);
 int tl_forward_rescan(struct tl_proxy *p, const struct tl_saved *s, bool stream, struct tl_msg *m,
                       struct tl_body *body);
 /* The branch's connection or transport failed (16.9), or it timed out: as if STATUS had come. */
+/* What a request is answered that could not be sent: 503 asks its sender to go elsewhere, and some
+ * leave a server alone that says so; what the request itself is to blame for is no reason. */
+unsigned tl_forward_status(int rc);
+#define TL_TOO_MUCH "Too Much To Rewrite" /* says such a 400 */
 void tl_forward_failed(struct tl_branch *b, unsigned status);
 void tl_forward_cancel(struct tl_tx *tx);
 void tl_forward_cancel_branch(struct tl_branch *b);
@@ -574,7 +578,7 @@ struct tl_edit_texts {
  * it says nothing that can be read (RFC 5393 5.3.3). */
 unsigned tl_edit_breadth(const struct tl_msg *m);
 /* Edits M as PLAN says, to go from FROM to TO; T NULL: to plan->flow. BRANCH: TL_BRANCH_LEN bytes.
- */
+ * TL_ESYNTAX: M has too much to be rewritten. */
 int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *m,
                     const struct tl_plan *plan, const struct tl_target *t,
                     const struct tl_hop *from, const struct tl_hop *to, const char *branch,

@@ -163,6 +163,12 @@ static void overloaded(struct tl_proxy *p, const struct tl_hop *from, const stru
   refuse(p, from, m, 503, TL_STR("Overloaded"), TL_STR("Retry-After: 5\r\n"));
 }
 
+/* May another target follow the first? UDP follows TCP, which a large request tries before it. */
+static bool has_others(const struct tl_plan *plan) {
+  if (plan->n_target + (plan->flow != 0) > 1) return true;
+  return plan->n_target && plan->target[0].transport == TL_UDP;
+}
+
 /* Starts a transaction for what PLAN says; takes PLAN. */
 static void start(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
                   const struct tl_body *body, struct tl_plan *plan, uint64_t key, bool resolve) {
@@ -175,7 +181,7 @@ static void start(struct tl_proxy *p, const struct tl_hop *from, const struct tl
   }
   tx->plan = plan;
   tx->in_dialog = plan->in_dialog;
-  if (keep_request(tx, m, body, resolve || plan->n_target + (plan->flow != 0) > 1)) {
+  if (keep_request(tx, m, body, resolve || has_others(plan))) {
     tl_tx_free(tx);
     overloaded(p, from, m);
     return;
@@ -204,8 +210,10 @@ static void start(struct tl_proxy *p, const struct tl_hop *from, const struct tl
 static void without_transaction(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
                                 const struct tl_msg *m, const struct tl_body *body) {
   const char *lacks = tl_route_lacks_domain(plan);
-  if (tl_forward_stateless(p, from, plan, m, body))
-    refuse(p, from, m, 503, tl_str_c(lacks ? lacks : ""), TL_STR(""));
+  int rc = tl_forward_stateless(p, from, plan, m, body);
+  const unsigned status = tl_forward_status(rc);
+  const char *why = status == 503 ? lacks : status == 400 ? TL_TOO_MUCH : NULL;
+  if (rc) refuse(p, from, m, status, tl_str_c(why ? why : ""), TL_STR(""));
   tl_call_ended(p, tl_call_of(p, m)); /* its answer will not be looked at */
 }
 

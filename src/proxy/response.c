@@ -193,7 +193,9 @@ static void answer_best(struct tl_tx *tx) {
   /* RFC 4320 4.2: a 408 for another method would come when its client has given up, and start a
    * chain of failures; it is told nothing. */
   bool silent = !tx->invite && status == 408;
-  const char *why = status == 503 ? tl_route_lacks_domain(tx->plan) : NULL;
+  const char *why = status == 503   ? tl_route_lacks_domain(tx->plan)
+                    : status == 400 ? TL_TOO_MUCH
+                                    : NULL;
   if (!why && status == 503) why = tl_route_only_us(tx->plan);
   log_unreached(tx, silent ? 0 : status);
   if (silent)

@@ -73,6 +73,61 @@ Test(proxy_tx, the_other_branch_of_a_fork_is_cancelled) {
   close_all();
 }
 
+/* They were answered 503 with Retry-After, and who brings others' calls too left us alone then. */
+Test(proxy_tx, s21_what_a_request_is_to_blame_for_is_no_overload) {
+  static const struct {
+    const char *field; /* forty times */
+    size_t body;
+    bool long_uri;
+    const char *answer;
+  } row[] = {{"Max-Breadth: 5\r\n", 0, false, "SIP/2.0 400 Too Much To Rewrite"},
+             {"Route: <sip:127.0.0.1:%u;lr>\r\n", 0, false, "SIP/2.0 400 Too Much To Rewrite"},
+             {"", 0, true, "SIP/2.0 400 Too Much To Rewrite"},
+             {"", 65400, false, "SIP/2.0 513"}};
+  static char fields[4000], body[65401], user[1100], to[1200], one[80];
+  for (size_t i = 0; i < 2 * sizeof(row) / sizeof(row[0]); i++) {
+    const bool stateless = i % 2;
+    size_t k = i / 2, n = 0;
+    ua_udp(&bob);
+    snprintf(route, sizeof(route),
+             TIMERS "peer \"b\" { uri = \"sip:127.0.0.1:%u;transport=udp\" }\n"
+                    "route \"r\" { peers = \"b\" %s }\n",
+             bob.port, stateless ? "stateless = true" : "");
+    proxy_begin(route);
+    ua_tcp_connect(&alice);
+    snprintf(one, sizeof(one), row[k].field, tl_addr_port(&rig.tcp));
+    for (int f = 0; f < 40; f++) n += (size_t)sprintf(fields + n, "%s", one);
+    memset(user, 'x', sizeof(user) - 1);
+    memset(body, 'y', row[k].body);
+    body[row[k].body] = '\0';
+    snprintf(to, sizeof(to), "sip:%s@127.0.0.1:%u", row[k].long_uri ? user : "x",
+             tl_addr_port(&rig.tcp));
+    ua_send(&alice, ua_request(&alice, "MESSAGE", to, "1", fields, body));
+    ua_expect(&alice, row[k].answer);
+    cr_expect_eq(ua_headers(&alice, "Retry-After"), 0, "row %zu", k);
+    proxy_end();
+    ua_close(&alice);
+    ua_close(&bob);
+  }
+}
+
+/* Its body was not kept for that, and it was answered 503. */
+Test(proxy_tx, s24_a_large_request_goes_by_udp_where_tcp_is_refused) {
+  static char body[6001];
+  memset(body, 'y', sizeof(body) - 1);
+  ua_udp(&bob);
+  proxy_begin(TIMERS);
+  ua_tcp_connect(&alice);
+  ua_send(&alice, ua_request(&alice, "MESSAGE", sip(&bob, ""), "1", "", body));
+  ua_expect(&bob, "MESSAGE");
+  cr_expect_str_eq(ua_body(&bob), body);
+  ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
+  ua_expect(&alice, "SIP/2.0 200");
+  proxy_end();
+  ua_close(&alice);
+  ua_close(&bob);
+}
+
 /* An INVITE to bob that has as many fields as we take, or 70,000 bytes. */
 static const char *largest(bool by_fields) {
   static char text[80000], extra[80000];
