@@ -187,7 +187,7 @@ Test(dns, s9_answer_with_other_letters_is_asked_for_over_tcp) {
 /* Where such a server has no TCP, the question goes out anew without mixed letters. */
 Test(dns, s9_other_letters_and_no_tcp) {
   for (int i = 0; i < 8 && tl_dns_counted(dns)->again == 0; i++) {
-    char name[32];
+    char name[48];
     snprintf(name, sizeof(name), "%dxyz.letters.mute.example", i);
     struct tl_dns_answer *a = tl_dns_ask_blocking(dns, TL_DNS_A, name, 20000);
     cr_assert(a && a->status == TL_DNS_NONE);
