@@ -190,9 +190,9 @@ static const struct tl_opt timeout_opts[] = {
     OPT(tl_conf_timeouts, retire, TIME, "30s", RANGE(0, DAY_MS),
         WHY = "what a connection that is being renewed may take to become idle; 0: no limit"),
     OPT(tl_conf_timeouts, call_setup_max, TIME, "180s", RANGE(0, DAY_MS),
-        WHY = "a connection that is being renewed (max_age, retire, reload_drain) stays so long "
-              "while a transaction is open on it: no telephone rings longer; not for a peer that "
-              "no longer passes"),
+        WHY = "a connection that is being renewed (max_age, max_records, retire, reload_drain) "
+              "stays so long while a transaction is open on it: no telephone rings longer; not "
+              "for a peer that no longer passes"),
     OPT(tl_conf_timeouts, t1, TIME, "500ms", RANGE(10, 60000),
         WHY = "round-trip estimate, base of the retransmissions (RFC 3261 17.1.1.1)"),
     OPT(tl_conf_timeouts, t2, TIME, "4s", RANGE(10, DAY_MS),
@@ -322,9 +322,11 @@ static const struct tl_opt domain_opts[] = {
     DOM(max_age, TIME, "0", RANGE(0, 30 * DAY_MS), .flags = INH,
         WHY = "a connection this old is replaced by a new one; 0: none is"),
     DOM(max_records, NUM, "23726566", RANGE(64, TL_GCM_RECORDS_MAX), .flags = INH,
-        WHY = "records that one AES-GCM key may protect, sent or received (RFC 8446 5.5: 2^24.5, "
-              "which can only be lowered); at half of them keys are changed where TLS 1.3 and both "
-              "sides can, else the connection is replaced by a new one"),
+        WHY =
+            "records that one AES-GCM key may protect, sent or received (RFC 8446 5.5: 2^24.5, "
+            "which can only be lowered); at half of them keys are changed where TLS 1.3 and both "
+            "sides can, else the connection is replaced by a new one; a call that is being set up "
+            "may pass a lowered bound, never the RFC's"),
     DOM(tickets, NUM, "1", RANGE(0, 8), .flags = INH,
         WHY = "TLS 1.3 session tickets per handshake as server; 0: no resumption"),
     DOM(ticket_lifetime, TIME, "2h", RANGE(1000, 7 * DAY_MS), .flags = INH,

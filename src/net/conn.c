@@ -111,6 +111,12 @@ static bool at_rest(const struct tl_conn *c) {
 
 bool tl_conn_asked(const struct tl_conn *c) { return c->user || c->n_asked; }
 
+bool tl_conn_spared(const struct tl_conn *c) {
+  uint64_t now = c->net->now_ms;
+  bool answered = c->answered_ms && now - c->answered_ms < RETIRED_ACK_MS;
+  return (tl_conn_asked(c) || answered) && (!c->retired || now < spared_until(c));
+}
+
 /* A call that is being set up is not ended by our wish for a new connection. */
 static void spare_calls(struct tl_conn *c) {
   uint64_t soon = c->net->now_ms + TL_RETIRE_MS, most = spared_until(c);

@@ -4,7 +4,8 @@
  * 8446 5.5), and nobody but us counts them. In time the key is changed, or where
  * that cannot be done the connection retires: it takes no new requests and ends
  * when those it carries have been answered. max_records of the TLS domain lowers
- * the bound, and holds for what is received as for what is sent. Also what a KeyUpdate of the peer
+ * the bound, and holds for what is received as for what is sent. A call that is being set up may
+ * pass max_records, for call_setup_max, but not the RFC's bound. Also what a KeyUpdate of the peer
  * asks of us; who may send one, and how often, is seen to in src/record/ctl.c.
  */
 #include <errno.h>
@@ -24,6 +25,10 @@
 static uint64_t due(uint64_t max) { return max / 2; }
 static uint64_t overdue(uint64_t max) { return max - max / 4; }
 static uint64_t spent(uint64_t max) { return max - max / 8; }
+
+/* What the RFC allows, less what may pass until the next look. max_records, which is at most that,
+ * may be passed while a call is set up; this may not, for then it is the cipher that gives way. */
+#define RECORDS_LAST (TL_GCM_RECORDS_MAX - TL_GCM_RECORDS_MAX / 32)
 
 /* How many one key of C may seal; 0: RFC 8446 5.5 sets ChaCha20-Poly1305 no bound. */
 static uint64_t records_max(const struct tl_conn *c) {
@@ -140,11 +145,13 @@ static void log_worn(const struct tl_conn *c, const char *what, uint64_t tx, uin
 }
 
 static void worn(struct tl_conn *c, uint64_t max, uint64_t tx, uint64_t rx) {
-  if (tx >= spent(max) || rx >= spent(max)) {
+  const uint64_t most = tx > rx ? tx : rx;
+  bool over = most >= spent(max);
+  if (over && (most >= RECORDS_LAST || !tl_conn_spared(c))) {
     log_worn(c, "Closing a connection whose keys must not seal more records.", tx, rx);
     if (!c->retired) tl_count(c->net->counters, TL_C_CONN_WORN);
     tl_conn_finish(c);
-  } else if (!c->retired && !keys_change(c, max, tx, rx)) {
+  } else if (!c->retired && (over || !keys_change(c, max, tx, rx))) {
     log_worn(c, "Renewing a connection before its keys have sealed too many records.", tx, rx);
     tl_count(c->net->counters, TL_C_CONN_WORN);
     tl_conn_retire(c, c->net->conf->timeouts.retire);

@@ -69,6 +69,9 @@ void tl_conn_dump(struct tl_net *n, struct tl_dump *d);
 #define TL_RETIRE_MS 3000u /* from the answer to a last request: its ACK is still to come */
 /* Is a transaction open on C, in either direction? */
 bool tl_conn_asked(const struct tl_conn *c);
+/* The same, or the ACK to an answer may be on its way: is C not to be ended yet for what is only
+ * our wish? For timeouts.call_setup_max from its retirement. */
+bool tl_conn_spared(const struct tl_conn *c);
 /* New requests go elsewhere; ends when those it carries are answered, at the latest after
  * WITHIN_MS (0: no limit). */
 void tl_conn_retire(struct tl_conn *c, uint32_t within_ms);

@@ -528,7 +528,7 @@ static void receive_one(int fd, struct tl_record *peer, unsigned times) {
 }
 
 /* TLS 1.2 has no KeyUpdate: at half of max_records the connection retires, at seven eighths it ends
- * whatever is under way. RFC 8446 5.5, RFC 9325 4.4. */
+ * when nothing is under way. RFC 8446 5.5, RFC 9325 4.4. */
 Test(net_tls, b18_f1_a_worn_key_of_tls_1_2_retires_its_connection) {
   struct tl_conn *c;
   struct tl_record *peer;
@@ -541,7 +541,6 @@ Test(net_tls, b18_f1_a_worn_key_of_tls_1_2_retires_its_connection) {
   cr_expect(c->retired);
   cr_expect_eq(rig_count(TL_C_CONN_WORN), 1);
   cr_expect_eq(c->state, (int)TL_CONN_OPEN);
-  c->n_asked = 1; /* a request that is not answered keeps it from being idle */
   send_one(fd, c, peer, 23);
   cr_expect_eq(rig.n_closed, 0);
   cr_assert_eq(tl_conn_send(c, "last", 4), 0);
@@ -552,6 +551,36 @@ Test(net_tls, b18_f1_a_worn_key_of_tls_1_2_retires_its_connection) {
   tl_record_free(peer);
   close(fd);
   net_end();
+}
+
+/* A connection whose max_records is below what the RFC allows ended while a call rang on it. */
+Test(net_tls, s7_max_records_end_no_call_that_is_set_up) {
+  for (int late = 0; late < 2; late++) {
+    struct tl_conn *c;
+    struct tl_record *peer;
+    net_begin("");
+    int fd = rig_tls(TL_TLS_1_2, TL_AES_128_GCM, 0, &c, &peer);
+    few_records(c);
+    c->n_asked = 1; /* a request without its final response */
+    send_one(fd, c, peer, 90);
+    cr_expect(c->retired && rig.n_closed == 0);
+    if (late == 1) { /* it never comes */
+      c->retired_ms -= rig.net->conf->timeouts.call_setup_max;
+    } else {
+      tl_conn_settled(c);
+      send_one(fd, c, peer, 2);
+      cr_expect_eq(rig.n_closed, 0, "the ACK is still to come");
+      c->answered_ms -= 3000;
+    }
+    cr_assert_eq(tl_conn_send(c, "last", 4), 0);
+    RIG_UNTIL(rig.n_closed == 1);
+    read_plain(fd, peer, "last", 4);
+    rig_read_end(fd);
+    cr_expect_eq(rig_count(TL_C_CONN_WORN), 1);
+    tl_record_free(peer);
+    close(fd);
+    net_end();
+  }
 }
 
 /* The peer's key counts as ours does: it is asked for another one, once, and given time. */
