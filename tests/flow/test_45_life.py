@@ -411,6 +411,7 @@ def test_b19_f7_list_is_fetched_and_counts(t):
         assert good.look()
         for c in (good, bad):
             c.sock.close()
+        t.wait(lambda: not d.connections(), "the other one to end")
         assert refused(t, d, ca.context("bad")) == "certificate_revoked"
         assert d.rpc("reload")["domains"][0]["change"] == "same"
         d.configure(domain=ca.domain("proxy", crl_fetch=True, verify_depth=5))
