@@ -139,7 +139,7 @@ static const struct tl_opt limit_opts[] = {
     OPT(tl_conf_limits, max_handshakes, NUM, "512", RANGE(1, 1000000),
         WHY = "TLS handshakes in progress per handshake thread, each from its complete "
               "ClientHello on; further ones wait, and who then lets us wait for over a second "
-              "goes"),
+              "goes; as many again that we open, of which a silent one gives way"),
     OPT(tl_conf_limits, max_handshakes_source, NUM, "64", RANGE(1, 1000000),
         WHY = "of those, from one source (an IPv4 address, a /64 of IPv6), so that one cannot "
               "take all; further ones wait"),

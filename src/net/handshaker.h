@@ -118,6 +118,7 @@ struct tl_hs_conn {
   bool dead;   /* deadline or stop: ends with the completion to come */
   int step_rc; /* of the last tl_hs_start or tl_hs_input */
   uint64_t started_ms, begun_ms;
+  uint64_t heard_ms; /* outgoing: when the server last did something */
   struct tl_hello hello;
   uint8_t *rec; /* the record being read; in HELLO all records up to it, which begins at REC_AT */
   size_t rec_cap, rec_at, have, want;
@@ -140,7 +141,7 @@ struct tl_handshaker {
   struct tl_hs_line ready;  /* have one, begin at the end of this turn of the loop */
   struct tl_hs_line begun;  /* accepted and in progress */
   struct tl_timer stall;    /* while somebody waits for a place */
-  uint32_t dialed;          /* handshakes in progress */
+  struct tl_hs_line dials;  /* outgoing and in progress */
   uint32_t waiting;         /* in TURN or in a queue of their source */
   struct tl_hs_sources sources;
   struct tl_handoff *unanswered; /* linked by mail.next */

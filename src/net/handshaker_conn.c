@@ -72,7 +72,7 @@ void tl_hk_conn_free(struct tl_hs_conn *c, int rc) {
     if (!c->outgoing) tl_conn_source_leave(&c->peer);
   }
   if (c->outgoing)
-    hk->dialed--;
+    tl_hs_line_leave(c);
   else
     tl_hk_turn_leave(c);
   if (c->dial) tl_hk_dial_answer(hk, c->dial, rc);
@@ -285,6 +285,7 @@ static void on_done(struct tl_op *op, int res, uint32_t flags) {
   (void)flags;
   struct tl_hs_conn *c = of_op(op);
   c->in_flight = false;
+  if (c->outgoing && res > 0) c->heard_ms = tl_now_ms();
   if (c->dead) {
     tl_hk_conn_free(c, rc_of(c));
     return;

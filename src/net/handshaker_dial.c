@@ -61,12 +61,34 @@ static int open_socket(const struct tl_addr *a) {
   return socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
 
+/* At the bound who is silent for SILENT_MS gives way, or who is not done after LONG_MS: whom we
+ * dial may be a stranger's choice, who has servers that accept and say nothing. A burst of dials to
+ * servers that answer makes nobody go. */
+#define SILENT_MS 200u
+#define LONG_MS 2000u
+
+static bool gives_way(const struct tl_hs_conn *c, uint64_t now_ms) {
+  const bool waits = c->in_flight && (c->state == TL_HS_CONNECTING || c->state == TL_HS_READING);
+  return waits && (c->heard_ms + SILENT_MS <= now_ms || c->started_ms + LONG_MS <= now_ms);
+}
+
+static bool make_room(struct tl_handshaker *hk) {
+  const uint64_t now_ms = tl_now_ms();
+  struct tl_hs_conn *c = hk->dials.first;
+  while (c && !gives_way(c, now_ms)) c = c->line_next;
+  if (!c) return false;
+  tl_count(&hk->th.counters, TL_C_HS_GAVE_WAY);
+  tl_hs_line_leave(c); /* now, so that it is neither counted nor chosen again */
+  tl_hk_conn_fail(c, TL_HS_TIMEOUT, "it gave way to newer ones because the server is slow");
+  return true;
+}
+
 void tl_hk_dial(struct tl_handshaker *hk, struct tl_dial *d) {
   if (hk->stopping) {
     tl_hk_dial_answer(hk, d, TL_ECLOSED);
     return;
   }
-  if (hk->dialed >= hk->conf->limits.max_handshakes) {
+  if (hk->dials.n >= hk->conf->limits.max_handshakes && !make_room(hk)) {
     tl_hk_report_refused(&d->addr, "as many outgoing handshakes as max_handshakes are running");
     tl_hk_dial_answer(hk, d, TL_ELIMIT);
     return;
@@ -80,7 +102,8 @@ void tl_hk_dial(struct tl_handshaker *hk, struct tl_dial *d) {
     return;
   }
   atomic_fetch_add(&hk->th.rt->connections, 1);
-  hk->dialed++;
+  tl_hs_line_add(&hk->dials, c);
+  c->heard_ms = c->started_ms;
   c->dial = d;
   c->outgoing = true;
   c->state = TL_HS_CONNECTING;

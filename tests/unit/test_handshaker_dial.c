@@ -132,6 +132,36 @@ Test(handshaker_dial, b11_dial_that_fails_says_why) {
   rig_end();
 }
 
+/* Strangers have us dial servers of theirs that accept and say nothing: they took all places. */
+Test(handshaker_dial, s11_silent_servers_keep_no_dial_out) {
+  rig_begin("limits { max_handshakes = 8 }\n", "verify_cert = true require_cert = false");
+  struct tl_addr a = test_port(SOCK_STREAM);
+  int lfd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  cr_assert_eq(bind(lfd, &a.sa, tl_addr_len(&a)), 0);
+  cr_assert_eq(listen(lfd, 64), 0); /* the kernel accepts */
+  for (int i = 0; i < 8; i++) order(&a, "server.example", 10000, 10000);
+  usleep(300000);
+  for (int i = 0; i < 2; i++) {
+    struct peer p;
+    peer_start(&p, "server", false);
+    order(&p.addr, "server.example", 10000, 10000);
+    struct tl_handoff *h = rig_handoff();
+    cr_assert_eq(h->rc, TL_ETIMEOUT);
+    tl_handoff_free(h);
+    h = rig_handoff();
+    cr_assert_eq(h->rc, 0);
+    rig_writes(h, "there and back");
+    rig_reads(h, "there and back");
+    rig_drop(h);
+    peer_stop(&p);
+    order(&a, "server.example", 10000, 10000); /* into the place that is free again */
+    usleep(50000);
+  }
+  cr_assert_eq(rig_counter(TL_C_HS_GAVE_WAY), 2);
+  close(lfd);
+  rig_end();
+}
+
 /* A full backlog drops the SYN: nobody answers. */
 Test(handshaker_dial, dial_to_nowhere_times_out) {
   rig_begin("", OPEN_DOMAIN);
