@@ -8,7 +8,8 @@
  * IORING_CQE_F_MORE) has come.
  *
  * Ownership: ring and buffers belong to the thread that made them. Threads: one.
- * Errors: TL_ENOTSUP with errno when the kernel refuses io_uring.
+ * Errors: TL_ENOTSUP with errno when the kernel refuses io_uring, TL_ENOMEM when it has no memory
+ * for it or may lock no more.
  */
 #pragma once
 
@@ -30,6 +31,8 @@ struct tl_ring {
  * called by the thread that will use it. */
 int tl_ring_init(struct tl_ring *r, unsigned entries);
 void tl_ring_exit(struct tl_ring *r);
+/* Why tl_ring_init or tl_bufs_init just failed with RC, and what to do, as text. */
+void tl_ring_why(int rc, char *err, size_t cap);
 /* A slot for OP; never NULL: a full queue is submitted first. */
 struct io_uring_sqe *tl_ring_sqe(struct tl_ring *r, struct tl_op *op);
 /* Submits and waits up to TIMEOUT_MS for a completion. TL_EIO when the ring is unusable. */

@@ -58,6 +58,15 @@ static void raise_files(const struct tl_conf *conf) {
            TL_FI("open_files", l.rlim_max), TL_FI("max_connections", conf->limits.max_connections));
 }
 
+/* io_uring's rings are locked memory, of which the processes of a user may have so much together.
+ * Root's leave to have more goes with its capabilities. */
+static void raise_locked(void) {
+  struct rlimit l = {RLIM_INFINITY, RLIM_INFINITY};
+  if (setrlimit(RLIMIT_MEMLOCK, &l) == 0 || getrlimit(RLIMIT_MEMLOCK, &l) < 0) return;
+  l.rlim_cur = l.rlim_max;
+  setrlimit(RLIMIT_MEMLOCK, &l);
+}
+
 static int start_log(const struct tl_conf *conf) {
   tl_log_set_level(conf->log_level);
   int rc = tl_log_start(conf->log_target, conf->log_format, LOG_QUEUE);
@@ -81,6 +90,8 @@ static bool uring_works(void) {
     what = "not permitted: set sysctl kernel.io_uring_disabled=0 (1 needs kernel.io_uring_group), "
            "or allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile "
            "of the container";
+  else if (rc == -ENOMEM)
+    what = "no memory that may be locked: raise LimitMEMLOCK= of the unit, or ulimit -l";
   else if (rc == -ENOSYS)
     what = "this kernel or its seccomp profile has no io_uring: it takes Linux 6.1 or later with "
            "CONFIG_IO_URING, and a profile that allows it";
@@ -196,6 +207,7 @@ static int serve(struct tl_runtime *rt, const struct tl_conf *conf) {
 static struct tl_conf *load_with_power(struct tl_runtime *rt, const char *file) {
   char err[256] = "";
   started_as_root = geteuid() == 0;
+  raise_locked();
   if (tl_privileges_harden(err, sizeof err)) {
     fprintf(stderr, "tieline: %s\n", err);
     return NULL;

@@ -101,10 +101,7 @@ static void turn(struct tl_handshaker *hk, uint64_t *busy_ms) {
 static int set_up(struct tl_handshaker *hk, char *err, size_t cap) {
   int rc = tl_ring_init(&hk->ring, RING_ENTRIES);
   if (rc) {
-    snprintf(err, cap,
-             "the kernel refuses io_uring (%s): set sysctl kernel.io_uring_disabled=0 and allow "
-             "io_uring in the seccomp profile",
-             strerror(errno));
+    tl_ring_why(rc, err, cap);
     return rc;
   }
   hk->ring_ok = true;

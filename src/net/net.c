@@ -186,14 +186,12 @@ int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_hand
   tl_wheel_init(&n->wheel, n->now_ms);
   int rc = memory_init(n);
   if (rc == TL_OK) rc = tl_ring_init(&n->ring, RING_ENTRIES);
-  if (rc == TL_ENOTSUP)
-    snprintf(err, cap,
-             "the kernel refuses io_uring (%s): set sysctl kernel.io_uring_disabled=0 and allow "
-             "io_uring in the seccomp profile",
-             strerror(errno));
-  if (rc) return rc;
+  if (rc) {
+    tl_ring_why(rc, err, cap);
+    return rc;
+  }
   rc = tl_bufs_init(&n->bufs, &n->ring, 1, n->conf->limits.recv_buffers, RECV_SIZE);
-  if (rc) snprintf(err, cap, "receive buffers: %s", tl_strerror(rc));
+  if (rc) tl_ring_why(rc, err, cap);
   for (size_t i = 0; i < n->conf->n_listen && rc == TL_OK; i++)
     rc = open_listener(n, (int)i, err, cap);
   if (rc == TL_OK)

@@ -6,6 +6,7 @@
 #include "tieline/ring.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -25,6 +26,19 @@ int tl_ring_init(struct tl_ring *r, unsigned entries) {
   if (rc == 0) return TL_OK;
   errno = -rc;
   return rc == -ENOMEM ? TL_ENOMEM : TL_ENOTSUP;
+}
+
+void tl_ring_why(int rc, char *err, size_t cap) {
+  if (rc == TL_ENOMEM)
+    snprintf(
+        err, cap,
+        "no memory for io_uring: the limit of locked memory counts for all processes of a user "
+        "together; raise it (LimitMEMLOCK= of the unit, or ulimit -l)");
+  else
+    snprintf(err, cap,
+             "the kernel refuses io_uring (%s): set sysctl kernel.io_uring_disabled=0 and allow "
+             "io_uring in the seccomp profile",
+             strerror(errno));
 }
 
 void tl_ring_exit(struct tl_ring *r) { io_uring_queue_exit(&r->u); }
@@ -103,7 +117,7 @@ int tl_bufs_init(struct tl_bufs *b, struct tl_ring *r, uint16_t group, uint32_t 
   if (rc < 0) {
     tl_bufs_exit(b, NULL);
     errno = -rc;
-    return TL_ENOTSUP;
+    return rc == -ENOMEM ? TL_ENOMEM : TL_ENOTSUP;
   }
   io_uring_buf_ring_init(b->br);
   for (uint32_t i = 0; i < n; i++)

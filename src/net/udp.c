@@ -133,7 +133,7 @@ int tl_udp_open(struct tl_net *n, int index, char *err, size_t cap) {
   int rc = TL_OK;
   if (!n->dgrams.br) rc = tl_bufs_init(&n->dgrams, &n->ring, 2, 64, 65536 + 128);
   if (rc) {
-    snprintf(err, cap, "receive buffers for datagrams: %s", tl_strerror(rc));
+    tl_ring_why(rc, err, cap);
     return rc;
   }
   struct tl_udp *u = calloc(1, sizeof(*u));

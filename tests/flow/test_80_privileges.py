@@ -179,3 +179,31 @@ def test_s16_branches_are_checked(t):
         t.skip("a sanitizer's build is not hardened")
     assert marks > 100, "only %d marks" % marks
 
+
+
+def limited_to(t, program, locked):
+    """PROGRAM is started with so much locked memory, SOFT:HARD."""
+    script = os.path.join(t.dir, "limited")
+    with open(script, "w", encoding="ascii") as f:
+        f.write("#!/bin/sh\nexec prlimit --memlock=%s %s \"$@\"\n" % (locked, program))
+    os.chmod(script, 0o755)
+    return script
+
+
+def test_s16_locked_memory(t):
+    """io_uring's rings count against RLIMIT_MEMLOCK, as root's capabilities are gone by then: the limit
+    is raised as far as it may be, and where that is too little the start says what is."""
+    need_root(t)
+    t.need("prlimit")
+    program = t.tieline
+    t.tieline = limited_to(t, program, "65536:")
+    d = t.daemon()
+    with open("/proc/%d/limits" % d.rpc("version")["pid"], encoding="ascii") as f:
+        soft, hard = re.search(r"Max locked memory +(\S+) +(\S+)", f.read()).groups()
+    assert soft == hard, (soft, hard)
+    with tempfile.TemporaryDirectory() as top:
+        poor = open_daemon(t, top, "")
+        t.tieline = limited_to(t, " ".join(NOBODY + [program]), "65536:65536")
+        p = subprocess.run([t.tieline, "run", "-c", poor.config_file], check=False,
+                           capture_output=True, text=True, timeout=30 * t.slow)
+    assert p.returncode == 1 and "LimitMEMLOCK" in p.stderr, p.stderr
