@@ -78,7 +78,7 @@ static const struct command {
     {"explain",
      "tls [--listener ADDRESS:PORT] [--sni NAME] [--ca-names FILE] | tls --to DOMAIN [--address "
      "ADDRESS] | request --uri URI [--source ADDRESS] [--transport T] [--connection ID] [--from "
-     "URI] [--method M]",
+     "URI] [--route URI] [--method M]",
      "which TLS domain a handshake would get, which route a request; and why not the others",
      tl_command_explain},
     {"handshakes", "failed [--cause CAUSE] [--peer ADDRESS] [--limit N]",

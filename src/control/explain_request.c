@@ -10,6 +10,7 @@
 #include "tieline/explain.h"
 
 #define PATIENCE_MS 2000
+#define CLAIMS_NOTHING "sip:anonymous@anonymous.invalid" /* RFC 3323 4.1.1.3 */
 
 struct tl_question {
   struct tl_explain e; /* first: the mail that comes back is the question */
@@ -70,7 +71,7 @@ static void answer(struct tl_control *c, struct tl_question *q, bool in_time) {
   if (!in_time)
     tl_command_fail(&a, TL_RPC_NOT_NOW, "the worker did not answer in time");
   else if (q->e.rc == TL_ESYNTAX)
-    tl_command_fail(&a, TL_RPC_PARAMS, "uri or from is no SIP URI");
+    tl_command_fail(&a, TL_RPC_PARAMS, "uri, from or route is no SIP URI");
   else if (q->e.rc == TL_ECLOSED)
     tl_command_fail(&a, TL_RPC_NOT_NOW, "there is no such connection");
   else if (q->e.rc == TL_ENOMEM || !(a.result = result(&q->e)))
@@ -113,12 +114,13 @@ static bool is_word(const char *text) {
 }
 
 static bool write_request(struct tl_explain *e, const char *method, const char *uri,
-                          const char *from) {
+                          const char *from, const char *route) {
   int n = snprintf(e->request, sizeof e->request,
                    "%s %s SIP/2.0\r\nVia: SIP/2.0/%s explain.invalid;branch=z9hG4bKexplain\r\n"
                    "Max-Forwards: 70\r\nFrom: <%s>;tag=explain\r\nTo: <%s>\r\n"
-                   "Call-ID: explain\r\nCSeq: 1 %s\r\nContent-Length: 0\r\n\r\n",
-                   method, uri, tl_transport_name(e->transport), from, uri, method);
+                   "Call-ID: explain\r\nCSeq: 1 %s\r\n%s%s%sContent-Length: 0\r\n\r\n",
+                   method, uri, tl_transport_name(e->transport), from, uri, method,
+                   *route ? "Route: <" : "", route, *route ? ">\r\n" : "");
   e->n = n > 0 ? (size_t)n : 0;
   return n > 0 && (size_t)n < sizeof e->request;
 }
@@ -150,12 +152,13 @@ static int source_of(const struct tl_control *c, const json_t *params, struct tl
 int tl_explain_request(struct tl_control *c, struct tl_request *req, const json_t *params,
                        struct tl_answer *a) {
   const char *uri = tl_param_text(params, "uri"), *from = tl_param_text(params, "from");
-  const char *method = tl_param_text(params, "method");
+  const char *method = tl_param_text(params, "method"), *route = tl_param_text(params, "route");
   unsigned worker = 0;
   if (!*method) method = "INVITE";
-  if (!*from) from = "sip:explain@explain.invalid";
-  if (!is_word(uri) || !is_word(from) || !is_word(method))
-    return tl_command_fail(a, TL_RPC_PARAMS, "--uri is needed; --from and --method are optional");
+  if (!*from) from = CLAIMS_NOTHING;
+  if (!is_word(uri) || !is_word(from) || !is_word(method) || (*route && !is_word(route)))
+    return tl_command_fail(a, TL_RPC_PARAMS,
+                           "--uri is needed; --from, --route and --method are optional");
   struct tl_question *q = calloc(1, sizeof *q);
   if (!q) return 0;
   if (source_of(c, params, &q->e, &worker, a)) {
@@ -164,7 +167,7 @@ int tl_explain_request(struct tl_control *c, struct tl_request *req, const json_
   }
   q->e.mail.type = TL_MAIL_EXPLAIN;
   q->e.reply = &c->rt->control.mailbox;
-  if (!write_request(&q->e, method, uri, from))
+  if (!write_request(&q->e, method, uri, from, route))
     tl_command_fail(a, TL_RPC_PARAMS, "the request is longer than %d bytes", TL_EXPLAIN_TEXT);
   else if (!c->rt->worker[worker] || tl_mailbox_post(&c->rt->worker[worker]->mailbox, &q->e.mail))
     tl_command_fail(a, TL_RPC_NOT_NOW, "the worker cannot be asked now; try again");

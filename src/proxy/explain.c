@@ -43,7 +43,8 @@ static void tell_routes(struct tl_explain *e, const struct tl_conf *conf,
     out->chosen = plan->route == r;
     out->why = why           ? why
                : out->chosen ? "the first that fits"
-                             : "it fits, but another is before it";
+               : plan->route ? "it fits, but another is before it"
+                             : "it fits, but the request is refused before it is asked";
   }
 }
 

@@ -661,7 +661,8 @@ def test_f9_explain_request_by_address(t):
     """A source that is not connected; a name that must be looked up first; what is no question."""
     bob = t.uas("tcp", name="bob")
     d = t.daemon(peers=[("bob", {"uri": "sip:%s;transport=tcp" % bob.listener("tcp").hostport}),
-                        ("pbx", {"uri": "sip:127.0.0.5:5080;transport=udp"})],
+                        ("pbx", {"uri": "sip:127.0.0.5:5080;transport=udp",
+                                 "domains": "atlanta.example"})],
                  routes=[("out", {"from_peer": "pbx", "peers": "bob"}),
                          ("local", {"to_domain": ["nowhere.invalid"], "relay": "request-uri"})])
 
@@ -671,6 +672,8 @@ def test_f9_explain_request_by_address(t):
     assert (r["route"], r["source_peer"], r["outcome"]) == ("out", "pbx", "forwarded"), r
     r = ask(uri="sip:bob@biloxi.example", source="127.0.0.6")
     assert r["status"] == 403 and r["source_peer"] is None and r["route"] is None, r
+    r = ask(uri="sip:bob@biloxi.example", source="127.0.0.5:5080", route="sip:evil.example;lr")
+    assert (r["route"], r["reason"]) == ("out", "Preloaded Route Not Allowed"), r
     r = ask(uri="sip:bob@nowhere.invalid", source="127.0.0.6")
     assert (r["route"], r["resolve"]) == ("local", "nowhere.invalid"), r
     out = d.ctl("explain", "request", "--uri", "sip:bob@biloxi.example", "--source",
@@ -679,7 +682,10 @@ def test_f9_explain_request_by_address(t):
     assert re.search(r"^-> +out +the first that fits$", out, re.M), out
     out = d.ctl("explain", "request", "--uri", "sip:bob@biloxi.example").stdout
     assert "It is refused: 403" in out, out
+    r = ask(uri="sip:bob@biloxi.example", source="127.0.0.5:5080", **{"from": "sip:a@b.example"})
+    assert r["status"] == 403 and r["routes"][0]["why"].startswith("it fits, but the request"), r
     for bad in ({}, {"uri": "sip:a b"}, {"uri": "sip:bob@x\r\nVia: y"}, {"uri": "nonsense"},
+                {"uri": "sip:bob@x", "route": "sip:a>,<sip:b"},
                 {"uri": "sip:bob@x", "source": "somewhere"}, {"uri": "sip:bob@x", "transport": "ws"},
                 {"uri": "sip:bob@x", "connection": "0100000000000077"},
                 {"uri": "sip:bob@x", "connection": "zz"}, {"uri": "sip:%s@x" % ("b" * 3000)}):
