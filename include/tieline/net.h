@@ -250,7 +250,8 @@ struct tl_net {
   struct tl_listener *listeners; /* TCP accepting and UDP sockets */
   struct tl_udp *udps;
   uint32_t dgrams_out;
-  uint64_t slow_logged_ms; /* of the last line about a peer that reads too slowly */
+  uint64_t slow_logged_ms;  /* of the last line about a peer that reads too slowly: its reset */
+  uint64_t slow_refused_ms; /* and of one about what is not sent to it */
   unsigned next_handshaker;
 
   struct tl_sweep *sweeps; /* surveys and orders under way */

@@ -171,6 +171,7 @@ void tl_send_close_notify(struct tl_conn *c);
 bool tl_slow_now(struct tl_conn *c, uint32_t window_ms);
 /* A line about a connection that is reset for it, one a second. */
 void tl_slow_log(struct tl_conn *c);
+void tl_slow_log_refused(struct tl_conn *c);
 /* A response for C was refused: C is reset at the end of the turn. */
 void tl_conn_slow(struct tl_conn *c);
 

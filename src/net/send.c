@@ -227,7 +227,10 @@ static int admit(struct tl_conn *c, bool response) {
   if (c->state != TL_CONN_OPEN || c->broken) return TL_ECLOSED;
   if (over(c)) {
     tl_count(c->net->counters, TL_C_DROP_QUEUE_FULL);
-    if (response) tl_conn_slow(c); /* who asked would wait for it in vain */
+    if (response)
+      tl_conn_slow(c); /* who asked would wait for it in vain */
+    else
+      tl_slow_log_refused(c);
     return TL_ELIMIT;
   }
   if (c->net->feeder == c && c->out.bytes > c->net->conf->limits.send_buffer) tl_conn_pause(c);

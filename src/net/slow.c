@@ -46,15 +46,24 @@ bool tl_slow_now(struct tl_conn *c, uint32_t window_ms) {
   return false;
 }
 
-void tl_slow_log(struct tl_conn *c) {
+static void tell(struct tl_conn *c, uint64_t *last_ms, const char *sentence) {
   char peer[TL_ADDR_STRLEN];
   struct tl_net *n = c->net;
-  if (n->slow_logged_ms && n->now_ms - n->slow_logged_ms < 1000) return;
-  n->slow_logged_ms = n->now_ms;
-  TL_LOG(TL_LOG_WARN, "Resetting a connection whose peer reads too slowly for what it is sent.",
-         TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FI("queued_bytes", c->out.bytes),
-         TL_FI("send_buffer", n->conf->limits.send_buffer),
+  if (*last_ms && n->now_ms - *last_ms < 1000) return;
+  *last_ms = n->now_ms;
+  TL_LOG(TL_LOG_WARN, sentence, TL_FC("peer", tl_addr_format(&c->peer, peer)),
+         TL_FI("queued_bytes", c->out.bytes), TL_FI("send_buffer", n->conf->limits.send_buffer),
          TL_FI("send_min_rate", n->conf->limits.send_min_rate));
+}
+
+void tl_slow_log(struct tl_conn *c) {
+  tell(c, &c->net->slow_logged_ms,
+       "Resetting a connection whose peer reads too slowly for what it is sent.");
+}
+
+void tl_slow_log_refused(struct tl_conn *c) {
+  tell(c, &c->net->slow_refused_ms,
+       "A request is not sent: its peer reads too slowly for what waits already.");
 }
 
 void tl_conn_slow(struct tl_conn *c) {

@@ -665,6 +665,7 @@ def test_2_9_stuck_peer(t):
     w.check()
     assert d.counter("connections.paused") == 0
     assert d.counter("sendq.bytes") < 4 << 20
+    assert "A request is not sent: its peer reads too slowly" in d.log()
     d.wait_counter("connections.stuck", 1, 60)
     w.check()
     assert alice.final(keys[0]).status in (408, 503)
@@ -695,6 +696,7 @@ def test_s8_slow_reader_delays_no_other(t):
         pass                            # reset while it still asks
     t.wait(lambda: d.counter("connections.slow") + d.counter("connections.stuck") == 1,
            "the slow reader to be reset")
+    d.wait_log("Resetting a connection whose peer")
     options_works(t, d, dave, dconn, uri)
     assert not dconn.closed.is_set()
     assert d.counter("connections.paused") == 0
