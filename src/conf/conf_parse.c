@@ -134,6 +134,8 @@ static void on_error(cfg_t *cfg, const char *fmt, va_list ap) {
   else if (strncmp(text, "missing title", 13) == 0 && token >= 1)
     tl_conf_fail(now->ctx, at, "%s opens a block and needs a name: %s \"name\" { }", t[-1].text,
                  t[-1].text);
+  else if (t->kind == '{' && token >= 2 && t[-1].kind == '=') /* name = { */
+    tl_conf_fail(now->ctx, at, "%s takes one value, not a list", t[-2].text);
   else
     tl_conf_fail(now->ctx, at, "%s", text);
 }

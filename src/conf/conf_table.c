@@ -250,8 +250,8 @@ static const struct tl_opt domain_opts[] = {
     DOM(allow_expired, BOOL, "false", .flags = INH,
         WHY = "load an own certificate that has expired or is not valid yet; refused otherwise"),
     DOM(ca_list, PATH, NULL, NONE = "none", .flags = INH | TL_OPT_PEM, .group = 2,
-        WHY = "the authorities that are trusted for this domain, and no others; a file or the "
-              "PEM text itself"),
+        WHY = "the authorities that are trusted for this domain, and no others; a file with any "
+              "number of them, or the PEM text itself"),
     DOM(ca_dir, PATH, NULL, NONE = "none", .flags = INH, .group = 2,
         WHY = "directory of such files, with hashed names or without"),
     DOM(ca_system, BOOL, "false", .flags = INH, .group = 2,
@@ -262,7 +262,7 @@ static const struct tl_opt domain_opts[] = {
     DOM(ca_names, PATH, NULL, NONE = "those trusted", .flags = INH, .group = 2,
         WHY = "file of the authorities to name instead, in PEM"),
     DOM(crl_file, PATH, NULL, NONE = "none", .flags = INH, .group = 3,
-        WHY = "revocation lists; who is listed is refused"),
+        WHY = "file of revocation lists, any number of them; who is listed is refused"),
     DOM(crl_dir, PATH, NULL, NONE = "none", .flags = INH, .group = 3,
         WHY = "directory of revocation lists"),
     DOM(crl_check_all, BOOL, "false", .flags = INH,
