@@ -6,6 +6,7 @@
  * a peer, is not asked about here.
  */
 #include "proxy.h"
+#include "tieline/log_limit.h"
 
 /* 64:ff9b::/96 (RFC 6052 2.1), ::/96 (RFC 4291 2.5.5.1), but for :: and ::1, and ::ffff:0:0/96. */
 static bool wears_ipv6(const struct in6_addr *ip) {
@@ -68,6 +69,26 @@ const char *tl_guard_refusal(const struct tl_conf *conf, const struct tl_addr *t
   return is_listener(conf, &there) ? "it is a listener of ours" : NULL;
 }
 
+/* ---- what is refused ---- */
+
+static const char *caller_of(const struct tl_conf *conf, const struct tl_plan *plan) {
+  for (size_t i = 0; plan->caller && i < conf->n_peer; i++)
+    if (conf->peer[i].id == plan->caller) return conf->peer[i].name;
+  return "";
+}
+
+void tl_guard_deny(struct tl_proxy *p, struct tl_plan *plan, const char *reason,
+                   enum tl_log_level level, const char *sentence) {
+  char from[TL_ADDR_STRLEN];
+  plan->refusal = reason;
+  if (p->quiet) return;
+  TL_LOG_FROM(&plan->source, NULL, level, sentence,
+              TL_FC("from", tl_addr_format(&plan->source, from)),
+              TL_FC("peer", caller_of(p->snap->conf, plan)),
+              TL_FC("route", plan->route ? plan->route->name : ""), TL_F("host", plan->uri.host),
+              TL_F("next_hop", plan->next_uri.host));
+}
+
 /* ---- relay = "request-uri" ---- */
 
 static bool in_networks(const struct tl_conf_route *r, const struct tl_addr *to) {
@@ -92,7 +113,13 @@ bool tl_guard_relay(struct tl_proxy *p, const struct tl_conf *conf, struct tl_pl
   if (n || !had) return true;
   /* To ourselves it would only loop: as for an address of ours, there is nobody of that name. */
   *out_status = ours ? 404 : 403;
-  plan->refusal = ours ? "Next Hop Is This Proxy Itself" : "Relaying To An Inner Address Denied";
   if (!ours) tl_count(tl_proxy_counters(p), TL_C_RELAY_DENIED);
+  if (ours)
+    tl_guard_deny(p, plan, "Next Hop Is This Proxy Itself", TL_LOG_INFO,
+                  "A request was refused: its next hop is a listener of ours.");
+  else
+    tl_guard_deny(p, plan, "Relaying To An Inner Address Denied", TL_LOG_INFO,
+                  "A request was refused: its next hop is an inner address (loopback, link-local) "
+                  "that relay_networks of the route does not list.");
   return false;
 }

@@ -468,6 +468,10 @@ const char *tl_guard_refusal(const struct tl_conf *conf, const struct tl_addr *t
                              const struct tl_addr *from);
 /* Is TO an address of ours, by whatever transport? */
 bool tl_guard_is_listener(const struct tl_conf *conf, const struct tl_addr *to);
+/* Why PLAN is refused: one line SENTENCE at LEVEL in the log. REASON is the phrase of the
+ * answer, NULL: the status's own. */
+void tl_guard_deny(struct tl_proxy *p, struct tl_plan *plan, const char *reason,
+                   enum tl_log_level level, const char *sentence);
 /* Takes out of PLAN what its relay may not lead to. False: nothing is left; *OUT_STATUS and the
  * plan's refusal say why. */
 bool tl_guard_relay(struct tl_proxy *p, const struct tl_conf *conf, struct tl_plan *plan,

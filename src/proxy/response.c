@@ -149,7 +149,14 @@ static const struct tl_conf_peer *last_peer(const struct tl_plan *plan) {
   return plan->at ? plan->target[plan->at - 1].peer : plan->unresolved;
 }
 
-static void log_unreached(struct tl_tx *tx, unsigned status) {
+/* What a 503 of ours says more exactly; NULL: nothing. */
+static const char *why_503(const struct tl_plan *plan) {
+  const char *why = tl_route_lacks_domain(plan);
+  if (!why) why = tl_route_only_us(plan);
+  return why || !plan || plan->n_target ? why : plan->refusal;
+}
+
+static void log_unreached(struct tl_tx *tx, unsigned status, const char *why) {
   char from[TL_ADDR_STRLEN];
   uint32_t unlogged;
   const struct tl_conf_peer *peer = last_peer(tx->plan);
@@ -164,7 +171,8 @@ static void log_unreached(struct tl_tx *tx, unsigned status) {
          TL_FC("from", tl_addr_format(&tx->from.addr, from)),
          TL_FC("method", tl_method_name((enum tl_method)tx->method)),
          TL_FC("route", tx->plan && tx->plan->route ? tx->plan->route->name : ""),
-         TL_FC("host", tx->plan ? tx->plan->host : ""), TL_FI("answered", status));
+         TL_FC("host", tx->plan ? tx->plan->host : ""), TL_FI("answered", status),
+         TL_FC("why", why ? why : ""));
 }
 
 static void answer_best(struct tl_tx *tx) {
@@ -193,11 +201,10 @@ static void answer_best(struct tl_tx *tx) {
   /* RFC 4320 4.2: a 408 for another method would come when its client has given up, and start a
    * chain of failures; it is told nothing. */
   bool silent = !tx->invite && status == 408;
-  const char *why = status == 503   ? tl_route_lacks_domain(tx->plan)
+  const char *why = status == 503   ? why_503(tx->plan)
                     : status == 400 ? TL_TOO_MUCH
                                     : NULL;
-  if (!why && status == 503) why = tl_route_only_us(tx->plan);
-  log_unreached(tx, silent ? 0 : status);
+  log_unreached(tx, silent ? 0 : status, why);
   if (silent)
     tl_tx_abandon(tx);
   else

@@ -315,6 +315,7 @@ void tl_route_resolved(struct tl_proxy *p, const struct tl_snap *snap, struct tl
     else
       add_target(snap, plan, peer_at(snap, t, &r->addr[i]), t, &r->addr[i]);
   }
+  if (plan->n_target == 0 && (r->rc || r->n == 0)) plan->refusal = "Next Hop Has No Address";
 }
 
 int tl_route_resolve(struct tl_tx *tx) {
@@ -426,13 +427,17 @@ void tl_route_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan) {
 
 /* Nothing is relayed that no route allows: for others' domains that is a refusal, for ours there is
  * nobody of that name. */
-static int no_route(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_status) {
+static int no_route(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan,
+                    unsigned *out_status) {
   bool ours = tl_route_is_ours(p, &plan->uri) ||
               tl_conf_is_our_domain(p->snap->conf, plan->uri.host, plan->uri.port);
   *out_status = ours || plan->uri.host.n == 0 ? 404 : 403;
-  if (*out_status == 404) return TL_ENOTFOUND;
-  plan->refusal = "Relaying Denied";
-  tl_count(tl_proxy_counters(p), TL_C_RELAY_DENIED);
+  bool denied = *out_status == 403;
+  if (denied) tl_count(tl_proxy_counters(p), TL_C_RELAY_DENIED);
+  /* Strangers who try numbers are the weather, a peer is a mistake. An ACK gets no answer. */
+  tl_guard_deny(p, plan, denied ? "Relaying Denied" : NULL,
+                plan->caller && m->method != TL_M_ACK ? TL_LOG_INFO : TL_LOG_DEBUG,
+                "A request was refused: no route takes it.");
   return TL_ENOTFOUND;
 }
 
@@ -440,7 +445,9 @@ static int no_route(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_stat
  * whom they are to go on to is not the sender's to say. */
 static bool preloaded(struct tl_proxy *p, struct tl_plan *plan, const struct tl_source *source) {
   if (!plan->route->preloaded && !(source && source->peer && source->peer->preloaded)) {
-    plan->refusal = "Preloaded Route Not Allowed";
+    tl_guard_deny(p, plan, "Preloaded Route Not Allowed", TL_LOG_INFO,
+                  "A request was refused: it brings a Route without our token, which "
+                  "preloaded_route of the route or of the peer would have to allow.");
     tl_count(tl_proxy_counters(p), TL_C_RELAY_DENIED);
     return false;
   }
@@ -456,7 +463,7 @@ static int match_route(struct tl_proxy *p, const struct tl_msg *m, const struct 
   const struct tl_conf *conf = p->snap->conf;
   for (size_t i = 0; i < conf->n_route && !plan->route; i++)
     if (!tl_route_why_not(&conf->route[i], i, plan, source)) plan->route = &conf->route[i];
-  if (!plan->route) return no_route(p, plan, out_status);
+  if (!plan->route) return no_route(p, m, plan, out_status);
   if (plan->drop_routes < plan->n_routes && !preloaded(p, plan, source)) {
     *out_status = 403;
     return TL_ENOTFOUND;

@@ -66,6 +66,32 @@ def test_s4_peer_sees_no_preloaded_route(t):
     assert [m.get("route") for m in bob.seen] == [None, None]
 
 
+def test_s4_refusals_are_told(t):
+    """Whoever looks at a refusal that the issue brought learns from the log, and from ctl explain by
+    the same request, which option would let it pass."""
+    pbx, bob = t.uas("udp", name="pbx"), t.uas("tcp")
+    d = t.daemon(peers=[("pbx", {"uri": "sip:%s;transport=udp" % pbx.listener("udp").hostport}),
+                        ("bob", {"uri": t.uri(bob, "tcp").replace("bob@", "")})],
+                 routes=[("out", {"to_prefix": "+", "peers": ["bob"]}),
+                         ("near", {"to_prefix": "near", "relay": "request-uri"})])
+    conn = pbx.connect("udp", "127.0.0.1", d.port("udp"))
+    for uri, route, reason, line in (
+            ("sip:+1@far.example", "sip:evil.example;lr", "Preloaded Route Not Allowed",
+             "preloaded_route of the route or of the peer"),
+            ("sip:near@169.254.7.7", None, "Relaying To An Inner Address Denied",
+             "relay_networks of the route"),
+            ("sip:x@far.example", None, "Relaying Denied", "no route takes it")):
+        headers = [("Route", "<%s>" % route)] if route else ()
+        rsp = pbx.request(conn, "MESSAGE", uri, headers=headers)
+        assert (rsp.status, rsp.reason) == (403, reason), uri
+        said = d.wait_log(line)
+        assert "level=info" in said and "peer=pbx" in said and "host=" in said, said
+        asked = ["explain", "request", "--uri", uri, "--source", conn.hostport]
+        out = d.ctl(*asked + (["--route", route] if route else [])).stdout
+        assert "refused: 403 %s." % reason in out and "comes from peer pbx" in out, out
+    assert not bob.seen
+
+
 def test_s24_a_name_of_ours_that_is_not_listed_is_ours(t):
     """A next hop that resolves to a listener of ours is this proxy: there is nobody of that name,
     and nothing loops."""
@@ -133,6 +159,16 @@ def test_s25_no_tls_domain_for_a_destination_is_told(t):
                  check=False).stdout
     assert "No TLS Domain For The Destination" in said and "503" in said, said
     assert not bob.seen
+
+
+def test_s25_a_destination_without_an_address_is_told(t):
+    """The neighbour: a name that has no address."""
+    d = t.daemon()
+    alice = t.uac()
+    rsp = alice.request(t.dial(alice, d, "tcp"), "MESSAGE", "sip:x@nowhere.invalid")
+    assert (rsp.status, rsp.reason) == (503, "Next Hop Has No Address"), rsp
+    line = d.wait_log("No target of a request")
+    assert "host=nowhere.invalid" in line and 'why="Next Hop Has No Address"' in line, line
 
 
 def test_s25_check_warns_of_destinations_without_a_tls_domain(t):
