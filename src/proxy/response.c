@@ -201,9 +201,7 @@ static void answer_best(struct tl_tx *tx) {
   /* RFC 4320 4.2: a 408 for another method would come when its client has given up, and start a
    * chain of failures; it is told nothing. */
   bool silent = !tx->invite && status == 408;
-  const char *why = status == 503   ? why_503(tx->plan)
-                    : status == 400 ? TL_TOO_MUCH
-                                    : NULL;
+  const char *why = status == 503 ? why_503(tx->plan) : status == 400 ? TL_TOO_MUCH : NULL;
   log_unreached(tx, silent ? 0 : status, why);
   if (silent)
     tl_tx_abandon(tx);

@@ -212,6 +212,32 @@ def test_s7_what_we_say_reaches_the_caller_there_too(t):
     assert d.counter("responses.other_connection") == 1
 
 
+def test_s7_who_no_longer_passes_is_closed_while_it_rings(t):
+    """A revoked callee's connection ends at once although a call rings on it, and so does a revoked
+    caller's: nothing waits for call_setup_max."""
+    lab = lab_of(t, "bob.example", "alice.example", "eve.example")
+    lab.revoke()
+    domain = verifying(lab, crl_file=lab.path("ca.crl"))
+    for caller, revoked in (("eve.example",) * 2, ("alice.example", "bob.example")):
+        bob = t.uas("tls", silent=True, ctx=lab.server("bob.example"))
+        d = t.daemon(domain=domain, peers=[
+            ("bob", {"uri": t.uri(bob, "tls").replace("bob@", ""), "identity": "bob.example"})],
+            routes=[("all", {"peers": ["bob"]})])
+        alice = t.uac()
+        conn = t.dial(alice, d, "tls", ctx=lab.client(caller))
+        call, where, invite = _ringing(t, alice, conn, bob)
+        lab.revoke(revoked)
+        d.rpc("reload", {"drain": "graceful"})
+        gone, stays = (conn, where) if caller == revoked else (where, conn)
+        t.wait(gone.closed.is_set, "the revoked one's connection to end")
+        assert not stays.closed.is_set() and d.counter("connections.unverified") == 1
+        if stays is conn:
+            assert call.final().status == 503
+        else:
+            bob.reply(where, invite, 486)
+            bob.next_request("ACK")
+
+
 def test_s7_no_drain_ends_a_call_that_rings(t):
     """max_age, and reloads that change the certificate, with drain now and graceful past its
     deadline: both connections of a call that rings stay until it is answered and the ACK is

@@ -26,6 +26,11 @@ class Authority:
         self._pki("cert", "--name", name, *(args or ("--domain", name, "--ip", "127.0.0.1")))
         return self
 
+    def revoke(self, name=None):
+        """Renews ca.crl; NAME, if any, is in it from now on."""
+        self._pki(*(("revoke", name) if name else ("crl",)))
+        return self
+
     def pem(self, name):
         return self.path(name + ".pem")
 
