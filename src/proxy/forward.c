@@ -176,8 +176,8 @@ static void send_on(struct tl_tx *tx, const struct tl_msg *m, const struct tl_bo
     const struct tl_target *t = &plan->target[plan->at++];
     if (full && t->peer == full) continue;
     int rc = send_to(tx, t, m, body);
-    if (rc == TL_ELIMIT) full = t->peer;
-    tx->overload |= rc == TL_ELIMIT;
+    if (rc == TL_EBUSY) full = t->peer;
+    tx->overload |= rc == TL_EBUSY || rc == TL_ELIMIT; /* the peer, or one address of it */
     any |= rc == TL_OK;
     const unsigned status = tl_forward_status(rc);
     if (rc && tl_response_better(status, tx->best_status)) tx->best_status = (uint16_t)status;

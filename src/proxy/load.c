@@ -79,7 +79,7 @@ int tl_load_admit(struct tl_tx *tx, const struct tl_conf_peer *peer, const struc
                       : TL_OK;
   if (rc == TL_ELIMIT) tl_count(tl_proxy_counters(p), TL_C_TX_REFUSED_PEER);
   if (rc == TL_OK) out->load = l;
-  return rc;
+  return rc == TL_ELIMIT ? TL_EBUSY : rc;
 }
 
 void tl_load_enter(struct tl_branch *b, const struct tl_admission *a) {

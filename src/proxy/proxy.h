@@ -595,7 +595,7 @@ struct tl_admission {
   struct tl_peer_load *load;
   struct tl_call_place *place; /* the caller's */
 };
-/* May M go to PEER (NULL: no peer) now? TL_ELIMIT: it has its share. */
+/* May M go to PEER (NULL: no peer) now? TL_EBUSY: it has its share, whichever address is tried. */
 int tl_load_admit(struct tl_tx *tx, const struct tl_conf_peer *peer, const struct tl_msg *m,
                   struct tl_admission *out);
 void tl_load_enter(struct tl_branch *b, const struct tl_admission *a);

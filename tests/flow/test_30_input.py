@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 
+from flowlib import dns
 from flowlib.steps import marked, options_works, pattern
 from flowlib.ua import Call
 
@@ -447,6 +448,40 @@ def test_s11_silent_connections_keep_nobody_out(t):
     for s in silent:
         s.close()
     w.check()
+
+
+@marked(limit_s=150)
+def test_s8_requests_for_a_slow_address_go_to_the_next(t):
+    """What one address of a peer does not take goes to its next, and if there is none to the next peer
+    of the route: the caller hears of nothing."""
+    slow, brisk, carol = t.uas(name="slow", silent=True), t.uas("tcp", name="brisk"), t.uas("tcp")
+    slow.listen("tcp", "127.0.0.1", t.port(), rcvbuf=4096)
+    ports = [a.listener("tcp").port for a in (slow, brisk)]
+    server = dns.NameServer({("_sip._tcp.gw.example", "SRV"): [
+        (10, 1, ports[0], "one.test"), (20, 1, ports[1], "two.test")]})
+    dns.use(t, server.port, hosts="127.0.0.1 one.test two.test\n")
+    d = t.daemon(limits={"send_buffer": "64k"}, timeouts={"send": "1h"}, peers=[
+        ("gw", {"uri": "sip:gw.example;transport=tcp"}),
+        ("slow", {"uri": t.uri(slow, "tcp").replace("bob@", "")}),
+        ("carol", {"uri": t.uri(carol, "tcp").replace("bob@", "")})],
+        routes=[("gw", {"to_prefix": "gw", "peers": ["gw"]}),
+                ("rest", {"peers": ["slow", "carol"]})])
+    alice = t.uac()
+    conn = t.dial(alice, d, "tcp")
+    data, _ = alice.make(conn, "MESSAGE", "sip:gw@far.example", body=pattern(100))
+    conn.send(data)
+    slow.next_request("MESSAGE")[0].reading.clear()
+    for i in range(1000):
+        if d.counter("drops.queue_full"):
+            break
+        data, _ = alice.make(conn, "MESSAGE", "sip:gw@far.example", body=pattern(30000, i))
+        conn.send(data)
+        d.rpc("version")
+    assert alice.request(conn, "OPTIONS", "sip:gw@far.example").status == 200
+    assert alice.request(conn, "OPTIONS", "sip:x@far.example").status == 200
+    assert brisk.count("OPTIONS") == carol.count("OPTIONS") == 1
+    slow.close()                       # what waits for its answers has the connection's end for one
+    d.fds_at_start += 1                # the resolver keeps its socket to the name server
 
 
 def test_bad_input_cut_handshakes(t):
