@@ -405,7 +405,8 @@ static void fatal(struct tl_conn *c, uint8_t alert, const char *cause) {
 static void alerted(struct tl_conn *c, uint8_t alert) {
   char peer[TL_ADDR_STRLEN];
   TL_LOG_FROM(&c->peer, NULL, TL_LOG_WARN, "The peer ended a TLS connection with an alert.",
-              TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("alert", tl_alert_name(alert)));
+              TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("alert", tl_alert_name(alert)),
+              TL_FC("our_certificate", c->tls->own ? c->tls->own->subject : "none shown"));
   tl_conn_abort(c, TL_ETLS);
 }
 

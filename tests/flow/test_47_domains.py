@@ -194,6 +194,20 @@ def test_s19_certificate_for_one_role_alone(t):
         assert warned == any(e in ("serverAuth", "clientAuth") for e in ekus), ekus
 
 
+def test_s19_the_log_says_that_none_was_shown(t):
+    """A neighbour that demands a certificate refuses us: the line has its alert, and that we showed
+    none."""
+    ca = Authority(t.dir, "roles")
+    cert, key = ca.leaf("one", "atlanta.example", eku="serverAuth")
+    ctx = optional(t, ca)
+    ctx.verify_mode = ssl.CERT_REQUIRED
+    d = t.daemon(domain={"certificate": cert, "private_key": key})
+    carol, alice = t.uas("tls", ctx=ctx), t.uac()
+    assert alice.request(t.dial(alice, d, "tcp"), "OPTIONS", t.uri(carol, "tls")).status == 503
+    line = d.wait_log("The peer ended a TLS connection with an alert")
+    assert "alert=certificate_required" in line and 'our_certificate="none shown"' in line, line
+
+
 def test_s19_shown_all_the_same(t):
     """`eku = ignore` shows a certificate for servers to a neighbour that does not look either."""
     ca = Authority(t.dir, "roles")
