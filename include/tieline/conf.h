@@ -70,6 +70,7 @@ struct tl_conf_peer {
   uint32_t max_cps;            /* 0: no limit */
   uint32_t max_calls;          /* of the whole process at a time, 0: no limit */
   uint32_t max_connections;    /* opened by its address, 0: limits.max_connections_peer */
+  uint32_t max_message;        /* bytes of one that is sent to it, 0: no limit */
   uint32_t probe_ms;           /* 0: none */
   uint32_t retry_after_max_ms; /* longest pause after a 503 with Retry-After, 0: none */
   struct tl_health *health;    /* a reference, the same in each snapshot while the uri is */
@@ -162,7 +163,8 @@ struct tl_conf {
   enum tl_log_target log_target;
   enum tl_records_mode records;
   bool server_header;
-  bool watch_files; /* reload when a file of the configuration changes */
+  bool bounds_messages; /* some peer has max_message */
+  bool watch_files;     /* reload when a file of the configuration changes */
   enum tl_reload_drain reload_drain;
   enum tl_anti_spoof anti_spoof;
   uint32_t crl_refresh_ms;

@@ -163,6 +163,8 @@
   X(DROP_STRAY_ACK, "drops.stray_ack", "ACKs dropped: nothing to acknowledge or no route")         \
   X(RESP_ELSEWHERE, "responses.other_connection",                                                  \
     "responses sent on another connection of the sender: his request's had ended")                 \
+  X(TOO_LARGE_FOR_PEER, "messages.too_large_for_peer",                                             \
+    "messages not sent: larger than the max_message of their peer")                                \
   X(DROP_NO_ROUTE_BACK, "drops.no_route_back", "responses dropped: the way back is gone")          \
   X(DROP_QUEUE_FULL, "drops.queue_full", "messages not sent: send queue full")                     \
   X(DROP_TRUNCATED, "drops.truncated", "datagrams dropped: larger than the buffer")                \

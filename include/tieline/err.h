@@ -28,6 +28,7 @@ enum tl_err {
   TL_ECONFIG = -15,  /* configuration refused */
   TL_EPERM = -16,    /* not permitted */
   TL_EBUSY = -17,    /* in use */
+  TL_ELARGE = -18,   /* more than its receiver takes */
 };
 
 /* A short English phrase for CODE; never NULL. */

@@ -21,6 +21,7 @@ const char *tl_strerror(int code) {
   case TL_EBADMAC: return "authentication of a record or token failed";
   case TL_ECONFIG: return "configuration refused";
   case TL_EPERM: return "not permitted";
+  case TL_ELARGE: return "larger than its receiver takes";
   case TL_EBUSY: return "in use";
   }
   return "unknown error";

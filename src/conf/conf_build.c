@@ -147,6 +147,8 @@ static int build_peer(struct tl_conf *c, const struct tl_block *b, struct tl_con
   p->max_cps = v->max_cps;
   p->max_calls = v->max_calls;
   p->max_connections = v->max_connections;
+  p->max_message = v->max_message;
+  c->bounds_messages |= v->max_message != 0;
   p->probe_ms = v->probe;
   p->retry_after_max_ms = v->retry_after_max;
   p->max_age_ms = v->max_age;

@@ -437,6 +437,10 @@ static const struct tl_opt peer_opts[] = {
         WHY = "connections open at a time from its address or its networks (each an IPv4 address "
               "or a /64), if that is more than max_connections_source; where several peers are, "
               "the largest counts; 0: max_connections_peer"),
+    OPT(tl_v_peer, max_message, SIZE, "0", RANGE(0, 16777216),
+        WHY = "bytes of the largest message that is sent to it, for a neighbour that ends the "
+              "connection which all share at a larger one (Kamailio as it comes at 16 KB): beyond, "
+              "a request gets 513 and a response is dropped; 0: no limit"),
     OPT(tl_v_peer, probe, TIME, "0", RANGE(0, DAY_MS),
         WHY =
             "interval of OPTIONS that find out whether it is alive: after three without an answer "

@@ -184,7 +184,7 @@ struct tl_v_peer {
   char **identity, **domains, **networks, **spki_sha256;
   uint32_t check_from, in_dialog, preloaded_route;
   bool transit, tls_only;
-  uint32_t max_cps, max_calls, max_connections, probe, max_age, retry_after_max;
+  uint32_t max_cps, max_calls, max_connections, max_message, probe, max_age, retry_after_max;
 };
 
 struct tl_v_route {

@@ -59,6 +59,23 @@ int tl_forward_open(struct tl_proxy *p, const struct tl_plan *plan, const struct
   return rc;
 }
 
+bool tl_forward_fits(struct tl_proxy *p, const struct tl_conf_peer *peer, const struct tl_edit *e,
+                     const struct tl_body *body) {
+  if (!peer || !peer->max_message || tl_edit_len(e) + body->len <= peer->max_message) return true;
+  tl_count(tl_proxy_counters(p), TL_C_TOO_LARGE_FOR_PEER);
+  return false;
+}
+
+/* T NULL: the plan's flow, which is of the peer that the leg was. */
+static int fits(struct tl_proxy *p, const struct tl_plan *plan, const struct tl_target *t,
+                const struct tl_edit *e, const struct tl_body *body) {
+  const struct tl_conf *conf = p->snap->conf;
+  const struct tl_conf_peer *peer = t ? t->peer : NULL;
+  for (size_t i = 0; !t && conf->bounds_messages && plan->leg_peer && i < conf->n_peer; i++)
+    if (conf->peer[i].id == plan->leg_peer) peer = &conf->peer[i];
+  return tl_forward_fits(p, peer, e, body) ? TL_OK : TL_ELARGE;
+}
+
 static int flow_hop(struct tl_proxy *p, const struct tl_plan *plan, struct tl_hop *out,
                     struct tl_conn **out_c) {
   *out_c = NULL;
@@ -134,6 +151,9 @@ static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_
   rc = tl_edit_request(p, &e, m, tx->plan, t, &tx->from, &hop, branch, &x);
   if (rc == TL_OK) {
     b->sent_by = x.sent_by;
+    rc = fits(p, tx->plan, t, &e, body);
+  }
+  if (rc == TL_OK) {
     /* Attached only behind the send: if the send kills the connection, its failure is ours here. */
     rc = send_edit(p, &hop, c, &e, body, b);
   }
@@ -158,6 +178,7 @@ static bool parallel(const struct tl_tx *tx) {
 unsigned tl_forward_status(int rc) {
   switch (rc) {
   case TL_ESYNTAX: return 400;
+  case TL_ELARGE:
   case TL_EINVAL: return 513;
   default: return 503;
   }
@@ -268,6 +289,7 @@ static int send_stateless(struct tl_proxy *p, const struct tl_hop *from, struct 
   if (rc) return rc;
   *out_sure = !c || c->state == TL_CONN_OPEN;
   rc = tl_edit_request(p, &e, m, plan, t, from, &hop, room, &x);
+  if (rc == TL_OK) rc = fits(p, plan, t, &e, body);
   if (rc) return rc;
   write_branch(p, plan, m, from->conn, &hop, c, &x);
   return send_edit(p, &hop, c, &e, body, NULL);

@@ -548,6 +548,10 @@ int tl_forward_stateless(struct tl_proxy *p, const struct tl_hop *from, struct t
 /* M is not answered by a transaction of this worker's: its connection, if FROM's is here, waits for
  * the answer to pass should its peer half-close. */
 void tl_forward_awaited(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m);
+/* Does PEER, NULL: nobody known, take what E makes of a message with BODY? If not that is counted.
+ */
+bool tl_forward_fits(struct tl_proxy *p, const struct tl_conf_peer *peer, const struct tl_edit *e,
+                     const struct tl_body *body);
 /* RFC 3261 18.1.1: is M, as it will go out, too large for a datagram? */
 bool tl_forward_near_mtu(const struct tl_msg *m, const struct tl_body *body);
 /* Reads a saved message again; BODY is what of it was saved. */

@@ -23,6 +23,15 @@ static int drop_top_via(struct tl_edit *e, const struct tl_msg *m) {
   return e->err;
 }
 
+/* Does the peer at TO take what E makes of a response? What is on another worker is not asked. */
+static bool fits(struct tl_proxy *p, const struct tl_hop *to, const struct tl_edit *e,
+                 const struct tl_body *body) {
+  struct tl_conn *c = tl_conn_get(&p->net, to->conn);
+  if (!p->snap->conf->bounds_messages || (!c && to->transport != TL_UDP)) return true;
+  const struct tl_source *s = tl_source_of(p, to, c);
+  return !s || tl_forward_fits(p, s->peer, e, body);
+}
+
 /* RFC 3261 18.2.2: the connection that brought the request, else another to its sender. */
 static int send_back(struct tl_tx *tx, const struct tl_edit *e, const struct tl_body *body) {
   struct tl_proxy *p = tx->proxy;
@@ -49,7 +58,8 @@ static struct tl_saved *save_edit(const struct tl_tx *tx, const struct tl_edit *
 static void send_up(struct tl_tx *tx, const struct tl_edit *e, const struct tl_body *body,
                     unsigned status, unsigned was) {
   struct tl_proxy *p = tx->proxy;
-  if (!tx->reliable) {
+  bool fit = tx->probe || fits(p, &tx->from, e, body);
+  if (!tx->reliable && fit) {
     tl_saved_free(p, tx->reply);
     tx->reply = save_edit(tx, e, body);
   }
@@ -58,7 +68,7 @@ static void send_up(struct tl_tx *tx, const struct tl_edit *e, const struct tl_b
     if (status >= 200) tl_probe_ended(tx, was, false);
     return;
   }
-  if (send_back(tx, e, body)) tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);
+  if (fit && send_back(tx, e, body)) tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);
 }
 
 static void forward(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
@@ -443,7 +453,9 @@ static void stateless(struct tl_proxy *p, const struct tl_hop *from, const struc
     return;
   }
   count_class(p, m->status);
+  struct tl_hop back = {.transport = c ? (enum tl_transport)c->transport : TL_UDP, .conn = conn};
   int rc = drop_top_via(&e, m);
+  if (rc == TL_OK && c && !fits(p, &back, &e, body)) return;
   if (rc == TL_OK && conn) {
     rc = tl_relay_is_remote(p, conn) ? tl_relay_send_edit(p, conn, &e, body, NULL)
          : c                         ? tl_conn_send_edit(c, &e, body)

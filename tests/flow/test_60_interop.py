@@ -165,12 +165,12 @@ class Tricks:
     """Sends the tricks of one transport through the daemon to a Kamailio, over one connection to it,
     and holds what that sees against the table."""
 
-    def __init__(self, t, transport):
+    def __init__(self, t, transport, peer=(), route=()):
         self.t, self.tr = t, transport
         self.kamailio = Witness(t)
-        self.d = t.daemon(workers=1, peers=[("kamailio", {
-            "uri": "sip:127.0.0.1:%d;transport=tcp" % self.kamailio.port})],
-            routes=[("all", {"peers": ["kamailio"]})])
+        self.d = t.daemon(workers=1, peers=[("kamailio", dict(
+            peer, uri="sip:127.0.0.1:%d;transport=tcp" % self.kamailio.port))],
+            routes=[("all", dict(route, peers=["kamailio"]))])
         self.uri = "sip:ping@127.0.0.1:%d" % self.kamailio.port
         self.honest = t.uac()
         self.conn = t.dial(self.honest, self.d, "tcp")
@@ -226,6 +226,39 @@ def test_s5_tricks_over_tcp(t):
     assert len(table) >= 60
     for trick in table:
         bench.hold(trick)
+
+
+def test_s5_the_next_hop_gets_what_it_takes(t):
+    """Kamailio ends a connection at a message over its buffer, and with it what all others wait for:
+    a peer's max_message bounds what goes there, whether with a transaction or without."""
+    for stateless in (False, True):
+        bench = Tricks(t, "tcp", {"max_message": "16k"}, {"stateless": stateless})
+        for size, want in ((15000, 200), (17000, 513), (60000, 513), (200000, 513), (10, 200)):
+            rsp = bench.honest.request(bench.conn, "MESSAGE", bench.uri, body=b"x" * size)
+            assert rsp.status == want, (size, rsp)
+            assert bench.probe() == bench.trunk, size
+        rsp = bench.honest.request(bench.conn, "MESSAGE", bench.uri,
+                                   headers=[("Subject", "y" * 17000)])
+        assert rsp.status == 513 and bench.probe() == bench.trunk, rsp
+        assert bench.d.counter("messages.too_large_for_peer") == 4
+        bench.honest.close()
+        bench.d.stop()
+
+
+def test_s5_a_caller_gets_what_it_takes(t):
+    """The same for responses, toward the peer that asked: what is larger is dropped and counted."""
+    bob = t.uas("tcp")
+    d = t.daemon(peers=[("small", {"uri": "sip:127.0.0.1:%d;transport=tcp" % t.port(),
+                                   "max_message": "4k"})])
+    alice = t.uac()
+    for n, (tr, to) in enumerate((("tcp", "tcp"), ("udp", "tcp"), ("tls", "tcp")), 1):
+        conn = t.dial(alice, d, tr)
+        data, key = alice.make(conn, "MESSAGE", t.uri(bob, to), body=b"x" * 5000)
+        alice.expect(key)
+        conn.send(data)
+        d.wait_counter("messages.too_large_for_peer", n)
+        assert alice.request(conn, "MESSAGE", t.uri(bob, to), body=b"x" * 3000).status == 200
+        assert alice.expect(key).empty()
 
 
 @marked(limit_s=240)
