@@ -117,7 +117,9 @@ static const struct tl_opt limit_opts[] = {
               "process and equally shared by the workers: a thousand of the largest; beyond, the "
               "connection whose message began first is closed"),
     OPT(tl_conf_limits, max_transactions, NUM, "65536", RANGE(16, 16777216), .flags = TL_OPT_FIXED,
-        WHY = "transactions alive per worker; further requests get 503"),
+        WHY = "transactions alive per worker; further requests get 503, and those of a source that "
+              "is "
+              "no peer and has an eighth once half are taken"),
     OPT(tl_conf_limits, max_transactions_peer, NUM, "16384", RANGE(1, 16777216),
         WHY = "requests of one worker waiting for one peer; beyond, the next target or 503"),
     OPT(tl_conf_limits, max_kept, SIZE, "512m", RANGE(65536, 2147483648),

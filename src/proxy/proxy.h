@@ -160,6 +160,7 @@ struct tl_tx {
   struct tl_timer retrans; /* G, and retransmissions of 2xx are not ours */
   uint32_t retrans_ms;
   uint32_t got_len, sent_len;  /* of STRANGER: bytes of its requests, and of our answers to them */
+  uint16_t share;              /* of shares[], TL_SHARES: none */
   uint8_t n_ack;               /* ACKs for the 2xx that bore the INVITE's branch */
   struct tl_saved *request;    /* as received, until a final response */
   struct tl_saved *reply;      /* last response, unreliable transports only */
@@ -257,6 +258,7 @@ struct tl_source_slot {
 };
 
 #define TL_REMOTE_BUCKETS 1024u
+#define TL_SHARES 4096u
 /* What is made of a head fits: the largest max_head, and what we add. What is not used costs
  * nothing. */
 #define OUT_MAX ((1u << 20) + 8192)
@@ -271,6 +273,7 @@ struct tl_proxy {
   struct tl_tx **hash;
   uint32_t hash_mask;
   uint32_t n_tx;
+  uint32_t shares[TL_SHARES]; /* of those, by who asked: sources that are no peers, hashed */
   struct tl_linger linger[2]; /* accepted between reliable hops; all others */
   size_t saved_large;         /* bytes kept for later that no pool bounds */
   struct tl_pool txs, branches, plans, saved_small, saved_mid;
@@ -411,6 +414,8 @@ void tl_saved_free(struct tl_proxy *p, struct tl_saved *s);
 /* May a request of BYTES start a transaction? One inside a dialog has a reserve, which the others
  * leave. */
 bool tl_tx_room(const struct tl_proxy *p, bool in_dialog, size_t bytes);
+/* Has FROM, who is no peer, as many as it may while others need them? */
+bool tl_tx_has_its_share(const struct tl_proxy *p, const struct tl_hop *from);
 /* A final response has been sent: what the transaction still needs, and for how long. */
 void tl_tx_finished(struct tl_tx *tx, unsigned status);
 /* The client is told nothing (RFC 4320 4.2). */

@@ -172,7 +172,8 @@ static bool has_others(const struct tl_plan *plan) {
 /* Starts a transaction for what PLAN says; takes PLAN. */
 static void start(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
                   const struct tl_body *body, struct tl_plan *plan, uint64_t key, bool resolve) {
-  bool room = tl_tx_room(p, plan->in_dialog, m->head_len + body->len);
+  bool room = tl_tx_room(p, plan->in_dialog, m->head_len + body->len) &&
+              (plan->in_dialog || !tl_tx_has_its_share(p, from));
   struct tl_tx *tx = room ? tl_tx_new(p, m, from, key) : NULL;
   if (!tx) {
     tl_pool_put(&p->plans, plan);

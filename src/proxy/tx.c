@@ -223,6 +223,26 @@ bool tl_tx_somewhere(struct tl_proxy *p, uint64_t key) {
   return atomic_load_explicit(invites_at(p, key), memory_order_acquire) != 0;
 }
 
+/* While half of all transactions are alive no source that is no peer has more than this part: who
+ * asks for what is never answered leaves room for others. */
+#define SHARE 8u
+
+static uint16_t share_of(const struct tl_proxy *p, const struct tl_hop *from) {
+  struct tl_addr source;
+  switch (p->sender % 8) {
+  case TL_SENDER_IDENTITY: return (uint16_t)((p->sender >> 3) % TL_SHARES);
+  case TL_SENDER_ADDRESS:
+    tl_addr_source_prefix(&from->addr, &source);
+    return (uint16_t)(tl_addr_hash(&source) % TL_SHARES);
+  default: return TL_SHARES;
+  }
+}
+
+bool tl_tx_has_its_share(const struct tl_proxy *p, const struct tl_hop *from) {
+  const uint16_t share = share_of(p, from);
+  return share < TL_SHARES && p->n_tx >= p->max_tx / 2 && p->shares[share] >= p->max_tx / SHARE;
+}
+
 /* Counted as alive until its final response; what lingers behind it is no load. */
 static void uncount(struct tl_tx *tx) {
   if (!tx->counted) return;
@@ -230,6 +250,7 @@ static void uncount(struct tl_tx *tx) {
   struct tl_conn *c = tl_conn_get(&tx->proxy->net, tx->asked_on);
   if (c) tl_conn_settled(c);
   tx->proxy->n_tx--;
+  if (tx->share < TL_SHARES) tx->proxy->shares[tx->share]--;
   tl_count_sub(tl_proxy_counters(tx->proxy), TL_C_TX_NOW, 1);
 }
 
@@ -310,6 +331,8 @@ struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct
   }
   tx->counted = true;
   if (tx->invite) atomic_fetch_add(invites_at(p, key), 1);
+  tx->share = share_of(p, from);
+  if (tx->share < TL_SHARES) p->shares[tx->share]++;
   p->n_tx++;
   tl_count(tl_proxy_counters(p), TL_C_TX_NOW);
   tl_count(tl_proxy_counters(p), TL_C_TX_TOTAL);

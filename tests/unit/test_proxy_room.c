@@ -212,3 +212,29 @@ Test(proxy_room, s12_mail_between_workers_is_bounded_by_its_bytes) {
   rig.rt.worker[1] = NULL;
   room_end();
 }
+
+/* Requests that nobody answers stay for half a minute: one stranger took all transactions. */
+Test(proxy_room, s13_one_source_leaves_transactions_to_others) {
+  struct sockaddr_in far = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000007)};
+  char id[16];
+  room_begin(KEPT_TIMERS "limits { max_transactions = 16 }\n");
+  for (int i = 0; i < 20; i++) {
+    snprintf(id, sizeof(id), "a%d", i);
+    ua_send(&alice, ua_request(&alice, "MESSAGE", sip(&bob, ""), id, "", ""));
+    if (i < 8)
+      ua_expect(&bob, "MESSAGE");
+    else
+      ua_expect(&alice, "SIP/2.0 503 Overloaded");
+  }
+  close(alice.fd);
+  alice.fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+  far.sin_port = htons(alice.port);
+  cr_assert_eq(bind(alice.fd, (struct sockaddr *)&far, sizeof(far)), 0);
+  ua_send(&alice, ua_request(&alice, "MESSAGE", sip(&bob, ""), "b1", "", ""));
+  ua_expect(&bob, "MESSAGE");
+  ua_send(&alice, ua_request(&alice, "MESSAGE", sip(&bob, ""), "b2", "", ""));
+  ua_expect(&bob, "MESSAGE");
+  ua_send(&alice, ua_request(&alice, "MESSAGE", sip(&bob, ""), "b3", "", ""));
+  ua_expect(&alice, "SIP/2.0 503 Overloaded");
+  room_end();
+}

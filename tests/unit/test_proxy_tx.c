@@ -622,7 +622,11 @@ Test(proxy_tx, names_without_an_address_and_answers_nobody_waits_for) {
 
 Test(proxy_tx, item_2_8_new_requests_are_refused_before_dialogs_are) {
   three();
-  proxy_begin(TIMERS "limits { max_transactions = 20 }");
+  snprintf(route, sizeof(route),
+           TIMERS "limits { max_transactions = 20 }\n"
+                  "peer \"a\" { uri = \"sip:127.0.0.1:%u;transport=udp\" }\n",
+           alice.port);
+  proxy_begin(route);
   unsigned refused = 0;
   for (int i = 0; i < 30; i++) {
     char id[16];
