@@ -202,16 +202,38 @@ static bool in_networks(const struct tl_conf_peer *peer, const struct tl_addr *a
   return false;
 }
 
-static bool among(struct tl_conf_peer *const *list, size_t n, const struct tl_target *t) {
+static bool is_at(const struct tl_snap *snap, const struct tl_conf_peer *peer,
+                  const struct tl_addr *addr) {
+  const struct tl_place_list *l = peer ? tl_snap_places(snap, peer) : NULL;
+  for (size_t i = 0; l && i < l->n; i++)
+    if (tl_addr_ip_eq(&l->at[i].addr, addr)) return true;
+  return false;
+}
+
+/* Does an address in PEER's networks stand for PEER there? Not where another peer is: as for a
+ * request's source, an address tells more than a network. */
+static bool reaches(const struct tl_snap *snap, const struct tl_conf_peer *peer,
+                    const struct tl_addr *addr) {
+  if (!in_networks(peer, addr)) return false;
+  if (is_at(snap, peer, addr)) return true;
+  for (size_t i = 0; i < snap->conf->n_peer; i++)
+    if (is_at(snap, &snap->conf->peer[i], addr)) return false;
+  return true;
+}
+
+static bool among(const struct tl_snap *snap, struct tl_conf_peer *const *list, size_t n,
+                  const struct tl_target *t) {
   for (size_t i = 0; i < n; i++)
-    if (list[i] && (list[i] == t->peer || in_networks(list[i], &t->addr))) return true;
+    if (list[i] && (list[i] == t->peer || reaches(snap, list[i], &t->addr))) return true;
   return false;
 }
 
 /* Would the dialog's route send there, be it the other way round? */
-static bool route_leads(const struct tl_plan *plan, const struct tl_target *t) {
+static bool route_leads(const struct tl_snap *snap, const struct tl_plan *plan,
+                        const struct tl_target *t) {
   const struct tl_conf_route *r = plan->route;
-  return r && (among(r->peer, r->n_peer, t) || (plan->reverse && among(r->from, r->n_from, t)));
+  return r && (among(snap, r->peer, r->n_peer, t) ||
+               (plan->reverse && among(snap, r->from, r->n_from, t)));
 }
 
 static bool route_relays(const struct tl_plan *plan) {
@@ -243,12 +265,9 @@ static bool relays(const struct tl_snap *snap, const struct tl_plan *plan,
                    const struct tl_target *t) {
   const struct tl_conf *conf = snap->conf;
   if (!route_relays(plan)) return false;
-  for (size_t i = 0; plan->reverse && i < conf->n_peer; i++) {
-    const struct tl_place_list *l = tl_snap_places(snap, &conf->peer[i]);
-    if (in_networks(&conf->peer[i], &t->addr)) return false;
-    for (size_t k = 0; k < l->n; k++)
-      if (tl_addr_ip_eq(&l->at[k].addr, &t->addr)) return false;
-  }
+  for (size_t i = 0; plan->reverse && i < conf->n_peer; i++)
+    if (in_networks(&conf->peer[i], &t->addr) || is_at(snap, &conf->peer[i], &t->addr))
+      return false;
   return true;
 }
 
@@ -259,8 +278,8 @@ static bool allows(const struct tl_proxy *p, const struct tl_snap *snap, const s
   if (t->peer && t->peer->id == plan->leg_peer && !t->by_leg) return true;
   /* From there it would come back as from whoever our own address stands for. */
   if (tl_guard_is_listener(conf, &t->addr)) return false;
-  if (is_place(p, &plan->leg_place, t) || route_leads(plan, t)) return true;
-  if (in_networks(peer_of(conf, plan->leg_peer), &t->addr)) return true;
+  if (is_place(p, &plan->leg_place, t) || route_leads(snap, plan, t)) return true;
+  if (reaches(snap, peer_of(conf, plan->leg_peer), &t->addr)) return true;
   /* Only the Contact says so. */
   return (by_name(plan, t) || relays(snap, plan, t)) &&
          !tl_guard_refusal(conf, &t->addr, &plan->source);

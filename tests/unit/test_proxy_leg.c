@@ -220,6 +220,29 @@ Test(proxy_leg, s1_a_peer_is_a_leg_from_all_its_addresses) {
   proxy_end();
 }
 
+/* A peer at an address that another's networks hold is none of that one's telephones. */
+Test(proxy_leg, s1_networks_of_a_leg_hold_no_other_peer) {
+  static const struct row opener = {
+      "INVITE", "f", "", NULL, "198.51.100.10", 0, TL_UDP, 0, "sip:+1555@far.example", NULL};
+  static const struct outcome o[] = {
+      {{"BYE", "t", "f", NULL, CARRIER, 0, TL_UDP, 0, "sip:x@198.51.100.12:7000", NULL}, INSIDE, 0},
+      {{"BYE", "t", "f", NULL, CARRIER, 0, TL_UDP, 0, "sip:x@198.51.100.10:5099", NULL}, INSIDE, 0},
+      {{"INVITE", "t", "f", NULL, CARRIER, 0, TL_UDP, 0, "sip:+900@198.51.100.14:5080", NULL},
+       TL_C_LEG_ASTRAY,
+       403},
+      {{"INVITE", "t", "f", NULL, CARRIER, 0, TL_UDP, 0, "sip:+900@198.51.100.14", NULL},
+       TL_C_LEG_ASTRAY,
+       403},
+  };
+  char text[sizeof(conf) + 100];
+  snprintf(text, sizeof(text),
+           "%speer \"gate\" { uri = \"sip:198.51.100.14:5080;transport=udp\" }\n", conf);
+  proxy_begin(text);
+  open_dialog(&opener);
+  judge(o, sizeof(o) / sizeof(o[0]));
+  proxy_end();
+}
+
 /* The route that the pbx took relays it anywhere. Whom it called that way may name where the caller
  * is, whatever the address; the carrier serves others, by each of its ports and networks. */
 Test(proxy_leg, s1_who_was_called_is_relayed_to_no_peer) {
