@@ -31,7 +31,9 @@ static inline bool tl_str_eq(struct tl_str a, struct tl_str b) {
 
 /* ASCII case-insensitive equality. */
 static inline bool tl_str_ieq(struct tl_str a, struct tl_str b) {
-  return a.n == b.n && (a.n == 0 || strncasecmp(a.p, b.p, a.n) == 0);
+  if (a.n != b.n || a.n == 0) return a.n == b.n;
+  if ((a.p[0] ^ b.p[0]) & ~0x20) return false; /* most that differ do so at once */
+  return strncasecmp(a.p, b.p, a.n) == 0;
 }
 
 static inline bool tl_str_starts(struct tl_str s, struct tl_str prefix) {

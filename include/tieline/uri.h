@@ -21,6 +21,7 @@ struct tl_uri {
   uint16_t port;         /* 0: absent */
   struct tl_str params;  /* from the first ';' up to '?', may be empty */
   struct tl_str headers; /* behind '?', may be empty */
+  uint32_t param_first;  /* a bit for the low five bits of each parameter's first character */
 };
 
 /* Parses all of S. Schemes other than sip, sips and tel give TL_SCHEME_OTHER with only WHOLE set.
@@ -29,6 +30,11 @@ int tl_uri_parse(struct tl_str s, struct tl_uri *out);
 
 /* Looks for parameter NAME (case-insensitive) in ";a=b;c" text. True if there; *OUT its value. */
 bool tl_param_find(struct tl_str params, struct tl_str name, struct tl_str *out);
+/* The same among U's; most of those that are asked for are not there, which costs nothing. NAME
+ * begins with a letter. */
+static inline bool tl_uri_param(const struct tl_uri *u, struct tl_str name, struct tl_str *out) {
+  return (u->param_first >> (name.p[0] & 31) & 1) && tl_param_find(u->params, name, out);
+}
 
 /* Does USER begin with PREFIX, as whoever dials it reads it: an escape is the character that it
  * stands for? */

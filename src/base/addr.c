@@ -19,8 +19,11 @@ const char *tl_transport_param(enum tl_transport t) {
 }
 
 int tl_transport_parse(struct tl_str s, enum tl_transport *out) {
+  /* All three names are letters, of three each: it runs for every message. */
+  if (s.n != 3) return TL_ENOTFOUND;
+  char name[3] = {(char)(s.p[0] | 0x20), (char)(s.p[1] | 0x20), (char)(s.p[2] | 0x20)};
   for (int t = 0; t < TL_TRANSPORTS; t++)
-    if (tl_str_ieq(s, tl_str_c(tl_transport_param((enum tl_transport)t)))) {
+    if (memcmp(name, tl_transport_param((enum tl_transport)t), 3) == 0) {
       *out = (enum tl_transport)t;
       return TL_OK;
     }

@@ -25,7 +25,10 @@ static void put(struct text *t, struct tl_str s) {
   t->n += s.n;
 }
 
-static void put_c(struct text *t, const char *s) { put(t, tl_str_c(s)); }
+/* Inline, so that the length of a literal is known when this is compiled. */
+static inline __attribute__((always_inline)) void put_c(struct text *t, const char *s) {
+  put(t, (struct tl_str){s, strlen(s)});
+}
 
 static void put_u(struct text *t, unsigned v) {
   char digits[10];

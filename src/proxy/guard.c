@@ -15,15 +15,14 @@ static bool wears_ipv6(const struct in6_addr *ip) {
          memcmp(ip->s6_addr, nat64, sizeof(nat64)) == 0;
 }
 
-/* IPv4 in IPv6 clothes leads where the IPv4 address does. */
-static struct tl_addr unmapped(const struct tl_addr *a) {
-  struct tl_addr out = *a;
-  if (a->sa.sa_family != AF_INET6 || !wears_ipv6(&a->v6.sin6_addr)) return out;
-  memset(&out, 0, sizeof(out));
-  out.v4.sin_family = AF_INET;
-  out.v4.sin_port = a->v6.sin6_port;
-  memcpy(&out.v4.sin_addr, a->v6.sin6_addr.s6_addr + 12, 4);
-  return out;
+/* IPv4 in IPv6 clothes leads where the IPv4 address does: A, or that address in BUF. */
+static const struct tl_addr *unmapped(const struct tl_addr *a, struct tl_addr *buf) {
+  if (a->sa.sa_family != AF_INET6 || !wears_ipv6(&a->v6.sin6_addr)) return a;
+  memset(buf, 0, sizeof(*buf));
+  buf->v4.sin_family = AF_INET;
+  buf->v4.sin_port = a->v6.sin6_port;
+  memcpy(&buf->v4.sin_addr, a->v6.sin6_addr.s6_addr + 12, 4);
+  return buf;
 }
 
 enum place { ELSEWHERE, LOOPBACK, LINK_LOCAL, NOWHERE };
@@ -53,20 +52,27 @@ static bool is_listener(const struct tl_conf *conf, const struct tl_addr *to) {
   return false;
 }
 
+static const char *is_inner(const struct tl_addr *to, const struct tl_addr *from) {
+  struct tl_addr buf;
+  enum place p = place_of(to);
+  if (p == ELSEWHERE) return NULL;
+  if (p == NOWHERE) return "it is no address of a single host";
+  if (p == place_of(unmapped(from, &buf))) return NULL;
+  return p == LOOPBACK ? "it is this machine's loopback and the sender is not there"
+                       : "it is a link-local address and the sender is not there";
+}
+
 bool tl_guard_is_listener(const struct tl_conf *conf, const struct tl_addr *to) {
-  struct tl_addr there = unmapped(to);
-  return is_listener(conf, &there);
+  struct tl_addr buf;
+  return is_listener(conf, unmapped(to, &buf));
 }
 
 const char *tl_guard_refusal(const struct tl_conf *conf, const struct tl_addr *to,
                              const struct tl_addr *from) {
-  struct tl_addr there = unmapped(to), here = unmapped(from);
-  enum place p = place_of(&there);
-  if (p == NOWHERE) return "it is no address of a single host";
-  if (p != ELSEWHERE && p != place_of(&here))
-    return p == LOOPBACK ? "it is this machine's loopback and the sender is not there"
-                         : "it is a link-local address and the sender is not there";
-  return is_listener(conf, &there) ? "it is a listener of ours" : NULL;
+  struct tl_addr buf;
+  const struct tl_addr *there = unmapped(to, &buf);
+  const char *inner = is_inner(there, from);
+  return inner ? inner : is_listener(conf, there) ? "it is a listener of ours" : NULL;
 }
 
 /* ---- what is refused ---- */
@@ -91,10 +97,9 @@ void tl_guard_deny(struct tl_proxy *p, struct tl_plan *plan, const char *reason,
 
 /* ---- relay = "request-uri" ---- */
 
-static bool in_networks(const struct tl_conf_route *r, const struct tl_addr *to) {
-  struct tl_addr there = unmapped(to);
+static bool in_networks(const struct tl_conf_route *r, const struct tl_addr *there) {
   for (size_t i = 0; r && i < r->n_relay_network; i++)
-    if (tl_network_has(&r->relay_network[i], &there)) return true;
+    if (tl_network_has(&r->relay_network[i], there)) return true;
   return false;
 }
 
@@ -102,12 +107,13 @@ bool tl_guard_relay(struct tl_proxy *p, const struct tl_conf *conf, struct tl_pl
                     unsigned *out_status) {
   unsigned n = 0, had = plan->n_target, ours = 0;
   for (unsigned i = 0; i < had; i++) {
-    struct tl_addr there = unmapped(&plan->target[i].addr);
-    bool own = is_listener(conf, &there);
+    struct tl_addr buf;
+    const struct tl_addr *there = unmapped(&plan->target[i].addr, &buf);
+    bool own = is_listener(conf, there);
     ours += own;
-    if (own || (tl_guard_refusal(conf, &there, &plan->source) && !in_networks(plan->route, &there)))
-      continue;
-    plan->target[n++] = plan->target[i];
+    if (own || (is_inner(there, &plan->source) && !in_networks(plan->route, there))) continue;
+    if (n != i) plan->target[n] = plan->target[i];
+    n++;
   }
   plan->n_target = (uint8_t)n;
   if (n || !had) return true;

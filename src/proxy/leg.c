@@ -28,8 +28,7 @@ static size_t put(char *dst, size_t at, size_t cap, const char *s) {
   return at + n;
 }
 
-/* Whom ID's certificate names: holder, first alternative name, and the authority that says so. */
-static uint64_t name_of(const struct tl_proxy *p, const struct tl_identity *id) {
+uint64_t tl_leg_name(const struct tl_proxy *p, const struct tl_identity *id) {
   char in[1024];
   size_t n = put(in, 0, sizeof(in), id->subject);
   n = put(in, n, sizeof(in), id->anchor);
@@ -121,7 +120,7 @@ static bool is_named(struct tl_proxy *p, const struct tl_route_token *says,
   const struct tl_identity *id = tl_source_identity(p, s, c);
   if (peer && tl_source_is(p, s, from, c, peer)) return true;
   if (!s || !id) return false;
-  if (!says->reverse) return says->caller_name && says->caller_name == name_of(p, id);
+  if (!says->reverse) return says->caller_name && says->caller_name == s->name;
   return says->domain.n && tl_identity_matches(id, says->domain, s->allow_cn);
 }
 
@@ -180,7 +179,7 @@ void tl_leg_source(struct tl_proxy *p, struct tl_plan *plan, const struct tl_sou
   plan->source = from->addr;
   plan->caller = s && s->peer ? s->peer->id : 0;
   plan->caller_verified = id != NULL;
-  plan->caller_name = id && !plan->caller && begins ? name_of(p, id) : 0;
+  plan->caller_name = id && !plan->caller && begins ? s->name : 0;
   plan->before = begins && tl_msg_has(m, TL_H_RECORD_ROUTE) ? token_before(p, s, from, c, m) : 0;
 }
 

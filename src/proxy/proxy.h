@@ -135,7 +135,6 @@ struct tl_call_place;
 struct tl_call;
 
 struct tl_tx {
-  struct tl_tx *hash_next;
   struct tl_tx *linger_next, **linger_link; /* of one of the two lists, see struct tl_linger */
   uint64_t key;                             /* keyed hash of branch, sent-by and method (17.2.3) */
   uint64_t loop;                            /* tl_token_loop of the request */
@@ -240,6 +239,8 @@ struct tl_past {
 struct tl_source {
   uint64_t generation;             /* of the snapshot that all of it belongs to */
   uint32_t places_seen;            /* and the peers' addresses then */
+  uint64_t sender;                 /* see tl_source_sender */
+  uint64_t name;                   /* tl_leg_name of its certificate, 0: none */
   const struct tl_conf_peer *peer; /* the one that fits best, NULL: none */
   enum tl_trust trust;
   enum tl_check_from check;
@@ -257,11 +258,30 @@ struct tl_source_slot {
   struct tl_source *source;
 };
 
+/* The hash of a sent-by that was seen before, see tl_token_sent_by; 0: free. */
+#define TL_SENT_BY_SLOTS 8u
+struct tl_sent_by {
+  uint64_t hash;
+  uint16_t port;
+  uint8_t n;
+  char host[53];
+};
+
 #define TL_REMOTE_BUCKETS 1024u
 #define TL_SHARES 4096u
 /* What is made of a head fits: the largest max_head, and what we add. What is not used costs
  * nothing. */
 #define OUT_MAX ((1u << 20) + 8192)
+
+/* Transactions by key. The keys stand in the table, so that a look-up that finds nothing, which is
+ * the common one, touches no transaction. */
+struct tl_tx_table {
+  struct tl_tx_slot {
+    uint64_t key;
+    struct tl_tx *tx; /* NULL: free */
+  } *slot;
+  uint32_t mask, used;
+};
 
 struct tl_proxy {
   struct tl_thread th; /* first: runtime.worker points here */
@@ -270,8 +290,7 @@ struct tl_proxy {
   struct tl_peer_load *loads;
   struct tl_peer_load nobody; /* for the log: targets that are no peer's */
   struct tl_slots branch_slots;
-  struct tl_tx **hash;
-  uint32_t hash_mask;
+  struct tl_tx_table tx_table;
   uint32_t n_tx;
   uint32_t shares[TL_SHARES]; /* of those, by who asked: sources that are no peers, hashed */
   struct tl_linger linger[2]; /* accepted between reliable hops; all others */
@@ -290,6 +309,7 @@ struct tl_proxy {
   uint64_t probed_generation; /* of the snapshot whose peers they are */
   uint32_t max_tx;
   struct tl_source_slot sources[TL_SOURCE_SLOTS];
+  struct tl_sent_by sent_by[TL_SENT_BY_SLOTS];
   struct {
     struct tl_identity *identity; /* of the connection at the other worker, if verified */
     bool allow_cn, dialled;       /* the same connection's */
@@ -348,7 +368,7 @@ int tl_token_stateless_check(const struct tl_proxy *p, struct tl_str branch,
  * of who is at the other end of HOP: of datagrams the IP, of a connection the address, which is the
  * same in each worker's connection to there and in nobody else's, or where that is not known the
  * connection. Never 0. */
-uint64_t tl_token_sent_by(const struct tl_proxy *p, struct tl_str host, uint16_t port);
+uint64_t tl_token_sent_by(struct tl_proxy *p, struct tl_str host, uint16_t port);
 uint64_t tl_token_via(const struct tl_proxy *p, const struct tl_via *v);
 uint64_t tl_token_hop(const struct tl_proxy *p, const struct tl_hop *hop);
 /* What our Record-Route parameter "tl" says, and proves that we have said. The caller is whoever
@@ -391,6 +411,16 @@ uint64_t tl_token_dialog(const struct tl_proxy *p, const struct tl_msg *m);
 void tl_token_tag(const struct tl_proxy *p, const struct tl_msg *m, char *out);
 
 /* tx.c */
+/* tx_table.c: open addressing, at most half full; keys are keyed hashes already. */
+/* Adds TX under its key, which may be there already. TL_ENOMEM: no room could be made. */
+int tl_tx_table_add(struct tl_tx_table *t, struct tl_tx *tx);
+/* Takes TX, which is in there, out. */
+void tl_tx_table_remove(struct tl_tx_table *t, const struct tl_tx *tx);
+/* KEY will be looked for soon: memory may begin to bring what that needs. */
+void tl_tx_table_fetch(const struct tl_tx_table *t, uint64_t key);
+/* Of several that have KEY the one that was added first, NULL: none. */
+struct tl_tx *tl_tx_table_find(const struct tl_tx_table *t, uint64_t key);
+
 int tl_tx_tables_init(struct tl_proxy *p);
 void tl_tx_tables_exit(struct tl_proxy *p);
 struct tl_tx *tl_tx_find(struct tl_proxy *p, uint64_t key);
@@ -488,6 +518,9 @@ bool tl_guard_relay(struct tl_proxy *p, const struct tl_conf *conf, struct tl_pl
 struct tl_route_token tl_leg_token(struct tl_proxy *p, const struct tl_plan *plan,
                                    const struct tl_msg *m, const struct tl_target *t,
                                    const struct tl_hop *from, const struct tl_hop *to, bool stays);
+/* Keyed hash of whom ID's certificate names: holder, first alternative name, and the authority that
+ * says so. Never 0. */
+uint64_t tl_leg_name(const struct tl_proxy *p, const struct tl_identity *id);
 /* Whom the request comes from, kept in PLAN for tl_leg_token. */
 void tl_leg_source(struct tl_proxy *p, struct tl_plan *plan, const struct tl_source *s,
                    const struct tl_hop *from, const struct tl_conn *c, const struct tl_msg *m);

@@ -290,6 +290,8 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
     return;
   }
   uint64_t key = tl_token_tx_key(p, m);
+  tl_tx_table_fetch(&p->tx_table, key);
+  unsigned loop_status = looped(p, m); /* meanwhile */
   struct tl_tx *tx = tl_tx_find(p, key);
   if (tx ? known(p, tx, m) : tl_tx_is_past(p, m, key)) return;
   if (acknowledges_refusal(p, m)) {
@@ -297,9 +299,9 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
     return;
   }
   if (!validated(p, from, m, body)) return;
-  if ((status = looped(p, m))) {
-    refuse(p, from, m, status, status == 400 ? TL_STR("Too Many Via Values") : TL_STR(""),
-           TL_STR(""));
+  if (loop_status) {
+    refuse(p, from, m, loop_status,
+           loop_status == 400 ? TL_STR("Too Many Via Values") : TL_STR(""), TL_STR(""));
     return;
   }
   if (!admitted(p, m)) {

@@ -48,7 +48,7 @@ static bool our_token(struct tl_proxy *p, const struct tl_msg *m, const struct t
                       struct tokens *out) {
   struct tl_str token;
   struct tl_route_token says;
-  if (!tl_param_find(u->params, TL_STR("tl"), &token)) return false;
+  if (!tl_uri_param(u, TL_STR("tl"), &token)) return false;
   if (tl_token_route_parse(p, token, m, &says)) return false;
   if (!out->any) out->first = says;
   if (out->any && !tl_leg_follows(&out->last, &says)) out->torn = true;
@@ -122,10 +122,9 @@ static int preprocess(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan
   if (n > 0 && bind_plan(plan, m, p->routes, n + plan->strict_in)) return TL_ESYNTAX;
   if (plan->strict_in && n == 0 && bind_plan(plan, m, p->routes, 1)) return TL_ESYNTAX;
   plan->strict_out =
-      plan->drop_routes < n && !tl_param_find(plan->next_uri.params, TL_STR("lr"), &lr);
+      plan->drop_routes < n && !tl_uri_param(&plan->next_uri, TL_STR("lr"), &lr);
   plan->secure = plan->uri.scheme == TL_SCHEME_SIPS;
-  plan->strip_maddr = plan->uri.params.n &&
-                      tl_param_find(plan->uri.params, TL_STR("maddr"), &maddr) && maddr.n &&
+  plan->strip_maddr = tl_uri_param(&plan->uri, TL_STR("maddr"), &maddr) && maddr.n &&
                       tl_conf_is_ours(p->net.conf, maddr, plan->uri.port);
   return TL_OK;
 }
@@ -133,7 +132,7 @@ static int preprocess(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan
 struct tl_str tl_route_next_host(const struct tl_plan *plan) {
   struct tl_str maddr;
   const struct tl_uri *u = &plan->next_uri;
-  if (!plan->strip_maddr && tl_param_find(u->params, TL_STR("maddr"), &maddr) && maddr.n)
+  if (!plan->strip_maddr && tl_uri_param(u, TL_STR("maddr"), &maddr) && maddr.n)
     return maddr;
   return u->host;
 }

@@ -208,7 +208,19 @@ static void add_mappings(struct tl_source *s, const struct tl_conf *conf,
   for (size_t i = 0; conf->map && i < id->n_san; i++) add_mapping(s, conf, id->san[i].value);
 }
 
-static void fill(struct tl_source *s, const struct facts *f) {
+/* The kind stays readable; all of it goes into a keyed hash. */
+static uint64_t sender_of(const struct tl_proxy *p, const struct tl_conf_peer *peer,
+                          const struct tl_identity *id, enum tl_transport transport,
+                          const struct tl_addr *addr) {
+  if (peer) return peer->id * 8 + TL_SENDER_PEER;
+  if (id) {
+    const char *cert = id->cert_sha256;
+    return tl_siphash13(p->th.rt->secret, cert, strlen(cert)) * 8 + TL_SENDER_IDENTITY;
+  }
+  return ((uint64_t)transport << 32 | tl_token_host(p, addr)) * 8 + TL_SENDER_ADDRESS;
+}
+
+static void fill(const struct tl_proxy *p, struct tl_source *s, const struct facts *f) {
   const struct tl_conf *conf = f->snap->conf;
   unsigned fitting;
   s->peer = peer_of(f, &fitting);
@@ -221,6 +233,8 @@ static void fill(struct tl_source *s, const struct facts *f) {
   s->trust = s->verified ? TL_TRUST_VERIFIED : f->encrypted ? TL_TRUST_ENCRYPTED : TL_TRUST_ANY;
   s->check = check_of(s, f);
   s->guarded = guarded(s, conf->anti_spoof);
+  s->sender = sender_of(p, s->peer, f->id, f->transport, f->addr);
+  s->name = f->id ? tl_leg_name(p, f->id) : 0;
 }
 
 /* ---- streams ---- */
@@ -246,7 +260,7 @@ static struct tl_source *of_conn(struct tl_proxy *p, struct tl_conn *c) {
     f.allow_cn = c->tls->domain->allow_cn;
     f.check = c->tls->domain->check_from;
   }
-  fill(s, &f);
+  fill(p, s, &f);
   return s;
 }
 
@@ -264,7 +278,7 @@ static struct tl_source *of_slot(struct tl_proxy *p, const struct tl_addr *addr)
   struct tl_source *s = slot->source = source_new(p->snap, slot->source);
   if (!s) return NULL;
   struct facts f = {.snap = p->snap, .addr = &slot->at, .transport = TL_UDP};
-  fill(s, &f);
+  fill(p, s, &f);
   return s;
 }
 
@@ -288,7 +302,7 @@ static struct tl_source *of_relayed(struct tl_proxy *p, const struct tl_hop *fro
                     .allow_cn = p->relayed.allow_cn,
                     .dialled = p->relayed.dialled,
                     .check = p->relayed.check};
-  fill(s, &f);
+  fill(p, s, &f);
   return s;
 }
 
@@ -324,15 +338,7 @@ const struct tl_identity *tl_source_identity(const struct tl_proxy *p, const str
 
 uint64_t tl_source_sender(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c) {
   const struct tl_source *s = tl_source_of(p, from, c);
-  const struct tl_identity *id = tl_source_identity(p, s, c);
-  uint64_t in[2] = {TL_SENDER_ADDRESS,
-                    (uint64_t)from->transport << 32 | tl_token_host(p, &from->addr)};
-  if (s && s->peer)
-    in[0] = TL_SENDER_PEER, in[1] = s->peer->id;
-  else if (id)
-    in[0] = TL_SENDER_IDENTITY,
-    in[1] = tl_siphash13(p->th.rt->secret, id->cert_sha256, strlen(id->cert_sha256));
-  return in[1] * 8 + in[0]; /* the kind stays readable; it goes into a keyed hash */
+  return s ? s->sender : sender_of(p, NULL, NULL, from->transport, &from->addr);
 }
 
 void tl_source_exit(struct tl_proxy *p) {

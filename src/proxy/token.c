@@ -61,7 +61,9 @@ void tl_token_branch(const struct tl_proxy *p, uint32_t slot, uint32_t gen, uint
 
 int tl_token_branch_parse(const struct tl_proxy *p, struct tl_str branch, struct tl_token *out) {
   uint64_t in[2], mac;
-  if (branch.n != TL_BRANCH_LEN || strncasecmp(branch.p, COOKIE, 7) != 0) return TL_ENOTFOUND;
+  if (branch.n != TL_BRANCH_LEN) return TL_ENOTFOUND;
+  if (memcmp(branch.p, COOKIE, 7) != 0 && strncasecmp(branch.p, COOKIE, 7) != 0)
+    return TL_ENOTFOUND;
   if (unhex64(branch.p + 7, &in[0]) || unhex64(branch.p + 23, &mac) ||
       unhex64(branch.p + 39, &in[1]))
     return TL_ENOTFOUND;
@@ -143,11 +145,23 @@ static size_t put_port(uint16_t port, char *out, size_t at, size_t cap) {
   return at + 3;
 }
 
-uint64_t tl_token_sent_by(const struct tl_proxy *p, struct tl_str host, uint16_t port) {
+static uint64_t sent_by(const struct tl_proxy *p, struct tl_str host, uint16_t port) {
   char in[300];
   size_t n = put_port(port, in, 0, sizeof(in));
   n = put_host(host, in, n, sizeof(in));
   return tl_siphash13(key_of(p, 0), in, n) | 1;
+}
+
+/* Nearly all are one of a few, our own: those are not worked out again. */
+uint64_t tl_token_sent_by(struct tl_proxy *p, struct tl_str host, uint16_t port) {
+  struct tl_sent_by *e = &p->sent_by[(port + host.n) % TL_SENT_BY_SLOTS];
+  if (e->hash && e->port == port && tl_str_eq((struct tl_str){e->host, e->n}, host)) return e->hash;
+  uint64_t h = sent_by(p, host, port);
+  if (host.n > sizeof(e->host)) return h;
+  if (host.n) memcpy(e->host, host.p, host.n);
+  e->n = (uint8_t)host.n;
+  e->port = port;
+  return e->hash = h;
 }
 
 uint64_t tl_token_via(const struct tl_proxy *p, const struct tl_via *v) {
@@ -188,14 +202,39 @@ uint64_t tl_token_hop(const struct tl_proxy *p, const struct tl_hop *hop) {
 #define KEY_NAME '1' /* another key or layout has another name */
 #define RR_SIGNED 51 /* characters before the hash */
 
-static uint64_t route_mac(const struct tl_proxy *p, struct tl_str token, struct tl_str call_id,
-                          struct tl_str tag) {
-  const char *rest = token.p + TL_RR_TOKEN_LEN;
-  uint64_t in[4] = {tl_siphash(key_of(p, 1), token.p, RR_SIGNED),
-                    tl_siphash(key_of(p, 1), call_id.p, call_id.n),
-                    tl_siphash(key_of(p, 1), tag.p, tag.n),
-                    tl_siphash(key_of(p, 1), rest, token.n - TL_RR_TOKEN_LEN)};
-  return tl_siphash(key_of(p, 1), in, sizeof(in));
+/* Who sends a text of any length does not choose how much of it is copied. */
+#define TEXT_MAX 192u
+
+/* Appends what stands for S: itself, or its hash if it is long. */
+static size_t put_text(const struct tl_proxy *p, struct tl_str s, char *out) {
+  uint64_t h = s.n;
+  if (s.n <= TEXT_MAX) {
+    memcpy(out, &h, sizeof(h));
+    if (s.n) memcpy(out + sizeof(h), s.p, s.n);
+    return sizeof(h) + s.n;
+  }
+  memcpy(out, &h, sizeof(h));
+  h = tl_siphash(key_of(p, 1), s.p, s.n);
+  memcpy(out + sizeof(h), &h, sizeof(h));
+  return 2 * sizeof(h);
+}
+
+/* Of all but the tag, which may be one of two: computed once for both. */
+static uint64_t dialog_mac(const struct tl_proxy *p, struct tl_str token, struct tl_str call_id) {
+  char in[TL_RR_TOKEN_MAX + sizeof(uint64_t) + TEXT_MAX];
+  size_t rest = token.n - TL_RR_TOKEN_LEN, n = RR_SIGNED;
+  memcpy(in, token.p, n);
+  if (rest) memcpy(in + n, token.p + TL_RR_TOKEN_LEN, rest);
+  n += rest;
+  n += put_text(p, call_id, in + n);
+  return tl_siphash(key_of(p, 1), in, n);
+}
+
+static uint64_t route_mac(const struct tl_proxy *p, uint64_t dialog, struct tl_str tag) {
+  char in[2 * sizeof(uint64_t) + TEXT_MAX];
+  memcpy(in, &dialog, sizeof(dialog));
+  size_t n = sizeof(dialog) + put_text(p, tag, in + sizeof(dialog));
+  return tl_siphash(key_of(p, 1), in, n);
 }
 
 static size_t put_part(char kind, uint64_t id, char *out) {
@@ -235,7 +274,7 @@ size_t tl_token_route(const struct tl_proxy *p, const struct tl_route_token *t,
   put_place(&t->place[1], out + 22);
   hex64(t->route, out + 35);
   struct tl_str whole = {out, TL_RR_TOKEN_LEN + put_rest(t, out + TL_RR_TOKEN_LEN)};
-  hex64(route_mac(p, whole, m->call_id, m->from_tag), out + RR_SIGNED);
+  hex64(route_mac(p, dialog_mac(p, whole, m->call_id), m->from_tag), out + RR_SIGNED);
   return whole.n;
 }
 
@@ -279,8 +318,9 @@ int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const st
     return TL_ENOTFOUND;
   /* The tag of whoever opened the dialog is in the hash: in From it travels the same way. */
   if (token.p[0] != KEY_NAME) return TL_EBADMAC;
-  if (route_mac(p, token, m->call_id, m->from_tag) != mac) {
-    if (route_mac(p, token, m->call_id, m->to_tag) != mac) return TL_EBADMAC;
+  uint64_t dialog = dialog_mac(p, token, m->call_id);
+  if (route_mac(p, dialog, m->from_tag) != mac) {
+    if (route_mac(p, dialog, m->to_tag) != mac) return TL_EBADMAC;
     out->reverse = true;
   }
   out->made_s = (uint32_t)made;

@@ -152,32 +152,7 @@ void tl_snap_refresh(struct tl_proxy *p) {
 /* ---- server transactions ---- */
 
 struct tl_tx *tl_tx_find(struct tl_proxy *p, uint64_t key) {
-  struct tl_tx *tx = p->hash[key & p->hash_mask];
-  while (tx && tx->key != key) tx = tx->hash_next;
-  return tx;
-}
-
-/* The table is small while there are few, so that it stays in the nearest cache. */
-static int hash_grow(struct tl_proxy *p) {
-  uint32_t size = p->hash ? 2 * (p->hash_mask + 1) : 1024, old = p->hash ? p->hash_mask + 1 : 0;
-  struct tl_tx **h = calloc(size, sizeof(*h));
-  if (!h) return TL_ENOMEM;
-  for (uint32_t i = 0; i < old; i++)
-    for (struct tl_tx *tx = p->hash[i], *next; tx; tx = next) {
-      next = tx->hash_next;
-      tx->hash_next = h[tx->key & (size - 1)];
-      h[tx->key & (size - 1)] = tx;
-    }
-  free(p->hash);
-  p->hash = h;
-  p->hash_mask = size - 1;
-  return TL_OK;
-}
-
-static void unhash(struct tl_tx *tx) {
-  struct tl_tx **at = &tx->proxy->hash[tx->key & tx->proxy->hash_mask];
-  while (*at != tx) at = &(*at)->hash_next;
-  *at = tx->hash_next;
+  return tl_tx_table_find(&p->tx_table, key);
 }
 
 static void linger_add(struct tl_tx *tx, uint8_t which) {
@@ -306,6 +281,10 @@ struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct
   memset(tx, 0, sizeof(*tx));
   tx->proxy = p;
   tx->key = key;
+  if (tl_tx_table_add(&p->tx_table, tx)) {
+    tl_pool_put(&p->txs, tx);
+    return NULL;
+  }
   tx->method = (uint8_t)m->method;
   tx->invite = m->method == TL_M_INVITE;
   tx->loop = tl_token_loop(p, m);
@@ -321,9 +300,6 @@ struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct
   tx->stranger = from->transport == TL_UDP && p->sender % 8 == TL_SENDER_ADDRESS;
   tx->snap = p->snap;
   tx->snap->refs++;
-  if (p->txs.used > p->hash_mask) hash_grow(p); /* if that fails, chains are longer */
-  tx->hash_next = p->hash[key & p->hash_mask];
-  p->hash[key & p->hash_mask] = tx;
   struct tl_conn *c = tl_conn_get(&p->net, from->conn);
   if (c) {
     c->n_asked++;
@@ -365,7 +341,7 @@ void tl_tx_free(struct tl_tx *tx) {
   tl_saved_free(p, tx->reply);
   tl_timer_stop(&p->net.wheel, &tx->timer);
   tl_timer_stop(&p->net.wheel, &tx->retrans);
-  unhash(tx);
+  tl_tx_table_remove(&p->tx_table, tx);
   if (tx->invite) atomic_fetch_sub(invites_at(p, tx->key), 1);
   tl_pool_put(&p->txs, tx);
 }
@@ -552,13 +528,15 @@ int tl_tx_tables_init(struct tl_proxy *p) {
   prepare(&p->txs);
   prepare(&p->branches);
   for (int i = 0; i < 2; i++) p->linger[i].last = &p->linger[i].first;
-  return hash_grow(p) == TL_OK && slots_grow(&p->branch_slots) == TL_OK ? TL_OK : TL_ENOMEM;
+  return slots_grow(&p->branch_slots) == TL_OK ? TL_OK : TL_ENOMEM;
 }
 
 void tl_tx_tables_exit(struct tl_proxy *p) {
-  for (uint32_t i = 0; p->hash && i <= p->hash_mask; i++)
-    while (p->hash[i]) tl_tx_free(p->hash[i]);
-  free(p->hash);
+  struct tl_tx_table *t = &p->tx_table;
+  for (uint32_t i = 0; t->slot && i <= t->mask; i++)
+    while (t->slot[i].tx) tl_tx_free(t->slot[i].tx);
+  free(t->slot);
+  t->slot = NULL;
   free(p->branch_slots.at);
   free(p->branch_slots.free);
   if (p->snap) snap_drop(p->snap);

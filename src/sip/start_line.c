@@ -31,6 +31,7 @@ static void status_line(struct scan *s, struct tl_str line) {
 
 /* "SIP/" digits "." digits, any case: SIP, though perhaps not ours. */
 static bool is_version(struct tl_str v) {
+  if (v.n == 7 && memcmp(v.p, "SIP/2.0", 7) == 0) return true;
   if (v.n < 7 || strncasecmp(v.p, "SIP/", 4) != 0) return false;
   struct lex c = {v.p + 4, v.p + v.n, v.p + v.n};
   return lex_digits(&c).n && lex_byte(&c, '.') && lex_digits(&c).n && lex_end(&c);

@@ -27,7 +27,9 @@ static int userinfo(struct lex *c, const char *start, struct tl_uri *out) {
 }
 
 struct uri_params {
+  const char *end;
   const char *name; /* start of the parameter's name */
+  uint32_t first;   /* as in tl_uri */
   bool value;       /* its '=' has been */
   bool empty;       /* some name was empty */
 };
@@ -37,6 +39,7 @@ static inline bool goes_on(struct uri_params *s, const char *at) {
   if (*at == ';') {
     s->empty |= s->name == at;
     s->name = at + 1;
+    if (s->name < s->end) s->first |= UINT32_C(1) << (*s->name & 31);
     s->value = false;
     return true;
   }
@@ -49,9 +52,9 @@ static inline bool goes_on(struct uri_params *s, const char *at) {
 
 /* ";name=value;name" as far as it goes: an empty value is let through (";lr=" exists), an empty
  * name is not. In one pass, since nearly every URI has some. */
-static int uri_params(struct lex *c, struct tl_str *out) {
+static int uri_params(struct lex *c, struct tl_str *out, uint32_t *out_first) {
   const char *start = c->p, *p = start;
-  struct uri_params s = {NULL, false, false};
+  struct uri_params s = {.end = c->e};
   *out = (struct tl_str){start, 0};
   if (lex_end(c) || *p != ';') return 0;
 #if defined(__SSE2__)
@@ -71,6 +74,7 @@ out:
 #endif
   c->p = p < c->e ? p : c->e;
   out->n = (size_t)(c->p - start);
+  *out_first = s.first;
   return s.empty || s.name == c->p ? TL_ESYNTAX : 0;
 }
 
@@ -83,7 +87,7 @@ static int sip_uri(struct lex c, struct tl_uri *out) {
   if (user < 0) return user;
   if (!user) c = host;
   if (lex_hostport(&c, false, &out->host, &out->port)) return TL_ESYNTAX;
-  if (uri_params(&c, &out->params)) return TL_ESYNTAX;
+  if (uri_params(&c, &out->params, &out->param_first)) return TL_ESYNTAX;
   if (lex_byte(&c, '?')) {
     out->headers = lex_run(&c, LEX_HEADER);
     if (out->headers.n == 0) return TL_ESYNTAX;
@@ -100,6 +104,7 @@ static int tel_uri(struct lex c, struct tl_uri *out) {
   if (semi) {
     out->user.n = (size_t)(semi - all.p);
     out->params = (struct tl_str){semi, all.n - out->user.n};
+    out->param_first = UINT32_MAX; /* any may be there */
   }
   return out->user.n && lex_end(&c) ? 0 : TL_ESYNTAX;
 }
@@ -137,7 +142,7 @@ int tl_uri_parse(struct tl_str s, struct tl_uri *out) {
 
 bool tl_uri_transport(const struct tl_uri *u, enum tl_transport *out) {
   struct tl_str value;
-  if (!tl_param_find(u->params, TL_STR("transport"), &value)) return false;
+  if (!tl_uri_param(u, TL_STR("transport"), &value)) return false;
   if (tl_transport_parse(value, out)) *out = TL_TRANSPORTS;
   return true;
 }

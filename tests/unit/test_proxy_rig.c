@@ -41,7 +41,6 @@ static void expect_nothing_saved(void) {
 
 void proxy_end(void) {
   tl_tx_tables_exit(&px);
-  px.hash = NULL;
   expect_nothing_saved();
   drop_mail(&rig.rt.resolver);
   tl_mailbox_destroy(&rig.rt.resolver);
