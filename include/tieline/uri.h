@@ -30,10 +30,11 @@ int tl_uri_parse(struct tl_str s, struct tl_uri *out);
 
 /* Looks for parameter NAME (case-insensitive) in ";a=b;c" text. True if there; *OUT its value. */
 bool tl_param_find(struct tl_str params, struct tl_str name, struct tl_str *out);
-/* The same among U's; most of those that are asked for are not there, which costs nothing. NAME
- * begins with a letter. */
+/* The same among U's, which has been parsed: for most of those that are asked for one look at
+ * PARAM_FIRST tells that they are not there. NAME begins with a letter. */
+bool tl_uri_param_search(const struct tl_uri *u, struct tl_str name, struct tl_str *out);
 static inline bool tl_uri_param(const struct tl_uri *u, struct tl_str name, struct tl_str *out) {
-  return (u->param_first >> (name.p[0] & 31) & 1) && tl_param_find(u->params, name, out);
+  return (u->param_first >> (name.p[0] & 31) & 1) && tl_uri_param_search(u, name, out);
 }
 
 /* Does USER begin with PREFIX, as whoever dials it reads it: an escape is the character that it

@@ -3,8 +3,8 @@
  * Which hosts are ours: a table asked once per message, so it is built once per
  * snapshot and a look-up allocates nothing.
  *
- * Keys are a host and a port. Numeric hosts are kept as bytes, so that every
- * spelling of an IPv6 address is found; names in lower case without a last dot.
+ * Keys are a host and a port. IPv6 addresses are kept as bytes, so that every
+ * spelling of one is found; names in lower case without a last dot.
  */
 #include <ctype.h>
 #include <ifaddrs.h>
@@ -28,22 +28,35 @@ struct tl_conf_names {
   struct key *slot;
 };
 
-static size_t bytes_of(const struct tl_addr *a, char out[KEY_MAX]) {
-  if (a->sa.sa_family == AF_INET6) {
-    out[0] = '6';
-    memcpy(out + 1, &a->v6.sin6_addr, 16);
-    return 17;
-  }
-  out[0] = '4';
-  memcpy(out + 1, &a->v4.sin_addr, 4);
-  return 5;
+/* An IPv4 address is written in one way only (tl_addr_parse), so its text is as good as it; what
+ * else consists of digits and dots is no name in any top-level domain. */
+static bool is_dotted(struct tl_str host) {
+  size_t i = 0;
+  if (host.n < sizeof("0.0.0.0") - 1 || host.n > sizeof("255.255.255.255") - 1) return false;
+  while (i < host.n && ((unsigned char)(host.p[i] - '0') <= 9 || host.p[i] == '.')) i++;
+  return i == host.n && host.p[i - 1] != '.';
 }
 
-/* HOST as the table keeps it; 0 if it cannot be in there. */
+static size_t key_of_dotted(struct tl_str host, char out[KEY_MAX]) {
+  out[0] = '4';
+  memcpy(out + 1, host.p, host.n);
+  return host.n + 1;
+}
+
+static size_t key_of_address(const struct tl_addr *a, char out[KEY_MAX]) {
+  char text[TL_ADDR_STRLEN];
+  if (a->sa.sa_family != AF_INET6)
+    return key_of_dotted(tl_str_c(tl_addr_format_host(a, text)), out);
+  out[0] = '6';
+  memcpy(out + 1, &a->v6.sin6_addr, 16);
+  return 17;
+}
+
+/* HOST as the table keeps it; 0 if it cannot be in there. It runs for every message. */
 static size_t normalise(struct tl_str host, char out[KEY_MAX]) {
   struct tl_addr a;
-  if (host.n && (*host.p == '[' || isdigit((unsigned char)*host.p)) && !tl_addr_parse(host, 0, &a))
-    return bytes_of(&a, out);
+  if (is_dotted(host)) return key_of_dotted(host, out);
+  if (host.n && *host.p == '[' && !tl_addr_parse(host, 0, &a)) return key_of_address(&a, out);
   if (host.n && host.p[host.n - 1] == '.') host.n--;
   if (host.n == 0 || host.n > KEY_MAX - 2) return 0;
   out[0] = 'n';
@@ -192,7 +205,7 @@ static bool listens_at(const struct tl_conf *c, const struct tl_conf_listen *l,
   if (l->addr.sa.sa_family != to->sa.sa_family || tl_addr_port(&l->addr) != tl_addr_port(to))
     return false;
   if (!tl_addr_is_any(&l->addr)) return tl_addr_ip_eq(&l->addr, to);
-  size_t n = bytes_of(to, key);
+  size_t n = key_of_address(to, key);
   return find(c->names, key, n, hash(key, n), tl_addr_port(to))->n;
 }
 

@@ -157,6 +157,12 @@ static void edit_record_route(struct tl_proxy *p, struct tl_edit *e, const struc
 
 /* ---- Route ---- */
 
+static void drop_all_routes(struct tl_edit *e) {
+  const struct tl_msg *m = e->msg;
+  for (uint16_t i = m->first[TL_H_ROUTE]; i != TL_HDR_NONE; i = m->hdr[i].next)
+    tl_edit_remove_header(e, i);
+}
+
 static void drop_first_routes(struct tl_edit *e, unsigned drop) {
   const struct tl_msg *m = e->msg;
   for (uint16_t i = m->first[TL_H_ROUTE]; drop && i != TL_HDR_NONE; i = m->hdr[i].next) {
@@ -346,6 +352,8 @@ int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
   edit_forwards(e, plan, TEXT(forwards), TEXT(breadth));
   if (plan->strict_in || plan->strict_out)
     rewrite_routes(e, plan, TEXT(route));
+  else if (plan->drop_routes == plan->n_routes)
+    drop_all_routes(e);
   else if (plan->drop_routes)
     drop_first_routes(e, plan->drop_routes);
   return own.over || e->err ? TL_ESYNTAX : 0;

@@ -279,7 +279,7 @@ struct tl_tx_table {
   struct tl_tx_slot {
     uint64_t key;
     struct tl_tx *tx; /* NULL: free */
-  } *slot;
+  } * slot;
   uint32_t mask, used;
 };
 

@@ -300,8 +300,8 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
   }
   if (!validated(p, from, m, body)) return;
   if (loop_status) {
-    refuse(p, from, m, loop_status,
-           loop_status == 400 ? TL_STR("Too Many Via Values") : TL_STR(""), TL_STR(""));
+    refuse(p, from, m, loop_status, loop_status == 400 ? TL_STR("Too Many Via Values") : TL_STR(""),
+           TL_STR(""));
     return;
   }
   if (!admitted(p, m)) {

@@ -14,10 +14,15 @@ bool tl_route_is_ours(struct tl_proxy *p, const struct tl_uri *u) {
          tl_conf_is_ours(p->net.conf, u->host, u->port);
 }
 
+/* The transport of a URI that names NAMED, TL_TRANSPORTS: none that we know. */
+static enum tl_transport transport_of(const struct tl_uri *u, enum tl_transport named) {
+  if (u->scheme == TL_SCHEME_SIPS) return TL_TLS;
+  return named < TL_TRANSPORTS ? named : TL_UDP;
+}
+
 enum tl_transport tl_route_transport(const struct tl_uri *u) {
   enum tl_transport t;
-  if (u->scheme == TL_SCHEME_SIPS) return TL_TLS;
-  return tl_uri_transport(u, &t) && t < TL_TRANSPORTS ? t : TL_UDP;
+  return transport_of(u, tl_uri_transport(u, &t) ? t : TL_TRANSPORTS);
 }
 
 /* ---- Route headers ---- */
@@ -121,8 +126,7 @@ static int preprocess(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan
   plan->n_routes = (uint8_t)n;
   if (n > 0 && bind_plan(plan, m, p->routes, n + plan->strict_in)) return TL_ESYNTAX;
   if (plan->strict_in && n == 0 && bind_plan(plan, m, p->routes, 1)) return TL_ESYNTAX;
-  plan->strict_out =
-      plan->drop_routes < n && !tl_uri_param(&plan->next_uri, TL_STR("lr"), &lr);
+  plan->strict_out = plan->drop_routes < n && !tl_uri_param(&plan->next_uri, TL_STR("lr"), &lr);
   plan->secure = plan->uri.scheme == TL_SCHEME_SIPS;
   plan->strip_maddr = tl_uri_param(&plan->uri, TL_STR("maddr"), &maddr) && maddr.n &&
                       tl_conf_is_ours(p->net.conf, maddr, plan->uri.port);
@@ -132,8 +136,7 @@ static int preprocess(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan
 struct tl_str tl_route_next_host(const struct tl_plan *plan) {
   struct tl_str maddr;
   const struct tl_uri *u = &plan->next_uri;
-  if (!plan->strip_maddr && tl_uri_param(u, TL_STR("maddr"), &maddr) && maddr.n)
-    return maddr;
+  if (!plan->strip_maddr && tl_uri_param(u, TL_STR("maddr"), &maddr) && maddr.n) return maddr;
   return u->host;
 }
 
@@ -266,7 +269,8 @@ static int target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   struct tl_str host = tl_route_next_host(plan);
   enum tl_transport named;
   if (u->scheme != TL_SCHEME_SIP && u->scheme != TL_SCHEME_SIPS) return TL_ENOTFOUND;
-  if (tl_uri_transport(u, &named) && named == TL_TRANSPORTS) {
+  bool names = tl_uri_transport(u, &named);
+  if (names && named == TL_TRANSPORTS) {
     plan->refusal = "Unknown Transport In URI"; /* whoever wrote it means none of ours */
     return TL_ENOTFOUND;
   }
@@ -278,7 +282,7 @@ static int target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   }
   memcpy(plan->host, host.p, host.n);
   plan->host[host.n] = '\0';
-  enum tl_transport t = tl_route_transport(u);
+  enum tl_transport t = transport_of(u, names ? named : TL_TRANSPORTS);
   struct tl_addr addr;
   uint16_t port = u->port ? u->port : t == TL_TLS ? 5061 : 5060;
   if (tl_addr_parse(host, port, &addr)) return TL_EAGAIN;

@@ -6,6 +6,7 @@
  */
 #include <time.h>
 
+#include "hex.h"
 #include "proxy.h"
 #include "tieline/siphash.h"
 
@@ -15,43 +16,12 @@ static const uint8_t *key_of(const struct tl_proxy *p, int use) {
   return p->th.rt->secret + (use ? 16 : 0);
 }
 
-static void put_hex(uint64_t v, unsigned digits, char *out) {
-  static const char digit[] = "0123456789abcdef";
-  while (digits--) {
-    out[digits] = digit[v & 15];
-    v >>= 4;
-  }
-}
-
-static void hex64(uint64_t v, char *out) { put_hex(v, 16, out); }
-
-/* One more than the value of a hex digit, 0 for anything else. Tokens may come back in the other
- * case (RFC 3261 7.3.1). */
-static const uint8_t hex_value[256] = {
-    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
-    ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
-    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16};
-
-static int take_hex(const char *s, unsigned digits, uint64_t *out) {
-  uint64_t v = 0;
-  bool good = true;
-  for (unsigned i = 0; i < digits; i++) {
-    uint8_t d = hex_value[(unsigned char)s[i]];
-    good &= d != 0;
-    v = v << 4 | ((d - 1u) & 15);
-  }
-  *out = v;
-  return good ? TL_OK : TL_ESYNTAX;
-}
-
-static int unhex64(const char *s, uint64_t *out) { return take_hex(s, 16, out); }
-
 static void write_branch(const struct tl_proxy *p, uint64_t name, uint64_t extra, char *out) {
   uint64_t in[2] = {name, extra};
   memcpy(out, COOKIE, 7);
-  hex64(name, out + 7);
-  hex64(tl_siphash(key_of(p, 0), in, sizeof(in)), out + 23);
-  hex64(extra, out + 39);
+  tl_hex_put64(name, out + 7);
+  tl_hex_put64(tl_siphash(key_of(p, 0), in, sizeof(in)), out + 23);
+  tl_hex_put64(extra, out + 39);
 }
 
 void tl_token_branch(const struct tl_proxy *p, uint32_t slot, uint32_t gen, uint64_t loop,
@@ -64,8 +34,8 @@ int tl_token_branch_parse(const struct tl_proxy *p, struct tl_str branch, struct
   if (branch.n != TL_BRANCH_LEN) return TL_ENOTFOUND;
   if (memcmp(branch.p, COOKIE, 7) != 0 && strncasecmp(branch.p, COOKIE, 7) != 0)
     return TL_ENOTFOUND;
-  if (unhex64(branch.p + 7, &in[0]) || unhex64(branch.p + 23, &mac) ||
-      unhex64(branch.p + 39, &in[1]))
+  if (tl_hex_take64(branch.p + 7, &in[0]) || tl_hex_take64(branch.p + 23, &mac) ||
+      tl_hex_take64(branch.p + 39, &in[1]))
     return TL_ENOTFOUND;
   if (in[0] >> 56 != TL_STATELESS && tl_siphash(key_of(p, 0), in, sizeof(in)) != mac)
     return TL_EBADMAC;
@@ -87,7 +57,7 @@ static uint64_t passage_mac(const struct tl_proxy *p, const struct tl_passage *w
                    epoch,
                    w->cseq,
                    tl_siphash(key_of(p, 0), w->call_id.p, w->call_id.n),
-                   tl_siphash(key_of(p, 0), w->method.p, w->method.n),
+                   tl_siphash13(key_of(p, 0), w->method.p, w->method.n),
                    w->sent_by,
                    w->via,
                    w->hop};
@@ -99,15 +69,16 @@ void tl_token_stateless(const struct tl_proxy *p, const struct tl_passage *w, ui
   uint64_t epoch = now_s / EPOCH_S;
   uint64_t name = (uint64_t)TL_STATELESS << 56 | (epoch & 255) << 48 | w->key >> 16;
   memcpy(out, COOKIE, 7);
-  hex64(name, out + 7);
-  hex64(passage_mac(p, w, epoch, name), out + 23);
-  hex64(w->from, out + 39);
+  tl_hex_put64(name, out + 7);
+  tl_hex_put64(passage_mac(p, w, epoch, name), out + 23);
+  tl_hex_put64(w->from, out + 39);
 }
 
 int tl_token_stateless_check(const struct tl_proxy *p, struct tl_str branch,
                              const struct tl_passage *w, uint32_t now_s) {
   uint64_t name, mac, now = now_s / EPOCH_S;
-  if (branch.n != TL_BRANCH_LEN || unhex64(branch.p + 7, &name) || unhex64(branch.p + 23, &mac))
+  if (branch.n != TL_BRANCH_LEN || tl_hex_take64(branch.p + 7, &name) ||
+      tl_hex_take64(branch.p + 23, &mac))
     return TL_EBADMAC;
   uint64_t age = (now - (name >> 48)) & 255;
   return age <= 1 && passage_mac(p, w, now - age, name) == mac ? TL_OK : TL_EBADMAC;
@@ -241,14 +212,15 @@ static size_t put_part(char kind, uint64_t id, char *out) {
   if (!id) return 0;
   out[0] = '_';
   out[1] = kind;
-  hex64(id, out + 2);
+  tl_hex_put64(id, out + 2);
   return 18;
 }
 
+#define PLACE_DIGITS 13u /* one for the security, eight for the host, four for the port */
+
 static void put_place(const struct tl_leg_place *at, char *out) {
-  put_hex(at->security, 1, out);
-  put_hex(at->host, 8, out + 1);
-  put_hex(at->port, 4, out + 9);
+  uint64_t all = (uint64_t)at->security << 48 | (uint64_t)at->host << 16 | at->port;
+  tl_hex_put(all, PLACE_DIGITS, out);
 }
 
 static size_t put_rest(const struct tl_route_token *t, char *out) {
@@ -269,12 +241,12 @@ static size_t put_rest(const struct tl_route_token *t, char *out) {
 size_t tl_token_route(const struct tl_proxy *p, const struct tl_route_token *t,
                       const struct tl_msg *m, char out[TL_RR_TOKEN_MAX]) {
   out[0] = KEY_NAME;
-  put_hex(t->made_s, 8, out + 1);
+  tl_hex_put(t->made_s, 8, out + 1);
   put_place(&t->place[0], out + 9);
   put_place(&t->place[1], out + 22);
-  hex64(t->route, out + 35);
+  tl_hex_put64(t->route, out + 35);
   struct tl_str whole = {out, TL_RR_TOKEN_LEN + put_rest(t, out + TL_RR_TOKEN_LEN)};
-  hex64(route_mac(p, dialog_mac(p, whole, m->call_id), m->from_tag), out + RR_SIGNED);
+  tl_hex_put64(route_mac(p, dialog_mac(p, whole, m->call_id), m->from_tag), out + RR_SIGNED);
   return whole.n;
 }
 
@@ -293,18 +265,17 @@ static void read_rest(struct tl_str rest, struct tl_route_token *out) {
     if (kind == 'n')
       out->domain = (struct tl_str){rest.p + 2, n - 2};
     else if (n == 18 && part)
-      unhex64(rest.p + 2, part);
+      tl_hex_take64(rest.p + 2, part);
     rest.p += n;
     rest.n -= n;
   }
 }
 
 static int read_place(const char *s, struct tl_leg_place *out) {
-  uint64_t security, host, port;
-  if (take_hex(s, 1, &security) || take_hex(s + 1, 8, &host) || take_hex(s + 9, 4, &port))
-    return TL_ENOTFOUND;
+  uint64_t all;
+  if (tl_hex_take(s, PLACE_DIGITS, &all)) return TL_ENOTFOUND;
   *out = (struct tl_leg_place){
-      .security = (uint8_t)security, .host = (uint32_t)host, .port = (uint16_t)port};
+      .security = (uint8_t)(all >> 48), .host = (uint32_t)(all >> 16), .port = (uint16_t)all};
   return TL_OK;
 }
 
@@ -312,9 +283,10 @@ int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const st
                          struct tl_route_token *out) {
   uint64_t mac, made;
   *out = (struct tl_route_token){.route = 0};
-  if (token.n < TL_RR_TOKEN_LEN || token.n > TL_RR_TOKEN_MAX || take_hex(token.p + 1, 8, &made) ||
-      read_place(token.p + 9, &out->place[0]) || read_place(token.p + 22, &out->place[1]) ||
-      unhex64(token.p + 35, &out->route) || unhex64(token.p + RR_SIGNED, &mac))
+  if (token.n < TL_RR_TOKEN_LEN || token.n > TL_RR_TOKEN_MAX ||
+      tl_hex_take(token.p + 1, 8, &made) || read_place(token.p + 9, &out->place[0]) ||
+      read_place(token.p + 22, &out->place[1]) || tl_hex_take64(token.p + 35, &out->route) ||
+      tl_hex_take64(token.p + RR_SIGNED, &mac))
     return TL_ENOTFOUND;
   /* The tag of whoever opened the dialog is in the hash: in From it travels the same way. */
   if (token.p[0] != KEY_NAME) return TL_EBADMAC;
@@ -411,5 +383,5 @@ uint64_t tl_token_dialog(const struct tl_proxy *p, const struct tl_msg *m) {
 void tl_token_tag(const struct tl_proxy *p, const struct tl_msg *m, char *out) {
   uint64_t in[2] = {tl_siphash(key_of(p, 1), m->call_id.p, m->call_id.n),
                     tl_siphash(key_of(p, 0), m->via.branch.p, m->via.branch.n)};
-  hex64(tl_siphash(key_of(p, 1), in, sizeof(in)), out);
+  tl_hex_put64(tl_siphash(key_of(p, 1), in, sizeof(in)), out);
 }

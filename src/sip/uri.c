@@ -140,6 +140,30 @@ int tl_uri_parse(struct tl_str s, struct tl_uri *out) {
   return tl_lex_uri(lex_of(s), out);
 }
 
+/* In a SIP URI nothing stands between ';', the name, '=' and the value. */
+bool tl_uri_param_search(const struct tl_uri *u, struct tl_str name, struct tl_str *out) {
+  if (u->scheme == TL_SCHEME_TEL) return tl_param_find(u->params, name, out);
+  const char *p = u->params.p, *end = p + u->params.n;
+  while (p && (size_t)(end - p) > name.n) {
+    const char *next = ++p; /* behind the ';' */
+    if (tl_str_ieq((struct tl_str){p, name.n}, name)) {
+      next += name.n;
+      if (next == end || *next == ';') {
+        *out = (struct tl_str){next, 0};
+        return true;
+      }
+      if (*next == '=') {
+        next++;
+        const char *stop = memchr(next, ';', (size_t)(end - next));
+        *out = (struct tl_str){next, (size_t)((stop ? stop : end) - next)};
+        return true;
+      }
+    }
+    p = memchr(next, ';', (size_t)(end - next));
+  }
+  return false;
+}
+
 bool tl_uri_transport(const struct tl_uri *u, enum tl_transport *out) {
   struct tl_str value;
   if (!tl_uri_param(u, TL_STR("transport"), &value)) return false;

@@ -194,6 +194,7 @@ Test(uri, parameters) {
   cr_expect(!tl_param_find(TL_STR("x;lr"), TL_STR("lr"), &v));
 }
 
+<<<<<<< HEAD
 /* Whoever dials a number has read its escapes. */
 Test(uri, s4_users_begin_as_they_are_dialled) {
   static const struct {
@@ -210,6 +211,28 @@ Test(uri, s4_users_begin_as_they_are_dialled) {
     cr_expect_eq(tl_uri_user_starts(user, prefix), rows[i].starts, "%s, %s", rows[i].user,
                  rows[i].prefix);
     cr_expect(tl_str_eq(tl_uri_user_behind(user, 2), tl_str_c(rows[i].behind)), "%s", rows[i].user);
+=======
+/* Asking a URI is asking its parameters, by a shorter way. */
+Test(uri, parameters_of_a_uri_are_found_as_in_their_text) {
+  static const char *const text[] = {"sip:b",
+                                     "sip:b;lr",
+                                     "sip:b;lr;transport=tcp;tl=1f_f00;maddr=[::1]",
+                                     "sip:b;Transport=TLS;LR=;x=1?subject=lr",
+                                     "sip:b;lrx;tlx=2;transportx=tcp;maddrx",
+                                     "sip:b;xlr=1;l=lr;t=tl;tl=a;tl=b",
+                                     "sips:u;lr=1;x@b;m;ma;maddr=10.0.0.1;lr",
+                                     "tel:+1234;lr;phone-context=example.com;transport=tcp",
+                                     "tel:+1234"};
+  static const char *const name[] = {"lr", "tl", "transport", "maddr", "x", "phone-context"};
+  for (size_t i = 0; i < sizeof(text) / sizeof(*text); i++) {
+    cr_assert_eq(parse(text[i]), 0, "%s", text[i]);
+    for (size_t k = 0; k < sizeof(name) / sizeof(*name); k++) {
+      struct tl_str want = {NULL, 0}, got = {NULL, 0};
+      bool there = tl_param_find(uri.params, tl_str_c(name[k]), &want);
+      cr_assert_eq(tl_uri_param(&uri, tl_str_c(name[k]), &got), there, "%s %s", text[i], name[k]);
+      cr_assert(got.p == want.p && got.n == want.n, "%s %s", text[i], name[k]);
+    }
+>>>>>>> c9d92e4 (Tokens: hex is written and read sixteen digits at once; addresses of ours are found by their text; unit tests)
   }
 }
 
