@@ -194,7 +194,6 @@ Test(uri, parameters) {
   cr_expect(!tl_param_find(TL_STR("x;lr"), TL_STR("lr"), &v));
 }
 
-<<<<<<< HEAD
 /* Whoever dials a number has read its escapes. */
 Test(uri, s4_users_begin_as_they_are_dialled) {
   static const struct {
@@ -211,7 +210,9 @@ Test(uri, s4_users_begin_as_they_are_dialled) {
     cr_expect_eq(tl_uri_user_starts(user, prefix), rows[i].starts, "%s, %s", rows[i].user,
                  rows[i].prefix);
     cr_expect(tl_str_eq(tl_uri_user_behind(user, 2), tl_str_c(rows[i].behind)), "%s", rows[i].user);
-=======
+  }
+}
+
 /* Asking a URI is asking its parameters, by a shorter way. */
 Test(uri, parameters_of_a_uri_are_found_as_in_their_text) {
   static const char *const text[] = {"sip:b",
@@ -232,7 +233,6 @@ Test(uri, parameters_of_a_uri_are_found_as_in_their_text) {
       cr_assert_eq(tl_uri_param(&uri, tl_str_c(name[k]), &got), there, "%s %s", text[i], name[k]);
       cr_assert(got.p == want.p && got.n == want.n, "%s %s", text[i], name[k]);
     }
->>>>>>> c9d92e4 (Tokens: hex is written and read sixteen digits at once; addresses of ours are found by their text; unit tests)
   }
 }
 
