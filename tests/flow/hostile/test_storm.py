@@ -160,7 +160,8 @@ def storm_ctl(rng, end, count, ctl, config, text):
     while time.monotonic() < end:
         bad = rng.random() < 0.3
         with open(config + ".new", "w", encoding="utf-8") as f:
-            f.write(text[:rng.randrange(len(text))] if bad else text)
+            # what is cut between two blocks would be a good file without its routes
+            f.write(text[:rng.randrange(len(text))] + "\n}}}" if bad else text)
         os.rename(config + ".new", config)
         for method in (b"reload", b"connections", b"stats", b"peers", b"nonsense"):
             try:
