@@ -179,7 +179,7 @@ void tl_leg_source(struct tl_proxy *p, struct tl_plan *plan, const struct tl_sou
   plan->source = from->addr;
   plan->caller = s && s->peer ? s->peer->id : 0;
   plan->caller_verified = id != NULL;
-  plan->caller_name = id && !plan->caller && begins ? s->name : 0;
+  plan->caller_name = s && id && !plan->caller && begins ? s->name : 0;
   plan->before = begins && tl_msg_has(m, TL_H_RECORD_ROUTE) ? token_before(p, s, from, c, m) : 0;
 }
 

@@ -21,7 +21,10 @@ struct ua {
   uint16_t port;
   char in[80000]; /* the last message received */
   size_t n;
-  bool repeats; /* wants to see what is the same as the last; else it is passed over */
+  bool repeats;       /* wants to see what is the same as the last; else it is passed over */
+  uint64_t seen[256]; /* hashes of the last messages received */
+  unsigned n_seen;
+  bool again; /* IN has been received before */
 };
 
 #define TIMERS                                                                                     \
