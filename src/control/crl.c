@@ -17,15 +17,16 @@
 
 #define FETCH_MS 10000
 #define LIST_BYTES_MAX (16u << 20)
-#define RETRY_MS 5000 /* doubled each time, up to crl_refresh */
+#define RETRY_MS 5000        /* doubled each time, up to crl_refresh */
+#define LEAST_PAUSE_MS 2000u /* between two orders of one place */
 #define AGAIN_MS 1000
 #define TICK_MS 60000
 
 struct tl_crl_place {
   struct tl_crl_place *next;
   char url[TL_CRL_URL_MAX];
-  X509_CRL *crl; /* the last good one, NULL: none yet */
-  uint64_t due_ms;
+  X509_CRL *crl;               /* the last good one, NULL: none yet */
+  uint64_t due_ms, ordered_ms; /* 0: never yet */
   unsigned failures;
   bool under_way;
   char why[192]; /* it failed, "": it did not */
@@ -175,6 +176,7 @@ static void order(struct tl_control *c, struct tl_crl_place *p) {
     p->due_ms = tl_control_now_ms() + AGAIN_MS;
   } else {
     p->under_way = true;
+    p->ordered_ms = tl_control_now_ms();
   }
 }
 
@@ -204,7 +206,9 @@ static void add_place(struct tl_control *c, const char *url) {
   struct tl_crl_life *l = c->crl;
   for (struct tl_crl_place *p = l->places; p; p = p->next)
     if (strcmp(p->url, url) == 0) {
-      p->due_ms = 0; /* a chain has brought its authority: what was refused may be taken now */
+      /* A chain has brought its authority: what was refused may be taken now. Handshakes do not set
+       * the pace, though. */
+      if (p->due_ms > p->ordered_ms + LEAST_PAUSE_MS) p->due_ms = p->ordered_ms + LEAST_PAUSE_MS;
       return;
     }
   struct tl_crl_place *p = make_room(l) ? calloc(1, sizeof *p) : NULL;
