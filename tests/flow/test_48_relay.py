@@ -129,7 +129,10 @@ def test_s24_a_peer_at_our_own_listener_is_left_out(t):
             said = d.ctl("explain", "request", "--uri", "sip:x@x.example", "--source",
                          "127.0.0.1:5070", check=False).stdout
             assert "Next Hop Is This Proxy Itself" in said, said
-    assert d.counter("messages.in.udp") == 0 and d.counter("peers.self") == 12
+        if host == "127.0.0.1":
+            assert d.counter("peers.self") == 6
+    # Each address counts, and the name may have two.
+    assert d.counter("messages.in.udp") == 0 and d.counter("peers.self") in (12, 18)
     assert bob.count("MESSAGE") == 6
 
 
