@@ -181,6 +181,8 @@ struct tl_resolve {
   uint16_t weight[TL_RESOLVE_MAX];     /* of that host in its group */
 };
 
+#define TL_INVITE_SLOTS 0x10000u
+
 struct tl_thread {
   pthread_t thread;
   bool started;
@@ -188,10 +190,10 @@ struct tl_thread {
   struct tl_runtime *rt;
   struct tl_mailbox mailbox;
   struct tl_counters counters; /* written by its thread only */
+  /* A worker's INVITE transactions by their key, written by it only: 0 says for certain that it has
+   * none of that key. */
+  _Atomic uint16_t invites[TL_INVITE_SLOTS];
 };
-
-/* INVITE transactions of all workers by their key: 0 says for certain that none has it. */
-#define TL_INVITE_SLOTS 0x20000u
 
 struct tl_runtime {
   struct tl_ktls_caps caps; /* constant after start */
@@ -207,9 +209,8 @@ struct tl_runtime {
   uint32_t places_changes;      /* times that some peer's addresses changed, read relaxed */
   _Atomic uint32_t connections; /* stream connections of the whole process */
   struct tl_calls calls;        /* toward peers that have max_calls */
-  _Atomic uint16_t invites[TL_INVITE_SLOTS];
-  _Atomic int64_t next_expiry; /* earliest notAfter that verified connections rest on, 0: none */
-  _Atomic bool look_again;     /* a connection came that was made under a former TLS domain */
+  _Atomic int64_t next_expiry;  /* earliest notAfter that verified connections rest on, 0: none */
+  _Atomic bool look_again;      /* a connection came that was made under a former TLS domain */
 };
 
 /* The published snapshot with a reference for the caller. */

@@ -190,12 +190,20 @@ static void linger(struct tl_tx *tx, bool accepted_reliably) {
 }
 
 /* For the other workers, who may get its CANCEL. */
-static _Atomic uint16_t *invites_at(struct tl_proxy *p, uint64_t key) {
-  return &p->th.rt->invites[(key >> 32) % TL_INVITE_SLOTS];
+static void count_invite(struct tl_proxy *p, uint64_t key, int by) {
+  _Atomic uint16_t *at = &p->th.invites[(key >> 32) % TL_INVITE_SLOTS];
+  int n = atomic_load_explicit(at, memory_order_relaxed);
+  atomic_store_explicit(at, (uint16_t)(n + by), memory_order_release);
 }
 
 bool tl_tx_somewhere(struct tl_proxy *p, uint64_t key) {
-  return atomic_load_explicit(invites_at(p, key), memory_order_acquire) != 0;
+  const struct tl_runtime *rt = p->th.rt;
+  for (unsigned i = 0; i < rt->n_worker; i++)
+    if (rt->worker[i] &&
+        atomic_load_explicit(&rt->worker[i]->invites[(key >> 32) % TL_INVITE_SLOTS],
+                             memory_order_acquire))
+      return true;
+  return false;
 }
 
 /* While half of all transactions are alive no source that is no peer has more than this part: who
@@ -306,7 +314,7 @@ struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct
     tx->asked_on = from->conn;
   }
   tx->counted = true;
-  if (tx->invite) atomic_fetch_add(invites_at(p, key), 1);
+  if (tx->invite) count_invite(p, key, 1);
   tx->share = share_of(p, from);
   if (tx->share < TL_SHARES) p->shares[tx->share]++;
   p->n_tx++;
@@ -342,7 +350,7 @@ void tl_tx_free(struct tl_tx *tx) {
   tl_timer_stop(&p->net.wheel, &tx->timer);
   tl_timer_stop(&p->net.wheel, &tx->retrans);
   tl_tx_table_remove(&p->tx_table, tx);
-  if (tx->invite) atomic_fetch_sub(invites_at(p, tx->key), 1);
+  if (tx->invite) count_invite(p, tx->key, -1);
   tl_pool_put(&p->txs, tx);
 }
 

@@ -8,7 +8,7 @@
 
 #include "proxy.h"
 
-#define LEAST_SLOTS 1024u /* small while there are few, so that it stays in the nearest cache */
+#define LEAST_SLOTS 128u /* small while there are few, so that it stays in the nearest cache */
 
 static void put(struct tl_tx_table *t, struct tl_tx_slot s) {
   uint32_t i = (uint32_t)s.key & t->mask;

@@ -172,19 +172,19 @@ Test(proxy_room, s24_a_cancel_goes_on_only_where_an_invite_may_be) {
   rig.rt.n_worker = 2;
   cr_expect_eq(passed_on(&alice, "none"), 0);
   ua_expect(&alice, "SIP/2.0 481");
-  for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) rig.rt.invites[i]++; /* the other has some */
+  for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) other.invites[i]++; /* the other has some */
   cr_expect_eq(passed_on(&alice, "none"), 1);
   ua_expect_silence(&alice, 20);
-  for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) rig.rt.invites[i]--;
+  for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) other.invites[i]--;
   /* Ours count until they are gone. */
   ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
   rig_sleep(20);
   unsigned n = 0;
-  for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) n += rig.rt.invites[i];
+  for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) n += px.th.invites[i];
   cr_expect_eq(n, 1);
   cr_expect_eq(passed_on(&alice, "1"), 0, "it is here");
   rig_sleep(2 * LINGER_MS);
-  for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) cr_assert_eq(rig.rt.invites[i], 0);
+  for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) cr_assert_eq(px.th.invites[i], 0);
   tl_mailbox_destroy(&other.mailbox);
   rig.rt.n_worker = 1;
   rig.rt.worker[1] = NULL;
