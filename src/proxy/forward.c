@@ -247,12 +247,11 @@ void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_b
   tl_response_settle(tx);
 }
 
-/* An ACK for a 2xx has no response (RFC 3261 13.2.2.4), and its branch lets none through. On a
- * stateless route the one for a refusal, and CANCEL, have the branch of their INVITE (16.11). */
-static struct tl_str answered_method(const struct tl_plan *plan, const struct tl_msg *m) {
-  bool follows = m->method == TL_M_CANCEL || (m->method == TL_M_ACK && !plan->in_dialog &&
-                                              plan->route && plan->route->stateless);
-  return follows ? TL_STR("INVITE") : m->cseq_method;
+/* On a stateless route the ACK for a refusal, and CANCEL, have the branch of their INVITE
+ * (16.11). */
+static bool follows_invite(const struct tl_plan *plan, const struct tl_msg *m) {
+  return m->method == TL_M_CANCEL ||
+         (m->method == TL_M_ACK && !plan->in_dialog && plan->route && plan->route->stateless);
 }
 
 /* Writes the branch of M, which goes to HOP and on C if that is here, over the one that is in X. */
@@ -260,6 +259,12 @@ static void write_branch(struct tl_proxy *p, const struct tl_plan *plan, const s
                          tl_conn_id from, const struct tl_hop *hop, const struct tl_conn *c,
                          const struct tl_edit_texts *x) {
   struct tl_hop to = *hop;
+  bool follows = follows_invite(plan, m);
+  /* An ACK for a 2xx has no response (RFC 3261 13.2.2.4), and its branch lets none through. */
+  if (m->method == TL_M_ACK && !follows) {
+    tl_token_unanswered(p, tl_token_tx_key(p, m), from, x->branch);
+    return;
+  }
   if (c) to.addr = c->peer;
   struct tl_via below = m->via;
   size_t used;
@@ -270,7 +275,7 @@ static void write_branch(struct tl_proxy *p, const struct tl_plan *plan, const s
                                .via = tl_token_via(p, &below),
                                .hop = tl_token_hop(p, &to),
                                .call_id = m->call_id,
-                               .method = answered_method(plan, m),
+                               .method = follows ? TL_STR("INVITE") : m->cseq_method,
                                .cseq = m->cseq};
   tl_token_stateless(p, &w, tl_token_now(), x->branch);
 }

@@ -273,13 +273,11 @@ struct tl_sent_by {
  * nothing. */
 #define OUT_MAX ((1u << 20) + 8192)
 
-/* Transactions by key. The keys stand in the table, so that a look-up that finds nothing, which is
- * the common one, touches no transaction. */
+/* Transactions by key. The keys stand by themselves, so that a look-up that finds nothing, which is
+ * the common one, touches nothing else. */
 struct tl_tx_table {
-  struct tl_tx_slot {
-    uint64_t key;
-    struct tl_tx *tx; /* NULL: free */
-  } * slot;
+  uint64_t *key; /* 0: the slot is free */
+  struct tl_tx **tx;
   uint32_t mask, used;
 };
 
@@ -360,6 +358,9 @@ struct tl_passage {
 /* Its branch, the same each time it comes within 17 minutes (16.11): TL_BRANCH_LEN characters. */
 void tl_token_stateless(const struct tl_proxy *p, const struct tl_passage *w, uint32_t now_s,
                         char *out);
+/* The branch of a request that has no response, the ACK for a 2xx with KEY that came on FROM: no
+ * response passes tl_token_stateless_check with it. TL_BRANCH_LEN characters. */
+void tl_token_unanswered(const struct tl_proxy *p, uint64_t key, tl_conn_id from, char *out);
 /* BRANCH was given to W, whose key and connection are in it, no more than 34 minutes ago: 0, else
  * TL_EBADMAC. */
 int tl_token_stateless_check(const struct tl_proxy *p, struct tl_str branch,
@@ -401,7 +402,7 @@ uint32_t tl_token_now(void);
 uint32_t tl_token_host(const struct tl_proxy *p, const struct tl_addr *a);
 /* Table key of a request's server transaction (17.2.3); CANCEL and ACK find their INVITE, if they
  * come from the sender of it, p->sender (RFC 3261 22.1), and with its Call-ID. */
-uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m);
+uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m); /* never 0 */
 /* From tag, Call-ID and CSeq: equal in all copies of a request that forked (8.2.2.2). */
 uint64_t tl_token_merge(const struct tl_proxy *p, const struct tl_msg *m);
 /* Call-ID and both tags: equal for all requests and responses of a dialog, whoever sends them.
@@ -412,10 +413,13 @@ void tl_token_tag(const struct tl_proxy *p, const struct tl_msg *m, char *out);
 
 /* tx.c */
 /* tx_table.c: open addressing, at most half full; keys are keyed hashes already. */
-/* Adds TX under its key, which may be there already. TL_ENOMEM: no room could be made. */
+/* Adds TX under its key, which is not 0 and may be there already. TL_ENOMEM: no room could be made.
+ */
 int tl_tx_table_add(struct tl_tx_table *t, struct tl_tx *tx);
 /* Takes TX, which is in there, out. */
 void tl_tx_table_remove(struct tl_tx_table *t, const struct tl_tx *tx);
+/* Forgets all of it; the transactions are the caller's. */
+void tl_tx_table_free(struct tl_tx_table *t);
 /* KEY will be looked for soon: memory may begin to bring what that needs. */
 void tl_tx_table_fetch(const struct tl_tx_table *t, uint64_t key);
 /* Of several that have KEY the one that was added first, NULL: none. */

@@ -74,6 +74,14 @@ void tl_token_stateless(const struct tl_proxy *p, const struct tl_passage *w, ui
   tl_hex_put64(w->from, out + 39);
 }
 
+void tl_token_unanswered(const struct tl_proxy *p, uint64_t key, tl_conn_id from, char *out) {
+  uint64_t in[2] = {key, from};
+  memcpy(out, COOKIE, 7);
+  tl_hex_put64((uint64_t)TL_STATELESS << 56 | key >> 8, out + 7);
+  tl_hex_put64(tl_siphash13(key_of(p, 1), in, sizeof(in)), out + 23);
+  tl_hex_put64(from, out + 39);
+}
+
 int tl_token_stateless_check(const struct tl_proxy *p, struct tl_str branch,
                              const struct tl_passage *w, uint32_t now_s) {
   uint64_t name, mac, now = now_s / EPOCH_S;
@@ -361,7 +369,8 @@ uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m) {
   n = put(in, n, sizeof(in), m->via.branch);
   if (k == TL_M_OTHER) n = put(in, n, sizeof(in), m->method_name);
   n = put(in, n, sizeof(in), m->call_id);
-  return tl_siphash13(key_of(p, 1), in, n);
+  uint64_t key = tl_siphash13(key_of(p, 1), in, n);
+  return key ? key : 1;
 }
 
 uint64_t tl_token_merge(const struct tl_proxy *p, const struct tl_msg *m) {

@@ -541,10 +541,9 @@ int tl_tx_tables_init(struct tl_proxy *p) {
 
 void tl_tx_tables_exit(struct tl_proxy *p) {
   struct tl_tx_table *t = &p->tx_table;
-  for (uint32_t i = 0; t->slot && i <= t->mask; i++)
-    while (t->slot[i].tx) tl_tx_free(t->slot[i].tx);
-  free(t->slot);
-  t->slot = NULL;
+  for (uint32_t i = 0; t->key && i <= t->mask; i++)
+    while (t->key[i]) tl_tx_free(t->tx[i]);
+  tl_tx_table_free(t);
   free(p->branch_slots.at);
   free(p->branch_slots.free);
   if (p->snap) snap_drop(p->snap);
