@@ -103,8 +103,7 @@ static const struct tl_opt global_opts[] = {
 static const struct tl_opt limit_opts[] = {
     OPT(tl_conf_limits, max_connections, NUM, "100000", RANGE(1, 10000000),
         WHY = "TCP and TLS connections of the whole process; more are refused and counted; the "
-              "last eighth "
-              "is for peers and for those that we open"),
+              "last eighth is for peers and for those that we open"),
     OPT(tl_conf_limits, max_connections_source, NUM, "4096", RANGE(1, 10000000),
         WHY = "of those, opened by one source (an IPv4 address, a /64 of IPv6), so that one cannot "
               "take all; telephones behind one NAT are fewer"),
@@ -118,8 +117,7 @@ static const struct tl_opt limit_opts[] = {
               "connection whose message began first is closed"),
     OPT(tl_conf_limits, max_transactions, NUM, "65536", RANGE(16, 16777216), .flags = TL_OPT_FIXED,
         WHY = "transactions alive per worker; further requests get 503, and those of a source that "
-              "is "
-              "no peer and has an eighth once half are taken"),
+              "is no peer and has an eighth once half are taken"),
     OPT(tl_conf_limits, max_transactions_peer, NUM, "16384", RANGE(1, 16777216),
         WHY = "requests of one worker waiting for one peer; beyond, the next target or 503"),
     OPT(tl_conf_limits, max_kept, SIZE, "512m", RANGE(65536, 2147483648),

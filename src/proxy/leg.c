@@ -165,7 +165,7 @@ static uint64_t token_before(struct tl_proxy *p, const struct tl_source *s,
   size_t used;
   if (tl_nameaddr_parse(tl_msg_header(m, TL_H_RECORD_ROUTE), &na, &used) ||
       tl_uri_parse(na.uri, &u) || !tl_route_is_ours(p, &u) ||
-      !tl_param_find(u.params, TL_STR("tl"), &token) || tl_token_route_parse(p, token, m, &says) ||
+      !tl_uri_param(&u, TL_STR("tl"), &token) || tl_token_route_parse(p, token, m, &says) ||
       says.reverse || !is_fresh(p, &says))
     return 0;
   says.reverse = true; /* the leg that it went to */

@@ -75,10 +75,10 @@ void tl_token_stateless(const struct tl_proxy *p, const struct tl_passage *w, ui
 }
 
 void tl_token_unanswered(const struct tl_proxy *p, uint64_t key, tl_conn_id from, char *out) {
-  uint64_t in[2] = {key, from};
+  uint64_t in[3] = {key, from, 0}; /* of a length that no proof has */
   memcpy(out, COOKIE, 7);
-  tl_hex_put64((uint64_t)TL_STATELESS << 56 | key >> 8, out + 7);
-  tl_hex_put64(tl_siphash13(key_of(p, 1), in, sizeof(in)), out + 23);
+  tl_hex_put64((uint64_t)TL_STATELESS << 56, out + 7);
+  tl_hex_put64(tl_siphash(key_of(p, 0), in, sizeof(in)), out + 23);
   tl_hex_put64(from, out + 39);
 }
 

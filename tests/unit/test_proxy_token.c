@@ -84,6 +84,24 @@ Test(proxy_token, stateless_branches_repeat_themselves) {
 }
 
 /* Each of the things that a response must share with its request, and its age. */
+/* The branch of an ACK for a 2xx is the same each time, another for another, and proves nothing. */
+Test(proxy_token, s2_the_branch_of_an_ack_for_a_2xx_proves_nothing) {
+  char first[TL_BRANCH_LEN], again[TL_BRANCH_LEN], other[TL_BRANCH_LEN];
+  struct tl_str s = {first, sizeof(first)};
+  struct tl_token t;
+  tl_token_unanswered(&px, 77, 5, first);
+  tl_token_unanswered(&px, 77, 5, again);
+  cr_expect_eq(memcmp(first, again, sizeof(first)), 0);
+  tl_token_unanswered(&px, 78, 5, other);
+  cr_expect_neq(memcmp(first, other, sizeof(first)), 0);
+  tl_token_unanswered(&px, 77, 6, other);
+  cr_expect_neq(memcmp(first, other, sizeof(first)), 0);
+  cr_assert_eq(tl_token_branch_parse(&px, s, &t), 0);
+  cr_expect_eq(t.worker, TL_STATELESS);
+  for (uint32_t now_s = 0; now_s < 300 * 1024; now_s += 512)
+    cr_assert_eq(tl_token_stateless_check(&px, s, &passage, now_s), TL_EBADMAC);
+}
+
 Test(proxy_token, s2_a_stateless_branch_is_bound_to_its_request) {
   char a[TL_BRANCH_LEN];
   struct tl_str s = branch_of(&passage, 5000, a);
