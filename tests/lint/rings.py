@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Rings: files of one room that call each other in a loop. Prints how many files of each room stand
+in rings and which; with ROOM also the calls that tie each ring.
+    tests/lint/rings.py [ROOM...]"""
+import os, re, sys
+
+from tree import Rooms, functions, lines, sources
+
+WORD = re.compile(r"[A-Za-z_]\w*")
+COMMENT = re.compile(r"/\*.*?\*/|\"(?:\\.|[^\"\\])*\"", re.S)
+
+
+def shared_functions(path):
+    """The functions of a file that others can call."""
+    text = lines(path)
+    for name, at, _ in functions(text):
+        head = " ".join(text[max(0, at - 2):at])
+        if not re.search(r"\bstatic\b", head):
+            yield name
+
+
+def calls_between(files):
+    """{file: {file called: names}} among FILES, from the words of each file."""
+    home = {name: f for f in files for name in shared_functions(f)}
+    calls = {}
+    for f in files:
+        to = calls.setdefault(f, {})
+        for word in set(WORD.findall(COMMENT.sub(" ", "\n".join(lines(f))))):
+            if home.get(word, f) != f:
+                to.setdefault(home[word], set()).add(word)
+    return calls
+
+
+def reachable_from(calls, start):
+    seen, todo = set(), [start]
+    while todo:
+        for to in calls[todo.pop()]:
+            if to not in seen:
+                seen.add(to)
+                todo.append(to)
+    return seen
+
+
+def rings_of(calls):
+    """The sets of two files and more each of which reaches all others of its set."""
+    reach = {f: reachable_from(calls, f) for f in calls}
+    left, rings = sorted(calls), []
+    while left:
+        f = left[0]
+        ring = [g for g in left if g == f or (g in reach[f] and f in reach[g])]
+        left = [g for g in left if g not in ring]
+        if len(ring) > 1:
+            rings.append(ring)
+    return sorted(rings, key=len, reverse=True)
+
+
+def show_ring(ring, calls):
+    for f in ring:
+        for to in sorted(set(calls[f]) & set(ring)):
+            print(f"    {os.path.basename(f)} -> {os.path.basename(to)}: " +
+                  ", ".join(sorted(calls[f][to])))
+
+
+def main():
+    rooms, by_room = Rooms(), {}
+    for path in sources("src"):
+        if path.endswith(".c"):
+            by_room.setdefault(rooms.of(path), []).append(path)
+    for room in sys.argv[1:] or sorted(by_room, key=str):
+        calls = calls_between(by_room[room])
+        rings = rings_of(calls)
+        sizes = " + ".join(str(len(r)) for r in rings) or "none"
+        print(f"rings in {room}: {sizes} of {len(calls)} files")
+        for ring in rings:
+            print("  " + " ".join(os.path.basename(f) for f in ring))
+            if sys.argv[1:]:
+                show_ring(ring, calls)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
