@@ -100,8 +100,8 @@ struct tl_conn_tls {
   uint64_t key_updates_since_ms; /* their rate is looked at from then on */
   uint32_t key_updates_before;   /* those that came until then */
   uint64_t keys_look_at;         /* records are counted again when so much has passed, see keys.c */
-  bool key_ask;                  /* our next KeyUpdate asks the peer for one */
-  bool key_asked;                /* one has, and none has come yet */
+  bool update_request_next;      /* our next KeyUpdate sets update_requested (RFC 8446 4.6.3) */
+  bool update_requested;         /* one did, and the peer's has not come yet */
   uint32_t empty_records;        /* received, of data; they count for the age of the key, too */
   uint8_t empty_in_row;
   struct tl_ktls_state ktls;
@@ -143,23 +143,22 @@ struct tl_conn {
   uint8_t transport; /* enum tl_transport */
   uint8_t state;     /* enum tl_conn_state */
   uint8_t alert;     /* finishing, with keys in the kernel: goes out before the end, 0: none */
-  bool outgoing : 1, recv_armed : 1, send_busy : 1, dirty : 1, paused : 1, looked : 1,
+  bool outgoing : 1, recv_armed : 1, send_busy : 1, dirty : 1, paused : 1, protocol_checked : 1,
       notify_sent : 1, notify_got : 1, counted : 1, hashed : 1, cancelled : 1, doomed : 1,
-      alias_asked : 1, /* its peer has said alias */
-      shared : 1,      /* other workers have sent requests on it */
-      retired : 1,     /* takes no new requests */
-      looked_end : 1,  /* our FIN is out */
-      fin_got : 1,     /* the peer's is in: there is nothing to receive */
-      broken : 1,      /* half a message is queued: it is aborted at the end of the turn */
-      held_end : 1,    /* the end of the stream comes behind what is held */
-      parked : 1,      /* nothing is read until OCSP has answered */
-      later : 1,       /* it has had its share of this turn */
-      spared : 1,      /* retired, and kept past its time because a call is being set up */
-      rekey_tx : 1,    /* the kernel's sending key must change before the next send */
-      begun : 1,       /* a part of a message is there, it stands in the order of those */
-      another : 1,     /* a message has ended: what follows is another one's */
-      no_reneg : 1;    /* the kernel is to send a warning no_renegotiation */
-  int listener;        /* accepted: index in the snapshot it came with */
+      alias_checked : 1,         /* its peer has asked for an alias (RFC 5923) */
+      shared : 1,                /* other workers have sent requests on it */
+      retired : 1,               /* takes no new requests */
+      fin_sent : 1, fin_got : 1, /* the peer's is in: there is nothing to receive */
+      broken : 1,   /* half a message is queued: it is aborted at the end of the turn */
+      held_end : 1, /* the end of the stream comes behind what is held */
+      parked : 1,   /* nothing is read until OCSP has answered */
+      later : 1,    /* it has had its share of this turn */
+      spared : 1,   /* retired, and kept past its time because a call is being set up */
+      rekey_tx : 1, /* the kernel's sending key must change before the next send */
+      begun : 1,    /* a part of a message is there, it stands in the order of those */
+      another : 1,  /* a message has ended: what follows is another one's */
+      no_reneg : 1; /* the kernel is to send a warning no_renegotiation */
+  int listener;     /* accepted: index in the snapshot it came with */
   struct tl_addr peer, local;
   struct tl_conn_tls *tls;
   struct tl_stash cipher, plain;
@@ -188,15 +187,15 @@ struct tl_conn {
   uint64_t domain_generation;
   struct tl_pending *pend_head, **pend_tail; /* messages waiting for the connection */
   uint32_t n_pend;
-  size_t pend_bytes;     /* of those messages */
-  uint32_t n_loose;      /* others that came on it, answered by no transaction of this worker's */
-  uint64_t loose_until;  /* when those are no longer waited for */
-  uint64_t half_until;   /* half-closed: it ends then */
-  uint32_t n_asked;      /* requests that came on it and have no final response yet */
-  uint32_t max_age_ms;   /* then it retires, 0: never */
-  uint64_t retired_ms;   /* when it did */
-  uint64_t answered_ms;  /* when a request that came on it last had its final response */
-  uint64_t retire_until; /* retired: closed then, idle or not; 0: only when idle */
+  size_t pend_bytes;    /* of those messages */
+  uint32_t n_loose;     /* others that came on it, answered by no transaction of this worker's */
+  uint64_t loose_until; /* when those are no longer waited for */
+  uint64_t half_until;  /* half-closed: it ends then */
+  uint32_t n_open_requests; /* received on it and still without a final response */
+  uint32_t max_age_ms;      /* then it retires, 0: never */
+  uint64_t retired_ms;      /* when it did */
+  uint64_t answered_ms;     /* when a request that came on it last had its final response */
+  uint64_t retire_until;    /* retired: closed then, idle or not; 0: only when idle */
   uint64_t born_ms, active_ms, progress_ms;
   uint64_t overdue_ms; /* when its send was first found to take too long, 0: it is not */
   uint64_t msgs_in, msgs_out, bytes_in, bytes_out;
@@ -280,13 +279,13 @@ tl_conn_id tl_conn_id_of(const struct tl_conn *c);
 /* An open or dialing connection for KEY, else a new dial. TL_ELIMIT, TL_ENOMEM. */
 int tl_conn_open(struct tl_net *n, const struct tl_conn_key *key, struct tl_conn **out);
 /* Could TCP not connect to ADDR lately? Forgotten when it does, and after some minutes. */
-bool tl_unreached(struct tl_net *n, const struct tl_addr *addr);
+bool tl_addr_unreached(struct tl_net *n, const struct tl_addr *addr);
 /* Its peer sends no more; what it has asked may still be answered, but nothing new is sent to it.
  */
 static inline bool tl_conn_half_closed(const struct tl_conn *c) {
   return c->state == TL_CONN_OPEN && c->notify_got;
 }
-/* One of C->n_asked has its final response. */
+/* One of C->n_open_requests has its final response. */
 void tl_conn_settled(struct tl_conn *c);
 /* A request that C brought will be answered by no transaction of this worker's: waited for that
  * long if the peer half-closes. */

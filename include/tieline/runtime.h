@@ -11,11 +11,11 @@
 #include <pthread.h>
 
 #include "tieline/addr.h"
-#include "tieline/calls.h"
 #include "tieline/conf.h"
 #include "tieline/counters.h"
 #include "tieline/ktls.h"
 #include "tieline/mailbox.h"
+#include "tieline/peer_calls.h"
 #include "tieline/tls.h"
 
 #define TL_THREADS_MAX 64

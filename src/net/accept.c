@@ -12,12 +12,13 @@
 
 #include "net/sources.h"
 #include "net_internal.h"
+#include "tieline/container.h"
 #include "tieline/listen.h"
 #include "tieline/log_limit.h"
 
 #define RETRY_MS 100u
 
-static void arm(struct tl_listener *l) {
+static void arm_accept(struct tl_listener *l) {
   struct io_uring_sqe *sqe = tl_ring_sqe(&l->net->ring, &l->op);
   io_uring_prep_multishot_accept(sqe, l->fd, NULL, NULL, SOCK_CLOEXEC);
   io_uring_sqe_set_data(sqe, &l->op);
@@ -31,7 +32,7 @@ static void source_is_full(struct tl_net *n, const struct tl_addr *peer) {
               TL_FC("peer", tl_addr_format(peer, text)), TL_FC("bound", "max_connections_source"));
 }
 
-static void take(struct tl_listener *l, int fd) {
+static void take_socket(struct tl_listener *l, int fd) {
   struct tl_net *n = l->net;
   struct tl_addr peer;
   socklen_t len = sizeof(peer);
@@ -73,29 +74,29 @@ static void listener_free(struct tl_listener *l) {
   free(l);
 }
 
-static void accepted(struct tl_op *op, int res, uint32_t flags) {
-  struct tl_listener *l = (struct tl_listener *)((char *)op - offsetof(struct tl_listener, op));
+static void on_accept(struct tl_op *op, int res, uint32_t flags) {
+  struct tl_listener *l = tl_container_of(op, struct tl_listener, op);
   if (!(flags & IORING_CQE_F_MORE)) l->armed = false;
   if (res >= 0) {
     if (l->gone || l->net->draining)
       close(res);
     else
-      take(l, res);
+      take_socket(l, res);
   }
   if (l->armed) return;
   if (l->gone)
     listener_free(l);
   else if (res >= 0 || res == -EINTR || res == -ECONNABORTED)
-    arm(l);
+    arm_accept(l);
   else if (res != -ECANCELED)
     /* Out of descriptors or memory: the backlog waits, established connections go on. */
     tl_timer_start(&l->net->wheel, &l->retry, RETRY_MS);
 }
 
-static void retry(struct tl_timer *t, void *arg) {
+static void on_retry(struct tl_timer *t, void *arg) {
   (void)arg;
-  struct tl_listener *l = (struct tl_listener *)((char *)t - offsetof(struct tl_listener, retry));
-  if (!l->armed && !l->gone) arm(l);
+  struct tl_listener *l = tl_container_of(t, struct tl_listener, retry);
+  if (!l->armed && !l->gone) arm_accept(l);
 }
 
 int tl_accept_open(struct tl_net *n, int index, char *err, size_t cap) {
@@ -111,11 +112,11 @@ int tl_accept_open(struct tl_net *n, int index, char *err, size_t cap) {
   l->net = n;
   l->index = index;
   l->addr = cl->addr;
-  l->op.fn = accepted;
-  l->retry.fn = retry;
+  l->op.fn = on_accept;
+  l->retry.fn = on_retry;
   l->next = n->listeners;
   n->listeners = l;
-  arm(l);
+  arm_accept(l);
   return TL_OK;
 }
 

@@ -33,7 +33,7 @@ struct tl_alias_told {
 
 static size_t bucket_of(const struct tl_addr *a) { return tl_addr_hash(a) % TL_ALIAS_BUCKETS; }
 
-static struct tl_alias **bucket(struct tl_net *n, const struct tl_addr *a) {
+static struct tl_alias **bucket_at(struct tl_net *n, const struct tl_addr *a) {
   return &n->alias[bucket_of(a)];
 }
 
@@ -44,7 +44,7 @@ void tl_alias_told_free(struct tl_alias_told *a) {
   free(a);
 }
 
-static void tell(const struct tl_alias *own, unsigned worker, bool gone) {
+static void tell_worker(const struct tl_alias *own, unsigned worker, bool gone) {
   struct tl_net *n = own->conn->net;
   const struct tl_conn_tls *t = own->conn->tls;
   struct tl_thread *to = __atomic_load_n(&n->rt->worker[worker], __ATOMIC_ACQUIRE);
@@ -64,7 +64,7 @@ static void tell(const struct tl_alias *own, unsigned worker, bool gone) {
 static void tell_others(const struct tl_alias *own, bool gone) {
   const struct tl_net *n = own->conn->net;
   for (unsigned i = 0; i < n->rt->n_worker; i++)
-    if (i != n->th->index) tell(own, i, gone);
+    if (i != n->th->index) tell_worker(own, i, gone);
 }
 
 void tl_alias_forget(struct tl_net *n, const struct tl_addr *addr, tl_conn_id conn) {
@@ -102,7 +102,7 @@ void tl_alias_exit(struct tl_net *n) {
 int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port) {
   const struct tl_conn_tls *t = c->tls;
   struct tl_net *n = c->net;
-  c->alias_asked = true; /* once for a connection: a stranger gains nothing by asking again */
+  c->alias_checked = true; /* once for a connection: a stranger gains nothing by asking again */
   if (!t || c->outgoing || c->retired || !t->domain || !t->domain->alias) return TL_ENOTSUP;
   if (!tl_identity_may_alias(t->identity, t->peer_verified, sent_by, t->domain->allow_cn)) {
     tl_count(n->counters, TL_C_ALIAS_REFUSED);
@@ -113,7 +113,7 @@ int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port) {
   a->conn = c;
   a->addr = c->peer;
   tl_addr_set_port(&a->addr, port ? port : 5061);
-  struct tl_alias **b = bucket(n, &a->addr);
+  struct tl_alias **b = bucket_at(n, &a->addr);
   a->next = *b;
   *b = a;
   c->alias = a;
@@ -125,7 +125,7 @@ void tl_alias_drop(struct tl_conn *c) {
   struct tl_alias *a = c->alias;
   if (!a) return;
   tell_others(a, true);
-  struct tl_alias **p = bucket(c->net, &a->addr);
+  struct tl_alias **p = bucket_at(c->net, &a->addr);
   while (*p != a) p = &(*p)->next;
   *p = a->next;
   free(a);
@@ -140,8 +140,8 @@ void tl_alias_changed(struct tl_conn *c) {
 
 /* The checks that a connection of our own making would have to pass, made on one with a verified
  * certificate of IDENTITY. */
-static bool entitled(const struct tl_conn_key *k, const struct tl_identity *identity,
-                     uint64_t generation, bool allow_cn) {
+static bool is_entitled(const struct tl_conn_key *k, const struct tl_identity *identity,
+                        uint64_t generation, bool allow_cn) {
   return k->domain && generation == k->domain->generation &&
          tl_identity_may_alias(identity, true, tl_str_c(k->identity), allow_cn) &&
          tl_binding_holds(k->binding, identity, true);
@@ -156,15 +156,16 @@ bool tl_alias_stands(const struct tl_conn *c) {
          c->tls->peer_verified;
 }
 
-static bool serves(const struct tl_conn *c, const struct tl_conn_key *k) {
+static bool serves_key(const struct tl_conn *c, const struct tl_conn_key *k) {
   const struct tl_conn_tls *t = c->tls;
-  return tl_alias_stands(c) && entitled(k, t->identity, t->domain->generation, t->domain->allow_cn);
+  return tl_alias_stands(c) &&
+         is_entitled(k, t->identity, t->domain->generation, t->domain->allow_cn);
 }
 
 struct tl_conn *tl_alias_find(struct tl_net *n, const struct tl_conn_key *k) {
   if (!may_be_asked(k)) return NULL;
-  for (struct tl_alias *a = *bucket(n, &k->addr); a; a = a->next)
-    if (tl_addr_eq(&a->addr, &k->addr) && serves(a->conn, k)) {
+  for (struct tl_alias *a = *bucket_at(n, &k->addr); a; a = a->next)
+    if (tl_addr_eq(&a->addr, &k->addr) && serves_key(a->conn, k)) {
       tl_count(n->counters, TL_C_ALIAS_USED);
       return a->conn;
     }
@@ -174,8 +175,8 @@ struct tl_conn *tl_alias_find(struct tl_net *n, const struct tl_conn_key *k) {
 tl_conn_id tl_alias_elsewhere(struct tl_net *n, const struct tl_conn_key *k) {
   if (n->n_alias_told == 0 || !may_be_asked(k)) return 0;
   const struct tl_alias_told *a = n->alias_told[bucket_of(&k->addr)];
-  while (a &&
-         !(tl_addr_eq(&a->addr, &k->addr) && entitled(k, a->identity, a->generation, a->allow_cn)))
+  while (a && !(tl_addr_eq(&a->addr, &k->addr) &&
+                is_entitled(k, a->identity, a->generation, a->allow_cn)))
     a = a->next;
   if (!a || tl_conn_find(n, k)) return 0;
   tl_count(n->counters, TL_C_ALIAS_USED);

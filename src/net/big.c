@@ -98,7 +98,7 @@ int tl_big_begin(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool from
   return TL_OK;
 }
 
-static void finish(struct tl_conn *c) {
+static void deliver_whole(struct tl_conn *c) {
   struct tl_big *g = c->big;
   struct tl_net *n = c->net;
   struct tl_scan_error err = {400, "Bad Request"};
@@ -147,5 +147,5 @@ uint8_t *tl_big_room(struct tl_conn *c, size_t record_len) {
 void tl_big_took(struct tl_conn *c, size_t n) {
   struct tl_big *g = c->big;
   g->got += (uint32_t)n;
-  if (g->got == g->body_len) finish(c);
+  if (g->got == g->body_len) deliver_whole(c);
 }

@@ -13,6 +13,7 @@
 
 #include "net/sources.h"
 #include "net_internal.h"
+#include "tieline/container.h"
 #include "tieline/log_limit.h"
 
 #define CHECK_MS_MIN 100u
@@ -105,11 +106,11 @@ static bool at_rest(const struct tl_conn *c) {
   uint64_t now = c->net->now_ms, end = c->spared ? spared_until(c) : c->retire_until;
   bool last_chance = c->retire_until && now + 2 * RETIRED_QUIET_MS >= end;
   bool quiet = now - c->active_ms >= RETIRED_QUIET_MS && now - c->answered_ms >= RETIRED_ACK_MS;
-  return !c->user && !c->n_asked && !c->out.bytes && !c->plain.n && !c->cipher.n && !c->held.n &&
-         !c->big && (last_chance || quiet);
+  return !c->user && !c->n_open_requests && !c->out.bytes && !c->plain.n && !c->cipher.n &&
+         !c->held.n && !c->big && (last_chance || quiet);
 }
 
-bool tl_conn_asked(const struct tl_conn *c) { return c->user || c->n_asked; }
+bool tl_conn_asked(const struct tl_conn *c) { return c->user || c->n_open_requests; }
 
 bool tl_conn_spared(const struct tl_conn *c) {
   uint64_t now = c->net->now_ms;
@@ -139,7 +140,7 @@ static void check_retired(struct tl_conn *c) {
 
 /* Timers come before the turn's completions: what the kernel took while this thread did not run is
  * seen in this turn yet, so only a later one blames the peer. */
-static void overdue(struct tl_conn *c) {
+static void judge_overdue(struct tl_conn *c) {
   const uint64_t now = c->net->now_ms;
   if (!c->overdue_ms || c->overdue_ms == now) {
     c->overdue_ms = now; /* the wheel may fire it again in this same turn */
@@ -152,7 +153,7 @@ static void overdue(struct tl_conn *c) {
 }
 
 static void on_timer(struct tl_timer *t, void *arg) {
-  struct tl_conn *c = (struct tl_conn *)((char *)t - offsetof(struct tl_conn, timer));
+  struct tl_conn *c = tl_container_of(t, struct tl_conn, timer);
   const struct tl_conf_timeouts *lim = &c->net->conf->timeouts;
   uint64_t now = c->net->now_ms;
   (void)arg;
@@ -172,7 +173,7 @@ static void on_timer(struct tl_timer *t, void *arg) {
   }
   /* What was queued in this very turn has not had its chance yet. */
   if (c->out.bytes && c->send_busy && now - c->progress_ms >= send_ms(c)) {
-    overdue(c);
+    judge_overdue(c);
     return;
   }
   if (tl_slow_now(c, send_ms(c))) {
@@ -297,7 +298,9 @@ static void hash_del(struct tl_conn *c) {
 
 void tl_conn_withdraw(struct tl_conn *c) { hash_del(c); }
 
-static bool same(const char *a, const char *b) { return strcasecmp(a ? a : "", b ? b : "") == 0; }
+static bool same_text(const char *a, const char *b) {
+  return strcasecmp(a ? a : "", b ? b : "") == 0;
+}
 
 void tl_conn_retire(struct tl_conn *c, uint32_t within_ms) {
   if (c->retired) return;
@@ -310,27 +313,27 @@ void tl_conn_retire(struct tl_conn *c, uint32_t within_ms) {
 }
 
 /* A TLS connection serves a key only when the very checks that the key asks for were made on it. */
-static bool fits(const struct tl_conn *c, const struct tl_conn_key *k) {
+static bool fits_key(const struct tl_conn *c, const struct tl_conn_key *k) {
   if (c->state > TL_CONN_OPEN || c->doomed || c->transport != k->transport ||
       !tl_addr_eq(&c->peer, &k->addr))
     return false;
   if (k->transport != TL_TLS) return true;
   if (!c->outgoing) return false;
   return c->domain_generation == (k->domain ? k->domain->generation : 0) &&
-         same(c->identity, k->identity) && same(c->sni, k->sni) &&
+         same_text(c->identity, k->identity) && same_text(c->sni, k->sni) &&
          tl_binding_same(c->binding, k->binding);
 }
 
 struct tl_conn *tl_conn_find(struct tl_net *n, const struct tl_conn_key *k) {
   struct tl_conn *c = n->hash[hash_of(k->transport, &k->addr) & n->hash_mask];
-  while (c && !fits(c, k)) c = c->hash_next;
+  while (c && !fits_key(c, k)) c = c->hash_next;
   return c ? c : tl_alias_find(n, k);
 }
 
 /* ---- dialing ---- */
 
 static void on_connected(struct tl_op *op, int res, uint32_t flags) {
-  struct tl_conn *c = (struct tl_conn *)((char *)op - offsetof(struct tl_conn, send_op));
+  struct tl_conn *c = tl_container_of(op, struct tl_conn, send_op);
   (void)flags;
   c->send_busy = false;
   c->send_op.fn = tl_send_done;
@@ -433,7 +436,7 @@ int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn *
 }
 
 /* Connections that began together must not end together: 10 % more or less. */
-static uint32_t jittered(const struct tl_conn *c, uint32_t ms) {
+static uint32_t jitter_ms(const struct tl_conn *c, uint32_t ms) {
   uint64_t r = (tl_conn_id_of(c) ^ c->born_ms << 20) * 0x9e3779b97f4a7c15u >> 40;
   uint64_t fifth = (uint64_t)ms / 5;
   return (uint32_t)(ms - ms / 10 + (fifth ? r % (fifth + 1) : 0));
@@ -444,7 +447,7 @@ static void set_max_age(struct tl_conn *c) {
   const struct tl_tls_domain *d = c->tls ? c->tls->domain : NULL;
   uint32_t peer = c->max_age_ms, domain = d ? d->max_age_ms : 0;
   uint32_t ms = !peer || (domain && domain < peer) ? domain : peer;
-  c->max_age_ms = ms ? jittered(c, ms) : 0;
+  c->max_age_ms = ms ? jitter_ms(c, ms) : 0;
 }
 
 void tl_conn_opened(struct tl_conn *c) {
@@ -453,7 +456,7 @@ void tl_conn_opened(struct tl_conn *c) {
   c->active_ms = c->progress_ms = c->net->now_ms;
   set_max_age(c);
   if (c->local.sa.sa_family == 0) getsockname(c->fd, &c->local.sa, &len);
-  /* A TLS connection that came in serves no key, see fits(). */
+  /* A TLS connection that came in serves no key, see fits_key(). */
   if (!c->hashed && (c->outgoing || c->transport != TL_TLS)) hash_add(c);
   tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
   tl_recv_arm(c);
@@ -493,7 +496,7 @@ static int take_tls(struct tl_conn *c, struct tl_handoff *h) {
 }
 
 /* The TLS domain's trust is not all: a peer may be bound to some authorities or keys. */
-static bool bound(struct tl_conn *c) {
+static bool check_peer_binding(struct tl_conn *c) {
   const struct tl_conn_tls *t = c->tls;
   char peer[TL_ADDR_STRLEN];
   if (tl_binding_holds(c->binding, t->identity, t->peer_verified)) return true;
@@ -508,18 +511,18 @@ static bool bound(struct tl_conn *c) {
   return false;
 }
 
-static void refuse(struct tl_net *n, struct tl_handoff *h) {
+static void refuse_handoff(struct tl_net *n, struct tl_handoff *h) {
   if (h->fd >= 0) atomic_fetch_sub(&n->rt->connections, 1);
   if (h->fd >= 0 && !h->conn) tl_conn_source_leave(&h->peer);
   tl_handoff_free(h);
 }
 
-static void reject(struct tl_conn *c, uint8_t alert, int rc);
+static void reject_conn(struct tl_conn *c, uint8_t alert, int rc);
 
 void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
   struct tl_conn *c = h->conn ? tl_conn_get(n, h->conn) : NULL;
   if ((h->conn && (!c || c->state != TL_CONN_DIALING)) || n->stopping) {
-    refuse(n, h);
+    refuse_handoff(n, h);
     return;
   }
   if (h->rc) {
@@ -533,17 +536,17 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
   }
   if (!c || take_tls(c, h)) {
     if (c) tl_conn_abort(c, TL_ENOMEM);
-    refuse(n, h);
+    refuse_handoff(n, h);
     return;
   }
   bool ask = h->ocsp_ask;
   tl_handoff_free(h);
-  if (!bound(c)) {
-    reject(c, SSL_AD_ACCESS_DENIED, TL_EVERIFY);
+  if (!check_peer_binding(c)) {
+    reject_conn(c, SSL_AD_ACCESS_DENIED, TL_EVERIFY);
     return;
   }
   if (ask && tl_park_ask(c)) {
-    reject(c, SSL_AD_CERTIFICATE_UNKNOWN, TL_ELIMIT);
+    reject_conn(c, SSL_AD_CERTIFICATE_UNKNOWN, TL_ELIMIT);
     return;
   }
   tl_conn_opened(c);
@@ -593,7 +596,7 @@ void tl_conn_abort(struct tl_conn *c, int rc) {
   tl_conn_mark(c);
 }
 
-static void finish(struct tl_conn *c, int rc) {
+static void begin_finishing(struct tl_conn *c, int rc) {
   c->state = TL_CONN_FINISHING;
   hash_del(c);
   c->paused = false;
@@ -606,12 +609,12 @@ void tl_conn_finish(struct tl_conn *c) {
   if (c->state == TL_CONN_DIALING)
     tl_conn_abort(c, TL_ECLOSED);
   else if (c->state == TL_CONN_OPEN)
-    finish(c, c->notify_got ? TL_ECLOSED : TL_OK);
+    begin_finishing(c, c->notify_got ? TL_ECLOSED : TL_OK);
 }
 
 /* Nothing follows a fatal alert (RFC 8446 6.2). */
 static void last_words(struct tl_conn *c, uint8_t alert) {
-  const uint8_t body[2] = {2, alert};
+  const uint8_t body[2] = {TL_ALERT_LEVEL_FATAL, alert};
   if (c->tls->record)
     tl_send_record(c, TL_CT_ALERT, body, sizeof(body)); /* behind what is sealed already */
   else
@@ -622,19 +625,19 @@ static void last_words(struct tl_conn *c, uint8_t alert) {
 void tl_conn_end(struct tl_conn *c, uint8_t alert) {
   if (alert && c->tls && c->state == TL_CONN_OPEN) {
     last_words(c, alert);
-    finish(c, TL_EVERIFY);
+    begin_finishing(c, TL_EVERIFY);
     return;
   }
   tl_conn_finish(c);
 }
 
 /* Its handshake is done, but C is not used: those who wait for it are told RC, the peer ALERT. */
-static void reject(struct tl_conn *c, uint8_t alert, int rc) {
+static void reject_conn(struct tl_conn *c, uint8_t alert, int rc) {
   if (c->outgoing) tl_count(c->net->counters, TL_C_CONN_DIAL_FAILED);
   c->progress_ms = c->net->now_ms;
   tl_send_drop_pending(c);
   last_words(c, alert);
-  finish(c, rc);
+  begin_finishing(c, rc);
 }
 
 /* A send that is under way would continue behind the alert: it is waited for, what has not begun is
@@ -642,7 +645,7 @@ static void reject(struct tl_conn *c, uint8_t alert, int rc) {
 static bool alert_in_kernel(struct tl_conn *c) {
   if (c->send_busy) return false;
   tl_send_drop(c);
-  if (tl_ktls_send_alert(c->fd, 2, c->alert) == TL_EAGAIN) {
+  if (tl_ktls_send_alert(c->fd, TL_ALERT_LEVEL_FATAL, c->alert) == TL_EAGAIN) {
     tl_send_wait(c);
     return false;
   }
@@ -659,7 +662,7 @@ static void warn_in_kernel(struct tl_conn *c) {
     c->no_reneg = false;
 }
 
-static void finishing(struct tl_conn *c) {
+static void continue_finishing(struct tl_conn *c) {
   if (c->alert && !alert_in_kernel(c)) return;
   tl_send_flush(c);
   if (c->out.bytes || c->send_busy || c->state != TL_CONN_FINISHING) return;
@@ -673,8 +676,8 @@ static void finishing(struct tl_conn *c) {
     return;
   }
   /* What we sent must not be destroyed by the reset that unread input causes: read to the end. */
-  if (!c->looked_end) {
-    c->looked_end = true;
+  if (!c->fin_sent) {
+    c->fin_sent = true;
     shutdown(c->fd, SHUT_WR);
   }
   tl_recv_arm(c);
@@ -694,7 +697,7 @@ void tl_conn_end_of_turn(struct tl_conn *c) {
     tl_keys_check(c);
     if (c->state == TL_CONN_OPEN) tl_recv_arm(c);
     break;
-  case TL_CONN_FINISHING: finishing(c); break;
+  case TL_CONN_FINISHING: continue_finishing(c); break;
   case TL_CONN_CLOSING: break;
   }
   if (c->state == TL_CONN_CLOSING && !c->recv_armed && !c->send_busy && !c->dirty) conn_free(c);

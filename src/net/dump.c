@@ -19,7 +19,7 @@ static void copy_text(char *dst, size_t cap, const char *src) {
   dst[n] = '\0';
 }
 
-static void fill(struct tl_conn *c, struct tl_conn_info *i) {
+static void fill_info(struct tl_conn *c, struct tl_conn_info *i) {
   static const char *const state[] = {"connecting", "open", "closing", "closing"};
   memset(i, 0, sizeof(*i));
   i->id = tl_conn_id_of(c);
@@ -56,7 +56,7 @@ static void fill(struct tl_conn *c, struct tl_conn_info *i) {
 }
 
 /* Text anywhere in TEXT, whatever its case. */
-static bool contains(const char *text, const char *part) {
+static bool contains_text(const char *text, const char *part) {
   return text && strcasestr(text, part) != NULL;
 }
 
@@ -70,7 +70,7 @@ static bool from_peer(const struct tl_conn *c, const struct tl_conn_filter *f) {
          tl_identity_matches(t->identity, tl_str_c(f->peer_identity), false);
 }
 
-static bool wanted(const struct tl_conn *c, const struct tl_conn_filter *f) {
+static bool passes_filter(const struct tl_conn *c, const struct tl_conn_filter *f) {
   const struct tl_conn_tls *t = c->tls;
   if (f->id && tl_conn_id_of(c) != f->id) return false;
   if (f->by_peer && !from_peer(c, f)) return false;
@@ -78,10 +78,10 @@ static bool wanted(const struct tl_conn *c, const struct tl_conn_filter *f) {
   if (!f->identity[0]) return true;
   return t && t->identity &&
          (tl_identity_matches(t->identity, tl_str_c(f->identity), true) ||
-          contains(t->identity->subject, f->identity));
+          contains_text(t->identity->subject, f->identity));
 }
 
-static void refer(const struct tl_conn *c, struct tl_conn_info *i) {
+static void add_references(const struct tl_conn *c, struct tl_conn_info *i) {
   if (!c->tls) return;
   if (c->tls->identity) i->who = tl_identity_ref(c->tls->identity);
   if (c->tls->own) i->own = tl_identity_ref(c->tls->own);
@@ -114,11 +114,11 @@ void tl_conn_dump(struct tl_net *n, struct tl_dump *d) {
   d->info = want ? malloc(want * sizeof(*d->info)) : NULL;
   for (uint32_t s = from; s < to; s++) {
     struct tl_conn *c = n->slots[s].c;
-    if (!c || !wanted(c, &d->filter)) continue;
+    if (!c || !passes_filter(c, &d->filter)) continue;
     d->total++;
     if (!d->info || d->n == want) continue;
-    fill(c, &d->info[d->n]);
-    if (d->who) refer(c, &d->info[d->n]);
+    fill_info(c, &d->info[d->n]);
+    if (d->who) add_references(c, &d->info[d->n]);
     d->n++;
   }
   d->worker = n->th->index;

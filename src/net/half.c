@@ -26,13 +26,13 @@ void tl_conn_answered(struct tl_conn *c) {
 }
 
 void tl_conn_settled(struct tl_conn *c) {
-  c->n_asked--;
+  c->n_open_requests--;
   c->answered_ms = c->net->now_ms;
   if (tl_conn_half_closed(c)) tl_conn_mark(c);
 }
 
-static bool owes(const struct tl_conn *c) {
-  return c->n_asked || (c->n_loose && c->net->now_ms < c->loose_until);
+static bool owes_response(const struct tl_conn *c) {
+  return c->n_open_requests || (c->n_loose && c->net->now_ms < c->loose_until);
 }
 
 static uint64_t until_ms(const struct tl_conn *c) {
@@ -49,7 +49,7 @@ void tl_half_begin(struct tl_conn *c) {
   const uint32_t ms = c->net->conf->timeouts.half_closed;
   const bool first = !c->notify_got;
   c->notify_got = true;
-  if (c->state != TL_CONN_OPEN || c->doomed || !ms || !owes(c)) {
+  if (c->state != TL_CONN_OPEN || c->doomed || !ms || !owes_response(c)) {
     tl_conn_finish(c);
     return;
   }
@@ -75,11 +75,11 @@ static void drop_input(struct tl_conn *c) {
 
 void tl_half_turn(struct tl_conn *c) {
   drop_input(c);
-  if (!owes(c)) tl_conn_finish(c);
+  if (!owes_response(c)) tl_conn_finish(c);
 }
 
 /* Behind the FIN nothing is received that would report a reset. */
-static bool vanished(const struct tl_conn *c) {
+static bool has_vanished(const struct tl_conn *c) {
   struct tcp_info info;
   socklen_t len = sizeof(info);
   memset(&info, 0, sizeof(info));
@@ -88,9 +88,9 @@ static bool vanished(const struct tl_conn *c) {
 }
 
 void tl_half_check(struct tl_conn *c) {
-  if (vanished(c))
+  if (has_vanished(c))
     tl_conn_abort(c, TL_EIO);
-  else if (!owes(c) || c->net->now_ms >= until_ms(c))
+  else if (!owes_response(c) || c->net->now_ms >= until_ms(c))
     tl_conn_finish(c);
   else
     check_later(c);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <urcu/urcu-memb.h>
 
+#include "tieline/container.h"
 #include "tieline/log.h"
 
 #define RING_ENTRIES 1024
@@ -46,8 +47,7 @@ static void handle_mail(struct tl_handshaker *hk, struct tl_mail *m) {
 
 static void on_mail(struct tl_op *op, int res, uint32_t flags) {
   (void)res, (void)flags;
-  struct tl_handshaker *hk =
-      (struct tl_handshaker *)((char *)op - offsetof(struct tl_handshaker, mail_op));
+  struct tl_handshaker *hk = tl_container_of(op, struct tl_handshaker, mail_op);
   struct tl_mail *m;
   tl_mailbox_rearm(&hk->th.mailbox);
   while ((m = tl_mailbox_take(&hk->th.mailbox))) handle_mail(hk, m);
@@ -83,7 +83,7 @@ static void give_back(struct tl_handshaker *hk, uint64_t *busy_ms) {
   *busy_ms = 0;
 }
 
-static void turn(struct tl_handshaker *hk, uint64_t *busy_ms) {
+static void run_turn(struct tl_handshaker *hk, uint64_t *busy_ms) {
   int rc = tl_ring_wait(&hk->ring, tl_wheel_next_ms(&hk->wheel, TURN_MS));
   if (rc < 0) {
     TL_LOG(TL_LOG_ERROR, "The handshake thread's ring failed.", TL_FC("cause", tl_strerror(rc)));
@@ -157,14 +157,14 @@ static void tear_down(struct tl_handshaker *hk) {
   if (hk->conf) tl_conf_unref(hk->conf);
 }
 
-static void started(struct tl_handshaker *hk, int rc) {
+static void report_start(struct tl_handshaker *hk, int rc) {
   pthread_mutex_lock(&hk->start_mu);
   hk->start_rc = rc;
   pthread_cond_signal(&hk->start_cv);
   pthread_mutex_unlock(&hk->start_mu);
 }
 
-static void *run(void *arg) {
+static void *thread_main(void *arg) {
   struct tl_handshaker *hk = arg;
   uint64_t busy_ms = 0;
   char name[16];
@@ -174,12 +174,12 @@ static void *run(void *arg) {
   int rc = set_up(hk, hk->start_err, hk->start_cap);
   hk->start_err = NULL;
   if (rc == 0) {
-    started(hk, 0);
-    while (!hk->stopping && !atomic_load(&hk->stop_now)) turn(hk, &busy_ms);
+    report_start(hk, 0);
+    while (!hk->stopping && !atomic_load(&hk->stop_now)) run_turn(hk, &busy_ms);
   }
   if (hk->ring_ok) tear_down(hk);
   urcu_memb_unregister_thread();
-  if (rc) started(hk, rc);
+  if (rc) report_start(hk, rc);
   return NULL;
 }
 
@@ -201,7 +201,7 @@ int tl_handshaker_start(struct tl_runtime *rt, unsigned index, char *err, size_t
   pthread_mutex_init(&hk->start_mu, NULL);
   pthread_cond_init(&hk->start_cv, NULL);
   int rc = tl_mailbox_init(&hk->th.mailbox, MAILBOX_CAP);
-  if (rc == 0 && pthread_create(&hk->th.thread, NULL, run, hk) != 0) rc = TL_ENOMEM;
+  if (rc == 0 && pthread_create(&hk->th.thread, NULL, thread_main, hk) != 0) rc = TL_ENOMEM;
   if (rc) {
     snprintf(err, cap, "a handshake thread cannot be made: %s", tl_strerror(rc));
     handshaker_free(hk);

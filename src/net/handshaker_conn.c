@@ -13,6 +13,7 @@
 
 #include "net/handshaker.h"
 #include "net/sources.h"
+#include "tieline/container.h"
 #include "tieline/keylog.h"
 
 #define FAREWELL_MS 1000u /* for a last alert, however much of the deadline is left */
@@ -20,12 +21,12 @@
 #define RECORD_MIN 512 /* most records of a handshake need no more */
 
 static struct tl_hs_conn *of_op(struct tl_op *op) {
-  return (struct tl_hs_conn *)((char *)op - offsetof(struct tl_hs_conn, op));
+  return tl_container_of(op, struct tl_hs_conn, op);
 }
 
 static void on_deadline(struct tl_timer *t, void *arg) {
   (void)arg;
-  struct tl_hs_conn *c = (struct tl_hs_conn *)((char *)t - offsetof(struct tl_hs_conn, timer));
+  struct tl_hs_conn *c = tl_container_of(t, struct tl_hs_conn, timer);
   const char *what = "the handshake was not finished in time";
   if (c->state == TL_HS_CONNECTING) what = "the connection was not established in time";
   if (c->state == TL_HS_HELLO) what = "no complete ClientHello came in time";
@@ -101,7 +102,7 @@ static void submit_send(struct tl_hs_conn *c) {
   io_uring_sqe_set_data(sqe, &c->op);
 }
 
-static int reserve(struct tl_hs_conn *c, size_t n) {
+static int reserve_record(struct tl_hs_conn *c, size_t n) {
   if (n <= c->rec_cap) return 0;
   uint8_t *p = realloc(c->rec, n);
   if (!p) return TL_ENOMEM;
@@ -111,20 +112,20 @@ static int reserve(struct tl_hs_conn *c, size_t n) {
 }
 
 int tl_hk_conn_receive(struct tl_hs_conn *c, size_t want) {
-  if (reserve(c, want < RECORD_MIN ? RECORD_MIN : want)) return TL_ENOMEM;
+  if (reserve_record(c, want < RECORD_MIN ? RECORD_MIN : want)) return TL_ENOMEM;
   c->want = want;
   submit_recv(c);
   return 0;
 }
 
-static void receive(struct tl_hs_conn *c, size_t want) {
+static void receive_or_fail(struct tl_hs_conn *c, size_t want) {
   if (tl_hk_conn_receive(c, want)) tl_hk_conn_fail(c, TL_HS_INTERNAL, "out of memory");
 }
 
 static void read_header(struct tl_hs_conn *c) {
   c->state = TL_HS_READING;
   c->have = 0;
-  receive(c, TL_RECORD_HEADER);
+  receive_or_fail(c, TL_RECORD_HEADER);
 }
 
 /* ---- ends ---- */
@@ -162,7 +163,7 @@ void tl_hk_conn_abort(struct tl_hs_conn *c) {
 }
 
 /* The last alert, if OpenSSL left one; then the end. */
-static void farewell(struct tl_hs_conn *c) {
+static void send_last_alert(struct tl_hs_conn *c) {
   c->state = TL_HS_CLOSING;
   c->out = c->hs ? tl_hs_output(c->hs, &c->out_n) : NULL;
   if (!c->out || c->out_n == 0) {
@@ -181,7 +182,7 @@ void tl_hk_conn_fail(struct tl_hs_conn *c, int cause, const char *reason) {
   if (c->in_flight || cause == TL_HS_TIMEOUT || cause == TL_HS_CONNECT)
     tl_hk_conn_abort(c);
   else
-    farewell(c);
+    send_last_alert(c);
 }
 
 static void closed_by_peer(struct tl_hs_conn *c, int res) {
@@ -191,7 +192,7 @@ static void closed_by_peer(struct tl_hs_conn *c, int res) {
 
 /* ---- steps ---- */
 
-static void proceed(struct tl_hs_conn *c) {
+static void next_step(struct tl_hs_conn *c) {
   if (c->step_rc == TL_EAGAIN)
     read_header(c);
   else if (c->step_rc == 0)
@@ -213,12 +214,12 @@ static void after_step(struct tl_hs_conn *c, int rc) {
   c->step_rc = rc;
   keep_time(c);
   if (rc != 0 && rc != TL_EAGAIN) {
-    proceed(c); /* its alert leaves after the report */
+    next_step(c); /* its alert leaves after the report */
     return;
   }
   c->out = tl_hs_output(c->hs, &c->out_n);
   if (c->out_n == 0) {
-    proceed(c);
+    next_step(c);
     return;
   }
   c->state = TL_HS_SENDING;
@@ -238,7 +239,7 @@ static void on_sent(struct tl_hs_conn *c, int res) {
   } else if (res <= 0) {
     closed_by_peer(c, res);
   } else {
-    proceed(c);
+    next_step(c);
   }
 }
 
@@ -248,7 +249,7 @@ static void on_header(struct tl_hs_conn *c) {
     tl_hk_conn_fail(c, (int)tl_hs_failure(c->hs)->cause, NULL);
     return;
   }
-  receive(c, TL_RECORD_HEADER + body);
+  receive_or_fail(c, TL_RECORD_HEADER + body);
 }
 
 static void on_received(struct tl_hs_conn *c, int res) {

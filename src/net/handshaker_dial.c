@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "net/handshaker.h"
+#include "tieline/container.h"
 #include "tieline/log.h"
 
 #define RETRY_MS 10
@@ -16,8 +17,7 @@
 /* Retries the waiting answers from the front, so that each worker gets its own in order. */
 void tl_hk_retry(struct tl_timer *t, void *arg) {
   (void)arg;
-  struct tl_handshaker *hk =
-      (struct tl_handshaker *)((char *)t - offsetof(struct tl_handshaker, retry));
+  struct tl_handshaker *hk = tl_container_of(t, struct tl_handshaker, retry);
   struct tl_handoff *h = hk->unanswered;
   hk->unanswered = NULL;
   while (h) {

@@ -26,8 +26,8 @@ static int try_kernel(struct tl_hs_conn *c, const struct tl_session *s, struct t
 }
 
 /* The keys' new home: kernel or *OUT_RECORD. On failure C's cause is in *OUT_WHY. */
-static int install(struct tl_hs_conn *c, const struct tl_session *s, struct tl_ktls_state *out,
-                   struct tl_record **out_record, const char **out_why) {
+static int install_keys(struct tl_hs_conn *c, const struct tl_session *s, struct tl_ktls_state *out,
+                        struct tl_record **out_record, const char **out_why) {
   int rc = try_kernel(c, s, out);
   if (rc == 0) return 0;
   *out_why = tl_ktls_why_text(out->tx != TL_KTLS_ON ? out->tx : out->rx);
@@ -37,8 +37,8 @@ static int install(struct tl_hs_conn *c, const struct tl_session *s, struct tl_k
   return rc;
 }
 
-static void count(struct tl_counters *ct, const struct tl_session *s,
-                  const struct tl_ktls_state *k) {
+static void count_success(struct tl_counters *ct, const struct tl_session *s,
+                          const struct tl_ktls_state *k) {
   static const enum tl_counter off[TL_KTLS_WHYS] = {
       [TL_KTLS_NO_ULP] = TL_C_KTLS_OFF_KERNEL, [TL_KTLS_NO_CIPHER] = TL_C_KTLS_OFF_CIPHER,
       [TL_KTLS_CONFIG] = TL_C_KTLS_OFF_CONFIG, [TL_KTLS_FRAGMENT] = TL_C_KTLS_OFF_MFL,
@@ -101,7 +101,7 @@ static unsigned least_loaded(struct tl_handshaker *hk) {
   return best;
 }
 
-static void post(struct tl_hs_conn *c, struct tl_handoff *h) {
+static void post_handoff(struct tl_hs_conn *c, struct tl_handoff *h) {
   struct tl_handshaker *hk = c->hk;
   if (c->dial) {
     unsigned worker = c->dial->worker;
@@ -130,7 +130,7 @@ void tl_hk_finish(struct tl_hs_conn *c) {
     return;
   }
   struct tl_handoff *h = NULL;
-  if (install(c, &s, &k, &record, &why) == 0) h = make_handoff(c, &s);
+  if (install_keys(c, &s, &k, &record, &why) == 0) h = make_handoff(c, &s);
   if (!h) {
     tl_record_free(record);
     tl_session_clear(&s);
@@ -140,12 +140,12 @@ void tl_hk_finish(struct tl_hs_conn *c) {
   h->ktls = k;
   h->record = record;
   if (!record) h->rekey = keep_for_rekey(c, &s);
-  count(&c->hk->th.counters, &s, &k);
+  count_success(&c->hk->th.counters, &s, &k);
   tl_hk_report_success(c, h);
   h->late = tl_hs_late(c->hs, &s);
   if (h->late) c->hs = NULL;
   tl_session_clear(&s);
   c->fd = -1;
-  post(c, h);
+  post_handoff(c, h);
   tl_hk_conn_free(c, 0);
 }

@@ -13,16 +13,17 @@
 
 #include "net/handshaker.h"
 #include "net/sources.h"
+#include "tieline/container.h"
 #include "tieline/listen.h"
 #include "tieline/log_limit.h"
 
 #define RETRY_MS 100
 
 static struct tl_hs_listener *of_op(struct tl_op *op) {
-  return (struct tl_hs_listener *)((char *)op - offsetof(struct tl_hs_listener, op));
+  return tl_container_of(op, struct tl_hs_listener, op);
 }
 
-static void arm(struct tl_hs_listener *l) {
+static void arm_accept(struct tl_hs_listener *l) {
   struct tl_handshaker *hk = l->hk;
   if (l->armed || l->gone) return;
   if (hk->waiting >= TL_HS_WAITING_MAX) {
@@ -39,7 +40,7 @@ static void arm(struct tl_hs_listener *l) {
 
 void tl_hk_listeners_resume(struct tl_handshaker *hk) {
   for (struct tl_hs_listener *l = hk->listeners; l; l = l->next)
-    if (l->paused) arm(l);
+    if (l->paused) arm_accept(l);
 }
 
 static void listener_free(struct tl_hs_listener *l) {
@@ -51,15 +52,15 @@ static void listener_free(struct tl_hs_listener *l) {
   free(l);
 }
 
-static void refuse(struct tl_handshaker *hk, const struct tl_addr *peer, int fd, enum tl_counter id,
-                   const char *why) {
+static void refuse_socket(struct tl_handshaker *hk, const struct tl_addr *peer, int fd,
+                          enum tl_counter id, const char *why) {
   tl_count(&hk->th.counters, id);
   tl_hk_report_refused(peer, why);
   atomic_fetch_sub(&hk->th.rt->connections, 1);
   close(fd);
 }
 
-static void take(struct tl_hs_listener *l, int fd) {
+static void take_socket(struct tl_hs_listener *l, int fd) {
   struct tl_handshaker *hk = l->hk;
   struct tl_addr peer;
   socklen_t len = sizeof(peer);
@@ -72,17 +73,17 @@ static void take(struct tl_hs_listener *l, int fd) {
   /* At the bound who has said nothing leaves it to who comes, see handshaker_hello.c. */
   const uint32_t now = atomic_fetch_add(&hk->th.rt->connections, 1);
   if (!tl_conn_room(hk->conf, now, &peer) && !tl_hk_hello_give_way(hk)) {
-    refuse(hk, &peer, fd, TL_C_CONN_REFUSED, "max_connections is reached");
+    refuse_socket(hk, &peer, fd, TL_C_CONN_REFUSED, "max_connections is reached");
     return;
   }
   if (tl_conn_source_enter(hk->conf, &peer)) {
-    refuse(hk, &peer, fd, TL_C_CONN_REFUSED_SOURCE, "max_connections_source is reached");
+    refuse_socket(hk, &peer, fd, TL_C_CONN_REFUSED_SOURCE, "max_connections_source is reached");
     return;
   }
   struct tl_hs_conn *c = tl_hk_conn_new(hk, fd, &peer);
   if (!c) {
     tl_conn_source_leave(&peer);
-    refuse(hk, &peer, fd, TL_C_HS_FAIL_INTERNAL, "out of memory");
+    refuse_socket(hk, &peer, fd, TL_C_HS_FAIL_INTERNAL, "out of memory");
     return;
   }
   c->listener = l->index;
@@ -104,12 +105,12 @@ static void on_accept(struct tl_op *op, int res, uint32_t flags) {
     if (l->gone)
       close(res);
     else
-      take(l, res);
+      take_socket(l, res);
   }
   if (l->gone) {
     listener_free(l);
   } else if (res >= 0 || lost_one(l->hk, res)) {
-    arm(l);
+    arm_accept(l);
   } else {
     TL_LOG_FROM(NULL, NULL, TL_LOG_ERROR, "A listener cannot accept and tries again soon.",
                 TL_FC("listen", l->hk->conf->listen[l->index].name),
@@ -120,7 +121,7 @@ static void on_accept(struct tl_op *op, int res, uint32_t flags) {
 
 static void on_retry(struct tl_timer *t, void *arg) {
   (void)arg;
-  arm((struct tl_hs_listener *)((char *)t - offsetof(struct tl_hs_listener, retry)));
+  arm_accept(tl_container_of(t, struct tl_hs_listener, retry));
 }
 
 static int open_one(struct tl_handshaker *hk, int index, char *err, size_t cap) {
@@ -139,7 +140,7 @@ static int open_one(struct tl_handshaker *hk, int index, char *err, size_t cap) 
   l->retry.fn = on_retry;
   l->next = hk->listeners;
   hk->listeners = l;
-  arm(l);
+  arm_accept(l);
   return 0;
 }
 
@@ -188,7 +189,7 @@ void tl_hk_listeners_change(struct tl_handshaker *hk) {
     if (l->index < 0)
       close_one(l);
     else if (l->paused)
-      arm(l);
+      arm_accept(l);
   }
   if (hk->draining) return;
   for (size_t i = 0; i < hk->conf->n_listen; i++) {

@@ -32,19 +32,19 @@ struct line {
   size_t n;
 };
 
-static void add(struct line *l, const char *key, const char *text) {
+static void add_field(struct line *l, const char *key, const char *text) {
   if (text && *text && l->n < sizeof(l->f) / sizeof(*l->f)) l->f[l->n++] = TL_FC(key, text);
 }
 
 static void add_alert(struct line *l, const char *key, uint8_t alert) {
-  if (alert != 0xff) add(l, key, tl_alert_name(alert));
+  if (alert != 0xff) add_field(l, key, tl_alert_name(alert));
 }
 
 static void add_ends(struct line *l, const struct tl_hs_conn *c, char peer[TL_ADDR_STRLEN],
                      char local[TL_ADDR_STRLEN]) {
-  add(l, "role", c->dial ? "client" : "server");
-  add(l, "peer", tl_addr_format(&c->peer, peer));
-  if (c->local.sa.sa_family) add(l, "local", tl_addr_format(&c->local, local));
+  add_field(l, "role", c->dial ? "client" : "server");
+  add_field(l, "peer", tl_addr_format(&c->peer, peer));
+  if (c->local.sa.sa_family) add_field(l, "local", tl_addr_format(&c->local, local));
 }
 
 /* Load balancers and port scanners connect and leave: counted, but no line for operators. */
@@ -54,7 +54,7 @@ static bool said_nothing(const struct tl_hs_conn *c) {
 }
 
 /* For `ctl handshakes failed`: everything, whether or not a line may be written. */
-static void keep(const struct tl_hs_conn *c) {
+static void keep_failure(const struct tl_hs_conn *c) {
   struct tl_failure f = {.outgoing = c->dial != NULL,
                          .peer = c->peer,
                          .local = c->local,
@@ -74,7 +74,7 @@ void tl_hk_report_failure(struct tl_hs_conn *c) {
   const struct tl_hs_failure *f = &c->failure;
   enum tl_log_level level = said_nothing(c) ? TL_LOG_DEBUG : TL_LOG_WARN;
   tl_count(&c->hk->th.counters, counter_of((int)f->cause));
-  if (!said_nothing(c)) keep(c);
+  if (!said_nothing(c)) keep_failure(c);
   const char *sentence =
       f->cause == TL_HS_CONNECT ? "An outgoing TLS connection failed." : "A TLS handshake failed.";
   if (tl_log_level() < level ||
@@ -83,17 +83,17 @@ void tl_hk_report_failure(struct tl_hs_conn *c) {
   char peer[TL_ADDR_STRLEN], local[TL_ADDR_STRLEN];
   struct line l = {.n = 0};
   add_ends(&l, c, peer, local);
-  add(&l, "sni", f->sni[0] || !c->dial ? f->sni : c->dial->sni);
-  add(&l, "tls_domain", f->domain[0] || !c->dial ? f->domain : c->dial->domain->name);
-  add(&l, "cause", tl_hs_cause_name((int)f->cause));
-  add(&l, "reason", f->reason);
+  add_field(&l, "sni", f->sni[0] || !c->dial ? f->sni : c->dial->sni);
+  add_field(&l, "tls_domain", f->domain[0] || !c->dial ? f->domain : c->dial->domain->name);
+  add_field(&l, "cause", tl_hs_cause_name((int)f->cause));
+  add_field(&l, "reason", f->reason);
   if (f->verify_code != X509_V_OK) {
     l.f[l.n++] = TL_FI("verify_code", f->verify_code);
     const char *verify = X509_verify_cert_error_string(f->verify_code);
-    if (strcmp(verify, f->reason) != 0) add(&l, "verify", verify);
+    if (strcmp(verify, f->reason) != 0) add_field(&l, "verify", verify);
     l.f[l.n++] = TL_FI("verify_depth", f->verify_depth);
-    add(&l, "subject", f->subject);
-    if (f->cause == TL_HS_NAME && c->dial) add(&l, "required_name", c->dial->verify_name);
+    add_field(&l, "subject", f->subject);
+    if (f->cause == TL_HS_NAME && c->dial) add_field(&l, "required_name", c->dial->verify_name);
   }
   add_alert(&l, "alert_sent", f->alert_sent);
   add_alert(&l, "alert_received", f->alert_received);
@@ -112,15 +112,15 @@ void tl_hk_report_success(const struct tl_hs_conn *c, const struct tl_handoff *h
   char peer[TL_ADDR_STRLEN], local[TL_ADDR_STRLEN];
   struct line l = {.n = 0};
   add_ends(&l, c, peer, local);
-  add(&l, "sni", h->sni);
-  add(&l, "tls_domain", h->domain->name);
-  add(&l, "version", tl_tls_version_name(h->version));
-  add(&l, "cipher", tl_cipher_name(h->cipher));
-  add(&l, "resumed", h->resumed ? "yes" : "no");
-  add(&l, "subject", h->identity ? h->identity->subject : NULL);
-  add(&l, "verified", h->peer_verified ? "yes" : "no");
-  add(&l, "ktls_tx", tl_ktls_why_text(h->ktls.tx));
-  add(&l, "ktls_rx", tl_ktls_why_text(h->ktls.rx));
+  add_field(&l, "sni", h->sni);
+  add_field(&l, "tls_domain", h->domain->name);
+  add_field(&l, "version", tl_tls_version_name(h->version));
+  add_field(&l, "cipher", tl_cipher_name(h->cipher));
+  add_field(&l, "resumed", h->resumed ? "yes" : "no");
+  add_field(&l, "subject", h->identity ? h->identity->subject : NULL);
+  add_field(&l, "verified", h->peer_verified ? "yes" : "no");
+  add_field(&l, "ktls_tx", tl_ktls_why_text(h->ktls.tx));
+  add_field(&l, "ktls_rx", tl_ktls_why_text(h->ktls.rx));
   l.f[l.n++] = TL_FI("ms", tl_now_ms() - c->started_ms);
   tl_log_write(TL_LOG_DEBUG, sentence, l.f, l.n);
 }

@@ -8,24 +8,24 @@
 
 #include "net/handshaker.h"
 
-static uint32_t home(const struct tl_hs_sources *s, const struct tl_addr *a) {
+static uint32_t home_slot(const struct tl_hs_sources *s, const struct tl_addr *a) {
   return (uint32_t)tl_addr_hash(a) & (s->cap - 1);
 }
 
-static bool used(const struct tl_hs_source *e) { return e->n || e->hellos; }
+static bool is_used(const struct tl_hs_source *e) { return e->n || e->hellos; }
 
-static struct tl_hs_source *find(struct tl_hs_sources *s, const struct tl_addr *a) {
-  uint32_t i = home(s, a);
-  while (used(&s->slot[i]) && !tl_addr_eq(&s->slot[i].addr, a)) i = (i + 1) & (s->cap - 1);
+static struct tl_hs_source *find_slot(struct tl_hs_sources *s, const struct tl_addr *a) {
+  uint32_t i = home_slot(s, a);
+  while (is_used(&s->slot[i]) && !tl_addr_eq(&s->slot[i].addr, a)) i = (i + 1) & (s->cap - 1);
   return &s->slot[i];
 }
 
-static int grow(struct tl_hs_sources *s) {
+static int grow_table(struct tl_hs_sources *s) {
   struct tl_hs_sources bigger = {.cap = s->cap ? s->cap * 2 : 256, .used = s->used};
   bigger.slot = calloc(bigger.cap, sizeof(*bigger.slot));
   if (!bigger.slot) return TL_ENOMEM;
   for (uint32_t i = 0; i < s->cap; i++)
-    if (used(&s->slot[i])) *find(&bigger, &s->slot[i].addr) = s->slot[i];
+    if (is_used(&s->slot[i])) *find_slot(&bigger, &s->slot[i].addr) = s->slot[i];
   free(s->slot);
   *s = bigger;
   return 0;
@@ -33,9 +33,9 @@ static int grow(struct tl_hs_sources *s) {
 
 /* The source of C, made if it has nothing yet: the caller counts in it at once. NULL: no memory. */
 static struct tl_hs_source *find_or_make(struct tl_hs_sources *s, const struct tl_hs_conn *c) {
-  if (s->used * 2 >= s->cap && grow(s)) return NULL;
-  struct tl_hs_source *e = find(s, &c->source);
-  if (!used(e)) {
+  if (s->used * 2 >= s->cap && grow_table(s)) return NULL;
+  struct tl_hs_source *e = find_slot(s, &c->source);
+  if (!is_used(e)) {
     *e = (struct tl_hs_source){.addr = c->source};
     s->used++;
   }
@@ -53,8 +53,8 @@ int tl_hs_source_enter(struct tl_hs_sources *s, const struct tl_hs_conn *c, uint
 /* Closes the gap at I: every entry behind it that a search would otherwise miss moves up. */
 static void close_gap(struct tl_hs_sources *s, uint32_t gap) {
   uint32_t mask = s->cap - 1;
-  for (uint32_t i = (gap + 1) & mask; used(&s->slot[i]); i = (i + 1) & mask) {
-    uint32_t from_home = (i - home(s, &s->slot[i].addr)) & mask;
+  for (uint32_t i = (gap + 1) & mask; is_used(&s->slot[i]); i = (i + 1) & mask) {
+    uint32_t from_home = (i - home_slot(s, &s->slot[i].addr)) & mask;
     if (from_home < ((i - gap) & mask)) continue;
     s->slot[gap] = s->slot[i];
     s->slot[i].n = s->slot[i].hellos = 0;
@@ -63,20 +63,20 @@ static void close_gap(struct tl_hs_sources *s, uint32_t gap) {
 }
 
 static void forget_if_unused(struct tl_hs_sources *s, struct tl_hs_source *e) {
-  if (used(e)) return;
+  if (is_used(e)) return;
   s->used--;
   close_gap(s, (uint32_t)(e - s->slot));
 }
 
 void tl_hs_source_leave(struct tl_hs_sources *s, const struct tl_hs_conn *c) {
-  struct tl_hs_source *e = find(s, &c->source);
+  struct tl_hs_source *e = find_slot(s, &c->source);
   e->n--;
   forget_if_unused(s, e);
 }
 
 /* ---- queues of a source ---- */
 
-static void append(struct tl_hs_queue *q, struct tl_hs_conn *c) {
+static void queue_append(struct tl_hs_queue *q, struct tl_hs_conn *c) {
   c->wait_next = NULL;
   c->wait_prev = q->last;
   if (q->last)
@@ -101,12 +101,12 @@ int tl_hs_source_open(struct tl_hs_sources *s, struct tl_hs_conn *c) {
   struct tl_hs_source *e = find_or_make(s, c);
   if (!e) return TL_ENOMEM;
   e->hellos++;
-  append(&e->half_open, c);
+  queue_append(&e->half_open, c);
   return 0;
 }
 
 void tl_hs_source_opened(struct tl_hs_sources *s, struct tl_hs_conn *c) {
-  struct tl_hs_source *e = find(s, &c->source);
+  struct tl_hs_source *e = find_slot(s, &c->source);
   take_out(&e->half_open, c);
   e->hellos--;
   forget_if_unused(s, e);
@@ -114,20 +114,20 @@ void tl_hs_source_opened(struct tl_hs_sources *s, struct tl_hs_conn *c) {
 
 struct tl_hs_conn *tl_hs_source_oldest(struct tl_hs_sources *s, const struct tl_hs_conn *c,
                                        uint32_t max) {
-  struct tl_hs_source *e = s->cap ? find(s, &c->source) : NULL;
-  return e && used(e) && e->hellos >= max ? e->half_open.first : NULL;
+  struct tl_hs_source *e = s->cap ? find_slot(s, &c->source) : NULL;
+  return e && is_used(e) && e->hellos >= max ? e->half_open.first : NULL;
 }
 
 void tl_hs_source_wait(struct tl_hs_sources *s, struct tl_hs_conn *c) {
-  append(&find(s, &c->source)->waiting, c);
+  queue_append(&find_slot(s, &c->source)->waiting, c);
 }
 
 void tl_hs_source_unwait(struct tl_hs_sources *s, struct tl_hs_conn *c) {
-  take_out(&find(s, &c->source)->waiting, c);
+  take_out(&find_slot(s, &c->source)->waiting, c);
 }
 
 struct tl_hs_conn *tl_hs_source_next(struct tl_hs_sources *s, const struct tl_hs_conn *c) {
-  return find(s, &c->source)->waiting.first;
+  return find_slot(s, &c->source)->waiting.first;
 }
 
 /* ---- lines of the thread ---- */

@@ -5,17 +5,18 @@
  * waits for a place, who has been let in and lets us wait goes.
  */
 #include "net/handshaker.h"
+#include "tieline/container.h"
 
 /* Over this after its ClientHello a client that owes us its next flight gives way to others. A
  * handshake is two round trips and a signature or less. */
 #define STALL_MS 1000u
 
 static struct tl_handshaker *of_stall(struct tl_timer *t) {
-  return (struct tl_handshaker *)((char *)t - offsetof(struct tl_handshaker, stall));
+  return tl_container_of(t, struct tl_handshaker, stall);
 }
 
 /* The oldest that has had its second and not spoken. */
-static struct tl_hs_conn *stalled(struct tl_handshaker *hk, uint64_t now_ms) {
+static struct tl_hs_conn *find_stalled(struct tl_handshaker *hk, uint64_t now_ms) {
   for (struct tl_hs_conn *c = hk->begun.first; c && c->begun_ms + STALL_MS <= now_ms;
        c = c->line_next)
     if (!c->dead && c->state == TL_HS_READING && c->in_flight) return c;
@@ -26,7 +27,7 @@ static struct tl_hs_conn *stalled(struct tl_handshaker *hk, uint64_t now_ms) {
 static void end_stalled(struct tl_handshaker *hk) {
   uint64_t now_ms = tl_now_ms();
   for (uint32_t i = 0; i < hk->turn.n; i++) {
-    struct tl_hs_conn *c = stalled(hk, now_ms);
+    struct tl_hs_conn *c = find_stalled(hk, now_ms);
     if (!c) break;
     tl_count(&hk->th.counters, TL_C_HS_GAVE_WAY);
     tl_hk_conn_fail(c, TL_HS_TIMEOUT, "it gave way to others after saying nothing for a second");
@@ -34,7 +35,7 @@ static void end_stalled(struct tl_handshaker *hk) {
 }
 
 /* While somebody waits the next look is due when the oldest has had its second. */
-static void watch(struct tl_handshaker *hk) {
+static void watch_stall(struct tl_handshaker *hk) {
   uint64_t now_ms = tl_now_ms();
   if (!hk->turn.first || tl_timer_running(&hk->stall)) return;
   uint64_t due_ms = hk->begun.first ? hk->begun.first->begun_ms + STALL_MS : now_ms;
@@ -46,24 +47,24 @@ static bool has_place(const struct tl_handshaker *hk) {
 }
 
 /* Gives places to those who wait. */
-static void serve(struct tl_handshaker *hk) {
+static void serve_waiting(struct tl_handshaker *hk) {
   while (hk->turn.first && has_place(hk)) {
     struct tl_hs_conn *c = hk->turn.first;
     tl_hs_line_leave(c);
     hk->waiting--;
     tl_hs_line_add(&hk->ready, c);
   }
-  watch(hk);
+  watch_stall(hk);
 }
 
 void tl_hk_turn_stalled(struct tl_timer *t, void *arg) {
   (void)arg;
   struct tl_handshaker *hk = of_stall(t);
   end_stalled(hk);
-  serve(hk);
+  serve_waiting(hk);
 }
 
-static void begin(struct tl_hs_conn *c) {
+static void begin_handshake(struct tl_hs_conn *c) {
   tl_hs_line_leave(c);
   tl_hs_line_add(&c->hk->begun, c);
   c->begun_ms = tl_now_ms();
@@ -76,7 +77,7 @@ static void leave_hello(struct tl_hs_conn *c) {
   tl_count_sub(&c->hk->th.counters, TL_C_HS_HALF_OPEN, 1);
 }
 
-static void refuse(struct tl_hs_conn *c, enum tl_counter id, const char *why) {
+static void refuse_handshake(struct tl_hs_conn *c, enum tl_counter id, const char *why) {
   tl_count(&c->hk->th.counters, id);
   tl_hk_report_refused(&c->peer, why);
   tl_hk_conn_abort(c);
@@ -88,16 +89,16 @@ void tl_hk_turn_take(struct tl_hs_conn *c) {
   int rc = tl_hs_source_enter(&hk->sources, c, hk->conf->limits.max_handshakes_source);
   bool full = hk->waiting >= TL_HS_WAITING_MAX;
   if (rc && (rc != TL_ELIMIT || full)) {
-    refuse(c, TL_C_HS_REFUSED_SOURCE, "too many wait because of max_handshakes_source");
+    refuse_handshake(c, TL_C_HS_REFUSED_SOURCE, "too many wait because of max_handshakes_source");
     return;
   }
   if (rc == 0 && has_place(hk) && !hk->turn.first) {
-    begin(c);
+    begin_handshake(c);
     return;
   }
   if (full) {
     tl_hs_source_leave(&hk->sources, c);
-    refuse(c, TL_C_HS_REFUSED_FULL, "too many wait because of max_handshakes");
+    refuse_handshake(c, TL_C_HS_REFUSED_FULL, "too many wait because of max_handshakes");
     return;
   }
   c->state = TL_HS_WAITING;
@@ -105,7 +106,7 @@ void tl_hk_turn_take(struct tl_hs_conn *c) {
   tl_hk_timer_at(hk, &c->timer, c->started_ms + c->conf->timeouts.handshake);
   if (rc == 0) {
     tl_hs_line_add(&hk->turn, c);
-    serve(hk);
+    serve_waiting(hk);
   } else {
     c->queued = true;
     tl_hs_source_wait(&hk->sources, c);
@@ -138,11 +139,11 @@ void tl_hk_turn_leave(struct tl_hs_conn *c) {
     if (line == &hk->turn) hk->waiting--;
     tl_hs_line_leave(c);
     pass_share(c);
-    if (!hk->stopping) serve(hk);
+    if (!hk->stopping) serve_waiting(hk);
   }
   tl_hk_listeners_resume(hk);
 }
 
 void tl_hk_turn_begin(struct tl_handshaker *hk) {
-  while (hk->ready.first) begin(hk->ready.first);
+  while (hk->ready.first) begin_handshake(hk->ready.first);
 }

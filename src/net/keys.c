@@ -22,9 +22,9 @@
 
 /* Records of one key when it is time for another, without hurry; when a peer that was asked for
  * another one has not heeded it; and when the connection must end before it is too late. */
-static uint64_t due(uint64_t max) { return max / 2; }
-static uint64_t overdue(uint64_t max) { return max - max / 4; }
-static uint64_t spent(uint64_t max) { return max - max / 8; }
+static uint64_t rekey_due(uint64_t max) { return max / 2; }
+static uint64_t rekey_overdue(uint64_t max) { return max - max / 4; }
+static uint64_t key_spent(uint64_t max) { return max - max / 8; }
 
 /* What the RFC allows, less what may pass until the next look. max_records, which is at most that,
  * may be passed while a call is set up; this may not, for then it is the cipher that gives way. */
@@ -40,12 +40,12 @@ static uint64_t records_max(const struct tl_conn *c) {
 /* No more records than this can have passed, give or take a few: about one for each message sent or
  * 16 KB, and what the peer sends holds at least a byte each, or is counted by itself. Empty records
  * in the kernel nobody sees: they wear the key of their sender alone. */
-static uint64_t work(const struct tl_conn *c) {
+static uint64_t work_done(const struct tl_conn *c) {
   return c->msgs_out + c->bytes_out / TL_RECORD_PLAIN_MAX + c->bytes_in + c->tls->empty_records;
 }
 
 /* Where C's keys are; the kernel counts, but does not watch. */
-static int counts(const struct tl_conn *c, uint64_t *out_tx, uint64_t *out_rx) {
+static int count_records(const struct tl_conn *c, uint64_t *out_tx, uint64_t *out_rx) {
   const struct tl_conn_tls *t = c->tls;
   struct tl_tls_keys k = {.version = (enum tl_tls_version)t->version,
                           .cipher = (enum tl_cipher)t->cipher};
@@ -63,11 +63,11 @@ static int counts(const struct tl_conn *c, uint64_t *out_tx, uint64_t *out_rx) {
 static int change_key(struct tl_conn *c, bool ask) {
   struct tl_conn_tls *t = c->tls;
   uint8_t update[TL_KEY_UPDATE_LEN];
-  t->key_asked |= ask;
+  t->update_requested |= ask;
   if (!t->record) {
     if (!t->rekey) return TL_ENOTSUP;
     c->rekey_tx = true;
-    t->key_ask |= ask;
+    t->update_request_next |= ask;
     tl_conn_mark(c);
     return TL_OK;
   }
@@ -89,7 +89,7 @@ static bool too_many(const struct tl_conn *c) {
 int tl_keys_received(struct tl_conn *c, bool answer) {
   struct tl_conn_tls *t = c->tls;
   if (too_many(c)) return TL_ELIMIT;
-  t->key_asked = false;
+  t->update_requested = false;
   int rc;
   if (t->record) {
     rc = tl_record_rekey_rx(t->record);
@@ -104,7 +104,7 @@ static int send_update(struct tl_conn *c) {
   uint8_t update[TL_KEY_UPDATE_LEN], cbuf[TL_KTLS_CMSG] __attribute__((aligned(8)));
   struct iovec iov = {update, sizeof(update)};
   struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-  tl_key_update_message(update, c->tls->key_ask);
+  tl_key_update_message(update, c->tls->update_request_next);
   tl_ktls_msg_type(&msg, cbuf, TL_CT_HANDSHAKE);
   ssize_t n = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (n == (ssize_t)sizeof(update)) return TL_OK;
@@ -118,7 +118,7 @@ void tl_keys_turn(struct tl_conn *c) {
     tl_send_wait(c);
     return;
   }
-  c->rekey_tx = c->tls->key_ask = false;
+  c->rekey_tx = c->tls->update_request_next = false;
   if (rc == TL_OK) tl_count(c->net->counters, TL_C_REC_KEYUPDATE_SENT);
   if (rc == TL_OK) rc = tl_keys_update(c->tls->rekey, true);
   if (rc == TL_OK) rc = tl_ktls_rekey(c->fd, c->tls->rekey, true);
@@ -128,9 +128,9 @@ void tl_keys_turn(struct tl_conn *c) {
 /* Other keys on the same connection, where TLS and both sides can. */
 static bool keys_change(struct tl_conn *c, uint64_t max, uint64_t tx, uint64_t rx) {
   if (c->tls->version != TL_TLS_1_3) return false;
-  if (rx >= due(max) && !c->tls->key_asked) return change_key(c, true) == TL_OK;
-  if (rx >= overdue(max)) return false;
-  return tx < due(max) || c->rekey_tx || change_key(c, false) == TL_OK;
+  if (rx >= rekey_due(max) && !c->tls->update_requested) return change_key(c, true) == TL_OK;
+  if (rx >= rekey_overdue(max)) return false;
+  return tx < rekey_due(max) || c->rekey_tx || change_key(c, false) == TL_OK;
 }
 
 static void log_worn(const struct tl_conn *c, const char *what, uint64_t tx, uint64_t rx) {
@@ -144,9 +144,9 @@ static void log_worn(const struct tl_conn *c, const char *what, uint64_t tx, uin
               TL_FI("max_records", (long long)records_max(c)));
 }
 
-static void worn(struct tl_conn *c, uint64_t max, uint64_t tx, uint64_t rx) {
+static void renew_or_close(struct tl_conn *c, uint64_t max, uint64_t tx, uint64_t rx) {
   const uint64_t most = tx > rx ? tx : rx;
-  bool over = most >= spent(max);
+  bool over = most >= key_spent(max);
   if (over && (most >= RECORDS_LAST || !tl_conn_spared(c))) {
     log_worn(c, "Closing a connection whose keys must not seal more records.", tx, rx);
     if (!c->retired) tl_count(c->net->counters, TL_C_CONN_WORN);
@@ -160,9 +160,9 @@ static void worn(struct tl_conn *c, uint64_t max, uint64_t tx, uint64_t rx) {
 
 void tl_keys_check(struct tl_conn *c) {
   uint64_t tx, rx, max = c->tls && c->state == TL_CONN_OPEN ? records_max(c) : 0;
-  if (!max || work(c) < c->tls->keys_look_at || counts(c, &tx, &rx)) return;
+  if (!max || work_done(c) < c->tls->keys_look_at || count_records(c, &tx, &rx)) return;
   uint64_t most = tx > rx ? tx : rx, step = max / 64;
-  if (most + step < due(max)) step = due(max) - most;
-  c->tls->keys_look_at = work(c) + step;
-  if (most >= due(max)) worn(c, max, tx, rx);
+  if (most + step < rekey_due(max)) step = rekey_due(max) - most;
+  c->tls->keys_look_at = work_done(c) + step;
+  if (most >= rekey_due(max)) renew_or_close(c, max, tx, rx);
 }

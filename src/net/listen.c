@@ -12,7 +12,7 @@
 /* Connections that wait while handshakes are at their budget; the kernel caps it at somaxconn. */
 #define BACKLOG 4096
 
-static const char *hint(int err) {
+static const char *bind_hint(int err) {
   switch (err) {
   case EADDRINUSE: return " (another process listens there)";
   case EADDRNOTAVAIL: return " (no interface of this machine has that address)";
@@ -37,7 +37,7 @@ int tl_listen_socket(const struct tl_addr *a, enum tl_transport t, char *err, si
   int e = errno;
   char text[TL_ADDR_STRLEN];
   snprintf(err, cap, "cannot listen on %s:%s: %s%s", tl_transport_param(t), tl_addr_format(a, text),
-           strerror(e), hint(e));
+           strerror(e), bind_hint(e));
   if (fd >= 0) close(fd);
   return TL_EIO;
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "net_internal.h"
+#include "tieline/container.h"
 #include "tieline/sweep.h"
 
 #define RING_ENTRIES 1024
@@ -36,7 +37,7 @@ static void close_order(struct tl_net *n, struct tl_close_order *o) {
   free(o);
 }
 
-static void unpark(struct tl_net *n, struct tl_close_order *o) {
+static void unpark_order(struct tl_net *n, struct tl_close_order *o) {
   struct tl_conn *c = tl_conn_get(n, o->conn);
   if (c) tl_conn_unpark(c);
   free(o);
@@ -55,7 +56,7 @@ static void handle_mail(struct tl_net *n, struct tl_mail *m) {
   case TL_MAIL_HANDOFF: tl_conn_adopt(n, (struct tl_handoff *)m); break;
   case TL_MAIL_DUMP: tl_conn_dump(n, (struct tl_dump *)m); break;
   case TL_MAIL_CLOSE: close_order(n, (struct tl_close_order *)m); break;
-  case TL_MAIL_UNPARK: unpark(n, (struct tl_close_order *)m); break;
+  case TL_MAIL_UNPARK: unpark_order(n, (struct tl_close_order *)m); break;
   case TL_MAIL_SWEEP: tl_sweep_begin(n, (struct tl_sweep *)m); break;
   case TL_MAIL_ALIAS: tl_alias_mail(n, (struct tl_alias_told *)m); break;
   case TL_MAIL_SNAPSHOT: free(m); break; /* the generation is looked at every turn */
@@ -76,7 +77,7 @@ static void handle_mail(struct tl_net *n, struct tl_mail *m) {
 }
 
 static void on_mail(struct tl_op *op, int res, uint32_t flags) {
-  struct tl_net *n = (struct tl_net *)((char *)op - offsetof(struct tl_net, mail_op));
+  struct tl_net *n = tl_container_of(op, struct tl_net, mail_op);
   struct tl_mail *m;
   (void)res;
   (void)flags;

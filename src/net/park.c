@@ -29,7 +29,7 @@ void tl_ocsp_ask_free(struct tl_ocsp_ask *a) {
   free(a);
 }
 
-static int post(struct tl_conn *c, bool park) {
+static int post_question(struct tl_conn *c, bool park) {
   struct tl_net *n = c->net;
   struct tl_ocsp_ask *a = calloc(1, sizeof(*a));
   if (!a) return TL_ENOMEM;
@@ -48,7 +48,7 @@ static int post(struct tl_conn *c, bool park) {
 
 int tl_park_ask(struct tl_conn *c) {
   const struct tl_ocsp_policy *p = &c->tls->domain->ocsp;
-  int rc = post(c, p->park);
+  int rc = post_question(c, p->park);
   if (rc) { /* soft: the ledger asks */
     atomic_store(&c->net->rt->look_again, true);
     return p->client == TL_OCSP_CLIENT_HARD ? rc : 0;

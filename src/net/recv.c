@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "net_internal.h"
+#include "tieline/container.h"
 #include "tieline/frame.h"
 #include "tieline/log_limit.h"
 
@@ -144,13 +145,13 @@ static bool skip_head(struct tl_conn *c, const struct tl_msg *m, const struct tl
   return true;
 }
 
-static void lost(struct tl_conn *c) {
+static void close_lost(struct tl_conn *c) {
   struct tl_scan_error err = {400, "No Certain End"};
   tl_recv_bad(c, &err, false);
 }
 
 /* Goes on with what is skipped; how many of the N bytes at P belong to it. */
-static size_t skip(struct tl_conn *c, const uint8_t *p, size_t n) {
+static size_t skip_bytes(struct tl_conn *c, const uint8_t *p, size_t n) {
   struct tl_frame *f = c->skipping;
   size_t k = n < c->skip_left ? n : (size_t)c->skip_left;
   if (f) k = tl_frame_feed(f, (const char *)p, k);
@@ -165,24 +166,24 @@ static size_t skip(struct tl_conn *c, const uint8_t *p, size_t n) {
     c->another |= f->length == 0;
     free(f);
     c->skipping = NULL;
-    if (!certain) lost(c);
+    if (!certain) close_lost(c);
   } else if (c->skip_left == 0) {
-    lost(c);
+    close_lost(c);
   }
   return k;
 }
 
 /* Refuses the message at P, of which LEFT bytes are there. Returns the bytes done with; the rest of
  * it is skipped as it comes. Where its end is not certain the connection closes. */
-static size_t refuse(struct tl_conn *c, const uint8_t *p, size_t left, int rc,
-                     const struct tl_scan_error *err) {
+static size_t refuse_message(struct tl_conn *c, const uint8_t *p, size_t left, int rc,
+                             const struct tl_scan_error *err) {
   struct tl_msg *m = &c->net->msg;
   uint64_t total = 0;
   if (skip_head(c, m, err)) {
     refuse_one(c, err);
     /* Its head, and what of its body is here: no byte of it may be taken for the next message. */
-    size_t k = tl_conn_live(c) ? skip(c, p, left) : left;
-    while (k < left && c->skip_left && tl_conn_live(c)) k += skip(c, p + k, left - k);
+    size_t k = tl_conn_live(c) ? skip_bytes(c, p, left) : left;
+    while (k < left && c->skip_left && tl_conn_live(c)) k += skip_bytes(c, p + k, left - k);
     return tl_conn_live(c) ? k : left;
   }
   if (!end_is_certain(m, (const char *)p, rc, err, &total) || total > skip_max(c->net)) {
@@ -215,7 +216,7 @@ static void wrong_protocol(struct tl_conn *c, enum tl_looks looks) {
 
 /* A lone LF, CR or NUL: what some send to keep a connection alive, or behind a message. No message
  * begins so, so nothing is lost. False: too many. */
-static bool stray(struct tl_conn *c) {
+static bool stray_allowed(struct tl_conn *c) {
   uint64_t now = c->net->now_ms;
   if (now - c->stray_ms > STRAYS_MS) c->strays = 0;
   if (c->strays == 0) c->stray_ms = now;
@@ -239,7 +240,7 @@ static size_t skip_crlf(struct tl_conn *c, const uint8_t *p, size_t n, bool *out
       break;
     } else if (left >= 2 && p[used] == '\r' && p[used + 1] == '\n') {
       used += 2;
-    } else if (stray(c)) {
+    } else if (stray_allowed(c)) {
       used++;
     } else {
       wrong_protocol(c, TL_LOOKS_GARBAGE);
@@ -269,7 +270,7 @@ static bool head_may_be_complete(struct tl_conn *c, const uint8_t *p, size_t n) 
  * Handles the messages at P. ONE: at most one (P is the stash). Returns the bytes
  * that are done with; the rest is the start of something incomplete.
  */
-static size_t frame(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool one) {
+static size_t frame_messages(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool one) {
   struct tl_net *net = c->net;
   struct tl_msg *m = &net->msg;
   size_t used = 0;
@@ -280,13 +281,13 @@ static size_t frame(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool o
     if (wait || used == n) break;
     uint8_t *at = p + used;
     size_t left = n - used;
-    if (!c->looked) {
+    if (!c->protocol_checked) {
       enum tl_looks looks = tl_looks_like((char *)at, left);
       if (looks != TL_LOOKS_UNKNOWN) {
         wrong_protocol(c, looks);
         return n;
       }
-      if (left >= 8) c->looked = true;
+      if (left >= 8) c->protocol_checked = true;
     }
     if (one && !head_may_be_complete(c, at, left)) break;
     struct tl_scan_error err = {400, "Bad Request"};
@@ -299,7 +300,7 @@ static size_t frame(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool o
       rc = TL_ESYNTAX; /* all of its head was read */
     }
     if (rc) {
-      used += refuse(c, at, left, rc, &err);
+      used += refuse_message(c, at, left, rc, &err);
       c->searched = 0;
       if (one || c->skip_left) break;
       continue;
@@ -331,7 +332,7 @@ static size_t through_stash(struct tl_conn *c, const uint8_t *p, size_t n) {
     return n;
   }
   if (s->n < c->wanted) return k; /* its head is not read again for each piece of its body */
-  size_t used = frame(c, s->p, s->n, -1, true);
+  size_t used = frame_messages(c, s->p, s->n, -1, true);
   if (!tl_conn_live(c) || c->big) return k; /* begun from the stash: it took all of it */
   if (used == 0) return k;
   c->searched = 0;
@@ -350,13 +351,13 @@ void tl_recv_plain(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
   while (n && tl_conn_live(c)) {
     size_t used;
     if (c->skip_left) {
-      used = skip(c, p, n);
+      used = skip_bytes(c, p, n);
     } else if (c->big) {
       used = tl_big_feed(c, p, n, buf);
     } else if (c->plain.n) {
       used = through_stash(c, p, n);
     } else {
-      used = frame(c, p, n, buf, false);
+      used = frame_messages(c, p, n, buf, false);
       if (used < n && tl_conn_live(c) && !c->big) {
         if (tl_stash_put(c->net, &c->plain, p + used, n - used)) tl_conn_abort(c, TL_ENOMEM);
         c->searched = 0;
@@ -382,13 +383,13 @@ static void key_update(struct tl_conn *c, bool answer) {
   tl_conn_finish(c);
 }
 
-static void fatal(struct tl_conn *c, uint8_t alert, const char *cause) {
+static void end_with_alert(struct tl_conn *c, uint8_t alert, const char *cause) {
   char peer[TL_ADDR_STRLEN];
   TL_LOG_FROM(&c->peer, cause, TL_LOG_WARN, "Closing a TLS connection after a protocol failure.",
               TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("cause", cause),
               TL_FC("alert", tl_alert_name(alert)));
   if (c->tls->record) {
-    const uint8_t body[2] = {2, alert};
+    const uint8_t body[2] = {TL_ALERT_LEVEL_FATAL, alert};
     c->notify_sent = true;
     c->doomed = true;
     if (tl_send_record(c, TL_CT_ALERT, body, 2) == TL_OK) {
@@ -396,13 +397,13 @@ static void fatal(struct tl_conn *c, uint8_t alert, const char *cause) {
       return;
     }
   } else {
-    tl_ktls_send_alert(c->fd, 2, alert);
+    tl_ktls_send_alert(c->fd, TL_ALERT_LEVEL_FATAL, alert);
   }
   tl_conn_abort(c, TL_ETLS);
 }
 
 /* It has closed already: nothing is answered (RFC 8446 6.2). */
-static void alerted(struct tl_conn *c, uint8_t alert) {
+static void on_fatal_alert(struct tl_conn *c, uint8_t alert) {
   char peer[TL_ADDR_STRLEN];
   TL_LOG_FROM(&c->peer, NULL, TL_LOG_WARN, "The peer ended a TLS connection with an alert.",
               TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("alert", tl_alert_name(alert)),
@@ -412,7 +413,7 @@ static void alerted(struct tl_conn *c, uint8_t alert) {
 
 /* RFC 5246 7.2.2: who may not renegotiate is told so, and the connection goes on. As client we
  * ignore the server's wish (7.4.1.1): many servers take the warning for a reason to close. */
-static void renegotiation(struct tl_conn *c) {
+static void on_renegotiation(struct tl_conn *c) {
   static const uint8_t warning[2] = {TL_ALERT_LEVEL_WARNING, TL_ALERT_NO_RENEGOTIATION};
   if (!c->tls->server) return;
   if (c->tls->record) {
@@ -424,10 +425,11 @@ static void renegotiation(struct tl_conn *c) {
 }
 
 /* Data has come where the rest of a control message must (RFC 8446 5.1). */
-static bool interleaved(struct tl_conn *c) {
+static bool refuse_interleaved(struct tl_conn *c) {
   const struct tl_conn_tls *t = c->tls;
   if (!tl_ctl_cut(&t->ctl, (enum tl_tls_version)t->version)) return false;
-  fatal(c, TL_ALERT_UNEXPECTED_MESSAGE, "data in the middle of a handshake message or alert");
+  end_with_alert(c, TL_ALERT_UNEXPECTED_MESSAGE,
+                 "data in the middle of a handshake message or alert");
   return true;
 }
 
@@ -444,11 +446,11 @@ static void control_record(struct tl_conn *c, uint8_t type, const uint8_t *p, si
     switch (a) {
     case TL_CTL_NONE: break;
     case TL_CTL_CLOSE_NOTIFY: tl_half_begin(c); return;
-    case TL_CTL_FATAL: alerted(c, alert); return;
+    case TL_CTL_FATAL: on_fatal_alert(c, alert); return;
     case TL_CTL_KEY_UPDATE: key_update(c, false); break;
     case TL_CTL_KEY_UPDATE_REQ: key_update(c, true); break;
-    case TL_CTL_RENEGOTIATE: renegotiation(c); break;
-    case TL_CTL_UNEXPECTED: fatal(c, alert, "an unexpected record"); return;
+    case TL_CTL_RENEGOTIATE: on_renegotiation(c); break;
+    case TL_CTL_UNEXPECTED: end_with_alert(c, alert, "an unexpected record"); return;
     }
     if (used == 0 || used > n) break;
     p += used;
@@ -467,18 +469,18 @@ static size_t record_len(const uint8_t *p, size_t n) {
  * 8446 5.1), but not for ever. */
 static bool data_refused(struct tl_conn *c, size_t n) {
   struct tl_conn_tls *t = c->tls;
-  if (interleaved(c)) return true;
+  if (refuse_interleaved(c)) return true;
   if (n) {
     t->empty_in_row = 0;
     return false;
   }
   t->empty_records++;
   if (++t->empty_in_row <= EMPTY_MAX) return false;
-  fatal(c, TL_ALERT_UNEXPECTED_MESSAGE, "too many empty records in a row");
+  end_with_alert(c, TL_ALERT_UNEXPECTED_MESSAGE, "too many empty records in a row");
   return true;
 }
 
-static void opened(struct tl_conn *c, const struct tl_record_view *v, int32_t buf) {
+static void on_record(struct tl_conn *c, const struct tl_record_view *v, int32_t buf) {
   tl_count(c->net->counters, TL_C_REC_IN);
   if (v->type != TL_CT_DATA)
     control_record(c, v->type, v->p, v->n);
@@ -488,7 +490,7 @@ static void opened(struct tl_conn *c, const struct tl_record_view *v, int32_t bu
 
 static void record_error(struct tl_conn *c, int rc, uint8_t alert) {
   if (rc == TL_EBADMAC) tl_count(c->net->counters, TL_C_REC_BADMAC);
-  fatal(c, alert, tl_strerror(rc));
+  end_with_alert(c, alert, tl_strerror(rc));
 }
 
 /* A body being collected takes its plaintext where it belongs: decrypting is its only copy. */
@@ -502,7 +504,7 @@ static bool open_into_big(struct tl_conn *c, const uint8_t *p, size_t len) {
     return true;
   }
   if (v.type != TL_CT_DATA) {
-    opened(c, &v, -1);
+    on_record(c, &v, -1);
     return true;
   }
   tl_count(c->net->counters, TL_C_REC_IN);
@@ -524,7 +526,7 @@ static size_t open_one(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
     record_error(c, rc, v.alert);
     return 0;
   }
-  opened(c, &v, buf);
+  on_record(c, &v, buf);
   return v.used;
 }
 
@@ -581,7 +583,7 @@ static void take_control_records(struct tl_conn *c) {
       return;
     }
     if (type == TL_CT_DATA) {
-      if (interleaved(c)) return;
+      if (refuse_interleaved(c)) return;
       tl_count_add(c->net->counters, TL_C_KREC_BYTES_IN, n);
       tl_recv_plain(c, buf, n, -1);
     } else {
@@ -607,7 +609,7 @@ static void failed_at_end(struct tl_conn *c, int res) {
     tl_conn_abort(c, TL_OK);
 }
 
-static void failed(struct tl_conn *c, int res) {
+static void on_recv_error(struct tl_conn *c, int res) {
   struct tl_net *n = c->net;
   if (res == -ENOBUFS || res == -EINTR || res == -EAGAIN) return;
   if (res == -EIO && c->tls && !c->tls->record) {
@@ -616,11 +618,11 @@ static void failed(struct tl_conn *c, int res) {
   }
   if (c->tls && !c->tls->record && (res == -EBADMSG || res == -EINVAL || res == -EMSGSIZE)) {
     if (res == -EBADMSG) tl_count(n->counters, TL_C_REC_BADMAC);
-    fatal(c,
-          res == -EBADMSG    ? 20
-          : res == -EMSGSIZE ? 22
-                             : 10,
-          res == -EBADMSG ? "a record failed authentication" : "a malformed record");
+    end_with_alert(c,
+                   res == -EBADMSG    ? TL_ALERT_BAD_RECORD_MAC
+                   : res == -EMSGSIZE ? TL_ALERT_RECORD_OVERFLOW
+                                      : TL_ALERT_UNEXPECTED_MESSAGE,
+                   res == -EBADMSG ? "a record failed authentication" : "a malformed record");
     return;
   }
   tl_conn_abort(c, TL_EIO);
@@ -636,14 +638,14 @@ void tl_recv_arm(struct tl_conn *c) {
   c->recv_armed = true;
 }
 
-static void received(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
+static void take_bytes(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
   c->active_ms = c->net->now_ms;
   c->net->feeder = c;
   if (tl_conn_user_tls(c)) {
     cipher_input(c, p, n, buf);
   } else {
     if (c->tls) tl_count_add(c->net->counters, TL_C_KREC_BYTES_IN, n);
-    if (!c->tls || !interleaved(c)) tl_recv_plain(c, p, n, buf);
+    if (!c->tls || !refuse_interleaved(c)) tl_recv_plain(c, p, n, buf);
   }
   c->net->feeder = NULL;
   tl_unfinished_note(c);
@@ -651,11 +653,11 @@ static void received(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
 
 /* Pausing takes effect when the kernel has heard of it: what it hands over until then waits, or the
  * queue that is too long already would grow by all of it. */
-static void hold(struct tl_conn *c, const uint8_t *p, size_t n) {
+static void hold_bytes(struct tl_conn *c, const uint8_t *p, size_t n) {
   if (tl_stash_put(c->net, &c->held, p, n)) tl_conn_abort(c, TL_ENOMEM);
 }
 
-static void ended(struct tl_conn *c) {
+static void on_fin(struct tl_conn *c) {
   /* Nothing was promised about a truncated stream: Content-Length frames SIP (KTLS-FACTS 37). */
   c->fin_got = true;
   tl_half_begin(c);
@@ -712,7 +714,7 @@ void tl_recv_held(struct tl_conn *c) {
       put_off(c);
       break;
     }
-    received(c, s.p + at, k, -1);
+    take_bytes(c, s.p + at, k, -1);
     at += k;
   }
   if (at < s.n && tl_conn_live(c)) {
@@ -722,11 +724,11 @@ void tl_recv_held(struct tl_conn *c) {
     return;
   }
   tl_stash_drop(c->net, &s);
-  if (c->held_end && tl_conn_live(c)) ended(c);
+  if (c->held_end && tl_conn_live(c)) on_fin(c);
 }
 
 void tl_recv_done(struct tl_op *op, int res, uint32_t flags) {
-  struct tl_conn *c = (struct tl_conn *)((char *)op - offsetof(struct tl_conn, recv_op));
+  struct tl_conn *c = tl_container_of(op, struct tl_conn, recv_op);
   struct tl_net *n = c->net;
   tl_count(n->counters, TL_C_RECVS);
   if (!(flags & IORING_CQE_F_MORE)) {
@@ -739,12 +741,12 @@ void tl_recv_done(struct tl_op *op, int res, uint32_t flags) {
     uint8_t *p = tl_bufs_at(&n->bufs, buf);
     bool live = res > 0 && tl_conn_live(c);
     if (live && (c->paused || c->held.n)) {
-      hold(c, p, (size_t)res);
+      hold_bytes(c, p, (size_t)res);
     } else if (live && had_its_share(c, (size_t)res)) {
-      hold(c, p, (size_t)res);
+      hold_bytes(c, p, (size_t)res);
       put_off(c);
     } else if (live) {
-      received(c, p, (size_t)res, buf);
+      take_bytes(c, p, (size_t)res, buf);
     }
     tl_bufs_put(&n->bufs, buf);
   }
@@ -755,11 +757,11 @@ void tl_recv_done(struct tl_op *op, int res, uint32_t flags) {
     return;
   }
   if (res == 0) {
-    ended(c);
+    on_fin(c);
     return;
   }
   if (c->state == TL_CONN_FINISHING || c->notify_got)
     failed_at_end(c, res);
   else
-    failed(c, res);
+    on_recv_error(c, res);
 }

@@ -20,7 +20,7 @@ static struct {
   _Atomic bool stopping;
 } self;
 
-static int post(struct tl_resolver *rs, struct tl_resolve *r) {
+static int post_answer(struct tl_resolver *rs, struct tl_resolve *r) {
   struct tl_thread *w = NULL;
   if (r->worker == TL_RESOLVE_FOR_CONTROL)
     w = &rs->rt->control;
@@ -36,7 +36,7 @@ static int post(struct tl_resolver *rs, struct tl_resolve *r) {
 void tl_resolver_answer(struct tl_resolver *rs, struct tl_resolve *r, int rc) {
   r->rc = rc;
   r->mail.type = TL_MAIL_RESOLVE;
-  if (post(rs, r) == 0) return;
+  if (post_answer(rs, r) == 0) return;
   tl_count(&rs->rt->resolver_counters, TL_C_MAIL_FULL);
   r->mail.next = rs->unanswered ? &rs->unanswered->mail : NULL;
   rs->unanswered = r;
@@ -68,7 +68,7 @@ static void take_mail(struct tl_resolver *rs) {
   }
 }
 
-static void count(struct tl_resolver *rs) {
+static void count_queries(struct tl_resolver *rs) {
   const struct tl_dns_counts *now = tl_dns_counted(rs->dns);
   struct tl_counters *c = &rs->rt->resolver_counters;
   tl_count_add(c, TL_C_DNS_ASKED, now->asked - rs->counted.asked);
@@ -77,7 +77,7 @@ static void count(struct tl_resolver *rs) {
   rs->counted = *now;
 }
 
-static void *run(void *arg) {
+static void *thread_main(void *arg) {
   struct tl_resolver *rs = arg;
   struct pollfd p[] = {{.fd = rs->rt->resolver.efd, .events = POLLIN},
                        {.fd = tl_dns_fd(rs->dns), .events = POLLIN}};
@@ -86,7 +86,7 @@ static void *run(void *arg) {
     bool busy = rs->n_jobs || rs->unanswered || tl_dns_busy(rs->dns);
     if (poll(p, 2, busy ? TICK_MS : -1) > 0 && p[0].revents) take_mail(rs);
     tl_dns_serve(rs->dns);
-    count(rs);
+    count_queries(rs);
     tl_resolve_expire(rs, tl_now_ms(), false);
     retry_answers(rs);
   }
@@ -114,7 +114,7 @@ int tl_resolver_start(struct tl_runtime *rt) {
   if (rc) return rc;
   rs->dns = tl_dns_new(tl_resolver_resolv_conf());
   if (!rs->dns) rc = TL_ENOMEM;
-  if (rc == 0 && pthread_create(&self.thread, NULL, run, rs) != 0) rc = TL_ENOMEM;
+  if (rc == 0 && pthread_create(&self.thread, NULL, thread_main, rs) != 0) rc = TL_ENOMEM;
   if (rc)
     clean_up(rs);
   else

@@ -25,8 +25,8 @@ void tl_resolver_files(const char *hosts, const char *resolv_conf) {
 
 const char *tl_resolver_resolv_conf(void) { return resolv_conf_file; }
 
-static void give(struct tl_resolve *r, const struct tl_addr *a, size_t n, uint16_t port,
-                 enum tl_transport t) {
+static void give_addresses(struct tl_resolve *r, const struct tl_addr *a, size_t n, uint16_t port,
+                           enum tl_transport t) {
   for (size_t i = 0; i < n && r->n < TL_RESOLVE_MAX; i++) {
     r->addr[r->n] = a[i];
     r->via[r->n] = (uint8_t)t;
@@ -40,8 +40,8 @@ static void give_target(struct tl_resolve_job *j, const struct tl_resolve_target
   bool six_first = t->n[1] > 0 && tl_locate_routable(&t->addr[1][0]);
   enum tl_transport via = j->services.at[t->service].transport;
   size_t i = r->n;
-  give(r, t->addr[six_first], t->n[six_first], t->port, via);
-  give(r, t->addr[!six_first], t->n[!six_first], t->port, via);
+  give_addresses(r, t->addr[six_first], t->n[six_first], t->port, via);
+  give_addresses(r, t->addr[!six_first], t->n[!six_first], t->port, via);
   for (; i < r->n; i++) {
     r->group[i] = (uint8_t)group;
     r->target[i] = (uint8_t)(t - j->target);
@@ -65,15 +65,15 @@ static void give_all(struct tl_resolve_job *j) {
 
 /* Does an answer about services fail to come? Then what is behind another service, or the name
  * itself, is no replacement for what was known (RFC 3263 4.2: only without SRV records). */
-static bool silent(const struct tl_resolve_job *j) {
+static bool services_silent(const struct tl_resolve_job *j) {
   bool open = j->naptr.wait.q != NULL;
   for (size_t s = 0; s < j->services.n; s++) open |= j->srv[s].wait.q != NULL;
   return open;
 }
 
-static void finish(struct tl_resolve_job *j, int rc) {
+static void finish_job(struct tl_resolve_job *j, int rc) {
   struct tl_resolver *rs = j->rs;
-  j->r->unsure |= silent(j);
+  j->r->unsure |= services_silent(j);
   tl_dns_forget(&j->naptr.wait);
   for (size_t s = 0; s < j->services.n; s++) tl_dns_forget(&j->srv[s].wait);
   give_all(j);
@@ -94,25 +94,25 @@ static void finish(struct tl_resolve_job *j, int rc) {
 }
 
 static void on_answer(struct tl_dns_wait *w, const struct tl_dns_answer *a);
-static void handle(struct tl_resolve_query *q, const struct tl_dns_answer *a);
+static void handle_answer(struct tl_resolve_query *q, const struct tl_dns_answer *a);
 
 /* Asks, or takes the answer from what is known at once. */
-static void ask(struct tl_resolve_job *j, struct tl_resolve_query *q, uint16_t type, size_t at,
-                const char *name) {
+static void ask_query(struct tl_resolve_job *j, struct tl_resolve_query *q, uint16_t type,
+                      size_t at, const char *name) {
   static const struct tl_dns_answer silence = {.status = TL_DNS_FAILED},
                                     no_such_name = {.status = TL_DNS_NONE};
   struct tl_dns *dns = j->rs->dns;
   *q = (struct tl_resolve_query){.wait.fn = on_answer, .job = j, .type = type, .at = (uint8_t)at};
   const struct tl_dns_answer *known = j->r->fresh ? NULL : tl_dns_cached(dns, type, name);
   if (known) {
-    handle(q, known);
+    handle_answer(q, known);
     return;
   }
   int rc = tl_dns_ask(dns, type, name, &q->wait);
   if (rc == 0)
     j->pending++;
   else
-    handle(q, rc == TL_EINVAL ? &no_such_name : &silence);
+    handle_answer(q, rc == TL_EINVAL ? &no_such_name : &silence);
 }
 
 static void add_target(struct tl_resolve_job *j, size_t service, const struct tl_srv *srv) {
@@ -129,8 +129,8 @@ static void add_target(struct tl_resolve_job *j, size_t service, const struct tl
   t->n[0] = tl_locate_hosts(hosts_file, t->host, t->addr[0], TL_RESOLVE_EACH);
   if (t->n[0] && j->ttl_s > HOSTS_TTL_S) j->ttl_s = HOSTS_TTL_S;
   if (t->n[0]) return; /* both families stand in it as they come */
-  ask(j, &t->a, TL_DNS_A, at, t->host);
-  ask(j, &t->aaaa, TL_DNS_AAAA, at, t->host);
+  ask_query(j, &t->a, TL_DNS_A, at, t->host);
+  ask_query(j, &t->aaaa, TL_DNS_AAAA, at, t->host);
 }
 
 /* RFC 3263 4.2: without SRV records the name itself has the addresses. */
@@ -145,7 +145,7 @@ static void ask_name_itself(struct tl_resolve_job *j) {
 static void ask_services(struct tl_resolve_job *j) {
   j->srv_left = (unsigned)j->services.n; /* answers from the cache come within the loop */
   for (size_t i = 0; i < j->services.n; i++)
-    ask(j, &j->srv[i], TL_DNS_SRV, i, j->services.at[i].name);
+    ask_query(j, &j->srv[i], TL_DNS_SRV, i, j->services.at[i].name);
 }
 
 static void take_naptr(struct tl_resolve_job *j, const struct tl_dns_record *rr) {
@@ -187,7 +187,7 @@ static void take_record(struct tl_resolve_query *q, const struct tl_dns_record *
     take_address(&q->job->target[q->at], rr);
 }
 
-static void handle(struct tl_resolve_query *q, const struct tl_dns_answer *a) {
+static void handle_answer(struct tl_resolve_query *q, const struct tl_dns_answer *a) {
   struct tl_resolve_job *j = q->job;
   struct tl_srvs srvs = {.n = 0};
   bool services = q->type == TL_DNS_NAPTR || q->type == TL_DNS_SRV;
@@ -203,21 +203,21 @@ static void handle(struct tl_resolve_query *q, const struct tl_dns_answer *a) {
     srv_done(j, q->at, &srvs);
 }
 
-static int failure(const struct tl_resolve_job *j) {
+static int failure_code(const struct tl_resolve_job *j) {
   return !j->no_services && (j->name_error || j->service_none) ? TL_ENOTFOUND : TL_EIO;
 }
 
 static void on_answer(struct tl_dns_wait *w, const struct tl_dns_answer *a) {
   struct tl_resolve_query *q = (struct tl_resolve_query *)w;
   struct tl_resolve_job *j = q->job;
-  handle(q, a);
-  if (--j->pending == 0) finish(j, failure(j));
+  handle_answer(q, a);
+  if (--j->pending == 0) finish_job(j, failure_code(j));
 }
 
-static void start(struct tl_resolve_job *j) {
+static void start_job(struct tl_resolve_job *j) {
   const struct tl_resolve *r = j->r;
   if (r->port == 0 && r->any_transport) {
-    ask(j, &j->naptr, TL_DNS_NAPTR, 0, r->host);
+    ask_query(j, &j->naptr, TL_DNS_NAPTR, 0, r->host);
     return;
   }
   tl_locate_services(&j->services, r->host, false, r->transport);
@@ -236,7 +236,7 @@ static bool at_hand(struct tl_resolve *r) {
     n = 1;
   else
     n = tl_locate_hosts(hosts_file, r->host, found, TL_RESOLVE_MAX);
-  give(r, found, n, port, r->transport);
+  give_addresses(r, found, n, port, r->transport);
   r->ttl_s = HOSTS_TTL_S;
   return n > 0;
 }
@@ -248,7 +248,7 @@ static void give_way(struct tl_resolver *rs) {
   while (j && j->r->worker == TL_RESOLVE_FOR_CONTROL) j = j->next;
   if (!j) return;
   tl_count(&rs->rt->resolver_counters, TL_C_DNS_GAVE_WAY);
-  finish(j, TL_ELIMIT);
+  finish_job(j, TL_ELIMIT);
 }
 
 void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r) {
@@ -276,8 +276,8 @@ void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r) {
   rs->jobs_end = &j->next;
   rs->n_jobs++;
   j->pending = 1; /* it cannot end within */
-  start(j);
-  if (--j->pending == 0) finish(j, failure(j));
+  start_job(j);
+  if (--j->pending == 0) finish_job(j, failure_code(j));
 }
 
 void tl_resolve_hurry(struct tl_resolver *rs) {
@@ -290,6 +290,6 @@ void tl_resolve_hurry(struct tl_resolver *rs) {
 void tl_resolve_expire(struct tl_resolver *rs, uint64_t now_ms, bool all) {
   for (struct tl_resolve_job *j = rs->jobs, *next; j; j = next) {
     next = j->next;
-    if (all || j->deadline_ms <= now_ms) finish(j, TL_ETIMEOUT);
+    if (all || j->deadline_ms <= now_ms) finish_job(j, TL_ETIMEOUT);
   }
 }

@@ -20,7 +20,7 @@ struct tl_conf *tl_runtime_conf(struct tl_runtime *rt) {
   return c;
 }
 
-static void tell(struct tl_thread *th) {
+static void post_snapshot(struct tl_thread *th) {
   struct tl_mail *m = calloc(1, sizeof(*m));
   if (!m) return; /* the generation counter tells it at its next wake-up */
   m->type = TL_MAIL_SNAPSHOT;
@@ -36,9 +36,9 @@ void tl_runtime_publish(struct tl_runtime *rt, struct tl_conf *c) {
   urcu_memb_synchronize_rcu();
   if (old) tl_conf_unref(old);
   for (unsigned i = 0; i < rt->n_worker; i++)
-    if (rt->worker[i]) tell(rt->worker[i]);
+    if (rt->worker[i]) post_snapshot(rt->worker[i]);
   for (unsigned i = 0; i < rt->n_handshaker; i++)
-    if (rt->handshaker[i]) tell(rt->handshaker[i]);
+    if (rt->handshaker[i]) post_snapshot(rt->handshaker[i]);
 }
 
 bool tl_runtime_expiry(struct tl_runtime *rt, time_t at) {

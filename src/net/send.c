@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "net_internal.h"
+#include "tieline/container.h"
 #include "tieline/edit.h"
 
 static struct tl_chunk *chunk_new(struct tl_net *n) {
@@ -43,7 +44,7 @@ static void append_chunk(struct tl_out *o, struct tl_chunk *k) {
   o->tail = k;
 }
 
-static void account(struct tl_conn *c, uint32_t bytes) {
+static void count_queued(struct tl_conn *c, uint32_t bytes) {
   c->out.bytes += bytes;
   tl_count_add(c->net->counters, TL_C_SENDQ_BYTES, bytes);
 }
@@ -55,7 +56,7 @@ static int seal_open(struct tl_conn *c) {
   size_t len;
   int rc = tl_record_seal(c->tls->record, TL_CT_DATA, k->mem + k->end, o->open_rec, &len);
   if (rc) return rc;
-  account(c, (uint32_t)len - o->open_rec);
+  count_queued(c, (uint32_t)len - o->open_rec);
   k->end += (uint32_t)len;
   o->open_rec = 0;
   tl_count(c->net->counters, TL_C_REC_OUT);
@@ -63,7 +64,7 @@ static int seal_open(struct tl_conn *c) {
 }
 
 /* Plaintext bytes that still fit into the tail chunk in one piece. */
-static uint32_t room(const struct tl_conn *c) {
+static uint32_t room_left(const struct tl_conn *c) {
   const struct tl_out *o = &c->out;
   const struct tl_chunk *k = o->tail;
   if (!k || k->buf >= 0) return 0;
@@ -81,10 +82,10 @@ static uint32_t room_of_new(const struct tl_conn *c) {
 
 /* Makes room for at least WANT bytes in one piece: a new record in this chunk, or a new chunk. */
 static int make_room(struct tl_conn *c, uint32_t want) {
-  if (room(c) >= want) return TL_OK;
+  if (room_left(c) >= want) return TL_OK;
   int rc = seal_open(c);
   if (rc) return rc;
-  if (room(c) >= want) return TL_OK;
+  if (room_left(c) >= want) return TL_OK;
   struct tl_chunk *k = chunk_new(c->net);
   if (!k) return TL_ENOMEM;
   append_chunk(&c->out, k);
@@ -98,22 +99,22 @@ static uint8_t *tail_at(struct tl_conn *c) {
   return k->mem + at;
 }
 
-static void commit(struct tl_conn *c, uint32_t n) {
+static void commit_bytes(struct tl_conn *c, uint32_t n) {
   if (tl_conn_user_tls(c))
     c->out.open_rec += n;
   else
     c->out.tail->end += n;
-  account(c, n);
+  count_queued(c, n);
 }
 
 static int write_bytes(struct tl_conn *c, const uint8_t *p, size_t n) {
   while (n) {
     int rc = make_room(c, 1);
     if (rc) return rc;
-    uint32_t k = room(c);
+    uint32_t k = room_left(c);
     if (k > n) k = (uint32_t)n;
     memcpy(tail_at(c), p, k);
-    commit(c, k);
+    commit_bytes(c, k);
     p += k;
     n -= k;
   }
@@ -134,7 +135,7 @@ static int write_sealed(struct tl_conn *c, uint8_t type, const uint8_t *src, siz
     rc = tl_record_seal_from(r, type, src, k, t->mem + t->end, &len);
     if (rc) break;
     t->end += (uint32_t)len;
-    account(c, (uint32_t)len);
+    count_queued(c, (uint32_t)len);
     tl_count(c->net->counters, TL_C_REC_OUT);
     src += k;
     n -= k;
@@ -153,7 +154,7 @@ static int write_ref(struct tl_conn *c, const uint8_t *p, uint32_t n, uint16_t b
   k->buf = buf;
   tl_bufs_hold(&c->net->bufs, buf);
   append_chunk(&c->out, k);
-  account(c, n);
+  count_queued(c, n);
   return TL_OK;
 }
 
@@ -172,7 +173,7 @@ static int write_body(struct tl_conn *c, const struct tl_body *b) {
   return rc;
 }
 
-static size_t flatten(const struct tl_edit *e, const struct tl_body *b, char *dst) {
+static size_t flatten_message(const struct tl_edit *e, const struct tl_body *b, char *dst) {
   size_t n = tl_edit_write(e, dst);
   for (uint32_t i = 0; b && i < b->n; i++) {
     memcpy(dst + n, b->seg[i].p, b->seg[i].n);
@@ -184,7 +185,7 @@ static size_t flatten(const struct tl_edit *e, const struct tl_body *b, char *ds
 /* So many times send_buffer may wait, all in all. */
 #define BURST_FACTOR 8u
 
-static struct tl_pending *pend(struct tl_conn *c, size_t len) {
+static struct tl_pending *pend_message(struct tl_conn *c, size_t len) {
   const struct tl_conf_limits *lim = &c->net->conf->limits;
   if (c->n_pend >= lim->connect_queue || c->pend_bytes / BURST_FACTOR > lim->send_buffer)
     return NULL;
@@ -211,7 +212,7 @@ static struct tl_pending *pend(struct tl_conn *c, size_t len) {
 #define CROWD_MS 1000u
 #define CROWD_SHARE 16u
 
-static bool over(struct tl_conn *c) {
+static bool over_limit(struct tl_conn *c) {
   struct tl_out *o = &c->out;
   const uint32_t limit = c->net->conf->limits.send_buffer;
   const uint64_t now = c->net->now_ms;
@@ -223,9 +224,9 @@ static bool over(struct tl_conn *c) {
   return o->bytes / BURST_FACTOR > limit || now - o->over_ms >= BURST_MS;
 }
 
-static int admit(struct tl_conn *c, bool response) {
+static int admit_message(struct tl_conn *c, bool response) {
   if (c->state != TL_CONN_OPEN || c->broken) return TL_ECLOSED;
-  if (over(c)) {
+  if (over_limit(c)) {
     tl_count(c->net->counters, TL_C_DROP_QUEUE_FULL);
     if (response)
       tl_conn_slow(c); /* who asked would wait for it in vain */
@@ -241,7 +242,7 @@ static const enum tl_counter msg_out[] = {TL_C_MSG_OUT_UDP, TL_C_MSG_OUT_TCP, TL
 static const enum tl_counter bytes_out[] = {TL_C_BYTES_OUT_UDP, TL_C_BYTES_OUT_TCP,
                                             TL_C_BYTES_OUT_TLS};
 
-static void sent(struct tl_conn *c, size_t n) {
+static void count_sent(struct tl_conn *c, size_t n) {
   struct tl_counters *k = c->net->counters;
   c->msgs_out++;
   c->bytes_out += n;
@@ -253,7 +254,7 @@ static void sent(struct tl_conn *c, size_t n) {
 
 /* Half a message in the stream would corrupt it: the connection cannot go on. It ends with the
  * turn, because who is sending may hold what its end would free. */
-static int broken(struct tl_conn *c, int rc) {
+static int mark_broken(struct tl_conn *c, int rc) {
   c->broken = c->doomed = true;
   tl_conn_mark(c);
   return rc;
@@ -262,24 +263,24 @@ static int broken(struct tl_conn *c, int rc) {
 int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct tl_body *b) {
   size_t head = tl_edit_len(e), len = head + (b ? b->len : 0);
   if (c->state == TL_CONN_DIALING) {
-    struct tl_pending *p = pend(c, len);
+    struct tl_pending *p = pend_message(c, len);
     if (!p) return TL_ELIMIT;
-    flatten(e, b, p->data);
+    flatten_message(e, b, p->data);
     return TL_OK;
   }
-  int rc = admit(c, !e->msg->is_request);
+  int rc = admit_message(c, !e->msg->is_request);
   if (rc) return rc;
   bool copy_body = !b || b->len < c->net->conf->limits.zero_copy_body;
   size_t first = copy_body ? len : head;
   if (first <= room_of_new(c)) {
     rc = make_room(c, (uint32_t)first);
-    if (rc) return broken(c, rc);
+    if (rc) return mark_broken(c, rc);
     char *dst = (char *)tail_at(c);
     if (copy_body)
-      flatten(e, b, dst);
+      flatten_message(e, b, dst);
     else
       tl_edit_write(e, dst);
-    commit(c, (uint32_t)first);
+    commit_bytes(c, (uint32_t)first);
     if (!copy_body) rc = write_body(c, b);
   } else {
     if (head > c->net->scratch_cap) return TL_ELIMIT;
@@ -287,30 +288,30 @@ int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct t
     rc = write_bytes(c, c->net->scratch, head);
     if (rc == TL_OK && b) rc = write_body(c, b);
   }
-  if (rc) return broken(c, rc);
-  sent(c, len);
+  if (rc) return mark_broken(c, rc);
+  count_sent(c, len);
   return TL_OK;
 }
 
 int tl_conn_send(struct tl_conn *c, const void *p, size_t n) {
   if (c->state == TL_CONN_DIALING) {
-    struct tl_pending *w = pend(c, n);
+    struct tl_pending *w = pend_message(c, n);
     if (!w) return TL_ELIMIT;
     memcpy(w->data, p, n);
     return TL_OK;
   }
-  int rc = admit(c, n > 4 && memcmp(p, "SIP/", 4) == 0);
+  int rc = admit_message(c, n > 4 && memcmp(p, "SIP/", 4) == 0);
   if (rc) return rc;
   if (n <= room_of_new(c)) {
     rc = make_room(c, (uint32_t)n);
-    if (rc) return broken(c, rc);
+    if (rc) return mark_broken(c, rc);
     memcpy(tail_at(c), p, n);
-    commit(c, (uint32_t)n);
+    commit_bytes(c, (uint32_t)n);
   } else {
     rc = write_bytes(c, p, n);
-    if (rc) return broken(c, rc);
+    if (rc) return mark_broken(c, rc);
   }
-  sent(c, n);
+  count_sent(c, n);
   return TL_OK;
 }
 
@@ -323,7 +324,7 @@ int tl_send_pending(struct tl_conn *c) {
     c->pend_bytes -= p->len;
     tl_count_sub(c->net->counters, TL_C_WAIT_DIAL, 1);
     rc = write_bytes(c, (const uint8_t *)p->data, p->len);
-    if (rc == TL_OK) sent(c, p->len);
+    if (rc == TL_OK) count_sent(c, p->len);
     free(p);
   }
   if (!c->pend_head) c->pend_tail = &c->pend_head;
@@ -349,13 +350,13 @@ int tl_send_record(struct tl_conn *c, uint8_t type, const uint8_t *p, size_t n) 
 }
 
 void tl_send_close_notify(struct tl_conn *c) {
-  static const uint8_t close_notify[2] = {1, 0};
+  static const uint8_t close_notify[2] = {TL_ALERT_LEVEL_WARNING, TL_ALERT_CLOSE_NOTIFY};
   if (!c->tls || c->notify_sent) return;
   c->notify_sent = true;
   if (c->tls->record)
     tl_send_record(c, TL_CT_ALERT, close_notify, sizeof(close_notify));
   else
-    tl_ktls_send_alert(c->fd, 1, 0);
+    tl_ktls_send_alert(c->fd, TL_ALERT_LEVEL_WARNING, TL_ALERT_CLOSE_NOTIFY);
 }
 
 void tl_send_drop(struct tl_conn *c) {
@@ -369,8 +370,8 @@ void tl_send_drop(struct tl_conn *c) {
   memset(o, 0, sizeof(*o));
 }
 
-static void writable(struct tl_op *op, int res, uint32_t flags) {
-  struct tl_conn *c = (struct tl_conn *)((char *)op - offsetof(struct tl_conn, send_op));
+static void on_writable(struct tl_op *op, int res, uint32_t flags) {
+  struct tl_conn *c = tl_container_of(op, struct tl_conn, send_op);
   (void)res;
   (void)flags;
   c->send_busy = false;
@@ -379,7 +380,7 @@ static void writable(struct tl_op *op, int res, uint32_t flags) {
 }
 
 void tl_send_wait(struct tl_conn *c) {
-  c->send_op.fn = writable;
+  c->send_op.fn = on_writable;
   struct io_uring_sqe *sqe = tl_ring_sqe(&c->net->ring, &c->send_op);
   io_uring_prep_poll_add(sqe, c->fd, POLLOUT);
   io_uring_sqe_set_data(sqe, &c->send_op);
@@ -428,7 +429,7 @@ void tl_send_flush(struct tl_conn *c) {
   tl_count(c->net->counters, TL_C_SENDS);
 }
 
-static void consume(struct tl_conn *c, uint32_t n) {
+static void consume_sent(struct tl_conn *c, uint32_t n) {
   struct tl_out *o = &c->out;
   o->bytes -= n;
   o->taken += n;
@@ -452,7 +453,7 @@ static void consume(struct tl_conn *c, uint32_t n) {
 
 void tl_send_done(struct tl_op *op, int res, uint32_t flags) {
   (void)flags;
-  struct tl_conn *c = (struct tl_conn *)((char *)op - offsetof(struct tl_conn, send_op));
+  struct tl_conn *c = tl_container_of(op, struct tl_conn, send_op);
   c->send_busy = false;
   tl_conn_mark(c);
   if (c->state == TL_CONN_CLOSING) return;
@@ -462,7 +463,7 @@ void tl_send_done(struct tl_op *op, int res, uint32_t flags) {
     return;
   }
   c->progress_ms = c->net->now_ms;
-  consume(c, (uint32_t)res);
+  consume_sent(c, (uint32_t)res);
   if (c->out.bytes > c->net->conf->limits.send_buffer / 2) return;
   c->out.over_ms = 0;
   if (c->paused) tl_conn_resume(c);

@@ -9,7 +9,7 @@
 
 #include "net_internal.h"
 
-static int64_t gone(const struct tl_conn *c) {
+static int64_t bytes_gone(const struct tl_conn *c) {
   int waiting = 0;
   if (ioctl(c->fd, SIOCOUTQ, &waiting)) waiting = 0;
   return (int64_t)c->out.taken - waiting;
@@ -17,7 +17,7 @@ static int64_t gone(const struct tl_conn *c) {
 
 static void measure_from_now(struct tl_conn *c) {
   c->out.window_ms = c->net->now_ms;
-  c->out.window_gone = gone(c);
+  c->out.window_gone = bytes_gone(c);
   c->out.slow_ms = 0;
 }
 
@@ -34,7 +34,7 @@ bool tl_slow_now(struct tl_conn *c, uint32_t window_ms) {
   }
   const uint64_t passed = now - o->window_ms;
   if (passed < window_ms) return false;
-  const int64_t took = gone(c) - o->window_gone;
+  const int64_t took = bytes_gone(c) - o->window_gone;
   if (took >= 0 && (uint64_t)took >= rate * passed / 1000) {
     measure_from_now(c);
     return false;
@@ -46,7 +46,7 @@ bool tl_slow_now(struct tl_conn *c, uint32_t window_ms) {
   return false;
 }
 
-static void tell(struct tl_conn *c, uint64_t *last_ms, const char *sentence) {
+static void log_slow(struct tl_conn *c, uint64_t *last_ms, const char *sentence) {
   char peer[TL_ADDR_STRLEN];
   struct tl_net *n = c->net;
   if (*last_ms && n->now_ms - *last_ms < 1000) return;
@@ -57,13 +57,13 @@ static void tell(struct tl_conn *c, uint64_t *last_ms, const char *sentence) {
 }
 
 void tl_slow_log(struct tl_conn *c) {
-  tell(c, &c->net->slow_logged_ms,
-       "Resetting a connection whose peer reads too slowly for what it is sent.");
+  log_slow(c, &c->net->slow_logged_ms,
+           "Resetting a connection whose peer reads too slowly for what it is sent.");
 }
 
 void tl_slow_log_refused(struct tl_conn *c) {
-  tell(c, &c->net->slow_refused_ms,
-       "A request is not sent: its peer reads too slowly for what waits already.");
+  log_slow(c, &c->net->slow_refused_ms,
+           "A request is not sent: its peer reads too slowly for what waits already.");
 }
 
 void tl_conn_slow(struct tl_conn *c) {

@@ -25,7 +25,7 @@ struct conn_source {
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static struct conn_source *bucket[BUCKETS];
 
-static struct conn_source **find(const struct tl_addr *source) {
+static struct conn_source **find_source(const struct tl_addr *source) {
   const uint64_t h = tl_addr_hash(source);
   struct conn_source **p = &bucket[(h ^ h >> 32) % BUCKETS];
   while (*p && !tl_addr_eq(&(*p)->addr, source)) p = &(*p)->next;
@@ -76,7 +76,7 @@ static uint32_t most_of(const struct tl_conf *conf, const struct tl_addr *peer) 
   return most;
 }
 
-static int enter(struct conn_source **at, const struct tl_addr *source, uint32_t most) {
+static int enter_source(struct conn_source **at, const struct tl_addr *source, uint32_t most) {
   if ((*at ? (*at)->n : 0) >= most) return TL_ELIMIT;
   if (!*at) {
     *at = calloc(1, sizeof **at);
@@ -91,13 +91,13 @@ int tl_conn_source_enter(const struct tl_conf *conf, const struct tl_addr *peer)
   struct tl_addr source;
   tl_addr_source_prefix(peer, &source);
   pthread_mutex_lock(&mu);
-  int rc = enter(find(&source), &source, conf->limits.max_connections_source);
+  int rc = enter_source(find_source(&source), &source, conf->limits.max_connections_source);
   pthread_mutex_unlock(&mu);
   if (rc != TL_ELIMIT) return rc;
   const uint32_t most = most_of(conf, peer);
   if (most <= conf->limits.max_connections_source) return rc;
   pthread_mutex_lock(&mu);
-  rc = enter(find(&source), &source, most);
+  rc = enter_source(find_source(&source), &source, most);
   pthread_mutex_unlock(&mu);
   return rc;
 }
@@ -106,7 +106,7 @@ void tl_conn_source_leave(const struct tl_addr *peer) {
   struct tl_addr source;
   tl_addr_source_prefix(peer, &source);
   pthread_mutex_lock(&mu);
-  struct conn_source **at = find(&source), *s = *at;
+  struct conn_source **at = find_source(&source), *s = *at;
   if (s && --s->n == 0) {
     *at = s->next;
     free(s);

@@ -29,7 +29,7 @@ static const struct tl_alike *who_at(const struct tl_sweep *s, uint32_t i) {
 }
 
 /* The place of A in the index: an entry, or where one belongs. */
-static uint32_t *place(const struct tl_sweep *s, const struct tl_alike *a) {
+static uint32_t *index_slot(const struct tl_sweep *s, const struct tl_alike *a) {
   uint32_t at = (uint32_t)tl_alike_hash(a) & s->mask;
   while (s->index[at] && !tl_alike_eq(who_at(s, s->index[at] - 1), a)) at = (at + 1) & s->mask;
   return &s->index[at];
@@ -43,11 +43,11 @@ static int index_all(struct tl_sweep *s, size_t room) {
   free(s->index);
   s->index = index;
   s->mask = size - 1;
-  for (uint32_t i = 0; i < s->n; i++) *place(s, who_at(s, i)) = i + 1;
+  for (uint32_t i = 0; i < s->n; i++) *index_slot(s, who_at(s, i)) = i + 1;
   return TL_OK;
 }
 
-static int grow(struct tl_sweep *s) {
+static int grow_rows(struct tl_sweep *s) {
   if (s->n < s->cap) return TL_OK;
   size_t cap = s->cap ? 2 * s->cap : 64;
   struct tl_survey_item *item = realloc(s->item, cap * sizeof(*item));
@@ -59,10 +59,10 @@ static int grow(struct tl_sweep *s) {
 
 /* ---- what is done to one connection ---- */
 
-static int note(struct tl_sweep *s, struct tl_conn *c) {
+static int note_conn(struct tl_sweep *s, struct tl_conn *c) {
   struct tl_alike a = alike_of(c);
-  if (grow(s)) return TL_ENOMEM;
-  uint32_t *at = place(s, &a);
+  if (grow_rows(s)) return TL_ENOMEM;
+  uint32_t *at = index_slot(s, &a);
   if (!*at) {
     struct tl_survey_item *it = &s->item[s->n];
     it->n = 0;
@@ -93,14 +93,14 @@ static void move_to(struct tl_conn *c, struct tl_tls_domain *d) {
   if (c->outgoing) c->domain_generation = d->generation;
 }
 
-static void pass(struct tl_conn *c, struct tl_order *o) {
+static void apply_pass(struct tl_conn *c, struct tl_order *o) {
   c->tls->peer_verified = o->pass;
   if (o->domain) move_to(c, o->domain);
   tl_alias_changed(c);
 }
 
 /* False: it was retired before. */
-static bool retire(struct tl_conn *c, uint32_t within_ms) {
+static bool retire_conn(struct tl_conn *c, uint32_t within_ms) {
   if (c->retired) return false;
   tl_count(c->net->counters, TL_C_CONN_RETIRED);
   tl_conn_retire(c, within_ms);
@@ -109,16 +109,16 @@ static bool retire(struct tl_conn *c, uint32_t within_ms) {
 
 static void carry_out(struct tl_conn *c, struct tl_order *o) {
   switch (o->what) {
-  case TL_ORDER_PASS: pass(c, o); break;
+  case TL_ORDER_PASS: apply_pass(c, o); break;
   case TL_ORDER_RETIRE:
     c->tls->peer_verified = o->pass;
-    if (!retire(c, o->within_ms)) return;
+    if (!retire_conn(c, o->within_ms)) return;
     break;
   case TL_ORDER_CLOSE:
     /* Its peer still passes: what is being set up on it is waited for. */
     if (!o->alert && tl_conn_asked(c) && c->net->conf->timeouts.call_setup_max) {
       const uint64_t soon = c->net->now_ms + TL_RETIRE_MS;
-      if (!retire(c, TL_RETIRE_MS) && (!c->retire_until || c->retire_until > soon))
+      if (!retire_conn(c, TL_RETIRE_MS) && (!c->retire_until || c->retire_until > soon))
         c->retire_until = soon;
       break;
     }
@@ -132,16 +132,16 @@ static void carry_out(struct tl_conn *c, struct tl_order *o) {
 
 static int look_at(struct tl_sweep *s, struct tl_conn *c) {
   if (!c || !c->tls || !c->tls->domain || c->state != TL_CONN_OPEN) return TL_OK;
-  if (s->survey) return note(s, c);
+  if (s->survey) return note_conn(s, c);
   struct tl_alike a = alike_of(c);
-  uint32_t i = *place(s, &a);
+  uint32_t i = *index_slot(s, &a);
   if (i) carry_out(c, &s->order[i - 1]);
   return TL_OK;
 }
 
 /* ---- the walk ---- */
 
-static void done(struct tl_net *n, struct tl_sweep *s, int rc) {
+static void send_back(struct tl_net *n, struct tl_sweep *s, int rc) {
   n->sweeps = s->next;
   s->next = NULL;
   s->rc = rc;
@@ -163,14 +163,14 @@ void tl_sweep_turn(struct tl_net *n) {
   struct tl_sweep *s = n->sweeps;
   if (!s) return;
   int rc = s->index ? TL_OK : index_all(s, s->survey ? 64 : s->n);
-  if (s->survey && rc == TL_OK && !s->cap) rc = grow(s);
+  if (s->survey && rc == TL_OK && !s->cap) rc = grow_rows(s);
   uint32_t end = s->at + SLICE < n->n_slot ? s->at + SLICE : n->n_slot;
   for (; rc == TL_OK && s->at < end; s->at++) rc = look_at(s, n->slots[s->at].c);
-  if (rc || s->at >= n->n_slot) done(n, s, rc);
+  if (rc || s->at >= n->n_slot) send_back(n, s, rc);
 }
 
 void tl_sweep_drop(struct tl_net *n) {
-  while (n->sweeps) done(n, n->sweeps, TL_ECLOSED);
+  while (n->sweeps) send_back(n, n->sweeps, TL_ECLOSED);
 }
 
 /* ---- connections that come ---- */

@@ -4,18 +4,18 @@
 
 #include "tieline/sweep.h"
 
-static const char *text(const char *s) { return s ? s : ""; }
+static const char *text_or_empty(const char *s) { return s ? s : ""; }
 
 uint64_t tl_alike_hash(const struct tl_alike *a) {
   uint64_t h = (uint64_t)(uintptr_t)a->identity * 0x9e3779b97f4a7c15u;
   h = (h ^ (uint64_t)(uintptr_t)a->domain) * 0xff51afd7ed558ccdu;
-  for (const char *p = text(a->name); *p; p++) h = (h ^ (uint8_t)*p) * 0x100000001b3u;
+  for (const char *p = text_or_empty(a->name); *p; p++) h = (h ^ (uint8_t)*p) * 0x100000001b3u;
   return (h ^ h >> 29) * 4 + (uint64_t)a->server * 2 + a->verified;
 }
 
 bool tl_alike_eq(const struct tl_alike *a, const struct tl_alike *b) {
   return a->identity == b->identity && a->domain == b->domain && a->server == b->server &&
-         a->verified == b->verified && strcmp(text(a->name), text(b->name)) == 0;
+         a->verified == b->verified && strcmp(text_or_empty(a->name), text_or_empty(b->name)) == 0;
 }
 
 int tl_alike_copy(const struct tl_alike *a, struct tl_alike *out) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "net_internal.h"
+#include "tieline/container.h"
 #include "tieline/edit.h"
 #include "tieline/listen.h"
 #include "tieline/log_limit.h"
@@ -40,7 +41,7 @@ struct tl_udp *tl_udp_of(const struct tl_net *n, int listener) {
   return u;
 }
 
-static void arm(struct tl_udp *u) {
+static void arm_receive(struct tl_udp *u) {
   struct io_uring_sqe *sqe = tl_ring_sqe(&u->net->ring, &u->op);
   io_uring_prep_recvmsg_multishot(sqe, u->fd, &u->msg, 0);
   sqe->flags |= IOSQE_BUFFER_SELECT;
@@ -57,7 +58,8 @@ static void udp_free(struct tl_udp *u) {
   free(u);
 }
 
-static void bad(struct tl_udp *u, const struct tl_hop *from, const struct tl_scan_error *err) {
+static void refuse_datagram(struct tl_udp *u, const struct tl_hop *from,
+                            const struct tl_scan_error *err) {
   struct tl_net *n = u->net;
   if (tl_msg_answerable(&n->msg)) {
     n->handler->bad(n, from, NULL, &n->msg, err);
@@ -69,7 +71,7 @@ static void bad(struct tl_udp *u, const struct tl_hop *from, const struct tl_sca
               TL_FC("peer", tl_addr_format(&from->addr, peer)), TL_FC("cause", err->reason));
 }
 
-static void datagram(struct tl_udp *u, const struct tl_addr *from, uint8_t *p, size_t len) {
+static void handle_datagram(struct tl_udp *u, const struct tl_addr *from, uint8_t *p, size_t len) {
   struct tl_net *n = u->net;
   struct tl_hop hop = {.transport = TL_UDP, .udp = u, .addr = *from};
   struct tl_scan_error err = {400, "Bad Request"};
@@ -82,12 +84,11 @@ static void datagram(struct tl_udp *u, const struct tl_addr *from, uint8_t *p, s
   tl_count_add(n->counters, TL_C_BYTES_IN_UDP, len);
   int rc = tl_scan((char *)p, len, false, n->conf->limits.max_head, &n->msg, &err);
   if (rc == TL_EAGAIN) { /* no end of head: not a whole message */
-    err = (struct tl_scan_error){400, "Incomplete Message"};
     tl_count(n->counters, TL_C_DROP_PARSE);
     return;
   }
   if (rc) {
-    bad(u, &hop, &err);
+    refuse_datagram(u, &hop, &err);
     return;
   }
   n->body.n = n->msg.body_len ? 1 : 0;
@@ -98,7 +99,7 @@ static void datagram(struct tl_udp *u, const struct tl_addr *from, uint8_t *p, s
   n->handler->message(n, &hop, NULL, &n->msg, &n->body);
 }
 
-static void took(struct tl_udp *u, uint8_t *buf, int res) {
+static void on_datagram(struct tl_udp *u, uint8_t *buf, int res) {
   struct io_uring_recvmsg_out *o = io_uring_recvmsg_validate(buf, res, &u->msg);
   if (!o) return;
   struct tl_addr from;
@@ -108,24 +109,24 @@ static void took(struct tl_udp *u, uint8_t *buf, int res) {
     tl_count(u->net->counters, TL_C_DROP_TRUNCATED);
     return;
   }
-  datagram(u, &from, io_uring_recvmsg_payload(o, &u->msg),
-           io_uring_recvmsg_payload_length(o, res, &u->msg));
+  handle_datagram(u, &from, io_uring_recvmsg_payload(o, &u->msg),
+                  io_uring_recvmsg_payload_length(o, res, &u->msg));
 }
 
-static void received(struct tl_op *op, int res, uint32_t flags) {
-  struct tl_udp *u = (struct tl_udp *)((char *)op - offsetof(struct tl_udp, op));
+static void on_received(struct tl_op *op, int res, uint32_t flags) {
+  struct tl_udp *u = tl_container_of(op, struct tl_udp, op);
   tl_count(u->net->counters, TL_C_RECVS);
   if (!(flags & IORING_CQE_F_MORE)) u->armed = false;
   if (flags & IORING_CQE_F_BUFFER) {
     uint16_t id = tl_bufs_take(&u->net->dgrams, flags);
-    if (res > 0 && !u->gone) took(u, tl_bufs_at(&u->net->dgrams, id), res);
+    if (res > 0 && !u->gone) on_datagram(u, tl_bufs_at(&u->net->dgrams, id), res);
     tl_bufs_put(&u->net->dgrams, id);
   }
   if (u->armed) return;
   if (u->gone)
     udp_free(u);
   else
-    arm(u); /* ECONNREFUSED of an earlier send, ENOBUFS: go on */
+    arm_receive(u); /* ECONNREFUSED of an earlier send, ENOBUFS: go on */
 }
 
 int tl_udp_open(struct tl_net *n, int index, char *err, size_t cap) {
@@ -147,11 +148,11 @@ int tl_udp_open(struct tl_net *n, int index, char *err, size_t cap) {
   u->net = n;
   u->index = index;
   u->addr = cl->addr;
-  u->op.fn = received;
+  u->op.fn = on_received;
   u->msg.msg_namelen = sizeof(struct sockaddr_in6);
   u->next = n->udps;
   n->udps = u;
-  arm(u);
+  arm_receive(u);
   return TL_OK;
 }
 
@@ -173,7 +174,7 @@ static void dgram_free(struct dgram *d) {
 }
 
 static void dgram_sent(struct tl_op *op, int res, uint32_t flags) {
-  struct dgram *d = (struct dgram *)((char *)op - offsetof(struct dgram, op));
+  struct dgram *d = tl_container_of(op, struct dgram, op);
   (void)flags;
   if (res < 0) tl_count(d->net->counters, TL_C_DROP_SEND);
   dgram_free(d);
@@ -208,7 +209,7 @@ static struct dgram *dgram_new(struct tl_net *n, size_t len) {
   return d;
 }
 
-static void submit(struct tl_udp *u, struct dgram *d, const struct tl_addr *addr) {
+static void submit_send(struct tl_udp *u, struct dgram *d, const struct tl_addr *addr) {
   struct tl_net *n = d->net;
   d->addr = *addr;
   d->msg.msg_name = &d->addr;
@@ -231,7 +232,7 @@ int tl_udp_send(struct tl_net *n, struct tl_udp *u, const struct tl_addr *addr, 
   struct dgram *d = dgram_new(n, len);
   if (!d) return TL_ELIMIT;
   memcpy(d->data, p, len);
-  submit(u, d, addr);
+  submit_send(u, d, addr);
   return TL_OK;
 }
 
@@ -248,6 +249,6 @@ int tl_udp_send_edit(struct tl_net *n, struct tl_udp *u, const struct tl_addr *a
     memcpy(d->data + at, body->seg[i].p, body->seg[i].n);
     at += body->seg[i].n;
   }
-  submit(u, d, addr);
+  submit_send(u, d, addr);
   return TL_OK;
 }

@@ -74,7 +74,7 @@ void tl_unfinished_note(struct tl_conn *c) {
 }
 
 /* Ends C, and what it has of its message is given back at once. */
-static void end(struct tl_conn *c, enum tl_counter id, const char *why) {
+static void end_unfinished(struct tl_conn *c, enum tl_counter id, const char *why) {
   char peer[TL_ADDR_STRLEN];
   tl_count(c->net->counters, id);
   TL_LOG_FROM(&c->peer, why, TL_LOG_WARN, "Closing a connection that sent a message only in part.",
@@ -94,27 +94,27 @@ static void end(struct tl_conn *c, enum tl_counter id, const char *why) {
 static bool waits_for_us(const struct tl_conn *c) { return c->paused || c->parked || c->held.n; }
 
 /* A worker's part of max_unfinished; the largest messages must still pass through it. */
-static uint64_t share(const struct tl_net *n) {
+static uint64_t worker_share(const struct tl_net *n) {
   const uint64_t part = n->conf->limits.max_unfinished / (n->rt->n_worker ? n->rt->n_worker : 1);
   return part > 4 * n->scratch_cap ? part : 4 * n->scratch_cap;
 }
 
 void tl_unfinished_turn(struct tl_net *n) {
   const uint64_t timeout = n->conf->timeouts.message;
-  const uint64_t most = share(n);
+  const uint64_t most = worker_share(n);
   const uint64_t now = n->now_ms;
   struct tl_conn *c;
   while ((c = n->begun_first) != NULL) {
     if (!tl_conn_live(c)) {
       tl_unfinished_leave(c);
     } else if (n->begun_bytes > most) {
-      end(c, TL_C_CONN_UNFINISHED, "max_unfinished is reached, and it is the oldest");
+      end_unfinished(c, TL_C_CONN_UNFINISHED, "max_unfinished is reached, and it is the oldest");
     } else if (timeout && now - c->begun_ms >= timeout) {
       if (waits_for_us(c)) {
         take_out(c);
         put_last(c);
       } else {
-        end(c, TL_C_CONN_MESSAGE_TIMEOUT, "timeouts.message is over");
+        end_unfinished(c, TL_C_CONN_MESSAGE_TIMEOUT, "timeouts.message is over");
       }
     } else {
       return;

@@ -28,7 +28,7 @@ void tl_unreached_forget(struct tl_net *n, const struct tl_addr *a) {
   if (tl_addr_eq(&s->addr, a)) s->until_ms = 0;
 }
 
-bool tl_unreached(struct tl_net *n, const struct tl_addr *a) {
+bool tl_addr_unreached(struct tl_net *n, const struct tl_addr *a) {
   const struct tl_unreached *s = slot_of(n, a);
   return n->now_ms < s->until_ms && tl_addr_eq(&s->addr, a);
 }

@@ -154,7 +154,7 @@ struct tl_tx {
   struct tl_hop to; /* last sent or answered; no family: nowhere */
   uint64_t born_ms;
   uint64_t call;           /* a BYE's: the call that it ends, see tl_call_of; 0: none is counted */
-  tl_conn_id asked_on;     /* the connection whose n_asked counts it, 0: none */
+  tl_conn_id asked_on;     /* the connection whose n_open_requests counts it, 0: none */
   struct tl_timer timer;   /* 100, H, I, J, L, or a failure to act on */
   struct tl_timer retrans; /* G, and retransmissions of 2xx are not ours */
   uint32_t retrans_ms;

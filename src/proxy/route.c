@@ -414,7 +414,7 @@ void tl_route_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan) {
   for (unsigned i = 0; i < plan->n_target; i++) {
     struct tl_target *t = &plan->target[i];
     if (t->transport != TL_UDP) continue;
-    if (tl_unreached(&p->net, &t->addr)) {
+    if (tl_addr_unreached(&p->net, &t->addr)) {
       tl_count(tl_proxy_counters(p), TL_C_LARGE_BY_UDP);
       continue;
     }

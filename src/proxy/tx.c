@@ -310,7 +310,7 @@ struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct
   tx->snap->refs++;
   struct tl_conn *c = tl_conn_get(&p->net, from->conn);
   if (c) {
-    c->n_asked++;
+    c->n_open_requests++;
     tx->asked_on = from->conn;
   }
   tx->counted = true;

@@ -19,7 +19,7 @@ static void on_message(struct tl_net *n, const struct tl_hop *from, struct tl_co
                        const struct tl_msg *m, const struct tl_body *body) {
   struct tl_proxy *p = tl_proxy_of(n);
   tl_snap_refresh(p);
-  if (m->is_request && m->via.alias && c && c->tls && !c->alias_asked)
+  if (m->is_request && m->via.alias && c && c->tls && !c->alias_checked)
     tl_alias_offer(c, m->via.host, m->via.port);
   if (m->is_request)
     tl_request(p, from, c, m, body);

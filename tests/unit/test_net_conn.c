@@ -131,7 +131,7 @@ static bool remembered(const struct tl_addr *at) {
   struct tl_conn *c;
   cr_assert_eq(tl_conn_open(rig.net, &key, &c), 0);
   RIG_UNTIL(rig.n_closed > before || c->state == TL_CONN_OPEN);
-  return tl_unreached(rig.net, at);
+  return tl_addr_unreached(rig.net, at);
 }
 
 Test(net_conn, s24_where_tcp_does_not_connect_is_remembered) {
@@ -140,16 +140,16 @@ Test(net_conn, s24_where_tcp_does_not_connect_is_remembered) {
   net_begin("timeouts { connect = 150ms }");
   int l = swallowing(&silent, fill), l2 = listener(&there);
   close(listener(&refusing));
-  cr_expect_not(tl_unreached(rig.net, &silent));
+  cr_expect_not(tl_addr_unreached(rig.net, &silent));
   cr_expect(remembered(&silent) && remembered(&refusing) && !remembered(&there));
   /* A refusal may be a restart; what answers nothing is left alone for longer. */
   rig.net->now_ms += 11000;
-  cr_expect(tl_unreached(rig.net, &silent) && !tl_unreached(rig.net, &refusing));
+  cr_expect(tl_addr_unreached(rig.net, &silent) && !tl_addr_unreached(rig.net, &refusing));
   rig.net->now_ms += 300000;
-  cr_expect_not(tl_unreached(rig.net, &silent));
+  cr_expect_not(tl_addr_unreached(rig.net, &silent));
   rig.net->now_ms = tl_now_ms();
   /* Another port of the same host is another place, and a connection ends it. */
-  cr_expect(tl_unreached(rig.net, &silent) && !tl_unreached(rig.net, &there));
+  cr_expect(tl_addr_unreached(rig.net, &silent) && !tl_addr_unreached(rig.net, &there));
   for (int i = 0; i < 4; i++) close(fill[i]);
   close(l);
   int again = socket(AF_INET, SOCK_STREAM, 0), one = 1;
@@ -253,7 +253,7 @@ static char half_msg[4096];
 static void asks(struct rig *r, struct tl_conn *c, const struct tl_msg *m) {
   (void)r;
   (void)m;
-  c->n_asked++;
+  c->n_open_requests++;
 }
 
 /* A connection with one open request whose peer has closed its sending side. */
@@ -314,7 +314,7 @@ Test(net_conn, s23_a_half_closed_connection_that_owes_nothing_ends_at_once) {
   for (int i = 0; i < 2; i++) {
     net_begin(conf[i]);
     int fd = rig_connect(&c);
-    c->n_asked = i == 1; /* with 0 none is kept */
+    c->n_open_requests = i == 1; /* with 0 none is kept */
     shutdown(fd, SHUT_WR);
     RIG_UNTIL(rig.net->n_conn == 0);
     cr_expect_eq(rig_count(TL_C_CONN_HALF_CLOSED), 0);

@@ -4,22 +4,22 @@
  * never pass their bound. Which calls they are, each worker knows for itself:
  * src/proxy/calls.c.
  */
-#include "tieline/calls.h"
+#include "tieline/peer_calls.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static struct tl_peer_calls *find(struct tl_peer_calls *p, const char *name) {
+static struct tl_peer_calls *find_record(struct tl_peer_calls *p, const char *name) {
   while (p && strcmp(p->name, name) != 0) p = p->next;
   return p;
 }
 
 struct tl_peer_calls *tl_calls_find(const struct tl_calls *c, const char *name) {
-  return find(atomic_load(&c->peers), name);
+  return find_record(atomic_load(&c->peers), name);
 }
 
 struct tl_peer_calls *tl_calls_of(struct tl_calls *c, const char *name) {
-  struct tl_peer_calls *first = atomic_load(&c->peers), *had = find(first, name);
+  struct tl_peer_calls *first = atomic_load(&c->peers), *had = find_record(first, name);
   if (had) return had;
   size_t len = strlen(name) + 1;
   struct tl_peer_calls *p = calloc(1, sizeof(*p) + len);
@@ -28,7 +28,7 @@ struct tl_peer_calls *tl_calls_of(struct tl_calls *c, const char *name) {
   do {
     p->next = first;
     if (atomic_compare_exchange_weak(&c->peers, &first, p)) return p;
-    had = find(first, name); /* another worker may have been first */
+    had = find_record(first, name); /* another worker may have been first */
   } while (!had);
   free(p);
   return had;
