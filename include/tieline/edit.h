@@ -48,7 +48,7 @@ void tl_edit_insert_lines(struct tl_edit *e, uint16_t i, struct tl_str lines);
 
 /* Copies N bytes of header fields to DST, each fold as one space (RFC 3261 7.3.1); returns how many
  * that makes, never more than N. DST may be NULL: only counts. */
-size_t tl_unfold(char *dst, const char *src, size_t n);
+size_t tl_unfold_lines(char *dst, const char *src, size_t n);
 
 /* Length of the edited head. */
 size_t tl_edit_len(const struct tl_edit *e);

@@ -119,19 +119,19 @@ static __attribute__((constructor)) void take_seed(void) {
 }
 
 /* The high half of the product folded into the low one: each bit of V reaches every bit. */
-static uint64_t mix(uint64_t h, uint64_t v) {
+static uint64_t mix_hash(uint64_t h, uint64_t v) {
   unsigned __int128 x = (unsigned __int128)(h ^ v ^ seed[0]) * seed[1];
   return (uint64_t)x ^ (uint64_t)(x >> 64);
 }
 
 uint64_t tl_addr_hash(const struct tl_addr *a) {
-  uint64_t h = mix(a->sa.sa_family, tl_addr_port(a));
+  uint64_t h = mix_hash(a->sa.sa_family, tl_addr_port(a));
   if (a->sa.sa_family == AF_INET6) {
     uint64_t w[2];
     memcpy(w, &a->v6.sin6_addr, sizeof(w));
-    return mix(mix(h, w[0]), w[1]);
+    return mix_hash(mix_hash(h, w[0]), w[1]);
   }
-  return mix(h, a->v4.sin_addr.s_addr);
+  return mix_hash(h, a->v4.sin_addr.s_addr);
 }
 
 /* The well-known prefix of RFC 6052 2.1, behind which every IPv4 host stands. */

@@ -81,18 +81,18 @@ static bool mix_case(const char *name, bool lower, char *out) {
 
 /* ---- questions under way ---- */
 
-static struct tl_dns_question **bucket(struct tl_dns *d, uint16_t type, const char *name) {
+static struct tl_dns_question **bucket_of(struct tl_dns *d, uint16_t type, const char *name) {
   return &d->bucket[(tl_siphash13(d->key, name, strlen(name)) ^ type) % BUCKETS];
 }
 
 static struct tl_dns_question *under_way(struct tl_dns *d, uint16_t type, const char *name) {
-  struct tl_dns_question *q = *bucket(d, type, name);
+  struct tl_dns_question *q = *bucket_of(d, type, name);
   while (q && (q->type != type || strcmp(q->name, name) != 0)) q = q->next;
   return q;
 }
 
 static struct tl_dns_question *question_new(struct tl_dns *d, uint16_t type, const char *name) {
-  struct tl_dns_question *q = calloc(1, sizeof(*q)), **link = bucket(d, type, name);
+  struct tl_dns_question *q = calloc(1, sizeof(*q)), **link = bucket_of(d, type, name);
   if (!q) return NULL;
   q->d = d;
   q->type = type;
@@ -113,7 +113,7 @@ static void question_drop(struct tl_dns_question *q) {
   free(q);
 }
 
-static void tell(struct tl_dns_question *q, const struct tl_dns_answer *a) {
+static void notify_waiters(struct tl_dns_question *q, const struct tl_dns_answer *a) {
   while (q->waits) {
     struct tl_dns_wait *w = q->waits;
     tl_dns_forget(w);
@@ -122,11 +122,11 @@ static void tell(struct tl_dns_question *q, const struct tl_dns_answer *a) {
 }
 
 /* Q is no longer under way: who asks now, even from the callbacks, asks anew. */
-static void finish(struct tl_dns_question *q, struct tl_dns_answer *a, int rc) {
+static void end_question(struct tl_dns_question *q, struct tl_dns_answer *a, int rc) {
   struct tl_dns *d = q->d;
   *q->link = q->next;
   if (q->next) q->next->link = q->link;
-  tell(q, a ? a : rc == TL_EIO ? &no_answer : &no_good_answer);
+  notify_waiters(q, a ? a : rc == TL_EIO ? &no_answer : &no_good_answer);
   if (a && a->status != TL_DNS_FAILED && a->ttl_s)
     dns_cache_put(d->cache, q->type, q->name, a);
   else
@@ -192,7 +192,7 @@ static void on_answer(void *arg, int status, int timeouts, unsigned char *msg, i
     rc = tl_dns_read(msg, (size_t)n, q->sent, q->type, &a);
     d->counts.refused += rc == TL_ESYNTAX || rc == TL_EVERIFY;
   }
-  if (rc == 0 || !ask_again(q, rc)) finish(q, a, rc);
+  if (rc == 0 || !ask_again(q, rc)) end_question(q, a, rc);
   ch->busy--; /* not before: its socket is the old question's until this returns */
 }
 

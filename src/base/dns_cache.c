@@ -35,7 +35,7 @@ struct dns_cache *dns_cache_new(void) {
   return NULL;
 }
 
-static void drop(struct dns_cache *c, struct entry **link) {
+static void drop_entry(struct dns_cache *c, struct entry **link) {
   struct entry *e = *link;
   *link = e->next;
   c->answers--;
@@ -44,17 +44,17 @@ static void drop(struct dns_cache *c, struct entry **link) {
   free(e);
 }
 
-static void empty(struct dns_cache *c) {
+static void empty_cache(struct dns_cache *c) {
   for (size_t i = 0; i < BUCKETS; i++)
-    while (c->bucket[i]) drop(c, &c->bucket[i]);
+    while (c->bucket[i]) drop_entry(c, &c->bucket[i]);
 }
 
 void dns_cache_free(struct dns_cache *c) {
-  if (c) empty(c);
+  if (c) empty_cache(c);
   free(c);
 }
 
-static struct entry **find(struct dns_cache *c, uint16_t type, const char *name) {
+static struct entry **find_entry(struct dns_cache *c, uint16_t type, const char *name) {
   uint64_t h = tl_siphash13(c->key, name, strlen(name)) ^ type;
   struct entry **link = &c->bucket[h % BUCKETS];
   while (*link && ((*link)->type != type || strcmp((*link)->name, name) != 0))
@@ -63,11 +63,11 @@ static struct entry **find(struct dns_cache *c, uint16_t type, const char *name)
 }
 
 const struct tl_dns_answer *dns_cache_get(struct dns_cache *c, uint16_t type, const char *name) {
-  struct entry **link = find(c, type, name), *e = *link;
+  struct entry **link = find_entry(c, type, name), *e = *link;
   uint64_t now = tl_now_ms();
   if (!e) return NULL;
   if (e->until_ms <= now) {
-    drop(c, link);
+    drop_entry(c, link);
     return NULL;
   }
   e->answer->ttl_s = (uint32_t)((e->until_ms - now + 999) / 1000);
@@ -75,10 +75,10 @@ const struct tl_dns_answer *dns_cache_get(struct dns_cache *c, uint16_t type, co
 }
 
 void dns_cache_put(struct dns_cache *c, uint16_t type, const char *name, struct tl_dns_answer *a) {
-  struct entry **link = find(c, type, name);
+  struct entry **link = find_entry(c, type, name);
   size_t len = strlen(name) + 1;
-  if (*link) drop(c, link);
-  if (c->answers >= ANSWERS_MAX || c->records + a->n > RECORDS_MAX) empty(c);
+  if (*link) drop_entry(c, link);
+  if (c->answers >= ANSWERS_MAX || c->records + a->n > RECORDS_MAX) empty_cache(c);
   struct entry *e = malloc(sizeof(*e) + len);
   if (!e) {
     free(a);
@@ -87,7 +87,7 @@ void dns_cache_put(struct dns_cache *c, uint16_t type, const char *name, struct 
   *e = (struct entry){
       .until_ms = tl_now_ms() + a->ttl_s * (uint64_t)1000, .answer = a, .type = type};
   memcpy(e->name, name, len);
-  link = find(c, type, name);
+  link = find_entry(c, type, name);
   e->next = *link;
   *link = e;
   c->answers++;

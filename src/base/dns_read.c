@@ -36,8 +36,8 @@ struct head {
   uint32_t ttl_s;
 };
 
-static uint16_t get16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
-static uint32_t get32(const uint8_t *p) { return (uint32_t)get16(p) << 16 | get16(p + 2); }
+static uint16_t read_u16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
+static uint32_t read_u32(const uint8_t *p) { return (uint32_t)read_u16(p) << 16 | read_u16(p + 2); }
 
 /* How many bytes the name at AT takes there; 0 when it is none. */
 static size_t name_len(const struct message *m, size_t at) {
@@ -53,7 +53,7 @@ static size_t name_len(const struct message *m, size_t at) {
     }
     if (c < 0xc0 || at + 1 >= m->n) return 0;
     if (!here) here = at + 2 - begin;
-    at = get16(m->p + at) & 0x3fff;
+    at = read_u16(m->p + at) & 0x3fff;
     if (at < HEAD || at >= floor || ++pointers > POINTERS_MAX) return 0;
     floor = at;
   }
@@ -83,10 +83,10 @@ static bool next_head(const struct message *m, size_t *at, struct head *h) {
   h->type_at = *at + len;
   if (!len || m->n - h->type_at < 10) return false;
   const uint8_t *p = m->p + h->type_at;
-  h->type = get16(p);
-  h->class = get16(p + 2);
-  h->ttl_s = get32(p + 4);
-  h->len = get16(p + 8);
+  h->type = read_u16(p);
+  h->class = read_u16(p + 2);
+  h->ttl_s = read_u32(p + 4);
+  h->len = read_u16(p + 8);
   h->data = h->type_at + 10;
   if (h->ttl_s > INT32_MAX) h->ttl_s = 0; /* RFC 2181 8 */
   if (h->ttl_s > TTL_MAX_S) h->ttl_s = TTL_MAX_S;
@@ -104,10 +104,10 @@ static int check_question(const struct message *m, const char *name, uint16_t ty
   bool response = m->p[2] & 0x80, query = (m->p[2] & 0x78) == 0, cut = m->p[2] & 0x02;
   uint8_t rcode = m->p[3] & 0x0f;
   if (response && rcode == 1) return TL_ENOTSUP; /* a server without EDNS may leave all else out */
-  if (!response || !query || cut || get16(m->p + 4) != 1) return TL_ESYNTAX;
+  if (!response || !query || cut || read_u16(m->p + 4) != 1) return TL_ESYNTAX;
   len = name_len(m, HEAD);
   if (!len || m->n - HEAD - len < 4 || !name_text(m, HEAD, text)) return TL_ESYNTAX;
-  if (get16(m->p + HEAD + len) != type || get16(m->p + HEAD + len + 2) != CLASS_IN)
+  if (read_u16(m->p + HEAD + len) != type || read_u16(m->p + HEAD + len + 2) != CLASS_IN)
     return TL_ESYNTAX;
   *out_end = HEAD + len + 4;
   if (strcmp(text, name) == 0) return 0;
@@ -120,7 +120,7 @@ static int check_question(const struct message *m, const char *name, uint16_t ty
 static int follow_alias(const struct message *m, size_t at, char owner[TL_DNS_NAME_MAX],
                         uint32_t *ttl_s) {
   struct head h;
-  for (unsigned i = get16(m->p + 6); i > 0; i--) {
+  for (unsigned i = read_u16(m->p + 6); i > 0; i--) {
     if (!next_head(m, &at, &h)) return TL_ESYNTAX;
     if (h.type != TL_DNS_CNAME || h.class != CLASS_IN || !name_is(m, h.owner, owner)) continue;
     if (name_len(m, h.data) != h.len || !name_text(m, h.data, owner)) return TL_ESYNTAX;
@@ -151,7 +151,7 @@ static bool data_is_sound(const struct message *m, const struct head *h) {
 static int keep_own(const struct message *m, size_t *at, const char *owner, uint16_t type,
                     uint8_t *copy, struct tl_dns_answer *a) {
   struct head h;
-  for (unsigned i = get16(m->p + 6); i > 0; i--) {
+  for (unsigned i = read_u16(m->p + 6); i > 0; i--) {
     if (!next_head(m, at, &h)) return TL_ESYNTAX;
     bool own = h.type == type && h.class == CLASS_IN && a->n < TL_DNS_RECORDS_MAX &&
                name_is(m, h.owner, owner);
@@ -167,7 +167,7 @@ static int keep_own(const struct message *m, size_t *at, const char *owner, uint
   return 0;
 }
 
-static bool within(const char *name, const char *zone) {
+static bool is_within_zone(const char *name, const char *zone) {
   size_t n = strlen(name), k = strlen(zone);
   if (k == 0) return true;
   return n >= k && strcasecmp(name + n - k, zone) == 0 && (n == k || name[n - k - 1] == '.');
@@ -177,10 +177,10 @@ static bool within(const char *name, const char *zone) {
 static uint32_t negative_ttl(const struct message *m, size_t at, const char *owner) {
   char zone[TL_DNS_NAME_MAX];
   struct head h;
-  for (unsigned i = get16(m->p + 8); i > 0 && next_head(m, &at, &h); i--) {
+  for (unsigned i = read_u16(m->p + 8); i > 0 && next_head(m, &at, &h); i--) {
     if (h.type != TL_DNS_SOA || h.class != CLASS_IN || h.len < 22) continue;
-    if (!name_text(m, h.owner, zone) || !within(owner, zone)) continue;
-    uint32_t minimum = get32(m->p + h.data + h.len - 4);
+    if (!name_text(m, h.owner, zone) || !is_within_zone(owner, zone)) continue;
+    uint32_t minimum = read_u32(m->p + h.data + h.len - 4);
     if (h.ttl_s < minimum) minimum = h.ttl_s;
     return minimum < NEGATIVE_MAX_S ? minimum : NEGATIVE_MAX_S;
   }
@@ -263,8 +263,8 @@ static int read_data(const uint8_t *copy, size_t len, size_t at, uint16_t type,
 /* ---- all of it ---- */
 
 /* A->n of A's records are to be read from COPY; *OUT has room for them. */
-static int fill(const struct tl_dns_answer *a, const uint8_t *copy, size_t len, size_t at,
-                uint16_t type, struct tl_dns_answer **out) {
+static int build_answer(const struct tl_dns_answer *a, const uint8_t *copy, size_t len, size_t at,
+                        uint16_t type, struct tl_dns_answer **out) {
   struct tl_dns_answer *full = calloc(1, sizeof(*full) + a->n * sizeof(full->at[0]));
   if (!full) return TL_ENOMEM;
   *full = *a;
@@ -276,8 +276,8 @@ static int fill(const struct tl_dns_answer *a, const uint8_t *copy, size_t len, 
   return rc;
 }
 
-static int find(const struct message *m, size_t at, const char *name, uint16_t type, uint8_t *copy,
-                struct tl_dns_answer *a) {
+static int find_answer(const struct message *m, size_t at, const char *name, uint16_t type,
+                       uint8_t *copy, struct tl_dns_answer *a) {
   char owner[TL_DNS_NAME_MAX];
   int rc = 1;
   take_text(owner, sizeof(owner), name);
@@ -303,10 +303,10 @@ int tl_dns_read(const uint8_t *msg, size_t n, const char *name, uint16_t type,
   if (rcode != 0 && rcode != 3) {
     a.ttl_s = 0;
   } else {
-    rc = find(&m, at, name, type, copy, &a);
+    rc = find_answer(&m, at, name, type, copy, &a);
     if (rc == 0 && rcode == 3 && a.n) a = (struct tl_dns_answer){.status = TL_DNS_NONE};
   }
-  if (rc == 0) rc = fill(&a, copy, n, at, type, out);
+  if (rc == 0) rc = build_answer(&a, copy, n, at, type, out);
   free(copy);
   return rc;
 }

@@ -35,7 +35,7 @@ static bool copy_name(const char *name, char *out, size_t cap) {
   return true;
 }
 
-static bool before(const struct tl_service *a, const struct tl_service *b) {
+static bool sorts_before(const struct tl_service *a, const struct tl_service *b) {
   return a->order != b->order ? a->order < b->order : a->preference < b->preference;
 }
 
@@ -48,9 +48,9 @@ void tl_locate_naptr(struct tl_services *s, const struct tl_naptr *r, bool secur
   if ((secure && !is_secure) || !copy_name(r->replacement, new.name, sizeof(new.name))) return;
   if (s->n && new.order > s->at[0].order) return;
   if (s->n && new.order < s->at[0].order) s->n = 0;
-  if (s->n == TL_SERVICES_MAX && !before(&new, &s->at[s->n - 1])) return;
+  if (s->n == TL_SERVICES_MAX && !sorts_before(&new, &s->at[s->n - 1])) return;
   size_t at = s->n < TL_SERVICES_MAX ? s->n++ : s->n - 1;
-  for (; at > 0 && before(&new, &s->at[at - 1]); at--) s->at[at] = s->at[at - 1];
+  for (; at > 0 && sorts_before(&new, &s->at[at - 1]); at--) s->at[at] = s->at[at - 1];
   s->at[at] = new;
 }
 
@@ -94,7 +94,7 @@ static int by_priority(const void *a, const void *b) {
   return (x->weight > 0) - (y->weight > 0); /* those of weight 0 stand in front for the draw */
 }
 
-static uint32_t draw(uint32_t below) {
+static uint32_t random_below(uint32_t below) {
   uint32_t v = 0;
   if (below == 0 || getrandom(&v, sizeof(v), GRND_NONBLOCK) != sizeof(v)) return 0;
   return v % below;
@@ -104,7 +104,7 @@ static uint32_t draw(uint32_t below) {
 static void draw_first(struct tl_srv *t, size_t n) {
   uint32_t sum = 0, running = 0;
   for (size_t i = 0; i < n; i++) sum += t[i].weight;
-  uint32_t at = draw(sum + 1);
+  uint32_t at = random_below(sum + 1);
   for (size_t i = 0; i < n; i++) {
     running += t[i].weight;
     if (running < at) continue;

@@ -78,7 +78,7 @@ int tl_log_level_parse(struct tl_str s, enum tl_log_level *out) {
 uint64_t tl_log_dropped(void) { return atomic_load_explicit(&dropped, memory_order_relaxed); }
 
 /* Waits for room, so that a stuck reader of stderr cannot hold up tl_log_stop for good. */
-static bool writable(void) {
+static bool wait_writable(void) {
   for (;;) {
     struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
     const bool gave_up = q.waited_ms >= STOP_PATIENCE_MS;
@@ -94,7 +94,7 @@ static bool writable(void) {
 
 static void write_stderr(const char *p, size_t n, bool may_wait) {
   while (n > 0) {
-    if (may_wait && !writable()) break;
+    if (may_wait && !wait_writable()) break;
     ssize_t w = write(STDERR_FILENO, p, n);
     if (w >= 0) {
       p += w;
@@ -119,22 +119,22 @@ static void write_journal(const char *p, size_t n) {
   if (sd_journal_sendv(iov, count) < 0) atomic_fetch_add(&dropped, 1);
 }
 
-static size_t format(const struct tl_log_record *r, char buf[TL_LOG_LINE]) {
+static size_t format_line(const struct tl_log_record *r, char buf[TL_LOG_LINE]) {
   if (q.target == TL_LOG_JOURNAL) return tl_log_format_journal(r, buf);
   return tl_log_format(r, q.format, buf);
 }
 
-static void emit(const char *p, size_t n) {
+static void emit_line(const char *p, size_t n) {
   if (q.target == TL_LOG_JOURNAL)
     write_journal(p, n);
   else
     write_stderr(p, n, true);
 }
 
-static bool pop(void) {
+static bool pop_line(void) {
   struct slot *s = &q.slot[q.tail & q.mask];
   if (atomic_load_explicit(&s->turn, memory_order_acquire) != q.tail + 1) return false;
-  emit(q.text + (q.tail & q.mask) * TL_LOG_LINE, s->len);
+  emit_line(q.text + (q.tail & q.mask) * TL_LOG_LINE, s->len);
   atomic_store_explicit(&s->turn, q.tail + q.mask + 1, memory_order_release);
   q.tail++;
   return true;
@@ -151,7 +151,7 @@ static void report_lost(void) {
   char buf[TL_LOG_LINE];
   clock_gettime(CLOCK_REALTIME, &r.at);
   q.reported = now;
-  emit(buf, format(&r, buf));
+  emit_line(buf, format_line(&r, buf));
 }
 
 /* Until there are lines, or for MS if that is not negative. */
@@ -169,7 +169,7 @@ static void wait_for_lines(int ms) {
     continue;
 }
 
-static void *writer(void *arg) {
+static void *run_writer(void *arg) {
   (void)arg;
   pthread_setname_np(pthread_self(), "tl-log");
   for (int wait_ms = -1;;) {
@@ -177,14 +177,14 @@ static void *writer(void *arg) {
     /* Asked before the last look: once it is true no line comes any more. */
     const bool last = atomic_load(&stopping);
     wait_ms = last ? -1 : tl_log_tell_held();
-    while (pop()) continue;
+    while (pop_line()) continue;
     report_lost();
     if (last) return NULL;
   }
 }
 
 /* False: no free slot. */
-static bool push(const struct tl_log_record *r) {
+static bool push_line(const struct tl_log_record *r) {
   uint64_t at = atomic_load_explicit(&q.head, memory_order_relaxed);
   for (;;) {
     struct slot *s = &q.slot[at & q.mask];
@@ -194,7 +194,7 @@ static bool push(const struct tl_log_record *r) {
       at = atomic_load_explicit(&q.head, memory_order_relaxed);
     } else if (atomic_compare_exchange_weak_explicit(&q.head, &at, at + 1, memory_order_relaxed,
                                                      memory_order_relaxed)) {
-      s->len = format(r, q.text + (at & q.mask) * TL_LOG_LINE);
+      s->len = format_line(r, q.text + (at & q.mask) * TL_LOG_LINE);
       atomic_store_explicit(&s->turn, at + 1, memory_order_release);
       sem_post(&q.wake);
       return true;
@@ -207,7 +207,7 @@ void tl_log_write(enum tl_log_level lvl, const char *sentence, const struct tl_f
   clock_gettime(CLOCK_REALTIME, &r.at);
   atomic_fetch_add(&users, 1);
   if (atomic_load(&running)) {
-    if (!push(&r)) atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+    if (!push_line(&r)) atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
   } else {
     char buf[TL_LOG_LINE];
     write_stderr(buf, tl_log_format(&r, q.format, buf), false);
@@ -226,12 +226,12 @@ static int start_thread(void) {
   sigset_t all, old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
-  int rc = pthread_create(&q.thread, NULL, writer, NULL);
+  int rc = pthread_create(&q.thread, NULL, run_writer, NULL);
   pthread_sigmask(SIG_SETMASK, &old, NULL);
   return rc == 0 ? 0 : TL_ENOMEM;
 }
 
-static void release(void) {
+static void free_queue(void) {
   free(q.slot);
   free(q.text);
   q.slot = NULL;
@@ -248,7 +248,7 @@ int tl_log_start(enum tl_log_target target, enum tl_log_format fmt, unsigned que
   q.slot = calloc(cap, sizeof *q.slot);
   q.text = malloc(cap * TL_LOG_LINE);
   if (!q.slot || !q.text) {
-    release();
+    free_queue();
     return TL_ENOMEM;
   }
   for (uint64_t i = 0; i < cap; i++) atomic_init(&q.slot[i].turn, i);
@@ -263,7 +263,7 @@ int tl_log_start(enum tl_log_target target, enum tl_log_format fmt, unsigned que
   atomic_store(&stopping, false);
   int rc = start_thread();
   if (rc)
-    release();
+    free_queue();
   else
     atomic_store(&running, true);
   return rc;
@@ -276,5 +276,5 @@ void tl_log_stop(void) {
   sem_post(&q.wake);
   pthread_join(q.thread, NULL);
   sem_destroy(&q.wake);
-  release();
+  free_queue();
 }

@@ -18,7 +18,7 @@ struct out {
   bool cut;
 };
 
-static bool put(struct out *o, const char *s, size_t n) {
+static bool put_bytes(struct out *o, const char *s, size_t n) {
   if (n > o->cap - o->n) {
     o->cut = true;
     return false;
@@ -28,7 +28,7 @@ static bool put(struct out *o, const char *s, size_t n) {
   return true;
 }
 
-static bool puts_c(struct out *o, const char *s) { return put(o, s, strlen(s)); }
+static bool puts_c(struct out *o, const char *s) { return put_bytes(o, s, strlen(s)); }
 
 /* The letter behind the backslash, 0 if C has no short escape. */
 static char short_escape(uint8_t c) {
@@ -43,7 +43,7 @@ static char short_escape(uint8_t c) {
 }
 
 /* How one piece of a value is written. Returns the bytes of P it stands for. */
-static size_t escape(const uint8_t *p, size_t left, bool json, char buf[8], size_t *out_n) {
+static size_t escape_char(const uint8_t *p, size_t left, bool json, char buf[8], size_t *out_n) {
   uint32_t cp = 0;
   size_t used = tl_utf8_next(p, left, &cp);
   if (short_escape(*p)) {
@@ -74,19 +74,19 @@ static void put_quoted(struct out *o, struct tl_str s, bool json) {
   for (size_t i = 0; i < s.n;) {
     char buf[8];
     size_t n = 0;
-    size_t used = escape((const uint8_t *)s.p + i, s.n - i, json, buf, &n);
+    size_t used = escape_char((const uint8_t *)s.p + i, s.n - i, json, buf, &n);
     if (n + 1 > o->cap - o->n) {
       o->cut = true;
       break;
     }
-    put(o, buf, n);
+    put_bytes(o, buf, n);
     i += used;
   }
   o->p[o->n++] = '"';
 }
 
 /* logfmt: what has no space, quote, equals sign, backslash or odd byte stands bare. */
-static bool bare(struct tl_str s) {
+static bool is_bare(struct tl_str s) {
   for (size_t i = 0; i < s.n; i++) {
     unsigned char c = (unsigned char)s.p[i];
     if (c <= 0x20 || c >= 0x7f || c == '"' || c == '=' || c == '\\') return false;
@@ -97,9 +97,9 @@ static bool bare(struct tl_str s) {
 static void put_value(struct out *o, const struct tl_field *f, bool json) {
   if (f->kind == TL_FIELD_INT) {
     char num[24];
-    put(o, num, (size_t)snprintf(num, sizeof num, "%lld", (long long)f->i));
-  } else if (!json && bare(f->s) && f->s.n <= o->cap - o->n) {
-    put(o, f->s.p, f->s.n);
+    put_bytes(o, num, (size_t)snprintf(num, sizeof num, "%lld", (long long)f->i));
+  } else if (!json && is_bare(f->s) && f->s.n <= o->cap - o->n) {
+    put_bytes(o, f->s.p, f->s.n);
   } else {
     put_quoted(o, f->s, json);
   }
@@ -113,7 +113,7 @@ static void put_field(struct out *o, const struct tl_field *f, bool json) {
     return;
   }
   puts_c(o, json ? ",\"" : " ");
-  put(o, f->key, key);
+  put_bytes(o, f->key, key);
   puts_c(o, json ? "\":" : "=");
   put_value(o, f, json);
 }
@@ -124,7 +124,7 @@ static void put_time(struct out *o, const struct timespec *at) {
   gmtime_r(&at->tv_sec, &tm);
   size_t n = strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%S", &tm);
   n += (size_t)snprintf(buf + n, sizeof buf - n, ".%03ldZ", at->tv_nsec / 1000000);
-  put(o, buf, n);
+  put_bytes(o, buf, n);
 }
 
 size_t tl_log_format(const struct tl_log_record *r, enum tl_log_format format,
@@ -150,7 +150,7 @@ static void put_journal_key(struct out *o, const char *key) {
   puts_c(o, "TIELINE_");
   for (; *key; key++) {
     char c = isalnum((unsigned char)*key) ? (char)toupper((unsigned char)*key) : '_';
-    put(o, &c, 1);
+    put_bytes(o, &c, 1);
   }
   puts_c(o, "=");
 }
@@ -164,25 +164,25 @@ static void put_journal_field(struct out *o, const struct tl_field *f) {
     for (size_t i = 0; i < f->s.n && !o->cut;) {
       char buf[8];
       size_t n = 0;
-      i += escape((const uint8_t *)f->s.p + i, f->s.n - i, false, buf, &n);
-      put(o, buf, n);
+      i += escape_char((const uint8_t *)f->s.p + i, f->s.n - i, false, buf, &n);
+      put_bytes(o, buf, n);
     }
   }
-  if (!put(o, "", 1)) o->n = start; /* a field is whole or not there */
+  if (!put_bytes(o, "", 1)) o->n = start; /* a field is whole or not there */
 }
 
 size_t tl_log_format_journal(const struct tl_log_record *r, char buf[TL_LOG_LINE]) {
   static const char priority[] = {'3', '4', '6', '7'}; /* syslog's numbers of our levels */
   struct out o = {.p = buf, .cap = JOURNAL_MESSAGE - 1};
   puts_c(&o, "PRIORITY=");
-  put(&o, &priority[(unsigned)r->level & 3], 1);
-  put(&o, "", 1);
+  put_bytes(&o, &priority[(unsigned)r->level & 3], 1);
+  put_bytes(&o, "", 1);
   puts_c(&o, "MESSAGE=");
   size_t n = strlen(r->sentence);
-  put(&o, r->sentence, n < o.cap - o.n ? n : o.cap - o.n);
+  put_bytes(&o, r->sentence, n < o.cap - o.n ? n : o.cap - o.n);
   for (size_t i = 0; i < r->n; i++) put_field(&o, &r->field[i], false);
   o.cap = TL_LOG_LINE;
-  put(&o, "", 1);
+  put_bytes(&o, "", 1);
   for (size_t i = 0; i < r->n; i++) {
     o.cut = false;
     put_journal_field(&o, &r->field[i]);

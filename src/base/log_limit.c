@@ -20,7 +20,7 @@
 #define TELL_MS 1000u
 #define TELL_LINES 10u /* in a second; of more kinds only the sum is told */
 
-static void refill(uint32_t *tokens_milli, uint64_t *at_ms, uint64_t now_ms, uint32_t most) {
+static void refill_bucket(uint32_t *tokens_milli, uint64_t *at_ms, uint64_t now_ms, uint32_t most) {
   const uint64_t gone = now_ms > *at_ms ? now_ms - *at_ms : 0;
   const uint64_t have = *tokens_milli + (gone < MILLI ? gone : MILLI) * most;
   *tokens_milli = (uint32_t)(have < (uint64_t)most * MILLI ? have : (uint64_t)most * MILLI);
@@ -69,8 +69,8 @@ bool tl_log_limit_take(struct tl_log_limit *l, const struct tl_addr *source, con
     l->tokens_milli = TL_LOG_PER_PROCESS * MILLI;
   }
   struct tl_log_limit_slot *s = slot_of(l, &who, sentence, cause ? cause : "", now_ms);
-  refill(&s->tokens_milli, &s->at_ms, now_ms, TL_LOG_PER_SOURCE);
-  refill(&l->tokens_milli, &l->at_ms, now_ms, TL_LOG_PER_PROCESS);
+  refill_bucket(&s->tokens_milli, &s->at_ms, now_ms, TL_LOG_PER_SOURCE);
+  refill_bucket(&l->tokens_milli, &l->at_ms, now_ms, TL_LOG_PER_PROCESS);
   if (s->tokens_milli >= MILLI && l->tokens_milli >= MILLI) {
     s->tokens_milli -= MILLI;
     l->tokens_milli -= MILLI;
@@ -127,7 +127,7 @@ uint64_t tl_log_held(void) {
 }
 
 /* The kinds to tell of, at most MAX; what does not fit is summed in the last. */
-static unsigned collect(struct tl_log_limit_slot *out, unsigned max) {
+static unsigned collect_held(struct tl_log_limit_slot *out, unsigned max) {
   struct tl_log_limit_slot s;
   unsigned n = 0;
   uint64_t others = 0;
@@ -141,7 +141,7 @@ static unsigned collect(struct tl_log_limit_slot *out, unsigned max) {
   return n;
 }
 
-static void tell(const struct tl_log_limit_slot *s) {
+static void write_held(const struct tl_log_limit_slot *s) {
   char source[TL_ADDR_STRLEN] = "";
   if (!s->sentence) {
     TL_LOG(TL_LOG_WARN, "More lines of other kinds or sources were held back.",
@@ -161,11 +161,11 @@ int tl_log_tell_held(void) {
   pthread_mutex_lock(&mu);
   const uint64_t due = limit.told_ms + TELL_MS;
   if (now >= due) {
-    n = collect(kind, TELL_LINES);
+    n = collect_held(kind, TELL_LINES);
     limit.told_ms = now;
     atomic_store_explicit(&untold, false, memory_order_relaxed);
   }
   pthread_mutex_unlock(&mu);
-  for (unsigned i = 0; i < n; i++) tell(&kind[i]);
+  for (unsigned i = 0; i < n; i++) write_held(&kind[i]);
   return now >= due ? -1 : (int)(due - now);
 }

@@ -36,7 +36,7 @@ void tl_mailbox_wake(struct tl_mailbox *mb) {
   while (n < 0 && errno == EINTR);
 }
 
-static int push(struct tl_mailbox *mb, struct tl_mail *m) {
+static int push_mail(struct tl_mailbox *mb, struct tl_mail *m) {
   if (atomic_fetch_add(&mb->count, 1) >= mb->cap) {
     atomic_fetch_sub(&mb->count, 1);
     return TL_ELIMIT;
@@ -50,12 +50,12 @@ static int push(struct tl_mailbox *mb, struct tl_mail *m) {
 
 int tl_mailbox_post(struct tl_mailbox *mb, struct tl_mail *m) {
   m->bytes = 0;
-  return push(mb, m);
+  return push_mail(mb, m);
 }
 
 int tl_mailbox_post_bytes(struct tl_mailbox *mb, struct tl_mail *m, uint32_t bytes) {
   m->bytes = bytes;
-  int rc = atomic_fetch_add(&mb->bytes, bytes) < TL_MAILBOX_BYTES ? push(mb, m) : TL_ELIMIT;
+  int rc = atomic_fetch_add(&mb->bytes, bytes) < TL_MAILBOX_BYTES ? push_mail(mb, m) : TL_ELIMIT;
   if (rc) atomic_fetch_sub(&mb->bytes, bytes);
   return rc;
 }

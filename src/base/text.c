@@ -5,7 +5,7 @@
  */
 #include "base/text.h"
 
-static bool cont(uint8_t c) { return (c & 0xc0) == 0x80; }
+static bool is_continuation(uint8_t c) { return (c & 0xc0) == 0x80; }
 
 size_t tl_utf8_next(const uint8_t *p, size_t n, uint32_t *out_cp) {
   if (n == 0) return 0;
@@ -13,17 +13,18 @@ size_t tl_utf8_next(const uint8_t *p, size_t n, uint32_t *out_cp) {
     *out_cp = p[0];
     return 1;
   }
-  if (p[0] >= 0xc2 && p[0] <= 0xdf && n >= 2 && cont(p[1])) {
+  if (p[0] >= 0xc2 && p[0] <= 0xdf && n >= 2 && is_continuation(p[1])) {
     *out_cp = (uint32_t)(p[0] & 0x1f) << 6 | (p[1] & 0x3f);
     return 2;
   }
-  if ((p[0] & 0xf0) == 0xe0 && n >= 3 && cont(p[1]) && cont(p[2])) {
+  if ((p[0] & 0xf0) == 0xe0 && n >= 3 && is_continuation(p[1]) && is_continuation(p[2])) {
     uint32_t cp = (uint32_t)(p[0] & 0x0f) << 12 | (uint32_t)(p[1] & 0x3f) << 6 | (p[2] & 0x3f);
     if (cp < 0x800 || (cp >= 0xd800 && cp <= 0xdfff)) return 0;
     *out_cp = cp;
     return 3;
   }
-  if ((p[0] & 0xf8) == 0xf0 && n >= 4 && cont(p[1]) && cont(p[2]) && cont(p[3])) {
+  if ((p[0] & 0xf8) == 0xf0 && n >= 4 && is_continuation(p[1]) && is_continuation(p[2]) &&
+      is_continuation(p[3])) {
     uint32_t cp = (uint32_t)(p[0] & 0x07) << 18 | (uint32_t)(p[1] & 0x3f) << 12 |
                   (uint32_t)(p[2] & 0x3f) << 6 | (p[3] & 0x3f);
     if (cp < 0x10000 || cp > 0x10ffff) return 0;

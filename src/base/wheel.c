@@ -23,7 +23,7 @@ void tl_wheel_init(struct tl_wheel *w, uint64_t now_ms) {
   w->now = now_ms / TL_WHEEL_TICK_MS;
 }
 
-static void place(struct tl_wheel *w, struct tl_timer *t) {
+static void place_timer(struct tl_wheel *w, struct tl_timer *t) {
   uint64_t left = t->due - w->now;
   unsigned level = 0;
   while (level < TL_WHEEL_LEVELS - 1 && left >= (1ull << (TL_WHEEL_BITS * (level + 1)))) level++;
@@ -47,7 +47,7 @@ void tl_timer_start(struct tl_wheel *w, struct tl_timer *t, uint32_t delay_ms) {
     w->running++;
   /* All but a millisecond of the present tick may have passed; the quotient is rounded up. */
   t->due = w->now + ((uint64_t)delay_ms + 2 * (TL_WHEEL_TICK_MS - 1)) / TL_WHEEL_TICK_MS;
-  place(w, t);
+  place_timer(w, t);
 }
 
 void tl_timer_stop(struct tl_wheel *w, struct tl_timer *t) {
@@ -56,22 +56,22 @@ void tl_timer_stop(struct tl_wheel *w, struct tl_timer *t) {
   w->running--;
 }
 
-static void cascade(struct tl_wheel *w, unsigned level) {
+static void cascade_level(struct tl_wheel *w, unsigned level) {
   struct tl_timer **slot = &w->slot[level][(w->now >> (TL_WHEEL_BITS * level)) & MASK];
   struct tl_timer *t = *slot;
   *slot = NULL;
   while (t) {
     struct tl_timer *next = t->next;
-    place(w, t);
+    place_timer(w, t);
     t = next;
   }
 }
 
-static void tick(struct tl_wheel *w, void *arg) {
+static void advance_tick(struct tl_wheel *w, void *arg) {
   w->now++;
   for (unsigned level = 1; level < TL_WHEEL_LEVELS; level++) {
     if (w->now & ((1ull << (TL_WHEEL_BITS * level)) - 1)) break;
-    cascade(w, level);
+    cascade_level(w, level);
   }
   struct tl_timer **slot = &w->slot[0][w->now & MASK];
   while (*slot) {
@@ -89,7 +89,7 @@ void tl_wheel_advance(struct tl_wheel *w, uint64_t now_ms, void *arg) {
       w->now = target;
       return;
     }
-    tick(w, arg);
+    advance_tick(w, arg);
   }
 }
 

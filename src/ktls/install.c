@@ -52,8 +52,8 @@ int tl_ktls_attach(int fd) {
 
 /* For GCM the kernel wants the nonce in two parts. In 1.3 both come from the IV; in 1.2 the second
  * is the explicit nonce of the next record sent, and for receiving it is in each record. */
-static socklen_t fill(union crypto_info *c, const struct tl_tls_keys *k,
-                      const struct tl_dir_keys *d) {
+static socklen_t fill_info(union crypto_info *c, const struct tl_tls_keys *k,
+                           const struct tl_dir_keys *d) {
   const uint8_t *iv = k->version == TL_TLS_1_3 ? d->iv + 4 : d->explicit_iv;
   uint64_t seq = htobe64(d->seq);
   memset(c, 0, sizeof *c);
@@ -85,7 +85,7 @@ static socklen_t fill(union crypto_info *c, const struct tl_tls_keys *k,
 
 int tl_ktls_set_keys(int fd, const struct tl_tls_keys *keys, bool tx) {
   union crypto_info c;
-  socklen_t len = fill(&c, keys, tx ? &keys->tx : &keys->rx);
+  socklen_t len = fill_info(&c, keys, tx ? &keys->tx : &keys->rx);
   int rc = len == 0 ? EINVAL : setsockopt(fd, SOL_TLS, tx ? TLS_TX : TLS_RX, &c, len) ? errno : 0;
   OPENSSL_cleanse(&c, sizeof c);
   return rc;
@@ -104,8 +104,8 @@ static enum tl_ktls_why why_from_errno(int err) {
   }
 }
 
-static enum tl_ktls_why impossible(const struct tl_ktls_caps *caps,
-                                   const struct tl_tls_keys *keys) {
+static enum tl_ktls_why why_impossible(const struct tl_ktls_caps *caps,
+                                       const struct tl_tls_keys *keys) {
   int v = keys->version == TL_TLS_1_3;
   if (!caps) return TL_KTLS_CONFIG;
   if (!caps->ulp) return TL_KTLS_NO_ULP;
@@ -115,7 +115,7 @@ static enum tl_ktls_why impossible(const struct tl_ktls_caps *caps,
 
 int tl_ktls_install(int fd, const struct tl_ktls_caps *caps, const struct tl_tls_keys *keys,
                     struct tl_ktls_state *out) {
-  out->tx = out->rx = impossible(caps, keys);
+  out->tx = out->rx = why_impossible(caps, keys);
   if (out->tx != TL_KTLS_ON) return TL_ENOTSUP;
   int err = tl_ktls_set_keys(fd, keys, true);
   if (err) {
@@ -142,7 +142,7 @@ int tl_ktls_rekey(int fd, const struct tl_tls_keys *keys, bool tx) {
 
 int tl_ktls_seq(int fd, const struct tl_tls_keys *keys, bool tx, uint64_t *out_seq) {
   union crypto_info c;
-  socklen_t len = fill(&c, keys, tx ? &keys->tx : &keys->rx);
+  socklen_t len = fill_info(&c, keys, tx ? &keys->tx : &keys->rx);
   int rc = len && getsockopt(fd, SOL_TLS, tx ? TLS_TX : TLS_RX, &c, &len) == 0 ? 0 : TL_EIO;
   if (rc == 0) {
     const unsigned char *seq = keys->cipher == TL_AES_128_GCM   ? c.aes_128.rec_seq

@@ -23,7 +23,8 @@ struct report {
 
 static const char *yes_no(bool b) { return b ? "yes" : "no"; }
 
-__attribute__((format(printf, 2, 3))) static void advise(struct report *r, const char *fmt, ...) {
+__attribute__((format(printf, 2, 3))) static void print_advice(struct report *r, const char *fmt,
+                                                               ...) {
   if (r->advices++ == 0) fprintf(r->f, "\nWhat to do:\n");
   fprintf(r->f, "  - ");
   va_list ap;
@@ -33,7 +34,7 @@ __attribute__((format(printf, 2, 3))) static void advise(struct report *r, const
   fprintf(r->f, "\n");
 }
 
-static void row(FILE *f, const char *name, const char *value) {
+static void print_row(FILE *f, const char *name, const char *value) {
   fprintf(f, "  %-34s %s\n", name, value);
 }
 
@@ -48,20 +49,20 @@ static void print_ktls(const struct report *r) {
                tl_cipher_name((enum tl_cipher)c));
       fprintf(r->f, "  %-34s tx %-3s  rx %s\n", name, yes_no(k->tx[v][c]), yes_no(k->rx[v][c]));
     }
-  row(r->f, "TLS_RX_EXPECT_NO_PAD", yes_no(k->expect_no_pad));
-  row(r->f, "new keys after a KeyUpdate", yes_no(k->rekey));
-  row(r->f, "/proc/net/tls_stat", yes_no(access("/proc/net/tls_stat", R_OK) == 0));
+  print_row(r->f, "TLS_RX_EXPECT_NO_PAD", yes_no(k->expect_no_pad));
+  print_row(r->f, "new keys after a KeyUpdate", yes_no(k->rekey));
+  print_row(r->f, "/proc/net/tls_stat", yes_no(access("/proc/net/tls_stat", R_OK) == 0));
 }
 
 static void print_uring(const struct report *r) {
   const struct tl_uring_caps *u = &r->uring;
   fprintf(r->f, "io_uring\n");
   fprintf(r->f, "  %-34s %s\n", "rings", u->err_setup ? strerror(u->err_setup) : "yes");
-  row(r->f, "SINGLE_ISSUER + DEFER_TASKRUN", yes_no(u->single_issuer));
-  row(r->f, "multishot accept", yes_no(u->accept_multishot));
-  row(r->f, "multishot receive", yes_no(u->recv_multishot));
-  row(r->f, "provided buffer rings", yes_no(u->buf_ring));
-  row(r->f, "MSG_RING", yes_no(u->msg_ring));
+  print_row(r->f, "SINGLE_ISSUER + DEFER_TASKRUN", yes_no(u->single_issuer));
+  print_row(r->f, "multishot accept", yes_no(u->accept_multishot));
+  print_row(r->f, "multishot receive", yes_no(u->recv_multishot));
+  print_row(r->f, "provided buffer rings", yes_no(u->buf_ring));
+  print_row(r->f, "MSG_RING", yes_no(u->msg_ring));
 }
 
 /* What /boot says about CONFIG_TLS: 'y', 'm', 'n', or 0 when there is no such file. */
@@ -79,19 +80,20 @@ static char config_tls(const struct report *r) {
 static void advise_ulp(struct report *r) {
   char config = config_tls(r);
   if (r->ktls.err_ulp != ENOENT)
-    advise(r, "TCP_ULP failed with \"%s\"; the probe needs TCP over 127.0.0.1 (is lo up?).",
-           strerror(r->ktls.err_ulp));
+    print_advice(r, "TCP_ULP failed with \"%s\"; the probe needs TCP over 127.0.0.1 (is lo up?).",
+                 strerror(r->ktls.err_ulp));
   else if (config == 'n')
-    advise(r, "this kernel was built without CONFIG_TLS: boot one that has it (every "
-              "Debian and Ubuntu kernel does).");
+    print_advice(r, "this kernel was built without CONFIG_TLS: boot one that has it (every "
+                    "Debian and Ubuntu kernel does).");
   else
-    advise(r,
-           "load the module as root: modprobe tls (and write tls to "
-           "/etc/modules-load.d/tls.conf).%s",
-           config ? ""
-                  : " If modprobe finds none, this kernel was built without CONFIG_TLS: boot one "
-                    "that has it.");
-  advise(r, "until then records are protected in user space: nothing else changes.");
+    print_advice(
+        r,
+        "load the module as root: modprobe tls (and write tls to "
+        "/etc/modules-load.d/tls.conf).%s",
+        config ? ""
+               : " If modprobe finds none, this kernel was built without CONFIG_TLS: boot one "
+                 "that has it.");
+  print_advice(r, "until then records are protected in user space: nothing else changes.");
 }
 
 static void advise_ciphers(struct report *r) {
@@ -105,32 +107,35 @@ static void advise_ciphers(struct report *r) {
     }
   }
   if (!chacha)
-    advise(r, "CHACHA20-POLY1305 needs kernel 5.11 and its module: modprobe chacha20poly1305.");
+    print_advice(r,
+                 "CHACHA20-POLY1305 needs kernel 5.11 and its module: modprobe chacha20poly1305.");
   if (!gcm)
-    advise(r, "AES-GCM needs its modules: modprobe -a gcm aesni_intel (or the ones of this "
-              "processor).");
-  if (!v13_rx) advise(r, "receiving TLS 1.3 in the kernel needs 5.1 or later.");
+    print_advice(r, "AES-GCM needs its modules: modprobe -a gcm aesni_intel (or the ones of this "
+                    "processor).");
+  if (!v13_rx) print_advice(r, "receiving TLS 1.3 in the kernel needs 5.1 or later.");
   if (!k->rekey)
-    advise(r, "a KeyUpdate of the peer will close its connection cleanly; kernels from 6.14 on "
-              "can change keys. (No need to act: SIP peers rarely send one.)");
+    print_advice(r,
+                 "a KeyUpdate of the peer will close its connection cleanly; kernels from 6.14 on "
+                 "can change keys. (No need to act: SIP peers rarely send one.)");
 }
 
 static void advise_uring(struct report *r) {
   const struct tl_uring_caps *u = &r->uring;
   if (u->err_setup == EPERM && u->disabled > 0)
-    advise(r, "io_uring is switched off: sysctl -w kernel.io_uring_disabled=0.");
+    print_advice(r, "io_uring is switched off: sysctl -w kernel.io_uring_disabled=0.");
   else if (u->err_setup == EPERM || (u->err_setup == ENOSYS && u->disabled >= 0))
-    advise(r, "a seccomp filter refuses io_uring (containers do that): allow io_uring_setup, "
-              "io_uring_enter and io_uring_register in its profile.");
+    print_advice(r, "a seccomp filter refuses io_uring (containers do that): allow io_uring_setup, "
+                    "io_uring_enter and io_uring_register in its profile.");
   else if (u->err_setup == ENOSYS)
-    advise(r, "this kernel has no io_uring: tieline needs 6.0 or later with CONFIG_IO_URING.");
+    print_advice(r,
+                 "this kernel has no io_uring: tieline needs 6.0 or later with CONFIG_IO_URING.");
   else if (u->err_setup)
-    advise(r, "io_uring fails with \"%s\": look at ulimit -l and at the free memory.",
-           strerror(u->err_setup));
+    print_advice(r, "io_uring fails with \"%s\": look at ulimit -l and at the free memory.",
+                 strerror(u->err_setup));
   else if (!u->accept_multishot || !u->recv_multishot || !u->buf_ring || !u->msg_ring)
-    advise(r, "tieline needs all of these parts of io_uring: use kernel 6.0 or later.");
+    print_advice(r, "tieline needs all of these parts of io_uring: use kernel 6.0 or later.");
   else if (!u->single_issuer)
-    advise(r, "kernel 6.1 or later saves system calls (SINGLE_ISSUER, DEFER_TASKRUN).");
+    print_advice(r, "kernel 6.1 or later saves system calls (SINGLE_ISSUER, DEFER_TASKRUN).");
 }
 
 static bool ktls_complete(const struct tl_ktls_caps *k) {
@@ -155,8 +160,8 @@ int tl_probe_print(void *file) {
   print_ktls(&r);
   print_uring(&r);
   fprintf(r.f, "Libraries\n");
-  row(r.f, "OpenSSL", OpenSSL_version(OPENSSL_VERSION));
-  row(r.f, "AEAD of user-space records", tl_record_backend_name());
+  print_row(r.f, "OpenSSL", OpenSSL_version(OPENSSL_VERSION));
+  print_row(r.f, "AEAD of user-space records", tl_record_backend_name());
 
   if (!r.ktls.ulp)
     advise_ulp(&r);

@@ -107,7 +107,7 @@ int tl_pki_index_add(const struct tl_pki_authority *a, const X509 *x, const char
   return rc;
 }
 
-static char **find(const struct index *i, const char *serial) {
+static char **find_row(const struct index *i, const char *serial) {
   for (int k = 0; k < sk_OPENSSL_PSTRING_num(i->db->data); k++) {
     char **row = sk_OPENSSL_PSTRING_value(i->db->data, k);
     if (strcasecmp(row[SERIAL], serial) == 0) return row;
@@ -115,9 +115,9 @@ static char **find(const struct index *i, const char *serial) {
   return NULL;
 }
 
-static int mark(struct index *i, const X509 *x, const char *reason) {
+static int mark_revoked(struct index *i, const X509 *x, const char *reason) {
   char *serial = serial_text(x);
-  char **row = serial ? find(i, serial) : NULL;
+  char **row = serial ? find_row(i, serial) : NULL;
   int rc = 0;
   if (!row) {
     rc = tl_pki_fail(TL_ENOTFOUND, "serial number %s is not in %s", serial ? serial : "", i->path);
@@ -150,7 +150,7 @@ int tl_pki_index_revoke(const struct tl_pki_authority *a, const X509 *x, const c
   if (X509_NAME_cmp(X509_get_issuer_name(x), X509_get_subject_name(a->x)) != 0)
     return tl_pki_fail(TL_EINVAL, "%s did not issue that certificate; --ca names who did", a->name);
   int rc = index_open(a, &i);
-  if (rc == 0) rc = mark(&i, x, reason ? reasons[code].word : NULL);
+  if (rc == 0) rc = mark_revoked(&i, x, reason ? reasons[code].word : NULL);
   index_close(&i);
   return rc;
 }
@@ -212,7 +212,7 @@ static int set_head(X509_CRL *crl, const struct tl_pki_authority *a, long days, 
   return ok ? 0 : TL_EIO;
 }
 
-static int fill(X509_CRL *crl, const struct index *i) {
+static int fill_entries(X509_CRL *crl, const struct index *i) {
   int rc = 0;
   for (int k = 0; rc == 0 && k < sk_OPENSSL_PSTRING_num(i->db->data); k++) {
     char **row = sk_OPENSSL_PSTRING_value(i->db->data, k);
@@ -227,7 +227,7 @@ int tl_pki_crl(const struct tl_pki_authority *a, long days) {
   if (tl_pki_path(a->dir, a->name, ".crl", path)) return TL_EINVAL;
   int rc = index_open(a, &i);
   X509_CRL *crl = rc == 0 ? X509_CRL_new() : NULL;
-  if (rc == 0 && (!crl || set_head(crl, a, days, next_number(path)) || fill(crl, &i) ||
+  if (rc == 0 && (!crl || set_head(crl, a, days, next_number(path)) || fill_entries(crl, &i) ||
                   !X509_CRL_sort(crl) || !X509_CRL_sign(crl, a->key, EVP_sha256())))
     rc = tl_pki_fail(TL_EIO, "the revocation list of %s could not be made", a->name);
   if (rc == 0) rc = tl_pki_write_crl(path, crl);

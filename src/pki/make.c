@@ -55,7 +55,7 @@ static bool domain_ok(const char *p) {
   return n > 0 && n < 254 && label > 0;
 }
 
-static bool printable(const char *p) {
+static bool is_printable(const char *p) {
   for (; *p; p++)
     if (*p <= ' ' || *p > '~') return false;
   return true;
@@ -69,12 +69,12 @@ bool tl_pki_san_ok(int kind, const char *text) {
     tl_pki_fail(0, "\"%s\" is no domain name (international ones as A-labels, xn--...)", text);
     return false;
   case GEN_URI:
-    if ((strncmp(text, "sip:", 4) == 0 || strncmp(text, "sips:", 5) == 0) && printable(text))
+    if ((strncmp(text, "sip:", 4) == 0 || strncmp(text, "sips:", 5) == 0) && is_printable(text))
       return true;
     tl_pki_fail(0, "\"%s\" is no SIP URI (RFC 5922 7.1 looks at sip: alone)", text);
     return false;
   case GEN_EMAIL:
-    if (strchr(text, '@') && printable(text)) return true;
+    if (strchr(text, '@') && is_printable(text)) return true;
     tl_pki_fail(0, "\"%s\" is no mail address", text);
     return false;
   default: break;
@@ -155,7 +155,7 @@ static int add_purposes(X509 *x, const char *words) {
 static int add_url(X509 *x, int nid, const char *prefix, const char *url) {
   char text[600];
   if (!url) return 0;
-  if (!printable(url) || strpbrk(url, ",;\\\"") || strncmp(url, "http", 4) != 0 ||
+  if (!is_printable(url) || strpbrk(url, ",;\\\"") || strncmp(url, "http", 4) != 0 ||
       strlen(url) > 500)
     return tl_pki_fail(TL_EINVAL, "\"%s\" is no http URL that a certificate could carry", url);
   snprintf(text, sizeof text, "%sURI:%s", prefix, url);

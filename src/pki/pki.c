@@ -46,7 +46,7 @@ static const char usage_text[] =
     "revoke, crl\n"
     "  --days N             until the next revocation list (30)\n";
 
-static int usage(void) {
+static int print_usage(void) {
   fputs(usage_text, stderr);
   return TL_EINVAL;
 }
@@ -143,7 +143,7 @@ static int add_domain(struct tl_pki_request *r, const char *name) {
   return add_san(r, GEN_URI, text);
 }
 
-static int take(struct tl_pki_request *r, int opt, const char *arg) {
+static int take_option(struct tl_pki_request *r, int opt, const char *arg) {
   switch (opt) {
   case DIR: r->dir = arg; return 0;
   case CA: r->authority = arg; return 0;
@@ -168,15 +168,15 @@ static int take(struct tl_pki_request *r, int opt, const char *arg) {
   case CRL_URL: r->crl_url = arg; return 0;
   case OCSP_URL: r->ocsp_url = arg; return 0;
   case REASON: r->reason = arg; return 0;
-  default: return usage();
+  default: return print_usage();
   }
 }
 
 /* ---- commands */
 
 /* Key and certificate under R->name; CHAIN is what follows the certificate in its file. */
-static int make(const struct tl_pki_request *r, enum tl_pki_kind kind,
-                struct tl_pki_authority *by) {
+static int make_pair(const struct tl_pki_request *r, enum tl_pki_kind kind,
+                     struct tl_pki_authority *by) {
   char pem[TL_PKI_PATH], key_path[TL_PKI_PATH];
   int rc = tl_pki_path(r->dir, r->name, ".pem", pem);
   if (rc == 0) rc = tl_pki_path(r->dir, r->name, ".key", key_path);
@@ -207,7 +207,7 @@ static int make_under(const struct tl_pki_request *r, enum tl_pki_kind kind) {
   if (rc) return rc;
   if (strcmp(r->name, r->authority) == 0)
     rc = tl_pki_fail(TL_EINVAL, "--name %s is the name of the authority that signs", r->name);
-  if (rc == 0) rc = make(r, kind, &by);
+  if (rc == 0) rc = make_pair(r, kind, &by);
   tl_pki_authority_close(&by);
   return rc;
 }
@@ -218,10 +218,10 @@ static int root_ca(struct tl_pki_request *r, int argc, char **argv) {
   if (!r->cn) r->cn = "tieline lab CA";
   if (!r->days) r->days = 3650;
   int rc = tl_pki_directory(r->dir);
-  return rc ? rc : make(r, TL_PKI_ROOT, NULL);
+  return rc ? rc : make_pair(r, TL_PKI_ROOT, NULL);
 }
 
-static int intermediate(struct tl_pki_request *r, int argc, char **argv) {
+static int cmd_intermediate(struct tl_pki_request *r, int argc, char **argv) {
   (void)argc, (void)argv;
   if (!r->name) return tl_pki_fail(TL_EINVAL, "intermediate needs --name");
   if (!r->cn) r->cn = r->name;
@@ -229,7 +229,7 @@ static int intermediate(struct tl_pki_request *r, int argc, char **argv) {
   return make_under(r, TL_PKI_INTERMEDIATE);
 }
 
-static int cert(struct tl_pki_request *r, int argc, char **argv) {
+static int cmd_cert(struct tl_pki_request *r, int argc, char **argv) {
   static char name[256];
   const char *first = NULL;
   (void)argc, (void)argv;
@@ -244,7 +244,7 @@ static int cert(struct tl_pki_request *r, int argc, char **argv) {
   return make_under(r, TL_PKI_LEAF);
 }
 
-static int crl(struct tl_pki_request *r, int argc, char **argv) {
+static int cmd_crl(struct tl_pki_request *r, int argc, char **argv) {
   struct tl_pki_authority by;
   (void)argc, (void)argv;
   int rc = tl_pki_authority_open(r->dir, r->authority, &by);
@@ -255,7 +255,7 @@ static int crl(struct tl_pki_request *r, int argc, char **argv) {
 }
 
 /* NAME of this directory, or a file anywhere. */
-static X509 *named(const struct tl_pki_request *r, const char *word) {
+static X509 *read_named(const struct tl_pki_request *r, const char *word) {
   char path[TL_PKI_PATH];
   if (strchr(word, '/')) return tl_pki_read_cert(word);
   const size_t n = strlen(word);
@@ -263,20 +263,20 @@ static X509 *named(const struct tl_pki_request *r, const char *word) {
   return tl_pki_path(r->dir, word, suffix, path) ? NULL : tl_pki_read_cert(path);
 }
 
-static int revoke(struct tl_pki_request *r, int argc, char **argv) {
+static int cmd_revoke(struct tl_pki_request *r, int argc, char **argv) {
   struct tl_pki_authority by;
   if (argc < 1) return tl_pki_fail(TL_EINVAL, "revoke needs the name of a certificate");
   int rc = tl_pki_authority_open(r->dir, r->authority, &by);
   for (int i = 0; rc == 0 && i < argc; i++) {
-    X509 *x = named(r, argv[i]);
+    X509 *x = read_named(r, argv[i]);
     rc = x ? tl_pki_index_revoke(&by, x, r->reason) : TL_ENOTFOUND;
     X509_free(x);
   }
   tl_pki_authority_close(&by);
-  return rc ? rc : crl(r, 0, NULL);
+  return rc ? rc : cmd_crl(r, 0, NULL);
 }
 
-static int show(struct tl_pki_request *r, int argc, char **argv) {
+static int cmd_show(struct tl_pki_request *r, int argc, char **argv) {
   int rc = 0;
   (void)r;
   if (argc < 1) return tl_pki_fail(TL_EINVAL, "show needs a file");
@@ -295,16 +295,16 @@ static const struct {
   bool arguments; /* words behind the options */
 } commands[] = {
     {"root-ca", root_ca, BITS_PLACE | BITS_CERT, false},
-    {"intermediate", intermediate, BITS_PLACE | BITS_CERT | BIT(CA) | BIT(CRL_URL) | BIT(OCSP_URL),
-     false},
-    {"cert", cert,
+    {"intermediate", cmd_intermediate,
+     BITS_PLACE | BITS_CERT | BIT(CA) | BIT(CRL_URL) | BIT(OCSP_URL), false},
+    {"cert", cmd_cert,
      BITS_PLACE | BITS_CERT | BITS_NAMES | BIT(CA) | BIT(EKU) | BIT(CRL_URL) | BIT(OCSP_URL),
      false},
-    {"revoke", revoke, BIT(DIR) | BIT(CA) | BIT(REASON) | BIT(DAYS), true},
-    {"crl", crl, BIT(DIR) | BIT(CA) | BIT(DAYS), false},
-    {"show", show, 0, true}};
+    {"revoke", cmd_revoke, BIT(DIR) | BIT(CA) | BIT(REASON) | BIT(DAYS), true},
+    {"crl", cmd_crl, BIT(DIR) | BIT(CA) | BIT(DAYS), false},
+    {"show", cmd_show, 0, true}};
 
-static int run(size_t c, int argc, char **argv) {
+static int run_command(size_t c, int argc, char **argv) {
   struct tl_pki_request r = {
       .dir = DIR_DEFAULT, .authority = "ca", .key = "ec", .eku = "server,client"};
   int opt, at = -1;
@@ -312,7 +312,7 @@ static int run(size_t c, int argc, char **argv) {
   while ((opt = getopt_long(argc, argv, "", options, &at)) != -1) {
     if (opt >= DIR && !(commands[c].may & BIT(opt)))
       return tl_pki_fail(TL_EINVAL, "%s takes no --%s", commands[c].word, options[at].name);
-    int rc = take(&r, opt, optarg);
+    int rc = take_option(&r, opt, optarg);
     if (rc) return rc;
   }
   if (r.until && r.until <= (r.from ? r.from : time(NULL)) && !r.from)
@@ -333,10 +333,10 @@ int tl_pki_main(int argc, char **argv) {
   for (size_t c = 0; c < sizeof commands / sizeof *commands; c++)
     if (strcmp(word, commands[c].word) == 0) {
       argv[1] = argv[0]; /* getopt names it in its complaints */
-      int rc = run(c, argc - 1, argv + 1);
+      int rc = run_command(c, argc - 1, argv + 1);
       return rc == 0 && fflush(stdout) == 0 ? 0 : 1;
     }
   if (*word) tl_pki_fail(0, "no command \"%s\"", word);
-  usage();
+  print_usage();
   return 1;
 }

@@ -16,14 +16,14 @@
 
 #define SIP_DOMAIN_OID "1.3.6.1.5.5.7.3.20"
 
-static void label(FILE *f, const char *name) { fprintf(f, "  %-14s ", name); }
+static void print_label(FILE *f, const char *name) { fprintf(f, "  %-14s ", name); }
 
 static void show_name(FILE *f, const char *name, const X509_NAME *n) {
   BIO *mem = BIO_new(BIO_s_mem());
   char *p = NULL;
   X509_NAME_print_ex(mem, n, 0, XN_FLAG_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB);
   long len = BIO_get_mem_data(mem, &p);
-  label(f, name);
+  print_label(f, name);
   fprintf(f, "%.*s\n", (int)len, p);
   BIO_free(mem);
 }
@@ -46,7 +46,7 @@ static void show_left(FILE *f, const ASN1_TIME *until, const char *over) {
 }
 
 static void show_validity(FILE *f, const X509 *x) {
-  label(f, "valid");
+  print_label(f, "valid");
   show_time(f, X509_get0_notBefore(x));
   fputs(" to ", f);
   show_time(f, X509_get0_notAfter(x));
@@ -57,7 +57,7 @@ static void show_validity(FILE *f, const X509 *x) {
 static void show_serial(FILE *f, const char *name, const ASN1_INTEGER *serial) {
   BIGNUM *n = ASN1_INTEGER_to_BN(serial, NULL);
   char *hex = n ? BN_bn2hex(n) : NULL, *dec = n ? BN_bn2dec(n) : NULL;
-  label(f, name);
+  print_label(f, name);
   fprintf(f, "%s (%s)\n", hex ? hex : "?", dec ? dec : "?");
   OPENSSL_free(hex);
   OPENSSL_free(dec);
@@ -75,7 +75,7 @@ static void key_kind(FILE *f, EVP_PKEY *key) {
 }
 
 static void show_digest(FILE *f, const char *name, const uint8_t *p, unsigned n) {
-  label(f, name);
+  print_label(f, name);
   for (unsigned i = 0; i < n; i++) fprintf(f, "%02x", p[i]);
   fputc('\n', f);
 }
@@ -91,7 +91,7 @@ static void show_digests(FILE *f, X509 *x) {
 }
 
 static void show_alternatives(FILE *f, const GENERAL_NAMES *names) {
-  label(f, "names");
+  print_label(f, "names");
   for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
     BIO *mem = BIO_new(BIO_s_mem());
     char *p = NULL;
@@ -123,7 +123,7 @@ static void show_domains(FILE *f, const GENERAL_NAMES *names) {
   int kind = GEN_DNS, shown = 0;
   for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
     if (sip_domain(sk_GENERAL_NAME_value(names, i)).kind == GEN_URI) kind = GEN_URI;
-  label(f, "SIP domains");
+  print_label(f, "SIP domains");
   for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
     struct tl_pki_san d = sip_domain(sk_GENERAL_NAME_value(names, i));
     if (d.value && d.kind == kind) fprintf(f, "%s%s", shown++ ? ", " : "", d.value);
@@ -133,7 +133,7 @@ static void show_domains(FILE *f, const GENERAL_NAMES *names) {
 
 static void show_purposes(FILE *f, const X509 *x) {
   EXTENDED_KEY_USAGE *list = X509_get_ext_d2i(x, NID_ext_key_usage, NULL, NULL);
-  label(f, "purposes");
+  print_label(f, "purposes");
   if (!list) fputs("any (no extended key usage)", f);
   for (int i = 0; i < sk_ASN1_OBJECT_num(list); i++) {
     char oid[80], name[80];
@@ -155,7 +155,7 @@ static void show_certificate(FILE *f, X509 *x) {
   show_name(f, "issuer", X509_get_issuer_name(x));
   show_serial(f, "serial", X509_get0_serialNumber(x));
   show_validity(f, x);
-  label(f, "key");
+  print_label(f, "key");
   key_kind(f, X509_get0_pubkey(x));
   fprintf(f, "\n  %-14s %s\n", "signature", OBJ_nid2ln(X509_get_signature_nid(x)));
   fprintf(f, "  %-14s %s%s\n", "authority", flags & EXFLAG_CA ? "yes" : "no",
@@ -175,10 +175,10 @@ static void show_crl(FILE *f, X509_CRL *crl) {
   fputs("revocation list\n", f);
   show_name(f, "issuer", X509_CRL_get_issuer(crl));
   if (n) show_serial(f, "number", n);
-  label(f, "updated");
+  print_label(f, "updated");
   show_time(f, X509_CRL_get0_lastUpdate(crl));
   fputc('\n', f);
-  label(f, "next update");
+  print_label(f, "next update");
   show_time(f, X509_CRL_get0_nextUpdate(crl));
   show_left(f, X509_CRL_get0_nextUpdate(crl), "stale since");
   fprintf(f, "\n  %-14s %d\n", "entries", list ? sk_X509_REVOKED_num(list) : 0);
@@ -191,7 +191,7 @@ static void show_crl(FILE *f, X509_CRL *crl) {
 static void show_key(FILE *f, EVP_PKEY *key, const char *file) {
   struct stat st;
   fputs("private key\n", f);
-  label(f, "key");
+  print_label(f, "key");
   key_kind(f, key);
   fputc('\n', f);
   if (stat(file, &st) == 0)

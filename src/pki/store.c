@@ -67,7 +67,7 @@ int tl_pki_free_to_write(const char *path, bool force) {
 }
 
 /* A file beside PATH that only we can read. */
-static BIO *begin(const char *path, char tmp[TL_PKI_PATH + 8]) {
+static BIO *begin_file(const char *path, char tmp[TL_PKI_PATH + 8]) {
   snprintf(tmp, TL_PKI_PATH + 8, "%s.XXXXXX", path);
   int fd = mkostemp(tmp, O_CLOEXEC);
   BIO *b = fd >= 0 ? BIO_new_fd(fd, BIO_CLOSE) : NULL;
@@ -83,7 +83,8 @@ static int name_it(const char *tmp, const char *path, bool force) {
   return link(tmp, path) < 0 ? -1 : unlink(tmp);
 }
 
-static int finish(BIO *b, bool ok, const char *tmp, const char *path, mode_t mode, bool force) {
+static int finish_file(BIO *b, bool ok, const char *tmp, const char *path, mode_t mode,
+                       bool force) {
   int fd = -1, rc = 0;
   BIO_get_fd(b, &fd);
   if (!ok)
@@ -97,38 +98,38 @@ static int finish(BIO *b, bool ok, const char *tmp, const char *path, mode_t mod
 
 int tl_pki_write_key(const char *path, EVP_PKEY *key, bool force) {
   char tmp[TL_PKI_PATH + 8];
-  BIO *b = begin(path, tmp);
+  BIO *b = begin_file(path, tmp);
   if (!b) return TL_EIO;
   bool ok = PEM_write_bio_PKCS8PrivateKey(b, key, NULL, NULL, 0, NULL, NULL) == 1;
-  return finish(b, ok, tmp, path, 0600, force);
+  return finish_file(b, ok, tmp, path, 0600, force);
 }
 
 int tl_pki_write_chain(const char *path, STACK_OF(X509) * chain, bool force) {
   char tmp[TL_PKI_PATH + 8];
-  BIO *b = begin(path, tmp);
+  BIO *b = begin_file(path, tmp);
   bool ok = true;
   if (!b) return TL_EIO;
   for (int i = 0; ok && i < sk_X509_num(chain); i++)
     ok = PEM_write_bio_X509(b, sk_X509_value(chain, i)) == 1;
-  return finish(b, ok, tmp, path, 0644, force);
+  return finish_file(b, ok, tmp, path, 0644, force);
 }
 
 int tl_pki_write_crl(const char *path, X509_CRL *crl) {
   char tmp[TL_PKI_PATH + 8];
-  BIO *b = begin(path, tmp);
+  BIO *b = begin_file(path, tmp);
   if (!b) return TL_EIO;
-  return finish(b, PEM_write_bio_X509_CRL(b, crl) == 1, tmp, path, 0644, true);
+  return finish_file(b, PEM_write_bio_X509_CRL(b, crl) == 1, tmp, path, 0644, true);
 }
 
 int tl_pki_write_text(const char *path, const BIO *mem) {
   char tmp[TL_PKI_PATH + 8], *p;
   long n = BIO_get_mem_data((BIO *)(uintptr_t)mem, &p);
-  BIO *b = begin(path, tmp);
+  BIO *b = begin_file(path, tmp);
   if (!b) return TL_EIO;
-  return finish(b, n == 0 || BIO_write(b, p, (int)n) == n, tmp, path, 0644, true);
+  return finish_file(b, n == 0 || BIO_write(b, p, (int)n) == n, tmp, path, 0644, true);
 }
 
-static BIO *reading(const char *path) {
+static BIO *open_to_read(const char *path) {
   BIO *b = BIO_new_file(path, "r");
   if (b) return b;
   ERR_clear_error();
@@ -138,7 +139,7 @@ static BIO *reading(const char *path) {
 
 STACK_OF(X509) * tl_pki_read_chain(const char *path) {
   STACK_OF(X509) *chain = sk_X509_new_null();
-  BIO *b = reading(path);
+  BIO *b = open_to_read(path);
   for (X509 *x; b && (x = PEM_read_bio_X509(b, NULL, NULL, NULL));)
     if (!sk_X509_push(chain, x)) X509_free(x);
   ERR_clear_error(); /* the end of the file is an error to OpenSSL */
@@ -157,7 +158,7 @@ X509 *tl_pki_read_cert(const char *path) {
 }
 
 EVP_PKEY *tl_pki_read_key(const char *path) {
-  BIO *b = reading(path);
+  BIO *b = open_to_read(path);
   EVP_PKEY *key = b ? PEM_read_bio_PrivateKey(b, NULL, NULL, NULL) : NULL;
   if (b && !key) tl_pki_fail(TL_ESYNTAX, "%s holds no private key", path);
   BIO_free(b);

@@ -99,7 +99,7 @@ static bool proxy_require(struct tl_proxy *p, const struct tl_hop *from, const s
     struct tl_str v = tl_hdr_value(m, i);
     if (lead + v.n + 2 > sizeof(line) - at) break;
     memcpy(line + at, name, lead);
-    at += lead + tl_unfold(line + at + lead, v.p, v.n);
+    at += lead + tl_unfold_lines(line + at + lead, v.p, v.n);
     memcpy(line + at, "\r\n", 2);
     at += 2;
   }

@@ -105,14 +105,14 @@ static void keep_challenges(struct tl_tx *tx, const struct tl_msg *m) {
   size_t n = tx->challenges ? tx->challenges->len : 0, add = 0;
   for (int k = 0; k < 2; k++)
     for (uint16_t i = m->first[id[k]]; i != TL_HDR_NONE; i = m->hdr[i].next)
-      add += tl_unfold(NULL, m->p + m->hdr[i].off, m->hdr[i].end - m->hdr[i].off);
+      add += tl_unfold_lines(NULL, m->p + m->hdr[i].off, m->hdr[i].end - m->hdr[i].off);
   if (!add || n + add > 16384) return;
   struct tl_saved *s = tl_saved_new(tx, n + add);
   if (!s) return;
   if (n) memcpy(s->data, tx->challenges->data, n);
   for (int k = 0; k < 2; k++)
     for (uint16_t i = m->first[id[k]]; i != TL_HDR_NONE; i = m->hdr[i].next)
-      n += tl_unfold(s->data + n, m->p + m->hdr[i].off, m->hdr[i].end - m->hdr[i].off);
+      n += tl_unfold_lines(s->data + n, m->p + m->hdr[i].off, m->hdr[i].end - m->hdr[i].off);
   tl_saved_free(p, tx->challenges);
   tx->challenges = s;
 }

@@ -142,12 +142,14 @@ static int chacha_open(void *ctx, const struct tl_aead_input *in, const uint8_t 
   return check_tag(tag, src + n);
 }
 
-static void wipe(void *ctx) { (void)ctx; /* nothing outside the context */ }
+static void mb_wipe(void *ctx) { (void)ctx; /* nothing outside the context */ }
 
 static const struct tl_aead table[TL_CIPHERS] = {
-    [TL_AES_128_GCM] = {sizeof(struct gcm_ctx), 0, gcm_init_128, wipe, gcm_seal_128, gcm_open_128},
-    [TL_AES_256_GCM] = {sizeof(struct gcm_ctx), 0, gcm_init_256, wipe, gcm_seal_256, gcm_open_256},
-    [TL_CHACHA20_POLY1305] = {sizeof(struct chacha_ctx), 0, chacha_init, wipe, chacha_seal,
+    [TL_AES_128_GCM] = {sizeof(struct gcm_ctx), 0, gcm_init_128, mb_wipe, gcm_seal_128,
+                        gcm_open_128},
+    [TL_AES_256_GCM] = {sizeof(struct gcm_ctx), 0, gcm_init_256, mb_wipe, gcm_seal_256,
+                        gcm_open_256},
+    [TL_CHACHA20_POLY1305] = {sizeof(struct chacha_ctx), 0, chacha_init, mb_wipe, chacha_seal,
                               chacha_open},
 };
 

@@ -18,7 +18,7 @@ enum { ALERT_USER_CANCELED = 90 };
 /* A peer that only sends warnings, or wants to renegotiate, keeps us busy for nothing. */
 #define WARNINGS_MAX 32
 
-static enum tl_ctl_action unexpected(uint8_t *out_alert, uint8_t alert) {
+static enum tl_ctl_action fail_unexpected(uint8_t *out_alert, uint8_t alert) {
   *out_alert = alert;
   return TL_CTL_UNEXPECTED;
 }
@@ -27,14 +27,14 @@ static enum tl_ctl_action judge_alert(struct tl_ctl_state *s, enum tl_tls_versio
                                       uint8_t alert, uint8_t *out_alert) {
   if (alert == TL_ALERT_CLOSE_NOTIFY) return TL_CTL_CLOSE_NOTIFY;
   if (level != TL_ALERT_LEVEL_WARNING && level != TL_ALERT_LEVEL_FATAL)
-    return unexpected(out_alert, TL_ALERT_ILLEGAL_PARAMETER);
+    return fail_unexpected(out_alert, TL_ALERT_ILLEGAL_PARAMETER);
   /* RFC 8446 6: every other alert but user_canceled is fatal, whatever its level says. */
   bool warning = v == TL_TLS_1_3 ? alert == ALERT_USER_CANCELED : level == TL_ALERT_LEVEL_WARNING;
   if (!warning) {
     *out_alert = alert;
     return TL_CTL_FATAL;
   }
-  if (++s->warnings > WARNINGS_MAX) return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+  if (++s->warnings > WARNINGS_MAX) return fail_unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
   return TL_CTL_NONE;
 }
 
@@ -62,10 +62,10 @@ static enum tl_ctl_action feed_alert(struct tl_ctl_state *s, enum tl_tls_version
 static enum tl_ctl_action judge_renegotiation(struct tl_ctl_state *s, bool we_are_server,
                                               uint8_t *out_alert) {
   if (s->type != (we_are_server ? HT_CLIENT_HELLO : HT_HELLO_REQUEST))
-    return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+    return fail_unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
   if (we_are_server ? s->left > CLIENT_HELLO_MAX : s->left != 0)
-    return unexpected(out_alert, TL_ALERT_DECODE_ERROR);
-  if (++s->warnings > WARNINGS_MAX) return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+    return fail_unexpected(out_alert, TL_ALERT_DECODE_ERROR);
+  if (++s->warnings > WARNINGS_MAX) return fail_unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
   return TL_CTL_RENEGOTIATE;
 }
 
@@ -74,12 +74,12 @@ static enum tl_ctl_action judge_header(struct tl_ctl_state *s, enum tl_tls_versi
                                        bool we_are_server, uint8_t *out_alert) {
   if (v == TL_TLS_1_2) return judge_renegotiation(s, we_are_server, out_alert);
   if (s->type == HT_KEY_UPDATE)
-    return s->left == 1 ? TL_CTL_NONE : unexpected(out_alert, TL_ALERT_DECODE_ERROR);
+    return s->left == 1 ? TL_CTL_NONE : fail_unexpected(out_alert, TL_ALERT_DECODE_ERROR);
   if (s->type == HT_NEW_SESSION_TICKET && !we_are_server)
     return s->left && s->left <= TICKET_MAX ? TL_CTL_NONE
-                                            : unexpected(out_alert, TL_ALERT_DECODE_ERROR);
+                                            : fail_unexpected(out_alert, TL_ALERT_DECODE_ERROR);
   /* Post-handshake authentication is never offered (RFC 8446 4.2.6). */
-  return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+  return fail_unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
 }
 
 /* The message is complete; LAST is the last byte of its body, REST bytes follow in the record. */
@@ -90,8 +90,8 @@ static enum tl_ctl_action finish_message(struct tl_ctl_state *s, uint8_t last, s
   /* Of any other message but a KeyUpdate the header has already said all. */
   if (s->type != HT_KEY_UPDATE) return TL_CTL_NONE;
   /* RFC 8446 5.1: a key change must fall on the end of a record. */
-  if (rest) return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
-  if (last > 1) return unexpected(out_alert, TL_ALERT_ILLEGAL_PARAMETER);
+  if (rest) return fail_unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+  if (last > 1) return fail_unexpected(out_alert, TL_ALERT_ILLEGAL_PARAMETER);
   s->key_updates++;
   return last ? TL_CTL_KEY_UPDATE_REQ : TL_CTL_KEY_UPDATE;
 }
@@ -129,15 +129,16 @@ enum tl_ctl_action tl_ctl_feed(struct tl_ctl_state *s, enum tl_tls_version v, bo
   *out_used = n;
   *out_alert = 0;
   /* RFC 8446 5.1, RFC 5246 6.2.1: only data records may be empty. */
-  if (n == 0) return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+  if (n == 0) return fail_unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
   bool between = tl_ctl_cut(s, v) && (type == TL_CT_ALERT ? s->have : s->alert_have);
   if (type == TL_CT_ALERT) {
     enum tl_ctl_action a = feed_alert(s, v, p, n, out_used, out_alert);
     /* One that ends the connection has no rest behind it. */
-    return a == TL_CTL_NONE && between ? unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE) : a;
+    return a == TL_CTL_NONE && between ? fail_unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE)
+                                       : a;
   }
-  if (between) return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+  if (between) return fail_unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
   if (type == TL_CT_HANDSHAKE)
     return feed_handshake(s, v, we_are_server, p, n, out_used, out_alert);
-  return unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
+  return fail_unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
 }

@@ -180,8 +180,8 @@ static void set_aad(const struct tl_record *r, const struct dir *d, const uint8_
   in->aad_len = 13;
 }
 
-static int seal(struct tl_record *r, uint8_t type, const uint8_t *src, size_t n, uint8_t *dst,
-                size_t *out_len) {
+static int seal_record(struct tl_record *r, uint8_t type, const uint8_t *src, size_t n,
+                       uint8_t *dst, size_t *out_len) {
   struct dir *d = &r->tx;
   if (n > r->max_plain || type < TL_CT_CCS || type > TL_CT_DATA) return TL_EINVAL;
   if (d->seq >= seal_limit(r)) return TL_ELIMIT;
@@ -207,15 +207,15 @@ static int seal(struct tl_record *r, uint8_t type, const uint8_t *src, size_t n,
 }
 
 int tl_record_seal(struct tl_record *r, uint8_t type, uint8_t *buf, size_t n, size_t *out_len) {
-  return seal(r, type, buf + r->head, n, buf, out_len);
+  return seal_record(r, type, buf + r->head, n, buf, out_len);
 }
 
 int tl_record_seal_from(struct tl_record *r, uint8_t type, const uint8_t *src, size_t n,
                         uint8_t *dst, size_t *out_len) {
-  return seal(r, type, src, n, dst, out_len);
+  return seal_record(r, type, src, n, dst, out_len);
 }
 
-static int refuse(struct tl_record_view *out, int rc, uint8_t alert) {
+static int refuse_record(struct tl_record_view *out, int rc, uint8_t alert) {
   out->alert = alert;
   return rc;
 }
@@ -225,12 +225,12 @@ static int check_header(const struct tl_record *r, const uint8_t *h, struct tl_r
   size_t body = (size_t)h[3] << 8 | h[4];
   /* In 1.3 even alerts are encrypted; a plain ChangeCipherSpec is only due in the handshake. */
   bool type_ok = is_13(r) ? h[0] == TL_CT_DATA : h[0] >= TL_CT_CCS && h[0] <= TL_CT_DATA;
-  if (!type_ok) return refuse(out, TL_ETLS, TL_ALERT_UNEXPECTED_MESSAGE);
+  if (!type_ok) return refuse_record(out, TL_ETLS, TL_ALERT_UNEXPECTED_MESSAGE);
   if (h[1] != TL_TLS_1_2 >> 8 || h[2] != (TL_TLS_1_2 & 0xff))
-    return refuse(out, TL_ETLS, TL_ALERT_PROTOCOL_VERSION);
-  if (body > BODY_MAX) return refuse(out, TL_ETLS, TL_ALERT_RECORD_OVERFLOW);
+    return refuse_record(out, TL_ETLS, TL_ALERT_PROTOCOL_VERSION);
+  if (body > BODY_MAX) return refuse_record(out, TL_ETLS, TL_ALERT_RECORD_OVERFLOW);
   if (TL_RECORD_HEADER + body < (size_t)r->head + r->tail)
-    return refuse(out, TL_ETLS, TL_ALERT_DECODE_ERROR);
+    return refuse_record(out, TL_ETLS, TL_ALERT_DECODE_ERROR);
   out->used = TL_RECORD_HEADER + body;
   return 0;
 }
@@ -239,7 +239,7 @@ static int check_header(const struct tl_record *r, const uint8_t *h, struct tl_r
 static int strip_padding(struct tl_record_view *v) {
   size_t n = v->n;
   while (n && v->p[n - 1] == 0) n--;
-  if (n == 0) return refuse(v, TL_ETLS, TL_ALERT_UNEXPECTED_MESSAGE);
+  if (n == 0) return refuse_record(v, TL_ETLS, TL_ALERT_UNEXPECTED_MESSAGE);
   v->type = v->p[n - 1];
   v->n = n - 1;
   return 0;
@@ -250,8 +250,9 @@ static int open_body(struct tl_record *r, const uint8_t *buf, uint8_t *dst,
   struct dir *d = &r->rx;
   struct tl_aead_input in;
   size_t n = out->used - r->head - TL_TAG_LEN; /* ciphertext without the tag */
-  if (d->seq == UINT64_MAX) return refuse(out, TL_ELIMIT, TL_ALERT_INTERNAL_ERROR);
-  if (!is_13(r) && n > TL_RECORD_PLAIN_MAX) return refuse(out, TL_ETLS, TL_ALERT_RECORD_OVERFLOW);
+  if (d->seq == UINT64_MAX) return refuse_record(out, TL_ELIMIT, TL_ALERT_INTERNAL_ERROR);
+  if (!is_13(r) && n > TL_RECORD_PLAIN_MAX)
+    return refuse_record(out, TL_ETLS, TL_ALERT_RECORD_OVERFLOW);
 
   set_aad(r, d, buf, n, &in);
   if (has_explicit(r)) {
@@ -263,14 +264,15 @@ static int open_body(struct tl_record *r, const uint8_t *buf, uint8_t *dst,
   int rc = r->aead->open(ctx_rx(r), &in, buf + r->head, n, dst);
   if (rc < 0) {
     OPENSSL_cleanse(dst, n); /* nobody may act on what did not authenticate */
-    return refuse(out, rc, rc == TL_EBADMAC ? TL_ALERT_BAD_RECORD_MAC : TL_ALERT_INTERNAL_ERROR);
+    return refuse_record(out, rc,
+                         rc == TL_EBADMAC ? TL_ALERT_BAD_RECORD_MAC : TL_ALERT_INTERNAL_ERROR);
   }
   d->seq++;
   out->p = dst;
   out->n = n;
   out->type = buf[0];
   if (is_13(r) && (rc = strip_padding(out)) < 0) return rc;
-  if (out->n > TL_RECORD_PLAIN_MAX) return refuse(out, TL_ETLS, TL_ALERT_RECORD_OVERFLOW);
+  if (out->n > TL_RECORD_PLAIN_MAX) return refuse_record(out, TL_ETLS, TL_ALERT_RECORD_OVERFLOW);
   return 0;
 }
 
@@ -293,7 +295,7 @@ int tl_record_open_to(struct tl_record *r, const uint8_t *buf, size_t n, uint8_t
   return open_record(r, buf, n, dst, out);
 }
 
-static int rekey(struct tl_record *r, bool tx) {
+static int rekey_direction(struct tl_record *r, bool tx) {
   if (!is_13(r) || r->secret_len == 0) return TL_ENOTSUP;
   struct tl_dir_keys k = {0};
   memcpy(k.secret, tx ? r->secret_tx : r->secret_rx, sizeof k.secret);
@@ -307,5 +309,5 @@ static int rekey(struct tl_record *r, bool tx) {
   return rc;
 }
 
-int tl_record_rekey_tx(struct tl_record *r) { return rekey(r, true); }
-int tl_record_rekey_rx(struct tl_record *r) { return rekey(r, false); }
+int tl_record_rekey_tx(struct tl_record *r) { return rekey_direction(r, true); }
+int tl_record_rekey_rx(struct tl_record *r) { return rekey_direction(r, false); }

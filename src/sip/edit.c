@@ -32,14 +32,14 @@ void tl_edit_init(struct tl_edit *e, const struct tl_msg *m) {
 }
 
 /* Where an edit at OFF goes: behind all others at the same place. */
-static unsigned position(const struct tl_edit *e, uint32_t off) {
+static unsigned insert_position(const struct tl_edit *e, uint32_t off) {
   unsigned i = e->n;
   while (i > 0 && e->op[i - 1].off > off) i--;
   return i;
 }
 
 /* Edits may share a place, but bytes disappear once and nothing is put inside them. */
-static bool collides(const struct tl_edit *e, unsigned at, uint32_t off, uint32_t del) {
+static bool edits_collide(const struct tl_edit *e, unsigned at, uint32_t off, uint32_t del) {
   if (at < e->n && off + del > e->op[at].off) return true;
   for (unsigned i = 0; i < at; i++) {
     const struct tl_edit_op *o = &e->op[i];
@@ -54,8 +54,8 @@ void tl_edit_replace(struct tl_edit *e, uint32_t off, uint32_t del, struct tl_st
     e->err = TL_EINVAL;
     return;
   }
-  unsigned at = position(e, off);
-  if (collides(e, at, off, del)) {
+  unsigned at = insert_position(e, off);
+  if (edits_collide(e, at, off, del)) {
     e->err = TL_EINVAL;
     return;
   }
@@ -113,19 +113,19 @@ void tl_edit_insert_lines(struct tl_edit *e, uint16_t i, struct tl_str lines) {
 
 /* ---- writing ---- */
 
-static bool blank(char c) { return c == ' ' || c == '\t'; }
+static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
-size_t tl_unfold(char *dst, const char *src, size_t n) {
+size_t tl_unfold_lines(char *dst, const char *src, size_t n) {
   if (!n) return 0;
   const char *p = src, *end = src + n;
   size_t len = 0;
   bool space = false; /* the last byte written stands for a fold */
   while (p < end) {
     const char *cr = memchr(p, '\r', (size_t)(end - p));
-    bool fold = cr && end - cr > 2 && cr[1] == '\n' && blank(cr[2]);
+    bool fold = cr && end - cr > 2 && cr[1] == '\n' && is_blank(cr[2]);
     const char *stop = fold ? cr : cr ? cr + 1 : end;
     if (fold)
-      while (stop > p && blank(stop[-1])) stop--;
+      while (stop > p && is_blank(stop[-1])) stop--;
     if (dst && stop > p) memcpy(dst + len, p, (size_t)(stop - p));
     len += (size_t)(stop - p);
     if (fold && (!space || stop > p)) {
@@ -134,40 +134,41 @@ size_t tl_unfold(char *dst, const char *src, size_t n) {
     }
     space = fold;
     p = fold ? cr + 2 : stop;
-    while (fold && p < end && blank(*p)) p++;
+    while (fold && p < end && is_blank(*p)) p++;
   }
   return len;
 }
 
 /* To DST + AT, which may be nowhere when folds are only counted. */
-static size_t put(const struct tl_edit *e, char *dst, size_t at, const char *src, size_t n) {
-  if (e->msg->rewrite & TL_REWRITE_FOLDS) return at + tl_unfold(dst ? dst + at : NULL, src, n);
+static size_t put_text(const struct tl_edit *e, char *dst, size_t at, const char *src, size_t n) {
+  if (e->msg->rewrite & TL_REWRITE_FOLDS)
+    return at + tl_unfold_lines(dst ? dst + at : NULL, src, n);
   if (n) memcpy(dst + at, src, n);
   return at + n;
 }
 
 /* Edits begin and end at fields or at values without the white space around them, so that a fold
  * is never cut in two. */
-static size_t walk(const struct tl_edit *e, char *dst) {
+static size_t apply_edits(const struct tl_edit *e, char *dst) {
   const char *src = e->msg->p;
   size_t at = 0, to = 0;
   for (unsigned i = 0; i < e->n; i++) {
     const struct tl_edit_op *o = &e->op[i];
     if (o->off > at) {
-      to = put(e, dst, to, src + at, o->off - at);
+      to = put_text(e, dst, to, src + at, o->off - at);
       at = o->off;
     }
-    to = put(e, dst, to, o->ins.p, o->ins.n);
+    to = put_text(e, dst, to, o->ins.p, o->ins.n);
     if (o->off + o->del > at) at = o->off + o->del;
   }
-  return put(e, dst, to, src + at, e->msg->head_len - at);
+  return put_text(e, dst, to, src + at, e->msg->head_len - at);
 }
 
 size_t tl_edit_len(const struct tl_edit *e) {
   size_t len = e->msg->head_len;
-  if (e->msg->rewrite & TL_REWRITE_FOLDS) return walk(e, NULL);
+  if (e->msg->rewrite & TL_REWRITE_FOLDS) return apply_edits(e, NULL);
   for (unsigned i = 0; i < e->n; i++) len = len - e->op[i].del + e->op[i].ins.n;
   return len;
 }
 
-size_t tl_edit_write(const struct tl_edit *e, char *dst) { return walk(e, dst); }
+size_t tl_edit_write(const struct tl_edit *e, char *dst) { return apply_edits(e, dst); }

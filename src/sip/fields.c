@@ -7,7 +7,7 @@
 
 #define CSEQ_MAX 0x7fffffffu /* RFC 3261 8.1.1.5: less than 2**31 */
 
-static struct lex cursor(const struct scan *s, struct tl_str v) {
+static struct lex cursor_over(const struct scan *s, struct tl_str v) {
   return (struct lex){v.p, v.p + v.n, s->r};
 }
 
@@ -16,11 +16,11 @@ static struct lex cursor(const struct scan *s, struct tl_str v) {
 static void read_via(struct scan *s, struct tl_str v) {
   struct tl_via below;
   size_t used, at;
-  int err = tl_lex_via(cursor(s, v), &s->m->via, &used);
+  int err = tl_lex_via(cursor_over(s, v), &s->m->via, &used);
   s->m->via_bad = err != 0;
   for (; !err && used < v.n; used += at) {
     lex_clear(&below, sizeof(below));
-    err = tl_lex_via(cursor(s, (struct tl_str){v.p + used, v.n - used}), &below, &at);
+    err = tl_lex_via(cursor_over(s, (struct tl_str){v.p + used, v.n - used}), &below, &at);
   }
   if (!err) return;
   if (s->m->via_bad) memset(&s->m->via, 0, sizeof(s->m->via));
@@ -32,11 +32,12 @@ static void read_party(struct scan *s, struct tl_str v, struct tl_str *out_tag,
                        const char *complaint) {
   struct tl_nameaddr na;
   size_t used;
-  if (tl_lex_nameaddr(cursor(s, v), &na, out_tag, &used) || used != v.n) tl_scan_bad(s, complaint);
+  if (tl_lex_nameaddr(cursor_over(s, v), &na, out_tag, &used) || used != v.n)
+    tl_scan_bad(s, complaint);
 }
 
 static void read_cseq(struct scan *s, struct tl_str v) {
-  struct lex c = cursor(s, v);
+  struct lex c = cursor_over(s, v);
   int err = lex_number(&c, CSEQ_MAX, &s->m->cseq);
   const char *gap = c.p;
   lex_ws(&c);
@@ -51,7 +52,7 @@ static void read_cseq(struct scan *s, struct tl_str v) {
 /* Any visible characters: the grammar's "word" leaves out some that live systems use ('=', ','),
  * and nothing in a proxy depends on them. */
 static void read_call_id(struct scan *s, struct tl_str v) {
-  struct lex c = cursor(s, v);
+  struct lex c = cursor_over(s, v);
   while (lex_run(&c, LEX_TOKEN), !lex_end(&c) && (unsigned char)*c.p > ' ' && *c.p != 0x7f) c.p++;
   if (v.n == 0 || !lex_end(&c)) {
     tl_scan_bad(s, "Bad Call-ID");
@@ -60,14 +61,14 @@ static void read_call_id(struct scan *s, struct tl_str v) {
   s->m->call_id = v;
 }
 
-static int number(const struct scan *s, struct tl_str v, uint32_t max, uint32_t *out) {
-  struct lex c = cursor(s, v);
+static int read_number(const struct scan *s, struct tl_str v, uint32_t max, uint32_t *out) {
+  struct lex c = cursor_over(s, v);
   return lex_number(&c, max, out) == 0 && lex_end(&c) ? 0 : TL_ESYNTAX;
 }
 
 static void read_max_forwards(struct scan *s, struct tl_str v) {
   uint32_t n = 0;
-  if (number(s, v, 255, &n)) {
+  if (read_number(s, v, 255, &n)) {
     tl_scan_bad(s, "Bad Max-Forwards");
     return;
   }
@@ -91,7 +92,7 @@ static void read_content_length(struct scan *s, struct tl_str v) {
     s->lengths = LENGTHS_MAX;
     tl_scan_bad(s, "Several Content-Length");
   }
-  if (number(s, v, BODY_MAX, &n)) {
+  if (read_number(s, v, BODY_MAX, &n)) {
     tl_scan_bad(s, "Bad Content-Length");
     s->length_bad = true;
   } else if (s->m->has_length && n != s->m->body_len) {
@@ -103,7 +104,7 @@ static void read_content_length(struct scan *s, struct tl_str v) {
   }
 }
 
-static bool repeated(struct scan *s, bool again, const char *reason) {
+static bool refuse_repeated(struct scan *s, bool again, const char *reason) {
   if (again) tl_scan_bad(s, reason);
   return again;
 }
@@ -114,19 +115,19 @@ void tl_scan_field(struct scan *s, enum tl_hdr_id id, struct tl_str v, bool agai
     if (!again) read_via(s, v);
     break;
   case TL_H_FROM:
-    if (!repeated(s, again, "Several From")) read_party(s, v, &s->m->from_tag, "Bad From");
+    if (!refuse_repeated(s, again, "Several From")) read_party(s, v, &s->m->from_tag, "Bad From");
     break;
   case TL_H_TO:
-    if (!repeated(s, again, "Several To")) read_party(s, v, &s->m->to_tag, "Bad To");
+    if (!refuse_repeated(s, again, "Several To")) read_party(s, v, &s->m->to_tag, "Bad To");
     break;
   case TL_H_CALL_ID:
-    if (!repeated(s, again, "Several Call-ID")) read_call_id(s, v);
+    if (!refuse_repeated(s, again, "Several Call-ID")) read_call_id(s, v);
     break;
   case TL_H_CSEQ:
-    if (!repeated(s, again, "Several CSeq")) read_cseq(s, v);
+    if (!refuse_repeated(s, again, "Several CSeq")) read_cseq(s, v);
     break;
   case TL_H_MAX_FORWARDS:
-    if (!repeated(s, again, "Several Max-Forwards")) read_max_forwards(s, v);
+    if (!refuse_repeated(s, again, "Several Max-Forwards")) read_max_forwards(s, v);
     break;
   case TL_H_CONTENT_LENGTH: read_content_length(s, v); break;
   default: break;

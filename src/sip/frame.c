@@ -30,15 +30,15 @@ static void end_field(struct tl_frame *f) {
   f->matched = f->name_len = 0;
 }
 
-static char lower(char ch) { return ch >= 'A' && ch <= 'Z' ? (char)(ch | 0x20) : ch; }
+static char to_lower(char ch) { return ch >= 'A' && ch <= 'Z' ? (char)(ch | 0x20) : ch; }
 
 /* One more letter of a field's name; MATCHED counts those of "content-length". */
 static void name_letter(struct tl_frame *f, char ch) {
   static const char want[] = "content-length";
-  bool fits =
-      f->matched == f->name_len && f->matched < sizeof(want) - 1 && lower(ch) == want[f->matched];
+  bool fits = f->matched == f->name_len && f->matched < sizeof(want) - 1 &&
+              to_lower(ch) == want[f->matched];
   if (fits) f->matched++;
-  if (f->name_len == 0 && lower(ch) == 'l') f->is_length = true; /* so far: the compact form */
+  if (f->name_len == 0 && to_lower(ch) == 'l') f->is_length = true; /* so far: the compact form */
   if (f->name_len == 1) f->is_length = false;
   if (f->name_len < 255) f->name_len++;
 }
@@ -79,7 +79,7 @@ static void line_end(struct tl_frame *f) {
   f->where = LINE_BEGIN;
 }
 
-static void byte(struct tl_frame *f, char ch) {
+static void feed_byte(struct tl_frame *f, char ch) {
   if (f->where == LINE_BEGIN) {
     if (ch == ' ' || ch == '\t') { /* a fold: the value goes on */
       f->where = f->is_length ? VALUE : OTHER_VALUE;
@@ -104,12 +104,12 @@ static void byte(struct tl_frame *f, char ch) {
 }
 
 /* A CR that no LF follows, or an LF without one before it. */
-static void lone(struct tl_frame *f, char ch) {
+static void feed_lone(struct tl_frame *f, char ch) {
   f->stray = true;
   if (f->any_line_end)
     line_end(f);
   else
-    byte(f, ch);
+    feed_byte(f, ch);
 }
 
 size_t tl_frame_feed(struct tl_frame *f, const char *p, size_t n) {
@@ -118,7 +118,7 @@ size_t tl_frame_feed(struct tl_frame *f, const char *p, size_t n) {
     char ch = p[i];
     if (f->cr && ch != '\n') {
       f->cr = false;
-      lone(f, '\r'); /* and CH is looked at again, unless that was the end */
+      feed_lone(f, '\r'); /* and CH is looked at again, unless that was the end */
       continue;
     }
     i++;
@@ -130,9 +130,9 @@ size_t tl_frame_feed(struct tl_frame *f, const char *p, size_t n) {
       if (pair)
         line_end(f);
       else
-        lone(f, '\n');
+        feed_lone(f, '\n');
     } else {
-      byte(f, ch);
+      feed_byte(f, ch);
     }
   }
   return i;

@@ -28,7 +28,7 @@ struct walk {
 };
 
 /* Notes the line ends in PAIR, a mask of the block at BASE. */
-INLINE void note(struct lines *out, struct walk *w, uint64_t pair, uint32_t base) {
+INLINE void note_ends(struct lines *out, struct walk *w, uint64_t pair, uint32_t base) {
   for (; pair; pair &= pair - 1) {
     if (w->next == out->end + LINES_MAX) {
       out->full = 1;
@@ -43,20 +43,21 @@ INLINE void note(struct lines *out, struct walk *w, uint64_t pair, uint32_t base
  * when the empty line is in it. What stands behind the empty line is body and may
  * hold anything.
  */
-INLINE int take(struct lines *out, struct walk *w, struct masks m, uint32_t base, uint64_t valid) {
+INLINE int take_block(struct lines *out, struct walk *w, struct masks m, uint32_t base,
+                      uint64_t valid) {
   uint64_t after_cr = (m.cr << 1) | w->cr;
   uint64_t pair = after_cr & m.lf & valid;
   uint64_t empty = pair & ((pair << 2) | w->pair);
   uint64_t stray = (after_cr ^ m.lf) & valid, nul = m.nul & valid;
   if (empty) {
     uint64_t head = empty ^ (empty - 1); /* up to and with the lowest bit */
-    note(out, w, pair & head, base);
+    note_ends(out, w, pair & head, base);
     w->stray |= stray & head;
     w->nul |= nul & head;
     out->head_len = base + (uint32_t)__builtin_ctzll(empty) + 1;
     return 1;
   }
-  note(out, w, pair, base);
+  note_ends(out, w, pair, base);
   w->stray |= stray;
   w->nul |= nul;
   w->cr = m.cr >> 63;
@@ -89,10 +90,10 @@ INLINE struct masks masks_plain(const char *p) {
     int done = 0;                                                                                  \
     out->head_len = out->full = 0;                                                                 \
     for (; !done && n - at >= 64; at += 64)                                                        \
-      done = take(out, &w, masks_of(p + at), at, ~UINT64_C(0));                                    \
+      done = take_block(out, &w, masks_of(p + at), at, ~UINT64_C(0));                              \
     if (!done && at < n) {                                                                         \
       uint64_t valid = last_block(tail, p + at, n - at);                                           \
-      take(out, &w, masks_of(tail), at, valid);                                                    \
+      take_block(out, &w, masks_of(tail), at, valid);                                              \
     }                                                                                              \
     out->n = (uint32_t)(w.next - out->end);                                                        \
     out->stray = w.stray;                                                                          \
@@ -140,7 +141,7 @@ FIND(find_avx2, AVX2, masks_avx2)
 /* Best first; written once, before main, so no thread sees it change. */
 static struct lines_impl impls[4] = {{"plain", find_plain}};
 
-__attribute__((constructor)) static void choose(void) {
+__attribute__((constructor)) static void choose_impls(void) {
   unsigned n = 0;
 #if defined(__x86_64__)
   __builtin_cpu_init();

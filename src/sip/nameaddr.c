@@ -34,7 +34,7 @@ static bool has_scheme(const struct lex *c, struct tl_str uri) {
   return lex_scheme(&u, &scheme) == 0;
 }
 
-static int bracketed(struct lex *c, struct tl_str *out) {
+static int read_bracketed(struct lex *c, struct tl_str *out) {
   c->p++;
   *out = lex_run(c, LEX_URI);
   return lex_byte(c, '>') && has_scheme(c, *out) ? 0 : TL_ESYNTAX;
@@ -42,7 +42,7 @@ static int bracketed(struct lex *c, struct tl_str *out) {
 
 /* Without brackets, what follows a ';' belongs to the header, and '?' and ',' may not be in the
  * URI at all (RFC 3261 20). "*" is a Contact (20.10). */
-static int bare(struct lex *c, struct tl_str *out) {
+static int read_bare(struct lex *c, struct tl_str *out) {
   *out = lex_run(c, LEX_BARE);
   return has_scheme(c, *out) || tl_str_eq(*out, TL_STR("*")) ? 0 : TL_ESYNTAX;
 }
@@ -62,7 +62,7 @@ int tl_lex_nameaddr(struct lex c, struct tl_nameaddr *out, struct tl_str *out_ta
   memset(out, 0, sizeof(*out));
   lex_ws(&c);
   const char *start = c.p;
-  int err = skip_display_name(&c) ? bracketed(&c, &out->uri) : bare(&c, &out->uri);
+  int err = skip_display_name(&c) ? read_bracketed(&c, &out->uri) : read_bare(&c, &out->uri);
   if (err) return err;
   const char *end = c.p;
   while ((got = lex_param(&c, &p)) == 1) {

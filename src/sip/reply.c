@@ -15,7 +15,7 @@ struct out {
   bool full;
 };
 
-static void put(struct out *o, struct tl_str s) {
+static void put_str(struct out *o, struct tl_str s) {
   if (s.n > o->cap - o->n) {
     o->full = true;
     return;
@@ -29,15 +29,15 @@ static void put_u32(struct out *o, uint32_t v) {
   size_t i = sizeof(text);
   do text[--i] = (char)('0' + v % 10);
   while (v /= 10);
-  put(o, (struct tl_str){text + i, sizeof(text) - i});
+  put_str(o, (struct tl_str){text + i, sizeof(text) - i});
 }
 
 /* Puts what was taken from M, or made of it. */
 static void put_copy(struct out *o, const struct tl_msg *m, struct tl_str s) {
   if (!(m->rewrite & TL_REWRITE_FOLDS) || s.n > o->cap - o->n)
-    put(o, s);
+    put_str(o, s);
   else
-    o->n += tl_unfold(o->p + o->n, s.p, s.n);
+    o->n += tl_unfold_lines(o->p + o->n, s.p, s.n);
 }
 
 static void put_field(struct out *o, const struct tl_msg *m, uint16_t i) {
@@ -52,7 +52,7 @@ static void put_first(struct out *o, const struct tl_msg *m, enum tl_hdr_id id) 
   if (tl_msg_has(m, id)) put_field(o, m, m->first[id]);
 }
 
-static int finish(struct out *o, size_t *out_len) {
+static int finish_reply(struct out *o, size_t *out_len) {
   if (o->full) return TL_ELIMIT;
   *out_len = o->n;
   return 0;
@@ -78,10 +78,10 @@ static void put_to(struct out *o, const struct tl_msg *req, struct tl_str tag) {
   const struct tl_hdr *h = &req->hdr[i];
   put_copy(o, req, (struct tl_str){req->p + h->off, h->val + h->val_len - h->off});
   if (tag.n) {
-    put(o, TL_STR(";tag="));
-    put(o, tag);
+    put_str(o, TL_STR(";tag="));
+    put_str(o, tag);
   }
-  put(o, TL_STR("\r\n"));
+  put_str(o, TL_STR("\r\n"));
 }
 
 /* RFC 3261 8.2.6.1. Timestamp has no id of its own: it matters nowhere else. */
@@ -99,20 +99,20 @@ int tl_reply_build(const struct tl_msg *req, unsigned status, struct tl_str reas
                    size_t cap, size_t *out_len) {
   struct out o = {dst, 0, cap, false};
   bool tag = status > 100 && req->to_tag.n == 0;
-  put(&o, TL_STR("SIP/2.0 "));
+  put_str(&o, TL_STR("SIP/2.0 "));
   put_u32(&o, status);
-  put(&o, TL_STR(" "));
-  put(&o, reason);
-  put(&o, TL_STR("\r\n"));
+  put_str(&o, TL_STR(" "));
+  put_str(&o, reason);
+  put_str(&o, TL_STR("\r\n"));
   put_vias(&o, req, top_via);
   put_first(&o, req, TL_H_FROM);
   put_to(&o, req, tag ? to_tag : (struct tl_str){NULL, 0});
   put_first(&o, req, TL_H_CALL_ID);
   put_first(&o, req, TL_H_CSEQ);
   if (status == 100) put_timestamp(&o, req);
-  put(&o, extra);
-  put(&o, TL_STR("Content-Length: 0\r\n\r\n"));
-  return finish(&o, out_len);
+  put_str(&o, extra);
+  put_str(&o, TL_STR("Content-Length: 0\r\n\r\n"));
+  return finish_reply(&o, out_len);
 }
 
 /* CANCEL and ACK differ in the method and in where To comes from. Max-Forwards starts anew: it is
@@ -120,22 +120,22 @@ int tl_reply_build(const struct tl_msg *req, unsigned status, struct tl_str reas
 static int hop_request(const struct tl_msg *fwd, const struct tl_msg *to_from, struct tl_str method,
                        char *dst, size_t cap, size_t *out_len) {
   struct out o = {dst, 0, cap, false};
-  put(&o, method);
-  put(&o, TL_STR(" "));
-  put(&o, fwd->uri);
-  put(&o, TL_STR(" SIP/2.0\r\nVia: "));
+  put_str(&o, method);
+  put_str(&o, TL_STR(" "));
+  put_str(&o, fwd->uri);
+  put_str(&o, TL_STR(" SIP/2.0\r\nVia: "));
   put_copy(&o, fwd, fwd->via.whole);
-  put(&o, TL_STR("\r\nMax-Forwards: 70\r\n"));
+  put_str(&o, TL_STR("\r\nMax-Forwards: 70\r\n"));
   put_all(&o, fwd, TL_H_ROUTE);
   put_first(&o, fwd, TL_H_FROM);
   put_first(&o, to_from, TL_H_TO);
   put_first(&o, fwd, TL_H_CALL_ID);
-  put(&o, TL_STR("CSeq: "));
+  put_str(&o, TL_STR("CSeq: "));
   put_u32(&o, fwd->cseq);
-  put(&o, TL_STR(" "));
-  put(&o, method);
-  put(&o, TL_STR("\r\nContent-Length: 0\r\n\r\n"));
-  return finish(&o, out_len);
+  put_str(&o, TL_STR(" "));
+  put_str(&o, method);
+  put_str(&o, TL_STR("\r\nContent-Length: 0\r\n\r\n"));
+  return finish_reply(&o, out_len);
 }
 
 int tl_cancel_build(const struct tl_msg *fwd, char *dst, size_t cap, size_t *out_len) {

@@ -21,7 +21,7 @@ void tl_scan_fail(struct scan *s, int rc, uint16_t status, const char *reason) {
 
 void tl_scan_bad(struct scan *s, const char *reason) { tl_scan_fail(s, TL_ESYNTAX, 400, reason); }
 
-static void clear(struct tl_msg *m, const char *p) {
+static void clear_msg(struct tl_msg *m, const char *p) {
   /* hdr[] is 6 KB and covered by n_hdr: only what stands before it is reset */
   lex_clear(m, offsetof(struct tl_msg, hdr));
   memset(m->first, 0xff, sizeof(m->first));
@@ -42,7 +42,7 @@ static uint32_t find_colon(const char *p, uint32_t at, uint32_t end) {
   return at;
 }
 
-static bool folds(const char *p, uint32_t at) { return p[at] == ' ' || p[at] == '\t'; }
+static bool is_fold(const char *p, uint32_t at) { return p[at] == ' ' || p[at] == '\t'; }
 
 static __attribute__((noinline)) bool is_token(struct lex c) {
   return lex_run(&c, LEX_TOKEN).n && lex_end(&c);
@@ -92,7 +92,7 @@ static __attribute__((noinline)) void add_header(struct scan *s, uint32_t off, u
                                                  uint32_t end) {
   const char *p = s->m->p;
   uint32_t colon = find_colon(p, off, line_end), name_end = colon;
-  while (name_end > off && folds(p, name_end - 1)) name_end--;
+  while (name_end > off && is_fold(p, name_end - 1)) name_end--;
   int id = name_id(p + off, p + name_end, s->r);
   if (colon == line_end || id < 0)
     tl_scan_bad(s, "Bad Header Line");
@@ -128,7 +128,7 @@ static inline bool add_plain_header(struct scan *s, const char *p, uint32_t off,
 static __attribute__((noinline)) uint32_t take_folds(struct scan *s, const struct lines *l,
                                                      uint32_t i, uint32_t n, uint32_t *end) {
   const char *p = s->m->p;
-  while (i < n && folds(p, l->end[i - 1])) {
+  while (i < n && is_fold(p, l->end[i - 1])) {
     struct tl_str line = {p + l->end[i - 1], l->end[i] - l->end[i - 1]};
     if (tl_str_trim(line).n == 0) tl_scan_bad(s, "Blank Folded Line");
     *end = l->end[i++];
@@ -141,7 +141,7 @@ static __attribute__((noinline)) uint32_t take_folds(struct scan *s, const struc
 static void read_headers(struct scan *s, const struct lines *l, uint32_t n) {
   const char *p = s->m->p;
   uint32_t i = 1, end;
-  if (n > 1 && folds(p, l->end[0])) {
+  if (n > 1 && is_fold(p, l->end[0])) {
     tl_scan_bad(s, "White Space Before First Header");
     i = take_folds(s, l, i, n, &end);
   }
@@ -233,8 +233,8 @@ static void check_nul(struct scan *s) {
  * There is no empty line: wait for it, or give up. What is known to be hopeless
  * is refused at once, so that a stream of garbage cannot hold a buffer.
  */
-static int incomplete(struct scan *s, const struct lines *l, size_t n, bool stream,
-                      size_t max_head) {
+static int judge_incomplete(struct scan *s, const struct lines *l, size_t n, bool stream,
+                            size_t max_head) {
   bool over = n >= max_head || l->full;
   uint32_t complete = l->n;
   if (l->n && !tl_scan_start_line(s, l->end[0])) return s->rc;
@@ -265,11 +265,11 @@ int tl_scan(const char *p, size_t n, bool stream, size_t max_head, struct tl_msg
   struct scan s = {
       .m = out, .err = err, .r = p + n, .fields_max = TL_HDR_MAX + (own ? TL_HDR_OWN : 0)};
   if (max_head > BODY_MAX) max_head = BODY_MAX;
-  clear(out, p);
+  clear_msg(out, p);
   err->status = 0;
   err->reason = "";
   tl_lines_find(p, (uint32_t)(n < max_head ? n : max_head), &l);
-  if (!l.head_len) return incomplete(&s, &l, n, stream, max_head);
+  if (!l.head_len) return judge_incomplete(&s, &l, n, stream, max_head);
   out->head_len = l.head_len;
   if (!tl_scan_start_line(&s, l.end[0])) return s.rc;
   if (l.full) tl_scan_fail(&s, TL_ELIMIT, 400, "Too Many Header Lines");

@@ -8,7 +8,7 @@
 
 /* C stands at the end of a run of user characters that began at START: is it a user? One that is
  * empty is none ("sip:@host" exists). */
-static int userinfo(struct lex *c, const char *start, struct tl_uri *out) {
+static int read_userinfo(struct lex *c, const char *start, struct tl_uri *out) {
   if (lex_end(c) || (*c->p != '@' && *c->p != ':')) return 0;
   struct lex at = *c;
   struct tl_str password = {NULL, 0};
@@ -83,7 +83,7 @@ static int sip_uri(struct lex c, struct tl_uri *out) {
   struct lex host = c;
   const char *start = c.p;
   lex_run(&c, LEX_USER);
-  int user = userinfo(&c, start, out);
+  int user = read_userinfo(&c, start, out);
   if (user < 0) return user;
   if (!user) c = host;
   if (lex_hostport(&c, false, &out->host, &out->port)) return TL_ESYNTAX;

@@ -44,7 +44,7 @@ static int param_once(struct tl_str *slot, const struct lex_param *p) {
   return 0;
 }
 
-static int param(struct tl_via *v, const struct lex_param *p) {
+static int read_param(struct tl_via *v, const struct lex_param *p) {
   switch (p->name.n) {
   case 5:
     if (LEX_WORD(p->name, "rport")) return param_rport(v, p);
@@ -69,7 +69,7 @@ int tl_lex_via(struct lex c, struct tl_via *out, size_t *out_used) {
   while ((got = lex_param(&c, &p)) == 1) {
     if (!out->params.p) out->params.p = p.text.p;
     end = p.text.p + p.text.n;
-    if (param(out, &p)) return TL_ESYNTAX;
+    if (read_param(out, &p)) return TL_ESYNTAX;
   }
   if (got < 0) return got;
   if (out->params.p) out->params.n = (size_t)(end - out->params.p);

@@ -28,7 +28,7 @@ int tl_binding_parse_pin(const char *text, uint8_t out[32]) {
   return n == 32 && !*text ? TL_OK : TL_ESYNTAX;
 }
 
-static int add(uint8_t (**list)[32], size_t *n, const uint8_t digest[32]) {
+static int add_digest(uint8_t (**list)[32], size_t *n, const uint8_t digest[32]) {
   uint8_t(*more)[32] = realloc(*list, (*n + 1) * sizeof(**list));
   if (!more) return TL_ENOMEM;
   memcpy(more[(*n)++], digest, 32);
@@ -47,7 +47,7 @@ static int read_authorities(struct tl_binding *b, const char *file, char *err, s
   }
   for (X509 *x; rc == TL_OK && (x = PEM_read_bio_X509(in, NULL, NULL, NULL)) != NULL;) {
     rc = b->n_ca == CA_MAX ? TL_ELIMIT : tl_identity_spki_digest(x, md);
-    if (rc == TL_OK) rc = add(&b->ca, &b->n_ca, md);
+    if (rc == TL_OK) rc = add_digest(&b->ca, &b->n_ca, md);
     X509_free(x);
   }
   unsigned long last = ERR_peek_last_error();
@@ -70,7 +70,7 @@ static int read_pins(struct tl_binding *b, char *const *pins, char *err, size_t 
       snprintf(err, cap, "\"%s\" is no SHA-256 digest: 64 hex digits are", *pins);
       return TL_ECONFIG;
     }
-    rc = add(&b->pin, &b->n_pin, md);
+    rc = add_digest(&b->pin, &b->n_pin, md);
   }
   return rc;
 }
@@ -123,7 +123,7 @@ void tl_binding_unref(struct tl_binding *b) {
   free(b);
 }
 
-static bool has(uint8_t (*list)[32], size_t n, const uint8_t digest[32]) {
+static bool has_digest(uint8_t (*list)[32], size_t n, const uint8_t digest[32]) {
   return n && bsearch(digest, list, n, 32, by_bytes) != NULL;
 }
 
@@ -133,10 +133,10 @@ bool tl_binding_holds(const struct tl_binding *b, const struct tl_identity *id, 
   if (!id) return false;
   bool by_ca = b->n_ca == 0;
   for (size_t i = 0; verified && !by_ca && i < id->n_path; i++)
-    by_ca = has(b->ca, b->n_ca, id->path_spki[i]);
+    by_ca = has_digest(b->ca, b->n_ca, id->path_spki[i]);
   if (!by_ca) return false;
   if (b->n_pin == 0) return true;
-  return tl_binding_parse_pin(id->spki_sha256, spki) == TL_OK && has(b->pin, b->n_pin, spki);
+  return tl_binding_parse_pin(id->spki_sha256, spki) == TL_OK && has_digest(b->pin, b->n_pin, spki);
 }
 
 bool tl_binding_same(const struct tl_binding *a, const struct tl_binding *b) {

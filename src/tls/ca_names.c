@@ -78,7 +78,7 @@ struct cursor {
   size_t n;
 };
 
-static bool take(struct cursor *c, size_t n, const uint8_t **out) {
+static bool take_bytes(struct cursor *c, size_t n, const uint8_t **out) {
   if (c->n < n) return false;
   *out = c->p;
   c->p += n;
@@ -88,7 +88,7 @@ static bool take(struct cursor *c, size_t n, const uint8_t **out) {
 
 static bool take_u16(struct cursor *c, size_t *out) {
   const uint8_t *p;
-  if (!take(c, 2, &p)) return false;
+  if (!take_bytes(c, 2, &p)) return false;
   *out = (size_t)p[0] << 8 | p[1];
   return true;
 }
@@ -123,7 +123,7 @@ static bool count_attributes(const uint8_t *p, size_t n, size_t *out) {
 }
 
 /* Is there room for one more name of N bytes with so many ATTRIBUTES? */
-static bool room(const struct tl_ca_wanted *w, size_t n, size_t attributes) {
+static bool has_room(const struct tl_ca_wanted *w, size_t n, size_t attributes) {
   return tl_ca_wanted_count(w) < TL_CA_WANTED_MAX && n <= TL_CA_NAME_MAX &&
          w->attributes + attributes <= TL_CA_ATTRIBUTES_MAX;
 }
@@ -132,13 +132,13 @@ static bool room(const struct tl_ca_wanted *w, size_t n, size_t attributes) {
 static int take_name(struct tl_ca_wanted *w, struct cursor *c) {
   size_t n, attributes;
   const uint8_t *p;
-  if (!take_u16(c, &n) || n == 0 || !take(c, n, &p)) return TL_ESYNTAX;
+  if (!take_u16(c, &n) || n == 0 || !take_bytes(c, n, &p)) return TL_ESYNTAX;
   const uint8_t *end = p + n;
   if (!count_attributes(p, n, &attributes)) {
     ERR_clear_error();
     return TL_ESYNTAX;
   }
-  if (!room(w, n, attributes)) return TL_ELIMIT;
+  if (!has_room(w, n, attributes)) return TL_ELIMIT;
   w->attributes += attributes;
   X509_NAME *name = d2i_X509_NAME(NULL, &p, (long)n);
   if (!name || p != end) {
@@ -163,12 +163,12 @@ int tl_ca_wanted_names(struct tl_ca_wanted *w, const uint8_t *p, size_t n) {
 
 static int take_trusted(struct tl_ca_wanted *w, struct cursor *c) {
   const uint8_t *type, *sha1;
-  if (!take(c, 1, &type)) return TL_ESYNTAX;
+  if (!take_bytes(c, 1, &type)) return TL_ESYNTAX;
   switch (*type) {
   case PRE_AGREED: return 0; /* whatever was agreed, it is no reason to prefer one of ours */
   case NAME: return take_name(w, c);
   case KEY_SHA1:
-  case CERT_SHA1: return take(c, 20, &sha1) ? add_hash(w, *type, sha1) : TL_ESYNTAX;
+  case CERT_SHA1: return take_bytes(c, 20, &sha1) ? add_hash(w, *type, sha1) : TL_ESYNTAX;
   default: return TL_ESYNTAX; /* its length is unknown, so nothing behind it can be read */
   }
 }
@@ -201,7 +201,7 @@ int tl_ca_wanted_file(struct tl_ca_wanted *w, const char *file) {
   return rc == 0 && tl_ca_wanted_count(w) == before ? TL_ECONFIG : rc;
 }
 
-static bool names(const struct tl_ca_wanted *w, const struct tl_authority *a) {
+static bool names_authority(const struct tl_ca_wanted *w, const struct tl_authority *a) {
   for (int i = 0; i < sk_X509_NAME_num(w->names); i++)
     if (X509_NAME_cmp(sk_X509_NAME_value(w->names, i), a->name) == 0) return true;
   for (size_t i = 0; a->known && i < w->n_hash; i++) {
@@ -213,7 +213,7 @@ static bool names(const struct tl_ca_wanted *w, const struct tl_authority *a) {
 
 bool tl_credential_wanted(const struct tl_credential *c, const struct tl_ca_wanted *w) {
   for (size_t i = 0; i < c->n_authority; i++)
-    if (names(w, &c->authority[i])) return true;
+    if (names_authority(w, &c->authority[i])) return true;
   return false;
 }
 

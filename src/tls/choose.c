@@ -22,7 +22,7 @@ static bool has_role(const struct tl_tls_domain *d, bool server) {
 
 /* Lower case, without the dot at the end; false if it cannot be a domain name. A destination that
  * is an address is none. */
-static bool normalize(struct tl_str name, char out[256]) {
+static bool normalize_name(struct tl_str name, char out[256]) {
   struct tl_addr ignored;
   if (name.n && name.p[name.n - 1] == '.') name.n--;
   if (name.n == 0 || name.n > 255 || tl_addr_parse(name, 0, &ignored) == 0) return false;
@@ -91,8 +91,8 @@ static int rank_without_name(const struct tl_tls_set *set, const struct tl_tls_a
 }
 
 /* LOWER: the name asked for, NULL: none. */
-static int rank(const struct tl_tls_set *set, const struct tl_tls_ask *ask,
-                const struct tl_tls_domain *d, const char *lower, const char **why) {
+static int rank_domain(const struct tl_tls_set *set, const struct tl_tls_ask *ask,
+                       const struct tl_tls_domain *d, const char *lower, const char **why) {
   if (!has_role(d, ask->server)) {
     *why = ask->server ? "it has not the server role" : "it has not the client role";
     return UNFIT;
@@ -122,8 +122,8 @@ struct search {
   bool best_wanted;
 };
 
-static void note(struct search *s, const struct tl_tls_domain *d, int r, bool wanted,
-                 const char *why) {
+static void note_candidate(struct search *s, const struct tl_tls_domain *d, int r, bool wanted,
+                           const char *why) {
   struct tl_tls_trace *t = s->trace;
   if (!t || t->n == t->cap) return;
   t->candidate[t->n++] =
@@ -133,9 +133,9 @@ static void note(struct search *s, const struct tl_tls_domain *d, int r, bool wa
                                 .why = why};
 }
 
-static void consider(struct search *s, struct tl_tls_domain *d) {
+static void consider_domain(struct search *s, struct tl_tls_domain *d) {
   const char *why = "";
-  int r = rank(s->set, s->ask, d, s->lower, &why);
+  int r = rank_domain(s->set, s->ask, d, s->lower, &why);
   /* In strict mode it does not serve where it stands, and none behind it does either. */
   bool refuses = r != UNFIT && r / STEPS > TL_CHOICE_SNI_WILDCARD && s->lower && s->ask->server &&
                  d->strict_sni;
@@ -143,7 +143,7 @@ static void consider(struct search *s, struct tl_tls_domain *d) {
   /* Names are compared only where they can decide, or be shown. */
   bool wanted = s->ask->wanted && r != UNFIT && (r <= s->rank || s->trace) &&
                 tl_domain_wanted(d, s->ask->wanted);
-  note(s, d, refuses ? UNFIT : r, wanted && !refuses, why);
+  note_candidate(s, d, refuses ? UNFIT : r, wanted && !refuses, why);
   if (r == UNFIT || r > s->rank || (r == s->rank && refuses)) return;
   if (r < s->rank || !s->best) {
     s->rank = r;
@@ -170,11 +170,11 @@ struct tl_tls_domain *tl_tls_choose(const struct tl_tls_set *set, const struct t
   char lower[256];
   struct search s = {.set = set, .ask = ask, .trace = trace, .rank = UNFIT};
   if (trace) trace->n = 0;
-  if (normalize(ask->name, lower)) s.lower = lower;
-  for (size_t i = 0; i < set->n; i++) consider(&s, set->domain[i]);
-  if (ask->listener && !in_set(set, ask->listener)) consider(&s, ask->listener);
+  if (normalize_name(ask->name, lower)) s.lower = lower;
+  for (size_t i = 0; i < set->n; i++) consider_domain(&s, set->domain[i]);
+  if (ask->listener && !in_set(set, ask->listener)) consider_domain(&s, ask->listener);
   if (set->fallback && set->fallback != ask->listener && !in_set(set, set->fallback))
-    consider(&s, set->fallback);
+    consider_domain(&s, set->fallback);
   for (size_t i = 0; trace && i < trace->n; i++)
     trace->candidate[i].chosen = trace->candidate[i].domain == s.best;
   if (trace) trace->by_authority = s.equals > 1 && s.best_wanted;

@@ -23,7 +23,7 @@ static const char default_suites[] =
 
 static bool is_tls13(const SSL_CIPHER *c) { return SSL_CIPHER_get_protocol_id(c) >> 8 == 0x13; }
 
-static bool usable(const SSL_CIPHER *c) {
+static bool is_usable(const SSL_CIPHER *c) {
   int nid = SSL_CIPHER_get_cipher_nid(c);
   if (nid != NID_aes_128_gcm && nid != NID_aes_256_gcm && nid != NID_chacha20_poly1305)
     return false;
@@ -43,16 +43,17 @@ static bool known_word(SSL_CTX *probe, const char *word) {
  * reduced. */
 static int check_word(SSL_CTX *probe, const char *word, struct tl_blame *b) {
   if (!known_word(probe, word))
-    return tl_blame(b, "ciphers_list", "OpenSSL knows no cipher suite called \"%s\"", word);
+    return tl_blame_option(b, "ciphers_list", "OpenSSL knows no cipher suite called \"%s\"", word);
   if (strchr("!-+@", *word)) return 0;
   STACK_OF(SSL_CIPHER) *sk = SSL_CTX_get_ciphers(probe);
   for (int i = 0; i < sk_SSL_CIPHER_num(sk); i++) {
     const SSL_CIPHER *c = sk_SSL_CIPHER_value(sk, i);
-    if (strcmp(SSL_CIPHER_get_name(c), word) == 0 && !usable(c))
-      return tl_blame(b, "ciphers_list",
-                      "cipher suite \"%s\" is not supported: only suites with a certificate and "
-                      "AES-128-GCM, AES-256-GCM or CHACHA20-POLY1305 are",
-                      word);
+    if (strcmp(SSL_CIPHER_get_name(c), word) == 0 && !is_usable(c))
+      return tl_blame_option(
+          b, "ciphers_list",
+          "cipher suite \"%s\" is not supported: only suites with a certificate and "
+          "AES-128-GCM, AES-256-GCM or CHACHA20-POLY1305 are",
+          word);
   }
   return 0;
 }
@@ -73,7 +74,7 @@ static int check_words(const char *list, struct tl_blame *b) {
 
 /* Sets CTX's TLS 1.2 list to the usable part of what it has now; OUT_RSA: some of it exchanges keys
  * by RSA. */
-static int reduce(SSL_CTX *ctx, const char *list, bool *out_rsa, struct tl_blame *b) {
+static int reduce_list(SSL_CTX *ctx, const char *list, bool *out_rsa, struct tl_blame *b) {
   STACK_OF(SSL_CIPHER) *sk = SSL_CTX_get_ciphers(ctx);
   size_t cap = 1, at = 0;
   for (int i = 0; i < sk_SSL_CIPHER_num(sk); i++)
@@ -83,15 +84,15 @@ static int reduce(SSL_CTX *ctx, const char *list, bool *out_rsa, struct tl_blame
   *text = '\0';
   for (int i = 0; i < sk_SSL_CIPHER_num(sk); i++) {
     const SSL_CIPHER *c = sk_SSL_CIPHER_value(sk, i);
-    if (!usable(c) || is_tls13(c)) continue;
+    if (!is_usable(c) || is_tls13(c)) continue;
     *out_rsa |= SSL_CIPHER_get_kx_nid(c) == NID_kx_rsa;
     at += (size_t)snprintf(text + at, cap - at, "%s%s", at ? ":" : "", SSL_CIPHER_get_name(c));
   }
   int rc = 0;
   if (at == 0 || SSL_CTX_set_cipher_list(ctx, text) != 1)
-    rc =
-        tl_blame(b, "ciphers_list",
-                 "\"%s\" leaves no suite with AES-128-GCM, AES-256-GCM or CHACHA20-POLY1305", list);
+    rc = tl_blame_option(
+        b, "ciphers_list",
+        "\"%s\" leaves no suite with AES-128-GCM, AES-256-GCM or CHACHA20-POLY1305", list);
   free(text);
   return rc;
 }
@@ -106,8 +107,8 @@ static int check_suites(const char *suites, struct tl_blame *b) {
     size_t n = strlen(w);
     bool whole = at && (at == default_suites || at[-1] == ':') && (at[n] == ':' || at[n] == '\0');
     if (!whole)
-      rc = tl_blame(b, "ciphersuites", "TLS 1.3 suite \"%s\" is not supported: only %s are", w,
-                    default_suites);
+      rc = tl_blame_option(b, "ciphersuites", "TLS 1.3 suite \"%s\" is not supported: only %s are",
+                           w, default_suites);
   }
   free(copy);
   return rc;
@@ -119,14 +120,14 @@ int tl_domain_set_ciphers(SSL_CTX *ctx, const struct tl_tls_options *o, bool *ou
   if (o->ciphersuites && (rc = check_suites(o->ciphersuites, b))) return rc;
   const char *suites = o->ciphersuites ? o->ciphersuites : default_suites;
   if (SSL_CTX_set_ciphersuites(ctx, suites) != 1)
-    return tl_blame(b, "ciphersuites", "\"%s\" is no list of TLS 1.3 suites: %s", suites,
-                    tl_blame_reason());
+    return tl_blame_option(b, "ciphersuites", "\"%s\" is no list of TLS 1.3 suites: %s", suites,
+                           tl_blame_reason());
   if (o->ciphers_list && (rc = check_words(o->ciphers_list, b))) return rc;
   const char *list = o->ciphers_list ? o->ciphers_list
                      : o->dh_params  ? DEFAULT_LIST DHE_LIST
                                      : DEFAULT_LIST;
   if (SSL_CTX_set_cipher_list(ctx, list) != 1)
-    return tl_blame(b, "ciphers_list", "\"%s\" is no list of cipher suites: %s", list,
-                    tl_blame_reason());
-  return reduce(ctx, list, out_rsa, b);
+    return tl_blame_option(b, "ciphers_list", "\"%s\" is no list of cipher suites: %s", list,
+                           tl_blame_reason());
+  return reduce_list(ctx, list, out_rsa, b);
 }

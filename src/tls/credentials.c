@@ -63,7 +63,7 @@ static int read_names(X509 *leaf, char ***out) {
   return rc;
 }
 
-static bool carries(const struct tl_credential *c, const char *name) {
+static bool carries_name(const struct tl_credential *c, const char *name) {
   const char *dot = strchr(name, '.');
   for (char **p = c->names; *p; p++) {
     if (strcmp(*p, name) == 0) return true;
@@ -158,9 +158,9 @@ int tl_credential_check(const struct tl_tls_domain *d, const struct tl_tls_optio
   char when[32] = "?";
   struct tm tm;
   if (ASN1_TIME_to_tm(t, &tm) == 1) strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S UTC", &tm);
-  return tl_blame(b, "certificate",
-                  "the certificate in %s %s %s; renew it, or set allow_expired = true", label,
-                  late ? "has expired on" : "is not valid before", when);
+  return tl_blame_option(b, "certificate",
+                         "the certificate in %s %s %s; renew it, or set allow_expired = true",
+                         label, late ? "has expired on" : "is not valid before", when);
 }
 
 static int read_chain(const char *input, X509 **out_leaf, STACK_OF(X509) * chain,
@@ -178,9 +178,10 @@ static int read_chain(const char *input, X509 **out_leaf, STACK_OF(X509) * chain
   BIO_free(bio);
   const char *what = tl_input_label(input);
   if (!tl_input_at_end())
-    return tl_blame(b, "certificate", "%s holds a damaged certificate: %s", what,
-                    tl_blame_reason());
-  if (!*out_leaf) return tl_blame(b, "certificate", "%s holds no certificate in PEM form", what);
+    return tl_blame_option(b, "certificate", "%s holds a damaged certificate: %s", what,
+                           tl_blame_reason());
+  if (!*out_leaf)
+    return tl_blame_option(b, "certificate", "%s holds no certificate in PEM form", what);
   return 0;
 }
 
@@ -191,11 +192,12 @@ static int check_pair(const char *keyfile, const char *cert, EVP_PKEY *key, X509
   const char *in = tl_input_label(cert), *why = NULL;
   int rc = shown ? 0 : TL_ENOMEM;
   if (rc == 0 && X509_check_private_key(leaf, key) != 1)
-    rc = tl_blame(b, "private_key", "the key in %s does not belong to the certificate in %s", shown,
-                  in);
+    rc = tl_blame_option(b, "private_key", "the key in %s does not belong to the certificate in %s",
+                         shown, in);
   if (rc == 0 && tl_tls_uri_of_token(keyfile) && (why = tl_pkcs11_try(key, leaf)))
-    rc = tl_blame(b, "private_key", "the key in %s does not sign for the certificate in %s: %s",
-                  shown, in, why);
+    rc = tl_blame_option(b, "private_key",
+                         "the key in %s does not sign for the certificate in %s: %s", shown, in,
+                         why);
   free(shown);
   return rc;
 }
@@ -231,15 +233,16 @@ static int check_distinct(const struct tl_tls_domain *d, struct tl_blame *b) {
       const struct tl_credential *x = &d->cred[i], *y = &d->cred[k];
       if (kind_of(x) == kind_of(y) && same_names(x, y) && same_roles(x, y) &&
           X509_NAME_cmp(X509_get_issuer_name(x->leaf), X509_get_issuer_name(y->leaf)) == 0)
-        return tl_blame(b, "certificate",
-                        "%s has the same kind of key, issuer and names as %s before it, so it "
-                        "would never be shown",
-                        x->label, y->label);
+        return tl_blame_option(
+            b, "certificate",
+            "%s has the same kind of key, issuer and names as %s before it, so it "
+            "would never be shown",
+            x->label, y->label);
     }
   return 0;
 }
 
-static bool fits(const struct tl_credential *c, bool as_server) {
+static bool fits_role(const struct tl_credential *c, bool as_server) {
   return as_server ? c->for_server : c->for_client;
 }
 
@@ -257,15 +260,16 @@ static void judge_roles(struct tl_tls_domain *d, const struct tl_tls_options *o)
 }
 
 static bool first_of_kind(const struct tl_tls_domain *d, size_t i, bool as_server) {
-  if (!fits(&d->cred[i], as_server)) return false;
+  if (!fits_role(&d->cred[i], as_server)) return false;
   for (size_t k = 0; k < i; k++)
-    if (fits(&d->cred[k], as_server) && kind_of(&d->cred[k]) == kind_of(&d->cred[i])) return false;
+    if (fits_role(&d->cred[k], as_server) && kind_of(&d->cred[k]) == kind_of(&d->cred[i]))
+      return false;
   return true;
 }
 
 static int use_in(SSL_CTX *ctx, const struct tl_credential *c, struct tl_blame *b) {
   if (!ctx || SSL_CTX_use_cert_and_key(ctx, c->leaf, c->key, c->chain, 0) == 1) return 0;
-  return tl_blame(b, "certificate", "OpenSSL refuses %s: %s", c->label, tl_blame_reason());
+  return tl_blame_option(b, "certificate", "OpenSSL refuses %s: %s", c->label, tl_blame_reason());
 }
 
 static int fill_contexts(struct tl_tls_domain *d, struct tl_blame *b) {
@@ -305,8 +309,9 @@ int tl_domain_load_credentials(struct tl_tls_domain *d, const struct tl_tls_opti
   while (o->certificate && o->certificate[certs]) certs++;
   while (o->private_key && o->private_key[keys]) keys++;
   if (certs != keys)
-    return tl_blame(b, "private_key",
-                    "%zu certificate files need as many private_key files, not %zu", certs, keys);
+    return tl_blame_option(b, "private_key",
+                           "%zu certificate files need as many private_key files, not %zu", certs,
+                           keys);
   for (size_t i = 0; i < certs && rc == 0; i++)
     rc = load_pair(d, o, o->certificate[i], o->private_key[i], b);
   if (rc == 0) judge_roles(d, o);
@@ -414,7 +419,7 @@ struct showing {
   size_t n;
 };
 
-static int show(struct showing *s, const struct tl_credential *c) {
+static int show_credential(struct showing *s, const struct tl_credential *c) {
   for (size_t i = 0; i < s->n; i++)
     if (s->kind[i] == kind_of(c)) return 0;
   if (s->n == sizeof(s->kind) / sizeof(*s->kind)) return 0;
@@ -424,9 +429,9 @@ static int show(struct showing *s, const struct tl_credential *c) {
 }
 
 /* How well a credential suits: one that carries NAME, then one under an authority of W. */
-static unsigned merit(const struct tl_credential *c, const char *name,
-                      const struct tl_ca_wanted *w) {
-  return (*name && carries(c, name) ? 2u : 0u) + (w && tl_credential_wanted(c, w) ? 1u : 0u);
+static unsigned rank_credential(const struct tl_credential *c, const char *name,
+                                const struct tl_ca_wanted *w) {
+  return (*name && carries_name(c, name) ? 2u : 0u) + (w && tl_credential_wanted(c, w) ? 1u : 0u);
 }
 
 int tl_credentials_serve(SSL *ssl, const struct tl_tls_domain *d, const char *name,
@@ -434,8 +439,8 @@ int tl_credentials_serve(SSL *ssl, const struct tl_tls_domain *d, const char *na
   struct showing s = {.ssl = ssl};
   unsigned best = 0, worst = 3;
   for (size_t i = 0; i < d->n_cred; i++) {
-    if (!fits(&d->cred[i], true)) continue;
-    unsigned m = merit(&d->cred[i], name, w);
+    if (!fits_role(&d->cred[i], true)) continue;
+    unsigned m = rank_credential(&d->cred[i], name, w);
     if (m > best) best = m;
     if (m < worst) worst = m;
   }
@@ -443,11 +448,12 @@ int tl_credentials_serve(SSL *ssl, const struct tl_tls_domain *d, const char *na
   if (best <= worst || d->n_cred < 2) return 0;
   int rc = 0;
   for (size_t i = 0; i < d->n_cred && rc == 0; i++)
-    if (fits(&d->cred[i], true) && merit(&d->cred[i], name, w) == best) rc = show(&s, &d->cred[i]);
+    if (fits_role(&d->cred[i], true) && rank_credential(&d->cred[i], name, w) == best)
+      rc = show_credential(&s, &d->cred[i]);
   return rc;
 }
 
-static bool under(const struct tl_credential *c, const STACK_OF(X509_NAME) * asked) {
+static bool is_under(const struct tl_credential *c, const STACK_OF(X509_NAME) * asked) {
   for (size_t k = 0; k < c->n_authority; k++)
     for (int j = 0; j < sk_X509_NAME_num(asked); j++)
       if (X509_NAME_cmp(sk_X509_NAME_value(asked, j), c->authority[k].name) == 0) return true;
@@ -456,7 +462,7 @@ static bool under(const struct tl_credential *c, const STACK_OF(X509_NAME) * ask
 
 static bool any_for_client(const struct tl_tls_domain *d) {
   for (size_t i = 0; i < d->n_cred; i++)
-    if (fits(&d->cred[i], false)) return true;
+    if (fits_role(&d->cred[i], false)) return true;
   return false;
 }
 
@@ -469,10 +475,12 @@ int tl_credentials_answer(SSL *ssl, const struct tl_tls_domain *d) {
   int rc = 0;
   if (!asked || sk_X509_NAME_num(asked) <= 0 || !any_for_client(d)) return 0;
   for (size_t i = 0; i < d->n_cred && rc == 0; i++)
-    if (fits(&d->cred[i], false) && under(&d->cred[i], asked)) rc = show(&s, &d->cred[i]);
+    if (fits_role(&d->cred[i], false) && is_under(&d->cred[i], asked))
+      rc = show_credential(&s, &d->cred[i]);
   if (s.n || rc) return rc;
   for (size_t i = 0; i < d->n_cred && rc == 0; i++)
-    if (fits(&d->cred[i], false) && !d->cred[i].complete) rc = show(&s, &d->cred[i]);
+    if (fits_role(&d->cred[i], false) && !d->cred[i].complete)
+      rc = show_credential(&s, &d->cred[i]);
   if (s.n || rc) return rc;
   SSL_certs_clear(ssl);
   TL_LOG_FROM(NULL, d->name, TL_LOG_INFO,

@@ -104,9 +104,10 @@ static int read_dir(struct found *f, const struct tl_tls_options *o, struct tl_b
   const char *dir = o->credentials_dir;
   int n = scandir(dir, &entry, NULL, alphasort), rc = 0;
   if (n < 0)
-    return tl_blame(b, "credentials_dir", "cannot read the directory %s: %s", dir, strerror(errno));
+    return tl_blame_option(b, "credentials_dir", "cannot read the directory %s: %s", dir,
+                           strerror(errno));
   if (n > FILES_MAX)
-    rc = tl_blame(b, "credentials_dir", "%s holds more than %d files", dir, FILES_MAX);
+    rc = tl_blame_option(b, "credentials_dir", "%s holds more than %d files", dir, FILES_MAX);
   for (int i = 0; i < n; i++) {
     char path[4096];
     struct stat st;
@@ -132,7 +133,7 @@ static struct found_key *key_of(struct found *f, X509 *leaf) {
 }
 
 /* The same names in the same kind of key from the same issuer: which of them lives longer? */
-static bool replaced(const struct found *f, size_t i) {
+static bool is_replaced(const struct found *f, size_t i) {
   X509 *x = f->cert[i].leaf;
   for (size_t k = 0; k < f->n_cert; k++) {
     X509 *y = f->cert[k].leaf;
@@ -173,7 +174,7 @@ int tl_domain_scan_credentials(struct tl_tls_domain *d, const struct tl_tls_opti
   bool *skip = rc == 0 ? calloc(f.n_cert + 1, sizeof(*skip)) : NULL;
   if (rc == 0 && !skip) rc = TL_ENOMEM;
   for (size_t i = 0; rc == 0 && i < f.n_cert; i++)
-    skip[i] = !key_of(&f, f.cert[i].leaf) || replaced(&f, i);
+    skip[i] = !key_of(&f, f.cert[i].leaf) || is_replaced(&f, i);
   for (size_t i = 0; rc == 0 && i < f.n_cert; i++) {
     struct found_key *k = key_of(&f, f.cert[i].leaf);
     if (!skip[i])
@@ -183,8 +184,9 @@ int tl_domain_scan_credentials(struct tl_tls_domain *d, const struct tl_tls_opti
              TL_FC("tls_domain", d->name), TL_FC("file", f.cert[i].label));
   }
   if (rc == 0 && d->n_cred == before)
-    rc = tl_blame(b, "credentials_dir", "no file in %s holds a certificate with its key beside it",
-                  o->credentials_dir);
+    rc = tl_blame_option(b, "credentials_dir",
+                         "no file in %s holds a certificate with its key beside it",
+                         o->credentials_dir);
   free(skip);
   found_free(&f);
   ERR_clear_error();

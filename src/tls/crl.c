@@ -286,7 +286,7 @@ const char *tl_crl_unusable(const X509_CRL *crl) {
   return NULL;
 }
 
-static int put(struct tl_crls *s, X509_CRL *crl, const char *source, bool fetched) {
+static int add_list(struct tl_crls *s, X509_CRL *crl, const char *source, bool fetched) {
   if (s->n >= LISTS_MAX) return TL_ELIMIT;
   if (s->n == s->cap) {
     size_t cap = s->cap ? 2 * s->cap : 4;
@@ -304,7 +304,7 @@ static int put(struct tl_crls *s, X509_CRL *crl, const char *source, bool fetche
 
 int tl_crls_note(struct tl_crls *s, X509_CRL *crl, const char *source) {
   pthread_mutex_lock(&s->lists_mu);
-  int rc = put(s, crl, source, false);
+  int rc = add_list(s, crl, source, false);
   pthread_mutex_unlock(&s->lists_mu);
   return rc;
 }
@@ -341,7 +341,7 @@ static int check_issuer(struct tl_crls *s, X509_STORE *store, X509_CRL *crl) {
   return rc;
 }
 
-static int replace(struct tl_crls *s, X509_CRL *crl, const char *source) {
+static int replace_list(struct tl_crls *s, X509_CRL *crl, const char *source) {
   const ASN1_TIME *when = X509_CRL_get0_lastUpdate(crl);
   for (size_t i = 0; i < s->n; i++) {
     struct list *l = &s->list[i];
@@ -358,7 +358,7 @@ static int replace(struct tl_crls *s, X509_CRL *crl, const char *source) {
     l->alarm = 0;
     return TL_OK;
   }
-  return put(s, crl, source, true);
+  return add_list(s, crl, source, true);
 }
 
 int tl_crls_take(struct tl_crls *s, X509_STORE *store, X509_CRL *crl, const char *source, char *why,
@@ -376,7 +376,7 @@ int tl_crls_take(struct tl_crls *s, X509_STORE *store, X509_CRL *crl, const char
     return rc;
   }
   pthread_mutex_lock(&s->lists_mu);
-  rc = replace(s, crl, source);
+  rc = replace_list(s, crl, source);
   pthread_mutex_unlock(&s->lists_mu);
   return rc;
 }

@@ -32,7 +32,7 @@ const char *tl_blame_reason(void) {
   return s ? s : "unknown reason";
 }
 
-int tl_blame(struct tl_blame *b, const char *option, const char *fmt, ...) {
+int tl_blame_option(struct tl_blame *b, const char *option, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
   if (b->cap) vsnprintf(b->err, b->cap, fmt, ap);
@@ -44,30 +44,33 @@ int tl_blame(struct tl_blame *b, const char *option, const char *fmt, ...) {
 
 static int check_options(const struct tl_tls_options *o, struct tl_blame *b) {
   if (!o->server && !o->client)
-    return tl_blame(b, "role", "a TLS domain needs the server role, the client role or both");
+    return tl_blame_option(b, "role",
+                           "a TLS domain needs the server role, the client role or both");
   if (o->require_cert && !o->verify_cert)
-    return tl_blame(b, "require_cert",
-                    "require_cert = true contradicts verify_cert = false: a certificate that is "
-                    "not checked cannot be required");
+    return tl_blame_option(
+        b, "require_cert",
+        "require_cert = true contradicts verify_cert = false: a certificate that is "
+        "not checked cannot be required");
   if (o->accept_unverified && !o->verify_cert)
-    return tl_blame(b, "on_unverified",
-                    "on_unverified = accept means nothing when verify_cert = false");
+    return tl_blame_option(b, "on_unverified",
+                           "on_unverified = accept means nothing when verify_cert = false");
   if (o->crl_check_all && !o->crl_file && !o->crl_dir && !o->crl_fetch)
-    return tl_blame(b, "crl_check_all", "crl_check_all needs crl_file, crl_dir or crl_fetch");
+    return tl_blame_option(b, "crl_check_all",
+                           "crl_check_all needs crl_file, crl_dir or crl_fetch");
   if (o->crl_fetch && !o->verify_cert)
-    return tl_blame(b, "crl_fetch", "crl_fetch means nothing when verify_cert = false");
+    return tl_blame_option(b, "crl_fetch", "crl_fetch means nothing when verify_cert = false");
   if (o->min_version != TL_TLS_1_2 && o->min_version != TL_TLS_1_3)
-    return tl_blame(b, "tls_method", "only TLS 1.2 and TLS 1.3 are supported");
+    return tl_blame_option(b, "tls_method", "only TLS 1.2 and TLS 1.3 are supported");
   if (o->max_version != TL_TLS_1_2 && o->max_version != TL_TLS_1_3)
-    return tl_blame(b, "tls_method", "only TLS 1.2 and TLS 1.3 are supported");
+    return tl_blame_option(b, "tls_method", "only TLS 1.2 and TLS 1.3 are supported");
   if (o->min_version > o->max_version)
-    return tl_blame(b, "tls_method", "the lowest version is above the highest");
+    return tl_blame_option(b, "tls_method", "the lowest version is above the highest");
   if (o->server && (!o->certificate || !o->certificate[0]) && !o->credentials_dir)
-    return tl_blame(b, "certificate", "the server role needs a certificate");
+    return tl_blame_option(b, "certificate", "the server role needs a certificate");
   if (o->tickets < 0 || o->tickets > 16)
-    return tl_blame(b, "tickets", "tickets must be between 0 and 16");
+    return tl_blame_option(b, "tickets", "tickets must be between 0 and 16");
   if (o->verify_depth < 0 || o->verify_depth > 100)
-    return tl_blame(b, "verify_depth", "verify_depth must be between 0 and 100");
+    return tl_blame_option(b, "verify_depth", "verify_depth must be between 0 and 100");
   return tl_domain_check_ocsp(o, b);
 }
 
@@ -88,8 +91,9 @@ static int copy_names(struct tl_tls_domain *d, const char **names, struct tl_bla
     if (len && s[len - 1] == '.') s[--len] = '\0';
     const char *rest = strncmp(s, "*.", 2) == 0 ? s + 2 : s;
     if (*rest == '\0' || strspn(rest, "abcdefghijklmnopqrstuvwxyz0123456789-._") != strlen(rest))
-      return tl_blame(b, "match_sip_domain",
-                      "\"%s\" is no domain name; a wildcard is \"*.\" and a domain", names[i]);
+      return tl_blame_option(b, "match_sip_domain",
+                             "\"%s\" is no domain name; a wildcard is \"*.\" and a domain",
+                             names[i]);
   }
   return 0;
 }
@@ -114,9 +118,9 @@ static int copy_addresses(struct tl_tls_domain *d, const char **list, struct tl_
     if (strcmp(list[i], "*") == 0)
       d->match_any_ip = true;
     else if (parse_match(list[i], &d->match_ip[d->n_match_ip++]))
-      return tl_blame(b, "match_ip_address",
-                      "\"%s\" is no address; write 192.0.2.1, [2001:db8::1] or either with :port",
-                      list[i]);
+      return tl_blame_option(
+          b, "match_ip_address",
+          "\"%s\" is no address; write 192.0.2.1, [2001:db8::1] or either with :port", list[i]);
   }
   return 0;
 }
@@ -133,11 +137,12 @@ static int set_common(struct tl_tls_domain *d, SSL_CTX *ctx, const struct tl_tls
   SSL_CTX_set_verify_depth(ctx, o->verify_depth);
   if (SSL_CTX_set_min_proto_version(ctx, o->min_version) != 1 ||
       SSL_CTX_set_max_proto_version(ctx, o->max_version) != 1)
-    return tl_blame(b, "tls_method", "this OpenSSL refuses the TLS version: %s", tl_blame_reason());
+    return tl_blame_option(b, "tls_method", "this OpenSSL refuses the TLS version: %s",
+                           tl_blame_reason());
   const char *groups = o->groups ? o->groups : DEFAULT_GROUPS;
   if (SSL_CTX_set1_groups_list(ctx, groups) != 1)
-    return tl_blame(b, "groups", "\"%s\" is no list of key exchange groups this OpenSSL knows",
-                    groups);
+    return tl_blame_option(b, "groups",
+                           "\"%s\" is no list of key exchange groups this OpenSSL knows", groups);
   tl_hs_hook_context(ctx);
   return tl_domain_set_ciphers(ctx, o, &d->rsa_key_exchange, b);
 }
@@ -153,13 +158,15 @@ static int set_dh(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_blame 
   BIO_free(bio);
   if (!dh || !EVP_PKEY_is_a(dh, "DH")) {
     EVP_PKEY_free(dh);
-    return tl_blame(b, "dh_params", "%s holds no Diffie-Hellman parameters in PEM form", what);
+    return tl_blame_option(b, "dh_params", "%s holds no Diffie-Hellman parameters in PEM form",
+                           what);
   }
   int bits = EVP_PKEY_get_bits(dh);
   if (bits >= DH_BITS_MIN && SSL_CTX_set0_tmp_dh_pkey(ctx, dh) == 1) return 0;
   EVP_PKEY_free(dh);
-  return tl_blame(b, "dh_params", "the parameters in %s have %d bits: use at least %d, or none",
-                  what, bits, DH_BITS_MIN);
+  return tl_blame_option(b, "dh_params",
+                         "the parameters in %s have %d bits: use at least %d, or none", what, bits,
+                         DH_BITS_MIN);
 }
 
 static int server_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b) {
@@ -204,7 +211,8 @@ static int load_files(struct tl_tls_domain *d, const struct tl_tls_options *o, s
   return rc;
 }
 
-static int build(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b) {
+static int build_domain(struct tl_tls_domain *d, const struct tl_tls_options *o,
+                        struct tl_blame *b) {
   int rc = copy_names(d, o->match_sip_domain, b);
   if (rc == 0) rc = copy_addresses(d, o->match_ip_address, b);
   if (rc == 0 && o->server) rc = server_ctx(d, o, b);
@@ -248,7 +256,7 @@ int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
   d->groups = strdup(o->groups ? o->groups : DEFAULT_GROUPS);
   if (o->advertise_host.n) d->advertise_host = strndup(o->advertise_host.p, o->advertise_host.n);
   bool copied = d->name && d->groups && (!o->advertise_host.n || d->advertise_host);
-  rc = copied ? build(d, o, &b) : TL_ENOMEM;
+  rc = copied ? build_domain(d, o, &b) : TL_ENOMEM;
   if (rc == 0 && !d->subject && !(d->subject = strdup(""))) rc = TL_ENOMEM;
   if (rc) {
     tl_tls_domain_unref(d);

@@ -66,7 +66,8 @@ static int add_anchors(struct trust *t, const char *input, const char *option) {
   STACK_OF(X509_INFO) *sk = PEM_X509_INFO_read_bio(bio, NULL, tl_input_no_password, NULL);
   BIO_free(bio);
   if (!sk)
-    return tl_blame(t->b, option, "%s is damaged: %s", tl_input_label(input), tl_blame_reason());
+    return tl_blame_option(t->b, option, "%s is damaged: %s", tl_input_label(input),
+                           tl_blame_reason());
   ERR_clear_error();
   int rc = 0;
   for (int i = 0; i < sk_X509_INFO_num(sk) && rc == 0; i++)
@@ -90,7 +91,7 @@ static void warn_stale_crl(const struct trust *t, const char *file, X509_CRL *cr
 
 /* Is X the authority that CRL names, and did it sign it? 1, 0, -1: the name alone fits, or -2: it
  * must not sign lists (RFC 5280 4.2.1.3). */
-static int issued(X509 *x, X509_CRL *crl) {
+static int judge_issuer(X509 *x, X509_CRL *crl) {
   if (X509_NAME_cmp(X509_get_subject_name(x), X509_CRL_get_issuer(crl)) != 0) return 0;
   if (X509_CRL_verify(crl, X509_get0_pubkey(x)) != 1) return -1;
   return X509_get_key_usage(x) & KU_CRL_SIGN ? 1 : -2;
@@ -99,7 +100,7 @@ static int issued(X509 *x, X509_CRL *crl) {
 static int issued_by_any(STACK_OF(X509) * sk, X509_CRL *crl) {
   int best = 0;
   for (int i = 0; i < sk_X509_num(sk) && best != 1; i++) {
-    int k = issued(sk_X509_value(sk, i), crl);
+    int k = judge_issuer(sk_X509_value(sk, i), crl);
     if (k) best = k;
   }
   return best;
@@ -127,12 +128,12 @@ static int check_issuer(struct trust *t, const char *file, const char *option, X
   char *issuer = X509_NAME_oneline(X509_CRL_get_issuer(crl), NULL, 0);
   int rc = 0;
   if (found)
-    rc =
-        tl_blame(t->b, option,
-                 found == -2 ? "the revocation list in %s is signed by %s, whose key usage does "
+    rc = tl_blame_option(t->b, option,
+                         found == -2
+                             ? "the revocation list in %s is signed by %s, whose key usage does "
                                "not allow it (cRLSign)"
                              : "the revocation list in %s is not signed by %s, whose name it bears",
-                 file, issuer ? issuer : "?");
+                         file, issuer ? issuer : "?");
   else
     warn_unknown_issuer(t, file, issuer ? issuer : "?");
   OPENSSL_free(issuer);
@@ -149,7 +150,7 @@ static int add_crl(struct trust *t, const char *input, const char *option, bool 
            TL_FC("tls_domain", t->d->name), TL_FC("file", input), TL_FC("reason", unusable));
     return 0;
   }
-  if (rc == 0 && unusable) return tl_blame(t->b, option, "%s holds %s", input, unusable);
+  if (rc == 0 && unusable) return tl_blame_option(t->b, option, "%s holds %s", input, unusable);
   if (rc == 0 && X509_STORE_add_crl(t->store, crl) != 1) rc = TL_ENOMEM;
   warn_stale_crl(t, input, crl);
   t->crls++;
@@ -162,7 +163,7 @@ static int add_crls(struct trust *t, const char *input, const char *option, bool
   if (!bio) return TL_ECONFIG;
   STACK_OF(X509_INFO) *sk = PEM_X509_INFO_read_bio(bio, NULL, tl_input_no_password, NULL);
   BIO_free(bio);
-  if (!sk) return tl_blame(t->b, option, "%s is damaged: %s", input, tl_blame_reason());
+  if (!sk) return tl_blame_option(t->b, option, "%s is damaged: %s", input, tl_blame_reason());
   ERR_clear_error();
   int rc = 0;
   for (int i = 0; i < sk_X509_INFO_num(sk) && rc == 0; i++) {
@@ -176,7 +177,8 @@ static int add_crls(struct trust *t, const char *input, const char *option, bool
 /* Every file of DIR that holds something of use; those that cannot be read are passed over. */
 static int add_dir(struct trust *t, const char *dir, const char *option, bool crls) {
   DIR *h = opendir(dir);
-  if (!h) return tl_blame(t->b, option, "cannot read the directory %s: %s", dir, strerror(errno));
+  if (!h)
+    return tl_blame_option(t->b, option, "cannot read the directory %s: %s", dir, strerror(errno));
   int rc = 0;
   struct dirent *e;
   while (rc == 0 && (e = readdir(h))) {
@@ -197,14 +199,15 @@ static int load_anchors(struct trust *t) {
   if (o->ca_list) {
     if ((rc = add_anchors(t, o->ca_list, "ca_list"))) return rc;
     if (t->certs == 0)
-      return tl_blame(t->b, "ca_list", "%s holds no certificate in PEM form",
-                      tl_input_label(o->ca_list));
+      return tl_blame_option(t->b, "ca_list", "%s holds no certificate in PEM form",
+                             tl_input_label(o->ca_list));
   }
   if (o->ca_dir) {
     t->certs = 0;
     if ((rc = add_dir(t, o->ca_dir, "ca_dir", false))) return rc;
     if (t->certs == 0)
-      return tl_blame(t->b, "ca_dir", "no file in %s holds a certificate in PEM form", o->ca_dir);
+      return tl_blame_option(t->b, "ca_dir", "no file in %s holds a certificate in PEM form",
+                             o->ca_dir);
   }
   /* Without a list of its own a domain trusts whom this machine trusts. */
   bool system = o->ca_system || (!o->ca_list && !o->ca_dir);
@@ -217,14 +220,15 @@ static int load_crls(struct trust *t) {
   if (o->crl_file) {
     if ((rc = add_crls(t, o->crl_file, "crl_file", false))) return rc;
     if (t->crls == 0)
-      return tl_blame(t->b, "crl_file", "%s holds no revocation list in PEM form", o->crl_file);
+      return tl_blame_option(t->b, "crl_file", "%s holds no revocation list in PEM form",
+                             o->crl_file);
   }
   if (o->crl_dir) {
     t->crls = 0;
     if ((rc = add_dir(t, o->crl_dir, "crl_dir", true))) return rc;
     if (t->crls == 0)
-      return tl_blame(t->b, "crl_dir", "no file in %s holds a revocation list in PEM form",
-                      o->crl_dir);
+      return tl_blame_option(t->b, "crl_dir", "no file in %s holds a revocation list in PEM form",
+                             o->crl_dir);
   }
   return 0;
 }
@@ -255,9 +259,9 @@ static int names_of_file(struct trust *t, STACK_OF(X509_NAME) * names) {
   BIO_free(bio);
   if (rc) return rc;
   if (!tl_input_at_end())
-    return tl_blame(t->b, "ca_names", "%s is damaged: %s", file, tl_blame_reason());
+    return tl_blame_option(t->b, "ca_names", "%s is damaged: %s", file, tl_blame_reason());
   if (sk_X509_NAME_num(names) == 0)
-    return tl_blame(t->b, "ca_names", "%s holds no certificate in PEM form", file);
+    return tl_blame_option(t->b, "ca_names", "%s holds no certificate in PEM form", file);
   return 0;
 }
 

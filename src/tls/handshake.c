@@ -16,7 +16,7 @@
  * TLS 1.3 for ever. Honest ones need a few, with tiny fragments some hundred. */
 #define RECORDS_MAX 1000
 
-static int fail(struct tl_hs *hs, int cause, int rc, const char *reason) {
+static int fail_handshake(struct tl_hs *hs, int cause, int rc, const char *reason) {
   hs->failure.cause = cause;
   snprintf(hs->failure.reason, sizeof(hs->failure.reason), "%s", reason);
   return rc;
@@ -129,7 +129,7 @@ static bool about_certificate(int reason) {
          reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE;
 }
 
-static int classify(struct tl_hs *hs) {
+static int classify_error(struct tl_hs *hs) {
   unsigned long e = ERR_peek_error();
   const char *text = e ? ERR_reason_error_string(e) : NULL;
   char reason[sizeof(hs->failure.reason)];
@@ -137,33 +137,36 @@ static int classify(struct tl_hs *hs) {
   int why = ERR_GET_LIB(e) == ERR_LIB_SSL ? ERR_GET_REASON(e) : 0;
   bool no_memory = e && !ERR_SYSTEM_ERROR(e) && ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE;
   ERR_clear_error();
-  if (no_memory) return fail(hs, TL_HS_INTERNAL, TL_ENOMEM, reason);
+  if (no_memory) return fail_handshake(hs, TL_HS_INTERNAL, TL_ENOMEM, reason);
   if (hs->wrong_name && !hs->domain->accept_unverified)
-    return fail(hs, TL_HS_NAME, TL_EVERIFY, "the certificate does not carry the name required");
+    return fail_handshake(hs, TL_HS_NAME, TL_EVERIFY,
+                          "the certificate does not carry the name required");
   if (hs->ocsp_why[0] && !hs->domain->accept_unverified)
-    return fail(hs, TL_HS_VERIFY, TL_EVERIFY, hs->ocsp_why);
+    return fail_handshake(hs, TL_HS_VERIFY, TL_EVERIFY, hs->ocsp_why);
   if (hs->failure.alert_received != 0xff) {
     if (hs->failure.alert_received == 0) /* close_notify in the middle */
-      return fail(hs, TL_HS_CLOSED, TL_ECLOSED, "the peer closed the connection");
-    return fail(hs, TL_HS_ALERT, TL_ETLS, reason);
+      return fail_handshake(hs, TL_HS_CLOSED, TL_ECLOSED, "the peer closed the connection");
+    return fail_handshake(hs, TL_HS_ALERT, TL_ETLS, reason);
   }
   if (hs->verdict.why[0] && about_certificate(why))
-    return fail(hs, TL_HS_VERIFY, TL_EVERIFY, hs->verdict.why);
-  if (about_certificate(why)) return fail(hs, TL_HS_VERIFY, TL_EVERIFY, reason);
-  if (hs->excess) return fail(hs, TL_HS_PROTOCOL, TL_ETLS, hs->excess);
+    return fail_handshake(hs, TL_HS_VERIFY, TL_EVERIFY, hs->verdict.why);
+  if (about_certificate(why)) return fail_handshake(hs, TL_HS_VERIFY, TL_EVERIFY, reason);
+  if (hs->excess) return fail_handshake(hs, TL_HS_PROTOCOL, TL_ETLS, hs->excess);
   if (hs->refused)
-    return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "no TLS domain serves this name and address");
-  return fail(hs, TL_HS_PROTOCOL, TL_ETLS, reason);
+    return fail_handshake(hs, TL_HS_PROTOCOL, TL_ETLS,
+                          "no TLS domain serves this name and address");
+  return fail_handshake(hs, TL_HS_PROTOCOL, TL_ETLS, reason);
 }
 
 /* Both BIOs must be at a record boundary with nothing behind the handshake, or the record numbers
  * that go with the keys would be wrong (KTLS-FACTS 8). */
 static int check_leftovers(struct tl_hs *hs) {
   if (BIO_pending(hs->rbio) == 0 && !SSL_has_pending(hs->ssl)) return 0;
-  return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "bytes follow the handshake inside its last record");
+  return fail_handshake(hs, TL_HS_PROTOCOL, TL_ETLS,
+                        "bytes follow the handshake inside its last record");
 }
 
-static int step(struct tl_hs *hs) {
+static int step_handshake(struct tl_hs *hs) {
   ERR_clear_error();
   long before = BIO_pending(hs->wbio);
   int ok = SSL_do_handshake(hs->ssl);
@@ -174,24 +177,24 @@ static int step(struct tl_hs *hs) {
   /* Nothing written yet: P may be NULL. */
   const uint8_t *written = after > before ? (const uint8_t *)p + before : NULL;
   if (tl_flight_feed(&hs->flight, written, (size_t)(after - before)))
-    return fail(hs, TL_HS_INTERNAL, TL_ETLS, "OpenSSL wrote part of a record");
+    return fail_handshake(hs, TL_HS_INTERNAL, TL_ETLS, "OpenSSL wrote part of a record");
   if (ok == 1) return check_leftovers(hs);
   if (err == SSL_ERROR_WANT_READ) return TL_EAGAIN;
-  return classify(hs);
+  return classify_error(hs);
 }
 
-int tl_hs_start(struct tl_hs *hs) { return step(hs); }
+int tl_hs_start(struct tl_hs *hs) { return step_handshake(hs); }
 
 int tl_hs_input(struct tl_hs *hs, const uint8_t *rec, size_t n) {
   if (hs->done) return TL_EINVAL;
   drop_taken(hs);
   if (++hs->records_in > RECORDS_MAX)
-    return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "too many records in one handshake");
+    return fail_handshake(hs, TL_HS_PROTOCOL, TL_ETLS, "too many records in one handshake");
   if (tl_flight_received(&hs->flight, rec, n))
-    return fail(hs, TL_HS_PROTOCOL, TL_ETLS, "part of a record");
+    return fail_handshake(hs, TL_HS_PROTOCOL, TL_ETLS, "part of a record");
   if (n > INT32_MAX || BIO_write(hs->rbio, rec, (int)n) != (int)n)
-    return fail(hs, TL_HS_INTERNAL, TL_ENOMEM, "out of memory");
-  return step(hs);
+    return fail_handshake(hs, TL_HS_INTERNAL, TL_ENOMEM, "out of memory");
+  return step_handshake(hs);
 }
 
 int tl_hs_record_len(struct tl_hs *hs, const uint8_t h[TL_RECORD_HEADER], size_t *out_len) {
@@ -211,7 +214,8 @@ static int check_name(struct tl_hs *hs, const struct tl_session *s) {
   if (s->peer && tl_identity_matches(s->peer, want, hs->domain->allow_cn)) return 0;
   if (hs->domain->accept_unverified) return 0;
   hs->failure.verify_code = X509_V_ERR_HOSTNAME_MISMATCH;
-  return fail(hs, TL_HS_NAME, TL_EVERIFY, "the certificate does not carry the name required");
+  return fail_handshake(hs, TL_HS_NAME, TL_EVERIFY,
+                        "the certificate does not carry the name required");
 }
 
 /* A session may outlive what it stands for: the certificate, the trust in it, its revocation. Where
@@ -232,15 +236,15 @@ static int check_resumed(struct tl_hs *hs, struct tl_session *s) {
   hs->failure.verify_code = v.code;
   hs->failure.verify_depth = v.depth;
   memcpy(hs->failure.subject, v.subject, sizeof(hs->failure.subject));
-  return fail(hs, TL_HS_VERIFY, TL_EVERIFY,
-              "the certificate of the resumed session no longer passes");
+  return fail_handshake(hs, TL_HS_VERIFY, TL_EVERIFY,
+                        "the certificate of the resumed session no longer passes");
 }
 
-static int derive(struct tl_hs *hs, struct tl_session *out) {
+static int derive_keys(struct tl_hs *hs, struct tl_session *out) {
   int rc = tl_secrets_derive(hs->ssl, hs->server, &hs->secrets, &hs->flight, &out->keys);
   if (rc == 0) return 0;
   ERR_clear_error();
-  return fail(hs, TL_HS_INTERNAL, TL_ETLS, "the traffic keys could not be derived");
+  return fail_handshake(hs, TL_HS_INTERNAL, TL_ETLS, "the traffic keys could not be derived");
 }
 
 /* What we showed. A resumed session shows nothing anew, so it is what the domain would show. */
@@ -260,10 +264,10 @@ int tl_hs_take(struct tl_hs *hs, struct tl_session *out) {
   out->domain = tl_tls_domain_ref(hs->domain);
   snprintf(out->sni, sizeof(out->sni), "%s", hs->failure.sni);
   int rc = tl_identity_from_ssl(hs->ssl, out->resumed ? NULL : &hs->verdict, &out->peer);
-  if (rc) rc = fail(hs, TL_HS_INTERNAL, rc, "the peer's certificate could not be read");
+  if (rc) rc = fail_handshake(hs, TL_HS_INTERNAL, rc, "the peer's certificate could not be read");
   if (rc == 0) rc = check_resumed(hs, out);
   if (rc == 0) rc = check_name(hs, out);
-  if (rc == 0) rc = derive(hs, out);
+  if (rc == 0) rc = derive_keys(hs, out);
   if (rc) {
     tl_session_clear(out);
     return rc;

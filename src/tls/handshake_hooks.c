@@ -28,7 +28,7 @@ static int ex_index = -1;
 SSL_CTX *tl_tls_front(void) { return front; }
 int tl_tls_ex_index(void) { return ex_index; }
 
-static void init(void) {
+static void init_library(void) {
   OPENSSL_init_ssl(0, NULL);
   ex_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
   front = SSL_CTX_new(TLS_server_method());
@@ -50,7 +50,7 @@ static void init(void) {
 }
 
 int tl_tls_init(void) {
-  pthread_once(&init_once, init);
+  pthread_once(&init_once, init_library);
   return front && ex_index >= 0 ? 0 : TL_ENOMEM;
 }
 
@@ -177,7 +177,7 @@ static int read_wanted(struct tl_hs *hs, struct tl_ca_wanted **out) {
   return rc;
 }
 
-static int choose(struct tl_hs *hs, const struct tl_ca_wanted *wanted, int *alert) {
+static int choose_domain(struct tl_hs *hs, const struct tl_ca_wanted *wanted, int *alert) {
   struct tl_tls_ask ask = {.server = true,
                            .name = tl_str_c(hs->failure.sni),
                            .listener = hs->listener,
@@ -218,7 +218,7 @@ static int on_client_hello(SSL *ssl, int *alert, void *arg) {
   if (bad)
     *alert = alert_of(bad);
   else
-    rc = hs->domain ? SSL_CLIENT_HELLO_SUCCESS : choose(hs, wanted, alert);
+    rc = hs->domain ? SSL_CLIENT_HELLO_SUCCESS : choose_domain(hs, wanted, alert);
   tl_ca_wanted_free(wanted);
   return rc;
 }

@@ -14,7 +14,7 @@
 #define RECORDS_MAX 64
 #define HT_CLIENT_HELLO 1
 
-static int fail(struct tl_hs_failure *f, int cause, const char *reason) {
+static int fail_hello(struct tl_hs_failure *f, int cause, const char *reason) {
   f->cause = cause;
   snprintf(f->reason, sizeof(f->reason), "%s", reason);
   return TL_ETLS;
@@ -36,7 +36,7 @@ static int not_tls(struct tl_hs_failure *f, const uint8_t *h) {
     snprintf(reason, sizeof(reason),
              "the peer does not speak TLS, it sent %02x %02x %02x %02x %02x", h[0], h[1], h[2],
              h[3], h[4]);
-  return fail(f, TL_HS_NOT_TLS, reason);
+  return fail_hello(f, TL_HS_NOT_TLS, reason);
 }
 
 int tl_record_header_judge(struct tl_hs_failure *f, bool first, bool server,
@@ -48,10 +48,10 @@ int tl_record_header_judge(struct tl_hs_failure *f, bool first, bool server,
     bool first_ok = h[0] == TL_CT_HANDSHAKE || (!server && h[0] == TL_CT_ALERT);
     if (!first_ok || h[1] != 3 || h[2] > 4) return not_tls(f, h);
   }
-  if (!type_ok || h[1] != 3) return fail(f, TL_HS_PROTOCOL, "malformed record header");
+  if (!type_ok || h[1] != 3) return fail_hello(f, TL_HS_PROTOCOL, "malformed record header");
   if (*out_len > TL_RECORD_CIPHER_MAX - TL_RECORD_HEADER)
-    return fail(f, TL_HS_PROTOCOL, "record too long");
-  if (*out_len == 0) return fail(f, TL_HS_PROTOCOL, "empty record in a handshake");
+    return fail_hello(f, TL_HS_PROTOCOL, "record too long");
+  if (*out_len == 0) return fail_hello(f, TL_HS_PROTOCOL, "empty record in a handshake");
   return 0;
 }
 

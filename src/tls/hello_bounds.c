@@ -37,14 +37,14 @@ static const struct bound bounds[] = {
     {TLSEXT_TYPE_status_request, BYTES, 0, 0, 2048, "too many OCSP responders in the ClientHello"},
 };
 
-static size_t u16(const uint8_t *p) { return (size_t)p[0] << 8 | p[1]; }
+static size_t read_u16(const uint8_t *p) { return (size_t)p[0] << 8 | p[1]; }
 
-static size_t count(const struct bound *b, const uint8_t *p, size_t n) {
+static size_t count_items(const struct bound *b, const uint8_t *p, size_t n) {
   if (b->shape == BYTES) return n;
   if (b->shape == NUMBERS) return n < 2 ? 0 : (n - 2) / 2;
-  size_t end = n >= 2 && 2 + u16(p) < n ? 2 + u16(p) : n, found = 0;
+  size_t end = n >= 2 && 2 + read_u16(p) < n ? 2 + read_u16(p) : n, found = 0;
   for (size_t at = 2; at + b->before + 2 <= end; found++)
-    at += b->before + 2 + u16(p + at + b->before) + b->behind;
+    at += b->before + 2 + read_u16(p + at + b->before) + b->behind;
   return found;
 }
 
@@ -55,7 +55,7 @@ const char *tl_hello_excess(SSL *ssl) {
     return "too many cipher suites in the ClientHello";
   for (size_t i = 0; i < sizeof(bounds) / sizeof(*bounds); i++)
     if (SSL_client_hello_get0_ext(ssl, bounds[i].type, &p, &n) == 1 &&
-        count(&bounds[i], p, n) > bounds[i].most)
+        count_items(&bounds[i], p, n) > bounds[i].most)
       return bounds[i].why;
   return NULL;
 }

@@ -92,7 +92,7 @@ static bool same_text(const char *a, const char *b) {
   return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-static bool same(const struct tl_identity *have, const struct tl_identity *want) {
+static bool same_identity(const struct tl_identity *have, const struct tl_identity *want) {
   if (have->verify_code != want->verify_code || have->verified != want->verified ||
       have->checked != want->checked)
     return false;
@@ -103,11 +103,11 @@ static bool same(const struct tl_identity *have, const struct tl_identity *want)
 }
 
 /* The record that is there already, with a reference, or E itself, entered. */
-static struct entry *intern(struct entry *e) {
+static struct entry *intern_entry(struct entry *e) {
   size_t b = bucket_of(e->id.cert_sha256);
   pthread_mutex_lock(&table_mu);
   struct entry *have = table[b];
-  while (have && !same(&have->id, &e->id)) have = have->next;
+  while (have && !same_identity(&have->id, &e->id)) have = have->next;
   if (have) {
     __atomic_add_fetch(&have->id.refs, 1, __ATOMIC_RELAXED);
   } else {
@@ -157,7 +157,7 @@ int tl_identity_from_ssl(SSL *ssl, const struct tl_verdict *v, struct tl_identit
   if (rc == 0 && e->id.verified) rc = tl_identity_read_path(ssl, &e->id);
   if (rc == 0) {
     e->id.refs = 1;
-    *out = &intern(e)->id;
+    *out = &intern_entry(e)->id;
   } else {
     entry_free(e);
   }

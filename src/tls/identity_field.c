@@ -42,7 +42,7 @@ static const char *verify_text(const struct tl_identity *id) {
 }
 
 /* The members that the matching and the logs use have no second copy. */
-static const char *member(const struct tl_identity *id, enum tl_id_field field) {
+static const char *member_text(const struct tl_identity *id, enum tl_id_field field) {
   switch (field) {
   case TL_ID_SUBJECT: return id->subject;
   case TL_ID_ISSUER: return id->issuer;
@@ -57,7 +57,7 @@ static const char *member(const struct tl_identity *id, enum tl_id_field field) 
 
 const char *tl_identity_field(const struct tl_identity *id, enum tl_id_field field) {
   if ((int)field < 0 || field >= TL_ID_FIELDS) return "";
-  const char *s = id->text[field] ? id->text[field] : member(id, field);
+  const char *s = id->text[field] ? id->text[field] : member_text(id, field);
   return s ? s : "";
 }
 

@@ -61,7 +61,7 @@ static char *clean_string(const ASN1_STRING *a) {
 }
 
 /* The first attribute NID of NAME; *OUT = NULL if there is none. */
-static int attribute(const X509_NAME *name, int nid, char **out) {
+static int read_attribute(const X509_NAME *name, int nid, char **out) {
   int i = X509_NAME_get_index_by_NID(name, nid, -1);
   *out = NULL;
   if (i < 0) return 0;
@@ -79,7 +79,7 @@ static int read_name(struct tl_identity *id, const X509_NAME *name, enum tl_id_f
                             NID_countryName,      NID_stateOrProvinceName,
                             NID_organizationName, NID_organizationalUnitName};
   for (size_t i = 0; i < sizeof(nid) / sizeof(*nid); i++)
-    if (attribute(name, nid[i], &id->text[first + 1 + i])) return TL_ENOMEM;
+    if (read_attribute(name, nid[i], &id->text[first + 1 + i])) return TL_ENOMEM;
   return 0;
 }
 

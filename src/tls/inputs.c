@@ -44,8 +44,8 @@ BIO *tl_input_open(const char *input, const char *option, struct stat *st, struc
   int fd = open(input, O_RDONLY | O_CLOEXEC);
   FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
   if (!f || fstat(fd, st) != 0 || S_ISDIR(st->st_mode)) {
-    tl_blame(b, option, "cannot read %s: %s", input,
-             f && errno == 0 ? "it is a directory" : strerror(errno));
+    tl_blame_option(b, option, "cannot read %s: %s", input,
+                    f && errno == 0 ? "it is a directory" : strerror(errno));
     if (f)
       fclose(f);
     else if (fd >= 0)
@@ -68,10 +68,11 @@ bool tl_input_at_end(void) {
 static int check_mode(const char *file, const struct stat *st, const char *option,
                       const struct tl_tls_options *o, struct tl_blame *b) {
   if (!(st->st_mode & S_IRWXO) || o->allow_readable_key) return 0;
-  return tl_blame(b, option,
-                  "%s is open to every user of this machine (mode %03o): chmod o-rwx it, or set "
-                  "allow_readable_key = true",
-                  file, (unsigned)st->st_mode & 0777);
+  return tl_blame_option(
+      b, option,
+      "%s is open to every user of this machine (mode %03o): chmod o-rwx it, or set "
+      "allow_readable_key = true",
+      file, (unsigned)st->st_mode & 0777);
 }
 
 /* The passphrase for one key, and whether it was asked for. */
@@ -101,7 +102,7 @@ static int read_line(const char *file, const char *option, const struct tl_tls_o
   BIO_free(bio);
   if (rc) return rc;
   while (n > 0 && (p->text[n - 1] == '\n' || p->text[n - 1] == '\r')) n--;
-  if (n <= 0) return tl_blame(b, option, "%s holds no passphrase in its first line", file);
+  if (n <= 0) return tl_blame_option(b, option, "%s holds no passphrase in its first line", file);
   p->n = n;
   p->text[n] = '\0';
   return 0;
@@ -138,7 +139,7 @@ static int check_uri(const char *uri, const struct tl_tls_options *o, struct tl_
   if (strncmp(path, "//localhost/", 12) == 0) path += 11;
   if (strncmp(path, "///", 3) == 0) path += 2;
   if (stat(path, &st) != 0)
-    return tl_blame(b, "private_key", "cannot read %s: %s", uri, strerror(errno));
+    return tl_blame_option(b, "private_key", "cannot read %s: %s", uri, strerror(errno));
   return check_mode(path, &st, "private_key", o, b);
 }
 
@@ -146,15 +147,16 @@ static int blame_key(const char *input, const struct tl_tls_options *o, const st
                      struct tl_blame *b) {
   const char *what = tl_input_label(input);
   if (p->asked && !p->n)
-    return tl_blame(b, "private_key",
-                    "%s holds no private key that can be read without a password: set "
-                    "private_key_passphrase_file",
-                    what);
+    return tl_blame_option(b, "private_key",
+                           "%s holds no private key that can be read without a password: set "
+                           "private_key_passphrase_file",
+                           what);
   if (p->asked)
-    return tl_blame(b, "private_key_passphrase_file", "the passphrase in %s does not open %s: %s",
-                    o->passphrase_file, what, tl_blame_reason());
-  return tl_blame(b, "private_key", "%s holds no private key in PEM form: %s", what,
-                  tl_blame_reason());
+    return tl_blame_option(b, "private_key_passphrase_file",
+                           "the passphrase in %s does not open %s: %s", o->passphrase_file, what,
+                           tl_blame_reason());
+  return tl_blame_option(b, "private_key", "%s holds no private key in PEM form: %s", what,
+                         tl_blame_reason());
 }
 
 /* ---- keys of a token ---- */
@@ -167,7 +169,7 @@ static int find_pin(const struct tl_pkcs11_uri *u, const struct tl_tls_options *
   if (u->pin) {
     p->n = snprintf(p->text, sizeof(p->text), "%s", u->pin);
     if (p->n >= (int)sizeof(p->text))
-      rc = tl_blame(b, out->option, "%s: its pin-value is too long", u->shown);
+      rc = tl_blame_option(b, out->option, "%s: its pin-value is too long", u->shown);
   } else if (u->pin_file) {
     out->from = u->pin_file;
     rc = read_line(u->pin_file, out->option, o, p, b);
@@ -196,9 +198,9 @@ static int key_of_token(const char *uri, const struct tl_tls_options *o, EVP_PKE
   if (rc == 0 && !provider_takes_tokens()) {
     rc = tl_pkcs11_load(&u, &pin, out, b);
   } else if (rc == 0 && !(*out = from_store(u.bare, &p))) {
-    rc = tl_blame(b, p.asked && pin.text ? pin.option : "private_key",
-                  "%s: OpenSSL's provider for PKCS#11 gives no private key: %s", u.shown,
-                  tl_blame_reason());
+    rc = tl_blame_option(b, p.asked && pin.text ? pin.option : "private_key",
+                         "%s: OpenSSL's provider for PKCS#11 gives no private key: %s", u.shown,
+                         tl_blame_reason());
   }
   OPENSSL_cleanse(&p, sizeof(p));
   tl_pkcs11_clear(&u);

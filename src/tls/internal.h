@@ -21,7 +21,7 @@ struct tl_blame {
   const char **option;
 };
 /* Writes the sentence, drains OpenSSL's error queue, returns TL_ECONFIG. */
-int tl_blame(struct tl_blame *b, const char *option, const char *fmt, ...)
+int tl_blame_option(struct tl_blame *b, const char *option, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* OpenSSL's last reason in words, or errno's; drains nothing. */
 const char *tl_blame_reason(void);

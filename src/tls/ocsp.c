@@ -25,7 +25,7 @@ const char *tl_ocsp_status_name(enum tl_ocsp_status s) {
   return (unsigned)s <= TL_OCSP_UNKNOWN ? names[s] : "?";
 }
 
-static int bad(struct tl_ocsp_verdict *v, const char *why) {
+static int refuse_answer(struct tl_ocsp_verdict *v, const char *why) {
   v->status = TL_OCSP_NONE;
   snprintf(v->why, sizeof v->why, "%s", why);
   ERR_clear_error();
@@ -64,7 +64,7 @@ static OCSP_SINGLERESP *find_single(OCSP_BASICRESP *basic, X509 *cert, X509 *iss
   return NULL;
 }
 
-static time_t seconds(const ASN1_GENERALIZEDTIME *t) {
+static time_t unix_time(const ASN1_GENERALIZEDTIME *t) {
   struct tm tm;
   return t && ASN1_TIME_to_tm(t, &tm) == 1 ? timegm(&tm) : 0;
 }
@@ -73,13 +73,13 @@ static int judge_single(OCSP_SINGLERESP *s, time_t now, struct tl_ocsp_verdict *
   ASN1_GENERALIZEDTIME *revoked = NULL, *this_update = NULL, *next_update = NULL;
   int reason = -1;
   int status = OCSP_single_get0_status(s, &reason, &revoked, &this_update, &next_update);
-  v->this_update = seconds(this_update);
-  v->next_update = next_update ? seconds(next_update) : v->this_update + NO_NEXT_S;
+  v->this_update = unix_time(this_update);
+  v->next_update = next_update ? unix_time(next_update) : v->this_update + NO_NEXT_S;
   if (v->this_update == 0 || v->next_update <= v->this_update)
-    return bad(v, "the answer's times make no sense");
+    return refuse_answer(v, "the answer's times make no sense");
   if (v->next_update - v->this_update > NEXT_MAX_S) v->next_update = v->this_update + NEXT_MAX_S;
-  if (v->this_update > now + SKEW_S) return bad(v, "the answer is from the future");
-  if (v->next_update <= now) return bad(v, "the answer is out of date");
+  if (v->this_update > now + SKEW_S) return refuse_answer(v, "the answer is from the future");
+  if (v->next_update <= now) return refuse_answer(v, "the answer is out of date");
   v->status = status == V_OCSP_CERTSTATUS_GOOD      ? TL_OCSP_GOOD
               : status == V_OCSP_CERTSTATUS_REVOKED ? TL_OCSP_REVOKED
                                                     : TL_OCSP_UNKNOWN;
@@ -92,9 +92,10 @@ static int judge_single(OCSP_SINGLERESP *s, time_t now, struct tl_ocsp_verdict *
 static int judge_basic(OCSP_BASICRESP *basic, X509 *cert, X509 *issuer, time_t now,
                        struct tl_ocsp_verdict *v) {
   if (!signed_rightly(basic, issuer))
-    return bad(v, "the answer is not signed by the issuer of the certificate or its responder");
+    return refuse_answer(
+        v, "the answer is not signed by the issuer of the certificate or its responder");
   OCSP_SINGLERESP *s = find_single(basic, cert, issuer);
-  if (!s) return bad(v, "the answer is about another certificate");
+  if (!s) return refuse_answer(v, "the answer is about another certificate");
   return judge_single(s, now, v);
 }
 
@@ -105,16 +106,16 @@ int tl_ocsp_judge(const uint8_t *der, size_t n, X509 *cert, X509 *issuer, time_t
   OCSP_RESPONSE *r = n <= INT32_MAX ? d2i_OCSP_RESPONSE(NULL, &p, (long)n) : NULL;
   if (!r || p != der + n) {
     OCSP_RESPONSE_free(r);
-    return bad(out, "the answer is no OCSP response");
+    return refuse_answer(out, "the answer is no OCSP response");
   }
   int rc, status = OCSP_response_status(r);
   OCSP_BASICRESP *basic = NULL;
   if (status != OCSP_RESPONSE_STATUS_SUCCESSFUL) {
     char why[80];
     snprintf(why, sizeof why, "the responder says \"%s\"", OCSP_response_status_str(status));
-    rc = bad(out, why);
+    rc = refuse_answer(out, why);
   } else if (!(basic = OCSP_response_get1_basic(r))) {
-    rc = bad(out, "the answer is of a kind that nobody uses");
+    rc = refuse_answer(out, "the answer is of a kind that nobody uses");
   } else {
     rc = judge_basic(basic, cert, issuer, now, out);
   }

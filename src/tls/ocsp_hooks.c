@@ -85,7 +85,7 @@ static bool must_staple(const SSL *ssl) {
   return found;
 }
 
-static int refuse(struct tl_hs *hs, int code, const char *fmt, const char *why) {
+static int refuse_status(struct tl_hs *hs, int code, const char *fmt, const char *why) {
   if (hs->failure.verify_code == X509_V_OK) hs->failure.verify_code = code;
   snprintf(hs->ocsp_why, sizeof(hs->ocsp_why), fmt, why);
   return hs->domain->accept_unverified; /* else OpenSSL says bad_certificate_status_response */
@@ -102,12 +102,14 @@ static int on_staple(SSL *ssl, void *arg) {
   judge_staple(ssl, &v);
   hs->stapled = v.status == TL_OCSP_GOOD;
   if (v.status == TL_OCSP_REVOKED)
-    return refuse(hs, X509_V_ERR_CERT_REVOKED, "its stapled OCSP answer says revoked: %s", v.why);
+    return refuse_status(hs, X509_V_ERR_CERT_REVOKED, "its stapled OCSP answer says revoked: %s",
+                         v.why);
   if (hs->stapled || (want == TL_STAPLED_ASK && !must_staple(ssl))) return 1;
   if (v.status == TL_OCSP_UNKNOWN)
-    return refuse(hs, X509_V_ERR_OCSP_CERT_UNKNOWN, "%s",
-                  "its stapled OCSP answer says that the responder does not know the certificate");
-  return refuse(hs, X509_V_ERR_OCSP_VERIFY_FAILED, "OCSP staple: %s", v.why);
+    return refuse_status(
+        hs, X509_V_ERR_OCSP_CERT_UNKNOWN, "%s",
+        "its stapled OCSP answer says that the responder does not know the certificate");
+  return refuse_status(hs, X509_V_ERR_OCSP_VERIFY_FAILED, "OCSP staple: %s", v.why);
 }
 
 /* ---- domains ---- */
@@ -165,7 +167,7 @@ int tl_staple_read(struct tl_tls_domain *d, time_t now, char *why, size_t cap) {
 static int first_read(struct tl_tls_domain *d, struct tl_blame *b) {
   char why[512];
   int rc = tl_staple_read(d, time(NULL), why, sizeof(why));
-  if (rc == TL_EIO) return tl_blame(b, "ocsp_file", "%s", why);
+  if (rc == TL_EIO) return tl_blame_option(b, "ocsp_file", "%s", why);
   return rc == TL_EVERIFY ? 0 : rc;
 }
 
@@ -185,7 +187,7 @@ int tl_domain_set_ocsp(struct tl_tls_domain *d, const struct tl_tls_options *o,
   for (size_t i = 0; i < d->n_cred && rc == 0; i++) {
     rc = add_staple(d, d->cred[i].leaf, d->cred[i].chain);
     if (rc == 0 && !d->staple[i].issuer)
-      return tl_blame(
+      return tl_blame_option(
           b, "ocsp_staple",
           "the issuer of %s is not known, so no OCSP answer about it can be checked: add "
           "it behind the certificate in its file",
@@ -210,20 +212,22 @@ void tl_domain_free_ocsp(struct tl_tls_domain *d) {
 int tl_domain_check_ocsp(const struct tl_tls_options *o, struct tl_blame *b) {
   const struct tl_ocsp_policy *p = &o->ocsp;
   if (p->staple == TL_STAPLE_FILE && !p->file)
-    return tl_blame(b, "ocsp_staple", "ocsp_staple = file needs ocsp_file");
+    return tl_blame_option(b, "ocsp_staple", "ocsp_staple = file needs ocsp_file");
   if (p->file && p->staple != TL_STAPLE_FILE)
-    return tl_blame(b, "ocsp_file", "ocsp_file means nothing without ocsp_staple = file");
+    return tl_blame_option(b, "ocsp_file", "ocsp_file means nothing without ocsp_staple = file");
   if (p->staple != TL_STAPLE_OFF && !o->server)
-    return tl_blame(b, "ocsp_staple", "ocsp_staple is for the server role");
+    return tl_blame_option(b, "ocsp_staple", "ocsp_staple is for the server role");
   if (p->stapled != TL_STAPLED_OFF && !o->client)
-    return tl_blame(b, "ocsp_stapled", "ocsp_stapled is for the client role");
+    return tl_blame_option(b, "ocsp_stapled", "ocsp_stapled is for the client role");
   if (p->client != TL_OCSP_CLIENT_OFF && !o->server)
-    return tl_blame(b, "ocsp_client", "ocsp_client is for the server role");
+    return tl_blame_option(b, "ocsp_client", "ocsp_client is for the server role");
   if ((p->stapled != TL_STAPLED_OFF || p->client != TL_OCSP_CLIENT_OFF) && !o->verify_cert)
-    return tl_blame(b, p->stapled != TL_STAPLED_OFF ? "ocsp_stapled" : "ocsp_client",
-                    "OCSP contradicts verify_cert = false: a certificate that is not checked needs "
-                    "no answer about it");
+    return tl_blame_option(
+        b, p->stapled != TL_STAPLED_OFF ? "ocsp_stapled" : "ocsp_client",
+        "OCSP contradicts verify_cert = false: a certificate that is not checked needs "
+        "no answer about it");
   if (p->url && strncmp(p->url, "http://", 7) != 0)
-    return tl_blame(b, "ocsp_url", "\"%s\" is no http:// URL; OCSP answers are signed", p->url);
+    return tl_blame_option(b, "ocsp_url", "\"%s\" is no http:// URL; OCSP answers are signed",
+                           p->url);
   return 0;
 }

@@ -14,7 +14,7 @@
 static struct tl_ocsp_known table[TL_OCSP_KNOWN_MAX]; /* UNTIL 0: free */
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 
-static struct tl_ocsp_known *place(const uint8_t sha256[32], int way) {
+static struct tl_ocsp_known *slot_of(const uint8_t sha256[32], int way) {
   unsigned at = (unsigned)(sha256[0] << 8 | sha256[1]) + (unsigned)way;
   return &table[at % TL_OCSP_KNOWN_MAX];
 }
@@ -23,7 +23,7 @@ void tl_ocsp_remember(const struct tl_ocsp_known *k) {
   pthread_mutex_lock(&mu);
   struct tl_ocsp_known *best = NULL;
   for (int i = 0; i < WAYS; i++) {
-    struct tl_ocsp_known *p = place(k->sha256, i);
+    struct tl_ocsp_known *p = slot_of(k->sha256, i);
     if (p->until && memcmp(p->sha256, k->sha256, sizeof p->sha256) == 0) {
       best = p;
       break;
@@ -38,7 +38,7 @@ bool tl_ocsp_recall(const uint8_t sha256[32], time_t now, struct tl_ocsp_known *
   bool found = false;
   pthread_mutex_lock(&mu);
   for (int i = 0; i < WAYS && !found; i++) {
-    const struct tl_ocsp_known *p = place(sha256, i);
+    const struct tl_ocsp_known *p = slot_of(sha256, i);
     found = p->until > now && memcmp(p->sha256, sha256, sizeof p->sha256) == 0;
     if (found) *out = *p;
   }

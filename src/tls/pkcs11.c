@@ -56,24 +56,26 @@ static void close_engine(void) {
 
 static int same_module(const struct tl_pkcs11_uri *u, struct tl_blame *b) {
   if (!u->module || (token.module && strcmp(token.module, u->module) == 0)) return 0;
-  return tl_blame(b, "private_key",
-                  "%s: this process has loaded %s already, and takes one module-path only: leave "
-                  "it out and name both modules in /etc/pkcs11/modules",
-                  u->shown, token.module ? token.module : "p11-kit's modules");
+  return tl_blame_option(
+      b, "private_key",
+      "%s: this process has loaded %s already, and takes one module-path only: leave "
+      "it out and name both modules in /etc/pkcs11/modules",
+      u->shown, token.module ? token.module : "p11-kit's modules");
 }
 
 static int open_engine(const struct tl_pkcs11_uri *u, struct tl_blame *b) {
   if (token.engine) return same_module(u, b);
   if (u->module && access(u->module, R_OK) != 0)
-    return tl_blame(b, "private_key", "%s: cannot read the module %s: %s", u->shown, u->module,
-                    strerror(errno));
+    return tl_blame_option(b, "private_key", "%s: cannot read the module %s: %s", u->shown,
+                           u->module, strerror(errno));
   ENGINE_load_dynamic();
   ENGINE *e = ENGINE_by_id("pkcs11");
   if (!e)
-    return tl_blame(b, "private_key",
-                    "%s: OpenSSL has neither a provider nor the engine for PKCS#11: install the "
-                    "package libengine-pkcs11-openssl",
-                    u->shown);
+    return tl_blame_option(
+        b, "private_key",
+        "%s: OpenSSL has neither a provider nor the engine for PKCS#11: install the "
+        "package libengine-pkcs11-openssl",
+        u->shown);
   char *module = u->module ? strdup(u->module) : NULL;
   UI_METHOD *silent = UI_UTIL_wrap_read_pem_callback(tl_input_no_password, 0);
   /* What libp11 would write to standard error is in the error queue as well. */
@@ -91,8 +93,8 @@ static int open_engine(const struct tl_pkcs11_uri *u, struct tl_blame *b) {
   ENGINE_free(e);
   UI_destroy_method(silent);
   free(module);
-  return tl_blame(b, "private_key", "%s: OpenSSL's engine pkcs11 does not start: %s", u->shown,
-                  tl_blame_reason());
+  return tl_blame_option(b, "private_key", "%s: OpenSSL's engine pkcs11 does not start: %s",
+                         u->shown, tl_blame_reason());
 }
 
 /* The first reason that the token gave: what follows are consequences. */
@@ -114,23 +116,27 @@ static int blame_token(const struct tl_pkcs11_uri *u, const struct tl_pkcs11_pin
   bool of_pin =
       reason == CKR_PIN_INCORRECT || reason == CKR_PIN_INVALID || reason == CKR_PIN_LEN_RANGE;
   if (reason == CKR_PIN_LOCKED)
-    return tl_blame(b, "private_key",
-                    "%s: the token has locked its PIN after too many wrong ones: unlock it with "
-                    "its security officer's PIN",
-                    u->shown);
+    return tl_blame_option(
+        b, "private_key",
+        "%s: the token has locked its PIN after too many wrong ones: unlock it with "
+        "its security officer's PIN",
+        u->shown);
   if (of_pin && pin->text)
-    return tl_blame(b, pin->option,
-                    "%s: the token refuses the PIN in %s; after a few wrong ones it may lock "
-                    "itself",
-                    u->shown, pin->from);
-  if (text && !of_pin) return tl_blame(b, "private_key", "%s: the token says: %s", u->shown, text);
-  return tl_blame(b, "private_key",
-                  pin->text ? "%s: no token here has such a private key; `pkcs11-tool --module %s "
-                              "-L` lists the tokens, -O their objects"
-                            : "%s: no private key can be had without a PIN: set "
-                              "private_key_passphrase_file, or pin-source in the URI, if token and "
-                              "object are right; `pkcs11-tool --module %s -L` lists the tokens",
-                  u->shown, token.module ? token.module : "p11-kit-proxy.so");
+    return tl_blame_option(
+        b, pin->option,
+        "%s: the token refuses the PIN in %s; after a few wrong ones it may lock "
+        "itself",
+        u->shown, pin->from);
+  if (text && !of_pin)
+    return tl_blame_option(b, "private_key", "%s: the token says: %s", u->shown, text);
+  return tl_blame_option(
+      b, "private_key",
+      pin->text ? "%s: no token here has such a private key; `pkcs11-tool --module %s "
+                  "-L` lists the tokens, -O their objects"
+                : "%s: no private key can be had without a PIN: set "
+                  "private_key_passphrase_file, or pin-source in the URI, if token and "
+                  "object are right; `pkcs11-tool --module %s -L` lists the tokens",
+      u->shown, token.module ? token.module : "p11-kit-proxy.so");
 }
 
 static EVP_PKEY *load_key(const struct tl_pkcs11_uri *u, const struct tl_pkcs11_pin *pin) {
@@ -162,9 +168,9 @@ int tl_pkcs11_load(const struct tl_pkcs11_uri *u, const struct tl_pkcs11_pin *pi
 int tl_pkcs11_load(const struct tl_pkcs11_uri *u, const struct tl_pkcs11_pin *pin, EVP_PKEY **out,
                    struct tl_blame *b) {
   (void)pin, (void)out;
-  return tl_blame(b, "private_key",
-                  "%s: this OpenSSL has no engines: load a provider for PKCS#11 in openssl.cnf",
-                  u->shown);
+  return tl_blame_option(
+      b, "private_key",
+      "%s: this OpenSSL has no engines: load a provider for PKCS#11 in openssl.cnf", u->shown);
 }
 
 #endif

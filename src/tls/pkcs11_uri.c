@@ -106,20 +106,21 @@ char *tl_tls_uri_shown(const char *uri) {
 
 /* ---- taken apart ---- */
 
-static int hex(char c) {
+static int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   c = (char)(c | 0x20);
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* RFC 3986 2.1. NULL for what is no text: a '%' of nothing, or NUL. */
-static char *decoded(struct tl_str s) {
+static char *decode_value(struct tl_str s) {
   char *out = OPENSSL_zalloc(s.n + 1);
   size_t k = 0;
   for (size_t i = 0; out && i < s.n; i++) {
     int c = (unsigned char)s.p[i];
     if (c == '%') {
-      int high = i + 2 < s.n ? hex(s.p[i + 1]) : -1, low = i + 2 < s.n ? hex(s.p[i + 2]) : -1;
+      int high = i + 2 < s.n ? hex_digit(s.p[i + 1]) : -1,
+          low = i + 2 < s.n ? hex_digit(s.p[i + 2]) : -1;
       c = high < 0 || low < 0 ? 0 : high * 16 + low;
       i += 2;
     }
@@ -133,7 +134,7 @@ static char *decoded(struct tl_str s) {
 }
 
 /* Takes over what is said of the PIN and the module; false if NAME cannot be what it is. */
-static bool take(struct tl_pkcs11_uri *u, struct tl_str a, bool *pin, const char **name) {
+static bool take_attribute(struct tl_pkcs11_uri *u, struct tl_str a, bool *pin, const char **name) {
   static const char *const names[] = {"pin-value", "pin-source", "module-path"};
   char **field[] = {&u->pin, &u->pin_file, &u->module};
   struct tl_str value;
@@ -141,7 +142,7 @@ static bool take(struct tl_pkcs11_uri *u, struct tl_str a, bool *pin, const char
   for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
     if (!value_of(a, *name = names[i], &value)) continue;
     *pin = i < 2;
-    return value.n && !*field[i] && (*field[i] = decoded(value));
+    return value.n && !*field[i] && (*field[i] = decode_value(value));
   }
   return true;
 }
@@ -154,13 +155,13 @@ static int check_pin_file(struct tl_pkcs11_uri *u, struct tl_blame *b) {
   if (strncmp(p, "//localhost/", 12) == 0) p += 11;
   if (strncmp(p, "///", 3) == 0) p += 2;
   if (*p != '/')
-    return tl_blame(b, "private_key", "%s: pin-source must be a file, as in file:/etc/pin",
-                    u->shown);
+    return tl_blame_option(b, "private_key", "%s: pin-source must be a file, as in file:/etc/pin",
+                           u->shown);
   memmove(u->pin_file, p, strlen(p) + 1);
   return 0;
 }
 
-static bool printable(const char *uri) {
+static bool is_printable(const char *uri) {
   for (; *uri; uri++)
     if (*uri <= ' ' || *uri > '~') return false;
   return true;
@@ -174,11 +175,12 @@ int tl_pkcs11_parse(const char *uri, struct tl_pkcs11_uri *out, struct tl_blame 
   bool query, pin, good = true;
   memset(out, 0, sizeof(*out));
   if (!(out->shown = tl_tls_uri_shown(uri))) return TL_ENOMEM;
-  if (!printable(uri))
-    return tl_blame(b, "private_key", "%s is no URI: write a blank as %%20 (RFC 3986)", out->shown);
+  if (!is_printable(uri))
+    return tl_blame_option(b, "private_key", "%s is no URI: write a blank as %%20 (RFC 3986)",
+                           out->shown);
   bool open = writer_open(&bare) && writer_open(&path);
   while (open && good && walk_on(&w, &query, &a)) {
-    if (!(good = take(out, a, &pin, &name)) || pin) continue;
+    if (!(good = take_attribute(out, a, &pin, &name)) || pin) continue;
     write_attribute(&bare, query, a);
     if (!query) write_attribute(&path, query, a);
   }
@@ -186,10 +188,11 @@ int tl_pkcs11_parse(const char *uri, struct tl_pkcs11_uri *out, struct tl_blame 
   out->path = writer_close(&path);
   if (!out->bare || !out->path) return TL_ENOMEM;
   if (!good)
-    return tl_blame(b, "private_key", "%s: %s is empty, there twice, or no text", out->shown, name);
+    return tl_blame_option(b, "private_key", "%s: %s is empty, there twice, or no text", out->shown,
+                           name);
   if (out->pin && out->pin_file)
-    return tl_blame(b, "private_key", "%s: pin-value and pin-source exclude each other",
-                    out->shown);
+    return tl_blame_option(b, "private_key", "%s: pin-value and pin-source exclude each other",
+                           out->shown);
   return check_pin_file(out, b);
 }
 

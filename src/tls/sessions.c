@@ -36,11 +36,11 @@ int tl_sessions_key(const struct tl_addr *remote, const struct tl_tls_domain *d,
   return ok ? 0 : TL_ENOMEM;
 }
 
-static bool over(const SSL_SESSION *s) {
+static bool is_expired(const SSL_SESSION *s) {
   return (time_t)SSL_SESSION_get_time(s) + SSL_SESSION_get_timeout(s) <= time(NULL);
 }
 
-static struct entry *find(const uint8_t key[TL_SESSIONS_KEY]) {
+static struct entry *find_newest(const uint8_t key[TL_SESSIONS_KEY]) {
   struct entry *best = NULL;
   for (size_t i = 0; i < TL_SESSIONS_MAX; i++) {
     struct entry *e = &table[i];
@@ -51,7 +51,7 @@ static struct entry *find(const uint8_t key[TL_SESSIONS_KEY]) {
 }
 
 /* A free place, or the oldest, whose content goes to *OUT_OLD. */
-static struct entry *place(struct entry *out_old) {
+static struct entry *pick_slot(struct entry *out_old) {
   struct entry *best = &table[0];
   for (size_t i = 0; i < TL_SESSIONS_MAX && best->session; i++)
     if (!table[i].session || table[i].born < best->born) best = &table[i];
@@ -59,7 +59,7 @@ static struct entry *place(struct entry *out_old) {
   return best;
 }
 
-static void clear(struct entry *e) {
+static void clear_entry(struct entry *e) {
   SSL_SESSION_free(e->session);
   tl_identity_unref(e->id);
 }
@@ -69,29 +69,30 @@ void tl_sessions_put(const uint8_t key[TL_SESSIONS_KEY], SSL_SESSION *s, struct 
   if (!SSL_SESSION_up_ref(s)) return;
   if (id) tl_identity_ref(id);
   pthread_mutex_lock(&mu);
-  struct entry *e = place(&old);
+  struct entry *e = pick_slot(&old);
   memcpy(e->key, key, sizeof(e->key));
   e->session = s;
   e->id = id;
   e->born = ++arrivals;
   pthread_mutex_unlock(&mu);
-  clear(&old);
+  clear_entry(&old);
 }
 
 bool tl_sessions_take(const uint8_t key[TL_SESSIONS_KEY], SSL_SESSION **out,
                       struct tl_identity **out_id) {
   struct entry got = {0};
   pthread_mutex_lock(&mu);
-  struct entry *e = find(key);
-  if (e && (over(e->session) || SSL_SESSION_get_protocol_version(e->session) == TLS1_3_VERSION)) {
+  struct entry *e = find_newest(key);
+  if (e &&
+      (is_expired(e->session) || SSL_SESSION_get_protocol_version(e->session) == TLS1_3_VERSION)) {
     got = *e;
     memset(e, 0, sizeof(*e));
   } else if (e && (got.session = SSL_SESSION_dup(e->session)) && e->id) {
     got.id = tl_identity_ref(e->id);
   }
   pthread_mutex_unlock(&mu);
-  if (got.session && over(got.session)) {
-    clear(&got);
+  if (got.session && is_expired(got.session)) {
+    clear_entry(&got);
     got.session = NULL;
   }
   *out = got.session;
@@ -103,12 +104,12 @@ void tl_sessions_drop(const uint8_t key[TL_SESSIONS_KEY]) {
   struct entry *e, old;
   for (;;) {
     pthread_mutex_lock(&mu);
-    if ((e = find(key))) {
+    if ((e = find_newest(key))) {
       old = *e;
       memset(e, 0, sizeof(*e));
     }
     pthread_mutex_unlock(&mu);
     if (!e) return;
-    clear(&old);
+    clear_entry(&old);
   }
 }

@@ -8,7 +8,8 @@
 
 #include "tieline/ocsp.h"
 
-static void put(struct tl_staple *s, uint8_t *der, size_t n, const struct tl_ocsp_verdict *v) {
+static void put_answer(struct tl_staple *s, uint8_t *der, size_t n,
+                       const struct tl_ocsp_verdict *v) {
   pthread_mutex_lock(&s->mu);
   uint8_t *old = s->der;
   s->der = der;
@@ -26,7 +27,7 @@ int tl_staple_set(struct tl_staple *s, const uint8_t *der, size_t n, time_t now,
   uint8_t *copy = malloc(n);
   if (!copy) return TL_ENOMEM;
   memcpy(copy, der, n);
-  put(s, copy, n, out);
+  put_answer(s, copy, n, out);
   return 0;
 }
 

@@ -63,7 +63,7 @@ void tl_tickets_free(struct tl_ticket_keys *t) {
   munmap(t, sizeof *t);
 }
 
-static bool make(struct key *k, uint64_t now) {
+static bool make_key(struct key *k, uint64_t now) {
   if (RAND_bytes(k->name, NAME_LEN) != 1 || RAND_priv_bytes(k->aes, KEY_LEN) != 1 ||
       RAND_priv_bytes(k->hmac, KEY_LEN) != 1)
     return false;
@@ -73,7 +73,7 @@ static bool make(struct key *k, uint64_t now) {
 }
 
 /* Called with the lock held. What has ended is wiped; what has sealed long enough only opens. */
-static void age(struct tl_ticket_keys *t, uint64_t now) {
+static void age_keys(struct tl_ticket_keys *t, uint64_t now) {
   if (t->former.set && now - t->former.born_ms >= t->life_ms)
     OPENSSL_cleanse(&t->former, sizeof t->former);
   if (!t->present.set || now - t->present.born_ms < t->life_ms / 2) return;
@@ -83,12 +83,12 @@ static void age(struct tl_ticket_keys *t, uint64_t now) {
 }
 
 /* The key that seals (NAME NULL) or the one of that name. 2: it opens, but seals no more. */
-static int find(struct tl_ticket_keys *t, const uint8_t *name, struct key *out) {
+static int find_key(struct tl_ticket_keys *t, const uint8_t *name, struct key *out) {
   int rc = 0;
   const uint64_t now = now_ms();
   pthread_mutex_lock(&t->mu);
-  age(t, now);
-  if (!name && !t->present.set && !make(&t->present, now))
+  age_keys(t, now);
+  if (!name && !t->present.set && !make_key(&t->present, now))
     OPENSSL_cleanse(&t->present, sizeof t->present);
   if (t->present.set && (!name || memcmp(name, t->present.name, NAME_LEN) == 0)) {
     *out = t->present;
@@ -103,7 +103,7 @@ static int find(struct tl_ticket_keys *t, const uint8_t *name, struct key *out) 
 
 unsigned tl_tickets_wipe(struct tl_ticket_keys *t) {
   pthread_mutex_lock(&t->mu);
-  age(t, now_ms());
+  age_keys(t, now_ms());
   const unsigned n = (unsigned)t->present.set + t->former.set;
   pthread_mutex_unlock(&t->mu);
   return n;
@@ -134,7 +134,7 @@ static int on_key(SSL *ssl, unsigned char name[NAME_LEN], unsigned char iv[EVP_M
                   EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int seal) {
   struct key k;
   struct tl_tls_domain *d = domain_of(ssl);
-  int rc = d ? find(d->ticket_keys, seal ? NULL : name, &k) : 0;
+  int rc = d ? find_key(d->ticket_keys, seal ? NULL : name, &k) : 0;
   if (rc == 0) return 0; /* unknown: a full handshake; none to seal with: no ticket */
   bool ok = true;
   if (seal) {

@@ -84,7 +84,7 @@ static void put_subject(char *out, size_t cap, X509 *x) {
   free(s);
 }
 
-static int failed(struct tl_verdict *v, int code, int depth, X509 *x, const char *why) {
+static int set_failure(struct tl_verdict *v, int code, int depth, X509 *x, const char *why) {
   v->code = code != X509_V_OK ? code : X509_V_ERR_UNSPECIFIED;
   v->depth = depth;
   v->alert = tl_verify_alert(v->code);
@@ -123,7 +123,7 @@ int tl_verify_run(X509_STORE_CTX *sc, const struct tl_tls_domain *d, bool server
   v->code = X509_V_ERR_APPLICATION_VERIFICATION; /* nothing that could pass for OK */
   if (!v->checked) return 0;
   X509 *leaf = X509_STORE_CTX_get0_cert(sc);
-  if (!tl_leaf_acceptable(leaf, &f)) return failed(v, f.code, f.depth, leaf, f.why);
+  if (!tl_leaf_acceptable(leaf, &f)) return set_failure(v, f.code, f.depth, leaf, f.why);
   /* OpenSSL's purpose check would refuse what RFC 5924 allows; eku_ok takes its place. The checks
    * of authorities (basicConstraints, keyCertSign, path length) do not hang on it. */
   X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(sc);
@@ -132,20 +132,20 @@ int tl_verify_run(X509_STORE_CTX *sc, const struct tl_tls_domain *d, bool server
    * understood without looking at them. */
   if (X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_POLICY_CHECK) != 1 ||
       X509_VERIFY_PARAM_add0_policy(param, OBJ_nid2obj(NID_any_policy)) != 1)
-    return failed(v, X509_V_ERR_OUT_OF_MEM, 0, leaf, NULL);
+    return set_failure(v, X509_V_ERR_OUT_OF_MEM, 0, leaf, NULL);
   if (d->crls) X509_STORE_CTX_set_verify_cb(sc, tl_crl_judge);
   int ok = build_and_verify(sc);
   STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(sc);
   if (ok != 1 || sk_X509_num(chain) < 1)
-    return failed(v, X509_STORE_CTX_get_error(sc), X509_STORE_CTX_get_error_depth(sc),
-                  X509_STORE_CTX_get_current_cert(sc), NULL);
+    return set_failure(v, X509_STORE_CTX_get_error(sc), X509_STORE_CTX_get_error_depth(sc),
+                       X509_STORE_CTX_get_current_cert(sc), NULL);
   if (!tl_chain_acceptable(chain, d, server, &f))
-    return failed(v, f.code, f.depth, sk_X509_value(chain, f.depth), f.why);
+    return set_failure(v, f.code, f.depth, sk_X509_value(chain, f.depth), f.why);
   if (name.n && d->verify_name) {
     v->name_ok = tl_identity_cert_matches(leaf, name, d->allow_cn);
     if (!v->name_ok)
-      return failed(v, X509_V_ERR_HOSTNAME_MISMATCH, 0, leaf,
-                    "the certificate does not carry the name required");
+      return set_failure(v, X509_V_ERR_HOSTNAME_MISMATCH, 0, leaf,
+                         "the certificate does not carry the name required");
   }
   v->code = X509_V_OK;
   note_chain(v, chain);
@@ -153,8 +153,8 @@ int tl_verify_run(X509_STORE_CTX *sc, const struct tl_tls_domain *d, bool server
 }
 
 /* What ssl_verify_cert_chain of OpenSSL sets up for a handshake. */
-static int prepare(X509_STORE_CTX *sc, SSL_CTX *ctx, bool server, const struct tl_identity *id,
-                   time_t at) {
+static int prepare_context(X509_STORE_CTX *sc, SSL_CTX *ctx, bool server,
+                           const struct tl_identity *id, time_t at) {
   X509_STORE *store = SSL_CTX_get_cert_store(ctx);
   X509_VERIFY_PARAM *param;
   if (X509_STORE_CTX_init(sc, store, sk_X509_value(id->chain, 0), id->chain) != 1 ||
@@ -174,7 +174,7 @@ int tl_tls_verify_identity(const struct tl_tls_domain *d, bool server, const str
   out->alert = 0xff;
   if (!ctx || sk_X509_num(id->chain) < 1) return TL_EINVAL;
   X509_STORE_CTX *sc = X509_STORE_CTX_new();
-  int rc = sc ? prepare(sc, ctx, server, id, at) : TL_ENOMEM;
+  int rc = sc ? prepare_context(sc, ctx, server, id, at) : TL_ENOMEM;
   if (rc == 0) rc = tl_verify_run(sc, d, server, name, out);
   X509_STORE_CTX_free(sc);
   ERR_clear_error();

@@ -18,7 +18,7 @@
 /* What an Extended Key Usage allows, of what matters here. */
 enum { FOR_SIP = 1, FOR_ROLE = 2, FOR_ALL = FOR_SIP | FOR_ROLE, SIP_BY_NAME = 4 };
 
-static bool refuse(struct tl_finding *out, int code, int depth, const char *why) {
+static bool set_finding(struct tl_finding *out, int code, int depth, const char *why) {
   *out = (struct tl_finding){code, depth, why};
   return false;
 }
@@ -43,15 +43,15 @@ static bool sans_ok(X509 *x, struct tl_finding *out) {
   int crit;
   GENERAL_NAMES *names = X509_get_ext_d2i(x, NID_subject_alt_name, &crit, NULL);
   if (!names) /* -1: there is none; else it is damaged or there twice */
-    return crit == -1 || refuse(out, X509_V_ERR_INVALID_EXTENSION, 0,
-                                "the subjectAltName of the certificate cannot be read");
+    return crit == -1 || set_finding(out, X509_V_ERR_INVALID_EXTENSION, 0,
+                                     "the subjectAltName of the certificate cannot be read");
   int n = sk_GENERAL_NAME_num(names);
-  bool ok = n <= TL_ID_SANS_MAX ||
-            refuse(out, X509_V_ERR_CERT_REJECTED, 0, "the certificate has more than 1000 names");
+  bool ok = n <= TL_ID_SANS_MAX || set_finding(out, X509_V_ERR_CERT_REJECTED, 0,
+                                               "the certificate has more than 1000 names");
   for (int i = 0; ok && i < n; i++)
     ok = san_ok(sk_GENERAL_NAME_value(names, i)) ||
-         refuse(out, X509_V_ERR_UNSUPPORTED_NAME_SYNTAX, 0,
-                "a name in the certificate has a NUL, a control or a byte outside ASCII");
+         set_finding(out, X509_V_ERR_UNSUPPORTED_NAME_SYNTAX, 0,
+                     "a name in the certificate has a NUL, a control or a byte outside ASCII");
   GENERAL_NAMES_free(names);
   return ok;
 }
@@ -64,8 +64,8 @@ static bool common_names_ok(X509 *x, struct tl_finding *out) {
     bool wide =
         ASN1_STRING_type(a) == V_ASN1_BMPSTRING || ASN1_STRING_type(a) == V_ASN1_UNIVERSALSTRING;
     if (!wide && memchr(ASN1_STRING_get0_data(a), 0, (size_t)ASN1_STRING_length(a)))
-      return refuse(out, X509_V_ERR_UNSUPPORTED_NAME_SYNTAX, 0,
-                    "the common name of the certificate has a NUL");
+      return set_finding(out, X509_V_ERR_UNSUPPORTED_NAME_SYNTAX, 0,
+                         "the common name of the certificate has a NUL");
   }
   return true;
 }
@@ -73,19 +73,19 @@ static bool common_names_ok(X509 *x, struct tl_finding *out) {
 static bool bounds_ok(X509 *x, int depth, struct tl_finding *out) {
   EVP_PKEY *key = X509_get0_pubkey(x);
   if (!key)
-    return refuse(out, X509_V_ERR_UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY, depth,
-                  "the key of the certificate is of no kind that is known");
+    return set_finding(out, X509_V_ERR_UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY, depth,
+                       "the key of the certificate is of no kind that is known");
   bool modular =
       EVP_PKEY_is_a(key, "RSA") || EVP_PKEY_is_a(key, "RSA-PSS") || EVP_PKEY_is_a(key, "DSA");
   if (modular && EVP_PKEY_get_bits(key) > KEY_BITS_MAX)
-    return refuse(out, X509_V_ERR_CERT_REJECTED, depth,
-                  "the key of the certificate is longer than 8192 bits");
+    return set_finding(out, X509_V_ERR_CERT_REJECTED, depth,
+                       "the key of the certificate is longer than 8192 bits");
   if (ASN1_STRING_length(X509_get0_serialNumber(x)) > SERIAL_MAX)
-    return refuse(out, X509_V_ERR_CERT_REJECTED, depth,
-                  "the serial number of the certificate is longer than 20 octets");
+    return set_finding(out, X509_V_ERR_CERT_REJECTED, depth,
+                       "the serial number of the certificate is longer than 20 octets");
   if (X509_get_extension_flags(x) & EXFLAG_INVALID)
-    return refuse(out, X509_V_ERR_INVALID_EXTENSION, depth,
-                  "an extension of the certificate is damaged or there twice");
+    return set_finding(out, X509_V_ERR_INVALID_EXTENSION, depth,
+                       "an extension of the certificate is damaged or there twice");
   return true;
 }
 
@@ -94,8 +94,8 @@ static bool bounds_ok(X509 *x, int depth, struct tl_finding *out) {
 static bool key_usage_ok(X509 *x, bool may_decrypt, struct tl_finding *out) {
   uint32_t need = KU_DIGITAL_SIGNATURE | (may_decrypt ? KU_KEY_ENCIPHERMENT : 0);
   if (X509_get_key_usage(x) & need) return true; /* all bits where nothing is said */
-  return refuse(out, X509_V_ERR_INVALID_PURPOSE, 0,
-                "the key usage of the certificate does not allow TLS");
+  return set_finding(out, X509_V_ERR_INVALID_PURPOSE, 0,
+                     "the key usage of the certificate does not allow TLS");
 }
 
 static unsigned purpose_of(const ASN1_OBJECT *o, int role_nid) {
@@ -108,7 +108,7 @@ static unsigned purpose_of(const ASN1_OBJECT *o, int role_nid) {
   return 0;
 }
 
-static unsigned purposes(X509 *x, bool peer_is_client) {
+static unsigned read_purposes(X509 *x, bool peer_is_client) {
   int crit, role = peer_is_client ? NID_client_auth : NID_server_auth;
   EXTENDED_KEY_USAGE *eku = X509_get_ext_d2i(x, NID_ext_key_usage, &crit, NULL);
   if (!eku) return crit == -1 ? FOR_ALL : 0; /* -1: no such extension */
@@ -123,31 +123,31 @@ static unsigned purposes(X509 *x, bool peer_is_client) {
  * is left of both must still be SIP or TLS in this role. */
 static bool eku_ok(STACK_OF(X509) * chain, enum tl_eku eku, bool peer_is_client,
                    struct tl_finding *out) {
-  unsigned left = purposes(sk_X509_value(chain, 0), peer_is_client);
+  unsigned left = read_purposes(sk_X509_value(chain, 0), peer_is_client);
   if (eku == TL_EKU_IGNORE) return true;
   if (eku == TL_EKU_REQUIRE) {
     if (!(left & SIP_BY_NAME))
-      return refuse(out, X509_V_ERR_INVALID_PURPOSE, 0,
-                    "the certificate is not marked for SIP (id-kp-sipDomain, RFC 5924)");
+      return set_finding(out, X509_V_ERR_INVALID_PURPOSE, 0,
+                         "the certificate is not marked for SIP (id-kp-sipDomain, RFC 5924)");
     left = FOR_SIP;
   }
   left &= FOR_ALL;
   if (!left)
-    return refuse(
+    return set_finding(
         out, X509_V_ERR_INVALID_PURPOSE, 0,
         peer_is_client
             ? "the extended key usage of the certificate allows neither SIP nor TLS clients"
             : "the extended key usage of the certificate allows neither SIP nor TLS servers");
   for (int i = 1; i < sk_X509_num(chain); i++) {
-    left &= purposes(sk_X509_value(chain, i), peer_is_client);
+    left &= read_purposes(sk_X509_value(chain, i), peer_is_client);
     if (!left)
-      return refuse(out, X509_V_ERR_INVALID_PURPOSE, i,
-                    "the extended key usage of an authority does not allow what it certifies");
+      return set_finding(out, X509_V_ERR_INVALID_PURPOSE, i,
+                         "the extended key usage of an authority does not allow what it certifies");
   }
   return true;
 }
 
-bool tl_leaf_for_role(X509 *leaf, bool client) { return purposes(leaf, client) & FOR_ALL; }
+bool tl_leaf_for_role(X509 *leaf, bool client) { return read_purposes(leaf, client) & FOR_ALL; }
 
 bool tl_leaf_acceptable(X509 *leaf, struct tl_finding *out) {
   return bounds_ok(leaf, 0, out) && sans_ok(leaf, out) && common_names_ok(leaf, out);
