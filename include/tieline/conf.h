@@ -26,17 +26,17 @@ struct tl_conf_listen {
   struct tl_tls_domain *domain; /* tls only; NULL: chosen by SNI alone */
 };
 
-/* How far the other side of a connection is known. Each includes what follows it. */
+/* What is known about the other side of a connection. Each level implies those after it. */
 enum tl_trust {
   TL_TRUST_VERIFIED,  /* its certificate was verified */
-  TL_TRUST_ENCRYPTED, /* TLS, but nobody has proved who it is */
+  TL_TRUST_ENCRYPTED, /* TLS, but no verified certificate */
   TL_TRUST_ANY,
 };
 
-/* Requests that claim one of our domains in From without being entitled. */
+/* What to do with requests that name one of our domains in From without being entitled to it. */
 enum tl_anti_spoof {
   TL_SPOOF_OFF,
-  TL_SPOOF_PEERS, /* refused from peers and from who shows a certificate */
+  TL_SPOOF_PEERS, /* refused from peers and from holders of certificates */
   TL_SPOOF_ALL,   /* refused from everybody */
 };
 
@@ -55,32 +55,32 @@ struct tl_conf_peer {
   char **identities;            /* all names that tell it, identity first; NULL: identity alone */
   char **domains;               /* others that it may name in From, lower case; NULL: none */
   size_t n_network;
-  struct tl_network *network; /* where it comes from, if no certificate tells; none: addr */
-  struct tl_binding *binding; /* what its certificate must be besides; NULL: nothing */
-  bool by_cert;               /* only a certificate makes a source this peer, unless networks do */
-  bool transit;               /* passes on others' requests: From is not checked */
-  bool tls_only;              /* never reached, nor recognised, in the clear */
-  bool preloaded;             /* may bring a Route of others without our token */
+  struct tl_network *network; /* source networks where no certificate identifies it; none: addr */
+  struct tl_binding *binding; /* further demands on its certificate; NULL: none */
+  bool by_cert;               /* identified by its certificate alone, unless it has networks */
+  bool transit;               /* forwards third parties' requests: From is not checked */
+  bool tls_only;              /* neither reached nor recognised without TLS */
+  bool preloaded;             /* may send a Route to third parties without our token */
   bool revalidate;            /* in-dialog requests are checked as initial ones are */
-  bool check_set;             /* check_from is its own, not the TLS domain's */
+  bool check_set;             /* check_from is set here, else the TLS domain's applies */
   enum tl_check_from check_from;
-  size_t n_addr; /* found when the snapshot was built, in order of preference; now: places */
+  size_t n_addr; /* found when the snapshot was built, in order of preference */
   struct tl_addr *addr;
   uint8_t *via;                /* enum tl_transport of each address */
   uint32_t max_cps;            /* 0: no limit */
-  uint32_t max_calls;          /* of the whole process at a time, 0: no limit */
-  uint32_t max_connections;    /* opened by its address, 0: limits.max_connections_peer */
-  uint32_t max_message;        /* bytes of one that is sent to it, 0: no limit */
+  uint32_t max_calls;          /* concurrent, in the whole process, 0: no limit */
+  uint32_t max_connections;    /* opened from its address, 0: limits.max_connections_peer */
+  uint32_t max_message;        /* bytes of a message sent to it, 0: no limit */
   uint32_t probe_ms;           /* 0: none */
   uint32_t retry_after_max_ms; /* longest pause after a 503 with Retry-After, 0: none */
-  struct tl_health *health;    /* a reference, the same in each snapshot while the uri is */
-  struct tl_places *places;    /* the same; what it leads to now */
+  struct tl_health *health;    /* a reference, shared by all snapshots that keep the uri */
+  struct tl_places *places;    /* the same; its current addresses */
   uint32_t max_age_ms;         /* of a connection to it, 0: as its TLS domain says */
 };
 
 /* What a route does with several targets (RFC 3261 16.6). */
 enum tl_fork {
-  TL_FORK_FAILOVER, /* the next one when one cannot be reached, is silent or says 503 */
+  TL_FORK_FAILOVER, /* the next one after no connection, no answer or a 503 */
   TL_FORK_SERIAL,   /* the next one after any final response but 2xx and 6xx */
   TL_FORK_PARALLEL, /* all at once */
 };
@@ -96,13 +96,13 @@ struct tl_conf_route {
   size_t n_from;
   struct tl_conf_peer **from;          /* the same as peers */
   bool verified_only, unverified_only; /* peer_verified */
-  enum tl_trust trust;                 /* least that is known of the source */
-  /* Globs of which one must match the verified certificate, NULL-terminated; NULL: any. */
+  enum tl_trust trust;                 /* required of the source */
+  /* Globs, one of which must match the verified certificate, NULL-terminated; NULL: any. */
   char **peer_subject, **peer_issuer, **peer_san, **peer_fingerprint, **peer_anchor;
-  bool relay_request_uri; /* go where the Request-URI (or next Route) points */
+  bool relay_request_uri; /* forward to where the Request-URI (or next Route) points */
   size_t n_relay_network;
-  struct tl_network *relay_network; /* inner networks that relay may lead to from elsewhere */
-  bool preloaded;                   /* takes a Route of others without our token */
+  struct tl_network *relay_network; /* inner networks that relay may reach from outside */
+  bool preloaded;                   /* accepts a Route to third parties without our token */
   enum tl_fork fork;                /* several targets: one after the other, or all */
   bool stateless;                   /* forwarded without a transaction (RFC 3261 16.11) */
   struct tl_tls_domain *domain;     /* overrides for TLS targets; may be NULL */
@@ -113,33 +113,35 @@ struct tl_conf_route {
 /* A line of the identity map. */
 struct tl_conf_mapping {
   char *key;
-  char **who; /* "domain" and "user@domain", NULL-terminated, domains in lower case */
+  char **granted; /* "domain" and "user@domain", NULL-terminated, domains in lower case */
 };
 
 struct tl_conf_limits {
   uint32_t max_connections;        /* stream connections of the whole process */
-  uint32_t max_connections_source; /* of those that came in, from one source */
-  uint32_t max_connections_peer;   /* the same where a peer is that says nothing else */
-  uint32_t max_unfinished;         /* bytes of messages that are there in part, of the process */
-  uint32_t max_transactions;       /* per worker */
-  uint32_t max_transactions_peer;  /* of those, waiting for one peer */
-  uint32_t max_kept;               /* bytes of messages kept for transactions, per worker */
-  uint32_t max_open_calls;         /* toward peers with max_calls, of the whole process */
-  uint32_t max_message;            /* bytes of one SIP message */
-  uint32_t max_head;               /* bytes of its head */
-  uint32_t max_handshakes;         /* in progress, per handshake thread */
-  uint32_t max_handshakes_source;  /* in progress from one source */
-  uint32_t max_half_open;          /* without a complete ClientHello, per handshake thread */
-  uint32_t max_half_open_source;   /* of those, from one source */
-  uint32_t send_buffer;            /* bytes waiting per connection before more is refused */
-  uint32_t send_min_rate;     /* bytes a second that a peer with bytes waiting must take, 0: any */
-  uint32_t udp_answer_factor; /* bytes repeated for each of a UDP source that is no peer */
+  uint32_t max_connections_source; /* incoming ones from one source */
+  uint32_t max_connections_peer;  /* incoming ones from the address of a peer without a limit of its
+                                     own */
+  uint32_t max_unfinished;        /* bytes of messages received in part, of the whole process */
+  uint32_t max_transactions;      /* per worker */
+  uint32_t max_transactions_peer; /* of those, waiting for one peer */
+  uint32_t max_kept;              /* bytes of messages saved for transactions, per worker */
+  uint32_t max_open_calls;        /* toward peers with max_calls, of the whole process */
+  uint32_t max_message;           /* bytes of one SIP message */
+  uint32_t max_head;              /* bytes of its head */
+  uint32_t max_handshakes;        /* in progress, per handshake thread */
+  uint32_t max_handshakes_source; /* in progress from one source */
+  uint32_t max_half_open;         /* without a complete ClientHello, per handshake thread */
+  uint32_t max_half_open_source;  /* of those, from one source */
+  uint32_t send_buffer;           /* bytes waiting per connection before more is refused */
+  uint32_t send_min_rate;         /* bytes a second that a peer with a backlog must take, 0: any */
+  uint32_t udp_answer_factor; /* bytes retransmitted per byte received from a UDP source that is not
+                                 a peer */
   uint32_t connect_queue;     /* messages waiting per connection being established */
   uint32_t recv_buffers;      /* buffers in a worker's receive ring, a power of two */
   uint32_t zero_copy_body;    /* bodies of at least this many bytes are sent without a copy */
 };
 
-/* What becomes of the connections of a TLS domain that a reload changed. */
+/* What happens to the connections of a TLS domain that a reload changed. */
 enum tl_reload_drain { TL_DRAIN_GRACEFUL, TL_DRAIN_NOW, TL_DRAIN_KEEP };
 
 struct tl_conf_timeouts { /* all in milliseconds */
@@ -169,7 +171,7 @@ struct tl_conf {
   enum tl_anti_spoof anti_spoof;
   uint32_t crl_refresh_ms;
   uint32_t dns_ttl_min_ms, dns_ttl_max_ms;
-  uint32_t call_max_ms; /* after which a call without a BYE counts no longer, nor its token */
+  uint32_t call_max_ms; /* after which a call without a BYE is forgotten, and its token expires */
   bool log_calls;
   struct tl_conf_limits limits;
   struct tl_conf_timeouts timeouts;
@@ -183,17 +185,17 @@ struct tl_conf {
   size_t n_route;
   struct tl_conf_route *route;
   char **our_domains;      /* lower case, NULL-terminated: `domains` and every advertised host */
-  struct tl_conf_map *map; /* private: what tl_conf_mapped asks; NULL: no identity_map */
-  struct tl_conf_names *names; /* private: what tl_conf_is_ours asks */
+  struct tl_conf_map *map; /* private: for tl_conf_mapped; NULL: no identity_map */
+  struct tl_conf_names *names; /* private: for tl_conf_is_ours */
   struct tl_raw *raw;          /* private: the values as written, for print and reload */
 };
 
-/* Where problems go: one call per problem. LINE 0: the file as a whole. What is merely doubtful
- * goes to the log as a warning. */
+/* Called once per problem. LINE 0: the file as a whole. Warnings go to the log instead. */
 typedef void (*tl_conf_report_fn)(void *arg, const char *file, int line, const char *sentence);
 
-/* Reads FILE and builds everything it names: certificates, keys, addresses. PREVIOUS, if any, gives
- * what cannot change while running (a change is refused with file:line) and the generation. */
+/* Reads FILE and builds everything it names: certificates, keys, addresses. With PREVIOUS, options
+ * that cannot change while running are compared with it (a change is refused with file:line), and
+ * the generation counts on from it. */
 int tl_conf_load(const char *file, const struct tl_conf *previous, tl_conf_report_fn report,
                  void *arg, struct tl_conf **out);
 struct tl_conf *tl_conf_ref(struct tl_conf *c);
@@ -205,8 +207,8 @@ void tl_conf_print(const struct tl_conf *c, bool explain, FILE *f);
  * when memory is short. */
 struct tl_place_list *tl_conf_peer_found(const struct tl_conf_peer *p);
 
-/* Calls FN for each file and directory that C names, its own files among them; also for what only
- * could be one (PEM text, URIs). */
+/* Calls FN for each file and directory that C names, its own files included, and also for PEM text
+ * and URIs given in the place of a file. */
 typedef void (*tl_conf_file_fn)(void *arg, const char *path);
 void tl_conf_each_file(const struct tl_conf *c, tl_conf_file_fn fn, void *arg);
 
@@ -216,7 +218,7 @@ void tl_conf_reference(FILE *f);
 /* Is HOST one of our domains or addresses? PORT 0: none was written. Numeric hosts need the port of
  * a listener; a name of `domains` is ours with any port. No allocation, constant time. */
 bool tl_conf_is_ours(const struct tl_conf *c, struct tl_str host, uint16_t port);
-/* Would what is sent to TO by T come to a listener of ours? */
+/* Does sending to TO by T reach a listener of ours? */
 bool tl_conf_is_listener(const struct tl_conf *c, enum tl_transport t, const struct tl_addr *to);
 /* Is HOST the name of one of our domains, with or without PORT? Numeric hosts are nobody's domain.
  */

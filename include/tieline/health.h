@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is known of a peer beyond its configuration: whether it answers probes,
- * and until when it wants no requests.
+ * Run-time state of a peer: whether it answers probes, and until when it has asked
+ * for no requests.
  *
  * Ownership: counted references; the snapshots that have the peer under the same
  * name and uri share one, so a reload forgets nothing. Threads: written by the
@@ -15,12 +15,12 @@
 
 struct tl_health {
   _Atomic uint32_t refs;
-  _Atomic bool down;               /* so many probes failed in a row: routes pass it over */
+  _Atomic bool down;               /* several probes in a row failed: routing skips it */
   _Atomic uint32_t failures;       /* in a row */
-  _Atomic uint32_t status;         /* of the last answer, 0: none came */
+  _Atomic uint32_t status;         /* of the last answer, 0: none yet */
   _Atomic uint32_t rtt_ms;         /* of the last answer */
-  _Atomic uint64_t sent, lost;     /* probes, and those that failed */
-  _Atomic uint64_t pause_until_ms; /* by tl_now_ms: its 503 had a Retry-After; 0: none had */
+  _Atomic uint64_t sent, lost;     /* probes sent, and those that failed */
+  _Atomic uint64_t pause_until_ms; /* by tl_now_ms, from Retry-After in a 503; 0: none */
 };
 
 /* One reference for the caller; NULL when memory is short. */
@@ -28,11 +28,11 @@ struct tl_health *tl_health_new(void);
 struct tl_health *tl_health_ref(struct tl_health *h);
 void tl_health_unref(struct tl_health *h);
 
-/* It wants no requests before UNTIL_MS (tl_now_ms). */
+/* Sends it no requests before UNTIL_MS (tl_now_ms). */
 static inline void tl_health_pause(struct tl_health *h, uint64_t until_ms) {
   atomic_store_explicit(&h->pause_until_ms, until_ms, memory_order_relaxed);
 }
-/* How long it wants none yet, 0: it takes them. */
+/* How much longer it is paused, 0: it accepts requests. */
 static inline uint64_t tl_health_pause_ms(const struct tl_health *h, uint64_t now_ms) {
   uint64_t until = h ? atomic_load_explicit(&h->pause_until_ms, memory_order_relaxed) : 0;
   return until > now_ms ? until - now_ms : 0;

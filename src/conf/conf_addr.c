@@ -5,7 +5,7 @@
  */
 #include <ctype.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 #include "tieline/uri.h"
 
 uint16_t tl_conf_default_port(enum tl_transport t) { return t == TL_TLS ? 5061 : 5060; }

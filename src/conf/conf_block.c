@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Blocks of values with their places, and how problems are reported: the tools
- * that the other parts of the configuration share. No rule lives here.
+ * Blocks of values with their positions, and the reporting of problems: the tools
+ * that the other parts of the configuration share. It contains no rules.
  */
 #include <stdarg.h>
 #include <stdlib.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
 int tl_conf_fail(struct tl_conf_ctx *ctx, struct tl_conf_pos at, const char *fmt, ...) {
   char sentence[768];
@@ -29,8 +29,8 @@ void tl_conf_warn(struct tl_conf_ctx *ctx, struct tl_conf_pos at, const char *fm
   TL_LOG(TL_LOG_WARN, sentence, TL_FC("file", at.file ? at.file : ""), TL_FI("line", at.line));
 }
 
-/* Levenshtein's distance, at most CAP. */
-static size_t distance(const char *a, const char *b, size_t cap) {
+/* Levenshtein distance, at most CAP. */
+static size_t edit_distance(const char *a, const char *b, size_t cap) {
   size_t row[TL_CONF_NAME_MAX + 2], n = strlen(a), m = strlen(b);
   if (m > TL_CONF_NAME_MAX || n > TL_CONF_NAME_MAX || n > m + cap || m > n + cap) return cap;
   for (size_t j = 0; j <= m; j++) row[j] = j;
@@ -52,7 +52,7 @@ const char *tl_conf_nearest(const char *word, const char *const *names) {
   size_t best = strlen(word) / 3 + 2; /* a third of the letters may be wrong, one in short words */
   const char *near = NULL;
   for (; *names; names++) {
-    size_t d = distance(word, *names, best);
+    size_t d = edit_distance(word, *names, best);
     if (d < best) best = d, near = *names;
   }
   return near;

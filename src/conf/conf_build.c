@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * From checked blocks to the snapshot that workers read: addresses, names that
- * become pointers, our own names. It judges nothing that conf_check.c could.
+ * become pointers, our own names. All that can be checked without files or the
+ * network has been, by conf_check.c.
  */
 #include <ctype.h>
 #include <pwd.h>
 #include <stdlib.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
 #define RESOLVE_TIMEOUT_MS 5000
 
 static char *dup_str(const char *s) { return s ? strdup(s) : NULL; }
 
-static char *lower(const char *s, size_t n) {
+static char *lower_copy(const char *s, size_t n) {
   char *out = strndup(s, n);
   for (char *p = out; p && *p; p++) *p = (char)tolower((unsigned char)*p);
   return out;
@@ -33,7 +34,7 @@ static int list_copy(char *const *l, bool low, char ***out) {
   char **copy = calloc(n + 1, sizeof(*copy));
   if (!copy) return TL_ENOMEM;
   for (size_t i = 0; i < n; i++)
-    if (!(copy[i] = low ? lower(l[i], strlen(l[i])) : strdup(l[i]))) {
+    if (!(copy[i] = low ? lower_copy(l[i], strlen(l[i])) : strdup(l[i]))) {
       list_free(copy);
       return TL_ENOMEM;
     }
@@ -175,7 +176,7 @@ static const struct tl_conf_peer *peer_before(const struct tl_conf *previous,
   return NULL;
 }
 
-/* With dead name servers a reload must not lose what was known. */
+/* A reload while the name servers are down must not lose known addresses. */
 static int keep_addresses(const struct tl_place_list *l, struct tl_conf_peer *p) {
   if (p->n_addr || l->n == 0) return 0;
   p->addr = calloc(l->n, sizeof(*p->addr));
@@ -188,7 +189,7 @@ static int keep_addresses(const struct tl_place_list *l, struct tl_conf_peer *p)
   return 0;
 }
 
-/* What was found out about the peer stays true over a reload that leaves its uri alone. */
+/* What is known of the peer at run time survives a reload that does not change its uri. */
 static int take_known(const struct tl_conf_peer *was, struct tl_conf_peer *p) {
   if (was) {
     p->health = tl_health_ref(was->health);
@@ -289,7 +290,7 @@ static int build_routes(struct tl_conf *c) {
 /* ---- our names ---- */
 
 static int name_add(char **list, size_t *n, const char *p, size_t len) {
-  char *s = lower(p, len);
+  char *s = lower_copy(p, len);
   if (!s) return TL_ENOMEM;
   for (size_t i = 0; i < *n; i++)
     if (strcmp(list[i], s) == 0) {
@@ -318,7 +319,7 @@ static int build_names(struct tl_conf *c) {
   return rc ? rc : tl_conf_names_new(c, domains, &c->names);
 }
 
-/* What goes there would come back; routes leave such an address out. */
+/* A request sent there would come straight back; routing skips such an address. */
 static void warn_of_ourselves(const struct tl_conf *c, struct tl_conf_ctx *ctx) {
   char text[TL_ADDR_STRLEN];
   for (size_t i = 0; i < c->n_peer; i++) {

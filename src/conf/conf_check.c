@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <sys/un.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
-static unsigned cores(void) {
+static unsigned count_cores(void) {
   cpu_set_t set;
   int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
   return n < 1 ? 1 : n > 64 ? 64 : (unsigned)n;
@@ -22,7 +22,7 @@ static void check_global(struct tl_raw *r, struct tl_conf_ctx *ctx) {
   struct sockaddr_un un;
   struct tl_str host;
   uint16_t port;
-  if (!g->workers) g->workers = cores();
+  if (!g->workers) g->workers = count_cores();
   if (!g->handshakers) g->handshakers = g->workers > 1 ? g->workers / 2 : 1;
   if (g->allow_keylog && !g->keylog_file)
     tl_conf_fail(ctx, tl_block_at(b, "allow_keylog"), "allow_keylog needs keylog_file");
@@ -66,10 +66,10 @@ static bool group_given(const struct tl_block *b, unsigned group) {
   return false;
 }
 
-/* Certificate and key, or the ways to trust, come from one place: a mixture would be neither's
- * policy. */
-static int inherit(struct tl_block *b, const struct tl_block *from) {
-  bool skip[128] = {false}; /* a test keeps the table below this */
+/* A group (certificate and key, or the trust anchors) is inherited as a whole: a mixture would be
+ * neither domain's policy. */
+static int inherit_options(struct tl_block *b, const struct tl_block *from) {
+  bool skip[128] = {false}; /* a unit test holds the table below this */
   const struct tl_conf_section *s = b->sec;
   for (size_t i = 0; i < s->n_opt; i++)
     skip[i] = !(s->opt[i].flags & TL_OPT_INHERIT) || b->at[i].line || !from->at[i].line ||
@@ -164,9 +164,9 @@ static int check_domains(struct tl_raw *r, struct tl_conf_ctx *ctx) {
     struct tl_block *b = &bs->b[i];
     struct tl_v_domain *d = b->values;
     bool requires = tl_block_given(b, "require_cert");
-    int rc = base && b != base ? inherit(b, base) : 0;
+    int rc = base && b != base ? inherit_options(b, base) : 0;
     if (rc) return rc;
-    /* who stops checking certificates need not say that he stops demanding them, too */
+    /* verify_cert = false implies require_cert = false unless that is set */
     if (!d->verify_cert && !requires) d->require_cert = false;
     if (d->records == TL_CONF_UNSET) d->records = tl_raw_global(r)->records;
     check_domain(b, ctx);
@@ -174,11 +174,11 @@ static int check_domains(struct tl_raw *r, struct tl_conf_ctx *ctx) {
   return 0;
 }
 
-static bool serves(const struct tl_block *b) {
+static bool can_serve(const struct tl_block *b) {
   return ((const struct tl_v_domain *)b->values)->role != TL_ROLE_CLIENT;
 }
 
-static bool dials(const struct tl_block *b) {
+static bool can_connect(const struct tl_block *b) {
   return ((const struct tl_v_domain *)b->values)->role != TL_ROLE_SERVER;
 }
 
@@ -189,7 +189,7 @@ static void check_domain_name(struct tl_raw *r, const struct tl_block *b, const 
   const struct tl_block *d = tl_blocks_find(bs, name);
   if (!d)
     tl_conf_fail_unknown(ctx, b, "tls_domain", "tls_domain", name, bs);
-  else if (!(as_server ? serves(d) : dials(d)))
+  else if (!(as_server ? can_serve(d) : can_connect(d)))
     tl_conf_fail(ctx, tl_block_at(b, "tls_domain"), "tls_domain \"%s\" %s", name,
                  as_server
                      ? "has no certificate or only the client role: it cannot serve a listener"
@@ -203,14 +203,15 @@ static bool any_domain(const struct tl_raw *r, bool (*can)(const struct tl_block
   return false;
 }
 
-/* Does some rule lead a handshake to a domain that can serve, without its name being said? */
+/* Can a handshake find a domain that can serve by some rule, without a listener naming it? */
 static bool any_domain_is_found(const struct tl_raw *r) {
   const struct tl_blocks *bs = &r->sec[TL_SEC_DOMAIN];
   for (size_t i = 0; i < bs->n; i++) {
     const struct tl_v_domain *d = bs->b[i].values;
-    if (serves(&bs->b[i]) && (bs->n == 1 || strcmp(bs->b[i].title, "default") == 0 ||
-                              (d->match_sip_domain && *d->match_sip_domain) ||
-                              (d->match_ip_address && *d->match_ip_address) || d->credentials_dir))
+    if (can_serve(&bs->b[i]) &&
+        (bs->n == 1 || strcmp(bs->b[i].title, "default") == 0 ||
+         (d->match_sip_domain && *d->match_sip_domain) ||
+         (d->match_ip_address && *d->match_ip_address) || d->credentials_dir))
       return true;
   }
   return false;
@@ -242,7 +243,7 @@ static void check_listen(struct tl_raw *r, struct tl_block *b, struct tl_conf_ct
                  tl_transport_param(t));
   else if (l->tls_domain)
     check_domain_name(r, b, l->tls_domain, true, ctx);
-  else if (t == TL_TLS && !any_domain(r, serves))
+  else if (t == TL_TLS && !any_domain(r, can_serve))
     tl_conf_fail(ctx, b->pos,
                  "listen \"%s\" has no tls_domain to serve with: none has certificate and "
                  "private_key",
@@ -279,7 +280,7 @@ static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
   if (u.transport != TL_TLS) return;
   if (p->tls_domain)
     check_domain_name(r, b, p->tls_domain, false, ctx);
-  else if (!any_domain(r, dials))
+  else if (!any_domain(r, can_connect))
     tl_conf_fail(ctx, b->pos,
                  "peer \"%s\" is a TLS peer, but there is no tls_domain to connect with", b->title);
 }
@@ -305,7 +306,7 @@ static void check_user_part(const struct tl_block *b, const char *option, const 
                  option);
 }
 
-/* What opens and ends a call is known only where requests have transactions. */
+/* Calls can only be counted where requests have transactions. */
 static void check_stateless(struct tl_raw *r, const struct tl_block *b, struct tl_conf_ctx *ctx) {
   const struct tl_v_route *v = b->values;
   for (char **name = v->peers; v->stateless && name && *name; name++) {
@@ -364,14 +365,14 @@ static bool dials_by_destination(const struct tl_raw *r) {
   return false;
 }
 
-/* Several that could connect, and none for what nobody lists. */
+/* Warns if several domains could connect, but none applies to unlisted destinations. */
 static void check_client_domains(const struct tl_raw *r, struct tl_conf_ctx *ctx) {
   const struct tl_blocks *bs = &r->sec[TL_SEC_DOMAIN];
   const struct tl_block *unlisted = NULL;
   size_t n = 0;
   for (size_t i = 0; i < bs->n; i++) {
     const struct tl_v_domain *d = bs->b[i].values;
-    if (!dials(&bs->b[i])) continue;
+    if (!can_connect(&bs->b[i])) continue;
     if (strcmp(bs->b[i].title, "default") == 0 || lists_any(d->match_sip_domain) ||
         lists_any(d->match_ip_address))
       return;
@@ -413,7 +414,7 @@ int tl_conf_check_reload(const struct tl_raw *now, const struct tl_raw *before,
     const struct tl_block *a = &now->sec[single[k]].b[0], *b = &before->sec[single[k]].b[0];
     for (size_t i = 0; i < a->sec->n_opt; i++) {
       const struct tl_opt *o = &a->sec->opt[i];
-      /* a default may depend on the machine: only what is written can differ */
+      /* a default may depend on the machine: only written values can differ */
       if (!(o->flags & TL_OPT_FIXED) || (!a->at[i].line && !b->at[i].line) ||
           tl_value_equal(o, a, b))
         continue;

@@ -2,8 +2,8 @@
 /*
  * TLS domains from an SQL table, in the layout of OpenSIPS' tls_mgm: each row
  * becomes a block as if it stood in a file, so that inheritance, checks and the
- * reload's swap are the same. A row has its number for a line. Only SQLite is
- * spoken; the whole table is read in one transaction.
+ * reload's swap are the same. A row's number serves as its line. Only SQLite is
+ * supported; the whole table is read in one transaction.
  */
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -13,14 +13,14 @@
 #include <sys/stat.h>
 
 #include "base/text.h"
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
 #define BUSY_MS 2000         /* for a writer to finish */
 #define ROWS_MAX 100000      /* more is a mistake, not a table of domains */
 #define VALUE_MAX (1u << 20) /* bytes of one column */
 #define LIST_MAX 256         /* values of one list */
 
-/* Which option a column gives, and what its value is turned into. */
+/* The option a column sets, and how its value is converted. */
 enum meaning { TEXT, FLAG, ROLE, PEM };
 static const struct column {
   const char *col, *option; /* option NULL: the name of the domain */
@@ -77,7 +77,7 @@ static bool has_column(sqlite3_stmt *info, const char *name) {
   return false;
 }
 
-/* The columns that are there, and a sentence for one that was named but is not. */
+/* Selects the columns that exist; fails for one that was named but does not. */
 static int choose_columns(struct reading *r, sqlite3_stmt *info, sqlite3_str *sql) {
   int n = 1;
   for (size_t i = 0; i < COLUMNS; i++) {
@@ -95,7 +95,7 @@ static int choose_columns(struct reading *r, sqlite3_stmt *info, sqlite3_str *sq
   return 0;
 }
 
-static int prepare(struct reading *r) {
+static int prepare_query(struct reading *r) {
   sqlite3_stmt *info = NULL;
   sqlite3_str *sql = sqlite3_str_new(r->db);
   char *ask = sqlite3_mprintf("SELECT * FROM pragma_table_info(%Q)", r->v->table), *text = NULL;
@@ -150,8 +150,8 @@ static char *der_to_pem(const uint8_t *p, size_t n, const char *label) {
   return out;
 }
 
-/* As in a file: no control character, no forged line. */
-static bool clean(const char *p, size_t n) {
+/* As in a file: control characters could forge lines. */
+static bool is_clean_text(const char *p, size_t n) {
   for (size_t i = 0; i < n;) {
     uint32_t cp;
     size_t len = tl_utf8_next((const uint8_t *)p + i, n - i, &cp);
@@ -161,14 +161,14 @@ static bool clean(const char *p, size_t n) {
   return true;
 }
 
-static bool clean_pem(const char *p, size_t n) {
+static bool is_clean_pem(const char *p, size_t n) {
   for (size_t i = 0; i < n; i++)
     if ((p[i] < ' ' && p[i] != '\n' && p[i] != '\r') || p[i] > '~') return false;
   return true;
 }
 
-/* The value as an operator would write it, malloc'd; *OUT is NULL for none. TL_ECONFIG with *WHY.
- */
+/* The value as an operator would write it, malloc'd; *OUT is NULL for none. On TL_ECONFIG *WHY says
+ * what is wrong. */
 static int value_of(const struct column *col, const char *p, size_t n, char **out,
                     const char **why) {
   const char *pem = col->meaning == PEM ? find_pem(p, n) : NULL;
@@ -177,9 +177,9 @@ static int value_of(const struct column *col, const char *p, size_t n, char **ou
   if (pem) {
     size_t len = n - (size_t)(pem - p);
     *why = "PEM text holds something else than lines of ASCII";
-    if (!clean_pem(pem, len)) return TL_ECONFIG;
+    if (!is_clean_pem(pem, len)) return TL_ECONFIG;
     *out = strndup(pem, len);
-  } else if (clean(p, n)) {
+  } else if (is_clean_text(p, n)) {
     *out = strndup(p, n);
   } else if (col->meaning == PEM) {
     *why = "neither PEM nor DER of its kind, nor the name of a file";
@@ -202,8 +202,8 @@ static const char *word_of(const struct column *col, const char *text) {
   return text;
 }
 
-/* Stores TEXT under OPTION of B; lists are written with commas. TEXT is changed. */
-static int store(struct reading *r, struct tl_block *b, const struct column *col, char *text) {
+/* Stores TEXT in the option of COL; list items are separated by commas. Modifies TEXT. */
+static int store_text(struct reading *r, struct tl_block *b, const struct column *col, char *text) {
   const struct tl_opt *o = tl_conf_option(b->sec, col->option);
   const char *list[LIST_MAX];
   char err[256], *save = NULL;
@@ -240,7 +240,7 @@ static int take_column(struct reading *r, struct tl_block *b, size_t i) {
   if (rc == TL_ECONFIG)
     rc = tl_conf_fail(r->ctx, b->pos, "tls_domain \"%s\": column %s: %s", b->title,
                       column_name(r, i), why);
-  if (!rc && text) rc = store(r, b, col, text);
+  if (!rc && text) rc = store_text(r, b, col, text);
   bool pin = text && tl_tls_uri_has_pin(text);
   if (!rc && r->readable && d->private_key && text && (pin || tl_conf_is_pem(text)) &&
       strcmp(col->option, "private_key") == 0)
@@ -255,9 +255,9 @@ static int take_column(struct reading *r, struct tl_block *b, size_t i) {
 
 /* ---- rows ---- */
 
-/* Where the row's block goes: in place of the files' default, or behind all others. */
-static int place_of(struct reading *r, const char *title, struct tl_conf_pos pos,
-                    struct tl_block **out) {
+/* Where the row's block goes: in place of the files' default, or after all others. */
+static int block_for_row(struct reading *r, const char *title, struct tl_conf_pos pos,
+                         struct tl_block **out) {
   struct tl_blocks *bs = &r->raw->sec[TL_SEC_DOMAIN];
   struct tl_block *same = tl_blocks_find(bs, title);
   if (same && (size_t)(same - bs->b) < r->n_from_file && strcmp(title, "default") == 0 &&
@@ -284,11 +284,11 @@ static int take_row(struct reading *r) {
   const char *title = (const char *)sqlite3_column_text(r->rows, r->at[0]);
   size_t n = (size_t)sqlite3_column_bytes(r->rows, r->at[0]);
   struct tl_block *b = NULL;
-  if (!title || n == 0 || n > TL_CONF_NAME_MAX || strlen(title) != n || !clean(title, n))
+  if (!title || n == 0 || n > TL_CONF_NAME_MAX || strlen(title) != n || !is_clean_text(title, n))
     return tl_conf_fail(r->ctx, pos,
                         "column %s: the name of a TLS domain has 1 to %d bytes of text",
                         column_name(r, 0), TL_CONF_NAME_MAX);
-  int rc = place_of(r, title, pos, &b);
+  int rc = block_for_row(r, title, pos, &b);
   if (!rc) rc = tl_block_init(b, &tl_conf_sections[TL_SEC_DOMAIN], title);
   if (rc || !b) return rc;
   b->pos = pos;
@@ -353,7 +353,7 @@ int tl_conf_read_database(struct tl_raw *raw, struct tl_conf_ctx *ctx) {
     rc = TL_ENOMEM;
   else
     rc = open_database(&r);
-  if (!rc) rc = prepare(&r);
+  if (!rc) rc = prepare_query(&r);
   if (!rc) rc = read_rows(&r);
   sqlite3_finalize(r.rows);
   sqlite3_close(r.db);

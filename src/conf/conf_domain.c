@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
 static void hash_stat(EVP_MD_CTX *md, const char *name, const struct stat *st) {
   char line[512];
@@ -37,8 +37,8 @@ static void hash_dir(EVP_MD_CTX *md, const char *path) {
   free(entry);
 }
 
-/* Content rather than time: a file that was replaced within the clock's tick counts as changed.
- * Owner and mode count too: they are part of what a key file must be. */
+/* By content, not by time: a file replaced within one clock tick counts as changed. Owner and mode
+ * count too, because a key file is judged by them. */
 static void hash_file(EVP_MD_CTX *md, const char *path) {
   struct stat st;
   uint8_t buf[4096];
@@ -90,7 +90,7 @@ static bool about_trust(const char *option) {
   return false;
 }
 
-static void fingerprint(const struct tl_block *b, bool core, uint8_t out[TL_CONF_FINGERPRINT]) {
+static void hash_block(const struct tl_block *b, bool core, uint8_t out[TL_CONF_FINGERPRINT]) {
   EVP_MD_CTX *md = EVP_MD_CTX_new();
   memset(out, 0, TL_CONF_FINGERPRINT);
   if (!md || !EVP_DigestInit_ex(md, EVP_sha256(), NULL)) goto out;
@@ -104,11 +104,11 @@ out:
 }
 
 void tl_conf_fingerprint(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRINT]) {
-  fingerprint(b, false, out);
+  hash_block(b, false, out);
 }
 
 void tl_conf_fingerprint_core(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRINT]) {
-  fingerprint(b, true, out);
+  hash_block(b, true, out);
 }
 
 static struct tl_tls_options options_of(const struct tl_block *b) {
@@ -178,7 +178,7 @@ static struct tl_tls_options options_of(const struct tl_block *b) {
   };
 }
 
-/* No digest tells what became of a token, so its keys are opened anew by each reload. */
+/* A token's content has no digest, so its keys are opened again by each reload. */
 static bool has_token(const struct tl_block *b) {
   const struct tl_v_domain *d = b->values;
   for (char **k = d->private_key; k && *k; k++)
@@ -186,7 +186,8 @@ static bool has_token(const struct tl_block *b) {
   return false;
 }
 
-static struct tl_tls_domain *unchanged(const struct tl_conf *previous, const struct tl_block *b) {
+static struct tl_tls_domain *find_unchanged(const struct tl_conf *previous,
+                                            const struct tl_block *b) {
   if (!previous || has_token(b)) return NULL;
   const struct tl_blocks *bs = &previous->raw->sec[TL_SEC_DOMAIN];
   static const uint8_t none[TL_CONF_FINGERPRINT];
@@ -197,7 +198,7 @@ static struct tl_tls_domain *unchanged(const struct tl_conf *previous, const str
   return NULL;
 }
 
-/* A key or a PIN that stands in the configuration is as readable as the file around it. */
+/* A key or PIN in the configuration is as readable as the file around it. */
 static int check_inline_keys(const struct tl_block *b, struct tl_conf_ctx *ctx) {
   const struct tl_v_domain *d = b->values;
   struct tl_conf_pos at = tl_block_at(b, "private_key");
@@ -214,7 +215,7 @@ static int check_inline_keys(const struct tl_block *b, struct tl_conf_ctx *ctx) 
   return 0;
 }
 
-/* Two domains that match the same: the second would lie dead without anyone noticing. */
+/* Of two domains that match the same, the second would silently never be used. */
 static int check_clashes(const struct tl_conf *c, struct tl_conf_ctx *ctx) {
   const struct tl_blocks *bs = &c->raw->sec[TL_SEC_DOMAIN];
   char what[400];
@@ -241,9 +242,9 @@ static int build_domain(struct tl_block *b, const struct tl_conf *previous, stru
   uint8_t core[TL_CONF_FINGERPRINT];
   int rc = check_inline_keys(b, ctx);
   if (rc) return rc;
-  /* before the files are read: one that changes in between is noticed by the next reload */
+  /* before the files are read: a file that changes in between is noticed by the next reload */
   tl_conf_fingerprint(b, b->fingerprint);
-  if ((*out = unchanged(previous, b))) return 0;
+  if ((*out = find_unchanged(previous, b))) return 0;
   tl_conf_fingerprint_core(b, core);
   rc = tl_tls_domain_new(&o, err, sizeof(err), &option, out);
   if (!rc) memcpy((*out)->core, core, sizeof((*out)->core));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which files a snapshot was made of, for who wants to know when one changes. */
-#include "conf/internal.h"
+/* Lists the files a snapshot was built from, for the file watcher. */
+#include "conf/conf_internal.h"
 
-static void of_block(const struct tl_block *b, tl_conf_file_fn fn, void *arg) {
+static void visit_block(const struct tl_block *b, tl_conf_file_fn fn, void *arg) {
   for (size_t i = 0; i < b->sec->n_opt; i++) {
     const struct tl_opt *o = &b->sec->opt[i];
     const void *v = (const char *)b->values + o->offset;
@@ -16,5 +16,5 @@ static void of_block(const struct tl_block *b, tl_conf_file_fn fn, void *arg) {
 void tl_conf_each_file(const struct tl_conf *c, tl_conf_file_fn fn, void *arg) {
   for (size_t i = 0; i < c->raw->source.n_file; i++) fn(arg, c->raw->source.file[i]);
   for (int s = TL_SEC_LISTEN; s < TL_SECTIONS; s++)
-    for (size_t i = 0; i < c->raw->sec[s].n; i++) of_block(&c->raw->sec[s].b[i], fn, arg);
+    for (size_t i = 0; i < c->raw->sec[s].n; i++) visit_block(&c->raw->sec[s].b[i], fn, arg);
 }

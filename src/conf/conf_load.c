@@ -7,9 +7,9 @@
 #include <limits.h>
 #include <stdlib.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
-/* The directory of FILE, absolute, so that it stays true whatever the process does later. */
+/* The directory of FILE, absolute, so that it holds even if the process changes its own. */
 static char *dir_of(const char *file) {
   const char *slash = strrchr(file, '/');
   char *dir = slash ? strndup(file, slash == file ? 1 : (size_t)(slash - file)) : strdup(".");
@@ -43,7 +43,7 @@ int tl_conf_load(const char *file, const struct tl_conf *previous, tl_conf_repor
   if ((rc = load_raw(file, &ctx, c->raw))) goto out;
   if (previous && (rc = tl_conf_check_reload(c->raw, previous->raw, &ctx))) goto out;
   if ((rc = tl_conf_build(c, previous, &ctx))) goto out;
-  if (previous) { /* the command line may have overruled the file */
+  if (previous) { /* the command line may have overridden the file */
     c->workers = previous->workers;
     c->handshakers = previous->handshakers;
   }

@@ -3,13 +3,13 @@
  * The identity map: which SIP domains and users a certificate may name beside
  * those in it (FEATURES C12). A line is a key, a tabulator, and a comma list of
  * "domain" and "user@domain"; the key is a common name, a subjectAltName or a
- * SHA-256 fingerprint. What is done with it is the proxy's business.
+ * SHA-256 fingerprint. The proxy applies it (identity_check.c).
  */
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
 #define LINES_MAX 100000u
 #define LINE_MAX_BYTES 4096
@@ -20,8 +20,8 @@ struct tl_conf_map {
 };
 
 static void row_free(struct tl_conf_mapping *r) {
-  for (char **w = r->who; w && *w; w++) free(*w);
-  free(r->who);
+  for (char **w = r->granted; w && *w; w++) free(*w);
+  free(r->granted);
   free(r->key);
 }
 
@@ -32,7 +32,7 @@ void tl_conf_map_free(struct tl_conf_map *m) {
   free(m);
 }
 
-static char *trimmed(char *s) {
+static char *trim_blanks(char *s) {
   while (*s == ' ' || *s == '\t') s++;
   size_t n = strlen(s);
   while (n && strchr(" \t\r\n", s[n - 1])) s[--n] = '\0';
@@ -40,7 +40,7 @@ static char *trimmed(char *s) {
 }
 
 /* Fingerprints as tl_identity has them: lower case, no colons. Names in lower case. */
-static void fold(char *s) {
+static void fold_key(char *s) {
   size_t hex = strspn(s, "0123456789abcdefABCDEF:");
   char *out = s;
   bool digest = s[hex] == '\0' && strlen(s) == 95;
@@ -50,7 +50,7 @@ static void fold(char *s) {
 }
 
 /* "domain" or "user@domain"; the domain in lower case. */
-static const char *check_who(char *who) {
+static const char *check_granted(char *who) {
   struct tl_str host;
   uint16_t port;
   char *at = strrchr(who, '@'), *domain = at ? at + 1 : who;
@@ -60,12 +60,12 @@ static const char *check_who(char *who) {
   return NULL;
 }
 
-static int add_who(struct tl_conf_mapping *r, size_t n, const char *who) {
-  char **more = realloc(r->who, (n + 2) * sizeof(*more));
+static int add_granted(struct tl_conf_mapping *r, size_t n, const char *who) {
+  char **more = realloc(r->granted, (n + 2) * sizeof(*more));
   if (!more) return TL_ENOMEM;
-  r->who = more;
-  r->who[n + 1] = NULL;
-  return (r->who[n] = strdup(who)) ? TL_OK : TL_ENOMEM;
+  r->granted = more;
+  r->granted[n + 1] = NULL;
+  return (r->granted[n] = strdup(who)) ? TL_OK : TL_ENOMEM;
 }
 
 static int read_list(struct tl_conf_mapping *r, char *list, struct tl_conf_ctx *ctx,
@@ -74,10 +74,10 @@ static int read_list(struct tl_conf_mapping *r, char *list, struct tl_conf_ctx *
   size_t n = 0;
   int rc = TL_OK;
   for (char *w = strtok_r(list, ",", &save); w && !rc; w = strtok_r(NULL, ",", &save)) {
-    w = trimmed(w);
+    w = trim_blanks(w);
     if (!*w) continue;
-    const char *wrong = check_who(w);
-    rc = wrong ? tl_conf_fail(ctx, at, "\"%s\" %s", w, wrong) : add_who(r, n++, w);
+    const char *wrong = check_granted(w);
+    rc = wrong ? tl_conf_fail(ctx, at, "\"%s\" %s", w, wrong) : add_granted(r, n++, w);
   }
   if (!rc && n == 0) rc = tl_conf_fail(ctx, at, "\"%s\" is mapped to nothing", r->key);
   return rc;
@@ -100,10 +100,10 @@ static int read_row(struct tl_conf_map *m, char *line, struct tl_conf_ctx *ctx,
   struct tl_conf_mapping *r = &m->row[m->n];
   memset(r, 0, sizeof(*r));
   *tab = '\0';
-  if (!(r->key = strdup(trimmed(line)))) return TL_ENOMEM;
+  if (!(r->key = strdup(trim_blanks(line)))) return TL_ENOMEM;
   m->n++;
   if (!*r->key) return tl_conf_fail(ctx, at, "a line begins with a name or fingerprint");
-  fold(r->key);
+  fold_key(r->key);
   return read_list(r, tab + 1, ctx, at);
 }
 

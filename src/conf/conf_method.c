@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tls_method as operators of other SIP servers write it: words, ranges, open
- * ranges, lists. What is older than TLS 1.2 is understood and refused; it sets no
- * context: tls/domain.c does.
+ * ranges, lists. Versions older than TLS 1.2 are recognised and refused. The
+ * SSL_CTX is set up in tls/domain.c.
  */
 #include <stdlib.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
 #define OLD                                                                                        \
   "versions before TLS 1.2 are broken and not spoken (RFC 8996); write TLSv1_2-TLSv1_3, TLSv1_2 "  \
@@ -39,7 +39,7 @@ static int version_of(const char *p, size_t n, int *out, const char **note) {
   return TL_ECONFIG;
 }
 
-/* One word or range of N bytes; an end left out is the lowest or the highest. */
+/* One word or range of N bytes; a missing end means the lowest or highest version. */
 static int parse_item(const char *p, size_t n, int *min, int *max, const char **note) {
   int rc = 0;
   if (n == 6 && strncasecmp(p, "SSLv23", n) == 0) {

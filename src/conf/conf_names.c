@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which hosts are ours: a table asked once per message, so it is built once per
- * snapshot and a look-up allocates nothing.
+ * Which hosts are ours: a table that is consulted for every message, so it is built
+ * once per snapshot and a lookup allocates nothing.
  *
  * Keys are a host and a port. IPv6 addresses are kept as bytes, so that every
  * spelling of one is found; names in lower case without a last dot.
@@ -11,7 +11,7 @@
 #include <net/if.h>
 #include <stdlib.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
 #define ANY_PORT 0x10000u /* the name with whatever port */
 #define NO_PORT 0u        /* the name written without one */
@@ -28,8 +28,8 @@ struct tl_conf_names {
   struct key *slot;
 };
 
-/* An IPv4 address is written in one way only (tl_addr_parse), so its text is as good as it; what
- * else consists of digits and dots is no name in any top-level domain. */
+/* An IPv4 address has one spelling only (tl_addr_parse), so its text can be the key. Nothing else
+ * made of digits and dots is a valid host name: no top-level domain is numeric. */
 static bool is_dotted(struct tl_str host) {
   size_t i = 0;
   if (host.n < sizeof("0.0.0.0") - 1 || host.n > sizeof("255.255.255.255") - 1) return false;
@@ -52,8 +52,8 @@ static size_t key_of_address(const struct tl_addr *a, char out[KEY_MAX]) {
   return 17;
 }
 
-/* HOST as the table keeps it; 0 if it cannot be in there. It runs for every message. */
-static size_t normalise(struct tl_str host, char out[KEY_MAX]) {
+/* Writes HOST as the table keeps it; 0 if it cannot be in there. Runs for every message. */
+static size_t normalise_host(struct tl_str host, char out[KEY_MAX]) {
   struct tl_addr a;
   if (is_dotted(host)) return key_of_dotted(host, out);
   if (host.n && *host.p == '[' && !tl_addr_parse(host, 0, &a)) return key_of_address(&a, out);
@@ -64,40 +64,40 @@ static size_t normalise(struct tl_str host, char out[KEY_MAX]) {
   return host.n + 1;
 }
 
-/* FNV-1a: the table is ours alone, nobody else can put a key into it. */
-static size_t hash(const char *p, size_t n) {
+/* FNV-1a: the keys come from the configuration, so nobody can provoke collisions. */
+static size_t hash_key(const char *p, size_t n) {
   uint64_t h = 0xcbf29ce484222325u;
   for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)p[i]) * 0x100000001b3u;
   return (size_t)(h ^ (h >> 32));
 }
 
 /* The slot of the key, whose host has hash H, or the free one where it would go. */
-static struct key *find(const struct tl_conf_names *t, const char *p, size_t n, size_t h,
-                        uint32_t port) {
+static struct key *find_slot(const struct tl_conf_names *t, const char *p, size_t n, size_t h,
+                             uint32_t port) {
   for (size_t i = h + port * 0x9e3779b1u;; i++) {
     struct key *k = &t->slot[i & t->mask];
     if (k->n == 0 || (k->n == n && k->port == port && memcmp(k->host, p, n) == 0)) return k;
   }
 }
 
-static int resize(struct tl_conf_names *t, size_t slots) {
+static int resize_table(struct tl_conf_names *t, size_t slots) {
   struct tl_conf_names next = {.mask = slots - 1, .used = t->used};
   if (!(next.slot = calloc(slots, sizeof(*next.slot)))) return TL_ENOMEM;
   for (size_t i = 0; t->slot && i <= t->mask; i++) {
     const struct key *k = &t->slot[i];
-    if (k->n) *find(&next, k->host, k->n, hash(k->host, k->n), k->port) = *k;
+    if (k->n) *find_slot(&next, k->host, k->n, hash_key(k->host, k->n), k->port) = *k;
   }
   free(t->slot);
   *t = next;
   return 0;
 }
 
-static int add(struct tl_conf_names *t, struct tl_str host, uint32_t port) {
+static int add_name(struct tl_conf_names *t, struct tl_str host, uint32_t port) {
   char key[KEY_MAX];
-  size_t n = normalise(host, key);
+  size_t n = normalise_host(host, key);
   if (n == 0) return TL_EINVAL;
-  if (t->used * 2 > t->mask && resize(t, (t->mask + 1) * 2)) return TL_ENOMEM;
-  struct key *k = find(t, key, n, hash(key, n), port);
+  if (t->used * 2 > t->mask && resize_table(t, (t->mask + 1) * 2)) return TL_ENOMEM;
+  struct key *k = find_slot(t, key, n, hash_key(key, n), port);
   if (k->n) return 0;
   k->port = port;
   k->n = (uint16_t)n;
@@ -110,8 +110,8 @@ static bool is_default_port(uint32_t port) { return port == 5060 || port == 5061
 
 /* HOST:PORT, and HOST alone where that means the same. */
 static int add_port(struct tl_conf_names *t, struct tl_str host, uint16_t port, bool bare) {
-  int rc = add(t, host, port);
-  if (!rc && (bare || is_default_port(port))) rc = add(t, host, NO_PORT);
+  int rc = add_name(t, host, port);
+  if (!rc && (bare || is_default_port(port))) rc = add_name(t, host, NO_PORT);
   return rc;
 }
 
@@ -124,7 +124,8 @@ static int add_address(struct tl_conf_names *t, const struct tl_addr *a, uint16_
 static int add_own_addresses(struct tl_conf_names *t, const struct tl_addr *any, uint16_t port) {
   struct ifaddrs *list = NULL;
   int rc = 0;
-  if (getifaddrs(&list) < 0) return 0; /* no list, no names: the listener itself still works */
+  if (getifaddrs(&list) < 0)
+    return 0; /* without the list there are no names; the listener itself still works */
   for (struct ifaddrs *i = list; i && !rc; i = i->ifa_next) {
     struct tl_addr a = {0};
     if (!i->ifa_addr || i->ifa_addr->sa_family != any->sa.sa_family) continue;
@@ -146,7 +147,7 @@ static int add_listener(struct tl_conf_names *t, const struct tl_conf_listen *l)
                                   : add_address(t, &l->addr, port);
 }
 
-/* What a TLS domain calls us stands with whatever port its connections have. */
+/* The name a TLS domain advertises is ours with any port its connections may have. */
 static int add_advertised(struct tl_conf_names *t, const struct tl_conf *c,
                           const struct tl_tls_domain *d) {
   struct tl_str host = tl_str_c(d->advertise_host ? d->advertise_host : "");
@@ -155,7 +156,7 @@ static int add_advertised(struct tl_conf_names *t, const struct tl_conf *c,
   if (host.n == 0) return 0;
   bool name = tl_addr_parse(host, 0, &a) != 0;
   if (d->advertise_port) return add_port(t, host, d->advertise_port, name);
-  if (name) return add(t, host, ANY_PORT);
+  if (name) return add_name(t, host, ANY_PORT);
   for (size_t i = 0; i < c->n_listen && !rc; i++)
     if (c->listen[i].transport == TL_TLS)
       rc = add_port(t, host, tl_addr_port(&c->listen[i].addr), false);
@@ -166,14 +167,14 @@ int tl_conf_names_new(const struct tl_conf *c, char *const *domains, struct tl_c
   struct tl_conf_names *t = calloc(1, sizeof(*t));
   struct tl_str host;
   uint16_t port;
-  if (!t || resize(t, 16)) {
+  if (!t || resize_table(t, 16)) {
     free(t);
     return TL_ENOMEM;
   }
   int rc = 0;
   for (size_t i = 0; domains && domains[i] && !rc; i++)
     if (!(rc = tl_conf_parse_hostport(domains[i], &host, &port)))
-      rc = port ? add_port(t, host, port, false) : add(t, host, ANY_PORT);
+      rc = port ? add_port(t, host, port, false) : add_name(t, host, ANY_PORT);
   for (size_t i = 0; i < c->n_listen && !rc; i++) rc = add_listener(t, &c->listen[i]);
   for (size_t i = 0; i < c->n_domain && !rc; i++) rc = add_advertised(t, c, c->domain[i]);
   if (rc) {
@@ -192,13 +193,13 @@ void tl_conf_names_free(struct tl_conf_names *t) {
 
 bool tl_conf_is_ours(const struct tl_conf *c, struct tl_str host, uint16_t port) {
   char key[KEY_MAX];
-  size_t n = normalise(host, key);
+  size_t n = normalise_host(host, key);
   if (n == 0) return false;
-  size_t h = hash(key, n);
-  return find(c->names, key, n, h, port)->n || find(c->names, key, n, h, ANY_PORT)->n;
+  size_t h = hash_key(key, n);
+  return find_slot(c->names, key, n, h, port)->n || find_slot(c->names, key, n, h, ANY_PORT)->n;
 }
 
-/* With a wildcard it takes whatever comes to an address of this machine, which are in the table. */
+/* A wildcard listener accepts on every address of this machine; those are in the table. */
 static bool listens_at(const struct tl_conf *c, const struct tl_conf_listen *l,
                        const struct tl_addr *to) {
   char key[KEY_MAX];
@@ -206,7 +207,7 @@ static bool listens_at(const struct tl_conf *c, const struct tl_conf_listen *l,
     return false;
   if (!tl_addr_is_any(&l->addr)) return tl_addr_ip_eq(&l->addr, to);
   size_t n = key_of_address(to, key);
-  return find(c->names, key, n, hash(key, n), tl_addr_port(to))->n;
+  return find_slot(c->names, key, n, hash_key(key, n), tl_addr_port(to))->n;
 }
 
 bool tl_conf_is_listener(const struct tl_conf *c, enum tl_transport t, const struct tl_addr *to) {
@@ -217,11 +218,11 @@ bool tl_conf_is_listener(const struct tl_conf *c, enum tl_transport t, const str
 
 bool tl_conf_is_our_domain(const struct tl_conf *c, struct tl_str host, uint16_t port) {
   char key[KEY_MAX];
-  size_t n = normalise(host, key);
+  size_t n = normalise_host(host, key);
   if (n == 0 || key[0] != 'n') return false;
-  size_t h = hash(key, n);
-  return find(c->names, key, n, h, port)->n || find(c->names, key, n, h, NO_PORT)->n ||
-         find(c->names, key, n, h, ANY_PORT)->n;
+  size_t h = hash_key(key, n);
+  return find_slot(c->names, key, n, h, port)->n || find_slot(c->names, key, n, h, NO_PORT)->n ||
+         find_slot(c->names, key, n, h, ANY_PORT)->n;
 }
 
 int tl_conf_own_address(const struct tl_addr *any, struct tl_addr *out) {

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which cipher suites of the TLS domains the running kernel cannot take into its
- * own TLS: a warning, as their connections work in user space. The kernel is
- * asked once per process. A kernel without TLS at all is `tieline probe`'s matter.
+ * Warns of cipher suites of the TLS domains that the running kernel's TLS lacks;
+ * their connections still work, in user space. The kernel is probed once per
+ * process. A kernel without any TLS is reported by `tieline probe`, not here.
  */
 #include <pthread.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 #include "tieline/ktls.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct tl_ktls_caps caps;
 
-static void probe(void) {
+static void probe_kernel(void) {
   if (tl_ktls_probe(&caps)) caps.ulp = false;
 }
 
@@ -20,7 +20,7 @@ static enum tl_cipher cipher_of(const SSL_CIPHER *c) {
   switch (SSL_CIPHER_get_cipher_nid(c)) {
   case NID_aes_128_gcm: return TL_AES_128_GCM;
   case NID_aes_256_gcm: return TL_AES_256_GCM;
-  default: return TL_CHACHA20_POLY1305; /* ciphers.c leaves nothing else */
+  default: return TL_CHACHA20_POLY1305; /* ciphers.c admits nothing else */
   }
 }
 
@@ -44,7 +44,7 @@ void tl_conf_warn_offload(const struct tl_conf *c, struct tl_conf_ctx *ctx) {
     const struct tl_block *b = &bs->b[i];
     char text[600];
     if (d->records == TL_RECORDS_USER) continue;
-    pthread_once(&once, probe);
+    pthread_once(&once, probe_kernel);
     if (!caps.ulp) return;
     tl_conf_not_offloaded(d->server ? d->server : d->client, &caps, text, sizeof(text));
     if (*text)

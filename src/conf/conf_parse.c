@@ -12,7 +12,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
 struct seen {
   const cfg_opt_t *opt;

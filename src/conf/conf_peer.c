@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who a peer is and what a route demands of a request's source: lists, networks,
- * bindings to authorities and keys. Where peers are reached is conf_build.c's.
+ * A peer's identity and a route's conditions on the source of a request: lists,
+ * networks, bindings to authorities and keys. Addresses are conf_build.c's.
  */
 #include <ctype.h>
 #include <stdlib.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
 /* ---- checks, without files ---- */
 
@@ -143,7 +143,7 @@ int tl_conf_build_identity(const struct tl_conf *c, const struct tl_block *b,
 struct tl_place_list *tl_conf_peer_found(const struct tl_conf_peer *p) {
   struct tl_place_list *l = tl_place_list_new();
   for (size_t i = 0; l && i < p->n_addr && i < TL_PLACES_MAX; i++) {
-    /* Their order has been drawn already: each is a group of its own. */
+    /* Their order is already final: each is a group of its own. */
     l->at[i].addr = p->addr[i];
     l->at[i].via = p->via[i];
     l->at[i].group = l->at[i].target = (uint8_t)i;

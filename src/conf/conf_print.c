@@ -5,7 +5,7 @@
  */
 #include <stdlib.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
 static void print_default(const struct tl_opt *o, FILE *f) {
   if (o->def)
@@ -64,7 +64,8 @@ static void print_section(const struct tl_block *b, bool explain, FILE *f) {
   print_options(b, "  ", explain, f);
 }
 
-/* Its rows are printed as the blocks they became: with its url both would be there twice. */
+/* The rows are printed as the blocks they became; with url printed as well, loading the output
+ * again would create them twice. */
 static void print_database(const struct tl_conf *c, bool explain, FILE *f) {
   struct tl_block b = c->raw->sec[TL_SEC_DATABASE].b[0];
   struct tl_v_database v = *tl_raw_database(c->raw);

@@ -2,11 +2,12 @@
 /*
  * Names of peers to addresses (RFC 3263: NAPTR, SRV, A and AAAA), all at once and
  * within a bound of time: a dead name server must not hold up a reload. A helper
- * thread that is still asking when time is up finishes alone and its answer is
- * dropped.
+ * thread that is still waiting when time is up finishes on its own, and its answer
+ * is discarded.
  *
- * Addresses come by getaddrinfo, which knows more places than DNS. What was found
- * stays until the next reload; how long DNS would let it stand is not watched.
+ * Addresses come from getaddrinfo, which knows more sources than DNS. These are the
+ * first addresses of a peer; while the daemon runs, net/resolver.c keeps them fresh
+ * as their TTLs demand.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -15,13 +16,13 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 #include "tieline/dns.h"
 #include "tieline/locate.h"
 
 #define HELPERS_MAX 16
 #define ADDRS_MAX 8
-#define QUESTION_MS 5000 /* of one question; how long all may take the asker says */
+#define QUESTION_MS 5000 /* for one question; the caller bounds the whole batch */
 
 static const char *hosts_file = "/etc/hosts";
 static const char *resolv_conf_file;
@@ -65,21 +66,22 @@ static void batch_drop(struct batch *b) {
   free(b);
 }
 
-/* ---- in a helper's thread ---- */
+/* ---- in a helper thread ---- */
 
-static void add(struct found *f, const struct tl_addr *a, uint16_t port, enum tl_transport t) {
+static void add_address(struct found *f, const struct tl_addr *a, uint16_t port,
+                        enum tl_transport t) {
   if (f->n == ADDRS_MAX) return;
   f->addr[f->n] = *a;
   f->via[f->n] = (uint8_t)t;
   tl_addr_set_port(&f->addr[f->n++], port);
 }
 
-static void addresses(struct found *f, const char *host, uint16_t port, enum tl_transport t) {
+static void find_addresses(struct found *f, const char *host, uint16_t port, enum tl_transport t) {
   const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
   struct tl_addr listed[ADDRS_MAX], one;
   struct addrinfo *answer = NULL;
   size_t n = tl_locate_hosts(hosts_file, host, listed, ADDRS_MAX);
-  for (size_t i = 0; i < n; i++) add(f, &listed[i], port, t);
+  for (size_t i = 0; i < n; i++) add_address(f, &listed[i], port, t);
   if (n) return;
   int rc = getaddrinfo(host, NULL, &hints, &answer);
   if (rc) f->why = gai_strerror(rc);
@@ -87,7 +89,7 @@ static void addresses(struct found *f, const char *host, uint16_t port, enum tl_
     if (a->ai_family != AF_INET && a->ai_family != AF_INET6) continue;
     memset(&one, 0, sizeof(one));
     memcpy(&one, a->ai_addr, a->ai_addrlen);
-    add(f, &one, port, t);
+    add_address(f, &one, port, t);
   }
   if (rc == 0) freeaddrinfo(answer);
 }
@@ -112,7 +114,7 @@ static bool find_services(struct tl_dns *dns, const struct question *q, struct t
   return usable;
 }
 
-/* False: what came cannot be used, and so cannot say that there is none. */
+/* False if the answer is unusable: then it does not prove that there is no service. */
 static bool find_hosts(struct tl_dns *dns, const char *name, struct tl_srvs *out) {
   struct tl_dns_answer *all = tl_dns_ask_blocking(dns, TL_DNS_SRV, name, QUESTION_MS);
   *out = (struct tl_srvs){.n = 0};
@@ -134,7 +136,7 @@ static void ask_services(struct tl_dns *dns, const struct question *q, struct fo
     enum tl_transport t = services.at[i].transport;
     usable = find_hosts(dns, services.at[i].name, &srvs);
     any |= srvs.n || srvs.none;
-    for (size_t k = 0; k < srvs.n; k++) addresses(f, srvs.at[k].host, srvs.at[k].port, t);
+    for (size_t k = 0; k < srvs.n; k++) find_addresses(f, srvs.at[k].host, srvs.at[k].port, t);
     if (srvs.none && !srvs.n) f->why = "its SRV record says that there is no such service";
   }
   if (any) return;
@@ -143,11 +145,11 @@ static void ask_services(struct tl_dns *dns, const struct question *q, struct fo
     return;
   }
   enum tl_transport t = services.at[0].transport;
-  addresses(f, q->host, tl_locate_port(t), t);
+  find_addresses(f, q->host, tl_locate_port(t), t);
 }
 
-/* DNS: made at the first question that needs it. */
-static void ask(const struct question *q, struct tl_dns **dns, struct found *f) {
+/* *DNS is created by the first question that needs it. */
+static void answer_question(const struct question *q, struct tl_dns **dns, struct found *f) {
   struct tl_addr listed[2];
   *f = (struct found){.why = "no address"};
   uint16_t port = q->port ? q->port : tl_locate_port(q->transport);
@@ -155,12 +157,12 @@ static void ask(const struct question *q, struct tl_dns **dns, struct found *f) 
   plain = plain || !tl_locate_servers(resolv_conf_file);
   if (!plain && !*dns) *dns = tl_dns_new(resolv_conf_file);
   if (plain || !*dns)
-    addresses(f, q->host, port, q->transport);
+    find_addresses(f, q->host, port, q->transport);
   else
     ask_services(*dns, q, f);
 }
 
-static void *helper(void *arg) {
+static void *helper_main(void *arg) {
   struct batch *b = arg;
   struct tl_dns *dns = NULL;
   pthread_mutex_lock(&b->mu);
@@ -168,7 +170,7 @@ static void *helper(void *arg) {
     struct question *q = &b->q[b->next++];
     struct found found;
     pthread_mutex_unlock(&b->mu);
-    ask(q, &dns, &found);
+    answer_question(q, &dns, &found);
     pthread_mutex_lock(&b->mu);
     q->found = found;
     q->done = true;
@@ -205,7 +207,7 @@ static struct batch *batch_new(const struct tl_conf_lookup *l, size_t n) {
   return b;
 }
 
-/* Helpers take no signal: those are the control thread's. */
+/* Helpers block all signals: the control thread handles them. */
 static unsigned start_helpers(struct batch *b) {
   sigset_t all, old;
   pthread_attr_t attr;
@@ -215,8 +217,8 @@ static unsigned start_helpers(struct batch *b) {
   pthread_attr_init(&attr);
   pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
   pthread_sigmask(SIG_SETMASK, &all, &old);
-  pthread_mutex_lock(&b->mu); /* helpers wait for it, so that their references are counted first */
-  while (n < HELPERS_MAX && n < b->n && pthread_create(&t, &attr, helper, b) == 0) n++;
+  pthread_mutex_lock(&b->mu); /* holds the helpers until their references are counted */
+  while (n < HELPERS_MAX && n < b->n && pthread_create(&t, &attr, helper_main, b) == 0) n++;
   b->refs += n;
   pthread_mutex_unlock(&b->mu);
   pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -224,7 +226,7 @@ static unsigned start_helpers(struct batch *b) {
   return n;
 }
 
-/* ---- in the asker's ---- */
+/* ---- in the caller's thread ---- */
 
 static int take_answer(const struct question *q, struct tl_conf_lookup *l) {
   const struct found *f = &q->found;
@@ -255,7 +257,7 @@ int tl_conf_resolve(struct tl_conf_lookup *l, size_t n, unsigned timeout_ms) {
   pthread_mutex_lock(&b->mu);
   while (helpers && b->done < n && !rc)
     if (pthread_cond_timedwait(&b->cond, &b->mu, &until) == ETIMEDOUT) break;
-  b->next = n; /* nobody begins another question */
+  b->next = n; /* no helper begins another question */
   for (size_t i = 0; i < n && !rc; i++) rc = take_answer(&b->q[i], &l[i]);
   pthread_mutex_unlock(&b->mu);
   batch_drop(b);

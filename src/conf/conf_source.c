@@ -2,8 +2,8 @@
 /*
  * The text of a configuration as tokens, each with its file and line.
  *
- * Strings, comments, ${NAME} and include() are settled here, so that what the
- * grammar sees is one flat row of tokens and every later complaint can name the
+ * Strings, comments, ${NAME} and include() are dealt with here, so that the
+ * grammar sees one flat sequence of tokens and every later error can name its
  * line. It knows nothing of options: conf_parse.c is next.
  */
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
 /* One file being read. */
 struct reader {
@@ -67,7 +67,7 @@ static int token_add(struct reader *r, char kind, char *text, struct tl_conf_pos
 }
 
 /* ${NAME} or ${NAME:-otherwise} at R->p, behind the "${". */
-static int expand(struct reader *r, struct word *w) {
+static int expand_variable(struct reader *r, struct word *w) {
   const char *start = r->p;
   while (r->p < r->end && *r->p != '}' && *r->p != '\n') r->p++;
   if (r->p == r->end || *r->p != '}')
@@ -100,14 +100,14 @@ static int pem_line_end(struct reader *r, struct word *w, struct tl_conf_pos sta
 }
 
 /* A word behind the opening double quote. */
-static int double_quoted(struct reader *r, struct word *w) {
+static int read_double_quoted(struct reader *r, struct word *w) {
   struct tl_conf_pos start = r->pos;
   int rc = 0;
   while (!rc && r->p < r->end && *r->p != '"') {
     char c = *r->p++;
     if (c == '$' && r->p < r->end && *r->p == '{') {
       r->p++;
-      rc = expand(r, w);
+      rc = expand_variable(r, w);
     } else if (c == '\\') {
       if (r->p == r->end) break;
       c = *r->p++;
@@ -134,7 +134,7 @@ static int double_quoted(struct reader *r, struct word *w) {
   return 0;
 }
 
-static int single_quoted(struct reader *r, struct word *w) {
+static int read_single_quoted(struct reader *r, struct word *w) {
   struct tl_conf_pos start = r->pos;
   int rc = 0;
   while (!rc && r->p < r->end && *r->p != '\'') {
@@ -159,12 +159,12 @@ static bool ends_bare(const char *p, const char *end) {
   return strchr(" \t\r\n{}=(),#\"'", *p) != NULL || (*p == '+' && p + 1 < end && p[1] == '=');
 }
 
-static int bare(struct reader *r, struct word *w) {
+static int read_bare(struct reader *r, struct word *w) {
   int rc = 0;
   while (!rc && r->p < r->end && !ends_bare(r->p, r->end)) {
     if (*r->p == '$' && r->end - r->p > 1 && r->p[1] == '{') {
       r->p += 2;
-      rc = expand(r, w);
+      rc = expand_variable(r, w);
     } else {
       rc = word_add(w, r->p++, 1);
     }
@@ -191,12 +191,12 @@ static int read_word(struct reader *r, struct word *w, struct tl_conf_pos *out_p
   if (rc) return rc;
   if (*r->p == '"') {
     r->p++;
-    rc = double_quoted(r, w);
+    rc = read_double_quoted(r, w);
   } else if (*r->p == '\'') {
     r->p++;
-    rc = single_quoted(r, w);
+    rc = read_single_quoted(r, w);
   } else {
-    rc = bare(r, w);
+    rc = read_bare(r, w);
   }
   return rc ? rc : check_text(r, w, *out_pos);
 }
@@ -226,7 +226,7 @@ static int skip_space(struct reader *r) {
 }
 
 /* NAME beside the file it is written in. */
-static char *beside(const char *file, const char *name) {
+static char *path_beside(const char *file, const char *name) {
   const char *slash = strrchr(file, '/');
   char *path = NULL;
   if (name[0] == '/' || !slash) return strdup(name);
@@ -235,7 +235,7 @@ static char *beside(const char *file, const char *name) {
 }
 
 /* include ( "name" ) behind the word include. */
-static int include(struct reader *r, struct tl_conf_pos at) {
+static int read_include(struct reader *r, struct tl_conf_pos at) {
   struct word w = {0};
   struct tl_conf_pos pos;
   char *path = NULL;
@@ -258,8 +258,8 @@ static int include(struct reader *r, struct tl_conf_pos at) {
     rc = tl_conf_fail(r->ctx, at, "include is not allowed here");
     goto out;
   }
-  rc = (path = beside(r->pos.file, w.p)) ? read_file(r->s, r->ctx, path, at, r->depth + 1)
-                                         : TL_ENOMEM;
+  rc = (path = path_beside(r->pos.file, w.p)) ? read_file(r->s, r->ctx, path, at, r->depth + 1)
+                                              : TL_ENOMEM;
 out:
   free(path);
   free(w.p);
@@ -284,7 +284,7 @@ static int next_token(struct reader *r) {
   struct tl_conf_pos pos;
   int rc = read_word(r, &w, &pos);
   if (!rc && !quoted && strcmp(w.p, "include") == 0) {
-    rc = include(r, pos);
+    rc = read_include(r, pos);
   } else if (!rc) {
     rc = token_add(r, 's', w.p, pos);
     w.p = NULL;
@@ -316,7 +316,7 @@ static int read_text(struct tl_conf_source *s, struct tl_conf_ctx *ctx, const ch
 }
 
 /* Everything from FD, at most TL_CONF_TEXT_MAX bytes. */
-static int slurp(int fd, struct word *w, int *out_errno) {
+static int read_all(int fd, struct word *w, int *out_errno) {
   char buf[16384];
   for (;;) {
     ssize_t n = read(fd, buf, sizeof(buf));
@@ -349,7 +349,7 @@ static int read_file(struct tl_conf_source *s, struct tl_conf_ctx *ctx, const ch
     rc = tl_conf_fail(ctx, from, "%s is not a regular file", name);
     goto out;
   }
-  rc = slurp(fd, &w, &err);
+  rc = read_all(fd, &w, &err);
   if (rc == TL_EIO) rc = tl_conf_fail(ctx, from, "cannot read %s: %s", name, strerror(err));
   if (rc == TL_ELIMIT || (!rc && s->bytes + w.n > TL_CONF_TEXT_MAX))
     rc = tl_conf_fail(ctx, from, "the configuration is larger than %u bytes", TL_CONF_TEXT_MAX);

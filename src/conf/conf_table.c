@@ -4,7 +4,7 @@
  * `check --explain` and the manual all read it; nothing about an option is said
  * anywhere else. It stores and checks no value: conf_value.c does.
  */
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
 #define OPT(type, field, k, d, ...)                                                                \
   {                                                                                                \
@@ -525,7 +525,7 @@ const struct tl_conf_section tl_conf_sections[TL_SECTIONS] = {
                 "Tried in the order of the file; the first whose conditions all hold is taken."),
 };
 
-/* Options that operators bring along from elsewhere. */
+/* Options of other products that operators are used to. */
 static const struct {
   const char *name, *answer;
 } foreign[] = {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Values of options: units, lists and words to typed fields and back. It judges
- * one value at a time; what contradicts another is conf_check.c's.
+ * one value at a time; contradictions between values are found by conf_check.c.
  */
 #include <inttypes.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
 struct unit {
   const char *name;
@@ -28,7 +28,7 @@ static const struct unit *units_of(enum tl_opt_kind k, size_t *n) {
   return time_units;
 }
 
-static void *field(const struct tl_block *b, const struct tl_opt *o) {
+static void *value_field(const struct tl_block *b, const struct tl_opt *o) {
   return (char *)b->values + o->offset;
 }
 
@@ -100,7 +100,7 @@ static int parse_word(const struct tl_opt *o, const char *text, uint32_t *out, c
   return TL_ECONFIG;
 }
 
-/* PEM text as a token has it, its lines parted by '|', or as it was stored before. */
+/* PEM text as a token has it, its lines separated by '|', or as it was stored before. */
 static char *pem_text(const char *text) {
   char *s = NULL;
   if (asprintf(&s, "%s\n", text) < 0) return NULL;
@@ -109,13 +109,13 @@ static char *pem_text(const char *text) {
   return s;
 }
 
-/* "scheme:" and more, as RFC 3986 3.1 writes it. A file of such a name is written with "./". */
+/* Begins with a scheme (RFC 3986 3.1). A file of such a name is written with "./". */
 static bool is_uri(const char *text) {
   size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
   return n > 1 && text[n] == ':' && text[0] >= 'a' && text[0] <= 'z';
 }
 
-/* An empty string is no value: what a domain would inherit can so be unset. */
+/* An empty string means no value, so that an inherited option can be unset. */
 static int store_string(char **out, const struct tl_opt *o, const char *text, const char *dir) {
   bool path = o->kind == TL_OPT_PATH || o->kind == TL_OPT_PATHS;
   char *s = NULL;
@@ -162,7 +162,7 @@ static int store_list(char ***out, const struct tl_opt *o, const char *const *te
 
 int tl_value_store(struct tl_block *b, const struct tl_opt *o, const char *const *text, size_t n,
                    const char *dir, char *err, size_t cap) {
-  void *f = field(b, o);
+  void *f = value_field(b, o);
   switch (o->kind) {
   case TL_OPT_STR:
   case TL_OPT_PATH: return store_string(f, o, n ? text[0] : "", dir);
@@ -188,11 +188,11 @@ static bool is_string(const struct tl_opt *o) {
 void tl_value_clear(struct tl_block *b, const struct tl_opt *o) {
   if (o->flags & TL_OPT_ALIAS) return;
   if (is_list(o)) {
-    char ***l = field(b, o);
+    char ***l = value_field(b, o);
     list_free(o, *l);
     *l = NULL;
   } else if (is_string(o)) {
-    char **s = field(b, o);
+    char **s = value_field(b, o);
     string_free(o, *s);
     *s = NULL;
   }
@@ -200,35 +200,36 @@ void tl_value_clear(struct tl_block *b, const struct tl_opt *o) {
 
 int tl_value_copy(struct tl_block *b, const struct tl_opt *o, const struct tl_block *from) {
   if (is_list(o)) {
-    char **l = *(char ***)field(from, o);
+    char **l = *(char ***)value_field(from, o);
     size_t n = 0;
     while (l && l[n]) n++;
-    return store_list(field(b, o), o, (const char *const *)l, n, NULL);
+    return store_list(value_field(b, o), o, (const char *const *)l, n, NULL);
   }
   if (is_string(o)) {
-    char *s = *(char **)field(from, o);
-    return store_string(field(b, o), o, s ? s : "", NULL);
+    char *s = *(char **)value_field(from, o);
+    return store_string(value_field(b, o), o, s ? s : "", NULL);
   }
-  memcpy(field(b, o), field(from, o), o->kind == TL_OPT_BOOL ? sizeof(bool) : sizeof(uint32_t));
+  memcpy(value_field(b, o), value_field(from, o),
+         o->kind == TL_OPT_BOOL ? sizeof(bool) : sizeof(uint32_t));
   return 0;
 }
 
 bool tl_value_equal(const struct tl_opt *o, const struct tl_block *a, const struct tl_block *b) {
   if (is_list(o)) {
-    char **x = *(char ***)field(a, o), **y = *(char ***)field(b, o);
+    char **x = *(char ***)value_field(a, o), **y = *(char ***)value_field(b, o);
     if (!x || !y) return x == y;
     while (*x && *y && strcmp(*x, *y) == 0) x++, y++;
     return !*x && !*y;
   }
   if (is_string(o)) {
-    const char *x = *(char **)field(a, o), *y = *(char **)field(b, o);
+    const char *x = *(char **)value_field(a, o), *y = *(char **)value_field(b, o);
     return x && y ? strcmp(x, y) == 0 : x == y;
   }
-  if (o->kind == TL_OPT_BOOL) return *(bool *)field(a, o) == *(bool *)field(b, o);
-  return *(uint32_t *)field(a, o) == *(uint32_t *)field(b, o);
+  if (o->kind == TL_OPT_BOOL) return *(bool *)value_field(a, o) == *(bool *)value_field(b, o);
+  return *(uint32_t *)value_field(a, o) == *(uint32_t *)value_field(b, o);
 }
 
-/* A key in the configuration is shown by its digest only: enough to see that it changed. */
+/* Of a key in the configuration only a digest is printed: enough to see that it changed. */
 static void print_secret(const char *s, FILE *f) {
   uint8_t md[32];
   unsigned n = 0;
@@ -238,7 +239,7 @@ static void print_secret(const char *s, FILE *f) {
   fputs(")\"", f);
 }
 
-/* PEM text on one line, in the form that loads again. */
+/* PEM text on one line, in a form that can be loaded again. */
 static void print_pem(const char *s, FILE *f) {
   size_t n = strlen(s);
   while (n && s[n - 1] == '\n') n--;
@@ -265,17 +266,17 @@ static void print_string(const struct tl_opt *o, const char *s, FILE *f) {
       print_pem(s, f);
     return;
   }
-  /* Of a PIN not even a digest: it is soon guessed from that. */
+  /* Of a PIN not even a digest: it could be guessed from that. */
   if ((o->flags & TL_OPT_URI) && !(uri = tl_tls_uri_shown(s))) s = "";
   print_quoted(uri ? uri : s, f);
   free(uri);
 }
 
 void tl_value_print(const struct tl_opt *o, const struct tl_block *b, FILE *f) {
-  const void *v = field(b, o);
+  const void *v = value_field(b, o);
   char buf[32];
   if (is_list(o)) {
-    char **l = *(char *const *const *)v ? *(char ***)field(b, o) : NULL;
+    char **l = *(char *const *const *)v ? *(char ***)value_field(b, o) : NULL;
     fputc('{', f);
     for (size_t i = 0; l && l[i]; i++) {
       fputs(i ? ", " : " ", f);

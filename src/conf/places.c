@@ -24,7 +24,7 @@ void tl_place_list_unref(struct tl_place_list *l) {
   if (l && atomic_fetch_sub_explicit(&l->refs, 1, memory_order_acq_rel) == 1) free(l);
 }
 
-static bool has(const struct tl_place_list *l, const struct tl_place *p) {
+static bool list_has(const struct tl_place_list *l, const struct tl_place *p) {
   for (size_t i = 0; i < l->n; i++)
     if (l->at[i].via == p->via && l->at[i].group == p->group && l->at[i].weight == p->weight &&
         tl_addr_eq(&l->at[i].addr, &p->addr))
@@ -36,7 +36,7 @@ static bool has(const struct tl_place_list *l, const struct tl_place *p) {
 bool tl_place_list_same(const struct tl_place_list *a, const struct tl_place_list *b) {
   if (a->n != b->n) return false;
   for (size_t i = 0; i < a->n; i++)
-    if (!has(b, &a->at[i]) || !has(a, &b->at[i])) return false;
+    if (!list_has(b, &a->at[i]) || !list_has(a, &b->at[i])) return false;
   return true;
 }
 
@@ -49,7 +49,7 @@ static uint64_t next_draw(uint64_t *state) {
 }
 
 /* Is I the first place of its target? */
-static bool heads(const struct tl_place_list *l, size_t i) {
+static bool starts_target(const struct tl_place_list *l, size_t i) {
   return i == 0 || l->at[i].target != l->at[i - 1].target;
 }
 
@@ -59,11 +59,11 @@ static size_t draw_target(const struct tl_place_list *l, size_t from, size_t to,
                           uint64_t *state) {
   uint32_t sum = 0, running = 0;
   for (size_t i = from; i < to; i++)
-    if (heads(l, i) && !(taken >> i & 1)) sum += l->at[i].weight;
+    if (starts_target(l, i) && !(taken >> i & 1)) sum += l->at[i].weight;
   uint64_t at = next_draw(state) % ((uint64_t)sum + 1);
   for (int weighted = 0; weighted < 2; weighted++)
     for (size_t i = from; i < to; i++) {
-      if (!heads(l, i) || taken >> i & 1 || (l->at[i].weight > 0) != weighted) continue;
+      if (!starts_target(l, i) || taken >> i & 1 || (l->at[i].weight > 0) != weighted) continue;
       running += l->at[i].weight;
       if (running >= at) return i;
     }
@@ -80,7 +80,7 @@ void tl_place_list_order(const struct tl_place_list *l, uint64_t draw, uint8_t o
       size_t i = draw_target(l, from, to, taken, &draw);
       taken |= 1u << i;
       do out[n++] = (uint8_t)i;
-      while (++i < to && !heads(l, i));
+      while (++i < to && !starts_target(l, i));
     }
   }
 }

@@ -48,7 +48,7 @@ static bool names_users(const struct tl_identity *id, struct tl_str host) {
 static int mapped(const struct tl_source *s, const struct tl_uri *u) {
   int best = NOT_COVERED;
   for (unsigned i = 0; i < s->n_map; i++)
-    for (char **w = s->map[i]->who; *w; w++) {
+    for (char **w = s->map[i]->granted; *w; w++) {
       const char *at = strrchr(*w, '@');
       if (!same_host(tl_str_c(at ? at + 1 : *w), u->host)) continue;
       if (!at) return COVERED;

@@ -400,9 +400,9 @@ Test(conf_errors, c12_identity_map_lines) {
     if (i == 1 && t.conf) {
       const struct tl_conf_mapping *m = tl_conf_mapped(t.conf, "cn ONE");
       cr_assert_not_null(m);
-      cr_expect_str_eq(m->who[0], "b@branch.example");
-      cr_expect_str_eq(m->who[1], "desk.example");
-      cr_expect_null(m->who[2]);
+      cr_expect_str_eq(m->granted[0], "b@branch.example");
+      cr_expect_str_eq(m->granted[1], "desk.example");
+      cr_expect_null(m->granted[2]);
       cr_expect_null(tl_conf_mapped(t.conf, "one"));
       cr_expect_null(tl_conf_mapped(t.conf, NULL));
     }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "../support/dnsd.h"
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 
 /* Addresses stand in the hosts file: getaddrinfo asks the machine's name server, not the test's. */
 static const struct zone_record zone[] = {

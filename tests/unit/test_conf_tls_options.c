@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "conf/internal.h"
+#include "conf/conf_internal.h"
 #include "test_conf_util.h"
 #include "tieline/ktls.h"
 

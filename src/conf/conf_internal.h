@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the parts of the configuration share: tokens with their place in the
+ * What the parts of the configuration share: tokens with their position in the
  * files, the table of options, and the values as written.
  *
  * text -> tokens (conf_source) -> libConfuse grammar (conf_parse) -> blocks of
@@ -33,7 +33,7 @@ struct tl_conf_ctx {
   tl_conf_report_fn report;
   void *arg;
   unsigned problems;
-  bool quiet; /* no warnings: a fuzz target's wish */
+  bool quiet; /* no warnings; set by fuzz targets */
 };
 
 __attribute__((format(printf, 3, 4))) int tl_conf_fail(struct tl_conf_ctx *ctx,
@@ -62,7 +62,7 @@ struct tl_conf_source {
   size_t bytes;
 };
 
-/* Reads FILE and what it includes. */
+/* Reads FILE and the files it includes. */
 int tl_conf_source_read(struct tl_conf_source *s, struct tl_conf_ctx *ctx, const char *file);
 /* The same from memory, under the name FILE; ALLOW_INCLUDE false refuses include(). */
 int tl_conf_source_text(struct tl_conf_source *s, struct tl_conf_ctx *ctx, const char *file,
@@ -100,12 +100,12 @@ struct tl_opt {
   enum tl_opt_kind kind;
   size_t offset;           /* in the block's values */
   const char *def;         /* as an operator would write it, NULL: none */
-  const char *def_note;    /* what no value means, for print and the manual */
+  const char *def_note;    /* the meaning of no value, for print and the manual */
   uint32_t lo, hi;         /* bounds of numbers */
   const char *const *word; /* NULL-terminated */
   unsigned flags;
   unsigned group;  /* options of one group (not 0) are inherited together or not at all */
-  const char *why; /* one sentence: what it does and why it is so */
+  const char *why; /* one sentence: its effect, and the reason for it */
 };
 
 struct tl_conf_section {
@@ -268,11 +268,12 @@ void tl_value_print(const struct tl_opt *o, const struct tl_block *b, FILE *f);
 /* The grammar: tokens of R->source into R's blocks. Stops at the first breach of grammar, reports
  * every bad value. */
 int tl_conf_parse(struct tl_raw *r, struct tl_conf_ctx *ctx);
-/* Values that contradict each other, names that do not exist: all that needs no file and no
- * network. Also fills in what depends on other options (inheritance, roles, cores). */
+/* Finds values that contradict each other and names that do not exist: every check that needs
+ * neither a file nor the network. Also fills in defaults that depend on other options (inheritance,
+ * roles, cores). */
 int tl_conf_check(struct tl_raw *r, struct tl_conf_ctx *ctx);
-/* Between the two: the rows of tls_database become TLS domains beside those of the files. A row
- * named default takes the place of the files' default. */
+/* Runs between the two: turns the rows of tls_database into TLS domains beside those of the files.
+ * A row named default replaces the files' default. */
 int tl_conf_read_database(struct tl_raw *r, struct tl_conf_ctx *ctx);
 void tl_raw_free(struct tl_raw *r);
 
@@ -303,7 +304,7 @@ int tl_conf_parse_method(const char *text, int *out_min, int *out_max, const cha
 int tl_conf_build(struct tl_conf *c, const struct tl_conf *previous, struct tl_conf_ctx *ctx);
 int tl_conf_build_domains(struct tl_conf *c, const struct tl_conf *previous,
                           struct tl_conf_ctx *ctx);
-/* conf_peer.c: who a peer is, and what a route demands of a request's source. */
+/* conf_peer.c: a peer's identity, and a route's conditions on the source of a request. */
 void tl_conf_check_identity(const struct tl_block *b, enum tl_transport t, struct tl_conf_ctx *ctx);
 void tl_conf_check_source(const struct tl_block *b, struct tl_conf_ctx *ctx);
 int tl_conf_build_identity(const struct tl_conf *c, const struct tl_block *b,
@@ -317,28 +318,28 @@ void tl_conf_warn_offload(const struct tl_conf *c, struct tl_conf_ctx *ctx);
 /* The suites of CTX that a kernel with CAN does not take, separated by blanks. */
 struct tl_ktls_caps;
 void tl_conf_not_offloaded(SSL_CTX *ctx, const struct tl_ktls_caps *can, char *text, size_t cap);
-/* Refuses what cannot change while running. */
+/* Fails if an option changed that cannot change while running. */
 int tl_conf_check_reload(const struct tl_raw *now, const struct tl_raw *before,
                          struct tl_conf_ctx *ctx);
 
 /* A domain's options and every byte of the files they name, as one digest. */
 void tl_conf_fingerprint(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRINT]);
-/* The same without what says whom to trust: a change of that is answered by verifying again those
- * who are connected, not by ending their connections. */
+/* The same without the options that only decide whom to trust: when one of those changes, connected
+ * peers are verified again instead of being disconnected. */
 void tl_conf_fingerprint_core(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRINT]);
 
 /* A peer's name to look up (RFC 3263). */
 struct tl_conf_lookup {
   const char *host;            /* without brackets */
   uint16_t port;               /* 0: SRV records say it */
-  enum tl_transport transport; /* what is meant when nothing else says it */
+  enum tl_transport transport; /* the default where neither DNS nor the URI decides */
   bool any_transport;          /* NAPTR records say it */
   struct tl_addr *addr;        /* malloc'd */
   uint8_t *via;                /* malloc'd, the transport of each */
   size_t n;
   const char *why; /* why there is none, a constant */
 };
-/* All at once, at most TIMEOUT_MS. */
+/* Looks up all of L concurrently, within TIMEOUT_MS. */
 int tl_conf_resolve(struct tl_conf_lookup *l, size_t n, unsigned timeout_ms);
 /* Files to read instead of /etc/hosts and /etc/resolv.conf; NULL leaves one as it is. */
 void tl_conf_resolve_files(const char *hosts, const char *resolv_conf);
