@@ -2,13 +2,13 @@
 /*
  * Connections that were opened to us and serve requests in the other direction
  * (RFC 5923): a table by the peer's address and the port of its Via. An entry is
- * a wish of the peer; whether its certificate entitles it is asked each time.
+ * a request of the peer; its certificate is checked at each use.
  *
- * Each worker has two tables: of its own connections, and of what the others told
- * of theirs, by mail. The owner of the connection looks again before it sends, so a
- * mail that is lost costs a connection more, or the failure of one send, upon which
- * the entry is forgotten. One entry for a connection in each, so they are bounded by
- * the number of connections.
+ * Each worker has two tables: its own connections, and those that the other workers
+ * announced by mail. The owner of a connection checks again before it sends, so a lost
+ * mail costs one extra connection, or one failed send, after which the entry is
+ * forgotten. Each connection has one entry in each table, so the number of connections
+ * bounds them.
  */
 #include <stdlib.h>
 
@@ -20,7 +20,7 @@ struct tl_alias {
   struct tl_addr addr; /* where requests would be sent to by a new connection */
 };
 
-/* What the others must know of a connection to judge it; the mail is the entry. */
+/* The facts by which another worker judges a connection; the mail itself is the table entry. */
 struct tl_alias_told {
   struct tl_mail mail;
   struct tl_alias_told *next;
@@ -102,7 +102,7 @@ void tl_alias_exit(struct tl_net *n) {
 int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port) {
   const struct tl_conn_tls *t = c->tls;
   struct tl_net *n = c->net;
-  c->alias_checked = true; /* once for a connection: a stranger gains nothing by asking again */
+  c->alias_checked = true; /* once per connection: asking again gains a stranger nothing */
   if (!t || c->outgoing || c->retired || !t->domain || !t->domain->alias) return TL_ENOTSUP;
   if (!tl_identity_may_alias(t->identity, t->peer_verified, sent_by, t->domain->allow_cn)) {
     tl_count(n->counters, TL_C_ALIAS_REFUSED);
@@ -138,8 +138,8 @@ void tl_alias_changed(struct tl_conn *c) {
   if (c->tls->peer_verified) tell_others(c->alias, false);
 }
 
-/* The checks that a connection of our own making would have to pass, made on one with a verified
- * certificate of IDENTITY. */
+/* The checks that a connection dialed for K would have to pass, applied to a connection whose
+ * verified certificate is IDENTITY. */
 static bool is_entitled(const struct tl_conn_key *k, const struct tl_identity *identity,
                         uint64_t generation, bool allow_cn) {
   return k->domain && generation == k->domain->generation &&

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Large messages on streams. The head lies in one piece; the body is collected
- * as references to the receive buffers it came in and leaves from there, so user
- * space never copies it. With user-space records the body is decrypted to its
- * place in one block, and encrypted from there. When receive buffers run short
- * the pieces are copied together: other connections need them.
+ * as references to the receive buffers it arrived in and is sent from there, so user
+ * space never copies it. With user-space records the body is decrypted into its
+ * place in one block and encrypted from there. When receive buffers run short, the
+ * pieces are copied together: other connections need the buffers.
  */
 #include <stdlib.h>
 
@@ -86,7 +86,7 @@ int tl_big_begin(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool from
   g->head_buf = buf;
   if (buf >= 0) tl_bufs_hold(&c->net->bufs, (uint16_t)buf);
   if (from_stash) {
-    /* A message at the stash's start: skipped CRLFs before it stay in front, harmless. */
+    /* CRLFs skipped before the message stay in front of it, harmless. */
     g->stash = c->plain;
     memset(&c->plain, 0, sizeof(c->plain));
   }
@@ -108,7 +108,7 @@ static void deliver_whole(struct tl_conn *c) {
     add_piece(c, g, g->head + g->head_len, g->body_len, -1);
   }
   g->body.len = g->body_len;
-  /* Scanned again: the index belongs to one message at a time, and others came in between. */
+  /* Scanned again: there is one index, and other messages have used it in between. */
   int rc = tl_scan((char *)g->head, g->head_len, true, n->conf->limits.max_head, &n->msg, &err);
   if (rc == TL_OK)
     tl_recv_deliver(c, &n->msg, &g->body);

@@ -18,11 +18,11 @@
 
 #define CHECK_MS_MIN 100u
 #define LATE_MS 5000u /* for a server that sends no session ticket */
-/* A retiring connection is looked at this often, and idle when nothing has come for so long: what a
- * peer has just sent is still on its way. */
+/* How often a retiring connection is checked, and how long it must have been silent to count as
+ * idle: a message that the peer has just sent is still on its way. */
 #define RETIRED_CHECK_MS 250u
 #define RETIRED_QUIET_MS 1000u
-#define RETIRED_ACK_MS 2500u /* behind an answer; less than TL_RETIRE_MS */
+#define RETIRED_ACK_MS 2500u /* time for the ACK to an answer; less than TL_RETIRE_MS */
 
 tl_conn_id tl_conn_id_of(const struct tl_conn *c) {
   return ((uint64_t)(c->net->th->index + 1) << 56) | ((uint64_t)(c->gen & 0xffffff) << 32) |
@@ -61,15 +61,15 @@ static int slot_take(struct tl_net *n, uint32_t *out) {
 
 /* ---- timers ---- */
 
-/* How long its peer may read nothing; 0: for ever. */
+/* How long its peer may go without reading; 0: forever. */
 static uint32_t send_ms(const struct tl_conn *c) {
   const struct tl_tls_domain *d = c->tls ? c->tls->domain : NULL;
   const uint32_t own = d ? d->send_timeout_ms : 0;
   return own ? own : c->net->conf->timeouts.send;
 }
 
-/* The same once the connection ends. A peer that has closed and takes nothing may be gone without a
- * word: no window comes any more, and the kernel asks for one ever more seldom. */
+/* The same while the connection ends. A peer that has closed and reads nothing may have vanished
+ * silently: its window stays shut, and the kernel probes it at growing intervals. */
 #define CLOSED_MS 10000u
 
 static uint32_t finish_ms(const struct tl_conn *c) {
@@ -95,13 +95,13 @@ static void log_stuck(struct tl_conn *c) {
               TL_FI("timeout_ms", send_ms(c)));
 }
 
-/* To when calls that are being set up are spared. */
+/* Until when calls that are being set up keep C open. */
 static uint64_t spared_until(const struct tl_conn *c) {
   return c->retired_ms + c->net->conf->timeouts.call_setup_max;
 }
 
-/* Nothing is under way on it, in either direction, the ACK to a last answer included. A busy one
- * may never be quiet: in its last seconds a moment without a transaction is enough. */
+/* Nothing is under way on it in either direction, including the ACK to a last answer. A busy
+ * connection may never be quiet: in its last seconds a moment without a transaction is enough. */
 static bool at_rest(const struct tl_conn *c) {
   uint64_t now = c->net->now_ms, end = c->spared ? spared_until(c) : c->retire_until;
   bool last_chance = c->retire_until && now + 2 * RETIRED_QUIET_MS >= end;
@@ -118,11 +118,11 @@ bool tl_conn_spared(const struct tl_conn *c) {
   return (tl_conn_asked(c) || answered) && (!c->retired || now < spared_until(c));
 }
 
-/* A call that is being set up is not ended by our wish for a new connection. */
+/* A call being set up is not cut because we would like a new connection. */
 static void spare_calls(struct tl_conn *c) {
   uint64_t soon = c->net->now_ms + TL_RETIRE_MS, most = spared_until(c);
   uint64_t until = soon < most ? soon : most;
-  /* At each look, so that an answer just before the deadline leaves time for its ACK, too. */
+  /* At every check, so that an answer just before the deadline still leaves time for its ACK. */
   if (!c->retire_until || c->retire_until >= until || !tl_conn_asked(c)) return;
   c->retire_until = until;
   c->spared = true;
@@ -138,12 +138,12 @@ static void check_retired(struct tl_conn *c) {
   if (c->retired && (at_rest(c) || (c->retire_until && now >= c->retire_until))) tl_conn_finish(c);
 }
 
-/* Timers come before the turn's completions: what the kernel took while this thread did not run is
- * seen in this turn yet, so only a later one blames the peer. */
+/* Timers run before the turn's completions, so bytes that the kernel took while this thread was not
+ * running are only seen later in this turn: the peer is blamed in a later turn at the earliest. */
 static void judge_overdue(struct tl_conn *c) {
   const uint64_t now = c->net->now_ms;
   if (!c->overdue_ms || c->overdue_ms == now) {
-    c->overdue_ms = now; /* the wheel may fire it again in this same turn */
+    c->overdue_ms = now; /* the wheel may fire again within this turn */
     tl_timer_start(&c->net->wheel, &c->timer, 0);
     return;
   }
@@ -171,7 +171,7 @@ static void on_timer(struct tl_timer *t, void *arg) {
     tl_timer_start(&c->net->wheel, &c->timer, TL_LINGER_MS);
     return;
   }
-  /* What was queued in this very turn has not had its chance yet. */
+  /* Bytes queued in this turn have had no chance to leave yet. */
   if (c->out.bytes && c->send_busy && now - c->progress_ms >= send_ms(c)) {
     judge_overdue(c);
     return;
@@ -312,7 +312,8 @@ void tl_conn_retire(struct tl_conn *c, uint32_t within_ms) {
   if (c->state == TL_CONN_OPEN) tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
 }
 
-/* A TLS connection serves a key only when the very checks that the key asks for were made on it. */
+/* A TLS connection serves a key only if exactly the checks that the key requires were made on it.
+ */
 static bool fits_key(const struct tl_conn *c, const struct tl_conn_key *k) {
   if (c->state > TL_CONN_OPEN || c->doomed || c->transport != k->transport ||
       !tl_addr_eq(&c->peer, &k->addr))
@@ -354,7 +355,7 @@ static void on_connected(struct tl_op *op, int res, uint32_t flags) {
 
 static int dial_tcp(struct tl_conn *c) {
   int one = 1;
-  /* Blocking: with O_NONBLOCK io_uring hands back EAGAIN and does not wait for the socket. */
+  /* Blocking: with O_NONBLOCK io_uring returns EAGAIN instead of waiting for the socket. */
   c->fd = socket(c->peer.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (c->fd < 0) return TL_EIO;
   setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -376,7 +377,7 @@ static uint32_t handshake_ms(const struct tl_net *n, const struct tl_conn_key *k
 static int dial_tls(struct tl_conn *c, const struct tl_conn_key *k) {
   struct tl_net *n = c->net;
   if (n->rt->n_handshaker == 0 || !k->domain) return TL_ENOTSUP;
-  /* Workers start first; a message may come before the handshake threads are up. */
+  /* Workers start first, so a message may arrive before the handshake threads are up. */
   struct tl_thread *h = __atomic_load_n(
       &n->rt->handshaker[n->next_handshaker++ % n->rt->n_handshaker], __ATOMIC_ACQUIRE);
   if (!h) return TL_EBUSY;
@@ -428,21 +429,21 @@ int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn *
   }
   hash_add(c);
   uint32_t ms = n->conf->timeouts.connect;
-  /* The handshake thread has its own deadlines; ours only covers the loss of its answer. */
+  /* The handshake thread has its own deadlines; this one covers only the loss of its answer. */
   if (k->transport == TL_TLS) ms += handshake_ms(n, k) + 2000;
   tl_timer_start(&n->wheel, &c->timer, ms);
   *out = c;
   return TL_OK;
 }
 
-/* Connections that began together must not end together: 10 % more or less. */
+/* Connections that began together must not end together: 10 % either way. */
 static uint32_t jitter_ms(const struct tl_conn *c, uint32_t ms) {
   uint64_t r = (tl_conn_id_of(c) ^ c->born_ms << 20) * 0x9e3779b97f4a7c15u >> 40;
   uint64_t fifth = (uint64_t)ms / 5;
   return (uint32_t)(ms - ms / 10 + (fifth ? r % (fifth + 1) : 0));
 }
 
-/* Of the peer's max_age, which the key brought, and the domain's the shorter counts. */
+/* The shorter of the peer's max_age, which came with the key, and the TLS domain's. */
 static void set_max_age(struct tl_conn *c) {
   const struct tl_tls_domain *d = c->tls ? c->tls->domain : NULL;
   uint32_t peer = c->max_age_ms, domain = d ? d->max_age_ms : 0;
@@ -456,7 +457,7 @@ void tl_conn_opened(struct tl_conn *c) {
   c->active_ms = c->progress_ms = c->net->now_ms;
   set_max_age(c);
   if (c->local.sa.sa_family == 0) getsockname(c->fd, &c->local.sa, &len);
-  /* A TLS connection that came in serves no key, see fits_key(). */
+  /* An accepted TLS connection serves no key, see fits_key(). */
   if (!c->hashed && (c->outgoing || c->transport != TL_TLS)) hash_add(c);
   tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
   tl_recv_arm(c);
@@ -495,7 +496,7 @@ static int take_tls(struct tl_conn *c, struct tl_handoff *h) {
   return TL_OK;
 }
 
-/* The TLS domain's trust is not all: a peer may be bound to some authorities or keys. */
+/* Beyond the TLS domain's trust, a peer may be bound to certain authorities or keys. */
 static bool check_peer_binding(struct tl_conn *c) {
   const struct tl_conn_tls *t = c->tls;
   char peer[TL_ADDR_STRLEN];
@@ -631,7 +632,7 @@ void tl_conn_end(struct tl_conn *c, uint8_t alert) {
   tl_conn_finish(c);
 }
 
-/* Its handshake is done, but C is not used: those who wait for it are told RC, the peer ALERT. */
+/* The handshake succeeded, but C is not used: waiting transactions get RC, the peer gets ALERT. */
 static void reject_conn(struct tl_conn *c, uint8_t alert, int rc) {
   if (c->outgoing) tl_count(c->net->counters, TL_C_CONN_DIAL_FAILED);
   c->progress_ms = c->net->now_ms;
@@ -640,8 +641,8 @@ static void reject_conn(struct tl_conn *c, uint8_t alert, int rc) {
   begin_finishing(c, rc);
 }
 
-/* A send that is under way would continue behind the alert: it is waited for, what has not begun is
- * dropped. False: not yet. */
+/* A send in flight would continue behind the alert, so it is waited for; what has not been handed
+ * to the kernel is dropped. False: not yet. */
 static bool alert_in_kernel(struct tl_conn *c) {
   if (c->send_busy) return false;
   tl_send_drop(c);
@@ -653,7 +654,7 @@ static bool alert_in_kernel(struct tl_conn *c) {
   return true;
 }
 
-/* Between two sends, as its neighbours. Lost if the socket is: then so is the connection. */
+/* Between two sends, like an alert. A failure is ignored: the connection fails with its socket. */
 static void warn_in_kernel(struct tl_conn *c) {
   if (c->send_busy) return;
   if (tl_ktls_send_alert(c->fd, TL_ALERT_LEVEL_WARNING, TL_ALERT_NO_RENEGOTIATION) == TL_EAGAIN)
@@ -675,7 +676,8 @@ static void continue_finishing(struct tl_conn *c) {
     tl_conn_abort(c, TL_OK);
     return;
   }
-  /* What we sent must not be destroyed by the reset that unread input causes: read to the end. */
+  /* Closing with unread input would make the kernel send a reset, which destroys what we have sent:
+   * read to the end of the stream. */
   if (!c->fin_sent) {
     c->fin_sent = true;
     shutdown(c->fd, SHUT_WR);

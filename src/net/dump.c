@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What `ctl connections` shows, collected by the worker that owns them. */
+/* The rows of `ctl connections`, collected by the worker that owns the connections. */
 #include <stdlib.h>
 
 #include "net_internal.h"
@@ -55,7 +55,7 @@ static void fill_info(struct tl_conn *c, struct tl_conn_info *i) {
   copy_text(i->sni, sizeof(i->sni), t->sni);
 }
 
-/* Text anywhere in TEXT, whatever its case. */
+/* PART anywhere in TEXT, case ignored. */
 static bool contains_text(const char *text, const char *part) {
   return text && strcasestr(text, part) != NULL;
 }
@@ -98,7 +98,7 @@ void tl_dump_free(struct tl_dump *d) {
   free(d);
 }
 
-/* One connection is named by its slot; there is no need to look at all. */
+/* An ID holds the slot, so a single connection needs no search. */
 static void span_of(const struct tl_net *n, tl_conn_id id, uint32_t *from, uint32_t *to) {
   *from = id ? (uint32_t)id : 0;
   *to = n->n_slot;

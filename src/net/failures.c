@@ -14,8 +14,8 @@ static uint64_t total;
 static struct tl_failure_count counts[TL_FAILURE_PEERS];
 static size_t n_count;
 
-/* The entry of PEER and CAUSE, or the place for a new one: when all are taken, that of the peer
- * that has been quiet longest. */
+/* The entry of PEER and CAUSE, or one for a new pair: when the table is full, that of the peer that
+ * has been quiet longest. */
 static struct tl_failure_count *count_of(const struct tl_addr *peer, int cause) {
   struct tl_failure_count *oldest = &counts[0];
   for (size_t i = 0; i < n_count; i++) {

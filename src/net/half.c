@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Half-closed connections: the peer has said that it sends no more (FIN or
- * close_notify) while requests that it sent are open. Ours is the other half, and
- * it stays until they are answered, timeouts.half_closed is over or the peer has
- * vanished (RFC 8446 6.1; TCP's own rules). Nothing new is sent on it.
+ * Half-closed connections: the peer has announced that it sends no more (FIN or
+ * close_notify) while requests of its own are open. Our half stays open until they
+ * are answered, timeouts.half_closed has passed or the peer has vanished (RFC 8446
+ * 6.1; TCP's own rules). No new request is sent on it.
  */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -12,7 +12,7 @@
 
 #include "net_internal.h"
 
-#define CHECK_MS 1000u /* for a reset, which nothing else reports behind the peer's FIN */
+#define CHECK_MS 1000u /* for a reset, which nothing else reports after the peer's FIN */
 
 void tl_conn_ask(struct tl_conn *c, uint32_t within_ms) {
   uint64_t until = c->net->now_ms + within_ms;
@@ -62,7 +62,8 @@ void tl_half_begin(struct tl_conn *c) {
   tl_conn_mark(c);
 }
 
-/* What will never be whole. Not in tl_half_begin: its caller may be reading there. */
+/* Drops the message that will never be complete. Not in tl_half_begin: its caller may still be
+ * reading these bytes. */
 static void drop_input(struct tl_conn *c) {
   tl_big_drop(c);
   tl_stash_drop(c->net, &c->cipher);
@@ -78,7 +79,7 @@ void tl_half_turn(struct tl_conn *c) {
   if (!owes_response(c)) tl_conn_finish(c);
 }
 
-/* Behind the FIN nothing is received that would report a reset. */
+/* After the FIN no receive is armed that would report a reset. */
 static bool has_vanished(const struct tl_conn *c) {
   struct tcp_info info;
   socklen_t len = sizeof(info);

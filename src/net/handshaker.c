@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The handshake thread: its loop, its mail, the change to a new snapshot, drain
- * and stop. Workers never see a handshake; this thread never sees a message.
+ * and stop. Workers never run a handshake; this thread never sees a SIP message.
  */
 #include "net/handshaker.h"
 #include "net/sources.h"
@@ -54,7 +54,7 @@ static void on_mail(struct tl_op *op, int res, uint32_t flags) {
   arm_mail(hk);
 }
 
-/* The ULP is attached before the domain is known, so one domain that wants it is enough. */
+/* The ULP is attached before the TLS domain is known, so one domain that wants it suffices. */
 static bool wants_kernel(const struct tl_conf *c) {
   for (size_t i = 0; i < c->n_domain; i++) {
     enum tl_records_mode m = c->domain[i]->records;
@@ -74,7 +74,7 @@ static void adopt_snapshot(struct tl_handshaker *hk) {
   tl_conf_unref(old);
 }
 
-/* A burst of handshakes leaves some 20 KB each in the allocator; an idle process gives it back. */
+/* A burst of handshakes leaves about 20 KB each in the allocator, which an idle process returns. */
 static void give_back(struct tl_handshaker *hk, uint64_t *busy_ms) {
   uint64_t now = tl_now_ms();
   if (hk->conns) *busy_ms = now;
@@ -144,7 +144,7 @@ static void tear_down(struct tl_handshaker *hk) {
     next = c->next;
     tl_hk_conn_abort(c);
   }
-  /* What was cancelled completes in the next turns. */
+  /* Cancelled operations complete in the next turns. */
   for (int i = 0; i < 1000 && (hk->conns || hk->listeners); i++) {
     if (tl_ring_wait(&hk->ring, 10) < 0) break;
     tl_ring_run(&hk->ring);

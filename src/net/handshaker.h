@@ -2,7 +2,7 @@
 /*
  * Between the files of the handshake thread: handshaker.c (thread, mail,
  * snapshots), handshaker_listen.c (accepting), handshaker_hello.c (until the
- * ClientHello is there), handshaker_turn.c (who may begin, who must go),
+ * ClientHello is there), handshaker_turn.c (admission and eviction),
  * handshaker_dial.c (outgoing), handshaker_conn.c (one handshake on a socket),
  * handshaker_done.c (keys, handing over), handshaker_report.c (counters, log),
  * handshaker_source.c (per source).
@@ -27,9 +27,9 @@ void tl_hs_line_add(struct tl_hs_line *line, struct tl_hs_conn *c);
 /* Out of whichever it is in, if any. */
 void tl_hs_line_leave(struct tl_hs_conn *c);
 
-/* What one source (tl_addr_source_prefix) has: a hash table, constant time. Handshakes over the
- * limit of their source wait in its queue, so that a trunk which reconnects all at once is served
- * without taking the whole budget. */
+/* The handshakes of one source (tl_addr_source_prefix), in a hash table. Those over the limit of
+ * their source wait in its queue, so that a trunk which reconnects all at once is served without
+ * taking the whole budget. */
 struct tl_hs_queue {
   struct tl_hs_conn *first, *last; /* oldest first, linked by wait_next */
 };
@@ -57,7 +57,7 @@ struct tl_hs_conn *tl_hs_source_oldest(struct tl_hs_sources *s, const struct tl_
 void tl_hs_source_wait(struct tl_hs_sources *s, struct tl_hs_conn *c);
 /* Takes C out of its queue. */
 void tl_hs_source_unwait(struct tl_hs_sources *s, struct tl_hs_conn *c);
-/* Who has waited longest from C's source, or NULL. */
+/* The longest waiting one of C's source, or NULL. */
 struct tl_hs_conn *tl_hs_source_next(struct tl_hs_sources *s, const struct tl_hs_conn *c);
 
 struct tl_handshaker;
@@ -84,8 +84,8 @@ struct tl_hs_listener {
  *         \------------------\------------------------------------------> freed
  *
  * In HELLO there is no SSL object yet: the bytes of the ClientHello are
- * collected, and at a bound the oldest gives way. WAITING has its ClientHello:
- * for its source's share, then for a place among max_handshakes.
+ * collected, and at a bound the oldest gives way. WAITING has its ClientHello and
+ * waits for its source's share, then for a place among max_handshakes.
  */
 enum tl_hs_state {
   TL_HS_CONNECTING,
@@ -108,7 +108,7 @@ struct tl_hs_conn {
   struct tl_hs *hs;
   struct tl_dial *dial; /* NULL: accepted */
   struct tl_addr peer, local;
-  struct tl_addr source; /* whom its limits count it for */
+  struct tl_addr source; /* the source that its limits count it for */
   int fd, listener;
   enum tl_hs_state state;
   bool queued; /* WAITING for the share of its source */
@@ -140,7 +140,7 @@ struct tl_handshaker {
   struct tl_hs_line turn;   /* WAITING for a place */
   struct tl_hs_line ready;  /* have one, begin at the end of this turn of the loop */
   struct tl_hs_line begun;  /* accepted and in progress */
-  struct tl_timer stall;    /* while somebody waits for a place */
+  struct tl_timer stall;    /* runs while a handshake waits for a place */
   struct tl_hs_line dials;  /* outgoing and in progress */
   uint32_t waiting;         /* in TURN or in a queue of their source */
   struct tl_hs_sources sources;
@@ -172,24 +172,24 @@ void tl_hk_listeners_resume(struct tl_handshaker *hk);
 /* handshaker_hello.c */
 /* Reads C's ClientHello. At a bound the oldest that is half-open gives way. */
 void tl_hk_hello_begin(struct tl_hs_conn *c);
-/* What C wanted is there. */
+/* The bytes that C waited for (WANT) have arrived. */
 void tl_hk_hello_received(struct tl_hs_conn *c);
-/* The oldest half-open one ends now, descriptor and all; false: there is none. */
+/* Ends the oldest half-open one now, descriptor included; false: there is none. */
 bool tl_hk_hello_give_way(struct tl_handshaker *hk);
 
 /* handshaker_turn.c */
-/* C's ClientHello is there: it begins, waits for its turn or is refused. */
+/* C's ClientHello is complete: C begins, waits for its turn or is refused. */
 void tl_hk_turn_take(struct tl_hs_conn *c);
-/* What the accepted C counted for goes to who waits, or is given back. */
+/* The share and place of the accepted C pass to a waiting handshake, or are given back. */
 void tl_hk_turn_leave(struct tl_hs_conn *c);
-/* Begins those whose turn has come, at the end of a turn of the loop. */
+/* Begins the admitted handshakes, at the end of a turn of the loop. */
 void tl_hk_turn_begin(struct tl_handshaker *hk);
 /* hk->stall */
 void tl_hk_turn_stalled(struct tl_timer *t, void *arg);
 
 /* handshaker_dial.c */
 void tl_hk_dial(struct tl_handshaker *hk, struct tl_dial *d);
-/* Tells the asker of D, which is freed, that it failed. */
+/* Answers D, which is freed, with a failure. */
 void tl_hk_dial_answer(struct tl_handshaker *hk, struct tl_dial *d, int rc);
 /* Posts answers that had to wait. */
 void tl_hk_retry(struct tl_timer *t, void *arg);
@@ -197,7 +197,7 @@ void tl_hk_post_answer(struct tl_handshaker *hk, struct tl_handoff *h, unsigned 
 
 /* handshaker_conn.c */
 struct tl_hs_conn *tl_hk_conn_new(struct tl_handshaker *hk, int fd, const struct tl_addr *peer);
-/* The socket is connected: what must be set at once. */
+/* The socket is connected: sets the options that must be set before the handshake. */
 void tl_hk_conn_prepare(struct tl_hs_conn *c);
 /* Starts the handshake. */
 void tl_hk_conn_begin(struct tl_hs_conn *c);
@@ -220,4 +220,3 @@ bool tl_park_wanted(const struct tl_handoff *h);
 void tl_hk_report_failure(struct tl_hs_conn *c);
 void tl_hk_report_refused(const struct tl_addr *peer, const char *why);
 void tl_hk_report_success(const struct tl_hs_conn *c, const struct tl_handoff *h);
-/* Says how many lines the last second hid, when it is over. */

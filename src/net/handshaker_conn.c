@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One handshake on a socket: reads exactly one record at a time, so that what
- * lies behind the handshake stays in the kernel for whoever gets the keys
- * (KTLS-FACTS 7), and sends what OpenSSL says. One deadline, counted from accept
+ * One handshake on a socket: reads exactly one record at a time, so that data
+ * after the handshake stays in the kernel for the holder of the keys
+ * (KTLS-FACTS 7), and sends what OpenSSL produces. One deadline, counted from accept
  * or connect and never extended. Success goes on in handshaker_done.c.
  */
 #include <errno.h>
@@ -142,7 +142,7 @@ static int rc_of(const struct tl_hs_conn *c) {
   }
 }
 
-/* An alert must not be lost to a reset because something unread was in the queue. */
+/* Unread bytes in the queue would turn the close into a reset, and the alert would be lost. */
 static void discard_unread(struct tl_hs_conn *c) {
   char buf[4096];
   shutdown(c->fd, SHUT_WR);
@@ -201,7 +201,8 @@ static void next_step(struct tl_hs_conn *c) {
     tl_hk_conn_fail(c, (int)tl_hs_failure(c->hs)->cause, NULL);
 }
 
-/* The domain that the ClientHello chose may grant another time, from the same beginning. */
+/* The TLS domain chosen by the ClientHello may set another deadline, counted from the same start.
+ */
 static void keep_time(struct tl_hs_conn *c) {
   const struct tl_tls_domain *d = c->dial ? NULL : tl_hs_domain(c->hs);
   if (!d || c->timed) return;
@@ -330,12 +331,12 @@ void tl_hk_conn_prepare(struct tl_hs_conn *c) {
   socklen_t len = sizeof(c->local);
   getsockname(c->fd, &c->local.sa, &len);
   setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  /* Now, not after the handshake: with the peer's FIN queued it would be too late, and until keys
-   * are installed the ULP lets everything pass (KTLS-FACTS 9). */
+  /* Before the handshake: once the peer's FIN is queued it would be too late, and until keys are
+   * installed the ULP is transparent (KTLS-FACTS 9). */
   if (may_use_kernel(c)) tl_ktls_attach(c->fd);
 }
 
-/* The records that were collected before there was anybody to read them. */
+/* The records that were collected before the SSL object existed. */
 static int feed_hello(struct tl_hs_conn *c) {
   int rc = tl_hs_start(c->hs);
   for (size_t at = 0; rc == TL_EAGAIN && at < c->have;) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Outgoing TLS for the workers: connects, hands the socket to the handshake, and
- * sees to it that every order gets exactly one answer. An answer that finds the
- * worker's mailbox full waits here: there are never more than orders.
+ * makes sure that every dial gets exactly one answer. An answer that finds the
+ * worker's mailbox full waits here; there are never more of them than dials.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 
 #define RETRY_MS 10
 
-/* Retries the waiting answers from the front, so that each worker gets its own in order. */
+/* Retries the waiting answers from the front, so that each worker gets its answers in order. */
 void tl_hk_retry(struct tl_timer *t, void *arg) {
   (void)arg;
   struct tl_handshaker *hk = tl_container_of(t, struct tl_handshaker, retry);
@@ -32,7 +32,7 @@ void tl_hk_post_answer(struct tl_handshaker *hk, struct tl_handoff *h, unsigned 
   h->mail.type = TL_MAIL_HANDOFF;
   if (tl_mailbox_post(&hk->th.rt->worker[worker]->mailbox, &h->mail) == 0) return;
   tl_count(&hk->th.counters, TL_C_MAIL_FULL);
-  h->listener = (int)worker; /* of no use in an answer, so it keeps the address meanwhile */
+  h->listener = (int)worker; /* unused in an answer, so it holds the worker meanwhile */
   struct tl_handoff **p = &hk->unanswered;
   while (*p) p = (struct tl_handoff **)&(*p)->mail.next;
   h->mail.next = NULL;
@@ -61,9 +61,9 @@ static int open_socket(const struct tl_addr *a) {
   return socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
 
-/* At the bound who is silent for SILENT_MS gives way, or who is not done after LONG_MS: whom we
- * dial may be a stranger's choice, who has servers that accept and say nothing. A burst of dials to
- * servers that answer makes nobody go. */
+/* At the bound a handshake gives way whose server has been silent for SILENT_MS, or which is not
+ * done after LONG_MS: a stranger may choose whom we dial, and run servers that accept and say
+ * nothing. A burst of dials to servers that answer evicts none. */
 #define SILENT_MS 200u
 #define LONG_MS 2000u
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * After a handshake: keys into the kernel or into a user-space record object,
- * the SSL object freed, the connection handed to a worker. The keys are wiped
- * here in every case.
+ * After a handshake: the keys go into the kernel or into a user-space record object,
+ * the SSL object is freed, the connection goes to a worker. The keys are wiped here
+ * in every case.
  */
 #include <openssl/crypto.h>
 #include <stdlib.h>
@@ -25,7 +25,7 @@ static int try_kernel(struct tl_hs_conn *c, const struct tl_session *s, struct t
   return tl_ktls_install(c->fd, user ? NULL : &c->hk->th.rt->caps, &s->keys, out);
 }
 
-/* The keys' new home: kernel or *OUT_RECORD. On failure C's cause is in *OUT_WHY. */
+/* Puts the keys into the kernel or *OUT_RECORD. On failure *OUT_WHY is the cause. */
 static int install_keys(struct tl_hs_conn *c, const struct tl_session *s, struct tl_ktls_state *out,
                         struct tl_record **out_record, const char **out_why) {
   int rc = try_kernel(c, s, out);

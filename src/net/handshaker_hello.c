@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Accepted connections until their ClientHello is there. Whoever connects and
- * says nothing costs a socket and this object, no SSL object and no place among
- * the handshakes; there may be many, none for long, and where there is a bound
- * the oldest makes room for the newest, so that strangers who fill it keep out
- * nobody who speaks. Who goes on from here: handshaker_turn.c.
+ * Accepted connections until their ClientHello is complete. A client that connects
+ * and says nothing costs a socket and this object, but no SSL object and no place
+ * among the handshakes. There may be many, none for long, and at a bound the oldest
+ * makes room for the newest, so that strangers who fill it keep out no client that
+ * speaks. Admission is the next step: handshaker_turn.c.
  */
 #include <unistd.h>
 

@@ -70,7 +70,7 @@ static void take_socket(struct tl_hs_listener *l, int fd) {
     close(fd);
     return;
   }
-  /* At the bound who has said nothing leaves it to who comes, see handshaker_hello.c. */
+  /* At the bound a client that has said nothing makes room, see handshaker_hello.c. */
   const uint32_t now = atomic_fetch_add(&hk->th.rt->connections, 1);
   if (!tl_conn_room(hk->conf, now, &peer) && !tl_hk_hello_give_way(hk)) {
     refuse_socket(hk, &peer, fd, TL_C_CONN_REFUSED, "max_connections is reached");
@@ -91,7 +91,7 @@ static void take_socket(struct tl_hs_listener *l, int fd) {
   tl_hk_hello_begin(c);
 }
 
-/* The connection is gone, or others make room for it: the listener is well. */
+/* Only this connection is lost, or a half-open one made room: the listener itself is fine. */
 static bool lost_one(struct tl_handshaker *hk, int res) {
   if (res == -EMFILE || res == -ENFILE) return tl_hk_hello_give_way(hk);
   return res == -EINTR || res == -ECONNABORTED || res == -EAGAIN || res == -EPROTO;

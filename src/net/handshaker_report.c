@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What operators learn of handshakes: one line for each that failed with
- * everything known about it, a counter by cause, a debug line for each that went
- * well, all of them limited by source and cause.
+ * Handshakes for operators: one line for each failure with everything known about
+ * it, a counter by cause, and a debug line for each success. Lines are limited by
+ * source and cause.
  */
 #include <openssl/x509.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What each source has, half-open and in progress: open addressing with
+ * The half-open connections and handshakes of each source: open addressing with
  * backward-shift deletion, so the table never fills with tombstones. It holds at
- * most as many sources as there are connections. And the lines of the thread.
+ * most as many sources as there are connections. Also the queues of the thread.
  */
 #include <stdlib.h>
 
@@ -31,7 +31,7 @@ static int grow_table(struct tl_hs_sources *s) {
   return 0;
 }
 
-/* The source of C, made if it has nothing yet: the caller counts in it at once. NULL: no memory. */
+/* The source of C, created if needed; the caller must count in it at once. NULL: no memory. */
 static struct tl_hs_source *find_or_make(struct tl_hs_sources *s, const struct tl_hs_conn *c) {
   if (s->used * 2 >= s->cap && grow_table(s)) return NULL;
   struct tl_hs_source *e = find_slot(s, &c->source);

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Whose handshake may begin: first the share of its source, then a place among
- * max_handshakes, both in the order in which ClientHellos came. While somebody
- * waits for a place, who has been let in and lets us wait goes.
+ * Admission of handshakes: first the share of the source, then a place among
+ * max_handshakes, both in the order in which ClientHellos arrived. While handshakes
+ * wait for a place, an admitted client that stalls is evicted.
  */
 #include "net/handshaker.h"
 #include "tieline/container.h"
 
-/* Over this after its ClientHello a client that owes us its next flight gives way to others. A
- * handshake is two round trips and a signature or less. */
+/* A client that has owed us its next flight for so long since its ClientHello gives way. A
+ * handshake is two round trips and a signature, or less. */
 #define STALL_MS 1000u
 
 static struct tl_handshaker *of_stall(struct tl_timer *t) {
   return tl_container_of(t, struct tl_handshaker, stall);
 }
 
-/* The oldest that has had its second and not spoken. */
+/* The oldest that has used up STALL_MS and owes us bytes. */
 static struct tl_hs_conn *find_stalled(struct tl_handshaker *hk, uint64_t now_ms) {
   for (struct tl_hs_conn *c = hk->begun.first; c && c->begun_ms + STALL_MS <= now_ms;
        c = c->line_next)
@@ -23,7 +23,7 @@ static struct tl_hs_conn *find_stalled(struct tl_handshaker *hk, uint64_t now_ms
   return NULL;
 }
 
-/* As many as wait; their places come free with the completions of what is cancelled. */
+/* As many as are waiting; the places come free when the cancelled operations complete. */
 static void end_stalled(struct tl_handshaker *hk) {
   uint64_t now_ms = tl_now_ms();
   for (uint32_t i = 0; i < hk->turn.n; i++) {
@@ -34,7 +34,7 @@ static void end_stalled(struct tl_handshaker *hk) {
   }
 }
 
-/* While somebody waits the next look is due when the oldest has had its second. */
+/* While handshakes wait, the next check is due when the oldest admitted one reaches STALL_MS. */
 static void watch_stall(struct tl_handshaker *hk) {
   uint64_t now_ms = tl_now_ms();
   if (!hk->turn.first || tl_timer_running(&hk->stall)) return;
@@ -46,7 +46,7 @@ static bool has_place(const struct tl_handshaker *hk) {
   return hk->ready.n + hk->begun.n < hk->conf->limits.max_handshakes;
 }
 
-/* Gives places to those who wait. */
+/* Gives free places to waiting handshakes. */
 static void serve_waiting(struct tl_handshaker *hk) {
   while (hk->turn.first && has_place(hk)) {
     struct tl_hs_conn *c = hk->turn.first;
@@ -113,7 +113,7 @@ void tl_hk_turn_take(struct tl_hs_conn *c) {
   }
 }
 
-/* The share of its source goes to who has waited for it longest, whose wait for a place begins. */
+/* C's share of its source passes to the longest waiting one, which now waits for a place. */
 static void pass_share(struct tl_hs_conn *c) {
   struct tl_handshaker *hk = c->hk;
   struct tl_hs_conn *next = hk->stopping ? NULL : tl_hs_source_next(&hk->sources, c);

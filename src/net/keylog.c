@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The key log's file and who may be in it. Handshake threads write a few lines
- * per handshake under a mutex; workers never come here, and secrets that follow
- * from a KeyUpdate are derived by whoever reads the file.
+ * The key log's file and the peers it covers. Handshake threads write a few lines
+ * per handshake under a mutex; workers never come here. Secrets that follow from a
+ * KeyUpdate are derived by the reader of the file.
  */
 #include "tieline/keylog.h"
 
@@ -20,7 +20,7 @@
 #include "tieline/err.h"
 
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
-static atomic_bool on; /* asked for each handshake, without the mutex */
+static atomic_bool on; /* read at each handshake, without the mutex */
 static struct tl_keylog_state state;
 static uint64_t until_ms;
 static int fd = -1;
@@ -31,7 +31,7 @@ static uint64_t now_ms(void) {
   return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* Ours alone, and a file: the daemon may run as root, and the name may be a trap. */
+/* A regular file of our own: the daemon may run as root, and the name may be a trap. */
 static int open_file(const char *file, char *err, size_t cap) {
   struct stat st;
   int d = open(file, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);

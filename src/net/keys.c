@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The age of keys: one AES-GCM key may seal a bounded number of records (RFC
- * 8446 5.5), and nobody but us counts them. In time the key is changed, or where
- * that cannot be done the connection retires: it takes no new requests and ends
- * when those it carries have been answered. max_records of the TLS domain lowers
- * the bound, and holds for what is received as for what is sent. A call that is being set up may
- * pass max_records, for call_setup_max, but not the RFC's bound. Also what a KeyUpdate of the peer
- * asks of us; who may send one, and how often, is seen to in src/record/ctl.c.
+ * 8446 5.5), and the kernel does not enforce it. In time the key is changed; where
+ * that is impossible the connection retires: it takes no new requests and ends when
+ * those it carries have been answered. max_records of the TLS domain lowers the
+ * bound, for both directions. A call being set up may exceed max_records for
+ * call_setup_max, but never the RFC's bound. Also the answer to a KeyUpdate of the
+ * peer; which KeyUpdates are legal is decided in src/record.
  */
 #include <errno.h>
 #include <sys/socket.h>
@@ -15,8 +15,8 @@
 #include "tieline/hkdf.h"
 #include "tieline/log_limit.h"
 
-/* RFC 8446 5.5 leaves no need for more than a few a day; a storm is an attack (PITFALLS P4). By
- * rate, so that a connection which lives for years is not punished for its age. */
+/* RFC 8446 5.5 leaves no need for more than a few a day; a storm is an attack (PITFALLS P4). A rate
+ * rather than a total, so that a connection may live for years. */
 #define KEY_UPDATES_MAX 100u
 #define KEY_UPDATES_MS 60000u
 
@@ -26,8 +26,8 @@ static uint64_t rekey_due(uint64_t max) { return max / 2; }
 static uint64_t rekey_overdue(uint64_t max) { return max - max / 4; }
 static uint64_t key_spent(uint64_t max) { return max - max / 8; }
 
-/* What the RFC allows, less what may pass until the next look. max_records, which is at most that,
- * may be passed while a call is set up; this may not, for then it is the cipher that gives way. */
+/* The RFC's bound, less what may pass until the next check. A call being set up may exceed
+ * max_records, which is at most this; it may not exceed this, or the cipher itself weakens. */
 #define RECORDS_LAST (TL_GCM_RECORDS_MAX - TL_GCM_RECORDS_MAX / 32)
 
 /* How many one key of C may seal; 0: RFC 8446 5.5 sets ChaCha20-Poly1305 no bound. */
@@ -37,14 +37,14 @@ static uint64_t records_max(const struct tl_conn *c) {
   return t->domain ? t->domain->max_records : TL_GCM_RECORDS_MAX;
 }
 
-/* No more records than this can have passed, give or take a few: about one for each message sent or
- * 16 KB, and what the peer sends holds at least a byte each, or is counted by itself. Empty records
- * in the kernel nobody sees: they wear the key of their sender alone. */
+/* An upper bound, give or take a few, on the records that have passed: about one for each message
+ * sent or 16 KB; each received record holds at least one byte, or is counted as empty. Empty
+ * records in the kernel are invisible: they wear only their sender's key. */
 static uint64_t work_done(const struct tl_conn *c) {
   return c->msgs_out + c->bytes_out / TL_RECORD_PLAIN_MAX + c->bytes_in + c->tls->empty_records;
 }
 
-/* Where C's keys are; the kernel counts, but does not watch. */
+/* Record sequence numbers of C, from the kernel or our record layer; neither enforces a bound. */
 static int count_records(const struct tl_conn *c, uint64_t *out_tx, uint64_t *out_rx) {
   const struct tl_conn_tls *t = c->tls;
   struct tl_tls_keys k = {.version = (enum tl_tls_version)t->version,

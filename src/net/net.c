@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A worker's network side: set-up, the turn of the loop, mail, and the change
- * to a new snapshot. What a message means is the handler's business.
+ * to a new snapshot. SIP is the handler's business.
  */
 #include "tieline/net.h"
 
@@ -22,7 +22,7 @@
 #define TURN_MS_MAX 1000u
 #define EXIT_MS 500u
 #define ROUNDS_MAX 4
-/* Letters taken in one round: what others send us must not keep us from our own connections. */
+/* Mails taken in one round: other threads' mail must not starve our own connections. */
 #define MAILS_MAX 1024
 
 static void arm_mail(struct tl_net *n) {
@@ -120,7 +120,7 @@ static bool is_open(const struct tl_net *n, enum tl_transport t, int i) {
   return t == TL_TLS || l || (t == TL_UDP && tl_udp_of(n, i));
 }
 
-/* Those of the new snapshot, and what an earlier one could not open. */
+/* Those that the new snapshot adds, and those that could not be opened before. */
 static void open_new_listeners(struct tl_net *n) {
   for (size_t i = 0; i < n->conf->n_listen; i++) {
     const struct tl_conf_listen *l = &n->conf->listen[i];
@@ -132,7 +132,7 @@ static void open_new_listeners(struct tl_net *n) {
   }
 }
 
-/* Takes over the published snapshot: listeners by difference, connections stay. */
+/* Adopts the published snapshot: listeners that differ are opened or closed, connections stay. */
 static void adopt_snapshot(struct tl_net *n) {
   if (__atomic_load_n(&n->rt->generation, __ATOMIC_ACQUIRE) == n->conf->generation) return;
   struct tl_conf *old = n->conf, *now = tl_runtime_conf(n->rt);
@@ -167,7 +167,7 @@ static int memory_init(struct tl_net *n) {
   tl_pool_init(&n->stash_small, TL_STASH_SMALL, 0);
   tl_pool_init(&n->stash_mid, TL_STASH_MID, 0);
   tl_pool_init(&n->dgram_small, 2048, 0);
-  /* A busy moment later the same chunks are wanted again. */
+  /* A moment later the same chunks are needed again. */
   n->chunks.keep = n->stash_mid.keep = n->dgram_small.keep = 8;
   return TL_OK;
 }
@@ -198,7 +198,7 @@ int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_hand
   if (rc == TL_OK)
     arm_mail(n);
   else if (n->bufs.br)
-    tl_net_exit(n); /* the listeners that were opened before the one that failed */
+    tl_net_exit(n); /* closes the listeners opened before the one that failed */
   return rc;
 }
 
@@ -221,7 +221,7 @@ void tl_net_exit(struct tl_net *n) {
     next = u->next;
     if (!u->gone) tl_udp_close(u);
   }
-  /* Peers are told: close_notify, then a short wait for what is still on its way out. */
+  /* close_notify to all peers, then a short wait for bytes still on their way out. */
   for (uint32_t i = 0; i < n->n_slot; i++)
     if (n->slots[i].c) tl_conn_finish(n->slots[i].c);
   end_of_turn(n);
@@ -229,7 +229,7 @@ void tl_net_exit(struct tl_net *n) {
   while (n->n_conn && tl_now_ms() < until) tl_net_turn(n);
   for (uint32_t i = 0; i < n->n_slot; i++)
     if (n->slots[i].c) tl_conn_abort(n->slots[i].c, TL_ECLOSED);
-  /* Completions of what is in flight free the rest; a bounded number of turns suffices. */
+  /* The completions of operations in flight free the rest; a bounded number of turns suffices. */
   for (int i = 0; i < 100 && (n->n_conn || n->dgrams_out || n->listeners || n->udps); i++)
     tl_net_turn(n);
   tl_sweep_drop(n);
@@ -253,12 +253,13 @@ int tl_net_turn(struct tl_net *n) {
   n->turn++;
   tl_recv_later(n);
   tl_count(n->counters, TL_C_TURNS);
-  /* Time first: what the completions start must count from now, not from before the wait. */
+  /* Time first: timers started by the completions must count from now, not from before the wait. */
   n->now_ms = tl_now_ms();
   tl_wheel_advance(&n->wheel, n->now_ms, n);
   adopt_snapshot(n);
   tl_ring_run(&n->ring);
-  /* What came in while we worked still travels with this turn's sends; nothing is waited for. */
+  /* Responses to input that arrived while we worked still leave with this turn's sends; no waiting.
+   */
   for (int i = 0; i < ROUNDS_MAX && tl_ring_more(&n->ring); i++) tl_ring_run(&n->ring);
   tl_sweep_turn(n);
   tl_unfinished_turn(n);

@@ -19,7 +19,7 @@
 struct tl_chunk {
   struct tl_chunk *next;
   const uint8_t *data; /* mem, or bytes of a receive buffer */
-  uint32_t start, end; /* what may be sent */
+  uint32_t start, end; /* bytes ready to be sent */
   int32_t buf;         /* receive buffer held, -1: none, this chunk has its own memory */
   uint8_t mem[];
 };
@@ -57,11 +57,11 @@ struct tl_udp {
 
 /* conn.c */
 struct tl_conn *tl_conn_new(struct tl_net *n, enum tl_transport t, const struct tl_addr *peer);
-void tl_conn_opened(struct tl_conn *c); /* fd is set: arm, send what waits */
-void tl_conn_mark(struct tl_conn *c);   /* look at it at the end of the turn */
+void tl_conn_opened(struct tl_conn *c); /* fd is set: arms it, sends what was queued */
+void tl_conn_mark(struct tl_conn *c);   /* handle it at the end of the turn */
 void tl_conn_end_of_turn(struct tl_conn *c);
 void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h);
-/* C is read no more until its peer has read what it was answered. */
+/* Stops reading from C until its peer has read its answers. */
 void tl_conn_pause(struct tl_conn *c);
 void tl_conn_resume(struct tl_conn *c);
 void tl_conn_dump(struct tl_net *n, struct tl_dump *d);
@@ -69,14 +69,14 @@ void tl_conn_dump(struct tl_net *n, struct tl_dump *d);
 #define TL_RETIRE_MS 3000u /* from the answer to a last request: its ACK is still to come */
 /* Is a transaction open on C, in either direction? */
 bool tl_conn_asked(const struct tl_conn *c);
-/* The same, or the ACK to an answer may be on its way: is C not to be ended yet for what is only
- * our wish? For timeouts.call_setup_max from its retirement. */
+/* The same, or the ACK to an answer may be on its way: must C not be ended yet merely because we
+ * would like a new one? For at most timeouts.call_setup_max after its retirement. */
 bool tl_conn_spared(const struct tl_conn *c);
 /* New requests go elsewhere; ends when those it carries are answered, at the latest after
  * WITHIN_MS (0: no limit). */
 void tl_conn_retire(struct tl_conn *c, uint32_t within_ms);
 
-/* C is found by no key and no alias any more. */
+/* Takes C out of the tables: neither key nor alias finds it any more. */
 void tl_conn_withdraw(struct tl_conn *c);
 
 /* half.c */
@@ -87,16 +87,16 @@ void tl_half_check(struct tl_conn *c); /* C is half-closed, and its timer fires 
 
 /* sweep.c */
 void tl_sweep_begin(struct tl_net *n, struct tl_sweep *s);
-/* A slice of what is under way, once per turn. */
+/* Continues what is under way by a slice, once per turn. */
 void tl_sweep_turn(struct tl_net *n);
-/* Sends back what will not be carried out any more. */
+/* Sends back unfinished what is under way. */
 void tl_sweep_drop(struct tl_net *n);
-/* A TLS connection was adopted: was it made under what is in force now, and how long does it
- * last? */
+/* A TLS connection was adopted: has it verified again if its TLS domain is no longer in force, and
+ * notes when its certificates expire. */
 void tl_sweep_adopted(struct tl_conn *c);
 
 /* unreached.c */
-/* C, dialing, has ended with RC; only TL_ETIMEOUT and TL_EIO say something of its peer. */
+/* The dialing C ended with RC; only TL_ETIMEOUT and TL_EIO say something about its peer. */
 void tl_unreached_note(struct tl_conn *c, int rc);
 void tl_unreached_forget(struct tl_net *n, const struct tl_addr *a);
 
@@ -106,12 +106,12 @@ struct tl_conn *tl_alias_find(struct tl_net *n, const struct tl_conn_key *key);
 /* Takes A, of another worker. */
 void tl_alias_mail(struct tl_net *n, struct tl_alias_told *a);
 void tl_alias_exit(struct tl_net *n);
-/* C has been verified anew: the others are told what holds now. */
+/* C has been verified again: tells the other workers the result. */
 void tl_alias_changed(struct tl_conn *c);
 
-/* keys.c: called now and then for each connection, and after what it has sent */
+/* keys.c: called now and then for each connection, and after sends */
 void tl_keys_check(struct tl_conn *c);
-/* A KeyUpdate has come; ANSWER: ours is asked for. Else the error for which C must end. */
+/* A KeyUpdate was received; ANSWER: it requests one of ours. On an error C must end. */
 int tl_keys_received(struct tl_conn *c, bool answer);
 /* C->rekey_tx: our KeyUpdate leaves and the kernel's sending key changes, once no send is busy. */
 void tl_keys_turn(struct tl_conn *c);
@@ -127,8 +127,9 @@ void tl_conn_unpark(struct tl_conn *c);
 /* recv.c */
 void tl_recv_arm(struct tl_conn *c);
 void tl_recv_done(struct tl_op *op, int res, uint32_t flags);
-void tl_recv_held(struct tl_conn *c); /* no longer paused: what came meanwhile */
-void tl_recv_later(struct tl_net *n); /* a turn begins: those that had their share go on */
+void tl_recv_held(struct tl_conn *c); /* no longer paused: handles the held bytes */
+void tl_recv_later(
+    struct tl_net *n); /* a turn begins: connections that had used up their share go on */
 void tl_recv_forget(struct tl_conn *c);
 void tl_recv_plain(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf);
 void tl_recv_bad(struct tl_conn *c, const struct tl_scan_error *err, bool answerable);
@@ -136,7 +137,7 @@ int tl_stash_put(struct tl_net *n, struct tl_stash *s, const uint8_t *p, size_t 
 void tl_stash_drop(struct tl_net *n, struct tl_stash *s);
 void tl_recv_deliver(struct tl_conn *c, const struct tl_msg *m, const struct tl_body *b);
 
-/* big.c: a message whose body is large is collected without copying where that is possible */
+/* big.c: collects a message with a large body, without copying where possible */
 int tl_big_begin(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool from_stash,
                  const struct tl_msg *m);
 size_t tl_big_feed(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf);
@@ -144,14 +145,14 @@ size_t tl_big_feed(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf);
 uint8_t *tl_big_room(struct tl_conn *c, size_t record_len);
 void tl_big_took(struct tl_conn *c, size_t n);
 void tl_big_drop(struct tl_conn *c);
-/* What it keeps of memory. */
+/* Bytes of memory it holds. */
 uint32_t tl_big_bytes(const struct tl_conn *c);
 
 /* unfinished.c */
-/* C has received something: it may have a part of a message now, or no more. */
+/* C has received bytes: notes whether it holds part of a message now. */
 void tl_unfinished_note(struct tl_conn *c);
 void tl_unfinished_leave(struct tl_conn *c);
-/* Ends who takes too long, and the oldest while too much is kept. */
+/* Ends connections that take too long, and the oldest while too much memory is held. */
 void tl_unfinished_turn(struct tl_net *n);
 
 /* send.c */
@@ -159,7 +160,8 @@ void tl_send_done(struct tl_op *op, int res, uint32_t flags);
 void tl_send_flush(struct tl_conn *c);
 /* C is marked when its socket takes bytes again; until then a send counts as busy. */
 void tl_send_wait(struct tl_conn *c);
-int tl_send_pending(struct tl_conn *c); /* moves what waited for the connection into its buffer */
+int tl_send_pending(
+    struct tl_conn *c); /* moves messages queued while dialing into the send buffer */
 int tl_send_record(struct tl_conn *c, uint8_t type, const uint8_t *p, size_t n); /* user space */
 void tl_send_drop(struct tl_conn *c);
 void tl_send_drop_pending(struct tl_conn *c);
@@ -182,8 +184,8 @@ void tl_udp_rearm(struct tl_udp *u);
 int tl_accept_open(struct tl_net *n, int index, char *err, size_t cap);
 void tl_accept_close(struct tl_listener *l);
 
-/* Half of the receive buffers are held for bodies: from here on bodies are copied, so that peers
- * who send or read slowly never leave the others without. */
+/* Bodies hold half of the receive buffers: from here on bodies are copied, so that peers that send
+ * or read slowly never leave the others without buffers. */
 static inline bool tl_net_crowded(const struct tl_net *n) { return n->bufs.out > n->bufs.n / 2; }
 static inline bool tl_conn_live(const struct tl_conn *c) {
   return c->state == TL_CONN_OPEN && !c->doomed && !c->notify_got;

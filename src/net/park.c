@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connections whose client's certificate is still being asked about (OCSP): the
- * question goes to the control thread by mail, and until it answers nothing is
- * read from a parked connection, so its messages wait in the kernel. The control
- * thread answers each within its ocsp_timeout.
+ * Connections whose client's certificate awaits its OCSP status: the question goes
+ * to the control thread by mail, and until its answer nothing is read from a parked
+ * connection, so its messages wait in the kernel. The control thread answers each
+ * question within ocsp_timeout.
  */
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -49,7 +49,7 @@ static int post_question(struct tl_conn *c, bool park) {
 int tl_park_ask(struct tl_conn *c) {
   const struct tl_ocsp_policy *p = &c->tls->domain->ocsp;
   int rc = post_question(c, p->park);
-  if (rc) { /* soft: the ledger asks */
+  if (rc) { /* soft: the ledger asks later */
     atomic_store(&c->net->rt->look_again, true);
     return p->client == TL_OCSP_CLIENT_HARD ? rc : 0;
   }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The process-wide numbers of calls: a list that only grows, and counts that
- * never pass their bound. Which calls they are, each worker knows for itself:
- * src/proxy/calls.c.
+ * Process-wide call counts: a list that only grows, and counts that never exceed
+ * their bound. The calls themselves are known to the worker that counted them
+ * (src/proxy).
  */
 #include "tieline/peer_calls.h"
 

@@ -17,8 +17,8 @@
 #define CONTROL_MAX 8
 #define EMPTY_MAX 32 /* empty records in a row, as OpenSSL has it */
 #define HELD_STEP 16384u
-/* What one connection may have handled in a turn, so that one that sends without end does not stop
- * the others of its worker: a thousand small messages, some milliseconds. */
+/* Bytes of one connection handled per turn, so that one that sends without pause does not stop the
+ * others of its worker: a thousand small messages, some milliseconds. */
 #define TURN_BYTES (256u << 10)
 
 static const enum tl_counter msg_in[] = {TL_C_MSG_IN_UDP, TL_C_MSG_IN_TCP, TL_C_MSG_IN_TLS};
@@ -102,9 +102,9 @@ void tl_recv_bad(struct tl_conn *c, const struct tl_scan_error *err, bool answer
   tl_conn_finish(c);
 }
 
-/* ---- messages that are refused alone (RFC 3261 18.3): others use the connection too ---- */
+/* ---- refusing one message (RFC 3261 18.3): the connection stays, others use it too ---- */
 
-/* What is skipped of one message at most; behind a longer one nobody waits for the next. */
+/* Bytes of one message skipped at most; behind a longer one the connection is not worth keeping. */
 static uint64_t skip_max(const struct tl_net *n) { return 4ull * n->conf->limits.max_message; }
 
 static void refuse_one(struct tl_conn *c, const struct tl_scan_error *err) {
@@ -120,10 +120,10 @@ static void refuse_one(struct tl_conn *c, const struct tl_scan_error *err) {
 /* Where the message at P ends, if that is certain:
  *
  *   NUL, more fields or lines than we index     by CRLF lines and Content-Length
- *   bare CR or LF                               if who takes them for line ends finds the same
+ *   bare CR or LF                               if reading them as line ends gives the same end
  *   any other fault behind a good start line    the scanner has framed it
  *   no, two different or odd Content-Lengths    never: two ends are possible
- *   no SIP in the start line                    never: we may have lost the beginning
+ *   not SIP in the start line                   never: we may have lost the beginning
  */
 static bool end_is_certain(const struct tl_msg *m, const char *p, int rc,
                            const struct tl_scan_error *err, uint64_t *out_total) {
@@ -135,7 +135,7 @@ static bool end_is_certain(const struct tl_msg *m, const char *p, int rc,
   return true;
 }
 
-/* A head that is longer than we hold: its fields pass by until it ends. */
+/* A head longer than we hold: its fields are skipped until it ends. */
 static bool skip_head(struct tl_conn *c, const struct tl_msg *m, const struct tl_scan_error *err) {
   if (m->head_len || err->status != 513 || c->skipping) return false;
   c->skipping = malloc(sizeof(*c->skipping));
@@ -150,7 +150,7 @@ static void close_lost(struct tl_conn *c) {
   tl_recv_bad(c, &err, false);
 }
 
-/* Goes on with what is skipped; how many of the N bytes at P belong to it. */
+/* Continues skipping; returns how many of the N bytes at P belong to the skipped message. */
 static size_t skip_bytes(struct tl_conn *c, const uint8_t *p, size_t n) {
   struct tl_frame *f = c->skipping;
   size_t k = n < c->skip_left ? n : (size_t)c->skip_left;
@@ -173,15 +173,16 @@ static size_t skip_bytes(struct tl_conn *c, const uint8_t *p, size_t n) {
   return k;
 }
 
-/* Refuses the message at P, of which LEFT bytes are there. Returns the bytes done with; the rest of
- * it is skipped as it comes. Where its end is not certain the connection closes. */
+/* Refuses the message at P, of which LEFT bytes have arrived. Returns the bytes consumed; the rest
+ * is skipped as it arrives. Where its end is uncertain the connection closes. */
 static size_t refuse_message(struct tl_conn *c, const uint8_t *p, size_t left, int rc,
                              const struct tl_scan_error *err) {
   struct tl_msg *m = &c->net->msg;
   uint64_t total = 0;
   if (skip_head(c, m, err)) {
     refuse_one(c, err);
-    /* Its head, and what of its body is here: no byte of it may be taken for the next message. */
+    /* Its head and what has arrived of its body: no byte of it may be taken for the next message.
+     */
     size_t k = tl_conn_live(c) ? skip_bytes(c, p, left) : left;
     while (k < left && c->skip_left && tl_conn_live(c)) k += skip_bytes(c, p + k, left - k);
     return tl_conn_live(c) ? k : left;
@@ -214,8 +215,8 @@ static void wrong_protocol(struct tl_conn *c, enum tl_looks looks) {
 #define STRAYS_MAX 1024u /* in STRAYS_MS; keep-alives are a byte or two */
 #define STRAYS_MS 10000u
 
-/* A lone LF, CR or NUL: what some send to keep a connection alive, or behind a message. No message
- * begins so, so nothing is lost. False: too many. */
+/* A lone LF, CR or NUL, which some implementations send as keep-alive or after a message. No
+ * message begins with one, so nothing is lost. False: too many. */
 static bool stray_allowed(struct tl_conn *c) {
   uint64_t now = c->net->now_ms;
   if (now - c->stray_ms > STRAYS_MS) c->strays = 0;
@@ -268,7 +269,7 @@ static bool head_may_be_complete(struct tl_conn *c, const uint8_t *p, size_t n) 
 
 /*
  * Handles the messages at P. ONE: at most one (P is the stash). Returns the bytes
- * that are done with; the rest is the start of something incomplete.
+ * consumed; the rest is the start of an incomplete message.
  */
 static size_t frame_messages(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool one) {
   struct tl_net *net = c->net;
@@ -321,7 +322,7 @@ static size_t frame_messages(struct tl_conn *c, uint8_t *p, size_t n, int32_t bu
 }
 
 /* The stash holds the start of a message: completes it with as little copying as possible. Returns
- * the bytes of P that are done with. */
+ * the bytes of P that were consumed. */
 static size_t through_stash(struct tl_conn *c, const uint8_t *p, size_t n) {
   struct tl_stash *s = &c->plain;
   uint32_t before = s->n;
@@ -333,7 +334,7 @@ static size_t through_stash(struct tl_conn *c, const uint8_t *p, size_t n) {
   }
   if (s->n < c->wanted) return k; /* its head is not read again for each piece of its body */
   size_t used = frame_messages(c, s->p, s->n, -1, true);
-  if (!tl_conn_live(c) || c->big) return k; /* begun from the stash: it took all of it */
+  if (!tl_conn_live(c) || c->big) return k; /* begun from the stash, which it took over */
   if (used == 0) return k;
   c->searched = 0;
   if (used >= before) {
@@ -402,7 +403,7 @@ static void end_with_alert(struct tl_conn *c, uint8_t alert, const char *cause) 
   tl_conn_abort(c, TL_ETLS);
 }
 
-/* It has closed already: nothing is answered (RFC 8446 6.2). */
+/* The peer has closed already: no answer (RFC 8446 6.2). */
 static void on_fatal_alert(struct tl_conn *c, uint8_t alert) {
   char peer[TL_ADDR_STRLEN];
   TL_LOG_FROM(&c->peer, NULL, TL_LOG_WARN, "The peer ended a TLS connection with an alert.",
@@ -411,8 +412,8 @@ static void on_fatal_alert(struct tl_conn *c, uint8_t alert) {
   tl_conn_abort(c, TL_ETLS);
 }
 
-/* RFC 5246 7.2.2: who may not renegotiate is told so, and the connection goes on. As client we
- * ignore the server's wish (7.4.1.1): many servers take the warning for a reason to close. */
+/* RFC 5246 7.2.2: a client that may not renegotiate gets a warning, and the connection goes on. As
+ * a client we ignore a HelloRequest (7.4.1.1): many servers close when they get the warning. */
 static void on_renegotiation(struct tl_conn *c) {
   static const uint8_t warning[2] = {TL_ALERT_LEVEL_WARNING, TL_ALERT_NO_RENEGOTIATION};
   if (!c->tls->server) return;
@@ -424,7 +425,7 @@ static void on_renegotiation(struct tl_conn *c) {
   tl_conn_mark(c);
 }
 
-/* Data has come where the rest of a control message must (RFC 8446 5.1). */
+/* Data where the rest of a control message must come (RFC 8446 5.1): C ends. */
 static bool refuse_interleaved(struct tl_conn *c) {
   const struct tl_conn_tls *t = c->tls;
   if (!tl_ctl_cut(&t->ctl, (enum tl_tls_version)t->version)) return false;
@@ -465,8 +466,8 @@ static size_t record_len(const uint8_t *p, size_t n) {
   return n < TL_RECORD_HEADER ? TL_RECORD_HEADER : TL_RECORD_HEADER + (((size_t)p[3] << 8) | p[4]);
 }
 
-/* Data of N bytes that may not be taken: the connection ends. Nothing in a record is allowed (RFC
- * 8446 5.1), but not for ever. */
+/* Data of N bytes that is not allowed: C ends. Empty records are legal (RFC 8446 5.1), but not
+ * without end. */
 static bool data_refused(struct tl_conn *c, size_t n) {
   struct tl_conn_tls *t = c->tls;
   if (refuse_interleaved(c)) return true;
@@ -493,7 +494,7 @@ static void record_error(struct tl_conn *c, int rc, uint8_t alert) {
   end_with_alert(c, alert, tl_strerror(rc));
 }
 
-/* A body being collected takes its plaintext where it belongs: decrypting is its only copy. */
+/* A body being collected gets its plaintext in place: decrypting is the only copy. */
 static bool open_into_big(struct tl_conn *c, const uint8_t *p, size_t len) {
   uint8_t *dst = c->big ? tl_big_room(c, len) : NULL;
   if (!dst) return false;
@@ -565,8 +566,8 @@ static void cipher_input(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
 
 /* ---- completions ---- */
 
-/* A few at most: what else there is comes by the next receive, and other connections wait. The
- * buffer is our own, because sending what is in it may need the scratch. */
+/* A few at most: the next receive brings the rest, and other connections are waiting. The buffer is
+ * on the stack because sending what is in it may need the scratch. */
 static void take_control_records(struct tl_conn *c) {
   uint8_t buf[TL_RECORD_PLAIN_MAX];
   for (int i = 0; i < CONTROL_MAX && tl_conn_live(c); i++) {
@@ -592,8 +593,7 @@ static void take_control_records(struct tl_conn *c) {
   }
 }
 
-/* The connection is finishing or half-closed: what comes no longer matters, what is still to be
- * sent does. */
+/* The connection is finishing or half-closed: input no longer matters, unsent output does. */
 static void failed_at_end(struct tl_conn *c, int res) {
   uint8_t buf[TL_RECORD_PLAIN_MAX], type;
   size_t n;
@@ -651,19 +651,19 @@ static void take_bytes(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
   tl_unfinished_note(c);
 }
 
-/* Pausing takes effect when the kernel has heard of it: what it hands over until then waits, or the
- * queue that is too long already would grow by all of it. */
+/* Cancelling a receive takes a moment: what the kernel delivers until then is held, or the queue
+ * that is too long already would grow by all of it. */
 static void hold_bytes(struct tl_conn *c, const uint8_t *p, size_t n) {
   if (tl_stash_put(c->net, &c->held, p, n)) tl_conn_abort(c, TL_ENOMEM);
 }
 
 static void on_fin(struct tl_conn *c) {
-  /* Nothing was promised about a truncated stream: Content-Length frames SIP (KTLS-FACTS 37). */
+  /* A truncated stream is harmless: Content-Length frames SIP (KTLS-FACTS 37). */
   c->fin_got = true;
   tl_half_begin(c);
 }
 
-/* Had C its share of this turn? Otherwise N bytes more are counted. */
+/* Has C used up its share of this turn? If not, N bytes more are counted. */
 static bool had_its_share(struct tl_conn *c, size_t n) {
   if (c->spent_turn != c->net->turn) c->spent = 0;
   c->spent_turn = c->net->turn;
@@ -672,7 +672,7 @@ static bool had_its_share(struct tl_conn *c, size_t n) {
   return false;
 }
 
-/* The rest of C is for the next turn; until then the kernel keeps what comes. */
+/* The rest of C waits for the next turn; until then input stays in the kernel. */
 static void put_off(struct tl_conn *c) {
   if (c->later) return;
   c->later = true;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The resolver thread: look-ups for all workers, over the DNS client of base. Many
- * run at once, so one dead name server delays nobody else's answer; each ends
- * within five seconds, and a stop waits for none of them. What one look-up does is
- * in resolver_job.c.
+ * run at once, so that a dead name server delays only its own answers; each ends
+ * within five seconds, and a stop waits for none of them. One look-up is in
+ * resolver_job.c.
  */
 #include "net/resolver.h"
 

@@ -51,8 +51,9 @@ struct tl_resolve_job {
   unsigned srv_left; /* of those that look for hosts */
   bool name_error;   /* some answer was "no such name" */
   bool service_none; /* some service is decidedly not there */
-  bool no_services;  /* a question about services failed: no answer is no "there is none" */
-  uint32_t ttl_s;    /* shortest so far */
+  bool
+      no_services; /* a question about services failed: silence does not mean that there are none */
+  uint32_t ttl_s;  /* shortest so far */
   struct tl_resolve_query naptr, srv[TL_SERVICES_MAX];
   struct tl_services services;
   size_t n_target;
@@ -75,7 +76,7 @@ void tl_resolver_answer(struct tl_resolver *rs, struct tl_resolve *r, int rc);
 
 /* resolver_job.c */
 void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r);
-/* The daemon ends: nothing waits long for a name server any more, now and from here on. */
+/* The daemon is stopping: from now on no look-up waits long for a name server. */
 void tl_resolve_hurry(struct tl_resolver *rs);
-/* Ends the jobs whose time is up; all of them with ALL. */
+/* Ends the jobs whose time is up; ALL: every job. */
 void tl_resolve_expire(struct tl_resolver *rs, uint64_t now_ms, bool all);

@@ -63,8 +63,8 @@ static void give_all(struct tl_resolve_job *j) {
     }
 }
 
-/* Does an answer about services fail to come? Then what is behind another service, or the name
- * itself, is no replacement for what was known (RFC 3263 4.2: only without SRV records). */
+/* Is an answer about services missing? Then the addresses of another service, or of the name
+ * itself, must not replace those known before (RFC 3263 4.2: only without SRV records). */
 static bool services_silent(const struct tl_resolve_job *j) {
   bool open = j->naptr.wait.q != NULL;
   for (size_t s = 0; s < j->services.n; s++) open |= j->srv[s].wait.q != NULL;
@@ -96,7 +96,7 @@ static void finish_job(struct tl_resolve_job *j, int rc) {
 static void on_answer(struct tl_dns_wait *w, const struct tl_dns_answer *a);
 static void handle_answer(struct tl_resolve_query *q, const struct tl_dns_answer *a);
 
-/* Asks, or takes the answer from what is known at once. */
+/* Asks, or takes the answer from the cache at once. */
 static void ask_query(struct tl_resolve_job *j, struct tl_resolve_query *q, uint16_t type,
                       size_t at, const char *name) {
   static const struct tl_dns_answer silence = {.status = TL_DNS_FAILED},
@@ -128,7 +128,7 @@ static void add_target(struct tl_resolve_job *j, size_t service, const struct tl
   t->service = (uint8_t)service;
   t->n[0] = tl_locate_hosts(hosts_file, t->host, t->addr[0], TL_RESOLVE_EACH);
   if (t->n[0] && j->ttl_s > HOSTS_TTL_S) j->ttl_s = HOSTS_TTL_S;
-  if (t->n[0]) return; /* both families stand in it as they come */
+  if (t->n[0]) return; /* the file has both families */
   ask_query(j, &t->a, TL_DNS_A, at, t->host);
   ask_query(j, &t->aaaa, TL_DNS_AAAA, at, t->host);
 }
@@ -197,7 +197,8 @@ static void handle_answer(struct tl_resolve_query *q, const struct tl_dns_answer
   j->no_services |= (services && broken) || (q->type == TL_DNS_SRV && failed);
   if (a->status == TL_DNS_FOUND && a->ttl_s < j->ttl_s) j->ttl_s = a->ttl_s;
   for (size_t i = 0; i < a->n; i++) take_record(q, &a->at[i], &srvs);
-  if (q->type == TL_DNS_NAPTR && !broken) /* an error to NAPTR alone is what old servers answer */
+  if (q->type == TL_DNS_NAPTR &&
+      !broken) /* old servers answer NAPTR, and only that, with an error */
     naptr_done(j);
   else if (q->type == TL_DNS_SRV)
     srv_done(j, q->at, &srvs);
@@ -241,8 +242,10 @@ static bool at_hand(struct tl_resolve *r) {
   return n > 0;
 }
 
-/* The oldest ends: what a name server answers at all is answered long before, so that names whose
- * servers are silent keep nobody out. Those of peers stay, which the configuration bounds. */
+/* Ends the oldest job: a name server that answers at all has answered long before, so names whose
+ * servers are silent keep no other look-up out. Peers' look-ups stay; the configuration bounds
+ * them.
+ */
 static void give_way(struct tl_resolver *rs) {
   struct tl_resolve_job *j = rs->jobs;
   while (j && j->r->worker == TL_RESOLVE_FOR_CONTROL) j = j->next;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The published snapshot and what threads share. A reader takes a reference
+ * The published snapshot and other state that threads share. A reader takes a reference
  * inside an RCU read section; the publisher drops the old snapshot's reference
  * only after a grace period, so no reader can touch freed memory. Readers take
  * a snapshot once per change, never per message.
@@ -22,7 +22,7 @@ struct tl_conf *tl_runtime_conf(struct tl_runtime *rt) {
 
 static void post_snapshot(struct tl_thread *th) {
   struct tl_mail *m = calloc(1, sizeof(*m));
-  if (!m) return; /* the generation counter tells it at its next wake-up */
+  if (!m) return; /* the thread sees the generation counter at its next wake-up */
   m->type = TL_MAIL_SNAPSHOT;
   if (tl_mailbox_post(&th->mailbox, m)) {
     free(m);

@@ -182,7 +182,7 @@ static size_t flatten_message(const struct tl_edit *e, const struct tl_body *b, 
   return n;
 }
 
-/* So many times send_buffer may wait, all in all. */
+/* All that waits for one connection may be this many times send_buffer. */
 #define BURST_FACTOR 8u
 
 static struct tl_pending *pend_message(struct tl_conn *c, size_t len) {
@@ -201,13 +201,13 @@ static struct tl_pending *pend_message(struct tl_conn *c, size_t len) {
   return p;
 }
 
-/* Messages leave complete, so no stream is one to one with another: who pauses another peer's
- * stream because this one reads slowly stops a third party's messages. Only a peer that does not
- * read the answers to its own requests is read from no more. Beyond send_buffer what comes for C
- * is refused, but for a burst: a short time, and up to so many times as much. */
+/* Messages leave whole, so no stream feeds exactly one other: pausing another peer's stream because
+ * this one reads slowly would stop a third party's messages. Only a peer that does not read the
+ * answers to its own requests is not read from. Beyond send_buffer messages for C are refused, but
+ * for a burst: BURST_MS long, and up to BURST_FACTOR times as much. */
 #define BURST_MS 2000u
-/* Beyond so many bytes of a worker's connections together, those that have not been empty for
- * CROWD_MS have a share of send_buffer only: many slow readers are held as one is. */
+/* Once a worker's connections hold CROWD_BYTES together, each whose queue has not been empty for
+ * CROWD_MS gets only 1 / CROWD_SHARE of send_buffer: many slow readers are bounded like one. */
 #define CROWD_BYTES ((uint64_t)128 << 20)
 #define CROWD_MS 1000u
 #define CROWD_SHARE 16u
@@ -229,7 +229,7 @@ static int admit_message(struct tl_conn *c, bool response) {
   if (over_limit(c)) {
     tl_count(c->net->counters, TL_C_DROP_QUEUE_FULL);
     if (response)
-      tl_conn_slow(c); /* who asked would wait for it in vain */
+      tl_conn_slow(c); /* the client would wait for it in vain */
     else
       tl_slow_log_refused(c);
     return TL_ELIMIT;
@@ -252,8 +252,8 @@ static void count_sent(struct tl_conn *c, size_t n) {
   tl_conn_mark(c);
 }
 
-/* Half a message in the stream would corrupt it: the connection cannot go on. It ends with the
- * turn, because who is sending may hold what its end would free. */
+/* Half a message would corrupt the stream: the connection cannot go on. It ends with the turn,
+ * because the caller may hold pointers that its end would free. */
 static int mark_broken(struct tl_conn *c, int rc) {
   c->broken = c->doomed = true;
   tl_conn_mark(c);

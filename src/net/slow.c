@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Peers that read too slowly. What a peer has taken is what the kernel took from
- * the connection's queue less what still lies in its socket: bytes that left, not
- * bytes that moved from one buffer of ours to the next.
+ * Peers that read too slowly. The bytes that a peer has read are those that the
+ * kernel took from the connection's queue less those still in its socket: bytes that
+ * left, not bytes that moved from one of our buffers to the next.
  */
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
@@ -39,8 +39,8 @@ bool tl_slow_now(struct tl_conn *c, uint32_t window_ms) {
     measure_from_now(c);
     return false;
   }
-  /* Timers come before the turn's completions: what the kernel took while this thread did not run
-   * is seen in this turn yet, so only a later one blames the peer. */
+  /* Timers run before the turn's completions, so bytes that the kernel took while this thread was
+   * not running are only seen later in this turn: a later turn blames the peer at the earliest. */
   if (o->slow_ms && o->slow_ms != now) return true;
   o->slow_ms = now;
   return false;

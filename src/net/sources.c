@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connections by source: chains of sources that have some. Whether a source is a
- * peer is only asked when it has more than others may.
+ * Connections counted by source, in a chained hash table. Whether a source is a peer
+ * is looked up only once it has more than strangers may have.
  */
 #include "net/sources.h"
 
@@ -14,7 +14,7 @@
 
 #define BUCKETS 16384u
 #define KEPT                                                                                       \
-  8u /* this part of all connections is for peers and what we open, half of it for the latter */
+  8u /* 1 / KEPT of all connections is for peers and those we open, half of it for the latter */
 
 struct conn_source {
   struct conn_source *next;
@@ -65,7 +65,8 @@ bool tl_conn_room(const struct tl_conf *conf, uint32_t now, const struct tl_addr
   return now < most - most / (2 * KEPT) && is_peers(conf, peer);
 }
 
-/* Of several peers at one address the largest counts: who connects is not known yet. */
+/* Of several peers at one address the largest bound counts: it is not known yet which one connects.
+ */
 static uint32_t most_of(const struct tl_conf *conf, const struct tl_addr *peer) {
   uint32_t most = conf->limits.max_connections_source;
   for (size_t i = 0; i < conf->n_peer; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How many connections each source has opened to us, of the whole process: over
- * TCP and TLS, from accept to close. A source is what tl_addr_source_prefix says.
+ * How many connections each source has opened to the whole process, over TCP and
+ * TLS, from accept to close. A source is the prefix given by tl_addr_source_prefix.
  *
  * Ownership: the table belongs to the process. Threads: any; the lock is held for
  * one look-up. Errors: TL_ELIMIT the source has as many as it may, TL_ENOMEM.

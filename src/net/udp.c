@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Datagrams: one socket per worker and UDP listener, multishot recvmsg in, one
- * sendmsg per message out. A datagram is one message (RFC 3261 18.3); what
- * follows it in the datagram is ignored.
+ * sendmsg per message out. A datagram is one message (RFC 3261 18.3); bytes after
+ * it are ignored.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -126,7 +126,7 @@ static void on_received(struct tl_op *op, int res, uint32_t flags) {
   if (u->gone)
     udp_free(u);
   else
-    arm_receive(u); /* ECONNREFUSED of an earlier send, ENOBUFS: go on */
+    arm_receive(u); /* ECONNREFUSED from an earlier send, ENOBUFS: go on */
 }
 
 int tl_udp_open(struct tl_net *n, int index, char *err, size_t cap) {
@@ -180,7 +180,7 @@ static void dgram_sent(struct tl_op *op, int res, uint32_t flags) {
   dgram_free(d);
 }
 
-/* WANT may be a socket that a reload has closed since: it counts only if it is in the list. */
+/* A reload may have closed WANT since: it counts only if it is in the list. */
 static struct tl_udp *socket_for(struct tl_net *n, const struct tl_udp *want,
                                  const struct tl_addr *addr) {
   struct tl_udp *same_family = NULL;

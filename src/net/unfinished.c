@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connections that have sent a part of a message: how long they may take for the
- * rest, and how many bytes of such parts we keep. Both are looked at once in a
- * turn. They stand in the order in which their messages began, so that a byte
- * now and then moves nobody back, and at the bound the oldest goes: who sends
- * honestly is done soon.
+ * Connections that have sent part of a message: how long they may take for the
+ * rest, and how many bytes of such parts we keep. Both are checked once a turn. The
+ * list is in the order in which their messages began, so that trickling bytes do not
+ * move a connection back, and at the bound the oldest goes: an honest sender is done
+ * soon.
  *
- * The bound is the process's: each worker has its part of it, so that nothing is
- * shared and one that is full ends no connection of another's.
+ * The bound is for the process: each worker has its part of it, so that nothing is
+ * shared and a full worker ends no other worker's connection.
  */
 #include <stdlib.h>
 
@@ -73,7 +73,7 @@ void tl_unfinished_note(struct tl_conn *c) {
   c->begun_bytes = bytes;
 }
 
-/* Ends C, and what it has of its message is given back at once. */
+/* Ends C and frees its part of a message at once. */
 static void end_unfinished(struct tl_conn *c, enum tl_counter id, const char *why) {
   char peer[TL_ADDR_STRLEN];
   tl_count(c->net->counters, id);
@@ -90,10 +90,10 @@ static void end_unfinished(struct tl_conn *c, enum tl_counter id, const char *wh
   tl_stash_drop(c->net, &c->cipher);
 }
 
-/* We do not read from it: that is not its fault. */
+/* We are not reading from it: the delay is not its fault. */
 static bool waits_for_us(const struct tl_conn *c) { return c->paused || c->parked || c->held.n; }
 
-/* A worker's part of max_unfinished; the largest messages must still pass through it. */
+/* A worker's part of max_unfinished, but room enough for some of the largest messages. */
 static uint64_t worker_share(const struct tl_net *n) {
   const uint64_t part = n->conf->limits.max_unfinished / (n->rt->n_worker ? n->rt->n_worker : 1);
   return part > 4 * n->scratch_cap ? part : 4 * n->scratch_cap;

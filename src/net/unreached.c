@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Addresses to which TCP could not connect lately. What prefers TCP and may use
- * UDP (RFC 3261 18.1.1) does not wait there again: a peer that swallows TCP would
- * delay each large request by the connect timeout. A table of fixed size for each
- * worker, in which a newer address takes the place of an older one.
+ * Addresses to which TCP could not connect lately. A request that prefers TCP but may
+ * use UDP (RFC 3261 18.1.1) does not try them again: a peer that drops TCP silently
+ * would delay each large request by the connect timeout. A table of fixed size per
+ * worker, in which a newer address replaces an older one.
  */
 #include "net_internal.h"
 
-#define SILENT_MS 300000u /* no answer: each try costs the connect timeout */
+#define SILENT_MS 300000u /* no answer: each attempt costs the connect timeout */
 #define REFUSED_MS 10000u /* a refusal comes at once, and a restart is over soon */
-#define SLOW_MS 1000u     /* an answer that takes so long is as none */
+#define SLOW_MS 1000u     /* a refusal that takes this long counts as no answer */
 
 static struct tl_unreached *slot_of(struct tl_net *n, const struct tl_addr *a) {
   return &n->unreached[tl_addr_hash(a) % TL_UNREACHED_SLOTS];
