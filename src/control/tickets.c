@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Keys of session tickets are wiped in time although no handshake comes that
- * would do it. How they age is src/tls/tickets.c's.
+ * would do it. How they age is src/tls/ticket_keys.c's.
  */
 #include "control/internal.h"
 

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "internal.h"
+#include "ktls/ktls_internal.h"
 
 #ifndef SOL_TLS
 #define SOL_TLS 282

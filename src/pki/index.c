@@ -15,7 +15,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "pki/internal.h"
+#include "pki/pki_internal.h"
 #include "tieline/err.h"
 
 enum { STATE, EXPIRY, REVOKED, SERIAL, FILE_NAME, SUBJECT, COLUMNS };

@@ -12,7 +12,7 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
-#include "pki/internal.h"
+#include "pki/pki_internal.h"
 #include "tieline/err.h"
 
 #define SERIAL_BITS 127 /* random and positive; RFC 5280 4.1.2.2 allows 20 bytes */

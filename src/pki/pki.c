@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pki/internal.h"
+#include "pki/pki_internal.h"
 #include "tieline/err.h"
 
 #define DIR_DEFAULT "pki"

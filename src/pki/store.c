@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "pki/internal.h"
+#include "pki/pki_internal.h"
 #include "tieline/err.h"
 
 int tl_pki_fail(int code, const char *fmt, ...) {

@@ -3,7 +3,7 @@
  * The header values that the scanner itself reads: what a proxy must be able to
  * rely on in every message (RFC 3261 16.3). All others stay bytes.
  */
-#include "scan_priv.h"
+#include "scan_internal.h"
 
 #define CSEQ_MAX 0x7fffffffu /* RFC 3261 8.1.1.5: less than 2**31 */
 

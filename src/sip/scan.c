@@ -8,7 +8,7 @@
  * After the first error it goes on as far as it can, so that the request can be
  * answered; the first error stands.
  */
-#include "scan_priv.h"
+#include "scan_internal.h"
 
 #include "header.h"
 

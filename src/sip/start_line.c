@@ -3,7 +3,7 @@
  * Request-Line and Status-Line (RFC 3261 7.1, 7.2), with no tolerance for extra
  * white space: it is the line on which two elements must not differ.
  */
-#include "scan_priv.h"
+#include "scan_internal.h"
 
 static bool not_sip(struct scan *s) {
   tl_scan_fail(s, TL_ESYNTAX, 0, "Not SIP");

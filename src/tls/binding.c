@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 #define CA_MAX 10000 /* certificates of one file */
 

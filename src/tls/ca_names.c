@@ -11,7 +11,7 @@
 #include <openssl/pem.h>
 #include <stdlib.h>
 
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 /* IdentifierType of RFC 6066 6. */
 enum { PRE_AGREED = 0, KEY_SHA1 = 1, NAME = 2, CERT_SHA1 = 3 };

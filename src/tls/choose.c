@@ -11,7 +11,7 @@
 #include <ctype.h>
 #include <stdio.h>
 
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 /* How well a domain fits: lower is better. A rule has room for finer steps. */
 enum { STEPS = 4, UNFIT = (TL_CHOICE_DEFAULT + 1) * STEPS };

@@ -7,7 +7,7 @@
 #include <openssl/err.h>
 #include <stdlib.h>
 
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 /* AES-128 first, in 1.2 and 1.3: that is what kernels and network cards offload best. */
 #define DEFAULT_LIST                                                                               \

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 #include "tieline/log.h"
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 #define FILES_MAX 20000
 

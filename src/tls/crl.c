@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #include "tls/identity_read.h"
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 #define WANTED_MAX 64  /* places wanted at a time, per domain */
 #define LISTS_MAX 4096 /* per domain */

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 
 #include "tieline/crl.h"
-#include "tls/internal.h"
-#include "tls/tickets.h"
+#include "tls/ticket_keys.h"
+#include "tls/tls_internal.h"
 
 /* Elliptic curves only: ffdhe2048 is below 128 bits, and one packet of a client that offers
  * ffdhe8192 would cost us milliseconds. */

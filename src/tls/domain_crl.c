@@ -4,7 +4,7 @@
  * contexts that were loaded with them: to be shown, and with crl_fetch to grow.
  */
 #include "tieline/crl.h"
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 static int note_lists(struct tl_crls *s, X509_STORE *store, const struct tl_tls_options *o) {
   STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(store);

@@ -16,7 +16,7 @@
 
 #include "tieline/crl.h"
 #include "tieline/log.h"
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 #include "tls/verify_rules.h"
 
 /* A CertificateRequest's list, and the TLS 1.3 extension block it shares with the signature

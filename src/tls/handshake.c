@@ -219,7 +219,7 @@ static int check_name(struct tl_hs *hs, const struct tl_session *s) {
 }
 
 /* A session may outlive what it stands for: the certificate, the trust in it, its revocation. Where
- * a ticket came, tickets.c has asked before; this is for every other way that leads here. */
+ * a ticket came, ticket_keys.c has asked before; this is for every other way that leads here. */
 static int check_resumed(struct tl_hs *hs, struct tl_session *s) {
   struct tl_verdict v;
   if (!s->resumed || !s->peer || !hs->domain->verify_cert) return 0;

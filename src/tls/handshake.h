@@ -7,7 +7,7 @@
 #pragma once
 
 #include "tieline/secrets.h"
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 struct tl_hs {
   SSL *ssl;

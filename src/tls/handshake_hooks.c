@@ -13,7 +13,7 @@
 #include <time.h>
 
 #include "tls/handshake.h"
-#include "tls/tickets.h"
+#include "tls/ticket_keys.h"
 
 /* Sessions kept for TLS 1.2 clients without ticket support; tickets need no memory here. */
 #define SESSION_CACHE 512

@@ -17,7 +17,7 @@
 
 #include "tieline/verify.h"
 #include "tls/identity_read.h"
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 #define BUCKETS 4096
 

@@ -6,7 +6,7 @@
 #include <openssl/evp.h>
 #include <stdlib.h>
 
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 int tl_identity_spki_digest(X509 *x, uint8_t out[32]) {
   unsigned char *der = NULL;

@@ -13,7 +13,7 @@
 
 #include "base/text.h"
 #include "tieline/addr.h"
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 /* No name that people gave is longer; what is cut is only shown, never compared. */
 #define TEXT_MAX 1024

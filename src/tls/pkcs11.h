@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 /* A URI taken apart. */
 struct tl_pkcs11_uri {

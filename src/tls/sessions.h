@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 #define TL_SESSIONS_MAX 512 /* the oldest makes room */
 #define TL_SESSIONS_KEY 32

@@ -14,7 +14,7 @@
 
 #include "tieline/crl.h"
 #include "tls/identity_read.h"
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 #include "tls/verify_rules.h"
 
 uint8_t tl_verify_alert(int code) {

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "../support/tlspair.h"
-#include "ktls/internal.h"
+#include "ktls/ktls_internal.h"
 
 /* Held until the process of this test ends; one test takes a module away from the kernel. */
 static int lock_fd(void) {

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "ktls/internal.h"
+#include "ktls/ktls_internal.h"
 
 static const struct tl_tls_keys keys = {
     .version = TL_TLS_1_3, .cipher = TL_AES_128_GCM, .key_len = 16};

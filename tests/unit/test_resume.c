@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "test_tls_duel.h"
-#include "tls/tickets.h"
+#include "tls/ticket_keys.h"
 
 TestSuite(resume, .init = pki_open, .fini = pki_close, .timeout = 60);
 

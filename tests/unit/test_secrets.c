@@ -11,7 +11,7 @@
 
 #include "../support/tlspair.h"
 #include "tieline/hkdf.h"
-#include "tls/tickets.h"
+#include "tls/ticket_keys.h"
 
 /* RFC 8448 section 3, server_application_traffic_secret_0 and what it gives. */
 static const uint8_t rfc8448_secret[32] = {

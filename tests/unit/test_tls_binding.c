@@ -6,7 +6,7 @@
 
 #include "test_tls_pki.h"
 #include "tieline/binding.h"
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 TestSuite(tls_binding, .init = pki_open, .fini = pki_close);
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "test_tls_duel.h"
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 TestSuite(tls_ca, .init = pki_open, .fini = pki_close);
 

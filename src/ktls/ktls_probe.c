@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "ktls/ktls_internal.h"
 
 static int pair_from_listener(int listener, int out_fd[2]) {
   struct sockaddr_in a;

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "pki/internal.h"
+#include "pki/pki_internal.h"
 #include "tieline/err.h"
 
 #define SIP_DOMAIN_OID "1.3.6.1.5.5.7.3.20"

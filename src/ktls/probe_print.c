@@ -10,7 +10,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "ktls/ktls_internal.h"
 
 /* What is printed last: advice, collected while the tables are printed. */
 struct report {

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "ktls/ktls_internal.h"
 
 #define BUF_GROUP 1
 #define BUF_SIZE 256

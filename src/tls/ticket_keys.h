@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include "tls/internal.h"
+#include "tls/tls_internal.h"
 
 #define TL_TICKET_LIFE_S 7200 /* of a ticket, unless its domain says otherwise */
 

@@ -6,7 +6,7 @@
  * sessions a ticket may resume is decided here too: the domain and its generation
  * stand in the session id context, the client's certificate is verified again.
  */
-#include "tls/tickets.h"
+#include "tls/ticket_keys.h"
 
 #include <openssl/core_names.h>
 #include <openssl/err.h>
