@@ -104,7 +104,7 @@ check-ktls: $(BUILD)/ktls-tests $(BUILD)/unit
 	@$(STEP) -g ktls vm-itself -- tests/vm/selftest
 	@$(STEP) -g ktls ktls-6.12 -- $(VM) --kernel 6.12 --timeout 600 $(BUILD_DIR)/ktls-tests
 	@$(STEP) -g ktls ktls-6.1 -- $(VM) --kernel 6.1 --timeout 600 $(BUILD_DIR)/ktls-tests
-	@echo "unit-vm: the suites that reach the kernel or do TLS; pure arithmetic runs on the host, and so do proxy_tx, proxy_random and resolver: their timers are milliseconds of real time, which an emulated processor does not keep"
+	@echo "unit-vm: the suites that reach the kernel or do TLS; pure arithmetic runs on the host, and so do proxy_txn, proxy_random and resolver: their timers are milliseconds of real time, which an emulated processor does not keep"
 	@$(STEP) -g ktls unit-vm -- $(VM) --timeout 1200 $(BUILD_DIR)/unit --filter '$(UNIT_VM)/*'
 	@tests/support/summary group $(TOTALS) ktls
 

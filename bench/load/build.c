@@ -206,7 +206,7 @@ void build_request(struct buf *b, struct conn *c, unsigned slot_no, enum method 
     put_uri(b, "caller", c);
     put(b, ">", 1);
   }
-  put_stamp(b, s->server, ++c->tx_order[s->server]);
+  put_stamp(b, s->server, ++c->txn_order[s->server]);
   put_end(b, body_bytes(&id, false), m == M_MESSAGE || m == M_INVITE ? s->req_body : 0);
 }
 

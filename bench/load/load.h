@@ -88,7 +88,7 @@ struct conn {
   struct slot *slots;
   uint32_t next_seq;
   uint32_t done_since_update;
-  uint32_t tx_order[MAX_SERVERS];  /* stamp of the last request to each server */
+  uint32_t txn_order[MAX_SERVERS]; /* stamp of the last request to each server */
   uint32_t at_server[MAX_SERVERS]; /* highest stamp that the server saw */
   uint32_t rx_order[MAX_SERVERS];  /* highest response stamp that came back */
   uint32_t rsp_order[MAX_SERVERS]; /* stamp of the server's last response */

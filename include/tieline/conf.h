@@ -14,7 +14,7 @@
 #include "tieline/binding.h"
 #include "tieline/health.h"
 #include "tieline/log.h"
-#include "tieline/places.h"
+#include "tieline/peer_addrs.h"
 #include "tieline/tls.h"
 
 struct tl_conf_listen {
@@ -74,7 +74,7 @@ struct tl_conf_peer {
   uint32_t probe_ms;           /* 0: none */
   uint32_t retry_after_max_ms; /* longest pause after a 503 with Retry-After, 0: none */
   struct tl_health *health;    /* a reference, shared by all snapshots that keep the uri */
-  struct tl_places *places;    /* the same; its current addresses */
+  struct tl_peer_addrs *addrs; /* the same; its current addresses */
   uint32_t max_age_ms;         /* of a connection to it, 0: as its TLS domain says */
 };
 
@@ -184,9 +184,9 @@ struct tl_conf {
   struct tl_conf_peer *peer;
   size_t n_route;
   struct tl_conf_route *route;
-  char **our_domains;      /* lower case, NULL-terminated: `domains` and every advertised host */
+  char **local_domains;    /* lower case, NULL-terminated: `domains` and every advertised host */
   struct tl_conf_map *map; /* private: for tl_conf_mapped; NULL: no identity_map */
-  struct tl_conf_names *names; /* private: for tl_conf_is_ours */
+  struct tl_conf_names *names; /* private: for tl_conf_is_local */
   struct tl_raw *raw;          /* private: the values as written, for print and reload */
 };
 
@@ -205,7 +205,7 @@ void tl_conf_print(const struct tl_conf *c, bool explain, FILE *f);
 
 /* The addresses that were found while P's snapshot was built, as a list with one reference; NULL
  * when memory is short. */
-struct tl_place_list *tl_conf_peer_found(const struct tl_conf_peer *p);
+struct tl_addr_list *tl_conf_peer_found(const struct tl_conf_peer *p);
 
 /* Calls FN for each file and directory that C names, its own files included, and also for PEM text
  * and URIs given in the place of a file. */
@@ -217,12 +217,12 @@ void tl_conf_reference(FILE *f);
 
 /* Is HOST one of our domains or addresses? PORT 0: none was written. Numeric hosts need the port of
  * a listener; a name of `domains` is ours with any port. No allocation, constant time. */
-bool tl_conf_is_ours(const struct tl_conf *c, struct tl_str host, uint16_t port);
+bool tl_conf_is_local(const struct tl_conf *c, struct tl_str host, uint16_t port);
 /* Does sending to TO by T reach a listener of ours? */
 bool tl_conf_is_listener(const struct tl_conf *c, enum tl_transport t, const struct tl_addr *to);
 /* Is HOST the name of one of our domains, with or without PORT? Numeric hosts are nobody's domain.
  */
-bool tl_conf_is_our_domain(const struct tl_conf *c, struct tl_str host, uint16_t port);
+bool tl_conf_is_local_domain(const struct tl_conf *c, struct tl_str host, uint16_t port);
 
 /* What the identity map says of KEY, a common name, subjectAltName value or SHA-256 digest in hex;
  * NULL if nothing, or KEY is NULL. */

@@ -45,16 +45,16 @@
   X(LOCAL_2XX, "responses.local.2xx", "2xx responses made here")                                   \
   X(LOCAL_4XX, "responses.local.4xx", "4xx responses made here")                                   \
   X(LOCAL_5XX, "responses.local.5xx", "5xx responses made here")                                   \
-  X(TX_NOW, "transactions.now", "transactions alive (gauge)")                                      \
-  X(TX_TOTAL, "transactions.total", "transactions created")                                        \
-  X(TX_TIMEOUT, "transactions.timeout", "transactions ended by Timer B, C or F")                   \
-  X(TX_FAILOVER, "transactions.failover", "requests moved to the next target")                     \
+  X(TXN_NOW, "transactions.now", "transactions alive (gauge)")                                     \
+  X(TXN_TOTAL, "transactions.total", "transactions created")                                       \
+  X(TXN_TIMEOUT, "transactions.timeout", "transactions ended by Timer B, C or F")                  \
+  X(TXN_FAILOVER, "transactions.failover", "requests moved to the next target")                    \
   X(LARGE_BY_UDP, "transactions.large_by_udp",                                                     \
     "large requests sent by UDP at once: TCP could not connect to there lately")                   \
-  X(TX_CONN_LOST, "transactions.connection_lost",                                                  \
+  X(TXN_CONN_LOST, "transactions.connection_lost",                                                 \
     "INVITEs whose connection ended while the callee rang; they wait for an answer on another")    \
-  X(TX_REFUSED, "transactions.refused", "requests refused because the table was full")             \
-  X(TX_REFUSED_PEER, "transactions.refused_peer",                                                  \
+  X(TXN_REFUSED, "transactions.refused", "requests refused because the table was full")            \
+  X(TXN_REFUSED_PEER, "transactions.refused_peer",                                                 \
     "requests not sent to a peer that has its share")                                              \
   X(CALLS_NOW, "calls.now", "calls toward peers that have max_calls (gauge)")                      \
   X(CALLS_REFUSED_MAX, "calls.refused.max_calls", "calls not sent to a peer that has max_calls")   \
@@ -144,9 +144,10 @@
   X(REC_TICKET, "records.ticket", "NewSessionTicket messages received")                            \
   X(KREC_BYTES_IN, "ktls.bytes.in", "plaintext bytes the kernel decrypted for us")                 \
   X(KREC_BYTES_OUT, "ktls.bytes.out", "plaintext bytes the kernel encrypted for us")               \
-  X(CLAIM_FROM, "claims.refused.from", "requests refused: From is not the source's to use")        \
-  X(CLAIM_PAI, "claims.refused.pai", "requests refused: P-Asserted-Identity is not the source's")  \
-  X(CLAIM_SPOOFED, "claims.refused.spoofed", "requests refused: one of our domains in From")       \
+  X(IDENTITY_FROM, "claims.refused.from", "requests refused: From is not the source's to use")     \
+  X(IDENTITY_PAI, "claims.refused.pai",                                                            \
+    "requests refused: P-Asserted-Identity is not the source's")                                   \
+  X(IDENTITY_SPOOFED, "claims.refused.spoofed", "requests refused: one of our domains in From")    \
   X(RELAY_DENIED, "requests.relay_denied", "requests refused: not for us and no route takes them") \
   X(LEG_MISUSED, "legs.misused",                                                                   \
     "our Record-Route that counted for nothing: the request is of no dialog, or of two")           \

@@ -36,7 +36,7 @@ struct tl_body {
 };
 
 /* Where a message came from or shall go. */
-struct tl_hop {
+struct tl_flow {
   enum tl_transport transport;
   tl_conn_id conn;     /* streams */
   struct tl_udp *udp;  /* datagrams: the socket; NULL = choose by family */
@@ -47,11 +47,11 @@ struct tl_hop {
 /* What the proxy gives the network side. */
 struct tl_net_handler {
   /* A good message. C is NULL for a datagram. */
-  void (*message)(struct tl_net *net, const struct tl_hop *from, struct tl_conn *c,
+  void (*message)(struct tl_net *net, const struct tl_flow *from, struct tl_conn *c,
                   const struct tl_msg *m, const struct tl_body *body);
   /* Not a message, but a reply can be made: M is usable as tl_scan says. The connection closes
    * after what the proxy sends now has left. */
-  void (*bad)(struct tl_net *net, const struct tl_hop *from, struct tl_conn *c,
+  void (*bad)(struct tl_net *net, const struct tl_flow *from, struct tl_conn *c,
               const struct tl_msg *m, const struct tl_scan_error *err);
   /* C is going: with RC != 0 what was sent on it may not have arrived. Called once, C still valid.
    */
@@ -94,9 +94,9 @@ struct tl_conn_tls {
   struct tl_identity *identity; /* a reference or NULL */
   struct tl_identity *own;      /* the certificate we showed: a reference or NULL */
   struct tl_tls_keys *rekey;
-  struct tl_hs *late; /* waits for a session ticket, NULL: no more */
+  struct tl_hs *post_hs; /* waits for a session ticket, NULL: no more */
   char *sni;
-  struct tl_ctl_state ctl;
+  struct tl_nondata_state nondata;
   uint64_t key_updates_since_ms; /* their rate is looked at from then on */
   uint32_t key_updates_before;   /* those that came until then */
   uint64_t keys_look_at;         /* records are counted again when so much has passed, see keys.c */
@@ -111,7 +111,7 @@ struct tl_conn_tls {
 };
 
 struct tl_chunk;
-struct tl_sweep;
+struct tl_audit;
 
 /* Bytes on their way out. */
 struct tl_out {
@@ -253,7 +253,7 @@ struct tl_net {
   uint64_t slow_refused_ms; /* and of one about what is not sent to it */
   unsigned next_handshaker;
 
-  struct tl_sweep *sweeps; /* surveys and orders under way */
+  struct tl_audit *audits; /* surveys and orders under way */
   struct tl_op mail_op;
   uint64_t mail_count;
   struct tl_msg msg; /* the message being handled */

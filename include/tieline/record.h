@@ -120,14 +120,14 @@ int tl_record_rekey_rx(struct tl_record *r);
  * Handshake messages may be split over records and alerts merged (KTLS-FACTS
  * 22), so a few bytes of state are kept per connection.
  */
-enum tl_ctl_action {
-  TL_CTL_NONE,           /* nothing to do: ticket, warning, unfinished message */
-  TL_CTL_CLOSE_NOTIFY,   /* peer will send no more: answer close_notify, finish */
-  TL_CTL_FATAL,          /* peer sent a fatal alert: close */
-  TL_CTL_KEY_UPDATE,     /* rekey receiving; no answer asked */
-  TL_CTL_KEY_UPDATE_REQ, /* rekey receiving, send KeyUpdate(0), rekey sending */
-  TL_CTL_RENEGOTIATE,    /* 1.2 HelloRequest: ignore; ClientHello: warn with no_renegotiation */
-  TL_CTL_UNEXPECTED,     /* send alert OUT_ALERT and close */
+enum tl_nondata_action {
+  TL_NONDATA_NONE,           /* nothing to do: ticket, warning, unfinished message */
+  TL_NONDATA_CLOSE_NOTIFY,   /* peer will send no more: answer close_notify, finish */
+  TL_NONDATA_FATAL,          /* peer sent a fatal alert: close */
+  TL_NONDATA_KEY_UPDATE,     /* rekey receiving; no answer asked */
+  TL_NONDATA_KEY_UPDATE_REQ, /* rekey receiving, send KeyUpdate(0), rekey sending */
+  TL_NONDATA_RENEGOTIATE,    /* 1.2 HelloRequest: ignore; ClientHello: warn with no_renegotiation */
+  TL_NONDATA_UNEXPECTED,     /* send alert OUT_ALERT and close */
 };
 /* The KeyUpdate message; REQUEST asks the peer to change its sending keys too. To be sealed as
  * TL_CT_HANDSHAKE under the old keys, before tl_record_rekey_tx. */
@@ -139,7 +139,7 @@ static inline void tl_key_update_message(uint8_t out[TL_KEY_UPDATE_LEN], bool re
   out[4] = request;
 }
 
-struct tl_ctl_state {
+struct tl_nondata_state {
   uint8_t buf[4]; /* header bytes of a split handshake message */
   uint8_t have;   /* of buf */
   uint8_t type;   /* of the handshake message being skipped or read */
@@ -149,15 +149,15 @@ struct tl_ctl_state {
   uint32_t key_updates; /* count, for the rate limit */
   uint32_t tickets;
 };
-/* Feeds one control record. *OUT_ALERT: with TL_CTL_FATAL the alert received; with
- * TL_CTL_UNEXPECTED the one to send. At most one action per call: when *OUT_USED < N call again
+/* Feeds one control record. *OUT_ALERT: with TL_NONDATA_FATAL the alert received; with
+ * TL_NONDATA_UNEXPECTED the one to send. At most one action per call: when *OUT_USED < N call again
  * with the rest. */
-enum tl_ctl_action tl_ctl_feed(struct tl_ctl_state *s, enum tl_tls_version v, bool we_are_server,
-                               uint8_t type, const uint8_t *p, size_t n, size_t *out_used,
-                               uint8_t *out_alert);
+enum tl_nondata_action tl_nondata_input(struct tl_nondata_state *s, enum tl_tls_version v,
+                                        bool we_are_server, uint8_t type, const uint8_t *p,
+                                        size_t n, size_t *out_used, uint8_t *out_alert);
 /* RFC 8446 5.1: a TLS 1.3 peer that has sent part of a handshake message, or of an alert, sends the
  * rest next. True: a record of data is unexpected now. */
-static inline bool tl_ctl_cut(const struct tl_ctl_state *s, enum tl_tls_version v) {
+static inline bool tl_nondata_is_cut(const struct tl_nondata_state *s, enum tl_tls_version v) {
   return (s->have || s->alert_have) && v == TL_TLS_1_3;
 }
 /* "close_notify", "bad_record_mac", ...: RFC 8446 6 names. */

@@ -28,7 +28,7 @@ enum tl_mail_type {
   TL_MAIL_HANDOFF,     /* handshaker -> worker: struct tl_handoff, accepted or dialed */
   TL_MAIL_DUMP,        /* control -> worker and back: struct tl_dump */
   TL_MAIL_CLOSE,       /* control -> worker: struct tl_close_order */
-  TL_MAIL_RELAY,       /* worker -> worker: a message another worker must handle */
+  TL_MAIL_FORWARD,     /* worker -> worker: a message another worker must handle */
   TL_MAIL_SEND,        /* worker -> worker: bytes for a connection of that worker */
   TL_MAIL_SEND_FAILED, /* and the answer when it could not */
   TL_MAIL_CONN_GONE,   /* worker -> worker: a connection they have sent on has ended */
@@ -37,7 +37,7 @@ enum tl_mail_type {
   TL_MAIL_OCSP_ASK,    /* worker -> control: struct tl_ocsp_ask */
   TL_MAIL_UNPARK,      /* and the answer, unless it is TL_MAIL_CLOSE: struct tl_close_order */
   TL_MAIL_FETCH,       /* fetch helper -> control: struct tl_fetch (src/control/fetch.h) */
-  TL_MAIL_SWEEP,       /* control -> worker and back: struct tl_sweep (sweep.h) */
+  TL_MAIL_AUDIT,       /* control -> worker and back: struct tl_audit (audit.h) */
   TL_MAIL_ALIAS,       /* worker -> worker: struct tl_alias_told */
   TL_MAIL_CALL_BEGUN,  /* worker -> worker: a call to keep until its BYE */
   TL_MAIL_CALL_ENDED,  /* worker -> worker: that BYE has come */
@@ -81,8 +81,8 @@ struct tl_handoff {
   struct tl_identity *identity; /* a reference or NULL */
   struct tl_identity *own;      /* a reference to what we showed, or NULL */
   bool peer_verified, resumed, server;
-  struct tl_hs *late; /* waits for a session ticket, or NULL */
-  bool ocsp_ask;      /* the client's certificate is to be asked about before its messages count */
+  struct tl_hs *post_hs; /* waits for a session ticket, or NULL */
+  bool ocsp_ask; /* the client's certificate is to be asked about before its messages count */
   unsigned max_fragment;
   char *sni; /* malloc'd or NULL */
 };
@@ -204,13 +204,13 @@ struct tl_runtime {
   struct tl_thread control; /* control's mailbox and counters; its thread is main's */
   struct tl_mailbox resolver;
   struct tl_counters resolver_counters;
-  struct tl_conf *conf;         /* published; read with tl_runtime_conf only */
-  uint64_t generation;          /* of the published snapshot, read relaxed */
-  uint32_t places_changes;      /* times that some peer's addresses changed, read relaxed */
-  _Atomic uint32_t connections; /* stream connections of the whole process */
-  struct tl_calls calls;        /* toward peers that have max_calls */
-  _Atomic int64_t next_expiry;  /* earliest notAfter that verified connections rest on, 0: none */
-  _Atomic bool look_again;      /* a connection came that was made under a former TLS domain */
+  struct tl_conf *conf;          /* published; read with tl_runtime_conf only */
+  uint64_t generation;           /* of the published snapshot, read relaxed */
+  uint32_t peer_addrs_changes;   /* times that some peer's addresses changed, read relaxed */
+  _Atomic uint32_t connections;  /* stream connections of the whole process */
+  struct tl_calls calls;         /* toward peers that have max_calls */
+  _Atomic int64_t next_expiry;   /* earliest notAfter that verified connections rest on, 0: none */
+  _Atomic bool reverify_pending; /* a connection came that was made under a former TLS domain */
 };
 
 /* The published snapshot with a reference for the caller. */

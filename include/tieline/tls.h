@@ -230,8 +230,8 @@ struct tl_hs_failure {
 struct tl_hs;
 
 /* What a finished handshake leaves behind. */
-struct tl_session {
-  struct tl_tls_keys keys;      /* wipe with tl_session_clear */
+struct tl_hs_result {
+  struct tl_tls_keys keys;      /* wipe with tl_hs_result_clear */
   struct tl_tls_domain *domain; /* a reference */
   struct tl_identity *peer;     /* a reference, NULL: anonymous */
   struct tl_identity *own;      /* a reference to the certificate we showed, NULL: none */
@@ -271,15 +271,15 @@ int tl_hs_input(struct tl_hs *hs, const uint8_t *rec, size_t n);
 const uint8_t *tl_hs_output(struct tl_hs *hs, size_t *out_n);
 /* After success: derives keys and record sequence numbers, reads the identity, checks the name,
  * marks the session resumable. Failure: TL_EVERIFY (name), TL_ETLS. */
-int tl_hs_take(struct tl_hs *hs, struct tl_session *out);
+int tl_hs_take(struct tl_hs *hs, struct tl_hs_result *out);
 /* As client of TLS 1.3, after tl_hs_take: HS itself, to be kept until a session ticket has come, or
  * NULL if none is wanted (HS is as before). Another thread may go on with it. */
-struct tl_hs *tl_hs_late(struct tl_hs *hs, const struct tl_session *s);
+struct tl_hs *tl_hs_post(struct tl_hs *hs, const struct tl_hs_result *s);
 /* The plaintext of a handshake record that came behind the handshake. True: HS is of no more use.
  */
-bool tl_hs_late_feed(struct tl_hs *hs, const uint8_t *p, size_t n);
+bool tl_hs_post_input(struct tl_hs *hs, const uint8_t *p, size_t n);
 const struct tl_hs_failure *tl_hs_failure(const struct tl_hs *hs);
-void tl_session_clear(struct tl_session *s); /* wipes keys, drops references */
+void tl_hs_result_clear(struct tl_hs_result *s); /* wipes keys, drops references */
 
 /* Reads D's ocsp_file into its staples, NOW deciding whether it is in date. TL_EIO: it cannot be
  * read or is no answer about D's certificates; TL_EVERIFY: it is, but says nothing good now. WHY

@@ -177,7 +177,7 @@ static const struct tl_conf_peer *peer_before(const struct tl_conf *previous,
 }
 
 /* A reload while the name servers are down must not lose known addresses. */
-static int keep_addresses(const struct tl_place_list *l, struct tl_conf_peer *p) {
+static int keep_addresses(const struct tl_addr_list *l, struct tl_conf_peer *p) {
   if (p->n_addr || l->n == 0) return 0;
   p->addr = calloc(l->n, sizeof(*p->addr));
   p->via = calloc(l->n, sizeof(*p->via));
@@ -193,17 +193,17 @@ static int keep_addresses(const struct tl_place_list *l, struct tl_conf_peer *p)
 static int take_known(const struct tl_conf_peer *was, struct tl_conf_peer *p) {
   if (was) {
     p->health = tl_health_ref(was->health);
-    p->places = tl_places_ref(was->places);
-    struct tl_place_list *l = tl_places_now(p->places);
+    p->addrs = tl_peer_addrs_ref(was->addrs);
+    struct tl_addr_list *l = tl_peer_addrs_current(p->addrs);
     int rc = keep_addresses(l, p);
-    tl_place_list_unref(l);
+    tl_addr_list_unref(l);
     return rc;
   }
   struct tl_addr numeric;
   bool named = tl_addr_parse(tl_str_c(p->host), p->port, &numeric) != TL_OK;
   p->health = tl_health_new();
-  p->places = tl_places_new(tl_conf_peer_found(p), named);
-  return p->health && p->places ? 0 : TL_ENOMEM;
+  p->addrs = tl_peer_addrs_new(tl_conf_peer_found(p), named);
+  return p->health && p->addrs ? 0 : TL_ENOMEM;
 }
 
 static int resolve_peers(struct tl_conf *c, struct tl_conf_ctx *ctx) {
@@ -308,13 +308,13 @@ static int build_names(struct tl_conf *c) {
   size_t n = 0, cap = c->n_listen + 1;
   int rc = 0;
   for (size_t i = 0; domains && domains[i]; i++) cap++;
-  if (!(c->our_domains = calloc(cap, sizeof(*c->our_domains)))) return TL_ENOMEM;
+  if (!(c->local_domains = calloc(cap, sizeof(*c->local_domains)))) return TL_ENOMEM;
   for (size_t i = 0; domains && domains[i] && !rc; i++)
     if (!(rc = tl_conf_parse_hostport(domains[i], &host, &port)))
-      rc = name_add(c->our_domains, &n, host.p, host.n);
+      rc = name_add(c->local_domains, &n, host.p, host.n);
   for (size_t i = 0; i < c->n_listen && !rc; i++) {
     const char *name = c->listen[i].advertise_host;
-    rc = name ? name_add(c->our_domains, &n, name, strlen(name)) : TL_ENOMEM;
+    rc = name ? name_add(c->local_domains, &n, name, strlen(name)) : TL_ENOMEM;
   }
   return rc ? rc : tl_conf_names_new(c, domains, &c->names);
 }

@@ -349,7 +349,7 @@ int tl_conf_map_read(const char *file, struct tl_conf_pos option, struct tl_conf
                      struct tl_conf_map **out);
 void tl_conf_map_free(struct tl_conf_map *m);
 
-/* Names and addresses that are ours, for tl_conf_is_ours. */
+/* Names and addresses that are ours, for tl_conf_is_local. */
 struct tl_conf_names;
 int tl_conf_names_new(const struct tl_conf *c, char *const *domains, struct tl_conf_names **out);
 void tl_conf_names_free(struct tl_conf_names *n);

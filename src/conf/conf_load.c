@@ -80,7 +80,7 @@ static void free_parts(struct tl_conf *c) {
     free(p->addr);
     free(p->via);
     tl_health_unref(p->health);
-    tl_places_unref(p->places);
+    tl_peer_addrs_unref(p->addrs);
     tl_conf_free_identity(p);
   }
   for (size_t i = 0; i < c->n_route; i++) {
@@ -103,7 +103,7 @@ void tl_conf_unref(struct tl_conf *c) {
   free(c->peer);
   free(c->route);
   free(c->domain);
-  free_strings(c->our_domains);
+  free_strings(c->local_domains);
   tl_conf_names_free(c->names);
   tl_conf_map_free(c->map);
   free(c->user);

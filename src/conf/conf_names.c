@@ -191,7 +191,7 @@ void tl_conf_names_free(struct tl_conf_names *t) {
   free(t);
 }
 
-bool tl_conf_is_ours(const struct tl_conf *c, struct tl_str host, uint16_t port) {
+bool tl_conf_is_local(const struct tl_conf *c, struct tl_str host, uint16_t port) {
   char key[KEY_MAX];
   size_t n = normalise_host(host, key);
   if (n == 0) return false;
@@ -216,7 +216,7 @@ bool tl_conf_is_listener(const struct tl_conf *c, enum tl_transport t, const str
   return false;
 }
 
-bool tl_conf_is_our_domain(const struct tl_conf *c, struct tl_str host, uint16_t port) {
+bool tl_conf_is_local_domain(const struct tl_conf *c, struct tl_str host, uint16_t port) {
   char key[KEY_MAX];
   size_t n = normalise_host(host, key);
   if (n == 0 || key[0] != 'n') return false;

@@ -140,9 +140,9 @@ int tl_conf_build_identity(const struct tl_conf *c, const struct tl_block *b,
   return rc;
 }
 
-struct tl_place_list *tl_conf_peer_found(const struct tl_conf_peer *p) {
-  struct tl_place_list *l = tl_place_list_new();
-  for (size_t i = 0; l && i < p->n_addr && i < TL_PLACES_MAX; i++) {
+struct tl_addr_list *tl_conf_peer_found(const struct tl_conf_peer *p) {
+  struct tl_addr_list *l = tl_addr_list_new();
+  for (size_t i = 0; l && i < p->n_addr && i < TL_PEER_ADDRS_MAX; i++) {
     /* Their order is already final: each is a group of its own. */
     l->at[i].addr = p->addr[i];
     l->at[i].via = p->via[i];

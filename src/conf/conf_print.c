@@ -129,14 +129,14 @@ static void print_peer(const struct tl_conf *c, size_t i, bool explain, FILE *f)
   b.values = &v;
   print_section(&b, explain, f);
   fputs("  # addresses:", f);
-  struct tl_place_list *l = tl_places_now(p->places);
+  struct tl_addr_list *l = tl_peer_addrs_current(p->addrs);
   for (size_t k = 0; k < l->n; k++) {
     const enum tl_transport via = (enum tl_transport)l->at[k].via;
     fprintf(f, " %s", tl_addr_format(&l->at[k].addr, text));
     if (via != p->transport) fprintf(f, ";transport=%s", tl_transport_param(via));
   }
   fputs(l->n ? "\n}\n" : " none yet\n}\n", f);
-  tl_place_list_unref(l);
+  tl_addr_list_unref(l);
 }
 
 void tl_conf_print(const struct tl_conf *c, bool explain, FILE *f) {

@@ -118,7 +118,7 @@ void tl_control_shutdown(struct tl_control *c) {
   c->state = TL_CONTROL_DRAINING;
   c->drain_until_ms = tl_control_now_ms() + conf->timeouts.drain;
   TL_LOG(TL_LOG_INFO, "Draining: no new connections, transactions may finish.",
-         TL_FI("transactions", tl_runtime_counter(c->rt, TL_C_TX_NOW)),
+         TL_FI("transactions", tl_runtime_counter(c->rt, TL_C_TXN_NOW)),
          TL_FI("connections", c->rt->connections), TL_FI("at_most_ms", conf->timeouts.drain));
   tl_conf_unref(conf);
   sd_notify(0, "STOPPING=1\nSTATUS=Draining");
@@ -135,7 +135,7 @@ static void drain_tick(struct tl_control *c, uint64_t now_ms) {
     c->state = TL_CONTROL_STOPPED;
   } else if (now_ms >= c->drain_until_ms) {
     TL_LOG(TL_LOG_WARN, "The drain time is over; what is left is cut off.",
-           TL_FI("transactions", tl_runtime_counter(c->rt, TL_C_TX_NOW)));
+           TL_FI("transactions", tl_runtime_counter(c->rt, TL_C_TXN_NOW)));
     c->state = TL_CONTROL_STOPPED;
   }
 }
@@ -175,8 +175,8 @@ static void take_mail(struct tl_control *c) {
       tl_names_answer(c, (struct tl_resolve *)m);
     else if (m->type == TL_MAIL_FETCH)
       tl_fetch_answer(c->rt, m);
-    else if (m->type == TL_MAIL_SWEEP)
-      tl_ledger_reply(c, (struct tl_sweep *)m);
+    else if (m->type == TL_MAIL_AUDIT)
+      tl_ledger_reply(c, (struct tl_audit *)m);
     else if (m->type == TL_MAIL_OCSP_ASK)
       tl_ocsp_client_ask(c, m);
     else

@@ -22,8 +22,8 @@
 #define AGAIN_MS 1000
 #define TICK_MS 60000
 
-struct tl_crl_place {
-  struct tl_crl_place *next;
+struct tl_crl_point {
+  struct tl_crl_point *next;
   char url[TL_CRL_URL_MAX];
   X509_CRL *crl;               /* the last good one, NULL: none yet */
   uint64_t due_ms, ordered_ms; /* 0: never yet */
@@ -81,7 +81,7 @@ void tl_crl_prepare(struct tl_control *c, const struct tl_conf *before,
   for (size_t i = 0; i < conf->n_domain; i++)
     if (tl_crls_fetches(conf->domain[i]->crls))
       tl_crls_inherit(conf->domain[i]->crls, former_lists(before, conf->domain[i]));
-  for (struct tl_crl_place *p = c->crl->places; p; p = p->next)
+  for (struct tl_crl_point *p = c->crl->points; p; p = p->next)
     if (p->crl) offer(conf, p->crl, p->url, &known);
 }
 
@@ -95,7 +95,7 @@ static uint64_t refresh_ms(const struct tl_control *c) {
 }
 
 /* Before the list is stale, when nine tenths of the time to its next update are over. */
-static uint64_t next_look(const struct tl_control *c, const struct tl_crl_place *p) {
+static uint64_t next_look(const struct tl_control *c, const struct tl_crl_point *p) {
   uint64_t ms = refresh_ms(c);
   struct tl_crl_info info;
   tl_crl_describe(p->crl, p->url, &info);
@@ -104,7 +104,7 @@ static uint64_t next_look(const struct tl_control *c, const struct tl_crl_place 
   return ms < AGAIN_MS ? AGAIN_MS : ms;
 }
 
-static void failed(struct tl_control *c, struct tl_crl_place *p, const char *why) {
+static void failed(struct tl_control *c, struct tl_crl_point *p, const char *why) {
   uint64_t wait = (uint64_t)RETRY_MS << (p->failures < 10 ? p->failures : 10), most = refresh_ms(c);
   p->due_ms = tl_control_now_ms() + (wait < most ? wait : most);
   tl_count(&c->rt->control.counters, TL_C_CRL_FETCH_FAILED);
@@ -114,7 +114,7 @@ static void failed(struct tl_control *c, struct tl_crl_place *p, const char *why
   snprintf(p->why, sizeof p->why, "%s", why);
 }
 
-static void came(struct tl_control *c, struct tl_crl_place *p, X509_CRL *crl) {
+static void came(struct tl_control *c, struct tl_crl_point *p, X509_CRL *crl) {
   struct tl_conf *conf = tl_runtime_conf(c->rt);
   size_t known, taken = offer(conf, crl, p->url, &known);
   if (known == 0) {
@@ -143,7 +143,7 @@ static void came(struct tl_control *c, struct tl_crl_place *p, X509_CRL *crl) {
 
 static void fetched(struct tl_fetch *f, void *arg) {
   struct tl_control *c = arg;
-  struct tl_crl_place *p = c->crl ? c->crl->places : NULL;
+  struct tl_crl_point *p = c->crl ? c->crl->points : NULL;
   while (p && strcmp(p->url, f->url) != 0) p = p->next;
   if (!p || c->crl->closing) return;
   p->under_way = false;
@@ -159,7 +159,7 @@ static void fetched(struct tl_fetch *f, void *arg) {
   ERR_clear_error();
 }
 
-static void order(struct tl_control *c, struct tl_crl_place *p) {
+static void order(struct tl_control *c, struct tl_crl_point *p) {
   const char *why = NULL;
   struct tl_fetch *f = calloc(1, sizeof *f);
   if (!f) return;
@@ -182,20 +182,20 @@ static void order(struct tl_control *c, struct tl_crl_place *p) {
 
 /* ---- all places ---- */
 
-static void place_free(struct tl_crl_place *p) {
+static void place_free(struct tl_crl_point *p) {
   X509_CRL_free(p->crl);
   free(p);
 }
 
 /* At the bound the place that has failed longest makes room, if there is one. */
 static bool make_room(struct tl_crl_life *l) {
-  struct tl_crl_place **worst = NULL;
+  struct tl_crl_point **worst = NULL;
   if (l->n < TL_CRL_PLACES) return true;
-  for (struct tl_crl_place **p = &l->places; *p; p = &(*p)->next)
+  for (struct tl_crl_point **p = &l->points; *p; p = &(*p)->next)
     if (!(*p)->crl && !(*p)->under_way && (!worst || (*p)->failures > (*worst)->failures))
       worst = p;
   if (!worst) return false;
-  struct tl_crl_place *gone = *worst;
+  struct tl_crl_point *gone = *worst;
   *worst = gone->next;
   place_free(gone);
   l->n--;
@@ -204,18 +204,18 @@ static bool make_room(struct tl_crl_life *l) {
 
 static void add_place(struct tl_control *c, const char *url) {
   struct tl_crl_life *l = c->crl;
-  for (struct tl_crl_place *p = l->places; p; p = p->next)
+  for (struct tl_crl_point *p = l->points; p; p = p->next)
     if (strcmp(p->url, url) == 0) {
       /* A chain has brought its authority: what was refused may be taken now. Handshakes do not set
        * the pace, though. */
       if (p->due_ms > p->ordered_ms + LEAST_PAUSE_MS) p->due_ms = p->ordered_ms + LEAST_PAUSE_MS;
       return;
     }
-  struct tl_crl_place *p = make_room(l) ? calloc(1, sizeof *p) : NULL;
+  struct tl_crl_point *p = make_room(l) ? calloc(1, sizeof *p) : NULL;
   if (!p) return;
   snprintf(p->url, sizeof p->url, "%s", url);
-  p->next = l->places;
-  l->places = p;
+  p->next = l->points;
+  l->points = p;
   l->n++;
 }
 
@@ -240,7 +240,7 @@ void tl_crl_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
   }
   tl_conf_unref(conf);
   lower(timeout_ms, l->tick_ms - now_ms);
-  for (struct tl_crl_place *p = l->places; p; p = p->next) {
+  for (struct tl_crl_point *p = l->points; p; p = p->next) {
     if (!p->under_way && p->due_ms <= now_ms) order(c, p);
     if (!p->under_way) lower(timeout_ms, p->due_ms > now_ms ? p->due_ms - now_ms : 0);
   }
@@ -250,8 +250,8 @@ void tl_crl_exit(struct tl_control *c) {
   struct tl_crl_life *l = c->crl;
   if (!l) return;
   tl_crls_on_wanted(NULL, NULL);
-  for (struct tl_crl_place *p; (p = l->places);) {
-    l->places = p->next;
+  for (struct tl_crl_point *p; (p = l->points);) {
+    l->points = p->next;
     place_free(p);
   }
   tl_expiry_exit();
@@ -286,7 +286,7 @@ int tl_command_crl(struct tl_control *c, struct tl_request *req, const json_t *p
   json_t *lists = json_array(), *places = json_array();
   (void)req, (void)params;
   for (size_t i = 0; i < conf->n_domain; i++) add_lists(lists, conf->domain[i]);
-  for (struct tl_crl_place *p = c->crl->places; p; p = p->next)
+  for (struct tl_crl_point *p = c->crl->points; p; p = p->next)
     json_array_append_new(
         places,
         json_pack("{s:o, s:b, s:b, s:o, s:I}", "url", tl_rpc_text(p->url, SIZE_MAX), "fetched",

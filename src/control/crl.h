@@ -12,9 +12,9 @@
 
 #define TL_CRL_PLACES 256 /* distribution points known at a time */
 
-struct tl_crl_place;
+struct tl_crl_point;
 struct tl_crl_life {
-  struct tl_crl_place *places;
+  struct tl_crl_point *points;
   size_t n;
   uint64_t tick_ms; /* when the dates are looked at again */
   bool closing;

@@ -149,7 +149,7 @@ void tl_control_shutdown(struct tl_control *c);
 
 /* ---- names.c: peers' names, looked up again */
 
-struct tl_places;
+struct tl_peer_addrs;
 /* CONF is in force: what was looked up for it counts, its names are asked at once. */
 void tl_names_conf(struct tl_control *c, const struct tl_conf *conf);
 /* Asks for the names whose answers have become old. */
@@ -157,7 +157,7 @@ void tl_names_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 /* Takes the resolver's answer over. */
 void tl_names_answer(struct tl_control *c, struct tl_resolve *r);
 /* What `ctl peers` says of the looking up; null where there is no name. */
-json_t *tl_names_show(const struct tl_places *p);
+json_t *tl_names_show(const struct tl_peer_addrs *p);
 
 /* ---- command.c */
 

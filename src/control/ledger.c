@@ -15,9 +15,10 @@
 
 /* ---- items ---- */
 
-static uint32_t *place(const struct tl_ledger *l, const struct tl_alike *a) {
-  uint32_t at = (uint32_t)tl_alike_hash(a) & l->mask;
-  while (l->index[at] && !tl_alike_eq(&l->item[l->index[at] - 1].who, a)) at = (at + 1) & l->mask;
+static uint32_t *index_slot(const struct tl_ledger *l, const struct tl_conn_class *a) {
+  uint32_t at = (uint32_t)tl_conn_class_hash(a) & l->mask;
+  while (l->index[at] && !tl_conn_class_equal(&l->item[l->index[at] - 1].key, a))
+    at = (at + 1) & l->mask;
   return &l->index[at];
 }
 
@@ -33,18 +34,18 @@ static int grow(struct tl_ledger *l) {
   l->index = index;
   l->mask = (uint32_t)(2 * cap - 1);
   l->cap_item = cap;
-  for (uint32_t i = 0; i < l->n_item; i++) *place(l, &l->item[i].who) = i + 1;
+  for (uint32_t i = 0; i < l->n_item; i++) *index_slot(l, &l->item[i].key) = i + 1;
   return 0;
 }
 
 /* WHO's references are taken over. */
-static int merge(struct tl_ledger *l, struct tl_survey_item *from, unsigned worker) {
+static int merge(struct tl_ledger *l, struct tl_audit_row *from, unsigned worker) {
   if (grow(l)) return TL_ENOMEM;
-  uint32_t *at = place(l, &from->who);
+  uint32_t *at = index_slot(l, &from->key);
   if (!*at) {
     struct tl_ledger_item *it = &l->item[l->n_item++];
-    *it = (struct tl_ledger_item){.who = from->who};
-    memset(&from->who, 0, sizeof from->who);
+    *it = (struct tl_ledger_item){.key = from->key};
+    memset(&from->key, 0, sizeof from->key);
     *at = (uint32_t)l->n_item;
   }
   l->item[*at - 1].n += from->n;
@@ -53,7 +54,7 @@ static int merge(struct tl_ledger *l, struct tl_survey_item *from, unsigned work
 }
 
 static void drop_items(struct tl_ledger *l) {
-  for (size_t i = 0; i < l->n_item; i++) tl_alike_clear(&l->item[i].who);
+  for (size_t i = 0; i < l->n_item; i++) tl_conn_class_clear(&l->item[i].key);
   free(l->item);
   free(l->index);
   l->item = NULL;
@@ -112,7 +113,7 @@ size_t tl_ledger_reloaded(struct tl_control *c, const struct tl_conf *before,
 
 /* ---- a run ---- */
 
-static bool post(struct tl_control *c, struct tl_sweep *s, unsigned worker) {
+static bool post(struct tl_control *c, struct tl_audit *s, unsigned worker) {
   struct tl_ledger *l = c->ledger;
   if (!s) return false;
   s->reply = &c->rt->control.mailbox;
@@ -120,7 +121,7 @@ static bool post(struct tl_control *c, struct tl_sweep *s, unsigned worker) {
   s->run = l->run;
   if (tl_mailbox_post(&c->rt->worker[worker]->mailbox, &s->mail)) {
     tl_count(&c->rt->control.counters, TL_C_MAIL_FULL);
-    tl_sweep_free(s);
+    tl_audit_free(s);
     return false;
   }
   l->due++;
@@ -134,7 +135,7 @@ static void judge_begin(struct tl_control *c) {
   l->conf = tl_runtime_conf(c->rt);
   tl_ledger_know(l);
   for (size_t i = 0; i < l->n_item; i++) {
-    const struct tl_alike *a = &l->item[i].who;
+    const struct tl_conn_class *a = &l->item[i].key;
     if (a->verified && a->identity && a->identity->chain_not_after >= time(NULL))
       tl_runtime_expiry(c->rt, a->identity->chain_not_after);
   }
@@ -146,8 +147,8 @@ static void begin(struct tl_control *c, uint64_t now_ms) {
   l->run++;
   l->due = 0;
   l->complete = true;
-  l->all = l->again_all;
-  l->again = l->again_all = false;
+  l->verify_all = l->rerun_all;
+  l->rerun = l->rerun_all = false;
   l->ocsp_from = time(NULL);
   l->ocsp_at = 0;
   l->started_ms = now_ms;
@@ -156,28 +157,28 @@ static void begin(struct tl_control *c, uint64_t now_ms) {
   while (*last) last = &(*last)->next;
   *last = l->waiting_next;
   l->waiting_next = NULL;
-  atomic_store(&c->rt->look_again, false);
+  atomic_store(&c->rt->reverify_pending, false);
   /* What ends later is found again by this run, or by the worker that adopts it meanwhile. */
   atomic_store(&c->rt->next_expiry, 0);
   for (unsigned i = 0; i < c->rt->n_worker; i++)
-    if (c->rt->worker[i] && !post(c, tl_sweep_new(0), i)) l->complete = false;
+    if (c->rt->worker[i] && !post(c, tl_audit_new(0), i)) l->complete = false;
   if (!l->due) judge_begin(c);
 }
 
 /* One order for every worker that has such connections. */
-static void give_out(struct tl_control *c, const struct tl_order *orders, const uint64_t *workers,
-                     size_t n) {
+static void give_out(struct tl_control *c, const struct tl_directive *orders,
+                     const uint64_t *workers, size_t n) {
   for (unsigned w = 0; w < c->rt->n_worker; w++) {
-    struct tl_sweep *s = tl_sweep_new(n);
+    struct tl_audit *s = tl_audit_new(n);
     if (!s) {
       c->ledger->complete = false;
       return;
     }
     for (size_t i = 0; i < n; i++) {
-      struct tl_order *o = &s->order[s->n];
+      struct tl_directive *o = &s->order[s->n];
       if (!(workers[i] >> w & 1)) continue;
       *o = orders[i];
-      if (tl_alike_copy(&orders[i].who, &o->who)) {
+      if (tl_conn_class_copy(&orders[i].key, &o->key)) {
         c->ledger->complete = false;
         continue;
       }
@@ -185,7 +186,7 @@ static void give_out(struct tl_control *c, const struct tl_order *orders, const 
       s->n++;
     }
     if (!s->n || !c->rt->worker[w])
-      tl_sweep_free(s);
+      tl_audit_free(s);
     else if (!post(c, s, w))
       c->ledger->complete = false;
   }
@@ -194,14 +195,14 @@ static void give_out(struct tl_control *c, const struct tl_order *orders, const 
 #define BATCH 256
 static void judge_slice(struct tl_control *c) {
   struct tl_ledger *l = c->ledger;
-  struct tl_order *order = calloc(BATCH, sizeof *order);
+  struct tl_directive *order = calloc(BATCH, sizeof *order);
   uint64_t workers[BATCH], until = tl_control_now_ms() + SLICE_MS;
   size_t n = 0;
   for (; order && l->at < l->n_item && n < BATCH; l->at++) {
     struct tl_ledger_item *it = &l->item[l->at];
     if (tl_ledger_judge(c, it, &order[n])) {
       it->ordered = true;
-      it->what = order[n].what;
+      it->action = order[n].action;
       workers[n++] = it->workers;
     }
     if (tl_control_now_ms() >= until) {
@@ -211,7 +212,7 @@ static void judge_slice(struct tl_control *c) {
   }
   if (n) give_out(c, order, workers, n);
   for (size_t i = 0; i < n; i++) {
-    tl_alike_clear(&order[i].who);
+    tl_conn_class_clear(&order[i].key);
     tl_tls_domain_unref(order[i].domain);
   }
   free(order);
@@ -225,11 +226,11 @@ static void judge_slice(struct tl_control *c) {
 static void log_end(const struct tl_ledger *l) {
   size_t n[3] = {0};
   for (size_t i = 0; i < l->n_item; i++)
-    if (l->item[i].ordered) n[l->item[i].what] += l->item[i].hit;
+    if (l->item[i].ordered) n[l->item[i].action] += l->item[i].n_applied;
   if (!n[0] && !n[1] && !n[2]) return;
   TL_LOG(TL_LOG_INFO, "The connections were compared with the present configuration.",
-         TL_FI("passed", n[TL_ORDER_PASS]), TL_FI("closed", n[TL_ORDER_CLOSE]),
-         TL_FI("retiring", n[TL_ORDER_RETIRE]), TL_FI("chains", l->n_known),
+         TL_FI("passed", n[TL_DIRECTIVE_PASS]), TL_FI("closed", n[TL_DIRECTIVE_CLOSE]),
+         TL_FI("retiring", n[TL_DIRECTIVE_RETIRE]), TL_FI("chains", l->n_known),
          TL_FI("took_ms", tl_control_now_ms() - l->started_ms));
 }
 
@@ -260,10 +261,10 @@ static void finish(struct tl_control *c) {
   drop_drained(l, false);
   /* Also what has ended since it was looked at; without a connection it is not asked about. */
   ocsp_ends(l, tl_ocsp_known_next(l->ocsp_from));
-  if (!l->complete) tl_ledger_wake(c, l->all);
+  if (!l->complete) tl_ledger_wake(c, l->verify_all);
 }
 
-void tl_ledger_reply(struct tl_control *c, struct tl_sweep *s) {
+void tl_ledger_reply(struct tl_control *c, struct tl_audit *s) {
   struct tl_ledger *l = c->ledger;
   const bool mine = l && s->run == l->run && l->phase != TL_LEDGER_REST;
   if (mine && s->survey && l->phase == TL_LEDGER_ASKING) {
@@ -273,20 +274,20 @@ void tl_ledger_reply(struct tl_control *c, struct tl_sweep *s) {
     if (--l->due == 0) judge_begin(c);
   } else if (mine && !s->survey) {
     for (size_t i = 0; i < s->n; i++) {
-      uint32_t at = *place(l, &s->order[i].who);
-      if (at) l->item[at - 1].hit += s->order[i].hit;
+      uint32_t at = *index_slot(l, &s->order[i].key);
+      if (at) l->item[at - 1].n_applied += s->order[i].n_applied;
     }
     l->due--;
     if (l->phase == TL_LEDGER_ORDERING && !l->due) finish(c);
   }
-  tl_sweep_free(s);
+  tl_audit_free(s);
 }
 
 /* ---- when ---- */
 
 void tl_ledger_wake(struct tl_control *c, bool all) {
-  c->ledger->again = true;
-  c->ledger->again_all |= all;
+  c->ledger->rerun = true;
+  c->ledger->rerun_all |= all;
 }
 
 void tl_ledger_ocsp(struct tl_control *c, time_t until, bool revoked) {
@@ -304,7 +305,7 @@ int tl_ledger_wait(struct tl_control *c, struct tl_request *req, json_t *result,
   struct tl_ledger_wait **last = &c->ledger->waiting_next;
   while (*last) last = &(*last)->next;
   *last = w;
-  c->ledger->again = true;
+  c->ledger->rerun = true;
   return 0;
 }
 
@@ -333,13 +334,13 @@ static void check_ends(struct tl_control *c, int *timeout_ms) {
 static void at_rest(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
   struct tl_ledger *l = c->ledger;
   check_ends(c, timeout_ms);
-  if (atomic_load(&c->rt->look_again)) {
+  if (atomic_load(&c->rt->reverify_pending)) {
     if (now_ms >= l->started_ms + LOOK_AGAIN_MS)
-      l->again = true;
+      l->rerun = true;
     else
       lower(timeout_ms, l->started_ms + LOOK_AGAIN_MS - now_ms);
   }
-  if (l->again) begin(c, now_ms);
+  if (l->rerun) begin(c, now_ms);
 }
 
 void tl_ledger_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {

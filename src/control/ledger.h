@@ -13,7 +13,7 @@
 #pragma once
 
 #include "control/internal.h"
-#include "tieline/sweep.h"
+#include "tieline/audit.h"
 
 #define TL_LEDGER_MS 2000 /* for a worker to answer */
 
@@ -32,11 +32,11 @@ struct tl_known {
 };
 
 struct tl_ledger_item {
-  struct tl_alike who;
-  uint32_t n, hit;
+  struct tl_conn_class key;
+  uint32_t n, n_applied;
   uint64_t workers; /* bit per worker that has some */
   bool ordered;
-  enum tl_order_what what;
+  enum tl_directive_action action;
   struct tl_known *known;
 };
 
@@ -61,7 +61,7 @@ struct tl_ledger {
   uint64_t run, deadline_ms, started_ms;
   unsigned due;  /* answers still to come */
   bool complete; /* every worker answered */
-  bool all, again, again_all;
+  bool verify_all, rerun, rerun_all;
   time_t ocsp_from, ocsp_at; /* the run began then; what OCSP said ends next then, 0: nothing */
   struct tl_conf *conf;      /* of this run */
   struct tl_ledger_item *item;
@@ -88,14 +88,14 @@ size_t tl_ledger_reloaded(struct tl_control *c, const struct tl_conf *before,
                           const struct tl_conf *after, enum tl_reload_drain mode,
                           uint32_t within_ms);
 /* An answer from a worker. */
-void tl_ledger_reply(struct tl_control *c, struct tl_sweep *s);
+void tl_ledger_reply(struct tl_control *c, struct tl_audit *s);
 /* What is due; *TIMEOUT_MS is lowered to when it must be called again. */
 void tl_ledger_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 void tl_ledger_exit(struct tl_control *c);
 
 /* ledger_judge.c */
 /* What must be done to item I, in *OUT (references of its own); false: nothing. */
-bool tl_ledger_judge(struct tl_control *c, struct tl_ledger_item *it, struct tl_order *out);
+bool tl_ledger_judge(struct tl_control *c, struct tl_ledger_item *it, struct tl_directive *out);
 
 /* ledger_show.c */
 /* Brings the known chains up to date with the items of a survey. */

@@ -31,11 +31,11 @@ static void verify(struct tl_ledger *l, const struct tl_ledger_item *it,
                    const struct tl_tls_domain *d) {
   struct tl_known *k = it->known;
   struct tl_verdict v = {0};
-  const char *name = !it->who.server && d->verify_name && it->who.name ? it->who.name : "";
+  const char *name = !it->key.server && d->verify_name && it->key.name ? it->key.name : "";
   if (k->run == l->run) return;
   k->run = l->run;
   k->at = time(NULL);
-  int rc = tl_tls_verify_identity(d, it->who.server, it->who.identity, tl_str_c(name), k->at, &v);
+  int rc = tl_tls_verify_identity(d, it->key.server, it->key.identity, tl_str_c(name), k->at, &v);
   k->code = v.code;
   if (k->code == X509_V_OK && !v.name_ok) k->code = X509_V_ERR_HOSTNAME_MISMATCH;
   if (k->code == X509_V_OK && rc) k->code = X509_V_ERR_UNSPECIFIED; /* it cannot be verified */
@@ -45,11 +45,11 @@ static void verify(struct tl_ledger *l, const struct tl_ledger_item *it,
 
 /* Does the chain pass, and if not may the connection go on all the same? */
 static bool allowed(struct tl_ledger *l, const struct tl_ledger_item *it,
-                    const struct tl_tls_domain *d, struct tl_order *out) {
+                    const struct tl_tls_domain *d, struct tl_directive *out) {
   out->pass = false;
   if (!d->verify_cert) return true;
-  if (!it->who.identity) {
-    if (!it->who.server || !d->require_cert) return true;
+  if (!it->key.identity) {
+    if (!it->key.server || !d->require_cert) return true;
     out->alert = ALERT_CERTIFICATE_REQUIRED;
     snprintf(out->why, sizeof out->why, "the peer has shown no certificate");
     return false;
@@ -62,22 +62,22 @@ static bool allowed(struct tl_ledger *l, const struct tl_ledger_item *it,
   return false;
 }
 
-static bool out_of_date(const struct tl_alike *who) {
+static bool out_of_date(const struct tl_conn_class *who) {
   return who->identity && who->verified && who->identity->chain_not_after &&
          who->identity->chain_not_after < time(NULL);
 }
 
 /* It was good, or nobody knew, when the client came. */
 static bool revoked_since(struct tl_control *c, struct tl_ledger_item *it,
-                          const struct tl_tls_domain *d, struct tl_order *out) {
-  const struct tl_alike *who = &it->who;
+                          const struct tl_tls_domain *d, struct tl_directive *out) {
+  const struct tl_conn_class *who = &it->key;
   if (!who->server || !who->verified || !who->identity || d->ocsp.client == TL_OCSP_CLIENT_OFF)
     return false;
   if (!tl_ocsp_client_revoked(c, d, who->identity)) return false;
   it->known->code = X509_V_ERR_CERT_REVOKED;
   it->known->at = time(NULL);
   snprintf(it->known->why, sizeof it->known->why, "certificate revoked (OCSP)");
-  out->what = TL_ORDER_CLOSE;
+  out->action = TL_DIRECTIVE_CLOSE;
   out->pass = false;
   out->alert = SSL_AD_CERTIFICATE_REVOKED;
   snprintf(out->why, sizeof out->why, "%s", "its certificate is revoked (OCSP)");
@@ -85,38 +85,38 @@ static bool revoked_since(struct tl_control *c, struct tl_ledger_item *it,
 }
 
 /* A domain that is no more, or whose certificate or protocol is another now. */
-static bool drain(const struct tl_drained *r, struct tl_order *out) {
+static bool drain(const struct tl_drained *r, struct tl_directive *out) {
   if (!r || r->mode == TL_DRAIN_KEEP) return false;
-  out->what = r->mode == TL_DRAIN_NOW ? TL_ORDER_CLOSE : TL_ORDER_RETIRE;
+  out->action = r->mode == TL_DRAIN_NOW ? TL_DIRECTIVE_CLOSE : TL_DIRECTIVE_RETIRE;
   out->alert = 0;
   out->within_ms = r->within_ms;
   snprintf(out->why, sizeof out->why, "a reload changed or removed its TLS domain");
   return true;
 }
 
-static bool decide(struct tl_control *c, struct tl_ledger_item *it, struct tl_order *out) {
+static bool decide(struct tl_control *c, struct tl_ledger_item *it, struct tl_directive *out) {
   struct tl_ledger *l = c->ledger;
-  const struct tl_alike *who = &it->who;
+  const struct tl_conn_class *who = &it->key;
   if (!it->known) return false;
   struct tl_tls_domain *now = present(l->conf, who->domain->name);
   if (now && revoked_since(c, it, now, out)) return true;
-  if (now == who->domain && !l->all && !out_of_date(who)) return false;
+  if (now == who->domain && !l->verify_all && !out_of_date(who)) return false;
   const struct tl_drained *r = now == who->domain ? NULL : drained(l, who->domain);
   if (!now) return drain(r, out);
-  out->what = TL_ORDER_CLOSE;
+  out->action = TL_DIRECTIVE_CLOSE;
   if (!allowed(l, it, now, out)) return true;
   if (drain(r, out)) return true;
-  out->what = TL_ORDER_PASS;
+  out->action = TL_DIRECTIVE_PASS;
   const bool same_core = memcmp(now->core, who->domain->core, sizeof now->core) == 0;
   if (now != who->domain && same_core) out->domain = now;
   return out->domain || out->pass != who->verified;
 }
 
-bool tl_ledger_judge(struct tl_control *c, struct tl_ledger_item *it, struct tl_order *out) {
+bool tl_ledger_judge(struct tl_control *c, struct tl_ledger_item *it, struct tl_directive *out) {
   memset(out, 0, sizeof *out);
-  out->pass = it->who.verified;
+  out->pass = it->key.verified;
   if (!decide(c, it, out)) return false;
-  if (tl_alike_copy(&it->who, &out->who)) {
+  if (tl_conn_class_copy(&it->key, &out->key)) {
     c->ledger->complete = false;
     return false;
   }

@@ -19,12 +19,12 @@ static uint32_t hash_of(const uint8_t *chain, const char *domain, const char *na
   return (uint32_t)(h ^ h >> 32) * 2 + server;
 }
 
-static const uint8_t *chain_of(const struct tl_alike *a) {
+static const uint8_t *chain_of(const struct tl_conn_class *a) {
   static const uint8_t none[32];
   return a->identity ? a->identity->chain_sha256 : none;
 }
 
-static struct tl_known *find(const struct tl_ledger *l, const struct tl_alike *a) {
+static struct tl_known *find(const struct tl_ledger *l, const struct tl_conn_class *a) {
   const uint32_t h = hash_of(chain_of(a), a->domain->name, text(a->name), a->server);
   struct tl_known *k = l->known ? l->known[h & l->known_mask] : NULL;
   while (k && (memcmp(k->chain_sha256, chain_of(a), sizeof k->chain_sha256) != 0 ||
@@ -43,7 +43,7 @@ static void known_free(struct tl_known *k) {
   free(k);
 }
 
-static struct tl_known *known_new(const struct tl_alike *a) {
+static struct tl_known *known_new(const struct tl_conn_class *a) {
   struct tl_known *k = calloc(1, sizeof *k);
   const struct tl_identity *id = a->identity;
   if (!k) return NULL;
@@ -115,8 +115,8 @@ void tl_ledger_know(struct tl_ledger *l) {
   if (!l->known && !(l->known = table(l->n_item + 1, &l->known_mask))) l->complete = false;
   for (size_t i = 0; l->known && i < l->n_item; i++) {
     struct tl_ledger_item *it = &l->item[i];
-    it->known = find(l, &it->who);
-    if (!it->known && (it->known = known_new(&it->who))) enter(l->known, l->known_mask, it->known);
+    it->known = find(l, &it->key);
+    if (!it->known && (it->known = known_new(&it->key))) enter(l->known, l->known_mask, it->known);
     if (it->known)
       it->known->n += it->n;
     else
@@ -173,9 +173,9 @@ void tl_ledger_complete(const struct tl_ledger *l, json_t *result) {
     const char *name = json_string_value(json_object_get(e, "name"));
     for (size_t k = 0; name && k < l->n_item; k++) {
       const struct tl_ledger_item *it = &l->item[k];
-      if (!it->ordered || strcmp(it->who.domain->name, name) != 0) continue;
-      add(e, "connections", it->hit);
-      add(e, key[it->what], it->hit);
+      if (!it->ordered || strcmp(it->key.domain->name, name) != 0) continue;
+      add(e, "connections", it->n_applied);
+      add(e, key[it->action], it->n_applied);
     }
   }
   json_object_set_new(result, "complete", json_boolean(l->complete));

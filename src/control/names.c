@@ -14,22 +14,22 @@
 
 /* ---- publication ---- */
 
-static bool has(const struct tl_place_list *l, const struct tl_place *p) {
+static bool has(const struct tl_addr_list *l, const struct tl_target_addr *p) {
   for (size_t i = 0; i < l->n; i++)
     if (l->at[i].via == p->via && tl_addr_eq(&l->at[i].addr, &p->addr)) return true;
   return false;
 }
 
-static bool same_addresses(const struct tl_place_list *a, const struct tl_place_list *b) {
+static bool same_addresses(const struct tl_addr_list *a, const struct tl_addr_list *b) {
   if (a->n != b->n) return false;
   for (size_t i = 0; i < a->n; i++)
     if (!has(b, &a->at[i]) || !has(a, &b->at[i])) return false;
   return true;
 }
 
-static void log_addresses(const struct tl_conf_peer *peer, const struct tl_place_list *l,
+static void log_addresses(const struct tl_conf_peer *peer, const struct tl_addr_list *l,
                           bool first) {
-  char text[TL_PLACES_MAX * (TL_ADDR_STRLEN + 1)] = "", one[TL_ADDR_STRLEN];
+  char text[TL_PEER_ADDRS_MAX * (TL_ADDR_STRLEN + 1)] = "", one[TL_ADDR_STRLEN];
   size_t n = 0;
   for (size_t i = 0; i < l->n; i++)
     n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", i ? " " : "",
@@ -41,18 +41,17 @@ static void log_addresses(const struct tl_conf_peer *peer, const struct tl_place
 }
 
 /* L (taken over) replaces what PEER had. */
-static void publish(struct tl_control *c, const struct tl_conf_peer *peer,
-                    struct tl_place_list *l) {
-  struct tl_places *p = peer->places;
-  if (!same_addresses(p->now, l)) {
-    if (p->now->n) tl_count(&c->rt->control.counters, TL_C_DNS_CHANGED);
-    log_addresses(peer, l, p->now->n == 0);
+static void publish(struct tl_control *c, const struct tl_conf_peer *peer, struct tl_addr_list *l) {
+  struct tl_peer_addrs *p = peer->addrs;
+  if (!same_addresses(p->current, l)) {
+    if (p->current->n) tl_count(&c->rt->control.counters, TL_C_DNS_CHANGED);
+    log_addresses(peer, l, p->current->n == 0);
   }
-  tl_places_publish(p, l);
-  __atomic_add_fetch(&c->rt->places_changes, 1, __ATOMIC_RELEASE);
+  tl_peer_addrs_publish(p, l);
+  __atomic_add_fetch(&c->rt->peer_addrs_changes, 1, __ATOMIC_RELEASE);
 }
 
-static void answered(struct tl_places *p, uint64_t now_ms) {
+static void answered(struct tl_peer_addrs *p, uint64_t now_ms) {
   p->answered_ms = now_ms;
   p->answered_at = (int64_t)time(NULL);
 }
@@ -60,13 +59,13 @@ static void answered(struct tl_places *p, uint64_t now_ms) {
 void tl_names_conf(struct tl_control *c, const struct tl_conf *conf) {
   for (size_t i = 0; i < conf->n_peer; i++) {
     struct tl_conf_peer *peer = &conf->peer[i];
-    struct tl_places *p = peer->places;
-    if (!p->named) continue;
-    struct tl_place_list *l = tl_conf_peer_found(peer);
-    if (l && l->n && !same_addresses(p->now, l))
+    struct tl_peer_addrs *p = peer->addrs;
+    if (!p->needs_dns) continue;
+    struct tl_addr_list *l = tl_conf_peer_found(peer);
+    if (l && l->n && !same_addresses(p->current, l))
       publish(c, peer, l);
     else
-      tl_place_list_unref(l);
+      tl_addr_list_unref(l);
     if (peer->n_addr && !p->answered_at) answered(p, tl_control_now_ms());
     p->next_ms = 0; /* how long it holds only the resolver says */
   }
@@ -77,7 +76,7 @@ void tl_names_conf(struct tl_control *c, const struct tl_conf *conf) {
 
 static void failed(struct tl_control *c, const struct tl_conf *conf,
                    const struct tl_conf_peer *peer, const char *error) {
-  struct tl_places *p = peer->places;
+  struct tl_peer_addrs *p = peer->addrs;
   uint64_t now_ms = tl_control_now_ms();
   p->failed++;
   p->error = error;
@@ -85,11 +84,12 @@ static void failed(struct tl_control *c, const struct tl_conf *conf,
   /* Once per outage: the rest is in `ctl peers`. */
   if (++p->failures == 1)
     TL_LOG(TL_LOG_WARN,
-           p->now->n ? "A peer's name cannot be looked up; its last addresses stay in use."
-                     : "A peer's name cannot be looked up; it has no address yet.",
+           p->current->n ? "A peer's name cannot be looked up; its last addresses stay in use."
+                         : "A peer's name cannot be looked up; it has no address yet.",
            TL_FC("peer", peer->name), TL_FC("host", peer->host), TL_FC("cause", error),
            TL_FI("age_s", p->answered_at ? (now_ms - p->answered_ms) / 1000 : 0));
-  p->next_ms = now_ms + tl_places_retry_ms(p->failures, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms);
+  p->next_ms =
+      now_ms + tl_peer_addrs_retry_ms(p->failures, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms);
 }
 
 static void ask(struct tl_control *c, const struct tl_conf *conf, const struct tl_conf_peer *peer) {
@@ -100,7 +100,7 @@ static void ask(struct tl_control *c, const struct tl_conf *conf, const struct t
   }
   r->mail.type = TL_MAIL_RESOLVE;
   r->worker = TL_RESOLVE_FOR_CONTROL;
-  r->cookie = peer->places->serial;
+  r->cookie = peer->addrs->serial;
   r->started_ms = tl_control_now_ms();
   r->transport = peer->transport;
   r->any_transport = peer->any_transport;
@@ -114,7 +114,7 @@ static void ask(struct tl_control *c, const struct tl_conf *conf, const struct t
     failed(c, conf, peer, "the resolver is busy");
     return;
   }
-  peer->places->asking = true;
+  peer->addrs->query_pending = true;
   c->names.asking++;
 }
 
@@ -122,13 +122,13 @@ static void ask_due(struct tl_control *c, uint64_t now_ms) {
   struct tl_conf *conf = tl_runtime_conf(c->rt);
   uint64_t next_ms = UINT64_MAX;
   for (size_t i = 0; i < conf->n_peer; i++) {
-    const struct tl_places *p = conf->peer[i].places;
-    if (!p->named || p->asking) continue;
+    const struct tl_peer_addrs *p = conf->peer[i].addrs;
+    if (!p->needs_dns || p->query_pending) continue;
     if (p->next_ms <= now_ms) {
       if (c->names.asking == ASKING_MAX) continue; /* the next answer makes room */
       ask(c, conf, &conf->peer[i]);
     }
-    if (!p->asking && p->next_ms < next_ms) next_ms = p->next_ms;
+    if (!p->query_pending && p->next_ms < next_ms) next_ms = p->next_ms;
   }
   c->names.next_ms = next_ms;
   tl_conf_unref(conf);
@@ -145,15 +145,15 @@ void tl_names_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
 
 /* ---- answers ---- */
 
-static struct tl_place_list *list_of(const struct tl_resolve *r) {
-  struct tl_place_list *l = tl_place_list_new();
-  for (size_t i = 0; l && i < r->n && i < TL_PLACES_MAX; i++) {
-    l->at[i] = (struct tl_place){.addr = r->addr[i],
-                                 .via = r->via[i],
-                                 .group = r->group[i],
-                                 .target = r->target[i],
-                                 .weight = r->weight[i]};
-    l->drawn |= i && r->group[i] == r->group[i - 1] && r->target[i] != r->target[i - 1];
+static struct tl_addr_list *list_of(const struct tl_resolve *r) {
+  struct tl_addr_list *l = tl_addr_list_new();
+  for (size_t i = 0; l && i < r->n && i < TL_PEER_ADDRS_MAX; i++) {
+    l->at[i] = (struct tl_target_addr){.addr = r->addr[i],
+                                       .via = r->via[i],
+                                       .group = r->group[i],
+                                       .target = r->target[i],
+                                       .weight = r->weight[i]};
+    l->weighted |= i && r->group[i] == r->group[i - 1] && r->target[i] != r->target[i - 1];
     l->n++;
   }
   return l;
@@ -171,8 +171,8 @@ static const char *error_of(const struct tl_resolve *r) {
 
 static void succeeded(struct tl_control *c, const struct tl_conf *conf,
                       const struct tl_conf_peer *peer, const struct tl_resolve *r) {
-  struct tl_places *p = peer->places;
-  struct tl_place_list *l = list_of(r);
+  struct tl_peer_addrs *p = peer->addrs;
+  struct tl_addr_list *l = list_of(r);
   if (!l) {
     failed(c, conf, peer, "out of memory");
     return;
@@ -185,9 +185,9 @@ static void succeeded(struct tl_control *c, const struct tl_conf *conf,
   p->ttl_s = r->ttl_s;
   answered(p, tl_control_now_ms());
   p->next_ms =
-      p->answered_ms + tl_places_keep_ms(r->ttl_s, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms);
-  if (tl_place_list_same(p->now, l))
-    tl_place_list_unref(l);
+      p->answered_ms + tl_peer_addrs_keep_ms(r->ttl_s, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms);
+  if (tl_addr_list_equal(p->current, l))
+    tl_addr_list_unref(l);
   else
     publish(c, peer, l);
 }
@@ -197,10 +197,10 @@ void tl_names_answer(struct tl_control *c, struct tl_resolve *r) {
   c->names.asking--;
   for (size_t i = 0; i < conf->n_peer; i++) {
     const struct tl_conf_peer *peer = &conf->peer[i];
-    struct tl_places *p = peer->places;
+    struct tl_peer_addrs *p = peer->addrs;
     if (p->serial != r->cookie) continue; /* or a reload took the peer away meanwhile */
-    p->asking = false;
-    if (r->rc == TL_OK && r->n && !(r->unsure && p->now->n))
+    p->query_pending = false;
+    if (r->rc == TL_OK && r->n && !(r->unsure && p->current->n))
       succeeded(c, conf, peer, r);
     else
       failed(c, conf, peer, error_of(r));
@@ -212,10 +212,10 @@ void tl_names_answer(struct tl_control *c, struct tl_resolve *r) {
 
 /* ---- ctl ---- */
 
-json_t *tl_names_show(const struct tl_places *p) {
+json_t *tl_names_show(const struct tl_peer_addrs *p) {
   const uint64_t now_ms = tl_control_now_ms();
-  if (!p->named) return json_null();
-  const uint64_t next_ms = p->asking || p->next_ms < now_ms ? 0 : p->next_ms - now_ms;
+  if (!p->needs_dns) return json_null();
+  const uint64_t next_ms = p->query_pending || p->next_ms < now_ms ? 0 : p->next_ms - now_ms;
   return json_pack(
       "{s:o, s:o, s:o, s:I, s:I, s:I, s:o}", "looked_up", tl_json_time((time_t)p->answered_at),
       "age_s",

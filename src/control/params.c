@@ -56,12 +56,12 @@ static int filter_peer(struct tl_control *c, const char *text, struct tl_conn_fi
   for (size_t i = 0; i < conf->n_peer && rc; i++) {
     const struct tl_conf_peer *p = &conf->peer[i];
     if (strcmp(p->name, text) != 0) continue;
-    struct tl_place_list *l = tl_places_now(p->places);
+    struct tl_addr_list *l = tl_peer_addrs_current(p->addrs);
     for (size_t k = 0; k < l->n && f->n_addr < TL_FILTER_ADDRS; k++) {
       f->addr[f->n_addr] = l->at[k].addr;
       tl_addr_set_port(&f->addr[f->n_addr++], 0); /* it dials from any port */
     }
-    tl_place_list_unref(l);
+    tl_addr_list_unref(l);
     snprintf(f->peer_identity, sizeof f->peer_identity, "%s", p->identity ? p->identity : "");
     rc = 0;
   }

@@ -75,7 +75,7 @@ int tl_command_connections(struct tl_control *c, struct tl_request *req, const j
 }
 
 /* A peer's connections: outgoing to one of its addresses, incoming from one of its hosts. */
-static void count(const struct tl_place_list *l, const struct tl_conn_info *i, int *out, int *in) {
+static void count(const struct tl_addr_list *l, const struct tl_conn_info *i, int *out, int *in) {
   for (size_t k = 0; k < l->n; k++) {
     const struct tl_addr *a = &l->at[k].addr;
     if (i->transport != (enum tl_transport)l->at[k].via) continue;
@@ -110,16 +110,16 @@ static json_t *peer(const struct tl_runtime *rt, const struct tl_conf_peer *p,
                     struct tl_dump *const *dump, size_t n) {
   int out = 0, in = 0;
   json_t *addresses = json_array();
-  struct tl_place_list *l = tl_places_now(p->places);
+  struct tl_addr_list *l = tl_peer_addrs_current(p->addrs);
   for (size_t k = 0; k < l->n; k++)
     json_array_append_new(addresses, tl_json_address(&l->at[k].addr));
   for (size_t d = 0; d < n; d++)
     for (size_t i = 0; i < dump[d]->n; i++) count(l, &dump[d]->info[i], &out, &in);
-  tl_place_list_unref(l);
+  tl_addr_list_unref(l);
   return json_pack(
       "{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:I, s:o}", "name", tl_json_text(p->name),
       "uri", tl_json_text(p->uri), "transport", tl_transport_param(p->transport), "addresses",
-      addresses, "lookup", tl_names_show(p->places), "tls_domain",
+      addresses, "lookup", tl_names_show(p->addrs), "tls_domain",
       p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",
       p->identity ? tl_json_text(p->identity) : json_null(), "connections_out", out,
       "connections_in", in, "calls", calls(rt, p), "pause_ms",

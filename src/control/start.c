@@ -243,7 +243,7 @@ int tl_daemon_run(const struct tl_run_options *o) {
   tl_conf_unref(conf);
   if (rc == 0)
     TL_LOG(TL_LOG_INFO, "Tieline ended.",
-           TL_FI("transactions", tl_runtime_counter(rt, TL_C_TX_TOTAL)),
+           TL_FI("transactions", tl_runtime_counter(rt, TL_C_TXN_TOTAL)),
            TL_FI("handshakes", tl_runtime_counter(rt, TL_C_HS_OK)));
   tl_log_stop();
   return rc ? 1 : 0;

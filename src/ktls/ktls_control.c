@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Records that are not data, through a socket with keys: the kernel keeps their
- * type in a control message. What they mean is src/record/ctl.c's.
+ * type in a control message. What they mean is src/record/nondata.c's.
  */
 #include <errno.h>
 #include <linux/tls.h>

@@ -17,7 +17,7 @@
 #include "tieline/log_limit.h"
 
 #define CHECK_MS_MIN 100u
-#define LATE_MS 5000u /* for a server that sends no session ticket */
+#define POST_HS_MS 5000u /* for a server that sends no session ticket */
 /* How often a retiring connection is checked, and how long it must have been silent to count as
  * idle: a message that the peer has just sent is still on its way. */
 #define RETIRED_CHECK_MS 250u
@@ -192,7 +192,8 @@ static void on_timer(struct tl_timer *t, void *arg) {
     return;
   }
   tl_keys_check(c);
-  if (c->tls && c->tls->late && c->net->now_ms - c->born_ms > LATE_MS) tl_conn_late_end(c->tls);
+  if (c->tls && c->tls->post_hs && c->net->now_ms - c->born_ms > POST_HS_MS)
+    tl_conn_post_hs_end(c->tls);
   check_retired(c);
   if (c->state == TL_CONN_OPEN) tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
 }
@@ -226,9 +227,9 @@ struct tl_conn *tl_conn_new(struct tl_net *n, enum tl_transport t, const struct 
   return c;
 }
 
-void tl_conn_late_end(struct tl_conn_tls *t) {
-  tl_hs_free(t->late);
-  t->late = NULL;
+void tl_conn_post_hs_end(struct tl_conn_tls *t) {
+  tl_hs_free(t->post_hs);
+  t->post_hs = NULL;
 }
 
 static void tls_free(struct tl_conn_tls *t) {
@@ -238,7 +239,7 @@ static void tls_free(struct tl_conn_tls *t) {
     OPENSSL_cleanse(t->rekey, sizeof(*t->rekey));
     free(t->rekey);
   }
-  tl_conn_late_end(t);
+  tl_conn_post_hs_end(t);
   if (t->domain) tl_tls_domain_unref(t->domain);
   tl_identity_unref(t->identity);
   tl_identity_unref(t->own);
@@ -485,8 +486,8 @@ static int take_tls(struct tl_conn *c, struct tl_handoff *h) {
   c->fd = h->fd;
   c->local = h->local;
   c->counted = true;
-  t->late = h->late;
-  h->late = NULL;
+  t->post_hs = h->post_hs;
+  h->post_hs = NULL;
   h->record = NULL;
   h->domain = NULL;
   h->identity = h->own = NULL;
@@ -551,7 +552,7 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
     return;
   }
   tl_conn_opened(c);
-  tl_sweep_adopted(c);
+  tl_audit_adopted(c);
 }
 
 /* ---- back-pressure ---- */

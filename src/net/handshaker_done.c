@@ -11,12 +11,13 @@
 #include "net/sources.h"
 #include "tieline/log.h"
 
-static enum tl_records_mode mode_of(const struct tl_hs_conn *c, const struct tl_session *s) {
+static enum tl_records_mode mode_of(const struct tl_hs_conn *c, const struct tl_hs_result *s) {
   return s->domain->records == TL_RECORDS_AUTO ? c->conf->records : s->domain->records;
 }
 
 /* Puts both directions into the kernel, or says in OUT why not. TL_EIO: the socket is useless. */
-static int try_kernel(struct tl_hs_conn *c, const struct tl_session *s, struct tl_ktls_state *out) {
+static int try_kernel(struct tl_hs_conn *c, const struct tl_hs_result *s,
+                      struct tl_ktls_state *out) {
   if (s->max_fragment) { /* the kernel would send larger records (KTLS-FACTS 13) */
     out->tx = out->rx = TL_KTLS_FRAGMENT;
     return TL_ENOTSUP;
@@ -26,8 +27,9 @@ static int try_kernel(struct tl_hs_conn *c, const struct tl_session *s, struct t
 }
 
 /* Puts the keys into the kernel or *OUT_RECORD. On failure *OUT_WHY is the cause. */
-static int install_keys(struct tl_hs_conn *c, const struct tl_session *s, struct tl_ktls_state *out,
-                        struct tl_record **out_record, const char **out_why) {
+static int install_keys(struct tl_hs_conn *c, const struct tl_hs_result *s,
+                        struct tl_ktls_state *out, struct tl_record **out_record,
+                        const char **out_why) {
   int rc = try_kernel(c, s, out);
   if (rc == 0) return 0;
   *out_why = tl_ktls_why_text(out->tx != TL_KTLS_ON ? out->tx : out->rx);
@@ -37,7 +39,7 @@ static int install_keys(struct tl_hs_conn *c, const struct tl_session *s, struct
   return rc;
 }
 
-static void count_success(struct tl_counters *ct, const struct tl_session *s,
+static void count_success(struct tl_counters *ct, const struct tl_hs_result *s,
                           const struct tl_ktls_state *k) {
   static const enum tl_counter off[TL_KTLS_WHYS] = {
       [TL_KTLS_NO_ULP] = TL_C_KTLS_OFF_KERNEL, [TL_KTLS_NO_CIPHER] = TL_C_KTLS_OFF_CIPHER,
@@ -54,14 +56,15 @@ static void count_success(struct tl_counters *ct, const struct tl_session *s,
 }
 
 /* A KeyUpdate in the kernel needs the traffic secrets again. */
-static struct tl_tls_keys *keep_for_rekey(const struct tl_hs_conn *c, const struct tl_session *s) {
+static struct tl_tls_keys *keep_for_rekey(const struct tl_hs_conn *c,
+                                          const struct tl_hs_result *s) {
   if (!c->hk->th.rt->caps.rekey || s->keys.version != TL_TLS_1_3) return NULL;
   struct tl_tls_keys *k = malloc(sizeof(*k));
   if (k) *k = s->keys;
   return k;
 }
 
-static struct tl_handoff *make_handoff(const struct tl_hs_conn *c, struct tl_session *s) {
+static struct tl_handoff *make_handoff(const struct tl_hs_conn *c, struct tl_hs_result *s) {
   struct tl_handoff *h = calloc(1, sizeof(*h));
   if (!h) return NULL;
   h->mail.type = TL_MAIL_HANDOFF;
@@ -121,7 +124,7 @@ static void post_handoff(struct tl_hs_conn *c, struct tl_handoff *h) {
 }
 
 void tl_hk_finish(struct tl_hs_conn *c) {
-  struct tl_session s;
+  struct tl_hs_result s;
   struct tl_ktls_state k = {TL_KTLS_PLAIN, TL_KTLS_PLAIN};
   struct tl_record *record = NULL;
   const char *why = NULL;
@@ -133,7 +136,7 @@ void tl_hk_finish(struct tl_hs_conn *c) {
   if (install_keys(c, &s, &k, &record, &why) == 0) h = make_handoff(c, &s);
   if (!h) {
     tl_record_free(record);
-    tl_session_clear(&s);
+    tl_hs_result_clear(&s);
     tl_hk_conn_fail(c, TL_HS_INTERNAL, why ? why : "out of memory");
     return;
   }
@@ -142,9 +145,9 @@ void tl_hk_finish(struct tl_hs_conn *c) {
   if (!record) h->rekey = keep_for_rekey(c, &s);
   count_success(&c->hk->th.counters, &s, &k);
   tl_hk_report_success(c, h);
-  h->late = tl_hs_late(c->hs, &s);
-  if (h->late) c->hs = NULL;
-  tl_session_clear(&s);
+  h->post_hs = tl_hs_post(c->hs, &s);
+  if (h->post_hs) c->hs = NULL;
+  tl_hs_result_clear(&s);
   c->fd = -1;
   post_handoff(c, h);
   tl_hk_conn_free(c, 0);

@@ -81,9 +81,9 @@ static bool too_many(const struct tl_conn *c) {
   struct tl_conn_tls *t = c->tls;
   if (c->net->now_ms - t->key_updates_since_ms >= KEY_UPDATES_MS) {
     t->key_updates_since_ms = c->net->now_ms;
-    t->key_updates_before = t->ctl.key_updates - 1; /* this one counts */
+    t->key_updates_before = t->nondata.key_updates - 1; /* this one counts */
   }
-  return t->ctl.key_updates - t->key_updates_before > KEY_UPDATES_MAX;
+  return t->nondata.key_updates - t->key_updates_before > KEY_UPDATES_MAX;
 }
 
 int tl_keys_received(struct tl_conn *c, bool answer) {

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "net_internal.h"
+#include "tieline/audit.h"
 #include "tieline/container.h"
-#include "tieline/sweep.h"
 
 #define RING_ENTRIES 1024
 #define RECV_SIZE 16384u
@@ -48,7 +48,7 @@ static void drop_plain(struct tl_mail *m) { free(m); }
 static void handle_mail(struct tl_net *n, struct tl_mail *m) {
   tl_count(n->counters, TL_C_MAIL_IN);
   if (n->stopping && m->type != TL_MAIL_HANDOFF && m->type != TL_MAIL_DUMP &&
-      m->type != TL_MAIL_EXPLAIN && m->type != TL_MAIL_SWEEP && m->type != TL_MAIL_ALIAS) {
+      m->type != TL_MAIL_EXPLAIN && m->type != TL_MAIL_AUDIT && m->type != TL_MAIL_ALIAS) {
     (n->handler->drop ? n->handler->drop : drop_plain)(m);
     return;
   }
@@ -57,7 +57,7 @@ static void handle_mail(struct tl_net *n, struct tl_mail *m) {
   case TL_MAIL_DUMP: tl_conn_dump(n, (struct tl_dump *)m); break;
   case TL_MAIL_CLOSE: close_order(n, (struct tl_close_order *)m); break;
   case TL_MAIL_UNPARK: unpark_order(n, (struct tl_close_order *)m); break;
-  case TL_MAIL_SWEEP: tl_sweep_begin(n, (struct tl_sweep *)m); break;
+  case TL_MAIL_AUDIT: tl_audit_begin(n, (struct tl_audit *)m); break;
   case TL_MAIL_ALIAS: tl_alias_mail(n, (struct tl_alias_told *)m); break;
   case TL_MAIL_SNAPSHOT: free(m); break; /* the generation is looked at every turn */
   case TL_MAIL_DRAIN:
@@ -212,7 +212,7 @@ static void end_of_turn(struct tl_net *n) {
 
 void tl_net_exit(struct tl_net *n) {
   n->draining = n->stopping = true; /* mail is only freed from here on */
-  tl_sweep_drop(n);
+  tl_audit_drop(n);
   for (struct tl_listener *l = n->listeners, *next; l; l = next) {
     next = l->next;
     if (!l->gone) tl_accept_close(l);
@@ -232,7 +232,7 @@ void tl_net_exit(struct tl_net *n) {
   /* The completions of operations in flight free the rest; a bounded number of turns suffices. */
   for (int i = 0; i < 100 && (n->n_conn || n->dgrams_out || n->listeners || n->udps); i++)
     tl_net_turn(n);
-  tl_sweep_drop(n);
+  tl_audit_drop(n);
   tl_alias_exit(n);
   tl_bufs_exit(&n->bufs, &n->ring);
   if (n->dgrams.br) tl_bufs_exit(&n->dgrams, &n->ring);
@@ -247,7 +247,7 @@ void tl_net_exit(struct tl_net *n) {
 
 int tl_net_turn(struct tl_net *n) {
   int rc =
-      tl_ring_wait(&n->ring, n->sweeps || n->later ? 0 : tl_wheel_next_ms(&n->wheel, TURN_MS_MAX));
+      tl_ring_wait(&n->ring, n->audits || n->later ? 0 : tl_wheel_next_ms(&n->wheel, TURN_MS_MAX));
   if (rc) return rc;
   n->send_scratch_n = 0;
   n->turn++;
@@ -261,7 +261,7 @@ int tl_net_turn(struct tl_net *n) {
   /* Responses to input that arrived while we worked still leave with this turn's sends; no waiting.
    */
   for (int i = 0; i < ROUNDS_MAX && tl_ring_more(&n->ring); i++) tl_ring_run(&n->ring);
-  tl_sweep_turn(n);
+  tl_audit_turn(n);
   tl_unfinished_turn(n);
   end_of_turn(n);
   return TL_OK;

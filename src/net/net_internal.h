@@ -85,15 +85,15 @@ void tl_half_begin(struct tl_conn *c);
 void tl_half_turn(struct tl_conn *c);  /* C is half-closed, and the turn ends */
 void tl_half_check(struct tl_conn *c); /* C is half-closed, and its timer fires */
 
-/* sweep.c */
-void tl_sweep_begin(struct tl_net *n, struct tl_sweep *s);
+/* audit.c */
+void tl_audit_begin(struct tl_net *n, struct tl_audit *s);
 /* Continues what is under way by a slice, once per turn. */
-void tl_sweep_turn(struct tl_net *n);
+void tl_audit_turn(struct tl_net *n);
 /* Sends back unfinished what is under way. */
-void tl_sweep_drop(struct tl_net *n);
+void tl_audit_drop(struct tl_net *n);
 /* A TLS connection was adopted: has it verified again if its TLS domain is no longer in force, and
  * notes when its certificates expire. */
-void tl_sweep_adopted(struct tl_conn *c);
+void tl_audit_adopted(struct tl_conn *c);
 
 /* unreached.c */
 /* The dialing C ended with RC; only TL_ETIMEOUT and TL_EIO say something about its peer. */
@@ -117,7 +117,7 @@ int tl_keys_received(struct tl_conn *c, bool answer);
 void tl_keys_turn(struct tl_conn *c);
 
 /* No session ticket is waited for any more. */
-void tl_conn_late_end(struct tl_conn_tls *t);
+void tl_conn_post_hs_end(struct tl_conn_tls *t);
 
 /* park.c */
 /* Asks the control thread about C's client; TL_ELIMIT, TL_ENOMEM: C must end. */

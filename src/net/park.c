@@ -50,7 +50,7 @@ int tl_park_ask(struct tl_conn *c) {
   const struct tl_ocsp_policy *p = &c->tls->domain->ocsp;
   int rc = post_question(c, p->park);
   if (rc) { /* soft: the ledger asks later */
-    atomic_store(&c->net->rt->look_again, true);
+    atomic_store(&c->net->rt->reverify_pending, true);
     return p->client == TL_OCSP_CLIENT_HARD ? rc : 0;
   }
   c->parked = p->park;

@@ -72,13 +72,13 @@ int tl_stash_put(struct tl_net *n, struct tl_stash *s, const uint8_t *p, size_t 
 
 /* ---- messages ---- */
 
-static struct tl_hop hop_of(const struct tl_conn *c) {
-  return (struct tl_hop){
+static struct tl_flow flow_of(const struct tl_conn *c) {
+  return (struct tl_flow){
       .transport = (enum tl_transport)c->transport, .conn = tl_conn_id_of(c), .addr = c->peer};
 }
 
 void tl_recv_deliver(struct tl_conn *c, const struct tl_msg *m, const struct tl_body *b) {
-  struct tl_hop from = hop_of(c);
+  struct tl_flow from = flow_of(c);
   c->msgs_in++;
   c->another = true;
   tl_count(c->net->counters, msg_in[c->transport]);
@@ -87,7 +87,7 @@ void tl_recv_deliver(struct tl_conn *c, const struct tl_msg *m, const struct tl_
 
 void tl_recv_bad(struct tl_conn *c, const struct tl_scan_error *err, bool answerable) {
   char peer[TL_ADDR_STRLEN];
-  struct tl_hop from = hop_of(c);
+  struct tl_flow from = flow_of(c);
   tl_count(c->net->counters, err->status == 513 ? TL_C_BAD_TOO_LARGE : TL_C_BAD_FRAMING);
   TL_LOG_FROM(&c->peer, err->reason, TL_LOG_WARN,
               "Closing a connection that sent a message we cannot frame.",
@@ -108,7 +108,7 @@ void tl_recv_bad(struct tl_conn *c, const struct tl_scan_error *err, bool answer
 static uint64_t skip_max(const struct tl_net *n) { return 4ull * n->conf->limits.max_message; }
 
 static void refuse_one(struct tl_conn *c, const struct tl_scan_error *err) {
-  struct tl_hop from = hop_of(c);
+  struct tl_flow from = flow_of(c);
   tl_count(c->net->counters, TL_C_BAD_SKIPPED);
   if (err->status == 513) tl_count(c->net->counters, TL_C_BAD_TOO_LARGE);
   if (tl_msg_answerable(&c->net->msg))
@@ -428,7 +428,7 @@ static void on_renegotiation(struct tl_conn *c) {
 /* Data where the rest of a control message must come (RFC 8446 5.1): C ends. */
 static bool refuse_interleaved(struct tl_conn *c) {
   const struct tl_conn_tls *t = c->tls;
-  if (!tl_ctl_cut(&t->ctl, (enum tl_tls_version)t->version)) return false;
+  if (!tl_nondata_is_cut(&t->nondata, (enum tl_tls_version)t->version)) return false;
   end_with_alert(c, TL_ALERT_UNEXPECTED_MESSAGE,
                  "data in the middle of a handshake message or alert");
   return true;
@@ -436,28 +436,29 @@ static bool refuse_interleaved(struct tl_conn *c) {
 
 static void control_record(struct tl_conn *c, uint8_t type, const uint8_t *p, size_t n) {
   struct tl_conn_tls *t = c->tls;
-  uint32_t tickets = t->ctl.tickets;
+  uint32_t tickets = t->nondata.tickets;
   tl_count(c->net->counters, TL_C_REC_CONTROL);
-  if (t->late && type == TL_CT_HANDSHAKE && tl_hs_late_feed(t->late, p, n)) tl_conn_late_end(t);
+  if (t->post_hs && type == TL_CT_HANDSHAKE && tl_hs_post_input(t->post_hs, p, n))
+    tl_conn_post_hs_end(t);
   do {
     size_t used = 0;
     uint8_t alert = 0;
-    enum tl_ctl_action a =
-        tl_ctl_feed(&t->ctl, (enum tl_tls_version)t->version, t->server, type, p, n, &used, &alert);
+    enum tl_nondata_action a = tl_nondata_input(&t->nondata, (enum tl_tls_version)t->version,
+                                                t->server, type, p, n, &used, &alert);
     switch (a) {
-    case TL_CTL_NONE: break;
-    case TL_CTL_CLOSE_NOTIFY: tl_half_begin(c); return;
-    case TL_CTL_FATAL: on_fatal_alert(c, alert); return;
-    case TL_CTL_KEY_UPDATE: key_update(c, false); break;
-    case TL_CTL_KEY_UPDATE_REQ: key_update(c, true); break;
-    case TL_CTL_RENEGOTIATE: on_renegotiation(c); break;
-    case TL_CTL_UNEXPECTED: end_with_alert(c, alert, "an unexpected record"); return;
+    case TL_NONDATA_NONE: break;
+    case TL_NONDATA_CLOSE_NOTIFY: tl_half_begin(c); return;
+    case TL_NONDATA_FATAL: on_fatal_alert(c, alert); return;
+    case TL_NONDATA_KEY_UPDATE: key_update(c, false); break;
+    case TL_NONDATA_KEY_UPDATE_REQ: key_update(c, true); break;
+    case TL_NONDATA_RENEGOTIATE: on_renegotiation(c); break;
+    case TL_NONDATA_UNEXPECTED: end_with_alert(c, alert, "an unexpected record"); return;
     }
     if (used == 0 || used > n) break;
     p += used;
     n -= used;
   } while (n && tl_conn_live(c));
-  tl_count_add(c->net->counters, TL_C_REC_TICKET, t->ctl.tickets - tickets);
+  tl_count_add(c->net->counters, TL_C_REC_TICKET, t->nondata.tickets - tickets);
 }
 
 /* ---- records in user space ---- */

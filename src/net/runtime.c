@@ -67,7 +67,7 @@ void tl_handoff_free(struct tl_handoff *h) {
   }
   if (h->domain) tl_tls_domain_unref(h->domain);
   tl_identity_unref(h->identity);
-  tl_hs_free(h->late);
+  tl_hs_free(h->post_hs);
   tl_identity_unref(h->own);
   free(h->sni);
   free(h);

@@ -10,7 +10,7 @@
 #include <sys/resource.h>
 
 #include "tieline/err.h"
-#include "tieline/places.h"
+#include "tieline/peer_addrs.h"
 
 #define BUCKETS 16384u
 #define KEPT                                                                                       \
@@ -35,10 +35,10 @@ static struct conn_source **find_source(const struct tl_addr *source) {
 static bool is_at(const struct tl_conf_peer *p, const struct tl_addr *a) {
   for (size_t i = 0; i < p->n_network; i++)
     if (tl_network_has(&p->network[i], a)) return true;
-  struct tl_place_list *l = p->places ? tl_places_now(p->places) : NULL;
+  struct tl_addr_list *l = p->addrs ? tl_peer_addrs_current(p->addrs) : NULL;
   bool found = false;
   for (size_t i = 0; l && i < l->n && !found; i++) found = tl_addr_ip_eq(&l->at[i].addr, a);
-  if (l) tl_place_list_unref(l);
+  if (l) tl_addr_list_unref(l);
   return found;
 }
 

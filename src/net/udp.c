@@ -58,7 +58,7 @@ static void udp_free(struct tl_udp *u) {
   free(u);
 }
 
-static void refuse_datagram(struct tl_udp *u, const struct tl_hop *from,
+static void refuse_datagram(struct tl_udp *u, const struct tl_flow *from,
                             const struct tl_scan_error *err) {
   struct tl_net *n = u->net;
   if (tl_msg_answerable(&n->msg)) {
@@ -73,7 +73,7 @@ static void refuse_datagram(struct tl_udp *u, const struct tl_hop *from,
 
 static void handle_datagram(struct tl_udp *u, const struct tl_addr *from, uint8_t *p, size_t len) {
   struct tl_net *n = u->net;
-  struct tl_hop hop = {.transport = TL_UDP, .udp = u, .addr = *from};
+  struct tl_flow flow = {.transport = TL_UDP, .udp = u, .addr = *from};
   struct tl_scan_error err = {400, "Bad Request"};
   while (len && (*p == '\r' || *p == '\n')) p++, len--;
   if (!len) { /* keep-alive: nothing to answer on UDP without STUN */
@@ -88,7 +88,7 @@ static void handle_datagram(struct tl_udp *u, const struct tl_addr *from, uint8_
     return;
   }
   if (rc) {
-    refuse_datagram(u, &hop, &err);
+    refuse_datagram(u, &flow, &err);
     return;
   }
   n->body.n = n->msg.body_len ? 1 : 0;
@@ -96,7 +96,7 @@ static void handle_datagram(struct tl_udp *u, const struct tl_addr *from, uint8_
   n->body.seg[0].p = p + n->msg.head_len;
   n->body.seg[0].n = n->msg.body_len;
   n->body.seg[0].buf = -1;
-  n->handler->message(n, &hop, NULL, &n->msg, &n->body);
+  n->handler->message(n, &flow, NULL, &n->msg, &n->body);
 }
 
 static void on_datagram(struct tl_udp *u, uint8_t *buf, int res) {

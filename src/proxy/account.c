@@ -65,7 +65,7 @@ static void add_tls(struct line *l, const struct names *k, const struct tl_conn_
 }
 
 static void add_side(struct tl_proxy *p, struct line *l, const struct names *k,
-                     const struct tl_hop *h, char text[TL_ADDR_STRLEN]) {
+                     const struct tl_flow *h, char text[TL_ADDR_STRLEN]) {
   static const char *const trust[] = {"verified", "encrypted", "clear"};
   struct tl_conn *c = h->transport == TL_UDP ? NULL : tl_conn_get(&p->net, h->conn);
   if (!h->addr.sa.sa_family) return; /* it never went out */
@@ -113,8 +113,8 @@ static bool wanted(const struct tl_proxy *p, const struct tl_msg *m) {
   return m->method == TL_M_BYE || (m->method == TL_M_INVITE && m->to_tag.n == 0);
 }
 
-static void say(struct tl_proxy *p, const struct tl_msg *m, const struct tl_hop *from,
-                const struct tl_hop *to, const char *route, unsigned status, uint64_t ms) {
+static void say(struct tl_proxy *p, const struct tl_msg *m, const struct tl_flow *from,
+                const struct tl_flow *to, const char *route, unsigned status, uint64_t ms) {
   char in[TL_ADDR_STRLEN], out[TL_ADDR_STRLEN];
   struct line l = {.n = 0};
   bool bye = m->method == TL_M_BYE;
@@ -139,17 +139,18 @@ static void say(struct tl_proxy *p, const struct tl_msg *m, const struct tl_hop 
                l.f, l.n);
 }
 
-void tl_account_done(struct tl_tx *tx, unsigned status) {
-  struct tl_proxy *p = tx->proxy;
+void tl_account_done(struct tl_txn *txn, unsigned status) {
+  struct tl_proxy *p = txn->proxy;
   struct tl_body body;
-  if (!p->net.conf->log_calls || !tx->request || (!tx->invite && tx->method != TL_M_BYE)) return;
-  if (tl_forward_rescan(p, tx->request, tx->reliable, &p->msg3, &body) || !wanted(p, &p->msg3))
+  if (!p->net.conf->log_calls || !txn->request || (!txn->invite && txn->method != TL_M_BYE)) return;
+  if (tl_forward_rescan(p, txn->request, txn->reliable, &p->msg3, &body) || !wanted(p, &p->msg3))
     return;
-  say(p, &p->msg3, &tx->from, &tx->to, tx->plan && tx->plan->route ? tx->plan->route->name : NULL,
-      status, p->net.now_ms - tx->born_ms);
+  say(p, &p->msg3, &txn->from, &txn->to,
+      txn->plan && txn->plan->route ? txn->plan->route->name : NULL, status,
+      p->net.now_ms - txn->born_ms);
 }
 
-void tl_account_refused(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+void tl_account_refused(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
                         unsigned status) {
   if (wanted(p, m)) say(p, m, from, NULL, NULL, status, 0);
 }

@@ -20,7 +20,7 @@
 
 struct back {
   struct tl_mail mail;
-  struct tl_hop was; /* where the request came from */
+  struct tl_flow was; /* where the request came from */
   uint64_t sender;
   uint16_t via_port;
   enum { NOTHING, DIAL, AS_IT_CAME } last; /* where nobody has another connection */
@@ -30,7 +30,7 @@ struct back {
   char data[];
 };
 
-static bool usable(const struct tl_conn *c, const struct tl_hop *was) {
+static bool usable(const struct tl_conn *c, const struct tl_flow *was) {
   return c && c->state == TL_CONN_OPEN && !c->doomed && !tl_conn_half_closed(c) &&
          c->transport == was->transport;
 }
@@ -39,12 +39,12 @@ static bool usable(const struct tl_conn *c, const struct tl_hop *was) {
  * from who has called. */
 static bool is_sender(struct tl_proxy *p, struct tl_conn *c, uint64_t sender) {
   if (c->outgoing && sender % 8 == TL_SENDER_ADDRESS) return false;
-  struct tl_hop at = {
+  struct tl_flow at = {
       .transport = (enum tl_transport)c->transport, .conn = tl_conn_id_of(c), .addr = c->peer};
   return tl_source_sender(p, &at, c) == sender;
 }
 
-static struct tl_conn *search(struct tl_proxy *p, const struct tl_hop *was, uint64_t sender) {
+static struct tl_conn *search(struct tl_proxy *p, const struct tl_flow *was, uint64_t sender) {
   struct tl_net *n = &p->net;
   struct tl_conn *found = NULL;
   unsigned looks = LOOKS_MAX;
@@ -61,7 +61,7 @@ static struct tl_conn *search(struct tl_proxy *p, const struct tl_hop *was, uint
   return found;
 }
 
-static struct tl_conn *find(struct tl_proxy *p, const struct tl_hop *was, uint64_t sender) {
+static struct tl_conn *find(struct tl_proxy *p, const struct tl_flow *was, uint64_t sender) {
   struct tl_conn *c = tl_conn_get(&p->net, p->back.conn);
   uint64_t now = p->net.now_ms;
   if (p->back.sender == sender && usable(c, was) && is_sender(p, c, sender)) return c;
@@ -97,7 +97,7 @@ static int step(struct tl_proxy *p, struct back *b, tl_conn_id *out) {
     tl_count(tl_proxy_counters(p), TL_C_RESP_ELSEWHERE);
   } else if (!b->at_once && b->hops + 1 < workers) {
     b->hops++;
-    rc = tl_relay_post_bytes(p, (p->th.index + 1) % workers, &b->mail, b->len);
+    rc = tl_xw_post_bytes(p, (p->th.index + 1) % workers, &b->mail, b->len);
     if (rc) free(b);
     return rc;
   } else {
@@ -112,58 +112,58 @@ static int step(struct tl_proxy *p, struct back *b, tl_conn_id *out) {
   return rc;
 }
 
-static bool half_closed(const struct tl_tx *tx) {
-  const struct tl_conn *c = tl_conn_get(&tx->proxy->net, tx->from.conn);
+static bool half_closed(const struct tl_txn *txn) {
+  const struct tl_conn *c = tl_conn_get(&txn->proxy->net, txn->from.conn);
   return c && tl_conn_half_closed(c);
 }
 
-bool tl_back_needed(const struct tl_tx *tx) {
-  struct tl_proxy *p = tx->proxy;
-  if (tx->from.transport == TL_UDP || tl_relay_is_remote(p, tx->from.conn)) return false;
-  const struct tl_conn *c = tl_conn_get(&p->net, tx->from.conn);
+bool tl_back_needed(const struct tl_txn *txn) {
+  struct tl_proxy *p = txn->proxy;
+  if (txn->from.transport == TL_UDP || tl_xw_is_remote(p, txn->from.conn)) return false;
+  const struct tl_conn *c = tl_conn_get(&p->net, txn->from.conn);
   if (!c || c->state != TL_CONN_OPEN) return true;
-  return tl_conn_half_closed(c) && tx->sender % 8 != TL_SENDER_ADDRESS;
+  return tl_conn_half_closed(c) && txn->sender % 8 != TL_SENDER_ADDRESS;
 }
 
 /* Is its sent-by at the sender's address, but not the connection that brought it? Behind a NAT it
  * is neither, and an address may be of others, too, whom the answer does not concern. */
-static bool listens(const struct tl_tx *tx) {
-  struct tl_proxy *p = tx->proxy;
+static bool listens(const struct tl_txn *txn) {
+  struct tl_proxy *p = txn->proxy;
   struct tl_body body;
   struct tl_addr a;
-  if (tx->sender % 8 != TL_SENDER_ADDRESS || !tx->request ||
-      tl_forward_rescan(p, tx->request, tx->reliable, &p->msg3, &body))
+  if (txn->sender % 8 != TL_SENDER_ADDRESS || !txn->request ||
+      tl_forward_rescan(p, txn->request, txn->reliable, &p->msg3, &body))
     return false;
   return tl_addr_parse(p->msg3.via.host, p->msg3.via.port, &a) == TL_OK &&
-         tl_addr_ip_eq(&a, &tx->from.addr) && !tl_addr_eq(&a, &tx->from.addr);
+         tl_addr_ip_eq(&a, &txn->from.addr) && !tl_addr_eq(&a, &txn->from.addr);
 }
 
-static struct back *back_new(const struct tl_tx *tx, size_t len, bool may_dial) {
+static struct back *back_new(const struct tl_txn *txn, size_t len, bool may_dial) {
   struct back *b = calloc(1, sizeof(*b) + len);
   if (!b) return NULL;
   b->mail.type = TL_MAIL_BACK;
-  b->was = tx->from;
-  b->sender = tx->sender;
-  b->via_port = tx->via_port;
-  b->at_once = listens(tx);
-  b->last = half_closed(tx) ? AS_IT_CAME : may_dial ? DIAL : NOTHING;
+  b->was = txn->from;
+  b->sender = txn->sender;
+  b->via_port = txn->via_port;
+  b->at_once = listens(txn);
+  b->last = half_closed(txn) ? AS_IT_CAME : may_dial ? DIAL : NOTHING;
   b->len = (uint32_t)len;
   return b;
 }
 
-int tl_back_send(struct tl_tx *tx, const struct tl_edit *e, const struct tl_body *body) {
+int tl_back_send(struct tl_txn *txn, const struct tl_edit *e, const struct tl_body *body) {
   size_t head = tl_edit_len(e);
-  struct back *b = back_new(tx, head + body->len, true);
+  struct back *b = back_new(txn, head + body->len, true);
   if (!b) return TL_ENOMEM;
-  tl_relay_copy_body(b->data + tl_edit_write(e, b->data), body);
-  return step(tx->proxy, b, &tx->from.conn);
+  tl_xw_copy_body(b->data + tl_edit_write(e, b->data), body);
+  return step(txn->proxy, b, &txn->from.conn);
 }
 
-int tl_back_bytes(struct tl_tx *tx, const void *data, size_t n) {
-  struct back *b = back_new(tx, n, false);
+int tl_back_bytes(struct tl_txn *txn, const void *data, size_t n) {
+  struct back *b = back_new(txn, n, false);
   if (!b) return TL_ENOMEM;
   memcpy(b->data, data, n);
-  return step(tx->proxy, b, &tx->from.conn);
+  return step(txn->proxy, b, &txn->from.conn);
 }
 
 void tl_back_mail(struct tl_proxy *p, struct tl_mail *m) {

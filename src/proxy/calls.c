@@ -28,7 +28,7 @@ struct tl_call {
 };
 
 /* What a branch has at its peer. */
-struct tl_call_place {
+struct tl_call_slot {
   struct tl_peer_calls *at;
   struct tl_call *call;    /* not answered yet; NULL: it is a call now */
   uint32_t n;              /* dialogs heard of */
@@ -73,7 +73,7 @@ static void log_full(struct tl_proxy *p, struct tl_peer_load *l, uint32_t max) {
 }
 
 int tl_call_take(struct tl_proxy *p, struct tl_peer_load *l, uint32_t max,
-                 struct tl_call_place **out) {
+                 struct tl_call_slot **out) {
   struct tl_counters *k = tl_proxy_counters(p);
   if (!l->calls) l->calls = tl_calls_of(shared(p), l->name);
   if (!l->calls) return TL_ENOMEM;
@@ -83,7 +83,7 @@ int tl_call_take(struct tl_proxy *p, struct tl_peer_load *l, uint32_t max,
     log_full(p, l, max);
     return TL_ELIMIT;
   }
-  struct tl_call_place *at = NULL;
+  struct tl_call_slot *at = NULL;
   if (!tl_calls_take(&shared(p)->open, p->net.conf->limits.max_open_calls)) {
     tl_calls_give(&l->calls->now);
   } else if ((at = calloc(1, sizeof(*at))) == NULL) {
@@ -102,7 +102,7 @@ int tl_call_take(struct tl_proxy *p, struct tl_peer_load *l, uint32_t max,
   return TL_OK;
 }
 
-void tl_call_drop(struct tl_proxy *p, struct tl_call_place *at) {
+void tl_call_drop(struct tl_proxy *p, struct tl_call_slot *at) {
   if (!at) return;
   if (at->call) give_back(p, at->call);
   free(at);
@@ -110,7 +110,7 @@ void tl_call_drop(struct tl_proxy *p, struct tl_call_place *at) {
 
 /* ---- the table ---- */
 
-static void sweep_later(struct tl_proxy *p) {
+static void schedule_expiry(struct tl_proxy *p) {
   struct tl_call_table *t = &p->calls;
   uint64_t due = t->first->answered_ms + p->net.conf->call_max_ms, now = p->net.now_ms;
   uint64_t left = due > now ? due - now : 0;
@@ -130,7 +130,7 @@ static void take_out(struct tl_proxy *p, struct tl_call *c) {
   t->n--;
 }
 
-static void on_sweep(struct tl_timer *timer, void *arg) {
+static void on_audit(struct tl_timer *timer, void *arg) {
   struct tl_call_table *t =
       (struct tl_call_table *)((char *)timer - offsetof(struct tl_call_table, timer));
   struct tl_proxy *p = t->proxy;
@@ -149,7 +149,7 @@ static void on_sweep(struct tl_timer *timer, void *arg) {
   if (n)
     TL_LOG(TL_LOG_INFO, "Calls that no BYE has ended are older than call_max and count no longer.",
            TL_FC("peer", peer), TL_FI("calls", n), TL_FI("call_max_ms", p->net.conf->call_max_ms));
-  if (t->first) sweep_later(p);
+  if (t->first) schedule_expiry(p);
 }
 
 static int table_grow(struct tl_call_table *t) {
@@ -174,7 +174,7 @@ static void put_in(struct tl_proxy *p, struct tl_call *c) {
   if (!t->bucket) {
     t->proxy = p;
     t->last = &t->first;
-    t->timer.fn = on_sweep;
+    t->timer.fn = on_audit;
   }
   if (t->n > t->mask || !t->bucket) table_grow(t); /* if that fails, chains are longer */
   if (!t->bucket) {
@@ -189,7 +189,7 @@ static void put_in(struct tl_proxy *p, struct tl_call *c) {
   *t->last = c;
   t->last = &c->next;
   t->n++;
-  if (!tl_timer_running(&t->timer)) sweep_later(p);
+  if (!tl_timer_running(&t->timer)) schedule_expiry(p);
 }
 
 /* A dialog whose INVITE came by twice (a spiral) has a call at each peer: all end with it. */
@@ -219,10 +219,10 @@ static void begin(struct tl_proxy *p, struct tl_call *c, uint64_t key) {
   c->answered_ms = p->net.now_ms;
   c->mail.type = TL_MAIL_CALL_BEGUN;
   /* A keeper whose mailbox is full: here its BYE finds it too, if it comes this way. */
-  if (keeper == p->th.index || tl_relay_post(p, keeper, &c->mail)) put_in(p, c);
+  if (keeper == p->th.index || tl_xw_post(p, keeper, &c->mail)) put_in(p, c);
 }
 
-void tl_call_answered(struct tl_proxy *p, struct tl_call_place *at, const struct tl_msg *m) {
+void tl_call_answered(struct tl_proxy *p, struct tl_call_slot *at, const struct tl_msg *m) {
   uint64_t key = tl_token_dialog(p, m);
   for (uint32_t i = 0; i < at->n; i++)
     if (at->key[i] == key) return; /* repeated */
@@ -256,7 +256,7 @@ void tl_call_ended(struct tl_proxy *p, uint64_t key) {
   e->mail.type = TL_MAIL_CALL_ENDED;
   e->key = key;
   /* To ourselves too: the call may be in our mailbox still, before this. */
-  if (tl_relay_post(p, keeper_of(p, key), &e->mail)) free(e);
+  if (tl_xw_post(p, keeper_of(p, key), &e->mail)) free(e);
 }
 
 void tl_call_answer(struct tl_proxy *p, uint64_t key, unsigned status) {

@@ -52,22 +52,22 @@ struct side {
   char ip[TL_ADDR_STRLEN];
 };
 
-static int listener_of(struct tl_proxy *p, const struct tl_hop *hop, const struct tl_conn *c) {
+static int listener_of(struct tl_proxy *p, const struct tl_flow *flow, const struct tl_conn *c) {
   if (c && c->listener >= 0) return c->listener;
   /* The socket may have gone with a reload since the request came. */
-  int i = hop->transport == TL_UDP ? tl_udp_listener(&p->net, hop->udp) : -1;
-  return i >= 0 ? i : tl_net_listener_for(&p->net, hop->transport, &hop->addr);
+  int i = flow->transport == TL_UDP ? tl_udp_listener(&p->net, flow->udp) : -1;
+  return i >= 0 ? i : tl_net_listener_for(&p->net, flow->transport, &flow->addr);
 }
 
 /* On TLS the name that the other side's check of our certificate was about comes first (FEATURES
  * B10). D: of a connection that is being made or is not here. */
-static void side_of(struct tl_proxy *p, const struct tl_hop *hop, const struct tl_tls_domain *d,
+static void side_of(struct tl_proxy *p, const struct tl_flow *flow, const struct tl_tls_domain *d,
                     struct side *s) {
-  const struct tl_conn *c = tl_conn_get(&p->net, hop->conn);
+  const struct tl_conn *c = tl_conn_get(&p->net, flow->conn);
   if (c && c->tls && c->tls->domain) d = c->tls->domain;
-  int i = listener_of(p, hop, c);
+  int i = listener_of(p, flow, c);
   const struct tl_conf_listen *l = i >= 0 ? &p->net.conf->listen[i] : NULL;
-  s->transport = hop->transport;
+  s->transport = flow->transport;
   s->port = !l ? 0 : l->advertise_port ? l->advertise_port : tl_addr_port(&l->addr);
   s->host = s->ip;
   if (d && d->advertise_port) s->port = d->advertise_port;
@@ -322,7 +322,7 @@ static void edit_forwards(struct tl_edit *e, const struct tl_plan *plan, struct 
 
 int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *m,
                     const struct tl_plan *plan, const struct tl_target *t,
-                    const struct tl_hop *from, const struct tl_hop *to, const char *branch,
+                    const struct tl_flow *from, const struct tl_flow *to, const char *branch,
                     struct tl_edit_texts *x) {
   struct side in, out;
   struct text own = {.p = x->own, .cap = sizeof(x->own)};

@@ -70,8 +70,8 @@ static void refused(struct tl_explain *e, unsigned status, const char *reason) {
 
 static void plan_it(struct tl_proxy *p, struct tl_explain *e, struct tl_plan *plan) {
   struct tl_conn *c = e->conn ? tl_conn_get(&p->net, e->conn) : NULL;
-  struct tl_hop from = {.transport = e->transport, .addr = e->source};
-  if (c) from = (struct tl_hop){.transport = c->transport, .conn = e->conn, .addr = c->peer};
+  struct tl_flow from = {.transport = e->transport, .addr = e->source};
+  if (c) from = (struct tl_flow){.transport = c->transport, .conn = e->conn, .addr = c->peer};
   e->rc = tl_route_plan(p, &from, c, &p->msg2, plan, &e->status);
   struct tl_source *s = tl_source_of(p, &from, c);
   tell_source(e, s, c);

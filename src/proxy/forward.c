@@ -8,10 +8,10 @@
 
 #define MTU_SAFE 1300u /* RFC 3261 18.1.1: when the path MTU is unknown */
 
-int tl_forward_bytes(struct tl_proxy *p, const struct tl_hop *hop, const void *data, size_t n) {
-  if (hop->transport == TL_UDP) return tl_udp_send(&p->net, hop->udp, &hop->addr, data, n);
-  if (tl_relay_is_remote(p, hop->conn)) return tl_relay_send(p, hop->conn, data, n);
-  struct tl_conn *c = tl_conn_get(&p->net, hop->conn);
+int tl_forward_bytes(struct tl_proxy *p, const struct tl_flow *flow, const void *data, size_t n) {
+  if (flow->transport == TL_UDP) return tl_udp_send(&p->net, flow->udp, &flow->addr, data, n);
+  if (tl_xw_is_remote(p, flow->conn)) return tl_xw_send(p, flow->conn, data, n);
+  struct tl_conn *c = tl_conn_get(&p->net, flow->conn);
   return c ? tl_conn_send(c, data, n) : TL_ECLOSED;
 }
 
@@ -32,8 +32,8 @@ int tl_forward_rescan(struct tl_proxy *p, const struct tl_saved *s, bool stream,
 /* ---- sending ---- */
 
 int tl_forward_open(struct tl_proxy *p, const struct tl_plan *plan, const struct tl_target *t,
-                    bool elsewhere, struct tl_hop *out, struct tl_conn **out_c) {
-  *out = (struct tl_hop){.transport = t->transport, .addr = t->addr};
+                    bool elsewhere, struct tl_flow *out, struct tl_conn **out_c) {
+  *out = (struct tl_flow){.transport = t->transport, .addr = t->addr};
   *out_c = NULL;
   if (t->transport == TL_UDP) {
     /* The socket that our Via will name, so that answers come back to where they are expected. */
@@ -76,33 +76,33 @@ static int fits(struct tl_proxy *p, const struct tl_plan *plan, const struct tl_
   return tl_forward_fits(p, peer, e, body) ? TL_OK : TL_ELARGE;
 }
 
-static int flow_hop(struct tl_proxy *p, const struct tl_plan *plan, struct tl_hop *out,
-                    struct tl_conn **out_c) {
+static int flow_of_plan(struct tl_proxy *p, const struct tl_plan *plan, struct tl_flow *out,
+                        struct tl_conn **out_c) {
   *out_c = NULL;
-  if (tl_relay_is_remote(p, plan->flow)) {
-    *out = (struct tl_hop){.transport = plan->flow_transport, .conn = plan->flow};
+  if (tl_xw_is_remote(p, plan->flow_conn)) {
+    *out = (struct tl_flow){.transport = plan->flow_transport, .conn = plan->flow_conn};
     return TL_OK;
   }
-  *out_c = tl_conn_get(&p->net, plan->flow);
+  *out_c = tl_conn_get(&p->net, plan->flow_conn);
   if (!*out_c || (*out_c)->state != TL_CONN_OPEN || tl_conn_half_closed(*out_c)) return TL_ECLOSED;
-  *out = (struct tl_hop){.transport = (enum tl_transport)(*out_c)->transport,
-                         .conn = plan->flow,
-                         .addr = (*out_c)->peer};
+  *out = (struct tl_flow){.transport = (enum tl_transport)(*out_c)->transport,
+                          .conn = plan->flow_conn,
+                          .addr = (*out_c)->peer};
   return TL_OK;
 }
 
-static int send_edit(struct tl_proxy *p, const struct tl_hop *hop, struct tl_conn *c,
+static int send_edit(struct tl_proxy *p, const struct tl_flow *flow, struct tl_conn *c,
                      const struct tl_edit *e, const struct tl_body *body,
                      const struct tl_branch *b) {
   if (c) return tl_conn_send_edit(c, e, body);
-  if (hop->transport == TL_UDP) return tl_udp_send_edit(&p->net, hop->udp, &hop->addr, e, body);
-  return tl_relay_send_edit(p, hop->conn, e, body, b);
+  if (flow->transport == TL_UDP) return tl_udp_send_edit(&p->net, flow->udp, &flow->addr, e, body);
+  return tl_xw_send_edit(p, flow->conn, e, body, b);
 }
 
 static void keep_sent(struct tl_branch *b, const struct tl_edit *e, const struct tl_body *body) {
   if (b->reliable && !b->invite) return; /* neither repeated nor cancelled */
   size_t len = tl_edit_len(e) + (b->reliable ? 0 : body->len);
-  b->sent = tl_saved_new(b->tx, len);
+  b->sent = tl_saved_new(b->txn, len);
   if (!b->sent) return; /* then it cannot be repeated or cancelled; Timer B or F ends it */
   size_t at = tl_edit_write(e, b->sent->data);
   for (uint32_t i = 0; !b->reliable && i < body->n; i++) {
@@ -112,66 +112,67 @@ static void keep_sent(struct tl_branch *b, const struct tl_edit *e, const struct
 }
 
 static void start_timers(struct tl_branch *b) {
-  struct tl_tx *tx = b->tx;
-  struct tl_net *n = &tx->proxy->net;
+  struct tl_txn *txn = b->txn;
+  struct tl_net *n = &txn->proxy->net;
   const struct tl_conf_timeouts *t = &n->conf->timeouts;
   tl_timer_start(&n->wheel, &b->timer, b->invite ? t->timer_b : t->timer_f);
   if (!b->reliable) {
     b->retrans_ms = t->t1;
     tl_timer_start(&n->wheel, &b->retrans, t->t1);
   }
-  if (tx->sent_100 || tl_timer_running(&tx->timer)) return;
+  if (txn->sent_100 || tl_timer_running(&txn->timer)) return;
   /* RFC 3261 17.2.1 for INVITE; RFC 4320 4.1 for the others: when Timer E would have reached T2. */
-  tl_timer_start(&n->wheel, &tx->timer, b->invite ? t->trying : 7 * t->t1);
+  tl_timer_start(&n->wheel, &txn->timer, b->invite ? t->trying : 7 * t->t1);
 }
 
-static int send_to(struct tl_tx *tx, const struct tl_target *t, const struct tl_msg *m,
+static int send_to(struct tl_txn *txn, const struct tl_target *t, const struct tl_msg *m,
                    const struct tl_body *body) {
-  struct tl_proxy *p = tx->proxy;
+  struct tl_proxy *p = txn->proxy;
   struct tl_conn *c;
-  struct tl_hop hop;
+  struct tl_flow flow;
   struct tl_edit e;
   struct tl_edit_texts x;
   char branch[TL_BRANCH_LEN];
   struct tl_admission a;
-  int rc = tl_load_admit(tx, t ? t->peer : NULL, m, &a);
+  int rc = tl_load_admit(txn, t ? t->peer : NULL, m, &a);
   if (rc == TL_OK)
-    rc = t ? tl_forward_open(p, tx->plan, t, true, &hop, &c) : flow_hop(p, tx->plan, &hop, &c);
-  struct tl_branch *b = rc ? NULL : tl_branch_new(tx);
+    rc = t ? tl_forward_open(p, txn->plan, t, true, &flow, &c)
+           : flow_of_plan(p, txn->plan, &flow, &c);
+  struct tl_branch *b = rc ? NULL : tl_branch_new(txn);
   if (!b) {
-    tl_call_drop(p, a.place);
+    tl_call_drop(p, a.call_slot);
     return rc ? rc : TL_ENOMEM;
   }
-  b->place = a.place;
-  b->hop = hop;
+  b->call_slot = a.call_slot;
+  b->flow = flow;
   b->peer = t && t->peer ? t->peer->id : 0;
-  b->target = t ? (uint8_t)(t - tx->plan->target + 1) : 0;
-  b->reliable = hop.transport != TL_UDP;
-  tl_token_branch(p, b->slot, b->gen, tx->loop, branch);
-  rc = tl_edit_request(p, &e, m, tx->plan, t, &tx->from, &hop, branch, &x);
+  b->target = t ? (uint8_t)(t - txn->plan->target + 1) : 0;
+  b->reliable = flow.transport != TL_UDP;
+  tl_token_branch(p, b->slot, b->gen, txn->loop, branch);
+  rc = tl_edit_request(p, &e, m, txn->plan, t, &txn->from, &flow, branch, &x);
   if (rc == TL_OK) {
     b->sent_by = x.sent_by;
-    rc = fits(p, tx->plan, t, &e, body);
+    rc = fits(p, txn->plan, t, &e, body);
   }
   if (rc == TL_OK) {
     /* Attached only behind the send: if the send kills the connection, its failure is ours here. */
-    rc = send_edit(p, &hop, c, &e, body, b);
+    rc = send_edit(p, &flow, c, &e, body, b);
   }
   if (rc) {
     tl_branch_free(b);
     return rc;
   }
-  tx->to = hop;
+  txn->to = flow;
   keep_sent(b, &e, body);
-  if (hop.conn) tl_branch_attach(b, c);
+  if (flow.conn) tl_branch_attach(b, c);
   tl_load_enter(b, &a);
   start_timers(b);
   return TL_OK;
 }
 
 /* A request inside a dialog has one place to go: the address is there for when the flow is not. */
-static bool parallel(const struct tl_tx *tx) {
-  const struct tl_plan *plan = tx->plan;
+static bool parallel(const struct tl_txn *txn) {
+  const struct tl_plan *plan = txn->plan;
   return plan->route && !plan->in_dialog && plan->route->fork == TL_FORK_PARALLEL;
 }
 
@@ -185,24 +186,25 @@ unsigned tl_forward_status(int rc) {
 }
 
 /* One target, or all that are left when the route forks. */
-static void send_on(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
-  struct tl_plan *plan = tx->plan;
+static void send_on(struct tl_txn *txn, const struct tl_msg *m, const struct tl_body *body) {
+  struct tl_plan *plan = txn->plan;
   const struct tl_conf_peer *full = NULL; /* all of its addresses are passed over */
   bool any = false;
-  if (plan->flow) {
-    any = send_to(tx, NULL, m, body) == TL_OK;
-    plan->flow = 0;
+  if (plan->flow_conn) {
+    any = send_to(txn, NULL, m, body) == TL_OK;
+    plan->flow_conn = 0;
   }
-  while (plan->at < plan->n_target && (!any || parallel(tx))) {
+  while (plan->at < plan->n_target && (!any || parallel(txn))) {
     const struct tl_target *t = &plan->target[plan->at++];
     if (full && t->peer == full) continue;
-    int rc = send_to(tx, t, m, body);
+    int rc = send_to(txn, t, m, body);
     if (rc == TL_EBUSY) full = t->peer;
-    tx->overload |= rc == TL_EBUSY || rc == TL_ELIMIT; /* the peer, or one address of it */
+    txn->overload |= rc == TL_EBUSY || rc == TL_ELIMIT; /* the peer, or one address of it */
     any |= rc == TL_OK;
     const unsigned status = tl_forward_status(rc);
-    if (rc && tl_response_better(status, tx->best_status)) tx->best_status = (uint16_t)status;
-    if (!any && plan->at < plan->n_target) tl_count(tl_proxy_counters(tx->proxy), TL_C_TX_FAILOVER);
+    if (rc && tl_response_better(status, txn->best_status)) txn->best_status = (uint16_t)status;
+    if (!any && plan->at < plan->n_target)
+      tl_count(tl_proxy_counters(txn->proxy), TL_C_TXN_FAILOVER);
   }
 }
 
@@ -211,40 +213,42 @@ bool tl_forward_near_mtu(const struct tl_msg *m, const struct tl_body *body) {
   return m->head_len + body->len > MTU_SAFE - 300;
 }
 
-static bool plan_is_new(const struct tl_tx *tx) { return tx->plan->at == 0 && !tx->best_status; }
+static bool plan_is_new(const struct tl_txn *txn) {
+  return txn->plan->at == 0 && !txn->best_status;
+}
 
 /* RFC 5393 5.3.3: copies that are out at the same time share the breadth of the request. */
-static bool breadth_suffices(struct tl_tx *tx, const struct tl_msg *m) {
-  struct tl_plan *plan = tx->plan;
-  plan->copies = parallel(tx) ? (uint8_t)(plan->n_target - plan->at) : 1;
+static bool breadth_suffices(struct tl_txn *txn, const struct tl_msg *m) {
+  struct tl_plan *plan = txn->plan;
+  plan->copies = parallel(txn) ? (uint8_t)(plan->n_target - plan->at) : 1;
   return tl_edit_breadth(m) >= plan->copies;
 }
 
-void tl_forward_next(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
-  struct tl_proxy *p = tx->proxy;
+void tl_forward_next(struct tl_txn *txn, const struct tl_msg *m, const struct tl_body *body) {
+  struct tl_proxy *p = txn->proxy;
   struct tl_body saved;
   if (!m) {
-    if (!tx->request || tl_forward_rescan(p, tx->request, tx->reliable, &p->msg2, &saved)) {
-      tl_tx_free(tx);
+    if (!txn->request || tl_forward_rescan(p, txn->request, txn->reliable, &p->msg2, &saved)) {
+      tl_txn_free(txn);
       return;
     }
     m = &p->msg2;
     body = &saved;
-    tl_route_rebind(tx->plan, m);
+    tl_route_rebind(txn->plan, m);
     /* Without its body a request would take the next message on the stream for it. */
-    if (saved.len < m->body_len) tx->plan->at = tx->plan->n_target;
+    if (saved.len < m->body_len) txn->plan->at = txn->plan->n_target;
   }
-  if (plan_is_new(tx) && tl_forward_near_mtu(m, body)) tl_route_prefer_tcp(p, tx->plan);
-  tx->state = TL_TX_PROCEEDING;
-  if (!breadth_suffices(tx, m)) {
-    tl_local_tx_answer(tx, 440, tl_reason_phrase(440), TL_STR(""));
+  if (plan_is_new(txn) && tl_forward_near_mtu(m, body)) tl_route_prefer_tcp(p, txn->plan);
+  txn->state = TL_TXN_PROCEEDING;
+  if (!breadth_suffices(txn, m)) {
+    tl_local_tx_answer(txn, 440, tl_reason_phrase(440), TL_STR(""));
     return;
   }
-  send_on(tx, m, body);
+  send_on(txn, m, body);
   /* A later target may have brought down the connection that an earlier one was sent on. */
-  if (tl_response_pending(tx)) return;
-  if (!tx->best_status) tx->best_status = 503;
-  tl_response_settle(tx);
+  if (tl_response_pending(txn)) return;
+  if (!txn->best_status) txn->best_status = 503;
+  tl_response_settle(txn);
 }
 
 /* On a stateless route the ACK for a refusal, and CANCEL, have the branch of their INVITE
@@ -256,9 +260,9 @@ static bool follows_invite(const struct tl_plan *plan, const struct tl_msg *m) {
 
 /* Writes the branch of M, which goes to HOP and on C if that is here, over the one that is in X. */
 static void write_branch(struct tl_proxy *p, const struct tl_plan *plan, const struct tl_msg *m,
-                         tl_conn_id from, const struct tl_hop *hop, const struct tl_conn *c,
+                         tl_conn_id from, const struct tl_flow *flow, const struct tl_conn *c,
                          const struct tl_edit_texts *x) {
-  struct tl_hop to = *hop;
+  struct tl_flow to = *flow;
   bool follows = follows_invite(plan, m);
   /* An ACK for a 2xx has no response (RFC 3261 13.2.2.4), and its branch lets none through. */
   if (m->method == TL_M_ACK && !follows) {
@@ -273,7 +277,7 @@ static void write_branch(struct tl_proxy *p, const struct tl_plan *plan, const s
                                .from = from,
                                .sent_by = x->sent_by,
                                .via = tl_token_via(p, &below),
-                               .hop = tl_token_hop(p, &to),
+                               .flow = tl_token_flow(p, &to),
                                .call_id = m->call_id,
                                .method = follows ? TL_STR("INVITE") : m->cseq_method,
                                .cseq = m->cseq};
@@ -282,35 +286,35 @@ static void write_branch(struct tl_proxy *p, const struct tl_plan *plan, const s
 
 /* T NULL: on the plan's flow. *OUT_SURE: the connection is there already, so nothing is left to be
  * verified. */
-static int send_stateless(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
+static int send_stateless(struct tl_proxy *p, const struct tl_flow *from, struct tl_plan *plan,
                           const struct tl_target *t, const struct tl_msg *m,
                           const struct tl_body *body, bool *out_sure) {
   struct tl_conn *c = NULL;
-  struct tl_hop hop;
+  struct tl_flow flow;
   struct tl_edit e;
   struct tl_edit_texts x;
   static const char room[TL_BRANCH_LEN];
-  int rc = t ? tl_forward_open(p, plan, t, false, &hop, &c) : flow_hop(p, plan, &hop, &c);
+  int rc = t ? tl_forward_open(p, plan, t, false, &flow, &c) : flow_of_plan(p, plan, &flow, &c);
   if (rc) return rc;
   *out_sure = !c || c->state == TL_CONN_OPEN;
-  rc = tl_edit_request(p, &e, m, plan, t, from, &hop, room, &x);
+  rc = tl_edit_request(p, &e, m, plan, t, from, &flow, room, &x);
   if (rc == TL_OK) rc = fits(p, plan, t, &e, body);
   if (rc) return rc;
-  write_branch(p, plan, m, from->conn, &hop, c, &x);
-  return send_edit(p, &hop, c, &e, body, NULL);
+  write_branch(p, plan, m, from->conn, &flow, c, &x);
+  return send_edit(p, &flow, c, &e, body, NULL);
 }
 
-void tl_forward_awaited(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
+void tl_forward_awaited(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m) {
   const struct tl_conf_timeouts *t = &p->net.conf->timeouts;
   struct tl_conn *c = tl_conn_get(&p->net, from->conn);
   if (c && m->is_request && m->method != TL_M_ACK)
     tl_conn_ask(c, m->method == TL_M_INVITE ? t->timer_c : t->timer_f);
 }
 
-int tl_forward_stateless(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
+int tl_forward_stateless(struct tl_proxy *p, const struct tl_flow *from, struct tl_plan *plan,
                          const struct tl_msg *m, const struct tl_body *body) {
   bool sure = false;
-  if (plan->flow && send_stateless(p, from, plan, NULL, m, body, &sure) == TL_OK) {
+  if (plan->flow_conn && send_stateless(p, from, plan, NULL, m, body, &sure) == TL_OK) {
     tl_forward_awaited(p, from, m);
     return TL_OK;
   }
@@ -328,23 +332,23 @@ int tl_forward_stateless(struct tl_proxy *p, const struct tl_hop *from, struct t
 /* ---- failure and CANCEL ---- */
 
 void tl_forward_failed(struct tl_branch *b, unsigned status) {
-  struct tl_tx *tx = b->tx;
-  struct tl_proxy *p = tx->proxy;
+  struct tl_txn *txn = b->txn;
+  struct tl_proxy *p = txn->proxy;
   tl_branch_free(b);
-  if (tx->state != TL_TX_PROCEEDING) return;
-  if (tl_response_better(status, tx->best_status)) {
-    tx->best_status = (uint16_t)status;
-    tl_saved_free(p, tx->best);
-    tx->best = NULL;
+  if (txn->state != TL_TXN_PROCEEDING) return;
+  if (tl_response_better(status, txn->best_status)) {
+    txn->best_status = (uint16_t)status;
+    tl_saved_free(p, txn->best);
+    txn->best = NULL;
   }
-  if (tl_response_pending(tx)) return;
+  if (tl_response_pending(txn)) return;
   /* Not from here: another message may be in the middle of being handled. */
-  tx->failed = true;
-  tl_timer_start(&p->net.wheel, &tx->timer, 0);
+  txn->failed = true;
+  tl_timer_start(&p->net.wheel, &txn->timer, 0);
 }
 
 void tl_forward_cancel_branch(struct tl_branch *b) {
-  struct tl_proxy *p = b->tx->proxy;
+  struct tl_proxy *p = b->txn->proxy;
   struct tl_body body;
   size_t n;
   if (b->cancel_sent || !b->sent) return;
@@ -357,7 +361,7 @@ void tl_forward_cancel_branch(struct tl_branch *b) {
     return;
   b->cancel_sent = true;
   tl_branch_send(b, p->out, n);
-  if (!b->reliable && (b->cancel = tl_saved_new(b->tx, n)) != NULL) {
+  if (!b->reliable && (b->cancel = tl_saved_new(b->txn, n)) != NULL) {
     memcpy(b->cancel->data, p->out, n);
     b->retrans_ms = p->net.conf->timeouts.t1;
     tl_timer_start(&p->net.wheel, &b->retrans, b->retrans_ms);
@@ -366,12 +370,13 @@ void tl_forward_cancel_branch(struct tl_branch *b) {
   tl_timer_start(&p->net.wheel, &b->timer, 64 * p->net.conf->timeouts.t1);
 }
 
-void tl_forward_cancel(struct tl_tx *tx) {
-  tx->cancelled = true;
-  if (tx->state == TL_TX_WAITING || (tx->state == TL_TX_PROCEEDING && !tl_response_pending(tx))) {
-    tl_local_tx_answer(tx, 487, tl_reason_phrase(487), TL_STR(""));
+void tl_forward_cancel(struct tl_txn *txn) {
+  txn->cancelled = true;
+  if (txn->state == TL_TXN_WAITING ||
+      (txn->state == TL_TXN_PROCEEDING && !tl_response_pending(txn))) {
+    tl_local_tx_answer(txn, 487, tl_reason_phrase(487), TL_STR(""));
     return;
   }
-  for (struct tl_branch *b = tx->branches; b; b = b->next)
+  for (struct tl_branch *b = txn->branches; b; b = b->next)
     if (b->state <= TL_BR_PROCEEDING) tl_forward_cancel_branch(b);
 }

@@ -48,7 +48,7 @@ static bool is_listener(const struct tl_conf *conf, const struct tl_addr *to) {
   uint16_t port = tl_addr_port(to);
   for (size_t i = 0; i < conf->n_listen; i++)
     if (tl_addr_port(&conf->listen[i].addr) == port || conf->listen[i].advertise_port == port)
-      return tl_conf_is_ours(conf, tl_str_c(tl_addr_format_host(to, ip)), port);
+      return tl_conf_is_local(conf, tl_str_c(tl_addr_format_host(to, ip)), port);
   return false;
 }
 

@@ -62,13 +62,14 @@ static uint16_t port_of(const struct tl_msg *m, const struct tl_addr *from) {
   return tl_addr_port(from);
 }
 
-static struct tl_leg_place place_of(const struct tl_proxy *p, const struct tl_hop *hop,
+static struct tl_leg_end leg_end_of(const struct tl_proxy *p, const struct tl_flow *flow,
                                     uint16_t port, bool verified) {
-  bool known = hop->addr.sa.sa_family != 0;
-  return (struct tl_leg_place){
-      .security = verified && hop->transport == TL_TLS ? TL_LEG_VERIFIED : (uint8_t)hop->transport,
-      .host = known ? tl_token_host(p, &hop->addr) : 0,
-      .port = known ? port : 0};
+  bool known = flow->addr.sa.sa_family != 0;
+  return (struct tl_leg_end){.security = verified && flow->transport == TL_TLS
+                                             ? TL_LEG_VERIFIED
+                                             : (uint8_t)flow->transport,
+                             .host = known ? tl_token_host(p, &flow->addr) : 0,
+                             .port = known ? port : 0};
 }
 
 /* A name that nobody was held to names nobody. */
@@ -79,18 +80,19 @@ static bool holds_to_name(const struct tl_target *t) {
 
 struct tl_route_token tl_leg_token(struct tl_proxy *p, const struct tl_plan *plan,
                                    const struct tl_msg *m, const struct tl_target *t,
-                                   const struct tl_hop *from, const struct tl_hop *to, bool stays) {
+                                   const struct tl_flow *from, const struct tl_flow *to,
+                                   bool stays) {
   struct tl_route_token says = {.route = plan->route ? plan->route->id : 0,
                                 .made_s = tl_token_now(),
-                                .flow = stays ? from->conn : 0,
-                                .callee_flow = to->conn,
+                                .flow_conn = stays ? from->conn : 0,
+                                .callee_flow_conn = to->conn,
                                 .before = plan->before};
   const struct tl_conf_peer *caller = peer_of(p->snap->conf, plan->caller);
   if (caller && (from->transport == TL_TLS || roams(p->snap, caller))) says.caller = caller->id;
   if (from->transport == TL_TLS) says.caller_name = plan->caller_name;
   bool named = plan->caller_verified && (says.caller || says.caller_name);
-  says.place[0] = place_of(p, from, port_of(m, &from->addr), named);
-  says.place[1] = place_of(p, to, tl_addr_port(&to->addr), t && holds_to_name(t));
+  says.end[0] = leg_end_of(p, from, port_of(m, &from->addr), named);
+  says.end[1] = leg_end_of(p, to, tl_addr_port(&to->addr), t && holds_to_name(t));
   /* T is of the transaction's snapshot, which may be older than ours. */
   const struct tl_conf_peer *callee = t && t->peer ? peer_of(p->snap->conf, t->peer->id) : NULL;
   if (callee && (to->transport == TL_TLS || roams(p->snap, callee)))
@@ -114,7 +116,7 @@ static bool is_fresh(const struct tl_proxy *p, const struct tl_route_token *says
 }
 
 static bool is_named(struct tl_proxy *p, const struct tl_route_token *says,
-                     const struct tl_source *s, const struct tl_hop *from,
+                     const struct tl_source *s, const struct tl_flow *from,
                      const struct tl_conn *c) {
   uint64_t peer = says->reverse ? says->callee : says->caller;
   const struct tl_identity *id = tl_source_identity(p, s, c);
@@ -128,16 +130,16 @@ static bool is_named(struct tl_proxy *p, const struct tl_route_token *says,
  * certificate told, nor in the clear of one that was encrypted, nor by UDP, where anybody can write
  * it, of one that had a connection. */
 static bool is_leg(struct tl_proxy *p, const struct tl_route_token *says, const struct tl_source *s,
-                   const struct tl_hop *from, const struct tl_conn *c) {
-  tl_conn_id flow = says->reverse ? says->callee_flow : says->flow;
-  const struct tl_leg_place *at = &says->place[says->reverse];
-  if (flow && from->conn == flow) return true;
+                   const struct tl_flow *from, const struct tl_conn *c) {
+  tl_conn_id flow_conn = says->reverse ? says->callee_flow_conn : says->flow_conn;
+  const struct tl_leg_end *at = &says->end[says->reverse];
+  if (flow_conn && from->conn == flow_conn) return true;
   if (is_named(p, says, s, from, c)) return true;
   return from->transport >= at->security && at->host && at->host == tl_token_host(p, &from->addr);
 }
 
 bool tl_leg_counts(struct tl_proxy *p, const struct tl_route_token *says, const struct tl_msg *m,
-                   const struct tl_source *s, const struct tl_hop *from, struct tl_conn *c) {
+                   const struct tl_source *s, const struct tl_flow *from, struct tl_conn *c) {
   enum tl_counter why;
   if (!of_dialog(m))
     why = TL_C_LEG_MISUSED;
@@ -156,7 +158,7 @@ bool tl_leg_counts(struct tl_proxy *p, const struct tl_route_token *says, const 
 /* M has been here before and comes from whom it went to then, who has recorded nothing: the token
  * of that time is the topmost Record-Route of M. Its mac, 0: there is none, or another shows it. */
 static uint64_t token_before(struct tl_proxy *p, const struct tl_source *s,
-                             const struct tl_hop *from, const struct tl_conn *c,
+                             const struct tl_flow *from, const struct tl_conn *c,
                              const struct tl_msg *m) {
   struct tl_nameaddr na;
   struct tl_uri u;
@@ -164,7 +166,7 @@ static uint64_t token_before(struct tl_proxy *p, const struct tl_source *s,
   struct tl_route_token says;
   size_t used;
   if (tl_nameaddr_parse(tl_msg_header(m, TL_H_RECORD_ROUTE), &na, &used) ||
-      tl_uri_parse(na.uri, &u) || !tl_route_is_ours(p, &u) ||
+      tl_uri_parse(na.uri, &u) || !tl_route_is_local(p, &u) ||
       !tl_uri_param(&u, TL_STR("tl"), &token) || tl_token_route_parse(p, token, m, &says) ||
       says.reverse || !is_fresh(p, &says))
     return 0;
@@ -173,7 +175,7 @@ static uint64_t token_before(struct tl_proxy *p, const struct tl_source *s,
 }
 
 void tl_leg_source(struct tl_proxy *p, struct tl_plan *plan, const struct tl_source *s,
-                   const struct tl_hop *from, const struct tl_conn *c, const struct tl_msg *m) {
+                   const struct tl_flow *from, const struct tl_conn *c, const struct tl_msg *m) {
   const struct tl_identity *id = tl_source_identity(p, s, c);
   bool begins = m->method != TL_M_ACK && m->method != TL_M_BYE;
   plan->source = from->addr;
@@ -203,7 +205,7 @@ static bool in_networks(const struct tl_conf_peer *peer, const struct tl_addr *a
 
 static bool is_at(const struct tl_snap *snap, const struct tl_conf_peer *peer,
                   const struct tl_addr *addr) {
-  const struct tl_place_list *l = peer ? tl_snap_places(snap, peer) : NULL;
+  const struct tl_addr_list *l = peer ? tl_snap_places(snap, peer) : NULL;
   for (size_t i = 0; l && i < l->n; i++)
     if (tl_addr_ip_eq(&l->at[i].addr, addr)) return true;
   return false;
@@ -245,7 +247,7 @@ static bool route_relays(const struct tl_plan *plan) {
 }
 
 /* At the leg's address, its own port or SIP's, or any where its certificate is demanded. */
-static bool is_place(const struct tl_proxy *p, const struct tl_leg_place *at,
+static bool is_place(const struct tl_proxy *p, const struct tl_leg_end *at,
                      const struct tl_target *t) {
   uint16_t port = tl_addr_port(&t->addr);
   return at->host && at->host == tl_token_host(p, &t->addr) &&
@@ -277,7 +279,7 @@ static bool allows(const struct tl_proxy *p, const struct tl_snap *snap, const s
   if (t->peer && t->peer->id == plan->leg_peer && !t->by_leg) return true;
   /* From there it would come back as from whoever our own address stands for. */
   if (tl_guard_is_listener(conf, &t->addr)) return false;
-  if (is_place(p, &plan->leg_place, t) || route_leads(snap, plan, t)) return true;
+  if (is_place(p, &plan->leg_end, t) || route_leads(snap, plan, t)) return true;
   if (reaches(snap, peer_of(conf, plan->leg_peer), &t->addr)) return true;
   /* Only the Contact says so. */
   return (by_name(plan, t) || relays(snap, plan, t)) &&

@@ -57,7 +57,7 @@ static bool rate_allows(struct tl_proxy *p, struct tl_peer_load *l, uint32_t max
 
 /* A call that is refused for its number shall not use up the rate. */
 static int call_allowed(struct tl_proxy *p, struct tl_peer_load *l, const struct tl_conf_peer *peer,
-                        struct tl_call_place **out) {
+                        struct tl_call_slot **out) {
   int rc = peer->max_calls ? tl_call_take(p, l, peer->max_calls, out) : TL_OK;
   if (rc || !peer->max_cps || rate_allows(p, l, peer->max_cps)) return rc;
   tl_call_drop(p, *out);
@@ -66,18 +66,18 @@ static int call_allowed(struct tl_proxy *p, struct tl_peer_load *l, const struct
   return TL_ELIMIT;
 }
 
-int tl_load_admit(struct tl_tx *tx, const struct tl_conf_peer *peer, const struct tl_msg *m,
+int tl_load_admit(struct tl_txn *txn, const struct tl_conf_peer *peer, const struct tl_msg *m,
                   struct tl_admission *out) {
-  struct tl_proxy *p = tx->proxy;
+  struct tl_proxy *p = txn->proxy;
   *out = (struct tl_admission){NULL, NULL};
-  if (!peer || !tx->snap->load) return TL_OK;
-  struct tl_peer_load *l = tx->snap->load[peer - tx->snap->conf->peer];
+  if (!peer || !txn->snap->load) return TL_OK;
+  struct tl_peer_load *l = txn->snap->load[peer - txn->snap->conf->peer];
   if (!l) return TL_OK;
   bool new_call = m->method == TL_M_INVITE && m->to_tag.n == 0;
   int rc = l->active >= p->net.conf->limits.max_transactions_peer ? TL_ELIMIT
-           : new_call ? call_allowed(p, l, peer, &out->place)
+           : new_call ? call_allowed(p, l, peer, &out->call_slot)
                       : TL_OK;
-  if (rc == TL_ELIMIT) tl_count(tl_proxy_counters(p), TL_C_TX_REFUSED_PEER);
+  if (rc == TL_ELIMIT) tl_count(tl_proxy_counters(p), TL_C_TXN_REFUSED_PEER);
   if (rc == TL_OK) out->load = l;
   return rc == TL_ELIMIT ? TL_EBUSY : rc;
 }
@@ -92,11 +92,11 @@ void tl_load_leave(struct tl_branch *b) {
   b->load = NULL;
 }
 
-bool tl_load_may_log(const struct tl_tx *tx, const struct tl_conf_peer *peer,
+bool tl_load_may_log(const struct tl_txn *txn, const struct tl_conf_peer *peer,
                      uint32_t *out_unlogged) {
-  struct tl_proxy *p = tx->proxy;
+  struct tl_proxy *p = txn->proxy;
   struct tl_peer_load *l = NULL;
-  if (peer && tx->snap && tx->snap->load) l = tx->snap->load[peer - tx->snap->conf->peer];
+  if (peer && txn->snap && txn->snap->load) l = txn->snap->load[peer - txn->snap->conf->peer];
   if (!l) l = &p->nobody;
   if (l->logged_ms && p->net.now_ms - l->logged_ms < LOG_EVERY_MS) {
     l->unlogged++;

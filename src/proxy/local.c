@@ -17,7 +17,7 @@ size_t tl_local_via_used(const struct tl_msg *m) {
 }
 
 /* Does sent-by name the very address the request came from? */
-static bool sent_by_source(const struct tl_via *v, const struct tl_hop *from) {
+static bool sent_by_source(const struct tl_via *v, const struct tl_flow *from) {
   struct tl_addr a;
   return tl_addr_parse(v->host, 0, &a) == TL_OK && tl_addr_ip_eq(&a, &from->addr);
 }
@@ -49,7 +49,7 @@ static size_t without_source(const struct tl_via *v, char *buf, size_t cap) {
   return v->whole.n - a.n - b.n;
 }
 
-struct tl_str tl_local_via(const struct tl_msg *m, const struct tl_hop *from, char *buf,
+struct tl_str tl_local_via(const struct tl_msg *m, const struct tl_flow *from, char *buf,
                            size_t cap) {
   const struct tl_via *v = &m->via;
   char ip[TL_ADDR_STRLEN];
@@ -66,11 +66,11 @@ struct tl_str tl_local_via(const struct tl_msg *m, const struct tl_hop *from, ch
   return at < cap ? (struct tl_str){buf, at} : TL_STR("");
 }
 
-struct tl_hop tl_local_way_back(const struct tl_msg *m, const struct tl_hop *from) {
-  struct tl_hop hop = *from;
-  if (hop.transport == TL_UDP && !m->via.has_rport && !m->via_bad)
-    tl_addr_set_port(&hop.addr, m->via.port ? m->via.port : 5060);
-  return hop;
+struct tl_flow tl_local_way_back(const struct tl_msg *m, const struct tl_flow *from) {
+  struct tl_flow flow = *from;
+  if (flow.transport == TL_UDP && !m->via.has_rport && !m->via_bad)
+    tl_addr_set_port(&flow.addr, m->via.port ? m->via.port : 5060);
+  return flow;
 }
 
 static void count_local(struct tl_proxy *p, unsigned status) {
@@ -81,7 +81,7 @@ static void count_local(struct tl_proxy *p, unsigned status) {
                              : TL_C_LOCAL_5XX);
 }
 
-static size_t build(struct tl_proxy *p, const struct tl_msg *m, const struct tl_hop *from,
+static size_t build(struct tl_proxy *p, const struct tl_msg *m, const struct tl_flow *from,
                     unsigned status, struct tl_str reason, struct tl_str extra) {
   char tag[16], via[TL_VIA_TEXT];
   size_t n = 0;
@@ -97,44 +97,44 @@ static size_t build(struct tl_proxy *p, const struct tl_msg *m, const struct tl_
   return n;
 }
 
-void tl_local_answer(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+void tl_local_answer(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
                      unsigned status, struct tl_str reason, struct tl_str extra) {
   if (!tl_msg_answerable(m)) {
     tl_count(tl_proxy_counters(p), TL_C_DROP_PARSE);
     return;
   }
   size_t n = build(p, m, from, status, reason, extra);
-  struct tl_hop back = tl_local_way_back(m, from);
+  struct tl_flow back = tl_local_way_back(m, from);
   if (n) tl_forward_bytes(p, &back, p->out, n);
 }
 
-void tl_local_tx_answer(struct tl_tx *tx, unsigned status, struct tl_str reason,
+void tl_local_tx_answer(struct tl_txn *txn, unsigned status, struct tl_str reason,
                         struct tl_str extra) {
-  struct tl_proxy *p = tx->proxy;
+  struct tl_proxy *p = txn->proxy;
   struct tl_body body;
-  if (tx->probe) {
+  if (txn->probe) {
     if (status < 200) return;
-    tl_probe_ended(tx, status, true);
-    tl_tx_free(tx);
+    tl_probe_ended(txn, status, true);
+    tl_txn_free(txn);
     return;
   }
-  if (!tx->request || tl_forward_rescan(p, tx->request, tx->reliable, &p->msg2, &body)) {
-    if (status >= 200) tl_tx_free(tx);
+  if (!txn->request || tl_forward_rescan(p, txn->request, txn->reliable, &p->msg2, &body)) {
+    if (status >= 200) tl_txn_free(txn);
     return;
   }
-  size_t n = build(p, &p->msg2, &tx->from, status, reason, extra);
-  if (n && !tx->reliable) {
-    tl_saved_free(p, tx->reply);
-    tx->reply = tl_saved_new(tx, n);
-    if (tx->reply) memcpy(tx->reply->data, p->out, n);
+  size_t n = build(p, &p->msg2, &txn->from, status, reason, extra);
+  if (n && !txn->reliable) {
+    tl_saved_free(p, txn->reply);
+    txn->reply = tl_saved_new(txn, n);
+    if (txn->reply) memcpy(txn->reply->data, p->out, n);
   }
-  if (n && status >= 200 && tl_back_needed(tx))
-    tl_back_bytes(tx, p->out, n);
+  if (n && status >= 200 && tl_back_needed(txn))
+    tl_back_bytes(txn, p->out, n);
   else if (n)
-    tl_forward_bytes(p, &tx->from, p->out, n);
-  tx->status = (uint16_t)status;
+    tl_forward_bytes(p, &txn->from, p->out, n);
+  txn->status = (uint16_t)status;
   if (status < 200)
-    tx->sent_100 = true;
+    txn->sent_100 = true;
   else
-    tl_tx_finished(tx, status);
+    tl_txn_finished(txn, status);
 }

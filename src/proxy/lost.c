@@ -7,56 +7,56 @@
  */
 #include "proxy.h"
 
-void tl_branch_lost(struct tl_branch *b, const struct tl_hop *was, struct tl_identity *identity,
+void tl_branch_lost(struct tl_branch *b, const struct tl_flow *was, struct tl_identity *identity,
                     int rc) {
   tl_branch_detach(b);
   /* A peer that no longer passes, or we are ending: as if 503 had been received (16.9). */
-  bool over = rc == TL_EVERIFY || b->tx->proxy->net.stopping;
+  bool over = rc == TL_EVERIFY || b->txn->proxy->net.stopping;
   if (over || !b->invite || b->state != TL_BR_PROCEEDING) {
     tl_forward_failed(b, 503);
     return;
   }
   if (!b->lost) {
     b->was = identity ? tl_identity_ref(identity) : NULL;
-    if (b->hop.addr.sa.sa_family == 0) b->hop.addr = was->addr;
+    if (b->flow.addr.sa.sa_family == 0) b->flow.addr = was->addr;
     b->lost = true;
-    tl_count(tl_proxy_counters(b->tx->proxy), TL_C_TX_CONN_LOST);
+    tl_count(tl_proxy_counters(b->txn->proxy), TL_C_TXN_CONN_LOST);
   }
-  b->hop.conn = 0;
-  b->hop.alias = false;
+  b->flow.conn = 0;
+  b->flow.alias = false;
 }
 
 /* ---- who may answer ---- */
 
 static const struct tl_target *target_of(const struct tl_branch *b) {
-  const struct tl_plan *plan = b->tx->plan;
+  const struct tl_plan *plan = b->txn->plan;
   unsigned i = b->target ? b->target - 1u : 0; /* on a flow: where its address was */
   return plan && i < plan->n_target ? &plan->target[i] : NULL;
 }
 
 /* Does the verified certificate ID say that it is who B was sent to? */
 static bool proven(struct tl_proxy *p, const struct tl_branch *b, const struct tl_source *s,
-                   const struct tl_hop *from, const struct tl_conn *c,
+                   const struct tl_flow *from, const struct tl_conn *c,
                    const struct tl_identity *id) {
   if (b->peer) return tl_source_is(p, s, from, c, b->peer);
   if (b->was && strcmp(b->was->spki_sha256, id->spki_sha256) == 0) return true;
   const struct tl_target *t = target_of(b);
   if (!t || t->transport != TL_TLS) return false;
-  return tl_identity_speaks_for(id, tl_str_c(tl_route_identity(b->tx->plan, t)), s->allow_cn);
+  return tl_identity_speaks_for(id, tl_str_c(tl_route_identity(b->txn->plan, t)), s->allow_cn);
 }
 
 /* Behind a 2xx nobody tells B of the end, nor what certificate was there. */
 static bool gone_unverified(struct tl_proxy *p, const struct tl_branch *b) {
   if (b->lost) return !b->was;
-  const struct tl_conn *c = tl_conn_get(&p->net, b->hop.conn);
-  return b->state == TL_BR_ACCEPTED && b->hop.transport == TL_TCP &&
-         !tl_relay_is_remote(p, b->hop.conn) && (!c || tl_conn_half_closed(c));
+  const struct tl_conn *c = tl_conn_get(&p->net, b->flow.conn);
+  return b->state == TL_BR_ACCEPTED && b->flow.transport == TL_TCP &&
+         !tl_xw_is_remote(p, b->flow.conn) && (!c || tl_conn_half_closed(c));
 }
 
 bool tl_branch_is_same_party(struct tl_proxy *p, const struct tl_branch *b,
-                             const struct tl_hop *from) {
+                             const struct tl_flow *from) {
   if (!b->invite || b->state == TL_BR_CALLING || from->transport == TL_UDP ||
-      b->hop.transport == TL_UDP)
+      b->flow.transport == TL_UDP)
     return false;
   struct tl_conn *c = tl_conn_get(&p->net, from->conn);
   struct tl_source *s = tl_source_of(p, from, c);
@@ -65,38 +65,38 @@ bool tl_branch_is_same_party(struct tl_proxy *p, const struct tl_branch *b,
   if (id && proven(p, b, s, from, c, id)) return true;
   if (!gone_unverified(p, b)) return false;
   if (b->peer && tl_source_is(p, s, from, c, b->peer)) return true;
-  return from->transport == b->hop.transport && tl_addr_ip_eq(&b->hop.addr, &from->addr);
+  return from->transport == b->flow.transport && tl_addr_ip_eq(&b->flow.addr, &from->addr);
 }
 
-void tl_branch_moved(struct tl_branch *b, const struct tl_hop *from) {
-  struct tl_proxy *p = b->tx->proxy;
-  if (b->hop.conn == from->conn || b->state > TL_BR_PROCEEDING) return;
+void tl_branch_moved(struct tl_branch *b, const struct tl_flow *from) {
+  struct tl_proxy *p = b->txn->proxy;
+  if (b->flow.conn == from->conn || b->state > TL_BR_PROCEEDING) return;
   tl_branch_detach(b);
-  b->hop = *from;
+  b->flow = *from;
   tl_branch_attach(b, tl_conn_get(&p->net, from->conn));
 }
 
 /* ---- what is to go there ---- */
 
 static int send_anew(struct tl_branch *b, const void *data, size_t n) {
-  struct tl_proxy *p = b->tx->proxy;
+  struct tl_proxy *p = b->txn->proxy;
   const struct tl_target *t = target_of(b);
   struct tl_conn *c;
-  struct tl_hop hop;
+  struct tl_flow flow;
   if (!t) return TL_ENOTFOUND;
-  int rc = tl_forward_open(p, b->tx->plan, t, true, &hop, &c);
+  int rc = tl_forward_open(p, b->txn->plan, t, true, &flow, &c);
   if (rc) return rc;
-  b->hop = hop;
-  rc = tl_forward_bytes(p, &hop, data, n);
+  b->flow = flow;
+  rc = tl_forward_bytes(p, &flow, data, n);
   /* Only behind the send: it may bring the connection down. */
-  if (rc == TL_OK && hop.conn) tl_branch_attach(b, c);
+  if (rc == TL_OK && flow.conn) tl_branch_attach(b, c);
   return rc;
 }
 
 int tl_branch_send(struct tl_branch *b, const void *data, size_t n) {
-  struct tl_proxy *p = b->tx->proxy;
-  if (!b->lost) return tl_forward_bytes(p, &b->hop, data, n);
-  if (b->hop.conn && tl_forward_bytes(p, &b->hop, data, n) == TL_OK) return TL_OK;
+  struct tl_proxy *p = b->txn->proxy;
+  if (!b->lost) return tl_forward_bytes(p, &b->flow, data, n);
+  if (b->flow.conn && tl_forward_bytes(p, &b->flow, data, n) == TL_OK) return TL_OK;
   tl_branch_detach(b);
   int rc = send_anew(b, data, n);
   if (rc) tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);

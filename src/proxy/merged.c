@@ -10,13 +10,13 @@
  */
 #include "proxy.h"
 
-enum tl_merged tl_merged(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+enum tl_merged tl_merged(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
                          const struct tl_body *body) {
   if (m->to_tag.n) return TL_MERGED_NO;
   uint64_t id = tl_token_merge(p, m), key = tl_token_tx_key(p, m);
   unsigned n = p->th.rt->n_worker, worker = n ? (unsigned)(id >> 32) % n : p->th.index;
-  if (worker != p->th.index && !p->relay_hops) {
-    tl_relay_message(p, worker, from, m, body, n); /* both copies must meet */
+  if (worker != p->th.index && !p->xw_hops) {
+    tl_xw_message(p, worker, from, m, body, n); /* both copies must meet */
     return TL_MERGED_ELSEWHERE;
   }
   struct tl_merge *e = &p->merged[id % TL_MERGE_SLOTS];

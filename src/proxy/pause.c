@@ -17,15 +17,15 @@ static uint32_t retry_after_s(const struct tl_msg *m) {
 
 /* Whom B was sent to; rare enough to look for it. */
 static const struct tl_conf_peer *peer_of(const struct tl_branch *b) {
-  const struct tl_snap *snap = b->tx->snap;
+  const struct tl_snap *snap = b->txn->snap;
   for (size_t i = 0; b->load && snap->load && i < snap->conf->n_peer; i++)
     if (snap->load[i] == b->load) return &snap->conf->peer[i];
   return NULL;
 }
 
 void tl_pause_asked(struct tl_branch *b, const struct tl_msg *m) {
-  struct tl_proxy *p = b->tx->proxy;
-  if (m->status != 503 || b->tx->probe || !tl_msg_has(m, TL_H_RETRY_AFTER)) return;
+  struct tl_proxy *p = b->txn->proxy;
+  if (m->status != 503 || b->txn->probe || !tl_msg_has(m, TL_H_RETRY_AFTER)) return;
   const struct tl_conf_peer *peer = peer_of(b);
   uint64_t ms = retry_after_s(m) * UINT64_C(1000), now = p->net.now_ms;
   if (!peer || !peer->health || !peer->retry_after_max_ms || !ms) return;

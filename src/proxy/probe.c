@@ -18,7 +18,7 @@ struct tl_probe {
   struct tl_probe *next;
   struct tl_timer timer;
   struct tl_proxy *proxy;
-  struct tl_tx *tx; /* the probe that is not answered yet */
+  struct tl_txn *txn; /* the probe that is not answered yet */
   struct tl_health *health;
   char *name;
   uint32_t interval_ms, cseq;
@@ -50,12 +50,12 @@ static void alive(struct tl_probe *pr, unsigned status) {
          TL_FI("status", status));
 }
 
-void tl_probe_ended(struct tl_tx *tx, unsigned status, bool ours) {
-  struct tl_probe *pr = tx->probe;
+void tl_probe_ended(struct tl_txn *txn, unsigned status, bool ours) {
+  struct tl_probe *pr = txn->probe;
   if (!pr) return;
-  tx->probe = NULL;
-  pr->tx = NULL;
-  if (tx->overload) return; /* it never left: that says nothing of the peer */
+  txn->probe = NULL;
+  pr->txn = NULL;
+  if (txn->overload) return; /* it never left: that says nothing of the peer */
   /* Any answer is a sign of life but the one that asks for no requests (RFC 3261 21.5.4). */
   if (ours || status == 503)
     failed(pr, ours ? 0 : status);
@@ -63,9 +63,9 @@ void tl_probe_ended(struct tl_tx *tx, unsigned status, bool ours) {
     alive(pr, status);
 }
 
-void tl_probe_gone(struct tl_tx *tx) {
-  if (tx->probe) tx->probe->tx = NULL;
-  tx->probe = NULL;
+void tl_probe_gone(struct tl_txn *txn) {
+  if (txn->probe) txn->probe->txn = NULL;
+  txn->probe = NULL;
 }
 
 /* ---- asking ---- */
@@ -79,7 +79,7 @@ static const struct tl_conf_listen *reached_at(const struct tl_conf *conf,
 }
 
 static size_t build(struct tl_probe *pr, const struct tl_conf *conf,
-                    const struct tl_conf_peer *peer, struct tl_hop *from, char *out, size_t cap) {
+                    const struct tl_conf_peer *peer, struct tl_flow *from, char *out, size_t cap) {
   const struct tl_conf_listen *l = reached_at(conf, peer);
   const char *host = l->advertise_host;
   if (tl_addr_parse(tl_str_c(host), 0, &from->addr)) from->addr = l->addr;
@@ -100,51 +100,51 @@ static size_t build(struct tl_probe *pr, const struct tl_conf *conf,
 }
 
 /* A transaction for the message of N bytes at TEXT; NULL when there is no room for one. */
-static struct tl_tx *begin(struct tl_probe *pr, const struct tl_hop *from, const char *text,
-                           size_t n) {
+static struct tl_txn *begin(struct tl_probe *pr, const struct tl_flow *from, const char *text,
+                            size_t n) {
   struct tl_proxy *p = pr->proxy;
   struct tl_msg *m = &p->msg2;
   struct tl_scan_error err;
   struct tl_plan *plan = NULL;
-  struct tl_tx *tx = NULL;
+  struct tl_txn *txn = NULL;
   if (n == 0 || tl_scan(text, n, true, TL_SCAN_OWN, m, &err)) return NULL;
   if ((plan = tl_pool_get(&p->plans)) == NULL) return NULL;
   p->sender = 0;
-  if ((tx = tl_tx_new(p, m, from, tl_token_tx_key(p, m))) == NULL) {
+  if ((txn = tl_txn_new(p, m, from, tl_token_tx_key(p, m))) == NULL) {
     tl_pool_put(&p->plans, plan);
     return NULL;
   }
-  tx->plan = plan;
-  tx->sent_100 = true; /* nobody waits for one */
-  tx->in_dialog = true;
-  if ((tx->request = tl_saved_new(tx, n)) == NULL) {
-    tl_tx_free(tx);
+  txn->plan = plan;
+  txn->sent_100 = true; /* nobody waits for one */
+  txn->in_dialog = true;
+  if ((txn->request = tl_saved_new(txn, n)) == NULL) {
+    tl_txn_free(txn);
     return NULL;
   }
-  memcpy(tx->request->data, text, n);
-  return tx;
+  memcpy(txn->request->data, text, n);
+  return txn;
 }
 
 static void send_probe(struct tl_probe *pr, const struct tl_conf_peer *peer) {
   struct tl_proxy *p = pr->proxy;
-  struct tl_hop from = {.transport = TL_TCP};
+  struct tl_flow from = {.transport = TL_TCP};
   struct tl_body none = {.n = 0};
   char text[2048];
   pr->cseq++;
   pr->sent_ms = p->net.now_ms;
   size_t n = build(pr, p->snap->conf, peer, &from, text, sizeof(text));
-  struct tl_tx *tx = begin(pr, &from, text, n);
-  if (!tx) return;
-  tx->probe = pr;
-  pr->tx = tx;
+  struct tl_txn *txn = begin(pr, &from, text, n);
+  if (!txn) return;
+  txn->probe = pr;
+  pr->txn = txn;
   pr->health->sent++;
   tl_count(tl_proxy_counters(p), TL_C_PROBES);
-  if (tl_route_to_peer(p, tx->plan, &p->msg2, peer) == TL_OK) {
-    tl_forward_next(tx, &p->msg2, &none);
+  if (tl_route_to_peer(p, txn->plan, &p->msg2, peer) == TL_OK) {
+    tl_forward_next(txn, &p->msg2, &none);
     return;
   }
-  tx->state = TL_TX_WAITING;
-  if (tl_route_resolve(tx)) tl_tx_free(tx); /* the resolver is busy: no fault of the peer */
+  txn->state = TL_TXN_WAITING;
+  if (tl_route_resolve(txn)) tl_txn_free(txn); /* the resolver is busy: no fault of the peer */
 }
 
 static const struct tl_conf_peer *peer_of(const struct tl_probe *pr) {
@@ -161,11 +161,11 @@ static void on_timer(struct tl_timer *t, void *arg) {
   tl_snap_refresh(p);
   if (p->net.draining) return;
   tl_timer_start(&p->net.wheel, &pr->timer, pr->interval_ms);
-  if (pr->tx) {
-    struct tl_tx *late = pr->tx;
+  if (pr->txn) {
+    struct tl_txn *late = pr->txn;
     if (p->net.now_ms - pr->sent_ms < PATIENCE_MS) return;
     tl_probe_ended(late, 0, true);
-    tl_tx_free(late);
+    tl_txn_free(late);
   }
   const struct tl_conf_peer *peer = peer_of(pr);
   if (peer && p->snap->conf->n_listen) send_probe(pr, peer);
@@ -176,7 +176,7 @@ static void on_timer(struct tl_timer *t, void *arg) {
 static void drop(struct tl_proxy *p, struct tl_probe **at) {
   struct tl_probe *pr = *at;
   *at = pr->next;
-  if (pr->tx) tl_tx_free(pr->tx);
+  if (pr->txn) tl_txn_free(pr->txn);
   /* Nobody looks after it any more: it must not stay passed over. */
   pr->health->down = false;
   pr->health->failures = 0;

@@ -15,7 +15,7 @@ static const enum tl_counter by_method[TL_METHODS] = {
     [TL_M_NOTIFY] = TL_C_REQ_OTHER,      [TL_M_INFO] = TL_C_REQ_OTHER,
     [TL_M_PUBLISH] = TL_C_REQ_OTHER};
 
-static void refuse(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+static void refuse(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
                    unsigned status, struct tl_str reason, struct tl_str extra) {
   if (m->method == TL_M_ACK)
     tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_ACK);
@@ -27,31 +27,31 @@ static void refuse(struct tl_proxy *p, const struct tl_hop *from, const struct t
 #define ACKS_MAX 16u /* a 2xx is repeated ten times (RFC 3261 13.3.1.4) */
 
 /* A request that belongs to a transaction we know. True: done with. */
-static bool known(struct tl_proxy *p, struct tl_tx *tx, const struct tl_msg *m) {
+static bool known(struct tl_proxy *p, struct tl_txn *txn, const struct tl_msg *m) {
   if (m->method == TL_M_ACK) {
     /* An ACK with the branch of a 2xx's INVITE comes from an RFC 2543 peer: forward it, as often as
      * the 2xx may have been repeated. */
-    if (tx->state == TL_TX_ACCEPTED && tx->n_ack < ACKS_MAX) {
-      tx->n_ack++;
+    if (txn->state == TL_TXN_ACCEPTED && txn->n_ack < ACKS_MAX) {
+      txn->n_ack++;
       return false;
     }
-    if (tx->state == TL_TX_ACCEPTED) tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_ACK);
-    if (tx->state == TL_TX_COMPLETED) tl_tx_confirmed(tx); /* may be its end */
+    if (txn->state == TL_TXN_ACCEPTED) tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_ACK);
+    if (txn->state == TL_TXN_COMPLETED) tl_txn_confirmed(txn); /* may be its end */
     return true;
   }
   tl_count(tl_proxy_counters(p), TL_C_RETRANS_ABSORBED);
-  tx->got_len += m->head_len + m->body_len;
+  txn->got_len += m->head_len + m->body_len;
   /* Behind a 2xx the callee repeats it, not we (RFC 6026 7.1). */
-  if (tx->reply && tx->state != TL_TX_ACCEPTED) {
-    tl_forward_bytes(p, &tx->from, tx->reply->data, tx->reply->len);
-    tx->sent_len += tx->reply->len;
+  if (txn->reply && txn->state != TL_TXN_ACCEPTED) {
+    tl_forward_bytes(p, &txn->from, txn->reply->data, txn->reply->len);
+    txn->sent_len += txn->reply->len;
     tl_count(tl_proxy_counters(p), TL_C_RETRANS_SENT);
   }
   return true;
 }
 
 /* 16.10, 16.11: the CANCEL of an INVITE that went by a stateless route follows it. */
-static bool cancel_stateless(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
+static bool cancel_stateless(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c,
                              const struct tl_msg *m, const struct tl_body *body) {
   unsigned status;
   struct tl_plan *plan = tl_pool_get(&p->plans);
@@ -64,20 +64,20 @@ static bool cancel_stateless(struct tl_proxy *p, const struct tl_hop *from, stru
   return taken;
 }
 
-static void cancel(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
+static void cancel(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c,
                    const struct tl_msg *m, const struct tl_body *body) {
   uint64_t key = tl_token_tx_key(p, m);
-  struct tl_tx *tx = tl_tx_find(p, key);
+  struct tl_txn *txn = tl_txn_find(p, key);
   static const struct tl_body none; /* another worker may answer it, and needs no body for that */
-  if (!tx && !p->relay_hops && cancel_stateless(p, from, c, m, body)) return;
-  if (!tx && tl_tx_somewhere(p, key) && tl_relay_onwards(p, from, m, m->has_length ? &none : body))
+  if (!txn && !p->xw_hops && cancel_stateless(p, from, c, m, body)) return;
+  if (!txn && tl_txn_somewhere(p, key) && tl_xw_onwards(p, from, m, m->has_length ? &none : body))
     return;
-  if (!tx || !tx->invite) {
+  if (!txn || !txn->invite) {
     refuse(p, from, m, 481, TL_STR(""), TL_STR(""));
     return;
   }
   tl_local_answer(p, from, m, 200, TL_STR("OK"), TL_STR(""));
-  if (tx->state <= TL_TX_PROCEEDING && !tx->cancelled) tl_forward_cancel(tx);
+  if (txn->state <= TL_TXN_PROCEEDING && !txn->cancelled) tl_forward_cancel(txn);
 }
 
 /* The ACK to a refusal that was made here without a transaction: its To tag is ours. */
@@ -89,7 +89,7 @@ static bool acknowledges_refusal(struct tl_proxy *p, const struct tl_msg *m) {
 }
 
 /* 16.3 step 5: we have no extensions that a proxy could be required to know. */
-static bool proxy_require(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
+static bool proxy_require(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m) {
   static const char name[] = "Unsupported: ";
   char line[512];
   size_t at = 0, lead = sizeof(name) - 1;
@@ -108,7 +108,7 @@ static bool proxy_require(struct tl_proxy *p, const struct tl_hop *from, const s
 }
 
 /* OPTIONS for the proxy itself, or one whose Max-Forwards ends here (RFC 3261 11, 16.3 step 3). */
-static void answer_options(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+static void answer_options(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
                            const struct tl_body *body) {
   enum tl_merged merged = tl_merged(p, from, m, body);
   if (merged == TL_MERGED_ELSEWHERE) return;
@@ -120,10 +120,10 @@ static void answer_options(struct tl_proxy *p, const struct tl_hop *from, const 
 
 static bool for_us(struct tl_proxy *p, const struct tl_msg *m) {
   return m->method == TL_M_OPTIONS && !tl_msg_has(m, TL_H_ROUTE) && m->uri.n && !m->ruri.has_user &&
-         tl_route_is_ours(p, &m->ruri);
+         tl_route_is_local(p, &m->ruri);
 }
 
-static bool validated(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+static bool validated(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
                       const struct tl_body *body) {
   if (m->max_forwards == 0) {
     if (m->method == TL_M_OPTIONS)
@@ -141,75 +141,76 @@ static bool validated(struct tl_proxy *p, const struct tl_hop *from, const struc
 
 /* Keeps what answers and other targets will need. A body that is large and can go nowhere else is
  * not copied. */
-static int keep_request(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body,
+static int keep_request(struct tl_txn *txn, const struct tl_msg *m, const struct tl_body *body,
                         bool again) {
-  struct tl_proxy *p = tx->proxy;
+  struct tl_proxy *p = txn->proxy;
   /* A datagram is read again whole: its length is what its Content-Length is held against. */
-  bool with_body = again || !tx->reliable || body->len < p->net.conf->limits.zero_copy_body;
-  tx->request = tl_saved_new(tx, m->head_len + (with_body ? body->len : 0));
-  if (!tx->request) return TL_ENOMEM;
-  memcpy(tx->request->data, m->p, m->head_len);
+  bool with_body = again || !txn->reliable || body->len < p->net.conf->limits.zero_copy_body;
+  txn->request = tl_saved_new(txn, m->head_len + (with_body ? body->len : 0));
+  if (!txn->request) return TL_ENOMEM;
+  memcpy(txn->request->data, m->p, m->head_len);
   size_t at = m->head_len;
   for (uint32_t i = 0; with_body && i < body->n; i++) {
-    memcpy(tx->request->data + at, body->seg[i].p, body->seg[i].n);
+    memcpy(txn->request->data + at, body->seg[i].p, body->seg[i].n);
     at += body->seg[i].n;
   }
   return TL_OK;
 }
 
-static void overloaded(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
-  tl_count(tl_proxy_counters(p), TL_C_TX_REFUSED);
+static void overloaded(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m) {
+  tl_count(tl_proxy_counters(p), TL_C_TXN_REFUSED);
   tl_call_ended(p, tl_call_of(p, m)); /* who hung up does not come again (RFC 3261 15.1.1) */
   refuse(p, from, m, 503, TL_STR("Overloaded"), TL_STR("Retry-After: 5\r\n"));
 }
 
 /* May another target follow the first? UDP follows TCP, which a large request tries before it. */
 static bool has_others(const struct tl_plan *plan) {
-  if (plan->n_target + (plan->flow != 0) > 1) return true;
+  if (plan->n_target + (plan->flow_conn != 0) > 1) return true;
   return plan->n_target && plan->target[0].transport == TL_UDP;
 }
 
 /* Starts a transaction for what PLAN says; takes PLAN. */
-static void start(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+static void start(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
                   const struct tl_body *body, struct tl_plan *plan, uint64_t key, bool resolve) {
-  bool room = tl_tx_room(p, plan->in_dialog, m->head_len + body->len) &&
-              (plan->in_dialog || !tl_tx_has_its_share(p, from));
-  struct tl_tx *tx = room ? tl_tx_new(p, m, from, key) : NULL;
-  if (!tx) {
+  bool room = tl_txn_room(p, plan->in_dialog, m->head_len + body->len) &&
+              (plan->in_dialog || !tl_txn_has_its_share(p, from));
+  struct tl_txn *txn = room ? tl_txn_new(p, m, from, key) : NULL;
+  if (!txn) {
     tl_pool_put(&p->plans, plan);
     overloaded(p, from, m);
     return;
   }
-  tx->plan = plan;
-  tx->in_dialog = plan->in_dialog;
-  if (keep_request(tx, m, body, resolve || has_others(plan))) {
-    tl_tx_free(tx);
+  txn->plan = plan;
+  txn->in_dialog = plan->in_dialog;
+  if (keep_request(txn, m, body, resolve || has_others(plan))) {
+    tl_txn_free(txn);
     overloaded(p, from, m);
     return;
   }
-  tx->ack = m->method == TL_M_ACK;
-  tx->call = tl_call_of(p, m);
+  txn->ack = m->method == TL_M_ACK;
+  txn->call = tl_call_of(p, m);
   if (!resolve) {
-    tl_forward_next(tx, m, body);
+    tl_forward_next(txn, m, body);
     return;
   }
-  tx->state = TL_TX_WAITING;
-  if (tl_route_resolve(tx)) {
-    if (!tx->ack) {
-      tl_local_tx_answer(tx, 503, tl_reason_phrase(503), TL_STR(""));
+  txn->state = TL_TXN_WAITING;
+  if (tl_route_resolve(txn)) {
+    if (!txn->ack) {
+      tl_local_tx_answer(txn, 503, tl_reason_phrase(503), TL_STR(""));
       return;
     }
     tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_ACK); /* nothing answers an ACK */
-    tl_tx_free(tx);
+    tl_txn_free(txn);
     return;
   }
-  if (tx->invite) tl_timer_start(&p->net.wheel, &tx->timer, p->net.conf->timeouts.trying);
+  if (txn->invite) tl_timer_start(&p->net.wheel, &txn->timer, p->net.conf->timeouts.trying);
 }
 
 /* RFC 3261 16.11: what cannot be sent on is answered only by a request's own sender asking again.
  */
-static void without_transaction(struct tl_proxy *p, const struct tl_hop *from, struct tl_plan *plan,
-                                const struct tl_msg *m, const struct tl_body *body) {
+static void without_transaction(struct tl_proxy *p, const struct tl_flow *from,
+                                struct tl_plan *plan, const struct tl_msg *m,
+                                const struct tl_body *body) {
   const char *lacks = tl_route_lacks_domain(plan);
   int rc = tl_forward_stateless(p, from, plan, m, body);
   const unsigned status = tl_forward_status(rc);
@@ -261,28 +262,28 @@ static bool goes_stateless(const struct tl_plan *plan, int rc, const struct tl_m
   if (m->method == TL_M_ACK) return true;
   if (!plan->route || !plan->route->stateless) return false;
   /* By the dialog's leg, else by the address: the second needs the failure of the first. */
-  if (!plan->flow && plan->n_target > 1 && plan->target[0].by_leg) return false;
-  bool datagram = !plan->flow && plan->n_target && plan->target[0].transport == TL_UDP;
+  if (!plan->flow_conn && plan->n_target > 1 && plan->target[0].by_leg) return false;
+  bool datagram = !plan->flow_conn && plan->n_target && plan->target[0].transport == TL_UDP;
   return !datagram || !tl_forward_near_mtu(m, body);
 }
 
 /* Room is kept for dialogs that exist: new ones are refused first, and before they cost anything.
  * Whether a To tag is one of a dialog, which only our token can show, start() asks. */
 static bool admitted(const struct tl_proxy *p, const struct tl_msg *m) {
-  return m->to_tag.n || m->method == TL_M_ACK || tl_tx_room(p, false, m->head_len + m->body_len);
+  return m->to_tag.n || m->method == TL_M_ACK || tl_txn_room(p, false, m->head_len + m->body_len);
 }
 
 /* A Via that we cannot add received to would be answered to wherever it says (RFC 3261 18.2.1). */
-static bool via_is_long(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m) {
+static bool via_is_long(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m) {
   if (m->via.whole.n <= TL_VIA_MAX) return false;
   refuse(p, from, m, 400, TL_STR("Via Too Long"), TL_STR(""));
   return true;
 }
 
-void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
+void tl_request(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c,
                 const struct tl_msg *m, const struct tl_body *body) {
   unsigned status;
-  if (!p->relay_hops) tl_count(tl_proxy_counters(p), by_method[m->method]);
+  if (!p->xw_hops) tl_count(tl_proxy_counters(p), by_method[m->method]);
   if (via_is_long(p, from, m)) return;
   p->sender = tl_source_sender(p, from, c);
   if (m->method == TL_M_CANCEL) {
@@ -290,12 +291,12 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
     return;
   }
   uint64_t key = tl_token_tx_key(p, m);
-  tl_tx_table_fetch(&p->tx_table, key);
+  tl_txn_table_fetch(&p->txn_table, key);
   unsigned loop_status = looped(p, m); /* meanwhile */
-  struct tl_tx *tx = tl_tx_find(p, key);
-  if (tx ? known(p, tx, m) : tl_tx_is_past(p, m, key)) return;
+  struct tl_txn *txn = tl_txn_find(p, key);
+  if (txn ? known(p, txn, m) : tl_txn_is_past(p, m, key)) return;
   if (acknowledges_refusal(p, m)) {
-    if (tl_tx_somewhere(p, key)) tl_relay_onwards(p, from, m, body); /* it may wait for it */
+    if (tl_txn_somewhere(p, key)) tl_xw_onwards(p, from, m, body); /* it may wait for it */
     return;
   }
   if (!validated(p, from, m, body)) return;
@@ -326,7 +327,7 @@ void tl_request(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c
     return;
   }
   /* An ACK without our token may be for a failed INVITE that another worker answered. */
-  if (m->method == TL_M_ACK && !plan->in_dialog && tl_relay_onwards(p, from, m, body)) {
+  if (m->method == TL_M_ACK && !plan->in_dialog && tl_xw_onwards(p, from, m, body)) {
     tl_pool_put(&p->plans, plan);
     return;
   }

@@ -24,7 +24,7 @@ static int drop_top_via(struct tl_edit *e, const struct tl_msg *m) {
 }
 
 /* Does the peer at TO take what E makes of a response? What is on another worker is not asked. */
-static bool fits(struct tl_proxy *p, const struct tl_hop *to, const struct tl_edit *e,
+static bool fits(struct tl_proxy *p, const struct tl_flow *to, const struct tl_edit *e,
                  const struct tl_body *body) {
   struct tl_conn *c = tl_conn_get(&p->net, to->conn);
   if (!p->snap->conf->bounds_messages || (!c && to->transport != TL_UDP)) return true;
@@ -33,18 +33,18 @@ static bool fits(struct tl_proxy *p, const struct tl_hop *to, const struct tl_ed
 }
 
 /* RFC 3261 18.2.2: the connection that brought the request, else another to its sender. */
-static int send_back(struct tl_tx *tx, const struct tl_edit *e, const struct tl_body *body) {
-  struct tl_proxy *p = tx->proxy;
-  struct tl_hop *h = &tx->from;
+static int send_back(struct tl_txn *txn, const struct tl_edit *e, const struct tl_body *body) {
+  struct tl_proxy *p = txn->proxy;
+  struct tl_flow *h = &txn->from;
   if (h->transport == TL_UDP) return tl_udp_send_edit(&p->net, h->udp, &h->addr, e, body);
-  if (tl_relay_is_remote(p, h->conn)) return tl_relay_send_edit(p, h->conn, e, body, NULL);
-  if (tl_back_needed(tx)) return tl_back_send(tx, e, body);
+  if (tl_xw_is_remote(p, h->conn)) return tl_xw_send_edit(p, h->conn, e, body, NULL);
+  if (tl_back_needed(txn)) return tl_back_send(txn, e, body);
   return tl_conn_send_edit(tl_conn_get(&p->net, h->conn), e, body);
 }
 
-static struct tl_saved *save_edit(const struct tl_tx *tx, const struct tl_edit *e,
+static struct tl_saved *save_edit(const struct tl_txn *txn, const struct tl_edit *e,
                                   const struct tl_body *body) {
-  struct tl_saved *s = tl_saved_new(tx, tl_edit_len(e) + body->len);
+  struct tl_saved *s = tl_saved_new(txn, tl_edit_len(e) + body->len);
   if (!s) return NULL;
   size_t at = tl_edit_write(e, s->data);
   for (uint32_t i = 0; i < body->n; i++) {
@@ -55,34 +55,34 @@ static struct tl_saved *save_edit(const struct tl_tx *tx, const struct tl_edit *
 }
 
 /* Sends what E makes of a response up to the client. WAS: its status before. */
-static void send_up(struct tl_tx *tx, const struct tl_edit *e, const struct tl_body *body,
+static void send_up(struct tl_txn *txn, const struct tl_edit *e, const struct tl_body *body,
                     unsigned status, unsigned was) {
-  struct tl_proxy *p = tx->proxy;
-  bool fit = tx->probe || fits(p, &tx->from, e, body);
-  if (!tx->reliable && fit) {
-    tl_saved_free(p, tx->reply);
-    tx->reply = save_edit(tx, e, body);
+  struct tl_proxy *p = txn->proxy;
+  bool fit = txn->probe || fits(p, &txn->from, e, body);
+  if (!txn->reliable && fit) {
+    tl_saved_free(p, txn->reply);
+    txn->reply = save_edit(txn, e, body);
   }
-  tx->status = (uint16_t)status;
-  if (tx->probe) {
-    if (status >= 200) tl_probe_ended(tx, was, false);
+  txn->status = (uint16_t)status;
+  if (txn->probe) {
+    if (status >= 200) tl_probe_ended(txn, was, false);
     return;
   }
-  if (fit && send_back(tx, e, body)) tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);
+  if (fit && send_back(txn, e, body)) tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);
 }
 
-static void forward(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
+static void forward(struct tl_txn *txn, const struct tl_msg *m, const struct tl_body *body) {
   struct tl_edit e;
   if (drop_top_via(&e, m))
-    tl_count(tl_proxy_counters(tx->proxy), TL_C_DROP_STRAY_RESPONSE);
+    tl_count(tl_proxy_counters(txn->proxy), TL_C_DROP_STRAY_RESPONSE);
   else
-    send_up(tx, &e, body, m->status, m->status);
+    send_up(txn, &e, body, m->status, m->status);
 }
 
 /* ---- the best of several (16.7 steps 6 and 7) ---- */
 
-bool tl_response_pending(const struct tl_tx *tx) {
-  for (const struct tl_branch *b = tx->branches; b; b = b->next)
+bool tl_response_pending(const struct tl_txn *txn) {
+  for (const struct tl_branch *b = txn->branches; b; b = b->next)
     if (b->state <= TL_BR_PROCEEDING) return true;
   return false;
 }
@@ -99,33 +99,33 @@ static unsigned rank(unsigned status) {
 
 bool tl_response_better(unsigned status, unsigned old) { return rank(status) < rank(old); }
 
-static void keep_challenges(struct tl_tx *tx, const struct tl_msg *m) {
+static void keep_challenges(struct tl_txn *txn, const struct tl_msg *m) {
   static const enum tl_hdr_id id[] = {TL_H_WWW_AUTHENTICATE, TL_H_PROXY_AUTHENTICATE};
-  struct tl_proxy *p = tx->proxy;
-  size_t n = tx->challenges ? tx->challenges->len : 0, add = 0;
+  struct tl_proxy *p = txn->proxy;
+  size_t n = txn->challenges ? txn->challenges->len : 0, add = 0;
   for (int k = 0; k < 2; k++)
     for (uint16_t i = m->first[id[k]]; i != TL_HDR_NONE; i = m->hdr[i].next)
       add += tl_unfold_lines(NULL, m->p + m->hdr[i].off, m->hdr[i].end - m->hdr[i].off);
   if (!add || n + add > 16384) return;
-  struct tl_saved *s = tl_saved_new(tx, n + add);
+  struct tl_saved *s = tl_saved_new(txn, n + add);
   if (!s) return;
-  if (n) memcpy(s->data, tx->challenges->data, n);
+  if (n) memcpy(s->data, txn->challenges->data, n);
   for (int k = 0; k < 2; k++)
     for (uint16_t i = m->first[id[k]]; i != TL_HDR_NONE; i = m->hdr[i].next)
       n += tl_unfold_lines(s->data + n, m->p + m->hdr[i].off, m->hdr[i].end - m->hdr[i].off);
-  tl_saved_free(p, tx->challenges);
-  tx->challenges = s;
+  tl_saved_free(p, txn->challenges);
+  txn->challenges = s;
 }
 
 /* A final response that is not sent at once. */
-static void keep_best(struct tl_tx *tx, const struct tl_msg *m, const struct tl_body *body) {
-  struct tl_proxy *p = tx->proxy;
+static void keep_best(struct tl_txn *txn, const struct tl_msg *m, const struct tl_body *body) {
+  struct tl_proxy *p = txn->proxy;
   struct tl_edit e;
-  if (m->status == 401 || m->status == 407) keep_challenges(tx, m);
-  if (!tl_response_better(m->status, tx->best_status) || drop_top_via(&e, m)) return;
-  tl_saved_free(p, tx->best);
-  tx->best = save_edit(tx, &e, body);
-  tx->best_status = m->status;
+  if (m->status == 401 || m->status == 407) keep_challenges(txn, m);
+  if (!tl_response_better(m->status, txn->best_status) || drop_top_via(&e, m)) return;
+  tl_saved_free(p, txn->best);
+  txn->best = save_edit(txn, &e, body);
+  txn->best_status = m->status;
 }
 
 /* 16.7 step 6: 503 would say that we are overloaded; the client may not know that others are. */
@@ -136,19 +136,19 @@ static void edit_503(struct tl_edit *e, const struct tl_msg *m) {
   if (tl_msg_has(m, TL_H_RETRY_AFTER)) tl_edit_remove_header(e, m->first[TL_H_RETRY_AFTER]);
 }
 
-static void edit_challenges(struct tl_edit *e, const struct tl_msg *m, const struct tl_tx *tx) {
-  if ((m->status != 401 && m->status != 407) || !tx->challenges) return;
+static void edit_challenges(struct tl_edit *e, const struct tl_msg *m, const struct tl_txn *txn) {
+  if ((m->status != 401 && m->status != 407) || !txn->challenges) return;
   for (uint16_t i = m->first[TL_H_WWW_AUTHENTICATE]; i != TL_HDR_NONE; i = m->hdr[i].next)
     tl_edit_remove_header(e, i);
   for (uint16_t i = m->first[TL_H_PROXY_AUTHENTICATE]; i != TL_HDR_NONE; i = m->hdr[i].next)
     tl_edit_remove_header(e, i);
-  tl_edit_insert_lines(e, m->n_hdr, (struct tl_str){tx->challenges->data, tx->challenges->len});
+  tl_edit_insert_lines(e, m->n_hdr, (struct tl_str){txn->challenges->data, txn->challenges->len});
 }
 
 /* Is another target to be tried behind STATUS? */
-static bool wants_next(const struct tl_tx *tx, unsigned status) {
-  const struct tl_plan *plan = tx->plan;
-  if (tx->cancelled || !plan || plan->at >= plan->n_target || status >= 600) return false;
+static bool wants_next(const struct tl_txn *txn, unsigned status) {
+  const struct tl_plan *plan = txn->plan;
+  if (txn->cancelled || !plan || plan->at >= plan->n_target || status >= 600) return false;
   if (plan->route && plan->route->fork == TL_FORK_SERIAL) return true;
   return status == 503 || status == 408;
 }
@@ -166,72 +166,72 @@ static const char *why_503(const struct tl_plan *plan) {
   return why || !plan || plan->n_target ? why : plan->refusal;
 }
 
-static void log_unreached(struct tl_tx *tx, unsigned status, const char *why) {
+static void log_unreached(struct tl_txn *txn, unsigned status, const char *why) {
   char from[TL_ADDR_STRLEN];
   uint32_t unlogged;
-  const struct tl_conf_peer *peer = last_peer(tx->plan);
-  if (tx->probe || !tl_load_may_log(tx, peer, &unlogged)) return;
-  bool lacks = tl_route_lacks_domain(tx->plan);
+  const struct tl_conf_peer *peer = last_peer(txn->plan);
+  if (txn->probe || !tl_load_may_log(txn, peer, &unlogged)) return;
+  bool lacks = tl_route_lacks_domain(txn->plan);
   TL_LOG(lacks ? TL_LOG_WARN : TL_LOG_INFO,
          lacks
              ? "No TLS domain is for the destination of a request: name it in match_sip_domain of "
                "one, or call one \"default\"."
              : "No target of a request gave a final response.",
          TL_FC("peer", peer ? peer->name : ""), TL_FI("more_since_last", unlogged),
-         TL_FC("from", tl_addr_format(&tx->from.addr, from)),
-         TL_FC("method", tl_method_name((enum tl_method)tx->method)),
-         TL_FC("route", tx->plan && tx->plan->route ? tx->plan->route->name : ""),
-         TL_FC("host", tx->plan ? tx->plan->host : ""), TL_FI("answered", status),
+         TL_FC("from", tl_addr_format(&txn->from.addr, from)),
+         TL_FC("method", tl_method_name((enum tl_method)txn->method)),
+         TL_FC("route", txn->plan && txn->plan->route ? txn->plan->route->name : ""),
+         TL_FC("host", txn->plan ? txn->plan->host : ""), TL_FI("answered", status),
          TL_FC("why", why ? why : ""));
 }
 
-static void answer_best(struct tl_tx *tx) {
-  struct tl_proxy *p = tx->proxy;
-  struct tl_saved *s = tx->best;
+static void answer_best(struct tl_txn *txn) {
+  struct tl_proxy *p = txn->proxy;
+  struct tl_saved *s = txn->best;
   struct tl_edit e;
   struct tl_body body;
-  unsigned status = tx->best_status;
-  tx->best = NULL;
+  unsigned status = txn->best_status;
+  txn->best = NULL;
   if (s && tl_forward_rescan(p, s, false, &p->msg2, &body) == TL_OK) {
     tl_edit_init(&e, &p->msg2);
     edit_503(&e, &p->msg2);
-    edit_challenges(&e, &p->msg2, tx);
-    send_up(tx, &e, &body, status == 503 ? 500 : status, status);
+    edit_challenges(&e, &p->msg2, txn);
+    send_up(txn, &e, &body, status == 503 ? 500 : status, status);
     tl_saved_free(p, s);
-    tl_tx_finished(tx, status);
+    tl_txn_finished(txn, status);
     return;
   }
   tl_saved_free(p, s);
-  if (tx->cancelled) status = 487;
-  if (status == 503 && tx->overload) {
+  if (txn->cancelled) status = 487;
+  if (status == 503 && txn->overload) {
     /* Counted; a line for each would be a flood of its own. */
-    tl_local_tx_answer(tx, 503, TL_STR("Overloaded"), TL_STR("Retry-After: 5\r\n"));
+    tl_local_tx_answer(txn, 503, TL_STR("Overloaded"), TL_STR("Retry-After: 5\r\n"));
     return;
   }
   /* RFC 4320 4.2: a 408 for another method would come when its client has given up, and start a
    * chain of failures; it is told nothing. */
-  bool silent = !tx->invite && status == 408;
-  const char *why = status == 503 ? why_503(tx->plan) : status == 400 ? TL_TOO_MUCH : NULL;
-  log_unreached(tx, silent ? 0 : status, why);
+  bool silent = !txn->invite && status == 408;
+  const char *why = status == 503 ? why_503(txn->plan) : status == 400 ? TL_TOO_MUCH : NULL;
+  log_unreached(txn, silent ? 0 : status, why);
   if (silent)
-    tl_tx_abandon(tx);
+    tl_txn_abandon(txn);
   else
-    tl_local_tx_answer(tx, status, why ? tl_str_c(why) : tl_reason_phrase(status), TL_STR(""));
+    tl_local_tx_answer(txn, status, why ? tl_str_c(why) : tl_reason_phrase(status), TL_STR(""));
 }
 
-void tl_response_settle(struct tl_tx *tx) {
-  tl_timer_stop(&tx->proxy->net.wheel, &tx->timer);
-  tx->failed = false;
-  if (!wants_next(tx, tx->best_status)) {
-    answer_best(tx);
+void tl_response_settle(struct tl_txn *txn) {
+  tl_timer_stop(&txn->proxy->net.wheel, &txn->timer);
+  txn->failed = false;
+  if (!wants_next(txn, txn->best_status)) {
+    answer_best(txn);
     return;
   }
-  tl_count(tl_proxy_counters(tx->proxy), TL_C_TX_FAILOVER);
-  tl_forward_next(tx, NULL, NULL);
+  tl_count(tl_proxy_counters(txn->proxy), TL_C_TXN_FAILOVER);
+  tl_forward_next(txn, NULL, NULL);
 }
 
 static void acknowledge(struct tl_branch *b, const struct tl_msg *m) {
-  struct tl_proxy *p = b->tx->proxy;
+  struct tl_proxy *p = b->txn->proxy;
   struct tl_body body;
   size_t n;
   if (!b->sent || tl_forward_rescan(p, b->sent, b->reliable, &p->msg2, &body) ||
@@ -241,8 +241,8 @@ static void acknowledge(struct tl_branch *b, const struct tl_msg *m) {
 }
 
 static void provisional(struct tl_branch *b, const struct tl_msg *m, const struct tl_body *body) {
-  struct tl_tx *tx = b->tx;
-  struct tl_net *n = &tx->proxy->net;
+  struct tl_txn *txn = b->txn;
+  struct tl_net *n = &txn->proxy->net;
   if (b->state > TL_BR_PROCEEDING) return;
   if (b->invite) {
     if (!b->cancel) tl_timer_stop(&n->wheel, &b->retrans);
@@ -254,22 +254,22 @@ static void provisional(struct tl_branch *b, const struct tl_msg *m, const struc
     b->retrans_ms = n->conf->timeouts.t2;
   }
   b->state = TL_BR_PROCEEDING;
-  if (m->status > 100 && tx->state == TL_TX_PROCEEDING) {
-    tl_timer_stop(&n->wheel, &tx->timer); /* no 100 of ours behind a real answer */
-    tx->sent_100 = true;
-    forward(tx, m, body);
+  if (m->status > 100 && txn->state == TL_TXN_PROCEEDING) {
+    tl_timer_stop(&n->wheel, &txn->timer); /* no 100 of ours behind a real answer */
+    txn->sent_100 = true;
+    forward(txn, m, body);
   }
   if (b->cancel_wanted) tl_forward_cancel_branch(b);
 }
 
 /* The branch has its final response; what it is kept for. */
 static void branch_done(struct tl_branch *b) {
-  struct tl_net *n = &b->tx->proxy->net;
+  struct tl_net *n = &b->txn->proxy->net;
   tl_timer_stop(&n->wheel, &b->retrans);
   tl_branch_detach(b);
   tl_load_leave(b);
-  tl_call_drop(b->tx->proxy, b->place);
-  b->place = NULL;
+  tl_call_drop(b->txn->proxy, b->call_slot);
+  b->call_slot = NULL;
   b->state = TL_BR_COMPLETED;
   if (b->reliable)
     tl_branch_free(b); /* Timers D and K are 0 */
@@ -278,20 +278,20 @@ static void branch_done(struct tl_branch *b) {
 }
 
 /* Early termination (16.7 step 10): what else rings need ring no longer. */
-static void cancel_others(struct tl_tx *tx) {
-  for (struct tl_branch *b = tx->branches; b; b = b->next)
+static void cancel_others(struct tl_txn *txn) {
+  for (struct tl_branch *b = txn->branches; b; b = b->next)
     if (b->invite && b->state <= TL_BR_PROCEEDING) tl_forward_cancel_branch(b);
 }
 
 static void invite_success(struct tl_branch *b, const struct tl_msg *m,
                            const struct tl_body *body) {
-  struct tl_tx *tx = b->tx;
-  struct tl_proxy *p = tx->proxy;
-  if (b->place) tl_call_answered(p, b->place, m);
-  forward(tx, m, body); /* every 2xx, at once (16.7 step 5, RFC 6026 7.2) */
+  struct tl_txn *txn = b->txn;
+  struct tl_proxy *p = txn->proxy;
+  if (b->call_slot) tl_call_answered(p, b->call_slot, m);
+  forward(txn, m, body); /* every 2xx, at once (16.7 step 5, RFC 6026 7.2) */
   if (b->state == TL_BR_ACCEPTED) return;
   b->state = TL_BR_ACCEPTED;
-  tx->to = b->hop;
+  txn->to = b->flow;
   tl_branch_detach(b);
   tl_load_leave(b);
   tl_saved_free(p, b->sent);
@@ -299,68 +299,68 @@ static void invite_success(struct tl_branch *b, const struct tl_msg *m,
   tl_timer_stop(&p->net.wheel, &b->retrans);
   /* The transaction's Timer L ends both; M would end at the same time. */
   tl_timer_stop(&p->net.wheel, &b->timer);
-  if (tx->state != TL_TX_PROCEEDING) return; /* its timer is H, I or L now and must fire */
-  tl_timer_stop(&p->net.wheel, &tx->timer);
-  cancel_others(tx);
-  tl_tx_finished(tx, m->status);
+  if (txn->state != TL_TXN_PROCEEDING) return; /* its timer is H, I or L now and must fire */
+  tl_timer_stop(&p->net.wheel, &txn->timer);
+  cancel_others(txn);
+  tl_txn_finished(txn, m->status);
 }
 
 /* The common case: one branch, nothing better to wait for, nothing else to try. */
-static bool at_once(const struct tl_tx *tx, unsigned status) {
-  if (tx->best || tx->challenges || status == 503 || tl_response_pending(tx)) return false;
-  return tl_response_better(status, tx->best_status) && !wants_next(tx, status);
+static bool at_once(const struct tl_txn *txn, unsigned status) {
+  if (txn->best || txn->challenges || status == 503 || tl_response_pending(txn)) return false;
+  return tl_response_better(status, txn->best_status) && !wants_next(txn, status);
 }
 
 static void final(struct tl_branch *b, const struct tl_msg *m, const struct tl_body *body) {
-  struct tl_tx *tx = b->tx;
+  struct tl_txn *txn = b->txn;
   bool repeated = b->state == TL_BR_COMPLETED;
   unsigned status = m->status;
   if (b->state == TL_BR_ACCEPTED) return; /* RFC 6026 7.2: nothing else follows a 2xx */
   if (b->invite) acknowledge(b, m);
   if (repeated) return;
   tl_pause_asked(b, m);
-  tx->to = b->hop;
+  txn->to = b->flow;
   branch_done(b);
-  if (tx->state != TL_TX_PROCEEDING) return;
+  if (txn->state != TL_TXN_PROCEEDING) return;
   /* RFC 4320 4.2: a 408 to another method than INVITE is as no answer. */
-  if (status == 408 && !tx->invite) {
-    if (tl_response_better(status, tx->best_status)) tx->best_status = 408;
-    if (!tl_response_pending(tx)) tl_response_settle(tx);
+  if (status == 408 && !txn->invite) {
+    if (tl_response_better(status, txn->best_status)) txn->best_status = 408;
+    if (!tl_response_pending(txn)) tl_response_settle(txn);
     return;
   }
-  if (status < 300 || at_once(tx, status)) {
-    tl_timer_stop(&tx->proxy->net.wheel, &tx->timer);
-    forward(tx, m, body);
-    tl_tx_finished(tx, status);
+  if (status < 300 || at_once(txn, status)) {
+    tl_timer_stop(&txn->proxy->net.wheel, &txn->timer);
+    forward(txn, m, body);
+    tl_txn_finished(txn, status);
     return;
   }
-  keep_best(tx, m, body);
-  if (status >= 600) cancel_others(tx);
-  if (tl_response_pending(tx)) return;
+  keep_best(txn, m, body);
+  if (status >= 600) cancel_others(txn);
+  if (tl_response_pending(txn)) return;
   /* Not from here when another target follows: M is still being read. */
-  tx->failed = true;
-  tl_timer_start(&tx->proxy->net.wheel, &tx->timer, 0);
+  txn->failed = true;
+  tl_timer_start(&txn->proxy->net.wheel, &txn->timer, 0);
 }
 
 static void drop(struct tl_proxy *p, enum tl_counter why) { tl_count(tl_proxy_counters(p), why); }
 
 /* A peer that has several addresses may answer from another. Ports are not compared: some
  * telephones send from one and listen at another, and RFC 3261 18.2.2 lets them. */
-bool tl_branch_is_from_hop(struct tl_proxy *p, const struct tl_branch *b,
-                           const struct tl_hop *from) {
-  if (b->hop.transport != TL_UDP) return from->conn && from->conn == b->hop.conn;
+bool tl_branch_is_from_flow(struct tl_proxy *p, const struct tl_branch *b,
+                            const struct tl_flow *from) {
+  if (b->flow.transport != TL_UDP) return from->conn && from->conn == b->flow.conn;
   if (from->transport != TL_UDP) return false;
-  return tl_addr_ip_eq(&b->hop.addr, &from->addr) ||
+  return tl_addr_ip_eq(&b->flow.addr, &from->addr) ||
          (b->peer && tl_source_is(p, tl_source_of(p, from, NULL), from, NULL, b->peer));
 }
 
 /* The branch that M answers, if it is M's to answer; else M is counted. */
 static struct tl_branch *branch_of(struct tl_proxy *p, const struct tl_token *t,
-                                   const struct tl_hop *from, const struct tl_msg *m) {
+                                   const struct tl_flow *from, const struct tl_msg *m) {
   struct tl_branch *b = tl_branch_find(p, t->slot, t->gen);
   if (!b)
     drop(p, TL_C_DROP_STRAY_RESPONSE);
-  else if (!tl_branch_is_from_hop(p, b, from) && !tl_branch_is_same_party(p, b, from))
+  else if (!tl_branch_is_from_flow(p, b, from) && !tl_branch_is_same_party(p, b, from))
     drop(p, TL_C_DROP_NOT_ASKED);
   else if (tl_token_sent_by(p, m->via.host, m->via.port) != b->sent_by)
     drop(p, TL_C_DROP_SENT_BY);
@@ -369,10 +369,10 @@ static struct tl_branch *branch_of(struct tl_proxy *p, const struct tl_token *t,
   return NULL;
 }
 
-static void stateless(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+static void stateless(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
                       const struct tl_body *body, tl_conn_id conn);
 
-void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+void tl_response(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
                  const struct tl_body *body) {
   struct tl_token t;
   int rc = tl_token_branch_parse(p, m->via.branch, &t);
@@ -387,7 +387,7 @@ void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_
     return;
   }
   if (t.worker != p->th.index) {
-    tl_relay_message(p, t.worker, from, m, body, 1);
+    tl_xw_message(p, t.worker, from, m, body, 1);
     return;
   }
   count_class(p, m->status);
@@ -399,11 +399,11 @@ void tl_response(struct tl_proxy *p, const struct tl_hop *from, const struct tl_
     return;
   }
   /* What cannot be passed on must not end the transaction: its client would never hear of it. */
-  if (m->method != (enum tl_method)b->tx->method || (for_us_alone(m) && !b->tx->probe)) {
+  if (m->method != (enum tl_method)b->txn->method || (for_us_alone(m) && !b->txn->probe)) {
     drop(p, TL_C_DROP_STRAY_RESPONSE);
     return;
   }
-  if (from->conn && from->conn != b->hop.conn) tl_branch_moved(b, from);
+  if (from->conn && from->conn != b->flow.conn) tl_branch_moved(b, from);
   if (m->status < 200)
     provisional(b, m, body);
   else if (b->invite && m->status < 300)
@@ -424,25 +424,25 @@ static int via_below(const struct tl_msg *m, struct tl_via *out) {
 }
 
 /* Is M what a request that we passed on from CONN may be answered with, by FROM? */
-static bool answers(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+static bool answers(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
                     const struct tl_via *below, tl_conn_id conn) {
-  struct tl_hop nameless = {.transport = from->transport, .conn = from->conn};
+  struct tl_flow nameless = {.transport = from->transport, .conn = from->conn};
   struct tl_passage w = {.from = conn,
                          .sent_by = tl_token_sent_by(p, m->via.host, m->via.port),
                          .via = tl_token_via(p, below),
-                         .hop = tl_token_hop(p, from),
+                         .flow = tl_token_flow(p, from),
                          .call_id = m->call_id,
                          .method = m->method == TL_M_CANCEL ? TL_STR("INVITE") : m->cseq_method,
                          .cseq = m->cseq};
   uint32_t now_s = tl_token_now();
   if (tl_token_stateless_check(p, m->via.branch, &w, now_s) == TL_OK) return true;
   if (!from->conn) return false;
-  w.hop = tl_token_hop(p, &nameless); /* sent by way of another worker, which knew the address */
+  w.flow = tl_token_flow(p, &nameless); /* sent by way of another worker, which knew the address */
   return tl_token_stateless_check(p, m->via.branch, &w, now_s) == TL_OK;
 }
 
 /* 16.11: back on the connection that our branch names, else where the Via below ours says. */
-static void stateless(struct tl_proxy *p, const struct tl_hop *from, const struct tl_msg *m,
+static void stateless(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
                       const struct tl_body *body, tl_conn_id conn) {
   struct tl_edit e;
   struct tl_via v;
@@ -453,13 +453,13 @@ static void stateless(struct tl_proxy *p, const struct tl_hop *from, const struc
     return;
   }
   count_class(p, m->status);
-  struct tl_hop back = {.transport = c ? (enum tl_transport)c->transport : TL_UDP, .conn = conn};
+  struct tl_flow back = {.transport = c ? (enum tl_transport)c->transport : TL_UDP, .conn = conn};
   int rc = drop_top_via(&e, m);
   if (rc == TL_OK && c && !fits(p, &back, &e, body)) return;
   if (rc == TL_OK && conn) {
-    rc = tl_relay_is_remote(p, conn) ? tl_relay_send_edit(p, conn, &e, body, NULL)
-         : c                         ? tl_conn_send_edit(c, &e, body)
-                                     : TL_ECLOSED;
+    rc = tl_xw_is_remote(p, conn) ? tl_xw_send_edit(p, conn, &e, body, NULL)
+         : c                      ? tl_conn_send_edit(c, &e, body)
+                                  : TL_ECLOSED;
     if (c && m->status >= 200) tl_conn_answered(c);
   } else if (rc == TL_OK) {
     uint16_t port = v.rport ? v.rport : v.port ? v.port : 5060;

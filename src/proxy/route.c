@@ -9,9 +9,9 @@
 
 #include "proxy.h"
 
-bool tl_route_is_ours(struct tl_proxy *p, const struct tl_uri *u) {
+bool tl_route_is_local(struct tl_proxy *p, const struct tl_uri *u) {
   return (u->scheme == TL_SCHEME_SIP || u->scheme == TL_SCHEME_SIPS) &&
-         tl_conf_is_ours(p->net.conf, u->host, u->port);
+         tl_conf_is_local(p->net.conf, u->host, u->port);
 }
 
 /* The transport of a URI that names NAMED, TL_TRANSPORTS: none that we know. */
@@ -49,7 +49,7 @@ struct tokens {
   bool any, torn;              /* TORN: one of them does not follow the one in front of it */
 };
 
-static bool our_token(struct tl_proxy *p, const struct tl_msg *m, const struct tl_uri *u,
+static bool own_token(struct tl_proxy *p, const struct tl_msg *m, const struct tl_uri *u,
                       struct tokens *out) {
   struct tl_str token;
   struct tl_route_token says;
@@ -68,10 +68,10 @@ static void take_leg(struct tl_plan *plan, const struct tokens *t) {
   const struct tl_route_token *says = &t->last;
   plan->in_dialog = true;
   plan->reverse = says->reverse;
-  plan->flow = says->reverse ? says->flow : 0;
+  plan->flow_conn = says->reverse ? says->flow_conn : 0;
   plan->flow_transport = t->transport;
   plan->leg_peer = says->reverse ? says->caller : says->callee;
-  plan->leg_place = says->place[!says->reverse];
+  plan->leg_end = says->end[!says->reverse];
   size_t n = says->reverse ? 0 : says->domain.n;
   if (n >= sizeof(plan->leg)) n = 0;
   if (n) memcpy(plan->leg, says->domain.p, n);
@@ -81,7 +81,7 @@ static void take_leg(struct tl_plan *plan, const struct tokens *t) {
 /* As if there had been no token. */
 static void drop_leg(struct tl_plan *plan) {
   plan->in_dialog = plan->reverse = plan->downgrade = false;
-  plan->flow = 0;
+  plan->flow_conn = 0;
   plan->leg_peer = 0;
   plan->n_target = 0;
   plan->leg[0] = plan->host[0] = '\0';
@@ -112,14 +112,14 @@ static int preprocess(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan
   struct tl_str maddr, lr;
   int n = m->first[TL_H_ROUTE] == TL_HDR_NONE ? 0 : tl_route_values(m, p->routes);
   if (n < 0) return TL_ESYNTAX;
-  if (n > 0 && tl_route_is_ours(p, &plan->uri) && our_token(p, m, &plan->uri, out)) {
+  if (n > 0 && tl_route_is_local(p, &plan->uri) && own_token(p, m, &plan->uri, out)) {
     plan->strict_in = true;
     n--;
   }
   while (plan->drop_routes < n) {
     if (tl_uri_parse(p->routes[plan->drop_routes].uri, &u)) return TL_ESYNTAX;
-    if (!tl_route_is_ours(p, &u)) break;
-    our_token(p, m, &u, out);
+    if (!tl_route_is_local(p, &u)) break;
+    own_token(p, m, &u, out);
     plan->drop_routes++;
   }
   plan->next_uri = plan->uri;
@@ -129,7 +129,7 @@ static int preprocess(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan
   plan->strict_out = plan->drop_routes < n && !tl_uri_param(&plan->next_uri, TL_STR("lr"), &lr);
   plan->secure = plan->uri.scheme == TL_SCHEME_SIPS;
   plan->strip_maddr = tl_uri_param(&plan->uri, TL_STR("maddr"), &maddr) && maddr.n &&
-                      tl_conf_is_ours(p->net.conf, maddr, plan->uri.port);
+                      tl_conf_is_local(p->net.conf, maddr, plan->uri.port);
   return TL_OK;
 }
 
@@ -191,7 +191,7 @@ static struct tl_tls_domain *domain_for(const struct tl_conf *conf, const struct
 }
 
 const char *tl_route_lacks_domain(const struct tl_plan *plan) {
-  if (!plan || plan->n_target == 0 || plan->flow) return NULL;
+  if (!plan || plan->n_target == 0 || plan->flow_conn) return NULL;
   for (unsigned i = 0; i < plan->n_target; i++)
     if (plan->target[i].transport != TL_TLS || plan->target[i].domain) return NULL;
   return "No TLS Domain For The Destination";
@@ -211,7 +211,7 @@ static bool downgrades(const struct tl_snap *snap, enum tl_transport t,
                        const struct tl_addr *addr) {
   for (size_t i = 0; snap->conf->peer && i < snap->conf->n_peer && t != TL_TLS; i++) {
     const struct tl_conf_peer *peer = &snap->conf->peer[i];
-    const struct tl_place_list *l = peer->tls_only ? tl_snap_places(snap, peer) : NULL;
+    const struct tl_addr_list *l = peer->tls_only ? tl_snap_places(snap, peer) : NULL;
     for (size_t k = 0; l && k < l->n; k++)
       if (tl_addr_ip_eq(&l->at[k].addr, addr)) return true;
   }
@@ -257,7 +257,7 @@ static const struct tl_conf_peer *peer_at(const struct tl_snap *snap, enum tl_tr
                                           const struct tl_addr *addr) {
   for (size_t i = 0; i < snap->conf->n_peer; i++) {
     const struct tl_conf_peer *peer = &snap->conf->peer[i];
-    const struct tl_place_list *l = tl_snap_places(snap, peer);
+    const struct tl_addr_list *l = tl_snap_places(snap, peer);
     for (size_t k = 0; k < l->n; k++)
       if (l->at[k].via == t && tl_addr_eq(&l->at[k].addr, addr)) return peer;
   }
@@ -304,8 +304,9 @@ static void add_place(struct tl_proxy *p, const struct tl_snap *snap, struct tl_
 }
 
 const char *tl_route_only_us(const struct tl_plan *plan) {
-  return plan && plan->to_self && !plan->n_target && !plan->flow ? "Next Hop Is This Proxy Itself"
-                                                                 : NULL;
+  return plan && plan->to_self && !plan->n_target && !plan->flow_conn
+             ? "Next Hop Is This Proxy Itself"
+             : NULL;
 }
 
 void tl_route_resolved(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan,
@@ -321,22 +322,22 @@ void tl_route_resolved(struct tl_proxy *p, const struct tl_snap *snap, struct tl
   if (plan->n_target == 0 && (r->rc || r->n == 0)) plan->refusal = "Next Hop Has No Address";
 }
 
-int tl_route_resolve(struct tl_tx *tx) {
-  struct tl_proxy *p = tx->proxy;
+int tl_route_resolve(struct tl_txn *txn) {
+  struct tl_proxy *p = txn->proxy;
   struct tl_resolve *r = calloc(1, sizeof(*r));
   if (!r) return TL_ENOMEM;
   r->mail.type = TL_MAIL_RESOLVE;
   r->worker = p->th.index;
-  r->cookie = tx->key;
+  r->cookie = txn->key;
   r->started_ms = p->net.now_ms;
-  const struct tl_conf_peer *peer = tx->plan->unresolved;
-  const struct tl_uri *u = &tx->plan->next_uri;
+  const struct tl_conf_peer *peer = txn->plan->unresolved;
+  const struct tl_uri *u = &txn->plan->next_uri;
   enum tl_transport named;
   r->transport = peer ? peer->transport : tl_route_transport(u);
   r->any_transport = peer ? peer->any_transport : !tl_uri_transport(u, &named);
   r->secure = r->transport == TL_TLS;
   r->port = !peer ? u->port : peer->any_port ? 0 : peer->port;
-  snprintf(r->host, sizeof(r->host), "%s", peer ? peer->host : tx->plan->host);
+  snprintf(r->host, sizeof(r->host), "%s", peer ? peer->host : txn->plan->host);
   int rc = tl_mailbox_post(&p->th.rt->resolver, &r->mail);
   if (rc) {
     tl_count(tl_proxy_counters(p), TL_C_MAIL_FULL);
@@ -349,11 +350,11 @@ int tl_route_resolve(struct tl_tx *tx) {
  * transaction a retransmission must go where the request went (16.11). */
 static void targets_of_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_msg *m,
                             const struct tl_conf_peer *peer) {
-  const struct tl_place_list *l = tl_snap_places(p->snap, peer);
-  uint8_t order[TL_PLACES_MAX];
-  tl_place_list_order(l, l->drawn ? tl_token_tx_key(p, m) : 0, order);
+  const struct tl_addr_list *l = tl_snap_places(p->snap, peer);
+  uint8_t order[TL_PEER_ADDRS_MAX];
+  tl_addr_list_order(l, l->weighted ? tl_token_tx_key(p, m) : 0, order);
   for (size_t k = 0; k < l->n; k++) {
-    const struct tl_place *at = &l->at[order[k]];
+    const struct tl_target_addr *at = &l->at[order[k]];
     add_place(p, p->snap, plan, peer, (enum tl_transport)at->via, &at->addr);
   }
 }
@@ -384,7 +385,7 @@ static void refuse_for_pause(struct tl_proxy *p, struct tl_plan *plan) {
 
 static int targets_of_peers(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan) {
   const struct tl_conf_route *r = plan->route;
-  plan->rewrite_host = tl_route_is_ours(p, &plan->uri) && !plan->strict_out;
+  plan->rewrite_host = tl_route_is_local(p, &plan->uri) && !plan->strict_out;
   for (size_t i = 0; i < r->n_peer; i++)
     if (!passed_over(p, r, i)) targets_of_peer(p, plan, m, r->peer[i]);
   if (plan->n_target) return TL_OK;
@@ -432,8 +433,8 @@ void tl_route_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan) {
  * nobody of that name. */
 static int no_route(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan,
                     unsigned *out_status) {
-  bool ours = tl_route_is_ours(p, &plan->uri) ||
-              tl_conf_is_our_domain(p->snap->conf, plan->uri.host, plan->uri.port);
+  bool ours = tl_route_is_local(p, &plan->uri) ||
+              tl_conf_is_local_domain(p->snap->conf, plan->uri.host, plan->uri.port);
   *out_status = ours || plan->uri.host.n == 0 ? 404 : 403;
   bool denied = *out_status == 403;
   if (denied) tl_count(tl_proxy_counters(p), TL_C_RELAY_DENIED);
@@ -477,7 +478,7 @@ static int match_route(struct tl_proxy *p, const struct tl_msg *m, const struct 
     return targets_of_peers(p, m, plan);
   }
   /* Relaying to ourselves would only loop. */
-  if (tl_route_is_ours(p, &plan->next_uri)) return TL_ENOTFOUND;
+  if (tl_route_is_local(p, &plan->next_uri)) return TL_ENOTFOUND;
   *out_status = 416;
   int rc = target_of_uri(p, plan);
   return rc || tl_guard_relay(p, conf, plan, out_status) ? rc : TL_ENOTFOUND;
@@ -485,7 +486,7 @@ static int match_route(struct tl_proxy *p, const struct tl_msg *m, const struct 
 
 /* A sips: request, or one for a TLS-only peer, has targets, but none that is secure. */
 static int secure_enough(const struct tl_plan *plan, int rc, unsigned *out_status) {
-  if ((!plan->secure && !plan->downgrade) || plan->n_target || rc == TL_EAGAIN || plan->flow)
+  if ((!plan->secure && !plan->downgrade) || plan->n_target || rc == TL_EAGAIN || plan->flow_conn)
     return rc;
   if (plan->refusal) return rc; /* for another reason */
   *out_status = 480;
@@ -494,15 +495,15 @@ static int secure_enough(const struct tl_plan *plan, int rc, unsigned *out_statu
 
 /* Behind our token. TL_EINVAL: it leads to where the next leg never was. */
 static int in_dialog(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_status) {
-  const struct tl_conn *c = tl_conn_get(&p->net, plan->flow);
-  bool alive = tl_relay_is_remote(p, plan->flow) ||
+  const struct tl_conn *c = tl_conn_get(&p->net, plan->flow_conn);
+  bool alive = tl_xw_is_remote(p, plan->flow_conn) ||
                (c && c->state == TL_CONN_OPEN && !tl_conn_half_closed(c));
-  if (!alive || (plan->secure && plan->flow_transport != TL_TLS)) plan->flow = 0;
+  if (!alive || (plan->secure && plan->flow_transport != TL_TLS)) plan->flow_conn = 0;
   *out_status = 404;
-  int rc = tl_route_is_ours(p, &plan->next_uri) ? TL_ENOTFOUND : target_of_uri(p, plan);
+  int rc = tl_route_is_local(p, &plan->next_uri) ? TL_ENOTFOUND : target_of_uri(p, plan);
   bool bound = tl_leg_bound(p, p->snap, plan);
   /* With a live flow the address is only what is tried behind it. */
-  if (plan->flow) return TL_OK;
+  if (plan->flow_conn) return TL_OK;
   return bound ? secure_enough(plan, rc, out_status) : TL_EINVAL;
 }
 
@@ -516,7 +517,7 @@ static bool by_token(struct tl_proxy *p, struct tl_plan *plan, const struct toke
   return false;
 }
 
-int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c,
+int tl_route_plan(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c,
                   const struct tl_msg *m, struct tl_plan *plan, unsigned *out_status) {
   struct tokens t = {.any = false};
   int rc;
@@ -538,7 +539,7 @@ int tl_route_plan(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn 
   bool done = plan->in_dialog && by_token(p, plan, &t, out_status, &rc);
   unsigned status = *out_status;
   *out_status = 403;
-  plan->refusal = tl_claim_refuse(p, source, from, c, m, plan);
+  plan->refusal = tl_identity_refuse(p, source, from, c, m, plan);
   if (plan->refusal) return TL_ENOTFOUND;
   *out_status = status;
   if (done) return rc;

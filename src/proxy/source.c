@@ -4,7 +4,7 @@
  * its From may name are worked out once per connection and snapshot, so that a
  * message costs a look-up; datagrams have a small table by source address.
  *
- * What a request claims is held against this in claim.c.
+ * What a request claims is held against this in identity_check.c.
  */
 #include <fnmatch.h>
 #include <stdio.h>
@@ -38,20 +38,21 @@ static struct tl_source *source_new(const struct tl_snap *snap, struct tl_source
   }
   if (!old) return NULL;
   old->generation = conf->generation;
-  old->places_seen = snap->places_seen;
+  old->peer_addrs_seen = snap->peer_addrs_seen;
   return old;
 }
 
 /* Is what S says still so? A peer's addresses tell it, and they change. */
 static bool fresh(const struct tl_source *s, const struct tl_snap *snap) {
-  return s && s->generation == snap->conf->generation && s->places_seen == snap->places_seen;
+  return s && s->generation == snap->conf->generation &&
+         s->peer_addrs_seen == snap->peer_addrs_seen;
 }
 
 /* ---- the peer ---- */
 
 enum { AT_NO_PLACE, AT_ITS_ADDRESS, AT_ITS_PORT };
 
-static unsigned place_of(const struct tl_place_list *l, const struct facts *f) {
+static unsigned place_of(const struct tl_addr_list *l, const struct facts *f) {
   unsigned best = AT_NO_PLACE;
   for (size_t i = 0; i < l->n; i++) {
     if (!tl_addr_ip_eq(&l->at[i].addr, f->addr)) continue;
@@ -64,7 +65,7 @@ static unsigned place_of(const struct tl_place_list *l, const struct facts *f) {
 
 /* A name tells by what the certificate says of SIP domains. An address in it tells nothing, but of
  * the peer that was dialled there and had it demanded of him. */
-static bool speaks_as(const struct facts *f, const struct tl_place_list *l, const char *name) {
+static bool speaks_as(const struct facts *f, const struct tl_addr_list *l, const char *name) {
   if (tl_identity_speaks_for(f->id, tl_str_c(name), f->allow_cn)) return true;
   struct tl_addr a;
   return f->dialled && tl_addr_parse(tl_str_c(name), 0, &a) == 0 && place_of(l, f) == AT_ITS_PORT &&
@@ -72,7 +73,7 @@ static bool speaks_as(const struct facts *f, const struct tl_place_list *l, cons
 }
 
 static bool named(const struct tl_conf_peer *peer, const struct facts *f,
-                  const struct tl_place_list *l) {
+                  const struct tl_addr_list *l) {
   if (!peer->identities) return speaks_as(f, l, peer->identity);
   for (char **n = peer->identities; *n; n++)
     if (speaks_as(f, l, *n)) return true;
@@ -81,7 +82,7 @@ static bool named(const struct tl_conf_peer *peer, const struct facts *f,
 
 /* Is it reached by nothing else? What cannot be sent to it in the clear does not come from it so.
  */
-static bool has_only_tls(const struct tl_conf_peer *peer, const struct tl_place_list *l) {
+static bool has_only_tls(const struct tl_conf_peer *peer, const struct tl_addr_list *l) {
   if (!peer->any_transport) return peer->transport == TL_TLS;
   for (size_t i = 0; i < l->n; i++)
     if (l->at[i].via != TL_TLS) return false;
@@ -89,7 +90,7 @@ static bool has_only_tls(const struct tl_conf_peer *peer, const struct tl_place_
 }
 
 /* Is it reached by TLS at all? Without a transport in its uri DNS says so. */
-static bool has_tls(const struct tl_conf_peer *peer, const struct tl_place_list *l) {
+static bool has_tls(const struct tl_conf_peer *peer, const struct tl_addr_list *l) {
   if (peer->transport == TL_TLS) return true;
   for (size_t i = 0; peer->any_transport && i < l->n; i++)
     if (l->at[i].via == TL_TLS) return true;
@@ -99,7 +100,7 @@ static bool has_tls(const struct tl_conf_peer *peer, const struct tl_place_list 
 /* How well PEER fits who is there, 0: not. A verified certificate decides alone: its keys or
  * authorities bound before its name, then where it comes from. */
 static unsigned fit_certificate(const struct tl_conf_peer *peer, const struct facts *f) {
-  const struct tl_place_list *l = tl_snap_places(f->snap, peer);
+  const struct tl_addr_list *l = tl_snap_places(f->snap, peer);
   if (!has_tls(peer, l) || !named(peer, f, l) || !tl_binding_holds(peer->binding, f->id, true))
     return 0;
   return 1 + place_of(l, f) + (peer->binding ? 4 : 0);
@@ -109,7 +110,7 @@ static unsigned fit_certificate(const struct tl_conf_peer *peer, const struct fa
  * before a network, and the narrowest of those. A peer that we reach by TLS is not taken for
  * itself in the clear. */
 static unsigned fit_address(const struct tl_conf_peer *peer, const struct facts *f) {
-  const struct tl_place_list *l = tl_snap_places(f->snap, peer);
+  const struct tl_addr_list *l = tl_snap_places(f->snap, peer);
   unsigned network = 0;
   if (!f->encrypted && has_only_tls(peer, l)) return 0;
   for (size_t i = 0; i < peer->n_network; i++)
@@ -291,28 +292,28 @@ static struct tl_source *of_address(struct tl_proxy *p, const struct tl_addr *ad
 }
 
 /* A message that another worker passed on brings along what that worker knew. */
-static struct tl_source *of_relayed(struct tl_proxy *p, const struct tl_hop *from) {
-  struct tl_source *s = p->relayed.source = source_new(p->snap, p->relayed.source);
+static struct tl_source *source_of_xw(struct tl_proxy *p, const struct tl_flow *from) {
+  struct tl_source *s = p->xw_from.source = source_new(p->snap, p->xw_from.source);
   if (!s) return NULL;
   struct facts f = {.snap = p->snap,
                     .addr = &from->addr,
                     .transport = from->transport,
-                    .id = p->relayed.identity,
+                    .id = p->xw_from.identity,
                     .encrypted = from->transport == TL_TLS,
-                    .allow_cn = p->relayed.allow_cn,
-                    .dialled = p->relayed.dialled,
-                    .check = p->relayed.check};
+                    .allow_cn = p->xw_from.allow_cn,
+                    .dialled = p->xw_from.dialled,
+                    .check = p->xw_from.check};
   fill(p, s, &f);
   return s;
 }
 
-struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c) {
+struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c) {
   if (c) return of_conn(p, c);
-  return from->transport == TL_UDP ? of_address(p, &from->addr) : of_relayed(p, from);
+  return from->transport == TL_UDP ? of_address(p, &from->addr) : source_of_xw(p, from);
 }
 
 /* Several peers may fit; S tells the best of them alone, and a leg of a dialog may be another. */
-bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl_hop *from,
+bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl_flow *from,
                   const struct tl_conn *c, uint64_t peer) {
   const struct tl_conf *conf = p->snap->conf;
   if (!s) return false;
@@ -323,7 +324,7 @@ bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl
                     .transport = from->transport,
                     .encrypted = from->transport == TL_TLS,
                     .allow_cn = s->allow_cn,
-                    .dialled = c ? c->outgoing : p->relayed.dialled};
+                    .dialled = c ? c->outgoing : p->xw_from.dialled};
   for (size_t i = 0; i < conf->n_peer; i++)
     if (conf->peer[i].id == peer) return fit_of(&conf->peer[i], &f) > 0;
   return false;
@@ -333,10 +334,10 @@ bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl
 const struct tl_identity *tl_source_identity(const struct tl_proxy *p, const struct tl_source *s,
                                              const struct tl_conn *c) {
   if (!s || !s->verified) return NULL;
-  return c ? c->tls->identity : p->relayed.identity;
+  return c ? c->tls->identity : p->xw_from.identity;
 }
 
-uint64_t tl_source_sender(struct tl_proxy *p, const struct tl_hop *from, struct tl_conn *c) {
+uint64_t tl_source_sender(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c) {
   const struct tl_source *s = tl_source_of(p, from, c);
   return s ? s->sender : sender_of(p, NULL, NULL, from->transport, &from->addr);
 }
@@ -346,8 +347,8 @@ void tl_source_exit(struct tl_proxy *p) {
     free(p->sources[i].source);
     p->sources[i].source = NULL;
   }
-  free(p->relayed.source);
-  p->relayed.source = NULL;
+  free(p->xw_from.source);
+  p->xw_from.source = NULL;
 }
 
 void tl_source_describe(struct tl_net *n, struct tl_conn *c, struct tl_conn_info *out) {

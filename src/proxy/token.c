@@ -60,7 +60,7 @@ static uint64_t passage_mac(const struct tl_proxy *p, const struct tl_passage *w
                    tl_siphash13(key_of(p, 0), w->method.p, w->method.n),
                    w->sent_by,
                    w->via,
-                   w->hop};
+                   w->flow};
   return tl_siphash(key_of(p, 0), in, sizeof(in));
 }
 
@@ -157,13 +157,13 @@ uint64_t tl_token_via(const struct tl_proxy *p, const struct tl_via *v) {
   return tl_siphash13(key_of(p, 0), in, n) | 1;
 }
 
-uint64_t tl_token_hop(const struct tl_proxy *p, const struct tl_hop *hop) {
-  uint64_t in[3] = {hop->transport, 0, 0};
-  if (hop->addr.sa.sa_family == 0)
-    in[2] = hop->conn;
+uint64_t tl_token_flow(const struct tl_proxy *p, const struct tl_flow *flow) {
+  uint64_t in[3] = {flow->transport, 0, 0};
+  if (flow->addr.sa.sa_family == 0)
+    in[2] = flow->conn;
   else
-    in[1] = tl_token_host(p, &hop->addr);
-  if (in[1] && hop->transport != TL_UDP) in[2] = tl_addr_port(&hop->addr);
+    in[1] = tl_token_host(p, &flow->addr);
+  if (in[1] && flow->transport != TL_UDP) in[2] = tl_addr_port(&flow->addr);
   return tl_siphash13(key_of(p, 0), in, sizeof(in)) | 1;
 }
 
@@ -226,14 +226,14 @@ static size_t put_part(char kind, uint64_t id, char *out) {
 
 #define PLACE_DIGITS 13u /* one for the security, eight for the host, four for the port */
 
-static void put_place(const struct tl_leg_place *at, char *out) {
+static void put_end(const struct tl_leg_end *at, char *out) {
   uint64_t all = (uint64_t)at->security << 48 | (uint64_t)at->host << 16 | at->port;
   tl_hex_put(all, PLACE_DIGITS, out);
 }
 
 static size_t put_rest(const struct tl_route_token *t, char *out) {
-  size_t n = put_part('f', t->flow, out);
-  n += put_part('g', t->callee_flow, out + n);
+  size_t n = put_part('f', t->flow_conn, out);
+  n += put_part('g', t->callee_flow_conn, out + n);
   n += put_part('c', t->caller, out + n);
   if (!t->caller) n += put_part('i', t->caller_name, out + n);
   n += put_part('p', t->callee, out + n);
@@ -250,8 +250,8 @@ size_t tl_token_route(const struct tl_proxy *p, const struct tl_route_token *t,
                       const struct tl_msg *m, char out[TL_RR_TOKEN_MAX]) {
   out[0] = KEY_NAME;
   tl_hex_put(t->made_s, 8, out + 1);
-  put_place(&t->place[0], out + 9);
-  put_place(&t->place[1], out + 22);
+  put_end(&t->end[0], out + 9);
+  put_end(&t->end[1], out + 22);
   tl_hex_put64(t->route, out + 35);
   struct tl_str whole = {out, TL_RR_TOKEN_LEN + put_rest(t, out + TL_RR_TOKEN_LEN)};
   tl_hex_put64(route_mac(p, dialog_mac(p, whole, m->call_id), m->from_tag), out + RR_SIGNED);
@@ -263,8 +263,8 @@ static void read_rest(struct tl_str rest, struct tl_route_token *out) {
   while (rest.n >= 2) {
     char kind = rest.p[1];
     size_t n = kind == 'n' ? rest.n : rest.n < 18 ? rest.n : 18;
-    uint64_t *part = kind == 'f'   ? &out->flow
-                     : kind == 'g' ? &out->callee_flow
+    uint64_t *part = kind == 'f'   ? &out->flow_conn
+                     : kind == 'g' ? &out->callee_flow_conn
                      : kind == 'c' ? &out->caller
                      : kind == 'i' ? &out->caller_name
                      : kind == 'p' ? &out->callee
@@ -279,10 +279,10 @@ static void read_rest(struct tl_str rest, struct tl_route_token *out) {
   }
 }
 
-static int read_place(const char *s, struct tl_leg_place *out) {
+static int read_end(const char *s, struct tl_leg_end *out) {
   uint64_t all;
   if (tl_hex_take(s, PLACE_DIGITS, &all)) return TL_ENOTFOUND;
-  *out = (struct tl_leg_place){
+  *out = (struct tl_leg_end){
       .security = (uint8_t)(all >> 48), .host = (uint32_t)(all >> 16), .port = (uint16_t)all};
   return TL_OK;
 }
@@ -292,8 +292,8 @@ int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const st
   uint64_t mac, made;
   *out = (struct tl_route_token){.route = 0};
   if (token.n < TL_RR_TOKEN_LEN || token.n > TL_RR_TOKEN_MAX ||
-      tl_hex_take(token.p + 1, 8, &made) || read_place(token.p + 9, &out->place[0]) ||
-      read_place(token.p + 22, &out->place[1]) || tl_hex_take64(token.p + 35, &out->route) ||
+      tl_hex_take(token.p + 1, 8, &made) || read_end(token.p + 9, &out->end[0]) ||
+      read_end(token.p + 22, &out->end[1]) || tl_hex_take64(token.p + 35, &out->route) ||
       tl_hex_take64(token.p + RR_SIGNED, &mac))
     return TL_ENOTFOUND;
   /* The tag of whoever opened the dialog is in the hash: in From it travels the same way. */

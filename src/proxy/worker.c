@@ -10,12 +10,12 @@
 #include <urcu/urcu-memb.h>
 
 #include "proxy.h"
+#include "tieline/audit.h"
 #include "tieline/explain.h"
-#include "tieline/sweep.h"
 
 #define MAILBOX_CAP 65536u
 
-static void on_message(struct tl_net *n, const struct tl_hop *from, struct tl_conn *c,
+static void on_message(struct tl_net *n, const struct tl_flow *from, struct tl_conn *c,
                        const struct tl_msg *m, const struct tl_body *body) {
   struct tl_proxy *p = tl_proxy_of(n);
   tl_snap_refresh(p);
@@ -27,7 +27,7 @@ static void on_message(struct tl_net *n, const struct tl_hop *from, struct tl_co
     tl_response(p, from, m, body);
 }
 
-static void on_bad(struct tl_net *n, const struct tl_hop *from, struct tl_conn *c,
+static void on_bad(struct tl_net *n, const struct tl_flow *from, struct tl_conn *c,
                    const struct tl_msg *m, const struct tl_scan_error *err) {
   (void)c;
   tl_local_answer(tl_proxy_of(n), from, m, err->status, tl_str_c(err->reason), TL_STR(""));
@@ -35,9 +35,9 @@ static void on_bad(struct tl_net *n, const struct tl_hop *from, struct tl_conn *
 
 /* No response comes on C any more. */
 static void lose_branches(struct tl_net *n, struct tl_conn *c, int rc) {
-  struct tl_hop was = {.transport = (enum tl_transport)c->transport, .addr = c->peer};
+  struct tl_flow was = {.transport = (enum tl_transport)c->transport, .addr = c->peer};
   bool verified = c->tls && c->tls->peer_verified;
-  tl_relay_conn_gone(tl_proxy_of(n), c, rc);
+  tl_xw_conn_gone(tl_proxy_of(n), c, rc);
   while (c->user) tl_branch_lost(c->user, &was, verified ? c->tls->identity : NULL, rc);
 }
 
@@ -49,30 +49,30 @@ static void on_closed(struct tl_net *n, struct tl_conn *c, int rc) {
 }
 
 static void on_resolved(struct tl_proxy *p, struct tl_resolve *r) {
-  struct tl_tx *tx = tl_tx_find(p, r->cookie);
+  struct tl_txn *txn = tl_txn_find(p, r->cookie);
   struct tl_body body;
-  if (tx && tx->state == TL_TX_WAITING) {
-    if (tl_forward_rescan(p, tx->request, tx->reliable, &p->msg2, &body)) {
-      tl_tx_free(tx);
+  if (txn && txn->state == TL_TXN_WAITING) {
+    if (tl_forward_rescan(p, txn->request, txn->reliable, &p->msg2, &body)) {
+      tl_txn_free(txn);
       free(r);
       return;
     }
-    tl_route_rebind(tx->plan, &p->msg2);
-    tl_route_resolved(p, tx->snap, tx->plan, r);
+    tl_route_rebind(txn->plan, &p->msg2);
+    tl_route_resolved(p, txn->snap, txn->plan, r);
     unsigned status;
-    bool open = true, by_uri = !tx->plan->unresolved && !tx->plan->own;
-    if (by_uri && tx->plan->in_dialog)
-      tl_leg_bound(p, tx->snap, tx->plan);
+    bool open = true, by_uri = !txn->plan->unresolved && !txn->plan->own;
+    if (by_uri && txn->plan->in_dialog)
+      tl_leg_bound(p, txn->snap, txn->plan);
     else if (by_uri)
-      open = tl_guard_relay(p, tx->snap->conf, tx->plan, &status);
-    if (!open && !tx->ack) {
-      tl_local_tx_answer(tx, status, tl_str_c(tx->plan->refusal), TL_STR(""));
-    } else if (tx->ack) {
-      if (tl_forward_stateless(p, &tx->from, tx->plan, &p->msg2, &body))
+      open = tl_guard_relay(p, txn->snap->conf, txn->plan, &status);
+    if (!open && !txn->ack) {
+      tl_local_tx_answer(txn, status, tl_str_c(txn->plan->refusal), TL_STR(""));
+    } else if (txn->ack) {
+      if (tl_forward_stateless(p, &txn->from, txn->plan, &p->msg2, &body))
         tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_ACK);
-      tl_tx_free(tx);
+      tl_txn_free(txn);
     } else {
-      tl_forward_next(tx, &p->msg2, &body);
+      tl_forward_next(txn, &p->msg2, &body);
     }
   }
   free(r);
@@ -87,7 +87,7 @@ static void on_mail(struct tl_net *n, struct tl_mail *m) {
   case TL_MAIL_BACK: tl_back_mail(p, m); break;
   case TL_MAIL_CALL_BEGUN:
   case TL_MAIL_CALL_ENDED: tl_call_mail(p, m); break;
-  default: tl_relay_mail(p, m); break;
+  default: tl_xw_mail(p, m); break;
   }
 }
 
@@ -97,7 +97,7 @@ const struct tl_net_handler tl_proxy_handler = {.message = on_message,
                                                 .half_closed = on_half_closed,
                                                 .describe = tl_source_describe,
                                                 .mail = on_mail,
-                                                .drop = tl_relay_free};
+                                                .drop = tl_xw_free};
 
 struct start {
   struct tl_proxy *p;
@@ -112,7 +112,7 @@ static void *run(void *arg) {
   struct tl_proxy *p = s->p;
   urcu_memb_register_thread();
   int rc = tl_net_init(&p->net, &p->th, &tl_proxy_handler, p, s->err, s->cap);
-  if (rc == TL_OK) rc = tl_tx_tables_init(p);
+  if (rc == TL_OK) rc = tl_txn_tables_init(p);
   if (rc == TL_OK) tl_snap_refresh(p);
   bool s_ok = rc == TL_OK;
   s->rc = rc;
@@ -126,7 +126,7 @@ static void *run(void *arg) {
            TL_FI("worker", p->th.index));
   if (s_ok) {
     tl_probe_exit(p);
-    tl_tx_tables_exit(p); /* first: what the connections' end would wake is gone */
+    tl_txn_tables_exit(p); /* first: what the connections' end would wake is gone */
     tl_net_exit(&p->net);
   }
   urcu_memb_unregister_thread();
@@ -172,12 +172,12 @@ static void drop_mail(struct tl_mailbox *mb) {
   while ((m = tl_mailbox_take(mb)) != NULL) {
     if (m->type == TL_MAIL_HANDOFF)
       tl_handoff_free((struct tl_handoff *)m);
-    else if (m->type == TL_MAIL_SWEEP)
-      tl_sweep_free((struct tl_sweep *)m);
+    else if (m->type == TL_MAIL_AUDIT)
+      tl_audit_free((struct tl_audit *)m);
     else if (m->type == TL_MAIL_ALIAS)
       tl_alias_told_free((struct tl_alias_told *)m);
     else if (m->type != TL_MAIL_EXPLAIN) /* still the control thread's */
-      tl_relay_free(m);
+      tl_xw_free(m);
   }
 }
 
@@ -196,6 +196,6 @@ void tl_worker_stop(struct tl_runtime *rt, unsigned index) {
 
 bool tl_worker_drained(const struct tl_runtime *rt, unsigned index) {
   const struct tl_thread *th = rt->worker[index];
-  return !th || (tl_count_get(&th->counters, TL_C_TX_NOW) == 0 &&
+  return !th || (tl_count_get(&th->counters, TL_C_TXN_NOW) == 0 &&
                  tl_count_get(&th->counters, TL_C_SENDQ_BYTES) == 0);
 }

@@ -117,8 +117,8 @@ int tl_reply_build(const struct tl_msg *req, unsigned status, struct tl_str reas
 
 /* CANCEL and ACK differ in the method and in where To comes from. Max-Forwards starts anew: it is
  * our request (RFC 3261 8.1.1.6). */
-static int hop_request(const struct tl_msg *fwd, const struct tl_msg *to_from, struct tl_str method,
-                       char *dst, size_t cap, size_t *out_len) {
+static int same_hop_request(const struct tl_msg *fwd, const struct tl_msg *to_from,
+                            struct tl_str method, char *dst, size_t cap, size_t *out_len) {
   struct out o = {dst, 0, cap, false};
   put_str(&o, method);
   put_str(&o, TL_STR(" "));
@@ -139,10 +139,10 @@ static int hop_request(const struct tl_msg *fwd, const struct tl_msg *to_from, s
 }
 
 int tl_cancel_build(const struct tl_msg *fwd, char *dst, size_t cap, size_t *out_len) {
-  return hop_request(fwd, fwd, TL_STR("CANCEL"), dst, cap, out_len);
+  return same_hop_request(fwd, fwd, TL_STR("CANCEL"), dst, cap, out_len);
 }
 
 int tl_ack_build(const struct tl_msg *fwd, const struct tl_msg *resp, char *dst, size_t cap,
                  size_t *out_len) {
-  return hop_request(fwd, resp, TL_STR("ACK"), dst, cap, out_len);
+  return same_hop_request(fwd, resp, TL_STR("ACK"), dst, cap, out_len);
 }

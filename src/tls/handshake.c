@@ -208,7 +208,7 @@ static unsigned max_fragment(const SSL *ssl) {
 
 /* The name is checked while the certificate is verified, so that a wrong server never sees our own
  * certificate; here once more for every way that leads to a session. */
-static int check_name(struct tl_hs *hs, const struct tl_session *s) {
+static int check_name(struct tl_hs *hs, const struct tl_hs_result *s) {
   if (!tl_hs_wants_name(hs)) return 0;
   struct tl_str want = tl_str_c(hs->verify_name);
   if (s->peer && tl_identity_matches(s->peer, want, hs->domain->allow_cn)) return 0;
@@ -220,7 +220,7 @@ static int check_name(struct tl_hs *hs, const struct tl_session *s) {
 
 /* A session may outlive what it stands for: the certificate, the trust in it, its revocation. Where
  * a ticket came, ticket_keys.c has asked before; this is for every other way that leads here. */
-static int check_resumed(struct tl_hs *hs, struct tl_session *s) {
+static int check_resumed(struct tl_hs *hs, struct tl_hs_result *s) {
   struct tl_verdict v;
   if (!s->resumed || !s->peer || !hs->domain->verify_cert) return 0;
   if (!hs->server) return 0; /* seen to before it was offered, moments ago */
@@ -240,7 +240,7 @@ static int check_resumed(struct tl_hs *hs, struct tl_session *s) {
                         "the certificate of the resumed session no longer passes");
 }
 
-static int derive_keys(struct tl_hs *hs, struct tl_session *out) {
+static int derive_keys(struct tl_hs *hs, struct tl_hs_result *out) {
   int rc = tl_secrets_derive(hs->ssl, hs->server, &hs->secrets, &hs->flight, &out->keys);
   if (rc == 0) return 0;
   ERR_clear_error();
@@ -248,14 +248,14 @@ static int derive_keys(struct tl_hs *hs, struct tl_session *out) {
 }
 
 /* What we showed. A resumed session shows nothing anew, so it is what the domain would show. */
-static void note_own(struct tl_hs *hs, struct tl_session *out) {
+static void note_own(struct tl_hs *hs, struct tl_hs_result *out) {
   struct tl_identity *own = NULL;
   if (hs->server || hs->cert_asked) own = tl_credentials_shown(hs->ssl, hs->domain);
   if (!own && out->resumed) own = hs->domain->own;
   if (own) out->own = tl_identity_ref(own);
 }
 
-int tl_hs_take(struct tl_hs *hs, struct tl_session *out) {
+int tl_hs_take(struct tl_hs *hs, struct tl_hs_result *out) {
   memset(out, 0, sizeof(*out));
   if (!hs->done || hs->failure.cause != TL_HS_OK) return TL_EINVAL;
   out->server = hs->server;
@@ -269,7 +269,7 @@ int tl_hs_take(struct tl_hs *hs, struct tl_session *out) {
   if (rc == 0) rc = check_name(hs, out);
   if (rc == 0) rc = derive_keys(hs, out);
   if (rc) {
-    tl_session_clear(out);
+    tl_hs_result_clear(out);
     return rc;
   }
   out->peer_verified =
@@ -284,7 +284,7 @@ int tl_hs_take(struct tl_hs *hs, struct tl_session *out) {
   return 0;
 }
 
-void tl_session_clear(struct tl_session *s) {
+void tl_hs_result_clear(struct tl_hs_result *s) {
   OPENSSL_cleanse(&s->keys, sizeof(s->keys));
   tl_tls_domain_unref(s->domain);
   tl_identity_unref(s->peer);

@@ -19,9 +19,9 @@ struct tl_hs {
   bool refused;                        /* no domain serves this ClientHello */
   const char *excess;                  /* of what it held too much; NULL: of nothing */
   bool cert_asked;                     /* client: the server wants a certificate */
-  bool resume_offered, resume_refused; /* see struct tl_session */
+  bool resume_offered, resume_refused; /* see struct tl_hs_result */
   bool unproven;      /* a resumed session whose certificate no longer passes, but is accepted */
-  bool stapled;       /* see struct tl_session */
+  bool stapled;       /* see struct tl_hs_result */
   char ocsp_why[160]; /* the server's staple was refused: why */
   bool said_keys;     /* the client sent trusted_ca_keys, and it was looked at */
   unsigned records_in;
@@ -41,7 +41,7 @@ struct tl_hs {
   uint8_t session_key[32];
   struct tl_identity *offered_id; /* a reference: whom the session offered, or kept, stands for */
   SSL_SESSION *fresh;             /* of this handshake, a reference */
-  struct tl_record *late;         /* seals tickets as the server did */
+  struct tl_record *post_hs;      /* seals tickets as the server did */
   struct tl_hs_failure failure;   /* its sni and domain are filled in as they become known */
 };
 
@@ -61,7 +61,7 @@ const char *tl_hello_excess(SSL *ssl);
 /* Before the first flight to REMOTE (NULL: nothing is resumed): offers what there is. */
 int tl_hs_offer(struct tl_hs *hs, const struct tl_addr *remote);
 /* S is complete: its session, if it has come already, is kept. */
-void tl_hs_remember(struct tl_hs *hs, const struct tl_session *s);
+void tl_hs_remember(struct tl_hs *hs, const struct tl_hs_result *s);
 /* At the end, before the SSL is freed. */
 void tl_hs_end_session(struct tl_hs *hs);
 

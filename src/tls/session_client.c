@@ -18,7 +18,7 @@
 #define LATE_RECORDS 4 /* records looked at for a ticket */
 #define HT_NEW_SESSION_TICKET 4
 
-static _Atomic unsigned late_n;
+static _Atomic unsigned n_post_hs;
 
 static bool may_offer(const struct tl_hs *hs, const struct tl_identity *id) {
   struct tl_verdict v;
@@ -44,7 +44,7 @@ int tl_hs_offer(struct tl_hs *hs, const struct tl_addr *remote) {
 static int on_session(SSL *ssl, SSL_SESSION *s) {
   struct tl_hs *hs = SSL_get_ex_data(ssl, tl_tls_ex_index());
   if (!hs || !hs->resumable || !SSL_SESSION_is_resumable(s)) return 0;
-  if (hs->late) {
+  if (hs->post_hs) {
     tl_sessions_put(hs->session_key, s, hs->offered_id);
     hs->late_done = true;
     return 0;
@@ -54,7 +54,7 @@ static int on_session(SSL *ssl, SSL_SESSION *s) {
   return 1;
 }
 
-void tl_hs_remember(struct tl_hs *hs, const struct tl_session *s) {
+void tl_hs_remember(struct tl_hs *hs, const struct tl_hs_result *s) {
   /* What was let in unproven must prove itself each time. */
   hs->resumable = hs->resumable && (s->peer_verified || !hs->domain->verify_cert);
   if (!hs->resumable) return;
@@ -63,18 +63,18 @@ void tl_hs_remember(struct tl_hs *hs, const struct tl_session *s) {
   if (hs->fresh) tl_sessions_put(hs->session_key, hs->fresh, hs->offered_id);
 }
 
-struct tl_hs *tl_hs_late(struct tl_hs *hs, const struct tl_session *s) {
+struct tl_hs *tl_hs_post(struct tl_hs *hs, const struct tl_hs_result *s) {
   if (hs->server || !hs->resumable || s->keys.version != TL_TLS_1_3) return NULL;
-  if (atomic_fetch_add(&late_n, 1) >= LATE_MAX) {
-    atomic_fetch_sub(&late_n, 1);
+  if (atomic_fetch_add(&n_post_hs, 1) >= LATE_MAX) {
+    atomic_fetch_sub(&n_post_hs, 1);
     return NULL;
   }
   struct tl_tls_keys theirs = s->keys;
   theirs.tx = s->keys.rx;
-  int rc = tl_record_new(&theirs, 0, &hs->late);
+  int rc = tl_record_new(&theirs, 0, &hs->post_hs);
   OPENSSL_cleanse(&theirs, sizeof(theirs));
   if (rc) {
-    atomic_fetch_sub(&late_n, 1);
+    atomic_fetch_sub(&n_post_hs, 1);
     return NULL;
   }
   tl_secrets_clear(&hs->secrets);
@@ -82,12 +82,12 @@ struct tl_hs *tl_hs_late(struct tl_hs *hs, const struct tl_session *s) {
   return hs;
 }
 
-bool tl_hs_late_feed(struct tl_hs *hs, const uint8_t *p, size_t n) {
+bool tl_hs_post_input(struct tl_hs *hs, const uint8_t *p, size_t n) {
   uint8_t rec[TL_RECORD_CIPHER_MAX], none;
   size_t len;
   if (n < 4 || n > TL_RECORD_PLAIN_MAX || p[0] != HT_NEW_SESSION_TICKET ||
       ++hs->late_records > LATE_RECORDS ||
-      tl_record_seal_from(hs->late, TL_CT_HANDSHAKE, p, n, rec, &len) ||
+      tl_record_seal_from(hs->post_hs, TL_CT_HANDSHAKE, p, n, rec, &len) ||
       BIO_write(hs->rbio, rec, (int)len) != (int)len)
     return true;
   int rc = SSL_read(hs->ssl, &none, 1);
@@ -102,9 +102,9 @@ void tl_hs_end_session(struct tl_hs *hs) {
   if (hs->ssl && hs->done) SSL_set_shutdown(hs->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   SSL_SESSION_free(hs->fresh);
   tl_identity_unref(hs->offered_id);
-  if (!hs->late) return;
-  tl_record_free(hs->late);
-  atomic_fetch_sub(&late_n, 1);
+  if (!hs->post_hs) return;
+  tl_record_free(hs->post_hs);
+  atomic_fetch_sub(&n_post_hs, 1);
 }
 
 void tl_hs_hook_sessions(SSL_CTX *ctx) {

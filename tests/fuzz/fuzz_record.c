@@ -70,15 +70,15 @@ static void round_trip(struct tl_record *r, uint8_t type, const uint8_t *p, size
 /* Control bytes in pieces whose lengths the input gives. */
 static void feed_control(enum tl_tls_version v, bool server, uint8_t type, const uint8_t *p,
                          size_t n) {
-  struct tl_ctl_state s = {0};
+  struct tl_nondata_state s = {0};
   while (n) {
     size_t piece = 1 + (p[0] & 15), used;
     uint8_t alert = 0;
     if (piece > n) piece = n;
-    enum tl_ctl_action a = tl_ctl_feed(&s, v, server, type, p, piece, &used, &alert);
+    enum tl_nondata_action a = tl_nondata_input(&s, v, server, type, p, piece, &used, &alert);
     must(used > 0 && used <= piece);
     must(s.have <= sizeof s.buf && s.alert_have <= 1);
-    if (a == TL_CTL_UNEXPECTED || a == TL_CTL_FATAL) return;
+    if (a == TL_NONDATA_UNEXPECTED || a == TL_NONDATA_FATAL) return;
     p += used;
     n -= used;
   }

@@ -76,12 +76,12 @@ static void vias(struct tl_str s) {
 
 static void same_token(const struct tl_route_token *a, const struct tl_route_token *b) {
   MUST(a->route == b->route && a->made_s == b->made_s && !b->reverse);
-  MUST(a->flow == b->flow && a->callee_flow == b->callee_flow);
+  MUST(a->flow_conn == b->flow_conn && a->callee_flow_conn == b->callee_flow_conn);
   MUST(a->caller == b->caller && a->callee == b->callee);
   MUST(b->caller_name == (a->caller ? 0 : a->caller_name));
   for (int i = 0; i < 2; i++)
-    MUST(a->place[i].security == b->place[i].security && a->place[i].host == b->place[i].host &&
-         a->place[i].port == b->place[i].port);
+    MUST(a->end[i].security == b->end[i].security && a->end[i].host == b->end[i].host &&
+         a->end[i].port == b->end[i].port);
   MUST(tl_str_eq(b->domain, a->callee || a->domain.n >= TL_HOST_MAX ? TL_STR("") : a->domain));
 }
 
@@ -98,11 +98,11 @@ static void token_fields(struct input *in) {
   char out[TL_RR_TOKEN_MAX];
   struct tl_route_token t = {.route = take(in, 8), .made_s = (uint32_t)take(in, 4)}, back;
   for (int i = 0; i < 2; i++)
-    t.place[i] = (struct tl_leg_place){
+    t.end[i] = (struct tl_leg_end){
         .security = take(in, 1) & 15, .host = (uint32_t)take(in, 4), .port = (uint16_t)take(in, 2)};
   uint8_t has = (uint8_t)take(in, 1);
-  if (has & 1) t.flow = take(in, 8);
-  if (has & 2) t.callee_flow = take(in, 8);
+  if (has & 1) t.flow_conn = take(in, 8);
+  if (has & 2) t.callee_flow_conn = take(in, 8);
   if (has & 4) t.caller = take(in, 8);
   if (has & 8) t.caller_name = take(in, 8);
   if (has & 16) t.callee = take(in, 8);
@@ -126,7 +126,7 @@ static void passage_fields(struct input *in) {
                          .from = take(in, 8),
                          .sent_by = take(in, 8),
                          .via = take(in, 8),
-                         .hop = take(in, 8),
+                         .flow = take(in, 8),
                          .cseq = (uint32_t)take(in, 4)};
   struct input change = *in;
   take(in, 3);

@@ -99,7 +99,7 @@ static void plain_form(bool stream) {
 /* What a proxy does to a request, and takes back from its response. */
 static void hop(bool stream) {
   struct tl_edit e;
-  struct tl_hop from = {.transport = TL_UDP};
+  struct tl_flow from = {.transport = TL_UDP};
   char buf[1024];
   if (m.n_hdr + 2 > TL_HDR_MAX) return;
   MUST(tl_addr_parse(TL_STR("192.0.2.77"), 4077, &from.addr) == TL_OK);

@@ -233,7 +233,7 @@ void kpair_close(struct kpair *k) {
   if (k->fd >= 0) close(k->fd);
   if (k->peer_fd >= 0) close(k->peer_fd);
   tl_hs_free(k->hs);
-  tl_session_clear(&k->session);
+  tl_hs_result_clear(&k->session);
   tl_tls_domain_unref(k->domain);
   SSL_free(k->peer);
   SSL_CTX_free(k->peer_ctx);

@@ -25,7 +25,7 @@ struct kpair {
   int peer_fd;
   struct tl_tls_domain *domain;
   struct tl_hs *hs; /* NULL once the session is taken */
-  struct tl_session session;
+  struct tl_hs_result session;
   SSL_CTX *peer_ctx;
   SSL *peer;
   BIO *peer_in, *peer_out;

@@ -15,12 +15,13 @@
 #include "tieline/hkdf.h"
 
 /* Takes one control record and says what it means. */
-static enum tl_ctl_action take_control(struct kpair *k, struct tl_ctl_state *s, uint8_t *out_type,
-                                       size_t *out_n) {
+static enum tl_nondata_action take_control(struct kpair *k, struct tl_nondata_state *s,
+                                           uint8_t *out_type, size_t *out_n) {
   uint8_t buf[1024], alert;
   size_t used;
   cr_assert_eq(tl_ktls_recv(k->fd, buf, sizeof buf, out_type, out_n), 0);
-  return tl_ctl_feed(s, k->session.keys.version, k->server, *out_type, buf, *out_n, &used, &alert);
+  return tl_nondata_input(s, k->session.keys.version, k->server, *out_type, buf, *out_n, &used,
+                          &alert);
 }
 
 static void expect_data(struct krx *r, const char *text) {
@@ -40,7 +41,7 @@ static void expect_result(struct krx *r, int res) {
 Test(ktls_control, multishot_gives_eio_for_a_control_record_and_goes_on) {
   struct kpair k;
   struct krx r;
-  struct tl_ctl_state s = {0};
+  struct tl_nondata_state s = {0};
   uint8_t type;
   size_t n;
   kpair_ready(&k, false, TL_TLS_1_3, TL_AES_128_GCM);
@@ -53,7 +54,7 @@ Test(ktls_control, multishot_gives_eio_for_a_control_record_and_goes_on) {
   expect_result(&r, -EIO);
   krx_arm(&r, k.fd); /* the record stays queued until it is taken */
   expect_result(&r, -EIO);
-  cr_assert_eq(take_control(&k, &s, &type, &n), TL_CTL_NONE);
+  cr_assert_eq(take_control(&k, &s, &type, &n), TL_NONDATA_NONE);
   cr_assert(type == TL_CT_HANDSHAKE && n == 7 && s.tickets == 1);
   krx_arm(&r, k.fd);
   expect_data(&r, "behind");
@@ -65,7 +66,7 @@ Test(ktls_control, tickets_reach_a_client_as_control_records) {
   struct kpair k;
   struct krx r;
   struct krx_event e;
-  struct tl_ctl_state s = {0};
+  struct tl_nondata_state s = {0};
   uint8_t type;
   size_t n;
   kpair_caps();
@@ -79,7 +80,7 @@ Test(ktls_control, tickets_reach_a_client_as_control_records) {
   while (s.tickets < 2) {
     krx_next(&r, KPAIR_WAIT_MS, &e);
     cr_assert_eq(e.res, -EIO);
-    cr_assert_eq(take_control(&k, &s, &type, &n), TL_CTL_NONE);
+    cr_assert_eq(take_control(&k, &s, &type, &n), TL_NONDATA_NONE);
     krx_arm(&r, k.fd);
   }
   expect_data(&r, "200 OK");
@@ -154,16 +155,16 @@ Test(ktls_control, empty_data_record_completes_nothing) {
 
 Test(ktls_control, handshake_message_split_over_records) {
   struct kpair k;
-  struct tl_ctl_state s = {0};
+  struct tl_nondata_state s = {0};
   uint8_t type;
   size_t n;
   kpair_ready(&k, true, TL_TLS_1_3, TL_AES_128_GCM);
   kpair_forge(&k, TL_CT_HANDSHAKE, "\x18\0", 2);
   cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
-  cr_assert_eq(take_control(&k, &s, &type, &n), TL_CTL_NONE);
+  cr_assert_eq(take_control(&k, &s, &type, &n), TL_NONDATA_NONE);
   kpair_forge(&k, TL_CT_HANDSHAKE, "\0\1\0", 3);
   cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
-  cr_assert_eq(take_control(&k, &s, &type, &n), TL_CTL_KEY_UPDATE);
+  cr_assert_eq(take_control(&k, &s, &type, &n), TL_NONDATA_KEY_UPDATE);
   kpair_close(&k);
 }
 
@@ -171,7 +172,7 @@ Test(ktls_control, handshake_message_split_over_records) {
  */
 Test(ktls_control, key_update_rekeys_or_closes_cleanly) {
   struct kpair k;
-  struct tl_ctl_state s = {0};
+  struct tl_nondata_state s = {0};
   uint8_t type, buf[16];
   size_t n;
   kpair_ready(&k, true, TL_TLS_1_3, TL_AES_128_GCM);
@@ -181,7 +182,7 @@ Test(ktls_control, key_update_rekeys_or_closes_cleanly) {
   cr_assert_eq(SSL_do_handshake(k.peer), 1);
   kpair_peer_send(&k, "new", 3);
   cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
-  cr_assert_eq(take_control(&k, &s, &type, &n), TL_CTL_KEY_UPDATE);
+  cr_assert_eq(take_control(&k, &s, &type, &n), TL_NONDATA_KEY_UPDATE);
   cr_assert_eq(tl_keys_update(&k.session.keys, false), 0);
   int rc = tl_ktls_rekey(k.fd, &k.session.keys, false);
   if (kpair_caps()->rekey) {
@@ -214,7 +215,7 @@ Test(ktls_control, key_update_comes_before_the_record_under_new_keys) {
 
 Test(ktls_control, renegotiation_of_12_is_recognised) {
   struct kpair k;
-  struct tl_ctl_state s = {0};
+  struct tl_nondata_state s = {0};
   uint8_t type;
   size_t n;
   kpair_ready(&k, true, TL_TLS_1_2, TL_AES_128_GCM);
@@ -222,7 +223,7 @@ Test(ktls_control, renegotiation_of_12_is_recognised) {
   SSL_do_handshake(k.peer);
   cr_assert_gt(kpair_flush(&k), 0);
   cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
-  cr_assert_eq(take_control(&k, &s, &type, &n), TL_CTL_RENEGOTIATE);
+  cr_assert_eq(take_control(&k, &s, &type, &n), TL_NONDATA_RENEGOTIATE);
   kpair_close(&k);
 }
 
@@ -294,14 +295,14 @@ Test(ktls_control, padded_records_arrive_whole) {
 
 Test(ktls_control, close_notify_both_ways_and_the_end_without_one) {
   struct kpair k;
-  struct tl_ctl_state s = {0};
+  struct tl_nondata_state s = {0};
   uint8_t type, buf[16];
   size_t n;
   kpair_ready(&k, false, TL_TLS_1_3, TL_CHACHA20_POLY1305);
   SSL_shutdown(k.peer);
   kpair_flush(&k);
   cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
-  cr_assert_eq(take_control(&k, &s, &type, &n), TL_CTL_CLOSE_NOTIFY);
+  cr_assert_eq(take_control(&k, &s, &type, &n), TL_NONDATA_CLOSE_NOTIFY);
   cr_assert_eq(tl_ktls_send_alert(k.fd, TL_ALERT_LEVEL_WARNING, TL_ALERT_CLOSE_NOTIFY), 0);
   cr_assert_eq(kpair_peer_read(&k, buf, sizeof buf), -SSL_ERROR_ZERO_RETURN);
   /* The kernel does not hold anybody back: that nothing follows a close_notify is up to us. */

@@ -81,11 +81,11 @@ Test(conf, lists_strings_and_line_ends) {
   struct tl_conf *c = good("\xef\xbb\xbflisten \"tcp:127.0.0.1\" {}\r\n"
                            "domains = { \"One.Example\", # with a comment inside\r\n two.example, }"
                            "\r\ndomains += 'three.example'\n");
-  cr_expect_str_eq(c->our_domains[0], "one.example");
-  cr_expect_str_eq(c->our_domains[1], "two.example");
-  cr_expect_str_eq(c->our_domains[2], "three.example");
-  cr_expect_str_eq(c->our_domains[3], "127.0.0.1");
-  cr_expect_null(c->our_domains[4]);
+  cr_expect_str_eq(c->local_domains[0], "one.example");
+  cr_expect_str_eq(c->local_domains[1], "two.example");
+  cr_expect_str_eq(c->local_domains[2], "three.example");
+  cr_expect_str_eq(c->local_domains[3], "127.0.0.1");
+  cr_expect_null(c->local_domains[4]);
   tl_conf_unref(c);
 }
 
@@ -95,9 +95,9 @@ Test(conf, environment_is_expanded_outside_single_quotes) {
   struct tl_conf *c = good(L "domains = { \"x.${TIELINE_TEST_NAME}\", ${TIELINE_TEST_NAME}, "
                              "\"${TIELINE_TEST_UNSET:-otherwise}\" }\n"
                              "control_socket = '/tmp/${x}$'\n");
-  cr_expect_str_eq(c->our_domains[0], "x.from.environment");
-  cr_expect_str_eq(c->our_domains[1], "from.environment");
-  cr_expect_str_eq(c->our_domains[2], "otherwise");
+  cr_expect_str_eq(c->local_domains[0], "x.from.environment");
+  cr_expect_str_eq(c->local_domains[1], "from.environment");
+  cr_expect_str_eq(c->local_domains[2], "otherwise");
   cr_expect_str_eq(c->control_socket, "/tmp/${x}$");
   char *text = conf_printed(c, false);
   struct tl_conf *again = good(text);
@@ -160,8 +160,8 @@ Test(conf, wildcard_listener_advertises_an_address_that_can_be_reached) {
     cr_expect_not(tl_addr_is_any(&a));
   }
   cr_expect_eq(c->listen[0].advertise_port, 5999);
-  cr_expect(tl_conf_is_ours(c, TL_STR("127.0.0.1"), 5999));
-  cr_expect(tl_conf_is_ours(c, TL_STR("[::1]"), 5998));
+  cr_expect(tl_conf_is_local(c, TL_STR("127.0.0.1"), 5999));
+  cr_expect(tl_conf_is_local(c, TL_STR("[::1]"), 5998));
   tl_conf_unref(c);
 }
 
@@ -248,7 +248,7 @@ Test(conf, d30_routes) {
 /* ---- which hosts are ours ---- */
 
 static bool ours(const struct tl_conf *c, const char *host, uint16_t port) {
-  return tl_conf_is_ours(c, tl_str_c(host), port);
+  return tl_conf_is_local(c, tl_str_c(host), port);
 }
 
 Test(conf, d34_domains_are_ours) {
@@ -277,7 +277,7 @@ Test(conf, d34_domains_are_ours) {
   cr_expect_not(ours(c, "[::1", 7000));
   char longest[4000];
   memset(longest, 'a', sizeof(longest));
-  cr_expect_not(tl_conf_is_ours(c, (struct tl_str){longest, sizeof(longest)}, 0));
+  cr_expect_not(tl_conf_is_local(c, (struct tl_str){longest, sizeof(longest)}, 0));
   tl_conf_unref(c);
 }
 
@@ -419,7 +419,7 @@ Test(conf, interconnect_sample_loads) {
   cr_expect_str_eq(c->peer[1].domain->name, "chicago");
   cr_expect(c->domain[1]->require_cert, "inherited");
   cr_expect_eq(SSL_CTX_get_min_proto_version(c->domain[1]->server), TLS1_3_VERSION);
-  cr_expect(tl_conf_is_ours(c, TL_STR("sbc.atlanta.example"), 5061));
+  cr_expect(tl_conf_is_local(c, TL_STR("sbc.atlanta.example"), 5061));
   conf_try_free(&t);
 }
 

@@ -206,15 +206,15 @@ static struct {
   char line[80];
   size_t n;
 } asked[64];
-static unsigned n_asked;
+static unsigned n_open_requests;
 static bool later;        /* do not answer at once */
 static size_t reply_size; /* 0: echo */
 
 static void on_request(void *arg, struct tl_client_ref who, const char *line, size_t n) {
   cr_assert_eq(arg, (void *)asked);
-  asked[n_asked].who = who;
-  asked[n_asked].n = n;
-  snprintf(asked[n_asked++].line, sizeof asked->line, "%.*s", (int)n, line);
+  asked[n_open_requests].who = who;
+  asked[n_open_requests].n = n;
+  snprintf(asked[n_open_requests++].line, sizeof asked->line, "%.*s", (int)n, line);
   if (later) return;
   char *out = malloc((reply_size ? reply_size : n) + 1);
   size_t len = reply_size ? reply_size : n;
@@ -316,7 +316,7 @@ Test(control_socket, lines_are_answered_in_order_however_they_are_cut) {
   int fd = dial();
   cr_assert_eq(send(fd, "fir", 3, 0), 3);
   turns(2);
-  cr_assert_eq(n_asked, 0);
+  cr_assert_eq(n_open_requests, 0);
   cr_assert_eq(send(fd, "st\r\n\nsecond\nthi", 15, 0), 15);
   turns(4);
   cr_assert_str_eq(take(fd), "first\nsecond\n");
@@ -333,10 +333,10 @@ Test(control_socket, the_next_line_waits_for_a_late_answer) {
   later = true;
   cr_assert_eq(send(fd, "one\ntwo\n", 8, 0), 8);
   turns(4);
-  cr_assert_eq(n_asked, 1);
+  cr_assert_eq(n_open_requests, 1);
   tl_server_reply(&server, asked[0].who, strdup("1\n"), 2, 1000);
   turns(3);
-  cr_assert_eq(n_asked, 2);
+  cr_assert_eq(n_open_requests, 2);
   tl_server_reply(&server, asked[1].who, NULL, 0, 1000); /* a notification */
   turns(3);
   cr_assert_str_eq(take(fd), "1\n");
@@ -354,7 +354,7 @@ Test(control_socket, an_answer_for_a_client_that_went_reaches_nobody_else) {
   turns(2);
   cr_assert_eq(send(fd, "two\n", 4, 0), 4);
   turns(2);
-  cr_assert_eq(n_asked, 2);
+  cr_assert_eq(n_open_requests, 2);
   cr_assert_eq(asked[0].who.slot, asked[1].who.slot);
   tl_server_reply(&server, asked[0].who, strdup("wrong\n"), 6, 1000);
   tl_server_reply(&server, asked[1].who, strdup("right\n"), 6, 1000);
@@ -382,7 +382,7 @@ Test(control_socket, a_request_may_have_64_kilobytes_and_not_one_more) {
   line[TL_SERVER_REQUEST] = '\n';
   push(fd, line, TL_SERVER_REQUEST + 1);
   turns(4);
-  cr_assert_eq(n_asked, 1);
+  cr_assert_eq(n_open_requests, 1);
   cr_assert_eq(asked[0].n, TL_SERVER_REQUEST);
   close(fd);
   line[TL_SERVER_REQUEST] = 'a';
@@ -390,7 +390,7 @@ Test(control_socket, a_request_may_have_64_kilobytes_and_not_one_more) {
   turns(2);
   push(fd, line, TL_SERVER_REQUEST + 2);
   turns(4);
-  cr_assert_eq(n_asked, 1);
+  cr_assert_eq(n_open_requests, 1);
   cr_assert_not_null(strstr(take(fd), "-32600"));
   cr_assert_str_eq(take(fd), "<closed>");
   close(fd);
@@ -421,13 +421,13 @@ Test(control_socket, a_client_that_does_not_read_holds_only_itself_and_not_for_l
   turns(1);
   cr_assert_eq(send(slow, "big\n", 4, 0), 4);
   turns(5);
-  cr_assert_eq(n_asked, 1);
+  cr_assert_eq(n_open_requests, 1);
   cr_assert_eq(send(slow, "again\n", 6, 0), 6);
   reply_size = 0;
   cr_assert_eq(send(quick, "small\n", 6, 0), 6);
   turns(5);
   cr_assert_str_eq(take(quick), "small\n");
-  cr_assert_eq(n_asked, 2); /* the slow one's next request is not even read */
+  cr_assert_eq(n_open_requests, 2); /* the slow one's next request is not even read */
   turn_at(1000 + TL_SERVER_PATIENCE_MS - 1);
   cr_assert_gt(server.client[0].fd, -1);
   turn_at(1000 + TL_SERVER_PATIENCE_MS);

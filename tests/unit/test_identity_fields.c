@@ -38,14 +38,14 @@ static struct tl_identity *shown(const struct pki_cert *leaf, const struct tl_tl
   SSL_CTX *peer = SSL_CTX_new(TLS_client_method());
   kit_show(peer, leaf, NULL);
   struct duel d;
-  struct tl_session s;
+  struct tl_hs_result s;
   duel_begin(&d, peer, true, dom, NULL, NULL);
   duel_run(&d);
   cr_assert_eq(d.rc, 0, "%s", tl_hs_failure(d.hs)->reason);
   cr_assert_eq(tl_hs_take(d.hs, &s), 0);
   struct tl_identity *id = tl_identity_ref(s.peer);
   cr_assert_eq(s.peer_verified, id->verified);
-  tl_session_clear(&s);
+  tl_hs_result_clear(&s);
   duel_end(&d);
   SSL_CTX_free(peer);
   tl_tls_domain_unref(dom);
@@ -229,7 +229,7 @@ static void shown_by_us(const struct tl_tls_options *o, bool server, bool ask, c
   struct tl_tls_domain *dom = duel_domain(o);
   SSL_CTX *peer = duel_context(!server, server ? NULL : "server");
   struct duel d;
-  struct tl_session s;
+  struct tl_hs_result s;
   if (sigalgs) cr_assert_eq(SSL_CTX_set1_sigalgs_list(peer, sigalgs), 1);
   if (ask) SSL_CTX_set_verify(peer, SSL_VERIFY_PEER, NULL);
   duel_begin(&d, peer, server, dom, "server.example", NULL);
@@ -238,7 +238,7 @@ static void shown_by_us(const struct tl_tls_options *o, bool server, bool ask, c
   cr_assert_eq(tl_hs_take(d.hs, &s), 0);
   cr_assert_eq(s.own != NULL, want != NULL);
   if (want) is(s.own, TL_ID_KEY, want);
-  tl_session_clear(&s);
+  tl_hs_result_clear(&s);
   duel_end(&d);
   SSL_CTX_free(peer);
   tl_tls_domain_unref(dom);

@@ -45,7 +45,7 @@ static void tear_down(void) {
   tl_tls_domain_unref(domains[0]);
   for (unsigned i = 0; i < WORKERS; i++) {
     for (struct tl_mail *m; (m = tl_mailbox_take(&worker[i].mailbox));)
-      if (m->type == TL_MAIL_SWEEP) tl_sweep_free((struct tl_sweep *)m);
+      if (m->type == TL_MAIL_AUDIT) tl_audit_free((struct tl_audit *)m);
     tl_mailbox_destroy(&worker[i].mailbox);
   }
   tl_mailbox_destroy(&rt.control.mailbox);
@@ -75,9 +75,9 @@ static int turn(uint64_t now_ms) {
   return timeout_ms;
 }
 
-static struct tl_sweep *mail_of(unsigned w) {
+static struct tl_audit *mail_of(unsigned w) {
   tl_mailbox_rearm(&worker[w].mailbox);
-  return (struct tl_sweep *)tl_mailbox_take(&worker[w].mailbox);
+  return (struct tl_audit *)tl_mailbox_take(&worker[w].mailbox);
 }
 
 /* Worker W answers a survey: N connections of each of ROWS. */
@@ -87,13 +87,13 @@ struct row {
   uint32_t n;
 };
 static void tells(unsigned w, const struct row *rows, size_t n_rows) {
-  struct tl_sweep *s = mail_of(w);
+  struct tl_audit *s = mail_of(w);
   cr_assert(s && s->survey, "worker %u was not asked", w);
   s->item = calloc(n_rows + 1, sizeof *s->item);
   for (size_t i = 0; i < n_rows; i++) {
-    struct tl_alike a = {
+    struct tl_conn_class a = {
         .identity = rows[i].id, .domain = domains[0], .server = true, .verified = rows[i].verified};
-    cr_assert_eq(tl_alike_copy(&a, &s->item[i].who), 0);
+    cr_assert_eq(tl_conn_class_copy(&a, &s->item[i].key), 0);
     s->item[i].n = rows[i].n;
   }
   s->n = n_rows;
@@ -102,12 +102,12 @@ static void tells(unsigned w, const struct row *rows, size_t n_rows) {
 
 /* The orders that worker W got, carried out on HIT connections each; how many. They may come in
  * several mails: the ledger judges for a few milliseconds at a time. */
-static size_t obeys(unsigned w, uint32_t hit, struct tl_order *out_first) {
+static size_t obeys(unsigned w, uint32_t hit, struct tl_directive *out_first) {
   size_t n = 0;
-  for (struct tl_sweep *s; (s = mail_of(w));) {
+  for (struct tl_audit *s; (s = mail_of(w));) {
     cr_assert_not(s->survey);
     if (n == 0) *out_first = s->order[0];
-    for (size_t i = 0; i < s->n; i++) s->order[i].hit = hit;
+    for (size_t i = 0; i < s->n; i++) s->order[i].n_applied = hit;
     n += s->n;
     tl_ledger_reply(&control, s);
   }
@@ -138,10 +138,10 @@ Test(ledger, f3_what_is_alike_is_one_chain_verified_once) {
   l->item[0].known->run = l->run; /* as if it had been judged just now ... */
   l->item[0].known->code = X509_V_ERR_CERT_REVOKED;
   judge(1000);
-  struct tl_order o;
+  struct tl_directive o;
   cr_expect_eq(l->item[1].known->code, X509_V_OK);
   cr_expect_eq(obeys(0, 3, &o), 1, "... so that it is not judged a second time");
-  cr_expect_eq((int)o.what, (int)TL_ORDER_CLOSE);
+  cr_expect_eq((int)o.action, (int)TL_DIRECTIVE_CLOSE);
   cr_expect_eq(o.alert, SSL_AD_CERTIFICATE_REVOKED);
   cr_expect_eq(obeys(1, 3, &o), 2);
   cr_expect_eq(obeys(2, 3, &o), 0, "it has none of them");
@@ -152,7 +152,7 @@ Test(ledger, f3_what_is_alike_is_one_chain_verified_once) {
 }
 
 Test(ledger, f3_only_what_is_out_of_date_is_looked_at_unless_all_is) {
-  struct tl_order o;
+  struct tl_directive o;
   struct tl_identity *old = someone("old.example", -10, -1), *new = someone("new.example", -1, 9);
   for (int all = 0; all < 2; all++) {
     tl_ledger_wake(&control, all);
@@ -247,7 +247,7 @@ static void unplug(unsigned w) {
 }
 
 Test(ledger, f3_an_order_that_finds_a_full_mailbox_is_given_by_the_next_run) {
-  struct tl_order o;
+  struct tl_directive o;
   struct tl_identity *old = someone("old.example", -10, -1);
   tl_ledger_wake(&control, false);
   turn(1000);
@@ -327,7 +327,7 @@ Test(ledger, f6_revoked_by_ocsp_ends_the_connections_of_that_certificate) {
     tl_ocsp_remember(&k);
   }
   for (int on = 0; on < 2; on++) {
-    struct tl_order o;
+    struct tl_directive o;
     domains[0]->ocsp.client = on ? TL_OCSP_CLIENT_SOFT : TL_OCSP_CLIENT_OFF;
     tl_ledger_wake(&control, false);
     turn(1000);

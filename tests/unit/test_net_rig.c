@@ -18,7 +18,7 @@ static struct tl_net own_net;
 
 /* ---- handler ---- */
 
-static void keep(struct rig *r, const struct tl_hop *from, const struct tl_msg *m,
+static void keep(struct rig *r, const struct tl_flow *from, const struct tl_msg *m,
                  const struct tl_body *b) {
   cr_assert_lt(r->n_got, RIG_GOT_MAX);
   struct rig_got *g = &r->got[r->n_got++];
@@ -35,7 +35,7 @@ static void keep(struct rig *r, const struct tl_hop *from, const struct tl_msg *
   }
 }
 
-static void message(struct tl_net *n, const struct tl_hop *from, struct tl_conn *c,
+static void message(struct tl_net *n, const struct tl_flow *from, struct tl_conn *c,
                     const struct tl_msg *m, const struct tl_body *body) {
   struct rig *r = n->proxy;
   r->last_conn = from->conn;
@@ -49,7 +49,7 @@ static void message(struct tl_net *n, const struct tl_hop *from, struct tl_conn 
   if (r->on_message) r->on_message(r, c, m);
 }
 
-static void bad(struct tl_net *n, const struct tl_hop *from, struct tl_conn *c,
+static void bad(struct tl_net *n, const struct tl_flow *from, struct tl_conn *c,
                 const struct tl_msg *m, const struct tl_scan_error *err) {
   struct rig *r = n->proxy;
   (void)from;

@@ -128,7 +128,7 @@ static long staple_seen(struct tl_tls_domain *d, int version, bool ask) {
   SSL_CTX_set_min_proto_version(ctx, version);
   SSL_CTX_set_max_proto_version(ctx, version);
   struct duel du;
-  struct tl_session s;
+  struct tl_hs_result s;
   const uint8_t *der = NULL;
   duel_begin(&du, ctx, true, d, "server.example", NULL);
   if (ask) SSL_set_tlsext_status_type(du.peer, TLSEXT_STATUSTYPE_ocsp);
@@ -139,7 +139,7 @@ static long staple_seen(struct tl_tls_domain *d, int version, bool ask) {
     cr_assert_eq(tl_ocsp_judge(der, (size_t)n, d->staple[0].cert, pki_ca.x, time(NULL), &v), 0);
   duel_prove(&du, &s);
   cr_assert_eq(s.stapled, n > 0);
-  tl_session_clear(&s);
+  tl_hs_result_clear(&s);
   duel_end(&du);
   SSL_CTX_free(ctx);
   return n > 0 ? n : 0;
@@ -299,14 +299,14 @@ static void against(const struct theirs *t, bool must, int version, bool accept)
   if (t->status >= 0) their_n = ocsp_answer(&a, &their_staple);
   if (t->status == -2) their_staple = OPENSSL_memdup("\x30\x03garbage", their_n = 9);
   struct duel du;
-  struct tl_session s;
+  struct tl_hs_result s;
   duel_begin(&du, ctx, false, d, "server.example", "server.example");
   duel_run(&du);
   if (t->ok || accept) {
     duel_prove(&du, &s);
     cr_assert_eq(s.peer_verified, t->ok);
     cr_assert_eq(s.stapled, t->ok && t->status == GOOD && t->to_s > 0 && t->want != TL_STAPLED_OFF);
-    tl_session_clear(&s);
+    tl_hs_result_clear(&s);
   } else {
     const struct tl_hs_failure *f = tl_hs_failure(du.hs);
     cr_assert_eq(du.rc, TL_EVERIFY, "%s", f->reason);

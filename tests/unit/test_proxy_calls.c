@@ -127,7 +127,7 @@ Test(proxy_calls, a_full_peer_gives_503_and_takes_calls_again_behind_a_bye) {
   cr_expect_str_eq(ua_header(&alice, "Retry-After", 0), "5");
   ack("3");
   cr_expect_eq(rig_count(TL_C_CALLS_REFUSED_MAX), 1);
-  cr_expect_eq(rig_count(TL_C_TX_REFUSED_PEER), 1);
+  cr_expect_eq(rig_count(TL_C_TXN_REFUSED_PEER), 1);
   expect_calls(2, 0);
   hang_up("1", "b");
   expect_calls(1, 0);
@@ -507,9 +507,9 @@ Test(proxy_calls, a_bye_by_a_stateless_route_ends_the_call) {
                   "route \"r\" { peers = { \"b\" } stateless = true }\n",
            bob.port);
   rig_reload(text, true);
-  uint64_t before = rig_count(TL_C_TX_TOTAL);
+  uint64_t before = rig_count(TL_C_TXN_TOTAL);
   hang_up("1", "b");
-  cr_expect_eq(rig_count(TL_C_TX_TOTAL), before);
+  cr_expect_eq(rig_count(TL_C_TXN_TOTAL), before);
   teardown_clean();
 }
 
@@ -580,7 +580,7 @@ Test(proxy_calls, a_bye_that_overtakes_its_call_finds_it) {
   setup(1, NULL, "");
   second_worker();
   struct tl_peer_load *l = px.snap->load[0];
-  struct tl_call_place *at = NULL;
+  struct tl_call_slot *at = NULL;
   struct tl_msg m = {.call_id = TL_STR("x"), .from_tag = TL_STR("a")};
   char tag[16];
   uint64_t key = 0;

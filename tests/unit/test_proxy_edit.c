@@ -34,7 +34,7 @@ static struct tl_str via_of(const char *via, const char *source, uint16_t port, 
   static char text[2048];
   static struct tl_msg m;
   struct tl_scan_error err;
-  struct tl_hop from = {.transport = TL_UDP};
+  struct tl_flow from = {.transport = TL_UDP};
   int n = snprintf(text, sizeof(text),
                    "OPTIONS sip:a@b SIP/2.0\r\nVia: %s, SIP/2.0/UDP other;branch=z9hG4bKo\r\n"
                    "From: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n"

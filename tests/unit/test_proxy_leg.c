@@ -41,8 +41,8 @@ struct row {
   const char *more; /* header lines */
 };
 
-static struct tl_hop hop_of(const struct row *r) {
-  struct tl_hop h = {.transport = r->transport, .conn = r->conn};
+static struct tl_flow flow_of(const struct row *r) {
+  struct tl_flow h = {.transport = r->transport, .conn = r->conn};
   cr_assert_eq(tl_addr_parse(tl_str_c(r->ip), r->port ? r->port : 5060, &h.addr), 0);
   return h;
 }
@@ -62,7 +62,7 @@ static int plan_it(const struct row *r, bool routed, unsigned *status) {
                    r->from_tag, *r->to_tag ? ";tag=" : "", r->to_tag, r->method,
                    r->more ? r->more : "");
   cr_assert_eq(tl_scan(text, (size_t)n, true, 65536, &msg, &err), 0, "%s", err.reason);
-  struct tl_hop from = hop_of(r);
+  struct tl_flow from = flow_of(r);
   return tl_route_plan(&px, &from, NULL, &msg, &plan, status);
 }
 
@@ -70,8 +70,8 @@ static int plan_it(const struct row *r, bool routed, unsigned *status) {
 static void open_dialog(const struct row *opener) {
   unsigned status = 0;
   cr_assert_eq(plan_it(opener, false, &status), 0, "%u", status);
-  struct tl_hop from = hop_of(opener);
-  struct tl_hop to = {.transport = plan.target[0].transport, .addr = plan.target[0].addr};
+  struct tl_flow from = flow_of(opener);
+  struct tl_flow to = {.transport = plan.target[0].transport, .addr = plan.target[0].addr};
   struct tl_route_token says = tl_leg_token(&px, &plan, &msg, &plan.target[0], &from, &to, true);
   token[tl_token_route(&px, &says, &msg, token)] = '\0';
 }
@@ -314,7 +314,7 @@ Test(proxy_leg, s1_a_relay_is_bound_to_its_domains_and_to_outer_addresses) {
   proxy_begin(conf);
   unsigned status = 0;
   cr_assert_eq(plan_it(&opener, false, &status), 0);
-  struct tl_hop from = hop_of(&opener), to = {.transport = TL_UDP};
+  struct tl_flow from = flow_of(&opener), to = {.transport = TL_UDP};
   cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.44"), 5066, &to.addr), 0);
   struct tl_route_token says = tl_leg_token(&px, &plan, &msg, &plan.target[0], &from, &to, true);
   token[tl_token_route(&px, &says, &msg, token)] = '\0';
@@ -324,7 +324,7 @@ Test(proxy_leg, s1_a_relay_is_bound_to_its_domains_and_to_outer_addresses) {
 
 static bool inside_if_made(int64_t seconds_ago) {
   unsigned status = 0;
-  struct tl_hop from = hop_of(&call), to = {.transport = TL_UDP};
+  struct tl_flow from = flow_of(&call), to = {.transport = TL_UDP};
   cr_assert_eq(plan_it(&call, false, &status), 0);
   to.addr = plan.target[0].addr;
   struct tl_route_token says = tl_leg_token(&px, &plan, &msg, &plan.target[0], &from, &to, true);

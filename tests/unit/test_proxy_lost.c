@@ -49,7 +49,7 @@ static void rings_at_bob(void) {
 Test(proxy_lost, s7_a_call_that_rings_outlives_its_connection) {
   rings_at_bob();
   lose(&bob);
-  RIG_UNTIL(rig_count(TL_C_TX_CONN_LOST) == 1);
+  RIG_UNTIL(rig_count(TL_C_TXN_CONN_LOST) == 1);
   ua_expect_silence(&alice, 30);
   ua_expect_silence(&carol, 0);
   ua_tcp_connect(&again);
@@ -66,14 +66,14 @@ Test(proxy_lost, s7_a_call_that_does_not_ring_yet_goes_to_the_next) {
   ua_expect(&bob, "INVITE");
   lose(&bob);
   ua_expect(&carol, "INVITE");
-  cr_expect_eq(rig_count(TL_C_TX_CONN_LOST), 0);
+  cr_expect_eq(rig_count(TL_C_TXN_CONN_LOST), 0);
   end();
 }
 
 Test(proxy_lost, s7_a_cancel_is_dialled_for) {
   rings_at_bob();
   lose(&bob);
-  RIG_UNTIL(rig_count(TL_C_TX_CONN_LOST) == 1);
+  RIG_UNTIL(rig_count(TL_C_TXN_CONN_LOST) == 1);
   ua_send(&alice, ua_request(&alice, "CANCEL", "sip:x@example.com", "1", "", ""));
   ua_expect(&bob, "CANCEL");
   cr_expect_eq(rig_count(TL_C_CONN_DIALED), 2);

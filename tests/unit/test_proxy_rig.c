@@ -20,7 +20,7 @@ void proxy_begin(const char *extra) {
   memset(&px, 0, sizeof(px));
   rig_begin_with(&px.net, &px.th, &tl_proxy_handler, &px, extra);
   cr_assert_eq(tl_mailbox_init(&rig.rt.resolver, 100), 0);
-  cr_assert_eq(tl_tx_tables_init(&px), 0);
+  cr_assert_eq(tl_txn_tables_init(&px), 0);
   tl_snap_refresh(&px);
 }
 
@@ -30,8 +30,8 @@ static void expect_empty(struct tl_pool *p, const char *name) {
 }
 
 static void expect_nothing_saved(void) {
-  cr_expect_eq(px.n_tx, 0);
-  cr_expect_eq(rig_count(TL_C_TX_NOW), 0);
+  cr_expect_eq(px.n_txn, 0);
+  cr_expect_eq(rig_count(TL_C_TXN_NOW), 0);
   expect_empty(&px.txs, "transactions");
   expect_empty(&px.branches, "branches");
   expect_empty(&px.plans, "plans");
@@ -40,7 +40,7 @@ static void expect_nothing_saved(void) {
 }
 
 void proxy_end(void) {
-  tl_tx_tables_exit(&px);
+  tl_txn_tables_exit(&px);
   expect_nothing_saved();
   drop_mail(&rig.rt.resolver);
   tl_mailbox_destroy(&rig.rt.resolver);
@@ -48,8 +48,9 @@ void proxy_end(void) {
 }
 
 static bool nothing_saved(void) {
-  return px.n_tx == 0 && rig_count(TL_C_TX_NOW) == 0 && px.txs.used == 0 && px.branches.used == 0 &&
-         px.plans.used == 0 && px.saved_small.used == 0 && px.saved_mid.used == 0;
+  return px.n_txn == 0 && rig_count(TL_C_TXN_NOW) == 0 && px.txs.used == 0 &&
+         px.branches.used == 0 && px.plans.used == 0 && px.saved_small.used == 0 &&
+         px.saved_mid.used == 0;
 }
 
 /* A thread that did not run for a while sees its timers late, and those that they start later. */

@@ -71,14 +71,14 @@ static unsigned came(struct ua *u, const char *start) {
 /* N large messages of the dialog; how many were refused for load. */
 static uint64_t fill(unsigned first, unsigned n, const char *call, const char *to_tag,
                      const char *route_line) {
-  const uint64_t before = rig_count(TL_C_TX_REFUSED), seen = rig_count(TL_C_REQ_MESSAGE);
+  const uint64_t before = rig_count(TL_C_TXN_REFUSED), seen = rig_count(TL_C_REQ_MESSAGE);
   for (unsigned i = 0; i < n; i++) {
     ua_send(&alice, of_dialog("MESSAGE", first + i, call, to_tag, route_line, LARGE));
     RIG_UNTIL(rig_count(TL_C_REQ_MESSAGE) == seen + i + 1);
     came(&alice, "");
     came(&bob, "");
   }
-  return rig_count(TL_C_TX_REFUSED) - before;
+  return rig_count(TL_C_TXN_REFUSED) - before;
 }
 
 Test(proxy_room, s12_only_our_token_opens_the_reserve) {
@@ -117,12 +117,12 @@ Test(proxy_room, s12_an_ack_whose_next_hop_is_looked_up_needs_room) {
     RIG_UNTIL(rig_count(TL_C_REQ_OPTIONS) == seen + 1);
   }
   uint64_t stray = rig_count(TL_C_DROP_STRAY_ACK);
-  const uint32_t before = px.n_tx;
+  const uint32_t before = px.n_txn;
   char *ack = of_dialog("ACK", 500, "y", "", "", 1500), *host = strstr(ack, "127.0.0.1:");
   memcpy(host, "a.example", 9);
   ua_send(&alice, ack);
   RIG_UNTIL(rig_count(TL_C_DROP_STRAY_ACK) == stray + 1);
-  cr_expect_eq(px.n_tx, before);
+  cr_expect_eq(px.n_txn, before);
   room_end();
 }
 
@@ -159,7 +159,7 @@ static unsigned passed_on(struct ua *u, const char *id) {
   unsigned n = 0;
   ua_send(u, ua_request(u, "CANCEL", "sip:x@example.com", id, "", ""));
   rig_sleep(20);
-  for (struct tl_mail *m; (m = tl_mailbox_take(&other->mailbox)) != NULL; n++) tl_relay_free(m);
+  for (struct tl_mail *m; (m = tl_mailbox_take(&other->mailbox)) != NULL; n++) tl_xw_free(m);
   return n;
 }
 
@@ -200,12 +200,12 @@ Test(proxy_room, s12_mail_between_workers_is_bounded_by_its_bytes) {
   cr_assert_eq(tl_mailbox_init(&other.mailbox, 65536), 0);
   rig.rt.worker[1] = &other;
   rig.rt.n_worker = 2;
-  while (sent < 10000 && tl_relay_send(&px, theirs, text, sizeof(text)) == 0) sent++;
+  while (sent < 10000 && tl_xw_send(&px, theirs, text, sizeof(text)) == 0) sent++;
   cr_expect_leq(sent * sizeof(text), TL_MAILBOX_BYTES + sizeof(text));
   cr_expect_eq(rig_count(TL_C_MAIL_FULL), 1);
-  tl_relay_free(tl_mailbox_take(&other.mailbox));
-  cr_expect_eq(tl_relay_send(&px, theirs, text, sizeof(text)), 0, "there is room again");
-  for (struct tl_mail *m; (m = tl_mailbox_take(&other.mailbox)) != NULL;) tl_relay_free(m);
+  tl_xw_free(tl_mailbox_take(&other.mailbox));
+  cr_expect_eq(tl_xw_send(&px, theirs, text, sizeof(text)), 0, "there is room again");
+  for (struct tl_mail *m; (m = tl_mailbox_take(&other.mailbox)) != NULL;) tl_xw_free(m);
   cr_expect_eq(atomic_load(&other.mailbox.bytes), 0);
   tl_mailbox_destroy(&other.mailbox);
   rig.rt.n_worker = 1;

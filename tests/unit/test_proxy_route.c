@@ -28,7 +28,7 @@ static const char conf[] =
 
 static struct tl_plan plan;
 static struct tl_msg msg;
-static struct tl_hop from;
+static struct tl_flow from;
 
 static int plan_it(const char *ip, const char *uri, const char *route, unsigned *status) {
   static char text[2048];
@@ -39,7 +39,7 @@ static int plan_it(const char *ip, const char *uri, const char *route, unsigned 
                    "CSeq: 2 MESSAGE\r\nContent-Length: 0\r\n\r\n",
                    uri, ip, route ? route : "");
   cr_assert_eq(tl_scan(text, (size_t)n, true, 65536, &msg, &err), 0, "%s", err.reason);
-  from = (struct tl_hop){.transport = TL_UDP};
+  from = (struct tl_flow){.transport = TL_UDP};
   cr_assert_eq(tl_addr_parse(tl_str_c(ip), 5060, &from.addr), 0);
   *status = 0;
   return tl_route_plan(&px, &from, NULL, &msg, &plan, status);
@@ -126,7 +126,7 @@ Test(proxy_route, s4_peers_do_not_see_a_preloaded_route) {
     unsigned status;
     cr_assert_eq(plan_it(STRANGER, "sip:open@x.example", route[i], &status), 0, "%u", status);
     memset(branch, 'x', TL_BRANCH_LEN);
-    struct tl_hop to = {.transport = TL_UDP, .addr = plan.target[0].addr};
+    struct tl_flow to = {.transport = TL_UDP, .addr = plan.target[0].addr};
     cr_assert_eq(tl_edit_request(&px, &e, &msg, &plan, &plan.target[0], &from, &to, branch, &x), 0);
     cr_assert_lt(tl_edit_len(&e), sizeof(text));
     text[tl_edit_write(&e, text)] = '\0';
@@ -300,11 +300,11 @@ static unsigned recorded(char *text, size_t cap) {
   struct tl_edit_texts x;
   unsigned status = 0, n = 0;
   cr_assert_eq(tl_scan(text, strlen(text), true, 65536, &msg, &err), 0, "%s", err.reason);
-  from = (struct tl_hop){.transport = TL_UDP};
+  from = (struct tl_flow){.transport = TL_UDP};
   cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.50"), 5060, &from.addr), 0);
   cr_assert_eq(tl_route_plan(&px, &from, NULL, &msg, &plan, &status), 0, "%u", status);
   memset(branch, 'x', sizeof(branch));
-  struct tl_hop to = {.transport = TL_UDP, .addr = plan.target[0].addr};
+  struct tl_flow to = {.transport = TL_UDP, .addr = plan.target[0].addr};
   cr_assert_eq(tl_edit_request(&px, &e, &msg, &plan, &plan.target[0], &from, &to, branch, &x), 0);
   cr_assert_lt(tl_edit_len(&e), sizeof(sent));
   sent[tl_edit_write(&e, sent)] = '\0';

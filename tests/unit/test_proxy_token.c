@@ -63,7 +63,7 @@ static const struct tl_passage passage = {.key = 42ull << 20,
                                           .from = 77,
                                           .sent_by = 5,
                                           .via = 6,
-                                          .hop = 7,
+                                          .flow = 7,
                                           .call_id = TL_STR("c1"),
                                           .method = TL_STR("INVITE"),
                                           .cseq = 1};
@@ -110,7 +110,7 @@ Test(proxy_token, s2_a_stateless_branch_is_bound_to_its_request) {
     if (i == 0) w.from = 78;
     if (i == 1) w.sent_by = 8;
     if (i == 2) w.via = 8;
-    if (i == 3) w.hop = 8;
+    if (i == 3) w.flow = 8;
     if (i == 4) w.call_id = TL_STR("c2");
     if (i == 5) w.method = TL_STR("ACK");
     if (i == 6) w.cseq = 2;
@@ -176,10 +176,10 @@ static struct tl_str made(const struct tl_route_token *t, char *text) {
 Test(proxy_token, the_route_token_belongs_to_its_dialog_in_both_directions) {
   char token[TL_RR_TOKEN_MAX];
   struct tl_route_token t;
-  struct tl_str s = made(&(struct tl_route_token){.route = 0x1122, .flow = 0x3344}, token);
+  struct tl_str s = made(&(struct tl_route_token){.route = 0x1122, .flow_conn = 0x3344}, token);
   cr_assert_eq(s.n, TL_RR_TOKEN_LEN + 18);
   cr_assert_eq(parse_for(s, "f", "t", "c1", &t), 0);
-  cr_expect(t.route == 0x1122 && t.flow == 0x3344 && !t.reverse);
+  cr_expect(t.route == 0x1122 && t.flow_conn == 0x3344 && !t.reverse);
   cr_expect(!t.caller && !t.callee && !t.domain.n);
   cr_assert_eq(parse_for(s, "t", "f", "c1", &t), 0);
   cr_expect(t.reverse);
@@ -199,7 +199,7 @@ Test(proxy_token, b12_legs_in_the_route_token_are_ours_alone) {
   struct tl_route_token t;
   struct tl_str s = made(
       &(struct tl_route_token){
-          .route = 1, .flow = 2, .caller = 0xcafe, .domain = TL_STR("carrier.example")},
+          .route = 1, .flow_conn = 2, .caller = 0xcafe, .domain = TL_STR("carrier.example")},
       token);
   cr_assert_eq(parse_for(s, "f", "t", "c1", &t), 0);
   cr_expect(t.caller == 0xcafe && t.callee == 0);

@@ -89,13 +89,13 @@ static void peer_to_ours(struct tlspair *p, struct tl_record *r, size_t n) {
 static void close_both_ways(struct tlspair *p, struct tl_record *r, enum tl_tls_version version) {
   uint8_t buf[256], alert;
   struct tl_record_view v;
-  struct tl_ctl_state s = {0};
+  struct tl_nondata_state s = {0};
   size_t len, used;
   cr_assert_eq(SSL_shutdown(p->peer), 0);
   len = tlspair_next_record(p, buf, sizeof buf);
   cr_assert_eq(tl_record_open(r, buf, len, &v), 0);
-  cr_assert_eq(tl_ctl_feed(&s, version, p->server, v.type, v.p, v.n, &used, &alert),
-               TL_CTL_CLOSE_NOTIFY);
+  cr_assert_eq(tl_nondata_input(&s, version, p->server, v.type, v.p, v.n, &used, &alert),
+               TL_NONDATA_CLOSE_NOTIFY);
   memcpy(buf + tl_record_head(r), (uint8_t[]){1, 0}, 2);
   cr_assert_eq(tl_record_seal(r, TL_CT_ALERT, buf, 2, &len), 0);
   BIO_write(p->peer_in, buf, (int)len);
@@ -150,7 +150,7 @@ Test(record, key_updates_both_ways_keep_the_stream) {
   for (int c = 0; c < TL_CIPHERS; c++) {
     struct tlspair p;
     struct tl_record *r;
-    struct tl_ctl_state s = {0};
+    struct tl_nondata_state s = {0};
     struct tl_record_view v;
     uint8_t buf[256], alert;
     size_t len, used;
@@ -163,8 +163,8 @@ Test(record, key_updates_both_ways_keep_the_stream) {
       cr_assert_eq(SSL_do_handshake(p.peer), 1);
       len = tlspair_next_record(&p, buf, sizeof buf);
       cr_assert_eq(tl_record_open(r, buf, len, &v), 0);
-      cr_assert_eq(tl_ctl_feed(&s, TL_TLS_1_3, true, v.type, v.p, v.n, &used, &alert),
-                   TL_CTL_KEY_UPDATE_REQ);
+      cr_assert_eq(tl_nondata_input(&s, TL_TLS_1_3, true, v.type, v.p, v.n, &used, &alert),
+                   TL_NONDATA_KEY_UPDATE_REQ);
       cr_assert_eq(tl_record_rekey_rx(r), 0);
       peer_to_ours(&p, r, 100);
       tl_key_update_message(buf + tl_record_head(r), false);

@@ -15,7 +15,7 @@ TestSuite(resume, .init = pki_open, .fini = pki_close, .timeout = 60);
 
 /* One connection that offers *IO_SESSION and leaves the newest there. */
 static void connect_once(SSL_CTX *peer, struct tl_tls_domain *dom, SSL_SESSION **io_session,
-                         struct tl_session *out) {
+                         struct tl_hs_result *out) {
   struct duel d;
   duel_begin(&d, peer, true, dom, "server.example", NULL);
   if (*io_session) SSL_set_session(d.peer, *io_session);
@@ -28,27 +28,27 @@ static void connect_once(SSL_CTX *peer, struct tl_tls_domain *dom, SSL_SESSION *
 }
 
 /* The second of two connections, with WHAT done in between. */
-static struct tl_session again(int version, bool keep_first,
-                               void (*what)(struct tl_tls_options *o, struct tl_tls_domain *d)) {
+static struct tl_hs_result again(int version, bool keep_first,
+                                 void (*what)(struct tl_tls_options *o, struct tl_tls_domain *d)) {
   struct tl_tls_options o = duel_options();
   o.verify_cert = o.require_cert = true;
   o.ocsp.client = TL_OCSP_CLIENT_SOFT;
   struct tl_tls_domain *dom = duel_domain(&o);
   SSL_CTX *peer = duel_context(false, "client");
   SSL_SESSION *kept = NULL;
-  struct tl_session a, b;
+  struct tl_hs_result a, b;
   SSL_CTX_set_max_proto_version(peer, version);
   connect_once(peer, dom, &kept, &a);
   cr_assert_not(a.resumed || a.resume_offered);
-  if (!keep_first) tl_session_clear(&a);
+  if (!keep_first) tl_hs_result_clear(&a);
   if (what) what(&o, dom);
   connect_once(peer, dom, &kept, &b);
   if (keep_first) {
     cr_assert_eq(b.peer, a.peer, "the identity is that of the full handshake");
-    tl_session_clear(&a);
+    tl_hs_result_clear(&a);
   }
   cr_assert(b.peer_verified);
-  tl_session_clear(&b);
+  tl_hs_result_clear(&b);
   SSL_SESSION_free(kept);
   SSL_CTX_free(peer);
   tl_tls_domain_unref(dom);
@@ -62,7 +62,7 @@ static void forget_keys(struct tl_tls_options *o, struct tl_tls_domain *d) {
 
 Test(resume, i4_12_a_session_goes_on_while_its_identity_is_known) {
   for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
-    struct tl_session s = again(v, true, NULL);
+    struct tl_hs_result s = again(v, true, NULL);
     cr_assert(s.resumed && s.resume_offered && !s.resume_refused);
     /* The ticket holds the leaf alone: with nobody left who knows the chain, it is asked again. */
     s = again(v, false, NULL);
@@ -72,7 +72,7 @@ Test(resume, i4_12_a_session_goes_on_while_its_identity_is_known) {
 
 Test(resume, i4_12_a_ticket_of_forgotten_keys_means_a_full_handshake) {
   for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
-    struct tl_session s = again(v, true, forget_keys);
+    struct tl_hs_result s = again(v, true, forget_keys);
     cr_assert(!s.resumed && s.resume_offered && !s.resume_refused);
   }
 }
@@ -89,7 +89,7 @@ static void a_life(struct tl_tls_options *o, struct tl_tls_domain *d) {
 
 Test(resume, i4_12_keys_rotate_and_the_former_one_opens_for_its_life) {
   for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
-    struct tl_session s = again(v, true, half_a_life);
+    struct tl_hs_result s = again(v, true, half_a_life);
     cr_assert(s.resumed);
     s = again(v, true, a_life);
     cr_assert(!s.resumed && s.resume_offered);
@@ -107,28 +107,28 @@ Test(resume, i4_12_a_lifetime_is_its_domains) {
       struct tl_tls_domain *dom = duel_domain(&o), *other = duel_domain(&o);
       SSL_CTX *peer = duel_context(false, NULL);
       SSL_SESSION *kept = NULL;
-      struct tl_session s;
+      struct tl_hs_result s;
       SSL_CTX_set_max_proto_version(peer, v);
       cr_expect_eq(tl_tickets_wipe(dom->ticket_keys), 0, "none before it is needed");
       connect_once(peer, dom, &kept, &s);
       cr_expect_eq(SSL_SESSION_get_ticket_lifetime_hint(kept), life_s[i]);
-      tl_session_clear(&s);
+      tl_hs_result_clear(&s);
       tl_tickets_skip(life_s[i] * UINT64_C(500));
       connect_once(peer, dom, &kept, &s);
       cr_expect(s.resumed, "by the former key, life %u", life_s[i]);
       cr_expect_eq(tl_tickets_wipe(dom->ticket_keys), 2);
       cr_expect_eq(tl_tickets_wipe(other->ticket_keys), 0);
-      tl_session_clear(&s);
+      tl_hs_result_clear(&s);
       tl_tickets_skip(life_s[i] * UINT64_C(500));
       cr_expect_eq(tl_tickets_wipe(dom->ticket_keys), 1, "the first is wiped, the second opens");
       connect_once(peer, dom, &kept, &s);
       cr_expect(s.resumed, "by the second key, which came with the resumption");
-      tl_session_clear(&s);
+      tl_hs_result_clear(&s);
       tl_tickets_skip(life_s[i] * UINT64_C(1000));
       cr_expect_eq(tl_tickets_wipe(dom->ticket_keys), 0, "without a handshake");
       connect_once(peer, dom, &kept, &s);
       cr_expect(!s.resumed && s.resume_offered);
-      tl_session_clear(&s);
+      tl_hs_result_clear(&s);
       SSL_SESSION_free(kept);
       SSL_CTX_free(peer);
       tl_tls_domain_unref(dom);
@@ -144,16 +144,16 @@ Test(resume, i4_12_a_session_past_its_lifetime_is_refused) {
   for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
     SSL_CTX *peer = duel_context(false, NULL);
     SSL_SESSION *kept = NULL;
-    struct tl_session s;
+    struct tl_hs_result s;
     SSL_CTX_set_max_proto_version(peer, v);
     SSL_CTX_set_options(peer, v == TLS1_2_VERSION ? SSL_OP_NO_TICKET : 0);
     connect_once(peer, dom, &kept, &s);
-    tl_session_clear(&s);
+    tl_hs_result_clear(&s);
     usleep(2100000);
     SSL_SESSION_set_timeout(kept, 1000); /* the client would still offer it */
     connect_once(peer, dom, &kept, &s);
     cr_expect_not(s.resumed);
-    tl_session_clear(&s);
+    tl_hs_result_clear(&s);
     SSL_SESSION_free(kept);
     SSL_CTX_free(peer);
   }
@@ -168,7 +168,7 @@ Test(resume, i4_12_a_revoked_client_cannot_resume) {
   for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
     SSL_CTX *peer = duel_context(false, "client");
     SSL_SESSION *kept = NULL;
-    struct tl_session a;
+    struct tl_hs_result a;
     struct duel d;
     SSL_CTX_set_max_proto_version(peer, v);
     connect_once(peer, dom, &kept, &a);
@@ -183,7 +183,7 @@ Test(resume, i4_12_a_revoked_client_cannot_resume) {
     duel_end(&d);
     k.until = 1;
     tl_ocsp_remember(&k);
-    tl_session_clear(&a);
+    tl_hs_result_clear(&a);
     SSL_SESSION_free(kept);
     SSL_CTX_free(peer);
   }
@@ -201,10 +201,10 @@ Test(resume, i4_12_resumption_false_means_never) {
       SSL_CTX_set_max_proto_version(peer, v);
       if (!tickets) SSL_CTX_set_options(peer, SSL_OP_NO_TICKET);
       for (int i = 0; i < 3; i++) {
-        struct tl_session s;
+        struct tl_hs_result s;
         connect_once(peer, dom, &kept, &s);
         cr_assert_not(s.resumed);
-        tl_session_clear(&s);
+        tl_hs_result_clear(&s);
       }
       SSL_SESSION_free(kept);
       SSL_CTX_free(peer);

@@ -30,7 +30,7 @@ static struct tl_tls_domain *client(bool resumption) {
 }
 
 /* What the worker does: every handshake record behind the handshake goes to LATE. */
-static void read_late(struct duel *d, const struct tl_session *s, struct tl_hs *late) {
+static void read_late(struct duel *d, const struct tl_hs_result *s, struct tl_hs *late) {
   uint8_t buf[8192];
   struct tl_record_view v;
   struct tl_record *r;
@@ -39,16 +39,16 @@ static void read_late(struct duel *d, const struct tl_session *s, struct tl_hs *
   int n = BIO_read(d->from_peer, buf, sizeof buf);
   for (size_t at = 0; n > 0 && at < (size_t)n && !over; at += v.used) {
     cr_assert_eq(tl_record_open(r, buf + at, (size_t)n - at, &v), 0);
-    if (v.type == TL_CT_HANDSHAKE) over = tl_hs_late_feed(late, v.p, v.n);
+    if (v.type == TL_CT_HANDSHAKE) over = tl_hs_post_input(late, v.p, v.n);
   }
   cr_assert(over, "a ticket ends the wait");
   tl_record_free(r);
 }
 
-static struct tl_session connect_to(SSL_CTX *peer, struct tl_tls_domain *dom,
-                                    const struct tl_addr *remote, const char *name) {
+static struct tl_hs_result connect_to(SSL_CTX *peer, struct tl_tls_domain *dom,
+                                      const struct tl_addr *remote, const char *name) {
   struct duel d;
-  struct tl_session s;
+  struct tl_hs_result s;
   duel_remote = remote;
   duel_begin(&d, peer, false, dom, "server.example", name);
   duel_run(&d);
@@ -56,7 +56,7 @@ static struct tl_session connect_to(SSL_CTX *peer, struct tl_tls_domain *dom,
   cr_assert_eq(tl_hs_take(d.hs, &s), 0, "%s", tl_hs_failure(d.hs)->reason);
   cr_assert(s.peer_verified);
   cr_assert_eq(s.resumed, SSL_session_reused(d.peer));
-  struct tl_hs *late = tl_hs_late(d.hs, &s);
+  struct tl_hs *late = tl_hs_post(d.hs, &s);
   cr_assert_eq(late != NULL, s.keys.version == TL_TLS_1_3 && remote && dom->resumption);
   if (late) read_late(&d, &s, late);
   SSL_set_shutdown(d.peer, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
@@ -67,11 +67,11 @@ static struct tl_session connect_to(SSL_CTX *peer, struct tl_tls_domain *dom,
 
 static bool resumes(SSL_CTX *peer, struct tl_tls_domain *dom, const struct tl_addr *remote,
                     const char *name) {
-  struct tl_session s = connect_to(peer, dom, remote, name);
+  struct tl_hs_result s = connect_to(peer, dom, remote, name);
   bool resumed = s.resumed;
   cr_assert(!resumed || s.resume_offered);
   cr_assert_str_eq(s.peer->cn, "server.example");
-  tl_session_clear(&s);
+  tl_hs_result_clear(&s);
   return resumed;
 }
 
@@ -108,9 +108,9 @@ Test(resume_client, i4_12_a_server_that_forgot_gets_a_full_handshake) {
     SSL_CTX *peer = server(v), *again = server(v);
     struct tl_tls_domain *dom = client(true);
     cr_assert_not(resumes(peer, dom, &here, "server.example"));
-    struct tl_session s = connect_to(again, dom, &here, "server.example");
+    struct tl_hs_result s = connect_to(again, dom, &here, "server.example");
     cr_assert(!s.resumed && s.resume_offered);
-    tl_session_clear(&s);
+    tl_hs_result_clear(&s);
     tl_tls_domain_unref(dom);
     SSL_CTX_free(peer);
     SSL_CTX_free(again);

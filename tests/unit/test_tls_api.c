@@ -50,7 +50,7 @@ Test(tls_api, e24_d37_domains_and_their_times_are_found_in_either_role) {
 }
 
 /* Sends TEXT from the peer through S and compares what comes out. */
-static void speak(struct duel *d, struct tl_session *s, const char *text) {
+static void speak(struct duel *d, struct tl_hs_result *s, const char *text) {
   struct tl_record *r;
   struct tl_record_view v;
   uint8_t rec[TL_RECORD_CIPHER_MAX];
@@ -74,7 +74,7 @@ Test(tls_api, e25_one_domain_for_every_user_of_tls) {
   struct tl_tls_domain *dom = duel_domain(&o);
   SSL_CTX *peer = duel_context(false, NULL);
   struct duel d[2];
-  struct tl_session s[2];
+  struct tl_hs_result s[2];
   for (int i = 0; i < 2; i++) duel_begin(&d[i], peer, true, dom, "server.example", "");
   for (int i = 0; i < 2; i++) {
     duel_run(&d[i]);
@@ -86,7 +86,7 @@ Test(tls_api, e25_one_domain_for_every_user_of_tls) {
   for (int i = 0; i < 2; i++) speak(&d[i], &s[i], spoken[i]);
   for (int i = 0; i < 2; i++) {
     cr_expect_str_eq(s[i].domain->name, "lab");
-    tl_session_clear(&s[i]);
+    tl_hs_result_clear(&s[i]);
     duel_end(&d[i]);
   }
   SSL_CTX_free(peer);

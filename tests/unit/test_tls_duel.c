@@ -171,7 +171,7 @@ static void read_tickets(struct duel *d, struct tl_record *r) {
   }
 }
 
-void duel_prove(struct duel *d, struct tl_session *s) {
+void duel_prove(struct duel *d, struct tl_hs_result *s) {
   static const size_t sizes[] = {1, 700, 16384, 2, 33};
   static uint8_t msg[TL_RECORD_PLAIN_MAX];
   struct tl_record *r;

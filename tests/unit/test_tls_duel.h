@@ -33,4 +33,4 @@ extern const struct tl_addr *duel_remote;
 void duel_run(struct duel *d);
 void duel_end(struct duel *d);
 /* Takes the session and proves its keys: messages both ways, many and of odd sizes. */
-void duel_prove(struct duel *d, struct tl_session *s);
+void duel_prove(struct duel *d, struct tl_hs_result *s);

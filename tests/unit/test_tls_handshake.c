@@ -40,7 +40,7 @@ static void both_ways(const struct tl_tls_options *o, bool server, const struct 
   struct tl_tls_domain *dom = duel_domain(o);
   SSL_CTX *peer = duel_context(!server, peer_cert);
   struct duel d;
-  struct tl_session ses;
+  struct tl_hs_result ses;
   use_suite(peer, s);
   if (groups) SSL_CTX_set1_groups_list(peer, groups);
   duel_begin(&d, peer, server, dom, "server.example", NULL);
@@ -54,7 +54,7 @@ static void both_ways(const struct tl_tls_options *o, bool server, const struct 
   cr_assert_str_eq(ses.sni, "server.example");
   cr_assert_eq(ses.peer != NULL, !server || (o->verify_cert && peer_cert != NULL));
   cr_assert_eq(ses.peer_verified, ses.peer && o->verify_cert);
-  tl_session_clear(&ses);
+  tl_hs_result_clear(&ses);
   duel_end(&d);
   SSL_CTX_free(peer);
   tl_tls_domain_unref(dom);
@@ -90,7 +90,7 @@ Test(tls, f1_hello_retry_request_in_both_roles) {
 
 /* One connection of PEER, resuming *IO_SESSION if there is one and leaving the newest there. */
 static bool connect_again(SSL_CTX *peer, struct tl_tls_domain *dom, SSL_SESSION **io_session,
-                          struct tl_session *ses) {
+                          struct tl_hs_result *ses) {
   struct duel d;
   duel_begin(&d, peer, true, dom, "server.example", NULL);
   if (*io_session) SSL_set_session(d.peer, *io_session);
@@ -111,7 +111,7 @@ static void resumption(const struct suite *s, bool tickets, bool mutual) {
   struct tl_tls_domain *dom = duel_domain(&o), *second = duel_domain(&o);
   SSL_CTX *peer = duel_context(false, mutual ? "client" : NULL);
   SSL_SESSION *kept = NULL;
-  struct tl_session a, b;
+  struct tl_hs_result a, b;
   use_suite(peer, s);
   if (!tickets) SSL_CTX_set_options(peer, SSL_OP_NO_TICKET);
   cr_assert_not(connect_again(peer, dom, &kept, &a));
@@ -119,11 +119,11 @@ static void resumption(const struct suite *s, bool tickets, bool mutual) {
     cr_assert(connect_again(peer, dom, &kept, &b), "%s %d", s->name, i);
     cr_assert_eq(b.peer, a.peer, "a resumed session has the identity of the full one");
     cr_assert_eq(b.peer_verified, mutual);
-    tl_session_clear(&b);
+    tl_hs_result_clear(&b);
   }
   cr_assert_not(connect_again(peer, second, &kept, &b), "sessions do not cross domains");
-  tl_session_clear(&a);
-  tl_session_clear(&b);
+  tl_hs_result_clear(&a);
+  tl_hs_result_clear(&b);
   SSL_SESSION_free(kept);
   SSL_CTX_free(peer);
   tl_tls_domain_unref(dom);
@@ -152,7 +152,7 @@ static struct tl_hs_failure fails(const struct tl_tls_options *o, bool server, c
   cr_assert_eq(d.rc, rc, "%d: %s", d.rc, tl_hs_failure(d.hs)->reason);
   cr_assert_neq(d.peer_rc == 1 && version == TL_TLS_1_2, true, "the peer must see the failure");
   struct tl_hs_failure f = *tl_hs_failure(d.hs);
-  struct tl_session s;
+  struct tl_hs_result s;
   cr_assert_eq(tl_hs_take(d.hs, &s), TL_EINVAL);
   duel_end(&d);
   SSL_CTX_free(peer);
@@ -191,14 +191,14 @@ static void accepted(const struct tl_tls_options *o, const char *cert, bool have
   struct tl_tls_domain *dom = duel_domain(o);
   SSL_CTX *peer = duel_context(false, cert);
   struct duel d;
-  struct tl_session s;
+  struct tl_hs_result s;
   duel_begin(&d, peer, true, dom, NULL, NULL);
   duel_run(&d);
   duel_prove(&d, &s);
   cr_assert_eq(s.peer != NULL, have);
   cr_assert_eq(s.peer_verified, verified);
   if (have) cr_assert_eq(s.peer->verified, verified);
-  tl_session_clear(&s);
+  tl_hs_result_clear(&s);
   duel_end(&d);
   SSL_CTX_free(peer);
   tl_tls_domain_unref(dom);
@@ -238,12 +238,12 @@ static void as_client(const struct tl_tls_options *o, const char *cert, const ch
   struct tl_tls_domain *dom = duel_domain(o);
   SSL_CTX *peer = duel_context(true, cert);
   struct duel d;
-  struct tl_session s;
+  struct tl_hs_result s;
   duel_begin(&d, peer, false, dom, name, name);
   duel_run(&d);
   duel_prove(&d, &s);
   cr_assert_eq(s.peer_verified, verified);
-  tl_session_clear(&s);
+  tl_hs_result_clear(&s);
   duel_end(&d);
   SSL_CTX_free(peer);
   tl_tls_domain_unref(dom);
@@ -481,14 +481,14 @@ Test(tls, max_fragment_length_is_reported) {
   for (int i = 0; i < SUITES; i += 3) {
     SSL_CTX *peer = duel_context(false, NULL);
     struct duel d;
-    struct tl_session s;
+    struct tl_hs_result s;
     use_suite(peer, &suites[i]);
     SSL_CTX_set_tlsext_max_fragment_length(peer, TLSEXT_max_fragment_length_1024);
     duel_begin(&d, peer, true, dom, NULL, NULL);
     duel_run(&d);
     duel_prove(&d, &s);
     cr_assert_eq(s.max_fragment, 1024);
-    tl_session_clear(&s);
+    tl_hs_result_clear(&s);
     duel_end(&d);
     SSL_CTX_free(peer);
   }
@@ -503,7 +503,7 @@ Test(tls, e20_identity_holds_every_name) {
   struct tl_tls_domain *dom = duel_domain(&o);
   SSL_CTX *peer = duel_context(true, "server");
   struct duel d;
-  struct tl_session s;
+  struct tl_hs_result s;
   duel_begin(&d, peer, false, dom, "server.example", "server.example");
   duel_run(&d);
   duel_prove(&d, &s);
@@ -520,7 +520,7 @@ Test(tls, e20_identity_holds_every_name) {
   cr_assert_str_eq(id->san[1].value, "sip:server.example");
   cr_assert_str_eq(id->san[2].value, "127.0.0.1");
   cr_assert(id->not_before < time(NULL) && id->not_after > time(NULL));
-  tl_session_clear(&s);
+  tl_hs_result_clear(&s);
   duel_end(&d);
   SSL_CTX_free(peer);
   tl_tls_domain_unref(dom);
@@ -540,7 +540,7 @@ static void *connect_often(void *arg) {
   struct tl_identity *first = NULL;
   for (int i = 0; i < 20; i++) {
     struct duel d;
-    struct tl_session s;
+    struct tl_hs_result s;
     struct tl_hs_params p = {.server = true, .set = &set};
     memset(&d, 0, sizeof(d));
     cr_assert_eq(tl_hs_new(&p, &d.hs), 0);
@@ -555,7 +555,7 @@ static void *connect_often(void *arg) {
     cr_assert_eq(tl_hs_take(d.hs, &s), 0);
     if (!first) first = tl_identity_ref(s.peer);
     cr_assert_eq(s.peer, first);
-    tl_session_clear(&s);
+    tl_hs_result_clear(&s);
     duel_end(&d);
   }
   tl_identity_unref(first);

@@ -94,7 +94,7 @@ static struct tl_identity *recorded(const struct pki_cert *leaf) {
   SSL_CTX *peer = SSL_CTX_new(TLS_server_method());
   kit_show(peer, leaf, NULL);
   struct duel d;
-  struct tl_session s;
+  struct tl_hs_result s;
   duel_begin(&d, peer, false, dom, "server.example", "server.example");
   duel_run(&d);
   cr_assert_eq(d.rc, 0, "%s", tl_hs_failure(d.hs)->reason);
@@ -103,7 +103,7 @@ static struct tl_identity *recorded(const struct pki_cert *leaf) {
   struct tl_identity *id = tl_identity_ref(s.peer);
   for (int i = 0; i < TL_ID_FIELDS; i++) check_text(tl_identity_field(id, (enum tl_id_field)i));
   for (size_t i = 0; i < id->n_san; i++) check_text(id->san[i].value);
-  tl_session_clear(&s);
+  tl_hs_result_clear(&s);
   duel_end(&d);
   SSL_CTX_free(peer);
   tl_tls_domain_unref(dom);

@@ -151,7 +151,7 @@ static void check_refused(struct duel *d, const struct cell *c, bool server, int
 }
 
 static void check_accepted(struct duel *d, const struct cell *c, const struct tl_tls_options *o) {
-  struct tl_session s;
+  struct tl_hs_result s;
   duel_prove(d, &s);
   cr_assert_eq(s.peer_verified, c->outcome == VERIFIED);
   cr_assert_eq(s.peer == NULL, c->outcome == ANONYMOUS);
@@ -162,7 +162,7 @@ static void check_accepted(struct duel *d, const struct cell *c, const struct tl
     if (o->verify_cert) cr_assert_eq(s.peer->verify_code, c->code);
     cr_assert_eq(s.peer->anchor != NULL, c->outcome == VERIFIED);
   }
-  tl_session_clear(&s);
+  tl_hs_result_clear(&s);
 }
 
 static void play(const struct tl_tls_options *o, enum shown what, const struct cell *c, bool server,

@@ -6,7 +6,7 @@
 
 #include "test_proxy_rig.h"
 
-TestSuite(proxy_tx, .timeout = 30);
+TestSuite(proxy_txn, .timeout = 30);
 
 static struct ua alice, bob, carol;
 static char uri[100], route[1000];
@@ -39,7 +39,7 @@ static void close_all(void) {
 }
 
 /* Of two 2xx the second stopped Timer L, and the transaction stayed for ever. */
-Test(proxy_tx, both_2xx_of_a_fork_are_passed_on_and_nothing_stays) {
+Test(proxy_txn, both_2xx_of_a_fork_are_passed_on_and_nothing_stays) {
   three();
   proxy_begin(both("parallel"));
   ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@example.com", "1", "", ""));
@@ -54,7 +54,7 @@ Test(proxy_tx, both_2xx_of_a_fork_are_passed_on_and_nothing_stays) {
   close_all();
 }
 
-Test(proxy_tx, the_other_branch_of_a_fork_is_cancelled) {
+Test(proxy_txn, the_other_branch_of_a_fork_is_cancelled) {
   three();
   proxy_begin(both("parallel"));
   ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@example.com", "1", "", ""));
@@ -74,7 +74,7 @@ Test(proxy_tx, the_other_branch_of_a_fork_is_cancelled) {
 }
 
 /* They were answered 503 with Retry-After, and who brings others' calls too left us alone then. */
-Test(proxy_tx, s21_what_a_request_is_to_blame_for_is_no_overload) {
+Test(proxy_txn, s21_what_a_request_is_to_blame_for_is_no_overload) {
   static const struct {
     const char *field; /* forty times */
     size_t body;
@@ -112,7 +112,7 @@ Test(proxy_tx, s21_what_a_request_is_to_blame_for_is_no_overload) {
 }
 
 /* Its body was not kept for that, and it was answered 503. */
-Test(proxy_tx, s24_a_large_request_goes_by_udp_where_tcp_is_refused) {
+Test(proxy_txn, s24_a_large_request_goes_by_udp_where_tcp_is_refused) {
   static char body[6001];
   memset(body, 'y', sizeof(body) - 1);
   ua_udp(&bob);
@@ -145,7 +145,7 @@ static const char *largest(bool by_fields) {
 
 /* What leaves is larger than what came: neither CANCEL nor ACK could be made of it, and the callee
  * rang on. */
-Test(proxy_tx, s7_the_largest_call_can_be_cancelled_and_refused) {
+Test(proxy_txn, s7_the_largest_call_can_be_cancelled_and_refused) {
   for (int i = 0; i < 4; i++) {
     ua_tcp_listen(&bob);
     proxy_begin(TIMERS "limits { max_head = 128k }\n");
@@ -171,7 +171,7 @@ Test(proxy_tx, s7_the_largest_call_can_be_cancelled_and_refused) {
 }
 
 /* The ACK of a failed INVITE is the end of its transaction on TCP: it was read once more. */
-Test(proxy_tx, an_ack_over_tcp_ends_the_transaction) {
+Test(proxy_txn, an_ack_over_tcp_ends_the_transaction) {
   ua_tcp_listen(&bob);
   proxy_begin(TIMERS);
   ua_tcp_connect(&alice);
@@ -192,7 +192,7 @@ Test(proxy_tx, an_ack_over_tcp_ends_the_transaction) {
 }
 
 /* One datagram with ;maddr=[ ended the process. */
-Test(proxy_tx, a_maddr_that_is_a_bracket_is_refused) {
+Test(proxy_txn, a_maddr_that_is_a_bracket_is_refused) {
   static const char *const maddr[] = {"[", "[]", "[x", "]", "[1.2.3.4]", "[[", "%00"};
   ua_udp(&alice);
   proxy_begin(TIMERS);
@@ -210,7 +210,7 @@ Test(proxy_tx, a_maddr_that_is_a_bracket_is_refused) {
 }
 
 /* A failure behind the 2xx of the same branch took the branch away from later 2xx. */
-Test(proxy_tx, nothing_follows_a_2xx_but_its_repeats) {
+Test(proxy_txn, nothing_follows_a_2xx_but_its_repeats) {
   three();
   proxy_begin(TIMERS);
   ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
@@ -226,7 +226,7 @@ Test(proxy_tx, nothing_follows_a_2xx_but_its_repeats) {
   close_all();
 }
 
-Test(proxy_tx, silence_gives_408_to_an_invite_and_nothing_to_others) {
+Test(proxy_txn, silence_gives_408_to_an_invite_and_nothing_to_others) {
   three();
   proxy_begin(TIMERS);
   ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
@@ -235,7 +235,7 @@ Test(proxy_tx, silence_gives_408_to_an_invite_and_nothing_to_others) {
   ua_send(&alice, ua_request(&alice, "OPTIONS", sip(&bob, ""), "2", "", ""));
   ua_expect(&alice, "SIP/2.0 100"); /* RFC 4320 4.1 */
   ua_expect_silence(&alice, 500);
-  cr_expect_eq(rig_count(TL_C_TX_TIMEOUT), 2);
+  cr_expect_eq(rig_count(TL_C_TXN_TIMEOUT), 2);
   proxy_end_clean();
   close_all();
 }
@@ -247,7 +247,7 @@ static const char *long_body(void) {
   return body;
 }
 
-Test(proxy_tx, an_unanswered_final_is_repeated_until_its_ack) {
+Test(proxy_txn, an_unanswered_final_is_repeated_until_its_ack) {
   three();
   proxy_begin(TIMERS);
   ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", long_body()));
@@ -274,7 +274,7 @@ Test(proxy_tx, an_unanswered_final_is_repeated_until_its_ack) {
 
 /* Who is no peer may have forged his address: he gets three bytes for each of his, and answers
  * again when he asks again. */
-Test(proxy_tx, s24_a_forged_address_is_not_flooded) {
+Test(proxy_txn, s24_a_forged_address_is_not_flooded) {
   three();
   proxy_begin(TIMERS);
   const char *invite = ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", "");
@@ -298,7 +298,7 @@ Test(proxy_tx, s24_a_forged_address_is_not_flooded) {
   close_all();
 }
 
-Test(proxy_tx, failover_and_best_response) {
+Test(proxy_txn, failover_and_best_response) {
   three();
   proxy_begin(both("failover"));
   ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@example.com", "1", "", "v=0"));
@@ -316,7 +316,7 @@ Test(proxy_tx, failover_and_best_response) {
   close_all();
 }
 
-Test(proxy_tx, challenges_of_all_branches_are_gathered) {
+Test(proxy_txn, challenges_of_all_branches_are_gathered) {
   three();
   proxy_begin(both("parallel"));
   ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@example.com", "1", "", ""));
@@ -334,7 +334,7 @@ Test(proxy_tx, challenges_of_all_branches_are_gathered) {
   close_all();
 }
 
-Test(proxy_tx, cancel_waits_for_a_provisional_response) {
+Test(proxy_txn, cancel_waits_for_a_provisional_response) {
   three();
   proxy_begin(TIMERS);
   ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
@@ -362,7 +362,7 @@ Test(proxy_tx, cancel_waits_for_a_provisional_response) {
   close_all();
 }
 
-Test(proxy_tx, ringing_for_too_long_is_cancelled) {
+Test(proxy_txn, ringing_for_too_long_is_cancelled) {
   three();
   proxy_begin(TIMERS);
   ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
@@ -379,7 +379,7 @@ Test(proxy_tx, ringing_for_too_long_is_cancelled) {
 }
 
 /* The datagram kept for answers lacked its large body and could not be read again. */
-Test(proxy_tx, a_large_datagram_is_answered_when_its_target_refuses) {
+Test(proxy_txn, a_large_datagram_is_answered_when_its_target_refuses) {
   static char body[20001];
   char extra[200];
   memset(body, 'b', 20000);
@@ -396,7 +396,7 @@ Test(proxy_tx, a_large_datagram_is_answered_when_its_target_refuses) {
 }
 
 /* Each large request to a UDP peer that drops SYNs waited for the connect timeout. */
-Test(proxy_tx, s24_who_swallows_tcp_delays_one_large_request) {
+Test(proxy_txn, s24_who_swallows_tcp_delays_one_large_request) {
   static char body[1501];
   struct tl_addr at;
   int fill[4];
@@ -431,7 +431,7 @@ Test(proxy_tx, s24_who_swallows_tcp_delays_one_large_request) {
 }
 
 /* With our Via and Record-Route the head was over the limit: no ACK, no CANCEL. */
-Test(proxy_tx, a_head_as_large_as_allowed_is_acknowledged) {
+Test(proxy_txn, a_head_as_large_as_allowed_is_acknowledged) {
   static char pad[2000];
   three();
   proxy_begin(TIMERS "limits { max_head = 2k }");
@@ -448,7 +448,7 @@ Test(proxy_tx, a_head_as_large_as_allowed_is_acknowledged) {
 }
 
 /* The body was not kept when the first try was a flow: the second went out without it. */
-Test(proxy_tx, a_large_body_is_whole_on_the_second_try) {
+Test(proxy_txn, a_large_body_is_whole_on_the_second_try) {
   static char body[12001];
   memset(body, 'q', 12000);
   ua_tcp_listen(&bob);
@@ -487,7 +487,7 @@ Test(proxy_tx, a_large_body_is_whole_on_the_second_try) {
 }
 
 /* A dial that fails is as a 503; what waits for it goes to the next. */
-Test(proxy_tx, a_connection_refused_is_the_next_targets_turn) {
+Test(proxy_txn, a_connection_refused_is_the_next_targets_turn) {
   char extra[1000];
   ua_udp(&alice);
   ua_tcp_listen(&bob);
@@ -520,7 +520,7 @@ Test(proxy_tx, a_connection_refused_is_the_next_targets_turn) {
 /* ---- reloads in between ---- */
 
 /* The socket that the request came by is gone when it goes to the next target. */
-Test(proxy_tx, failing_over_behind_a_reload_that_closed_the_socket) {
+Test(proxy_txn, failing_over_behind_a_reload_that_closed_the_socket) {
   char extra[1000];
   ua_udp(&alice);
   ua_tcp_listen(&bob);
@@ -562,7 +562,7 @@ static void answer_lookup(struct tl_resolve *r, const uint16_t *port, size_t n) 
 }
 
 /* Targets found after a reload pointed into the new snapshot without holding it. */
-Test(proxy_tx, names_resolved_behind_a_reload_and_failover_behind_another) {
+Test(proxy_txn, names_resolved_behind_a_reload_and_failover_behind_another) {
   char extra[1000];
   struct tl_resolve *r;
   three();
@@ -591,7 +591,7 @@ Test(proxy_tx, names_resolved_behind_a_reload_and_failover_behind_another) {
   close_all();
 }
 
-Test(proxy_tx, names_without_an_address_and_answers_nobody_waits_for) {
+Test(proxy_txn, names_without_an_address_and_answers_nobody_waits_for) {
   struct tl_resolve *r;
   ua_udp(&alice);
   proxy_begin(TIMERS);
@@ -620,7 +620,7 @@ Test(proxy_tx, names_without_an_address_and_answers_nobody_waits_for) {
 
 /* ---- bounds ---- */
 
-Test(proxy_tx, item_2_8_new_requests_are_refused_before_dialogs_are) {
+Test(proxy_txn, item_2_8_new_requests_are_refused_before_dialogs_are) {
   three();
   snprintf(route, sizeof(route),
            TIMERS "limits { max_transactions = 20 }\n"
@@ -637,18 +637,18 @@ Test(proxy_tx, item_2_8_new_requests_are_refused_before_dialogs_are) {
       refused += strncmp(alice.in, "SIP/2.0 503", 11) == 0;
   }
   cr_expect_eq(refused, 12);
-  cr_expect_eq(px.n_tx, 18);
+  cr_expect_eq(px.n_txn, 18);
   char *m = ua_request(&alice, "BYE", sip(&bob, ""), "d", "", ""), *to = strstr(m, "To: ");
   memcpy(to, "To: <sip:bob@example.c>;tag", 27);
   ua_send(&alice, m);
   rig_settle();
-  cr_expect_eq(px.n_tx, 18, "no token, no dialog; but not refused for load either");
+  cr_expect_eq(px.n_txn, 18, "no token, no dialog; but not refused for load either");
   rig_sleep(500); /* Timer F comes before Timer J */
   proxy_end_clean();
   close_all();
 }
 
-Test(proxy_tx, forged_and_stray_responses_are_dropped) {
+Test(proxy_txn, forged_and_stray_responses_are_dropped) {
   three();
   proxy_begin(TIMERS);
   ua_send(&alice, ua_request(&alice, "OPTIONS", sip(&bob, ""), "1", "", ""));
@@ -672,7 +672,7 @@ Test(proxy_tx, forged_and_stray_responses_are_dropped) {
 }
 
 /* Over UDP each stays for 64 T1 behind its answer: a flood of them must not fill the memory. */
-Test(proxy_tx, finished_transactions_are_bounded_and_the_oldest_leave) {
+Test(proxy_txn, finished_transactions_are_bounded_and_the_oldest_leave) {
   three();
   proxy_begin("limits { max_transactions = 16 }");
   for (int i = 0; i < 200; i++) {
@@ -685,7 +685,7 @@ Test(proxy_tx, finished_transactions_are_bounded_and_the_oldest_leave) {
     cr_assert_leq(px.txs.used, 4 * 16 + 1);
   }
   cr_expect_eq(px.linger[1].n, 64);
-  cr_expect_eq(px.n_tx, 0);
+  cr_expect_eq(px.n_txn, 0);
   /* The newest still absorb repeats. */
   alice.repeats = true;
   ua_send(&alice, ua_request(&alice, "OPTIONS", sip(&bob, ""), "199", "", ""));

@@ -8,34 +8,35 @@
 #include <stdlib.h>
 
 #include "net_internal.h"
+#include "tieline/audit.h"
 #include "tieline/log.h"
-#include "tieline/sweep.h"
 
 #define SLICE 1024u
 
-static struct tl_alike alike_of(const struct tl_conn *c) {
+static struct tl_conn_class conn_class_of(const struct tl_conn *c) {
   const struct tl_conn_tls *t = c->tls;
-  return (struct tl_alike){.identity = t->identity,
-                           .domain = t->domain,
-                           .name = c->identity,
-                           .server = t->server,
-                           .verified = t->peer_verified};
+  return (struct tl_conn_class){.identity = t->identity,
+                                .domain = t->domain,
+                                .name = c->identity,
+                                .server = t->server,
+                                .verified = t->peer_verified};
 }
 
 /* ---- the table of what is alike ---- */
 
-static const struct tl_alike *who_at(const struct tl_sweep *s, uint32_t i) {
-  return s->survey ? &s->item[i].who : &s->order[i].who;
+static const struct tl_conn_class *who_at(const struct tl_audit *s, uint32_t i) {
+  return s->survey ? &s->item[i].key : &s->order[i].key;
 }
 
 /* The place of A in the index: an entry, or where one belongs. */
-static uint32_t *index_slot(const struct tl_sweep *s, const struct tl_alike *a) {
-  uint32_t at = (uint32_t)tl_alike_hash(a) & s->mask;
-  while (s->index[at] && !tl_alike_eq(who_at(s, s->index[at] - 1), a)) at = (at + 1) & s->mask;
+static uint32_t *index_slot(const struct tl_audit *s, const struct tl_conn_class *a) {
+  uint32_t at = (uint32_t)tl_conn_class_hash(a) & s->mask;
+  while (s->index[at] && !tl_conn_class_equal(who_at(s, s->index[at] - 1), a))
+    at = (at + 1) & s->mask;
   return &s->index[at];
 }
 
-static int index_all(struct tl_sweep *s, size_t room) {
+static int index_all(struct tl_audit *s, size_t room) {
   uint32_t size = 16;
   while (size < 2 * room) size *= 2;
   uint32_t *index = calloc(size, sizeof(*index));
@@ -47,10 +48,10 @@ static int index_all(struct tl_sweep *s, size_t room) {
   return TL_OK;
 }
 
-static int grow_rows(struct tl_sweep *s) {
+static int grow_rows(struct tl_audit *s) {
   if (s->n < s->cap) return TL_OK;
   size_t cap = s->cap ? 2 * s->cap : 64;
-  struct tl_survey_item *item = realloc(s->item, cap * sizeof(*item));
+  struct tl_audit_row *item = realloc(s->item, cap * sizeof(*item));
   if (!item) return TL_ENOMEM;
   s->item = item;
   s->cap = cap;
@@ -59,21 +60,21 @@ static int grow_rows(struct tl_sweep *s) {
 
 /* ---- what is done to one connection ---- */
 
-static int note_conn(struct tl_sweep *s, struct tl_conn *c) {
-  struct tl_alike a = alike_of(c);
+static int note_conn(struct tl_audit *s, struct tl_conn *c) {
+  struct tl_conn_class a = conn_class_of(c);
   if (grow_rows(s)) return TL_ENOMEM;
   uint32_t *at = index_slot(s, &a);
   if (!*at) {
-    struct tl_survey_item *it = &s->item[s->n];
+    struct tl_audit_row *it = &s->item[s->n];
     it->n = 0;
-    if (tl_alike_copy(&a, &it->who)) return TL_ENOMEM;
+    if (tl_conn_class_copy(&a, &it->key)) return TL_ENOMEM;
     *at = (uint32_t)++s->n;
   }
   s->item[*at - 1].n++;
   return TL_OK;
 }
 
-static void log_closing(const struct tl_conn *c, const struct tl_order *o) {
+static void log_closing(const struct tl_conn *c, const struct tl_directive *o) {
   char peer[TL_ADDR_STRLEN];
   const struct tl_conn_tls *t = c->tls;
   /* Not limited: it is the operator's doing, once for each connection. */
@@ -93,7 +94,7 @@ static void move_to(struct tl_conn *c, struct tl_tls_domain *d) {
   if (c->outgoing) c->domain_generation = d->generation;
 }
 
-static void apply_pass(struct tl_conn *c, struct tl_order *o) {
+static void apply_pass(struct tl_conn *c, struct tl_directive *o) {
   c->tls->peer_verified = o->pass;
   if (o->domain) move_to(c, o->domain);
   tl_alias_changed(c);
@@ -107,14 +108,14 @@ static bool retire_conn(struct tl_conn *c, uint32_t within_ms) {
   return true;
 }
 
-static void carry_out(struct tl_conn *c, struct tl_order *o) {
-  switch (o->what) {
-  case TL_ORDER_PASS: apply_pass(c, o); break;
-  case TL_ORDER_RETIRE:
+static void carry_out(struct tl_conn *c, struct tl_directive *o) {
+  switch (o->action) {
+  case TL_DIRECTIVE_PASS: apply_pass(c, o); break;
+  case TL_DIRECTIVE_RETIRE:
     c->tls->peer_verified = o->pass;
     if (!retire_conn(c, o->within_ms)) return;
     break;
-  case TL_ORDER_CLOSE:
+  case TL_DIRECTIVE_CLOSE:
     /* Its peer still passes: what is being set up on it is waited for. */
     if (!o->alert && tl_conn_asked(c) && c->net->conf->timeouts.call_setup_max) {
       const uint64_t soon = c->net->now_ms + TL_RETIRE_MS;
@@ -127,13 +128,13 @@ static void carry_out(struct tl_conn *c, struct tl_order *o) {
     tl_conn_end(c, o->alert);
     break;
   }
-  o->hit++;
+  o->n_applied++;
 }
 
-static int look_at(struct tl_sweep *s, struct tl_conn *c) {
+static int look_at(struct tl_audit *s, struct tl_conn *c) {
   if (!c || !c->tls || !c->tls->domain || c->state != TL_CONN_OPEN) return TL_OK;
   if (s->survey) return note_conn(s, c);
-  struct tl_alike a = alike_of(c);
+  struct tl_conn_class a = conn_class_of(c);
   uint32_t i = *index_slot(s, &a);
   if (i) carry_out(c, &s->order[i - 1]);
   return TL_OK;
@@ -141,26 +142,26 @@ static int look_at(struct tl_sweep *s, struct tl_conn *c) {
 
 /* ---- the walk ---- */
 
-static void send_back(struct tl_net *n, struct tl_sweep *s, int rc) {
-  n->sweeps = s->next;
+static void send_back(struct tl_net *n, struct tl_audit *s, int rc) {
+  n->audits = s->next;
   s->next = NULL;
   s->rc = rc;
   if (tl_mailbox_post(s->reply, &s->mail)) {
     tl_count(n->counters, TL_C_MAIL_FULL);
-    tl_sweep_free(s);
+    tl_audit_free(s);
   }
 }
 
-void tl_sweep_begin(struct tl_net *n, struct tl_sweep *s) {
-  struct tl_sweep **last = &n->sweeps;
+void tl_audit_begin(struct tl_net *n, struct tl_audit *s) {
+  struct tl_audit **last = &n->audits;
   while (*last) last = &(*last)->next;
   s->next = NULL;
   s->at = 0;
   *last = s;
 }
 
-void tl_sweep_turn(struct tl_net *n) {
-  struct tl_sweep *s = n->sweeps;
+void tl_audit_turn(struct tl_net *n) {
+  struct tl_audit *s = n->audits;
   if (!s) return;
   int rc = s->index ? TL_OK : index_all(s, s->survey ? 64 : s->n);
   if (s->survey && rc == TL_OK && !s->cap) rc = grow_rows(s);
@@ -169,8 +170,8 @@ void tl_sweep_turn(struct tl_net *n) {
   if (rc || s->at >= n->n_slot) send_back(n, s, rc);
 }
 
-void tl_sweep_drop(struct tl_net *n) {
-  while (n->sweeps) send_back(n, n->sweeps, TL_ECLOSED);
+void tl_audit_drop(struct tl_net *n) {
+  while (n->audits) send_back(n, n->audits, TL_ECLOSED);
 }
 
 /* ---- connections that come ---- */
@@ -181,12 +182,12 @@ static bool in_force(const struct tl_conf *conf, const struct tl_tls_domain *d) 
   return false;
 }
 
-void tl_sweep_adopted(struct tl_conn *c) {
+void tl_audit_adopted(struct tl_conn *c) {
   struct tl_runtime *rt = c->net->rt;
   const struct tl_conn_tls *t = c->tls;
   bool wake = false;
   if (t->domain && !in_force(c->net->conf, t->domain))
-    wake = !atomic_exchange(&rt->look_again, true);
+    wake = !atomic_exchange(&rt->reverify_pending, true);
   if (t->identity && t->peer_verified) wake |= tl_runtime_expiry(rt, t->identity->chain_not_after);
   if (wake) tl_mailbox_wake(&rt->control.mailbox);
 }

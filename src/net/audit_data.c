@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Surveys and orders as things: made, compared, freed. What they do is in sweep.c. */
+/* Surveys and orders as things: made, compared, freed. What they do is in audit.c. */
 #include <stdlib.h>
 
-#include "tieline/sweep.h"
+#include "tieline/audit.h"
 
 static const char *text_or_empty(const char *s) { return s ? s : ""; }
 
-uint64_t tl_alike_hash(const struct tl_alike *a) {
+uint64_t tl_conn_class_hash(const struct tl_conn_class *a) {
   uint64_t h = (uint64_t)(uintptr_t)a->identity * 0x9e3779b97f4a7c15u;
   h = (h ^ (uint64_t)(uintptr_t)a->domain) * 0xff51afd7ed558ccdu;
   for (const char *p = text_or_empty(a->name); *p; p++) h = (h ^ (uint8_t)*p) * 0x100000001b3u;
   return (h ^ h >> 29) * 4 + (uint64_t)a->server * 2 + a->verified;
 }
 
-bool tl_alike_eq(const struct tl_alike *a, const struct tl_alike *b) {
+bool tl_conn_class_equal(const struct tl_conn_class *a, const struct tl_conn_class *b) {
   return a->identity == b->identity && a->domain == b->domain && a->server == b->server &&
          a->verified == b->verified && strcmp(text_or_empty(a->name), text_or_empty(b->name)) == 0;
 }
 
-int tl_alike_copy(const struct tl_alike *a, struct tl_alike *out) {
+int tl_conn_class_copy(const struct tl_conn_class *a, struct tl_conn_class *out) {
   memset(out, 0, sizeof(*out));
   if (a->name && *a->name && !(out->name = strdup(a->name))) return TL_ENOMEM;
   out->identity = a->identity ? tl_identity_ref(a->identity) : NULL;
@@ -28,17 +28,17 @@ int tl_alike_copy(const struct tl_alike *a, struct tl_alike *out) {
   return TL_OK;
 }
 
-void tl_alike_clear(struct tl_alike *a) {
+void tl_conn_class_clear(struct tl_conn_class *a) {
   tl_identity_unref(a->identity);
   tl_tls_domain_unref(a->domain);
   free(a->name);
   memset(a, 0, sizeof(*a));
 }
 
-struct tl_sweep *tl_sweep_new(size_t n_order) {
-  struct tl_sweep *s = calloc(1, sizeof(*s));
+struct tl_audit *tl_audit_new(size_t n_order) {
+  struct tl_audit *s = calloc(1, sizeof(*s));
   if (!s) return NULL;
-  s->mail.type = TL_MAIL_SWEEP;
+  s->mail.type = TL_MAIL_AUDIT;
   s->survey = n_order == 0;
   if (n_order && !(s->order = calloc(n_order, sizeof(*s->order)))) {
     free(s);
@@ -47,10 +47,10 @@ struct tl_sweep *tl_sweep_new(size_t n_order) {
   return s;
 }
 
-void tl_sweep_free(struct tl_sweep *s) {
+void tl_audit_free(struct tl_audit *s) {
   if (!s) return;
   for (size_t i = 0; i < s->n; i++) {
-    tl_alike_clear(s->survey ? &s->item[i].who : &s->order[i].who);
+    tl_conn_class_clear(s->survey ? &s->item[i].key : &s->order[i].key);
     if (!s->survey) tl_tls_domain_unref(s->order[i].domain);
   }
   if (s->survey)

@@ -121,7 +121,7 @@ static const char *check_from(struct tl_proxy *p, struct tl_source *s, const str
   if (!unread && has_domain(&u)) {
     if (s->check != TL_CHECK_FROM_OFF && !anonymous(&u) && !entitled(p, s, id, &u))
       return id ? "From Is Not Covered By The Certificate" : "From Is Not Allowed For This Peer";
-    if (s->guarded && tl_conf_is_our_domain(p->snap->conf, u.host, u.port) &&
+    if (s->guarded && tl_conf_is_local_domain(p->snap->conf, u.host, u.port) &&
         !entitled(p, s, id, &u))
       return "From Claims A Domain Of Ours";
     return NULL;
@@ -149,13 +149,13 @@ static const char *check_pai(struct tl_proxy *p, struct tl_source *s, const stru
 
 static void count(struct tl_proxy *p, const char *why) {
   bool ours = strstr(why, "Of Ours") != NULL, pai = *why == 'P';
-  tl_count(tl_proxy_counters(p), ours  ? TL_C_CLAIM_SPOOFED
-                                 : pai ? TL_C_CLAIM_PAI
-                                       : TL_C_CLAIM_FROM);
+  tl_count(tl_proxy_counters(p), ours  ? TL_C_IDENTITY_SPOOFED
+                                 : pai ? TL_C_IDENTITY_PAI
+                                       : TL_C_IDENTITY_FROM);
 }
 
 static void report(struct tl_proxy *p, const struct tl_source *s, const struct tl_identity *id,
-                   const struct tl_hop *from, const struct tl_msg *m, const char *why) {
+                   const struct tl_flow *from, const struct tl_msg *m, const char *why) {
   char addr[TL_ADDR_STRLEN];
   count(p, why);
   if (p->quiet) return;
@@ -168,9 +168,9 @@ static void report(struct tl_proxy *p, const struct tl_source *s, const struct t
               TL_F("claim", claim), TL_FC("method", tl_method_name(m->method)));
 }
 
-const char *tl_claim_refuse(struct tl_proxy *p, struct tl_source *s, const struct tl_hop *from,
-                            const struct tl_conn *c, const struct tl_msg *m,
-                            const struct tl_plan *plan) {
+const char *tl_identity_refuse(struct tl_proxy *p, struct tl_source *s, const struct tl_flow *from,
+                               const struct tl_conn *c, const struct tl_msg *m,
+                               const struct tl_plan *plan) {
   if (!s || (s->check == TL_CHECK_FROM_OFF && !s->guarded)) return NULL;
   bool again = s->peer && s->peer->revalidate;
   /* Our token proves that the dialog was let in (B12), and the source is a leg of it. What runs

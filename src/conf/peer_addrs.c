@@ -4,7 +4,7 @@
  * of looking up. It asks nobody: that is the resolver's, at the word of the
  * control thread.
  */
-#include "tieline/places.h"
+#include "tieline/peer_addrs.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -14,17 +14,17 @@
 
 /* ---- lists ---- */
 
-struct tl_place_list *tl_place_list_new(void) {
-  struct tl_place_list *l = calloc(1, sizeof(*l));
+struct tl_addr_list *tl_addr_list_new(void) {
+  struct tl_addr_list *l = calloc(1, sizeof(*l));
   if (l) atomic_init(&l->refs, 1);
   return l;
 }
 
-void tl_place_list_unref(struct tl_place_list *l) {
+void tl_addr_list_unref(struct tl_addr_list *l) {
   if (l && atomic_fetch_sub_explicit(&l->refs, 1, memory_order_acq_rel) == 1) free(l);
 }
 
-static bool list_has(const struct tl_place_list *l, const struct tl_place *p) {
+static bool list_has(const struct tl_addr_list *l, const struct tl_target_addr *p) {
   for (size_t i = 0; i < l->n; i++)
     if (l->at[i].via == p->via && l->at[i].group == p->group && l->at[i].weight == p->weight &&
         tl_addr_eq(&l->at[i].addr, &p->addr))
@@ -33,7 +33,7 @@ static bool list_has(const struct tl_place_list *l, const struct tl_place *p) {
 }
 
 /* As sets: name servers turn the order from one answer to the next. */
-bool tl_place_list_same(const struct tl_place_list *a, const struct tl_place_list *b) {
+bool tl_addr_list_equal(const struct tl_addr_list *a, const struct tl_addr_list *b) {
   if (a->n != b->n) return false;
   for (size_t i = 0; i < a->n; i++)
     if (!list_has(b, &a->at[i]) || !list_has(a, &b->at[i])) return false;
@@ -49,13 +49,13 @@ static uint64_t next_draw(uint64_t *state) {
 }
 
 /* Is I the first place of its target? */
-static bool starts_target(const struct tl_place_list *l, size_t i) {
+static bool starts_target(const struct tl_addr_list *l, size_t i) {
   return i == 0 || l->at[i].target != l->at[i - 1].target;
 }
 
 /* RFC 2782: of the targets in [FROM, TO) that are not in TAKEN, one by its weight; the index of its
  * first place. Those of weight 0 stand in front, so that they come when 0 is drawn. */
-static size_t draw_target(const struct tl_place_list *l, size_t from, size_t to, unsigned taken,
+static size_t draw_target(const struct tl_addr_list *l, size_t from, size_t to, unsigned taken,
                           uint64_t *state) {
   uint32_t sum = 0, running = 0;
   for (size_t i = from; i < to; i++)
@@ -70,9 +70,10 @@ static size_t draw_target(const struct tl_place_list *l, size_t from, size_t to,
   return from;
 }
 
-void tl_place_list_order(const struct tl_place_list *l, uint64_t draw, uint8_t out[TL_PLACES_MAX]) {
+void tl_addr_list_order(const struct tl_addr_list *l, uint64_t draw,
+                        uint8_t out[TL_PEER_ADDRS_MAX]) {
   size_t n = 0;
-  for (size_t i = 0; i < l->n && !l->drawn; i++) out[n++] = (uint8_t)i;
+  for (size_t i = 0; i < l->n && !l->weighted; i++) out[n++] = (uint8_t)i;
   for (size_t from = 0, to; n < l->n; from = to) {
     unsigned taken = 0;
     for (to = from + 1; to < l->n && l->at[to].group == l->at[from].group;) to++;
@@ -87,54 +88,54 @@ void tl_place_list_order(const struct tl_place_list *l, uint64_t draw, uint8_t o
 
 /* ---- a peer's ---- */
 
-struct tl_places *tl_places_new(struct tl_place_list *first, bool named) {
+struct tl_peer_addrs *tl_peer_addrs_new(struct tl_addr_list *first, bool named) {
   static _Atomic uint64_t serial;
-  struct tl_places *p = first ? calloc(1, sizeof(*p)) : NULL;
+  struct tl_peer_addrs *p = first ? calloc(1, sizeof(*p)) : NULL;
   if (!p) {
-    tl_place_list_unref(first);
+    tl_addr_list_unref(first);
     return NULL;
   }
   atomic_init(&p->refs, 1);
-  p->now = first;
-  p->named = named;
+  p->current = first;
+  p->needs_dns = named;
   p->serial = atomic_fetch_add(&serial, 1) + 1;
   return p;
 }
 
-struct tl_places *tl_places_ref(struct tl_places *p) {
+struct tl_peer_addrs *tl_peer_addrs_ref(struct tl_peer_addrs *p) {
   atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
   return p;
 }
 
-void tl_places_unref(struct tl_places *p) {
+void tl_peer_addrs_unref(struct tl_peer_addrs *p) {
   if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1) return;
-  tl_place_list_unref(p->now);
+  tl_addr_list_unref(p->current);
   free(p);
 }
 
-struct tl_place_list *tl_places_now(struct tl_places *p) {
+struct tl_addr_list *tl_peer_addrs_current(struct tl_peer_addrs *p) {
   urcu_memb_read_lock();
-  struct tl_place_list *l = __atomic_load_n(&p->now, __ATOMIC_ACQUIRE);
+  struct tl_addr_list *l = __atomic_load_n(&p->current, __ATOMIC_ACQUIRE);
   atomic_fetch_add_explicit(&l->refs, 1, memory_order_relaxed);
   urcu_memb_read_unlock();
   return l;
 }
 
-void tl_places_publish(struct tl_places *p, struct tl_place_list *l) {
-  struct tl_place_list *old = __atomic_exchange_n(&p->now, l, __ATOMIC_ACQ_REL);
+void tl_peer_addrs_publish(struct tl_peer_addrs *p, struct tl_addr_list *l) {
+  struct tl_addr_list *old = __atomic_exchange_n(&p->current, l, __ATOMIC_ACQ_REL);
   urcu_memb_synchronize_rcu();
-  tl_place_list_unref(old);
+  tl_addr_list_unref(old);
 }
 
 /* ---- times ---- */
 
-uint64_t tl_places_keep_ms(uint32_t ttl_s, uint32_t min_ms, uint32_t max_ms) {
+uint64_t tl_peer_addrs_keep_ms(uint32_t ttl_s, uint32_t min_ms, uint32_t max_ms) {
   uint64_t ms = (uint64_t)ttl_s * 1000;
   if (ms > max_ms) ms = max_ms;
   return ms < min_ms ? min_ms : ms;
 }
 
-uint64_t tl_places_retry_ms(uint32_t failures, uint32_t min_ms, uint32_t max_ms) {
+uint64_t tl_peer_addrs_retry_ms(uint32_t failures, uint32_t min_ms, uint32_t max_ms) {
   uint64_t ms = (uint64_t)min_ms << (failures > 16 ? 16 : failures ? failures - 1 : 0);
   if (ms > RETRY_MAX_MS) ms = RETRY_MAX_MS;
   if (ms > max_ms) ms = max_ms;

@@ -15,42 +15,42 @@
 #include "tieline/runtime.h"
 
 /* What makes connections alike: one verification speaks for all of them. */
-struct tl_alike {
+struct tl_conn_class {
   struct tl_identity *identity; /* a reference, NULL: no certificate */
   struct tl_tls_domain *domain; /* a reference */
   char *name;                   /* the name that was required, NULL: none */
   bool server, verified;
 };
-uint64_t tl_alike_hash(const struct tl_alike *a);
-bool tl_alike_eq(const struct tl_alike *a, const struct tl_alike *b);
+uint64_t tl_conn_class_hash(const struct tl_conn_class *a);
+bool tl_conn_class_equal(const struct tl_conn_class *a, const struct tl_conn_class *b);
 /* Takes references of its own; TL_ENOMEM leaves *OUT empty. */
-int tl_alike_copy(const struct tl_alike *a, struct tl_alike *out);
-void tl_alike_clear(struct tl_alike *a);
+int tl_conn_class_copy(const struct tl_conn_class *a, struct tl_conn_class *out);
+void tl_conn_class_clear(struct tl_conn_class *a);
 
-struct tl_survey_item {
-  struct tl_alike who;
+struct tl_audit_row {
+  struct tl_conn_class key;
   uint32_t n; /* connections */
 };
 
-enum tl_order_what {
-  TL_ORDER_PASS,   /* verified or not as PASS says; served from now on as of DOMAIN, if any */
-  TL_ORDER_CLOSE,  /* at once, with ALERT (0: close_notify) */
-  TL_ORDER_RETIRE, /* no new requests; closed when idle, at the latest after WITHIN_MS */
+enum tl_directive_action {
+  TL_DIRECTIVE_PASS,   /* verified or not as PASS says; served from now on as of DOMAIN, if any */
+  TL_DIRECTIVE_CLOSE,  /* at once, with ALERT (0: close_notify) */
+  TL_DIRECTIVE_RETIRE, /* no new requests; closed when idle, at the latest after WITHIN_MS */
 };
 
-struct tl_order {
-  struct tl_alike who;
-  enum tl_order_what what;
+struct tl_directive {
+  struct tl_conn_class key;
+  enum tl_directive_action action;
   uint8_t alert;
   bool pass;
   struct tl_tls_domain *domain; /* a reference or NULL */
   uint32_t within_ms;
-  char why[128]; /* for the log */
-  uint32_t hit;  /* out: connections it was done to */
+  char why[128];      /* for the log */
+  uint32_t n_applied; /* out: connections it was done to */
 };
 
-struct tl_sweep {
-  struct tl_mail mail; /* TL_MAIL_SWEEP, there and back */
+struct tl_audit {
+  struct tl_mail mail; /* TL_MAIL_AUDIT, there and back */
   struct tl_mailbox *reply;
   unsigned worker;
   uint64_t run; /* the asker's */
@@ -58,14 +58,14 @@ struct tl_sweep {
   int rc;
   size_t n;
   union {
-    struct tl_survey_item *item; /* out */
-    struct tl_order *order;
+    struct tl_audit_row *item; /* out */
+    struct tl_directive *order;
   };
   /* the worker's own */
-  struct tl_sweep *next;
+  struct tl_audit *next;
   size_t cap;
   uint32_t *index, mask; /* hash table of items or orders, by number + 1 */
   uint32_t at;           /* next connection to look at */
 };
-struct tl_sweep *tl_sweep_new(size_t n_order);
-void tl_sweep_free(struct tl_sweep *s);
+struct tl_audit *tl_audit_new(size_t n_order);
+void tl_audit_free(struct tl_audit *s);

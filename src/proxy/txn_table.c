@@ -12,11 +12,11 @@
 
 #define HUGE_PAGE (2u << 20)
 
-static void put(struct tl_tx_table *t, uint64_t key, struct tl_tx *tx) {
+static void put(struct tl_txn_table *t, uint64_t key, struct tl_txn *txn) {
   uint32_t i = (uint32_t)key & t->mask;
   while (t->key[i]) i = (i + 1) & t->mask;
   t->key[i] = key;
-  t->tx[i] = tx;
+  t->txn[i] = txn;
 }
 
 /* N times 8 bytes, cleared. Each look-up is at a place of its own: with small pages it would miss
@@ -30,62 +30,62 @@ static void *array_new(uint32_t n) {
   return memset(p, 0, len);
 }
 
-static int grow(struct tl_tx_table *t) {
+static int grow(struct tl_txn_table *t) {
   uint32_t had = t->key ? t->mask + 1 : 0, size = had ? 2 * had : LEAST_SLOTS;
-  struct tl_tx_table old = *t;
+  struct tl_txn_table old = *t;
   uint64_t *key = array_new(size);
-  struct tl_tx **tx = array_new(size);
-  if (!key || !tx) {
+  struct tl_txn **txn = array_new(size);
+  if (!key || !txn) {
     free(key);
-    free(tx);
+    free(txn);
     return TL_ENOMEM;
   }
   t->key = key;
-  t->tx = tx;
+  t->txn = txn;
   t->mask = size - 1;
   for (uint32_t i = 0; i < had; i++)
-    if (old.key[i]) put(t, old.key[i], old.tx[i]);
+    if (old.key[i]) put(t, old.key[i], old.txn[i]);
   free(old.key);
-  free(old.tx);
+  free(old.txn);
   return TL_OK;
 }
 
-int tl_tx_table_add(struct tl_tx_table *t, struct tl_tx *tx) {
+int tl_txn_table_add(struct tl_txn_table *t, struct tl_txn *txn) {
   /* Without memory it may fill further; one slot stays free, where look-ups end. */
   if (2 * t->used >= t->mask && grow(t) && t->used >= t->mask) return TL_ENOMEM;
-  put(t, tx->key, tx);
+  put(t, txn->key, txn);
   t->used++;
   return TL_OK;
 }
 
-void tl_tx_table_fetch(const struct tl_tx_table *t, uint64_t key) {
+void tl_txn_table_fetch(const struct tl_txn_table *t, uint64_t key) {
   if (t->key) __builtin_prefetch(&t->key[(uint32_t)key & t->mask], 1);
 }
 
-struct tl_tx *tl_tx_table_find(const struct tl_tx_table *t, uint64_t key) {
+struct tl_txn *tl_txn_table_find(const struct tl_txn_table *t, uint64_t key) {
   if (!t->key) return NULL;
   uint32_t i = (uint32_t)key & t->mask;
   while (t->key[i] && t->key[i] != key) i = (i + 1) & t->mask;
-  return t->key[i] ? t->tx[i] : NULL;
+  return t->key[i] ? t->txn[i] : NULL;
 }
 
-void tl_tx_table_remove(struct tl_tx_table *t, const struct tl_tx *tx) {
-  uint32_t gap = (uint32_t)tx->key & t->mask;
-  while (t->key[gap] != tx->key || t->tx[gap] != tx) gap = (gap + 1) & t->mask;
+void tl_txn_table_remove(struct tl_txn_table *t, const struct tl_txn *txn) {
+  uint32_t gap = (uint32_t)txn->key & t->mask;
+  while (t->key[gap] != txn->key || t->txn[gap] != txn) gap = (gap + 1) & t->mask;
   for (uint32_t i = (gap + 1) & t->mask; t->key[i]; i = (i + 1) & t->mask) {
     /* Who is not yet nearer to his place than the gap may move there. */
     uint32_t from_home = (i - (uint32_t)t->key[i]) & t->mask;
     if (from_home < ((i - gap) & t->mask)) continue;
     t->key[gap] = t->key[i];
-    t->tx[gap] = t->tx[i];
+    t->txn[gap] = t->txn[i];
     gap = i;
   }
   t->key[gap] = 0;
   t->used--;
 }
 
-void tl_tx_table_free(struct tl_tx_table *t) {
+void tl_txn_table_free(struct tl_txn_table *t) {
   free(t->key);
-  free(t->tx);
-  *t = (struct tl_tx_table){.used = 0};
+  free(t->txn);
+  *t = (struct tl_txn_table){.used = 0};
 }

@@ -58,19 +58,19 @@ static size_t kept(const struct tl_proxy *p) {
   return p->saved_large + p->saved_small.used * SAVED_SMALL + p->saved_mid.used * SAVED_MID;
 }
 
-bool tl_tx_room(const struct tl_proxy *p, bool in_dialog, size_t bytes) {
+bool tl_txn_room(const struct tl_proxy *p, bool in_dialog, size_t bytes) {
   const size_t max = p->net.conf->limits.max_kept;
   if (in_dialog) return kept(p) < max + max / RESERVE_SHARE;
   /* Twice: as it came and as it goes out. */
-  return p->n_tx < p->max_tx - p->max_tx / 10 && kept(p) + 2 * bytes < max;
+  return p->n_txn < p->max_txn - p->max_txn / 10 && kept(p) + 2 * bytes < max;
 }
 
-struct tl_saved *tl_saved_new(const struct tl_tx *tx, size_t len) {
-  struct tl_proxy *p = tx->proxy;
+struct tl_saved *tl_saved_new(const struct tl_txn *txn, size_t len) {
+  struct tl_proxy *p = txn->proxy;
   size_t want = sizeof(struct tl_saved) + len, max = p->net.conf->limits.max_kept;
   struct tl_saved *s;
   uint32_t cap;
-  if (kept(p) >= max + (tx->in_dialog ? max / LAST_SHARE : 0)) {
+  if (kept(p) >= max + (txn->in_dialog ? max / LAST_SHARE : 0)) {
     tl_count(tl_proxy_counters(p), TL_C_KEPT_FULL);
     return NULL;
   }
@@ -107,37 +107,37 @@ void tl_saved_free(struct tl_proxy *p, struct tl_saved *s) {
 
 static void snap_drop(struct tl_snap *s) {
   if (--s->refs) return;
-  for (size_t i = 0; i < s->conf->n_peer; i++) tl_place_list_unref(s->places[i]);
+  for (size_t i = 0; i < s->conf->n_peer; i++) tl_addr_list_unref(s->peer_addrs[i]);
   tl_conf_unref(s->conf);
-  free(s->places);
+  free(s->peer_addrs);
   free(s->load);
   free(s);
 }
 
-const struct tl_place_list *tl_snap_places(const struct tl_snap *s,
-                                           const struct tl_conf_peer *peer) {
-  return s->places[peer - s->conf->peer];
+const struct tl_addr_list *tl_snap_places(const struct tl_snap *s,
+                                          const struct tl_conf_peer *peer) {
+  return s->peer_addrs[peer - s->conf->peer];
 }
 
 /* The lists of now, once per change: what a message needs is read without any lock. */
 static void take_places(struct tl_snap *s, uint32_t changes) {
   for (size_t i = 0; i < s->conf->n_peer; i++) {
-    struct tl_place_list *old = s->places[i];
-    s->places[i] = tl_places_now(s->conf->peer[i].places);
-    tl_place_list_unref(old);
+    struct tl_addr_list *old = s->peer_addrs[i];
+    s->peer_addrs[i] = tl_peer_addrs_current(s->conf->peer[i].addrs);
+    tl_addr_list_unref(old);
   }
-  s->places_seen = changes;
+  s->peer_addrs_seen = changes;
 }
 
 void tl_snap_refresh(struct tl_proxy *p) {
-  uint32_t changes = __atomic_load_n(&p->th.rt->places_changes, __ATOMIC_ACQUIRE);
+  uint32_t changes = __atomic_load_n(&p->th.rt->peer_addrs_changes, __ATOMIC_ACQUIRE);
   if (p->snap && p->snap->conf == p->net.conf) {
-    if (p->snap->places_seen != changes) take_places(p->snap, changes);
+    if (p->snap->peer_addrs_seen != changes) take_places(p->snap, changes);
     return;
   }
   struct tl_snap *s = calloc(1, sizeof(*s));
-  if (s) s->places = calloc(p->net.conf->n_peer + 1, sizeof(struct tl_place_list *));
-  if (!s || !s->places) {
+  if (s) s->peer_addrs = calloc(p->net.conf->n_peer + 1, sizeof(struct tl_addr_list *));
+  if (!s || !s->peer_addrs) {
     free(s);
     return; /* the old snapshot serves a turn longer */
   }
@@ -151,42 +151,42 @@ void tl_snap_refresh(struct tl_proxy *p) {
 
 /* ---- server transactions ---- */
 
-struct tl_tx *tl_tx_find(struct tl_proxy *p, uint64_t key) {
-  return tl_tx_table_find(&p->tx_table, key);
+struct tl_txn *tl_txn_find(struct tl_proxy *p, uint64_t key) {
+  return tl_txn_table_find(&p->txn_table, key);
 }
 
-static void linger_add(struct tl_tx *tx, uint8_t which) {
-  struct tl_linger *l = &tx->proxy->linger[which];
-  tx->lingers = which;
-  tx->linger_next = NULL;
-  tx->linger_link = l->last;
-  *l->last = tx;
-  l->last = &tx->linger_next;
+static void linger_add(struct tl_txn *txn, uint8_t which) {
+  struct tl_linger *l = &txn->proxy->linger[which];
+  txn->lingers = which;
+  txn->linger_next = NULL;
+  txn->linger_link = l->last;
+  *l->last = txn;
+  l->last = &txn->linger_next;
   l->n++;
 }
 
-static void linger_del(struct tl_tx *tx) {
-  struct tl_linger *l = &tx->proxy->linger[tx->lingers];
-  if (!tx->linger_link) return;
-  *tx->linger_link = tx->linger_next;
-  if (tx->linger_next)
-    tx->linger_next->linger_link = tx->linger_link;
+static void linger_del(struct tl_txn *txn) {
+  struct tl_linger *l = &txn->proxy->linger[txn->lingers];
+  if (!txn->linger_link) return;
+  *txn->linger_link = txn->linger_next;
+  if (txn->linger_next)
+    txn->linger_next->linger_link = txn->linger_link;
   else
-    l->last = tx->linger_link;
-  tx->linger_link = NULL;
+    l->last = txn->linger_link;
+  txn->linger_link = NULL;
   l->n--;
 }
 
 /* TX stays for repeats only; who came first leaves before its time when there are too many. */
-static void linger(struct tl_tx *tx, bool accepted_reliably) {
-  struct tl_proxy *p = tx->proxy;
+static void linger(struct tl_txn *txn, bool accepted_reliably) {
+  struct tl_proxy *p = txn->proxy;
   struct tl_linger *l = &p->linger[!accepted_reliably];
-  size_t max = accepted_reliably ? LINGER_MAX : (size_t)LINGER_FACTOR * p->max_tx;
-  linger_add(tx, !accepted_reliably);
+  size_t max = accepted_reliably ? LINGER_MAX : (size_t)LINGER_FACTOR * p->max_txn;
+  linger_add(txn, !accepted_reliably);
   const size_t bytes = p->net.conf->limits.max_kept;
-  while (l->first != tx && (l->n > max || p->saved_large > bytes / LINGER_SHARE ||
-                            kept(p) > bytes - bytes / LINGER_SHARE))
-    tl_tx_free(l->first);
+  while (l->first != txn && (l->n > max || p->saved_large > bytes / LINGER_SHARE ||
+                             kept(p) > bytes - bytes / LINGER_SHARE))
+    tl_txn_free(l->first);
 }
 
 /* For the other workers, who may get its CANCEL. */
@@ -196,7 +196,7 @@ static void count_invite(struct tl_proxy *p, uint64_t key, int by) {
   atomic_store_explicit(at, (uint16_t)(n + by), memory_order_release);
 }
 
-bool tl_tx_somewhere(struct tl_proxy *p, uint64_t key) {
+bool tl_txn_somewhere(struct tl_proxy *p, uint64_t key) {
   const struct tl_runtime *rt = p->th.rt;
   for (unsigned i = 0; i < rt->n_worker; i++)
     if (rt->worker[i] &&
@@ -210,7 +210,7 @@ bool tl_tx_somewhere(struct tl_proxy *p, uint64_t key) {
  * asks for what is never answered leaves room for others. */
 #define SHARE 8u
 
-static uint16_t share_of(const struct tl_proxy *p, const struct tl_hop *from) {
+static uint16_t share_of(const struct tl_proxy *p, const struct tl_flow *from) {
   struct tl_addr source;
   switch (p->sender % 8) {
   case TL_SENDER_IDENTITY: return (uint16_t)((p->sender >> 3) % TL_SHARES);
@@ -221,116 +221,116 @@ static uint16_t share_of(const struct tl_proxy *p, const struct tl_hop *from) {
   }
 }
 
-bool tl_tx_has_its_share(const struct tl_proxy *p, const struct tl_hop *from) {
+bool tl_txn_has_its_share(const struct tl_proxy *p, const struct tl_flow *from) {
   const uint16_t share = share_of(p, from);
-  return share < TL_SHARES && p->n_tx >= p->max_tx / 2 && p->shares[share] >= p->max_tx / SHARE;
+  return share < TL_SHARES && p->n_txn >= p->max_txn / 2 && p->shares[share] >= p->max_txn / SHARE;
 }
 
 /* Counted as alive until its final response; what lingers behind it is no load. */
-static void uncount(struct tl_tx *tx) {
-  if (!tx->counted) return;
-  tx->counted = false;
-  struct tl_conn *c = tl_conn_get(&tx->proxy->net, tx->asked_on);
+static void uncount(struct tl_txn *txn) {
+  if (!txn->counted) return;
+  txn->counted = false;
+  struct tl_conn *c = tl_conn_get(&txn->proxy->net, txn->counted_conn);
   if (c) tl_conn_settled(c);
-  tx->proxy->n_tx--;
-  if (tx->share < TL_SHARES) tx->proxy->shares[tx->share]--;
-  tl_count_sub(tl_proxy_counters(tx->proxy), TL_C_TX_NOW, 1);
+  txn->proxy->n_txn--;
+  if (txn->share < TL_SHARES) txn->proxy->shares[txn->share]--;
+  tl_count_sub(tl_proxy_counters(txn->proxy), TL_C_TXN_NOW, 1);
 }
 
-static void drop_working_set(struct tl_tx *tx) {
-  struct tl_proxy *p = tx->proxy;
-  tl_saved_free(p, tx->request);
-  tx->request = NULL;
-  if (tx->plan) tl_pool_put(&p->plans, tx->plan);
-  tx->plan = NULL;
-  if (tx->snap) snap_drop(tx->snap);
-  tx->snap = NULL;
-  tl_saved_free(p, tx->best);
-  tl_saved_free(p, tx->challenges);
-  tx->best = tx->challenges = NULL;
+static void drop_working_set(struct tl_txn *txn) {
+  struct tl_proxy *p = txn->proxy;
+  tl_saved_free(p, txn->request);
+  txn->request = NULL;
+  if (txn->plan) tl_pool_put(&p->plans, txn->plan);
+  txn->plan = NULL;
+  if (txn->snap) snap_drop(txn->snap);
+  txn->snap = NULL;
+  tl_saved_free(p, txn->best);
+  tl_saved_free(p, txn->challenges);
+  txn->best = txn->challenges = NULL;
 }
 
 static void on_tx_timer(struct tl_timer *t, void *arg) {
-  struct tl_tx *tx = (struct tl_tx *)((char *)t - offsetof(struct tl_tx, timer));
+  struct tl_txn *txn = (struct tl_txn *)((char *)t - offsetof(struct tl_txn, timer));
   (void)arg;
-  if (tx->state == TL_TX_WAITING || tx->state == TL_TX_PROCEEDING) {
-    if (tx->failed) {
-      tx->failed = false;
-      tl_response_settle(tx);
-    } else if (!tx->sent_100) {
-      tl_local_tx_answer(tx, 100, TL_STR("Trying"), TL_STR(""));
+  if (txn->state == TL_TXN_WAITING || txn->state == TL_TXN_PROCEEDING) {
+    if (txn->failed) {
+      txn->failed = false;
+      tl_response_settle(txn);
+    } else if (!txn->sent_100) {
+      tl_local_tx_answer(txn, 100, TL_STR("Trying"), TL_STR(""));
     }
     return;
   }
-  tl_tx_free(tx); /* H, I, J, L */
+  tl_txn_free(txn); /* H, I, J, L */
 }
 
 static void on_tx_retrans(struct tl_timer *t, void *arg) {
-  struct tl_tx *tx = (struct tl_tx *)((char *)t - offsetof(struct tl_tx, retrans));
-  const struct tl_conf_timeouts *lim = &tx->proxy->net.conf->timeouts;
+  struct tl_txn *txn = (struct tl_txn *)((char *)t - offsetof(struct tl_txn, retrans));
+  const struct tl_conf_timeouts *lim = &txn->proxy->net.conf->timeouts;
   (void)arg;
-  if (tx->state != TL_TX_COMPLETED || !tx->reply) return;
+  if (txn->state != TL_TXN_COMPLETED || !txn->reply) return;
   /* Whoever forged the address of a request shall not have it flooded: with another request of it
    * there is another answer. */
-  tx->sent_len += tx->reply->len;
-  const uint64_t factor = tx->proxy->net.conf->limits.udp_answer_factor;
-  if (tx->stranger && factor && tx->sent_len > factor * tx->got_len) return;
-  tl_forward_bytes(tx->proxy, &tx->from, tx->reply->data, tx->reply->len);
-  tl_count(tl_proxy_counters(tx->proxy), TL_C_RETRANS_SENT);
-  tx->retrans_ms = tx->retrans_ms * 2 < lim->t2 ? tx->retrans_ms * 2 : lim->t2;
-  tl_timer_start(&tx->proxy->net.wheel, &tx->retrans, tx->retrans_ms);
+  txn->sent_len += txn->reply->len;
+  const uint64_t factor = txn->proxy->net.conf->limits.udp_answer_factor;
+  if (txn->stranger && factor && txn->sent_len > factor * txn->got_len) return;
+  tl_forward_bytes(txn->proxy, &txn->from, txn->reply->data, txn->reply->len);
+  tl_count(tl_proxy_counters(txn->proxy), TL_C_RETRANS_SENT);
+  txn->retrans_ms = txn->retrans_ms * 2 < lim->t2 ? txn->retrans_ms * 2 : lim->t2;
+  tl_timer_start(&txn->proxy->net.wheel, &txn->retrans, txn->retrans_ms);
 }
 
-struct tl_tx *tl_tx_new(struct tl_proxy *p, const struct tl_msg *m, const struct tl_hop *from,
-                        uint64_t key) {
-  if (p->n_tx >= p->max_tx) return NULL;
-  struct tl_tx *tx = tl_pool_get(&p->txs);
-  if (!tx) return NULL;
-  memset(tx, 0, sizeof(*tx));
-  tx->proxy = p;
-  tx->key = key;
-  if (tl_tx_table_add(&p->tx_table, tx)) {
-    tl_pool_put(&p->txs, tx);
+struct tl_txn *tl_txn_new(struct tl_proxy *p, const struct tl_msg *m, const struct tl_flow *from,
+                          uint64_t key) {
+  if (p->n_txn >= p->max_txn) return NULL;
+  struct tl_txn *txn = tl_pool_get(&p->txs);
+  if (!txn) return NULL;
+  memset(txn, 0, sizeof(*txn));
+  txn->proxy = p;
+  txn->key = key;
+  if (tl_txn_table_add(&p->txn_table, txn)) {
+    tl_pool_put(&p->txs, txn);
     return NULL;
   }
-  tx->method = (uint8_t)m->method;
-  tx->invite = m->method == TL_M_INVITE;
-  tx->loop = tl_token_loop(p, m);
-  tx->sender = p->sender;
-  tx->from = tl_local_way_back(m, from);
-  tx->born_ms = p->net.now_ms;
-  tx->via_port = m->via.port;
-  tx->reliable = from->transport != TL_UDP;
-  tx->state = TL_TX_PROCEEDING;
-  tx->timer.fn = on_tx_timer;
-  tx->retrans.fn = on_tx_retrans;
-  tx->got_len = m->head_len + m->body_len;
-  tx->stranger = from->transport == TL_UDP && p->sender % 8 == TL_SENDER_ADDRESS;
-  tx->snap = p->snap;
-  tx->snap->refs++;
+  txn->method = (uint8_t)m->method;
+  txn->invite = m->method == TL_M_INVITE;
+  txn->loop = tl_token_loop(p, m);
+  txn->sender = p->sender;
+  txn->from = tl_local_way_back(m, from);
+  txn->born_ms = p->net.now_ms;
+  txn->via_port = m->via.port;
+  txn->reliable = from->transport != TL_UDP;
+  txn->state = TL_TXN_PROCEEDING;
+  txn->timer.fn = on_tx_timer;
+  txn->retrans.fn = on_tx_retrans;
+  txn->got_len = m->head_len + m->body_len;
+  txn->stranger = from->transport == TL_UDP && p->sender % 8 == TL_SENDER_ADDRESS;
+  txn->snap = p->snap;
+  txn->snap->refs++;
   struct tl_conn *c = tl_conn_get(&p->net, from->conn);
   if (c) {
     c->n_open_requests++;
-    tx->asked_on = from->conn;
+    txn->counted_conn = from->conn;
   }
-  tx->counted = true;
-  if (tx->invite) count_invite(p, key, 1);
-  tx->share = share_of(p, from);
-  if (tx->share < TL_SHARES) p->shares[tx->share]++;
-  p->n_tx++;
-  tl_count(tl_proxy_counters(p), TL_C_TX_NOW);
-  tl_count(tl_proxy_counters(p), TL_C_TX_TOTAL);
-  return tx;
+  txn->counted = true;
+  if (txn->invite) count_invite(p, key, 1);
+  txn->share = share_of(p, from);
+  if (txn->share < TL_SHARES) p->shares[txn->share]++;
+  p->n_txn++;
+  tl_count(tl_proxy_counters(p), TL_C_TXN_NOW);
+  tl_count(tl_proxy_counters(p), TL_C_TXN_TOTAL);
+  return txn;
 }
 
 /* Timer I of a reliable transport is 0: what else acknowledges it finds it here. */
-static void remember(const struct tl_tx *tx) {
-  struct tl_proxy *p = tx->proxy;
-  if (!tx->invite || (tx->state != TL_TX_COMPLETED && tx->state != TL_TX_CONFIRMED)) return;
-  p->past[tx->key % TL_PAST_SLOTS] = (struct tl_past){tx->key, p->net.now_ms};
+static void remember(const struct tl_txn *txn) {
+  struct tl_proxy *p = txn->proxy;
+  if (!txn->invite || (txn->state != TL_TXN_COMPLETED && txn->state != TL_TXN_CONFIRMED)) return;
+  p->past[txn->key % TL_PAST_SLOTS] = (struct tl_past){txn->key, p->net.now_ms};
 }
 
-bool tl_tx_is_past(struct tl_proxy *p, const struct tl_msg *m, uint64_t key) {
+bool tl_txn_is_past(struct tl_proxy *p, const struct tl_msg *m, uint64_t key) {
   const struct tl_past *e = &p->past[key % TL_PAST_SLOTS];
   if (m->method != TL_M_ACK || e->key != key || !e->at_ms) return false;
   if (p->net.now_ms - e->at_ms > 64ull * p->net.conf->timeouts.t1) return false;
@@ -338,87 +338,87 @@ bool tl_tx_is_past(struct tl_proxy *p, const struct tl_msg *m, uint64_t key) {
   return true;
 }
 
-void tl_tx_free(struct tl_tx *tx) {
-  struct tl_proxy *p = tx->proxy;
-  remember(tx);
-  tl_probe_gone(tx);
-  while (tx->branches) tl_branch_free(tx->branches);
-  uncount(tx);
-  linger_del(tx);
-  drop_working_set(tx);
-  tl_saved_free(p, tx->reply);
-  tl_timer_stop(&p->net.wheel, &tx->timer);
-  tl_timer_stop(&p->net.wheel, &tx->retrans);
-  tl_tx_table_remove(&p->tx_table, tx);
-  if (tx->invite) count_invite(p, tx->key, -1);
-  tl_pool_put(&p->txs, tx);
+void tl_txn_free(struct tl_txn *txn) {
+  struct tl_proxy *p = txn->proxy;
+  remember(txn);
+  tl_probe_gone(txn);
+  while (txn->branches) tl_branch_free(txn->branches);
+  uncount(txn);
+  linger_del(txn);
+  drop_working_set(txn);
+  tl_saved_free(p, txn->reply);
+  tl_timer_stop(&p->net.wheel, &txn->timer);
+  tl_timer_stop(&p->net.wheel, &txn->retrans);
+  tl_txn_table_remove(&p->txn_table, txn);
+  if (txn->invite) count_invite(p, txn->key, -1);
+  tl_pool_put(&p->txs, txn);
 }
 
 /* Accepted: only the way back and our branch are needed from here on. */
-static void accepted(struct tl_tx *tx) {
-  struct tl_proxy *p = tx->proxy;
-  bool reliable = tx->reliable;
-  tx->state = TL_TX_ACCEPTED;
-  for (struct tl_branch *b = tx->branches; b; b = b->next) reliable &= b->reliable;
-  linger(tx, reliable);
-  tl_timer_start(&p->net.wheel, &tx->timer, 64 * p->net.conf->timeouts.t1);
+static void accepted(struct tl_txn *txn) {
+  struct tl_proxy *p = txn->proxy;
+  bool reliable = txn->reliable;
+  txn->state = TL_TXN_ACCEPTED;
+  for (struct tl_branch *b = txn->branches; b; b = b->next) reliable &= b->reliable;
+  linger(txn, reliable);
+  tl_timer_start(&p->net.wheel, &txn->timer, 64 * p->net.conf->timeouts.t1);
 }
 
-void tl_tx_finished(struct tl_tx *tx, unsigned status) {
-  struct tl_proxy *p = tx->proxy;
+void tl_txn_finished(struct tl_txn *txn, unsigned status) {
+  struct tl_proxy *p = txn->proxy;
   const struct tl_conf_timeouts *t = &p->net.conf->timeouts;
-  tl_account_done(tx, status);
-  if (tx->call) tl_call_answer(p, tx->call, status);
-  uncount(tx);
-  drop_working_set(tx);
-  if (tx->invite && status < 300) {
-    accepted(tx);
+  tl_account_done(txn, status);
+  if (txn->call) tl_call_answer(p, txn->call, status);
+  uncount(txn);
+  drop_working_set(txn);
+  if (txn->invite && status < 300) {
+    accepted(txn);
     return;
   }
-  tx->state = TL_TX_COMPLETED;
-  if (tx->invite || !tx->reliable) linger(tx, false);
-  if (tx->invite) {
+  txn->state = TL_TXN_COMPLETED;
+  if (txn->invite || !txn->reliable) linger(txn, false);
+  if (txn->invite) {
     /* Timer H; on reliable transports too, since the ACK must still be absorbed (17.2.1). */
-    tl_timer_start(&p->net.wheel, &tx->timer, 64 * t->t1);
-    if (!tx->reliable) {
-      if (tx->reply) tx->sent_len += tx->reply->len * (tx->sent_100 ? 2 : 1);
-      tx->retrans_ms = t->t1;
-      tl_timer_start(&p->net.wheel, &tx->retrans, t->t1);
+    tl_timer_start(&p->net.wheel, &txn->timer, 64 * t->t1);
+    if (!txn->reliable) {
+      if (txn->reply) txn->sent_len += txn->reply->len * (txn->sent_100 ? 2 : 1);
+      txn->retrans_ms = t->t1;
+      tl_timer_start(&p->net.wheel, &txn->retrans, t->t1);
     }
-  } else if (tx->reliable) {
-    tl_tx_free(tx); /* Timer J is 0 */
+  } else if (txn->reliable) {
+    tl_txn_free(txn); /* Timer J is 0 */
   } else {
-    tl_timer_start(&p->net.wheel, &tx->timer, 64 * t->t1);
+    tl_timer_start(&p->net.wheel, &txn->timer, 64 * t->t1);
   }
 }
 
-void tl_tx_abandon(struct tl_tx *tx) {
-  struct tl_proxy *p = tx->proxy;
-  tl_account_done(tx, 408);
-  if (tx->call) tl_call_ended(p, tx->call);
-  tl_probe_ended(tx, 0, true);
-  if (tx->reliable) {
-    tl_tx_free(tx);
+void tl_txn_abandon(struct tl_txn *txn) {
+  struct tl_proxy *p = txn->proxy;
+  tl_account_done(txn, 408);
+  if (txn->call) tl_call_ended(p, txn->call);
+  tl_probe_ended(txn, 0, true);
+  if (txn->reliable) {
+    tl_txn_free(txn);
     return;
   }
-  uncount(tx);
-  drop_working_set(tx);
-  tx->state = TL_TX_COMPLETED; /* repeats are absorbed for Timer J */
-  linger(tx, false);
-  tl_timer_start(&p->net.wheel, &tx->timer, 64 * p->net.conf->timeouts.t1);
+  uncount(txn);
+  drop_working_set(txn);
+  txn->state = TL_TXN_COMPLETED; /* repeats are absorbed for Timer J */
+  linger(txn, false);
+  tl_timer_start(&p->net.wheel, &txn->timer, 64 * p->net.conf->timeouts.t1);
 }
 
-void tl_tx_confirmed(struct tl_tx *tx) {
-  struct tl_proxy *p = tx->proxy;
-  tx->state = TL_TX_CONFIRMED;
-  tl_timer_stop(&p->net.wheel, &tx->retrans);
+void tl_txn_confirmed(struct tl_txn *txn) {
+  struct tl_proxy *p = txn->proxy;
+  txn->state = TL_TXN_CONFIRMED;
+  tl_timer_stop(&p->net.wheel, &txn->retrans);
   const struct tl_conf_timeouts *t = &p->net.conf->timeouts;
-  if (tx->branches) /* on an unreliable transport: Timer D absorbs repeated responses */
-    tl_timer_start(&p->net.wheel, &tx->timer, 64 * t->t1);
-  else if (tx->reliable)
-    tl_tx_free(tx); /* Timer I is 0 */
+  if (txn->branches) /* on an unreliable transport: Timer D absorbs repeated responses */
+    tl_timer_start(&p->net.wheel, &txn->timer, 64 * t->t1);
+  else if (txn->reliable)
+    tl_txn_free(txn); /* Timer I is 0 */
   else
-    tl_timer_start(&p->net.wheel, &tx->timer, t->t4);
+    tl_timer_start(&p->net.wheel, &txn->timer, t->t4);
 }
 
 /* ---- client transactions ---- */
@@ -430,10 +430,10 @@ static void on_branch_timer(struct tl_timer *t, void *arg) {
     tl_branch_free(b); /* D, K, M */
     return;
   }
-  tl_count(tl_proxy_counters(b->tx->proxy), TL_C_TX_TIMEOUT);
+  tl_count(tl_proxy_counters(b->txn->proxy), TL_C_TXN_TIMEOUT);
   if (b->state == TL_BR_PROCEEDING && b->invite && !b->cancel_sent) {
     tl_forward_cancel_branch(b); /* Timer C: CANCEL, then wait for what comes (16.8) */
-    tl_timer_start(&b->tx->proxy->net.wheel, &b->timer, 64 * b->tx->proxy->net.conf->timeouts.t1);
+    tl_timer_start(&b->txn->proxy->net.wheel, &b->timer, 64 * b->txn->proxy->net.conf->timeouts.t1);
     return;
   }
   tl_forward_failed(b, 408);
@@ -441,12 +441,12 @@ static void on_branch_timer(struct tl_timer *t, void *arg) {
 
 static void on_branch_retrans(struct tl_timer *t, void *arg) {
   struct tl_branch *b = (struct tl_branch *)((char *)t - offsetof(struct tl_branch, retrans));
-  struct tl_proxy *p = b->tx->proxy;
+  struct tl_proxy *p = b->txn->proxy;
   const struct tl_conf_timeouts *lim = &p->net.conf->timeouts;
   (void)arg;
   const struct tl_saved *again = b->cancel ? b->cancel : b->sent;
   if (b->state > TL_BR_PROCEEDING || !again) return;
-  tl_forward_bytes(p, &b->hop, again->data, again->len);
+  tl_forward_bytes(p, &b->flow, again->data, again->len);
   tl_count(tl_proxy_counters(p), TL_C_RETRANS_SENT);
   b->retrans_ms *= 2; /* Timer A doubles without bound, E up to T2; T2 at once when proceeding */
   bool non_invite = !b->invite || b->cancel;
@@ -455,8 +455,8 @@ static void on_branch_retrans(struct tl_timer *t, void *arg) {
   tl_timer_start(&p->net.wheel, &b->retrans, b->retrans_ms);
 }
 
-struct tl_branch *tl_branch_new(struct tl_tx *tx) {
-  struct tl_proxy *p = tx->proxy;
+struct tl_branch *tl_branch_new(struct tl_txn *txn) {
+  struct tl_proxy *p = txn->proxy;
   struct tl_branch *b = tl_pool_get(&p->branches);
   if (!b) return NULL;
   memset(b, 0, sizeof(*b));
@@ -464,12 +464,12 @@ struct tl_branch *tl_branch_new(struct tl_tx *tx) {
     tl_pool_put(&p->branches, b);
     return NULL;
   }
-  b->tx = tx;
-  b->invite = tx->invite;
+  b->txn = txn;
+  b->invite = txn->invite;
   b->timer.fn = on_branch_timer;
   b->retrans.fn = on_branch_retrans;
-  b->next = tx->branches;
-  tx->branches = b;
+  b->next = txn->branches;
+  txn->branches = b;
   return b;
 }
 
@@ -481,7 +481,7 @@ struct tl_branch *tl_branch_find(struct tl_proxy *p, uint32_t slot, uint32_t gen
 
 void tl_branch_attach(struct tl_branch *b, struct tl_conn *c) {
   struct tl_branch **list =
-      c ? (struct tl_branch **)&c->user : tl_relay_branches(b->tx->proxy, b->hop.conn);
+      c ? (struct tl_branch **)&c->user : tl_xw_branches(b->txn->proxy, b->flow.conn);
   b->conn_next = *list;
   b->conn_link = list;
   if (b->conn_next) b->conn_next->conn_link = &b->conn_next;
@@ -496,13 +496,13 @@ void tl_branch_detach(struct tl_branch *b) {
 }
 
 void tl_branch_free(struct tl_branch *b) {
-  struct tl_proxy *p = b->tx->proxy;
-  struct tl_branch **at = &b->tx->branches;
+  struct tl_proxy *p = b->txn->proxy;
+  struct tl_branch **at = &b->txn->branches;
   while (*at != b) at = &(*at)->next;
   *at = b->next;
   tl_branch_detach(b);
   tl_load_leave(b);
-  tl_call_drop(p, b->place);
+  tl_call_drop(p, b->call_slot);
   tl_timer_stop(&p->net.wheel, &b->timer);
   tl_timer_stop(&p->net.wheel, &b->retrans);
   tl_saved_free(p, b->sent);
@@ -524,9 +524,9 @@ static void prepare(struct tl_pool *pool) {
   free(obj);
 }
 
-int tl_tx_tables_init(struct tl_proxy *p) {
-  p->max_tx = p->net.conf->limits.max_transactions;
-  tl_pool_init(&p->txs, sizeof(struct tl_tx), 0);
+int tl_txn_tables_init(struct tl_proxy *p) {
+  p->max_txn = p->net.conf->limits.max_transactions;
+  tl_pool_init(&p->txs, sizeof(struct tl_txn), 0);
   tl_pool_init(&p->branches, sizeof(struct tl_branch), 0);
   tl_pool_init(&p->plans, sizeof(struct tl_plan), 0);
   tl_pool_init(&p->saved_small, SAVED_SMALL, 0);
@@ -539,11 +539,11 @@ int tl_tx_tables_init(struct tl_proxy *p) {
   return slots_grow(&p->branch_slots) == TL_OK ? TL_OK : TL_ENOMEM;
 }
 
-void tl_tx_tables_exit(struct tl_proxy *p) {
-  struct tl_tx_table *t = &p->tx_table;
+void tl_txn_tables_exit(struct tl_proxy *p) {
+  struct tl_txn_table *t = &p->txn_table;
   for (uint32_t i = 0; t->key && i <= t->mask; i++)
-    while (t->key[i]) tl_tx_free(t->tx[i]);
-  tl_tx_table_free(t);
+    while (t->key[i]) tl_txn_free(t->txn[i]);
+  tl_txn_table_free(t);
   free(p->branch_slots.at);
   free(p->branch_slots.free);
   if (p->snap) snap_drop(p->snap);
