@@ -4,67 +4,20 @@ script, and the comparison of what went in with what came out.
 
 Daemon, connections and the little SIP parser are those of tests/flow.
 """
-import functools
 import os
 import queue
 import re
 import subprocess
-import sys
+
+import pytest
+from flowlib import sip, ua
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TOP = os.path.dirname(os.path.dirname(HERE))
-sys.path.insert(0, os.path.join(TOP, "tests", "flow"))
-
-from flowlib import net, runner, sip, ua                # noqa: E402
 
 TRANSPORTS = ("tls", "tcp", "udp")
 RELAY = ("all", {"relay": "request-uri", "tls_domain": "lab", "preloaded_route": "allow"})
+over = pytest.mark.over             # transports that a rule is tested on
 HUNT = "sip:line@hunt.example"      # the route that has several targets
-
-
-def over(*transports, **attributes):
-    """Transports that the rule is tested on; also pending="why it is not kept yet"."""
-    def apply(func):
-        func.over = transports
-        for key, value in attributes.items():
-            setattr(func, key, value)
-        return func
-    return apply
-
-
-def pending(reason):
-    """A rule that the proxy does not keep yet. The test runs and must fail; it is reported as
-    skipped with the reason, and as failed when it passes, so that the mark goes."""
-    def apply(func):
-        func.pending = reason
-        return func
-    return apply
-
-
-def bound(func, transport):
-    """The test for the runner: FUNC on TRANSPORT."""
-    @functools.wraps(func)
-    def call(t):
-        reason = getattr(func, "pending", None)
-        if not reason:
-            func(Rule(t, transport))
-            return
-        try:
-            func(Rule(t, transport, wait_s=3))
-        except AssertionError:
-            raise runner.Skip(reason) from None
-        raise AssertionError("marked as not kept (%s), but it is: take the mark off" % reason)
-    return call
-
-
-def expand(tests):
-    """(name, function) for every rule and transport."""
-    out = []
-    for name, func in tests:
-        if not hasattr(func, "over"):
-            func.over = TRANSPORTS
-        out += [("%s[%s]" % (name, tr) if tr else name, bound(func, tr)) for tr in func.over]
-    return out
 
 
 class Peer(ua.Ua):
@@ -130,8 +83,8 @@ class Peer(ua.Ua):
 class Rule:
     """One rule on one transport: the proxy, alice on a connection to it, others as needed."""
 
-    def __init__(self, t, tr, wait_s=20):
-        self.t, self.tr, self.wait_s = t, tr, wait_s * t.slow
+    def __init__(self, t, tr):
+        self.t, self.tr, self.wait_s = t, tr, 20 * t.slow
         self.d = self.alice = self.conn = None
         self.reliable = tr != "udp"
 

@@ -10,7 +10,8 @@ import os
 import subprocess
 
 import kit
-from kit import check_untouched, runner, sip, ua
+import pytest
+from kit import check_untouched, sip, ua
 
 # What becomes of a message. On a stream a connection lives on unless the end of the message is in
 # doubt: CLOSE says that it must not.
@@ -125,7 +126,7 @@ def load(name):
     p = subprocess.run([os.path.join(kit.HERE, "messages")], capture_output=True, text=True,
                        check=False)
     if p.returncode == 77:
-        raise runner.Skip(p.stderr.strip())
+        pytest.skip(p.stderr.strip())
     assert p.returncode == 0, p.stderr
     with open(os.path.join(p.stdout.strip(), name + ".dat"), "rb") as f:
         data = f.read()

@@ -5,10 +5,12 @@ Issue items 2.7 and 2.8; RFC 3261 12, 16.4, 16.6, 16.12, 17.
 """
 import time
 
+import pytest
 from flowlib import sip
-from flowlib.steps import (check_forwarded, check_in_dialog, marked, options_works, pattern,
-                           whole_call)
+from flowlib.steps import check_forwarded, check_in_dialog, options_works, pattern, whole_call
 from flowlib.ua import Call
+
+pytestmark = pytest.mark.kernel_tls
 
 V4, V6 = "127.0.0.1", "::1"
 
@@ -44,10 +46,12 @@ def test_2_7_call_tcp_to_tls(t):
     pairs(t, "tcp", "tls")
 
 
+@pytest.mark.host_only("no TLS in it")
 def test_2_7_call_tcp_to_tcp(t):
     pairs(t, "tcp", "tcp")
 
 
+@pytest.mark.host_only("no TLS in it")
 def test_2_7_call_tcp_to_udp(t):
     pairs(t, "tcp", "udp")
 
@@ -56,10 +60,12 @@ def test_2_7_call_udp_to_tls(t):
     pairs(t, "udp", "tls")
 
 
+@pytest.mark.host_only("no TLS in it")
 def test_2_7_call_udp_to_tcp(t):
     pairs(t, "udp", "tcp")
 
 
+@pytest.mark.host_only("no TLS in it")
 def test_2_7_call_udp_to_udp(t):
     pairs(t, "udp", "udp")
 
@@ -104,6 +110,7 @@ def test_2_8_responses_on_the_requests_connection(t):
         assert options_works(t, d, alice, conn, t.uri(bob, "tls")).conn is conn
 
 
+@pytest.mark.host_only("what the proxy answers does not depend on who seals it")
 def test_2_8_loose_route_to_third_hop(t):
     """A preloaded Route set: ours removed, the next followed, the R-URI untouched (16.4, 16.6)."""
     d = t.daemon(hosts=(V4,))
@@ -119,6 +126,7 @@ def test_2_8_loose_route_to_third_hop(t):
     assert [sip.uri_of(r) for r in req.all("route")] == [sip.uri_of(edge_route)], req.headers
 
 
+@pytest.mark.host_only("what the proxy answers does not depend on who seals it")
 def test_2_8_strict_router_before_us(t):
     """A strict router left our own Record-Route as the R-URI: the last Route is the target."""
     d = t.daemon()
@@ -139,6 +147,7 @@ def test_2_8_strict_router_before_us(t):
     assert call.bye().status == 200
 
 
+@pytest.mark.host_only("what the proxy answers does not depend on who seals it")
 def test_2_8_unknown_headers_untouched(t):
     """Headers a proxy does not know keep bytes, case and order; so does the body."""
     d = t.daemon()
@@ -191,6 +200,7 @@ def test_2_8_cancel_on_another_connection(t):
         bob.next_request("ACK")
 
 
+@pytest.mark.host_only("what the proxy answers does not depend on who seals it")
 def test_2_8_cancel_without_invite(t):
     """CANCEL for nothing: 481, nothing forwarded (16.10)."""
     d = t.daemon()
@@ -200,6 +210,7 @@ def test_2_8_cancel_without_invite(t):
     assert not bob.seen
 
 
+@pytest.mark.host_only("what the proxy answers does not depend on who seals it")
 def test_2_8_reject_acked_hop_by_hop(t):
     """A 486: the caller's ACK ends at the proxy, the callee gets the proxy's own, once."""
     d = t.daemon()
@@ -214,6 +225,7 @@ def test_2_8_reject_acked_hop_by_hop(t):
     assert bob.count("ACK") == 1
 
 
+@pytest.mark.host_only("what the proxy answers does not depend on who seals it")
 def test_2_8_2xx_ack_forwarded_end_to_end(t):
     """The ACK to a 2xx travels to the callee with a branch of its own and no response."""
     d = t.daemon()
@@ -228,6 +240,7 @@ def test_2_8_2xx_ack_forwarded_end_to_end(t):
     assert call.bye().status == 200
 
 
+@pytest.mark.host_only("what the proxy answers does not depend on who seals it")
 def test_2_8_2xx_retransmission_forwarded(t):
     """A repeated 2xx is passed on while the transaction is accepted (RFC 6026 7.1, 7.2)."""
     d = t.daemon(timeouts={"t1": "200ms"})
@@ -281,7 +294,7 @@ def test_2_8_body_sizes_verified(t):
     assert all(m.body == pattern(len(m.body), len(m.body)) for m in bob.seen)
 
 
-@marked(limit_s=120)
+@pytest.mark.timeout(120)
 def test_2_8_mixed_load_verified(t):
     """Eight callers over all transports at once, calls and messages of odd sizes, all verified."""
     import threading
@@ -334,7 +347,7 @@ def test_2_9_messages_coalesce(t):
     assert sends < out, "%d sends for %d messages" % (sends, out)
 
 
-@marked(limit_s=120)
+@pytest.mark.timeout(120)
 def test_2_8_memory_steady(t):
     """After the first round of mixed bodies, calls and new connections memory no longer grows."""
     d = t.daemon(workers=1)

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Peers that are asked by OPTIONS whether they are alive (`peer { probe }`)."""
+import pytest
 from flowlib.steps import options_works
 from flowlib.ua import Call
+
+pytestmark = pytest.mark.host_only("which peer is asked does not depend on who seals the request")
 
 
 def peers_of(t, port, other, probes=True):

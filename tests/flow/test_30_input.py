@@ -8,9 +8,12 @@ import socket
 import ssl
 import time
 
+import pytest
 from flowlib import dns
-from flowlib.steps import marked, options_works, pattern
+from flowlib.steps import options_works, pattern
 from flowlib.ua import Call
+
+pytestmark = pytest.mark.kernel_tls
 
 
 class Witness:
@@ -141,23 +144,28 @@ def bad_length(t, edit, status=400):
     assert w.bob.count("MESSAGE") == 0
 
 
+@pytest.mark.host_only("framing is behind the records")
 def test_2_8_content_length_missing(t):
     bad_length(t, lambda m: m.replace(b"Content-Length: 10\r\n", b""))
 
 
+@pytest.mark.host_only("framing is behind the records")
 def test_2_8_content_length_negative(t):
     bad_length(t, lambda m: m.replace(b"Content-Length: 10", b"Content-Length: -10"))
 
 
+@pytest.mark.host_only("framing is behind the records")
 def test_2_8_content_length_garbage(t):
     bad_length(t, lambda m: m.replace(b"Content-Length: 10", b"Content-Length: ten"))
 
 
+@pytest.mark.host_only("framing is behind the records")
 def test_2_8_content_length_twice(t):
     bad_length(t, lambda m: m.replace(b"Content-Length: 10\r\n",
                                       b"Content-Length: 10\r\nContent-Length: 11\r\n"))
 
 
+@pytest.mark.host_only("framing is behind the records")
 def test_2_8_content_length_overflow(t):
     """2^64 + 10 must not be taken for 10: refused, as too large or as bad framing."""
     d = t.daemon()
@@ -211,6 +219,7 @@ def test_s6_head_over_limit(t):
     assert d.counter("bad.too_large") == 2
 
 
+@pytest.mark.host_only("framing is behind the records")
 def test_s6_a_telephone_ends_nobody_elses_calls(t):
     """What one sender spoils is answered 400 or dropped; a call that is being set up on the same
     connection comes to its answer. Keep-alives of one byte too."""
@@ -241,6 +250,7 @@ def test_s6_a_telephone_ends_nobody_elses_calls(t):
     assert d.counter("bad.framing") == 0 and d.counter("bad.skipped") == 10
 
 
+@pytest.mark.host_only("framing is behind the records")
 def test_s10_via_values_are_bounded(t):
     d = t.daemon()
     w = Witness(t, d)
@@ -255,6 +265,7 @@ def test_s10_via_values_are_bounded(t):
         assert answers.get()[1].status == status, n
 
 
+@pytest.mark.host_only("framing is behind the records")
 def test_2_8_endless_stream_without_head(t):
     """A megabyte without a blank line: closed long before, memory bounded."""
     d = t.daemon()
@@ -284,6 +295,7 @@ BAD_REQUESTS = {
 }
 
 
+@pytest.mark.host_only("framing is behind the records")
 def test_2_8_bad_requests_400(t):
     """Requests whose framing is sound but whose headers are not: 400, nothing forwarded, and the
     connection lives on: on a trunk one caller's bad message must not end the others' calls."""
@@ -304,6 +316,7 @@ def test_2_8_bad_requests_400(t):
     w.check()
 
 
+@pytest.mark.host_only("framing is behind the records")
 def test_2_8_version_505(t):
     """Another SIP version is refused with 505."""
     d = t.daemon()
@@ -337,26 +350,32 @@ def foreign_protocol(t, transport, payload, counter):
     w.check()
 
 
+@pytest.mark.host_only("no TLS in it")
 def test_bad_input_http_on_tcp(t):
     foreign_protocol(t, "tcp", HTTP, "bad.protocol")
 
 
+@pytest.mark.host_only("no TLS in it")
 def test_bad_input_tls_on_tcp(t):
     foreign_protocol(t, "tcp", TLS_HELLO, "bad.protocol")
 
 
+@pytest.mark.host_only("no TLS in it")
 def test_bad_input_garbage_on_tcp(t):
     foreign_protocol(t, "tcp", b"\x00\x01\x02" + os.urandom(200) + b"\r\n\r\n", "bad.protocol")
 
 
+@pytest.mark.host_only("it ends before there are keys")
 def test_bad_input_http_on_tls(t):
     foreign_protocol(t, "tls", HTTP, "handshakes.failed.not_tls")
 
 
+@pytest.mark.host_only("it ends before there are keys")
 def test_bad_input_sip_on_tls(t):
     foreign_protocol(t, "tls", b"OPTIONS sip:a@b SIP/2.0\r\n\r\n", "handshakes.failed.not_tls")
 
 
+@pytest.mark.host_only("it ends before there are keys")
 def test_bad_input_garbage_on_tls(t):
     foreign_protocol(t, "tls", b"\xff\xfe" + os.urandom(300), "handshakes.failed.not_tls")
 
@@ -373,6 +392,7 @@ def test_bad_input_http_inside_tls(t):
     w.check()
 
 
+@pytest.mark.host_only("no TLS in it")
 def test_bad_input_udp(t):
     """Garbage datagrams, empty ones, half messages: dropped and counted, calls go on."""
     d = t.daemon()
@@ -399,6 +419,7 @@ def test_bad_input_random_records(t):
     w.check()
 
 
+@pytest.mark.host_only("it ends before there are keys")
 def test_bad_input_half_open_handshake(t):
     """Silent, dripping and half-done handshakes are closed at their deadline, counted from accept."""
     d = t.daemon(timeouts={"handshake": t.ms(1000)})
@@ -424,6 +445,7 @@ def test_bad_input_half_open_handshake(t):
     w.check()
 
 
+@pytest.mark.host_only("it ends before there are keys")
 def test_s11_silent_connections_keep_nobody_out(t):
     """From many addresses, three times what may be half-open, with a budget of two handshakes: the
     oldest give way, the newest stay, and every honest handshake between them is served."""
@@ -450,7 +472,8 @@ def test_s11_silent_connections_keep_nobody_out(t):
     w.check()
 
 
-@marked(limit_s=150)
+@pytest.mark.host_only("no TLS in it")
+@pytest.mark.timeout(150)
 def test_s8_requests_for_a_slow_address_go_to_the_next(t):
     """What one address of a peer does not take goes to its next, and if there is none to the next peer
     of the route: the caller hears of nothing."""
@@ -484,6 +507,7 @@ def test_s8_requests_for_a_slow_address_go_to_the_next(t):
     d.fds_at_start += 1                # the resolver keeps its socket to the name server
 
 
+@pytest.mark.host_only("it ends before there are keys")
 def test_bad_input_cut_handshakes(t):
     """Handshakes that the client cuts off at various points."""
     d = t.daemon()
@@ -504,7 +528,9 @@ def test_bad_input_cut_handshakes(t):
     w.check()
 
 
-@marked(alone=True, limit_s=150)
+@pytest.mark.host_only("it ends before there are keys")
+@pytest.mark.alone
+@pytest.mark.timeout(150)
 def test_bad_input_flood_of_handshakes(t):
     """1,000 connections that never handshake: bounded, counted, established traffic unharmed and
     new callers served once they are gone."""
@@ -530,7 +556,9 @@ def test_bad_input_flood_of_handshakes(t):
     Witness(t, d)
 
 
-@marked(alone=True, limit_s=150)
+@pytest.mark.host_only("no TLS in it")
+@pytest.mark.alone
+@pytest.mark.timeout(150)
 def test_bad_input_flood_of_idle_connections(t):
     """1,000 idle TCP connections: traffic goes on, memory is bounded and comes back."""
     d = t.daemon()
@@ -556,7 +584,8 @@ FLOODS = (
 )
 
 
-@marked(limit_s=150)
+@pytest.mark.host_only("sentences in the log")
+@pytest.mark.timeout(150)
 def test_s15_strangers_do_not_fill_the_log(t):
     """300 bad messages of each kind: ten lines, ten more a second, and one that has the number of
     those held back. What another source sends is logged all the same."""
@@ -604,7 +633,8 @@ def test_s13_a_message_has_its_time(t):
     assert d.counter("unfinished.bytes") == 0
 
 
-@marked(limit_s=150)
+@pytest.mark.host_only("connections are counted, not what is in them")
+@pytest.mark.timeout(150)
 def test_s13_a_source_has_its_share_of_connections(t):
     """Over max_connections_source one source gets no more, TCP and TLS counted together, while
     others do; a peer's address has a larger one, or the peer's own, which is told to be useless if
@@ -639,6 +669,7 @@ def test_s13_a_source_has_its_share_of_connections(t):
             s.close()
 
 
+@pytest.mark.host_only("connections are counted, not what is in them")
 def test_bad_input_max_connections(t):
     """Connections over max_connections are refused and counted; the others work."""
     d = t.daemon(limits={"max_connections": 20})
@@ -670,7 +701,7 @@ def test_s13_strangers_leave_descriptors(t):
         s.close()
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_2_9_stuck_peer(t):
     """A callee that stops reading: others are served all the while, it is declared stuck and reset,
     its requests get an answer, memory stays bounded."""

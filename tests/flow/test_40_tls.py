@@ -11,10 +11,13 @@ import ssl
 import subprocess
 import time
 
+import pytest
 from flowlib import sip
-from flowlib.steps import marked, options_works, pattern
+from flowlib.steps import options_works, pattern
 from flowlib.tools import Piped, s_client, s_client_options
 from flowlib.ua import Call
+
+pytestmark = pytest.mark.kernel_tls
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 SUITES_12 = (("ECDHE-ECDSA-AES128-GCM-SHA256", "AES-128-GCM"),
@@ -112,6 +115,7 @@ def test_2_6_records_forced_kernel(t):
     assert not d.connections()
 
 
+@pytest.mark.host_only("it ends before there are keys")
 def test_2_6_old_versions_refused(t):
     """c25: TLS 1.0 and 1.1 and CBC suites are refused; the failure is logged with its cause."""
     d = t.daemon()
@@ -324,7 +328,8 @@ def served(t, d, alice, bob, ctx):
     return ok
 
 
-@marked(limit_s=150)
+@pytest.mark.host_only("certificates are judged in user space")
+@pytest.mark.timeout(150)
 def test_d19_client_certificate_matrix(t):
     """Our server role against no, good, foreign, expired and revoked client certificates."""
     for verify, require, row in SERVER_MATRIX:
@@ -342,7 +347,8 @@ def test_d19_client_certificate_matrix(t):
             assert re.search(r"127\.0\.0\.1", line), line
 
 
-@marked(limit_s=150)
+@pytest.mark.host_only("certificates are judged in user space")
+@pytest.mark.timeout(150)
 def test_d19_server_certificate_matrix(t):
     """Our client role against good, wrong-name, expired, revoked and foreign server certificates,
     with verification on and off. Refused ones give the caller a 503 and a log line."""
@@ -370,6 +376,7 @@ def test_d19_server_certificate_matrix(t):
                 d.wait_log(r"127\.0\.0\.1:%d" % bob.listener("tls").port)
 
 
+@pytest.mark.host_only("sentences in the log")
 def test_2_12_failed_handshake_log(t):
     """One line per failed handshake says who, for which name and domain, why, which certificate and
     which alert went which way: as server with a bad client, as client of a bad server."""
@@ -390,6 +397,7 @@ def test_2_12_failed_handshake_log(t):
         assert re.search(part, line), "no %s in %s" % (part, line)
 
 
+@pytest.mark.host_only("certificates are judged in user space")
 def test_b11_peer_identity_required(t):
     """A next hop must carry the identity that its peer block names (RFC 5922)."""
     bob = t.uas("tls")
@@ -421,6 +429,7 @@ def presented(t, d, *args):
     return found.group(1).decode()
 
 
+@pytest.mark.host_only("a TLS domain is chosen in the handshake, in user space")
 def test_b9_sni_chooses_domain(t):
     """SNI exact, case-insensitive and one-label wildcard choose the domain; others the listener's."""
     d = t.daemon(domains=[("biloxi", {"certificate": t.pki("biloxi.pem"),
@@ -439,6 +448,7 @@ def test_b9_sni_chooses_domain(t):
         assert presented(t, d, version, "-noservername") == "proxy.example"
 
 
+@pytest.mark.host_only("it looks at the handshake alone")
 def test_a2_ca_names_sent(t):
     """With verify_cert the CertificateRequest names the domain's authorities."""
     d = t.daemon(domain={"verify_cert": True})
@@ -460,6 +470,7 @@ def test_2_6_gnutls_client(t):
         assert s_client_options(t, client, t.uri(bob, "tls")) == 200
 
 
+@pytest.mark.host_only("files and sentences")
 def test_d6_readable_key_refused(t):
     """A private key that others may read is refused at start, with the file's name."""
     path = os.path.join(t.dir, "open.key")

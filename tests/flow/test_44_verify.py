@@ -12,10 +12,12 @@ import shutil
 import ssl
 import subprocess
 
+import pytest
 from flowlib.certs import Authority
-from flowlib.runner import emulated_cpu
-from flowlib.steps import marked
+from flowlib.host import emulated_cpu
 from flowlib.tools import Piped, s_client, s_client_options
+
+pytestmark = pytest.mark.host_only("certificates are judged in user space")
 
 # RFC 8446 6.2
 HANDSHAKE_FAILURE, BAD, UNSUPPORTED, REVOKED, EXPIRED, UNKNOWN_CA, REQUIRED = (
@@ -92,7 +94,7 @@ def cast(ca):
     return ca.revoke("taken")
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_c2_client_certificates_ignored(t):
     """verify_cert = false: whatever a client would show, it is not asked and is nobody."""
     ca = lab(t)
@@ -120,7 +122,7 @@ def demanded(t, require, column):
     return d
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_c4_optional_certificate_must_be_good(t):
     """verify_cert = true, require_cert = false: none is fine, a bad one is not (A1)."""
     d = demanded(t, False, 1)
@@ -130,13 +132,13 @@ def test_c4_optional_certificate_must_be_good(t):
         assert re.search(part, line), (part, line)
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_c3_certificate_demanded(t):
     """require_cert = true: none is refused too, with certificate_required in TLS 1.3 (D9)."""
     demanded(t, True, 2)
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_c17_extended_key_usage_option(t):
     """eku = accept, require and ignore against clients' certificates (RFC 5924)."""
     ca = lab(t)
@@ -164,7 +166,7 @@ NAMES = (("uri", "b.example", "lab", True), ("dns", "b.example", "lab", True),
          ("dns", "c.example", "open", True))
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_b11_names_in_certificates_of_next_hops(t):
     """The name required against what the certificate of a next hop has (RFC 5922 7.1, 7.2)."""
     ca = lab(t)
@@ -235,7 +237,7 @@ def test_c7_authorities_in_a_directory(t):
     assert alert_for(t, d, *shows(ca, "foreign")) == UNKNOWN_CA
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_f8_hostile_certificates(t):
     """Ten thousand names, NUL in a name, a subject that forges log lines: refused with the right
     alert and one line each, and the daemon goes on."""

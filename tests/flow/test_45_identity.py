@@ -6,9 +6,12 @@ Issue items 4.4 to 4.6; FEATURES a3 a4 b2 b6 b8 b12 b15 c1 c9 c10 c11 c14 c22 d2
 """
 import re
 
+import pytest
 from flowlib.lab import Authority, bundle
 from flowlib.steps import options_works
 from flowlib.ua import Call
+
+pytestmark = pytest.mark.host_only("certificates and From are compared in user space")
 
 
 def verifying(lab, name="atlanta.example", **more):
@@ -82,6 +85,7 @@ def test_c11_user_certificate_is_for_that_uri_alone(t):
             assert says(alice, conn, uri, bad) == NOT_COVERED, bad
 
 
+@pytest.mark.kernel_tls
 def test_c9_both_roles_alike(t):
     """A request that comes back on a connection we opened is checked as one that came in is."""
     lab = lab_of(t, "callee.example")
@@ -102,6 +106,7 @@ def test_c9_both_roles_alike(t):
     assert shown["peer_name"] == "bob" and shown["trust"] == "verified", shown
 
 
+@pytest.mark.kernel_tls
 def test_s3_an_ack_that_crosses_workers_is_checked(t):
     """An ACK that no worker waits for is passed on by the last of them: check_from holds for it
     wherever its connection is."""
@@ -307,6 +312,7 @@ def test_d35_encryption_only_by_network(t):
         assert says(alice, conn, uri, "<sip:a@branch.example>")[0] == 403
 
 
+@pytest.mark.kernel_tls
 def test_b12_in_dialog_by_policy(t):
     """Inside a dialog that was let in, From is not judged anew (trust-connection); with revalidate
     it is. What the callee sends back passes in both."""
@@ -358,6 +364,7 @@ def fields_of(line):
     return {k: a or b for k, a, b in re.findall(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|(\S+))', line)}
 
 
+@pytest.mark.kernel_tls
 def test_b7_e23_log_of_calls(t):
     """log_calls: a line for each call answered, failed, refused or ended, with both connections'
     certificates, TLS and kernel TLS (E23)."""

@@ -11,11 +11,14 @@ import re
 import subprocess
 import xml.etree.ElementTree as xml
 
+import pytest
 from flowlib.certs import Authority
-from flowlib.steps import host_only, marked, pattern
+from flowlib.steps import pattern
 from flowlib.tools import (KAMAILIO_TLS_MUTUAL, Piped, kamailio, s_client_options,
                            sipp_stunnel)
 from flowlib.ua import Call
+
+pytestmark = pytest.mark.host_only("judges of what a handshake offers")
 
 # Findings above LOW that testssl.sh may have, each with its reason. Whatever else it finds is a
 # fault of ours. The throw-away authority signs with a list's address in it and is told to testssl.sh
@@ -89,11 +92,10 @@ def check_testssl(t, d, ca, exceptions, *checks):
     return {x[0].split()[0]: x[1:] for x in found}
 
 
-@marked(limit_s=400)
+@pytest.mark.timeout(400)
 def test_4_judge_testssl_ordinary(t):
     """testssl.sh on an ordinary configuration: protocols, suites, preferences, certificates and all
     of its vulnerabilities, nothing above LOW."""
-    host_only(t, "scanners of what a handshake offers")
     ca = lab(t)
     found = check_testssl(t, ordinary(t, ca), ca, EXCEPTIONS, "-p", "-s", "-S", "-P", "-U")
     for what in ("TLS1", "TLS1_1", "SSLv2", "SSLv3"):
@@ -102,10 +104,9 @@ def test_4_judge_testssl_ordinary(t):
         assert "offered" in found[what][1], (what, found[what])
 
 
-@marked(limit_s=400)
+@pytest.mark.timeout(400)
 def test_4_judge_testssl_strict(t):
     """The same on a strict one: TLS 1.3 and client certificates only."""
-    host_only(t, "scanners of what a handshake offers")
     ca = lab(t)
     found = check_testssl(t, strict(t, ca), ca, STRICT_EXCEPTIONS, "-p", "-s", "-S", "-P", "-U")
     assert "not offered" in found["TLS1_2"][1], found["TLS1_2"]
@@ -147,7 +148,6 @@ def check_sslscan(scan, versions, weak_groups=("ffdhe2048",)):
 
 def test_4_judge_sslscan(t):
     """sslscan on the ordinary and on the strict configuration: nothing that it marks as weak."""
-    host_only(t, "scanners of what a handshake offers")
     ca = lab(t)
     check_sslscan(sslscan(t, ordinary(t, ca)), ("1.2", "1.3"))
     check_sslscan(sslscan(t, strict(t, ca)), ("1.3",))
@@ -179,7 +179,6 @@ PRIORITIES = (
 def test_4_judge_gnutls_priorities(t):
     """gnutls-cli with its own verification and one priority string after the other: what is sound
     is served, what is not is refused."""
-    host_only(t, "handshakes only, seventeen of them")
     ca = lab(t)
     d = ordinary(t, ca)
     bob = t.uas("tcp")
@@ -227,7 +226,8 @@ def verified_peers(d):
     return out
 
 
-@marked(limit_s=150)
+@pytest.mark.host_only("test_60_interop.py has these peers with kernel records")
+@pytest.mark.timeout(150)
 def test_4_judge_kamailio_mutual_next_hop(t):
     """Kamailio as next hop demands our certificate and shows its own: calls, both sides verified."""
     port = kamailio(t, KAMAILIO_TLS_MUTUAL)
@@ -248,7 +248,8 @@ def test_4_judge_kamailio_mutual_next_hop(t):
     assert call.bye().status == 200
 
 
-@marked(limit_s=150)
+@pytest.mark.host_only("test_60_interop.py has these peers with kernel records")
+@pytest.mark.timeout(150)
 def test_4_judge_kamailio_mutual_previous_hop(t):
     """Kamailio as previous hop shows us its certificate, which we demand, and verifies ours."""
     port = kamailio(t, KAMAILIO_TLS_MUTUAL)
@@ -266,7 +267,8 @@ def test_4_judge_kamailio_mutual_previous_hop(t):
     assert call.bye().status == 200
 
 
-@marked(limit_s=150)
+@pytest.mark.host_only("test_60_interop.py has these peers with kernel records")
+@pytest.mark.timeout(150)
 def test_4_judge_sipp_mutual(t):
     """SIPp behind two stunnels: the caller's shows a certificate, the callee's demands ours."""
     verify = "CAfile = %s\nverifyChain = yes" % t.pki("ca.pem")

@@ -10,11 +10,14 @@ import subprocess
 import threading
 import time
 
+import pytest
 from flowlib.herd import Authority, Herd, Held
-from flowlib.runner import emulated_cpu
-from flowlib.steps import marked, options_works
+from flowlib.host import emulated_cpu
+from flowlib.steps import options_works
 from flowlib.tools import s_client
 from flowlib.ua import Call
+
+pytestmark = pytest.mark.kernel_tls
 
 
 def changed(reply, name="lab"):
@@ -41,7 +44,7 @@ def traffic(alice, conn, uri):
     return end, problems, done
 
 
-@marked(limit_s=120)
+@pytest.mark.timeout(120)
 def test_b17_drain_keep_now_graceful(t):
     """The connections of a changed TLS domain: keep leaves them, now ends them with close_notify,
     graceful when the transaction on them is answered; those of another domain do not notice."""
@@ -115,6 +118,7 @@ def timeless(x):
     return [timeless(v) for v in x] if isinstance(x, list) else x
 
 
+@pytest.mark.host_only("files and sentences")
 def test_b16_reload_leaves_all_as_it_was(t):
     """A part that fails is named with file and reason; certificate, connections and generation are
     those of before."""
@@ -130,7 +134,8 @@ def test_b16_reload_leaves_all_as_it_was(t):
     options_works(t, d, alice, conn, t.uri(bob, "tls"))
 
 
-@marked(limit_s=200, alone=True)
+@pytest.mark.alone
+@pytest.mark.timeout(200)
 def test_f3_revoked_peers_leave_within_a_second(t):
     """1,000 connections of 100 peers under traffic; 10 peers are revoked: exactly their 100
     connections are closed with certificate_revoked, no call of the others fails."""
@@ -175,7 +180,7 @@ def test_f3_revoked_peers_leave_within_a_second(t):
         herd.close()
 
 
-@marked(limit_s=120)
+@pytest.mark.timeout(120)
 def test_f3_expired_certificate_ends_its_connections(t):
     """At the notAfter of a peer's certificate its connection ends with certificate_expired; a new
     one is refused, others go on."""
@@ -199,7 +204,8 @@ def test_f3_expired_certificate_ends_its_connections(t):
         c.sock.close()
 
 
-@marked(limit_s=90)
+@pytest.mark.host_only("certificates are judged in user space")
+@pytest.mark.timeout(90)
 def test_e21_accepted_connection_loses_its_mark(t):
     """Where on_unverified = accept a revoked peer's connection stays, but no longer verified."""
     ca = Authority(t)
@@ -220,7 +226,7 @@ def test_e21_accepted_connection_loses_its_mark(t):
     c.sock.close()
 
 
-@marked(limit_s=120)
+@pytest.mark.timeout(120)
 def test_f3_trust_and_policy_changes(t):
     """Another authority: unknown_ca; a certificate demanded from an anonymous client: its alert;
     and what passes is moved to the new domain without being disturbed."""
@@ -254,7 +260,7 @@ def test_f3_trust_and_policy_changes(t):
         c.sock.close()
 
 
-@marked(limit_s=120)
+@pytest.mark.timeout(120)
 def test_f4_b18_max_age_renews_connections(t):
     """Connections older than max_age end when idle, in both directions, and no call notices."""
     d = t.daemon(domain={"max_age": t.ms(3000)})
@@ -285,7 +291,7 @@ def calls_until(alice, conn, uri, done, most):
     return most
 
 
-@marked(limit_s=120)
+@pytest.mark.timeout(120)
 def test_b18_f1_max_records_renews_connections(t):
     """Before a key has protected max_records, in TLS 1.2: a new connection outward, the one that
     came in ends with close_notify once it is idle; no call fails, cause and numbers are logged."""
@@ -307,7 +313,7 @@ def test_b18_f1_max_records_renews_connections(t):
     t.wait(lambda: len(d.connections()) == 2, "the worn connections to be gone")
 
 
-@marked(limit_s=120)
+@pytest.mark.timeout(120)
 def test_b18_f1_max_records_changes_keys(t):
     """The same in TLS 1.3: keys are changed, the peer's too, and the connections stay; where the
     kernel cannot, and for ChaCha20-Poly1305 not at all, it is as RFC 8446 5.5 has it."""
@@ -376,7 +382,8 @@ def refused(t, d, ctx):
     return c.how
 
 
-@marked(limit_s=120)
+@pytest.mark.host_only("which list counts is decided in user space")
+@pytest.mark.timeout(120)
 def test_b19_f7_list_is_fetched_and_counts(t):
     """crl_fetch: the list comes from the distribution point in the certificate, is shown, fetched
     again, and a revocation in it closes the connection; a list of another issuer and garbage are
@@ -422,7 +429,8 @@ def test_b19_f7_list_is_fetched_and_counts(t):
         point.close()
 
 
-@marked(limit_s=120)
+@pytest.mark.host_only("which list counts is decided in user space")
+@pytest.mark.timeout(120)
 def test_f7_stale_or_missing_list(t):
     """A list past its next update: crl_stale = reject refuses its issuer's certificates, accept
     goes on with what it says; the log tells, ctl shows; the same where there is no list at all."""
@@ -463,7 +471,8 @@ def test_f7_stale_or_missing_list(t):
     assert how is None, how
 
 
-@marked(limit_s=60)
+@pytest.mark.host_only("which list counts is decided in user space")
+@pytest.mark.timeout(60)
 def test_b19_list_of_another_issuer_waits_for_it(t):
     """crl_file of an authority that is not known: taken with a warning, since a chain may bring it (s20);
     one that is no list is refused."""
@@ -480,7 +489,8 @@ def test_b19_list_of_another_issuer_waits_for_it(t):
     assert d.rpc("crl")["lists"][0]["issuer"] == "CN=b authority"
 
 
-@marked(limit_s=60)
+@pytest.mark.host_only("gauges and sentences")
+@pytest.mark.timeout(60)
 def test_f10_what_ends_soon(t):
     """Gauges of the first end of each kind; a certificate of ours with few days left is told in the
     log, once."""
@@ -503,7 +513,7 @@ def test_f10_what_ends_soon(t):
     c.sock.close()
 
 
-@marked(limit_s=1800 if os.environ.get("TIELINE_RELOADS") else 150)
+@pytest.mark.timeout(1800 if os.environ.get("TIELINE_RELOADS") else 150)
 def test_b16_reloads_by_the_thousand(t):
     """Reloads under traffic that change now nothing, now a revocation list (every chain verified
     again), now the certificate of another domain (its connection ended at once): no call fails,
@@ -574,7 +584,8 @@ def test_b16_reloads_by_the_thousand(t):
     t.check_growth(d, rss, rss // 50 if total >= 5000 else 4096)
 
 
-@marked(limit_s=120)
+@pytest.mark.host_only("which files are read when")
+@pytest.mark.timeout(120)
 def test_b16_watched_files_reload_by_themselves(t):
     """watch_files: a certificate and key replaced one after the other are taken once both are
     there; a broken file is refused and the next good one taken; nothing happens without a change."""
@@ -613,7 +624,8 @@ def test_b16_watched_files_reload_by_themselves(t):
     t.wait(lambda: d.counter("reloads.ok") == 3, "the reload of the configuration itself")
 
 
-@marked(limit_s=120)
+@pytest.mark.host_only("which list counts is decided in user space")
+@pytest.mark.timeout(120)
 def test_e16_crl_dir_and_every_level(t):
     """crl_dir beside crl_check_all: each level of a chain needs a list of its issuer; an authority
     between that is revoked takes its peers along."""
@@ -653,7 +665,8 @@ def test_e16_crl_dir_and_every_level(t):
     c.sock.close()
 
 
-@marked(limit_s=120)
+@pytest.mark.host_only("which list counts is decided in user space")
+@pytest.mark.timeout(120)
 def test_s20_lists_of_authorities_that_peers_bring(t):
     """ca_list names the root alone, crl_check_all demands every list: a peer's chain brings the
     authority between, whose list was there before; who is on it is refused."""
@@ -678,7 +691,8 @@ def test_s20_lists_of_authorities_that_peers_bring(t):
     assert "revoked" in str(refused(t, d, ca.context("gone")))
 
 
-@marked(limit_s=120)
+@pytest.mark.host_only("which list counts is decided in user space")
+@pytest.mark.timeout(120)
 def test_s20_fetched_lists_of_authorities_that_peers_bring(t):
     """With crl_fetch and the root alone in ca_list the first chain that holds brings the authority and where its list
     is. What another of that name has signed is not taken; a reload keeps what was fetched; who is
@@ -724,7 +738,8 @@ def test_s20_fetched_lists_of_authorities_that_peers_bring(t):
         point.close()
 
 
-@marked(limit_s=60)
+@pytest.mark.host_only("a TLS domain is chosen in the handshake, in user space")
+@pytest.mark.timeout(60)
 def test_e6_reload_replaces_domains(t):
     """tls_reload: domains come, go and take their place as default in one step, by name."""
     def extra(cert, name):

@@ -3,9 +3,12 @@
 
 Issue point s3.
 """
+import pytest
 from flowlib import dns, net
 from flowlib.lab import Authority
 from test_45_identity import lab_of, says, verifying
+
+pytestmark = pytest.mark.host_only("whose request it is follows from addresses and certificates")
 
 
 def _clear_peers(t, kinds=("udp", "tcp")):

@@ -2,12 +2,15 @@
 """Connections that are made anew inside a dialog, to a Contact that is a bare address: they are held
 to the name for which the dialog's leg was verified, and to no other. FEATURES b12 (3.5).
 """
+import pytest
 from flowlib import dns
 from flowlib.lab import Authority
 from flowlib.ua import Call
 
 from test_45_identity import verifying
 from test_46_reuse import outward
+
+pytestmark = pytest.mark.kernel_tls
 
 
 def _named(lab, *names):
@@ -84,6 +87,7 @@ def test_b12_bye_to_bare_address_of_a_peer(t):
     assert there.count("BYE") == 1 and bob.count("BYE") == 0
 
 
+@pytest.mark.host_only("certificates are judged in user space")
 def test_b12_another_name_at_the_contact_is_refused(t):
     """Who sits at the address of the Contact and shows another name's certificate, be it of the same
     authority, gets neither ACK nor BYE; a token of another dialog helps nobody."""
@@ -105,6 +109,7 @@ def test_b12_another_name_at_the_contact_is_refused(t):
     assert not mallory.seen and not own.seen
 
 
+@pytest.mark.host_only("certificates are judged in user space")
 def test_b12_contact_address_in_the_certificate(t):
     """A Contact of another machine whose certificate carries the very address is reached as ever:
     ACK and BYE."""

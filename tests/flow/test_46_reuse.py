@@ -6,12 +6,15 @@ Issue items 3.5 and 4.6; FEATURES b8 b10 b13 b14 d16 f8.
 """
 import time
 
+import pytest
 from flowlib import sip
 from flowlib.lab import Authority, bundle
-from flowlib.steps import marked, options_works, pattern
+from flowlib.steps import options_works, pattern
 from flowlib.ua import Call
 
 from test_45_identity import lab_of, verifying
+
+pytestmark = pytest.mark.kernel_tls
 
 
 def outward(d):
@@ -91,6 +94,7 @@ def test_b13_in_dialog_follows_its_connection(t):
             assert bob.final(key).status == 200
 
 
+@pytest.mark.host_only("certificates are judged in user space")
 def test_b8_outgoing_connection_bound_to_a_key(t):
     """The next hop's certificate must be under the peer's ca_list and hold its pinned key, and a
     connection of a peer that asks for less is not used for one that asks for more."""
@@ -120,6 +124,7 @@ def test_b8_outgoing_connection_bound_to_a_key(t):
     assert {c.how for c in conns if c.how} == {"tls:TLSV1_ALERT_ACCESS_DENIED"}
 
 
+@pytest.mark.host_only("a TLS domain is chosen in the handshake, in user space")
 def test_b14_client_certificate_by_route(t):
     """Two routes to one peer show two certificates, each on a connection of its own; the route's
     TLS domain goes before the peer's."""
@@ -144,6 +149,7 @@ def test_b14_client_certificate_by_route(t):
     assert len(outward(d)) == 3
 
 
+@pytest.mark.host_only("what we write into Via and Record-Route")
 def test_b10_via_names_the_domain(t):
     """advertise of the TLS domain: Via and Record-Route carry the name that the other side's check
     was about, on either side, and requests along that Route come home."""
@@ -322,7 +328,7 @@ def test_f8_alias_ends_before_the_answer(t):
     assert [w.carol.final(key).status for key in keys] == [503] * 4
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_f8_alias_ends_with_the_verified_mark(t):
     """Where on_unverified = accept keeps a connection whose certificate has expired, it carries no
     worker's requests back any more."""
@@ -340,6 +346,7 @@ def test_f8_alias_ends_with_the_verified_mark(t):
     assert offer(t, w.alice, w.conn, t.uri(w.bob, "tcp"), "caller.example:%d" % w.port) == 200
 
 
+@pytest.mark.host_only("what we write into Via")
 def test_f8_alias_said_where_we_can_prove_ourselves(t):
     """Our Via says alias on TLS connections that we open with a certificate to show, unless alias =
     false; never on others."""

@@ -10,8 +10,11 @@ import re
 import shutil
 import subprocess
 
+import pytest
 from flowlib.certs import Authority
-from flowlib.steps import host_only, marked, options_works
+from flowlib.steps import options_works
+
+pytestmark = pytest.mark.host_only("files and sentences, no records")
 
 
 def spoil(t, ca, name):
@@ -80,11 +83,10 @@ def reload_refused(d, sentence):
     assert p.returncode == 1 and sentence in p.stdout + p.stderr, (sentence, p)
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_f11_d6_bad_files_are_refused_by_check_and_reload(t):
     """Each mistake by itself: check and reload say where and why, calls go on, and the good file is
     taken at the end."""
-    host_only(t, "files and sentences, no records")
     ca = Authority(os.path.join(t.dir, "pki"), "ca", "Lab CA")
     ca.leaf("proxy", "atlanta.example", "127.0.0.1")
     path = spoil(t, ca, "proxy")
@@ -117,7 +119,6 @@ def test_f11_d6_bad_files_are_refused_by_check_and_reload(t):
 def test_f8_own_certificate_for_another_purpose_is_warned_of(t):
     """A certificate of ours that peers would refuse by its extended key usage is told at check, with
     its file; one for either role of its domain is not."""
-    host_only(t, "files and sentences, no records")
     ca = Authority(os.path.join(t.dir, "pki"), "ca")
     d = t.daemon(start=False)
     for eku, role, told in (("emailProtection", "both", True), ("clientAuth", "server", True),

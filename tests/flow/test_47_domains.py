@@ -12,9 +12,12 @@ import ssl
 import struct
 import subprocess
 
+import pytest
 from flowlib.certs import Authority
 from flowlib.steps import options_works
 from flowlib.tools import Piped, s_client, s_client_options
+
+pytestmark = pytest.mark.host_only("a TLS domain is chosen in the handshake, in user space")
 
 V12, V13 = "-tls1_2", "-tls1_3"
 
@@ -271,6 +274,7 @@ def test_b3_d12_e13_two_federations_by_destination_domain(t):
         assert any(c["tls"]["domain"] == f for c in d.connections() if c["transport"] == "tls")
 
 
+@pytest.mark.kernel_tls
 def test_b14_d16_certificate_per_route(t):
     """Two routes to one next hop show it two certificates, on two connections."""
     fed = make(t, "east", "west", name="atlanta.example")
@@ -494,6 +498,7 @@ def test_d13_e26_domain_by_listener_address(t):
             client.ended()
 
 
+@pytest.mark.kernel_tls
 def test_b21_all_models_on_one_box(t):
     """Enterprise, two federations, a bilateral peer, hosted names and an unverified one at once."""
     fed = make(t, "corp", "east", "partner", name="callee.example")

@@ -10,8 +10,11 @@ import subprocess
 import tempfile
 import threading
 
-from flowlib.steps import host_only, options_works
+import pytest
+from flowlib.steps import options_works
 from flowlib.tools import Piped, s_client, s_client_options
+
+pytestmark = pytest.mark.host_only("who signs in the handshake does not matter to records")
 
 VERSIONS = ("-tls1_2", "-tls1_3")
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
@@ -80,6 +83,7 @@ def handshake(t, d, version, algorithms):
     return client, kind
 
 
+@pytest.mark.kernel_tls
 def test_d17_token_keys_serve(t):
     """RSA and ECDSA keys of a token, each in both versions, and what was agreed carries requests."""
     token = Token(t)
@@ -120,7 +124,6 @@ def test_d17_token_keys_as_client(t):
 def test_d17_token_signs_for_threads_while_reloaded(t):
     """Two handshake threads ask the token at the same time, while reloads open its keys anew; a
     connection from before stays."""
-    host_only(t, "handshakes by the dozen, whoever seals their records")
     token = Token(t)
     d = daemon(t, token, handshakers=2, domain=both(t, token))
     alice, bob = t.uac(), t.uas("tcp")
@@ -160,7 +163,6 @@ def check(t, d, environ):
 def test_d17_token_refusals(t):
     """What can be wrong with a token's key: `check` and reload name line and cause, never the PIN.
     (To the daemon the token is open already: there a reload meets no wrong PIN.)"""
-    host_only(t, "files and sentences, no records")
     token = Token(t)
     bad_pin = token.file("bad", "0000-guess\n")
     d = daemon(t, token, domain=both(t, token))
@@ -200,7 +202,6 @@ def test_d17_token_refusals(t):
 
 def test_d17_key_that_wants_its_pin_for_every_signature(t):
     """CKA_ALWAYS_AUTHENTICATE: refused with the reason, and no terminal is asked."""
-    host_only(t, "files and sentences, no records")
     token, tool = Token(t), t.need("pkcs11-tool")
     der = os.path.join(token.dir, "always.der")
     subprocess.run(["openssl", "pkey", "-in", t.pki("proxy.key"), "-outform", "DER", "-out", der],
@@ -219,7 +220,6 @@ def test_d17_key_that_wants_its_pin_for_every_signature(t):
 def test_d17_pin_is_never_shown(t):
     """pin-value in the configuration: a file that is open to all is refused, and neither check nor
     ctl nor the log repeat it; module-path names the token's library."""
-    host_only(t, "files and sentences, no records")
     token = Token(t)
     uri = token.uri("ec", "?module-path=%s&pin-value=%s" % (MODULE, PIN))
     d = daemon(t, token, domain={"private_key": uri})
@@ -241,7 +241,6 @@ def test_d17_pin_is_never_shown(t):
 def test_d17_token_for_a_user_without_privileges(t):
     """The start sees that a token which opens for root will not sign for the user; for a user who has
     access to it, it signs."""
-    host_only(t, "a start and two handshakes, no more records")
     if os.geteuid() != 0:
         t.skip("only root can become another user")
     with tempfile.TemporaryDirectory() as top:      # t.dir is root's alone

@@ -4,11 +4,14 @@ Issue 8, points 1 and 2.
 """
 import socket
 
+import pytest
 from flowlib import dns, sip
 from flowlib.lab import Authority
 from flowlib.ua import Call, Ua
 
 from test_45_identity import verifying
+
+pytestmark = pytest.mark.host_only("tokens, branches and addresses are judged in user space")
 
 CALLER = "<sip:a@caller.example>;tag=%s"
 
@@ -185,6 +188,7 @@ def test_s1_a_dialog_leads_not_back_to_us(t):
     assert not carrier.seen
 
 
+@pytest.mark.kernel_tls
 def test_s1_a_leg_comes_back_on_another_connection(t):
     """Whoever is where the leg was is the leg: the caller on a new connection, the callee on one of
     its own making; each on whatever worker."""

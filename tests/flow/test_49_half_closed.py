@@ -4,6 +4,9 @@ that sends close_notify behind its request. RFC 8446 6.1, RFC 3261 18.2.2.
 """
 import socket
 import ssl
+import pytest
+
+pytestmark = pytest.mark.kernel_tls
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 

@@ -2,9 +2,12 @@
 """Calls that outlive the connections they were set up on."""
 import time
 
+import pytest
 from flowlib.ua import Call
 
 from test_45_identity import lab_of, verifying
+
+pytestmark = pytest.mark.kernel_tls
 
 
 def _two_peers(t, tr, **more):

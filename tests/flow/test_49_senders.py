@@ -4,8 +4,11 @@
 """
 import socket
 
+import pytest
 from flowlib.steps import options_works
 from flowlib.ua import Call
+
+pytestmark = pytest.mark.host_only("senders are told by address and certificate")
 
 
 def raw_udp(t, host="127.0.0.1"):

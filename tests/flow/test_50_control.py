@@ -12,8 +12,11 @@ import subprocess
 import threading
 import time
 
-from flowlib.steps import marked, options_works, pattern
+import pytest
+from flowlib.steps import options_works, pattern
 from flowlib.ua import Call
+
+pytestmark = pytest.mark.host_only("command line, configuration and control socket")
 
 
 def tool(t, *args, environ=None):
@@ -30,6 +33,7 @@ def test_2_4_version_and_help(t):
     assert p.returncode not in (0, 1) or p.stderr, p
 
 
+@pytest.mark.kernel_tls
 def test_d21_2_4_probe(t):
     """probe tells kernel, OpenSSL and io_uring, and the truth about kernel TLS."""
     p = tool(t, "probe")
@@ -105,6 +109,7 @@ def test_2_5_include_and_environment(t):
     options_works(t, d, alice, t.dial(alice, d, "tls"), t.uri(bob, "tls"))
 
 
+@pytest.mark.kernel_tls
 def test_2_5_issue_sample(t):
     """The configuration of the issue, word for word but for ports and paths, serves."""
     d = t.daemon(start=False)
@@ -142,6 +147,7 @@ def test_2_10_socket_mode(t):
     assert not os.path.exists(d.socket)
 
 
+@pytest.mark.kernel_tls
 def test_2_10_commands(t):
     """Every command answers, as a table and as JSON, and tells what has happened."""
     d = t.daemon(peers=[("bob", {"uri": "sip:127.0.0.1:9;transport=tls", "tls_domain": "lab"})],
@@ -248,7 +254,8 @@ def test_2_12_log_formats(t):
             assert not line.startswith("level=error msg=forged"), line
 
 
-@marked(limit_s=120)
+@pytest.mark.kernel_tls
+@pytest.mark.timeout(120)
 def test_b16_reload_good(t):
     """SIGHUP and ctl reload take over new certificate, route and listener; running connections and
     calls stay."""
@@ -318,7 +325,8 @@ def test_b16_reload_bad(t):
     options_works(t, d, alice, t.dial(alice, d, "tls"), t.uri(bob, "tls"))
 
 
-@marked(limit_s=150)
+@pytest.mark.kernel_tls
+@pytest.mark.timeout(150)
 def test_b16_reload_under_traffic(t):
     """100 reloads, good and bad, while calls run: no request lost, no connection closed, memory
     stays."""
@@ -355,6 +363,7 @@ def test_b16_reload_under_traffic(t):
     t.check_growth(d, rss, 4096)
 
 
+@pytest.mark.kernel_tls
 def test_2_4_sigterm_drains(t):
     """SIGTERM under load: requests on the way are answered, new connections refused, exit 0."""
     d = t.daemon(timeouts={"drain": t.ms(20000)})
@@ -376,6 +385,7 @@ def test_2_4_sigterm_drains(t):
     assert d.proc.wait(30 * t.slow) == 0
 
 
+@pytest.mark.kernel_tls
 def test_2_4_sigterm_deadline(t):
     """What cannot be drained does not keep the daemon beyond its drain time."""
     d = t.daemon(timeouts={"drain": t.ms(1000)})

@@ -9,7 +9,10 @@ import ssl
 import stat
 import subprocess
 
+import pytest
 from flowlib.steps import options_works
+
+pytestmark = pytest.mark.host_only("files, and what openssl says of them")
 
 
 def pki(t, where, *args, status=0):

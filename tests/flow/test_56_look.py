@@ -15,8 +15,11 @@ import stat
 import subprocess
 import time
 
-from flowlib.steps import marked, options_works
+import pytest
+from flowlib.steps import options_works
 from flowlib.tools import Piped
+
+pytestmark = pytest.mark.host_only("it looks at certificates, configuration and ctl's sentences")
 
 SUBJECT = {"cn": "caller.example", "unit": "Trunks, inbound", "organization": "Atlanta \"VoIP\" Ltd",
            "locality": "Atlanta", "state": "Georgia", "country": "US"}
@@ -117,6 +120,7 @@ def both(t):
     return d, conn, shown(d)
 
 
+@pytest.mark.kernel_tls
 def test_e17_version_and_cipher_of_a_connection(t):
     _, conn, j = both(t)
     tls, mine = j["tls"], conn.tls.cipher()
@@ -198,6 +202,7 @@ def test_e22_validity_and_seconds_left(t):
         assert abs(int(end) - time.time() - c["seconds_left"]) < 60 * t.slow, c
 
 
+@pytest.mark.kernel_tls
 def test_e23_connection_prints_all(t):
     """The table holds every value of the JSON; the dump of one connection that OpenSER's
     documentation makes with 46 variables. Both roles: a connection that we opened, too."""
@@ -225,6 +230,7 @@ def test_e23_connection_prints_all(t):
             assert all(n in table for n in names), (kind, names, table)
 
 
+@pytest.mark.kernel_tls
 def test_4_14_connections_filtered(t):
     certificate(t, "one", "--domain", "one.example")
     certificate(t, "two", "--domain", "two.example")
@@ -262,6 +268,7 @@ def test_4_14_connections_filtered(t):
         c.close()
 
 
+@pytest.mark.kernel_tls
 def test_4_14_close_a_connection(t):
     """It ends with close_notify, and nobody else's does."""
     rich(t)
@@ -354,6 +361,7 @@ def test_f10_the_last_failures_are_bounded(t):
     assert r["peers"][0]["count"] == 270, r["peers"]
 
 
+@pytest.mark.kernel_tls
 def test_d22_memory_of_a_connection(t):
     """Each connection says what it holds, the process what a connection costs it."""
     rich(t)
@@ -425,7 +433,8 @@ def tshark(t, capture, keys, port, *args):
     return p.stdout
 
 
-@marked(limit_s=150)
+@pytest.mark.kernel_tls
+@pytest.mark.timeout(150)
 def test_d36_keylog_decrypts_a_capture(t):
     """Keys logged by us let tshark read what was captured, of TLS 1.3 and 1.2; the file is ours
     alone; of a connection made after it ended nothing can be read."""

@@ -6,9 +6,12 @@ Issue item 4.10; FEATURES B20 F6 C18.
 """
 import subprocess
 
+import pytest
 from flowlib import ocsp
 from flowlib.steps import options_works
 from flowlib.tools import Piped, s_client, s_client_options
+
+pytestmark = pytest.mark.kernel_tls
 
 CHECKED = {"verify_cert": True, "require_cert": False}
 
@@ -21,6 +24,7 @@ def staple_of(t, d, *args):
     return c.ended().decode(errors="replace")
 
 
+@pytest.mark.host_only("a staple is part of the handshake")
 def test_b20_staple_is_fetched_and_outlives_the_responder(t):
     """ocsp_staple = fetch: openssl finds our staple good in both versions, ctl shows it, and a
     responder that dies takes nothing away."""
@@ -44,6 +48,7 @@ def test_b20_staple_is_fetched_and_outlives_the_responder(t):
     t.wait(lambda: "Cert Status: good" in staple_of(t, d), "the staple after the reload")
 
 
+@pytest.mark.host_only("a staple is part of the handshake")
 def test_b20_staple_from_a_file_and_renewed(t):
     """ocsp_staple = file: a file of another certificate is refused by check, a good one is stapled,
     a revoked one that replaces it is not."""
@@ -76,6 +81,7 @@ def s_server(t, *args):
     return p, port
 
 
+@pytest.mark.host_only("a staple is part of the handshake")
 def test_f6_servers_staple_is_demanded_and_judged(t):
     """ocsp_stapled = require against openssl s_server: a good staple passes, none, a revoked and
     another certificate's do not, and the log says which."""

@@ -4,8 +4,11 @@
 import ssl
 import time
 
+import pytest
 from flowlib.steps import options_works
 from flowlib.tools import Piped
+
+pytestmark = pytest.mark.kernel_tls
 
 
 def test_4_12_ticket_lifetime(t):

@@ -8,13 +8,16 @@ import re
 import socket
 import subprocess
 
+import pytest
 from flowlib import sip, tricks
-from flowlib.steps import marked, options_works, pattern
+from flowlib.steps import options_works, pattern
 from flowlib.tools import Piped, Witness, kamailio, sipp_stunnel
 from flowlib.ua import Call
 
+pytestmark = pytest.mark.kernel_tls
 
-@marked(limit_s=150)
+
+@pytest.mark.timeout(150)
 def test_2_2_sipp_behind_stunnel(t):
     """SIPp, stunnel, TLS, tieline, TLS, stunnel, SIPp: 100 calls, all complete."""
     d = sipp_stunnel(t, 100, lambda port: t.daemon(
@@ -26,6 +29,7 @@ def test_2_2_sipp_behind_stunnel(t):
     assert count["retransmissions.absorbed"] == 0
 
 
+@pytest.mark.host_only("no TLS in it")
 def test_2_7_sipsak(t):
     """sipsak's OPTIONS over UDP and TCP."""
     program = t.need("sipsak")
@@ -40,7 +44,7 @@ def test_2_7_sipsak(t):
         assert bob.count("OPTIONS") == n
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_2_7_kamailio_next_hop(t):
     """Kamailio as next hop over TLS: it answers itself, and it relays calls on to our callee with
     both proxies in the route set."""
@@ -61,7 +65,7 @@ def test_2_7_kamailio_next_hop(t):
         assert call.bye().status == 200
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_2_7_kamailio_previous_hop(t):
     """Kamailio as previous hop: calls come in over its TLS connection and in-dialog requests of the
     callee go back through it."""
@@ -110,7 +114,7 @@ def network_beside_loopback(t):
                            capture_output=True)
 
 
-@marked(limit_s=120)
+@pytest.mark.timeout(120)
 def test_2_7_baresip_options(t):
     """baresip (libre's own SIP and TLS code) answers OPTIONS that come through the proxy."""
     program = t.need("baresip")
@@ -217,7 +221,8 @@ class Tricks:
         assert not self.kamailio.complaints(start), self.kamailio.complaints(start)
 
 
-@marked(limit_s=240)
+@pytest.mark.host_only("no TLS in it")
+@pytest.mark.timeout(240)
 def test_s5_tricks_over_tcp(t):
     """What two parsers might read differently, over TCP: Kamailio sees one message for each that we
     pass on, with the length that we saw, and no other; the connection all share stays up."""
@@ -228,6 +233,7 @@ def test_s5_tricks_over_tcp(t):
         bench.hold(trick)
 
 
+@pytest.mark.host_only("limits of a message's size")
 def test_s5_the_next_hop_gets_what_it_takes(t):
     """Kamailio ends a connection at a message over its buffer, and with it what all others wait for:
     a peer's max_message bounds what goes there, whether with a transaction or without."""
@@ -245,6 +251,7 @@ def test_s5_the_next_hop_gets_what_it_takes(t):
         bench.d.stop()
 
 
+@pytest.mark.host_only("limits of a message's size")
 def test_s5_a_caller_gets_what_it_takes(t):
     """The same for responses, toward the peer that asked: what is larger is dropped and counted."""
     bob = t.uas("tcp")
@@ -261,7 +268,8 @@ def test_s5_a_caller_gets_what_it_takes(t):
         assert alice.expect(key).empty()
 
 
-@marked(limit_s=240)
+@pytest.mark.host_only("no TLS in it")
+@pytest.mark.timeout(240)
 def test_s5_tricks_over_udp(t):
     """The same in datagrams, which go on over TCP."""
     bench = Tricks(t, "udp")

@@ -7,14 +7,16 @@ import os
 import subprocess
 import time
 
+import pytest
 from flowlib.lossy import Way
-from flowlib.runner import emulated_cpu
 from flowlib.sipp import (SDP, ask, caller, callee, expect, linger, ok, pause, play, recv, reply,
                           send)
-from flowlib.steps import marked, pattern, whole_call
+from flowlib.steps import pattern, whole_call
 from flowlib.tools import Piped
 from flowlib.ua import Call
 from test_60_interop import network_beside_loopback
+
+pytestmark = pytest.mark.host_only("the scenario is about messages, not about what carries them")
 
 INVITE = [send("INVITE", body=SDP % "sendrecv"), expect(100, optional=True)]
 ACK = send("ACK", retrans=0)
@@ -38,7 +40,8 @@ def asked(d, *methods):
     return sum(now["requests." + m] for m in methods) - now["retransmissions.absorbed"]
 
 
-@marked(limit_s=150)
+@pytest.mark.kernel_tls
+@pytest.mark.timeout(150)
 def test_3_sipp_early_media(t):
     """183 with a body, 180, 200: all reach the caller in this order."""
     d = patient(t)
@@ -48,7 +51,7 @@ def test_3_sipp_early_media(t):
     assert d.counter("requests.BYE") == 40
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_3_sipp_cancel_before_provisional(t):
     """CANCEL while the callee has said nothing: 200 at once, and the callee's CANCEL comes when it
     rings (9.1: not before)."""
@@ -62,7 +65,7 @@ def test_3_sipp_cancel_before_provisional(t):
     assert now["requests.CANCEL"] == now["responses.local.2xx"] >= 40, "each is answered at once"
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_3_sipp_cancel_while_ringing(t):
     """CANCEL behind 180, over UDP and over streams."""
     d = patient(t)
@@ -73,7 +76,7 @@ def test_3_sipp_cancel_while_ringing(t):
               reply(487, kept=True), recv("ACK")], came, went)
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_3_sipp_cancel_crosses_200(t):
     """The callee takes the call when the CANCEL comes: 200 to both, the call stands and ends by
     BYE (9.1)."""
@@ -85,7 +88,8 @@ def test_3_sipp_cancel_crosses_200(t):
          "udp", "tcp")
 
 
-@marked(limit_s=150)
+@pytest.mark.kernel_tls
+@pytest.mark.timeout(150)
 def test_3_sipp_hold_and_resume(t):
     """Re-INVITEs inside the dialog: on hold, and back."""
     d = patient(t)
@@ -99,7 +103,8 @@ def test_3_sipp_hold_and_resume(t):
     assert asked(d, "INVITE", "BYE") == 120 + 40
 
 
-@marked(limit_s=150)
+@pytest.mark.kernel_tls
+@pytest.mark.timeout(150)
 def test_3_sipp_refer_notify(t):
     """REFER inside a call, the callee's NOTIFY back over the caller's own connection."""
     d = patient(t)
@@ -112,7 +117,7 @@ def test_3_sipp_refer_notify(t):
           expect(200, plain=True)] + END, "tls", "tcp")
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_3_sipp_prack_update(t):
     """Reliable provisional responses and UPDATE in the early dialog."""
     d = patient(t)
@@ -127,7 +132,7 @@ def test_3_sipp_prack_update(t):
           recv("ACK")] + END, "udp", "tcp")
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_3_sipp_subscribe_notify(t):
     """A subscription: SUBSCRIBE, NOTIFYs back through the route set, its end."""
     d = patient(t)
@@ -142,7 +147,8 @@ def test_3_sipp_subscribe_notify(t):
           expect(200, plain=True)], "udp", "tcp")
 
 
-@marked(limit_s=150)
+@pytest.mark.kernel_tls
+@pytest.mark.timeout(150)
 def test_3_sipp_long_headers(t):
     """150 headers and 12 KB of them, in requests and in responses."""
     d = patient(t)
@@ -168,7 +174,7 @@ def losing(before):
     return loses
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_3_sipp_loss_over_udp(t):
     """Every message of a call is lost once on each side of the proxy, first one in a call, then all
     in one; retransmissions of all four parties mend it (17.1.1.2, 17.1.2.2, 17.2, 13.3.1.4)."""
@@ -215,7 +221,7 @@ REFUSE = [recv("INVITE"), reply(180), pause(20), reply(486, retrans=500), recv("
 TAKE = [recv("INVITE"), reply(180), pause(2000)] + ANSWER + END
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_3_sipp_fork_parallel(t):
     """Three phones ring: one is busy, one answers, the third gets a CANCEL."""
     loser = [recv("INVITE", keep=True), reply(180), recv("CANCEL"), reply(200, tag=False),
@@ -224,13 +230,13 @@ def test_3_sipp_fork_parallel(t):
     assert asked(d, "INVITE", "BYE") == 30 + 30
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_3_sipp_fork_serial(t):
     """One phone after the other: 404, busy, answered; only the last's response comes through."""
     fork(t, "serial", [recv("INVITE"), reply(404, retrans=500), recv("ACK")], REFUSE, TAKE)
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_3_sipp_stateless(t):
     """A stateless route: calls and CANCELs pass, no transaction is made (16.11)."""
     d = patient(t, routes=[("all", {"relay": "request-uri", "tls_domain": "lab",
@@ -294,7 +300,8 @@ def baresip(t, name, account, *commands):
     return phone, port + 1
 
 
-@marked(limit_s=150)
+@pytest.mark.kernel_tls
+@pytest.mark.timeout(150)
 def test_3_baresip_calls_baresip(t):
     """One baresip calls another over TLS through the daemon: established, then ended by the
     caller, three times; then ended by the callee."""
@@ -350,8 +357,6 @@ version_check_url_root=
 def linphone(t, name, d, *args, udp=0):
     """linphone's program for the console, its own SIP and TLS code (belle-sip over mbedTLS), with
     the daemon as outbound proxy over TLS. It takes and plays files, as there is no sound card."""
-    if emulated_cpu():
-        t.skip("linphone takes minutes to start on an emulated processor; it runs on the host")
     program, home = t.need("linphonec"), os.path.join(t.dir, name)
     os.makedirs(os.path.join(home, ".local/share/linphone"))
     config = os.path.join(home, "linphonerc")
@@ -377,7 +382,8 @@ def phone_call(d, caller, command, callee, ender, hang_up, n):
         phone.wait_for(rb"Call [^\n]*ended|session closed|terminate", start=start)
 
 
-@marked(limit_s=150)
+@pytest.mark.host_only("linphone takes minutes to start on an emulated processor")
+@pytest.mark.timeout(150)
 def test_3_linphone_calls_baresip(t):
     """linphone calls baresip, TLS on both sides; the caller ends, then the callee, whose BYE comes
     to linphone on the connection that linphone opened: it takes no TLS connections (belle-sip has
@@ -393,7 +399,8 @@ def test_3_linphone_calls_baresip(t):
     assert d.counter("responses.local.4xx") == d.counter("responses.local.5xx") == 0
 
 
-@marked(limit_s=150)
+@pytest.mark.host_only("linphone takes minutes to start on an emulated processor")
+@pytest.mark.timeout(150)
 def test_3_baresip_calls_linphone(t):
     """baresip calls linphone, TLS on its side and UDP on linphone's; each ends one. By TLS linphone
     could not be called (see above), and called by TCP it answers over a connection of its own and
@@ -423,7 +430,8 @@ def tshark(program, capture, keys, ports, *args):
     return p.stdout
 
 
-@marked(limit_s=150)
+@pytest.mark.kernel_tls
+@pytest.mark.timeout(150)
 def test_3_tshark_reads_the_capture(t):
     """Calls over TLS on both sides, captured and decrypted: tshark sees all the SIP that was there,
     nothing malformed in it, no TLS alert but close_notify, no error of any layer."""

@@ -2,9 +2,11 @@
 """`peer { max_calls }`: how many calls a peer gets at a time, over all workers (SIPp as caller and
 callee), and what becomes of it with reloads and without a BYE.
 """
+import pytest
 from flowlib.sipp import caller, callee, expect, pause, recv, reply, send
-from flowlib.steps import marked
 from flowlib.ua import Call
+
+pytestmark = pytest.mark.host_only("calls are counted, whatever carries them")
 
 MAX, MORE = 8, 5
 
@@ -39,7 +41,7 @@ def max_peer(port, limit=MAX, transport="udp"):
     return {"uri": "sip:127.0.0.1:%d;transport=%s" % (port, transport), "max_calls": limit}
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_3_max_calls_holds_exactly(t):
     """More calls at a time than the peer may have, on two workers: so many are answered, the others
     get 503; when they have hung up there is room again."""
@@ -56,7 +58,7 @@ def test_3_max_calls_holds_exactly(t):
     assert all(both["worker/%d" % i].get("requests.INVITE") for i in (0, 1)), both
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_3_max_calls_goes_to_the_next_peer(t):
     """What the first peer of the route may not have the second gets."""
     one, first = callee(t, TAKE, "udp", MAX, "one")

@@ -10,8 +10,11 @@ import signal
 import subprocess
 import tempfile
 
-from flowlib.runner import TOP
-from flowlib.steps import host_only, options_works
+import pytest
+from flowlib.host import TOP
+from flowlib.steps import options_works
+
+pytestmark = pytest.mark.host_only("who may do what is not the record layer's")
 
 NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 BIND_SERVICE = 1 << 10
@@ -86,7 +89,6 @@ def open_daemon(t, top, extra):
 
 
 def need_root(t):
-    host_only(t, "who may do what is not the record layer's")
     if os.geteuid() != 0:
         t.skip("only root can start it in each way")
     t.need("setpriv")

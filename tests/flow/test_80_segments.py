@@ -8,8 +8,10 @@ all that came before, so the daemon cannot have read the two in one.
 """
 import time
 
+import pytest
 from flowlib.cuts import Rig
-from flowlib.steps import marked
+
+pytestmark = pytest.mark.kernel_tls
 
 BASE = 100                              # serial of the copy with the Nth cut is BASE + N
 
@@ -98,25 +100,26 @@ def segmented(t, transport, *ways, records="auto"):
             rig.close()
 
 
-@marked(limit_s=150)
+@pytest.mark.host_only("no TLS in it")
+@pytest.mark.timeout(150)
 def test_3_segments_tcp(t):
     """Cut at every byte into two TCP segments."""
     segmented(t, "tcp", cut_everywhere)
 
 
-@marked(limit_s=200)
+@pytest.mark.timeout(200)
 def test_3_segments_tls(t):
     """Cut at every byte into two TLS records that arrive apart; kernel records where it can."""
     segmented(t, "tls", cut_everywhere)
 
 
-@marked(limit_s=200)
+@pytest.mark.timeout(200)
 def test_3_segments_tls_records_glued(t):
     """Cut at every byte into two TLS records that arrive in one TCP segment."""
     segmented(t, "tls", two_records_a_segment)
 
 
-@marked(limit_s=200)
+@pytest.mark.timeout(200)
 def test_3_segments_tls_user_records(t):
     """The first again with records in user space where the kernel could do them."""
     if not t.kernel_tls:

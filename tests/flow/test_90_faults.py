@@ -11,9 +11,12 @@ import subprocess
 import sys
 import time
 
+import pytest
 from flowlib import dns, sip
-from flowlib.steps import marked, options_works, pattern
+from flowlib.steps import options_works, pattern
 from flowlib.ua import Call
+
+pytestmark = pytest.mark.kernel_tls
 
 
 def send_all(agent, conn, made):
@@ -146,7 +149,7 @@ def test_3_caller_killed_in_mid_message(t):
 # -- peers that hang
 
 
-@marked(limit_s=120)
+@pytest.mark.timeout(120)
 def test_3_callee_stops_reading(t):
     """A callee that stops reading while requests with large bodies come: each gets a final answer
     (503 once its queue is full or its connection is given up), others are served meanwhile."""
@@ -177,7 +180,8 @@ def test_3_callee_stops_reading(t):
     stuck.listener("tcp").conns[0].reading.set()
 
 
-@marked(limit_s=120)
+@pytest.mark.host_only("what the proxy answers does not depend on who seals it")
+@pytest.mark.timeout(120)
 def test_3_callee_never_answers(t):
     """A callee that accepts and never answers: an INVITE is 408 by Timer B, another request ends by
     Timer F without a 408 (RFC 4320 4.2), over each transport, many at a time."""
@@ -195,6 +199,7 @@ def test_3_callee_never_answers(t):
         assert set(answers(alice, others)) <= {100}, transport
 
 
+@pytest.mark.host_only("what the proxy answers does not depend on who seals it")
 def test_3_callee_rings_for_ever(t):
     """A callee that rings and then says nothing: Timer C cancels it, and the caller gets 408 though
     the CANCEL is not answered (16.8)."""
@@ -228,7 +233,7 @@ def open_calls(t, alice, conn, bob, transport, count):
     return made
 
 
-@marked(limit_s=120)
+@pytest.mark.timeout(120)
 def test_3_reset_with_1000_open(t):
     """The callee resets its connection with 1,000 INVITEs in it, none rings: each gets a final 503."""
     for transport in ("tls", "tcp"):
@@ -243,7 +248,7 @@ def test_3_reset_with_1000_open(t):
         at_rest(t, d, "transactions.now", "sendq.bytes", "waiting.dial")
 
 
-@marked(limit_s=120)
+@pytest.mark.timeout(120)
 def test_3_reset_with_1000_others_open(t):
     """The same with requests other than INVITE: 503 each."""
     d = t.daemon(timeouts=PATIENCE)
@@ -258,7 +263,7 @@ def test_3_reset_with_1000_others_open(t):
     at_rest(t, d, "transactions.now", "sendq.bytes")
 
 
-@marked(limit_s=120)
+@pytest.mark.timeout(120)
 def test_3_caller_resets_with_1000_open(t):
     """The caller resets its connection while 1,000 of its INVITEs ring; the callee's answers have
     nowhere to go. All ends, and another caller is served."""
@@ -278,6 +283,7 @@ def test_3_caller_resets_with_1000_open(t):
 # -- names, and connections that do not come about
 
 
+@pytest.mark.host_only("names, no records")
 def test_3_name_not_resolved(t):
     """Request-URIs whose name nobody knows, and a name server that is gone: 503 for INVITE and
     others over each transport; others are served meanwhile."""
@@ -314,7 +320,7 @@ def end_dials(t, d, lis, how):
     t.wait(over, "the end of the dials")
 
 
-@marked(limit_s=120)
+@pytest.mark.timeout(120)
 def test_3_callee_closes_while_requests_wait(t):
     """Requests that wait for a connection whose TLS handshake is cut off in three ways: each is
     answered 503, none is forgotten; a healthy callee is reached afterwards."""
@@ -348,6 +354,7 @@ def test_3_callee_closes_behind_its_handshake(t):
     options_works(t, d, alice, conn, t.uri(bob, "tls"))
 
 
+@pytest.mark.host_only("what the proxy answers does not depend on who seals it")
 def test_3_answer_without_callers_via(t):
     """A callee that cuts the caller's Via off its final response: the response goes nowhere
     (16.7 step 3), the INVITE is still answered within Timer B or C and all ends."""

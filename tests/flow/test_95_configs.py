@@ -9,11 +9,13 @@ import re
 import ssl
 import subprocess
 
-from flowlib.runner import TOP
+import pytest
+from flowlib.host import TOP
 from flowlib.samples import Sample
-from flowlib.steps import host_only, marked
 from flowlib.tools import s_client, s_client_options
 from flowlib.ua import Call
+
+pytestmark = pytest.mark.host_only("all-models.conf stands for it")
 
 
 README = os.path.join(TOP, "README.md")
@@ -50,11 +52,10 @@ def pbx_dial(s, pbx):
     return pbx.udps[pbx.host].flow("127.0.0.1", s.d.port("udp"))
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_b1_config_enterprise(t):
     """enterprise.conf: branches with the company's certificates call in and are called; without one,
     with another authority's or a revoked one nobody gets in."""
-    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "enterprise.conf")
     acme = s.authority("acme-ca")
     acme.leaf("hq", "hq.acme.example", "sip.hq.acme.example")
@@ -89,11 +90,10 @@ def test_b1_config_enterprise(t):
         refused_handshake(t, s, stranger, s.context(leaf, ["acme-ca"]), berlin.host)
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_b2_config_federation(t):
     """federation.conf: a member nobody has heard of calls in, and is called by its domain; who is not
     a member, or was one, is refused; a member may not send callers of another's domain."""
-    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "federation.conf")
     federation = s.authority("federation")
     federation.leaf("atlanta", "atlanta.example", "sip.atlanta.example")
@@ -127,11 +127,10 @@ def test_b2_config_federation(t):
         refused_handshake(t, s, t.uac("x"), s.context(leaf, ["federation"]), s.host())
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_b3_config_two_federations(t):
     """two-federations.conf: the domain that is dialled decides which certificate we show and whom we
     trust; the authorities that a caller names decide which one it sees."""
-    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "two-federations.conf")
     for name, member in (("health", "clinic"), ("banks", "savings")):
         ca = s.authority(name + "-ca")
@@ -167,11 +166,10 @@ def test_b3_config_two_federations(t):
                                     member + ".example") == 200
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_b8_config_bilateral(t):
     """bilateral.conf: each partner by its own authority; a certificate of the other partner's authority
     for this partner's name passes the handshake and is still nobody."""
-    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "bilateral.conf")
     s.authority("our-ca").leaf("atlanta", "atlanta.example", "sip.atlanta.example")
     cas = {name: s.authority(name + "-ca") for name in ("chicago", "denver")}
@@ -211,11 +209,10 @@ def test_b8_config_bilateral(t):
     assert status_of(pbx, out, "sip:7@chicago.example", "atlanta.example") == 503
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_b9_b10_config_hosted(t):
     """hosted.conf: each name gets its own certificate, from blocks and from a directory; a name that
     nobody has is refused with unrecognized_name; each customer's calls reach its own system."""
-    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "hosted.conf")
     ca = s.authority("public-ca")
     ca.leaf("hosting", "hosting.example")
@@ -248,11 +245,10 @@ def test_b9_b10_config_hosted(t):
         assert "unrecognized" in str(e).lower(), e
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_d35_config_encryption_only(t):
     """encryption-only.conf: certificates are not looked at, the address list decides, and the
     connections are shown as not verified."""
-    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "encryption-only.conf")
     s.authority("any").leaf("atlanta", "atlanta.example")
     s.authority("unknown").leaf("branch", "whatever.example")
@@ -318,7 +314,8 @@ ASKS = {"berlin": ("hq.atlanta.example", "enterprise-ca", "berlin.branch.atlanta
         "denver": ("denver.atlanta.example", "enterprise-ca", "denver.example")}
 
 
-@marked(limit_s=150)
+@pytest.mark.kernel_tls
+@pytest.mark.timeout(150)
 def test_b21_config_all_models(t):
     """all-models.conf: enterprise, federation, bilateral, hosted and encryption-only at the same time,
     calls in both directions in each; a certificate of one model is worth nothing in the others."""
@@ -348,7 +345,7 @@ def test_b21_config_all_models(t):
         refused_handshake(t, s, t.uac("x"), s.context(name, [authority]), peers[name].host, sni)
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_4_15_config_direct_routing(t):
     """direct-routing.conf: mutual TLS, our name in Via and Record-Route, the cloud's names tried in
     their order when one is gone or answers 503, calls and OPTIONS from the cloud."""
@@ -394,12 +391,11 @@ def test_4_15_config_direct_routing(t):
         refused_handshake(t, s, t.uac("x"), ctx, s.host(), "sbc.atlanta.example")
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_4_15_config_openser(t):
     """openser.conf: what the script of the TLS manual does: to the trusted domain over TLS, numbers
     with a prefix stripped and sent to the gateway, no relaying for strangers, nobody claims our
     domain, Max-Forwards."""
-    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "openser.conf")
     ca = s.authority("calist")
     ca.leaf("atlanta", "atlanta.example", "sip.atlanta.example")
@@ -472,11 +468,10 @@ def test_4_13_readme_first_steps(t):
         assert re.search(part, said, re.S), "no %s in: %s" % (part, said[-3000:])
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_4_15_config_interconnect(t):
     """interconnect.conf: two carriers under two authorities, numbers routed and rewritten, the second
     gateway of one when the first is gone."""
-    host_only(t, "all-models.conf stands for it")
     s = Sample(t, "interconnect.conf")
     federation = s.authority("federation")
     federation.leaf("atlanta", "atlanta.example", "sbc.atlanta.example")

@@ -7,8 +7,11 @@ import random
 import struct
 import time
 
+import pytest
 from flowlib import dns
-from flowlib.steps import host_only, options_works
+from flowlib.steps import options_works
+
+pytestmark = pytest.mark.host_only("DNS")
 
 
 def _port(agent, transport):
@@ -128,7 +131,6 @@ def test_s9_ports_and_ids_cannot_be_foreseen(t):
 
 def test_s9_stop_waits_for_no_name_server(t):
     """SIGTERM while questions are open that nobody answers, which else takes five seconds."""
-    host_only(t, "it measures seconds")
     server = dns.NameServer(silent=True)
     dns.use(t, server.port)
     d = t.daemon()

@@ -4,9 +4,12 @@ name server, is not there. Row D33.
 """
 import os
 
+import pytest
 from flowlib import dns
 from flowlib.steps import options_works
 from flowlib.ua import Call
+
+pytestmark = pytest.mark.host_only("DNS")
 
 
 def _port(agent, transport):

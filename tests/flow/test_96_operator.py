@@ -9,10 +9,13 @@ import re
 import ssl
 import subprocess
 
+import pytest
 from flowlib.certs import Authority
 from flowlib.daemon import block
-from flowlib.steps import host_only, marked, options_works, pattern
+from flowlib.steps import options_works, pattern
 from flowlib.tools import s_client, s_client_options
+
+pytestmark = pytest.mark.host_only("certificates and handshakes, no records")
 
 
 def check(t, text):
@@ -59,11 +62,10 @@ POLICIES = {
 }
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_a1_a4_c3_c4_d9_client_certificates_by_policy(t):
     """verify_cert, require_cert and on_unverified against no, a good, a foreign and an expired client
     certificate, TLS 1.2 and 1.3: served verified, served as nobody, or refused with an alert."""
-    host_only(t, "certificates and handshakes, no records")
     bob = t.uas("tcp")
     for (verify, require, unverified), row in POLICIES.items():
         d = t.daemon(domain={"verify_cert": verify, "require_cert": require,
@@ -128,7 +130,6 @@ def subject(t, d, *args):
 def test_d7_d13_e26_e27_domains_by_listener_name_and_address(t):
     """One daemon, four certificates: by the name asked for, by the listener's block, by the listener's
     address, and the default for what is left; outgoing by destination domain and address."""
-    host_only(t, "certificates and handshakes, no records")
     ca = Authority(os.path.join(t.dir, "pki"), "ca", "Lab CA")
 
     def domain(name, **options):
@@ -168,11 +169,10 @@ NAMES = (
 )
 
 
-@marked(limit_s=150)
+@pytest.mark.timeout(150)
 def test_f8_c8_d10_next_hop_by_name_and_purpose(t):
     """A next hop that is to be chicago.example, against certificates with every kind of name and
     purpose: RFC 5922 and RFC 5924 by default."""
-    host_only(t, "certificates and handshakes, no records")
     ca = Authority(os.path.join(t.dir, "pki"), "ca", "Lab CA")
     ca.leaf("proxy", "atlanta.example")
     alice, hops, peers, routes = t.uac(), [], [], []
@@ -230,7 +230,8 @@ def test_a2_a3_c5_client_of_another_authority_goes_on_without(t):
         t.wait(lambda: not incoming(server), "the connection to be gone")
 
 
-@marked(limit_s=150)
+@pytest.mark.kernel_tls
+@pytest.mark.timeout(150)
 def test_d11_e12_send_timeout_of_a_domain(t):
     """A callee that stops reading is given up after its TLS domain's send_timeout, though the global
     one is minutes away; another domain's connections are not touched by it."""

@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flow tests' own SIP peers, daemon control and runner. Standard library only."""
+"""The flow tests' own SIP peers, daemon control and plugins of pytest. Peers need the standard library
+only."""

@@ -41,7 +41,7 @@ def block(kind, title, options):
 
 
 class Daemon:
-    """One tieline process. ENV gives binary, directories and ports (see runner.Env)."""
+    """One tieline process. ENV gives binary, directories and ports (see env.Env)."""
 
     def __init__(self, env, name="tieline"):
         self.env, self.dir = env, os.path.join(env.dir, name)

@@ -11,7 +11,7 @@ import ssl
 import subprocess
 
 from . import certs
-from .runner import TOP
+from .host import TOP
 
 
 class Sample:

@@ -1,23 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps that several tests share: complete calls, bodies with a pattern, marks for functions."""
+"""Steps that several tests share: complete calls, bodies with a pattern."""
 import hashlib
 
-from . import runner, sip, ua
-
-
-def marked(**attributes):
-    """Sets attributes on a test: alone=True, limit_s=N."""
-    def apply(func):
-        for key, value in attributes.items():
-            setattr(func, key, value)
-        return func
-    return apply
-
-
-def host_only(t, why):
-    """Skips on an emulated processor a test that spends its time in other programs."""
-    if runner.emulated_cpu():
-        t.skip("too slow on an emulated processor, runs on the host: " + why)
+from . import sip, ua
 
 
 def pattern(size, seed=0):
