@@ -56,6 +56,7 @@ ASAN     = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fram
 # Where each test step leaves its counts; `make check` sums them.
 TOTALS  ?= $(BUILD)/totals
 STEP     = tests/support/summary run -o $(TOTALS) -d $(BUILD)/log
+SPLIT    = tests/support/summary split -o $(TOTALS) -d $(BUILD)/log
 VM       = tests/vm/run
 # For the scripts under test: which build they judge.
 export TIELINE = $(abspath $(BUILD)/tieline)
@@ -68,11 +69,13 @@ all: $(BUILD)/tieline
 deps:
 	@.ci/deps
 
+CHECKS   = unit conformance flow ktls hostile
+
 ## check          every test, on the host and in the kernel-TLS machine; installs and builds first
 check: deps
 	@$(MAKE) --no-print-directory all
 	@rm -f $(TOTALS); bad=0; \
-	for t in unit conformance flow hostile ktls; do \
+	for t in $(CHECKS); do \
 	  $(MAKE) --no-print-directory check-$$t TOTALS=$(TOTALS) || bad=1; \
 	done; \
 	tests/support/summary total $(TOTALS) || bad=1; exit $$bad
@@ -85,27 +88,25 @@ check-unit: $(BUILD)/unit
 check-conformance: all $(SUPPORT_BIN)
 	@$(STEP) conformance -- tests/conformance/run
 
-## check-flow     whole calls through the daemon: on the host, then with kernel records in the machine
+## check-flow     whole calls through the daemon, on the host
 check-flow: all $(SUPPORT_BIN)
-	@$(STEP) -g flow flow-host -- tests/flow/run
-	@$(STEP) -g flow flow-vm -- $(VM) --timeout 2400 tests/flow/run
-	@tests/support/summary group $(TOTALS) flow
+	@$(STEP) flow-host -- tests/flow/run
 
 ## check-hostile  strangers storm a daemon built with AddressSanitizer for SECONDS (default 30)
-check-hostile: $(BUILD)/support/odd_records
-	@$(MAKE) --no-print-directory BUILD=build/asan HARDEN=-fPIE 'SAN=$(ASAN)' OPT='-O1 -g' build/asan/tieline
+check-hostile: $(BUILD)/support/odd_records hostile-built
 	@TIELINE=$(CURDIR)/build/asan/tieline tests/support/summary sanitizers \
 	  $(STEP) hostile -- tests/flow/run --hostile $(SECONDS)
 
 UNIT_VM = @(base_mailbox|control*|handshaker*|identity*|keylog|ktls|net_*|ocsp|record*|resume*|secrets|tls*|verify_matrix)
 
-## check-ktls     the kernel-TLS traps and the unit tests in the machine, on kernels 6.12 and 6.1
-check-ktls: $(BUILD)/ktls-tests $(BUILD)/unit
-	@$(STEP) -g ktls vm-itself -- tests/vm/selftest
-	@$(STEP) -g ktls ktls-6.12 -- $(VM) --kernel 6.12 --timeout 600 $(BUILD_DIR)/ktls-tests
-	@$(STEP) -g ktls ktls-6.1 -- $(VM) --kernel 6.1 --timeout 600 $(BUILD_DIR)/ktls-tests
+## check-ktls     in the machine: the kernel-TLS traps on kernels 6.12 and 6.1, unit and flow tests on 6.12
+check-ktls: all $(SUPPORT_BIN) $(BUILD)/ktls-tests $(BUILD)/unit
 	@echo "unit-vm: the suites that reach the kernel or do TLS; pure arithmetic runs on the host, and so do proxy_txn, proxy_random and resolver: their timers are milliseconds of real time, which an emulated processor does not keep"
-	@$(STEP) -g ktls unit-vm -- $(VM) --timeout 1200 $(BUILD_DIR)/unit --filter '$(UNIT_VM)/*'
+	@$(SPLIT) -g ktls 'ktls-6.12 unit-vm flow-vm' -- $(VM) --kernel 6.12 --timeout 3000 \
+	  tests/support/summary each ktls-6.12 '$(BUILD_DIR)/ktls-tests' \
+	    unit-vm "$(BUILD_DIR)/unit --filter '$(UNIT_VM)/*'" flow-vm tests/flow/run
+	@$(STEP) -g ktls ktls-6.1 -- $(VM) --kernel 6.1 --timeout 600 $(BUILD_DIR)/ktls-tests
+	@$(STEP) -g ktls vm-itself -- tests/vm/selftest
 	@tests/support/summary group $(TOTALS) ktls
 
 ## demo           1,000 calls over TLS on both sides, with a table at the end; KTLS=vm: in the machine
@@ -166,6 +167,9 @@ help:
 
 tests-built: $(TESTBIN)
 bench-built: $(BENCH_BIN) $(SUPPORT_BIN)
+
+hostile-built:
+	@$(MAKE) --no-print-directory BUILD=build/asan HARDEN=-fPIE 'SAN=$(ASAN)' OPT='-O1 -g' build/asan/tieline
 
 sanitized:
 	@tests/support/summary sanitized $(NAME) -- \
@@ -230,7 +234,7 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libtieline.a
 
 -include $(OBJ:.o=.d) $(UNIT_OBJ:.o=.d) $(KTEST_OBJ:.o=.d) $(HELPER:%.c=$(BUILD)/%.d) \
   $(BENCH_OBJ:.o=.d) $(FUZZ:%.c=$(BUILD)/%.d) $(BUILD)/src/main.d
-.PHONY: all deps check check-unit check-conformance check-flow check-ktls demo run bench asan tsan lint \
-  fuzz install clean help tests-built bench-built sanitized fuzz-run always
+.PHONY: all deps check check-unit check-conformance check-flow check-hostile check-ktls demo run bench asan tsan lint \
+  fuzz install clean help tests-built bench-built hostile-built sanitized fuzz-run always
 .SECONDARY:
 .DEFAULT_GOAL := all
