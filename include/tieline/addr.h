@@ -3,7 +3,7 @@
  * Socket addresses, IPv4 and IPv6, as plain values.
  *
  * Ownership: values, nothing to free. Threads: any. Errors: TL_ESYNTAX for text
- * that is no numeric address.
+ * that is not a numeric address.
  */
 #pragma once
 
@@ -41,16 +41,16 @@ bool tl_addr_eq(const struct tl_addr *a, const struct tl_addr *b);
 bool tl_addr_ip_eq(const struct tl_addr *a, const struct tl_addr *b);
 bool tl_addr_is_any(const struct tl_addr *a);
 uint64_t tl_addr_hash(const struct tl_addr *a);
-/* Whom limits by source count A for, port 0: an IPv4 address, also where it is written as IPv6
- * (::ffff:0:0/96, 64:ff9b::/96), else the /64, which one subscriber has whole (RFC 6177). */
+/* The unit that limits by source count A in, port 0: an IPv4 address, also where it is written as
+ * IPv6 (::ffff:0:0/96, 64:ff9b::/96), else the /64, which one subscriber has whole (RFC 6177). */
 void tl_addr_source_prefix(const struct tl_addr *a, struct tl_addr *out);
 /* Addresses with the same first BITS. */
 struct tl_network {
   struct tl_addr addr;
   uint8_t bits;
 };
-/* "192.0.2.0/24", "2001:db8::/32" or an address alone. TL_ESYNTAX, also if bits behind the prefix
- * are set: that is mostly a slip. */
+/* "192.0.2.0/24", "2001:db8::/32" or a single address. TL_ESYNTAX also if bits behind the prefix
+ * are set: that is usually a typing mistake. */
 int tl_network_parse(struct tl_str s, struct tl_network *out);
 bool tl_network_has(const struct tl_network *n, const struct tl_addr *a);
 /* "192.0.2.1:5060" or "[2001:db8::1]:5060"; returns BUF. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where a SIP URI leads, as far as it is no question to a name server: which
- * services NAPTR records offer, which SRV names to ask for, in what order SRV
- * targets are tried (RFC 3263, RFC 3403, RFC 2782), the hosts file. The asking is
- * done by the resolver thread, and by the configuration while it is read.
+ * Where a SIP URI leads, apart from asking name servers: which services NAPTR
+ * records offer, which SRV names to ask for, in what order SRV targets are tried
+ * (RFC 3263, RFC 3403, RFC 2782), the hosts file. The questions are asked by the
+ * resolver thread, and by the configuration while it is read.
  *
  * Ownership: values, nothing to free. Threads: any, no state. Errors: none.
  */
@@ -26,7 +26,7 @@ struct tl_services {
   struct tl_service at[TL_SERVICES_MAX]; /* as they are to be tried */
 };
 
-/* What of a NAPTR record counts here. */
+/* The fields of a NAPTR record that the look-up uses. */
 struct tl_naptr {
   uint16_t order, preference;
   const char *flags, *service, *regexp, *replacement;
@@ -39,30 +39,30 @@ struct tl_srv {
 
 struct tl_srvs {
   size_t n;
-  bool none; /* "." stood for a target: the service is decidedly not there (RFC 2782) */
+  bool none; /* "." was a target: the service is explicitly not offered (RFC 2782) */
   struct tl_srv at[TL_SRV_MAX];
 };
 
-/* Takes a NAPTR record into S if it names a transport of ours (RFC 3263 4.1); SECURE: for a sips
- * URI, which only SIPS services may serve. Of several orders the lowest alone stays (RFC 3403 4.1).
- */
+/* Adds a NAPTR record to S if it names a transport that we speak (RFC 3263 4.1); SECURE: for a sips
+ * URI, which only SIPS services may serve. Of several orders only the lowest is kept (RFC 3403
+ * 4.1). */
 void tl_locate_naptr(struct tl_services *s, const struct tl_naptr *r, bool secure);
 
-/* The services of HOST when no NAPTR record says: that of T, or with ANY those that a sip URI may
- * use. */
+/* The services of HOST when there are no NAPTR records: that of T, or with ANY those that a sip URI
+ * may use. */
 void tl_locate_services(struct tl_services *s, const char *host, bool any, enum tl_transport t);
 
-/* Takes an SRV record into S, the best TL_SRV_MAX stay. */
+/* Adds an SRV record to S, which keeps the best TL_SRV_MAX. */
 void tl_locate_srv(struct tl_srvs *s, const char *target, uint16_t priority, uint16_t weight,
                    uint16_t port);
 
-/* Orders by priority and, within one, by weighted chance (RFC 2782). */
+/* Orders by priority and, within one priority, by weighted chance (RFC 2782). */
 void tl_locate_order(struct tl_srvs *s);
 
 uint16_t tl_locate_port(enum tl_transport t);
 
-/* Addresses of HOST in the hosts file FILE, and of localhost without it, up to CAP; returns how
- * many. Read at each call, so that a change is seen at once. */
+/* Addresses of HOST in the hosts file FILE, and of localhost even without an entry, up to CAP;
+ * returns how many. Read at each call, so that a change is seen at once. */
 size_t tl_locate_hosts(const char *file, const char *host, struct tl_addr *out, size_t cap);
 
 /* Is there a route to A? Connecting a datagram socket asks the kernel and sends nothing. */

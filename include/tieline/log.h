@@ -57,7 +57,7 @@ void tl_log_write(enum tl_log_level lvl, const char *sentence, const struct tl_f
 int tl_log_start(enum tl_log_target target, enum tl_log_format format, unsigned queue_lines);
 /* Drains and joins the writer. */
 void tl_log_stop(void);
-/* The writer looks at once whether it has something to say. */
+/* Has the writer look at once whether there is something to write. */
 void tl_log_wake(void);
 /* Lines lost to a full queue since start. */
 uint64_t tl_log_dropped(void);

@@ -19,7 +19,7 @@
 struct tl_mail {
   struct tl_mail *next;
   int type;       /* meaning is the reader's: enum tl_mail_type in runtime.h */
-  uint32_t bytes; /* of the message in it, as it was posted */
+  uint32_t bytes; /* of the message it carries, as posted */
 };
 
 #define TL_MAILBOX_BYTES ((size_t)64 << 20)
@@ -28,7 +28,7 @@ struct tl_mailbox {
   _Atomic(struct tl_mail *) posted; /* newest first */
   struct tl_mail *taken;            /* oldest first, the reader's alone */
   _Atomic uint32_t count;
-  _Atomic size_t bytes;   /* of messages that wait */
+  _Atomic size_t bytes;   /* of messages that are waiting */
   _Atomic uint32_t awake; /* a wake-up is already on its way */
   uint32_t cap;
   int efd;
@@ -38,7 +38,7 @@ int tl_mailbox_init(struct tl_mailbox *mb, uint32_t cap);
 void tl_mailbox_destroy(struct tl_mailbox *mb);
 /* Queues M and wakes the reader. */
 int tl_mailbox_post(struct tl_mailbox *mb, struct tl_mail *m);
-/* The same for mail with a message of BYTES in it. */
+/* The same for mail that carries a message of BYTES. */
 int tl_mailbox_post_bytes(struct tl_mailbox *mb, struct tl_mail *m, uint32_t bytes);
 /* Wakes the reader without a mail. */
 void tl_mailbox_wake(struct tl_mailbox *mb);

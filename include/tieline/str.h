@@ -2,8 +2,8 @@
 /*
  * Slices: a pointer and a length into somebody else's bytes.
  *
- * Ownership: a slice owns nothing and lives no longer than what it points to.
- * It is never NUL-terminated by promise. Threads: any. Errors: none.
+ * Ownership: a slice owns nothing and lives no longer than what it points to. Do
+ * not rely on a NUL behind it. Threads: any. Errors: none.
  */
 #pragma once
 
@@ -32,7 +32,7 @@ static inline bool tl_str_eq(struct tl_str a, struct tl_str b) {
 /* ASCII case-insensitive equality. */
 static inline bool tl_str_ieq(struct tl_str a, struct tl_str b) {
   if (a.n != b.n || a.n == 0) return a.n == b.n;
-  if ((a.p[0] ^ b.p[0]) & ~0x20) return false; /* most that differ do so at once */
+  if ((a.p[0] ^ b.p[0]) & ~0x20) return false; /* most that differ do so here */
   return strncasecmp(a.p, b.p, a.n) == 0;
 }
 

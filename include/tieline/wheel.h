@@ -29,7 +29,7 @@ struct tl_wheel {
 };
 
 void tl_wheel_init(struct tl_wheel *w, uint64_t now_ms);
-/* Starts or restarts T to fire DELAY_MS from the wheel's present time. */
+/* Starts or restarts T to fire DELAY_MS after the wheel's current time. */
 void tl_timer_start(struct tl_wheel *w, struct tl_timer *t, uint32_t delay_ms);
 void tl_timer_stop(struct tl_wheel *w, struct tl_timer *t);
 static inline bool tl_timer_running(const struct tl_timer *t) { return t->link != NULL; }

@@ -19,7 +19,7 @@ const char *tl_transport_param(enum tl_transport t) {
 }
 
 int tl_transport_parse(struct tl_str s, enum tl_transport *out) {
-  /* All three names are letters, of three each: it runs for every message. */
+  /* All three names have three letters; this runs for every message. */
   if (s.n != 3) return TL_ENOTFOUND;
   char name[3] = {(char)(s.p[0] | 0x20), (char)(s.p[1] | 0x20), (char)(s.p[2] | 0x20)};
   for (int t = 0; t < TL_TRANSPORTS; t++)
@@ -108,8 +108,8 @@ bool tl_addr_is_any(const struct tl_addr *a) {
   return a->v4.sin_addr.s_addr == htonl(INADDR_ANY);
 }
 
-/* Peers choose addresses and ports, so the hash is this process's own: the kernel gives each
- * process 16 random bytes. */
+/* Peers choose addresses and ports, so the hash is keyed per process: the kernel gives each process
+ * 16 random bytes. */
 static uint64_t seed[2] = {0, 0x9e3779b97f4a7c15ull};
 
 static __attribute__((constructor)) void take_seed(void) {
@@ -134,7 +134,7 @@ uint64_t tl_addr_hash(const struct tl_addr *a) {
   return mix_hash(h, a->v4.sin_addr.s_addr);
 }
 
-/* The well-known prefix of RFC 6052 2.1, behind which every IPv4 host stands. */
+/* The well-known prefix of RFC 6052 2.1: behind a NAT64 every IPv4 host has such an address. */
 static bool is_translated(const struct in6_addr *a) {
   static const uint8_t prefix[12] = {0x00, 0x64, 0xff, 0x9b};
   return memcmp(a, prefix, sizeof(prefix)) == 0;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The DNS client: one question after the other goes to c-ares, its answer to all
- * who wait for it. What makes forging hard (RFC 5452) is here but for the socket,
- * which is dns_channel.c's: ids and the case of letters come from the kernel's
- * random numbers, an answer with other letters is asked for again over TCP, and
- * the same question is never under way twice.
+ * The DNS client: it passes each question to c-ares once, and the answer to
+ * every caller that waits for it. The defences against forged answers (RFC 5452)
+ * are here, except for the sockets, which are dns_channel.c's: ids and letter
+ * case come from the kernel's random numbers, an answer in another letter case
+ * is asked for again over TCP, and the same question is never in flight twice.
  */
 #include <ctype.h>
 #include <poll.h>
@@ -18,7 +18,7 @@
 #include "tieline/wheel.h"
 
 #define UDP_SIZE 1232 /* no fragment on any path (DNS flag day 2020) */
-/* Under way at once; one that nobody waits for any more stays for six seconds. */
+/* In flight at once; one that is no longer wanted stays for six seconds. */
 #define QUESTIONS_MAX 16384
 #define BUCKETS 1024
 
@@ -29,8 +29,8 @@ struct tl_dns_question {
   struct tl_dns_wait *waits;
   uint16_t type;
   bool tcp, plain; /* asked over TCP, without EDNS */
-  bool lower;      /* in lower case, because the server turns letters and has no TCP */
-  bool sending;    /* within ares_send: an end now is an error of the asker's */
+  bool lower;      /* in lower case, because the server changes letter case and has no TCP */
+  bool sending;    /* within ares_send: a failure now is returned to the caller */
   bool ended;      /* ended while it was sent */
   char name[TL_DNS_NAME_MAX], sent[TL_DNS_NAME_MAX]; /* lower case; as it was asked */
 };
@@ -50,8 +50,8 @@ static const struct tl_dns_answer no_answer = {.status = TL_DNS_FAILED},
 
 /* ---- names ---- */
 
-/* NAME in lower case without the dot at its end; false when no host or service is called so: then
- * nobody needs to be asked. */
+/* NAME in lower case without the trailing dot; false if it cannot be the name of a host or service,
+ * so that no server need be asked. */
 static bool take_name(const char *name, char out[TL_DNS_NAME_MAX]) {
   size_t n = strnlen(name, TL_DNS_NAME_MAX + 1), label = 0;
   while (n && name[n - 1] == '.') n--;
@@ -68,7 +68,7 @@ static bool take_name(const char *name, char out[TL_DNS_NAME_MAX]) {
   return true;
 }
 
-/* RFC 5452 has the idea from draft-vixie-dnsext-dns0x20: each letter carries a bit. */
+/* RFC 5452 takes the idea from draft-vixie-dnsext-dns0x20: each letter carries a bit. */
 static bool mix_case(const char *name, bool lower, char *out) {
   uint8_t bits[TL_DNS_NAME_MAX / 8] = {0};
   size_t i = 0;
@@ -79,7 +79,7 @@ static bool mix_case(const char *name, bool lower, char *out) {
   return true;
 }
 
-/* ---- questions under way ---- */
+/* ---- questions in flight ---- */
 
 static struct tl_dns_question **bucket_of(struct tl_dns *d, uint16_t type, const char *name) {
   return &d->bucket[(tl_siphash13(d->key, name, strlen(name)) ^ type) % BUCKETS];
@@ -121,7 +121,8 @@ static void notify_waiters(struct tl_dns_question *q, const struct tl_dns_answer
   }
 }
 
-/* Q is no longer under way: who asks now, even from the callbacks, asks anew. */
+/* Q is no longer in flight: a question asked from here on, even from the callbacks, is a new
+ * one. */
 static void end_question(struct tl_dns_question *q, struct tl_dns_answer *a, int rc) {
   struct tl_dns *d = q->d;
   *q->link = q->next;
@@ -162,11 +163,11 @@ static int send_question(struct tl_dns_question *q) {
   return rc;
 }
 
-/* Another way for the same question; false when there is none. */
+/* Tries the same question another way; false when there is none left. */
 static bool ask_again(struct tl_dns_question *q, int rc) {
   if (rc == TL_EVERIFY && !q->tcp)
-    q->tcp = true; /* a server that turns letters, or somebody who guessed all but these */
-  else if (rc == TL_EIO && q->tcp) /* it has no TCP: whoever guessed must guess again */
+    q->tcp = true; /* a server that changes letter case, or a forger who guessed all the rest */
+  else if (rc == TL_EIO && q->tcp) /* it has no TCP: a forger must guess again */
     q->tcp = false, q->lower = true;
   else if (rc == TL_ENOTSUP && !q->plain)
     q->plain = true;
@@ -196,7 +197,7 @@ static void on_answer(void *arg, int status, int timeouts, unsigned char *msg, i
   ch->busy--; /* not before: its socket is the old question's until this returns */
 }
 
-/* ---- for the askers ---- */
+/* ---- for callers that must not block ---- */
 
 struct tl_dns *tl_dns_new(const char *resolv_conf) {
   struct tl_dns *d = calloc(1, sizeof(*d));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Answers of name servers while they hold. Names come from strangers: the table
- * is hashed with a key, and its place is bounded.
+ * Answers of name servers for as long as they are valid. The names come from
+ * strangers: the table is hashed with a key, and its size is bounded.
  */
 #include <stdlib.h>
 #include <sys/random.h>
@@ -12,7 +12,7 @@
 
 #define BUCKETS 4096
 #define ANSWERS_MAX 8192
-#define RECORDS_MAX 16384 /* some 330 bytes each */
+#define RECORDS_MAX 16384 /* about 330 bytes each */
 
 struct entry {
   struct entry *next;

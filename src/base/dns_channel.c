@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * c-ares as it is used here: which servers, how long, and its sockets in an epoll
- * set. c-ares 1.18 keeps one datagram socket for all questions of a channel, so
- * each question gets a channel, closed behind it: another port each time.
+ * How c-ares is used: which servers, how long, and its sockets in an epoll set.
+ * c-ares 1.18 keeps one datagram socket for all questions of a channel, so each
+ * question gets a channel, closed afterwards: a different port each time.
  *
- * The hosts file, search lists and nsswitch.conf are not c-ares' business, it is
- * told so. Of resolv.conf count the lines nameserver and, for servers behind
- * another port than 53, port.
+ * c-ares is told to ignore the hosts file, search lists and nsswitch.conf. In
+ * resolv.conf only the lines nameserver and, for servers on a port other than
+ * 53, port matter.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -96,8 +96,8 @@ static struct dns_channel *at_index(struct dns_channels *c, uint32_t i) {
   return i < DNS_CHANNELS_MAX ? &c->udp[i] : &c->tcp;
 }
 
-/* What an event carries: a channel's place and the socket; a socket that is no longer the channel's
- * is nothing to c-ares. */
+/* The tag of an event: the channel's index and the socket. c-ares ignores a socket that no longer
+ * belongs to the channel. */
 static uint64_t tag_of(const struct dns_channels *c, const struct dns_channel *ch, int fd) {
   uint64_t i = ch == &c->tcp ? DNS_CHANNELS_MAX : (uint64_t)(ch - c->udp);
   return i << 32 | (uint32_t)fd;
@@ -122,7 +122,7 @@ static bool open_channel(struct dns_channels *c, struct dns_channel *ch, bool tc
       .flags =
           ARES_FLAG_EDNS | ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | (tcp ? ARES_FLAG_USEVC : 0),
       .timeout = FIRST_WAIT_MS,
-      .tries = c->n_server > 1 ? 2 : 3, /* some five seconds, as long as a look-up may take */
+      .tries = c->n_server > 1 ? 2 : 3, /* about five seconds, as long as a look-up may take */
       .ndots = 1,
       .servers = &none,
       .nservers = 1,
@@ -146,7 +146,7 @@ static bool open_channel(struct dns_channels *c, struct dns_channel *ch, bool tc
   return false;
 }
 
-/* One that is not open, else one that is about to be closed, else the one with least to do. */
+/* The choice: one that is not open, else one about to be closed, else the least busy. */
 static unsigned how_busy(const struct dns_channel *ch) { return ch->ares ? ch->busy + 1 : 0; }
 
 struct dns_channel *dns_channel_take(struct dns_channels *c, bool tcp) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Between the files of the DNS client: dns.c (questions and who waits for them),
- * dns_channel.c (c-ares: servers, sockets, time), dns_cache.c.
+ * Shared by the files of the DNS client: dns.c (questions and their waiting
+ * callers), dns_channel.c (c-ares: servers, sockets, time), dns_cache.c.
  *
- * Ownership: the client's. Threads: the client's one. Errors: as said.
+ * Ownership: the client's. Threads: the client's own. Errors: as described.
  */
 #pragma once
 
@@ -17,15 +17,15 @@
 struct dns_cache;
 struct dns_cache *dns_cache_new(void);
 void dns_cache_free(struct dns_cache *c);
-/* NAME in lower case. The answer's ttl_s is what is left of it; NULL: nothing that holds. */
+/* NAME in lower case. The answer's ttl_s is what is left of it; NULL: nothing valid is known. */
 const struct tl_dns_answer *dns_cache_get(struct dns_cache *c, uint16_t type, const char *name);
-/* Takes A over. Its place is bounded: when that is full everything else goes. */
+/* Takes ownership of A. The cache is bounded: when it is full, all other answers are dropped. */
 void dns_cache_put(struct dns_cache *c, uint16_t type, const char *name, struct tl_dns_answer *a);
 
 /* ---- dns_channel.c ---- */
 
-/* A question has a channel of its own, which means a socket of its own, as long as there are not
- * more open than this; then they share. 73 KB each. */
+/* A question has a channel, and thus a socket, of its own while no more than this many are open;
+ * beyond that they share. 73 KB each. */
 #define DNS_CHANNELS_MAX 256
 
 struct dns_channels;
@@ -41,14 +41,14 @@ struct dns_channels {
   const char *resolv_conf;
   struct ares_addr_port_node *servers;
   unsigned n_server;
-  struct stat read; /* resolv.conf, when it was read */
+  struct stat read; /* resolv.conf when it was last read */
   uint64_t next_tick_ms;
   struct dns_channel udp[DNS_CHANNELS_MAX], tcp;
 };
 
 int dns_channels_init(struct dns_channels *c, const char *resolv_conf);
 void dns_channels_close(struct dns_channels *c);
-/* A channel for one more question, counted as busy; NULL: memory is out. */
+/* A channel for one more question, counted as busy; NULL: out of memory. */
 struct dns_channel *dns_channel_take(struct dns_channels *c, bool tcp);
-/* Reads and writes what is ready, repeats what got no answer, closes what nobody uses. */
+/* Reads and writes what is ready, repeats what got no answer, closes what is no longer used. */
 void dns_channels_serve(struct dns_channels *c);

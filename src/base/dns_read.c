@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The bytes of a DNS answer. Here is walked over the heads of records only: which
- * of them belong to the question (owner, type, class; RFC 1034 3.6.2 for aliases)
- * and how long they hold. All others get a type that means nothing, in a copy,
- * and c-ares reads the data of those that are left.
+ * The bytes of a DNS answer. This file walks over the record headers only: which
+ * records belong to the question (owner, type, class; RFC 1034 3.6.2 for
+ * aliases) and how long they are valid. In a copy, all others get a type that
+ * means nothing, and c-ares reads the data of those that are left.
  *
- * Each name is checked for its length and for pointers that go strictly back
- * before anything expands it: a chain of pointers costs no time.
+ * Before a name is expanded, its length is checked, and that its pointers lead
+ * strictly backwards: a chain of pointers costs no time.
  */
 #include <ares.h>
 #include <stdlib.h>
@@ -19,17 +19,17 @@
 #define ALIASES_MAX 8
 #define POINTERS_MAX 64
 #define NEGATIVE_MAX_S 300 /* RFC 2308 5 advises a bound */
-#define NEGATIVE_BARE_S 10 /* without the zone's SOA; nothing can loop behind a stub resolver */
+#define NEGATIVE_BARE_S 10 /* without an SOA; a stub resolver cannot loop (RFC 2308 5) */
 #define TTL_MAX_S 86400
 #define CLASS_IN 1
-#define TYPE_NOBODYS 0xff00 /* of private use (RFC 6895 3.1): no parser knows it */
+#define TYPE_NOBODYS 0xff00 /* private use (RFC 6895 3.1): no parser knows it */
 
 struct message {
   const uint8_t *p;
   size_t n;
 };
 
-/* A record's head. */
+/* A record's header. */
 struct head {
   size_t owner, type_at, data; /* offsets */
   uint16_t type, class, len;
@@ -39,7 +39,7 @@ struct head {
 static uint16_t read_u16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
 static uint32_t read_u32(const uint8_t *p) { return (uint32_t)read_u16(p) << 16 | read_u16(p + 2); }
 
-/* How many bytes the name at AT takes there; 0 when it is none. */
+/* The bytes that the name at AT occupies there; 0 if it is malformed. */
 static size_t name_len(const struct message *m, size_t at) {
   size_t floor = at, begin = at, here = 0, total = 1;
   for (unsigned pointers = 0; at < m->n;) {
@@ -60,7 +60,7 @@ static size_t name_len(const struct message *m, size_t at) {
   return 0;
 }
 
-/* The name at AT as text; its length in the message has been checked. */
+/* The name at AT as text; its length in the message was checked before. */
 static bool name_text(const struct message *m, size_t at, char out[TL_DNS_NAME_MAX]) {
   char *text = NULL;
   long used;
@@ -103,7 +103,7 @@ static int check_question(const struct message *m, const char *name, uint16_t ty
   if (m->n < HEAD || m->n > UINT16_MAX) return TL_ESYNTAX;
   bool response = m->p[2] & 0x80, query = (m->p[2] & 0x78) == 0, cut = m->p[2] & 0x02;
   uint8_t rcode = m->p[3] & 0x0f;
-  if (response && rcode == 1) return TL_ENOTSUP; /* a server without EDNS may leave all else out */
+  if (response && rcode == 1) return TL_ENOTSUP; /* a server without EDNS may leave out all else */
   if (!response || !query || cut || read_u16(m->p + 4) != 1) return TL_ESYNTAX;
   len = name_len(m, HEAD);
   if (!len || m->n - HEAD - len < 4 || !name_text(m, HEAD, text)) return TL_ESYNTAX;
@@ -114,9 +114,9 @@ static int check_question(const struct message *m, const char *name, uint16_t ty
   return strcasecmp(text, name) == 0 ? TL_EVERIFY : TL_ESYNTAX;
 }
 
-/* ---- which records count ---- */
+/* ---- which records belong to the question ---- */
 
-/* The name that OWNER is an alias of, in OWNER's place. 1: there is one, 0: none, else an error. */
+/* Replaces OWNER by the name it is an alias of. 1: it is one, 0: it is not, otherwise an error. */
 static int follow_alias(const struct message *m, size_t at, char owner[TL_DNS_NAME_MAX],
                         uint32_t *ttl_s) {
   struct head h;
@@ -147,7 +147,7 @@ static bool data_is_sound(const struct message *m, const struct head *h) {
   }
 }
 
-/* What of the answer section is of OWNER and TYPE stays in COPY, all else means nothing there. */
+/* Keeps the records of OWNER and TYPE in COPY's answer section; all others become TYPE_NOBODYS. */
 static int keep_own(const struct message *m, size_t *at, const char *owner, uint16_t type,
                     uint8_t *copy, struct tl_dns_answer *a) {
   struct head h;
@@ -173,7 +173,7 @@ static bool is_within_zone(const char *name, const char *zone) {
   return n >= k && strcasecmp(name + n - k, zone) == 0 && (n == k || name[n - k - 1] == '.');
 }
 
-/* How long "there is none" holds: what the zone's SOA says (RFC 2308 5). */
+/* How long a negative answer is valid, by the zone's SOA (RFC 2308 5). */
 static uint32_t negative_ttl(const struct message *m, size_t at, const char *owner) {
   char zone[TL_DNS_NAME_MAX];
   struct head h;
@@ -187,7 +187,7 @@ static uint32_t negative_ttl(const struct message *m, size_t at, const char *own
   return NEGATIVE_BARE_S;
 }
 
-/* ---- their data ---- */
+/* ---- record data ---- */
 
 static void take_text(char *out, size_t cap, const char *text) {
   size_t len = text ? strlen(text) : 0;
@@ -228,7 +228,7 @@ static bool read_naptr(const uint8_t *copy, size_t len, struct tl_dns_answer *a)
   return n == a->n;
 }
 
-/* Fixed lengths, checked: nothing to parse. */
+/* The lengths are fixed and were checked: nothing to parse. */
 static bool read_addresses(const struct message *m, size_t at, uint16_t type,
                            struct tl_dns_answer *a) {
   struct head h;
@@ -260,9 +260,9 @@ static int read_data(const uint8_t *copy, size_t len, size_t at, uint16_t type,
   return ok ? 0 : TL_ESYNTAX;
 }
 
-/* ---- all of it ---- */
+/* ---- the whole answer ---- */
 
-/* A->n of A's records are to be read from COPY; *OUT has room for them. */
+/* A with its A->n records, read from COPY, as a new object. */
 static int build_answer(const struct tl_dns_answer *a, const uint8_t *copy, size_t len, size_t at,
                         uint16_t type, struct tl_dns_answer **out) {
   struct tl_dns_answer *full = calloc(1, sizeof(*full) + a->n * sizeof(full->at[0]));
@@ -282,7 +282,7 @@ static int find_answer(const struct message *m, size_t at, const char *name, uin
   int rc = 1;
   take_text(owner, sizeof(owner), name);
   for (int i = 0; i < ALIASES_MAX && rc > 0; i++) rc = follow_alias(m, at, owner, &a->ttl_s);
-  if (rc) return rc < 0 ? rc : TL_ESYNTAX; /* aliases without end */
+  if (rc) return rc < 0 ? rc : TL_ESYNTAX; /* a loop of aliases */
   rc = keep_own(m, &at, owner, type, copy, a);
   if (rc) return rc;
   a->status = a->n ? TL_DNS_FOUND : TL_DNS_NONE;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names from the hosts file, and whether name servers can be reached at all. The
- * files are small, and those who ask may wait for a disk.
+ * Names from the hosts file, and whether any name server can be reached. The
+ * files are small, and the callers may wait for a disk.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,5 +72,5 @@ bool tl_locate_servers(const char *resolv_conf) {
   }
   free(line);
   if (f) fclose(f);
-  return found || none; /* by default one on this host is asked */
+  return found || none; /* without a nameserver line, one on this host is asked */
 }

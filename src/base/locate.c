@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * RFC 3263's choices between what a name server said. It asks nobody.
+ * The choices that RFC 3263 makes among a name server's answers. It sends no
+ * questions itself.
  */
 #include "tieline/locate.h"
 
@@ -25,7 +26,7 @@ static bool service_transport(const char *service, enum tl_transport *out, bool 
   return false;
 }
 
-/* NAME without the dot at its end; false if nothing is left or it does not fit. */
+/* NAME without the trailing dot; false if nothing is left or it does not fit. */
 static bool copy_name(const char *name, char *out, size_t cap) {
   size_t len = name ? strlen(name) : 0;
   while (len && name[len - 1] == '.') len--;
@@ -42,7 +43,7 @@ static bool sorts_before(const struct tl_service *a, const struct tl_service *b)
 void tl_locate_naptr(struct tl_services *s, const struct tl_naptr *r, bool secure) {
   struct tl_service new = {.order = r->order, .preference = r->preference};
   bool is_secure;
-  /* RFC 3263 4.1 knows the flag "s" and no rewriting by a regular expression. */
+  /* RFC 3263 4.1 has only the flag "s" and no rewriting by a regular expression. */
   if (!r->flags || strcasecmp(r->flags, "s") != 0 || (r->regexp && *r->regexp)) return;
   if (!r->service || !service_transport(r->service, &new.transport, &is_secure)) return;
   if ((secure && !is_secure) || !copy_name(r->replacement, new.name, sizeof(new.name))) return;
@@ -67,7 +68,7 @@ static void add_service(struct tl_services *s, const char *host, enum tl_transpo
 void tl_locate_services(struct tl_services *s, const char *host, bool any, enum tl_transport t) {
   s->n = 0;
   add_service(s, host, t);
-  /* RFC 3263 4.1: for a sip URI a question for each transport that is spoken here. */
+  /* RFC 3263 4.1: for a sip URI, one question for each transport that we speak. */
   if (any && t == TL_UDP) add_service(s, host, TL_TCP);
 }
 
@@ -91,7 +92,7 @@ void tl_locate_srv(struct tl_srvs *s, const char *target, uint16_t priority, uin
 static int by_priority(const void *a, const void *b) {
   const struct tl_srv *x = a, *y = b;
   if (x->priority != y->priority) return x->priority < y->priority ? -1 : 1;
-  return (x->weight > 0) - (y->weight > 0); /* those of weight 0 stand in front for the draw */
+  return (x->weight > 0) - (y->weight > 0); /* RFC 2782: weight 0 goes to the front */
 }
 
 static uint32_t random_below(uint32_t below) {
@@ -100,7 +101,7 @@ static uint32_t random_below(uint32_t below) {
   return v % below;
 }
 
-/* Draws the first of the N targets of one priority. */
+/* Draws which of the N targets of one priority comes first. */
 static void draw_first(struct tl_srv *t, size_t n) {
   uint32_t sum = 0, running = 0;
   for (size_t i = 0; i < n; i++) sum += t[i].weight;

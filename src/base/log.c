@@ -25,24 +25,24 @@
 #include "tieline/log_limit.h"
 
 #define QUEUE_MAX 65536
-#define STOP_PATIENCE_MS 1000 /* how long a reader that does not read may delay tl_log_stop */
+#define STOP_PATIENCE_MS 1000 /* how long a stalled reader may delay tl_log_stop */
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
 
 _Atomic int tl_log_level_now = TL_LOG_INFO;
 
 struct slot {
-  _Atomic uint64_t turn; /* position whose line it may take; one more when the line is there */
+  _Atomic uint64_t turn; /* the position whose line it may take; plus one once that line is there */
   size_t len;
 };
 
-/* Positions only grow; a position's slot is its low bits. The turn of a slot says whether it is
- * free for that position, so a claim is one compare-and-swap and nobody waits for anybody. */
+/* Positions only grow; the low bits of a position are its slot. The turn of a slot tells whether it
+ * is free for that position, so a claim is one compare-and-swap and no thread waits for another. */
 static struct {
   struct slot *slot;
   char *text;
   uint64_t mask;
   _Atomic uint64_t head; /* next position to claim */
-  uint64_t reported;     /* lines lost that the log has told of, the writer's own */
+  uint64_t reported;     /* lost lines reported so far, the writer's own */
   uint64_t tail;         /* next to write, the writer's own */
   int waited_ms;         /* for a reader of stderr since stopping began, the writer's own */
   sem_t wake;
@@ -154,7 +154,7 @@ static void report_lost(void) {
   emit_line(buf, format_line(&r, buf));
 }
 
-/* Until there are lines, or for MS if that is not negative. */
+/* Waits until there are lines, or for MS if that is not negative. */
 static void wait_for_lines(int ms) {
   struct timespec until;
   clock_gettime(CLOCK_MONOTONIC, &until);
@@ -174,7 +174,7 @@ static void *run_writer(void *arg) {
   pthread_setname_np(pthread_self(), "tl-log");
   for (int wait_ms = -1;;) {
     wait_for_lines(wait_ms);
-    /* Asked before the last look: once it is true no line comes any more. */
+    /* Read before the last pass: once it is true, no more lines come. */
     const bool last = atomic_load(&stopping);
     wait_ms = last ? -1 : tl_log_tell_held();
     while (pop_line()) continue;

@@ -42,7 +42,7 @@ static char short_escape(uint8_t c) {
   }
 }
 
-/* How one piece of a value is written. Returns the bytes of P it stands for. */
+/* Escapes the character at P as its place in a value requires; returns the bytes of P it covers. */
 static size_t escape_char(const uint8_t *p, size_t left, bool json, char buf[8], size_t *out_n) {
   uint32_t cp = 0;
   size_t used = tl_utf8_next(p, left, &cp);
@@ -64,7 +64,7 @@ static size_t escape_char(const uint8_t *p, size_t left, bool json, char buf[8],
   return json && used ? used : 1;
 }
 
-/* The escaped value between quotes, cut where the room ends. */
+/* The escaped value between quotes, cut where the buffer ends. */
 static void put_quoted(struct out *o, struct tl_str s, bool json) {
   if (o->cap - o->n < 2) {
     o->cut = true;
@@ -85,7 +85,7 @@ static void put_quoted(struct out *o, struct tl_str s, bool json) {
   o->p[o->n++] = '"';
 }
 
-/* logfmt: what has no space, quote, equals sign, backslash or odd byte stands bare. */
+/* logfmt: a value without space, quote, equals sign, backslash or odd byte needs no quotes. */
 static bool is_bare(struct tl_str s) {
   for (size_t i = 0; i < s.n; i++) {
     unsigned char c = (unsigned char)s.p[i];
@@ -168,7 +168,7 @@ static void put_journal_field(struct out *o, const struct tl_field *f) {
       put_bytes(o, buf, n);
     }
   }
-  if (!put_bytes(o, "", 1)) o->n = start; /* a field is whole or not there */
+  if (!put_bytes(o, "", 1)) o->n = start; /* a field is written whole or not at all */
 }
 
 size_t tl_log_format_journal(const struct tl_log_record *r, char buf[TL_LOG_LINE]) {

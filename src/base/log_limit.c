@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lines that others bring about: a bucket of tokens for each source and kind in
- * a fixed table, and one for the process. Who has no place in the table, because
- * four others that write now share it, takes the place of the one that was silent
- * longest: the process's bucket is what bounds a source of many addresses.
+ * Log lines that strangers can cause: a token bucket for each source and kind in
+ * a fixed table, and one for the whole process. A source without a slot, because
+ * four others that write now share its set, takes over the slot that was silent
+ * longest: a source with many addresses is bounded by the process's bucket.
  */
 #include "tieline/log_limit.h"
 
@@ -18,7 +18,7 @@
 #define WAYS 4u
 #define MILLI 1000u
 #define TELL_MS 1000u
-#define TELL_LINES 10u /* in a second; of more kinds only the sum is told */
+#define TELL_LINES 10u /* per second; further kinds are reported as a sum only */
 
 static void refill_bucket(uint32_t *tokens_milli, uint64_t *at_ms, uint64_t now_ms, uint32_t most) {
   const uint64_t gone = now_ms > *at_ms ? now_ms - *at_ms : 0;
@@ -38,7 +38,7 @@ static uint64_t hash_text(uint64_t h, const char *p, size_t max) {
   return h;
 }
 
-/* The slot of a kind, made from the stalest of its place if it has none. */
+/* The slot of a kind; if it has none, the stalest of its set is reused. */
 static struct tl_log_limit_slot *slot_of(struct tl_log_limit *l, const struct tl_addr *source,
                                          const char *sentence, const char *cause, uint64_t now_ms) {
   uint64_t h = hash_text(tl_addr_hash(source), sentence, SIZE_MAX);
@@ -95,7 +95,7 @@ bool tl_log_limit_told(struct tl_log_limit *l, struct tl_log_limit_slot *out) {
   return out->held > 0;
 }
 
-/* ---- the process's ---- */
+/* ---- the table of the process ---- */
 
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static struct tl_log_limit limit;
@@ -126,7 +126,7 @@ uint64_t tl_log_held(void) {
   return n;
 }
 
-/* The kinds to tell of, at most MAX; what does not fit is summed in the last. */
+/* The kinds to report, at most MAX; the last sums up what does not fit. */
 static unsigned collect_held(struct tl_log_limit_slot *out, unsigned max) {
   struct tl_log_limit_slot s;
   unsigned n = 0;

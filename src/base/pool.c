@@ -103,7 +103,7 @@ void *tl_pool_get(struct tl_pool *p) {
     obj = (char *)c + HEAD + c->cut++ * p->size;
     ASAN_UNPOISON_MEMORY_REGION(obj, p->size);
   }
-  /* The next one: by the time it is asked for it is in the cache. */
+  /* Fetch the next one now, so that it is in the cache when it is asked for. */
   __builtin_prefetch(c->free ? c->free : obj + p->size, 1);
   p->used++;
   if (++c->used == p->per_chunk) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * UTF-8 and the code points that must not be shown as they are. Escaping itself
- * is the business of who writes: the log (base/log_format.c) and ctl's tables.
+ * UTF-8, and the code points that must not be shown as they are. Escaping itself
+ * is left to the writers: the log (base/log_format.c) and ctl's tables.
  */
 #include "base/text.h"
 

@@ -2,8 +2,8 @@
 /*
  * Text from outside: which code points may reach a terminal, a log or JSON.
  *
- * Ownership: none. Threads: any. Errors: none; bytes that are no UTF-8 are said
- * to be so.
+ * Ownership: none. Threads: any. Errors: none; bytes that are not UTF-8 are
+ * reported as such.
  */
 #pragma once
 

@@ -45,7 +45,7 @@ void tl_timer_start(struct tl_wheel *w, struct tl_timer *t, uint32_t delay_ms) {
     unlink_timer(t);
   else
     w->running++;
-  /* All but a millisecond of the present tick may have passed; the quotient is rounded up. */
+  /* All but a millisecond of the current tick may be over; the quotient is rounded up. */
   t->due = w->now + ((uint64_t)delay_ms + 2 * (TL_WHEEL_TICK_MS - 1)) / TL_WHEEL_TICK_MS;
   place_timer(w, t);
 }
