@@ -29,7 +29,7 @@ struct tl_edit {
   unsigned n;
   int err; /* first error; tl_edit_* calls after it do nothing, so check once at the end */
   struct tl_edit_op op[TL_EDIT_MAX];
-  char length[32]; /* the Content-Length line, where it is written anew */
+  char length[32]; /* the Content-Length line, if it is rewritten */
 };
 
 void tl_edit_init(struct tl_edit *e, const struct tl_msg *m);
@@ -46,8 +46,8 @@ void tl_edit_remove_value(struct tl_edit *e, uint16_t i, size_t used);
 /* Inserts complete header lines, each with CRLF, before header field I; I = n_hdr: at the end. */
 void tl_edit_insert_lines(struct tl_edit *e, uint16_t i, struct tl_str lines);
 
-/* Copies N bytes of header fields to DST, each fold as one space (RFC 3261 7.3.1); returns how many
- * that makes, never more than N. DST may be NULL: only counts. */
+/* Copies N bytes of header fields to DST, each fold as one space (RFC 3261 7.3.1); returns the
+ * length, never more than N. DST may be NULL: only counts. */
 size_t tl_unfold_lines(char *dst, const char *src, size_t n);
 
 /* Length of the edited head. */

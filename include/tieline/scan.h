@@ -68,7 +68,7 @@ enum tl_hdr_id {
 };
 
 #define TL_HDR_MAX 256      /* header fields of a message that comes in */
-#define TL_HDR_OWN 8        /* and those that we add before it is read again */
+#define TL_HDR_OWN 8        /* and those that we add before it is rescanned */
 #define TL_HDR_NONE 0xffffu /* no such header */
 
 struct tl_hdr {
@@ -80,11 +80,11 @@ struct tl_hdr {
   uint8_t id;       /* enum tl_hdr_id; compact forms are folded in */
 };
 
-/* What of a head tl_edit_init and tl_edit_write write in the one form that every parser reads the
- * same; all other heads leave as they came. */
+/* The parts of a head that tl_edit_init and tl_edit_write bring into the one form that every parser
+ * reads the same; all other heads leave as they came. */
 enum tl_rewrite {
-  TL_REWRITE_FOLDS = 1,   /* a value goes on on a further line (RFC 3261 7.3.1) */
-  TL_REWRITE_LENGTH = 2,  /* not just one Content-Length, spelt like that, in plain digits */
+  TL_REWRITE_FOLDS = 1,   /* a value continues on another line (RFC 3261 7.3.1) */
+  TL_REWRITE_LENGTH = 2,  /* not exactly one Content-Length, so spelt, in plain digits */
   TL_REWRITE_VERSION = 4, /* "sip/2.0": to be sent in upper case (RFC 3261 7.1) */
 };
 
@@ -99,7 +99,7 @@ struct tl_msg {
   enum tl_method method; /* of the request, or of CSeq in a response */
   struct tl_str method_name;
   struct tl_str uri;  /* Request-URI, untouched; n = 0 if it was refused */
-  struct tl_uri ruri; /* the same, parsed: no need to do it again */
+  struct tl_uri ruri; /* the same, parsed */
   uint32_t line_end;  /* offset just past the CRLF of the start line */
   uint16_t status;    /* of a response */
   struct tl_str reason;
@@ -110,7 +110,7 @@ struct tl_msg {
   struct tl_str to_tag;
   int32_t max_forwards; /* -1: header absent */
   struct tl_via via;    /* topmost Via value */
-  bool via_bad;         /* there is one, but it cannot be read: an answer repeats it as it came */
+  bool via_bad;         /* it cannot be read: a reply repeats it as it came */
   uint16_t n_hdr;
   uint16_t first[TL_HDRS]; /* index into hdr, or TL_HDR_NONE */
   struct tl_hdr hdr[TL_HDR_MAX + TL_HDR_OWN];
@@ -126,8 +126,8 @@ struct tl_scan_error {
  * Scans the message that starts at P. N bytes are there. STREAM: framing by
  * Content-Length (RFC 3261 18.3), its absence with a body expected is an error;
  * in a datagram N is the whole and Content-Length may only be smaller or equal.
- * MAX_HEAD bounds the head in bytes. TL_SCAN_OWN: a message of ours, which was
- * within all bounds when it came in, is read again with what we added.
+ * MAX_HEAD bounds the head in bytes. TL_SCAN_OWN: a message that was within all
+ * bounds when it came in is scanned again with what we added.
  *
  * 0: OUT is filled; the message is OUT->head_len + OUT->body_len bytes long,
  * of which the body may not have arrived. TL_EAGAIN: the head is incomplete.
@@ -138,9 +138,9 @@ struct tl_scan_error {
 int tl_scan(const char *p, size_t n, bool stream, size_t max_head, struct tl_msg *out,
             struct tl_scan_error *err);
 
-/* A reply to M can be made: request, not ACK, with a Via. Of From, To, Call-ID and CSeq it repeats
- * what is there (RFC 3261 16.3 step 1); where the Via cannot be read it goes back to where the
- * request came from. */
+/* Can M be replied to? A request, not ACK, with a Via. Of From, To, Call-ID and CSeq the reply
+ * repeats those that are there (RFC 3261 16.3 step 1); if the Via is unreadable, it goes to the
+ * source of the request. */
 bool tl_msg_answerable(const struct tl_msg *m);
 
 /* Value slice of header index I. */

@@ -30,17 +30,16 @@ int tl_uri_parse(struct tl_str s, struct tl_uri *out);
 
 /* Looks for parameter NAME (case-insensitive) in ";a=b;c" text. True if there; *OUT its value. */
 bool tl_param_find(struct tl_str params, struct tl_str name, struct tl_str *out);
-/* The same among U's, which has been parsed: for most of those that are asked for one look at
- * PARAM_FIRST tells that they are not there. NAME begins with a letter. */
+/* The same in the parameters of U, a parsed URI: for most names a look at PARAM_FIRST tells that
+ * the parameter is absent. NAME begins with a letter. */
 bool tl_uri_param_search(const struct tl_uri *u, struct tl_str name, struct tl_str *out);
 static inline bool tl_uri_param(const struct tl_uri *u, struct tl_str name, struct tl_str *out) {
   return (u->param_first >> (name.p[0] & 31) & 1) && tl_uri_param_search(u, name, out);
 }
 
-/* Does USER begin with PREFIX, as whoever dials it reads it: an escape is the character that it
- * stands for? */
+/* Does USER begin with PREFIX when escapes are read as the characters that they stand for? */
 bool tl_uri_user_starts(struct tl_str user, struct tl_str prefix);
-/* USER without its first N characters, of which an escape is one. */
+/* USER without its first N characters; an escape counts as one. */
 struct tl_str tl_uri_user_behind(struct tl_str user, size_t n);
 
 /* True with the transport parameter's value; false if absent. TL_TRANSPORTS in *OUT: unknown value.

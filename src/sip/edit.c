@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The list of edits on a message head. Order is kept as edits are added, so that
- * writing is one walk; what the edits mean is the caller's business, but for
- * those that every head gets which is not in its plain form (enum tl_rewrite).
+ * The list of edits on a message head. It is kept in order as edits are added,
+ * so that writing is one pass; what the edits mean is the caller's business,
+ * except for those that every head gets which is not in its plain form (enum
+ * tl_rewrite).
  */
 #include <stdio.h>
 
 #include "tieline/edit.h"
 
-/* RFC 3261 20.14 knows one Content-Length: the body's true length, where the first one stood. */
+/* RFC 3261 20.14 has one Content-Length: the body's true length, where the first one was. */
 static void write_length(struct tl_edit *e) {
   const struct tl_msg *m = e->msg;
   uint16_t i = m->first[TL_H_CONTENT_LENGTH];
@@ -31,14 +32,15 @@ void tl_edit_init(struct tl_edit *e, const struct tl_msg *m) {
     tl_edit_replace(e, m->is_request ? m->line_end - 9 : 0, 7, TL_STR("SIP/2.0"));
 }
 
-/* Where an edit at OFF goes: behind all others at the same place. */
+/* The index of an edit at OFF: behind all others at the same offset. */
 static unsigned insert_position(const struct tl_edit *e, uint32_t off) {
   unsigned i = e->n;
   while (i > 0 && e->op[i - 1].off > off) i--;
   return i;
 }
 
-/* Edits may share a place, but bytes disappear once and nothing is put inside them. */
+/* Edits may share an offset, but bytes are deleted only once, and nothing is inserted inside
+ * them. */
 static bool edits_collide(const struct tl_edit *e, unsigned at, uint32_t off, uint32_t del) {
   if (at < e->n && off + del > e->op[at].off) return true;
   for (unsigned i = 0; i < at; i++) {
@@ -119,7 +121,7 @@ size_t tl_unfold_lines(char *dst, const char *src, size_t n) {
   if (!n) return 0;
   const char *p = src, *end = src + n;
   size_t len = 0;
-  bool space = false; /* the last byte written stands for a fold */
+  bool space = false; /* the last byte written replaces a fold */
   while (p < end) {
     const char *cr = memchr(p, '\r', (size_t)(end - p));
     bool fold = cr && end - cr > 2 && cr[1] == '\n' && is_blank(cr[2]);
@@ -139,7 +141,7 @@ size_t tl_unfold_lines(char *dst, const char *src, size_t n) {
   return len;
 }
 
-/* To DST + AT, which may be nowhere when folds are only counted. */
+/* Appends at DST + AT; DST is NULL when folds are only counted. */
 static size_t put_text(const struct tl_edit *e, char *dst, size_t at, const char *src, size_t n) {
   if (e->msg->rewrite & TL_REWRITE_FOLDS)
     return at + tl_unfold_lines(dst ? dst + at : NULL, src, n);
@@ -147,7 +149,7 @@ static size_t put_text(const struct tl_edit *e, char *dst, size_t at, const char
   return at + n;
 }
 
-/* Edits begin and end at fields or at values without the white space around them, so that a fold
+/* Edits begin and end at fields, or at values without the white space around them, so that a fold
  * is never cut in two. */
 static size_t apply_edits(const struct tl_edit *e, char *dst) {
   const char *src = e->msg->p;

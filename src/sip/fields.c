@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The header values that the scanner itself reads: what a proxy must be able to
- * rely on in every message (RFC 3261 16.3). All others stay bytes.
+ * The header values that the scanner itself reads: those that a proxy must be
+ * able to rely on in every message (RFC 3261 16.3). All others stay bytes.
  */
 #include "scan_internal.h"
 
@@ -11,8 +11,8 @@ static struct lex cursor_over(const struct scan *s, struct tl_str v) {
   return (struct lex){v.p, v.p + v.n, s->r};
 }
 
-/* The topmost value is kept; the others in its field must be Via values too, or the field would
- * be another one to an element that reads it as a whole. */
+/* The topmost value is kept; the others in its field must be Via values too, or an element that
+ * reads the field as a whole would see another field. */
 static void read_via(struct scan *s, struct tl_str v) {
   struct tl_via below;
   size_t used, at;
@@ -27,7 +27,7 @@ static void read_via(struct scan *s, struct tl_str v) {
   tl_scan_bad(s, "Bad Via");
 }
 
-/* From and To: one value, and its tag. Two tags could be read differently by two elements. */
+/* From and To: one value and its tag. Of two tags, two elements could each take a different one. */
 static void read_party(struct scan *s, struct tl_str v, struct tl_str *out_tag,
                        const char *complaint) {
   struct tl_nameaddr na;
@@ -75,7 +75,7 @@ static void read_max_forwards(struct scan *s, struct tl_str v) {
   s->m->max_forwards = (int32_t)n;
 }
 
-/* Is V the value of a field that stands here as it would be written here? */
+/* Is V the value of a field that is written exactly as we would write it? */
 static bool plain_length(const struct scan *s, struct tl_str v) {
   static const char name[] = "Content-Length: ";
   const size_t n = sizeof(name) - 1;
@@ -83,7 +83,7 @@ static bool plain_length(const struct scan *s, struct tl_str v) {
          (v.n == 1 || v.p[0] != '0');
 }
 
-/* Two equal ones say the same to everybody who reads both; two different ones are how messages are
+/* Two equal ones mean the same to everybody who reads both; two different ones are how messages are
  * smuggled. */
 static void read_content_length(struct scan *s, struct tl_str v) {
   uint32_t n = 0;

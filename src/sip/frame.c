@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * See frame.h. A machine over the bytes of a head that knows of lines, folds and
- * one field. It is for the rare message that scan.c refuses, so it need not be
- * fast; it must be right about where the next message begins, or say that nobody
- * can know.
+ * See frame.h. A state machine over the bytes of a head, which knows lines,
+ * folds and one field. It serves the rare message that scan.c refuses, so it
+ * need not be fast; it must be right about where the next message begins, or say
+ * that nobody can know.
  */
 #include "tieline/frame.h"
 
@@ -32,7 +32,8 @@ static void end_field(struct tl_frame *f) {
 
 static char to_lower(char ch) { return ch >= 'A' && ch <= 'Z' ? (char)(ch | 0x20) : ch; }
 
-/* One more letter of a field's name; MATCHED counts those of "content-length". */
+/* One more letter of a field's name; MATCHED counts the letters that agree with
+ * "content-length". */
 static void name_letter(struct tl_frame *f, char ch) {
   static const char want[] = "content-length";
   bool fits = f->matched == f->name_len && f->matched < sizeof(want) - 1 &&
@@ -52,8 +53,8 @@ static void end_name(struct tl_frame *f) {
   f->where = f->is_length ? VALUE : OTHER_VALUE;
 }
 
-/* A byte of a Content-Length: digits in one piece, white space around them. DIGITS_ENDED: they have
- * ended. */
+/* A byte of a Content-Length value: one run of digits, white space around it. DIGITS_ENDED: the run
+ * is over. */
 static void value_byte(struct tl_frame *f, char ch) {
   if (ch >= '0' && ch <= '9' && !f->digits_ended) {
     f->digits = true;
@@ -73,7 +74,7 @@ static void line_end(struct tl_frame *f) {
     return;
   }
   f->digits_ended = f->digits;
-  /* Its colon may be in a fold, or nowhere: some may read on. */
+  /* The colon may follow in a fold, or not at all: other parsers may read on. */
   if ((f->where == NAME || f->where == BEHIND_NAME) && names_length(f)) f->bad = true;
   if (f->where == NAME || f->where == BEHIND_NAME) f->is_length = false;
   f->where = LINE_BEGIN;
@@ -81,7 +82,7 @@ static void line_end(struct tl_frame *f) {
 
 static void feed_byte(struct tl_frame *f, char ch) {
   if (f->where == LINE_BEGIN) {
-    if (ch == ' ' || ch == '\t') { /* a fold: the value goes on */
+    if (ch == ' ' || ch == '\t') { /* a fold: the value continues */
       f->where = f->is_length ? VALUE : OTHER_VALUE;
       return;
     }
@@ -103,7 +104,7 @@ static void feed_byte(struct tl_frame *f, char ch) {
   }
 }
 
-/* A CR that no LF follows, or an LF without one before it. */
+/* A CR without an LF behind it, or an LF without a CR before it. */
 static void feed_lone(struct tl_frame *f, char ch) {
   f->stray = true;
   if (f->any_line_end)

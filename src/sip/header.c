@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The table of header names that a proxy knows; header.h looks into it. Two names
- * for one slot would be a compile error (-Woverride-init): then other factors in
- * HEADER_SLOT must be found.
+ * The table of header names that a proxy knows; header.h looks names up. Two
+ * names for one slot are a compile error (-Woverride-init): then choose other
+ * factors in HEADER_SLOT.
  */
 #include "header.h"
 

@@ -30,8 +30,8 @@ static inline const struct header_name *header_candidate(const char *p, size_t n
 }
 
 #if defined(__SSE2__)
-/* A bit for each of 16 bytes that is the same but for case. 0x20 maps '\r' to '-' too, but no CR
- * can be in a name: it would have ended the line. */
+/* One bit for each of 16 bytes that is equal but for case. 0x20 also maps '\r' to '-', but a name
+ * cannot contain a CR: it would have ended the line. */
 static inline unsigned header_equal(__m128i name, const struct header_name *e) {
   __m128i lower = _mm_or_si128(name, _mm_set1_epi8(0x20));
   __m128i text = _mm_loadu_si128((const __m128i *)(const void *)e->text);

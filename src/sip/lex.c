@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The lexical ground of SIP values: character classes, quoted strings, host and
+ * The lexical base of SIP values: character classes, quoted strings, host and
  * port, header parameters. It knows no header by name; see via.c and nameaddr.c.
  */
 #include "lex.h"
 
 #include "tieline/addr.h"
 
-/* One row per eight characters; the bits are the LEX_ values of lex.h. Users may have more than the
- * grammar gives them: '#', '[', ']', '^', '`', '{', '|', '}' and bytes from 0x80, which telephones
- * and gateways send without escaping them and which pass through here (RFC 3261 16.3 step 1). What
- * ends a URI for others, or begins something else, is in none: control characters, white space,
- * '"',
- * '<', '>', '\\'. */
+/* One row per eight characters; the bits are the LEX_ values of lex.h. A user part may contain more
+ * than the grammar allows: '#', '[', ']', '^', '`', '{', '|', '}' and bytes from 0x80, which
+ * telephones and gateways send unescaped and which pass through (RFC 3261 16.3 step 1). Characters
+ * that end a URI for other parsers, or begin something else, are in no class: control characters,
+ * white space, '"', '<', '>', '\\'. */
 const uint16_t tl_lex_class[256] = {
     /* clang-format off */
     0x0000, 0x0000, 0x0000, 0x0000, 0x0000, 0x0000, 0x0000, 0x0000, /* 0x00 */

@@ -5,7 +5,7 @@
  * Ownership: slices into the caller's bytes. Threads: any. Errors: TL_ESYNTAX.
  *
  * LWS here is any run of SP, HT, CR and LF: the scanner has already made sure
- * that CR and LF stand inside a value only as a fold (RFC 3261 7.3.1).
+ * that CR and LF occur inside a value only as a fold (RFC 3261 7.3.1).
  */
 #pragma once
 
@@ -21,7 +21,7 @@
 enum {
   LEX_TOKEN = 1,   /* RFC 3261 25.1 token */
   LEX_HOST = 2,    /* letters, digits, '-', '.', and '_', which exists in the wild */
-  LEX_URI = 4,     /* any character of an absolute URI, '%', and what a user may have */
+  LEX_URI = 4,     /* any character of an absolute URI, '%', and what a user part may have */
   LEX_USER = 8,    /* user, with '%' and what exists in the wild */
   LEX_PASS = 16,   /* password, with '%' */
   LEX_PARAM = 32,  /* paramchar of a SIP URI, with '%' */
@@ -43,7 +43,7 @@ static inline bool lex_is(char c, unsigned classes) {
 /*
  * A cursor. Bytes from E to R exist but are not part of the value: vector loads
  * may touch them, results never do. The scanner sets R to the end of what was
- * received, everybody else to E.
+ * received, all other callers to E.
  */
 struct lex {
   const char *p; /* next byte */
@@ -73,13 +73,13 @@ static inline struct tl_str lex_digits(struct lex *c) {
 }
 
 #if defined(__SSE2__)
-/* One bit for each of 16 bytes that is no letter, digit, '-' or '.': those are in every class
+/* One bit for each of 16 bytes that is not a letter, digit, '-' or '.': those are in every class
  * that lex_run is used with. */
 static inline unsigned lex_uncommon(__m128i v) {
   __m128i lower = _mm_or_si128(v, _mm_set1_epi8(0x20));
   __m128i letter = _mm_cmplt_epi8(_mm_add_epi8(lower, _mm_set1_epi8((char)(0x80 - 'a'))),
                                   _mm_set1_epi8((char)(0x80 + 26)));
-  /* '-' to '9', and '/' among them, which is taken out */
+  /* '-' to '9', except '/', which lies between them */
   __m128i digit = _mm_cmplt_epi8(_mm_add_epi8(v, _mm_set1_epi8((char)(0x80 - '-'))),
                                  _mm_set1_epi8((char)(0x80 + 13)));
   __m128i slash = _mm_cmpeq_epi8(v, _mm_set1_epi8('/'));
@@ -104,7 +104,7 @@ static inline unsigned lex_uncommon_uri(__m128i v) {
 }
 #endif
 
-/* The run of bytes in CLASSES from here on, may be empty. CLASSES includes letters and digits. */
+/* The run of bytes in CLASSES from here on; may be empty. CLASSES includes letters and digits. */
 static inline __attribute__((always_inline)) struct tl_str lex_run(struct lex *c,
                                                                    unsigned classes) {
   const char *start = c->p, *p = start;
@@ -132,8 +132,9 @@ out:
 }
 
 /*
- * S is the word LOWER of N characters (a constant, lower case), in any case.
- * 0x20 also maps '\r' to '-', so where S may hold a CR, LOWER has letters only.
+ * Is S the word LOWER of N characters (a constant, lower case), in any case?
+ * 0x20 also maps '\r' to '-', so where S may contain a CR, LOWER has only
+ * letters.
  */
 static inline __attribute__((always_inline)) bool lex_word(struct tl_str s, const char *lower,
                                                            size_t n) {
@@ -179,7 +180,7 @@ bool tl_lex_escapes(struct tl_str s);
 /* Decimal digits only, leading zeros allowed, at most MAX. */
 int tl_lex_u32(struct tl_str s, uint32_t max, uint32_t *out);
 
-/* The number that begins here, of as many digits as follow: leading zeros allowed, at most MAX. */
+/* The number that begins here, of any number of digits: leading zeros allowed, at most MAX. */
 static inline int lex_number(struct lex *c, uint32_t max, uint32_t *out) {
   const char *start = c->p;
   uint64_t v = 0;
@@ -227,7 +228,7 @@ static inline bool lex_double_dot(struct tl_str s) {
   return false;
 }
 
-/* Names, and IPv4 as a name of digits: no empty label but a final one. */
+/* Names, and IPv4 as a name of digits: no empty label except the last. */
 static inline int lex_host_name(struct lex *c, struct tl_str *out) {
   struct tl_str s = {c->p, 0};
 #if defined(__SSE2__)
@@ -255,9 +256,9 @@ static inline int lex_host_name(struct lex *c, struct tl_str *out) {
   return 0;
 }
 
-/* Host and optional port (RFC 3261 25.1 hostport); *OUT_PORT is 0 when absent.
- * SPACES: white space around the colon is allowed, as in Via, and port 0, which there is as none:
- * who writes it waits at no other. */
+/* Host and optional port (RFC 3261 25.1 hostport); *OUT_PORT is 0 when absent. SPACES: white space
+ * around the colon is allowed, as in Via, and so is port 0, which counts as absent there: its
+ * sender listens on no other. */
 static inline int lex_hostport(struct lex *c, bool spaces, struct tl_str *out_host,
                                uint16_t *out_port) {
   uint32_t port = 0;
@@ -286,7 +287,7 @@ struct lex_param {
 
 /*
  * The next ";name=value" of a header value. 1: in *OUT. 0: there is none, the
- * cursor stands at the end or at a comma. TL_ESYNTAX otherwise.
+ * cursor is at the end or at a comma. Otherwise TL_ESYNTAX.
  */
 static inline int lex_param(struct lex *c, struct lex_param *out) {
   const char *start, *end;
@@ -314,8 +315,8 @@ static inline int lex_param(struct lex *c, struct lex_param *out) {
   return 1;
 }
 
-/* Behind one value of a comma-separated list: the number of bytes from START to
- * the next value, or to the end. TL_ESYNTAX when neither follows. */
+/* After one value of a comma-separated list: the number of bytes from START to the next value, or
+ * to the end. TL_ESYNTAX when neither follows. */
 static inline int lex_value_end(struct lex *c, const char *start, size_t *out_used) {
   lex_ws(c);
   if (!lex_end(c)) {
@@ -328,8 +329,8 @@ static inline int lex_value_end(struct lex *c, const char *start, size_t *out_us
 }
 
 /* tl_via_parse and tl_nameaddr_parse for a cursor; a Via or URI to fill must be all zeros, as the
- * scanner's are. OUT_TAG, if not NULL, gets the tag parameter;
- * a second one, or one without a token, is an error. */
+ * scanner's are. OUT_TAG, if not NULL, gets the tag parameter; a second one, or one without a
+ * token, is an error. */
 int tl_lex_via(struct lex c, struct tl_via *out, size_t *out_used);
 int tl_lex_nameaddr(struct lex c, struct tl_nameaddr *out, struct tl_str *out_tag,
                     size_t *out_used);

@@ -39,9 +39,9 @@ INLINE void note_ends(struct lines *out, struct walk *w, uint64_t pair, uint32_t
 }
 
 /*
- * Takes the block at BASE; VALID has a bit for each byte that is there. Returns 1
- * when the empty line is in it. What stands behind the empty line is body and may
- * hold anything.
+ * Takes the block at BASE; VALID has a bit for each byte that exists. Returns 1
+ * when the empty line is in it. What follows the empty line is body and may be
+ * anything.
  */
 INLINE int take_block(struct lines *out, struct walk *w, struct masks m, uint32_t base,
                       uint64_t valid) {
@@ -50,7 +50,7 @@ INLINE int take_block(struct lines *out, struct walk *w, struct masks m, uint32_
   uint64_t empty = pair & ((pair << 2) | w->pair);
   uint64_t stray = (after_cr ^ m.lf) & valid, nul = m.nul & valid;
   if (empty) {
-    uint64_t head = empty ^ (empty - 1); /* up to and with the lowest bit */
+    uint64_t head = empty ^ (empty - 1); /* up to and including the lowest bit */
     note_ends(out, w, pair & head, base);
     w->stray |= stray & head;
     w->nul |= nul & head;
@@ -65,7 +65,7 @@ INLINE int take_block(struct lines *out, struct walk *w, struct masks m, uint32_
   return 0;
 }
 
-/* The last bytes come through a copy, so that no load goes past the end. */
+/* The last bytes are copied first, so that no load reads past the end. */
 INLINE uint64_t last_block(char dst[64], const char *src, uint32_t n) {
   memset(dst, ' ', 64);
   memcpy(dst, src, n);

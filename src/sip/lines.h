@@ -23,7 +23,7 @@ struct lines {
 
 typedef void lines_fn(const char *p, uint32_t n, struct lines *out);
 
-/* Looks at P up to the empty line, or at all N bytes; never past them. */
+/* Scans P up to the empty line, or all N bytes; never past them. */
 void tl_lines_find(const char *p, uint32_t n, struct lines *out);
 
 /* The implementations that this processor can run, for tests: NULL behind the last. */

@@ -28,7 +28,7 @@ enum tl_method tl_method_parse(struct tl_str s) {
   return TL_M_OTHER;
 }
 
-/* OPTIONS is missing on purpose: SIP has it too, and the request line decides. */
+/* OPTIONS is left out on purpose: SIP has it too, and the request line decides. */
 static const struct tl_str http_starts[] = {
     {"GET ", 4},   {"POST ", 5},    {"HEAD ", 5},  {"PUT ", 4},   {"DELETE ", 7},
     {"PATCH ", 6}, {"CONNECT ", 8}, {"TRACE ", 6}, {"PRI * ", 6}, {"HTTP/", 5},

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * name-addr and addr-spec values: From, To, Contact, Route, Record-Route.
- * The URI is only delimited here and held to the characters that a URI may have;
- * tl_uri_parse reads it when somebody needs its parts.
+ * name-addr and addr-spec values: From, To, Contact, Route, Record-Route. The
+ * URI is only delimited here and checked for characters that no URI has;
+ * tl_uri_parse reads it when its parts are needed.
  */
 #include "lex.h"
 #include "tieline/uri.h"

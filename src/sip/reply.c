@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Messages made from another message: responses, CANCEL, ACK. Header fields are
- * copied as they stand in the source, so that comparison at the other end holds
- * (RFC 3261 9.1, 17.2.3), but a fold, which says no more than a space, becomes
- * one. Nothing is sent from here.
+ * copied as they are in the source, so that comparison at the other end holds
+ * (RFC 3261 9.1, 17.2.3), except that a fold, which means no more than a space,
+ * becomes one. Nothing is sent from here.
  */
 #include "tieline/reply.h"
 
@@ -32,7 +32,7 @@ static void put_u32(struct out *o, uint32_t v) {
   put_str(o, (struct tl_str){text + i, sizeof(text) - i});
 }
 
-/* Puts what was taken from M, or made of it. */
+/* Appends S, which is part of M or was made from it. */
 static void put_copy(struct out *o, const struct tl_msg *m, struct tl_str s) {
   if (!(m->rewrite & TL_REWRITE_FOLDS) || s.n > o->cap - o->n)
     put_str(o, s);
@@ -84,7 +84,7 @@ static void put_to(struct out *o, const struct tl_msg *req, struct tl_str tag) {
   put_str(o, TL_STR("\r\n"));
 }
 
-/* RFC 3261 8.2.6.1. Timestamp has no id of its own: it matters nowhere else. */
+/* RFC 3261 8.2.6.1. Timestamp has no id of its own: nothing else needs it. */
 static void put_timestamp(struct out *o, const struct tl_msg *req) {
   for (uint16_t i = req->first[TL_H_OTHER]; i != TL_HDR_NONE; i = req->hdr[i].next) {
     struct tl_str name = {req->p + req->hdr[i].off, 9};
@@ -115,8 +115,8 @@ int tl_reply_build(const struct tl_msg *req, unsigned status, struct tl_str reas
   return finish_reply(&o, out_len);
 }
 
-/* CANCEL and ACK differ in the method and in where To comes from. Max-Forwards starts anew: it is
- * our request (RFC 3261 8.1.1.6). */
+/* CANCEL and ACK differ in the method and in the source of To. Max-Forwards starts anew: the
+ * request is ours (RFC 3261 8.1.1.6). */
 static int same_hop_request(const struct tl_msg *fwd, const struct tl_msg *to_from,
                             struct tl_str method, char *dst, size_t cap, size_t *out_len) {
   struct out o = {dst, 0, cap, false};

@@ -48,7 +48,7 @@ static __attribute__((noinline)) bool is_token(struct lex c) {
   return lex_run(&c, LEX_TOKEN).n && lex_end(&c);
 }
 
-/* The id of the name in [P, END), -1 if it is no token. What is known by name is one. */
+/* The id of the name in [P, END), -1 if it is not a token. Every known name is one. */
 static inline int name_id(const char *p, const char *end, const char *r) {
   if (p == end) return -1;
   enum tl_hdr_id id = header_id(p, (size_t)(end - p));
@@ -75,7 +75,8 @@ static inline bool index_header(struct scan *s, uint16_t i, int id, uint32_t off
   return first != TL_HDR_NONE;
 }
 
-/* Enters the field in [OFF, END) with the value in [VAL, VAL_END), white space still around it. */
+/* Enters the field in [OFF, END) with the value in [VAL, VAL_END), which may have white space
+ * around it. */
 static inline void take_value(struct scan *s, const char *p, int id, uint32_t off, uint32_t val,
                               uint32_t val_end, uint32_t end) {
   if (p[val] <= ' ')
@@ -100,14 +101,14 @@ static __attribute__((noinline)) void add_header(struct scan *s, uint32_t off, u
     take_value(s, p, id, off, colon + 1, end - 2, end);
 }
 
-/* The same in the usual case, a name of up to 15 letters with its colon right behind it: false if
+/* The same in the usual case, a name of up to 15 letters directly followed by its colon; false if
  * it is not that. */
 static inline bool add_plain_header(struct scan *s, const char *p, uint32_t off, uint32_t end) {
 #if defined(__SSE2__)
   if (s->r - p - off < 17) return false;
   __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + off));
   unsigned colon = lex_mask(v, ':');
-  unsigned name = (colon - 1) & ~colon; /* a bit for each byte in front of the colon */
+  unsigned name = (colon - 1) & ~colon; /* a bit for each byte before the colon */
   if (!colon || !name) return false;
   uint32_t n = (uint32_t)__builtin_ctz(colon), val = off + n + 1;
   if (val + 2 > end) return false;
@@ -122,8 +123,8 @@ static inline bool add_plain_header(struct scan *s, const char *p, uint32_t off,
 #endif
 }
 
-/* Takes the folds behind line I - 1 of N; *END moves along. One of nothing but white space is
- * refused: the grammar has no place for it between tokens, and to some it looks like the empty
+/* Takes the folds after line I - 1 of N; *END moves along. A fold of nothing but white space is
+ * refused: the grammar has no place for it between tokens, and some parsers take it for the empty
  * line. */
 static __attribute__((noinline)) uint32_t take_folds(struct scan *s, const struct lines *l,
                                                      uint32_t i, uint32_t n, uint32_t *end) {
@@ -137,7 +138,8 @@ static __attribute__((noinline)) uint32_t take_folds(struct scan *s, const struc
   return i;
 }
 
-/* L holds N complete lines; a fold behind the last of them is visible only if the head is there. */
+/* L holds N complete lines; a fold after the last of them is visible only if the head is
+ * complete. */
 static void read_headers(struct scan *s, const struct lines *l, uint32_t n) {
   const char *p = s->m->p;
   uint32_t i = 1, end;
@@ -192,8 +194,8 @@ static void no_reply(struct tl_msg *m) {
 }
 
 /*
- * A stray CR or LF is what one element takes for a line end and another does
- * not. Where it stands in something that a reply would repeat, no reply is made.
+ * A stray CR or LF is a line end to one element and not to another. Where it is
+ * inside something that a reply would repeat, no reply is made.
  */
 static void refuse_stray(struct scan *s) {
   struct tl_msg *m = s->m;
@@ -230,15 +232,16 @@ static void check_nul(struct scan *s) {
 }
 
 /*
- * There is no empty line: wait for it, or give up. What is known to be hopeless
- * is refused at once, so that a stream of garbage cannot hold a buffer.
+ * There is no empty line yet: wait for it, or give up. What is known to be
+ * hopeless is refused at once, so that a stream of garbage cannot occupy a
+ * buffer.
  */
 static int judge_incomplete(struct scan *s, const struct lines *l, size_t n, bool stream,
                             size_t max_head) {
   bool over = n >= max_head || l->full;
   uint32_t complete = l->n;
   if (l->n && !tl_scan_start_line(s, l->end[0])) return s->rc;
-  if (l->stray && !(stream && l->n && !over)) { /* else its end may be near and certain */
+  if (l->stray && !(stream && l->n && !over)) { /* otherwise its end may be near and certain */
     tl_scan_bad(s, "Bare CR Or LF In Header");
     return s->rc;
   }
@@ -249,7 +252,7 @@ static int judge_incomplete(struct scan *s, const struct lines *l, size_t n, boo
   }
   if (over) {
     tl_scan_fail(s, TL_ELIMIT, 513, "Message Too Large");
-    complete--; /* the last line may go on in a fold that is not here */
+    complete--; /* the last line may continue in a fold that has not arrived */
   } else {
     tl_scan_bad(s, "No Empty Line Behind Headers");
   }

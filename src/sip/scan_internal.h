@@ -2,8 +2,8 @@
 /*
  * What scan.c, start_line.c and fields.c share while one message is scanned.
  *
- * Ownership: on tl_scan's stack. Threads: one. Errors: collected in RC, the
- * first one stands.
+ * Ownership: on tl_scan's stack. Threads: one. Errors: collected in RC; the
+ * first one is kept.
  */
 #pragma once
 
@@ -17,7 +17,7 @@ struct scan {
   const char *r; /* end of what was received */
   int rc;
   bool length_bad;
-  uint16_t fields_max;    /* that it may have */
+  uint16_t fields_max;    /* that the message may have */
   uint8_t lengths;        /* Content-Length fields so far */
   uint16_t last[TL_HDRS]; /* last field of each id; valid where first[] is */
 };
@@ -34,10 +34,10 @@ void tl_scan_bad(struct scan *s, const char *reason);
  * and nothing else of the message matters. */
 bool tl_scan_start_line(struct scan *s, uint32_t end);
 
-/* The ids that tl_scan_field does something with. */
+/* The ids that tl_scan_field handles. */
 #define SCAN_FIELDS                                                                                \
   (1u << TL_H_VIA | 1u << TL_H_FROM | 1u << TL_H_TO | 1u << TL_H_CALL_ID | 1u << TL_H_CSEQ |       \
    1u << TL_H_MAX_FORWARDS | 1u << TL_H_CONTENT_LENGTH)
 
-/* Reads the value V of a field of ID into S->m. AGAIN: one of this id has been there. */
+/* Reads the value V of a field of ID into S->m. AGAIN: a field of this id came before. */
 void tl_scan_field(struct scan *s, enum tl_hdr_id id, struct tl_str v, bool again);

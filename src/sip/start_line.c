@@ -20,7 +20,7 @@ static void status_line(struct scan *s, struct tl_str line) {
     return;
   }
   m->status = (uint16_t)status;
-  /* the space in front of an empty reason phrase is often left out */
+  /* the space before an empty reason phrase is often omitted */
   if (lex_end(&c)) return;
   if (!lex_byte(&c, ' ')) {
     tl_scan_fail(s, TL_ESYNTAX, 400, "Bad Status Line");
@@ -29,7 +29,7 @@ static void status_line(struct scan *s, struct tl_str line) {
   m->reason = (struct tl_str){c.p, (size_t)(c.e - c.p)};
 }
 
-/* "SIP/" digits "." digits, any case: SIP, though perhaps not ours. */
+/* "SIP/" digits "." digits, in any case: SIP, though perhaps not our version. */
 static bool is_version(struct tl_str v) {
   if (v.n == 7 && memcmp(v.p, "SIP/2.0", 7) == 0) return true;
   if (v.n < 7 || strncasecmp(v.p, "SIP/", 4) != 0) return false;
@@ -39,7 +39,7 @@ static bool is_version(struct tl_str v) {
 
 static bool is_ours(struct tl_str v) { return tl_str_ieq(v, TL_STR("SIP/2.0")); }
 
-/* The last word of LINE, white space at the end ignored. */
+/* The last word of LINE, trailing white space ignored. */
 static struct tl_str last_word(struct tl_str line) {
   const char *e = line.p + line.n;
   while (e > line.p && lex_is(e[-1], LEX_WS)) e--;
@@ -49,14 +49,15 @@ static struct tl_str last_word(struct tl_str line) {
 }
 
 /*
- * The URI of a request must be whole, and a SIP URI in it carries no headers
- * (RFC 3261 19.1.1); an unknown scheme is the proxy's 416, not a syntax error.
+ * The URI of a request must be well-formed, and a SIP URI in it carries no
+ * headers (RFC 3261 19.1.1); an unknown scheme is for the proxy to answer with
+ * 416, not a syntax error.
  */
 static bool good_uri(const struct scan *s, struct tl_str uri, struct tl_uri *out) {
   return tl_lex_uri((struct lex){uri.p, uri.p + uri.n, s->r}, out) == 0 && out->headers.n == 0;
 }
 
-/* LINE has the two spaces of a request line and no other white space. */
+/* LINE has exactly the two spaces of a request line and no other white space. */
 static bool two_spaces(struct tl_str line) {
   unsigned n = 0;
   for (size_t i = 0; i < line.n; i++)
@@ -64,7 +65,7 @@ static bool two_spaces(struct tl_str line) {
   return n == 2;
 }
 
-/* The version at the end of LINE, by the short way when the line is as it should be. */
+/* The version at the end of LINE, by a shorter way when the line is as it should be. */
 static bool version_of(struct scan *s, struct tl_str line, struct tl_str *out) {
   if (line.n > 8 && memcmp(line.p + line.n - 8, " SIP/2.0", 8) == 0) {
     *out = (struct tl_str){line.p + line.n - 7, 7};
@@ -98,7 +99,7 @@ static bool request_line(struct scan *s, struct tl_str line) {
 bool tl_scan_start_line(struct scan *s, uint32_t end) {
   struct tl_str line = {s->m->p, end - 2};
   s->m->line_end = end;
-  /* '/' cannot be in a method, so this prefix is a response or nothing */
+  /* '/' cannot be in a method, so this prefix begins a response or nothing */
   if (line.n >= 4 && line.p[3] == '/' && LEX_WORD(((struct tl_str){line.p, 3}), "sip")) {
     if (line.n < 8 || line.p[7] != ' ' || !is_version((struct tl_str){line.p, 7}))
       return not_sip(s);

@@ -6,15 +6,15 @@
 #include "tieline/uri.h"
 #include "lex.h"
 
-/* C stands at the end of a run of user characters that began at START: is it a user? One that is
- * empty is none ("sip:@host" exists). */
+/* C is at the end of a run of user characters that began at START: is it a user part? An empty one
+ * counts as absent ("sip:@host" exists). */
 static int read_userinfo(struct lex *c, const char *start, struct tl_uri *out) {
   if (lex_end(c) || (*c->p != '@' && *c->p != ':')) return 0;
   struct lex at = *c;
   struct tl_str password = {NULL, 0};
   if (lex_byte(&at, ':')) {
     password = lex_run(&at, LEX_PASS);
-    /* no '@' behind it: it was host and port */
+    /* no '@' follows: it was host and port */
     if (lex_end(&at) || *at.p != '@') return 0;
   }
   out->user = (struct tl_str){start, (size_t)(c->p - start)};
@@ -30,11 +30,11 @@ struct uri_params {
   const char *end;
   const char *name; /* start of the parameter's name */
   uint32_t first;   /* as in tl_uri */
-  bool value;       /* its '=' has been */
+  bool value;       /* its '=' was seen */
   bool empty;       /* some name was empty */
 };
 
-/* AT is no letter, digit, '-' or '.': does it belong to the parameters? */
+/* AT is not a letter, digit, '-' or '.': does it belong to the parameters? */
 static inline bool goes_on(struct uri_params *s, const char *at) {
   if (*at == ';') {
     s->empty |= s->name == at;
@@ -50,8 +50,8 @@ static inline bool goes_on(struct uri_params *s, const char *at) {
   return true;
 }
 
-/* ";name=value;name" as far as it goes: an empty value is let through (";lr=" exists), an empty
- * name is not. In one pass, since nearly every URI has some. */
+/* ";name=value;name" as far as it goes: an empty value is allowed (";lr=" exists), an empty name is
+ * not. In one pass, since nearly every URI has some. */
 static int uri_params(struct lex *c, struct tl_str *out, uint32_t *out_first) {
   const char *start = c->p, *p = start;
   struct uri_params s = {.end = c->e};
@@ -79,7 +79,7 @@ out:
 }
 
 static int sip_uri(struct lex c, struct tl_uri *out) {
-  /* '@' stands unescaped nowhere but behind the user, so a second one shows up in hostport. */
+  /* '@' occurs unescaped only after the user part, so a second one shows up in hostport. */
   struct lex host = c;
   const char *start = c.p;
   lex_run(&c, LEX_USER);
@@ -95,7 +95,7 @@ static int sip_uri(struct lex c, struct tl_uri *out) {
   return lex_end(&c) ? 0 : TL_ESYNTAX;
 }
 
-/* RFC 3966: the number goes to USER, its syntax is the far end's business. */
+/* RFC 3966: the number goes to USER, its syntax is left to the far end. */
 static int tel_uri(struct lex c, struct tl_uri *out) {
   struct tl_str all = lex_run(&c, LEX_USER);
   const char *semi = memchr(all.p, ';', all.n);
@@ -104,7 +104,7 @@ static int tel_uri(struct lex c, struct tl_uri *out) {
   if (semi) {
     out->user.n = (size_t)(semi - all.p);
     out->params = (struct tl_str){semi, all.n - out->user.n};
-    out->param_first = UINT32_MAX; /* any may be there */
+    out->param_first = UINT32_MAX; /* any may be present */
   }
   return out->user.n && lex_end(&c) ? 0 : TL_ESYNTAX;
 }
@@ -140,12 +140,12 @@ int tl_uri_parse(struct tl_str s, struct tl_uri *out) {
   return tl_lex_uri(lex_of(s), out);
 }
 
-/* In a SIP URI nothing stands between ';', the name, '=' and the value. */
+/* In a SIP URI nothing comes between ';', the name, '=' and the value. */
 bool tl_uri_param_search(const struct tl_uri *u, struct tl_str name, struct tl_str *out) {
   if (u->scheme == TL_SCHEME_TEL) return tl_param_find(u->params, name, out);
   const char *p = u->params.p, *end = p + u->params.n;
   while (p && (size_t)(end - p) > name.n) {
-    const char *next = ++p; /* behind the ';' */
+    const char *next = ++p; /* after the ';' */
     if (tl_str_ieq((struct tl_str){p, name.n}, name)) {
       next += name.n;
       if (next == end || *next == ';') {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One Via value. It keeps slices and judges syntax; whether received or rport
- * must be added is the transport's decision (RFC 3261 18.2.1, RFC 3581).
+ * One Via value. It keeps slices and checks the syntax; whether received or
+ * rport must be added is the transport's decision (RFC 3261 18.2.1, RFC 3581).
  */
 #include "tieline/via.h"
 #include "lex.h"
 
-/* "SIP / 2.0 / TLS" and the white space behind it (RFC 3261 25.1 sent-protocol). The version is
- * left open: a request of another version must still be answered with 505 by its Via. */
+/* "SIP / 2.0 / TLS" and the white space after it (RFC 3261 25.1 sent-protocol). Any version is
+ * accepted: a request of another version must still be answered with 505 by its Via. */
 static int sent_protocol(struct lex *c, struct tl_via *out) {
   if (c->e - c->p > 8 && memcmp(c->p, "SIP/2.0/", 8) == 0) {
     c->p += 8;
@@ -37,7 +37,8 @@ static int param_rport(struct tl_via *v, const struct lex_param *p) {
   return 0;
 }
 
-/* A parameter that has a plain value and comes once: of two, two elements might take each one. */
+/* A parameter with a plain value that may occur once: of two, two elements might each take a
+ * different one. */
 static int param_once(struct tl_str *slot, const struct lex_param *p) {
   if (slot->n || p->value.n == 0 || p->value.p[0] == '"') return TL_ESYNTAX;
   *slot = p->value;
