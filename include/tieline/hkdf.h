@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The TLS 1.3 key schedule as far as a live connection needs it: traffic secret
- * to key and IV, and one traffic secret to the next (RFC 8446 7.1-7.3).
+ * The part of the TLS 1.3 key schedule that a live connection needs: from
+ * traffic secret to key and IV, and from one traffic secret to the next (RFC
+ * 8446 7.1-7.3).
  *
  * Ownership: all memory is the caller's, who wipes it. Threads: any. Errors:
  * TL_EINVAL for lengths out of range, TL_EIO when libcrypto fails.

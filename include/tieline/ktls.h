@@ -3,7 +3,7 @@
  * Kernel TLS: what this kernel can do, and putting keys into a socket. The only
  * header whose implementation includes linux/tls.h.
  *
- * Ownership: none kept. Threads: probe once at start, the rest any thread.
+ * Ownership: nothing is kept. Threads: probe once at start, the rest any thread.
  * Errors: TL_ENOTSUP with a reason, TL_EIO.
  */
 #pragma once
@@ -42,26 +42,26 @@ int tl_ktls_attach(int fd);
 struct tl_ktls_state {
   enum tl_ktls_why tx, rx;
 };
-/* Installs both directions of KEYS, TX then RX, or none: when one is impossible the connection
- * stays in user space whole, OUT says why, and the result is TL_ENOTSUP. CAPS = NULL (the kernel is
- * not wanted) only fills OUT with TL_KTLS_CONFIG. TL_EIO when TX went in and RX did not (the socket
- * is then useless). */
+/* Installs both directions of KEYS, TX then RX, or none: if one is impossible, the whole connection
+ * stays in user space, OUT says why, and the result is TL_ENOTSUP. CAPS = NULL (the kernel is not
+ * wanted) only fills OUT with TL_KTLS_CONFIG. TL_EIO when TX was installed and RX failed (the
+ * socket is then useless). */
 int tl_ktls_install(int fd, const struct tl_ktls_caps *caps, const struct tl_tls_keys *keys,
                     struct tl_ktls_state *out);
 /* Installs new keys of one direction after a KeyUpdate (KEYS already moved on by tl_keys_update);
  * TL_ENOTSUP where the kernel cannot. */
 int tl_ktls_rekey(int fd, const struct tl_tls_keys *keys, bool tx);
-/* The number of the next record of a direction, as the kernel counts: for the limit of
- * RFC 8446 5.5, which the kernel does not watch. */
+/* The number of the next record of a direction, as the kernel counts it: for the limit of RFC 8446
+ * 5.5, which the kernel does not enforce. */
 int tl_ktls_seq(int fd, const struct tl_tls_keys *keys, bool tx, uint64_t *out_seq);
 
 /* Room for one cmsg of a control record. */
 #define TL_KTLS_CMSG 32
-/* Prepares MSG (zeroed by the caller but for iov) to send a record of TYPE; CBUF at least
- * TL_KTLS_CMSG bytes, aligned to 8, alive until the send has completed. */
+/* Prepares MSG (zeroed by the caller except for iov) to send a record of TYPE; CBUF has at least
+ * TL_KTLS_CMSG bytes, aligned to 8, and lives until the send has completed. */
 struct msghdr;
 void tl_ktls_msg_type(struct msghdr *msg, uint8_t *cbuf, uint8_t type);
-/* Takes what is queued of one type without blocking: *OUT_TYPE, *OUT_N bytes in BUF (0 for an empty
+/* Reads what is queued of one type without blocking: *OUT_TYPE, *OUT_N bytes in BUF (0 for an empty
  * control record). TL_EAGAIN nothing queued; TL_ECLOSED end of stream; TL_EBADMAC, TL_ETLS record
  * errors; TL_EBUSY a KeyUpdate was read and its key is not installed yet; TL_EIO. */
 int tl_ktls_recv(int fd, uint8_t *buf, size_t cap, uint8_t *out_type, size_t *out_n);
@@ -69,6 +69,6 @@ int tl_ktls_recv(int fd, uint8_t *buf, size_t cap, uint8_t *out_type, size_t *ou
  * 35). TL_EAGAIN when the socket is full. */
 int tl_ktls_send_alert(int fd, uint8_t level, uint8_t alert);
 
-/* Prints what the kernel, io_uring and OpenSSL can do and what to do about what is missing: the
- * `probe` command. Returns a process exit status: 0 kernel TLS complete, 1 something is missing. */
+/* Prints what the kernel, io_uring and OpenSSL can do, and how to get what is missing: the `probe`
+ * command. Returns a process exit status: 0 kernel TLS complete, 1 something is missing. */
 int tl_probe_print(void *file);

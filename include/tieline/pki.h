@@ -3,8 +3,8 @@
  * `tieline pki`: a certificate authority for laboratories and tests, in one
  * directory, made with OpenSSL's library alone.
  *
- * Ownership: nothing kept. Threads: one. Errors: said on standard error; the
- * value returned is an exit status.
+ * Ownership: nothing is kept. Threads: one. Errors: reported on standard error;
+ * the return value is an exit status.
  */
 #pragma once
 

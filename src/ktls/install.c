@@ -2,8 +2,8 @@
 /*
  * Keys into a socket: the ULP, both directions, and new keys after a KeyUpdate.
  *
- * Which version and cipher this kernel takes is found out by probe.c; records
- * that are not data are control.c's.
+ * ktls_probe.c finds out which versions and ciphers this kernel takes; records
+ * other than data are sent and received by ktls_control.c.
  */
 #include <endian.h>
 #include <errno.h>
@@ -51,7 +51,7 @@ int tl_ktls_attach(int fd) {
 }
 
 /* For GCM the kernel wants the nonce in two parts. In 1.3 both come from the IV; in 1.2 the second
- * is the explicit nonce of the next record sent, and for receiving it is in each record. */
+ * is the explicit nonce of the next record sent, and when receiving it is in each record. */
 static socklen_t fill_info(union crypto_info *c, const struct tl_tls_keys *k,
                            const struct tl_dir_keys *d) {
   const uint8_t *iv = k->version == TL_TLS_1_3 ? d->iv + 4 : d->explicit_iv;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Records that are not data, through a socket with keys: the kernel keeps their
- * type in a control message. What they mean is src/record/nondata.c's.
+ * Records other than data through a socket with keys: the kernel passes their
+ * type in a control message. Their meaning is src/record's matter.
  */
 #include <errno.h>
 #include <linux/tls.h>
@@ -27,7 +27,7 @@ void tl_ktls_msg_type(struct msghdr *msg, uint8_t *cbuf, uint8_t type) {
   *CMSG_DATA(c) = type;
 }
 
-/* True if MSG says of which type its bytes are. */
+/* False if MSG does not tell the type of its bytes. */
 static bool record_type(struct msghdr *msg, uint8_t *out) {
   for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c))
     if (c->cmsg_level == SOL_TLS && c->cmsg_type == TLS_GET_RECORD_TYPE) {

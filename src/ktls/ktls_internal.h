@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of this room share.
+ * Shared by the files of src/ktls.
  *
- * Ownership: none kept. Threads: any. Errors: errno values where said.
+ * Ownership: nothing is kept. Threads: any. Errors: errno values where noted.
  */
 #pragma once
 
@@ -15,7 +15,7 @@ int tl_ktls_set_keys(int fd, const struct tl_tls_keys *keys, bool tx);
 /* TLS_RX_EXPECT_NO_PAD; false where the kernel does not know it. */
 bool tl_ktls_set_no_pad(int fd);
 
-/* What io_uring can do here, found by trying. */
+/* What io_uring can do here, found by trying it. */
 struct tl_uring_caps {
   int err_setup;      /* errno of the plainest ring, 0 if it works */
   bool single_issuer; /* SINGLE_ISSUER and DEFER_TASKRUN */

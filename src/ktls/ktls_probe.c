@@ -51,11 +51,11 @@ static void probe_one(int fd, enum tl_tls_version v, enum tl_cipher c, struct tl
   out->rx[is_13][c] = tl_ktls_set_keys(fd, &k, false) == 0;
   if (!is_13 || !out->tx[1][c] || !out->rx[1][c]) return;
   if (tl_ktls_set_no_pad(fd)) out->expect_no_pad = true;
-  /* The receiving side only takes new keys behind a KeyUpdate, so the sending side is asked. */
+  /* The receiving side accepts new keys only after a KeyUpdate, so the sending side is tried. */
   if (tl_ktls_set_keys(fd, &k, true) == 0) out->rekey = true;
 }
 
-/* False when no further cipher need be tried. */
+/* Returns false when no other cipher need be tried. */
 static bool probe_pair(enum tl_tls_version v, enum tl_cipher c, struct tl_ktls_caps *out) {
   int fd[2];
   if (tl_tcp_pair(fd) < 0) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The probe command: what was found, as a table, and for each thing missing a
+ * The probe command: the findings as tables, and for everything missing a
  * sentence that says what to do about it.
  */
 #include <errno.h>
@@ -12,7 +12,7 @@
 
 #include "ktls/ktls_internal.h"
 
-/* What is printed last: advice, collected while the tables are printed. */
+/* The advice is printed at the end. */
 struct report {
   FILE *f;
   struct utsname kernel;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which parts of io_uring this kernel gives us, found by trying each. The event
+ * Which parts of io_uring this kernel offers, found by trying each. The event
  * loop itself is src/net/ring.c.
  */
 #include <arpa/inet.h>
@@ -54,7 +54,7 @@ static bool try_recv_multishot(struct io_uring *u) {
   return ok;
 }
 
-/* MEM: two pages, the ring and its one buffer; the kernel may use them until the ring is gone. */
+/* MEM: two pages, the ring and its one buffer; the kernel may use them until the ring is closed. */
 static void try_buffers(struct io_uring *u, uint8_t *mem, struct tl_uring_caps *out) {
   struct io_uring_buf_ring *br = (struct io_uring_buf_ring *)(void *)mem;
   struct io_uring_buf_reg reg = {

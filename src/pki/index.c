@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an authority issued and took back, and the revocation list made of it.
- * The index is the text table of `openssl ca`: state, expiry, revocation,
+ * What an authority has issued and revoked, and the revocation list made from
+ * it. The index is the text table of `openssl ca`: state, expiry, revocation,
  * serial, file, subject.
  */
 #include <errno.h>
@@ -34,7 +34,7 @@ static int reason_code(const char *word) {
   return -1;
 }
 
-/* The table under a lock of its directory's, so that two commands at a time lose nothing. */
+/* The table, under a lock of its directory, so that two commands at a time lose nothing. */
 struct index {
   char path[TL_PKI_PATH];
   int lock;
@@ -98,7 +98,7 @@ int tl_pki_index_add(const struct tl_pki_authority *a, const X509 *x, const char
   for (int k = 0; rc == 0 && k < COLUMNS; k++)
     if (!row || !row[k]) rc = tl_pki_fail(TL_ENOMEM, "out of memory");
   if (rc == 0 && TXT_DB_insert(i.db, row))
-    row = NULL; /* the table's now */
+    row = NULL; /* the table owns it now */
   else if (rc == 0)
     rc = tl_pki_fail(TL_EIO, "%s cannot take another entry", i.path);
   if (rc == 0) rc = index_write(&i);
@@ -170,7 +170,7 @@ static int add_entry(X509_CRL *crl, char **row) {
   ASN1_ENUMERATED *why = ASN1_ENUMERATED_new();
   bool ok = e && t && serial && why && ASN1_TIME_set_string(t, when) &&
             X509_REVOKED_set_serialNumber(e, serial) && X509_REVOKED_set_revocationDate(e, t);
-  /* "unspecified" is said by leaving the reason out (RFC 5280 5.3.1). */
+  /* "unspecified" is expressed by omitting the reason (RFC 5280 5.3.1) */
   if (ok && code > 0)
     ok = ASN1_ENUMERATED_set(why, reasons[code].code) &&
          X509_REVOKED_add1_ext_i2d(e, NID_crl_reason, why, 0, 0) == 1;
@@ -183,7 +183,7 @@ static int add_entry(X509_CRL *crl, char **row) {
   return ok ? 0 : TL_ESYNTAX;
 }
 
-/* One more than the list that is there. */
+/* One more than the number of the existing list. */
 static long next_number(const char *path) {
   BIO *b = BIO_new_file(path, "r");
   X509_CRL *old = b ? PEM_read_bio_X509_CRL(b, NULL, NULL, NULL) : NULL;

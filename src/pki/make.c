@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keys and certificates. Subject alternative names are built as objects and
- * never through OpenSSL's configuration syntax, where a comma in a name would
- * begin another.
+ * Keys and certificates. Subject alternative names are built as objects, never
+ * through OpenSSL's configuration syntax, where a comma in a name would begin
+ * another one.
  */
 #include <ctype.h>
 #include <openssl/bn.h>
@@ -128,7 +128,7 @@ static int set_subject(X509 *x, const struct tl_pki_request *r) {
 
 /* ---- extensions */
 
-/* RFC 5924 3 names id-kp-sipDomain; OpenSSL has no word for it. */
+/* RFC 5924 3 names id-kp-sipDomain; OpenSSL has no name for it. */
 static const struct {
   const char *word, *oid;
 } purposes[] = {{"sip", "1.3.6.1.5.5.7.3.20"},
@@ -192,7 +192,7 @@ static bool set_serial(X509 *x) {
 }
 
 static bool set_validity(X509 *x, const struct tl_pki_request *r) {
-  /* An hour back, for clocks that are not quite right. */
+  /* An hour back, for clocks that are slightly wrong. */
   time_t from = r->from ? r->from : time(NULL) - 3600;
   time_t until = r->until ? r->until : (r->from ? r->from : time(NULL)) + r->days * 86400;
   return ASN1_TIME_set(X509_getm_notBefore(x), from) && ASN1_TIME_set(X509_getm_notAfter(x), until);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The words and options of `tieline pki`. What they make is in make.c and
- * index.c, where it goes in store.c.
+ * The commands and options of `tieline pki`. The work is done by make.c and
+ * index.c, files are store.c's.
  */
 #include "tieline/pki.h"
 
@@ -133,7 +133,7 @@ static int add_san(struct tl_pki_request *r, int kind, const char *value) {
   return 0;
 }
 
-/* RFC 5922 7.1 wants the URI, older peers look at the DNS name: both. */
+/* RFC 5922 7.1 wants the URI, older peers look at the DNS name: add both. */
 static int add_domain(struct tl_pki_request *r, const char *name) {
   static char uri[TL_PKI_NAMES][260];
   int rc = add_san(r, GEN_DNS, name);
@@ -186,7 +186,7 @@ static int make_pair(const struct tl_pki_request *r, enum tl_pki_kind kind,
   X509 *x = key ? tl_pki_certificate(r, kind, key, by ? by->x : NULL, by ? by->key : NULL) : NULL;
   STACK_OF(X509) *chain = sk_X509_new_null();
   if (rc == 0) rc = x && chain && sk_X509_push(chain, x) ? 0 : TL_EIO;
-  /* Peers know the root; they may lack what is between. */
+  /* Peers know the root; they may lack the intermediates. */
   for (int i = 0; rc == 0 && by && i < sk_X509_num(by->chain); i++) {
     X509 *c = sk_X509_value(by->chain, i);
     if (!(X509_get_extension_flags(c) & EXFLAG_SS)) rc = sk_X509_push(chain, c) ? 0 : TL_ENOMEM;
@@ -254,7 +254,7 @@ static int cmd_crl(struct tl_pki_request *r, int argc, char **argv) {
   return rc;
 }
 
-/* NAME of this directory, or a file anywhere. */
+/* A certificate by its NAME in this directory, or a file anywhere. */
 static X509 *read_named(const struct tl_pki_request *r, const char *word) {
   char path[TL_PKI_PATH];
   if (strchr(word, '/')) return tl_pki_read_cert(word);
@@ -292,7 +292,7 @@ static const struct {
   const char *word;
   int (*fn)(struct tl_pki_request *r, int argc, char **argv);
   unsigned may;   /* BIT of each option it takes */
-  bool arguments; /* words behind the options */
+  bool arguments; /* words after the options */
 } commands[] = {
     {"root-ca", root_ca, BITS_PLACE | BITS_CERT, false},
     {"intermediate", cmd_intermediate,
@@ -308,7 +308,7 @@ static int run_command(size_t c, int argc, char **argv) {
   struct tl_pki_request r = {
       .dir = DIR_DEFAULT, .authority = "ca", .key = "ec", .eku = "server,client"};
   int opt, at = -1;
-  optind = 0; /* as if never called before */
+  optind = 0; /* as if called for the first time */
   while ((opt = getopt_long(argc, argv, "", options, &at)) != -1) {
     if (opt >= DIR && !(commands[c].may & BIT(opt)))
       return tl_pki_fail(TL_EINVAL, "%s takes no --%s", commands[c].word, options[at].name);

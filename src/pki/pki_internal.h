@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Between the files of `tieline pki`: pki.c (words and options), make.c
- * (certificates), store.c (files), index.c (who was issued what, CRLs), show.c.
+ * Shared by the files of `tieline pki`: pki.c (commands and options), make.c
+ * (certificates), store.c (files), index.c (issued certificates, CRLs),
+ * pki_show.c.
  *
  * The directory holds for each authority NAME.pem, NAME.key, NAME.index (the
  * format of `openssl ca`, so that `openssl ocsp -index` serves from it) and
  * NAME.crl; for each certificate NAME.pem (with the authorities between it and
- * the root) and NAME.key. Keys have mode 0600. Nothing is overwritten unless
- * told so.
+ * the root) and NAME.key. Keys have mode 0600. Nothing is overwritten without
+ * --force.
  *
  * Ownership: objects returned are the caller's. Threads: one. Errors: 0 or enum
- * tl_err after the sentence is on standard error.
+ * tl_err after a sentence on standard error.
  */
 #pragma once
 
@@ -31,8 +32,8 @@ struct tl_pki_san {
 /* What the command line asked for; strings are argv's. */
 struct tl_pki_request {
   const char *dir;
-  const char *name;      /* of the files, NULL: by the first domain */
-  const char *authority; /* who signs */
+  const char *name;      /* of the files, NULL: the first domain */
+  const char *authority; /* the signer */
   const char *cn, *organization, *unit, *locality, *state, *country;
   const char *key; /* kind of the key */
   const char *eku;
@@ -45,18 +46,18 @@ struct tl_pki_request {
   size_t n_san;
 };
 
-/* The sentence, with OpenSSL's reason if it left one. Returns CODE. */
+/* Prints the sentence, with OpenSSL's reason if there is one. Returns CODE. */
 int tl_pki_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- make.c */
 
-/* EC P-256, EC P-384, RSA 2048 or RSA 4096 by its word; NULL after the sentence. */
+/* EC P-256, EC P-384, RSA 2048 or RSA 4096 by its name; NULL after a sentence. */
 EVP_PKEY *tl_pki_key(const char *kind);
 enum tl_pki_kind { TL_PKI_ROOT, TL_PKI_INTERMEDIATE, TL_PKI_LEAF };
 /* A certificate for KEY signed by ISSUER (both NULL for a root: by KEY itself). */
 X509 *tl_pki_certificate(const struct tl_pki_request *r, enum tl_pki_kind kind, EVP_PKEY *key,
                          X509 *issuer, EVP_PKEY *issuer_key);
-/* Adds an extension of OpenSSL's configuration syntax; TEXT must not come from outside. */
+/* Adds an extension in OpenSSL's configuration syntax; TEXT must not come from outside. */
 int tl_pki_extend(X509 *x, X509_CRL *crl, X509 *issuer, int nid, const char *text);
 /* Is TEXT fit for a subject alternative name of KIND? Says why not. */
 bool tl_pki_san_ok(int kind, const char *text);
@@ -66,7 +67,7 @@ bool tl_pki_san_ok(int kind, const char *text);
 /* DIR/NAME+SUFFIX; TL_EINVAL for names that could leave the directory. */
 int tl_pki_path(const char *dir, const char *name, const char *suffix, char out[TL_PKI_PATH]);
 int tl_pki_directory(const char *dir);
-/* TL_EEXIST with a sentence if PATH is there and FORCE is not. */
+/* TL_EEXIST after a sentence if PATH exists and FORCE is not set. */
 int tl_pki_free_to_write(const char *path, bool force);
 /* Each writes a temporary file and renames it, so that nobody sees half of one. */
 int tl_pki_write_key(const char *path, EVP_PKEY *key, bool force);
@@ -77,7 +78,7 @@ X509 *tl_pki_read_cert(const char *path);
 STACK_OF(X509) * tl_pki_read_chain(const char *path);
 EVP_PKEY *tl_pki_read_key(const char *path);
 
-/* An authority: certificate, chain up to but without the root, key. */
+/* An authority: certificate, chain without the root, key. */
 struct tl_pki_authority {
   const char *dir, *name;
   STACK_OF(X509) * chain; /* its own certificate first */
@@ -92,10 +93,10 @@ void tl_pki_authority_close(struct tl_pki_authority *a);
 int tl_pki_index_add(const struct tl_pki_authority *a, const X509 *x, const char *file);
 /* Marks X, issued by A, revoked now for REASON (a word of RFC 5280 5.3.1, NULL: unspecified). */
 int tl_pki_index_revoke(const struct tl_pki_authority *a, const X509 *x, const char *reason);
-/* NAME.crl anew from the index, for DAYS. */
+/* Writes NAME.crl anew from the index, for DAYS. */
 int tl_pki_crl(const struct tl_pki_authority *a, long days);
 
-/* ---- show.c */
+/* ---- pki_show.c */
 
-/* Certificates, revocation lists and keys of FILE in words; keys only by kind and mode. */
+/* Prints certificates, revocation lists and keys of FILE in words; of keys only kind and mode. */
 int tl_pki_show(const char *file, FILE *f);

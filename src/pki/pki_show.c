@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is in a file of certificates, revocation lists or keys, as somebody who
- * runs SIP wants to know it: for which domains does it speak (RFC 5922 7.1), for
- * which purposes (RFC 5924), how long.
+ * Prints what is in a file of certificates, revocation lists or keys, as a SIP
+ * operator wants to know it: which domains it speaks for (RFC 5922 7.1), for
+ * which purposes (RFC 5924), how long it is valid.
  */
 #include <openssl/err.h>
 #include <openssl/store.h>
@@ -104,7 +104,7 @@ static void show_alternatives(FILE *f, const GENERAL_NAMES *names) {
   fputc('\n', f);
 }
 
-/* The SIP domain that G gives; wildcards and URIs with a user give none (RFC 5922 7.1, 7.2). */
+/* The SIP domain in G; wildcards and URIs with a user have none (RFC 5922 7.1, 7.2). */
 static struct tl_pki_san sip_domain(const GENERAL_NAME *g) {
   int kind = 0;
   const ASN1_STRING *s = GENERAL_NAME_get0_value(g, &kind);
@@ -118,7 +118,7 @@ static struct tl_pki_san sip_domain(const GENERAL_NAME *g) {
   return (struct tl_pki_san){.kind = kind, .value = p};
 }
 
-/* URIs speak if there is one, else DNS names. */
+/* URIs count if there is one, otherwise DNS names. */
 static void show_domains(FILE *f, const GENERAL_NAMES *names) {
   int kind = GEN_DNS, shown = 0;
   for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
@@ -187,7 +187,7 @@ static void show_crl(FILE *f, X509_CRL *crl) {
   ASN1_INTEGER_free(n);
 }
 
-/* Never what is in it. */
+/* Never the key itself. */
 static void show_key(FILE *f, EVP_PKEY *key, const char *file) {
   struct stat st;
   fputs("private key\n", f);
@@ -217,7 +217,7 @@ int tl_pki_show(const char *file, FILE *f) {
   if (!store) return tl_pki_fail(TL_ENOTFOUND, "%s cannot be read", file);
   while (!OSSL_STORE_eof(store)) {
     OSSL_STORE_INFO *info = OSSL_STORE_load(store);
-    if (!info) continue; /* comments and what OpenSSL does not know */
+    if (!info) continue; /* comments, and blocks that OpenSSL does not know */
     shown += show_object(f, info, file);
     OSSL_STORE_INFO_free(info);
   }

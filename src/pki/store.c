@@ -77,7 +77,7 @@ static BIO *begin_file(const char *path, char tmp[TL_PKI_PATH + 8]) {
   return NULL;
 }
 
-/* Without FORCE a file that appeared meanwhile is left alone: link(2) replaces nothing. */
+/* Without FORCE, a file that appeared in the meantime is left alone: link(2) replaces nothing. */
 static int name_it(const char *tmp, const char *path, bool force) {
   if (force) return rename(tmp, path);
   return link(tmp, path) < 0 ? -1 : unlink(tmp);
@@ -142,7 +142,7 @@ STACK_OF(X509) * tl_pki_read_chain(const char *path) {
   BIO *b = open_to_read(path);
   for (X509 *x; b && (x = PEM_read_bio_X509(b, NULL, NULL, NULL));)
     if (!sk_X509_push(chain, x)) X509_free(x);
-  ERR_clear_error(); /* the end of the file is an error to OpenSSL */
+  ERR_clear_error(); /* OpenSSL reports the end of the file as an error */
   if (b && sk_X509_num(chain) < 1) tl_pki_fail(TL_ESYNTAX, "%s holds no certificate", path);
   BIO_free(b);
   if (sk_X509_num(chain) > 0) return chain;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The seam between the record layer and whoever does the AEAD: one table of
- * operations per library and cipher.
+ * The interface between the record layer and the libraries that do the AEAD: one
+ * table of operations per library and cipher.
  *
  * Ownership: a context is ctx_len bytes inside the record object, aligned to 64;
  * init fills it, wipe releases what it points to (the record layer clears the
@@ -23,15 +23,15 @@ struct tl_aead_input {
 
 struct tl_aead {
   uint32_t ctx_len;  /* a multiple of 64 */
-  uint32_t heap_len; /* what the library itself allocates per context, about */
+  uint32_t heap_len; /* about what the library itself allocates per context */
   int (*init)(void *ctx, const uint8_t *key, bool seal);
   void (*wipe)(void *ctx);
-  /* N bytes of SRC and, unless TL_NO_TRAILER, the byte TRAILER are sealed to DST, the tag behind
-   * them. DST == SRC or they do not overlap. */
+  /* Seals N bytes of SRC and, unless TL_NO_TRAILER, the byte TRAILER to DST, followed by the tag.
+   * DST and SRC are equal or do not overlap. */
   int (*seal)(void *ctx, const struct tl_aead_input *in, const uint8_t *src, size_t n, int trailer,
               uint8_t *dst);
-  /* N bytes of SRC without the tag, which stands behind them. On TL_EBADMAC what DST holds must
-   * not be used. */
+  /* Opens N bytes of SRC, not counting the tag that follows them. On TL_EBADMAC the contents of DST
+   * must not be used. */
   int (*open)(void *ctx, const struct tl_aead_input *in, const uint8_t *src, size_t n,
               uint8_t *dst);
 };

@@ -50,8 +50,8 @@ static int gcm_init_256(void *ctx, const uint8_t *key, bool seal) {
 /* Below this, copying and sealing in one call is faster than four calls (bench/aead.c). */
 #define COPY_MAX 1024
 
-/* The inner type byte of TLS 1.3 stands behind the plaintext. Where it can be put there, one call
- * does all; else a second update adds it. Returns where to read from, NULL for the second case. */
+/* The inner type byte of TLS 1.3 follows the plaintext. Where it can be put there, one call does
+ * all; otherwise a second update adds it. Returns where to read from, NULL for the second case. */
 static const uint8_t *with_trailer(const uint8_t *src, size_t *n, int trailer, uint8_t *dst) {
   if (trailer == TL_NO_TRAILER) return src;
   if (src != dst && *n > COPY_MAX) return NULL;

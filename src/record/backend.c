@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which library does the AEAD of objects made from now on.
+ * Which library does the AEAD for record objects made from now on.
  */
 #include <pthread.h>
 #include <stdatomic.h>

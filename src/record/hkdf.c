@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * HKDF-Expand-Label and what follows from it for a live TLS 1.3 connection.
+ * HKDF-Expand-Label and what a live TLS 1.3 connection derives with it.
  *
- * Serves the handshake (first keys) and KeyUpdate (next keys). It does not do
- * the rest of the key schedule: that is OpenSSL's, during the handshake.
+ * Used by the handshake (first keys) and by KeyUpdate (next keys). The rest of
+ * the key schedule is OpenSSL's, during the handshake.
  */
 #include "tieline/hkdf.h"
 

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the records that are not data mean to a connection past its handshake.
+ * What records other than data mean to a connection after its handshake.
  *
- * Alerts and handshake messages may be cut anywhere between records, so a few
- * bytes of state live in the connection. This only says what to do; rekeying,
- * answering and closing are the caller's.
+ * Alerts and handshake messages may be split anywhere between records, so a few
+ * bytes of state live in the connection. This file only says what to do;
+ * rekeying, answering and closing are up to the caller.
  */
 #include "tieline/record.h"
 
 enum { HT_HELLO_REQUEST = 0, HT_CLIENT_HELLO = 1, HT_NEW_SESSION_TICKET = 4, HT_KEY_UPDATE = 24 };
 enum { ALERT_USER_CANCELED = 90 };
 
-/* The fields of RFC 8446 4.6.1 at their longest; nothing longer can be a ticket. */
+/* The fields of RFC 8446 4.6.1 at their longest; anything longer cannot be a ticket. */
 #define TICKET_MAX (4 + 4 + 1 + 255 + 2 + 65535 + 2 + 65534)
-/* Nor a ClientHello: OpenSSL's bound. */
+/* Nor a ClientHello: this is OpenSSL's bound. */
 #define CLIENT_HELLO_MAX 131396
-/* A peer that only sends warnings, or wants to renegotiate, keeps us busy for nothing. */
+/* A peer that sends nothing but warnings, or wishes to renegotiate, keeps us busy for nothing. */
 #define WARNINGS_MAX 32
 
 static enum tl_nondata_action fail_unexpected(uint8_t *out_alert, uint8_t alert) {
@@ -57,8 +57,8 @@ static enum tl_nondata_action feed_alert(struct tl_nondata_state *s, enum tl_tls
   return TL_NONDATA_NONE;
 }
 
-/* RFC 5246 7.4.1.1 lets a client ignore a HelloRequest, 7.2.2 has a server answer a ClientHello
- * with a warning; neither ends the connection. */
+/* RFC 5246 7.4.1.1 lets a client ignore a HelloRequest; by 7.2.2 a server answers a ClientHello
+ * with a warning. Neither ends the connection. */
 static enum tl_nondata_action judge_renegotiation(struct tl_nondata_state *s, bool we_are_server,
                                                   uint8_t *out_alert) {
   if (s->type != (we_are_server ? HT_CLIENT_HELLO : HT_HELLO_REQUEST))
@@ -69,7 +69,7 @@ static enum tl_nondata_action judge_renegotiation(struct tl_nondata_state *s, bo
   return TL_NONDATA_RENEGOTIATE;
 }
 
-/* Looks at type and length of a handshake message; its body is still to come. */
+/* Judges type and length of a handshake message; its body is still to come. */
 static enum tl_nondata_action judge_header(struct tl_nondata_state *s, enum tl_tls_version v,
                                            bool we_are_server, uint8_t *out_alert) {
   if (v == TL_TLS_1_2) return judge_renegotiation(s, we_are_server, out_alert);
@@ -87,7 +87,7 @@ static enum tl_nondata_action finish_message(struct tl_nondata_state *s, uint8_t
                                              uint8_t *out_alert) {
   s->have = 0;
   if (s->type == HT_NEW_SESSION_TICKET) s->tickets++;
-  /* Of any other message but a KeyUpdate the header has already said all. */
+  /* For any message other than a KeyUpdate the header was enough. */
   if (s->type != HT_KEY_UPDATE) return TL_NONDATA_NONE;
   /* RFC 8446 5.1: a key change must fall on the end of a record. */
   if (rest) return fail_unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE);
@@ -133,7 +133,7 @@ enum tl_nondata_action tl_nondata_input(struct tl_nondata_state *s, enum tl_tls_
   bool between = tl_nondata_is_cut(s, v) && (type == TL_CT_ALERT ? s->have : s->alert_have);
   if (type == TL_CT_ALERT) {
     enum tl_nondata_action a = feed_alert(s, v, p, n, out_used, out_alert);
-    /* One that ends the connection has no rest behind it. */
+    /* An alert that ends the connection is not followed by anything. */
     return a == TL_NONDATA_NONE && between ? fail_unexpected(out_alert, TL_ALERT_UNEXPECTED_MESSAGE)
                                            : a;
   }

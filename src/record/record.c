@@ -14,8 +14,8 @@
 #include "tieline/hkdf.h"
 #include "tieline/pool.h"
 
-/* RFC 8446 5.2: type byte, padding and tag are at most 256 bytes together. RFC 5246 allows 2048
- * for the expansion, an AEAD never needs more than nonce and tag. */
+/* RFC 8446 5.2: type byte, padding and tag are at most 256 bytes together. RFC 5246 allows an
+ * expansion of 2048, but an AEAD never needs more than nonce and tag. */
 #define BODY_MAX (TL_RECORD_PLAIN_MAX + 256)
 #define EXPLICIT_LEN 8
 
@@ -39,8 +39,8 @@ struct tl_record {
 
 _Static_assert(sizeof(struct tl_record) <= 256, "small records are most of the cost of idle ones");
 
-/* Objects are made by handshake threads and freed by workers, once per connection, so one lock
- * does. Pools give emptied chunks back to the kernel, which malloc's arenas would not. */
+/* Objects are made by handshake threads and freed by workers, once per connection, so one lock is
+ * enough. Pools give empty chunks back to the kernel, which malloc's arenas would not do. */
 static pthread_mutex_t pool_mu = PTHREAD_MUTEX_INITIALIZER;
 static struct tl_pool pool_small, pool_large;
 
@@ -201,7 +201,7 @@ static int seal_record(struct tl_record *r, uint8_t type, const uint8_t *src, si
   } else {
     nonce_from_seq(d, in.nonce);
   }
-  d->seq++; /* before the cipher runs: a nonce is spent even if it fails */
+  d->seq++; /* before the cipher runs: the nonce is spent even on failure */
   *out_len = len;
   return r->aead->seal(ctx_tx(r), &in, src, n, is_13(r) ? type : TL_NO_TRAILER, dst + r->head);
 }
@@ -220,10 +220,10 @@ static int refuse_record(struct tl_record_view *out, int rc, uint8_t alert) {
   return rc;
 }
 
-/* Judges the header before anything is waited for, so that garbage is refused at once. */
+/* Checks the header before waiting for the body, so that garbage is refused at once. */
 static int check_header(const struct tl_record *r, const uint8_t *h, struct tl_record_view *out) {
   size_t body = (size_t)h[3] << 8 | h[4];
-  /* In 1.3 even alerts are encrypted; a plain ChangeCipherSpec is only due in the handshake. */
+  /* In 1.3 even alerts are encrypted; a plain ChangeCipherSpec belongs to the handshake only. */
   bool type_ok = is_13(r) ? h[0] == TL_CT_DATA : h[0] >= TL_CT_CCS && h[0] <= TL_CT_DATA;
   if (!type_ok) return refuse_record(out, TL_ETLS, TL_ALERT_UNEXPECTED_MESSAGE);
   if (h[1] != TL_TLS_1_2 >> 8 || h[2] != (TL_TLS_1_2 & 0xff))
@@ -235,7 +235,7 @@ static int check_header(const struct tl_record *r, const uint8_t *h, struct tl_r
   return 0;
 }
 
-/* The last byte that is not zero is the type; what stands behind it is padding (RFC 8446 5.4). */
+/* The last byte that is not zero is the type; padding follows it (RFC 8446 5.4). */
 static int strip_padding(struct tl_record_view *v) {
   size_t n = v->n;
   while (n && v->p[n - 1] == 0) n--;
@@ -263,7 +263,7 @@ static int open_body(struct tl_record *r, const uint8_t *buf, uint8_t *dst,
   }
   int rc = r->aead->open(ctx_rx(r), &in, buf + r->head, n, dst);
   if (rc < 0) {
-    OPENSSL_cleanse(dst, n); /* nobody may act on what did not authenticate */
+    OPENSSL_cleanse(dst, n); /* unauthenticated bytes must not be used */
     return refuse_record(out, rc,
                          rc == TL_EBADMAC ? TL_ALERT_BAD_RECORD_MAC : TL_ALERT_INTERNAL_ERROR);
   }
@@ -304,7 +304,7 @@ static int rekey_direction(struct tl_record *r, bool tx) {
   if (rc == 0)
     dir_set(tx ? &r->tx : &r->rx, tx ? r->secret_tx : r->secret_rx, &k);
   else
-    (tx ? &r->tx : &r->rx)->seq = UINT64_MAX; /* neither old nor new keys may be used now */
+    (tx ? &r->tx : &r->rx)->seq = UINT64_MAX; /* neither old nor new keys may be used any more */
   OPENSSL_cleanse(&k, sizeof k);
   return rc;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The names that the RFCs give to alerts, ciphers and versions, for logs and ctl.
+ * The RFCs' names of alerts, ciphers and versions, for logs and ctl.
  */
 #include "tieline/record.h"
 
