@@ -25,11 +25,11 @@ int tl_binding_new(const char *ca_file, char *const *pins, char *err, size_t cap
 struct tl_binding *tl_binding_ref(struct tl_binding *b);
 void tl_binding_unref(struct tl_binding *b); /* NULL is fine */
 
-/* Does the certificate ID (NULL: none) fulfil B? VERIFIED: its chain was verified on this
- * connection; without that no authority speaks for it, but a pinned key still does. */
+/* Does the certificate ID (NULL: none) satisfy B? VERIFIED: its chain was verified on this
+ * connection; without that no authority vouches for it, but a pinned key still counts. */
 bool tl_binding_holds(const struct tl_binding *b, const struct tl_identity *id, bool verified);
 /* The same demands? NULL demands nothing. */
 bool tl_binding_same(const struct tl_binding *a, const struct tl_binding *b);
 
-/* Reads digest TEXT; TL_ESYNTAX if it is none. */
+/* Parses the digest TEXT; TL_ESYNTAX if it is not one. */
 int tl_binding_parse_pin(const char *text, uint8_t out[32]);

@@ -4,7 +4,7 @@
  * (RFC 8446 4.2.4) and trusted_ca_keys (RFC 6066 6) of a ClientHello, or a file
  * of certificates for `explain`.
  *
- * Ownership: the object belongs to who made it. Threads: one. Errors: TL_ESYNTAX
+ * Ownership: the object belongs to its maker. Threads: one. Errors: TL_ESYNTAX
  * for an extension that breaks its grammar, TL_ELIMIT, TL_ECONFIG for a file,
  * TL_ENOMEM.
  */
@@ -28,13 +28,13 @@ struct tl_ca_wanted;
 
 int tl_ca_wanted_new(struct tl_ca_wanted **out);
 void tl_ca_wanted_free(struct tl_ca_wanted *w); /* NULL is fine */
-/* The extension_data of certificate_authorities. TL_ELIMIT: it is over a bound, and OpenSSL must
- * not read it. */
+/* Adds the extension_data of certificate_authorities. TL_ELIMIT: it exceeds a bound, and OpenSSL
+ * must not read it. */
 int tl_ca_wanted_names(struct tl_ca_wanted *w, const uint8_t *p, size_t n);
-/* The extension_data of trusted_ca_keys, all four types of identifier. OpenSSL does not read it: of
- * what is over a bound the lengths are checked, no more. */
+/* Adds the extension_data of trusted_ca_keys, all four types of identifier. OpenSSL does not read
+ * it: beyond a bound only the lengths are checked. */
 int tl_ca_wanted_keys(struct tl_ca_wanted *w, const uint8_t *p, size_t n);
-/* The subjects of the certificates in a PEM file. */
+/* Adds the subjects of the certificates in a PEM file. */
 int tl_ca_wanted_file(struct tl_ca_wanted *w, const char *file);
-/* Identifiers kept. pre_agreed names no authority, so it is none. */
+/* The identifiers kept. pre_agreed names no authority, so it does not count. */
 size_t tl_ca_wanted_count(const struct tl_ca_wanted *w);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The revocation lists of a TLS domain. Those of files are constant like the
- * domain; with crl_fetch others are taken in while it is in use, from the
- * distribution points that certificates name. Verification asks here for a list
- * by its issuer; where it finds none, the place to fetch it from is noted.
+ * domain; with crl_fetch others are added while it is in use, from the
+ * distribution points that certificates name. Verification asks here for the
+ * list of an issuer; if there is none, the place to fetch it from is noted.
  *
  * Ownership: reference-counted, one per domain. Threads: any; a mutex guards the
- * lists, held for a look-up among few. Never asked on a message's way. Errors:
- * TL_EVERIFY with a sentence for a list that is not to be believed, TL_ENOMEM.
+ * lists, held for a look-up among few. Not used on a message's way. Errors:
+ * TL_EVERIFY with a sentence for a list that cannot be trusted, TL_ENOMEM.
  */
 #pragma once
 
@@ -18,17 +18,17 @@
 
 struct tl_crls;
 
-#define TL_CRL_URL_MAX 1024 /* with its end */
+#define TL_CRL_URL_MAX 1024 /* with the NUL */
 
 struct tl_crl_info {
   char issuer[256];
   char number[44];    /* hex, "" if it has none */
   char source[256];   /* file or URL */
   time_t this_update; /* 0: cannot be read */
-  time_t next_update; /* 0: none is promised */
+  time_t next_update; /* 0: none given */
   size_t entries;
   bool fetched;
-  uint8_t alarm; /* what the log has been told of it; see tl_crls_alarm */
+  uint8_t alarm; /* the level last logged; see tl_crls_alarm */
 };
 
 /* FETCH, ALL, ACCEPT_STALE: crl_fetch, crl_check_all, crl_stale = accept. */
@@ -38,32 +38,32 @@ void tl_crls_unref(struct tl_crls *s); /* NULL is fine */
 bool tl_crls_fetches(const struct tl_crls *s);
 /* Has the verifications with STORE ask S; S must live as long. */
 int tl_crls_attach(struct tl_crls *s, X509_STORE *store);
-/* A list of a file that is in the store already: for showing. */
+/* Records a list of a file that is in the store already: for display. */
 int tl_crls_note(struct tl_crls *s, X509_CRL *crl, const char *source);
-/* Takes in a fetched list whose issuer is in STORE, or was brought by a chain that holds, and has
- * signed it; an older one of the same issuer and source goes. TL_EEXIST: nothing newer.
- * TL_ENOTFOUND: of no such issuer. TL_EVERIFY: another reason, in WHY. */
+/* Adds a fetched list that is signed by an issuer in STORE or in a valid chain of a peer, and drops
+ * an older one of the same issuer and source. TL_EEXIST: it is not newer. TL_ENOTFOUND: the issuer
+ * is unknown. TL_EVERIFY: another reason, in WHY. */
 int tl_crls_take(struct tl_crls *s, X509_STORE *store, X509_CRL *crl, const char *source, char *why,
                  size_t cap);
-/* The lists there are, at most CAP; gives how many. */
+/* Lists at most CAP; returns how many there are in OUT. */
 size_t tl_crls_list(struct tl_crls *s, struct tl_crl_info *out, size_t cap);
-/* Notes that the log was told LEVEL of list I of tl_crls_list. */
+/* Remembers that LEVEL was logged for list I of tl_crls_list. */
 void tl_crls_alarm(struct tl_crls *s, size_t i, uint8_t level);
-/* The distribution points (http) of X are wanted; ISSUER is whose lists they give, NULL: not known.
- * A chain that holds must have shown both, or they are ours. */
+/* Wants the lists at the distribution points (http) of X, which are ISSUER's, NULL: not known. Both
+ * must come from a valid chain, or be ours. */
 void tl_crls_want(struct tl_crls *s, const X509 *x, X509 *issuer);
-/* S, not yet in use, comes in the place of BEFORE (either may be NULL): it wants the same lists of
- * authorities that chains brought. */
+/* S, not yet in use, replaces BEFORE (either may be NULL): it also wants the lists of authorities
+ * that were known from peers' chains. */
 void tl_crls_inherit(struct tl_crls *s, struct tl_crls *before);
-/* A place that is wanted and was not given out yet, or whose lists can be believed since; false:
- * none. */
+/* A wanted place that was not returned before, or whose lists can be verified since; false: none.
+ */
 bool tl_crls_wanted(struct tl_crls *s, char out[TL_CRL_URL_MAX]);
 /* FN is called, in any thread, when a place becomes wanted. Before any domain is made. */
 void tl_crls_on_wanted(void (*fn)(void *arg), void *arg);
 /* For X509_STORE_CTX_set_verify_cb, where the store's lists count for all levels: forgives a list
  * that is stale or missing if accept_stale, and above the peer's own certificate unless all. */
 int tl_crl_judge(int ok, X509_STORE_CTX *sc);
-/* Why CRL alone does not tell who is revoked; NULL: it does. */
+/* Why CRL alone does not tell which certificates are revoked; NULL: it does. */
 const char *tl_crl_unusable(const X509_CRL *crl);
-/* Facts of a list. */
+/* Fills *OUT from CRL. */
 void tl_crl_describe(const X509_CRL *crl, const char *source, struct tl_crl_info *out);

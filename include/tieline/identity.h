@@ -21,7 +21,7 @@ struct tl_san {
   char *value;
 };
 
-/* What tl_identity_field gives as text: names of the certificate, of its holder and its issuer. */
+/* What tl_identity_field returns as text: about the certificate, its holder and its issuer. */
 enum tl_id_field {
   TL_ID_SUBJECT, /* RFC 2253 text */
   TL_ID_SUBJECT_CN,
@@ -47,7 +47,7 @@ enum tl_id_field {
   TL_ID_NOT_AFTER,
   TL_ID_CERT_SHA256,
   TL_ID_SPKI_SHA256,
-  TL_ID_ANCHOR, /* "" if none verified it */
+  TL_ID_ANCHOR, /* "" if no chain was verified */
   TL_ID_VERIFY, /* "ok", "not checked" or the failure in words */
   TL_ID_FIELDS
 };
@@ -55,7 +55,7 @@ enum tl_id_field {
 /* Yes or no answers about a certificate, from the code of its verification. */
 enum tl_id_flag { TL_ID_VERIFIED, TL_ID_REVOKED, TL_ID_EXPIRED, TL_ID_SELFSIGNED, TL_ID_FLAGS };
 
-/* Names beyond this many are not kept; a certificate that has more never verifies. */
+/* Names beyond this number are not kept; a certificate with more never verifies. */
 #define TL_ID_SANS_MAX 1000
 
 struct tl_identity {
@@ -65,32 +65,32 @@ struct tl_identity {
   char spki_sha256[65];            /* hex */
   char *subject, *issuer, *serial; /* RFC 2253 text, hex */
   char *cn;                        /* first common name or NULL */
-  char *anchor;                    /* subject of the anchor that verified it, NULL if none did */
-  size_t n_path;            /* authorities of the chain that verified, the leaf if it is its own */
+  char *anchor;                    /* subject of the trust anchor, NULL if not verified */
+  size_t n_path;            /* authorities in the verified chain; the leaf if it is its own */
   uint8_t (*path_spki)[32]; /* SHA-256 of their public keys */
   time_t not_before, not_after;
-  time_t chain_not_after; /* earliest notAfter in the chain that verified; else not_after */
+  time_t chain_not_after; /* earliest notAfter in the verified chain; else not_after */
   long verify_code;       /* X509_V_*: of the handshake that created it */
   bool checked;           /* verification was on */
   bool verified;          /* code was X509_V_OK and verification was on */
-  bool has_san;           /* the certificate has the extension, whatever is in it */
+  bool has_san;           /* the certificate has the extension, whatever its content */
   bool self_issued;       /* subject and issuer are the same name */
   size_t n_cn;            /* common names in the subject */
   size_t n_san;
   struct tl_san *san;
   char *text[TL_ID_FIELDS]; /* for tl_identity_field; NULL: another member holds it */
   STACK_OF(X509) * chain;   /* as sent, the peer's own first */
-  bool chain_complete;      /* false: a resumed session left the first certificate only */
+  bool chain_complete;      /* false: resumed, only the first certificate is known */
 };
 
-/* Reads the peer of SSL after its handshake, V being what verification found (NULL: resumed). NULL
- * in *OUT (and 0) if it sent no certificate. */
+/* Reads the peer of SSL after its handshake; V is the result of the verification (NULL: resumed).
+ * NULL in *OUT (and 0) if it sent no certificate. */
 int tl_identity_from_ssl(SSL *ssl, const struct tl_verdict *v, struct tl_identity **out);
-/* The record of LEAF with its whole chain, verified when it came, that some connection still holds;
- * a reference, or NULL. */
+/* The record of LEAF with its whole verified chain, if some connection still holds one; a
+ * reference, or NULL. */
 struct tl_identity *tl_identity_find(X509 *leaf);
-/* A record of a certificate that no connection brought, for instance our own; OTHERS (may be NULL)
- * stand behind it in the chain. It is neither checked nor shared. */
+/* A record of a certificate that came from no connection, for instance our own; OTHERS (may be
+ * NULL) follow it in the chain. It is neither checked nor shared. */
 int tl_identity_of_cert(X509 *cert, STACK_OF(X509) * others, struct tl_identity **out);
 struct tl_identity *tl_identity_ref(struct tl_identity *id);
 void tl_identity_unref(struct tl_identity *id); /* NULL is fine */
@@ -106,18 +106,17 @@ const char *tl_id_flag_name(enum tl_id_flag flag);
 const char *tl_san_kind_name(int kind);
 
 /* RFC 5922 7.1-7.4: does ID speak for DOMAIN (a SIP domain, before SRV)? SAN URI sip:, then SAN
- * DNS, no wildcards; CN only if there is no SAN and ALLOW_CN. Never for an IP literal: that is no
- * domain. This is what tells who somebody is. Says nothing about whether the certificate verified.
+ * DNS, no wildcards; CN only if there is no SAN and ALLOW_CN. Never for an IP literal: that is not
+ * a domain. This is how a peer is identified. Says nothing about whether the certificate verified.
  */
 bool tl_identity_speaks_for(const struct tl_identity *id, struct tl_str domain, bool allow_cn);
-/* May ID's holder be what was dialled as DOMAIN? The same, and an IP literal is proved by a SAN IP.
- */
+/* Does ID match the DOMAIN that was dialled? The same, but an IP literal is proved by a SAN IP. */
 bool tl_identity_matches(const struct tl_identity *id, struct tl_str domain, bool allow_cn);
 /* Is the SIP user USER@HOST named by a SAN URI, exactly? USER as in the request, escapes and all.
  */
 bool tl_identity_matches_user(const struct tl_identity *id, struct tl_str user, struct tl_str host);
 /* RFC 5923 8: may requests for SENT_BY (host of the Via that carries "alias") go back over the
- * connection that ID's holder opened? Only if he proved by mutual TLS (PEER_VERIFIED) that he
- * speaks for it. */
+ * connection that ID's holder opened? Only if mutual TLS (PEER_VERIFIED) proved that it speaks for
+ * that host. */
 bool tl_identity_may_alias(const struct tl_identity *id, bool peer_verified, struct tl_str sent_by,
                            bool allow_cn);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * OCSP (RFC 6960): what a responder says of a certificate, judged; the answer
- * that we staple for our own; and what is known of clients' certificates.
+ * OCSP (RFC 6960): judging what a responder says about a certificate; the answer
+ * that we staple for our own; and what is known about clients' certificates.
  *
  * Ownership: a staple belongs to its TLS domain and goes with it; the table of
  * verdicts is the process's. Threads: judging and asking any; a staple is
  * written by the control thread and read by handshake threads under its lock;
  * the table has a lock of its own. None of it is on a message's path. Errors:
- * TL_EVERIFY with a sentence where an answer does not hold, TL_ENOMEM.
+ * TL_EVERIFY with a sentence where an answer is not valid, TL_ENOMEM.
  */
 #pragma once
 
@@ -26,32 +26,32 @@ struct tl_ocsp_policy {
   enum tl_ocsp_staple staple;
   enum tl_ocsp_stapled stapled;
   enum tl_ocsp_client client; /* clients' certificates, checked after the handshake */
-  bool park;                  /* their messages wait for the answer */
+  bool park;                  /* hold their messages until the answer */
   uint32_t timeout_ms;        /* of an answer */
-  uint32_t recheck_ms;        /* longest time that an answer about a connected client counts */
+  uint32_t recheck_ms;        /* how long an answer about a connected client counts at most */
   const char *file, *url;     /* of the staple; of the responder, NULL: the certificate names it */
 };
 
 enum tl_ocsp_status {
-  TL_OCSP_NONE,    /* nothing that holds was heard */
+  TL_OCSP_NONE,    /* no valid answer */
   TL_OCSP_GOOD,    /* not revoked */
   TL_OCSP_REVOKED, /* revoked or on hold */
   TL_OCSP_UNKNOWN  /* the responder does not know the certificate */
 };
 struct tl_ocsp_verdict {
   enum tl_ocsp_status status;
-  time_t this_update, next_update; /* next_update is never 0 in an answer that holds */
+  time_t this_update, next_update; /* next_update is never 0 in a valid answer */
   char why[112];                   /* NONE: what is wrong; REVOKED: the reason */
 };
 const char *tl_ocsp_status_name(enum tl_ocsp_status s);
 
-/* Judges an answer in DER about CERT of ISSUER: signature by ISSUER or by whom it delegated
- * (RFC 6960 4.2.2.2), the certificate's id, and its time at NOW. 0: it holds. */
+/* Judges an answer in DER about CERT of ISSUER: signature by ISSUER or its delegate (RFC 6960
+ * 4.2.2.2), the certificate's id, and its time at NOW. 0: it is valid. */
 int tl_ocsp_judge(const uint8_t *der, size_t n, X509 *cert, X509 *issuer, time_t now,
                   struct tl_ocsp_verdict *out);
 /* A question in DER, malloc'd. */
 int tl_ocsp_request(X509 *cert, X509 *issuer, uint8_t **out, size_t *out_n);
-/* Who signed CERT: among CHAIN (may be NULL), else among CTX's authorities (may be NULL). The
+/* The issuer of CERT: in CHAIN (may be NULL), else among CTX's authorities (may be NULL). The
  * signature is checked. A reference, or NULL. */
 X509 *tl_ocsp_issuer(X509 *cert, STACK_OF(X509) * chain, SSL_CTX *ctx);
 /* The first http:// responder that CERT names; OPENSSL_free it. NULL: none. */
@@ -61,7 +61,7 @@ char *tl_ocsp_responder(X509 *cert);
 
 struct tl_staple {
   X509 *cert, *issuer; /* constant; ISSUER NULL: not found, so no answer can be judged */
-  pthread_mutex_t mu;  /* of the next three */
+  pthread_mutex_t mu;  /* guards the next three */
   uint8_t *der;
   size_t n;
   struct tl_ocsp_verdict verdict; /* of DER */
@@ -71,32 +71,32 @@ struct tl_staple {
   bool busy;         /* an answer is being fetched */
   char problem[192]; /* the last attempt's, "" if it went well */
 };
-/* Takes DER in if it is good for S at NOW; else TL_EVERIFY, V says why and what was there stays. */
+/* Stores DER if it is good for S at NOW; else TL_EVERIFY, V says why and the old one is kept. */
 int tl_staple_set(struct tl_staple *s, const uint8_t *der, size_t n, time_t now,
                   struct tl_ocsp_verdict *out);
-/* Takes over what FROM holds if it is about the same certificate and S holds nothing. */
+/* Copies the answer of FROM if it is about the same certificate and S has none. */
 void tl_staple_inherit(struct tl_staple *s, struct tl_staple *from, time_t now);
-/* What S holds; status NONE if nothing. */
+/* The verdict of S; status NONE if it has no answer. */
 void tl_staple_look(struct tl_staple *s, struct tl_ocsp_verdict *out);
 
 /* ---- What is known of certificates, by their SHA-256 */
 
-#define TL_OCSP_KNOWN_MAX 4096 /* the one that ends first makes room */
+#define TL_OCSP_KNOWN_MAX 4096 /* the one that expires first is replaced */
 
 struct tl_ocsp_known {
   uint8_t sha256[32];
   enum tl_ocsp_status status; /* NONE: the responder could not be asked */
   time_t this_update, until;  /* UNTIL: when to ask again */
 };
-/* Until when verdict V counts that was heard at NOW: its next update, RECHECK_S at most, and where
- * nothing holds half a minute at most; by RANDOM up to a tenth less, so that what was heard
- * together is not asked about together. Always in the future. */
+/* Until when verdict V, received at NOW, counts: its next update, RECHECK_S at most, and without a
+ * valid answer half a minute at most; by RANDOM up to a tenth less, so that answers that came
+ * together do not expire together. Always in the future. */
 time_t tl_ocsp_until(const struct tl_ocsp_verdict *v, time_t now, uint32_t recheck_s,
                      uint32_t random);
 void tl_ocsp_remember(const struct tl_ocsp_known *k);
-/* False: nothing, or it is out of date. */
+/* False: not known, or out of date. */
 bool tl_ocsp_recall(const uint8_t sha256[32], time_t now, struct tl_ocsp_known *out);
-/* When the next of them ends after AFTER, 0: none does. */
+/* When the next of them expires after AFTER, 0: none does. */
 time_t tl_ocsp_known_next(time_t after);
-/* Copies at most CAP of those that hold at NOW; how many there are. */
+/* Copies at most CAP of those valid at NOW; returns how many there are. */
 size_t tl_ocsp_known_all(time_t now, struct tl_ocsp_known *out, size_t cap);

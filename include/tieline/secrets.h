@@ -22,8 +22,8 @@ struct tl_secrets {
   uint8_t client[TL_SECRET_MAX], server[TL_SECRET_MAX];
   uint8_t client_len, server_len; /* 0: not seen */
 };
-/* One line from the keylog callback. Lines with other labels are ignored (0); TL_ESYNTAX for a
- * malformed line of ours. Never logs. */
+/* Takes a line from the keylog callback. Lines with other labels are ignored (0); TL_ESYNTAX for a
+ * malformed line with one of the labels. Never logs. */
 int tl_secrets_keylog(struct tl_secrets *s, const char *line);
 void tl_secrets_clear(struct tl_secrets *s);
 
@@ -34,13 +34,12 @@ struct tl_flight {
   bool have_nonce;           /* TLS 1.2: our Finished was seen, its explicit nonce is below */
   uint8_t finished_nonce[8]; /* only of use with a GCM suite */
   bool peer_ccs;             /* the peer has sent ChangeCipherSpec */
-  unsigned peer_records;     /* TLS 1.2: those it has sent since, which its new keys protect */
+  unsigned peer_records;     /* TLS 1.2: those sent since, protected by its new keys */
 };
 /* All N bytes that one call of SSL_do_handshake (or SSL_accept, SSL_connect) put into the write
  * BIO; call it after each, also with N = 0, in order. TL_ETLS if they are not whole records. */
 int tl_flight_feed(struct tl_flight *f, const uint8_t *p, size_t n);
-/* N bytes of whole records that came from the peer, before SSL_do_handshake reads them. TL_ETLS as
- * above. */
+/* N bytes of whole records from the peer, before SSL_do_handshake reads them. TL_ETLS as above. */
 int tl_flight_received(struct tl_flight *f, const uint8_t *p, size_t n);
 
 /* Maps the suite. TL_ENOTSUP unless it is AES-128-GCM, AES-256-GCM or CHACHA20-POLY1305. */

@@ -19,7 +19,7 @@ struct tl_verdict {
   int depth;               /* of the certificate that failed, 0: the peer's own */
   bool checked;            /* false: the domain verifies nobody, so the code says nothing */
   bool name_ok;            /* no name was required, or the certificate carries it */
-  uint8_t alert;           /* what tells the peer, 0xff when nothing failed */
+  uint8_t alert;           /* to send to the peer, 0xff when nothing failed */
   char subject[256];       /* of the certificate that failed, "" if none did */
   char why[160];           /* the failure in words, "" if none */
   char anchor[256];        /* subject of the trust anchor, "" unless the chain verified */
@@ -29,7 +29,7 @@ struct tl_verdict {
 
 /* Verifies ID's chain by what D trusts, revokes and demands now, as our side of a connection where
  * we are the server (SERVER) or the client. NAME: what the certificate must carry if D checks
- * names; empty: none. AT: at which time, 0 for now. TL_EVERIFY also where D accepts the unverified:
+ * names; empty: no name. AT: the time, 0 for now. TL_EVERIFY also where D accepts the unverified:
  * then the connection may stay but counts as unauthenticated. Returns 0 with checked = false where
  * D has verify_cert = false. */
 int tl_tls_verify_identity(const struct tl_tls_domain *d, bool server, const struct tl_identity *id,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Authorities and keys that one peer is bound to. That a chain is valid at all
- * is the TLS domain's verification; here it is only narrowed.
+ * The authorities and keys that one peer is bound to. Whether a chain is valid
+ * at all is verified for the TLS domain; a binding only narrows that.
  */
 #include "tieline/binding.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The authorities that a client names in its ClientHello, read strictly: what
- * breaks the grammar ends the handshake with decode_error. It judges no
- * certificate; credentials.c asks it whether one of ours stands under a name.
+ * The authorities that a client names in its ClientHello, read strictly: a
+ * violation of the grammar ends the handshake with decode_error. This file does
+ * not judge certificates; credentials.c asks it whether one of ours is under an
+ * authority so named.
  */
 #include "tieline/ca_names.h"
 
@@ -93,7 +94,7 @@ static bool take_u16(struct cursor *c, size_t *out) {
   return true;
 }
 
-/* The next DER value in C, if it has TAG: *OUT is what is in it. Lengths only. */
+/* The next DER value in C, if it has TAG: *OUT is its content. Reads lengths only. */
 static bool take_der(struct cursor *c, int tag, struct cursor *out) {
   const uint8_t *p = c->p;
   long len;
@@ -107,8 +108,8 @@ static bool take_der(struct cursor *c, int tag, struct cursor *out) {
   return true;
 }
 
-/* Name ::= SEQUENCE OF SET OF SEQUENCE { type, value }, from the lengths alone. False: it is none.
- * An empty set counts as an attribute: it costs as much. */
+/* Counts the attributes of Name ::= SEQUENCE OF SET OF SEQUENCE { type, value } by the lengths
+ * alone. False: it is not a Name. An empty set counts as an attribute: it costs as much. */
 static bool count_attributes(const uint8_t *p, size_t n, size_t *out) {
   struct cursor c = {p, n}, sets, set, one;
   *out = 0;
@@ -128,7 +129,8 @@ static bool has_room(const struct tl_ca_wanted *w, size_t n, size_t attributes) 
          w->attributes + attributes <= TL_CA_ATTRIBUTES_MAX;
 }
 
-/* opaque DistinguishedName<1..2^16-1>: exactly one DER Name. TL_ELIMIT: it is one, and not kept. */
+/* opaque DistinguishedName<1..2^16-1>: exactly one DER Name. TL_ELIMIT: it is one, but over a
+ * bound. */
 static int take_name(struct tl_ca_wanted *w, struct cursor *c) {
   size_t n, attributes;
   const uint8_t *p;
@@ -165,11 +167,11 @@ static int take_trusted(struct tl_ca_wanted *w, struct cursor *c) {
   const uint8_t *type, *sha1;
   if (!take_bytes(c, 1, &type)) return TL_ESYNTAX;
   switch (*type) {
-  case PRE_AGREED: return 0; /* whatever was agreed, it is no reason to prefer one of ours */
+  case PRE_AGREED: return 0; /* no reason to prefer any certificate of ours */
   case NAME: return take_name(w, c);
   case KEY_SHA1:
   case CERT_SHA1: return take_bytes(c, 20, &sha1) ? add_hash(w, *type, sha1) : TL_ESYNTAX;
-  default: return TL_ESYNTAX; /* its length is unknown, so nothing behind it can be read */
+  default: return TL_ESYNTAX; /* its length is unknown, so what follows cannot be read */
   }
 }
 
@@ -180,8 +182,7 @@ int tl_ca_wanted_keys(struct tl_ca_wanted *w, const uint8_t *p, size_t n) {
   if (!take_u16(&c, &len) || len != c.n) return TL_ESYNTAX;
   while (c.n) {
     int rc = take_trusted(w, &c);
-    if (rc && rc != TL_ELIMIT)
-      return rc; /* nobody but us reads these, so they may be passed over */
+    if (rc && rc != TL_ELIMIT) return rc; /* OpenSSL does not read these, so they may be skipped */
   }
   return 0;
 }

@@ -3,10 +3,10 @@
  * Which TLS domain serves a handshake, in the documented order: server side SNI
  * exact, SNI wildcard, the listener's own, the listener's address, the fallback;
  * client side destination domain exact, wildcard, destination address, the
- * fallback. Among domains that fit equally well the one decides whose
- * certificate ends in an authority the client trusts, then the order of the
- * file. A domain without the role is passed over. Which certificate of the
- * domain is shown is credentials.c's.
+ * fallback. Among domains that fit equally well, the first whose certificate
+ * ends in an authority that the client trusts is taken, then the first in the
+ * file. A domain without the role is skipped. credentials.c chooses the
+ * certificate of the domain to show.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -20,8 +20,8 @@ static bool has_role(const struct tl_tls_domain *d, bool server) {
   return server ? d->server != NULL : d->client != NULL;
 }
 
-/* Lower case, without the dot at the end; false if it cannot be a domain name. A destination that
- * is an address is none. */
+/* Lower case, without the trailing dot; false if it cannot be a domain name. An address is not
+ * one. */
 static bool normalize_name(struct tl_str name, char out[256]) {
   struct tl_addr ignored;
   if (name.n && name.p[name.n - 1] == '.') name.n--;
@@ -51,7 +51,7 @@ static enum tl_choice by_name(char *const *list, const char *name) {
   return best;
 }
 
-/* 0 with port, 1 without, 2 any, -1 none. */
+/* The best match: 0 with port, 1 without, 2 any address, -1 none. */
 static int by_address(const struct tl_tls_domain *d, const struct tl_addr *a) {
   int best = d->match_any_ip ? 2 : -1;
   for (size_t k = 0; a && k < d->n_match_ip; k++) {
@@ -67,7 +67,7 @@ static bool lists_names(const struct tl_tls_domain *d, bool server) {
   return (d->match_sip_domain && *d->match_sip_domain) || (server && d->own_names && *d->own_names);
 }
 
-/* By listener, address or as the fallback: what needs no name. */
+/* By listener, by address or as the fallback: the rules that need no name. */
 static int rank_without_name(const struct tl_tls_set *set, const struct tl_tls_ask *ask,
                              const struct tl_tls_domain *d, bool asks_name, const char **why) {
   int address = by_address(d, ask->addr);
@@ -90,7 +90,7 @@ static int rank_without_name(const struct tl_tls_set *set, const struct tl_tls_a
   return UNFIT;
 }
 
-/* LOWER: the name asked for, NULL: none. */
+/* LOWER: the name asked for in lower case, NULL: none. */
 static int rank_domain(const struct tl_tls_set *set, const struct tl_tls_ask *ask,
                        const struct tl_tls_domain *d, const char *lower, const char **why) {
   if (!has_role(d, ask->server)) {
@@ -102,7 +102,8 @@ static int rank_domain(const struct tl_tls_set *set, const struct tl_tls_ask *as
   bool limited = d->n_match_ip && !d->match_any_ip; /* names and addresses: both must fit */
   if (rule != TL_CHOICE_NONE && (!limited || !ask->addr || by_address(d, ask->addr) >= 0)) {
     *why = rule == TL_CHOICE_SNI_EXACT ? "it lists the name" : "it lists the name by a wildcard";
-    return (int)rule * STEPS + (limited ? 0 : 1); /* who names the address, too, means it more */
+    return (int)rule * STEPS +
+           (limited ? 0 : 1); /* a domain that lists the address as well fits better */
   }
   if (rule != TL_CHOICE_NONE) {
     *why = "it lists the name, but another address";
@@ -111,7 +112,7 @@ static int rank_domain(const struct tl_tls_set *set, const struct tl_tls_ask *as
   return rank_without_name(set, ask, d, lower != NULL, why);
 }
 
-/* What the search knows so far. */
+/* The state of the search. */
 struct search {
   const struct tl_tls_set *set;
   const struct tl_tls_ask *ask;
@@ -136,11 +137,11 @@ static void note_candidate(struct search *s, const struct tl_tls_domain *d, int 
 static void consider_domain(struct search *s, struct tl_tls_domain *d) {
   const char *why = "";
   int r = rank_domain(s->set, s->ask, d, s->lower, &why);
-  /* In strict mode it does not serve where it stands, and none behind it does either. */
+  /* With strict_sni it does not serve by this rule, nor does a domain after it. */
   bool refuses = r != UNFIT && r / STEPS > TL_CHOICE_SNI_WILDCARD && s->lower && s->ask->server &&
                  d->strict_sni;
   if (refuses) why = "strict_sni: it does not list the name asked for";
-  /* Names are compared only where they can decide, or be shown. */
+  /* Authorities are compared only where they can decide, or are to be shown. */
   bool wanted = s->ask->wanted && r != UNFIT && (r <= s->rank || s->trace) &&
                 tl_domain_wanted(d, s->ask->wanted);
   note_candidate(s, d, refuses ? UNFIT : r, wanted && !refuses, why);
@@ -182,7 +183,7 @@ struct tl_tls_domain *tl_tls_choose(const struct tl_tls_set *set, const struct t
   return s.best;
 }
 
-/* An address that both list, or that neither limits itself to any (""), or NULL. */
+/* An address that both list, "" if neither limits its addresses, or NULL. */
 static const char *common_address(const struct tl_tls_domain *a, const struct tl_tls_domain *b,
                                   char buf[TL_ADDR_STRLEN]) {
   if (a->match_any_ip && b->match_any_ip) return "*";

@@ -14,7 +14,7 @@
   "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"                                     \
   "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"                                     \
   "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
-/* Behind them, where the operator gives parameters: clients without elliptic curves. */
+/* After them, if the operator gives parameters: for clients without elliptic curves. */
 #define DHE_LIST ":DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305"
 #define SEPARATORS ":, ;"
 
@@ -33,13 +33,13 @@ static bool is_usable(const SSL_CIPHER *c) {
   return kx == NID_kx_ecdhe || kx == NID_kx_dhe || kx == NID_kx_rsa;
 }
 
-/* Does the one word mean anything to OpenSSL? Operators (!, -, +, @) are left to the whole list. */
+/* Does OpenSSL know this one word? Operators (!, -, +, @) are checked with the whole list. */
 static bool known_word(SSL_CTX *probe, const char *word) {
   if (strchr("!-+@", *word)) return true;
   return SSL_CTX_set_cipher_list(probe, word) == 1;
 }
 
-/* Refuses a suite that is named outright but cannot be used; a group word such as HIGH is only
+/* Refuses a suite that is named outright but cannot be used; a group such as HIGH is only
  * reduced. */
 static int check_word(SSL_CTX *probe, const char *word, struct tl_blame *b) {
   if (!known_word(probe, word))
@@ -72,7 +72,7 @@ static int check_words(const char *list, struct tl_blame *b) {
   return rc;
 }
 
-/* Sets CTX's TLS 1.2 list to the usable part of what it has now; OUT_RSA: some of it exchanges keys
+/* Sets CTX's TLS 1.2 list to the usable part of its present one; OUT_RSA: some of it exchanges keys
  * by RSA. */
 static int reduce_list(SSL_CTX *ctx, const char *list, bool *out_rsa, struct tl_blame *b) {
   STACK_OF(SSL_CIPHER) *sk = SSL_CTX_get_ciphers(ctx);

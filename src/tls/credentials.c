@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The certificates of a domain and which of them is shown. The first of each
- * kind of key (RSA, ECDSA ...) stands in the contexts and is what OpenSSL picks
- * from. Where there are several of a kind, the server takes those that carry the
- * name asked for, then those under an authority the client trusts, then the
- * first; the client takes one under an authority the server names, or none. Either role takes only
- * those whose extended key usage is for it.
- * Which domain serves is choose.c's; directories are credentials_dir.c's.
+ * The certificates of a domain, and which of them is shown. The first of each
+ * kind of key (RSA, ECDSA ...) is in the contexts, where OpenSSL picks from
+ * them. Where there are several of a kind, the server prefers those that carry
+ * the name asked for, then those under an authority that the client trusts, then
+ * the first; the client shows one under an authority that the server names, or
+ * none. Either role uses only those whose extended key usage allows it. choose.c
+ * chooses the domain; credentials_dir.c reads directories.
  */
 #include <ctype.h>
 #include <openssl/err.h>
@@ -19,12 +19,12 @@
 #include "tls/pkcs11.h"
 #include "tls/verify_rules.h"
 
-/* Certificates above one of ours; more is a loop. */
+/* Certificates above one of ours; a longer chain is a loop. */
 #define AUTHORITIES_MAX 16
 
 static int kind_of(const struct tl_credential *c) { return EVP_PKEY_get_base_id(c->key); }
 
-/* ---- what a certificate is called ---- */
+/* ---- the names in a certificate ---- */
 
 static int add_name(char ***list, size_t *n, const char *p, size_t len) {
   if (len && p[len - 1] == '.') len--;
@@ -119,7 +119,8 @@ int tl_credential_add(struct tl_tls_domain *d, const char *label, X509 *leaf, EV
   return 0;
 }
 
-/* What peers judge, not we: warnings. Public authorities issue serverAuth alone since 2026. */
+/* Warnings only, since it is for peers to judge. Public authorities have issued serverAuth alone
+ * since 2026. */
 static void check_purpose(const struct tl_tls_domain *d, const struct tl_tls_options *o,
                           const char *label, X509 *leaf) {
   bool serves = tl_leaf_for_role(leaf, false), asks = tl_leaf_for_role(leaf, true);
@@ -185,7 +186,7 @@ static int read_chain(const char *input, X509 **out_leaf, STACK_OF(X509) * chain
   return 0;
 }
 
-/* What a token says of a key may be another's: what it signs is not. */
+/* A token's public key may belong to another object: a signature proves the pair. */
 static int check_pair(const char *keyfile, const char *cert, EVP_PKEY *key, X509 *leaf,
                       struct tl_blame *b) {
   char *shown = tl_tls_uri_shown(tl_input_label(keyfile));
@@ -226,7 +227,7 @@ static bool same_roles(const struct tl_credential *x, const struct tl_credential
   return x->for_server == y->for_server && x->for_client == y->for_client;
 }
 
-/* Two that nothing distinguishes: the second would never be shown. */
+/* Of two that nothing distinguishes, the second would never be shown. */
 static int check_distinct(const struct tl_tls_domain *d, struct tl_blame *b) {
   for (size_t i = 0; i < d->n_cred; i++)
     for (size_t k = 0; k < i; k++) {
@@ -246,8 +247,8 @@ static bool fits_role(const struct tl_credential *c, bool as_server) {
   return as_server ? c->for_server : c->for_client;
 }
 
-/* As server something must be shown: where none is for it, all are. As client RFC 5246 7.4.6 and
- * RFC 8446 4.4.2 have the empty list. */
+/* A server must show something: if no certificate allows the role, all are used. For a client RFC
+ * 5246 7.4.6 and RFC 8446 4.4.2 have the empty list. */
 static void judge_roles(struct tl_tls_domain *d, const struct tl_tls_options *o) {
   bool any = false;
   for (size_t i = 0; i < d->n_cred; i++) {
@@ -292,7 +293,7 @@ struct tl_identity *tl_credentials_shown(const SSL *ssl, const struct tl_tls_dom
   return NULL;
 }
 
-/* Without match_sip_domain the names in a directory are what it serves. */
+/* Without match_sip_domain, the domain serves the names of the certificates in the directory. */
 static int collect_names(struct tl_tls_domain *d) {
   size_t n = 0;
   if (d->match_sip_domain && *d->match_sip_domain) return 0;
@@ -336,9 +337,9 @@ int tl_tls_domain_try_keys(const struct tl_tls_domain *d, char *err, size_t cap)
   return 0;
 }
 
-/* ---- who stands above them ---- */
+/* ---- the authorities above them ---- */
 
-/* RFC 6066 6: of an RSA key the modulus is hashed, of others the subjectPublicKey. */
+/* RFC 6066 6 hashes the modulus of an RSA key, and the subjectPublicKey of others. */
 static bool hash_key(X509 *x, uint8_t out[20]) {
   EVP_PKEY *key = X509_get0_pubkey(x);
   BIGNUM *n = NULL;
@@ -412,7 +413,7 @@ bool tl_credentials_differ(const struct tl_tls_domain *a, const struct tl_tls_do
 
 /* ---- the choice ---- */
 
-/* The first of each kind that JUDGE likes, instead of those of the context. */
+/* The certificates shown in one handshake, the first of each kind, instead of the context's. */
 struct showing {
   SSL *ssl;
   int kind[8];
@@ -444,7 +445,7 @@ int tl_credentials_serve(SSL *ssl, const struct tl_tls_domain *d, const char *na
     if (m > best) best = m;
     if (m < worst) worst = m;
   }
-  /* All are as good: the contexts have the first of each kind already. */
+  /* None is better than another: the contexts have the first of each kind already. */
   if (best <= worst || d->n_cred < 2) return 0;
   int rc = 0;
   for (size_t i = 0; i < d->n_cred && rc == 0; i++)
@@ -466,9 +467,9 @@ static bool any_for_client(const struct tl_tls_domain *d) {
   return false;
 }
 
-/* RFC 8446 4.4.2.3 and RFC 5246 7.4.6: a list that names none of our authorities asks for none of
- * our certificates, and the answer is an empty one. Of a certificate whose chain here does not
- * reach its root nobody can tell: it is shown if nothing better is there. */
+/* RFC 8446 4.4.2.3 and RFC 5246 7.4.6: if the server's list names none of our authorities, it wants
+ * none of our certificates, and the answer is an empty one. A certificate whose chain does not
+ * reach its root here may still be under a named one: it is shown if nothing better is there. */
 int tl_credentials_answer(SSL *ssl, const struct tl_tls_domain *d) {
   const STACK_OF(X509_NAME) *asked = SSL_get0_peer_CA_list(ssl);
   struct showing s = {.ssl = ssl};

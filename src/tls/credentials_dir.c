@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * credentials_dir: every certificate in a directory that has its key there, too.
- * Files are told apart by what is in them, never by their names. Of two that say
- * the same the one that lives longer counts, so that a renewed certificate may
- * lie beside the old one.
+ * credentials_dir: every certificate in a directory whose key is in the
+ * directory, too. Files are recognised by content, never by name. Of two with
+ * the same meaning the one that is valid longer is used, so that a renewed
+ * certificate may lie beside the old one.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -48,7 +48,7 @@ static void found_free(struct found *f) {
   free(f->key);
 }
 
-/* What kinds of PEM a file holds. */
+/* Which kinds of PEM a file holds. */
 static void look_into(const char *file, bool *certs, bool *keys) {
   BIO *bio = BIO_new_file(file, "r");
   char *name = NULL, *header = NULL;
@@ -94,7 +94,7 @@ static int take_key(struct found *f, const char *file, const struct tl_tls_optio
   more[f->n_key] = (struct found_key){.label = strdup(file)};
   int rc = tl_input_key(file, o, &more[f->n_key].key, b);
   f->n_key++;
-  /* The file is named in the sentence; the option to blame is the directory's. */
+  /* The sentence names the file; the option to blame is the directory's. */
   if (rc == TL_ECONFIG && b->option) *b->option = "credentials_dir";
   return rc;
 }
@@ -132,7 +132,7 @@ static struct found_key *key_of(struct found *f, X509 *leaf) {
   return NULL;
 }
 
-/* The same names in the same kind of key from the same issuer: which of them lives longer? */
+/* Is there another for the same names, kind of key and issuer that is valid longer? */
 static bool is_replaced(const struct found *f, size_t i) {
   X509 *x = f->cert[i].leaf;
   for (size_t k = 0; k < f->n_cert; k++) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Revocation lists beside a domain: which there are, those that were fetched,
- * and from where others are wanted. It fetches nothing: src/control/crl.c does.
+ * The revocation lists of a domain: those of its files, those that were fetched,
+ * and the places from which others are wanted. It fetches nothing itself; the
+ * control thread does.
  */
 #include "tieline/crl.h"
 
@@ -26,7 +27,7 @@ struct list {
 
 struct wanted {
   char *url;
-  X509 *issuer; /* whose list it is, as a chain that holds has shown; NULL: not known */
+  X509 *issuer; /* whose list it is, as a valid chain has shown; NULL: not known */
   bool given;
 };
 
@@ -90,7 +91,7 @@ bool tl_crls_fetches(const struct tl_crls *s) { return s && s->fetch; }
 
 /* ---- what is wanted ---- */
 
-/* True: W was not known to be ISSUER's. */
+/* Returns true if W was not known to be ISSUER's. */
 static bool know_issuer(struct wanted *w, X509 *issuer) {
   if (!issuer || (w->issuer && X509_cmp(w->issuer, issuer) == 0)) return false;
   X509_free(w->issuer);
@@ -99,7 +100,8 @@ static bool know_issuer(struct wanted *w, X509 *issuer) {
   return true;
 }
 
-/* True: the place is to be asked, for the first time or because its lists can be believed now. */
+/* Returns true if the place is to be asked: for the first time, or because its lists can be
+ * verified now. */
 static bool want_url(struct tl_crls *s, const char *url, X509 *issuer) {
   struct wanted *w = s->wanted, *end = w + s->n_wanted;
   while (w < end && strcmp(w->url, url) != 0) w++;
@@ -118,7 +120,8 @@ static bool want_url(struct tl_crls *s, const char *url, X509 *issuer) {
 
 static bool want_point(struct tl_crls *s, const DIST_POINT *dp, X509 *issuer) {
   bool fresh = false;
-  /* Lists for some reasons only, or of another signer, are no full answer (RFC 5280 4.2.1.13). */
+  /* Lists for some reasons only, or of another signer, are not a full answer (RFC 5280
+   * 4.2.1.13). */
   if (!dp->distpoint || dp->distpoint->type != 0 || dp->reasons || dp->CRLissuer) return false;
   const GENERAL_NAMES *names = dp->distpoint->name.fullname;
   for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
@@ -152,7 +155,8 @@ void tl_crls_want(struct tl_crls *s, const X509 *x, X509 *issuer) {
 void tl_crls_inherit(struct tl_crls *s, struct tl_crls *before) {
   if (!s || !before || s == before) return;
   pthread_mutex_lock(&before->lists_mu);
-  pthread_mutex_lock(&s->lists_mu); /* S is not published: nobody takes the two the other way */
+  pthread_mutex_lock(
+      &s->lists_mu); /* S is not published yet: no thread takes the two in the other order */
   for (size_t i = 0; i < before->n_wanted; i++)
     if (before->wanted[i].issuer) want_url(s, before->wanted[i].url, before->wanted[i].issuer);
   pthread_mutex_unlock(&s->lists_mu);
@@ -171,10 +175,10 @@ bool tl_crls_wanted(struct tl_crls *s, char out[TL_CRL_URL_MAX]) {
   return found;
 }
 
-/* ---- asked by a verification ---- */
+/* ---- called by OpenSSL during a verification ---- */
 
-/* OpenSSL asks for lists before it checks signatures. Nobody may have us fetch from a place of his
- * choice: the certificate counts only if its chain holds up to the anchor. */
+/* OpenSSL asks for lists before it checks signatures. A stranger must not have us fetch from a
+ * place of his choice: the certificate counts only if its chain is valid up to the anchor. */
 static bool signed_by_its_chain(X509_STORE_CTX *sc) {
   STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(sc);
   int n = sk_X509_num(chain);
@@ -195,16 +199,16 @@ static void add_fetched(struct tl_crls *s, STACK_OF(X509_CRL) * to, const X509_N
   pthread_mutex_unlock(&s->lists_mu);
 }
 
-/* Whose list tells of the certificate that is looked at. */
+/* The issuer whose list covers the certificate being checked. */
 static X509 *issuer_of(X509_STORE_CTX *sc) {
   STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(sc);
   int depth = X509_STORE_CTX_get_error_depth(sc), last = sk_X509_num(chain) - 1;
   return sk_X509_value(chain, depth < last ? depth + 1 : last);
 }
 
-/* What bears the name of an authority but is not signed by the one in this chain says nothing here:
- * its authority was not known when it was loaded, or there are two of one name. That the chain
- * itself holds OpenSSL sees to behind this. */
+/* A list that bears the name of an authority but is not signed by the one in this chain says
+ * nothing here: its authority was not known when it was loaded, or two have one name. OpenSSL
+ * checks the chain itself afterwards. */
 static void keep_signed(const X509 *issuer, STACK_OF(X509_CRL) * lists) {
   EVP_PKEY *key = issuer ? X509_get0_pubkey(issuer) : NULL;
   ERR_set_mark();
@@ -217,7 +221,7 @@ static void keep_signed(const X509 *issuer, STACK_OF(X509_CRL) * lists) {
 static STACK_OF(X509_CRL) * look_up(const X509_STORE_CTX *csc, const X509_NAME *issuer) {
   X509_STORE_CTX *sc = (X509_STORE_CTX *)(uintptr_t)csc;
   struct tl_crls *s = X509_STORE_get_ex_data(X509_STORE_CTX_get0_store(sc), store_index);
-  /* Whether an anchor is revoked nobody asks (RFC 5280 6.1): only a demand for all lists does. */
+  /* Whether an anchor is revoked is not asked (RFC 5280 6.1), unless all lists are demanded. */
   int depth = X509_STORE_CTX_get_error_depth(sc);
   if (!s->all && depth > 0 && depth == sk_X509_num(X509_STORE_CTX_get0_chain(sc)) - 1) return NULL;
   STACK_OF(X509_CRL) *found = X509_STORE_CTX_get1_crls(sc, issuer);
@@ -255,7 +259,7 @@ int tl_crl_judge(int ok, X509_STORE_CTX *sc) {
   return 1;
 }
 
-/* ---- lists that come ---- */
+/* ---- fetched lists ---- */
 
 static bool known_extension(const X509_EXTENSION *e) {
   switch (OBJ_obj2nid(X509_EXTENSION_get_object((X509_EXTENSION *)(uintptr_t)e))) {
@@ -266,8 +270,8 @@ static bool known_extension(const X509_EXTENSION *e) {
   }
 }
 
-/* RFC 5280 5.2: what is said of some reasons only, of others' certificates, or in words that we do
- * not know must not be taken for all there is to say. */
+/* RFC 5280 5.2: a list for some reasons only, about others' certificates, or with critical
+ * extensions that we do not know must not be taken for complete. */
 const char *tl_crl_unusable(const X509_CRL *crl) {
   if (X509_CRL_get_ext_by_NID(crl, NID_delta_crl, -1) >= 0)
     return "a delta list (RFC 5280 5.2.4): only complete ones are taken";
@@ -309,7 +313,8 @@ int tl_crls_note(struct tl_crls *s, X509_CRL *crl, const char *source) {
   return rc;
 }
 
-/* The authorities with the name of CRL's issuer: those of STORE, and those that chains brought. */
+/* The authorities named like CRL's issuer: those of STORE, and those that peers' chains
+ * contained. */
 static STACK_OF(X509) * issuers_of(struct tl_crls *s, X509_STORE *store, const X509_CRL *crl) {
   const X509_NAME *name = X509_CRL_get_issuer(crl);
   X509_STORE_CTX *sc = X509_STORE_CTX_new();
@@ -348,7 +353,7 @@ static int replace_list(struct tl_crls *s, X509_CRL *crl, const char *source) {
     if (!l->fetched || strcmp(l->source, source) != 0 ||
         X509_NAME_cmp(X509_CRL_get_issuer(l->crl), X509_CRL_get_issuer(crl)) != 0)
       continue;
-    /* An old list must not take a revocation back. */
+    /* An older list must not undo a revocation. */
     if (ASN1_TIME_compare(when, X509_CRL_get0_lastUpdate(l->crl)) < 0 ||
         X509_CRL_match(l->crl, crl) == 0)
       return TL_EEXIST;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A TLS domain: options checked against each other and turned into OpenSSL
- * contexts. Files are read by domain_files.c, suites chosen by ciphers.c, one of
- * several domains by choose.c. A domain never changes after it was made.
+ * contexts. domain_files.c reads files, ciphers.c chooses suites, choose.c
+ * chooses among domains. A domain never changes after it was made.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -74,8 +74,8 @@ static int check_options(const struct tl_tls_options *o, struct tl_blame *b) {
   return tl_domain_check_ocsp(o, b);
 }
 
-/* Names in lower case, without the dot at the end; one leading "*." is a wildcard of one label. "*"
- * is any name, which is as if none were listed. */
+/* Names in lower case, without the trailing dot; a leading "*." is a wildcard for one label. "*" is
+ * any name, which is as if none were listed. */
 static int copy_names(struct tl_tls_domain *d, const char **names, struct tl_blame *b) {
   size_t n = 0;
   bool any = false;
@@ -129,11 +129,11 @@ static int copy_addresses(struct tl_tls_domain *d, const char **list, struct tl_
 static int set_common(struct tl_tls_domain *d, SSL_CTX *ctx, const struct tl_tls_options *o,
                       struct tl_blame *b) {
   SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-  /* An own kernel-TLS setting of OpenSSL in openssl.cnf must not get in our way. */
+  /* OpenSSL's own kernel-TLS setting in openssl.cnf must not get in our way. */
   SSL_CTX_clear_options(ctx, SSL_OP_ENABLE_KTLS | SSL_OP_ALLOW_UNSAFE_LEGACY_RENEGOTIATION |
                                  SSL_OP_LEGACY_SERVER_CONNECT);
   SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
-  SSL_CTX_set_read_ahead(ctx, 0); /* nothing behind the handshake may be swallowed */
+  SSL_CTX_set_read_ahead(ctx, 0); /* nothing that follows the handshake may be swallowed */
   SSL_CTX_set_verify_depth(ctx, o->verify_depth);
   if (SSL_CTX_set_min_proto_version(ctx, o->min_version) != 1 ||
       SSL_CTX_set_max_proto_version(ctx, o->max_version) != 1)
@@ -147,7 +147,7 @@ static int set_common(struct tl_tls_domain *d, SSL_CTX *ctx, const struct tl_tls
   return tl_domain_set_ciphers(ctx, o, &d->rsa_key_exchange, b);
 }
 
-/* Own parameters instead of those that go with the strength of the key. */
+/* The operator's parameters instead of those that match the strength of the key. */
 static int set_dh(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_blame *b) {
   struct stat st;
   if (!o->dh_params) return 0;
@@ -198,11 +198,11 @@ static int client_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, s
   return set_common(d, ctx, o, b);
 }
 
-/* Names of authorities need the anchors that complete our chains; they go once they are read. */
+/* Names of authorities need the anchors that complete our chains; these are dropped once read. */
 static int load_files(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b) {
   STACK_OF(X509) *cas = sk_X509_new_null();
   int rc = cas ? tl_domain_load_credentials(d, o, b) : TL_ENOMEM;
-  /* Also where nobody is verified: whoever is named completes our own chains. */
+  /* Even if no peer is verified: the authorities complete our own chains. */
   if (rc == 0 && (o->verify_cert || o->ca_list || o->ca_dir))
     rc = tl_domain_load_trust(d, o, cas, b);
   if (rc == 0 && o->verify_cert) rc = tl_domain_attach_crls(d, o);
@@ -277,7 +277,7 @@ void tl_tls_domain_unref(struct tl_tls_domain *d) {
   SSL_CTX_free(d->server);
   SSL_CTX_free(d->client);
   tl_tickets_free(d->ticket_keys);
-  tl_crls_unref(d->crls); /* behind the contexts, whose stores point to it */
+  tl_crls_unref(d->crls); /* after the contexts, whose stores point to it */
   tl_domain_free_ocsp(d);
   for (char **p = d->match_sip_domain; p && *p; p++) free(*p);
   free(d->match_sip_domain);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Gives a domain its revocation lists as an object of their own, beside the
- * contexts that were loaded with them: to be shown, and with crl_fetch to grow.
+ * Puts a domain's revocation lists into an object of their own, beside the
+ * contexts that were loaded with them: for display, and to be extended by
+ * crl_fetch.
  */
 #include "tieline/crl.h"
 #include "tls/tls_internal.h"
@@ -14,21 +15,21 @@ static int note_lists(struct tl_crls *s, X509_STORE *store, const struct tl_tls_
     X509_CRL *crl = X509_OBJECT_get0_X509_CRL(sk_X509_OBJECT_value(objects, i));
     if (crl) rc = tl_crls_note(s, crl, source);
   }
-  return rc == TL_ELIMIT ? 0 : rc; /* they count all the same */
+  return rc == TL_ELIMIT ? 0 : rc; /* they are in force all the same */
 }
 
 int tl_domain_attach_crls(struct tl_tls_domain *d, const struct tl_tls_options *o) {
   SSL_CTX *ctx = d->server ? d->server : d->client;
-  X509_STORE *store = SSL_CTX_get_cert_store(ctx); /* both roles have the same */
+  X509_STORE *store = SSL_CTX_get_cert_store(ctx); /* both roles have the same one */
   if (!o->crl_file && !o->crl_dir && !o->crl_fetch) return 0;
   d->crls = tl_crls_new(o->crl_fetch, o->crl_check_all, o->crl_stale_accept);
   if (!d->crls) return TL_ENOMEM;
-  /* All levels in any case: tl_crl_judge forgives where a list is not demanded. */
+  /* All levels in any case: tl_crl_judge forgives those whose list is not demanded. */
   X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
   int rc = note_lists(d->crls, store, o);
   if (rc == 0) rc = tl_crls_attach(d->crls, store);
   if (rc || !o->crl_fetch) return rc;
-  /* Peers are mostly of the authority that certified us. */
+  /* Most peers are certified by the same authority as we are. */
   for (size_t i = 0; i < d->n_cred; i++)
     tl_crls_want(d->crls, d->cred[i].leaf, sk_X509_value(d->cred[i].chain, 0));
   return 0;

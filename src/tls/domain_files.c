@@ -3,8 +3,8 @@
  * Whom a TLS domain trusts: trust anchors, revocation lists, and the names of
  * authorities that its CertificateRequest carries. All files are read when the
  * domain is built and never again, so a snapshot does not change when a file
- * does. Problems come back as sentences that name the file. Its own certificates
- * are credentials.c's.
+ * does. Problems are reported as sentences that name the file. Its own
+ * certificates are in credentials.c.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -41,14 +41,14 @@ int tl_domain_describe_first(struct tl_tls_domain *d, X509 *leaf) {
   return d->subject ? 0 : TL_ENOMEM;
 }
 
-/* What is being gathered. */
+/* What is being collected. */
 struct trust {
   struct tl_tls_domain *d;
   const struct tl_tls_options *o;
   struct tl_blame *b;
   X509_STORE *store;
-  STACK_OF(X509) * cas; /* all that is trusted */
-  unsigned certs, crls; /* of the file or directory at hand */
+  STACK_OF(X509) * cas; /* all trusted certificates */
+  unsigned certs, crls; /* in the current file or directory */
 };
 
 static int add_anchor(struct trust *t, X509 *x) {
@@ -106,8 +106,8 @@ static int issued_by_any(STACK_OF(X509) * sk, X509_CRL *crl) {
   return best;
 }
 
-/* Peers bring authorities that stand between in their chains: the list counts from then on, and its
- * signature is looked at then, see crl.c. */
+/* Peers may send intermediate authorities in their chains: the list counts from then on, and its
+ * signature is checked then, see crl.c. */
 static void warn_unknown_issuer(const struct trust *t, const char *file, const char *issuer) {
   TL_LOG(
       TL_LOG_WARN,
@@ -116,7 +116,7 @@ static void warn_unknown_issuer(const struct trust *t, const char *file, const c
       TL_FC("tls_domain", t->d->name), TL_FC("file", file), TL_FC("issuer", issuer));
 }
 
-/* Who has signed it: an authority of this domain, one of our own chains, or nobody known yet. */
+/* Checks who signed it: an authority of this domain, one of our own chains, or nobody known yet. */
 static int check_issuer(struct trust *t, const char *file, const char *option, X509_CRL *crl) {
   int found = issued_by_any(t->cas, crl);
   for (size_t i = 0; i < t->d->n_cred && found != 1; i++) {
@@ -124,7 +124,8 @@ static int check_issuer(struct trust *t, const char *file, const char *option, X
     if (k) found = k;
   }
   ERR_clear_error();
-  if (found == 1 || (!found && t->o->ca_system)) return 0; /* those of the machine are not listed */
+  if (found == 1 || (!found && t->o->ca_system))
+    return 0; /* the system's authorities are not listed */
   char *issuer = X509_NAME_oneline(X509_CRL_get_issuer(crl), NULL, 0);
   int rc = 0;
   if (found)
@@ -140,7 +141,7 @@ static int check_issuer(struct trust *t, const char *file, const char *option, X
   return rc;
 }
 
-/* IN_DIR: lists that are of no use alone are passed over. */
+/* IN_DIR: unusable lists are skipped. */
 static int add_crl(struct trust *t, const char *input, const char *option, bool in_dir,
                    X509_CRL *crl) {
   const char *unusable = tl_crl_unusable(crl);
@@ -174,7 +175,7 @@ static int add_crls(struct trust *t, const char *input, const char *option, bool
   return rc;
 }
 
-/* Every file of DIR that holds something of use; those that cannot be read are passed over. */
+/* Adds every file of DIR that holds something usable; unreadable ones are skipped. */
 static int add_dir(struct trust *t, const char *dir, const char *option, bool crls) {
   DIR *h = opendir(dir);
   if (!h)
@@ -209,7 +210,7 @@ static int load_anchors(struct trust *t) {
       return tl_blame_option(t->b, "ca_dir", "no file in %s holds a certificate in PEM form",
                              o->ca_dir);
   }
-  /* Without a list of its own a domain trusts whom this machine trusts. */
+  /* Without a list of its own, a domain trusts the machine's authorities. */
   bool system = o->ca_system || (!o->ca_list && !o->ca_dir);
   return !system || X509_STORE_set_default_paths(t->store) == 1 ? 0 : TL_ENOMEM;
 }
@@ -274,7 +275,7 @@ static size_t names_size(STACK_OF(X509_NAME) * names) {
   return sum;
 }
 
-/* A list cut short would tell a client that its CA is not wanted; no list means any. */
+/* A truncated list would tell a client that its CA is not wanted; no list means any. */
 static int announce_names(struct trust *t) {
   struct tl_tls_domain *d = t->d;
   STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
@@ -297,7 +298,7 @@ static int announce_names(struct trust *t) {
   }
   d->ca_names_n = (unsigned)sk_X509_NAME_num(names);
   d->ca_names_bytes = names_size(names);
-  SSL_CTX_set_client_CA_list(d->server, names); /* takes the stack */
+  SSL_CTX_set_client_CA_list(d->server, names); /* takes ownership */
   return 0;
 }
 

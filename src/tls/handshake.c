@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One TLS handshake over memory BIOs: records in, bytes out, and at the end keys
- * and identity. It owns no socket and no timer: src/net/handshaker.c does. What
- * OpenSSL calls back (ClientHello, verification, key log, alerts) is in
- * handshake_hooks.c; keys are derived by secrets.c.
+ * and identity. It has no socket and no timer: src/net/handshaker.c has.
+ * OpenSSL's callbacks (ClientHello, verification, key log, alerts) are in
+ * handshake_hooks.c; secrets.c derives the keys.
  */
 #include <openssl/err.h>
 #include <stdio.h>
@@ -12,8 +12,8 @@
 #include "tieline/verify.h"
 #include "tls/handshake.h"
 
-/* OpenSSL bounds the bytes of a handshake, not its records: a peer may send ChangeCipherSpec of
- * TLS 1.3 for ever. Honest ones need a few, with tiny fragments some hundred. */
+/* OpenSSL limits the bytes of a handshake, not its records: a peer may send ChangeCipherSpec of TLS
+ * 1.3 for ever. Honest peers need a few, or some hundred with tiny fragments. */
 #define RECORDS_MAX 1000
 
 static int fail_handshake(struct tl_hs *hs, int cause, int rc, const char *reason) {
@@ -123,7 +123,7 @@ const uint8_t *tl_hs_output(struct tl_hs *hs, size_t *out_n) {
   return (const uint8_t *)p;
 }
 
-/* Which of OpenSSL's reasons speak of the peer's certificate without a verify code. */
+/* The reasons of OpenSSL that concern the peer's certificate but come without a verify code. */
 static bool about_certificate(int reason) {
   return reason == SSL_R_CERTIFICATE_VERIFY_FAILED ||
          reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE;
@@ -158,7 +158,7 @@ static int classify_error(struct tl_hs *hs) {
   return fail_handshake(hs, TL_HS_PROTOCOL, TL_ETLS, reason);
 }
 
-/* Both BIOs must be at a record boundary with nothing behind the handshake, or the record numbers
+/* Both BIOs must be at a record boundary with nothing after the handshake, or the record numbers
  * that go with the keys would be wrong (KTLS-FACTS 8). */
 static int check_leftovers(struct tl_hs *hs) {
   if (BIO_pending(hs->rbio) == 0 && !SSL_has_pending(hs->ssl)) return 0;
@@ -207,7 +207,7 @@ static unsigned max_fragment(const SSL *ssl) {
 }
 
 /* The name is checked while the certificate is verified, so that a wrong server never sees our own
- * certificate; here once more for every way that leads to a session. */
+ * certificate, and here once more for every way that leads to a session. */
 static int check_name(struct tl_hs *hs, const struct tl_hs_result *s) {
   if (!tl_hs_wants_name(hs)) return 0;
   struct tl_str want = tl_str_c(hs->verify_name);
@@ -218,12 +218,12 @@ static int check_name(struct tl_hs *hs, const struct tl_hs_result *s) {
                         "the certificate does not carry the name required");
 }
 
-/* A session may outlive what it stands for: the certificate, the trust in it, its revocation. Where
- * a ticket came, ticket_keys.c has asked before; this is for every other way that leads here. */
+/* A session may outlive the certificate, the trust in it, or its revocation. When a ticket arrived,
+ * ticket_keys.c has checked it already; this covers every other way that leads here. */
 static int check_resumed(struct tl_hs *hs, struct tl_hs_result *s) {
   struct tl_verdict v;
   if (!s->resumed || !s->peer || !hs->domain->verify_cert) return 0;
-  if (!hs->server) return 0; /* seen to before it was offered, moments ago */
+  if (!hs->server) return 0; /* checked before it was offered, a moment ago */
   if (tl_tls_verify_identity(hs->domain, hs->server, s->peer, tl_str_c(hs->verify_name), 0, &v) ==
       0)
     return 0;
@@ -247,7 +247,8 @@ static int derive_keys(struct tl_hs *hs, struct tl_hs_result *out) {
   return fail_handshake(hs, TL_HS_INTERNAL, TL_ETLS, "the traffic keys could not be derived");
 }
 
-/* What we showed. A resumed session shows nothing anew, so it is what the domain would show. */
+/* The certificate we showed. A resumed session shows none, so it is the one the domain would
+ * show. */
 static void note_own(struct tl_hs *hs, struct tl_hs_result *out) {
   struct tl_identity *own = NULL;
   if (hs->server || hs->cert_asked) own = tl_credentials_shown(hs->ssl, hs->domain);
@@ -279,7 +280,7 @@ int tl_hs_take(struct tl_hs *hs, struct tl_hs_result *out) {
   out->resume_offered = hs->resume_offered;
   out->resume_refused = hs->resume_refused;
   if (!hs->server) tl_hs_remember(hs, out);
-  /* Without this SSL_free would make the session unfit for resumption (KTLS-FACTS 14). */
+  /* Otherwise SSL_free would make the session unfit for resumption (KTLS-FACTS 14). */
   SSL_set_shutdown(hs->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   return 0;
 }

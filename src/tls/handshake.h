@@ -14,16 +14,16 @@ struct tl_hs {
   BIO *rbio, *wbio; /* the SSL's */
   bool server;
   bool done;                           /* SSL_do_handshake has returned 1 */
-  bool taken;                          /* what is in wbio has been handed out */
-  bool wrong_name;                     /* the certificate verified, its name did not */
+  bool taken;                          /* the content of wbio has been handed out */
+  bool wrong_name;                     /* the certificate verified, but not its name */
   bool refused;                        /* no domain serves this ClientHello */
-  const char *excess;                  /* of what it held too much; NULL: of nothing */
+  const char *excess;                  /* what it held too much of; NULL: nothing */
   bool cert_asked;                     /* client: the server wants a certificate */
   bool resume_offered, resume_refused; /* see struct tl_hs_result */
-  bool unproven;      /* a resumed session whose certificate no longer passes, but is accepted */
+  bool unproven;      /* a resumed session whose certificate no longer passes but is accepted */
   bool stapled;       /* see struct tl_hs_result */
-  char ocsp_why[160]; /* the server's staple was refused: why */
-  bool said_keys;     /* the client sent trusted_ca_keys, and it was looked at */
+  char ocsp_why[160]; /* why the server's staple was refused */
+  bool said_keys;     /* the client sent trusted_ca_keys, and it was used */
   unsigned records_in;
   const struct tl_tls_set *set;   /* server: borrowed */
   struct tl_tls_domain *listener; /* server: borrowed, may be NULL */
@@ -39,7 +39,7 @@ struct tl_hs {
   bool late_done; /* a ticket was read */
   unsigned late_records;
   uint8_t session_key[32];
-  struct tl_identity *offered_id; /* a reference: whom the session offered, or kept, stands for */
+  struct tl_identity *offered_id; /* a reference: of the session offered or kept */
   SSL_SESSION *fresh;             /* of this handshake, a reference */
   struct tl_record *post_hs;      /* seals tickets as the server did */
   struct tl_hs_failure failure;   /* its sni and domain are filled in as they become known */
@@ -53,12 +53,12 @@ int tl_record_header_judge(struct tl_hs_failure *f, bool first, bool server,
 
 /* ---- hello_bounds.c */
 
-/* In the ClientHello's callback: of what it holds more than any client needs; NULL: of nothing. */
+/* In the ClientHello's callback: what it holds more of than any client needs; NULL: nothing. */
 const char *tl_hello_excess(SSL *ssl);
 
 /* ---- session_client.c */
 
-/* Before the first flight to REMOTE (NULL: nothing is resumed): offers what there is. */
+/* Before the first flight to REMOTE (NULL: no resumption): offers a session if there is one. */
 int tl_hs_offer(struct tl_hs *hs, const struct tl_addr *remote);
 /* S is complete: its session, if it has come already, is kept. */
 void tl_hs_remember(struct tl_hs *hs, const struct tl_hs_result *s);
@@ -67,7 +67,8 @@ void tl_hs_end_session(struct tl_hs *hs);
 
 /* Takes a reference to D and sets the SSL's verification by its policy. */
 void tl_hs_enter_domain(struct tl_hs *hs, struct tl_tls_domain *d);
-/* The client's certificate is known to be revoked (OCSP): makes V, which was good, a refusal. */
+/* The client's certificate is known to be revoked (OCSP): turns V, which was good, into a
+ * refusal. */
 bool tl_hs_known_revoked(const struct tl_hs *hs, X509 *cert, struct tl_verdict *v);
-/* The peer's certificate must carry verify_name. */
+/* Must the peer's certificate carry verify_name? */
 bool tl_hs_wants_name(const struct tl_hs *hs);

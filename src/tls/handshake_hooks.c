@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What OpenSSL calls back during a handshake: the ClientHello (choice of the
- * domain, before anything is negotiated, so that versions, suites and policy are
- * the chosen domain's), verification, the key log and alerts; and the contexts
- * they hang on. The handshake itself is in handshake.c.
+ * OpenSSL's callbacks during a handshake: the ClientHello (the domain is chosen
+ * before anything is negotiated, so that versions, suites and policy are those
+ * of the chosen domain), verification, the key log and alerts; and the contexts
+ * that they belong to. The handshake itself is in handshake.c.
  */
 #include <ctype.h>
 #include <openssl/err.h>
@@ -17,7 +17,7 @@
 
 /* Sessions kept for TLS 1.2 clients without ticket support; tickets need no memory here. */
 #define SESSION_CACHE 512
-/* Of OpenSSL: at least 112 bits of strength in keys and signatures of certificates. */
+/* OpenSSL's: at least 112 bits of strength in keys and signatures of certificates. */
 #define SECURITY_LEVEL 2
 #define TRUSTED_CA_KEYS 3 /* RFC 6066 6; OpenSSL has no name for it */
 
@@ -42,7 +42,8 @@ static void init_library(void) {
   tl_hs_hook_context(front);
   tl_hs_hook_front(front);
   tl_tickets_hook(front);
-  /* OpenSSL counts the extensions of a ClientHello before the callback that changes the context. */
+  /* OpenSSL counts a ClientHello's extensions before it calls the callback that changes the
+   * context. */
   if (tl_hs_hook_server(front)) {
     SSL_CTX_free(front);
     front = NULL;
@@ -86,8 +87,8 @@ static void record_failure(struct tl_hs *hs) {
   memcpy(hs->failure.subject, v->subject, sizeof(hs->failure.subject));
 }
 
-/* Stands for OpenSSL's own verification. What is accepted keeps its code, so that the session is
- * marked unverified for good; what is refused gets the code that makes OpenSSL send our alert. */
+/* Replaces OpenSSL's own verification. An accepted failure keeps its code, so that the session
+ * stays marked as unverified; a refusal gets the code that makes OpenSSL send our alert. */
 static int on_verify(X509_STORE_CTX *sc, void *arg) {
   (void)arg;
   SSL *ssl = X509_STORE_CTX_get_ex_data(sc, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -112,7 +113,7 @@ void tl_hs_enter_domain(struct tl_hs *hs, struct tl_tls_domain *d) {
   SSL_set_verify(hs->ssl, mode, NULL);
 }
 
-/* SSL_set_SSL_CTX moves certificates and trust; all else that SSL_new copied is moved here. */
+/* SSL_set_SSL_CTX moves certificates and trust; this moves everything else that SSL_new copied. */
 static int switch_context(struct tl_hs *hs, struct tl_tls_domain *d) {
   SSL *ssl = hs->ssl;
   SSL_CTX *ctx = d->server;
@@ -124,7 +125,7 @@ static int switch_context(struct tl_hs *hs, struct tl_tls_domain *d) {
   memset(&sid, 0, sizeof(sid));
   sid.generation = d->generation;
   snprintf(sid.name, sizeof(sid.name), "%s", d->name);
-  /* A context that never comes again keeps TLS 1.2 sessions without tickets from going on. */
+  /* With an id that never comes again, TLS 1.2 sessions without tickets cannot be resumed. */
   if (!d->resumption && RAND_bytes((uint8_t *)&sid, sizeof(sid)) != 1) return TL_ENOMEM;
   if (!SSL_set_SSL_CTX(ssl, ctx)) return TL_ENOMEM;
   SSL_clear_options(ssl, SSL_get_options(ssl) & ~SSL_CTX_get_options(ctx));
@@ -135,7 +136,7 @@ static int switch_context(struct tl_hs *hs, struct tl_tls_domain *d) {
       SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(ctx)) != 1 ||
       (d->groups && SSL_set1_groups_list(ssl, d->groups) != 1))
     return TL_ENOMEM;
-  /* Sessions of one domain, in one generation, never resume in another. */
+  /* A session resumes only in the domain, and the generation of it, that made it. */
   return SSL_set_session_id_context(ssl, (uint8_t *)&sid, sizeof(sid)) == 1 ? 0 : TL_ENOMEM;
 }
 
@@ -161,7 +162,7 @@ static bool read_sni(SSL *ssl, char out[256]) {
   return true;
 }
 
-/* What the client says it trusts, in 1.3 and 1.2; NULL if it does not say. */
+/* What the client says it trusts, in 1.3 and 1.2; NULL if it says nothing. */
 static int read_wanted(struct tl_hs *hs, struct tl_ca_wanted **out) {
   const unsigned char *names, *keys;
   size_t n_names = 0, n_keys = 0;
@@ -201,7 +202,8 @@ static int alert_of(int bad) {
   return bad == TL_ENOMEM ? SSL_AD_INTERNAL_ERROR : SSL_AD_DECODE_ERROR;
 }
 
-/* The first one chooses the domain; that which answers a HelloRetryRequest is only bounded. */
+/* The first ClientHello chooses the domain; one that answers a HelloRetryRequest is only
+ * bounded. */
 static int on_client_hello(SSL *ssl, int *alert, void *arg) {
   (void)arg;
   struct tl_hs *hs = hs_of(ssl);
@@ -223,14 +225,14 @@ static int on_client_hello(SSL *ssl, int *alert, void *arg) {
   return rc;
 }
 
-/* The choice was made already; this only has the server confirm that it used the name. */
+/* The choice was made already; this only lets the server confirm that it used the name. */
 static int on_servername(SSL *ssl, int *alert, void *arg) {
   (void)alert, (void)arg;
   return SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) ? SSL_TLSEXT_ERR_OK
                                                             : SSL_TLSEXT_ERR_NOACK;
 }
 
-/* RFC 6066 6: a server that looked at trusted_ca_keys says so with an empty extension. */
+/* RFC 6066 6: a server that used trusted_ca_keys confirms it with an empty extension. */
 static int add_trusted_keys(SSL *ssl, unsigned type, unsigned context, const unsigned char **out,
                             size_t *n, X509 *x, size_t chain, int *alert, void *arg) {
   (void)type, (void)context, (void)x, (void)chain, (void)alert, (void)arg;
@@ -272,8 +274,8 @@ void tl_hs_hook_context(SSL_CTX *ctx) {
   SSL_CTX_set_keylog_callback(ctx, on_keylog);
   SSL_CTX_set_info_callback(ctx, on_info);
   SSL_CTX_set_cert_verify_callback(ctx, on_verify, NULL);
-  /* RSA of 2048 bits, no SHA-1: whatever this machine's openssl.cnf says, unless ciphers_list
-   * overrules it with @SECLEVEL. */
+  /* RSA of 2048 bits and no SHA-1, whatever this machine's openssl.cnf says, unless ciphers_list
+   * overrides it with @SECLEVEL. */
   if (SSL_CTX_get_security_level(ctx) < SECURITY_LEVEL)
     SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
 }

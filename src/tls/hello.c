@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What can be said of a handshake's records before OpenSSL sees them: is this
- * TLS at all, how long is the record, and has the whole ClientHello come. It
- * reads no further than lengths; what the ClientHello says is read by
- * handshake_hooks.c.
+ * What can be said about a handshake's records before OpenSSL sees them: is this
+ * TLS at all, how long is the record, and is the ClientHello complete. It reads
+ * lengths only; handshake_hooks.c reads the contents of the ClientHello.
  */
 #include <stdio.h>
 
 #include "tls/handshake.h"
 
-/* A ClientHello of any honest client is far smaller; what is larger need not be collected whole. */
+/* An honest client's ClientHello is far smaller; a larger one need not be collected whole. */
 #define COLLECT_MAX 16384
 #define RECORDS_MAX 64
 #define HT_CLIENT_HELLO 1
@@ -20,7 +19,7 @@ static int fail_hello(struct tl_hs_failure *f, int cause, const char *reason) {
   return TL_ETLS;
 }
 
-/* What stands where a TLS record should begin, for people; unprintable bytes as '.'. */
+/* What came instead of a TLS record, for people; unprintable bytes as '.'. */
 static int not_tls(struct tl_hs_failure *f, const uint8_t *h) {
   char text[TL_RECORD_HEADER + 1], reason[96];
   bool printable = true;
@@ -44,7 +43,7 @@ int tl_record_header_judge(struct tl_hs_failure *f, bool first, bool server,
   *out_len = (size_t)h[3] << 8 | h[4];
   bool type_ok = h[0] >= TL_CT_CCS && h[0] <= TL_CT_DATA;
   if (first) {
-    /* A server may answer with an alert; nobody opens with anything but a handshake. */
+    /* A server may answer with an alert; a client always begins with a handshake record. */
     bool first_ok = h[0] == TL_CT_HANDSHAKE || (!server && h[0] == TL_CT_ALERT);
     if (!first_ok || h[1] != 3 || h[2] > 4) return not_tls(f, h);
   }

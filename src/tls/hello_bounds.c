@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How much of each kind a ClientHello may hold, told from its lengths before
- * OpenSSL reads what they hold: 60 KB of key shares cost it 50 ms (it looks for
+ * How much of each kind a ClientHello may hold, found from its lengths before
+ * OpenSSL reads the contents: 60 KB of key shares cost it 50 ms (it looks for
  * each group among all that the client supports), of responder names 4 ms, of
  * cipher suites 1 ms, for a stranger who has proven nothing. The authorities
- * that a client names are bounded by ca_names.c. No grammar is judged here.
+ * that a client names are bounded by ca_names.c. The grammar is not checked
+ * here.
  */
 #include "tls/handshake.h"
 
 enum shape {
-  BYTES,   /* the extension's */
+  BYTES,   /* the bytes of the extension */
   NUMBERS, /* a list of 16 bits each */
-  VECTORS, /* a list of vectors, with so many bytes before and behind each */
+  VECTORS, /* a list of vectors, with that many bytes before and behind each */
 };
 
 struct bound {
@@ -22,9 +23,9 @@ struct bound {
   const char *why;
 };
 
-/* Some times what the largest client has: all suites ever assigned are about 370, of groups and
- * signature algorithms a client offers some thirty, of key shares and sessions two or three, of
- * responders none. */
+/* Several times what the largest clients send: all suites ever assigned are about 370; a client
+ * offers about thirty groups and signature algorithms, two or three key shares and sessions, and no
+ * responders. */
 #define SUITES_MAX 512
 static const struct bound bounds[] = {
     {TLSEXT_TYPE_supported_groups, NUMBERS, 0, 0, 256, "too many groups in the ClientHello"},

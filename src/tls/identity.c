@@ -4,8 +4,8 @@
  * verdict, shared by all threads through a table under a mutex (taken when a TLS
  * connection begins and ends, never per message).
  *
- * What a certificate says is read by identity_read.c; whether it speaks for a
- * SIP domain is in identity_match.c.
+ * identity_read.c reads the certificate; identity_match.c tells whether it
+ * speaks for a SIP domain.
  */
 #include "tieline/identity.h"
 
@@ -25,13 +25,13 @@
 struct entry {
   struct tl_identity id;
   struct entry *next;
-  bool entered; /* in the table; our own certificates are not */
+  bool entered; /* is in the table; our own certificates are not */
 };
 
 static struct entry *table[BUCKETS];
 static pthread_mutex_t table_mu = PTHREAD_MUTEX_INITIALIZER;
 
-/* By the leaf, so that a resumed session (leaf alone) finds the record of the full one. */
+/* By the leaf, so that a resumed session, which has only that, finds the full record. */
 static size_t bucket_of(const char *cert_sha256) {
   unsigned v = 0;
   for (int i = 0; i < 4; i++)
@@ -52,12 +52,12 @@ static int push_ref(STACK_OF(X509) * sk, X509 *x) {
   return TL_ENOMEM;
 }
 
-/* Leaf, then what else was sent; a resumed session has the leaf only. */
+/* The leaf, then the others that were sent; a resumed session has only the leaf. */
 static int read_chain(struct tl_identity *id, SSL *ssl, X509 *leaf) {
   STACK_OF(X509) *sent = SSL_get_peer_cert_chain(ssl);
   id->chain = sk_X509_new_null();
   int rc = id->chain ? push_ref(id->chain, leaf) : TL_ENOMEM;
-  /* A client's chain begins with the leaf, a server's behind it. */
+  /* As client, OpenSSL's stack begins with the leaf; as server it lacks it. */
   for (int i = SSL_is_server(ssl) ? 0 : 1; rc == 0 && sent && i < sk_X509_num(sent); i++)
     rc = push_ref(id->chain, sk_X509_value(sent, i));
   id->chain_complete = SSL_session_reused(ssl) != 1;
@@ -82,7 +82,7 @@ static int digest_chain(struct tl_identity *id) {
   return ok ? 0 : TL_ENOMEM;
 }
 
-/* The same certificates may be good by different authorities in different TLS domains. */
+/* The same certificates may be valid under different authorities in different TLS domains. */
 static bool same_path(const struct tl_identity *a, const struct tl_identity *b) {
   return a->n_path == b->n_path &&
          (!a->n_path || memcmp(a->path_spki, b->path_spki, a->n_path * 32) == 0);
@@ -102,7 +102,7 @@ static bool same_identity(const struct tl_identity *have, const struct tl_identi
          same_text(have->anchor, want->anchor) && same_path(have, want);
 }
 
-/* The record that is there already, with a reference, or E itself, entered. */
+/* The existing record, with a reference, or E itself, which is entered. */
 static struct entry *intern_entry(struct entry *e) {
   size_t b = bucket_of(e->id.cert_sha256);
   pthread_mutex_lock(&table_mu);
@@ -135,7 +135,7 @@ struct tl_identity *tl_identity_find(X509 *leaf) {
   return e ? &e->id : NULL;
 }
 
-/* V is NULL for a resumed session, whose ticket holds the code of the full handshake. */
+/* V is NULL for a resumed session, whose ticket has the code of the full handshake. */
 static int take_verdict(struct tl_identity *id, SSL *ssl, const struct tl_verdict *v) {
   id->checked = v ? v->checked : SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE;
   id->verify_code = v ? v->code : SSL_get_verify_result(ssl);
@@ -194,7 +194,8 @@ struct tl_identity *tl_identity_ref(struct tl_identity *id) {
 
 void tl_identity_unref(struct tl_identity *id) {
   if (!id) return;
-  /* The last reference goes under the lock, or a lookup could revive a record being freed. */
+  /* The last reference is dropped under the lock, or a look-up could revive a record being
+   * freed. */
   pthread_mutex_lock(&table_mu);
   struct entry *dead = NULL;
   if (__atomic_sub_fetch(&id->refs, 1, __ATOMIC_ACQ_REL) == 0) {

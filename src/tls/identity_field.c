@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an identity record says, by field: for ctl, logs and route conditions.
- * Nothing is computed here; names and lists are in the record itself.
+ * The contents of an identity record by field: for ctl, logs and route
+ * conditions. Nothing is computed here; names and lists are in the record
+ * itself.
  */
 #include <openssl/x509_vfy.h>
 
@@ -41,7 +42,7 @@ static const char *verify_text(const struct tl_identity *id) {
   return X509_verify_cert_error_string(id->verify_code);
 }
 
-/* The members that the matching and the logs use have no second copy. */
+/* The members that matching and logs use are not stored twice. */
 static const char *member_text(const struct tl_identity *id, enum tl_id_field field) {
   switch (field) {
   case TL_ID_SUBJECT: return id->subject;

@@ -36,11 +36,11 @@ static struct tl_str host_of(struct tl_str s) {
 /* Host of a "sip:" URI without a user part; n = 0 if it names no domain. */
 static struct tl_str sip_domain(const char *uri) {
   struct tl_str s = after_scheme(uri), none = {NULL, 0};
-  /* an individual user is no domain */
+  /* a user is not a domain */
   return s.n && memchr(s.p, '@', s.n) ? none : host_of(s);
 }
 
-/* An address is no domain name: only a SAN of its own kind speaks for it. */
+/* An address is not a domain name: only a SAN of type iPAddress proves it. */
 static bool match_address(const struct tl_identity *id, const struct tl_addr *want) {
   struct tl_addr a;
   for (size_t i = 0; i < id->n_san; i++)
@@ -50,8 +50,8 @@ static bool match_address(const struct tl_identity *id, const struct tl_addr *wa
   return false;
 }
 
-/* Letters, digits, hyphens and dots between labels that are not empty; the underscore exists. What
- * is no ASCII must come as an A-label (RFC 5280 7.2). */
+/* Letters, digits, hyphens, and dots between labels that are not empty; the underscore exists.
+ * Anything outside ASCII must come as an A-label (RFC 5280 7.2). */
 static bool is_name(struct tl_str s) {
   for (size_t i = 0; i < s.n; i++) {
     char c = s.p[i];
@@ -80,7 +80,7 @@ bool tl_identity_speaks_for(const struct tl_identity *id, struct tl_str domain, 
   if (any_uri) return false; /* 7.1: DNS names count only where no sip: URI does */
   for (size_t i = 0; i < id->n_san; i++)
     if (id->san[i].kind == TL_SAN_DNS && same_name(tl_str_c(id->san[i].value), domain)) return true;
-  /* Of several common names none is the one that was meant. */
+  /* Of several common names it is unclear which one is meant. */
   return !id->has_san && allow_cn && id->cn && id->n_cn < 2 && same_name(tl_str_c(id->cn), domain);
 }
 
@@ -91,8 +91,8 @@ bool tl_identity_matches(const struct tl_identity *id, struct tl_str domain, boo
   return tl_identity_speaks_for(id, domain, allow_cn);
 }
 
-/* One character of a user part, taken off S: an escape of what needs none is what it stands for
- * (RFC 3261 19.1.4), any other escape equals only an escape. */
+/* Takes one character off a user part: an escape of a character that needs none equals that
+ * character (RFC 3261 19.1.4), any other escape equals only an escape. */
 static int next_char(struct tl_str *s) {
   int c = (unsigned char)s->p[0];
   size_t n = 1;
@@ -124,7 +124,7 @@ bool tl_identity_matches_user(const struct tl_identity *id, struct tl_str user,
     const char *at = s.n ? memchr(s.p, '@', s.n) : NULL;
     if (!at) continue;
     struct tl_str who = {s.p, (size_t)(at - s.p)}, where = {at + 1, s.n - who.n - 1};
-    /* Exactly this URI: one with a port or parameters is another (RFC 3261 19.1.4). */
+    /* Exactly this URI: with a port or parameters it is another one (RFC 3261 19.1.4). */
     if (same_user(who, user) && same_name(where, host)) return true;
   }
   return false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Under whose authority a certificate was found good: the public keys above it
- * in the chain that verified. Names of authorities may repeat, keys do not.
+ * The authorities under which a certificate was found good: the public keys
+ * above it in the verified chain. Names of authorities may repeat, keys do not.
  */
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@ int tl_identity_spki_digest(X509 *x, uint8_t out[32]) {
 int tl_identity_read_path(SSL *ssl, struct tl_identity *id) {
   STACK_OF(X509) *sk = SSL_get0_verified_chain(ssl);
   int n = sk ? sk_X509_num(sk) : 0;
-  int first = n > 1 ? 1 : 0; /* a certificate that is trusted by itself is its own authority */
+  int first = n > 1 ? 1 : 0; /* a certificate that is trusted itself is its own authority */
   if (n == 0) return TL_OK;
   if (!(id->path_spki = calloc((size_t)(n - first), sizeof(*id->path_spki)))) return TL_ENOMEM;
   for (int i = first; i < n; i++) {

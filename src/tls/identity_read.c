@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reads a certificate into a struct tl_identity: names, serial, validity, keys,
- * digests and every subjectAltName. Whatever the certificate says comes out as
- * UTF-8 that cannot forge a log line. It judges nothing: verify.c does.
+ * digests and every subjectAltName. Its texts come out as UTF-8 that cannot
+ * forge a log line. It does not judge; verify.c does.
  */
 #include "tls/identity_read.h"
 
@@ -15,7 +15,7 @@
 #include "tieline/addr.h"
 #include "tls/tls_internal.h"
 
-/* No name that people gave is longer; what is cut is only shown, never compared. */
+/* No genuine name is longer; a cut name is only shown, never compared. */
 #define TEXT_MAX 1024
 /* Octets (RFC 5280 4.1.2.2 allows 20): decimal text of a long number costs quadratic time. */
 #define SERIAL_MAX 64
@@ -51,7 +51,7 @@ char *tl_name_text(const X509_NAME *name) {
 }
 
 /* A string that would end early in C is an attempt to look like another name; controls and bytes
- * outside ASCII have no place in an IA5String of these kinds (RFC 5280 4.2.1.6). */
+ * outside ASCII are not allowed in these IA5Strings (RFC 5280 4.2.1.6). */
 static char *clean_string(const ASN1_STRING *a) {
   const unsigned char *p = ASN1_STRING_get0_data(a);
   int n = ASN1_STRING_length(a);
@@ -67,7 +67,7 @@ static int read_attribute(const X509_NAME *name, int nid, char **out) {
   if (i < 0) return 0;
   unsigned char *utf8 = NULL;
   int n = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, i)));
-  if (n < 0) return 0; /* a kind of string that has no text */
+  if (n < 0) return 0; /* a kind of string without text */
   *out = safe_text(utf8, (size_t)n);
   OPENSSL_free(utf8);
   return *out ? 0 : TL_ENOMEM;
@@ -126,7 +126,7 @@ static bool san_of(const GENERAL_NAME *g, struct tl_san *out) {
     out->kind = TL_SAN_IP;
     out->value = ip_text(g->d.iPAddress);
     break;
-  default: break; /* other kinds name nothing in SIP */
+  default: break; /* other kinds do not name anything in SIP */
   }
   return out->value != NULL;
 }

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an operator names becomes certificates and keys: a file, PEM text that
- * stands in the configuration itself, or a URI for OpenSSL's stores (file:, and
- * pkcs11: where a provider takes it; else pkcs11.c does). Keys may be encrypted
- * with a passphrase from a file, which is also where a token's PIN stands; no
- * terminal is ever asked. What the contents mean is credentials.c's and
- * domain_files.c's.
+ * Turns what an operator names into certificates and keys: a file, PEM text in
+ * the configuration itself, or a URI for OpenSSL's stores (file:, and pkcs11: if
+ * a provider takes it; otherwise pkcs11.c does). Keys may be encrypted with a
+ * passphrase from a file, which also holds a token's PIN; the terminal is never
+ * asked. credentials.c and domain_files.c interpret the contents.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -57,7 +56,7 @@ BIO *tl_input_open(const char *input, const char *option, struct stat *st, struc
   return bio;
 }
 
-/* PEM reading stops with "no start line" at the end of a good file. */
+/* PEM reading stops with "no start line" at the regular end of a file. */
 bool tl_input_at_end(void) {
   unsigned long e = ERR_peek_last_error();
   bool end = e == 0 || (ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE);
@@ -131,7 +130,7 @@ static EVP_PKEY *from_store(const char *uri, struct passphrase *p) {
   return key;
 }
 
-/* The file behind a file: URI is judged like one that is named plainly. */
+/* The file behind a file: URI is checked like one that is named directly. */
 static int check_uri(const char *uri, const struct tl_tls_options *o, struct tl_blame *b) {
   struct stat st;
   const char *path = strncmp(uri, "file:", 5) == 0 ? uri + 5 : NULL;
@@ -161,7 +160,7 @@ static int blame_key(const char *input, const struct tl_tls_options *o, const st
 
 /* ---- keys of a token ---- */
 
-/* The URI's own PIN goes before the domain's passphrase, which may be for other keys. */
+/* The URI's own PIN takes precedence over the domain's passphrase, which may be for other keys. */
 static int find_pin(const struct tl_pkcs11_uri *u, const struct tl_tls_options *o,
                     struct passphrase *p, struct tl_pkcs11_pin *out, struct tl_blame *b) {
   int rc = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Questions to OCSP responders and the judgement of their answers, from memory
- * to memory. Who carries them is src/control's matter; what an answer means for
- * a connection is ocsp_hooks.c's and control's.
+ * to memory. The control thread transports them; ocsp_hooks.c and the control
+ * thread draw the consequences for a connection.
  */
 #include "tieline/ocsp.h"
 
@@ -13,9 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SKEW_S 300        /* clocks differ */
-#define NO_NEXT_S 3600    /* without nextUpdate newer news may be had at any time (RFC 6960 2.4) */
-#define NEXT_MAX_S 604800 /* an answer for ever would outlive a revocation */
+#define SKEW_S 300 /* clocks differ */
+#define NO_NEXT_S                                                                                  \
+  3600 /* without nextUpdate, newer information may be available at any time (RFC 6960 2.4) */
+#define NEXT_MAX_S 604800 /* an answer that never ends would outlive a revocation */
 
 const char *tl_ocsp_status_name(enum tl_ocsp_status s) {
   static const char *const names[] = {[TL_OCSP_NONE] = "none",
@@ -45,7 +46,7 @@ static bool signed_rightly(OCSP_BASICRESP *basic, X509 *issuer) {
   return ok;
 }
 
-/* Does ID name CERT, by whatever digest the responder likes? */
+/* Does ID name CERT, in whichever digest the responder chose? */
 static bool names_cert(const OCSP_CERTID *id, X509 *cert, X509 *issuer) {
   ASN1_OBJECT *alg = NULL;
   if (!OCSP_id_get0_info(NULL, &alg, NULL, NULL, (OCSP_CERTID *)id)) return false;
@@ -125,7 +126,7 @@ int tl_ocsp_judge(const uint8_t *der, size_t n, X509 *cert, X509 *issuer, time_t
   return rc;
 }
 
-/* SHA-1 for the id: the only digest every responder must understand (RFC 5019 2.1.1); it protects
+/* SHA-1 for the id: the only digest that every responder must know (RFC 5019 2.1.1); it protects
  * nothing. No nonce: answers made in advance are welcome. */
 int tl_ocsp_request(X509 *cert, X509 *issuer, uint8_t **out, size_t *out_n) {
   OCSP_REQUEST *req = OCSP_REQUEST_new();
@@ -133,7 +134,7 @@ int tl_ocsp_request(X509 *cert, X509 *issuer, uint8_t **out, size_t *out_n) {
   int len = -1;
   *out = NULL;
   if (req && id && OCSP_request_add0_id(req, id)) {
-    id = NULL; /* the request's now */
+    id = NULL; /* owned by the request now */
     len = i2d_OCSP_REQUEST(req, NULL);
   }
   uint8_t *p = len > 0 ? malloc((size_t)len) : NULL;
@@ -148,7 +149,7 @@ int tl_ocsp_request(X509 *cert, X509 *issuer, uint8_t **out, size_t *out_n) {
   return *out ? 0 : TL_ENOMEM;
 }
 
-/* A chain comes from the peer: only the signature tells whether a certificate above is the one. */
+/* The chain comes from the peer: only the signature tells which certificate is the issuer. */
 static bool issued_by(X509 *cert, X509 *above) {
   return X509_check_issued(above, cert) == X509_V_OK &&
          X509_verify(cert, X509_get0_pubkey(above)) == 1;
@@ -170,7 +171,7 @@ X509 *tl_ocsp_issuer(X509 *cert, STACK_OF(X509) * chain, SSL_CTX *ctx) {
   X509 *found = NULL;
   for (int i = 0; !found && i < sk_X509_num(chain); i++) {
     X509 *x = sk_X509_value(chain, i);
-    if (X509_cmp(x, cert) == 0 && i == 0) continue; /* the chain's own first */
+    if (X509_cmp(x, cert) == 0 && i == 0) continue; /* the chain begins with CERT itself */
     if (issued_by(cert, x) && X509_up_ref(x)) found = x;
   }
   if (!found && ctx) found = issuer_in_store(cert, ctx);

@@ -42,7 +42,7 @@ static int on_asked(SSL *ssl, void *arg) {
   return SSL_TLSEXT_ERR_NOACK;
 }
 
-/* What the background check of an earlier connection found need not wait for another. */
+/* What an earlier connection's background check found counts at once. */
 bool tl_hs_known_revoked(const struct tl_hs *hs, X509 *cert, struct tl_verdict *v) {
   struct tl_ocsp_known known;
   uint8_t sha256[32];
@@ -73,8 +73,8 @@ static void judge_staple(SSL *ssl, struct tl_ocsp_verdict *v) {
                   time(NULL), v);
 }
 
-/* "Must staple" (RFC 7633): the authority vouches for the certificate only beside a fresh answer.
- */
+/* "Must staple" (RFC 7633): the authority vouches for the certificate only together with a fresh
+ * answer. */
 static bool must_staple(const SSL *ssl) {
   TLS_FEATURE *features =
       X509_get_ext_d2i(SSL_get0_peer_certificate(ssl), NID_tlsfeature, NULL, NULL);
@@ -88,7 +88,8 @@ static bool must_staple(const SSL *ssl) {
 static int refuse_status(struct tl_hs *hs, int code, const char *fmt, const char *why) {
   if (hs->failure.verify_code == X509_V_OK) hs->failure.verify_code = code;
   snprintf(hs->ocsp_why, sizeof(hs->ocsp_why), fmt, why);
-  return hs->domain->accept_unverified; /* else OpenSSL says bad_certificate_status_response */
+  return hs->domain
+      ->accept_unverified; /* otherwise OpenSSL sends bad_certificate_status_response */
 }
 
 static int on_staple(SSL *ssl, void *arg) {
@@ -96,7 +97,7 @@ static int on_staple(SSL *ssl, void *arg) {
   struct tl_hs *hs = SSL_get_ex_data(ssl, tl_tls_ex_index());
   if (!hs || !hs->domain) return 0;
   enum tl_ocsp_stapled want = hs->domain->ocsp.stapled;
-  /* What is not verified at all cannot become better; what is resumed was judged before. */
+  /* A failed verification cannot get better; a resumed session was judged before. */
   if (want == TL_STAPLED_OFF || SSL_session_reused(ssl) || hs->verdict.code != X509_V_OK) return 1;
   struct tl_ocsp_verdict v;
   judge_staple(ssl, &v);
@@ -146,7 +147,7 @@ static int read_staple(const char *file, uint8_t **out, size_t *out_n) {
 int tl_staple_read(struct tl_tls_domain *d, time_t now, char *why, size_t cap) {
   uint8_t *der = NULL;
   size_t n = 0;
-  int rc = TL_EIO; /* the best that is found */
+  int rc = TL_EIO; /* the best result so far */
   if (read_staple(d->ocsp.file, &der, &n)) {
     snprintf(why, cap, "%s cannot be read, is empty or too long", d->ocsp.file);
     ERR_clear_error();
@@ -163,7 +164,8 @@ int tl_staple_read(struct tl_tls_domain *d, time_t now, char *why, size_t cap) {
   return rc;
 }
 
-/* A file that is only late does not hold up the start: nothing is stapled until it is renewed. */
+/* A file that is merely out of date does not prevent the start: nothing is stapled until it is
+ * renewed. */
 static int first_read(struct tl_tls_domain *d, struct tl_blame *b) {
   char why[512];
   int rc = tl_staple_read(d, time(NULL), why, sizeof(why));

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What responders have said of clients' certificates: a table of fixed size,
- * written by the control thread, asked once per handshake. The asking and the
+ * What responders have said about clients' certificates: a table of fixed size,
+ * written by the control thread, read once per handshake. Asking and the
  * consequences are elsewhere.
  */
 #include <string.h>
 
 #include "tieline/ocsp.h"
 
-#define WAYS 8      /* places where a certificate may stand */
+#define WAYS 8      /* slots that a certificate may use */
 #define FAILED_S 30 /* a responder that failed is not asked again at once */
 
 static struct tl_ocsp_known table[TL_OCSP_KNOWN_MAX]; /* UNTIL 0: free */
@@ -48,7 +48,7 @@ bool tl_ocsp_recall(const uint8_t sha256[32], time_t now, struct tl_ocsp_known *
 
 time_t tl_ocsp_until(const struct tl_ocsp_verdict *v, time_t now, uint32_t recheck_s,
                      uint32_t random) {
-  /* Who is revoked stays so; an answer on hold ends with its next update, too. */
+  /* Revoked certificates stay revoked; one on hold until the answer's next update. */
   if (v->status == TL_OCSP_REVOKED) return v->next_update > now ? v->next_update : now + 1;
   int64_t span = recheck_s;
   if (v->status == TL_OCSP_GOOD) {

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keys of a PKCS#11 token, by libp11's engine "pkcs11". OpenSSL 3 calls engines
- * deprecated, but where no provider for PKCS#11 is packaged (Debian 12) they are
- * the only way to a token: this file alone uses them, and without them
- * (OPENSSL_NO_ENGINE) it still says what is missing. Where a provider is loaded
- * inputs.c takes that and does not come here. URIs are read by pkcs11_uri.c.
+ * Keys of a PKCS#11 token, through libp11's engine "pkcs11". OpenSSL 3 calls
+ * engines deprecated, but where no provider for PKCS#11 is packaged (Debian 12)
+ * they are the only way to a token: only this file uses them, and without them
+ * (OPENSSL_NO_ENGINE) it still says what is missing. If a provider is loaded,
+ * inputs.c uses that and does not come here. pkcs11_uri.c reads the URIs.
  *
- * The engine is one for the process. libp11 takes a session of its own for each
- * signature and waits where the token has no more, so that handshake threads
- * sign at the same time. Keys are looked up by one thread at a time: the PIN is
- * the engine's until the next.
+ * There is one engine per process. libp11 opens a session for each signature and
+ * waits when the token has no more, so that handshake threads sign in parallel.
+ * Keys are loaded by one thread at a time: the engine keeps one PIN until the
+ * next.
  */
 #define OPENSSL_SUPPRESS_DEPRECATED
 
@@ -27,7 +27,7 @@
 #ifndef OPENSSL_NO_ENGINE
 #include <openssl/engine.h>
 
-/* PKCS#11 v2.40, return values: they are the reasons in libp11's errors. */
+/* PKCS#11 v2.40, return values: the reasons in libp11's errors. */
 enum {
   CKR_PIN_INCORRECT = 0xa0,
   CKR_PIN_INVALID = 0xa1,
@@ -38,14 +38,14 @@ enum {
 static struct {
   pthread_mutex_t mu;
   ENGINE *engine;    /* NULL until the first key */
-  UI_METHOD *silent; /* asks nobody; the engine keeps it, so it lives as long */
-  char *module;      /* what the engine was opened with; NULL: p11-kit's, that is all there are */
+  UI_METHOD *silent; /* never asks; the engine keeps it, so it lives as long */
+  char *module;      /* what the engine was opened with; NULL: p11-kit's, which lists all modules */
 } token = {.mu = PTHREAD_MUTEX_INITIALIZER};
 
-/* At exit, but before OpenSSL and the token's library take themselves down: closing sessions after
- * that runs into freed memory. Handlers run in the reverse order of their registration, and
- * this one is registered after both were loaded. The engine stays in memory, or what libp11 keeps
- * in its own variables would look lost to a leak check. */
+/* At exit, but before OpenSSL and the token's library clean up: closing sessions after that would
+ * touch freed memory. Exit handlers run in reverse order of registration, and this one is
+ * registered after both were loaded. The engine itself stays in memory, or a leak check would
+ * report what libp11 keeps in its own variables. */
 static void close_engine(void) {
   ENGINE_finish(token.engine);
   UI_destroy_method(token.silent);
@@ -81,7 +81,7 @@ static int open_engine(const struct tl_pkcs11_uri *u, struct tl_blame *b) {
   /* What libp11 would write to standard error is in the error queue as well. */
   bool ready =
       silent && (module || !u->module) && ENGINE_ctrl_cmd_string(e, "QUIET", NULL, 1) == 1 &&
-      /* Else a key that wants its PIN for each signature asks at the terminal. */
+      /* Otherwise a key that wants its PIN for each signature asks at the terminal. */
       ENGINE_ctrl_cmd(e, "SET_USER_INTERFACE", 0, silent, NULL, 1) == 1 &&
       (!module || ENGINE_ctrl_cmd_string(e, "MODULE_PATH", module, 0) == 1) && ENGINE_init(e) == 1;
   if (ready) {
@@ -97,7 +97,7 @@ static int open_engine(const struct tl_pkcs11_uri *u, struct tl_blame *b) {
                          u->shown, tl_blame_reason());
 }
 
-/* The first reason that the token gave: what follows are consequences. */
+/* The first reason that the token gave: later ones are consequences. */
 static int token_reason(const char **out_text) {
   unsigned long e;
   while ((e = ERR_get_error())) {
@@ -142,7 +142,7 @@ static int blame_token(const struct tl_pkcs11_uri *u, const struct tl_pkcs11_pin
 static EVP_PKEY *load_key(const struct tl_pkcs11_uri *u, const struct tl_pkcs11_pin *pin) {
   if (pin->text && ENGINE_ctrl_cmd_string(token.engine, "PIN", pin->text, 0) != 1) return NULL;
   EVP_PKEY *key = ENGINE_load_private_key(token.engine, u->path, token.silent, NULL);
-  /* libp11 would try the last PIN on the next token as well: it is wiped by an empty one. */
+  /* libp11 would try the last PIN on the next token as well: an empty one overwrites it. */
   ERR_set_mark();
   if (pin->text) ENGINE_ctrl_cmd_string(token.engine, "PIN", "", 0);
   ERR_pop_to_mark();

@@ -10,30 +10,30 @@
 
 #include "tls/tls_internal.h"
 
-/* A URI taken apart. */
+/* The parts of a URI. */
 struct tl_pkcs11_uri {
   char *shown;    /* for sentences: without the PIN */
-  char *bare;     /* for a provider: without PIN and its source */
+  char *bare;     /* for a provider: without the PIN and its source */
   char *path;     /* what names token and object: without any query */
   char *module;   /* module-path; NULL: none */
   char *pin;      /* pin-value; NULL: none */
   char *pin_file; /* pin-source, a file; NULL: none */
 };
 
-/* Takes URI apart. *OUT is to be cleared whatever comes back. */
+/* Splits URI into its parts. *OUT is to be cleared whatever the result. */
 int tl_pkcs11_parse(const char *uri, struct tl_pkcs11_uri *out, struct tl_blame *b);
 void tl_pkcs11_clear(struct tl_pkcs11_uri *u);
 
-/* What a token is opened with, and whom to blame if it is wrong. */
+/* The PIN of a token, and the option to blame if it is wrong. */
 struct tl_pkcs11_pin {
   const char *text;   /* NULL: there is none */
-  const char *from;   /* where it was written, for the sentence */
+  const char *from;   /* where it was found, for the sentence */
   const char *option; /* the one to blame */
 };
 
 /* The key by OpenSSL's engine "pkcs11". */
 int tl_pkcs11_load(const struct tl_pkcs11_uri *u, const struct tl_pkcs11_pin *pin, EVP_PKEY **out,
                    struct tl_blame *b);
-/* Signs with KEY as a handshake does, and checks it by the certificate LEAF. NULL, or the reason
- * why not, in words that live until the thread's next OpenSSL call. */
+/* Signs with KEY as a handshake does, and checks the signature with the certificate LEAF. NULL, or
+ * the reason for the failure in words that live until the thread's next OpenSSL call. */
 const char *tl_pkcs11_try(EVP_PKEY *key, X509 *leaf);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pkcs11: URIs as text (RFC 7512): taken apart, and made fit to be shown. What
- * they name is loaded by pkcs11.c.
+ * pkcs11: URIs as text (RFC 7512): split into parts, and made fit to be shown.
+ * pkcs11.c loads the object.
  */
 #include <openssl/crypto.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@ bool tl_tls_uri_of_token(const char *input) {
 
 /* ---- attributes ---- */
 
-/* Walks over the attributes: parted by ';' in the path, by '&' behind the '?' (RFC 7512 2.3). */
+/* Walks over the attributes: separated by ';' in the path, by '&' after the '?' (RFC 7512 2.3). */
 struct walk {
   const char *next; /* NULL at the end */
   bool query;
@@ -27,7 +27,7 @@ static struct walk walk_over(const char *uri) {
   return (struct walk){.next = uri + sizeof(SCHEME) - 1};
 }
 
-/* The next attribute, which may be empty. *QUERY: it stands behind the '?'. */
+/* The next attribute, which may be empty. *QUERY: it comes after the '?'. */
 static bool walk_on(struct walk *w, bool *query, struct tl_str *out) {
   if (!w->next) return false;
   *out = (struct tl_str){w->next, strcspn(w->next, w->query ? "&" : ";?")};
@@ -46,7 +46,7 @@ static bool value_of(struct tl_str attr, const char *name, struct tl_str *out) {
   return true;
 }
 
-/* Writes a URI again, attribute by attribute. */
+/* Writes a URI attribute by attribute. */
 struct writer {
   FILE *f;
   char *text;
@@ -78,7 +78,7 @@ static char *writer_close(struct writer *w) {
   return NULL;
 }
 
-/* ---- to be shown ---- */
+/* ---- for display ---- */
 
 bool tl_tls_uri_has_pin(const char *input) {
   struct walk w = walk_over(input);
@@ -97,14 +97,14 @@ char *tl_tls_uri_shown(const char *uri) {
   bool query;
   if (!tl_tls_uri_of_token(uri)) return strdup(uri);
   if (!writer_open(&out)) return NULL;
-  /* The blank is in no URI: what is printed here is refused, and never tried as a PIN. */
+  /* No URI contains a blank: what is printed here is refused, and never tried as a PIN. */
   while (walk_on(&w, &query, &a))
     write_attribute(&out, query,
                     value_of(a, "pin-value", &value) ? TL_STR("pin-value=(not shown)") : a);
   return writer_close(&out);
 }
 
-/* ---- taken apart ---- */
+/* ---- parsing ---- */
 
 static int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -112,7 +112,7 @@ static int hex_digit(char c) {
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* RFC 3986 2.1. NULL for what is no text: a '%' of nothing, or NUL. */
+/* RFC 3986 2.1. NULL if it is not text: an invalid escape, or NUL. */
 static char *decode_value(struct tl_str s) {
   char *out = OPENSSL_zalloc(s.n + 1);
   size_t k = 0;
@@ -133,7 +133,7 @@ static char *decode_value(struct tl_str s) {
   return out;
 }
 
-/* Takes over what is said of the PIN and the module; false if NAME cannot be what it is. */
+/* Stores the attributes for PIN and module; false if NAME has an unusable value. */
 static bool take_attribute(struct tl_pkcs11_uri *u, struct tl_str a, bool *pin, const char **name) {
   static const char *const names[] = {"pin-value", "pin-source", "module-path"};
   char **field[] = {&u->pin, &u->pin_file, &u->module};
@@ -147,7 +147,7 @@ static bool take_attribute(struct tl_pkcs11_uri *u, struct tl_str a, bool *pin, 
   return true;
 }
 
-/* RFC 7512 2.4: a file: URI, here a plain path as well. What it calls "|command" we do not run. */
+/* RFC 7512 2.4: a file: URI, here also a plain path. "|command" is never run. */
 static int check_pin_file(struct tl_pkcs11_uri *u, struct tl_blame *b) {
   char *p = u->pin_file;
   if (!p) return 0;

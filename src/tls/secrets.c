@@ -33,7 +33,7 @@ static int hex_digit(char c) {
   return -1;
 }
 
-/* Decodes the hex number that P is, to its end. */
+/* Decodes the hex number P to its end. */
 static int decode_secret(const char *p, uint8_t out[TL_SECRET_MAX], uint8_t *out_len) {
   size_t n = strcspn(p, " \r\n");
   if (n != 64 && n != 96) return TL_ESYNTAX;
@@ -67,8 +67,8 @@ int tl_flight_feed(struct tl_flight *f, const uint8_t *p, size_t n) {
     if (n - TL_RECORD_HEADER < body) return TL_ETLS;
     if (p[0] == TL_CT_DATA) f->app_records++;
     if (p[0] == TL_CT_CCS) f->ccs = true;
-    /* Behind our CCS the one handshake message is Finished. TLS 1.3 sends its encrypted handshake
-     * as type 23, so the middlebox CCS there leads to no such record. */
+    /* After our CCS the only handshake message is Finished. TLS 1.3 sends its encrypted handshake
+     * as type 23, so the middlebox CCS there is not followed by such a record. */
     if (p[0] == TL_CT_HANDSHAKE && f->ccs && !f->have_nonce && body >= sizeof f->finished_nonce) {
       memcpy(f->finished_nonce, p + TL_RECORD_HEADER, sizeof f->finished_nonce);
       f->have_nonce = true;
@@ -120,7 +120,7 @@ static int derive_13(SSL *ssl, bool server, const struct tl_secrets *s, const st
   const uint8_t *tx = server ? s->server : s->client, *rx = server ? s->client : s->server;
   int rc = tl_dir_keys_from_secret(&k->tx, tx, (size_t)len, k->key_len);
   if (rc == 0) rc = tl_dir_keys_from_secret(&k->rx, rx, (size_t)len, k->key_len);
-  /* A client's last flight is under its handshake keys although its records are of type 23. */
+  /* A client's last flight uses its handshake keys although its records are of type 23. */
   if (rc == 0 && server) k->tx.seq = f->app_records;
   return rc;
 }
@@ -170,7 +170,7 @@ static int derive_12(SSL *ssl, bool server, const struct tl_flight *f, struct tl
     memcpy(client->iv, block + 2 * key, iv);
     memcpy(srv->iv, block + 2 * key + iv, iv);
     k->tx.seq = 1;
-    k->rx.seq = f->peer_records; /* mostly 1: Finished, but nothing forbids to cut it up */
+    k->rx.seq = f->peer_records; /* usually 1: Finished, but it may be split */
     if (gcm) {
       memcpy(k->tx.explicit_iv, f->finished_nonce, sizeof k->tx.explicit_iv);
       add_one(k->tx.explicit_iv);

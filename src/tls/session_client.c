@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Resumption as client: a session is offered if the certificate it stands for
- * passes today, and kept if it was proven. Tickets of TLS 1.3 come behind the
- * handshake, to whoever reads the records by then: the SSL object waits for them
- * a little while, and gets their plaintext sealed once more with the server's
- * key (OpenSSL has no door for a message alone; KTLS-FACTS 20).
+ * Resumption as client: a session is offered if the certificate behind it passes
+ * today, and kept if that was proven. TLS 1.3 tickets arrive after the
+ * handshake, when another thread reads the records: the SSL object waits for
+ * them for a while, and is given their plaintext, sealed once more with the
+ * server's key (OpenSSL has no way to take a bare message; KTLS-FACTS 20).
  */
 #include <openssl/err.h>
 #include <stdatomic.h>
@@ -14,7 +14,7 @@
 #include "tls/handshake.h"
 #include "tls/sessions.h"
 
-#define LATE_MAX 128   /* SSL objects that wait, some 25 KB each */
+#define LATE_MAX 128   /* waiting SSL objects, about 25 KB each */
 #define LATE_RECORDS 4 /* records looked at for a ticket */
 #define HT_NEW_SESSION_TICKET 4
 
@@ -39,8 +39,8 @@ int tl_hs_offer(struct tl_hs *hs, const struct tl_addr *remote) {
   return 0;
 }
 
-/* OpenSSL has a session that can go on: at the end of a TLS 1.2 handshake, or when a ticket of TLS
- * 1.3 was read. */
+/* Called when OpenSSL has a session that can be resumed: at the end of a TLS 1.2 handshake, or
+ * after a ticket of TLS 1.3. */
 static int on_session(SSL *ssl, SSL_SESSION *s) {
   struct tl_hs *hs = SSL_get_ex_data(ssl, tl_tls_ex_index());
   if (!hs || !hs->resumable || !SSL_SESSION_is_resumable(s)) return 0;
@@ -55,7 +55,7 @@ static int on_session(SSL *ssl, SSL_SESSION *s) {
 }
 
 void tl_hs_remember(struct tl_hs *hs, const struct tl_hs_result *s) {
-  /* What was let in unproven must prove itself each time. */
+  /* A peer that was admitted without proof must try to prove itself each time. */
   hs->resumable = hs->resumable && (s->peer_verified || !hs->domain->verify_cert);
   if (!hs->resumable) return;
   tl_identity_unref(hs->offered_id);
@@ -98,7 +98,7 @@ bool tl_hs_post_input(struct tl_hs *hs, const uint8_t *p, size_t n) {
 
 void tl_hs_end_session(struct tl_hs *hs) {
   if (hs->resume_offered && !hs->server && !hs->done) tl_sessions_drop(hs->session_key);
-  /* Else SSL_free would spoil the session just kept (KTLS-FACTS 14). */
+  /* Otherwise SSL_free would spoil the session just kept (KTLS-FACTS 14). */
   if (hs->ssl && hs->done) SSL_set_shutdown(hs->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   SSL_SESSION_free(hs->fresh);
   tl_identity_unref(hs->offered_id);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The table of sessions as client. Whether one may still be offered is asked by
- * session_client.c; this only keeps and finds them.
+ * The table of sessions as client. session_client.c asks whether one may still
+ * be offered; this only stores and finds them.
  */
 #include "tls/sessions.h"
 
@@ -25,7 +25,7 @@ int tl_sessions_key(const struct tl_addr *remote, const struct tl_tls_domain *d,
   char addr[TL_ADDR_STRLEN];
   EVP_MD_CTX *md = EVP_MD_CTX_new();
   tl_addr_format(remote, addr);
-  /* Each text with its end, so that no two keys are made of the same bytes. */
+  /* Each text with its NUL, so that no two keys are made of the same bytes. */
   bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) &&
             EVP_DigestUpdate(md, &d->generation, sizeof(d->generation)) &&
             EVP_DigestUpdate(md, addr, strlen(addr) + 1) &&
@@ -50,7 +50,7 @@ static struct entry *find_newest(const uint8_t key[TL_SESSIONS_KEY]) {
   return best;
 }
 
-/* A free place, or the oldest, whose content goes to *OUT_OLD. */
+/* A free slot, or the oldest, whose content is moved to *OUT_OLD. */
 static struct entry *pick_slot(struct entry *out_old) {
   struct entry *best = &table[0];
   for (size_t i = 0; i < TL_SESSIONS_MAX && best->session; i++)

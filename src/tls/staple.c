@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The answer that we staple: one per certificate of ours, renewed by the control
- * thread while handshake threads read it.
+ * The OCSP answer that we staple: one per certificate of ours, renewed by the
+ * control thread while handshake threads read it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +23,7 @@ int tl_staple_set(struct tl_staple *s, const uint8_t *der, size_t n, time_t now,
                   struct tl_ocsp_verdict *out) {
   int rc = tl_ocsp_judge(der, n, s->cert, s->issuer, now, out);
   if (rc) return rc;
-  if (out->status != TL_OCSP_GOOD) return TL_EVERIFY; /* it would only turn clients away */
+  if (out->status != TL_OCSP_GOOD) return TL_EVERIFY; /* stapling it would only turn clients away */
   uint8_t *copy = malloc(n);
   if (!copy) return TL_ENOMEM;
   memcpy(copy, der, n);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Ticket keys of each domain, for all handshake threads: one seals, the one
- * before it still opens. A key seals for half of a ticket's life, so that no key
- * is older than one life when it opens its last ticket; then it is wiped. Which
- * sessions a ticket may resume is decided here too: the domain and its generation
- * stand in the session id context, the client's certificate is verified again.
+ * Ticket keys of each domain, for all handshake threads: one seals, its
+ * predecessor still opens. A key seals for half of a ticket's life, so that no
+ * key is older than one life when it opens its last ticket; then it is wiped.
+ * This file also decides which sessions a ticket may resume: the domain and its
+ * generation are in the session id context, and the client's certificate is
+ * verified again.
  */
 #include "tls/ticket_keys.h"
 
@@ -31,7 +32,7 @@ struct key {
 
 struct tl_ticket_keys {
   uint64_t life_ms;
-  pthread_mutex_t mu; /* of the next two */
+  pthread_mutex_t mu; /* guards the next two */
   struct key present, former;
 };
 
@@ -45,7 +46,7 @@ static uint64_t now_ms(void) {
 
 void tl_tickets_skip(uint64_t ms) { skipped_ms += ms; }
 
-/* On pages of their own: no core file shows them. */
+/* On pages of their own, which no core file contains. */
 struct tl_ticket_keys *tl_tickets_new(uint32_t life_s) {
   struct tl_ticket_keys *t =
       mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -72,7 +73,8 @@ static bool make_key(struct key *k, uint64_t now) {
   return true;
 }
 
-/* Called with the lock held. What has ended is wiped; what has sealed long enough only opens. */
+/* Called with the lock held. Wipes keys that have expired; a key past its sealing time only
+ * opens. */
 static void age_keys(struct tl_ticket_keys *t, uint64_t now) {
   if (t->former.set && now - t->former.born_ms >= t->life_ms)
     OPENSSL_cleanse(&t->former, sizeof t->former);
@@ -82,7 +84,7 @@ static void age_keys(struct tl_ticket_keys *t, uint64_t now) {
   OPENSSL_cleanse(&t->present, sizeof t->present);
 }
 
-/* The key that seals (NAME NULL) or the one of that name. 2: it opens, but seals no more. */
+/* The key that seals (NAME NULL) or the one called NAME. 2: it opens, but no longer seals. */
 static int find_key(struct tl_ticket_keys *t, const uint8_t *name, struct key *out) {
   int rc = 0;
   const uint64_t now = now_ms();
@@ -129,13 +131,13 @@ static bool set_mac(EVP_MAC_CTX *mac, struct key *k) {
   return EVP_MAC_CTX_set_params(mac, p) == 1;
 }
 
-/* AES-256-CBC and HMAC-SHA256 (RFC 5077 4); OpenSSL puts name, IV and MAC where they belong. */
+/* AES-256-CBC and HMAC-SHA256 (RFC 5077 4); OpenSSL places name, IV and MAC. */
 static int on_key(SSL *ssl, unsigned char name[NAME_LEN], unsigned char iv[EVP_MAX_IV_LENGTH],
                   EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int seal) {
   struct key k;
   struct tl_tls_domain *d = domain_of(ssl);
   int rc = d ? find_key(d->ticket_keys, seal ? NULL : name, &k) : 0;
-  if (rc == 0) return 0; /* unknown: a full handshake; none to seal with: no ticket */
+  if (rc == 0) return 0; /* unknown: a full handshake follows; none to seal with: no ticket */
   bool ok = true;
   if (seal) {
     memcpy(name, k.name, NAME_LEN);
@@ -149,7 +151,7 @@ static int on_key(SSL *ssl, unsigned char name[NAME_LEN], unsigned char iv[EVP_M
   return ok ? rc : -1;
 }
 
-/* ---- who may go on ---- */
+/* ---- which sessions may resume ---- */
 
 bool tl_tickets_client_ok(const struct tl_tls_domain *d, X509 *leaf) {
   struct tl_verdict v;
@@ -160,8 +162,8 @@ bool tl_tickets_client_ok(const struct tl_tls_domain *d, X509 *leaf) {
   if (d->ocsp.client != TL_OCSP_CLIENT_OFF && tl_ocsp_recall(sha256, time(NULL), &known) &&
       known.status == TL_OCSP_REVOKED)
     return false;
-  /* A ticket holds the client's own certificate only; the chain is known while another of its
-   * connections lives. */
+  /* A ticket holds only the client's own certificate; the chain is known while another connection
+   * of the client is alive. */
   struct tl_identity *id = tl_identity_find(leaf);
   bool ok = id && tl_tls_verify_identity(d, true, id, (struct tl_str){0}, 0, &v) == 0;
   tl_identity_unref(id);
@@ -181,7 +183,7 @@ static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session, const unsigne
     ERR_clear_error();
     return SSL_TICKET_RETURN_IGNORE_RENEW;
   }
-  /* A ticket of TLS 1.3 is for one use (RFC 8446 C.4): the client is given the next one. */
+  /* A TLS 1.3 ticket is for one use (RFC 8446 C.4): the client gets a new one. */
   bool renew = status == SSL_TICKET_SUCCESS_RENEW || SSL_version(ssl) == TLS1_3_VERSION;
   return renew ? SSL_TICKET_RETURN_USE_RENEW : SSL_TICKET_RETURN_USE;
 }
@@ -189,7 +191,8 @@ static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session, const unsigne
 void tl_tickets_limit(SSL *ssl) {
   const struct tl_tls_domain *d = domain_of(ssl);
   SSL_SESSION *session = SSL_get_session(ssl);
-  /* OpenSSL takes it from the context that the handshake began with, which is every domain's. */
+  /* OpenSSL takes the lifetime from the context that the handshake began with, which all domains
+   * share. */
   if (d && session) SSL_SESSION_set_timeout(session, (long)d->ticket_lifetime_s);
 }
 

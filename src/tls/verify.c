@@ -52,7 +52,7 @@ uint8_t tl_verify_alert(int code) {
   case X509_V_ERR_CA_MD_TOO_WEAK:
   case X509_V_ERR_EC_KEY_EXPLICIT_PARAMS: return SSL_AD_BAD_CERTIFICATE;
   case X509_V_ERR_OUT_OF_MEM: return SSL_AD_INTERNAL_ERROR;
-  /* a revocation list that is missing or stale is nothing the peer did */
+  /* a missing or stale revocation list is not the peer's doing */
   default: return SSL_AD_CERTIFICATE_UNKNOWN;
   }
 }
@@ -69,7 +69,7 @@ int tl_verify_code_for_openssl(int code) {
   }
 }
 
-/* Cut between characters: half of one would be no UTF-8. */
+/* Cut between characters: half of one would not be UTF-8. */
 static void put_text(char *out, size_t cap, const char *s) {
   size_t n = strlen(s);
   if (n >= cap)
@@ -124,12 +124,12 @@ int tl_verify_run(X509_STORE_CTX *sc, const struct tl_tls_domain *d, bool server
   if (!v->checked) return 0;
   X509 *leaf = X509_STORE_CTX_get0_cert(sc);
   if (!tl_leaf_acceptable(leaf, &f)) return set_failure(v, f.code, f.depth, leaf, f.why);
-  /* OpenSSL's purpose check would refuse what RFC 5924 allows; eku_ok takes its place. The checks
-   * of authorities (basicConstraints, keyCertSign, path length) do not hang on it. */
+  /* OpenSSL's purpose check would refuse what RFC 5924 allows; tl_chain_acceptable replaces it. The
+   * checks of authorities (basicConstraints, keyCertSign, path length) do not depend on it. */
   X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(sc);
   X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_ANY);
-  /* Any policy will do (RFC 5280 6.1.1 c). Unasked, OpenSSL takes critical policy constraints as
-   * understood without looking at them. */
+  /* Any policy is accepted (RFC 5280 6.1.1 c). Without this, OpenSSL treats critical policy
+   * constraints as understood without looking at them. */
   if (X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_POLICY_CHECK) != 1 ||
       X509_VERIFY_PARAM_add0_policy(param, OBJ_nid2obj(NID_any_policy)) != 1)
     return set_failure(v, X509_V_ERR_OUT_OF_MEM, 0, leaf, NULL);
@@ -152,7 +152,7 @@ int tl_verify_run(X509_STORE_CTX *sc, const struct tl_tls_domain *d, bool server
   return 0;
 }
 
-/* What ssl_verify_cert_chain of OpenSSL sets up for a handshake. */
+/* The same set-up as ssl_verify_cert_chain of OpenSSL for a handshake. */
 static int prepare_context(X509_STORE_CTX *sc, SSL_CTX *ctx, bool server,
                            const struct tl_identity *id, time_t at) {
   X509_STORE *store = SSL_CTX_get_cert_store(ctx);

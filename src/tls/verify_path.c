@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Helps OpenSSL to find the way from a peer's certificate up to an authority.
- * It goes up by the first certificate that fits and does not come back from a
- * dead end, so what leads to trust must come first. It judges nothing.
+ * Helps OpenSSL to find the way from a peer's certificate up to an authority. It
+ * climbs by the first certificate that fits and does not return from a dead end,
+ * so the ones that lead to trust must come first. This file judges nothing.
  */
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
@@ -10,7 +10,7 @@
 
 #include "tls/verify_rules.h"
 
-/* Who sends more than this gets them tried as they come: ordering costs their square. */
+/* Longer chains are tried in the order received: sorting has quadratic cost. */
 #define ORDER_MAX 32
 
 static bool in_store(X509_STORE_CTX *sc, const X509_NAME *name) {
@@ -50,7 +50,7 @@ STACK_OF(X509) * tl_path_order(X509_STORE_CTX *sc) {
   STACK_OF(X509) *sk = X509_STORE_CTX_get0_untrusted(sc);
   int n = sk_X509_num(sk);
   bool leads[ORDER_MAX] = {false};
-  if (n < 3 || n > ORDER_MAX) return NULL; /* the peer's own and one more: nothing to order */
+  if (n < 3 || n > ORDER_MAX) return NULL; /* the peer's own and one more: nothing to sort */
   STACK_OF(X509) *out = sk_X509_new_reserve(NULL, n);
   if (!out) return NULL;
   find_leading(sc, sk, leads);
@@ -60,7 +60,7 @@ STACK_OF(X509) * tl_path_order(X509_STORE_CTX *sc) {
   return out;
 }
 
-/* ---- authorities of one name ---- */
+/* ---- authorities with the same name ---- */
 
 static bool has_twins(STACK_OF(X509) * cas) {
   for (int i = 0; i < sk_X509_num(cas); i++)
@@ -73,7 +73,7 @@ static bool has_twins(STACK_OF(X509) * cas) {
   return false;
 }
 
-/* Where no key identifier (RFC 5280 4.2.1.1) tells two of one name apart, the signature does. */
+/* Where no key identifier (RFC 5280 4.2.1.1) distinguishes two of the same name, signatures do. */
 static int issued_by(X509_STORE_CTX *sc, X509 *x, X509 *issuer) {
   (void)sc;
   if (X509_check_issued(issuer, x) != X509_V_OK) return 0;

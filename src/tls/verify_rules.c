@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a chain that OpenSSL found good must fulfil besides: bounds that keep
+ * What a chain that OpenSSL accepted must satisfy as well: bounds that keep
  * hostile certificates cheap, names without tricks, key usage for TLS, and the
- * Extended Key Usage of RFC 5924 in place of OpenSSL's, which knows no SIP.
+ * Extended Key Usage of RFC 5924 in place of OpenSSL's check, which knows no
+ * SIP.
  */
 #include "tls/verify_rules.h"
 
@@ -10,12 +11,12 @@
 
 #include "tls/identity_read.h"
 
-/* Octets of a serial number (RFC 5280 4.1.2.2). Zero and negative ones exist and harm nobody. */
+/* Octets of a serial number (RFC 5280 4.1.2.2). Zero and negative numbers exist and do no harm. */
 #define SERIAL_MAX 20
-/* Bits of an RSA or DSA key: beyond this a signature costs milliseconds and protects no better. */
+/* Bits of an RSA or DSA key: longer ones cost milliseconds per signature and protect no better. */
 #define KEY_BITS_MAX 8192
 
-/* What an Extended Key Usage allows, of what matters here. */
+/* The relevant permissions in an Extended Key Usage. */
 enum { FOR_SIP = 1, FOR_ROLE = 2, FOR_ALL = FOR_SIP | FOR_ROLE, SIP_BY_NAME = 4 };
 
 static bool set_finding(struct tl_finding *out, int code, int depth, const char *why) {
@@ -42,7 +43,7 @@ static bool san_ok(const GENERAL_NAME *g) {
 static bool sans_ok(X509 *x, struct tl_finding *out) {
   int crit;
   GENERAL_NAMES *names = X509_get_ext_d2i(x, NID_subject_alt_name, &crit, NULL);
-  if (!names) /* -1: there is none; else it is damaged or there twice */
+  if (!names) /* -1: there is none; otherwise it is damaged or duplicated */
     return crit == -1 || set_finding(out, X509_V_ERR_INVALID_EXTENSION, 0,
                                      "the subjectAltName of the certificate cannot be read");
   int n = sk_GENERAL_NAME_num(names);
@@ -89,17 +90,18 @@ static bool bounds_ok(X509 *x, int depth, struct tl_finding *out) {
   return true;
 }
 
-/* The peer signs (RFC 8446 4.4.2.2, RFC 5246 7.4.2), but as server of TLS 1.2 where the operator
+/* The peer signs (RFC 8446 4.4.2.2, RFC 5246 7.4.2), except as server of TLS 1.2 if the operator
  * lists suites with RSA key exchange. */
 static bool key_usage_ok(X509 *x, bool may_decrypt, struct tl_finding *out) {
   uint32_t need = KU_DIGITAL_SIGNATURE | (may_decrypt ? KU_KEY_ENCIPHERMENT : 0);
-  if (X509_get_key_usage(x) & need) return true; /* all bits where nothing is said */
+  if (X509_get_key_usage(x) & need)
+    return true; /* all bits are set where there is no such extension */
   return set_finding(out, X509_V_ERR_INVALID_PURPOSE, 0,
                      "the key usage of the certificate does not allow TLS");
 }
 
 static unsigned purpose_of(const ASN1_OBJECT *o, int role_nid) {
-  char oid[sizeof(TL_OID_SIP_DOMAIN) + 1]; /* one more than fits shows that it is longer */
+  char oid[sizeof(TL_OID_SIP_DOMAIN) + 1]; /* one byte more, to notice longer ones */
   int nid = OBJ_obj2nid(o);
   if (nid == NID_anyExtendedKeyUsage) return FOR_ALL;
   if (nid == role_nid) return FOR_ROLE;
@@ -119,8 +121,8 @@ static unsigned read_purposes(X509 *x, bool peer_is_client) {
   return sum;
 }
 
-/* RFC 5924 4 for the peer's own certificate; that of an authority bounds what it may issue, so what
- * is left of both must still be SIP or TLS in this role. */
+/* RFC 5924 4 for the peer's own certificate; an authority's bounds what it may issue, so what all
+ * of them allow must include SIP or TLS in this role. */
 static bool eku_ok(STACK_OF(X509) * chain, enum tl_eku eku, bool peer_is_client,
                    struct tl_finding *out) {
   unsigned left = read_purposes(sk_X509_value(chain, 0), peer_is_client);

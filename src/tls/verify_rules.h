@@ -13,20 +13,21 @@ struct tl_finding {
   const char *why;
 };
 
-/* Bounds and names of the peer's own certificate, looked at before any time is spent on its chain.
- * True: nothing is wrong; else *OUT says what. */
+/* Bounds and names of the peer's own certificate, checked before any time is spent on its chain.
+ * False: *OUT says what is wrong. */
 bool tl_leaf_acceptable(X509 *leaf, struct tl_finding *out);
-/* Judges CHAIN, verified and leaf first, as that of a PEER_IS_CLIENT or server. True: nothing is
- * wrong; else *OUT says what. */
+/* Judges CHAIN, verified and leaf first, as that of a client (PEER_IS_CLIENT) or a server. False:
+ * *OUT says what is wrong. */
 bool tl_chain_acceptable(STACK_OF(X509) * chain, const struct tl_tls_domain *d, bool peer_is_client,
                          struct tl_finding *out);
 
 /* Does the extended key usage of LEAF allow SIP or TLS as client or server? */
 bool tl_leaf_for_role(X509 *leaf, bool client);
 
-/* verify_path.c: SC's untrusted certificates, those first by which trust is reached (RFC 8446
- * 4.4.2: "arbitrary orderings"). A stack of the caller's, without references; NULL: leave them as
- * they are. */
+/* verify_path.c: SC's untrusted certificates, sorted so that those which lead to trust come first
+ * (RFC 8446 4.4.2: "arbitrary orderings"). A stack of the caller's, without references; NULL: leave
+ * them as they are. */
 STACK_OF(X509) * tl_path_order(X509_STORE_CTX *sc);
-/* Where two of CAS have one name and two keys, STORE tells them apart by signatures. */
+/* Where two of CAS have the same name but different keys, lets STORE tell them apart by
+ * signatures. */
 void tl_path_tell_twins(X509_STORE *store, STACK_OF(X509) * cas);
