@@ -11,10 +11,16 @@
  */
 #pragma once
 
-#include <openssl/x509.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
 
 #include "tieline/err.h"
+
+/* X509_CRL and X509_STORE of OpenSSL. */
+struct X509_crl_st;
+struct x509_store_st;
 
 struct tl_crls;
 
@@ -36,22 +42,15 @@ struct tl_crls *tl_crls_new(bool fetch, bool all, bool accept_stale);
 struct tl_crls *tl_crls_ref(struct tl_crls *s);
 void tl_crls_unref(struct tl_crls *s); /* NULL is fine */
 bool tl_crls_fetches(const struct tl_crls *s);
-/* Has the verifications with STORE ask S; S must live as long. */
-int tl_crls_attach(struct tl_crls *s, X509_STORE *store);
-/* Records a list of a file that is in the store already: for display. */
-int tl_crls_note(struct tl_crls *s, X509_CRL *crl, const char *source);
 /* Adds a fetched list that is signed by an issuer in STORE or in a valid chain of a peer, and drops
  * an older one of the same issuer and source. TL_EEXIST: it is not newer. TL_ENOTFOUND: the issuer
  * is unknown. TL_EVERIFY: another reason, in WHY. */
-int tl_crls_take(struct tl_crls *s, X509_STORE *store, X509_CRL *crl, const char *source, char *why,
-                 size_t cap);
+int tl_crls_take(struct tl_crls *s, struct x509_store_st *store, struct X509_crl_st *crl,
+                 const char *source, char *why, size_t cap);
 /* Lists at most CAP; returns how many there are in OUT. */
 size_t tl_crls_list(struct tl_crls *s, struct tl_crl_info *out, size_t cap);
 /* Remembers that LEVEL was logged for list I of tl_crls_list. */
 void tl_crls_alarm(struct tl_crls *s, size_t i, uint8_t level);
-/* Wants the lists at the distribution points (http) of X, which are ISSUER's, NULL: not known. Both
- * must come from a valid chain, or be ours. */
-void tl_crls_want(struct tl_crls *s, const X509 *x, X509 *issuer);
 /* S, not yet in use, replaces BEFORE (either may be NULL): it also wants the lists of authorities
  * that were known from peers' chains. */
 void tl_crls_inherit(struct tl_crls *s, struct tl_crls *before);
@@ -60,10 +59,5 @@ void tl_crls_inherit(struct tl_crls *s, struct tl_crls *before);
 bool tl_crls_wanted(struct tl_crls *s, char out[TL_CRL_URL_MAX]);
 /* FN is called, in any thread, when a place becomes wanted. Before any domain is made. */
 void tl_crls_on_wanted(void (*fn)(void *arg), void *arg);
-/* For X509_STORE_CTX_set_verify_cb, where the store's lists count for all levels: forgives a list
- * that is stale or missing if accept_stale, and above the peer's own certificate unless all. */
-int tl_crl_judge(int ok, X509_STORE_CTX *sc);
-/* Why CRL alone does not tell which certificates are revoked; NULL: it does. */
-const char *tl_crl_unusable(const X509_CRL *crl);
 /* Fills *OUT from CRL. */
-void tl_crl_describe(const X509_CRL *crl, const char *source, struct tl_crl_info *out);
+void tl_crl_describe(const struct X509_crl_st *crl, const char *source, struct tl_crl_info *out);

@@ -8,7 +8,6 @@
  */
 #pragma once
 
-#include <openssl/ssl.h>
 #include <time.h>
 
 #include "tieline/err.h"
@@ -78,20 +77,11 @@ struct tl_identity {
   size_t n_cn;            /* common names in the subject */
   size_t n_san;
   struct tl_san *san;
-  char *text[TL_ID_FIELDS]; /* for tl_identity_field; NULL: another member holds it */
-  STACK_OF(X509) * chain;   /* as sent, the peer's own first */
-  bool chain_complete;      /* false: resumed, only the first certificate is known */
+  char *text[TL_ID_FIELDS];    /* for tl_identity_field; NULL: another member holds it */
+  struct stack_st_X509 *chain; /* STACK_OF(X509), for src/tls: as sent, the peer's own first */
+  bool chain_complete;         /* false: resumed, only the first certificate is known */
 };
 
-/* Reads the peer of SSL after its handshake; V is the result of the verification (NULL: resumed).
- * NULL in *OUT (and 0) if it sent no certificate. */
-int tl_identity_from_ssl(SSL *ssl, const struct tl_verdict *v, struct tl_identity **out);
-/* The record of LEAF with its whole verified chain, if some connection still holds one; a
- * reference, or NULL. */
-struct tl_identity *tl_identity_find(X509 *leaf);
-/* A record of a certificate that came from no connection, for instance our own; OTHERS (may be
- * NULL) follow it in the chain. It is neither checked nor shared. */
-int tl_identity_of_cert(X509 *cert, STACK_OF(X509) * others, struct tl_identity **out);
 struct tl_identity *tl_identity_ref(struct tl_identity *id);
 void tl_identity_unref(struct tl_identity *id); /* NULL is fine */
 
@@ -99,6 +89,11 @@ void tl_identity_unref(struct tl_identity *id); /* NULL is fine */
  * such field. Belongs to ID. */
 const char *tl_identity_field(const struct tl_identity *id, enum tl_id_field field);
 bool tl_identity_flag(const struct tl_identity *id, enum tl_id_flag flag);
+/* The SHA-256 of the certificate itself; false: not known. */
+bool tl_identity_cert_digest(const struct tl_identity *id, uint8_t out[32]);
+/* Certificates that the peer sent, its own included. */
+size_t tl_identity_chain_len(const struct tl_identity *id);
+
 /* "subject", "subject_cn", "serial_decimal", "not_after" ...; "verified", "revoked" ... */
 const char *tl_id_field_name(enum tl_id_field field);
 const char *tl_id_flag_name(enum tl_id_flag flag);

@@ -11,12 +11,18 @@
  */
 #pragma once
 
-#include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <time.h>
 
 #include "tieline/err.h"
+
+/* X509, STACK_OF(X509) and SSL_CTX of OpenSSL. */
+struct x509_st;
+struct stack_st_X509;
+struct ssl_ctx_st;
 
 /* What a TLS domain wants of OCSP, as written by the operator. */
 enum tl_ocsp_staple { TL_STAPLE_OFF, TL_STAPLE_FILE, TL_STAPLE_FETCH };      /* ours, as server */
@@ -47,21 +53,22 @@ const char *tl_ocsp_status_name(enum tl_ocsp_status s);
 
 /* Judges an answer in DER about CERT of ISSUER: signature by ISSUER or its delegate (RFC 6960
  * 4.2.2.2), the certificate's id, and its time at NOW. 0: it is valid. */
-int tl_ocsp_judge(const uint8_t *der, size_t n, X509 *cert, X509 *issuer, time_t now,
-                  struct tl_ocsp_verdict *out);
+int tl_ocsp_judge(const uint8_t *der, size_t n, struct x509_st *cert, struct x509_st *issuer,
+                  time_t now, struct tl_ocsp_verdict *out);
 /* A question in DER, malloc'd. */
-int tl_ocsp_request(X509 *cert, X509 *issuer, uint8_t **out, size_t *out_n);
+int tl_ocsp_request(struct x509_st *cert, struct x509_st *issuer, uint8_t **out, size_t *out_n);
 /* The issuer of CERT: in CHAIN (may be NULL), else among CTX's authorities (may be NULL). The
  * signature is checked. A reference, or NULL. */
-X509 *tl_ocsp_issuer(X509 *cert, STACK_OF(X509) * chain, SSL_CTX *ctx);
+struct x509_st *tl_ocsp_issuer(struct x509_st *cert, struct stack_st_X509 *chain,
+                               struct ssl_ctx_st *ctx);
 /* The first http:// responder that CERT names; OPENSSL_free it. NULL: none. */
-char *tl_ocsp_responder(X509 *cert);
+char *tl_ocsp_responder(struct x509_st *cert);
 
 /* ---- Staples */
 
 struct tl_staple {
-  X509 *cert, *issuer; /* constant; ISSUER NULL: not found, so no answer can be judged */
-  pthread_mutex_t mu;  /* guards the next three */
+  struct x509_st *cert, *issuer; /* constant; ISSUER NULL: not found, so no answer can be judged */
+  pthread_mutex_t mu;            /* guards the next three */
   uint8_t *der;
   size_t n;
   struct tl_ocsp_verdict verdict; /* of DER */

@@ -81,7 +81,7 @@ struct tl_tls_domain {
   uint64_t generation; /* new for each domain object made in this process */
   uint8_t core[32]; /* digest of all but trust and policy; set once, before the domain is shared */
   char *name;
-  SSL_CTX *server, *client; /* NULL when not in that role */
+  struct ssl_ctx_st *server, *client; /* SSL_CTX; NULL when not in that role */
   bool verify_cert, require_cert, verify_name, allow_cn, accept_unverified;
   bool strict_sni;       /* never the fallback of a client that asks for a name not listed */
   bool crl_stale_accept; /* a revocation list past its next update still counts */

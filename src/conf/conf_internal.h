@@ -317,7 +317,8 @@ void tl_conf_free_source(struct tl_conf_route *r);
 void tl_conf_warn_offload(const struct tl_conf *c, struct tl_conf_ctx *ctx);
 /* The suites of CTX that a kernel with CAN does not take, separated by blanks. */
 struct tl_ktls_caps;
-void tl_conf_not_offloaded(SSL_CTX *ctx, const struct tl_ktls_caps *can, char *text, size_t cap);
+void tl_conf_not_offloaded(struct ssl_ctx_st *ctx, const struct tl_ktls_caps *can, char *text,
+                           size_t cap);
 /* Fails if an option changed that cannot change while running. */
 int tl_conf_check_reload(const struct tl_raw *now, const struct tl_raw *before,
                          struct tl_conf_ctx *ctx);

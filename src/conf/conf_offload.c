@@ -4,6 +4,7 @@
  * their connections still work, in user space. The kernel is probed once per
  * process. A kernel without any TLS is reported by `tieline probe`, not here.
  */
+#include <openssl/ssl.h>
 #include <pthread.h>
 
 #include "conf/conf_internal.h"

@@ -35,7 +35,7 @@ json_t *tl_json_identity(const struct tl_identity *id) {
   json_object_set_new(o, "verify_code", json_integer(id->verify_code));
   json_object_set_new(o, "seconds_left", json_integer((json_int_t)(id->not_after - time(NULL))));
   json_object_set_new(o, "chain_not_after", tl_json_time(id->chain_not_after));
-  json_object_set_new(o, "chain_length", json_integer(id->chain ? sk_X509_num(id->chain) : 0));
+  json_object_set_new(o, "chain_length", json_integer((json_int_t)tl_identity_chain_len(id)));
   return o;
 }
 

@@ -8,6 +8,7 @@
 #include "control/crl.h"
 
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 

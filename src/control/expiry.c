@@ -5,7 +5,7 @@
  * (30, 7 and 1 days; for a list the last tenth of its time), and the first of
  * each kind is a gauge. Connections at their chain's end are the ledger's.
  */
-#include <openssl/x509.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -79,7 +79,7 @@ static bool revoked_since(struct tl_control *c, struct tl_ledger_item *it,
   snprintf(it->known->why, sizeof it->known->why, "certificate revoked (OCSP)");
   out->action = TL_DIRECTIVE_CLOSE;
   out->pass = false;
-  out->alert = SSL_AD_CERTIFICATE_REVOKED;
+  out->alert = TL_ALERT_CERTIFICATE_REVOKED;
   snprintf(out->why, sizeof out->why, "%s", "its certificate is revoked (OCSP)");
   return true;
 }

@@ -32,8 +32,9 @@ json_t *tl_ocsp_client_list(void);
 json_t *tl_ocsp_time(time_t t);
 /* Orders a question about CERT from the responder at URL. ISSUER is asked for its signature. */
 struct tl_fetch;
-int tl_ocsp_order(struct tl_control *c, X509 *cert, X509 *issuer, const char *url,
-                  uint32_t timeout_ms, void (*done)(struct tl_fetch *f, void *arg), void *arg);
+int tl_ocsp_order(struct tl_control *c, struct x509_st *cert, struct x509_st *issuer,
+                  const char *url, uint32_t timeout_ms, void (*done)(struct tl_fetch *f, void *arg),
+                  void *arg);
 
 int tl_command_ocsp(struct tl_control *c, struct tl_request *req, const json_t *params,
                     struct tl_answer *a);

@@ -9,6 +9,7 @@
  * the last answer no longer counts; the ledger sees to that and to what follows.
  */
 #include <openssl/rand.h>
+#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,14 +97,14 @@ static void send_again(struct tl_control *c) {
 /* There is no answer, or none that says good: the domain's policy decides. */
 static void by_policy(struct tl_control *c, struct waiter *w) {
   tl_count(&c->rt->control.counters, w->hard ? TL_C_OCSP_CLOSED_HARD : TL_C_OCSP_PASSED_SOFT);
-  tell(c, w, w->hard ? SSL_AD_CERTIFICATE_UNKNOWN : 0);
+  tell(c, w, w->hard ? TL_ALERT_CERTIFICATE_UNKNOWN : 0);
   w->let_go = true;
 }
 
 static void by_status(struct tl_control *c, struct waiter *w, enum tl_ocsp_status s) {
   if (s == TL_OCSP_REVOKED) {
     tl_count(&c->rt->control.counters, TL_C_OCSP_REVOKED);
-    tell(c, w, SSL_AD_CERTIFICATE_REVOKED);
+    tell(c, w, TL_ALERT_CERTIFICATE_REVOKED);
   } else if (w->let_go) {
     return;
   } else if (s == TL_OCSP_GOOD) {

@@ -4,6 +4,7 @@
  * or read again from a file that somebody else renews. Handshake threads take
  * them from the domain; nothing here waits for a responder.
  */
+#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

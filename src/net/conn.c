@@ -544,11 +544,11 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
   bool ask = h->ocsp_ask;
   tl_handoff_free(h);
   if (!check_peer_binding(c)) {
-    reject_conn(c, SSL_AD_ACCESS_DENIED, TL_EVERIFY);
+    reject_conn(c, TL_ALERT_ACCESS_DENIED, TL_EVERIFY);
     return;
   }
   if (ask && tl_park_ask(c)) {
-    reject_conn(c, SSL_AD_CERTIFICATE_UNKNOWN, TL_ELIMIT);
+    reject_conn(c, TL_ALERT_CERTIFICATE_UNKNOWN, TL_ELIMIT);
     return;
   }
   tl_conn_opened(c);

@@ -5,7 +5,6 @@
  * connection, so its messages wait in the kernel. The control thread answers each
  * question within ocsp_timeout.
  */
-#include <openssl/evp.h>
 #include <stdlib.h>
 
 #include "net/handshaker.h"
@@ -18,8 +17,7 @@ bool tl_park_wanted(const struct tl_handoff *h) {
   if (!h->server || !h->peer_verified || !h->domain || !h->identity ||
       h->domain->ocsp.client == TL_OCSP_CLIENT_OFF)
     return false;
-  X509 *cert = sk_X509_value(h->identity->chain, 0);
-  return !cert || X509_digest(cert, EVP_sha256(), sha256, NULL) != 1 ||
+  return !tl_identity_cert_digest(h->identity, sha256) ||
          !tl_ocsp_recall(sha256, time(NULL), &known) || known.status != TL_OCSP_GOOD;
 }
 

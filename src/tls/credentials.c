@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "tieline/log_limit.h"
+#include "tls/identity_read.h"
 #include "tls/pkcs11.h"
 #include "tls/verify_rules.h"
 

@@ -4,7 +4,7 @@
  * and the places from which others are wanted. It fetches nothing itself; the
  * control thread does.
  */
-#include "tieline/crl.h"
+#include "tls/crl_lists.h"
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>

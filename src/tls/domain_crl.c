@@ -4,7 +4,7 @@
  * contexts that were loaded with them: for display, and to be extended by
  * crl_fetch.
  */
-#include "tieline/crl.h"
+#include "tls/crl_lists.h"
 #include "tls/tls_internal.h"
 
 static int note_lists(struct tl_crls *s, X509_STORE *store, const struct tl_tls_options *o) {

@@ -14,8 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tieline/crl.h"
 #include "tieline/log.h"
+#include "tls/crl_lists.h"
 #include "tls/tls_internal.h"
 #include "tls/verify_rules.h"
 

@@ -11,6 +11,7 @@
 
 #include "tieline/verify.h"
 #include "tls/handshake.h"
+#include "tls/identity_read.h"
 
 /* OpenSSL limits the bytes of a handshake, not its records: a peer may send ChangeCipherSpec of TLS
  * 1.3 for ever. Honest peers need a few, or some hundred with tiny fragments. */

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "tieline/secrets.h"
+#include "tls/secrets.h"
 #include "tls/tls_internal.h"
 
 struct tl_hs {

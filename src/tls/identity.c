@@ -215,3 +215,14 @@ bool tl_identity_cert_matches(X509 *cert, struct tl_str domain, bool allow_cn) {
   tl_identity_unref(id);
   return ok;
 }
+
+bool tl_identity_cert_digest(const struct tl_identity *id, uint8_t out[32]) {
+  size_t n = 0;
+  bool ok = OPENSSL_hexstr2buf_ex(out, 32, &n, id->cert_sha256, '\0') == 1 && n == 32;
+  if (!ok) ERR_clear_error();
+  return ok;
+}
+
+size_t tl_identity_chain_len(const struct tl_identity *id) {
+  return id->chain ? (size_t)sk_X509_num(id->chain) : 0;
+}

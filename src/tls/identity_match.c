@@ -6,6 +6,7 @@
  * the certificate is good at all is verify.c's question.
  */
 #include <ctype.h>
+#include <openssl/crypto.h>
 
 #include "tieline/addr.h"
 #include "tieline/identity.h"

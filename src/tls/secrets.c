@@ -10,7 +10,7 @@
  *
  * It installs nothing: see src/ktls and src/record.
  */
-#include "tieline/secrets.h"
+#include "tls/secrets.h"
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>

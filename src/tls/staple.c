@@ -3,6 +3,7 @@
  * The OCSP answer that we staple: one per certificate of ours, renewed by the
  * control thread while handshake threads read it.
  */
+#include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
 

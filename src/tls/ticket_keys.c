@@ -20,6 +20,7 @@
 
 #include "tieline/verify.h"
 #include "tls/handshake.h"
+#include "tls/identity_read.h"
 
 #define NAME_LEN 16
 #define KEY_LEN 32

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <openssl/ssl.h>
 #include <sys/stat.h>
 
 #include "tieline/ca_names.h"

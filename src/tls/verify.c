@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tieline/crl.h"
+#include "tls/crl_lists.h"
 #include "tls/identity_read.h"
 #include "tls/tls_internal.h"
 #include "tls/verify_rules.h"

@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <openssl/x509.h>
+
 #include "tieline/verify.h"
 
 struct tl_finding {

@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #include "tieline/hkdf.h"
-#include "tieline/secrets.h"
+#include "tls/secrets.h"
 
 #define RECORDS_A_CONNECTION 40
 #define BODY_MAX 17000u

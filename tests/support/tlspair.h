@@ -10,7 +10,7 @@
 
 #include <openssl/ssl.h>
 
-#include "tieline/secrets.h"
+#include "tls/secrets.h"
 
 /* A self-signed P-256 certificate for "localhost", made once per process. */
 EVP_PKEY *tlspair_key(void);
