@@ -14,6 +14,14 @@
 
 #include "tieline/tls.h"
 
+/* The codes that others than src/tls act on; like all codes they are OpenSSL's X509_V_*. */
+enum {
+  TL_VERIFY_OK = 0,
+  TL_VERIFY_UNSPECIFIED = 1,
+  TL_VERIFY_REVOKED = 23,
+  TL_VERIFY_WRONG_NAME = 62,
+};
+
 struct tl_verdict {
   int code;                /* X509_V_*: of the first failure; X509_V_OK: none */
   int depth;               /* of the certificate that failed, 0: the peer's own */
@@ -37,3 +45,5 @@ int tl_tls_verify_identity(const struct tl_tls_domain *d, bool server, const str
 
 /* The alert for an X509_V_* code (RFC 8446 6.2); 0xff for X509_V_OK. */
 uint8_t tl_verify_alert(int code);
+/* The failure CODE in OpenSSL's words. */
+const char *tl_verify_text(long code);

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -236,7 +235,7 @@ static void tls_free(struct tl_conn_tls *t) {
   if (!t) return;
   tl_record_free(t->record);
   if (t->rekey) {
-    OPENSSL_cleanse(t->rekey, sizeof(*t->rekey));
+    explicit_bzero(t->rekey, sizeof(*t->rekey));
     free(t->rekey);
   }
   tl_conn_post_hs_end(t);

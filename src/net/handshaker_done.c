@@ -4,7 +4,6 @@
  * the SSL object is freed, the connection goes to a worker. The keys are wiped here
  * in every case.
  */
-#include <openssl/crypto.h>
 #include <stdlib.h>
 
 #include "net/handshaker.h"

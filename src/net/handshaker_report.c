@@ -4,13 +4,13 @@
  * it, a counter by cause, and a debug line for each success. Lines are limited by
  * source and cause.
  */
-#include <openssl/x509.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "net/handshaker.h"
 #include "tieline/failures.h"
 #include "tieline/log_limit.h"
+#include "tieline/verify.h"
 
 static enum tl_counter counter_of(int cause) {
   switch (cause) {
@@ -87,9 +87,9 @@ void tl_hk_report_failure(struct tl_hs_conn *c) {
   add_field(&l, "tls_domain", f->domain[0] || !c->dial ? f->domain : c->dial->domain->name);
   add_field(&l, "cause", tl_hs_cause_name((int)f->cause));
   add_field(&l, "reason", f->reason);
-  if (f->verify_code != X509_V_OK) {
+  if (f->verify_code != TL_VERIFY_OK) {
     l.f[l.n++] = TL_FI("verify_code", f->verify_code);
-    const char *verify = X509_verify_cert_error_string(f->verify_code);
+    const char *verify = tl_verify_text(f->verify_code);
     if (strcmp(verify, f->reason) != 0) add_field(&l, "verify", verify);
     l.f[l.n++] = TL_FI("verify_depth", f->verify_depth);
     add_field(&l, "subject", f->subject);

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/crypto.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -110,5 +109,5 @@ void tl_keylog_line(const char *line) {
       state.lines++;
     pthread_mutex_unlock(&mu);
   }
-  OPENSSL_cleanse(text, sizeof text);
+  explicit_bzero(text, sizeof text);
 }

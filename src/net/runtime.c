@@ -7,7 +7,6 @@
  */
 #include "tieline/runtime.h"
 
-#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <urcu/urcu-memb.h>
@@ -62,7 +61,7 @@ void tl_handoff_free(struct tl_handoff *h) {
   if (h->fd >= 0) close(h->fd);
   tl_record_free(h->record);
   if (h->rekey) {
-    OPENSSL_cleanse(h->rekey, sizeof(*h->rekey));
+    explicit_bzero(h->rekey, sizeof(*h->rekey));
     free(h->rekey);
   }
   if (h->domain) tl_tls_domain_unref(h->domain);

@@ -17,6 +17,13 @@
 #include "tls/tls_internal.h"
 #include "tls/verify_rules.h"
 
+_Static_assert(TL_VERIFY_OK == X509_V_OK && TL_VERIFY_UNSPECIFIED == X509_V_ERR_UNSPECIFIED &&
+                   TL_VERIFY_REVOKED == X509_V_ERR_CERT_REVOKED &&
+                   TL_VERIFY_WRONG_NAME == X509_V_ERR_HOSTNAME_MISMATCH,
+               "the codes are OpenSSL's");
+
+const char *tl_verify_text(long code) { return X509_verify_cert_error_string(code); }
+
 uint8_t tl_verify_alert(int code) {
   switch (code) {
   case X509_V_OK: return 0xff;
