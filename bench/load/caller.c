@@ -7,6 +7,7 @@
  */
 #include "load.h"
 
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <string.h>
 

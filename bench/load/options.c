@@ -6,6 +6,7 @@
 #include "load.h"
 
 #include <getopt.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -9,6 +9,7 @@
  * one name, so that the authorities decide.
  */
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdint.h>
 #include <stdlib.h>

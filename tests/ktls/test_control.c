@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/tls.h>
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>

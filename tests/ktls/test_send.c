@@ -4,6 +4,7 @@
  * socket, fragments, and closing.
  */
 #include <errno.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>

@@ -4,9 +4,11 @@
  * itself.
  */
 #include "test_cert_kit.h"
+#include "tls/identity_read.h"
 
 #include <criterion/criterion.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -8,6 +8,8 @@
  */
 #pragma once
 
+#include <openssl/ssl.h>
+
 #include "test_tls_pki.h"
 #include "tieline/verify.h"
 

@@ -4,6 +4,7 @@
  * what a reload may change, and which hosts are ours.
  */
 #include <criterion/criterion.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <unistd.h>
 

@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <sys/stat.h>

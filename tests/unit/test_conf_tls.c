@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <malloc.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 

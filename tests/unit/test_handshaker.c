@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

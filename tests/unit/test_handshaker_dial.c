@@ -4,6 +4,7 @@
  */
 #include <criterion/criterion.h>
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

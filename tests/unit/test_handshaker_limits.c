@@ -3,6 +3,7 @@
  * The handshake thread against those who misbehave or are too many.
  */
 #include <criterion/criterion.h>
+#include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

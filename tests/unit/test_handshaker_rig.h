@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <openssl/ssl.h>
+
 #include "net/handshaker.h"
 #include "test_port.h"
 #include "test_tls_duel.h"

@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <openssl/evp.h>
+#include <openssl/ssl.h>
 
 #include "test_cert_kit.h"
 #include "test_tls_duel.h"

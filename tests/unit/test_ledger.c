@@ -5,11 +5,13 @@
  * what happens when a worker is silent or its mailbox full.
  */
 #include <criterion/criterion.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <urcu/urcu-memb.h>
 
 #include "control/ledger.h"
 #include "test_tls_duel.h"
+#include "tls/identity_read.h"
 
 #define WORKERS 3
 #define MAILBOX 4

@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 
 #include "test_cert_kit.h"
 #include "test_ocsp_answer.h"

@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 
 size_t ocsp_answer(const struct ocsp_answer *a, uint8_t **out) {
   const struct pki_cert *signer = a->signer ? a->signer : &pki_ca;

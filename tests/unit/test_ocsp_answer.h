@@ -8,6 +8,7 @@
 #pragma once
 
 #include <openssl/ocsp.h>
+#include <openssl/ssl.h>
 
 #include "test_tls_pki.h"
 

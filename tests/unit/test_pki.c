@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/txt_db.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>

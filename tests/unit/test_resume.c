@@ -6,6 +6,7 @@
  */
 #include <criterion/criterion.h>
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <unistd.h>
 
 #include "test_tls_duel.h"

@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 
 #include "test_tls_duel.h"
 

@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <endian.h>
 #include <openssl/kdf.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -5,6 +5,7 @@
  * all that is included: nothing of SIP, no socket, no thread.
  */
 #include <criterion/criterion.h>
+#include <openssl/ssl.h>
 
 #include "test_tls_duel.h"
 

@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 
 #include "test_tls_duel.h"

@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 
 const struct tl_addr *duel_remote;

@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <openssl/ssl.h>
+
 #include "test_tls_pki.h"
 
 struct duel {

@@ -5,6 +5,7 @@
  * go on.
  */
 #include <criterion/criterion.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 
 #include "test_tls_duel.h"

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
 #include "tieline/tls.h"

@@ -5,6 +5,7 @@
  * code. Alerts and handshakes are in test_verify_matrix.c.
  */
 #include <criterion/criterion.h>
+#include <openssl/ssl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

@@ -7,6 +7,7 @@
  */
 #include <criterion/criterion.h>
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 
 #include "test_cert_kit.h"
 #include "test_tls_duel.h"
