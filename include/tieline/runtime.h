@@ -224,14 +224,10 @@ bool tl_runtime_expiry(struct tl_runtime *rt, time_t at);
 /* Sum of counter ID over all threads. */
 uint64_t tl_runtime_counter(const struct tl_runtime *rt, enum tl_counter id);
 
-/* Threads. Each start function returns once its thread runs and its listeners are bound, or with
- * the error; LISTEN errors name the address in ERR. */
-int tl_worker_start(struct tl_runtime *rt, unsigned index, char *err, size_t cap);
+/* Threads; a worker's are in worker.h. Each start function returns once its thread runs and its
+ * listeners are bound, or with the error; LISTEN errors name the address in ERR. */
 int tl_handshaker_start(struct tl_runtime *rt, unsigned index, char *err, size_t cap);
 int tl_resolver_start(struct tl_runtime *rt);
 /* Posts TL_MAIL_STOP and joins. */
-void tl_worker_stop(struct tl_runtime *rt, unsigned index);
 void tl_handshaker_stop(struct tl_runtime *rt, unsigned index);
 void tl_resolver_stop(struct tl_runtime *rt);
-/* True when the worker has no transaction and no unsent byte left (after TL_MAIL_DRAIN). */
-bool tl_worker_drained(const struct tl_runtime *rt, unsigned index);

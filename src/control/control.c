@@ -23,6 +23,7 @@
 #include "control/watch.h"
 #include "tieline/explain.h"
 #include "tieline/keylog.h"
+#include "tieline/worker.h"
 
 #define MAILBOX_CAP 4096
 #define DRAIN_TICK_MS 20

@@ -15,6 +15,7 @@
 #include "control/fetch.h"
 #include "net/sources.h"
 #include "tieline/control.h"
+#include "tieline/worker.h"
 
 #define LOG_QUEUE 2048
 #define PROBLEM_CAP 512

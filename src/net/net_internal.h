@@ -180,7 +180,6 @@ void tl_conn_slow(struct tl_conn *c);
 /* udp.c, accept.c */
 int tl_udp_open(struct tl_net *n, int index, char *err, size_t cap);
 void tl_udp_close(struct tl_udp *u);
-void tl_udp_rearm(struct tl_udp *u);
 int tl_accept_open(struct tl_net *n, int index, char *err, size_t cap);
 void tl_accept_close(struct tl_listener *l);
 

@@ -12,6 +12,7 @@
 #include "proxy.h"
 #include "tieline/audit.h"
 #include "tieline/explain.h"
+#include "tieline/worker.h"
 
 #define MAILBOX_CAP 65536u
 

@@ -3,30 +3,23 @@
 """Rings: files of one room that call each other in a loop. Prints how many files of each room stand
 in rings and which; with ROOM also the calls that tie each ring.
     tests/lint/rings.py [ROOM...]"""
-import os, re, sys
+import os
+import re
+import sys
 
-from tree import Rooms, functions, lines, sources
+import csource
+from tree import Rooms, read, sources
 
 WORD = re.compile(r"[A-Za-z_]\w*")
-COMMENT = re.compile(r"/\*.*?\*/|\"(?:\\.|[^\"\\])*\"", re.S)
-
-
-def shared_functions(path):
-    """The functions of a file that others can call."""
-    text = lines(path)
-    for name, at, _ in functions(text):
-        head = " ".join(text[max(0, at - 2):at])
-        if not re.search(r"\bstatic\b", head):
-            yield name
 
 
 def calls_between(files):
     """{file: {file called: names}} among FILES, from the words of each file."""
-    home = {name: f for f in files for name in shared_functions(f)}
+    home = {name: f for f in files for name in csource.defined(read(f))}
     calls = {}
     for f in files:
         to = calls.setdefault(f, {})
-        for word in set(WORD.findall(COMMENT.sub(" ", "\n".join(lines(f))))):
+        for word in set(WORD.findall(csource.blank(read(f)))):
             if home.get(word, f) != f:
                 to.setdefault(home[word], set()).add(word)
     return calls

@@ -1,18 +1,24 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks what the compiler does not: the direction of dependencies (by the table `rooms`) and the
-sizes of files and functions (with the reasons in `exceptions`). Prints all sizes by room."""
-import os, re, statistics, sys
+"""Checks what the compiler does not: the direction of dependencies, in includes and in what a header
+promises (by the table `rooms`), and the sizes of files and functions (with the reasons in
+`exceptions`). Prints all sizes by room. selftest.py shows what it must find.
 
-HERE = os.path.dirname(os.path.realpath(__file__))
-TREE = os.path.realpath(os.path.join(HERE, "..", ".."))
+    tree.py direction | sizes"""
+import os
+import re
+import statistics
+import sys
+
+import csource
+
+TREE = os.path.realpath(os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", ".."))
 FILE_LIMIT, FUNCTION_LIMIT = 800, 60
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
-NAME = re.compile(r"([A-Za-z_]\w*)\s*\(")
 
 
 def rows(name):
-    with open(os.path.join(HERE, name)) as f:
+    with open(os.path.join(TREE, "tests", "lint", name), encoding="utf-8") as f:
         return [l.split("#")[0].strip() for l in f if l.split("#")[0].strip()]
 
 
@@ -24,22 +30,33 @@ def sources(*tops):
                     yield os.path.relpath(os.path.join(d, n), TREE)
 
 
-def lines(path):
+def read(path):
     with open(os.path.join(TREE, path), encoding="utf-8") as f:
-        return f.read().splitlines()
+        return f.read()
 
 
 class Rooms:
+    """The table `rooms`, and what in the tree contradicts it."""
+
     def __init__(self):
         self.may, self.header, self.only = {}, {}, {}
+        self.bad_rows = []
         for row in rows("rooms"):
-            word = row.replace(":", " ").split()
-            if word[0] == "room":
-                self.may[word[1]] = set(word[2:]) | {word[1]}
-            elif word[0] == "header":
-                self.header["include/tieline/" + word[1]] = word[2]
-            elif word[0] == "only":
-                self.only[word[2]] = word[1]
+            self.take_row(row.replace(":", " ").split(), row)
+
+    def take_row(self, word, row):
+        if word[0] == "room":
+            table, key, value = self.may, word[1], set(word[2:]) | {word[1]}
+        elif word[0] == "header" and len(word) == 3:
+            table, key, value = self.header, "include/tieline/" + word[1], word[2]
+        elif word[0] == "only" and len(word) == 3:
+            table, key, value = self.only, word[2], word[1]
+        else:
+            self.bad_rows.append(f"'{row}' is not understood")
+            return
+        if key in table:
+            self.bad_rows.append(f"'{row}' is there twice")
+        table[key] = value
 
     def of(self, path):
         """The room of a file of the tree, or None when the table lacks it."""
@@ -49,17 +66,34 @@ class Rooms:
         return "main" if len(part) == 2 else part[1] if part[1] in self.may else None
 
     def faults(self):
+        yield from (f"tests/lint/rooms: {row}" for row in self.row_faults())
         for path in sources("include", "src"):
             room = self.of(path)
             if room is None:
                 yield f"{path}: its room is not in tests/lint/rooms"
                 continue
-            for at, text in enumerate(lines(path), 1):
+            for at, text in enumerate(read(path).splitlines(), 1):
                 m = INCLUDE.match(text)
                 if m:
-                    yield from self.fault(f"{path}:{at}", path, room, m.group(1), m.group(2))
+                    yield from self.include_faults(f"{path}:{at}", path, room, m.group(1), m.group(2))
+        yield from self.promise_faults()
 
-    def fault(self, where, path, room, mark, name):
+    def row_faults(self):
+        yield from self.bad_rows
+        for path, room in self.header.items():
+            if not os.path.isfile(os.path.join(TREE, path)):
+                yield f"{path} does not exist"
+            if room not in self.may:
+                yield f"{path} is in {room}, which is no room"
+        for room, used in self.may.items():
+            place = os.path.join(TREE, "src", "main.c" if room == "main" else room)
+            if not os.path.exists(place):
+                yield f"room {room} has nothing in src"
+            yield from (f"room {room} may use {u}, which is no room" for u in sorted(used - set(self.may)))
+        yield from (f"only {room} includes <{name}>, but it is no room"
+                    for name, room in self.only.items() if room not in self.may)
+
+    def include_faults(self, where, path, room, mark, name):
         if mark == "<":
             if self.only.get(name, room) != room:
                 yield f"{where}: only src/{self.only[name]} includes <{name}>"
@@ -74,28 +108,22 @@ class Rooms:
         elif self.of(target) not in self.may[room]:
             yield f"{where}: {room} must not use {self.of(target)} ({name})"
 
-
-def functions(text):
-    """(name, first line, number of lines); relies on the format that clang-format enforces."""
-    start = None
-    for at, l in enumerate(text, 1):
-        if start is None:
-            if l[:1].isalpha() or l[:1] == "_":
-                start = at
-            else:
+    def promise_faults(self):
+        """What a header declares must be defined in the header's room: a definition elsewhere is a
+        dependency that no include shows."""
+        home = {}
+        for path in sources("src"):
+            if path.endswith(".c"):
+                for name in csource.defined(read(path)):
+                    home[name] = path
+        for path in sources("include", "src"):
+            if not path.endswith(".h"):
                 continue
-        if l.startswith("}"):
-            head = " ".join(text[start - 1:at]).split("{")[0]
-            if "(" in head and "=" not in head and ";" not in head and not head.startswith("typedef"):
-                yield NAME.search(head).group(1), start, at - start + 1
-            start = None
-        elif l.endswith("}") and start == at and "(" in l.split("{")[0] and "=" not in l.split("{")[0]:
-            yield NAME.search(l).group(1), start, 1
-            start = None
-        elif l.endswith((";", ":")) and "{" not in " ".join(text[start - 1:at]):
-            start = None
-        elif l.endswith("};"):
-            start = None
+            for name, line in csource.declared(read(path)):
+                if name not in home:
+                    yield f"{path}:{line}: {name} is defined nowhere"
+                elif self.of(home[name]) != self.of(path):
+                    yield f"{path}:{line}: {name} of {self.of(path)} is defined in {home[name]}"
 
 
 def exceptions():
@@ -108,41 +136,55 @@ def exceptions():
     return out
 
 
+class Sizes:
+    """Lines of files and functions by room, and what is longer than it may be."""
+
+    def __init__(self):
+        self.allowed, self.used, self.faults = exceptions(), set(), []
+        self.by_room, self.longest = {}, []
+        for path in sources("include", "src", "bench", "tests"):
+            self.measure(path, read(path))
+        self.faults += [f"tests/lint/exceptions: {key} is no longer needed"
+                        for key in sorted(set(self.allowed) - self.used)]
+
+    def measure(self, path, text):
+        room = "/".join(path.split("/")[:2]) if path.count("/") > 1 else path.split("/")[0]
+        room = "include" if path.startswith("include") else room
+        files, funcs = self.by_room.setdefault(room, ([], []))
+        files.append(len(text.splitlines()))
+        self.judge(path, path, files[-1], FILE_LIMIT)
+        for name, at, n in csource.functions(text):
+            funcs.append(n)
+            self.longest.append((n, f"{path}:{at} {name}"))
+            self.judge(f"{path}:{name}", f"{path}:{at}: {name}", n, FUNCTION_LIMIT)
+
+    def judge(self, key, where, n, limit):
+        if n <= limit:
+            return
+        self.used.add(key)
+        if n > self.allowed.get(key, limit):
+            self.faults.append(f"{where} has {n} lines, the limit is {limit}")
+
+    def print(self):
+        print(f"{'room':<18} files  lines: median   p95   max | functions  lines: median   p95   max")
+        for room, (files, funcs) in sorted(self.by_room.items()):
+            print(f"{room:<18} {len(files):5d}        {spread(files)} | {len(funcs):9d}        {spread(funcs)}")
+        longest = sorted(self.longest, reverse=True)[:5]
+        print("longest functions: " + ", ".join(f"{where} ({n})" for n, where in longest))
+
+
 def spread(values):
     v = sorted(values)
     return f"{statistics.median(v):6.0f} {v[min(len(v) - 1, int(len(v) * .95))]:5d} {v[-1]:5d}" if v else " " * 18
 
 
-def sizes():
-    allowed, used, faults, by_room, all_functions = exceptions(), set(), [], {}, []
-    for path in sources("include", "src", "bench", "tests"):
-        text = lines(path)
-        room = "/".join(path.split("/")[:2]) if path.count("/") > 1 else path.split("/")[0]
-        room = "include" if path.startswith("include") else room
-        files, funcs = by_room.setdefault(room, ([], []))
-        files.append(len(text))
-        if len(text) > FILE_LIMIT:
-            used.add(path)
-            if len(text) > allowed.get(path, FILE_LIMIT):
-                faults.append(f"{path}: {len(text)} lines, the limit is {FILE_LIMIT}")
-        for name, at, n in functions(text):
-            funcs.append(n)
-            all_functions.append((n, f"{path}:{at} {name}"))
-            key = f"{path}:{name}"
-            if n > FUNCTION_LIMIT:
-                used.add(key)
-                if n > allowed.get(key, FUNCTION_LIMIT):
-                    faults.append(f"{path}:{at}: {name} has {n} lines, the limit is {FUNCTION_LIMIT}")
-    faults += [f"tests/lint/exceptions: {k} is no longer needed" for k in sorted(set(allowed) - used)]
-    print(f"{'room':<18} files  lines: median   p95   max | functions  lines: median   p95   max")
-    for room, (files, funcs) in sorted(by_room.items()):
-        print(f"{room:<18} {len(files):5d}        {spread(files)} | {len(funcs):9d}        {spread(funcs)}")
-    print("longest functions: " + ", ".join(f"{w} ({n})" for n, w in sorted(all_functions, reverse=True)[:5]))
-    return faults
-
-
 def main():
-    faults = sizes() if sys.argv[1:] == ["sizes"] else list(Rooms().faults())
+    if sys.argv[1:] == ["sizes"]:
+        sizes = Sizes()
+        sizes.print()
+        faults = sizes.faults
+    else:
+        faults = list(Rooms().faults())
     for f in faults:
         print(f)
     return 1 if faults else 0
