@@ -15,11 +15,7 @@ pytestmark = pytest.mark.host_only("certificates and From are compared in user s
 
 
 def verifying(lab, name="atlanta.example", **more):
-    """Options of a TLS domain that checks certificates."""
-    d = {"certificate": lab.pem(name), "private_key": lab.key(name), "ca_list": lab.ca,
-         "verify_cert": True, "require_cert": True}
-    d.update(more)
-    return d
+    return lab.domain(name, **more)
 
 
 def lab_of(t, *names):

@@ -11,13 +11,23 @@ import threading
 import time
 
 import pytest
-from flowlib.herd import Authority, Herd, Held
+from flowlib.herd import Herd, Held
 from flowlib.host import emulated_cpu
+from flowlib.lab import Authority
 from flowlib.steps import options_works
 from flowlib.tools import s_client
 from flowlib.ua import Call
 
 pytestmark = pytest.mark.kernel_tls
+
+
+def authority(t, name="lab"):
+    """With a revocation list that is empty."""
+    return Authority(t, name).revoke()
+
+
+def certify(ca, name, *args):
+    ca.cert(name, "--domain", name + ".example", *args)
 
 
 def changed(reply, name="lab"):
@@ -140,17 +150,17 @@ def test_f3_revoked_peers_leave_within_a_second(t):
     """1,000 connections of 100 peers under traffic; 10 peers are revoked: exactly their 100
     connections are closed with certificate_revoked, no call of the others fails."""
     peers, each, gone = (20, 5, 2) if emulated_cpu() or t.sanitized else (100, 10, 10)
-    ca = Authority(t)
+    ca = authority(t)
     for name in ["proxy", "caller"] + ["p%d" % i for i in range(peers)]:
-        ca.cert(name)
+        certify(ca, name)
     domain = ca.domain("proxy", crl_file=ca.path("ca.crl"))
     callee = {"name": "callee", "options": {"verify_cert": False, "require_cert": False}}
     d = t.daemon(domain=domain, domains=[(callee["name"], callee["options"])],
                  routes=[("all", {"relay": "request-uri", "tls_domain": "callee"})])
     alice, bob = t.uac(), t.uas("tls")
-    herd = Herd(t, d, [ca.context("p%d" % i) for i in range(peers)], each)
+    herd = Herd(t, d, [ca.client("p%d" % i) for i in range(peers)], each)
     try:
-        end, problems, calls = traffic(alice, t.dial(alice, d, "tls", ctx=ca.context("caller")),
+        end, problems, calls = traffic(alice, t.dial(alice, d, "tls", ctx=ca.client("caller")),
                                        t.uri(bob, "tls"))
         t.wait(lambda: len([r for r in d.rpc("ledger")["chains"] if r["connections"] == each])
                == peers, "all chains with their connections in the ledger")
@@ -184,16 +194,16 @@ def test_f3_revoked_peers_leave_within_a_second(t):
 def test_f3_expired_certificate_ends_its_connections(t):
     """At the notAfter of a peer's certificate its connection ends with certificate_expired; a new
     one is refused, others go on."""
-    ca = Authority(t)
-    ca.cert("proxy")
-    ca.cert("long")
+    ca = authority(t)
+    certify(ca, "proxy")
+    certify(ca, "long")
     life_s = int(8 * t.slow)
     until = time.time() + life_s
-    ca.cert("short", "--from", "2026-01-01", "--until",
+    certify(ca, "short", "--from", "2026-01-01", "--until",
             time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until)))
     d = t.daemon(domain=ca.domain("proxy"))
     port = d.port("tls")
-    short, long_ = [Held("127.0.0.1", port, ca.context(n), 20 * t.slow) for n in ("short", "long")]
+    short, long_ = [Held("127.0.0.1", port, ca.client(n), 20 * t.slow) for n in ("short", "long")]
     assert time.time() < until, "the machine is too slow for this test"
     t.wait(lambda: not short.look(), "the connection to end", life_s + 10)
     assert short.how == "certificate_expired", short.how
@@ -208,12 +218,12 @@ def test_f3_expired_certificate_ends_its_connections(t):
 @pytest.mark.timeout(90)
 def test_e21_accepted_connection_loses_its_mark(t):
     """Where on_unverified = accept a revoked peer's connection stays, but no longer verified."""
-    ca = Authority(t)
-    ca.cert("proxy")
-    ca.cert("peer")
+    ca = authority(t)
+    certify(ca, "proxy")
+    certify(ca, "peer")
     domain = ca.domain("proxy", on_unverified="accept", crl_file=ca.path("ca.crl"))
     d = t.daemon(domain=domain)
-    c = Held("127.0.0.1", d.port("tls"), ca.context("peer"), 20 * t.slow)
+    c = Held("127.0.0.1", d.port("tls"), ca.client("peer"), 20 * t.slow)
     t.wait(lambda: len(d.connections()) == 1, "the connection")
     assert d.connections()[0]["tls"]["verified"]
     ca.revoke("peer")
@@ -230,10 +240,10 @@ def test_e21_accepted_connection_loses_its_mark(t):
 def test_f3_trust_and_policy_changes(t):
     """Another authority: unknown_ca; a certificate demanded from an anonymous client: its alert;
     and what passes is moved to the new domain without being disturbed."""
-    ca, foreign = Authority(t, "a"), Authority(t, "b")
+    ca, foreign = authority(t, "a"), authority(t, "b")
     for a in (ca, foreign):
-        a.cert("proxy")
-        a.cert("peer")
+        certify(a, "proxy")
+        certify(a, "peer")
     both = ca.path("both.pem")
     with open(both, "w", encoding="ascii") as out:
         for a in (ca, foreign):
@@ -244,7 +254,7 @@ def test_f3_trust_and_policy_changes(t):
     anonymous = t.client_ctx()
     anonymous.load_verify_locations(ca.path("ca.pem"))
     ours, theirs, nobody = [Held("127.0.0.1", port, x, 20 * t.slow)
-                            for x in (ca.context("peer"), foreign.context("peer", ca), anonymous)]
+                            for x in (ca.client("peer"), foreign.client("peer", ca.ca), anonymous)]
     t.wait(lambda: len(d.connections()) == 3, "three connections")
     d.configure(domain=ca.domain("proxy", require_cert=False))
     said = changed(d.rpc("reload"))
@@ -388,20 +398,20 @@ def test_b19_f7_list_is_fetched_and_counts(t):
     """crl_fetch: the list comes from the distribution point in the certificate, is shown, fetched
     again, and a revocation in it closes the connection; a list of another issuer and garbage are
     refused and what was there stays."""
-    ca, foreign = Authority(t, "a"), Authority(t, "b")
+    ca, foreign = authority(t, "a"), authority(t, "b")
     point = Point(der_of(ca))
     try:
-        ca.cert("proxy", "--crl-url", point.url)
+        certify(ca, "proxy", "--crl-url", point.url)
         for name in ("good", "bad"):
-            ca.cert(name, "--crl-url", point.url)
+            certify(ca, name, "--crl-url", point.url)
         d = t.daemon(domain=ca.domain("proxy", crl_fetch=True), extra='crl_refresh = "1s"')
         t.wait(lambda: d.rpc("crl")["lists"], "the list to be fetched")
         row = d.rpc("crl")["lists"][0]
         assert row["fetched"] and row["source"] == point.url and row["issuer"] == \
-            "CN=a authority", row
+            "CN=a CA,O=a", row
         assert row["seconds_left"] > 86400 and row["entries"] == 0 and not row["stale"], row
         assert point.url in d.ctl("crl").stdout
-        good, bad = [Held("127.0.0.1", d.port("tls"), ca.context(n), 20 * t.slow)
+        good, bad = [Held("127.0.0.1", d.port("tls"), ca.client(n), 20 * t.slow)
                      for n in ("good", "bad")]
         t.wait(lambda: len(d.connections()) == 2, "two connections")
         for junk in (der_of(foreign), b"\x30\x03junk"):
@@ -419,12 +429,12 @@ def test_b19_f7_list_is_fetched_and_counts(t):
         for c in (good, bad):
             c.sock.close()
         t.wait(lambda: not d.connections(), "the other one to end")
-        assert refused(t, d, ca.context("bad")) == "certificate_revoked"
+        assert refused(t, d, ca.client("bad")) == "certificate_revoked"
         assert d.rpc("reload")["domains"][0]["change"] == "same"
         d.configure(domain=ca.domain("proxy", crl_fetch=True, verify_depth=5))
         point.data = None                   # what was fetched outlives a reload without the server
         assert d.rpc("reload")["domains"][0]["change"] == "changed"
-        assert refused(t, d, ca.context("bad")) == "certificate_revoked"
+        assert refused(t, d, ca.client("bad")) == "certificate_revoked"
     finally:
         point.close()
 
@@ -434,9 +444,9 @@ def test_b19_f7_list_is_fetched_and_counts(t):
 def test_f7_stale_or_missing_list(t):
     """A list past its next update: crl_stale = reject refuses its issuer's certificates, accept
     goes on with what it says; the log tells, ctl shows; the same where there is no list at all."""
-    ca = Authority(t)
+    ca = authority(t)
     for name in ("proxy", "good", "bad"):
-        ca.cert(name)
+        certify(ca, name)
     ca.revoke("bad")
     old = ca.path("old.crl")
     conf = ca.path("x.cnf")
@@ -452,22 +462,22 @@ def test_f7_stale_or_missing_list(t):
                     "20250101000000Z", "-crl_nextupdate", "20250201000000Z"], check=True,
                    capture_output=True, timeout=60)
     d = t.daemon(domain=ca.domain("proxy", crl_file=old))
-    assert refused(t, d, ca.context("good")) is not None
+    assert refused(t, d, ca.client("good")) is not None
     row = d.rpc("crl")["lists"][0]
     assert row["stale"] and row["when_stale"] == "reject" and row["seconds_left"] < 0, row
     assert row["source"] == old and "stale: reject" in d.ctl("crl").stdout
     d.wait_log(r"revocation list is stale")
     d.configure(domain=ca.domain("proxy", crl_file=old, crl_stale="accept"))
     d.rpc("reload")
-    how = refused(t, d, ca.context("good"))
+    how = refused(t, d, ca.client("good"))
     assert how is None, how
-    assert refused(t, d, ca.context("bad")) == "certificate_revoked"
+    assert refused(t, d, ca.client("bad")) == "certificate_revoked"
     d.configure(domain=ca.domain("proxy", crl_fetch=True))
     d.rpc("reload")
-    assert refused(t, d, ca.context("good")) is not None
+    assert refused(t, d, ca.client("good")) is not None
     d.configure(domain=ca.domain("proxy", crl_fetch=True, crl_stale="accept"))
     d.rpc("reload")
-    how = refused(t, d, ca.context("good"))
+    how = refused(t, d, ca.client("good"))
     assert how is None, how
 
 
@@ -476,17 +486,17 @@ def test_f7_stale_or_missing_list(t):
 def test_b19_list_of_another_issuer_waits_for_it(t):
     """crl_file of an authority that is not known: taken with a warning, since a chain may bring it (s20);
     one that is no list is refused."""
-    ca, foreign = Authority(t, "a"), Authority(t, "b")
-    ca.cert("proxy")
+    ca, foreign = authority(t, "a"), authority(t, "b")
+    certify(ca, "proxy")
     d = t.daemon(domain=ca.domain("proxy", crl_file=ca.path("ca.crl")))
     d.configure(domain=ca.domain("proxy", crl_file=foreign.path("ca.crl")))
     d.ctl("reload")
-    d.wait_log("authority.*not known.*CN=b authority|CN=b authority.*not known|b authority")
-    assert d.rpc("crl")["lists"][0]["issuer"] == "CN=b authority"
+    d.wait_log("authority.*not known.*CN=b CA|CN=b CA.*not known|b CA")
+    assert d.rpc("crl")["lists"][0]["issuer"] == "CN=b CA,O=b"
     d.configure(domain=ca.domain("proxy", crl_file=ca.path("ca.pem")))
     p = d.ctl("reload", check=False)
     assert p.returncode == 1 and ca.path("ca.pem") in p.stderr, p
-    assert d.rpc("crl")["lists"][0]["issuer"] == "CN=b authority"
+    assert d.rpc("crl")["lists"][0]["issuer"] == "CN=b CA,O=b"
 
 
 @pytest.mark.host_only("gauges and sentences")
@@ -494,13 +504,13 @@ def test_b19_list_of_another_issuer_waits_for_it(t):
 def test_f10_what_ends_soon(t):
     """Gauges of the first end of each kind; a certificate of ours with few days left is told in the
     log, once."""
-    ca = Authority(t)
-    ca.cert("proxy", "--days", "5")
-    ca.cert("peer", "--days", "20")
+    ca = authority(t)
+    certify(ca, "proxy", "--days", "5")
+    certify(ca, "peer", "--days", "20")
     d = t.daemon(domain=ca.domain("proxy", crl_file=ca.path("ca.crl")))
     day = 86400
     t.wait(lambda: "ends soon" in d.log(), "the warning")
-    c = Held("127.0.0.1", d.port("tls"), ca.context("peer"), 20 * t.slow)
+    c = Held("127.0.0.1", d.port("tls"), ca.client("peer"), 20 * t.slow)
     t.wait(lambda: d.rpc("stats")["seconds_left"]["peer_chain_s"], "the peer's chain")
     left = d.rpc("stats")["seconds_left"]
     assert 4 * day < left["own_certificate_s"] < 5.1 * day, left
@@ -519,13 +529,13 @@ def test_b16_reloads_by_the_thousand(t):
     again), now the certificate of another domain (its connection ended at once): no call fails,
     memory stays within 2 %, no descriptor is left. TIELINE_RELOADS=10000 for the full number."""
     total = int(os.environ.get("TIELINE_RELOADS") or 300)
-    ca = Authority(t)
+    ca = authority(t)
     for name in ("proxy", "caller", "first", "second"):
-        ca.cert(name)
+        certify(ca, name)
     domain = ca.domain("proxy", crl_file=ca.path("ca.crl"))
     lists = []
     for _ in range(2):
-        ca.run("crl")
+        ca.revoke()
         with open(ca.path("ca.crl"), "rb") as f:
             lists.append(f.read())
     callee = ("callee", {"verify_cert": False, "require_cert": False})
@@ -538,7 +548,7 @@ def test_b16_reloads_by_the_thousand(t):
     configure(0)
     d.start()
     alice, bob = t.uac(), t.uas("tls")
-    conn = t.dial(alice, d, "tls", ctx=ca.context("caller"))
+    conn = t.dial(alice, d, "tls", ctx=ca.client("caller"))
     end, problems, calls = traffic(alice, conn, t.uri(bob, "tls"))
     warm, rss, fds, closed = max(60, total // 10), 0, 0, 0
     try:
@@ -549,7 +559,7 @@ def test_b16_reloads_by_the_thousand(t):
                 os.rename(ca.path("ca.crl.new"), ca.path("ca.crl"))
             idle = None
             if i % 30 == 2:
-                idle = t.dial(alice, d, "tls", ctx=ca.context("caller"), sni="other.example")
+                idle = t.dial(alice, d, "tls", ctx=ca.client("caller"), sni="other.example")
                 t.wait(lambda: len(d.connections()) == 3, "the other domain's connection")
             configure(i // 3)
             said = {x["name"]: x for x in d.rpc("reload", {"drain": "now"})["domains"]}
@@ -589,9 +599,9 @@ def test_b16_reloads_by_the_thousand(t):
 def test_b16_watched_files_reload_by_themselves(t):
     """watch_files: a certificate and key replaced one after the other are taken once both are
     there; a broken file is refused and the next good one taken; nothing happens without a change."""
-    ca = Authority(t)
+    ca = authority(t)
     for name in ("proxy", "next", "third"):
-        ca.cert(name)
+        certify(ca, name)
     live = ca.path("live")
     os.mkdir(live)
 
@@ -629,10 +639,10 @@ def test_b16_watched_files_reload_by_themselves(t):
 def test_e16_crl_dir_and_every_level(t):
     """crl_dir beside crl_check_all: each level of a chain needs a list of its issuer; an authority
     between that is revoked takes its peers along."""
-    ca = Authority(t)
-    ca.cert("proxy")
-    ca.run("intermediate", "--name", "sub", "--cn", "sub authority")
-    ca.cert("peer", "--ca", "sub")
+    ca = authority(t)
+    certify(ca, "proxy")
+    ca.pki("intermediate", "--name", "sub", "--cn", "sub authority")
+    certify(ca, "peer", "--ca", "sub")
     with open(ca.path("peer.pem"), "a", encoding="ascii") as out:
         with open(ca.path("sub.pem"), encoding="ascii") as f:
             out.write(f.read())
@@ -650,14 +660,14 @@ def test_e16_crl_dir_and_every_level(t):
     take("ca.crl")
     domain = ca.domain("proxy", ca_list=trust, crl_dir=lists, crl_check_all=True)
     d = t.daemon(domain=domain)
-    assert refused(t, d, ca.context("peer")) is not None        # no list of the authority between
-    ca.run("crl", "--ca", "sub")
+    assert refused(t, d, ca.client("peer")) is not None        # no list of the authority between
+    ca.pki("crl", "--ca", "sub")
     take("sub.crl")
     d.rpc("reload")
     assert len(d.rpc("crl")["lists"]) == 2
-    c = Held("127.0.0.1", d.port("tls"), ca.context("peer"), 20 * t.slow)
+    c = Held("127.0.0.1", d.port("tls"), ca.client("peer"), 20 * t.slow)
     t.wait(lambda: len(d.connections()) == 1, "the connection")
-    ca.run("revoke", "sub")
+    ca.revoke("sub")
     take("ca.crl")
     assert changed(d.rpc("reload"))["closed"] == 1
     t.wait(lambda: not c.look(), "the connection to end")
@@ -670,15 +680,15 @@ def test_e16_crl_dir_and_every_level(t):
 def test_s20_lists_of_authorities_that_peers_bring(t):
     """ca_list names the root alone, crl_check_all demands every list: a peer's chain brings the
     authority between, whose list was there before; who is on it is refused."""
-    ca = Authority(t)
-    ca.cert("proxy")
-    ca.run("intermediate", "--name", "sub", "--cn", "sub authority")
+    ca = authority(t)
+    certify(ca, "proxy")
+    ca.pki("intermediate", "--name", "sub", "--cn", "sub authority")
     for name in ("peer", "gone"):
-        ca.cert(name, "--ca", "sub")
+        certify(ca, name, "--ca", "sub")
         with open(ca.path(name + ".pem"), "a", encoding="ascii") as out:
             with open(ca.path("sub.pem"), encoding="ascii") as f:
                 out.write(f.read())
-    ca.run("revoke", "gone", "--ca", "sub")
+    ca.pki("revoke", "gone", "--ca", "sub")
     lists = ca.path("lists")
     os.mkdir(lists)
     for name in ("ca.crl", "sub.crl"):
@@ -687,8 +697,8 @@ def test_s20_lists_of_authorities_that_peers_bring(t):
     d = t.daemon(domain=ca.domain("proxy", ca_list=ca.path("ca.pem"), crl_dir=lists,
                                   crl_check_all=True))
     assert len(d.rpc("crl")["lists"]) == 2
-    assert refused(t, d, ca.context("peer")) is None
-    assert "revoked" in str(refused(t, d, ca.context("gone")))
+    assert refused(t, d, ca.client("peer")) is None
+    assert "revoked" in str(refused(t, d, ca.client("gone")))
 
 
 @pytest.mark.host_only("which list counts is decided in user space")
@@ -697,28 +707,28 @@ def test_s20_fetched_lists_of_authorities_that_peers_bring(t):
     """With crl_fetch and the root alone in ca_list the first chain that holds brings the authority and where its list
     is. What another of that name has signed is not taken; a reload keeps what was fetched; who is
     revoked then is cut off."""
-    ca, foreign = Authority(t, "a"), Authority(t, "b")
+    ca, foreign = authority(t, "a"), authority(t, "b")
     for a in (ca, foreign):
-        a.run("intermediate", "--name", "sub", "--cn", "sub authority")
-        a.run("crl", "--ca", "sub")
+        a.pki("intermediate", "--name", "sub", "--cn", "sub authority")
+        a.pki("crl", "--ca", "sub")
     point = Point(der_of(foreign, "sub"))
     try:
-        ca.cert("proxy")
+        certify(ca, "proxy")
         for name in ("peer", "gone"):
-            ca.cert(name, "--ca", "sub", "--crl-url", point.url)
+            certify(ca, name, "--ca", "sub", "--crl-url", point.url)
             with open(ca.path(name + ".pem"), "a", encoding="ascii") as out:
                 with open(ca.path("sub.pem"), encoding="ascii") as f:
                     out.write(f.read())
         domain = dict(crl_fetch=True, ca_list=ca.path("ca.pem"))
         d = t.daemon(domain=ca.domain("proxy", **domain), extra='crl_refresh = "1s"')
-        assert refused(t, d, ca.context("peer")) is not None
+        assert refused(t, d, ca.client("peer")) is not None
         d.wait_log(r"could not be fetched.*no authority that a TLS domain knows")
         assert point.asked and not d.rpc("crl")["lists"]
         point.data = der_of(ca, "sub")
         t.wait(lambda: d.rpc("crl")["lists"], "the list to be taken")
         row = d.rpc("crl")["lists"][0]
         assert row["issuer"] == "CN=sub authority" and row["source"] == point.url, row
-        peer, gone = [Held("127.0.0.1", d.port("tls"), ca.context(n), 20 * t.slow)
+        peer, gone = [Held("127.0.0.1", d.port("tls"), ca.client(n), 20 * t.slow)
                       for n in ("peer", "gone")]
         t.wait(lambda: len(d.connections()) == 2, "two connections")
         point.data = None                   # the new domain knows the authority from the old one
@@ -726,14 +736,14 @@ def test_s20_fetched_lists_of_authorities_that_peers_bring(t):
         assert d.rpc("reload")["domains"][0]["change"] == "changed"
         assert [x["issuer"] for x in d.rpc("crl")["lists"]] == ["CN=sub authority"]
         assert peer.look() and gone.look()
-        ca.run("revoke", "gone", "--ca", "sub")
+        ca.pki("revoke", "gone", "--ca", "sub")
         point.data = der_of(ca, "sub")
         t.wait(lambda: not gone.look(), "the revoked peer's connection to end")
         assert gone.how == "certificate_revoked" and peer.look()
         for c in (peer, gone):
             c.sock.close()
         t.wait(lambda: not d.connections(), "the other one to end")
-        assert refused(t, d, ca.context("gone")) == "certificate_revoked"
+        assert refused(t, d, ca.client("gone")) == "certificate_revoked"
     finally:
         point.close()
 

@@ -3,12 +3,10 @@
 
 Threads and framers of their own, as net.Stream has, would cost more than the daemon under test.
 """
-import os
 import re
 import selectors
 import socket
 import ssl
-import subprocess
 import threading
 import time
 
@@ -93,47 +91,3 @@ class Herd:
         self.thread.join(5)
         for c in self.conns:
             c.sock.close()
-
-
-class Authority:
-    """An authority made by `tieline pki` in a directory of the test."""
-
-    def __init__(self, t, name="pki"):
-        self.t, self.dir = t, os.path.join(t.dir, name)
-        os.makedirs(self.dir, mode=0o700)
-        self.run("root-ca", "--cn", name + " authority")
-        self.run("crl")
-
-    def run(self, *args):
-        p = subprocess.run([self.t.tieline, "pki"] + list(args) + ["--ca-dir", self.dir],
-                           capture_output=True, text=True, check=False, timeout=60 * self.t.slow)
-        assert p.returncode == 0, "pki %s: %s%s" % (args, p.stdout, p.stderr)
-
-    def path(self, file):
-        return os.path.join(self.dir, file)
-
-    def cert(self, name, *args):
-        self.run("cert", "--name", name, "--domain", name + ".example", *args)
-
-    def revoke(self, name):
-        self.run("revoke", name)
-
-    def context(self, name, trust=None):
-        """A client with that certificate, which trusts TRUST or its own authority."""
-        ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        ctx.check_hostname = False
-        ctx.load_verify_locations((trust or self).path("ca.pem"))
-        ctx.load_cert_chain(self.path(name + ".pem"), self.path(name + ".key"))
-        return ctx
-
-    def server_context(self, name):
-        ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        ctx.load_verify_locations(self.path("ca.pem"))
-        ctx.load_cert_chain(self.path(name + ".pem"), self.path(name + ".key"))
-        return ctx
-
-    def domain(self, name, **more):
-        """Options of a TLS domain that shows NAME's certificate and trusts this authority."""
-        return dict({"certificate": self.path(name + ".pem"),
-                     "private_key": self.path(name + ".key"), "ca_list": self.path("ca.pem"),
-                     "verify_cert": True, "require_cert": True}, **more)

@@ -8,12 +8,12 @@ import subprocess
 class Authority:
     """One authority in a directory of its own."""
 
-    def __init__(self, t, name, *args):
+    def __init__(self, t, name="lab", *args):
         self.t, self.name, self.dir = t, name, os.path.join(t.dir, "ca-" + name)
-        self._pki("root-ca", "--cn", name + " CA", "--organization", name, *args)
+        self.pki("root-ca", "--cn", name + " CA", "--organization", name, *args)
         self.ca = self.path("ca.pem")
 
-    def _pki(self, *args):
+    def pki(self, *args):
         p = subprocess.run([self.t.tieline, "pki"] + list(args) + ["--ca-dir", self.dir],
                            capture_output=True, text=True, check=False, timeout=60 * self.t.slow)
         assert p.returncode == 0, (args, p.stdout, p.stderr)
@@ -23,12 +23,12 @@ class Authority:
 
     def cert(self, name, *args):
         """NAME.pem and NAME.key; without further arguments for the SIP domain NAME."""
-        self._pki("cert", "--name", name, *(args or ("--domain", name, "--ip", "127.0.0.1")))
+        self.pki("cert", "--name", name, *(args or ("--domain", name, "--ip", "127.0.0.1")))
         return self
 
     def revoke(self, name=None):
         """Renews ca.crl; NAME, if any, is in it from now on."""
-        self._pki(*(("revoke", name) if name else ("crl",)))
+        self.pki(*(("revoke", name) if name else ("crl",)))
         return self
 
     def pem(self, name):
@@ -51,6 +51,11 @@ class Authority:
         out = subprocess.run(["openssl", "x509", "-in", self.pem(name), "-noout", "-fingerprint",
                               "-sha256"], capture_output=True, text=True, check=True).stdout
         return out.split("=")[1].strip().replace(":", "").lower()
+
+    def domain(self, name, **more):
+        """Options of a TLS domain that shows NAME's certificate and lets in whom we vouch for."""
+        return dict({"certificate": self.pem(name), "private_key": self.key(name),
+                     "ca_list": self.ca, "verify_cert": True, "require_cert": True}, **more)
 
     def client(self, name=None, trust=None):
         ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
