@@ -2,7 +2,7 @@
 /*
  * The authorities that a client names in its ClientHello, read strictly: a
  * violation of the grammar ends the handshake with decode_error. This file does
- * not judge certificates; credentials.c asks it whether one of ours is under an
+ * judge no certificates; credentials_show.c asks whether one of ours is under an
  * authority so named.
  */
 #include "tieline/ca_names.h"

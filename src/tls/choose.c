@@ -5,8 +5,8 @@
  * client side destination domain exact, wildcard, destination address, the
  * fallback. Among domains that fit equally well, the first whose certificate
  * ends in an authority that the client trusts is taken, then the first in the
- * file. A domain without the role is skipped. credentials.c chooses the
- * certificate of the domain to show.
+ * file. A domain without the role is skipped. credentials_show.c chooses
+ * the certificate of the domain to show.
  */
 #include <ctype.h>
 #include <stdio.h>

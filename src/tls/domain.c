@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -23,24 +22,6 @@
 #define DH_BITS_MIN 2048 /* RFC 7919 1, RFC 9325 4.4 */
 
 static uint64_t generations;
-
-const char *tl_blame_reason(void) {
-  unsigned long e = ERR_peek_last_error();
-  if (e == 0) return errno ? strerror(errno) : "unknown reason";
-  if (ERR_SYSTEM_ERROR(e)) return strerror(ERR_GET_REASON(e));
-  const char *s = ERR_reason_error_string(e);
-  return s ? s : "unknown reason";
-}
-
-int tl_blame_option(struct tl_blame *b, const char *option, const char *fmt, ...) {
-  va_list ap;
-  va_start(ap, fmt);
-  if (b->cap) vsnprintf(b->err, b->cap, fmt, ap);
-  va_end(ap);
-  if (b->option) *b->option = option;
-  ERR_clear_error();
-  return TL_ECONFIG;
-}
 
 static int check_options(const struct tl_tls_options *o, struct tl_blame *b) {
   if (!o->server && !o->client)
@@ -265,28 +246,4 @@ int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
   }
   *out = d;
   return 0;
-}
-
-struct tl_tls_domain *tl_tls_domain_ref(struct tl_tls_domain *d) {
-  __atomic_add_fetch(&d->refs, 1, __ATOMIC_RELAXED);
-  return d;
-}
-
-void tl_tls_domain_unref(struct tl_tls_domain *d) {
-  if (!d || __atomic_sub_fetch(&d->refs, 1, __ATOMIC_ACQ_REL)) return;
-  SSL_CTX_free(d->server);
-  SSL_CTX_free(d->client);
-  tl_tickets_free(d->ticket_keys);
-  tl_crls_unref(d->crls); /* after the contexts, whose stores point to it */
-  tl_domain_free_ocsp(d);
-  for (char **p = d->match_sip_domain; p && *p; p++) free(*p);
-  free(d->match_sip_domain);
-  free(d->match_ip);
-  tl_credentials_free(d);
-  tl_identity_unref(d->own);
-  free(d->subject);
-  free(d->groups);
-  free(d->advertise_host);
-  free(d->name);
-  free(d);
 }

@@ -4,7 +4,7 @@
  * authorities that its CertificateRequest carries. All files are read when the
  * domain is built and never again, so a snapshot does not change when a file
  * does. Problems are reported as sentences that name the file. Its own
- * certificates are in credentials.c.
+ * certificates are in credentials_load.c.
  */
 #include <dirent.h>
 #include <errno.h>

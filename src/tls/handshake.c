@@ -35,7 +35,7 @@ static int new_ssl(struct tl_hs *hs, SSL_CTX *ctx) {
   SSL_set_bio(hs->ssl, hs->rbio, hs->wbio);
   /* An empty BIO means "later", not end of file. */
   BIO_set_mem_eof_return(hs->rbio, -1);
-  return SSL_set_ex_data(hs->ssl, tl_tls_ex_index(), hs) == 1 ? 0 : TL_ENOMEM;
+  return tl_hs_own_ssl(hs);
 }
 
 /* SNI carries names only, never addresses (RFC 6066 3). */

@@ -45,6 +45,12 @@ struct tl_hs {
   struct tl_hs_failure failure;   /* its sni and domain are filled in as they become known */
 };
 
+/* ---- ssl_owner.c */
+
+/* Makes HS the owner of its SSL, so that callbacks find it. TL_ENOMEM. */
+int tl_hs_own_ssl(struct tl_hs *hs);
+struct tl_hs *tl_hs_of_ssl(const SSL *ssl);
+
 /* ---- hello.c */
 
 /* tl_hs_record_len for either role; FIRST: nothing came before. */

@@ -23,14 +23,11 @@
 
 static pthread_once_t init_once = PTHREAD_ONCE_INIT;
 static SSL_CTX *front;
-static int ex_index = -1;
 
 SSL_CTX *tl_tls_front(void) { return front; }
-int tl_tls_ex_index(void) { return ex_index; }
 
 static void init_library(void) {
   OPENSSL_init_ssl(0, NULL);
-  ex_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
   front = SSL_CTX_new(TLS_server_method());
   if (!front) return;
   SSL_CTX_set_options(front, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
@@ -52,21 +49,19 @@ static void init_library(void) {
 
 int tl_tls_init(void) {
   pthread_once(&init_once, init_library);
-  return front && ex_index >= 0 ? 0 : TL_ENOMEM;
+  return front ? 0 : TL_ENOMEM;
 }
-
-static struct tl_hs *hs_of(const SSL *ssl) { return SSL_get_ex_data(ssl, ex_index); }
 
 /* The secrets go into the handshake object, and to the key log if the operator turned it on. */
 static void on_keylog(const SSL *ssl, const char *line) {
-  struct tl_hs *hs = hs_of(ssl);
+  struct tl_hs *hs = tl_hs_of_ssl(ssl);
   if (!hs) return;
   tl_secrets_keylog(&hs->secrets, line);
   if (hs->keylog) hs->keylog(line);
 }
 
 static void on_info(const SSL *ssl, int where, int ret) {
-  struct tl_hs *hs = hs_of(ssl);
+  struct tl_hs *hs = tl_hs_of_ssl(ssl);
   if (hs && hs->server && (where & SSL_CB_HANDSHAKE_DONE)) tl_tickets_limit((SSL *)(uintptr_t)ssl);
   if (!hs || !(where & SSL_CB_ALERT)) return;
   if (where & SSL_CB_READ)
@@ -92,7 +87,7 @@ static void record_failure(struct tl_hs *hs) {
 static int on_verify(X509_STORE_CTX *sc, void *arg) {
   (void)arg;
   SSL *ssl = X509_STORE_CTX_get_ex_data(sc, SSL_get_ex_data_X509_STORE_CTX_idx());
-  struct tl_hs *hs = ssl ? hs_of(ssl) : NULL;
+  struct tl_hs *hs = ssl ? tl_hs_of_ssl(ssl) : NULL;
   if (!hs || !hs->domain) return 0;
   int rc = tl_verify_run(sc, hs->domain, hs->server, tl_str_c(hs->server ? "" : hs->verify_name),
                          &hs->verdict);
@@ -206,7 +201,7 @@ static int alert_of(int bad) {
  * bounded. */
 static int on_client_hello(SSL *ssl, int *alert, void *arg) {
   (void)arg;
-  struct tl_hs *hs = hs_of(ssl);
+  struct tl_hs *hs = tl_hs_of_ssl(ssl);
   struct tl_ca_wanted *wanted = NULL;
   int rc = SSL_CLIENT_HELLO_ERROR, bad = 0;
   if (!hs) return rc;
@@ -236,7 +231,7 @@ static int on_servername(SSL *ssl, int *alert, void *arg) {
 static int add_trusted_keys(SSL *ssl, unsigned type, unsigned context, const unsigned char **out,
                             size_t *n, X509 *x, size_t chain, int *alert, void *arg) {
   (void)type, (void)context, (void)x, (void)chain, (void)alert, (void)arg;
-  const struct tl_hs *hs = hs_of(ssl);
+  const struct tl_hs *hs = tl_hs_of_ssl(ssl);
   *out = NULL;
   *n = 0;
   return hs && hs->said_keys && !SSL_session_reused(ssl);
@@ -263,7 +258,7 @@ int tl_hs_hook_server(SSL_CTX *ctx) {
 /* Called once the server has asked for a certificate. */
 static int on_client_certificate(SSL *ssl, void *arg) {
   (void)arg;
-  struct tl_hs *hs = hs_of(ssl);
+  struct tl_hs *hs = tl_hs_of_ssl(ssl);
   if (hs) hs->cert_asked = true;
   return hs && hs->domain && tl_credentials_answer(ssl, hs->domain) == 0;
 }

@@ -33,7 +33,7 @@ static int send_staple(SSL *ssl, struct tl_hs *hs, struct tl_staple *s) {
 
 static int on_asked(SSL *ssl, void *arg) {
   (void)arg;
-  struct tl_hs *hs = SSL_get_ex_data(ssl, tl_tls_ex_index());
+  struct tl_hs *hs = tl_hs_of_ssl(ssl);
   X509 *own = SSL_get_certificate(ssl);
   if (!hs || !hs->domain || !own) return SSL_TLSEXT_ERR_NOACK;
   for (size_t i = 0; i < hs->domain->n_staple; i++)
@@ -94,7 +94,7 @@ static int refuse_status(struct tl_hs *hs, int code, const char *fmt, const char
 
 static int on_staple(SSL *ssl, void *arg) {
   (void)arg;
-  struct tl_hs *hs = SSL_get_ex_data(ssl, tl_tls_ex_index());
+  struct tl_hs *hs = tl_hs_of_ssl(ssl);
   if (!hs || !hs->domain) return 0;
   enum tl_ocsp_stapled want = hs->domain->ocsp.stapled;
   /* A failed verification cannot get better; a resumed session was judged before. */

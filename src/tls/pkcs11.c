@@ -4,7 +4,7 @@
  * engines deprecated, but where no provider for PKCS#11 is packaged (Debian 12)
  * they are the only way to a token: only this file uses them, and without them
  * (OPENSSL_NO_ENGINE) it still says what is missing. If a provider is loaded,
- * inputs.c uses that and does not come here. pkcs11_uri.c reads the URIs.
+ * input_keys.c uses that and does not come here. pkcs11_uri.c reads the URIs.
  *
  * There is one engine per process. libp11 opens a session for each signature and
  * waits when the token has no more, so that handshake threads sign in parallel.

@@ -42,7 +42,7 @@ int tl_hs_offer(struct tl_hs *hs, const struct tl_addr *remote) {
 /* Called when OpenSSL has a session that can be resumed: at the end of a TLS 1.2 handshake, or
  * after a ticket of TLS 1.3. */
 static int on_session(SSL *ssl, SSL_SESSION *s) {
-  struct tl_hs *hs = SSL_get_ex_data(ssl, tl_tls_ex_index());
+  struct tl_hs *hs = tl_hs_of_ssl(ssl);
   if (!hs || !hs->resumable || !SSL_SESSION_is_resumable(s)) return 0;
   if (hs->post_hs) {
     tl_sessions_put(hs->session_key, s, hs->offered_id);

@@ -120,7 +120,7 @@ void tl_tickets_forget(struct tl_ticket_keys *t) {
 }
 
 static struct tl_tls_domain *domain_of(SSL *ssl) {
-  struct tl_hs *hs = SSL_get_ex_data(ssl, tl_tls_ex_index());
+  struct tl_hs *hs = tl_hs_of_ssl(ssl);
   return hs && hs->domain && hs->domain->ticket_keys ? hs->domain : NULL;
 }
 
@@ -174,7 +174,7 @@ bool tl_tickets_client_ok(const struct tl_tls_domain *d, X509 *leaf) {
 static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
                                    size_t n, SSL_TICKET_STATUS status, void *arg) {
   (void)name, (void)n, (void)arg;
-  struct tl_hs *hs = SSL_get_ex_data(ssl, tl_tls_ex_index());
+  struct tl_hs *hs = tl_hs_of_ssl(ssl);
   if (status != SSL_TICKET_EMPTY && hs) hs->resume_offered = true;
   if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
     return SSL_TICKET_RETURN_IGNORE_RENEW;

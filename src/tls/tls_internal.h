@@ -42,7 +42,7 @@ int tl_input_no_password(char *buf, int size, int rwflag, void *arg);
 int tl_input_key(const char *input, const struct tl_tls_options *o, EVP_PKEY **out,
                  struct tl_blame *b);
 
-/* ---- credentials.c, credentials_dir.c ---- */
+/* ---- credentials*.c ---- */
 
 /* An authority above a certificate: its name, and what identifies it in trusted_ca_keys where its
  * own certificate is known. */
@@ -63,10 +63,20 @@ struct tl_credential {
   size_t n_authority;
   struct tl_identity *id; /* its fields */
   bool token;             /* the key is in a PKCS#11 token */
-  bool complete;          /* up to a root: who is not in the list does not stand above it */
+  bool complete;          /* the list reaches a root: no other authority is above it */
   bool for_server,
       for_client; /* its extended key usage allows the role (RFC 5280 4.2.1.12, 5924) */
 };
+
+/* The kind of its key: RSA, ECDSA ... */
+static inline int tl_credential_kind(const struct tl_credential *c) {
+  return EVP_PKEY_get_base_id(c->key);
+}
+static inline bool tl_credential_fits_role(const struct tl_credential *c, bool as_server) {
+  return as_server ? c->for_server : c->for_client;
+}
+/* Appends the domain name in the LEN bytes at P to *LIST of *N names, unless it cannot be one. */
+int tl_credential_add_name(char ***list, size_t *n, const char *p, size_t len);
 
 /* All of a domain's certificates and keys, into D and its contexts. */
 int tl_domain_load_credentials(struct tl_tls_domain *d, const struct tl_tls_options *o,
@@ -82,21 +92,21 @@ int tl_credential_check(const struct tl_tls_domain *d, const struct tl_tls_optio
                         const char *label, X509 *leaf, struct tl_blame *b);
 /* Subject, serial and the like of the first certificate. */
 int tl_domain_describe_first(struct tl_tls_domain *d, X509 *leaf);
-/* Who stands above each credential, from the chains and CAS (may be NULL). */
+/* Finds the authorities above each credential, in the chains and CAS (may be NULL). */
 int tl_credentials_find_authorities(struct tl_tls_domain *d, STACK_OF(X509) * cas);
 void tl_credentials_free(struct tl_tls_domain *d);
 /* Does a certificate of D end in, or pass through, an authority that W names? */
 bool tl_domain_wanted(const struct tl_tls_domain *d, const struct tl_ca_wanted *w);
 bool tl_credential_wanted(const struct tl_credential *c, const struct tl_ca_wanted *w);
-/* Has A a certificate under an authority that stands above none of B's? */
+/* Does A have a certificate under an authority that is above none of B's? */
 bool tl_credentials_differ(const struct tl_tls_domain *a, const struct tl_tls_domain *b);
 /* Server, in the ClientHello callback: the certificates of D that fit NAME ("" : any) and W best.
  */
 int tl_credentials_serve(SSL *ssl, const struct tl_tls_domain *d, const char *name,
                          const struct tl_ca_wanted *w);
-/* What SSL showed of D's certificates, borrowed; NULL if nothing. */
+/* The certificate of D that SSL showed, borrowed; NULL: none. */
 struct tl_identity *tl_credentials_shown(const SSL *ssl, const struct tl_tls_domain *d);
-/* Client: which certificate answers a CertificateRequest. */
+/* Client: chooses the certificate that answers a CertificateRequest. */
 int tl_credentials_answer(SSL *ssl, const struct tl_tls_domain *d);
 
 /* ---- domain_files.c ---- */
@@ -122,8 +132,6 @@ void tl_domain_free_ocsp(struct tl_tls_domain *d);
  * It holds the ticket keys and the session cache of all domains; the session id context of each
  * domain keeps their sessions apart. */
 SSL_CTX *tl_tls_front(void);
-/* Index of the SSL's ex_data that points back to its struct tl_hs. */
-int tl_tls_ex_index(void);
 /* Called for every context: the keylog hook, without which there are no TLS 1.3 keys. */
 void tl_hs_hook_context(SSL_CTX *ctx);
 /* A domain's contexts: ClientHellos and the answer to trusted_ca_keys, the choice of a client's

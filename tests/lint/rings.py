@@ -11,6 +11,7 @@ import csource
 from tree import Rooms, read, sources
 
 WORD = re.compile(r"[A-Za-z_]\w*")
+TYPE = re.compile(r"\b(?:struct|enum|union) \w+")  # may be called as a function is
 
 
 def calls_between(files):
@@ -19,7 +20,7 @@ def calls_between(files):
     calls = {}
     for f in files:
         to = calls.setdefault(f, {})
-        for word in set(WORD.findall(csource.blank(read(f)))):
+        for word in set(WORD.findall(TYPE.sub(" ", csource.blank(read(f))))):
             if home.get(word, f) != f:
                 to.setdefault(home[word], set()).add(word)
     return calls

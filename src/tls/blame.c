@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Refusals of options: the sentence for the operator, and OpenSSL's reason in
+ * words. Which option is refused is for the callers to say.
+ */
+#include <errno.h>
+#include <openssl/err.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "tls/tls_internal.h"
+
+const char *tl_blame_reason(void) {
+  unsigned long e = ERR_peek_last_error();
+  if (e == 0) return errno ? strerror(errno) : "unknown reason";
+  if (ERR_SYSTEM_ERROR(e)) return strerror(ERR_GET_REASON(e));
+  const char *s = ERR_reason_error_string(e);
+  return s ? s : "unknown reason";
+}
+
+int tl_blame_option(struct tl_blame *b, const char *option, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  if (b->cap) vsnprintf(b->err, b->cap, fmt, ap);
+  va_end(ap);
+  if (b->option) *b->option = option;
+  ERR_clear_error();
+  return TL_ECONFIG;
+}
