@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The table of commands and what runs a line through it, with the commands that
- * need no other room: help, version, log, stop.
+ * The table of commands, the dispatch of a request line, and the commands that
+ * need nothing else: help, version, log, stop.
  */
 #include <openssl/crypto.h>
 #include <stdarg.h>
@@ -11,23 +11,23 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "control/internal.h"
+#include "control/control_internal.h"
 #include "control/ocsp.h"
 
 int tl_command_fail(struct tl_answer *a, int code, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
-  vsnprintf(a->message, sizeof a->message, fmt, ap);
+  vsnprintf(a->message, sizeof(a->message), fmt, ap);
   va_end(ap);
   a->code = code;
   return 0;
 }
 
-static int version(struct tl_control *c, struct tl_request *req, const json_t *params,
-                   struct tl_answer *a) {
+static int run_version(struct tl_control *c, struct tl_request *req, const json_t *params,
+                       struct tl_answer *a) {
   struct utsname u;
   (void)req, (void)params;
-  if (uname(&u) < 0) snprintf(u.release, sizeof u.release, "unknown");
+  if (uname(&u) < 0) snprintf(u.release, sizeof(u.release), "unknown");
   a->result =
       json_pack("{s:s, s:s, s:s, s:s, s:i, s:b, s:i, s:i}", "version", TL_VERSION, "kernel",
                 u.release, "openssl", OpenSSL_version(OPENSSL_VERSION), "aead",
@@ -36,8 +36,8 @@ static int version(struct tl_control *c, struct tl_request *req, const json_t *p
   return 0;
 }
 
-static int log_level(struct tl_control *c, struct tl_request *req, const json_t *params,
-                     struct tl_answer *a) {
+static int run_log_level(struct tl_control *c, struct tl_request *req, const json_t *params,
+                         struct tl_answer *a) {
   const enum tl_log_level before = tl_log_level();
   enum tl_log_level level = before;
   const json_t *want = json_object_get(params, "level");
@@ -53,8 +53,8 @@ static int log_level(struct tl_control *c, struct tl_request *req, const json_t 
   return 0;
 }
 
-static int stop(struct tl_control *c, struct tl_request *req, const json_t *params,
-                struct tl_answer *a) {
+static int run_stop(struct tl_control *c, struct tl_request *req, const json_t *params,
+                    struct tl_answer *a) {
   (void)req, (void)params;
   TL_LOG(TL_LOG_INFO, "Stop was asked for by ctl.");
   tl_control_shutdown(c);
@@ -62,8 +62,8 @@ static int stop(struct tl_control *c, struct tl_request *req, const json_t *para
   return 0;
 }
 
-static int help(struct tl_control *c, struct tl_request *req, const json_t *params,
-                struct tl_answer *a);
+static int run_help(struct tl_control *c, struct tl_request *req, const json_t *params,
+                    struct tl_answer *a);
 
 static const struct command {
   const char *name, *params, *help;
@@ -83,12 +83,12 @@ static const struct command {
      tl_command_explain},
     {"handshakes", "failed [--cause CAUSE] [--peer ADDRESS] [--limit N]",
      "the last TLS handshakes that failed, and how often by peer and cause", tl_command_handshakes},
-    {"help", "[COMMAND]", "this list, or one line of it", help},
+    {"help", "[COMMAND]", "this list, or one line of it", run_help},
     {"keylog", "on --peer ADDRESS[/BITS] [--for 60s] | off | status",
      "write secrets of new TLS connections for Wireshark, if allow_keylog permits",
      tl_command_keylog},
     {"ledger", "[N]", "chains that are connected, and their last verification", tl_command_ledger},
-    {"log", "[error|warn|info|debug]", "show or set the log level", log_level},
+    {"log", "[error|warn|info|debug]", "show or set the log level", run_log_level},
     {"ocsp", "", "OCSP staples and what is known of clients' certificates", tl_command_ocsp},
     {"peers", "", "the configured peers, their connections and calls", tl_command_peers},
     {"reload", "[drain=graceful[:SECONDS]|now|keep]", "read the configuration and its files again",
@@ -96,16 +96,16 @@ static const struct command {
     {"show", "config [explain]", "the configuration in force, every option resolved",
      tl_command_show},
     {"stats", "[all] [threads]", "counters and gauges", tl_command_stats},
-    {"stop", "", "drain and end", stop},
+    {"stop", "", "drain and end", run_stop},
     {"tls_list", "", "the TLS domains", tl_command_tls_list},
     {"tls_reload", "[drain=graceful[:SECONDS]|now|keep]", "another name of reload",
      tl_command_reload},
-    {"version", "", "versions of tieline, kernel and OpenSSL", version},
+    {"version", "", "versions of tieline, kernel and OpenSSL", run_version},
 };
-#define N_COMMANDS (sizeof commands / sizeof *commands)
+#define N_COMMANDS (sizeof(commands) / sizeof(*commands))
 
-static int help(struct tl_control *c, struct tl_request *req, const json_t *params,
-                struct tl_answer *a) {
+static int run_help(struct tl_control *c, struct tl_request *req, const json_t *params,
+                    struct tl_answer *a) {
   json_t *list = json_array();
   const char *one = tl_param_text(params, "command");
   (void)c, (void)req;
@@ -137,8 +137,8 @@ void tl_command_answer(struct tl_control *c, struct tl_request *req, struct tl_a
   req->id = NULL;
 }
 
-static int dispatch(struct tl_control *c, const struct tl_rpc *rpc, struct tl_request *req,
-                    struct tl_answer *a) {
+static int dispatch_command(struct tl_control *c, const struct tl_rpc *rpc, struct tl_request *req,
+                            struct tl_answer *a) {
   for (size_t i = 0; i < N_COMMANDS; i++)
     if (strcmp(commands[i].name, rpc->method) == 0) {
       int rc = commands[i].fn(c, req, rpc->params, a);
@@ -157,7 +157,7 @@ void tl_command_line(void *control, struct tl_client_ref who, const char *line, 
   int code = tl_rpc_parse(line, n, &rpc, &why);
   struct tl_request req = {
       .who = who, .id = rpc.id ? json_deep_copy(rpc.id) : NULL, .notification = rpc.notification};
-  int rc = code ? tl_command_fail(&a, code, "%s", why) : dispatch(c, &rpc, &req, &a);
+  int rc = code ? tl_command_fail(&a, code, "%s", why) : dispatch_command(c, &rpc, &req, &a);
   if (rc != TL_EAGAIN) tl_command_answer(c, &req, &a);
   tl_rpc_clear(&rpc);
 }

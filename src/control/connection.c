@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One connection: everything known of it and of the certificates on both sides,
+ * One connection: everything known about it and the certificates of both sides,
  * and closing it.
  */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "control/internal.h"
+#include "control/control_internal.h"
 
 /* ---- a certificate */
 
-static json_t *alternatives(const struct tl_identity *id) {
+static json_t *alt_names_of(const struct tl_identity *id) {
   json_t *o = json_object();
   for (int kind = TL_SAN_DNS; kind <= TL_SAN_IP; kind++) {
     json_t *list = json_array();
@@ -31,7 +31,7 @@ json_t *tl_json_identity(const struct tl_identity *id) {
   for (int f = 0; f < TL_ID_FLAGS; f++)
     json_object_set_new(o, tl_id_flag_name((enum tl_id_flag)f),
                         json_boolean(tl_identity_flag(id, (enum tl_id_flag)f)));
-  json_object_set_new(o, "san", alternatives(id));
+  json_object_set_new(o, "san", alt_names_of(id));
   json_object_set_new(o, "verify_code", json_integer(id->verify_code));
   json_object_set_new(o, "seconds_left", json_integer((json_int_t)(id->not_after - time(NULL))));
   json_object_set_new(o, "chain_not_after", tl_json_time(id->chain_not_after));
@@ -41,7 +41,7 @@ json_t *tl_json_identity(const struct tl_identity *id) {
 
 /* ---- the connection */
 
-static json_t *describe(const struct tl_conn_info *i) {
+static json_t *describe_connection(const struct tl_conn_info *i) {
   json_t *j = tl_json_connection(i), *tls = json_object_get(j, "tls");
   if (json_is_object(tls)) {
     const int bits = i->cipher == TL_AES_128_GCM ? 128 : 256;
@@ -57,13 +57,13 @@ static json_t *describe(const struct tl_conn_info *i) {
   return j;
 }
 
-static const struct tl_conn_info *only(struct tl_dump *const *dump, size_t n) {
+static const struct tl_conn_info *only_connection(struct tl_dump *const *dump, size_t n) {
   for (size_t d = 0; d < n; d++)
     if (dump[d]->n) return &dump[d]->info[0];
   return NULL;
 }
 
-static json_t *nobody(bool complete, struct tl_answer *a) {
+static json_t *no_such_connection(bool complete, struct tl_answer *a) {
   tl_command_fail(a, TL_RPC_NOT_NOW, "%s",
                   complete ? "there is no such connection; `connections --json` lists their ids"
                            : "a worker did not answer in time");
@@ -72,18 +72,18 @@ static json_t *nobody(bool complete, struct tl_answer *a) {
 
 static json_t *connection_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,
                                bool complete, size_t limit, struct tl_answer *a) {
-  const struct tl_conn_info *i = only(dump, n);
+  const struct tl_conn_info *i = only_connection(dump, n);
   (void)c, (void)limit;
-  return i ? describe(i) : nobody(complete, a);
+  return i ? describe_connection(i) : no_such_connection(complete, a);
 }
 
 static json_t *close_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,
                           bool complete, size_t limit, struct tl_answer *a) {
   char peer[TL_ADDR_STRLEN];
-  const struct tl_conn_info *i = only(dump, n);
+  const struct tl_conn_info *i = only_connection(dump, n);
   (void)limit;
-  if (!i) return nobody(complete, a);
-  struct tl_close_order *o = calloc(1, sizeof *o);
+  if (!i) return no_such_connection(complete, a);
+  struct tl_close_order *o = calloc(1, sizeof(*o));
   if (!o) return NULL;
   o->mail.type = TL_MAIL_CLOSE;
   o->conn = i->id;
@@ -99,7 +99,7 @@ static json_t *close_done(struct tl_control *c, struct tl_dump *const *dump, siz
   return j;
 }
 
-/* The id as `connections` prints it; what is no id names no connection. */
+/* The id is the text that `connections` prints; anything else names no connection. */
 static int ask_one(struct tl_control *c, struct tl_request *req, const json_t *params,
                    tl_gather_fn done, struct tl_answer *a) {
   struct tl_conn_filter f = {0};
@@ -107,7 +107,7 @@ static int ask_one(struct tl_control *c, struct tl_request *req, const json_t *p
   const json_t *number = json_object_get(params, "id");
   char digits[24], *end = digits;
   if (json_is_integer(number)) {
-    snprintf(digits, sizeof digits, "%" JSON_INTEGER_FORMAT, json_integer_value(number));
+    snprintf(digits, sizeof(digits), "%" JSON_INTEGER_FORMAT, json_integer_value(number));
     text = digits;
   }
   if (*text && strlen(text) <= 16) f.id = strtoull(text, &end, 16);
@@ -115,7 +115,7 @@ static int ask_one(struct tl_control *c, struct tl_request *req, const json_t *p
     return tl_command_fail(a, TL_RPC_PARAMS, "id is what `connections --json` gives, 16 digits");
   const uint64_t worker = f.id >> 56;
   if (worker < 1 || worker > c->rt->n_worker) {
-    nobody(true, a);
+    no_such_connection(true, a);
     return 0;
   }
   if (tl_gather_start(c, req, 1, &f, done))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Parameters from words: name=value, --name value and --name=value everywhere,
- * and for each command what its bare words mean. What the values mean is the
- * daemon's business.
+ * and for each command the meaning of its bare words. The daemon checks the
+ * values.
  */
 #include "control/ctl_args.h"
 
@@ -13,12 +13,12 @@
 #include <string.h>
 
 #define WORDS 3
-#define NUMBER_MAX 9 /* digits; what is longer is a connection's name */
+#define NUMBER_MAX 9 /* digits; anything longer is the id of a connection */
 
 static const struct shape {
   const char *command;
-  const char *bare[WORDS]; /* parameters given by place */
-  const char *flag[WORDS]; /* true by being named */
+  const char *bare[WORDS]; /* positional parameters */
+  const char *flag[WORDS]; /* true when named */
 } shapes[] = {{"close", {"id"}, {NULL}},          {"connection", {"id"}, {NULL}},
               {"connections", {"limit"}, {NULL}}, {"explain", {"what"}, {NULL}},
               {"handshakes", {"what"}, {NULL}},   {"help", {"command"}, {NULL}},
@@ -28,20 +28,21 @@ static const struct shape {
 
 static const struct shape *shape_of(const char *command) {
   static const struct shape none;
-  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+  for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
     if (strcmp(shapes[i].command, command) == 0) return &shapes[i];
   return &none;
 }
 
-/* "50", "true" and the like are values, anything else is text. */
-static json_t *value(const char *text) {
+/* Numbers and booleans as such, anything else as text. */
+static json_t *json_value(const char *text) {
   json_t *v = strlen(text) <= NUMBER_MAX ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
   if (json_is_number(v) || json_is_boolean(v)) return v;
   json_decref(v);
   return json_string(text);
 }
 
-/* The daemon may not read the caller's files: the names go, in hexadecimal DER. */
+/* The daemon may not be allowed to read the caller's files, so the names are sent, as hexadecimal
+ * DER. */
 static json_t *names_of_file(const char *file) {
   STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(file);
   json_t *list = names ? json_array() : NULL;
@@ -60,12 +61,12 @@ static json_t *names_of_file(const char *file) {
   return list;
 }
 
-static bool set(json_t *params, const char *name, size_t n, const char *text) {
+static bool set_param(json_t *params, const char *name, size_t n, const char *text) {
   char key[64];
-  if (n == 0 || n >= sizeof key) return false;
+  if (n == 0 || n >= sizeof(key)) return false;
   for (size_t i = 0; i < n; i++) key[i] = name[i] == '-' ? '_' : name[i];
   key[n] = '\0';
-  json_t *v = strcmp(key, "ca_names") == 0 ? names_of_file(text) : value(text);
+  json_t *v = strcmp(key, "ca_names") == 0 ? names_of_file(text) : json_value(text);
   return v && json_object_set_new(params, key, v) == 0;
 }
 
@@ -76,16 +77,16 @@ static bool is_flag(const struct shape *s, const char *word) {
 }
 
 /* A word without "=" or "--". */
-static bool bare(const struct shape *s, json_t *params, const char *word, int *at) {
+static bool take_bare_word(const struct shape *s, json_t *params, const char *word, int *at) {
   if (is_flag(s, word)) return json_object_set_new(params, word, json_true()) == 0;
   if (*at >= WORDS || !s->bare[*at]) return false;
   const char *name = s->bare[(*at)++];
-  return set(params, name, strlen(name), word);
+  return set_param(params, name, strlen(name), word);
 }
 
-/* The option at *I, which may take the word behind it. */
-static bool option(const struct shape *s, json_t *params, int argc, char **argv, int *i,
-                   struct tl_ctl_words *out) {
+/* The option at *I, which may take the next word. */
+static bool take_option(const struct shape *s, json_t *params, int argc, char **argv, int *i,
+                        struct tl_ctl_words *out) {
   const char *word = argv[*i], *eq = strchr(word, '=');
   const char *name = word + (word[1] == '-' ? 2 : 1);
   if (strcmp(word, "--json") == 0) {
@@ -93,14 +94,14 @@ static bool option(const struct shape *s, json_t *params, int argc, char **argv,
     return true;
   }
   if (is_flag(s, name)) return json_object_set_new(params, name, json_true()) == 0;
-  if (eq) return set(params, name, (size_t)(eq - name), eq + 1);
+  if (eq) return set_param(params, name, (size_t)(eq - name), eq + 1);
   if (*i + 1 == argc) return false;
   ++*i;
   if (strcmp(word, "-s") == 0 || strcmp(word, "--socket") == 0) {
     out->socket = argv[*i];
     return true;
   }
-  return word[1] == '-' && set(params, name, strlen(name), argv[*i]);
+  return word[1] == '-' && set_param(params, name, strlen(name), argv[*i]);
 }
 
 json_t *tl_ctl_params(int argc, char **argv, struct tl_ctl_words *out) {
@@ -112,13 +113,13 @@ json_t *tl_ctl_params(int argc, char **argv, struct tl_ctl_words *out) {
     const char *word = argv[i], *eq = strchr(word, '=');
     bool ok;
     if (word[0] == '-' && word[1])
-      ok = option(s, params, argc, argv, &i, out);
+      ok = take_option(s, params, argc, argv, &i, out);
     else if (eq)
-      ok = set(params, word, (size_t)(eq - word), eq + 1);
+      ok = set_param(params, word, (size_t)(eq - word), eq + 1);
     else if (strcmp(command, "stats") == 0 && strcmp(word, "all") == 0)
       ok = out->all = true;
     else
-      ok = bare(s, params, word, &at);
+      ok = take_bare_word(s, params, word, &at);
     if (ok) continue;
     fprintf(stderr, "tieline: \"%s\" takes no \"%s\"; `tieline ctl help %s` tells what it takes\n",
             command, word, command);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The words behind `tieline ctl`, made into a command's parameters.
+ * Turns the words after `tieline ctl` into the parameters of a command.
  *
  * Ownership: the parameters are the caller's. Threads: one. Errors: a sentence on
  * standard error.
@@ -10,7 +10,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-/* What is for ctl itself, wherever it stands. */
+/* Options of ctl itself, wherever they stand. */
 struct tl_ctl_words {
   const char *socket;
   bool json, all;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How people see what the control socket gives. The daemon sends facts; all
- * wording and alignment is here.
+ * Prints the answers of the control socket for people. The daemon sends facts;
+ * wording and alignment are made here.
  */
 #include "control/ctl_print.h"
 
@@ -23,12 +23,12 @@ void tl_print_cell(struct tl_table *t, const json_t *v) {
     tl_table_cell(t, json_is_true(v) ? "yes" : "no");
   else if (json_is_array(v)) {
     json_array_foreach((json_t *)(uintptr_t)v, i, e) {
-      int w = snprintf(buf + at, sizeof buf - at, "%s%s", at ? ", " : "",
+      int w = snprintf(buf + at, sizeof(buf) - at, "%s%s", at ? ", " : "",
                        json_is_string(e) ? json_string_value(e) : "?");
-      if (w < 0 || (size_t)w >= sizeof buf - at) break;
+      if (w < 0 || (size_t)w >= sizeof(buf) - at) break;
       at += (size_t)w;
     }
-    tl_table_cell(t, dash(buf));
+    tl_table_cell(t, or_dash(buf));
   } else {
     tl_table_cell(t, "-");
   }
@@ -75,7 +75,7 @@ static void print_counters(const json_t *counters, bool all, FILE *f) {
   tl_table_free(t);
 }
 
-static void section(const char *title, const json_t *o, FILE *f) {
+static void print_section(const char *title, const json_t *o, FILE *f) {
   if (json_object_size(o) == 0) return;
   fprintf(f, "\n%s\n", title);
   print_pairs(o, f);
@@ -85,52 +85,55 @@ static void print_stats(const json_t *r, bool all, FILE *f) {
   char up[24];
   const char *key;
   json_t *v;
-  fprintf(f, "%s since %s, configuration %lld\n\n", str(r, "state"),
-          tl_table_duration(num(r, "uptime_ms"), up), num(r, "generation"));
+  fprintf(f, "%s since %s, configuration %lld\n\n", field_text(r, "state"),
+          tl_table_duration(field_num(r, "uptime_ms"), up), field_num(r, "generation"));
   print_counters(json_object_get(r, "counters"), all, f);
-  section("PROCESS", json_object_get(r, "process"), f);
-  section("SECONDS LEFT (until the first of its kind ends)", json_object_get(r, "seconds_left"), f);
-  section("LOG", json_object_get(r, "log"), f);
-  section("MAILBOXES (waiting)", json_object_get(r, "mailboxes"), f);
-  section("KERNEL TLS (/proc/net/tls_stat)", json_object_get(r, "kernel_tls"), f);
-  json_object_foreach(json_object_get(r, "threads"), key, v) section(key, v, f);
+  print_section("PROCESS", json_object_get(r, "process"), f);
+  print_section("SECONDS LEFT (until the first of its kind ends)",
+                json_object_get(r, "seconds_left"), f);
+  print_section("LOG", json_object_get(r, "log"), f);
+  print_section("MAILBOXES (waiting)", json_object_get(r, "mailboxes"), f);
+  print_section("KERNEL TLS (/proc/net/tls_stat)", json_object_get(r, "kernel_tls"), f);
+  json_object_foreach(json_object_get(r, "threads"), key, v) print_section(key, v, f);
 }
 
 static void cell_ktls(struct tl_table *t, const json_t *tls, const char *on, const char *why) {
   if (!tls)
     tl_table_cell(t, "-");
-  else if (yes(tls, on))
+  else if (field_true(tls, on))
     tl_table_cell(t, "kernel");
   else
-    tl_table_cellf(t, "user: %s", str(tls, why));
+    tl_table_cellf(t, "user: %s", field_text(tls, why));
 }
 
 static void connection_row(struct tl_table *t, const json_t *c) {
   char age[24], idle[24];
   const json_t *tls = json_object_get(c, "tls");
   if (!json_is_object(tls)) tls = NULL;
-  tl_table_cell(t, str(c, "id"));
-  tl_table_cell(t, str(c, "direction"));
-  tl_table_cell(t, str(c, "transport"));
-  tl_table_cell(t, str(c, "peer"));
-  tl_table_cellf(t, "%s%s", str(c, "state"), yes(c, "paused") ? ", paused" : "");
-  tl_table_cell(t, tls ? str(tls, "version") : "-");
-  tl_table_cell(t, tls ? str(tls, "cipher") : "-");
+  tl_table_cell(t, field_text(c, "id"));
+  tl_table_cell(t, field_text(c, "direction"));
+  tl_table_cell(t, field_text(c, "transport"));
+  tl_table_cell(t, field_text(c, "peer"));
+  tl_table_cellf(t, "%s%s", field_text(c, "state"), field_true(c, "paused") ? ", paused" : "");
+  tl_table_cell(t, tls ? field_text(tls, "version") : "-");
+  tl_table_cell(t, tls ? field_text(tls, "cipher") : "-");
   cell_ktls(t, tls, "ktls_tx", "ktls_tx_reason");
   cell_ktls(t, tls, "ktls_rx", "ktls_rx_reason");
-  tl_table_cell(t, tls ? dash(str(tls, "domain")) : "-");
-  tl_table_cellf(t, "%s%s", tls ? dash(str(tls, "identity")) : "-",
-                 tls && *str(tls, "identity") && !yes(tls, "verified") ? " (not verified)" : "");
-  tl_table_cell(t, tl_table_duration(num(c, "age_ms"), age));
-  tl_table_cell(t, tl_table_duration(num(c, "idle_ms"), idle));
-  tl_table_cellf(t, "%lld", num(c, "messages_in"));
-  tl_table_cellf(t, "%lld", num(c, "messages_out"));
-  tl_table_cellf(t, "%lld", num(c, "queued_bytes"));
-  tl_table_cellf(t, "%lld", num(c, "memory_bytes"));
+  tl_table_cell(t, tls ? or_dash(field_text(tls, "domain")) : "-");
+  tl_table_cellf(
+      t, "%s%s", tls ? or_dash(field_text(tls, "identity")) : "-",
+      tls && *field_text(tls, "identity") && !field_true(tls, "verified") ? " (not verified)" : "");
+  tl_table_cell(t, tl_table_duration(field_num(c, "age_ms"), age));
+  tl_table_cell(t, tl_table_duration(field_num(c, "idle_ms"), idle));
+  tl_table_cellf(t, "%lld", field_num(c, "messages_in"));
+  tl_table_cellf(t, "%lld", field_num(c, "messages_out"));
+  tl_table_cellf(t, "%lld", field_num(c, "queued_bytes"));
+  tl_table_cellf(t, "%lld", field_num(c, "memory_bytes"));
 }
 
-static void incomplete(const json_t *r, FILE *f) {
-  if (!yes(r, "complete")) fputs("Not every worker answered in time: the list is short.\n", f);
+static void warn_incomplete(const json_t *r, FILE *f) {
+  if (!field_true(r, "complete"))
+    fputs("Not every worker answered in time: the list is short.\n", f);
 }
 
 static void print_connections(const json_t *r, FILE *f) {
@@ -140,31 +143,31 @@ static void print_connections(const json_t *r, FILE *f) {
       {"RECEIVE", TL_LEFT}, {"DOMAIN", TL_LEFT}, {"IDENTITY", TL_LEFT}, {"AGE", TL_RIGHT},
       {"IDLE", TL_RIGHT},   {"IN", TL_RIGHT},    {"OUT", TL_RIGHT},     {"QUEUED", TL_RIGHT},
       {"MEMORY", TL_RIGHT}};
-  struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
+  struct tl_table *t = tl_table_new(col, sizeof(col) / sizeof(*col));
   size_t i;
   json_t *c;
   json_array_foreach(json_object_get(r, "connections"), i, c) connection_row(t, c);
   tl_table_print(t, f);
   tl_table_free(t);
-  fprintf(f, "%lld of %lld connections\n", num(r, "shown"), num(r, "total"));
-  incomplete(r, f);
+  fprintf(f, "%lld of %lld connections\n", field_num(r, "shown"), field_num(r, "total"));
+  warn_incomplete(r, f);
 }
 
-/* How old a peer's addresses are, when its name is asked next, and what went wrong. */
+/* The age of a peer's addresses, the next look-up of its name, and the last error. */
 static void lookup_cell(struct tl_table *t, const json_t *l) {
-  const char *error = str(l, "error");
+  const char *error = field_text(l, "error");
   char age[48] = "never";
   if (!json_is_object(l)) {
     tl_table_cell(t, "-");
     return;
   }
   if (json_is_integer(json_object_get(l, "age_s")))
-    snprintf(age, sizeof age, "%lld s ago", num(l, "age_s"));
+    snprintf(age, sizeof(age), "%lld s ago", field_num(l, "age_s"));
   if (json_is_string(json_object_get(l, "error")))
-    tl_table_cellf(t, "%s, next in %lld s; %lld failed: %s", age, num(l, "next_s"),
-                   num(l, "failed_in_a_row"), error);
+    tl_table_cellf(t, "%s, next in %lld s; %lld failed: %s", age, field_num(l, "next_s"),
+                   field_num(l, "failed_in_a_row"), error);
   else
-    tl_table_cellf(t, "%s, next in %lld s", age, num(l, "next_s"));
+    tl_table_cellf(t, "%s, next in %lld s", age, field_num(l, "next_s"));
 }
 
 static void print_peers(const json_t *r, FILE *f) {
@@ -172,34 +175,34 @@ static void print_peers(const json_t *r, FILE *f) {
       {"PEER", TL_LEFT},   {"URI", TL_LEFT},      {"ADDRESSES", TL_LEFT}, {"LOOKED UP", TL_LEFT},
       {"DOMAIN", TL_LEFT}, {"IDENTITY", TL_LEFT}, {"OUT", TL_RIGHT},      {"IN", TL_RIGHT},
       {"CALLS", TL_RIGHT}, {"PROBES", TL_LEFT}};
-  struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
+  struct tl_table *t = tl_table_new(col, sizeof(col) / sizeof(*col));
   size_t i;
   json_t *p;
   json_array_foreach(json_object_get(r, "peers"), i, p) {
     const json_t *probe = json_object_get(p, "probe"), *calls = json_object_get(p, "calls");
-    tl_table_cell(t, str(p, "name"));
-    tl_table_cell(t, str(p, "uri"));
+    tl_table_cell(t, field_text(p, "name"));
+    tl_table_cell(t, field_text(p, "uri"));
     tl_print_cell(t, json_object_get(p, "addresses"));
     lookup_cell(t, json_object_get(p, "lookup"));
-    tl_table_cell(t, dash(str(p, "tls_domain")));
-    tl_table_cell(t, dash(str(p, "identity")));
-    tl_table_cellf(t, "%lld", num(p, "connections_out"));
-    tl_table_cellf(t, "%lld", num(p, "connections_in"));
+    tl_table_cell(t, or_dash(field_text(p, "tls_domain")));
+    tl_table_cell(t, or_dash(field_text(p, "identity")));
+    tl_table_cellf(t, "%lld", field_num(p, "connections_out"));
+    tl_table_cellf(t, "%lld", field_num(p, "connections_in"));
     if (json_is_object(calls))
-      tl_table_cellf(t, "%lld/%lld", num(calls, "now"), num(calls, "max"));
+      tl_table_cellf(t, "%lld/%lld", field_num(calls, "now"), field_num(calls, "max"));
     else
       tl_table_cell(t, "-");
-    if (num(p, "pause_ms") > 0)
-      tl_table_cellf(t, "wants a pause, %lld s", (num(p, "pause_ms") + 999) / 1000);
+    if (field_num(p, "pause_ms") > 0)
+      tl_table_cellf(t, "wants a pause, %lld s", (field_num(p, "pause_ms") + 999) / 1000);
     else if (json_is_object(probe))
-      tl_table_cellf(t, "%s, %lld of %lld failed", str(probe, "state"), num(probe, "failed"),
-                     num(probe, "sent"));
+      tl_table_cellf(t, "%s, %lld of %lld failed", field_text(probe, "state"),
+                     field_num(probe, "failed"), field_num(probe, "sent"));
     else
       tl_table_cell(t, "-");
   }
   tl_table_print(t, f);
   tl_table_free(t);
-  incomplete(r, f);
+  warn_incomplete(r, f);
 }
 
 static void print_domains(const json_t *r, FILE *f) {
@@ -207,19 +210,19 @@ static void print_domains(const json_t *r, FILE *f) {
       {"DOMAIN", TL_LEFT},      {"ROLES", TL_LEFT}, {"SERIAL", TL_LEFT},   {"SUBJECT", TL_LEFT},
       {"VALID UNTIL", TL_LEFT}, {"DAYS", TL_RIGHT}, {"VERIFY", TL_LEFT},   {"REQUIRE", TL_LEFT},
       {"RECORDS", TL_LEFT},     {"NAMES", TL_LEFT}, {"ADDRESSES", TL_LEFT}};
-  struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
+  struct tl_table *t = tl_table_new(col, sizeof(col) / sizeof(*col));
   size_t i;
   json_t *d;
   json_array_foreach(json_object_get(r, "domains"), i, d) {
-    tl_table_cellf(t, "%s%s", str(d, "name"), yes(d, "fallback") ? " *" : "");
+    tl_table_cellf(t, "%s%s", field_text(d, "name"), field_true(d, "fallback") ? " *" : "");
     tl_print_cell(t, json_object_get(d, "roles"));
-    tl_table_cell(t, dash(str(d, "serial")));
-    tl_table_cell(t, dash(str(d, "subject")));
-    tl_table_cell(t, dash(str(d, "not_after")));
+    tl_table_cell(t, or_dash(field_text(d, "serial")));
+    tl_table_cell(t, or_dash(field_text(d, "subject")));
+    tl_table_cell(t, or_dash(field_text(d, "not_after")));
     tl_print_cell(t, json_object_get(d, "days_left"));
     tl_print_cell(t, json_object_get(d, "verify_cert"));
     tl_print_cell(t, json_object_get(d, "require_cert"));
-    tl_table_cell(t, str(d, "records"));
+    tl_table_cell(t, field_text(d, "records"));
     tl_print_cell(t, json_object_get(d, "match_sip_domain"));
     tl_print_cell(t, json_object_get(d, "match_ip_address"));
   }
@@ -228,22 +231,23 @@ static void print_domains(const json_t *r, FILE *f) {
   fputs("* used where no rule names another\n", f);
 }
 
-/* Whether the key is another one; the digests themselves are for programs. */
+/* Whether the key has changed; the digests themselves are for programs. */
 static const char *key_change(const json_t *e) {
-  const char *before = str(e, "spki_sha256_before"), *after = str(e, "spki_sha256_after");
+  const char *before = field_text(e, "spki_sha256_before"),
+             *after = field_text(e, "spki_sha256_after");
   if (!*before || !*after) return "-";
   return strcmp(before, after) == 0 ? "same" : "new";
 }
 
-static void outcome(struct tl_table *t, const json_t *e) {
+static void cell_outcome(struct tl_table *t, const json_t *e) {
   static const char *const key[] = {"verified", "retiring", "closed"};
   char buf[128] = "";
   size_t at = 0;
   for (int i = 0; i < 3; i++)
-    if (num(e, key[i]) && at < sizeof buf)
-      at += (size_t)snprintf(buf + at, sizeof buf - at, "%s%lld %s", at ? ", " : "", num(e, key[i]),
-                             key[i]);
-  tl_table_cell(t, dash(buf));
+    if (field_num(e, key[i]) && at < sizeof(buf))
+      at += (size_t)snprintf(buf + at, sizeof(buf) - at, "%s%lld %s", at ? ", " : "",
+                             field_num(e, key[i]), key[i]);
+  tl_table_cell(t, or_dash(buf));
 }
 
 static void reload_rows(struct tl_table *t, const char *what, const json_t *list) {
@@ -251,13 +255,13 @@ static void reload_rows(struct tl_table *t, const char *what, const json_t *list
   json_t *e;
   json_array_foreach((json_t *)(uintptr_t)list, i, e) {
     tl_table_cell(t, what);
-    tl_table_cell(t, str(e, "name"));
-    tl_table_cell(t, str(e, "change"));
-    tl_table_cell(t, dash(str(e, "serial_before")));
-    tl_table_cell(t, dash(str(e, "serial_after")));
-    tl_table_cell(t, dash(str(e, "not_after_after")));
+    tl_table_cell(t, field_text(e, "name"));
+    tl_table_cell(t, field_text(e, "change"));
+    tl_table_cell(t, or_dash(field_text(e, "serial_before")));
+    tl_table_cell(t, or_dash(field_text(e, "serial_after")));
+    tl_table_cell(t, or_dash(field_text(e, "not_after_after")));
     tl_table_cell(t, key_change(e));
-    outcome(t, e);
+    cell_outcome(t, e);
   }
 }
 
@@ -276,8 +280,8 @@ static void print_reload(const json_t *r, FILE *f) {
                                          {"CHANGE", TL_LEFT},       {"SERIAL BEFORE", TL_LEFT},
                                          {"SERIAL AFTER", TL_LEFT}, {"VALID UNTIL", TL_LEFT},
                                          {"KEY", TL_LEFT},          {"CONNECTIONS", TL_LEFT}};
-  struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
-  fprintf(f, "Configuration %lld is in force.\n", num(r, "generation"));
+  struct tl_table *t = tl_table_new(col, sizeof(col) / sizeof(*col));
+  fprintf(f, "Configuration %lld is in force.\n", field_num(r, "generation"));
   reload_rows(t, "tls_domain", json_object_get(r, "domains"));
   reload_rows(t, "peer", json_object_get(r, "peers"));
   reload_rows(t, "listen", json_object_get(r, "listeners"));
@@ -291,24 +295,24 @@ static void print_ledger(const json_t *r, FILE *f) {
       {"SUBJECT", TL_LEFT},     {"SERIAL", TL_LEFT},  {"DOMAIN", TL_LEFT},
       {"ROLE", TL_LEFT},        {"NAME", TL_LEFT},    {"CONNECTIONS", TL_RIGHT},
       {"VALID UNTIL", TL_LEFT}, {"VERDICT", TL_LEFT}, {"VERIFIED AGAIN", TL_LEFT}};
-  struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
+  struct tl_table *t = tl_table_new(col, sizeof(col) / sizeof(*col));
   size_t i;
   json_t *k;
   json_array_foreach(json_object_get(r, "chains"), i, k) {
-    tl_table_cell(t, dash(str(k, "subject")));
-    tl_table_cell(t, dash(str(k, "serial")));
-    tl_table_cell(t, str(k, "domain"));
-    tl_table_cell(t, str(k, "role"));
-    tl_table_cell(t, dash(str(k, "name")));
-    tl_table_cellf(t, "%lld", num(k, "connections"));
-    tl_table_cell(t, dash(str(k, "not_after")));
-    tl_table_cell(t, str(k, "verdict"));
-    tl_table_cell(t, dash(str(k, "verified_at")));
+    tl_table_cell(t, or_dash(field_text(k, "subject")));
+    tl_table_cell(t, or_dash(field_text(k, "serial")));
+    tl_table_cell(t, field_text(k, "domain"));
+    tl_table_cell(t, field_text(k, "role"));
+    tl_table_cell(t, or_dash(field_text(k, "name")));
+    tl_table_cellf(t, "%lld", field_num(k, "connections"));
+    tl_table_cell(t, or_dash(field_text(k, "not_after")));
+    tl_table_cell(t, field_text(k, "verdict"));
+    tl_table_cell(t, or_dash(field_text(k, "verified_at")));
   }
   tl_table_print(t, f);
   tl_table_free(t);
-  fprintf(f, "%lld of %lld chains\n", num(r, "shown"), num(r, "total"));
-  incomplete(r, f);
+  fprintf(f, "%lld of %lld chains\n", field_num(r, "shown"), field_num(r, "total"));
+  warn_incomplete(r, f);
 }
 
 static void print_crl(const json_t *r, FILE *f) {
@@ -318,35 +322,37 @@ static void print_crl(const json_t *r, FILE *f) {
                                          {"ENTRIES", TL_RIGHT},    {"SOURCE", TL_LEFT}};
   static const struct tl_column place[] = {
       {"PLACE", TL_LEFT}, {"STATE", TL_LEFT}, {"NEXT LOOK", TL_RIGHT}};
-  struct tl_table *t = tl_table_new(col, sizeof col / sizeof *col);
+  struct tl_table *t = tl_table_new(col, sizeof(col) / sizeof(*col));
   size_t i;
   json_t *e;
   char left[24];
   json_array_foreach(json_object_get(r, "lists"), i, e) {
-    tl_table_cell(t, str(e, "domain"));
-    tl_table_cell(t, str(e, "issuer"));
-    tl_table_cell(t, dash(str(e, "number")));
-    tl_table_cell(t, str(e, "this_update"));
-    tl_table_cell(t, dash(str(e, "next_update")));
-    if (yes(e, "stale"))
-      tl_table_cellf(t, "stale: %s", str(e, "when_stale"));
+    tl_table_cell(t, field_text(e, "domain"));
+    tl_table_cell(t, field_text(e, "issuer"));
+    tl_table_cell(t, or_dash(field_text(e, "number")));
+    tl_table_cell(t, field_text(e, "this_update"));
+    tl_table_cell(t, or_dash(field_text(e, "next_update")));
+    if (field_true(e, "stale"))
+      tl_table_cellf(t, "stale: %s", field_text(e, "when_stale"));
     else if (json_is_null(json_object_get(e, "seconds_left")))
       tl_table_cell(t, "-");
     else
-      tl_table_cell(t, tl_table_duration(num(e, "seconds_left") * 1000, left));
-    tl_table_cellf(t, "%lld", num(e, "entries"));
-    tl_table_cell(t, str(e, "source"));
+      tl_table_cell(t, tl_table_duration(field_num(e, "seconds_left") * 1000, left));
+    tl_table_cellf(t, "%lld", field_num(e, "entries"));
+    tl_table_cell(t, field_text(e, "source"));
   }
   tl_table_print(t, f);
   tl_table_free(t);
   if (!json_array_size(json_object_get(r, "places"))) return;
-  t = tl_table_new(place, sizeof place / sizeof *place);
+  t = tl_table_new(place, sizeof(place) / sizeof(*place));
   fputc('\n', f);
   json_array_foreach(json_object_get(r, "places"), i, e) {
-    const char *error = str(e, "error");
-    tl_table_cell(t, str(e, "url"));
-    tl_table_cell(t, *error ? error : yes(e, "fetched") ? "fetched" : "not fetched yet");
-    tl_table_cell(t, yes(e, "under_way") ? "now" : tl_table_duration(num(e, "next_look_ms"), left));
+    const char *error = field_text(e, "error");
+    tl_table_cell(t, field_text(e, "url"));
+    tl_table_cell(t, *error ? error : field_true(e, "fetched") ? "fetched" : "not fetched yet");
+    tl_table_cell(t, field_true(e, "under_way")
+                         ? "now"
+                         : tl_table_duration(field_num(e, "next_look_ms"), left));
   }
   tl_table_print(t, f);
   tl_table_free(t);
@@ -390,9 +396,9 @@ static void print_help(const json_t *r, FILE *f) {
   size_t i;
   json_t *c;
   json_array_foreach(json_object_get(r, "commands"), i, c) {
-    tl_table_cell(t, str(c, "name"));
-    tl_table_cell(t, str(c, "params"));
-    tl_table_cell(t, str(c, "help"));
+    tl_table_cell(t, field_text(c, "name"));
+    tl_table_cell(t, field_text(c, "params"));
+    tl_table_cell(t, field_text(c, "help"));
   }
   tl_table_print(t, f);
   tl_table_free(t);

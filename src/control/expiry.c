@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What ends soon: our certificates, those of the authorities, peers' chains and
- * revocation lists. Each is told in the log once for each of its last marks
- * (30, 7 and 1 days; for a list the last tenth of its time), and the first of
- * each kind is a gauge. Connections at their chain's end are the ledger's.
+ * Warns of what expires soon: our certificates, authorities, chains of peers and
+ * revocation lists. Each is logged once per threshold (30, 7 and 1 days; for a
+ * list the last tenth of its lifetime), and the first of each kind is a gauge.
+ * Connections whose chain has expired are the ledger's business.
  */
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/crl.h"
+#include "control/crl_refresh.h"
 #include "control/ledger.h"
 #include "tieline/crl.h"
 
@@ -18,7 +18,7 @@
 #define LISTS_MAX 1024
 #define LIST_MARGIN_S 3600
 
-/* Which certificate was told of, by its digest. One place: the control thread's. */
+/* The worst level logged for a certificate, by its digest. The control thread's. */
 struct told {
   uint8_t sha256[32];
   int level;
@@ -34,17 +34,17 @@ static int level_of(time_t not_after, time_t now) {
   return left < 30 * DAY_S ? 1 : 0;
 }
 
-/* Is LEVEL worse than what was told of it? */
+/* Is LEVEL worse than the last one? */
 static bool is_news(const uint8_t sha256[32], int level) {
   struct told *t = told;
-  while (t < told + n_told && memcmp(t->sha256, sha256, sizeof t->sha256) != 0) t++;
+  while (t < told + n_told && memcmp(t->sha256, sha256, sizeof(t->sha256)) != 0) t++;
   if (t == told + n_told) {
     if (level == 0 || n_told == TOLD_MAX) return false;
-    struct told *more = realloc(told, (n_told + 1) * sizeof *told);
+    struct told *more = realloc(told, (n_told + 1) * sizeof(*told));
     if (!more) return false;
     told = more;
     t = &told[n_told++];
-    memcpy(t->sha256, sha256, sizeof t->sha256);
+    memcpy(t->sha256, sha256, sizeof(t->sha256));
     t->level = 0;
   }
   const bool news = level > t->level;
@@ -52,8 +52,8 @@ static bool is_news(const uint8_t sha256[32], int level) {
   return news;
 }
 
-static void tell(const char *what, const char *subject, const char *domain, time_t not_after,
-                 const uint8_t sha256[32]) {
+static void log_expiry(const char *what, const char *subject, const char *domain, time_t not_after,
+                       const uint8_t sha256[32]) {
   const time_t now = time(NULL);
   const int level = level_of(not_after, now);
   if (not_after == 0 || !is_news(sha256, level)) return;
@@ -92,23 +92,23 @@ static void each_authority(const struct tl_tls_domain *d, authority_fn fn, void 
   X509_STORE_unlock(store);
 }
 
-static void tell_authority(void *arg, const struct tl_tls_domain *d, X509 *x) {
+static void check_authority(void *arg, const struct tl_tls_domain *d, X509 *x) {
   unsigned char sha256[32];
   char subject[256];
   (void)arg;
   if (X509_digest(x, EVP_sha256(), sha256, NULL) != 1) return;
-  subject_of(x, subject, sizeof subject);
-  tell("an authority", subject, d->name, time_of(X509_get0_notAfter(x)), sha256);
+  subject_of(x, subject, sizeof(subject));
+  log_expiry("an authority", subject, d->name, time_of(X509_get0_notAfter(x)), sha256);
 }
 
-static void tell_own(const struct tl_tls_domain *d) {
+static void check_own(const struct tl_tls_domain *d) {
   uint8_t sha256[32];
   size_t n = 0;
-  if (d->own && OPENSSL_hexstr2buf_ex(sha256, sizeof sha256, &n, d->own->cert_sha256, '\0') == 1)
-    tell("ours", d->subject, d->name, d->not_after, sha256);
+  if (d->own && OPENSSL_hexstr2buf_ex(sha256, sizeof(sha256), &n, d->own->cert_sha256, '\0') == 1)
+    log_expiry("ours", d->subject, d->name, d->not_after, sha256);
 }
 
-static void tell_list(const struct tl_tls_domain *d, size_t at, const struct tl_crl_info *i) {
+static void check_list(const struct tl_tls_domain *d, size_t at, const struct tl_crl_info *i) {
   const time_t now = time(NULL), left = i->next_update - now;
   time_t margin = (i->next_update - i->this_update) / 10;
   if (margin < LIST_MARGIN_S) margin = LIST_MARGIN_S;
@@ -127,25 +127,25 @@ static void tell_list(const struct tl_tls_domain *d, size_t at, const struct tl_
 static void each_list(const struct tl_tls_domain *d,
                       void (*fn)(const struct tl_tls_domain *d, size_t at,
                                  const struct tl_crl_info *i)) {
-  struct tl_crl_info *info = d->crls ? calloc(LISTS_MAX, sizeof *info) : NULL;
+  struct tl_crl_info *info = d->crls ? calloc(LISTS_MAX, sizeof(*info)) : NULL;
   const size_t n = info ? tl_crls_list(d->crls, info, LISTS_MAX) : 0;
   for (size_t i = 0; i < n; i++) fn(d, i, &info[i]);
   free(info);
 }
 
-static void tell_peers(const struct tl_ledger *l) {
+static void check_peers(const struct tl_ledger *l) {
   for (uint32_t i = 0; l->known && i <= l->known_mask; i++)
     for (const struct tl_known *k = l->known[i]; k; k = k->next)
-      if (k->n) tell("a peer", k->subject, k->domain, k->not_after, k->chain_sha256);
+      if (k->n) log_expiry("a peer", k->subject, k->domain, k->not_after, k->chain_sha256);
 }
 
 void tl_expiry_check(struct tl_control *c, const struct tl_conf *conf) {
   for (size_t i = 0; i < conf->n_domain; i++) {
-    tell_own(conf->domain[i]);
-    each_authority(conf->domain[i], tell_authority, NULL);
-    each_list(conf->domain[i], tell_list);
+    check_own(conf->domain[i]);
+    each_authority(conf->domain[i], check_authority, NULL);
+    each_list(conf->domain[i], check_list);
   }
-  tell_peers(c->ledger);
+  check_peers(c->ledger);
 }
 
 void tl_expiry_exit(void) {
@@ -158,19 +158,19 @@ void tl_expiry_exit(void) {
 
 static time_t first_list;
 
-static void sooner(time_t *first, time_t at) {
+static void keep_sooner(time_t *first, time_t at) {
   if (at && (!*first || at < *first)) *first = at;
 }
 static void authority_sooner(void *arg, const struct tl_tls_domain *d, X509 *x) {
   (void)d;
-  sooner(arg, time_of(X509_get0_notAfter(x)));
+  keep_sooner(arg, time_of(X509_get0_notAfter(x)));
 }
 static void list_sooner(const struct tl_tls_domain *d, size_t at, const struct tl_crl_info *i) {
   (void)d, (void)at;
-  sooner(&first_list, i->next_update);
+  keep_sooner(&first_list, i->next_update);
 }
 
-static json_t *left(time_t at) {
+static json_t *seconds_left(time_t at) {
   return at ? json_integer((json_int_t)(at - time(NULL))) : json_null();
 }
 
@@ -180,27 +180,27 @@ json_t *tl_expiry_gauges(struct tl_control *c) {
   time_t own = 0, authority = 0, peer = 0;
   first_list = 0;
   for (size_t i = 0; i < conf->n_domain; i++) {
-    sooner(&own, conf->domain[i]->not_after);
+    keep_sooner(&own, conf->domain[i]->not_after);
     each_authority(conf->domain[i], authority_sooner, &authority);
     each_list(conf->domain[i], list_sooner);
   }
   for (uint32_t i = 0; l && l->known && i <= l->known_mask; i++)
     for (const struct tl_known *k = l->known[i]; k; k = k->next)
-      if (k->n) sooner(&peer, k->not_after);
-  sooner(&peer, (time_t)atomic_load(&c->rt->next_expiry));
+      if (k->n) keep_sooner(&peer, k->not_after);
+  keep_sooner(&peer, (time_t)atomic_load(&c->rt->next_expiry));
   tl_conf_unref(conf);
-  return json_pack("{s:o, s:o, s:o, s:o}", "own_certificate_s", left(own), "authority_s",
-                   left(authority), "peer_chain_s", left(peer), "revocation_list_s",
-                   left(first_list));
+  return json_pack("{s:o, s:o, s:o, s:o}", "own_certificate_s", seconds_left(own), "authority_s",
+                   seconds_left(authority), "peer_chain_s", seconds_left(peer), "revocation_list_s",
+                   seconds_left(first_list));
 }
 
 static void add_authority(void *arg, const struct tl_tls_domain *d, X509 *x) {
   char subject[256];
   const time_t at = time_of(X509_get0_notAfter(x));
   (void)d;
-  subject_of(x, subject, sizeof subject);
+  subject_of(x, subject, sizeof(subject));
   json_array_append_new(arg,
-                        json_pack("{s:o, s:I}", "subject", tl_rpc_text(subject, sizeof subject),
+                        json_pack("{s:o, s:I}", "subject", tl_rpc_text(subject, sizeof(subject)),
                                   "days_left", (json_int_t)((at - time(NULL)) / DAY_S)));
 }
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `ctl explain request`: makes up a request and asks a worker what would become
- * of it (src/proxy/explain.c).
+ * `ctl explain request`: composes a request and asks a worker how it would be
+ * handled (src/proxy/explain.c).
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/internal.h"
+#include "control/control_internal.h"
 #include "tieline/explain.h"
 
 #define PATIENCE_MS 2000
@@ -17,12 +17,12 @@ struct tl_question {
   struct tl_request req;
   struct tl_question *next;
   uint64_t deadline_ms;
-  bool answered; /* too late; only waits to be freed */
+  bool answered; /* past its deadline; freed when the worker returns it */
 };
 
 /* ---- the answer */
 
-static json_t *routes(const struct tl_explain *e) {
+static json_t *json_routes(const struct tl_explain *e) {
   json_t *list = json_array();
   for (size_t i = 0; i < e->n_route; i++)
     json_array_append_new(list,
@@ -33,7 +33,7 @@ static json_t *routes(const struct tl_explain *e) {
 
 static json_t *or_null(const char *text) { return *text ? tl_json_text(text) : json_null(); }
 
-static json_t *targets(const struct tl_explain *e) {
+static json_t *json_targets(const struct tl_explain *e) {
   json_t *list = json_array();
   for (size_t i = 0; i < e->n_target; i++)
     json_array_append_new(list, json_pack("{s:s, s:o, s:o, s:o, s:o}", "transport",
@@ -45,28 +45,28 @@ static json_t *targets(const struct tl_explain *e) {
   return list;
 }
 
-static const char *chosen(const struct tl_explain *e) {
+static const char *json_chosen(const struct tl_explain *e) {
   for (size_t i = 0; i < e->n_route; i++)
     if (e->route[i].chosen) return e->route[i].name;
   return "";
 }
 
-static json_t *result(const struct tl_explain *e) {
+static json_t *json_result(const struct tl_explain *e) {
   const char *outcome = e->rc == 0           ? "forwarded"
                         : e->rc == TL_EAGAIN ? "resolved first"
                                              : "refused";
   json_t *j = json_pack("{s:s, s:o, s:o, s:o, s:o}", "outcome", outcome, "route",
-                        or_null(chosen(e)), "source_peer", or_null(e->source_peer), "trust",
+                        or_null(json_chosen(e)), "source_peer", or_null(e->source_peer), "trust",
                         or_null(e->trust), "identity", or_null(e->identity));
   json_object_set_new(j, "status", e->rc == TL_ENOTFOUND ? json_integer(e->status) : json_null());
   json_object_set_new(j, "reason", or_null(e->reason));
   json_object_set_new(j, "resolve", or_null(e->resolve));
-  json_object_set_new(j, "targets", targets(e));
-  json_object_set_new(j, "routes", routes(e));
+  json_object_set_new(j, "targets", json_targets(e));
+  json_object_set_new(j, "routes", json_routes(e));
   return j;
 }
 
-static void answer(struct tl_control *c, struct tl_question *q, bool in_time) {
+static void send_answer(struct tl_control *c, struct tl_question *q, bool in_time) {
   struct tl_answer a = {0};
   if (!in_time)
     tl_command_fail(&a, TL_RPC_NOT_NOW, "the worker did not answer in time");
@@ -74,7 +74,7 @@ static void answer(struct tl_control *c, struct tl_question *q, bool in_time) {
     tl_command_fail(&a, TL_RPC_PARAMS, "uri, from or route is no SIP URI");
   else if (q->e.rc == TL_ECLOSED)
     tl_command_fail(&a, TL_RPC_NOT_NOW, "there is no such connection");
-  else if (q->e.rc == TL_ENOMEM || !(a.result = result(&q->e)))
+  else if (q->e.rc == TL_ENOMEM || !(a.result = json_result(&q->e)))
     tl_command_fail(&a, TL_RPC_NOT_NOW, "out of memory");
   tl_command_answer(c, &q->req, &a);
   q->answered = true;
@@ -82,7 +82,7 @@ static void answer(struct tl_control *c, struct tl_question *q, bool in_time) {
 
 void tl_explain_reply(struct tl_control *c, struct tl_explain *e) {
   struct tl_question *q = (struct tl_question *)e;
-  if (!q->answered) answer(c, q, true);
+  if (!q->answered) send_answer(c, q, true);
   for (struct tl_question **p = &c->questions; *p; p = &(*p)->next)
     if (*p == q) {
       *p = q->next;
@@ -96,7 +96,7 @@ void tl_explain_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
   for (struct tl_question *q = c->questions; q; q = q->next) {
     if (q->answered) continue;
     if (now_ms >= q->deadline_ms) {
-      answer(c, q, false);
+      send_answer(c, q, false);
       continue;
     }
     const int wait = (int)(q->deadline_ms - now_ms);
@@ -106,7 +106,7 @@ void tl_explain_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
 
 /* ---- the question */
 
-/* Fit to stand in a request line and in angle brackets. */
+/* May stand in a request line and in angle brackets. */
 static bool is_word(const char *text) {
   for (const char *p = text; *p; p++)
     if (*p <= ' ' || *p == '<' || *p == '>' || *p == '"' || *p == 0x7f) return false;
@@ -115,17 +115,17 @@ static bool is_word(const char *text) {
 
 static bool write_request(struct tl_explain *e, const char *method, const char *uri,
                           const char *from, const char *route) {
-  int n = snprintf(e->request, sizeof e->request,
+  int n = snprintf(e->request, sizeof(e->request),
                    "%s %s SIP/2.0\r\nVia: SIP/2.0/%s explain.invalid;branch=z9hG4bKexplain\r\n"
                    "Max-Forwards: 70\r\nFrom: <%s>;tag=explain\r\nTo: <%s>\r\n"
                    "Call-ID: explain\r\nCSeq: 1 %s\r\n%s%s%sContent-Length: 0\r\n\r\n",
                    method, uri, tl_transport_name(e->transport), from, uri, method,
                    *route ? "Route: <" : "", route, *route ? ">\r\n" : "");
   e->n = n > 0 ? (size_t)n : 0;
-  return n > 0 && (size_t)n < sizeof e->request;
+  return n > 0 && (size_t)n < sizeof(e->request);
 }
 
-/* Where it comes from: a connection, or an address and a transport. The worker to ask. */
+/* The source: a connection, or an address and a transport. *OUT_WORKER is the worker to ask. */
 static int source_of(const struct tl_control *c, const json_t *params, struct tl_explain *e,
                      unsigned *out_worker, struct tl_answer *a) {
   const char *id = tl_param_text(params, "connection"), *source = tl_param_text(params, "source");
@@ -159,7 +159,7 @@ int tl_explain_request(struct tl_control *c, struct tl_request *req, const json_
   if (!is_word(uri) || !is_word(from) || !is_word(method) || (*route && !is_word(route)))
     return tl_command_fail(a, TL_RPC_PARAMS,
                            "--uri is needed; --from, --route and --method are optional");
-  struct tl_question *q = calloc(1, sizeof *q);
+  struct tl_question *q = calloc(1, sizeof(*q));
   if (!q) return 0;
   if (source_of(c, params, &q->e, &worker, a)) {
     free(q);

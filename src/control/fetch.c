@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The helper threads and their queue. One exchange over HTTP is OpenSSL's
- * (OSSL_HTTP_*); what is asked for and what the answer means is the caller's.
+ * The helper threads and their queue. OpenSSL (OSSL_HTTP_*) does the HTTP
+ * exchange; the caller knows what is fetched and what it means.
  */
 #include "control/fetch.h"
 
@@ -18,13 +18,13 @@
 #include <unistd.h>
 
 #define SHARE (TL_FETCH_THREADS / 2)
-#define STOP_S 3 /* for a thread that sits in a look-up of a name */
+#define STOP_S 3 /* for a thread that is resolving a name */
 #define HOST_MAX 256
 
 struct helper {
   pthread_t thread;
   bool started;
-  char host[HOST_MAX]; /* under way with, "" = idle */
+  char host[HOST_MAX]; /* being fetched from, "" = idle */
   int fd;              /* of the exchange, -1: none */
   struct tl_fetch *job;
 };
@@ -47,15 +47,15 @@ static void url_clear(struct url *u) {
   OPENSSL_free(u->host);
   OPENSSL_free(u->port);
   OPENSSL_free(u->path);
-  memset(u, 0, sizeof *u);
+  memset(u, 0, sizeof(*u));
 }
 
 static bool url_parse(const char *text, struct url *out, const char **why) {
   int ssl = 0;
-  memset(out, 0, sizeof *out);
+  memset(out, 0, sizeof(*out));
   *why = "it is no URL";
   for (const char *p = text; *p; p++)
-    if (*p <= ' ' || *p == 0x7f) return false; /* nobody smuggles a header line into the request */
+    if (*p <= ' ' || *p == 0x7f) return false; /* no header line is smuggled into the request */
   if (strncmp(text, OSSL_HTTP_PREFIX, strlen(OSSL_HTTP_PREFIX)) != 0) {
     *why = "only http:// is fetched";
     return false;
@@ -78,32 +78,32 @@ bool tl_fetch_url_ok(const char *text, const char **why) {
 
 static const char late[] = "the server did not answer in time";
 
-static int fail(struct tl_fetch *f, int rc, const char *why) {
+static int set_failure(struct tl_fetch *f, int rc, const char *why) {
   f->rc = rc;
-  snprintf(f->why, sizeof f->why, "%s", why);
+  snprintf(f->why, sizeof(f->why), "%s", why);
   ERR_clear_error();
   return rc;
 }
 
-/* OpenSSL piles up reasons; the first says most. */
+/* OpenSSL queues several reasons; the first is the most specific. */
 static int fail_by_openssl(struct tl_fetch *f) {
   unsigned long e = ERR_peek_error();
   const char *data = NULL, *text;
   int flags = 0;
   ERR_peek_error_data(&data, &flags);
   text = ERR_SYSTEM_ERROR(e) ? strerror(ERR_GET_REASON(e)) : ERR_reason_error_string(e);
-  char why[sizeof f->why];
-  snprintf(why, sizeof why, "%s%s%s", text ? text : "the server closed the connection",
+  char why[sizeof(f->why)];
+  snprintf(why, sizeof(why), "%s%s%s", text ? text : "the server closed the connection",
            data && (flags & ERR_TXT_STRING) && *data ? ": " : "",
            data && (flags & ERR_TXT_STRING) ? data : "");
   bool timeout = false;
   while ((e = ERR_get_error()))
     timeout =
         timeout || (ERR_GET_LIB(e) == ERR_LIB_BIO && ERR_GET_REASON(e) == BIO_R_TRANSFER_TIMEOUT);
-  return timeout ? fail(f, TL_ETIMEOUT, late) : fail(f, TL_EIO, why);
+  return timeout ? set_failure(f, TL_ETIMEOUT, late) : set_failure(f, TL_EIO, why);
 }
 
-/* Lets the stopper cut the exchange off; FD -1: it is over. */
+/* tl_fetch_stop shuts this descriptor down; FD -1: the exchange is over. */
 static bool set_fd(struct helper *h, int fd) {
   pthread_mutex_lock(&q.mu);
   h->fd = fd;
@@ -115,7 +115,7 @@ static bool set_fd(struct helper *h, int fd) {
 static int wait_connected(int fd, time_t until) {
   struct pollfd p = {.fd = fd, .events = POLLOUT};
   int err = 0;
-  socklen_t len = sizeof err;
+  socklen_t len = sizeof(err);
   time_t left = until - time(NULL);
   int n = poll(&p, 1, left > 0 ? (int)left * 1000 : 0);
   if (n == 0) return ETIMEDOUT;
@@ -144,29 +144,30 @@ static int connect_to(struct helper *h, struct tl_fetch *f, const struct url *u,
   const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
   struct addrinfo *list = NULL;
   int err = 0, rc = getaddrinfo(u->host, u->port, &hints, &list);
-  if (rc) return fail(f, TL_ENOTFOUND, gai_strerror(rc));
+  if (rc) return set_failure(f, TL_ENOTFOUND, gai_strerror(rc));
   *out_fd = -1;
   for (const struct addrinfo *a = list; a && *out_fd < 0; a = a->ai_next)
     err = try_address(h, a, until, out_fd);
   freeaddrinfo(list);
   if (*out_fd >= 0) return 0;
-  return fail(f, err == ETIMEDOUT ? TL_ETIMEOUT : TL_EIO, strerror(err));
+  return set_failure(f, err == ETIMEDOUT ? TL_ETIMEOUT : TL_EIO, strerror(err));
 }
 
 static int take_body(struct tl_fetch *f, BIO *mem) {
   const uint8_t *p = NULL;
   long n = BIO_get_mem_data(mem, &p);
-  if (n <= 0 || (size_t)n > f->max_bytes) return fail(f, TL_EIO, "the answer is empty or too long");
+  if (n <= 0 || (size_t)n > f->max_bytes)
+    return set_failure(f, TL_EIO, "the answer is empty or too long");
   f->data = malloc((size_t)n);
-  if (!f->data) return fail(f, TL_ENOMEM, "out of memory");
+  if (!f->data) return set_failure(f, TL_ENOMEM, "out of memory");
   memcpy(f->data, p, (size_t)n);
   f->n = (size_t)n;
   f->rc = 0;
   return 0;
 }
 
-static int request(struct tl_fetch *f, const struct url *u, BIO *sock, int timeout_s,
-                   char **out_next) {
+static int send_request(struct tl_fetch *f, const struct url *u, BIO *sock, int timeout_s,
+                        char **out_next) {
   BIO *body = f->body ? BIO_new_mem_buf(f->body, (int)f->body_n) : NULL;
   OSSL_HTTP_REQ_CTX *ctx =
       OSSL_HTTP_open(u->host, u->port, NULL, NULL, 0, sock, sock, NULL, NULL, 0, timeout_s);
@@ -189,25 +190,26 @@ static int request(struct tl_fetch *f, const struct url *u, BIO *sock, int timeo
 }
 
 /* One connection, one request. TL_EAGAIN: the server points to *OUT_NEXT (OpenSSL's memory). */
-static int exchange(struct helper *h, struct tl_fetch *f, const struct url *u, time_t until,
-                    char **out_next) {
+static int exchange_once(struct helper *h, struct tl_fetch *f, const struct url *u, time_t until,
+                         char **out_next) {
   int fd;
   int rc = connect_to(h, f, u, until, &fd);
   if (rc) return rc;
   time_t left = until - time(NULL);
   BIO *sock = BIO_new_socket(fd, BIO_NOCLOSE);
   if (left <= 0)
-    rc = fail(f, TL_ETIMEOUT, late);
+    rc = set_failure(f, TL_ETIMEOUT, late);
   else
-    rc = sock ? request(f, u, sock, (int)left, out_next) : fail(f, TL_ENOMEM, "out of memory");
+    rc = sock ? send_request(f, u, sock, (int)left, out_next)
+              : set_failure(f, TL_ENOMEM, "out of memory");
   BIO_free(sock);
   set_fd(h, -1);
   close(fd);
   return rc;
 }
 
-/* Redirections name a path or another http:// URL. */
-static int follow(const char *next, struct url *u) {
+/* A redirection names a path or another http:// URL. */
+static int follow_redirect(const char *next, struct url *u) {
   const char *why;
   if (next[0] == '/' && next[1] != '/') {
     for (const char *p = next; *p; p++)
@@ -220,19 +222,19 @@ static int follow(const char *next, struct url *u) {
   return url_parse(next, u, &why) ? 0 : TL_EINVAL;
 }
 
-static void fetch(struct helper *h, struct tl_fetch *f) {
+static void run_order(struct helper *h, struct tl_fetch *f) {
   struct url u;
   const char *why;
   time_t until = time(NULL) + (f->timeout_ms + 999) / 1000;
-  int rc = url_parse(f->url, &u, &why) ? TL_EAGAIN : fail(f, TL_EINVAL, why);
+  int rc = url_parse(f->url, &u, &why) ? TL_EAGAIN : set_failure(f, TL_EINVAL, why);
   for (int i = 0; rc == TL_EAGAIN; i++) {
     char *next = NULL;
     if (i > TL_FETCH_REDIRECTS)
-      rc = fail(f, TL_EIO, "too many redirections");
+      rc = set_failure(f, TL_EIO, "too many redirections");
     else
-      rc = exchange(h, f, &u, until, &next);
-    if (rc == TL_EAGAIN && follow(next, &u))
-      rc = fail(f, TL_EIO, "the server redirects to what is no http:// URL");
+      rc = exchange_once(h, f, &u, until, &next);
+    if (rc == TL_EAGAIN && follow_redirect(next, &u))
+      rc = set_failure(f, TL_EIO, "the server redirects to what is no http:// URL");
     OPENSSL_free(next);
   }
   url_clear(&u);
@@ -254,7 +256,7 @@ static bool has_share(const char *host) {
   return n < SHARE;
 }
 
-/* The oldest order whose server does not have its share of threads yet. */
+/* The oldest order whose server is below its share of threads. */
 static struct tl_fetch *next_job(struct helper *h) {
   for (struct tl_fetch **p = &q.head, *f; (f = *p); p = &f->next) {
     char host[HOST_MAX];
@@ -263,19 +265,19 @@ static struct tl_fetch *next_job(struct helper *h) {
     *p = f->next;
     if (!f->next) q.tail = p;
     f->next = NULL;
-    memcpy(h->host, host, sizeof h->host);
+    memcpy(h->host, host, sizeof(h->host));
     return f;
   }
   return NULL;
 }
 
-/* There are never more answers than orders, so a full mailbox is soon read. */
-static void post(struct tl_fetch *f) {
+/* Answers are bounded by TL_FETCH_MAX, so a full mailbox is soon drained. */
+static void post_answer(struct tl_fetch *f) {
   const struct timespec pause = {.tv_nsec = 10000000};
   while (tl_mailbox_post(&q.rt->control.mailbox, &f->mail)) nanosleep(&pause, NULL);
 }
 
-static void *run(void *arg) {
+static void *helper_main(void *arg) {
   struct helper *h = arg;
   pthread_setname_np(pthread_self(), "fetch");
   pthread_mutex_lock(&q.mu);
@@ -287,14 +289,14 @@ static void *run(void *arg) {
     }
     struct tl_fetch *f = h->job;
     pthread_mutex_unlock(&q.mu);
-    fetch(h, f);
+    run_order(h, f);
     pthread_mutex_lock(&q.mu);
     h->host[0] = '\0';
     pthread_cond_broadcast(&q.work); /* the server's next order may go */
-    if (q.stopping) break;           /* the stopper answers what is left */
+    if (q.stopping) break;           /* tl_fetch_stop answers the rest */
     h->job = NULL;
     pthread_mutex_unlock(&q.mu);
-    post(f);
+    post_answer(f);
     pthread_mutex_lock(&q.mu);
   }
   pthread_mutex_unlock(&q.mu);
@@ -311,9 +313,9 @@ int tl_fetch_start(struct tl_runtime *rt) {
   q.open = 0;
   for (int i = 0; i < TL_FETCH_THREADS; i++) {
     struct helper *h = &q.helper[i];
-    memset(h, 0, sizeof *h);
+    memset(h, 0, sizeof(*h));
     h->fd = -1;
-    if (pthread_create(&h->thread, NULL, run, h) != 0) {
+    if (pthread_create(&h->thread, NULL, helper_main, h) != 0) {
       tl_fetch_stop(rt);
       return TL_ENOMEM;
     }
@@ -343,7 +345,7 @@ int tl_fetch_order(struct tl_runtime *rt, struct tl_fetch *f) {
   return 0;
 }
 
-static void answer(struct tl_runtime *rt, struct tl_fetch *f) {
+static void finish_order(struct tl_runtime *rt, struct tl_fetch *f) {
   q.open--;
   tl_count_sub(&rt->control.counters, TL_C_FETCH_NOW, 1);
   tl_count(&rt->control.counters, f->rc ? TL_C_FETCH_FAILED : TL_C_FETCH_OK);
@@ -353,17 +355,19 @@ static void answer(struct tl_runtime *rt, struct tl_fetch *f) {
   free(f);
 }
 
-void tl_fetch_answer(struct tl_runtime *rt, struct tl_mail *m) { answer(rt, (struct tl_fetch *)m); }
-
-static void drop(struct tl_runtime *rt, struct tl_fetch *f) {
-  free(f->data);
-  f->data = NULL;
-  fail(f, TL_ECLOSED, "the process ends");
-  answer(rt, f);
+void tl_fetch_answer(struct tl_runtime *rt, struct tl_mail *m) {
+  finish_order(rt, (struct tl_fetch *)m);
 }
 
-/* A thread in a look-up cannot be interrupted; it is left behind with its order. */
-static bool join(struct helper *h) {
+static void drop_order(struct tl_runtime *rt, struct tl_fetch *f) {
+  free(f->data);
+  f->data = NULL;
+  set_failure(f, TL_ECLOSED, "the process ends");
+  finish_order(rt, f);
+}
+
+/* A thread that is resolving a name cannot be interrupted; it is abandoned with its order. */
+static bool join_helper(struct helper *h) {
   struct timespec until;
   clock_gettime(CLOCK_REALTIME, &until);
   until.tv_sec += STOP_S;
@@ -380,13 +384,13 @@ void tl_fetch_stop(struct tl_runtime *rt) {
   pthread_mutex_unlock(&q.mu);
   for (int i = 0; i < TL_FETCH_THREADS; i++) {
     struct helper *h = &q.helper[i];
-    if (h->started && join(h) && h->job) drop(rt, h->job);
+    if (h->started && join_helper(h) && h->job) drop_order(rt, h->job);
     h->started = false;
   }
   while (q.head) {
     struct tl_fetch *f = q.head;
     q.head = f->next;
-    drop(rt, f);
+    drop_order(rt, f);
   }
   q.rt = NULL;
 }

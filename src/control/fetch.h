@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Small things from HTTP servers, for the control thread: CRLs, OCSP answers.
- * Helper threads do the waiting (names included), so that neither the control
- * socket nor a signal waits for a dead server. http:// only and one DER object
- * per answer: what is fetched carries a signature of its own (RFC 5280 4.2.1.13,
- * RFC 6960 A).
+ * Fetches small objects from HTTP servers for the control thread: CRLs and OCSP
+ * responses. Helper threads do the waiting (name resolution included), so that
+ * neither the control socket nor a signal waits for a dead server. Only http://
+ * and one DER object per answer: the objects carry signatures of their own
+ * (RFC 5280 4.2.1.13, RFC 6960 A).
  *
  * Ownership: an order is malloc'd by the caller and taken over by tl_fetch_order
  * when that returns 0; it is freed after its callback. Threads: everything here
@@ -30,10 +30,10 @@ struct tl_fetch {
   /* The order. */
   char url[TL_FETCH_URL_MAX];
   uint32_t timeout_ms; /* for everything but the look-up of the name; whole seconds, rounded up */
-  size_t max_bytes;    /* of the answer's body */
+  size_t max_bytes;    /* of the response body */
   const char *content_type;  /* of BODY; a constant */
   const char *expected_type; /* of the answer; a constant, NULL: any */
-  uint8_t *body;             /* malloc'd and taken over: a POST; NULL: a GET */
+  uint8_t *body;             /* malloc'd and taken over: POST; NULL: GET */
   size_t body_n;
   void (*done)(struct tl_fetch *f,
                void *arg); /* once, also when it failed or is dropped at the end */
@@ -48,10 +48,10 @@ struct tl_fetch {
 
 /* Starts the helper threads; answers go to RT's control mailbox. */
 int tl_fetch_start(struct tl_runtime *rt);
-/* Ends what is under way, calls back everything not answered yet with TL_ECLOSED. */
+/* Ends the orders under way; every order not answered yet is called back with TL_ECLOSED. */
 void tl_fetch_stop(struct tl_runtime *rt);
 int tl_fetch_order(struct tl_runtime *rt, struct tl_fetch *f);
 /* A TL_MAIL_FETCH from the control mailbox. */
 void tl_fetch_answer(struct tl_runtime *rt, struct tl_mail *m);
-/* Is URL one that would be tried? WHY (may be NULL) gets a constant sentence if not. */
+/* Would URL be tried? If not, WHY (may be NULL) gets a constant sentence. */
 bool tl_fetch_url_ok(const char *url, const char **why);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Asking every worker for its connections. The workers answer when they come to
- * it; who has not answered by the deadline is left out and the result says so.
- * A late answer still finds its gather and frees it.
+ * Asks every worker for its connections. A worker that has not answered by the
+ * deadline is left out and the result says so; its late answer still finds the
+ * gather and frees it.
  */
 #include <stdlib.h>
 
-#include "control/internal.h"
+#include "control/control_internal.h"
 
 struct part {
   struct tl_dump dump; /* first: the mail that comes back is the part */
@@ -21,9 +21,9 @@ struct tl_gather {
   uint64_t deadline_ms;
   unsigned due;  /* answers still to come */
   bool missing;  /* a worker could not be asked */
-  bool answered; /* only waits for the late */
+  bool answered; /* kept only for late answers */
   size_t n;
-  struct tl_dump *dump[TL_THREADS_MAX]; /* that came back */
+  struct tl_dump *dump[TL_THREADS_MAX]; /* answers received */
 };
 
 static void free_dumps(struct tl_gather *g) {
@@ -31,7 +31,7 @@ static void free_dumps(struct tl_gather *g) {
   g->n = 0;
 }
 
-static void answer(struct tl_control *c, struct tl_gather *g) {
+static void finish_gather(struct tl_control *c, struct tl_gather *g) {
   struct tl_answer a = {0};
   a.result = g->done(c, g->dump, g->n, g->due == 0 && !g->missing, g->limit, &a);
   if (!a.result && !a.code) tl_command_fail(&a, TL_RPC_NOT_NOW, "out of memory");
@@ -49,9 +49,9 @@ static void unlink_gather(struct tl_control *c, struct tl_gather *g) {
   free(g);
 }
 
-static void ask(struct tl_control *c, struct tl_gather *g, unsigned worker,
-                const struct tl_conn_filter *filter) {
-  struct part *p = calloc(1, sizeof *p);
+static void ask_worker(struct tl_control *c, struct tl_gather *g, unsigned worker,
+                       const struct tl_conn_filter *filter) {
+  struct part *p = calloc(1, sizeof(*p));
   if (p) {
     p->gather = g;
     p->dump.mail.type = TL_MAIL_DUMP;
@@ -59,7 +59,7 @@ static void ask(struct tl_control *c, struct tl_gather *g, unsigned worker,
     p->dump.worker = worker;
     p->dump.cap = g->limit;
     if (filter) p->dump.filter = *filter;
-    p->dump.who = filter && filter->id; /* all that is known of one connection */
+    p->dump.who = filter && filter->id; /* everything known of one connection */
   }
   if (p && tl_mailbox_post(&c->rt->worker[worker]->mailbox, &p->dump.mail) == 0) {
     g->due++;
@@ -71,7 +71,7 @@ static void ask(struct tl_control *c, struct tl_gather *g, unsigned worker,
 
 int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit,
                     const struct tl_conn_filter *filter, tl_gather_fn done) {
-  struct tl_gather *g = calloc(1, sizeof *g);
+  struct tl_gather *g = calloc(1, sizeof(*g));
   if (!g) return TL_ENOMEM;
   g->req = *req;
   g->done = done;
@@ -80,9 +80,9 @@ int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit,
   g->next = c->gathers;
   c->gathers = g;
   for (unsigned i = 0; i < c->rt->n_worker; i++)
-    if (c->rt->worker[i]) ask(c, g, i, filter);
+    if (c->rt->worker[i]) ask_worker(c, g, i, filter);
   if (g->due == 0) {
-    answer(c, g);
+    finish_gather(c, g);
     unlink_gather(c, g);
   }
   return 0;
@@ -95,7 +95,7 @@ void tl_gather_reply(struct tl_control *c, struct tl_dump *d) {
     tl_dump_free(d);
   } else {
     g->dump[g->n++] = d;
-    if (g->due == 0) answer(c, g);
+    if (g->due == 0) finish_gather(c, g);
   }
   if (g->due == 0) unlink_gather(c, g);
 }
@@ -106,7 +106,7 @@ void tl_gather_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
     if (now_ms >= g->deadline_ms) {
       TL_LOG(TL_LOG_WARN, "Workers did not tell their connections in time.",
              TL_FI("workers", g->due));
-      answer(c, g);
+      finish_gather(c, g);
       continue;
     }
     int wait = (int)(g->deadline_ms - now_ms);

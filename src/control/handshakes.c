@@ -1,40 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `ctl handshakes failed`: the last ones in detail, all of them by peer and
- * cause.
+ * `ctl handshakes failed`: the most recent failures in detail, and the counts of
+ * all by peer and cause.
  */
 #include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/internal.h"
+#include "control/control_internal.h"
 #include "tieline/failures.h"
 
 #define TEXT(s) tl_rpc_text((s), sizeof(s))
 
-static json_t *moment(const struct timespec *at) {
+static json_t *json_moment(const struct timespec *at) {
   char text[48], base[32];
   struct tm tm;
   gmtime_r(&at->tv_sec, &tm);
-  strftime(base, sizeof base, "%Y-%m-%dT%H:%M:%S", &tm);
-  snprintf(text, sizeof text, "%s.%03ldZ", base, at->tv_nsec / 1000000);
+  strftime(base, sizeof(base), "%Y-%m-%dT%H:%M:%S", &tm);
+  snprintf(text, sizeof(text), "%s.%03ldZ", base, at->tv_nsec / 1000000);
   return json_string(text);
 }
 
-static json_t *alert(uint8_t code) {
+static json_t *json_alert(uint8_t code) {
   return code == 0xff ? json_null() : json_string(tl_alert_name(code));
 }
 
-static json_t *failure(const struct tl_failure *f) {
+static json_t *json_failure(const struct tl_failure *f) {
   const struct tl_hs_failure *w = &f->what;
   json_t *j = json_pack("{s:I, s:o, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:I}", "number",
-                        (json_int_t)f->number, "at", moment(&f->at), "role",
+                        (json_int_t)f->number, "at", json_moment(&f->at), "role",
                         f->outgoing ? "client" : "server", "peer", tl_json_address(&f->peer),
                         "local", f->local.sa.sa_family ? tl_json_address(&f->local) : json_null(),
                         "cause", tl_hs_cause_name((int)w->cause), "reason", TEXT(w->reason), "sni",
                         TEXT(w->sni), "domain", TEXT(w->domain), "took_ms", (json_int_t)f->took_ms);
-  json_object_set_new(j, "alert_sent", alert(w->alert_sent));
-  json_object_set_new(j, "alert_received", alert(w->alert_received));
+  json_object_set_new(j, "alert_sent", json_alert(w->alert_sent));
+  json_object_set_new(j, "alert_received", json_alert(w->alert_received));
   if (w->verify_code != X509_V_OK)
     json_object_set_new(j, "verify",
                         json_pack("{s:I, s:s, s:i, s:o, s:o}", "code", (json_int_t)w->verify_code,
@@ -52,17 +52,18 @@ struct wish {
   struct tl_addr peer;
 };
 
-static bool wished(const struct wish *w, int cause, const struct tl_addr *peer) {
+static bool is_wanted(const struct wish *w, int cause, const struct tl_addr *peer) {
   if (*w->cause && strcmp(w->cause, tl_hs_cause_name(cause)) != 0) return false;
   return !w->by_peer || tl_addr_ip_eq(&w->peer, peer);
 }
 
-static json_t *last(const struct wish *w, size_t limit, uint64_t *total) {
-  struct tl_failure *f = calloc(TL_FAILURES_KEPT, sizeof *f);
+static json_t *last_failures(const struct wish *w, size_t limit, uint64_t *total) {
+  struct tl_failure *f = calloc(TL_FAILURES_KEPT, sizeof(*f));
   json_t *list = json_array();
   size_t n = f ? tl_failures_copy(f, TL_FAILURES_KEPT, total) : 0;
   for (size_t i = 0; i < n && json_array_size(list) < limit; i++)
-    if (wished(w, (int)f[i].what.cause, &f[i].peer)) json_array_append_new(list, failure(&f[i]));
+    if (is_wanted(w, (int)f[i].what.cause, &f[i].peer))
+      json_array_append_new(list, json_failure(&f[i]));
   free(f);
   return list;
 }
@@ -74,13 +75,13 @@ static int by_number(const void *a, const void *b) {
 
 /* The worst first. */
 static json_t *by_peer(const struct wish *w) {
-  struct tl_failure_count *k = calloc(TL_FAILURE_PEERS, sizeof *k);
+  struct tl_failure_count *k = calloc(TL_FAILURE_PEERS, sizeof(*k));
   json_t *list = json_array();
   size_t n = k ? tl_failure_counts(k, TL_FAILURE_PEERS) : 0;
-  if (n) qsort(k, n, sizeof *k, by_number);
+  if (n) qsort(k, n, sizeof(*k), by_number);
   for (size_t i = 0; i < n; i++) {
     char peer[TL_ADDR_STRLEN];
-    if (!wished(w, k[i].cause, &k[i].peer)) continue;
+    if (!is_wanted(w, k[i].cause, &k[i].peer)) continue;
     json_array_append_new(
         list, json_pack("{s:s, s:s, s:I, s:o, s:o}", "peer", tl_addr_format_host(&k[i].peer, peer),
                         "cause", tl_hs_cause_name(k[i].cause), "count", (json_int_t)k[i].n, "first",
@@ -129,7 +130,7 @@ int tl_command_handshakes(struct tl_control *c, struct tl_request *req, const js
   w.by_peer = *peer != '\0';
   if (w.by_peer && tl_param_address(peer, &w.peer))
     return tl_command_fail(a, TL_RPC_PARAMS, "\"%.80s\" is no address", peer);
-  json_t *list = last(&w, (size_t)limit, &total);
+  json_t *list = last_failures(&w, (size_t)limit, &total);
   a->result = json_pack("{s:I, s:o, s:o, s:o}", "total", (json_int_t)total, "causes",
                         by_cause(c->rt), "peers", by_peer(&w), "failed", list);
   return 0;

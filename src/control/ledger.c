@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The runs of the ledger: surveys out and in, judging in slices so that the
- * control socket is never kept waiting, orders out, and who waits for the end.
- * What is decided about a chain is in ledger_judge.c, what is shown of it in
- * ledger_show.c.
+ * The runs of the ledger: audits out and in, judging in slices so that the
+ * control socket never waits long, directives out, and the requests that wait for
+ * the end. ledger_judge.c decides about a chain, ledger_show.c shows it.
  */
 #include "control/ledger.h"
 
@@ -22,13 +21,13 @@ static uint32_t *index_slot(const struct tl_ledger *l, const struct tl_conn_clas
   return &l->index[at];
 }
 
-static int grow(struct tl_ledger *l) {
+static int grow_items(struct tl_ledger *l) {
   if (l->n_item < l->cap_item) return 0;
   size_t cap = l->cap_item ? 2 * l->cap_item : 64;
-  struct tl_ledger_item *item = realloc(l->item, cap * sizeof *item);
+  struct tl_ledger_item *item = realloc(l->item, cap * sizeof(*item));
   if (!item) return TL_ENOMEM;
   l->item = item;
-  uint32_t *index = calloc(2 * cap, sizeof *index);
+  uint32_t *index = calloc(2 * cap, sizeof(*index));
   if (!index) return TL_ENOMEM;
   free(l->index);
   l->index = index;
@@ -39,13 +38,13 @@ static int grow(struct tl_ledger *l) {
 }
 
 /* WHO's references are taken over. */
-static int merge(struct tl_ledger *l, struct tl_audit_row *from, unsigned worker) {
-  if (grow(l)) return TL_ENOMEM;
+static int merge_item(struct tl_ledger *l, struct tl_audit_row *from, unsigned worker) {
+  if (grow_items(l)) return TL_ENOMEM;
   uint32_t *at = index_slot(l, &from->key);
   if (!*at) {
     struct tl_ledger_item *it = &l->item[l->n_item++];
     *it = (struct tl_ledger_item){.key = from->key};
-    memset(&from->key, 0, sizeof from->key);
+    memset(&from->key, 0, sizeof(from->key));
     *at = (uint32_t)l->n_item;
   }
   l->item[*at - 1].n += from->n;
@@ -73,11 +72,11 @@ static bool in_force(const struct tl_conf *conf, const struct tl_tls_domain *d) 
 static bool trust_only(const struct tl_conf *conf, const struct tl_tls_domain *d) {
   for (size_t i = 0; i < conf->n_domain; i++)
     if (strcmp(conf->domain[i]->name, d->name) == 0)
-      return memcmp(conf->domain[i]->core, d->core, sizeof d->core) == 0;
+      return memcmp(conf->domain[i]->core, d->core, sizeof(d->core)) == 0;
   return false;
 }
 
-/* Nobody but the note itself has them any more. */
+/* Drops the notes that hold the last reference to their domain. */
 static void drop_drained(struct tl_ledger *l, bool all) {
   for (struct tl_drained **p = &l->drained, *d; (d = *p);) {
     if (!all && __atomic_load_n(&d->domain->refs, __ATOMIC_ACQUIRE) > 1) {
@@ -100,7 +99,7 @@ size_t tl_ledger_reloaded(struct tl_control *c, const struct tl_conf *before,
     struct tl_tls_domain *was = before->domain[i];
     if (in_force(after, was)) continue;
     n++;
-    struct tl_drained *d = trust_only(after, was) ? NULL : calloc(1, sizeof *d);
+    struct tl_drained *d = trust_only(after, was) ? NULL : calloc(1, sizeof(*d));
     if (!d) continue;
     d->domain = tl_tls_domain_ref(was);
     d->mode = mode;
@@ -113,7 +112,7 @@ size_t tl_ledger_reloaded(struct tl_control *c, const struct tl_conf *before,
 
 /* ---- a run ---- */
 
-static bool post(struct tl_control *c, struct tl_audit *s, unsigned worker) {
+static bool post_audit(struct tl_control *c, struct tl_audit *s, unsigned worker) {
   struct tl_ledger *l = c->ledger;
   if (!s) return false;
   s->reply = &c->rt->control.mailbox;
@@ -141,7 +140,7 @@ static void judge_begin(struct tl_control *c) {
   }
 }
 
-static void begin(struct tl_control *c, uint64_t now_ms) {
+static void begin_run(struct tl_control *c, uint64_t now_ms) {
   struct tl_ledger *l = c->ledger;
   l->phase = TL_LEDGER_ASKING;
   l->run++;
@@ -158,14 +157,14 @@ static void begin(struct tl_control *c, uint64_t now_ms) {
   *last = l->waiting_next;
   l->waiting_next = NULL;
   atomic_store(&c->rt->reverify_pending, false);
-  /* What ends later is found again by this run, or by the worker that adopts it meanwhile. */
+  /* Later expiries are found again by this run, or by the worker that adopts one meanwhile. */
   atomic_store(&c->rt->next_expiry, 0);
   for (unsigned i = 0; i < c->rt->n_worker; i++)
-    if (c->rt->worker[i] && !post(c, tl_audit_new(0), i)) l->complete = false;
+    if (c->rt->worker[i] && !post_audit(c, tl_audit_new(0), i)) l->complete = false;
   if (!l->due) judge_begin(c);
 }
 
-/* One order for every worker that has such connections. */
+/* One mail to every worker that has connections concerned. */
 static void give_out(struct tl_control *c, const struct tl_directive *orders,
                      const uint64_t *workers, size_t n) {
   for (unsigned w = 0; w < c->rt->n_worker; w++) {
@@ -187,7 +186,7 @@ static void give_out(struct tl_control *c, const struct tl_directive *orders,
     }
     if (!s->n || !c->rt->worker[w])
       tl_audit_free(s);
-    else if (!post(c, s, w))
+    else if (!post_audit(c, s, w))
       c->ledger->complete = false;
   }
 }
@@ -195,7 +194,7 @@ static void give_out(struct tl_control *c, const struct tl_directive *orders,
 #define BATCH 256
 static void judge_slice(struct tl_control *c) {
   struct tl_ledger *l = c->ledger;
-  struct tl_directive *order = calloc(BATCH, sizeof *order);
+  struct tl_directive *order = calloc(BATCH, sizeof(*order));
   uint64_t workers[BATCH], until = tl_control_now_ms() + SLICE_MS;
   size_t n = 0;
   for (; order && l->at < l->n_item && n < BATCH; l->at++) {
@@ -238,7 +237,7 @@ static void ocsp_ends(struct tl_ledger *l, time_t until) {
   if (until && (!l->ocsp_at || until < l->ocsp_at)) l->ocsp_at = until;
 }
 
-static void finish(struct tl_control *c) {
+static void finish_run(struct tl_control *c) {
   struct tl_ledger *l = c->ledger;
   l->phase = TL_LEDGER_REST;
   if (l->due) l->complete = false;
@@ -259,7 +258,7 @@ static void finish(struct tl_control *c) {
   tl_conf_unref(l->conf);
   l->conf = NULL;
   drop_drained(l, false);
-  /* Also what has ended since it was looked at; without a connection it is not asked about. */
+  /* Includes answers that expired during the run; without a connection none is asked for. */
   ocsp_ends(l, tl_ocsp_known_next(l->ocsp_from));
   if (!l->complete) tl_ledger_wake(c, l->verify_all);
 }
@@ -270,7 +269,7 @@ void tl_ledger_reply(struct tl_control *c, struct tl_audit *s) {
   if (mine && s->survey && l->phase == TL_LEDGER_ASKING) {
     if (s->rc) l->complete = false;
     for (size_t i = 0; i < s->n; i++)
-      if (merge(l, &s->item[i], s->worker)) l->complete = false;
+      if (merge_item(l, &s->item[i], s->worker)) l->complete = false;
     if (--l->due == 0) judge_begin(c);
   } else if (mine && !s->survey) {
     for (size_t i = 0; i < s->n; i++) {
@@ -278,7 +277,7 @@ void tl_ledger_reply(struct tl_control *c, struct tl_audit *s) {
       if (at) l->item[at - 1].n_applied += s->order[i].n_applied;
     }
     l->due--;
-    if (l->phase == TL_LEDGER_ORDERING && !l->due) finish(c);
+    if (l->phase == TL_LEDGER_ORDERING && !l->due) finish_run(c);
   }
   tl_audit_free(s);
 }
@@ -297,7 +296,7 @@ void tl_ledger_ocsp(struct tl_control *c, time_t until, bool revoked) {
 }
 
 int tl_ledger_wait(struct tl_control *c, struct tl_request *req, json_t *result, size_t limit) {
-  struct tl_ledger_wait *w = calloc(1, sizeof *w);
+  struct tl_ledger_wait *w = calloc(1, sizeof(*w));
   if (!w) return TL_ENOMEM;
   w->req = *req;
   w->result = result;
@@ -309,55 +308,56 @@ int tl_ledger_wait(struct tl_control *c, struct tl_request *req, json_t *result,
   return 0;
 }
 
-static void lower(int *timeout_ms, uint64_t ms) {
+static void lower_timeout(int *timeout_ms, uint64_t ms) {
   if (*timeout_ms < 0 || ms < (uint64_t)*timeout_ms) *timeout_ms = (int)ms;
 }
 
-/* Is it that second? If not it is waited for. */
-static bool reached(int64_t at, int *timeout_ms) {
+/* Has the clock reached AT? If not, lowers *TIMEOUT_MS to when it will. */
+static bool is_reached(int64_t at, int *timeout_ms) {
   struct timespec t;
   clock_gettime(CLOCK_REALTIME, &t);
   if (t.tv_sec >= at) return true;
-  /* At most an hour: the clock may be set. */
+  /* At most an hour, because the clock may be set. */
   const int64_t left_s = at - t.tv_sec;
-  lower(timeout_ms, left_s > 3600 ? 3600000 : (uint64_t)(left_s * 1000 + 1 - t.tv_nsec / 1000000));
+  lower_timeout(timeout_ms,
+                left_s > 3600 ? 3600000 : (uint64_t)(left_s * 1000 + 1 - t.tv_nsec / 1000000));
   return false;
 }
 
 static void check_ends(struct tl_control *c, int *timeout_ms) {
   const int64_t expiry = atomic_load(&c->rt->next_expiry), ocsp = c->ledger->ocsp_at;
   /* notAfter is the last second that a certificate is valid (RFC 5280 4.1.2.5). */
-  if (expiry && reached(expiry + 1, timeout_ms)) tl_ledger_wake(c, false);
-  if (ocsp && reached(ocsp, timeout_ms)) tl_ledger_wake(c, false);
+  if (expiry && is_reached(expiry + 1, timeout_ms)) tl_ledger_wake(c, false);
+  if (ocsp && is_reached(ocsp, timeout_ms)) tl_ledger_wake(c, false);
 }
 
-static void at_rest(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+static void check_idle(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
   struct tl_ledger *l = c->ledger;
   check_ends(c, timeout_ms);
   if (atomic_load(&c->rt->reverify_pending)) {
     if (now_ms >= l->started_ms + LOOK_AGAIN_MS)
       l->rerun = true;
     else
-      lower(timeout_ms, l->started_ms + LOOK_AGAIN_MS - now_ms);
+      lower_timeout(timeout_ms, l->started_ms + LOOK_AGAIN_MS - now_ms);
   }
-  if (l->rerun) begin(c, now_ms);
+  if (l->rerun) begin_run(c, now_ms);
 }
 
 void tl_ledger_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
   struct tl_ledger *l = c->ledger;
-  if (l->phase == TL_LEDGER_REST) at_rest(c, now_ms, timeout_ms);
+  if (l->phase == TL_LEDGER_REST) check_idle(c, now_ms, timeout_ms);
   if (l->phase == TL_LEDGER_ASKING && now_ms >= l->deadline_ms) {
     l->complete = false;
     judge_begin(c);
   }
   if (l->phase == TL_LEDGER_JUDGING) judge_slice(c);
   if (l->phase == TL_LEDGER_ORDERING && (!l->due || now_ms >= l->deadline_ms)) {
-    finish(c);
-    at_rest(c, now_ms, timeout_ms);
+    finish_run(c);
+    check_idle(c, now_ms, timeout_ms);
   }
-  if (l->phase == TL_LEDGER_JUDGING) lower(timeout_ms, 0);
+  if (l->phase == TL_LEDGER_JUDGING) lower_timeout(timeout_ms, 0);
   if (l->phase == TL_LEDGER_ASKING || l->phase == TL_LEDGER_ORDERING)
-    lower(timeout_ms, l->deadline_ms > now_ms ? l->deadline_ms - now_ms : 0);
+    lower_timeout(timeout_ms, l->deadline_ms > now_ms ? l->deadline_ms - now_ms : 0);
 }
 
 void tl_ledger_exit(struct tl_control *c) {

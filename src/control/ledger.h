@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The verification ledger: which chains are connected under which TLS domain,
- * and whether each still passes. A run asks every worker what it has, verifies
- * anew what must be (each distinct chain once), and orders the workers to close,
- * retire or keep. Nothing is kept up to date in between: a run finds everything.
+ * and whether each still passes. A run audits the connections of every worker,
+ * verifies anew what must be (each distinct chain once), and directs the workers
+ * to close, retire or keep. Nothing is updated between runs.
  *
- *   AT REST --> ASKING (surveys out) --> JUDGING (in slices) --> ORDERING --> AT REST
+ *   REST --> ASKING (audits out) --> JUDGING (in slices) --> ORDERING (directives out) --> REST
  *
  * Ownership: part of struct tl_control. Threads: the control thread's. Errors: a
  * worker that does not answer in time is left out and the result says so.
  */
 #pragma once
 
-#include "control/internal.h"
+#include "control/control_internal.h"
 #include "tieline/audit.h"
 
 #define TL_LEDGER_MS 2000 /* for a worker to answer */
 
-/* One chain under one domain, role and name; by value, so that it outlives its connections' run. */
+/* One chain under one domain, role and name; by value, so that it outlives the run. */
 struct tl_known {
   struct tl_known *next;
   uint8_t chain_sha256[32]; /* zero: no certificate */
@@ -48,11 +48,11 @@ struct tl_drained {
   uint32_t within_ms;
 };
 
-/* Somebody waits for the end of a run. */
+/* A request that waits for the end of a run. */
 struct tl_ledger_wait {
   struct tl_ledger_wait *next;
   struct tl_request req;
-  json_t *result; /* a reload's, to be completed; NULL: the ledger is wanted */
+  json_t *result; /* of a reload, to be completed; NULL: the ledger is wanted */
   size_t limit;
 };
 
@@ -75,32 +75,32 @@ struct tl_ledger {
 };
 
 /* ledger.c */
-/* Looks again soon; ALL: verify every chain, not only what is out of date. */
+/* Has a run begin soon; ALL: it verifies every chain, not only those out of date. */
 void tl_ledger_wake(struct tl_control *c, bool all);
-/* What OCSP said of a connected client counts until UNTIL; REVOKED: its connections end now. */
+/* The OCSP answer about a connected client holds until UNTIL; REVOKED: its connections end now. */
 void tl_ledger_ocsp(struct tl_control *c, time_t until, bool revoked);
-/* REQ is taken over and answered at the end of the next run, with RESULT completed (a reload's) or
- * with the ledger (NULL). TL_ENOMEM leaves both alone. */
+/* Takes REQ over and answers it at the end of the next run, with RESULT (of a reload) completed, or
+ * with the ledger if RESULT is NULL. On TL_ENOMEM both remain the caller's. */
 int tl_ledger_wait(struct tl_control *c, struct tl_request *req, json_t *result, size_t limit);
-/* Notes the domains of BEFORE that AFTER changed in more than trust, or has no more. Gives how many
- * domains of BEFORE are not AFTER's any more. */
+/* Notes the domains of BEFORE that AFTER has removed, or changed in more than trust. Returns how
+ * many domains of BEFORE are not in AFTER. */
 size_t tl_ledger_reloaded(struct tl_control *c, const struct tl_conf *before,
                           const struct tl_conf *after, enum tl_reload_drain mode,
                           uint32_t within_ms);
-/* An answer from a worker. */
+/* Handles an answer from a worker and frees it. */
 void tl_ledger_reply(struct tl_control *c, struct tl_audit *s);
-/* What is due; *TIMEOUT_MS is lowered to when it must be called again. */
+/* Does what is due; lowers *TIMEOUT_MS to when it must be called again. */
 void tl_ledger_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 void tl_ledger_exit(struct tl_control *c);
 
 /* ledger_judge.c */
-/* What must be done to item I, in *OUT (references of its own); false: nothing. */
+/* What must be done with IT, in *OUT (with references of its own); false: nothing. */
 bool tl_ledger_judge(struct tl_control *c, struct tl_ledger_item *it, struct tl_directive *out);
 
 /* ledger_show.c */
-/* Brings the known chains up to date with the items of a survey. */
+/* Updates the known chains from the items of an audit. */
 void tl_ledger_know(struct tl_ledger *l);
 void tl_ledger_forget(struct tl_ledger *l);
-/* Ends RESULT of a reload: what became of each domain's connections. */
+/* Completes RESULT of a reload: the outcome for the connections of each domain. */
 void tl_ledger_complete(const struct tl_ledger *l, json_t *result);
 json_t *tl_ledger_list(const struct tl_ledger *l, size_t limit);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the present configuration makes of connections that are there: whether
- * their peer's chain still passes, and what a reload wants done to those of a
- * domain that it changed. The verification itself is src/tls/verify.c's.
+ * Judges existing connections by the configuration in force: whether the peer's
+ * chain still passes, and how a reload drains the connections of a domain that it
+ * changed. src/tls/verify.c does the verification itself.
  */
 #include <openssl/x509.h>
 #include <stdio.h>
@@ -14,21 +14,22 @@
 
 #define ALERT_CERTIFICATE_REQUIRED 116 /* RFC 8446 6.2 */
 
-static struct tl_tls_domain *present(const struct tl_conf *conf, const char *name) {
+static struct tl_tls_domain *domain_in_force(const struct tl_conf *conf, const char *name) {
   for (size_t i = 0; i < conf->n_domain; i++)
     if (strcmp(conf->domain[i]->name, name) == 0) return conf->domain[i];
   return NULL;
 }
 
-static const struct tl_drained *drained(const struct tl_ledger *l, const struct tl_tls_domain *d) {
+static const struct tl_drained *drained_domain(const struct tl_ledger *l,
+                                               const struct tl_tls_domain *d) {
   const struct tl_drained *r = l->drained;
   while (r && r->domain != d) r = r->next;
   return r;
 }
 
-/* The chain under D as it is now; the same chain, role and name only once in a run. */
-static void verify(struct tl_ledger *l, const struct tl_ledger_item *it,
-                   const struct tl_tls_domain *d) {
+/* Verifies the chain under D as it is now; once in a run for the same chain, role and name. */
+static void verify_chain(struct tl_ledger *l, const struct tl_ledger_item *it,
+                         const struct tl_tls_domain *d) {
   struct tl_known *k = it->known;
   struct tl_verdict v = {0};
   const char *name = !it->key.server && d->verify_name && it->key.name ? it->key.name : "";
@@ -40,25 +41,25 @@ static void verify(struct tl_ledger *l, const struct tl_ledger_item *it,
   if (k->code == X509_V_OK && !v.name_ok) k->code = X509_V_ERR_HOSTNAME_MISMATCH;
   if (k->code == X509_V_OK && rc) k->code = X509_V_ERR_UNSPECIFIED; /* it cannot be verified */
   if (v.chain_not_after) k->not_after = v.chain_not_after;
-  snprintf(k->why, sizeof k->why, "%s", v.why[0] ? v.why : X509_verify_cert_error_string(k->code));
+  snprintf(k->why, sizeof(k->why), "%s", v.why[0] ? v.why : X509_verify_cert_error_string(k->code));
 }
 
-/* Does the chain pass, and if not may the connection go on all the same? */
-static bool allowed(struct tl_ledger *l, const struct tl_ledger_item *it,
-                    const struct tl_tls_domain *d, struct tl_directive *out) {
+/* Does the chain pass, or may the connection go on without? */
+static bool is_allowed(struct tl_ledger *l, const struct tl_ledger_item *it,
+                       const struct tl_tls_domain *d, struct tl_directive *out) {
   out->pass = false;
   if (!d->verify_cert) return true;
   if (!it->key.identity) {
     if (!it->key.server || !d->require_cert) return true;
     out->alert = ALERT_CERTIFICATE_REQUIRED;
-    snprintf(out->why, sizeof out->why, "the peer has shown no certificate");
+    snprintf(out->why, sizeof(out->why), "the peer has shown no certificate");
     return false;
   }
-  verify(l, it, d);
+  verify_chain(l, it, d);
   out->pass = it->known->code == X509_V_OK;
   if (out->pass || d->accept_unverified) return true;
   out->alert = tl_verify_alert((int)it->known->code);
-  snprintf(out->why, sizeof out->why, "%.*s", (int)sizeof out->why - 1, it->known->why);
+  snprintf(out->why, sizeof(out->why), "%.*s", (int)sizeof(out->why) - 1, it->known->why);
   return false;
 }
 
@@ -67,7 +68,7 @@ static bool out_of_date(const struct tl_conn_class *who) {
          who->identity->chain_not_after < time(NULL);
 }
 
-/* It was good, or nobody knew, when the client came. */
+/* The certificate was good or unknown at the handshake, and is revoked now. */
 static bool revoked_since(struct tl_control *c, struct tl_ledger_item *it,
                           const struct tl_tls_domain *d, struct tl_directive *out) {
   const struct tl_conn_class *who = &it->key;
@@ -76,46 +77,47 @@ static bool revoked_since(struct tl_control *c, struct tl_ledger_item *it,
   if (!tl_ocsp_client_revoked(c, d, who->identity)) return false;
   it->known->code = X509_V_ERR_CERT_REVOKED;
   it->known->at = time(NULL);
-  snprintf(it->known->why, sizeof it->known->why, "certificate revoked (OCSP)");
+  snprintf(it->known->why, sizeof(it->known->why), "certificate revoked (OCSP)");
   out->action = TL_DIRECTIVE_CLOSE;
   out->pass = false;
   out->alert = TL_ALERT_CERTIFICATE_REVOKED;
-  snprintf(out->why, sizeof out->why, "%s", "its certificate is revoked (OCSP)");
+  snprintf(out->why, sizeof(out->why), "%s", "its certificate is revoked (OCSP)");
   return true;
 }
 
-/* A domain that is no more, or whose certificate or protocol is another now. */
-static bool drain(const struct tl_drained *r, struct tl_directive *out) {
+/* For a domain that was removed, or whose certificate or protocol changed. */
+static bool apply_drain(const struct tl_drained *r, struct tl_directive *out) {
   if (!r || r->mode == TL_DRAIN_KEEP) return false;
   out->action = r->mode == TL_DRAIN_NOW ? TL_DIRECTIVE_CLOSE : TL_DIRECTIVE_RETIRE;
   out->alert = 0;
   out->within_ms = r->within_ms;
-  snprintf(out->why, sizeof out->why, "a reload changed or removed its TLS domain");
+  snprintf(out->why, sizeof(out->why), "a reload changed or removed its TLS domain");
   return true;
 }
 
-static bool decide(struct tl_control *c, struct tl_ledger_item *it, struct tl_directive *out) {
+static bool decide_order(struct tl_control *c, struct tl_ledger_item *it,
+                         struct tl_directive *out) {
   struct tl_ledger *l = c->ledger;
   const struct tl_conn_class *who = &it->key;
   if (!it->known) return false;
-  struct tl_tls_domain *now = present(l->conf, who->domain->name);
+  struct tl_tls_domain *now = domain_in_force(l->conf, who->domain->name);
   if (now && revoked_since(c, it, now, out)) return true;
   if (now == who->domain && !l->verify_all && !out_of_date(who)) return false;
-  const struct tl_drained *r = now == who->domain ? NULL : drained(l, who->domain);
-  if (!now) return drain(r, out);
+  const struct tl_drained *r = now == who->domain ? NULL : drained_domain(l, who->domain);
+  if (!now) return apply_drain(r, out);
   out->action = TL_DIRECTIVE_CLOSE;
-  if (!allowed(l, it, now, out)) return true;
-  if (drain(r, out)) return true;
+  if (!is_allowed(l, it, now, out)) return true;
+  if (apply_drain(r, out)) return true;
   out->action = TL_DIRECTIVE_PASS;
-  const bool same_core = memcmp(now->core, who->domain->core, sizeof now->core) == 0;
+  const bool same_core = memcmp(now->core, who->domain->core, sizeof(now->core)) == 0;
   if (now != who->domain && same_core) out->domain = now;
   return out->domain || out->pass != who->verified;
 }
 
 bool tl_ledger_judge(struct tl_control *c, struct tl_ledger_item *it, struct tl_directive *out) {
-  memset(out, 0, sizeof *out);
+  memset(out, 0, sizeof(*out));
   out->pass = it->key.verified;
-  if (!decide(c, it, out)) return false;
+  if (!decide_order(c, it, out)) return false;
   if (tl_conn_class_copy(&it->key, &out->key)) {
     c->ledger->complete = false;
     return false;

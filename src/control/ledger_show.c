@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the ledger remembers between runs, by value: chains with their last
- * verdict; and how it and the outcome of a reload are shown.
+ * What the ledger keeps between runs, by value: chains with their last verdict.
+ * Also shows it, and the outcome of a reload.
  */
 #include <openssl/x509.h>
 #include <stdlib.h>
@@ -9,11 +9,11 @@
 
 #include "control/ledger.h"
 
-static const char *text(const char *s) { return s ? s : ""; }
+static const char *text_or_empty(const char *s) { return s ? s : ""; }
 
 static uint32_t hash_of(const uint8_t *chain, const char *domain, const char *name, bool server) {
   uint64_t h;
-  memcpy(&h, chain, sizeof h); /* a digest: as good as random */
+  memcpy(&h, chain, sizeof(h)); /* a digest: as good as random */
   for (const char *p = domain; *p; p++) h = (h ^ (uint8_t)*p) * 0x100000001b3u;
   for (const char *p = name; *p; p++) h = (h ^ (uint8_t)*p) * 0x100000001b3u;
   return (uint32_t)(h ^ h >> 32) * 2 + server;
@@ -24,12 +24,12 @@ static const uint8_t *chain_of(const struct tl_conn_class *a) {
   return a->identity ? a->identity->chain_sha256 : none;
 }
 
-static struct tl_known *find(const struct tl_ledger *l, const struct tl_conn_class *a) {
-  const uint32_t h = hash_of(chain_of(a), a->domain->name, text(a->name), a->server);
+static struct tl_known *find_known(const struct tl_ledger *l, const struct tl_conn_class *a) {
+  const uint32_t h = hash_of(chain_of(a), a->domain->name, text_or_empty(a->name), a->server);
   struct tl_known *k = l->known ? l->known[h & l->known_mask] : NULL;
-  while (k && (memcmp(k->chain_sha256, chain_of(a), sizeof k->chain_sha256) != 0 ||
-               strcmp(k->domain, a->domain->name) != 0 || strcmp(k->name, text(a->name)) != 0 ||
-               k->server != a->server))
+  while (k && (memcmp(k->chain_sha256, chain_of(a), sizeof(k->chain_sha256)) != 0 ||
+               strcmp(k->domain, a->domain->name) != 0 ||
+               strcmp(k->name, text_or_empty(a->name)) != 0 || k->server != a->server))
     k = k->next;
   return k;
 }
@@ -44,39 +44,39 @@ static void known_free(struct tl_known *k) {
 }
 
 static struct tl_known *known_new(const struct tl_conn_class *a) {
-  struct tl_known *k = calloc(1, sizeof *k);
+  struct tl_known *k = calloc(1, sizeof(*k));
   const struct tl_identity *id = a->identity;
   if (!k) return NULL;
-  memcpy(k->chain_sha256, chain_of(a), sizeof k->chain_sha256);
+  memcpy(k->chain_sha256, chain_of(a), sizeof(k->chain_sha256));
   k->domain = strdup(a->domain->name);
-  k->name = strdup(text(a->name));
+  k->name = strdup(text_or_empty(a->name));
   k->subject = strdup(id ? id->subject : "");
   k->serial = strdup(id ? id->serial : "");
   k->server = a->server;
   k->not_after = id ? id->chain_not_after : 0;
-  /* Of the handshake: a chain that was not asked for its validity has passed nothing. */
+  /* The handshake's verdict; a chain that was not verified has not passed. */
   k->code = a->verified ? X509_V_OK : id ? id->verify_code : X509_V_OK;
-  if (!a->verified) snprintf(k->why, sizeof k->why, "%s", id ? "not verified" : "no certificate");
+  if (!a->verified) snprintf(k->why, sizeof(k->why), "%s", id ? "not verified" : "no certificate");
   if (k->domain && k->name && k->subject && k->serial) return k;
   known_free(k);
   return NULL;
 }
 
-/* The table that will be, sized for all items. */
-static struct tl_known **table(size_t n, uint32_t *out_mask) {
+/* An empty table for N items. */
+static struct tl_known **table_new(size_t n, uint32_t *out_mask) {
   uint32_t size = 64;
   while (size < n) size *= 2;
   *out_mask = size - 1;
   return calloc(size, sizeof(struct tl_known *));
 }
 
-static void enter(struct tl_known **t, uint32_t mask, struct tl_known *k) {
+static void insert_known(struct tl_known **t, uint32_t mask, struct tl_known *k) {
   uint32_t h = hash_of(k->chain_sha256, k->domain, k->name, k->server) & mask;
   k->next = t[h];
   t[h] = k;
 }
 
-/* Takes everything out of the table, into a list. */
+/* Moves everything from the table into a list. */
 static struct tl_known *take_all(struct tl_ledger *l) {
   struct tl_known *list = NULL, *k;
   for (uint32_t i = 0; l->known && i <= l->known_mask; i++)
@@ -88,10 +88,10 @@ static struct tl_known *take_all(struct tl_ledger *l) {
   return list;
 }
 
-/* Into a table of the right size, leaving out who has no connection any more. */
-static void rebuild(struct tl_ledger *l) {
+/* Moves everything into a table of the right size, without the chains that have no connection. */
+static void rebuild_table(struct tl_ledger *l) {
   uint32_t mask;
-  struct tl_known **t = table(l->n_item + 1, &mask), *k, *next;
+  struct tl_known **t = table_new(l->n_item + 1, &mask), *k, *next;
   if (!t) return;
   k = take_all(l);
   free(l->known);
@@ -104,7 +104,7 @@ static void rebuild(struct tl_ledger *l) {
       known_free(k);
       continue;
     }
-    enter(t, mask, k);
+    insert_known(t, mask, k);
     l->n_known++;
   }
 }
@@ -112,17 +112,18 @@ static void rebuild(struct tl_ledger *l) {
 void tl_ledger_know(struct tl_ledger *l) {
   for (uint32_t i = 0; l->known && i <= l->known_mask; i++)
     for (struct tl_known *k = l->known[i]; k; k = k->next) k->n = 0;
-  if (!l->known && !(l->known = table(l->n_item + 1, &l->known_mask))) l->complete = false;
+  if (!l->known && !(l->known = table_new(l->n_item + 1, &l->known_mask))) l->complete = false;
   for (size_t i = 0; l->known && i < l->n_item; i++) {
     struct tl_ledger_item *it = &l->item[i];
-    it->known = find(l, &it->key);
-    if (!it->known && (it->known = known_new(&it->key))) enter(l->known, l->known_mask, it->known);
+    it->known = find_known(l, &it->key);
+    if (!it->known && (it->known = known_new(&it->key)))
+      insert_known(l->known, l->known_mask, it->known);
     if (it->known)
       it->known->n += it->n;
     else
-      l->complete = false; /* it waits for the next run */
+      l->complete = false; /* left to the next run */
   }
-  rebuild(l);
+  rebuild_table(l);
 }
 
 void tl_ledger_forget(struct tl_ledger *l) {
@@ -136,9 +137,9 @@ void tl_ledger_forget(struct tl_ledger *l) {
 
 /* ---- showing ---- */
 
-static json_t *row(const struct tl_known *k) {
+static json_t *json_row(const struct tl_known *k) {
   char hex[65];
-  for (size_t i = 0; i < sizeof k->chain_sha256; i++)
+  for (size_t i = 0; i < sizeof(k->chain_sha256); i++)
     snprintf(hex + 2 * i, 3, "%02x", k->chain_sha256[i]);
   const char *verdict = k->why[0] ? k->why : "ok";
   return json_pack("{s:o, s:o, s:s, s:o, s:s, s:o, s:I, s:o, s:I, s:o, s:o}", "subject",
@@ -155,12 +156,12 @@ json_t *tl_ledger_list(const struct tl_ledger *l, size_t limit) {
   json_t *list = json_array();
   for (uint32_t i = 0; l->known && i <= l->known_mask; i++)
     for (struct tl_known *k = l->known[i]; k && json_array_size(list) < limit; k = k->next)
-      json_array_append_new(list, row(k));
+      json_array_append_new(list, json_row(k));
   return json_pack("{s:I, s:I, s:b, s:o}", "total", (json_int_t)l->n_known, "shown",
                    (json_int_t)json_array_size(list), "complete", l->complete, "chains", list);
 }
 
-static void add(json_t *entry, const char *key, uint32_t n) {
+static void add_count(json_t *entry, const char *key, uint32_t n) {
   json_object_set_new(entry, key,
                       json_integer(json_integer_value(json_object_get(entry, key)) + n));
 }
@@ -174,8 +175,8 @@ void tl_ledger_complete(const struct tl_ledger *l, json_t *result) {
     for (size_t k = 0; name && k < l->n_item; k++) {
       const struct tl_ledger_item *it = &l->item[k];
       if (!it->ordered || strcmp(it->key.domain->name, name) != 0) continue;
-      add(e, "connections", it->n_applied);
-      add(e, key[it->action], it->n_applied);
+      add_count(e, "connections", it->n_applied);
+      add_count(e, key[it->action], it->n_applied);
     }
   }
   json_object_set_new(result, "complete", json_boolean(l->complete));

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Clients' certificates, asked about while their connections wait: one question
- * per certificate however many connections came with it, the answer kept until
- * its next update. Who is revoked is cut off; who waited too long stays or goes
- * by its domain's policy. Workers hold the connections: they are told by mail.
+ * Queries the status of clients' certificates while their connections wait: one
+ * query per certificate, however many connections presented it; the answer is
+ * kept until its next update. Revoked clients are disconnected; those past the
+ * deadline stay or go by the policy of their domain. The workers, which hold the
+ * connections, are told by mail.
  *
- * While a client stays connected its certificate is asked about again whenever
- * the last answer no longer counts; the ledger sees to that and to what follows.
+ * While a client stays connected, its certificate is queried again whenever the
+ * last answer has expired; the ledger sees to that and to the consequences.
  */
 #include <openssl/rand.h>
 #include <openssl/x509.h>
@@ -20,8 +21,8 @@
 #include "control/ocsp.h"
 #include "tieline/log_limit.h"
 
-#define WAITERS_MAX 8192 /* connections of all questions together */
-#define TICK_MS 20       /* mail that found a worker's mailbox full */
+#define WAITERS_MAX 8192 /* connections of all queries together */
+#define TICK_MS 20       /* retry of mail for a worker whose mailbox was full */
 
 struct waiter {
   unsigned worker;
@@ -31,7 +32,7 @@ struct waiter {
   bool let_go; /* told to go on; still closed if the answer says revoked */
 };
 
-/* One question; lives as long as its fetch. */
+/* One query; lives as long as its fetch. */
 struct job {
   struct job *next;
   struct tl_control *c;
@@ -40,11 +41,11 @@ struct job {
   struct tl_identity *identity; /* for the log */
   char domain[64];
   uint32_t recheck_s;
-  struct waiter *waiter; /* none: it is asked about again */
+  struct waiter *waiter; /* none: a query about a client that is connected already */
   size_t n, cap;
 };
 
-struct order { /* a mail that could not be posted yet */
+struct order { /* mail that could not be posted yet */
   struct order *next;
   unsigned worker;
   struct tl_close_order *mail;
@@ -56,25 +57,25 @@ static size_t waiters;
 
 /* ---- telling workers ---- */
 
-static bool post(struct tl_control *c, unsigned worker, struct tl_close_order *o) {
+static bool post_order(struct tl_control *c, unsigned worker, struct tl_close_order *o) {
   struct tl_thread *w = worker < c->rt->n_worker ? c->rt->worker[worker] : NULL;
   if (w) return tl_mailbox_post(&w->mailbox, &o->mail) == 0;
   free(o);
   return true;
 }
 
-/* ALERT 0: go on. */
-static void tell(struct tl_control *c, const struct waiter *w, uint8_t alert) {
+/* ALERT 0: the connection may go on. */
+static void tell_worker(struct tl_control *c, const struct waiter *w, uint8_t alert) {
   if (!alert && !w->parked) return;
-  struct tl_close_order *o = calloc(1, sizeof *o);
+  struct tl_close_order *o = calloc(1, sizeof(*o));
   struct order *later;
-  if (!o) return; /* a parked connection then ends with its idle time */
+  if (!o) return; /* a parked connection then ends by its idle timeout */
   o->mail.type = alert ? TL_MAIL_CLOSE : TL_MAIL_UNPARK;
   o->conn = w->conn;
   o->alert = alert;
-  if (post(c, w->worker, o)) return;
+  if (post_order(c, w->worker, o)) return;
   tl_count(&c->rt->control.counters, TL_C_MAIL_FULL);
-  later = calloc(1, sizeof *later);
+  later = calloc(1, sizeof(*later));
   if (!later) {
     free(o);
     return;
@@ -85,7 +86,7 @@ static void tell(struct tl_control *c, const struct waiter *w, uint8_t alert) {
 
 static void send_again(struct tl_control *c) {
   for (struct order **p = &unsent, *o; (o = *p);) {
-    if (!post(c, o->worker, o->mail)) {
+    if (!post_order(c, o->worker, o->mail)) {
       p = &o->next;
       continue;
     }
@@ -94,29 +95,29 @@ static void send_again(struct tl_control *c) {
   }
 }
 
-/* There is no answer, or none that says good: the domain's policy decides. */
-static void by_policy(struct tl_control *c, struct waiter *w) {
+/* No answer, or not a good one: the policy of the domain decides. */
+static void apply_policy(struct tl_control *c, struct waiter *w) {
   tl_count(&c->rt->control.counters, w->hard ? TL_C_OCSP_CLOSED_HARD : TL_C_OCSP_PASSED_SOFT);
-  tell(c, w, w->hard ? TL_ALERT_CERTIFICATE_UNKNOWN : 0);
+  tell_worker(c, w, w->hard ? TL_ALERT_CERTIFICATE_UNKNOWN : 0);
   w->let_go = true;
 }
 
-static void by_status(struct tl_control *c, struct waiter *w, enum tl_ocsp_status s) {
+static void apply_status(struct tl_control *c, struct waiter *w, enum tl_ocsp_status s) {
   if (s == TL_OCSP_REVOKED) {
     tl_count(&c->rt->control.counters, TL_C_OCSP_REVOKED);
-    tell(c, w, TL_ALERT_CERTIFICATE_REVOKED);
+    tell_worker(c, w, TL_ALERT_CERTIFICATE_REVOKED);
   } else if (w->let_go) {
     return;
   } else if (s == TL_OCSP_GOOD) {
     tl_count(&c->rt->control.counters, TL_C_OCSP_GOOD);
-    tell(c, w, 0);
+    tell_worker(c, w, 0);
   } else {
-    by_policy(c, w);
+    apply_policy(c, w);
   }
   w->let_go = true;
 }
 
-/* ---- questions ---- */
+/* ---- queries ---- */
 
 static void job_free(struct job *j) {
   for (struct job **p = &jobs; *p; p = &(*p)->next)
@@ -144,7 +145,7 @@ static void log_answer(const struct job *j, const struct tl_ocsp_verdict *v, con
                 TL_FC("tls_domain", j->domain), TL_FC("reason", v->why),
                 TL_FI("connections", j->n));
   } else {
-    /* Who is connected already stays: said once, when it came. */
+    /* A client that is connected stays: warned about once, at its handshake. */
     TL_LOG_FROM(NULL, j->domain, j->n ? TL_LOG_WARN : TL_LOG_DEBUG,
                 "No OCSP answer about a client's certificate; ocsp_client decides.",
                 TL_FC("subject", j->identity->subject), TL_FC("tls_domain", j->domain),
@@ -152,22 +153,22 @@ static void log_answer(const struct job *j, const struct tl_ocsp_verdict *v, con
   }
 }
 
-static void conclude(struct job *j, const struct tl_ocsp_verdict *v, const char *why) {
+static void conclude_job(struct job *j, const struct tl_ocsp_verdict *v, const char *why) {
   struct tl_ocsp_known k = {.status = v->status, .this_update = v->this_update};
   uint32_t random = 0;
-  RAND_bytes((unsigned char *)&random, sizeof random); /* without it all are asked at once */
-  memcpy(k.sha256, j->sha256, sizeof k.sha256);
+  RAND_bytes((unsigned char *)&random, sizeof(random)); /* spreads the queries over time */
+  memcpy(k.sha256, j->sha256, sizeof(k.sha256));
   k.until = tl_ocsp_until(v, time(NULL), j->recheck_s, random);
   tl_ocsp_remember(&k);
-  /* Connections that are not among the waiters may rest on it, too. */
+  /* Connections that are not among the waiters may depend on it, too. */
   tl_ledger_ocsp(j->c, k.until, v->status == TL_OCSP_REVOKED);
   if (v->status == TL_OCSP_NONE) tl_count(&j->c->rt->control.counters, TL_C_OCSP_FAILED);
   log_answer(j, v, why);
-  for (size_t i = 0; i < j->n; i++) by_status(j->c, &j->waiter[i], v->status);
+  for (size_t i = 0; i < j->n; i++) apply_status(j->c, &j->waiter[i], v->status);
   job_free(j);
 }
 
-static void fetched(struct tl_fetch *f, void *arg) {
+static void on_fetched(struct tl_fetch *f, void *arg) {
   struct job *j = arg;
   struct tl_ocsp_verdict v = {.status = TL_OCSP_NONE};
   const char *why = f->why;
@@ -179,12 +180,12 @@ static void fetched(struct tl_fetch *f, void *arg) {
     tl_ocsp_judge(f->data, f->n, j->cert, j->issuer, time(NULL), &v);
     why = v.status == TL_OCSP_UNKNOWN ? "the responder does not know the certificate" : v.why;
   }
-  conclude(j, &v, why);
+  conclude_job(j, &v, why);
 }
 
-static struct job *find(const uint8_t sha256[32]) {
+static struct job *find_job(const uint8_t sha256[32]) {
   for (struct job *j = jobs; j; j = j->next)
-    if (memcmp(j->sha256, sha256, sizeof j->sha256) == 0) return j;
+    if (memcmp(j->sha256, sha256, sizeof(j->sha256)) == 0) return j;
   return NULL;
 }
 
@@ -195,7 +196,7 @@ static int add_waiter(struct job *j, const struct waiter *w) {
   }
   if (j->n == j->cap) {
     const size_t cap = j->cap ? j->cap * 2 : 4;
-    void *p = realloc(j->waiter, cap * sizeof *j->waiter);
+    void *p = realloc(j->waiter, cap * sizeof(*j->waiter));
     if (!p) return TL_ENOMEM;
     j->waiter = p;
     j->cap = cap;
@@ -207,12 +208,12 @@ static int add_waiter(struct job *j, const struct waiter *w) {
 
 static struct job *job_new(struct tl_control *c, const struct tl_tls_domain *d,
                            struct tl_identity *id, const uint8_t sha256[32]) {
-  struct job *j = calloc(1, sizeof *j);
+  struct job *j = calloc(1, sizeof(*j));
   if (!j) return NULL;
   j->c = c;
-  memcpy(j->sha256, sha256, sizeof j->sha256);
+  memcpy(j->sha256, sha256, sizeof(j->sha256));
   j->identity = tl_identity_ref(id);
-  snprintf(j->domain, sizeof j->domain, "%s", d->name);
+  snprintf(j->domain, sizeof(j->domain), "%s", d->name);
   j->recheck_s = d->ocsp.recheck_ms / 1000;
   j->cert = sk_X509_value(id->chain, 0);
   X509_up_ref(j->cert);
@@ -222,8 +223,8 @@ static struct job *job_new(struct tl_control *c, const struct tl_tls_domain *d,
   return j;
 }
 
-/* Sends J's question; where that cannot be done, J is concluded. */
-static void ask(struct job *j, const struct tl_tls_domain *d) {
+/* Sends the query of J; if that fails, J is concluded. */
+static void order_question(struct job *j, const struct tl_tls_domain *d) {
   const struct tl_ocsp_verdict none = {.status = TL_OCSP_NONE};
   char *named = d->ocsp.url ? NULL : tl_ocsp_responder(j->cert);
   const char *url = d->ocsp.url ? d->ocsp.url : named, *why = NULL;
@@ -232,15 +233,15 @@ static void ask(struct job *j, const struct tl_tls_domain *d) {
     why = "the issuer of the certificate is not known";
   else if (!url)
     why = "the certificate names no http:// responder; set ocsp_url";
-  else if ((rc = tl_ocsp_order(j->c, j->cert, j->issuer, url, d->ocsp.timeout_ms, fetched, j)))
+  else if ((rc = tl_ocsp_order(j->c, j->cert, j->issuer, url, d->ocsp.timeout_ms, on_fetched, j)))
     why = rc == TL_ELIMIT ? "too many fetches are under way" : tl_strerror(rc);
   else
     tl_count(&j->c->rt->control.counters, TL_C_OCSP_ASKED);
   OPENSSL_free(named);
-  if (why) conclude(j, &none, why);
+  if (why) conclude_job(j, &none, why);
 }
 
-static bool digest(const struct tl_identity *id, uint8_t sha256[32]) {
+static bool cert_digest(const struct tl_identity *id, uint8_t sha256[32]) {
   X509 *cert = sk_X509_value(id->chain, 0);
   return cert && X509_digest(cert, EVP_sha256(), sha256, NULL) == 1;
 }
@@ -249,17 +250,17 @@ bool tl_ocsp_client_revoked(struct tl_control *c, const struct tl_tls_domain *d,
                             struct tl_identity *id) {
   struct tl_ocsp_known known;
   uint8_t sha256[32];
-  if (!digest(id, sha256)) return false;
+  if (!cert_digest(id, sha256)) return false;
   if (tl_ocsp_recall(sha256, time(NULL), &known)) return known.status == TL_OCSP_REVOKED;
-  struct job *j = find(sha256) ? NULL : job_new(c, d, id, sha256);
+  struct job *j = find_job(sha256) ? NULL : job_new(c, d, id, sha256);
   if (j) {
     tl_count(&c->rt->control.counters, TL_C_OCSP_AGAIN);
-    ask(j, d);
+    order_question(j, d);
   }
   return false;
 }
 
-static void consider(struct tl_control *c, const struct tl_ocsp_ask *a) {
+static void consider_client(struct tl_control *c, const struct tl_ocsp_ask *a) {
   struct tl_ocsp_known known;
   uint8_t sha256[32];
   struct waiter w = {.worker = a->worker,
@@ -267,28 +268,28 @@ static void consider(struct tl_control *c, const struct tl_ocsp_ask *a) {
                      .deadline_ms = tl_control_now_ms() + a->domain->ocsp.timeout_ms,
                      .hard = a->domain->ocsp.client == TL_OCSP_CLIENT_HARD,
                      .parked = a->parked};
-  if (!digest(a->identity, sha256)) {
-    by_policy(c, &w);
+  if (!cert_digest(a->identity, sha256)) {
+    apply_policy(c, &w);
     return;
   }
   if (tl_ocsp_recall(sha256, time(NULL), &known)) {
-    by_status(c, &w, known.status);
+    apply_status(c, &w, known.status);
     return;
   }
-  struct job *j = find(sha256);
+  struct job *j = find_job(sha256);
   const bool fresh = !j;
   if (fresh) j = job_new(c, a->domain, a->identity, sha256);
   if (!j) {
-    by_policy(c, &w);
+    apply_policy(c, &w);
     return;
   }
-  if (add_waiter(j, &w)) by_policy(c, &w);
-  if (fresh) ask(j, a->domain);
+  if (add_waiter(j, &w)) apply_policy(c, &w);
+  if (fresh) order_question(j, a->domain);
 }
 
 void tl_ocsp_client_ask(struct tl_control *c, struct tl_mail *m) {
   struct tl_ocsp_ask *a = (struct tl_ocsp_ask *)m;
-  if (c->state != TL_CONTROL_STOPPED) consider(c, a);
+  if (c->state != TL_CONTROL_STOPPED) consider_client(c, a);
   tl_ocsp_ask_free(a);
 }
 
@@ -301,7 +302,7 @@ void tl_ocsp_client_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms)
       if (w->let_go) continue;
       const int left = w->deadline_ms > now_ms ? (int)(w->deadline_ms - now_ms) : 0;
       if (left == 0)
-        by_policy(c, w);
+        apply_policy(c, w);
       else if (least < 0 || left < least)
         least = left;
     }
@@ -310,7 +311,7 @@ void tl_ocsp_client_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms)
 
 void tl_ocsp_client_exit(struct tl_control *c) {
   (void)c;
-  while (jobs) job_free(jobs); /* their fetches have been called back or left behind */
+  while (jobs) job_free(jobs); /* their fetches have been called back or abandoned */
   while (unsent) {
     struct order *o = unsent;
     unsent = o->next;

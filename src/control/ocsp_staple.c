@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keeps the OCSP answers that we staple in date: fetched at half of their life,
- * or read again from a file that somebody else renews. Handshake threads take
- * them from the domain; nothing here waits for a responder.
+ * Keeps the OCSP responses that we staple fresh: fetched at half of their
+ * lifetime, or re-read from a file that another program renews. Handshake threads
+ * take them from the domain; nothing here waits for a responder.
  */
 #include <openssl/x509.h>
 #include <stdio.h>
@@ -13,13 +13,13 @@
 #include "control/fetch.h"
 #include "control/ocsp.h"
 
-#define FILE_MS 5000u           /* a file is looked at this often */
+#define FILE_MS 5000u           /* interval of re-reading a file */
 #define RETRY_MS 5000u          /* after a failure, doubled with each further one */
 #define RETRY_MAX_MS 600000u    /* ... up to this */
-#define REFRESH_MAX_MS 3600000u /* an answer that lives long is still asked for each hour */
+#define REFRESH_MAX_MS 3600000u /* a long-lived response is still fetched every hour */
 #define ANSWER_MAX 65536
 
-/* The snapshot whose staples are kept in date. */
+/* The snapshot whose staples are kept fresh. */
 static struct tl_conf *seen;
 /* What a fetch is for. */
 struct job {
@@ -32,18 +32,18 @@ json_t *tl_ocsp_time(time_t t) {
   struct tm tm;
   char buf[40];
   if (t == 0 || !gmtime_r(&t, &tm)) return json_null();
-  strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%SZ", &tm);
+  strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%SZ", &tm);
   return json_string(buf);
 }
 
 int tl_ocsp_order(struct tl_control *c, X509 *cert, X509 *issuer, const char *url,
                   uint32_t timeout_ms, void (*done)(struct tl_fetch *f, void *arg), void *arg) {
-  struct tl_fetch *f = calloc(1, sizeof *f);
+  struct tl_fetch *f = calloc(1, sizeof(*f));
   if (!f) return TL_ENOMEM;
-  int rc =
-      strlen(url) < sizeof f->url ? tl_ocsp_request(cert, issuer, &f->body, &f->body_n) : TL_EINVAL;
+  int rc = strlen(url) < sizeof(f->url) ? tl_ocsp_request(cert, issuer, &f->body, &f->body_n)
+                                        : TL_EINVAL;
   if (rc == 0) {
-    snprintf(f->url, sizeof f->url, "%s", url);
+    snprintf(f->url, sizeof(f->url), "%s", url);
     f->timeout_ms = timeout_ms;
     f->max_bytes = ANSWER_MAX;
     f->content_type = "application/ocsp-request";
@@ -59,13 +59,13 @@ int tl_ocsp_order(struct tl_control *c, X509 *cert, X509 *issuer, const char *ur
   return rc;
 }
 
-static void failed(const struct tl_tls_domain *d, struct tl_staple *s, const char *why) {
+static void on_staple_failed(const struct tl_tls_domain *d, struct tl_staple *s, const char *why) {
   struct tl_ocsp_verdict v;
   uint64_t wait = RETRY_MS << (s->failures < 7 ? s->failures : 7);
   const bool news = strcmp(s->problem, why) != 0;
   s->failures++;
   s->due_ms = tl_control_now_ms() + (wait < RETRY_MAX_MS ? wait : RETRY_MAX_MS);
-  snprintf(s->problem, sizeof s->problem, "%s", why);
+  snprintf(s->problem, sizeof(s->problem), "%s", why);
   tl_staple_look(s, &v);
   const time_t left = v.next_update - time(NULL);
   if (news || d->ocsp.staple == TL_STAPLE_FETCH)
@@ -74,8 +74,8 @@ static void failed(const struct tl_tls_domain *d, struct tl_staple *s, const cha
            TL_FI("stapled_for_s", v.status == TL_OCSP_GOOD && left > 0 ? left : 0));
 }
 
-static void renewed(const struct tl_tls_domain *d, struct tl_staple *s,
-                    const struct tl_ocsp_verdict *v) {
+static void on_staple_renewed(const struct tl_tls_domain *d, struct tl_staple *s,
+                              const struct tl_ocsp_verdict *v) {
   const time_t now = time(NULL), half = (v->next_update - now) / 2;
   uint64_t wait = half > 1 ? (uint64_t)half * 1000 : 1000;
   if (s->problem[0])
@@ -86,7 +86,7 @@ static void renewed(const struct tl_tls_domain *d, struct tl_staple *s,
   s->due_ms = tl_control_now_ms() + (wait < REFRESH_MAX_MS ? wait : REFRESH_MAX_MS);
 }
 
-static void fetched(struct tl_fetch *f, void *arg) {
+static void on_fetched(struct tl_fetch *f, void *arg) {
   struct job *j = arg;
   struct tl_staple *s = &j->domain->staple[j->index];
   struct tl_ocsp_verdict v;
@@ -95,26 +95,26 @@ static void fetched(struct tl_fetch *f, void *arg) {
   if (f->rc == TL_ECLOSED) {
     /* the process ends */
   } else if (f->rc) {
-    failed(j->domain, s, f->why);
+    on_staple_failed(j->domain, s, f->why);
   } else if (tl_staple_set(s, f->data, f->n, time(NULL), &v) == 0) {
-    renewed(j->domain, s, &v);
+    on_staple_renewed(j->domain, s, &v);
   } else {
-    snprintf(why, sizeof why, "the answer says %s: %s", tl_ocsp_status_name(v.status), v.why);
-    failed(j->domain, s, v.status == TL_OCSP_NONE ? v.why : why);
+    snprintf(why, sizeof(why), "the answer says %s: %s", tl_ocsp_status_name(v.status), v.why);
+    on_staple_failed(j->domain, s, v.status == TL_OCSP_NONE ? v.why : why);
   }
   tl_tls_domain_unref(j->domain);
   free(j);
 }
 
-static void fetch(struct tl_control *c, struct tl_tls_domain *d, size_t i) {
+static void order_staple(struct tl_control *c, struct tl_tls_domain *d, size_t i) {
   struct tl_staple *s = &d->staple[i];
   char *named = d->ocsp.url ? NULL : tl_ocsp_responder(s->cert);
   const char *url = d->ocsp.url ? d->ocsp.url : named;
-  struct job *j = url ? calloc(1, sizeof *j) : NULL;
+  struct job *j = url ? calloc(1, sizeof(*j)) : NULL;
   int rc = TL_ENOMEM;
   if (j) {
     *j = (struct job){c, tl_tls_domain_ref(d), i};
-    rc = tl_ocsp_order(c, s->cert, s->issuer, url, d->ocsp.timeout_ms, fetched, j);
+    rc = tl_ocsp_order(c, s->cert, s->issuer, url, d->ocsp.timeout_ms, on_fetched, j);
   }
   if (j && rc) {
     tl_tls_domain_unref(d);
@@ -122,30 +122,30 @@ static void fetch(struct tl_control *c, struct tl_tls_domain *d, size_t i) {
   }
   s->busy = rc == 0;
   if (!url)
-    failed(d, s, "the certificate names no http:// responder; set ocsp_url");
+    on_staple_failed(d, s, "the certificate names no http:// responder; set ocsp_url");
   else if (rc)
-    failed(d, s, rc == TL_ELIMIT ? "too many fetches are under way" : tl_strerror(rc));
+    on_staple_failed(d, s, rc == TL_ELIMIT ? "too many fetches are under way" : tl_strerror(rc));
   OPENSSL_free(named);
 }
 
 static void read_file(struct tl_tls_domain *d) {
   char why[192];
   struct tl_ocsp_verdict v;
-  int rc = tl_staple_read(d, time(NULL), why, sizeof why);
+  int rc = tl_staple_read(d, time(NULL), why, sizeof(why));
   for (size_t i = 0; i < d->n_staple; i++) {
     struct tl_staple *s = &d->staple[i];
     tl_staple_look(s, &v);
     if (rc == 0 && v.status == TL_OCSP_GOOD)
-      renewed(d, s, &v);
+      on_staple_renewed(d, s, &v);
     else if (rc)
-      failed(d, s, why);
+      on_staple_failed(d, s, why);
     s->due_ms = tl_control_now_ms() + FILE_MS;
   }
 }
 
-/* A domain that was built anew has the same certificate mostly; nobody shall miss the staple while
- * the responder is asked again. */
-static void inherit(const struct tl_conf *from, struct tl_tls_domain *to) {
+/* A rebuilt domain mostly has the same certificate, and keeps its staple while the responder is
+ * queried again. */
+static void inherit_staples(const struct tl_conf *from, struct tl_tls_domain *to) {
   for (size_t i = 0; i < to->n_staple; i++)
     for (size_t k = 0; k < from->n_domain; k++)
       for (size_t m = 0; m < from->domain[k]->n_staple; m++)
@@ -153,16 +153,16 @@ static void inherit(const struct tl_conf *from, struct tl_tls_domain *to) {
           tl_staple_inherit(&to->staple[i], &from->domain[k]->staple[m], time(NULL));
 }
 
-static void adopt(struct tl_control *c) {
+static void adopt_conf(struct tl_control *c) {
   if (seen && seen->generation == __atomic_load_n(&c->rt->generation, __ATOMIC_RELAXED)) return;
   struct tl_conf *old = seen;
   seen = tl_runtime_conf(c->rt);
-  for (size_t i = 0; old && i < seen->n_domain; i++) inherit(old, seen->domain[i]);
+  for (size_t i = 0; old && i < seen->n_domain; i++) inherit_staples(old, seen->domain[i]);
   if (old) tl_conf_unref(old);
 }
 
 void tl_ocsp_staple_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
-  adopt(c);
+  adopt_conf(c);
   for (size_t i = 0; i < seen->n_domain; i++) {
     struct tl_tls_domain *d = seen->domain[i];
     for (size_t k = 0; k < d->n_staple; k++) {
@@ -171,7 +171,7 @@ void tl_ocsp_staple_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms)
         if (d->ocsp.staple == TL_STAPLE_FILE)
           read_file(d);
         else
-          fetch(c, d, k);
+          order_staple(c, d, k);
       }
       if (s->busy) continue; /* its answer wakes the loop */
       const int left = s->due_ms > now_ms ? (int)(s->due_ms - now_ms) : 0;
@@ -185,7 +185,7 @@ void tl_ocsp_staple_exit(void) {
   seen = NULL;
 }
 
-static json_t *staple(const struct tl_tls_domain *d, struct tl_staple *s) {
+static json_t *json_staple(const struct tl_tls_domain *d, struct tl_staple *s) {
   struct tl_ocsp_verdict v;
   const time_t now = time(NULL);
   tl_staple_look(s, &v);
@@ -209,7 +209,7 @@ json_t *tl_ocsp_staple_list(struct tl_control *c) {
   json_t *list = json_array();
   for (size_t i = 0; i < conf->n_domain; i++)
     for (size_t k = 0; k < conf->domain[i]->n_staple; k++)
-      json_array_append_new(list, staple(conf->domain[i], &conf->domain[i]->staple[k]));
+      json_array_append_new(list, json_staple(conf->domain[i], &conf->domain[i]->staple[k]));
   tl_conf_unref(conf);
   return list;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Values in and out of commands: durations, addresses, filters, moments.
+ * Values in and out of commands: durations, addresses, filters, times.
  */
 #include <string.h>
 #include <time.h>
 
-#include "control/internal.h"
+#include "control/control_internal.h"
 
 const char *tl_param_text(const json_t *params, const char *name) {
   const char *s = json_string_value(json_object_get(params, name));
@@ -27,7 +27,7 @@ int64_t tl_param_duration(const json_t *params, const char *name, int64_t max_ms
   const size_t digits = strspn(text, "0123456789");
   uint64_t n = 0;
   if (tl_str_u64((struct tl_str){text, digits}, INT32_MAX, &n) || n == 0) return -1;
-  for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+  for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++)
     if (strcmp(text + digits, units[i].unit) == 0)
       return (int64_t)n <= max_ms / units[i].ms ? (int64_t)n * units[i].ms : -1;
   return -1;
@@ -37,7 +37,7 @@ int tl_param_address(const char *text, struct tl_addr *out) {
   struct tl_str s = tl_str_c(text);
   const char *colon = strrchr(text, ':');
   uint64_t port = 0;
-  if (tl_addr_parse(s, 0, out) == 0) return 0; /* also IPv6 without brackets */
+  if (tl_addr_parse(s, 0, out) == 0) return 0; /* includes IPv6 without brackets */
   if (!colon || tl_str_u64(tl_str_c(colon + 1), 65535, &port)) return TL_ESYNTAX;
   return tl_addr_parse((struct tl_str){text, (size_t)(colon - text)}, (uint16_t)port, out)
              ? TL_ESYNTAX
@@ -59,10 +59,10 @@ static int filter_peer(struct tl_control *c, const char *text, struct tl_conn_fi
     struct tl_addr_list *l = tl_peer_addrs_current(p->addrs);
     for (size_t k = 0; k < l->n && f->n_addr < TL_FILTER_ADDRS; k++) {
       f->addr[f->n_addr] = l->at[k].addr;
-      tl_addr_set_port(&f->addr[f->n_addr++], 0); /* it dials from any port */
+      tl_addr_set_port(&f->addr[f->n_addr++], 0); /* its own connections come from any port */
     }
     tl_addr_list_unref(l);
-    snprintf(f->peer_identity, sizeof f->peer_identity, "%s", p->identity ? p->identity : "");
+    snprintf(f->peer_identity, sizeof(f->peer_identity), "%s", p->identity ? p->identity : "");
     rc = 0;
   }
   tl_conf_unref(conf);
@@ -72,9 +72,9 @@ static int filter_peer(struct tl_control *c, const char *text, struct tl_conn_fi
 int tl_param_filter(struct tl_control *c, const json_t *params, struct tl_conn_filter *out,
                     struct tl_answer *a) {
   const char *peer = tl_param_text(params, "peer");
-  memset(out, 0, sizeof *out);
-  snprintf(out->identity, sizeof out->identity, "%s", tl_param_text(params, "identity"));
-  snprintf(out->domain, sizeof out->domain, "%s", tl_param_text(params, "domain"));
+  memset(out, 0, sizeof(*out));
+  snprintf(out->identity, sizeof(out->identity), "%s", tl_param_text(params, "identity"));
+  snprintf(out->domain, sizeof(out->domain), "%s", tl_param_text(params, "domain"));
   if (!*peer || filter_peer(c, peer, out) == 0) return 0;
   tl_command_fail(a, TL_RPC_PARAMS, "\"%.80s\" is no address and no configured peer", peer);
   return TL_ENOTFOUND;
@@ -84,7 +84,7 @@ json_t *tl_json_time(time_t at) {
   struct tm tm;
   char buf[40];
   if (at == 0 || !gmtime_r(&at, &tm)) return json_null();
-  strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%SZ", &tm);
+  strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%SZ", &tm);
   return json_string(buf);
 }
 

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading results while printing them, and the printers that have a file of
- * their own (print_tls.c).
+ * Accessors for printing results, and the printers in print_tls.c.
  *
- * Ownership: borrows everything. Threads: one. Errors: what is missing reads as
- * "", 0, false.
+ * Ownership: borrows everything. Threads: one. Errors: a missing field reads as
+ * "", 0 or false.
  */
 #pragma once
 
@@ -15,15 +14,15 @@
 
 #include "control/table.h"
 
-static inline const char *str(const json_t *o, const char *key) {
+static inline const char *field_text(const json_t *o, const char *key) {
   const char *s = json_string_value(json_object_get(o, key));
   return s ? s : "";
 }
-static inline const char *dash(const char *s) { return *s ? s : "-"; }
-static inline long long num(const json_t *o, const char *key) {
+static inline const char *or_dash(const char *s) { return *s ? s : "-"; }
+static inline long long field_num(const json_t *o, const char *key) {
   return json_integer_value(json_object_get(o, key));
 }
-static inline bool yes(const json_t *o, const char *key) {
+static inline bool field_true(const json_t *o, const char *key) {
   return json_is_true(json_object_get(o, key));
 }
 

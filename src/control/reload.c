@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reload: a whole new snapshot or nothing. The configuration module reads and
- * checks; here is what is said about it, and the publication.
+ * Reload: a whole new snapshot or nothing. src/conf reads and checks; this file
+ * reports the outcome and publishes.
  */
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
-#include "control/crl.h"
-#include "control/internal.h"
+#include "control/control_internal.h"
+#include "control/crl_refresh.h"
 #include "control/ledger.h"
 #include "control/watch.h"
 
-static void collect(void *arg, const char *file, int line, const char *sentence) {
+static void collect_problem(void *arg, const char *file, int line, const char *sentence) {
   char where[512];
   json_t *list = arg;
-  snprintf(where, sizeof where, "%s:%d: %s", file ? file : "configuration", line, sentence);
+  snprintf(where, sizeof(where), "%s:%d: %s", file ? file : "configuration", line, sentence);
   json_array_append_new(list, tl_rpc_text(where, SIZE_MAX));
 }
 
@@ -24,7 +24,7 @@ static void log_problems(enum tl_log_level level, const char *sentence, const js
   json_array_foreach(list, i, v) TL_LOG(level, sentence, TL_FC("problem", json_string_value(v)));
 }
 
-static void refused(struct tl_control *c, json_t *problems, struct tl_answer *a) {
+static void on_refused(struct tl_control *c, json_t *problems, struct tl_answer *a) {
   tl_count(&c->rt->control.counters, TL_C_RELOAD_FAILED);
   TL_LOG(TL_LOG_ERROR, "The configuration was refused; the old one stays.",
          TL_FI("problems", json_array_size(problems)));
@@ -33,21 +33,21 @@ static void refused(struct tl_control *c, json_t *problems, struct tl_answer *a)
   a->data = json_pack("{s:o}", "problems", problems);
 }
 
-/* What the reply says before the connections have been looked at. */
-static void answer(struct tl_conf *before, const struct tl_conf *after, json_t *warnings,
-                   struct tl_answer *a) {
+/* The reply as far as it is known before the connections have been audited. */
+static void begin_answer(struct tl_conf *before, const struct tl_conf *after, json_t *warnings,
+                         struct tl_answer *a) {
   a->result = tl_reload_diff(before, after);
   json_object_set_new(a->result, "generation", json_integer((json_int_t)after->generation));
   json_object_set_new(a->result, "warnings", warnings);
 }
 
-static size_t taken(struct tl_control *c, struct tl_conf *before, struct tl_conf *after,
-                    const struct tl_reload_how *how, json_t *warnings, struct tl_answer *a) {
+static size_t take_over(struct tl_control *c, struct tl_conf *before, struct tl_conf *after,
+                        const struct tl_reload_how *how, json_t *warnings, struct tl_answer *a) {
   const struct tl_reload_how as_configured = {after->reload_drain, after->timeouts.retire};
   if (!how) how = &as_configured;
   tl_count(&c->rt->control.counters, TL_C_RELOAD_OK);
   log_problems(TL_LOG_WARN, "Warning about the configuration.", warnings);
-  answer(before, after, warnings, a);
+  begin_answer(before, after, warnings, a);
   tl_log_set_level(after->log_level);
   size_t former = tl_ledger_reloaded(c, before, after, how->mode, how->within_ms);
   TL_LOG(TL_LOG_INFO, "The configuration was reloaded.", TL_FI("generation", after->generation),
@@ -61,16 +61,16 @@ static size_t taken(struct tl_control *c, struct tl_conf *before, struct tl_conf
   return former;
 }
 
-size_t tl_reload(struct tl_control *c, const struct tl_reload_how *how, struct tl_answer *a) {
+size_t tl_reload_conf(struct tl_control *c, const struct tl_reload_how *how, struct tl_answer *a) {
   struct tl_conf *before = tl_runtime_conf(c->rt), *after = NULL;
   json_t *reports = json_array();
   size_t former = 0;
   sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=Reading the configuration",
              (unsigned long long)tl_control_now_ms() * 1000);
-  if (tl_conf_load(before->file, before, collect, reports, &after))
-    refused(c, reports, a);
+  if (tl_conf_load(before->file, before, collect_problem, reports, &after))
+    on_refused(c, reports, a);
   else
-    former = taken(c, before, after, how, reports, a);
+    former = take_over(c, before, after, how, reports, a);
   sd_notifyf(0, "READY=1\nSTATUS=Running, configuration %llu",
              (unsigned long long)__atomic_load_n(&c->rt->generation, __ATOMIC_RELAXED));
   tl_conf_unref(before);
@@ -104,7 +104,7 @@ int tl_command_reload(struct tl_control *c, struct tl_request *req, const json_t
   if (drain && (!json_is_string(drain) || !how_of(c, json_string_value(drain), &how)))
     return tl_command_fail(a, TL_RPC_PARAMS,
                            "drain is now, keep, graceful or graceful:SECONDS (at most a day)");
-  if (tl_reload(c, drain ? &how : NULL, a) == 0) return 0;
+  if (tl_reload_conf(c, drain ? &how : NULL, a) == 0) return 0;
   if (tl_ledger_wait(c, req, a->result, 0)) return 0; /* it is in force; the counts are missing */
   a->result = NULL;
   return TL_EAGAIN;

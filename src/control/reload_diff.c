@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What differs between two snapshots, for the reply to a reload. It changes nothing. */
+/* The differences between two snapshots, for the reply to a reload. Changes nothing. */
 #include <string.h>
 #include <time.h>
 
-#include "control/internal.h"
+#include "control/control_internal.h"
 
-static bool same(const char *a, const char *b) { return a == b || (a && b && strcmp(a, b) == 0); }
+static bool same_text(const char *a, const char *b) {
+  return a == b || (a && b && strcmp(a, b) == 0);
+}
 
 static bool same_addrs(const struct tl_addr *a, size_t n_a, const struct tl_addr *b, size_t n_b) {
   if (n_a != n_b) return false;
@@ -17,27 +19,28 @@ static bool same_addrs(const struct tl_addr *a, size_t n_a, const struct tl_addr
 static const char *domain_name(const struct tl_tls_domain *d) { return d ? d->name : NULL; }
 
 static bool same_peer(const struct tl_conf_peer *a, const struct tl_conf_peer *b) {
-  return same(a->uri, b->uri) && same(a->identity, b->identity) &&
-         same(domain_name(a->domain), domain_name(b->domain)) &&
+  return same_text(a->uri, b->uri) && same_text(a->identity, b->identity) &&
+         same_text(domain_name(a->domain), domain_name(b->domain)) &&
          same_addrs(a->addr, a->n_addr, b->addr, b->n_addr);
 }
 
 static bool same_listen(const struct tl_conf_listen *a, const struct tl_conf_listen *b) {
   return tl_addr_eq(&a->addr, &b->addr) && a->transport == b->transport &&
-         same(a->advertise_host, b->advertise_host) && a->advertise_port == b->advertise_port &&
-         same(domain_name(a->domain), domain_name(b->domain));
+         same_text(a->advertise_host, b->advertise_host) &&
+         a->advertise_port == b->advertise_port &&
+         same_text(domain_name(a->domain), domain_name(b->domain));
 }
 
-static json_t *entry(const char *name, const char *change) {
+static json_t *json_entry(const char *name, const char *change) {
   return json_pack("{s:o, s:s}", "name", tl_rpc_text(name, SIZE_MAX), "change", change);
 }
 
-/* One kind of named thing, before and after: what is new or kept in its new order, then what went.
- * AT gives the item's name and address by index. */
+/* One kind of named item, before and after: first what is new or kept, in its new order, then what
+ * was removed. AT returns the name of an item by index, and the item in *OUT. */
 typedef const char *(*at_fn)(const struct tl_conf *c, size_t i, const void **out);
 typedef bool (*same_fn)(const void *a, const void *b);
 
-static const void *find(const struct tl_conf *c, size_t n, at_fn at, const char *name) {
+static const void *find_item(const struct tl_conf *c, size_t n, at_fn at, const char *name) {
   const void *item = NULL;
   for (size_t i = 0; c && i < n; i++)
     if (strcmp(at(c, i, &item), name) == 0) return item;
@@ -61,20 +64,20 @@ static bool listen_same(const void *a, const void *b) { return same_listen(a, b)
 /* Shared by both snapshots where neither options nor files differ. */
 static bool domain_same(const void *a, const void *b) { return a == b; }
 
-/* What a domain shows of its certificate; D NULL: there is or was none. */
-static void certificate(json_t *e, const char *when, const struct tl_tls_domain *d) {
+/* The certificate of a domain; D NULL: the domain did or does not exist. */
+static void add_certificate(json_t *e, const char *when, const struct tl_tls_domain *d) {
   char key[32];
-  snprintf(key, sizeof key, "serial_%s", when);
+  snprintf(key, sizeof(key), "serial_%s", when);
   json_object_set_new(e, key, d ? json_string(d->serial) : json_null());
-  snprintf(key, sizeof key, "not_after_%s", when);
+  snprintf(key, sizeof(key), "not_after_%s", when);
   json_object_set_new(e, key, d ? tl_json_time(d->not_after) : json_null());
-  snprintf(key, sizeof key, "spki_sha256_%s", when);
+  snprintf(key, sizeof(key), "spki_sha256_%s", when);
   json_object_set_new(e, key, d && d->own ? json_string(d->own->spki_sha256) : json_null());
 }
 
-static void certificates(json_t *e, const void *was, const void *now) {
-  certificate(e, "before", was);
-  certificate(e, "after", now);
+static void add_certificates(json_t *e, const void *was, const void *now) {
+  add_certificate(e, "before", was);
+  add_certificate(e, "after", now);
   json_object_set_new(e, "connections", json_integer(0));
 }
 
@@ -84,23 +87,23 @@ struct kind {
   bool with_certificates;
 };
 
-static json_t *diff(const struct kind *k, const struct tl_conf *before, size_t n_before,
-                    const struct tl_conf *after, size_t n_after) {
+static json_t *diff_kind(const struct kind *k, const struct tl_conf *before, size_t n_before,
+                         const struct tl_conf *after, size_t n_after) {
   json_t *list = json_array();
   for (size_t i = 0; i < n_after; i++) {
     const void *now = NULL, *was = NULL;
     const char *name = k->at(after, i, &now);
-    was = find(before, n_before, k->at, name);
-    json_t *e = entry(name, !was ? "added" : k->same(was, now) ? "same" : "changed");
-    if (k->with_certificates) certificates(e, was, now);
+    was = find_item(before, n_before, k->at, name);
+    json_t *e = json_entry(name, !was ? "added" : k->same(was, now) ? "same" : "changed");
+    if (k->with_certificates) add_certificates(e, was, now);
     json_array_append_new(list, e);
   }
   for (size_t i = 0; i < n_before; i++) {
     const void *was = NULL;
     const char *name = k->at(before, i, &was);
-    if (find(after, n_after, k->at, name)) continue;
-    json_t *e = entry(name, "removed");
-    if (k->with_certificates) certificates(e, was, NULL);
+    if (find_item(after, n_after, k->at, name)) continue;
+    json_t *e = json_entry(name, "removed");
+    if (k->with_certificates) add_certificates(e, was, NULL);
     json_array_append_new(list, e);
   }
   return list;
@@ -111,7 +114,7 @@ json_t *tl_reload_diff(const struct tl_conf *before, const struct tl_conf *after
   static const struct kind peers = {peer_at, peer_same, false};
   static const struct kind listeners = {listen_at, listen_same, false};
   return json_pack("{s:o, s:o, s:o}", "domains",
-                   diff(&domains, before, before->n_domain, after, after->n_domain), "peers",
-                   diff(&peers, before, before->n_peer, after, after->n_peer), "listeners",
-                   diff(&listeners, before, before->n_listen, after, after->n_listen));
+                   diff_kind(&domains, before, before->n_domain, after, after->n_domain), "peers",
+                   diff_kind(&peers, before, before->n_peer, after, after->n_peer), "listeners",
+                   diff_kind(&listeners, before, before->n_listen, after, after->n_listen));
 }

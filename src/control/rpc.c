@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "control/internal.h"
+#include "control/control_internal.h"
 
 static bool id_ok(const json_t *id) {
   return json_is_string(id) || json_is_number(id) || json_is_null(id);
@@ -15,7 +15,7 @@ static bool id_ok(const json_t *id) {
 
 int tl_rpc_parse(const char *line, size_t n, struct tl_rpc *out, const char **out_why) {
   json_error_t e;
-  memset(out, 0, sizeof *out);
+  memset(out, 0, sizeof(*out));
   out->root = json_loadb(line, n, JSON_REJECT_DUPLICATES, &e);
   if (!out->root) {
     *out_why = "the request is not valid JSON";
@@ -43,10 +43,10 @@ int tl_rpc_parse(const char *line, size_t n, struct tl_rpc *out, const char **ou
 
 void tl_rpc_clear(struct tl_rpc *r) {
   json_decref(r->root);
-  memset(r, 0, sizeof *r);
+  memset(r, 0, sizeof(*r));
 }
 
-static char *envelope(const json_t *id, const char *key, json_t *value, size_t *out_n) {
+static char *make_envelope(const json_t *id, const char *key, json_t *value, size_t *out_n) {
   json_t *root = json_object();
   char *line = NULL;
   int rc = json_object_set_new(root, "jsonrpc", json_string("2.0"));
@@ -67,7 +67,7 @@ static char *envelope(const json_t *id, const char *key, json_t *value, size_t *
 }
 
 char *tl_rpc_result(const json_t *id, json_t *result, size_t *out_n) {
-  return envelope(id, "result", result, out_n);
+  return make_envelope(id, "result", result, out_n);
 }
 
 char *tl_rpc_error(const json_t *id, int code, const char *message, json_t *data, size_t *out_n) {
@@ -76,7 +76,7 @@ char *tl_rpc_error(const json_t *id, int code, const char *message, json_t *data
     json_decref(e);
     e = NULL;
   }
-  return envelope(id, "error", e, out_n);
+  return make_envelope(id, "error", e, out_n);
 }
 
 json_t *tl_rpc_text(const char *s, size_t n) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The control socket: who may connect, lines in, replies out, all without
- * waiting. A client has one request at a time; the next line is read when the
- * reply to the last is out, so a client that does not read holds only itself.
+ * The control socket: permission to connect, lines in, replies out, all without
+ * blocking. A client has one request at a time; the next line is read when the
+ * reply to the last is out, so a client that does not read delays only itself.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "control/internal.h"
+#include "control/control_internal.h"
 #include "tieline/log_limit.h"
 
 #define ACCEPT_PAUSE_MS 1000 /* when no descriptor is left */
@@ -22,17 +22,17 @@ static bool is_live(const char *path, const struct sockaddr_un *sun) {
   struct stat st;
   if (lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode)) return false;
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  bool live = fd >= 0 && (connect(fd, (const struct sockaddr *)sun, sizeof *sun) == 0 ||
+  bool live = fd >= 0 && (connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) == 0 ||
                           errno == EAGAIN || errno == EACCES);
   if (fd >= 0) close(fd);
-  if (!live) unlink(path); /* left behind by a process that is gone */
+  if (!live) unlink(path); /* left by a process that is gone */
   return live;
 }
 
-/* One missing directory is made: /run is empty after a boot. */
+/* Creates one missing directory: /run is empty after a boot. */
 static bool make_dir(const struct tl_server *s) {
-  char dir[sizeof s->path];
-  memcpy(dir, s->path, sizeof dir);
+  char dir[sizeof(s->path)];
+  memcpy(dir, s->path, sizeof(dir));
   char *slash = strrchr(dir, '/');
   if (!slash || slash == dir) return false;
   *slash = 0;
@@ -43,9 +43,9 @@ int tl_server_open(struct tl_server *s, const char *path, char *err, size_t cap)
   struct sockaddr_un sun = {.sun_family = AF_UNIX};
   for (int i = 0; i < TL_SERVER_CLIENTS; i++) s->client[i].fd = -1;
   s->fd = -1;
-  if (strlen(path) >= sizeof sun.sun_path) {
+  if (strlen(path) >= sizeof(sun.sun_path)) {
     snprintf(err, cap, "control_socket %s: the name is longer than %zu characters", path,
-             sizeof sun.sun_path - 1);
+             sizeof(sun.sun_path) - 1);
     return TL_EINVAL;
   }
   memcpy(sun.sun_path, path, strlen(path) + 1);
@@ -56,8 +56,8 @@ int tl_server_open(struct tl_server *s, const char *path, char *err, size_t cap)
     return TL_EBUSY;
   }
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  const mode_t old = umask(0177); /* the socket is born 0600 */
-  int rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&sun, sizeof sun);
+  const mode_t old = umask(0177); /* the socket is created with mode 0600 */
+  int rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&sun, sizeof(sun));
   umask(old);
   if (rc < 0 || listen(fd, 16) < 0) {
     snprintf(err, cap, "control_socket %s: %s", path, strerror(errno));
@@ -68,26 +68,26 @@ int tl_server_open(struct tl_server *s, const char *path, char *err, size_t cap)
   return 0;
 }
 
-static void drop(struct tl_client *c) {
+static void drop_client(struct tl_client *c) {
   close(c->fd);
   free(c->in);
   free(c->out);
-  memset(c, 0, sizeof *c);
+  memset(c, 0, sizeof(*c));
   c->fd = -1;
 }
 
 void tl_server_close(struct tl_server *s) {
   if (s->fd < 0) return;
   for (int i = 0; i < TL_SERVER_CLIENTS; i++)
-    if (s->client[i].fd >= 0) drop(&s->client[i]);
+    if (s->client[i].fd >= 0) drop_client(&s->client[i]);
   close(s->fd);
   s->fd = -1;
   unlink(s->path);
 }
 
-static bool permitted(int fd) {
+static bool is_permitted(int fd) {
   struct ucred u = {0};
-  socklen_t n = sizeof u;
+  socklen_t n = sizeof(u);
   if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &u, &n) < 0) return false;
   if (u.uid == 0 || u.uid == geteuid()) return true;
   TL_LOG_FROM(NULL, NULL, TL_LOG_WARN, "A user without permission connected to the control socket.",
@@ -95,7 +95,7 @@ static bool permitted(int fd) {
   return false;
 }
 
-static void refuse(int fd, const char *why) {
+static void refuse_client(int fd, const char *why) {
   size_t n = 0;
   char *line = tl_rpc_error(NULL, TL_RPC_NOT_NOW, why, NULL, &n);
   if (line && send(fd, line, n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) errno = 0; /* nothing to do */
@@ -113,10 +113,10 @@ static void accept_clients(struct tl_server *s, uint64_t now_ms) {
     }
     unsigned i = 0;
     while (i < TL_SERVER_CLIENTS && s->client[i].fd >= 0) i++;
-    if (!permitted(fd)) {
-      refuse(fd, "this socket is for root and the daemon's own user");
+    if (!is_permitted(fd)) {
+      refuse_client(fd, "this socket is for root and the daemon's own user");
     } else if (i == TL_SERVER_CLIENTS) {
-      refuse(fd, "too many clients of the control socket");
+      refuse_client(fd, "too many clients of the control socket");
     } else {
       s->client[i].fd = fd;
       s->client[i].serial = ++s->next_serial;
@@ -131,7 +131,7 @@ static void send_some(struct tl_client *c) {
     if (w < 0 && errno == EINTR) continue;
     if (w < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
     if (w < 0) {
-      drop(c);
+      drop_client(c);
       return;
     }
     c->out_off += (size_t)w;
@@ -141,8 +141,8 @@ static void send_some(struct tl_client *c) {
   c->out_n = c->out_off = 0;
 }
 
-/* Room for one request and its newline is all a client gets. */
-static bool grow(struct tl_client *c) {
+/* A client gets room for one request and its newline. */
+static bool grow_input(struct tl_client *c) {
   if (c->in_n < c->in_cap) return true;
   size_t cap = c->in_cap ? c->in_cap * 2 : 1024;
   if (cap > TL_SERVER_REQUEST + 1) cap = TL_SERVER_REQUEST + 1;
@@ -153,8 +153,8 @@ static bool grow(struct tl_client *c) {
   return true;
 }
 
-static void receive(struct tl_client *c) {
-  while (!c->eof && grow(c)) {
+static void receive_input(struct tl_client *c) {
+  while (!c->eof && grow_input(c)) {
     ssize_t r = recv(c->fd, c->in + c->in_n, c->in_cap - c->in_n, MSG_DONTWAIT);
     if (r > 0) {
       c->in_n += (size_t)r;
@@ -193,7 +193,7 @@ static void too_large(struct tl_server *s, struct tl_client_ref who, uint64_t no
   tl_server_reply(s, who, line, n, now_ms);
 }
 
-/* Hands over the next complete line; false when there is none. */
+/* Handles the next complete line; false when there is none. */
 static bool take_line(struct tl_server *s, unsigned slot, uint64_t now_ms) {
   struct tl_client *c = &s->client[slot];
   const struct tl_client_ref who = {slot, c->serial};
@@ -216,7 +216,7 @@ static bool take_line(struct tl_server *s, unsigned slot, uint64_t now_ms) {
   return true;
 }
 
-static void pump(struct tl_server *s, unsigned slot, uint64_t now_ms) {
+static void pump_client(struct tl_server *s, unsigned slot, uint64_t now_ms) {
   struct tl_client *c = &s->client[slot];
   while (c->fd >= 0) {
     if (c->out) send_some(c);
@@ -226,7 +226,7 @@ static void pump(struct tl_server *s, unsigned slot, uint64_t now_ms) {
     if (!c->eof) return;
     break;
   }
-  if (c->fd >= 0) drop(c);
+  if (c->fd >= 0) drop_client(c);
 }
 
 size_t tl_server_poll(struct tl_server *s, struct pollfd *p, uint64_t now_ms, int *timeout_ms) {
@@ -254,18 +254,18 @@ void tl_server_turn(struct tl_server *s, const struct pollfd *p, size_t n, uint6
     struct tl_client *c = &s->client[i];
     const short got = p[i + 1].fd == c->fd && c->fd >= 0 ? p[i + 1].revents : 0;
     if (got & POLLIN) {
-      receive(c);
+      receive_input(c);
     } else if (got & (POLLHUP | POLLERR) && (c->busy || c->out)) {
-      drop(c); /* nobody is left to answer */
+      drop_client(c); /* no one is left to answer */
       continue;
     } else if (got & (POLLHUP | POLLERR)) {
-      receive(c);
+      receive_input(c);
     }
-    if (c->fd >= 0) pump(s, i, now_ms);
+    if (c->fd >= 0) pump_client(s, i, now_ms);
     if (c->fd >= 0 && c->out && now_ms >= c->out_since_ms + TL_SERVER_PATIENCE_MS) {
       TL_LOG_FROM(NULL, NULL, TL_LOG_WARN, "A client of the control socket did not read its reply.",
                   TL_FI("bytes_left", c->out_n - c->out_off));
-      drop(c);
+      drop_client(c);
     }
   }
   if (n && p[0].revents & POLLIN) accept_clients(s, now_ms);
@@ -273,5 +273,5 @@ void tl_server_turn(struct tl_server *s, const struct pollfd *p, size_t n, uint6
 
 void tl_server_flush(struct tl_server *s, uint64_t now_ms) {
   for (unsigned i = 0; i < TL_SERVER_CLIENTS; i++)
-    if (s->client[i].fd >= 0 && s->client[i].out) pump(s, i, now_ms);
+    if (s->client[i].fd >= 0 && s->client[i].out) pump_client(s, i, now_ms);
 }

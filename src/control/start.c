@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of the daemon: from a configuration file to running threads, and
- * back in the reverse order. What the threads do is in net and proxy; what main
- * does while they run is in control.c.
+ * Start and end of the daemon: from a configuration file to running threads, and
+ * back in reverse order. While they run, the main thread is in control_loop.c.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -30,7 +29,7 @@ static void to_stderr(void *arg, const char *file, int line, const char *sentenc
   fprintf(stderr, "%s:%d: %s\n", file ? file : "tieline", line, sentence);
 }
 
-static struct tl_conf *load(const char *file) {
+static struct tl_conf *load_conf(const char *file) {
   struct tl_conf *conf = NULL;
   unsigned said = 0;
   int rc = tl_conf_load(file, NULL, to_stderr, &said, &conf);
@@ -41,7 +40,7 @@ static struct tl_conf *load(const char *file) {
 
 int tl_daemon_check(const char *file, bool explain) {
   tl_tls_init();
-  struct tl_conf *conf = load(file);
+  struct tl_conf *conf = load_conf(file);
   if (!conf) return 1;
   tl_conf_print(conf, explain, stdout);
   tl_conf_unref(conf);
@@ -59,8 +58,8 @@ static void raise_files(const struct tl_conf *conf) {
            TL_FI("open_files", l.rlim_max), TL_FI("max_connections", conf->limits.max_connections));
 }
 
-/* io_uring's rings are locked memory, of which the processes of a user may have so much together.
- * Root's leave to have more goes with its capabilities. */
+/* Rings of io_uring are locked memory, limited for all processes of a user together. Root's
+ * exemption goes with its capabilities. */
 static void raise_locked(void) {
   struct rlimit l = {RLIM_INFINITY, RLIM_INFINITY};
   if (setrlimit(RLIMIT_MEMLOCK, &l) == 0 || getrlimit(RLIMIT_MEMLOCK, &l) < 0) return;
@@ -78,7 +77,7 @@ static int start_log(const struct tl_conf *conf) {
   return rc;
 }
 
-/* Learned before threads start, so that the sentence says what to change. */
+/* Checked before threads start, so that the error can say what to change. */
 static bool uring_works(void) {
   struct io_uring u;
   int rc = io_uring_queue_init(4, &u, 0);
@@ -100,41 +99,42 @@ static bool uring_works(void) {
   return false;
 }
 
-static int fail(const char *what, const char *why) {
+static int start_failed(const char *what, const char *why) {
   TL_LOG(TL_LOG_ERROR, "Start failed.", TL_FC("step", what), TL_FC("reason", why));
   return TL_EIO;
 }
 
-static unsigned threads(unsigned wanted, unsigned configured) {
+static unsigned thread_count(unsigned wanted, unsigned configured) {
   unsigned n = wanted ? wanted : configured;
   return n < 1 ? 1 : n > TL_THREADS_MAX ? TL_THREADS_MAX : n;
 }
 
-/* Takes over CONF, publishes it. */
-static int prepare(struct tl_runtime *rt, struct tl_conf *conf, const struct tl_run_options *o) {
-  rt->n_worker = threads(o->workers, conf->workers);
-  rt->n_handshaker = threads(o->handshakers, conf->handshakers);
+/* Takes CONF over and publishes it. */
+static int prepare_runtime(struct tl_runtime *rt, struct tl_conf *conf,
+                           const struct tl_run_options *o) {
+  rt->n_worker = thread_count(o->workers, conf->workers);
+  rt->n_handshaker = thread_count(o->handshakers, conf->handshakers);
   tl_runtime_publish(rt, conf);
   tl_record_backend_set(TL_AEAD_AUTO);
-  if (getrandom(rt->secret, sizeof rt->secret, 0) != (ssize_t)sizeof rt->secret)
-    return fail("random numbers", strerror(errno));
+  if (getrandom(rt->secret, sizeof(rt->secret), 0) != (ssize_t)sizeof(rt->secret))
+    return start_failed("random numbers", strerror(errno));
   return uring_works() ? 0 : TL_ENOTSUP;
 }
 
 static int start_threads(struct tl_runtime *rt) {
   char err[256] = "";
   int rc = tl_resolver_start(rt);
-  if (rc) return fail("resolver", tl_strerror(rc));
+  if (rc) return start_failed("resolver", tl_strerror(rc));
   resolver_runs = true;
-  rc = tl_fetch_start(rt); /* ended by tl_control_exit, which takes its last answers */
-  if (rc) return fail("fetch threads", tl_strerror(rc));
+  rc = tl_fetch_start(rt); /* stopped by tl_control_exit, which handles the last answers */
+  if (rc) return start_failed("fetch threads", tl_strerror(rc));
   for (unsigned i = 0; i < rt->n_worker; i++) {
-    rc = tl_worker_start(rt, i, err, sizeof err);
-    if (rc) return fail("worker", *err ? err : tl_strerror(rc));
+    rc = tl_worker_start(rt, i, err, sizeof(err));
+    if (rc) return start_failed("worker", *err ? err : tl_strerror(rc));
   }
   for (unsigned i = 0; i < rt->n_handshaker; i++) {
-    rc = tl_handshaker_start(rt, i, err, sizeof err);
-    if (rc) return fail("handshake thread", *err ? err : tl_strerror(rc));
+    rc = tl_handshaker_start(rt, i, err, sizeof(err));
+    if (rc) return start_failed("handshake thread", *err ? err : tl_strerror(rc));
   }
   return 0;
 }
@@ -165,8 +165,8 @@ static void first_problem(void *arg, const char *file, int line, const char *sen
     snprintf(text, PROBLEM_CAP, "%s:%d: %s", file ? file : "configuration", line, sentence);
 }
 
-/* Keys are often root's alone, or another user's whom root could read while it had its
- * capabilities: better to hear of it now than when a certificate is renewed. */
+/* Keys are often readable by root only, or owned by a user whose files root could read while it had
+ * its capabilities: better to learn of it now than when a certificate is renewed. */
 static void check_reload(const struct tl_conf *conf) {
   char problem[PROBLEM_CAP] = "";
   struct tl_conf *again = NULL;
@@ -177,20 +177,21 @@ static void check_reload(const struct tl_conf *conf) {
            TL_FC("user", conf->user ? conf->user : "unchanged"), TL_FC("problem", problem));
 }
 
-/* A token may serve root and not the user; then every handshake would fail. */
+/* A token may be usable by root and not by the user; then every handshake would fail. */
 static int try_keys(const struct tl_conf *conf) {
   char why[PROBLEM_CAP] = "";
   for (size_t i = 0; i < conf->n_domain; i++)
-    if (tl_tls_domain_try_keys(conf->domain[i], why, sizeof why)) return fail("private keys", why);
+    if (tl_tls_domain_try_keys(conf->domain[i], why, sizeof(why)))
+      return start_failed("private keys", why);
   return 0;
 }
 
-static int serve(struct tl_runtime *rt, const struct tl_conf *conf) {
+static int run_daemon(struct tl_runtime *rt, const struct tl_conf *conf) {
   char err[256] = "";
-  int rc = tl_control_init(rt, err, sizeof err);
-  if (rc) return fail("control socket", err);
-  if (conf->user && (rc = tl_privileges_drop(conf->user, err, sizeof err)))
-    fail("user", err);
+  int rc = tl_control_init(rt, err, sizeof(err));
+  if (rc) return start_failed("control socket", err);
+  if (conf->user && (rc = tl_privileges_drop(conf->user, err, sizeof(err))))
+    start_failed("user", err);
   else if (!conf->user || (rc = try_keys(conf)) == 0)
     rc = start_threads(rt);
   if (rc == 0) {
@@ -203,13 +204,13 @@ static int serve(struct tl_runtime *rt, const struct tl_conf *conf) {
   return rc;
 }
 
-/* Everything that wants more power than the daemon keeps: reads the files, and lets the kernel load
- * its TLS module. With `user` some more follows, see serve. NULL: said on stderr. */
+/* Everything that needs more privileges than the daemon keeps: reads the files, and has the kernel
+ * load its TLS module. With `user` more follows in run_daemon. NULL: reported on stderr. */
 static struct tl_conf *load_with_power(struct tl_runtime *rt, const char *file) {
   char err[256] = "";
   started_as_root = geteuid() == 0;
   raise_locked();
-  if (tl_privileges_harden(err, sizeof err)) {
+  if (tl_privileges_harden(err, sizeof(err))) {
     fprintf(stderr, "tieline: %s\n", err);
     return NULL;
   }
@@ -217,10 +218,10 @@ static struct tl_conf *load_with_power(struct tl_runtime *rt, const char *file) 
     fprintf(stderr, "tieline: OpenSSL could not be initialised\n");
     return NULL;
   }
-  struct tl_conf *conf = load(file);
+  struct tl_conf *conf = load_conf(file);
   if (!conf) return NULL;
   tl_ktls_probe(&rt->caps); /* what is missing is in caps */
-  if (conf->user || tl_privileges_bind_only(err, sizeof err) == 0) return conf;
+  if (conf->user || tl_privileges_bind_only(err, sizeof(err)) == 0) return conf;
   fprintf(stderr, "tieline: %s\n", err);
   tl_conf_unref(conf);
   return NULL;
@@ -238,8 +239,8 @@ int tl_daemon_run(const struct tl_run_options *o) {
   }
   raise_files(conf);
   tl_conf_ref(conf); /* ours, beside the published one */
-  rc = prepare(rt, conf, o);
-  if (rc == 0) rc = serve(rt, conf);
+  rc = prepare_runtime(rt, conf, o);
+  if (rc == 0) rc = run_daemon(rt, conf);
   tl_calls_free(&rt->calls);
   tl_conf_unref(conf);
   if (rc == 0)

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The numbers: counters, memory, mailboxes, the kernel's own TLS counters.
+ * `ctl stats`: counters, memory, mailboxes, and the TLS counters of the kernel.
  */
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "control/crl.h"
-#include "control/internal.h"
+#include "control/control_internal.h"
+#include "control/crl_refresh.h"
 #include "tieline/log_limit.h"
 
-/* With fewer, warmed-up buffers would be booked on connections. */
+/* With fewer, warmed-up buffers would be attributed to connections. */
 #define CONNS_TO_DIVIDE 100
 
 uint64_t tl_stats_rss(void) {
@@ -44,21 +44,21 @@ static json_t *kernel_tls(void) {
   return j;
 }
 
-/* A gauge is a sum over threads read one after the other, so it may pass below zero for a moment.
+/* A gauge is summed over threads that are read one after the other, so it may be negative briefly.
  */
-static json_t *sum(const struct tl_control *c, enum tl_counter id) {
+static json_t *json_sum(const struct tl_control *c, enum tl_counter id) {
   const int64_t v = (int64_t)tl_runtime_counter(c->rt, id);
   return json_integer(v < 0 ? 0 : v);
 }
 
-static json_t *counters(const struct tl_control *c) {
+static json_t *json_counters(const struct tl_control *c) {
   json_t *j = json_object();
   for (int i = 0; i < TL_C_COUNT; i++)
-    json_object_set_new(j, tl_counter_name((enum tl_counter)i), sum(c, (enum tl_counter)i));
+    json_object_set_new(j, tl_counter_name((enum tl_counter)i), json_sum(c, (enum tl_counter)i));
   return j;
 }
 
-/* Of one thread: what is not zero. A gauge may be negative here, its sum is not. */
+/* The counters of one thread that are not zero. A gauge may be negative here; its sum is not. */
 static json_t *thread_counters(const struct tl_counters *t) {
   json_t *j = json_object();
   for (int i = 0; i < TL_C_COUNT; i++) {
@@ -68,44 +68,46 @@ static json_t *thread_counters(const struct tl_counters *t) {
   return j;
 }
 
-static json_t *threads(const struct tl_control *c) {
+static json_t *json_threads(const struct tl_control *c) {
   const struct tl_runtime *rt = c->rt;
   json_t *j = json_object();
   char name[32];
   json_object_set_new(j, "control", thread_counters(&rt->control.counters));
   json_object_set_new(j, "resolver", thread_counters(&rt->resolver_counters));
   for (unsigned i = 0; i < rt->n_worker; i++) {
-    snprintf(name, sizeof name, "worker/%u", i);
+    snprintf(name, sizeof(name), "worker/%u", i);
     if (rt->worker[i]) json_object_set_new(j, name, thread_counters(&rt->worker[i]->counters));
   }
   for (unsigned i = 0; i < rt->n_handshaker; i++) {
-    snprintf(name, sizeof name, "handshaker/%u", i);
+    snprintf(name, sizeof(name), "handshaker/%u", i);
     if (rt->handshaker[i])
       json_object_set_new(j, name, thread_counters(&rt->handshaker[i]->counters));
   }
   return j;
 }
 
-static json_t *depth(const struct tl_mailbox *mb) { return json_integer(tl_mailbox_depth(mb)); }
+static json_t *json_depth(const struct tl_mailbox *mb) {
+  return json_integer(tl_mailbox_depth(mb));
+}
 
-static json_t *mailboxes(const struct tl_control *c) {
+static json_t *json_mailboxes(const struct tl_control *c) {
   const struct tl_runtime *rt = c->rt;
   json_t *j = json_object();
   char name[32];
-  json_object_set_new(j, "control", depth(&rt->control.mailbox));
-  json_object_set_new(j, "resolver", depth(&rt->resolver));
+  json_object_set_new(j, "control", json_depth(&rt->control.mailbox));
+  json_object_set_new(j, "resolver", json_depth(&rt->resolver));
   for (unsigned i = 0; i < rt->n_worker; i++) {
-    snprintf(name, sizeof name, "worker/%u", i);
-    if (rt->worker[i]) json_object_set_new(j, name, depth(&rt->worker[i]->mailbox));
+    snprintf(name, sizeof(name), "worker/%u", i);
+    if (rt->worker[i]) json_object_set_new(j, name, json_depth(&rt->worker[i]->mailbox));
   }
   for (unsigned i = 0; i < rt->n_handshaker; i++) {
-    snprintf(name, sizeof name, "handshaker/%u", i);
-    if (rt->handshaker[i]) json_object_set_new(j, name, depth(&rt->handshaker[i]->mailbox));
+    snprintf(name, sizeof(name), "handshaker/%u", i);
+    if (rt->handshaker[i]) json_object_set_new(j, name, json_depth(&rt->handshaker[i]->mailbox));
   }
   return j;
 }
 
-static json_t *process(struct tl_control *c) {
+static json_t *json_process(struct tl_control *c) {
   const uint64_t rss = tl_stats_rss();
   const uint32_t conns = c->rt->connections;
   const uint64_t grown = rss > c->rss_start ? rss - c->rss_start : 0;
@@ -122,12 +124,12 @@ int tl_command_stats(struct tl_control *c, struct tl_request *req, const json_t 
   a->result = json_pack("{s:I, s:I, s:s, s:o, s:o, s:{s:s, s:I, s:I}, s:o, s:o}", "uptime_ms",
                         (json_int_t)(tl_control_now_ms() - c->started_ms), "generation",
                         (json_int_t)__atomic_load_n(&c->rt->generation, __ATOMIC_RELAXED), "state",
-                        states[c->state], "counters", counters(c), "process", process(c), "log",
-                        "level", tl_log_level_name(tl_log_level()), "lines_lost",
+                        states[c->state], "counters", json_counters(c), "process", json_process(c),
+                        "log", "level", tl_log_level_name(tl_log_level()), "lines_lost",
                         (json_int_t)tl_log_dropped(), "lines_held", (json_int_t)tl_log_held(),
-                        "mailboxes", mailboxes(c), "kernel_tls", kernel_tls());
+                        "mailboxes", json_mailboxes(c), "kernel_tls", kernel_tls());
   if (a->result) json_object_set_new(a->result, "seconds_left", tl_expiry_gauges(c));
   if (a->result && json_is_true(json_object_get(params, "threads")))
-    json_object_set_new(a->result, "threads", threads(c));
+    json_object_set_new(a->result, "threads", json_threads(c));
   return 0;
 }

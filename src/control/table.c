@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Aligned columns. Widths count code points, which is right for the names that
- * occur here; East Asian widths are not considered.
+ * Aligned columns. Width counts code points, which suits the names that occur
+ * here; East Asian widths are not considered.
  */
 #include "control/table.h"
 
@@ -21,7 +21,7 @@ struct tl_table {
 };
 
 struct tl_table *tl_table_new(const struct tl_column *column, size_t n) {
-  struct tl_table *t = calloc(1, sizeof *t);
+  struct tl_table *t = calloc(1, sizeof(*t));
   if (!t) return NULL;
   t->column = column;
   t->n_column = n;
@@ -35,7 +35,7 @@ void tl_table_free(struct tl_table *t) {
   free(t);
 }
 
-static char *clean(const char *text) {
+static char *clean_text(const char *text) {
   const size_t n = strlen(text);
   char *out = malloc(n + 1);
   size_t m = 0;
@@ -56,13 +56,13 @@ void tl_table_cell(struct tl_table *t, const char *text) {
   if (!t || t->oom) return;
   if (t->n_cell == t->cap) {
     size_t cap = t->cap ? t->cap * 2 : 64;
-    char **p = realloc(t->cell, cap * sizeof *p);
+    char **p = realloc(t->cell, cap * sizeof(*p));
     t->oom = p == NULL;
     if (!p) return;
     t->cell = p;
     t->cap = cap;
   }
-  char *s = clean(text);
+  char *s = clean_text(text);
   t->oom = s == NULL;
   if (s) t->cell[t->n_cell++] = s;
 }
@@ -71,19 +71,19 @@ void tl_table_cellf(struct tl_table *t, const char *fmt, ...) {
   char buf[1024];
   va_list ap;
   va_start(ap, fmt);
-  vsnprintf(buf, sizeof buf, fmt, ap);
+  vsnprintf(buf, sizeof(buf), fmt, ap);
   va_end(ap);
   tl_table_cell(t, buf);
 }
 
-static size_t width(const char *s) {
+static size_t display_width(const char *s) {
   size_t n = 0;
   for (; *s; s++) n += ((unsigned char)*s & 0xc0) != 0x80;
   return n;
 }
 
 static void print_cell(const struct tl_column *col, size_t w, bool last, const char *s, FILE *f) {
-  const size_t have = width(s), pad = w > have ? w - have : 0;
+  const size_t have = display_width(s), pad = w > have ? w - have : 0;
   if (col->align == TL_RIGHT) fprintf(f, "%*s", (int)pad, "");
   fputs(s, f);
   if (last)
@@ -96,11 +96,11 @@ static void print_all(const struct tl_table *t, size_t *w, FILE *f) {
   const size_t n = t->n_column;
   bool heads = false;
   for (size_t i = 0; i < n; i++) {
-    w[i] = width(t->column[i].head);
+    w[i] = display_width(t->column[i].head);
     heads = heads || w[i];
   }
   for (size_t i = 0; i < t->n_cell; i++) {
-    const size_t have = width(t->cell[i]);
+    const size_t have = display_width(t->cell[i]);
     if (have > w[i % n]) w[i % n] = have;
   }
   for (size_t i = 0; heads && i < n; i++)
@@ -110,7 +110,7 @@ static void print_all(const struct tl_table *t, size_t *w, FILE *f) {
 }
 
 void tl_table_print(const struct tl_table *t, FILE *f) {
-  size_t *w = t && !t->oom ? calloc(t->n_column, sizeof *w) : NULL;
+  size_t *w = t && !t->oom ? calloc(t->n_column, sizeof(*w)) : NULL;
   if (w)
     print_all(t, w, f);
   else

@@ -20,7 +20,7 @@ struct tl_table;
 /* Columns must outlive the table. NULL when out of memory; all calls accept that. */
 struct tl_table *tl_table_new(const struct tl_column *column, size_t n);
 void tl_table_free(struct tl_table *t);
-/* The next cell, row by row. What could move a terminal's cursor is replaced by '?'. */
+/* The next cell, row by row. Characters that could move the cursor are replaced by '?'. */
 void tl_table_cell(struct tl_table *t, const char *text);
 void tl_table_cellf(struct tl_table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Heads (unless all are empty) and rows; the last column is not padded. */

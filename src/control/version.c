@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `tieline --version`: what a bug report needs. `tieline probe` says more, and
- * what to do about what is missing.
+ * `tieline --version`: what a bug report needs. `tieline probe` says more, and how
+ * to add what is missing.
  */
 #include <openssl/crypto.h>
 #include <sys/utsname.h>
 
 #include "tieline/control.h"
 
-static void direction(FILE *f, const char *name, const bool on[TL_CIPHERS]) {
+static void print_direction(FILE *f, const char *name, const bool on[TL_CIPHERS]) {
   bool any = false;
   fprintf(f, " %s", name);
   for (int i = 0; i < TL_CIPHERS; i++)
@@ -35,8 +35,8 @@ void tl_daemon_version(FILE *f) {
   }
   for (int v = 0; v < 2; v++) {
     fprintf(f, "ktls    %s", tl_tls_version_name(v ? TL_TLS_1_3 : TL_TLS_1_2));
-    direction(f, "send", caps.tx[v]);
-    direction(f, "; receive", caps.rx[v]);
+    print_direction(f, "send", caps.tx[v]);
+    print_direction(f, "; receive", caps.rx[v]);
     fputc('\n', f);
   }
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Watching files by inotify. The directories are watched, not the files: a new
- * certificate is mostly a rename over the old one. A burst of changes (a chain,
- * then its key) is waited for to end, but not for ever. What has changed is for
- * the reload to find out.
+ * Watches files by inotify. Directories are watched, not files: a new certificate
+ * mostly arrives as a rename over the old one. A reload waits for a burst of
+ * changes (a chain, then its key) to end, but not for ever, and finds out itself
+ * what has changed.
  */
 #include "control/watch.h"
 
@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define QUIET_MS 2000
-#define BURST_MS 30000 /* after this it is reloaded in the midst of changes */
+#define BURST_MS 30000 /* after this, reloads even while changes go on */
 #define EVENTS                                                                                     \
   (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF |         \
    IN_ONLYDIR)
@@ -33,13 +33,13 @@ struct tl_watch {
 };
 
 int tl_watch_init(struct tl_control *c) {
-  c->watch = calloc(1, sizeof *c->watch);
+  c->watch = calloc(1, sizeof(*c->watch));
   if (!c->watch) return TL_ENOMEM;
   c->watch->fd = -1;
   return 0;
 }
 
-static void forget(struct entry *e, size_t n) {
+static void free_entries(struct entry *e, size_t n) {
   for (size_t i = 0; i < n; i++) free(e[i].name);
   free(e);
 }
@@ -47,17 +47,17 @@ static void forget(struct entry *e, size_t n) {
 void tl_watch_exit(struct tl_control *c) {
   if (!c->watch) return;
   if (c->watch->fd >= 0) close(c->watch->fd);
-  forget(c->watch->entry, c->watch->n);
+  free_entries(c->watch->entry, c->watch->n);
   free(c->watch);
   c->watch = NULL;
 }
 
 int tl_watch_fd(const struct tl_control *c) { return c->watch ? c->watch->fd : -1; }
 
-static void add(struct tl_watch *w, const char *dir, const char *name) {
+static void add_watch(struct tl_watch *w, const char *dir, const char *name) {
   if (w->n == w->cap) {
     size_t cap = w->cap ? 2 * w->cap : 16;
-    struct entry *e = realloc(w->entry, cap * sizeof *e);
+    struct entry *e = realloc(w->entry, cap * sizeof(*e));
     if (!e) return;
     w->entry = e;
     w->cap = cap;
@@ -77,16 +77,16 @@ static void watch_file(void *arg, const char *path) {
   struct stat st;
   const char *slash = strrchr(path, '/');
   if (stat(path, &st) < 0 || strlen(path) >= 4096) return; /* PEM text, a URI */
-  if (S_ISDIR(st.st_mode)) add(w, path, NULL);
+  if (S_ISDIR(st.st_mode)) add_watch(w, path, NULL);
   if (!slash) {
-    add(w, ".", path);
+    add_watch(w, ".", path);
     return;
   }
   char dir[4096];
   size_t n = slash == path ? 1 : (size_t)(slash - path);
   memcpy(dir, path, n);
   dir[n] = '\0';
-  add(w, dir, slash + 1);
+  add_watch(w, dir, slash + 1);
 }
 
 static bool has_wd(const struct entry *e, size_t n, int wd) {
@@ -95,7 +95,7 @@ static bool has_wd(const struct entry *e, size_t n, int wd) {
   return false;
 }
 
-/* The descriptor stays: what changes between two snapshots must not be missed. */
+/* Keeps the descriptor: a change between two snapshots must not be missed. */
 void tl_watch_conf(struct tl_control *c, const struct tl_conf *conf) {
   struct tl_watch *w = c->watch;
   struct entry *old = w->entry;
@@ -108,7 +108,7 @@ void tl_watch_conf(struct tl_control *c, const struct tl_conf *conf) {
   if (conf->watch_files && w->fd >= 0) tl_conf_each_file(conf, watch_file, w);
   for (size_t i = 0; i < n_old; i++)
     if (!has_wd(w->entry, w->n, old[i].wd)) inotify_rm_watch(w->fd, old[i].wd);
-  forget(old, n_old);
+  free_entries(old, n_old);
   if (!conf->watch_files && w->fd >= 0) {
     close(w->fd);
     w->fd = -1;
@@ -116,8 +116,8 @@ void tl_watch_conf(struct tl_control *c, const struct tl_conf *conf) {
   }
 }
 
-/* A mounted secret is swapped by renaming the link "..data" that all its files go through. */
-static bool concerns(const struct tl_watch *w, const struct inotify_event *e) {
+/* A mounted secret is replaced by renaming the link "..data" that all of its files lead through. */
+static bool concerns_conf(const struct tl_watch *w, const struct inotify_event *e) {
   if (e->mask & IN_Q_OVERFLOW) return true;
   for (size_t i = 0; i < w->n; i++)
     if (w->entry[i].wd == e->wd &&
@@ -131,19 +131,19 @@ static bool read_events(struct tl_watch *w) {
   char buf[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
   bool any = false;
   ssize_t n;
-  while ((n = read(w->fd, buf, sizeof buf)) > 0)
+  while ((n = read(w->fd, buf, sizeof(buf))) > 0)
     for (char *p = buf; p < buf + n;) {
       const struct inotify_event *e = (const struct inotify_event *)p;
-      any = any || concerns(w, e);
-      p += sizeof *e + e->len;
+      any = any || concerns_conf(w, e);
+      p += sizeof(*e) + e->len;
     }
   return any;
 }
 
-static void reload(struct tl_control *c) {
+static void reload_conf(struct tl_control *c) {
   struct tl_answer a = {0};
   TL_LOG(TL_LOG_INFO, "Files of the configuration have changed: reloading.");
-  tl_reload(c, NULL, &a); /* the log says how it went */
+  tl_reload_conf(c, NULL, &a); /* the log says how it went */
   json_decref(a.result);
   json_decref(a.data);
 }
@@ -159,7 +159,7 @@ void tl_watch_turn(struct tl_control *c, bool readable, uint64_t now_ms, int *ti
   if (due > w->first_ms + BURST_MS) due = w->first_ms + BURST_MS;
   if (now_ms >= due) {
     w->first_ms = 0;
-    reload(c);
+    reload_conf(c);
   } else if (*timeout_ms < 0 || due - now_ms < (uint64_t)*timeout_ms) {
     *timeout_ms = (int)(due - now_ms);
   }

@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "control/internal.h"
+#include "control/control_internal.h"
 #include "control/table.h"
 
 /* ---- JSON-RPC */

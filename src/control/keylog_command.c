@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `ctl keylog`: turns the key log on and off and says so in the log, each time.
- * The file is net's (src/net/keylog.c).
+ * `ctl keylog`: turns the key log on and off, and logs that. src/net writes the
+ * file.
  */
 #include "tieline/keylog.h"
 
 #include <string.h>
 
-#include "control/internal.h"
+#include "control/control_internal.h"
 
 #define FOR_DEFAULT_MS 60000
 
@@ -17,7 +17,7 @@ static const char *net_text(const struct tl_network *n, char out[TL_ADDR_STRLEN 
   return out;
 }
 
-static json_t *state(void) {
+static json_t *json_state(void) {
   struct tl_keylog_state s;
   char peer[TL_ADDR_STRLEN + 8];
   tl_keylog_get(&s);
@@ -27,7 +27,7 @@ static json_t *state(void) {
                    (json_int_t)s.connections, "lines", (json_int_t)s.lines);
 }
 
-static void off(const char *why) {
+static void switch_off(const char *why) {
   struct tl_keylog_state s;
   tl_keylog_off();
   tl_keylog_get(&s);
@@ -35,7 +35,7 @@ static void off(const char *why) {
          TL_FC("file", s.file), TL_FI("connections", s.connections), TL_FI("lines", s.lines));
 }
 
-static bool permitted(struct tl_control *c, char file[256]) {
+static bool is_permitted(struct tl_control *c, char file[256]) {
   struct tl_conf *conf = tl_runtime_conf(c->rt);
   const bool yes = conf->keylog_file != NULL;
   snprintf(file, 256, "%s", yes ? conf->keylog_file : "");
@@ -47,23 +47,23 @@ void tl_keylog_turn(struct tl_control *c, int *timeout_ms) {
   uint64_t left_ms = 0;
   char file[256];
   if (tl_keylog_over(&left_ms)) {
-    off(left_ms ? "the file is full" : "the time is over");
+    switch_off(left_ms ? "the file is full" : "the time is over");
     return;
   }
   if (left_ms == 0) return;
-  if (!permitted(c, file)) {
-    off("the configuration does not permit it any more");
+  if (!is_permitted(c, file)) {
+    switch_off("the configuration does not permit it any more");
     return;
   }
-  /* One ms more, or the last turns would spin. */
+  /* One ms more, or the last turns would busy-loop. */
   if (*timeout_ms < 0 || (uint64_t)*timeout_ms > left_ms) *timeout_ms = (int)left_ms + 1;
 }
 
-static int on(struct tl_control *c, const json_t *params, struct tl_answer *a) {
+static int switch_on(struct tl_control *c, const json_t *params, struct tl_answer *a) {
   struct tl_network peer;
   char file[256], err[320] = "", text[TL_ADDR_STRLEN + 8];
   int64_t ms = tl_param_duration(params, "for", TL_KEYLOG_MAX_MS);
-  if (!permitted(c, file))
+  if (!is_permitted(c, file))
     return tl_command_fail(a, TL_RPC_NOT_NOW,
                            "the configuration does not permit it: allow_keylog = true and a "
                            "keylog_file are needed");
@@ -71,7 +71,7 @@ static int on(struct tl_control *c, const json_t *params, struct tl_answer *a) {
     return tl_command_fail(a, TL_RPC_PARAMS, "--peer is an address or address/bits");
   if (ms < 0) return tl_command_fail(a, TL_RPC_PARAMS, "--for is a time such as 60s, at most 1h");
   if (ms == 0) ms = FOR_DEFAULT_MS;
-  if (tl_keylog_on(file, &peer, (uint64_t)ms, err, sizeof err))
+  if (tl_keylog_on(file, &peer, (uint64_t)ms, err, sizeof(err)))
     return tl_command_fail(a, TL_RPC_NOT_NOW, "%.240s", err);
   TL_LOG(TL_LOG_WARN, "TLS keys of new connections are written to a file.",
          TL_FC("peer", net_text(&peer, text)), TL_FC("file", file), TL_FI("ms", ms));
@@ -85,11 +85,11 @@ int tl_command_keylog(struct tl_control *c, struct tl_request *req, const json_t
   (void)req;
   tl_keylog_get(&s);
   if (strcmp(word, "on") == 0)
-    on(c, params, a);
+    switch_on(c, params, a);
   else if (strcmp(word, "off") == 0 && s.on)
-    off("ctl asked for it");
+    switch_off("ctl asked for it");
   else if (*word && strcmp(word, "off") != 0 && strcmp(word, "status") != 0)
     tl_command_fail(a, TL_RPC_PARAMS, "keylog takes on, off or status");
-  if (!a->code) a->result = state();
+  if (!a->code) a->result = json_state();
   return 0;
 }

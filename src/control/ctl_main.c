@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The ctl command: one request to a running daemon, its answer on standard
- * output. Words become parameters in ctl_args.c, tables are made in ctl_print.c.
+ * The ctl command: sends one request to a running daemon and prints the answer.
+ * ctl_args.c turns words into parameters, ctl_print.c makes the tables.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -21,19 +21,19 @@
 
 enum { DONE = 0, FAILED = 1, NO_DAEMON = 2 };
 
-static int dial(const char *path) {
+static int connect_socket(const char *path) {
   struct sockaddr_un sun = {.sun_family = AF_UNIX};
   const struct timeval patience = {.tv_sec = PATIENCE_S};
-  if (strlen(path) >= sizeof sun.sun_path) {
+  if (strlen(path) >= sizeof(sun.sun_path)) {
     errno = ENAMETOOLONG;
     return -1;
   }
   memcpy(sun.sun_path, path, strlen(path) + 1);
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;
-  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-  if (connect(fd, (struct sockaddr *)&sun, sizeof sun) == 0) return fd;
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+  if (connect(fd, (struct sockaddr *)&sun, sizeof(sun)) == 0) return fd;
   const int saved = errno;
   close(fd);
   errno = saved;
@@ -78,11 +78,11 @@ static char *read_line(int fd) {
   return NULL;
 }
 
-static char *ask(const char *path, const char *command, json_t *params, int *status) {
+static char *ask_daemon(const char *path, const char *command, json_t *params, int *status) {
   json_t *req = json_pack("{s:s, s:i, s:s, s:o}", "jsonrpc", "2.0", "id", 1, "method", command,
                           "params", params);
   char *text = req ? json_dumps(req, JSON_COMPACT) : NULL, *line = NULL;
-  int fd = text ? dial(path) : -1;
+  int fd = text ? connect_socket(path) : -1;
   *status = NO_DAEMON;
   if (fd < 0) {
     fprintf(stderr, "tieline: no daemon answers at %s: %s\n", path, strerror(errno));
@@ -105,7 +105,7 @@ static void print_json(const json_t *j) {
   putchar('\n');
 }
 
-static int show(const char *command, const char *line, bool all, bool json) {
+static int print_reply(const char *command, const char *line, bool all, bool json) {
   json_t *reply = json_loads(line, 0, NULL);
   const json_t *result = json_object_get(reply, "result"), *error = json_object_get(reply, "error");
   int status = DONE;
@@ -130,8 +130,8 @@ int tl_ctl_main(const char *socket, int argc, char **argv, bool json) {
   int status = FAILED;
   json_t *params = tl_ctl_params(argc, argv, &w);
   if (!params) return FAILED;
-  char *line = ask(w.socket, command, params, &status);
-  if (line) status = show(command, line, w.all, w.json);
+  char *line = ask_daemon(w.socket, command, params, &status);
+  if (line) status = print_reply(command, line, w.all, w.json);
   free(line);
   if (fflush(stdout) == EOF) status = FAILED;
   return status;

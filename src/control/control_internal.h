@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The control thread's rooms and the doors between them.
+ * The files of the control thread and how they call each other.
  *
- *   server.c   unix socket, clients, lines      -> a line to command.c
- *   rpc.c      JSON-RPC envelopes
- *   command.c  the table of commands, dispatch
- *   gather.c   asks every worker for its connections, bounded in time
- *   connection.c  one connection and closing it; handshakes.c, keylog.c, explain.c: as
- *              named
- *   show.c     connections, peers, tls_list;  stats.c, reload.c: as named
- *   fetch.c    helper threads that fetch over HTTP (fetch.h)
- *   names.c    peers' names, looked up again
- *   crl.c, expiry.c  revocation lists kept fresh, what ends soon
- *   tickets.c  wipes ticket keys in time
- *   watch.c    reloads by itself when files have changed
- *   ledger*.c  chains that are connected, verified again when the configuration changes
- *   ocsp_*.c   our staples and clients' certificates (ocsp.h)
- *   control.c  the loop: signals, mailbox, deadlines, draining
+ *   server.c        unix socket, clients, lines; hands each line to command.c
+ *   rpc.c           JSON-RPC envelopes
+ *   command.c       the table of commands, dispatch
+ *   gather.c        collects the connections of all workers, within a deadline
+ *   show_commands.c connections, peers, tls_list; connection.c one connection, and closing it;
+ *                   handshakes.c, keylog_command.c, explain_*.c, stats.c, reload.c as named
+ *   fetch.c         helper threads that fetch over HTTP (fetch.h)
+ *   peer_names.c    re-resolves the names of peers
+ *   crl_refresh.c   keeps revocation lists fresh; expiry.c warns about what expires soon
+ *   ticket_wipe.c   wipes ticket keys in time
+ *   watch.c         reloads when files have changed
+ *   ledger*.c       re-verifies connected chains when the configuration changes
+ *   ocsp_*.c        our staples and clients' certificates (ocsp.h)
+ *   control_loop.c  the loop: signals, mailbox, deadlines, draining
  *
  * Ownership: one struct tl_control, the main thread's. Threads: that one only.
  * Errors: enum tl_err; towards clients JSON-RPC codes.
@@ -45,20 +44,19 @@ enum {
 
 struct tl_rpc {
   json_t *root;         /* owns all below */
-  const char *method;   /* NULL when the request is no request */
+  const char *method;   /* NULL when the request is not valid */
   const json_t *params; /* an object, or NULL */
-  const json_t *id;     /* NULL: a notification, or unknown */
+  const json_t *id;     /* NULL: a notification, or not readable */
   bool notification;
 };
 /* Reads one request of N bytes. 0, or the code to answer with and a sentence in *OUT_WHY. Always
  * end with tl_rpc_clear. */
 int tl_rpc_parse(const char *line, size_t n, struct tl_rpc *out, const char **out_why);
 void tl_rpc_clear(struct tl_rpc *r);
-/* Envelopes as one line with its newline, malloc'd; RESULT and DATA (may be NULL) are taken over.
- */
+/* An envelope as one line with its newline, malloc'd. Takes RESULT and DATA (may be NULL) over. */
 char *tl_rpc_result(const json_t *id, json_t *result, size_t *out_n);
 char *tl_rpc_error(const json_t *id, int code, const char *message, json_t *data, size_t *out_n);
-/* A JSON string of at most N bytes up to the first NUL; what is not UTF-8 becomes U+FFFD. */
+/* A JSON string of at most N bytes up to the first NUL; bytes that are not UTF-8 become U+FFFD. */
 json_t *tl_rpc_text(const char *s, size_t n);
 
 /* ---- server.c: the socket */
@@ -68,7 +66,7 @@ json_t *tl_rpc_text(const char *s, size_t n);
 #define TL_SERVER_PATIENCE_MS 30000 /* for a client to read its reply */
 #define TL_SERVER_POLLFDS (1 + TL_SERVER_CLIENTS)
 
-/* A client by slot and generation, so that a late answer finds it or nobody. */
+/* A client by slot and generation: a late answer reaches that client or none. */
 struct tl_client_ref {
   unsigned slot;
   uint64_t serial;
@@ -82,7 +80,7 @@ struct tl_client {
   char *out;
   size_t out_n, out_off;
   uint64_t out_since_ms;
-  bool busy;    /* its request is being worked on */
+  bool busy;    /* its request is being handled */
   bool eof;     /* it will send no more */
   bool closing; /* close once the reply is out */
 };
@@ -90,28 +88,30 @@ struct tl_client {
 struct tl_server {
   int fd;
   char path[108];
-  bool made_dir; /* the directory is ours too */
+  bool made_dir; /* we made the directory too */
   uint64_t accept_after_ms;
   uint64_t next_serial;
   struct tl_client client[TL_SERVER_CLIENTS];
-  /* One request; answered by tl_server_reply now or later. LINE is not kept. */
+  /* Called with each request, which tl_server_reply answers now or later. LINE is valid only during
+   * the call. */
   void (*request)(void *arg, struct tl_client_ref who, const char *line, size_t n);
   void *arg;
 };
 
 int tl_server_open(struct tl_server *s, const char *path, char *err, size_t cap);
 void tl_server_close(struct tl_server *s);
-/* Fills P and gives how many; *TIMEOUT_MS is lowered to the next deadline of a client. */
+/* Fills P and returns the number of entries; lowers *TIMEOUT_MS to the next deadline of a client.
+ */
 size_t tl_server_poll(struct tl_server *s, struct pollfd *p, uint64_t now_ms, int *timeout_ms);
-/* Handles what poll found, takes requests, sends replies, closes the late. */
+/* Handles what poll reported: takes requests, sends replies, closes clients past their deadline. */
 void tl_server_turn(struct tl_server *s, const struct pollfd *p, size_t n, uint64_t now_ms);
-/* LINE (malloc'd, with its newline) is taken over; NULL: the request has no answer. */
+/* Takes LINE over (malloc'd, with its newline); NULL: the request gets no answer. */
 void tl_server_reply(struct tl_server *s, struct tl_client_ref who, char *line, size_t n,
                      uint64_t now_ms);
-/* Sends what can be sent without waiting, for the last words before the end. */
+/* Sends what can be sent without waiting; called once before the process ends. */
 void tl_server_flush(struct tl_server *s, uint64_t now_ms);
 
-/* ---- control.c */
+/* ---- control_loop.c */
 
 enum tl_control_state { TL_CONTROL_RUNNING, TL_CONTROL_DRAINING, TL_CONTROL_STOPPED };
 
@@ -133,49 +133,50 @@ struct tl_control {
   uint64_t tickets_ms; /* ticket keys are looked at again then */
   bool told_worker[TL_THREADS_MAX], told_handshaker[TL_THREADS_MAX], told_resolver; /* to drain */
   struct tl_gather *gathers;
-  struct tl_question *questions; /* to workers, of `explain request` */
+  struct tl_question *questions; /* of `explain request`, under way to workers */
   struct tl_ledger *ledger;
   struct tl_crl_life *crl;
   struct tl_watch *watch;
   struct {
-    uint64_t next_ms; /* when some peer's name is to be looked up; UINT64_MAX: none */
-    unsigned asking;
+    uint64_t next_ms; /* when the next name is due; UINT64_MAX: none */
+    unsigned asking;  /* look-ups under way */
   } names;
 };
 
 uint64_t tl_control_now_ms(void);
-/* Begins to drain, or ends at once if it already does. */
+/* Begins to drain; when already draining, ends at once. */
 void tl_control_shutdown(struct tl_control *c);
 
-/* ---- names.c: peers' names, looked up again */
+/* ---- peer_names.c: names of peers, re-resolved when their answers expire */
 
 struct tl_peer_addrs;
-/* CONF is in force: what was looked up for it counts, its names are asked at once. */
+/* CONF is in force: takes over the addresses found while loading it, and looks its names up at
+ * once. */
 void tl_names_conf(struct tl_control *c, const struct tl_conf *conf);
-/* Asks for the names whose answers have become old. */
+/* Looks up the names whose answers have expired; lowers *TIMEOUT_MS to when the next one does. */
 void tl_names_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
-/* Takes the resolver's answer over. */
+/* Handles the resolver's answer and frees it. */
 void tl_names_answer(struct tl_control *c, struct tl_resolve *r);
-/* What `ctl peers` says of the looking up; null where there is no name. */
+/* The state of the look-up as `ctl peers` shows it; null for a peer without a name. */
 json_t *tl_names_show(const struct tl_peer_addrs *p);
 
 /* ---- command.c */
 
-/* A request being worked on. ID is owned: whoever answers frees it. */
+/* A request being handled. Owns ID: answering frees it. */
 struct tl_request {
   struct tl_client_ref who;
   json_t *id;
   bool notification;
 };
 
-/* What a command says. RESULT, or CODE with a sentence and DATA. */
+/* The outcome of a command: RESULT, or CODE with a sentence and DATA. */
 struct tl_answer {
   json_t *result, *data;
   int code;
   char message[256];
 };
 
-/* 0 with *A filled in, or TL_EAGAIN: *REQ was taken over and is answered later. */
+/* 0 with *A filled in, or TL_EAGAIN: *REQ was taken over and will be answered later. */
 typedef int (*tl_command_fn)(struct tl_control *c, struct tl_request *req, const json_t *params,
                              struct tl_answer *a);
 
@@ -212,16 +213,16 @@ int tl_command_ledger(struct tl_control *c, struct tl_request *req, const json_t
 int tl_command_reload(struct tl_control *c, struct tl_request *req, const json_t *params,
                       struct tl_answer *a);
 
-/* ---- params.c: what a command was given */
+/* ---- params.c: parameters in, JSON values out */
 
-/* The text under NAME, or "" (also for what is no text). */
+/* The text under NAME, or "" when it is absent or not a string. */
 const char *tl_param_text(const json_t *params, const char *name);
-/* "60s", "5m", "1h" or seconds as a number under NAME, in ms; 0 if it is absent, -1 if it is no
- * duration up to MAX_MS. */
+/* "60s", "5m", "1h" or seconds as a number under NAME, in ms; 0 if it is absent, -1 if it is not a
+ * duration of at most MAX_MS. */
 int64_t tl_param_duration(const json_t *params, const char *name, int64_t max_ms);
 /* "address" or "address:port"; TL_ESYNTAX. */
 int tl_param_address(const char *text, struct tl_addr *out);
-/* peer=, identity= and domain= of PARAMS; fills A with the error. */
+/* Reads peer=, identity= and domain= of PARAMS; on failure fills A with the error. */
 int tl_param_filter(struct tl_control *c, const json_t *params, struct tl_conn_filter *out,
                     struct tl_answer *a);
 /* "2026-11-21T22:00:00Z"; null for 0. */
@@ -243,19 +244,18 @@ uint64_t tl_stats_rss(void);
 
 #define TL_GATHER_MS 2000
 
-/* Turns the workers' answers into a result, or NULL with A's error. COMPLETE: every worker
- * answered.
- */
+/* Turns the workers' answers into a result, or NULL with the error in A. COMPLETE: every worker
+ * answered. */
 typedef json_t *(*tl_gather_fn)(struct tl_control *c, struct tl_dump *const *dump, size_t n,
                                 bool complete, size_t limit, struct tl_answer *a);
 
-/* Asks every worker for at most LIMIT connections that FILTER (NULL: any) lets through; DONE makes
- * the answer to REQ, which is taken over. TL_ENOMEM leaves REQ alone. */
+/* Asks every worker for at most LIMIT connections that pass FILTER (NULL: all); DONE makes the
+ * answer to REQ, which is taken over. On TL_ENOMEM REQ remains the caller's. */
 int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit,
                     const struct tl_conn_filter *filter, tl_gather_fn done);
 /* A reply from the control mailbox. */
 void tl_gather_reply(struct tl_control *c, struct tl_dump *d);
-/* Ends what is past its deadline; *TIMEOUT_MS is lowered to the next one. */
+/* Answers the gathers past their deadline; lowers *TIMEOUT_MS to the next one. */
 void tl_gather_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 
 /* ---- explain_request.c */
@@ -264,29 +264,30 @@ int tl_explain_request(struct tl_control *c, struct tl_request *req, const json_
                        struct tl_answer *a);
 /* A worker's answer from the control mailbox. */
 void tl_explain_reply(struct tl_control *c, struct tl_explain *e);
-/* Answers who has waited too long; *TIMEOUT_MS is lowered to the next deadline. */
+/* Answers the questions past their deadline; lowers *TIMEOUT_MS to the next one. */
 void tl_explain_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 
-/* ---- keylog.c */
+/* ---- keylog_command.c */
 
-/* Ends the key log when its time is over or a reload took the leave away; *TIMEOUT_MS is lowered to
- * when that will be. */
+/* Ends the key log when its time is over or a reload has withdrawn the permission; lowers
+ * *TIMEOUT_MS to when its time will be over. */
 void tl_keylog_turn(struct tl_control *c, int *timeout_ms);
 
-/* ---- tickets.c */
+/* ---- ticket_wipe.c */
 
-/* Wipes the ticket keys that have ended; *TIMEOUT_MS is lowered to when to look again. */
+/* Wipes expired ticket keys; lowers *TIMEOUT_MS to the next check. */
 void tl_tickets_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 
 /* ---- reload.c */
 
-/* What becomes of the connections of changed domains; NULL: as configured. */
+/* How to drain the connections of changed domains. */
 struct tl_reload_how {
   enum tl_reload_drain mode;
   uint32_t within_ms;
 };
-/* Loads and publishes; both for ctl and SIGHUP. Gives how many former domains may still have
- * connections: what becomes of them is known when the ledger's run has ended. */
-size_t tl_reload(struct tl_control *c, const struct tl_reload_how *how, struct tl_answer *a);
-/* What differs between two snapshots, as the reply shows it. */
+/* Loads the configuration and publishes it, for ctl, SIGHUP and watch_files; HOW NULL: drain as
+ * configured. Returns how many replaced domains may still have connections: their outcome is known
+ * when the next run of the ledger has ended. */
+size_t tl_reload_conf(struct tl_control *c, const struct tl_reload_how *how, struct tl_answer *a);
+/* The differences between two snapshots, as the reply shows them. */
 json_t *tl_reload_diff(const struct tl_conf *before, const struct tl_conf *after);

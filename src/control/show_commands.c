@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What there is: connections, peers, TLS domains, as JSON. The shapes are
- * promised in docs/control.md.
+ * The commands connections, peers, tls_list and show, as JSON. docs/control.md
+ * documents the fields.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "control/crl.h"
-#include "control/internal.h"
+#include "control/control_internal.h"
+#include "control/crl_refresh.h"
 
 #define LIMIT_DEFAULT 10000
 #define LIMIT_MAX 100000
@@ -28,7 +28,7 @@ static json_t *tls_of(const struct tl_conn_info *i) {
 
 json_t *tl_json_connection(const struct tl_conn_info *i) {
   char id[24];
-  snprintf(id, sizeof id, "%016llx", (unsigned long long)i->id);
+  snprintf(id, sizeof(id), "%016llx", (unsigned long long)i->id);
   json_t *j =
       json_pack("{s:s, s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", id, "worker", (int)i->worker,
                 "transport", tl_transport_param(i->transport), "direction",
@@ -74,8 +74,9 @@ int tl_command_connections(struct tl_control *c, struct tl_request *req, const j
   return TL_EAGAIN;
 }
 
-/* A peer's connections: outgoing to one of its addresses, incoming from one of its hosts. */
-static void count(const struct tl_addr_list *l, const struct tl_conn_info *i, int *out, int *in) {
+/* Counts I for a peer: outgoing to one of its addresses, or incoming from one of its hosts. */
+static void count_connection(const struct tl_addr_list *l, const struct tl_conn_info *i, int *out,
+                             int *in) {
   for (size_t k = 0; k < l->n; k++) {
     const struct tl_addr *a = &l->at[k].addr;
     if (i->transport != (enum tl_transport)l->at[k].via) continue;
@@ -86,8 +87,8 @@ static void count(const struct tl_addr_list *l, const struct tl_conn_info *i, in
   }
 }
 
-/* What its probes say; null without probes. */
-static json_t *probe(const struct tl_conf_peer *p) {
+/* The state of its probes; null without probes. */
+static json_t *json_probe(const struct tl_conf_peer *p) {
   const struct tl_health *h = p->health;
   if (!p->probe_ms || !h) return json_null();
   const json_int_t sent = (json_int_t)h->sent;
@@ -97,8 +98,8 @@ static json_t *probe(const struct tl_conf_peer *p) {
                    (json_int_t)h->status, "rtt_ms", (json_int_t)h->rtt_ms);
 }
 
-/* How many calls it has; null without max_calls. */
-static json_t *calls(const struct tl_runtime *rt, const struct tl_conf_peer *p) {
+/* Its number of calls; null without max_calls. */
+static json_t *json_calls(const struct tl_runtime *rt, const struct tl_conf_peer *p) {
   if (!p->max_calls) return json_null();
   const struct tl_peer_calls *c = tl_calls_find(&rt->calls, p->name);
   return json_pack("{s:I, s:I, s:I, s:I}", "now", (json_int_t)(c ? c->now : 0), "max",
@@ -106,15 +107,15 @@ static json_t *calls(const struct tl_runtime *rt, const struct tl_conf_peer *p) 
                    (json_int_t)(c ? c->expired : 0));
 }
 
-static json_t *peer(const struct tl_runtime *rt, const struct tl_conf_peer *p,
-                    struct tl_dump *const *dump, size_t n) {
+static json_t *json_peer(const struct tl_runtime *rt, const struct tl_conf_peer *p,
+                         struct tl_dump *const *dump, size_t n) {
   int out = 0, in = 0;
   json_t *addresses = json_array();
   struct tl_addr_list *l = tl_peer_addrs_current(p->addrs);
   for (size_t k = 0; k < l->n; k++)
     json_array_append_new(addresses, tl_json_address(&l->at[k].addr));
   for (size_t d = 0; d < n; d++)
-    for (size_t i = 0; i < dump[d]->n; i++) count(l, &dump[d]->info[i], &out, &in);
+    for (size_t i = 0; i < dump[d]->n; i++) count_connection(l, &dump[d]->info[i], &out, &in);
   tl_addr_list_unref(l);
   return json_pack(
       "{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:I, s:o}", "name", tl_json_text(p->name),
@@ -122,8 +123,8 @@ static json_t *peer(const struct tl_runtime *rt, const struct tl_conf_peer *p,
       addresses, "lookup", tl_names_show(p->addrs), "tls_domain",
       p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",
       p->identity ? tl_json_text(p->identity) : json_null(), "connections_out", out,
-      "connections_in", in, "calls", calls(rt, p), "pause_ms",
-      (json_int_t)tl_health_pause_ms(p->health, tl_control_now_ms()), "probe", probe(p));
+      "connections_in", in, "calls", json_calls(rt, p), "pause_ms",
+      (json_int_t)tl_health_pause_ms(p->health, tl_control_now_ms()), "probe", json_probe(p));
 }
 
 static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,
@@ -133,7 +134,7 @@ static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, siz
   (void)limit, (void)a;
   for (size_t d = 0; d < n; d++) complete = complete && dump[d]->n == dump[d]->total;
   for (size_t i = 0; i < conf->n_peer; i++)
-    json_array_append_new(list, peer(c->rt, &conf->peer[i], dump, n));
+    json_array_append_new(list, json_peer(c->rt, &conf->peer[i], dump, n));
   tl_conf_unref(conf);
   return json_pack("{s:b, s:o}", "complete", complete, "peers", list);
 }
@@ -158,7 +159,7 @@ static json_t *match_lists(const struct tl_tls_domain *d) {
   return json_pack("{s:o, s:o}", "match_sip_domain", names, "match_ip_address", ips);
 }
 
-static json_t *domain(const struct tl_tls_domain *d, const struct tl_tls_domain *fallback) {
+static json_t *json_domain(const struct tl_tls_domain *d, const struct tl_tls_domain *fallback) {
   static const char *const records[] = {"auto", "kernel", "user"};
   json_t *roles = json_array(), *left = json_null();
   if (d->server) json_array_append_new(roles, json_string("server"));
@@ -172,7 +173,7 @@ static json_t *domain(const struct tl_tls_domain *d, const struct tl_tls_domain 
                 d->verify_name, "records", records[d->records % 3], "fallback", d == fallback);
   json_object_set_new(j, "certificate", tl_json_identity(d->own));
   json_object_set_new(j, "certificates", json_integer((json_int_t)d->n_cred));
-  /* What a CertificateRequest of ours carries: names and the bytes of their list. */
+  /* Our CertificateRequest: the number of names and the bytes of their list. */
   json_object_set_new(j, "ca_names", json_integer(d->ca_names_n));
   json_object_set_new(j, "ca_names_bytes", json_integer((json_int_t)d->ca_names_bytes));
   json_object_set_new(j, "authorities", tl_expiry_authorities(d));
@@ -182,7 +183,7 @@ static json_t *domain(const struct tl_tls_domain *d, const struct tl_tls_domain 
   return j;
 }
 
-/* `show config`: what `check` prints, of the configuration in force. */
+/* `show config`: the configuration in force, as `check` prints it. */
 int tl_command_show(struct tl_control *c, struct tl_request *req, const json_t *params,
                     struct tl_answer *a) {
   char *text = NULL;
@@ -208,7 +209,7 @@ int tl_command_tls_list(struct tl_control *c, struct tl_request *req, const json
   json_t *list = json_array();
   (void)req, (void)params;
   for (size_t i = 0; i < conf->n_domain; i++)
-    json_array_append_new(list, domain(conf->domain[i], conf->tls_set.fallback));
+    json_array_append_new(list, json_domain(conf->domain[i], conf->tls_set.fallback));
   tl_conf_unref(conf);
   a->result = json_pack("{s:o}", "domains", list);
   return 0;

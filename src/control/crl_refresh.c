@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Fetching revocation lists: every distribution point that a domain wants is
- * asked now and then, and what it gives is offered to all domains that fetch.
- * When a list is new every connected chain is verified again. The waiting is
- * fetch.c's, belief in a list src/tls/crl.c's.
+ * fetched periodically, and the list is offered to all domains that fetch. A new
+ * list has every connected chain verified again. fetch.c does the waiting;
+ * src/tls decides whether a list is trusted.
  */
-#include "control/crl.h"
+#include "control/crl_refresh.h"
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -19,7 +19,7 @@
 #define FETCH_MS 10000
 #define LIST_BYTES_MAX (16u << 20)
 #define RETRY_MS 5000        /* doubled each time, up to crl_refresh */
-#define LEAST_PAUSE_MS 2000u /* between two orders of one place */
+#define LEAST_PAUSE_MS 2000u /* between two fetches of one point */
 #define AGAIN_MS 1000
 #define TICK_MS 60000
 
@@ -30,18 +30,18 @@ struct tl_crl_point {
   uint64_t due_ms, ordered_ms; /* 0: never yet */
   unsigned failures;
   bool under_way;
-  char why[192]; /* it failed, "": it did not */
+  char why[192]; /* the last fetch failed, "": it did not */
 };
 
-static void wake(void *arg) {
+static void wake_control(void *arg) {
   struct tl_control *c = arg;
   tl_mailbox_wake(&c->rt->control.mailbox);
 }
 
 int tl_crl_init(struct tl_control *c) {
-  c->crl = calloc(1, sizeof *c->crl);
+  c->crl = calloc(1, sizeof(*c->crl));
   if (!c->crl) return TL_ENOMEM;
-  tl_crls_on_wanted(wake, c);
+  tl_crls_on_wanted(wake_control, c);
   return 0;
 }
 
@@ -54,15 +54,16 @@ static void log_refused(const struct tl_tls_domain *d, const char *url, const ch
          TL_FC("tls_domain", d->name), TL_FC("cause", why));
 }
 
-/* Offers CRL to every domain; gives how many took it, *OUT_KNOWN how many know its issuer. */
-static size_t offer(const struct tl_conf *conf, X509_CRL *crl, const char *url, size_t *out_known) {
+/* Offers CRL to every domain. Returns how many accepted it, *OUT_KNOWN how many know its issuer. */
+static size_t offer_crl(const struct tl_conf *conf, X509_CRL *crl, const char *url,
+                        size_t *out_known) {
   size_t taken = 0;
   *out_known = 0;
   for (size_t i = 0; i < conf->n_domain; i++) {
     struct tl_tls_domain *d = conf->domain[i];
     char why[128] = "";
     if (!tl_crls_fetches(d->crls)) continue;
-    int rc = tl_crls_take(d->crls, store_of(d), crl, url, why, sizeof why);
+    int rc = tl_crls_take(d->crls, store_of(d), crl, url, why, sizeof(why));
     if (rc == TL_EVERIFY) log_refused(d, url, why);
     if (rc == 0) taken++;
     if (rc == 0 || rc == TL_EEXIST) ++*out_known;
@@ -83,7 +84,7 @@ void tl_crl_prepare(struct tl_control *c, const struct tl_conf *before,
     if (tl_crls_fetches(conf->domain[i]->crls))
       tl_crls_inherit(conf->domain[i]->crls, former_lists(before, conf->domain[i]));
   for (struct tl_crl_point *p = c->crl->points; p; p = p->next)
-    if (p->crl) offer(conf, p->crl, p->url, &known);
+    if (p->crl) offer_crl(conf, p->crl, p->url, &known);
 }
 
 /* ---- one place ---- */
@@ -95,7 +96,7 @@ static uint64_t refresh_ms(const struct tl_control *c) {
   return ms;
 }
 
-/* Before the list is stale, when nine tenths of the time to its next update are over. */
+/* After nine tenths of the time to its next update, so that the list is never stale. */
 static uint64_t next_look(const struct tl_control *c, const struct tl_crl_point *p) {
   uint64_t ms = refresh_ms(c);
   struct tl_crl_info info;
@@ -105,21 +106,21 @@ static uint64_t next_look(const struct tl_control *c, const struct tl_crl_point 
   return ms < AGAIN_MS ? AGAIN_MS : ms;
 }
 
-static void failed(struct tl_control *c, struct tl_crl_point *p, const char *why) {
+static void on_fetch_failed(struct tl_control *c, struct tl_crl_point *p, const char *why) {
   uint64_t wait = (uint64_t)RETRY_MS << (p->failures < 10 ? p->failures : 10), most = refresh_ms(c);
   p->due_ms = tl_control_now_ms() + (wait < most ? wait : most);
   tl_count(&c->rt->control.counters, TL_C_CRL_FETCH_FAILED);
   if (strcmp(p->why, why) != 0 || p->failures++ == 0)
     TL_LOG(TL_LOG_WARN, "A revocation list could not be fetched; it is tried again.",
            TL_FC("url", p->url), TL_FC("cause", why));
-  snprintf(p->why, sizeof p->why, "%s", why);
+  snprintf(p->why, sizeof(p->why), "%s", why);
 }
 
-static void came(struct tl_control *c, struct tl_crl_point *p, X509_CRL *crl) {
+static void take_crl(struct tl_control *c, struct tl_crl_point *p, X509_CRL *crl) {
   struct tl_conf *conf = tl_runtime_conf(c->rt);
-  size_t known, taken = offer(conf, crl, p->url, &known);
+  size_t known, taken = offer_crl(conf, crl, p->url, &known);
   if (known == 0) {
-    failed(c, p, "no authority that a TLS domain knows has signed the list");
+    on_fetch_failed(c, p, "no authority that a TLS domain knows has signed the list");
   } else {
     p->failures = 0;
     p->why[0] = '\0';
@@ -142,7 +143,7 @@ static void came(struct tl_control *c, struct tl_crl_point *p, X509_CRL *crl) {
   tl_conf_unref(conf);
 }
 
-static void fetched(struct tl_fetch *f, void *arg) {
+static void on_fetched(struct tl_fetch *f, void *arg) {
   struct tl_control *c = arg;
   struct tl_crl_point *p = c->crl ? c->crl->points : NULL;
   while (p && strcmp(p->url, f->url) != 0) p = p->next;
@@ -151,29 +152,29 @@ static void fetched(struct tl_fetch *f, void *arg) {
   const unsigned char *at = f->data;
   X509_CRL *crl = f->rc == 0 ? d2i_X509_CRL(NULL, &at, (long)f->n) : NULL;
   if (f->rc)
-    failed(c, p, f->why);
+    on_fetch_failed(c, p, f->why);
   else if (!crl || at != f->data + f->n)
-    failed(c, p, "what was fetched is no revocation list in DER form");
+    on_fetch_failed(c, p, "what was fetched is no revocation list in DER form");
   else
-    came(c, p, crl);
+    take_crl(c, p, crl);
   X509_CRL_free(crl);
   ERR_clear_error();
 }
 
-static void order(struct tl_control *c, struct tl_crl_point *p) {
+static void order_fetch(struct tl_control *c, struct tl_crl_point *p) {
   const char *why = NULL;
-  struct tl_fetch *f = calloc(1, sizeof *f);
+  struct tl_fetch *f = calloc(1, sizeof(*f));
   if (!f) return;
-  snprintf(f->url, sizeof f->url, "%s", p->url);
+  snprintf(f->url, sizeof(f->url), "%s", p->url);
   f->timeout_ms = FETCH_MS;
   f->max_bytes = LIST_BYTES_MAX;
-  f->done = fetched;
+  f->done = on_fetched;
   f->arg = c;
   if (!tl_fetch_url_ok(p->url, &why)) {
-    failed(c, p, why);
+    on_fetch_failed(c, p, why);
     free(f);
   } else if (tl_fetch_order(c->rt, f)) {
-    free(f); /* too many at once, which is counted: the next turn that comes by */
+    free(f); /* too many at once, which is counted: retried by a later turn */
     p->due_ms = tl_control_now_ms() + AGAIN_MS;
   } else {
     p->under_way = true;
@@ -207,20 +208,20 @@ static void add_place(struct tl_control *c, const char *url) {
   struct tl_crl_life *l = c->crl;
   for (struct tl_crl_point *p = l->points; p; p = p->next)
     if (strcmp(p->url, url) == 0) {
-      /* A chain has brought its authority: what was refused may be taken now. Handshakes do not set
-       * the pace, though. */
+      /* The chain may have brought the authority that an earlier list lacked, so the point is due
+       * sooner; but handshakes must not set the pace. */
       if (p->due_ms > p->ordered_ms + LEAST_PAUSE_MS) p->due_ms = p->ordered_ms + LEAST_PAUSE_MS;
       return;
     }
-  struct tl_crl_point *p = make_room(l) ? calloc(1, sizeof *p) : NULL;
+  struct tl_crl_point *p = make_room(l) ? calloc(1, sizeof(*p)) : NULL;
   if (!p) return;
-  snprintf(p->url, sizeof p->url, "%s", url);
+  snprintf(p->url, sizeof(p->url), "%s", url);
   p->next = l->points;
   l->points = p;
   l->n++;
 }
 
-static void lower(int *timeout_ms, uint64_t ms) {
+static void lower_timeout(int *timeout_ms, uint64_t ms) {
   if (*timeout_ms < 0 || ms < (uint64_t)*timeout_ms) *timeout_ms = (int)ms;
 }
 
@@ -240,10 +241,10 @@ void tl_crl_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
     l->tick_ms = now_ms + TICK_MS;
   }
   tl_conf_unref(conf);
-  lower(timeout_ms, l->tick_ms - now_ms);
+  lower_timeout(timeout_ms, l->tick_ms - now_ms);
   for (struct tl_crl_point *p = l->points; p; p = p->next) {
-    if (!p->under_way && p->due_ms <= now_ms) order(c, p);
-    if (!p->under_way) lower(timeout_ms, p->due_ms > now_ms ? p->due_ms - now_ms : 0);
+    if (!p->under_way && p->due_ms <= now_ms) order_fetch(c, p);
+    if (!p->under_way) lower_timeout(timeout_ms, p->due_ms > now_ms ? p->due_ms - now_ms : 0);
   }
 }
 
@@ -275,7 +276,7 @@ static json_t *list_row(const struct tl_tls_domain *d, const struct tl_crl_info 
 }
 
 static void add_lists(json_t *to, const struct tl_tls_domain *d) {
-  struct tl_crl_info *info = d->crls ? calloc(TL_CRL_PLACES, sizeof *info) : NULL;
+  struct tl_crl_info *info = d->crls ? calloc(TL_CRL_PLACES, sizeof(*info)) : NULL;
   const size_t n = info ? tl_crls_list(d->crls, info, TL_CRL_PLACES) : 0;
   for (size_t i = 0; i < n; i++) json_array_append_new(to, list_row(d, &info[i]));
   free(info);

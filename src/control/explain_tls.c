@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * `ctl explain tls`: which TLS domain a handshake would get, by which rule, and
- * why not the others. It asks the function that chooses for handshakes; nothing
- * is worked out here. `explain request` is in explain_request.c.
+ * why not the others. The function that chooses for handshakes answers; nothing
+ * is decided here. `explain request` is in explain_request.c.
  */
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/internal.h"
+#include "control/control_internal.h"
 #include "tieline/ca_names.h"
 
 #define NAMES_MAX 65535 /* bytes of the list, as in the extension */
 
-/* ---- authorities that a client would name */
+/* ---- certificate_authorities of the imagined client */
 
-/* One DER name after its length (RFC 8446 4.2.4), or false. */
+/* Appends one DER name with its length (RFC 8446 4.2.4). */
 static bool add_name(uint8_t *list, size_t *n, const char *hex) {
   long len = 0;
   uint8_t *der = hex ? OPENSSL_hexstr2buf(hex, &len) : NULL;
@@ -30,7 +30,7 @@ static bool add_name(uint8_t *list, size_t *n, const char *hex) {
   return ok;
 }
 
-/* The extension's data, from the names that ctl sent; *OUT is NULL where it sent none. */
+/* The names that ctl sent, as the extension's data; *OUT is NULL if it sent none. */
 static int wanted_of(const json_t *params, struct tl_ca_wanted **out) {
   const json_t *names = json_object_get(params, "ca_names");
   *out = NULL;
@@ -56,7 +56,7 @@ static int wanted_of(const json_t *params, struct tl_ca_wanted **out) {
 
 /* ---- the choice */
 
-static json_t *candidates(const struct tl_tls_trace *t) {
+static json_t *json_candidates(const struct tl_tls_trace *t) {
   json_t *list = json_array();
   for (size_t i = 0; i < t->n; i++) {
     const struct tl_tls_candidate *k = &t->candidate[i];
@@ -70,23 +70,23 @@ static json_t *candidates(const struct tl_tls_trace *t) {
   return list;
 }
 
-static json_t *choose(const struct tl_conf *conf, const struct tl_tls_ask *ask) {
+static json_t *explain_choice(const struct tl_conf *conf, const struct tl_tls_ask *ask) {
   struct tl_tls_trace t = {.cap = conf->tls_set.n + 2};
   enum tl_choice rule = TL_CHOICE_NONE;
-  t.candidate = calloc(t.cap, sizeof *t.candidate);
+  t.candidate = calloc(t.cap, sizeof(*t.candidate));
   if (!t.candidate) return NULL;
   const struct tl_tls_domain *d = tl_tls_choose(&conf->tls_set, ask, &t, &rule);
   json_t *j = json_pack("{s:s, s:o, s:o, s:b, s:o}", "side", ask->server ? "server" : "client",
                         "domain", d ? tl_json_text(d->name) : json_null(), "rule",
                         d ? json_string(tl_choice_name(rule)) : json_null(), "by_authority",
-                        t.by_authority, "candidates", candidates(&t));
+                        t.by_authority, "candidates", json_candidates(&t));
   free(t.candidate);
   return j;
 }
 
 /* ---- as server */
 
-/* By its name, with or without "tls:", or by an address that it takes; the only one for "". */
+/* By name, with or without "tls:", or by an address it accepts; "" means the only listener. */
 static const struct tl_conf_listen *listener_of(const struct tl_conf *conf, const char *text,
                                                 struct tl_addr *addr) {
   const struct tl_conf_listen *found = NULL;
@@ -125,7 +125,7 @@ static int as_server(const struct tl_conf *conf, const json_t *params, struct tl
                                  .listener = l->domain,
                                  .addr = &addr,
                                  .wanted = wanted};
-  a->result = choose(conf, &ask);
+  a->result = explain_choice(conf, &ask);
   if (a->result) {
     json_object_set_new(a->result, "listener", tl_json_text(l->name));
     json_object_set_new(a->result, "local", tl_json_address(&addr));
@@ -139,7 +139,7 @@ static int as_server(const struct tl_conf *conf, const json_t *params, struct tl
 
 /* ---- as client */
 
-/* What names a TLS domain by itself comes before any choice. */
+/* Routes and peers that name a TLS domain take precedence over the choice. */
 static json_t *named_by(const struct tl_conf *conf, const char *to) {
   json_t *list = json_array();
   for (size_t i = 0; i < conf->n_route; i++) {
@@ -165,7 +165,7 @@ static int as_client(const struct tl_conf *conf, const json_t *params, struct tl
   if (*at && tl_param_address(at, &addr))
     return tl_command_fail(a, TL_RPC_PARAMS, "\"%.80s\" is no address", at);
   const struct tl_tls_ask ask = {.name = tl_str_c(to), .addr = *at ? &addr : NULL};
-  a->result = choose(conf, &ask);
+  a->result = explain_choice(conf, &ask);
   if (!a->result) return 0;
   json_object_set_new(a->result, "to", tl_json_text(to));
   json_object_set_new(a->result, "address", *at ? tl_json_address(&addr) : json_null());

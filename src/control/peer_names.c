@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names of peers, looked up again when DNS says that an answer has become old.
- * The resolver thread asks; here is decided when, and what an answer changes.
- * While no answer comes, the last addresses stay: a peer whose name servers are
- * down is no reason to drop calls. Names in requests are not looked up here.
+ * Re-resolves the names of peers when the TTL of the answer has passed. The
+ * resolver thread does the look-up; this file decides when, and what an answer
+ * changes. Without an answer the last addresses stay: dead name servers are not a
+ * reason to drop calls. Names in requests are not resolved here.
  */
 #include <string.h>
 #include <time.h>
 
-#include "control/internal.h"
+#include "control/control_internal.h"
 
-#define ASKING_MAX 64 /* at the same time: those who wait for a call come first */
+#define ASKING_MAX 64 /* at the same time: look-ups for calls take precedence */
 
 /* ---- publication ---- */
 
-static bool has(const struct tl_addr_list *l, const struct tl_target_addr *p) {
+static bool has_address(const struct tl_addr_list *l, const struct tl_target_addr *p) {
   for (size_t i = 0; i < l->n; i++)
     if (l->at[i].via == p->via && tl_addr_eq(&l->at[i].addr, &p->addr)) return true;
   return false;
@@ -23,7 +23,7 @@ static bool has(const struct tl_addr_list *l, const struct tl_target_addr *p) {
 static bool same_addresses(const struct tl_addr_list *a, const struct tl_addr_list *b) {
   if (a->n != b->n) return false;
   for (size_t i = 0; i < a->n; i++)
-    if (!has(b, &a->at[i]) || !has(a, &b->at[i])) return false;
+    if (!has_address(b, &a->at[i]) || !has_address(a, &b->at[i])) return false;
   return true;
 }
 
@@ -32,7 +32,7 @@ static void log_addresses(const struct tl_conf_peer *peer, const struct tl_addr_
   char text[TL_PEER_ADDRS_MAX * (TL_ADDR_STRLEN + 1)] = "", one[TL_ADDR_STRLEN];
   size_t n = 0;
   for (size_t i = 0; i < l->n; i++)
-    n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", i ? " " : "",
+    n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", i ? " " : "",
                           tl_addr_format(&l->at[i].addr, one));
   TL_LOG(TL_LOG_INFO,
          first ? "A peer's name has addresses now."
@@ -40,8 +40,9 @@ static void log_addresses(const struct tl_conf_peer *peer, const struct tl_addr_
          TL_FC("peer", peer->name), TL_FC("host", peer->host), TL_FC("addresses", text));
 }
 
-/* L (taken over) replaces what PEER had. */
-static void publish(struct tl_control *c, const struct tl_conf_peer *peer, struct tl_addr_list *l) {
+/* Replaces the addresses of PEER by L, which is taken over. */
+static void publish_addresses(struct tl_control *c, const struct tl_conf_peer *peer,
+                              struct tl_addr_list *l) {
   struct tl_peer_addrs *p = peer->addrs;
   if (!same_addresses(p->current, l)) {
     if (p->current->n) tl_count(&c->rt->control.counters, TL_C_DNS_CHANGED);
@@ -51,7 +52,7 @@ static void publish(struct tl_control *c, const struct tl_conf_peer *peer, struc
   __atomic_add_fetch(&c->rt->peer_addrs_changes, 1, __ATOMIC_RELEASE);
 }
 
-static void answered(struct tl_peer_addrs *p, uint64_t now_ms) {
+static void note_answer(struct tl_peer_addrs *p, uint64_t now_ms) {
   p->answered_ms = now_ms;
   p->answered_at = (int64_t)time(NULL);
 }
@@ -63,25 +64,25 @@ void tl_names_conf(struct tl_control *c, const struct tl_conf *conf) {
     if (!p->needs_dns) continue;
     struct tl_addr_list *l = tl_conf_peer_found(peer);
     if (l && l->n && !same_addresses(p->current, l))
-      publish(c, peer, l);
+      publish_addresses(c, peer, l);
     else
       tl_addr_list_unref(l);
-    if (peer->n_addr && !p->answered_at) answered(p, tl_control_now_ms());
-    p->next_ms = 0; /* how long it holds only the resolver says */
+    if (peer->n_addr && !p->answered_at) note_answer(p, tl_control_now_ms());
+    p->next_ms = 0; /* only the resolver knows the TTL */
   }
   c->names.next_ms = 0;
 }
 
 /* ---- asking ---- */
 
-static void failed(struct tl_control *c, const struct tl_conf *conf,
-                   const struct tl_conf_peer *peer, const char *error) {
+static void on_lookup_failed(struct tl_control *c, const struct tl_conf *conf,
+                             const struct tl_conf_peer *peer, const char *error) {
   struct tl_peer_addrs *p = peer->addrs;
   uint64_t now_ms = tl_control_now_ms();
   p->failed++;
   p->error = error;
   tl_count(&c->rt->control.counters, TL_C_DNS_FAILED);
-  /* Once per outage: the rest is in `ctl peers`. */
+  /* Logged once per outage; `ctl peers` shows the rest. */
   if (++p->failures == 1)
     TL_LOG(TL_LOG_WARN,
            p->current->n ? "A peer's name cannot be looked up; its last addresses stay in use."
@@ -92,10 +93,11 @@ static void failed(struct tl_control *c, const struct tl_conf *conf,
       now_ms + tl_peer_addrs_retry_ms(p->failures, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms);
 }
 
-static void ask(struct tl_control *c, const struct tl_conf *conf, const struct tl_conf_peer *peer) {
+static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
+                         const struct tl_conf_peer *peer) {
   struct tl_resolve *r = calloc(1, sizeof(*r));
   if (!r) {
-    failed(c, conf, peer, "out of memory");
+    on_lookup_failed(c, conf, peer, "out of memory");
     return;
   }
   r->mail.type = TL_MAIL_RESOLVE;
@@ -107,11 +109,11 @@ static void ask(struct tl_control *c, const struct tl_conf *conf, const struct t
   r->secure = peer->transport == TL_TLS;
   r->port = peer->any_port ? 0 : peer->port;
   r->fresh = true;
-  snprintf(r->host, sizeof r->host, "%s", peer->host);
+  snprintf(r->host, sizeof(r->host), "%s", peer->host);
   if (tl_mailbox_post(&c->rt->resolver, &r->mail)) {
     tl_count(&c->rt->control.counters, TL_C_MAIL_FULL);
     free(r);
-    failed(c, conf, peer, "the resolver is busy");
+    on_lookup_failed(c, conf, peer, "the resolver is busy");
     return;
   }
   peer->addrs->query_pending = true;
@@ -126,7 +128,7 @@ static void ask_due(struct tl_control *c, uint64_t now_ms) {
     if (!p->needs_dns || p->query_pending) continue;
     if (p->next_ms <= now_ms) {
       if (c->names.asking == ASKING_MAX) continue; /* the next answer makes room */
-      ask(c, conf, &conf->peer[i]);
+      ask_resolver(c, conf, &conf->peer[i]);
     }
     if (!p->query_pending && p->next_ms < next_ms) next_ms = p->next_ms;
   }
@@ -169,12 +171,12 @@ static const char *error_of(const struct tl_resolve *r) {
   }
 }
 
-static void succeeded(struct tl_control *c, const struct tl_conf *conf,
-                      const struct tl_conf_peer *peer, const struct tl_resolve *r) {
+static void on_lookup_done(struct tl_control *c, const struct tl_conf *conf,
+                           const struct tl_conf_peer *peer, const struct tl_resolve *r) {
   struct tl_peer_addrs *p = peer->addrs;
   struct tl_addr_list *l = list_of(r);
   if (!l) {
-    failed(c, conf, peer, "out of memory");
+    on_lookup_failed(c, conf, peer, "out of memory");
     return;
   }
   if (p->failures)
@@ -183,13 +185,13 @@ static void succeeded(struct tl_control *c, const struct tl_conf *conf,
   p->failures = 0;
   p->error = NULL;
   p->ttl_s = r->ttl_s;
-  answered(p, tl_control_now_ms());
+  note_answer(p, tl_control_now_ms());
   p->next_ms =
       p->answered_ms + tl_peer_addrs_keep_ms(r->ttl_s, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms);
   if (tl_addr_list_equal(p->current, l))
     tl_addr_list_unref(l);
   else
-    publish(c, peer, l);
+    publish_addresses(c, peer, l);
 }
 
 void tl_names_answer(struct tl_control *c, struct tl_resolve *r) {
@@ -201,9 +203,9 @@ void tl_names_answer(struct tl_control *c, struct tl_resolve *r) {
     if (p->serial != r->cookie) continue; /* or a reload took the peer away meanwhile */
     p->query_pending = false;
     if (r->rc == TL_OK && r->n && !(r->unsure && p->current->n))
-      succeeded(c, conf, peer, r);
+      on_lookup_done(c, conf, peer, r);
     else
-      failed(c, conf, peer, error_of(r));
+      on_lookup_failed(c, conf, peer, error_of(r));
   }
   c->names.next_ms = 0;
   tl_conf_unref(conf);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keys of session tickets are wiped in time although no handshake comes that
- * would do it. How they age is src/tls/ticket_keys.c's.
+ * Wipes expired session-ticket keys even when no handshake comes that would do
+ * it. src/tls/ticket_keys.c decides how keys age.
  */
-#include "control/internal.h"
+#include "control/control_internal.h"
 
 #define LOOK_MS 600000u /* at least so often: a reload may have shortened a lifetime */
 #define LOOK_MS_MIN 1000u

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The control thread's loop: signals, the workers' answers, the socket's
- * clients, deadlines. It waits in poll(2): nothing here is hot.
+ * The loop of the control thread: signals, mail from other threads, clients of the
+ * socket, deadlines. It waits in poll(2): nothing here is performance-critical.
  */
 #include <errno.h>
 #include <pwd.h>
@@ -15,9 +15,9 @@
 #include <unistd.h>
 #include <urcu/urcu-memb.h>
 
-#include "control/crl.h"
+#include "control/control_internal.h"
+#include "control/crl_refresh.h"
 #include "control/fetch.h"
-#include "control/internal.h"
 #include "control/ledger.h"
 #include "control/ocsp.h"
 #include "control/watch.h"
@@ -28,7 +28,7 @@
 #define MAILBOX_CAP 4096
 #define DRAIN_TICK_MS 20
 
-/* Signals and the socket are the process's, so there is one. */
+/* Signals and the socket belong to the process, so there is only one. */
 static struct tl_control control = {.sigfd = -1, .server.fd = -1};
 
 uint64_t tl_control_now_ms(void) {
@@ -48,14 +48,14 @@ static int block_signals(struct tl_control *c) {
   return c->sigfd < 0 ? TL_EIO : 0;
 }
 
-/* The daemon's user must reach and remove the socket that root made. */
+/* The daemon's user must be able to reach and remove the socket that root created. */
 static void give_to_user(const struct tl_server *s, const char *user) {
   const struct passwd *pw = user && geteuid() == 0 ? getpwnam(user) : NULL;
-  char dir[sizeof s->path];
+  char dir[sizeof(s->path)];
   if (!pw) return;
   if (lchown(s->path, pw->pw_uid, pw->pw_gid) < 0)
     TL_LOG(TL_LOG_WARN, "The control socket could not be given to the user.", TL_FC("user", user));
-  snprintf(dir, sizeof dir, "%s", s->path);
+  snprintf(dir, sizeof(dir), "%s", s->path);
   char *slash = strrchr(dir, '/');
   if (s->made_dir && slash) {
     *slash = 0;
@@ -67,9 +67,9 @@ static void give_to_user(const struct tl_server *s, const char *user) {
 
 int tl_control_init(struct tl_runtime *rt, char *err, size_t cap) {
   struct tl_control *c = &control;
-  memset(c, 0, sizeof *c);
+  memset(c, 0, sizeof(*c));
   c->rt = rt;
-  c->ledger = calloc(1, sizeof *c->ledger);
+  c->ledger = calloc(1, sizeof(*c->ledger));
   c->sigfd = c->server.fd = -1;
   c->started_ms = tl_control_now_ms();
   c->server.request = tl_command_line;
@@ -89,8 +89,8 @@ int tl_control_init(struct tl_runtime *rt, char *err, size_t cap) {
   return rc;
 }
 
-static bool tell_drain(struct tl_mailbox *to) {
-  struct tl_mail *m = calloc(1, sizeof *m);
+static bool post_drain(struct tl_mailbox *to) {
+  struct tl_mail *m = calloc(1, sizeof(*m));
   if (!m) return false;
   m->type = TL_MAIL_DRAIN;
   if (tl_mailbox_post(to, m) == 0) return true;
@@ -98,16 +98,16 @@ static bool tell_drain(struct tl_mailbox *to) {
   return false;
 }
 
-/* Again at each tick for who could not take the mail. */
-static void tell_all(struct tl_control *c) {
+/* Repeated every tick until each mailbox has accepted it. */
+static void post_drain_to_all(struct tl_control *c) {
   struct tl_runtime *rt = c->rt;
-  if (rt->resolver.cap && !c->told_resolver) c->told_resolver = tell_drain(&rt->resolver);
+  if (rt->resolver.cap && !c->told_resolver) c->told_resolver = post_drain(&rt->resolver);
   for (unsigned i = 0; i < rt->n_handshaker; i++)
     if (rt->handshaker[i] && !c->told_handshaker[i])
-      c->told_handshaker[i] = tell_drain(&rt->handshaker[i]->mailbox);
+      c->told_handshaker[i] = post_drain(&rt->handshaker[i]->mailbox);
   for (unsigned i = 0; i < rt->n_worker; i++)
     if (rt->worker[i] && !c->told_worker[i])
-      c->told_worker[i] = tell_drain(&rt->worker[i]->mailbox);
+      c->told_worker[i] = post_drain(&rt->worker[i]->mailbox);
 }
 
 void tl_control_shutdown(struct tl_control *c) {
@@ -123,13 +123,13 @@ void tl_control_shutdown(struct tl_control *c) {
          TL_FI("connections", c->rt->connections), TL_FI("at_most_ms", conf->timeouts.drain));
   tl_conf_unref(conf);
   sd_notify(0, "STOPPING=1\nSTATUS=Draining");
-  tell_all(c);
+  post_drain_to_all(c);
 }
 
 static void drain_tick(struct tl_control *c, uint64_t now_ms) {
   bool drained = true;
   if (c->state != TL_CONTROL_DRAINING) return;
-  tell_all(c);
+  post_drain_to_all(c);
   for (unsigned i = 0; i < c->rt->n_worker; i++)
     if (c->rt->worker[i]) drained = drained && c->told_worker[i] && tl_worker_drained(c->rt, i);
   if (drained) {
@@ -143,14 +143,14 @@ static void drain_tick(struct tl_control *c, uint64_t now_ms) {
 
 static void reload_by_signal(struct tl_control *c) {
   struct tl_answer a = {0};
-  if (c->state == TL_CONTROL_RUNNING) tl_reload(c, NULL, &a); /* the log says how it went */
+  if (c->state == TL_CONTROL_RUNNING) tl_reload_conf(c, NULL, &a); /* the log says how it went */
   json_decref(a.result);
   json_decref(a.data);
 }
 
 static void take_signals(struct tl_control *c) {
   struct signalfd_siginfo si;
-  while (read(c->sigfd, &si, sizeof si) == sizeof si) {
+  while (read(c->sigfd, &si, sizeof(si)) == sizeof(si)) {
     if (si.ssi_signo == SIGHUP) {
       reload_by_signal(c);
     } else {
@@ -185,7 +185,7 @@ static void take_mail(struct tl_control *c) {
   }
 }
 
-static void turn(struct tl_control *c) {
+static void run_turn(struct tl_control *c) {
   struct pollfd p[3 + TL_SERVER_POLLFDS] = {{.fd = c->sigfd, .events = POLLIN},
                                             {.fd = c->rt->control.mailbox.efd, .events = POLLIN},
                                             {.events = POLLIN}};
@@ -224,7 +224,7 @@ int tl_control_run(struct tl_runtime *rt) {
   c->rss_start = tl_stats_rss();
   sd_notifyf(0, "READY=1\nMAINPID=%d\nSTATUS=Running, configuration %llu", (int)getpid(),
              (unsigned long long)__atomic_load_n(&rt->generation, __ATOMIC_RELAXED));
-  while (c->state != TL_CONTROL_STOPPED) turn(c);
+  while (c->state != TL_CONTROL_STOPPED) run_turn(c);
   tl_server_flush(&c->server, tl_control_now_ms());
   return 0;
 }
@@ -238,7 +238,8 @@ void tl_control_exit(struct tl_runtime *rt) {
   if (c->sigfd >= 0) close(c->sigfd);
   c->sigfd = -1;
   tl_ledger_exit(c);
-  /* Answers that came too late; questions still in a stopped worker's mailbox are that worker's. */
+  /* Answers that came too late; questions in the mailbox of a stopped worker belong to that worker.
+   */
   take_mail(c);
   tl_crl_exit(c);
   tl_ocsp_client_exit(c);
