@@ -124,6 +124,11 @@ bench: deps
 	@$(MAKE) --no-print-directory all bench-built
 	@bench/run
 
+## bench-check    instructions per message of a fixed replay against bench/check-baseline; RENEW=1
+bench-check: deps
+	@$(MAKE) --no-print-directory $(BUILD)/tieline $(BUILD)/bench/replay
+	@bench/check --build $(BUILD) $(if $(RENEW),--renew)
+
 ## asan           unit and flow tests under AddressSanitizer and UBSan, in build/asan
 asan: SANITIZE = $(ASAN)
 asan: deps
@@ -234,7 +239,7 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libtieline.a
 
 -include $(OBJ:.o=.d) $(UNIT_OBJ:.o=.d) $(KTEST_OBJ:.o=.d) $(HELPER:%.c=$(BUILD)/%.d) \
   $(BENCH_OBJ:.o=.d) $(FUZZ:%.c=$(BUILD)/%.d) $(BUILD)/src/main.d
-.PHONY: all deps check check-unit check-conformance check-flow check-hostile check-ktls demo run bench asan tsan lint \
+.PHONY: all deps check check-unit check-conformance check-flow check-hostile check-ktls demo run bench bench-check asan tsan lint \
   fuzz install clean help tests-built bench-built hostile-built sanitized fuzz-run always
 .SECONDARY:
 .DEFAULT_GOAL := all
