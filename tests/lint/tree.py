@@ -39,7 +39,7 @@ class Rooms:
     """The table `rooms`, and what in the tree contradicts it."""
 
     def __init__(self):
-        self.may, self.header, self.only = {}, {}, {}
+        self.may, self.header, self.only, self.without = {}, {}, {}, {}
         self.bad_rows = []
         for row in rows("rooms"):
             self.take_row(row.replace(":", " ").split(), row)
@@ -51,6 +51,8 @@ class Rooms:
             table, key, value = self.header, "include/tieline/" + word[1], word[2]
         elif word[0] == "only" and len(word) == 3:
             table, key, value = self.only, word[2], word[1]
+        elif word[0] == "without" and len(word) > 2:
+            table, key, value = self.without, word[1], word[2:]
         else:
             self.bad_rows.append(f"'{row}' is not understood")
             return
@@ -92,6 +94,7 @@ class Rooms:
             yield from (f"room {room} may use {u}, which is no room" for u in sorted(used - set(self.may)))
         yield from (f"only {room} includes <{name}>, but it is no room"
                     for name, room in self.only.items() if room not in self.may)
+        yield from (f"without {room}: it is no room" for room in self.without if room not in self.may)
 
     def include_faults(self, where, path, room, mark, name):
         if mark == "<":
