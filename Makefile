@@ -139,6 +139,13 @@ tsan: SANITIZE = -fsanitize=thread -fno-omit-frame-pointer
 tsan: deps
 	@$(MAKE) --no-print-directory sanitized NAME=tsan 'SAN=$(SANITIZE)' PLAIN=1
 
+## watchdog       flow tests of a debug build that finds workers that block; FILTER=regular expression
+watchdog: deps
+	@$(MAKE) --no-print-directory BUILD=build/watchdog CFLAGS=-DTL_WATCHDOG LDFLAGS=-rdynamic \
+	  OPT='-O2 -g -fno-omit-frame-pointer' build/watchdog/tieline build/watchdog/support/odd_records
+	@TIELINE=$(CURDIR)/build/watchdog/tieline BUILD_DIR=$(CURDIR)/build/watchdog \
+	  $(STEP) watchdog -- tests/flow/run $(if $(FILTER),--filter '$(FILTER)')
+
 ## lint           format, static analysis, headers alone, dependency direction, sizes
 lint: deps
 	@CC=$(CC) CLANG=$(CLANG) PKG_CFLAGS='$(PKG_CFLAGS)' tests/lint/run
@@ -239,7 +246,7 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libtieline.a
 
 -include $(OBJ:.o=.d) $(UNIT_OBJ:.o=.d) $(KTEST_OBJ:.o=.d) $(HELPER:%.c=$(BUILD)/%.d) \
   $(BENCH_OBJ:.o=.d) $(FUZZ:%.c=$(BUILD)/%.d) $(BUILD)/src/main.d
-.PHONY: all deps check check-unit check-conformance check-flow check-hostile check-ktls demo run bench bench-check asan tsan lint \
-  fuzz install clean help tests-built bench-built hostile-built sanitized fuzz-run always
+.PHONY: all deps check check-unit check-conformance check-flow check-hostile check-ktls demo run bench \
+  bench-check asan tsan watchdog lint fuzz install clean help tests-built bench-built hostile-built sanitized fuzz-run always
 .SECONDARY:
 .DEFAULT_GOAL := all

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "net/watchdog.h"
 #include "net_internal.h"
 #include "tieline/audit.h"
 #include "tieline/container.h"
@@ -249,6 +250,7 @@ int tl_net_turn(struct tl_net *n) {
   int rc =
       tl_ring_wait(&n->ring, n->audits || n->later ? 0 : tl_wheel_next_ms(&n->wheel, TURN_MS_MAX));
   if (rc) return rc;
+  tl_watchdog_turn_begin(n->th->index);
   n->send_scratch_n = 0;
   n->turn++;
   tl_recv_later(n);
@@ -264,6 +266,7 @@ int tl_net_turn(struct tl_net *n) {
   tl_audit_turn(n);
   tl_unfinished_turn(n);
   end_of_turn(n);
+  tl_watchdog_turn_end(n->th->index);
   return TL_OK;
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <urcu/urcu-memb.h>
 
+#include "net/watchdog.h"
 #include "proxy.h"
 #include "tieline/audit.h"
 #include "tieline/explain.h"
@@ -118,6 +119,7 @@ static void *run(void *arg) {
   bool s_ok = rc == TL_OK;
   s->rc = rc;
   sem_post(&s->ready); /* S is gone from here on */
+  tl_watchdog_enter(p->th.index);
   while (rc == TL_OK && !p->net.stopping) {
     tl_probe_refresh(p);
     rc = tl_net_turn(&p->net);
@@ -130,6 +132,7 @@ static void *run(void *arg) {
     tl_txn_tables_exit(p); /* first: what the connections' end would wake is gone */
     tl_net_exit(&p->net);
   }
+  tl_watchdog_leave(p->th.index);
   urcu_memb_unregister_thread();
   return NULL;
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts the real daemon with a generated configuration, talks to its control socket, and judges
 at the end of a test what it left behind: transactions, queues, descriptors, its exit status and
-what a sanitizer wrote.
+what a sanitizer or the watchdog wrote.
 """
 import ctypes
 import json
@@ -13,7 +13,7 @@ import subprocess
 import time
 
 _SANITIZER = re.compile(r"AddressSanitizer|ThreadSanitizer|LeakSanitizer|runtime error:"
-                        r"|Assertion .* failed|stack smashing")
+                        r"|Assertion .* failed|stack smashing|watchdog: worker \d+")
 
 
 def _die_with_parent():
@@ -54,6 +54,7 @@ class Daemon:
         self.parts = []
         self.fds_at_start = None
         self.expect_exit = 0
+        self.expect_report = False  # of the watchdog, see test_96_watchdog.py
         self.keeps = 0              # connections to another daemon that outlive the peers
 
     # -- configuration
@@ -281,7 +282,8 @@ class Daemon:
             raise AssertionError("%s: %s" % (e, state)) from None
 
     def finish(self, settle=True):
-        """The end of a test: alive, at rest, ends by SIGTERM with 0, nothing from a sanitizer."""
+        """The end of a test: alive, at rest, ends by SIGTERM with 0, nothing from a sanitizer or
+        the watchdog."""
         if self.proc is None:
             return
         if self.alive():
@@ -291,7 +293,8 @@ class Daemon:
             self.stop()
         status = self.proc.returncode
         report = _SANITIZER.search(self.log())
-        assert not report, "sanitizer report: " + self.log()[report.start() - 200:][:3000]
+        assert not report or self.expect_report, "report of a sanitizer or the watchdog: " + \
+            self.log()[max(0, report.start() - 200):][:3000]
         assert status == self.expect_exit, "the daemon ended with status %d: %s" % (
             status, self.log()[-2000:])
 
