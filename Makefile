@@ -6,7 +6,7 @@ endif
 CLANG   ?= clang
 PREFIX  ?= /usr/local
 DESTDIR ?=
-PKGS     = openssl liburing libconfuse jansson liburcu-memb libsystemd libcares sqlite3
+PKGS     = openssl liburing jansson liburcu-memb libsystemd libcares sqlite3
 # What the tests and the benchmarks compare with, never part of build/tieline.
 ORACLE   = sofia-sip-ua
 VERSION  = 0.1.0

@@ -8,6 +8,8 @@
 
 #include "conf/conf_internal.h"
 
+#define GUESSES_MAX 100 /* problems after which no nearest name is looked for */
+
 int tl_conf_fail(struct tl_conf_ctx *ctx, struct tl_conf_pos at, const char *fmt, ...) {
   char sentence[768];
   va_list ap;
@@ -95,17 +97,68 @@ bool tl_block_given(const struct tl_block *b, const char *name) {
   return o && b->at[o - b->sec->opt].line > 0;
 }
 
+/* FNV-1a: titles come from the operator, so nobody can provoke collisions. */
+static size_t hash_title(const char *title) {
+  uint64_t h = 0xcbf29ce484222325u;
+  for (; *title; title++) h = (h ^ (unsigned char)*title) * 0x100000001b3u;
+  return (size_t)(h ^ (h >> 32));
+}
+
+/* The slot that leads to the block titled TITLE, or the free one where it would go. */
+static uint32_t *find_slot(const struct tl_blocks *bs, const char *title) {
+  for (size_t i = hash_title(title);; i++) {
+    uint32_t *slot = &bs->slot[i & (bs->n_slot - 1)];
+    if (!*slot || strcmp(bs->b[*slot - 1].title, title) == 0) return slot;
+  }
+}
+
 struct tl_block *tl_blocks_find(const struct tl_blocks *bs, const char *title) {
+  uint32_t found = bs->n_slot ? *find_slot(bs, title) : 0;
+  return found ? &bs->b[found - 1] : NULL;
+}
+
+/* Room for one more block, at most half of the slots being taken. */
+static int grow_blocks(struct tl_blocks *bs) {
+  if (bs->n < bs->cap) return 0;
+  size_t cap = bs->cap ? 2 * bs->cap : 4;
+  struct tl_block *b = realloc(bs->b, cap * sizeof(*b));
+  if (!b) return TL_ENOMEM;
+  bs->b = b;
+  uint32_t *slot = calloc(2 * cap, sizeof(*slot));
+  if (!slot) return TL_ENOMEM;
+  free(bs->slot);
+  bs->slot = slot;
+  bs->n_slot = 2 * cap;
+  bs->cap = cap;
   for (size_t i = 0; i < bs->n; i++)
-    if (strcmp(bs->b[i].title, title) == 0) return &bs->b[i];
-  return NULL;
+    if (b[i].title) *find_slot(bs, b[i].title) = (uint32_t)i + 1;
+  return 0;
+}
+
+int tl_blocks_add(struct tl_blocks *bs, const struct tl_conf_section *sec, const char *title,
+                  struct tl_block **out) {
+  int rc = grow_blocks(bs);
+  if (rc) return rc;
+  *out = &bs->b[bs->n++];
+  if ((rc = tl_block_init(*out, sec, title)) || !title) return rc;
+  *find_slot(bs, title) = (uint32_t)bs->n;
+  return 0;
+}
+
+void tl_blocks_free(struct tl_blocks *bs) {
+  for (size_t i = 0; i < bs->n; i++) tl_block_free(&bs->b[i]);
+  free(bs->b);
+  free(bs->slot);
+  *bs = (struct tl_blocks){0};
 }
 
 int tl_conf_fail_unknown(struct tl_conf_ctx *ctx, const struct tl_block *b, const char *option,
                          const char *what, const char *name, const struct tl_blocks *bs) {
-  const char **names = calloc(bs->n + 1, sizeof(*names));
+  /* each guess compares all names: after so many problems the cause is not a slip of the pen */
+  size_t n = ctx->problems < GUESSES_MAX ? bs->n : 0;
+  const char **names = calloc(n + 1, sizeof(*names));
   if (!names) return TL_ENOMEM;
-  for (size_t i = 0; i < bs->n; i++) names[i] = bs->b[i].title;
+  for (size_t i = 0; i < n; i++) names[i] = bs->b[i].title;
   const char *near = tl_conf_nearest(name, names);
   if (near)
     tl_conf_fail(ctx, tl_block_at(b, option), "there is no %s \"%s\"; did you mean \"%s\"?", what,
@@ -118,10 +171,7 @@ int tl_conf_fail_unknown(struct tl_conf_ctx *ctx, const struct tl_block *b, cons
 
 void tl_raw_free(struct tl_raw *r) {
   if (!r) return;
-  for (size_t i = 0; i < TL_SECTIONS; i++) {
-    for (size_t k = 0; k < r->sec[i].n; k++) tl_block_free(&r->sec[i].b[k]);
-    free(r->sec[i].b);
-  }
+  for (size_t i = 0; i < TL_SECTIONS; i++) tl_blocks_free(&r->sec[i]);
   tl_conf_source_free(&r->source);
   free(r->dir);
   free(r->database);

@@ -51,10 +51,17 @@ static uint64_t stable_id(const char *name) {
   return h ^ (h >> 33);
 }
 
+/* Domains and peers stand in the order of their blocks. */
 static struct tl_tls_domain *domain_named(const struct tl_conf *c, const char *name) {
-  for (size_t i = 0; name && i < c->n_domain; i++)
-    if (strcmp(c->domain[i]->name, name) == 0) return c->domain[i];
-  return NULL;
+  const struct tl_blocks *bs = &c->raw->sec[TL_SEC_DOMAIN];
+  const struct tl_block *b = name ? tl_blocks_find(bs, name) : NULL;
+  return b ? c->domain[b - bs->b] : NULL;
+}
+
+struct tl_conf_peer *tl_conf_peer_named(const struct tl_conf *c, const char *name) {
+  const struct tl_blocks *bs = &c->raw->sec[TL_SEC_PEER];
+  const struct tl_block *b = tl_blocks_find(bs, name);
+  return b ? &c->peer[b - bs->b] : NULL;
 }
 
 static int build_global(struct tl_conf *c, struct tl_conf_ctx *ctx) {
@@ -170,10 +177,8 @@ static int build_peer(struct tl_conf *c, const struct tl_block *b, struct tl_con
 /* The peer of the same name and uri in the snapshot before. */
 static const struct tl_conf_peer *peer_before(const struct tl_conf *previous,
                                               const struct tl_conf_peer *p) {
-  for (size_t i = 0; previous && i < previous->n_peer; i++)
-    if (strcmp(previous->peer[i].name, p->name) == 0 && strcmp(previous->peer[i].uri, p->uri) == 0)
-      return &previous->peer[i];
-  return NULL;
+  const struct tl_conf_peer *was = previous ? tl_conf_peer_named(previous, p->name) : NULL;
+  return was && strcmp(was->uri, p->uri) == 0 ? was : NULL;
 }
 
 /* A reload while the name servers are down must not lose known addresses. */
@@ -272,9 +277,8 @@ static int build_route(struct tl_conf *c, const struct tl_block *b, struct tl_co
   if ((rc = tl_conf_build_source(c, b, r))) return rc;
   while (v->peers && v->peers[n]) n++;
   if (!(r->peer = calloc(n + 1, sizeof(*r->peer)))) return TL_ENOMEM;
-  for (size_t i = 0; i < n; i++)
-    for (size_t k = 0; k < c->n_peer; k++)
-      if (strcmp(c->peer[k].name, v->peers[i]) == 0) r->peer[r->n_peer++] = &c->peer[k];
+  for (; r->n_peer < n; r->n_peer++)
+    if (!(r->peer[r->n_peer] = tl_conf_peer_named(c, v->peers[r->n_peer]))) return TL_ECONFIG;
   return 0;
 }
 

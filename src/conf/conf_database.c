@@ -53,8 +53,7 @@ struct reading {
   bool readable; /* the file is open to every user */
   sqlite3 *db;
   sqlite3_stmt *rows;
-  int at[COLUMNS];    /* of the query, -1: the table lacks it */
-  size_t n_from_file; /* blocks before the first row's */
+  int at[COLUMNS]; /* of the query, -1: the table lacks it */
 };
 
 static const char *column_name(const struct reading *r, size_t i) {
@@ -255,27 +254,21 @@ static int take_column(struct reading *r, struct tl_block *b, size_t i) {
 
 /* ---- rows ---- */
 
-/* Where the row's block goes: in place of the files' default, or after all others. */
+/* The block for a row: the files' default with its values dropped, or one more. */
 static int block_for_row(struct reading *r, const char *title, struct tl_conf_pos pos,
                          struct tl_block **out) {
+  const struct tl_conf_section *sec = &tl_conf_sections[TL_SEC_DOMAIN];
   struct tl_blocks *bs = &r->raw->sec[TL_SEC_DOMAIN];
   struct tl_block *same = tl_blocks_find(bs, title);
-  if (same && (size_t)(same - bs->b) < r->n_from_file && strcmp(title, "default") == 0 &&
-      same->pos.file != r->raw->database) {
-    tl_block_free(same);
-    *out = same;
-    return 0;
-  }
-  if (same)
+  if (!same) return tl_blocks_add(bs, sec, title, out);
+  *out = same;
+  if (same->pos.file == r->raw->database || strcmp(title, "default") != 0)
     return tl_conf_fail(r->ctx, pos,
                         "there is already a tls_domain block named \"%s\", at %s:%d; one that is "
                         "client and server has type 0",
                         title, same->pos.file, same->pos.line);
-  struct tl_block *more = realloc(bs->b, (bs->n + 1) * sizeof(*more));
-  if (!more) return TL_ENOMEM;
-  bs->b = more;
-  memset(*out = &more[bs->n++], 0, sizeof(*more));
-  return 0;
+  tl_block_free(same);
+  return tl_block_init(same, sec, title);
 }
 
 static int take_row(struct reading *r) {
@@ -289,8 +282,7 @@ static int take_row(struct reading *r) {
                         "column %s: the name of a TLS domain has 1 to %d bytes of text",
                         column_name(r, 0), TL_CONF_NAME_MAX);
   int rc = block_for_row(r, title, pos, &b);
-  if (!rc) rc = tl_block_init(b, &tl_conf_sections[TL_SEC_DOMAIN], title);
-  if (rc || !b) return rc;
+  if (rc) return rc;
   b->pos = pos;
   for (size_t i = 1; i < COLUMNS; i++) {
     int bad = take_column(r, b, i);
@@ -336,11 +328,8 @@ static int open_database(struct reading *r) {
 }
 
 int tl_conf_read_database(struct tl_raw *raw, struct tl_conf_ctx *ctx) {
-  struct reading r = {.raw = raw,
-                      .ctx = ctx,
-                      .conf = &raw->sec[TL_SEC_DATABASE].b[0],
-                      .v = tl_raw_database(raw),
-                      .n_from_file = raw->sec[TL_SEC_DOMAIN].n};
+  struct reading r = {
+      .raw = raw, .ctx = ctx, .conf = &raw->sec[TL_SEC_DATABASE].b[0], .v = tl_raw_database(raw)};
   if (!r.v->url) return 0;
   char *path = path_of(r.v->url, raw->dir);
   r.path = path;

@@ -189,13 +189,13 @@ static bool has_token(const struct tl_block *b) {
 static struct tl_tls_domain *find_unchanged(const struct tl_conf *previous,
                                             const struct tl_block *b) {
   if (!previous || has_token(b)) return NULL;
-  const struct tl_blocks *bs = &previous->raw->sec[TL_SEC_DOMAIN];
   static const uint8_t none[TL_CONF_FINGERPRINT];
-  for (size_t i = 0; i < bs->n && i < previous->n_domain; i++)
-    if (memcmp(bs->b[i].fingerprint, b->fingerprint, sizeof(none)) == 0 &&
-        memcmp(b->fingerprint, none, sizeof(none)) != 0)
-      return tl_tls_domain_ref(previous->domain[i]);
-  return NULL;
+  const struct tl_blocks *bs = &previous->raw->sec[TL_SEC_DOMAIN];
+  const struct tl_block *was = tl_blocks_find(bs, b->title);
+  if (!was || memcmp(was->fingerprint, b->fingerprint, sizeof(none)) != 0 ||
+      memcmp(b->fingerprint, none, sizeof(none)) == 0)
+    return NULL;
+  return tl_tls_domain_ref(previous->domain[was - bs->b]);
 }
 
 /* A key or PIN in the configuration is as readable as the file around it. */

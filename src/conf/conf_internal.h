@@ -3,9 +3,9 @@
  * What the parts of the configuration share: tokens with their position in the
  * files, the table of options, and the values as written.
  *
- * text -> tokens (conf_source) -> libConfuse grammar (conf_parse) -> blocks of
- * typed values, driven by the table (conf_table, conf_value) -> checks
- * (conf_check) -> the snapshot (conf_build, conf_domain, conf_names).
+ * text -> tokens (conf_source) -> grammar (conf_parse) -> blocks of typed values,
+ * driven by the table (conf_table, conf_value) -> checks (conf_check) -> the
+ * snapshot (conf_build, conf_domain, conf_names).
  *
  * Ownership: said at each structure. Threads: one load at a time uses them, then
  * they are constant. Errors: TL_ECONFIG, after the report.
@@ -15,11 +15,13 @@
 #include "tieline/conf.h"
 #include "tieline/err.h"
 
-#define TL_CONF_INCLUDE_MAX 10      /* depth of include() */
-#define TL_CONF_TEXT_MAX (4u << 20) /* bytes of all files together */
-#define TL_CONF_NAME_MAX 63         /* of a block's title */
-#define TL_CONF_FINGERPRINT 32      /* SHA-256 */
-#define TL_CONF_UNSET UINT32_MAX    /* an OPT_WORD without a value */
+#define TL_CONF_INCLUDE_MAX 10 /* depth of include() */
+/* Bytes of all files together: 100,000 peers and as many routes, at 200 to 300 bytes each. It
+ * bounds what a mistaken include can cost, some 10 times as much memory while loading. */
+#define TL_CONF_TEXT_MAX (64u << 20)
+#define TL_CONF_NAME_MAX 63      /* of a block's title */
+#define TL_CONF_FINGERPRINT 32   /* SHA-256 */
+#define TL_CONF_UNSET UINT32_MAX /* an OPT_WORD without a value */
 
 /* ---- problems ---- */
 
@@ -48,8 +50,8 @@ const char *tl_conf_nearest(const char *word, const char *const *names);
 /* ---- tokens ---- */
 
 struct tl_conf_token {
-  char kind; /* 's' a word or string, '+' for +=, else the character itself: { } = , */
-  char *text;
+  char kind;  /* 's' a word or string, '+' for +=, else the character itself: { } = , */
+  char *text; /* malloc'd if KIND is 's', else a constant */
   struct tl_conf_pos pos;
 };
 
@@ -213,9 +215,12 @@ struct tl_block {
   uint8_t fingerprint[TL_CONF_FINGERPRINT]; /* TLS domains: options and files */
 };
 
+/* The blocks of one section in file order. */
 struct tl_blocks {
   struct tl_block *b;
-  size_t n;
+  size_t n, cap;
+  uint32_t *slot; /* hash of titles: index + 1 of a block, 0: free */
+  size_t n_slot;  /* a power of two */
 };
 
 /* Everything as written, defaults filled in; kept by the snapshot for printing and reloads. */
@@ -239,13 +244,22 @@ static inline struct tl_conf_timeouts *tl_raw_timeouts(const struct tl_raw *r) {
   return r->sec[TL_SEC_TIMEOUTS].b[0].values;
 }
 
+static inline bool tl_opt_is_list(const struct tl_opt *o) {
+  return o->kind == TL_OPT_LIST || o->kind == TL_OPT_PATHS;
+}
+
+/* A block with the defaults of SEC as its values. */
 int tl_block_init(struct tl_block *b, const struct tl_conf_section *sec, const char *title);
 void tl_block_free(struct tl_block *b);
 /* Where option NAME of B is written, or else where B opens. */
 struct tl_conf_pos tl_block_at(const struct tl_block *b, const char *name);
 bool tl_block_given(const struct tl_block *b, const char *name);
-/* The block titled TITLE, or NULL. */
+/* The block titled TITLE, or NULL. Constant time. */
 struct tl_block *tl_blocks_find(const struct tl_blocks *bs, const char *title);
+/* One more block, as tl_block_init makes it; no other has its title. Blocks may move. */
+int tl_blocks_add(struct tl_blocks *bs, const struct tl_conf_section *sec, const char *title,
+                  struct tl_block **out);
+void tl_blocks_free(struct tl_blocks *bs);
 /* "unknown peer "x"; did you mean "y"?" at the place of OPTION in B. */
 int tl_conf_fail_unknown(struct tl_conf_ctx *ctx, const struct tl_block *b, const char *option,
                          const char *what, const char *name, const struct tl_blocks *bs);
@@ -258,6 +272,9 @@ static inline bool tl_conf_is_pem(const char *text) {
  * ERR holds a sentence. */
 int tl_value_store(struct tl_block *b, const struct tl_opt *o, const char *const *text, size_t n,
                    const char *dir, char *err, size_t cap);
+/* Adds N texts to the list that is B's value of O. */
+int tl_value_append(struct tl_block *b, const struct tl_opt *o, const char *const *text, size_t n,
+                    const char *dir);
 void tl_value_clear(struct tl_block *b, const struct tl_opt *o);
 /* B's value of O becomes a copy of FROM's. */
 int tl_value_copy(struct tl_block *b, const struct tl_opt *o, const struct tl_block *from);
@@ -304,6 +321,8 @@ int tl_conf_parse_method(const char *text, int *out_min, int *out_max, const cha
 int tl_conf_build(struct tl_conf *c, const struct tl_conf *previous, struct tl_conf_ctx *ctx);
 int tl_conf_build_domains(struct tl_conf *c, const struct tl_conf *previous,
                           struct tl_conf_ctx *ctx);
+/* The peer of C named NAME, or NULL. Constant time. */
+struct tl_conf_peer *tl_conf_peer_named(const struct tl_conf *c, const char *name);
 /* conf_peer.c: a peer's identity, and a route's conditions on the source of a request. */
 void tl_conf_check_identity(const struct tl_block *b, enum tl_transport t, struct tl_conf_ctx *ctx);
 void tl_conf_check_source(const struct tl_block *b, struct tl_conf_ctx *ctx);

@@ -179,9 +179,8 @@ int tl_conf_build_source(const struct tl_conf *c, const struct tl_block *b,
   while (r->from_peer && r->from_peer[n]) n++;
   if (n == 0) return TL_OK;
   if (!(r->from = calloc(n, sizeof(*r->from)))) return TL_ENOMEM;
-  for (size_t i = 0; i < n; i++)
-    for (size_t k = 0; k < c->n_peer; k++)
-      if (strcmp(c->peer[k].name, r->from_peer[i]) == 0) r->from[r->n_from++] = &c->peer[k];
+  for (; r->n_from < n; r->n_from++)
+    if (!(r->from[r->n_from] = tl_conf_peer_named(c, r->from_peer[r->n_from]))) return TL_ECONFIG;
   return TL_OK;
 }
 

@@ -49,14 +49,14 @@ static int word_add(struct word *w, const char *p, size_t n) {
   return 0;
 }
 
-/* Takes TEXT over. */
+/* Takes TEXT over if KIND is 's'. */
 static int token_add(struct reader *r, char kind, char *text, struct tl_conf_pos pos) {
   struct tl_conf_source *s = r->s;
   if (s->n_token == s->cap) {
     size_t cap = s->cap ? s->cap * 2 : 256;
     struct tl_conf_token *t = realloc(s->token, cap * sizeof(*t));
     if (!t) {
-      free(text);
+      if (kind == 's') free(text);
       return TL_ENOMEM;
     }
     s->token = t;
@@ -90,7 +90,7 @@ static int expand_variable(struct reader *r, struct word *w) {
 }
 
 /* The end of a line inside quotes: only PEM text has several. It becomes '|', which no PEM line
- * holds, so that a token stays one line (conf_parse.c counts them). */
+ * contains: the form in which PEM text is written on one line. */
 static int pem_line_end(struct reader *r, struct word *w, struct tl_conf_pos start) {
   if (w->n < 11 || memcmp(w->p, "-----BEGIN ", 11) != 0)
     return tl_conf_fail(r->ctx, start, "the string that starts here has no closing quote");
@@ -267,16 +267,13 @@ out:
 }
 
 static int next_token(struct reader *r) {
+  static char marks[][3] = {"{", "}", "=", ",", "+="};
   char c = *r->p;
-  if (strchr("{}=,", c)) {
-    r->p++;
-    char *text = strndup(&c, 1);
-    return text ? token_add(r, c, text, r->pos) : TL_ENOMEM;
-  }
-  if (c == '+' && r->end - r->p > 1 && r->p[1] == '=') {
-    r->p += 2;
-    char *text = strdup("+=");
-    return text ? token_add(r, '+', text, r->pos) : TL_ENOMEM;
+  for (size_t i = 0; i < sizeof(marks) / sizeof(*marks); i++) {
+    size_t n = strlen(marks[i]);
+    if ((size_t)(r->end - r->p) < n || memcmp(r->p, marks[i], n) != 0) continue;
+    r->p += n;
+    return token_add(r, c, marks[i], r->pos);
   }
   if (c == '(' || c == ')') return tl_conf_fail(r->ctx, r->pos, "unexpected \"%c\"", c);
   bool quoted = c == '"' || c == '\'';
@@ -374,6 +371,7 @@ int tl_conf_source_text(struct tl_conf_source *s, struct tl_conf_ctx *ctx, const
 
 void tl_conf_source_drop_tokens(struct tl_conf_source *s) {
   for (size_t i = 0; i < s->n_token; i++) {
+    if (s->token[i].kind != 's') continue;
     OPENSSL_cleanse(s->token[i].text, strlen(s->token[i].text)); /* it may be a key */
     free(s->token[i].text);
   }

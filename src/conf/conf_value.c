@@ -142,6 +142,12 @@ static void list_free(const struct tl_opt *o, char **l) {
   free(l);
 }
 
+static size_t list_len(char *const *l) {
+  size_t n = 0;
+  while (l && l[n]) n++;
+  return n;
+}
+
 static int store_list(char ***out, const struct tl_opt *o, const char *const *text, size_t n,
                       const char *dir) {
   char **l = calloc(n + 1, sizeof(*l));
@@ -177,8 +183,21 @@ int tl_value_store(struct tl_block *b, const struct tl_opt *o, const char *const
   return TL_EINVAL;
 }
 
-static bool is_list(const struct tl_opt *o) {
-  return o->kind == TL_OPT_LIST || o->kind == TL_OPT_PATHS;
+int tl_value_append(struct tl_block *b, const struct tl_opt *o, const char *const *text, size_t n,
+                    const char *dir) {
+  char ***list = value_field(b, o), **more = NULL;
+  int rc = store_list(&more, o, text, n, dir);
+  if (rc || !more) return rc;
+  size_t have = list_len(*list), add = list_len(more);
+  char **joined = realloc(*list, (have + add + 1) * sizeof(*joined));
+  if (!joined) {
+    list_free(o, more);
+    return TL_ENOMEM;
+  }
+  memcpy(joined + have, more, (add + 1) * sizeof(*joined));
+  free(more);
+  *list = joined;
+  return 0;
 }
 
 static bool is_string(const struct tl_opt *o) {
@@ -187,7 +206,7 @@ static bool is_string(const struct tl_opt *o) {
 
 void tl_value_clear(struct tl_block *b, const struct tl_opt *o) {
   if (o->flags & TL_OPT_ALIAS) return;
-  if (is_list(o)) {
+  if (tl_opt_is_list(o)) {
     char ***l = value_field(b, o);
     list_free(o, *l);
     *l = NULL;
@@ -199,11 +218,9 @@ void tl_value_clear(struct tl_block *b, const struct tl_opt *o) {
 }
 
 int tl_value_copy(struct tl_block *b, const struct tl_opt *o, const struct tl_block *from) {
-  if (is_list(o)) {
+  if (tl_opt_is_list(o)) {
     char **l = *(char ***)value_field(from, o);
-    size_t n = 0;
-    while (l && l[n]) n++;
-    return store_list(value_field(b, o), o, (const char *const *)l, n, NULL);
+    return store_list(value_field(b, o), o, (const char *const *)l, list_len(l), NULL);
   }
   if (is_string(o)) {
     char *s = *(char **)value_field(from, o);
@@ -215,7 +232,7 @@ int tl_value_copy(struct tl_block *b, const struct tl_opt *o, const struct tl_bl
 }
 
 bool tl_value_equal(const struct tl_opt *o, const struct tl_block *a, const struct tl_block *b) {
-  if (is_list(o)) {
+  if (tl_opt_is_list(o)) {
     char **x = *(char ***)value_field(a, o), **y = *(char ***)value_field(b, o);
     if (!x || !y) return x == y;
     while (*x && *y && strcmp(*x, *y) == 0) x++, y++;
@@ -275,7 +292,7 @@ static void print_string(const struct tl_opt *o, const char *s, FILE *f) {
 void tl_value_print(const struct tl_opt *o, const struct tl_block *b, FILE *f) {
   const void *v = value_field(b, o);
   char buf[32];
-  if (is_list(o)) {
+  if (tl_opt_is_list(o)) {
     char **l = *(char *const *const *)v ? *(char ***)value_field(b, o) : NULL;
     fputc('{', f);
     for (size_t i = 0; l && l[i]; i++) {

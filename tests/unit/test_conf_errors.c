@@ -65,6 +65,15 @@ Test(conf_errors, grammar) {
       {L "peer \"a\" {\n peer \"b\" {}\n}",
        "t.conf:3: a peer block cannot stand inside a peer block"},
       {L "= 3", "t.conf:2: unexpected token '='"},
+      {L "peer \"a\"", "t.conf:2: the configuration ends where a value or a block should follow"},
+      {L "peer = { }", "t.conf:2: peer opens a block and needs a name"},
+      {L "domains = = a", "t.conf:2: unexpected token '='"},
+      {L "domains = { a\n, , b }", "t.conf:3: unexpected token ','"},
+      {L "domains = { a\n b }", "t.conf:3: unexpected token 'b'"},
+      {L "domains = { { a } }", "t.conf:2: unexpected token '{'"},
+      {L "workers += { 5 }", "t.conf:2: attempt to append to non-list option 'workers'"},
+      {L "limits { max_head = 4k }\n\nlimits { max_head = 8k }", "t.conf:4: max_head is set twice"},
+      {L "workers = x\nworkrs = 2", "t.conf:2: workers must be a whole number"},
   };
   CHECK(b);
 }
@@ -116,6 +125,8 @@ Test(conf_errors, values) {
       {L "user = \"nobody-has-this-name\"", "t.conf:2: there is no account"},
       {L "workers = 2\nlog_level = info\n\nworkers = 3\n", "t.conf:5: workers is set twice"},
       {L "domains = \"a\"\ndomains = { \"b\" }", "t.conf:3: domains is set twice"},
+      {L "domains = {}\ndomains = { \"b\" }", "t.conf:3: domains is set twice, first at"},
+      {L "domains += \"a\"\ndomains = { \"b\" }", "t.conf:3: domains is set twice"},
   };
   CHECK(b);
 }
@@ -186,6 +197,8 @@ Test(conf_errors, tls_domains) {
       {L "tls_domain \"a\" { " CERT "\n match_ip_address = { \"127.0.0.1\", \"host\" } }",
        "t.conf:3: \"host\" is no numeric address"},
       {L "tls_domain \"a\" { " CERT " groups = \"X25519\"\n ec_curve = \"P-256\" }",
+       "t.conf:3: ec_curve is another name of groups"},
+      {L "tls_domain \"a\" { " CERT "\n ec_curve = \"P-256\"\n groups = \"X25519\" }",
        "t.conf:3: ec_curve is another name of groups"},
       {L "tls_domain \"\" { " CERT " }", "t.conf:2: the name of a tls_domain block has 1 to 63"},
   };
