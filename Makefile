@@ -90,7 +90,9 @@ check-conformance: all $(SUPPORT_BIN)
 
 ## check-flow     whole calls through the daemon, on the host
 check-flow: all $(SUPPORT_BIN)
-	@$(STEP) flow-host -- tests/flow/run
+	@$(STEP) -g flow flow-itself -- tests/flow/selftest
+	@$(STEP) -g flow flow-host -- tests/flow/run
+	@tests/support/summary group $(TOTALS) flow
 
 ## check-hostile  strangers storm a daemon built with AddressSanitizer for SECONDS (default 30)
 check-hostile: $(BUILD)/support/odd_records hostile-built

@@ -23,6 +23,7 @@ class Env:
         self.sanitized = run.sanitized
         self.allow_user_records = False       # a test sets it when it forces user space
         self.dir = os.path.join(run.dir, "%03d-%s" % (index, name[:60]))
+        self.dir += "-again" * os.path.exists(self.dir)
         os.makedirs(self.dir)
         self._next_port = run.port_base + index * 40 % 8000
         self.daemons, self.agents, self.procs, self._claims = [], [], [], []

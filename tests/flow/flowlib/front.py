@@ -20,6 +20,7 @@ def options(what, jobs):
     ap.add_argument("--keep", action="store_true", help="keep the working directory")
     ap.add_argument("--everywhere", action="store_true",
                     help="in the kernel-TLS machine run those marked host_only, too")
+    ap.add_argument("--itself", action="store_true", help=argparse.SUPPRESS)     # see selftest
     ap.add_argument("more", nargs="*", help=argparse.SUPPRESS)
     return ap.parse_args()
 
@@ -30,7 +31,7 @@ def arguments(o, folder):
     out += ["--hostile", str(o.hostile)] if o.hostile else []
     out += ["--seed", str(o.seed)] if o.seed is not None else []
     out += ["--keep"] * o.keep + ["--everywhere"] * o.everywhere + o.more
-    return out + [os.path.join(folder, "hostile") if o.hostile else folder]
+    return out + [os.path.join(folder, "hostile" if o.hostile else "itself" if o.itself else "")]
 
 
 class Names:

@@ -70,7 +70,8 @@ def in_a_process(item):
         from_data = item.config.hook.pytest_report_from_serializable
         return [from_data(config=item.config, data=d) for d in ours.recv()]
     except EOFError:
-        return [lost(item, began, "the test's process died")]
+        child.join(1)
+        return [lost(item, began, "the test's process ended with status %s" % child.exitcode)]
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
