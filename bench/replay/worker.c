@@ -8,6 +8,7 @@
 #include <urcu/urcu-memb.h>
 
 #include "net/net_internal.h"
+#include "proxy/peer_probe.h"
 #include "replay.h"
 #include "sip/lines.h"
 #include "tls/identity_read.h"
@@ -62,13 +63,12 @@ void replay_worker_begin(const char *file) {
   if (tl_mailbox_init(&rt.resolver, 16)) replay_die("out of memory");
   if (tl_net_init(&px.net, &px.th, &tl_proxy_handler, &px, err, sizeof(err)))
     replay_die("the worker does not start: %s", err);
-  if (tl_txn_tables_init(&px)) replay_die("out of memory");
-  tl_snap_refresh(&px);
+  if (tl_proxy_init(&px)) replay_die("out of memory");
   replay_turn();
 }
 
 __attribute__((noinline)) void replay_turn(void) {
-  tl_probe_refresh(&px);
+  tl_peer_probe_refresh(&px);
   if (tl_net_turn(&px.net)) replay_die("a turn failed");
 }
 

@@ -31,3 +31,5 @@ void tl_pool_init(struct tl_pool *p, size_t size, size_t max);
 void tl_pool_destroy(struct tl_pool *p);
 void *tl_pool_get(struct tl_pool *p); /* not cleared */
 void tl_pool_put(struct tl_pool *p, void *obj);
+/* Touches the memory of N free objects once, so that no page faults come later. */
+void tl_pool_touch(struct tl_pool *p, uint32_t n);

@@ -138,6 +138,18 @@ struct tl_scan_error {
 int tl_scan(const char *p, size_t n, bool stream, size_t max_head, struct tl_msg *out,
             struct tl_scan_error *err);
 
+/*
+ * A scan without the header slots that M does not use, for a copy of M's head that stands at P. It
+ * takes tl_msg_scan_size bytes at DST, and is read like any other. Where it follows LEN bytes that
+ * stand BASE bytes into an object, tl_msg_scan_at says how far behind their start it is to be.
+ */
+size_t tl_msg_scan_size(const struct tl_msg *m);
+const struct tl_msg *tl_msg_copy_scan(const struct tl_msg *m, const char *p, void *dst);
+static inline size_t tl_msg_scan_at(size_t base, size_t len) {
+  const size_t align = _Alignof(struct tl_msg);
+  return ((base + len + align - 1) & ~(align - 1)) - base;
+}
+
 /* Can M be replied to? A request, not ACK, with a Via. Of From, To, Call-ID and CSeq the reply
  * repeats those that are there (RFC 3261 16.3 step 1); if the Via is unreadable, it goes to the
  * source of the request. */

@@ -7,6 +7,7 @@
 #include "tieline/pool.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -133,4 +134,12 @@ void tl_pool_put(struct tl_pool *p, void *obj) {
   c->next = p->empty;
   p->empty = c;
   p->n_empty++;
+}
+
+void tl_pool_touch(struct tl_pool *p, uint32_t n) {
+  void **obj = malloc(n * sizeof(*obj));
+  uint32_t got = 0;
+  while (obj && got < n && (obj[got] = tl_pool_get(p)) != NULL) memset(obj[got++], 0, p->size);
+  while (got) tl_pool_put(p, obj[--got]);
+  free(obj);
 }

@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Accounting: one log line when the INVITE of a call has its final answer, and
- * one when a BYE has, with what is known of both connections (FEATURES B7). The
- * log's queue is bounded and never waited for; what it loses, it counts.
+ * Accounting: one log line when the INVITE of a call has its final answer and one when its BYE
+ * has, with what is known of both connections (FEATURES B7). The log's queue is bounded and never
+ * waited for; what it loses, it counts.
  *
- * A call's length needs its beginning: a table of fixed size keeps the last
- * answers of this worker, and a call that has dropped out of it has no length.
+ * The length of a call needs its start time: a table of fixed size holds those of the calls this
+ * worker answered last, and a call that has dropped out of it is logged without a length.
  */
+#include "account.h"
+
 #include <stdlib.h>
 
+#include "plan.h"
 #include "proxy.h"
+#include "saved.h"
+#include "source.h"
 #include "tieline/siphash.h"
+#include "txn.h"
 
 #define STARTS 8192u
 #define TEXT_MAX 120u
@@ -19,19 +25,19 @@ struct tl_call_start {
   uint64_t key, at_ms;
 };
 
-/* Fields gathered one by one, because most may be empty. */
+/* Fields are gathered one by one, since most of them may be empty. */
 struct line {
   struct tl_field f[40];
   size_t n;
 };
 
-static void add(struct line *l, const char *key, struct tl_str s) {
+static void add_field(struct line *l, const char *key, struct tl_str s) {
   if (s.n > TEXT_MAX) s.n = TEXT_MAX;
   if (s.n && l->n < sizeof(l->f) / sizeof(*l->f)) l->f[l->n++] = TL_F(key, s);
 }
 
 static void add_c(struct line *l, const char *key, const char *s) {
-  if (s) add(l, key, tl_str_c(s));
+  if (s) add_field(l, key, tl_str_c(s));
 }
 
 static void add_i(struct line *l, const char *key, uint64_t v) {
@@ -71,7 +77,7 @@ static void add_side(struct tl_proxy *p, struct line *l, const struct names *k,
   if (!h->addr.sa.sa_family) return; /* it never went out */
   add_c(l, k->addr, tl_addr_format(&h->addr, text));
   add_c(l, k->transport, tl_transport_param(h->transport));
-  /* Of a connection that is gone, or another worker's, the address is all there is. */
+  /* Of a closed connection, or one of another worker, only the address is known. */
   const struct tl_source *s = c || h->transport == TL_UDP ? tl_source_of(p, h, c) : NULL;
   if (s) {
     add_c(l, k->peer, s->peer ? s->peer->name : NULL);
@@ -87,14 +93,14 @@ static uint64_t key_of(const struct tl_proxy *p, struct tl_str call_id, struct t
          (tl_siphash13(p->th.rt->secret + 16, tag.p, tag.n) | 1);
 }
 
-static void answered(struct tl_proxy *p, const struct tl_msg *m) {
+static void note_answer(struct tl_proxy *p, const struct tl_msg *m) {
   if (!p->starts) p->starts = calloc(STARTS, sizeof(*p->starts));
   if (!p->starts) return;
   uint64_t key = key_of(p, m->call_id, m->from_tag);
   p->starts[key % STARTS] = (struct tl_call_start){.key = key, .at_ms = p->net.now_ms};
 }
 
-/* Whoever hangs up, the tag of who called stands in From or in To. */
+/* Whichever side hangs up, the caller's tag stands in From or in To. */
 static void add_length(struct tl_proxy *p, struct line *l, const struct tl_msg *m) {
   for (int i = 0; i < 2 && p->starts; i++) {
     uint64_t key = key_of(p, m->call_id, i ? m->to_tag : m->from_tag);
@@ -108,27 +114,27 @@ static void add_length(struct tl_proxy *p, struct line *l, const struct tl_msg *
 
 /* ---- lines ---- */
 
-static bool wanted(const struct tl_proxy *p, const struct tl_msg *m) {
+static bool is_logged(const struct tl_proxy *p, const struct tl_msg *m) {
   if (!p->net.conf->log_calls || tl_log_level() < TL_LOG_INFO) return false;
   return m->method == TL_M_BYE || (m->method == TL_M_INVITE && m->to_tag.n == 0);
 }
 
-static void say(struct tl_proxy *p, const struct tl_msg *m, const struct tl_flow *from,
-                const struct tl_flow *to, const char *route, unsigned status, uint64_t ms) {
+static void log_call(struct tl_proxy *p, const struct tl_msg *m, const struct tl_flow *from,
+                     const struct tl_flow *to, const char *route, unsigned status, uint64_t ms) {
   char in[TL_ADDR_STRLEN], out[TL_ADDR_STRLEN];
   struct line l = {.n = 0};
   bool bye = m->method == TL_M_BYE;
-  add(&l, "call_id", m->call_id);
-  add(&l, "from", tl_msg_header(m, TL_H_FROM));
-  add(&l, "to", tl_msg_header(m, TL_H_TO));
-  add(&l, "asserted", tl_msg_header(m, TL_H_PAI));
-  add(&l, "uri", m->uri);
+  add_field(&l, "call_id", m->call_id);
+  add_field(&l, "from", tl_msg_header(m, TL_H_FROM));
+  add_field(&l, "to", tl_msg_header(m, TL_H_TO));
+  add_field(&l, "asserted", tl_msg_header(m, TL_H_PAI));
+  add_field(&l, "uri", m->uri);
   add_i(&l, "status", status);
   add_i(&l, bye ? "bye_ms" : "answer_ms", ms);
   if (bye)
     add_length(p, &l, m);
   else if (status >= 200 && status < 300)
-    answered(p, m);
+    note_answer(p, m);
   add_c(&l, "route", route);
   add_side(p, &l, &in_names, from, in);
   if (to) add_side(p, &l, &out_names, to, out);
@@ -143,16 +149,16 @@ void tl_account_done(struct tl_txn *txn, unsigned status) {
   struct tl_proxy *p = txn->proxy;
   struct tl_body body;
   if (!p->net.conf->log_calls || !txn->request || (!txn->invite && txn->method != TL_M_BYE)) return;
-  if (tl_forward_rescan(p, txn->request, txn->reliable, &p->msg3, &body) || !wanted(p, &p->msg3))
-    return;
-  say(p, &p->msg3, &txn->from, &txn->to,
-      txn->plan && txn->plan->route ? txn->plan->route->name : NULL, status,
-      p->net.now_ms - txn->born_ms);
+  const struct tl_msg *m = tl_saved_scan(txn->request, &body);
+  if (!is_logged(p, m)) return;
+  log_call(p, m, &txn->from, &txn->to,
+           txn->plan && txn->plan->route ? txn->plan->route->name : NULL, status,
+           p->net.now_ms - txn->born_ms);
 }
 
 void tl_account_refused(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
                         unsigned status) {
-  if (wanted(p, m)) say(p, m, from, NULL, NULL, status, 0);
+  if (is_logged(p, m)) log_call(p, m, from, NULL, NULL, status, 0);
 }
 
 void tl_account_exit(struct tl_proxy *p) {

@@ -1,19 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The way back of a response when the connection that brought its request has
- * ended (RFC 3261 18.2.2): another connection of the same sender, of this worker
- * or else of the next ones in turn; where nobody has one, the last of them dials
- * where the Via says. Who is the same sender source.c decides. Who is known by his
- * address alone and says that he listens there is dialled at once. A connection whose
- * peer has only half-closed it may be as good as gone: a sender who is known by
- * more than his address, and has another one, gets his answers there.
+ * The way back of a response whose request came on a connection that has ended (RFC 3261 18.2.2):
+ * another connection of the same sender, first of this worker, then of the next ones in turn;
+ * where none has one, the last of them dials the address in the Via. Which connections belong to
+ * the same sender is decided in source.c. A sender known by its address alone that says it listens
+ * there is dialled at once. A connection half-closed by its peer may be as good as gone: a sender
+ * known by more than its address that has another connection gets its responses there.
  */
+#include "back.h"
+
 #include <stdlib.h>
 
+#include "outbound.h"
 #include "proxy.h"
+#include "saved.h"
+#include "source.h"
+#include "tieline/edit.h"
+#include "txn.h"
+#include "xworker.h"
 
-/* A search goes through all connections: so many of them have their sender worked out, and where
- * they are many the next search waits. */
+/* A search walks all connections: it works out the sender of at most this many, and where there
+ * are many connections it is not repeated at once. */
 #define LOOKS_MAX 256u
 #define MANY 1024u
 #define SEARCH_MS 10u
@@ -23,20 +30,26 @@ struct back {
   struct tl_flow was; /* where the request came from */
   uint64_t sender;
   uint16_t via_port;
-  enum { NOTHING, DIAL, AS_IT_CAME } last; /* where nobody has another connection */
+  enum { NOTHING, DIAL, AS_IT_CAME } last; /* what to do where no worker has another connection */
   bool at_once;
   unsigned hops; /* workers that have looked */
   uint32_t len;
   char data[];
 };
 
-static bool usable(const struct tl_conn *c, const struct tl_flow *was) {
+/* The last search. */
+struct tl_back_search {
+  uint64_t sender, at_ms;
+  tl_conn_id conn; /* 0: none was found */
+};
+
+static bool is_usable(const struct tl_conn *c, const struct tl_flow *was) {
   return c && c->state == TL_CONN_OPEN && !c->doomed && !tl_conn_half_closed(c) &&
          c->transport == was->transport;
 }
 
-/* What we have dialled leads to whoever listens there, which an address alone does not tell apart
- * from who has called. */
+/* A connection that we dialled leads to whatever listens at that address, which the address
+ * alone cannot tell apart from the client that called us. */
 static bool is_sender(struct tl_proxy *p, struct tl_conn *c, uint64_t sender) {
   if (c->outgoing && sender % 8 == TL_SENDER_ADDRESS) return false;
   struct tl_flow at = {
@@ -44,36 +57,40 @@ static bool is_sender(struct tl_proxy *p, struct tl_conn *c, uint64_t sender) {
   return tl_source_sender(p, &at, c) == sender;
 }
 
-static struct tl_conn *search(struct tl_proxy *p, const struct tl_flow *was, uint64_t sender) {
+static struct tl_conn *search_conns(struct tl_proxy *p, const struct tl_flow *was,
+                                    uint64_t sender) {
   struct tl_net *n = &p->net;
   struct tl_conn *found = NULL;
   unsigned looks = LOOKS_MAX;
   for (uint32_t i = 0; i < n->n_slot && looks; i++) {
     struct tl_conn *c = n->slots[i].c;
-    if (!usable(c, was)) continue;
+    if (!is_usable(c, was)) continue;
     if (!tl_addr_ip_eq(&c->peer, &was->addr) && !(c->tls && c->tls->peer_verified)) continue;
     looks--;
     if (!is_sender(p, c, sender)) continue;
-    /* Behind one address there may be several, and nothing tells which of them has called. */
+    /* Behind one address there may be several clients, and nothing tells which of them sent the
+     * request. */
     if (found && sender % 8 == TL_SENDER_ADDRESS) return NULL;
     if (!found || c->born_ms > found->born_ms) found = c;
   }
   return found;
 }
 
-static struct tl_conn *find(struct tl_proxy *p, const struct tl_flow *was, uint64_t sender) {
-  struct tl_conn *c = tl_conn_get(&p->net, p->back.conn);
+static struct tl_conn *find_conn(struct tl_proxy *p, const struct tl_flow *was, uint64_t sender) {
+  struct tl_back_search *last = p->back;
   uint64_t now = p->net.now_ms;
-  if (p->back.sender == sender && usable(c, was) && is_sender(p, c, sender)) return c;
-  if (p->net.n_slot > MANY && now - p->back.at_ms < SEARCH_MS) return NULL;
-  c = search(p, was, sender);
-  p->back.sender = sender;
-  p->back.conn = c ? tl_conn_id_of(c) : 0;
-  p->back.at_ms = now;
+  if (!last && !(last = p->back = calloc(1, sizeof(*last)))) return NULL;
+  struct tl_conn *c = tl_conn_get(&p->net, last->conn);
+  if (last->sender == sender && is_usable(c, was) && is_sender(p, c, sender)) return c;
+  if (p->net.n_slot > MANY && now - last->at_ms < SEARCH_MS) return NULL;
+  c = search_conns(p, was, sender);
+  last->sender = sender;
+  last->conn = c ? tl_conn_id_of(c) : 0;
+  last->at_ms = now;
   return c;
 }
 
-static int dial(struct tl_proxy *p, const struct back *b, struct tl_conn **out) {
+static int dial_sender(struct tl_proxy *p, const struct back *b, struct tl_conn **out) {
   char host[TL_ADDR_STRLEN];
   enum tl_choice rule;
   struct tl_conn_key key = {.transport = b->was.transport, .addr = b->was.addr};
@@ -88,10 +105,10 @@ static int dial(struct tl_proxy *p, const struct back *b, struct tl_conn **out) 
   return tl_conn_open(&p->net, &key, out);
 }
 
-/* Sends B from here or hands it on; takes it. */
-static int step(struct tl_proxy *p, struct back *b, tl_conn_id *out) {
+/* Sends B from here or passes it on to the next worker; takes ownership of it. */
+static int send_or_pass_on(struct tl_proxy *p, struct back *b, tl_conn_id *out) {
   unsigned workers = p->th.rt->n_worker;
-  struct tl_conn *c = b->at_once ? NULL : find(p, &b->was, b->sender);
+  struct tl_conn *c = b->at_once ? NULL : find_conn(p, &b->was, b->sender);
   int rc = TL_OK;
   if (c) {
     tl_count(tl_proxy_counters(p), TL_C_RESP_ELSEWHERE);
@@ -101,10 +118,10 @@ static int step(struct tl_proxy *p, struct back *b, tl_conn_id *out) {
     if (rc) free(b);
     return rc;
   } else {
-    rc = b->last == DIAL ? dial(p, b, &c) : TL_ECLOSED;
+    rc = b->last == DIAL ? dial_sender(p, b, &c) : TL_ECLOSED;
   }
   if (b->last == AS_IT_CAME && !c)
-    rc = tl_forward_bytes(p, &b->was, b->data, b->len);
+    rc = tl_outbound_bytes(p, &b->was, b->data, b->len);
   else if (rc == TL_OK)
     rc = tl_conn_send(c, b->data, b->len);
   if (rc == TL_OK && c) *out = tl_conn_id_of(c);
@@ -125,17 +142,15 @@ bool tl_back_needed(const struct tl_txn *txn) {
   return tl_conn_half_closed(c) && txn->sender % 8 != TL_SENDER_ADDRESS;
 }
 
-/* Is its sent-by at the sender's address, but not the connection that brought it? Behind a NAT it
- * is neither, and an address may be of others, too, whom the answer does not concern. */
-static bool listens(const struct tl_txn *txn) {
-  struct tl_proxy *p = txn->proxy;
+/* Is its sent-by at the sender's address, but not the port that it came from? Behind a NAT it is
+ * neither, and the address may be shared with others, whom the response does not concern. */
+static bool listens_at_sent_by(const struct tl_txn *txn) {
   struct tl_body body;
   struct tl_addr a;
-  if (txn->sender % 8 != TL_SENDER_ADDRESS || !txn->request ||
-      tl_forward_rescan(p, txn->request, txn->reliable, &p->msg3, &body))
-    return false;
-  return tl_addr_parse(p->msg3.via.host, p->msg3.via.port, &a) == TL_OK &&
-         tl_addr_ip_eq(&a, &txn->from.addr) && !tl_addr_eq(&a, &txn->from.addr);
+  if (txn->sender % 8 != TL_SENDER_ADDRESS || !txn->request) return false;
+  const struct tl_via *v = &tl_saved_scan(txn->request, &body)->via;
+  return tl_addr_parse(v->host, v->port, &a) == TL_OK && tl_addr_ip_eq(&a, &txn->from.addr) &&
+         !tl_addr_eq(&a, &txn->from.addr);
 }
 
 static struct back *back_new(const struct tl_txn *txn, size_t len, bool may_dial) {
@@ -145,7 +160,7 @@ static struct back *back_new(const struct tl_txn *txn, size_t len, bool may_dial
   b->was = txn->from;
   b->sender = txn->sender;
   b->via_port = txn->via_port;
-  b->at_once = listens(txn);
+  b->at_once = listens_at_sent_by(txn);
   b->last = half_closed(txn) ? AS_IT_CAME : may_dial ? DIAL : NOTHING;
   b->len = (uint32_t)len;
   return b;
@@ -156,17 +171,23 @@ int tl_back_send(struct tl_txn *txn, const struct tl_edit *e, const struct tl_bo
   struct back *b = back_new(txn, head + body->len, true);
   if (!b) return TL_ENOMEM;
   tl_xw_copy_body(b->data + tl_edit_write(e, b->data), body);
-  return step(txn->proxy, b, &txn->from.conn);
+  return send_or_pass_on(txn->proxy, b, &txn->from.conn);
 }
 
 int tl_back_bytes(struct tl_txn *txn, const void *data, size_t n) {
   struct back *b = back_new(txn, n, false);
   if (!b) return TL_ENOMEM;
   memcpy(b->data, data, n);
-  return step(txn->proxy, b, &txn->from.conn);
+  return send_or_pass_on(txn->proxy, b, &txn->from.conn);
 }
 
 void tl_back_mail(struct tl_proxy *p, struct tl_mail *m) {
   tl_conn_id used;
-  if (step(p, (struct back *)m, &used)) tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);
+  if (send_or_pass_on(p, (struct back *)m, &used))
+    tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);
+}
+
+void tl_back_exit(struct tl_proxy *p) {
+  free(p->back);
+  p->back = NULL;
 }

@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Addresses to which nothing goes only because a URI in a message names them:
- * this machine's own insides (loopback, unspecified), its links, our own
- * listeners. Who is there himself may name them. What the configuration names,
- * a peer, is not asked about here.
+ * Addresses that a URI in a message cannot make us send to: this machine itself (loopback,
+ * unspecified), its links, our own listeners. A sender that is there itself may name them.
+ * Addresses from the configuration, that is, of peers, are not checked here.
  */
+#include "guard.h"
+
 #include "proxy.h"
+#include "snap.h"
 #include "tieline/log_limit.h"
 
-/* 64:ff9b::/96 (RFC 6052 2.1), ::/96 (RFC 4291 2.5.5.1), but for :: and ::1, and ::ffff:0:0/96. */
+/* 64:ff9b::/96 (RFC 6052 2.1), ::/96 (RFC 4291 2.5.5.1) except :: and ::1, and ::ffff:0:0/96. */
 static bool wears_ipv6(const struct in6_addr *ip) {
   static const uint8_t nat64[12] = {0x00, 0x64, 0xff, 0x9b};
   return IN6_IS_ADDR_V4MAPPED(ip) || IN6_IS_ADDR_V4COMPAT(ip) ||
          memcmp(ip->s6_addr, nat64, sizeof(nat64)) == 0;
 }
 
-/* IPv4 in IPv6 clothes leads where the IPv4 address does: A, or that address in BUF. */
-static const struct tl_addr *unmapped(const struct tl_addr *a, struct tl_addr *buf) {
+/* An IPv4 address embedded in IPv6 leads where the IPv4 address does. Returns A, or the embedded
+ * address in BUF. */
+static const struct tl_addr *unmap_ipv4(const struct tl_addr *a, struct tl_addr *buf) {
   if (a->sa.sa_family != AF_INET6 || !wears_ipv6(&a->v6.sin6_addr)) return a;
   memset(buf, 0, sizeof(*buf));
   buf->v4.sin_family = AF_INET;
@@ -42,7 +45,7 @@ static enum place place_of(const struct tl_addr *a) {
   return IN6_IS_ADDR_UNSPECIFIED(ip) || IN6_IS_ADDR_MULTICAST(ip) ? NOWHERE : ELSEWHERE;
 }
 
-/* Whatever the transport: what listens for one mostly listens for the others. */
+/* Whatever the transport: a host that listens on one usually listens on the others. */
 static bool is_listener(const struct tl_conf *conf, const struct tl_addr *to) {
   char ip[TL_ADDR_STRLEN];
   uint16_t port = tl_addr_port(to);
@@ -57,42 +60,40 @@ static const char *is_inner(const struct tl_addr *to, const struct tl_addr *from
   enum place p = place_of(to);
   if (p == ELSEWHERE) return NULL;
   if (p == NOWHERE) return "it is no address of a single host";
-  if (p == place_of(unmapped(from, &buf))) return NULL;
+  if (p == place_of(unmap_ipv4(from, &buf))) return NULL;
   return p == LOOPBACK ? "it is this machine's loopback and the sender is not there"
                        : "it is a link-local address and the sender is not there";
 }
 
 bool tl_guard_is_listener(const struct tl_conf *conf, const struct tl_addr *to) {
   struct tl_addr buf;
-  return is_listener(conf, unmapped(to, &buf));
+  return is_listener(conf, unmap_ipv4(to, &buf));
 }
 
 const char *tl_guard_refusal(const struct tl_conf *conf, const struct tl_addr *to,
                              const struct tl_addr *from) {
   struct tl_addr buf;
-  const struct tl_addr *there = unmapped(to, &buf);
+  const struct tl_addr *there = unmap_ipv4(to, &buf);
   const char *inner = is_inner(there, from);
   return inner ? inner : is_listener(conf, there) ? "it is a listener of ours" : NULL;
 }
 
 /* ---- what is refused ---- */
 
-static const char *caller_of(const struct tl_conf *conf, const struct tl_plan *plan) {
-  for (size_t i = 0; plan->caller && i < conf->n_peer; i++)
-    if (conf->peer[i].id == plan->caller) return conf->peer[i].name;
-  return "";
+static const char *caller_of(const struct tl_snap *snap, const struct tl_plan *plan) {
+  const struct tl_conf_peer *peer = tl_snap_peer(snap, plan->caller);
+  return peer ? peer->name : "";
 }
 
 void tl_guard_deny(struct tl_proxy *p, struct tl_plan *plan, const char *reason,
                    enum tl_log_level level, const char *sentence) {
   char from[TL_ADDR_STRLEN];
   plan->refusal = reason;
-  if (p->quiet) return;
-  TL_LOG_FROM(&plan->source, NULL, level, sentence,
-              TL_FC("from", tl_addr_format(&plan->source, from)),
-              TL_FC("peer", caller_of(p->snap->conf, plan)),
-              TL_FC("route", plan->route ? plan->route->name : ""), TL_F("host", plan->uri.host),
-              TL_F("next_hop", plan->next_uri.host));
+  if (p->handled.quiet) return;
+  TL_LOG_FROM(
+      &plan->source, NULL, level, sentence, TL_FC("from", tl_addr_format(&plan->source, from)),
+      TL_FC("peer", caller_of(p->snap, plan)), TL_FC("route", plan->route ? plan->route->name : ""),
+      TL_F("host", plan->uri.host), TL_F("next_hop", plan->next_uri.host));
 }
 
 /* ---- relay = "request-uri" ---- */
@@ -108,7 +109,7 @@ bool tl_guard_relay(struct tl_proxy *p, const struct tl_conf *conf, struct tl_pl
   unsigned n = 0, had = plan->n_target, ours = 0;
   for (unsigned i = 0; i < had; i++) {
     struct tl_addr buf;
-    const struct tl_addr *there = unmapped(&plan->target[i].addr, &buf);
+    const struct tl_addr *there = unmap_ipv4(&plan->target[i].addr, &buf);
     bool own = is_listener(conf, there);
     ours += own;
     if (own || (is_inner(there, &plan->source) && !in_networks(plan->route, there))) continue;
@@ -117,7 +118,7 @@ bool tl_guard_relay(struct tl_proxy *p, const struct tl_conf *conf, struct tl_pl
   }
   plan->n_target = (uint8_t)n;
   if (n || !had) return true;
-  /* To ourselves it would only loop: as for an address of ours, there is nobody of that name. */
+  /* To ourselves it would only loop: as with any address of ours, there is no such user here. */
   *out_status = ours ? 404 : 403;
   if (!ours) tl_count(tl_proxy_counters(p), TL_C_RELAY_DENIED);
   if (ours)

@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a request claims in From and P-Asserted-Identity, held against its source
- * (FEATURES C1, C9 to C11, D26). A certificate of a domain lets any user of the
- * domain speak, one with a user's sip: URI that URI alone; the peer's domains and
- * the identity map add to it. Verdicts are remembered per connection and domain.
+ * Checks what a request asserts in From and P-Asserted-Identity against its source (FEATURES C1,
+ * C9 to C11, D26). A certificate for a domain covers any user of it, one with a user's sip: URI
+ * covers that URI alone; the peer's domains and the identity map add to it. Verdicts are cached
+ * per connection and domain.
  *
- * Who the source is, is source.c's.
+ * Who the source is, is decided in source.c.
  */
+#include "identity_check.h"
+
 #include <ctype.h>
 #include <stdio.h>
 
+#include "plan.h"
 #include "proxy.h"
+#include "snap.h"
+#include "source.h"
 #include "tieline/log_limit.h"
 #include "tieline/siphash.h"
 
@@ -27,13 +32,13 @@ static bool same_host(struct tl_str a, struct tl_str b) {
   return tl_str_ieq(without_dot(a), without_dot(b));
 }
 
-static bool listed(char *const *list, struct tl_str host) {
+static bool host_listed(char *const *list, struct tl_str host) {
   for (; list && *list; list++)
     if (same_host(tl_str_c(*list), host)) return true;
   return false;
 }
 
-/* Is a subjectAltName one user's URI at HOST? */
+/* Does a subjectAltName name a single user's URI at HOST? */
 static bool names_users(const struct tl_identity *id, struct tl_str host) {
   for (size_t i = 0; id && i < id->n_san; i++) {
     const char *at = id->san[i].kind == TL_SAN_URI ? strchr(id->san[i].value, '@') : NULL;
@@ -44,8 +49,8 @@ static bool names_users(const struct tl_identity *id, struct tl_str host) {
 
 /* ---- what a source may say ---- */
 
-/* Does the identity map give S the domain of U (COVERED), this very user, or others there? */
-static int mapped(const struct tl_source *s, const struct tl_uri *u) {
+/* Does the identity map grant S the domain of U (COVERED), this very user, or only others there? */
+static int map_verdict(const struct tl_source *s, const struct tl_uri *u) {
   int best = NOT_COVERED;
   for (unsigned i = 0; i < s->n_map; i++)
     for (char **w = s->map[i]->granted; *w; w++) {
@@ -58,13 +63,14 @@ static int mapped(const struct tl_source *s, const struct tl_uri *u) {
   return best;
 }
 
-static int judge(const struct tl_source *s, const struct tl_identity *id, const struct tl_uri *u) {
+static int judge_domain(const struct tl_source *s, const struct tl_identity *id,
+                        const struct tl_uri *u) {
   const struct tl_conf_peer *peer = s->peer;
   if (id && tl_identity_speaks_for(id, u->host, s->allow_cn)) return COVERED;
-  if (peer && (listed(peer->domains, u->host) || listed(peer->identities, u->host) ||
+  if (peer && (host_listed(peer->domains, u->host) || host_listed(peer->identities, u->host) ||
                same_host(tl_str_c(peer->identity), u->host)))
     return COVERED;
-  int m = mapped(s, u);
+  int m = map_verdict(s, u);
   if (m == COVERED) return COVERED;
   return m != NOT_COVERED || names_users(id, u->host) ? SOME_USERS : NOT_COVERED;
 }
@@ -77,33 +83,33 @@ static uint64_t key_of(const struct tl_proxy *p, struct tl_str host) {
   return tl_siphash13(p->th.rt->secret, low, n) | 1;
 }
 
-/* The verdict on U's domain, from the source's small table if it is there. */
-static int verdict(struct tl_proxy *p, struct tl_source *s, const struct tl_identity *id,
-                   const struct tl_uri *u) {
+/* The verdict on U's domain, from the source's cache if it is there. */
+static int domain_verdict(struct tl_proxy *p, struct tl_source *s, const struct tl_identity *id,
+                          const struct tl_uri *u) {
   if (u->host.n > 255) return NOT_COVERED;
   uint64_t key = key_of(p, u->host);
   for (unsigned i = 0; i < TL_SOURCE_VERDICTS; i++)
     if (s->key[i] == key) return s->verdict[i];
-  int v = judge(s, id, u);
+  int v = judge_domain(s, id, u);
   s->key[s->next] = key;
   s->verdict[s->next] = (uint8_t)v;
   s->next = (uint8_t)((s->next + 1) % TL_SOURCE_VERDICTS);
   return v;
 }
 
-static bool entitled(struct tl_proxy *p, struct tl_source *s, const struct tl_identity *id,
-                     const struct tl_uri *u) {
-  int v = verdict(p, s, id, u);
+static bool is_entitled(struct tl_proxy *p, struct tl_source *s, const struct tl_identity *id,
+                        const struct tl_uri *u) {
+  int v = domain_verdict(p, s, id, u);
   if (v != SOME_USERS) return v == COVERED;
-  return (id && tl_identity_matches_user(id, u->user, u->host)) || mapped(s, u) == THIS_USER;
+  return (id && tl_identity_matches_user(id, u->user, u->host)) || map_verdict(s, u) == THIS_USER;
 }
 
-/* RFC 3323 4.1.1.3: who says so claims nothing. */
-static bool anonymous(const struct tl_uri *u) {
+/* RFC 3323 4.1.1.3: an anonymous From asserts nothing. */
+static bool is_anonymous(const struct tl_uri *u) {
   return tl_str_ieq(u->host, TL_STR("anonymous.invalid"));
 }
 
-static int parse(struct tl_str value, struct tl_uri *u, size_t *used) {
+static int parse_assertion(struct tl_str value, struct tl_uri *u, size_t *used) {
   struct tl_nameaddr na;
   int rc = tl_nameaddr_parse(value, &na, used);
   return rc ? rc : tl_uri_parse(na.uri, u);
@@ -117,12 +123,12 @@ static const char *check_from(struct tl_proxy *p, struct tl_source *s, const str
                               const struct tl_msg *m) {
   struct tl_uri u;
   size_t used;
-  bool unread = parse(tl_msg_header(m, TL_H_FROM), &u, &used) != TL_OK;
+  bool unread = parse_assertion(tl_msg_header(m, TL_H_FROM), &u, &used) != TL_OK;
   if (!unread && has_domain(&u)) {
-    if (s->check != TL_CHECK_FROM_OFF && !anonymous(&u) && !entitled(p, s, id, &u))
+    if (s->check != TL_CHECK_FROM_OFF && !is_anonymous(&u) && !is_entitled(p, s, id, &u))
       return id ? "From Is Not Covered By The Certificate" : "From Is Not Allowed For This Peer";
     if (s->guarded && tl_conf_is_local_domain(p->snap->conf, u.host, u.port) &&
-        !entitled(p, s, id, &u))
+        !is_entitled(p, s, id, &u))
       return "From Claims A Domain Of Ours";
     return NULL;
   }
@@ -136,10 +142,10 @@ static const char *check_pai(struct tl_proxy *p, struct tl_source *s, const stru
   for (uint16_t i = m->first[TL_H_PAI]; i != TL_HDR_NONE; i = m->hdr[i].next) {
     struct tl_str v = tl_hdr_value(m, i);
     for (size_t used; v.n; v.p += used, v.n -= used) {
-      if (parse(v, &u, &used) || used == 0) return "P-Asserted-Identity Cannot Be Read";
+      if (parse_assertion(v, &u, &used) || used == 0) return "P-Asserted-Identity Cannot Be Read";
       /* A tel: beside a sip: URI names no domain (RFC 3325 9.1); the sip: URI is what is checked.
        */
-      if (has_domain(&u) && !entitled(p, s, id, &u)) return bad;
+      if (has_domain(&u) && !is_entitled(p, s, id, &u)) return bad;
     }
   }
   return NULL;
@@ -147,18 +153,19 @@ static const char *check_pai(struct tl_proxy *p, struct tl_source *s, const stru
 
 /* ---- the log ---- */
 
-static void count(struct tl_proxy *p, const char *why) {
+static void count_refusal(struct tl_proxy *p, const char *why) {
   bool ours = strstr(why, "Of Ours") != NULL, pai = *why == 'P';
   tl_count(tl_proxy_counters(p), ours  ? TL_C_IDENTITY_SPOOFED
                                  : pai ? TL_C_IDENTITY_PAI
                                        : TL_C_IDENTITY_FROM);
 }
 
-static void report(struct tl_proxy *p, const struct tl_source *s, const struct tl_identity *id,
-                   const struct tl_flow *from, const struct tl_msg *m, const char *why) {
+static void report_refusal(struct tl_proxy *p, const struct tl_source *s,
+                           const struct tl_identity *id, const struct tl_flow *from,
+                           const struct tl_msg *m, const char *why) {
   char addr[TL_ADDR_STRLEN];
-  count(p, why);
-  if (p->quiet) return;
+  count_refusal(p, why);
+  if (p->handled.quiet) return;
   struct tl_str claim = tl_msg_header(m, *why == 'P' ? TL_H_PAI : TL_H_FROM);
   if (claim.n > 256) claim.n = 256;
   TL_LOG_FROM(&from->addr, why, TL_LOG_WARN,
@@ -168,17 +175,17 @@ static void report(struct tl_proxy *p, const struct tl_source *s, const struct t
               TL_F("claim", claim), TL_FC("method", tl_method_name(m->method)));
 }
 
-const char *tl_identity_refuse(struct tl_proxy *p, struct tl_source *s, const struct tl_flow *from,
-                               const struct tl_conn *c, const struct tl_msg *m,
-                               const struct tl_plan *plan) {
+const char *tl_identity_check(struct tl_proxy *p, struct tl_source *s, const struct tl_flow *from,
+                              const struct tl_conn *c, const struct tl_msg *m,
+                              const struct tl_plan *plan) {
   if (!s || (s->check == TL_CHECK_FROM_OFF && !s->guarded)) return NULL;
   bool again = s->peer && s->peer->revalidate;
-  /* Our token proves that the dialog was let in (B12), and the source is a leg of it. What runs
-   * against it has the callee in From, whom the caller named. */
+  /* Our token proves that the dialog was admitted (B12), and the source is a leg of it. A
+   * request in the reverse direction has the callee in From, as the caller named it. */
   if (plan->in_dialog && (!again || plan->reverse)) return NULL;
   const struct tl_identity *id = tl_source_identity(p, s, c);
   const char *why = check_from(p, s, id, m);
   if (!why && s->check == TL_CHECK_FROM_PAI) why = check_pai(p, s, id, m);
-  if (why) report(p, s, id, from, m, why);
+  if (why) report_refusal(p, s, id, from, m, why);
   return why;
 }

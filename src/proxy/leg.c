@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What our Record-Route token lets in. It is no pass for whoever shows it: it
- * counts for requests of its dialog, for call_max, from where a leg of the dialog
- * is (its connection, the peer or certificate it was, else its address) and
- * toward what the other leg was. Everything else is judged as a first request.
+ * What our Record-Route token permits. Showing it is not enough: it is valid for requests of its
+ * dialog, within call_max, from where a leg of the dialog is (its connection, the peer or
+ * certificate it was, else its address) and toward what the other leg was. Everything else is
+ * judged as an initial request.
  */
+#include "leg.h"
+
 #include <ctype.h>
 
+#include "guard.h"
 #include "proxy.h"
-#include "tieline/siphash.h"
+#include "snap.h"
+#include "source.h"
 
 /* ---- written ---- */
 
-/* The domain NAME if it is one; an address is no name, and what else a maddr may be stays out. */
+/* NAME if it is a domain. An address is not a name, and whatever else a maddr may contain is
+ * left out. */
 static struct tl_str domain_of(const char *name) {
   struct tl_str s = tl_str_c(name);
   struct tl_addr numeric;
@@ -21,34 +26,13 @@ static struct tl_str domain_of(const char *name) {
   return tl_addr_parse(s, 0, &numeric) == TL_OK ? TL_STR("") : s;
 }
 
-static size_t put(char *dst, size_t at, size_t cap, const char *s) {
-  size_t n = s ? strlen(s) : 0;
-  if (n > cap - at) n = cap - at;
-  if (n) memcpy(dst + at, s, n);
-  return at + n;
+/* Its requests may come from another address than the one where it was reached or first seen. */
+static bool is_roaming(const struct tl_snap *snap, const struct tl_conf_peer *peer) {
+  return peer->n_network || tl_snap_addrs(snap, peer)->n > 1;
 }
 
-uint64_t tl_leg_name(const struct tl_proxy *p, const struct tl_identity *id) {
-  char in[1024];
-  size_t n = put(in, 0, sizeof(in), id->subject);
-  n = put(in, n, sizeof(in), id->anchor);
-  if (id->n_san) n = put(in, n, sizeof(in), id->san[0].value);
-  return tl_siphash(p->th.rt->secret, in, n) | 1;
-}
-
-/* Its requests may come from another address than where it was reached or seen first. */
-static bool roams(const struct tl_snap *snap, const struct tl_conf_peer *peer) {
-  return peer->n_network || tl_snap_places(snap, peer)->n > 1;
-}
-
-static const struct tl_conf_peer *peer_of(const struct tl_conf *conf, uint64_t id) {
-  for (size_t i = 0; id && i < conf->n_peer; i++)
-    if (conf->peer[i].id == id) return &conf->peer[i];
-  return NULL;
-}
-
-/* The port at which the neighbour behind M takes requests: what it has recorded, or its Contact, if
- * that is at the address which M comes from. */
+/* The port at which the neighbour that sent M takes requests: that of its Record-Route or of its
+ * Contact, provided that this is at the address M comes from. */
 static uint16_t port_of(const struct tl_msg *m, const struct tl_addr *from) {
   enum tl_hdr_id id = tl_msg_has(m, TL_H_RECORD_ROUTE) ? TL_H_RECORD_ROUTE : TL_H_CONTACT;
   struct tl_nameaddr na;
@@ -72,7 +56,7 @@ static struct tl_leg_end leg_end_of(const struct tl_proxy *p, const struct tl_fl
                              .port = known ? port : 0};
 }
 
-/* A name that nobody was held to names nobody. */
+/* A name that was not verified identifies nobody. */
 static bool holds_to_name(const struct tl_target *t) {
   const struct tl_tls_domain *d = t->transport == TL_TLS ? t->domain : NULL;
   return d && d->verify_cert && d->verify_name && !d->accept_unverified;
@@ -87,29 +71,30 @@ struct tl_route_token tl_leg_token(struct tl_proxy *p, const struct tl_plan *pla
                                 .flow_conn = stays ? from->conn : 0,
                                 .callee_flow_conn = to->conn,
                                 .before = plan->before};
-  const struct tl_conf_peer *caller = peer_of(p->snap->conf, plan->caller);
-  if (caller && (from->transport == TL_TLS || roams(p->snap, caller))) says.caller = caller->id;
+  const struct tl_conf_peer *caller = tl_snap_peer(p->snap, plan->caller);
+  if (caller && (from->transport == TL_TLS || is_roaming(p->snap, caller)))
+    says.caller = caller->id;
   if (from->transport == TL_TLS) says.caller_name = plan->caller_name;
   bool named = plan->caller_verified && (says.caller || says.caller_name);
   says.end[0] = leg_end_of(p, from, port_of(m, &from->addr), named);
   says.end[1] = leg_end_of(p, to, tl_addr_port(&to->addr), t && holds_to_name(t));
-  /* T is of the transaction's snapshot, which may be older than ours. */
-  const struct tl_conf_peer *callee = t && t->peer ? peer_of(p->snap->conf, t->peer->id) : NULL;
-  if (callee && (to->transport == TL_TLS || roams(p->snap, callee)))
+  /* T belongs to the transaction's snapshot, which may be older than ours. */
+  const struct tl_conf_peer *callee = t && t->peer ? tl_snap_peer(p->snap, t->peer->id) : NULL;
+  if (callee && (to->transport == TL_TLS || is_roaming(p->snap, callee)))
     says.callee = callee->id;
   else if (t && !t->peer && to->transport == TL_TLS)
-    says.domain = domain_of(tl_route_identity(plan, t));
+    says.domain = domain_of(tl_plan_identity(plan, t));
   return says;
 }
 
 /* ---- read: from where ---- */
 
-/* A REGISTER opens no dialog and is of none (RFC 3261 10.2). */
+/* A REGISTER neither opens a dialog nor belongs to one (RFC 3261 10.2). */
 static bool of_dialog(const struct tl_msg *m) {
   return m->to_tag.n && m->from_tag.n && m->method != TL_M_REGISTER;
 }
 
-/* A clock that was set back makes tokens of the future; they are ours all the same. */
+/* A clock that was set back yields tokens from the future; they are ours all the same. */
 static bool is_fresh(const struct tl_proxy *p, const struct tl_route_token *says) {
   int64_t age = (int64_t)tl_token_now() - says->made_s;
   return (age < 0 ? -age : age) * 1000 <= p->net.conf->call_max_ms;
@@ -126,9 +111,9 @@ static bool is_named(struct tl_proxy *p, const struct tl_route_token *says,
   return says->domain.n && tl_identity_matches(id, says->domain, s->allow_cn);
 }
 
-/* Is the sender the leg that its request says it is? An address proves nothing of a leg that a
- * certificate told, nor in the clear of one that was encrypted, nor by UDP, where anybody can write
- * it, of one that had a connection. */
+/* Is the sender the leg that its request claims to be? An address proves nothing about a leg
+ * that was known by its certificate; nor in the clear about one that was encrypted; nor over UDP,
+ * where it is easily forged, about one that had a connection. */
 static bool is_leg(struct tl_proxy *p, const struct tl_route_token *says, const struct tl_source *s,
                    const struct tl_flow *from, const struct tl_conn *c) {
   tl_conn_id flow_conn = says->reverse ? says->callee_flow_conn : says->flow_conn;
@@ -155,8 +140,9 @@ bool tl_leg_counts(struct tl_proxy *p, const struct tl_route_token *says, const 
 
 /* ---- read: the token before ---- */
 
-/* M has been here before and comes from whom it went to then, who has recorded nothing: the token
- * of that time is the topmost Record-Route of M. Its mac, 0: there is none, or another shows it. */
+/* M has been here before and comes from the neighbour it was then sent to, which has not
+ * recorded itself: the token of that time is in the topmost Record-Route of M. Returns its MAC; 0:
+ * there is none, or it is shown by somebody else. */
 static uint64_t token_before(struct tl_proxy *p, const struct tl_source *s,
                              const struct tl_flow *from, const struct tl_conn *c,
                              const struct tl_msg *m) {
@@ -166,11 +152,11 @@ static uint64_t token_before(struct tl_proxy *p, const struct tl_source *s,
   struct tl_route_token says;
   size_t used;
   if (tl_nameaddr_parse(tl_msg_header(m, TL_H_RECORD_ROUTE), &na, &used) ||
-      tl_uri_parse(na.uri, &u) || !tl_route_is_local(p, &u) ||
+      tl_uri_parse(na.uri, &u) || !tl_plan_is_local(p, &u) ||
       !tl_uri_param(&u, TL_STR("tl"), &token) || tl_token_route_parse(p, token, m, &says) ||
       says.reverse || !is_fresh(p, &says))
     return 0;
-  says.reverse = true; /* the leg that it went to */
+  says.reverse = true; /* the leg that the request was sent to */
   return is_leg(p, &says, s, from, c) ? says.mac : 0;
 }
 
@@ -185,8 +171,8 @@ void tl_leg_source(struct tl_proxy *p, struct tl_plan *plan, const struct tl_sou
   plan->before = begins && tl_msg_has(m, TL_H_RECORD_ROUTE) ? token_before(p, s, from, c, m) : 0;
 }
 
-/* Otherwise whoever has a dialog could show his token in front of another's with the same Call-ID
- * and tag, which are his to choose, and have that one's rights. */
+/* Otherwise a party to one dialog could show its own token in front of another's with the same
+ * Call-ID and tag, both of which it may choose, and gain that dialog's rights. */
 bool tl_leg_follows(const struct tl_route_token *says, const struct tl_route_token *next) {
   if (says->mac == next->mac) return true; /* double Record-Route */
   if (says->reverse != next->reverse) return false;
@@ -196,7 +182,8 @@ bool tl_leg_follows(const struct tl_route_token *says, const struct tl_route_tok
 
 /* ---- read: where to ---- */
 
-/* Is ADDR where PEER comes from, as the configuration says? Its own places are a target's peer. */
+/* Is ADDR in the networks that the configuration gives PEER? Its own addresses are matched by
+ * the target's peer. */
 static bool in_networks(const struct tl_conf_peer *peer, const struct tl_addr *addr) {
   for (size_t i = 0; peer && i < peer->n_network; i++)
     if (tl_network_has(&peer->network[i], addr)) return true;
@@ -205,16 +192,16 @@ static bool in_networks(const struct tl_conf_peer *peer, const struct tl_addr *a
 
 static bool is_at(const struct tl_snap *snap, const struct tl_conf_peer *peer,
                   const struct tl_addr *addr) {
-  const struct tl_addr_list *l = peer ? tl_snap_places(snap, peer) : NULL;
+  const struct tl_addr_list *l = peer ? tl_snap_addrs(snap, peer) : NULL;
   for (size_t i = 0; l && i < l->n; i++)
     if (tl_addr_ip_eq(&l->at[i].addr, addr)) return true;
   return false;
 }
 
-/* Does an address in PEER's networks stand for PEER there? Not where another peer is: as for a
- * request's source, an address tells more than a network. */
-static bool reaches(const struct tl_snap *snap, const struct tl_conf_peer *peer,
-                    const struct tl_addr *addr) {
+/* Does an address in PEER's networks stand for PEER there? Not if another peer has that address:
+ * as with the source of a request, an address is more specific than a network. */
+static bool reaches_peer(const struct tl_snap *snap, const struct tl_conf_peer *peer,
+                         const struct tl_addr *addr) {
   if (!in_networks(peer, addr)) return false;
   if (is_at(snap, peer, addr)) return true;
   for (size_t i = 0; i < snap->conf->n_peer; i++)
@@ -222,19 +209,19 @@ static bool reaches(const struct tl_snap *snap, const struct tl_conf_peer *peer,
   return true;
 }
 
-static bool among(const struct tl_snap *snap, struct tl_conf_peer *const *list, size_t n,
-                  const struct tl_target *t) {
+static bool is_among(const struct tl_snap *snap, struct tl_conf_peer *const *list, size_t n,
+                     const struct tl_target *t) {
   for (size_t i = 0; i < n; i++)
-    if (list[i] && (list[i] == t->peer || reaches(snap, list[i], &t->addr))) return true;
+    if (list[i] && (list[i] == t->peer || reaches_peer(snap, list[i], &t->addr))) return true;
   return false;
 }
 
-/* Would the dialog's route send there, be it the other way round? */
+/* Would the dialog's route send there, in either direction? */
 static bool route_leads(const struct tl_snap *snap, const struct tl_plan *plan,
                         const struct tl_target *t) {
   const struct tl_conf_route *r = plan->route;
-  return r && (among(snap, r->peer, r->n_peer, t) ||
-               (plan->reverse && among(snap, r->from, r->n_from, t)));
+  return r && (is_among(snap, r->peer, r->n_peer, t) ||
+               (plan->reverse && is_among(snap, r->from, r->n_from, t)));
 }
 
 static bool route_relays(const struct tl_plan *plan) {
@@ -242,11 +229,11 @@ static bool route_relays(const struct tl_plan *plan) {
   if (!r || !r->relay_request_uri) return false;
   if (!r->to_domain) return true;
   for (char **host = r->to_domain; *host; host++)
-    if (tl_str_ieq(tl_str_c(*host), tl_route_next_host(plan))) return true;
+    if (tl_str_ieq(tl_str_c(*host), tl_plan_next_host(plan))) return true;
   return false;
 }
 
-/* At the leg's address, its own port or SIP's, or any where its certificate is demanded. */
+/* At the leg's address: at its own port or SIP's, or at any port if its certificate is demanded. */
 static bool is_place(const struct tl_proxy *p, const struct tl_leg_end *at,
                      const struct tl_target *t) {
   uint16_t port = tl_addr_port(&t->addr);
@@ -254,16 +241,16 @@ static bool is_place(const struct tl_proxy *p, const struct tl_leg_end *at,
          (port == at->port || port == 5060 || port == 5061 || t->by_leg);
 }
 
-/* Held to the leg's name by its certificate. */
+/* The certificate is required to carry the leg's name. */
 static bool by_name(const struct tl_plan *plan, const struct tl_target *t) {
   return t->by_leg || (t->transport == TL_TLS && t->domain && *plan->leg &&
                        tl_str_ieq(tl_str_c(plan->host), tl_str_c(plan->leg)));
 }
 
-/* What the route relays to is the caller's to name. Whom he called may name it in return, for that
- * may be where the caller is, but no peer: whom those serve, other routes say. */
-static bool relays(const struct tl_snap *snap, const struct tl_plan *plan,
-                   const struct tl_target *t) {
+/* Where the route relays to is the caller's choice. The callee may choose in return, since that
+ * may be where the caller is, but not a peer: who may reach those is for other routes to say. */
+static bool may_relay_to(const struct tl_snap *snap, const struct tl_plan *plan,
+                         const struct tl_target *t) {
   const struct tl_conf *conf = snap->conf;
   if (!route_relays(plan)) return false;
   for (size_t i = 0; plan->reverse && i < conf->n_peer; i++)
@@ -272,24 +259,24 @@ static bool relays(const struct tl_snap *snap, const struct tl_plan *plan,
   return true;
 }
 
-static bool allows(const struct tl_proxy *p, const struct tl_snap *snap, const struct tl_plan *plan,
-                   const struct tl_target *t) {
+static bool allows_target(const struct tl_proxy *p, const struct tl_snap *snap,
+                          const struct tl_plan *plan, const struct tl_target *t) {
   const struct tl_conf *conf = snap->conf;
-  /* By its name that is wherever the Contact says. */
+  /* Reached by its name, it is wherever the Contact says. */
   if (t->peer && t->peer->id == plan->leg_peer && !t->by_leg) return true;
-  /* From there it would come back as from whoever our own address stands for. */
+  /* From there it would come back with one of our own addresses as its source. */
   if (tl_guard_is_listener(conf, &t->addr)) return false;
   if (is_place(p, &plan->leg_end, t) || route_leads(snap, plan, t)) return true;
-  if (reaches(snap, peer_of(conf, plan->leg_peer), &t->addr)) return true;
-  /* Only the Contact says so. */
-  return (by_name(plan, t) || relays(snap, plan, t)) &&
+  if (reaches_peer(snap, tl_snap_peer(snap, plan->leg_peer), &t->addr)) return true;
+  /* The Contact is the only evidence. */
+  return (by_name(plan, t) || may_relay_to(snap, plan, t)) &&
          !tl_guard_refusal(conf, &t->addr, &plan->source);
 }
 
 bool tl_leg_bound(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan) {
   unsigned n = 0, had = plan->n_target;
   for (unsigned i = 0; i < had; i++)
-    if (allows(p, snap, plan, &plan->target[i])) plan->target[n++] = plan->target[i];
+    if (allows_target(p, snap, plan, &plan->target[i])) plan->target[n++] = plan->target[i];
   plan->n_target = (uint8_t)n;
   if (n == 0 && had) tl_count(tl_proxy_counters(p), TL_C_LEG_ASTRAY);
   return n || !had;

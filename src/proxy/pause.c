@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Peers that answered 503 with a Retry-After are left alone for that time (RFC
- * 3261 21.5.4), bounded by their retry_after_max. What it means for a route is
- * route.c's; probes go on.
+ * Peers that answered 503 with a Retry-After are left alone for that time (RFC 3261 21.5.4), up to
+ * their retry_after_max. What that means for a route is decided in route.c; probes go on.
  */
-#include "proxy.h"
+#include "pause.h"
 
-/* The delta-seconds in front of comment and parameters (RFC 3261 20.33); 0 where there are none. */
+#include "branch.h"
+#include "proxy.h"
+#include "snap.h"
+#include "tieline/health.h"
+#include "txn.h"
+
+/* The delta-seconds in front of comment and parameters (RFC 3261 20.33); 0 if there are none. */
 static uint32_t retry_after_s(const struct tl_msg *m) {
   struct tl_str v = tl_msg_header(m, TL_H_RETRY_AFTER);
   uint32_t s = 0;
@@ -15,22 +20,14 @@ static uint32_t retry_after_s(const struct tl_msg *m) {
   return s;
 }
 
-/* Whom B was sent to; rare enough to look for it. */
-static const struct tl_conf_peer *peer_of(const struct tl_branch *b) {
-  const struct tl_snap *snap = b->txn->snap;
-  for (size_t i = 0; b->load && snap->load && i < snap->conf->n_peer; i++)
-    if (snap->load[i] == b->load) return &snap->conf->peer[i];
-  return NULL;
-}
-
 void tl_pause_asked(struct tl_branch *b, const struct tl_msg *m) {
   struct tl_proxy *p = b->txn->proxy;
-  if (m->status != 503 || b->txn->probe || !tl_msg_has(m, TL_H_RETRY_AFTER)) return;
-  const struct tl_conf_peer *peer = peer_of(b);
+  if (m->status != 503 || b->txn->user || !tl_msg_has(m, TL_H_RETRY_AFTER)) return;
+  const struct tl_conf_peer *peer = tl_snap_peer(b->txn->snap, b->peer);
   uint64_t ms = retry_after_s(m) * UINT64_C(1000), now = p->net.now_ms;
   if (!peer || !peer->health || !peer->retry_after_max_ms || !ms) return;
   if (ms > peer->retry_after_max_ms) ms = peer->retry_after_max_ms;
-  if (tl_health_pause_ms(peer->health, now)) return; /* the first one counts */
+  if (tl_health_pause_ms(peer->health, now)) return; /* the first one applies */
   tl_health_pause(peer->health, now + ms);
   tl_count(tl_proxy_counters(p), TL_C_PEER_PAUSES);
   TL_LOG(TL_LOG_INFO, "A peer asked for a pause (503 with Retry-After); routes leave it alone.",

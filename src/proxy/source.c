@@ -1,32 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who a request comes from. A connection's peer, the routes open to it and what
- * its From may name are worked out once per connection and snapshot, so that a
- * message costs a look-up; datagrams have a small table by source address.
+ * Who a request comes from. A connection's peer, the routes open to it and what its From may
+ * assert are worked out once per connection and snapshot, so that a message costs one look-up;
+ * datagrams have a small table by source address.
  *
- * What a request claims is held against this in identity_check.c.
+ * What a request asserts is checked against this in identity_check.c.
  */
+#include "source.h"
+
 #include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "proxy.h"
+#include "snap.h"
 #include "tieline/siphash.h"
+#include "token.h"
 
-#define DESCRIBE_MAX 1000u /* look-ups for ctl in one turn */
+#define DESCRIBE_MAX 1000u /* look-ups for ctl per turn */
 
-/* What is known of the other side, before any judgement. */
+/* What is known of the remote side, before any judgement. */
 struct facts {
   const struct tl_snap *snap;
   const struct tl_identity *id; /* of a verified certificate, else NULL */
   const struct tl_addr *addr;
   enum tl_transport transport;
   bool encrypted, allow_cn;
-  bool dialled; /* the connection is of our making, and what was demanded there was shown */
+  bool dialled; /* we dialled the connection, and the peer showed the certificate that was demanded
+                 */
   enum tl_check_from check; /* of its TLS domain */
 };
 
-/* In OLD if that belongs to the same snapshot, for it has the same size then; else OLD is freed. */
+#define SLOTS 256 /* addresses of datagrams remembered */
+
+struct tl_source_table {
+  struct source_slot {
+    struct tl_addr at; /* port 0: of all ports that have no slot of their own */
+    struct tl_source *source;
+  } slot[SLOTS];
+  struct tl_source *relayed; /* of the message being handled, if another worker passed it on */
+  uint64_t describe_ms;      /* the turn in which ctl asked */
+  uint32_t describe_left;    /* connections that it may still look up in it */
+};
+
+static struct tl_source_table *table_of(struct tl_proxy *p) {
+  if (!p->sources) p->sources = calloc(1, sizeof(*p->sources));
+  return p->sources;
+}
+
+/* Reuses OLD if it belongs to the same snapshot, since its size is the same then; else frees it. */
 static struct tl_source *source_new(const struct tl_snap *snap, struct tl_source *old) {
   const struct tl_conf *conf = snap->conf;
   size_t n = sizeof(*old) + (conf->n_route + 63) / 64 * sizeof(old->route[0]);
@@ -42,8 +64,8 @@ static struct tl_source *source_new(const struct tl_snap *snap, struct tl_source
   return old;
 }
 
-/* Is what S says still so? A peer's addresses tell it, and they change. */
-static bool fresh(const struct tl_source *s, const struct tl_snap *snap) {
+/* Is S still valid? It depends on the peers' addresses, and they change. */
+static bool is_current(const struct tl_source *s, const struct tl_snap *snap) {
   return s && s->generation == snap->conf->generation &&
          s->peer_addrs_seen == snap->peer_addrs_seen;
 }
@@ -63,8 +85,8 @@ static unsigned place_of(const struct tl_addr_list *l, const struct facts *f) {
   return best;
 }
 
-/* A name tells by what the certificate says of SIP domains. An address in it tells nothing, but of
- * the peer that was dialled there and had it demanded of him. */
+/* A name is matched by what the certificate says about SIP domains. An address in it counts only
+ * for the peer that was dialled at that address and verified for it. */
 static bool speaks_as(const struct facts *f, const struct tl_addr_list *l, const char *name) {
   if (tl_identity_speaks_for(f->id, tl_str_c(name), f->allow_cn)) return true;
   struct tl_addr a;
@@ -72,16 +94,15 @@ static bool speaks_as(const struct facts *f, const struct tl_addr_list *l, const
          tl_identity_matches(f->id, tl_str_c(name), false);
 }
 
-static bool named(const struct tl_conf_peer *peer, const struct facts *f,
-                  const struct tl_addr_list *l) {
+static bool is_named(const struct tl_conf_peer *peer, const struct facts *f,
+                     const struct tl_addr_list *l) {
   if (!peer->identities) return speaks_as(f, l, peer->identity);
   for (char **n = peer->identities; *n; n++)
     if (speaks_as(f, l, *n)) return true;
   return false;
 }
 
-/* Is it reached by nothing else? What cannot be sent to it in the clear does not come from it so.
- */
+/* Is TLS the only way to reach it? Then nothing that comes in the clear is from it. */
 static bool has_only_tls(const struct tl_conf_peer *peer, const struct tl_addr_list *l) {
   if (!peer->any_transport) return peer->transport == TL_TLS;
   for (size_t i = 0; i < l->n; i++)
@@ -89,7 +110,7 @@ static bool has_only_tls(const struct tl_conf_peer *peer, const struct tl_addr_l
   return l->n || peer->tls_only;
 }
 
-/* Is it reached by TLS at all? Without a transport in its uri DNS says so. */
+/* Is it reached by TLS at all? If its uri names no transport, DNS tells. */
 static bool has_tls(const struct tl_conf_peer *peer, const struct tl_addr_list *l) {
   if (peer->transport == TL_TLS) return true;
   for (size_t i = 0; peer->any_transport && i < l->n; i++)
@@ -97,20 +118,20 @@ static bool has_tls(const struct tl_conf_peer *peer, const struct tl_addr_list *
   return false;
 }
 
-/* How well PEER fits who is there, 0: not. A verified certificate decides alone: its keys or
- * authorities bound before its name, then where it comes from. */
+/* How well PEER matches the sender, 0: not at all. A verified certificate alone decides: first
+ * by its bound keys or authorities, then by its name, then by where it comes from. */
 static unsigned fit_certificate(const struct tl_conf_peer *peer, const struct facts *f) {
-  const struct tl_addr_list *l = tl_snap_places(f->snap, peer);
-  if (!has_tls(peer, l) || !named(peer, f, l) || !tl_binding_holds(peer->binding, f->id, true))
+  const struct tl_addr_list *l = tl_snap_addrs(f->snap, peer);
+  if (!has_tls(peer, l) || !is_named(peer, f, l) || !tl_binding_holds(peer->binding, f->id, true))
     return 0;
   return 1 + place_of(l, f) + (peer->binding ? 4 : 0);
 }
 
-/* Without one the address does, where the peer allows that: the very port before the address
- * before a network, and the narrowest of those. A peer that we reach by TLS is not taken for
- * itself in the clear. */
+/* Without a certificate the address decides, where the peer allows that: the exact port before
+ * the address before a network, and the narrowest of those. A peer that we reach by TLS is not
+ * recognised in the clear. */
 static unsigned fit_address(const struct tl_conf_peer *peer, const struct facts *f) {
-  const struct tl_addr_list *l = tl_snap_places(f->snap, peer);
+  const struct tl_addr_list *l = tl_snap_addrs(f->snap, peer);
   unsigned network = 0;
   if (!f->encrypted && has_only_tls(peer, l)) return 0;
   for (size_t i = 0; i < peer->n_network; i++)
@@ -124,7 +145,7 @@ static unsigned fit_of(const struct tl_conf_peer *peer, const struct facts *f) {
   return f->id ? fit_certificate(peer, f) : fit_address(peer, f);
 }
 
-/* A request has one source: the peer that fits best, of equal ones the first of the file. */
+/* A request has one source: the peer that matches best, the first in the file among equals. */
 static const struct tl_conf_peer *peer_of(const struct facts *f, unsigned *out_fitting) {
   const struct tl_conf *conf = f->snap->conf;
   const struct tl_conf_peer *peer = NULL;
@@ -142,7 +163,7 @@ static const struct tl_conf_peer *peer_of(const struct facts *f, unsigned *out_f
 
 /* ---- conditions of routes ---- */
 
-static bool glob(char *const *list, const char *text) {
+static bool glob_any(char *const *list, const char *text) {
   for (; *list; list++)
     if (text && fnmatch(*list, text, FNM_NOESCAPE | FNM_CASEFOLD) == 0) return true;
   return false;
@@ -150,7 +171,7 @@ static bool glob(char *const *list, const char *text) {
 
 static bool glob_san(char *const *list, const struct tl_identity *id) {
   for (size_t i = 0; i < id->n_san; i++)
-    if (glob(list, id->san[i].value)) return true;
+    if (glob_any(list, id->san[i].value)) return true;
   return false;
 }
 
@@ -159,12 +180,12 @@ static bool certificate_fits(const struct tl_conf_route *r, const struct tl_iden
       !r->peer_anchor)
     return true;
   if (!id) return false;
-  return (!r->peer_subject || glob(r->peer_subject, id->subject)) &&
-         (!r->peer_issuer || glob(r->peer_issuer, id->issuer)) &&
+  return (!r->peer_subject || glob_any(r->peer_subject, id->subject)) &&
+         (!r->peer_issuer || glob_any(r->peer_issuer, id->issuer)) &&
          (!r->peer_san || glob_san(r->peer_san, id)) &&
-         (!r->peer_anchor || glob(r->peer_anchor, id->anchor)) &&
-         (!r->peer_fingerprint || glob(r->peer_fingerprint, id->cert_sha256) ||
-          glob(r->peer_fingerprint, id->spki_sha256));
+         (!r->peer_anchor || glob_any(r->peer_anchor, id->anchor)) &&
+         (!r->peer_fingerprint || glob_any(r->peer_fingerprint, id->cert_sha256) ||
+          glob_any(r->peer_fingerprint, id->spki_sha256));
 }
 
 static bool route_open(const struct tl_conf_route *r, const struct facts *f,
@@ -191,7 +212,7 @@ static enum tl_check_from check_of(const struct tl_source *s, const struct facts
   return s->verified ? f->check : TL_CHECK_FROM_OFF;
 }
 
-static bool guarded(const struct tl_source *s, enum tl_anti_spoof mode) {
+static bool is_guarded(const struct tl_source *s, enum tl_anti_spoof mode) {
   if (s->peer && s->peer->transit) return false;
   return mode == TL_SPOOF_ALL || (mode == TL_SPOOF_PEERS && (s->peer || s->verified));
 }
@@ -209,7 +230,7 @@ static void add_mappings(struct tl_source *s, const struct tl_conf *conf,
   for (size_t i = 0; conf->map && i < id->n_san; i++) add_mapping(s, conf, id->san[i].value);
 }
 
-/* The kind stays readable; all of it goes into a keyed hash. */
+/* The kind stays readable; the rest is a keyed hash. */
 static uint64_t sender_of(const struct tl_proxy *p, const struct tl_conf_peer *peer,
                           const struct tl_identity *id, enum tl_transport transport,
                           const struct tl_addr *addr) {
@@ -221,7 +242,7 @@ static uint64_t sender_of(const struct tl_proxy *p, const struct tl_conf_peer *p
   return ((uint64_t)transport << 32 | tl_token_host(p, addr)) * 8 + TL_SENDER_ADDRESS;
 }
 
-static void fill(const struct tl_proxy *p, struct tl_source *s, const struct facts *f) {
+static void fill_source(const struct tl_proxy *p, struct tl_source *s, const struct facts *f) {
   const struct tl_conf *conf = f->snap->conf;
   unsigned fitting;
   s->peer = peer_of(f, &fitting);
@@ -233,9 +254,9 @@ static void fill(const struct tl_proxy *p, struct tl_source *s, const struct fac
   s->allow_cn = f->allow_cn;
   s->trust = s->verified ? TL_TRUST_VERIFIED : f->encrypted ? TL_TRUST_ENCRYPTED : TL_TRUST_ANY;
   s->check = check_of(s, f);
-  s->guarded = guarded(s, conf->anti_spoof);
+  s->guarded = is_guarded(s, conf->anti_spoof);
   s->sender = sender_of(p, s->peer, f->id, f->transport, f->addr);
-  s->name = f->id ? tl_leg_name(p, f->id) : 0;
+  s->name = f->id ? tl_token_name(p, f->id) : 0;
 }
 
 /* ---- streams ---- */
@@ -246,8 +267,8 @@ static bool verified_now(const struct tl_conn *c) {
 
 static struct tl_source *of_conn(struct tl_proxy *p, struct tl_conn *c) {
   struct tl_source *s = c->source;
-  /* A certificate that stops being good takes the mark off a living connection. */
-  if (fresh(s, p->snap) && s->verified == verified_now(c)) return s;
+  /* A certificate that is no longer valid takes the mark off a living connection. */
+  if (is_current(s, p->snap) && s->verified == verified_now(c)) return s;
   if (c->state > TL_CONN_OPEN) return NULL;
   s = c->source = source_new(p->snap, s);
   if (!s) return NULL;
@@ -261,7 +282,7 @@ static struct tl_source *of_conn(struct tl_proxy *p, struct tl_conn *c) {
     f.allow_cn = c->tls->domain->allow_cn;
     f.check = c->tls->domain->check_from;
   }
-  fill(p, s, &f);
+  fill_source(p, s, &f);
   return s;
 }
 
@@ -270,20 +291,22 @@ void tl_source_drop(struct tl_conn *c) {
   c->source = NULL;
 }
 
-/* ---- what has no connection here ---- */
+/* ---- senders without a connection here ---- */
 
 static struct tl_source *of_slot(struct tl_proxy *p, const struct tl_addr *addr) {
-  struct tl_source_slot *slot = &p->sources[tl_addr_hash(addr) % TL_SOURCE_SLOTS];
-  if (fresh(slot->source, p->snap) && tl_addr_eq(&slot->at, addr)) return slot->source;
+  struct tl_source_table *t = table_of(p);
+  if (!t) return NULL;
+  struct source_slot *slot = &t->slot[tl_addr_hash(addr) % SLOTS];
+  if (is_current(slot->source, p->snap) && tl_addr_eq(&slot->at, addr)) return slot->source;
   slot->at = *addr;
   struct tl_source *s = slot->source = source_new(p->snap, slot->source);
   if (!s) return NULL;
   struct facts f = {.snap = p->snap, .addr = &slot->at, .transport = TL_UDP};
-  fill(p, s, &f);
+  fill_source(p, s, &f);
   return s;
 }
 
-/* By the address alone, so that ports cost nothing, unless several peers share it. */
+/* By address alone, so that ports cost nothing, unless several peers share the address. */
 static struct tl_source *of_address(struct tl_proxy *p, const struct tl_addr *addr) {
   struct tl_addr ip = *addr;
   tl_addr_set_port(&ip, 0);
@@ -291,19 +314,20 @@ static struct tl_source *of_address(struct tl_proxy *p, const struct tl_addr *ad
   return s && s->by_port ? of_slot(p, addr) : s;
 }
 
-/* A message that another worker passed on brings along what that worker knew. */
+/* A message passed on by another worker carries what that worker knew. */
 static struct tl_source *source_of_xw(struct tl_proxy *p, const struct tl_flow *from) {
-  struct tl_source *s = p->xw_from.source = source_new(p->snap, p->xw_from.source);
+  struct tl_source_table *t = table_of(p);
+  struct tl_source *s = t ? t->relayed = source_new(p->snap, t->relayed) : NULL;
   if (!s) return NULL;
   struct facts f = {.snap = p->snap,
                     .addr = &from->addr,
                     .transport = from->transport,
-                    .id = p->xw_from.identity,
+                    .id = p->handled.identity,
                     .encrypted = from->transport == TL_TLS,
-                    .allow_cn = p->xw_from.allow_cn,
-                    .dialled = p->xw_from.dialled,
-                    .check = p->xw_from.check};
-  fill(p, s, &f);
+                    .allow_cn = p->handled.allow_cn,
+                    .dialled = p->handled.dialled,
+                    .check = p->handled.check};
+  fill_source(p, s, &f);
   return s;
 }
 
@@ -312,10 +336,9 @@ struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_flow *from, s
   return from->transport == TL_UDP ? of_address(p, &from->addr) : source_of_xw(p, from);
 }
 
-/* Several peers may fit; S tells the best of them alone, and a leg of a dialog may be another. */
+/* Several peers may match; S names only the best of them, and a leg of a dialog may be another. */
 bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl_flow *from,
                   const struct tl_conn *c, uint64_t peer) {
-  const struct tl_conf *conf = p->snap->conf;
   if (!s) return false;
   if (s->peer && s->peer->id == peer) return true;
   struct facts f = {.snap = p->snap,
@@ -324,17 +347,16 @@ bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl
                     .transport = from->transport,
                     .encrypted = from->transport == TL_TLS,
                     .allow_cn = s->allow_cn,
-                    .dialled = c ? c->outgoing : p->xw_from.dialled};
-  for (size_t i = 0; i < conf->n_peer; i++)
-    if (conf->peer[i].id == peer) return fit_of(&conf->peer[i], &f) > 0;
-  return false;
+                    .dialled = c ? c->outgoing : p->handled.dialled};
+  const struct tl_conf_peer *named = tl_snap_peer(p->snap, peer);
+  return named && fit_of(named, &f) > 0;
 }
 
-/* A source that was told by its address, or has no connection here, shows no certificate. */
+/* A source known by its address, or without a connection here, shows no certificate. */
 const struct tl_identity *tl_source_identity(const struct tl_proxy *p, const struct tl_source *s,
                                              const struct tl_conn *c) {
   if (!s || !s->verified) return NULL;
-  return c ? c->tls->identity : p->xw_from.identity;
+  return c ? c->tls->identity : p->handled.identity;
 }
 
 uint64_t tl_source_sender(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c) {
@@ -343,24 +365,25 @@ uint64_t tl_source_sender(struct tl_proxy *p, const struct tl_flow *from, struct
 }
 
 void tl_source_exit(struct tl_proxy *p) {
-  for (size_t i = 0; i < TL_SOURCE_SLOTS; i++) {
-    free(p->sources[i].source);
-    p->sources[i].source = NULL;
-  }
-  free(p->xw_from.source);
-  p->xw_from.source = NULL;
+  if (!p->sources) return;
+  for (size_t i = 0; i < SLOTS; i++) free(p->sources->slot[i].source);
+  free(p->sources->relayed);
+  free(p->sources);
+  p->sources = NULL;
 }
 
 void tl_source_describe(struct tl_net *n, struct tl_conn *c, struct tl_conn_info *out) {
   struct tl_proxy *p = tl_proxy_of(n);
   const struct tl_source *s = c->source;
-  bool current = p->snap && fresh(s, p->snap) && s->verified == verified_now(c);
+  bool current = p->snap && is_current(s, p->snap) && s->verified == verified_now(c);
   out->trust = verified_now(c) ? "verified" : c->tls ? "encrypted, not authenticated" : "clear";
-  /* Who has sent nothing yet is looked up for a few: a worker has other things to do. */
-  if (p->describe_ms != n->now_ms) p->describe_left = DESCRIBE_MAX;
-  p->describe_ms = n->now_ms;
-  if (!current && p->snap && c->state == TL_CONN_OPEN && p->describe_left) {
-    p->describe_left--;
+  /* Sources of silent connections are worked out for a few only: a worker has other things to
+   * do. */
+  struct tl_source_table *t = table_of(p);
+  if (t && t->describe_ms != n->now_ms) t->describe_left = DESCRIBE_MAX;
+  if (t) t->describe_ms = n->now_ms;
+  if (!current && p->snap && c->state == TL_CONN_OPEN && t && t->describe_left) {
+    t->describe_left--;
     s = of_conn(p, c);
     current = s != NULL;
   }

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What we write into messages to recognise it again: branch, Record-Route
- * parameter, To tag. Each carries a keyed hash, so nobody can make us believe a
- * token that we did not write. Keys come from the process's random secret.
+ * What we write into messages to recognise it again: branch, Record-Route parameter, To tag. Each
+ * carries a keyed hash, so that nobody can pass off a token that we did not write. The keys come
+ * from the process's random secret.
  */
+#include "token.h"
+
+#include <stdlib.h>
 #include <time.h>
 
 #include "hex.h"
@@ -48,7 +51,7 @@ int tl_token_branch_parse(const struct tl_proxy *p, struct tl_str branch, struct
 
 /* ---- branches without a transaction ---- */
 
-#define EPOCH_S 1024u /* a branch lives for the rest of one and for another */
+#define EPOCH_S 1024u /* a branch is valid for the rest of one epoch and for the next */
 
 static uint64_t passage_mac(const struct tl_proxy *p, const struct tl_passage *w, uint64_t epoch,
                             uint64_t name) {
@@ -92,7 +95,7 @@ int tl_token_stateless_check(const struct tl_proxy *p, struct tl_str branch,
   return age <= 1 && passage_mac(p, w, now - age, name) == mac ? TL_OK : TL_EBADMAC;
 }
 
-/* ---- what is compared by its meaning ---- */
+/* ---- compared by meaning ---- */
 
 static size_t put_lower(struct tl_str s, char *out, size_t at, size_t cap) {
   for (size_t i = 0; i < s.n && at < cap; i++) {
@@ -102,7 +105,7 @@ static size_t put_lower(struct tl_str s, char *out, size_t at, size_t cap) {
   return at;
 }
 
-/* Neighbours may write an address or a name in their own way. */
+/* Neighbours may spell an address or a name differently. */
 static size_t put_host(struct tl_str host, char *out, size_t at, size_t cap) {
   struct tl_addr a;
   bool v4 = host.n && (unsigned char)(host.p[0] - '0') <= 9,
@@ -131,9 +134,21 @@ static uint64_t sent_by(const struct tl_proxy *p, struct tl_str host, uint16_t p
   return tl_siphash13(key_of(p, 0), in, n) | 1;
 }
 
-/* Nearly all are one of a few, our own: those are not worked out again. */
+/* Hashes of sent-by values that were seen before. */
+#define SENT_BY_SLOTS 8u
+struct tl_token_cache {
+  struct sent_by {
+    uint64_t hash; /* 0: free */
+    uint16_t port;
+    uint8_t n;
+    char host[53];
+  } sent_by[SENT_BY_SLOTS];
+};
+
+/* Nearly all are one of a few, our own: those are not hashed again. */
 uint64_t tl_token_sent_by(struct tl_proxy *p, struct tl_str host, uint16_t port) {
-  struct tl_sent_by *e = &p->sent_by[(port + host.n) % TL_SENT_BY_SLOTS];
+  if (!p->tokens && !(p->tokens = calloc(1, sizeof(*p->tokens)))) return sent_by(p, host, port);
+  struct sent_by *e = &p->tokens->sent_by[(port + host.n) % SENT_BY_SLOTS];
   if (e->hash && e->port == port && tl_str_eq((struct tl_str){e->host, e->n}, host)) return e->hash;
   uint64_t h = sent_by(p, host, port);
   if (host.n > sizeof(e->host)) return h;
@@ -141,6 +156,11 @@ uint64_t tl_token_sent_by(struct tl_proxy *p, struct tl_str host, uint16_t port)
   e->n = (uint8_t)host.n;
   e->port = port;
   return e->hash = h;
+}
+
+void tl_token_exit(struct tl_proxy *p) {
+  free(p->tokens);
+  p->tokens = NULL;
 }
 
 uint64_t tl_token_via(const struct tl_proxy *p, const struct tl_via *v) {
@@ -169,19 +189,16 @@ uint64_t tl_token_flow(const struct tl_proxy *p, const struct tl_flow *flow) {
 
 /* ---- Record-Route ---- */
 
-/*
- * "tl" is, in hex but for the first character: the name of the key, seconds of wall clock, for
- * either leg its security, hash of its IP and port, route, hash over all of it; then as far as
- * known
- * "_f" and the caller's connection, "_g" and the callee's, "_c" and the caller's peer or "_i" and
- * the hash of its names, "_p" and the callee's peer, "_b" and the hash of the token before it, or
- * "_n" and the callee's domain. Letters, digits, "-", "." and "_": whatever carries a URI carries
- * these.
- */
+/* "tl" is, in hex except for the first character: the name of the key, seconds of wall clock,
+ * for either leg its security, hash of its IP and port, route, hash over all of it; then, as far as
+ * known, "_f" and the caller's connection, "_g" and the callee's, "_c" and the caller's peer or
+ * "_i" and the hash of its names, "_p" and the callee's peer, "_b" and the hash of the token before
+ * it, or "_n" and the callee's domain. Only letters, digits, "-", "." and "_": whatever carries a
+ * URI carries these. */
 #define KEY_NAME '1' /* another key or layout has another name */
 #define RR_SIGNED 51 /* characters before the hash */
 
-/* Who sends a text of any length does not choose how much of it is copied. */
+/* The sender of an arbitrarily long text must not choose how much of it is copied. */
 #define TEXT_MAX 192u
 
 /* Appends what stands for S: itself, or its hash if it is long. */
@@ -198,7 +215,7 @@ static size_t put_text(const struct tl_proxy *p, struct tl_str s, char *out) {
   return 2 * sizeof(h);
 }
 
-/* Of all but the tag, which may be one of two: computed once for both. */
+/* Covers everything but the tag, which may be one of two: computed once for both. */
 static uint64_t dialog_mac(const struct tl_proxy *p, struct tl_str token, struct tl_str call_id) {
   char in[TL_RR_TOKEN_MAX + sizeof(uint64_t) + TEXT_MAX];
   size_t rest = token.n - TL_RR_TOKEN_LEN, n = RR_SIGNED;
@@ -258,7 +275,7 @@ size_t tl_token_route(const struct tl_proxy *p, const struct tl_route_token *t,
   return whole.n;
 }
 
-/* The parts behind the hash. It has been checked: they are what we wrote. */
+/* The parts after the hash, which has been checked: they are what we wrote. */
 static void read_rest(struct tl_str rest, struct tl_route_token *out) {
   while (rest.n >= 2) {
     char kind = rest.p[1];
@@ -296,7 +313,8 @@ int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const st
       read_end(token.p + 22, &out->end[1]) || tl_hex_take64(token.p + 35, &out->route) ||
       tl_hex_take64(token.p + RR_SIGNED, &mac))
     return TL_ENOTFOUND;
-  /* The tag of whoever opened the dialog is in the hash: in From it travels the same way. */
+  /* The tag of the dialog's caller is in the hash: if it stands in From, the request travels in
+   * the same direction. */
   if (token.p[0] != KEY_NAME) return TL_EBADMAC;
   uint64_t dialog = dialog_mac(p, token, m->call_id);
   if (route_mac(p, dialog, m->from_tag) != mac) {
@@ -309,7 +327,7 @@ int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const st
   return TL_OK;
 }
 
-/* Not the time since the machine started: a key may outlive the process one day. */
+/* Not the monotonic clock: a key may outlive the process one day. */
 uint32_t tl_token_now(void) {
   struct timespec t;
   clock_gettime(CLOCK_REALTIME_COARSE, &t);
@@ -323,7 +341,7 @@ uint32_t tl_token_host(const struct tl_proxy *p, const struct tl_addr *a) {
   return (uint32_t)h ? (uint32_t)h : 1;
 }
 
-static size_t put(char *dst, size_t at, size_t cap, struct tl_str s) {
+static size_t put_bytes(char *dst, size_t at, size_t cap, struct tl_str s) {
   size_t n = s.n < cap - at ? s.n : cap - at;
   if (n) memcpy(dst + at, s.p, n);
   return at + n;
@@ -333,42 +351,42 @@ uint64_t tl_token_loop(const struct tl_proxy *p, const struct tl_msg *m) {
   char in[1024];
   size_t n = sizeof(m->cseq);
   memcpy(in, &m->cseq, n);
-  n = put(in, n, sizeof(in), m->uri);
-  n = put(in, n, sizeof(in), m->call_id);
-  n = put(in, n, sizeof(in), m->from_tag);
-  n = put(in, n, sizeof(in), m->to_tag);
+  n = put_bytes(in, n, sizeof(in), m->uri);
+  n = put_bytes(in, n, sizeof(in), m->call_id);
+  n = put_bytes(in, n, sizeof(in), m->from_tag);
+  n = put_bytes(in, n, sizeof(in), m->to_tag);
   for (uint16_t i = m->first[TL_H_ROUTE]; i != TL_HDR_NONE; i = m->hdr[i].next)
-    n = put(in, n, sizeof(in), tl_hdr_value(m, i));
-  n = put(in, n, sizeof(in), tl_msg_header(m, TL_H_PROXY_REQUIRE));
-  n = put(in, n, sizeof(in), tl_msg_header(m, TL_H_PROXY_AUTHORIZATION));
+    n = put_bytes(in, n, sizeof(in), tl_hdr_value(m, i));
+  n = put_bytes(in, n, sizeof(in), tl_msg_header(m, TL_H_PROXY_REQUIRE));
+  n = put_bytes(in, n, sizeof(in), tl_msg_header(m, TL_H_PROXY_AUTHORIZATION));
   return tl_siphash13(key_of(p, 1), in, n);
 }
 
-uint64_t tl_token_tx_key(const struct tl_proxy *p, const struct tl_msg *m) {
+uint64_t tl_token_txn_key(const struct tl_proxy *p, const struct tl_msg *m) {
   char in[640];
   enum tl_method k = m->method == TL_M_ACK || m->method == TL_M_CANCEL ? TL_M_INVITE : m->method;
   size_t n = 0;
   in[n++] = (char)k;
-  memcpy(in + n, &p->sender, sizeof(p->sender));
-  n += sizeof(p->sender);
+  memcpy(in + n, &p->handled.sender, sizeof(p->handled.sender));
+  n += sizeof(p->handled.sender);
   memcpy(in + n, &m->via.port, sizeof(m->via.port));
   n += sizeof(m->via.port);
   const uint32_t len[2] = {(uint32_t)m->via.host.n, (uint32_t)m->via.branch.n};
-  memcpy(in + n, len, sizeof(len)); /* where one of what follows ends and the next begins */
+  memcpy(in + n, len, sizeof(len)); /* marks where one part ends and the next begins */
   n += sizeof(len);
   if (m->via.branch.n <= 7 || memcmp(m->via.branch.p, COOKIE, 7) != 0) {
-    /* RFC 2543 peers: no unique branch (nothing behind the cookie is none), so the rest of 17.2.3's
-     * list decides. */
+    /* RFC 2543 peers: no unique branch (a bare cookie is none either), so the rest of the list
+     * in 17.2.3 decides. */
     uint64_t rest[4] = {tl_siphash13(key_of(p, 1), m->call_id.p, m->call_id.n),
                         tl_siphash13(key_of(p, 1), m->from_tag.p, m->from_tag.n),
                         tl_siphash13(key_of(p, 1), m->uri.p, m->uri.n), m->cseq};
     memcpy(in + n, rest, sizeof(rest));
     n += sizeof(rest);
   }
-  n = put(in, n, sizeof(in), m->via.host);
-  n = put(in, n, sizeof(in), m->via.branch);
-  if (k == TL_M_OTHER) n = put(in, n, sizeof(in), m->method_name);
-  n = put(in, n, sizeof(in), m->call_id);
+  n = put_bytes(in, n, sizeof(in), m->via.host);
+  n = put_bytes(in, n, sizeof(in), m->via.branch);
+  if (k == TL_M_OTHER) n = put_bytes(in, n, sizeof(in), m->method_name);
+  n = put_bytes(in, n, sizeof(in), m->call_id);
   uint64_t key = tl_siphash13(key_of(p, 1), in, n);
   return key ? key : 1;
 }
@@ -387,6 +405,18 @@ uint64_t tl_token_dialog(const struct tl_proxy *p, const struct tl_msg *m) {
                     a < b ? b : a};
   uint64_t key = tl_siphash13(key_of(p, 1), in, sizeof(in));
   return key ? key : 1;
+}
+
+static size_t put_text_c(char *dst, size_t at, size_t cap, const char *s) {
+  return s ? put_bytes(dst, at, cap, tl_str_c(s)) : at;
+}
+
+uint64_t tl_token_name(const struct tl_proxy *p, const struct tl_identity *id) {
+  char in[1024];
+  size_t n = put_text_c(in, 0, sizeof(in), id->subject);
+  n = put_text_c(in, n, sizeof(in), id->anchor);
+  if (id->n_san) n = put_text_c(in, n, sizeof(in), id->san[0].value);
+  return tl_siphash(p->th.rt->secret, in, n) | 1;
 }
 
 void tl_token_tag(const struct tl_proxy *p, const struct tl_msg *m, char *out) {

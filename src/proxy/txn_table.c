@@ -1,36 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Transactions by key: linear probing, and a removal closes the gap, so that no
- * marks of what was there lengthen later look-ups.
+ * Transactions by key: linear probing, and a removal closes the gap, so that no tombstones
+ * lengthen later look-ups.
  */
+#include "txn.h"
+
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "proxy.h"
-
-#define LEAST_SLOTS 128u /* small while there are few, so that it stays in the nearest cache */
+#define LEAST_SLOTS 128u /* small while there are few, to stay in the nearest cache */
 
 #define HUGE_PAGE (2u << 20)
 
-static void put(struct tl_txn_table *t, uint64_t key, struct tl_txn *txn) {
+static void put_slot(struct tl_txn_table *t, uint64_t key, struct tl_txn *txn) {
   uint32_t i = (uint32_t)key & t->mask;
   while (t->key[i]) i = (i + 1) & t->mask;
   t->key[i] = key;
   t->txn[i] = txn;
 }
 
-/* N times 8 bytes, cleared. Each look-up is at a place of its own: with small pages it would miss
+/* N times 8 bytes, cleared. Each look-up goes to a random place: with small pages it would miss
  * the TLB as well. */
 static void *array_new(uint32_t n) {
   size_t len = n * sizeof(uint64_t);
   if (len < HUGE_PAGE) return calloc(n, sizeof(uint64_t));
   void *p = aligned_alloc(HUGE_PAGE, len);
   if (!p) return NULL;
-  madvise(p, len, MADV_HUGEPAGE); /* a wish */
+  madvise(p, len, MADV_HUGEPAGE); /* advice only */
   return memset(p, 0, len);
 }
 
-static int grow(struct tl_txn_table *t) {
+static int grow_table(struct tl_txn_table *t) {
   uint32_t had = t->key ? t->mask + 1 : 0, size = had ? 2 * had : LEAST_SLOTS;
   struct tl_txn_table old = *t;
   uint64_t *key = array_new(size);
@@ -44,7 +44,7 @@ static int grow(struct tl_txn_table *t) {
   t->txn = txn;
   t->mask = size - 1;
   for (uint32_t i = 0; i < had; i++)
-    if (old.key[i]) put(t, old.key[i], old.txn[i]);
+    if (old.key[i]) put_slot(t, old.key[i], old.txn[i]);
   free(old.key);
   free(old.txn);
   return TL_OK;
@@ -52,8 +52,8 @@ static int grow(struct tl_txn_table *t) {
 
 int tl_txn_table_add(struct tl_txn_table *t, struct tl_txn *txn) {
   /* Without memory it may fill further; one slot stays free, where look-ups end. */
-  if (2 * t->used >= t->mask && grow(t) && t->used >= t->mask) return TL_ENOMEM;
-  put(t, txn->key, txn);
+  if (2 * t->used >= t->mask && grow_table(t) && t->used >= t->mask) return TL_ENOMEM;
+  put_slot(t, txn->key, txn);
   t->used++;
   return TL_OK;
 }
@@ -73,7 +73,7 @@ void tl_txn_table_remove(struct tl_txn_table *t, const struct tl_txn *txn) {
   uint32_t gap = (uint32_t)txn->key & t->mask;
   while (t->key[gap] != txn->key || t->txn[gap] != txn) gap = (gap + 1) & t->mask;
   for (uint32_t i = (gap + 1) & t->mask; t->key[i]; i = (i + 1) & t->mask) {
-    /* Who is not yet nearer to his place than the gap may move there. */
+    /* An entry may fill the gap unless its home slot lies behind the gap. */
     uint32_t from_home = (i - (uint32_t)t->key[i]) & t->mask;
     if (from_home < ((i - gap) & t->mask)) continue;
     t->key[gap] = t->key[i];

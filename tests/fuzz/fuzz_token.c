@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "proxy/proxy.h"
+#include "proxy/token.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proxy/proxy.h"
+#include "proxy/top_via.h"
+#include "tieline/reply.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -103,7 +104,7 @@ static void hop(bool stream) {
   char buf[1024];
   if (m.n_hdr + 2 > TL_HDR_MAX) return;
   MUST(tl_addr_parse(TL_STR("192.0.2.77"), 4077, &from.addr) == TL_OK);
-  struct tl_str top = tl_local_via(&m, &from, buf, sizeof(buf));
+  struct tl_str top = tl_top_via_text(&m, &from, buf, sizeof(buf));
   tl_edit_init(&e, &m);
   tl_edit_insert_lines(&e, m.first[TL_H_VIA], TL_STR("Via: " OURS "\r\n"));
   if (top.n) tl_edit_replace_str(&e, m.via.whole, top);
@@ -111,7 +112,7 @@ static void hop(bool stream) {
   same_meaning(&m, &went);
   MUST(tl_str_eq(went.via.whole, TL_STR(OURS)) && all_values(&went) == all_values(&m) + 1);
   tl_edit_init(&e, &went);
-  tl_edit_remove_value(&e, went.first[TL_H_VIA], tl_local_via_used(&went));
+  tl_edit_remove_value(&e, went.first[TL_H_VIA], tl_top_via_used(&went));
   write_plain(&e, twice, stream, &back);
   same_via(&m.via, &back.via);
   if (top.n) MUST(tl_str_eq(back.via.received, TL_STR("192.0.2.77")) || !back.via.received.n);

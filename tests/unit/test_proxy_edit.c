@@ -3,6 +3,7 @@
  * (RFC 3261 16.4, 16.6, 18.2.1; RFC 3581). Judged by what the next hop receives. */
 #include <unistd.h>
 
+#include "proxy/top_via.h"
 #include "test_proxy_rig.h"
 
 TestSuite(proxy_edit, .timeout = 30);
@@ -42,7 +43,7 @@ static struct tl_str via_of(const char *via, const char *source, uint16_t port, 
                    via);
   cr_assert_eq(tl_scan(text, (size_t)n, true, 65536, &m, &err), 0, "%s", err.reason);
   cr_assert_eq(tl_addr_parse(tl_str_c(source), port, &from.addr), 0);
-  return tl_local_via(&m, &from, buf, cap);
+  return tl_top_via_text(&m, &from, buf, cap);
 }
 
 /* RFC 3261 18.2.1, RFC 3581 4. */

@@ -2,6 +2,7 @@
 /* Addresses that no URI of a stranger's leads to. */
 #include <criterion/criterion.h>
 
+#include "proxy/guard.h"
 #include "test_proxy_rig.h"
 
 static struct tl_addr addr(const char *text, uint16_t port) {

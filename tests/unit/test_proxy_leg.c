@@ -6,6 +6,8 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
+#include "proxy/leg.h"
+#include "proxy/route.h"
 #include "test_proxy_rig.h"
 
 TestSuite(proxy_leg, .timeout = 30);

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proxy/back.h"
 #include "test_proxy_rig.h"
 
 TestSuite(proxy_lost, .timeout = 30);

@@ -20,37 +20,38 @@ void proxy_begin(const char *extra) {
   memset(&px, 0, sizeof(px));
   rig_begin_with(&px.net, &px.th, &tl_proxy_handler, &px, extra);
   cr_assert_eq(tl_mailbox_init(&rig.rt.resolver, 100), 0);
-  cr_assert_eq(tl_txn_tables_init(&px), 0);
-  tl_snap_refresh(&px);
+  cr_assert_eq(tl_proxy_init(&px), 0);
 }
 
-static void expect_empty(struct tl_pool *p, const char *name) {
-  cr_expect_eq(p->used, 0, "%zu of %s left", p->used, name);
-  p->keep = 0;
+static size_t saved_used(void) {
+  size_t n = 0;
+  for (unsigned i = 0; i < sizeof(px.saved) / sizeof(px.saved[0]); i++) n += px.saved[i].used;
+  return n;
 }
 
 static void expect_nothing_saved(void) {
-  cr_expect_eq(px.n_txn, 0);
+  cr_expect_eq(px.txns->n, 0);
   cr_expect_eq(rig_count(TL_C_TXN_NOW), 0);
-  expect_empty(&px.txs, "transactions");
-  expect_empty(&px.branches, "branches");
-  expect_empty(&px.plans, "plans");
-  expect_empty(&px.saved_small, "saved_small");
-  expect_empty(&px.saved_mid, "saved_mid");
+  cr_expect_eq(px.txns->pool.used, 0, "%zu transactions left", px.txns->pool.used);
+  cr_expect_eq(px.branches->pool.used, 0, "%zu branches left", px.branches->pool.used);
+  cr_expect_eq(px.plans.used, 0, "%zu plans left", px.plans.used);
+  cr_expect_eq(saved_used(), 0, "%zu saved messages left", saved_used());
+  cr_expect_eq(px.saved_large, 0, "%zu bytes of saved messages left", px.saved_large);
 }
 
+/* The end of the tables asserts that each pool has its objects back. */
 void proxy_end(void) {
-  tl_txn_tables_exit(&px);
-  expect_nothing_saved();
+  tl_proxy_exit(&px);
+  cr_expect_eq(rig_count(TL_C_TXN_NOW), 0);
+  cr_expect_eq(px.saved_large, 0, "%zu bytes of saved messages left", px.saved_large);
   drop_mail(&rig.rt.resolver);
   tl_mailbox_destroy(&rig.rt.resolver);
   net_end();
 }
 
 static bool nothing_saved(void) {
-  return px.n_txn == 0 && rig_count(TL_C_TXN_NOW) == 0 && px.txs.used == 0 &&
-         px.branches.used == 0 && px.plans.used == 0 && px.saved_small.used == 0 &&
-         px.saved_mid.used == 0;
+  return px.txns->n == 0 && rig_count(TL_C_TXN_NOW) == 0 && px.txns->pool.used == 0 &&
+         px.branches->pool.used == 0 && px.plans.used == 0 && saved_used() == 0;
 }
 
 /* A thread that did not run for a while sees its timers late, and those that they start later. */

@@ -9,7 +9,12 @@
  */
 #pragma once
 
+#include "proxy/branch.h"
+#include "proxy/plan.h"
 #include "proxy/proxy.h"
+#include "proxy/saved.h"
+#include "proxy/snap.h"
+#include "proxy/txn.h"
 #include "test_net_rig.h"
 
 extern struct tl_proxy px;

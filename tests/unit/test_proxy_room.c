@@ -3,6 +3,7 @@
  * only a dialog that our token shows has a reserve. */
 #include <stdlib.h>
 
+#include "proxy/xworker.h"
 #include "test_proxy_rig.h"
 
 TestSuite(proxy_room, .timeout = 30);
@@ -117,12 +118,12 @@ Test(proxy_room, s12_an_ack_whose_next_hop_is_looked_up_needs_room) {
     RIG_UNTIL(rig_count(TL_C_REQ_OPTIONS) == seen + 1);
   }
   uint64_t stray = rig_count(TL_C_DROP_STRAY_ACK);
-  const uint32_t before = px.n_txn;
+  const uint32_t before = px.txns->n;
   char *ack = of_dialog("ACK", 500, "y", "", "", 1500), *host = strstr(ack, "127.0.0.1:");
   memcpy(host, "a.example", 9);
   ua_send(&alice, ack);
   RIG_UNTIL(rig_count(TL_C_DROP_STRAY_ACK) == stray + 1);
-  cr_expect_eq(px.n_txn, before);
+  cr_expect_eq(px.txns->n, before);
   room_end();
 }
 

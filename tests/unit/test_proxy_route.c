@@ -6,6 +6,10 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
+#include "proxy/guard.h"
+#include "proxy/request_edit.h"
+#include "proxy/route.h"
+#include "proxy/target.h"
 #include "test_proxy_rig.h"
 
 TestSuite(proxy_route, .timeout = 30);
@@ -127,7 +131,7 @@ Test(proxy_route, s4_peers_do_not_see_a_preloaded_route) {
     cr_assert_eq(plan_it(STRANGER, "sip:open@x.example", route[i], &status), 0, "%u", status);
     memset(branch, 'x', TL_BRANCH_LEN);
     struct tl_flow to = {.transport = TL_UDP, .addr = plan.target[0].addr};
-    cr_assert_eq(tl_edit_request(&px, &e, &msg, &plan, &plan.target[0], &from, &to, branch, &x), 0);
+    cr_assert_eq(tl_request_edit(&px, &e, &msg, &plan, &plan.target[0], &from, &to, branch, &x), 0);
     cr_assert_lt(tl_edit_len(&e), sizeof(text));
     text[tl_edit_write(&e, text)] = '\0';
     cr_expect(strncmp(text, "MESSAGE sip:open@x.example SIP/2.0\r\n", 36) == 0, "%s", text);
@@ -196,7 +200,7 @@ Test(proxy_route, s4_names_lead_to_no_inner_address_either) {
     unsigned status;
     cr_assert_eq(plan_it(r[i].ip, r[i].uri, NULL, &status), TL_EAGAIN);
     cr_assert_eq(tl_addr_parse(tl_str_c(r[i].to), 7777, &a.addr[0]), 0);
-    tl_route_resolved(&px, px.snap, &plan, &a);
+    tl_target_resolved(&px, px.snap, &plan, &a);
     cr_expect_eq(tl_guard_relay(&px, px.snap->conf, &plan, &status), r[i].open, "%s to %s from %s",
                  r[i].uri, r[i].to, r[i].ip);
     cr_expect_eq(plan.n_target, r[i].open);
@@ -208,7 +212,7 @@ Test(proxy_route, s4_names_lead_to_no_inner_address_either) {
   cr_assert_eq(plan_it(STRANGER, "sip:x@in.example", NULL, &status), TL_EAGAIN);
   cr_assert_eq(tl_addr_parse(TL_STR("127.0.0.1"), 7777, &two.addr[0]), 0);
   cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.8"), 7777, &two.addr[1]), 0);
-  tl_route_resolved(&px, px.snap, &plan, &two);
+  tl_target_resolved(&px, px.snap, &plan, &two);
   cr_expect(tl_guard_relay(&px, px.snap->conf, &plan, &status));
   cr_expect_eq(plan.n_target, 1);
   cr_expect(tl_addr_eq(&plan.target[0].addr, &two.addr[1]));
@@ -222,7 +226,7 @@ Test(proxy_route, s24_a_name_of_our_own_listener_is_ours) {
   struct tl_resolve a = {.n = 1, .via = {TL_UDP}};
   cr_assert_eq(plan_it(LOCAL, "sip:x@in.example", NULL, &status), TL_EAGAIN);
   cr_assert_eq(tl_addr_parse(TL_STR("127.0.0.1"), tl_addr_port(&rig.udp), &a.addr[0]), 0);
-  tl_route_resolved(&px, px.snap, &plan, &a);
+  tl_target_resolved(&px, px.snap, &plan, &a);
   cr_expect_not(tl_guard_relay(&px, px.snap->conf, &plan, &status));
   cr_expect_eq(status, 404);
   proxy_end();
@@ -252,15 +256,15 @@ Test(proxy_route, s24_a_peer_at_our_own_listener_is_left_out) {
   cr_expect_eq(plan_it(STRANGER, "sip:both@x.example", NULL, &status), TL_OK);
   cr_expect_eq(plan.n_target, 1);
   cr_expect_str_eq(plan.target[0].peer->name, "bob");
-  cr_expect_null(tl_route_only_us(&plan));
+  cr_expect_null(tl_plan_only_us(&plan));
   /* Another transport at the same port is somebody else, whom the configuration names. */
   cr_expect_eq(plan_it(STRANGER, "sip:tcp@x.example", NULL, &status), TL_OK);
   cr_expect_eq(plan.n_target, 1);
   struct tl_resolve a = {.n = 1, .via = {TL_UDP}, .addr = {rig.udp}};
   cr_assert_eq(plan_it(STRANGER, "sip:name@x.example", NULL, &status), TL_EAGAIN);
-  tl_route_resolved(&px, px.snap, &plan, &a);
+  tl_target_resolved(&px, px.snap, &plan, &a);
   cr_expect_eq(plan.n_target, 0);
-  cr_expect_str_eq(tl_route_only_us(&plan), "Next Hop Is This Proxy Itself");
+  cr_expect_str_eq(tl_plan_only_us(&plan), "Next Hop Is This Proxy Itself");
   cr_expect_eq(rig_count(TL_C_PEER_SELF), 3);
   proxy_end();
 }
@@ -305,7 +309,7 @@ static unsigned recorded(char *text, size_t cap) {
   cr_assert_eq(tl_route_plan(&px, &from, NULL, &msg, &plan, &status), 0, "%u", status);
   memset(branch, 'x', sizeof(branch));
   struct tl_flow to = {.transport = TL_UDP, .addr = plan.target[0].addr};
-  cr_assert_eq(tl_edit_request(&px, &e, &msg, &plan, &plan.target[0], &from, &to, branch, &x), 0);
+  cr_assert_eq(tl_request_edit(&px, &e, &msg, &plan, &plan.target[0], &from, &to, branch, &x), 0);
   cr_assert_lt(tl_edit_len(&e), sizeof(sent));
   sent[tl_edit_write(&e, sent)] = '\0';
   for (const char *at = sent; (at = strstr(at, "\r\nRecord-Route:")) != NULL; at++) n++;

@@ -4,7 +4,9 @@
 #include <ctype.h>
 #include <stdio.h>
 
+#include "proxy/best.h"
 #include "proxy/proxy.h"
+#include "proxy/token.h"
 
 static struct tl_runtime rt;
 static struct tl_proxy px;
@@ -232,7 +234,7 @@ Test(proxy_token, b12_longest_domain_fits_the_route_token) {
 }
 
 static uint64_t key(const char *method, const char *via, const char *call_id, unsigned cseq) {
-  return tl_token_tx_key(&px, request(method, via, "f", "", call_id, cseq));
+  return tl_token_txn_key(&px, request(method, via, "f", "", call_id, cseq));
 }
 
 /* 17.2.3: branch, sent-by and method; CANCEL and ACK find their INVITE. */
@@ -243,9 +245,9 @@ Test(proxy_token, transactions_are_matched_as_17_2_3_says) {
   cr_expect_eq(key("INVITE", "a.example:5060;rport;branch=z9hG4bKx", "c", 9), invite);
   /* s14: and the Call-ID, and who sends it (22.1). */
   cr_expect_neq(key("CANCEL", "a.example:5060;branch=z9hG4bKx", "other", 1), invite);
-  px.sender = 9;
+  px.handled.sender = 9;
   cr_expect_neq(key("CANCEL", "a.example:5060;branch=z9hG4bKx", "c", 1), invite);
-  px.sender = 0;
+  px.handled.sender = 0;
   cr_expect_neq(key("BYE", "a.example:5060;branch=z9hG4bKx", "c", 1), invite);
   cr_expect_neq(key("INVITE", "a.example:5061;branch=z9hG4bKx", "c", 1), invite);
   cr_expect_neq(key("INVITE", "b.example:5060;branch=z9hG4bKx", "c", 1), invite);
@@ -275,16 +277,16 @@ Test(proxy_token, loops_hash_alike_and_spirals_do_not) {
 Test(proxy_token, s18_the_cookie_alone_is_no_branch) {
   static const char *const via[] = {"a;branch=z9hG4bK", "a;branch=z9hG4b", "a"};
   for (size_t i = 0; i < sizeof(via) / sizeof(via[0]); i++) {
-    uint64_t was = tl_token_tx_key(&px, request("INVITE", via[i], "f", "", "c", 1));
-    cr_expect_eq(tl_token_tx_key(&px, request("INVITE", via[i], "f", "", "c", 1)), was);
-    cr_expect_eq(tl_token_tx_key(&px, request("CANCEL", via[i], "f", "", "c", 1)), was);
-    cr_expect_eq(tl_token_tx_key(&px, request("ACK", via[i], "f", "t", "c", 1)), was);
-    cr_expect_neq(tl_token_tx_key(&px, request("INVITE", via[i], "f", "", "d", 1)), was);
-    cr_expect_neq(tl_token_tx_key(&px, request("INVITE", via[i], "g", "", "c", 1)), was);
-    cr_expect_neq(tl_token_tx_key(&px, request("INVITE", via[i], "f", "", "c", 65537)), was);
+    uint64_t was = tl_token_txn_key(&px, request("INVITE", via[i], "f", "", "c", 1));
+    cr_expect_eq(tl_token_txn_key(&px, request("INVITE", via[i], "f", "", "c", 1)), was);
+    cr_expect_eq(tl_token_txn_key(&px, request("CANCEL", via[i], "f", "", "c", 1)), was);
+    cr_expect_eq(tl_token_txn_key(&px, request("ACK", via[i], "f", "t", "c", 1)), was);
+    cr_expect_neq(tl_token_txn_key(&px, request("INVITE", via[i], "f", "", "d", 1)), was);
+    cr_expect_neq(tl_token_txn_key(&px, request("INVITE", via[i], "g", "", "c", 1)), was);
+    cr_expect_neq(tl_token_txn_key(&px, request("INVITE", via[i], "f", "", "c", 65537)), was);
     struct tl_msg *m = (struct tl_msg *)(uintptr_t)request("INVITE", via[i], "f", "", "c", 1);
     m->uri = TL_STR("sip:other@b.example");
-    cr_expect_neq(tl_token_tx_key(&px, m), was);
+    cr_expect_neq(tl_token_txn_key(&px, m), was);
   }
 }
 
@@ -316,9 +318,9 @@ Test(proxy_token, the_best_of_several_responses) {
                                        {404, 408},       {408, 500}, {500, 503}, {404, 503},
                                        {486, 500},       {503, 0},   {408, 0}};
   for (size_t i = 0; i < sizeof(better) / sizeof(better[0]); i++) {
-    cr_expect(tl_response_better(better[i][0], better[i][1]), "%u over %u", better[i][0],
+    cr_expect(tl_best_is_better(better[i][0], better[i][1]), "%u over %u", better[i][0],
               better[i][1]);
-    cr_expect(better[i][1] == 0 || !tl_response_better(better[i][1], better[i][0]));
-    cr_expect(!tl_response_better(better[i][0], better[i][0]), "the first of equals stays");
+    cr_expect(better[i][1] == 0 || !tl_best_is_better(better[i][1], better[i][0]));
+    cr_expect(!tl_best_is_better(better[i][0], better[i][0]), "the first of equals stays");
   }
 }

@@ -180,11 +180,11 @@ Test(proxy_txn, an_ack_over_tcp_ends_the_transaction) {
   ua_send(&bob, ua_response(&bob, "486 Busy Here", "b", ""));
   ua_expect(&bob, "ACK");
   ua_expect(&alice, "SIP/2.0 486");
-  cr_expect_eq(px.txs.used, 1);
+  cr_expect_eq(px.txns->pool.used, 1);
   for (int i = 0; i < 3; i++) {
     ua_send(&alice, ua_request(&alice, "ACK", sip(&bob, ";transport=tcp"), "1", "", ""));
     rig_settle();
-    cr_expect_eq(px.txs.used, 0);
+    cr_expect_eq(px.txns->pool.used, 0);
   }
   proxy_end();
   ua_close(&alice);
@@ -637,12 +637,12 @@ Test(proxy_txn, item_2_8_new_requests_are_refused_before_dialogs_are) {
       refused += strncmp(alice.in, "SIP/2.0 503", 11) == 0;
   }
   cr_expect_eq(refused, 12);
-  cr_expect_eq(px.n_txn, 18);
+  cr_expect_eq(px.txns->n, 18);
   char *m = ua_request(&alice, "BYE", sip(&bob, ""), "d", "", ""), *to = strstr(m, "To: ");
   memcpy(to, "To: <sip:bob@example.c>;tag", 27);
   ua_send(&alice, m);
   rig_settle();
-  cr_expect_eq(px.n_txn, 18, "no token, no dialog; but not refused for load either");
+  cr_expect_eq(px.txns->n, 18, "no token, no dialog; but not refused for load either");
   rig_sleep(500); /* Timer F comes before Timer J */
   proxy_end_clean();
   close_all();
@@ -682,10 +682,10 @@ Test(proxy_txn, finished_transactions_are_bounded_and_the_oldest_leave) {
     ua_expect(&bob, "OPTIONS");
     ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
     ua_expect(&alice, "SIP/2.0 200");
-    cr_assert_leq(px.txs.used, 4 * 16 + 1);
+    cr_assert_leq(px.txns->pool.used, 4 * 16 + 1);
   }
-  cr_expect_eq(px.linger[1].n, 64);
-  cr_expect_eq(px.n_txn, 0);
+  cr_expect_eq(px.txns->linger[1].n, 64);
+  cr_expect_eq(px.txns->n, 0);
   /* The newest still absorb repeats. */
   alice.repeats = true;
   ua_send(&alice, ua_request(&alice, "OPTIONS", sip(&bob, ""), "199", "", ""));

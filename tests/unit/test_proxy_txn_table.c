@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-#include "proxy/proxy.h"
+#include "proxy/txn.h"
 
 #define MANY 3000u
 

@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `ctl explain request`, in the worker: scans the request that the control
- * thread made up, has it routed as if it had come from where it says, and
- * writes down the outcome. Nothing is sent, counted or logged.
+ * `ctl explain request`, in the worker: scans the request that the control thread made up, routes
+ * it as if it had come from the given source, and writes down the outcome. Nothing is sent,
+ * counted or logged.
  */
-#include "tieline/explain.h"
+#include "explain_answer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "plan.h"
 #include "proxy.h"
+#include "route.h"
+#include "snap.h"
+#include "source.h"
+#include "tieline/explain.h"
+#include "tieline/reply.h"
 
 void tl_explain_clear(struct tl_explain *e) {
   free(e->route);
@@ -17,7 +23,7 @@ void tl_explain_clear(struct tl_explain *e) {
   e->n_route = 0;
 }
 
-static void put(char *dst, size_t cap, const char *text) {
+static void put_text(char *dst, size_t cap, const char *text) {
   snprintf(dst, cap, "%s", text ? text : "");
 }
 
@@ -26,10 +32,10 @@ static void tell_source(struct tl_explain *e, const struct tl_source *s, const s
                                       [TL_TRUST_ENCRYPTED] = "encrypted, not authenticated",
                                       [TL_TRUST_VERIFIED] = "verified"};
   if (!s) return;
-  put(e->source_peer, sizeof(e->source_peer), s->peer ? s->peer->name : "");
-  put(e->trust, sizeof(e->trust), trust[s->trust]);
+  put_text(e->source_peer, sizeof(e->source_peer), s->peer ? s->peer->name : "");
+  put_text(e->trust, sizeof(e->trust), trust[s->trust]);
   if (c && c->tls && c->tls->identity)
-    put(e->identity, sizeof(e->identity), c->tls->identity->subject);
+    put_text(e->identity, sizeof(e->identity), c->tls->identity->subject);
 }
 
 static void tell_routes(struct tl_explain *e, const struct tl_conf *conf,
@@ -39,7 +45,7 @@ static void tell_routes(struct tl_explain *e, const struct tl_conf *conf,
     const struct tl_conf_route *r = &conf->route[i];
     const char *why = tl_route_why_not(r, i, plan, s);
     struct tl_explain_route *out = &e->route[e->n_route++];
-    put(out->name, sizeof(out->name), r->name);
+    put_text(out->name, sizeof(out->name), r->name);
     out->chosen = plan->route == r;
     out->why = why           ? why
                : out->chosen ? "the first that fits"
@@ -53,56 +59,59 @@ static void tell_targets(struct tl_explain *e, const struct tl_plan *plan) {
     const struct tl_target *t = &plan->target[i];
     e->target[e->n_target].transport = t->transport;
     e->target[e->n_target].addr = t->addr;
-    put(e->target[e->n_target].peer, 64, t->peer ? t->peer->name : "");
+    put_text(e->target[e->n_target].peer, 64, t->peer ? t->peer->name : "");
     if (t->transport == TL_TLS) {
-      put(e->target[e->n_target].domain, 64, t->domain ? t->domain->name : "");
-      put(e->target[e->n_target].verify, 256, tl_route_identity(plan, t));
+      put_text(e->target[e->n_target].domain, 64, t->domain ? t->domain->name : "");
+      put_text(e->target[e->n_target].verify, 256, tl_plan_identity(plan, t));
     }
     e->n_target++;
   }
 }
 
-static void refused(struct tl_explain *e, unsigned status, const char *reason) {
+static void tell_refusal(struct tl_explain *e, unsigned status, const char *reason) {
   e->rc = TL_ENOTFOUND;
   e->status = status;
-  put(e->reason, sizeof(e->reason), reason);
+  put_text(e->reason, sizeof(e->reason), reason);
 }
 
-static void plan_it(struct tl_proxy *p, struct tl_explain *e, struct tl_plan *plan) {
+static void plan_it(struct tl_proxy *p, struct tl_explain *e, const struct tl_msg *m,
+                    struct tl_plan *plan) {
   struct tl_conn *c = e->conn ? tl_conn_get(&p->net, e->conn) : NULL;
   struct tl_flow from = {.transport = e->transport, .addr = e->source};
   if (c) from = (struct tl_flow){.transport = c->transport, .conn = e->conn, .addr = c->peer};
-  e->rc = tl_route_plan(p, &from, c, &p->msg2, plan, &e->status);
+  e->rc = tl_route_plan(p, &from, c, m, plan, &e->status);
   struct tl_source *s = tl_source_of(p, &from, c);
   tell_source(e, s, c);
   tell_routes(e, p->snap->conf, plan, s);
   tell_targets(e, plan);
   if (e->rc == TL_EAGAIN)
-    put(e->resolve, sizeof(e->resolve), plan->unresolved ? plan->unresolved->host : plan->host);
-  else if (e->rc == 0 && tl_route_lacks_domain(plan))
-    refused(e, 503, tl_route_lacks_domain(plan));
+    put_text(e->resolve, sizeof(e->resolve),
+             plan->unresolved ? plan->unresolved->host : plan->host);
+  else if (e->rc == 0 && tl_plan_lacks_domain(plan))
+    tell_refusal(e, 503, tl_plan_lacks_domain(plan));
   else if (e->rc == 0)
     e->status = 0;
   else
-    refused(e, e->status, plan->refusal ? plan->refusal : tl_reason_phrase(e->status).p);
+    tell_refusal(e, e->status, plan->refusal ? plan->refusal : tl_reason_phrase(e->status).p);
 }
 
 void tl_explain_answer(struct tl_proxy *p, struct tl_explain *e) {
+  struct tl_msg m;
   struct tl_scan_error err;
-  struct tl_plan *plan = tl_pool_get(&p->plans);
+  struct tl_plan *plan = tl_plan_new(p);
   struct tl_counters before = *tl_proxy_counters(p);
-  const bool quiet = p->quiet;
-  p->quiet = true;
+  const bool quiet = p->handled.quiet;
+  p->handled.quiet = true;
   e->rc = TL_ENOMEM;
   if (e->conn && !tl_conn_get(&p->net, e->conn))
     e->rc = TL_ECLOSED;
-  else if (plan && tl_scan(e->request, e->n, false, sizeof(e->request), &p->msg2, &err))
+  else if (plan && tl_scan(e->request, e->n, false, sizeof(e->request), &m, &err))
     e->rc = TL_ESYNTAX;
   else if (plan)
-    plan_it(p, e, plan);
-  p->quiet = quiet;
-  *tl_proxy_counters(p) = before; /* it is no traffic */
-  if (plan) tl_pool_put(&p->plans, plan);
-  /* It is the asker's still: where the mailbox is full he waits in vain, and says so. */
+    plan_it(p, e, &m, plan);
+  p->handled.quiet = quiet;
+  *tl_proxy_counters(p) = before; /* it was not traffic */
+  tl_plan_free(p, plan);
+  /* It still belongs to the asker, whose wait times out if the mailbox is full. */
   (void)tl_mailbox_post(e->reply, &e->mail);
 }

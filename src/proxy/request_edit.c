@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How a request changes on its way through (RFC 3261 16.6): Via, Record-Route,
- * Route, Request-URI, Max-Forwards, Max-Breadth. Everything else stays as it came,
- * but for the form that tl_edit gives every head.
+ * How a request is rewritten on its way through (RFC 3261 16.6): Via, Record-Route, Route,
+ * Request-URI, Max-Forwards, Max-Breadth. Everything else stays as it came, except for the normal
+ * form that tl_edit gives every head.
  */
+#include "request_edit.h"
+
 #include <ctype.h>
 #include <stdio.h>
 
+#include "leg.h"
 #include "proxy.h"
 
-/* Appends to a buffer; what does not fit makes all of it empty. */
+/* Appends to a buffer; overflow makes the whole of it empty. */
 struct text {
   char *p;
   size_t n, cap;
   bool over;
 };
 
-static void put(struct text *t, struct tl_str s) {
+static void put_str(struct text *t, struct tl_str s) {
   if (t->over || s.n > t->cap - t->n) {
     t->over = true;
     return;
@@ -25,9 +28,9 @@ static void put(struct text *t, struct tl_str s) {
   t->n += s.n;
 }
 
-/* Inline, so that the length of a literal is known when this is compiled. */
+/* Inline, so that the length of a literal is a constant. */
 static inline __attribute__((always_inline)) void put_c(struct text *t, const char *s) {
-  put(t, (struct tl_str){s, strlen(s)});
+  put_str(t, (struct tl_str){s, strlen(s)});
 }
 
 static void put_u(struct text *t, unsigned v) {
@@ -35,10 +38,10 @@ static void put_u(struct text *t, unsigned v) {
   size_t n = 0;
   do digits[sizeof(digits) - ++n] = (char)('0' + v % 10);
   while ((v /= 10) != 0);
-  put(t, (struct tl_str){digits + sizeof(digits) - n, n});
+  put_str(t, (struct tl_str){digits + sizeof(digits) - n, n});
 }
 
-static struct tl_str made(const struct text *t) {
+static struct tl_str text_made(const struct text *t) {
   return t->over ? TL_STR("") : (struct tl_str){t->p, t->n};
 }
 
@@ -54,13 +57,13 @@ struct side {
 
 static int listener_of(struct tl_proxy *p, const struct tl_flow *flow, const struct tl_conn *c) {
   if (c && c->listener >= 0) return c->listener;
-  /* The socket may have gone with a reload since the request came. */
+  /* A reload may have closed the socket since the request came. */
   int i = flow->transport == TL_UDP ? tl_udp_listener(&p->net, flow->udp) : -1;
   return i >= 0 ? i : tl_net_listener_for(&p->net, flow->transport, &flow->addr);
 }
 
-/* On TLS the name that the other side's check of our certificate was about comes first (FEATURES
- * B10). D: of a connection that is being made or is not here. */
+/* On TLS the name that our certificate is checked against comes first (FEATURES B10). D: the TLS
+ * domain of a connection that is still being made or belongs to another worker. */
 static void side_of(struct tl_proxy *p, const struct tl_flow *flow, const struct tl_tls_domain *d,
                     struct side *s) {
   const struct tl_conn *c = tl_conn_get(&p->net, flow->conn);
@@ -71,7 +74,7 @@ static void side_of(struct tl_proxy *p, const struct tl_flow *flow, const struct
   s->port = !l ? 0 : l->advertise_port ? l->advertise_port : tl_addr_port(&l->addr);
   s->host = s->ip;
   if (d && d->advertise_port) s->port = d->advertise_port;
-  /* RFC 5923 8.1: on connections of our making, if we can prove who we are. */
+  /* RFC 5923 8.1: on connections that we dialled, if we can prove who we are. */
   s->alias = d && d->alias && d->client_cert && c && c->outgoing;
   if (d && d->advertise_host)
     s->host = d->advertise_host;
@@ -98,22 +101,22 @@ static void put_side(struct text *t, const struct side *s) {
 
 /* ---- Via and Record-Route ---- */
 
-/* Where BRANCH stands then. */
+/* Returns where BRANCH was written. */
 static char *put_via(struct text *t, const struct side *s, const char *branch) {
   put_c(t, "Via: SIP/2.0/");
   put_c(t, tl_transport_name(s->transport));
   put_c(t, " ");
   put_side(t, s);
   put_c(t, ";branch=");
-  put(t, (struct tl_str){branch, TL_BRANCH_LEN});
+  put_str(t, (struct tl_str){branch, TL_BRANCH_LEN});
   char *at = t->p + t->n - (t->over ? 0 : TL_BRANCH_LEN);
   put_c(t, s->alias ? ";alias\r\n" : "\r\n");
   return at;
 }
 
-/* What begins a dialog, and what may leave one side without our part of its route set: a NOTIFY may
- * be the first that a subscriber hears (RFC 6665 4.3), and who comes into a dialog without our
- * Route may have lost it, or never had it (RFC 3261 16.6 step 4). */
+/* Requests that start a dialog, and those that may leave one side without our entry in its route
+ * set: a NOTIFY may be the first request that a subscriber sees (RFC 6665 4.3), and one inside a
+ * dialog without our Route has lost it or never had it (RFC 3261 16.6 step 4). */
 static bool wants_record_route(const struct tl_msg *m, const struct tl_plan *plan) {
   switch (m->method) {
   case TL_M_NOTIFY:
@@ -136,11 +139,12 @@ static void put_record_route(struct text *t, const struct side *s, bool sips, st
   put_c(t, ";transport=");
   put_c(t, tl_transport_param(s->transport));
   put_c(t, ";lr;tl=");
-  put(t, token);
+  put_str(t, token);
   put_c(t, ">\r\n");
 }
 
-/* Double when the two sides differ, so that each neighbour finds an address of its own kind. */
+/* Two values when the two sides differ, so that each neighbour sees an address that it can
+ * reach. */
 static void edit_record_route(struct tl_proxy *p, struct tl_edit *e, const struct tl_plan *plan,
                               const struct tl_route_token *says, const struct side *in,
                               const struct side *out, struct text *t) {
@@ -152,7 +156,7 @@ static void edit_record_route(struct tl_proxy *p, struct tl_edit *e, const struc
   if (!same_side(in, out)) put_record_route(t, in, sips, token);
   uint16_t before =
       tl_msg_has(m, TL_H_RECORD_ROUTE) ? m->first[TL_H_RECORD_ROUTE] : m->first[TL_H_FROM];
-  tl_edit_insert_lines(e, before, made(t));
+  tl_edit_insert_lines(e, before, text_made(t));
 }
 
 /* ---- Route ---- */
@@ -176,24 +180,24 @@ static void drop_first_routes(struct tl_edit *e, unsigned drop) {
   }
 }
 
-/* Strict routers move URIs between the Request-URI and the Route set (16.4, 16.6 step 6): the set
- * is written anew. */
+/* Strict routers move URIs between the Request-URI and the Route set (16.4, 16.6 step 6): the
+ * set is written from scratch. */
 static void rewrite_routes(struct tl_edit *e, const struct tl_plan *plan, struct text *t) {
   const struct tl_msg *m = e->msg;
   struct tl_nameaddr route[TL_ROUTES_MAX];
-  int n = tl_route_values(m, route);
+  int n = tl_plan_route_values(m, route);
   int first = plan->drop_routes + (plan->strict_out ? 1 : 0);
   const char *lead = "Route: ";
   if (plan->strict_in) n--;
   for (int i = first; i < n; i++) {
     put_c(t, lead);
-    put(t, route[i].whole);
+    put_str(t, route[i].whole);
     lead = ", ";
   }
   if (plan->strict_out) {
     put_c(t, lead);
     put_c(t, "<");
-    put(t, plan->uri.whole);
+    put_str(t, plan->uri.whole);
     put_c(t, ">");
     lead = ", ";
   }
@@ -201,14 +205,14 @@ static void rewrite_routes(struct tl_edit *e, const struct tl_plan *plan, struct
   if (*lead == ',') {
     put_c(t, "\r\n");
     if (t->over) e->err = TL_ELIMIT;
-    tl_edit_insert_lines(e, at, made(t));
+    tl_edit_insert_lines(e, at, text_made(t));
   }
   for (uint16_t i = at; i != TL_HDR_NONE; i = m->hdr[i].next) tl_edit_remove_header(e, i);
 }
 
 /* ---- Request-URI ---- */
 
-/* The parameters of a Request-URI but those that named an address which no longer applies. */
+/* The parameters of a Request-URI, without those that named an address which no longer applies. */
 static void put_params(struct text *t, struct tl_str params, bool drop_address) {
   while (params.n) {
     const char *end = memchr(params.p + 1, ';', params.n - 1);
@@ -216,7 +220,7 @@ static void put_params(struct text *t, struct tl_str params, bool drop_address) 
     struct tl_str one = {params.p, n}, v;
     bool address =
         tl_param_find(one, TL_STR("maddr"), &v) || tl_param_find(one, TL_STR("transport"), &v);
-    if (!drop_address || !address) put(t, one);
+    if (!drop_address || !address) put_str(t, one);
     params.p += n;
     params.n -= n;
   }
@@ -237,18 +241,18 @@ static void put_uri(struct text *t, const struct tl_plan *plan, const struct tl_
   const char *prepend = r && r->prepend ? r->prepend : "";
   put_c(t, u->scheme == TL_SCHEME_SIPS ? "sips:" : "sip:");
   put_c(t, prepend);
-  put(t, user);
+  put_str(t, user);
   if (u->password.n) {
     put_c(t, ":");
-    put(t, u->password);
+    put_str(t, u->password);
   }
   if (user.n || *prepend || u->password.n) put_c(t, "@");
-  put(t, to_peer ? tl_str_c(target->peer->host) : u->host);
+  put_str(t, to_peer ? tl_str_c(target->peer->host) : u->host);
   put_port(t, to_peer ? target->peer->port : plan->strip_maddr ? 0 : u->port);
   put_params(t, u->params, to_peer || plan->strip_maddr);
   if (u->headers.n) {
     put_c(t, "?");
-    put(t, u->headers);
+    put_str(t, u->headers);
   }
 }
 
@@ -266,7 +270,7 @@ static void edit_uri(struct tl_edit *e, const struct tl_plan *plan, const struct
     if (t->over)
       e->err = TL_ELIMIT;
     else
-      tl_edit_replace_str(e, now, made(t));
+      tl_edit_replace_str(e, now, text_made(t));
   } else if (plan->strict_in) {
     tl_edit_replace_str(e, now, plan->uri.whole);
   }
@@ -274,7 +278,7 @@ static void edit_uri(struct tl_edit *e, const struct tl_plan *plan, const struct
 
 /* ---- the rest ---- */
 
-unsigned tl_edit_breadth(const struct tl_msg *m) {
+unsigned tl_request_edit_breadth(const struct tl_msg *m) {
   struct tl_str v = tl_msg_header(m, TL_H_MAX_BREADTH);
   unsigned n = 0;
   if (v.n == 0) return TL_BREADTH_MAX;
@@ -285,22 +289,22 @@ unsigned tl_edit_breadth(const struct tl_msg *m) {
   return n < TL_BREADTH_MAX ? n : TL_BREADTH_MAX;
 }
 
-/* A Max-Breadth that came in: its share for this copy, and no second one. */
+/* An incoming Max-Breadth becomes this copy's share; duplicates are removed. */
 static void edit_breadth(struct tl_edit *e, unsigned breadth, struct text *t) {
   const struct tl_msg *m = e->msg;
   uint16_t i = m->first[TL_H_MAX_BREADTH];
   put_u(t, breadth);
-  if (!tl_str_eq(tl_hdr_value(m, i), made(t))) tl_edit_replace_str(e, tl_hdr_value(m, i), made(t));
+  if (!tl_str_eq(tl_hdr_value(m, i), text_made(t)))
+    tl_edit_replace_str(e, tl_hdr_value(m, i), text_made(t));
   while ((i = m->hdr[i].next) != TL_HDR_NONE) tl_edit_remove_header(e, i);
 }
 
-/* Max-Forwards, and next to it what every copy must say too: how far it may fork (RFC 5393 5.3.3).
- */
+/* Max-Forwards and, next to it, how far each copy may still fork (RFC 5393 5.3.3). */
 static void edit_forwards(struct tl_edit *e, const struct tl_plan *plan, struct text *t,
                           struct text *breadth_text) {
   const struct tl_msg *m = e->msg;
   bool named = tl_msg_has(m, TL_H_MAX_BREADTH), add = m->max_forwards < 0;
-  unsigned breadth = tl_edit_breadth(m) / (plan->copies ? plan->copies : 1);
+  unsigned breadth = tl_request_edit_breadth(m) / (plan->copies ? plan->copies : 1);
   if (add)
     put_c(t, "Max-Forwards: 70");
   else
@@ -311,16 +315,16 @@ static void edit_forwards(struct tl_edit *e, const struct tl_plan *plan, struct 
   }
   if (add) {
     put_c(t, "\r\n");
-    tl_edit_insert_lines(e, m->first[TL_H_CSEQ], made(t));
+    tl_edit_insert_lines(e, m->first[TL_H_CSEQ], text_made(t));
   } else {
-    tl_edit_replace_str(e, tl_msg_header(m, TL_H_MAX_FORWARDS), made(t));
+    tl_edit_replace_str(e, tl_msg_header(m, TL_H_MAX_FORWARDS), text_made(t));
   }
   if (named) edit_breadth(e, breadth, breadth_text);
 }
 
 #define TEXT(member) (&(struct text){.p = x->member, .cap = sizeof(x->member)})
 
-int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *m,
+int tl_request_edit(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *m,
                     const struct tl_plan *plan, const struct tl_target *t,
                     const struct tl_flow *from, const struct tl_flow *to, const char *branch,
                     struct tl_edit_texts *x) {
@@ -332,10 +336,10 @@ int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
   edit_uri(e, plan, t, TEXT(uri));
   x->branch = put_via(&own, &out, branch);
   x->sent_by = tl_token_sent_by(p, tl_str_c(out.host), out.port);
-  tl_edit_insert_lines(e, m->first[TL_H_VIA], made(&own));
+  tl_edit_insert_lines(e, m->first[TL_H_VIA], text_made(&own));
   if (record) {
-    /* The connection it came on leads back to the neighbour only if the neighbour stays in the
-     * dialog: it made the request, or it has recorded itself. */
+    /* The connection that it came on leads back to the neighbour only if the neighbour stays in
+     * the dialog: it created the request, or it has recorded itself. */
     bool stays = one_via(m) || tl_msg_has(m, TL_H_RECORD_ROUTE);
     struct tl_route_token says = tl_leg_token(p, plan, m, t, from, to, stays);
     side_of(p, from, NULL, &in);
@@ -346,7 +350,7 @@ int tl_edit_request(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
   if (plan->own)
     tl_edit_remove_header(e, m->first[TL_H_VIA]);
   else
-    top = tl_local_via(m, from, x->via, sizeof(x->via));
+    top = tl_top_via_text(m, from, x->via, sizeof(x->via));
   if (top.n) tl_edit_replace_str(e, m->via.whole, top);
   x->below = top.n ? top : m->via.whole;
   edit_forwards(e, plan, TEXT(forwards), TEXT(breadth));

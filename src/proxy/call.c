@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Calls toward peers that have max_calls. A branch takes a place at its peer
- * before its INVITE goes out and gives it back when it fails. A 2xx makes a call
- * of it, which keeps the place until a BYE of its dialog has its final answer or
- * none, or until call_max.
+ * Calls toward peers that have max_calls. A branch takes a slot at its peer before its INVITE goes
+ * out and gives it back when it fails. A 2xx turns it into a call, which holds the slot until a
+ * BYE of its dialog has a final response or has timed out, or until call_max.
  *
- * Any worker may see that BYE, so the calls of one dialog are kept by the worker
- * that the keyed hash of Call-ID and tags names. The mail that brings a call
- * there is posted before its 2xx is passed on, and what ends it comes behind: a
- * mailbox keeps the order of all who post.
+ * Any worker may see that BYE, so the calls of one dialog are kept by the worker that the keyed
+ * hash of Call-ID and tags selects. The mail that brings a call there is posted before its 2xx is
+ * forwarded, and the mail that ends it follows: a mailbox keeps the order of all its senders.
  */
+#include "call.h"
+
 #include <stdlib.h>
 
+#include "peer_share.h"
 #include "proxy.h"
+#include "token.h"
+#include "xworker.h"
 
-#define SWEEP_MS 1000u /* how soon a call_max that was lowered is felt */
+#define SWEEP_MS 1000u /* how soon a lowered call_max takes effect */
 #define FORKS_MAX 8u   /* dialogs that one branch's 2xx responses may open */
 #define LOG_EVERY_MS 60000u
 
@@ -27,37 +30,37 @@ struct tl_call {
   uint64_t key, answered_ms;
 };
 
-/* What a branch has at its peer. */
+/* The slot that a branch holds at its peer. */
 struct tl_call_slot {
   struct tl_peer_calls *at;
-  struct tl_call *call;    /* not answered yet; NULL: it is a call now */
-  uint32_t n;              /* dialogs heard of */
-  uint64_t key[FORKS_MAX]; /* theirs */
+  struct tl_call *call;    /* not answered yet; NULL: it has become a call */
+  uint32_t n;              /* dialogs seen so far */
+  uint64_t key[FORKS_MAX]; /* their keys */
 };
 
-/* The news of a BYE for the worker that keeps the call. */
+/* Tells the worker that keeps the call about its BYE. */
 struct ended {
   struct tl_mail mail;
   uint64_t key;
 };
 
-static struct tl_calls *shared(struct tl_proxy *p) { return &p->th.rt->calls; }
+static struct tl_calls *shared_calls(struct tl_proxy *p) { return &p->th.rt->calls; }
 
-/* ---- places ---- */
+/* ---- slots ---- */
 
 static void give_back(struct tl_proxy *p, struct tl_call *c) {
   tl_calls_give(&c->at->now);
-  tl_calls_give(&shared(p)->open);
+  tl_calls_give(&shared_calls(p)->open);
   tl_count_sub(tl_proxy_counters(p), TL_C_CALLS_NOW, 1);
   free(c);
 }
 
-/* A call whose places are taken; gives them back if memory is short. */
+/* A call whose slots are already taken; gives them back if memory is short. */
 static struct tl_call *call_new(struct tl_proxy *p, struct tl_peer_calls *at) {
   struct tl_call *c = calloc(1, sizeof(*c));
   if (!c) {
     tl_calls_give(&at->now);
-    tl_calls_give(&shared(p)->open);
+    tl_calls_give(&shared_calls(p)->open);
     return NULL;
   }
   c->at = at;
@@ -65,17 +68,17 @@ static struct tl_call *call_new(struct tl_proxy *p, struct tl_peer_calls *at) {
   return c;
 }
 
-static void log_full(struct tl_proxy *p, struct tl_peer_load *l, uint32_t max) {
+static void log_full(struct tl_proxy *p, struct tl_peer_share *l, uint32_t max) {
   if (l->full_logged_ms && p->net.now_ms - l->full_logged_ms < LOG_EVERY_MS) return;
   l->full_logged_ms = p->net.now_ms;
   TL_LOG(TL_LOG_WARN, "A peer has its max_calls: further calls go to other peers or get 503.",
          TL_FC("peer", l->name), TL_FI("max_calls", max));
 }
 
-int tl_call_take(struct tl_proxy *p, struct tl_peer_load *l, uint32_t max,
+int tl_call_take(struct tl_proxy *p, struct tl_peer_share *l, uint32_t max,
                  struct tl_call_slot **out) {
   struct tl_counters *k = tl_proxy_counters(p);
-  if (!l->calls) l->calls = tl_calls_of(shared(p), l->name);
+  if (!l->calls) l->calls = tl_calls_of(shared_calls(p), l->name);
   if (!l->calls) return TL_ENOMEM;
   if (!tl_calls_take(&l->calls->now, max)) {
     atomic_fetch_add_explicit(&l->calls->refused, 1, memory_order_relaxed);
@@ -84,11 +87,11 @@ int tl_call_take(struct tl_proxy *p, struct tl_peer_load *l, uint32_t max,
     return TL_ELIMIT;
   }
   struct tl_call_slot *at = NULL;
-  if (!tl_calls_take(&shared(p)->open, p->net.conf->limits.max_open_calls)) {
+  if (!tl_calls_take(&shared_calls(p)->open, p->net.conf->limits.max_open_calls)) {
     tl_calls_give(&l->calls->now);
   } else if ((at = calloc(1, sizeof(*at))) == NULL) {
     tl_calls_give(&l->calls->now);
-    tl_calls_give(&shared(p)->open);
+    tl_calls_give(&shared_calls(p)->open);
   } else if ((at->call = call_new(p, l->calls)) == NULL) {
     free(at);
     at = NULL;
@@ -111,14 +114,14 @@ void tl_call_drop(struct tl_proxy *p, struct tl_call_slot *at) {
 /* ---- the table ---- */
 
 static void schedule_expiry(struct tl_proxy *p) {
-  struct tl_call_table *t = &p->calls;
+  struct tl_call_table *t = p->calls;
   uint64_t due = t->first->answered_ms + p->net.conf->call_max_ms, now = p->net.now_ms;
   uint64_t left = due > now ? due - now : 0;
   tl_timer_start(&p->net.wheel, &t->timer, left < SWEEP_MS ? (uint32_t)left : SWEEP_MS);
 }
 
 static void take_out(struct tl_proxy *p, struct tl_call *c) {
-  struct tl_call_table *t = &p->calls;
+  struct tl_call_table *t = p->calls;
   struct tl_call **at = &t->bucket[c->key & t->mask];
   while (*at != c) at = &(*at)->hash_next;
   *at = c->hash_next;
@@ -152,7 +155,7 @@ static void on_audit(struct tl_timer *timer, void *arg) {
   if (t->first) schedule_expiry(p);
 }
 
-static int table_grow(struct tl_call_table *t) {
+static int grow_table(struct tl_call_table *t) {
   uint32_t old = t->bucket ? t->mask + 1 : 0, size = old ? 2 * old : 256;
   struct tl_call **b = calloc(size, sizeof(struct tl_call *));
   if (!b) return TL_ENOMEM;
@@ -168,20 +171,28 @@ static int table_grow(struct tl_call_table *t) {
   return TL_OK;
 }
 
-/* Keeps C until its BYE. Without a table there is nowhere to find it again: it is not counted. */
-static void put_in(struct tl_proxy *p, struct tl_call *c) {
-  struct tl_call_table *t = &p->calls;
-  if (!t->bucket) {
-    t->proxy = p;
-    t->last = &t->first;
-    t->timer.fn = on_audit;
+static struct tl_call_table *table_of(struct tl_proxy *p) {
+  if (p->calls) return p->calls;
+  struct tl_call_table *t = calloc(1, sizeof(*t));
+  if (!t || grow_table(t)) {
+    free(t);
+    return NULL;
   }
-  if (t->n > t->mask || !t->bucket) table_grow(t); /* if that fails, chains are longer */
-  if (!t->bucket) {
+  t->proxy = p;
+  t->last = &t->first;
+  t->timer.fn = on_audit;
+  return p->calls = t;
+}
+
+/* Keeps C until its BYE. Without a table it could not be found again, so it is not counted. */
+static void put_in(struct tl_proxy *p, struct tl_call *c) {
+  struct tl_call_table *t = table_of(p);
+  if (!t) {
     tl_count(tl_proxy_counters(p), TL_C_CALLS_UNCOUNTED);
     give_back(p, c);
     return;
   }
+  if (t->n > t->mask) grow_table(t); /* if that fails, the chains grow longer */
   c->hash_next = t->bucket[c->key & t->mask];
   t->bucket[c->key & t->mask] = c;
   c->next = NULL;
@@ -192,11 +203,11 @@ static void put_in(struct tl_proxy *p, struct tl_call *c) {
   if (!tl_timer_running(&t->timer)) schedule_expiry(p);
 }
 
-/* A dialog whose INVITE came by twice (a spiral) has a call at each peer: all end with it. */
+/* An INVITE that passed here twice (a spiral) has a call at each peer: all end with the dialog. */
 static bool end_here(struct tl_proxy *p, uint64_t key) {
-  struct tl_call_table *t = &p->calls;
+  struct tl_call_table *t = p->calls;
   bool any = false;
-  struct tl_call *c = t->bucket ? t->bucket[key & t->mask] : NULL, *next;
+  struct tl_call *c = t ? t->bucket[key & t->mask] : NULL, *next;
   for (; c; c = next) {
     next = c->hash_next;
     if (c->key != key) continue;
@@ -213,12 +224,13 @@ static unsigned keeper_of(const struct tl_proxy *p, uint64_t key) {
   return (unsigned)((key >> 32) % p->th.rt->n_worker);
 }
 
-static void begin(struct tl_proxy *p, struct tl_call *c, uint64_t key) {
+static void begin_call(struct tl_proxy *p, struct tl_call *c, uint64_t key) {
   unsigned keeper = keeper_of(p, key);
   c->key = key;
   c->answered_ms = p->net.now_ms;
   c->mail.type = TL_MAIL_CALL_BEGUN;
-  /* A keeper whose mailbox is full: here its BYE finds it too, if it comes this way. */
+  /* If the keeper's mailbox is full the call stays here, where its BYE finds it if it comes this
+   * way. */
   if (keeper == p->th.index || tl_xw_post(p, keeper, &c->mail)) put_in(p, c);
 }
 
@@ -229,8 +241,9 @@ void tl_call_answered(struct tl_proxy *p, struct tl_call_slot *at, const struct 
   struct tl_call *c = at->call;
   at->call = NULL;
   if (!c && at->n < FORKS_MAX) {
-    /* The INVITE forked behind the peer: one more call is there, whether or not it has room. */
-    if (tl_calls_take(&shared(p)->open, p->net.conf->limits.max_open_calls)) {
+    /* The INVITE forked behind the peer: one more call exists, whether or not there is room for
+     * it. */
+    if (tl_calls_take(&shared_calls(p)->open, p->net.conf->limits.max_open_calls)) {
       atomic_fetch_add_explicit(&at->at->now, 1, memory_order_relaxed);
       c = call_new(p, at->at);
     }
@@ -240,11 +253,11 @@ void tl_call_answered(struct tl_proxy *p, struct tl_call_slot *at, const struct 
     return;
   }
   at->key[at->n++] = key;
-  begin(p, c, key);
+  begin_call(p, c, key);
 }
 
 uint64_t tl_call_of(struct tl_proxy *p, const struct tl_msg *m) {
-  if (m->method != TL_M_BYE || !atomic_load_explicit(&shared(p)->open, memory_order_relaxed))
+  if (m->method != TL_M_BYE || !atomic_load_explicit(&shared_calls(p)->open, memory_order_relaxed))
     return 0;
   return tl_token_dialog(p, m);
 }
@@ -255,13 +268,13 @@ void tl_call_ended(struct tl_proxy *p, uint64_t key) {
   if (!e) return; /* call_max ends it */
   e->mail.type = TL_MAIL_CALL_ENDED;
   e->key = key;
-  /* To ourselves too: the call may be in our mailbox still, before this. */
+  /* Posted to ourselves too: the call may still be in our mailbox, ahead of this. */
   if (tl_xw_post(p, keeper_of(p, key), &e->mail)) free(e);
 }
 
 void tl_call_answer(struct tl_proxy *p, uint64_t key, unsigned status) {
-  /* RFC 3261 15.1.1: whatever else comes back, who hung up is gone. Asked for a password he will
-   * try again. */
+  /* RFC 3261 15.1.1: whatever the response, the party that hung up is gone. Challenged for
+   * credentials, it will try again. */
   if (status != 401 && status != 407) tl_call_ended(p, key);
 }
 
@@ -275,13 +288,15 @@ void tl_call_mail(struct tl_proxy *p, struct tl_mail *m) {
 }
 
 void tl_call_exit(struct tl_proxy *p) {
-  struct tl_call_table *t = &p->calls;
+  struct tl_call_table *t = p->calls;
+  if (!t) return;
   for (struct tl_call *c = t->first, *next; c; c = next) {
     next = c->next;
     take_out(p, c);
     give_back(p, c);
   }
-  if (t->bucket) tl_timer_stop(&p->net.wheel, &t->timer);
+  tl_timer_stop(&p->net.wheel, &t->timer);
   free(t->bucket);
-  t->bucket = NULL;
+  free(t);
+  p->calls = NULL;
 }

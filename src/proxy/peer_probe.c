@@ -1,24 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Probes: the first worker asks each peer that wants it, by OPTIONS, whether it
- * is alive, and writes down what it finds for all workers (health.h). A probe is
- * a transaction as any other, failover over the peer's addresses included, with
- * nobody behind it: its answer ends here.
+ * Probes: the first worker asks each peer that is configured for it, by OPTIONS, whether it is
+ * alive, and records the result for all workers (health.h). A probe is a transaction like any
+ * other, failover over the peer's addresses included, but without a client: its response ends
+ * here.
  */
+#include "peer_probe.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "forward.h"
+#include "plan.h"
 #include "proxy.h"
+#include "saved.h"
+#include "snap.h"
+#include "target.h"
+#include "tieline/health.h"
+#include "token.h"
+#include "txn.h"
 
-#define DOWN_AFTER 3     /* probes in a row that failed */
-#define PATIENCE_MS 2000 /* a shorter interval does not mean that answers must be as quick */
+#define DOWN_AFTER 3     /* consecutive failed probes */
+#define PATIENCE_MS 2000 /* the least time given for a response, however short the interval */
 
 struct tl_probe {
   struct tl_probe *next;
   struct tl_timer timer;
   struct tl_proxy *proxy;
-  struct tl_txn *txn; /* the probe that is not answered yet */
+  struct tl_txn *txn; /* the probe awaiting a response */
   struct tl_health *health;
   char *name;
   uint32_t interval_ms, cseq;
@@ -26,9 +36,9 @@ struct tl_probe {
   bool wanted;
 };
 
-/* ---- what came of it ---- */
+/* ---- the outcome ---- */
 
-static void failed(struct tl_probe *pr, unsigned status) {
+static void note_failure(struct tl_probe *pr, unsigned status) {
   struct tl_health *h = pr->health;
   h->status = status;
   h->lost++;
@@ -39,7 +49,7 @@ static void failed(struct tl_probe *pr, unsigned status) {
          TL_FC("peer", pr->name), TL_FI("failures", h->failures), TL_FI("status", status));
 }
 
-static void alive(struct tl_probe *pr, unsigned status) {
+static void note_answer(struct tl_probe *pr, unsigned status) {
   struct tl_health *h = pr->health;
   h->status = status;
   h->rtt_ms = (uint32_t)(pr->proxy->net.now_ms - pr->sent_ms);
@@ -50,27 +60,27 @@ static void alive(struct tl_probe *pr, unsigned status) {
          TL_FI("status", status));
 }
 
-void tl_probe_ended(struct tl_txn *txn, unsigned status, bool ours) {
-  struct tl_probe *pr = txn->probe;
-  if (!pr) return;
-  txn->probe = NULL;
+static void on_ended(struct tl_txn *txn, unsigned status, bool by_us) {
+  struct tl_probe *pr = txn->user_data;
   pr->txn = NULL;
-  if (txn->overload) return; /* it never left: that says nothing of the peer */
-  /* Any answer is a sign of life but the one that asks for no requests (RFC 3261 21.5.4). */
-  if (ours || status == 503)
-    failed(pr, ours ? 0 : status);
+  if (txn->overload) return; /* it was never sent, which says nothing about the peer */
+  /* Any response is a sign of life except the one that asks for no requests (RFC 3261 21.5.4). */
+  if (by_us || status == 503)
+    note_failure(pr, by_us ? 0 : status);
   else
-    alive(pr, status);
+    note_answer(pr, status);
 }
 
-void tl_probe_gone(struct tl_txn *txn) {
-  if (txn->probe) txn->probe->txn = NULL;
-  txn->probe = NULL;
+static void on_gone(struct tl_txn *txn) {
+  struct tl_probe *pr = txn->user_data;
+  pr->txn = NULL;
 }
+
+static const struct tl_txn_user probe_user = {.ended = on_ended, .gone = on_gone};
 
 /* ---- asking ---- */
 
-/* Where PEER reaches us: by its own transport if we listen for that. */
+/* The listener at which PEER reaches us: one of its own transport if there is one. */
 static const struct tl_conf_listen *reached_at(const struct tl_conf *conf,
                                                const struct tl_conf_peer *peer) {
   for (size_t i = 0; i < conf->n_listen; i++)
@@ -78,8 +88,9 @@ static const struct tl_conf_listen *reached_at(const struct tl_conf *conf,
   return &conf->listen[0];
 }
 
-static size_t build(struct tl_probe *pr, const struct tl_conf *conf,
-                    const struct tl_conf_peer *peer, struct tl_flow *from, char *out, size_t cap) {
+static size_t build_options(struct tl_probe *pr, const struct tl_conf *conf,
+                            const struct tl_conf_peer *peer, struct tl_flow *from, char *out,
+                            size_t cap) {
   const struct tl_conf_listen *l = reached_at(conf, peer);
   const char *host = l->advertise_host;
   if (tl_addr_parse(tl_str_c(host), 0, &from->addr)) from->addr = l->addr;
@@ -100,51 +111,47 @@ static size_t build(struct tl_probe *pr, const struct tl_conf *conf,
 }
 
 /* A transaction for the message of N bytes at TEXT; NULL when there is no room for one. */
-static struct tl_txn *begin(struct tl_probe *pr, const struct tl_flow *from, const char *text,
-                            size_t n) {
+static struct tl_txn *begin_probe(struct tl_probe *pr, const struct tl_flow *from, const char *text,
+                                  size_t n) {
   struct tl_proxy *p = pr->proxy;
-  struct tl_msg *m = &p->msg2;
+  struct tl_msg m;
   struct tl_scan_error err;
-  struct tl_plan *plan = NULL;
-  struct tl_txn *txn = NULL;
-  if (n == 0 || tl_scan(text, n, true, TL_SCAN_OWN, m, &err)) return NULL;
-  if ((plan = tl_pool_get(&p->plans)) == NULL) return NULL;
-  p->sender = 0;
-  if ((txn = tl_txn_new(p, m, from, tl_token_tx_key(p, m))) == NULL) {
-    tl_pool_put(&p->plans, plan);
-    return NULL;
-  }
-  txn->plan = plan;
-  txn->sent_100 = true; /* nobody waits for one */
+  if (n == 0 || tl_scan(text, n, true, TL_SCAN_OWN, &m, &err)) return NULL;
+  p->handled.sender = 0;
+  struct tl_txn *txn = tl_txn_new(p, &m, from, tl_token_txn_key(p, &m));
+  if (!txn) return NULL;
+  txn->sent_100 = true; /* there is no client to send it to */
   txn->in_dialog = true;
-  if ((txn->request = tl_saved_new(txn, n)) == NULL) {
-    tl_txn_free(txn);
-    return NULL;
-  }
-  memcpy(txn->request->data, text, n);
-  return txn;
+  txn->plan = tl_plan_new(p);
+  txn->request = tl_saved_msg(p, true, &m, NULL);
+  if (txn->plan && txn->request) return txn;
+  tl_txn_free(txn);
+  return NULL;
 }
 
 static void send_probe(struct tl_probe *pr, const struct tl_conf_peer *peer) {
   struct tl_proxy *p = pr->proxy;
   struct tl_flow from = {.transport = TL_TCP};
-  struct tl_body none = {.n = 0};
+  struct tl_body none;
   char text[2048];
   pr->cseq++;
   pr->sent_ms = p->net.now_ms;
-  size_t n = build(pr, p->snap->conf, peer, &from, text, sizeof(text));
-  struct tl_txn *txn = begin(pr, &from, text, n);
+  size_t n = build_options(pr, p->snap->conf, peer, &from, text, sizeof(text));
+  struct tl_txn *txn = begin_probe(pr, &from, text, n);
   if (!txn) return;
-  txn->probe = pr;
+  txn->user = &probe_user;
+  txn->user_data = pr;
   pr->txn = txn;
   pr->health->sent++;
   tl_count(tl_proxy_counters(p), TL_C_PROBES);
-  if (tl_route_to_peer(p, txn->plan, &p->msg2, peer) == TL_OK) {
-    tl_forward_next(txn, &p->msg2, &none);
+  const struct tl_msg *m = tl_saved_scan(txn->request, &none);
+  if (tl_target_to_peer(p, txn->plan, m, peer) == TL_OK) {
+    tl_forward_next(txn, m, &none);
     return;
   }
   txn->state = TL_TXN_WAITING;
-  if (tl_route_resolve(txn)) tl_txn_free(txn); /* the resolver is busy: no fault of the peer */
+  /* The resolver may be busy, which is not the peer's fault. */
+  if (tl_target_resolve(p, txn->plan, txn->key)) tl_txn_free(txn);
 }
 
 static const struct tl_conf_peer *peer_of(const struct tl_probe *pr) {
@@ -164,20 +171,20 @@ static void on_timer(struct tl_timer *t, void *arg) {
   if (pr->txn) {
     struct tl_txn *late = pr->txn;
     if (p->net.now_ms - pr->sent_ms < PATIENCE_MS) return;
-    tl_probe_ended(late, 0, true);
+    tl_txn_user_ended(late, 0, true);
     tl_txn_free(late);
   }
   const struct tl_conf_peer *peer = peer_of(pr);
   if (peer && p->snap->conf->n_listen) send_probe(pr, peer);
 }
 
-/* ---- who is asked ---- */
+/* ---- which peers are probed ---- */
 
-static void drop(struct tl_proxy *p, struct tl_probe **at) {
+static void drop_probe(struct tl_proxy *p, struct tl_probe **at) {
   struct tl_probe *pr = *at;
   *at = pr->next;
   if (pr->txn) tl_txn_free(pr->txn);
-  /* Nobody looks after it any more: it must not stay passed over. */
+  /* It is no longer watched, so it must not stay marked as down. */
   pr->health->down = false;
   pr->health->failures = 0;
   tl_timer_stop(&p->net.wheel, &pr->timer);
@@ -186,7 +193,7 @@ static void drop(struct tl_proxy *p, struct tl_probe **at) {
   free(pr);
 }
 
-static void want(struct tl_proxy *p, const struct tl_conf_peer *peer) {
+static void want_probe(struct tl_proxy *p, const struct tl_conf_peer *peer) {
   struct tl_probe *pr = p->probes;
   while (pr && (strcmp(pr->name, peer->name) != 0 || pr->health != peer->health)) pr = pr->next;
   if (!pr) {
@@ -208,20 +215,20 @@ static void want(struct tl_proxy *p, const struct tl_conf_peer *peer) {
   pr->interval_ms = peer->probe_ms;
 }
 
-void tl_probe_refresh(struct tl_proxy *p) {
+void tl_peer_probe_refresh(struct tl_proxy *p) {
   const struct tl_conf *c = p->net.conf;
   if (p->th.index != 0 || p->probed_generation == c->generation) return;
   p->probed_generation = c->generation;
   for (struct tl_probe *pr = p->probes; pr; pr = pr->next) pr->wanted = false;
   for (size_t i = 0; i < c->n_peer; i++)
-    if (c->peer[i].probe_ms && c->peer[i].health) want(p, &c->peer[i]);
+    if (c->peer[i].probe_ms && c->peer[i].health) want_probe(p, &c->peer[i]);
   for (struct tl_probe **at = &p->probes; *at;)
     if ((*at)->wanted)
       at = &(*at)->next;
     else
-      drop(p, at);
+      drop_probe(p, at);
 }
 
-void tl_probe_exit(struct tl_proxy *p) {
-  while (p->probes) drop(p, &p->probes);
+void tl_peer_probe_exit(struct tl_proxy *p) {
+  while (p->probes) drop_probe(p, &p->probes);
 }

@@ -1,16 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * INVITEs that outlive the connection they were sent on. RFC 3261 17.1.1.2 knows
- * transport errors in the Calling state only: once the callee rings, its answer is
- * waited for until Timer C and taken from any connection of the same party
- * (18.2.2 lets it open another one), and what is to go there is sent on a new one.
+ * INVITEs that outlive the connection they were sent on. RFC 3261 17.1.1.2 has transport errors in
+ * the Calling state only: once the callee rings, its response is awaited until Timer C and
+ * accepted on any connection of the same party (18.2.2 lets it open another one); whatever must be
+ * sent there uses a new connection.
  */
+#include "branch.h"
+
+#include "forward.h"
+#include "outbound.h"
+#include "plan.h"
 #include "proxy.h"
+#include "source.h"
+#include "txn.h"
+#include "xworker.h"
 
 void tl_branch_lost(struct tl_branch *b, const struct tl_flow *was, struct tl_identity *identity,
                     int rc) {
   tl_branch_detach(b);
-  /* A peer that no longer passes, or we are ending: as if 503 had been received (16.9). */
+  /* A peer that no longer passes verification, or shutdown: as if a 503 had been received
+   * (16.9). */
   bool over = rc == TL_EVERIFY || b->txn->proxy->net.stopping;
   if (over || !b->invite || b->state != TL_BR_PROCEEDING) {
     tl_forward_failed(b, 503);
@@ -30,22 +39,22 @@ void tl_branch_lost(struct tl_branch *b, const struct tl_flow *was, struct tl_id
 
 static const struct tl_target *target_of(const struct tl_branch *b) {
   const struct tl_plan *plan = b->txn->plan;
-  unsigned i = b->target ? b->target - 1u : 0; /* on a flow: where its address was */
+  unsigned i = b->target ? b->target - 1u : 0; /* on a flow: at the address that the flow had */
   return plan && i < plan->n_target ? &plan->target[i] : NULL;
 }
 
-/* Does the verified certificate ID say that it is who B was sent to? */
-static bool proven(struct tl_proxy *p, const struct tl_branch *b, const struct tl_source *s,
-                   const struct tl_flow *from, const struct tl_conn *c,
-                   const struct tl_identity *id) {
+/* Does the verified certificate ID prove that this is whom B was sent to? */
+static bool is_proven_party(struct tl_proxy *p, const struct tl_branch *b,
+                            const struct tl_source *s, const struct tl_flow *from,
+                            const struct tl_conn *c, const struct tl_identity *id) {
   if (b->peer) return tl_source_is(p, s, from, c, b->peer);
   if (b->was && strcmp(b->was->spki_sha256, id->spki_sha256) == 0) return true;
   const struct tl_target *t = target_of(b);
   if (!t || t->transport != TL_TLS) return false;
-  return tl_identity_speaks_for(id, tl_str_c(tl_route_identity(b->txn->plan, t)), s->allow_cn);
+  return tl_identity_speaks_for(id, tl_str_c(tl_plan_identity(b->txn->plan, t)), s->allow_cn);
 }
 
-/* Behind a 2xx nobody tells B of the end, nor what certificate was there. */
+/* After a 2xx B is not told of the connection's end, nor of the certificate that was used there. */
 static bool gone_unverified(struct tl_proxy *p, const struct tl_branch *b) {
   if (b->lost) return !b->was;
   const struct tl_conn *c = tl_conn_get(&p->net, b->flow.conn);
@@ -61,8 +70,8 @@ bool tl_branch_is_same_party(struct tl_proxy *p, const struct tl_branch *b,
   struct tl_conn *c = tl_conn_get(&p->net, from->conn);
   struct tl_source *s = tl_source_of(p, from, c);
   const struct tl_identity *id = tl_source_identity(p, s, c);
-  /* The new connection may be heard of before the old one's end is. */
-  if (id && proven(p, b, s, from, c, id)) return true;
+  /* The new connection may be noticed before the end of the old one. */
+  if (id && is_proven_party(p, b, s, from, c, id)) return true;
   if (!gone_unverified(p, b)) return false;
   if (b->peer && tl_source_is(p, s, from, c, b->peer)) return true;
   return from->transport == b->flow.transport && tl_addr_ip_eq(&b->flow.addr, &from->addr);
@@ -76,7 +85,7 @@ void tl_branch_moved(struct tl_branch *b, const struct tl_flow *from) {
   tl_branch_attach(b, tl_conn_get(&p->net, from->conn));
 }
 
-/* ---- what is to go there ---- */
+/* ---- what must be sent there ---- */
 
 static int send_anew(struct tl_branch *b, const void *data, size_t n) {
   struct tl_proxy *p = b->txn->proxy;
@@ -84,19 +93,19 @@ static int send_anew(struct tl_branch *b, const void *data, size_t n) {
   struct tl_conn *c;
   struct tl_flow flow;
   if (!t) return TL_ENOTFOUND;
-  int rc = tl_forward_open(p, b->txn->plan, t, true, &flow, &c);
+  int rc = tl_outbound_open(p, b->txn->plan, t, true, &flow, &c);
   if (rc) return rc;
   b->flow = flow;
-  rc = tl_forward_bytes(p, &flow, data, n);
-  /* Only behind the send: it may bring the connection down. */
+  rc = tl_outbound_bytes(p, &flow, data, n);
+  /* Only after the send, which may bring the connection down. */
   if (rc == TL_OK && flow.conn) tl_branch_attach(b, c);
   return rc;
 }
 
 int tl_branch_send(struct tl_branch *b, const void *data, size_t n) {
   struct tl_proxy *p = b->txn->proxy;
-  if (!b->lost) return tl_forward_bytes(p, &b->flow, data, n);
-  if (b->flow.conn && tl_forward_bytes(p, &b->flow, data, n) == TL_OK) return TL_OK;
+  if (!b->lost) return tl_outbound_bytes(p, &b->flow, data, n);
+  if (b->flow.conn && tl_outbound_bytes(p, &b->flow, data, n) == TL_OK) return TL_OK;
   tl_branch_detach(b);
   int rc = send_anew(b, data, n);
   if (rc) tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Branches: created, found by slot and generation, attached to the connection that they were sent
+ * on, freed. What a timer means (RFC 3261 17.1) is decided in forward.c.
+ */
+#include "branch.h"
+
+#include <stdlib.h>
+
+#include "call.h"
+#include "forward.h"
+#include "outbound.h"
+#include "peer_share.h"
+#include "proxy.h"
+#include "saved.h"
+#include "source.h"
+#include "txn.h"
+
+/* ---- slots ---- */
+
+static int slots_grow(struct tl_slots *s) {
+  uint32_t cap = s->cap ? s->cap * 2 : 2 * TL_TXN_PREPARED;
+  struct tl_slot *at = realloc(s->at, cap * sizeof(*at));
+  if (!at) return TL_ENOMEM;
+  s->at = at;
+  uint32_t *f = realloc(s->free, cap * sizeof(*f));
+  if (!f) return TL_ENOMEM;
+  s->free = f;
+  memset(at + s->cap, 0, (cap - s->cap) * sizeof(*at));
+  s->cap = cap;
+  return TL_OK;
+}
+
+static int slot_take(struct tl_slots *s, void *obj, uint32_t *out_slot, uint32_t *out_gen) {
+  if (!s->n_free && s->n == s->cap && slots_grow(s)) return TL_ENOMEM;
+  *out_slot = s->n_free ? s->free[--s->n_free] : s->n++;
+  s->at[*out_slot].p = obj;
+  *out_gen = s->at[*out_slot].gen;
+  return TL_OK;
+}
+
+static void slot_give(struct tl_slots *s, uint32_t slot) {
+  s->at[slot].p = NULL;
+  s->at[slot].gen = (s->at[slot].gen + 1) & 0xffffff;
+  s->free[s->n_free++] = slot;
+}
+
+/* ---- timers ---- */
+
+static void on_branch_timer(struct tl_timer *t, void *arg) {
+  struct tl_branch *b = (struct tl_branch *)((char *)t - offsetof(struct tl_branch, timer));
+  (void)arg;
+  if (b->state == TL_BR_COMPLETED || b->state == TL_BR_ACCEPTED) {
+    tl_branch_free(b); /* D, K, M */
+    return;
+  }
+  tl_count(tl_proxy_counters(b->txn->proxy), TL_C_TXN_TIMEOUT);
+  if (b->state == TL_BR_PROCEEDING && b->invite && !b->cancel_sent) {
+    tl_forward_cancel_branch(b); /* Timer C: CANCEL, then wait for what comes (16.8) */
+    tl_timer_start(&b->txn->proxy->net.wheel, &b->timer, 64 * b->txn->proxy->net.conf->timeouts.t1);
+    return;
+  }
+  tl_forward_failed(b, 408);
+}
+
+static void on_branch_retrans(struct tl_timer *t, void *arg) {
+  struct tl_branch *b = (struct tl_branch *)((char *)t - offsetof(struct tl_branch, retrans));
+  struct tl_proxy *p = b->txn->proxy;
+  const struct tl_conf_timeouts *lim = &p->net.conf->timeouts;
+  (void)arg;
+  const struct tl_saved *again = b->cancel ? b->cancel : b->sent;
+  if (b->state > TL_BR_PROCEEDING || !again) return;
+  tl_outbound_bytes(p, &b->flow, again->data, again->len);
+  tl_count(tl_proxy_counters(p), TL_C_RETRANS_SENT);
+  b->retrans_ms *= 2; /* Timer A doubles without bound, E up to T2; T2 at once when proceeding */
+  bool non_invite = !b->invite || b->cancel;
+  if (non_invite && (b->retrans_ms > lim->t2 || (!b->cancel && b->state == TL_BR_PROCEEDING)))
+    b->retrans_ms = lim->t2;
+  tl_timer_start(&p->net.wheel, &b->retrans, b->retrans_ms);
+}
+
+/* ---- life ---- */
+
+struct tl_branch *tl_branch_new(struct tl_txn *txn) {
+  struct tl_proxy *p = txn->proxy;
+  struct tl_branch *b = tl_pool_get(&p->branches->pool);
+  if (!b) return NULL;
+  memset(b, 0, sizeof(*b));
+  if (slot_take(&p->branches->slots, b, &b->slot, &b->gen)) {
+    tl_pool_put(&p->branches->pool, b);
+    return NULL;
+  }
+  b->txn = txn;
+  b->invite = txn->invite;
+  b->timer.fn = on_branch_timer;
+  b->retrans.fn = on_branch_retrans;
+  b->next = txn->branches;
+  txn->branches = b;
+  return b;
+}
+
+struct tl_branch *tl_branch_find(struct tl_proxy *p, uint32_t slot, uint32_t gen) {
+  if (slot >= p->branches->slots.n) return NULL;
+  const struct tl_slot *s = &p->branches->slots.at[slot];
+  return s->p && s->gen == gen ? s->p : NULL;
+}
+
+int tl_branch_sent(const struct tl_branch *b, struct tl_msg *out) {
+  struct tl_scan_error err;
+  if (!b->sent) return TL_ENOTFOUND;
+  return tl_scan(b->sent->data, b->sent->len, b->reliable, TL_SCAN_OWN, out, &err);
+}
+
+struct tl_branch **tl_branch_remote(struct tl_proxy *p, tl_conn_id id) {
+  return &p->branches->remote[(id ^ id >> 32) % TL_REMOTE_BUCKETS];
+}
+
+void tl_branch_attach(struct tl_branch *b, struct tl_conn *c) {
+  struct tl_branch **list =
+      c ? (struct tl_branch **)&c->user : tl_branch_remote(b->txn->proxy, b->flow.conn);
+  b->conn_next = *list;
+  b->conn_link = list;
+  if (b->conn_next) b->conn_next->conn_link = &b->conn_next;
+  *list = b;
+}
+
+void tl_branch_detach(struct tl_branch *b) {
+  if (!b->conn_link) return;
+  *b->conn_link = b->conn_next;
+  if (b->conn_next) b->conn_next->conn_link = b->conn_link;
+  b->conn_link = NULL;
+}
+
+void tl_branch_free(struct tl_branch *b) {
+  struct tl_proxy *p = b->txn->proxy;
+  struct tl_branch **at = &b->txn->branches;
+  while (*at != b) at = &(*at)->next;
+  *at = b->next;
+  tl_branch_detach(b);
+  tl_peer_share_leave(&b->peer_share);
+  tl_call_drop(p, b->call_slot);
+  tl_timer_stop(&p->net.wheel, &b->timer);
+  tl_timer_stop(&p->net.wheel, &b->retrans);
+  tl_saved_free(p, b->sent);
+  tl_saved_free(p, b->cancel);
+  tl_identity_unref(b->was);
+  slot_give(&p->branches->slots, b->slot);
+  tl_pool_put(&p->branches->pool, b);
+}
+
+/* A peer with several addresses may respond from another one. Ports are not compared: some
+ * phones send from one and listen on another, as RFC 3261 18.2.2 permits. */
+bool tl_branch_is_from_flow(struct tl_proxy *p, const struct tl_branch *b,
+                            const struct tl_flow *from) {
+  if (b->flow.transport != TL_UDP) return from->conn && from->conn == b->flow.conn;
+  if (from->transport != TL_UDP) return false;
+  return tl_addr_ip_eq(&b->flow.addr, &from->addr) ||
+         (b->peer && tl_source_is(p, tl_source_of(p, from, NULL), from, NULL, b->peer));
+}
+
+/* ---- tables ---- */
+
+int tl_branch_init(struct tl_proxy *p) {
+  struct tl_branches *t = p->branches = calloc(1, sizeof(*t));
+  if (!t) return TL_ENOMEM;
+  tl_pool_init(&t->pool, sizeof(struct tl_branch), 0);
+  t->pool.keep = SIZE_MAX;
+  tl_pool_touch(&t->pool, TL_TXN_PREPARED);
+  return slots_grow(&t->slots);
+}
+
+void tl_branch_exit(struct tl_proxy *p) {
+  if (!p->branches) return;
+  free(p->branches->slots.at);
+  free(p->branches->slots.free);
+  tl_pool_destroy(&p->branches->pool);
+  free(p->branches);
+  p->branches = NULL;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Branches: the client transactions of a forwarded request (RFC 3261 17.1). branch.c
+ * has their life, branch_lost.c those that outlive their connection.
+ *
+ * Ownership: a branch belongs to its transaction. Threads: the worker's own.
+ * Errors: codes of err.h.
+ */
+#pragma once
+
+#include "tieline/net.h"
+#include "tieline/pool.h"
+
+struct tl_proxy;
+struct tl_txn;
+struct tl_saved;
+struct tl_peer_share;
+struct tl_call_slot;
+struct tl_identity;
+
+enum tl_branch_state {
+  TL_BR_CALLING,    /* sent, nothing heard (Trying for other methods) */
+  TL_BR_PROCEEDING, /* 1xx heard */
+  TL_BR_COMPLETED,  /* final heard, Timer D or K */
+  TL_BR_ACCEPTED,   /* 2xx to INVITE heard, Timer M */
+};
+/*
+ *   CALLING -> PROCEEDING -> COMPLETED -> freed
+ *         \          \-----> ACCEPTED --> freed
+ *          \---- (either, without a provisional response)
+ */
+
+struct tl_branch {
+  struct tl_branch *next;                   /* of the transaction */
+  struct tl_branch *conn_next, **conn_link; /* of the connection it was sent on */
+  struct tl_txn *txn;
+  struct tl_peer_share *peer_share; /* counted there until answered, NULL: toward no peer */
+  struct tl_call_slot *call_slot;   /* of a new call, at a peer with max_calls; else NULL */
+  uint32_t slot, gen;
+  uint8_t state;
+  bool invite : 1, reliable : 1, cancel_sent : 1, cancel_wanted : 1,
+      lost : 1;   /* its connection has ended while the callee rang, see branch_lost.c */
+  uint8_t target; /* of the plan, counted from 1; 0: on its flow */
+  struct tl_flow flow;
+  struct tl_identity *was; /* lost: whose certificate was verified there; a reference or NULL */
+  uint64_t sent_by;        /* tl_token_sent_by of our Via */
+  uint64_t peer;           /* toward which peer, 0: none */
+  struct tl_timer timer;   /* B, C, D, F, K, M */
+  struct tl_timer retrans; /* A, E */
+  uint32_t retrans_ms;
+  struct tl_saved *sent;   /* as forwarded: INVITE always, others on unreliable transports */
+  struct tl_saved *cancel; /* repeated until it is answered, unreliable transports only */
+};
+
+/* Objects named by slot and generation. */
+struct tl_slot {
+  void *p;
+  uint32_t gen;
+};
+struct tl_slots {
+  struct tl_slot *at;
+  uint32_t *free;
+  uint32_t n_free, n, cap;
+};
+
+#define TL_REMOTE_BUCKETS 1024u
+/* All of one worker. */
+struct tl_branches {
+  struct tl_slots slots;
+  struct tl_pool pool;
+  struct tl_branch *remote[TL_REMOTE_BUCKETS]; /* out on connections of other workers */
+};
+
+int tl_branch_init(struct tl_proxy *p);
+void tl_branch_exit(struct tl_proxy *p);
+struct tl_branch *tl_branch_new(struct tl_txn *txn);
+struct tl_branch *tl_branch_find(struct tl_proxy *p, uint32_t slot, uint32_t gen);
+void tl_branch_free(struct tl_branch *b);
+/* Reads the request as it was forwarded on B. TL_ENOTFOUND: it was not kept. */
+int tl_branch_sent(const struct tl_branch *b, struct tl_msg *out);
+/* C NULL: to the connection of another worker that B's flow names. */
+void tl_branch_attach(struct tl_branch *b, struct tl_conn *c);
+void tl_branch_detach(struct tl_branch *b);
+/* The list with the branches that were sent on connection ID of another worker. */
+struct tl_branch **tl_branch_remote(struct tl_proxy *p, tl_conn_id id);
+
+/* May what comes from FROM answer B? Only from where B was sent to: on its connection; for
+ * datagrams at that address, or another one of the same peer. */
+bool tl_branch_is_from_flow(struct tl_proxy *p, const struct tl_branch *b,
+                            const struct tl_flow *from);
+
+/* ---- branch_lost.c: INVITEs that outlive their connection ---- */
+
+/* B's connection, at WAS, has ended for RC; IDENTITY: its peer's, if verified. B waits on when the
+ * callee rings, else it fails. */
+void tl_branch_lost(struct tl_branch *b, const struct tl_flow *was, struct tl_identity *identity,
+                    int rc);
+/* Is the sender at FROM, on another connection than B's, proven to be the party that B was sent to,
+ * or, when that connection is gone and had no verified certificate, at the same address? */
+bool tl_branch_is_same_party(struct tl_proxy *p, const struct tl_branch *b,
+                             const struct tl_flow *from);
+/* That party's connection is FROM from now on. */
+void tl_branch_moved(struct tl_branch *b, const struct tl_flow *from);
+/* Sends CANCEL or ACK, on a new connection when the old one is gone. */
+int tl_branch_send(struct tl_branch *b, const void *data, size_t n);

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Probes: OPTIONS of our own to peers that are configured for it.
+ *
+ * Ownership: the first worker has them all. Threads: the first worker's; what they find is
+ * published in health.h. Errors: a probe that cannot be made is left out.
+ */
+#pragma once
+
+struct tl_proxy;
+
+/* Starts the probes that the present snapshot asks for and drops the others. Once a turn. */
+void tl_peer_probe_refresh(struct tl_proxy *p);
+void tl_peer_probe_exit(struct tl_proxy *p);

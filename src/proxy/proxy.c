@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The proxy as the network side sees it: messages, ends of connections and mail that come up,
+ * and where each goes.
+ */
+#include "proxy.h"
+
+#include "account.h"
+#include "back.h"
+#include "branch.h"
+#include "call.h"
+#include "explain_answer.h"
+#include "local.h"
+#include "merged.h"
+#include "peer_share.h"
+#include "plan.h"
+#include "request.h"
+#include "response.h"
+#include "saved.h"
+#include "snap.h"
+#include "source.h"
+#include "tieline/explain.h"
+#include "token.h"
+#include "txn.h"
+#include "xworker.h"
+
+static void on_message(struct tl_net *n, const struct tl_flow *from, struct tl_conn *c,
+                       const struct tl_msg *m, const struct tl_body *body) {
+  struct tl_proxy *p = tl_proxy_of(n);
+  tl_snap_refresh(p);
+  if (m->is_request && m->via.alias && c && c->tls && !c->alias_checked)
+    tl_alias_offer(c, m->via.host, m->via.port);
+  if (m->is_request)
+    tl_request_handle(p, from, c, m, body);
+  else
+    tl_response_handle(p, from, m, body);
+}
+
+static void on_bad(struct tl_net *n, const struct tl_flow *from, struct tl_conn *c,
+                   const struct tl_msg *m, const struct tl_scan_error *err) {
+  (void)c;
+  tl_local_answer(tl_proxy_of(n), from, m, err->status, tl_str_c(err->reason), TL_STR(""));
+}
+
+/* No further response will come on C. */
+static void lose_branches(struct tl_net *n, struct tl_conn *c, int rc) {
+  struct tl_flow was = {.transport = (enum tl_transport)c->transport, .addr = c->peer};
+  bool verified = c->tls && c->tls->peer_verified;
+  tl_xw_conn_gone(tl_proxy_of(n), c, rc);
+  while (c->user) tl_branch_lost(c->user, &was, verified ? c->tls->identity : NULL, rc);
+}
+
+static void on_half_closed(struct tl_net *n, struct tl_conn *c) { lose_branches(n, c, TL_ECLOSED); }
+
+static void on_closed(struct tl_net *n, struct tl_conn *c, int rc) {
+  tl_source_drop(c);
+  lose_branches(n, c, rc);
+}
+
+static void on_mail(struct tl_net *n, struct tl_mail *m) {
+  struct tl_proxy *p = tl_proxy_of(n);
+  tl_snap_refresh(p);
+  switch (m->type) {
+  case TL_MAIL_RESOLVE: tl_request_resolved(p, (struct tl_resolve *)m); break;
+  case TL_MAIL_EXPLAIN: tl_explain_answer(p, (struct tl_explain *)m); break;
+  case TL_MAIL_BACK: tl_back_mail(p, m); break;
+  case TL_MAIL_CALL_BEGUN:
+  case TL_MAIL_CALL_ENDED: tl_call_mail(p, m); break;
+  default: tl_xw_mail(p, m); break;
+  }
+}
+
+const struct tl_net_handler tl_proxy_handler = {.message = on_message,
+                                                .bad = on_bad,
+                                                .closed = on_closed,
+                                                .half_closed = on_half_closed,
+                                                .describe = tl_source_describe,
+                                                .mail = on_mail,
+                                                .drop = tl_xw_free};
+
+/* ---- beginning and end ---- */
+
+int tl_proxy_init(struct tl_proxy *p) {
+  tl_pool_init(&p->plans, sizeof(struct tl_plan), 0);
+  p->plans.keep = 16;
+  tl_saved_init(p);
+  int rc = tl_txn_init(p);
+  if (rc == TL_OK) rc = tl_branch_init(p);
+  if (rc == TL_OK) tl_snap_refresh(p);
+  if (rc == TL_OK && !p->snap) rc = TL_ENOMEM;
+  if (rc) tl_proxy_exit(p);
+  return rc;
+}
+
+void tl_proxy_exit(struct tl_proxy *p) {
+  tl_txn_exit(p);
+  tl_branch_exit(p);
+  tl_snap_unref(p->snap);
+  p->snap = NULL;
+  tl_source_exit(p);
+  tl_account_exit(p);
+  tl_call_exit(p);
+  tl_peer_share_exit(p);
+  tl_merged_exit(p);
+  tl_back_exit(p);
+  tl_token_exit(p);
+  tl_saved_exit(p);
+  tl_pool_destroy(&p->plans);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The source of a request: which peer it comes from, with what trust, which routes
+ * are open to it and what its From may assert. Worked out once for each connection (or
+ * address of datagrams) and snapshot.
+ *
+ * Ownership: of streams the connection's (conn->source), else the worker's table's; valid
+ * until the next snapshot or change of addresses. Threads: the worker's own.
+ * Errors: NULL when memory is short: then nothing is known of the source.
+ */
+#pragma once
+
+#include "tieline/conf.h"
+#include "tieline/net.h"
+
+struct tl_proxy;
+struct tl_identity;
+struct tl_conn_info;
+
+#define TL_SOURCE_MAPPINGS 4
+#define TL_SOURCE_VERDICTS 8 /* domains remembered */
+struct tl_source {
+  uint64_t generation;             /* of the snapshot that all of it belongs to */
+  uint32_t peer_addrs_seen;        /* and the state of the peers' addresses then */
+  uint64_t sender;                 /* see tl_source_sender */
+  uint64_t name;                   /* tl_token_name of its certificate, 0: none */
+  const struct tl_conf_peer *peer; /* the one that fits best, NULL: none */
+  enum tl_trust trust;
+  enum tl_check_from check;
+  bool verified, allow_cn;
+  bool guarded; /* may not use our domains in From */
+  bool by_port; /* several peers fit the address: the port of a datagram may tell them apart */
+  uint8_t n_map;
+  const struct tl_conf_mapping *map[TL_SOURCE_MAPPINGS]; /* what the identity map adds */
+  uint8_t next, verdict[TL_SOURCE_VERDICTS];             /* see identity_check.c */
+  uint64_t key[TL_SOURCE_VERDICTS];                      /* keyed hashes of domains, 0: free */
+  uint64_t route[]; /* a bit for each route whose conditions on the source hold */
+};
+
+/* The source of what comes from FROM. C: the connection that it came on; NULL: a datagram, or
+ * passed on by another worker. */
+struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c);
+/* Is the sender at FROM the peer with id PEER of the present snapshot? S, C: as tl_source_of. */
+bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl_flow *from,
+                  const struct tl_conn *c, uint64_t peer);
+/* Names the sender: the same for all connections of a peer or certificate, else for one address and
+ * transport, whatever the port: NATs and phones change it, and a client that has lost its
+ * connection comes back from another. Modulo 8 it is an enum tl_sender; never 0. */
+enum tl_sender { TL_SENDER_PEER = 1, TL_SENDER_IDENTITY, TL_SENDER_ADDRESS };
+uint64_t tl_source_sender(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c);
+/* The verified certificate of the sender, else NULL. */
+const struct tl_identity *tl_source_identity(const struct tl_proxy *p, const struct tl_source *s,
+                                             const struct tl_conn *c);
+/* May requests of S take the ROUTE-th route? */
+bool tl_source_may_take(const struct tl_source *s, size_t route);
+
+/* C is closing. */
+void tl_source_drop(struct tl_conn *c);
+void tl_source_exit(struct tl_proxy *p);
+/* What ctl shows of it. */
+void tl_source_describe(struct tl_net *n, struct tl_conn *c, struct tl_conn_info *out);

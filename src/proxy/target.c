@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The targets of a plan (RFC 3261 16.5, 16.6 step 7; RFC 3263 is done by the resolver).
+ */
+#include "target.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "proxy.h"
+#include "snap.h"
+#include "tieline/health.h"
+
+static struct tl_tls_domain *domain_for(const struct tl_conf *conf, const struct tl_plan *plan,
+                                        const struct tl_target *t) {
+  enum tl_choice rule;
+  if (plan->route && plan->route->domain) return plan->route->domain;
+  if (t->peer && t->peer->domain) return t->peer->domain;
+  return tl_tls_choose_client(&conf->tls_set, tl_str_c(tl_plan_identity(plan, t)), &t->addr, &rule);
+}
+
+/* Is that the same address under the same name (16.5: no target twice)? */
+static bool same_target(const struct tl_target *a, const struct tl_target *b) {
+  if (a->transport != b->transport || !tl_addr_eq(&a->addr, &b->addr)) return false;
+  if (a->peer && b->peer)
+    return a->peer == b->peer || strcmp(a->peer->identity, b->peer->identity) == 0;
+  return a->peer == b->peer && a->by_leg == b->by_leg;
+}
+
+/* D39: an address of a peer that may only be reached by TLS. The port does not matter: nothing
+ * goes to that machine in the clear. */
+static bool is_downgrade(const struct tl_snap *snap, enum tl_transport t,
+                         const struct tl_addr *addr) {
+  for (size_t i = 0; snap->conf->peer && i < snap->conf->n_peer && t != TL_TLS; i++) {
+    const struct tl_conf_peer *peer = &snap->conf->peer[i];
+    const struct tl_addr_list *l = peer->tls_only ? tl_snap_addrs(snap, peer) : NULL;
+    for (size_t k = 0; l && k < l->n; k++)
+      if (tl_addr_ip_eq(&l->at[k].addr, addr)) return true;
+  }
+  return false;
+}
+
+static void append_target(const struct tl_snap *snap, struct tl_plan *plan, struct tl_target *new) {
+  const struct tl_conf_peer *peer = new->peer;
+  enum tl_transport t = new->transport;
+  /* RFC 5630 3: a sips: request never goes on in the clear. */
+  if (plan->n_target == TL_TARGETS_MAX || (plan->secure && t != TL_TLS)) return;
+  if (peer ? peer->tls_only && t != TL_TLS : is_downgrade(snap, t, &new->addr)) {
+    plan->downgrade = true;
+    return;
+  }
+  for (unsigned i = 0; i < plan->n_target; i++)
+    if (same_target(&plan->target[i], new)) return;
+  new->domain = t == TL_TLS ? domain_for(snap->conf, plan, new) : NULL;
+  plan->target[plan->n_target++] = *new;
+}
+
+static void add_target(const struct tl_snap *snap, struct tl_plan *plan,
+                       const struct tl_conf_peer *peer, enum tl_transport t,
+                       const struct tl_addr *addr) {
+  append_target(snap, plan, &(struct tl_target){.addr = *addr, .transport = t, .peer = peer});
+}
+
+/* B12: a Contact that is a bare address has no name to verify a certificate against. The name
+ * that this leg of the dialog was verified for is tried first; only our token carries it, and it
+ * belongs to this dialog. The address itself follows, since a certificate may carry that as well.
+ */
+static void add_leg(const struct tl_snap *snap, struct tl_plan *plan, enum tl_transport t,
+                    const struct tl_addr *addr) {
+  struct tl_target to = {.addr = *addr, .transport = t, .by_leg = true};
+  if (!plan->in_dialog || t != TL_TLS) return;
+  to.peer = tl_snap_peer(snap, plan->leg_peer);
+  if (to.peer ? to.peer->transport == TL_TLS : *plan->leg != '\0') append_target(snap, plan, &to);
+}
+
+/* An address of a configured peer carries that peer's identity, whatever a Contact calls it. */
+static const struct tl_conf_peer *peer_at(const struct tl_snap *snap, enum tl_transport t,
+                                          const struct tl_addr *addr) {
+  for (size_t i = 0; i < snap->conf->n_peer; i++) {
+    const struct tl_conf_peer *peer = &snap->conf->peer[i];
+    const struct tl_addr_list *l = tl_snap_addrs(snap, peer);
+    for (size_t k = 0; k < l->n; k++)
+      if (l->at[k].via == t && tl_addr_eq(&l->at[k].addr, addr)) return peer;
+  }
+  return NULL;
+}
+
+int tl_target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
+  const struct tl_uri *u = &plan->next_uri;
+  struct tl_str host = tl_plan_next_host(plan);
+  enum tl_transport named;
+  if (u->scheme != TL_SCHEME_SIP && u->scheme != TL_SCHEME_SIPS) return TL_ENOTFOUND;
+  bool names = tl_uri_transport(u, &named);
+  if (names && named == TL_TRANSPORTS) {
+    plan->refusal = "Unknown Transport In URI"; /* the URI means a transport that is none of ours */
+    return TL_ENOTFOUND;
+  }
+  if (host.n == 0 || host.n >= sizeof(plan->host)) return TL_ENOTFOUND;
+  if (host.p[0] == '[') {
+    /* A maddr may be anything that a parameter may be, a lone bracket included. */
+    if (host.n < 3 || host.p[host.n - 1] != ']') return TL_ENOTFOUND;
+    host.p++, host.n -= 2;
+  }
+  memcpy(plan->host, host.p, host.n);
+  plan->host[host.n] = '\0';
+  enum tl_transport t = tl_plan_transport(u);
+  struct tl_addr addr;
+  uint16_t port = u->port ? u->port : t == TL_TLS ? 5061 : 5060;
+  if (tl_addr_parse(host, port, &addr)) return TL_EAGAIN;
+  add_leg(p->snap, plan, t, &addr);
+  add_target(p->snap, plan, peer_at(p->snap, t, &addr), t, &addr);
+  return TL_OK;
+}
+
+/* An address of a peer. One that is also a listener of ours would only loop. */
+static void add_peer_addr(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan,
+                          const struct tl_conf_peer *peer, enum tl_transport t,
+                          const struct tl_addr *addr) {
+  if (!tl_conf_is_listener(snap->conf, t, addr)) {
+    add_target(snap, plan, peer, t, addr);
+    return;
+  }
+  plan->to_self = true;
+  tl_count(tl_proxy_counters(p), TL_C_PEER_SELF);
+}
+
+void tl_target_resolved(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan,
+                        const struct tl_resolve *r) {
+  const struct tl_conf_peer *peer = plan->unresolved;
+  for (size_t i = 0; r->rc == 0 && i < r->n; i++) {
+    enum tl_transport t = (enum tl_transport)r->via[i];
+    if (peer)
+      add_peer_addr(p, snap, plan, peer, t, &r->addr[i]);
+    else
+      add_target(snap, plan, peer_at(snap, t, &r->addr[i]), t, &r->addr[i]);
+  }
+  if (plan->n_target == 0 && (r->rc || r->n == 0)) plan->refusal = "Next Hop Has No Address";
+}
+
+int tl_target_resolve(struct tl_proxy *p, const struct tl_plan *plan, uint64_t key) {
+  struct tl_resolve *r = calloc(1, sizeof(*r));
+  if (!r) return TL_ENOMEM;
+  r->mail.type = TL_MAIL_RESOLVE;
+  r->worker = p->th.index;
+  r->cookie = key;
+  r->started_ms = p->net.now_ms;
+  const struct tl_conf_peer *peer = plan->unresolved;
+  const struct tl_uri *u = &plan->next_uri;
+  enum tl_transport named;
+  r->transport = peer ? peer->transport : tl_plan_transport(u);
+  r->any_transport = peer ? peer->any_transport : !tl_uri_transport(u, &named);
+  r->secure = r->transport == TL_TLS;
+  r->port = !peer ? u->port : peer->any_port ? 0 : peer->port;
+  snprintf(r->host, sizeof(r->host), "%s", peer ? peer->host : plan->host);
+  int rc = tl_mailbox_post(&p->th.rt->resolver, &r->mail);
+  if (rc) {
+    tl_count(tl_proxy_counters(p), TL_C_MAIL_FULL);
+    free(r);
+  }
+  return rc;
+}
+
+/* Hosts of one priority are drawn by their weights, the same for each copy of M: without a
+ * transaction a retransmission must go where the request went (16.11). */
+static void targets_of_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_msg *m,
+                            const struct tl_conf_peer *peer) {
+  const struct tl_addr_list *l = tl_snap_addrs(p->snap, peer);
+  uint8_t order[TL_PEER_ADDRS_MAX];
+  tl_addr_list_order(l, l->weighted ? tl_token_txn_key(p, m) : 0, order);
+  for (size_t k = 0; k < l->n; k++) {
+    const struct tl_target_addr *at = &l->at[order[k]];
+    add_peer_addr(p, p->snap, plan, peer, (enum tl_transport)at->via, &at->addr);
+  }
+}
+
+static uint64_t pause_ms(const struct tl_proxy *p, const struct tl_conf_peer *peer) {
+  return tl_health_pause_ms(peer->health, p->net.now_ms);
+}
+
+/* Peers that do not answer their probes are skipped, unless none of the route's does: then the
+ * probes may be at fault. Peers that asked for a pause get it (RFC 3261 21.5.4). */
+static bool passed_over(struct tl_proxy *p, const struct tl_conf_route *r, size_t i) {
+  bool pauses = pause_ms(p, r->peer[i]), over = pauses;
+  if (!pauses && !tl_health_is_down(r->peer[i]->health)) return false;
+  for (size_t k = 0; k < r->n_peer && !over; k++)
+    over = !tl_health_is_down(r->peer[k]->health) && !pause_ms(p, r->peer[k]);
+  if (over) tl_count(tl_proxy_counters(p), TL_C_PEER_PASSED_OVER);
+  return over;
+}
+
+/* No peer of the route takes requests now: sets when the first one does again. */
+static void refuse_for_pause(struct tl_proxy *p, struct tl_plan *plan) {
+  for (size_t i = 0; i < plan->route->n_peer; i++) {
+    uint64_t ms = pause_ms(p, plan->route->peer[i]);
+    if (ms && (!plan->pause_ms || ms < plan->pause_ms)) plan->pause_ms = (uint32_t)ms;
+  }
+  if (plan->pause_ms) plan->refusal = "Next Hop Asked For A Pause";
+}
+
+int tl_target_of_peers(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan) {
+  const struct tl_conf_route *r = plan->route;
+  plan->rewrite_host = tl_plan_is_local(p, &plan->uri) && !plan->strict_out;
+  for (size_t i = 0; i < r->n_peer; i++)
+    if (!passed_over(p, r, i)) targets_of_peer(p, plan, m, r->peer[i]);
+  if (plan->n_target) return TL_OK;
+  /* Names that could not be resolved when the configuration was read get another chance. */
+  for (size_t i = 0; i < r->n_peer && !plan->unresolved; i++)
+    if (tl_snap_addrs(p->snap, r->peer[i])->n == 0 && !pause_ms(p, r->peer[i]))
+      plan->unresolved = r->peer[i];
+  if (!plan->unresolved) refuse_for_pause(p, plan);
+  if (!plan->unresolved && !plan->refusal) plan->refusal = tl_plan_only_us(plan);
+  return plan->unresolved ? TL_EAGAIN : TL_ENOTFOUND;
+}
+
+int tl_target_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_msg *m,
+                      const struct tl_conf_peer *peer) {
+  tl_plan_clear(plan);
+  plan->own = true;
+  tl_plan_rebind(plan, m);
+  targets_of_peer(p, plan, m, peer);
+  if (plan->n_target || plan->to_self) return TL_OK;
+  plan->unresolved = peer;
+  return TL_EAGAIN;
+}
+
+void tl_target_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan) {
+  bool all = plan->route && plan->route->fork == TL_FORK_PARALLEL;
+  for (unsigned i = 0; i < plan->n_target; i++) {
+    struct tl_target *t = &plan->target[i];
+    if (t->transport != TL_UDP) continue;
+    if (tl_addr_unreached(&p->net, &t->addr)) {
+      tl_count(tl_proxy_counters(p), TL_C_LARGE_BY_UDP);
+      continue;
+    }
+    bool keep_udp = !all && plan->n_target < TL_TARGETS_MAX;
+    if (keep_udp) {
+      memmove(t + 1, t, (plan->n_target - i) * sizeof(*t));
+      plan->n_target++;
+      i++;
+    }
+    t->transport = TL_TCP;
+  }
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The targets of a plan: the addresses of a peer or of a URI, in the order in which
+ * they are tried (RFC 3261 16.5, 16.6 step 7).
+ *
+ * Ownership: the plan is the caller's. Threads: the worker's own. Errors: TL_EAGAIN: a
+ * name must be resolved first; TL_ENOTFOUND: there is none, and the plan may say why.
+ */
+#pragma once
+
+#include "plan.h"
+
+struct tl_snap;
+struct tl_txn;
+struct tl_resolve;
+
+/* Adds the address that the plan's next URI names. */
+int tl_target_of_uri(struct tl_proxy *p, struct tl_plan *plan);
+/* Adds the addresses of the peers of the plan's route. */
+int tl_target_of_peers(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan);
+/* Fills an empty PLAN for M, a request of our own to PEER. */
+int tl_target_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_msg *m,
+                      const struct tl_conf_peer *peer);
+/* Asks the resolver for the plan's next hop on behalf of the transaction with KEY. */
+int tl_target_resolve(struct tl_proxy *p, const struct tl_plan *plan, uint64_t key);
+/* Adds what the look-up gave. SNAP: the transaction's, which the targets will point into. */
+void tl_target_resolved(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan,
+                        const struct tl_resolve *r);
+/* RFC 3261 18.1.1: a request near the path MTU goes by TCP first where UDP was meant, unless TCP
+ * could not connect there lately. */
+void tl_target_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan);

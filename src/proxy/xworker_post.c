@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is posted to other workers; xworker.c takes it there.
+ */
+#include <stdlib.h>
+
+#include "branch.h"
+#include "proxy.h"
+#include "tieline/edit.h"
+#include "xworker_mail.h"
+
+void tl_xw_free(struct tl_mail *m) {
+  if (m->type == TL_MAIL_CONN_GONE || m->type == TL_MAIL_FORWARD)
+    tl_identity_unref(((struct tl_xw_named *)m)->identity);
+  free(m);
+}
+
+int tl_xw_post_bytes(struct tl_proxy *p, unsigned worker, struct tl_mail *m, uint32_t bytes) {
+  /* Workers start one after another: the first may have mail for one that does not exist yet. */
+  struct tl_thread *to = __atomic_load_n(&p->th.rt->worker[worker], __ATOMIC_ACQUIRE);
+  int rc = to ? tl_mailbox_post_bytes(&to->mailbox, m, bytes) : TL_EBUSY;
+  if (rc) tl_count(tl_proxy_counters(p), TL_C_MAIL_FULL);
+  return rc;
+}
+
+int tl_xw_post(struct tl_proxy *p, unsigned worker, struct tl_mail *m) {
+  return tl_xw_post_bytes(p, worker, m, 0);
+}
+
+int tl_xw_post_or_free(struct tl_proxy *p, unsigned worker, struct tl_mail *m, uint32_t bytes) {
+  int rc = tl_xw_post_bytes(p, worker, m, bytes);
+  if (rc) tl_xw_free(m);
+  return rc;
+}
+
+size_t tl_xw_copy_body(char *dst, const struct tl_body *body) {
+  size_t n = 0;
+  for (uint32_t i = 0; body && i < body->n; i++) {
+    memcpy(dst + n, body->seg[i].p, body->seg[i].n);
+    n += body->seg[i].n;
+  }
+  return n;
+}
+
+/* Routes may depend on the sender, which is known only here. */
+static void tell_sender(struct tl_proxy *p, const struct tl_flow *from, struct tl_xw_relayed *r) {
+  const struct tl_conn *c = p->handled.hops ? NULL : tl_conn_get(&p->net, from->conn);
+  struct tl_identity *id = p->handled.hops ? p->handled.identity : NULL;
+  if (c && c->tls && c->tls->peer_verified) id = c->tls->identity;
+  r->by.identity = id ? tl_identity_ref(id) : NULL;
+  const struct tl_tls_domain *d = c && c->tls ? c->tls->domain : NULL;
+  r->allow_cn = c ? d && d->allow_cn : p->handled.allow_cn;
+  r->check = c ? d ? d->check_from : TL_CHECK_FROM_OFF : p->handled.check;
+  r->dialled = c ? c->outgoing : p->handled.dialled;
+}
+
+bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_flow *from,
+                   const struct tl_msg *m, const struct tl_body *body, unsigned hops) {
+  struct tl_xw_relayed *r = NULL;
+  size_t len = m->head_len + body->len;
+  size_t scan_at = tl_msg_scan_at(offsetof(struct tl_xw_relayed, data), len);
+  if (worker < p->th.rt->n_worker)
+    r = malloc(offsetof(struct tl_xw_relayed, data) + scan_at + tl_msg_scan_size(m));
+  if (!r) {
+    tl_count(tl_proxy_counters(p), TL_C_DROP_NOMEM);
+    return false;
+  }
+  /* The branch may move to this connection and must then be told of its end. */
+  struct tl_conn *c = m->is_request ? NULL : tl_conn_get(&p->net, from->conn);
+  if (c) c->shared = true;
+  r->by.mail.type = TL_MAIL_FORWARD;
+  r->from = *from;
+  tell_sender(p, from, r);
+  r->listener = tl_udp_listener(&p->net, from->udp);
+  r->hops = hops;
+  r->body_len = body->len;
+  memcpy(r->data, m->p, m->head_len);
+  tl_xw_copy_body(r->data + m->head_len, body);
+  r->msg = tl_msg_copy_scan(m, r->data, r->data + scan_at);
+  return tl_xw_post_or_free(p, worker, &r->by.mail, (uint32_t)len) == TL_OK;
+}
+
+bool tl_xw_onwards(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
+                   const struct tl_body *body) {
+  unsigned n = p->th.rt->n_worker;
+  if (p->handled.hops + 1 >= n) return false;
+  tl_xw_message(p, (p->th.index + 1) % n, from, m, body, p->handled.hops + 1);
+  return true;
+}
+
+bool tl_xw_is_remote(const struct tl_proxy *p, tl_conn_id id) {
+  uint64_t owner = id >> 56;
+  return owner != 0 && owner != p->th.index + 1 && owner <= p->th.rt->n_worker;
+}
+
+static struct tl_xw_send *send_new(struct tl_proxy *p, tl_conn_id id, size_t len,
+                                   const struct tl_branch *b) {
+  struct tl_xw_send *s = malloc(sizeof(*s) + len);
+  if (!s) return NULL;
+  s->mail.type = TL_MAIL_SEND;
+  s->conn = id;
+  s->back_to = p->th.index;
+  s->slot = b ? b->slot : UINT32_MAX;
+  s->gen = b ? b->gen : 0;
+  s->alias = b && b->flow.alias;
+  s->len = (uint32_t)len;
+  return s;
+}
+
+int tl_xw_send(struct tl_proxy *p, tl_conn_id id, const void *data, size_t n) {
+  struct tl_xw_send *s = send_new(p, id, n, NULL);
+  if (!s) return TL_ENOMEM;
+  memcpy(s->data, data, n);
+  return tl_xw_post_or_free(p, (unsigned)(id >> 56) - 1, &s->mail, s->len);
+}
+
+int tl_xw_send_edit(struct tl_proxy *p, tl_conn_id id, const struct tl_edit *e,
+                    const struct tl_body *body, const struct tl_branch *branch) {
+  size_t head = tl_edit_len(e);
+  struct tl_xw_send *s = send_new(p, id, head + (body ? body->len : 0), branch);
+  if (!s) return TL_ENOMEM;
+  tl_xw_copy_body(s->data + tl_edit_write(e, s->data), body);
+  return tl_xw_post_or_free(p, (unsigned)(id >> 56) - 1, &s->mail, s->len);
+}
+
+void tl_xw_conn_gone(struct tl_proxy *p, const struct tl_conn *c, int rc) {
+  struct tl_identity *id = c->tls && c->tls->peer_verified ? c->tls->identity : NULL;
+  if (!c->shared) return;
+  for (unsigned i = 0; i < p->th.rt->n_worker; i++) {
+    struct tl_xw_gone *g = i == p->th.index ? NULL : malloc(sizeof(*g));
+    if (!g) continue;
+    g->by.mail.type = TL_MAIL_CONN_GONE;
+    g->was = (struct tl_flow){
+        .transport = (enum tl_transport)c->transport, .addr = c->peer, .conn = tl_conn_id_of(c)};
+    g->by.identity = id ? tl_identity_ref(id) : NULL;
+    g->rc = rc;
+    tl_xw_post_or_free(p, i, &g->by.mail, 0);
+  }
+}
