@@ -41,6 +41,8 @@ static inline bool tl_uri_param(const struct tl_uri *u, struct tl_str name, stru
 bool tl_uri_user_starts(struct tl_str user, struct tl_str prefix);
 /* USER without its first N characters; an escape counts as one. */
 struct tl_str tl_uri_user_behind(struct tl_str user, size_t n);
+/* The first characters of USER, at most CAP, with escapes as what they stand for. How many. */
+size_t tl_uri_user_chars(struct tl_str user, uint8_t *out, size_t cap);
 
 /* True with the transport parameter's value; false if absent. TL_TRANSPORTS in *OUT: unknown value.
  */

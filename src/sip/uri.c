@@ -196,3 +196,9 @@ struct tl_str tl_uri_user_behind(struct tl_str user, size_t n) {
   while (n-- && user.n) next_char(&user);
   return user;
 }
+
+size_t tl_uri_user_chars(struct tl_str user, uint8_t *out, size_t cap) {
+  size_t n = 0;
+  while (user.n && n < cap) out[n++] = next_char(&user);
+  return n;
+}

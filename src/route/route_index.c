@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The route index. Routes with the same peer and domain form a group; a group
+ * knows of which lengths its prefixes are, and each prefix is one key of a hash
+ * map. A request makes at most six groups (its peer or any; its host, its next
+ * hop's or any) and for each as many probes as there are lengths, all of them
+ * independent of each other. It knows nothing of what becomes of a match.
+ */
+#include "tieline/route_index.h"
+
+#include <stdlib.h>
+
+#include "tieline/err.h"
+#include "tieline/uri.h"
+
+/* Longer prefixes are found by their first characters: the caller compares all of them. */
+#define PREFIX_MAX 63u
+
+enum domain_kind { ANY_DOMAIN, HOST_DOMAIN, NEXT_HOP_DOMAIN };
+
+#define KIND_BIT(domain, by_peer) (1u << ((domain)*2 + (by_peer)))
+
+static uint64_t add_char(uint64_t h, unsigned char c) { return (h ^ c) * 0x100000001b3u; }
+
+/* Hosts compare without regard to case. A letter and the character 32 above it that is no letter
+ * hash alike, which costs a comparison. */
+static uint64_t hash_host(struct tl_str host) {
+  uint64_t h = 0xcbf29ce484222325u;
+  for (size_t i = 0; i < host.n; i++) h = add_char(h, (unsigned char)host.p[i] | 0x20);
+  return h;
+}
+
+static uint64_t group_key(enum domain_kind kind, uint64_t host_hash, uint64_t peer) {
+  return tl_index_mix(tl_index_mix(peer + kind) ^ (kind == ANY_DOMAIN ? 0 : host_hash));
+}
+
+static uint64_t prefix_key(uint64_t group, uint64_t prefix_hash) {
+  return tl_index_mix(group ^ prefix_hash);
+}
+
+/* ---- filling ---- */
+
+static int grow_lengths(struct tl_route_index *x) {
+  if (x->n_length < x->cap_length) return TL_OK;
+  uint32_t cap = x->cap_length ? 2 * x->cap_length : 16;
+  uint64_t *lengths = realloc(x->lengths, cap * sizeof(*lengths));
+  if (!lengths) return TL_ENOMEM;
+  x->lengths = lengths;
+  x->cap_length = cap;
+  return TL_OK;
+}
+
+static int note_length(struct tl_route_index *x, uint64_t group, size_t length) {
+  uint32_t node = tl_index_map_first(&x->groups, group);
+  if (!node) {
+    if (grow_lengths(x) || tl_index_map_add(&x->groups, group, x->n_length)) return TL_ENOMEM;
+    x->lengths[x->n_length++] = 1ull << length;
+    return TL_OK;
+  }
+  x->lengths[tl_index_map_node(&x->groups, node)->value] |= 1ull << length;
+  return TL_OK;
+}
+
+/* The characters of a prefix, escapes undone, and their hash. */
+static size_t fold_prefix(struct tl_str prefix, uint64_t *out_hash) {
+  uint8_t chars[PREFIX_MAX];
+  size_t n = tl_uri_user_chars(prefix, chars, sizeof(chars));
+  *out_hash = 0;
+  for (size_t i = 0; i < n; i++) *out_hash = add_char(*out_hash, chars[i]);
+  return n;
+}
+
+static int add_to_group(struct tl_route_index *x, uint64_t group, uint32_t number,
+                        struct tl_str prefix) {
+  uint64_t hash;
+  size_t n = fold_prefix(prefix, &hash);
+  if (note_length(x, group, n)) return TL_ENOMEM;
+  return tl_index_map_add(&x->prefixes, prefix_key(group, hash), number);
+}
+
+static int add_for_peer(struct tl_route_index *x, uint32_t number, const struct tl_route_key *key,
+                        uint64_t peer) {
+  enum domain_kind kind = !key->domains      ? ANY_DOMAIN
+                          : key->of_next_hop ? NEXT_HOP_DOMAIN
+                                             : HOST_DOMAIN;
+  x->kinds |= (uint8_t)KIND_BIT(kind, peer != 0);
+  if (kind == ANY_DOMAIN) return add_to_group(x, group_key(kind, 0, peer), number, key->prefix);
+  int rc = TL_OK;
+  for (char *const *d = key->domains; *d && rc == TL_OK; d++)
+    rc = add_to_group(x, group_key(kind, hash_host(tl_str_c(*d)), peer), number, key->prefix);
+  return rc;
+}
+
+int tl_route_index_add(struct tl_route_index *x, uint32_t number, const struct tl_route_key *key) {
+  if (!key->n_from) return add_for_peer(x, number, key, 0);
+  int rc = TL_OK;
+  for (size_t i = 0; i < key->n_from && rc == TL_OK; i++)
+    rc = add_for_peer(x, number, key, key->from_peer[i]);
+  return rc;
+}
+
+void tl_route_index_clear(struct tl_route_index *x) {
+  tl_index_map_clear(&x->groups);
+  tl_index_map_clear(&x->prefixes);
+  free(x->lengths);
+  *x = (struct tl_route_index){.kinds = 0};
+}
+
+/* ---- finding ---- */
+
+struct search {
+  const struct tl_route_index *index;
+  tl_route_accept_fn accept;
+  void *arg;
+  uint32_t best;
+  size_t n_char;
+  uint64_t prefix_hash[PREFIX_MAX + 1]; /* of the first N characters of the user */
+};
+
+/* Routes of one list ascend, so the first that is taken is the lowest of it. */
+static void search_list(struct search *s, uint32_t node) {
+  while (node) {
+    const struct tl_index_node *at = tl_index_map_node(&s->index->prefixes, node);
+    if (at->value >= s->best) return;
+    if (s->accept(s->arg, at->value)) {
+      s->best = at->value;
+      return;
+    }
+    node = at->next;
+  }
+}
+
+static void search_group(struct search *s, enum domain_kind kind, uint64_t host_hash,
+                         uint64_t peer) {
+  if (!(s->index->kinds & KIND_BIT(kind, peer != 0))) return;
+  uint64_t group = group_key(kind, host_hash, peer);
+  uint32_t node = tl_index_map_first(&s->index->groups, group);
+  if (!node) return;
+  uint64_t lengths = s->index->lengths[tl_index_map_node(&s->index->groups, node)->value];
+  lengths &= ~0ull >> (PREFIX_MAX - s->n_char);
+  for (; lengths; lengths &= lengths - 1) {
+    uint64_t hash = s->prefix_hash[__builtin_ctzll(lengths)];
+    search_list(s, tl_index_map_first(&s->index->prefixes, prefix_key(group, hash)));
+  }
+}
+
+static void fold_user(struct search *s, struct tl_str user) {
+  uint8_t chars[PREFIX_MAX];
+  s->n_char = tl_uri_user_chars(user, chars, sizeof(chars));
+  s->prefix_hash[0] = 0;
+  for (size_t i = 0; i < s->n_char; i++)
+    s->prefix_hash[i + 1] = add_char(s->prefix_hash[i], chars[i]);
+}
+
+uint32_t tl_route_index_find(const struct tl_route_index *x, const struct tl_route_query *q,
+                             tl_route_accept_fn accept, void *arg) {
+  struct search s;
+  s.index = x;
+  s.accept = accept;
+  s.arg = arg;
+  s.best = TL_ROUTE_NONE;
+  fold_user(&s, q->user);
+  uint64_t host = hash_host(q->host);
+  uint64_t next_host = q->next_host.p == q->host.p ? host : hash_host(q->next_host);
+  for (int by_peer = q->peer != 0; by_peer >= 0; by_peer--) {
+    uint64_t peer = by_peer ? q->peer : 0;
+    search_group(&s, HOST_DOMAIN, host, peer);
+    search_group(&s, NEXT_HOP_DOMAIN, next_host, peer);
+    search_group(&s, ANY_DOMAIN, 0, peer);
+  }
+  return s.best;
+}
