@@ -15,6 +15,7 @@
 #include "tieline/health.h"
 #include "tieline/log.h"
 #include "tieline/peer_addrs.h"
+#include "tieline/route_table.h"
 #include "tieline/tls.h"
 
 struct tl_conf_listen {
@@ -182,8 +183,11 @@ struct tl_conf {
   struct tl_tls_set tls_set;
   size_t n_peer;
   struct tl_conf_peer *peer;
+  struct tl_peer_table *peers; /* read with tl_peer_table_current only */
+  uint64_t peers_generation;   /* of that table */
   size_t n_route;
   struct tl_conf_route *route;
+  struct tl_route_table routes; /* the same, to be searched */
   char **local_domains;    /* lower case, NULL-terminated: `domains` and every advertised host */
   struct tl_conf_map *map; /* private: for tl_conf_mapped; NULL: no identity_map */
   struct tl_conf_names *names; /* private: for tl_conf_is_local */

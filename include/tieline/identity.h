@@ -105,6 +105,10 @@ const char *tl_san_kind_name(int kind);
  * a domain. This is how a peer is identified. Says nothing about whether the certificate verified.
  */
 bool tl_identity_speaks_for(const struct tl_identity *id, struct tl_str domain, bool allow_cn);
+/* Calls FN with each domain that ID speaks for, as tl_identity_speaks_for says. */
+typedef void (*tl_identity_domain_fn)(void *arg, struct tl_str domain);
+void tl_identity_each_domain(const struct tl_identity *id, bool allow_cn, tl_identity_domain_fn fn,
+                             void *arg);
 /* Does ID match the DOMAIN that was dialled? The same, but an IP literal is proved by a SAN IP. */
 bool tl_identity_matches(const struct tl_identity *id, struct tl_str domain, bool allow_cn);
 /* Is the SIP user USER@HOST named by a SAN URI, exactly? USER as in the request, escapes and all.

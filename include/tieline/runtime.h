@@ -206,7 +206,6 @@ struct tl_runtime {
   struct tl_counters resolver_counters;
   struct tl_conf *conf;          /* published; read with tl_runtime_conf only */
   uint64_t generation;           /* of the published snapshot, read relaxed */
-  uint32_t peer_addrs_changes;   /* times that some peer's addresses changed, read relaxed */
   _Atomic uint32_t connections;  /* stream connections of the whole process */
   struct tl_calls calls;         /* toward peers that have max_calls */
   _Atomic int64_t next_expiry;   /* earliest notAfter that verified connections rest on, 0: none */

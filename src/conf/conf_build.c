@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "conf/conf_internal.h"
+#include "tieline/peer_table.h"
 
 #define RESOLVE_TIMEOUT_MS 5000
 
@@ -345,6 +346,10 @@ int tl_conf_build(struct tl_conf *c, const struct tl_conf *previous, struct tl_c
   if ((rc = build_listens(c, ctx)) || (rc = build_peers(c, previous, ctx)) ||
       (rc = build_routes(c)))
     return rc;
+  struct tl_peer_table *peers = tl_peer_table_new(c);
+  if (!peers) return TL_ENOMEM;
+  tl_peer_table_publish(c, peers);
+  if ((rc = tl_route_table_fill(c))) return rc;
   if ((rc = build_names(c)) == 0) warn_of_ourselves(c, ctx);
   return rc;
 }

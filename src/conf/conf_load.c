@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "conf/conf_internal.h"
+#include "tieline/peer_table.h"
 
 /* The directory of FILE, absolute, so that it holds even if the process changes its own. */
 static char *dir_of(const char *file) {
@@ -99,6 +100,8 @@ static void free_parts(struct tl_conf *c) {
 void tl_conf_unref(struct tl_conf *c) {
   if (!c || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL)) return;
   free_parts(c);
+  tl_peer_table_unref(c->peers);
+  tl_route_table_clear(&c->routes);
   free(c->listen);
   free(c->peer);
   free(c->route);

@@ -140,6 +140,7 @@ struct tl_control {
   struct {
     uint64_t next_ms; /* when the next name is due; UINT64_MAX: none */
     unsigned asking;  /* look-ups under way */
+    bool changed;     /* the published table of peers lacks some of their addresses */
   } names;
 };
 

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "control/control_internal.h"
+#include "tieline/peer_table.h"
 
 #define ASKING_MAX 64 /* at the same time: look-ups for calls take precedence */
 
@@ -49,7 +50,7 @@ static void publish_addresses(struct tl_control *c, const struct tl_conf_peer *p
     log_addresses(peer, l, p->current->n == 0);
   }
   tl_peer_addrs_publish(p, l);
-  __atomic_add_fetch(&c->rt->peer_addrs_changes, 1, __ATOMIC_RELEASE);
+  c->names.changed = true;
 }
 
 static void note_answer(struct tl_peer_addrs *p, uint64_t now_ms) {
@@ -136,7 +137,18 @@ static void ask_due(struct tl_control *c, uint64_t now_ms) {
   tl_conf_unref(conf);
 }
 
+/* One new table for all addresses that have changed since the last turn. Where memory is short the
+ * next turn tries again. */
+static void publish_table(struct tl_control *c) {
+  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  struct tl_peer_table *t = tl_peer_table_new(conf);
+  if (t) tl_peer_table_publish(conf, t);
+  c->names.changed = t == NULL;
+  tl_conf_unref(conf);
+}
+
 void tl_names_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+  if (c->names.changed) publish_table(c);
   if (c->state != TL_CONTROL_RUNNING) return;
   if (now_ms >= c->names.next_ms) ask_due(c, now_ms);
   if (c->names.next_ms == UINT64_MAX) return;

@@ -10,7 +10,7 @@
 #include <sys/resource.h>
 
 #include "tieline/err.h"
-#include "tieline/peer_addrs.h"
+#include "tieline/peer_table.h"
 
 #define BUCKETS 16384u
 #define KEPT                                                                                       \
@@ -32,20 +32,41 @@ static struct conn_source **find_source(const struct tl_addr *source) {
   return p;
 }
 
-static bool is_at(const struct tl_conf_peer *p, const struct tl_addr *a) {
+/* A search for the peers that an address may be. */
+struct at_address {
+  const struct tl_conf *conf;
+  const struct tl_peer_table *peers;
+  const struct tl_addr *addr;
+  uint32_t n, most; /* peers found; the largest of their bounds */
+};
+
+static bool is_at(const struct at_address *a, uint32_t number) {
+  const struct tl_conf_peer *p = &a->conf->peer[number];
+  const struct tl_addr_list *l = a->peers->addrs[number];
   for (size_t i = 0; i < p->n_network; i++)
-    if (tl_network_has(&p->network[i], a)) return true;
-  struct tl_addr_list *l = p->addrs ? tl_peer_addrs_current(p->addrs) : NULL;
-  bool found = false;
-  for (size_t i = 0; l && i < l->n && !found; i++) found = tl_addr_ip_eq(&l->at[i].addr, a);
-  if (l) tl_addr_list_unref(l);
-  return found;
+    if (tl_network_has(&p->network[i], a->addr)) return true;
+  for (size_t i = 0; i < l->n; i++)
+    if (tl_addr_ip_eq(&l->at[i].addr, a->addr)) return true;
+  return false;
 }
 
-static bool is_peers(const struct tl_conf *conf, const struct tl_addr *a) {
-  for (size_t i = 0; i < conf->n_peer; i++)
-    if (is_at(&conf->peer[i], a)) return true;
-  return false;
+static bool take_peer(void *arg, uint32_t number) {
+  struct at_address *a = arg;
+  const struct tl_conf_peer *p = &a->conf->peer[number];
+  if (!is_at(a, number)) return true;
+  uint32_t its = p->max_connections ? p->max_connections : a->conf->limits.max_connections_peer;
+  if (its > a->most) a->most = its;
+  a->n++;
+  return true;
+}
+
+static struct at_address peers_at(const struct tl_conf *conf, const struct tl_addr *addr) {
+  struct tl_peer_table *t = tl_peer_table_current(conf);
+  struct at_address a = {.conf = conf, .peers = t, .addr = addr};
+  tl_peer_index_by_addr(&t->index, addr, take_peer, &a);
+  tl_peer_index_by_network(&t->index, addr, take_peer, &a);
+  tl_peer_table_unref(t);
+  return a;
 }
 
 static uint32_t files; /* descriptors for connections */
@@ -62,19 +83,14 @@ bool tl_conn_room(const struct tl_conf *conf, uint32_t now, const struct tl_addr
   pthread_once(&once, count_files);
   const uint32_t most = conf->limits.max_connections < files ? conf->limits.max_connections : files;
   if (!peer || now < most - most / KEPT) return now < most;
-  return now < most - most / (2 * KEPT) && is_peers(conf, peer);
+  return now < most - most / (2 * KEPT) && peers_at(conf, peer).n > 0;
 }
 
 /* Of several peers at one address the largest bound counts: it is not known yet which one connects.
  */
 static uint32_t most_of(const struct tl_conf *conf, const struct tl_addr *peer) {
-  uint32_t most = conf->limits.max_connections_source;
-  for (size_t i = 0; i < conf->n_peer; i++) {
-    const struct tl_conf_peer *p = &conf->peer[i];
-    uint32_t its = p->max_connections ? p->max_connections : conf->limits.max_connections_peer;
-    if (its > most && is_at(p, peer)) most = its;
-  }
-  return most;
+  uint32_t most = peers_at(conf, peer).most;
+  return most > conf->limits.max_connections_source ? most : conf->limits.max_connections_source;
 }
 
 static int enter_source(struct conn_source **at, const struct tl_addr *source, uint32_t most) {

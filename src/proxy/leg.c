@@ -198,15 +198,43 @@ static bool is_at(const struct tl_snap *snap, const struct tl_conf_peer *peer,
   return false;
 }
 
+struct at_address {
+  const struct tl_snap *snap;
+  const struct tl_addr *addr;
+  bool found;
+};
+
+static bool take_host(void *arg, uint32_t number) {
+  struct at_address *a = arg;
+  a->found = is_at(a->snap, &a->snap->conf->peer[number], a->addr);
+  return !a->found;
+}
+
+static bool take_network(void *arg, uint32_t number) {
+  struct at_address *a = arg;
+  a->found = in_networks(&a->snap->conf->peer[number], a->addr);
+  return !a->found;
+}
+
+/* Is ADDR the address of a peer? */
+static bool is_any_peers(const struct tl_snap *snap, const struct tl_addr *addr) {
+  struct at_address a = {.snap = snap, .addr = addr};
+  tl_peer_index_by_addr(&snap->peers->index, addr, take_host, &a);
+  return a.found;
+}
+
+static bool is_in_any_network(const struct tl_snap *snap, const struct tl_addr *addr) {
+  struct at_address a = {.snap = snap, .addr = addr};
+  tl_peer_index_by_network(&snap->peers->index, addr, take_network, &a);
+  return a.found;
+}
+
 /* Does an address in PEER's networks stand for PEER there? Not if another peer has that address:
  * as with the source of a request, an address is more specific than a network. */
 static bool reaches_peer(const struct tl_snap *snap, const struct tl_conf_peer *peer,
                          const struct tl_addr *addr) {
   if (!in_networks(peer, addr)) return false;
-  if (is_at(snap, peer, addr)) return true;
-  for (size_t i = 0; i < snap->conf->n_peer; i++)
-    if (is_at(snap, &snap->conf->peer[i], addr)) return false;
-  return true;
+  return is_at(snap, peer, addr) || !is_any_peers(snap, addr);
 }
 
 static bool is_among(const struct tl_snap *snap, struct tl_conf_peer *const *list, size_t n,
@@ -251,12 +279,8 @@ static bool by_name(const struct tl_plan *plan, const struct tl_target *t) {
  * may be where the caller is, but not a peer: who may reach those is for other routes to say. */
 static bool may_relay_to(const struct tl_snap *snap, const struct tl_plan *plan,
                          const struct tl_target *t) {
-  const struct tl_conf *conf = snap->conf;
   if (!route_relays(plan)) return false;
-  for (size_t i = 0; plan->reverse && i < conf->n_peer; i++)
-    if (in_networks(&conf->peer[i], &t->addr) || is_at(snap, &conf->peer[i], &t->addr))
-      return false;
-  return true;
+  return !plan->reverse || !(is_in_any_network(snap, &t->addr) || is_any_peers(snap, &t->addr));
 }
 
 static bool allows_target(const struct tl_proxy *p, const struct tl_snap *snap,

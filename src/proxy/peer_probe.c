@@ -30,7 +30,8 @@ struct tl_probe {
   struct tl_proxy *proxy;
   struct tl_txn *txn; /* the probe awaiting a response */
   struct tl_health *health;
-  char *name;
+  char *name; /* the peer's, for the log */
+  uint64_t peer_id;
   uint32_t interval_ms, cseq;
   uint64_t sent_ms, call_id;
   bool wanted;
@@ -155,10 +156,7 @@ static void send_probe(struct tl_probe *pr, const struct tl_conf_peer *peer) {
 }
 
 static const struct tl_conf_peer *peer_of(const struct tl_probe *pr) {
-  const struct tl_conf *c = pr->proxy->snap->conf;
-  for (size_t i = 0; i < c->n_peer; i++)
-    if (strcmp(c->peer[i].name, pr->name) == 0) return &c->peer[i];
-  return NULL;
+  return tl_snap_peer(pr->proxy->snap, pr->peer_id);
 }
 
 static void on_timer(struct tl_timer *t, void *arg) {
@@ -195,7 +193,7 @@ static void drop_probe(struct tl_proxy *p, struct tl_probe **at) {
 
 static void want_probe(struct tl_proxy *p, const struct tl_conf_peer *peer) {
   struct tl_probe *pr = p->probes;
-  while (pr && (strcmp(pr->name, peer->name) != 0 || pr->health != peer->health)) pr = pr->next;
+  while (pr && (pr->peer_id != peer->id || pr->health != peer->health)) pr = pr->next;
   if (!pr) {
     pr = calloc(1, sizeof(*pr));
     if (!pr || !(pr->name = strdup(peer->name))) {
@@ -205,6 +203,7 @@ static void want_probe(struct tl_proxy *p, const struct tl_conf_peer *peer) {
     if (getrandom(&pr->call_id, sizeof(pr->call_id), GRND_NONBLOCK) < 0)
       pr->call_id = (uintptr_t)pr;
     pr->proxy = p;
+    pr->peer_id = peer->id;
     pr->timer.fn = on_timer;
     pr->health = tl_health_ref(peer->health);
     pr->next = p->probes;

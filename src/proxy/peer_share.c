@@ -3,7 +3,7 @@
  * What a worker has in progress toward each peer: a bound on requests awaiting a response, a rate
  * of new calls, and a number of simultaneous calls. A slow or dead peer thus takes its share of
  * the transactions and no more. The records live as long as the worker and are found by the peer's
- * name, so that a reload does not forget them.
+ * id, so that a reload does not forget them.
  */
 #include "peer_share.h"
 
@@ -11,37 +11,64 @@
 
 #include "call.h"
 #include "proxy.h"
+#include "tieline/index_map.h"
 
 #define LOG_EVERY_MS 1000u
 
-static struct tl_peer_share *share_by_name(struct tl_proxy *p, const char *name) {
-  struct tl_peer_share *l = p->shares;
-  while (l && strcmp(l->name, name) != 0) l = l->next;
-  if (l) return l;
-  l = calloc(1, sizeof(*l));
-  if (!l || !(l->name = strdup(name))) {
-    free(l);
+/* All that there have been, in the order in which their peers appeared. */
+struct tl_peer_share_table {
+  struct tl_index_map ids;
+  struct tl_peer_share **all;
+  uint32_t n, cap;
+  struct tl_peer_share nobodys; /* for all targets that belong to no peer */
+};
+
+static int grow_table(struct tl_peer_share_table *t) {
+  if (t->n < t->cap) return TL_OK;
+  uint32_t cap = t->cap ? 2 * t->cap : 16;
+  struct tl_peer_share **all = realloc(t->all, cap * sizeof(struct tl_peer_share *));
+  if (!all) return TL_ENOMEM;
+  t->all = all;
+  t->cap = cap;
+  return TL_OK;
+}
+
+static void free_share(struct tl_peer_share *share) {
+  if (share) free(share->name);
+  free(share);
+}
+
+static struct tl_peer_share *share_by_id(struct tl_peer_share_table *t, uint64_t id,
+                                         const char *name, uint64_t now_ms) {
+  uint32_t node = tl_index_map_first(&t->ids, tl_index_mix(id));
+  if (node) return t->all[tl_index_map_node(&t->ids, node)->value];
+  struct tl_peer_share *share = grow_table(t) ? NULL : calloc(1, sizeof(*share));
+  if (!share || !(share->name = strdup(name)) ||
+      tl_index_map_add(&t->ids, tl_index_mix(id), t->n)) {
+    free_share(share);
     return NULL;
   }
-  l->at_ms = p->net.now_ms;
-  l->next = p->shares;
-  p->shares = l;
-  return l;
+  share->at_ms = now_ms;
+  t->all[t->n++] = share;
+  return share;
 }
 
 struct tl_peer_share **tl_peer_share_of(struct tl_proxy *p, const struct tl_conf *conf) {
-  struct tl_peer_share **load = calloc(conf->n_peer + 1, sizeof(*load));
-  for (size_t i = 0; load && i < conf->n_peer; i++) load[i] = share_by_name(p, conf->peer[i].name);
-  return load;
+  struct tl_peer_share **share = calloc(conf->n_peer + 1, sizeof(struct tl_peer_share *));
+  if (!p->shares) p->shares = calloc(1, sizeof(*p->shares));
+  for (size_t i = 0; share && p->shares && i < conf->n_peer; i++)
+    share[i] = share_by_id(p->shares, conf->peer[i].id, conf->peer[i].name, p->net.now_ms);
+  return share;
 }
 
 void tl_peer_share_exit(struct tl_proxy *p) {
-  while (p->shares) {
-    struct tl_peer_share *l = p->shares;
-    p->shares = l->next;
-    free(l->name);
-    free(l);
-  }
+  struct tl_peer_share_table *t = p->shares;
+  if (!t) return;
+  for (uint32_t i = 0; i < t->n; i++) free_share(t->all[i]);
+  tl_index_map_clear(&t->ids);
+  free(t->all);
+  free(t);
+  p->shares = NULL;
 }
 
 /* The rate is that of the whole process: each worker grants its part. Up to one second's worth
@@ -94,7 +121,7 @@ void tl_peer_share_leave(struct tl_peer_share **share) {
 
 bool tl_peer_share_may_log(struct tl_proxy *p, struct tl_peer_share *l, uint32_t *out_unlogged) {
   *out_unlogged = 0;
-  if (!l) l = share_by_name(p, ""); /* for all targets that belong to no peer */
+  if (!l && p->shares) l = &p->shares->nobodys;
   if (!l) return true;
   if (l->logged_ms && p->net.now_ms - l->logged_ms < LOG_EVERY_MS) {
     l->unlogged++;

@@ -3,7 +3,7 @@
  * What one worker has in progress toward a peer, bounded by max_transactions_peer,
  * max_cps and max_calls.
  *
- * Ownership: the worker's, for its whole life; found by the peer's name, so that a
+ * Ownership: the worker's, for its whole life; found by the peer's id, so that a
  * reload forgets nothing. Threads: the worker's own; calls are counted for all workers
  * together (call.h). Errors: TL_EBUSY: the peer has its share.
  */
@@ -17,8 +17,7 @@ struct tl_peer_calls;
 struct tl_call_slot;
 
 struct tl_peer_share {
-  struct tl_peer_share *next;
-  char *name;
+  char *name;      /* the peer's */
   uint32_t active; /* requests waiting for a final response */
   double tokens;   /* new calls that may start now */
   uint64_t at_ms;

@@ -38,7 +38,7 @@ struct tl_proxy {
   size_t saved_large;           /* of those from malloc */
   struct tl_source_table *sources;
   struct tl_token_cache *tokens;
-  struct tl_peer_share *shares; /* peer_share.c */
+  struct tl_peer_share_table *shares; /* peer_share.c */
   struct tl_call_table *calls;
   struct tl_call_start *starts; /* account.c */
   struct tl_merge_table *merged;

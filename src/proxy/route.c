@@ -103,31 +103,45 @@ static bool host_listed(char *const *list, struct tl_str host) {
   return false;
 }
 
-/* Conditions on a source that is not known hold only if there are none. */
-static bool open_to(const struct tl_conf_route *r, const struct tl_source *s, size_t i) {
-  if (s) return tl_source_may_take(s, i);
-  return !r->from_peer && !r->verified_only && r->trust == TL_TRUST_ANY && !r->peer_subject &&
-         !r->peer_issuer && !r->peer_san && !r->peer_fingerprint && !r->peer_anchor;
-}
-
 /* Conditions on the destination apply to the URI that decides the next hop. */
-const char *tl_route_why_not(const struct tl_conf_route *r, size_t i, const struct tl_plan *plan,
-                             const struct tl_source *s) {
+const char *tl_route_why_not(const struct tl_conf_route *r, uint32_t number,
+                             const struct tl_plan *plan, struct tl_source *s,
+                             const struct tl_identity *id) {
   struct tl_str host = r->relay_request_uri ? tl_plan_next_host(plan) : plan->uri.host;
   if (r->to_prefix && !tl_uri_user_starts(plan->uri.user, tl_str_c(r->to_prefix)))
     return "the user does not begin with its to_prefix";
   if (r->to_domain && !host_listed(r->to_domain, host))
     return r->relay_request_uri ? "its to_domain lacks the host of the next hop (maddr, Route)"
                                 : "its to_domain lacks the host";
-  if (open_to(r, s, i)) return NULL;
+  if (tl_source_may_take(s, id, r, number)) return NULL;
   return r->from_peer ? "the source is none of its from_peer, or less trusted than it demands"
                       : "the source is not what it demands of peers";
 }
 
-static const struct tl_conf_route *route_by_id(const struct tl_conf *conf, uint64_t id) {
-  for (size_t i = 0; i < conf->n_route; i++)
-    if (conf->route[i].id == id) return &conf->route[i];
-  return NULL;
+/* One search of the table. */
+struct search {
+  const struct tl_conf *conf;
+  const struct tl_plan *plan;
+  struct tl_source *source;
+  const struct tl_identity *id;
+};
+
+static bool accept_route(void *arg, uint32_t number) {
+  const struct search *s = arg;
+  return !tl_route_why_not(&s->conf->route[number], number, s->plan, s->source, s->id);
+}
+
+/* The first route of the file that takes the request, or NULL. */
+static const struct tl_conf_route *find_route(const struct tl_conf *conf,
+                                              const struct tl_plan *plan, struct tl_source *source,
+                                              const struct tl_identity *id) {
+  struct search s = {conf, plan, source, id};
+  struct tl_route_query q = {.user = plan->uri.user,
+                             .host = plan->uri.host,
+                             .next_host = tl_plan_next_host(plan),
+                             .peer = source && source->peer ? source->peer->id : 0};
+  uint32_t number = tl_route_index_find(&conf->routes.index, &q, accept_route, &s);
+  return number == TL_ROUTE_NONE ? NULL : &conf->route[number];
 }
 
 /* ---- targets ---- */
@@ -167,11 +181,10 @@ static bool allow_preloaded(struct tl_proxy *p, struct tl_plan *plan,
   return true;
 }
 
-static int match_route(struct tl_proxy *p, const struct tl_msg *m, const struct tl_source *source,
-                       struct tl_plan *plan, unsigned *out_status) {
+static int match_route(struct tl_proxy *p, const struct tl_msg *m, struct tl_source *source,
+                       const struct tl_identity *id, struct tl_plan *plan, unsigned *out_status) {
   const struct tl_conf *conf = p->snap->conf;
-  for (size_t i = 0; i < conf->n_route && !plan->route; i++)
-    if (!tl_route_why_not(&conf->route[i], i, plan, source)) plan->route = &conf->route[i];
+  plan->route = find_route(conf, plan, source, id);
   if (!plan->route) return no_route(p, m, plan, out_status);
   if (plan->drop_routes < plan->n_routes && !allow_preloaded(p, plan, source)) {
     *out_status = 403;
@@ -215,7 +228,7 @@ static int in_dialog(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_sta
 /* The token is valid, and PLAN holds what it leads to. */
 static bool by_token(struct tl_proxy *p, struct tl_plan *plan, const struct tokens *t,
                      unsigned *out_status, int *out_rc) {
-  plan->route = route_by_id(p->snap->conf, t->last.route);
+  plan->route = tl_route_table_by_id(p->snap->conf, t->last.route);
   *out_rc = in_dialog(p, plan, out_status);
   if (*out_rc != TL_EINVAL) return true;
   drop_leg(plan);
@@ -247,5 +260,6 @@ int tl_route_plan(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn
   if (plan->refusal) return TL_ENOTFOUND;
   *out_status = status;
   if (done) return rc;
-  return secure_enough(plan, match_route(p, m, source, plan, out_status), out_status);
+  const struct tl_identity *id = tl_source_identity(p, source, c);
+  return secure_enough(plan, match_route(p, m, source, id, plan, out_status), out_status);
 }

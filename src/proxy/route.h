@@ -17,5 +17,6 @@ struct tl_conn;
 int tl_route_plan(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c,
                   const struct tl_msg *m, struct tl_plan *plan, unsigned *out_status);
 /* NULL if the request of PLAN from S (NULL: not known) may take R, the Ith route; else a phrase. */
-const char *tl_route_why_not(const struct tl_conf_route *r, size_t i, const struct tl_plan *plan,
-                             const struct tl_source *s);
+const char *tl_route_why_not(const struct tl_conf_route *r, uint32_t number,
+                             const struct tl_plan *plan, struct tl_source *s,
+                             const struct tl_identity *id);

@@ -16,15 +16,14 @@ struct tl_snap *tl_snap_ref(struct tl_snap *s) {
 
 void tl_snap_unref(struct tl_snap *s) {
   if (!s || --s->refs) return;
-  for (size_t i = 0; i < s->conf->n_peer; i++) tl_addr_list_unref(s->peer_addrs[i]);
+  tl_peer_table_unref(s->peers);
   tl_conf_unref(s->conf);
-  free(s->peer_addrs);
   free(s->share);
   free(s);
 }
 
 const struct tl_addr_list *tl_snap_addrs(const struct tl_snap *s, const struct tl_conf_peer *peer) {
-  return s->peer_addrs[peer - s->conf->peer];
+  return s->peers->addrs[peer - s->conf->peer];
 }
 
 struct tl_peer_share *tl_snap_share(const struct tl_snap *s, const struct tl_conf_peer *peer) {
@@ -32,36 +31,32 @@ struct tl_peer_share *tl_snap_share(const struct tl_snap *s, const struct tl_con
 }
 
 const struct tl_conf_peer *tl_snap_peer(const struct tl_snap *s, uint64_t id) {
-  for (size_t i = 0; id && i < s->conf->n_peer; i++)
-    if (s->conf->peer[i].id == id) return &s->conf->peer[i];
-  return NULL;
+  uint32_t number = id ? tl_peer_index_by_id(&s->peers->index, id) : TL_PEER_NONE;
+  if (number == TL_PEER_NONE) return NULL;
+  const struct tl_conf_peer *peer = &s->conf->peer[number];
+  return peer->id == id ? peer : NULL;
 }
 
-static void take_addrs(struct tl_snap *s, uint32_t changes) {
-  for (size_t i = 0; i < s->conf->n_peer; i++) {
-    struct tl_addr_list *old = s->peer_addrs[i];
-    s->peer_addrs[i] = tl_peer_addrs_current(s->conf->peer[i].addrs);
-    tl_addr_list_unref(old);
-  }
-  s->peer_addrs_seen = changes;
+/* Other addresses: the same snapshot with another table, into which nothing points between two
+ * messages. */
+static void refresh_peers(struct tl_snap *s) {
+  if (s->peers->generation == tl_peer_table_generation(s->conf)) return;
+  struct tl_peer_table *old = s->peers;
+  s->peers = tl_peer_table_current(s->conf);
+  tl_peer_table_unref(old);
 }
 
 void tl_snap_refresh(struct tl_proxy *p) {
-  uint32_t changes = __atomic_load_n(&p->th.rt->peer_addrs_changes, __ATOMIC_ACQUIRE);
   if (p->snap && p->snap->conf == p->net.conf) {
-    if (p->snap->peer_addrs_seen != changes) take_addrs(p->snap, changes);
+    refresh_peers(p->snap);
     return;
   }
   struct tl_snap *s = calloc(1, sizeof(*s));
-  if (s) s->peer_addrs = calloc(p->net.conf->n_peer + 1, sizeof(struct tl_addr_list *));
-  if (!s || !s->peer_addrs) {
-    free(s);
-    return; /* the old snapshot serves for another turn */
-  }
+  if (!s) return; /* the old snapshot serves for another turn */
   s->conf = tl_conf_ref(p->net.conf);
   s->refs = 1;
   s->share = tl_peer_share_of(p, s->conf);
-  take_addrs(s, changes);
+  s->peers = tl_peer_table_current(s->conf);
   tl_snap_unref(p->snap);
   p->snap = s;
 }

@@ -10,16 +10,15 @@
 #pragma once
 
 #include "tieline/conf.h"
-#include "tieline/peer_addrs.h"
+#include "tieline/peer_table.h"
 
 struct tl_proxy;
 struct tl_peer_share;
 
 struct tl_snap {
   struct tl_conf *conf;
-  struct tl_peer_share **share;     /* one for each peer of conf; NULL: memory was short */
-  struct tl_addr_list **peer_addrs; /* likewise: where it is reached, a reference each */
-  uint32_t peer_addrs_seen;         /* the changes of addresses that they reflect */
+  struct tl_peer_share **share; /* one for each peer of conf; NULL: memory was short */
+  struct tl_peer_table *peers;  /* of conf, with their addresses; a reference */
   uint32_t refs;
 };
 

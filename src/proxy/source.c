@@ -48,26 +48,18 @@ static struct tl_source_table *table_of(struct tl_proxy *p) {
   return p->sources;
 }
 
-/* Reuses OLD if it belongs to the same snapshot, since its size is the same then; else frees it. */
+/* In OLD's memory, if there is an OLD. */
 static struct tl_source *source_new(const struct tl_snap *snap, struct tl_source *old) {
-  const struct tl_conf *conf = snap->conf;
-  size_t n = sizeof(*old) + (conf->n_route + 63) / 64 * sizeof(old->route[0]);
-  if (old && old->generation == conf->generation) {
-    memset(old, 0, n);
-  } else {
-    free(old);
-    old = calloc(1, n);
-  }
-  if (!old) return NULL;
-  old->generation = conf->generation;
-  old->peer_addrs_seen = snap->peer_addrs_seen;
-  return old;
+  struct tl_source *s = old ? old : malloc(sizeof(*s));
+  if (!s) return NULL;
+  memset(s, 0, sizeof(*s));
+  s->generation = snap->peers->generation;
+  return s;
 }
 
 /* Is S still valid? It depends on the peers' addresses, and they change. */
 static bool is_current(const struct tl_source *s, const struct tl_snap *snap) {
-  return s && s->generation == snap->conf->generation &&
-         s->peer_addrs_seen == snap->peer_addrs_seen;
+  return s && s->generation == snap->peers->generation;
 }
 
 /* ---- the peer ---- */
@@ -145,20 +137,41 @@ static unsigned fit_of(const struct tl_conf_peer *peer, const struct facts *f) {
   return f->id ? fit_certificate(peer, f) : fit_address(peer, f);
 }
 
+/* The search for the peer that fits best. */
+struct best_peer {
+  const struct facts *f;
+  uint32_t number; /* of the best, TL_PEER_NONE: none fits */
+  unsigned fit;
+  bool several; /* fit */
+};
+
 /* A request has one source: the peer that matches best, the first in the file among equals. */
-static const struct tl_conf_peer *peer_of(const struct facts *f, unsigned *out_fitting) {
-  const struct tl_conf *conf = f->snap->conf;
-  const struct tl_conf_peer *peer = NULL;
-  unsigned best = 0;
-  *out_fitting = 0;
-  for (size_t i = 0; conf->peer && i < conf->n_peer; i++) {
-    unsigned fit = fit_of(&conf->peer[i], f);
-    *out_fitting += fit > 0;
-    if (fit <= best) continue;
-    best = fit;
-    peer = &conf->peer[i];
-  }
-  return peer;
+static bool consider_peer(void *arg, uint32_t number) {
+  struct best_peer *b = arg;
+  unsigned fit = number == b->number ? 0 : fit_of(&b->f->snap->conf->peer[number], b->f);
+  if (!fit) return true;
+  b->several |= b->number != TL_PEER_NONE;
+  if (fit < b->fit || (fit == b->fit && number > b->number)) return true;
+  b->fit = fit;
+  b->number = number;
+  return true;
+}
+
+static void consider_name(void *arg, struct tl_str domain) {
+  struct best_peer *b = arg;
+  tl_peer_index_by_name(&b->f->snap->peers->index, domain, consider_peer, b);
+}
+
+/* By the names of its certificate, if it has one; a peer that was dialled may have an address for
+ * a name. Else by where it comes from. */
+static const struct tl_conf_peer *peer_of(const struct facts *f, bool *out_several) {
+  struct best_peer b = {.f = f, .number = TL_PEER_NONE};
+  const struct tl_peer_index *x = &f->snap->peers->index;
+  if (f->id) tl_identity_each_domain(f->id, f->allow_cn, consider_name, &b);
+  if (!f->id || f->dialled) tl_peer_index_by_addr(x, f->addr, consider_peer, &b);
+  if (!f->id) tl_peer_index_by_network(x, f->addr, consider_peer, &b);
+  *out_several = b.several;
+  return b.number == TL_PEER_NONE ? NULL : &f->snap->conf->peer[b.number];
 }
 
 /* ---- conditions of routes ---- */
@@ -175,11 +188,11 @@ static bool glob_san(char *const *list, const struct tl_identity *id) {
   return false;
 }
 
+static bool asks_for_certificate(const struct tl_conf_route *r) {
+  return r->peer_subject || r->peer_issuer || r->peer_san || r->peer_fingerprint || r->peer_anchor;
+}
+
 static bool certificate_fits(const struct tl_conf_route *r, const struct tl_identity *id) {
-  if (!r->peer_subject && !r->peer_issuer && !r->peer_san && !r->peer_fingerprint &&
-      !r->peer_anchor)
-    return true;
-  if (!id) return false;
   return (!r->peer_subject || glob_any(r->peer_subject, id->subject)) &&
          (!r->peer_issuer || glob_any(r->peer_issuer, id->issuer)) &&
          (!r->peer_san || glob_san(r->peer_san, id)) &&
@@ -188,18 +201,23 @@ static bool certificate_fits(const struct tl_conf_route *r, const struct tl_iden
           glob_any(r->peer_fingerprint, id->spki_sha256));
 }
 
-static bool route_open(const struct tl_conf_route *r, const struct facts *f,
-                       const struct tl_conf_peer *peer) {
-  bool listed = !r->from_peer;
-  if ((r->verified_only && !f->id) || (r->unverified_only && f->id)) return false;
-  if (r->trust == TL_TRUST_VERIFIED && !f->id) return false;
-  if (r->trust == TL_TRUST_ENCRYPTED && !f->encrypted) return false;
-  for (size_t i = 0; i < r->n_from && !listed; i++) listed = peer && r->from[i] == peer;
-  return listed && certificate_fits(r, f->id);
+/* Patterns are slow, and the next request of this source asks for the same. */
+static bool certificate_fits_again(struct tl_source *s, const struct tl_identity *id,
+                                   const struct tl_conf_route *r, uint32_t number) {
+  uint32_t *judged = &s->judged[number % TL_SOURCE_JUDGED];
+  if (*judged / 2 != number + 1) *judged = (number + 1) * 2 + certificate_fits(r, id);
+  return *judged & 1;
 }
 
-bool tl_source_may_take(const struct tl_source *s, size_t route) {
-  return s->route[route / 64] >> (route % 64) & 1;
+/* Conditions on a source that is not known hold only if there are none. */
+bool tl_source_may_take(struct tl_source *s, const struct tl_identity *id,
+                        const struct tl_conf_route *r, uint32_t number) {
+  bool listed = !r->from_peer;
+  enum tl_trust trust = s ? s->trust : TL_TRUST_ANY;
+  if (trust > r->trust || (r->verified_only && !id) || (r->unverified_only && id)) return false;
+  for (size_t i = 0; i < r->n_from && !listed; i++) listed = s && r->from[i] == s->peer;
+  if (!listed || !asks_for_certificate(r)) return listed;
+  return s && id && certificate_fits_again(s, id, r, number);
 }
 
 /* ---- put together ---- */
@@ -244,11 +262,7 @@ static uint64_t sender_of(const struct tl_proxy *p, const struct tl_conf_peer *p
 
 static void fill_source(const struct tl_proxy *p, struct tl_source *s, const struct facts *f) {
   const struct tl_conf *conf = f->snap->conf;
-  unsigned fitting;
-  s->peer = peer_of(f, &fitting);
-  s->by_port = fitting > 1;
-  for (size_t i = 0; i < conf->n_route; i++)
-    if (route_open(&conf->route[i], f, s->peer)) s->route[i / 64] |= 1ull << (i % 64);
+  s->peer = peer_of(f, &s->by_port);
   s->verified = f->id != NULL;
   if (f->id) add_mappings(s, conf, f->id);
   s->allow_cn = f->allow_cn;

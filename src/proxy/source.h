@@ -18,10 +18,10 @@ struct tl_identity;
 struct tl_conn_info;
 
 #define TL_SOURCE_MAPPINGS 4
+#define TL_SOURCE_JUDGED 8   /* routes remembered, a power of two */
 #define TL_SOURCE_VERDICTS 8 /* domains remembered */
 struct tl_source {
-  uint64_t generation;             /* of the snapshot that all of it belongs to */
-  uint32_t peer_addrs_seen;        /* and the state of the peers' addresses then */
+  uint64_t generation;             /* of the table of peers that all of it belongs to */
   uint64_t sender;                 /* see tl_source_sender */
   uint64_t name;                   /* tl_token_name of its certificate, 0: none */
   const struct tl_conf_peer *peer; /* the one that fits best, NULL: none */
@@ -34,7 +34,9 @@ struct tl_source {
   const struct tl_conf_mapping *map[TL_SOURCE_MAPPINGS]; /* what the identity map adds */
   uint8_t next, verdict[TL_SOURCE_VERDICTS];             /* see identity_check.c */
   uint64_t key[TL_SOURCE_VERDICTS];                      /* keyed hashes of domains, 0: free */
-  uint64_t route[]; /* a bit for each route whose conditions on the source hold */
+  /* Routes whose conditions on the certificate were judged last: their number + 1, times two, and
+   * whether they hold. */
+  uint32_t judged[TL_SOURCE_JUDGED];
 };
 
 /* The source of what comes from FROM. C: the connection that it came on; NULL: a datagram, or
@@ -51,8 +53,10 @@ uint64_t tl_source_sender(struct tl_proxy *p, const struct tl_flow *from, struct
 /* The verified certificate of the sender, else NULL. */
 const struct tl_identity *tl_source_identity(const struct tl_proxy *p, const struct tl_source *s,
                                              const struct tl_conn *c);
-/* May requests of S take the ROUTE-th route? */
-bool tl_source_may_take(const struct tl_source *s, size_t route);
+/* May requests of S (NULL: nothing is known of it), whose verified certificate is ID (NULL: it has
+ * none), take R, route NUMBER of the snapshot? */
+bool tl_source_may_take(struct tl_source *s, const struct tl_identity *id,
+                        const struct tl_conf_route *r, uint32_t number);
 
 /* C is closing. */
 void tl_source_drop(struct tl_conn *c);

@@ -27,17 +27,30 @@ static bool same_target(const struct tl_target *a, const struct tl_target *b) {
   return a->peer == b->peer && a->by_leg == b->by_leg;
 }
 
+/* A search for a peer at an address. */
+struct at_address {
+  const struct tl_snap *snap;
+  enum tl_transport transport;
+  const struct tl_addr *addr;
+  const struct tl_conf_peer *found;
+};
+
+static bool take_tls_only(void *arg, uint32_t number) {
+  struct at_address *a = arg;
+  const struct tl_conf_peer *peer = &a->snap->conf->peer[number];
+  const struct tl_addr_list *l = a->snap->peers->addrs[number];
+  for (size_t i = 0; peer->tls_only && i < l->n && !a->found; i++)
+    if (tl_addr_ip_eq(&l->at[i].addr, a->addr)) a->found = peer;
+  return !a->found;
+}
+
 /* D39: an address of a peer that may only be reached by TLS. The port does not matter: nothing
  * goes to that machine in the clear. */
 static bool is_downgrade(const struct tl_snap *snap, enum tl_transport t,
                          const struct tl_addr *addr) {
-  for (size_t i = 0; snap->conf->peer && i < snap->conf->n_peer && t != TL_TLS; i++) {
-    const struct tl_conf_peer *peer = &snap->conf->peer[i];
-    const struct tl_addr_list *l = peer->tls_only ? tl_snap_addrs(snap, peer) : NULL;
-    for (size_t k = 0; l && k < l->n; k++)
-      if (tl_addr_ip_eq(&l->at[k].addr, addr)) return true;
-  }
-  return false;
+  struct at_address a = {.snap = snap, .addr = addr};
+  if (t != TL_TLS) tl_peer_index_by_addr(&snap->peers->index, addr, take_tls_only, &a);
+  return a.found != NULL;
 }
 
 static void append_target(const struct tl_snap *snap, struct tl_plan *plan, struct tl_target *new) {
@@ -73,16 +86,21 @@ static void add_leg(const struct tl_snap *snap, struct tl_plan *plan, enum tl_tr
   if (to.peer ? to.peer->transport == TL_TLS : *plan->leg != '\0') append_target(snap, plan, &to);
 }
 
+static bool take_exact(void *arg, uint32_t number) {
+  struct at_address *a = arg;
+  const struct tl_addr_list *l = a->snap->peers->addrs[number];
+  for (size_t i = 0; i < l->n && !a->found; i++)
+    if (l->at[i].via == a->transport && tl_addr_eq(&l->at[i].addr, a->addr))
+      a->found = &a->snap->conf->peer[number];
+  return !a->found;
+}
+
 /* An address of a configured peer carries that peer's identity, whatever a Contact calls it. */
 static const struct tl_conf_peer *peer_at(const struct tl_snap *snap, enum tl_transport t,
                                           const struct tl_addr *addr) {
-  for (size_t i = 0; i < snap->conf->n_peer; i++) {
-    const struct tl_conf_peer *peer = &snap->conf->peer[i];
-    const struct tl_addr_list *l = tl_snap_addrs(snap, peer);
-    for (size_t k = 0; k < l->n; k++)
-      if (l->at[k].via == t && tl_addr_eq(&l->at[k].addr, addr)) return peer;
-  }
-  return NULL;
+  struct at_address a = {.snap = snap, .transport = t, .addr = addr};
+  tl_peer_index_by_addr(&snap->peers->index, addr, take_exact, &a);
+  return a.found;
 }
 
 int tl_target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {

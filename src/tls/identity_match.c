@@ -85,6 +85,21 @@ bool tl_identity_speaks_for(const struct tl_identity *id, struct tl_str domain, 
   return !id->has_san && allow_cn && id->cn && id->n_cn < 2 && same_name(tl_str_c(id->cn), domain);
 }
 
+void tl_identity_each_domain(const struct tl_identity *id, bool allow_cn, tl_identity_domain_fn fn,
+                             void *arg) {
+  bool any_uri = false;
+  for (size_t i = 0; i < id->n_san; i++) {
+    struct tl_str host = {NULL, 0};
+    if (id->san[i].kind == TL_SAN_URI) host = sip_domain(id->san[i].value);
+    if (host.n) fn(arg, without_dot(host));
+    any_uri |= host.n > 0;
+  }
+  if (any_uri) return;
+  for (size_t i = 0; i < id->n_san; i++)
+    if (id->san[i].kind == TL_SAN_DNS) fn(arg, without_dot(tl_str_c(id->san[i].value)));
+  if (!id->has_san && allow_cn && id->cn && id->n_cn < 2) fn(arg, without_dot(tl_str_c(id->cn)));
+}
+
 bool tl_identity_matches(const struct tl_identity *id, struct tl_str domain, bool allow_cn) {
   struct tl_addr addr;
   domain = without_dot(domain);

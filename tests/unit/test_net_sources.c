@@ -5,9 +5,10 @@
 
 #include "net/sources.h"
 #include "tieline/err.h"
+#include "tieline/peer_table.h"
 
 static struct tl_network carrier;
-static struct tl_conf_peer peer = {.n_network = 1, .network = &carrier};
+static struct tl_conf_peer peer = {.identity = "carrier.example", .n_network = 1, .network = &carrier};
 static struct tl_conf conf = {
     .limits = {.max_connections_source = 3, .max_connections_peer = 5}, .n_peer = 1, .peer = &peer};
 
@@ -15,6 +16,20 @@ static struct tl_addr at(const char *host, unsigned port) {
   struct tl_addr a;
   cr_assert_eq(tl_addr_parse(tl_str_c(host), (uint16_t)port, &a), 0, "%s", host);
   return a;
+}
+
+/* The table of peers that a configuration has when it is loaded. */
+static void index_peers(struct tl_conf *c) {
+  cr_assert_eq(tl_network_parse(tl_str_c("198.51.100.0/24"), &carrier), 0);
+  for (size_t i = 0; i < c->n_peer; i++)
+    c->peer[i].addrs = tl_peer_addrs_new(tl_addr_list_new(), false);
+  c->peers = NULL;
+  tl_peer_table_publish(c, tl_peer_table_new(c));
+}
+
+static void drop_index(struct tl_conf *c) {
+  tl_peer_table_unref(c->peers);
+  for (size_t i = 0; i < c->n_peer; i++) tl_peer_addrs_unref(c->peer[i].addrs);
 }
 
 Test(net_sources, s13_each_source_has_its_bound) {
@@ -27,7 +42,7 @@ Test(net_sources, s13_each_source_has_its_bound) {
       {"198.51.100.7", "198.51.100.7", 5}, /* the peer's */
       {"198.51.100.8", "198.51.100.8", 5},
   };
-  cr_assert_eq(tl_network_parse(tl_str_c("198.51.100.0/24"), &carrier), 0);
+  index_peers(&conf);
   for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
     struct tl_addr a = at(row[i].host, 1), b = at(row[i].same, 2);
     for (unsigned n = 0; n < row[i].most; n++)
@@ -43,6 +58,7 @@ Test(net_sources, s13_each_source_has_its_bound) {
     tl_conn_source_leave(&a); /* one that has none */
     cr_assert_eq(tl_conn_source_enter(&conf, &a), 0, "row %zu", i);
   }
+  drop_index(&conf);
 }
 
 Test(net_sources, s13_a_peer_may_have_a_bound_of_its_own) {
@@ -53,9 +69,9 @@ Test(net_sources, s13_a_peer_may_have_a_bound_of_its_own) {
   struct tl_conf_peer both[] = {peer, peer};
   struct tl_conf c = conf;
   const struct tl_addr a = at("198.51.100.9", 1), other = at("192.0.2.9", 1);
-  cr_assert_eq(tl_network_parse(tl_str_c("198.51.100.0/24"), &carrier), 0);
   c.peer = both;
   c.n_peer = 2;
+  index_peers(&c);
   for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
     for (int k = 0; k < 2; k++) both[k].max_connections = row[i].own[k];
     unsigned n = 0;
@@ -66,13 +82,14 @@ Test(net_sources, s13_a_peer_may_have_a_bound_of_its_own) {
     cr_expect_eq(n, 3, "who is no peer");
     while (n--) tl_conn_source_leave(&other);
   }
+  drop_index(&c);
 }
 
 /* Strangers who took all connections kept us from dialling, and peers from coming. */
 Test(net_sources, s13_some_connections_are_kept_for_peers_and_our_own) {
   struct tl_conf some = conf;
   const struct tl_addr stranger = at("192.0.2.1", 1), carriers = at("198.51.100.9", 1);
-  cr_assert_eq(tl_network_parse(tl_str_c("198.51.100.0/24"), &carrier), 0);
+  index_peers(&some);
   some.limits.max_connections = 80;
   for (uint32_t now = 0; now < 100; now++) {
     cr_assert_eq(tl_conn_room(&some, now, &stranger), now < 70, "%u", now);
@@ -82,9 +99,11 @@ Test(net_sources, s13_some_connections_are_kept_for_peers_and_our_own) {
   some.limits.max_connections = UINT32_MAX; /* descriptors are fewer */
   cr_assert(tl_conn_room(&some, 8, &stranger));
   cr_assert_not(tl_conn_room(&some, 1u << 30, NULL));
+  drop_index(&some);
 }
 
 Test(net_sources, s13_a_hundred_thousand_sources) {
+  index_peers(&conf);
   for (unsigned round = 0; round < 2; round++) {
     for (unsigned i = 0; i < 100000; i++) {
       char host[64];
@@ -96,4 +115,5 @@ Test(net_sources, s13_a_hundred_thousand_sources) {
         tl_conn_source_leave(&a);
     }
   }
+  drop_index(&conf);
 }

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tables of peers: made whole from the configuration and the lists of addresses
+ * that are current, then only read. What a peer is reached at is looked up
+ * elsewhere (the control thread's names), which has a new table made when it
+ * changes.
+ */
+#include "tieline/peer_table.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <urcu/urcu-memb.h>
+
+#include "tieline/err.h"
+
+/* One entry for each host: a peer may have several ports there. */
+static int index_addrs(struct tl_peer_index *x, uint32_t number, const struct tl_addr_list *l) {
+  int rc = TL_OK;
+  for (size_t i = 0; i < l->n && rc == TL_OK; i++) {
+    size_t k = 0;
+    while (k < i && !tl_addr_ip_eq(&l->at[k].addr, &l->at[i].addr)) k++;
+    if (k == i) rc = tl_peer_index_add_addr(x, number, &l->at[i].addr);
+  }
+  return rc;
+}
+
+static int index_names(struct tl_peer_index *x, uint32_t number, const struct tl_conf_peer *peer) {
+  int rc = TL_OK;
+  if (!peer->identities) return tl_peer_index_add_name(x, number, tl_str_c(peer->identity));
+  for (char **name = peer->identities; *name && rc == TL_OK; name++)
+    rc = tl_peer_index_add_name(x, number, tl_str_c(*name));
+  return rc;
+}
+
+static int index_peer(struct tl_peer_table *t, uint32_t number, const struct tl_conf_peer *peer) {
+  struct tl_peer_index *x = &t->index;
+  int rc = tl_peer_index_add_id(x, number, peer->id);
+  if (rc == TL_OK) rc = index_names(x, number, peer);
+  for (size_t i = 0; i < peer->n_network && rc == TL_OK; i++)
+    rc = tl_peer_index_add_network(x, number, &peer->network[i]);
+  return rc == TL_OK ? index_addrs(x, number, t->addrs[number]) : rc;
+}
+
+struct tl_peer_table *tl_peer_table_new(const struct tl_conf *c) {
+  static _Atomic uint64_t generations;
+  struct tl_peer_table *t = calloc(1, sizeof(*t));
+  if (!t) return NULL;
+  atomic_init(&t->refs, 1);
+  t->generation = atomic_fetch_add(&generations, 1) + 1;
+  t->addrs = calloc(c->n_peer + 1, sizeof(struct tl_addr_list *));
+  int rc = t->addrs ? TL_OK : TL_ENOMEM;
+  while (rc == TL_OK && t->n < c->n_peer) {
+    size_t number = t->n++;
+    t->addrs[number] = tl_peer_addrs_current(c->peer[number].addrs);
+    rc = index_peer(t, (uint32_t)number, &c->peer[number]);
+  }
+  if (rc == TL_OK) return t;
+  tl_peer_table_unref(t);
+  return NULL;
+}
+
+struct tl_peer_table *tl_peer_table_ref(struct tl_peer_table *t) {
+  atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+  return t;
+}
+
+void tl_peer_table_unref(struct tl_peer_table *t) {
+  if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1) return;
+  for (size_t i = 0; i < t->n; i++) tl_addr_list_unref(t->addrs[i]);
+  tl_peer_index_clear(&t->index);
+  free(t->addrs);
+  free(t);
+}
+
+/* ---- which one is current ---- */
+
+struct tl_peer_table *tl_peer_table_current(const struct tl_conf *c) {
+  urcu_memb_read_lock();
+  struct tl_peer_table *t = tl_peer_table_ref(__atomic_load_n(&c->peers, __ATOMIC_ACQUIRE));
+  urcu_memb_read_unlock();
+  return t;
+}
+
+uint64_t tl_peer_table_generation(const struct tl_conf *c) {
+  return __atomic_load_n(&c->peers_generation, __ATOMIC_ACQUIRE);
+}
+
+void tl_peer_table_publish(struct tl_conf *c, struct tl_peer_table *t) {
+  struct tl_peer_table *old = __atomic_exchange_n(&c->peers, t, __ATOMIC_ACQ_REL);
+  __atomic_store_n(&c->peers_generation, t->generation, __ATOMIC_RELEASE);
+  if (!old) return;
+  urcu_memb_synchronize_rcu();
+  tl_peer_table_unref(old);
+}
