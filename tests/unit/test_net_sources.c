@@ -8,7 +8,8 @@
 #include "tieline/peer_table.h"
 
 static struct tl_network carrier;
-static struct tl_conf_peer peer = {.identity = "carrier.example", .n_network = 1, .network = &carrier};
+static struct tl_conf_peer peer = {
+    .identity = "carrier.example", .n_network = 1, .network = &carrier};
 static struct tl_conf conf = {
     .limits = {.max_connections_source = 3, .max_connections_peer = 5}, .n_peer = 1, .peer = &peer};
 
