@@ -52,7 +52,8 @@ class Reporter:
     def line(self, word, report, seconds=None):
         name = report.nodeid.rpartition("::")[2]
         if report.skipped:
-            self.write("skip %s: %s" % (name, report.longrepr[2].removeprefix("Skipped: ")))
+            expected = getattr(report, "wasxfail", None)
+            self.write("skip %s: %s" % (name, expected or report.longrepr[2].removeprefix("Skipped: ")))
             return
         self.write("%-4s %s (%.1f s)" % (word, name, report.duration if seconds is None else seconds))
         if not report.passed:
