@@ -4,7 +4,6 @@
  * need nothing else: help, version, log, stop.
  */
 #include <openssl/crypto.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,15 +12,6 @@
 
 #include "control/control_internal.h"
 #include "control/ocsp.h"
-
-int tl_command_fail(struct tl_answer *a, int code, const char *fmt, ...) {
-  va_list ap;
-  va_start(ap, fmt);
-  vsnprintf(a->message, sizeof(a->message), fmt, ap);
-  va_end(ap);
-  a->code = code;
-  return 0;
-}
 
 static int run_version(struct tl_control *c, struct tl_request *req, const json_t *params,
                        struct tl_answer *a) {
@@ -119,22 +109,6 @@ static int run_help(struct tl_control *c, struct tl_request *req, const json_t *
   }
   a->result = json_pack("{s:o}", "commands", list);
   return 0;
-}
-
-void tl_command_answer(struct tl_control *c, struct tl_request *req, struct tl_answer *a) {
-  char *line = NULL;
-  size_t n = 0;
-  if (req->notification) {
-    json_decref(a->result);
-    json_decref(a->data);
-  } else if (a->result) {
-    line = tl_rpc_result(req->id, a->result, &n);
-  } else {
-    line = tl_rpc_error(req->id, a->code, a->message, a->data, &n);
-  }
-  tl_server_reply(&c->server, req->who, line, n, tl_control_now_ms());
-  json_decref(req->id);
-  req->id = NULL;
 }
 
 static int dispatch_command(struct tl_control *c, const struct tl_rpc *rpc, struct tl_request *req,

@@ -9,38 +9,6 @@
 
 #include "control/control_internal.h"
 
-/* ---- a certificate */
-
-static json_t *alt_names_of(const struct tl_identity *id) {
-  json_t *o = json_object();
-  for (int kind = TL_SAN_DNS; kind <= TL_SAN_IP; kind++) {
-    json_t *list = json_array();
-    for (size_t i = 0; i < id->n_san; i++)
-      if ((int)id->san[i].kind == kind) json_array_append_new(list, tl_json_text(id->san[i].value));
-    json_object_set_new(o, tl_san_kind_name(kind), list);
-  }
-  return o;
-}
-
-json_t *tl_json_identity(const struct tl_identity *id) {
-  if (!id) return json_null();
-  json_t *o = json_object();
-  for (int f = 0; f < TL_ID_FIELDS; f++)
-    json_object_set_new(o, tl_id_field_name((enum tl_id_field)f),
-                        tl_json_text(tl_identity_field(id, (enum tl_id_field)f)));
-  for (int f = 0; f < TL_ID_FLAGS; f++)
-    json_object_set_new(o, tl_id_flag_name((enum tl_id_flag)f),
-                        json_boolean(tl_identity_flag(id, (enum tl_id_flag)f)));
-  json_object_set_new(o, "san", alt_names_of(id));
-  json_object_set_new(o, "verify_code", json_integer(id->verify_code));
-  json_object_set_new(o, "seconds_left", json_integer((json_int_t)(id->not_after - time(NULL))));
-  json_object_set_new(o, "chain_not_after", tl_json_time(id->chain_not_after));
-  json_object_set_new(o, "chain_length", json_integer((json_int_t)tl_identity_chain_len(id)));
-  return o;
-}
-
-/* ---- the connection */
-
 static json_t *describe_connection(const struct tl_conn_info *i) {
   json_t *j = tl_json_connection(i), *tls = json_object_get(j, "tls");
   if (json_is_object(tls)) {

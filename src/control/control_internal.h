@@ -4,10 +4,11 @@
  *
  *   server.c        unix socket, clients, lines; hands each line to command.c
  *   rpc.c           JSON-RPC envelopes
- *   command.c       the table of commands, dispatch
+ *   command.c       the table of commands, dispatch; command_answer.c their answers
  *   gather.c        collects the connections of all workers, within a deadline
  *   show_commands.c connections, peers, tls_list; connection.c one connection, and closing it;
- *                   handshakes.c, keylog_command.c, explain_*.c, stats.c, reload.c as named
+ *                   handshakes.c, keylog_command.c, explain_*.c, stats.c, reload.c as named;
+ *                   json_values.c, params.c the values they have in common
  *   fetch.c         helper threads that fetch over HTTP (fetch.h)
  *   peer_names.c    re-resolves the names of peers
  *   crl_refresh.c   keeps revocation lists fresh; expiry.c warns about what expires soon
@@ -15,7 +16,7 @@
  *   watch.c         reloads when files have changed
  *   ledger*.c       re-verifies connected chains when the configuration changes
  *   ocsp_*.c        our staples and clients' certificates (ocsp.h)
- *   control_loop.c  the loop: signals, mailbox, deadlines, draining
+ *   control_loop.c  the loop: signals, mailbox, deadlines; drain.c how it ends
  *
  * Ownership: one struct tl_control, the main thread's. Threads: that one only.
  * Errors: enum tl_err; towards clients JSON-RPC codes.
@@ -30,6 +31,7 @@
 #include <stdint.h>
 
 #include "tieline/control.h"
+#include "tieline/wheel.h" /* tl_now_ms */
 
 /* ---- rpc.c: JSON-RPC 2.0 */
 
@@ -120,6 +122,9 @@ struct tl_question;
 struct tl_explain;
 struct tl_ledger;
 struct tl_crl_life;
+struct tl_expiry;
+struct tl_ocsp_clients;
+struct tl_ocsp_staples;
 struct tl_watch;
 
 struct tl_control {
@@ -136,6 +141,9 @@ struct tl_control {
   struct tl_question *questions; /* of `explain request`, under way to workers */
   struct tl_ledger *ledger;
   struct tl_crl_life *crl;
+  struct tl_expiry *expiry;
+  struct tl_ocsp_clients *ocsp_client;
+  struct tl_ocsp_staples *ocsp_staple;
   struct tl_watch *watch;
   struct {
     uint64_t next_ms; /* when the next name is due; UINT64_MAX: none */
@@ -144,9 +152,14 @@ struct tl_control {
   } names;
 };
 
-uint64_t tl_control_now_ms(void);
+/* ---- drain.c */
+
+#define TL_DRAIN_TICK_MS 20
+
 /* Begins to drain; when already draining, ends at once. */
 void tl_control_shutdown(struct tl_control *c);
+/* While draining, every tick: has everything ended, or is the time over? */
+void tl_control_drain(struct tl_control *c, uint64_t now_ms);
 
 /* ---- peer_names.c: names of peers, re-resolved when their answers expire */
 
@@ -233,7 +246,7 @@ json_t *tl_json_address(const struct tl_addr *a);
 json_t *tl_json_text(const char *s);
 /* One connection as `connections` shows it. */
 json_t *tl_json_connection(const struct tl_conn_info *i);
-/* Every field of a certificate (connection.c); NULL as null. */
+/* Every field of a certificate; NULL as null. */
 json_t *tl_json_identity(const struct tl_identity *id);
 
 /* ---- stats.c */

@@ -23,19 +23,11 @@
 #include "control/watch.h"
 #include "tieline/explain.h"
 #include "tieline/keylog.h"
-#include "tieline/worker.h"
 
 #define MAILBOX_CAP 4096
-#define DRAIN_TICK_MS 20
 
 /* Signals and the socket belong to the process, so there is only one. */
 static struct tl_control control = {.sigfd = -1, .server.fd = -1};
-
-uint64_t tl_control_now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static int block_signals(struct tl_control *c) {
   sigset_t s;
@@ -65,16 +57,25 @@ static void give_to_user(const struct tl_server *s, const char *user) {
   }
 }
 
+static void on_files_changed(struct tl_control *c) {
+  struct tl_answer a = {0};
+  TL_LOG(TL_LOG_INFO, "Files of the configuration have changed: reloading.");
+  tl_reload_conf(c, NULL, &a); /* the log says how it went */
+  json_decref(a.result);
+  json_decref(a.data);
+}
+
 int tl_control_init(struct tl_runtime *rt, char *err, size_t cap) {
   struct tl_control *c = &control;
   memset(c, 0, sizeof(*c));
   c->rt = rt;
   c->ledger = calloc(1, sizeof(*c->ledger));
   c->sigfd = c->server.fd = -1;
-  c->started_ms = tl_control_now_ms();
+  c->started_ms = tl_now_ms();
   c->server.request = tl_command_line;
   c->server.arg = c;
-  if (!c->ledger || tl_crl_init(c) || tl_watch_init(c) ||
+  if (!c->ledger || tl_crl_init(c) || tl_expiry_init(c) || tl_ocsp_client_init(c) ||
+      tl_ocsp_staple_init(c) || tl_watch_init(c, on_files_changed) ||
       tl_mailbox_init(&rt->control.mailbox, MAILBOX_CAP) || block_signals(c)) {
     snprintf(err, cap, "no signal or event descriptor: %s", strerror(errno));
     return TL_EIO;
@@ -87,58 +88,6 @@ int tl_control_init(struct tl_runtime *rt, char *err, size_t cap) {
   tl_conf_unref(conf);
   if (rc) tl_control_exit(rt);
   return rc;
-}
-
-static bool post_drain(struct tl_mailbox *to) {
-  struct tl_mail *m = calloc(1, sizeof(*m));
-  if (!m) return false;
-  m->type = TL_MAIL_DRAIN;
-  if (tl_mailbox_post(to, m) == 0) return true;
-  free(m);
-  return false;
-}
-
-/* Repeated every tick until each mailbox has accepted it. */
-static void post_drain_to_all(struct tl_control *c) {
-  struct tl_runtime *rt = c->rt;
-  if (rt->resolver.cap && !c->told_resolver) c->told_resolver = post_drain(&rt->resolver);
-  for (unsigned i = 0; i < rt->n_handshaker; i++)
-    if (rt->handshaker[i] && !c->told_handshaker[i])
-      c->told_handshaker[i] = post_drain(&rt->handshaker[i]->mailbox);
-  for (unsigned i = 0; i < rt->n_worker; i++)
-    if (rt->worker[i] && !c->told_worker[i])
-      c->told_worker[i] = post_drain(&rt->worker[i]->mailbox);
-}
-
-void tl_control_shutdown(struct tl_control *c) {
-  if (c->state != TL_CONTROL_RUNNING) {
-    c->state = TL_CONTROL_STOPPED;
-    return;
-  }
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
-  c->state = TL_CONTROL_DRAINING;
-  c->drain_until_ms = tl_control_now_ms() + conf->timeouts.drain;
-  TL_LOG(TL_LOG_INFO, "Draining: no new connections, transactions may finish.",
-         TL_FI("transactions", tl_runtime_counter(c->rt, TL_C_TXN_NOW)),
-         TL_FI("connections", c->rt->connections), TL_FI("at_most_ms", conf->timeouts.drain));
-  tl_conf_unref(conf);
-  sd_notify(0, "STOPPING=1\nSTATUS=Draining");
-  post_drain_to_all(c);
-}
-
-static void drain_tick(struct tl_control *c, uint64_t now_ms) {
-  bool drained = true;
-  if (c->state != TL_CONTROL_DRAINING) return;
-  post_drain_to_all(c);
-  for (unsigned i = 0; i < c->rt->n_worker; i++)
-    if (c->rt->worker[i]) drained = drained && c->told_worker[i] && tl_worker_drained(c->rt, i);
-  if (drained) {
-    c->state = TL_CONTROL_STOPPED;
-  } else if (now_ms >= c->drain_until_ms) {
-    TL_LOG(TL_LOG_WARN, "The drain time is over; what is left is cut off.",
-           TL_FI("transactions", tl_runtime_counter(c->rt, TL_C_TXN_NOW)));
-    c->state = TL_CONTROL_STOPPED;
-  }
 }
 
 static void reload_by_signal(struct tl_control *c) {
@@ -189,8 +138,8 @@ static void run_turn(struct tl_control *c) {
   struct pollfd p[3 + TL_SERVER_POLLFDS] = {{.fd = c->sigfd, .events = POLLIN},
                                             {.fd = c->rt->control.mailbox.efd, .events = POLLIN},
                                             {.events = POLLIN}};
-  int timeout_ms = c->state == TL_CONTROL_DRAINING ? DRAIN_TICK_MS : -1;
-  uint64_t now_ms = tl_control_now_ms();
+  int timeout_ms = c->state == TL_CONTROL_DRAINING ? TL_DRAIN_TICK_MS : -1;
+  uint64_t now_ms = tl_now_ms();
   tl_gather_expire(c, now_ms, &timeout_ms);
   tl_watch_turn(c, false, now_ms, &timeout_ms);
   tl_names_turn(c, now_ms, &timeout_ms);
@@ -207,12 +156,12 @@ static void run_turn(struct tl_control *c) {
     if (errno != EINTR) TL_LOG(TL_LOG_ERROR, "Waiting failed.", TL_FC("error", strerror(errno)));
     return;
   }
-  now_ms = tl_control_now_ms();
+  now_ms = tl_now_ms();
   if (p[1].revents) take_mail(c);
   if (p[2].revents) tl_watch_turn(c, true, now_ms, &timeout_ms);
   tl_server_turn(&c->server, p + 3, n, now_ms);
   if (p[0].revents) take_signals(c);
-  drain_tick(c, now_ms);
+  tl_control_drain(c, now_ms);
 }
 
 int tl_control_run(struct tl_runtime *rt) {
@@ -225,7 +174,7 @@ int tl_control_run(struct tl_runtime *rt) {
   sd_notifyf(0, "READY=1\nMAINPID=%d\nSTATUS=Running, configuration %llu", (int)getpid(),
              (unsigned long long)__atomic_load_n(&rt->generation, __ATOMIC_RELAXED));
   while (c->state != TL_CONTROL_STOPPED) run_turn(c);
-  tl_server_flush(&c->server, tl_control_now_ms());
+  tl_server_flush(&c->server, tl_now_ms());
   return 0;
 }
 
@@ -243,7 +192,8 @@ void tl_control_exit(struct tl_runtime *rt) {
   take_mail(c);
   tl_crl_exit(c);
   tl_ocsp_client_exit(c);
-  tl_ocsp_staple_exit();
+  tl_ocsp_staple_exit(c);
+  tl_expiry_exit(c);
   tl_watch_exit(c);
   tl_mailbox_destroy(&rt->control.mailbox);
   urcu_memb_unregister_thread();

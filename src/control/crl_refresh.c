@@ -108,7 +108,7 @@ static uint64_t next_look(const struct tl_control *c, const struct tl_crl_point 
 
 static void on_fetch_failed(struct tl_control *c, struct tl_crl_point *p, const char *why) {
   uint64_t wait = (uint64_t)RETRY_MS << (p->failures < 10 ? p->failures : 10), most = refresh_ms(c);
-  p->due_ms = tl_control_now_ms() + (wait < most ? wait : most);
+  p->due_ms = tl_now_ms() + (wait < most ? wait : most);
   tl_count(&c->rt->control.counters, TL_C_CRL_FETCH_FAILED);
   if (strcmp(p->why, why) != 0 || p->failures++ == 0)
     TL_LOG(TL_LOG_WARN, "A revocation list could not be fetched; it is tried again.",
@@ -130,7 +130,7 @@ static void take_crl(struct tl_control *c, struct tl_crl_point *p, X509_CRL *crl
       X509_CRL_free(p->crl);
       p->crl = crl;
     }
-    p->due_ms = tl_control_now_ms() + next_look(c, p);
+    p->due_ms = tl_now_ms() + next_look(c, p);
   }
   if (taken) {
     struct tl_crl_info info;
@@ -175,10 +175,10 @@ static void order_fetch(struct tl_control *c, struct tl_crl_point *p) {
     free(f);
   } else if (tl_fetch_order(c->rt, f)) {
     free(f); /* too many at once, which is counted: retried by a later turn */
-    p->due_ms = tl_control_now_ms() + AGAIN_MS;
+    p->due_ms = tl_now_ms() + AGAIN_MS;
   } else {
     p->under_way = true;
-    p->ordered_ms = tl_control_now_ms();
+    p->ordered_ms = tl_now_ms();
   }
 }
 
@@ -256,7 +256,6 @@ void tl_crl_exit(struct tl_control *c) {
     l->points = p->next;
     place_free(p);
   }
-  tl_expiry_exit();
   free(l);
   c->crl = NULL;
 }
@@ -290,12 +289,10 @@ int tl_command_crl(struct tl_control *c, struct tl_request *req, const json_t *p
   for (size_t i = 0; i < conf->n_domain; i++) add_lists(lists, conf->domain[i]);
   for (struct tl_crl_point *p = c->crl->points; p; p = p->next)
     json_array_append_new(
-        places,
-        json_pack("{s:o, s:b, s:b, s:o, s:I}", "url", tl_rpc_text(p->url, SIZE_MAX), "fetched",
-                  p->crl != NULL, "under_way", p->under_way, "error",
-                  p->why[0] ? tl_rpc_text(p->why, SIZE_MAX) : json_null(), "next_look_ms",
-                  p->due_ms > tl_control_now_ms() ? (json_int_t)(p->due_ms - tl_control_now_ms())
-                                                  : 0));
+        places, json_pack("{s:o, s:b, s:b, s:o, s:I}", "url", tl_rpc_text(p->url, SIZE_MAX),
+                          "fetched", p->crl != NULL, "under_way", p->under_way, "error",
+                          p->why[0] ? tl_rpc_text(p->why, SIZE_MAX) : json_null(), "next_look_ms",
+                          p->due_ms > tl_now_ms() ? (json_int_t)(p->due_ms - tl_now_ms()) : 0));
   tl_conf_unref(conf);
   a->result = json_pack("{s:o, s:o}", "lists", lists, "places", places);
   return 0;

@@ -30,7 +30,8 @@ void tl_crl_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 /* expiry.c */
 /* Logs what expires soon: own certificates, authorities, chains of peers, lists. */
 void tl_expiry_check(struct tl_control *c, const struct tl_conf *conf);
-void tl_expiry_exit(void);
+int tl_expiry_init(struct tl_control *c);
+void tl_expiry_exit(struct tl_control *c);
 /* For stats: seconds until the first own certificate, authority, peer's chain and list expire. */
 json_t *tl_expiry_gauges(struct tl_control *c);
 /* The authorities of a domain with their days left. */

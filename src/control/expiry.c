@@ -18,13 +18,15 @@
 #define LISTS_MAX 1024
 #define LIST_MARGIN_S 3600
 
-/* The worst level logged for a certificate, by its digest. The control thread's. */
+/* The worst level logged for a certificate, by its digest. */
 struct told {
   uint8_t sha256[32];
   int level;
 };
-static struct told *told;
-static size_t n_told;
+struct tl_expiry {
+  struct told *told;
+  size_t n_told;
+};
 
 static int level_of(time_t not_after, time_t now) {
   const time_t left = not_after - now;
@@ -35,15 +37,15 @@ static int level_of(time_t not_after, time_t now) {
 }
 
 /* Is LEVEL worse than the last one? */
-static bool is_news(const uint8_t sha256[32], int level) {
-  struct told *t = told;
-  while (t < told + n_told && memcmp(t->sha256, sha256, sizeof(t->sha256)) != 0) t++;
-  if (t == told + n_told) {
-    if (level == 0 || n_told == TOLD_MAX) return false;
-    struct told *more = realloc(told, (n_told + 1) * sizeof(*told));
+static bool is_news(struct tl_expiry *e, const uint8_t sha256[32], int level) {
+  struct told *t = e->told, *end = e->told + e->n_told;
+  while (t < end && memcmp(t->sha256, sha256, sizeof(t->sha256)) != 0) t++;
+  if (t == end) {
+    if (level == 0 || e->n_told == TOLD_MAX) return false;
+    struct told *more = realloc(e->told, (e->n_told + 1) * sizeof(*e->told));
     if (!more) return false;
-    told = more;
-    t = &told[n_told++];
+    e->told = more;
+    t = &e->told[e->n_told++];
     memcpy(t->sha256, sha256, sizeof(t->sha256));
     t->level = 0;
   }
@@ -52,11 +54,11 @@ static bool is_news(const uint8_t sha256[32], int level) {
   return news;
 }
 
-static void log_expiry(const char *what, const char *subject, const char *domain, time_t not_after,
-                       const uint8_t sha256[32]) {
+static void log_expiry(struct tl_expiry *e, const char *what, const char *subject,
+                       const char *domain, time_t not_after, const uint8_t sha256[32]) {
   const time_t now = time(NULL);
   const int level = level_of(not_after, now);
-  if (not_after == 0 || !is_news(sha256, level)) return;
+  if (not_after == 0 || !is_news(e, sha256, level)) return;
   TL_LOG(level > 1 ? TL_LOG_ERROR : TL_LOG_WARN,
          level == 4 ? "A certificate has ended." : "A certificate ends soon.", TL_FC("whose", what),
          TL_FC("subject", subject), TL_FC("tls_domain", domain),
@@ -95,21 +97,22 @@ static void each_authority(const struct tl_tls_domain *d, authority_fn fn, void 
 static void check_authority(void *arg, const struct tl_tls_domain *d, X509 *x) {
   unsigned char sha256[32];
   char subject[256];
-  (void)arg;
   if (X509_digest(x, EVP_sha256(), sha256, NULL) != 1) return;
   subject_of(x, subject, sizeof(subject));
-  log_expiry("an authority", subject, d->name, time_of(X509_get0_notAfter(x)), sha256);
+  log_expiry(arg, "an authority", subject, d->name, time_of(X509_get0_notAfter(x)), sha256);
 }
 
-static void check_own(const struct tl_tls_domain *d) {
+static void check_own(struct tl_expiry *e, const struct tl_tls_domain *d) {
   uint8_t sha256[32];
   size_t n = 0;
   if (d->own && OPENSSL_hexstr2buf_ex(sha256, sizeof(sha256), &n, d->own->cert_sha256, '\0') == 1)
-    log_expiry("ours", d->subject, d->name, d->not_after, sha256);
+    log_expiry(e, "ours", d->subject, d->name, d->not_after, sha256);
 }
 
-static void check_list(const struct tl_tls_domain *d, size_t at, const struct tl_crl_info *i) {
+static void check_list(void *arg, const struct tl_tls_domain *d, size_t at,
+                       const struct tl_crl_info *i) {
   const time_t now = time(NULL), left = i->next_update - now;
+  (void)arg;
   time_t margin = (i->next_update - i->this_update) / 10;
   if (margin < LIST_MARGIN_S) margin = LIST_MARGIN_S;
   const uint8_t level = !i->next_update ? 0 : left < 0 ? 2 : left < margin ? 1 : 0;
@@ -124,39 +127,43 @@ static void check_list(const struct tl_tls_domain *d, size_t at, const struct tl
 }
 
 /* Calls FN for each list of D. */
-static void each_list(const struct tl_tls_domain *d,
-                      void (*fn)(const struct tl_tls_domain *d, size_t at,
-                                 const struct tl_crl_info *i)) {
+typedef void (*list_fn)(void *arg, const struct tl_tls_domain *d, size_t at,
+                        const struct tl_crl_info *i);
+static void each_list(const struct tl_tls_domain *d, list_fn fn, void *arg) {
   struct tl_crl_info *info = d->crls ? calloc(LISTS_MAX, sizeof(*info)) : NULL;
   const size_t n = info ? tl_crls_list(d->crls, info, LISTS_MAX) : 0;
-  for (size_t i = 0; i < n; i++) fn(d, i, &info[i]);
+  for (size_t i = 0; i < n; i++) fn(arg, d, i, &info[i]);
   free(info);
 }
 
-static void check_peers(const struct tl_ledger *l) {
+static void check_peers(struct tl_expiry *e, const struct tl_ledger *l) {
   for (uint32_t i = 0; l->known && i <= l->known_mask; i++)
     for (const struct tl_known *k = l->known[i]; k; k = k->next)
-      if (k->n) log_expiry("a peer", k->subject, k->domain, k->not_after, k->chain_sha256);
+      if (k->n) log_expiry(e, "a peer", k->subject, k->domain, k->not_after, k->chain_sha256);
 }
 
 void tl_expiry_check(struct tl_control *c, const struct tl_conf *conf) {
   for (size_t i = 0; i < conf->n_domain; i++) {
-    check_own(conf->domain[i]);
-    each_authority(conf->domain[i], check_authority, NULL);
-    each_list(conf->domain[i], check_list);
+    check_own(c->expiry, conf->domain[i]);
+    each_authority(conf->domain[i], check_authority, c->expiry);
+    each_list(conf->domain[i], check_list, NULL);
   }
-  check_peers(c->ledger);
+  check_peers(c->expiry, c->ledger);
 }
 
-void tl_expiry_exit(void) {
-  free(told);
-  told = NULL;
-  n_told = 0;
+int tl_expiry_init(struct tl_control *c) {
+  c->expiry = calloc(1, sizeof(*c->expiry));
+  return c->expiry ? 0 : TL_ENOMEM;
+}
+
+void tl_expiry_exit(struct tl_control *c) {
+  if (!c->expiry) return;
+  free(c->expiry->told);
+  free(c->expiry);
+  c->expiry = NULL;
 }
 
 /* ---- gauges ---- */
-
-static time_t first_list;
 
 static void keep_sooner(time_t *first, time_t at) {
   if (at && (!*first || at < *first)) *first = at;
@@ -165,9 +172,10 @@ static void authority_sooner(void *arg, const struct tl_tls_domain *d, X509 *x) 
   (void)d;
   keep_sooner(arg, time_of(X509_get0_notAfter(x)));
 }
-static void list_sooner(const struct tl_tls_domain *d, size_t at, const struct tl_crl_info *i) {
+static void list_sooner(void *arg, const struct tl_tls_domain *d, size_t at,
+                        const struct tl_crl_info *i) {
   (void)d, (void)at;
-  keep_sooner(&first_list, i->next_update);
+  keep_sooner(arg, i->next_update);
 }
 
 static json_t *seconds_left(time_t at) {
@@ -177,12 +185,11 @@ static json_t *seconds_left(time_t at) {
 json_t *tl_expiry_gauges(struct tl_control *c) {
   struct tl_conf *conf = tl_runtime_conf(c->rt);
   const struct tl_ledger *l = c->ledger;
-  time_t own = 0, authority = 0, peer = 0;
-  first_list = 0;
+  time_t own = 0, authority = 0, peer = 0, list = 0;
   for (size_t i = 0; i < conf->n_domain; i++) {
     keep_sooner(&own, conf->domain[i]->not_after);
     each_authority(conf->domain[i], authority_sooner, &authority);
-    each_list(conf->domain[i], list_sooner);
+    each_list(conf->domain[i], list_sooner, &list);
   }
   for (uint32_t i = 0; l && l->known && i <= l->known_mask; i++)
     for (const struct tl_known *k = l->known[i]; k; k = k->next)
@@ -191,7 +198,7 @@ json_t *tl_expiry_gauges(struct tl_control *c) {
   tl_conf_unref(conf);
   return json_pack("{s:o, s:o, s:o, s:o}", "own_certificate_s", seconds_left(own), "authority_s",
                    seconds_left(authority), "peer_chain_s", seconds_left(peer), "revocation_list_s",
-                   seconds_left(first_list));
+                   seconds_left(list));
 }
 
 static void add_authority(void *arg, const struct tl_tls_domain *d, X509 *x) {

@@ -176,7 +176,7 @@ int tl_explain_request(struct tl_control *c, struct tl_request *req, const json_
     return 0;
   }
   q->req = *req;
-  q->deadline_ms = tl_control_now_ms() + PATIENCE_MS;
+  q->deadline_ms = tl_now_ms() + PATIENCE_MS;
   q->next = c->questions;
   c->questions = q;
   return TL_EAGAIN;

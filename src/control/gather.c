@@ -76,7 +76,7 @@ int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit,
   g->req = *req;
   g->done = done;
   g->limit = limit;
-  g->deadline_ms = tl_control_now_ms() + TL_GATHER_MS;
+  g->deadline_ms = tl_now_ms() + TL_GATHER_MS;
   g->next = c->gathers;
   c->gathers = g;
   for (unsigned i = 0; i < c->rt->n_worker; i++)

@@ -195,7 +195,7 @@ static void give_out(struct tl_control *c, const struct tl_directive *orders,
 static void judge_slice(struct tl_control *c) {
   struct tl_ledger *l = c->ledger;
   struct tl_directive *order = calloc(BATCH, sizeof(*order));
-  uint64_t workers[BATCH], until = tl_control_now_ms() + SLICE_MS;
+  uint64_t workers[BATCH], until = tl_now_ms() + SLICE_MS;
   size_t n = 0;
   for (; order && l->at < l->n_item && n < BATCH; l->at++) {
     struct tl_ledger_item *it = &l->item[l->at];
@@ -204,7 +204,7 @@ static void judge_slice(struct tl_control *c) {
       it->action = order[n].action;
       workers[n++] = it->workers;
     }
-    if (tl_control_now_ms() >= until) {
+    if (tl_now_ms() >= until) {
       l->at++;
       break;
     }
@@ -218,7 +218,7 @@ static void judge_slice(struct tl_control *c) {
   if (!order) l->complete = false;
   if (!order || l->at == l->n_item) {
     l->phase = TL_LEDGER_ORDERING;
-    l->deadline_ms = tl_control_now_ms() + TL_LEDGER_MS;
+    l->deadline_ms = tl_now_ms() + TL_LEDGER_MS;
   }
 }
 
@@ -230,11 +230,7 @@ static void log_end(const struct tl_ledger *l) {
   TL_LOG(TL_LOG_INFO, "The connections were compared with the present configuration.",
          TL_FI("passed", n[TL_DIRECTIVE_PASS]), TL_FI("closed", n[TL_DIRECTIVE_CLOSE]),
          TL_FI("retiring", n[TL_DIRECTIVE_RETIRE]), TL_FI("chains", l->n_known),
-         TL_FI("took_ms", tl_control_now_ms() - l->started_ms));
-}
-
-static void ocsp_ends(struct tl_ledger *l, time_t until) {
-  if (until && (!l->ocsp_at || until < l->ocsp_at)) l->ocsp_at = until;
+         TL_FI("took_ms", tl_now_ms() - l->started_ms));
 }
 
 static void finish_run(struct tl_control *c) {
@@ -259,7 +255,7 @@ static void finish_run(struct tl_control *c) {
   l->conf = NULL;
   drop_drained(l, false);
   /* Includes answers that expired during the run; without a connection none is asked for. */
-  ocsp_ends(l, tl_ocsp_known_next(l->ocsp_from));
+  tl_ledger_ocsp(c, tl_ocsp_known_next(l->ocsp_from), false);
   if (!l->complete) tl_ledger_wake(c, l->verify_all);
 }
 
@@ -283,17 +279,6 @@ void tl_ledger_reply(struct tl_control *c, struct tl_audit *s) {
 }
 
 /* ---- when ---- */
-
-void tl_ledger_wake(struct tl_control *c, bool all) {
-  c->ledger->rerun = true;
-  c->ledger->rerun_all |= all;
-}
-
-void tl_ledger_ocsp(struct tl_control *c, time_t until, bool revoked) {
-  if (!c->ledger) return;
-  ocsp_ends(c->ledger, until);
-  if (revoked) tl_ledger_wake(c, false);
-}
 
 int tl_ledger_wait(struct tl_control *c, struct tl_request *req, json_t *result, size_t limit) {
   struct tl_ledger_wait *w = calloc(1, sizeof(*w));
@@ -377,4 +362,15 @@ void tl_ledger_exit(struct tl_control *c) {
   tl_conf_unref(l->conf);
   free(l);
   c->ledger = NULL;
+}
+
+int tl_command_ledger(struct tl_control *c, struct tl_request *req, const json_t *params,
+                      struct tl_answer *a) {
+  const json_t *want = json_object_get(params, "limit");
+  const json_int_t limit = want ? json_integer_value(want) : 10000;
+  if (limit < 1 || limit > 100000)
+    return tl_command_fail(a, TL_RPC_PARAMS, "limit is a number from 1 to 100000");
+  if (tl_ledger_wait(c, req, NULL, (size_t)limit))
+    return tl_command_fail(a, TL_RPC_NOT_NOW, "out of memory");
+  return TL_EAGAIN;
 }

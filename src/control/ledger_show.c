@@ -181,14 +181,3 @@ void tl_ledger_complete(const struct tl_ledger *l, json_t *result) {
   }
   json_object_set_new(result, "complete", json_boolean(l->complete));
 }
-
-int tl_command_ledger(struct tl_control *c, struct tl_request *req, const json_t *params,
-                      struct tl_answer *a) {
-  const json_t *want = json_object_get(params, "limit");
-  const json_int_t limit = want ? json_integer_value(want) : 10000;
-  if (limit < 1 || limit > 100000)
-    return tl_command_fail(a, TL_RPC_PARAMS, "limit is a number from 1 to 100000");
-  if (tl_ledger_wait(c, req, NULL, (size_t)limit))
-    return tl_command_fail(a, TL_RPC_NOT_NOW, "out of memory");
-  return TL_EAGAIN;
-}

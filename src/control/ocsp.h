@@ -13,7 +13,8 @@
 
 /* Renews the staples that are due, of the domains in force; lowers *TIMEOUT_MS to the next one. */
 void tl_ocsp_staple_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
-void tl_ocsp_staple_exit(void);
+int tl_ocsp_staple_init(struct tl_control *c);
+void tl_ocsp_staple_exit(struct tl_control *c);
 /* For `ctl ocsp`: one object for each certificate with a staple. */
 json_t *tl_ocsp_staple_list(struct tl_control *c);
 
@@ -25,11 +26,10 @@ bool tl_ocsp_client_revoked(struct tl_control *c, const struct tl_tls_domain *d,
 void tl_ocsp_client_ask(struct tl_control *c, struct tl_mail *m);
 /* Releases the connections past their deadline; lowers *TIMEOUT_MS to the next one. */
 void tl_ocsp_client_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
+int tl_ocsp_client_init(struct tl_control *c);
 void tl_ocsp_client_exit(struct tl_control *c);
-json_t *tl_ocsp_client_list(void);
+json_t *tl_ocsp_client_list(const struct tl_control *c);
 
-/* RFC 3339, or null for 0. */
-json_t *tl_ocsp_time(time_t t);
 /* Queries the responder at URL for the status of CERT, issued by ISSUER. */
 struct tl_fetch;
 int tl_ocsp_order(struct tl_control *c, struct x509_st *cert, struct x509_st *issuer,

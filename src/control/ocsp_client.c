@@ -51,9 +51,11 @@ struct order { /* mail that could not be posted yet */
   struct tl_close_order *mail;
 };
 
-static struct job *jobs;
-static struct order *unsent;
-static size_t waiters;
+struct tl_ocsp_clients {
+  struct job *jobs;
+  struct order *unsent;
+  size_t waiters;
+};
 
 /* ---- telling workers ---- */
 
@@ -80,12 +82,12 @@ static void tell_worker(struct tl_control *c, const struct waiter *w, uint8_t al
     free(o);
     return;
   }
-  *later = (struct order){unsent, w->worker, o};
-  unsent = later;
+  *later = (struct order){c->ocsp_client->unsent, w->worker, o};
+  c->ocsp_client->unsent = later;
 }
 
 static void send_again(struct tl_control *c) {
-  for (struct order **p = &unsent, *o; (o = *p);) {
+  for (struct order **p = &c->ocsp_client->unsent, *o; (o = *p);) {
     if (!post_order(c, o->worker, o->mail)) {
       p = &o->next;
       continue;
@@ -120,12 +122,12 @@ static void apply_status(struct tl_control *c, struct waiter *w, enum tl_ocsp_st
 /* ---- queries ---- */
 
 static void job_free(struct job *j) {
-  for (struct job **p = &jobs; *p; p = &(*p)->next)
+  for (struct job **p = &j->c->ocsp_client->jobs; *p; p = &(*p)->next)
     if (*p == j) {
       *p = j->next;
       break;
     }
-  waiters -= j->n;
+  j->c->ocsp_client->waiters -= j->n;
   X509_free(j->cert);
   X509_free(j->issuer);
   tl_identity_unref(j->identity);
@@ -183,14 +185,15 @@ static void on_fetched(struct tl_fetch *f, void *arg) {
   conclude_job(j, &v, why);
 }
 
-static struct job *find_job(const uint8_t sha256[32]) {
-  for (struct job *j = jobs; j; j = j->next)
+static struct job *find_job(const struct tl_control *c, const uint8_t sha256[32]) {
+  for (struct job *j = c->ocsp_client->jobs; j; j = j->next)
     if (memcmp(j->sha256, sha256, sizeof(j->sha256)) == 0) return j;
   return NULL;
 }
 
 static int add_waiter(struct job *j, const struct waiter *w) {
-  if (waiters >= WAITERS_MAX) {
+  struct tl_ocsp_clients *o = j->c->ocsp_client;
+  if (o->waiters >= WAITERS_MAX) {
     tl_count(&j->c->rt->control.counters, TL_C_OCSP_REFUSED);
     return TL_ELIMIT;
   }
@@ -202,7 +205,7 @@ static int add_waiter(struct job *j, const struct waiter *w) {
     j->cap = cap;
   }
   j->waiter[j->n++] = *w;
-  waiters++;
+  o->waiters++;
   return 0;
 }
 
@@ -218,8 +221,8 @@ static struct job *job_new(struct tl_control *c, const struct tl_tls_domain *d,
   j->cert = sk_X509_value(id->chain, 0);
   X509_up_ref(j->cert);
   j->issuer = tl_ocsp_issuer(j->cert, id->chain, d->server);
-  j->next = jobs;
-  jobs = j;
+  j->next = c->ocsp_client->jobs;
+  c->ocsp_client->jobs = j;
   return j;
 }
 
@@ -252,7 +255,7 @@ bool tl_ocsp_client_revoked(struct tl_control *c, const struct tl_tls_domain *d,
   uint8_t sha256[32];
   if (!cert_digest(id, sha256)) return false;
   if (tl_ocsp_recall(sha256, time(NULL), &known)) return known.status == TL_OCSP_REVOKED;
-  struct job *j = find_job(sha256) ? NULL : job_new(c, d, id, sha256);
+  struct job *j = find_job(c, sha256) ? NULL : job_new(c, d, id, sha256);
   if (j) {
     tl_count(&c->rt->control.counters, TL_C_OCSP_AGAIN);
     order_question(j, d);
@@ -265,7 +268,7 @@ static void consider_client(struct tl_control *c, const struct tl_ocsp_ask *a) {
   uint8_t sha256[32];
   struct waiter w = {.worker = a->worker,
                      .conn = a->conn,
-                     .deadline_ms = tl_control_now_ms() + a->domain->ocsp.timeout_ms,
+                     .deadline_ms = tl_now_ms() + a->domain->ocsp.timeout_ms,
                      .hard = a->domain->ocsp.client == TL_OCSP_CLIENT_HARD,
                      .parked = a->parked};
   if (!cert_digest(a->identity, sha256)) {
@@ -276,7 +279,7 @@ static void consider_client(struct tl_control *c, const struct tl_ocsp_ask *a) {
     apply_status(c, &w, known.status);
     return;
   }
-  struct job *j = find_job(sha256);
+  struct job *j = find_job(c, sha256);
   const bool fresh = !j;
   if (fresh) j = job_new(c, a->domain, a->identity, sha256);
   if (!j) {
@@ -294,9 +297,10 @@ void tl_ocsp_client_ask(struct tl_control *c, struct tl_mail *m) {
 }
 
 void tl_ocsp_client_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
-  if (unsent) send_again(c);
-  int least = unsent ? TICK_MS : -1;
-  for (struct job *j = jobs; j; j = j->next)
+  struct tl_ocsp_clients *o = c->ocsp_client;
+  if (o->unsent) send_again(c);
+  int least = o->unsent ? TICK_MS : -1;
+  for (struct job *j = o->jobs; j; j = j->next)
     for (size_t i = 0; i < j->n; i++) {
       struct waiter *w = &j->waiter[i];
       if (w->let_go) continue;
@@ -309,21 +313,29 @@ void tl_ocsp_client_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms)
   if (least >= 0 && (*timeout_ms < 0 || least < *timeout_ms)) *timeout_ms = least;
 }
 
-void tl_ocsp_client_exit(struct tl_control *c) {
-  (void)c;
-  while (jobs) job_free(jobs); /* their fetches have been called back or abandoned */
-  while (unsent) {
-    struct order *o = unsent;
-    unsent = o->next;
-    free(o->mail);
-    free(o);
-  }
+int tl_ocsp_client_init(struct tl_control *c) {
+  c->ocsp_client = calloc(1, sizeof(*c->ocsp_client));
+  return c->ocsp_client ? 0 : TL_ENOMEM;
 }
 
-json_t *tl_ocsp_client_list(void) {
+void tl_ocsp_client_exit(struct tl_control *c) {
+  struct tl_ocsp_clients *o = c->ocsp_client;
+  if (!o) return;
+  while (o->jobs) job_free(o->jobs); /* their fetches have been called back or abandoned */
+  while (o->unsent) {
+    struct order *gone = o->unsent;
+    o->unsent = gone->next;
+    free(gone->mail);
+    free(gone);
+  }
+  free(o);
+  c->ocsp_client = NULL;
+}
+
+json_t *tl_ocsp_client_list(const struct tl_control *c) {
   enum { CAP = 256 };
-  static struct tl_ocsp_known known[CAP];
-  const size_t n = tl_ocsp_known_all(time(NULL), known, CAP);
+  struct tl_ocsp_known *known = calloc(CAP, sizeof(*known));
+  const size_t n = known ? tl_ocsp_known_all(time(NULL), known, CAP) : 0;
   json_t *list = json_array();
   for (size_t i = 0; i < n && i < CAP; i++) {
     char hex[65];
@@ -332,17 +344,18 @@ json_t *tl_ocsp_client_list(void) {
     json_array_append_new(
         list, json_pack("{s:s, s:s, s:o, s:o, s:I}", "certificate_sha256", hex, "status",
                         asked ? tl_ocsp_status_name(known[i].status) : "unreachable", "this_update",
-                        tl_ocsp_time(known[i].this_update), "until", tl_ocsp_time(known[i].until),
+                        tl_json_time(known[i].this_update), "until", tl_json_time(known[i].until),
                         "seconds_left", (json_int_t)(known[i].until - time(NULL))));
   }
-  return json_pack("{s:I, s:I, s:o}", "waiting", (json_int_t)waiters, "known", (json_int_t)n,
-                   "certificates", list);
+  free(known);
+  return json_pack("{s:I, s:I, s:o}", "waiting", (json_int_t)c->ocsp_client->waiters, "known",
+                   (json_int_t)n, "certificates", list);
 }
 
 int tl_command_ocsp(struct tl_control *c, struct tl_request *req, const json_t *params,
                     struct tl_answer *a) {
   (void)req, (void)params;
   a->result =
-      json_pack("{s:o, s:o}", "staples", tl_ocsp_staple_list(c), "clients", tl_ocsp_client_list());
+      json_pack("{s:o, s:o}", "staples", tl_ocsp_staple_list(c), "clients", tl_ocsp_client_list(c));
   return 0;
 }

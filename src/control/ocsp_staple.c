@@ -19,22 +19,16 @@
 #define REFRESH_MAX_MS 3600000u /* a long-lived response is still fetched every hour */
 #define ANSWER_MAX 65536
 
-/* The snapshot whose staples are kept fresh. */
-static struct tl_conf *seen;
+struct tl_ocsp_staples {
+  struct tl_conf *seen; /* the snapshot whose staples are kept fresh */
+};
+
 /* What a fetch is for. */
 struct job {
   struct tl_control *c;
   struct tl_tls_domain *domain;
   size_t index;
 };
-
-json_t *tl_ocsp_time(time_t t) {
-  struct tm tm;
-  char buf[40];
-  if (t == 0 || !gmtime_r(&t, &tm)) return json_null();
-  strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%SZ", &tm);
-  return json_string(buf);
-}
 
 int tl_ocsp_order(struct tl_control *c, X509 *cert, X509 *issuer, const char *url,
                   uint32_t timeout_ms, void (*done)(struct tl_fetch *f, void *arg), void *arg) {
@@ -64,7 +58,7 @@ static void on_staple_failed(const struct tl_tls_domain *d, struct tl_staple *s,
   uint64_t wait = RETRY_MS << (s->failures < 7 ? s->failures : 7);
   const bool news = strcmp(s->problem, why) != 0;
   s->failures++;
-  s->due_ms = tl_control_now_ms() + (wait < RETRY_MAX_MS ? wait : RETRY_MAX_MS);
+  s->due_ms = tl_now_ms() + (wait < RETRY_MAX_MS ? wait : RETRY_MAX_MS);
   snprintf(s->problem, sizeof(s->problem), "%s", why);
   tl_staple_look(s, &v);
   const time_t left = v.next_update - time(NULL);
@@ -83,7 +77,7 @@ static void on_staple_renewed(const struct tl_tls_domain *d, struct tl_staple *s
            TL_FC("tls_domain", d->name), TL_FI("good_for_s", v->next_update - now));
   s->failures = 0;
   s->problem[0] = '\0';
-  s->due_ms = tl_control_now_ms() + (wait < REFRESH_MAX_MS ? wait : REFRESH_MAX_MS);
+  s->due_ms = tl_now_ms() + (wait < REFRESH_MAX_MS ? wait : REFRESH_MAX_MS);
 }
 
 static void on_fetched(struct tl_fetch *f, void *arg) {
@@ -139,7 +133,7 @@ static void read_file(struct tl_tls_domain *d) {
       on_staple_renewed(d, s, &v);
     else if (rc)
       on_staple_failed(d, s, why);
-    s->due_ms = tl_control_now_ms() + FILE_MS;
+    s->due_ms = tl_now_ms() + FILE_MS;
   }
 }
 
@@ -154,15 +148,16 @@ static void inherit_staples(const struct tl_conf *from, struct tl_tls_domain *to
 }
 
 static void adopt_conf(struct tl_control *c) {
-  if (seen && seen->generation == __atomic_load_n(&c->rt->generation, __ATOMIC_RELAXED)) return;
-  struct tl_conf *old = seen;
-  seen = tl_runtime_conf(c->rt);
-  for (size_t i = 0; old && i < seen->n_domain; i++) inherit_staples(old, seen->domain[i]);
+  struct tl_conf *old = c->ocsp_staple->seen;
+  if (old && old->generation == __atomic_load_n(&c->rt->generation, __ATOMIC_RELAXED)) return;
+  struct tl_conf *now = c->ocsp_staple->seen = tl_runtime_conf(c->rt);
+  for (size_t i = 0; old && i < now->n_domain; i++) inherit_staples(old, now->domain[i]);
   if (old) tl_conf_unref(old);
 }
 
 void tl_ocsp_staple_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
   adopt_conf(c);
+  const struct tl_conf *seen = c->ocsp_staple->seen;
   for (size_t i = 0; i < seen->n_domain; i++) {
     struct tl_tls_domain *d = seen->domain[i];
     for (size_t k = 0; k < d->n_staple; k++) {
@@ -180,9 +175,16 @@ void tl_ocsp_staple_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms)
   }
 }
 
-void tl_ocsp_staple_exit(void) {
-  if (seen) tl_conf_unref(seen);
-  seen = NULL;
+int tl_ocsp_staple_init(struct tl_control *c) {
+  c->ocsp_staple = calloc(1, sizeof(*c->ocsp_staple));
+  return c->ocsp_staple ? 0 : TL_ENOMEM;
+}
+
+void tl_ocsp_staple_exit(struct tl_control *c) {
+  if (!c->ocsp_staple) return;
+  if (c->ocsp_staple->seen) tl_conf_unref(c->ocsp_staple->seen);
+  free(c->ocsp_staple);
+  c->ocsp_staple = NULL;
 }
 
 static json_t *json_staple(const struct tl_tls_domain *d, struct tl_staple *s) {
@@ -196,7 +198,7 @@ static json_t *json_staple(const struct tl_tls_domain *d, struct tl_staple *s) {
                         tl_rpc_text(d->name, SIZE_MAX), "serial", serial ? serial : "", "source",
                         d->ocsp.staple == TL_STAPLE_FILE ? "file" : "fetch", "status",
                         tl_ocsp_status_name(v.status), "stapled", in_date, "this_update",
-                        tl_ocsp_time(v.this_update), "next_update", tl_ocsp_time(v.next_update),
+                        tl_json_time(v.this_update), "next_update", tl_json_time(v.next_update),
                         "seconds_left", (json_int_t)(in_date ? v.next_update - now : 0), "problem",
                         s->problem[0] ? tl_rpc_text(s->problem, SIZE_MAX) : json_null());
   OPENSSL_free(serial);

@@ -68,7 +68,7 @@ void tl_names_conf(struct tl_control *c, const struct tl_conf *conf) {
       publish_addresses(c, peer, l);
     else
       tl_addr_list_unref(l);
-    if (peer->n_addr && !p->answered_at) note_answer(p, tl_control_now_ms());
+    if (peer->n_addr && !p->answered_at) note_answer(p, tl_now_ms());
     p->next_ms = 0; /* only the resolver knows the TTL */
   }
   c->names.next_ms = 0;
@@ -79,7 +79,7 @@ void tl_names_conf(struct tl_control *c, const struct tl_conf *conf) {
 static void on_lookup_failed(struct tl_control *c, const struct tl_conf *conf,
                              const struct tl_conf_peer *peer, const char *error) {
   struct tl_peer_addrs *p = peer->addrs;
-  uint64_t now_ms = tl_control_now_ms();
+  uint64_t now_ms = tl_now_ms();
   p->failed++;
   p->error = error;
   tl_count(&c->rt->control.counters, TL_C_DNS_FAILED);
@@ -104,7 +104,7 @@ static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
   r->mail.type = TL_MAIL_RESOLVE;
   r->worker = TL_RESOLVE_FOR_CONTROL;
   r->cookie = peer->addrs->serial;
-  r->started_ms = tl_control_now_ms();
+  r->started_ms = tl_now_ms();
   r->transport = peer->transport;
   r->any_transport = peer->any_transport;
   r->secure = peer->transport == TL_TLS;
@@ -197,7 +197,7 @@ static void on_lookup_done(struct tl_control *c, const struct tl_conf *conf,
   p->failures = 0;
   p->error = NULL;
   p->ttl_s = r->ttl_s;
-  note_answer(p, tl_control_now_ms());
+  note_answer(p, tl_now_ms());
   p->next_ms =
       p->answered_ms + tl_peer_addrs_keep_ms(r->ttl_s, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms);
   if (tl_addr_list_equal(p->current, l))
@@ -227,7 +227,7 @@ void tl_names_answer(struct tl_control *c, struct tl_resolve *r) {
 /* ---- ctl ---- */
 
 json_t *tl_names_show(const struct tl_peer_addrs *p) {
-  const uint64_t now_ms = tl_control_now_ms();
+  const uint64_t now_ms = tl_now_ms();
   if (!p->needs_dns) return json_null();
   const uint64_t next_ms = p->query_pending || p->next_ms < now_ms ? 0 : p->next_ms - now_ms;
   return json_pack(

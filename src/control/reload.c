@@ -66,7 +66,7 @@ size_t tl_reload_conf(struct tl_control *c, const struct tl_reload_how *how, str
   json_t *reports = json_array();
   size_t former = 0;
   sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=Reading the configuration",
-             (unsigned long long)tl_control_now_ms() * 1000);
+             (unsigned long long)tl_now_ms() * 1000);
   if (tl_conf_load(before->file, before, collect_problem, reports, &after))
     on_refused(c, reports, a);
   else

@@ -16,37 +16,6 @@
 
 #define TEXT(s) tl_rpc_text((s), sizeof(s))
 
-static json_t *tls_of(const struct tl_conn_info *i) {
-  if (i->transport != TL_TLS || i->version == 0) return json_null(); /* 0: still connecting */
-  return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:s, s:s}", "version",
-                   tl_tls_version_name(i->version), "cipher", tl_cipher_name(i->cipher), "domain",
-                   TEXT(i->domain), "identity", TEXT(i->identity), "sni", TEXT(i->sni), "verified",
-                   i->peer_verified, "resumed", i->resumed, "ktls_tx", i->ktls.tx == TL_KTLS_ON,
-                   "ktls_rx", i->ktls.rx == TL_KTLS_ON, "ktls_tx_reason",
-                   tl_ktls_why_text(i->ktls.tx), "ktls_rx_reason", tl_ktls_why_text(i->ktls.rx));
-}
-
-json_t *tl_json_connection(const struct tl_conn_info *i) {
-  char id[24];
-  snprintf(id, sizeof(id), "%016llx", (unsigned long long)i->id);
-  json_t *j =
-      json_pack("{s:s, s:i, s:s, s:s, s:s, s:o, s:o, s:o}", "id", id, "worker", (int)i->worker,
-                "transport", tl_transport_param(i->transport), "direction",
-                i->outgoing ? "out" : "in", "state", i->state ? i->state : "unknown", "peer",
-                tl_json_address(&i->peer), "local", tl_json_address(&i->local), "tls", tls_of(i));
-  json_t *n =
-      json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I}", "age_ms", (json_int_t)i->age_ms,
-                "idle_ms", (json_int_t)i->idle_ms, "messages_in", (json_int_t)i->msgs_in,
-                "messages_out", (json_int_t)i->msgs_out, "bytes_in", (json_int_t)i->bytes_in,
-                "bytes_out", (json_int_t)i->bytes_out, "queued_bytes", (json_int_t)i->queued_bytes,
-                "paused", i->paused, "memory_bytes", (json_int_t)i->memory_bytes);
-  json_object_update(j, n);
-  json_decref(n);
-  json_object_set_new(j, "peer_name", *i->peer_name ? TEXT(i->peer_name) : json_null());
-  json_object_set_new(j, "trust", i->trust ? json_string(i->trust) : json_null());
-  return j;
-}
-
 static json_t *connections_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,
                                 bool complete, size_t limit, struct tl_answer *a) {
   json_t *list = json_array();
@@ -117,14 +86,14 @@ static json_t *json_peer(const struct tl_runtime *rt, const struct tl_conf_peer 
   for (size_t d = 0; d < n; d++)
     for (size_t i = 0; i < dump[d]->n; i++) count_connection(l, &dump[d]->info[i], &out, &in);
   tl_addr_list_unref(l);
-  return json_pack(
-      "{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:I, s:o}", "name", tl_json_text(p->name),
-      "uri", tl_json_text(p->uri), "transport", tl_transport_param(p->transport), "addresses",
-      addresses, "lookup", tl_names_show(p->addrs), "tls_domain",
-      p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",
-      p->identity ? tl_json_text(p->identity) : json_null(), "connections_out", out,
-      "connections_in", in, "calls", json_calls(rt, p), "pause_ms",
-      (json_int_t)tl_health_pause_ms(p->health, tl_control_now_ms()), "probe", json_probe(p));
+  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:I, s:o}", "name",
+                   tl_json_text(p->name), "uri", tl_json_text(p->uri), "transport",
+                   tl_transport_param(p->transport), "addresses", addresses, "lookup",
+                   tl_names_show(p->addrs), "tls_domain",
+                   p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",
+                   p->identity ? tl_json_text(p->identity) : json_null(), "connections_out", out,
+                   "connections_in", in, "calls", json_calls(rt, p), "pause_ms",
+                   (json_int_t)tl_health_pause_ms(p->health, tl_now_ms()), "probe", json_probe(p));
 }
 
 static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,

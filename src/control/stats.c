@@ -122,7 +122,7 @@ int tl_command_stats(struct tl_control *c, struct tl_request *req, const json_t 
   static const char *const states[] = {"running", "draining", "stopped"};
   (void)req;
   a->result = json_pack("{s:I, s:I, s:s, s:o, s:o, s:{s:s, s:I, s:I}, s:o, s:o}", "uptime_ms",
-                        (json_int_t)(tl_control_now_ms() - c->started_ms), "generation",
+                        (json_int_t)(tl_now_ms() - c->started_ms), "generation",
                         (json_int_t)__atomic_load_n(&c->rt->generation, __ATOMIC_RELAXED), "state",
                         states[c->state], "counters", json_counters(c), "process", json_process(c),
                         "log", "level", tl_log_level_name(tl_log_level()), "lines_lost",

@@ -29,12 +29,14 @@ struct tl_watch {
   int fd;
   size_t n, cap;
   struct entry *entry;
+  void (*on_change)(struct tl_control *c);
   uint64_t first_ms, last_ms; /* of the changes not acted on, 0: none */
 };
 
-int tl_watch_init(struct tl_control *c) {
+int tl_watch_init(struct tl_control *c, void (*on_change)(struct tl_control *c)) {
   c->watch = calloc(1, sizeof(*c->watch));
   if (!c->watch) return TL_ENOMEM;
+  c->watch->on_change = on_change;
   c->watch->fd = -1;
   return 0;
 }
@@ -140,14 +142,6 @@ static bool read_events(struct tl_watch *w) {
   return any;
 }
 
-static void reload_conf(struct tl_control *c) {
-  struct tl_answer a = {0};
-  TL_LOG(TL_LOG_INFO, "Files of the configuration have changed: reloading.");
-  tl_reload_conf(c, NULL, &a); /* the log says how it went */
-  json_decref(a.result);
-  json_decref(a.data);
-}
-
 void tl_watch_turn(struct tl_control *c, bool readable, uint64_t now_ms, int *timeout_ms) {
   struct tl_watch *w = c->watch;
   if (readable && read_events(w)) {
@@ -159,7 +153,7 @@ void tl_watch_turn(struct tl_control *c, bool readable, uint64_t now_ms, int *ti
   if (due > w->first_ms + BURST_MS) due = w->first_ms + BURST_MS;
   if (now_ms >= due) {
     w->first_ms = 0;
-    reload_conf(c);
+    w->on_change(c);
   } else if (*timeout_ms < 0 || due - now_ms < (uint64_t)*timeout_ms) {
     *timeout_ms = (int)(due - now_ms);
   }

@@ -12,7 +12,8 @@
 
 struct tl_watch;
 
-int tl_watch_init(struct tl_control *c);
+/* ON_CHANGE is called when files have changed and a reload is due. */
+int tl_watch_init(struct tl_control *c, void (*on_change)(struct tl_control *c));
 void tl_watch_exit(struct tl_control *c);
 /* From now on watches the files that CONF names, or nothing if it does not say watch_files. */
 void tl_watch_conf(struct tl_control *c, const struct tl_conf *conf);

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How commands answer: the error of a command, and the envelope that goes back to
+ * the client. Which commands there are is command.c's.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "control/control_internal.h"
+
+int tl_command_fail(struct tl_answer *a, int code, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(a->message, sizeof(a->message), fmt, ap);
+  va_end(ap);
+  a->code = code;
+  return 0;
+}
+
+void tl_command_answer(struct tl_control *c, struct tl_request *req, struct tl_answer *a) {
+  char *line = NULL;
+  size_t n = 0;
+  if (req->notification) {
+    json_decref(a->result);
+    json_decref(a->data);
+  } else if (a->result) {
+    line = tl_rpc_result(req->id, a->result, &n);
+  } else {
+    line = tl_rpc_error(req->id, a->code, a->message, a->data, &n);
+  }
+  tl_server_reply(&c->server, req->who, line, n, tl_now_ms());
+  json_decref(req->id);
+  req->id = NULL;
+}
