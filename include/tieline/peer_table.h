@@ -20,6 +20,7 @@ struct tl_peer_table {
   size_t n;                    /* peers of the configuration */
   struct tl_addr_list **addrs; /* of each, a reference */
   struct tl_peer_index index;  /* numbers are those of the configuration */
+  bool has_tls_only;           /* some peer may be reached by TLS only */
 };
 
 /* Of the peers of C with their addresses of now; one reference. */

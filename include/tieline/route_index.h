@@ -23,7 +23,8 @@ struct tl_route_index {
   struct tl_index_map prefixes; /* peer, domain and prefix: routes */
   uint64_t *lengths;            /* of each group: bit N, it has prefixes of N characters */
   uint32_t n_length, cap_length;
-  uint8_t kinds; /* bit of each kind of group that exists, see route_index.c */
+  uint8_t kinds;   /* bit of each kind of group that exists, see route_index.c */
+  uint8_t longest; /* prefix, in characters; those behind 63 do not count */
 };
 
 /* What a route demands. */
@@ -41,6 +42,9 @@ struct tl_route_query {
   struct tl_str host, next_host;
   uint64_t peer; /* id of the source, 0: no peer */
 };
+
+/* Do some routes of X ask for the host of the next hop? If not, a query needs none. */
+bool tl_route_index_asks_next_hop(const struct tl_route_index *x);
 
 /* Is the route of that number the one? */
 typedef bool (*tl_route_accept_fn)(void *arg, uint32_t route);

@@ -34,6 +34,7 @@ static int index_names(struct tl_peer_index *x, uint32_t number, const struct tl
 
 static int index_peer(struct tl_peer_table *t, uint32_t number, const struct tl_conf_peer *peer) {
   struct tl_peer_index *x = &t->index;
+  t->has_tls_only |= peer->tls_only;
   int rc = tl_peer_index_add_id(x, number, peer->id);
   if (rc == TL_OK) rc = index_names(x, number, peer);
   for (size_t i = 0; i < peer->n_network && rc == TL_OK; i++)

@@ -138,8 +138,8 @@ static const struct tl_conf_route *find_route(const struct tl_conf *conf,
   struct search s = {conf, plan, source, id};
   struct tl_route_query q = {.user = plan->uri.user,
                              .host = plan->uri.host,
-                             .next_host = tl_plan_next_host(plan),
                              .peer = source && source->peer ? source->peer->id : 0};
+  if (tl_route_index_asks_next_hop(&conf->routes.index)) q.next_host = tl_plan_next_host(plan);
   uint32_t number = tl_route_index_find(&conf->routes.index, &q, accept_route, &s);
   return number == TL_ROUTE_NONE ? NULL : &conf->route[number];
 }

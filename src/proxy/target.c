@@ -49,7 +49,8 @@ static bool take_tls_only(void *arg, uint32_t number) {
 static bool is_downgrade(const struct tl_snap *snap, enum tl_transport t,
                          const struct tl_addr *addr) {
   struct at_address a = {.snap = snap, .addr = addr};
-  if (t != TL_TLS) tl_peer_index_by_addr(&snap->peers->index, addr, take_tls_only, &a);
+  if (t != TL_TLS && snap->peers->has_tls_only)
+    tl_peer_index_by_addr(&snap->peers->index, addr, take_tls_only, &a);
   return a.found != NULL;
 }
 

@@ -18,7 +18,8 @@
 
 enum domain_kind { ANY_DOMAIN, HOST_DOMAIN, NEXT_HOP_DOMAIN };
 
-#define KIND_BIT(domain, by_peer) (1u << ((domain)*2 + (by_peer)))
+/* Two bits for each kind of domain: groups of any source, groups of a peer. */
+#define KIND_SHIFT(domain) ((domain)*2)
 
 static uint64_t add_char(uint64_t h, unsigned char c) { return (h ^ c) * 0x100000001b3u; }
 
@@ -75,6 +76,7 @@ static int add_to_group(struct tl_route_index *x, uint64_t group, uint32_t numbe
   uint64_t hash;
   size_t n = fold_prefix(prefix, &hash);
   if (note_length(x, group, n)) return TL_ENOMEM;
+  if (n > x->longest) x->longest = (uint8_t)n;
   return tl_index_map_add(&x->prefixes, prefix_key(group, hash), number);
 }
 
@@ -83,7 +85,7 @@ static int add_for_peer(struct tl_route_index *x, uint32_t number, const struct 
   enum domain_kind kind = !key->domains      ? ANY_DOMAIN
                           : key->of_next_hop ? NEXT_HOP_DOMAIN
                                              : HOST_DOMAIN;
-  x->kinds |= (uint8_t)KIND_BIT(kind, peer != 0);
+  x->kinds |= (uint8_t)(1u << (KIND_SHIFT(kind) + (peer != 0)));
   if (kind == ANY_DOMAIN) return add_to_group(x, group_key(kind, 0, peer), number, key->prefix);
   int rc = TL_OK;
   for (char *const *d = key->domains; *d && rc == TL_OK; d++)
@@ -107,6 +109,10 @@ void tl_route_index_clear(struct tl_route_index *x) {
 }
 
 /* ---- finding ---- */
+
+bool tl_route_index_asks_next_hop(const struct tl_route_index *x) {
+  return x->kinds >> KIND_SHIFT(NEXT_HOP_DOMAIN) & 3;
+}
 
 struct search {
   const struct tl_route_index *index;
@@ -132,7 +138,6 @@ static void search_list(struct search *s, uint32_t node) {
 
 static void search_group(struct search *s, enum domain_kind kind, uint64_t host_hash,
                          uint64_t peer) {
-  if (!(s->index->kinds & KIND_BIT(kind, peer != 0))) return;
   uint64_t group = group_key(kind, host_hash, peer);
   uint32_t node = tl_index_map_first(&s->index->groups, group);
   if (!node) return;
@@ -146,7 +151,7 @@ static void search_group(struct search *s, enum domain_kind kind, uint64_t host_
 
 static void fold_user(struct search *s, struct tl_str user) {
   uint8_t chars[PREFIX_MAX];
-  s->n_char = tl_uri_user_chars(user, chars, sizeof(chars));
+  s->n_char = tl_uri_user_chars(user, chars, s->index->longest);
   s->prefix_hash[0] = 0;
   for (size_t i = 0; i < s->n_char; i++)
     s->prefix_hash[i + 1] = add_char(s->prefix_hash[i], chars[i]);
@@ -160,13 +165,13 @@ uint32_t tl_route_index_find(const struct tl_route_index *x, const struct tl_rou
   s.arg = arg;
   s.best = TL_ROUTE_NONE;
   fold_user(&s, q->user);
-  uint64_t host = hash_host(q->host);
-  uint64_t next_host = q->next_host.p == q->host.p ? host : hash_host(q->next_host);
-  for (int by_peer = q->peer != 0; by_peer >= 0; by_peer--) {
-    uint64_t peer = by_peer ? q->peer : 0;
-    search_group(&s, HOST_DOMAIN, host, peer);
-    search_group(&s, NEXT_HOP_DOMAIN, next_host, peer);
-    search_group(&s, ANY_DOMAIN, 0, peer);
+  for (enum domain_kind kind = ANY_DOMAIN; kind <= NEXT_HOP_DOMAIN; kind++) {
+    unsigned by_peer = x->kinds >> KIND_SHIFT(kind) & 3;
+    if (!by_peer) continue;
+    uint64_t host =
+        kind == ANY_DOMAIN ? 0 : hash_host(kind == HOST_DOMAIN ? q->host : q->next_host);
+    if (by_peer & 2 && q->peer) search_group(&s, kind, host, q->peer);
+    if (by_peer & 1) search_group(&s, kind, host, 0);
   }
   return s.best;
 }
