@@ -18,7 +18,9 @@ class Reporter:
         self.left_out = 0
 
     def write(self, line=""):
-        self.config.pluginmanager.get_plugin("terminalreporter").write_line(line)
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        terminal.write_line(line)
+        terminal.flush()
 
     def pytest_report_teststatus(self, report):
         """No letters and no list of failures at the end: the lines say it."""
