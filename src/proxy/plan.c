@@ -79,14 +79,7 @@ bool tl_plan_is_local(const struct tl_proxy *p, const struct tl_uri *u) {
          tl_conf_is_local(p->net.conf, u->host, u->port);
 }
 
-/* The transport of a URI whose transport parameter is NAMED; TL_TRANSPORTS: it has none that we
- * know. */
-static enum tl_transport transport_of(const struct tl_uri *u, enum tl_transport named) {
-  if (u->scheme == TL_SCHEME_SIPS) return TL_TLS;
-  return named < TL_TRANSPORTS ? named : TL_UDP;
-}
-
 enum tl_transport tl_plan_transport(const struct tl_uri *u) {
   enum tl_transport t;
-  return transport_of(u, tl_uri_transport(u, &t) ? t : TL_TRANSPORTS);
+  return tl_plan_transport_named(u, tl_uri_transport(u, &t) ? t : TL_TRANSPORTS);
 }

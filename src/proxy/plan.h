@@ -91,3 +91,9 @@ const char *tl_plan_only_us(const struct tl_plan *plan);
 bool tl_plan_is_local(const struct tl_proxy *p, const struct tl_uri *u);
 /* The transport that U asks for, UDP by default. */
 enum tl_transport tl_plan_transport(const struct tl_uri *u);
+/* The same where U's parameter has been read: NAMED, TL_TRANSPORTS: it names none. */
+static inline enum tl_transport tl_plan_transport_named(const struct tl_uri *u,
+                                                        enum tl_transport named) {
+  if (u->scheme == TL_SCHEME_SIPS) return TL_TLS;
+  return named < TL_TRANSPORTS ? named : TL_UDP;
+}

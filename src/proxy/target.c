@@ -122,7 +122,7 @@ int tl_target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   }
   memcpy(plan->host, host.p, host.n);
   plan->host[host.n] = '\0';
-  enum tl_transport t = tl_plan_transport(u);
+  enum tl_transport t = tl_plan_transport_named(u, names ? named : TL_TRANSPORTS);
   struct tl_addr addr;
   uint16_t port = u->port ? u->port : t == TL_TLS ? 5061 : 5060;
   if (tl_addr_parse(host, port, &addr)) return TL_EAGAIN;
