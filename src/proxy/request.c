@@ -54,8 +54,9 @@ static void refuse(struct tl_proxy *p, const struct tl_flow *from, const struct 
 /* Lets the next worker in turn handle M; false when all have seen it. */
 static bool pass_onwards(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
                          const struct tl_body *body) {
-  if (!tl_xw_onwards(p, from, m, body)) return false;
-  tl_outbound_await(p, from, m);
+  bool sent;
+  if (!tl_xw_onwards(p, from, m, body, &sent)) return false;
+  if (sent) tl_outbound_await(p, from, m);
   return true;
 }
 

@@ -81,10 +81,10 @@ bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_flow *fr
 }
 
 bool tl_xw_onwards(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
-                   const struct tl_body *body) {
+                   const struct tl_body *body, bool *out_sent) {
   unsigned n = p->th.rt->n_worker;
   if (p->handled.hops + 1 >= n) return false;
-  tl_xw_message(p, (p->th.index + 1) % n, from, m, body, p->handled.hops + 1);
+  *out_sent = tl_xw_message(p, (p->th.index + 1) % n, from, m, body, p->handled.hops + 1);
   return true;
 }
 
