@@ -36,9 +36,13 @@ HELPER   = $(sort $(wildcard tests/support/*.c))
 PROGRAM  = $(if $(HELPER),$(shell grep -l '^int main' $(HELPER)))
 SUPPORT_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(PROGRAM),$(HELPER)))
 SUPPORT_BIN = $(patsubst tests/support/%.c,$(BUILD)/support/%,$(PROGRAM))
+# For LD_PRELOAD: an allocator that fails now and then.
+PRELOAD  = $(BUILD)/support/failing_malloc.so
 # PLAIN=1 links a small test runner of ours where Criterion's cannot start (ThreadSanitizer).
-RUNNER   = $(if $(PLAIN),$(BUILD)/tests/support/plain/runner.o)
+RUNNER   = $(if $(PLAIN),$(addprefix $(BUILD)/tests/support/plain/,runner.o criterion.o))
 CRITERION = $(if $(PLAIN),,-lcriterion)
+# OOM=1 makes functions tell who runs, ours or the tests' (tests/oom/refuse.h).
+OOM_OBJ  = $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/oom/*.c)) tests/support/plain/criterion.c)
 # bench/NAME.c and bench/NAME/*.c both make $(BUILD)/bench/NAME; the objects are kept apart from it.
 BENCH_DIR = $(sort $(patsubst bench/%/,%,$(dir $(wildcard bench/*/*.c))))
 BENCH_ONE = $(sort $(patsubst bench/%.c,%,$(wildcard bench/*.c)))
@@ -46,7 +50,7 @@ BENCH_OBJ = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.c bench/*/*.c))
 BENCH_BIN = $(addprefix $(BUILD)/bench/,$(BENCH_DIR) $(BENCH_ONE))
 FUZZ     = $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN = $(FUZZ:tests/fuzz/%.c=$(BUILD)/fuzz/%)
-TESTBIN  = $(BUILD)/tieline $(SUPPORT_BIN) $(if $(UNIT),$(BUILD)/unit) $(if $(KTEST),$(BUILD)/ktls-tests)
+TESTBIN  = $(BUILD)/tieline $(SUPPORT_BIN) $(PRELOAD) $(if $(UNIT),$(BUILD)/unit) $(if $(KTEST),$(BUILD)/ktls-tests)
 
 # V=1 shows the commands.
 Q        = $(if $(V),,@)
@@ -89,7 +93,7 @@ check-conformance: all $(SUPPORT_BIN)
 	@$(STEP) conformance -- tests/conformance/run
 
 ## check-flow     whole calls through the daemon, on the host
-check-flow: all $(SUPPORT_BIN)
+check-flow: all $(SUPPORT_BIN) $(PRELOAD)
 	@$(STEP) -g flow flow-itself -- tests/flow/selftest
 	@$(STEP) -g flow flow-host -- tests/flow/run
 	@tests/support/summary group $(TOTALS) flow
@@ -147,6 +151,12 @@ watchdog: deps
 	  OPT='-O2 -g -fno-omit-frame-pointer' build/watchdog/tieline build/watchdog/support/odd_records
 	@TIELINE=$(CURDIR)/build/watchdog/tieline BUILD_DIR=$(CURDIR)/build/watchdog \
 	  $(STEP) watchdog -- tests/flow/run $(if $(FILTER),--filter '$(FILTER)')
+
+## oom            unit tests again, without memory at each place that asks for it once; ARGS='--filter X/Y'
+.PHONY: oom
+oom: deps
+	@$(MAKE) --no-print-directory BUILD=build/oom OOM=1 HARDEN=-fPIE 'SAN=$(ASAN)' OPT='-O0 -g1' build/oom/oom
+	@tests/support/summary sanitizers build/oom/oom $(ARGS)
 
 ## lint           format, static analysis, headers alone, dependency direction, sizes
 lint: deps
@@ -210,11 +220,19 @@ $(BUILD)/libtieline.a: $(OBJ)
 define compile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) $(HOT_FLAGS) $(ORACLE_USE) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) $(HOT_FLAGS) $(ORACLE_USE) $(HOOKS) -MMD -MP -c -o $@ $<
+	$(if $(RENAME),$(Q)objcopy $(RENAME) $@)
 endef
 # The scanner sees every byte of every head: -O3 is worth a twentieth of its time.
 $(BUILD)/src/sip/%.o: HOT_FLAGS = $(if $(filter -O2,$(OPT)),-O3)
 $(BUILD)/tests/unit/%.o $(BUILD)/obj/bench/%.o: ORACLE_USE = $(ORACLE_CFLAGS)
+ifdef OOM
+OOM_HOOKED = $(addprefix $(BUILD)/,src/%.o tests/unit/%.o tests/oom/test_%.o) $(SUPPORT_OBJ)
+$(OOM_HOOKED): HOOKS = -finstrument-functions
+$(filter-out $(BUILD)/src/%,$(OOM_HOOKED)): RENAME = --redefine-sym __cyg_profile_func_enter=oom_test_enter \
+  --redefine-sym __cyg_profile_func_exit=oom_test_exit
+$(BUILD)/tests/oom/refuse.o: override SAN =
+endif
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(compile)
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
@@ -224,6 +242,12 @@ $(BUILD)/unit: $(UNIT_OBJ) $(SUPPORT_OBJ) $(RUNNER) $(BUILD)/libtieline.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(ORACLE_LIBS) $(CRITERION)
 
+$(BUILD)/oom: $(UNIT_OBJ) $(OOM_OBJ) $(SUPPORT_OBJ) $(BUILD)/libtieline.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(ORACLE_LIBS)
+
+-include $(OOM_OBJ:.o=.d)
+
 $(BUILD)/ktls-tests: $(KTEST_OBJ) $(SUPPORT_OBJ) $(RUNNER) $(BUILD)/libtieline.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(CRITERION)
@@ -232,6 +256,11 @@ $(BUILD)/support/%: $(BUILD)/tests/support/%.o $(BUILD)/libtieline.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+$(PRELOAD): tests/support/preload/failing_malloc.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -fPIC -shared -o $@ $<
 
 define bench_program
 $(BUILD)/bench/$(1): $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/$(1).c bench/$(1)/*.c)) $(BUILD)/libtieline.a

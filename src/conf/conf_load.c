@@ -37,7 +37,7 @@ int tl_conf_load(const char *file, const struct tl_conf *previous, tl_conf_repor
   struct tl_conf *c = calloc(1, sizeof(*c));
   int rc = TL_ENOMEM;
   *out = NULL;
-  if (!c) return rc;
+  if (!c) goto out;
   c->refs = 1;
   c->generation = previous ? previous->generation + 1 : 1;
   if (!(c->file = strdup(file)) || !(c->raw = calloc(1, sizeof(*c->raw)))) goto out;

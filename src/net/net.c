@@ -173,6 +173,15 @@ static int memory_init(struct tl_net *n) {
   return TL_OK;
 }
 
+static void memory_exit(struct tl_net *n) {
+  free(n->scratch);
+  free(n->send_scratch);
+  free(n->hash);
+  free(n->slots);
+  free(n->free_slots);
+  tl_conf_unref(n->conf);
+}
+
 int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_handler *h, void *proxy,
                 char *err, size_t cap) {
   memset(n, 0, sizeof(*n));
@@ -190,6 +199,7 @@ int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_hand
   if (rc == TL_OK) rc = tl_ring_init(&n->ring, RING_ENTRIES);
   if (rc) {
     tl_ring_why(rc, err, cap);
+    memory_exit(n);
     return rc;
   }
   rc = tl_bufs_init(&n->bufs, &n->ring, 1, n->conf->limits.recv_buffers, RECV_SIZE);
@@ -198,7 +208,7 @@ int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_hand
     rc = open_listener(n, (int)i, err, cap);
   if (rc == TL_OK)
     arm_mail(n);
-  else if (n->bufs.br)
+  else
     tl_net_exit(n); /* closes the listeners opened before the one that failed */
   return rc;
 }
@@ -238,12 +248,7 @@ void tl_net_exit(struct tl_net *n) {
   tl_bufs_exit(&n->bufs, &n->ring);
   if (n->dgrams.br) tl_bufs_exit(&n->dgrams, &n->ring);
   tl_ring_exit(&n->ring);
-  free(n->scratch);
-  free(n->send_scratch);
-  free(n->hash);
-  free(n->slots);
-  free(n->free_slots);
-  tl_conf_unref(n->conf);
+  memory_exit(n);
 }
 
 int tl_net_turn(struct tl_net *n) {

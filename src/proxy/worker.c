@@ -31,7 +31,7 @@ static void *run_worker(void *arg) {
   struct tl_proxy *p = s->p;
   urcu_memb_register_thread();
   int rc = tl_net_init(&p->net, &p->th, &tl_proxy_handler, p, s->err, s->cap);
-  if (rc == TL_OK) rc = tl_proxy_init(p);
+  if (rc == TL_OK && (rc = tl_proxy_init(p)) != TL_OK) tl_net_exit(&p->net);
   bool s_ok = rc == TL_OK;
   s->rc = rc;
   sem_post(&s->ready); /* S no longer exists from here on */
@@ -104,11 +104,11 @@ static void drop_mail(struct tl_mailbox *mb) {
 void tl_worker_stop(struct tl_runtime *rt, unsigned index) {
   struct tl_proxy *p = (struct tl_proxy *)rt->worker[index];
   if (!p || !p->th.started) return;
-  struct tl_mail *m = calloc(1, sizeof(*m));
-  if (m) {
-    m->type = TL_MAIL_STOP;
-    while (tl_mailbox_post(&p->th.mailbox, m)) sched_yield();
-  }
+  struct tl_mail *m;
+  /* Without this mail it never ends, so both are waited for. */
+  while ((m = calloc(1, sizeof(*m))) == NULL) sched_yield();
+  m->type = TL_MAIL_STOP;
+  while (tl_mailbox_post(&p->th.mailbox, m)) sched_yield();
   pthread_join(p->th.thread, NULL);
   p->th.started = false;
   drop_mail(&p->th.mailbox);

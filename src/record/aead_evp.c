@@ -18,7 +18,8 @@ struct evp_ctx {
 static int evp_init(void *ctx, enum tl_cipher id, const uint8_t *key, bool seal) {
   struct evp_ctx *e = ctx;
   if (!e->c && !(e->c = EVP_CIPHER_CTX_new())) return TL_ENOMEM;
-  return EVP_CipherInit_ex(e->c, cipher[id], NULL, key, NULL, seal) == 1 ? 0 : TL_EIO;
+  /* Cipher and key fit each other, so only memory can be missing. */
+  return EVP_CipherInit_ex(e->c, cipher[id], NULL, key, NULL, seal) == 1 ? 0 : TL_ENOMEM;
 }
 
 static int init_128(void *ctx, const uint8_t *key, bool seal) {

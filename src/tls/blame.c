@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Refusals of options: the sentence for the operator, and OpenSSL's reason in
- * words. Which option is refused is for the callers to say.
+ * words. Which option is refused is for the callers to say. An allocation that
+ * failed within OpenSSL is no fault of the option.
  */
 #include <errno.h>
 #include <openssl/err.h>
@@ -18,12 +19,19 @@ const char *tl_blame_reason(void) {
   return s ? s : "unknown reason";
 }
 
+/* Empties OpenSSL's queue of errors. Was one of them that an allocation failed? */
+static bool was_out_of_memory(void) {
+  bool found = false;
+  for (unsigned long e; (e = ERR_get_error()) != 0;)
+    found |= !ERR_SYSTEM_ERROR(e) && ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE;
+  return found;
+}
+
 int tl_blame_option(struct tl_blame *b, const char *option, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
   if (b->cap) vsnprintf(b->err, b->cap, fmt, ap);
   va_end(ap);
   if (b->option) *b->option = option;
-  ERR_clear_error();
-  return TL_ECONFIG;
+  return was_out_of_memory() ? TL_ENOMEM : TL_ECONFIG;
 }
