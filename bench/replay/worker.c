@@ -49,11 +49,13 @@ void replay_worker_begin(const char *file) {
   urcu_memb_register_thread();
   tl_log_set_level(TL_LOG_ERROR);
   tl_tls_init();
-  if (tl_conf_load(file, NULL, report_problem, NULL, &rt.conf))
+  struct tl_conf *conf = NULL;
+  if (tl_conf_load(file, NULL, report_problem, NULL, &conf))
     replay_die("%s is not a good configuration", file);
+  rt.conf = conf;
   /* The library whose calls bench/check counts. */
   tl_record_backend_set(TL_AEAD_EVP);
-  rt.generation = rt.conf->generation;
+  rt.generation = conf->generation;
   rt.n_worker = rt.n_handshaker = 1;
   rt.worker[0] = &px.th;
   rt.handshaker[0] = &handshaker;

@@ -11,7 +11,7 @@
 #include "tieline/identity.h"
 
 struct tl_binding {
-  uint64_t refs;
+  _Atomic uint64_t refs;
   uint8_t digest[32]; /* equal bindings have equal digests */
   size_t n_ca, n_pin;
   uint8_t (*ca)[32];  /* SHA-256 of the authorities' public keys */

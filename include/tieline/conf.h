@@ -154,7 +154,7 @@ struct tl_conf_timeouts { /* all in milliseconds */
 };
 
 struct tl_conf {
-  uint64_t refs;
+  _Atomic uint64_t refs;
   uint64_t generation; /* 1 for the first, one more with each reload */
   char *file;
   unsigned workers, handshakers;

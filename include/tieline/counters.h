@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 /* X(identifier, "dotted.name", "what it counts") */
@@ -212,18 +213,20 @@ enum tl_counter { TL_COUNTERS(TL_COUNTER_ENUM) TL_C_COUNT };
 #undef TL_COUNTER_ENUM
 
 struct tl_counters {
-  uint64_t v[TL_C_COUNT];
+  _Atomic uint64_t v[TL_C_COUNT];
 };
 
 static inline void tl_count_add(struct tl_counters *c, enum tl_counter id, uint64_t by) {
-  __atomic_store_n(&c->v[id], c->v[id] + by, __ATOMIC_RELAXED);
+  uint64_t v = atomic_load_explicit(&c->v[id], memory_order_relaxed);
+  atomic_store_explicit(&c->v[id], v + by, memory_order_relaxed);
 }
 static inline void tl_count(struct tl_counters *c, enum tl_counter id) { tl_count_add(c, id, 1); }
 static inline void tl_count_sub(struct tl_counters *c, enum tl_counter id, uint64_t by) {
-  __atomic_store_n(&c->v[id], c->v[id] - by, __ATOMIC_RELAXED);
+  uint64_t v = atomic_load_explicit(&c->v[id], memory_order_relaxed);
+  atomic_store_explicit(&c->v[id], v - by, memory_order_relaxed);
 }
 static inline uint64_t tl_count_get(const struct tl_counters *c, enum tl_counter id) {
-  return __atomic_load_n(&c->v[id], __ATOMIC_RELAXED);
+  return atomic_load_explicit(&c->v[id], memory_order_relaxed);
 }
 
 const char *tl_counter_name(enum tl_counter id);

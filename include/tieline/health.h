@@ -39,5 +39,5 @@ static inline uint64_t tl_health_pause_ms(const struct tl_health *h, uint64_t no
 }
 
 static inline bool tl_health_is_down(const struct tl_health *h) {
-  return h && __atomic_load_n((const bool *)&h->down, __ATOMIC_RELAXED);
+  return h && atomic_load_explicit(&h->down, memory_order_relaxed);
 }

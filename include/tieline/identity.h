@@ -58,7 +58,7 @@ enum tl_id_flag { TL_ID_VERIFIED, TL_ID_REVOKED, TL_ID_EXPIRED, TL_ID_SELFSIGNED
 #define TL_ID_SANS_MAX 1000
 
 struct tl_identity {
-  uint64_t refs;
+  _Atomic uint64_t refs;
   uint8_t chain_sha256[32];        /* of all certificates sent, the key of the dedup table */
   char cert_sha256[65];            /* hex */
   char spki_sha256[65];            /* hex */

@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "tieline/str.h"
@@ -43,7 +44,7 @@ struct tl_field {
 extern _Atomic int tl_log_level_now;
 
 static inline enum tl_log_level tl_log_level(void) {
-  return (enum tl_log_level)__atomic_load_n((int *)&tl_log_level_now, __ATOMIC_RELAXED);
+  return (enum tl_log_level)atomic_load_explicit(&tl_log_level_now, memory_order_relaxed);
 }
 
 void tl_log_set_level(enum tl_log_level lvl);

@@ -11,6 +11,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "tieline/addr.h"
 
 #define TL_PEER_ADDRS_MAX 8
@@ -32,17 +34,18 @@ struct tl_addr_list {
 
 struct tl_peer_addrs {
   _Atomic uint32_t refs;
-  struct tl_addr_list *current; /* never NULL; read with tl_peer_addrs_current */
-  bool needs_dns;               /* a name is to be looked up, not an address */
-  bool query_pending;           /* the resolver has not answered yet */
-  uint64_t serial;              /* names it in questions */
-  uint64_t next_ms;             /* when it is to be asked again, 0: at once */
-  uint64_t answered_ms;         /* when the addresses were last confirmed, monotonic */
-  int64_t answered_at;          /* the same by the wall clock, 0: never */
-  uint32_t ttl_s;               /* how long that answer holds, 0: not known */
-  uint32_t failures;            /* look-ups without an answer since then */
-  uint64_t failed;              /* all of them ever */
-  const char *error;            /* of the last one, a constant; NULL: it went well */
+  /* Never NULL; read with tl_peer_addrs_current. */
+  _Atomic(struct tl_addr_list *) current;
+  bool needs_dns;       /* a name is to be looked up, not an address */
+  bool query_pending;   /* the resolver has not answered yet */
+  uint64_t serial;      /* names it in questions */
+  uint64_t next_ms;     /* when it is to be asked again, 0: at once */
+  uint64_t answered_ms; /* when the addresses were last confirmed, monotonic */
+  int64_t answered_at;  /* the same by the wall clock, 0: never */
+  uint32_t ttl_s;       /* how long that answer holds, 0: not known */
+  uint32_t failures;    /* look-ups without an answer since then */
+  uint64_t failed;      /* all of them ever */
+  const char *error;    /* of the last one, a constant; NULL: it went well */
 };
 
 /* One reference for the caller. NULL when memory is short. */

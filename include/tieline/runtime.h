@@ -9,6 +9,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "tieline/addr.h"
 #include "tieline/conf.h"
@@ -199,8 +200,8 @@ struct tl_runtime {
   struct tl_ktls_caps caps; /* constant after start */
   uint8_t secret[32];       /* keys branch tokens and Record-Route tokens; constant */
   unsigned n_worker, n_handshaker;
-  struct tl_thread *worker[TL_THREADS_MAX]; /* constant after start */
-  struct tl_thread *handshaker[TL_THREADS_MAX];
+  _Atomic(struct tl_thread *) worker[TL_THREADS_MAX]; /* constant after start */
+  _Atomic(struct tl_thread *) handshaker[TL_THREADS_MAX];
   struct tl_thread control; /* control's mailbox and counters; its thread is main's */
   struct tl_mailbox resolver;
   struct tl_counters resolver_counters;

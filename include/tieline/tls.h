@@ -77,7 +77,7 @@ struct tl_crls;
 struct tl_ticket_keys;
 
 struct tl_tls_domain {
-  uint64_t refs;
+  _Atomic uint64_t refs;
   uint64_t generation; /* new for each domain object made in this process */
   uint8_t core[32]; /* digest of all but trust and policy; set once, before the domain is shared */
   char *name;

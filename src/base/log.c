@@ -115,7 +115,7 @@ static void write_journal(const char *p, size_t n) {
     at += len + 1;
   }
   static char ident[] = "SYSLOG_IDENTIFIER=tieline";
-  iov[count++] = (struct iovec){ident, sizeof ident - 1};
+  iov[count++] = (struct iovec){ident, sizeof(ident) - 1};
   if (sd_journal_sendv(iov, count) < 0) atomic_fetch_add(&dropped, 1);
 }
 
@@ -245,7 +245,7 @@ int tl_log_start(enum tl_log_target target, enum tl_log_format fmt, unsigned que
   if (target == TL_LOG_JOURNAL && access(JOURNAL_SOCKET, W_OK) < 0) return TL_ENOTSUP;
   uint64_t cap = 2;
   while (cap < queue_lines) cap *= 2;
-  q.slot = calloc(cap, sizeof *q.slot);
+  q.slot = calloc(cap, sizeof(*q.slot));
   q.text = malloc(cap * TL_LOG_LINE);
   if (!q.slot || !q.text) {
     free_queue();

@@ -97,7 +97,7 @@ static bool is_bare(struct tl_str s) {
 static void put_value(struct out *o, const struct tl_field *f, bool json) {
   if (f->kind == TL_FIELD_INT) {
     char num[24];
-    put_bytes(o, num, (size_t)snprintf(num, sizeof num, "%lld", (long long)f->i));
+    put_bytes(o, num, (size_t)snprintf(num, sizeof(num), "%lld", (long long)f->i));
   } else if (!json && is_bare(f->s) && f->s.n <= o->cap - o->n) {
     put_bytes(o, f->s.p, f->s.n);
   } else {
@@ -122,8 +122,8 @@ static void put_time(struct out *o, const struct timespec *at) {
   struct tm tm;
   char buf[64];
   gmtime_r(&at->tv_sec, &tm);
-  size_t n = strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%S", &tm);
-  n += (size_t)snprintf(buf + n, sizeof buf - n, ".%03ldZ", at->tv_nsec / 1000000);
+  size_t n = strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%S", &tm);
+  n += (size_t)snprintf(buf + n, sizeof(buf) - n, ".%03ldZ", at->tv_nsec / 1000000);
   put_bytes(o, buf, n);
 }
 

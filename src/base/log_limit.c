@@ -30,7 +30,7 @@ static void refill_bucket(uint32_t *tokens_milli, uint64_t *at_ms, uint64_t now_
 static bool is_of(const struct tl_log_limit_slot *s, const struct tl_addr *source,
                   const char *sentence, const char *cause) {
   return s->sentence && tl_addr_eq(&s->source, source) && strcmp(s->sentence, sentence) == 0 &&
-         strncmp(s->cause, cause, sizeof s->cause - 1) == 0;
+         strncmp(s->cause, cause, sizeof(s->cause) - 1) == 0;
 }
 
 static uint64_t hash_text(uint64_t h, const char *p, size_t max) {
@@ -54,14 +54,14 @@ static struct tl_log_limit_slot *slot_of(struct tl_log_limit *l, const struct tl
                                         .sentence = sentence,
                                         .at_ms = now_ms,
                                         .tokens_milli = TL_LOG_PER_SOURCE * MILLI};
-  snprintf(stalest->cause, sizeof stalest->cause, "%s", cause);
+  snprintf(stalest->cause, sizeof(stalest->cause), "%s", cause);
   return stalest;
 }
 
 bool tl_log_limit_take(struct tl_log_limit *l, const struct tl_addr *source, const char *sentence,
                        const char *cause, uint64_t now_ms) {
   struct tl_addr who;
-  memset(&who, 0, sizeof who);
+  memset(&who, 0, sizeof(who));
   if (source) tl_addr_source_prefix(source, &who);
   if (!l->begun) {
     l->begun = true;

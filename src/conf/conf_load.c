@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "conf/conf_internal.h"
@@ -58,7 +59,7 @@ out:
 }
 
 struct tl_conf *tl_conf_ref(struct tl_conf *c) {
-  __atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
+  atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
   return c;
 }
 
@@ -98,7 +99,7 @@ static void free_parts(struct tl_conf *c) {
 }
 
 void tl_conf_unref(struct tl_conf *c) {
-  if (!c || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL)) return;
+  if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) > 1) return;
   free_parts(c);
   tl_peer_table_unref(c->peers);
   tl_route_table_clear(&c->routes);

@@ -115,14 +115,14 @@ void tl_peer_addrs_unref(struct tl_peer_addrs *p) {
 
 struct tl_addr_list *tl_peer_addrs_current(struct tl_peer_addrs *p) {
   urcu_memb_read_lock();
-  struct tl_addr_list *l = __atomic_load_n(&p->current, __ATOMIC_ACQUIRE);
+  struct tl_addr_list *l = atomic_load_explicit(&p->current, memory_order_acquire);
   atomic_fetch_add_explicit(&l->refs, 1, memory_order_relaxed);
   urcu_memb_read_unlock();
   return l;
 }
 
 void tl_peer_addrs_publish(struct tl_peer_addrs *p, struct tl_addr_list *l) {
-  struct tl_addr_list *old = __atomic_exchange_n(&p->current, l, __ATOMIC_ACQ_REL);
+  struct tl_addr_list *old = atomic_exchange_explicit(&p->current, l, memory_order_acq_rel);
   urcu_memb_synchronize_rcu();
   tl_addr_list_unref(old);
 }

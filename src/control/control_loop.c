@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <pwd.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,7 +173,7 @@ int tl_control_run(struct tl_runtime *rt) {
   tl_conf_unref(conf);
   c->rss_start = tl_stats_rss();
   sd_notifyf(0, "READY=1\nMAINPID=%d\nSTATUS=Running, configuration %llu", (int)getpid(),
-             (unsigned long long)__atomic_load_n(&rt->generation, __ATOMIC_RELAXED));
+             (unsigned long long)atomic_load_explicit(&rt->generation, memory_order_relaxed));
   while (c->state != TL_CONTROL_STOPPED) run_turn(c);
   tl_server_flush(&c->server, tl_now_ms());
   return 0;

@@ -6,6 +6,7 @@
  */
 #include "control/ledger.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,7 +80,7 @@ static bool trust_only(const struct tl_conf *conf, const struct tl_tls_domain *d
 /* Drops the notes that hold the last reference to their domain. */
 static void drop_drained(struct tl_ledger *l, bool all) {
   for (struct tl_drained **p = &l->drained, *d; (d = *p);) {
-    if (!all && __atomic_load_n(&d->domain->refs, __ATOMIC_ACQUIRE) > 1) {
+    if (!all && atomic_load_explicit(&d->domain->refs, memory_order_acquire) > 1) {
       p = &d->next;
       continue;
     }

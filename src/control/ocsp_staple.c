@@ -5,6 +5,7 @@
  * take them from the domain; nothing here waits for a responder.
  */
 #include <openssl/x509.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,7 +150,8 @@ static void inherit_staples(const struct tl_conf *from, struct tl_tls_domain *to
 
 static void adopt_conf(struct tl_control *c) {
   struct tl_conf *old = c->ocsp_staple->seen;
-  if (old && old->generation == __atomic_load_n(&c->rt->generation, __ATOMIC_RELAXED)) return;
+  if (old && old->generation == atomic_load_explicit(&c->rt->generation, memory_order_relaxed))
+    return;
   struct tl_conf *now = c->ocsp_staple->seen = tl_runtime_conf(c->rt);
   for (size_t i = 0; old && i < now->n_domain; i++) inherit_staples(old, now->domain[i]);
   if (old) tl_conf_unref(old);

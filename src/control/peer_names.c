@@ -5,6 +5,7 @@
  * changes. Without an answer the last addresses stay: dead name servers are not a
  * reason to drop calls. Names in requests are not resolved here.
  */
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 

@@ -3,6 +3,7 @@
  * Reload: a whole new snapshot or nothing. src/conf reads and checks; this file
  * reports the outcome and publishes.
  */
+#include <stdatomic.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
@@ -72,7 +73,7 @@ size_t tl_reload_conf(struct tl_control *c, const struct tl_reload_how *how, str
   else
     former = take_over(c, before, after, how, reports, a);
   sd_notifyf(0, "READY=1\nSTATUS=Running, configuration %llu",
-             (unsigned long long)__atomic_load_n(&c->rt->generation, __ATOMIC_RELAXED));
+             (unsigned long long)atomic_load_explicit(&c->rt->generation, memory_order_relaxed));
   tl_conf_unref(before);
   return former;
 }

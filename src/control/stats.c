@@ -3,6 +3,7 @@
  * `ctl stats`: counters, memory, mailboxes, and the TLS counters of the kernel.
  */
 #include <dirent.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -121,13 +122,13 @@ int tl_command_stats(struct tl_control *c, struct tl_request *req, const json_t 
                      struct tl_answer *a) {
   static const char *const states[] = {"running", "draining", "stopped"};
   (void)req;
-  a->result = json_pack("{s:I, s:I, s:s, s:o, s:o, s:{s:s, s:I, s:I}, s:o, s:o}", "uptime_ms",
-                        (json_int_t)(tl_now_ms() - c->started_ms), "generation",
-                        (json_int_t)__atomic_load_n(&c->rt->generation, __ATOMIC_RELAXED), "state",
-                        states[c->state], "counters", json_counters(c), "process", json_process(c),
-                        "log", "level", tl_log_level_name(tl_log_level()), "lines_lost",
-                        (json_int_t)tl_log_dropped(), "lines_held", (json_int_t)tl_log_held(),
-                        "mailboxes", json_mailboxes(c), "kernel_tls", kernel_tls());
+  a->result = json_pack(
+      "{s:I, s:I, s:s, s:o, s:o, s:{s:s, s:I, s:I}, s:o, s:o}", "uptime_ms",
+      (json_int_t)(tl_now_ms() - c->started_ms), "generation",
+      (json_int_t)atomic_load_explicit(&c->rt->generation, memory_order_relaxed), "state",
+      states[c->state], "counters", json_counters(c), "process", json_process(c), "log", "level",
+      tl_log_level_name(tl_log_level()), "lines_lost", (json_int_t)tl_log_dropped(), "lines_held",
+      (json_int_t)tl_log_held(), "mailboxes", json_mailboxes(c), "kernel_tls", kernel_tls());
   if (a->result) json_object_set_new(a->result, "seconds_left", tl_expiry_gauges(c));
   if (a->result && json_is_true(json_object_get(params, "threads")))
     json_object_set_new(a->result, "threads", json_threads(c));

@@ -56,29 +56,29 @@ static socklen_t fill_info(union crypto_info *c, const struct tl_tls_keys *k,
                            const struct tl_dir_keys *d) {
   const uint8_t *iv = k->version == TL_TLS_1_3 ? d->iv + 4 : d->explicit_iv;
   uint64_t seq = htobe64(d->seq);
-  memset(c, 0, sizeof *c);
+  memset(c, 0, sizeof(*c));
   c->info.version = (uint16_t)k->version;
   switch (k->cipher) {
   case TL_AES_128_GCM:
     c->info.cipher_type = TLS_CIPHER_AES_GCM_128;
-    memcpy(c->aes_128.key, d->key, sizeof c->aes_128.key);
-    memcpy(c->aes_128.salt, d->iv, sizeof c->aes_128.salt);
-    memcpy(c->aes_128.iv, iv, sizeof c->aes_128.iv);
-    memcpy(c->aes_128.rec_seq, &seq, sizeof seq);
-    return sizeof c->aes_128;
+    memcpy(c->aes_128.key, d->key, sizeof(c->aes_128.key));
+    memcpy(c->aes_128.salt, d->iv, sizeof(c->aes_128.salt));
+    memcpy(c->aes_128.iv, iv, sizeof(c->aes_128.iv));
+    memcpy(c->aes_128.rec_seq, &seq, sizeof(seq));
+    return sizeof(c->aes_128);
   case TL_AES_256_GCM:
     c->info.cipher_type = TLS_CIPHER_AES_GCM_256;
-    memcpy(c->aes_256.key, d->key, sizeof c->aes_256.key);
-    memcpy(c->aes_256.salt, d->iv, sizeof c->aes_256.salt);
-    memcpy(c->aes_256.iv, iv, sizeof c->aes_256.iv);
-    memcpy(c->aes_256.rec_seq, &seq, sizeof seq);
-    return sizeof c->aes_256;
+    memcpy(c->aes_256.key, d->key, sizeof(c->aes_256.key));
+    memcpy(c->aes_256.salt, d->iv, sizeof(c->aes_256.salt));
+    memcpy(c->aes_256.iv, iv, sizeof(c->aes_256.iv));
+    memcpy(c->aes_256.rec_seq, &seq, sizeof(seq));
+    return sizeof(c->aes_256);
   case TL_CHACHA20_POLY1305:
     c->info.cipher_type = TLS_CIPHER_CHACHA20_POLY1305;
-    memcpy(c->chacha.key, d->key, sizeof c->chacha.key);
-    memcpy(c->chacha.iv, d->iv, sizeof c->chacha.iv);
-    memcpy(c->chacha.rec_seq, &seq, sizeof seq);
-    return sizeof c->chacha;
+    memcpy(c->chacha.key, d->key, sizeof(c->chacha.key));
+    memcpy(c->chacha.iv, d->iv, sizeof(c->chacha.iv));
+    memcpy(c->chacha.rec_seq, &seq, sizeof(seq));
+    return sizeof(c->chacha);
   default: return 0;
   }
 }
@@ -87,13 +87,13 @@ int tl_ktls_set_keys(int fd, const struct tl_tls_keys *keys, bool tx) {
   union crypto_info c;
   socklen_t len = fill_info(&c, keys, tx ? &keys->tx : &keys->rx);
   int rc = len == 0 ? EINVAL : setsockopt(fd, SOL_TLS, tx ? TLS_TX : TLS_RX, &c, len) ? errno : 0;
-  OPENSSL_cleanse(&c, sizeof c);
+  OPENSSL_cleanse(&c, sizeof(c));
   return rc;
 }
 
 bool tl_ktls_set_no_pad(int fd) {
   int on = 1;
-  return setsockopt(fd, SOL_TLS, TLS_RX_EXPECT_NO_PAD, &on, sizeof on) == 0;
+  return setsockopt(fd, SOL_TLS, TLS_RX_EXPECT_NO_PAD, &on, sizeof(on)) == 0;
 }
 
 static enum tl_ktls_why why_from_errno(int err) {
@@ -148,9 +148,9 @@ int tl_ktls_seq(int fd, const struct tl_tls_keys *keys, bool tx, uint64_t *out_s
     const unsigned char *seq = keys->cipher == TL_AES_128_GCM   ? c.aes_128.rec_seq
                                : keys->cipher == TL_AES_256_GCM ? c.aes_256.rec_seq
                                                                 : c.chacha.rec_seq;
-    memcpy(out_seq, seq, sizeof *out_seq);
+    memcpy(out_seq, seq, sizeof(*out_seq));
     *out_seq = be64toh(*out_seq);
   }
-  OPENSSL_cleanse(&c, sizeof c);
+  OPENSSL_cleanse(&c, sizeof(c));
   return rc;
 }

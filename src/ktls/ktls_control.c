@@ -54,7 +54,7 @@ int tl_ktls_recv(int fd, uint8_t *buf, size_t cap, uint8_t *out_type, size_t *ou
   uint8_t cbuf[TL_KTLS_CMSG] __attribute__((aligned(8)));
   struct iovec iov = {buf, cap};
   struct msghdr msg = {
-      .msg_iov = &iov, .msg_iovlen = 1, .msg_control = cbuf, .msg_controllen = sizeof cbuf};
+      .msg_iov = &iov, .msg_iovlen = 1, .msg_control = cbuf, .msg_controllen = sizeof(cbuf)};
   ssize_t n;
   do n = recvmsg(fd, &msg, MSG_DONTWAIT);
   while (n < 0 && errno == EINTR);
@@ -69,10 +69,10 @@ int tl_ktls_recv(int fd, uint8_t *buf, size_t cap, uint8_t *out_type, size_t *ou
 
 int tl_ktls_send_alert(int fd, uint8_t level, uint8_t alert) {
   uint8_t body[2] = {level, alert}, cbuf[TL_KTLS_CMSG] __attribute__((aligned(8)));
-  struct iovec iov = {body, sizeof body};
+  struct iovec iov = {body, sizeof(body)};
   struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
   int err;
-  socklen_t len = sizeof err;
+  socklen_t len = sizeof(err);
   /* A record that failed to authenticate leaves an error on the socket, which would refuse the
    * alert as well. */
   getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
@@ -80,6 +80,6 @@ int tl_ktls_send_alert(int fd, uint8_t level, uint8_t alert) {
   ssize_t n;
   do n = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
   while (n < 0 && errno == EINTR);
-  if (n == (ssize_t)sizeof body) return 0;
+  if (n == (ssize_t)sizeof(body)) return 0;
   return n < 0 && errno == EAGAIN ? TL_EAGAIN : TL_EIO;
 }

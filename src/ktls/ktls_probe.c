@@ -14,7 +14,7 @@
 
 static int pair_from_listener(int listener, int out_fd[2]) {
   struct sockaddr_in a;
-  socklen_t len = sizeof a;
+  socklen_t len = sizeof(a);
   if (listen(listener, 1) < 0 || getsockname(listener, (struct sockaddr *)&a, &len) < 0)
     return TL_EIO;
   int c = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -34,7 +34,7 @@ int tl_tcp_pair(int out_fd[2]) {
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (listener < 0) return TL_EIO;
-  int rc = bind(listener, (struct sockaddr *)&a, sizeof a) < 0
+  int rc = bind(listener, (struct sockaddr *)&a, sizeof(a)) < 0
                ? TL_EIO
                : pair_from_listener(listener, out_fd);
   int err = errno;
@@ -74,7 +74,7 @@ static bool probe_pair(enum tl_tls_version v, enum tl_cipher c, struct tl_ktls_c
 }
 
 int tl_ktls_probe(struct tl_ktls_caps *out) {
-  memset(out, 0, sizeof *out);
+  memset(out, 0, sizeof(*out));
   for (int v = 0; v < 2; v++)
     for (int c = 0; c < TL_CIPHERS; c++)
       if (!probe_pair(v ? TL_TLS_1_3 : TL_TLS_1_2, (enum tl_cipher)c, out)) return TL_ENOTSUP;

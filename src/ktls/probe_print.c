@@ -45,7 +45,7 @@ static void print_ktls(const struct report *r) {
   for (int v = 0; v < 2; v++)
     for (int c = 0; c < TL_CIPHERS; c++) {
       char name[64];
-      snprintf(name, sizeof name, "%s %s", tl_tls_version_name(v ? TL_TLS_1_3 : TL_TLS_1_2),
+      snprintf(name, sizeof(name), "%s %s", tl_tls_version_name(v ? TL_TLS_1_3 : TL_TLS_1_2),
                tl_cipher_name((enum tl_cipher)c));
       fprintf(r->f, "  %-34s tx %-3s  rx %s\n", name, yes_no(k->tx[v][c]), yes_no(k->rx[v][c]));
     }
@@ -67,11 +67,11 @@ static void print_uring(const struct report *r) {
 
 /* What /boot says about CONFIG_TLS: 'y', 'm', 'n', or 0 when there is no such file. */
 static char config_tls(const struct report *r) {
-  char path[sizeof r->kernel.release + 16], line[256], found = 'n';
-  snprintf(path, sizeof path, "/boot/config-%s", r->kernel.release);
+  char path[sizeof(r->kernel.release) + 16], line[256], found = 'n';
+  snprintf(path, sizeof(path), "/boot/config-%s", r->kernel.release);
   FILE *f = fopen(path, "re");
   if (!f) return 0;
-  while (fgets(line, sizeof line, f))
+  while (fgets(line, sizeof(line), f))
     if (strncmp(line, "CONFIG_TLS=", 11) == 0) found = line[11];
   fclose(f);
   return found;

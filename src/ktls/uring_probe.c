@@ -69,7 +69,7 @@ static void try_buffers(struct io_uring *u, uint8_t *mem, struct tl_uring_caps *
 
 static bool try_accept_multishot(struct io_uring *u) {
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t len = sizeof a;
+  socklen_t len = sizeof(a);
   unsigned flags = 0;
   int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   int c = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), s = -1;

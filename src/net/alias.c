@@ -10,6 +10,7 @@
  * forgotten. Each connection has one entry in each table, so the number of connections
  * bounds them.
  */
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "net_internal.h"
@@ -47,7 +48,7 @@ void tl_alias_told_free(struct tl_alias_told *a) {
 static void tell_worker(const struct tl_alias *own, unsigned worker, bool gone) {
   struct tl_net *n = own->conn->net;
   const struct tl_conn_tls *t = own->conn->tls;
-  struct tl_thread *to = __atomic_load_n(&n->rt->worker[worker], __ATOMIC_ACQUIRE);
+  struct tl_thread *to = atomic_load_explicit(&n->rt->worker[worker], memory_order_acquire);
   struct tl_alias_told *a = to ? calloc(1, sizeof(*a)) : NULL;
   if (!a) return;
   a->mail.type = TL_MAIL_ALIAS;

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -378,8 +379,8 @@ static int dial_tls(struct tl_conn *c, const struct tl_conn_key *k) {
   struct tl_net *n = c->net;
   if (n->rt->n_handshaker == 0 || !k->domain) return TL_ENOTSUP;
   /* Workers start first, so a message may arrive before the handshake threads are up. */
-  struct tl_thread *h = __atomic_load_n(
-      &n->rt->handshaker[n->next_handshaker++ % n->rt->n_handshaker], __ATOMIC_ACQUIRE);
+  struct tl_thread *h = atomic_load_explicit(
+      &n->rt->handshaker[n->next_handshaker++ % n->rt->n_handshaker], memory_order_acquire);
   if (!h) return TL_EBUSY;
   struct tl_dial *d = calloc(1, sizeof(*d));
   if (!d) return TL_ENOMEM;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <urcu/urcu-memb.h>
@@ -65,7 +66,7 @@ static bool wants_kernel(const struct tl_conf *c) {
 }
 
 static void adopt_snapshot(struct tl_handshaker *hk) {
-  uint64_t now = __atomic_load_n(&hk->th.rt->generation, __ATOMIC_ACQUIRE);
+  uint64_t now = atomic_load_explicit(&hk->th.rt->generation, memory_order_acquire);
   if (hk->conf->generation == now || hk->stopping) return;
   struct tl_conf *old = hk->conf;
   hk->conf = tl_runtime_conf(hk->th.rt);
@@ -217,7 +218,7 @@ int tl_handshaker_start(struct tl_runtime *rt, unsigned index, char *err, size_t
     return rc;
   }
   hk->th.started = true;
-  __atomic_store_n(&rt->handshaker[index], &hk->th, __ATOMIC_RELEASE);
+  atomic_store_explicit(&rt->handshaker[index], &hk->th, memory_order_release);
   return 0;
 }
 

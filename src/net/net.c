@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -135,7 +136,7 @@ static void open_new_listeners(struct tl_net *n) {
 
 /* Adopts the published snapshot: listeners that differ are opened or closed, connections stay. */
 static void adopt_snapshot(struct tl_net *n) {
-  if (__atomic_load_n(&n->rt->generation, __ATOMIC_ACQUIRE) == n->conf->generation) return;
+  if (atomic_load_explicit(&n->rt->generation, memory_order_acquire) == n->conf->generation) return;
   struct tl_conf *old = n->conf, *now = tl_runtime_conf(n->rt);
   n->conf = now;
   renumber_connections(n, old, now);

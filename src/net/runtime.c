@@ -7,13 +7,14 @@
  */
 #include "tieline/runtime.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <urcu/urcu-memb.h>
 
 struct tl_conf *tl_runtime_conf(struct tl_runtime *rt) {
   urcu_memb_read_lock();
-  struct tl_conf *c = __atomic_load_n(&rt->conf, __ATOMIC_ACQUIRE);
+  struct tl_conf *c = atomic_load_explicit(&rt->conf, memory_order_acquire);
   if (c) tl_conf_ref(c);
   urcu_memb_read_unlock();
   return c;
@@ -30,8 +31,8 @@ static void post_snapshot(struct tl_thread *th) {
 }
 
 void tl_runtime_publish(struct tl_runtime *rt, struct tl_conf *c) {
-  struct tl_conf *old = __atomic_exchange_n(&rt->conf, c, __ATOMIC_ACQ_REL);
-  __atomic_store_n(&rt->generation, c->generation, __ATOMIC_RELEASE);
+  struct tl_conf *old = atomic_exchange_explicit(&rt->conf, c, memory_order_acq_rel);
+  atomic_store_explicit(&rt->generation, c->generation, memory_order_release);
   urcu_memb_synchronize_rcu();
   if (old) tl_conf_unref(old);
   for (unsigned i = 0; i < rt->n_worker; i++)

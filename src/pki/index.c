@@ -29,7 +29,7 @@ static const struct {
                {"privilegeWithdrawn", 9}, {"AACompromise", 10}};
 
 static int reason_code(const char *word) {
-  for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+  for (size_t i = 0; i < sizeof(reasons) / sizeof(*reasons); i++)
     if (strcasecmp(word, reasons[i].word) == 0) return (int)i;
   return -1;
 }
@@ -86,7 +86,7 @@ static void free_row(char **row) {
 int tl_pki_index_add(const struct tl_pki_authority *a, const X509 *x, const char *file) {
   struct index i;
   int rc = index_open(a, &i);
-  char **row = rc == 0 ? OPENSSL_zalloc((COLUMNS + 1) * sizeof *row) : NULL;
+  char **row = rc == 0 ? OPENSSL_zalloc((COLUMNS + 1) * sizeof(*row)) : NULL;
   if (row) {
     row[STATE] = OPENSSL_strdup("V");
     row[EXPIRY] = time_text(X509_get0_notAfter(x));
@@ -126,7 +126,7 @@ static int mark_revoked(struct index *i, const X509 *x, const char *reason) {
   } else {
     char text[64];
     ASN1_TIME *now = ASN1_UTCTIME_set(NULL, time(NULL));
-    snprintf(text, sizeof text, "%s%s%s", now ? (const char *)ASN1_STRING_get0_data(now) : "",
+    snprintf(text, sizeof(text), "%s%s%s", now ? (const char *)ASN1_STRING_get0_data(now) : "",
              reason ? "," : "", reason ? reason : "");
     ASN1_TIME_free(now);
     /* The old text lies inside the row as it was read; TXT_DB_free knows both. */
@@ -159,7 +159,7 @@ int tl_pki_index_revoke(const struct tl_pki_authority *a, const X509 *x, const c
 
 static int add_entry(X509_CRL *crl, char **row) {
   char when[64];
-  snprintf(when, sizeof when, "%s", row[REVOKED]);
+  snprintf(when, sizeof(when), "%s", row[REVOKED]);
   char *comma = strchr(when, ',');
   if (comma) *comma++ = '\0';
   int code = comma ? reason_code(comma) : -1;

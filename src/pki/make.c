@@ -140,14 +140,14 @@ static const struct {
 static int add_purposes(X509 *x, const char *words) {
   char list[256] = "", copy[128], *save = NULL;
   if (strcmp(words, "none") == 0) return 0;
-  snprintf(copy, sizeof copy, "%s", words);
+  snprintf(copy, sizeof(copy), "%s", words);
   for (char *w = strtok_r(copy, ", ", &save); w; w = strtok_r(NULL, ", ", &save)) {
     const char *oid = NULL;
-    for (size_t i = 0; i < sizeof purposes / sizeof *purposes; i++)
+    for (size_t i = 0; i < sizeof(purposes) / sizeof(*purposes); i++)
       if (strcmp(w, purposes[i].word) == 0) oid = purposes[i].oid;
-    if (!oid || strlen(list) + strlen(oid) + 2 > sizeof list)
+    if (!oid || strlen(list) + strlen(oid) + 2 > sizeof(list))
       return tl_pki_fail(TL_EINVAL, "--eku is a list of sip, server, client, any, ocsp, or none");
-    snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", *list ? "," : "", oid);
+    snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", *list ? "," : "", oid);
   }
   return tl_pki_extend(x, NULL, NULL, NID_ext_key_usage, list);
 }
@@ -158,7 +158,7 @@ static int add_url(X509 *x, int nid, const char *prefix, const char *url) {
   if (!is_printable(url) || strpbrk(url, ",;\\\"") || strncmp(url, "http", 4) != 0 ||
       strlen(url) > 500)
     return tl_pki_fail(TL_EINVAL, "\"%s\" is no http URL that a certificate could carry", url);
-  snprintf(text, sizeof text, "%sURI:%s", prefix, url);
+  snprintf(text, sizeof(text), "%sURI:%s", prefix, url);
   return tl_pki_extend(x, NULL, NULL, nid, text);
 }
 

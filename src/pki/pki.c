@@ -139,7 +139,7 @@ static int add_domain(struct tl_pki_request *r, const char *name) {
   int rc = add_san(r, GEN_DNS, name);
   if (rc || strchr(name, '*')) return rc;
   char *text = uri[r->n_san - 1];
-  snprintf(text, sizeof uri[0], "sip:%s", name);
+  snprintf(text, sizeof(uri[0]), "sip:%s", name);
   return add_san(r, GEN_URI, text);
 }
 
@@ -236,7 +236,7 @@ static int cmd_cert(struct tl_pki_request *r, int argc, char **argv) {
   for (size_t i = 0; i < r->n_san && !first; i++)
     if (r->san[i].kind == GEN_DNS) first = r->san[i].value;
   if (!first && !r->name) return tl_pki_fail(TL_EINVAL, "cert needs --domain, or --name");
-  snprintf(name, sizeof name, "%s", r->name ? r->name : first);
+  snprintf(name, sizeof(name), "%s", r->name ? r->name : first);
   if (name[0] == '*') name[0] = '_';
   r->name = name;
   if (!r->cn) r->cn = first && strlen(first) <= 64 ? first : name;
@@ -330,7 +330,7 @@ int tl_pki_main(int argc, char **argv) {
     fputs(usage_text, stdout);
     return 0;
   }
-  for (size_t c = 0; c < sizeof commands / sizeof *commands; c++)
+  for (size_t c = 0; c < sizeof(commands) / sizeof(*commands); c++)
     if (strcmp(word, commands[c].word) == 0) {
       argv[1] = argv[0]; /* getopt names it in its complaints */
       int rc = run_command(c, argc - 1, argv + 1);

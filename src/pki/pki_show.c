@@ -31,7 +31,7 @@ static void show_name(FILE *f, const char *name, const X509_NAME *n) {
 static void show_time(FILE *f, const ASN1_TIME *t) {
   struct tm tm;
   char text[40] = "never";
-  if (t && ASN1_TIME_to_tm(t, &tm)) strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+  if (t && ASN1_TIME_to_tm(t, &tm)) strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
   fputs(text, f);
 }
 
@@ -67,7 +67,7 @@ static void show_serial(FILE *f, const char *name, const ASN1_INTEGER *serial) {
 static void key_kind(FILE *f, EVP_PKEY *key) {
   char group[64];
   size_t n = 0;
-  if (EVP_PKEY_get_group_name(key, group, sizeof group, &n) == 1)
+  if (EVP_PKEY_get_group_name(key, group, sizeof(group), &n) == 1)
     fprintf(f, "%s %s", EVP_PKEY_get0_type_name(key), group);
   else
     fprintf(f, "%s %d bits", EVP_PKEY_get0_type_name(key), EVP_PKEY_get_bits(key));
@@ -138,8 +138,8 @@ static void show_purposes(FILE *f, const X509 *x) {
   for (int i = 0; i < sk_ASN1_OBJECT_num(list); i++) {
     char oid[80], name[80];
     const ASN1_OBJECT *o = sk_ASN1_OBJECT_value(list, i);
-    OBJ_obj2txt(oid, sizeof oid, o, 1);
-    OBJ_obj2txt(name, sizeof name, o, 0);
+    OBJ_obj2txt(oid, sizeof(oid), o, 1);
+    OBJ_obj2txt(name, sizeof(name), o, 0);
     fprintf(f, "%s%s", i ? ", " : "",
             strcmp(oid, SIP_DOMAIN_OID) == 0 ? "SIP domain (RFC 5924)" : name);
   }

@@ -140,7 +140,7 @@ static void drop_working_set(struct tl_txn *txn) {
 }
 
 static void on_txn_timer(struct tl_timer *t, void *arg) {
-  struct tl_txn *txn = (struct tl_txn *)((char *)t - offsetof(struct tl_txn, timer));
+  struct tl_txn *txn = tl_container_of(t, struct tl_txn, timer);
   (void)arg;
   if (txn->state == TL_TXN_WAITING || txn->state == TL_TXN_PROCEEDING) {
     if (txn->failed) {
@@ -155,7 +155,7 @@ static void on_txn_timer(struct tl_timer *t, void *arg) {
 }
 
 static void on_txn_retrans(struct tl_timer *t, void *arg) {
-  struct tl_txn *txn = (struct tl_txn *)((char *)t - offsetof(struct tl_txn, retrans));
+  struct tl_txn *txn = tl_container_of(t, struct tl_txn, retrans);
   const struct tl_conf_timeouts *lim = &txn->proxy->net.conf->timeouts;
   (void)arg;
   if (txn->state != TL_TXN_COMPLETED || !txn->reply) return;

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <urcu/urcu-memb.h>
@@ -62,7 +63,7 @@ int tl_worker_start(struct tl_runtime *rt, unsigned index, char *err, size_t cap
   p->th.rt = rt;
   int rc = tl_mailbox_init(&p->th.mailbox, MAILBOX_CAP);
   if (rc) goto out;
-  __atomic_store_n(&rt->worker[index], &p->th, __ATOMIC_RELEASE);
+  atomic_store_explicit(&rt->worker[index], &p->th, memory_order_release);
   sem_init(&s.ready, 0, 0);
   if (pthread_create(&p->th.thread, NULL, run_worker, &s)) {
     rc = TL_ENOMEM;

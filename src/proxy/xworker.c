@@ -4,6 +4,7 @@
  * worker, bytes for a connection that another worker owns, and the end of that connection.
  * Everything is copied into the mail, so nothing is shared.
  */
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "branch.h"

@@ -67,7 +67,7 @@ static int evp_open(void *ctx, const struct tl_aead_input *in, const uint8_t *sr
   EVP_CIPHER_CTX *c = ((struct evp_ctx *)ctx)->c;
   int len;
   uint8_t tag[TL_TAG_LEN];
-  memcpy(tag, src + n, sizeof tag);
+  memcpy(tag, src + n, sizeof(tag));
   if (evp_begin(c, in) < 0) return TL_EIO;
   if (n && EVP_CipherUpdate(c, dst, &len, src, (int)n) != 1) return TL_EIO;
   if (EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_SET_TAG, TL_TAG_LEN, tag) != 1) return TL_EIO;

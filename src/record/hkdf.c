@@ -25,9 +25,9 @@ static size_t make_label(uint8_t info[64], const char *label, size_t out_len) {
   size_t n = strlen(label), at = 0;
   info[at++] = (uint8_t)(out_len >> 8);
   info[at++] = (uint8_t)out_len;
-  info[at++] = (uint8_t)(sizeof prefix - 1 + n);
-  memcpy(info + at, prefix, sizeof prefix - 1);
-  at += sizeof prefix - 1;
+  info[at++] = (uint8_t)(sizeof(prefix) - 1 + n);
+  memcpy(info + at, prefix, sizeof(prefix) - 1);
+  at += sizeof(prefix) - 1;
   memcpy(info + at, label, n);
   at += n;
   info[at++] = 0;
@@ -60,15 +60,15 @@ int tl_hkdf_expand_label(const uint8_t *secret, size_t secret_len, const char *l
 
 int tl_dir_keys_from_secret(struct tl_dir_keys *d, const uint8_t *secret, size_t secret_len,
                             size_t key_len) {
-  if (key_len > sizeof d->key) return TL_EINVAL;
+  if (key_len > sizeof(d->key)) return TL_EINVAL;
   struct tl_dir_keys next = {0};
   int rc = tl_hkdf_expand_label(secret, secret_len, "key", next.key, key_len);
-  if (rc == 0) rc = tl_hkdf_expand_label(secret, secret_len, "iv", next.iv, sizeof next.iv);
+  if (rc == 0) rc = tl_hkdf_expand_label(secret, secret_len, "iv", next.iv, sizeof(next.iv));
   if (rc == 0) {
     memcpy(next.secret, secret, secret_len);
     *d = next;
   }
-  OPENSSL_cleanse(&next, sizeof next);
+  OPENSSL_cleanse(&next, sizeof(next));
   return rc;
 }
 
@@ -76,7 +76,7 @@ int tl_dir_keys_update(struct tl_dir_keys *d, size_t secret_len, size_t key_len)
   uint8_t next[TL_SECRET_MAX];
   int rc = tl_hkdf_expand_label(d->secret, secret_len, "traffic upd", next, secret_len);
   if (rc == 0) rc = tl_dir_keys_from_secret(d, next, secret_len, key_len);
-  OPENSSL_cleanse(next, sizeof next);
+  OPENSSL_cleanse(next, sizeof(next));
   return rc;
 }
 

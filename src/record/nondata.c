@@ -102,9 +102,9 @@ static enum tl_nondata_action feed_handshake(struct tl_nondata_state *s, enum tl
   size_t at = 0;
   while (at < n) {
     enum tl_nondata_action a = TL_NONDATA_NONE;
-    if (s->have < sizeof s->buf) {
+    if (s->have < sizeof(s->buf)) {
       s->buf[s->have++] = p[at++];
-      if (s->have < sizeof s->buf) continue;
+      if (s->have < sizeof(s->buf)) continue;
       s->type = s->buf[0];
       s->left = (uint32_t)s->buf[1] << 16 | (uint32_t)s->buf[2] << 8 | s->buf[3];
       a = judge_header(s, v, we_are_server, out_alert);

@@ -89,19 +89,19 @@ static void *ctx_rx(struct tl_record *r) { return r->ctx + r->aead->ctx_len; }
 
 static void put_be64(uint8_t *p, uint64_t v) {
   v = htobe64(v);
-  memcpy(p, &v, sizeof v);
+  memcpy(p, &v, sizeof(v));
 }
 
 static uint64_t get_be64(const uint8_t *p) {
   uint64_t v;
-  memcpy(&v, p, sizeof v);
+  memcpy(&v, p, sizeof(v));
   return be64toh(v);
 }
 
 static void dir_set(struct dir *d, uint8_t *secret, const struct tl_dir_keys *k) {
   d->seq = k->seq;
   d->explicit_iv = get_be64(k->explicit_iv);
-  memcpy(d->iv, k->iv, sizeof d->iv);
+  memcpy(d->iv, k->iv, sizeof(d->iv));
   memcpy(secret, k->secret, TL_SECRET_MAX);
 }
 
@@ -298,14 +298,14 @@ int tl_record_open_to(struct tl_record *r, const uint8_t *buf, size_t n, uint8_t
 static int rekey_direction(struct tl_record *r, bool tx) {
   if (!is_13(r) || r->secret_len == 0) return TL_ENOTSUP;
   struct tl_dir_keys k = {0};
-  memcpy(k.secret, tx ? r->secret_tx : r->secret_rx, sizeof k.secret);
+  memcpy(k.secret, tx ? r->secret_tx : r->secret_rx, sizeof(k.secret));
   int rc = tl_dir_keys_update(&k, r->secret_len, r->key_len);
   if (rc == 0) rc = r->aead->init(tx ? ctx_tx(r) : ctx_rx(r), k.key, tx);
   if (rc == 0)
     dir_set(tx ? &r->tx : &r->rx, tx ? r->secret_tx : r->secret_rx, &k);
   else
     (tx ? &r->tx : &r->rx)->seq = UINT64_MAX; /* neither old nor new keys may be used any more */
-  OPENSSL_cleanse(&k, sizeof k);
+  OPENSSL_cleanse(&k, sizeof(k));
   return rc;
 }
 

@@ -43,7 +43,7 @@ static const char *const alert_names[] = {
 };
 
 const char *tl_alert_name(uint8_t alert) {
-  const char *name = alert < sizeof alert_names / sizeof *alert_names ? alert_names[alert] : NULL;
+  const char *name = alert < sizeof(alert_names) / sizeof(*alert_names) ? alert_names[alert] : NULL;
   return name ? name : "unknown";
 }
 

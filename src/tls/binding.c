@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -112,12 +113,12 @@ int tl_binding_new(const char *ca_file, char *const *pins, char *err, size_t cap
 }
 
 struct tl_binding *tl_binding_ref(struct tl_binding *b) {
-  if (b) __atomic_add_fetch(&b->refs, 1, __ATOMIC_RELAXED);
+  if (b) atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
   return b;
 }
 
 void tl_binding_unref(struct tl_binding *b) {
-  if (!b || __atomic_sub_fetch(&b->refs, 1, __ATOMIC_ACQ_REL)) return;
+  if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) > 1) return;
   free(b->ca);
   free(b->pin);
   free(b);

@@ -9,6 +9,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -32,7 +33,7 @@ struct wanted {
 };
 
 struct tl_crls {
-  uint64_t refs;
+  _Atomic uint64_t refs;
   bool fetch;
   bool all, accept_stale; /* crl_check_all, crl_stale = accept */
   pthread_mutex_t lists_mu;
@@ -68,12 +69,12 @@ struct tl_crls *tl_crls_new(bool fetch, bool all, bool accept_stale) {
 }
 
 struct tl_crls *tl_crls_ref(struct tl_crls *s) {
-  __atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+  atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
   return s;
 }
 
 void tl_crls_unref(struct tl_crls *s) {
-  if (!s || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL)) return;
+  if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) > 1) return;
   for (size_t i = 0; i < s->n; i++) {
     X509_CRL_free(s->list[i].crl);
     free(s->list[i].source);

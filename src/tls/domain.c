@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -21,7 +22,7 @@
 
 #define DH_BITS_MIN 2048 /* RFC 7919 1, RFC 9325 4.4 */
 
-static uint64_t generations;
+static _Atomic uint64_t generations;
 
 static int check_options(const struct tl_tls_options *o, struct tl_blame *b) {
   if (!o->server && !o->client)
@@ -214,7 +215,7 @@ int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
   struct tl_tls_domain *d = calloc(1, sizeof(*d));
   if (!d) return TL_ENOMEM;
   d->refs = 1;
-  d->generation = __atomic_add_fetch(&generations, 1, __ATOMIC_RELAXED);
+  d->generation = atomic_fetch_add_explicit(&generations, 1, memory_order_relaxed) + 1;
   d->resumption = !o->no_resumption;
   d->verify_cert = o->verify_cert;
   d->require_cert = o->require_cert;

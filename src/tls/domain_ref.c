@@ -4,6 +4,7 @@
  * domains.
  */
 #include <openssl/ssl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "tieline/crl.h"
@@ -11,12 +12,12 @@
 #include "tls/tls_internal.h"
 
 struct tl_tls_domain *tl_tls_domain_ref(struct tl_tls_domain *d) {
-  __atomic_add_fetch(&d->refs, 1, __ATOMIC_RELAXED);
+  atomic_fetch_add_explicit(&d->refs, 1, memory_order_relaxed);
   return d;
 }
 
 void tl_tls_domain_unref(struct tl_tls_domain *d) {
-  if (!d || __atomic_sub_fetch(&d->refs, 1, __ATOMIC_ACQ_REL)) return;
+  if (!d || atomic_fetch_sub_explicit(&d->refs, 1, memory_order_acq_rel) > 1) return;
   SSL_CTX_free(d->server);
   SSL_CTX_free(d->client);
   tl_tickets_free(d->ticket_keys);

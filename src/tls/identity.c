@@ -12,6 +12,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -109,7 +110,7 @@ static struct entry *intern_entry(struct entry *e) {
   struct entry *have = table[b];
   while (have && !same_identity(&have->id, &e->id)) have = have->next;
   if (have) {
-    __atomic_add_fetch(&have->id.refs, 1, __ATOMIC_RELAXED);
+    atomic_fetch_add_explicit(&have->id.refs, 1, memory_order_relaxed);
   } else {
     e->next = table[b];
     e->entered = true;
@@ -130,7 +131,7 @@ struct tl_identity *tl_identity_find(X509 *leaf) {
   struct entry *e = table[bucket_of(hex)];
   while (e && !(e->id.chain_complete && e->id.verified && strcmp(e->id.cert_sha256, hex) == 0))
     e = e->next;
-  if (e) __atomic_add_fetch(&e->id.refs, 1, __ATOMIC_RELAXED);
+  if (e) atomic_fetch_add_explicit(&e->id.refs, 1, memory_order_relaxed);
   pthread_mutex_unlock(&table_mu);
   return e ? &e->id : NULL;
 }
@@ -188,7 +189,7 @@ int tl_identity_of_cert(X509 *cert, STACK_OF(X509) * others, struct tl_identity 
 }
 
 struct tl_identity *tl_identity_ref(struct tl_identity *id) {
-  __atomic_add_fetch(&id->refs, 1, __ATOMIC_RELAXED);
+  atomic_fetch_add_explicit(&id->refs, 1, memory_order_relaxed);
   return id;
 }
 
@@ -198,7 +199,7 @@ void tl_identity_unref(struct tl_identity *id) {
    * freed. */
   pthread_mutex_lock(&table_mu);
   struct entry *dead = NULL;
-  if (__atomic_sub_fetch(&id->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+  if (atomic_fetch_sub_explicit(&id->refs, 1, memory_order_acq_rel) == 1) {
     dead = (struct entry *)id;
     struct entry **p = &table[bucket_of(id->cert_sha256)];
     while (dead->entered && *p != dead) p = &(*p)->next;

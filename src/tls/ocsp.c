@@ -29,7 +29,7 @@ const char *tl_ocsp_status_name(enum tl_ocsp_status s) {
 
 static int refuse_answer(struct tl_ocsp_verdict *v, const char *why) {
   v->status = TL_OCSP_NONE;
-  snprintf(v->why, sizeof v->why, "%s", why);
+  snprintf(v->why, sizeof(v->why), "%s", why);
   ERR_clear_error();
   return TL_EVERIFY;
 }
@@ -86,7 +86,7 @@ static int judge_single(OCSP_SINGLERESP *s, time_t now, struct tl_ocsp_verdict *
               : status == V_OCSP_CERTSTATUS_REVOKED ? TL_OCSP_REVOKED
                                                     : TL_OCSP_UNKNOWN;
   if (v->status == TL_OCSP_REVOKED)
-    snprintf(v->why, sizeof v->why, "%s",
+    snprintf(v->why, sizeof(v->why), "%s",
              reason >= 0 ? OCSP_crl_reason_str(reason) : "no reason given");
   return 0;
 }
@@ -103,7 +103,7 @@ static int judge_basic(OCSP_BASICRESP *basic, X509 *cert, X509 *issuer, time_t n
 
 int tl_ocsp_judge(const uint8_t *der, size_t n, X509 *cert, X509 *issuer, time_t now,
                   struct tl_ocsp_verdict *out) {
-  memset(out, 0, sizeof *out);
+  memset(out, 0, sizeof(*out));
   const uint8_t *p = der;
   OCSP_RESPONSE *r = n <= INT32_MAX ? d2i_OCSP_RESPONSE(NULL, &p, (long)n) : NULL;
   if (!r || p != der + n) {
@@ -114,7 +114,7 @@ int tl_ocsp_judge(const uint8_t *der, size_t n, X509 *cert, X509 *issuer, time_t
   OCSP_BASICRESP *basic = NULL;
   if (status != OCSP_RESPONSE_STATUS_SUCCESSFUL) {
     char why[80];
-    snprintf(why, sizeof why, "the responder says \"%s\"", OCSP_response_status_str(status));
+    snprintf(why, sizeof(why), "the responder says \"%s\"", OCSP_response_status_str(status));
     rc = refuse_answer(out, why);
   } else if (!(basic = OCSP_response_get1_basic(r))) {
     rc = refuse_answer(out, "the answer is of a kind that nobody uses");

@@ -24,7 +24,7 @@ void tl_ocsp_remember(const struct tl_ocsp_known *k) {
   struct tl_ocsp_known *best = NULL;
   for (int i = 0; i < WAYS; i++) {
     struct tl_ocsp_known *p = slot_of(k->sha256, i);
-    if (p->until && memcmp(p->sha256, k->sha256, sizeof p->sha256) == 0) {
+    if (p->until && memcmp(p->sha256, k->sha256, sizeof(p->sha256)) == 0) {
       best = p;
       break;
     }
@@ -39,7 +39,7 @@ bool tl_ocsp_recall(const uint8_t sha256[32], time_t now, struct tl_ocsp_known *
   pthread_mutex_lock(&mu);
   for (int i = 0; i < WAYS && !found; i++) {
     const struct tl_ocsp_known *p = slot_of(sha256, i);
-    found = p->until > now && memcmp(p->sha256, sha256, sizeof p->sha256) == 0;
+    found = p->until > now && memcmp(p->sha256, sha256, sizeof(p->sha256)) == 0;
     if (found) *out = *p;
   }
   pthread_mutex_unlock(&mu);

@@ -48,16 +48,16 @@ static int decode_secret(const char *p, uint8_t out[TL_SECRET_MAX], uint8_t *out
 
 int tl_secrets_keylog(struct tl_secrets *s, const char *line) {
   static const char client[] = "CLIENT_TRAFFIC_SECRET_0 ", server[] = "SERVER_TRAFFIC_SECRET_0 ";
-  bool is_client = strncmp(line, client, sizeof client - 1) == 0;
-  if (!is_client && strncmp(line, server, sizeof server - 1) != 0) return 0;
-  const char *p = line + sizeof client - 1; /* both labels have the same length */
-  p += strspn(p, "0123456789abcdefABCDEF"); /* the client random */
+  bool is_client = strncmp(line, client, sizeof(client) - 1) == 0;
+  if (!is_client && strncmp(line, server, sizeof(server) - 1) != 0) return 0;
+  const char *p = line + sizeof(client) - 1; /* both labels have the same length */
+  p += strspn(p, "0123456789abcdefABCDEF");  /* the client random */
   if (*p++ != ' ') return TL_ESYNTAX;
   return is_client ? decode_secret(p, s->client, &s->client_len)
                    : decode_secret(p, s->server, &s->server_len);
 }
 
-void tl_secrets_clear(struct tl_secrets *s) { OPENSSL_cleanse(s, sizeof *s); }
+void tl_secrets_clear(struct tl_secrets *s) { OPENSSL_cleanse(s, sizeof(*s)); }
 
 int tl_flight_feed(struct tl_flight *f, const uint8_t *p, size_t n) {
   f->app_records = 0;
@@ -69,8 +69,8 @@ int tl_flight_feed(struct tl_flight *f, const uint8_t *p, size_t n) {
     if (p[0] == TL_CT_CCS) f->ccs = true;
     /* After our CCS the only handshake message is Finished. TLS 1.3 sends its encrypted handshake
      * as type 23, so the middlebox CCS there is not followed by such a record. */
-    if (p[0] == TL_CT_HANDSHAKE && f->ccs && !f->have_nonce && body >= sizeof f->finished_nonce) {
-      memcpy(f->finished_nonce, p + TL_RECORD_HEADER, sizeof f->finished_nonce);
+    if (p[0] == TL_CT_HANDSHAKE && f->ccs && !f->have_nonce && body >= sizeof(f->finished_nonce)) {
+      memcpy(f->finished_nonce, p + TL_RECORD_HEADER, sizeof(f->finished_nonce));
       f->have_nonce = true;
     }
     p += TL_RECORD_HEADER + body;
@@ -128,13 +128,13 @@ static int derive_13(SSL *ssl, bool server, const struct tl_secrets *s, const st
 /* Key block of RFC 5246 6.3: AEAD suites have no MAC keys. */
 static int key_block(SSL *ssl, uint8_t *out, size_t n) {
   static const char label[] = "key expansion";
-  uint8_t master[SSL_MAX_MASTER_KEY_LENGTH], seed[sizeof label - 1 + 2 * SSL3_RANDOM_SIZE];
-  memcpy(seed, label, sizeof label - 1);
-  uint8_t *random = seed + sizeof label - 1;
+  uint8_t master[SSL_MAX_MASTER_KEY_LENGTH], seed[sizeof(label) - 1 + 2 * SSL3_RANDOM_SIZE];
+  memcpy(seed, label, sizeof(label) - 1);
+  uint8_t *random = seed + sizeof(label) - 1;
   if (SSL_get_server_random(ssl, random, SSL3_RANDOM_SIZE) != SSL3_RANDOM_SIZE ||
       SSL_get_client_random(ssl, random + SSL3_RANDOM_SIZE, SSL3_RANDOM_SIZE) != SSL3_RANDOM_SIZE)
     return TL_ETLS;
-  size_t master_len = SSL_SESSION_get_master_key(SSL_get_session(ssl), master, sizeof master);
+  size_t master_len = SSL_SESSION_get_master_key(SSL_get_session(ssl), master, sizeof(master));
   const EVP_MD *md = SSL_CIPHER_get_handshake_digest(SSL_get_current_cipher(ssl));
   pthread_once(&prf_once, fetch_prf);
   EVP_KDF_CTX *ctx = prf && md && master_len ? EVP_KDF_CTX_new(prf) : NULL;
@@ -144,12 +144,12 @@ static int key_block(SSL *ssl, uint8_t *out, size_t n) {
   OSSL_PARAM params[] = {
       OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
       OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SECRET, master, master_len),
-      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SEED, seed, sizeof seed),
+      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SEED, seed, sizeof(seed)),
       OSSL_PARAM_construct_end(),
   };
   int rc = EVP_KDF_derive(ctx, out, n, params) == 1 ? 0 : TL_EIO;
   EVP_KDF_CTX_free(ctx);
-  OPENSSL_cleanse(master, sizeof master);
+  OPENSSL_cleanse(master, sizeof(master));
   return rc;
 }
 
@@ -172,11 +172,11 @@ static int derive_12(SSL *ssl, bool server, const struct tl_flight *f, struct tl
     k->tx.seq = 1;
     k->rx.seq = f->peer_records; /* usually 1: Finished, but it may be split */
     if (gcm) {
-      memcpy(k->tx.explicit_iv, f->finished_nonce, sizeof k->tx.explicit_iv);
+      memcpy(k->tx.explicit_iv, f->finished_nonce, sizeof(k->tx.explicit_iv));
       add_one(k->tx.explicit_iv);
     }
   }
-  OPENSSL_cleanse(block, sizeof block);
+  OPENSSL_cleanse(block, sizeof(block));
   return rc;
 }
 
@@ -198,6 +198,6 @@ int tl_secrets_derive(SSL *ssl, bool server, const struct tl_secrets *s, const s
   default: rc = TL_ENOTSUP;
   }
   if (rc == 0) *out = k;
-  OPENSSL_cleanse(&k, sizeof k);
+  OPENSSL_cleanse(&k, sizeof(k));
   return rc;
 }

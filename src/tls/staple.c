@@ -45,7 +45,7 @@ void tl_staple_inherit(struct tl_staple *s, struct tl_staple *from, time_t now) 
 }
 
 void tl_staple_look(struct tl_staple *s, struct tl_ocsp_verdict *out) {
-  memset(out, 0, sizeof *out);
+  memset(out, 0, sizeof(*out));
   pthread_mutex_lock(&s->mu);
   if (s->der) *out = s->verdict;
   pthread_mutex_unlock(&s->mu);

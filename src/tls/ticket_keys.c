@@ -50,9 +50,9 @@ void tl_tickets_skip(uint64_t ms) { skipped_ms += ms; }
 /* On pages of their own, which no core file contains. */
 struct tl_ticket_keys *tl_tickets_new(uint32_t life_s) {
   struct tl_ticket_keys *t =
-      mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (t == MAP_FAILED) return NULL;
-  madvise(t, sizeof *t, MADV_DONTDUMP);
+  madvise(t, sizeof(*t), MADV_DONTDUMP);
   t->life_ms = life_s * UINT64_C(1000);
   pthread_mutex_init(&t->mu, NULL);
   return t;
@@ -61,8 +61,8 @@ struct tl_ticket_keys *tl_tickets_new(uint32_t life_s) {
 void tl_tickets_free(struct tl_ticket_keys *t) {
   if (!t) return;
   pthread_mutex_destroy(&t->mu);
-  OPENSSL_cleanse(t, sizeof *t);
-  munmap(t, sizeof *t);
+  OPENSSL_cleanse(t, sizeof(*t));
+  munmap(t, sizeof(*t));
 }
 
 static bool make_key(struct key *k, uint64_t now) {
@@ -78,11 +78,11 @@ static bool make_key(struct key *k, uint64_t now) {
  * opens. */
 static void age_keys(struct tl_ticket_keys *t, uint64_t now) {
   if (t->former.set && now - t->former.born_ms >= t->life_ms)
-    OPENSSL_cleanse(&t->former, sizeof t->former);
+    OPENSSL_cleanse(&t->former, sizeof(t->former));
   if (!t->present.set || now - t->present.born_ms < t->life_ms / 2) return;
-  OPENSSL_cleanse(&t->former, sizeof t->former);
+  OPENSSL_cleanse(&t->former, sizeof(t->former));
   if (now - t->present.born_ms < t->life_ms) t->former = t->present;
-  OPENSSL_cleanse(&t->present, sizeof t->present);
+  OPENSSL_cleanse(&t->present, sizeof(t->present));
 }
 
 /* The key that seals (NAME NULL) or the one called NAME. 2: it opens, but no longer seals. */
@@ -92,7 +92,7 @@ static int find_key(struct tl_ticket_keys *t, const uint8_t *name, struct key *o
   pthread_mutex_lock(&t->mu);
   age_keys(t, now);
   if (!name && !t->present.set && !make_key(&t->present, now))
-    OPENSSL_cleanse(&t->present, sizeof t->present);
+    OPENSSL_cleanse(&t->present, sizeof(t->present));
   if (t->present.set && (!name || memcmp(name, t->present.name, NAME_LEN) == 0)) {
     *out = t->present;
     rc = 1;
@@ -114,8 +114,8 @@ unsigned tl_tickets_wipe(struct tl_ticket_keys *t) {
 
 void tl_tickets_forget(struct tl_ticket_keys *t) {
   pthread_mutex_lock(&t->mu);
-  OPENSSL_cleanse(&t->present, sizeof t->present);
-  OPENSSL_cleanse(&t->former, sizeof t->former);
+  OPENSSL_cleanse(&t->present, sizeof(t->present));
+  OPENSSL_cleanse(&t->former, sizeof(t->former));
   pthread_mutex_unlock(&t->mu);
 }
 
@@ -148,7 +148,7 @@ static int on_key(SSL *ssl, unsigned char name[NAME_LEN], unsigned char iv[EVP_M
     ok = EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, k.aes, iv) == 1;
   }
   ok = ok && set_mac(mac, &k);
-  OPENSSL_cleanse(&k, sizeof k);
+  OPENSSL_cleanse(&k, sizeof(k));
   return ok ? rc : -1;
 }
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <urcu/urcu-memb.h>
@@ -117,7 +118,7 @@ void net_begin(const char *extra) { rig_begin_with(&own_net, &rig.th, &handler, 
 void rig_reload(const char *extra, bool udp) {
   struct tl_conf *old = rig.rt.conf;
   rig.rt.conf = load(extra, udp, old);
-  __atomic_store_n(&rig.rt.generation, rig.rt.conf->generation, __ATOMIC_RELEASE);
+  atomic_store_explicit(&rig.rt.generation, rig.rt.conf->generation, memory_order_release);
   tl_conf_unref(old);
   rig_turn();
 }
