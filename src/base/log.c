@@ -28,8 +28,6 @@
 #define STOP_PATIENCE_MS 1000 /* how long a stalled reader may delay tl_log_stop */
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
 
-_Atomic int tl_log_level_now = TL_LOG_INFO;
-
 struct slot {
   _Atomic uint64_t turn; /* the position whose line it may take; plus one once that line is there */
   size_t len;
@@ -55,25 +53,6 @@ static _Atomic bool running;   /* lines go to the queue */
 static _Atomic bool stopping;  /* the writer ends once the queue is empty */
 static _Atomic uint32_t users; /* threads inside the queue */
 static _Atomic uint64_t dropped;
-
-void tl_log_set_level(enum tl_log_level lvl) {
-  atomic_store_explicit(&tl_log_level_now, (int)lvl, memory_order_relaxed);
-}
-
-static const char *const level_names[] = {"error", "warn", "info", "debug"};
-
-const char *tl_log_level_name(enum tl_log_level lvl) {
-  return (unsigned)lvl < 4 ? level_names[lvl] : "unknown";
-}
-
-int tl_log_level_parse(struct tl_str s, enum tl_log_level *out) {
-  for (int i = 0; i < 4; i++)
-    if (tl_str_eq(s, tl_str_c(level_names[i]))) {
-      *out = (enum tl_log_level)i;
-      return 0;
-    }
-  return TL_EINVAL;
-}
 
 uint64_t tl_log_dropped(void) { return atomic_load_explicit(&dropped, memory_order_relaxed); }
 

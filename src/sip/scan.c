@@ -12,15 +12,6 @@
 
 #include "header.h"
 
-void tl_scan_fail(struct scan *s, int rc, uint16_t status, const char *reason) {
-  if (s->rc) return;
-  s->rc = rc;
-  s->err->status = status;
-  s->err->reason = reason;
-}
-
-void tl_scan_bad(struct scan *s, const char *reason) { tl_scan_fail(s, TL_ESYNTAX, 400, reason); }
-
 static void clear_msg(struct tl_msg *m, const char *p) {
   /* hdr[] is 6 KB and covered by n_hdr: only what stands before it is reset */
   lex_clear(m, offsetof(struct tl_msg, hdr));
