@@ -143,7 +143,7 @@ static const struct {
 int main(int argc, char **argv) {
   if (argc < 2) return usage();
   signal(SIGPIPE, SIG_IGN); /* a peer that went away is an error code, not an end */
-  for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+  for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
     if (strcmp(argv[1], commands[i].name) == 0) {
       argv[1] = argv[0]; /* getopt names it in its complaints */
       return commands[i].fn(argc - 1, argv + 1);

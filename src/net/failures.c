@@ -54,7 +54,7 @@ size_t tl_failures_copy(struct tl_failure *out, size_t cap, uint64_t *out_total)
 size_t tl_failure_counts(struct tl_failure_count *out, size_t cap) {
   pthread_mutex_lock(&mu);
   size_t n = n_count < cap ? n_count : cap;
-  memcpy(out, counts, n * sizeof *out);
+  memcpy(out, counts, n * sizeof(*out));
   pthread_mutex_unlock(&mu);
   return n;
 }

@@ -57,7 +57,7 @@ int tl_keylog_on(const char *file, const struct tl_network *peer, uint64_t for_m
   fd = d;
   until_ms = now_ms() + for_ms;
   state = (struct tl_keylog_state){.on = true, .peer = *peer};
-  snprintf(state.file, sizeof state.file, "%s", file);
+  snprintf(state.file, sizeof(state.file), "%s", file);
   pthread_mutex_unlock(&mu);
   atomic_store(&on, true);
   return 0;
@@ -100,8 +100,8 @@ bool tl_keylog_wants(const struct tl_addr *peer) {
 
 void tl_keylog_line(const char *line) {
   char text[1024];
-  int n = snprintf(text, sizeof text, "%s\n", line);
-  if (n > 0 && (size_t)n < sizeof text) {
+  int n = snprintf(text, sizeof(text), "%s\n", line);
+  if (n > 0 && (size_t)n < sizeof(text)) {
     pthread_mutex_lock(&mu);
     /* In one write, so that lines of two threads do not mix. */
     if (fd >= 0 && now_ms() < until_ms && state.lines < TL_KEYLOG_MAX_LINES &&
@@ -109,5 +109,5 @@ void tl_keylog_line(const char *line) {
       state.lines++;
     pthread_mutex_unlock(&mu);
   }
-  explicit_bzero(text, sizeof text);
+  explicit_bzero(text, sizeof(text));
 }

@@ -96,7 +96,7 @@ static uint32_t most_of(const struct tl_conf *conf, const struct tl_addr *peer) 
 static int enter_source(struct conn_source **at, const struct tl_addr *source, uint32_t most) {
   if ((*at ? (*at)->n : 0) >= most) return TL_ELIMIT;
   if (!*at) {
-    *at = calloc(1, sizeof **at);
+    *at = calloc(1, sizeof(**at));
     if (!*at) return TL_ENOMEM;
     (*at)->addr = *source;
   }
