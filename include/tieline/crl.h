@@ -18,9 +18,8 @@
 
 #include "tieline/err.h"
 
-/* X509_CRL and X509_STORE of OpenSSL. */
-struct X509_crl_st;
-struct x509_store_st;
+struct X509_crl_st; /* X509_CRL of OpenSSL */
+struct tl_tls_domain;
 
 struct tl_crls;
 
@@ -42,11 +41,15 @@ struct tl_crls *tl_crls_new(bool fetch, bool all, bool accept_stale);
 struct tl_crls *tl_crls_ref(struct tl_crls *s);
 void tl_crls_unref(struct tl_crls *s); /* NULL is fine */
 bool tl_crls_fetches(const struct tl_crls *s);
-/* Adds a fetched list that is signed by an issuer in STORE or in a valid chain of a peer, and drops
- * an older one of the same issuer and source. TL_EEXIST: it is not newer. TL_ENOTFOUND: the issuer
- * is unknown. TL_EVERIFY: another reason, in WHY. */
-int tl_crls_take(struct tl_crls *s, struct x509_store_st *store, struct X509_crl_st *crl,
-                 const char *source, char *why, size_t cap);
+/* Parses a list that is all of N bytes of DER; a reference, or NULL: it is none. */
+struct X509_crl_st *tl_crl_parse(const uint8_t *der, size_t n);
+struct X509_crl_st *tl_crl_ref(struct X509_crl_st *crl);
+void tl_crl_unref(struct X509_crl_st *crl); /* NULL is fine */
+/* Offers a fetched list to D. It is added if it is signed by an issuer that D trusts or that was in
+ * a valid chain of a peer; an older one of the same issuer and source is dropped. TL_EEXIST: it is
+ * not newer. TL_ENOTFOUND: the issuer is unknown. TL_EVERIFY: another reason, in WHY. */
+int tl_crls_offer(struct tl_tls_domain *d, struct X509_crl_st *crl, const char *source, char *why,
+                  size_t cap);
 /* Lists at most CAP; returns how many there are in OUT. */
 size_t tl_crls_list(struct tl_crls *s, struct tl_crl_info *out, size_t cap);
 /* Remembers that LEVEL was logged for list I of tl_crls_list. */

@@ -13,6 +13,8 @@
 #include "tieline/err.h"
 #include "tieline/str.h"
 
+struct x509_st; /* X509 of OpenSSL */
+
 struct tl_verdict;
 
 struct tl_san {
@@ -91,6 +93,9 @@ const char *tl_identity_field(const struct tl_identity *id, enum tl_id_field fie
 bool tl_identity_flag(const struct tl_identity *id, enum tl_id_flag flag);
 /* The SHA-256 of the certificate itself; false: not known. */
 bool tl_identity_cert_digest(const struct tl_identity *id, uint8_t out[32]);
+/* The certificate itself, borrowed; NULL: not known. */
+struct x509_st *tl_identity_leaf(const struct tl_identity *id);
+void tl_cert_unref(struct x509_st *cert); /* NULL is fine */
 /* Certificates that the peer sent, its own included. */
 size_t tl_identity_chain_len(const struct tl_identity *id);
 

@@ -61,7 +61,7 @@ int tl_ocsp_request(struct x509_st *cert, struct x509_st *issuer, uint8_t **out,
  * signature is checked. A reference, or NULL. */
 struct x509_st *tl_ocsp_issuer(struct x509_st *cert, struct stack_st_X509 *chain,
                                struct ssl_ctx_st *ctx);
-/* The first http:// responder that CERT names; OPENSSL_free it. NULL: none. */
+/* The first http:// responder that CERT names; the caller frees. NULL: none. */
 char *tl_ocsp_responder(struct x509_st *cert);
 
 /* ---- Staples */
@@ -83,6 +83,8 @@ int tl_staple_set(struct tl_staple *s, const uint8_t *der, size_t n, time_t now,
                   struct tl_ocsp_verdict *out);
 /* Copies the answer of FROM if it is about the same certificate and S has none. */
 void tl_staple_inherit(struct tl_staple *s, struct tl_staple *from, time_t now);
+/* The serial number of its certificate in hex, "" if there is no memory. */
+void tl_staple_serial(const struct tl_staple *s, char *out, size_t cap);
 /* The verdict of S; status NONE if it has no answer. */
 void tl_staple_look(struct tl_staple *s, struct tl_ocsp_verdict *out);
 

@@ -127,6 +127,17 @@ bool tl_tls_uri_of_token(const char *input);
 /* Is it one with a PIN in it (pin-value)? */
 bool tl_tls_uri_has_pin(const char *input);
 
+/* An authority that a domain trusts by name. */
+struct tl_authority_info {
+  char subject[256];
+  time_t not_after;
+  uint8_t sha256[32]; /* of the certificate */
+};
+typedef void (*tl_authority_fn)(void *arg, const struct tl_tls_domain *d,
+                                const struct tl_authority_info *a);
+/* Calls FN for each of them; for none if D verifies nobody. */
+void tl_tls_domain_authorities(const struct tl_tls_domain *d, tl_authority_fn fn, void *arg);
+
 /* Signs once with each key of D that is in a token. TL_ETLS with the sentence in ERR. */
 int tl_tls_domain_try_keys(const struct tl_tls_domain *d, char *err, size_t cap);
 
@@ -289,6 +300,9 @@ int tl_staple_read(struct tl_tls_domain *d, time_t now, char *why, size_t cap);
 /* Wipes the keys of T that have ended (else only the next handshake does); how many are left. Any
  * thread. */
 unsigned tl_tickets_wipe(struct tl_ticket_keys *t);
+
+/* OpenSSL's version, with its name and date if IN_FULL. */
+const char *tl_tls_library(bool in_full);
 
 /* One start-up call: OpenSSL, ex_data indices, keylog hook. */
 int tl_tls_init(void);

@@ -3,7 +3,6 @@
  * The table of commands, the dispatch of a request line, and the commands that
  * need nothing else: help, version, log, stop.
  */
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +19,9 @@ static int run_version(struct tl_control *c, struct tl_request *req, const json_
   if (uname(&u) < 0) snprintf(u.release, sizeof(u.release), "unknown");
   a->result =
       json_pack("{s:s, s:s, s:s, s:s, s:i, s:b, s:i, s:i}", "version", TL_VERSION, "kernel",
-                u.release, "openssl", OpenSSL_version(OPENSSL_VERSION), "aead",
-                tl_record_backend_name(), "pid", (int)getpid(), "kernel_tls", c->rt->caps.ulp,
-                "workers", (int)c->rt->n_worker, "handshakers", (int)c->rt->n_handshaker);
+                u.release, "openssl", tl_tls_library(true), "aead", tl_record_backend_name(), "pid",
+                (int)getpid(), "kernel_tls", c->rt->caps.ulp, "workers", (int)c->rt->n_worker,
+                "handshakers", (int)c->rt->n_handshaker);
   return 0;
 }
 

@@ -7,8 +7,6 @@
  */
 #include "control/crl_refresh.h"
 
-#include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +24,7 @@
 struct tl_crl_point {
   struct tl_crl_point *next;
   char url[TL_CRL_URL_MAX];
-  X509_CRL *crl;               /* the last good one, NULL: none yet */
+  struct X509_crl_st *crl;     /* the last good one, NULL: none yet */
   uint64_t due_ms, ordered_ms; /* 0: never yet */
   unsigned failures;
   bool under_way;
@@ -45,17 +43,13 @@ int tl_crl_init(struct tl_control *c) {
   return 0;
 }
 
-static X509_STORE *store_of(const struct tl_tls_domain *d) {
-  return SSL_CTX_get_cert_store(d->server ? d->server : d->client);
-}
-
 static void log_refused(const struct tl_tls_domain *d, const char *url, const char *why) {
   TL_LOG(TL_LOG_WARN, "A revocation list that was fetched is not taken.", TL_FC("url", url),
          TL_FC("tls_domain", d->name), TL_FC("cause", why));
 }
 
 /* Offers CRL to every domain. Returns how many accepted it, *OUT_KNOWN how many know its issuer. */
-static size_t offer_crl(const struct tl_conf *conf, X509_CRL *crl, const char *url,
+static size_t offer_crl(const struct tl_conf *conf, struct X509_crl_st *crl, const char *url,
                         size_t *out_known) {
   size_t taken = 0;
   *out_known = 0;
@@ -63,7 +57,7 @@ static size_t offer_crl(const struct tl_conf *conf, X509_CRL *crl, const char *u
     struct tl_tls_domain *d = conf->domain[i];
     char why[128] = "";
     if (!tl_crls_fetches(d->crls)) continue;
-    int rc = tl_crls_take(d->crls, store_of(d), crl, url, why, sizeof(why));
+    int rc = tl_crls_offer(d, crl, url, why, sizeof(why));
     if (rc == TL_EVERIFY) log_refused(d, url, why);
     if (rc == 0) taken++;
     if (rc == 0 || rc == TL_EEXIST) ++*out_known;
@@ -116,7 +110,7 @@ static void on_fetch_failed(struct tl_control *c, struct tl_crl_point *p, const 
   snprintf(p->why, sizeof(p->why), "%s", why);
 }
 
-static void take_crl(struct tl_control *c, struct tl_crl_point *p, X509_CRL *crl) {
+static void take_crl(struct tl_control *c, struct tl_crl_point *p, struct X509_crl_st *crl) {
   struct tl_conf *conf = tl_runtime_conf(c->rt);
   size_t known, taken = offer_crl(conf, crl, p->url, &known);
   if (known == 0) {
@@ -126,9 +120,8 @@ static void take_crl(struct tl_control *c, struct tl_crl_point *p, X509_CRL *crl
     p->why[0] = '\0';
     tl_count(&c->rt->control.counters, TL_C_CRL_FETCHED);
     if (taken || !p->crl) {
-      X509_CRL_up_ref(crl);
-      X509_CRL_free(p->crl);
-      p->crl = crl;
+      tl_crl_unref(p->crl);
+      p->crl = tl_crl_ref(crl);
     }
     p->due_ms = tl_now_ms() + next_look(c, p);
   }
@@ -149,16 +142,14 @@ static void on_fetched(struct tl_fetch *f, void *arg) {
   while (p && strcmp(p->url, f->url) != 0) p = p->next;
   if (!p || c->crl->closing) return;
   p->under_way = false;
-  const unsigned char *at = f->data;
-  X509_CRL *crl = f->rc == 0 ? d2i_X509_CRL(NULL, &at, (long)f->n) : NULL;
+  struct X509_crl_st *crl = f->rc == 0 ? tl_crl_parse(f->data, f->n) : NULL;
   if (f->rc)
     on_fetch_failed(c, p, f->why);
-  else if (!crl || at != f->data + f->n)
+  else if (!crl)
     on_fetch_failed(c, p, "what was fetched is no revocation list in DER form");
   else
     take_crl(c, p, crl);
-  X509_CRL_free(crl);
-  ERR_clear_error();
+  tl_crl_unref(crl);
 }
 
 static void order_fetch(struct tl_control *c, struct tl_crl_point *p) {
@@ -185,7 +176,7 @@ static void order_fetch(struct tl_control *c, struct tl_crl_point *p) {
 /* ---- all places ---- */
 
 static void place_free(struct tl_crl_point *p) {
-  X509_CRL_free(p->crl);
+  tl_crl_unref(p->crl);
   free(p);
 }
 

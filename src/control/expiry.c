@@ -5,7 +5,6 @@
  * list the last tenth of its lifetime), and the first of each kind is a gauge.
  * Connections whose chain has expired are the ledger's business.
  */
-#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,47 +64,14 @@ static void log_expiry(struct tl_expiry *e, const char *what, const char *subjec
          TL_FI("days_left", not_after < now ? 0 : (not_after - now) / DAY_S));
 }
 
-static time_t time_of(const ASN1_TIME *t) {
-  struct tm tm;
-  return ASN1_TIME_to_tm(t, &tm) == 1 ? timegm(&tm) : 0;
-}
-
-static void subject_of(X509 *x, char *out, size_t cap) {
-  BIO *mem = BIO_new(BIO_s_mem());
-  *out = '\0';
-  if (!mem) return;
-  X509_NAME_print_ex(mem, X509_get_subject_name(x), 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
-  int n = BIO_read(mem, out, (int)cap - 1);
-  out[n > 0 ? n : 0] = '\0';
-  BIO_free(mem);
-}
-
-/* Calls FN for each authority that D trusts by name. */
-typedef void (*authority_fn)(void *arg, const struct tl_tls_domain *d, X509 *x);
-static void each_authority(const struct tl_tls_domain *d, authority_fn fn, void *arg) {
-  if (!d->verify_cert) return;
-  X509_STORE *store = SSL_CTX_get_cert_store(d->server ? d->server : d->client);
-  X509_STORE_lock(store);
-  STACK_OF(X509_OBJECT) *sk = X509_STORE_get0_objects(store);
-  for (int i = 0; i < sk_X509_OBJECT_num(sk); i++) {
-    X509 *x = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(sk, i));
-    if (x) fn(arg, d, x);
-  }
-  X509_STORE_unlock(store);
-}
-
-static void check_authority(void *arg, const struct tl_tls_domain *d, X509 *x) {
-  unsigned char sha256[32];
-  char subject[256];
-  if (X509_digest(x, EVP_sha256(), sha256, NULL) != 1) return;
-  subject_of(x, subject, sizeof(subject));
-  log_expiry(arg, "an authority", subject, d->name, time_of(X509_get0_notAfter(x)), sha256);
+static void check_authority(void *arg, const struct tl_tls_domain *d,
+                            const struct tl_authority_info *a) {
+  log_expiry(arg, "an authority", a->subject, d->name, a->not_after, a->sha256);
 }
 
 static void check_own(struct tl_expiry *e, const struct tl_tls_domain *d) {
   uint8_t sha256[32];
-  size_t n = 0;
-  if (d->own && OPENSSL_hexstr2buf_ex(sha256, sizeof(sha256), &n, d->own->cert_sha256, '\0') == 1)
+  if (d->own && tl_identity_cert_digest(d->own, sha256))
     log_expiry(e, "ours", d->subject, d->name, d->not_after, sha256);
 }
 
@@ -145,7 +111,7 @@ static void check_peers(struct tl_expiry *e, const struct tl_ledger *l) {
 void tl_expiry_check(struct tl_control *c, const struct tl_conf *conf) {
   for (size_t i = 0; i < conf->n_domain; i++) {
     check_own(c->expiry, conf->domain[i]);
-    each_authority(conf->domain[i], check_authority, c->expiry);
+    tl_tls_domain_authorities(conf->domain[i], check_authority, c->expiry);
     each_list(conf->domain[i], check_list, NULL);
   }
   check_peers(c->expiry, c->ledger);
@@ -168,9 +134,10 @@ void tl_expiry_exit(struct tl_control *c) {
 static void keep_sooner(time_t *first, time_t at) {
   if (at && (!*first || at < *first)) *first = at;
 }
-static void authority_sooner(void *arg, const struct tl_tls_domain *d, X509 *x) {
+static void authority_sooner(void *arg, const struct tl_tls_domain *d,
+                             const struct tl_authority_info *a) {
   (void)d;
-  keep_sooner(arg, time_of(X509_get0_notAfter(x)));
+  keep_sooner(arg, a->not_after);
 }
 static void list_sooner(void *arg, const struct tl_tls_domain *d, size_t at,
                         const struct tl_crl_info *i) {
@@ -188,7 +155,7 @@ json_t *tl_expiry_gauges(struct tl_control *c) {
   time_t own = 0, authority = 0, peer = 0, list = 0;
   for (size_t i = 0; i < conf->n_domain; i++) {
     keep_sooner(&own, conf->domain[i]->not_after);
-    each_authority(conf->domain[i], authority_sooner, &authority);
+    tl_tls_domain_authorities(conf->domain[i], authority_sooner, &authority);
     each_list(conf->domain[i], list_sooner, &list);
   }
   for (uint32_t i = 0; l && l->known && i <= l->known_mask; i++)
@@ -201,18 +168,16 @@ json_t *tl_expiry_gauges(struct tl_control *c) {
                    seconds_left(list));
 }
 
-static void add_authority(void *arg, const struct tl_tls_domain *d, X509 *x) {
-  char subject[256];
-  const time_t at = time_of(X509_get0_notAfter(x));
+static void add_authority(void *arg, const struct tl_tls_domain *d,
+                          const struct tl_authority_info *a) {
   (void)d;
-  subject_of(x, subject, sizeof(subject));
-  json_array_append_new(arg,
-                        json_pack("{s:o, s:I}", "subject", tl_rpc_text(subject, sizeof(subject)),
-                                  "days_left", (json_int_t)((at - time(NULL)) / DAY_S)));
+  json_array_append_new(arg, json_pack("{s:o, s:I}", "subject",
+                                       tl_rpc_text(a->subject, sizeof(a->subject)), "days_left",
+                                       (json_int_t)((a->not_after - time(NULL)) / DAY_S)));
 }
 
 json_t *tl_expiry_authorities(const struct tl_tls_domain *d) {
   json_t *list = json_array();
-  each_authority(d, add_authority, list);
+  tl_tls_domain_authorities(d, add_authority, list);
   return list;
 }

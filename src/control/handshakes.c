@@ -3,12 +3,12 @@
  * `ctl handshakes failed`: the most recent failures in detail, and the counts of
  * all by peer and cause.
  */
-#include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "control/control_internal.h"
 #include "tieline/failures.h"
+#include "tieline/verify.h"
 
 #define TEXT(s) tl_rpc_text((s), sizeof(s))
 
@@ -35,11 +35,11 @@ static json_t *json_failure(const struct tl_failure *f) {
                         TEXT(w->sni), "domain", TEXT(w->domain), "took_ms", (json_int_t)f->took_ms);
   json_object_set_new(j, "alert_sent", json_alert(w->alert_sent));
   json_object_set_new(j, "alert_received", json_alert(w->alert_received));
-  if (w->verify_code != X509_V_OK)
+  if (w->verify_code != TL_VERIFY_OK)
     json_object_set_new(j, "verify",
                         json_pack("{s:I, s:s, s:i, s:o, s:o}", "code", (json_int_t)w->verify_code,
-                                  "text", X509_verify_cert_error_string(w->verify_code), "depth",
-                                  w->verify_depth, "subject", TEXT(w->subject), "required_name",
+                                  "text", tl_verify_text(w->verify_code), "depth", w->verify_depth,
+                                  "subject", TEXT(w->subject), "required_name",
                                   TEXT(f->required_name)));
   else
     json_object_set_new(j, "verify", json_null());

@@ -4,7 +4,6 @@
  * chain still passes, and how a reload drains the connections of a domain that it
  * changed. src/tls/verify.c does the verification itself.
  */
-#include <openssl/x509.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,10 +37,10 @@ static void verify_chain(struct tl_ledger *l, const struct tl_ledger_item *it,
   k->at = time(NULL);
   int rc = tl_tls_verify_identity(d, it->key.server, it->key.identity, tl_str_c(name), k->at, &v);
   k->code = v.code;
-  if (k->code == X509_V_OK && !v.name_ok) k->code = X509_V_ERR_HOSTNAME_MISMATCH;
-  if (k->code == X509_V_OK && rc) k->code = X509_V_ERR_UNSPECIFIED; /* it cannot be verified */
+  if (k->code == TL_VERIFY_OK && !v.name_ok) k->code = TL_VERIFY_WRONG_NAME;
+  if (k->code == TL_VERIFY_OK && rc) k->code = TL_VERIFY_UNSPECIFIED; /* it cannot be verified */
   if (v.chain_not_after) k->not_after = v.chain_not_after;
-  snprintf(k->why, sizeof(k->why), "%s", v.why[0] ? v.why : X509_verify_cert_error_string(k->code));
+  snprintf(k->why, sizeof(k->why), "%s", v.why[0] ? v.why : tl_verify_text(k->code));
 }
 
 /* Does the chain pass, or may the connection go on without? */
@@ -56,7 +55,7 @@ static bool is_allowed(struct tl_ledger *l, const struct tl_ledger_item *it,
     return false;
   }
   verify_chain(l, it, d);
-  out->pass = it->known->code == X509_V_OK;
+  out->pass = it->known->code == TL_VERIFY_OK;
   if (out->pass || d->accept_unverified) return true;
   out->alert = tl_verify_alert((int)it->known->code);
   snprintf(out->why, sizeof(out->why), "%.*s", (int)sizeof(out->why) - 1, it->known->why);
@@ -75,7 +74,7 @@ static bool revoked_since(struct tl_control *c, struct tl_ledger_item *it,
   if (!who->server || !who->verified || !who->identity || d->ocsp.client == TL_OCSP_CLIENT_OFF)
     return false;
   if (!tl_ocsp_client_revoked(c, d, who->identity)) return false;
-  it->known->code = X509_V_ERR_CERT_REVOKED;
+  it->known->code = TL_VERIFY_REVOKED;
   it->known->at = time(NULL);
   snprintf(it->known->why, sizeof(it->known->why), "certificate revoked (OCSP)");
   out->action = TL_DIRECTIVE_CLOSE;

@@ -3,11 +3,11 @@
  * What the ledger keeps between runs, by value: chains with their last verdict.
  * Also shows it, and the outcome of a reload.
  */
-#include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "control/ledger.h"
+#include "tieline/verify.h"
 
 static const char *text_or_empty(const char *s) { return s ? s : ""; }
 
@@ -55,7 +55,7 @@ static struct tl_known *known_new(const struct tl_conn_class *a) {
   k->server = a->server;
   k->not_after = id ? id->chain_not_after : 0;
   /* The handshake's verdict; a chain that was not verified has not passed. */
-  k->code = a->verified ? X509_V_OK : id ? id->verify_code : X509_V_OK;
+  k->code = a->verified ? TL_VERIFY_OK : id ? id->verify_code : TL_VERIFY_OK;
   if (!a->verified) snprintf(k->why, sizeof(k->why), "%s", id ? "not verified" : "no certificate");
   if (k->domain && k->name && k->subject && k->serial) return k;
   known_free(k);
@@ -148,7 +148,7 @@ static json_t *json_row(const struct tl_known *k) {
                    k->server ? "server" : "client", "name", tl_rpc_text(k->name, SIZE_MAX),
                    "connections", (json_int_t)k->n, "not_after", tl_json_time(k->not_after), "code",
                    (json_int_t)k->code, "verdict",
-                   tl_rpc_text(k->code == X509_V_OK && k->at ? "ok" : verdict, SIZE_MAX),
+                   tl_rpc_text(k->code == TL_VERIFY_OK && k->at ? "ok" : verdict, SIZE_MAX),
                    "verified_at", tl_json_time(k->at));
 }
 

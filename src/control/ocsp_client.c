@@ -9,11 +9,10 @@
  * While a client stays connected, its certificate is queried again whenever the
  * last answer has expired; the ledger sees to that and to the consequences.
  */
-#include <openssl/rand.h>
-#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include "control/fetch.h"
@@ -37,7 +36,7 @@ struct job {
   struct job *next;
   struct tl_control *c;
   uint8_t sha256[32];
-  X509 *cert, *issuer;
+  struct x509_st *issuer;       /* a reference; NULL: not known */
   struct tl_identity *identity; /* for the log */
   char domain[64];
   uint32_t recheck_s;
@@ -128,8 +127,7 @@ static void job_free(struct job *j) {
       break;
     }
   j->c->ocsp_client->waiters -= j->n;
-  X509_free(j->cert);
-  X509_free(j->issuer);
+  tl_cert_unref(j->issuer);
   tl_identity_unref(j->identity);
   free(j->waiter);
   free(j);
@@ -158,7 +156,8 @@ static void log_answer(const struct job *j, const struct tl_ocsp_verdict *v, con
 static void conclude_job(struct job *j, const struct tl_ocsp_verdict *v, const char *why) {
   struct tl_ocsp_known k = {.status = v->status, .this_update = v->this_update};
   uint32_t random = 0;
-  RAND_bytes((unsigned char *)&random, sizeof(random)); /* spreads the queries over time */
+  /* spreads the queries over time */
+  if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0) random = 0;
   memcpy(k.sha256, j->sha256, sizeof(k.sha256));
   k.until = tl_ocsp_until(v, time(NULL), j->recheck_s, random);
   tl_ocsp_remember(&k);
@@ -179,7 +178,7 @@ static void on_fetched(struct tl_fetch *f, void *arg) {
     return;
   }
   if (f->rc == 0) {
-    tl_ocsp_judge(f->data, f->n, j->cert, j->issuer, time(NULL), &v);
+    tl_ocsp_judge(f->data, f->n, tl_identity_leaf(j->identity), j->issuer, time(NULL), &v);
     why = v.status == TL_OCSP_UNKNOWN ? "the responder does not know the certificate" : v.why;
   }
   conclude_job(j, &v, why);
@@ -218,9 +217,7 @@ static struct job *job_new(struct tl_control *c, const struct tl_tls_domain *d,
   j->identity = tl_identity_ref(id);
   snprintf(j->domain, sizeof(j->domain), "%s", d->name);
   j->recheck_s = d->ocsp.recheck_ms / 1000;
-  j->cert = sk_X509_value(id->chain, 0);
-  X509_up_ref(j->cert);
-  j->issuer = tl_ocsp_issuer(j->cert, id->chain, d->server);
+  j->issuer = tl_ocsp_issuer(tl_identity_leaf(id), id->chain, d->server);
   j->next = c->ocsp_client->jobs;
   c->ocsp_client->jobs = j;
   return j;
@@ -229,31 +226,27 @@ static struct job *job_new(struct tl_control *c, const struct tl_tls_domain *d,
 /* Sends the query of J; if that fails, J is concluded. */
 static void order_question(struct job *j, const struct tl_tls_domain *d) {
   const struct tl_ocsp_verdict none = {.status = TL_OCSP_NONE};
-  char *named = d->ocsp.url ? NULL : tl_ocsp_responder(j->cert);
+  char *named = d->ocsp.url ? NULL : tl_ocsp_responder(tl_identity_leaf(j->identity));
   const char *url = d->ocsp.url ? d->ocsp.url : named, *why = NULL;
   int rc = 0;
   if (!j->issuer)
     why = "the issuer of the certificate is not known";
   else if (!url)
     why = "the certificate names no http:// responder; set ocsp_url";
-  else if ((rc = tl_ocsp_order(j->c, j->cert, j->issuer, url, d->ocsp.timeout_ms, on_fetched, j)))
+  else if ((rc = tl_ocsp_order(j->c, tl_identity_leaf(j->identity), j->issuer, url,
+                               d->ocsp.timeout_ms, on_fetched, j)))
     why = rc == TL_ELIMIT ? "too many fetches are under way" : tl_strerror(rc);
   else
     tl_count(&j->c->rt->control.counters, TL_C_OCSP_ASKED);
-  OPENSSL_free(named);
+  free(named);
   if (why) conclude_job(j, &none, why);
-}
-
-static bool cert_digest(const struct tl_identity *id, uint8_t sha256[32]) {
-  X509 *cert = sk_X509_value(id->chain, 0);
-  return cert && X509_digest(cert, EVP_sha256(), sha256, NULL) == 1;
 }
 
 bool tl_ocsp_client_revoked(struct tl_control *c, const struct tl_tls_domain *d,
                             struct tl_identity *id) {
   struct tl_ocsp_known known;
   uint8_t sha256[32];
-  if (!cert_digest(id, sha256)) return false;
+  if (!tl_identity_cert_digest(id, sha256)) return false;
   if (tl_ocsp_recall(sha256, time(NULL), &known)) return known.status == TL_OCSP_REVOKED;
   struct job *j = find_job(c, sha256) ? NULL : job_new(c, d, id, sha256);
   if (j) {
@@ -271,7 +264,7 @@ static void consider_client(struct tl_control *c, const struct tl_ocsp_ask *a) {
                      .deadline_ms = tl_now_ms() + a->domain->ocsp.timeout_ms,
                      .hard = a->domain->ocsp.client == TL_OCSP_CLIENT_HARD,
                      .parked = a->parked};
-  if (!cert_digest(a->identity, sha256)) {
+  if (!tl_identity_cert_digest(a->identity, sha256)) {
     apply_policy(c, &w);
     return;
   }

@@ -4,8 +4,6 @@
  * lifetime, or re-read from a file that another program renews. Handshake threads
  * take them from the domain; nothing here waits for a responder.
  */
-#include <openssl/x509.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +29,9 @@ struct job {
   size_t index;
 };
 
-int tl_ocsp_order(struct tl_control *c, X509 *cert, X509 *issuer, const char *url,
-                  uint32_t timeout_ms, void (*done)(struct tl_fetch *f, void *arg), void *arg) {
+int tl_ocsp_order(struct tl_control *c, struct x509_st *cert, struct x509_st *issuer,
+                  const char *url, uint32_t timeout_ms, void (*done)(struct tl_fetch *f, void *arg),
+                  void *arg) {
   struct tl_fetch *f = calloc(1, sizeof(*f));
   if (!f) return TL_ENOMEM;
   int rc = strlen(url) < sizeof(f->url) ? tl_ocsp_request(cert, issuer, &f->body, &f->body_n)
@@ -120,7 +119,7 @@ static void order_staple(struct tl_control *c, struct tl_tls_domain *d, size_t i
     on_staple_failed(d, s, "the certificate names no http:// responder; set ocsp_url");
   else if (rc)
     on_staple_failed(d, s, rc == TL_ELIMIT ? "too many fetches are under way" : tl_strerror(rc));
-  OPENSSL_free(named);
+  free(named);
 }
 
 static void read_file(struct tl_tls_domain *d) {
@@ -194,17 +193,15 @@ static json_t *json_staple(const struct tl_tls_domain *d, struct tl_staple *s) {
   const time_t now = time(NULL);
   tl_staple_look(s, &v);
   const bool in_date = v.status == TL_OCSP_GOOD && v.next_update > now;
-  BIGNUM *bn = ASN1_INTEGER_to_BN(X509_get0_serialNumber(s->cert), NULL);
-  char *serial = bn ? BN_bn2hex(bn) : NULL;
+  char serial[64];
+  tl_staple_serial(s, serial, sizeof(serial));
   json_t *j = json_pack("{s:o, s:s, s:s, s:s, s:b, s:o, s:o, s:I, s:o}", "domain",
-                        tl_rpc_text(d->name, SIZE_MAX), "serial", serial ? serial : "", "source",
+                        tl_rpc_text(d->name, SIZE_MAX), "serial", serial, "source",
                         d->ocsp.staple == TL_STAPLE_FILE ? "file" : "fetch", "status",
                         tl_ocsp_status_name(v.status), "stapled", in_date, "this_update",
                         tl_json_time(v.this_update), "next_update", tl_json_time(v.next_update),
                         "seconds_left", (json_int_t)(in_date ? v.next_update - now : 0), "problem",
                         s->problem[0] ? tl_rpc_text(s->problem, SIZE_MAX) : json_null());
-  OPENSSL_free(serial);
-  BN_free(bn);
   return j;
 }
 

@@ -3,7 +3,6 @@
  * `tieline --version`: what a bug report needs. `tieline probe` says more, and how
  * to add what is missing.
  */
-#include <openssl/crypto.h>
 #include <sys/utsname.h>
 
 #include "tieline/control.h"
@@ -26,7 +25,7 @@ void tl_daemon_version(FILE *f) {
   tl_ktls_probe(&caps);
   tl_record_backend_set(TL_AEAD_AUTO);
   fprintf(f, "tieline %s\n", TL_VERSION);
-  fprintf(f, "openssl %s\n", OpenSSL_version(OPENSSL_VERSION_STRING));
+  fprintf(f, "openssl %s\n", tl_tls_library(false));
   fprintf(f, "kernel  %s %s %s\n", u.sysname, u.release, u.machine);
   fprintf(f, "aead    %s (records in user space)\n", tl_record_backend_name());
   if (!caps.ulp) {

@@ -134,8 +134,7 @@ static void take_out(struct tl_proxy *p, struct tl_call *c) {
 }
 
 static void on_audit(struct tl_timer *timer, void *arg) {
-  struct tl_call_table *t =
-      (struct tl_call_table *)((char *)timer - offsetof(struct tl_call_table, timer));
+  struct tl_call_table *t = tl_container_of(timer, struct tl_call_table, timer);
   struct tl_proxy *p = t->proxy;
   const char *peer = NULL;
   uint64_t n = 0;

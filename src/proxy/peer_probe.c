@@ -160,7 +160,7 @@ static const struct tl_conf_peer *peer_of(const struct tl_probe *pr) {
 }
 
 static void on_timer(struct tl_timer *t, void *arg) {
-  struct tl_probe *pr = (struct tl_probe *)((char *)t - offsetof(struct tl_probe, timer));
+  struct tl_probe *pr = tl_container_of(t, struct tl_probe, timer);
   struct tl_proxy *p = pr->proxy;
   (void)arg;
   tl_snap_refresh(p);

@@ -389,6 +389,22 @@ int tl_crls_take(struct tl_crls *s, X509_STORE *store, X509_CRL *crl, const char
 
 /* ---- showing ---- */
 
+X509_CRL *tl_crl_parse(const uint8_t *der, size_t n) {
+  const uint8_t *at = der;
+  X509_CRL *crl = n <= LONG_MAX ? d2i_X509_CRL(NULL, &at, (long)n) : NULL;
+  ERR_clear_error();
+  if (!crl || at == der + n) return crl;
+  X509_CRL_free(crl);
+  return NULL;
+}
+
+X509_CRL *tl_crl_ref(X509_CRL *crl) {
+  X509_CRL_up_ref(crl);
+  return crl;
+}
+
+void tl_crl_unref(X509_CRL *crl) { X509_CRL_free(crl); }
+
 void tl_crl_describe(const X509_CRL *crl, const char *source, struct tl_crl_info *out) {
   memset(out, 0, sizeof(*out));
   char *issuer = tl_name_text(X509_CRL_get_issuer(crl));

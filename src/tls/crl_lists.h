@@ -23,3 +23,8 @@ void tl_crls_want(struct tl_crls *s, const X509 *x, X509 *issuer);
 int tl_crl_judge(int ok, X509_STORE_CTX *sc);
 /* Why CRL alone does not tell which certificates are revoked; NULL: it does. */
 const char *tl_crl_unusable(const X509_CRL *crl);
+/* Adds a fetched list that is signed by an issuer in STORE or in a valid chain of a peer, and drops
+ * an older one of the same issuer and source. TL_EEXIST: it is not newer. TL_ENOTFOUND: the issuer
+ * is unknown. TL_EVERIFY: another reason, in WHY. */
+int tl_crls_take(struct tl_crls *s, X509_STORE *store, X509_CRL *crl, const char *source, char *why,
+                 size_t cap);

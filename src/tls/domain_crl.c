@@ -34,3 +34,9 @@ int tl_domain_attach_crls(struct tl_tls_domain *d, const struct tl_tls_options *
     tl_crls_want(d->crls, d->cred[i].leaf, sk_X509_value(d->cred[i].chain, 0));
   return 0;
 }
+
+int tl_crls_offer(struct tl_tls_domain *d, X509_CRL *crl, const char *source, char *why,
+                  size_t cap) {
+  X509_STORE *store = SSL_CTX_get_cert_store(d->server ? d->server : d->client);
+  return tl_crls_take(d->crls, store, crl, source, why, cap);
+}

@@ -47,6 +47,10 @@ static void init_library(void) {
   }
 }
 
+const char *tl_tls_library(bool in_full) {
+  return OpenSSL_version(in_full ? OPENSSL_VERSION : OPENSSL_VERSION_STRING);
+}
+
 int tl_tls_init(void) {
   pthread_once(&init_once, init_library);
   return front ? 0 : TL_ENOMEM;

@@ -227,3 +227,7 @@ bool tl_identity_cert_digest(const struct tl_identity *id, uint8_t out[32]) {
 size_t tl_identity_chain_len(const struct tl_identity *id) {
   return id->chain ? (size_t)sk_X509_num(id->chain) : 0;
 }
+
+X509 *tl_identity_leaf(const struct tl_identity *id) { return sk_X509_value(id->chain, 0); }
+
+void tl_cert_unref(X509 *cert) { X509_free(cert); }

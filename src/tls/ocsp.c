@@ -185,7 +185,7 @@ char *tl_ocsp_responder(X509 *cert) {
   char *found = NULL;
   for (int i = 0; !found && i < sk_OPENSSL_STRING_num(list); i++) {
     const char *url = sk_OPENSSL_STRING_value(list, i);
-    if (strncmp(url, "http://", 7) == 0) found = OPENSSL_strdup(url);
+    if (strncmp(url, "http://", 7) == 0) found = strdup(url);
   }
   X509_email_free(list);
   return found;

@@ -4,6 +4,7 @@
  * control thread while handshake threads read it.
  */
 #include <openssl/x509.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,4 +50,12 @@ void tl_staple_look(struct tl_staple *s, struct tl_ocsp_verdict *out) {
   pthread_mutex_lock(&s->mu);
   if (s->der) *out = s->verdict;
   pthread_mutex_unlock(&s->mu);
+}
+
+void tl_staple_serial(const struct tl_staple *s, char *out, size_t cap) {
+  BIGNUM *bn = ASN1_INTEGER_to_BN(X509_get0_serialNumber(s->cert), NULL);
+  char *serial = bn ? BN_bn2hex(bn) : NULL;
+  snprintf(out, cap, "%s", serial ? serial : "");
+  OPENSSL_free(serial);
+  BN_free(bn);
 }
