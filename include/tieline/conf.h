@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "tieline/addr.h"
@@ -183,8 +184,8 @@ struct tl_conf {
   struct tl_tls_set tls_set;
   size_t n_peer;
   struct tl_conf_peer *peer;
-  struct tl_peer_table *peers; /* read with tl_peer_table_current only */
-  uint64_t peers_generation;   /* of that table */
+  _Atomic(struct tl_peer_table *) peers; /* read with tl_peer_table_current only */
+  _Atomic uint64_t peers_generation;     /* of that table */
   size_t n_route;
   struct tl_conf_route *route;
   struct tl_route_table routes; /* the same, to be searched */

@@ -205,12 +205,12 @@ struct tl_runtime {
   struct tl_thread control; /* control's mailbox and counters; its thread is main's */
   struct tl_mailbox resolver;
   struct tl_counters resolver_counters;
-  struct tl_conf *conf;          /* published; read with tl_runtime_conf only */
-  uint64_t generation;           /* of the published snapshot, read relaxed */
-  _Atomic uint32_t connections;  /* stream connections of the whole process */
-  struct tl_calls calls;         /* toward peers that have max_calls */
-  _Atomic int64_t next_expiry;   /* earliest notAfter that verified connections rest on, 0: none */
-  _Atomic bool reverify_pending; /* a connection came that was made under a former TLS domain */
+  _Atomic(struct tl_conf *) conf; /* published; read with tl_runtime_conf only */
+  _Atomic uint64_t generation;    /* of the published snapshot, read relaxed */
+  _Atomic uint32_t connections;   /* stream connections of the whole process */
+  struct tl_calls calls;          /* toward peers that have max_calls */
+  _Atomic int64_t next_expiry;    /* earliest notAfter that verified connections rest on, 0: none */
+  _Atomic bool reverify_pending;  /* a connection came that was made under a former TLS domain */
 };
 
 /* The published snapshot with a reference for the caller. */

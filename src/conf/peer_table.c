@@ -77,18 +77,19 @@ void tl_peer_table_unref(struct tl_peer_table *t) {
 
 struct tl_peer_table *tl_peer_table_current(const struct tl_conf *c) {
   urcu_memb_read_lock();
-  struct tl_peer_table *t = tl_peer_table_ref(__atomic_load_n(&c->peers, __ATOMIC_ACQUIRE));
+  struct tl_peer_table *t =
+      tl_peer_table_ref(atomic_load_explicit(&c->peers, memory_order_acquire));
   urcu_memb_read_unlock();
   return t;
 }
 
 uint64_t tl_peer_table_generation(const struct tl_conf *c) {
-  return __atomic_load_n(&c->peers_generation, __ATOMIC_ACQUIRE);
+  return atomic_load_explicit(&c->peers_generation, memory_order_acquire);
 }
 
 void tl_peer_table_publish(struct tl_conf *c, struct tl_peer_table *t) {
-  struct tl_peer_table *old = __atomic_exchange_n(&c->peers, t, __ATOMIC_ACQ_REL);
-  __atomic_store_n(&c->peers_generation, t->generation, __ATOMIC_RELEASE);
+  struct tl_peer_table *old = atomic_exchange_explicit(&c->peers, t, memory_order_acq_rel);
+  atomic_store_explicit(&c->peers_generation, t->generation, memory_order_release);
   if (!old) return;
   urcu_memb_synchronize_rcu();
   tl_peer_table_unref(old);

@@ -14,6 +14,7 @@
 
 #include "peer_share.h"
 #include "proxy.h"
+#include "tieline/container.h"
 #include "token.h"
 #include "xworker.h"
 

@@ -17,6 +17,7 @@
 #include "saved.h"
 #include "snap.h"
 #include "target.h"
+#include "tieline/container.h"
 #include "tieline/health.h"
 #include "token.h"
 #include "txn.h"

@@ -19,6 +19,7 @@
 #include "saved.h"
 #include "snap.h"
 #include "source.h"
+#include "tieline/container.h"
 #include "token.h"
 #include "top_via.h"
 

@@ -2,6 +2,7 @@
 /*
  * What is posted to other workers; xworker.c takes it there.
  */
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "branch.h"
@@ -17,7 +18,7 @@ void tl_xw_free(struct tl_mail *m) {
 
 int tl_xw_post_bytes(struct tl_proxy *p, unsigned worker, struct tl_mail *m, uint32_t bytes) {
   /* Workers start one after another: the first may have mail for one that does not exist yet. */
-  struct tl_thread *to = __atomic_load_n(&p->th.rt->worker[worker], __ATOMIC_ACQUIRE);
+  struct tl_thread *to = atomic_load_explicit(&p->th.rt->worker[worker], memory_order_acquire);
   int rc = to ? tl_mailbox_post_bytes(&to->mailbox, m, bytes) : TL_EBUSY;
   if (rc) tl_count(tl_proxy_counters(p), TL_C_MAIL_FULL);
   return rc;
