@@ -92,10 +92,11 @@ Test(oom_net, the_network_side_is_refused_or_whole) {
   urcu_memb_unregister_thread();
 }
 
-static void free_thread(struct tl_thread **th) {
-  tl_mailbox_destroy(&(*th)->mailbox);
-  free(*th);
-  *th = NULL;
+static void free_thread(_Atomic(struct tl_thread *) *at) {
+  struct tl_thread *th = *at;
+  tl_mailbox_destroy(&th->mailbox);
+  free(th);
+  *at = NULL;
 }
 
 static int make_worker(void) { return tl_worker_start(&runtime, 0, err, sizeof(err)); }
