@@ -11,6 +11,7 @@
 
 #include "tieline/control.h"
 #include "tieline/pki.h"
+#include "tieline/str.h"
 
 #define SOCKET_DEFAULT "/run/tieline/tieline.sock"
 

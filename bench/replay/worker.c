@@ -7,6 +7,7 @@
 #include <string.h>
 #include <urcu/urcu-memb.h>
 
+#include "net/handoff.h"
 #include "net/net_internal.h"
 #include "proxy/peer_probe.h"
 #include "replay.h"
@@ -125,6 +126,7 @@ static struct tl_handoff *make_handoff(const struct tl_addr *peer, const char *c
                                        enum tl_tls_version version, enum tl_cipher cipher) {
   struct tl_handoff *h = calloc(1, sizeof(*h));
   if (!h) replay_die("out of memory");
+  h->rt = &rt;
   h->fd = replay_socket(peer);
   h->version = version;
   h->cipher = cipher;

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "tieline/runtime.h"
+#include "tieline/tls.h"
 
 /* What makes connections alike: one verification speaks for all of them. */
 struct tl_conn_class {
@@ -50,8 +51,8 @@ struct tl_directive {
 };
 
 struct tl_audit {
-  struct tl_mail mail; /* TL_MAIL_AUDIT, there and back */
-  struct tl_mailbox *reply;
+  struct tl_mail mail;
+  struct tl_mail_address reply;
   unsigned worker;
   uint64_t run; /* the asker's */
   bool survey;  /* else orders */
@@ -69,3 +70,5 @@ struct tl_audit {
 };
 struct tl_audit *tl_audit_new(size_t n_order);
 void tl_audit_free(struct tl_audit *s);
+/* Asks WORKER; TL_ELIMIT: S stays the caller's. */
+int tl_audit_ask(struct tl_thread *worker, struct tl_audit *s);

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "tieline/addr.h"
 #include "tieline/runtime.h"
 
 #define TL_EXPLAIN_TARGETS 16 /* no less than the proxy tries */
@@ -21,8 +22,8 @@ struct tl_explain_route {
 };
 
 struct tl_explain {
-  struct tl_mail mail; /* control -> worker and back */
-  struct tl_mailbox *reply;
+  struct tl_mail mail;
+  struct tl_mail_address reply;
   /* The question. */
   tl_conn_id conn; /* a connection of the worker that it comes on, or 0 */
   struct tl_addr source;
@@ -46,3 +47,5 @@ struct tl_explain {
 };
 
 void tl_explain_clear(struct tl_explain *e);
+/* Asks WORKER; TL_ELIMIT. */
+int tl_explain_ask(struct tl_thread *worker, struct tl_explain *e);

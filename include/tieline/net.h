@@ -12,6 +12,8 @@
  */
 #pragma once
 
+#include "tieline/addr.h"
+#include "tieline/conn_info.h"
 #include "tieline/pool.h"
 #include "tieline/ring.h"
 #include "tieline/runtime.h"
@@ -61,10 +63,6 @@ struct tl_net_handler {
   void (*half_closed)(struct tl_net *net, struct tl_conn *c);
   /* Adds to INFO what the proxy knows of C; may be NULL. */
   void (*describe)(struct tl_net *net, struct tl_conn *c, struct tl_conn_info *info);
-  /* Mail that net does not know. */
-  void (*mail)(struct tl_net *net, struct tl_mail *m);
-  /* Frees such mail, which nobody will read any more; NULL: free(). */
-  void (*drop)(struct tl_mail *m);
 };
 
 /* Connections to nobody in particular share a key: reuse only for what was verified (FEATURES B13).
@@ -306,9 +304,6 @@ tl_conn_id tl_alias_elsewhere(struct tl_net *n, const struct tl_conn_key *key);
 void tl_alias_forget(struct tl_net *n, const struct tl_addr *addr, tl_conn_id conn);
 /* May C, which another worker found by tl_alias_elsewhere, still be used so? */
 bool tl_alias_stands(const struct tl_conn *c);
-/* A mail that nobody reads any more (TL_MAIL_ALIAS). */
-struct tl_alias_told;
-void tl_alias_told_free(struct tl_alias_told *a);
 
 /*
  * Sending: one message = tl_conn_head once, then the body if any. HEAD is edited straight into the

@@ -14,8 +14,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct tl_calls;
+
 struct tl_peer_calls {
   struct tl_peer_calls *next;
+  struct tl_calls *all;     /* the table it is in */
   _Atomic uint32_t now;     /* calls, those still being set up among them */
   _Atomic uint64_t refused; /* because there were max_calls */
   _Atomic uint64_t expired; /* that no BYE had ended within call_max */

@@ -24,6 +24,7 @@ int tl_mailbox_init(struct tl_mailbox *mb, uint32_t cap) {
 }
 
 void tl_mailbox_destroy(struct tl_mailbox *mb) {
+  tl_mailbox_drop(mb);
   if (mb->efd >= 0) close(mb->efd);
   mb->efd = -1;
 }
@@ -83,4 +84,27 @@ struct tl_mail *tl_mailbox_take(struct tl_mailbox *mb) {
   atomic_fetch_sub(&mb->count, 1);
   if (m->bytes) atomic_fetch_sub(&mb->bytes, m->bytes);
   return m;
+}
+
+uint32_t tl_mailbox_deliver(struct tl_mailbox *mb, void *reader, uint32_t max) {
+  uint32_t n = 0;
+  for (struct tl_mail *m; n < max && (m = tl_mailbox_take(mb)) != NULL; n++)
+    m->kind->deliver(reader, m);
+  return n;
+}
+
+uint32_t tl_mailbox_drop(struct tl_mailbox *mb) {
+  uint32_t n = 0;
+  for (struct tl_mail *m; (m = tl_mailbox_take(mb)) != NULL; n++) m->kind->drop(m);
+  return n;
+}
+
+int tl_mail_send(const struct tl_mail_address *a, struct tl_mail *m) {
+  if (!a->to) return TL_EBUSY;
+  m->kind = a->kind;
+  return tl_mailbox_post(a->to, m);
+}
+
+void tl_mail_return(const struct tl_mail_address *a, struct tl_mail *m) {
+  if (tl_mail_send(a, m)) a->kind->drop(m);
 }

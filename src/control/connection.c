@@ -19,7 +19,7 @@ static json_t *describe_connection(const struct tl_conn_info *i) {
                                      tl_cipher_name(i->cipher), bits));
     json_object_set_new(tls, "generation",
                         json_integer(i->tls_domain ? (json_int_t)i->tls_domain->generation : 0));
-    json_object_set_new(tls, "peer_certificate", tl_json_identity(i->who));
+    json_object_set_new(tls, "peer_certificate", tl_json_identity(i->peer_cert));
     json_object_set_new(tls, "my_certificate", tl_json_identity(i->own));
   }
   return j;
@@ -51,12 +51,7 @@ static json_t *close_done(struct tl_control *c, struct tl_dump *const *dump, siz
   const struct tl_conn_info *i = only_connection(dump, n);
   (void)limit;
   if (!i) return no_such_connection(complete, a);
-  struct tl_close_order *o = calloc(1, sizeof(*o));
-  if (!o) return NULL;
-  o->mail.type = TL_MAIL_CLOSE;
-  o->conn = i->id;
-  if (tl_mailbox_post(&c->rt->worker[i->worker]->mailbox, &o->mail)) {
-    free(o);
+  if (tl_conn_order_close(c->rt->worker[i->worker], i->id, 0)) {
     tl_command_fail(a, TL_RPC_NOT_NOW, "the worker's mailbox is full; try again");
     return NULL;
   }

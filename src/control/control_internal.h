@@ -30,8 +30,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tieline/conf.h"
+#include "tieline/conn_info.h"
+#include "tieline/conn_order.h"
 #include "tieline/control.h"
+#include "tieline/resolve.h"
 #include "tieline/wheel.h" /* tl_now_ms */
+#include "tieline/worker.h"
 
 /* ---- rpc.c: JSON-RPC 2.0 */
 
@@ -136,7 +141,6 @@ struct tl_control {
   uint64_t started_ms, drain_until_ms;
   uint64_t rss_start;  /* bytes, once all threads ran */
   uint64_t tickets_ms; /* ticket keys are looked at again then */
-  bool told_worker[TL_THREADS_MAX], told_handshaker[TL_THREADS_MAX], told_resolver; /* to drain */
   struct tl_gather *gathers;
   struct tl_question *questions; /* of `explain request`, under way to workers */
   struct tl_ledger *ledger;
@@ -169,8 +173,6 @@ struct tl_peer_addrs;
 void tl_names_conf(struct tl_control *c, const struct tl_conf *conf);
 /* Looks up the names whose answers have expired; lowers *TIMEOUT_MS to when the next one does. */
 void tl_names_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
-/* Handles the resolver's answer and frees it. */
-void tl_names_answer(struct tl_control *c, struct tl_resolve *r);
 /* The state of the look-up as `ctl peers` shows it; null for a peer without a name. */
 json_t *tl_names_show(const struct tl_peer_addrs *p);
 
@@ -267,8 +269,6 @@ typedef json_t *(*tl_gather_fn)(struct tl_control *c, struct tl_dump *const *dum
  * answer to REQ, which is taken over. On TL_ENOMEM REQ remains the caller's. */
 int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit,
                     const struct tl_conn_filter *filter, tl_gather_fn done);
-/* A reply from the control mailbox. */
-void tl_gather_reply(struct tl_control *c, struct tl_dump *d);
 /* Answers the gathers past their deadline; lowers *TIMEOUT_MS to the next one. */
 void tl_gather_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 
@@ -276,8 +276,6 @@ void tl_gather_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 
 int tl_explain_request(struct tl_control *c, struct tl_request *req, const json_t *params,
                        struct tl_answer *a);
-/* A worker's answer from the control mailbox. */
-void tl_explain_reply(struct tl_control *c, struct tl_explain *e);
 /* Answers the questions past their deadline; lowers *TIMEOUT_MS to the next one. */
 void tl_explain_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 

@@ -82,6 +82,7 @@ int tl_control_init(struct tl_runtime *rt, char *err, size_t cap) {
     return TL_EIO;
   }
   rt->control.rt = rt;
+  rt->ocsp_questions = (struct tl_mail_address){&rt->control.mailbox, &tl_ocsp_question};
   urcu_memb_register_thread();
   struct tl_conf *conf = tl_runtime_conf(rt);
   int rc = tl_server_open(&c->server, conf->control_socket, err, cap);
@@ -114,25 +115,8 @@ static void take_signals(struct tl_control *c) {
 
 static void take_mail(struct tl_control *c) {
   struct tl_mailbox *mb = &c->rt->control.mailbox;
-  struct tl_mail *m;
   tl_mailbox_rearm(mb);
-  while ((m = tl_mailbox_take(mb))) {
-    tl_count(&c->rt->control.counters, TL_C_MAIL_IN);
-    if (m->type == TL_MAIL_DUMP)
-      tl_gather_reply(c, (struct tl_dump *)m);
-    else if (m->type == TL_MAIL_EXPLAIN)
-      tl_explain_reply(c, (struct tl_explain *)m);
-    else if (m->type == TL_MAIL_RESOLVE)
-      tl_names_answer(c, (struct tl_resolve *)m);
-    else if (m->type == TL_MAIL_FETCH)
-      tl_fetch_answer(c->rt, m);
-    else if (m->type == TL_MAIL_AUDIT)
-      tl_ledger_reply(c, (struct tl_audit *)m);
-    else if (m->type == TL_MAIL_OCSP_ASK)
-      tl_ocsp_client_ask(c, m);
-    else
-      free(m);
-  }
+  tl_count_add(&c->rt->control.counters, TL_C_MAIL_IN, tl_mailbox_deliver(mb, c, UINT32_MAX));
 }
 
 static void run_turn(struct tl_control *c) {
@@ -182,7 +166,7 @@ int tl_control_run(struct tl_runtime *rt) {
 void tl_control_exit(struct tl_runtime *rt) {
   struct tl_control *c = &control;
   if (c->crl) c->crl->closing = true;
-  tl_fetch_stop(rt);
+  tl_fetch_stop();
   tl_keylog_off();
   tl_server_close(&c->server);
   if (c->sigfd >= 0) close(c->sigfd);

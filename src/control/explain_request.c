@@ -80,7 +80,7 @@ static void send_answer(struct tl_control *c, struct tl_question *q, bool in_tim
   q->answered = true;
 }
 
-void tl_explain_reply(struct tl_control *c, struct tl_explain *e) {
+static void take_answer(struct tl_control *c, struct tl_explain *e) {
   struct tl_question *q = (struct tl_question *)e;
   if (!q->answered) send_answer(c, q, true);
   for (struct tl_question **p = &c->questions; *p; p = &(*p)->next)
@@ -91,6 +91,15 @@ void tl_explain_reply(struct tl_control *c, struct tl_explain *e) {
   tl_explain_clear(e);
   free(q);
 }
+
+static void deliver_answer(void *reader, struct tl_mail *m) {
+  take_answer(reader, (struct tl_explain *)m);
+}
+
+/* The question stays in the control thread's list, where its deadline ends it. */
+static void drop_answer(struct tl_mail *m) { (void)m; }
+
+static const struct tl_mail_kind answer_kind = {"explained", deliver_answer, drop_answer};
 
 void tl_explain_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
   for (struct tl_question *q = c->questions; q; q = q->next) {
@@ -165,11 +174,10 @@ int tl_explain_request(struct tl_control *c, struct tl_request *req, const json_
     free(q);
     return 0;
   }
-  q->e.mail.type = TL_MAIL_EXPLAIN;
-  q->e.reply = &c->rt->control.mailbox;
+  q->e.reply = (struct tl_mail_address){&c->rt->control.mailbox, &answer_kind};
   if (!write_request(&q->e, method, uri, from, route))
     tl_command_fail(a, TL_RPC_PARAMS, "the request is longer than %d bytes", TL_EXPLAIN_TEXT);
-  else if (!c->rt->worker[worker] || tl_mailbox_post(&c->rt->worker[worker]->mailbox, &q->e.mail))
+  else if (!c->rt->worker[worker] || tl_explain_ask(c->rt->worker[worker], &q->e))
     tl_command_fail(a, TL_RPC_NOT_NOW, "the worker cannot be asked now; try again");
   if (a->code) {
     free(q);

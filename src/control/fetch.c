@@ -305,6 +305,8 @@ static void *helper_main(void *arg) {
 
 /* ---- in the control thread ---- */
 
+static const struct tl_mail_kind answer_kind;
+
 int tl_fetch_start(struct tl_runtime *rt) {
   q.rt = rt;
   q.stopping = false;
@@ -316,7 +318,7 @@ int tl_fetch_start(struct tl_runtime *rt) {
     memset(h, 0, sizeof(*h));
     h->fd = -1;
     if (pthread_create(&h->thread, NULL, helper_main, h) != 0) {
-      tl_fetch_stop(rt);
+      tl_fetch_stop();
       return TL_ENOMEM;
     }
     h->started = true;
@@ -329,7 +331,8 @@ int tl_fetch_order(struct tl_runtime *rt, struct tl_fetch *f) {
     tl_count(&rt->control.counters, TL_C_FETCH_REFUSED);
     return TL_ELIMIT;
   }
-  f->mail.type = TL_MAIL_FETCH;
+  f->mail.kind = &answer_kind;
+  f->rt = rt;
   f->rc = TL_ECLOSED;
   f->why[0] = '\0';
   f->data = NULL;
@@ -345,26 +348,33 @@ int tl_fetch_order(struct tl_runtime *rt, struct tl_fetch *f) {
   return 0;
 }
 
-static void finish_order(struct tl_runtime *rt, struct tl_fetch *f) {
+static void finish_order(struct tl_fetch *f) {
+  struct tl_counters *counters = &f->rt->control.counters;
   q.open--;
-  tl_count_sub(&rt->control.counters, TL_C_FETCH_NOW, 1);
-  tl_count(&rt->control.counters, f->rc ? TL_C_FETCH_FAILED : TL_C_FETCH_OK);
+  tl_count_sub(counters, TL_C_FETCH_NOW, 1);
+  tl_count(counters, f->rc ? TL_C_FETCH_FAILED : TL_C_FETCH_OK);
   f->done(f, f->arg);
   free(f->data);
   free(f->body);
   free(f);
 }
 
-void tl_fetch_answer(struct tl_runtime *rt, struct tl_mail *m) {
-  finish_order(rt, (struct tl_fetch *)m);
-}
-
-static void drop_order(struct tl_runtime *rt, struct tl_fetch *f) {
+static void drop_order(struct tl_fetch *f) {
   free(f->data);
   f->data = NULL;
+  f->n = 0;
   set_failure(f, TL_ECLOSED, "the process ends");
-  finish_order(rt, f);
+  finish_order(f);
 }
+
+static void deliver_answer(void *reader, struct tl_mail *m) {
+  (void)reader;
+  finish_order((struct tl_fetch *)m);
+}
+
+static void drop_answer(struct tl_mail *m) { drop_order((struct tl_fetch *)m); }
+
+static const struct tl_mail_kind answer_kind = {"fetched", deliver_answer, drop_answer};
 
 /* A thread that is resolving a name cannot be interrupted; it is abandoned with its order. */
 static bool join_helper(struct helper *h) {
@@ -374,7 +384,7 @@ static bool join_helper(struct helper *h) {
   return pthread_timedjoin_np(h->thread, NULL, &until) == 0;
 }
 
-void tl_fetch_stop(struct tl_runtime *rt) {
+void tl_fetch_stop(void) {
   if (!q.rt) return;
   pthread_mutex_lock(&q.mu);
   q.stopping = true;
@@ -384,13 +394,13 @@ void tl_fetch_stop(struct tl_runtime *rt) {
   pthread_mutex_unlock(&q.mu);
   for (int i = 0; i < TL_FETCH_THREADS; i++) {
     struct helper *h = &q.helper[i];
-    if (h->started && join_helper(h) && h->job) drop_order(rt, h->job);
+    if (h->started && join_helper(h) && h->job) drop_order(h->job);
     h->started = false;
   }
   while (q.head) {
     struct tl_fetch *f = q.head;
     q.head = f->next;
-    drop_order(rt, f);
+    drop_order(f);
   }
   q.rt = NULL;
 }

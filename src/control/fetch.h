@@ -26,7 +26,7 @@
 #define TL_FETCH_URL_MAX 1024 /* with its end */
 
 struct tl_fetch {
-  struct tl_mail mail; /* TL_MAIL_FETCH */
+  struct tl_mail mail;
   /* The order. */
   char url[TL_FETCH_URL_MAX];
   uint32_t timeout_ms; /* for everything but the look-up of the name; whole seconds, rounded up */
@@ -43,15 +43,14 @@ struct tl_fetch {
   char why[192];
   uint8_t *data; /* the DER object; DONE may keep it by setting this to NULL */
   size_t n;
-  struct tl_fetch *next; /* private */
+  struct tl_fetch *next; /* this and RT are private */
+  struct tl_runtime *rt;
 };
 
 /* Starts the helper threads; answers go to RT's control mailbox. */
 int tl_fetch_start(struct tl_runtime *rt);
 /* Ends the orders under way; every order not answered yet is called back with TL_ECLOSED. */
-void tl_fetch_stop(struct tl_runtime *rt);
+void tl_fetch_stop(void);
 int tl_fetch_order(struct tl_runtime *rt, struct tl_fetch *f);
-/* A TL_MAIL_FETCH from the control mailbox. */
-void tl_fetch_answer(struct tl_runtime *rt, struct tl_mail *m);
 /* Would URL be tried? If not, WHY (may be NULL) gets a constant sentence. */
 bool tl_fetch_url_ok(const char *url, const char **why);

@@ -40,6 +40,8 @@ static void finish_gather(struct tl_control *c, struct tl_gather *g) {
   g->answered = true;
 }
 
+static const struct tl_mail_kind answer_kind;
+
 static void unlink_gather(struct tl_control *c, struct tl_gather *g) {
   for (struct tl_gather **p = &c->gathers; *p; p = &(*p)->next)
     if (*p == g) {
@@ -54,14 +56,13 @@ static void ask_worker(struct tl_control *c, struct tl_gather *g, unsigned worke
   struct part *p = calloc(1, sizeof(*p));
   if (p) {
     p->gather = g;
-    p->dump.mail.type = TL_MAIL_DUMP;
-    p->dump.reply = &c->rt->control.mailbox;
+    p->dump.reply = (struct tl_mail_address){&c->rt->control.mailbox, &answer_kind};
     p->dump.worker = worker;
     p->dump.cap = g->limit;
     if (filter) p->dump.filter = *filter;
-    p->dump.who = filter && filter->id; /* everything known of one connection */
+    p->dump.with_refs = filter && filter->id; /* everything known of one connection */
   }
-  if (p && tl_mailbox_post(&c->rt->worker[worker]->mailbox, &p->dump.mail) == 0) {
+  if (p && tl_dump_ask(c->rt->worker[worker], &p->dump) == 0) {
     g->due++;
   } else {
     free(p);
@@ -88,9 +89,10 @@ int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit,
   return 0;
 }
 
-void tl_gather_reply(struct tl_control *c, struct tl_dump *d) {
+static void take_answer(struct tl_control *c, struct tl_dump *d) {
   struct tl_gather *g = ((struct part *)d)->gather;
   g->due--;
+  if (d->rc) g->missing = true;
   if (g->answered) {
     tl_dump_free(d);
   } else {
@@ -99,6 +101,15 @@ void tl_gather_reply(struct tl_control *c, struct tl_dump *d) {
   }
   if (g->due == 0) unlink_gather(c, g);
 }
+
+static void deliver_answer(void *reader, struct tl_mail *m) {
+  take_answer(reader, (struct tl_dump *)m);
+}
+
+/* Its gather ends at the deadline. */
+static void drop_answer(struct tl_mail *m) { tl_dump_free((struct tl_dump *)m); }
+
+static const struct tl_mail_kind answer_kind = {"connections", deliver_answer, drop_answer};
 
 void tl_gather_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
   for (struct tl_gather *g = c->gathers; g; g = g->next) {

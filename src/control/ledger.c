@@ -116,10 +116,10 @@ size_t tl_ledger_reloaded(struct tl_control *c, const struct tl_conf *before,
 static bool post_audit(struct tl_control *c, struct tl_audit *s, unsigned worker) {
   struct tl_ledger *l = c->ledger;
   if (!s) return false;
-  s->reply = &c->rt->control.mailbox;
+  s->reply = (struct tl_mail_address){&c->rt->control.mailbox, &tl_ledger_answer};
   s->worker = worker;
   s->run = l->run;
-  if (tl_mailbox_post(&c->rt->worker[worker]->mailbox, &s->mail)) {
+  if (tl_audit_ask(c->rt->worker[worker], s)) {
     tl_count(&c->rt->control.counters, TL_C_MAIL_FULL);
     tl_audit_free(s);
     return false;
@@ -260,7 +260,7 @@ static void finish_run(struct tl_control *c) {
   if (!l->complete) tl_ledger_wake(c, l->verify_all);
 }
 
-void tl_ledger_reply(struct tl_control *c, struct tl_audit *s) {
+static void take_answer(struct tl_control *c, struct tl_audit *s) {
   struct tl_ledger *l = c->ledger;
   const bool mine = l && s->run == l->run && l->phase != TL_LEDGER_REST;
   if (mine && s->survey && l->phase == TL_LEDGER_ASKING) {
@@ -278,6 +278,14 @@ void tl_ledger_reply(struct tl_control *c, struct tl_audit *s) {
   }
   tl_audit_free(s);
 }
+
+static void deliver_answer(void *reader, struct tl_mail *m) {
+  take_answer(reader, (struct tl_audit *)m);
+}
+
+static void drop_answer(struct tl_mail *m) { tl_audit_free((struct tl_audit *)m); }
+
+const struct tl_mail_kind tl_ledger_answer = {"audited", deliver_answer, drop_answer};
 
 /* ---- when ---- */
 

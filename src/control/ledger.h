@@ -87,8 +87,8 @@ int tl_ledger_wait(struct tl_control *c, struct tl_request *req, json_t *result,
 size_t tl_ledger_reloaded(struct tl_control *c, const struct tl_conf *before,
                           const struct tl_conf *after, enum tl_reload_drain mode,
                           uint32_t within_ms);
-/* Handles an answer from a worker and frees it. */
-void tl_ledger_reply(struct tl_control *c, struct tl_audit *s);
+/* An answer from a worker. */
+extern const struct tl_mail_kind tl_ledger_answer;
 /* Does what is due; lowers *TIMEOUT_MS to when it must be called again. */
 void tl_ledger_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 void tl_ledger_exit(struct tl_control *c);

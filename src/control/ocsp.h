@@ -22,8 +22,8 @@ json_t *tl_ocsp_staple_list(struct tl_control *c);
  * answer that has expired is queried again, and the ledger is told. */
 bool tl_ocsp_client_revoked(struct tl_control *c, const struct tl_tls_domain *d,
                             struct tl_identity *id);
-/* A worker's question, TL_MAIL_OCSP_ASK. */
-void tl_ocsp_client_ask(struct tl_control *c, struct tl_mail *m);
+/* A worker's struct tl_ocsp_ask. */
+extern const struct tl_mail_kind tl_ocsp_question;
 /* Releases the connections past their deadline; lowers *TIMEOUT_MS to the next one. */
 void tl_ocsp_client_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 int tl_ocsp_client_init(struct tl_control *c);

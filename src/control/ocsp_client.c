@@ -44,10 +44,11 @@ struct job {
   size_t n, cap;
 };
 
-struct order { /* mail that could not be posted yet */
+struct order { /* could not be posted yet */
   struct order *next;
   unsigned worker;
-  struct tl_close_order *mail;
+  tl_conn_id conn;
+  uint8_t alert; /* 0: go on */
 };
 
 struct tl_ocsp_clients {
@@ -58,36 +59,28 @@ struct tl_ocsp_clients {
 
 /* ---- telling workers ---- */
 
-static bool post_order(struct tl_control *c, unsigned worker, struct tl_close_order *o) {
-  struct tl_thread *w = worker < c->rt->n_worker ? c->rt->worker[worker] : NULL;
-  if (w) return tl_mailbox_post(&w->mailbox, &o->mail) == 0;
-  free(o);
-  return true;
+static bool post_order(struct tl_control *c, const struct order *o) {
+  struct tl_thread *w = o->worker < c->rt->n_worker ? c->rt->worker[o->worker] : NULL;
+  if (!w) return true;
+  return (o->alert ? tl_conn_order_close(w, o->conn, o->alert)
+                   : tl_conn_order_unpark(w, o->conn)) == TL_OK;
 }
 
 /* ALERT 0: the connection may go on. */
 static void tell_worker(struct tl_control *c, const struct waiter *w, uint8_t alert) {
   if (!alert && !w->parked) return;
-  struct tl_close_order *o = calloc(1, sizeof(*o));
-  struct order *later;
-  if (!o) return; /* a parked connection then ends by its idle timeout */
-  o->mail.type = alert ? TL_MAIL_CLOSE : TL_MAIL_UNPARK;
-  o->conn = w->conn;
-  o->alert = alert;
-  if (post_order(c, w->worker, o)) return;
+  const struct order o = {c->ocsp_client->unsent, w->worker, w->conn, alert};
+  if (post_order(c, &o)) return;
   tl_count(&c->rt->control.counters, TL_C_MAIL_FULL);
-  later = calloc(1, sizeof(*later));
-  if (!later) {
-    free(o);
-    return;
-  }
-  *later = (struct order){c->ocsp_client->unsent, w->worker, o};
+  struct order *later = malloc(sizeof(*later));
+  if (!later) return; /* a parked connection then ends by its idle timeout */
+  *later = o;
   c->ocsp_client->unsent = later;
 }
 
 static void send_again(struct tl_control *c) {
   for (struct order **p = &c->ocsp_client->unsent, *o; (o = *p);) {
-    if (!post_order(c, o->worker, o->mail)) {
+    if (!post_order(c, o)) {
       p = &o->next;
       continue;
     }
@@ -283,11 +276,16 @@ static void consider_client(struct tl_control *c, const struct tl_ocsp_ask *a) {
   if (fresh) order_question(j, a->domain);
 }
 
-void tl_ocsp_client_ask(struct tl_control *c, struct tl_mail *m) {
+static void deliver_question(void *reader, struct tl_mail *m) {
+  struct tl_control *c = reader;
   struct tl_ocsp_ask *a = (struct tl_ocsp_ask *)m;
   if (c->state != TL_CONTROL_STOPPED) consider_client(c, a);
   tl_ocsp_ask_free(a);
 }
+
+static void drop_question(struct tl_mail *m) { tl_ocsp_ask_free((struct tl_ocsp_ask *)m); }
+
+const struct tl_mail_kind tl_ocsp_question = {"OCSP question", deliver_question, drop_question};
 
 void tl_ocsp_client_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
   struct tl_ocsp_clients *o = c->ocsp_client;
@@ -318,7 +316,6 @@ void tl_ocsp_client_exit(struct tl_control *c) {
   while (o->unsent) {
     struct order *gone = o->unsent;
     o->unsent = gone->next;
-    free(gone->mail);
     free(gone);
   }
   free(o);

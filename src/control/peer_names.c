@@ -77,6 +77,8 @@ void tl_names_conf(struct tl_control *c, const struct tl_conf *conf) {
 
 /* ---- asking ---- */
 
+static const struct tl_mail_kind answer_kind;
+
 static void on_lookup_failed(struct tl_control *c, const struct tl_conf *conf,
                              const struct tl_conf_peer *peer, const char *error) {
   struct tl_peer_addrs *p = peer->addrs;
@@ -102,8 +104,8 @@ static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
     on_lookup_failed(c, conf, peer, "out of memory");
     return;
   }
-  r->mail.type = TL_MAIL_RESOLVE;
-  r->worker = TL_RESOLVE_FOR_CONTROL;
+  r->reply = (struct tl_mail_address){&c->rt->control.mailbox, &answer_kind};
+  r->keep = true;
   r->cookie = peer->addrs->serial;
   r->started_ms = tl_now_ms();
   r->transport = peer->transport;
@@ -112,7 +114,7 @@ static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
   r->port = peer->any_port ? 0 : peer->port;
   r->fresh = true;
   snprintf(r->host, sizeof(r->host), "%s", peer->host);
-  if (tl_mailbox_post(&c->rt->resolver, &r->mail)) {
+  if (tl_resolve_ask(c->rt, r)) {
     tl_count(&c->rt->control.counters, TL_C_MAIL_FULL);
     free(r);
     on_lookup_failed(c, conf, peer, "the resolver is busy");
@@ -207,7 +209,7 @@ static void on_lookup_done(struct tl_control *c, const struct tl_conf *conf,
     publish_addresses(c, peer, l);
 }
 
-void tl_names_answer(struct tl_control *c, struct tl_resolve *r) {
+static void take_answer(struct tl_control *c, struct tl_resolve *r) {
   struct tl_conf *conf = tl_runtime_conf(c->rt);
   c->names.asking--;
   for (size_t i = 0; i < conf->n_peer; i++) {
@@ -224,6 +226,14 @@ void tl_names_answer(struct tl_control *c, struct tl_resolve *r) {
   tl_conf_unref(conf);
   free(r);
 }
+
+static void deliver_answer(void *reader, struct tl_mail *m) {
+  take_answer(reader, (struct tl_resolve *)m);
+}
+
+static void drop_answer(struct tl_mail *m) { free(m); }
+
+static const struct tl_mail_kind answer_kind = {"peer resolved", deliver_answer, drop_answer};
 
 /* ---- ctl ---- */
 

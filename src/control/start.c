@@ -13,7 +13,9 @@
 
 #include "control/fetch.h"
 #include "net/sources.h"
+#include "tieline/conf.h"
 #include "tieline/control.h"
+#include "tieline/resolve.h"
 #include "tieline/worker.h"
 
 #define LOG_QUEUE 2048

@@ -6,6 +6,7 @@
 #include <sys/utsname.h>
 
 #include "tieline/control.h"
+#include "tieline/tls.h"
 
 static void print_direction(FILE *f, const char *name, const bool on[TL_CIPHERS]) {
   bool any = false;

@@ -40,10 +40,30 @@ static struct tl_alias **bucket_at(struct tl_net *n, const struct tl_addr *a) {
 
 /* ---- between workers ---- */
 
-void tl_alias_told_free(struct tl_alias_told *a) {
+static void told_free(struct tl_alias_told *a) {
   tl_identity_unref(a->identity);
   free(a);
 }
+
+static void take_told(struct tl_net *n, struct tl_alias_told *a) {
+  if (!a->identity) {
+    tl_alias_forget(n, &a->addr, a->conn);
+    told_free(a);
+    return;
+  }
+  struct tl_alias_told **b = &n->alias_told[bucket_of(&a->addr)];
+  a->next = *b;
+  *b = a;
+  n->n_alias_told++;
+}
+
+static void deliver_told(void *reader, struct tl_mail *m) {
+  take_told(reader, (struct tl_alias_told *)m);
+}
+
+static void drop_told(struct tl_mail *m) { told_free((struct tl_alias_told *)m); }
+
+static const struct tl_mail_kind told_kind = {"alias", deliver_told, drop_told};
 
 static void tell_worker(const struct tl_alias *own, unsigned worker, bool gone) {
   struct tl_net *n = own->conn->net;
@@ -51,7 +71,7 @@ static void tell_worker(const struct tl_alias *own, unsigned worker, bool gone) 
   struct tl_thread *to = atomic_load_explicit(&n->rt->worker[worker], memory_order_acquire);
   struct tl_alias_told *a = to ? calloc(1, sizeof(*a)) : NULL;
   if (!a) return;
-  a->mail.type = TL_MAIL_ALIAS;
+  a->mail.kind = &told_kind;
   a->conn = tl_conn_id_of(own->conn);
   a->addr = own->addr;
   a->identity = gone ? NULL : tl_identity_ref(t->identity);
@@ -59,7 +79,7 @@ static void tell_worker(const struct tl_alias *own, unsigned worker, bool gone) 
   a->allow_cn = t->domain->allow_cn;
   if (tl_mailbox_post(&to->mailbox, &a->mail) == TL_OK) return;
   tl_count(n->counters, TL_C_MAIL_FULL);
-  tl_alias_told_free(a);
+  told_free(a);
 }
 
 static void tell_others(const struct tl_alias *own, bool gone) {
@@ -75,26 +95,14 @@ void tl_alias_forget(struct tl_net *n, const struct tl_addr *addr, tl_conn_id co
   if (!a) return;
   *p = a->next;
   n->n_alias_told--;
-  tl_alias_told_free(a);
-}
-
-void tl_alias_mail(struct tl_net *n, struct tl_alias_told *a) {
-  if (!a->identity) {
-    tl_alias_forget(n, &a->addr, a->conn);
-    tl_alias_told_free(a);
-    return;
-  }
-  struct tl_alias_told **b = &n->alias_told[bucket_of(&a->addr)];
-  a->next = *b;
-  *b = a;
-  n->n_alias_told++;
+  told_free(a);
 }
 
 void tl_alias_exit(struct tl_net *n) {
   for (size_t i = 0; i < TL_ALIAS_BUCKETS; i++)
     for (struct tl_alias_told *a = n->alias_told[i], *next; a; a = next) {
       next = a->next;
-      tl_alias_told_free(a);
+      told_free(a);
     }
 }
 

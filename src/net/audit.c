@@ -146,18 +146,31 @@ static void send_back(struct tl_net *n, struct tl_audit *s, int rc) {
   n->audits = s->next;
   s->next = NULL;
   s->rc = rc;
-  if (tl_mailbox_post(s->reply, &s->mail)) {
-    tl_count(n->counters, TL_C_MAIL_FULL);
-    tl_audit_free(s);
-  }
+  if (tl_mail_send(&s->reply, &s->mail) == TL_OK) return;
+  tl_count(n->counters, TL_C_MAIL_FULL);
+  tl_audit_free(s);
 }
 
-void tl_audit_begin(struct tl_net *n, struct tl_audit *s) {
-  struct tl_audit **last = &n->audits;
+static void deliver_audit(void *reader, struct tl_mail *m) {
+  struct tl_net *n = reader;
+  struct tl_audit **last = &n->audits, *s = (struct tl_audit *)m;
   while (*last) last = &(*last)->next;
   s->next = NULL;
   s->at = 0;
   *last = s;
+}
+
+static void drop_audit(struct tl_mail *m) {
+  struct tl_audit *s = (struct tl_audit *)m;
+  s->rc = TL_ECLOSED;
+  tl_mail_return(&s->reply, m);
+}
+
+static const struct tl_mail_kind audit_kind = {"audit", deliver_audit, drop_audit};
+
+int tl_audit_ask(struct tl_thread *worker, struct tl_audit *s) {
+  s->mail.kind = &audit_kind;
+  return tl_mailbox_post(&worker->mailbox, &s->mail);
 }
 
 void tl_audit_turn(struct tl_net *n) {

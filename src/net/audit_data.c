@@ -38,7 +38,6 @@ void tl_conn_class_clear(struct tl_conn_class *a) {
 struct tl_audit *tl_audit_new(size_t n_order) {
   struct tl_audit *s = calloc(1, sizeof(*s));
   if (!s) return NULL;
-  s->mail.type = TL_MAIL_AUDIT;
   s->survey = n_order == 0;
   if (n_order && !(s->order = calloc(n_order, sizeof(*s->order)))) {
     free(s);

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/handoff.h"
 #include "net/sources.h"
 #include "net_internal.h"
 #include "tieline/container.h"
@@ -384,7 +385,6 @@ static int dial_tls(struct tl_conn *c, const struct tl_conn_key *k) {
   if (!h) return TL_EBUSY;
   struct tl_dial *d = calloc(1, sizeof(*d));
   if (!d) return TL_ENOMEM;
-  d->mail.type = TL_MAIL_DIAL;
   d->worker = n->th->index;
   d->conn = tl_conn_id_of(c);
   d->addr = k->addr;
@@ -394,11 +394,10 @@ static int dial_tls(struct tl_conn *c, const struct tl_conn_key *k) {
   d->connect_timeout_ms = n->conf->timeouts.connect;
   d->handshake_timeout_ms = handshake_ms(n, k);
   d->conf_generation = n->conf->generation;
-  int rc = tl_mailbox_post(&h->mailbox, &d->mail);
+  int rc = tl_dial_post(h, d);
   if (rc == TL_OK) return rc;
   tl_count(n->counters, TL_C_MAIL_FULL);
-  tl_tls_domain_unref(d->domain);
-  free(d);
+  tl_dial_free(d);
   return rc;
 }
 
@@ -513,22 +512,12 @@ static bool check_peer_binding(struct tl_conn *c) {
   return false;
 }
 
-static void refuse_handoff(struct tl_net *n, struct tl_handoff *h) {
-  if (h->fd >= 0) atomic_fetch_sub(&n->rt->connections, 1);
-  if (h->fd >= 0 && !h->conn) tl_conn_source_leave(&h->peer);
-  tl_handoff_free(h);
-}
-
 static void reject_conn(struct tl_conn *c, uint8_t alert, int rc);
 
 void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
   struct tl_conn *c = h->conn ? tl_conn_get(n, h->conn) : NULL;
-  if ((h->conn && (!c || c->state != TL_CONN_DIALING)) || n->stopping) {
-    refuse_handoff(n, h);
-    return;
-  }
-  if (h->rc) {
-    if (c) tl_conn_abort(c, h->rc);
+  if ((h->conn && (!c || c->state != TL_CONN_DIALING)) || h->rc) {
+    if (c && c->state == TL_CONN_DIALING) tl_conn_abort(c, h->rc);
     tl_handoff_free(h);
     return;
   }
@@ -538,7 +527,7 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
   }
   if (!c || take_tls(c, h)) {
     if (c) tl_conn_abort(c, TL_ENOMEM);
-    refuse_handoff(n, h);
+    tl_handoff_free(h);
     return;
   }
   bool ask = h->ocsp_ask;

@@ -83,14 +83,14 @@ static bool passes_filter(const struct tl_conn *c, const struct tl_conn_filter *
 
 static void add_references(const struct tl_conn *c, struct tl_conn_info *i) {
   if (!c->tls) return;
-  if (c->tls->identity) i->who = tl_identity_ref(c->tls->identity);
+  if (c->tls->identity) i->peer_cert = tl_identity_ref(c->tls->identity);
   if (c->tls->own) i->own = tl_identity_ref(c->tls->own);
   if (c->tls->domain) i->tls_domain = tl_tls_domain_ref(c->tls->domain);
 }
 
 void tl_dump_free(struct tl_dump *d) {
   for (size_t i = 0; i < d->n; i++) {
-    tl_identity_unref(d->info[i].who);
+    tl_identity_unref(d->info[i].peer_cert);
     tl_identity_unref(d->info[i].own);
     tl_tls_domain_unref(d->info[i].tls_domain);
   }
@@ -105,7 +105,7 @@ static void span_of(const struct tl_net *n, tl_conn_id id, uint32_t *from, uint3
   if (id && *from < n->n_slot) *to = *from + 1;
 }
 
-void tl_conn_dump(struct tl_net *n, struct tl_dump *d) {
+static void collect_conns(struct tl_net *n, struct tl_dump *d) {
   uint32_t from, to;
   size_t want = d->cap < n->n_conn ? d->cap : n->n_conn;
   d->n = d->total = 0;
@@ -118,9 +118,28 @@ void tl_conn_dump(struct tl_net *n, struct tl_dump *d) {
     d->total++;
     if (!d->info || d->n == want) continue;
     fill_info(c, &d->info[d->n]);
-    if (d->who) add_references(c, &d->info[d->n]);
+    if (d->with_refs) add_references(c, &d->info[d->n]);
     d->n++;
   }
   d->worker = n->th->index;
-  if (tl_mailbox_post(d->reply, &d->mail)) tl_dump_free(d);
+}
+
+static void deliver_dump(void *reader, struct tl_mail *m) {
+  struct tl_dump *d = (struct tl_dump *)m;
+  collect_conns(reader, d);
+  tl_mail_return(&d->reply, m);
+}
+
+static void drop_dump(struct tl_mail *m) {
+  struct tl_dump *d = (struct tl_dump *)m;
+  d->rc = TL_ECLOSED;
+  d->n = d->total = 0;
+  tl_mail_return(&d->reply, m);
+}
+
+static const struct tl_mail_kind dump_kind = {"list connections", deliver_dump, drop_dump};
+
+int tl_dump_ask(struct tl_thread *worker, struct tl_dump *d) {
+  d->mail.kind = &dump_kind;
+  return tl_mailbox_post(&worker->mailbox, &d->mail);
 }

@@ -4,7 +4,6 @@
  * and stop. Workers never run a handshake; this thread never sees a SIP message.
  */
 #include "net/handshaker.h"
-#include "net/sources.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -32,26 +31,20 @@ static void arm_mail(struct tl_handshaker *hk) {
   io_uring_sqe_set_data(sqe, &hk->mail_op);
 }
 
-static void handle_mail(struct tl_handshaker *hk, struct tl_mail *m) {
-  tl_count(&hk->th.counters, TL_C_MAIL_IN);
-  switch (m->type) {
-  case TL_MAIL_DIAL: tl_hk_dial(hk, (struct tl_dial *)m); return;
-  case TL_MAIL_DRAIN:
-    hk->draining = true;
-    tl_hk_listeners_close(hk);
-    break;
-  case TL_MAIL_STOP: hk->stopping = true; break;
-  default: break; /* a snapshot: the generation is looked at every turn */
-  }
-  free(m);
+/* Behind each order comes a wake-up. */
+static void take_orders(struct tl_handshaker *hk) {
+  if (atomic_load_explicit(&hk->th.stop, memory_order_acquire)) hk->stopping = true;
+  if (hk->draining || !atomic_load_explicit(&hk->th.drain, memory_order_acquire)) return;
+  hk->draining = true;
+  tl_hk_listeners_close(hk);
 }
 
 static void on_mail(struct tl_op *op, int res, uint32_t flags) {
   (void)res, (void)flags;
   struct tl_handshaker *hk = tl_container_of(op, struct tl_handshaker, mail_op);
-  struct tl_mail *m;
   tl_mailbox_rearm(&hk->th.mailbox);
-  while ((m = tl_mailbox_take(&hk->th.mailbox))) handle_mail(hk, m);
+  take_orders(hk);
+  tl_count_add(&hk->th.counters, TL_C_MAIL_IN, tl_mailbox_deliver(&hk->th.mailbox, hk, UINT32_MAX));
   arm_mail(hk);
 }
 
@@ -117,22 +110,10 @@ static int set_up(struct tl_handshaker *hk, char *err, size_t cap) {
   return rc;
 }
 
-static void drop_mail(struct tl_handshaker *hk) {
-  struct tl_mail *m;
-  while ((m = tl_mailbox_take(&hk->th.mailbox))) {
-    if (m->type == TL_MAIL_DIAL)
-      tl_hk_dial(hk, (struct tl_dial *)m); /* stopping: refused */
-    else
-      free(m);
-  }
-}
-
 static void drop_unanswered(struct tl_handshaker *hk) {
   while (hk->unanswered) {
     struct tl_handoff *h = hk->unanswered;
     hk->unanswered = (struct tl_handoff *)h->mail.next;
-    if (h->fd >= 0) atomic_fetch_sub(&hk->th.rt->connections, 1);
-    if (h->fd >= 0 && !h->conn) tl_conn_source_leave(&h->peer);
     tl_handoff_free(h);
   }
   tl_timer_stop(&hk->wheel, &hk->retry);
@@ -150,7 +131,7 @@ static void tear_down(struct tl_handshaker *hk) {
     if (tl_ring_wait(&hk->ring, 10) < 0) break;
     tl_ring_run(&hk->ring);
   }
-  drop_mail(hk);
+  tl_mailbox_deliver(&hk->th.mailbox, hk, UINT32_MAX); /* dials: each is answered, refused */
   drop_unanswered(hk);
   tl_timer_stop(&hk->wheel, &hk->stall);
   tl_ring_exit(&hk->ring);
@@ -176,7 +157,7 @@ static void *thread_main(void *arg) {
   hk->start_err = NULL;
   if (rc == 0) {
     report_start(hk, 0);
-    while (!hk->stopping && !atomic_load(&hk->stop_now)) run_turn(hk, &busy_ms);
+    while (!hk->stopping) run_turn(hk, &busy_ms);
   }
   if (hk->ring_ok) tear_down(hk);
   urcu_memb_unregister_thread();
@@ -225,13 +206,8 @@ int tl_handshaker_start(struct tl_runtime *rt, unsigned index, char *err, size_t
 void tl_handshaker_stop(struct tl_runtime *rt, unsigned index) {
   struct tl_handshaker *hk = (struct tl_handshaker *)rt->handshaker[index];
   if (!hk || !hk->th.started) return;
-  struct tl_mail *m = calloc(1, sizeof(*m));
-  if (m) m->type = TL_MAIL_STOP;
-  if (!m || tl_mailbox_post(&hk->th.mailbox, m)) {
-    free(m);
-    atomic_store(&hk->stop_now, true); /* the mailbox is full or memory is out */
-    tl_mailbox_wake(&hk->th.mailbox);
-  }
+  tl_thread_stop(&hk->th);
   pthread_join(hk->th.thread, NULL);
   hk->th.started = false;
+  tl_mailbox_drop(&hk->th.mailbox);
 }

@@ -12,6 +12,8 @@
  */
 #pragma once
 
+#include "net/handoff.h"
+#include "tieline/conf.h"
 #include "tieline/ring.h"
 #include "tieline/runtime.h"
 #include "tieline/wheel.h"
@@ -148,7 +150,6 @@ struct tl_handshaker {
   unsigned next_worker;
   bool want_kernel; /* some domain of the snapshot may put keys into the kernel */
   bool draining, stopping, ring_ok;
-  _Atomic bool stop_now; /* set by the stopper when no mail could be posted */
   /* start-up: the ring must be made by its own thread */
   pthread_mutex_t start_mu;
   pthread_cond_t start_cv;
@@ -212,9 +213,6 @@ void tl_hk_conn_free(struct tl_hs_conn *c, int rc);
 
 /* handshaker_done.c */
 void tl_hk_finish(struct tl_hs_conn *c);
-
-/* park.c: must the control thread be asked about H's client? */
-bool tl_park_wanted(const struct tl_handoff *h);
 
 /* handshaker_report.c */
 void tl_hk_report_failure(struct tl_hs_conn *c);

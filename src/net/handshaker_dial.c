@@ -29,8 +29,7 @@ void tl_hk_retry(struct tl_timer *t, void *arg) {
 
 void tl_hk_post_answer(struct tl_handshaker *hk, struct tl_handoff *h, unsigned worker) {
   h->listener = -1;
-  h->mail.type = TL_MAIL_HANDOFF;
-  if (tl_mailbox_post(&hk->th.rt->worker[worker]->mailbox, &h->mail) == 0) return;
+  if (tl_handoff_post(hk->th.rt->worker[worker], h) == 0) return;
   tl_count(&hk->th.counters, TL_C_MAIL_FULL);
   h->listener = (int)worker; /* unused in an answer, so it holds the worker meanwhile */
   struct tl_handoff **p = &hk->unanswered;
@@ -43,6 +42,7 @@ void tl_hk_post_answer(struct tl_handshaker *hk, struct tl_handoff *h, unsigned 
 void tl_hk_dial_answer(struct tl_handshaker *hk, struct tl_dial *d, int rc) {
   struct tl_handoff *h = calloc(1, sizeof(*h));
   if (h) {
+    h->rt = hk->th.rt;
     h->rc = rc ? rc : TL_EIO;
     h->fd = -1;
     h->conn = d->conn;
@@ -53,8 +53,7 @@ void tl_hk_dial_answer(struct tl_handshaker *hk, struct tl_dial *d, int rc) {
     TL_LOG(TL_LOG_ERROR, "Out of memory: a failed dial could not be reported to its worker.",
            TL_FI("worker", d->worker)); /* whose own deadline covers it */
   }
-  tl_tls_domain_unref(d->domain);
-  free(d);
+  tl_dial_free(d);
 }
 
 static int open_socket(const struct tl_addr *a) {

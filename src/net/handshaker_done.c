@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "net/handshaker.h"
-#include "net/sources.h"
 #include "tieline/log.h"
 
 static enum tl_records_mode mode_of(const struct tl_hs_conn *c, const struct tl_hs_result *s) {
@@ -66,7 +65,7 @@ static struct tl_tls_keys *keep_for_rekey(const struct tl_hs_conn *c,
 static struct tl_handoff *make_handoff(const struct tl_hs_conn *c, struct tl_hs_result *s) {
   struct tl_handoff *h = calloc(1, sizeof(*h));
   if (!h) return NULL;
-  h->mail.type = TL_MAIL_HANDOFF;
+  h->rt = c->hk->th.rt;
   h->fd = c->fd;
   h->conn = c->dial ? c->dial->conn : 0;
   h->listener = c->listener;
@@ -108,18 +107,15 @@ static void post_handoff(struct tl_hs_conn *c, struct tl_handoff *h) {
   if (c->dial) {
     unsigned worker = c->dial->worker;
     tl_count(&hk->th.counters, TL_C_CONN_DIALED);
-    tl_tls_domain_unref(c->dial->domain);
-    free(c->dial);
+    tl_dial_free(c->dial);
     c->dial = NULL;
     tl_hk_post_answer(hk, h, worker);
     return;
   }
-  if (tl_mailbox_post(&hk->th.rt->worker[least_loaded(hk)]->mailbox, &h->mail) == 0) return;
+  if (tl_handoff_post(hk->th.rt->worker[least_loaded(hk)], h) == 0) return;
   tl_count(&hk->th.counters, TL_C_MAIL_FULL);
   tl_hk_report_refused(&c->peer, "the worker's mailbox is full");
   tl_handoff_free(h);
-  atomic_fetch_sub(&hk->th.rt->connections, 1);
-  tl_conn_source_leave(&c->peer);
 }
 
 void tl_hk_finish(struct tl_hs_conn *c) {

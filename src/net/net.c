@@ -15,7 +15,6 @@
 
 #include "net/watchdog.h"
 #include "net_internal.h"
-#include "tieline/audit.h"
 #include "tieline/container.h"
 
 #define RING_ENTRIES 1024
@@ -33,60 +32,27 @@ static void arm_mail(struct tl_net *n) {
   io_uring_sqe_set_data(sqe, &n->mail_op);
 }
 
-static void close_order(struct tl_net *n, struct tl_close_order *o) {
-  struct tl_conn *c = tl_conn_get(n, o->conn);
-  if (c) tl_conn_end(c, o->alert);
-  free(o);
-}
-
-static void unpark_order(struct tl_net *n, struct tl_close_order *o) {
-  struct tl_conn *c = tl_conn_get(n, o->conn);
-  if (c) tl_conn_unpark(c);
-  free(o);
-}
-
-static void drop_plain(struct tl_mail *m) { free(m); }
-
-static void handle_mail(struct tl_net *n, struct tl_mail *m) {
-  tl_count(n->counters, TL_C_MAIL_IN);
-  if (n->stopping && m->type != TL_MAIL_HANDOFF && m->type != TL_MAIL_DUMP &&
-      m->type != TL_MAIL_EXPLAIN && m->type != TL_MAIL_AUDIT && m->type != TL_MAIL_ALIAS) {
-    (n->handler->drop ? n->handler->drop : drop_plain)(m);
-    return;
-  }
-  switch (m->type) {
-  case TL_MAIL_HANDOFF: tl_conn_adopt(n, (struct tl_handoff *)m); break;
-  case TL_MAIL_DUMP: tl_conn_dump(n, (struct tl_dump *)m); break;
-  case TL_MAIL_CLOSE: close_order(n, (struct tl_close_order *)m); break;
-  case TL_MAIL_UNPARK: unpark_order(n, (struct tl_close_order *)m); break;
-  case TL_MAIL_AUDIT: tl_audit_begin(n, (struct tl_audit *)m); break;
-  case TL_MAIL_ALIAS: tl_alias_mail(n, (struct tl_alias_told *)m); break;
-  case TL_MAIL_SNAPSHOT: free(m); break; /* the generation is looked at every turn */
-  case TL_MAIL_DRAIN:
-    n->draining = true;
-    for (struct tl_listener *l = n->listeners, *next; l; l = next) {
-      next = l->next;
-      tl_accept_close(l);
-    }
-    free(m);
-    break;
-  case TL_MAIL_STOP:
-    n->stopping = true;
-    free(m);
-    break;
-  default: n->handler->mail(n, m); break;
+/* Behind each order comes a wake-up. */
+static void take_orders(struct tl_net *n) {
+  if (!n->stopping && atomic_load_explicit(&n->th->stop, memory_order_acquire)) n->stopping = true;
+  if (n->draining || !atomic_load_explicit(&n->th->drain, memory_order_acquire)) return;
+  n->draining = true;
+  for (struct tl_listener *l = n->listeners, *next; l; l = next) {
+    next = l->next;
+    tl_accept_close(l);
   }
 }
 
 static void on_mail(struct tl_op *op, int res, uint32_t flags) {
   struct tl_net *n = tl_container_of(op, struct tl_net, mail_op);
-  struct tl_mail *m;
+  struct tl_mailbox *mb = &n->th->mailbox;
   (void)res;
   (void)flags;
-  tl_mailbox_rearm(&n->th->mailbox);
-  for (int i = 0; i < MAILS_MAX && (m = tl_mailbox_take(&n->th->mailbox)) != NULL; i++)
-    handle_mail(n, m);
-  if (tl_mailbox_depth(&n->th->mailbox)) tl_mailbox_wake(&n->th->mailbox); /* the rest */
+  tl_mailbox_rearm(mb);
+  take_orders(n);
+  tl_count_add(n->counters, TL_C_MAIL_IN,
+               n->stopping ? tl_mailbox_drop(mb) : tl_mailbox_deliver(mb, n, MAILS_MAX));
+  if (tl_mailbox_depth(mb)) tl_mailbox_wake(mb); /* the rest */
   arm_mail(n);
 }
 

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "tieline/conf.h"
 #include "tieline/net.h"
 
 #define TL_CHUNK_CAP 16768u /* one full record with its overhead, and some room */
@@ -60,11 +61,11 @@ struct tl_conn *tl_conn_new(struct tl_net *n, enum tl_transport t, const struct 
 void tl_conn_opened(struct tl_conn *c); /* fd is set: arms it, sends what was queued */
 void tl_conn_mark(struct tl_conn *c);   /* handle it at the end of the turn */
 void tl_conn_end_of_turn(struct tl_conn *c);
+struct tl_handoff;
 void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h);
 /* Stops reading from C until its peer has read its answers. */
 void tl_conn_pause(struct tl_conn *c);
 void tl_conn_resume(struct tl_conn *c);
-void tl_conn_dump(struct tl_net *n, struct tl_dump *d);
 
 #define TL_RETIRE_MS 3000u /* from the answer to a last request: its ACK is still to come */
 /* Is a transaction open on C, in either direction? */
@@ -86,7 +87,6 @@ void tl_half_turn(struct tl_conn *c);  /* C is half-closed, and the turn ends */
 void tl_half_check(struct tl_conn *c); /* C is half-closed, and its timer fires */
 
 /* audit.c */
-void tl_audit_begin(struct tl_net *n, struct tl_audit *s);
 /* Continues what is under way by a slice, once per turn. */
 void tl_audit_turn(struct tl_net *n);
 /* Sends back unfinished what is under way. */
@@ -103,8 +103,6 @@ void tl_unreached_forget(struct tl_net *n, const struct tl_addr *a);
 /* alias.c */
 void tl_alias_drop(struct tl_conn *c);
 struct tl_conn *tl_alias_find(struct tl_net *n, const struct tl_conn_key *key);
-/* Takes A, of another worker. */
-void tl_alias_mail(struct tl_net *n, struct tl_alias_told *a);
 void tl_alias_exit(struct tl_net *n);
 /* C has been verified again: tells the other workers the result. */
 void tl_alias_changed(struct tl_conn *c);

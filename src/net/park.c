@@ -7,8 +7,9 @@
  */
 #include <stdlib.h>
 
-#include "net/handshaker.h"
+#include "net/handoff.h"
 #include "net_internal.h"
+#include "tieline/conn_order.h"
 #include "tieline/log.h"
 
 bool tl_park_wanted(const struct tl_handoff *h) {
@@ -31,13 +32,12 @@ static int post_question(struct tl_conn *c, bool park) {
   struct tl_net *n = c->net;
   struct tl_ocsp_ask *a = calloc(1, sizeof(*a));
   if (!a) return TL_ENOMEM;
-  a->mail.type = TL_MAIL_OCSP_ASK;
   a->worker = n->th->index;
   a->conn = tl_conn_id_of(c);
   a->parked = park;
   a->domain = tl_tls_domain_ref(c->tls->domain);
   a->identity = tl_identity_ref(c->tls->identity);
-  int rc = tl_mailbox_post(&n->rt->control.mailbox, &a->mail);
+  int rc = tl_mail_send(&n->rt->ocsp_questions, &a->mail);
   if (rc == 0) return 0;
   tl_count(n->counters, TL_C_MAIL_FULL);
   tl_ocsp_ask_free(a);

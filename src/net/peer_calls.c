@@ -24,6 +24,7 @@ struct tl_peer_calls *tl_calls_of(struct tl_calls *c, const char *name) {
   size_t len = strlen(name) + 1;
   struct tl_peer_calls *p = calloc(1, sizeof(*p) + len);
   if (!p) return NULL;
+  p->all = c;
   memcpy(p->name, name, len);
   do {
     p->next = first;

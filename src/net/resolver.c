@@ -17,26 +17,12 @@ static struct {
   struct tl_resolver rs;
   pthread_t thread;
   bool started;
-  _Atomic bool stopping;
+  _Atomic bool draining, stopping;
 } self;
-
-static int post_answer(struct tl_resolver *rs, struct tl_resolve *r) {
-  struct tl_thread *w = NULL;
-  if (r->worker == TL_RESOLVE_FOR_CONTROL)
-    w = &rs->rt->control;
-  else if (r->worker < rs->rt->n_worker)
-    w = rs->rt->worker[r->worker];
-  if (!w) {
-    free(r);
-    return 0;
-  }
-  return tl_mailbox_post(&w->mailbox, &r->mail);
-}
 
 void tl_resolver_answer(struct tl_resolver *rs, struct tl_resolve *r, int rc) {
   r->rc = rc;
-  r->mail.type = TL_MAIL_RESOLVE;
-  if (post_answer(rs, r) == 0) return;
+  if (tl_mail_send(&r->reply, &r->mail) == 0) return;
   tl_count(&rs->rt->resolver_counters, TL_C_MAIL_FULL);
   r->mail.next = rs->unanswered ? &rs->unanswered->mail : NULL;
   rs->unanswered = r;
@@ -52,20 +38,28 @@ static void retry_answers(struct tl_resolver *rs) {
   }
 }
 
+static void deliver_question(void *reader, struct tl_mail *m) {
+  tl_resolve_begin(reader, (struct tl_resolve *)m);
+}
+
+static void drop_question(struct tl_mail *m) {
+  struct tl_resolve *r = (struct tl_resolve *)m;
+  r->rc = TL_ECLOSED;
+  r->n = 0;
+  tl_mail_return(&r->reply, m);
+}
+
+static const struct tl_mail_kind question_kind = {"resolve", deliver_question, drop_question};
+
+int tl_resolve_ask(struct tl_runtime *rt, struct tl_resolve *r) {
+  r->mail.kind = &question_kind;
+  return tl_mailbox_post(&rt->resolver, &r->mail);
+}
+
 static void take_mail(struct tl_resolver *rs) {
   struct tl_mailbox *mb = &rs->rt->resolver;
-  struct tl_mail *m;
   tl_mailbox_rearm(mb);
-  while ((m = tl_mailbox_take(mb))) {
-    tl_count(&rs->rt->resolver_counters, TL_C_MAIL_IN);
-    if (m->type == TL_MAIL_RESOLVE) {
-      tl_resolve_begin(rs, (struct tl_resolve *)m);
-      continue;
-    }
-    if (m->type == TL_MAIL_DRAIN) tl_resolve_hurry(rs);
-    if (m->type == TL_MAIL_STOP) atomic_store(&self.stopping, true);
-    free(m);
-  }
+  tl_count_add(&rs->rt->resolver_counters, TL_C_MAIL_IN, tl_mailbox_deliver(mb, rs, UINT32_MAX));
 }
 
 static void count_queries(struct tl_resolver *rs) {
@@ -85,6 +79,7 @@ static void *thread_main(void *arg) {
   while (!atomic_load(&self.stopping)) {
     bool busy = rs->n_jobs || rs->unanswered || tl_dns_busy(rs->dns);
     if (poll(p, 2, busy ? TICK_MS : -1) > 0 && p[0].revents) take_mail(rs);
+    if (!rs->draining && atomic_load(&self.draining)) tl_resolve_hurry(rs);
     tl_dns_serve(rs->dns);
     count_queries(rs);
     tl_resolve_expire(rs, tl_now_ms(), false);
@@ -98,7 +93,7 @@ static void clean_up(struct tl_resolver *rs) {
   while (rs->unanswered) {
     struct tl_resolve *r = rs->unanswered;
     rs->unanswered = (struct tl_resolve *)r->mail.next;
-    free(r);
+    tl_mail_return(&r->reply, &r->mail);
   }
   tl_dns_free(rs->dns);
   tl_mailbox_destroy(&rs->rt->resolver);
@@ -108,6 +103,7 @@ int tl_resolver_start(struct tl_runtime *rt) {
   struct tl_resolver *rs = &self.rs;
   memset(rs, 0, sizeof(*rs));
   atomic_store(&self.stopping, false);
+  atomic_store(&self.draining, false);
   rs->rt = rt;
   rs->jobs_end = &rs->jobs;
   int rc = tl_mailbox_init(&rt->resolver, MAILBOX_CAP);
@@ -122,15 +118,16 @@ int tl_resolver_start(struct tl_runtime *rt) {
   return rc;
 }
 
+void tl_resolver_drain(void) {
+  if (!self.started) return;
+  atomic_store(&self.draining, true);
+  tl_mailbox_wake(&self.rs.rt->resolver);
+}
+
 void tl_resolver_stop(struct tl_runtime *rt) {
   if (!self.started) return;
-  struct tl_mail *m = calloc(1, sizeof(*m));
-  if (m) m->type = TL_MAIL_STOP;
-  if (!m || tl_mailbox_post(&rt->resolver, m)) {
-    free(m);
-    atomic_store(&self.stopping, true); /* the mailbox is full or memory is out */
-    tl_mailbox_wake(&rt->resolver);
-  }
+  atomic_store(&self.stopping, true);
+  tl_mailbox_wake(&rt->resolver);
   pthread_join(self.thread, NULL);
   self.started = false;
   clean_up(&self.rs);

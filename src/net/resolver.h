@@ -10,7 +10,7 @@
 
 #include "tieline/dns.h"
 #include "tieline/locate.h"
-#include "tieline/runtime.h"
+#include "tieline/resolve.h"
 #include "tieline/wheel.h"
 
 /* Files to read instead of /etc/hosts and /etc/resolv.conf; NULL leaves one as it is. */

@@ -248,7 +248,7 @@ static bool at_hand(struct tl_resolve *r) {
  */
 static void give_way(struct tl_resolver *rs) {
   struct tl_resolve_job *j = rs->jobs;
-  while (j && j->r->worker == TL_RESOLVE_FOR_CONTROL) j = j->next;
+  while (j && j->r->keep) j = j->next;
   if (!j) return;
   tl_count(&rs->rt->resolver_counters, TL_C_DNS_GAVE_WAY);
   finish_job(j, TL_ELIMIT);

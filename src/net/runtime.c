@@ -8,9 +8,9 @@
 #include "tieline/runtime.h"
 
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <unistd.h>
 #include <urcu/urcu-memb.h>
+
+#include "tieline/conf.h"
 
 struct tl_conf *tl_runtime_conf(struct tl_runtime *rt) {
   urcu_memb_read_lock();
@@ -20,25 +20,25 @@ struct tl_conf *tl_runtime_conf(struct tl_runtime *rt) {
   return c;
 }
 
-static void post_snapshot(struct tl_thread *th) {
-  struct tl_mail *m = calloc(1, sizeof(*m));
-  if (!m) return; /* the thread sees the generation counter at its next wake-up */
-  m->type = TL_MAIL_SNAPSHOT;
-  if (tl_mailbox_post(&th->mailbox, m)) {
-    free(m);
-    tl_mailbox_wake(&th->mailbox);
-  }
-}
-
 void tl_runtime_publish(struct tl_runtime *rt, struct tl_conf *c) {
   struct tl_conf *old = atomic_exchange_explicit(&rt->conf, c, memory_order_acq_rel);
   atomic_store_explicit(&rt->generation, c->generation, memory_order_release);
   urcu_memb_synchronize_rcu();
   if (old) tl_conf_unref(old);
   for (unsigned i = 0; i < rt->n_worker; i++)
-    if (rt->worker[i]) post_snapshot(rt->worker[i]);
+    if (rt->worker[i]) tl_mailbox_wake(&rt->worker[i]->mailbox);
   for (unsigned i = 0; i < rt->n_handshaker; i++)
-    if (rt->handshaker[i]) post_snapshot(rt->handshaker[i]);
+    if (rt->handshaker[i]) tl_mailbox_wake(&rt->handshaker[i]->mailbox);
+}
+
+void tl_thread_drain(struct tl_thread *th) {
+  atomic_store(&th->drain, true);
+  tl_mailbox_wake(&th->mailbox);
+}
+
+void tl_thread_stop(struct tl_thread *th) {
+  atomic_store(&th->stop, true);
+  tl_mailbox_wake(&th->mailbox);
 }
 
 bool tl_runtime_expiry(struct tl_runtime *rt, time_t at) {
@@ -56,19 +56,4 @@ uint64_t tl_runtime_counter(const struct tl_runtime *rt, enum tl_counter id) {
   for (unsigned i = 0; i < rt->n_handshaker; i++)
     if (rt->handshaker[i]) sum += tl_count_get(&rt->handshaker[i]->counters, id);
   return sum;
-}
-
-void tl_handoff_free(struct tl_handoff *h) {
-  if (h->fd >= 0) close(h->fd);
-  tl_record_free(h->record);
-  if (h->rekey) {
-    explicit_bzero(h->rekey, sizeof(*h->rekey));
-    free(h->rekey);
-  }
-  if (h->domain) tl_tls_domain_unref(h->domain);
-  tl_identity_unref(h->identity);
-  tl_hs_free(h->post_hs);
-  tl_identity_unref(h->own);
-  free(h->sni);
-  free(h);
 }

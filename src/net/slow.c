@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 
 #include "net_internal.h"
+#include "tieline/log.h"
 
 static int64_t bytes_gone(const struct tl_conn *c) {
   int waiting = 0;

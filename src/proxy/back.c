@@ -105,6 +105,8 @@ static int dial_sender(struct tl_proxy *p, const struct back *b, struct tl_conn 
   return tl_conn_open(&p->net, &key, out);
 }
 
+static const struct tl_mail_kind back_kind;
+
 /* Sends B from here or passes it on to the next worker; takes ownership of it. */
 static int send_or_pass_on(struct tl_proxy *p, struct back *b, tl_conn_id *out) {
   unsigned workers = p->th.rt->n_worker;
@@ -156,7 +158,7 @@ static bool listens_at_sent_by(const struct tl_txn *txn) {
 static struct back *back_new(const struct tl_txn *txn, size_t len, bool may_dial) {
   struct back *b = calloc(1, sizeof(*b) + len);
   if (!b) return NULL;
-  b->mail.type = TL_MAIL_BACK;
+  b->mail.kind = &back_kind;
   b->was = txn->from;
   b->sender = txn->sender;
   b->via_port = txn->via_port;
@@ -181,11 +183,16 @@ int tl_back_bytes(struct tl_txn *txn, const void *data, size_t n) {
   return send_or_pass_on(txn->proxy, b, &txn->from.conn);
 }
 
-void tl_back_mail(struct tl_proxy *p, struct tl_mail *m) {
+static void deliver_back(void *reader, struct tl_mail *m) {
+  struct tl_proxy *p = tl_proxy_reader(reader);
   tl_conn_id used;
   if (send_or_pass_on(p, (struct back *)m, &used))
     tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);
 }
+
+static void drop_back(struct tl_mail *m) { free(m); }
+
+static const struct tl_mail_kind back_kind = {"response back", deliver_back, drop_back};
 
 void tl_back_exit(struct tl_proxy *p) {
   free(p->back);

@@ -19,6 +19,4 @@ bool tl_back_needed(const struct tl_txn *txn);
 int tl_back_send(struct tl_txn *txn, const struct tl_edit *e, const struct tl_body *body);
 /* The same for a complete response, for which nothing is dialled. */
 int tl_back_bytes(struct tl_txn *txn, const void *data, size_t n);
-/* Takes mail of the type TL_MAIL_BACK. */
-void tl_back_mail(struct tl_proxy *p, struct tl_mail *mail);
 void tl_back_exit(struct tl_proxy *p);

@@ -45,6 +45,8 @@ struct ended {
   uint64_t key;
 };
 
+static const struct tl_mail_kind begun_kind, ended_kind;
+
 static struct tl_calls *shared_calls(struct tl_proxy *p) { return &p->th.rt->calls; }
 
 /* ---- slots ---- */
@@ -228,7 +230,7 @@ static void begin_call(struct tl_proxy *p, struct tl_call *c, uint64_t key) {
   unsigned keeper = keeper_of(p, key);
   c->key = key;
   c->answered_ms = p->net.now_ms;
-  c->mail.type = TL_MAIL_CALL_BEGUN;
+  c->mail.kind = &begun_kind;
   /* If the keeper's mailbox is full the call stays here, where its BYE finds it if it comes this
    * way. */
   if (keeper == p->th.index || tl_xw_post(p, keeper, &c->mail)) put_in(p, c);
@@ -266,7 +268,7 @@ void tl_call_ended(struct tl_proxy *p, uint64_t key) {
   if (!key || end_here(p, key) || p->th.rt->n_worker == 1) return;
   struct ended *e = malloc(sizeof(*e));
   if (!e) return; /* call_max ends it */
-  e->mail.type = TL_MAIL_CALL_ENDED;
+  e->mail.kind = &ended_kind;
   e->key = key;
   /* Posted to ourselves too: the call may still be in our mailbox, ahead of this. */
   if (tl_xw_post(p, keeper_of(p, key), &e->mail)) free(e);
@@ -278,14 +280,27 @@ void tl_call_answer(struct tl_proxy *p, uint64_t key, unsigned status) {
   if (status != 401 && status != 407) tl_call_ended(p, key);
 }
 
-void tl_call_mail(struct tl_proxy *p, struct tl_mail *m) {
-  if (m->type == TL_MAIL_CALL_BEGUN) {
-    put_in(p, (struct tl_call *)m);
-    return;
-  }
-  end_here(p, ((struct ended *)m)->key);
+static void deliver_begun(void *reader, struct tl_mail *m) {
+  put_in(tl_proxy_reader(reader), (struct tl_call *)m);
+}
+
+static void deliver_ended(void *reader, struct tl_mail *m) {
+  end_here(tl_proxy_reader(reader), ((struct ended *)m)->key);
   free(m);
 }
+
+/* The call ends uncounted: its slots go back to all workers. */
+static void drop_begun(struct tl_mail *m) {
+  struct tl_call *c = (struct tl_call *)m;
+  tl_calls_give(&c->at->now);
+  tl_calls_give(&c->at->all->open);
+  free(c);
+}
+
+static void drop_ended(struct tl_mail *m) { free(m); }
+
+static const struct tl_mail_kind begun_kind = {"call begun", deliver_begun, drop_begun};
+static const struct tl_mail_kind ended_kind = {"call ended", deliver_ended, drop_ended};
 
 void tl_call_exit(struct tl_proxy *p) {
   struct tl_call_table *t = p->calls;

@@ -39,6 +39,4 @@ uint64_t tl_call_of(struct tl_proxy *p, const struct tl_msg *m);
 void tl_call_ended(struct tl_proxy *p, uint64_t key);
 /* Its BYE was answered with STATUS. */
 void tl_call_answer(struct tl_proxy *p, uint64_t key, unsigned status);
-/* Takes mail of the two types about calls. */
-void tl_call_mail(struct tl_proxy *p, struct tl_mail *mail);
 void tl_call_exit(struct tl_proxy *p);

@@ -4,7 +4,7 @@
  * it as if it had come from the given source, and writes down the outcome. Nothing is sent,
  * counted or logged.
  */
-#include "explain_answer.h"
+#include "tieline/explain.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,6 @@
 #include "route.h"
 #include "snap.h"
 #include "source.h"
-#include "tieline/explain.h"
 #include "tieline/reply.h"
 
 void tl_explain_clear(struct tl_explain *e) {
@@ -96,7 +95,7 @@ static void plan_it(struct tl_proxy *p, struct tl_explain *e, const struct tl_ms
     tell_refusal(e, e->status, plan->refusal ? plan->refusal : tl_reason_phrase(e->status).p);
 }
 
-void tl_explain_answer(struct tl_proxy *p, struct tl_explain *e) {
+static void explain_request(struct tl_proxy *p, struct tl_explain *e) {
   struct tl_msg m;
   struct tl_scan_error err;
   struct tl_plan *plan = tl_plan_new(p);
@@ -113,6 +112,23 @@ void tl_explain_answer(struct tl_proxy *p, struct tl_explain *e) {
   p->handled.quiet = quiet;
   *tl_proxy_counters(p) = before; /* it was not traffic */
   tl_plan_free(p, plan);
-  /* It still belongs to the asker, whose wait times out if the mailbox is full. */
-  (void)tl_mailbox_post(e->reply, &e->mail);
+}
+
+static void deliver_explain(void *reader, struct tl_mail *m) {
+  struct tl_explain *e = (struct tl_explain *)m;
+  explain_request(tl_proxy_reader(reader), e);
+  tl_mail_return(&e->reply, m);
+}
+
+static void drop_explain(struct tl_mail *m) {
+  struct tl_explain *e = (struct tl_explain *)m;
+  e->rc = TL_ECLOSED;
+  tl_mail_return(&e->reply, m);
+}
+
+static const struct tl_mail_kind explain_kind = {"explain", deliver_explain, drop_explain};
+
+int tl_explain_ask(struct tl_thread *worker, struct tl_explain *e) {
+  e->mail.kind = &explain_kind;
+  return tl_mailbox_post(&worker->mailbox, &e->mail);
 }

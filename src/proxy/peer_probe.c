@@ -14,6 +14,7 @@
 #include "forward.h"
 #include "plan.h"
 #include "proxy.h"
+#include "request.h"
 #include "saved.h"
 #include "snap.h"
 #include "target.h"
@@ -153,7 +154,7 @@ static void send_probe(struct tl_probe *pr, const struct tl_conf_peer *peer) {
   }
   txn->state = TL_TXN_WAITING;
   /* The resolver may be busy, which is not the peer's fault. */
-  if (tl_target_resolve(p, txn->plan, txn->key)) tl_txn_free(txn);
+  if (tl_target_resolve(p, txn->plan, txn->key, &tl_request_resolved)) tl_txn_free(txn);
 }
 
 static const struct tl_conf_peer *peer_of(const struct tl_probe *pr) {

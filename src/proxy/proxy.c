@@ -9,7 +9,6 @@
 #include "back.h"
 #include "branch.h"
 #include "call.h"
-#include "explain_answer.h"
 #include "local.h"
 #include "merged.h"
 #include "peer_share.h"
@@ -57,26 +56,17 @@ static void on_closed(struct tl_net *n, struct tl_conn *c, int rc) {
   lose_branches(n, c, rc);
 }
 
-static void on_mail(struct tl_net *n, struct tl_mail *m) {
-  struct tl_proxy *p = tl_proxy_of(n);
+struct tl_proxy *tl_proxy_reader(void *reader) {
+  struct tl_proxy *p = tl_proxy_of(reader);
   tl_snap_refresh(p);
-  switch (m->type) {
-  case TL_MAIL_RESOLVE: tl_request_resolved(p, (struct tl_resolve *)m); break;
-  case TL_MAIL_EXPLAIN: tl_explain_answer(p, (struct tl_explain *)m); break;
-  case TL_MAIL_BACK: tl_back_mail(p, m); break;
-  case TL_MAIL_CALL_BEGUN:
-  case TL_MAIL_CALL_ENDED: tl_call_mail(p, m); break;
-  default: tl_xw_mail(p, m); break;
-  }
+  return p;
 }
 
 const struct tl_net_handler tl_proxy_handler = {.message = on_message,
                                                 .bad = on_bad,
                                                 .closed = on_closed,
                                                 .half_closed = on_half_closed,
-                                                .describe = tl_source_describe,
-                                                .mail = on_mail,
-                                                .drop = tl_xw_free};
+                                                .describe = tl_source_describe};
 
 /* ---- beginning and end ---- */
 

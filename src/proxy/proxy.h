@@ -56,4 +56,6 @@ int tl_proxy_init(struct tl_proxy *p);
 void tl_proxy_exit(struct tl_proxy *p);
 
 static inline struct tl_proxy *tl_proxy_of(struct tl_net *n) { return n->proxy; }
+/* The proxy of the worker that reads a mail, its snapshot up to date. */
+struct tl_proxy *tl_proxy_reader(void *reader);
 static inline struct tl_counters *tl_proxy_counters(struct tl_proxy *p) { return &p->th.counters; }

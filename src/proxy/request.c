@@ -4,6 +4,7 @@
  * and which become a transaction.
  */
 #include "request.h"
+#include "tieline/resolve.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -226,7 +227,7 @@ static void start_txn(struct tl_proxy *p, const struct tl_flow *from, const stru
     return;
   }
   txn->state = TL_TXN_WAITING;
-  if (tl_target_resolve(p, txn->plan, txn->key)) {
+  if (tl_target_resolve(p, txn->plan, txn->key, &tl_request_resolved)) {
     if (!txn->ack) {
       tl_local_txn_answer(txn, 503, tl_reason_phrase(503), TL_STR(""));
       return;
@@ -397,7 +398,7 @@ static void resume_request(struct tl_txn *txn, const struct tl_msg *m, const str
   }
 }
 
-void tl_request_resolved(struct tl_proxy *p, struct tl_resolve *r) {
+static void take_resolved(struct tl_proxy *p, struct tl_resolve *r) {
   struct tl_txn *txn = tl_txn_find(p, r->cookie);
   if (txn && txn->state == TL_TXN_WAITING) {
     struct tl_body body;
@@ -408,3 +409,11 @@ void tl_request_resolved(struct tl_proxy *p, struct tl_resolve *r) {
   }
   free(r);
 }
+
+static void deliver_resolved(void *reader, struct tl_mail *m) {
+  take_resolved(tl_proxy_reader(reader), (struct tl_resolve *)m);
+}
+
+static void drop_resolved(struct tl_mail *m) { free(m); }
+
+const struct tl_mail_kind tl_request_resolved = {"resolved", deliver_resolved, drop_resolved};

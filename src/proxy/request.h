@@ -15,5 +15,5 @@ struct tl_resolve;
 /* C: the connection that M came on; NULL: a datagram, or passed on by another worker. */
 void tl_request_handle(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c,
                        const struct tl_msg *m, const struct tl_body *body);
-/* The name that the next hop of a waiting transaction has was looked up. Frees R. */
-void tl_request_resolved(struct tl_proxy *p, struct tl_resolve *r);
+/* The answer to the look-up of a waiting transaction's next hop; its cookie is the key. */
+extern const struct tl_mail_kind tl_request_resolved;

@@ -4,6 +4,7 @@
  * message stands behind its bytes, with the header slots that are in use.
  */
 #include "saved.h"
+#include "tieline/conf.h"
 
 #include <stdlib.h>
 

@@ -3,6 +3,7 @@
  * The targets of a plan (RFC 3261 16.5, 16.6 step 7; RFC 3263 is done by the resolver).
  */
 #include "target.h"
+#include "tieline/resolve.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,11 +157,11 @@ void tl_target_resolved(struct tl_proxy *p, const struct tl_snap *snap, struct t
   if (plan->n_target == 0 && (r->rc || r->n == 0)) plan->refusal = "Next Hop Has No Address";
 }
 
-int tl_target_resolve(struct tl_proxy *p, const struct tl_plan *plan, uint64_t key) {
+int tl_target_resolve(struct tl_proxy *p, const struct tl_plan *plan, uint64_t key,
+                      const struct tl_mail_kind *answer) {
   struct tl_resolve *r = calloc(1, sizeof(*r));
   if (!r) return TL_ENOMEM;
-  r->mail.type = TL_MAIL_RESOLVE;
-  r->worker = p->th.index;
+  r->reply = (struct tl_mail_address){&p->th.mailbox, answer};
   r->cookie = key;
   r->started_ms = p->net.now_ms;
   const struct tl_conf_peer *peer = plan->unresolved;
@@ -171,7 +172,7 @@ int tl_target_resolve(struct tl_proxy *p, const struct tl_plan *plan, uint64_t k
   r->secure = r->transport == TL_TLS;
   r->port = !peer ? u->port : peer->any_port ? 0 : peer->port;
   snprintf(r->host, sizeof(r->host), "%s", peer ? peer->host : plan->host);
-  int rc = tl_mailbox_post(&p->th.rt->resolver, &r->mail);
+  int rc = tl_resolve_ask(p->th.rt, r);
   if (rc) {
     tl_count(tl_proxy_counters(p), TL_C_MAIL_FULL);
     free(r);

@@ -21,8 +21,10 @@ int tl_target_of_peers(struct tl_proxy *p, const struct tl_msg *m, struct tl_pla
 /* Fills an empty PLAN for M, a request of our own to PEER. */
 int tl_target_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_msg *m,
                       const struct tl_conf_peer *peer);
-/* Asks the resolver for the plan's next hop on behalf of the transaction with KEY. */
-int tl_target_resolve(struct tl_proxy *p, const struct tl_plan *plan, uint64_t key);
+/* Asks the resolver for the plan's next hop on behalf of the transaction with KEY; ANSWER comes
+ * back to this worker. */
+int tl_target_resolve(struct tl_proxy *p, const struct tl_plan *plan, uint64_t key,
+                      const struct tl_mail_kind *answer);
 /* Adds what the look-up gave. SNAP: the transaction's, which the targets will point into. */
 void tl_target_resolved(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan,
                         const struct tl_resolve *r);

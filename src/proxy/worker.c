@@ -12,8 +12,7 @@
 #include "net/watchdog.h"
 #include "peer_probe.h"
 #include "proxy.h"
-#include "tieline/audit.h"
-#include "tieline/explain.h"
+#include "tieline/log.h"
 #include "tieline/worker.h"
 #include "xworker.h"
 
@@ -87,32 +86,14 @@ out:
   return rc;
 }
 
-/* Other threads may post until they are stopped too, so the mailbox remains. */
-static void drop_mail(struct tl_mailbox *mb) {
-  struct tl_mail *m;
-  while ((m = tl_mailbox_take(mb)) != NULL) {
-    if (m->type == TL_MAIL_HANDOFF)
-      tl_handoff_free((struct tl_handoff *)m);
-    else if (m->type == TL_MAIL_AUDIT)
-      tl_audit_free((struct tl_audit *)m);
-    else if (m->type == TL_MAIL_ALIAS)
-      tl_alias_told_free((struct tl_alias_told *)m);
-    else if (m->type != TL_MAIL_EXPLAIN) /* it still belongs to the control thread */
-      tl_xw_free(m);
-  }
-}
-
 void tl_worker_stop(struct tl_runtime *rt, unsigned index) {
   struct tl_proxy *p = (struct tl_proxy *)rt->worker[index];
   if (!p || !p->th.started) return;
-  struct tl_mail *m;
-  /* Without this mail it never ends, so both are waited for. */
-  while ((m = calloc(1, sizeof(*m))) == NULL) sched_yield();
-  m->type = TL_MAIL_STOP;
-  while (tl_mailbox_post(&p->th.mailbox, m)) sched_yield();
+  tl_thread_stop(&p->th);
   pthread_join(p->th.thread, NULL);
   p->th.started = false;
-  drop_mail(&p->th.mailbox);
+  tl_mailbox_drop(
+      &p->th.mailbox); /* it stays: other threads may post until they are stopped, too */
 }
 
 bool tl_worker_drained(const struct tl_runtime *rt, unsigned index) {

@@ -12,6 +12,14 @@
 #include "proxy.h"
 #include "xworker_mail.h"
 
+static const struct tl_mail_kind failed_kind;
+
+/* With the reference to its identity. */
+static void drop_named(struct tl_mail *m) {
+  tl_identity_unref(((struct tl_xw_named *)m)->identity);
+  free(m);
+}
+
 static void do_send(struct tl_proxy *p, struct tl_xw_send *s) {
   struct tl_conn *c = tl_conn_get(&p->net, s->conn);
   bool response = s->len > 8 && memcmp(s->data, "SIP/2.0 ", 8) == 0;
@@ -30,7 +38,7 @@ static void do_send(struct tl_proxy *p, struct tl_xw_send *s) {
   }
   struct tl_xw_send *news = realloc(s, sizeof(*s)); /* without the message */
   if (news) s = news;
-  s->mail.type = TL_MAIL_SEND_FAILED;
+  s->mail.kind = &failed_kind;
   tl_xw_post_or_free(p, s->back_to, &s->mail, news ? 0 : s->len);
 }
 
@@ -46,7 +54,7 @@ static void conn_gone(struct tl_proxy *p, struct tl_xw_gone *g) {
     next = b->conn_next; /* a failure frees its own branch and no other */
     if (b->flow.conn == g->was.conn) tl_branch_lost(b, &g->was, g->by.identity, g->rc);
   }
-  tl_xw_free(&g->by.mail);
+  drop_named(&g->by.mail);
 }
 
 static void do_message(struct tl_proxy *p, struct tl_xw_relayed *r) {
@@ -63,15 +71,30 @@ static void do_message(struct tl_proxy *p, struct tl_xw_relayed *r) {
   p->handled.check = r->check;
   p->net.handler->message(&p->net, &r->from, NULL, m, &b);
   p->handled = (struct tl_handled){.check = TL_CHECK_FROM_OFF};
-  tl_xw_free(&r->by.mail);
+  drop_named(&r->by.mail);
 }
 
-void tl_xw_mail(struct tl_proxy *p, struct tl_mail *m) {
-  switch (m->type) {
-  case TL_MAIL_FORWARD: do_message(p, (struct tl_xw_relayed *)m); break;
-  case TL_MAIL_SEND: do_send(p, (struct tl_xw_send *)m); break;
-  case TL_MAIL_SEND_FAILED: send_failed(p, (struct tl_xw_send *)m); break;
-  case TL_MAIL_CONN_GONE: conn_gone(p, (struct tl_xw_gone *)m); break;
-  default: free(m); break;
-  }
+/* ---- kinds of mail ---- */
+
+static void deliver_message(void *reader, struct tl_mail *m) {
+  do_message(tl_proxy_reader(reader), (struct tl_xw_relayed *)m);
 }
+
+static void deliver_send(void *reader, struct tl_mail *m) {
+  do_send(tl_proxy_reader(reader), (struct tl_xw_send *)m);
+}
+
+static void deliver_failed(void *reader, struct tl_mail *m) {
+  send_failed(tl_proxy_reader(reader), (struct tl_xw_send *)m);
+}
+
+static void deliver_gone(void *reader, struct tl_mail *m) {
+  conn_gone(tl_proxy_reader(reader), (struct tl_xw_gone *)m);
+}
+
+static void drop_send(struct tl_mail *m) { free(m); }
+
+const struct tl_mail_kind tl_xw_message_kind = {"message", deliver_message, drop_named};
+const struct tl_mail_kind tl_xw_send_kind = {"send", deliver_send, drop_send};
+const struct tl_mail_kind tl_xw_gone_kind = {"connection gone", deliver_gone, drop_named};
+static const struct tl_mail_kind failed_kind = {"send failed", deliver_failed, drop_send};

@@ -36,7 +36,3 @@ int tl_xw_post(struct tl_proxy *p, unsigned worker, struct tl_mail *mail);
 int tl_xw_post_bytes(struct tl_proxy *p, unsigned worker, struct tl_mail *mail, uint32_t bytes);
 /* Writes BODY (may be NULL) to DST; returns its length. */
 size_t tl_xw_copy_body(char *dst, const struct tl_body *body);
-/* Frees mail that nobody will read. */
-void tl_xw_free(struct tl_mail *mail);
-/* Takes mail of the four types between workers; frees it. */
-void tl_xw_mail(struct tl_proxy *p, struct tl_mail *mail);

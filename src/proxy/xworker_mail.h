@@ -2,7 +2,7 @@
 /*
  * The mails between workers, for the two sides of xworker.h.
  *
- * Ownership: a mail belongs to whoever holds it; tl_xw_free also drops its identity.
+ * Ownership: a mail belongs to whoever holds it.
  * Threads: one at a time. Errors: none.
  */
 #pragma once
@@ -43,5 +43,8 @@ struct tl_xw_gone {
   struct tl_flow was;
   int rc;
 };
+
+/* xworker.c */
+extern const struct tl_mail_kind tl_xw_message_kind, tl_xw_send_kind, tl_xw_gone_kind;
 
 int tl_xw_post_or_free(struct tl_proxy *p, unsigned worker, struct tl_mail *m, uint32_t bytes);

@@ -10,12 +10,6 @@
 #include "tieline/edit.h"
 #include "xworker_mail.h"
 
-void tl_xw_free(struct tl_mail *m) {
-  if (m->type == TL_MAIL_CONN_GONE || m->type == TL_MAIL_FORWARD)
-    tl_identity_unref(((struct tl_xw_named *)m)->identity);
-  free(m);
-}
-
 int tl_xw_post_bytes(struct tl_proxy *p, unsigned worker, struct tl_mail *m, uint32_t bytes) {
   /* Workers start one after another: the first may have mail for one that does not exist yet. */
   struct tl_thread *to = atomic_load_explicit(&p->th.rt->worker[worker], memory_order_acquire);
@@ -30,7 +24,7 @@ int tl_xw_post(struct tl_proxy *p, unsigned worker, struct tl_mail *m) {
 
 int tl_xw_post_or_free(struct tl_proxy *p, unsigned worker, struct tl_mail *m, uint32_t bytes) {
   int rc = tl_xw_post_bytes(p, worker, m, bytes);
-  if (rc) tl_xw_free(m);
+  if (rc) m->kind->drop(m);
   return rc;
 }
 
@@ -69,7 +63,7 @@ bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_flow *fr
   /* The branch may move to this connection and must then be told of its end. */
   struct tl_conn *c = m->is_request ? NULL : tl_conn_get(&p->net, from->conn);
   if (c) c->shared = true;
-  r->by.mail.type = TL_MAIL_FORWARD;
+  r->by.mail.kind = &tl_xw_message_kind;
   r->from = *from;
   tell_sender(p, from, r);
   r->listener = tl_udp_listener(&p->net, from->udp);
@@ -98,7 +92,7 @@ static struct tl_xw_send *send_new(struct tl_proxy *p, tl_conn_id id, size_t len
                                    const struct tl_branch *b) {
   struct tl_xw_send *s = malloc(sizeof(*s) + len);
   if (!s) return NULL;
-  s->mail.type = TL_MAIL_SEND;
+  s->mail.kind = &tl_xw_send_kind;
   s->conn = id;
   s->back_to = p->th.index;
   s->slot = b ? b->slot : UINT32_MAX;
@@ -130,7 +124,7 @@ void tl_xw_conn_gone(struct tl_proxy *p, const struct tl_conn *c, int rc) {
   for (unsigned i = 0; i < p->th.rt->n_worker; i++) {
     struct tl_xw_gone *g = i == p->th.index ? NULL : malloc(sizeof(*g));
     if (!g) continue;
-    g->by.mail.type = TL_MAIL_CONN_GONE;
+    g->by.mail.kind = &tl_xw_gone_kind;
     g->was = (struct tl_flow){
         .transport = (enum tl_transport)c->transport, .addr = c->peer, .conn = tl_conn_id_of(c)};
     g->by.identity = id ? tl_identity_ref(id) : NULL;

@@ -18,6 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tieline/conf.h"
+#include "tieline/conn_info.h"
 #include "tieline/control.h"
 
 /* A sanitizer keeps freed memory back, so there its leak check at the daemon's end is the judge. */
@@ -64,13 +66,8 @@ static void *fake_worker(void *arg) {
     tl_mailbox_rearm(&t->mailbox);
     struct tl_mail *m = tl_mailbox_take(&t->mailbox);
     if (!m) {
+      if (atomic_load(&t->stop)) return NULL;
       usleep(2000);
-      continue;
-    }
-    const int type = m->type;
-    if (type != TL_MAIL_DUMP) {
-      free(m);
-      if (type == TL_MAIL_STOP) return NULL;
       continue;
     }
     struct tl_dump *d = (struct tl_dump *)m;
@@ -92,7 +89,7 @@ static void *fake_worker(void *arg) {
       tl_addr_parse(TL_STR("127.0.0.1"), i == 0 ? 16999 : 40000, &c->peer);
       tl_addr_parse(TL_STR("127.0.0.1"), 15999, &c->local);
     }
-    tl_mailbox_post(d->reply, m);
+    tl_mail_return(&d->reply, m);
   }
 }
 

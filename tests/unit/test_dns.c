@@ -278,14 +278,18 @@ Test(dns, s9_open_questions_are_bounded) {
 static struct tl_runtime rt;
 static struct tl_thread worker;
 
+static void drop_answer(struct tl_mail *m) { free(m); }
+
+static const struct tl_mail_kind answer_kind = {"answer", NULL, drop_answer};
+
 static void ask_resolver(const char *host, uint16_t port, bool any) {
   struct tl_resolve *r = calloc(1, sizeof(*r));
-  r->mail.type = TL_MAIL_RESOLVE;
+  r->reply = (struct tl_mail_address){&worker.mailbox, &answer_kind};
   r->transport = TL_TLS;
   r->any_transport = any;
   r->port = port;
   snprintf(r->host, sizeof(r->host), "%s", host);
-  cr_assert_eq(tl_mailbox_post(&rt.resolver, &r->mail), 0);
+  cr_assert_eq(tl_resolve_ask(&rt, r), 0);
 }
 
 static void start_resolver(void) {
@@ -297,9 +301,7 @@ static void start_resolver(void) {
 }
 
 static void stop_resolver(void) {
-  struct tl_mail *mail;
   tl_resolver_stop(&rt);
-  while ((mail = tl_mailbox_take(&worker.mailbox))) free(mail);
   tl_mailbox_destroy(&worker.mailbox);
 }
 

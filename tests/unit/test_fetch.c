@@ -80,14 +80,13 @@ static void open_all(void) {
 
 static void take(int timeout_ms) {
   struct pollfd p = {.fd = rt.control.mailbox.efd, .events = POLLIN};
-  struct tl_mail *m;
   poll(&p, 1, timeout_ms);
   tl_mailbox_rearm(&rt.control.mailbox);
-  while ((m = tl_mailbox_take(&rt.control.mailbox))) tl_fetch_answer(&rt, m);
+  tl_mailbox_deliver(&rt.control.mailbox, NULL, UINT32_MAX);
 }
 
 static void close_all(void) {
-  tl_fetch_stop(&rt);
+  tl_fetch_stop();
   take(0);
   web_close();
   tl_mailbox_destroy(&rt.control.mailbox);
@@ -229,9 +228,21 @@ Test(fetch, the_queue_is_bounded_and_the_end_answers_all) {
   free(f);
   cr_assert_eq(rt.control.counters.v[TL_C_FETCH_REFUSED], 1);
   cr_assert_eq(rt.control.counters.v[TL_C_FETCH_NOW], TL_FETCH_MAX);
-  tl_fetch_stop(&rt);
+  tl_fetch_stop();
   take(0);
   cr_assert_eq(done_n, TL_FETCH_MAX);
   cr_assert_eq(last_rc, TL_ECLOSED);
   cr_assert_eq(rt.control.counters.v[TL_C_FETCH_NOW], 0);
+}
+
+/* An answer that nobody takes any more is called back all the same, once. */
+Test(fetch, an_answer_left_in_the_mailbox_is_called_back) {
+  cr_assert_eq(tl_fetch_order(&rt, order("/der")), 0);
+  for (int i = 0; i < 500 && !tl_mailbox_depth(&rt.control.mailbox); i++) usleep(10000);
+  tl_fetch_stop();
+  cr_expect_eq(done_n, 0);
+  cr_expect_eq(tl_mailbox_drop(&rt.control.mailbox), 1);
+  cr_expect_eq(done_n, 1);
+  cr_expect_eq(last_rc, TL_ECLOSED);
+  cr_expect_eq(rt.control.counters.v[TL_C_FETCH_NOW], 0);
 }

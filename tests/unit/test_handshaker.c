@@ -318,9 +318,7 @@ Test(handshaker, d2_listeners_change_with_the_snapshot) {
 
 Test(handshaker, drain_stops_accepting) {
   rig_begin("", OPEN_DOMAIN);
-  struct tl_mail *m = calloc(1, sizeof(*m));
-  m->type = TL_MAIL_DRAIN;
-  cr_assert_eq(tl_mailbox_post(&rig_rt.handshaker[0]->mailbox, m), 0);
+  tl_thread_drain(rig_rt.handshaker[0]);
   for (int i = 0; i < 200 && connects(&rig_at); i++) usleep(10000);
   cr_assert_not(connects(&rig_at));
   rig_end();

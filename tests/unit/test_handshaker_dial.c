@@ -67,7 +67,6 @@ static void peer_stop(struct peer *p) {
 
 static void order(const struct tl_addr *to, const char *name, uint32_t connect_ms, uint32_t hs_ms) {
   struct tl_dial *d = calloc(1, sizeof(*d));
-  d->mail.type = TL_MAIL_DIAL;
   d->conn = 77;
   d->addr = *to;
   d->domain = tl_tls_domain_ref(rig_rt.conf->domain[0]);
@@ -75,7 +74,7 @@ static void order(const struct tl_addr *to, const char *name, uint32_t connect_m
   snprintf(d->verify_name, sizeof(d->verify_name), "%s", name);
   d->connect_timeout_ms = connect_ms;
   d->handshake_timeout_ms = hs_ms;
-  cr_assert_eq(tl_mailbox_post(&rig_rt.handshaker[0]->mailbox, &d->mail), 0);
+  cr_assert_eq(tl_dial_post(rig_rt.handshaker[0], d), 0);
 }
 
 Test(handshaker_dial, b11_dialed_and_verified) {

@@ -68,17 +68,8 @@ void rig_begin(const char *extra, const char *domain_extra) {
 }
 
 void rig_stop(void) {
-  struct tl_mail *m;
   tl_handshaker_stop(&rig_rt, 0);
-  while ((m = tl_mailbox_take(&rig_worker.mailbox))) {
-    if (m->type != TL_MAIL_HANDOFF) {
-      free(m);
-      continue;
-    }
-    struct tl_handoff *h = (struct tl_handoff *)m;
-    if (h->fd >= 0) atomic_fetch_sub(&rig_rt.connections, 1);
-    tl_handoff_free(h);
-  }
+  tl_mailbox_drop(&rig_worker.mailbox);
   cr_assert_eq(atomic_load(&rig_rt.connections), 0, "connections are counted wrongly");
   cr_assert_eq(tl_count_get(&rig_rt.handshaker[0]->counters, TL_C_HS_NOW), 0);
   tl_mailbox_destroy(&rig_rt.handshaker[0]->mailbox);
@@ -116,15 +107,10 @@ static struct tl_mail *next_mail(void) {
 }
 
 struct tl_handoff *rig_handoff(void) {
-  struct tl_mail *m;
-  while ((m = next_mail())->type != TL_MAIL_HANDOFF) free(m); /* news of a snapshot */
-  return (struct tl_handoff *)m;
+  return (struct tl_handoff *)next_mail();
 }
 
-void rig_drop(struct tl_handoff *h) {
-  if (h->fd >= 0) atomic_fetch_sub(&rig_rt.connections, 1);
-  tl_handoff_free(h);
-}
+void rig_drop(struct tl_handoff *h) { tl_handoff_free(h); }
 
 /* ---- the other side ---- */
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <urcu/urcu-memb.h>
 
+#include "net/handoff.h"
 #include "test_port.h"
 #include "tieline/edit.h"
 
@@ -67,13 +68,7 @@ static void closed(struct tl_net *n, struct tl_conn *c, int rc) {
   r->last_conn = tl_conn_id_of(c);
 }
 
-static void mail(struct tl_net *n, struct tl_mail *m) {
-  (void)n;
-  free(m);
-}
-
-static const struct tl_net_handler handler = {
-    .message = message, .bad = bad, .closed = closed, .mail = mail};
+static const struct tl_net_handler handler = {.message = message, .bad = bad, .closed = closed};
 
 /* ---- begin and end ---- */
 
@@ -219,6 +214,7 @@ int rig_tls(enum tl_tls_version v, enum tl_cipher cipher, unsigned max_fragment,
   theirs.rx = ours.tx;
   cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
   struct tl_handoff *h = calloc(1, sizeof(*h));
+  h->rt = &rig.rt;
   h->fd = pair[0];
   h->version = v;
   h->cipher = cipher;

@@ -525,6 +525,8 @@ static void second_worker(void) {
   other.th.index = 1;
   other.th.rt = &rig.rt;
   other.net.conf = px.net.conf;
+  other.net.proxy = &other;
+  other.snap = px.snap;
   other.net.now_ms = px.net.now_ms;
   tl_wheel_init(&other.net.wheel, px.net.now_ms);
   rig.rt.worker[1] = &other.th;
@@ -532,8 +534,7 @@ static void second_worker(void) {
 }
 
 static void second_reads_mail(void) {
-  struct tl_mail *m;
-  while ((m = tl_mailbox_take(&other.th.mailbox)) != NULL) tl_call_mail(&other, m);
+  tl_mailbox_deliver(&other.th.mailbox, &other.net, UINT32_MAX);
 }
 
 static void second_goes(void) {

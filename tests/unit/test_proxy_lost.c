@@ -173,10 +173,10 @@ Test(proxy_lost, s7_other_workers_may_have_the_callers_connection) {
   ua_send(&carol, ua_response(&carol, "200 OK", "c", ""));
   RIG_UNTIL(atomic_load(&other.mailbox.bytes) > 0);
   struct tl_mail *m = tl_mailbox_take(&other.mailbox);
-  cr_assert_eq(m->type, TL_MAIL_BACK);
+  cr_assert_str_eq(m->kind->name, "response back");
   ua_tcp_connect(&again);
   RIG_UNTIL(px.net.n_conn == 1);
-  tl_back_mail(&px, m); /* as if we were the other */
+  m->kind->deliver(&px.net, m); /* as if we were the other */
   ua_expect(&again, "SIP/2.0 200");
   cr_expect_null(tl_mailbox_take(&other.mailbox));
   cr_expect_eq(rig_count(TL_C_CONN_DIAL_FAILED), 0);

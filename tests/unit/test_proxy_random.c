@@ -135,7 +135,7 @@ static void lookups(void) {
     r->rc = r->n ? 0 : TL_ENOTFOUND;
     for (size_t i = 0; i < r->n; i++)
       tl_addr_parse(TL_STR("127.0.0.1"), rand() % 2 ? bob.port : carol.port, &r->addr[i]);
-    if (tl_mailbox_post(&px.th.mailbox, m)) free(m);
+    tl_mail_return(&r->reply, m);
   }
 }
 

@@ -11,11 +11,6 @@
 
 struct tl_proxy px;
 
-static void drop_mail(struct tl_mailbox *mb) {
-  struct tl_mail *m;
-  while ((m = tl_mailbox_take(mb)) != NULL) free(m);
-}
-
 void proxy_begin(const char *extra) {
   memset(&px, 0, sizeof(px));
   rig_begin_with(&px.net, &px.th, &tl_proxy_handler, &px, extra);
@@ -44,7 +39,6 @@ void proxy_end(void) {
   tl_proxy_exit(&px);
   cr_expect_eq(rig_count(TL_C_TXN_NOW), 0);
   cr_expect_eq(px.saved_large, 0, "%zu bytes of saved messages left", px.saved_large);
-  drop_mail(&rig.rt.resolver);
   tl_mailbox_destroy(&rig.rt.resolver);
   net_end();
 }

@@ -16,6 +16,7 @@
 #include "proxy/snap.h"
 #include "proxy/txn.h"
 #include "test_net_rig.h"
+#include "tieline/resolve.h"
 
 extern struct tl_proxy px;
 

@@ -558,7 +558,7 @@ static void answer_lookup(struct tl_resolve *r, const uint16_t *port, size_t n) 
   r->rc = n ? 0 : TL_ENOTFOUND;
   r->n = n;
   for (size_t i = 0; i < n; i++) tl_addr_parse(TL_STR("127.0.0.1"), port[i], &r->addr[i]);
-  cr_assert_eq(tl_mailbox_post(&px.th.mailbox, &r->mail), 0);
+  cr_assert_eq(tl_mail_send(&r->reply, &r->mail), 0);
 }
 
 /* Targets found after a reload pointed into the new snapshot without holding it. */

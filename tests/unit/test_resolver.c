@@ -53,6 +53,10 @@ static struct tl_thread worker;
 
 /* ---- set-up ---- */
 
+static void drop_answer(struct tl_mail *m) { free(m); }
+
+static const struct tl_mail_kind answer_kind = {"answer", NULL, drop_answer};
+
 static void begin(void) {
   dnsd_start(zone, sizeof(zone) / sizeof(*zone));
   dnsd_files("# comment\n192.0.2.77 Inhosts.example other # more\n2001:db8::77 inhosts.example\n");
@@ -64,10 +68,8 @@ static void begin(void) {
 }
 
 static void end(void) {
-  struct tl_mail *m;
   tl_resolver_stop(&rt);
   dnsd_stop();
-  while ((m = tl_mailbox_take(&worker.mailbox))) free(m);
   tl_mailbox_destroy(&worker.mailbox);
   dnsd_files_gone();
 }
@@ -79,14 +81,14 @@ enum { ANY_SECURE = TL_TRANSPORTS + 1 };
 
 static void ask(const char *host, int t, uint16_t port, uint64_t cookie) {
   struct tl_resolve *r = calloc(1, sizeof(*r));
-  r->mail.type = TL_MAIL_RESOLVE;
+  r->reply = (struct tl_mail_address){&worker.mailbox, &answer_kind};
   r->cookie = cookie;
   r->any_transport = t >= (int)TL_TRANSPORTS;
   r->secure = t == ANY_SECURE;
   r->transport = t == ANY_SECURE ? TL_TLS : r->any_transport ? TL_UDP : (enum tl_transport)t;
   r->port = port;
   snprintf(r->host, sizeof(r->host), "%s", host);
-  cr_assert_eq(tl_mailbox_post(&rt.resolver, &r->mail), 0);
+  cr_assert_eq(tl_resolve_ask(&rt, r), 0);
 }
 
 static struct tl_resolve *answer(void) {
@@ -98,7 +100,7 @@ static struct tl_resolve *answer(void) {
     m = tl_mailbox_take(&worker.mailbox);
   }
   cr_assert(m, "no answer");
-  cr_assert_eq(m->type, TL_MAIL_RESOLVE);
+  cr_assert_eq(m->kind, &answer_kind);
   return (struct tl_resolve *)m;
 }
 
@@ -211,12 +213,12 @@ Test(resolver, stop_with_questions_under_way) {
 /* For the control thread: past the cache. */
 static struct tl_resolve *asks_afresh(const char *host, enum tl_transport t, uint16_t port) {
   struct tl_resolve *r = calloc(1, sizeof(*r));
-  r->mail.type = TL_MAIL_RESOLVE;
+  r->reply = (struct tl_mail_address){&worker.mailbox, &answer_kind};
   r->transport = t;
   r->port = port;
   r->fresh = true;
   snprintf(r->host, sizeof(r->host), "%s", host);
-  cr_assert_eq(tl_mailbox_post(&rt.resolver, &r->mail), 0);
+  cr_assert_eq(tl_resolve_ask(&rt, r), 0);
   return answer();
 }
 
@@ -265,12 +267,12 @@ Test(resolver, d33_failed_question_about_services_is_told) {
 Test(resolver, control_thread_gets_its_answers) {
   struct tl_resolve *r = calloc(1, sizeof(*r));
   cr_assert_eq(tl_mailbox_init(&rt.control.mailbox, 8), 0);
-  r->mail.type = TL_MAIL_RESOLVE;
-  r->worker = TL_RESOLVE_FOR_CONTROL;
+  r->reply = (struct tl_mail_address){&rt.control.mailbox, &answer_kind};
+  r->keep = true;
   r->cookie = 7;
   r->transport = TL_TLS;
   snprintf(r->host, sizeof(r->host), "192.0.2.7");
-  cr_assert_eq(tl_mailbox_post(&rt.resolver, &r->mail), 0);
+  cr_assert_eq(tl_resolve_ask(&rt, r), 0);
   struct pollfd p = {.fd = rt.control.mailbox.efd, .events = POLLIN};
   struct tl_mail *m = NULL;
   for (int i = 0; i < 20 && !m; i++) {

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Look-ups of names (RFC 3263) by the resolver thread.
+ *
+ * Ownership: a question is the asker's until tl_resolve_ask returns 0, then the
+ * resolver's until it comes back to REPLY. Threads: tl_resolve_ask any, the others
+ * the control thread's. Errors: in RC of the answer; TL_ELIMIT and TL_EBUSY when it
+ * cannot be asked.
+ */
+#pragma once
+
+#include "tieline/addr.h"
+#include "tieline/runtime.h"
+
+#define TL_RESOLVE_MAX 8
+
+/* A name to look up; the same object brings the answer. */
+struct tl_resolve {
+  struct tl_mail mail;
+  struct tl_mail_address reply;
+  bool keep; /* never gives way to newer look-ups: a peer's name, which the configuration bounds */
+  uint64_t cookie; /* the asker's */
+  uint64_t started_ms;
+  enum tl_transport transport;
+  bool any_transport; /* none was written: NAPTR decides, TRANSPORT is what is left without */
+  bool secure;        /* a sips URI: nothing but TLS */
+  char host[256];
+  uint16_t port; /* 0: none was written */
+  bool fresh;    /* name servers are asked, whatever the cache has */
+  int rc;
+  bool unsure;    /* a name server was silent about services: those found may be the wrong ones */
+  uint32_t ttl_s; /* how long the answer holds: the shortest of its records */
+  size_t n;
+  struct tl_addr addr[TL_RESOLVE_MAX]; /* in the order to be tried */
+  uint8_t via[TL_RESOLVE_MAX];         /* enum tl_transport of each */
+  uint8_t group[TL_RESOLVE_MAX];       /* of one service and priority, ascending */
+  uint8_t target[TL_RESOLVE_MAX];      /* of one host, ascending */
+  uint16_t weight[TL_RESOLVE_MAX];     /* of that host in its group */
+};
+/* Asks RT's resolver; on an error R stays the caller's. */
+int tl_resolve_ask(struct tl_runtime *rt, struct tl_resolve *r);
+
+int tl_resolver_start(struct tl_runtime *rt);
+/* The daemon is stopping: no look-up waits long for a name server any more. */
+void tl_resolver_drain(void);
+/* Stops and joins it; questions left are dropped, that is returned unanswered. */
+void tl_resolver_stop(struct tl_runtime *rt);
