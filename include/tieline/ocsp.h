@@ -35,7 +35,6 @@ struct tl_ocsp_policy {
   bool park;                  /* hold their messages until the answer */
   uint32_t timeout_ms;        /* of an answer */
   uint32_t recheck_ms;        /* how long an answer about a connected client counts at most */
-  const char *file, *url;     /* of the staple; of the responder, NULL: the certificate names it */
 };
 
 enum tl_ocsp_status {

@@ -28,49 +28,69 @@ enum tl_check_from { TL_CHECK_FROM_OFF, TL_CHECK_FROM_FROM, TL_CHECK_FROM_PAI /*
  * peer's role; SIP by name; no matter. */
 enum tl_eku { TL_EKU_ACCEPT, TL_EKU_REQUIRE, TL_EKU_IGNORE };
 
-/* Options as written by the operator; strings and lists belong to whoever fills this in. */
-struct tl_tls_options {
-  const char *name;
-  const char **match_sip_domain; /* NULL-terminated; "*.example" one label */
-  const char **match_ip_address; /* NULL-terminated; "addr" or "addr:port" */
-  const char **certificate;      /* NULL-terminated: files of PEM chains, or PEM text itself */
-  const char **private_key;      /* in the order of certificate; also URIs (pkcs11:, file:) */
-  const char *passphrase_file;   /* for encrypted keys; its first line */
-  const char *credentials_dir;   /* further pairs, found by their keys */
-  const char *ca_list, *ca_dir;  /* ca_list: a file or PEM text */
-  bool ca_system;                /* trust whom this machine trusts, too */
-  const char *ca_names;          /* file: names for the CertificateRequest; NULL: those trusted */
-  bool withhold_ca_names;        /* send_ca_names = false */
-  const char *crl_file, *crl_dir;
-  bool crl_check_all;
-  bool crl_fetch; /* from the distribution points of certificates, while running */
-  bool verify_cert, require_cert;
+/* What becomes of a handshake whose certificate does not verify. */
+enum tl_on_unverified { TL_UNVERIFIED_REJECT, TL_UNVERIFIED_ACCEPT };
+/* What a revocation list past its next update means. */
+enum tl_crl_stale { TL_STALE_REJECT, TL_STALE_ACCEPT };
+enum tl_tls_role { TL_ROLE_BOTH, TL_ROLE_SERVER, TL_ROLE_CLIENT };
+
+/* The options of a TLS domain that are used as they are written. The configuration's table stores
+ * into this struct, and handshakes and connections read it: a new one is a field here and a row
+ * there. The words of each enum stand in the table in the same order. */
+struct tl_tls_policy {
+  bool verify_cert, require_cert; /* check the other side's certificate; insist on one */
   bool verify_name, allow_cn;
-  bool accept_unverified;  /* on_unverified = accept */
-  bool allow_readable_key; /* accept key files readable by others */
-  bool allow_expired;      /* load own certificates out of their time */
-  bool strict_sni;         /* refuse clients that ask for a name not listed */
-  bool crl_stale_accept;   /* a list past its next update still counts */
+  bool strict_sni;    /* never the fallback of a client that asks for a name not listed */
+  bool send_ca_names; /* as server, in the CertificateRequest */
+  bool alias;         /* connections serve both directions where certificates entitle them */
+  bool resumption;    /* sessions may go on in another connection */
+  enum tl_on_unverified on_unverified;
+  enum tl_crl_stale crl_stale;
   enum tl_check_from check_from;
   enum tl_eku eku;
-  int verify_depth;
-  int min_version, max_version; /* enum tl_tls_version */
-  const char *ciphers_list;     /* TLS 1.2, OpenSSL syntax; NULL: ours */
-  const char *ciphersuites;     /* TLS 1.3; NULL: ours */
-  const char *groups;           /* NULL: ours */
-  const char *dh_params;        /* file or PEM text for DHE in TLS 1.2; NULL: by key strength */
+  enum tl_records_mode records;
+  uint32_t verify_depth;
+  uint32_t tickets;                               /* TLS 1.3, per handshake as server */
+  uint32_t ticket_lifetime_ms;                    /* of a session as server, 0: two hours */
   uint32_t handshake_timeout_ms, send_timeout_ms; /* 0: the global ones */
   uint32_t max_age_ms;                            /* of a connection, 0: none */
-  uint32_t max_records;                           /* under one AES-GCM key, 0: as TLS allows */
-  int tickets;                                    /* TLS 1.3 tickets per handshake, as server */
-  uint32_t ticket_lifetime_s;                     /* of a session as server, 0: two hours */
-  bool server, client;                            /* roles */
-  bool alias;                                     /* RFC 5923 */
-  struct tl_str advertise_host;                   /* n = 0: the listener's */
-  uint16_t advertise_port;                        /* 0: the listener's */
-  enum tl_records_mode records;
-  bool no_resumption; /* resumption = false */
+  uint32_t max_records; /* under one AES-GCM key, in each direction; 0: as TLS allows */
   struct tl_ocsp_policy ocsp;
+};
+
+/* Options as written by the operator; strings and lists belong to whoever fills this in. What is
+ * not policy is needed only to build the domain. */
+struct tl_tls_options {
+  struct tl_tls_policy policy;
+  const char **match_sip_domain; /* NULL-terminated; "*.example" one label */
+  const char **match_ip_address; /* NULL-terminated; "addr" or "addr:port" */
+  const char **certificate;      /* NULL-terminated: PEM chains, files or the text itself */
+  const char **private_key;      /* in the order of certificate; also URIs (pkcs11:, file:) */
+  const char *private_key_passphrase_file; /* its first line */
+  const char *credentials_dir;             /* further pairs, found by their keys */
+  const char *ca_list, *ca_dir;            /* ca_list: a file or PEM text */
+  const char *ca_names; /* file of names for the CertificateRequest; NULL: those trusted */
+  const char *crl_file, *crl_dir;
+  const char *tls_method;
+  const char *ciphers_list; /* TLS 1.2, OpenSSL syntax; NULL: ours */
+  const char *ciphersuites; /* TLS 1.3; NULL: ours */
+  const char *groups;       /* NULL: ours */
+  const char *dh_params;    /* file or PEM text for DHE in TLS 1.2; NULL: by key strength */
+  const char *advertise;
+  const char *ocsp_file, *ocsp_url; /* staple; responder, NULL: the certificate names it */
+  bool ca_system;                   /* trust the authorities of this machine, too */
+  bool crl_check_all;
+  bool crl_fetch;          /* from the distribution points of certificates, while running */
+  bool allow_readable_key; /* accept key files readable by others */
+  bool allow_expired;      /* load own certificates out of their time */
+  enum tl_tls_role role;
+
+  /* What some of these mean, filled in by whoever has checked them (conf_check.c). */
+  const char *name;
+  bool server, client;          /* role */
+  int min_version, max_version; /* tls_method: enum tl_tls_version */
+  struct tl_str advertise_host; /* advertise; n = 0: the listener's */
+  uint16_t advertise_port;      /* 0: the listener's */
 };
 
 struct tl_crls;
@@ -82,22 +102,13 @@ struct tl_tls_domain {
   uint8_t core[32]; /* digest of all but trust and policy; set once, before the domain is shared */
   char *name;
   struct ssl_ctx_st *server, *client; /* SSL_CTX; NULL when not in that role */
-  bool verify_cert, require_cert, verify_name, allow_cn, accept_unverified;
-  bool strict_sni;       /* never the fallback of a client that asks for a name not listed */
-  bool crl_stale_accept; /* a revocation list past its next update still counts */
-  bool rsa_key_exchange; /* a suite of ciphers_list has the server decrypt, not sign */
-  enum tl_check_from check_from;
-  enum tl_eku eku;
-  enum tl_records_mode records;
-  bool alias;              /* connections serve both directions where certificates entitle them */
-  bool client_cert;        /* has a certificate to show as client */
-  char *advertise_host;    /* for Via and Record-Route, NULL: the listener's */
-  uint16_t advertise_port; /* 0: the listener's */
-  uint32_t handshake_timeout_ms, send_timeout_ms; /* 0: the global ones */
-  uint32_t max_age_ms;                            /* of a connection, 0: none */
-  uint32_t max_records;                           /* under one AES-GCM key, in each direction */
-  char **match_sip_domain;                        /* NULL-terminated, lower case */
-  struct tl_addr *match_ip;                       /* n_match_ip of them; port 0 matches any */
+  struct tl_tls_policy policy;
+  bool rsa_key_exchange;    /* a suite of ciphers_list has the server decrypt, not sign */
+  bool client_cert;         /* has a certificate to show as client */
+  char *advertise_host;     /* for Via and Record-Route, NULL: the listener's */
+  uint16_t advertise_port;  /* 0: the listener's */
+  char **match_sip_domain;  /* NULL-terminated, lower case */
+  struct tl_addr *match_ip; /* n_match_ip of them; port 0 matches any */
   size_t n_match_ip;
   bool match_any_ip;          /* "*" among match_ip_address */
   char **own_names;           /* server: those of credentials_dir, if match_sip_domain is unset */
@@ -110,10 +121,8 @@ struct tl_tls_domain {
   char serial[64];                    /* of the first certificate, hex */
   char *subject;                      /* of the first certificate, "" if none */
   time_t not_after;                   /* of the first certificate */
-  bool resumption;                    /* sessions may go on in another connection */
-  uint32_t ticket_lifetime_s;         /* for so long, as server */
   struct tl_ticket_keys *ticket_keys; /* private; NULL: no role as server */
-  struct tl_ocsp_policy ocsp;         /* its text belongs to the domain */
+  char *ocsp_file, *ocsp_url;         /* as in the options, or NULL */
   struct tl_staple *staple;           /* one for each certificate; none: nothing is stapled */
   size_t n_staple;
   char *groups; /* key exchange groups, as written or ours */

@@ -83,25 +83,25 @@ static int inherit_options(struct tl_block *b, const struct tl_block *from) {
   return 0;
 }
 
-static size_t list_len(char *const *l) {
+static size_t list_len(const char *const *l) {
   size_t n = 0;
   while (l && l[n]) n++;
   return n;
 }
 
 static void check_matches(const struct tl_block *b, struct tl_conf_ctx *ctx) {
-  const struct tl_v_domain *d = b->values;
+  const struct tl_tls_options *d = b->values;
   struct tl_str host;
   struct tl_addr a;
   uint16_t port;
-  for (char **m = d->match_sip_domain; m && *m; m++) {
+  for (const char **m = d->match_sip_domain; m && *m; m++) {
     if (strcmp(*m, "*") == 0) continue;
     const char *name = strncmp(*m, "*.", 2) == 0 ? *m + 2 : *m;
     if (tl_conf_parse_hostport(name, &host, &port) || port)
       tl_conf_fail(ctx, tl_block_at(b, "match_sip_domain"),
                    "\"%s\" is no domain name; \"*\" can only be the whole first label", *m);
   }
-  for (char **m = d->match_ip_address; m && *m; m++)
+  for (const char **m = d->match_ip_address; m && *m; m++)
     if (strcmp(*m, "*") != 0 &&
         (tl_conf_parse_hostport(*m, &host, &port) || tl_addr_parse(host, port, &a)))
       tl_conf_fail(ctx, tl_block_at(b, "match_ip_address"),
@@ -109,10 +109,10 @@ static void check_matches(const struct tl_block *b, struct tl_conf_ctx *ctx) {
 }
 
 static void check_method(const struct tl_block *b, struct tl_conf_ctx *ctx) {
-  const struct tl_v_domain *d = b->values;
+  struct tl_tls_options *d = b->values;
   const char *note;
-  int min, max;
-  if (tl_conf_parse_method(d->tls_method ? d->tls_method : "", &min, &max, &note))
+  if (tl_conf_parse_method(d->tls_method ? d->tls_method : "", &d->min_version, &d->max_version,
+                           &note))
     tl_conf_fail(ctx, tl_block_at(b, "tls_method"), "tls_method \"%s\": %s",
                  d->tls_method ? d->tls_method : "", note);
   else if (note)
@@ -120,7 +120,7 @@ static void check_method(const struct tl_block *b, struct tl_conf_ctx *ctx) {
 }
 
 static void check_domain(struct tl_block *b, struct tl_conf_ctx *ctx) {
-  struct tl_v_domain *d = b->values;
+  struct tl_tls_options *d = b->values;
   size_t certs = list_len(d->certificate), keys = list_len(d->private_key);
   if (certs != keys)
     tl_conf_fail(ctx, tl_block_at(b, certs ? "certificate" : "private_key"),
@@ -132,12 +132,12 @@ static void check_domain(struct tl_block *b, struct tl_conf_ctx *ctx) {
                    "tls_domain \"%s\" cannot be a server without a certificate", b->title);
     d->role = TL_ROLE_CLIENT;
   }
-  if (d->verify_cert && !d->ca_list && !d->ca_dir && !d->ca_system)
+  if (d->policy.verify_cert && !d->ca_list && !d->ca_dir && !d->ca_system)
     tl_conf_fail(ctx, tl_block_at(b, "verify_cert"),
                  "tls_domain \"%s\" verifies certificates but trusts no authority: set ca_list, "
                  "ca_dir or ca_system, or verify_cert = false",
                  b->title);
-  if (d->require_cert && !d->verify_cert)
+  if (d->policy.require_cert && !d->policy.verify_cert)
     tl_conf_fail(ctx, tl_block_at(b, "require_cert"),
                  "tls_domain \"%s\": require_cert = true contradicts verify_cert = false: a "
                  "certificate that is not checked cannot be required",
@@ -146,15 +146,16 @@ static void check_domain(struct tl_block *b, struct tl_conf_ctx *ctx) {
   if (d->crl_check_all && !d->crl_file && !d->crl_dir && !d->crl_fetch)
     tl_conf_fail(ctx, tl_block_at(b, "crl_check_all"),
                  "crl_check_all needs revocation lists: set crl_file, crl_dir or crl_fetch");
-  if (!d->verify_cert && (d->crl_file || d->crl_dir))
+  if (!d->policy.verify_cert && (d->crl_file || d->crl_dir))
     tl_conf_warn(ctx, tl_block_at(b, "verify_cert"),
                  "Revocation lists are not looked at while verify_cert is false.");
-  struct tl_str host;
-  uint16_t port;
-  if (d->advertise && tl_conf_parse_hostport(d->advertise, &host, &port))
+  if (d->advertise && tl_conf_parse_hostport(d->advertise, &d->advertise_host, &d->advertise_port))
     tl_conf_fail(ctx, tl_block_at(b, "advertise"), "advertise is \"host[:port]\", not \"%s\"",
                  d->advertise);
   check_matches(b, ctx);
+  d->name = b->title;
+  d->server = d->role != TL_ROLE_CLIENT;
+  d->client = d->role != TL_ROLE_SERVER;
 }
 
 static int check_domains(struct tl_raw *r, struct tl_conf_ctx *ctx) {
@@ -162,24 +163,25 @@ static int check_domains(struct tl_raw *r, struct tl_conf_ctx *ctx) {
   const struct tl_block *base = tl_blocks_find(bs, "default");
   for (size_t i = 0; i < bs->n; i++) {
     struct tl_block *b = &bs->b[i];
-    struct tl_v_domain *d = b->values;
+    struct tl_tls_options *d = b->values;
     bool requires = tl_block_given(b, "require_cert");
     int rc = base && b != base ? inherit_options(b, base) : 0;
     if (rc) return rc;
     /* verify_cert = false implies require_cert = false unless that is set */
-    if (!d->verify_cert && !requires) d->require_cert = false;
-    if (d->records == TL_CONF_UNSET) d->records = tl_raw_global(r)->records;
+    if (!d->policy.verify_cert && !requires) d->policy.require_cert = false;
+    if ((uint32_t)d->policy.records == TL_CONF_UNSET)
+      d->policy.records = (enum tl_records_mode)tl_raw_global(r)->records;
     check_domain(b, ctx);
   }
   return 0;
 }
 
 static bool can_serve(const struct tl_block *b) {
-  return ((const struct tl_v_domain *)b->values)->role != TL_ROLE_CLIENT;
+  return ((const struct tl_tls_options *)b->values)->role != TL_ROLE_CLIENT;
 }
 
 static bool can_connect(const struct tl_block *b) {
-  return ((const struct tl_v_domain *)b->values)->role != TL_ROLE_SERVER;
+  return ((const struct tl_tls_options *)b->values)->role != TL_ROLE_SERVER;
 }
 
 /* The domain NAME, set by option tls_domain of B, must exist and have the role. */
@@ -207,7 +209,7 @@ static bool any_domain(const struct tl_raw *r, bool (*can)(const struct tl_block
 static bool any_domain_is_found(const struct tl_raw *r) {
   const struct tl_blocks *bs = &r->sec[TL_SEC_DOMAIN];
   for (size_t i = 0; i < bs->n; i++) {
-    const struct tl_v_domain *d = bs->b[i].values;
+    const struct tl_tls_options *d = bs->b[i].values;
     if (can_serve(&bs->b[i]) &&
         (bs->n == 1 || strcmp(bs->b[i].title, "default") == 0 ||
          (d->match_sip_domain && *d->match_sip_domain) ||
@@ -345,7 +347,7 @@ static void check_route(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx
                  "This route relays for anyone to anywhere; from_peer or to_domain narrow it.");
 }
 
-static bool lists_any(char *const *list) { return list && *list && strcmp(*list, "*") == 0; }
+static bool lists_any(const char *const *list) { return list && *list && strcmp(*list, "*") == 0; }
 
 /* Does anything look for a TLS domain by its destination? */
 static bool dials_by_destination(const struct tl_raw *r) {
@@ -371,7 +373,7 @@ static void check_client_domains(const struct tl_raw *r, struct tl_conf_ctx *ctx
   const struct tl_block *unlisted = NULL;
   size_t n = 0;
   for (size_t i = 0; i < bs->n; i++) {
-    const struct tl_v_domain *d = bs->b[i].values;
+    const struct tl_tls_options *d = bs->b[i].values;
     if (!can_connect(&bs->b[i])) continue;
     if (strcmp(bs->b[i].title, "default") == 0 || lists_any(d->match_sip_domain) ||
         lists_any(d->match_ip_address))

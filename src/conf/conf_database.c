@@ -226,7 +226,7 @@ static int store_text(struct reading *r, struct tl_block *b, const struct column
 
 static int take_column(struct reading *r, struct tl_block *b, size_t i) {
   const struct column *col = &columns[i];
-  const struct tl_v_domain *d = b->values;
+  const struct tl_tls_options *d = b->values;
   const char *why = NULL;
   char *text = NULL;
   if (r->at[i] < 0 || sqlite3_column_type(r->rows, r->at[i]) == SQLITE_NULL) return 0;

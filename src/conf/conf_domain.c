@@ -77,26 +77,13 @@ static void hash_option(EVP_MD_CTX *md, const struct tl_block *b, const struct t
       hash_file(md, strncmp(*l, "file:/", 6) == 0 ? *l + 5 : *l);
 }
 
-/* Of these nothing was agreed on in a handshake: they say who passes and for how long. */
-static bool about_trust(const char *option) {
-  static const char *const names[] = {
-      "ca_list",       "ca_dir",      "ca_system",     "ca_names",          "send_ca_names",
-      "crl_file",      "crl_dir",     "crl_check_all", "crl_stale",         "crl_fetch",
-      "verify_cert",   "verify_name", "verify_depth",  "require_cert",      "allow_cn",
-      "on_unverified", "check_from",  "eku",           "handshake_timeout", "send_timeout",
-      "anti_spoof"};
-  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-    if (strcmp(names[i], option) == 0) return true;
-  return false;
-}
-
 static void hash_block(const struct tl_block *b, bool core, uint8_t out[TL_CONF_FINGERPRINT]) {
   EVP_MD_CTX *md = EVP_MD_CTX_new();
   memset(out, 0, TL_CONF_FINGERPRINT);
   if (!md || !EVP_DigestInit_ex(md, EVP_sha256(), NULL)) goto out;
   EVP_DigestUpdate(md, b->title, strlen(b->title) + 1);
   for (size_t i = 0; i < b->sec->n_opt; i++)
-    if (!(b->sec->opt[i].flags & TL_OPT_ALIAS) && !(core && about_trust(b->sec->opt[i].name)))
+    if (!(b->sec->opt[i].flags & (core ? TL_OPT_ALIAS | TL_OPT_TRUST : TL_OPT_ALIAS)))
       hash_option(md, b, &b->sec->opt[i]);
   EVP_DigestFinal_ex(md, out, NULL);
 out:
@@ -111,77 +98,10 @@ void tl_conf_fingerprint_core(const struct tl_block *b, uint8_t out[TL_CONF_FING
   hash_block(b, true, out);
 }
 
-static struct tl_tls_options options_of(const struct tl_block *b) {
-  const struct tl_v_domain *d = b->values;
-  const char *ignored; /* conf_check.c has said it */
-  int min = 0, max = 0;
-  tl_conf_parse_method(d->tls_method, &min, &max, &ignored);
-  struct tl_str host = {0};
-  uint16_t port = 0;
-  if (d->advertise) tl_conf_parse_hostport(d->advertise, &host, &port);
-  return (struct tl_tls_options){
-      .name = b->title,
-      .match_sip_domain = (const char **)d->match_sip_domain,
-      .match_ip_address = (const char **)d->match_ip_address,
-      .certificate = (const char **)d->certificate,
-      .private_key = (const char **)d->private_key,
-      .passphrase_file = d->private_key_passphrase_file,
-      .credentials_dir = d->credentials_dir,
-      .ca_list = d->ca_list,
-      .ca_dir = d->ca_dir,
-      .ca_system = d->ca_system,
-      .ca_names = d->ca_names,
-      .withhold_ca_names = !d->send_ca_names,
-      .crl_file = d->crl_file,
-      .crl_dir = d->crl_dir,
-      .crl_check_all = d->crl_check_all,
-      .crl_fetch = d->crl_fetch,
-      .verify_cert = d->verify_cert,
-      .require_cert = d->require_cert,
-      .verify_name = d->verify_name,
-      .allow_cn = d->allow_cn,
-      .accept_unverified = d->on_unverified == TL_UNVERIFIED_ACCEPT,
-      .eku = (enum tl_eku)d->eku,
-      .allow_readable_key = d->allow_readable_key,
-      .allow_expired = d->allow_expired,
-      .strict_sni = d->strict_sni,
-      .crl_stale_accept = d->crl_stale == TL_STALE_ACCEPT,
-      .check_from = (enum tl_check_from)d->check_from, /* the words stand in its order */
-      .verify_depth = (int)d->verify_depth,
-      .min_version = min,
-      .max_version = max,
-      .ciphers_list = d->ciphers_list,
-      .ciphersuites = d->ciphersuites,
-      .groups = d->groups,
-      .dh_params = d->dh_params,
-      .handshake_timeout_ms = d->handshake_timeout,
-      .send_timeout_ms = d->send_timeout,
-      .max_age_ms = d->max_age,
-      .max_records = d->max_records,
-      .tickets = (int)d->tickets,
-      .ticket_lifetime_s = d->ticket_lifetime / 1000,
-      .server = d->role != TL_ROLE_CLIENT,
-      .client = d->role != TL_ROLE_SERVER,
-      .records = (enum tl_records_mode)d->records,
-      .alias = d->alias,
-      .advertise_host = host,
-      .advertise_port = port,
-      .no_resumption = !d->resumption,
-      .ocsp = {.staple = (enum tl_ocsp_staple)d->ocsp_staple, /* words in the order of the enums */
-               .stapled = (enum tl_ocsp_stapled)d->ocsp_stapled,
-               .client = (enum tl_ocsp_client)d->ocsp_client,
-               .park = d->ocsp_park,
-               .timeout_ms = d->ocsp_timeout,
-               .recheck_ms = d->ocsp_recheck,
-               .file = d->ocsp_file,
-               .url = d->ocsp_url},
-  };
-}
-
 /* A token's content has no digest, so its keys are opened again by each reload. */
 static bool has_token(const struct tl_block *b) {
-  const struct tl_v_domain *d = b->values;
-  for (char **k = d->private_key; k && *k; k++)
+  const struct tl_tls_options *d = b->values;
+  for (const char **k = d->private_key; k && *k; k++)
     if (tl_tls_uri_of_token(*k)) return true;
   return false;
 }
@@ -200,10 +120,10 @@ static struct tl_tls_domain *find_unchanged(const struct tl_conf *previous,
 
 /* A key or PIN in the configuration is as readable as the file around it. */
 static int check_inline_keys(const struct tl_block *b, struct tl_conf_ctx *ctx) {
-  const struct tl_v_domain *d = b->values;
+  const struct tl_tls_options *d = b->values;
   struct tl_conf_pos at = tl_block_at(b, "private_key");
   struct stat st;
-  for (char **k = d->private_key; k && *k && !d->allow_readable_key; k++)
+  for (const char **k = d->private_key; k && *k && !d->allow_readable_key; k++)
     if ((tl_conf_is_pem(*k) || tl_tls_uri_has_pin(*k)) && at.file && stat(at.file, &st) == 0 &&
         (st.st_mode & S_IRWXO))
       return tl_conf_fail(ctx, at,
@@ -238,7 +158,6 @@ static int build_domain(struct tl_block *b, const struct tl_conf *previous, stru
                         struct tl_tls_domain **out) {
   char err[512] = "";
   const char *option = NULL;
-  struct tl_tls_options o = options_of(b);
   uint8_t core[TL_CONF_FINGERPRINT];
   int rc = check_inline_keys(b, ctx);
   if (rc) return rc;
@@ -246,7 +165,7 @@ static int build_domain(struct tl_block *b, const struct tl_conf *previous, stru
   tl_conf_fingerprint(b, b->fingerprint);
   if ((*out = find_unchanged(previous, b))) return 0;
   tl_conf_fingerprint_core(b, core);
-  rc = tl_tls_domain_new(&o, err, sizeof(err), &option, out);
+  rc = tl_tls_domain_new(b->values, err, sizeof(err), &option, out);
   if (!rc) memcpy((*out)->core, core, sizeof((*out)->core));
   if (rc == TL_ECONFIG || (rc && *err))
     rc = tl_conf_fail(ctx, option ? tl_block_at(b, option) : b->pos, "tls_domain \"%s\": %s",

@@ -90,9 +90,10 @@ enum tl_opt_kind {
 enum {                     /* flags of an option */
        TL_OPT_FIXED = 1,   /* cannot change while running */
        TL_OPT_INHERIT = 2, /* an unset one takes the value of tls_domain "default" */
-       TL_OPT_ALIAS = 4,   /* another name of the option before it, not printed */
-       TL_OPT_PEM = 16,    /* of paths: may be PEM text itself, its lines parted by '|' inside */
-       TL_OPT_URI = 32,    /* of paths: may be a URI (pkcs11:, file:) */
+       TL_OPT_TRUST = 8, /* whom to trust or how long to wait: nothing that a handshake agreed on */
+       TL_OPT_ALIAS = 4, /* another name of the option before it, not printed */
+       TL_OPT_PEM = 16,  /* of paths: may be PEM text itself, its lines parted by '|' inside */
+       TL_OPT_URI = 32,  /* of paths: may be a URI (pkcs11:, file:) */
        TL_OPT_SECRET = 64, /* PEM text of it is never printed */
        TL_OPT_LIVE = 128, /* of paths: read again by itself, its content is no part of the domain */
 };
@@ -155,23 +156,6 @@ struct tl_v_listen {
   char *advertise, *tls_domain;
 };
 
-struct tl_v_domain {
-  char **match_sip_domain, **match_ip_address, **certificate, **private_key;
-  char *private_key_passphrase_file, *credentials_dir;
-  char *ca_list, *ca_dir, *ca_names, *crl_file, *crl_dir;
-  bool crl_check_all, crl_fetch, verify_cert, require_cert, verify_name, allow_cn,
-      allow_readable_key;
-  bool allow_expired, ca_system, send_ca_names, strict_sni;
-  uint32_t on_unverified, eku, role, records, verify_depth, tickets, crl_stale, check_from;
-  uint32_t handshake_timeout, send_timeout, max_age, max_records, ticket_lifetime;
-  char *tls_method, *ciphers_list, *ciphersuites, *groups, *dh_params;
-  char *advertise;
-  bool alias;
-  uint32_t ocsp_staple, ocsp_stapled, ocsp_client, ocsp_timeout, ocsp_recheck;
-  char *ocsp_file, *ocsp_url;
-  bool ocsp_park, resumption;
-};
-
 /* Names of the columns; the order is that of the table's options. */
 struct tl_v_database {
   char *url, *table;
@@ -199,11 +183,8 @@ struct tl_v_route {
 };
 
 /* Words of the options above, in the order of the table's lists. */
-enum { TL_ROLE_BOTH, TL_ROLE_SERVER, TL_ROLE_CLIENT };
 enum { TL_WORD_FALSE, TL_WORD_TRUE };
 enum { TL_IN_DIALOG_TRUST, TL_IN_DIALOG_REVALIDATE };
-enum { TL_UNVERIFIED_REJECT, TL_UNVERIFIED_ACCEPT };
-enum { TL_STALE_REJECT, TL_STALE_ACCEPT };
 
 /* One block with its values. Owns title, values and at. */
 struct tl_block {

@@ -44,7 +44,7 @@ void tl_conf_warn_offload(const struct tl_conf *c, struct tl_conf_ctx *ctx) {
     const struct tl_tls_domain *d = c->domain[i];
     const struct tl_block *b = &bs->b[i];
     char text[600];
-    if (d->records == TL_RECORDS_USER) continue;
+    if (d->policy.records == TL_RECORDS_USER) continue;
     pthread_once(&once, probe_kernel);
     if (!caps.ulp) return;
     tl_conf_not_offloaded(d->server ? d->server : d->client, &caps, text, sizeof(text));

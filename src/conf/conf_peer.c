@@ -136,7 +136,7 @@ int tl_conf_build_identity(const struct tl_conf *c, const struct tl_block *b,
       p->domain ? p->domain
                 : tl_tls_choose_client(&c->tls_set, tl_str_c(p->identity),
                                        p->n_addr ? &p->addr[0] : &none, &rule);
-  p->by_cert = p->transport == TL_TLS && (p->binding || (d && d->verify_cert));
+  p->by_cert = p->transport == TL_TLS && (p->binding || (d && d->policy.verify_cert));
   return rc;
 }
 

@@ -4,13 +4,16 @@
  * `check --explain` and the manual all read it; nothing about an option is said
  * anywhere else. It stores and checks no value: conf_value.c does.
  */
+#include <assert.h>
+
 #include "conf/conf_internal.h"
 
-#define OPT(type, field, k, d, ...)                                                                \
+#define OPT_AS(name_, type, member, k, d, ...)                                                     \
   {                                                                                                \
-    .name = #field, .kind = TL_OPT_##k, .offset = offsetof(struct type, field), .def = d,          \
+    .name = #name_, .kind = TL_OPT_##k, .offset = offsetof(struct type, member), .def = d,         \
     __VA_ARGS__                                                                                    \
   }
+#define OPT(type, field, k, d, ...) OPT_AS(field, type, field, k, d, __VA_ARGS__)
 
 #define NONE .def_note
 #define RANGE(a, b) .lo = (a), .hi = (b)
@@ -217,8 +220,15 @@ static const struct tl_opt listen_opts[] = {
         WHY = "TLS domain for clients whose server name matches no other"),
 };
 
-#define DOM(field, k, d, ...) OPT(tl_v_domain, field, k, d, __VA_ARGS__)
+#define DOM(field, k, d, ...) OPT(tl_tls_options, field, k, d, __VA_ARGS__)
+#define POL(field, k, d, ...) OPT_AS(field, tl_tls_options, policy.field, k, d, __VA_ARGS__)
+#define POL_MS(field, d, ...) OPT_AS(field, tl_tls_options, policy.field##_ms, TIME, d, __VA_ARGS__)
+#define OCSP(field, k, d, ...)                                                                     \
+  OPT_AS(ocsp_##field, tl_tls_options, policy.ocsp.field, k, d, __VA_ARGS__)
+#define OCSP_MS(field, d, ...)                                                                     \
+  OPT_AS(ocsp_##field, tl_tls_options, policy.ocsp.field##_ms, TIME, d, __VA_ARGS__)
 #define INH TL_OPT_INHERIT
+#define INH_TRUST (TL_OPT_INHERIT | TL_OPT_TRUST)
 #define KEYS (TL_OPT_PEM | TL_OPT_URI | TL_OPT_SECRET)
 
 static const struct tl_opt domain_opts[] = {
@@ -228,7 +238,7 @@ static const struct tl_opt domain_opts[] = {
     DOM(match_ip_address, LIST, NULL, NONE = "any",
         WHY = "listener or destination addresses it serves, \"address\", \"address:port\" or "
               "\"*\"; beside match_sip_domain both must fit"),
-    DOM(strict_sni, BOOL, "false", .flags = INH,
+    POL(strict_sni, BOOL, "false", .flags = INH,
         WHY = "as server: refuse a client that asks for a name not listed here "
               "(unrecognized_name) where this domain would be the fallback"),
     DOM(role, WORD, "both", .word = roles, .flags = INH,
@@ -249,53 +259,53 @@ static const struct tl_opt domain_opts[] = {
         WHY = "accept a key file that others can read; refused otherwise"),
     DOM(allow_expired, BOOL, "false", .flags = INH,
         WHY = "load an own certificate that has expired or is not valid yet; refused otherwise"),
-    DOM(ca_list, PATH, NULL, NONE = "none", .flags = INH | TL_OPT_PEM, .group = 2,
+    DOM(ca_list, PATH, NULL, NONE = "none", .flags = INH_TRUST | TL_OPT_PEM, .group = 2,
         WHY = "the authorities that are trusted for this domain, and no others; a file with any "
               "number of them, or the PEM text itself"),
-    DOM(ca_dir, PATH, NULL, NONE = "none", .flags = INH, .group = 2,
+    DOM(ca_dir, PATH, NULL, NONE = "none", .flags = INH_TRUST, .group = 2,
         WHY = "directory of such files, with hashed names or without"),
-    DOM(ca_system, BOOL, "false", .flags = INH, .group = 2,
+    DOM(ca_system, BOOL, "false", .flags = INH_TRUST, .group = 2,
         WHY = "trust the authorities of this machine as well"),
-    DOM(send_ca_names, BOOL, "true", .flags = INH,
+    POL(send_ca_names, BOOL, "true", .flags = INH_TRUST,
         WHY = "as server: name the trusted authorities when asking for a certificate, so that a "
               "client of several federations picks the right one"),
-    DOM(ca_names, PATH, NULL, NONE = "those trusted", .flags = INH, .group = 2,
+    DOM(ca_names, PATH, NULL, NONE = "those trusted", .flags = INH_TRUST, .group = 2,
         WHY = "file of the authorities to name instead, in PEM"),
-    DOM(crl_file, PATH, NULL, NONE = "none", .flags = INH, .group = 3,
+    DOM(crl_file, PATH, NULL, NONE = "none", .flags = INH_TRUST, .group = 3,
         WHY = "file of revocation lists, any number of them; who is listed is refused"),
-    DOM(crl_dir, PATH, NULL, NONE = "none", .flags = INH, .group = 3,
+    DOM(crl_dir, PATH, NULL, NONE = "none", .flags = INH_TRUST, .group = 3,
         WHY = "directory of revocation lists"),
-    DOM(crl_check_all, BOOL, "false", .flags = INH,
+    DOM(crl_check_all, BOOL, "false", .flags = INH_TRUST,
         WHY =
             "demand a revocation list for each certificate of a chain, not only the first; who is "
             "listed is refused anyway"),
-    DOM(crl_fetch, BOOL, "false", .flags = INH,
+    DOM(crl_fetch, BOOL, "false", .flags = INH_TRUST,
         WHY = "fetch revocation lists from the distribution points (http) that certificates name, "
               "and again before they are stale"),
-    DOM(crl_stale, WORD, "reject", .word = stale, .flags = INH,
+    POL(crl_stale, WORD, "reject", .word = stale, .flags = INH_TRUST,
         WHY = "what a revocation list past its next update, or missing, means: reject refuses the "
               "certificates of its issuer, accept goes on with the old list or none"),
-    DOM(verify_cert, BOOL, "true", .flags = INH,
+    POL(verify_cert, BOOL, "true", .flags = INH_TRUST,
         WHY = "check the other side's certificate, in either role"),
-    DOM(require_cert, BOOL, "true", .flags = INH,
+    POL(require_cert, BOOL, "true", .flags = INH_TRUST,
         WHY = "as server with verify_cert: refuse a client without a certificate"),
-    DOM(verify_name, BOOL, "true", .flags = INH,
+    POL(verify_name, BOOL, "true", .flags = INH_TRUST,
         WHY = "as client: the certificate must name the SIP domain asked for (RFC 5922 7)"),
-    DOM(allow_cn, BOOL, "false", .flags = INH,
+    POL(allow_cn, BOOL, "false", .flags = INH_TRUST,
         WHY = "take the common name of a certificate without subjectAltName (RFC 5922 7.1)"),
-    DOM(on_unverified, WORD, "reject", .word = unverified, .flags = INH,
+    POL(on_unverified, WORD, "reject", .word = unverified, .flags = INH_TRUST,
         WHY = "reject ends a handshake whose certificate does not verify; accept goes on and "
               "counts the peer as not authenticated"),
-    DOM(check_from, WORD, "off", .word = checked_headers, .flags = INH,
+    POL(check_from, WORD, "off", .word = checked_headers, .flags = INH_TRUST,
         WHY = "from refuses a request whose From names a domain (or exact sip: URI) that the "
               "connection's verified certificate does not speak for; from+pai looks at "
               "P-Asserted-Identity too; off, because trunks carry other domains' callers, but see "
               "anti_spoof"),
-    DOM(eku, WORD, "accept", .word = ekus, .flags = INH,
+    POL(eku, WORD, "accept", .word = ekus, .flags = INH_TRUST,
         WHY = "extended key usage of peers: accept takes SIP (RFC 5924), any, none or TLS in the "
               "peer's role; require takes SIP alone; ignore does not look, nor at that of our own "
               "certificate, which else is shown only in a role that it is for"),
-    DOM(verify_depth, NUM, "9", RANGE(0, 100), .flags = INH,
+    POL(verify_depth, NUM, "9", RANGE(0, 100), .flags = INH_TRUST,
         WHY = "longest chain between a certificate and a trusted authority"),
     DOM(tls_method, STR, "TLSv1_2-TLSv1_3", .flags = INH,
         WHY = "TLS versions spoken: TLSv1_2, TLSv1_3 or a range, also TLSv1_2-; older ones are "
@@ -308,63 +318,65 @@ static const struct tl_opt domain_opts[] = {
         WHY = "key exchange groups in OpenSSL's syntax, best first"),
     {.name = "ec_curve",
      .kind = TL_OPT_STR,
-     .offset = offsetof(struct tl_v_domain, groups),
+     .offset = offsetof(struct tl_tls_options, groups),
      .flags = TL_OPT_ALIAS,
      WHY = "older name of groups"},
     DOM(dh_params, PATH, NULL, NONE = "by the strength of the key", .flags = INH | TL_OPT_PEM,
         WHY = "finite-field parameters for DHE suites of TLS 1.2, if ciphers_list names any; "
               "a file or the PEM text itself"),
-    DOM(handshake_timeout, TIME, NULL, NONE = "the global one", RANGE(0, DAY_MS), .flags = INH,
-        WHY = "a TLS handshake of this domain, if not as said in timeouts; 0: as said there"),
-    DOM(send_timeout, TIME, NULL, NONE = "the global one", RANGE(0, DAY_MS), .flags = INH,
-        WHY = "bytes waiting without progress on its connections, if not as said in timeouts; "
-              "0: as said there"),
-    DOM(max_age, TIME, "0", RANGE(0, 30 * DAY_MS), .flags = INH,
-        WHY = "a connection this old is replaced by a new one; 0: none is"),
-    DOM(max_records, NUM, "23726566", RANGE(64, TL_GCM_RECORDS_MAX), .flags = INH,
+    POL_MS(handshake_timeout, NULL, NONE = "the global one", RANGE(0, DAY_MS), .flags = INH_TRUST,
+           WHY = "a TLS handshake of this domain, if not as said in timeouts; 0: as said there"),
+    POL_MS(send_timeout, NULL, NONE = "the global one", RANGE(0, DAY_MS), .flags = INH_TRUST,
+           WHY = "bytes waiting without progress on its connections, if not as said in timeouts; "
+                 "0: as said there"),
+    POL_MS(max_age, "0", RANGE(0, 30 * DAY_MS), .flags = INH,
+           WHY = "a connection this old is replaced by a new one; 0: none is"),
+    POL(max_records, NUM, "23726566", RANGE(64, TL_GCM_RECORDS_MAX), .flags = INH,
         WHY =
             "records that one AES-GCM key may protect, sent or received (RFC 8446 5.5: 2^24.5, "
             "which can only be lowered); at half of them keys are changed where TLS 1.3 and both "
             "sides can, else the connection is replaced by a new one; a call that is being set up "
             "may pass a lowered bound, never the RFC's"),
-    DOM(tickets, NUM, "1", RANGE(0, 8), .flags = INH,
+    POL(tickets, NUM, "1", RANGE(0, 8), .flags = INH,
         WHY = "TLS 1.3 session tickets per handshake as server; 0: no resumption"),
-    DOM(ticket_lifetime, TIME, "2h", RANGE(1000, 7 * DAY_MS), .flags = INH,
-        WHY = "how long a session that we gave may go on as server (RFC 8446 4.6.1: a week at "
-              "most); the keys of its tickets are replaced at half of it and wiped at its end"),
-    DOM(resumption, BOOL, "true", .flags = INH,
+    POL_MS(ticket_lifetime, "2h", RANGE(1000, 7 * DAY_MS), .flags = INH,
+           WHY = "how long a session that we gave may go on as server (RFC 8446 4.6.1: a week at "
+                 "most); the keys of its tickets are replaced at half of it and wiped at its end"),
+    POL(resumption, BOOL, "true", .flags = INH,
         WHY = "sessions may go on in a later connection, in either role, while the other side's "
               "certificate still passes"),
-    DOM(ocsp_staple, WORD, "off", .word = staples, .flags = INH,
-        WHY = "as server: staple an OCSP answer about our certificate for clients that ask; from a "
-              "file that somebody renews, or fetched; never one that is out of date"),
+    OCSP(staple, WORD, "off", .word = staples, .flags = INH,
+         WHY =
+             "as server: staple an OCSP answer about our certificate for clients that ask; from a "
+             "file that somebody renews, or fetched; never one that is out of date"),
     DOM(ocsp_file, PATH, NULL, NONE = "none", .flags = INH | TL_OPT_LIVE,
         WHY = "with ocsp_staple = file: the answer in DER, read again every five seconds"),
-    DOM(ocsp_stapled, WORD, "off", .word = stapleds, .flags = INH,
-        WHY = "as client: ask for the server's staple and refuse one that says revoked; require "
-              "also refuses a server without a good one, as a must-staple certificate does by "
-              "itself"),
-    DOM(ocsp_client, WORD, "off", .word = ocsp_clients, .flags = INH,
-        WHY = "as server: ask the responder about a client's certificate after the handshake; "
-              "revoked ones are cut off; without an answer soft lets them stay, hard does not"),
-    DOM(ocsp_park, BOOL, "true", .flags = INH,
-        WHY = "with ocsp_client: messages wait for the answer, at most ocsp_timeout; false lets "
-              "them pass meanwhile"),
-    DOM(ocsp_recheck, TIME, "1h", RANGE(1000, 7 * DAY_MS), .flags = INH,
+    OCSP(stapled, WORD, "off", .word = stapleds, .flags = INH,
+         WHY = "as client: ask for the server's staple and refuse one that says revoked; require "
+               "also refuses a server without a good one, as a must-staple certificate does by "
+               "itself"),
+    OCSP(client, WORD, "off", .word = ocsp_clients, .flags = INH,
+         WHY = "as server: ask the responder about a client's certificate after the handshake; "
+               "revoked ones are cut off; without an answer soft lets them stay, hard does not"),
+    OCSP(park, BOOL, "true", .flags = INH,
+         WHY = "with ocsp_client: messages wait for the answer, at most ocsp_timeout; false lets "
+               "them pass meanwhile"),
+    OCSP_MS(
+        recheck, "1h", RANGE(1000, 7 * DAY_MS), .flags = INH,
         WHY = "with ocsp_client: a client that stays connected is asked about again after this, or "
               "when the answer's next update comes first; half a minute at most after a failure"),
-    DOM(ocsp_timeout, TIME, "5s", RANGE(100, 60000), .flags = INH,
-        WHY = "longest wait for an OCSP responder"),
+    OCSP_MS(timeout, "5s", RANGE(100, 60000), .flags = INH,
+            WHY = "longest wait for an OCSP responder"),
     DOM(ocsp_url, STR, NULL, NONE = "named by the certificate", .flags = INH,
         WHY = "the OCSP responder to ask, http:// only: answers carry their own signature"),
     DOM(advertise, STR, NULL, NONE = "the listener's",
         WHY = "\"host[:port]\" that goes into Via and Record-Route on this domain's connections: a "
               "name its certificate carries"),
-    DOM(alias, BOOL, "true", .flags = INH,
+    POL(alias, BOOL, "true", .flags = INH,
         WHY = "connection reuse in both directions (RFC 5923): say alias in Via where we have a "
               "certificate to show, and send requests back on a connection whose verified "
               "certificate entitles it"),
-    DOM(records, WORD, NULL, .word = records_modes, NONE = "the global one", .flags = INH,
+    POL(records, WORD, NULL, .word = records_modes, NONE = "the global one", .flags = INH,
         WHY = "who encrypts this domain's records, if not as said at the top"),
 };
 
@@ -512,7 +524,7 @@ const struct tl_conf_section tl_conf_sections[TL_SECTIONS] = {
         "listen", true, tl_v_listen, listen_opts, "transport:address[:port]",
         "A socket to serve: udp, tcp or tls; port 5060, or 5061 for tls, if none is given."),
     [TL_SEC_DOMAIN] =
-        SECTION("tls_domain", true, tl_v_domain, domain_opts, "its name",
+        SECTION("tls_domain", true, tl_tls_options, domain_opts, "its name",
                 "Certificate, trust and policy under one name. What a domain does not set it takes "
                 "from the domain named default, if there is one."),
     [TL_SEC_DATABASE] = SECTION(
@@ -548,6 +560,9 @@ const char *tl_conf_foreign(const char *name) {
     if (strcmp(foreign[i].name, name) == 0) return foreign[i].answer;
   return NULL;
 }
+
+/* Words and times are stored as uint32_t, also where the field is an enum. */
+static_assert(sizeof(enum tl_eku) == sizeof(uint32_t), "enums are as wide as words");
 
 const struct tl_opt *tl_conf_option(const struct tl_conf_section *s, const char *name) {
   for (size_t i = 0; i < s->n_opt; i++)

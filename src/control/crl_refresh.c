@@ -262,7 +262,7 @@ static json_t *list_row(const struct tl_tls_domain *d, const struct tl_crl_info 
                    i->next_update ? json_integer((json_int_t)(i->next_update - now)) : json_null(),
                    "entries", (json_int_t)i->entries, "source", tl_rpc_text(i->source, SIZE_MAX),
                    "fetched", i->fetched, "stale", i->next_update && i->next_update < now,
-                   "when_stale", d->crl_stale_accept ? "accept" : "reject");
+                   "when_stale", d->policy.crl_stale == TL_STALE_ACCEPT ? "accept" : "reject");
 }
 
 static void add_lists(json_t *to, const struct tl_tls_domain *d) {

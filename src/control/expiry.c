@@ -88,8 +88,9 @@ static void check_list(void *arg, const struct tl_tls_domain *d, size_t at,
          level == 2 ? "A revocation list is stale." : "A revocation list is about to be stale.",
          TL_FC("issuer", i->issuer), TL_FC("source", i->source), TL_FC("tls_domain", d->name),
          TL_FI("seconds_left", left),
-         TL_FC("then",
-               d->crl_stale_accept ? "it still counts" : "certificates of its issuer are refused"));
+         TL_FC("then", d->policy.crl_stale == TL_STALE_ACCEPT
+                           ? "it still counts"
+                           : "certificates of its issuer are refused"));
 }
 
 /* Calls FN for each list of D. */

@@ -31,7 +31,7 @@ static void verify_chain(struct tl_ledger *l, const struct tl_ledger_item *it,
                          const struct tl_tls_domain *d) {
   struct tl_known *k = it->known;
   struct tl_verdict v = {0};
-  const char *name = !it->key.server && d->verify_name && it->key.name ? it->key.name : "";
+  const char *name = !it->key.server && d->policy.verify_name && it->key.name ? it->key.name : "";
   if (k->run == l->run) return;
   k->run = l->run;
   k->at = time(NULL);
@@ -47,16 +47,16 @@ static void verify_chain(struct tl_ledger *l, const struct tl_ledger_item *it,
 static bool is_allowed(struct tl_ledger *l, const struct tl_ledger_item *it,
                        const struct tl_tls_domain *d, struct tl_directive *out) {
   out->pass = false;
-  if (!d->verify_cert) return true;
+  if (!d->policy.verify_cert) return true;
   if (!it->key.identity) {
-    if (!it->key.server || !d->require_cert) return true;
+    if (!it->key.server || !d->policy.require_cert) return true;
     out->alert = ALERT_CERTIFICATE_REQUIRED;
     snprintf(out->why, sizeof(out->why), "the peer has shown no certificate");
     return false;
   }
   verify_chain(l, it, d);
   out->pass = it->known->code == TL_VERIFY_OK;
-  if (out->pass || d->accept_unverified) return true;
+  if (out->pass || d->policy.on_unverified == TL_UNVERIFIED_ACCEPT) return true;
   out->alert = tl_verify_alert((int)it->known->code);
   snprintf(out->why, sizeof(out->why), "%.*s", (int)sizeof(out->why) - 1, it->known->why);
   return false;
@@ -71,7 +71,8 @@ static bool out_of_date(const struct tl_conn_class *who) {
 static bool revoked_since(struct tl_control *c, struct tl_ledger_item *it,
                           const struct tl_tls_domain *d, struct tl_directive *out) {
   const struct tl_conn_class *who = &it->key;
-  if (!who->server || !who->verified || !who->identity || d->ocsp.client == TL_OCSP_CLIENT_OFF)
+  if (!who->server || !who->verified || !who->identity ||
+      d->policy.ocsp.client == TL_OCSP_CLIENT_OFF)
     return false;
   if (!tl_ocsp_client_revoked(c, d, who->identity)) return false;
   it->known->code = TL_VERIFY_REVOKED;

@@ -209,7 +209,7 @@ static struct job *job_new(struct tl_control *c, const struct tl_tls_domain *d,
   memcpy(j->sha256, sha256, sizeof(j->sha256));
   j->identity = tl_identity_ref(id);
   snprintf(j->domain, sizeof(j->domain), "%s", d->name);
-  j->recheck_s = d->ocsp.recheck_ms / 1000;
+  j->recheck_s = d->policy.ocsp.recheck_ms / 1000;
   j->issuer = tl_ocsp_issuer(tl_identity_leaf(id), id->chain, d->server);
   j->next = c->ocsp_client->jobs;
   c->ocsp_client->jobs = j;
@@ -219,15 +219,15 @@ static struct job *job_new(struct tl_control *c, const struct tl_tls_domain *d,
 /* Sends the query of J; if that fails, J is concluded. */
 static void order_question(struct job *j, const struct tl_tls_domain *d) {
   const struct tl_ocsp_verdict none = {.status = TL_OCSP_NONE};
-  char *named = d->ocsp.url ? NULL : tl_ocsp_responder(tl_identity_leaf(j->identity));
-  const char *url = d->ocsp.url ? d->ocsp.url : named, *why = NULL;
+  char *named = d->ocsp_url ? NULL : tl_ocsp_responder(tl_identity_leaf(j->identity));
+  const char *url = d->ocsp_url ? d->ocsp_url : named, *why = NULL;
   int rc = 0;
   if (!j->issuer)
     why = "the issuer of the certificate is not known";
   else if (!url)
     why = "the certificate names no http:// responder; set ocsp_url";
   else if ((rc = tl_ocsp_order(j->c, tl_identity_leaf(j->identity), j->issuer, url,
-                               d->ocsp.timeout_ms, on_fetched, j)))
+                               d->policy.ocsp.timeout_ms, on_fetched, j)))
     why = rc == TL_ELIMIT ? "too many fetches are under way" : tl_strerror(rc);
   else
     tl_count(&j->c->rt->control.counters, TL_C_OCSP_ASKED);
@@ -254,8 +254,8 @@ static void consider_client(struct tl_control *c, const struct tl_ocsp_ask *a) {
   uint8_t sha256[32];
   struct waiter w = {.worker = a->worker,
                      .conn = a->conn,
-                     .deadline_ms = tl_now_ms() + a->domain->ocsp.timeout_ms,
-                     .hard = a->domain->ocsp.client == TL_OCSP_CLIENT_HARD,
+                     .deadline_ms = tl_now_ms() + a->domain->policy.ocsp.timeout_ms,
+                     .hard = a->domain->policy.ocsp.client == TL_OCSP_CLIENT_HARD,
                      .parked = a->parked};
   if (!tl_identity_cert_digest(a->identity, sha256)) {
     apply_policy(c, &w);

@@ -62,7 +62,7 @@ static void on_staple_failed(const struct tl_tls_domain *d, struct tl_staple *s,
   snprintf(s->problem, sizeof(s->problem), "%s", why);
   tl_staple_look(s, &v);
   const time_t left = v.next_update - time(NULL);
-  if (news || d->ocsp.staple == TL_STAPLE_FETCH)
+  if (news || d->policy.ocsp.staple == TL_STAPLE_FETCH)
     TL_LOG(TL_LOG_WARN, "No good OCSP answer for our own certificate could be had.",
            TL_FC("tls_domain", d->name), TL_FC("reason", why),
            TL_FI("stapled_for_s", v.status == TL_OCSP_GOOD && left > 0 ? left : 0));
@@ -102,13 +102,13 @@ static void on_fetched(struct tl_fetch *f, void *arg) {
 
 static void order_staple(struct tl_control *c, struct tl_tls_domain *d, size_t i) {
   struct tl_staple *s = &d->staple[i];
-  char *named = d->ocsp.url ? NULL : tl_ocsp_responder(s->cert);
-  const char *url = d->ocsp.url ? d->ocsp.url : named;
+  char *named = d->ocsp_url ? NULL : tl_ocsp_responder(s->cert);
+  const char *url = d->ocsp_url ? d->ocsp_url : named;
   struct job *j = url ? calloc(1, sizeof(*j)) : NULL;
   int rc = TL_ENOMEM;
   if (j) {
     *j = (struct job){c, tl_tls_domain_ref(d), i};
-    rc = tl_ocsp_order(c, s->cert, s->issuer, url, d->ocsp.timeout_ms, on_fetched, j);
+    rc = tl_ocsp_order(c, s->cert, s->issuer, url, d->policy.ocsp.timeout_ms, on_fetched, j);
   }
   if (j && rc) {
     tl_tls_domain_unref(d);
@@ -164,7 +164,7 @@ void tl_ocsp_staple_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms)
     for (size_t k = 0; k < d->n_staple; k++) {
       struct tl_staple *s = &d->staple[k];
       if (!s->busy && s->due_ms <= now_ms) {
-        if (d->ocsp.staple == TL_STAPLE_FILE)
+        if (d->policy.ocsp.staple == TL_STAPLE_FILE)
           read_file(d);
         else
           order_staple(c, d, k);
@@ -197,7 +197,7 @@ static json_t *json_staple(const struct tl_tls_domain *d, struct tl_staple *s) {
   tl_staple_serial(s, serial, sizeof(serial));
   json_t *j = json_pack("{s:o, s:s, s:s, s:s, s:b, s:o, s:o, s:I, s:o}", "domain",
                         tl_rpc_text(d->name, SIZE_MAX), "serial", serial, "source",
-                        d->ocsp.staple == TL_STAPLE_FILE ? "file" : "fetch", "status",
+                        d->policy.ocsp.staple == TL_STAPLE_FILE ? "file" : "fetch", "status",
                         tl_ocsp_status_name(v.status), "stapled", in_date, "this_update",
                         tl_json_time(v.this_update), "next_update", tl_json_time(v.next_update),
                         "seconds_left", (json_int_t)(in_date ? v.next_update - now : 0), "problem",

@@ -134,12 +134,12 @@ static json_t *json_domain(const struct tl_tls_domain *d, const struct tl_tls_do
   if (d->server) json_array_append_new(roles, json_string("server"));
   if (d->client) json_array_append_new(roles, json_string("client"));
   if (d->not_after) left = json_integer((json_int_t)(d->not_after - time(NULL)) / 86400);
-  json_t *j =
-      json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:s, s:b}", "name",
-                tl_json_text(d->name), "roles", roles, "serial", TEXT(d->serial), "subject",
-                tl_json_text(d->subject), "not_after", tl_json_time(d->not_after), "days_left",
-                left, "verify_cert", d->verify_cert, "require_cert", d->require_cert, "verify_name",
-                d->verify_name, "records", records[d->records % 3], "fallback", d == fallback);
+  json_t *j = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:s, s:b}", "name",
+                        tl_json_text(d->name), "roles", roles, "serial", TEXT(d->serial), "subject",
+                        tl_json_text(d->subject), "not_after", tl_json_time(d->not_after),
+                        "days_left", left, "verify_cert", d->policy.verify_cert, "require_cert",
+                        d->policy.require_cert, "verify_name", d->policy.verify_name, "records",
+                        records[d->policy.records % 3], "fallback", d == fallback);
   json_object_set_new(j, "certificate", tl_json_identity(d->own));
   json_object_set_new(j, "certificates", json_integer((json_int_t)d->n_cred));
   /* Our CertificateRequest: the number of names and the bytes of their list. */

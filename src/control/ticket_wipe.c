@@ -16,7 +16,7 @@ void tl_tickets_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
       const struct tl_tls_domain *d = conf->domain[i];
       if (!d->ticket_keys) continue;
       tl_tickets_wipe(d->ticket_keys);
-      if (d->ticket_lifetime_s < ms / 500) ms = d->ticket_lifetime_s * 500;
+      if (d->policy.ticket_lifetime_ms / 2 < ms) ms = d->policy.ticket_lifetime_ms / 2;
     }
     tl_conf_unref(conf);
     c->tickets_ms = now_ms + (ms < LOOK_MS_MIN ? LOOK_MS_MIN : ms);

@@ -76,7 +76,7 @@ static void tell_worker(const struct tl_alias *own, unsigned worker, bool gone) 
   a->addr = own->addr;
   a->identity = gone ? NULL : tl_identity_ref(t->identity);
   a->generation = t->domain->generation;
-  a->allow_cn = t->domain->allow_cn;
+  a->allow_cn = t->domain->policy.allow_cn;
   if (tl_mailbox_post(&to->mailbox, &a->mail) == TL_OK) return;
   tl_count(n->counters, TL_C_MAIL_FULL);
   told_free(a);
@@ -112,8 +112,8 @@ int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port) {
   const struct tl_conn_tls *t = c->tls;
   struct tl_net *n = c->net;
   c->alias_checked = true; /* once per connection: asking again gains a stranger nothing */
-  if (!t || c->outgoing || c->retired || !t->domain || !t->domain->alias) return TL_ENOTSUP;
-  if (!tl_identity_may_alias(t->identity, t->peer_verified, sent_by, t->domain->allow_cn)) {
+  if (!t || c->outgoing || c->retired || !t->domain || !t->domain->policy.alias) return TL_ENOTSUP;
+  if (!tl_identity_may_alias(t->identity, t->peer_verified, sent_by, t->domain->policy.allow_cn)) {
     tl_count(n->counters, TL_C_ALIAS_REFUSED);
     return TL_EVERIFY;
   }
@@ -168,7 +168,7 @@ bool tl_alias_stands(const struct tl_conn *c) {
 static bool serves_key(const struct tl_conn *c, const struct tl_conn_key *k) {
   const struct tl_conn_tls *t = c->tls;
   return tl_alias_stands(c) &&
-         is_entitled(k, t->identity, t->domain->generation, t->domain->allow_cn);
+         is_entitled(k, t->identity, t->domain->generation, t->domain->policy.allow_cn);
 }
 
 struct tl_conn *tl_alias_find(struct tl_net *n, const struct tl_conn_key *k) {

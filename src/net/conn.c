@@ -65,7 +65,7 @@ static int slot_take(struct tl_net *n, uint32_t *out) {
 /* How long its peer may go without reading; 0: forever. */
 static uint32_t send_ms(const struct tl_conn *c) {
   const struct tl_tls_domain *d = c->tls ? c->tls->domain : NULL;
-  const uint32_t own = d ? d->send_timeout_ms : 0;
+  const uint32_t own = d ? d->policy.send_timeout_ms : 0;
   return own ? own : c->net->conf->timeouts.send;
 }
 
@@ -372,7 +372,7 @@ static int dial_tcp(struct tl_conn *c) {
 }
 
 static uint32_t handshake_ms(const struct tl_net *n, const struct tl_conn_key *k) {
-  uint32_t own = k->domain ? k->domain->handshake_timeout_ms : 0;
+  uint32_t own = k->domain ? k->domain->policy.handshake_timeout_ms : 0;
   return own ? own : n->conf->timeouts.handshake;
 }
 
@@ -446,7 +446,7 @@ static uint32_t jitter_ms(const struct tl_conn *c, uint32_t ms) {
 /* The shorter of the peer's max_age, which came with the key, and the TLS domain's. */
 static void set_max_age(struct tl_conn *c) {
   const struct tl_tls_domain *d = c->tls ? c->tls->domain : NULL;
-  uint32_t peer = c->max_age_ms, domain = d ? d->max_age_ms : 0;
+  uint32_t peer = c->max_age_ms, domain = d ? d->policy.max_age_ms : 0;
   uint32_t ms = !peer || (domain && domain < peer) ? domain : peer;
   c->max_age_ms = ms ? jitter_ms(c, ms) : 0;
 }

@@ -51,7 +51,7 @@ static void on_mail(struct tl_op *op, int res, uint32_t flags) {
 /* The ULP is attached before the TLS domain is known, so one domain that wants it suffices. */
 static bool wants_kernel(const struct tl_conf *c) {
   for (size_t i = 0; i < c->n_domain; i++) {
-    enum tl_records_mode m = c->domain[i]->records;
+    enum tl_records_mode m = c->domain[i]->policy.records;
     if (m == TL_RECORDS_KERNEL || (m == TL_RECORDS_AUTO && c->records != TL_RECORDS_USER))
       return true;
   }

@@ -207,8 +207,8 @@ static void keep_time(struct tl_hs_conn *c) {
   const struct tl_tls_domain *d = c->dial ? NULL : tl_hs_domain(c->hs);
   if (!d || c->timed) return;
   c->timed = true;
-  if (d->handshake_timeout_ms)
-    tl_hk_timer_at(c->hk, &c->timer, c->started_ms + d->handshake_timeout_ms);
+  if (d->policy.handshake_timeout_ms)
+    tl_hk_timer_at(c->hk, &c->timer, c->started_ms + d->policy.handshake_timeout_ms);
 }
 
 static void after_step(struct tl_hs_conn *c, int rc) {
@@ -322,8 +322,8 @@ static int make_handshake(struct tl_hs_conn *c) {
 
 static bool may_use_kernel(const struct tl_hs_conn *c) {
   if (!c->hk->th.rt->caps.ulp) return false;
-  if (!c->dial || c->dial->domain->records == TL_RECORDS_AUTO) return c->hk->want_kernel;
-  return c->dial->domain->records == TL_RECORDS_KERNEL;
+  if (!c->dial || c->dial->domain->policy.records == TL_RECORDS_AUTO) return c->hk->want_kernel;
+  return c->dial->domain->policy.records == TL_RECORDS_KERNEL;
 }
 
 void tl_hk_conn_prepare(struct tl_hs_conn *c) {

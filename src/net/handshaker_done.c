@@ -10,7 +10,8 @@
 #include "tieline/log.h"
 
 static enum tl_records_mode mode_of(const struct tl_hs_conn *c, const struct tl_hs_result *s) {
-  return s->domain->records == TL_RECORDS_AUTO ? c->conf->records : s->domain->records;
+  return s->domain->policy.records == TL_RECORDS_AUTO ? c->conf->records
+                                                      : s->domain->policy.records;
 }
 
 /* Puts both directions into the kernel, or says in OUT why not. TL_EIO: the socket is useless. */

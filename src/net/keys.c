@@ -34,7 +34,7 @@ static uint64_t key_spent(uint64_t max) { return max - max / 8; }
 static uint64_t records_max(const struct tl_conn *c) {
   const struct tl_conn_tls *t = c->tls;
   if (t->cipher == TL_CHACHA20_POLY1305) return 0;
-  return t->domain ? t->domain->max_records : TL_GCM_RECORDS_MAX;
+  return t->domain ? t->domain->policy.max_records : TL_GCM_RECORDS_MAX;
 }
 
 /* An upper bound, give or take a few, on the records that have passed: about one for each message

@@ -16,7 +16,7 @@ bool tl_park_wanted(const struct tl_handoff *h) {
   struct tl_ocsp_known known;
   uint8_t sha256[32];
   if (!h->server || !h->peer_verified || !h->domain || !h->identity ||
-      h->domain->ocsp.client == TL_OCSP_CLIENT_OFF)
+      h->domain->policy.ocsp.client == TL_OCSP_CLIENT_OFF)
     return false;
   return !tl_identity_cert_digest(h->identity, sha256) ||
          !tl_ocsp_recall(sha256, time(NULL), &known) || known.status != TL_OCSP_GOOD;
@@ -45,7 +45,7 @@ static int post_question(struct tl_conn *c, bool park) {
 }
 
 int tl_park_ask(struct tl_conn *c) {
-  const struct tl_ocsp_policy *p = &c->tls->domain->ocsp;
+  const struct tl_ocsp_policy *p = &c->tls->domain->policy.ocsp;
   int rc = post_question(c, p->park);
   if (rc) { /* soft: the ledger asks later */
     atomic_store(&c->net->rt->reverify_pending, true);

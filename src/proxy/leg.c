@@ -59,7 +59,8 @@ static struct tl_leg_end leg_end_of(const struct tl_proxy *p, const struct tl_fl
 /* A name that was not verified identifies nobody. */
 static bool holds_to_name(const struct tl_target *t) {
   const struct tl_tls_domain *d = t->transport == TL_TLS ? t->domain : NULL;
-  return d && d->verify_cert && d->verify_name && !d->accept_unverified;
+  return d && d->policy.verify_cert && d->policy.verify_name &&
+         d->policy.on_unverified == TL_UNVERIFIED_REJECT;
 }
 
 struct tl_route_token tl_leg_token(struct tl_proxy *p, const struct tl_plan *plan,

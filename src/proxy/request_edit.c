@@ -75,7 +75,7 @@ static void side_of(struct tl_proxy *p, const struct tl_flow *flow, const struct
   s->host = s->ip;
   if (d && d->advertise_port) s->port = d->advertise_port;
   /* RFC 5923 8.1: on connections that we dialled, if we can prove who we are. */
-  s->alias = d && d->alias && d->client_cert && c && c->outgoing;
+  s->alias = d && d->policy.alias && d->client_cert && c && c->outgoing;
   if (d && d->advertise_host)
     s->host = d->advertise_host;
   else if (l && l->advertise_host && *l->advertise_host)

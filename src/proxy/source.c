@@ -293,8 +293,8 @@ static struct tl_source *of_conn(struct tl_proxy *p, struct tl_conn *c) {
                     .dialled = c->outgoing};
   if (verified_now(c)) f.id = c->tls->identity;
   if (c->tls && c->tls->domain) {
-    f.allow_cn = c->tls->domain->allow_cn;
-    f.check = c->tls->domain->check_from;
+    f.allow_cn = c->tls->domain->policy.allow_cn;
+    f.check = c->tls->domain->policy.check_from;
   }
   fill_source(p, s, &f);
   return s;

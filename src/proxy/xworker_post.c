@@ -44,8 +44,8 @@ static void tell_sender(struct tl_proxy *p, const struct tl_flow *from, struct t
   if (c && c->tls && c->tls->peer_verified) id = c->tls->identity;
   r->by.identity = id ? tl_identity_ref(id) : NULL;
   const struct tl_tls_domain *d = c && c->tls ? c->tls->domain : NULL;
-  r->allow_cn = c ? d && d->allow_cn : p->handled.allow_cn;
-  r->check = c ? d ? d->check_from : TL_CHECK_FROM_OFF : p->handled.check;
+  r->allow_cn = c ? d && d->policy.allow_cn : p->handled.allow_cn;
+  r->check = c ? d ? d->policy.check_from : TL_CHECK_FROM_OFF : p->handled.check;
   r->dialled = c ? c->outgoing : p->handled.dialled;
 }
 

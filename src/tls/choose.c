@@ -139,7 +139,7 @@ static void consider_domain(struct search *s, struct tl_tls_domain *d) {
   int r = rank_domain(s->set, s->ask, d, s->lower, &why);
   /* With strict_sni it does not serve by this rule, nor does a domain after it. */
   bool refuses = r != UNFIT && r / STEPS > TL_CHOICE_SNI_WILDCARD && s->lower && s->ask->server &&
-                 d->strict_sni;
+                 d->policy.strict_sni;
   if (refuses) why = "strict_sni: it does not list the name asked for";
   /* Authorities are compared only where they can decide, or are to be shown. */
   bool wanted = s->ask->wanted && r != UNFIT && (r <= s->rank || s->trace) &&

@@ -97,7 +97,7 @@ static void check_purpose(const struct tl_tls_domain *d, const struct tl_tls_opt
   if (!(o->server && serves) && !(o->client && asks))
     what = "The extended key usage of our certificate allows neither SIP nor TLS in its role: most "
            "peers will refuse it.";
-  else if (o->client && !asks && o->eku != TL_EKU_IGNORE)
+  else if (o->client && !asks && o->policy.eku != TL_EKU_IGNORE)
     what =
         "The extended key usage of our certificate is for TLS servers alone: as client it is not "
         "shown, and a neighbour that wants a certificate will refuse us. A second pair for "

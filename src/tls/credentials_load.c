@@ -111,7 +111,7 @@ static void judge_roles(struct tl_tls_domain *d, const struct tl_tls_options *o)
   for (size_t i = 0; i < d->n_cred; i++) {
     struct tl_credential *c = &d->cred[i];
     c->for_server = tl_leaf_for_role(c->leaf, false);
-    c->for_client = o->eku == TL_EKU_IGNORE || tl_leaf_for_role(c->leaf, true);
+    c->for_client = o->policy.eku == TL_EKU_IGNORE || tl_leaf_for_role(c->leaf, true);
     any = any || c->for_server;
   }
   for (size_t i = 0; i < d->n_cred && !any; i++) d->cred[i].for_server = true;

@@ -28,18 +28,18 @@ static int check_options(const struct tl_tls_options *o, struct tl_blame *b) {
   if (!o->server && !o->client)
     return tl_blame_option(b, "role",
                            "a TLS domain needs the server role, the client role or both");
-  if (o->require_cert && !o->verify_cert)
+  if (o->policy.require_cert && !o->policy.verify_cert)
     return tl_blame_option(
         b, "require_cert",
         "require_cert = true contradicts verify_cert = false: a certificate that is "
         "not checked cannot be required");
-  if (o->accept_unverified && !o->verify_cert)
+  if (o->policy.on_unverified == TL_UNVERIFIED_ACCEPT && !o->policy.verify_cert)
     return tl_blame_option(b, "on_unverified",
                            "on_unverified = accept means nothing when verify_cert = false");
   if (o->crl_check_all && !o->crl_file && !o->crl_dir && !o->crl_fetch)
     return tl_blame_option(b, "crl_check_all",
                            "crl_check_all needs crl_file, crl_dir or crl_fetch");
-  if (o->crl_fetch && !o->verify_cert)
+  if (o->crl_fetch && !o->policy.verify_cert)
     return tl_blame_option(b, "crl_fetch", "crl_fetch means nothing when verify_cert = false");
   if (o->min_version != TL_TLS_1_2 && o->min_version != TL_TLS_1_3)
     return tl_blame_option(b, "tls_method", "only TLS 1.2 and TLS 1.3 are supported");
@@ -49,9 +49,9 @@ static int check_options(const struct tl_tls_options *o, struct tl_blame *b) {
     return tl_blame_option(b, "tls_method", "the lowest version is above the highest");
   if (o->server && (!o->certificate || !o->certificate[0]) && !o->credentials_dir)
     return tl_blame_option(b, "certificate", "the server role needs a certificate");
-  if (o->tickets < 0 || o->tickets > 16)
+  if (o->policy.tickets > 16)
     return tl_blame_option(b, "tickets", "tickets must be between 0 and 16");
-  if (o->verify_depth < 0 || o->verify_depth > 100)
+  if (o->policy.verify_depth > 100)
     return tl_blame_option(b, "verify_depth", "verify_depth must be between 0 and 100");
   return tl_domain_check_ocsp(o, b);
 }
@@ -116,7 +116,7 @@ static int set_common(struct tl_tls_domain *d, SSL_CTX *ctx, const struct tl_tls
                                  SSL_OP_LEGACY_SERVER_CONNECT);
   SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_read_ahead(ctx, 0); /* nothing that follows the handshake may be swallowed */
-  SSL_CTX_set_verify_depth(ctx, o->verify_depth);
+  SSL_CTX_set_verify_depth(ctx, (int)o->policy.verify_depth);
   if (SSL_CTX_set_min_proto_version(ctx, o->min_version) != 1 ||
       SSL_CTX_set_max_proto_version(ctx, o->max_version) != 1)
     return tl_blame_option(b, "tls_method", "this OpenSSL refuses the TLS version: %s",
@@ -162,17 +162,16 @@ static int server_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, s
   SSL_CTX_set_max_early_data(ctx, 0);
   if (tl_hs_hook_server(ctx)) return TL_ENOMEM;
   if ((rc = set_dh(ctx, o, b))) return rc;
-  SSL_CTX_set_num_tickets(ctx, o->no_resumption ? 0 : (size_t)o->tickets);
-  if (o->tickets == 0 || o->no_resumption) SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
-  d->ticket_lifetime_s = o->ticket_lifetime_s ? o->ticket_lifetime_s : TL_TICKET_LIFE_S;
-  d->ticket_keys = tl_tickets_new(d->ticket_lifetime_s);
+  SSL_CTX_set_num_tickets(ctx, o->policy.resumption ? o->policy.tickets : 0);
+  if (o->policy.tickets == 0 || !o->policy.resumption) SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+  d->ticket_keys = tl_tickets_new(d->policy.ticket_lifetime_ms / 1000);
   return d->ticket_keys ? 0 : TL_ENOMEM;
 }
 
 static int client_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b) {
   SSL_CTX *ctx = d->client = SSL_CTX_new(TLS_client_method());
   if (!ctx) return TL_ENOMEM;
-  if (o->no_resumption)
+  if (!o->policy.resumption)
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
   else
     tl_hs_hook_sessions(ctx);
@@ -185,9 +184,9 @@ static int load_files(struct tl_tls_domain *d, const struct tl_tls_options *o, s
   STACK_OF(X509) *cas = sk_X509_new_null();
   int rc = cas ? tl_domain_load_credentials(d, o, b) : TL_ENOMEM;
   /* Even if no peer is verified: the authorities complete our own chains. */
-  if (rc == 0 && (o->verify_cert || o->ca_list || o->ca_dir))
+  if (rc == 0 && (o->policy.verify_cert || o->ca_list || o->ca_dir))
     rc = tl_domain_load_trust(d, o, cas, b);
-  if (rc == 0 && o->verify_cert) rc = tl_domain_attach_crls(d, o);
+  if (rc == 0 && o->policy.verify_cert) rc = tl_domain_attach_crls(d, o);
   if (rc == 0) rc = tl_credentials_find_authorities(d, cas);
   sk_X509_pop_free(cas, X509_free);
   return rc;
@@ -216,22 +215,9 @@ int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
   if (!d) return TL_ENOMEM;
   d->refs = 1;
   d->generation = atomic_fetch_add_explicit(&generations, 1, memory_order_relaxed) + 1;
-  d->resumption = !o->no_resumption;
-  d->verify_cert = o->verify_cert;
-  d->require_cert = o->require_cert;
-  d->verify_name = o->verify_name;
-  d->allow_cn = o->allow_cn;
-  d->accept_unverified = o->accept_unverified;
-  d->strict_sni = o->strict_sni;
-  d->crl_stale_accept = o->crl_stale_accept;
-  d->check_from = o->check_from;
-  d->eku = o->eku;
-  d->records = o->records;
-  d->handshake_timeout_ms = o->handshake_timeout_ms;
-  d->send_timeout_ms = o->send_timeout_ms;
-  d->max_age_ms = o->max_age_ms;
-  d->max_records = o->max_records ? o->max_records : TL_GCM_RECORDS_MAX;
-  d->alias = o->alias;
+  d->policy = o->policy;
+  if (!d->policy.max_records) d->policy.max_records = TL_GCM_RECORDS_MAX;
+  if (!d->policy.ticket_lifetime_ms) d->policy.ticket_lifetime_ms = TL_TICKET_LIFE_S * 1000u;
   d->client_cert = o->client && ((o->certificate && *o->certificate) || o->credentials_dir);
   d->advertise_port = o->advertise_port;
   d->name = strdup(o->name ? o->name : "");

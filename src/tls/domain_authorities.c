@@ -22,7 +22,7 @@ static bool describe_authority(X509 *x, struct tl_authority_info *out) {
 
 void tl_tls_domain_authorities(const struct tl_tls_domain *d, tl_authority_fn fn, void *arg) {
   struct tl_authority_info info;
-  if (!d->verify_cert) return;
+  if (!d->policy.verify_cert) return;
   X509_STORE *store = SSL_CTX_get_cert_store(d->server ? d->server : d->client);
   X509_STORE_lock(store);
   STACK_OF(X509_OBJECT) *sk = X509_STORE_get0_objects(store);

@@ -22,7 +22,7 @@ int tl_domain_attach_crls(struct tl_tls_domain *d, const struct tl_tls_options *
   SSL_CTX *ctx = d->server ? d->server : d->client;
   X509_STORE *store = SSL_CTX_get_cert_store(ctx); /* both roles have the same one */
   if (!o->crl_file && !o->crl_dir && !o->crl_fetch) return 0;
-  d->crls = tl_crls_new(o->crl_fetch, o->crl_check_all, o->crl_stale_accept);
+  d->crls = tl_crls_new(o->crl_fetch, o->crl_check_all, o->policy.crl_stale == TL_STALE_ACCEPT);
   if (!d->crls) return TL_ENOMEM;
   /* All levels in any case: tl_crl_judge forgives those whose list is not demanded. */
   X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);

@@ -82,7 +82,7 @@ static void warn_stale_crl(const struct trust *t, const char *file, X509_CRL *cr
   const ASN1_TIME *next = X509_CRL_get0_nextUpdate(crl);
   if (!next || X509_cmp_current_time(next) >= 0) return;
   TL_LOG(TL_LOG_WARN,
-         t->d->crl_stale_accept
+         t->d->policy.crl_stale == TL_STALE_ACCEPT
              ? "The revocation list is past its next update, and still counts as crl_stale says."
              : "The revocation list is past its next update: certificates of its issuer will be "
                "refused.",
@@ -283,7 +283,7 @@ static int announce_names(struct trust *t) {
   if (rc == 0 && t->o->ca_names) rc = names_of_file(t, names);
   for (int i = 0; rc == 0 && !t->o->ca_names && i < sk_X509_num(t->cas); i++)
     rc = add_name(names, sk_X509_value(t->cas, i));
-  if (rc || t->o->withhold_ca_names || !d->server) {
+  if (rc || !t->o->policy.send_ca_names || !d->server) {
     sk_X509_NAME_pop_free(names, X509_NAME_free);
     return rc;
   }

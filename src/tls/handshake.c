@@ -139,10 +139,10 @@ static int classify_error(struct tl_hs *hs) {
   bool no_memory = e && !ERR_SYSTEM_ERROR(e) && ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE;
   ERR_clear_error();
   if (no_memory) return fail_handshake(hs, TL_HS_INTERNAL, TL_ENOMEM, reason);
-  if (hs->wrong_name && !hs->domain->accept_unverified)
+  if (hs->wrong_name && hs->domain->policy.on_unverified == TL_UNVERIFIED_REJECT)
     return fail_handshake(hs, TL_HS_NAME, TL_EVERIFY,
                           "the certificate does not carry the name required");
-  if (hs->ocsp_why[0] && !hs->domain->accept_unverified)
+  if (hs->ocsp_why[0] && hs->domain->policy.on_unverified == TL_UNVERIFIED_REJECT)
     return fail_handshake(hs, TL_HS_VERIFY, TL_EVERIFY, hs->ocsp_why);
   if (hs->failure.alert_received != 0xff) {
     if (hs->failure.alert_received == 0) /* close_notify in the middle */
@@ -212,8 +212,8 @@ static unsigned max_fragment(const SSL *ssl) {
 static int check_name(struct tl_hs *hs, const struct tl_hs_result *s) {
   if (!tl_hs_wants_name(hs)) return 0;
   struct tl_str want = tl_str_c(hs->verify_name);
-  if (s->peer && tl_identity_matches(s->peer, want, hs->domain->allow_cn)) return 0;
-  if (hs->domain->accept_unverified) return 0;
+  if (s->peer && tl_identity_matches(s->peer, want, hs->domain->policy.allow_cn)) return 0;
+  if (hs->domain->policy.on_unverified == TL_UNVERIFIED_ACCEPT) return 0;
   hs->failure.verify_code = X509_V_ERR_HOSTNAME_MISMATCH;
   return fail_handshake(hs, TL_HS_NAME, TL_EVERIFY,
                         "the certificate does not carry the name required");
@@ -223,14 +223,14 @@ static int check_name(struct tl_hs *hs, const struct tl_hs_result *s) {
  * ticket_keys.c has checked it already; this covers every other way that leads here. */
 static int check_resumed(struct tl_hs *hs, struct tl_hs_result *s) {
   struct tl_verdict v;
-  if (!s->resumed || !s->peer || !hs->domain->verify_cert) return 0;
+  if (!s->resumed || !s->peer || !hs->domain->policy.verify_cert) return 0;
   if (!hs->server) return 0; /* checked before it was offered, a moment ago */
   if (tl_tls_verify_identity(hs->domain, hs->server, s->peer, tl_str_c(hs->verify_name), 0, &v) ==
       0)
     return 0;
   SSL_SESSION *session = SSL_get0_session(hs->ssl);
   if (hs->server) SSL_CTX_remove_session(tl_tls_front(), session);
-  if (hs->domain->accept_unverified) {
+  if (hs->domain->policy.on_unverified == TL_UNVERIFIED_ACCEPT) {
     hs->unproven = true;
     return 0;
   }

@@ -75,7 +75,8 @@ static void on_info(const SSL *ssl, int where, int ret) {
 }
 
 bool tl_hs_wants_name(const struct tl_hs *hs) {
-  return !hs->server && hs->verify_name[0] && hs->domain->verify_cert && hs->domain->verify_name;
+  return !hs->server && hs->verify_name[0] && hs->domain->policy.verify_cert &&
+         hs->domain->policy.verify_name;
 }
 
 static void record_failure(struct tl_hs *hs) {
@@ -98,7 +99,7 @@ static int on_verify(X509_STORE_CTX *sc, void *arg) {
   if (rc == 0 && tl_hs_known_revoked(hs, X509_STORE_CTX_get0_cert(sc), &hs->verdict))
     rc = TL_EVERIFY;
   if (rc) record_failure(hs);
-  bool go_on = rc == 0 || hs->domain->accept_unverified;
+  bool go_on = rc == 0 || hs->domain->policy.on_unverified == TL_UNVERIFIED_ACCEPT;
   X509_STORE_CTX_set_error(sc,
                            go_on ? hs->verdict.code : tl_verify_code_for_openssl(hs->verdict.code));
   return go_on;
@@ -107,8 +108,8 @@ static int on_verify(X509_STORE_CTX *sc, void *arg) {
 void tl_hs_enter_domain(struct tl_hs *hs, struct tl_tls_domain *d) {
   hs->domain = tl_tls_domain_ref(d);
   snprintf(hs->failure.domain, sizeof(hs->failure.domain), "%s", d->name);
-  int mode = d->verify_cert ? SSL_VERIFY_PEER : SSL_VERIFY_NONE;
-  if (hs->server && d->require_cert) mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+  int mode = d->policy.verify_cert ? SSL_VERIFY_PEER : SSL_VERIFY_NONE;
+  if (hs->server && d->policy.require_cert) mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
   SSL_set_verify(hs->ssl, mode, NULL);
 }
 
@@ -125,7 +126,7 @@ static int switch_context(struct tl_hs *hs, struct tl_tls_domain *d) {
   sid.generation = d->generation;
   snprintf(sid.name, sizeof(sid.name), "%s", d->name);
   /* With an id that never comes again, TLS 1.2 sessions without tickets cannot be resumed. */
-  if (!d->resumption && RAND_bytes((uint8_t *)&sid, sizeof(sid)) != 1) return TL_ENOMEM;
+  if (!d->policy.resumption && RAND_bytes((uint8_t *)&sid, sizeof(sid)) != 1) return TL_ENOMEM;
   if (!SSL_set_SSL_CTX(ssl, ctx)) return TL_ENOMEM;
   SSL_clear_options(ssl, SSL_get_options(ssl) & ~SSL_CTX_get_options(ctx));
   SSL_set_options(ssl, SSL_CTX_get_options(ctx));

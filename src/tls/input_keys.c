@@ -68,7 +68,9 @@ static const char passphrase_option[] = "private_key_passphrase_file";
 
 static int read_passphrase(const struct tl_tls_options *o, struct passphrase *p,
                            struct tl_blame *b) {
-  return o->passphrase_file ? read_line(o->passphrase_file, passphrase_option, o, p, b) : 0;
+  return o->private_key_passphrase_file
+             ? read_line(o->private_key_passphrase_file, passphrase_option, o, p, b)
+             : 0;
 }
 
 static EVP_PKEY *from_store(const char *uri, struct passphrase *p) {
@@ -109,8 +111,8 @@ static int blame_key(const char *input, const struct tl_tls_options *o, const st
                            what);
   if (p->asked)
     return tl_blame_option(b, "private_key_passphrase_file",
-                           "the passphrase in %s does not open %s: %s", o->passphrase_file, what,
-                           tl_blame_reason());
+                           "the passphrase in %s does not open %s: %s",
+                           o->private_key_passphrase_file, what, tl_blame_reason());
   return tl_blame_option(b, "private_key", "%s holds no private key in PEM form: %s", what,
                          tl_blame_reason());
 }
@@ -129,9 +131,9 @@ static int find_pin(const struct tl_pkcs11_uri *u, const struct tl_tls_options *
   } else if (u->pin_file) {
     out->from = u->pin_file;
     rc = read_line(u->pin_file, out->option, o, p, b);
-  } else if (o->passphrase_file) {
-    out->from = o->passphrase_file;
-    rc = read_line(o->passphrase_file, out->option = passphrase_option, o, p, b);
+  } else if (o->private_key_passphrase_file) {
+    out->from = o->private_key_passphrase_file;
+    rc = read_line(o->private_key_passphrase_file, out->option = passphrase_option, o, p, b);
   }
   out->text = rc == 0 && p->n ? p->text : NULL;
   return rc;

@@ -46,7 +46,7 @@ static int on_asked(SSL *ssl, void *arg) {
 bool tl_hs_known_revoked(const struct tl_hs *hs, X509 *cert, struct tl_verdict *v) {
   struct tl_ocsp_known known;
   uint8_t sha256[32];
-  if (!hs->server || hs->domain->ocsp.client == TL_OCSP_CLIENT_OFF || !v->checked || !cert ||
+  if (!hs->server || hs->domain->policy.ocsp.client == TL_OCSP_CLIENT_OFF || !v->checked || !cert ||
       X509_digest(cert, EVP_sha256(), sha256, NULL) != 1 ||
       !tl_ocsp_recall(sha256, time(NULL), &known) || known.status != TL_OCSP_REVOKED)
     return false;
@@ -88,15 +88,15 @@ static bool must_staple(const SSL *ssl) {
 static int refuse_status(struct tl_hs *hs, int code, const char *fmt, const char *why) {
   if (hs->failure.verify_code == X509_V_OK) hs->failure.verify_code = code;
   snprintf(hs->ocsp_why, sizeof(hs->ocsp_why), fmt, why);
-  return hs->domain
-      ->accept_unverified; /* otherwise OpenSSL sends bad_certificate_status_response */
+  /* otherwise OpenSSL sends bad_certificate_status_response */
+  return hs->domain->policy.on_unverified == TL_UNVERIFIED_ACCEPT;
 }
 
 static int on_staple(SSL *ssl, void *arg) {
   (void)arg;
   struct tl_hs *hs = tl_hs_of_ssl(ssl);
   if (!hs || !hs->domain) return 0;
-  enum tl_ocsp_stapled want = hs->domain->ocsp.stapled;
+  enum tl_ocsp_stapled want = hs->domain->policy.ocsp.stapled;
   /* A failed verification cannot get better; a resumed session was judged before. */
   if (want == TL_STAPLED_OFF || SSL_session_reused(ssl) || hs->verdict.code != X509_V_OK) return 1;
   struct tl_ocsp_verdict v;
@@ -148,15 +148,15 @@ int tl_staple_read(struct tl_tls_domain *d, time_t now, char *why, size_t cap) {
   uint8_t *der = NULL;
   size_t n = 0;
   int rc = TL_EIO; /* the best result so far */
-  if (read_staple(d->ocsp.file, &der, &n)) {
-    snprintf(why, cap, "%s cannot be read, is empty or too long", d->ocsp.file);
+  if (read_staple(d->ocsp_file, &der, &n)) {
+    snprintf(why, cap, "%s cannot be read, is empty or too long", d->ocsp_file);
     ERR_clear_error();
     return TL_EIO;
   }
   for (size_t i = 0; i < d->n_staple && rc != 0; i++) {
     struct tl_ocsp_verdict v;
     rc = tl_staple_set(&d->staple[i], der, n, now, &v);
-    snprintf(why, cap, "%s: %s%s", d->ocsp.file,
+    snprintf(why, cap, "%s: %s%s", d->ocsp_file,
              v.status == TL_OCSP_REVOKED ? "the certificate is revoked: " : "", v.why);
     if (rc == TL_EVERIFY && v.this_update == 0) rc = TL_EIO;
   }
@@ -175,15 +175,14 @@ static int first_read(struct tl_tls_domain *d, struct tl_blame *b) {
 
 int tl_domain_set_ocsp(struct tl_tls_domain *d, const struct tl_tls_options *o,
                        struct tl_blame *b) {
-  d->ocsp = o->ocsp;
-  d->ocsp.file = o->ocsp.file ? strdup(o->ocsp.file) : NULL;
-  d->ocsp.url = o->ocsp.url ? strdup(o->ocsp.url) : NULL;
-  if ((o->ocsp.file && !d->ocsp.file) || (o->ocsp.url && !d->ocsp.url)) return TL_ENOMEM;
-  if (d->client && d->ocsp.stapled != TL_STAPLED_OFF) {
+  d->ocsp_file = o->ocsp_file ? strdup(o->ocsp_file) : NULL;
+  d->ocsp_url = o->ocsp_url ? strdup(o->ocsp_url) : NULL;
+  if ((o->ocsp_file && !d->ocsp_file) || (o->ocsp_url && !d->ocsp_url)) return TL_ENOMEM;
+  if (d->client && d->policy.ocsp.stapled != TL_STAPLED_OFF) {
     SSL_CTX_set_tlsext_status_type(d->client, TLSEXT_STATUSTYPE_ocsp);
     SSL_CTX_set_tlsext_status_cb(d->client, on_staple);
   }
-  if (!d->server || d->ocsp.staple == TL_STAPLE_OFF) return 0;
+  if (!d->server || d->policy.ocsp.staple == TL_STAPLE_OFF) return 0;
   SSL_CTX_set_tlsext_status_cb(d->server, on_asked);
   int rc = 0;
   for (size_t i = 0; i < d->n_cred && rc == 0; i++) {
@@ -195,7 +194,7 @@ int tl_domain_set_ocsp(struct tl_tls_domain *d, const struct tl_tls_options *o,
           "it behind the certificate in its file",
           d->cred[i].label);
   }
-  if (rc == 0 && d->ocsp.staple == TL_STAPLE_FILE) rc = first_read(d, b);
+  if (rc == 0 && d->policy.ocsp.staple == TL_STAPLE_FILE) rc = first_read(d, b);
   return rc;
 }
 
@@ -207,15 +206,15 @@ void tl_domain_free_ocsp(struct tl_tls_domain *d) {
     free(d->staple[i].der);
   }
   free(d->staple);
-  free((char *)d->ocsp.file);
-  free((char *)d->ocsp.url);
+  free(d->ocsp_file);
+  free(d->ocsp_url);
 }
 
 int tl_domain_check_ocsp(const struct tl_tls_options *o, struct tl_blame *b) {
-  const struct tl_ocsp_policy *p = &o->ocsp;
-  if (p->staple == TL_STAPLE_FILE && !p->file)
+  const struct tl_ocsp_policy *p = &o->policy.ocsp;
+  if (p->staple == TL_STAPLE_FILE && !o->ocsp_file)
     return tl_blame_option(b, "ocsp_staple", "ocsp_staple = file needs ocsp_file");
-  if (p->file && p->staple != TL_STAPLE_FILE)
+  if (o->ocsp_file && p->staple != TL_STAPLE_FILE)
     return tl_blame_option(b, "ocsp_file", "ocsp_file means nothing without ocsp_staple = file");
   if (p->staple != TL_STAPLE_OFF && !o->server)
     return tl_blame_option(b, "ocsp_staple", "ocsp_staple is for the server role");
@@ -223,13 +222,13 @@ int tl_domain_check_ocsp(const struct tl_tls_options *o, struct tl_blame *b) {
     return tl_blame_option(b, "ocsp_stapled", "ocsp_stapled is for the client role");
   if (p->client != TL_OCSP_CLIENT_OFF && !o->server)
     return tl_blame_option(b, "ocsp_client", "ocsp_client is for the server role");
-  if ((p->stapled != TL_STAPLED_OFF || p->client != TL_OCSP_CLIENT_OFF) && !o->verify_cert)
+  if ((p->stapled != TL_STAPLED_OFF || p->client != TL_OCSP_CLIENT_OFF) && !o->policy.verify_cert)
     return tl_blame_option(
         b, p->stapled != TL_STAPLED_OFF ? "ocsp_stapled" : "ocsp_client",
         "OCSP contradicts verify_cert = false: a certificate that is not checked needs "
         "no answer about it");
-  if (p->url && strncmp(p->url, "http://", 7) != 0)
+  if (o->ocsp_url && strncmp(o->ocsp_url, "http://", 7) != 0)
     return tl_blame_option(b, "ocsp_url", "\"%s\" is no http:// URL; OCSP answers are signed",
-                           p->url);
+                           o->ocsp_url);
   return 0;
 }

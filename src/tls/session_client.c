@@ -22,13 +22,13 @@ static _Atomic unsigned n_post_hs;
 
 static bool may_offer(const struct tl_hs *hs, const struct tl_identity *id) {
   struct tl_verdict v;
-  if (!hs->domain->verify_cert) return true;
+  if (!hs->domain->policy.verify_cert) return true;
   return id && tl_tls_verify_identity(hs->domain, false, id, tl_str_c(hs->verify_name), 0, &v) == 0;
 }
 
 int tl_hs_offer(struct tl_hs *hs, const struct tl_addr *remote) {
   SSL_SESSION *s;
-  if (!remote || !hs->domain->resumption) return 0;
+  if (!remote || !hs->domain->policy.resumption) return 0;
   int rc = tl_sessions_key(remote, hs->domain, hs->failure.sni, hs->verify_name, hs->session_key);
   if (rc) return rc;
   hs->resumable = true;
@@ -56,7 +56,7 @@ static int on_session(SSL *ssl, SSL_SESSION *s) {
 
 void tl_hs_remember(struct tl_hs *hs, const struct tl_hs_result *s) {
   /* A peer that was admitted without proof must try to prove itself each time. */
-  hs->resumable = hs->resumable && (s->peer_verified || !hs->domain->verify_cert);
+  hs->resumable = hs->resumable && (s->peer_verified || !hs->domain->policy.verify_cert);
   if (!hs->resumable) return;
   tl_identity_unref(hs->offered_id);
   hs->offered_id = s->peer ? tl_identity_ref(s->peer) : NULL;

@@ -158,9 +158,9 @@ bool tl_tickets_client_ok(const struct tl_tls_domain *d, X509 *leaf) {
   struct tl_verdict v;
   struct tl_ocsp_known known;
   uint8_t sha256[32];
-  if (!leaf || !d->verify_cert) return true;
+  if (!leaf || !d->policy.verify_cert) return true;
   if (X509_digest(leaf, EVP_sha256(), sha256, NULL) != 1) return false;
-  if (d->ocsp.client != TL_OCSP_CLIENT_OFF && tl_ocsp_recall(sha256, time(NULL), &known) &&
+  if (d->policy.ocsp.client != TL_OCSP_CLIENT_OFF && tl_ocsp_recall(sha256, time(NULL), &known) &&
       known.status == TL_OCSP_REVOKED)
     return false;
   /* A ticket holds only the client's own certificate; the chain is known while another connection
@@ -178,7 +178,7 @@ static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session, const unsigne
   if (status != SSL_TICKET_EMPTY && hs) hs->resume_offered = true;
   if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
     return SSL_TICKET_RETURN_IGNORE_RENEW;
-  if (!hs || !hs->domain || !hs->domain->resumption ||
+  if (!hs || !hs->domain || !hs->domain->policy.resumption ||
       !tl_tickets_client_ok(hs->domain, SSL_SESSION_get0_peer(session))) {
     if (hs) hs->resume_refused = true;
     ERR_clear_error();
@@ -194,7 +194,7 @@ void tl_tickets_limit(SSL *ssl) {
   SSL_SESSION *session = SSL_get_session(ssl);
   /* OpenSSL takes the lifetime from the context that the handshake began with, which all domains
    * share. */
-  if (d && session) SSL_SESSION_set_timeout(session, (long)d->ticket_lifetime_s);
+  if (d && session) SSL_SESSION_set_timeout(session, (long)d->policy.ticket_lifetime_ms / 1000);
 }
 
 static int on_new_ticket(SSL *ssl, void *arg) {

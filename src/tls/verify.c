@@ -126,7 +126,7 @@ int tl_verify_run(X509_STORE_CTX *sc, const struct tl_tls_domain *d, bool server
   memset(v, 0, sizeof(*v));
   v->alert = 0xff;
   v->name_ok = true;
-  v->checked = d->verify_cert;
+  v->checked = d->policy.verify_cert;
   v->code = X509_V_ERR_APPLICATION_VERIFICATION; /* nothing that could pass for OK */
   if (!v->checked) return 0;
   X509 *leaf = X509_STORE_CTX_get0_cert(sc);
@@ -148,8 +148,8 @@ int tl_verify_run(X509_STORE_CTX *sc, const struct tl_tls_domain *d, bool server
                        X509_STORE_CTX_get_current_cert(sc), NULL);
   if (!tl_chain_acceptable(chain, d, server, &f))
     return set_failure(v, f.code, f.depth, sk_X509_value(chain, f.depth), f.why);
-  if (name.n && d->verify_name) {
-    v->name_ok = tl_identity_cert_matches(leaf, name, d->allow_cn);
+  if (name.n && d->policy.verify_name) {
+    v->name_ok = tl_identity_cert_matches(leaf, name, d->policy.allow_cn);
     if (!v->name_ok)
       return set_failure(v, X509_V_ERR_HOSTNAME_MISMATCH, 0, leaf,
                          "the certificate does not carry the name required");

@@ -160,5 +160,5 @@ bool tl_chain_acceptable(STACK_OF(X509) * chain, const struct tl_tls_domain *d, 
   for (int i = 1; i < sk_X509_num(chain); i++)
     if (!bounds_ok(sk_X509_value(chain, i), i, out)) return false;
   return key_usage_ok(sk_X509_value(chain, 0), !peer_is_client && d->rsa_key_exchange, out) &&
-         eku_ok(chain, d->eku, peer_is_client, out);
+         eku_ok(chain, d->policy.eku, peer_is_client, out);
 }

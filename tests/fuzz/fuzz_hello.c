@@ -67,7 +67,9 @@ static struct tl_tls_domain *make_domain(const char *name) {
                              .private_key = keys,
                              .min_version = TL_TLS_1_2,
                              .max_version = TL_TLS_1_3,
-                             .verify_depth = 5,
+                             .policy.send_ca_names = true,
+                             .policy.resumption = true,
+                             .policy.verify_depth = 5,
                              .server = true};
   must(tl_tls_domain_new(&o, err, sizeof(err), &blame, &d) == 0);
   free(cert_text);

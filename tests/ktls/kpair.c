@@ -64,12 +64,14 @@ static struct tl_tls_domain *make_domain(bool server, enum tl_tls_version v, enu
   struct tl_tls_options o = {.name = "test",
                              .certificate = certs,
                              .private_key = keys,
-                             .verify_depth = 9,
+                             .policy.send_ca_names = true,
+                             .policy.resumption = true,
+                             .policy.verify_depth = 9,
                              .min_version = (int)v,
                              .max_version = (int)v,
                              .ciphers_list = v == TL_TLS_1_2 ? tls12[c] : NULL,
                              .ciphersuites = v == TL_TLS_1_3 ? tls13[c] : NULL,
-                             .tickets = tickets,
+                             .policy.tickets = tickets,
                              .server = server,
                              .client = !server};
   struct tl_tls_domain *d = NULL;

@@ -366,8 +366,8 @@ Test(conf, lab_sample_loads) {
   struct tl_conf *c = t.conf;
   cr_expect_eq(c->n_listen, 3);
   cr_expect_eq(c->listen[0].domain, c->domain[0]);
-  cr_expect_not(c->domain[0]->verify_cert);
-  cr_expect_not(c->domain[0]->require_cert);
+  cr_expect_not(c->domain[0]->policy.verify_cert);
+  cr_expect_not(c->domain[0]->policy.require_cert);
   cr_expect(c->route[0].relay_request_uri);
   cr_expect_eq(c->route[0].domain, c->domain[0]);
   cr_expect_str_eq(c->control_socket, "/run/tieline/lab.sock");
@@ -399,7 +399,7 @@ Test(conf, demo_sample_loads) {
   setenv("TIELINE_PKI", dir, 1);
   struct conf_try t = conf_try_sample("configs/demo.conf");
   cr_assert_eq(t.rc, 0, "%s", t.complaint[0]);
-  cr_expect(t.conf->domain[0]->verify_cert && t.conf->domain[0]->verify_name);
+  cr_expect(t.conf->domain[0]->policy.verify_cert && t.conf->domain[0]->policy.verify_name);
   cr_expect_eq(t.conf->n_listen, 4);
   cr_expect_eq(t.conf->route[0].peer[0], &t.conf->peer[0]);
   conf_try_free(&t);
@@ -418,7 +418,7 @@ Test(conf, interconnect_sample_loads) {
   struct tl_conf *c = t.conf;
   cr_expect_str_eq(c->tls_set.fallback->name, "default");
   cr_expect_str_eq(c->peer[1].domain->name, "chicago");
-  cr_expect(c->domain[1]->require_cert, "inherited");
+  cr_expect(c->domain[1]->policy.require_cert, "inherited");
   cr_expect_eq(SSL_CTX_get_min_proto_version(c->domain[1]->server), TLS1_3_VERSION);
   cr_expect(tl_conf_is_local(c, TL_STR("sbc.atlanta.example"), 5061));
   conf_try_free(&t);

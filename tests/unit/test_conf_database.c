@@ -130,7 +130,8 @@ Test(conf_database, e2_blobs_in_der_and_columns_of_another_name) {
                              " certificate_col = c private_key_col = k ca_list_col = ca }\n");
   cr_expect_str_eq(c->domain[0]->subject, "CN=a");
   cr_expect(c->domain[0]->server && c->domain[0]->client, "without a type: both");
-  cr_expect(c->domain[0]->verify_cert && c->domain[0]->require_cert, "what is not said is secure");
+  cr_expect(c->domain[0]->policy.verify_cert && c->domain[0]->policy.require_cert,
+            "what is not said is secure");
   tl_conf_unref(c);
   bad(L "tls_database { url = \"sqlite:tls.db\"\n table = mine domain_col = name }\n",
       "t.conf:3: tls_database: table mine of ");

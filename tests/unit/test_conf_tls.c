@@ -23,7 +23,7 @@ static struct tl_conf *good(const char *text, const struct tl_conf *previous) {
   return t.conf;
 }
 
-static const struct tl_v_domain *values(const struct tl_conf *c, size_t i) {
+static const struct tl_tls_options *values(const struct tl_conf *c, size_t i) {
   return c->raw->sec[TL_SEC_DOMAIN].b[i].values;
 }
 
@@ -31,10 +31,10 @@ Test(conf_tls, e3_secure_defaults) {
   conf_certificate("a", 1, 0600);
   struct tl_conf *c = good(L "tls_domain \"d\" { " CERT "}\n", NULL);
   const struct tl_tls_domain *d = c->domain[0];
-  cr_expect(d->verify_cert && d->require_cert && d->verify_name);
-  cr_expect_not(d->allow_cn || d->accept_unverified);
+  cr_expect(d->policy.verify_cert && d->policy.require_cert && d->policy.verify_name);
+  cr_expect_not(d->policy.allow_cn || d->policy.on_unverified == TL_UNVERIFIED_ACCEPT);
   cr_expect(d->server && d->client, "both roles");
-  cr_expect_eq(values(c, 0)->verify_depth, 9);
+  cr_expect_eq(values(c, 0)->policy.verify_depth, 9);
   cr_expect_str_eq(values(c, 0)->tls_method, "TLSv1_2-TLSv1_3");
   cr_expect_eq(SSL_CTX_get_min_proto_version(d->server), TLS1_2_VERSION);
   cr_expect_eq(c->tls_set.fallback, d, "the only domain is the default");
@@ -75,15 +75,15 @@ Test(conf_tls, d14_unset_options_come_from_default) {
              "tls_domain \"own\" { certificate = b.pem private_key = b.key ca_list = b.pem\n"
              "  require_cert = true }\n",
            NULL);
-  const struct tl_v_domain *first = values(c, 0), *own = values(c, 2);
-  cr_expect_eq(first->verify_depth, 2, "what is set stays");
-  cr_expect_eq(first->tickets, 3);
-  cr_expect_not(first->require_cert);
+  const struct tl_tls_options *first = values(c, 0), *own = values(c, 2);
+  cr_expect_eq(first->policy.verify_depth, 2, "what is set stays");
+  cr_expect_eq(first->policy.tickets, 3);
+  cr_expect_not(first->policy.require_cert);
   cr_expect_str_eq(first->certificate[0], values(c, 1)->certificate[0]);
   cr_expect_null(first->match_sip_domain, "what it serves is its own");
-  cr_expect_eq(c->domain[0]->records, TL_RECORDS_USER);
-  cr_expect_eq(own->verify_depth, 4);
-  cr_expect(own->require_cert);
+  cr_expect_eq(c->domain[0]->policy.records, TL_RECORDS_USER);
+  cr_expect_eq(own->policy.verify_depth, 4);
+  cr_expect(own->policy.require_cert);
   cr_expect_str_eq(own->certificate[0], conf_path("b.pem"));
   cr_expect_eq(c->tls_set.fallback, c->domain[1]);
   tl_conf_unref(c);
@@ -113,8 +113,8 @@ Test(conf_tls, records_of_the_top_level_are_the_default) {
   struct tl_conf *c = good(L "records = user\ntls_domain \"x\" { " CERT "}\n"
                              "tls_domain \"y\" { " CERT "records = auto }\n",
                            NULL);
-  cr_expect_eq(c->domain[0]->records, TL_RECORDS_USER);
-  cr_expect_eq(c->domain[1]->records, TL_RECORDS_AUTO);
+  cr_expect_eq(c->domain[0]->policy.records, TL_RECORDS_USER);
+  cr_expect_eq(c->domain[1]->policy.records, TL_RECORDS_AUTO);
   tl_conf_unref(c);
 }
 

@@ -193,13 +193,13 @@ Test(conf_tls_options, d13_e8_e15_every_option_reaches_its_domain) {
              "= true\n"
              " crl_stale = accept check_from = from+pai send_ca_names = false }\n");
   const struct tl_tls_domain *d = c->domain[0];
-  cr_expect_eq(d->handshake_timeout_ms, 3000);
-  cr_expect_eq(d->send_timeout_ms, 4000);
-  cr_expect_eq(d->max_age_ms, 3600000);
-  cr_expect_eq(d->max_records, 1000);
-  cr_expect(d->strict_sni && d->crl_stale_accept && d->match_any_ip);
+  cr_expect_eq(d->policy.handshake_timeout_ms, 3000);
+  cr_expect_eq(d->policy.send_timeout_ms, 4000);
+  cr_expect_eq(d->policy.max_age_ms, 3600000);
+  cr_expect_eq(d->policy.max_records, 1000);
+  cr_expect(d->policy.strict_sni && d->policy.crl_stale == TL_STALE_ACCEPT && d->match_any_ip);
   cr_expect_eq(d->n_match_ip, 1);
-  cr_expect_eq((int)d->check_from, (int)TL_CHECK_FROM_PAI);
+  cr_expect_eq((int)d->policy.check_from, (int)TL_CHECK_FROM_PAI);
   cr_expect_eq(d->ca_names_n, 0);
   cr_expect_leq(sk_X509_NAME_num(SSL_CTX_get_client_CA_list(d->server)), 0);
   tl_conf_unref(c);
@@ -240,7 +240,7 @@ Test(conf_tls_options, d8_suites_the_kernel_cannot_take_are_named) {
 Test(conf_tls_options, b18_record_limit_can_only_be_lowered) {
   conf_certificate("a", 1, 0600);
   struct tl_conf *c = good(L "tls_domain \"x\" { " CERT " }\n");
-  cr_expect_eq(c->domain[0]->max_records, 23726566u);
+  cr_expect_eq(c->domain[0]->policy.max_records, 23726566u);
   tl_conf_unref(c);
   bad(L "tls_domain \"x\" { " CERT "\n max_records = 23726567 }\n", "t.conf:3: ");
   bad(L "tls_domain \"x\" { " CERT " max_records = 63 }\n", "max_records");
@@ -251,8 +251,8 @@ Test(conf_tls_options, i4_12_ticket_lifetime_has_bounds) {
   struct tl_conf *c = good(L "tls_domain \"x\" { " CERT " }\n"
                              "tls_domain \"y\" { " CERT " match_sip_domain = \"v.example\"\n"
                              " ticket_lifetime = 168h }\n");
-  cr_expect_eq(c->domain[0]->ticket_lifetime_s, 7200);
-  cr_expect_eq(c->domain[1]->ticket_lifetime_s, 604800);
+  cr_expect_eq(c->domain[0]->policy.ticket_lifetime_ms / 1000, 7200);
+  cr_expect_eq(c->domain[1]->policy.ticket_lifetime_ms / 1000, 604800);
   tl_conf_unref(c);
   bad(L "tls_domain \"x\" { " CERT "\n ticket_lifetime = 169h }\n", "t.conf:3: ");
   bad(L "tls_domain \"x\" { " CERT " ticket_lifetime = 0 }\n", "ticket_lifetime");
@@ -272,9 +272,9 @@ Test(conf_tls_options, d37_e24_e25_domains_are_found_without_a_transport) {
   struct tl_tls_domain *d = tl_tls_choose_client(&c->tls_set, TL_STR("far.example"), NULL, NULL);
   cr_assert(s && d);
   cr_expect_str_eq(s->name, "s");
-  cr_expect_eq(s->send_timeout_ms, 7000);
+  cr_expect_eq(s->policy.send_timeout_ms, 7000);
   cr_expect_str_eq(d->name, "c");
-  cr_expect_eq(d->handshake_timeout_ms, 9000);
+  cr_expect_eq(d->policy.handshake_timeout_ms, 9000);
   cr_expect_null(tl_tls_choose_client(&c->tls_set, TL_STR("near.example"), NULL, NULL));
   struct tl_tls_domain *kept = tl_tls_domain_ref(s);
   tl_conf_unref(c);

@@ -55,7 +55,7 @@ static struct tl_identity *shown(const struct pki_cert *leaf, const struct tl_tl
 
 static struct tl_tls_options verifying(void) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = true;
+  o.policy.verify_cert = true;
   return o;
 }
 
@@ -179,7 +179,7 @@ Test(identity_fields, e22_chain_ends_with_its_shortest) {
 
 static void flags(const struct pki_cert *leaf, const char *crl, int flag, const char *verify) {
   struct tl_tls_options o = verifying();
-  o.accept_unverified = true;
+  o.policy.on_unverified = TL_UNVERIFIED_ACCEPT;
   o.crl_file = crl;
   struct tl_identity *id = shown(leaf, &o);
   for (int i = 0; i < TL_ID_FLAGS; i++)

@@ -28,7 +28,7 @@ static void set_up(void) {
   cr_assert_eq(tl_tls_init(), 0);
   urcu_memb_register_thread();
   options = duel_options();
-  options.verify_cert = options.require_cert = true;
+  options.policy.verify_cert = options.policy.require_cert = true;
   domains[0] = duel_domain(&options);
   conf = (struct tl_conf){.refs = 100, .domain = domains, .n_domain = 1};
   rt.conf = &conf;
@@ -333,7 +333,7 @@ Test(ledger, f6_revoked_by_ocsp_ends_the_connections_of_that_certificate) {
   }
   for (int on = 0; on < 2; on++) {
     struct tl_directive o;
-    domains[0]->ocsp.client = on ? TL_OCSP_CLIENT_SOFT : TL_OCSP_CLIENT_OFF;
+    domains[0]->policy.ocsp.client = on ? TL_OCSP_CLIENT_SOFT : TL_OCSP_CLIENT_OFF;
     tl_ledger_wake(&control, false);
     turn(1000);
     for (unsigned w = 0; w < WORKERS; w++)

@@ -248,7 +248,7 @@ Test(mail_drop, alias_of_another_worker) {
   struct tl_conn_tls tls = {
       .identity = identity, .domain = domain, .peer_verified = true, .server = true};
   struct tl_conn c = {.net = &px.net, .tls = &tls, .transport = TL_TLS, .state = TL_CONN_OPEN};
-  domain->alias = domain->allow_cn = true;
+  domain->policy.alias = domain->policy.allow_cn = true;
   cr_assert_eq(tl_alias_offer(&c, TL_STR("peer.example"), 5061), 0);
   cr_expect_eq(identity->refs, 2);
   tl_alias_drop(&c); /* the news of its end holds nothing */

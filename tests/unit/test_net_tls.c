@@ -507,7 +507,7 @@ Test(net_tls, a_spent_key_ends_the_connection_with_the_turn) {
 /* A TLS domain with max_records = 64, for C only. */
 static void few_records(struct tl_conn *c) {
   static struct tl_tls_domain low;
-  low = (struct tl_tls_domain){.refs = 10, .name = (char[]){"low"}, .max_records = 64};
+  low = (struct tl_tls_domain){.refs = 10, .name = (char[]){"low"}, .policy.max_records = 64};
   c->tls->domain = &low;
 }
 

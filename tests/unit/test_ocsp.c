@@ -108,8 +108,8 @@ Test(ocsp, f6_the_issuer_is_who_signed_not_who_is_named) {
 
 static struct tl_tls_domain *stapling_domain(void) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = true; /* so that the authority is known */
-  o.ocsp.staple = TL_STAPLE_FETCH;
+  o.policy.verify_cert = true; /* so that the authority is known */
+  o.policy.ocsp.staple = TL_STAPLE_FETCH;
   return duel_domain(&o);
 }
 
@@ -197,11 +197,11 @@ Test(ocsp, b20_a_file_is_stapled_and_a_wrong_one_is_named) {
   const char *option;
   struct tl_tls_domain *d = NULL;
   snprintf(file, sizeof file, "%s", pki_path("staple.der"));
-  o.verify_cert = true;
-  o.ocsp.staple = TL_STAPLE_FILE;
+  o.policy.verify_cert = true;
+  o.policy.ocsp.staple = TL_STAPLE_FILE;
   cr_assert_eq(tl_tls_domain_new(&o, err, sizeof err, &option, &d), TL_ECONFIG);
   cr_assert_str_eq(option, "ocsp_staple");
-  o.ocsp.file = file;
+  o.ocsp_file = file;
   cr_assert_eq(tl_tls_domain_new(&o, err, sizeof err, &option, &d), TL_ECONFIG);
   cr_assert(strstr(err, "cannot be read"), "%s", err);
   for (int i = 0; i < 3; i++) { /* of another certificate, out of date, good */
@@ -229,25 +229,27 @@ Test(ocsp, b20_options_that_contradict_are_refused) {
   const struct {
     struct tl_ocsp_policy p;
     bool server, client, verify;
-    const char *option;
+    const char *option, *url, *file;
   } table[] = {
-      {{.staple = TL_STAPLE_FETCH}, false, true, true, "ocsp_staple"},
-      {{.stapled = TL_STAPLED_ASK}, true, false, true, "ocsp_stapled"},
-      {{.stapled = TL_STAPLED_ASK}, true, true, false, "ocsp_stapled"},
-      {{.client = TL_OCSP_CLIENT_SOFT}, false, true, true, "ocsp_client"},
-      {{.client = TL_OCSP_CLIENT_HARD}, true, true, false, "ocsp_client"},
-      {{.url = "https://ocsp.example/"}, true, true, true, "ocsp_url"},
-      {{.file = "x.der"}, true, true, true, "ocsp_file"},
+      {{.staple = TL_STAPLE_FETCH}, false, true, true, "ocsp_staple", NULL, NULL},
+      {{.stapled = TL_STAPLED_ASK}, true, false, true, "ocsp_stapled", NULL, NULL},
+      {{.stapled = TL_STAPLED_ASK}, true, true, false, "ocsp_stapled", NULL, NULL},
+      {{.client = TL_OCSP_CLIENT_SOFT}, false, true, true, "ocsp_client", NULL, NULL},
+      {{.client = TL_OCSP_CLIENT_HARD}, true, true, false, "ocsp_client", NULL, NULL},
+      {{0}, true, true, true, "ocsp_url", "https://ocsp.example/", NULL},
+      {{0}, true, true, true, "ocsp_file", NULL, "x.der"},
   };
   for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
     struct tl_tls_options o = duel_options();
     struct tl_tls_domain *d;
     char err[512];
     const char *option = "";
-    o.ocsp = table[i].p;
+    o.policy.ocsp = table[i].p;
+    o.ocsp_url = table[i].url;
+    o.ocsp_file = table[i].file;
     o.server = table[i].server;
     o.client = table[i].client;
-    o.verify_cert = table[i].verify;
+    o.policy.verify_cert = table[i].verify;
     cr_assert_eq(tl_tls_domain_new(&o, err, sizeof err, &option, &d), TL_ECONFIG, "%zu", i);
     cr_assert_str_eq(option, table[i].option);
   }
@@ -287,9 +289,9 @@ static X509 *must_staple(SSL_CTX *ctx) {
 /* MUST: the certificate says must-staple (RFC 7633). */
 static void against(const struct theirs *t, bool must, int version, bool accept) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = true;
-  o.accept_unverified = accept;
-  o.ocsp.stapled = t->want;
+  o.policy.verify_cert = true;
+  o.policy.on_unverified = accept ? TL_UNVERIFIED_ACCEPT : TL_UNVERIFIED_REJECT;
+  o.policy.ocsp.stapled = t->want;
   struct tl_tls_domain *d = duel_domain(&o);
   SSL_CTX *ctx = duel_context(true, "server");
   X509 *server = must ? must_staple(ctx) : ocsp_cert("server");
@@ -433,8 +435,8 @@ Test(ocsp, f6_the_next_verdict_to_end_is_found) {
 
 Test(ocsp, f6_a_client_known_to_be_revoked_fails_the_handshake) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = o.require_cert = true;
-  o.ocsp.client = TL_OCSP_CLIENT_SOFT;
+  o.policy.verify_cert = o.policy.require_cert = true;
+  o.policy.ocsp.client = TL_OCSP_CLIENT_SOFT;
   struct tl_tls_domain *d = duel_domain(&o);
   X509 *client = ocsp_cert("client");
   struct tl_ocsp_known k = {.status = TL_OCSP_REVOKED, .until = time(NULL) + 100};

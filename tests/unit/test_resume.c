@@ -32,8 +32,8 @@ static void connect_once(SSL_CTX *peer, struct tl_tls_domain *dom, SSL_SESSION *
 static struct tl_hs_result again(int version, bool keep_first,
                                  void (*what)(struct tl_tls_options *o, struct tl_tls_domain *d)) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = o.require_cert = true;
-  o.ocsp.client = TL_OCSP_CLIENT_SOFT;
+  o.policy.verify_cert = o.policy.require_cert = true;
+  o.policy.ocsp.client = TL_OCSP_CLIENT_SOFT;
   struct tl_tls_domain *dom = duel_domain(&o);
   SSL_CTX *peer = duel_context(false, "client");
   SSL_SESSION *kept = NULL;
@@ -104,7 +104,7 @@ Test(resume, i4_12_a_lifetime_is_its_domains) {
   for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++)
     for (int i = 0; i < 2; i++) {
       struct tl_tls_options o = duel_options();
-      o.ticket_lifetime_s = life_s[i];
+      o.policy.ticket_lifetime_ms = 1000 * life_s[i];
       struct tl_tls_domain *dom = duel_domain(&o), *other = duel_domain(&o);
       SSL_CTX *peer = duel_context(false, NULL);
       SSL_SESSION *kept = NULL;
@@ -140,7 +140,7 @@ Test(resume, i4_12_a_lifetime_is_its_domains) {
 /* The session's own age counts too, with a ticket or an id: OpenSSL looks at the wall clock. */
 Test(resume, i4_12_a_session_past_its_lifetime_is_refused) {
   struct tl_tls_options o = duel_options();
-  o.ticket_lifetime_s = 1;
+  o.policy.ticket_lifetime_ms = 1000;
   struct tl_tls_domain *dom = duel_domain(&o);
   for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
     SSL_CTX *peer = duel_context(false, NULL);
@@ -163,8 +163,8 @@ Test(resume, i4_12_a_session_past_its_lifetime_is_refused) {
 
 Test(resume, i4_12_a_revoked_client_cannot_resume) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = o.require_cert = true;
-  o.ocsp.client = TL_OCSP_CLIENT_SOFT;
+  o.policy.verify_cert = o.policy.require_cert = true;
+  o.policy.ocsp.client = TL_OCSP_CLIENT_SOFT;
   struct tl_tls_domain *dom = duel_domain(&o);
   for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
     SSL_CTX *peer = duel_context(false, "client");
@@ -193,7 +193,7 @@ Test(resume, i4_12_a_revoked_client_cannot_resume) {
 
 Test(resume, i4_12_resumption_false_means_never) {
   struct tl_tls_options o = duel_options();
-  o.no_resumption = true;
+  o.policy.resumption = false;
   struct tl_tls_domain *dom = duel_domain(&o);
   for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++)
     for (int tickets = 0; tickets < 2; tickets++) {

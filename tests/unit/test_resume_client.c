@@ -25,8 +25,8 @@ static SSL_CTX *server(int version) {
 
 static struct tl_tls_domain *client(bool resumption) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = o.verify_name = true;
-  o.no_resumption = !resumption;
+  o.policy.verify_cert = o.policy.verify_name = true;
+  o.policy.resumption = resumption;
   return duel_domain(&o);
 }
 
@@ -58,7 +58,7 @@ static struct tl_hs_result connect_to(SSL_CTX *peer, struct tl_tls_domain *dom,
   cr_assert(s.peer_verified);
   cr_assert_eq(s.resumed, SSL_session_reused(d.peer));
   struct tl_hs *late = tl_hs_post(d.hs, &s);
-  cr_assert_eq(late != NULL, s.keys.version == TL_TLS_1_3 && remote && dom->resumption);
+  cr_assert_eq(late != NULL, s.keys.version == TL_TLS_1_3 && remote && dom->policy.resumption);
   if (late) read_late(&d, &s, late);
   SSL_set_shutdown(d.peer, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   duel_end(&d);

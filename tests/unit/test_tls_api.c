@@ -18,8 +18,8 @@ static struct tl_tls_domain *domain(const char *name, const char **names, bool s
   o.match_sip_domain = names;
   o.server = server;
   o.client = client;
-  o.handshake_timeout_ms = handshake_ms;
-  o.send_timeout_ms = send_ms;
+  o.policy.handshake_timeout_ms = handshake_ms;
+  o.policy.send_timeout_ms = send_ms;
   return duel_domain(&o);
 }
 
@@ -34,17 +34,17 @@ Test(tls_api, e24_d37_domains_and_their_times_are_found_in_either_role) {
   struct tl_tls_ask ask = {.server = true, .name = TL_STR("A.example.")};
   struct tl_tls_domain *d = tl_tls_choose(&set, &ask, NULL, NULL);
   cr_assert_eq(d, all[0]);
-  cr_expect_eq(d->handshake_timeout_ms, 1500);
-  cr_expect_eq(d->send_timeout_ms, 2500);
+  cr_expect_eq(d->policy.handshake_timeout_ms, 1500);
+  cr_expect_eq(d->policy.send_timeout_ms, 2500);
   ask.server = false;
   d = tl_tls_choose(&set, &ask, NULL, NULL);
   cr_assert_eq(d, all[1]);
-  cr_expect_eq(d->handshake_timeout_ms, 3500);
-  cr_expect_eq(d->send_timeout_ms, 0, "0 stands for the global one");
+  cr_expect_eq(d->policy.handshake_timeout_ms, 3500);
+  cr_expect_eq(d->policy.send_timeout_ms, 0, "0 stands for the global one");
   ask.name = TL_STR("x.b.example");
   d = tl_tls_choose(&set, &ask, NULL, NULL);
   cr_assert_eq(d, all[2]);
-  cr_expect_eq(d->send_timeout_ms, 4500);
+  cr_expect_eq(d->policy.send_timeout_ms, 4500);
   ask.name = TL_STR("c.example");
   cr_expect_null(tl_tls_choose(&set, &ask, NULL, NULL));
   for (int i = 0; i < 3; i++) tl_tls_domain_unref(all[i]);

@@ -30,11 +30,13 @@ static struct tl_tls_options good(const char *cert) {
                                  .certificate = certs,
                                  .private_key = keys,
                                  .ca_list = pki_path("ca.pem"),
-                                 .verify_cert = true,
-                                 .verify_depth = 9,
+                                 .policy.verify_cert = true,
+                                 .policy.send_ca_names = true,
+                                 .policy.resumption = true,
+                                 .policy.verify_depth = 9,
                                  .min_version = TL_TLS_1_2,
                                  .max_version = TL_TLS_1_3,
-                                 .tickets = 2,
+                                 .policy.tickets = 2,
                                  .server = true,
                                  .client = true};
 }
@@ -130,8 +132,8 @@ Test(tls_domain, empty_and_damaged_files) {
 
 Test(tls_domain, contradictions) {
   struct tl_tls_options o = good("server");
-  o.verify_cert = false;
-  o.require_cert = true;
+  o.policy.verify_cert = false;
+  o.policy.require_cert = true;
   refuse(&o, "require_cert", "contradicts verify_cert = false");
   o = good("server");
   o.crl_check_all = true;
@@ -477,7 +479,7 @@ Test(tls_domain, e26_names_and_addresses_both_must_fit) {
 Test(tls_domain, b9_strict_sni_refuses_names_not_listed) {
   const char *name[] = {"server.example", NULL};
   struct tl_tls_options o = good("server");
-  o.strict_sni = true;
+  o.policy.strict_sni = true;
   o.match_sip_domain = name;
   struct tl_tls_domain *d = make(&o);
   struct tl_tls_set set = {&d, 1, d};
@@ -500,7 +502,7 @@ Test(tls_domain, b9_strict_sni_refuses_names_not_listed) {
 Test(tls_domain, b9_strict_sni_is_not_passed_by) {
   const char *one[] = {"a.example", NULL}, *two[] = {"b.example", NULL};
   struct tl_tls_options o = good("server");
-  o.strict_sni = true;
+  o.policy.strict_sni = true;
   o.match_sip_domain = one;
   struct tl_tls_domain *all[] = {make(&o), named("b", two, NULL), named("default", NULL, NULL)};
   struct tl_tls_set set = {all, 3, all[2]};

@@ -36,10 +36,12 @@ struct tl_tls_options duel_options(void) {
                                  .certificate = cert_list,
                                  .private_key = key_list,
                                  .ca_list = ca,
-                                 .verify_depth = 9,
+                                 .policy.send_ca_names = true,
+                                 .policy.resumption = true,
+                                 .policy.verify_depth = 9,
                                  .min_version = TL_TLS_1_2,
                                  .max_version = TL_TLS_1_3,
-                                 .tickets = 2,
+                                 .policy.tickets = 2,
                                  .server = true,
                                  .client = true};
 }

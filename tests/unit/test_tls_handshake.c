@@ -53,8 +53,8 @@ static void both_ways(const struct tl_tls_options *o, bool server, const struct 
   cr_assert_eq(ses.server, server);
   cr_assert_eq(ses.domain, dom);
   cr_assert_str_eq(ses.sni, "server.example");
-  cr_assert_eq(ses.peer != NULL, !server || (o->verify_cert && peer_cert != NULL));
-  cr_assert_eq(ses.peer_verified, ses.peer && o->verify_cert);
+  cr_assert_eq(ses.peer != NULL, !server || (o->policy.verify_cert && peer_cert != NULL));
+  cr_assert_eq(ses.peer_verified, ses.peer && o->policy.verify_cert);
   tl_hs_result_clear(&ses);
   duel_end(&d);
   SSL_CTX_free(peer);
@@ -65,14 +65,14 @@ Test(tls, f1_every_suite_and_role_with_ticket_counts) {
   struct tl_tls_options o = duel_options();
   for (int i = 0; i < SUITES; i++) {
     both_ways(&o, false, &suites[i], "server", NULL, false);
-    for (o.tickets = 0; o.tickets <= 5; o.tickets += o.tickets ? 3 : 2)
+    for (o.policy.tickets = 0; o.policy.tickets <= 5; o.policy.tickets += o.policy.tickets ? 3 : 2)
       both_ways(&o, true, &suites[i], NULL, NULL, false);
   }
 }
 
 Test(tls, f1_every_suite_with_client_certificates) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = o.require_cert = true;
+  o.policy.verify_cert = o.policy.require_cert = true;
   for (int i = 0; i < SUITES; i++) {
     both_ways(&o, true, &suites[i], "client", NULL, false);
     both_ways(&o, false, &suites[i], "server", NULL, true);
@@ -108,7 +108,7 @@ static bool connect_again(SSL_CTX *peer, struct tl_tls_domain *dom, SSL_SESSION 
 
 static void resumption(const struct suite *s, bool tickets, bool mutual) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = o.require_cert = mutual;
+  o.policy.verify_cert = o.policy.require_cert = mutual;
   struct tl_tls_domain *dom = duel_domain(&o), *second = duel_domain(&o);
   SSL_CTX *peer = duel_context(false, mutual ? "client" : NULL);
   SSL_SESSION *kept = NULL;
@@ -163,7 +163,7 @@ static struct tl_hs_failure fails(const struct tl_tls_options *o, bool server, c
 
 static void mutual_matrix(int version) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = true;
+  o.policy.verify_cert = true;
   struct tl_hs_failure f = fails(&o, true, "foreign", version, NULL, TL_EVERIFY);
   cr_assert_eq(f.cause, TL_HS_VERIFY);
   cr_assert_eq(f.verify_code, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY);
@@ -173,7 +173,7 @@ static void mutual_matrix(int version) {
   f = fails(&o, true, "expired", version, NULL, TL_EVERIFY);
   cr_assert_eq(f.verify_code, X509_V_ERR_CERT_HAS_EXPIRED);
   cr_assert_eq(f.alert_sent, SSL_AD_CERTIFICATE_EXPIRED);
-  o.require_cert = true;
+  o.policy.require_cert = true;
   f = fails(&o, true, NULL, version, NULL, TL_EVERIFY);
   cr_assert_eq(f.cause, TL_HS_VERIFY);
   cr_assert(strstr(f.reason, "did not return a certificate"), "%s", f.reason);
@@ -208,10 +208,10 @@ static void accepted(const struct tl_tls_options *o, const char *cert, bool have
 Test(tls, a1_optional_certificate) {
   struct tl_tls_options o = duel_options();
   accepted(&o, "client", false, false); /* not asked for, so not sent */
-  o.verify_cert = true;
+  o.policy.verify_cert = true;
   accepted(&o, NULL, false, false); /* A3: anonymous */
   accepted(&o, "client", true, true);
-  o.accept_unverified = true;
+  o.policy.on_unverified = TL_UNVERIFIED_ACCEPT;
   accepted(&o, "foreign", true, false);
   accepted(&o, "expired", true, false);
 }
@@ -219,7 +219,7 @@ Test(tls, a1_optional_certificate) {
 Test(tls, d10_server_certificates_as_client) {
   static const int versions[] = {TL_TLS_1_2, TL_TLS_1_3};
   struct tl_tls_options o = duel_options();
-  o.verify_cert = o.verify_name = true;
+  o.policy.verify_cert = o.policy.verify_name = true;
   for (int i = 0; i < 2; i++) {
     struct tl_hs_failure f = fails(&o, false, "foreign", versions[i], "", TL_EVERIFY);
     cr_assert_eq(f.cause, TL_HS_VERIFY);
@@ -252,16 +252,17 @@ static void as_client(const struct tl_tls_options *o, const char *cert, const ch
 
 Test(tls, d20_no_check_means_no_check) {
   struct tl_tls_options o = duel_options();
-  o.verify_name = true;
+  o.policy.verify_name = true;
   as_client(&o, "foreign", "server.example", false);
   as_client(&o, "wrong", "server.example", false);
-  o.verify_cert = true;
+  o.policy.verify_cert = true;
   as_client(&o, "server", "server.example", true);
 }
 
 Test(tls, wrong_name_may_be_accepted_but_is_never_verified) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = o.verify_name = o.accept_unverified = true;
+  o.policy.verify_cert = o.policy.verify_name = true;
+  o.policy.on_unverified = TL_UNVERIFIED_ACCEPT;
   as_client(&o, "wrong", "server.example", false);
   as_client(&o, "foreign", "server.example", false);
 }
@@ -296,7 +297,7 @@ Test(tls, policy_follows_the_name) {
   list[0] = duel_domain(&o);
   o.name = "strict";
   o.match_sip_domain = strict_names;
-  o.verify_cert = o.require_cert = true;
+  o.policy.verify_cert = o.policy.require_cert = true;
   o.min_version = TL_TLS_1_3;
   list[1] = duel_domain(&o);
   struct tl_tls_set set = {list, 2, NULL};
@@ -500,7 +501,7 @@ Test(tls, max_fragment_length_is_reported) {
 
 Test(tls, e20_identity_holds_every_name) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = true;
+  o.policy.verify_cert = true;
   struct tl_tls_domain *dom = duel_domain(&o);
   SSL_CTX *peer = duel_context(true, "server");
   struct duel d;
@@ -565,7 +566,7 @@ static void *connect_often(void *arg) {
 
 Test(tls, identities_are_shared_between_threads) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = true;
+  o.policy.verify_cert = true;
   struct tl_tls_domain *dom = duel_domain(&o);
   struct often of = {dom, duel_context(false, "client")};
   pthread_t t[2];

@@ -62,9 +62,9 @@ static struct pki_cert build(const struct spec *s, const char *subject, const ch
 
 static struct tl_tls_domain *case_domain(const struct verify_case *c) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = o.verify_name = true;
-  o.allow_cn = c->allow_cn;
-  o.eku = c->eku;
+  o.policy.verify_cert = o.policy.verify_name = true;
+  o.policy.allow_cn = c->allow_cn;
+  o.policy.eku = c->eku;
   return duel_domain(&o);
 }
 
@@ -377,7 +377,7 @@ static struct pki_cert holder(const struct pki_cert *issuer, const struct pki_ce
 
 static struct tl_tls_options strict(void) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = o.verify_name = true;
+  o.policy.verify_cert = o.policy.verify_name = true;
   return o;
 }
 
@@ -570,7 +570,7 @@ Test(verify_cases, b19_listed_authorities_are_refused_at_any_level) {
   snprintf(dir, sizeof(dir), "%s", pki_path("lists"));
   o.crl_dir = dir;
   for (int stale = 0; stale < 2; stale++) {
-    o.crl_stale_accept = stale;
+    o.policy.crl_stale = stale ? TL_STALE_ACCEPT : TL_STALE_REJECT;
     cr_expect_eq(verify(&o, &leaf, sent, &v), X509_V_ERR_CERT_REVOKED, "%s", v.why);
     cr_expect_eq(v.alert, SSL_AD_CERTIFICATE_REVOKED);
     cr_expect_eq(v.depth, 1);
@@ -622,7 +622,7 @@ Test(verify_cases, s20_lists_of_authorities_that_chains_bring_count) {
     struct tl_verdict v;
     o.crl_dir = dir;
     o.crl_check_all = cases[i].all;
-    o.crl_stale_accept = cases[i].stale;
+    o.policy.crl_stale = cases[i].stale ? TL_STALE_ACCEPT : TL_STALE_REJECT;
     for (int k = 0; k < 3 && cases[i].lists[k]; k++) {
       const struct pki_cert *by = cases[i].lists[k];
       bool lists_it = cases[i].revoked == &mid ? by == &root : by == &mid;

@@ -54,7 +54,7 @@ struct expected {
 static void one(const struct pki_cert *leaf, const struct pki_cert *const *sent, bool server,
                 int version, const struct expected *e) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = o.verify_name = o.require_cert = true;
+  o.policy.verify_cert = o.policy.verify_name = o.policy.require_cert = true;
   struct tl_tls_domain *dom = duel_domain(&o);
   SSL_CTX *peer = SSL_CTX_new(server ? TLS_client_method() : TLS_server_method());
   SSL_CTX_set_min_proto_version(peer, version);
@@ -292,7 +292,7 @@ static void serial_20(X509 *x) { set_serial(x, 20); }
 
 Test(verify_hostile, e18_serial_number_of_20_octets_is_fine) {
   struct tl_tls_options o = duel_options();
-  o.verify_cert = true;
+  o.policy.verify_cert = true;
   struct tl_tls_domain *dom = duel_domain(&o);
   struct pki_cert leaf = kit_make(&(struct kit_options){
       .subject = "CN=a", .issuer = &root, .ext = {LEAF_EXT}, .change = serial_20});
@@ -367,7 +367,7 @@ Test(verify_hostile, f8_key_of_20000_bits_costs_nothing) {
   struct pki_cert leaf = kit_make(
       &(struct kit_options){.subject = "CN=a", .issuer = &root, .key = key, .ext = {LEAF_EXT}});
   struct tl_tls_options o = duel_options();
-  o.verify_cert = true;
+  o.policy.verify_cert = true;
   struct tl_tls_domain *dom = duel_domain(&o);
   struct tl_identity *id = kit_identity(&leaf, NULL);
   struct tl_verdict v;

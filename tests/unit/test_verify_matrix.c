@@ -158,9 +158,9 @@ static void check_accepted(struct duel *d, const struct cell *c, const struct tl
   cr_assert_eq(s.peer == NULL, c->outcome == ANONYMOUS);
   if (s.peer) {
     cr_assert_eq(s.peer->verified, c->outcome == VERIFIED);
-    cr_assert_eq(s.peer->checked, o->verify_cert);
+    cr_assert_eq(s.peer->checked, o->policy.verify_cert);
     cr_assert_eq(tl_identity_flag(s.peer, TL_ID_VERIFIED), c->outcome == VERIFIED);
-    if (o->verify_cert) cr_assert_eq(s.peer->verify_code, c->code);
+    if (o->policy.verify_cert) cr_assert_eq(s.peer->verify_code, c->code);
     cr_assert_eq(s.peer->anchor != NULL, c->outcome == VERIFIED);
   }
   tl_hs_result_clear(&s);
@@ -186,8 +186,8 @@ static void play(const struct tl_tls_options *o, enum shown what, const struct c
 static struct tl_tls_options matrix_options(enum shown what) {
   static char crl[128];
   struct tl_tls_options o = duel_options();
-  o.verify_cert = o.verify_name = true;
-  o.verify_depth = what == TOO_DEEP ? 1 : 9;
+  o.policy.verify_cert = o.policy.verify_name = true;
+  o.policy.verify_depth = what == TOO_DEEP ? 1 : 9;
   if (what != GOOD && what != REVOKED) return o;
   snprintf(crl, sizeof(crl), "%s", pki_path("matrix.crl"));
   o.crl_file = crl;
@@ -210,7 +210,7 @@ Test(verify_matrix, d19_verify_on_certificate_optional_as_server) {
 Test(verify_matrix, c3_verify_on_certificate_required_as_server) {
   for (int i = 0; i < SHOWN; i++) {
     struct tl_tls_options o = matrix_options((enum shown)i);
-    o.require_cert = true;
+    o.policy.require_cert = true;
     both_versions(&o, (enum shown)i, &matrix[i].required, true);
   }
 }
@@ -220,7 +220,7 @@ Test(verify_matrix, e11_verify_on_as_client_whatever_is_required) {
   for (int i = 0; i < SHOWN; i++) {
     struct tl_tls_options o = matrix_options((enum shown)i);
     both_versions(&o, (enum shown)i, &matrix[i].client, false);
-    o.require_cert = true;
+    o.policy.require_cert = true;
     both_versions(&o, (enum shown)i, &matrix[i].client, false);
   }
 }
@@ -229,7 +229,7 @@ Test(verify_matrix, d20_verify_off_connects_anyway) {
   static const struct cell as_server = {ANONYMOUS, 0, 0}, as_client = {UNVERIFIED, 0, 0};
   for (int i = 0; i < SHOWN; i++) {
     struct tl_tls_options o = matrix_options((enum shown)i);
-    o.verify_cert = false;
+    o.policy.verify_cert = false;
     o.crl_file = NULL;
     both_versions(&o, (enum shown)i, &as_server, true); /* not asked for, so not sent */
     both_versions(&o, (enum shown)i, i == NONE ? &matrix[i].client : &as_client, false);
@@ -241,7 +241,7 @@ Test(verify_matrix, d9_verify_off_and_required_contradict_each_other) {
   struct tl_tls_domain *d;
   char err[256];
   const char *option;
-  o.require_cert = true;
+  o.policy.require_cert = true;
   cr_assert_eq(tl_tls_domain_new(&o, err, sizeof(err), &option, &d), TL_ECONFIG);
   cr_assert_str_eq(option, "require_cert");
   cr_assert(strstr(err, "contradicts"), "%s", err);
@@ -260,10 +260,10 @@ Test(verify_matrix, a4_accepted_unverified_counts_as_unauthenticated) {
     struct tl_tls_options o = matrix_options((enum shown)i);
     struct cell optional = let_in(&matrix[i].optional), required = let_in(&matrix[i].required),
                 client = let_in(&matrix[i].client);
-    o.accept_unverified = true;
+    o.policy.on_unverified = TL_UNVERIFIED_ACCEPT;
     both_versions(&o, (enum shown)i, &optional, true);
     both_versions(&o, (enum shown)i, &client, false);
-    o.require_cert = true;
+    o.policy.require_cert = true;
     both_versions(&o, (enum shown)i, &required, true);
   }
 }
@@ -348,7 +348,7 @@ Test(verify_matrix, e11_a_domain_without_the_role_judges_nobody) {
 
 Test(verify_matrix, d19_not_verifying_says_so) {
   struct tl_tls_options o = matrix_options(EXPIRED);
-  o.verify_cert = false;
+  o.policy.verify_cert = false;
   struct tl_tls_domain *dom = duel_domain(&o);
   struct tl_identity *id = kit_identity(&leaf[EXPIRED], NULL);
   struct tl_verdict v;
