@@ -9,6 +9,7 @@
 #include "../unit/test_port.h"
 #include "net/net_internal.h"
 #include "test_oom_kit.h"
+#include "tieline/resolve.h"
 #include "tieline/worker.h"
 
 static char err[256];
@@ -49,16 +50,12 @@ static struct tl_bufs bufs;
 static int make_bufs(void) { return tl_bufs_init(&bufs, &ring, 1, 64, 4096); }
 static void drop_bufs(void) { tl_bufs_exit(&bufs, &ring); }
 
-static void nothing(struct tl_net *n, struct tl_mail *m) {
-  (void)n;
-  free(m);
-}
 static void closed(struct tl_net *n, struct tl_conn *c, int rc) {
   (void)n;
   (void)c;
   (void)rc;
 }
-static const struct tl_net_handler handler = {.mail = nothing, .closed = closed};
+static const struct tl_net_handler handler = {.closed = closed};
 
 static int make_net(void) { return tl_net_init(&net, &thread, &handler, NULL, err, sizeof(err)); }
 static void drop_net(void) {

@@ -36,12 +36,12 @@ static void set_options(void) {
                                     .private_key = keys,
                                     .ca_list = pki_path("ca.pem"),
                                     .crl_file = pki_path("ca.crl"),
-                                    .verify_cert = true,
-                                    .require_cert = true,
-                                    .verify_depth = 9,
+                                    .policy.verify_cert = true,
+                                    .policy.require_cert = true,
+                                    .policy.verify_depth = 9,
                                     .min_version = TL_TLS_1_2,
                                     .max_version = TL_TLS_1_3,
-                                    .tickets = 2,
+                                    .policy.tickets = 2,
                                     .server = true,
                                     .client = true};
 }
