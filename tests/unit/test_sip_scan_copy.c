@@ -17,8 +17,8 @@ static const char *const text[] = {
     "sip/2.0 486 Busy Here\r\nVia: SIP/2.0/TCP a.example;branch=z9hG4bK2\r\n"
     "From: <sip:a@a.example>;tag=f1\r\nTo: <sip:b@b.example>;tag=t1\r\nCall-ID: c1@a\r\n"
     "CSeq: 7 INVITE\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n",
-    "OPTIONS tel:+49 SIP/2.0\r\nVia: SIP/2.0/UDP a\r\nFrom: <sip:a@a>\r\nTo: <sip:b@b>\r\n"
-    "Call-ID: c\r\nCSeq: 1 OPTIONS\r\n\r\n",
+    ("OPTIONS tel:+49 SIP/2.0\r\nVia: SIP/2.0/UDP a\r\nFrom: <sip:a@a>\r\nTo: <sip:b@b>\r\n"
+     "Call-ID: c\r\nCSeq: 1 OPTIONS\r\n\r\n"),
 };
 
 #define EQUAL(s)                                                                                   \
