@@ -312,7 +312,11 @@ int tl_ocsp_client_init(struct tl_control *c) {
 void tl_ocsp_client_exit(struct tl_control *c) {
   struct tl_ocsp_clients *o = c->ocsp_client;
   if (!o) return;
-  while (o->jobs) job_free(o->jobs); /* their fetches have been called back or abandoned */
+  for (struct job *j = o->jobs, *next; j;
+       j = next) { /* their fetches are called back or abandoned */
+    next = j->next;
+    job_free(j);
+  }
   while (o->unsent) {
     struct order *gone = o->unsent;
     o->unsent = gone->next;
