@@ -18,6 +18,7 @@
 #include "tieline/ring.h"
 #include "tieline/runtime.h"
 #include "tieline/scan.h"
+#include "tieline/view.h"
 #include "tieline/wheel.h"
 
 struct tl_net;
@@ -156,7 +157,7 @@ struct tl_conn {
       begun : 1,    /* a part of a message is there, it stands in the order of those */
       another : 1,  /* a message has ended: what follows is another one's */
       no_reneg : 1; /* the kernel is to send a warning no_renegotiation */
-  int listener;     /* accepted: index in the snapshot it came with */
+  int listener;     /* accepted: index in the view it came with */
   struct tl_addr peer, local;
   struct tl_conn_tls *tls;
   struct tl_stash cipher, plain;
@@ -218,7 +219,7 @@ struct tl_net {
   struct tl_bufs bufs, dgrams;
   struct tl_wheel wheel;
   uint64_t now_ms;
-  struct tl_conf *conf; /* of this turn; a reference */
+  struct tl_view *view; /* of this turn; a reference */
   const struct tl_net_handler *handler;
   void *proxy;
   bool draining, stopping;
@@ -330,8 +331,8 @@ int tl_udp_send_edit(struct tl_net *n, struct tl_udp *u, const struct tl_addr *a
 /* Index of the listener to name in Via and Record-Route for TRANSPORT towards ADDR; -1 if there is
  * none at all. Prefers the family, then any of the transport. */
 int tl_net_listener_for(const struct tl_net *n, enum tl_transport t, const struct tl_addr *addr);
-/* Index of U's listener in the snapshot; -1 if a reload has closed U (it need not exist any more).
+/* Index of U's listener in the view; -1 if a reload has closed U (it need not exist any more).
  */
 int tl_udp_listener(const struct tl_net *n, const struct tl_udp *u);
-/* The worker's socket on that listener of the snapshot, NULL if there is none. */
+/* The worker's socket on that listener of the view, NULL if there is none. */
 struct tl_udp *tl_udp_of(const struct tl_net *n, int listener);

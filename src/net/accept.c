@@ -40,11 +40,11 @@ static void take_socket(struct tl_listener *l, int fd) {
   const uint32_t now = atomic_fetch_add(&n->rt->connections, 1);
   memset(&peer, 0, sizeof(peer));
   if (getpeername(fd, &peer.sa, &len)) goto refuse; /* gone already */
-  if (!tl_conn_room(n->conf, now, &peer)) {
+  if (!tl_conn_room(n->view->conf, now, &peer)) {
     tl_count(n->counters, TL_C_CONN_REFUSED);
     goto refuse;
   }
-  if (tl_conn_source_enter(n->conf, &peer)) {
+  if (tl_conn_source_enter(n->view->conf, &peer)) {
     source_is_full(n, &peer);
     goto refuse;
   }
@@ -100,7 +100,7 @@ static void on_retry(struct tl_timer *t, void *arg) {
 }
 
 int tl_accept_open(struct tl_net *n, int index, char *err, size_t cap) {
-  const struct tl_conf_listen *cl = &n->conf->listen[index];
+  const struct tl_conf_listen *cl = &n->view->conf->listen[index];
   struct tl_listener *l = calloc(1, sizeof(*l));
   if (!l) return TL_ENOMEM;
   l->fd = tl_listen_socket(&cl->addr, TL_TCP, err, cap);

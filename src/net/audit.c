@@ -117,7 +117,7 @@ static void carry_out(struct tl_conn *c, struct tl_directive *o) {
     break;
   case TL_DIRECTIVE_CLOSE:
     /* Its peer still passes: what is being set up on it is waited for. */
-    if (!o->alert && tl_conn_asked(c) && c->net->conf->timeouts.call_setup_max) {
+    if (!o->alert && tl_conn_asked(c) && c->net->view->conf->timeouts.call_setup_max) {
       const uint64_t soon = c->net->now_ms + TL_RETIRE_MS;
       if (!retire_conn(c, TL_RETIRE_MS) && (!c->retire_until || c->retire_until > soon))
         c->retire_until = soon;
@@ -199,7 +199,7 @@ void tl_audit_adopted(struct tl_conn *c) {
   struct tl_runtime *rt = c->net->rt;
   const struct tl_conn_tls *t = c->tls;
   bool wake = false;
-  if (t->domain && !in_force(c->net->conf, t->domain))
+  if (t->domain && !in_force(c->net->view->conf, t->domain))
     wake = !atomic_exchange(&rt->reverify_pending, true);
   if (t->identity && t->peer_verified) wake |= tl_runtime_expiry(rt, t->identity->chain_not_after);
   if (wake) tl_mailbox_wake(&rt->control.mailbox);

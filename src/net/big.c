@@ -109,7 +109,8 @@ static void deliver_whole(struct tl_conn *c) {
   }
   g->body.len = g->body_len;
   /* Scanned again: there is one index, and other messages have used it in between. */
-  int rc = tl_scan((char *)g->head, g->head_len, true, n->conf->limits.max_head, &n->msg, &err);
+  int rc =
+      tl_scan((char *)g->head, g->head_len, true, n->view->conf->limits.max_head, &n->msg, &err);
   if (rc == TL_OK)
     tl_recv_deliver(c, &n->msg, &g->body);
   else

@@ -66,7 +66,7 @@ static int slot_take(struct tl_net *n, uint32_t *out) {
 static uint32_t send_ms(const struct tl_conn *c) {
   const struct tl_tls_domain *d = c->tls ? c->tls->domain : NULL;
   const uint32_t own = d ? d->policy.send_timeout_ms : 0;
-  return own ? own : c->net->conf->timeouts.send;
+  return own ? own : c->net->view->conf->timeouts.send;
 }
 
 /* The same while the connection ends. A peer that has closed and reads nothing may have vanished
@@ -78,7 +78,7 @@ static uint32_t finish_ms(const struct tl_conn *c) {
 }
 
 static uint32_t check_ms(const struct tl_conn *c) {
-  const struct tl_conf_timeouts *t = &c->net->conf->timeouts;
+  const struct tl_conf_timeouts *t = &c->net->view->conf->timeouts;
   uint32_t ms = send_ms(c) ? send_ms(c) : 60000;
   if (t->idle && t->idle < ms) ms = t->idle;
   ms /= 2;
@@ -98,7 +98,7 @@ static void log_stuck(struct tl_conn *c) {
 
 /* Until when calls that are being set up keep C open. */
 static uint64_t spared_until(const struct tl_conn *c) {
-  return c->retired_ms + c->net->conf->timeouts.call_setup_max;
+  return c->retired_ms + c->net->view->conf->timeouts.call_setup_max;
 }
 
 /* Nothing is under way on it in either direction, including the ACK to a last answer. A busy
@@ -133,7 +133,7 @@ static void check_retired(struct tl_conn *c) {
   uint64_t now = c->net->now_ms;
   if (c->max_age_ms && !c->retired && now - c->born_ms >= c->max_age_ms) {
     tl_count(c->net->counters, TL_C_CONN_AGED);
-    tl_conn_retire(c, c->net->conf->timeouts.retire);
+    tl_conn_retire(c, c->net->view->conf->timeouts.retire);
   }
   if (c->retired) spare_calls(c);
   if (c->retired && (at_rest(c) || (c->retire_until && now >= c->retire_until))) tl_conn_finish(c);
@@ -155,7 +155,7 @@ static void judge_overdue(struct tl_conn *c) {
 
 static void on_timer(struct tl_timer *t, void *arg) {
   struct tl_conn *c = tl_container_of(t, struct tl_conn, timer);
-  const struct tl_conf_timeouts *lim = &c->net->conf->timeouts;
+  const struct tl_conf_timeouts *lim = &c->net->view->conf->timeouts;
   uint64_t now = c->net->now_ms;
   (void)arg;
   if (c->state == TL_CONN_DIALING) {
@@ -373,7 +373,7 @@ static int dial_tcp(struct tl_conn *c) {
 
 static uint32_t handshake_ms(const struct tl_net *n, const struct tl_conn_key *k) {
   uint32_t own = k->domain ? k->domain->policy.handshake_timeout_ms : 0;
-  return own ? own : n->conf->timeouts.handshake;
+  return own ? own : n->view->conf->timeouts.handshake;
 }
 
 static int dial_tls(struct tl_conn *c, const struct tl_conn_key *k) {
@@ -391,9 +391,9 @@ static int dial_tls(struct tl_conn *c, const struct tl_conn_key *k) {
   d->domain = tl_tls_domain_ref(k->domain);
   strncpy(d->sni, k->sni ? k->sni : "", sizeof(d->sni) - 1);
   strncpy(d->verify_name, k->identity ? k->identity : "", sizeof(d->verify_name) - 1);
-  d->connect_timeout_ms = n->conf->timeouts.connect;
+  d->connect_timeout_ms = n->view->conf->timeouts.connect;
   d->handshake_timeout_ms = handshake_ms(n, k);
-  d->conf_generation = n->conf->generation;
+  d->conf_generation = n->view->conf->generation;
   int rc = tl_dial_post(h, d);
   if (rc == TL_OK) return rc;
   tl_count(n->counters, TL_C_MAIL_FULL);
@@ -404,7 +404,7 @@ static int dial_tls(struct tl_conn *c, const struct tl_conn_key *k) {
 int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn **out) {
   *out = tl_conn_find(n, k);
   if (*out) return TL_OK;
-  if (!tl_conn_room(n->conf, atomic_load(&n->rt->connections), NULL)) {
+  if (!tl_conn_room(n->view->conf, atomic_load(&n->rt->connections), NULL)) {
     tl_count(n->counters, TL_C_CONN_REFUSED);
     return TL_ELIMIT;
   }
@@ -428,7 +428,7 @@ int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn *
     return rc;
   }
   hash_add(c);
-  uint32_t ms = n->conf->timeouts.connect;
+  uint32_t ms = n->view->conf->timeouts.connect;
   /* The handshake thread has its own deadlines; this one covers only the loss of its answer. */
   if (k->transport == TL_TLS) ms += handshake_ms(n, k) + 2000;
   tl_timer_start(&n->wheel, &c->timer, ms);
@@ -523,7 +523,7 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
   }
   if (!c) {
     c = tl_conn_new(n, TL_TLS, &h->peer);
-    if (c && h->conf_generation == n->conf->generation) c->listener = h->listener;
+    if (c && h->conf_generation == n->view->conf->generation) c->listener = h->listener;
   }
   if (!c || take_tls(c, h)) {
     if (c) tl_conn_abort(c, TL_ENOMEM);

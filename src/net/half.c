@@ -46,7 +46,7 @@ static void check_later(struct tl_conn *c) {
 }
 
 void tl_half_begin(struct tl_conn *c) {
-  const uint32_t ms = c->net->conf->timeouts.half_closed;
+  const uint32_t ms = c->net->view->conf->timeouts.half_closed;
   const bool first = !c->notify_got;
   c->notify_got = true;
   if (c->state != TL_CONN_OPEN || c->doomed || !ms || !owes_response(c)) {

@@ -154,7 +154,7 @@ static void renew_or_close(struct tl_conn *c, uint64_t max, uint64_t tx, uint64_
   } else if (!c->retired && (over || !keys_change(c, max, tx, rx))) {
     log_worn(c, "Renewing a connection before its keys have sealed too many records.", tx, rx);
     tl_count(c->net->counters, TL_C_CONN_WORN);
-    tl_conn_retire(c, c->net->conf->timeouts.retire);
+    tl_conn_retire(c, c->net->view->conf->timeouts.retire);
   }
 }
 

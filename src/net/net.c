@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A worker's network side: set-up, the turn of the loop, mail, and the change
- * to a new snapshot. SIP is the handler's business.
+ * to a new view. SIP is the handler's business.
  */
 #include "tieline/net.h"
 
@@ -56,10 +56,10 @@ static void on_mail(struct tl_op *op, int res, uint32_t flags) {
   arm_mail(n);
 }
 
-/* ---- snapshots ---- */
+/* ---- views ---- */
 
 static int open_listener(struct tl_net *n, int i, char *err, size_t cap) {
-  switch (n->conf->listen[i].transport) {
+  switch (n->view->conf->listen[i].transport) {
   case TL_UDP: return tl_udp_open(n, i, err, cap);
   case TL_TCP: return tl_accept_open(n, i, err, cap);
   default: return TL_OK;
@@ -90,8 +90,8 @@ static bool is_open(const struct tl_net *n, enum tl_transport t, int i) {
 
 /* Those that the new snapshot adds, and those that could not be opened before. */
 static void open_new_listeners(struct tl_net *n) {
-  for (size_t i = 0; i < n->conf->n_listen; i++) {
-    const struct tl_conf_listen *l = &n->conf->listen[i];
+  for (size_t i = 0; i < n->view->conf->n_listen; i++) {
+    const struct tl_conf_listen *l = &n->view->conf->listen[i];
     char err[256] = "";
     if (is_open(n, l->transport, (int)i)) continue;
     if (open_listener(n, (int)i, err, sizeof(err)))
@@ -100,11 +100,9 @@ static void open_new_listeners(struct tl_net *n) {
   }
 }
 
-/* Adopts the published snapshot: listeners that differ are opened or closed, connections stay. */
-static void adopt_snapshot(struct tl_net *n) {
-  if (atomic_load_explicit(&n->rt->generation, memory_order_acquire) == n->conf->generation) return;
-  struct tl_conf *old = n->conf, *now = tl_runtime_conf(n->rt);
-  n->conf = now;
+/* Listeners that differ are opened or closed, connections stay. */
+static void adopt_listeners(struct tl_net *n, const struct tl_conf *old) {
+  const struct tl_conf *now = n->view->conf;
   renumber_connections(n, old, now);
   for (struct tl_listener *l = n->listeners, *next; l; l = next) {
     next = l->next;
@@ -117,13 +115,36 @@ static void adopt_snapshot(struct tl_net *n) {
     if (u->index < 0 && !u->gone) tl_udp_close(u);
   }
   if (!n->draining) open_new_listeners(n);
-  tl_conf_unref(old);
+}
+
+static bool view_is_current(const struct tl_net *n) {
+  const struct tl_view *v = n->view;
+  return atomic_load_explicit(&n->rt->generation, memory_order_acquire) == v->conf->generation &&
+         tl_peer_table_generation(v->conf) == v->peers->generation;
+}
+
+static struct tl_view *take_view(struct tl_net *n) {
+  struct tl_conf *conf = tl_runtime_conf(n->rt);
+  struct tl_view *v = tl_view_new(conf);
+  tl_conf_unref(conf);
+  return v;
+}
+
+/* Takes what has been published since the last turn. Without memory for it the old view serves for
+ * another turn. */
+static void adopt_view(struct tl_net *n) {
+  if (view_is_current(n)) return;
+  struct tl_view *old = n->view, *now = take_view(n);
+  if (!now) return;
+  n->view = now;
+  if (now->conf != old->conf) adopt_listeners(n, old->conf);
+  tl_view_unref(old);
 }
 
 /* ---- set-up ---- */
 
 static int memory_init(struct tl_net *n) {
-  n->scratch_cap = (size_t)n->conf->limits.max_message + 65536;
+  n->scratch_cap = (size_t)n->view->conf->limits.max_message + 65536;
   n->scratch = malloc(n->scratch_cap);
   n->send_scratch = calloc(TL_SEND_SCRATCH, sizeof(*n->send_scratch));
   n->hash = calloc(HASH_SIZE, sizeof(*n->hash));
@@ -146,7 +167,7 @@ static void memory_exit(struct tl_net *n) {
   free(n->hash);
   free(n->slots);
   free(n->free_slots);
-  tl_conf_unref(n->conf);
+  tl_view_unref(n->view);
 }
 
 int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_handler *h, void *proxy,
@@ -157,7 +178,8 @@ int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_hand
   n->counters = &th->counters;
   n->handler = h;
   n->proxy = proxy;
-  n->conf = tl_runtime_conf(n->rt);
+  n->view = take_view(n);
+  if (!n->view) return TL_ENOMEM;
   n->now_ms = tl_now_ms();
   n->next_handshaker = th->index;
   n->mail_op.fn = on_mail;
@@ -169,9 +191,9 @@ int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_hand
     memory_exit(n);
     return rc;
   }
-  rc = tl_bufs_init(&n->bufs, &n->ring, 1, n->conf->limits.recv_buffers, RECV_SIZE);
+  rc = tl_bufs_init(&n->bufs, &n->ring, 1, n->view->conf->limits.recv_buffers, RECV_SIZE);
   if (rc) tl_ring_why(rc, err, cap);
-  for (size_t i = 0; i < n->conf->n_listen && rc == TL_OK; i++)
+  for (size_t i = 0; i < n->view->conf->n_listen && rc == TL_OK; i++)
     rc = open_listener(n, (int)i, err, cap);
   if (rc == TL_OK)
     arm_mail(n);
@@ -230,7 +252,7 @@ int tl_net_turn(struct tl_net *n) {
   /* Time first: timers started by the completions must count from now, not from before the wait. */
   n->now_ms = tl_now_ms();
   tl_wheel_advance(&n->wheel, n->now_ms, n);
-  adopt_snapshot(n);
+  adopt_view(n);
   tl_ring_run(&n->ring);
   /* Responses to input that arrived while we worked still leave with this turn's sends; no waiting.
    */
@@ -244,8 +266,8 @@ int tl_net_turn(struct tl_net *n) {
 
 int tl_net_listener_for(const struct tl_net *n, enum tl_transport t, const struct tl_addr *addr) {
   int any_of_transport = -1, any = -1;
-  for (size_t i = 0; i < n->conf->n_listen; i++) {
-    const struct tl_conf_listen *l = &n->conf->listen[i];
+  for (size_t i = 0; i < n->view->conf->n_listen; i++) {
+    const struct tl_conf_listen *l = &n->view->conf->listen[i];
     if (any < 0) any = (int)i;
     if (l->transport != t) continue;
     if (l->addr.sa.sa_family == addr->sa.sa_family) return (int)i;

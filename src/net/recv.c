@@ -105,7 +105,9 @@ void tl_recv_bad(struct tl_conn *c, const struct tl_scan_error *err, bool answer
 /* ---- refusing one message (RFC 3261 18.3): the connection stays, others use it too ---- */
 
 /* Bytes of one message skipped at most; behind a longer one the connection is not worth keeping. */
-static uint64_t skip_max(const struct tl_net *n) { return 4ull * n->conf->limits.max_message; }
+static uint64_t skip_max(const struct tl_net *n) {
+  return 4ull * n->view->conf->limits.max_message;
+}
 
 static void refuse_one(struct tl_conn *c, const struct tl_scan_error *err) {
   struct tl_flow from = flow_of(c);
@@ -141,7 +143,7 @@ static bool skip_head(struct tl_conn *c, const struct tl_msg *m, const struct tl
   c->skipping = malloc(sizeof(*c->skipping));
   if (!c->skipping) return false;
   tl_frame_begin(c->skipping, false);
-  c->skip_left = c->net->conf->limits.max_message;
+  c->skip_left = c->net->view->conf->limits.max_message;
   return true;
 }
 
@@ -264,7 +266,7 @@ static bool head_may_be_complete(struct tl_conn *c, const uint8_t *p, size_t n) 
   size_t from = c->searched > 3 ? c->searched - 3 : 0;
   if (from < n && memmem(p + from, n - from, "\r\n\r\n", 4)) return true;
   c->searched = (uint32_t)n;
-  return n > c->net->conf->limits.max_head; /* let the scanner refuse it */
+  return n > c->net->view->conf->limits.max_head; /* let the scanner refuse it */
 }
 
 /*
@@ -292,11 +294,11 @@ static size_t frame_messages(struct tl_conn *c, uint8_t *p, size_t n, int32_t bu
     }
     if (one && !head_may_be_complete(c, at, left)) break;
     struct tl_scan_error err = {400, "Bad Request"};
-    int rc = tl_scan((char *)at, left, true, net->conf->limits.max_head, m, &err);
+    int rc = tl_scan((char *)at, left, true, net->view->conf->limits.max_head, m, &err);
     net->scans++;
     if (rc == TL_EAGAIN) break;
     size_t total = (size_t)m->head_len + m->body_len;
-    if (rc == TL_OK && total > net->conf->limits.max_message) {
+    if (rc == TL_OK && total > net->view->conf->limits.max_message) {
       err = (struct tl_scan_error){513, "Message Too Large"};
       rc = TL_ESYNTAX; /* all of its head was read */
     }
@@ -308,7 +310,7 @@ static size_t frame_messages(struct tl_conn *c, uint8_t *p, size_t n, int32_t bu
     }
     if (total > left) {
       c->wanted = (uint32_t)total;
-      if (m->body_len < net->conf->limits.zero_copy_body) break;
+      if (m->body_len < net->view->conf->limits.zero_copy_body) break;
       if (tl_big_begin(c, at, left, buf, one, m)) tl_conn_abort(c, TL_ENOMEM);
       return n;
     }

@@ -160,7 +160,7 @@ static int write_ref(struct tl_conn *c, const uint8_t *p, uint32_t n, uint16_t b
 
 static int write_body(struct tl_conn *c, const struct tl_body *b) {
   int rc = TL_OK;
-  uint32_t threshold = c->net->conf->limits.zero_copy_body;
+  uint32_t threshold = c->net->view->conf->limits.zero_copy_body;
   for (uint32_t i = 0; i < b->n && rc == TL_OK; i++) {
     bool large = b->seg[i].n >= threshold;
     if (large && tl_conn_user_tls(c))
@@ -186,7 +186,7 @@ static size_t flatten_message(const struct tl_edit *e, const struct tl_body *b, 
 #define BURST_FACTOR 8u
 
 static struct tl_pending *pend_message(struct tl_conn *c, size_t len) {
-  const struct tl_conf_limits *lim = &c->net->conf->limits;
+  const struct tl_conf_limits *lim = &c->net->view->conf->limits;
   if (c->n_pend >= lim->connect_queue || c->pend_bytes / BURST_FACTOR > lim->send_buffer)
     return NULL;
   struct tl_pending *p = malloc(sizeof(*p) + len);
@@ -214,7 +214,7 @@ static struct tl_pending *pend_message(struct tl_conn *c, size_t len) {
 
 static bool over_limit(struct tl_conn *c) {
   struct tl_out *o = &c->out;
-  const uint32_t limit = c->net->conf->limits.send_buffer;
+  const uint32_t limit = c->net->view->conf->limits.send_buffer;
   const uint64_t now = c->net->now_ms;
   if (o->bytes > limit / CROWD_SHARE && o->queued_ms && now - o->queued_ms > CROWD_MS &&
       tl_count_get(c->net->counters, TL_C_SENDQ_BYTES) > CROWD_BYTES)
@@ -234,7 +234,8 @@ static int admit_message(struct tl_conn *c, bool response) {
       tl_slow_log_refused(c);
     return TL_ELIMIT;
   }
-  if (c->net->feeder == c && c->out.bytes > c->net->conf->limits.send_buffer) tl_conn_pause(c);
+  if (c->net->feeder == c && c->out.bytes > c->net->view->conf->limits.send_buffer)
+    tl_conn_pause(c);
   return TL_OK;
 }
 
@@ -270,7 +271,7 @@ int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct t
   }
   int rc = admit_message(c, !e->msg->is_request);
   if (rc) return rc;
-  bool copy_body = !b || b->len < c->net->conf->limits.zero_copy_body;
+  bool copy_body = !b || b->len < c->net->view->conf->limits.zero_copy_body;
   size_t first = copy_body ? len : head;
   if (first <= room_of_new(c)) {
     rc = make_room(c, (uint32_t)first);
@@ -464,7 +465,7 @@ void tl_send_done(struct tl_op *op, int res, uint32_t flags) {
   }
   c->progress_ms = c->net->now_ms;
   consume_sent(c, (uint32_t)res);
-  if (c->out.bytes > c->net->conf->limits.send_buffer / 2) return;
+  if (c->out.bytes > c->net->view->conf->limits.send_buffer / 2) return;
   c->out.over_ms = 0;
   if (c->paused) tl_conn_resume(c);
 }

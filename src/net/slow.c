@@ -24,7 +24,7 @@ static void measure_from_now(struct tl_conn *c) {
 
 bool tl_slow_now(struct tl_conn *c, uint32_t window_ms) {
   struct tl_out *o = &c->out;
-  const uint64_t now = c->net->now_ms, rate = c->net->conf->limits.send_min_rate;
+  const uint64_t now = c->net->now_ms, rate = c->net->view->conf->limits.send_min_rate;
   if (!rate || !window_ms || !o->queued_ms) {
     o->window_ms = 0;
     return false;
@@ -53,8 +53,9 @@ static void log_slow(struct tl_conn *c, uint64_t *last_ms, const char *sentence)
   if (*last_ms && n->now_ms - *last_ms < 1000) return;
   *last_ms = n->now_ms;
   TL_LOG(TL_LOG_WARN, sentence, TL_FC("peer", tl_addr_format(&c->peer, peer)),
-         TL_FI("queued_bytes", c->out.bytes), TL_FI("send_buffer", n->conf->limits.send_buffer),
-         TL_FI("send_min_rate", n->conf->limits.send_min_rate));
+         TL_FI("queued_bytes", c->out.bytes),
+         TL_FI("send_buffer", n->view->conf->limits.send_buffer),
+         TL_FI("send_min_rate", n->view->conf->limits.send_min_rate));
 }
 
 void tl_slow_log(struct tl_conn *c) {

@@ -82,7 +82,7 @@ static void handle_datagram(struct tl_udp *u, const struct tl_addr *from, uint8_
   }
   tl_count(n->counters, TL_C_MSG_IN_UDP);
   tl_count_add(n->counters, TL_C_BYTES_IN_UDP, len);
-  int rc = tl_scan((char *)p, len, false, n->conf->limits.max_head, &n->msg, &err);
+  int rc = tl_scan((char *)p, len, false, n->view->conf->limits.max_head, &n->msg, &err);
   if (rc == TL_EAGAIN) { /* no end of head: not a whole message */
     tl_count(n->counters, TL_C_DROP_PARSE);
     return;
@@ -130,7 +130,7 @@ static void on_received(struct tl_op *op, int res, uint32_t flags) {
 }
 
 int tl_udp_open(struct tl_net *n, int index, char *err, size_t cap) {
-  const struct tl_conf_listen *cl = &n->conf->listen[index];
+  const struct tl_conf_listen *cl = &n->view->conf->listen[index];
   int rc = TL_OK;
   if (!n->dgrams.br) rc = tl_bufs_init(&n->dgrams, &n->ring, 2, 64, 65536 + 128);
   if (rc) {

@@ -95,12 +95,13 @@ static bool waits_for_us(const struct tl_conn *c) { return c->paused || c->parke
 
 /* A worker's part of max_unfinished, but room enough for some of the largest messages. */
 static uint64_t worker_share(const struct tl_net *n) {
-  const uint64_t part = n->conf->limits.max_unfinished / (n->rt->n_worker ? n->rt->n_worker : 1);
+  const uint64_t part =
+      n->view->conf->limits.max_unfinished / (n->rt->n_worker ? n->rt->n_worker : 1);
   return part > 4 * n->scratch_cap ? part : 4 * n->scratch_cap;
 }
 
 void tl_unfinished_turn(struct tl_net *n) {
-  const uint64_t timeout = n->conf->timeouts.message;
+  const uint64_t timeout = n->view->conf->timeouts.message;
   const uint64_t most = worker_share(n);
   const uint64_t now = n->now_ms;
   struct tl_conn *c;

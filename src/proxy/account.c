@@ -115,7 +115,7 @@ static void add_length(struct tl_proxy *p, struct line *l, const struct tl_msg *
 /* ---- lines ---- */
 
 static bool is_logged(const struct tl_proxy *p, const struct tl_msg *m) {
-  if (!p->net.conf->log_calls || tl_log_level() < TL_LOG_INFO) return false;
+  if (!p->net.view->conf->log_calls || tl_log_level() < TL_LOG_INFO) return false;
   return m->method == TL_M_BYE || (m->method == TL_M_INVITE && m->to_tag.n == 0);
 }
 
@@ -148,7 +148,8 @@ static void log_call(struct tl_proxy *p, const struct tl_msg *m, const struct tl
 void tl_account_done(struct tl_txn *txn, unsigned status) {
   struct tl_proxy *p = txn->proxy;
   struct tl_body body;
-  if (!p->net.conf->log_calls || !txn->request || (!txn->invite && txn->method != TL_M_BYE)) return;
+  if (!p->net.view->conf->log_calls || !txn->request || (!txn->invite && txn->method != TL_M_BYE))
+    return;
   const struct tl_msg *m = tl_saved_scan(txn->request, &body);
   if (!is_logged(p, m)) return;
   log_call(p, m, &txn->from, &txn->to,

@@ -98,7 +98,8 @@ static int dial_sender(struct tl_proxy *p, const struct back *b, struct tl_conn 
   tl_addr_set_port(&key.addr, b->via_port ? b->via_port : tls ? 5061 : 5060);
   if (tls) {
     tl_addr_format_host(&key.addr, host);
-    key.domain = tl_tls_choose_client(&p->net.conf->tls_set, tl_str_c(host), &key.addr, &rule);
+    key.domain =
+        tl_tls_choose_client(&p->net.view->conf->tls_set, tl_str_c(host), &key.addr, &rule);
     key.identity = key.sni = host;
     if (!key.domain) return TL_ENOTFOUND;
   }

@@ -12,9 +12,9 @@
 #include "plan.h"
 #include "proxy.h"
 #include "saved.h"
-#include "snap.h"
 #include "tieline/edit.h"
 #include "tieline/reply.h"
+#include "tieline/view.h"
 #include "top_via.h"
 #include "txn.h"
 #include "xworker.h"
@@ -142,7 +142,8 @@ static void log_unreached(struct tl_txn *txn, unsigned status, const char *why) 
   char from[TL_ADDR_STRLEN];
   uint32_t unlogged;
   const struct tl_conf_peer *peer = last_peer(txn->plan);
-  if (txn->user || !tl_peer_share_may_log(txn->proxy, tl_snap_share(txn->snap, peer), &unlogged))
+  if (txn->user ||
+      !tl_peer_share_may_log(txn->proxy, tl_peer_share_of(txn->proxy, peer), &unlogged))
     return;
   bool lacks = tl_plan_lacks_domain(txn->plan);
   TL_LOG(lacks ? TL_LOG_WARN : TL_LOG_INFO,

@@ -57,7 +57,8 @@ static void on_branch_timer(struct tl_timer *t, void *arg) {
   tl_count(tl_proxy_counters(b->txn->proxy), TL_C_TXN_TIMEOUT);
   if (b->state == TL_BR_PROCEEDING && b->invite && !b->cancel_sent) {
     tl_forward_cancel_branch(b); /* Timer C: CANCEL, then wait for what comes (16.8) */
-    tl_timer_start(&b->txn->proxy->net.wheel, &b->timer, 64 * b->txn->proxy->net.conf->timeouts.t1);
+    tl_timer_start(&b->txn->proxy->net.wheel, &b->timer,
+                   64 * b->txn->proxy->net.view->conf->timeouts.t1);
     return;
   }
   tl_forward_failed(b, 408);
@@ -66,7 +67,7 @@ static void on_branch_timer(struct tl_timer *t, void *arg) {
 static void on_branch_retrans(struct tl_timer *t, void *arg) {
   struct tl_branch *b = (struct tl_branch *)((char *)t - offsetof(struct tl_branch, retrans));
   struct tl_proxy *p = b->txn->proxy;
-  const struct tl_conf_timeouts *lim = &p->net.conf->timeouts;
+  const struct tl_conf_timeouts *lim = &p->net.view->conf->timeouts;
   (void)arg;
   const struct tl_saved *again = b->cancel ? b->cancel : b->sent;
   if (b->state > TL_BR_PROCEEDING || !again) return;

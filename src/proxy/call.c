@@ -90,7 +90,7 @@ int tl_call_take(struct tl_proxy *p, struct tl_peer_share *l, uint32_t max,
     return TL_ELIMIT;
   }
   struct tl_call_slot *at = NULL;
-  if (!tl_calls_take(&shared_calls(p)->open, p->net.conf->limits.max_open_calls)) {
+  if (!tl_calls_take(&shared_calls(p)->open, p->net.view->conf->limits.max_open_calls)) {
     tl_calls_give(&l->calls->now);
   } else if ((at = calloc(1, sizeof(*at))) == NULL) {
     tl_calls_give(&l->calls->now);
@@ -118,7 +118,7 @@ void tl_call_drop(struct tl_proxy *p, struct tl_call_slot *at) {
 
 static void schedule_expiry(struct tl_proxy *p) {
   struct tl_call_table *t = p->calls;
-  uint64_t due = t->first->answered_ms + p->net.conf->call_max_ms, now = p->net.now_ms;
+  uint64_t due = t->first->answered_ms + p->net.view->conf->call_max_ms, now = p->net.now_ms;
   uint64_t left = due > now ? due - now : 0;
   tl_timer_start(&p->net.wheel, &t->timer, left < SWEEP_MS ? (uint32_t)left : SWEEP_MS);
 }
@@ -143,7 +143,7 @@ static void on_audit(struct tl_timer *timer, void *arg) {
   uint64_t n = 0;
   (void)arg;
   for (struct tl_call *c = t->first, *next; c; c = next, n++) {
-    if (c->answered_ms + p->net.conf->call_max_ms > p->net.now_ms) break;
+    if (c->answered_ms + p->net.view->conf->call_max_ms > p->net.now_ms) break;
     next = c->next;
     peer = c->at->name;
     atomic_fetch_add_explicit(&c->at->expired, 1, memory_order_relaxed);
@@ -153,7 +153,8 @@ static void on_audit(struct tl_timer *timer, void *arg) {
   }
   if (n)
     TL_LOG(TL_LOG_INFO, "Calls that no BYE has ended are older than call_max and count no longer.",
-           TL_FC("peer", peer), TL_FI("calls", n), TL_FI("call_max_ms", p->net.conf->call_max_ms));
+           TL_FC("peer", peer), TL_FI("calls", n),
+           TL_FI("call_max_ms", p->net.view->conf->call_max_ms));
   if (t->first) schedule_expiry(p);
 }
 
@@ -245,7 +246,7 @@ void tl_call_answered(struct tl_proxy *p, struct tl_call_slot *at, const struct 
   if (!c && at->n < FORKS_MAX) {
     /* The INVITE forked behind the peer: one more call exists, whether or not there is room for
      * it. */
-    if (tl_calls_take(&shared_calls(p)->open, p->net.conf->limits.max_open_calls)) {
+    if (tl_calls_take(&shared_calls(p)->open, p->net.view->conf->limits.max_open_calls)) {
       atomic_fetch_add_explicit(&at->at->now, 1, memory_order_relaxed);
       c = call_new(p, at->at);
     }

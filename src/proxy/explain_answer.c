@@ -12,9 +12,9 @@
 #include "plan.h"
 #include "proxy.h"
 #include "route.h"
-#include "snap.h"
 #include "source.h"
 #include "tieline/reply.h"
+#include "tieline/view.h"
 
 void tl_explain_clear(struct tl_explain *e) {
   free(e->route);
@@ -82,7 +82,7 @@ static void plan_it(struct tl_proxy *p, struct tl_explain *e, const struct tl_ms
   e->rc = tl_route_plan(p, &from, c, m, plan, &e->status);
   struct tl_source *s = tl_source_of(p, &from, c);
   tell_source(e, s, c);
-  tell_routes(e, p->snap->conf, plan, s, tl_source_identity(p, s, c));
+  tell_routes(e, p->net.view->conf, plan, s, tl_source_identity(p, s, c));
   tell_targets(e, plan);
   if (e->rc == TL_EAGAIN)
     put_text(e->resolve, sizeof(e->resolve),

@@ -15,9 +15,9 @@
 #include "proxy.h"
 #include "request_edit.h"
 #include "saved.h"
-#include "snap.h"
 #include "target.h"
 #include "tieline/reply.h"
+#include "tieline/view.h"
 #include "txn.h"
 
 static void keep_sent(struct tl_branch *b, const struct tl_edit *e, const struct tl_body *body) {
@@ -29,7 +29,7 @@ static void keep_sent(struct tl_branch *b, const struct tl_edit *e, const struct
 static void start_timers(struct tl_branch *b) {
   struct tl_txn *txn = b->txn;
   struct tl_net *n = &txn->proxy->net;
-  const struct tl_conf_timeouts *t = &n->conf->timeouts;
+  const struct tl_conf_timeouts *t = &n->view->conf->timeouts;
   tl_timer_start(&n->wheel, &b->timer, b->invite ? t->timer_b : t->timer_f);
   if (!b->reliable) {
     b->retrans_ms = t->t1;
@@ -50,7 +50,7 @@ static int send_to(struct tl_txn *txn, const struct tl_target *t, const struct t
   char branch[TL_BRANCH_LEN];
   struct tl_admission a;
   const struct tl_conf_peer *peer = t ? t->peer : NULL;
-  int rc = tl_peer_share_admit(p, tl_snap_share(txn->snap, peer), peer, m, &a);
+  int rc = tl_peer_share_admit(p, tl_peer_share_of(p, peer), peer, m, &a);
   if (rc == TL_OK)
     rc = t ? tl_outbound_open(p, txn->plan, t, true, &flow, &c)
            : tl_outbound_flow(p, txn->plan, &flow, &c);
@@ -195,11 +195,11 @@ void tl_forward_cancel_branch(struct tl_branch *b) {
   b->cancel_sent = true;
   tl_branch_send(b, p->out, n);
   if (!b->reliable && (b->cancel = tl_saved_bytes(p, b->txn->in_dialog, p->out, n)) != NULL) {
-    b->retrans_ms = p->net.conf->timeouts.t1;
+    b->retrans_ms = p->net.view->conf->timeouts.t1;
     tl_timer_start(&p->net.wheel, &b->retrans, b->retrans_ms);
   }
   /* 9.1: an INVITE still unanswered 64*T1 after its CANCEL is given up. */
-  tl_timer_start(&p->net.wheel, &b->timer, 64 * p->net.conf->timeouts.t1);
+  tl_timer_start(&p->net.wheel, &b->timer, 64 * p->net.view->conf->timeouts.t1);
 }
 
 void tl_forward_cancel(struct tl_txn *txn) {

@@ -7,8 +7,8 @@
 #include "guard.h"
 
 #include "proxy.h"
-#include "snap.h"
 #include "tieline/log_limit.h"
+#include "tieline/view.h"
 
 /* 64:ff9b::/96 (RFC 6052 2.1), ::/96 (RFC 4291 2.5.5.1) except :: and ::1, and ::ffff:0:0/96. */
 static bool wears_ipv6(const struct in6_addr *ip) {
@@ -80,8 +80,8 @@ const char *tl_guard_refusal(const struct tl_conf *conf, const struct tl_addr *t
 
 /* ---- what is refused ---- */
 
-static const char *caller_of(const struct tl_snap *snap, const struct tl_plan *plan) {
-  const struct tl_conf_peer *peer = tl_snap_peer(snap, plan->caller);
+static const char *caller_of(const struct tl_view *view, const struct tl_plan *plan) {
+  const struct tl_conf_peer *peer = tl_view_peer(view, plan->caller);
   return peer ? peer->name : "";
 }
 
@@ -90,10 +90,11 @@ void tl_guard_deny(struct tl_proxy *p, struct tl_plan *plan, const char *reason,
   char from[TL_ADDR_STRLEN];
   plan->refusal = reason;
   if (p->handled.quiet) return;
-  TL_LOG_FROM(
-      &plan->source, NULL, level, sentence, TL_FC("from", tl_addr_format(&plan->source, from)),
-      TL_FC("peer", caller_of(p->snap, plan)), TL_FC("route", plan->route ? plan->route->name : ""),
-      TL_F("host", plan->uri.host), TL_F("next_hop", plan->next_uri.host));
+  TL_LOG_FROM(&plan->source, NULL, level, sentence,
+              TL_FC("from", tl_addr_format(&plan->source, from)),
+              TL_FC("peer", caller_of(p->net.view, plan)),
+              TL_FC("route", plan->route ? plan->route->name : ""), TL_F("host", plan->uri.host),
+              TL_F("next_hop", plan->next_uri.host));
 }
 
 /* ---- relay = "request-uri" ---- */

@@ -14,10 +14,10 @@
 
 #include "plan.h"
 #include "proxy.h"
-#include "snap.h"
 #include "source.h"
 #include "tieline/log_limit.h"
 #include "tieline/siphash.h"
+#include "tieline/view.h"
 
 enum { COVERED = 1, NOT_COVERED, SOME_USERS, THIS_USER };
 
@@ -127,7 +127,7 @@ static const char *check_from(struct tl_proxy *p, struct tl_source *s, const str
   if (!unread && has_domain(&u)) {
     if (s->check != TL_CHECK_FROM_OFF && !is_anonymous(&u) && !is_entitled(p, s, id, &u))
       return id ? "From Is Not Covered By The Certificate" : "From Is Not Allowed For This Peer";
-    if (s->guarded && tl_conf_is_local_domain(p->snap->conf, u.host, u.port) &&
+    if (s->guarded && tl_conf_is_local_domain(p->net.view->conf, u.host, u.port) &&
         !is_entitled(p, s, id, &u))
       return "From Claims A Domain Of Ours";
     return NULL;

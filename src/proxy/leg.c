@@ -11,8 +11,8 @@
 
 #include "guard.h"
 #include "proxy.h"
-#include "snap.h"
 #include "source.h"
+#include "tieline/view.h"
 
 /* ---- written ---- */
 
@@ -27,8 +27,8 @@ static struct tl_str domain_of(const char *name) {
 }
 
 /* Its requests may come from another address than the one where it was reached or first seen. */
-static bool is_roaming(const struct tl_snap *snap, const struct tl_conf_peer *peer) {
-  return peer->n_network || tl_snap_addrs(snap, peer)->n > 1;
+static bool is_roaming(const struct tl_view *view, const struct tl_conf_peer *peer) {
+  return peer->n_network || tl_view_addrs(view, peer)->n > 1;
 }
 
 /* The port at which the neighbour that sent M takes requests: that of its Record-Route or of its
@@ -72,16 +72,16 @@ struct tl_route_token tl_leg_token(struct tl_proxy *p, const struct tl_plan *pla
                                 .flow_conn = stays ? from->conn : 0,
                                 .callee_flow_conn = to->conn,
                                 .before = plan->before};
-  const struct tl_conf_peer *caller = tl_snap_peer(p->snap, plan->caller);
-  if (caller && (from->transport == TL_TLS || is_roaming(p->snap, caller)))
+  const struct tl_conf_peer *caller = tl_view_peer(p->net.view, plan->caller);
+  if (caller && (from->transport == TL_TLS || is_roaming(p->net.view, caller)))
     says.caller = caller->id;
   if (from->transport == TL_TLS) says.caller_name = plan->caller_name;
   bool named = plan->caller_verified && (says.caller || says.caller_name);
   says.end[0] = leg_end_of(p, from, port_of(m, &from->addr), named);
   says.end[1] = leg_end_of(p, to, tl_addr_port(&to->addr), t && holds_to_name(t));
-  /* T belongs to the transaction's snapshot, which may be older than ours. */
-  const struct tl_conf_peer *callee = t && t->peer ? tl_snap_peer(p->snap, t->peer->id) : NULL;
-  if (callee && (to->transport == TL_TLS || is_roaming(p->snap, callee)))
+  /* T belongs to the transaction's view, which may be older than ours. */
+  const struct tl_conf_peer *callee = t && t->peer ? tl_view_peer(p->net.view, t->peer->id) : NULL;
+  if (callee && (to->transport == TL_TLS || is_roaming(p->net.view, callee)))
     says.callee = callee->id;
   else if (t && !t->peer && to->transport == TL_TLS)
     says.domain = domain_of(tl_plan_identity(plan, t));
@@ -98,7 +98,7 @@ static bool of_dialog(const struct tl_msg *m) {
 /* A clock that was set back yields tokens from the future; they are ours all the same. */
 static bool is_fresh(const struct tl_proxy *p, const struct tl_route_token *says) {
   int64_t age = (int64_t)tl_token_now() - says->made_s;
-  return (age < 0 ? -age : age) * 1000 <= p->net.conf->call_max_ms;
+  return (age < 0 ? -age : age) * 1000 <= p->net.view->conf->call_max_ms;
 }
 
 static bool is_named(struct tl_proxy *p, const struct tl_route_token *says,
@@ -191,66 +191,66 @@ static bool in_networks(const struct tl_conf_peer *peer, const struct tl_addr *a
   return false;
 }
 
-static bool is_at(const struct tl_snap *snap, const struct tl_conf_peer *peer,
+static bool is_at(const struct tl_view *view, const struct tl_conf_peer *peer,
                   const struct tl_addr *addr) {
-  const struct tl_addr_list *l = peer ? tl_snap_addrs(snap, peer) : NULL;
+  const struct tl_addr_list *l = peer ? tl_view_addrs(view, peer) : NULL;
   for (size_t i = 0; l && i < l->n; i++)
     if (tl_addr_ip_eq(&l->at[i].addr, addr)) return true;
   return false;
 }
 
 struct at_address {
-  const struct tl_snap *snap;
+  const struct tl_view *view;
   const struct tl_addr *addr;
   bool found;
 };
 
 static bool take_host(void *arg, uint32_t number) {
   struct at_address *a = arg;
-  a->found = is_at(a->snap, &a->snap->conf->peer[number], a->addr);
+  a->found = is_at(a->view, &a->view->conf->peer[number], a->addr);
   return !a->found;
 }
 
 static bool take_network(void *arg, uint32_t number) {
   struct at_address *a = arg;
-  a->found = in_networks(&a->snap->conf->peer[number], a->addr);
+  a->found = in_networks(&a->view->conf->peer[number], a->addr);
   return !a->found;
 }
 
 /* Is ADDR the address of a peer? */
-static bool is_any_peers(const struct tl_snap *snap, const struct tl_addr *addr) {
-  struct at_address a = {.snap = snap, .addr = addr};
-  tl_peer_index_by_addr(&snap->peers->index, addr, take_host, &a);
+static bool is_any_peers(const struct tl_view *view, const struct tl_addr *addr) {
+  struct at_address a = {.view = view, .addr = addr};
+  tl_peer_index_by_addr(&view->peers->index, addr, take_host, &a);
   return a.found;
 }
 
-static bool is_in_any_network(const struct tl_snap *snap, const struct tl_addr *addr) {
-  struct at_address a = {.snap = snap, .addr = addr};
-  tl_peer_index_by_network(&snap->peers->index, addr, take_network, &a);
+static bool is_in_any_network(const struct tl_view *view, const struct tl_addr *addr) {
+  struct at_address a = {.view = view, .addr = addr};
+  tl_peer_index_by_network(&view->peers->index, addr, take_network, &a);
   return a.found;
 }
 
 /* Does an address in PEER's networks stand for PEER there? Not if another peer has that address:
  * as with the source of a request, an address is more specific than a network. */
-static bool reaches_peer(const struct tl_snap *snap, const struct tl_conf_peer *peer,
+static bool reaches_peer(const struct tl_view *view, const struct tl_conf_peer *peer,
                          const struct tl_addr *addr) {
   if (!in_networks(peer, addr)) return false;
-  return is_at(snap, peer, addr) || !is_any_peers(snap, addr);
+  return is_at(view, peer, addr) || !is_any_peers(view, addr);
 }
 
-static bool is_among(const struct tl_snap *snap, struct tl_conf_peer *const *list, size_t n,
+static bool is_among(const struct tl_view *view, struct tl_conf_peer *const *list, size_t n,
                      const struct tl_target *t) {
   for (size_t i = 0; i < n; i++)
-    if (list[i] && (list[i] == t->peer || reaches_peer(snap, list[i], &t->addr))) return true;
+    if (list[i] && (list[i] == t->peer || reaches_peer(view, list[i], &t->addr))) return true;
   return false;
 }
 
 /* Would the dialog's route send there, in either direction? */
-static bool route_leads(const struct tl_snap *snap, const struct tl_plan *plan,
+static bool route_leads(const struct tl_view *view, const struct tl_plan *plan,
                         const struct tl_target *t) {
   const struct tl_conf_route *r = plan->route;
-  return r && (is_among(snap, r->peer, r->n_peer, t) ||
-               (plan->reverse && is_among(snap, r->from, r->n_from, t)));
+  return r && (is_among(view, r->peer, r->n_peer, t) ||
+               (plan->reverse && is_among(view, r->from, r->n_from, t)));
 }
 
 static bool route_relays(const struct tl_plan *plan) {
@@ -278,30 +278,30 @@ static bool by_name(const struct tl_plan *plan, const struct tl_target *t) {
 
 /* Where the route relays to is the caller's choice. The callee may choose in return, since that
  * may be where the caller is, but not a peer: who may reach those is for other routes to say. */
-static bool may_relay_to(const struct tl_snap *snap, const struct tl_plan *plan,
+static bool may_relay_to(const struct tl_view *view, const struct tl_plan *plan,
                          const struct tl_target *t) {
   if (!route_relays(plan)) return false;
-  return !plan->reverse || !(is_in_any_network(snap, &t->addr) || is_any_peers(snap, &t->addr));
+  return !plan->reverse || !(is_in_any_network(view, &t->addr) || is_any_peers(view, &t->addr));
 }
 
-static bool allows_target(const struct tl_proxy *p, const struct tl_snap *snap,
+static bool allows_target(const struct tl_proxy *p, const struct tl_view *view,
                           const struct tl_plan *plan, const struct tl_target *t) {
-  const struct tl_conf *conf = snap->conf;
+  const struct tl_conf *conf = view->conf;
   /* Reached by its name, it is wherever the Contact says. */
   if (t->peer && t->peer->id == plan->leg_peer && !t->by_leg) return true;
   /* From there it would come back with one of our own addresses as its source. */
   if (tl_guard_is_listener(conf, &t->addr)) return false;
-  if (is_place(p, &plan->leg_end, t) || route_leads(snap, plan, t)) return true;
-  if (reaches_peer(snap, tl_snap_peer(snap, plan->leg_peer), &t->addr)) return true;
+  if (is_place(p, &plan->leg_end, t) || route_leads(view, plan, t)) return true;
+  if (reaches_peer(view, tl_view_peer(view, plan->leg_peer), &t->addr)) return true;
   /* The Contact is the only evidence. */
-  return (by_name(plan, t) || may_relay_to(snap, plan, t)) &&
+  return (by_name(plan, t) || may_relay_to(view, plan, t)) &&
          !tl_guard_refusal(conf, &t->addr, &plan->source);
 }
 
-bool tl_leg_bound(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan) {
+bool tl_leg_bound(struct tl_proxy *p, const struct tl_view *view, struct tl_plan *plan) {
   unsigned n = 0, had = plan->n_target;
   for (unsigned i = 0; i < had; i++)
-    if (allows_target(p, snap, plan, &plan->target[i])) plan->target[n++] = plan->target[i];
+    if (allows_target(p, view, plan, &plan->target[i])) plan->target[n++] = plan->target[i];
   plan->n_target = (uint8_t)n;
   if (n == 0 && had) tl_count(tl_proxy_counters(p), TL_C_LEG_ASTRAY);
   return n || !had;

@@ -9,7 +9,7 @@
 
 #include "plan.h"
 
-struct tl_snap;
+struct tl_view;
 struct tl_source;
 struct tl_conn;
 
@@ -31,4 +31,4 @@ bool tl_leg_counts(struct tl_proxy *p, const struct tl_route_token *says, const 
 bool tl_leg_follows(const struct tl_route_token *says, const struct tl_route_token *next);
 /* Removes from PLAN, in a dialog, the targets that the next leg never was and that the dialog's
  * route would not allow. SNAP: the plan's. False: none of those it had is left. */
-bool tl_leg_bound(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan);
+bool tl_leg_bound(struct tl_proxy *p, const struct tl_view *view, struct tl_plan *plan);

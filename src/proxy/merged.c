@@ -38,7 +38,7 @@ enum tl_merged tl_merged_check(struct tl_proxy *p, const struct tl_flow *from,
   }
   if (!p->merged && !(p->merged = calloc(1, sizeof(*p->merged)))) return TL_MERGED_NO;
   struct merge *e = &p->merged->slot[id % SLOTS];
-  uint64_t kept_ms = 64 * (uint64_t)p->net.conf->timeouts.t1;
+  uint64_t kept_ms = 64 * (uint64_t)p->net.view->conf->timeouts.t1;
   if (e->at_ms && e->id == id && e->key != key && p->net.now_ms - e->at_ms < kept_ms)
     return TL_MERGED_YES;
   /* Timer J of a reliable transport is 0: the transaction ends with its answer. */

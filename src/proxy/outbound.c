@@ -5,8 +5,8 @@
 #include "outbound.h"
 
 #include "proxy.h"
-#include "snap.h"
 #include "source.h"
+#include "tieline/view.h"
 #include "xworker.h"
 
 int tl_outbound_bytes(struct tl_proxy *p, const struct tl_flow *flow, const void *data, size_t n) {
@@ -56,7 +56,7 @@ int tl_outbound_fits_target(struct tl_proxy *p, const struct tl_plan *plan,
                             const struct tl_target *t, const struct tl_edit *e,
                             const struct tl_body *body) {
   const struct tl_conf_peer *peer = t ? t->peer : NULL;
-  if (!t && p->snap->conf->bounds_messages) peer = tl_snap_peer(p->snap, plan->leg_peer);
+  if (!t && p->net.view->conf->bounds_messages) peer = tl_view_peer(p->net.view, plan->leg_peer);
   return tl_outbound_fits(p, peer, e, body) ? TL_OK : TL_ELARGE;
 }
 
@@ -85,7 +85,7 @@ unsigned tl_outbound_status(int rc) {
 }
 
 void tl_outbound_await(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m) {
-  const struct tl_conf_timeouts *t = &p->net.conf->timeouts;
+  const struct tl_conf_timeouts *t = &p->net.view->conf->timeouts;
   struct tl_conn *c = tl_conn_get(&p->net, from->conn);
   if (c && m->is_request && m->method != TL_M_ACK)
     tl_conn_ask(c, m->method == TL_M_INVITE ? t->timer_c : t->timer_f);
@@ -109,7 +109,7 @@ int tl_outbound_flow(struct tl_proxy *p, const struct tl_plan *plan, struct tl_f
 bool tl_outbound_fits_back(struct tl_proxy *p, const struct tl_flow *to, const struct tl_edit *e,
                            const struct tl_body *body) {
   struct tl_conn *c = tl_conn_get(&p->net, to->conn);
-  if (!p->snap->conf->bounds_messages || (!c && to->transport != TL_UDP)) return true;
+  if (!p->net.view->conf->bounds_messages || (!c && to->transport != TL_UDP)) return true;
   const struct tl_source *s = tl_source_of(p, to, c);
   return !s || tl_outbound_fits(p, s->peer, e, body);
 }

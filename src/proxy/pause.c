@@ -7,8 +7,8 @@
 
 #include "branch.h"
 #include "proxy.h"
-#include "snap.h"
 #include "tieline/health.h"
+#include "tieline/view.h"
 #include "txn.h"
 
 /* The delta-seconds in front of comment and parameters (RFC 3261 20.33); 0 if there are none. */
@@ -23,7 +23,7 @@ static uint32_t retry_after_s(const struct tl_msg *m) {
 void tl_pause_asked(struct tl_branch *b, const struct tl_msg *m) {
   struct tl_proxy *p = b->txn->proxy;
   if (m->status != 503 || b->txn->user || !tl_msg_has(m, TL_H_RETRY_AFTER)) return;
-  const struct tl_conf_peer *peer = tl_snap_peer(b->txn->snap, b->peer);
+  const struct tl_conf_peer *peer = tl_view_peer(b->txn->view, b->peer);
   uint64_t ms = retry_after_s(m) * UINT64_C(1000), now = p->net.now_ms;
   if (!peer || !peer->health || !peer->retry_after_max_ms || !ms) return;
   if (ms > peer->retry_after_max_ms) ms = peer->retry_after_max_ms;

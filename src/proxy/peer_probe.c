@@ -16,10 +16,10 @@
 #include "proxy.h"
 #include "request.h"
 #include "saved.h"
-#include "snap.h"
 #include "target.h"
 #include "tieline/container.h"
 #include "tieline/health.h"
+#include "tieline/view.h"
 #include "token.h"
 #include "txn.h"
 
@@ -139,7 +139,7 @@ static void send_probe(struct tl_probe *pr, const struct tl_conf_peer *peer) {
   char text[2048];
   pr->cseq++;
   pr->sent_ms = p->net.now_ms;
-  size_t n = build_options(pr, p->snap->conf, peer, &from, text, sizeof(text));
+  size_t n = build_options(pr, p->net.view->conf, peer, &from, text, sizeof(text));
   struct tl_txn *txn = begin_probe(pr, &from, text, n);
   if (!txn) return;
   txn->user = &probe_user;
@@ -158,14 +158,13 @@ static void send_probe(struct tl_probe *pr, const struct tl_conf_peer *peer) {
 }
 
 static const struct tl_conf_peer *peer_of(const struct tl_probe *pr) {
-  return tl_snap_peer(pr->proxy->snap, pr->peer_id);
+  return tl_view_peer(pr->proxy->net.view, pr->peer_id);
 }
 
 static void on_timer(struct tl_timer *t, void *arg) {
   struct tl_probe *pr = tl_container_of(t, struct tl_probe, timer);
   struct tl_proxy *p = pr->proxy;
   (void)arg;
-  tl_snap_refresh(p);
   if (p->net.draining) return;
   tl_timer_start(&p->net.wheel, &pr->timer, pr->interval_ms);
   if (pr->txn) {
@@ -175,7 +174,7 @@ static void on_timer(struct tl_timer *t, void *arg) {
     tl_txn_free(late);
   }
   const struct tl_conf_peer *peer = peer_of(pr);
-  if (peer && p->snap->conf->n_listen) send_probe(pr, peer);
+  if (peer && p->net.view->conf->n_listen) send_probe(pr, peer);
 }
 
 /* ---- which peers are probed ---- */
@@ -217,7 +216,7 @@ static void want_probe(struct tl_proxy *p, const struct tl_conf_peer *peer) {
 }
 
 void tl_peer_probe_refresh(struct tl_proxy *p) {
-  const struct tl_conf *c = p->net.conf;
+  const struct tl_conf *c = p->net.view->conf;
   if (p->th.index != 0 || p->probed_generation == c->generation) return;
   p->probed_generation = c->generation;
   for (struct tl_probe *pr = p->probes; pr; pr = pr->next) pr->wanted = false;

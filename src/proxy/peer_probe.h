@@ -9,6 +9,6 @@
 
 struct tl_proxy;
 
-/* Starts the probes that the present snapshot asks for and drops the others. Once a turn. */
+/* Starts the probes that the present view asks for and drops the others. Once a turn. */
 void tl_peer_probe_refresh(struct tl_proxy *p);
 void tl_peer_probe_exit(struct tl_proxy *p);

@@ -15,7 +15,7 @@
 
 #define LOG_EVERY_MS 1000u
 
-/* All that there have been, in the order in which their peers appeared. */
+/* All that there have been, in the order in which they were asked for. */
 struct tl_peer_share_table {
   struct tl_index_map ids;
   struct tl_peer_share **all;
@@ -38,13 +38,11 @@ static void free_share(struct tl_peer_share *share) {
   free(share);
 }
 
-static struct tl_peer_share *share_by_id(struct tl_peer_share_table *t, uint64_t id,
-                                         const char *name, uint64_t now_ms) {
-  uint32_t node = tl_index_map_first(&t->ids, tl_index_mix(id));
-  if (node) return t->all[tl_index_map_node(&t->ids, node)->value];
+static struct tl_peer_share *share_new(struct tl_peer_share_table *t,
+                                       const struct tl_conf_peer *peer, uint64_t now_ms) {
   struct tl_peer_share *share = grow_table(t) ? NULL : calloc(1, sizeof(*share));
-  if (!share || !(share->name = strdup(name)) ||
-      tl_index_map_add(&t->ids, tl_index_mix(id), t->n)) {
+  if (!share || !(share->name = strdup(peer->name)) ||
+      tl_index_map_add(&t->ids, tl_index_mix(peer->id), t->n)) {
     free_share(share);
     return NULL;
   }
@@ -53,12 +51,12 @@ static struct tl_peer_share *share_by_id(struct tl_peer_share_table *t, uint64_t
   return share;
 }
 
-struct tl_peer_share **tl_peer_share_of(struct tl_proxy *p, const struct tl_conf *conf) {
-  struct tl_peer_share **share = calloc(conf->n_peer + 1, sizeof(struct tl_peer_share *));
-  if (!p->shares) p->shares = calloc(1, sizeof(*p->shares));
-  for (size_t i = 0; share && p->shares && i < conf->n_peer; i++)
-    share[i] = share_by_id(p->shares, conf->peer[i].id, conf->peer[i].name, p->net.now_ms);
-  return share;
+struct tl_peer_share *tl_peer_share_of(struct tl_proxy *p, const struct tl_conf_peer *peer) {
+  if (!peer) return NULL;
+  struct tl_peer_share_table *t = p->shares;
+  if (!t && !(t = p->shares = calloc(1, sizeof(*t)))) return NULL;
+  uint32_t node = tl_index_map_first(&t->ids, tl_index_mix(peer->id));
+  return node ? t->all[tl_index_map_node(&t->ids, node)->value] : share_new(t, peer, p->net.now_ms);
 }
 
 void tl_peer_share_exit(struct tl_proxy *p) {
@@ -102,7 +100,7 @@ int tl_peer_share_admit(struct tl_proxy *p, struct tl_peer_share *l,
   *out = (struct tl_admission){NULL, NULL};
   if (!l) return TL_OK;
   bool new_call = m->method == TL_M_INVITE && m->to_tag.n == 0;
-  int rc = l->active >= p->net.conf->limits.max_transactions_peer ? TL_ELIMIT
+  int rc = l->active >= p->net.view->conf->limits.max_transactions_peer ? TL_ELIMIT
            : new_call ? call_allowed(p, l, peer, &out->slot)
                       : TL_OK;
   if (rc == TL_ELIMIT) tl_count(tl_proxy_counters(p), TL_C_TXN_REFUSED_PEER);

@@ -28,9 +28,9 @@ struct tl_peer_share {
   uint64_t full_logged_ms;     /* of the last log line that it has its max_calls, 0: never */
 };
 
-/* An array with this worker's share of each peer of CONF; NULL if memory is short. The array is the
- * caller's. */
-struct tl_peer_share **tl_peer_share_of(struct tl_proxy *p, const struct tl_conf *conf);
+/* This worker's share of PEER, made when it is first asked for. NULL: PEER is NULL, or memory is
+ * short. */
+struct tl_peer_share *tl_peer_share_of(struct tl_proxy *p, const struct tl_conf_peer *peer);
 void tl_peer_share_exit(struct tl_proxy *p);
 
 struct tl_admission {

@@ -5,7 +5,7 @@
  *
  * Ownership: from the worker's pool; a transaction owns its plan until the final
  * response. Slices point into the request: tl_plan_rebind sets them anew for a copy
- * of it. Routes, peers and domains are those of a snapshot that must outlive the plan.
+ * of it. Routes, peers and domains are those of a view that must outlive the plan.
  * Threads: the worker's own. Errors: codes of err.h.
  */
 #pragma once
@@ -20,7 +20,7 @@
 struct tl_target {
   struct tl_addr addr;
   enum tl_transport transport;
-  struct tl_tls_domain *domain; /* of the transaction's snapshot */
+  struct tl_tls_domain *domain; /* of the transaction's view */
   const struct tl_conf_peer *peer;
   bool by_leg; /* TLS to a bare address: the certificate must be that of the dialog's leg */
 };

@@ -16,9 +16,9 @@
 #include "request.h"
 #include "response.h"
 #include "saved.h"
-#include "snap.h"
 #include "source.h"
 #include "tieline/explain.h"
+#include "tieline/view.h"
 #include "token.h"
 #include "txn.h"
 #include "xworker.h"
@@ -26,7 +26,6 @@
 static void on_message(struct tl_net *n, const struct tl_flow *from, struct tl_conn *c,
                        const struct tl_msg *m, const struct tl_body *body) {
   struct tl_proxy *p = tl_proxy_of(n);
-  tl_snap_refresh(p);
   if (m->is_request && m->via.alias && c && c->tls && !c->alias_checked)
     tl_alias_offer(c, m->via.host, m->via.port);
   if (m->is_request)
@@ -56,12 +55,6 @@ static void on_closed(struct tl_net *n, struct tl_conn *c, int rc) {
   lose_branches(n, c, rc);
 }
 
-struct tl_proxy *tl_proxy_reader(void *reader) {
-  struct tl_proxy *p = tl_proxy_of(reader);
-  tl_snap_refresh(p);
-  return p;
-}
-
 const struct tl_net_handler tl_proxy_handler = {.message = on_message,
                                                 .bad = on_bad,
                                                 .closed = on_closed,
@@ -76,8 +69,6 @@ int tl_proxy_init(struct tl_proxy *p) {
   tl_saved_init(p);
   int rc = tl_txn_init(p);
   if (rc == TL_OK) rc = tl_branch_init(p);
-  if (rc == TL_OK) tl_snap_refresh(p);
-  if (rc == TL_OK && !p->snap) rc = TL_ENOMEM;
   if (rc) tl_proxy_exit(p);
   return rc;
 }
@@ -85,8 +76,6 @@ int tl_proxy_init(struct tl_proxy *p) {
 void tl_proxy_exit(struct tl_proxy *p) {
   tl_txn_exit(p);
   tl_branch_exit(p);
-  tl_snap_unref(p->snap);
-  p->snap = NULL;
   tl_source_exit(p);
   tl_account_exit(p);
   tl_call_exit(p);

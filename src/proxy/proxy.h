@@ -28,7 +28,6 @@ struct tl_handled {
 struct tl_proxy {
   struct tl_thread th; /* first: runtime.worker points here */
   struct tl_net net;
-  struct tl_snap *snap; /* snap.h */
   struct tl_handled handled;
   struct tl_txns *txns;         /* txn.h */
   struct tl_branches *branches; /* branch.h */
@@ -44,18 +43,18 @@ struct tl_proxy {
   struct tl_merge_table *merged;
   struct tl_back_search *back;
   struct tl_probe *probes;
-  uint64_t probed_generation; /* peer_probe.c: of the snapshot whose peers they are */
+  uint64_t probed_generation; /* peer_probe.c: of the view whose peers they are */
   char out[TL_OUT_MAX];       /* a message made here, between building and sending it */
 };
 
 /* proxy.c: what the network side hands up. */
 extern const struct tl_net_handler tl_proxy_handler;
-/* P has its thread and its network side; tables are made and P->snap is set. TL_ENOMEM. */
+/* P has its thread and its network side; tables are made. TL_ENOMEM. */
 int tl_proxy_init(struct tl_proxy *p);
 /* Ends all transactions without an answer. Before the network side's end, which would tell them. */
 void tl_proxy_exit(struct tl_proxy *p);
 
 static inline struct tl_proxy *tl_proxy_of(struct tl_net *n) { return n->proxy; }
-/* The proxy of the worker that reads a mail, its snapshot up to date. */
-struct tl_proxy *tl_proxy_reader(void *reader);
+/* The proxy of the worker that reads a mail. */
+static inline struct tl_proxy *tl_proxy_reader(void *reader) { return tl_proxy_of(reader); }
 static inline struct tl_counters *tl_proxy_counters(struct tl_proxy *p) { return &p->th.counters; }

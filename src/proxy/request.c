@@ -22,12 +22,12 @@
 #include "proxy.h"
 #include "route.h"
 #include "saved.h"
-#include "snap.h"
 #include "source.h"
 #include "stateless.h"
 #include "target.h"
 #include "tieline/edit.h"
 #include "tieline/reply.h"
+#include "tieline/view.h"
 #include "token.h"
 #include "top_via.h"
 #include "txn.h"
@@ -181,7 +181,7 @@ static bool validate_request(struct tl_proxy *p, const struct tl_flow *from, con
 static int keep_request(struct tl_txn *txn, const struct tl_msg *m, const struct tl_body *body,
                         bool again) {
   struct tl_proxy *p = txn->proxy;
-  bool with_body = again || !txn->reliable || body->len < p->net.conf->limits.zero_copy_body;
+  bool with_body = again || !txn->reliable || body->len < p->net.view->conf->limits.zero_copy_body;
   txn->request = tl_saved_msg(p, txn->in_dialog, m, with_body ? body : NULL);
   return txn->request ? TL_OK : TL_ENOMEM;
 }
@@ -236,7 +236,7 @@ static void start_txn(struct tl_proxy *p, const struct tl_flow *from, const stru
     tl_txn_free(txn);
     return;
   }
-  if (txn->invite) tl_timer_start(&p->net.wheel, &txn->timer, p->net.conf->timeouts.trying);
+  if (txn->invite) tl_timer_start(&p->net.wheel, &txn->timer, p->net.view->conf->timeouts.trying);
 }
 
 /* RFC 3261 16.11: what could not be forwarded is only repaired by the sender's own
@@ -384,9 +384,9 @@ static void resume_request(struct tl_txn *txn, const struct tl_msg *m, const str
   unsigned status;
   bool open = true, by_uri = !plan->unresolved && !plan->own;
   if (by_uri && plan->in_dialog)
-    tl_leg_bound(p, txn->snap, plan);
+    tl_leg_bound(p, txn->view, plan);
   else if (by_uri)
-    open = tl_guard_relay(p, txn->snap->conf, plan, &status);
+    open = tl_guard_relay(p, txn->view->conf, plan, &status);
   if (txn->ack) {
     if (tl_stateless_forward(p, &txn->from, plan, m, body))
       tl_count(tl_proxy_counters(p), TL_C_DROP_STRAY_ACK);
@@ -404,7 +404,7 @@ static void take_resolved(struct tl_proxy *p, struct tl_resolve *r) {
     struct tl_body body;
     const struct tl_msg *m = tl_saved_scan(txn->request, &body);
     tl_plan_rebind(txn->plan, m);
-    tl_target_resolved(p, txn->snap, txn->plan, r);
+    tl_target_resolved(p, txn->view, txn->plan, r);
     resume_request(txn, m, &body);
   }
   free(r);

@@ -69,7 +69,7 @@ static void side_of(struct tl_proxy *p, const struct tl_flow *flow, const struct
   const struct tl_conn *c = tl_conn_get(&p->net, flow->conn);
   if (c && c->tls && c->tls->domain) d = c->tls->domain;
   int i = listener_of(p, flow, c);
-  const struct tl_conf_listen *l = i >= 0 ? &p->net.conf->listen[i] : NULL;
+  const struct tl_conf_listen *l = i >= 0 ? &p->net.view->conf->listen[i] : NULL;
   s->transport = flow->transport;
   s->port = !l ? 0 : l->advertise_port ? l->advertise_port : tl_addr_port(&l->addr);
   s->host = s->ip;

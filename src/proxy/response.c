@@ -45,9 +45,9 @@ static void on_provisional(struct tl_branch *b, const struct tl_msg *m,
     /* Timer C; a 100 only says that the next hop is there (16.7 step 2). */
     bool first = b->state == TL_BR_CALLING;
     if (!b->cancel_sent && (first || m->status > 100))
-      tl_timer_start(&n->wheel, &b->timer, n->conf->timeouts.timer_c);
+      tl_timer_start(&n->wheel, &b->timer, n->view->conf->timeouts.timer_c);
   } else {
-    b->retrans_ms = n->conf->timeouts.t2;
+    b->retrans_ms = n->view->conf->timeouts.t2;
   }
   b->state = TL_BR_PROCEEDING;
   if (m->status > 100 && txn->state == TL_TXN_PROCEEDING) {
@@ -70,7 +70,7 @@ static void branch_done(struct tl_branch *b) {
   if (b->reliable)
     tl_branch_free(b); /* Timers D and K are 0 */
   else
-    tl_timer_start(&n->wheel, &b->timer, b->invite ? TIMER_D_MS : n->conf->timeouts.t4);
+    tl_timer_start(&n->wheel, &b->timer, b->invite ? TIMER_D_MS : n->view->conf->timeouts.t4);
 }
 
 /* Early termination (16.7 step 10): the other branches need not ring any longer. */

@@ -12,9 +12,9 @@
 #include "identity_check.h"
 #include "leg.h"
 #include "proxy.h"
-#include "snap.h"
 #include "source.h"
 #include "target.h"
+#include "tieline/view.h"
 #include "xworker.h"
 
 /* ---- Route headers ---- */
@@ -91,7 +91,7 @@ static int undo_strict_routing(struct tl_proxy *p, const struct tl_msg *m, struc
   plan->strict_out = plan->drop_routes < n && !tl_uri_param(&plan->next_uri, TL_STR("lr"), &lr);
   plan->secure = plan->uri.scheme == TL_SCHEME_SIPS;
   plan->strip_maddr = tl_uri_param(&plan->uri, TL_STR("maddr"), &maddr) && maddr.n &&
-                      tl_conf_is_local(p->net.conf, maddr, plan->uri.port);
+                      tl_conf_is_local(p->net.view->conf, maddr, plan->uri.port);
   return TL_OK;
 }
 
@@ -151,7 +151,7 @@ static const struct tl_conf_route *find_route(const struct tl_conf *conf,
 static int no_route(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan,
                     unsigned *out_status) {
   bool ours = tl_plan_is_local(p, &plan->uri) ||
-              tl_conf_is_local_domain(p->snap->conf, plan->uri.host, plan->uri.port);
+              tl_conf_is_local_domain(p->net.view->conf, plan->uri.host, plan->uri.port);
   *out_status = ours || plan->uri.host.n == 0 ? 404 : 403;
   bool denied = *out_status == 403;
   if (denied) tl_count(tl_proxy_counters(p), TL_C_RELAY_DENIED);
@@ -183,7 +183,7 @@ static bool allow_preloaded(struct tl_proxy *p, struct tl_plan *plan,
 
 static int match_route(struct tl_proxy *p, const struct tl_msg *m, struct tl_source *source,
                        const struct tl_identity *id, struct tl_plan *plan, unsigned *out_status) {
-  const struct tl_conf *conf = p->snap->conf;
+  const struct tl_conf *conf = p->net.view->conf;
   plan->route = find_route(conf, plan, source, id);
   if (!plan->route) return no_route(p, m, plan, out_status);
   if (plan->drop_routes < plan->n_routes && !allow_preloaded(p, plan, source)) {
@@ -219,7 +219,7 @@ static int in_dialog(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_sta
   if (!alive || (plan->secure && plan->flow_transport != TL_TLS)) plan->flow_conn = 0;
   *out_status = 404;
   int rc = tl_plan_is_local(p, &plan->next_uri) ? TL_ENOTFOUND : tl_target_of_uri(p, plan);
-  bool bound = tl_leg_bound(p, p->snap, plan);
+  bool bound = tl_leg_bound(p, p->net.view, plan);
   /* With a live flow the address is only a fallback. */
   if (plan->flow_conn) return TL_OK;
   return bound ? secure_enough(plan, rc, out_status) : TL_EINVAL;
@@ -228,7 +228,7 @@ static int in_dialog(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_sta
 /* The token is valid, and PLAN holds what it leads to. */
 static bool by_token(struct tl_proxy *p, struct tl_plan *plan, const struct tokens *t,
                      unsigned *out_status, int *out_rc) {
-  plan->route = tl_route_table_by_id(p->snap->conf, t->last.route);
+  plan->route = tl_route_table_by_id(p->net.view->conf, t->last.route);
   *out_rc = in_dialog(p, plan, out_status);
   if (*out_rc != TL_EINVAL) return true;
   drop_leg(plan);

@@ -2,7 +2,7 @@
 /*
  * Routing: from a request to a plan (RFC 3261 16.4, 16.5). Sends nothing.
  *
- * Ownership: the plan is the caller's; it refers to p->snap. Threads: the worker's own.
+ * Ownership: the plan is the caller's; it refers to p->net.view. Threads: the worker's own.
  * Errors: TL_EAGAIN: the next hop's name must be resolved first (target.h); TL_ENOTFOUND:
  * refuse the request.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Who a request comes from. A connection's peer, the routes open to it and what its From may
- * assert are worked out once per connection and snapshot, so that a message costs one look-up;
+ * assert are worked out once per connection and view, so that a message costs one look-up;
  * datagrams have a small table by source address.
  *
  * What a request asserts is checked against this in identity_check.c.
@@ -13,15 +13,15 @@
 #include <stdlib.h>
 
 #include "proxy.h"
-#include "snap.h"
 #include "tieline/siphash.h"
+#include "tieline/view.h"
 #include "token.h"
 
 #define DESCRIBE_MAX 1000u /* look-ups for ctl per turn */
 
 /* What is known of the remote side, before any judgement. */
 struct facts {
-  const struct tl_snap *snap;
+  const struct tl_view *view;
   const struct tl_identity *id; /* of a verified certificate, else NULL */
   const struct tl_addr *addr;
   enum tl_transport transport;
@@ -49,17 +49,17 @@ static struct tl_source_table *table_of(struct tl_proxy *p) {
 }
 
 /* In OLD's memory, if there is an OLD. */
-static struct tl_source *source_new(const struct tl_snap *snap, struct tl_source *old) {
+static struct tl_source *source_new(const struct tl_view *view, struct tl_source *old) {
   struct tl_source *s = old ? old : malloc(sizeof(*s));
   if (!s) return NULL;
   memset(s, 0, sizeof(*s));
-  s->generation = snap->peers->generation;
+  s->generation = view->peers->generation;
   return s;
 }
 
 /* Is S still valid? It depends on the peers' addresses, and they change. */
-static bool is_current(const struct tl_source *s, const struct tl_snap *snap) {
-  return s && s->generation == snap->peers->generation;
+static bool is_current(const struct tl_source *s, const struct tl_view *view) {
+  return s && s->generation == view->peers->generation;
 }
 
 /* ---- the peer ---- */
@@ -113,7 +113,7 @@ static bool has_tls(const struct tl_conf_peer *peer, const struct tl_addr_list *
 /* How well PEER matches the sender, 0: not at all. A verified certificate alone decides: first
  * by its bound keys or authorities, then by its name, then by where it comes from. */
 static unsigned fit_certificate(const struct tl_conf_peer *peer, const struct facts *f) {
-  const struct tl_addr_list *l = tl_snap_addrs(f->snap, peer);
+  const struct tl_addr_list *l = tl_view_addrs(f->view, peer);
   if (!has_tls(peer, l) || !is_named(peer, f, l) || !tl_binding_holds(peer->binding, f->id, true))
     return 0;
   return 1 + place_of(l, f) + (peer->binding ? 4 : 0);
@@ -123,7 +123,7 @@ static unsigned fit_certificate(const struct tl_conf_peer *peer, const struct fa
  * the address before a network, and the narrowest of those. A peer that we reach by TLS is not
  * recognised in the clear. */
 static unsigned fit_address(const struct tl_conf_peer *peer, const struct facts *f) {
-  const struct tl_addr_list *l = tl_snap_addrs(f->snap, peer);
+  const struct tl_addr_list *l = tl_view_addrs(f->view, peer);
   unsigned network = 0;
   if (!f->encrypted && has_only_tls(peer, l)) return 0;
   for (size_t i = 0; i < peer->n_network; i++)
@@ -148,7 +148,7 @@ struct best_peer {
 /* A request has one source: the peer that matches best, the first in the file among equals. */
 static bool consider_peer(void *arg, uint32_t number) {
   struct best_peer *b = arg;
-  unsigned fit = number == b->number ? 0 : fit_of(&b->f->snap->conf->peer[number], b->f);
+  unsigned fit = number == b->number ? 0 : fit_of(&b->f->view->conf->peer[number], b->f);
   if (!fit) return true;
   b->several |= b->number != TL_PEER_NONE;
   if (fit < b->fit || (fit == b->fit && number > b->number)) return true;
@@ -159,19 +159,19 @@ static bool consider_peer(void *arg, uint32_t number) {
 
 static void consider_name(void *arg, struct tl_str domain) {
   struct best_peer *b = arg;
-  tl_peer_index_by_name(&b->f->snap->peers->index, domain, consider_peer, b);
+  tl_peer_index_by_name(&b->f->view->peers->index, domain, consider_peer, b);
 }
 
 /* By the names of its certificate, if it has one; a peer that was dialled may have an address for
  * a name. Else by where it comes from. */
 static const struct tl_conf_peer *peer_of(const struct facts *f, bool *out_several) {
   struct best_peer b = {.f = f, .number = TL_PEER_NONE};
-  const struct tl_peer_index *x = &f->snap->peers->index;
+  const struct tl_peer_index *x = &f->view->peers->index;
   if (f->id) tl_identity_each_domain(f->id, f->allow_cn, consider_name, &b);
   if (!f->id || f->dialled) tl_peer_index_by_addr(x, f->addr, consider_peer, &b);
   if (!f->id) tl_peer_index_by_network(x, f->addr, consider_peer, &b);
   *out_several = b.several;
-  return b.number == TL_PEER_NONE ? NULL : &f->snap->conf->peer[b.number];
+  return b.number == TL_PEER_NONE ? NULL : &f->view->conf->peer[b.number];
 }
 
 /* ---- conditions of routes ---- */
@@ -261,7 +261,7 @@ static uint64_t sender_of(const struct tl_proxy *p, const struct tl_conf_peer *p
 }
 
 static void fill_source(const struct tl_proxy *p, struct tl_source *s, const struct facts *f) {
-  const struct tl_conf *conf = f->snap->conf;
+  const struct tl_conf *conf = f->view->conf;
   s->peer = peer_of(f, &s->by_port);
   s->verified = f->id != NULL;
   if (f->id) add_mappings(s, conf, f->id);
@@ -282,11 +282,11 @@ static bool verified_now(const struct tl_conn *c) {
 static struct tl_source *of_conn(struct tl_proxy *p, struct tl_conn *c) {
   struct tl_source *s = c->source;
   /* A certificate that is no longer valid takes the mark off a living connection. */
-  if (is_current(s, p->snap) && s->verified == verified_now(c)) return s;
+  if (is_current(s, p->net.view) && s->verified == verified_now(c)) return s;
   if (c->state > TL_CONN_OPEN) return NULL;
-  s = c->source = source_new(p->snap, s);
+  s = c->source = source_new(p->net.view, s);
   if (!s) return NULL;
-  struct facts f = {.snap = p->snap,
+  struct facts f = {.view = p->net.view,
                     .addr = &c->peer,
                     .transport = (enum tl_transport)c->transport,
                     .encrypted = c->tls != NULL,
@@ -311,11 +311,11 @@ static struct tl_source *of_slot(struct tl_proxy *p, const struct tl_addr *addr)
   struct tl_source_table *t = table_of(p);
   if (!t) return NULL;
   struct source_slot *slot = &t->slot[tl_addr_hash(addr) % SLOTS];
-  if (is_current(slot->source, p->snap) && tl_addr_eq(&slot->at, addr)) return slot->source;
+  if (is_current(slot->source, p->net.view) && tl_addr_eq(&slot->at, addr)) return slot->source;
   slot->at = *addr;
-  struct tl_source *s = slot->source = source_new(p->snap, slot->source);
+  struct tl_source *s = slot->source = source_new(p->net.view, slot->source);
   if (!s) return NULL;
-  struct facts f = {.snap = p->snap, .addr = &slot->at, .transport = TL_UDP};
+  struct facts f = {.view = p->net.view, .addr = &slot->at, .transport = TL_UDP};
   fill_source(p, s, &f);
   return s;
 }
@@ -331,9 +331,9 @@ static struct tl_source *of_address(struct tl_proxy *p, const struct tl_addr *ad
 /* A message passed on by another worker carries what that worker knew. */
 static struct tl_source *source_of_xw(struct tl_proxy *p, const struct tl_flow *from) {
   struct tl_source_table *t = table_of(p);
-  struct tl_source *s = t ? t->relayed = source_new(p->snap, t->relayed) : NULL;
+  struct tl_source *s = t ? t->relayed = source_new(p->net.view, t->relayed) : NULL;
   if (!s) return NULL;
-  struct facts f = {.snap = p->snap,
+  struct facts f = {.view = p->net.view,
                     .addr = &from->addr,
                     .transport = from->transport,
                     .id = p->handled.identity,
@@ -355,14 +355,14 @@ bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl
                   const struct tl_conn *c, uint64_t peer) {
   if (!s) return false;
   if (s->peer && s->peer->id == peer) return true;
-  struct facts f = {.snap = p->snap,
+  struct facts f = {.view = p->net.view,
                     .id = tl_source_identity(p, s, c),
                     .addr = &from->addr,
                     .transport = from->transport,
                     .encrypted = from->transport == TL_TLS,
                     .allow_cn = s->allow_cn,
                     .dialled = c ? c->outgoing : p->handled.dialled};
-  const struct tl_conf_peer *named = tl_snap_peer(p->snap, peer);
+  const struct tl_conf_peer *named = tl_view_peer(p->net.view, peer);
   return named && fit_of(named, &f) > 0;
 }
 
@@ -389,14 +389,14 @@ void tl_source_exit(struct tl_proxy *p) {
 void tl_source_describe(struct tl_net *n, struct tl_conn *c, struct tl_conn_info *out) {
   struct tl_proxy *p = tl_proxy_of(n);
   const struct tl_source *s = c->source;
-  bool current = p->snap && is_current(s, p->snap) && s->verified == verified_now(c);
+  bool current = p->net.view && is_current(s, p->net.view) && s->verified == verified_now(c);
   out->trust = verified_now(c) ? "verified" : c->tls ? "encrypted, not authenticated" : "clear";
   /* Sources of silent connections are worked out for a few only: a worker has other things to
    * do. */
   struct tl_source_table *t = table_of(p);
   if (t && t->describe_ms != n->now_ms) t->describe_left = DESCRIBE_MAX;
   if (t) t->describe_ms = n->now_ms;
-  if (!current && p->snap && c->state == TL_CONN_OPEN && t && t->describe_left) {
+  if (!current && p->net.view && c->state == TL_CONN_OPEN && t && t->describe_left) {
     t->describe_left--;
     s = of_conn(p, c);
     current = s != NULL;

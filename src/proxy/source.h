@@ -2,10 +2,10 @@
 /*
  * The source of a request: which peer it comes from, with what trust, which routes
  * are open to it and what its From may assert. Worked out once for each connection (or
- * address of datagrams) and snapshot.
+ * address of datagrams) and view.
  *
  * Ownership: of streams the connection's (conn->source), else the worker's table's; valid
- * until the next snapshot or change of addresses. Threads: the worker's own.
+ * until the next view. Threads: the worker's own.
  * Errors: NULL when memory is short: then nothing is known of the source.
  */
 #pragma once
@@ -42,7 +42,7 @@ struct tl_source {
 /* The source of what comes from FROM. C: the connection that it came on; NULL: a datagram, or
  * passed on by another worker. */
 struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c);
-/* Is the sender at FROM the peer with id PEER of the present snapshot? S, C: as tl_source_of. */
+/* Is the sender at FROM the peer with id PEER of the present view? S, C: as tl_source_of. */
 bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl_flow *from,
                   const struct tl_conn *c, uint64_t peer);
 /* Names the sender: the same for all connections of a peer or certificate, else for one address and
@@ -54,7 +54,7 @@ uint64_t tl_source_sender(struct tl_proxy *p, const struct tl_flow *from, struct
 const struct tl_identity *tl_source_identity(const struct tl_proxy *p, const struct tl_source *s,
                                              const struct tl_conn *c);
 /* May requests of S (NULL: nothing is known of it), whose verified certificate is ID (NULL: it has
- * none), take R, route NUMBER of the snapshot? */
+ * none), take R, route NUMBER of the view? */
 bool tl_source_may_take(struct tl_source *s, const struct tl_identity *id,
                         const struct tl_conf_route *r, uint32_t number);
 

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 
 #include "proxy.h"
-#include "snap.h"
 #include "tieline/health.h"
+#include "tieline/view.h"
 
 static struct tl_tls_domain *domain_for(const struct tl_conf *conf, const struct tl_plan *plan,
                                         const struct tl_target *t) {
@@ -30,7 +30,7 @@ static bool same_target(const struct tl_target *a, const struct tl_target *b) {
 
 /* A search for a peer at an address. */
 struct at_address {
-  const struct tl_snap *snap;
+  const struct tl_view *view;
   enum tl_transport transport;
   const struct tl_addr *addr;
   const struct tl_conf_peer *found;
@@ -38,8 +38,8 @@ struct at_address {
 
 static bool take_tls_only(void *arg, uint32_t number) {
   struct at_address *a = arg;
-  const struct tl_conf_peer *peer = &a->snap->conf->peer[number];
-  const struct tl_addr_list *l = a->snap->peers->addrs[number];
+  const struct tl_conf_peer *peer = &a->view->conf->peer[number];
+  const struct tl_addr_list *l = a->view->peers->addrs[number];
   for (size_t i = 0; peer->tls_only && i < l->n && !a->found; i++)
     if (tl_addr_ip_eq(&l->at[i].addr, a->addr)) a->found = peer;
   return !a->found;
@@ -47,61 +47,61 @@ static bool take_tls_only(void *arg, uint32_t number) {
 
 /* D39: an address of a peer that may only be reached by TLS. The port does not matter: nothing
  * goes to that machine in the clear. */
-static bool is_downgrade(const struct tl_snap *snap, enum tl_transport t,
+static bool is_downgrade(const struct tl_view *view, enum tl_transport t,
                          const struct tl_addr *addr) {
-  struct at_address a = {.snap = snap, .addr = addr};
-  if (t != TL_TLS && snap->peers->has_tls_only)
-    tl_peer_index_by_addr(&snap->peers->index, addr, take_tls_only, &a);
+  struct at_address a = {.view = view, .addr = addr};
+  if (t != TL_TLS && view->peers->has_tls_only)
+    tl_peer_index_by_addr(&view->peers->index, addr, take_tls_only, &a);
   return a.found != NULL;
 }
 
-static void append_target(const struct tl_snap *snap, struct tl_plan *plan, struct tl_target *new) {
+static void append_target(const struct tl_view *view, struct tl_plan *plan, struct tl_target *new) {
   const struct tl_conf_peer *peer = new->peer;
   enum tl_transport t = new->transport;
   /* RFC 5630 3: a sips: request never goes on in the clear. */
   if (plan->n_target == TL_TARGETS_MAX || (plan->secure && t != TL_TLS)) return;
-  if (peer ? peer->tls_only && t != TL_TLS : is_downgrade(snap, t, &new->addr)) {
+  if (peer ? peer->tls_only && t != TL_TLS : is_downgrade(view, t, &new->addr)) {
     plan->downgrade = true;
     return;
   }
   for (unsigned i = 0; i < plan->n_target; i++)
     if (same_target(&plan->target[i], new)) return;
-  new->domain = t == TL_TLS ? domain_for(snap->conf, plan, new) : NULL;
+  new->domain = t == TL_TLS ? domain_for(view->conf, plan, new) : NULL;
   plan->target[plan->n_target++] = *new;
 }
 
-static void add_target(const struct tl_snap *snap, struct tl_plan *plan,
+static void add_target(const struct tl_view *view, struct tl_plan *plan,
                        const struct tl_conf_peer *peer, enum tl_transport t,
                        const struct tl_addr *addr) {
-  append_target(snap, plan, &(struct tl_target){.addr = *addr, .transport = t, .peer = peer});
+  append_target(view, plan, &(struct tl_target){.addr = *addr, .transport = t, .peer = peer});
 }
 
 /* B12: a Contact that is a bare address has no name to verify a certificate against. The name
  * that this leg of the dialog was verified for is tried first; only our token carries it, and it
  * belongs to this dialog. The address itself follows, since a certificate may carry that as well.
  */
-static void add_leg(const struct tl_snap *snap, struct tl_plan *plan, enum tl_transport t,
+static void add_leg(const struct tl_view *view, struct tl_plan *plan, enum tl_transport t,
                     const struct tl_addr *addr) {
   struct tl_target to = {.addr = *addr, .transport = t, .by_leg = true};
   if (!plan->in_dialog || t != TL_TLS) return;
-  to.peer = tl_snap_peer(snap, plan->leg_peer);
-  if (to.peer ? to.peer->transport == TL_TLS : *plan->leg != '\0') append_target(snap, plan, &to);
+  to.peer = tl_view_peer(view, plan->leg_peer);
+  if (to.peer ? to.peer->transport == TL_TLS : *plan->leg != '\0') append_target(view, plan, &to);
 }
 
 static bool take_exact(void *arg, uint32_t number) {
   struct at_address *a = arg;
-  const struct tl_addr_list *l = a->snap->peers->addrs[number];
+  const struct tl_addr_list *l = a->view->peers->addrs[number];
   for (size_t i = 0; i < l->n && !a->found; i++)
     if (l->at[i].via == a->transport && tl_addr_eq(&l->at[i].addr, a->addr))
-      a->found = &a->snap->conf->peer[number];
+      a->found = &a->view->conf->peer[number];
   return !a->found;
 }
 
 /* An address of a configured peer carries that peer's identity, whatever a Contact calls it. */
-static const struct tl_conf_peer *peer_at(const struct tl_snap *snap, enum tl_transport t,
+static const struct tl_conf_peer *peer_at(const struct tl_view *view, enum tl_transport t,
                                           const struct tl_addr *addr) {
-  struct at_address a = {.snap = snap, .transport = t, .addr = addr};
-  tl_peer_index_by_addr(&snap->peers->index, addr, take_exact, &a);
+  struct at_address a = {.view = view, .transport = t, .addr = addr};
+  tl_peer_index_by_addr(&view->peers->index, addr, take_exact, &a);
   return a.found;
 }
 
@@ -127,32 +127,32 @@ int tl_target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   struct tl_addr addr;
   uint16_t port = u->port ? u->port : t == TL_TLS ? 5061 : 5060;
   if (tl_addr_parse(host, port, &addr)) return TL_EAGAIN;
-  add_leg(p->snap, plan, t, &addr);
-  add_target(p->snap, plan, peer_at(p->snap, t, &addr), t, &addr);
+  add_leg(p->net.view, plan, t, &addr);
+  add_target(p->net.view, plan, peer_at(p->net.view, t, &addr), t, &addr);
   return TL_OK;
 }
 
 /* An address of a peer. One that is also a listener of ours would only loop. */
-static void add_peer_addr(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan,
+static void add_peer_addr(struct tl_proxy *p, const struct tl_view *view, struct tl_plan *plan,
                           const struct tl_conf_peer *peer, enum tl_transport t,
                           const struct tl_addr *addr) {
-  if (!tl_conf_is_listener(snap->conf, t, addr)) {
-    add_target(snap, plan, peer, t, addr);
+  if (!tl_conf_is_listener(view->conf, t, addr)) {
+    add_target(view, plan, peer, t, addr);
     return;
   }
   plan->to_self = true;
   tl_count(tl_proxy_counters(p), TL_C_PEER_SELF);
 }
 
-void tl_target_resolved(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan,
+void tl_target_resolved(struct tl_proxy *p, const struct tl_view *view, struct tl_plan *plan,
                         const struct tl_resolve *r) {
   const struct tl_conf_peer *peer = plan->unresolved;
   for (size_t i = 0; r->rc == 0 && i < r->n; i++) {
     enum tl_transport t = (enum tl_transport)r->via[i];
     if (peer)
-      add_peer_addr(p, snap, plan, peer, t, &r->addr[i]);
+      add_peer_addr(p, view, plan, peer, t, &r->addr[i]);
     else
-      add_target(snap, plan, peer_at(snap, t, &r->addr[i]), t, &r->addr[i]);
+      add_target(view, plan, peer_at(view, t, &r->addr[i]), t, &r->addr[i]);
   }
   if (plan->n_target == 0 && (r->rc || r->n == 0)) plan->refusal = "Next Hop Has No Address";
 }
@@ -184,12 +184,12 @@ int tl_target_resolve(struct tl_proxy *p, const struct tl_plan *plan, uint64_t k
  * transaction a retransmission must go where the request went (16.11). */
 static void targets_of_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_msg *m,
                             const struct tl_conf_peer *peer) {
-  const struct tl_addr_list *l = tl_snap_addrs(p->snap, peer);
+  const struct tl_addr_list *l = tl_view_addrs(p->net.view, peer);
   uint8_t order[TL_PEER_ADDRS_MAX];
   tl_addr_list_order(l, l->weighted ? tl_token_txn_key(p, m) : 0, order);
   for (size_t k = 0; k < l->n; k++) {
     const struct tl_target_addr *at = &l->at[order[k]];
-    add_peer_addr(p, p->snap, plan, peer, (enum tl_transport)at->via, &at->addr);
+    add_peer_addr(p, p->net.view, plan, peer, (enum tl_transport)at->via, &at->addr);
   }
 }
 
@@ -225,7 +225,7 @@ int tl_target_of_peers(struct tl_proxy *p, const struct tl_msg *m, struct tl_pla
   if (plan->n_target) return TL_OK;
   /* Names that could not be resolved when the configuration was read get another chance. */
   for (size_t i = 0; i < r->n_peer && !plan->unresolved; i++)
-    if (tl_snap_addrs(p->snap, r->peer[i])->n == 0 && !pause_ms(p, r->peer[i]))
+    if (tl_view_addrs(p->net.view, r->peer[i])->n == 0 && !pause_ms(p, r->peer[i]))
       plan->unresolved = r->peer[i];
   if (!plan->unresolved) refuse_for_pause(p, plan);
   if (!plan->unresolved && !plan->refusal) plan->refusal = tl_plan_only_us(plan);

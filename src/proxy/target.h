@@ -10,7 +10,7 @@
 
 #include "plan.h"
 
-struct tl_snap;
+struct tl_view;
 struct tl_txn;
 struct tl_resolve;
 
@@ -26,7 +26,7 @@ int tl_target_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_
 int tl_target_resolve(struct tl_proxy *p, const struct tl_plan *plan, uint64_t key,
                       const struct tl_mail_kind *answer);
 /* Adds what the look-up gave. SNAP: the transaction's, which the targets will point into. */
-void tl_target_resolved(struct tl_proxy *p, const struct tl_snap *snap, struct tl_plan *plan,
+void tl_target_resolved(struct tl_proxy *p, const struct tl_view *view, struct tl_plan *plan,
                         const struct tl_resolve *r);
 /* RFC 3261 18.1.1: a request near the path MTU goes by TCP first where UDP was meant, unless TCP
  * could not connect there lately. */

@@ -17,9 +17,9 @@
 #include "plan.h"
 #include "proxy.h"
 #include "saved.h"
-#include "snap.h"
 #include "source.h"
 #include "tieline/container.h"
+#include "tieline/view.h"
 #include "token.h"
 #include "top_via.h"
 
@@ -34,7 +34,7 @@
 #define RESERVE_SHARE 8
 
 bool tl_txn_room(const struct tl_proxy *p, bool in_dialog, size_t bytes) {
-  const size_t max = p->net.conf->limits.max_kept;
+  const size_t max = p->net.view->conf->limits.max_kept;
   if (in_dialog) return p->saved_bytes < max + max / RESERVE_SHARE;
   /* Twice: as received and as sent. */
   return p->txns->n < p->txns->max - p->txns->max / 10 && p->saved_bytes + 2 * bytes < max;
@@ -72,7 +72,7 @@ static void keep_for_repeats(struct tl_txn *txn, bool accepted_reliably) {
   struct tl_linger *l = &p->txns->linger[!accepted_reliably];
   size_t max = accepted_reliably ? LINGER_MAX : (size_t)LINGER_FACTOR * p->txns->max;
   linger_add(txn, !accepted_reliably);
-  const size_t bytes = p->net.conf->limits.max_kept;
+  const size_t bytes = p->net.view->conf->limits.max_kept;
   while (l->first != txn && (l->n > max || p->saved_large > bytes / LINGER_SHARE ||
                              p->saved_bytes > bytes - bytes / LINGER_SHARE))
     tl_txn_free(l->first);
@@ -133,8 +133,8 @@ static void drop_working_set(struct tl_txn *txn) {
   txn->request = NULL;
   tl_plan_free(p, txn->plan);
   txn->plan = NULL;
-  tl_snap_unref(txn->snap);
-  txn->snap = NULL;
+  tl_view_unref(txn->view);
+  txn->view = NULL;
   tl_saved_free(p, txn->best);
   tl_saved_free(p, txn->challenges);
   txn->best = txn->challenges = NULL;
@@ -157,13 +157,13 @@ static void on_txn_timer(struct tl_timer *t, void *arg) {
 
 static void on_txn_retrans(struct tl_timer *t, void *arg) {
   struct tl_txn *txn = tl_container_of(t, struct tl_txn, retrans);
-  const struct tl_conf_timeouts *lim = &txn->proxy->net.conf->timeouts;
+  const struct tl_conf_timeouts *lim = &txn->proxy->net.view->conf->timeouts;
   (void)arg;
   if (txn->state != TL_TXN_COMPLETED || !txn->reply) return;
   /* The victim of a forged source address must not be flooded: another request from it gets
    * another response. */
   txn->sent_len += txn->reply->len;
-  const uint64_t factor = txn->proxy->net.conf->limits.udp_answer_factor;
+  const uint64_t factor = txn->proxy->net.view->conf->limits.udp_answer_factor;
   if (txn->stranger && factor && txn->sent_len > factor * txn->got_len) return;
   tl_outbound_bytes(txn->proxy, &txn->from, txn->reply->data, txn->reply->len);
   tl_count(tl_proxy_counters(txn->proxy), TL_C_RETRANS_SENT);
@@ -196,7 +196,7 @@ struct tl_txn *tl_txn_new(struct tl_proxy *p, const struct tl_msg *m, const stru
   txn->retrans.fn = on_txn_retrans;
   txn->got_len = m->head_len + m->body_len;
   txn->stranger = from->transport == TL_UDP && p->handled.sender % 8 == TL_SENDER_ADDRESS;
-  txn->snap = tl_snap_ref(p->snap);
+  txn->view = tl_view_ref(p->net.view);
   struct tl_conn *c = tl_conn_get(&p->net, from->conn);
   if (c) {
     c->n_open_requests++;
@@ -222,7 +222,7 @@ static void remember_past(const struct tl_txn *txn) {
 bool tl_txn_is_past(struct tl_proxy *p, const struct tl_msg *m, uint64_t key) {
   const struct tl_past *e = &p->txns->past[key % TL_PAST_SLOTS];
   if (m->method != TL_M_ACK || e->key != key || !e->at_ms) return false;
-  if (p->net.now_ms - e->at_ms > 64ull * p->net.conf->timeouts.t1) return false;
+  if (p->net.now_ms - e->at_ms > 64ull * p->net.view->conf->timeouts.t1) return false;
   tl_count(tl_proxy_counters(p), TL_C_RETRANS_ABSORBED);
   return true;
 }
@@ -262,12 +262,12 @@ static void enter_accepted(struct tl_txn *txn) {
   txn->state = TL_TXN_ACCEPTED;
   for (struct tl_branch *b = txn->branches; b; b = b->next) reliable &= b->reliable;
   keep_for_repeats(txn, reliable);
-  tl_timer_start(&p->net.wheel, &txn->timer, 64 * p->net.conf->timeouts.t1);
+  tl_timer_start(&p->net.wheel, &txn->timer, 64 * p->net.view->conf->timeouts.t1);
 }
 
 void tl_txn_finished(struct tl_txn *txn, unsigned status) {
   struct tl_proxy *p = txn->proxy;
-  const struct tl_conf_timeouts *t = &p->net.conf->timeouts;
+  const struct tl_conf_timeouts *t = &p->net.view->conf->timeouts;
   tl_account_done(txn, status);
   if (txn->call) tl_call_answer(p, txn->call, status);
   uncount_txn(txn);
@@ -306,14 +306,14 @@ void tl_txn_abandon(struct tl_txn *txn) {
   drop_working_set(txn);
   txn->state = TL_TXN_COMPLETED; /* repeats are absorbed for Timer J */
   keep_for_repeats(txn, false);
-  tl_timer_start(&p->net.wheel, &txn->timer, 64 * p->net.conf->timeouts.t1);
+  tl_timer_start(&p->net.wheel, &txn->timer, 64 * p->net.view->conf->timeouts.t1);
 }
 
 void tl_txn_confirmed(struct tl_txn *txn) {
   struct tl_proxy *p = txn->proxy;
   txn->state = TL_TXN_CONFIRMED;
   tl_timer_stop(&p->net.wheel, &txn->retrans);
-  const struct tl_conf_timeouts *t = &p->net.conf->timeouts;
+  const struct tl_conf_timeouts *t = &p->net.view->conf->timeouts;
   if (txn->branches) /* on an unreliable transport: Timer D absorbs repeated responses */
     tl_timer_start(&p->net.wheel, &txn->timer, 64 * t->t1);
   else if (txn->reliable)
@@ -327,7 +327,7 @@ void tl_txn_confirmed(struct tl_txn *txn) {
 int tl_txn_init(struct tl_proxy *p) {
   struct tl_txns *t = p->txns = calloc(1, sizeof(*t));
   if (!t) return TL_ENOMEM;
-  t->max = p->net.conf->limits.max_transactions;
+  t->max = p->net.view->conf->limits.max_transactions;
   tl_pool_init(&t->pool, sizeof(struct tl_txn), 0);
   t->pool.keep = SIZE_MAX;
   tl_pool_touch(&t->pool, TL_TXN_PREPARED);

@@ -18,7 +18,7 @@ struct tl_txn;
 struct tl_branch;
 struct tl_plan;
 struct tl_saved;
-struct tl_snap;
+struct tl_view;
 
 enum tl_txn_state {
   TL_TXN_WAITING,    /* its next hop is being looked up */
@@ -72,7 +72,7 @@ struct tl_txn {
   struct tl_saved *reply;      /* last response, unreliable transports only */
   struct tl_saved *best;       /* the response of best_status, with our Via; NULL: made here */
   struct tl_saved *challenges; /* header lines of all 401 and 407 (16.7 step 7) */
-  struct tl_snap *snap;
+  struct tl_view *view;
   struct tl_plan *plan; /* until a final response */
   struct tl_branch *branches;
   const struct tl_txn_user *user; /* NULL: it is somebody's request */

@@ -566,7 +566,7 @@ Test(net_tls, s7_max_records_end_no_call_that_is_set_up) {
     send_one(fd, c, peer, 90);
     cr_expect(c->retired && rig.n_closed == 0);
     if (late == 1) { /* it never comes */
-      c->retired_ms -= rig.net->conf->timeouts.call_setup_max;
+      c->retired_ms -= rig.net->view->conf->timeouts.call_setup_max;
     } else {
       tl_conn_settled(c);
       send_one(fd, c, peer, 2);

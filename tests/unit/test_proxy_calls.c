@@ -524,9 +524,8 @@ static void second_worker(void) {
   cr_assert_eq(tl_mailbox_init(&other.th.mailbox, 8), 0);
   other.th.index = 1;
   other.th.rt = &rig.rt;
-  other.net.conf = px.net.conf;
   other.net.proxy = &other;
-  other.snap = px.snap;
+  other.net.view = px.net.view;
   other.net.now_ms = px.net.now_ms;
   tl_wheel_init(&other.net.wheel, px.net.now_ms);
   rig.rt.worker[1] = &other.th;
@@ -584,7 +583,7 @@ static uint64_t key_for(unsigned keeper) {
 Test(proxy_calls, a_bye_that_overtakes_its_call_finds_it) {
   setup(1, NULL, "");
   second_worker();
-  struct tl_peer_share *l = px.snap->share[0];
+  struct tl_peer_share *l = tl_peer_share_of(&px, &px.net.view->conf->peer[0]);
   struct tl_call_slot *at = NULL;
   struct tl_msg m = {.call_id = TL_STR("x"), .from_tag = TL_STR("a")};
   char tag[16];

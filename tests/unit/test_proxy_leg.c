@@ -287,7 +287,7 @@ Test(proxy_leg, s1_a_certificate_to_be_shown_opens_no_inner_address) {
               {"127.0.0.1", CALLER, false},     {"169.254.169.254", CALLER, false},
               {"127.0.0.1", "127.0.0.9", true}, {"::ffff:127.0.0.1", CALLER, false}};
   proxy_begin(conf);
-  const struct tl_conf_peer *carrier = &px.snap->conf->peer[1];
+  const struct tl_conf_peer *carrier = &px.net.view->conf->peer[1];
   for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
     struct tl_target *t = &plan.target[0];
     memset(&plan, 0, sizeof(plan));
@@ -297,7 +297,7 @@ Test(proxy_leg, s1_a_certificate_to_be_shown_opens_no_inner_address) {
     *t = (struct tl_target){.transport = TL_TLS, .peer = carrier, .by_leg = true};
     cr_assert_eq(tl_addr_parse(tl_str_c(rows[i].ip), 4443, &t->addr), 0);
     cr_assert_eq(tl_addr_parse(tl_str_c(rows[i].source), 5060, &plan.source), 0);
-    cr_expect_eq(tl_leg_bound(&px, px.snap, &plan), rows[i].allowed, "%s from %s", rows[i].ip,
+    cr_expect_eq(tl_leg_bound(&px, px.net.view, &plan), rows[i].allowed, "%s from %s", rows[i].ip,
                  rows[i].source);
   }
   proxy_end();

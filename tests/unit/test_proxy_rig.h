@@ -13,10 +13,10 @@
 #include "proxy/plan.h"
 #include "proxy/proxy.h"
 #include "proxy/saved.h"
-#include "proxy/snap.h"
 #include "proxy/txn.h"
 #include "test_net_rig.h"
 #include "tieline/resolve.h"
+#include "tieline/view.h"
 
 extern struct tl_proxy px;
 

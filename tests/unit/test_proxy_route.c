@@ -200,9 +200,9 @@ Test(proxy_route, s4_names_lead_to_no_inner_address_either) {
     unsigned status;
     cr_assert_eq(plan_it(r[i].ip, r[i].uri, NULL, &status), TL_EAGAIN);
     cr_assert_eq(tl_addr_parse(tl_str_c(r[i].to), 7777, &a.addr[0]), 0);
-    tl_target_resolved(&px, px.snap, &plan, &a);
-    cr_expect_eq(tl_guard_relay(&px, px.snap->conf, &plan, &status), r[i].open, "%s to %s from %s",
-                 r[i].uri, r[i].to, r[i].ip);
+    tl_target_resolved(&px, px.net.view, &plan, &a);
+    cr_expect_eq(tl_guard_relay(&px, px.net.view->conf, &plan, &status), r[i].open,
+                 "%s to %s from %s", r[i].uri, r[i].to, r[i].ip);
     cr_expect_eq(plan.n_target, r[i].open);
     if (!r[i].open) cr_expect_eq(status, 403);
   }
@@ -212,8 +212,8 @@ Test(proxy_route, s4_names_lead_to_no_inner_address_either) {
   cr_assert_eq(plan_it(STRANGER, "sip:x@in.example", NULL, &status), TL_EAGAIN);
   cr_assert_eq(tl_addr_parse(TL_STR("127.0.0.1"), 7777, &two.addr[0]), 0);
   cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.8"), 7777, &two.addr[1]), 0);
-  tl_target_resolved(&px, px.snap, &plan, &two);
-  cr_expect(tl_guard_relay(&px, px.snap->conf, &plan, &status));
+  tl_target_resolved(&px, px.net.view, &plan, &two);
+  cr_expect(tl_guard_relay(&px, px.net.view->conf, &plan, &status));
   cr_expect_eq(plan.n_target, 1);
   cr_expect(tl_addr_eq(&plan.target[0].addr, &two.addr[1]));
   proxy_end();
@@ -226,8 +226,8 @@ Test(proxy_route, s24_a_name_of_our_own_listener_is_ours) {
   struct tl_resolve a = {.n = 1, .via = {TL_UDP}};
   cr_assert_eq(plan_it(LOCAL, "sip:x@in.example", NULL, &status), TL_EAGAIN);
   cr_assert_eq(tl_addr_parse(TL_STR("127.0.0.1"), tl_addr_port(&rig.udp), &a.addr[0]), 0);
-  tl_target_resolved(&px, px.snap, &plan, &a);
-  cr_expect_not(tl_guard_relay(&px, px.snap->conf, &plan, &status));
+  tl_target_resolved(&px, px.net.view, &plan, &a);
+  cr_expect_not(tl_guard_relay(&px, px.net.view->conf, &plan, &status));
   cr_expect_eq(status, 404);
   proxy_end();
 }
@@ -249,7 +249,6 @@ Test(proxy_route, s24_a_peer_at_our_own_listener_is_left_out) {
            tl_addr_port(&rig.udp), tl_addr_port(&rig.udp), tl_addr_port(&rig.udp));
   rig_reload(text, true);
   rig_turn();
-  tl_snap_refresh(&px);
   cr_expect_eq(plan_it(STRANGER, "sip:us@x.example", NULL, &status), TL_ENOTFOUND);
   cr_expect_eq(status, 503);
   cr_expect_str_eq(plan.refusal, "Next Hop Is This Proxy Itself");
@@ -262,7 +261,7 @@ Test(proxy_route, s24_a_peer_at_our_own_listener_is_left_out) {
   cr_expect_eq(plan.n_target, 1);
   struct tl_resolve a = {.n = 1, .via = {TL_UDP}, .addr = {rig.udp}};
   cr_assert_eq(plan_it(STRANGER, "sip:name@x.example", NULL, &status), TL_EAGAIN);
-  tl_target_resolved(&px, px.snap, &plan, &a);
+  tl_target_resolved(&px, px.net.view, &plan, &a);
   cr_expect_eq(plan.n_target, 0);
   cr_expect_str_eq(tl_plan_only_us(&plan), "Next Hop Is This Proxy Itself");
   cr_expect_eq(rig_count(TL_C_PEER_SELF), 3);
