@@ -49,16 +49,13 @@ static int word_add(struct word *w, const char *p, size_t n) {
   return 0;
 }
 
-/* Takes TEXT over if KIND is 's'. */
+/* A text of kind 's' is the source's from then on; without memory it stays the caller's. */
 static int token_add(struct reader *r, char kind, char *text, struct tl_conf_pos pos) {
   struct tl_conf_source *s = r->s;
   if (s->n_token == s->cap) {
     size_t cap = s->cap ? s->cap * 2 : 256;
     struct tl_conf_token *t = realloc(s->token, cap * sizeof(*t));
-    if (!t) {
-      if (kind == 's') free(text);
-      return TL_ENOMEM;
-    }
+    if (!t) return TL_ENOMEM;
     s->token = t;
     s->cap = cap;
   }
@@ -284,7 +281,7 @@ static int next_token(struct reader *r) {
     rc = read_include(r, pos);
   } else if (!rc) {
     rc = token_add(r, 's', w.p, pos);
-    w.p = NULL;
+    if (!rc) return 0;
   }
   free(w.p);
   return rc;

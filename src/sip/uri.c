@@ -199,8 +199,9 @@ struct tl_str tl_uri_user_behind(struct tl_str user, size_t n) {
 
 size_t tl_uri_user_chars(struct tl_str user, uint8_t *out, size_t cap) {
   size_t n = user.n < cap ? user.n : cap;
-  if (!memchr(user.p ? user.p : "", '%', n)) {
-    if (n) memcpy(out, user.p, n);
+  if (!n) return 0;
+  if (!memchr(user.p, '%', n)) {
+    memcpy(out, user.p, n);
     return n;
   }
   for (n = 0; user.n && n < cap;) out[n++] = next_char(&user);
