@@ -2,7 +2,8 @@
 /*
  * The files of the control thread and how they call each other.
  *
- *   server.c        unix socket, clients, lines; hands each line to command.c
+ *   server.c        unix socket, clients, lines (server.h); control_socket.c hands each line to
+ *                   command.c
  *   rpc.c           JSON-RPC envelopes
  *   command.c       the table of commands, dispatch; command_answer.c their answers
  *   gather.c        collects the connections of all workers, within a deadline
@@ -16,7 +17,8 @@
  *   watch.c         reloads when files have changed
  *   ledger*.c       re-verifies connected chains when the configuration changes
  *   ocsp_*.c        our staples and clients' certificates (ocsp.h)
- *   control_loop.c  the loop: signals, mailbox, deadlines; drain.c how it ends
+ *   control_loop.c  the loop and the list of its services (service.h): most of the above are some,
+ *                   and so are signals.c and drain.c
  *
  * Ownership: one struct tl_control, the main thread's. Threads: that one only.
  * Errors: enum tl_err; towards clients JSON-RPC codes.
@@ -24,12 +26,12 @@
 #pragma once
 
 #include <jansson.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "control/server.h"
+#include "control/service.h"
 #include "tieline/conf.h"
 #include "tieline/conn_info.h"
 #include "tieline/conn_order.h"
@@ -66,58 +68,6 @@ char *tl_rpc_error(const json_t *id, int code, const char *message, json_t *data
 /* A JSON string of at most N bytes up to the first NUL; bytes that are not UTF-8 become U+FFFD. */
 json_t *tl_rpc_text(const char *s, size_t n);
 
-/* ---- server.c: the socket */
-
-#define TL_SERVER_CLIENTS 16
-#define TL_SERVER_REQUEST 65536     /* bytes of one request */
-#define TL_SERVER_PATIENCE_MS 30000 /* for a client to read its reply */
-#define TL_SERVER_POLLFDS (1 + TL_SERVER_CLIENTS)
-
-/* A client by slot and generation: a late answer reaches that client or none. */
-struct tl_client_ref {
-  unsigned slot;
-  uint64_t serial;
-};
-
-struct tl_client {
-  int fd; /* -1: free */
-  uint64_t serial;
-  char *in;
-  size_t in_n, in_cap;
-  char *out;
-  size_t out_n, out_off;
-  uint64_t out_since_ms;
-  bool busy;    /* its request is being handled */
-  bool eof;     /* it will send no more */
-  bool closing; /* close once the reply is out */
-};
-
-struct tl_server {
-  int fd;
-  char path[108];
-  bool made_dir; /* we made the directory too */
-  uint64_t accept_after_ms;
-  uint64_t next_serial;
-  struct tl_client client[TL_SERVER_CLIENTS];
-  /* Called with each request, which tl_server_reply answers now or later. LINE is valid only during
-   * the call. */
-  void (*request)(void *arg, struct tl_client_ref who, const char *line, size_t n);
-  void *arg;
-};
-
-int tl_server_open(struct tl_server *s, const char *path, char *err, size_t cap);
-void tl_server_close(struct tl_server *s);
-/* Fills P and returns the number of entries; lowers *TIMEOUT_MS to the next deadline of a client.
- */
-size_t tl_server_poll(struct tl_server *s, struct pollfd *p, uint64_t now_ms, int *timeout_ms);
-/* Handles what poll reported: takes requests, sends replies, closes clients past their deadline. */
-void tl_server_turn(struct tl_server *s, const struct pollfd *p, size_t n, uint64_t now_ms);
-/* Takes LINE over (malloc'd, with its newline); NULL: the request gets no answer. */
-void tl_server_reply(struct tl_server *s, struct tl_client_ref who, char *line, size_t n,
-                     uint64_t now_ms);
-/* Sends what can be sent without waiting; called once before the process ends. */
-void tl_server_flush(struct tl_server *s, uint64_t now_ms);
-
 /* ---- control_loop.c */
 
 enum tl_control_state { TL_CONTROL_RUNNING, TL_CONTROL_DRAINING, TL_CONTROL_STOPPED };
@@ -131,12 +81,18 @@ struct tl_expiry;
 struct tl_ocsp_clients;
 struct tl_ocsp_staples;
 struct tl_watch;
+struct tl_signals;
+struct tl_fetcher;
 
 struct tl_control {
   struct tl_runtime *rt;
+  sd_event *event;
+  struct tl_services services;
+  char problem[256]; /* why a service does not start, "": its error tells */
   struct tl_server server;
-  int sigfd;
-  sigset_t old_mask;
+  struct tl_signals *signals;
+  sd_event_source *mail;
+  struct tl_fetcher *fetcher; /* NULL: nothing is fetched */
   enum tl_control_state state;
   uint64_t started_ms, drain_until_ms;
   uint64_t rss_start;  /* bytes, once all threads ran */
@@ -158,12 +114,14 @@ struct tl_control {
 
 /* ---- drain.c */
 
-#define TL_DRAIN_TICK_MS 20
-
 /* Begins to drain; when already draining, ends at once. */
 void tl_control_shutdown(struct tl_control *c);
-/* While draining, every tick: has everything ended, or is the time over? */
-void tl_control_drain(struct tl_control *c, uint64_t now_ms);
+/* While draining: has everything ended, or is the time over? */
+extern const struct tl_service tl_drain_service;
+
+/* ---- signals.c, control_socket.c */
+
+extern const struct tl_service tl_signals_service, tl_socket_service;
 
 /* ---- peer_names.c: names of peers, re-resolved when their answers expire */
 
@@ -171,8 +129,8 @@ struct tl_peer_addrs;
 /* CONF is in force: takes over the addresses found while loading it, and looks its names up at
  * once. */
 void tl_names_conf(struct tl_control *c, const struct tl_conf *conf);
-/* Looks up the names whose answers have expired; lowers *TIMEOUT_MS to when the next one does. */
-void tl_names_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
+/* Looks up the names whose answers have expired. */
+extern const struct tl_service tl_names_service;
 /* The state of the look-up as `ctl peers` shows it; null for a peer without a name. */
 json_t *tl_names_show(const struct tl_peer_addrs *p);
 
@@ -269,26 +227,25 @@ typedef json_t *(*tl_gather_fn)(struct tl_control *c, struct tl_dump *const *dum
  * answer to REQ, which is taken over. On TL_ENOMEM REQ remains the caller's. */
 int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit,
                     const struct tl_conn_filter *filter, tl_gather_fn done);
-/* Answers the gathers past their deadline; lowers *TIMEOUT_MS to the next one. */
-void tl_gather_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
+/* Answers the gathers past their deadline. */
+extern const struct tl_service tl_gather_service;
 
 /* ---- explain_request.c */
 
 int tl_explain_request(struct tl_control *c, struct tl_request *req, const json_t *params,
                        struct tl_answer *a);
-/* Answers the questions past their deadline; lowers *TIMEOUT_MS to the next one. */
-void tl_explain_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
+/* Answers the questions past their deadline. */
+extern const struct tl_service tl_explain_service;
 
 /* ---- keylog_command.c */
 
-/* Ends the key log when its time is over or a reload has withdrawn the permission; lowers
- * *TIMEOUT_MS to when its time will be over. */
-void tl_keylog_turn(struct tl_control *c, int *timeout_ms);
+/* Ends the key log when its time is over or a reload has withdrawn the permission. */
+extern const struct tl_service tl_keylog_service;
 
 /* ---- ticket_wipe.c */
 
-/* Wipes expired ticket keys; lowers *TIMEOUT_MS to the next check. */
-void tl_tickets_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
+/* Wipes expired ticket keys. */
+extern const struct tl_service tl_tickets_service;
 
 /* ---- reload.c */
 
@@ -301,5 +258,7 @@ struct tl_reload_how {
  * configured. Returns how many replaced domains may still have connections: their outcome is known
  * when the next run of the ledger has ended. */
 size_t tl_reload_conf(struct tl_control *c, const struct tl_reload_how *how, struct tl_answer *a);
+/* The same where nobody waits for an answer: the log says how it went. */
+void tl_reload_unasked(struct tl_control *c);
 /* The differences between two snapshots, as the reply shows them. */
 json_t *tl_reload_diff(const struct tl_conf *before, const struct tl_conf *after);

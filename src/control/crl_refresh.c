@@ -36,7 +36,7 @@ static void wake_control(void *arg) {
   tl_mailbox_wake(&c->rt->control.mailbox);
 }
 
-int tl_crl_init(struct tl_control *c) {
+static int crl_start(struct tl_control *c) {
   c->crl = calloc(1, sizeof(*c->crl));
   if (!c->crl) return TL_ENOMEM;
   tl_crls_on_wanted(wake_control, c);
@@ -164,7 +164,7 @@ static void order_fetch(struct tl_control *c, struct tl_crl_point *p) {
   if (!tl_fetch_url_ok(p->url, &why)) {
     on_fetch_failed(c, p, why);
     free(f);
-  } else if (tl_fetch_order(c->rt, f)) {
+  } else if (tl_fetch_order(c->fetcher, f)) {
     free(f); /* too many at once, which is counted: retried by a later turn */
     p->due_ms = tl_now_ms() + AGAIN_MS;
   } else {
@@ -212,10 +212,6 @@ static void add_place(struct tl_control *c, const char *url) {
   l->n++;
 }
 
-static void lower_timeout(int *timeout_ms, uint64_t ms) {
-  if (*timeout_ms < 0 || ms < (uint64_t)*timeout_ms) *timeout_ms = (int)ms;
-}
-
 static void collect_wanted(struct tl_control *c, const struct tl_conf *conf) {
   char url[TL_CRL_URL_MAX];
   for (size_t i = 0; i < conf->n_domain; i++)
@@ -223,7 +219,7 @@ static void collect_wanted(struct tl_control *c, const struct tl_conf *conf) {
       add_place(c, url);
 }
 
-void tl_crl_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+static uint64_t crl_turn(struct tl_control *c, uint64_t now_ms) {
   struct tl_crl_life *l = c->crl;
   struct tl_conf *conf = tl_runtime_conf(c->rt);
   collect_wanted(c, conf);
@@ -232,16 +228,16 @@ void tl_crl_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
     l->tick_ms = now_ms + TICK_MS;
   }
   tl_conf_unref(conf);
-  lower_timeout(timeout_ms, l->tick_ms - now_ms);
+  uint64_t due_ms = l->tick_ms;
   for (struct tl_crl_point *p = l->points; p; p = p->next) {
     if (!p->under_way && p->due_ms <= now_ms) order_fetch(c, p);
-    if (!p->under_way) lower_timeout(timeout_ms, p->due_ms > now_ms ? p->due_ms - now_ms : 0);
+    if (!p->under_way) tl_service_sooner(&due_ms, p->due_ms);
   }
+  return due_ms;
 }
 
-void tl_crl_exit(struct tl_control *c) {
+static void crl_stop(struct tl_control *c) {
   struct tl_crl_life *l = c->crl;
-  if (!l) return;
   tl_crls_on_wanted(NULL, NULL);
   for (struct tl_crl_point *p; (p = l->points);) {
     l->points = p->next;
@@ -250,6 +246,9 @@ void tl_crl_exit(struct tl_control *c) {
   free(l);
   c->crl = NULL;
 }
+
+const struct tl_service tl_crl_service = {
+    .name = "revocation lists", .start = crl_start, .turn = crl_turn, .stop = crl_stop};
 
 /* ---- shown ---- */
 

@@ -20,18 +20,15 @@ struct tl_crl_life {
   bool closing;
 };
 
-int tl_crl_init(struct tl_control *c);
-void tl_crl_exit(struct tl_control *c);
+/* Fetches what is due. */
+extern const struct tl_service tl_crl_service;
 /* Gives the lists fetched so far to the domains of CONF, which is about to replace BEFORE. */
 void tl_crl_prepare(struct tl_control *c, const struct tl_conf *before, const struct tl_conf *conf);
-/* Does what is due; lowers *TIMEOUT_MS to when it must be called again. */
-void tl_crl_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
 
 /* expiry.c */
 /* Logs what expires soon: own certificates, authorities, chains of peers, lists. */
 void tl_expiry_check(struct tl_control *c, const struct tl_conf *conf);
-int tl_expiry_init(struct tl_control *c);
-void tl_expiry_exit(struct tl_control *c);
+extern const struct tl_service tl_expiry_service;
 /* For stats: seconds until the first own certificate, authority, peer's chain and list expire. */
 json_t *tl_expiry_gauges(struct tl_control *c);
 /* The authorities of a domain with their days left. */

@@ -9,6 +9,8 @@
 #include "control/control_internal.h"
 #include "tieline/worker.h"
 
+#define TICK_MS 20
+
 static void drain_all(struct tl_runtime *rt) {
   tl_resolver_drain();
   for (unsigned i = 0; i < rt->n_handshaker; i++)
@@ -33,16 +35,23 @@ void tl_control_shutdown(struct tl_control *c) {
   drain_all(c->rt);
 }
 
-void tl_control_drain(struct tl_control *c, uint64_t now_ms) {
+static bool is_drained(const struct tl_control *c) {
   bool drained = true;
-  if (c->state != TL_CONTROL_DRAINING) return;
   for (unsigned i = 0; i < c->rt->n_worker; i++)
     if (c->rt->worker[i]) drained = drained && tl_worker_drained(c->rt, i);
-  if (drained) {
+  return drained;
+}
+
+static uint64_t drain_turn(struct tl_control *c, uint64_t now_ms) {
+  if (c->state != TL_CONTROL_DRAINING) return TL_SERVICE_NEVER;
+  if (is_drained(c)) {
     c->state = TL_CONTROL_STOPPED;
   } else if (now_ms >= c->drain_until_ms) {
     TL_LOG(TL_LOG_WARN, "The drain time is over; what is left is cut off.",
            TL_FI("transactions", tl_runtime_counter(c->rt, TL_C_TXN_NOW)));
     c->state = TL_CONTROL_STOPPED;
   }
+  return now_ms + TICK_MS;
 }
+
+const struct tl_service tl_drain_service = {.name = "drain", .turn = drain_turn};

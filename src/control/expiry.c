@@ -118,17 +118,19 @@ void tl_expiry_check(struct tl_control *c, const struct tl_conf *conf) {
   check_peers(c->expiry, c->ledger);
 }
 
-int tl_expiry_init(struct tl_control *c) {
+static int expiry_start(struct tl_control *c) {
   c->expiry = calloc(1, sizeof(*c->expiry));
   return c->expiry ? 0 : TL_ENOMEM;
 }
 
-void tl_expiry_exit(struct tl_control *c) {
-  if (!c->expiry) return;
+static void expiry_stop(struct tl_control *c) {
   free(c->expiry->told);
   free(c->expiry);
   c->expiry = NULL;
 }
+
+const struct tl_service tl_expiry_service = {
+    .name = "expiry", .start = expiry_start, .stop = expiry_stop};
 
 /* ---- gauges ---- */
 

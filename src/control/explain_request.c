@@ -101,17 +101,19 @@ static void drop_answer(struct tl_mail *m) { (void)m; }
 
 static const struct tl_mail_kind answer_kind = {"explained", deliver_answer, drop_answer};
 
-void tl_explain_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+static uint64_t explain_turn(struct tl_control *c, uint64_t now_ms) {
+  uint64_t due_ms = TL_SERVICE_NEVER;
   for (struct tl_question *q = c->questions; q; q = q->next) {
     if (q->answered) continue;
-    if (now_ms >= q->deadline_ms) {
+    if (now_ms >= q->deadline_ms)
       send_answer(c, q, false);
-      continue;
-    }
-    const int wait = (int)(q->deadline_ms - now_ms);
-    if (*timeout_ms < 0 || wait < *timeout_ms) *timeout_ms = wait;
+    else
+      tl_service_sooner(&due_ms, q->deadline_ms);
   }
+  return due_ms;
 }
+
+const struct tl_service tl_explain_service = {.name = "explain", .turn = explain_turn};
 
 /* ---- the question */
 

@@ -22,6 +22,7 @@
 #define HOST_MAX 256
 
 struct helper {
+  struct tl_fetcher *by;
   pthread_t thread;
   bool started;
   char host[HOST_MAX]; /* being fetched from, "" = idle */
@@ -29,7 +30,7 @@ struct helper {
   struct tl_fetch *job;
 };
 
-static struct {
+struct tl_fetcher {
   pthread_mutex_t mu;
   pthread_cond_t work;
   struct tl_fetch *head, **tail;
@@ -37,7 +38,7 @@ static struct {
   struct tl_runtime *rt;
   bool stopping;
   uint32_t open; /* orders not called back yet; the control thread's */
-} q = {.mu = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER};
+};
 
 struct url {
   char *host, *port, *path;
@@ -105,10 +106,10 @@ static int fail_by_openssl(struct tl_fetch *f) {
 
 /* tl_fetch_stop shuts this descriptor down; FD -1: the exchange is over. */
 static bool set_fd(struct helper *h, int fd) {
-  pthread_mutex_lock(&q.mu);
+  pthread_mutex_lock(&h->by->mu);
   h->fd = fd;
-  bool stopping = q.stopping;
-  pthread_mutex_unlock(&q.mu);
+  bool stopping = h->by->stopping;
+  pthread_mutex_unlock(&h->by->mu);
   return !stopping;
 }
 
@@ -250,20 +251,21 @@ static bool host_of(const struct tl_fetch *f, char out[HOST_MAX]) {
   return ok;
 }
 
-static bool has_share(const char *host) {
+static bool has_share(const struct tl_fetcher *q, const char *host) {
   int n = 0;
-  for (int i = 0; i < TL_FETCH_THREADS; i++) n += strcasecmp(q.helper[i].host, host) == 0;
+  for (int i = 0; i < TL_FETCH_THREADS; i++) n += strcasecmp(q->helper[i].host, host) == 0;
   return n < SHARE;
 }
 
 /* The oldest order whose server is below its share of threads. */
 static struct tl_fetch *next_job(struct helper *h) {
-  for (struct tl_fetch **p = &q.head, *f; (f = *p); p = &f->next) {
+  struct tl_fetcher *q = h->by;
+  for (struct tl_fetch **p = &q->head, *f; (f = *p); p = &f->next) {
     char host[HOST_MAX];
     host_of(f, host);
-    if (!has_share(host)) continue;
+    if (!has_share(q, host)) continue;
     *p = f->next;
-    if (!f->next) q.tail = p;
+    if (!f->next) q->tail = p;
     f->next = NULL;
     memcpy(h->host, host, sizeof(h->host));
     return f;
@@ -274,32 +276,33 @@ static struct tl_fetch *next_job(struct helper *h) {
 /* Answers are bounded by TL_FETCH_MAX, so a full mailbox is soon drained. */
 static void post_answer(struct tl_fetch *f) {
   const struct timespec pause = {.tv_nsec = 10000000};
-  while (tl_mailbox_post(&q.rt->control.mailbox, &f->mail)) nanosleep(&pause, NULL);
+  while (tl_mailbox_post(&f->by->rt->control.mailbox, &f->mail)) nanosleep(&pause, NULL);
 }
 
 static void *helper_main(void *arg) {
   struct helper *h = arg;
+  struct tl_fetcher *q = h->by;
   pthread_setname_np(pthread_self(), "fetch");
-  pthread_mutex_lock(&q.mu);
-  while (!q.stopping) {
+  pthread_mutex_lock(&q->mu);
+  while (!q->stopping) {
     h->job = next_job(h);
     if (!h->job) {
-      pthread_cond_wait(&q.work, &q.mu);
+      pthread_cond_wait(&q->work, &q->mu);
       continue;
     }
     struct tl_fetch *f = h->job;
-    pthread_mutex_unlock(&q.mu);
+    pthread_mutex_unlock(&q->mu);
     run_order(h, f);
-    pthread_mutex_lock(&q.mu);
+    pthread_mutex_lock(&q->mu);
     h->host[0] = '\0';
-    pthread_cond_broadcast(&q.work); /* the server's next order may go */
-    if (q.stopping) break;           /* tl_fetch_stop answers the rest */
+    pthread_cond_broadcast(&q->work); /* the server's next order may go */
+    if (q->stopping) break;           /* tl_fetch_stop answers the rest */
     h->job = NULL;
-    pthread_mutex_unlock(&q.mu);
+    pthread_mutex_unlock(&q->mu);
     post_answer(f);
-    pthread_mutex_lock(&q.mu);
+    pthread_mutex_lock(&q->mu);
   }
-  pthread_mutex_unlock(&q.mu);
+  pthread_mutex_unlock(&q->mu);
   return NULL;
 }
 
@@ -307,56 +310,70 @@ static void *helper_main(void *arg) {
 
 static const struct tl_mail_kind answer_kind;
 
-int tl_fetch_start(struct tl_runtime *rt) {
-  q.rt = rt;
-  q.stopping = false;
-  q.head = NULL;
-  q.tail = &q.head;
-  q.open = 0;
+/* A thread that was abandoned has an order that is never called back, and keeps Q. */
+static void free_unused(struct tl_fetcher *q) {
+  if (!q->stopping || q->open) return;
+  pthread_cond_destroy(&q->work);
+  pthread_mutex_destroy(&q->mu);
+  free(q);
+}
+
+int tl_fetch_start(struct tl_runtime *rt, struct tl_fetcher **out) {
+  struct tl_fetcher *q = calloc(1, sizeof(*q));
+  if (!q) return TL_ENOMEM;
+  q->rt = rt;
+  q->tail = &q->head;
+  pthread_mutex_init(&q->mu, NULL);
+  pthread_cond_init(&q->work, NULL);
   for (int i = 0; i < TL_FETCH_THREADS; i++) {
-    struct helper *h = &q.helper[i];
-    memset(h, 0, sizeof(*h));
+    struct helper *h = &q->helper[i];
+    h->by = q;
     h->fd = -1;
     if (pthread_create(&h->thread, NULL, helper_main, h) != 0) {
-      tl_fetch_stop();
+      tl_fetch_stop(q);
       return TL_ENOMEM;
     }
     h->started = true;
   }
+  *out = q;
   return 0;
 }
 
-int tl_fetch_order(struct tl_runtime *rt, struct tl_fetch *f) {
-  if (q.open >= TL_FETCH_MAX || !q.rt || q.stopping) {
-    tl_count(&rt->control.counters, TL_C_FETCH_REFUSED);
-    return TL_ELIMIT;
-  }
+static int refuse_order(struct tl_fetcher *q) {
+  if (q) tl_count(&q->rt->control.counters, TL_C_FETCH_REFUSED);
+  return TL_ELIMIT;
+}
+
+int tl_fetch_order(struct tl_fetcher *q, struct tl_fetch *f) {
+  if (!q || q->stopping || q->open >= TL_FETCH_MAX) return refuse_order(q);
   f->mail.kind = &answer_kind;
-  f->rt = rt;
+  f->by = q;
   f->rc = TL_ECLOSED;
   f->why[0] = '\0';
   f->data = NULL;
   f->n = 0;
   f->next = NULL;
-  q.open++;
-  tl_count(&rt->control.counters, TL_C_FETCH_NOW);
-  pthread_mutex_lock(&q.mu);
-  *q.tail = f;
-  q.tail = &f->next;
-  pthread_cond_signal(&q.work);
-  pthread_mutex_unlock(&q.mu);
+  q->open++;
+  tl_count(&q->rt->control.counters, TL_C_FETCH_NOW);
+  pthread_mutex_lock(&q->mu);
+  *q->tail = f;
+  q->tail = &f->next;
+  pthread_cond_signal(&q->work);
+  pthread_mutex_unlock(&q->mu);
   return 0;
 }
 
 static void finish_order(struct tl_fetch *f) {
-  struct tl_counters *counters = &f->rt->control.counters;
-  q.open--;
+  struct tl_fetcher *q = f->by;
+  struct tl_counters *counters = &q->rt->control.counters;
   tl_count_sub(counters, TL_C_FETCH_NOW, 1);
   tl_count(counters, f->rc ? TL_C_FETCH_FAILED : TL_C_FETCH_OK);
   f->done(f, f->arg);
   free(f->data);
   free(f->body);
   free(f);
+  q->open--;
+  free_unused(q);
 }
 
 static void drop_order(struct tl_fetch *f) {
@@ -384,23 +401,30 @@ static bool join_helper(struct helper *h) {
   return pthread_timedjoin_np(h->thread, NULL, &until) == 0;
 }
 
-void tl_fetch_stop(void) {
-  if (!q.rt) return;
-  pthread_mutex_lock(&q.mu);
-  q.stopping = true;
-  for (int i = 0; i < TL_FETCH_THREADS; i++)
-    if (q.helper[i].started && q.helper[i].fd >= 0) shutdown(q.helper[i].fd, SHUT_RDWR);
-  pthread_cond_broadcast(&q.work);
-  pthread_mutex_unlock(&q.mu);
+/* Of each order that is left but those of abandoned threads. */
+static void drop_orders(struct tl_fetcher *q) {
   for (int i = 0; i < TL_FETCH_THREADS; i++) {
-    struct helper *h = &q.helper[i];
+    struct helper *h = &q->helper[i];
     if (h->started && join_helper(h) && h->job) drop_order(h->job);
     h->started = false;
   }
-  while (q.head) {
-    struct tl_fetch *f = q.head;
-    q.head = f->next;
+  while (q->head) {
+    struct tl_fetch *f = q->head;
+    q->head = f->next;
     drop_order(f);
   }
-  q.rt = NULL;
+}
+
+void tl_fetch_stop(struct tl_fetcher *q) {
+  if (!q) return;
+  pthread_mutex_lock(&q->mu);
+  q->stopping = true;
+  for (int i = 0; i < TL_FETCH_THREADS; i++)
+    if (q->helper[i].started && q->helper[i].fd >= 0) shutdown(q->helper[i].fd, SHUT_RDWR);
+  pthread_cond_broadcast(&q->work);
+  pthread_mutex_unlock(&q->mu);
+  q->open++; /* ours */
+  drop_orders(q);
+  q->open--;
+  free_unused(q);
 }

@@ -43,14 +43,17 @@ struct tl_fetch {
   char why[192];
   uint8_t *data; /* the DER object; DONE may keep it by setting this to NULL */
   size_t n;
-  struct tl_fetch *next; /* this and RT are private */
-  struct tl_runtime *rt;
+  struct tl_fetch *next; /* this and BY are private */
+  struct tl_fetcher *by;
 };
 
-/* Starts the helper threads; answers go to RT's control mailbox. */
-int tl_fetch_start(struct tl_runtime *rt);
-/* Ends the orders under way; every order not answered yet is called back with TL_ECLOSED. */
-void tl_fetch_stop(void);
-int tl_fetch_order(struct tl_runtime *rt, struct tl_fetch *f);
+/* The helper threads and their queue. */
+struct tl_fetcher;
+/* Starts the threads; answers go to RT's control mailbox. TL_ENOMEM. */
+int tl_fetch_start(struct tl_runtime *rt, struct tl_fetcher **out);
+/* Ends the orders under way; every order not answered yet is called back with TL_ECLOSED. Answers
+ * that are in the mailbox may still be read. Q may be NULL. */
+void tl_fetch_stop(struct tl_fetcher *q);
+int tl_fetch_order(struct tl_fetcher *q, struct tl_fetch *f);
 /* Would URL be tried? If not, WHY (may be NULL) gets a constant sentence. */
 bool tl_fetch_url_ok(const char *url, const char **why);

@@ -111,7 +111,8 @@ static void drop_answer(struct tl_mail *m) { tl_dump_free((struct tl_dump *)m); 
 
 static const struct tl_mail_kind answer_kind = {"connections", deliver_answer, drop_answer};
 
-void tl_gather_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+static uint64_t gather_turn(struct tl_control *c, uint64_t now_ms) {
+  uint64_t due_ms = TL_SERVICE_NEVER;
   for (struct tl_gather *g = c->gathers; g; g = g->next) {
     if (g->answered) continue;
     if (now_ms >= g->deadline_ms) {
@@ -120,7 +121,9 @@ void tl_gather_expire(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
       finish_gather(c, g);
       continue;
     }
-    int wait = (int)(g->deadline_ms - now_ms);
-    if (*timeout_ms < 0 || wait < *timeout_ms) *timeout_ms = wait;
+    tl_service_sooner(&due_ms, g->deadline_ms);
   }
+  return due_ms;
 }
+
+const struct tl_service tl_gather_service = {.name = "gather", .turn = gather_turn};

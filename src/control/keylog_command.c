@@ -43,21 +43,28 @@ static bool is_permitted(struct tl_control *c, char file[256]) {
   return yes;
 }
 
-void tl_keylog_turn(struct tl_control *c, int *timeout_ms) {
+static uint64_t keylog_turn(struct tl_control *c, uint64_t now_ms) {
   uint64_t left_ms = 0;
   char file[256];
   if (tl_keylog_over(&left_ms)) {
     switch_off(left_ms ? "the file is full" : "the time is over");
-    return;
+    return TL_SERVICE_NEVER;
   }
-  if (left_ms == 0) return;
+  if (left_ms == 0) return TL_SERVICE_NEVER;
   if (!is_permitted(c, file)) {
     switch_off("the configuration does not permit it any more");
-    return;
+    return TL_SERVICE_NEVER;
   }
-  /* One ms more, or the last turns would busy-loop. */
-  if (*timeout_ms < 0 || (uint64_t)*timeout_ms > left_ms) *timeout_ms = (int)left_ms + 1;
+  return now_ms + left_ms + 1; /* one ms more, or the last turns would busy-loop */
 }
+
+static void keylog_stop(struct tl_control *c) {
+  (void)c;
+  tl_keylog_off();
+}
+
+const struct tl_service tl_keylog_service = {
+    .name = "key log", .turn = keylog_turn, .stop = keylog_stop};
 
 static int switch_on(struct tl_control *c, const json_t *params, struct tl_answer *a) {
   struct tl_network peer;

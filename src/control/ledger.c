@@ -302,44 +302,42 @@ int tl_ledger_wait(struct tl_control *c, struct tl_request *req, json_t *result,
   return 0;
 }
 
-static void lower_timeout(int *timeout_ms, uint64_t ms) {
-  if (*timeout_ms < 0 || ms < (uint64_t)*timeout_ms) *timeout_ms = (int)ms;
-}
-
-/* Has the clock reached AT? If not, lowers *TIMEOUT_MS to when it will. */
-static bool is_reached(int64_t at, int *timeout_ms) {
+/* Has the clock reached AT? If not, lowers *DUE_MS to when it will. */
+static bool is_reached(int64_t at, uint64_t now_ms, uint64_t *due_ms) {
   struct timespec t;
   clock_gettime(CLOCK_REALTIME, &t);
   if (t.tv_sec >= at) return true;
   /* At most an hour, because the clock may be set. */
   const int64_t left_s = at - t.tv_sec;
-  lower_timeout(timeout_ms,
-                left_s > 3600 ? 3600000 : (uint64_t)(left_s * 1000 + 1 - t.tv_nsec / 1000000));
+  const uint64_t left_ms =
+      left_s > 3600 ? 3600000 : (uint64_t)(left_s * 1000 + 1 - t.tv_nsec / 1000000);
+  tl_service_sooner(due_ms, now_ms + left_ms);
   return false;
 }
 
-static void check_ends(struct tl_control *c, int *timeout_ms) {
+static void check_ends(struct tl_control *c, uint64_t now_ms, uint64_t *due_ms) {
   const int64_t expiry = atomic_load(&c->rt->next_expiry), ocsp = c->ledger->ocsp_at;
   /* notAfter is the last second that a certificate is valid (RFC 5280 4.1.2.5). */
-  if (expiry && is_reached(expiry + 1, timeout_ms)) tl_ledger_wake(c, false);
-  if (ocsp && is_reached(ocsp, timeout_ms)) tl_ledger_wake(c, false);
+  if (expiry && is_reached(expiry + 1, now_ms, due_ms)) tl_ledger_wake(c, false);
+  if (ocsp && is_reached(ocsp, now_ms, due_ms)) tl_ledger_wake(c, false);
 }
 
-static void check_idle(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+static void check_idle(struct tl_control *c, uint64_t now_ms, uint64_t *due_ms) {
   struct tl_ledger *l = c->ledger;
-  check_ends(c, timeout_ms);
+  check_ends(c, now_ms, due_ms);
   if (atomic_load(&c->rt->reverify_pending)) {
     if (now_ms >= l->started_ms + LOOK_AGAIN_MS)
       l->rerun = true;
     else
-      lower_timeout(timeout_ms, l->started_ms + LOOK_AGAIN_MS - now_ms);
+      tl_service_sooner(due_ms, l->started_ms + LOOK_AGAIN_MS);
   }
   if (l->rerun) begin_run(c, now_ms);
 }
 
-void tl_ledger_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+static uint64_t ledger_turn(struct tl_control *c, uint64_t now_ms) {
   struct tl_ledger *l = c->ledger;
-  if (l->phase == TL_LEDGER_REST) check_idle(c, now_ms, timeout_ms);
+  uint64_t due_ms = TL_SERVICE_NEVER;
+  if (l->phase == TL_LEDGER_REST) check_idle(c, now_ms, &due_ms);
   if (l->phase == TL_LEDGER_ASKING && now_ms >= l->deadline_ms) {
     l->complete = false;
     judge_begin(c);
@@ -347,16 +345,21 @@ void tl_ledger_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
   if (l->phase == TL_LEDGER_JUDGING) judge_slice(c);
   if (l->phase == TL_LEDGER_ORDERING && (!l->due || now_ms >= l->deadline_ms)) {
     finish_run(c);
-    check_idle(c, now_ms, timeout_ms);
+    check_idle(c, now_ms, &due_ms);
   }
-  if (l->phase == TL_LEDGER_JUDGING) lower_timeout(timeout_ms, 0);
+  if (l->phase == TL_LEDGER_JUDGING) due_ms = now_ms;
   if (l->phase == TL_LEDGER_ASKING || l->phase == TL_LEDGER_ORDERING)
-    lower_timeout(timeout_ms, l->deadline_ms > now_ms ? l->deadline_ms - now_ms : 0);
+    tl_service_sooner(&due_ms, l->deadline_ms);
+  return due_ms;
 }
 
-void tl_ledger_exit(struct tl_control *c) {
+static int ledger_start(struct tl_control *c) {
+  c->ledger = calloc(1, sizeof(*c->ledger));
+  return c->ledger ? 0 : TL_ENOMEM;
+}
+
+static void ledger_stop(struct tl_control *c) {
   struct tl_ledger *l = c->ledger;
-  if (!l) return;
   struct tl_ledger_wait **lists[] = {&l->waiting, &l->waiting_next};
   for (int i = 0; i < 2; i++)
     for (struct tl_ledger_wait *w; (w = *lists[i]);) {
@@ -372,6 +375,9 @@ void tl_ledger_exit(struct tl_control *c) {
   free(l);
   c->ledger = NULL;
 }
+
+const struct tl_service tl_ledger_service = {
+    .name = "ledger", .start = ledger_start, .turn = ledger_turn, .stop = ledger_stop};
 
 int tl_command_ledger(struct tl_control *c, struct tl_request *req, const json_t *params,
                       struct tl_answer *a) {

@@ -89,9 +89,8 @@ size_t tl_ledger_reloaded(struct tl_control *c, const struct tl_conf *before,
                           uint32_t within_ms);
 /* An answer from a worker. */
 extern const struct tl_mail_kind tl_ledger_answer;
-/* Does what is due; lowers *TIMEOUT_MS to when it must be called again. */
-void tl_ledger_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
-void tl_ledger_exit(struct tl_control *c);
+/* Runs, when something asks for it or has come to its end. */
+extern const struct tl_service tl_ledger_service;
 
 /* ledger_judge.c */
 /* What must be done with IT, in *OUT (with references of its own); false: nothing. */

@@ -11,10 +11,8 @@
 
 #include "control/control_internal.h"
 
-/* Renews the staples that are due, of the domains in force; lowers *TIMEOUT_MS to the next one. */
-void tl_ocsp_staple_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
-int tl_ocsp_staple_init(struct tl_control *c);
-void tl_ocsp_staple_exit(struct tl_control *c);
+/* Renews the staples that are due, of the domains in force. */
+extern const struct tl_service tl_ocsp_staple_service;
 /* For `ctl ocsp`: one object for each certificate with a staple. */
 json_t *tl_ocsp_staple_list(struct tl_control *c);
 
@@ -24,10 +22,8 @@ bool tl_ocsp_client_revoked(struct tl_control *c, const struct tl_tls_domain *d,
                             struct tl_identity *id);
 /* A worker's struct tl_ocsp_ask. */
 extern const struct tl_mail_kind tl_ocsp_question;
-/* Releases the connections past their deadline; lowers *TIMEOUT_MS to the next one. */
-void tl_ocsp_client_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms);
-int tl_ocsp_client_init(struct tl_control *c);
-void tl_ocsp_client_exit(struct tl_control *c);
+/* Releases the connections past their deadline. */
+extern const struct tl_service tl_ocsp_client_service;
 json_t *tl_ocsp_client_list(const struct tl_control *c);
 
 /* Queries the responder at URL for the status of CERT, issued by ISSUER. */

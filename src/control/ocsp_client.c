@@ -287,31 +287,29 @@ static void drop_question(struct tl_mail *m) { tl_ocsp_ask_free((struct tl_ocsp_
 
 const struct tl_mail_kind tl_ocsp_question = {"OCSP question", deliver_question, drop_question};
 
-void tl_ocsp_client_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+static uint64_t client_turn(struct tl_control *c, uint64_t now_ms) {
   struct tl_ocsp_clients *o = c->ocsp_client;
   if (o->unsent) send_again(c);
-  int least = o->unsent ? TICK_MS : -1;
+  uint64_t due_ms = o->unsent ? now_ms + TICK_MS : TL_SERVICE_NEVER;
   for (struct job *j = o->jobs; j; j = j->next)
     for (size_t i = 0; i < j->n; i++) {
       struct waiter *w = &j->waiter[i];
       if (w->let_go) continue;
-      const int left = w->deadline_ms > now_ms ? (int)(w->deadline_ms - now_ms) : 0;
-      if (left == 0)
+      if (now_ms >= w->deadline_ms)
         apply_policy(c, w);
-      else if (least < 0 || left < least)
-        least = left;
+      else
+        tl_service_sooner(&due_ms, w->deadline_ms);
     }
-  if (least >= 0 && (*timeout_ms < 0 || least < *timeout_ms)) *timeout_ms = least;
+  return due_ms;
 }
 
-int tl_ocsp_client_init(struct tl_control *c) {
+static int client_start(struct tl_control *c) {
   c->ocsp_client = calloc(1, sizeof(*c->ocsp_client));
   return c->ocsp_client ? 0 : TL_ENOMEM;
 }
 
-void tl_ocsp_client_exit(struct tl_control *c) {
+static void client_stop(struct tl_control *c) {
   struct tl_ocsp_clients *o = c->ocsp_client;
-  if (!o) return;
   for (struct job *j = o->jobs, *next; j;
        j = next) { /* their fetches are called back or abandoned */
     next = j->next;
@@ -325,6 +323,9 @@ void tl_ocsp_client_exit(struct tl_control *c) {
   free(o);
   c->ocsp_client = NULL;
 }
+
+const struct tl_service tl_ocsp_client_service = {
+    .name = "OCSP of clients", .start = client_start, .turn = client_turn, .stop = client_stop};
 
 json_t *tl_ocsp_client_list(const struct tl_control *c) {
   enum { CAP = 256 };

@@ -44,7 +44,7 @@ int tl_ocsp_order(struct tl_control *c, struct x509_st *cert, struct x509_st *is
     f->expected_type = "application/ocsp-response";
     f->done = done;
     f->arg = arg;
-    rc = tl_fetch_order(c->rt, f);
+    rc = tl_fetch_order(c->fetcher, f);
   }
   if (rc) {
     free(f->body);
@@ -156,37 +156,42 @@ static void adopt_conf(struct tl_control *c) {
   if (old) tl_conf_unref(old);
 }
 
-void tl_ocsp_staple_tick(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+static void renew_staple(struct tl_control *c, struct tl_tls_domain *d, size_t i) {
+  if (d->policy.ocsp.staple == TL_STAPLE_FILE)
+    read_file(d);
+  else
+    order_staple(c, d, i);
+}
+
+static uint64_t staple_turn(struct tl_control *c, uint64_t now_ms) {
+  uint64_t due_ms = TL_SERVICE_NEVER;
   adopt_conf(c);
   const struct tl_conf *seen = c->ocsp_staple->seen;
   for (size_t i = 0; i < seen->n_domain; i++) {
     struct tl_tls_domain *d = seen->domain[i];
     for (size_t k = 0; k < d->n_staple; k++) {
       struct tl_staple *s = &d->staple[k];
-      if (!s->busy && s->due_ms <= now_ms) {
-        if (d->policy.ocsp.staple == TL_STAPLE_FILE)
-          read_file(d);
-        else
-          order_staple(c, d, k);
-      }
-      if (s->busy) continue; /* its answer wakes the loop */
-      const int left = s->due_ms > now_ms ? (int)(s->due_ms - now_ms) : 0;
-      if (*timeout_ms < 0 || left < *timeout_ms) *timeout_ms = left;
+      if (!s->busy && s->due_ms <= now_ms) renew_staple(c, d, k);
+      /* While one is being fetched, its answer wakes the loop. */
+      if (!s->busy) tl_service_sooner(&due_ms, s->due_ms);
     }
   }
+  return due_ms;
 }
 
-int tl_ocsp_staple_init(struct tl_control *c) {
+static int staple_start(struct tl_control *c) {
   c->ocsp_staple = calloc(1, sizeof(*c->ocsp_staple));
   return c->ocsp_staple ? 0 : TL_ENOMEM;
 }
 
-void tl_ocsp_staple_exit(struct tl_control *c) {
-  if (!c->ocsp_staple) return;
+static void staple_stop(struct tl_control *c) {
   if (c->ocsp_staple->seen) tl_conf_unref(c->ocsp_staple->seen);
   free(c->ocsp_staple);
   c->ocsp_staple = NULL;
 }
+
+const struct tl_service tl_ocsp_staple_service = {
+    .name = "OCSP staples", .start = staple_start, .turn = staple_turn, .stop = staple_stop};
 
 static json_t *json_staple(const struct tl_tls_domain *d, struct tl_staple *s) {
   struct tl_ocsp_verdict v;

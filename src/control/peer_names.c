@@ -150,15 +150,23 @@ static void publish_table(struct tl_control *c) {
   tl_conf_unref(conf);
 }
 
-void tl_names_turn(struct tl_control *c, uint64_t now_ms, int *timeout_ms) {
+static uint64_t names_turn(struct tl_control *c, uint64_t now_ms) {
   if (c->names.changed) publish_table(c);
-  if (c->state != TL_CONTROL_RUNNING) return;
+  if (c->state != TL_CONTROL_RUNNING) return TL_SERVICE_NEVER;
   if (now_ms >= c->names.next_ms) ask_due(c, now_ms);
-  if (c->names.next_ms == UINT64_MAX) return;
-  uint64_t wait_ms = c->names.next_ms > now_ms ? c->names.next_ms - now_ms : 0;
-  if (wait_ms > INT32_MAX) wait_ms = INT32_MAX;
-  if (*timeout_ms < 0 || wait_ms < (uint64_t)*timeout_ms) *timeout_ms = (int)wait_ms;
+  return c->names.next_ms;
 }
+
+/* What loading the configuration has found. */
+static int names_run(struct tl_control *c) {
+  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  tl_names_conf(c, conf);
+  tl_conf_unref(conf);
+  return 0;
+}
+
+const struct tl_service tl_names_service = {
+    .name = "names of peers", .run = names_run, .turn = names_turn};
 
 /* ---- answers ---- */
 

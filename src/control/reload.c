@@ -78,6 +78,13 @@ size_t tl_reload_conf(struct tl_control *c, const struct tl_reload_how *how, str
   return former;
 }
 
+void tl_reload_unasked(struct tl_control *c) {
+  struct tl_answer a = {0};
+  tl_reload_conf(c, NULL, &a);
+  json_decref(a.result);
+  json_decref(a.data);
+}
+
 /* "now", "keep", "graceful" or "graceful:30"; false if it is none of them. */
 static bool how_of(struct tl_control *c, const char *text, struct tl_reload_how *out) {
   struct tl_conf *conf = tl_runtime_conf(c->rt);

@@ -4,10 +4,13 @@
  * blocking. A client has one request at a time; the next line is read when the
  * reply to the last is out, so a client that does not read delays only itself.
  */
+#include "control/server.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -39,10 +42,29 @@ static bool make_dir(const struct tl_server *s) {
   return mkdir(dir, 0755) == 0;
 }
 
-int tl_server_open(struct tl_server *s, const char *path, char *err, size_t cap) {
+/* A new socket that listens at SUN, with mode 0600, or -1 with errno. */
+static int listen_at(const struct sockaddr_un *sun) {
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  const mode_t old = umask(0177); /* the file is created with mode 0600 */
+  int rc = fd < 0 ? -1 : bind(fd, (const struct sockaddr *)sun, sizeof(*sun));
+  umask(old);
+  if (rc == 0 && listen(fd, 16) == 0) return fd;
+  const int cause = errno;
+  if (fd >= 0) close(fd);
+  errno = cause;
+  return -1;
+}
+
+static int on_connect(sd_event_source *source, int fd, uint32_t events, void *arg);
+static int on_client(sd_event_source *source, int fd, uint32_t events, void *arg);
+
+int tl_server_open(struct tl_server *s, sd_event *event, const char *path, char *err, size_t cap) {
   struct sockaddr_un sun = {.sun_family = AF_UNIX};
-  for (int i = 0; i < TL_SERVER_CLIENTS; i++) s->client[i].fd = -1;
+  for (int i = 0; i < TL_SERVER_CLIENTS; i++)
+    s->client[i] = (struct tl_client){.server = s, .fd = -1};
   s->fd = -1;
+  s->event = event;
+  s->io = NULL;
   if (strlen(path) >= sizeof(sun.sun_path)) {
     snprintf(err, cap, "control_socket %s: the name is longer than %zu characters", path,
              sizeof(sun.sun_path) - 1);
@@ -55,31 +77,27 @@ int tl_server_open(struct tl_server *s, const char *path, char *err, size_t cap)
     snprintf(err, cap, "control_socket %s: another process answers there", path);
     return TL_EBUSY;
   }
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  const mode_t old = umask(0177); /* the socket is created with mode 0600 */
-  int rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&sun, sizeof(sun));
-  umask(old);
-  if (rc < 0 || listen(fd, 16) < 0) {
-    snprintf(err, cap, "control_socket %s: %s", path, strerror(errno));
-    if (fd >= 0) close(fd);
-    return TL_EIO;
-  }
-  s->fd = fd;
-  return 0;
+  s->fd = listen_at(&sun);
+  int rc = s->fd < 0 ? -errno : sd_event_add_io(event, &s->io, s->fd, EPOLLIN, on_connect, s);
+  if (rc >= 0) return 0;
+  snprintf(err, cap, "control_socket %s: %s", path, strerror(-rc));
+  tl_server_close(s);
+  return rc == -ENOMEM ? TL_ENOMEM : TL_EIO;
 }
 
 static void drop_client(struct tl_client *c) {
+  sd_event_source_unref(c->io);
   close(c->fd);
   free(c->in);
   free(c->out);
-  memset(c, 0, sizeof(*c));
-  c->fd = -1;
+  *c = (struct tl_client){.server = c->server, .fd = -1};
 }
 
 void tl_server_close(struct tl_server *s) {
   if (s->fd < 0) return;
   for (int i = 0; i < TL_SERVER_CLIENTS; i++)
     if (s->client[i].fd >= 0) drop_client(&s->client[i]);
+  s->io = sd_event_source_unref(s->io);
   close(s->fd);
   s->fd = -1;
   unlink(s->path);
@@ -103,25 +121,33 @@ static void refuse_client(int fd, const char *why) {
   close(fd);
 }
 
-static void accept_clients(struct tl_server *s, uint64_t now_ms) {
-  for (;;) {
-    int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0) {
-      if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-        s->accept_after_ms = now_ms + ACCEPT_PAUSE_MS;
-      return;
-    }
-    unsigned i = 0;
-    while (i < TL_SERVER_CLIENTS && s->client[i].fd >= 0) i++;
-    if (!is_permitted(fd)) {
-      refuse_client(fd, "this socket is for root and the daemon's own user");
-    } else if (i == TL_SERVER_CLIENTS) {
-      refuse_client(fd, "too many clients of the control socket");
-    } else {
-      s->client[i].fd = fd;
-      s->client[i].serial = ++s->next_serial;
-    }
+/* Takes FD over. */
+static void add_client(struct tl_server *s, int fd) {
+  unsigned i = 0;
+  while (i < TL_SERVER_CLIENTS && s->client[i].fd >= 0) i++;
+  if (!is_permitted(fd)) {
+    refuse_client(fd, "this socket is for root and the daemon's own user");
+  } else if (i == TL_SERVER_CLIENTS) {
+    refuse_client(fd, "too many clients of the control socket");
+  } else if (sd_event_add_io(s->event, &s->client[i].io, fd, EPOLLIN, on_client, &s->client[i]) <
+             0) {
+    refuse_client(fd, "out of memory");
+  } else {
+    s->client[i].fd = fd;
+    s->client[i].serial = ++s->next_serial;
   }
+}
+
+static int on_connect(sd_event_source *source, int listener, uint32_t events, void *arg) {
+  struct tl_server *s = arg;
+  int fd;
+  (void)events;
+  while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) add_client(s, fd);
+  if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+    s->accept_after_ms = tl_now_ms() + ACCEPT_PAUSE_MS;
+    sd_event_source_set_enabled(source, SD_EVENT_OFF);
+  }
+  return 0;
 }
 
 static void send_some(struct tl_client *c) {
@@ -181,25 +207,26 @@ void tl_server_reply(struct tl_server *s, struct tl_client_ref who, char *line, 
   c->out_n = line ? n : 0;
   c->out_off = 0;
   c->out_since_ms = now_ms;
+  sd_event_source_set_io_events(c->io, EPOLLOUT); /* on_client goes on */
 }
 
-static void too_large(struct tl_server *s, struct tl_client_ref who, uint64_t now_ms) {
+static void too_large(struct tl_server *s, struct tl_client_ref who) {
   struct tl_client *c = &s->client[who.slot];
   size_t n = 0;
   char *line =
       tl_rpc_error(NULL, TL_RPC_REQUEST, "the request is larger than 65536 bytes", NULL, &n);
   c->closing = true;
   c->busy = true;
-  tl_server_reply(s, who, line, n, now_ms);
+  tl_server_reply(s, who, line, n, tl_now_ms());
 }
 
 /* Handles the next complete line; false when there is none. */
-static bool take_line(struct tl_server *s, unsigned slot, uint64_t now_ms) {
+static bool take_line(struct tl_server *s, unsigned slot) {
   struct tl_client *c = &s->client[slot];
   const struct tl_client_ref who = {slot, c->serial};
   char *nl = c->in_n ? memchr(c->in, '\n', c->in_n) : NULL;
   if (!nl && c->in_n > TL_SERVER_REQUEST) {
-    too_large(s, who, now_ms);
+    too_large(s, who);
     return true;
   }
   if (!nl && !(c->eof && c->in_n)) return false;
@@ -216,62 +243,57 @@ static bool take_line(struct tl_server *s, unsigned slot, uint64_t now_ms) {
   return true;
 }
 
-static void pump_client(struct tl_server *s, unsigned slot, uint64_t now_ms) {
-  struct tl_client *c = &s->client[slot];
+/* Does for C what can be done now; it may be gone then. */
+static void pump_client(struct tl_client *c) {
+  struct tl_server *s = c->server;
   while (c->fd >= 0) {
     if (c->out) send_some(c);
-    if (c->fd < 0 || c->out || c->busy) return;
-    if (c->closing) break;
-    if (take_line(s, slot, now_ms)) continue;
-    if (!c->eof) return;
-    break;
-  }
-  if (c->fd >= 0) drop_client(c);
-}
-
-size_t tl_server_poll(struct tl_server *s, struct pollfd *p, uint64_t now_ms, int *timeout_ms) {
-  size_t n = 0;
-  uint64_t next = UINT64_MAX;
-  const bool paused = s->accept_after_ms > now_ms;
-  if (paused) next = s->accept_after_ms;
-  p[n++] = (struct pollfd){.fd = paused ? -1 : s->fd, .events = POLLIN};
-  for (int i = 0; i < TL_SERVER_CLIENTS; i++) {
-    const struct tl_client *c = &s->client[i];
-    short events = c->out ? POLLOUT : c->busy ? 0 : POLLIN;
-    p[n++] = (struct pollfd){.fd = c->fd, .events = events};
-    if (c->fd >= 0 && c->out && c->out_since_ms + TL_SERVER_PATIENCE_MS < next)
-      next = c->out_since_ms + TL_SERVER_PATIENCE_MS;
-  }
-  if (next != UINT64_MAX) {
-    int wait = next > now_ms ? (int)(next - now_ms) : 0;
-    if (*timeout_ms < 0 || wait < *timeout_ms) *timeout_ms = wait;
-  }
-  return n;
-}
-
-void tl_server_turn(struct tl_server *s, const struct pollfd *p, size_t n, uint64_t now_ms) {
-  for (unsigned i = 0; i < TL_SERVER_CLIENTS && i + 1 < n; i++) {
-    struct tl_client *c = &s->client[i];
-    const short got = p[i + 1].fd == c->fd && c->fd >= 0 ? p[i + 1].revents : 0;
-    if (got & POLLIN) {
-      receive_input(c);
-    } else if (got & (POLLHUP | POLLERR) && (c->busy || c->out)) {
-      drop_client(c); /* no one is left to answer */
-      continue;
-    } else if (got & (POLLHUP | POLLERR)) {
-      receive_input(c);
-    }
-    if (c->fd >= 0) pump_client(s, i, now_ms);
-    if (c->fd >= 0 && c->out && now_ms >= c->out_since_ms + TL_SERVER_PATIENCE_MS) {
-      TL_LOG_FROM(NULL, NULL, TL_LOG_WARN, "A client of the control socket did not read its reply.",
-                  TL_FI("bytes_left", c->out_n - c->out_off));
+    if (c->fd < 0 || c->out || c->busy) break;
+    if (c->closing) {
+      drop_client(c);
+    } else if (!take_line(s, (unsigned)(c - s->client))) {
+      if (!c->eof) break;
       drop_client(c);
     }
   }
-  if (n && p[0].revents & POLLIN) accept_clients(s, now_ms);
+  if (c->fd >= 0) sd_event_source_set_io_events(c->io, c->out ? EPOLLOUT : c->busy ? 0 : EPOLLIN);
 }
 
-void tl_server_flush(struct tl_server *s, uint64_t now_ms) {
+static int on_client(sd_event_source *source, int fd, uint32_t events, void *arg) {
+  struct tl_client *c = arg;
+  (void)source, (void)fd;
+  if (!(events & EPOLLIN) && events & (EPOLLHUP | EPOLLERR) && (c->busy || c->out)) {
+    drop_client(c); /* no one is left to answer */
+    return 0;
+  }
+  if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) receive_input(c);
+  pump_client(c);
+  return 0;
+}
+
+uint64_t tl_server_expire(struct tl_server *s, uint64_t now_ms) {
+  uint64_t due_ms = UINT64_MAX;
+  if (s->accept_after_ms && now_ms >= s->accept_after_ms) {
+    s->accept_after_ms = 0;
+    sd_event_source_set_enabled(s->io, SD_EVENT_ON);
+  }
+  if (s->accept_after_ms) due_ms = s->accept_after_ms;
+  for (unsigned i = 0; i < TL_SERVER_CLIENTS; i++) {
+    struct tl_client *c = &s->client[i];
+    const uint64_t end_ms = c->out_since_ms + TL_SERVER_PATIENCE_MS;
+    if (c->fd < 0 || !c->out) continue;
+    if (now_ms >= end_ms) {
+      TL_LOG_FROM(NULL, NULL, TL_LOG_WARN, "A client of the control socket did not read its reply.",
+                  TL_FI("bytes_left", c->out_n - c->out_off));
+      drop_client(c);
+    } else if (end_ms < due_ms) {
+      due_ms = end_ms;
+    }
+  }
+  return due_ms;
+}
+
+void tl_server_flush(struct tl_server *s) {
   for (unsigned i = 0; i < TL_SERVER_CLIENTS; i++)
-    if (s->client[i].fd >= 0 && s->client[i].out) pump_client(s, i, now_ms);
+    if (s->client[i].fd >= 0 && s->client[i].out) pump_client(&s->client[i]);
 }

@@ -11,7 +11,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "control/fetch.h"
 #include "net/sources.h"
 #include "tieline/conf.h"
 #include "tieline/control.h"
@@ -128,8 +127,6 @@ static int start_threads(struct tl_runtime *rt) {
   int rc = tl_resolver_start(rt);
   if (rc) return start_failed("resolver", tl_strerror(rc));
   resolver_runs = true;
-  rc = tl_fetch_start(rt); /* stopped by tl_control_exit, which handles the last answers */
-  if (rc) return start_failed("fetch threads", tl_strerror(rc));
   for (unsigned i = 0; i < rt->n_worker; i++) {
     rc = tl_worker_start(rt, i, err, sizeof(err));
     if (rc) return start_failed("worker", *err ? err : tl_strerror(rc));
@@ -200,6 +197,7 @@ static int run_daemon(struct tl_runtime *rt, const struct tl_conf *conf) {
     log_started(rt, conf);
     if (started_as_root) check_reload(conf);
     rc = tl_control_run(rt);
+    if (rc) start_failed("services", tl_strerror(rc));
   }
   stop_threads(rt);
   tl_control_exit(rt);

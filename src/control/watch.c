@@ -7,12 +7,10 @@
  */
 #include "control/watch.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define QUIET_MS 2000
 #define BURST_MS 30000 /* after this, reloads even while changes go on */
@@ -20,58 +18,87 @@
   (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF |         \
    IN_ONLYDIR)
 
-struct entry {
-  int wd;
-  char *name; /* in that directory, NULL: any */
+struct directory {
+  struct directory *next;
+  struct tl_watch *watch;
+  sd_event_source *source;
+  bool any; /* each file in it, not only those of NAME */
+  size_t n, cap;
+  char **name;
+  char path[];
 };
 
 struct tl_watch {
-  int fd;
-  size_t n, cap;
-  struct entry *entry;
-  void (*on_change)(struct tl_control *c);
+  sd_event *event;
+  struct directory *directories;
   uint64_t first_ms, last_ms; /* of the changes not acted on, 0: none */
 };
 
-int tl_watch_init(struct tl_control *c, void (*on_change)(struct tl_control *c)) {
-  c->watch = calloc(1, sizeof(*c->watch));
-  if (!c->watch) return TL_ENOMEM;
-  c->watch->on_change = on_change;
-  c->watch->fd = -1;
+static void free_directories(struct directory *d) {
+  for (struct directory *next; d; d = next) {
+    next = d->next;
+    sd_event_source_unref(d->source);
+    for (size_t i = 0; i < d->n; i++) free(d->name[i]);
+    free(d->name);
+    free(d);
+  }
+}
+
+/* ---- what happens */
+
+/* A mounted secret is replaced by renaming the link "..data" that all of its files lead through. */
+static bool concerns_conf(const struct directory *d, const struct inotify_event *e) {
+  if (e->mask & IN_Q_OVERFLOW || d->any || !e->len || strncmp(e->name, "..data", 6) == 0)
+    return true;
+  for (size_t i = 0; i < d->n; i++)
+    if (strcmp(d->name[i], e->name) == 0) return true;
+  return false;
+}
+
+static int on_event(sd_event_source *source, const struct inotify_event *e, void *arg) {
+  const struct directory *d = arg;
+  struct tl_watch *w = d->watch;
+  (void)source;
+  if (!concerns_conf(d, e)) return 0;
+  w->last_ms = tl_now_ms();
+  if (!w->first_ms) w->first_ms = w->last_ms;
   return 0;
 }
 
-static void free_entries(struct entry *e, size_t n) {
-  for (size_t i = 0; i < n; i++) free(e[i].name);
-  free(e);
-}
+/* ---- what is watched */
 
-void tl_watch_exit(struct tl_control *c) {
-  if (!c->watch) return;
-  if (c->watch->fd >= 0) close(c->watch->fd);
-  free_entries(c->watch->entry, c->watch->n);
-  free(c->watch);
-  c->watch = NULL;
-}
-
-int tl_watch_fd(const struct tl_control *c) { return c->watch ? c->watch->fd : -1; }
-
-static void add_watch(struct tl_watch *w, const char *dir, const char *name) {
-  if (w->n == w->cap) {
-    size_t cap = w->cap ? 2 * w->cap : 16;
-    struct entry *e = realloc(w->entry, cap * sizeof(*e));
-    if (!e) return;
-    w->entry = e;
-    w->cap = cap;
-  }
-  int wd = inotify_add_watch(w->fd, dir, EVENTS);
-  if (wd < 0) {
+static struct directory *find_directory(struct tl_watch *w, const char *path) {
+  struct directory *d = w->directories;
+  while (d && strcmp(d->path, path) != 0) d = d->next;
+  if (d) return d;
+  d = calloc(1, sizeof(*d) + strlen(path) + 1);
+  if (!d) return NULL;
+  d->watch = w;
+  memcpy(d->path, path, strlen(path) + 1);
+  d->next = w->directories;
+  w->directories = d;
+  const int rc = sd_event_add_inotify(w->event, &d->source, path, EVENTS, on_event, d);
+  if (rc < 0)
     TL_LOG(TL_LOG_WARN, "A directory cannot be watched; reload by hand when it changes.",
-           TL_FC("directory", dir), TL_FC("cause", strerror(errno)));
-    return;
+           TL_FC("directory", path), TL_FC("cause", strerror(-rc)));
+  return d;
+}
+
+static void add_name(struct tl_watch *w, const char *path, const char *name) {
+  struct directory *d = find_directory(w, path);
+  char *copy = d ? strdup(name) : NULL;
+  if (!copy) return;
+  if (d->n == d->cap) {
+    const size_t cap = d->cap ? 2 * d->cap : 16;
+    char **more = realloc(d->name, cap * sizeof(*more));
+    if (!more) {
+      free(copy);
+      return;
+    }
+    d->name = more;
+    d->cap = cap;
   }
-  char *copy = name ? strdup(name) : NULL;
-  if (!name || copy) w->entry[w->n++] = (struct entry){wd, copy};
+  d->name[d->n++] = copy;
 }
 
 static void watch_file(void *arg, const char *path) {
@@ -79,82 +106,70 @@ static void watch_file(void *arg, const char *path) {
   struct stat st;
   const char *slash = strrchr(path, '/');
   if (stat(path, &st) < 0 || strlen(path) >= 4096) return; /* PEM text, a URI */
-  if (S_ISDIR(st.st_mode)) add_watch(w, path, NULL);
+  if (S_ISDIR(st.st_mode)) {
+    struct directory *d = find_directory(w, path);
+    if (d) d->any = true;
+  }
   if (!slash) {
-    add_watch(w, ".", path);
+    add_name(w, ".", path);
     return;
   }
   char dir[4096];
   size_t n = slash == path ? 1 : (size_t)(slash - path);
   memcpy(dir, path, n);
   dir[n] = '\0';
-  add_watch(w, dir, slash + 1);
+  add_name(w, dir, slash + 1);
 }
 
-static bool has_wd(const struct entry *e, size_t n, int wd) {
-  for (size_t i = 0; i < n; i++)
-    if (e[i].wd == wd) return true;
-  return false;
-}
-
-/* Keeps the descriptor: a change between two snapshots must not be missed. */
+/* The old ones go last: a change between two snapshots must not be missed, and inotify keeps what
+ * it has seen of a directory as long as anybody watches it. */
 void tl_watch_conf(struct tl_control *c, const struct tl_conf *conf) {
   struct tl_watch *w = c->watch;
-  struct entry *old = w->entry;
-  size_t n_old = w->n;
-  if (conf->watch_files && w->fd < 0) w->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-  if (conf->watch_files && w->fd < 0)
-    TL_LOG(TL_LOG_ERROR, "Files cannot be watched.", TL_FC("cause", strerror(errno)));
-  w->entry = NULL;
-  w->n = w->cap = 0;
-  if (conf->watch_files && w->fd >= 0) tl_conf_each_file(conf, watch_file, w);
-  for (size_t i = 0; i < n_old; i++)
-    if (!has_wd(w->entry, w->n, old[i].wd)) inotify_rm_watch(w->fd, old[i].wd);
-  free_entries(old, n_old);
-  if (!conf->watch_files && w->fd >= 0) {
-    close(w->fd);
-    w->fd = -1;
+  struct directory *old = w->directories;
+  w->directories = NULL;
+  if (conf->watch_files)
+    tl_conf_each_file(conf, watch_file, w);
+  else
     w->first_ms = 0;
-  }
+  free_directories(old);
 }
 
-/* A mounted secret is replaced by renaming the link "..data" that all of its files lead through. */
-static bool concerns_conf(const struct tl_watch *w, const struct inotify_event *e) {
-  if (e->mask & IN_Q_OVERFLOW) return true;
-  for (size_t i = 0; i < w->n; i++)
-    if (w->entry[i].wd == e->wd &&
-        (!w->entry[i].name || !e->len || strcmp(w->entry[i].name, e->name) == 0 ||
-         strncmp(e->name, "..data", 6) == 0))
-      return true;
-  return false;
-}
+/* ---- when */
 
-static bool read_events(struct tl_watch *w) {
-  char buf[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-  bool any = false;
-  ssize_t n;
-  while ((n = read(w->fd, buf, sizeof(buf))) > 0)
-    for (char *p = buf; p < buf + n;) {
-      const struct inotify_event *e = (const struct inotify_event *)p;
-      any = any || concerns_conf(w, e);
-      p += sizeof(*e) + e->len;
-    }
-  return any;
-}
-
-void tl_watch_turn(struct tl_control *c, bool readable, uint64_t now_ms, int *timeout_ms) {
+static uint64_t watch_turn(struct tl_control *c, uint64_t now_ms) {
   struct tl_watch *w = c->watch;
-  if (readable && read_events(w)) {
-    w->last_ms = now_ms;
-    if (!w->first_ms) w->first_ms = now_ms;
-  }
-  if (!w->first_ms || c->state != TL_CONTROL_RUNNING) return;
-  uint64_t due = w->last_ms + QUIET_MS;
-  if (due > w->first_ms + BURST_MS) due = w->first_ms + BURST_MS;
-  if (now_ms >= due) {
-    w->first_ms = 0;
-    w->on_change(c);
-  } else if (*timeout_ms < 0 || due - now_ms < (uint64_t)*timeout_ms) {
-    *timeout_ms = (int)(due - now_ms);
-  }
+  if (!w->first_ms || c->state != TL_CONTROL_RUNNING) return TL_SERVICE_NEVER;
+  uint64_t due_ms = w->last_ms + QUIET_MS;
+  if (due_ms > w->first_ms + BURST_MS) due_ms = w->first_ms + BURST_MS;
+  if (now_ms < due_ms) return due_ms;
+  w->first_ms = 0;
+  TL_LOG(TL_LOG_INFO, "Files of the configuration have changed: reloading.");
+  tl_reload_unasked(c);
+  return TL_SERVICE_NEVER;
 }
+
+static int watch_start(struct tl_control *c) {
+  c->watch = calloc(1, sizeof(*c->watch));
+  if (!c->watch) return TL_ENOMEM;
+  c->watch->event = c->event;
+  return 0;
+}
+
+static int watch_run(struct tl_control *c) {
+  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  tl_watch_conf(c, conf);
+  tl_conf_unref(conf);
+  return 0;
+}
+
+static void watch_stop(struct tl_control *c) {
+  free_directories(c->watch->directories);
+  free(c->watch);
+  c->watch = NULL;
+}
+
+const struct tl_service tl_watch_service = {.name = "files",
+                                            .start = watch_start,
+                                            .run = watch_run,
+                                            .turn = watch_turn,
+                                            .stop = watch_stop};

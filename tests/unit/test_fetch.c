@@ -15,6 +15,7 @@
 #include "test_fetch_server.h"
 
 static struct tl_runtime rt;
+static struct tl_fetcher *fetcher;
 static unsigned port;
 static unsigned done_n;
 static int last_rc;
@@ -75,7 +76,7 @@ static void open_all(void) {
   done_n = 0;
   cr_assert_eq(tl_mailbox_init(&rt.control.mailbox, 1024), 0);
   port = web_open(serve);
-  cr_assert_eq(tl_fetch_start(&rt), 0);
+  cr_assert_eq(tl_fetch_start(&rt, &fetcher), 0);
 }
 
 static void take(int timeout_ms) {
@@ -85,8 +86,13 @@ static void take(int timeout_ms) {
   tl_mailbox_deliver(&rt.control.mailbox, NULL, UINT32_MAX);
 }
 
+static void stop_threads(void) {
+  tl_fetch_stop(fetcher);
+  fetcher = NULL;
+}
+
 static void close_all(void) {
-  tl_fetch_stop();
+  stop_threads();
   take(0);
   web_close();
   tl_mailbox_destroy(&rt.control.mailbox);
@@ -113,7 +119,7 @@ static struct tl_fetch *order(const char *path) {
 
 static void run(struct tl_fetch *f) {
   unsigned before = done_n;
-  cr_assert_eq(tl_fetch_order(&rt, f), 0);
+  cr_assert_eq(tl_fetch_order(fetcher, f), 0);
   for (int i = 0; i < 300 && done_n == before; i++) take(100);
   cr_assert_eq(done_n, before + 1);
 }
@@ -213,7 +219,7 @@ Test(fetch, only_plain_http_is_tried) {
 Test(fetch, one_dead_server_leaves_threads_for_the_others) {
   for (int i = 0; i < 8; i++) {
     struct tl_fetch *f = order("/hold");
-    cr_assert_eq(tl_fetch_order(&rt, f), 0);
+    cr_assert_eq(tl_fetch_order(fetcher, f), 0);
   }
   struct tl_fetch *f = order("");
   snprintf(f->url, sizeof f->url, "http://localhost:%u/der", port);
@@ -222,13 +228,13 @@ Test(fetch, one_dead_server_leaves_threads_for_the_others) {
 }
 
 Test(fetch, the_queue_is_bounded_and_the_end_answers_all) {
-  for (int i = 0; i < TL_FETCH_MAX; i++) cr_assert_eq(tl_fetch_order(&rt, order("/hold")), 0);
+  for (int i = 0; i < TL_FETCH_MAX; i++) cr_assert_eq(tl_fetch_order(fetcher, order("/hold")), 0);
   struct tl_fetch *f = order("/der");
-  cr_assert_eq(tl_fetch_order(&rt, f), TL_ELIMIT);
+  cr_assert_eq(tl_fetch_order(fetcher, f), TL_ELIMIT);
   free(f);
   cr_assert_eq(rt.control.counters.v[TL_C_FETCH_REFUSED], 1);
   cr_assert_eq(rt.control.counters.v[TL_C_FETCH_NOW], TL_FETCH_MAX);
-  tl_fetch_stop();
+  stop_threads();
   take(0);
   cr_assert_eq(done_n, TL_FETCH_MAX);
   cr_assert_eq(last_rc, TL_ECLOSED);
@@ -237,9 +243,9 @@ Test(fetch, the_queue_is_bounded_and_the_end_answers_all) {
 
 /* An answer that nobody takes any more is called back all the same, once. */
 Test(fetch, an_answer_left_in_the_mailbox_is_called_back) {
-  cr_assert_eq(tl_fetch_order(&rt, order("/der")), 0);
+  cr_assert_eq(tl_fetch_order(fetcher, order("/der")), 0);
   for (int i = 0; i < 500 && !tl_mailbox_depth(&rt.control.mailbox); i++) usleep(10000);
-  tl_fetch_stop();
+  stop_threads();
   cr_expect_eq(done_n, 0);
   cr_expect_eq(tl_mailbox_drop(&rt.control.mailbox), 1);
   cr_expect_eq(done_n, 1);

@@ -39,11 +39,11 @@ static void set_up(void) {
     cr_assert_eq(tl_mailbox_init(&worker[i].mailbox, MAILBOX), 0);
   }
   control.rt = &rt;
-  control.ledger = calloc(1, sizeof *control.ledger);
+  cr_assert_eq(tl_ledger_service.start(&control), 0);
 }
 
 static void tear_down(void) {
-  tl_ledger_exit(&control);
+  tl_ledger_service.stop(&control);
   tl_tls_domain_unref(domains[0]);
   for (unsigned i = 0; i < WORKERS; i++) {
     tl_mailbox_destroy(&worker[i].mailbox);
@@ -70,9 +70,8 @@ static struct tl_identity *someone(const char *cn, int from_days, int to_days) {
 }
 
 static int turn(uint64_t now_ms) {
-  int timeout_ms = -1;
-  tl_ledger_turn(&control, now_ms, &timeout_ms);
-  return timeout_ms;
+  const uint64_t due_ms = tl_ledger_service.turn(&control, now_ms);
+  return due_ms == TL_SERVICE_NEVER ? -1 : due_ms < now_ms ? 0 : (int)(due_ms - now_ms);
 }
 
 static struct tl_audit *mail_of(unsigned w) {
