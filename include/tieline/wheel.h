@@ -37,6 +37,3 @@ static inline bool tl_timer_running(const struct tl_timer *t) { return t->link !
 void tl_wheel_advance(struct tl_wheel *w, uint64_t now_ms, void *arg);
 /* Milliseconds until something may be due, at most MAX_MS. */
 uint32_t tl_wheel_next_ms(const struct tl_wheel *w, uint32_t max_ms);
-
-/* CLOCK_MONOTONIC in milliseconds. */
-uint64_t tl_now_ms(void);

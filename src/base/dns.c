@@ -15,7 +15,7 @@
 #include "base/dns_internal.h"
 #include "tieline/err.h"
 #include "tieline/siphash.h"
-#include "tieline/wheel.h"
+#include "tieline/time.h"
 
 #define UDP_SIZE 1232 /* no fragment on any path (DNS flag day 2020) */
 /* In flight at once; one that is no longer wanted stays for six seconds. */

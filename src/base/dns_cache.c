@@ -8,7 +8,7 @@
 
 #include "base/dns_internal.h"
 #include "tieline/siphash.h"
-#include "tieline/wheel.h"
+#include "tieline/time.h"
 
 #define BUCKETS 4096
 #define ANSWERS_MAX 8192

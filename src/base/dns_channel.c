@@ -17,7 +17,7 @@
 
 #include "base/dns_internal.h"
 #include "tieline/err.h"
-#include "tieline/wheel.h"
+#include "tieline/time.h"
 
 #define BLANK " \t\r\n"
 #define SERVERS_MAX 6

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/text.h"
+#include "tieline/time.h"
 
 #define JOURNAL_MESSAGE 640 /* the rest of the slot is for the fields one by one */
 
@@ -119,12 +120,8 @@ static void put_field(struct out *o, const struct tl_field *f, bool json) {
 }
 
 static void put_time(struct out *o, const struct timespec *at) {
-  struct tm tm;
-  char buf[64];
-  gmtime_r(&at->tv_sec, &tm);
-  size_t n = strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%S", &tm);
-  n += (size_t)snprintf(buf + n, sizeof(buf) - n, ".%03ldZ", at->tv_nsec / 1000000);
-  put_bytes(o, buf, n);
+  char text[TL_TIME_STRLEN];
+  puts_c(o, tl_time_text_ms(at, text));
 }
 
 size_t tl_log_format(const struct tl_log_record *r, enum tl_log_format format,

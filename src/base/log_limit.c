@@ -11,9 +11,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/log_format.h"
+#include "tieline/time.h"
 
 #define WAYS 4u
 #define MILLI 1000u
@@ -101,14 +101,8 @@ static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static struct tl_log_limit limit;
 static _Atomic bool untold;
 
-static uint64_t now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 bool tl_log_allowed(const struct tl_addr *source, const char *sentence, const char *cause) {
-  const uint64_t now = now_ms();
+  const uint64_t now = tl_now_ms();
   pthread_mutex_lock(&mu);
   const bool was_untold = limit.untold;
   if (!was_untold && limit.told_ms + TELL_MS < now) limit.told_ms = now;
@@ -157,7 +151,7 @@ int tl_log_tell_held(void) {
   struct tl_log_limit_slot kind[TELL_LINES];
   unsigned n = 0;
   if (!atomic_load_explicit(&untold, memory_order_relaxed)) return -1;
-  const uint64_t now = now_ms();
+  const uint64_t now = tl_now_ms();
   pthread_mutex_lock(&mu);
   const uint64_t due = limit.told_ms + TELL_MS;
   if (now >= due) {

@@ -7,16 +7,9 @@
 #include "tieline/wheel.h"
 
 #include <string.h>
-#include <time.h>
 
 #define SLOTS (1u << TL_WHEEL_BITS)
 #define MASK (SLOTS - 1)
-
-uint64_t tl_now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 void tl_wheel_init(struct tl_wheel *w, uint64_t now_ms) {
   memset(w, 0, sizeof(*w));

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "conf/conf_internal.h"
+#include "tieline/time.h"
 
 static void print_default(const struct tl_opt *o, FILE *f) {
   if (o->def)
@@ -107,15 +108,14 @@ static void print_listen(const struct tl_conf *c, size_t i, bool explain, FILE *
 
 static void print_domain(const struct tl_conf *c, size_t i, bool explain, FILE *f) {
   const struct tl_tls_domain *d = c->domain[i];
-  char when[32];
-  struct tm tm;
+  char until[TL_TIME_STRLEN];
   const struct tl_block *b = &c->raw->sec[TL_SEC_DOMAIN].b[i];
   print_section(b, explain, f);
   if (b->pos.file && b->pos.file == c->raw->database)
     fprintf(f, "  # from %s %d\n", b->pos.file, b->pos.line);
-  if (d->subject && *d->subject && gmtime_r(&d->not_after, &tm) &&
-      strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm))
-    fprintf(f, "  # first certificate: %s, serial %s, until %s\n", d->subject, d->serial, when);
+  if (d->subject && *d->subject)
+    fprintf(f, "  # first certificate: %s, serial %s, until %s\n", d->subject, d->serial,
+            tl_time_text(d->not_after, until));
   fputs("}\n", f);
 }
 

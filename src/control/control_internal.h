@@ -37,7 +37,7 @@
 #include "tieline/conn_order.h"
 #include "tieline/control.h"
 #include "tieline/resolve.h"
-#include "tieline/wheel.h" /* tl_now_ms */
+#include "tieline/time.h"
 #include "tieline/worker.h"
 
 /* ---- rpc.c: JSON-RPC 2.0 */

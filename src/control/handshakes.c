@@ -13,12 +13,8 @@
 #define TEXT(s) tl_rpc_text((s), sizeof(s))
 
 static json_t *json_moment(const struct timespec *at) {
-  char text[48], base[32];
-  struct tm tm;
-  gmtime_r(&at->tv_sec, &tm);
-  strftime(base, sizeof(base), "%Y-%m-%dT%H:%M:%S", &tm);
-  snprintf(text, sizeof(text), "%s.%03ldZ", base, at->tv_nsec / 1000000);
-  return json_string(text);
+  char text[TL_TIME_STRLEN];
+  return json_string(tl_time_text_ms(at, text));
 }
 
 static json_t *json_alert(uint8_t code) {

@@ -81,11 +81,8 @@ int tl_param_filter(struct tl_control *c, const json_t *params, struct tl_conn_f
 }
 
 json_t *tl_json_time(time_t at) {
-  struct tm tm;
-  char buf[40];
-  if (at == 0 || !gmtime_r(&at, &tm)) return json_null();
-  strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%SZ", &tm);
-  return json_string(buf);
+  char text[TL_TIME_STRLEN];
+  return at && *tl_time_text(at, text) ? json_string(text) : json_null();
 }
 
 json_t *tl_json_address(const struct tl_addr *a) {

@@ -16,6 +16,7 @@
 #include "tieline/conf.h"
 #include "tieline/ring.h"
 #include "tieline/runtime.h"
+#include "tieline/time.h"
 #include "tieline/wheel.h"
 
 struct tl_hs_conn;

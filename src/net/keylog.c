@@ -13,22 +13,16 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tieline/err.h"
+#include "tieline/time.h"
 
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static atomic_bool on; /* read at each handshake, without the mutex */
 static struct tl_keylog_state state;
 static uint64_t until_ms;
 static int fd = -1;
-
-static uint64_t now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* A regular file of our own: the daemon may run as root, and the name may be a trap. */
 static int open_file(const char *file, char *err, size_t cap) {
@@ -55,7 +49,7 @@ int tl_keylog_on(const char *file, const struct tl_network *peer, uint64_t for_m
   if (d < 0) return TL_EIO;
   pthread_mutex_lock(&mu);
   fd = d;
-  until_ms = now_ms() + for_ms;
+  until_ms = tl_now_ms() + for_ms;
   state = (struct tl_keylog_state){.on = true, .peer = *peer};
   snprintf(state.file, sizeof(state.file), "%s", file);
   pthread_mutex_unlock(&mu);
@@ -75,7 +69,7 @@ void tl_keylog_off(void) {
 void tl_keylog_get(struct tl_keylog_state *out) {
   pthread_mutex_lock(&mu);
   *out = state;
-  uint64_t now = now_ms();
+  uint64_t now = tl_now_ms();
   out->left_ms = state.on && until_ms > now ? until_ms - now : 0;
   pthread_mutex_unlock(&mu);
 }
@@ -92,7 +86,7 @@ bool tl_keylog_over(uint64_t *out_left_ms) {
 bool tl_keylog_wants(const struct tl_addr *peer) {
   if (!atomic_load_explicit(&on, memory_order_relaxed)) return false;
   pthread_mutex_lock(&mu);
-  bool yes = state.on && now_ms() < until_ms && tl_network_has(&state.peer, peer);
+  bool yes = state.on && tl_now_ms() < until_ms && tl_network_has(&state.peer, peer);
   state.connections += yes;
   pthread_mutex_unlock(&mu);
   return yes;
@@ -104,7 +98,7 @@ void tl_keylog_line(const char *line) {
   if (n > 0 && (size_t)n < sizeof(text)) {
     pthread_mutex_lock(&mu);
     /* In one write, so that lines of two threads do not mix. */
-    if (fd >= 0 && now_ms() < until_ms && state.lines < TL_KEYLOG_MAX_LINES &&
+    if (fd >= 0 && tl_now_ms() < until_ms && state.lines < TL_KEYLOG_MAX_LINES &&
         write(fd, text, (size_t)n) == n)
       state.lines++;
     pthread_mutex_unlock(&mu);

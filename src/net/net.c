@@ -16,6 +16,7 @@
 #include "net/watchdog.h"
 #include "net_internal.h"
 #include "tieline/container.h"
+#include "tieline/time.h"
 
 #define RING_ENTRIES 1024
 #define RECV_SIZE 16384u

@@ -11,7 +11,7 @@
 #include "tieline/dns.h"
 #include "tieline/locate.h"
 #include "tieline/resolve.h"
-#include "tieline/wheel.h"
+#include "tieline/time.h"
 
 /* Files to read instead of /etc/hosts and /etc/resolv.conf; NULL leaves one as it is. */
 void tl_resolver_files(const char *hosts, const char *resolv_conf);

@@ -13,6 +13,7 @@
 
 #include "pki/pki_internal.h"
 #include "tieline/err.h"
+#include "tieline/time.h"
 
 #define SIP_DOMAIN_OID "1.3.6.1.5.5.7.3.20"
 
@@ -30,9 +31,8 @@ static void show_name(FILE *f, const char *name, const X509_NAME *n) {
 
 static void show_time(FILE *f, const ASN1_TIME *t) {
   struct tm tm;
-  char text[40] = "never";
-  if (t && ASN1_TIME_to_tm(t, &tm)) strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-  fputs(text, f);
+  char text[TL_TIME_STRLEN];
+  fputs(t && ASN1_TIME_to_tm(t, &tm) ? tl_time_text(timegm(&tm), text) : "never", f);
 }
 
 /* "(29 days left)", "(expired 3 days ago)" */

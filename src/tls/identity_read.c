@@ -13,6 +13,7 @@
 
 #include "base/text.h"
 #include "tieline/addr.h"
+#include "tieline/time.h"
 #include "tls/tls_internal.h"
 
 /* No genuine name is longer; a cut name is only shown, never compared. */
@@ -149,9 +150,8 @@ time_t tl_time_of(const ASN1_TIME *t) {
 }
 
 static char *time_text(time_t t) {
-  struct tm tm;
-  char buf[40];
-  return strdup(gmtime_r(&t, &tm) && strftime(buf, sizeof(buf), "%FT%TZ", &tm) ? buf : "");
+  char text[TL_TIME_STRLEN];
+  return strdup(tl_time_text(t, text));
 }
 
 static void hex_digest(const uint8_t *p, size_t n, char *out) {

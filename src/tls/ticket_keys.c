@@ -16,8 +16,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <time.h>
 
+#include "tieline/time.h"
 #include "tieline/verify.h"
 #include "tls/handshake.h"
 #include "tls/identity_read.h"
@@ -39,11 +39,7 @@ struct tl_ticket_keys {
 
 static _Atomic uint64_t skipped_ms;
 
-static uint64_t now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000 + skipped_ms;
-}
+static uint64_t now_ms(void) { return tl_now_ms() + skipped_ms; }
 
 void tl_tickets_skip(uint64_t ms) { skipped_ms += ms; }
 

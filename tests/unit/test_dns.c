@@ -12,6 +12,7 @@
 #include "net/resolver.h"
 #include "tieline/dns.h"
 #include "tieline/err.h"
+#include "tieline/time.h"
 
 static const struct zone_record zone[] = {
     {"plain.example", T_A, "192.0.2.1"},

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "test_handshaker_rig.h"
+#include "tieline/time.h"
 
 TestSuite(handshaker_dial, .timeout = 60);
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "test_handshaker_rig.h"
+#include "tieline/time.h"
 
 TestSuite(handshaker_limits, .timeout = 120);
 

@@ -4,6 +4,7 @@
  * and a worker that is only a mailbox. No test by itself.
  */
 #include "test_handshaker_rig.h"
+#include "tieline/time.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>

@@ -6,6 +6,7 @@
 
 #include "test_net_rig.h"
 #include "tieline/edit.h"
+#include "tieline/time.h"
 
 TestSuite(net_conn, .timeout = 30);
 

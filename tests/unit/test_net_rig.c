@@ -14,6 +14,7 @@
 #include "net/handoff.h"
 #include "test_port.h"
 #include "tieline/edit.h"
+#include "tieline/time.h"
 
 struct rig rig;
 static struct tl_net own_net;

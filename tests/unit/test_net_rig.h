@@ -12,6 +12,7 @@
 
 #include "net/net_internal.h"
 #include "test_conf_util.h"
+#include "tieline/time.h"
 
 #define RIG_GOT_MAX 4096
 

@@ -6,6 +6,7 @@
 #include "proxy/call.h"
 #include "proxy/peer_share.h"
 #include "test_proxy_rig.h"
+#include "tieline/time.h"
 
 TestSuite(proxy_calls, .timeout = 30);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rig of the proxy's tests; the promises stand in the header. */
 #include "test_proxy_rig.h"
+#include "tieline/time.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -11,6 +11,7 @@
 
 #include "../support/dnsd.h"
 #include "net/resolver.h"
+#include "tieline/time.h"
 
 static const struct zone_record zone[] = {
     {"plain.example", T_A, "192.0.2.1"},
