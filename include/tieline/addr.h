@@ -12,8 +12,6 @@
 
 #include "tieline/str.h"
 
-enum tl_transport { TL_UDP, TL_TCP, TL_TLS, TL_TRANSPORTS };
-
 struct tl_addr {
   union {
     struct sockaddr sa;
@@ -23,13 +21,6 @@ struct tl_addr {
 };
 
 #define TL_ADDR_STRLEN 56 /* "[v6%scope]:port" and the NUL */
-
-/* "UDP", "TCP", "TLS": the token of a Via header. */
-const char *tl_transport_name(enum tl_transport t);
-/* "udp", "tcp", "tls": the value of a URI's transport parameter. */
-const char *tl_transport_param(enum tl_transport t);
-/* Case-insensitive; TL_ENOTFOUND when T is none of the three. */
-int tl_transport_parse(struct tl_str s, enum tl_transport *out);
 
 /* Numeric IPv4, IPv6 or [IPv6] in HOST. TL_ESYNTAX if it is a name. */
 int tl_addr_parse(struct tl_str host, uint16_t port, struct tl_addr *out);

@@ -18,6 +18,7 @@
 #include "tieline/peer_addrs.h"
 #include "tieline/route_table.h"
 #include "tieline/tls.h"
+#include "tieline/transport.h"
 
 struct tl_conf_listen {
   char *name; /* as written: "tls:0.0.0.0:5061" */

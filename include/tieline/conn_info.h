@@ -11,6 +11,7 @@
 #include "tieline/addr.h"
 #include "tieline/runtime.h"
 #include "tieline/tls.h"
+#include "tieline/transport.h"
 
 /* One connection as ctl shows it. */
 struct tl_conn_info {

@@ -10,6 +10,7 @@
 
 #include "tieline/addr.h"
 #include "tieline/runtime.h"
+#include "tieline/transport.h"
 
 #define TL_EXPLAIN_TARGETS 16 /* no less than the proxy tries */
 #define TL_EXPLAIN_TEXT 3072

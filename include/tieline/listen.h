@@ -10,6 +10,7 @@
 
 #include "tieline/addr.h"
 #include "tieline/err.h"
+#include "tieline/transport.h"
 
 /* Bound, for streams also listening; an IPv6 socket takes IPv6 only. Blocking, because io_uring
  * answers at once with EAGAIN where O_NONBLOCK is set. The descriptor,

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "tieline/addr.h"
+#include "tieline/transport.h"
 
 #define TL_SERVICES_MAX 3
 #define TL_SRV_MAX 6 /* targets kept of one service */
@@ -58,8 +59,6 @@ void tl_locate_srv(struct tl_srvs *s, const char *target, uint16_t priority, uin
 
 /* Orders by priority and, within one priority, by weighted chance (RFC 2782). */
 void tl_locate_order(struct tl_srvs *s);
-
-uint16_t tl_locate_port(enum tl_transport t);
 
 /* Addresses of HOST in the hosts file FILE, and of localhost even without an entry, up to CAP;
  * returns how many. Read at each call, so that a change is seen at once. */

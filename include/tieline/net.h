@@ -18,6 +18,7 @@
 #include "tieline/ring.h"
 #include "tieline/runtime.h"
 #include "tieline/scan.h"
+#include "tieline/transport.h"
 #include "tieline/view.h"
 #include "tieline/wheel.h"
 

@@ -11,6 +11,7 @@
 
 #include "tieline/addr.h"
 #include "tieline/runtime.h"
+#include "tieline/transport.h"
 
 #define TL_RESOLVE_MAX 8
 

@@ -8,6 +8,7 @@
 
 #include "tieline/addr.h"
 #include "tieline/str.h"
+#include "tieline/transport.h"
 
 enum tl_scheme { TL_SCHEME_SIP, TL_SCHEME_SIPS, TL_SCHEME_TEL, TL_SCHEME_OTHER };
 

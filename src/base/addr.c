@@ -8,28 +8,6 @@
 
 #include "tieline/err.h"
 
-const char *tl_transport_name(enum tl_transport t) {
-  static const char *const name[] = {"UDP", "TCP", "TLS"};
-  return t < TL_TRANSPORTS ? name[t] : "?";
-}
-
-const char *tl_transport_param(enum tl_transport t) {
-  static const char *const name[] = {"udp", "tcp", "tls"};
-  return t < TL_TRANSPORTS ? name[t] : "?";
-}
-
-int tl_transport_parse(struct tl_str s, enum tl_transport *out) {
-  /* All three names have three letters; this runs for every message. */
-  if (s.n != 3) return TL_ENOTFOUND;
-  char name[3] = {(char)(s.p[0] | 0x20), (char)(s.p[1] | 0x20), (char)(s.p[2] | 0x20)};
-  for (int t = 0; t < TL_TRANSPORTS; t++)
-    if (memcmp(name, tl_transport_param((enum tl_transport)t), 3) == 0) {
-      *out = (enum tl_transport)t;
-      return TL_OK;
-    }
-  return TL_ENOTFOUND;
-}
-
 /* Dotted decimal as inet_pton takes it (no leading zeros); it runs for every message. */
 static bool parse_v4(struct tl_str s, uint32_t *out) {
   uint32_t addr = 0;

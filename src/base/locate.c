@@ -11,16 +11,10 @@
 
 /* ---- NAPTR ---- */
 
-static bool service_transport(const char *service, enum tl_transport *out, bool *out_secure) {
-  static const struct {
-    const char *name;
-    enum tl_transport t;
-    bool secure;
-  } known[] = {{"SIP+D2U", TL_UDP, false}, {"SIP+D2T", TL_TCP, false}, {"SIPS+D2T", TL_TLS, true}};
-  for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-    if (strcasecmp(service, known[i].name) == 0) {
-      *out = known[i].t;
-      *out_secure = known[i].secure;
+static bool service_transport(const char *service, enum tl_transport *out) {
+  for (enum tl_transport t = 0; t < TL_TRANSPORTS; t++)
+    if (strcasecmp(service, tl_transports[t].naptr) == 0) {
+      *out = t;
       return true;
     }
   return false;
@@ -42,11 +36,11 @@ static bool sorts_before(const struct tl_service *a, const struct tl_service *b)
 
 void tl_locate_naptr(struct tl_services *s, const struct tl_naptr *r, bool secure) {
   struct tl_service new = {.order = r->order, .preference = r->preference};
-  bool is_secure;
   /* RFC 3263 4.1 has only the flag "s" and no rewriting by a regular expression. */
   if (!r->flags || strcasecmp(r->flags, "s") != 0 || (r->regexp && *r->regexp)) return;
-  if (!r->service || !service_transport(r->service, &new.transport, &is_secure)) return;
-  if ((secure && !is_secure) || !copy_name(r->replacement, new.name, sizeof(new.name))) return;
+  if (!r->service || !service_transport(r->service, &new.transport)) return;
+  if (secure && !tl_transport_is_secure(new.transport)) return;
+  if (!copy_name(r->replacement, new.name, sizeof(new.name))) return;
   if (s->n && new.order > s->at[0].order) return;
   if (s->n && new.order < s->at[0].order) s->n = 0;
   if (s->n == TL_SERVICES_MAX && !sorts_before(&new, &s->at[s->n - 1])) return;
@@ -58,18 +52,19 @@ void tl_locate_naptr(struct tl_services *s, const struct tl_naptr *r, bool secur
 /* ---- SRV ---- */
 
 static void add_service(struct tl_services *s, const char *host, enum tl_transport t) {
-  static const char *const prefix[TL_TRANSPORTS] = {
-      [TL_UDP] = "_sip._udp.", [TL_TCP] = "_sip._tcp.", [TL_TLS] = "_sips._tcp."};
+  if (s->n == TL_SERVICES_MAX || !tl_transports[t].srv) return;
   struct tl_service *to = &s->at[s->n++];
   *to = (struct tl_service){.transport = t};
-  snprintf(to->name, sizeof(to->name), "%s%s", prefix[t], host);
+  snprintf(to->name, sizeof(to->name), "%s%s", tl_transports[t].srv, host);
 }
 
 void tl_locate_services(struct tl_services *s, const char *host, bool any, enum tl_transport t) {
   s->n = 0;
   add_service(s, host, t);
+  if (!any || tl_transport_is_secure(t)) return;
   /* RFC 3263 4.1: for a sip URI, one question for each transport that we speak. */
-  if (any && t == TL_UDP) add_service(s, host, TL_TCP);
+  for (enum tl_transport other = 0; other < TL_TRANSPORTS; other++)
+    if (other != t && !tl_transport_is_secure(other)) add_service(s, host, other);
 }
 
 void tl_locate_srv(struct tl_srvs *s, const char *target, uint16_t priority, uint16_t weight,
@@ -124,5 +119,3 @@ void tl_locate_order(struct tl_srvs *s) {
     draw_first(&s->at[i], same);
   }
 }
-
-uint16_t tl_locate_port(enum tl_transport t) { return t == TL_TLS ? 5061 : 5060; }

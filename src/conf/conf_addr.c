@@ -8,8 +8,6 @@
 #include "conf/conf_internal.h"
 #include "tieline/uri.h"
 
-uint16_t tl_conf_default_port(enum tl_transport t) { return t == TL_TLS ? 5061 : 5060; }
-
 /* RFC 1123 2.1 and RFC 3261 25.1: letters, digits, hyphens and dots; underscores are seen too. */
 static bool is_host(struct tl_str h) {
   size_t label = 0;
@@ -68,14 +66,14 @@ int tl_conf_parse_listen(const char *text, enum tl_transport *out_t, struct tl_a
     return TL_ESYNTAX;
   }
   if (!colon || tl_transport_parse(name, out_t)) {
-    *err = "a listener is written \"transport:address[:port]\" with transport udp, tcp or tls";
+    *err = "a listener is written \"transport:address[:port]\" with transport " TL_TRANSPORT_LIST;
     return TL_ESYNTAX;
   }
   if (tl_conf_parse_hostport(colon + 1, &host, &port)) {
     *err = "a listener needs a numeric address, IPv6 in brackets, and a port from 1 to 65535";
     return TL_ESYNTAX;
   }
-  if (tl_addr_parse(host, port ? port : tl_conf_default_port(*out_t), out)) {
+  if (tl_addr_parse(host, port ? port : tl_transport_port(*out_t), out)) {
     *err = "a listener needs a numeric address; a name belongs into advertise";
     return TL_ESYNTAX;
   }
@@ -86,7 +84,8 @@ int tl_conf_parse_peer_uri(const char *text, struct tl_conf_peer_uri *out, const
   struct tl_uri u;
   struct tl_addr a;
   *out = (struct tl_conf_peer_uri){.transport = TL_UDP};
-  *err = "a peer's uri is \"sip:host[:port][;transport=udp|tcp|tls]\" or \"sips:host[:port]\"";
+  *err = "a peer's uri is \"sip:host[:port][;transport=" TL_TRANSPORT_CHOICE
+         "]\" or \"sips:host[:port]\"";
   if (tl_uri_parse(tl_str_c(text), &u) || (u.scheme != TL_SCHEME_SIP && u.scheme != TL_SCHEME_SIPS))
     return TL_ESYNTAX;
   if (u.has_user || u.password.n || u.headers.n) {
@@ -96,16 +95,16 @@ int tl_conf_parse_peer_uri(const char *text, struct tl_conf_peer_uri *out, const
   if (!is_host(u.host) && tl_addr_parse(u.host, 0, &a)) return TL_ESYNTAX;
   bool named = tl_uri_transport(&u, &out->transport);
   if (named && out->transport == TL_TRANSPORTS) {
-    *err = "the transport of a peer's uri is udp, tcp or tls";
+    *err = "the transport of a peer's uri is " TL_TRANSPORT_LIST;
     return TL_ESYNTAX;
   }
   out->sips = u.scheme == TL_SCHEME_SIPS;
   /* RFC 3261 26.2.2: sips with transport=tcp still means TLS over TCP */
-  if (out->sips && named && out->transport == TL_UDP) {
+  if (out->sips && named && tl_transport_is_datagram(out->transport)) {
     *err = "a sips uri cannot use udp: it promises TLS";
     return TL_ESYNTAX;
   }
-  if (out->sips) out->transport = TL_TLS;
+  if (out->sips) out->transport = tl_transport_secured(out->transport);
   out->host = u.host;
   out->port = u.port;
   out->any_transport = !named;

@@ -144,7 +144,7 @@ static int build_peer(struct tl_conf *c, const struct tl_block *b, struct tl_con
   if (tl_conf_parse_peer_uri(v->uri, &u, &err)) return TL_ECONFIG;
   struct tl_str host = u.host;
   p->transport = u.transport;
-  p->port = u.port ? u.port : tl_conf_default_port(u.transport);
+  p->port = u.port ? u.port : tl_transport_port(u.transport);
   p->sips = u.sips;
   p->any_port = u.port == 0;
   p->any_transport = p->any_port && u.any_transport;

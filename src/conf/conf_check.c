@@ -240,17 +240,17 @@ static void check_listen(struct tl_raw *r, struct tl_block *b, struct tl_conf_ct
   if (l->advertise && tl_conf_parse_hostport(l->advertise, &host, &port))
     tl_conf_fail(ctx, tl_block_at(b, "advertise"), "advertise is \"host[:port]\", not \"%s\"",
                  l->advertise);
-  if (t != TL_TLS && l->tls_domain)
+  if (!tl_transport_is_secure(t) && l->tls_domain)
     tl_conf_fail(ctx, tl_block_at(b, "tls_domain"), "a %s listener has no tls_domain",
                  tl_transport_param(t));
   else if (l->tls_domain)
     check_domain_name(r, b, l->tls_domain, true, ctx);
-  else if (t == TL_TLS && !any_domain(r, can_serve))
+  else if (tl_transport_is_secure(t) && !any_domain(r, can_serve))
     tl_conf_fail(ctx, b->pos,
                  "listen \"%s\" has no tls_domain to serve with: none has certificate and "
                  "private_key",
                  b->title);
-  else if (t == TL_TLS && !any_domain_is_found(r))
+  else if (tl_transport_is_secure(t) && !any_domain_is_found(r))
     tl_conf_fail(ctx, b->pos,
                  "listen \"%s\" would never find a tls_domain: name one with tls_domain, call one "
                  "\"default\", or give match_sip_domain or match_ip_address",
@@ -279,7 +279,7 @@ static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
                  "limits.max_connections_source, which is not less.",
                  b->title);
   tl_conf_check_identity(b, u.transport, ctx);
-  if (u.transport != TL_TLS) return;
+  if (!tl_transport_is_secure(u.transport)) return;
   if (p->tls_domain)
     check_domain_name(r, b, p->tls_domain, false, ctx);
   else if (!any_domain(r, can_connect))
@@ -361,7 +361,7 @@ static bool dials_by_destination(const struct tl_raw *r) {
   for (size_t i = 0; i < peers->n; i++) {
     const struct tl_v_peer *v = peers->b[i].values;
     if (v->uri && !v->tls_domain && !tl_conf_parse_peer_uri(v->uri, &u, &err) &&
-        u.transport == TL_TLS)
+        tl_transport_is_secure(u.transport))
       return true;
   }
   return false;

@@ -290,7 +290,6 @@ struct tl_conf_peer_uri {
   bool sips, any_transport;
 };
 int tl_conf_parse_peer_uri(const char *text, struct tl_conf_peer_uri *out, const char **err);
-uint16_t tl_conf_default_port(enum tl_transport t);
 
 /* "TLSv1_2-TLSv1_3", "TLSv1_2-", "TLSv1_3", "SSLv23" or a list of them, to enum tl_tls_version. On
  * TL_ECONFIG *OUT_NOTE says what is wrong; on success it may hold a warning, else NULL. */

@@ -106,12 +106,10 @@ static int add_name(struct tl_conf_names *t, struct tl_str host, uint32_t port) 
   return 0;
 }
 
-static bool is_default_port(uint32_t port) { return port == 5060 || port == 5061; }
-
 /* HOST:PORT, and HOST alone where that means the same. */
 static int add_port(struct tl_conf_names *t, struct tl_str host, uint16_t port, bool bare) {
   int rc = add_name(t, host, port);
-  if (!rc && (bare || is_default_port(port))) rc = add_name(t, host, NO_PORT);
+  if (!rc && (bare || tl_transport_is_default_port(port))) rc = add_name(t, host, NO_PORT);
   return rc;
 }
 
@@ -158,7 +156,7 @@ static int add_advertised(struct tl_conf_names *t, const struct tl_conf *c,
   if (d->advertise_port) return add_port(t, host, d->advertise_port, name);
   if (name) return add_name(t, host, ANY_PORT);
   for (size_t i = 0; i < c->n_listen && !rc; i++)
-    if (c->listen[i].transport == TL_TLS)
+    if (tl_transport_is_secure(c->listen[i].transport))
       rc = add_port(t, host, tl_addr_port(&c->listen[i].addr), false);
   return rc;
 }

@@ -40,11 +40,11 @@ void tl_conf_check_identity(const struct tl_block *b, enum tl_transport t,
                    : p->spki_sha256 ? "spki_sha256"
                                     : NULL;
   uint8_t pin[32];
-  if (t != TL_TLS && no)
+  if (!tl_transport_is_secure(t) && no)
     tl_conf_fail(ctx, tl_block_at(b, no),
                  "%s means nothing for a %s peer: add ;transport=tls to its uri", no,
                  tl_transport_param(t));
-  if (t != TL_TLS && p->tls_only)
+  if (!tl_transport_is_secure(t) && p->tls_only)
     tl_conf_fail(ctx, tl_block_at(b, "tls_only"),
                  "tls_only contradicts the %s in its uri: add ;transport=tls",
                  tl_transport_param(t));
@@ -136,7 +136,7 @@ int tl_conf_build_identity(const struct tl_conf *c, const struct tl_block *b,
       p->domain ? p->domain
                 : tl_tls_choose_client(&c->tls_set, tl_str_c(p->identity),
                                        p->n_addr ? &p->addr[0] : &none, &rule);
-  p->by_cert = p->transport == TL_TLS && (p->binding || (d && d->policy.verify_cert));
+  p->by_cert = tl_transport_is_secure(p->transport) && (p->binding || (d && d->policy.verify_cert));
   return rc;
 }
 

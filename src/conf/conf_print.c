@@ -125,7 +125,7 @@ static void print_peer(const struct tl_conf *c, size_t i, bool explain, FILE *f)
   struct tl_v_peer v = *(const struct tl_v_peer *)b.values;
   char text[TL_ADDR_STRLEN];
   char *own[] = {p->identity, NULL};
-  if (p->transport == TL_TLS && !v.identity) v.identity = own;
+  if (tl_transport_is_secure(p->transport) && !v.identity) v.identity = own;
   b.values = &v;
   print_section(&b, explain, f);
   fputs("  # addresses:", f);

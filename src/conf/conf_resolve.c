@@ -106,7 +106,7 @@ static bool find_services(struct tl_dns *dns, const struct question *q, struct t
                                .service = n->service,
                                .regexp = n->rewrites ? "!" : "",
                                .replacement = n->name};
-    tl_locate_naptr(out, &r, q->transport == TL_TLS);
+    tl_locate_naptr(out, &r, tl_transport_is_secure(q->transport));
   }
   bool usable = !all || all->status != TL_DNS_BROKEN;
   free(all);
@@ -145,14 +145,14 @@ static void ask_services(struct tl_dns *dns, const struct question *q, struct fo
     return;
   }
   enum tl_transport t = services.at[0].transport;
-  find_addresses(f, q->host, tl_locate_port(t), t);
+  find_addresses(f, q->host, tl_transport_port(t), t);
 }
 
 /* *DNS is created by the first question that needs it. */
 static void answer_question(const struct question *q, struct tl_dns **dns, struct found *f) {
   struct tl_addr listed[2];
   *f = (struct found){.why = "no address"};
-  uint16_t port = q->port ? q->port : tl_locate_port(q->transport);
+  uint16_t port = q->port ? q->port : tl_transport_port(q->transport);
   bool plain = q->port || tl_locate_hosts(hosts_file, q->host, listed, 2);
   plain = plain || !tl_locate_servers(resolv_conf_file);
   if (!plain && !*dns) *dns = tl_dns_new(resolv_conf_file);

@@ -409,9 +409,9 @@ static const struct tl_opt database_opts[] = {
 
 static const struct tl_opt peer_opts[] = {
     OPT(tl_v_peer, uri, STR, NULL, NONE = "must be given",
-        WHY =
-            "\"sip:host[:port][;transport=udp|tcp|tls]\" or \"sips:host[:port]\"; what is left out "
-            "DNS says (RFC 3263)"),
+        WHY = "\"sip:host[:port][;transport=" TL_TRANSPORT_CHOICE
+              "]\" or \"sips:host[:port]\"; what is left out "
+              "DNS says (RFC 3263)"),
     OPT(tl_v_peer, tls_domain, STR, NULL, NONE = "by destination, else the default",
         WHY = "TLS domain whose certificate and trust are used toward it"),
     OPT(tl_v_peer, identity, LIST, NULL, NONE = "the host of uri",

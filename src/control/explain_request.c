@@ -144,7 +144,7 @@ static int source_of(const struct tl_control *c, const json_t *params, struct tl
   char *end = NULL;
   e->transport = TL_UDP;
   if (*transport && tl_transport_parse(tl_str_c(transport), &e->transport)) {
-    tl_command_fail(a, TL_RPC_PARAMS, "transport is udp, tcp or tls");
+    tl_command_fail(a, TL_RPC_PARAMS, "transport is " TL_TRANSPORT_LIST);
     return TL_ESYNTAX;
   }
   if (*id) {

@@ -95,7 +95,7 @@ static const struct tl_conf_listen *listener_of(const struct tl_conf *conf, cons
   size_t n = 0;
   for (size_t i = 0; i < conf->n_listen; i++) {
     const struct tl_conf_listen *l = &conf->listen[i];
-    if (l->transport != TL_TLS) continue;
+    if (!tl_transport_is_secure(l->transport)) continue;
     const bool same_port = !tl_addr_port(addr) || tl_addr_port(addr) == tl_addr_port(&l->addr);
     const bool hit = !*text || strcmp(l->name, text) == 0 ||
                      (given && same_port &&
@@ -151,7 +151,8 @@ static json_t *named_by(const struct tl_conf *conf, const char *to) {
   }
   for (size_t i = 0; i < conf->n_peer; i++) {
     const struct tl_conf_peer *p = &conf->peer[i];
-    if (!p->domain || p->transport != TL_TLS || strcasecmp(p->identity, to) != 0) continue;
+    if (!p->domain || !tl_transport_is_secure(p->transport) || strcasecmp(p->identity, to) != 0)
+      continue;
     json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "what", "peer", "name",
                                           tl_json_text(p->name), "domain",
                                           tl_json_text(p->domain->name)));

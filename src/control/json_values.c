@@ -40,7 +40,8 @@ json_t *tl_json_identity(const struct tl_identity *id) {
 }
 
 static json_t *tls_of(const struct tl_conn_info *i) {
-  if (i->transport != TL_TLS || i->version == 0) return json_null(); /* 0: still connecting */
+  if (!tl_transport_is_secure(i->transport) || i->version == 0)
+    return json_null(); /* 0: still connecting */
   return json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:s, s:s}", "version",
                    tl_tls_version_name(i->version), "cipher", tl_cipher_name(i->cipher), "domain",
                    TEXT(i->domain), "identity", TEXT(i->identity), "sni", TEXT(i->sni), "verified",

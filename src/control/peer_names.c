@@ -110,7 +110,7 @@ static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
   r->started_ms = tl_now_ms();
   r->transport = peer->transport;
   r->any_transport = peer->any_transport;
-  r->secure = peer->transport == TL_TLS;
+  r->secure = tl_transport_is_secure(peer->transport);
   r->port = peer->any_port ? 0 : peer->port;
   r->fresh = true;
   snprintf(r->host, sizeof(r->host), "%s", peer->host);

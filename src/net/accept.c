@@ -48,7 +48,7 @@ static void take_socket(struct tl_listener *l, int fd) {
     source_is_full(n, &peer);
     goto refuse;
   }
-  struct tl_conn *c = tl_conn_new(n, TL_TCP, &peer);
+  struct tl_conn *c = tl_conn_new(n, l->transport, &peer);
   if (!c) {
     tl_conn_source_leave(&peer);
     goto refuse;
@@ -103,7 +103,7 @@ int tl_accept_open(struct tl_net *n, int index, char *err, size_t cap) {
   const struct tl_conf_listen *cl = &n->view->conf->listen[index];
   struct tl_listener *l = calloc(1, sizeof(*l));
   if (!l) return TL_ENOMEM;
-  l->fd = tl_listen_socket(&cl->addr, TL_TCP, err, cap);
+  l->fd = tl_listen_socket(&cl->addr, cl->transport, err, cap);
   if (l->fd < 0) {
     int rc = l->fd;
     free(l);
@@ -111,6 +111,7 @@ int tl_accept_open(struct tl_net *n, int index, char *err, size_t cap) {
   }
   l->net = n;
   l->index = index;
+  l->transport = cl->transport;
   l->addr = cl->addr;
   l->op.fn = on_accept;
   l->retry.fn = on_retry;

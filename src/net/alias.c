@@ -121,7 +121,7 @@ int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port) {
   if (!a) return TL_ENOMEM;
   a->conn = c;
   a->addr = c->peer;
-  tl_addr_set_port(&a->addr, port ? port : 5061);
+  tl_addr_set_port(&a->addr, port ? port : tl_transport_port(c->transport));
   struct tl_alias **b = bucket_at(n, &a->addr);
   a->next = *b;
   *b = a;
@@ -157,7 +157,7 @@ static bool is_entitled(const struct tl_conn_key *k, const struct tl_identity *i
 }
 
 static bool may_be_asked(const struct tl_conn_key *k) {
-  return k->transport == TL_TLS && k->identity && *k->identity;
+  return tl_transport_is_secure(k->transport) && k->identity && *k->identity;
 }
 
 bool tl_alias_stands(const struct tl_conn *c) {

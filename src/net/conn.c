@@ -320,7 +320,7 @@ static bool fits_key(const struct tl_conn *c, const struct tl_conn_key *k) {
   if (c->state > TL_CONN_OPEN || c->doomed || c->transport != k->transport ||
       !tl_addr_eq(&c->peer, &k->addr))
     return false;
-  if (k->transport != TL_TLS) return true;
+  if (!tl_transport_is_secure(k->transport)) return true;
   if (!c->outgoing) return false;
   return c->domain_generation == (k->domain ? k->domain->generation : 0) &&
          same_text(c->identity, k->identity) && same_text(c->sni, k->sni) &&
@@ -345,7 +345,8 @@ static void on_connected(struct tl_op *op, int res, uint32_t flags) {
   if (res < 0) {
     char peer[TL_ADDR_STRLEN];
     TL_LOG_FROM(&c->peer, NULL, TL_LOG_WARN, "An outgoing connection failed.",
-                TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("transport", "TCP"),
+                TL_FC("peer", tl_addr_format(&c->peer, peer)),
+                TL_FC("transport", tl_transport_name(c->transport)),
                 TL_FC("cause", strerror(-res)));
     tl_conn_abort(c, TL_EIO);
     return;
@@ -414,7 +415,7 @@ int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn *
   c->max_age_ms = k->max_age_ms;
   c->state = TL_CONN_DIALING;
   int rc = TL_OK;
-  if (k->transport == TL_TLS) {
+  if (tl_transport_is_secure(k->transport)) {
     c->identity = strdup(k->identity ? k->identity : "");
     c->sni = strdup(k->sni ? k->sni : "");
     c->binding = tl_binding_ref(k->binding);
@@ -430,7 +431,7 @@ int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn *
   hash_add(c);
   uint32_t ms = n->view->conf->timeouts.connect;
   /* The handshake thread has its own deadlines; this one covers only the loss of its answer. */
-  if (k->transport == TL_TLS) ms += handshake_ms(n, k) + 2000;
+  if (tl_transport_is_secure(k->transport)) ms += handshake_ms(n, k) + 2000;
   tl_timer_start(&n->wheel, &c->timer, ms);
   *out = c;
   return TL_OK;
@@ -458,7 +459,7 @@ void tl_conn_opened(struct tl_conn *c) {
   set_max_age(c);
   if (c->local.sa.sa_family == 0) getsockname(c->fd, &c->local.sa, &len);
   /* An accepted TLS connection serves no key, see fits_key(). */
-  if (!c->hashed && (c->outgoing || c->transport != TL_TLS)) hash_add(c);
+  if (!c->hashed && (c->outgoing || !tl_transport_is_secure(c->transport))) hash_add(c);
   tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
   tl_recv_arm(c);
   if (tl_send_pending(c)) tl_conn_abort(c, TL_ENOMEM);
@@ -522,7 +523,7 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
     return;
   }
   if (!c) {
-    c = tl_conn_new(n, TL_TLS, &h->peer);
+    c = tl_conn_new(n, h->transport, &h->peer);
     if (c && h->conf_generation == n->view->conf->generation) c->listener = h->listener;
   }
   if (!c || take_tls(c, h)) {

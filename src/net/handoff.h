@@ -17,6 +17,7 @@
 #include "tieline/addr.h"
 #include "tieline/runtime.h"
 #include "tieline/tls.h"
+#include "tieline/transport.h"
 
 /* Asks a handshake thread for an outgoing TLS connection. */
 struct tl_dial {
@@ -40,9 +41,10 @@ struct tl_handoff {
   struct tl_runtime *rt; /* counts the connection while FD is open, see tl_handoff_free */
   int rc;                /* 0 or why the dial failed (only with conn != 0) */
   int fd;
-  tl_conn_id conn;          /* 0: accepted; else the dial answered */
-  int listener;             /* accepted: index into the snapshot's listen */
-  uint64_t conf_generation; /* of that snapshot */
+  tl_conn_id conn;             /* 0: accepted; else the dial answered */
+  int listener;                /* accepted: index into the snapshot's listen */
+  uint64_t conf_generation;    /* of that snapshot */
+  enum tl_transport transport; /* accepted */
   struct tl_addr peer, local;
   enum tl_tls_version version;
   enum tl_cipher cipher;

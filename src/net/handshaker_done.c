@@ -70,6 +70,7 @@ static struct tl_handoff *make_handoff(const struct tl_hs_conn *c, struct tl_hs_
   h->fd = c->fd;
   h->conn = c->dial ? c->dial->conn : 0;
   h->listener = c->listener;
+  if (c->listener >= 0) h->transport = c->conf->listen[c->listener].transport;
   h->conf_generation = c->conf->generation;
   h->peer = c->peer;
   h->local = c->local;

@@ -128,7 +128,7 @@ static int open_one(struct tl_handshaker *hk, int index, char *err, size_t cap) 
   struct tl_hs_listener *l = calloc(1, sizeof(*l));
   if (!l) return TL_ENOMEM;
   l->addr = hk->conf->listen[index].addr;
-  l->fd = tl_listen_socket(&l->addr, TL_TLS, err, cap);
+  l->fd = tl_listen_socket(&l->addr, hk->conf->listen[index].transport, err, cap);
   if (l->fd < 0) {
     int rc = l->fd;
     free(l);
@@ -154,7 +154,7 @@ int tl_hk_listeners_open(struct tl_handshaker *hk, char *err, size_t cap) {
   int rc = 0;
   for (size_t i = 0; i < hk->conf->n_listen && rc == 0; i++) {
     const struct tl_conf_listen *cl = &hk->conf->listen[i];
-    if (cl->transport == TL_TLS && !listening_on(hk, &cl->addr))
+    if (tl_transport_is_secure(cl->transport) && !listening_on(hk, &cl->addr))
       rc = open_one(hk, (int)i, err, cap);
   }
   return rc;
@@ -178,7 +178,8 @@ void tl_hk_listeners_close(struct tl_handshaker *hk) {
 
 static int index_of(const struct tl_conf *c, const struct tl_addr *a) {
   for (size_t i = 0; i < c->n_listen; i++)
-    if (c->listen[i].transport == TL_TLS && tl_addr_eq(&c->listen[i].addr, a)) return (int)i;
+    if (tl_transport_is_secure(c->listen[i].transport) && tl_addr_eq(&c->listen[i].addr, a))
+      return (int)i;
   return -1;
 }
 
@@ -195,7 +196,7 @@ void tl_hk_listeners_change(struct tl_handshaker *hk) {
   for (size_t i = 0; i < hk->conf->n_listen; i++) {
     const struct tl_conf_listen *cl = &hk->conf->listen[i];
     char err[256] = "out of memory";
-    if (cl->transport != TL_TLS || listening_on(hk, &cl->addr)) continue;
+    if (!tl_transport_is_secure(cl->transport) || listening_on(hk, &cl->addr)) continue;
     if (open_one(hk, (int)i, err, sizeof(err)))
       TL_LOG(TL_LOG_ERROR, "A listener of the new configuration could not be opened.",
              TL_FC("listen", cl->name), TL_FC("cause", err));

@@ -23,7 +23,7 @@ static const char *bind_hint(int err) {
 
 int tl_listen_socket(const struct tl_addr *a, enum tl_transport t, char *err, size_t cap) {
   int on = 1, family = a->sa.sa_family;
-  bool stream = t != TL_UDP;
+  bool stream = !tl_transport_is_datagram(t);
   int fd = socket(family, (stream ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
   int bad = fd < 0;
   if (!bad) bad = setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));

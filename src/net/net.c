@@ -60,11 +60,10 @@ static void on_mail(struct tl_op *op, int res, uint32_t flags) {
 /* ---- views ---- */
 
 static int open_listener(struct tl_net *n, int i, char *err, size_t cap) {
-  switch (n->view->conf->listen[i].transport) {
-  case TL_UDP: return tl_udp_open(n, i, err, cap);
-  case TL_TCP: return tl_accept_open(n, i, err, cap);
-  default: return TL_OK;
-  }
+  enum tl_transport t = n->view->conf->listen[i].transport;
+  if (tl_transport_is_datagram(t)) return tl_udp_open(n, i, err, cap);
+  /* Those of secure transports are the handshake threads'. */
+  return tl_transport_is_secure(t) ? TL_OK : tl_accept_open(n, i, err, cap);
 }
 
 static int index_in(const struct tl_conf *c, enum tl_transport t, const struct tl_addr *a) {
@@ -84,9 +83,11 @@ static void renumber_connections(struct tl_net *n, const struct tl_conf *old,
 }
 
 static bool is_open(const struct tl_net *n, enum tl_transport t, int i) {
-  const struct tl_listener *l = t == TL_TCP ? n->listeners : NULL;
+  const struct tl_listener *l = n->listeners;
+  if (tl_transport_is_secure(t)) return true;
+  if (tl_transport_is_datagram(t)) return tl_udp_of(n, i) != NULL;
   while (l && (l->gone || l->index != i)) l = l->next;
-  return t == TL_TLS || l || (t == TL_UDP && tl_udp_of(n, i));
+  return l != NULL;
 }
 
 /* Those that the new snapshot adds, and those that could not be opened before. */
@@ -107,7 +108,7 @@ static void adopt_listeners(struct tl_net *n, const struct tl_conf *old) {
   renumber_connections(n, old, now);
   for (struct tl_listener *l = n->listeners, *next; l; l = next) {
     next = l->next;
-    l->index = index_in(now, TL_TCP, &l->addr);
+    l->index = index_in(now, l->transport, &l->addr);
     if (l->index < 0 && !l->gone) tl_accept_close(l);
   }
   for (struct tl_udp *u = n->udps, *next; u; u = next) {

@@ -42,6 +42,7 @@ struct tl_listener {
   struct tl_net *net;
   struct tl_listener *next;
   int fd, index; /* index in the snapshot's listen */
+  enum tl_transport transport;
   struct tl_addr addr;
   bool armed, gone;
 };

@@ -21,9 +21,6 @@
  * others of its worker: a thousand small messages, some milliseconds. */
 #define TURN_BYTES (256u << 10)
 
-static const enum tl_counter msg_in[] = {TL_C_MSG_IN_UDP, TL_C_MSG_IN_TCP, TL_C_MSG_IN_TLS};
-static const enum tl_counter bytes_in[] = {TL_C_BYTES_IN_UDP, TL_C_BYTES_IN_TCP, TL_C_BYTES_IN_TLS};
-
 /* ---- stashes ---- */
 
 static size_t big_size(const struct tl_net *n) { return n->scratch_cap; }
@@ -81,7 +78,7 @@ void tl_recv_deliver(struct tl_conn *c, const struct tl_msg *m, const struct tl_
   struct tl_flow from = flow_of(c);
   c->msgs_in++;
   c->another = true;
-  tl_count(c->net->counters, msg_in[c->transport]);
+  tl_count(c->net->counters, tl_transports[c->transport].messages_in);
   c->net->handler->message(c->net, &from, c, m, b);
 }
 
@@ -350,7 +347,7 @@ static size_t through_stash(struct tl_conn *c, const uint8_t *p, size_t n) {
 
 void tl_recv_plain(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
   c->bytes_in += n;
-  tl_count_add(c->net->counters, bytes_in[c->transport], n);
+  tl_count_add(c->net->counters, tl_transports[c->transport].bytes_in, n);
   while (n && tl_conn_live(c)) {
     size_t used;
     if (c->skip_left) {
@@ -513,7 +510,7 @@ static bool open_into_big(struct tl_conn *c, const uint8_t *p, size_t len) {
   }
   tl_count(c->net->counters, TL_C_REC_IN);
   if (data_refused(c, v.n)) return true;
-  tl_count_add(c->net->counters, TL_C_BYTES_IN_TLS, v.n);
+  tl_count_add(c->net->counters, tl_transports[c->transport].bytes_in, v.n);
   c->bytes_in += v.n;
   tl_big_took(c, v.n);
   return true;

@@ -136,7 +136,7 @@ static void add_target(struct tl_resolve_job *j, size_t service, const struct tl
 /* RFC 3263 4.2: without SRV records the name itself has the addresses. */
 static void ask_name_itself(struct tl_resolve_job *j) {
   struct tl_srv itself = {.port = j->r->port ? j->r->port
-                                             : tl_locate_port(j->services.at[0].transport)};
+                                             : tl_transport_port(j->services.at[0].transport)};
   j->name_error = false; /* that was of other names */
   snprintf(itself.host, sizeof(itself.host), "%s", j->r->host);
   add_target(j, 0, &itself);
@@ -232,7 +232,7 @@ static void start_job(struct tl_resolve_job *j) {
 static bool at_hand(struct tl_resolve *r) {
   struct tl_addr found[TL_RESOLVE_MAX];
   size_t n = 0;
-  uint16_t port = r->port ? r->port : tl_locate_port(r->transport);
+  uint16_t port = r->port ? r->port : tl_transport_port(r->transport);
   if (tl_addr_parse(tl_str_c(r->host), port, &found[0]) == 0)
     n = 1;
   else

@@ -239,16 +239,12 @@ static int admit_message(struct tl_conn *c, bool response) {
   return TL_OK;
 }
 
-static const enum tl_counter msg_out[] = {TL_C_MSG_OUT_UDP, TL_C_MSG_OUT_TCP, TL_C_MSG_OUT_TLS};
-static const enum tl_counter bytes_out[] = {TL_C_BYTES_OUT_UDP, TL_C_BYTES_OUT_TCP,
-                                            TL_C_BYTES_OUT_TLS};
-
 static void count_sent(struct tl_conn *c, size_t n) {
   struct tl_counters *k = c->net->counters;
   c->msgs_out++;
   c->bytes_out += n;
-  tl_count(k, msg_out[c->transport]);
-  tl_count_add(k, bytes_out[c->transport], n);
+  tl_count(k, tl_transports[c->transport].messages_out);
+  tl_count_add(k, tl_transports[c->transport].bytes_out, n);
   if (c->tls && !c->tls->record) tl_count_add(k, TL_C_KREC_BYTES_OUT, n);
   tl_conn_mark(c);
 }

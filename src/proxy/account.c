@@ -73,12 +73,13 @@ static void add_tls(struct line *l, const struct names *k, const struct tl_conn_
 static void add_side(struct tl_proxy *p, struct line *l, const struct names *k,
                      const struct tl_flow *h, char text[TL_ADDR_STRLEN]) {
   static const char *const trust[] = {"verified", "encrypted", "clear"};
-  struct tl_conn *c = h->transport == TL_UDP ? NULL : tl_conn_get(&p->net, h->conn);
+  struct tl_conn *c = tl_transport_is_datagram(h->transport) ? NULL : tl_conn_get(&p->net, h->conn);
   if (!h->addr.sa.sa_family) return; /* it never went out */
   add_c(l, k->addr, tl_addr_format(&h->addr, text));
   add_c(l, k->transport, tl_transport_param(h->transport));
   /* Of a closed connection, or one of another worker, only the address is known. */
-  const struct tl_source *s = c || h->transport == TL_UDP ? tl_source_of(p, h, c) : NULL;
+  const struct tl_source *s =
+      c || tl_transport_is_datagram(h->transport) ? tl_source_of(p, h, c) : NULL;
   if (s) {
     add_c(l, k->peer, s->peer ? s->peer->name : NULL);
     add_c(l, k->trust, trust[s->trust]);

@@ -94,9 +94,8 @@ static int dial_sender(struct tl_proxy *p, const struct back *b, struct tl_conn 
   char host[TL_ADDR_STRLEN];
   enum tl_choice rule;
   struct tl_conn_key key = {.transport = b->was.transport, .addr = b->was.addr};
-  bool tls = key.transport == TL_TLS;
-  tl_addr_set_port(&key.addr, b->via_port ? b->via_port : tls ? 5061 : 5060);
-  if (tls) {
+  tl_addr_set_port(&key.addr, b->via_port ? b->via_port : tl_transport_port(key.transport));
+  if (tl_transport_is_secure(key.transport)) {
     tl_addr_format_host(&key.addr, host);
     key.domain =
         tl_tls_choose_client(&p->net.view->conf->tls_set, tl_str_c(host), &key.addr, &rule);
@@ -139,7 +138,8 @@ static bool half_closed(const struct tl_txn *txn) {
 
 bool tl_back_needed(const struct tl_txn *txn) {
   struct tl_proxy *p = txn->proxy;
-  if (txn->from.transport == TL_UDP || tl_xw_is_remote(p, txn->from.conn)) return false;
+  if (tl_transport_is_datagram(txn->from.transport) || tl_xw_is_remote(p, txn->from.conn))
+    return false;
   const struct tl_conn *c = tl_conn_get(&p->net, txn->from.conn);
   if (!c || c->state != TL_CONN_OPEN) return true;
   return tl_conn_half_closed(c) && txn->sender % 8 != TL_SENDER_ADDRESS;

@@ -24,7 +24,8 @@
 static int send_back(struct tl_txn *txn, const struct tl_edit *e, const struct tl_body *body) {
   struct tl_proxy *p = txn->proxy;
   struct tl_flow *h = &txn->from;
-  if (h->transport == TL_UDP) return tl_udp_send_edit(&p->net, h->udp, &h->addr, e, body);
+  if (tl_transport_is_datagram(h->transport))
+    return tl_udp_send_edit(&p->net, h->udp, &h->addr, e, body);
   if (tl_xw_is_remote(p, h->conn)) return tl_xw_send_edit(p, h->conn, e, body, NULL);
   if (tl_back_needed(txn)) return tl_back_send(txn, e, body);
   return tl_conn_send_edit(tl_conn_get(&p->net, h->conn), e, body);

@@ -153,8 +153,8 @@ void tl_branch_free(struct tl_branch *b) {
  * phones send from one and listen on another, as RFC 3261 18.2.2 permits. */
 bool tl_branch_is_from_flow(struct tl_proxy *p, const struct tl_branch *b,
                             const struct tl_flow *from) {
-  if (b->flow.transport != TL_UDP) return from->conn && from->conn == b->flow.conn;
-  if (from->transport != TL_UDP) return false;
+  if (!tl_transport_is_datagram(b->flow.transport)) return from->conn && from->conn == b->flow.conn;
+  if (!tl_transport_is_datagram(from->transport)) return false;
   return tl_addr_ip_eq(&b->flow.addr, &from->addr) ||
          (b->peer && tl_source_is(p, tl_source_of(p, from, NULL), from, NULL, b->peer));
 }

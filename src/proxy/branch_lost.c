@@ -50,7 +50,7 @@ static bool is_proven_party(struct tl_proxy *p, const struct tl_branch *b,
   if (b->peer) return tl_source_is(p, s, from, c, b->peer);
   if (b->was && strcmp(b->was->spki_sha256, id->spki_sha256) == 0) return true;
   const struct tl_target *t = target_of(b);
-  if (!t || t->transport != TL_TLS) return false;
+  if (!t || !tl_transport_is_secure(t->transport)) return false;
   return tl_identity_speaks_for(id, tl_str_c(tl_plan_identity(b->txn->plan, t)), s->allow_cn);
 }
 
@@ -58,14 +58,14 @@ static bool is_proven_party(struct tl_proxy *p, const struct tl_branch *b,
 static bool gone_unverified(struct tl_proxy *p, const struct tl_branch *b) {
   if (b->lost) return !b->was;
   const struct tl_conn *c = tl_conn_get(&p->net, b->flow.conn);
-  return b->state == TL_BR_ACCEPTED && b->flow.transport == TL_TCP &&
+  return b->state == TL_BR_ACCEPTED && !tl_transport_is_secure(b->flow.transport) &&
          !tl_xw_is_remote(p, b->flow.conn) && (!c || tl_conn_half_closed(c));
 }
 
 bool tl_branch_is_same_party(struct tl_proxy *p, const struct tl_branch *b,
                              const struct tl_flow *from) {
-  if (!b->invite || b->state == TL_BR_CALLING || from->transport == TL_UDP ||
-      b->flow.transport == TL_UDP)
+  if (!b->invite || b->state == TL_BR_CALLING || tl_transport_is_datagram(from->transport) ||
+      tl_transport_is_datagram(b->flow.transport))
     return false;
   struct tl_conn *c = tl_conn_get(&p->net, from->conn);
   struct tl_source *s = tl_source_of(p, from, c);

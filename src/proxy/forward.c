@@ -63,7 +63,7 @@ static int send_to(struct tl_txn *txn, const struct tl_target *t, const struct t
   b->flow = flow;
   b->peer = t && t->peer ? t->peer->id : 0;
   b->target = t ? (uint8_t)(t - txn->plan->target + 1) : 0;
-  b->reliable = flow.transport != TL_UDP;
+  b->reliable = tl_transport_is_reliable(flow.transport);
   tl_token_branch(p, b->slot, b->gen, txn->loop, branch);
   rc = tl_request_edit(p, &e, m, txn->plan, t, &txn->from, &flow, branch, &x);
   if (rc == TL_OK) {

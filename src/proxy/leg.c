@@ -46,19 +46,24 @@ static uint16_t port_of(const struct tl_msg *m, const struct tl_addr *from) {
   return tl_addr_port(from);
 }
 
+static enum tl_leg_security security_of(enum tl_transport t) {
+  if (tl_transport_is_datagram(t)) return TL_LEG_DATAGRAM;
+  return TL_LEG_CONNECTED + tl_transport_is_secure(t);
+}
+
 static struct tl_leg_end leg_end_of(const struct tl_proxy *p, const struct tl_flow *flow,
                                     uint16_t port, bool verified) {
   bool known = flow->addr.sa.sa_family != 0;
-  return (struct tl_leg_end){.security = verified && flow->transport == TL_TLS
-                                             ? TL_LEG_VERIFIED
-                                             : (uint8_t)flow->transport,
+  enum tl_leg_security security = security_of(flow->transport);
+  return (struct tl_leg_end){.security = verified && security == TL_LEG_SECURE ? TL_LEG_VERIFIED
+                                                                               : (uint8_t)security,
                              .host = known ? tl_token_host(p, &flow->addr) : 0,
                              .port = known ? port : 0};
 }
 
 /* A name that was not verified identifies nobody. */
 static bool holds_to_name(const struct tl_target *t) {
-  const struct tl_tls_domain *d = t->transport == TL_TLS ? t->domain : NULL;
+  const struct tl_tls_domain *d = tl_transport_is_secure(t->transport) ? t->domain : NULL;
   return d && d->policy.verify_cert && d->policy.verify_name &&
          d->policy.on_unverified == TL_UNVERIFIED_REJECT;
 }
@@ -73,17 +78,17 @@ struct tl_route_token tl_leg_token(struct tl_proxy *p, const struct tl_plan *pla
                                 .callee_flow_conn = to->conn,
                                 .before = plan->before};
   const struct tl_conf_peer *caller = tl_view_peer(p->net.view, plan->caller);
-  if (caller && (from->transport == TL_TLS || is_roaming(p->net.view, caller)))
+  if (caller && (tl_transport_is_secure(from->transport) || is_roaming(p->net.view, caller)))
     says.caller = caller->id;
-  if (from->transport == TL_TLS) says.caller_name = plan->caller_name;
+  if (tl_transport_is_secure(from->transport)) says.caller_name = plan->caller_name;
   bool named = plan->caller_verified && (says.caller || says.caller_name);
   says.end[0] = leg_end_of(p, from, port_of(m, &from->addr), named);
   says.end[1] = leg_end_of(p, to, tl_addr_port(&to->addr), t && holds_to_name(t));
   /* T belongs to the transaction's view, which may be older than ours. */
   const struct tl_conf_peer *callee = t && t->peer ? tl_view_peer(p->net.view, t->peer->id) : NULL;
-  if (callee && (to->transport == TL_TLS || is_roaming(p->net.view, callee)))
+  if (callee && (tl_transport_is_secure(to->transport) || is_roaming(p->net.view, callee)))
     says.callee = callee->id;
-  else if (t && !t->peer && to->transport == TL_TLS)
+  else if (t && !t->peer && tl_transport_is_secure(to->transport))
     says.domain = domain_of(tl_plan_identity(plan, t));
   return says;
 }
@@ -121,7 +126,8 @@ static bool is_leg(struct tl_proxy *p, const struct tl_route_token *says, const 
   const struct tl_leg_end *at = &says->end[says->reverse];
   if (flow_conn && from->conn == flow_conn) return true;
   if (is_named(p, says, s, from, c)) return true;
-  return from->transport >= at->security && at->host && at->host == tl_token_host(p, &from->addr);
+  return security_of(from->transport) >= at->security && at->host &&
+         at->host == tl_token_host(p, &from->addr);
 }
 
 bool tl_leg_counts(struct tl_proxy *p, const struct tl_route_token *says, const struct tl_msg *m,
@@ -267,12 +273,12 @@ static bool is_place(const struct tl_proxy *p, const struct tl_leg_end *at,
                      const struct tl_target *t) {
   uint16_t port = tl_addr_port(&t->addr);
   return at->host && at->host == tl_token_host(p, &t->addr) &&
-         (port == at->port || port == 5060 || port == 5061 || t->by_leg);
+         (port == at->port || tl_transport_is_default_port(port) || t->by_leg);
 }
 
 /* The certificate is required to carry the leg's name. */
 static bool by_name(const struct tl_plan *plan, const struct tl_target *t) {
-  return t->by_leg || (t->transport == TL_TLS && t->domain && *plan->leg &&
+  return t->by_leg || (tl_transport_is_secure(t->transport) && t->domain && *plan->leg &&
                        tl_str_ieq(tl_str_c(plan->host), tl_str_c(plan->leg)));
 }
 

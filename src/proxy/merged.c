@@ -42,7 +42,7 @@ enum tl_merged tl_merged_check(struct tl_proxy *p, const struct tl_flow *from,
   if (e->at_ms && e->id == id && e->key != key && p->net.now_ms - e->at_ms < kept_ms)
     return TL_MERGED_YES;
   /* Timer J of a reliable transport is 0: the transaction ends with its answer. */
-  if (from->transport == TL_UDP) *e = (struct merge){id, key, p->net.now_ms};
+  if (!tl_transport_is_reliable(from->transport)) *e = (struct merge){id, key, p->net.now_ms};
   return TL_MERGED_NO;
 }
 

@@ -10,7 +10,8 @@
 #include "xworker.h"
 
 int tl_outbound_bytes(struct tl_proxy *p, const struct tl_flow *flow, const void *data, size_t n) {
-  if (flow->transport == TL_UDP) return tl_udp_send(&p->net, flow->udp, &flow->addr, data, n);
+  if (tl_transport_is_datagram(flow->transport))
+    return tl_udp_send(&p->net, flow->udp, &flow->addr, data, n);
   if (tl_xw_is_remote(p, flow->conn)) return tl_xw_send(p, flow->conn, data, n);
   struct tl_conn *c = tl_conn_get(&p->net, flow->conn);
   return c ? tl_conn_send(c, data, n) : TL_ECLOSED;
@@ -20,7 +21,7 @@ int tl_outbound_open(struct tl_proxy *p, const struct tl_plan *plan, const struc
                      bool elsewhere, struct tl_flow *out, struct tl_conn **out_c) {
   *out = (struct tl_flow){.transport = t->transport, .addr = t->addr};
   *out_c = NULL;
-  if (t->transport == TL_UDP) {
+  if (tl_transport_is_datagram(t->transport)) {
     /* The socket that our Via will name, so that responses arrive where they are expected. */
     out->udp = tl_udp_of(&p->net, tl_net_listener_for(&p->net, TL_UDP, &t->addr));
     return TL_OK;
@@ -28,7 +29,7 @@ int tl_outbound_open(struct tl_proxy *p, const struct tl_plan *plan, const struc
   const char *name = tl_plan_identity(plan, t);
   struct tl_conn_key key = {.transport = t->transport, .addr = t->addr};
   if (t->peer) key.max_age_ms = t->peer->max_age_ms;
-  if (t->transport == TL_TLS) {
+  if (tl_transport_is_secure(t->transport)) {
     if (!t->domain) return TL_ENOTFOUND;
     key.domain = t->domain;
     key.identity = name;
@@ -64,7 +65,8 @@ int tl_outbound_edit(struct tl_proxy *p, const struct tl_flow *flow, struct tl_c
                      const struct tl_edit *e, const struct tl_body *body,
                      const struct tl_branch *b) {
   if (c) return tl_conn_send_edit(c, e, body);
-  if (flow->transport == TL_UDP) return tl_udp_send_edit(&p->net, flow->udp, &flow->addr, e, body);
+  if (tl_transport_is_datagram(flow->transport))
+    return tl_udp_send_edit(&p->net, flow->udp, &flow->addr, e, body);
   return tl_xw_send_edit(p, flow->conn, e, body, b);
 }
 
@@ -109,7 +111,8 @@ int tl_outbound_flow(struct tl_proxy *p, const struct tl_plan *plan, struct tl_f
 bool tl_outbound_fits_back(struct tl_proxy *p, const struct tl_flow *to, const struct tl_edit *e,
                            const struct tl_body *body) {
   struct tl_conn *c = tl_conn_get(&p->net, to->conn);
-  if (!p->net.view->conf->bounds_messages || (!c && to->transport != TL_UDP)) return true;
+  if (!p->net.view->conf->bounds_messages || (!c && !tl_transport_is_datagram(to->transport)))
+    return true;
   const struct tl_source *s = tl_source_of(p, to, c);
   return !s || tl_outbound_fits(p, s->peer, e, body);
 }

@@ -64,7 +64,7 @@ const char *tl_plan_identity(const struct tl_plan *plan, const struct tl_target 
 const char *tl_plan_lacks_domain(const struct tl_plan *plan) {
   if (!plan || plan->n_target == 0 || plan->flow_conn) return NULL;
   for (unsigned i = 0; i < plan->n_target; i++)
-    if (plan->target[i].transport != TL_TLS || plan->target[i].domain) return NULL;
+    if (!tl_transport_is_secure(plan->target[i].transport) || plan->target[i].domain) return NULL;
   return "No TLS Domain For The Destination";
 }
 

@@ -94,6 +94,6 @@ enum tl_transport tl_plan_transport(const struct tl_uri *u);
 /* The same where U's parameter has been read: NAMED, TL_TRANSPORTS: it names none. */
 static inline enum tl_transport tl_plan_transport_named(const struct tl_uri *u,
                                                         enum tl_transport named) {
-  if (u->scheme == TL_SCHEME_SIPS) return TL_TLS;
-  return named < TL_TRANSPORTS ? named : TL_UDP;
+  if (named == TL_TRANSPORTS) named = TL_UDP;
+  return u->scheme == TL_SCHEME_SIPS ? tl_transport_secured(named) : named;
 }

@@ -198,7 +198,7 @@ static void refuse_overload(struct tl_proxy *p, const struct tl_flow *from,
  * request. */
 static bool has_others(const struct tl_plan *plan) {
   if (plan->n_target + (plan->flow_conn != 0) > 1) return true;
-  return plan->n_target && plan->target[0].transport == TL_UDP;
+  return plan->n_target && !tl_transport_is_reliable(plan->target[0].transport);
 }
 
 /* Starts a transaction as PLAN says; takes ownership of PLAN. */
@@ -298,7 +298,8 @@ static bool goes_stateless(const struct tl_plan *plan, int rc, const struct tl_m
   /* First by the dialog's leg, then by address: the second attempt needs to know that the first
    * failed. */
   if (!plan->flow_conn && plan->n_target > 1 && plan->target[0].by_leg) return false;
-  bool datagram = !plan->flow_conn && plan->n_target && plan->target[0].transport == TL_UDP;
+  bool datagram =
+      !plan->flow_conn && plan->n_target && tl_transport_is_datagram(plan->target[0].transport);
   return !datagram || !tl_outbound_near_mtu(m, body);
 }
 

@@ -58,7 +58,7 @@ struct side {
 static int listener_of(struct tl_proxy *p, const struct tl_flow *flow, const struct tl_conn *c) {
   if (c && c->listener >= 0) return c->listener;
   /* A reload may have closed the socket since the request came. */
-  int i = flow->transport == TL_UDP ? tl_udp_listener(&p->net, flow->udp) : -1;
+  int i = tl_transport_is_datagram(flow->transport) ? tl_udp_listener(&p->net, flow->udp) : -1;
   return i >= 0 ? i : tl_net_listener_for(&p->net, flow->transport, &flow->addr);
 }
 
@@ -331,7 +331,7 @@ int tl_request_edit(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
   struct side in, out;
   struct text own = {.p = x->own, .cap = sizeof(x->own)};
   bool record = wants_record_route(m, plan);
-  side_of(p, to, t && to->transport == TL_TLS ? t->domain : NULL, &out);
+  side_of(p, to, t && tl_transport_is_secure(to->transport) ? t->domain : NULL, &out);
   tl_edit_init(e, m);
   edit_uri(e, plan, t, TEXT(uri));
   x->branch = put_via(&own, &out, branch);

@@ -216,7 +216,8 @@ static int in_dialog(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_sta
   const struct tl_conn *c = tl_conn_get(&p->net, plan->flow_conn);
   bool alive = tl_xw_is_remote(p, plan->flow_conn) ||
                (c && c->state == TL_CONN_OPEN && !tl_conn_half_closed(c));
-  if (!alive || (plan->secure && plan->flow_transport != TL_TLS)) plan->flow_conn = 0;
+  if (!alive || (plan->secure && !tl_transport_is_secure(plan->flow_transport)))
+    plan->flow_conn = 0;
   *out_status = 404;
   int rc = tl_plan_is_local(p, &plan->next_uri) ? TL_ENOTFOUND : tl_target_of_uri(p, plan);
   bool bound = tl_leg_bound(p, p->net.view, plan);

@@ -96,17 +96,17 @@ static bool is_named(const struct tl_conf_peer *peer, const struct facts *f,
 
 /* Is TLS the only way to reach it? Then nothing that comes in the clear is from it. */
 static bool has_only_tls(const struct tl_conf_peer *peer, const struct tl_addr_list *l) {
-  if (!peer->any_transport) return peer->transport == TL_TLS;
+  if (!peer->any_transport) return tl_transport_is_secure(peer->transport);
   for (size_t i = 0; i < l->n; i++)
-    if (l->at[i].via != TL_TLS) return false;
+    if (!tl_transport_is_secure(l->at[i].via)) return false;
   return l->n || peer->tls_only;
 }
 
 /* Is it reached by TLS at all? If its uri names no transport, DNS tells. */
 static bool has_tls(const struct tl_conf_peer *peer, const struct tl_addr_list *l) {
-  if (peer->transport == TL_TLS) return true;
+  if (tl_transport_is_secure(peer->transport)) return true;
   for (size_t i = 0; peer->any_transport && i < l->n; i++)
-    if (l->at[i].via == TL_TLS) return true;
+    if (tl_transport_is_secure(l->at[i].via)) return true;
   return false;
 }
 
@@ -337,7 +337,7 @@ static struct tl_source *source_of_xw(struct tl_proxy *p, const struct tl_flow *
                     .addr = &from->addr,
                     .transport = from->transport,
                     .id = p->handled.identity,
-                    .encrypted = from->transport == TL_TLS,
+                    .encrypted = tl_transport_is_secure(from->transport),
                     .allow_cn = p->handled.allow_cn,
                     .dialled = p->handled.dialled,
                     .check = p->handled.check};
@@ -347,7 +347,8 @@ static struct tl_source *source_of_xw(struct tl_proxy *p, const struct tl_flow *
 
 struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c) {
   if (c) return of_conn(p, c);
-  return from->transport == TL_UDP ? of_address(p, &from->addr) : source_of_xw(p, from);
+  return tl_transport_is_datagram(from->transport) ? of_address(p, &from->addr)
+                                                   : source_of_xw(p, from);
 }
 
 /* Several peers may match; S names only the best of them, and a leg of a dialog may be another. */
@@ -359,7 +360,7 @@ bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl
                     .id = tl_source_identity(p, s, c),
                     .addr = &from->addr,
                     .transport = from->transport,
-                    .encrypted = from->transport == TL_TLS,
+                    .encrypted = tl_transport_is_secure(from->transport),
                     .allow_cn = s->allow_cn,
                     .dialled = c ? c->outgoing : p->handled.dialled};
   const struct tl_conf_peer *named = tl_view_peer(p->net.view, peer);

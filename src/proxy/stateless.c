@@ -119,7 +119,7 @@ bool tl_stateless_response(struct tl_proxy *p, const struct tl_flow *from, const
                                   : TL_ECLOSED;
     if (c && m->status >= 200) tl_conn_answered(c);
   } else if (rc == TL_OK) {
-    uint16_t port = v.rport ? v.rport : v.port ? v.port : 5060;
+    uint16_t port = v.rport ? v.rport : v.port ? v.port : tl_transport_port(TL_UDP);
     rc = tl_addr_parse(v.received.n ? v.received : v.host, port, &to);
     if (rc == TL_OK) rc = tl_udp_send_edit(&p->net, NULL, &to, &e, body);
   }

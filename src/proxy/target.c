@@ -50,7 +50,7 @@ static bool take_tls_only(void *arg, uint32_t number) {
 static bool is_downgrade(const struct tl_view *view, enum tl_transport t,
                          const struct tl_addr *addr) {
   struct at_address a = {.view = view, .addr = addr};
-  if (t != TL_TLS && view->peers->has_tls_only)
+  if (!tl_transport_is_secure(t) && view->peers->has_tls_only)
     tl_peer_index_by_addr(&view->peers->index, addr, take_tls_only, &a);
   return a.found != NULL;
 }
@@ -59,14 +59,14 @@ static void append_target(const struct tl_view *view, struct tl_plan *plan, stru
   const struct tl_conf_peer *peer = new->peer;
   enum tl_transport t = new->transport;
   /* RFC 5630 3: a sips: request never goes on in the clear. */
-  if (plan->n_target == TL_TARGETS_MAX || (plan->secure && t != TL_TLS)) return;
-  if (peer ? peer->tls_only && t != TL_TLS : is_downgrade(view, t, &new->addr)) {
+  if (plan->n_target == TL_TARGETS_MAX || (plan->secure && !tl_transport_is_secure(t))) return;
+  if (peer ? peer->tls_only && !tl_transport_is_secure(t) : is_downgrade(view, t, &new->addr)) {
     plan->downgrade = true;
     return;
   }
   for (unsigned i = 0; i < plan->n_target; i++)
     if (same_target(&plan->target[i], new)) return;
-  new->domain = t == TL_TLS ? domain_for(view->conf, plan, new) : NULL;
+  new->domain = tl_transport_is_secure(t) ? domain_for(view->conf, plan, new) : NULL;
   plan->target[plan->n_target++] = *new;
 }
 
@@ -83,9 +83,10 @@ static void add_target(const struct tl_view *view, struct tl_plan *plan,
 static void add_leg(const struct tl_view *view, struct tl_plan *plan, enum tl_transport t,
                     const struct tl_addr *addr) {
   struct tl_target to = {.addr = *addr, .transport = t, .by_leg = true};
-  if (!plan->in_dialog || t != TL_TLS) return;
+  if (!plan->in_dialog || !tl_transport_is_secure(t)) return;
   to.peer = tl_view_peer(view, plan->leg_peer);
-  if (to.peer ? to.peer->transport == TL_TLS : *plan->leg != '\0') append_target(view, plan, &to);
+  if (to.peer ? tl_transport_is_secure(to.peer->transport) : *plan->leg != '\0')
+    append_target(view, plan, &to);
 }
 
 static bool take_exact(void *arg, uint32_t number) {
@@ -125,7 +126,7 @@ int tl_target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   plan->host[host.n] = '\0';
   enum tl_transport t = tl_plan_transport_named(u, names ? named : TL_TRANSPORTS);
   struct tl_addr addr;
-  uint16_t port = u->port ? u->port : t == TL_TLS ? 5061 : 5060;
+  uint16_t port = u->port ? u->port : tl_transport_port(t);
   if (tl_addr_parse(host, port, &addr)) return TL_EAGAIN;
   add_leg(p->net.view, plan, t, &addr);
   add_target(p->net.view, plan, peer_at(p->net.view, t, &addr), t, &addr);
@@ -169,7 +170,7 @@ int tl_target_resolve(struct tl_proxy *p, const struct tl_plan *plan, uint64_t k
   enum tl_transport named;
   r->transport = peer ? peer->transport : tl_plan_transport(u);
   r->any_transport = peer ? peer->any_transport : !tl_uri_transport(u, &named);
-  r->secure = r->transport == TL_TLS;
+  r->secure = tl_transport_is_secure(r->transport);
   r->port = !peer ? u->port : peer->any_port ? 0 : peer->port;
   snprintf(r->host, sizeof(r->host), "%s", peer ? peer->host : plan->host);
   int rc = tl_resolve_ask(p->th.rt, r);
@@ -247,7 +248,7 @@ void tl_target_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan) {
   bool all = plan->route && plan->route->fork == TL_FORK_PARALLEL;
   for (unsigned i = 0; i < plan->n_target; i++) {
     struct tl_target *t = &plan->target[i];
-    if (t->transport != TL_UDP) continue;
+    if (tl_transport_is_reliable(t->transport)) continue;
     if (tl_addr_unreached(&p->net, &t->addr)) {
       tl_count(tl_proxy_counters(p), TL_C_LARGE_BY_UDP);
       continue;

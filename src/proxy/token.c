@@ -183,7 +183,7 @@ uint64_t tl_token_flow(const struct tl_proxy *p, const struct tl_flow *flow) {
     in[2] = flow->conn;
   else
     in[1] = tl_token_host(p, &flow->addr);
-  if (in[1] && flow->transport != TL_UDP) in[2] = tl_addr_port(&flow->addr);
+  if (in[1] && !tl_transport_is_datagram(flow->transport)) in[2] = tl_addr_port(&flow->addr);
   return tl_siphash13(key_of(p, 0), in, sizeof(in)) | 1;
 }
 

@@ -84,13 +84,20 @@ void tl_token_exit(struct tl_proxy *p);
 
 /* ---- Record-Route ---- */
 
+/* How hard it is to pretend to be a leg, in ascending order. */
+enum tl_leg_security {
+  TL_LEG_DATAGRAM,  /* an address is easily forged */
+  TL_LEG_CONNECTED, /* answers have reached it */
+  TL_LEG_SECURE,    /* and nobody read them on the way */
+  TL_LEG_VERIFIED   /* and a certificate named it */
+};
+
 /* Where a leg of a dialog was when the dialog began. */
 struct tl_leg_end {
-  uint8_t security; /* enum tl_transport; TL_LEG_VERIFIED: TLS, and a certificate named the leg */
+  uint8_t security; /* enum tl_leg_security */
   uint16_t port;    /* at which it takes requests, as far as known */
   uint32_t host;    /* tl_token_host of its address, 0: not known */
 };
-#define TL_LEG_VERIFIED ((uint8_t)TL_TRANSPORTS)
 
 /* What the parameter "tl" of our Record-Route says, and proves that we have said. The caller is the
  * party that opened the dialog, the callee the next hop of its request. */

@@ -71,8 +71,8 @@ struct tl_str tl_top_via_text(const struct tl_msg *m, const struct tl_flow *from
 
 struct tl_flow tl_top_via_way_back(const struct tl_msg *m, const struct tl_flow *from) {
   struct tl_flow flow = *from;
-  if (flow.transport == TL_UDP && !m->via.has_rport && !m->via_bad)
-    tl_addr_set_port(&flow.addr, m->via.port ? m->via.port : 5060);
+  if (!tl_transport_is_reliable(flow.transport) && !m->via.has_rport && !m->via_bad)
+    tl_addr_set_port(&flow.addr, m->via.port ? m->via.port : tl_transport_port(flow.transport));
   return flow;
 }
 

@@ -190,12 +190,13 @@ struct tl_txn *tl_txn_new(struct tl_proxy *p, const struct tl_msg *m, const stru
   txn->from = tl_top_via_way_back(m, from);
   txn->born_ms = p->net.now_ms;
   txn->via_port = m->via.port;
-  txn->reliable = from->transport != TL_UDP;
+  txn->reliable = tl_transport_is_reliable(from->transport);
   txn->state = TL_TXN_PROCEEDING;
   txn->timer.fn = on_txn_timer;
   txn->retrans.fn = on_txn_retrans;
   txn->got_len = m->head_len + m->body_len;
-  txn->stranger = from->transport == TL_UDP && p->handled.sender % 8 == TL_SENDER_ADDRESS;
+  txn->stranger =
+      tl_transport_is_datagram(from->transport) && p->handled.sender % 8 == TL_SENDER_ADDRESS;
   txn->view = tl_view_ref(p->net.view);
   struct tl_conn *c = tl_conn_get(&p->net, from->conn);
   if (c) {

@@ -82,20 +82,6 @@ Test(base_addr, neighbours_spread_over_a_table) {
   cr_expect_lt(longest_chain("", ""), 16);
 }
 
-Test(base_addr, transports_are_named_and_parsed) {
-  for (int t = 0; t < TL_TRANSPORTS; t++) {
-    enum tl_transport got = TL_TRANSPORTS;
-    cr_expect_eq(tl_transport_parse(tl_str_c(tl_transport_name((enum tl_transport)t)), &got),
-                 TL_OK);
-    cr_expect_eq((int)got, t);
-    cr_expect_eq(tl_transport_parse(tl_str_c(tl_transport_param((enum tl_transport)t)), &got),
-                 TL_OK);
-  }
-  enum tl_transport got;
-  cr_expect_eq(tl_transport_parse(TL_STR("sctp"), &got), TL_ENOTFOUND);
-  cr_expect_eq(tl_transport_parse(TL_STR(""), &got), TL_ENOTFOUND);
-}
-
 /* Networks of configuration: FEATURES D35. */
 Test(base_addr, d35_networks_are_parsed_strictly_and_matched_by_bits) {
   static const char *const bad[] = {"",

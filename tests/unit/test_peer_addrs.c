@@ -5,6 +5,7 @@
 #include <urcu/urcu-memb.h>
 
 #include "tieline/peer_addrs.h"
+#include "tieline/transport.h"
 
 TestSuite(places, .timeout = 60);
 
