@@ -18,6 +18,7 @@
 #include "tieline/ring.h"
 #include "tieline/runtime.h"
 #include "tieline/scan.h"
+#include "tieline/slots.h"
 #include "tieline/transport.h"
 #include "tieline/view.h"
 #include "tieline/wheel.h"
@@ -226,12 +227,7 @@ struct tl_net {
   bool draining, stopping;
 
   struct tl_pool conns, chunks, refs, stash_small, stash_mid, dgram_small;
-  struct {
-    struct tl_conn *c;
-    uint32_t gen;
-  } * slots;
-  uint32_t n_slot, cap_slot, free_slot_n;
-  uint32_t *free_slots;
+  struct tl_slots slots; /* of connections */
   uint32_t n_conn;
   struct tl_conn **hash;
   uint32_t hash_mask;

@@ -60,8 +60,6 @@ static int on_client(sd_event_source *source, int fd, uint32_t events, void *arg
 
 int tl_server_open(struct tl_server *s, sd_event *event, const char *path, char *err, size_t cap) {
   struct sockaddr_un sun = {.sun_family = AF_UNIX};
-  for (int i = 0; i < TL_SERVER_CLIENTS; i++)
-    s->client[i] = (struct tl_client){.server = s, .fd = -1};
   s->fd = -1;
   s->event = event;
   s->io = NULL;
@@ -86,17 +84,21 @@ int tl_server_open(struct tl_server *s, sd_event *event, const char *path, char 
 }
 
 static void drop_client(struct tl_client *c) {
+  struct tl_server *s = c->server;
   sd_event_source_unref(c->io);
   close(c->fd);
+  tl_slots_give(&s->clients, c->name.slot);
+  s->n_client--;
   free(c->in);
   free(c->out);
-  *c = (struct tl_client){.server = c->server, .fd = -1};
+  free(c);
 }
 
 void tl_server_close(struct tl_server *s) {
   if (s->fd < 0) return;
-  for (int i = 0; i < TL_SERVER_CLIENTS; i++)
-    if (s->client[i].fd >= 0) drop_client(&s->client[i]);
+  for (uint32_t i = 0; i < s->clients.n; i++)
+    if (s->clients.at[i].object) drop_client(s->clients.at[i].object);
+  tl_slots_free(&s->clients);
   s->io = sd_event_source_unref(s->io);
   close(s->fd);
   s->fd = -1;
@@ -121,28 +123,41 @@ static void refuse_client(int fd, const char *why) {
   close(fd);
 }
 
-/* Takes FD over. */
-static void add_client(struct tl_server *s, int fd) {
-  unsigned i = 0;
-  while (i < TL_SERVER_CLIENTS && s->client[i].fd >= 0) i++;
-  if (!is_permitted(fd)) {
-    refuse_client(fd, "this socket is for root and the daemon's own user");
-  } else if (i == TL_SERVER_CLIENTS) {
-    refuse_client(fd, "too many clients of the control socket");
-  } else if (sd_event_add_io(s->event, &s->client[i].io, fd, EPOLLIN, on_client, &s->client[i]) <
-             0) {
-    refuse_client(fd, "out of memory");
-  } else {
-    s->client[i].fd = fd;
-    s->client[i].serial = ++s->next_serial;
+/* Takes FD over; on TL_ENOMEM it remains the caller's. */
+static int new_client(struct tl_server *s, int fd) {
+  struct tl_client *c = calloc(1, sizeof(*c));
+  if (!c) return TL_ENOMEM;
+  c->server = s;
+  c->fd = fd;
+  if (tl_slots_take(&s->clients, c, &c->name.slot, &c->name.gen)) {
+    free(c);
+    return TL_ENOMEM;
   }
+  if (sd_event_add_io(s->event, &c->io, fd, EPOLLIN, on_client, c) < 0) {
+    tl_slots_give(&s->clients, c->name.slot);
+    free(c);
+    return TL_ENOMEM;
+  }
+  s->n_client++;
+  return 0;
+}
+
+/* Takes FD over. */
+static void admit_client(struct tl_server *s, int fd) {
+  if (!is_permitted(fd))
+    refuse_client(fd, "this socket is for root and the daemon's own user");
+  else if (s->n_client == TL_SERVER_CLIENTS)
+    refuse_client(fd, "too many clients of the control socket");
+  else if (new_client(s, fd))
+    refuse_client(fd, "out of memory");
 }
 
 static int on_connect(sd_event_source *source, int listener, uint32_t events, void *arg) {
   struct tl_server *s = arg;
   int fd;
   (void)events;
-  while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) add_client(s, fd);
+  while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+    admit_client(s, fd);
   if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
     s->accept_after_ms = tl_now_ms() + ACCEPT_PAUSE_MS;
     sd_event_source_set_enabled(source, SD_EVENT_OFF);
@@ -150,21 +165,23 @@ static int on_connect(sd_event_source *source, int listener, uint32_t events, vo
   return 0;
 }
 
-static void send_some(struct tl_client *c) {
+/* What can be sent now; false: C is gone. */
+static bool send_some(struct tl_client *c) {
   while (c->out_off < c->out_n) {
     ssize_t w =
         send(c->fd, c->out + c->out_off, c->out_n - c->out_off, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (w < 0 && errno == EINTR) continue;
-    if (w < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+    if (w < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return true;
     if (w < 0) {
       drop_client(c);
-      return;
+      return false;
     }
     c->out_off += (size_t)w;
   }
   free(c->out);
   c->out = NULL;
   c->out_n = c->out_off = 0;
+  return true;
 }
 
 /* A client gets room for one request and its newline. */
@@ -197,8 +214,8 @@ static void receive_input(struct tl_client *c) {
 
 void tl_server_reply(struct tl_server *s, struct tl_client_ref who, char *line, size_t n,
                      uint64_t now_ms) {
-  struct tl_client *c = &s->client[who.slot];
-  if (c->fd < 0 || c->serial != who.serial || !c->busy) {
+  struct tl_client *c = tl_slots_get(&s->clients, who.slot, who.gen);
+  if (!c || !c->busy) {
     free(line); /* it went away meanwhile */
     return;
   }
@@ -210,23 +227,21 @@ void tl_server_reply(struct tl_server *s, struct tl_client_ref who, char *line, 
   sd_event_source_set_io_events(c->io, EPOLLOUT); /* on_client goes on */
 }
 
-static void too_large(struct tl_server *s, struct tl_client_ref who) {
-  struct tl_client *c = &s->client[who.slot];
+static void too_large(struct tl_client *c) {
   size_t n = 0;
   char *line =
       tl_rpc_error(NULL, TL_RPC_REQUEST, "the request is larger than 65536 bytes", NULL, &n);
   c->closing = true;
   c->busy = true;
-  tl_server_reply(s, who, line, n, tl_now_ms());
+  tl_server_reply(c->server, c->name, line, n, tl_now_ms());
 }
 
 /* Handles the next complete line; false when there is none. */
-static bool take_line(struct tl_server *s, unsigned slot) {
-  struct tl_client *c = &s->client[slot];
-  const struct tl_client_ref who = {slot, c->serial};
+static bool take_line(struct tl_client *c) {
+  const struct tl_server *s = c->server;
   char *nl = c->in_n ? memchr(c->in, '\n', c->in_n) : NULL;
   if (!nl && c->in_n > TL_SERVER_REQUEST) {
-    too_large(s, who);
+    too_large(c);
     return true;
   }
   if (!nl && !(c->eof && c->in_n)) return false;
@@ -236,7 +251,7 @@ static bool take_line(struct tl_server *s, unsigned slot) {
   if (n && c->in[n - 1] == '\r') n--;
   if (n) {
     c->busy = true;
-    s->request(s->arg, who, c->in, n);
+    s->request(s->arg, c->name, c->in, n);
   }
   c->in_n -= used;
   memmove(c->in, c->in + used, c->in_n);
@@ -245,18 +260,15 @@ static bool take_line(struct tl_server *s, unsigned slot) {
 
 /* Does for C what can be done now; it may be gone then. */
 static void pump_client(struct tl_client *c) {
-  struct tl_server *s = c->server;
-  while (c->fd >= 0) {
-    if (c->out) send_some(c);
-    if (c->fd < 0 || c->out || c->busy) break;
-    if (c->closing) {
-      drop_client(c);
-    } else if (!take_line(s, (unsigned)(c - s->client))) {
-      if (!c->eof) break;
-      drop_client(c);
-    }
+  for (;;) {
+    if (c->out && !send_some(c)) return;
+    if (c->out || c->busy) break;
+    if (!c->closing && take_line(c)) continue;
+    if (!c->closing && !c->eof) break;
+    drop_client(c);
+    return;
   }
-  if (c->fd >= 0) sd_event_source_set_io_events(c->io, c->out ? EPOLLOUT : c->busy ? 0 : EPOLLIN);
+  sd_event_source_set_io_events(c->io, c->out ? EPOLLOUT : c->busy ? 0 : EPOLLIN);
 }
 
 static int on_client(sd_event_source *source, int fd, uint32_t events, void *arg) {
@@ -278,10 +290,10 @@ uint64_t tl_server_expire(struct tl_server *s, uint64_t now_ms) {
     sd_event_source_set_enabled(s->io, SD_EVENT_ON);
   }
   if (s->accept_after_ms) due_ms = s->accept_after_ms;
-  for (unsigned i = 0; i < TL_SERVER_CLIENTS; i++) {
-    struct tl_client *c = &s->client[i];
+  for (uint32_t i = 0; i < s->clients.n; i++) {
+    struct tl_client *c = s->clients.at[i].object;
+    if (!c || !c->out) continue;
     const uint64_t end_ms = c->out_since_ms + TL_SERVER_PATIENCE_MS;
-    if (c->fd < 0 || !c->out) continue;
     if (now_ms >= end_ms) {
       TL_LOG_FROM(NULL, NULL, TL_LOG_WARN, "A client of the control socket did not read its reply.",
                   TL_FI("bytes_left", c->out_n - c->out_off));
@@ -294,6 +306,8 @@ uint64_t tl_server_expire(struct tl_server *s, uint64_t now_ms) {
 }
 
 void tl_server_flush(struct tl_server *s) {
-  for (unsigned i = 0; i < TL_SERVER_CLIENTS; i++)
-    if (s->client[i].fd >= 0 && s->client[i].out) pump_client(&s->client[i]);
+  for (uint32_t i = 0; i < s->clients.n; i++) {
+    struct tl_client *c = s->clients.at[i].object;
+    if (c && c->out) pump_client(c);
+  }
 }

@@ -14,14 +14,15 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "tieline/slots.h"
+
 #define TL_SERVER_CLIENTS 16
 #define TL_SERVER_REQUEST 65536     /* bytes of one request */
 #define TL_SERVER_PATIENCE_MS 30000 /* for a client to read its reply */
 
-/* A client by slot and generation: a late answer reaches that client or none. */
+/* A client by name: a late answer reaches that client or none. */
 struct tl_client_ref {
-  unsigned slot;
-  uint64_t serial;
+  uint32_t slot, gen;
 };
 
 struct tl_server;
@@ -29,8 +30,8 @@ struct tl_server;
 struct tl_client {
   struct tl_server *server;
   sd_event_source *io;
-  int fd; /* -1: free */
-  uint64_t serial;
+  int fd;
+  struct tl_client_ref name;
   char *in;
   size_t in_n, in_cap;
   char *out;
@@ -48,8 +49,8 @@ struct tl_server {
   char path[108];
   bool made_dir;            /* we made the directory too */
   uint64_t accept_after_ms; /* 0: it accepts */
-  uint64_t next_serial;
-  struct tl_client client[TL_SERVER_CLIENTS];
+  struct tl_slots clients;
+  unsigned n_client;
   /* Called with each request, which tl_server_reply answers now or later. LINE is valid only during
    * the call. */
   void (*request)(void *arg, struct tl_client_ref who, const char *line, size_t n);

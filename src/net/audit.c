@@ -178,9 +178,9 @@ void tl_audit_turn(struct tl_net *n) {
   if (!s) return;
   int rc = s->index ? TL_OK : index_all(s, s->survey ? 64 : s->n);
   if (s->survey && rc == TL_OK && !s->cap) rc = grow_rows(s);
-  uint32_t end = s->at + SLICE < n->n_slot ? s->at + SLICE : n->n_slot;
-  for (; rc == TL_OK && s->at < end; s->at++) rc = look_at(s, n->slots[s->at].c);
-  if (rc || s->at >= n->n_slot) send_back(n, s, rc);
+  uint32_t end = s->at + SLICE < n->slots.n ? s->at + SLICE : n->slots.n;
+  for (; rc == TL_OK && s->at < end; s->at++) rc = look_at(s, n->slots.at[s->at].object);
+  if (rc || s->at >= n->slots.n) send_back(n, s, rc);
 }
 
 void tl_audit_drop(struct tl_net *n) {

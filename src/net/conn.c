@@ -26,38 +26,12 @@
 #define RETIRED_ACK_MS 2500u /* time for the ACK to an answer; less than TL_RETIRE_MS */
 
 tl_conn_id tl_conn_id_of(const struct tl_conn *c) {
-  return ((uint64_t)(c->net->th->index + 1) << 56) | ((uint64_t)(c->gen & 0xffffff) << 32) |
-         c->slot;
+  return ((uint64_t)(c->net->th->index + 1) << 56) | ((uint64_t)c->gen << 32) | c->slot;
 }
 
 struct tl_conn *tl_conn_get(struct tl_net *n, tl_conn_id id) {
-  uint32_t slot = (uint32_t)id;
-  if ((id >> 56) != n->th->index + 1 || slot >= n->n_slot) return NULL;
-  struct tl_conn *c = n->slots[slot].c;
-  return c && (c->gen & 0xffffff) == ((id >> 32) & 0xffffff) ? c : NULL;
-}
-
-/* ---- slots ---- */
-
-static int slot_take(struct tl_net *n, uint32_t *out) {
-  if (n->free_slot_n) {
-    *out = n->free_slots[--n->free_slot_n];
-    return TL_OK;
-  }
-  if (n->n_slot == n->cap_slot) {
-    uint32_t cap = n->cap_slot ? n->cap_slot * 2 : 1024;
-    void *s = realloc(n->slots, cap * sizeof(*n->slots));
-    if (!s) return TL_ENOMEM;
-    n->slots = s;
-    uint32_t *f = realloc(n->free_slots, cap * sizeof(*f));
-    if (!f) return TL_ENOMEM;
-    n->free_slots = f;
-    n->cap_slot = cap;
-  }
-  n->slots[n->n_slot].gen = 0;
-  n->slots[n->n_slot].c = NULL;
-  *out = n->n_slot++;
-  return TL_OK;
+  if ((id >> 56) != n->th->index + 1) return NULL;
+  return tl_slots_get(&n->slots, (uint32_t)id, (uint32_t)(id >> 32) & TL_SLOT_GEN_MASK);
 }
 
 /* ---- timers ---- */
@@ -202,17 +176,14 @@ static void on_timer(struct tl_timer *t, void *arg) {
 /* ---- making and freeing ---- */
 
 struct tl_conn *tl_conn_new(struct tl_net *n, enum tl_transport t, const struct tl_addr *peer) {
-  uint32_t slot;
-  if (slot_take(n, &slot)) return NULL;
   struct tl_conn *c = tl_pool_get(&n->conns);
-  if (!c) {
-    n->free_slots[n->free_slot_n++] = slot;
+  if (!c) return NULL;
+  memset(c, 0, sizeof(*c));
+  if (tl_slots_take(&n->slots, c, &c->slot, &c->gen)) {
+    tl_pool_put(&n->conns, c);
     return NULL;
   }
-  memset(c, 0, sizeof(*c));
   c->net = n;
-  c->slot = slot;
-  c->gen = n->slots[slot].gen;
   c->fd = -1;
   c->transport = (uint8_t)t;
   c->listener = -1;
@@ -222,7 +193,6 @@ struct tl_conn *tl_conn_new(struct tl_net *n, enum tl_transport t, const struct 
   c->timer.fn = on_timer;
   c->pend_tail = &c->pend_head;
   c->born_ms = c->active_ms = c->progress_ms = n->now_ms;
-  n->slots[slot].c = c;
   n->n_conn++;
   tl_count(n->counters, TL_C_CONN_NOW);
   return c;
@@ -267,9 +237,7 @@ static void conn_free(struct tl_conn *c) {
   if (c->fd >= 0) close(c->fd);
   if (c->counted) atomic_fetch_sub(&n->rt->connections, 1);
   if (c->counted && !c->outgoing) tl_conn_source_leave(&c->peer);
-  n->slots[c->slot].c = NULL;
-  n->slots[c->slot].gen++;
-  n->free_slots[n->free_slot_n++] = c->slot;
+  tl_slots_give(&n->slots, c->slot);
   n->n_conn--;
   tl_count_sub(n->counters, TL_C_CONN_NOW, 1);
   tl_pool_put(&n->conns, c);

@@ -101,8 +101,8 @@ void tl_dump_free(struct tl_dump *d) {
 /* An ID holds the slot, so a single connection needs no search. */
 static void span_of(const struct tl_net *n, tl_conn_id id, uint32_t *from, uint32_t *to) {
   *from = id ? (uint32_t)id : 0;
-  *to = n->n_slot;
-  if (id && *from < n->n_slot) *to = *from + 1;
+  *to = n->slots.n;
+  if (id && *from < n->slots.n) *to = *from + 1;
 }
 
 static void collect_conns(struct tl_net *n, struct tl_dump *d) {
@@ -113,7 +113,7 @@ static void collect_conns(struct tl_net *n, struct tl_dump *d) {
   if (d->filter.id && want) want = 1;
   d->info = want ? malloc(want * sizeof(*d->info)) : NULL;
   for (uint32_t s = from; s < to; s++) {
-    struct tl_conn *c = n->slots[s].c;
+    struct tl_conn *c = n->slots.at[s].object;
     if (!c || !passes_filter(c, &d->filter)) continue;
     d->total++;
     if (!d->info || d->n == want) continue;

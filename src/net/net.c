@@ -74,8 +74,8 @@ static int index_in(const struct tl_conf *c, enum tl_transport t, const struct t
 
 static void renumber_connections(struct tl_net *n, const struct tl_conf *old,
                                  const struct tl_conf *now) {
-  for (uint32_t s = 0; s < n->n_slot; s++) {
-    struct tl_conn *c = n->slots[s].c;
+  for (uint32_t s = 0; s < n->slots.n; s++) {
+    struct tl_conn *c = n->slots.at[s].object;
     if (!c || c->listener < 0) continue;
     const struct tl_conf_listen *l = &old->listen[c->listener];
     c->listener = index_in(now, l->transport, &l->addr);
@@ -167,8 +167,7 @@ static void memory_exit(struct tl_net *n) {
   free(n->scratch);
   free(n->send_scratch);
   free(n->hash);
-  free(n->slots);
-  free(n->free_slots);
+  tl_slots_free(&n->slots);
   tl_view_unref(n->view);
 }
 
@@ -224,13 +223,13 @@ void tl_net_exit(struct tl_net *n) {
     if (!u->gone) tl_udp_close(u);
   }
   /* close_notify to all peers, then a short wait for bytes still on their way out. */
-  for (uint32_t i = 0; i < n->n_slot; i++)
-    if (n->slots[i].c) tl_conn_finish(n->slots[i].c);
+  for (uint32_t i = 0; i < n->slots.n; i++)
+    if (n->slots.at[i].object) tl_conn_finish(n->slots.at[i].object);
   end_of_turn(n);
   uint64_t until = tl_now_ms() + EXIT_MS;
   while (n->n_conn && tl_now_ms() < until) tl_net_turn(n);
-  for (uint32_t i = 0; i < n->n_slot; i++)
-    if (n->slots[i].c) tl_conn_abort(n->slots[i].c, TL_ECLOSED);
+  for (uint32_t i = 0; i < n->slots.n; i++)
+    if (n->slots.at[i].object) tl_conn_abort(n->slots.at[i].object, TL_ECLOSED);
   /* The completions of operations in flight free the rest; a bounded number of turns suffices. */
   for (int i = 0; i < 100 && (n->n_conn || n->dgrams_out || n->listeners || n->udps); i++)
     tl_net_turn(n);

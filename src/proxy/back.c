@@ -62,8 +62,8 @@ static struct tl_conn *search_conns(struct tl_proxy *p, const struct tl_flow *wa
   struct tl_net *n = &p->net;
   struct tl_conn *found = NULL;
   unsigned looks = LOOKS_MAX;
-  for (uint32_t i = 0; i < n->n_slot && looks; i++) {
-    struct tl_conn *c = n->slots[i].c;
+  for (uint32_t i = 0; i < n->slots.n && looks; i++) {
+    struct tl_conn *c = n->slots.at[i].object;
     if (!is_usable(c, was)) continue;
     if (!tl_addr_ip_eq(&c->peer, &was->addr) && !(c->tls && c->tls->peer_verified)) continue;
     looks--;
@@ -82,7 +82,7 @@ static struct tl_conn *find_conn(struct tl_proxy *p, const struct tl_flow *was, 
   if (!last && !(last = p->back = calloc(1, sizeof(*last)))) return NULL;
   struct tl_conn *c = tl_conn_get(&p->net, last->conn);
   if (last->sender == sender && is_usable(c, was) && is_sender(p, c, sender)) return c;
-  if (p->net.n_slot > MANY && now - last->at_ms < SEARCH_MS) return NULL;
+  if (p->net.slots.n > MANY && now - last->at_ms < SEARCH_MS) return NULL;
   c = search_conns(p, was, sender);
   last->sender = sender;
   last->conn = c ? tl_conn_id_of(c) : 0;

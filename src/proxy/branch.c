@@ -16,35 +16,6 @@
 #include "source.h"
 #include "txn.h"
 
-/* ---- slots ---- */
-
-static int slots_grow(struct tl_slots *s) {
-  uint32_t cap = s->cap ? s->cap * 2 : 2 * TL_TXN_PREPARED;
-  struct tl_slot *at = realloc(s->at, cap * sizeof(*at));
-  if (!at) return TL_ENOMEM;
-  s->at = at;
-  uint32_t *f = realloc(s->free, cap * sizeof(*f));
-  if (!f) return TL_ENOMEM;
-  s->free = f;
-  memset(at + s->cap, 0, (cap - s->cap) * sizeof(*at));
-  s->cap = cap;
-  return TL_OK;
-}
-
-static int slot_take(struct tl_slots *s, void *obj, uint32_t *out_slot, uint32_t *out_gen) {
-  if (!s->n_free && s->n == s->cap && slots_grow(s)) return TL_ENOMEM;
-  *out_slot = s->n_free ? s->free[--s->n_free] : s->n++;
-  s->at[*out_slot].p = obj;
-  *out_gen = s->at[*out_slot].gen;
-  return TL_OK;
-}
-
-static void slot_give(struct tl_slots *s, uint32_t slot) {
-  s->at[slot].p = NULL;
-  s->at[slot].gen = (s->at[slot].gen + 1) & 0xffffff;
-  s->free[s->n_free++] = slot;
-}
-
 /* ---- timers ---- */
 
 static void on_branch_timer(struct tl_timer *t, void *arg) {
@@ -87,7 +58,7 @@ struct tl_branch *tl_branch_new(struct tl_txn *txn) {
   struct tl_branch *b = tl_pool_get(&p->branches->pool);
   if (!b) return NULL;
   memset(b, 0, sizeof(*b));
-  if (slot_take(&p->branches->slots, b, &b->slot, &b->gen)) {
+  if (tl_slots_take(&p->branches->slots, b, &b->slot, &b->gen)) {
     tl_pool_put(&p->branches->pool, b);
     return NULL;
   }
@@ -101,9 +72,7 @@ struct tl_branch *tl_branch_new(struct tl_txn *txn) {
 }
 
 struct tl_branch *tl_branch_find(struct tl_proxy *p, uint32_t slot, uint32_t gen) {
-  if (slot >= p->branches->slots.n) return NULL;
-  const struct tl_slot *s = &p->branches->slots.at[slot];
-  return s->p && s->gen == gen ? s->p : NULL;
+  return tl_slots_get(&p->branches->slots, slot, gen);
 }
 
 int tl_branch_sent(const struct tl_branch *b, struct tl_msg *out) {
@@ -145,7 +114,7 @@ void tl_branch_free(struct tl_branch *b) {
   tl_saved_free(p, b->sent);
   tl_saved_free(p, b->cancel);
   tl_identity_unref(b->was);
-  slot_give(&p->branches->slots, b->slot);
+  tl_slots_give(&p->branches->slots, b->slot);
   tl_pool_put(&p->branches->pool, b);
 }
 
@@ -167,13 +136,12 @@ int tl_branch_init(struct tl_proxy *p) {
   tl_pool_init(&t->pool, sizeof(struct tl_branch), 0);
   t->pool.keep = SIZE_MAX;
   tl_pool_touch(&t->pool, TL_TXN_PREPARED);
-  return slots_grow(&t->slots);
+  return tl_slots_reserve(&t->slots, 2 * TL_TXN_PREPARED);
 }
 
 void tl_branch_exit(struct tl_proxy *p) {
   if (!p->branches) return;
-  free(p->branches->slots.at);
-  free(p->branches->slots.free);
+  tl_slots_free(&p->branches->slots);
   tl_pool_destroy(&p->branches->pool);
   free(p->branches);
   p->branches = NULL;

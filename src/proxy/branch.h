@@ -10,6 +10,7 @@
 
 #include "tieline/net.h"
 #include "tieline/pool.h"
+#include "tieline/slots.h"
 
 struct tl_proxy;
 struct tl_txn;
@@ -50,17 +51,6 @@ struct tl_branch {
   uint32_t retrans_ms;
   struct tl_saved *sent;   /* as forwarded: INVITE always, others on unreliable transports */
   struct tl_saved *cancel; /* repeated until it is answered, unreliable transports only */
-};
-
-/* Objects named by slot and generation. */
-struct tl_slot {
-  void *p;
-  uint32_t gen;
-};
-struct tl_slots {
-  struct tl_slot *at;
-  uint32_t *free;
-  uint32_t n_free, n, cap;
 };
 
 #define TL_REMOTE_BUCKETS 1024u

@@ -171,8 +171,10 @@ uint64_t rig_count(enum tl_counter id) { return tl_count_get(rig.net->counters, 
 /* ---- peers ---- */
 
 static struct tl_conn *with_fd(int fd) {
-  for (uint32_t i = 0; i < rig.net->n_slot; i++)
-    if (rig.net->slots[i].c && rig.net->slots[i].c->fd == fd) return rig.net->slots[i].c;
+  for (uint32_t i = 0; i < rig.net->slots.n; i++) {
+    struct tl_conn *c = rig.net->slots.at[i].object;
+    if (c && c->fd == fd) return c;
+  }
   return NULL;
 }
 
@@ -186,8 +188,8 @@ int rig_connect(struct tl_conn **out_c) {
   getsockname(fd, &me.sa, &len);
   RIG_UNTIL(rig_count(TL_C_CONN_ACCEPTED) > before);
   *out_c = NULL;
-  for (uint32_t i = 0; i < rig.net->n_slot; i++) {
-    struct tl_conn *c = rig.net->slots[i].c;
+  for (uint32_t i = 0; i < rig.net->slots.n; i++) {
+    struct tl_conn *c = rig.net->slots.at[i].object;
     if (c && tl_addr_eq(&c->peer, &me)) *out_c = c;
   }
   cr_assert_not_null(*out_c);
