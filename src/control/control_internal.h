@@ -87,7 +87,7 @@ struct tl_fetcher;
 struct tl_control {
   struct tl_runtime *rt;
   sd_event *event;
-  struct tl_services services;
+  struct tl_control_services services;
   char problem[256]; /* why a service does not start, "": its error tells */
   struct tl_server server;
   struct tl_signals *signals;
@@ -117,11 +117,11 @@ struct tl_control {
 /* Begins to drain; when already draining, ends at once. */
 void tl_control_shutdown(struct tl_control *c);
 /* While draining: has everything ended, or is the time over? */
-extern const struct tl_service tl_drain_service;
+extern const struct tl_control_service tl_drain_service;
 
 /* ---- signals.c, control_socket.c */
 
-extern const struct tl_service tl_signals_service, tl_socket_service;
+extern const struct tl_control_service tl_signals_service, tl_socket_service;
 
 /* ---- peer_names.c: names of peers, re-resolved when their answers expire */
 
@@ -130,7 +130,7 @@ struct tl_peer_addrs;
  * once. */
 void tl_names_conf(struct tl_control *c, const struct tl_conf *conf);
 /* Looks up the names whose answers have expired. */
-extern const struct tl_service tl_names_service;
+extern const struct tl_control_service tl_names_service;
 /* The state of the look-up as `ctl peers` shows it; null for a peer without a name. */
 json_t *tl_names_show(const struct tl_peer_addrs *p);
 
@@ -228,24 +228,24 @@ typedef json_t *(*tl_gather_fn)(struct tl_control *c, struct tl_dump *const *dum
 int tl_gather_start(struct tl_control *c, struct tl_request *req, size_t limit,
                     const struct tl_conn_filter *filter, tl_gather_fn done);
 /* Answers the gathers past their deadline. */
-extern const struct tl_service tl_gather_service;
+extern const struct tl_control_service tl_gather_service;
 
 /* ---- explain_request.c */
 
 int tl_explain_request(struct tl_control *c, struct tl_request *req, const json_t *params,
                        struct tl_answer *a);
 /* Answers the questions past their deadline. */
-extern const struct tl_service tl_explain_service;
+extern const struct tl_control_service tl_explain_service;
 
 /* ---- keylog_command.c */
 
 /* Ends the key log when its time is over or a reload has withdrawn the permission. */
-extern const struct tl_service tl_keylog_service;
+extern const struct tl_control_service tl_keylog_service;
 
 /* ---- ticket_wipe.c */
 
 /* Wipes expired ticket keys. */
-extern const struct tl_service tl_tickets_service;
+extern const struct tl_control_service tl_tickets_service;
 
 /* ---- reload.c */
 

@@ -60,7 +60,7 @@ static void mail_stop(struct tl_control *c) {
   tl_mailbox_destroy(&c->rt->control.mailbox);
 }
 
-static const struct tl_service mail_service = {
+static const struct tl_control_service mail_service = {
     .name = "mail", .start = mail_start, .stop = mail_stop};
 
 /* ---- fetching, which comes back by mail */
@@ -73,14 +73,14 @@ static void fetch_stop(struct tl_control *c) {
   c->fetcher = NULL;
 }
 
-static const struct tl_service fetch_service = {
+static const struct tl_control_service fetch_service = {
     .name = "fetching", .run = fetch_run, .stop = fetch_stop};
 
 /* ---- the loop */
 
 /* In the order of their turns. Stopped in reverse: what fetching leaves is handled by those above
  * it, and answers that come late by those above the mail. */
-static const struct tl_service *const services[] = {
+static const struct tl_control_service *const services[] = {
     &tl_signals_service, &tl_gather_service, &tl_watch_service,       &tl_names_service,
     &tl_expiry_service,  &tl_crl_service,    &tl_ocsp_client_service, &tl_ocsp_staple_service,
     &mail_service,       &tl_ledger_service, &tl_tickets_service,     &tl_explain_service,

@@ -42,5 +42,5 @@ static uint64_t socket_turn(struct tl_control *c, uint64_t now_ms) {
 
 static void socket_stop(struct tl_control *c) { tl_server_close(&c->server); }
 
-const struct tl_service tl_socket_service = {
+const struct tl_control_service tl_socket_service = {
     .name = "control socket", .start = socket_start, .turn = socket_turn, .stop = socket_stop};

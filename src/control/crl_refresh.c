@@ -247,7 +247,7 @@ static void crl_stop(struct tl_control *c) {
   c->crl = NULL;
 }
 
-const struct tl_service tl_crl_service = {
+const struct tl_control_service tl_crl_service = {
     .name = "revocation lists", .start = crl_start, .turn = crl_turn, .stop = crl_stop};
 
 /* ---- shown ---- */

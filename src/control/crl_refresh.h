@@ -21,14 +21,14 @@ struct tl_crl_life {
 };
 
 /* Fetches what is due. */
-extern const struct tl_service tl_crl_service;
+extern const struct tl_control_service tl_crl_service;
 /* Gives the lists fetched so far to the domains of CONF, which is about to replace BEFORE. */
 void tl_crl_prepare(struct tl_control *c, const struct tl_conf *before, const struct tl_conf *conf);
 
 /* expiry.c */
 /* Logs what expires soon: own certificates, authorities, chains of peers, lists. */
 void tl_expiry_check(struct tl_control *c, const struct tl_conf *conf);
-extern const struct tl_service tl_expiry_service;
+extern const struct tl_control_service tl_expiry_service;
 /* For stats: seconds until the first own certificate, authority, peer's chain and list expire. */
 json_t *tl_expiry_gauges(struct tl_control *c);
 /* The authorities of a domain with their days left. */

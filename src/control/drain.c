@@ -54,4 +54,4 @@ static uint64_t drain_turn(struct tl_control *c, uint64_t now_ms) {
   return now_ms + TICK_MS;
 }
 
-const struct tl_service tl_drain_service = {.name = "drain", .turn = drain_turn};
+const struct tl_control_service tl_drain_service = {.name = "drain", .turn = drain_turn};

@@ -129,7 +129,7 @@ static void expiry_stop(struct tl_control *c) {
   c->expiry = NULL;
 }
 
-const struct tl_service tl_expiry_service = {
+const struct tl_control_service tl_expiry_service = {
     .name = "expiry", .start = expiry_start, .stop = expiry_stop};
 
 /* ---- gauges ---- */

@@ -113,7 +113,7 @@ static uint64_t explain_turn(struct tl_control *c, uint64_t now_ms) {
   return due_ms;
 }
 
-const struct tl_service tl_explain_service = {.name = "explain", .turn = explain_turn};
+const struct tl_control_service tl_explain_service = {.name = "explain", .turn = explain_turn};
 
 /* ---- the question */
 

@@ -126,4 +126,4 @@ static uint64_t gather_turn(struct tl_control *c, uint64_t now_ms) {
   return due_ms;
 }
 
-const struct tl_service tl_gather_service = {.name = "gather", .turn = gather_turn};
+const struct tl_control_service tl_gather_service = {.name = "gather", .turn = gather_turn};

@@ -63,7 +63,7 @@ static void keylog_stop(struct tl_control *c) {
   tl_keylog_off();
 }
 
-const struct tl_service tl_keylog_service = {
+const struct tl_control_service tl_keylog_service = {
     .name = "key log", .turn = keylog_turn, .stop = keylog_stop};
 
 static int switch_on(struct tl_control *c, const json_t *params, struct tl_answer *a) {

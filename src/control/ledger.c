@@ -376,7 +376,7 @@ static void ledger_stop(struct tl_control *c) {
   c->ledger = NULL;
 }
 
-const struct tl_service tl_ledger_service = {
+const struct tl_control_service tl_ledger_service = {
     .name = "ledger", .start = ledger_start, .turn = ledger_turn, .stop = ledger_stop};
 
 int tl_command_ledger(struct tl_control *c, struct tl_request *req, const json_t *params,

@@ -90,7 +90,7 @@ size_t tl_ledger_reloaded(struct tl_control *c, const struct tl_conf *before,
 /* An answer from a worker. */
 extern const struct tl_mail_kind tl_ledger_answer;
 /* Runs, when something asks for it or has come to its end. */
-extern const struct tl_service tl_ledger_service;
+extern const struct tl_control_service tl_ledger_service;
 
 /* ledger_judge.c */
 /* What must be done with IT, in *OUT (with references of its own); false: nothing. */

@@ -12,7 +12,7 @@
 #include "control/control_internal.h"
 
 /* Renews the staples that are due, of the domains in force. */
-extern const struct tl_service tl_ocsp_staple_service;
+extern const struct tl_control_service tl_ocsp_staple_service;
 /* For `ctl ocsp`: one object for each certificate with a staple. */
 json_t *tl_ocsp_staple_list(struct tl_control *c);
 
@@ -23,7 +23,7 @@ bool tl_ocsp_client_revoked(struct tl_control *c, const struct tl_tls_domain *d,
 /* A worker's struct tl_ocsp_ask. */
 extern const struct tl_mail_kind tl_ocsp_question;
 /* Releases the connections past their deadline. */
-extern const struct tl_service tl_ocsp_client_service;
+extern const struct tl_control_service tl_ocsp_client_service;
 json_t *tl_ocsp_client_list(const struct tl_control *c);
 
 /* Queries the responder at URL for the status of CERT, issued by ISSUER. */

@@ -324,7 +324,7 @@ static void client_stop(struct tl_control *c) {
   c->ocsp_client = NULL;
 }
 
-const struct tl_service tl_ocsp_client_service = {
+const struct tl_control_service tl_ocsp_client_service = {
     .name = "OCSP of clients", .start = client_start, .turn = client_turn, .stop = client_stop};
 
 json_t *tl_ocsp_client_list(const struct tl_control *c) {

@@ -190,7 +190,7 @@ static void staple_stop(struct tl_control *c) {
   c->ocsp_staple = NULL;
 }
 
-const struct tl_service tl_ocsp_staple_service = {
+const struct tl_control_service tl_ocsp_staple_service = {
     .name = "OCSP staples", .start = staple_start, .turn = staple_turn, .stop = staple_stop};
 
 static json_t *json_staple(const struct tl_tls_domain *d, struct tl_staple *s) {

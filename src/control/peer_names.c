@@ -165,7 +165,7 @@ static int names_run(struct tl_control *c) {
   return 0;
 }
 
-const struct tl_service tl_names_service = {
+const struct tl_control_service tl_names_service = {
     .name = "names of peers", .run = names_run, .turn = names_turn};
 
 /* ---- answers ---- */

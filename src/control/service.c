@@ -11,7 +11,7 @@
 /* Called when an event source other than itself was dispatched, before the loop sleeps. */
 static int on_after(sd_event_source *source, void *arg) {
   struct tl_control *c = arg;
-  struct tl_services *s = &c->services;
+  struct tl_control_services *s = &c->services;
   const uint64_t now_ms = tl_now_ms();
   uint64_t due_ms = TL_SERVICE_NEVER;
   (void)source;
@@ -30,18 +30,19 @@ static int on_time(sd_event_source *source, uint64_t usec, void *arg) {
 }
 
 static int start_all(struct tl_control *c) {
-  struct tl_services *s = &c->services;
+  struct tl_control_services *s = &c->services;
   for (; s->n_started < s->n; s->n_started++) {
-    const struct tl_service *one = s->list[s->n_started];
+    const struct tl_control_service *one = s->list[s->n_started];
     const int rc = one->start ? one->start(c) : 0;
     if (rc) return rc;
   }
   return 0;
 }
 
-int tl_services_start(struct tl_control *c, const struct tl_service *const *list, size_t n) {
-  struct tl_services *s = &c->services;
-  *s = (struct tl_services){.list = list, .n = n};
+int tl_services_start(struct tl_control *c, const struct tl_control_service *const *list,
+                      size_t n) {
+  struct tl_control_services *s = &c->services;
+  *s = (struct tl_control_services){.list = list, .n = n};
   int rc = TL_ENOMEM;
   /* The first turns come with the first round of the loop. */
   if (sd_event_add_time(c->event, &s->timer, CLOCK_MONOTONIC, 0, 1000, on_time, c) >= 0 &&
@@ -52,7 +53,7 @@ int tl_services_start(struct tl_control *c, const struct tl_service *const *list
 }
 
 int tl_services_run(struct tl_control *c) {
-  const struct tl_services *s = &c->services;
+  const struct tl_control_services *s = &c->services;
   int rc = 0;
   for (size_t i = 0; rc == 0 && i < s->n; i++)
     if (s->list[i]->run) rc = s->list[i]->run(c);
@@ -60,9 +61,9 @@ int tl_services_run(struct tl_control *c) {
 }
 
 void tl_services_stop(struct tl_control *c) {
-  struct tl_services *s = &c->services;
+  struct tl_control_services *s = &c->services;
   while (s->n_started > 0) {
-    const struct tl_service *one = s->list[--s->n_started];
+    const struct tl_control_service *one = s->list[--s->n_started];
     if (one->stop) one->stop(c);
   }
   s->timer = sd_event_source_unref(s->timer);

@@ -20,7 +20,7 @@ struct tl_control;
 #define TL_SERVICE_NEVER UINT64_MAX /* until something else happens */
 
 /* Any of the functions may be NULL. */
-struct tl_service {
+struct tl_control_service {
   const char *name;
   /* Before threads run and privileges are given up. Undoes what it did where it fails. */
   int (*start)(struct tl_control *c);
@@ -34,14 +34,14 @@ struct tl_service {
 };
 
 /* Those that run; part of struct tl_control. */
-struct tl_services {
-  const struct tl_service *const *list;
+struct tl_control_services {
+  const struct tl_control_service *const *list;
   size_t n, n_started;
   sd_event_source *timer, *after; /* of all turns: at the first time, and after other events */
 };
 
 /* Starts the N services of LIST in order; where one fails, those before it are stopped. */
-int tl_services_start(struct tl_control *c, const struct tl_service *const *list, size_t n);
+int tl_services_start(struct tl_control *c, const struct tl_control_service *const *list, size_t n);
 int tl_services_run(struct tl_control *c);
 /* In reverse order. */
 void tl_services_stop(struct tl_control *c);

@@ -53,5 +53,5 @@ static int signals_start(struct tl_control *c) {
   return TL_EIO;
 }
 
-const struct tl_service tl_signals_service = {
+const struct tl_control_service tl_signals_service = {
     .name = "signals", .start = signals_start, .stop = signals_stop};

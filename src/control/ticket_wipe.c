@@ -23,4 +23,4 @@ static uint64_t tickets_turn(struct tl_control *c, uint64_t now_ms) {
   return c->tickets_ms;
 }
 
-const struct tl_service tl_tickets_service = {.name = "ticket keys", .turn = tickets_turn};
+const struct tl_control_service tl_tickets_service = {.name = "ticket keys", .turn = tickets_turn};

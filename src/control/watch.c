@@ -168,8 +168,8 @@ static void watch_stop(struct tl_control *c) {
   c->watch = NULL;
 }
 
-const struct tl_service tl_watch_service = {.name = "files",
-                                            .start = watch_start,
-                                            .run = watch_run,
-                                            .turn = watch_turn,
-                                            .stop = watch_stop};
+const struct tl_control_service tl_watch_service = {.name = "files",
+                                                    .start = watch_start,
+                                                    .run = watch_run,
+                                                    .turn = watch_turn,
+                                                    .stop = watch_stop};
