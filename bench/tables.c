@@ -12,10 +12,9 @@
 #include <unistd.h>
 #include <urcu/urcu-memb.h>
 
-#include "tieline/conf.h"
 #include "tieline/log.h"
-#include "tieline/peer_table.h"
 #include "tieline/tls.h"
+#include "tieline/view.h"
 
 #define ROUNDS 200000u
 
@@ -61,20 +60,20 @@ static bool note_peer(void *arg, uint32_t number) {
   return true;
 }
 
-static double route_ns(const struct tl_conf *c, const char *user) {
+static double route_ns(const struct tl_view *v, const char *user) {
   struct tl_route_query q = {.user = tl_str_c(user), .host = TL_STR("carrier.example")};
   q.next_host = q.host;
   double began = now_s();
   for (unsigned i = 0; i < ROUNDS; i++) {
     q.peer = i | 1;
-    if (tl_route_index_find(&c->routes.index, &q, refuse_route, NULL) != TL_ROUTE_NONE) exit(2);
+    if (tl_route_index_find(&v->routes->index, &q, refuse_route, NULL) != TL_ROUTE_NONE) exit(2);
   }
   return (now_s() - began) * 1e9 / ROUNDS;
 }
 
 /* As a source is looked for: by its address, then by the networks. */
-static double source_ns(const struct tl_conf *c, unsigned first) {
-  struct tl_peer_table *t = tl_peer_table_current(c);
+static double source_ns(const struct tl_view *v, unsigned first) {
+  const struct tl_peer_table *t = v->peers;
   struct tl_addr a;
   if (tl_addr_parse(TL_STR("192.0.2.1"), 5060, &a)) exit(2);
   double began = now_s();
@@ -83,26 +82,24 @@ static double source_ns(const struct tl_conf *c, unsigned first) {
     tl_peer_index_by_addr(&t->index, &a, note_peer, NULL);
     tl_peer_index_by_network(&t->index, &a, note_peer, NULL);
   }
-  double ns = (now_s() - began) * 1e9 / ROUNDS;
-  tl_peer_table_unref(t);
-  return ns;
+  return (now_s() - began) * 1e9 / ROUNDS;
 }
 
 static void measure(unsigned n) {
   char file[] = "/tmp/tieline-tables-XXXXXX";
-  struct tl_conf *c;
+  struct tl_view *v;
   int fd = mkstemp(file);
   if (fd < 0) exit(2);
   close(fd);
   write_configuration(file, n);
   double began = now_s();
-  int rc = tl_conf_load(file, NULL, report_problem, NULL, &c);
+  int rc = tl_conf_load(file, NULL, report_problem, NULL, &v);
   double load_us = (now_s() - began) * 1e6 / n;
   unlink(file);
   if (rc) exit(2);
-  printf("%8u %10.1f %12.0f %12.0f %12.0f %12.0f\n", n, load_us, route_ns(c, "+4420123456"),
-         route_ns(c, "+491000007123"), source_ns(c, 0xc0000200), source_ns(c, 0x0a000000));
-  tl_conf_unref(c);
+  printf("%8u %10.1f %12.0f %12.0f %12.0f %12.0f\n", n, load_us, route_ns(v, "+4420123456"),
+         route_ns(v, "+491000007123"), source_ns(v, 0xc0000200), source_ns(v, 0x0a000000));
+  tl_view_unref(v);
 }
 
 int main(int argc, char **argv) {

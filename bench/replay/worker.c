@@ -50,13 +50,12 @@ void replay_worker_begin(const char *file) {
   urcu_memb_register_thread();
   tl_log_set_level(TL_LOG_ERROR);
   tl_tls_init();
-  struct tl_conf *conf = NULL;
-  if (tl_conf_load(file, NULL, report_problem, NULL, &conf))
+  struct tl_view *view = NULL;
+  if (tl_conf_load(file, NULL, report_problem, NULL, &view))
     replay_die("%s is not a good configuration", file);
-  rt.conf = conf;
+  tl_runtime_publish(&rt, view);
   /* The library whose calls bench/check counts. */
   tl_record_backend_set(TL_AEAD_EVP);
-  rt.generation = conf->generation;
   rt.n_worker = rt.n_handshaker = 1;
   rt.worker[0] = &px.th;
   rt.handshaker[0] = &handshaker;
@@ -117,8 +116,8 @@ static void make_records(struct tl_handoff *h, struct tl_record **out_theirs) {
 }
 
 static struct tl_tls_domain *find_domain(void) {
-  if (!rt.conf->n_domain) replay_die("the configuration has no TLS domain");
-  return tl_tls_domain_ref(rt.conf->domain[0]);
+  if (!rt.view->conf->n_domain) replay_die("the configuration has no TLS domain");
+  return tl_tls_domain_ref(rt.view->conf->domain[0]);
 }
 
 /* As a handshake thread would hand it over. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration: one immutable snapshot, built whole or not at all.
+ * The configuration: one immutable snapshot, built whole or not at all. Its peers
+ * and routes are tables of their own; a struct tl_view has all three.
  *
- * Ownership: tl_conf_load gives one reference; a snapshot and all it points to
- * lives until the last tl_conf_unref. Threads: read by any, changed by none.
+ * Ownership: counted references; a snapshot and all it points to lives until the
+ * last tl_conf_unref. Threads: read by any, changed by none.
  * Errors: TL_ECONFIG, each problem reported as "file:line: sentence".
  */
 #pragma once
@@ -12,11 +13,7 @@
 #include <stdio.h>
 
 #include "tieline/addr.h"
-#include "tieline/binding.h"
-#include "tieline/health.h"
 #include "tieline/log.h"
-#include "tieline/peer_addrs.h"
-#include "tieline/route_table.h"
 #include "tieline/tls.h"
 #include "tieline/transport.h"
 
@@ -29,88 +26,11 @@ struct tl_conf_listen {
   struct tl_tls_domain *domain; /* tls only; NULL: chosen by SNI alone */
 };
 
-/* What is known about the other side of a connection. Each level implies those after it. */
-enum tl_trust {
-  TL_TRUST_VERIFIED,  /* its certificate was verified */
-  TL_TRUST_ENCRYPTED, /* TLS, but no verified certificate */
-  TL_TRUST_ANY,
-};
-
 /* What to do with requests that name one of our domains in From without being entitled to it. */
 enum tl_anti_spoof {
   TL_SPOOF_OFF,
   TL_SPOOF_PEERS, /* refused from peers and from holders of certificates */
   TL_SPOOF_ALL,   /* refused from everybody */
-};
-
-struct tl_conf_peer {
-  char *name;
-  uint64_t id; /* the same in each snapshot: hash of the name */
-  char *uri;   /* as written */
-  enum tl_transport transport;
-  char *host;    /* host part of uri, brackets kept */
-  uint16_t port; /* never 0: the transport's default filled in */
-  bool sips;
-  bool any_port;                /* uri has none: SRV records say it (RFC 3263) */
-  bool any_transport;           /* nor a transport: NAPTR records do */
-  struct tl_tls_domain *domain; /* for TLS; NULL: chosen by destination */
-  char *identity;               /* name its certificate must carry; defaults to host */
-  char **identities;            /* all names that tell it, identity first; NULL: identity alone */
-  char **domains;               /* others that it may name in From, lower case; NULL: none */
-  size_t n_network;
-  struct tl_network *network; /* source networks where no certificate identifies it; none: addr */
-  struct tl_binding *binding; /* further demands on its certificate; NULL: none */
-  bool by_cert;               /* identified by its certificate alone, unless it has networks */
-  bool transit;               /* forwards third parties' requests: From is not checked */
-  bool tls_only;              /* neither reached nor recognised without TLS */
-  bool preloaded;             /* may send a Route to third parties without our token */
-  bool revalidate;            /* in-dialog requests are checked as initial ones are */
-  bool check_set;             /* check_from is set here, else the TLS domain's applies */
-  enum tl_check_from check_from;
-  size_t n_addr; /* found when the snapshot was built, in order of preference */
-  struct tl_addr *addr;
-  uint8_t *via;                /* enum tl_transport of each address */
-  uint32_t max_cps;            /* 0: no limit */
-  uint32_t max_calls;          /* concurrent, in the whole process, 0: no limit */
-  uint32_t max_connections;    /* opened from its address, 0: limits.max_connections_peer */
-  uint32_t max_message;        /* bytes of a message sent to it, 0: no limit */
-  uint32_t probe_ms;           /* 0: none */
-  uint32_t retry_after_max_ms; /* longest pause after a 503 with Retry-After, 0: none */
-  struct tl_health *health;    /* a reference, shared by all snapshots that keep the uri */
-  struct tl_peer_addrs *addrs; /* the same; its current addresses */
-  uint32_t max_age_ms;         /* of a connection to it, 0: as its TLS domain says */
-};
-
-/* What a route does with several targets (RFC 3261 16.6). */
-enum tl_fork {
-  TL_FORK_FAILOVER, /* the next one after no connection, no answer or a 503 */
-  TL_FORK_SERIAL,   /* the next one after any final response but 2xx and 6xx */
-  TL_FORK_PARALLEL, /* all at once */
-};
-
-struct tl_conf_route {
-  char *name;
-  uint64_t id;      /* siphash-stable over reloads: hash of the name */
-  char *to_prefix;  /* prefix of the Request-URI's user, NULL: any */
-  char **to_domain; /* Request-URI hosts, lower case, NULL-terminated; NULL: any */
-  char **from_peer; /* names of peers the request may come from; NULL: any */
-  unsigned strip;   /* characters off the user's front */
-  char *prepend;    /* put before the user, NULL: nothing */
-  size_t n_from;
-  struct tl_conf_peer **from;          /* the same as peers */
-  bool verified_only, unverified_only; /* peer_verified */
-  enum tl_trust trust;                 /* required of the source */
-  /* Globs, one of which must match the verified certificate, NULL-terminated; NULL: any. */
-  char **peer_subject, **peer_issuer, **peer_san, **peer_fingerprint, **peer_anchor;
-  bool relay_request_uri; /* forward to where the Request-URI (or next Route) points */
-  size_t n_relay_network;
-  struct tl_network *relay_network; /* inner networks that relay may reach from outside */
-  bool preloaded;                   /* accepts a Route to third parties without our token */
-  enum tl_fork fork;                /* several targets: one after the other, or all */
-  bool stateless;                   /* forwarded without a transaction (RFC 3261 16.11) */
-  struct tl_tls_domain *domain;     /* overrides for TLS targets; may be NULL */
-  size_t n_peer;
-  struct tl_conf_peer **peer; /* tried in order */
 };
 
 /* A line of the identity map. */
@@ -168,8 +88,7 @@ struct tl_conf {
   enum tl_log_target log_target;
   enum tl_records_mode records;
   bool server_header;
-  bool bounds_messages; /* some peer has max_message */
-  bool watch_files;     /* reload when a file of the configuration changes */
+  bool watch_files; /* reload when a file of the configuration changes */
   enum tl_reload_drain reload_drain;
   enum tl_anti_spoof anti_spoof;
   uint32_t crl_refresh_ms;
@@ -183,13 +102,6 @@ struct tl_conf {
   size_t n_domain;
   struct tl_tls_domain **domain;
   struct tl_tls_set tls_set;
-  size_t n_peer;
-  struct tl_conf_peer *peer;
-  _Atomic(struct tl_peer_table *) peers; /* read with tl_peer_table_current only */
-  _Atomic uint64_t peers_generation;     /* of that table */
-  size_t n_route;
-  struct tl_conf_route *route;
-  struct tl_route_table routes; /* the same, to be searched */
   char **local_domains;    /* lower case, NULL-terminated: `domains` and every advertised host */
   struct tl_conf_map *map; /* private: for tl_conf_mapped; NULL: no identity_map */
   struct tl_conf_names *names; /* private: for tl_conf_is_local */
@@ -199,19 +111,17 @@ struct tl_conf {
 /* Called once per problem. LINE 0: the file as a whole. Warnings go to the log instead. */
 typedef void (*tl_conf_report_fn)(void *arg, const char *file, int line, const char *sentence);
 
+struct tl_view;
+
 /* Reads FILE and builds everything it names: certificates, keys, addresses. With PREVIOUS, options
- * that cannot change while running are compared with it (a change is refused with file:line), and
- * the generation counts on from it. */
-int tl_conf_load(const char *file, const struct tl_conf *previous, tl_conf_report_fn report,
-                 void *arg, struct tl_conf **out);
+ * that cannot change while running are compared with it (a change is refused with file:line), what
+ * is known of its peers is taken over, and the generation counts on from it. */
+int tl_conf_load(const char *file, const struct tl_view *previous, tl_conf_report_fn report,
+                 void *arg, struct tl_view **out);
 struct tl_conf *tl_conf_ref(struct tl_conf *c);
 void tl_conf_unref(struct tl_conf *c);
 /* The resolved configuration, every option with its value; EXPLAIN adds each option's reason. */
-void tl_conf_print(const struct tl_conf *c, bool explain, FILE *f);
-
-/* The addresses that were found while P's snapshot was built, as a list with one reference; NULL
- * when memory is short. */
-struct tl_addr_list *tl_conf_peer_found(const struct tl_conf_peer *p);
+void tl_conf_print(const struct tl_view *v, bool explain, FILE *f);
 
 /* Calls FN for each file and directory that C names, its own files included, and also for PEM text
  * and URIs given in the place of a file. */

@@ -1,36 +1,102 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The peers of a configuration with the addresses that they have at present, found
- * by id, address, network and the names of their certificates. A table never
- * changes: when an address does, another one is published with a generation of its
- * own.
+ * The peers with the addresses that they have at present, found by id, address,
+ * network and the names of their certificates. A table never changes: when an
+ * address does, another one is published with a generation of its own.
  *
- * Ownership: counted references; it refers to the peers of the configuration, which
- * must outlive it. Threads: read by any; made and published by the control thread.
- * Errors: NULL: memory is short.
+ * Ownership: counted references. A table owns its peers, together with those tables
+ * that differ from it in addresses only. Threads: read by any; made by the control
+ * thread, and published in a view. Errors: NULL: memory is short.
  */
 #pragma once
 
-#include "tieline/conf.h"
+#include "tieline/addr.h"
+#include "tieline/binding.h"
+#include "tieline/health.h"
+#include "tieline/peer_addrs.h"
 #include "tieline/peer_index.h"
+#include "tieline/tls.h"
+#include "tieline/transport.h"
+
+struct tl_conf_peer {
+  char *name;
+  uint64_t id; /* the same in each table: hash of the name */
+  char *uri;   /* as written */
+  enum tl_transport transport;
+  char *host;    /* host part of uri, brackets kept */
+  uint16_t port; /* never 0: the transport's default filled in */
+  bool sips;
+  bool any_port;                /* uri has none: SRV records say it (RFC 3263) */
+  bool any_transport;           /* nor a transport: NAPTR records do */
+  struct tl_tls_domain *domain; /* for TLS, a reference; NULL: chosen by destination */
+  char *identity;               /* name its certificate must carry; defaults to host */
+  char **identities;            /* all names that tell it, identity first; NULL: identity alone */
+  char **domains;               /* others that it may name in From, lower case; NULL: none */
+  size_t n_network;
+  struct tl_network *network; /* source networks where no certificate identifies it; none: addr */
+  struct tl_binding *binding; /* further demands on its certificate; NULL: none */
+  bool by_cert;               /* identified by its certificate alone, unless it has networks */
+  bool transit;               /* forwards third parties' requests: From is not checked */
+  bool tls_only;              /* neither reached nor recognised without TLS */
+  bool preloaded;             /* may send a Route to third parties without our token */
+  bool revalidate;            /* in-dialog requests are checked as initial ones are */
+  bool check_set;             /* check_from is set here, else the TLS domain's applies */
+  enum tl_check_from check_from;
+  size_t n_addr; /* found when the table was built, in order of preference */
+  struct tl_addr *addr;
+  uint8_t *via;                /* enum tl_transport of each address */
+  uint32_t max_cps;            /* 0: no limit */
+  uint32_t max_calls;          /* concurrent, in the whole process, 0: no limit */
+  uint32_t max_connections;    /* opened from its address, 0: limits.max_connections_peer */
+  uint32_t max_message;        /* bytes of a message sent to it, 0: no limit */
+  uint32_t probe_ms;           /* 0: none */
+  uint32_t retry_after_max_ms; /* longest pause after a 503 with Retry-After, 0: none */
+  struct tl_health *health;    /* a reference, shared by all tables that keep the uri */
+  struct tl_peer_addrs *addrs; /* the same; its current addresses */
+  uint32_t max_age_ms;         /* of a connection to it, 0: as its TLS domain says */
+};
+
+struct tl_raw;
+
+/* The peers as they are configured. */
+struct tl_peer_set {
+  _Atomic uint32_t refs;
+  uint64_t generation; /* no other set of the process has it */
+  size_t n;
+  struct tl_conf_peer *peer;
+  struct tl_raw *raw; /* a reference: the blocks that they were made of, in the same order */
+};
 
 struct tl_peer_table {
   _Atomic uint32_t refs;
-  uint64_t generation;         /* no other table of the process has it */
-  size_t n;                    /* peers of the configuration */
+  uint64_t generation; /* no other table of the process has it */
+  size_t n;
+  const struct tl_conf_peer *peer;
   struct tl_addr_list **addrs; /* of each, a reference */
-  struct tl_peer_index index;  /* numbers are those of the configuration */
+  struct tl_peer_index index;  /* numbers are those of PEER */
   bool has_tls_only;           /* some peer may be reached by TLS only */
+  bool bounds_messages;        /* some peer has max_message */
+  struct tl_peer_set *set;     /* a reference: what owns PEER */
 };
 
-/* Of the peers of C with their addresses of now; one reference. */
-struct tl_peer_table *tl_peer_table_new(const struct tl_conf *c);
+struct tl_peer_set *tl_peer_set_ref(struct tl_peer_set *s);
+void tl_peer_set_unref(struct tl_peer_set *s);
+
+/* Of the peers of S with their addresses of now; one reference. Takes a reference to S. */
+struct tl_peer_table *tl_peer_table_new(struct tl_peer_set *s);
 struct tl_peer_table *tl_peer_table_ref(struct tl_peer_table *t);
 void tl_peer_table_unref(struct tl_peer_table *t);
 
-/* C's table of now with a reference for the caller; takes no lock. */
-struct tl_peer_table *tl_peer_table_current(const struct tl_conf *c);
-/* The same table's generation, to see whether it is another one; no reference is taken. */
-uint64_t tl_peer_table_generation(const struct tl_conf *c);
-/* T (taken over) is C's from now on; returns when nobody can still be taking the old one. */
-void tl_peer_table_publish(struct tl_conf *c, struct tl_peer_table *t);
+/* Where PEER, of T, is reached. */
+static inline const struct tl_addr_list *tl_peer_table_addrs(const struct tl_peer_table *t,
+                                                             const struct tl_conf_peer *peer) {
+  return t->addrs[peer - t->peer];
+}
+/* The peer with ID, or NULL. */
+const struct tl_conf_peer *tl_peer_table_by_id(const struct tl_peer_table *t, uint64_t id);
+/* The peer called NAME, or NULL. */
+const struct tl_conf_peer *tl_peer_table_by_name(const struct tl_peer_table *t, const char *name);
+
+/* The addresses that were found while P's table was built, as a list with one reference; NULL when
+ * memory is short. */
+struct tl_addr_list *tl_conf_peer_found(const struct tl_conf_peer *p);

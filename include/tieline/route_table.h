@@ -1,25 +1,69 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The routes of a configuration, found by id and by what they demand of a request.
+ * The routes, found by id and by what they demand of a request. A table never
+ * changes: another one is published with a generation of its own.
  *
- * Ownership: a part of its configuration. Threads: filled while that is built, then
- * read by any. Errors: TL_ENOMEM.
+ * Ownership: counted references. A table owns its routes and holds the peers that
+ * they lead to. Threads: read by any; made by the control thread, and published in a
+ * view. Errors: NULL: memory is short.
  */
 #pragma once
 
 #include "tieline/index_map.h"
+#include "tieline/peer_table.h"
 #include "tieline/route_index.h"
 
-struct tl_conf;
-struct tl_conf_route;
-
-struct tl_route_table {
-  struct tl_route_index index; /* numbers are those of the configuration */
-  struct tl_index_map ids;
+/* What is known about the other side of a connection. Each level implies those after it. */
+enum tl_trust {
+  TL_TRUST_VERIFIED,  /* its certificate was verified */
+  TL_TRUST_ENCRYPTED, /* TLS, but no verified certificate */
+  TL_TRUST_ANY,
 };
 
-/* Fills C's table from its routes. */
-int tl_route_table_fill(struct tl_conf *c);
-void tl_route_table_clear(struct tl_route_table *t);
-/* C's route with that id, or NULL. */
-const struct tl_conf_route *tl_route_table_by_id(const struct tl_conf *c, uint64_t id);
+/* What a route does with several targets (RFC 3261 16.6). */
+enum tl_fork {
+  TL_FORK_FAILOVER, /* the next one after no connection, no answer or a 503 */
+  TL_FORK_SERIAL,   /* the next one after any final response but 2xx and 6xx */
+  TL_FORK_PARALLEL, /* all at once */
+};
+
+struct tl_conf_route {
+  char *name;
+  uint64_t id;      /* siphash-stable over reloads: hash of the name */
+  char *to_prefix;  /* prefix of the Request-URI's user, NULL: any */
+  char **to_domain; /* Request-URI hosts, lower case, NULL-terminated; NULL: any */
+  char **from_peer; /* names of peers the request may come from; NULL: any */
+  unsigned strip;   /* characters off the user's front */
+  char *prepend;    /* put before the user, NULL: nothing */
+  size_t n_from;
+  const struct tl_conf_peer **from;    /* the same as peers */
+  bool verified_only, unverified_only; /* peer_verified */
+  enum tl_trust trust;                 /* required of the source */
+  /* Globs, one of which must match the verified certificate, NULL-terminated; NULL: any. */
+  char **peer_subject, **peer_issuer, **peer_san, **peer_fingerprint, **peer_anchor;
+  bool relay_request_uri; /* forward to where the Request-URI (or next Route) points */
+  size_t n_relay_network;
+  struct tl_network *relay_network; /* inner networks that relay may reach from outside */
+  bool preloaded;                   /* accepts a Route to third parties without our token */
+  enum tl_fork fork;                /* several targets: one after the other, or all */
+  bool stateless;                   /* forwarded without a transaction (RFC 3261 16.11) */
+  struct tl_tls_domain *domain;     /* a reference: overrides for TLS targets; may be NULL */
+  size_t n_peer;
+  const struct tl_conf_peer **peer; /* tried in order */
+};
+
+struct tl_route_table {
+  _Atomic uint32_t refs;
+  uint64_t generation; /* no other table of the process has it */
+  size_t n;
+  struct tl_conf_route *route;
+  struct tl_route_index index; /* numbers are those of ROUTE */
+  struct tl_index_map ids;
+  struct tl_peer_set *peers; /* a reference: those that the routes lead to */
+  struct tl_raw *raw;        /* a reference: the blocks that they were made of */
+};
+
+struct tl_route_table *tl_route_table_ref(struct tl_route_table *t);
+void tl_route_table_unref(struct tl_route_table *t);
+/* The route with that id, or NULL. */
+const struct tl_conf_route *tl_route_table_by_id(const struct tl_route_table *t, uint64_t id);

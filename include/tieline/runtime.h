@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the threads of one process share: the published snapshot, each other's
+ * What the threads of one process share: the published view, each other's
  * mailboxes, and the kernel's capabilities. Payloads of mails are declared by the
  * files that own them.
  *
@@ -22,6 +22,7 @@
 #define TL_THREADS_MAX 64
 
 struct tl_conf;
+struct tl_view;
 struct tl_runtime;
 
 /* A connection's name across threads: worker, slot and generation of the slot. 0 = none. */
@@ -53,19 +54,27 @@ struct tl_runtime {
   struct tl_mailbox resolver;
   struct tl_counters resolver_counters;
   struct tl_mail_address ocsp_questions; /* struct tl_ocsp_ask; TO is NULL: nobody answers them */
-  _Atomic(struct tl_conf *) conf;        /* published; read with tl_runtime_conf only */
-  _Atomic uint64_t generation;           /* of the published snapshot, read relaxed */
+  _Atomic(struct tl_view *) view;        /* published: the control thread's */
+  _Atomic uint64_t published;            /* how many views have been */
+  _Atomic uint64_t generation;           /* of the published configuration */
   _Atomic uint32_t connections;          /* stream connections of the whole process */
   struct tl_calls calls;                 /* toward peers that have max_calls */
   _Atomic int64_t next_expiry;   /* earliest notAfter that verified connections rest on, 0: none */
   _Atomic bool reverify_pending; /* a connection came that was made under a former TLS domain */
 };
 
-/* The published snapshot with a reference for the caller. */
+/* The published configuration with a reference for the caller. Takes no lock. */
 struct tl_conf *tl_runtime_conf(struct tl_runtime *rt);
-/* Publishes C (takes the caller's reference), waits until no reader can still be taking the old
- * one, drops it and tells every thread. Control thread only. */
-void tl_runtime_publish(struct tl_runtime *rt, struct tl_conf *c);
+/* A view of the caller's own of what is published; NULL when memory is short. Takes no lock. */
+struct tl_view *tl_runtime_view(struct tl_runtime *rt);
+/* The published view itself, until the caller publishes another one. Control thread only. */
+static inline const struct tl_view *tl_runtime_published(struct tl_runtime *rt) {
+  return atomic_load_explicit(&rt->view, memory_order_relaxed);
+}
+/* Publishes V (takes the caller's reference, the only one), waits until no reader can still be
+ * taking the old one, drops it, and tells every thread if the configuration is another. Control
+ * thread only. */
+void tl_runtime_publish(struct tl_runtime *rt, struct tl_view *v);
 /* A verified connection rests on something that ends AT (0: unknown). True when that is the next
  * such moment, so that the control thread must be woken. Any thread. */
 bool tl_runtime_expiry(struct tl_runtime *rt, time_t at);

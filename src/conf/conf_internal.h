@@ -14,6 +14,7 @@
 
 #include "tieline/conf.h"
 #include "tieline/err.h"
+#include "tieline/view.h"
 
 #define TL_CONF_INCLUDE_MAX 10 /* depth of include() */
 /* Bytes of all files together: 100,000 peers and as many routes, at 200 to 300 bytes each. It
@@ -204,8 +205,10 @@ struct tl_blocks {
   size_t n_slot;  /* a power of two */
 };
 
-/* Everything as written, defaults filled in; kept by the snapshot for printing and reloads. */
+/* Everything as written, defaults filled in; kept by what is made of it, for printing and reloads.
+ */
 struct tl_raw {
+  _Atomic uint32_t refs;
   struct tl_conf_source source;
   char *dir;      /* of the main file: relative file names start here */
   char *database; /* "file" of positions that are rows of tls_database, NULL: none */
@@ -273,7 +276,10 @@ int tl_conf_check(struct tl_raw *r, struct tl_conf_ctx *ctx);
 /* Runs between the two: turns the rows of tls_database into TLS domains beside those of the files.
  * A row named default replaces the files' default. */
 int tl_conf_read_database(struct tl_raw *r, struct tl_conf_ctx *ctx);
-void tl_raw_free(struct tl_raw *r);
+struct tl_raw *tl_raw_new(void);
+struct tl_raw *tl_raw_ref(struct tl_raw *r);
+/* R may be NULL. */
+void tl_raw_unref(struct tl_raw *r);
 
 /* ---- addresses as written ---- */
 
@@ -301,17 +307,31 @@ int tl_conf_parse_method(const char *text, int *out_min, int *out_max, const cha
 int tl_conf_build(struct tl_conf *c, const struct tl_conf *previous, struct tl_conf_ctx *ctx);
 int tl_conf_build_domains(struct tl_conf *c, const struct tl_conf *previous,
                           struct tl_conf_ctx *ctx);
-/* The peer of C named NAME, or NULL. Constant time. */
-struct tl_conf_peer *tl_conf_peer_named(const struct tl_conf *c, const char *name);
-/* conf_peer.c: a peer's identity, and a route's conditions on the source of a request. */
+/* The TLS domain of C named NAME (may be NULL), or NULL. Constant time. */
+struct tl_tls_domain *tl_conf_domain_named(const struct tl_conf *c, const char *name);
+/* The same name gives the same id in every table. */
+uint64_t tl_conf_stable_id(const char *name);
+
+/* conf_peer.c. The peers of C->raw, whose TLS domains are C's; PREVIOUS (may be NULL) lends what is
+ * known of them. */
 void tl_conf_check_identity(const struct tl_block *b, enum tl_transport t, struct tl_conf_ctx *ctx);
+int tl_conf_build_peers(const struct tl_conf *c, const struct tl_peer_table *previous,
+                        struct tl_conf_ctx *ctx, struct tl_peer_set **out);
+/* conf_route.c: conditions on the source of a request; the routes of C->raw to PEERS. */
 void tl_conf_check_source(const struct tl_block *b, struct tl_conf_ctx *ctx);
-int tl_conf_build_identity(const struct tl_conf *c, const struct tl_block *b,
-                           struct tl_conf_peer *p, struct tl_conf_ctx *ctx);
-int tl_conf_build_source(const struct tl_conf *c, const struct tl_block *b,
-                         struct tl_conf_route *r);
-void tl_conf_free_identity(struct tl_conf_peer *p);
-void tl_conf_free_source(struct tl_conf_route *r);
+int tl_conf_build_routes(const struct tl_conf *c, struct tl_peer_set *peers,
+                         struct tl_route_table **out);
+/* route_table.c: an empty table, with a reference to each; then route NUMBER of T is indexed. */
+struct tl_route_table *tl_route_table_new(struct tl_peer_set *peers, struct tl_raw *raw);
+int tl_route_table_index(struct tl_route_table *t, uint32_t number);
+
+/* conf_list.c. Copies FROM (NULL: nothing), LOW in lower case; *OUT may hold a part on TL_ENOMEM.
+ */
+int tl_conf_list_copy(char *const *from, bool low, char ***out);
+void tl_conf_list_free(char **l);
+void tl_conf_check_networks(const struct tl_block *b, const char *option, char *const *list,
+                            struct tl_conf_ctx *ctx);
+int tl_conf_build_networks(char *const *list, struct tl_network **out, size_t *out_n);
 /* Warns of suites whose records the running kernel cannot take. */
 void tl_conf_warn_offload(const struct tl_conf *c, struct tl_conf_ctx *ctx);
 /* The suites of CTX that a kernel with CAN does not take, separated by blanks. */

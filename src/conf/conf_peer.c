@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A peer's identity and a route's conditions on the source of a request: lists,
- * networks, bindings to authorities and keys. Addresses are conf_build.c's.
+ * From checked blocks to the set of peers: addresses, identities, bindings to
+ * authorities and keys, and what is known of each from the set before.
  */
-#include <ctype.h>
 #include <stdlib.h>
 
 #include "conf/conf_internal.h"
+
+#define RESOLVE_TIMEOUT_MS 5000
 
 /* ---- checks, without files ---- */
 
@@ -18,17 +19,6 @@ static void check_hosts(const struct tl_block *b, const char *option, char *cons
     if (tl_conf_parse_hostport(*list, &host, &port) || port)
       tl_conf_fail(ctx, tl_block_at(b, option), "%s is a host name or a list of them, not \"%s\"",
                    option, *list);
-}
-
-static void check_networks(const struct tl_block *b, const char *option, char *const *list,
-                           struct tl_conf_ctx *ctx) {
-  struct tl_network net;
-  for (; list && *list; list++)
-    if (tl_network_parse(tl_str_c(*list), &net))
-      tl_conf_fail(ctx, tl_block_at(b, option),
-                   "\"%s\" is no network: write \"192.0.2.0/24\" with no bit set behind the "
-                   "prefix, or an address",
-                   *list);
 }
 
 void tl_conf_check_identity(const struct tl_block *b, enum tl_transport t,
@@ -50,7 +40,7 @@ void tl_conf_check_identity(const struct tl_block *b, enum tl_transport t,
                  tl_transport_param(t));
   check_hosts(b, "identity", p->identity, ctx);
   check_hosts(b, "domains", p->domains, ctx);
-  check_networks(b, "networks", p->networks, ctx);
+  tl_conf_check_networks(b, "networks", p->networks, ctx);
   for (char **d = p->spki_sha256; d && *d; d++)
     if (tl_binding_parse_pin(*d, pin))
       tl_conf_fail(ctx, tl_block_at(b, "spki_sha256"),
@@ -61,49 +51,7 @@ void tl_conf_check_identity(const struct tl_block *b, enum tl_transport t,
                  p->domains ? "domains" : "check_from");
 }
 
-void tl_conf_check_source(const struct tl_block *b, struct tl_conf_ctx *ctx) {
-  const struct tl_v_route *r = b->values;
-  bool names =
-      r->peer_subject || r->peer_issuer || r->peer_san || r->peer_fingerprint || r->peer_anchor;
-  if (names && r->peer_verified == TL_WORD_FALSE)
-    tl_conf_fail(ctx, tl_block_at(b, "peer_verified"),
-                 "peer_verified = false never meets a condition on a verified certificate");
-  check_networks(b, "relay_networks", r->relay_networks, ctx);
-  if (r->relay_networks && r->relay == TL_CONF_UNSET)
-    tl_conf_fail(ctx, tl_block_at(b, "relay_networks"),
-                 "relay_networks means nothing without relay: peers are reached wherever they are");
-}
-
-/* ---- lists ---- */
-
-static void list_free(char **l) {
-  for (size_t i = 0; l && l[i]; i++) free(l[i]);
-  free(l);
-}
-
-static int copy_list(char *const *from, bool low, char ***out) {
-  size_t n = 0;
-  while (from && from[n]) n++;
-  if (n == 0) return TL_OK;
-  if (!(*out = calloc(n + 1, sizeof(**out)))) return TL_ENOMEM;
-  for (size_t i = 0; i < n; i++) {
-    if (!((*out)[i] = strdup(from[i]))) return TL_ENOMEM;
-    for (char *p = (*out)[i]; low && *p; p++) *p = (char)tolower((unsigned char)*p);
-  }
-  return TL_OK;
-}
-
-/* ---- peers ---- */
-
-static int build_networks(char *const *list, struct tl_network **out, size_t *out_n) {
-  size_t n = 0;
-  while (list && list[n]) n++;
-  if (n == 0) return TL_OK;
-  if (!(*out = calloc(n, sizeof(**out)))) return TL_ENOMEM;
-  for (; *out_n < n; ++*out_n)
-    if (tl_network_parse(tl_str_c(list[*out_n]), &(*out)[*out_n])) return TL_ECONFIG;
-  return TL_OK;
-}
+/* ---- identity ---- */
 
 static int build_binding(const struct tl_block *b, struct tl_conf_peer *p,
                          struct tl_conf_ctx *ctx) {
@@ -117,14 +65,14 @@ static int build_binding(const struct tl_block *b, struct tl_conf_peer *p,
   return rc;
 }
 
-int tl_conf_build_identity(const struct tl_conf *c, const struct tl_block *b,
-                           struct tl_conf_peer *p, struct tl_conf_ctx *ctx) {
+static int build_identity(const struct tl_conf *c, const struct tl_block *b, struct tl_conf_peer *p,
+                          struct tl_conf_ctx *ctx) {
   const struct tl_v_peer *v = b->values;
   enum tl_choice rule;
   struct tl_addr none = {0};
-  int rc = copy_list(v->identity, true, &p->identities);
-  if (!rc) rc = copy_list(v->domains, true, &p->domains);
-  if (!rc) rc = build_networks(v->networks, &p->network, &p->n_network);
+  int rc = tl_conf_list_copy(v->identity, true, &p->identities);
+  if (!rc) rc = tl_conf_list_copy(v->domains, true, &p->domains);
+  if (!rc) rc = tl_conf_build_networks(v->networks, &p->network, &p->n_network);
   if (!rc) rc = build_binding(b, p, ctx);
   p->transit = v->transit;
   p->tls_only = v->tls_only || p->sips;
@@ -152,44 +100,187 @@ struct tl_addr_list *tl_conf_peer_found(const struct tl_conf_peer *p) {
   return l;
 }
 
-void tl_conf_free_identity(struct tl_conf_peer *p) {
-  list_free(p->identities);
-  list_free(p->domains);
+static void free_peer(struct tl_conf_peer *p) {
+  free(p->name);
+  free(p->uri);
+  free(p->host);
+  free(p->identity);
+  free(p->addr);
+  free(p->via);
+  tl_health_unref(p->health);
+  tl_peer_addrs_unref(p->addrs);
+  tl_tls_domain_unref(p->domain);
+  tl_conf_list_free(p->identities);
+  tl_conf_list_free(p->domains);
   free(p->network);
   tl_binding_unref(p->binding);
 }
 
-/* ---- routes ---- */
+/* ---- the set ---- */
 
-int tl_conf_build_source(const struct tl_conf *c, const struct tl_block *b,
-                         struct tl_conf_route *r) {
-  const struct tl_v_route *v = b->values;
-  size_t n = 0;
-  int rc = copy_list(v->peer_subject, false, &r->peer_subject);
-  if (!rc) rc = copy_list(v->peer_issuer, false, &r->peer_issuer);
-  if (!rc) rc = copy_list(v->peer_san, false, &r->peer_san);
-  if (!rc) rc = copy_list(v->peer_fingerprint, false, &r->peer_fingerprint);
-  if (!rc) rc = copy_list(v->peer_anchor, false, &r->peer_anchor);
-  if (!rc) rc = build_networks(v->relay_networks, &r->relay_network, &r->n_relay_network);
-  if (rc) return rc;
-  r->preloaded = v->preloaded_route;
-  r->verified_only = v->peer_verified == TL_WORD_TRUE;
-  r->unverified_only = v->peer_verified == TL_WORD_FALSE;
-  r->trust = v->trust == TL_CONF_UNSET ? TL_TRUST_ANY : (enum tl_trust)v->trust;
-  while (r->from_peer && r->from_peer[n]) n++;
-  if (n == 0) return TL_OK;
-  if (!(r->from = calloc(n, sizeof(*r->from)))) return TL_ENOMEM;
-  for (; r->n_from < n; r->n_from++)
-    if (!(r->from[r->n_from] = tl_conf_peer_named(c, r->from_peer[r->n_from]))) return TL_ECONFIG;
-  return TL_OK;
+static int build_peer(const struct tl_conf *c, const struct tl_block *b, struct tl_conf_peer *p) {
+  const struct tl_v_peer *v = b->values;
+  struct tl_conf_peer_uri u;
+  struct tl_addr a;
+  const char *err;
+  if (tl_conf_parse_peer_uri(v->uri, &u, &err)) return TL_ECONFIG;
+  struct tl_str host = u.host;
+  p->transport = u.transport;
+  p->port = u.port ? u.port : tl_transport_port(u.transport);
+  p->sips = u.sips;
+  p->any_port = u.port == 0;
+  p->any_transport = p->any_port && u.any_transport;
+  p->name = strdup(b->title);
+  p->id = tl_conf_stable_id(b->title);
+  p->uri = strdup(v->uri);
+  p->host = strndup(host.p, host.n);
+  struct tl_tls_domain *domain = tl_conf_domain_named(c, v->tls_domain);
+  if (domain) p->domain = tl_tls_domain_ref(domain);
+  p->max_cps = v->max_cps;
+  p->max_calls = v->max_calls;
+  p->max_connections = v->max_connections;
+  p->max_message = v->max_message;
+  p->probe_ms = v->probe;
+  p->retry_after_max_ms = v->retry_after_max;
+  p->max_age_ms = v->max_age;
+  bool bracket = host.n > 2 && *host.p == '[';
+  p->identity =
+      v->identity ? strdup(v->identity[0]) : strndup(host.p + bracket, host.n - (bracket ? 2 : 0));
+  if (!p->name || !p->uri || !p->host || !p->identity) return TL_ENOMEM;
+  if (tl_addr_parse(host, p->port, &a)) return 0;
+  p->addr = malloc(sizeof(*p->addr));
+  p->via = malloc(sizeof(*p->via));
+  if (!p->addr || !p->via) return TL_ENOMEM;
+  p->addr[0] = a;
+  p->via[0] = (uint8_t)p->transport;
+  p->n_addr = 1;
+  return 0;
 }
 
-void tl_conf_free_source(struct tl_conf_route *r) {
-  list_free(r->peer_subject);
-  list_free(r->peer_issuer);
-  list_free(r->peer_san);
-  list_free(r->peer_fingerprint);
-  list_free(r->peer_anchor);
-  free(r->relay_network);
-  free(r->from);
+/* The peer of the same name and uri in the table before. */
+static const struct tl_conf_peer *peer_before(const struct tl_peer_table *previous,
+                                              const struct tl_conf_peer *p) {
+  const struct tl_conf_peer *was = previous ? tl_peer_table_by_name(previous, p->name) : NULL;
+  return was && strcmp(was->uri, p->uri) == 0 ? was : NULL;
+}
+
+/* A reload while the name servers are down must not lose known addresses. */
+static int keep_addresses(const struct tl_addr_list *l, struct tl_conf_peer *p) {
+  if (p->n_addr || l->n == 0) return 0;
+  p->addr = calloc(l->n, sizeof(*p->addr));
+  p->via = calloc(l->n, sizeof(*p->via));
+  if (!p->addr || !p->via) return TL_ENOMEM;
+  for (; p->n_addr < l->n; p->n_addr++) {
+    p->addr[p->n_addr] = l->at[p->n_addr].addr;
+    p->via[p->n_addr] = l->at[p->n_addr].via;
+  }
+  return 0;
+}
+
+/* What is known of the peer at run time survives a reload that does not change its uri. */
+static int take_known(const struct tl_conf_peer *was, struct tl_conf_peer *p) {
+  if (was) {
+    p->health = tl_health_ref(was->health);
+    p->addrs = tl_peer_addrs_ref(was->addrs);
+    struct tl_addr_list *l = tl_peer_addrs_current(p->addrs);
+    int rc = keep_addresses(l, p);
+    tl_addr_list_unref(l);
+    return rc;
+  }
+  struct tl_addr numeric;
+  bool named = tl_addr_parse(tl_str_c(p->host), p->port, &numeric) != TL_OK;
+  p->health = tl_health_new();
+  p->addrs = tl_peer_addrs_new(tl_conf_peer_found(p), named);
+  return p->health && p->addrs ? 0 : TL_ENOMEM;
+}
+
+static int resolve_peers(struct tl_peer_set *s, struct tl_conf_ctx *ctx) {
+  struct tl_conf_lookup *l = calloc(s->n + 1, sizeof(*l));
+  size_t *who = calloc(s->n + 1, sizeof(*who)), n = 0;
+  int rc = l && who ? 0 : TL_ENOMEM;
+  for (size_t i = 0; i < s->n && !rc; i++) {
+    if (s->peer[i].n_addr) continue;
+    const struct tl_conf_peer *p = &s->peer[i];
+    l[n] = (struct tl_conf_lookup){.host = p->host,
+                                   .port = p->any_port ? 0 : p->port,
+                                   .transport = p->transport,
+                                   .any_transport = p->any_transport};
+    who[n++] = i;
+  }
+  if (!rc) rc = tl_conf_resolve(l, n, RESOLVE_TIMEOUT_MS);
+  for (size_t k = 0; l && who && k < n; k++) {
+    struct tl_conf_peer *p = &s->peer[who[k]];
+    p->addr = l[k].addr;
+    p->via = l[k].via;
+    p->n_addr = l[k].n;
+    if (!p->n_addr)
+      tl_conf_warn(ctx, tl_block_at(&s->raw->sec[TL_SEC_PEER].b[who[k]], "uri"),
+                   "The name %s of peer %s does not resolve (%s); it is asked again, and addresses "
+                   "known before stay.",
+                   p->host, p->name, l[k].why ? l[k].why : "unknown");
+  }
+  free(l);
+  free(who);
+  return rc;
+}
+
+static int fill_set(struct tl_peer_set *s, const struct tl_conf *c,
+                    const struct tl_peer_table *previous, struct tl_conf_ctx *ctx) {
+  const struct tl_blocks *bs = &c->raw->sec[TL_SEC_PEER];
+  if (!(s->peer = calloc(bs->n + 1, sizeof(*s->peer)))) return TL_ENOMEM;
+  int rc = 0;
+  for (size_t i = 0; i < bs->n && !rc; i++) rc = build_peer(c, &bs->b[i], &s->peer[s->n++]);
+  if (!rc) rc = resolve_peers(s, ctx);
+  for (size_t i = 0; i < bs->n && !rc; i++)
+    rc = take_known(peer_before(previous, &s->peer[i]), &s->peer[i]);
+  for (size_t i = 0; i < bs->n && !rc; i++) rc = build_identity(c, &bs->b[i], &s->peer[i], ctx);
+  return rc;
+}
+
+/* A request sent there would come straight back; routing skips such an address. */
+static void warn_of_ourselves(const struct tl_peer_set *s, const struct tl_conf *c,
+                              struct tl_conf_ctx *ctx) {
+  char text[TL_ADDR_STRLEN];
+  for (size_t i = 0; i < s->n; i++) {
+    const struct tl_conf_peer *p = &s->peer[i];
+    size_t k = 0;
+    while (k < p->n_addr && !tl_conf_is_listener(c, (enum tl_transport)p->via[k], &p->addr[k])) k++;
+    if (k < p->n_addr)
+      tl_conf_warn(
+          ctx, tl_block_at(&s->raw->sec[TL_SEC_PEER].b[i], "uri"),
+          "The peer %s is this proxy itself: %s is a listener of ours, and nothing is sent "
+          "there.",
+          p->name, tl_addr_format(&p->addr[k], text));
+  }
+}
+
+int tl_conf_build_peers(const struct tl_conf *c, const struct tl_peer_table *previous,
+                        struct tl_conf_ctx *ctx, struct tl_peer_set **out) {
+  static _Atomic uint64_t generations;
+  struct tl_peer_set *s = calloc(1, sizeof(*s));
+  if (!s) return TL_ENOMEM;
+  atomic_init(&s->refs, 1);
+  s->generation = atomic_fetch_add(&generations, 1) + 1;
+  s->raw = tl_raw_ref(c->raw);
+  int rc = fill_set(s, c, previous, ctx);
+  if (rc) {
+    tl_peer_set_unref(s);
+    return rc;
+  }
+  warn_of_ourselves(s, c, ctx);
+  *out = s;
+  return 0;
+}
+
+struct tl_peer_set *tl_peer_set_ref(struct tl_peer_set *s) {
+  atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+  return s;
+}
+
+void tl_peer_set_unref(struct tl_peer_set *s) {
+  if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1) return;
+  for (size_t i = 0; i < s->n; i++) free_peer(&s->peer[i]);
+  free(s->peer);
+  tl_raw_unref(s->raw);
+  free(s);
 }

@@ -119,9 +119,10 @@ static void print_domain(const struct tl_conf *c, size_t i, bool explain, FILE *
   fputs("}\n", f);
 }
 
-static void print_peer(const struct tl_conf *c, size_t i, bool explain, FILE *f) {
-  const struct tl_conf_peer *p = &c->peer[i];
-  struct tl_block b = c->raw->sec[TL_SEC_PEER].b[i];
+static void print_peer(const struct tl_peer_table *t, size_t i, bool explain, FILE *f) {
+  const struct tl_conf_peer *p = &t->peer[i];
+  const struct tl_addr_list *l = t->addrs[i];
+  struct tl_block b = t->set->raw->sec[TL_SEC_PEER].b[i];
   struct tl_v_peer v = *(const struct tl_v_peer *)b.values;
   char text[TL_ADDR_STRLEN];
   char *own[] = {p->identity, NULL};
@@ -129,25 +130,26 @@ static void print_peer(const struct tl_conf *c, size_t i, bool explain, FILE *f)
   b.values = &v;
   print_section(&b, explain, f);
   fputs("  # addresses:", f);
-  struct tl_addr_list *l = tl_peer_addrs_current(p->addrs);
   for (size_t k = 0; k < l->n; k++) {
     const enum tl_transport via = (enum tl_transport)l->at[k].via;
     fprintf(f, " %s", tl_addr_format(&l->at[k].addr, text));
     if (via != p->transport) fprintf(f, ";transport=%s", tl_transport_param(via));
   }
   fputs(l->n ? "\n}\n" : " none yet\n}\n", f);
-  tl_addr_list_unref(l);
 }
 
-void tl_conf_print(const struct tl_conf *c, bool explain, FILE *f) {
+static void print_route(const struct tl_route_table *t, size_t i, bool explain, FILE *f) {
+  print_section(&t->raw->sec[TL_SEC_ROUTE].b[i], explain, f);
+  fputs("}\n", f);
+}
+
+void tl_conf_print(const struct tl_view *v, bool explain, FILE *f) {
+  const struct tl_conf *c = v->conf;
   print_global(c, explain, f);
   for (size_t i = 0; i < c->n_listen; i++) print_listen(c, i, explain, f);
   for (size_t i = 0; i < c->n_domain; i++) print_domain(c, i, explain, f);
-  for (size_t i = 0; i < c->n_peer; i++) print_peer(c, i, explain, f);
-  for (size_t i = 0; i < c->n_route; i++) {
-    print_section(&c->raw->sec[TL_SEC_ROUTE].b[i], explain, f);
-    fputs("}\n", f);
-  }
+  for (size_t i = 0; i < v->peers->n; i++) print_peer(v->peers, i, explain, f);
+  for (size_t i = 0; i < v->routes->n; i++) print_route(v->routes, i, explain, f);
 }
 
 static void reference_value(const struct tl_opt *o, FILE *f) {

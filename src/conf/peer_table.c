@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tables of peers: made whole from the configuration and the lists of addresses
- * that are current, then only read. What a peer is reached at is looked up
+ * Tables of peers: made whole from a set of peers and the lists of addresses that
+ * are current, then only read. What a peer is reached at is looked up
  * elsewhere (the control thread's names), which has a new table made when it
  * changes.
  */
@@ -9,9 +9,8 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <urcu/urcu-memb.h>
 
-#include "tieline/err.h"
+#include "conf/conf_internal.h"
 
 /* One entry for each host: a peer may have several ports there. */
 static int index_addrs(struct tl_peer_index *x, uint32_t number, const struct tl_addr_list *l) {
@@ -35,6 +34,7 @@ static int index_names(struct tl_peer_index *x, uint32_t number, const struct tl
 static int index_peer(struct tl_peer_table *t, uint32_t number, const struct tl_conf_peer *peer) {
   struct tl_peer_index *x = &t->index;
   t->has_tls_only |= peer->tls_only;
+  t->bounds_messages |= peer->max_message != 0;
   int rc = tl_peer_index_add_id(x, number, peer->id);
   if (rc == TL_OK) rc = index_names(x, number, peer);
   for (size_t i = 0; i < peer->n_network && rc == TL_OK; i++)
@@ -42,18 +42,20 @@ static int index_peer(struct tl_peer_table *t, uint32_t number, const struct tl_
   return rc == TL_OK ? index_addrs(x, number, t->addrs[number]) : rc;
 }
 
-struct tl_peer_table *tl_peer_table_new(const struct tl_conf *c) {
+struct tl_peer_table *tl_peer_table_new(struct tl_peer_set *s) {
   static _Atomic uint64_t generations;
   struct tl_peer_table *t = calloc(1, sizeof(*t));
   if (!t) return NULL;
   atomic_init(&t->refs, 1);
   t->generation = atomic_fetch_add(&generations, 1) + 1;
-  t->addrs = calloc(c->n_peer + 1, sizeof(struct tl_addr_list *));
+  t->set = tl_peer_set_ref(s);
+  t->peer = s->peer;
+  t->addrs = calloc(s->n + 1, sizeof(struct tl_addr_list *));
   int rc = t->addrs ? TL_OK : TL_ENOMEM;
-  while (rc == TL_OK && t->n < c->n_peer) {
+  while (rc == TL_OK && t->n < s->n) {
     size_t number = t->n++;
-    t->addrs[number] = tl_peer_addrs_current(c->peer[number].addrs);
-    rc = index_peer(t, (uint32_t)number, &c->peer[number]);
+    t->addrs[number] = tl_peer_addrs_current(s->peer[number].addrs);
+    rc = index_peer(t, (uint32_t)number, &s->peer[number]);
   }
   if (rc == TL_OK) return t;
   tl_peer_table_unref(t);
@@ -70,27 +72,20 @@ void tl_peer_table_unref(struct tl_peer_table *t) {
   for (size_t i = 0; i < t->n; i++) tl_addr_list_unref(t->addrs[i]);
   tl_peer_index_clear(&t->index);
   free(t->addrs);
+  tl_peer_set_unref(t->set);
   free(t);
 }
 
-/* ---- which one is current ---- */
+/* ---- finding ---- */
 
-struct tl_peer_table *tl_peer_table_current(const struct tl_conf *c) {
-  urcu_memb_read_lock();
-  struct tl_peer_table *t =
-      tl_peer_table_ref(atomic_load_explicit(&c->peers, memory_order_acquire));
-  urcu_memb_read_unlock();
-  return t;
+const struct tl_conf_peer *tl_peer_table_by_id(const struct tl_peer_table *t, uint64_t id) {
+  uint32_t number = tl_peer_index_by_id(&t->index, id);
+  if (number == TL_PEER_NONE) return NULL;
+  const struct tl_conf_peer *peer = &t->peer[number];
+  return peer->id == id ? peer : NULL;
 }
 
-uint64_t tl_peer_table_generation(const struct tl_conf *c) {
-  return atomic_load_explicit(&c->peers_generation, memory_order_acquire);
-}
-
-void tl_peer_table_publish(struct tl_conf *c, struct tl_peer_table *t) {
-  struct tl_peer_table *old = atomic_exchange_explicit(&c->peers, t, memory_order_acq_rel);
-  atomic_store_explicit(&c->peers_generation, t->generation, memory_order_release);
-  if (!old) return;
-  urcu_memb_synchronize_rcu();
-  tl_peer_table_unref(old);
+const struct tl_conf_peer *tl_peer_table_by_name(const struct tl_peer_table *t, const char *name) {
+  const struct tl_conf_peer *peer = tl_peer_table_by_id(t, tl_conf_stable_id(name));
+  return peer && strcmp(peer->name, name) == 0 ? peer : NULL;
 }

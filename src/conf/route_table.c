@@ -5,12 +5,13 @@
  */
 #include "tieline/route_table.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
-#include "tieline/conf.h"
-#include "tieline/err.h"
+#include "conf/conf_internal.h"
 
-static int index_route(struct tl_route_table *t, uint32_t number, const struct tl_conf_route *r) {
+int tl_route_table_index(struct tl_route_table *t, uint32_t number) {
+  const struct tl_conf_route *r = &t->route[number];
   uint64_t *from = calloc(r->n_from + 1, sizeof(*from));
   if (!from) return TL_ENOMEM;
   for (size_t i = 0; i < r->n_from; i++) from[i] = r->from[i]->id;
@@ -25,21 +26,53 @@ static int index_route(struct tl_route_table *t, uint32_t number, const struct t
   return rc;
 }
 
-int tl_route_table_fill(struct tl_conf *c) {
-  int rc = TL_OK;
-  for (size_t i = 0; i < c->n_route && rc == TL_OK; i++)
-    rc = index_route(&c->routes, (uint32_t)i, &c->route[i]);
-  return rc;
+struct tl_route_table *tl_route_table_new(struct tl_peer_set *peers, struct tl_raw *raw) {
+  static _Atomic uint64_t generations;
+  struct tl_route_table *t = calloc(1, sizeof(*t));
+  if (!t) return NULL;
+  atomic_init(&t->refs, 1);
+  t->generation = atomic_fetch_add(&generations, 1) + 1;
+  t->peers = tl_peer_set_ref(peers);
+  t->raw = tl_raw_ref(raw);
+  return t;
 }
 
-void tl_route_table_clear(struct tl_route_table *t) {
+struct tl_route_table *tl_route_table_ref(struct tl_route_table *t) {
+  atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+  return t;
+}
+
+static void free_route(struct tl_conf_route *r) {
+  free(r->name);
+  free(r->to_prefix);
+  free(r->prepend);
+  tl_conf_list_free(r->to_domain);
+  tl_conf_list_free(r->from_peer);
+  free(r->peer);
+  tl_tls_domain_unref(r->domain);
+  tl_conf_list_free(r->peer_subject);
+  tl_conf_list_free(r->peer_issuer);
+  tl_conf_list_free(r->peer_san);
+  tl_conf_list_free(r->peer_fingerprint);
+  tl_conf_list_free(r->peer_anchor);
+  free(r->relay_network);
+  free(r->from);
+}
+
+void tl_route_table_unref(struct tl_route_table *t) {
+  if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1) return;
+  for (size_t i = 0; i < t->n; i++) free_route(&t->route[i]);
+  free(t->route);
   tl_route_index_clear(&t->index);
   tl_index_map_clear(&t->ids);
+  tl_peer_set_unref(t->peers);
+  tl_raw_unref(t->raw);
+  free(t);
 }
 
-const struct tl_conf_route *tl_route_table_by_id(const struct tl_conf *c, uint64_t id) {
-  uint32_t node = tl_index_map_first(&c->routes.ids, tl_index_mix(id));
+const struct tl_conf_route *tl_route_table_by_id(const struct tl_route_table *t, uint64_t id) {
+  uint32_t node = tl_index_map_first(&t->ids, tl_index_mix(id));
   if (!node) return NULL;
-  const struct tl_conf_route *r = &c->route[tl_index_map_node(&c->routes.ids, node)->value];
+  const struct tl_conf_route *r = &t->route[tl_index_map_node(&t->ids, node)->value];
   return r->id == id ? r : NULL;
 }

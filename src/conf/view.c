@@ -1,20 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Views: references to what belongs together, and what is found through them. When
- * another one is due is decided by the thread that has it.
+ * Views: references to what belongs together. When another one is due is decided by
+ * the thread that has it.
  */
 #include "tieline/view.h"
 
 #include <stdlib.h>
 
-struct tl_view *tl_view_new(struct tl_conf *conf) {
+struct tl_view *tl_view_new(struct tl_conf *conf, struct tl_peer_table *peers,
+                            struct tl_route_table *routes) {
   struct tl_view *v = calloc(1, sizeof(*v));
   if (!v) return NULL;
   v->conf = tl_conf_ref(conf);
-  v->peers = tl_peer_table_current(conf);
-  v->routes = &conf->routes;
+  v->peers = tl_peer_table_ref(peers);
+  v->routes = tl_route_table_ref(routes);
   v->refs = 1;
   return v;
+}
+
+struct tl_view *tl_view_copy(const struct tl_view *v) {
+  struct tl_view *copy = tl_view_new(v->conf, v->peers, v->routes);
+  if (copy) copy->published = v->published;
+  return copy;
 }
 
 struct tl_view *tl_view_ref(struct tl_view *v) {
@@ -24,18 +31,8 @@ struct tl_view *tl_view_ref(struct tl_view *v) {
 
 void tl_view_unref(struct tl_view *v) {
   if (!v || --v->refs) return;
+  tl_route_table_unref(v->routes);
   tl_peer_table_unref(v->peers);
   tl_conf_unref(v->conf);
   free(v);
-}
-
-const struct tl_addr_list *tl_view_addrs(const struct tl_view *v, const struct tl_conf_peer *peer) {
-  return v->peers->addrs[peer - v->conf->peer];
-}
-
-const struct tl_conf_peer *tl_view_peer(const struct tl_view *v, uint64_t id) {
-  uint32_t number = id ? tl_peer_index_by_id(&v->peers->index, id) : TL_PEER_NONE;
-  if (number == TL_PEER_NONE) return NULL;
-  const struct tl_conf_peer *peer = &v->conf->peer[number];
-  return peer->id == id ? peer : NULL;
 }

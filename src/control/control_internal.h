@@ -32,12 +32,12 @@
 
 #include "control/server.h"
 #include "control/service.h"
-#include "tieline/conf.h"
 #include "tieline/conn_info.h"
 #include "tieline/conn_order.h"
 #include "tieline/control.h"
 #include "tieline/resolve.h"
 #include "tieline/time.h"
+#include "tieline/view.h"
 #include "tieline/worker.h"
 
 /* ---- rpc.c: JSON-RPC 2.0 */
@@ -126,9 +126,9 @@ extern const struct tl_control_service tl_signals_service, tl_socket_service;
 /* ---- peer_names.c: names of peers, re-resolved when their answers expire */
 
 struct tl_peer_addrs;
-/* CONF is in force: takes over the addresses found while loading it, and looks its names up at
- * once. */
-void tl_names_conf(struct tl_control *c, const struct tl_conf *conf);
+/* Another set of peers is in force: takes over the addresses found while it was made, and looks
+ * its names up at once. */
+void tl_names_adopt(struct tl_control *c);
 /* Looks up the names whose answers have expired. */
 extern const struct tl_control_service tl_names_service;
 /* The state of the look-up as `ctl peers` shows it; null for a peer without a name. */
@@ -261,4 +261,4 @@ size_t tl_reload_conf(struct tl_control *c, const struct tl_reload_how *how, str
 /* The same where nobody waits for an answer: the log says how it went. */
 void tl_reload_unasked(struct tl_control *c);
 /* The differences between two snapshots, as the reply shows them. */
-json_t *tl_reload_diff(const struct tl_conf *before, const struct tl_conf *after);
+json_t *tl_reload_diff(const struct tl_view *before, const struct tl_view *after);

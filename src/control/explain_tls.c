@@ -140,17 +140,17 @@ static int as_server(const struct tl_conf *conf, const json_t *params, struct tl
 /* ---- as client */
 
 /* Routes and peers that name a TLS domain take precedence over the choice. */
-static json_t *named_by(const struct tl_conf *conf, const char *to) {
+static json_t *named_by(const struct tl_view *v, const char *to) {
   json_t *list = json_array();
-  for (size_t i = 0; i < conf->n_route; i++) {
-    const struct tl_conf_route *r = &conf->route[i];
+  for (size_t i = 0; i < v->routes->n; i++) {
+    const struct tl_conf_route *r = &v->routes->route[i];
     if (!r->domain) continue;
     json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "what", "route", "name",
                                           tl_json_text(r->name), "domain",
                                           tl_json_text(r->domain->name)));
   }
-  for (size_t i = 0; i < conf->n_peer; i++) {
-    const struct tl_conf_peer *p = &conf->peer[i];
+  for (size_t i = 0; i < v->peers->n; i++) {
+    const struct tl_conf_peer *p = &v->peers->peer[i];
     if (!p->domain || !tl_transport_is_secure(p->transport) || strcasecmp(p->identity, to) != 0)
       continue;
     json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "what", "peer", "name",
@@ -160,17 +160,17 @@ static json_t *named_by(const struct tl_conf *conf, const char *to) {
   return list;
 }
 
-static int as_client(const struct tl_conf *conf, const json_t *params, struct tl_answer *a) {
+static int as_client(const struct tl_view *v, const json_t *params, struct tl_answer *a) {
   struct tl_addr addr;
   const char *to = tl_param_text(params, "to"), *at = tl_param_text(params, "address");
   if (*at && tl_param_address(at, &addr))
     return tl_command_fail(a, TL_RPC_PARAMS, "\"%.80s\" is no address", at);
   const struct tl_tls_ask ask = {.name = tl_str_c(to), .addr = *at ? &addr : NULL};
-  a->result = explain_choice(conf, &ask);
+  a->result = explain_choice(v->conf, &ask);
   if (!a->result) return 0;
   json_object_set_new(a->result, "to", tl_json_text(to));
   json_object_set_new(a->result, "address", *at ? tl_json_address(&addr) : json_null());
-  json_object_set_new(a->result, "named_by", named_by(conf, to));
+  json_object_set_new(a->result, "named_by", named_by(v, to));
   return 0;
 }
 
@@ -180,11 +180,10 @@ int tl_command_explain(struct tl_control *c, struct tl_request *req, const json_
   if (strcmp(what, "request") == 0) return tl_explain_request(c, req, params, a);
   if (strcmp(what, "tls") != 0)
     return tl_command_fail(a, TL_RPC_PARAMS, "explain takes \"tls\" or \"request\"");
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  const struct tl_view *v = tl_runtime_published(c->rt);
   if (json_object_get(params, "to") || json_object_get(params, "address"))
-    as_client(conf, params, a);
+    as_client(v, params, a);
   else
-    as_server(conf, params, a);
-  tl_conf_unref(conf);
+    as_server(v->conf, params, a);
   return 0;
 }

@@ -46,27 +46,21 @@ int tl_param_address(const char *text, struct tl_addr *out) {
 
 /* An address, or a configured peer with all its addresses and its identity. */
 static int filter_peer(struct tl_control *c, const char *text, struct tl_conn_filter *f) {
-  int rc = TL_ENOTFOUND;
   f->by_peer = true;
   if (tl_param_address(text, &f->addr[0]) == 0) {
     f->n_addr = 1;
     return 0;
   }
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
-  for (size_t i = 0; i < conf->n_peer && rc; i++) {
-    const struct tl_conf_peer *p = &conf->peer[i];
-    if (strcmp(p->name, text) != 0) continue;
-    struct tl_addr_list *l = tl_peer_addrs_current(p->addrs);
-    for (size_t k = 0; k < l->n && f->n_addr < TL_FILTER_ADDRS; k++) {
-      f->addr[f->n_addr] = l->at[k].addr;
-      tl_addr_set_port(&f->addr[f->n_addr++], 0); /* its own connections come from any port */
-    }
-    tl_addr_list_unref(l);
-    snprintf(f->peer_identity, sizeof(f->peer_identity), "%s", p->identity ? p->identity : "");
-    rc = 0;
+  const struct tl_peer_table *t = tl_runtime_published(c->rt)->peers;
+  const struct tl_conf_peer *p = tl_peer_table_by_name(t, text);
+  if (!p) return TL_ENOTFOUND;
+  const struct tl_addr_list *l = tl_peer_table_addrs(t, p);
+  for (size_t k = 0; k < l->n && f->n_addr < TL_FILTER_ADDRS; k++) {
+    f->addr[f->n_addr] = l->at[k].addr;
+    tl_addr_set_port(&f->addr[f->n_addr++], 0); /* its own connections come from any port */
   }
-  tl_conf_unref(conf);
-  return rc;
+  snprintf(f->peer_identity, sizeof(f->peer_identity), "%s", p->identity ? p->identity : "");
+  return 0;
 }
 
 int tl_param_filter(struct tl_control *c, const json_t *params, struct tl_conn_filter *out,

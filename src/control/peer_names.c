@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "control/control_internal.h"
-#include "tieline/peer_table.h"
+#include "tieline/view.h"
 
 #define ASKING_MAX 64 /* at the same time: look-ups for calls take precedence */
 
@@ -59,9 +59,10 @@ static void note_answer(struct tl_peer_addrs *p, uint64_t now_ms) {
   p->answered_at = (int64_t)time(NULL);
 }
 
-void tl_names_conf(struct tl_control *c, const struct tl_conf *conf) {
-  for (size_t i = 0; i < conf->n_peer; i++) {
-    struct tl_conf_peer *peer = &conf->peer[i];
+void tl_names_adopt(struct tl_control *c) {
+  const struct tl_peer_table *t = tl_runtime_published(c->rt)->peers;
+  for (size_t i = 0; i < t->n; i++) {
+    const struct tl_conf_peer *peer = &t->peer[i];
     struct tl_peer_addrs *p = peer->addrs;
     if (!p->needs_dns) continue;
     struct tl_addr_list *l = tl_conf_peer_found(peer);
@@ -76,6 +77,11 @@ void tl_names_conf(struct tl_control *c, const struct tl_conf *conf) {
 }
 
 /* ---- asking ---- */
+
+struct name_question {
+  struct tl_resolve resolve; /* first: the answer is the same */
+  uint64_t peer;             /* its id */
+};
 
 static const struct tl_mail_kind answer_kind;
 
@@ -99,11 +105,13 @@ static void on_lookup_failed(struct tl_control *c, const struct tl_conf *conf,
 
 static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
                          const struct tl_conf_peer *peer) {
-  struct tl_resolve *r = calloc(1, sizeof(*r));
-  if (!r) {
+  struct name_question *q = calloc(1, sizeof(*q));
+  if (!q) {
     on_lookup_failed(c, conf, peer, "out of memory");
     return;
   }
+  struct tl_resolve *r = &q->resolve;
+  q->peer = peer->id;
   r->reply = (struct tl_mail_address){&c->rt->control.mailbox, &answer_kind};
   r->keep = true;
   r->cookie = peer->addrs->serial;
@@ -116,7 +124,7 @@ static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
   snprintf(r->host, sizeof(r->host), "%s", peer->host);
   if (tl_resolve_ask(c->rt, r)) {
     tl_count(&c->rt->control.counters, TL_C_MAIL_FULL);
-    free(r);
+    free(q);
     on_lookup_failed(c, conf, peer, "the resolver is busy");
     return;
   }
@@ -125,29 +133,29 @@ static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
 }
 
 static void ask_due(struct tl_control *c, uint64_t now_ms) {
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  const struct tl_view *v = tl_runtime_published(c->rt);
   uint64_t next_ms = UINT64_MAX;
-  for (size_t i = 0; i < conf->n_peer; i++) {
-    const struct tl_peer_addrs *p = conf->peer[i].addrs;
+  for (size_t i = 0; i < v->peers->n; i++) {
+    const struct tl_peer_addrs *p = v->peers->peer[i].addrs;
     if (!p->needs_dns || p->query_pending) continue;
     if (p->next_ms <= now_ms) {
       if (c->names.asking == ASKING_MAX) continue; /* the next answer makes room */
-      ask_resolver(c, conf, &conf->peer[i]);
+      ask_resolver(c, v->conf, &v->peers->peer[i]);
     }
     if (!p->query_pending && p->next_ms < next_ms) next_ms = p->next_ms;
   }
   c->names.next_ms = next_ms;
-  tl_conf_unref(conf);
 }
 
 /* One new table for all addresses that have changed since the last turn. Where memory is short the
  * next turn tries again. */
 static void publish_table(struct tl_control *c) {
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
-  struct tl_peer_table *t = tl_peer_table_new(conf);
-  if (t) tl_peer_table_publish(conf, t);
-  c->names.changed = t == NULL;
-  tl_conf_unref(conf);
+  const struct tl_view *now = tl_runtime_published(c->rt);
+  struct tl_peer_table *t = tl_peer_table_new(now->peers->set);
+  struct tl_view *next = t ? tl_view_new(now->conf, t, now->routes) : NULL;
+  tl_peer_table_unref(t);
+  if (next) tl_runtime_publish(c->rt, next);
+  c->names.changed = next == NULL;
 }
 
 static uint64_t names_turn(struct tl_control *c, uint64_t now_ms) {
@@ -159,9 +167,7 @@ static uint64_t names_turn(struct tl_control *c, uint64_t now_ms) {
 
 /* What loading the configuration has found. */
 static int names_run(struct tl_control *c) {
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
-  tl_names_conf(c, conf);
-  tl_conf_unref(conf);
+  tl_names_adopt(c);
   return 0;
 }
 
@@ -217,26 +223,24 @@ static void on_lookup_done(struct tl_control *c, const struct tl_conf *conf,
     publish_addresses(c, peer, l);
 }
 
-static void take_answer(struct tl_control *c, struct tl_resolve *r) {
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
+static void take_answer(struct tl_control *c, const struct name_question *q) {
+  const struct tl_view *v = tl_runtime_published(c->rt);
+  const struct tl_resolve *r = &q->resolve;
+  const struct tl_conf_peer *peer = tl_view_peer(v, q->peer);
   c->names.asking--;
-  for (size_t i = 0; i < conf->n_peer; i++) {
-    const struct tl_conf_peer *peer = &conf->peer[i];
-    struct tl_peer_addrs *p = peer->addrs;
-    if (p->serial != r->cookie) continue; /* or a reload took the peer away meanwhile */
-    p->query_pending = false;
-    if (r->rc == TL_OK && r->n && !(r->unsure && p->current->n))
-      on_lookup_done(c, conf, peer, r);
-    else
-      on_lookup_failed(c, conf, peer, error_of(r));
-  }
   c->names.next_ms = 0;
-  tl_conf_unref(conf);
-  free(r);
+  if (!peer || peer->addrs->serial != r->cookie) return; /* a reload took it away meanwhile */
+  struct tl_peer_addrs *p = peer->addrs;
+  p->query_pending = false;
+  if (r->rc == TL_OK && r->n && !(r->unsure && p->current->n))
+    on_lookup_done(c, v->conf, peer, r);
+  else
+    on_lookup_failed(c, v->conf, peer, error_of(r));
 }
 
 static void deliver_answer(void *reader, struct tl_mail *m) {
-  take_answer(reader, (struct tl_resolve *)m);
+  take_answer(reader, (struct name_question *)m);
+  free(m);
 }
 
 static void drop_answer(struct tl_mail *m) { free(m); }

@@ -35,46 +35,47 @@ static void on_refused(struct tl_control *c, json_t *problems, struct tl_answer 
 }
 
 /* The reply as far as it is known before the connections have been audited. */
-static void begin_answer(struct tl_conf *before, const struct tl_conf *after, json_t *warnings,
-                         struct tl_answer *a) {
+static void begin_answer(const struct tl_view *before, const struct tl_view *after,
+                         json_t *warnings, struct tl_answer *a) {
   a->result = tl_reload_diff(before, after);
-  json_object_set_new(a->result, "generation", json_integer((json_int_t)after->generation));
+  json_object_set_new(a->result, "generation", json_integer((json_int_t)after->conf->generation));
   json_object_set_new(a->result, "warnings", warnings);
 }
 
-static size_t take_over(struct tl_control *c, struct tl_conf *before, struct tl_conf *after,
+static size_t take_over(struct tl_control *c, const struct tl_view *before, struct tl_view *after,
                         const struct tl_reload_how *how, json_t *warnings, struct tl_answer *a) {
-  const struct tl_reload_how as_configured = {after->reload_drain, after->timeouts.retire};
+  struct tl_conf *was = before->conf, *now = after->conf;
+  const struct tl_reload_how as_configured = {now->reload_drain, now->timeouts.retire};
   if (!how) how = &as_configured;
   tl_count(&c->rt->control.counters, TL_C_RELOAD_OK);
   log_problems(TL_LOG_WARN, "Warning about the configuration.", warnings);
   begin_answer(before, after, warnings, a);
-  tl_log_set_level(after->log_level);
-  size_t former = tl_ledger_reloaded(c, before, after, how->mode, how->within_ms);
-  TL_LOG(TL_LOG_INFO, "The configuration was reloaded.", TL_FI("generation", after->generation),
-         TL_FI("domains", after->n_domain), TL_FI("peers", after->n_peer),
-         TL_FI("routes", after->n_route), TL_FI("domains_changed", former));
-  tl_crl_prepare(c, before, after);
-  tl_runtime_publish(c->rt, after);
-  tl_names_conf(c, after);
-  tl_watch_conf(c, after);
+  tl_log_set_level(now->log_level);
+  size_t former = tl_ledger_reloaded(c, was, now, how->mode, how->within_ms);
+  TL_LOG(TL_LOG_INFO, "The configuration was reloaded.", TL_FI("generation", now->generation),
+         TL_FI("domains", now->n_domain), TL_FI("peers", after->peers->n),
+         TL_FI("routes", after->routes->n), TL_FI("domains_changed", former));
+  tl_crl_prepare(c, was, now);
+  tl_runtime_publish(c->rt, after); /* BEFORE is gone */
+  tl_names_adopt(c);
+  tl_watch_conf(c, now);
   if (former) tl_ledger_wake(c, false);
   return former;
 }
 
 size_t tl_reload_conf(struct tl_control *c, const struct tl_reload_how *how, struct tl_answer *a) {
-  struct tl_conf *before = tl_runtime_conf(c->rt), *after = NULL;
+  const struct tl_view *before = tl_runtime_published(c->rt);
+  struct tl_view *after = NULL;
   json_t *reports = json_array();
   size_t former = 0;
   sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=Reading the configuration",
              (unsigned long long)tl_now_ms() * 1000);
-  if (tl_conf_load(before->file, before, collect_problem, reports, &after))
+  if (tl_conf_load(before->conf->file, before, collect_problem, reports, &after))
     on_refused(c, reports, a);
   else
     former = take_over(c, before, after, how, reports, a);
   sd_notifyf(0, "READY=1\nSTATUS=Running, configuration %llu",
              (unsigned long long)atomic_load_explicit(&c->rt->generation, memory_order_relaxed));
-  tl_conf_unref(before);
   return former;
 }
 

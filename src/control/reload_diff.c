@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The differences between two snapshots, for the reply to a reload. Changes nothing. */
+/* The differences between two views, for the reply to a reload. Changes nothing. */
 #include <string.h>
 #include <time.h>
 
@@ -37,31 +37,31 @@ static json_t *json_entry(const char *name, const char *change) {
 
 /* One kind of named item, before and after: first what is new or kept, in its new order, then what
  * was removed. AT returns the name of an item by index, and the item in *OUT. */
-typedef const char *(*at_fn)(const struct tl_conf *c, size_t i, const void **out);
+typedef const char *(*at_fn)(const struct tl_view *v, size_t i, const void **out);
 typedef bool (*same_fn)(const void *a, const void *b);
 
-static const void *find_item(const struct tl_conf *c, size_t n, at_fn at, const char *name) {
+static const void *find_item(const struct tl_view *v, size_t n, at_fn at, const char *name) {
   const void *item = NULL;
-  for (size_t i = 0; c && i < n; i++)
-    if (strcmp(at(c, i, &item), name) == 0) return item;
+  for (size_t i = 0; v && i < n; i++)
+    if (strcmp(at(v, i, &item), name) == 0) return item;
   return NULL;
 }
 
-static const char *peer_at(const struct tl_conf *c, size_t i, const void **out) {
-  *out = &c->peer[i];
-  return c->peer[i].name;
+static const char *peer_at(const struct tl_view *v, size_t i, const void **out) {
+  *out = &v->peers->peer[i];
+  return v->peers->peer[i].name;
 }
-static const char *listen_at(const struct tl_conf *c, size_t i, const void **out) {
-  *out = &c->listen[i];
-  return c->listen[i].name;
+static const char *listen_at(const struct tl_view *v, size_t i, const void **out) {
+  *out = &v->conf->listen[i];
+  return v->conf->listen[i].name;
 }
-static const char *domain_at(const struct tl_conf *c, size_t i, const void **out) {
-  *out = c->domain[i];
-  return c->domain[i]->name;
+static const char *domain_at(const struct tl_view *v, size_t i, const void **out) {
+  *out = v->conf->domain[i];
+  return v->conf->domain[i]->name;
 }
 static bool peer_same(const void *a, const void *b) { return same_peer(a, b); }
 static bool listen_same(const void *a, const void *b) { return same_listen(a, b); }
-/* Shared by both snapshots where neither options nor files differ. */
+/* Shared by both views where neither options nor files differ. */
 static bool domain_same(const void *a, const void *b) { return a == b; }
 
 /* The certificate of a domain; D NULL: the domain did or does not exist. */
@@ -87,8 +87,8 @@ struct kind {
   bool with_certificates;
 };
 
-static json_t *diff_kind(const struct kind *k, const struct tl_conf *before, size_t n_before,
-                         const struct tl_conf *after, size_t n_after) {
+static json_t *diff_kind(const struct kind *k, const struct tl_view *before, size_t n_before,
+                         const struct tl_view *after, size_t n_after) {
   json_t *list = json_array();
   for (size_t i = 0; i < n_after; i++) {
     const void *now = NULL, *was = NULL;
@@ -109,12 +109,13 @@ static json_t *diff_kind(const struct kind *k, const struct tl_conf *before, siz
   return list;
 }
 
-json_t *tl_reload_diff(const struct tl_conf *before, const struct tl_conf *after) {
+json_t *tl_reload_diff(const struct tl_view *before, const struct tl_view *after) {
   static const struct kind domains = {domain_at, domain_same, true};
   static const struct kind peers = {peer_at, peer_same, false};
   static const struct kind listeners = {listen_at, listen_same, false};
-  return json_pack("{s:o, s:o, s:o}", "domains",
-                   diff_kind(&domains, before, before->n_domain, after, after->n_domain), "peers",
-                   diff_kind(&peers, before, before->n_peer, after, after->n_peer), "listeners",
-                   diff_kind(&listeners, before, before->n_listen, after, after->n_listen));
+  return json_pack(
+      "{s:o, s:o, s:o}", "domains",
+      diff_kind(&domains, before, before->conf->n_domain, after, after->conf->n_domain), "peers",
+      diff_kind(&peers, before, before->peers->n, after, after->peers->n), "listeners",
+      diff_kind(&listeners, before, before->conf->n_listen, after, after->conf->n_listen));
 }

@@ -76,16 +76,16 @@ static json_t *json_calls(const struct tl_runtime *rt, const struct tl_conf_peer
                    (json_int_t)(c ? c->expired : 0));
 }
 
-static json_t *json_peer(const struct tl_runtime *rt, const struct tl_conf_peer *p,
+static json_t *json_peer(const struct tl_runtime *rt, const struct tl_peer_table *t, size_t number,
                          struct tl_dump *const *dump, size_t n) {
   int out = 0, in = 0;
   json_t *addresses = json_array();
-  struct tl_addr_list *l = tl_peer_addrs_current(p->addrs);
+  const struct tl_conf_peer *p = &t->peer[number];
+  const struct tl_addr_list *l = t->addrs[number];
   for (size_t k = 0; k < l->n; k++)
     json_array_append_new(addresses, tl_json_address(&l->at[k].addr));
   for (size_t d = 0; d < n; d++)
     for (size_t i = 0; i < dump[d]->n; i++) count_connection(l, &dump[d]->info[i], &out, &in);
-  tl_addr_list_unref(l);
   return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:I, s:o}", "name",
                    tl_json_text(p->name), "uri", tl_json_text(p->uri), "transport",
                    tl_transport_param(p->transport), "addresses", addresses, "lookup",
@@ -98,13 +98,11 @@ static json_t *json_peer(const struct tl_runtime *rt, const struct tl_conf_peer 
 
 static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,
                           bool complete, size_t limit, struct tl_answer *a) {
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  const struct tl_peer_table *t = tl_runtime_published(c->rt)->peers;
   json_t *list = json_array();
   (void)limit, (void)a;
   for (size_t d = 0; d < n; d++) complete = complete && dump[d]->n == dump[d]->total;
-  for (size_t i = 0; i < conf->n_peer; i++)
-    json_array_append_new(list, json_peer(c->rt, &conf->peer[i], dump, n));
-  tl_conf_unref(conf);
+  for (size_t i = 0; i < t->n; i++) json_array_append_new(list, json_peer(c->rt, t, i, dump, n));
   return json_pack("{s:b, s:o}", "complete", complete, "peers", list);
 }
 
@@ -162,12 +160,11 @@ int tl_command_show(struct tl_control *c, struct tl_request *req, const json_t *
     return tl_command_fail(a, TL_RPC_PARAMS, "show takes \"config\"");
   FILE *f = open_memstream(&text, &n);
   if (!f) return 0;
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
-  tl_conf_print(conf, json_is_true(json_object_get(params, "explain")), f);
+  const struct tl_view *v = tl_runtime_published(c->rt);
+  tl_conf_print(v, json_is_true(json_object_get(params, "explain")), f);
   if (fclose(f) == 0)
-    a->result = json_pack("{s:I, s:s, s:o}", "generation", (json_int_t)conf->generation, "file",
-                          conf->file, "config", tl_rpc_text(text, n));
-  tl_conf_unref(conf);
+    a->result = json_pack("{s:I, s:s, s:o}", "generation", (json_int_t)v->conf->generation, "file",
+                          v->conf->file, "config", tl_rpc_text(text, n));
   free(text);
   return 0;
 }

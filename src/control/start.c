@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #include "net/sources.h"
-#include "tieline/conf.h"
 #include "tieline/control.h"
 #include "tieline/resolve.h"
+#include "tieline/view.h"
 #include "tieline/worker.h"
 
 #define LOG_QUEUE 2048
@@ -30,21 +30,21 @@ static void to_stderr(void *arg, const char *file, int line, const char *sentenc
   fprintf(stderr, "%s:%d: %s\n", file ? file : "tieline", line, sentence);
 }
 
-static struct tl_conf *load_conf(const char *file) {
-  struct tl_conf *conf = NULL;
+static struct tl_view *load_view(const char *file) {
+  struct tl_view *view = NULL;
   unsigned said = 0;
-  int rc = tl_conf_load(file, NULL, to_stderr, &said, &conf);
-  if (rc == 0) return conf;
+  int rc = tl_conf_load(file, NULL, to_stderr, &said, &view);
+  if (rc == 0) return view;
   if (said == 0) fprintf(stderr, "%s:0: %s\n", file, tl_strerror(rc));
   return NULL;
 }
 
 int tl_daemon_check(const char *file, bool explain) {
   tl_tls_init();
-  struct tl_conf *conf = load_conf(file);
-  if (!conf) return 1;
-  tl_conf_print(conf, explain, stdout);
-  tl_conf_unref(conf);
+  struct tl_view *view = load_view(file);
+  if (!view) return 1;
+  tl_conf_print(view, explain, stdout);
+  tl_view_unref(view);
   return fflush(stdout) == 0 ? 0 : 1;
 }
 
@@ -110,12 +110,12 @@ static unsigned thread_count(unsigned wanted, unsigned configured) {
   return n < 1 ? 1 : n > TL_THREADS_MAX ? TL_THREADS_MAX : n;
 }
 
-/* Takes CONF over and publishes it. */
-static int prepare_runtime(struct tl_runtime *rt, struct tl_conf *conf,
+/* Takes VIEW over and publishes it. */
+static int prepare_runtime(struct tl_runtime *rt, struct tl_view *view,
                            const struct tl_run_options *o) {
-  rt->n_worker = thread_count(o->workers, conf->workers);
-  rt->n_handshaker = thread_count(o->handshakers, conf->handshakers);
-  tl_runtime_publish(rt, conf);
+  rt->n_worker = thread_count(o->workers, view->conf->workers);
+  rt->n_handshaker = thread_count(o->handshakers, view->conf->handshakers);
+  tl_runtime_publish(rt, view);
   tl_record_backend_set(TL_AEAD_AUTO);
   if (getrandom(rt->secret, sizeof(rt->secret), 0) != (ssize_t)sizeof(rt->secret))
     return start_failed("random numbers", strerror(errno));
@@ -146,12 +146,12 @@ static void stop_threads(struct tl_runtime *rt) {
   if (resolver_runs) tl_resolver_stop(rt);
 }
 
-static void log_started(const struct tl_runtime *rt, const struct tl_conf *conf) {
+static void log_started(struct tl_runtime *rt, const struct tl_conf *conf) {
   const char *why = rt->caps.ulp ? "the kernel does it" : tl_ktls_why_text(TL_KTLS_NO_ULP);
   if (conf->records == TL_RECORDS_USER) why = tl_ktls_why_text(TL_KTLS_CONFIG);
   TL_LOG(TL_LOG_INFO, "Tieline runs.", TL_FC("version", TL_VERSION), TL_FI("pid", getpid()),
          TL_FI("workers", rt->n_worker), TL_FI("handshakers", rt->n_handshaker),
-         TL_FI("listeners", conf->n_listen), TL_FI("peers", conf->n_peer),
+         TL_FI("listeners", conf->n_listen), TL_FI("peers", tl_runtime_published(rt)->peers->n),
          TL_FC("kernel_tls", rt->caps.ulp ? "yes" : "no"), TL_FC("kernel_tls_reason", why),
          TL_FC("aead", tl_record_backend_name()), TL_FC("control", conf->control_socket));
   for (size_t i = 0; i < conf->n_listen; i++)
@@ -166,11 +166,12 @@ static void first_problem(void *arg, const char *file, int line, const char *sen
 
 /* Keys are often readable by root only, or owned by a user whose files root could read while it had
  * its capabilities: better to learn of it now than when a certificate is renewed. */
-static void check_reload(const struct tl_conf *conf) {
+static void check_reload(const struct tl_view *view) {
   char problem[PROBLEM_CAP] = "";
-  struct tl_conf *again = NULL;
-  if (tl_conf_load(conf->file, conf, first_problem, problem, &again) == 0)
-    tl_conf_unref(again);
+  const struct tl_conf *conf = view->conf;
+  struct tl_view *again = NULL;
+  if (tl_conf_load(conf->file, view, first_problem, problem, &again) == 0)
+    tl_view_unref(again);
   else
     TL_LOG(TL_LOG_WARN, "Reloads will be refused: the daemon cannot read what the start could.",
            TL_FC("user", conf->user ? conf->user : "unchanged"), TL_FC("problem", problem));
@@ -195,7 +196,7 @@ static int run_daemon(struct tl_runtime *rt, const struct tl_conf *conf) {
     rc = start_threads(rt);
   if (rc == 0) {
     log_started(rt, conf);
-    if (started_as_root) check_reload(conf);
+    if (started_as_root) check_reload(tl_runtime_published(rt));
     rc = tl_control_run(rt);
     if (rc) start_failed("services", tl_strerror(rc));
   }
@@ -206,7 +207,7 @@ static int run_daemon(struct tl_runtime *rt, const struct tl_conf *conf) {
 
 /* Everything that needs more privileges than the daemon keeps: reads the files, and has the kernel
  * load its TLS module. With `user` more follows in run_daemon. NULL: reported on stderr. */
-static struct tl_conf *load_with_power(struct tl_runtime *rt, const char *file) {
+static struct tl_view *load_with_power(struct tl_runtime *rt, const char *file) {
   char err[256] = "";
   started_as_root = geteuid() == 0;
   raise_locked();
@@ -218,28 +219,29 @@ static struct tl_conf *load_with_power(struct tl_runtime *rt, const char *file) 
     fprintf(stderr, "tieline: OpenSSL could not be initialised\n");
     return NULL;
   }
-  struct tl_conf *conf = load_conf(file);
-  if (!conf) return NULL;
+  struct tl_view *view = load_view(file);
+  if (!view) return NULL;
   tl_ktls_probe(&rt->caps); /* what is missing is in caps */
-  if (conf->user || tl_privileges_bind_only(err, sizeof(err)) == 0) return conf;
+  if (view->conf->user || tl_privileges_bind_only(err, sizeof(err)) == 0) return view;
   fprintf(stderr, "tieline: %s\n", err);
-  tl_conf_unref(conf);
+  tl_view_unref(view);
   return NULL;
 }
 
 int tl_daemon_run(const struct tl_run_options *o) {
   struct tl_runtime *rt = &runtime;
-  struct tl_conf *conf = load_with_power(rt, o->file);
-  if (!conf) return 1;
+  struct tl_view *view = load_with_power(rt, o->file);
+  if (!view) return 1;
+  struct tl_conf *conf = tl_conf_ref(view->conf);
   int rc = start_log(conf);
   if (rc) {
     fprintf(stderr, "tieline: the log could not be started: %s\n", tl_strerror(rc));
+    tl_view_unref(view);
     tl_conf_unref(conf);
     return 1;
   }
   raise_files(conf);
-  tl_conf_ref(conf); /* ours, beside the published one */
-  rc = prepare_runtime(rt, conf, o);
+  rc = prepare_runtime(rt, view, o);
   if (rc == 0) rc = run_daemon(rt, conf);
   tl_calls_free(&rt->calls);
   tl_conf_unref(conf);

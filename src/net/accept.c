@@ -40,11 +40,11 @@ static void take_socket(struct tl_listener *l, int fd) {
   const uint32_t now = atomic_fetch_add(&n->rt->connections, 1);
   memset(&peer, 0, sizeof(peer));
   if (getpeername(fd, &peer.sa, &len)) goto refuse; /* gone already */
-  if (!tl_conn_room(n->view->conf, now, &peer)) {
+  if (!tl_conn_room(n->view, now, &peer)) {
     tl_count(n->counters, TL_C_CONN_REFUSED);
     goto refuse;
   }
-  if (tl_conn_source_enter(n->view->conf, &peer)) {
+  if (tl_conn_source_enter(n->view, &peer)) {
     source_is_full(n, &peer);
     goto refuse;
   }

@@ -373,7 +373,7 @@ static int dial_tls(struct tl_conn *c, const struct tl_conn_key *k) {
 int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn **out) {
   *out = tl_conn_find(n, k);
   if (*out) return TL_OK;
-  if (!tl_conn_room(n->view->conf, atomic_load(&n->rt->connections), NULL)) {
+  if (!tl_conn_room(n->view, atomic_load(&n->rt->connections), NULL)) {
     tl_count(n->counters, TL_C_CONN_REFUSED);
     return TL_ELIMIT;
   }

@@ -58,14 +58,17 @@ static bool wants_kernel(const struct tl_conf *c) {
   return false;
 }
 
-static void adopt_snapshot(struct tl_handshaker *hk) {
-  uint64_t now = atomic_load_explicit(&hk->th.rt->generation, memory_order_acquire);
-  if (hk->conf->generation == now || hk->stopping) return;
-  struct tl_conf *old = hk->conf;
-  hk->conf = tl_runtime_conf(hk->th.rt);
-  hk->want_kernel = wants_kernel(hk->conf);
-  tl_hk_listeners_change(hk);
-  tl_conf_unref(old);
+static void adopt_view(struct tl_handshaker *hk) {
+  uint64_t last = atomic_load_explicit(&hk->th.rt->published, memory_order_acquire);
+  if (hk->view->published == last || hk->stopping) return;
+  struct tl_view *old = hk->view, *now = tl_runtime_view(hk->th.rt);
+  if (!now) return; /* the old one serves for another turn */
+  hk->view = now;
+  if (now->conf != old->conf) {
+    hk->want_kernel = wants_kernel(now->conf);
+    tl_hk_listeners_change(hk);
+  }
+  tl_view_unref(old);
 }
 
 /* A burst of handshakes leaves about 20 KB each in the allocator, which an idle process returns. */
@@ -86,7 +89,7 @@ static void run_turn(struct tl_handshaker *hk, uint64_t *busy_ms) {
   }
   tl_count(&hk->th.counters, TL_C_TURNS);
   tl_wheel_advance(&hk->wheel, tl_now_ms(), hk);
-  adopt_snapshot(hk);
+  adopt_view(hk);
   tl_ring_run(&hk->ring);
   tl_hk_turn_begin(hk);
   give_back(hk, busy_ms);
@@ -100,8 +103,8 @@ static int set_up(struct tl_handshaker *hk, char *err, size_t cap) {
   }
   hk->ring_ok = true;
   tl_wheel_init(&hk->wheel, tl_now_ms());
-  hk->conf = tl_runtime_conf(hk->th.rt);
-  hk->want_kernel = wants_kernel(hk->conf);
+  if (!(hk->view = tl_runtime_view(hk->th.rt))) return TL_ENOMEM;
+  hk->want_kernel = wants_kernel(hk->view->conf);
   hk->mail_op.fn = on_mail;
   hk->retry.fn = tl_hk_retry;
   hk->stall.fn = tl_hk_turn_stalled;
@@ -136,7 +139,7 @@ static void tear_down(struct tl_handshaker *hk) {
   tl_timer_stop(&hk->wheel, &hk->stall);
   tl_ring_exit(&hk->ring);
   free(hk->sources.slot);
-  if (hk->conf) tl_conf_unref(hk->conf);
+  tl_view_unref(hk->view);
 }
 
 static void report_start(struct tl_handshaker *hk, int rc) {

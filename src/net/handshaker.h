@@ -13,10 +13,10 @@
 #pragma once
 
 #include "net/handoff.h"
-#include "tieline/conf.h"
 #include "tieline/ring.h"
 #include "tieline/runtime.h"
 #include "tieline/time.h"
+#include "tieline/view.h"
 #include "tieline/wheel.h"
 
 struct tl_hs_conn;
@@ -136,7 +136,7 @@ struct tl_handshaker {
   struct tl_wheel wheel;
   struct tl_op mail_op;
   struct tl_timer retry; /* answers that found a worker's mailbox full */
-  struct tl_conf *conf;  /* for new handshakes */
+  struct tl_view *view;  /* for new handshakes */
   struct tl_hs_listener *listeners;
   struct tl_hs_conn *conns;
   struct tl_hs_line hellos; /* half-open */

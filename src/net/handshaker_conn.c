@@ -51,7 +51,7 @@ struct tl_hs_conn *tl_hk_conn_new(struct tl_handshaker *hk, int fd, const struct
   c->started_ms = tl_now_ms();
   c->op.fn = on_done;
   c->timer.fn = on_deadline;
-  c->conf = tl_conf_ref(hk->conf);
+  c->conf = tl_conf_ref(hk->view->conf);
   c->failure.alert_sent = c->failure.alert_received = 0xff;
   c->next = hk->conns;
   c->link = &hk->conns;

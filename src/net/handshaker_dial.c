@@ -87,7 +87,7 @@ void tl_hk_dial(struct tl_handshaker *hk, struct tl_dial *d) {
     tl_hk_dial_answer(hk, d, TL_ECLOSED);
     return;
   }
-  if (hk->dials.n >= hk->conf->limits.max_handshakes && !make_room(hk)) {
+  if (hk->dials.n >= hk->view->conf->limits.max_handshakes && !make_room(hk)) {
     tl_hk_report_refused(&d->addr, "as many outgoing handshakes as max_handshakes are running");
     tl_hk_dial_answer(hk, d, TL_ELIMIT);
     return;

@@ -37,8 +37,8 @@ bool tl_hk_hello_give_way(struct tl_handshaker *hk) {
 
 void tl_hk_hello_begin(struct tl_hs_conn *c) {
   struct tl_handshaker *hk = c->hk;
-  const struct tl_conf_limits *lim = &hk->conf->limits;
-  const struct tl_conf_timeouts *t = &hk->conf->timeouts;
+  const struct tl_conf_limits *lim = &hk->view->conf->limits;
+  const struct tl_conf_timeouts *t = &hk->view->conf->timeouts;
   struct tl_hs_conn *own = tl_hs_source_oldest(&hk->sources, c, lim->max_half_open_source);
   if (own)
     give_way(own);

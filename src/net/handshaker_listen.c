@@ -72,11 +72,11 @@ static void take_socket(struct tl_hs_listener *l, int fd) {
   }
   /* At the bound a client that has said nothing makes room, see handshaker_hello.c. */
   const uint32_t now = atomic_fetch_add(&hk->th.rt->connections, 1);
-  if (!tl_conn_room(hk->conf, now, &peer) && !tl_hk_hello_give_way(hk)) {
+  if (!tl_conn_room(hk->view, now, &peer) && !tl_hk_hello_give_way(hk)) {
     refuse_socket(hk, &peer, fd, TL_C_CONN_REFUSED, "max_connections is reached");
     return;
   }
-  if (tl_conn_source_enter(hk->conf, &peer)) {
+  if (tl_conn_source_enter(hk->view, &peer)) {
     refuse_socket(hk, &peer, fd, TL_C_CONN_REFUSED_SOURCE, "max_connections_source is reached");
     return;
   }
@@ -113,7 +113,7 @@ static void on_accept(struct tl_op *op, int res, uint32_t flags) {
     arm_accept(l);
   } else {
     TL_LOG_FROM(NULL, NULL, TL_LOG_ERROR, "A listener cannot accept and tries again soon.",
-                TL_FC("listen", l->hk->conf->listen[l->index].name),
+                TL_FC("listen", l->hk->view->conf->listen[l->index].name),
                 TL_FC("cause", strerror(-res)));
     tl_hk_timer_at(l->hk, &l->retry, tl_now_ms() + RETRY_MS);
   }
@@ -127,8 +127,8 @@ static void on_retry(struct tl_timer *t, void *arg) {
 static int open_one(struct tl_handshaker *hk, int index, char *err, size_t cap) {
   struct tl_hs_listener *l = calloc(1, sizeof(*l));
   if (!l) return TL_ENOMEM;
-  l->addr = hk->conf->listen[index].addr;
-  l->fd = tl_listen_socket(&l->addr, hk->conf->listen[index].transport, err, cap);
+  l->addr = hk->view->conf->listen[index].addr;
+  l->fd = tl_listen_socket(&l->addr, hk->view->conf->listen[index].transport, err, cap);
   if (l->fd < 0) {
     int rc = l->fd;
     free(l);
@@ -152,8 +152,8 @@ static struct tl_hs_listener *listening_on(struct tl_handshaker *hk, const struc
 
 int tl_hk_listeners_open(struct tl_handshaker *hk, char *err, size_t cap) {
   int rc = 0;
-  for (size_t i = 0; i < hk->conf->n_listen && rc == 0; i++) {
-    const struct tl_conf_listen *cl = &hk->conf->listen[i];
+  for (size_t i = 0; i < hk->view->conf->n_listen && rc == 0; i++) {
+    const struct tl_conf_listen *cl = &hk->view->conf->listen[i];
     if (tl_transport_is_secure(cl->transport) && !listening_on(hk, &cl->addr))
       rc = open_one(hk, (int)i, err, cap);
   }
@@ -186,15 +186,15 @@ static int index_of(const struct tl_conf *c, const struct tl_addr *a) {
 void tl_hk_listeners_change(struct tl_handshaker *hk) {
   for (struct tl_hs_listener *l = hk->listeners, *next; l; l = next) {
     next = l->next;
-    l->index = index_of(hk->conf, &l->addr);
+    l->index = index_of(hk->view->conf, &l->addr);
     if (l->index < 0)
       close_one(l);
     else if (l->paused)
       arm_accept(l);
   }
   if (hk->draining) return;
-  for (size_t i = 0; i < hk->conf->n_listen; i++) {
-    const struct tl_conf_listen *cl = &hk->conf->listen[i];
+  for (size_t i = 0; i < hk->view->conf->n_listen; i++) {
+    const struct tl_conf_listen *cl = &hk->view->conf->listen[i];
     char err[256] = "out of memory";
     if (!tl_transport_is_secure(cl->transport) || listening_on(hk, &cl->addr)) continue;
     if (open_one(hk, (int)i, err, sizeof(err)))

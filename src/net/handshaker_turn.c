@@ -43,7 +43,7 @@ static void watch_stall(struct tl_handshaker *hk) {
 }
 
 static bool has_place(const struct tl_handshaker *hk) {
-  return hk->ready.n + hk->begun.n < hk->conf->limits.max_handshakes;
+  return hk->ready.n + hk->begun.n < hk->view->conf->limits.max_handshakes;
 }
 
 /* Gives free places to waiting handshakes. */
@@ -86,7 +86,7 @@ static void refuse_handshake(struct tl_hs_conn *c, enum tl_counter id, const cha
 void tl_hk_turn_take(struct tl_hs_conn *c) {
   struct tl_handshaker *hk = c->hk;
   leave_hello(c);
-  int rc = tl_hs_source_enter(&hk->sources, c, hk->conf->limits.max_handshakes_source);
+  int rc = tl_hs_source_enter(&hk->sources, c, hk->view->conf->limits.max_handshakes_source);
   bool full = hk->waiting >= TL_HS_WAITING_MAX;
   if (rc && (rc != TL_ELIMIT || full)) {
     refuse_handshake(c, TL_C_HS_REFUSED_SOURCE, "too many wait because of max_handshakes_source");

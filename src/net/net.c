@@ -119,24 +119,11 @@ static void adopt_listeners(struct tl_net *n, const struct tl_conf *old) {
   if (!n->draining) open_new_listeners(n);
 }
 
-static bool view_is_current(const struct tl_net *n) {
-  const struct tl_view *v = n->view;
-  return atomic_load_explicit(&n->rt->generation, memory_order_acquire) == v->conf->generation &&
-         tl_peer_table_generation(v->conf) == v->peers->generation;
-}
-
-static struct tl_view *take_view(struct tl_net *n) {
-  struct tl_conf *conf = tl_runtime_conf(n->rt);
-  struct tl_view *v = tl_view_new(conf);
-  tl_conf_unref(conf);
-  return v;
-}
-
 /* Takes what has been published since the last turn. Without memory for it the old view serves for
  * another turn. */
 static void adopt_view(struct tl_net *n) {
-  if (view_is_current(n)) return;
-  struct tl_view *old = n->view, *now = take_view(n);
+  if (atomic_load_explicit(&n->rt->published, memory_order_acquire) == n->view->published) return;
+  struct tl_view *old = n->view, *now = tl_runtime_view(n->rt);
   if (!now) return;
   n->view = now;
   if (now->conf != old->conf) adopt_listeners(n, old->conf);
@@ -179,7 +166,7 @@ int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_hand
   n->counters = &th->counters;
   n->handler = h;
   n->proxy = proxy;
-  n->view = take_view(n);
+  n->view = tl_runtime_view(n->rt);
   if (!n->view) return TL_ENOMEM;
   n->now_ms = tl_now_ms();
   n->next_handshaker = th->index;

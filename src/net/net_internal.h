@@ -7,8 +7,8 @@
  */
 #pragma once
 
-#include "tieline/conf.h"
 #include "tieline/net.h"
+#include "tieline/view.h"
 
 #define TL_CHUNK_CAP 16768u /* one full record with its overhead, and some room */
 #define TL_SEND_IOV 16

@@ -1,34 +1,48 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The published snapshot and other state that threads share. A reader takes a reference
- * inside an RCU read section; the publisher drops the old snapshot's reference
- * only after a grace period, so no reader can touch freed memory. Readers take
- * a snapshot once per change, never per message.
+ * The published view and other state that threads share. A reader takes references
+ * inside an RCU read section; the publisher drops the old view only after a grace
+ * period, so no reader can touch freed memory. Readers take a view once per change,
+ * never per message.
  */
 #include "tieline/runtime.h"
 
 #include <stdatomic.h>
 #include <urcu/urcu-memb.h>
 
-#include "tieline/conf.h"
+#include "tieline/view.h"
 
 struct tl_conf *tl_runtime_conf(struct tl_runtime *rt) {
   urcu_memb_read_lock();
-  struct tl_conf *c = atomic_load_explicit(&rt->conf, memory_order_acquire);
-  if (c) tl_conf_ref(c);
+  const struct tl_view *v = atomic_load_explicit(&rt->view, memory_order_acquire);
+  struct tl_conf *c = v ? tl_conf_ref(v->conf) : NULL;
   urcu_memb_read_unlock();
   return c;
 }
 
-void tl_runtime_publish(struct tl_runtime *rt, struct tl_conf *c) {
-  struct tl_conf *old = atomic_exchange_explicit(&rt->conf, c, memory_order_acq_rel);
-  atomic_store_explicit(&rt->generation, c->generation, memory_order_release);
-  urcu_memb_synchronize_rcu();
-  if (old) tl_conf_unref(old);
+struct tl_view *tl_runtime_view(struct tl_runtime *rt) {
+  urcu_memb_read_lock();
+  struct tl_view *v = tl_view_copy(atomic_load_explicit(&rt->view, memory_order_acquire));
+  urcu_memb_read_unlock();
+  return v;
+}
+
+static void wake_threads(struct tl_runtime *rt) {
   for (unsigned i = 0; i < rt->n_worker; i++)
     if (rt->worker[i]) tl_mailbox_wake(&rt->worker[i]->mailbox);
   for (unsigned i = 0; i < rt->n_handshaker; i++)
     if (rt->handshaker[i]) tl_mailbox_wake(&rt->handshaker[i]->mailbox);
+}
+
+void tl_runtime_publish(struct tl_runtime *rt, struct tl_view *v) {
+  v->published = atomic_load_explicit(&rt->published, memory_order_relaxed) + 1;
+  struct tl_view *old = atomic_exchange_explicit(&rt->view, v, memory_order_acq_rel);
+  bool other_conf = !old || old->conf != v->conf;
+  atomic_store_explicit(&rt->generation, v->conf->generation, memory_order_release);
+  atomic_store_explicit(&rt->published, v->published, memory_order_release);
+  urcu_memb_synchronize_rcu();
+  tl_view_unref(old);
+  if (other_conf) wake_threads(rt);
 }
 
 void tl_thread_drain(struct tl_thread *th) {

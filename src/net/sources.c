@@ -34,15 +34,14 @@ static struct conn_source **find_source(const struct tl_addr *source) {
 
 /* A search for the peers that an address may be. */
 struct at_address {
-  const struct tl_conf *conf;
-  const struct tl_peer_table *peers;
+  const struct tl_view *view;
   const struct tl_addr *addr;
   uint32_t n, most; /* peers found; the largest of their bounds */
 };
 
 static bool is_at(const struct at_address *a, uint32_t number) {
-  const struct tl_conf_peer *p = &a->conf->peer[number];
-  const struct tl_addr_list *l = a->peers->addrs[number];
+  const struct tl_conf_peer *p = &a->view->peers->peer[number];
+  const struct tl_addr_list *l = a->view->peers->addrs[number];
   for (size_t i = 0; i < p->n_network; i++)
     if (tl_network_has(&p->network[i], a->addr)) return true;
   for (size_t i = 0; i < l->n; i++)
@@ -52,20 +51,19 @@ static bool is_at(const struct at_address *a, uint32_t number) {
 
 static bool take_peer(void *arg, uint32_t number) {
   struct at_address *a = arg;
-  const struct tl_conf_peer *p = &a->conf->peer[number];
+  const struct tl_conf_peer *p = &a->view->peers->peer[number];
   if (!is_at(a, number)) return true;
-  uint32_t its = p->max_connections ? p->max_connections : a->conf->limits.max_connections_peer;
+  uint32_t its =
+      p->max_connections ? p->max_connections : a->view->conf->limits.max_connections_peer;
   if (its > a->most) a->most = its;
   a->n++;
   return true;
 }
 
-static struct at_address peers_at(const struct tl_conf *conf, const struct tl_addr *addr) {
-  struct tl_peer_table *t = tl_peer_table_current(conf);
-  struct at_address a = {.conf = conf, .peers = t, .addr = addr};
-  tl_peer_index_by_addr(&t->index, addr, take_peer, &a);
-  tl_peer_index_by_network(&t->index, addr, take_peer, &a);
-  tl_peer_table_unref(t);
+static struct at_address peers_at(const struct tl_view *view, const struct tl_addr *addr) {
+  struct at_address a = {.view = view, .addr = addr};
+  tl_peer_index_by_addr(&view->peers->index, addr, take_peer, &a);
+  tl_peer_index_by_network(&view->peers->index, addr, take_peer, &a);
   return a;
 }
 
@@ -78,19 +76,21 @@ static void count_files(void) {
   files -= files / 2 > TL_FILES_OWN ? TL_FILES_OWN : files / 2;
 }
 
-bool tl_conn_room(const struct tl_conf *conf, uint32_t now, const struct tl_addr *peer) {
+bool tl_conn_room(const struct tl_view *view, uint32_t now, const struct tl_addr *peer) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   pthread_once(&once, count_files);
-  const uint32_t most = conf->limits.max_connections < files ? conf->limits.max_connections : files;
+  const uint32_t configured = view->conf->limits.max_connections;
+  const uint32_t most = configured < files ? configured : files;
   if (!peer || now < most - most / KEPT) return now < most;
-  return now < most - most / (2 * KEPT) && peers_at(conf, peer).n > 0;
+  return now < most - most / (2 * KEPT) && peers_at(view, peer).n > 0;
 }
 
 /* Of several peers at one address the largest bound counts: it is not known yet which one connects.
  */
-static uint32_t most_of(const struct tl_conf *conf, const struct tl_addr *peer) {
-  uint32_t most = peers_at(conf, peer).most;
-  return most > conf->limits.max_connections_source ? most : conf->limits.max_connections_source;
+static uint32_t most_of(const struct tl_view *view, const struct tl_addr *peer) {
+  const uint32_t most = peers_at(view, peer).most,
+                 anybodys = view->conf->limits.max_connections_source;
+  return most > anybodys ? most : anybodys;
 }
 
 static int enter_source(struct conn_source **at, const struct tl_addr *source, uint32_t most) {
@@ -104,15 +104,15 @@ static int enter_source(struct conn_source **at, const struct tl_addr *source, u
   return TL_OK;
 }
 
-int tl_conn_source_enter(const struct tl_conf *conf, const struct tl_addr *peer) {
+int tl_conn_source_enter(const struct tl_view *view, const struct tl_addr *peer) {
   struct tl_addr source;
   tl_addr_source_prefix(peer, &source);
   pthread_mutex_lock(&mu);
-  int rc = enter_source(find_source(&source), &source, conf->limits.max_connections_source);
+  int rc = enter_source(find_source(&source), &source, view->conf->limits.max_connections_source);
   pthread_mutex_unlock(&mu);
   if (rc != TL_ELIMIT) return rc;
-  const uint32_t most = most_of(conf, peer);
-  if (most <= conf->limits.max_connections_source) return rc;
+  const uint32_t most = most_of(view, peer);
+  if (most <= view->conf->limits.max_connections_source) return rc;
   pthread_mutex_lock(&mu);
   rc = enter_source(find_source(&source), &source, most);
   pthread_mutex_unlock(&mu);

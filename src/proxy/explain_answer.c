@@ -37,12 +37,12 @@ static void tell_source(struct tl_explain *e, const struct tl_source *s, const s
     put_text(e->identity, sizeof(e->identity), c->tls->identity->subject);
 }
 
-static void tell_routes(struct tl_explain *e, const struct tl_conf *conf,
+static void tell_routes(struct tl_explain *e, const struct tl_route_table *t,
                         const struct tl_plan *plan, struct tl_source *s,
                         const struct tl_identity *id) {
-  e->route = calloc(conf->n_route ? conf->n_route : 1, sizeof(*e->route));
-  for (size_t i = 0; e->route && i < conf->n_route; i++) {
-    const struct tl_conf_route *r = &conf->route[i];
+  e->route = calloc(t->n + 1, sizeof(*e->route));
+  for (size_t i = 0; e->route && i < t->n; i++) {
+    const struct tl_conf_route *r = &t->route[i];
     const char *why = tl_route_why_not(r, (uint32_t)i, plan, s, id);
     struct tl_explain_route *out = &e->route[e->n_route++];
     put_text(out->name, sizeof(out->name), r->name);
@@ -82,7 +82,7 @@ static void plan_it(struct tl_proxy *p, struct tl_explain *e, const struct tl_ms
   e->rc = tl_route_plan(p, &from, c, m, plan, &e->status);
   struct tl_source *s = tl_source_of(p, &from, c);
   tell_source(e, s, c);
-  tell_routes(e, p->net.view->conf, plan, s, tl_source_identity(p, s, c));
+  tell_routes(e, p->net.view->routes, plan, s, tl_source_identity(p, s, c));
   tell_targets(e, plan);
   if (e->rc == TL_EAGAIN)
     put_text(e->resolve, sizeof(e->resolve),

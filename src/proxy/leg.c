@@ -213,13 +213,13 @@ struct at_address {
 
 static bool take_host(void *arg, uint32_t number) {
   struct at_address *a = arg;
-  a->found = is_at(a->view, &a->view->conf->peer[number], a->addr);
+  a->found = is_at(a->view, &a->view->peers->peer[number], a->addr);
   return !a->found;
 }
 
 static bool take_network(void *arg, uint32_t number) {
   struct at_address *a = arg;
-  a->found = in_networks(&a->view->conf->peer[number], a->addr);
+  a->found = in_networks(&a->view->peers->peer[number], a->addr);
   return !a->found;
 }
 
@@ -244,7 +244,7 @@ static bool reaches_peer(const struct tl_view *view, const struct tl_conf_peer *
   return is_at(view, peer, addr) || !is_any_peers(view, addr);
 }
 
-static bool is_among(const struct tl_view *view, struct tl_conf_peer *const *list, size_t n,
+static bool is_among(const struct tl_view *view, const struct tl_conf_peer *const *list, size_t n,
                      const struct tl_target *t) {
   for (size_t i = 0; i < n; i++)
     if (list[i] && (list[i] == t->peer || reaches_peer(view, list[i], &t->addr))) return true;

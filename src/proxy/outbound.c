@@ -57,7 +57,7 @@ int tl_outbound_fits_target(struct tl_proxy *p, const struct tl_plan *plan,
                             const struct tl_target *t, const struct tl_edit *e,
                             const struct tl_body *body) {
   const struct tl_conf_peer *peer = t ? t->peer : NULL;
-  if (!t && p->net.view->conf->bounds_messages) peer = tl_view_peer(p->net.view, plan->leg_peer);
+  if (!t && p->net.view->peers->bounds_messages) peer = tl_view_peer(p->net.view, plan->leg_peer);
   return tl_outbound_fits(p, peer, e, body) ? TL_OK : TL_ELARGE;
 }
 
@@ -111,7 +111,7 @@ int tl_outbound_flow(struct tl_proxy *p, const struct tl_plan *plan, struct tl_f
 bool tl_outbound_fits_back(struct tl_proxy *p, const struct tl_flow *to, const struct tl_edit *e,
                            const struct tl_body *body) {
   struct tl_conn *c = tl_conn_get(&p->net, to->conn);
-  if (!p->net.view->conf->bounds_messages || (!c && !tl_transport_is_datagram(to->transport)))
+  if (!p->net.view->peers->bounds_messages || (!c && !tl_transport_is_datagram(to->transport)))
     return true;
   const struct tl_source *s = tl_source_of(p, to, c);
   return !s || tl_outbound_fits(p, s->peer, e, body);

@@ -216,12 +216,12 @@ static void want_probe(struct tl_proxy *p, const struct tl_conf_peer *peer) {
 }
 
 void tl_peer_probe_refresh(struct tl_proxy *p) {
-  const struct tl_conf *c = p->net.view->conf;
-  if (p->th.index != 0 || p->probed_generation == c->generation) return;
-  p->probed_generation = c->generation;
+  const struct tl_peer_set *s = p->net.view->peers->set;
+  if (p->th.index != 0 || p->probed_generation == s->generation) return;
+  p->probed_generation = s->generation;
   for (struct tl_probe *pr = p->probes; pr; pr = pr->next) pr->wanted = false;
-  for (size_t i = 0; i < c->n_peer; i++)
-    if (c->peer[i].probe_ms && c->peer[i].health) want_probe(p, &c->peer[i]);
+  for (size_t i = 0; i < s->n; i++)
+    if (s->peer[i].probe_ms && s->peer[i].health) want_probe(p, &s->peer[i]);
   for (struct tl_probe **at = &p->probes; *at;)
     if ((*at)->wanted)
       at = &(*at)->next;

@@ -9,8 +9,8 @@
  */
 #pragma once
 
-#include "tieline/conf.h"
 #include "tieline/scan.h"
+#include "tieline/view.h"
 
 struct tl_proxy;
 struct tl_peer_calls;

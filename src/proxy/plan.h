@@ -10,7 +10,7 @@
  */
 #pragma once
 
-#include "tieline/conf.h"
+#include "tieline/view.h"
 #include "token.h"
 
 #define TL_ROUTES_MAX 64 /* Route values of one request */

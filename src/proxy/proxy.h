@@ -43,7 +43,7 @@ struct tl_proxy {
   struct tl_merge_table *merged;
   struct tl_back_search *back;
   struct tl_probe *probes;
-  uint64_t probed_generation; /* peer_probe.c: of the view whose peers they are */
+  uint64_t probed_generation; /* peer_probe.c: of the peers that they are for */
   char out[TL_OUT_MAX];       /* a message made here, between building and sending it */
 };
 

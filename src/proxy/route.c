@@ -120,7 +120,7 @@ const char *tl_route_why_not(const struct tl_conf_route *r, uint32_t number,
 
 /* One search of the table. */
 struct search {
-  const struct tl_conf *conf;
+  const struct tl_route_table *table;
   const struct tl_plan *plan;
   struct tl_source *source;
   const struct tl_identity *id;
@@ -128,20 +128,20 @@ struct search {
 
 static bool accept_route(void *arg, uint32_t number) {
   const struct search *s = arg;
-  return !tl_route_why_not(&s->conf->route[number], number, s->plan, s->source, s->id);
+  return !tl_route_why_not(&s->table->route[number], number, s->plan, s->source, s->id);
 }
 
 /* The first route of the file that takes the request, or NULL. */
-static const struct tl_conf_route *find_route(const struct tl_conf *conf,
+static const struct tl_conf_route *find_route(const struct tl_route_table *t,
                                               const struct tl_plan *plan, struct tl_source *source,
                                               const struct tl_identity *id) {
-  struct search s = {conf, plan, source, id};
+  struct search s = {t, plan, source, id};
   struct tl_route_query q = {.user = plan->uri.user,
                              .host = plan->uri.host,
                              .peer = source && source->peer ? source->peer->id : 0};
-  if (tl_route_index_asks_next_hop(&conf->routes.index)) q.next_host = tl_plan_next_host(plan);
-  uint32_t number = tl_route_index_find(&conf->routes.index, &q, accept_route, &s);
-  return number == TL_ROUTE_NONE ? NULL : &conf->route[number];
+  if (tl_route_index_asks_next_hop(&t->index)) q.next_host = tl_plan_next_host(plan);
+  uint32_t number = tl_route_index_find(&t->index, &q, accept_route, &s);
+  return number == TL_ROUTE_NONE ? NULL : &t->route[number];
 }
 
 /* ---- targets ---- */
@@ -184,7 +184,7 @@ static bool allow_preloaded(struct tl_proxy *p, struct tl_plan *plan,
 static int match_route(struct tl_proxy *p, const struct tl_msg *m, struct tl_source *source,
                        const struct tl_identity *id, struct tl_plan *plan, unsigned *out_status) {
   const struct tl_conf *conf = p->net.view->conf;
-  plan->route = find_route(conf, plan, source, id);
+  plan->route = find_route(p->net.view->routes, plan, source, id);
   if (!plan->route) return no_route(p, m, plan, out_status);
   if (plan->drop_routes < plan->n_routes && !allow_preloaded(p, plan, source)) {
     *out_status = 403;
@@ -229,7 +229,7 @@ static int in_dialog(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_sta
 /* The token is valid, and PLAN holds what it leads to. */
 static bool by_token(struct tl_proxy *p, struct tl_plan *plan, const struct tokens *t,
                      unsigned *out_status, int *out_rc) {
-  plan->route = tl_route_table_by_id(p->net.view->conf, t->last.route);
+  plan->route = tl_route_table_by_id(p->net.view->routes, t->last.route);
   *out_rc = in_dialog(p, plan, out_status);
   if (*out_rc != TL_EINVAL) return true;
   drop_leg(plan);

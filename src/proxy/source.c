@@ -53,13 +53,13 @@ static struct tl_source *source_new(const struct tl_view *view, struct tl_source
   struct tl_source *s = old ? old : malloc(sizeof(*s));
   if (!s) return NULL;
   memset(s, 0, sizeof(*s));
-  s->generation = view->peers->generation;
+  s->published = view->published;
   return s;
 }
 
 /* Is S still valid? It depends on the peers' addresses, and they change. */
 static bool is_current(const struct tl_source *s, const struct tl_view *view) {
-  return s && s->generation == view->peers->generation;
+  return s && s->published == view->published;
 }
 
 /* ---- the peer ---- */
@@ -148,7 +148,7 @@ struct best_peer {
 /* A request has one source: the peer that matches best, the first in the file among equals. */
 static bool consider_peer(void *arg, uint32_t number) {
   struct best_peer *b = arg;
-  unsigned fit = number == b->number ? 0 : fit_of(&b->f->view->conf->peer[number], b->f);
+  unsigned fit = number == b->number ? 0 : fit_of(&b->f->view->peers->peer[number], b->f);
   if (!fit) return true;
   b->several |= b->number != TL_PEER_NONE;
   if (fit < b->fit || (fit == b->fit && number > b->number)) return true;
@@ -171,7 +171,7 @@ static const struct tl_conf_peer *peer_of(const struct facts *f, bool *out_sever
   if (!f->id || f->dialled) tl_peer_index_by_addr(x, f->addr, consider_peer, &b);
   if (!f->id) tl_peer_index_by_network(x, f->addr, consider_peer, &b);
   *out_several = b.several;
-  return b.number == TL_PEER_NONE ? NULL : &f->view->conf->peer[b.number];
+  return b.number == TL_PEER_NONE ? NULL : &f->view->peers->peer[b.number];
 }
 
 /* ---- conditions of routes ---- */

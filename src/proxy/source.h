@@ -10,8 +10,8 @@
  */
 #pragma once
 
-#include "tieline/conf.h"
 #include "tieline/net.h"
+#include "tieline/view.h"
 
 struct tl_proxy;
 struct tl_identity;
@@ -21,7 +21,7 @@ struct tl_conn_info;
 #define TL_SOURCE_JUDGED 8   /* routes remembered, a power of two */
 #define TL_SOURCE_VERDICTS 8 /* domains remembered */
 struct tl_source {
-  uint64_t generation;             /* of the table of peers that all of it belongs to */
+  uint64_t published;              /* of the view that all of it belongs to */
   uint64_t sender;                 /* see tl_source_sender */
   uint64_t name;                   /* tl_token_name of its certificate, 0: none */
   const struct tl_conf_peer *peer; /* the one that fits best, NULL: none */

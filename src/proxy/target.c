@@ -38,7 +38,7 @@ struct at_address {
 
 static bool take_tls_only(void *arg, uint32_t number) {
   struct at_address *a = arg;
-  const struct tl_conf_peer *peer = &a->view->conf->peer[number];
+  const struct tl_conf_peer *peer = &a->view->peers->peer[number];
   const struct tl_addr_list *l = a->view->peers->addrs[number];
   for (size_t i = 0; peer->tls_only && i < l->n && !a->found; i++)
     if (tl_addr_ip_eq(&l->at[i].addr, a->addr)) a->found = peer;
@@ -94,7 +94,7 @@ static bool take_exact(void *arg, uint32_t number) {
   const struct tl_addr_list *l = a->view->peers->addrs[number];
   for (size_t i = 0; i < l->n && !a->found; i++)
     if (l->at[i].via == a->transport && tl_addr_eq(&l->at[i].addr, a->addr))
-      a->found = &a->view->conf->peer[number];
+      a->found = &a->view->peers->peer[number];
   return !a->found;
 }
 

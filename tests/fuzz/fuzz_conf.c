@@ -18,7 +18,7 @@ static void ignore(void *arg, const char *file, int line, const char *sentence) 
 
 static struct tl_raw *load(const char *text, size_t n) {
   struct tl_conf_ctx ctx = {.report = ignore, .quiet = true};
-  struct tl_raw *r = calloc(1, sizeof(*r));
+  struct tl_raw *r = tl_raw_new();
   if (!r) return NULL;
   r->dir = strdup("/etc/tieline");
   int rc = tl_conf_source_text(&r->source, &ctx, "fuzz.conf", text, n, false);
@@ -27,7 +27,7 @@ static struct tl_raw *load(const char *text, size_t n) {
   if (!rc) rc = tl_conf_check(r, &ctx);
   if ((rc == TL_ECONFIG) != (ctx.problems > 0)) abort(); /* no refusal without a reason */
   if (rc) {
-    tl_raw_free(r);
+    tl_raw_unref(r);
     return NULL;
   }
   return r;
@@ -71,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (again && (text2 = print(again, &n2)) && strcmp(text, text2) != 0) abort();
   free(text);
   free(text2);
-  tl_raw_free(r);
-  tl_raw_free(again);
+  tl_raw_unref(r);
+  tl_raw_unref(again);
   return 0;
 }

@@ -9,7 +9,7 @@
 
 TestSuite(oom_conf, .init = conf_setup, .fini = conf_teardown);
 
-static struct tl_conf *conf, *previous;
+static struct tl_view *view, *previous;
 static unsigned complaints;
 
 static void count_complaint(void *arg, const char *file, int line, const char *sentence) {
@@ -23,12 +23,12 @@ static void count_complaint(void *arg, const char *file, int line, const char *s
 /* What is refused may look like a file that cannot be read; that is a refusal too. */
 static int make_conf(void) {
   complaints = 0;
-  int rc = tl_conf_load(conf_path("t.conf"), previous, count_complaint, NULL, &conf);
-  cr_assert_eq(rc == TL_OK, conf != NULL);
+  int rc = tl_conf_load(conf_path("t.conf"), previous, count_complaint, NULL, &view);
+  cr_assert_eq(rc == TL_OK, view != NULL);
   if (rc) cr_assert_gt(complaints, 0, "%d without a sentence", rc);
   return rc == TL_ECONFIG ? TL_ENOMEM : rc;
 }
-static void drop_conf(void) { tl_conf_unref(conf); }
+static void drop_conf(void) { tl_view_unref(view); }
 
 static const char plain[] =
     "domains = { \"atlanta.example\", \"*.biloxi.example\" }\n"
@@ -66,7 +66,7 @@ Test(oom_conf, a_reload_is_refused_or_whole, .timeout = 60) {
   static const struct oom_case c = {"reload", make_conf, drop_conf, 0, true};
   conf_write("t.conf", plain);
   cr_assert_eq(make_conf(), TL_OK);
-  previous = conf;
+  previous = view;
   oom_case_run(&c);
-  tl_conf_unref(previous);
+  tl_view_unref(previous);
 }

@@ -28,15 +28,15 @@ static void begin(void) {
            tl_addr_port(&tcp), tl_addr_port(&udp));
   struct conf_try t = conf_try(text, NULL);
   cr_assert_eq(t.rc, 0, "%s", t.complaint[0]);
-  runtime.conf = t.conf;
-  runtime.generation = t.conf->generation;
+  conf_publish(&runtime, t.conf);
+  conf_try_free(&t);
   runtime.n_worker = runtime.n_handshaker = 1;
   cr_assert_eq(tl_mailbox_init(&runtime.resolver, 100), 0);
 }
 
 static void end(void) {
   tl_mailbox_destroy(&runtime.resolver);
-  tl_conf_unref(runtime.conf);
+  tl_view_unref(runtime.view);
   conf_teardown();
 }
 

@@ -122,7 +122,7 @@ Test(conf, includes_are_relative_to_the_including_file) {
   conf_write("three.conf", "peer \"p\" { uri = \"sip:127.0.0.1\" }\n");
   struct tl_conf *c = good("include(\"one.conf\") " L);
   cr_expect_eq(c->workers, 3);
-  cr_expect_eq(c->n_peer, 1);
+  cr_expect_eq(conf_view(c)->peers->n, 1);
   cr_expect_eq(c->log_level, TL_LOG_WARN);
   tl_conf_unref(c);
 }
@@ -176,8 +176,8 @@ Test(conf, peers) {
              "peer \"three\" { uri = \"sip:127.0.0.2\" }\n"
              "peer \"four\" { uri = \"sip:localhost:7000;transport=tcp\" }\n"
              "peer \"five\" { uri = \"sips:127.0.0.1;transport=tcp\" }\n");
-  cr_assert_eq(c->n_peer, 5);
-  const struct tl_conf_peer *p = c->peer;
+  cr_assert_eq(conf_view(c)->peers->n, 5);
+  const struct tl_conf_peer *p = conf_view(c)->peers->peer;
   cr_expect_eq(p[0].transport, TL_TLS);
   cr_expect_eq(p[0].port, 16061);
   cr_expect_eq(p[0].domain, c->domain[0]);
@@ -209,8 +209,8 @@ Test(conf, peers) {
 Test(conf, unresolvable_peer_is_no_error) {
   struct tl_conf *c = good(L "peer \"a\" { uri = \"sip:no-such-host.invalid\" }\n"
                              "peer \"b\" { uri = \"sip:127.0.0.1\" }\n");
-  cr_expect_eq(c->peer[0].n_addr, 0);
-  cr_expect_eq(c->peer[1].n_addr, 1);
+  cr_expect_eq(conf_view(c)->peers->peer[0].n_addr, 0);
+  cr_expect_eq(conf_view(c)->peers->peer[1].n_addr, 1);
   tl_conf_unref(c);
 }
 
@@ -221,8 +221,8 @@ Test(conf, d30_routes) {
              "route \"x\" { to_prefix = +1 to_domain = { \"A.Example\", b.example } "
              "from_peer = a strip = 2 prepend = \"00\" peers = { b, a } }\n"
              "route \"y\" { relay = \"request-uri\" }\n");
-  cr_assert_eq(c->n_route, 2);
-  const struct tl_conf_route *r = c->route;
+  cr_assert_eq(conf_view(c)->routes->n, 2);
+  const struct tl_conf_route *r = conf_view(c)->routes->route;
   cr_expect_str_eq(r[0].to_prefix, "+1");
   cr_expect_str_eq(r[0].to_domain[0], "a.example");
   cr_expect_str_eq(r[0].to_domain[1], "b.example");
@@ -241,7 +241,8 @@ Test(conf, d30_routes) {
   cr_expect_neq(r[0].id, r[1].id);
   struct conf_try t = conf_try(L "route \"y\" { relay = \"request-uri\" }\n", c);
   cr_assert_eq(t.rc, 0, "%s", t.complaint[0]);
-  cr_expect_eq(t.conf->route[0].id, r[1].id, "the id is the name's, whatever stands before it");
+  cr_expect_eq(t.view->routes->route[0].id, r[1].id,
+               "the id is the name's, whatever stands before it");
   conf_try_free(&t);
   tl_conf_unref(c);
 }
@@ -314,7 +315,7 @@ Test(conf, d16_reload_changes_what_may_change) {
   cr_expect_eq(t.conf->workers, 7);
   cr_expect_eq(t.conf->limits.max_connections, 5);
   cr_expect_eq(t.conf->log_level, TL_LOG_DEBUG);
-  cr_expect_eq(t.conf->n_peer, 1);
+  cr_expect_eq(t.view->peers->n, 1);
   conf_try_free(&t);
   tl_conf_unref(one);
 }
@@ -368,8 +369,8 @@ Test(conf, lab_sample_loads) {
   cr_expect_eq(c->listen[0].domain, c->domain[0]);
   cr_expect_not(c->domain[0]->policy.verify_cert);
   cr_expect_not(c->domain[0]->policy.require_cert);
-  cr_expect(c->route[0].relay_request_uri);
-  cr_expect_eq(c->route[0].domain, c->domain[0]);
+  cr_expect(conf_view(c)->routes->route[0].relay_request_uri);
+  cr_expect_eq(conf_view(c)->routes->route[0].domain, c->domain[0]);
   cr_expect_str_eq(c->control_socket, "/run/tieline/lab.sock");
   conf_try_free(&t);
 }
@@ -382,11 +383,12 @@ Test(conf, design_sample_loads) {
   cr_assert_eq(t.rc, 0, "%s", t.complaint[0]);
   struct tl_conf *c = t.conf;
   cr_expect_str_eq(c->domain[0]->match_sip_domain[1], "*.atlanta.example");
-  cr_expect_eq(c->route[0].n_peer, 2);
-  cr_expect_eq(c->route[0].strip, 1);
+  cr_expect_eq(conf_view(c)->routes->route[0].n_peer, 2);
+  cr_expect_eq(conf_view(c)->routes->route[0].strip, 1);
   cr_expect_str_eq(c->listen[0].advertise_host, "sbc.atlanta.example");
-  cr_expect_str_eq(c->peer[0].identity, "chicago.example");
-  cr_expect_str_eq(c->peer[1].identity, "sip.denver.example", "the host of its uri");
+  cr_expect_str_eq(conf_view(c)->peers->peer[0].identity, "chicago.example");
+  cr_expect_str_eq(conf_view(c)->peers->peer[1].identity, "sip.denver.example",
+                   "the host of its uri");
   conf_try_free(&t);
 }
 
@@ -401,7 +403,7 @@ Test(conf, demo_sample_loads) {
   cr_assert_eq(t.rc, 0, "%s", t.complaint[0]);
   cr_expect(t.conf->domain[0]->policy.verify_cert && t.conf->domain[0]->policy.verify_name);
   cr_expect_eq(t.conf->n_listen, 4);
-  cr_expect_eq(t.conf->route[0].peer[0], &t.conf->peer[0]);
+  cr_expect_eq(t.view->routes->route[0].peer[0], &t.view->peers->peer[0]);
   conf_try_free(&t);
   unsetenv("TIELINE_PKI");
   t = conf_try_file("configs/demo.conf", NULL);
@@ -417,7 +419,7 @@ Test(conf, interconnect_sample_loads) {
   cr_assert_eq(t.rc, 0, "%s", t.complaint[0]);
   struct tl_conf *c = t.conf;
   cr_expect_str_eq(c->tls_set.fallback->name, "default");
-  cr_expect_str_eq(c->peer[1].domain->name, "chicago");
+  cr_expect_str_eq(conf_view(c)->peers->peer[1].domain->name, "chicago");
   cr_expect(c->domain[1]->policy.require_cert, "inherited");
   cr_expect_eq(SSL_CTX_get_min_proto_version(c->domain[1]->server), TLS1_3_VERSION);
   cr_expect(tl_conf_is_local(c, TL_STR("sbc.atlanta.example"), 5061));
@@ -442,7 +444,7 @@ Test(conf, printed_configuration_loads_to_the_same) {
   struct tl_conf *third = good(explained);
   char *text3 = conf_printed(third, false);
   cr_expect_str_eq(text, text3);
-  cr_expect_str_eq(third->route[0].name, "r \"1\"");
+  cr_expect_str_eq(conf_view(third)->routes->route[0].name, "r \"1\"");
   cr_expect_not_null(strstr(text, "verify_depth = 3"));
   cr_expect_not_null(strstr(text, "idle = 90s"));
   cr_expect_not_null(strstr(text, "max_head = 5000"));

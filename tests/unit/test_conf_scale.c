@@ -34,14 +34,17 @@ Test(conf_scale, names_become_the_right_pointers) {
   const size_t n = 3000;
   write_pairs(n);
   struct tl_conf *c = load_pairs(NULL), *again = load_pairs(c);
-  cr_assert_eq(again->n_peer, n);
-  cr_assert_eq(again->n_route, n);
+  const struct tl_peer_table *peers = conf_view(again)->peers;
+  const struct tl_route_table *routes = conf_view(again)->routes;
+  cr_assert_eq(peers->n, n);
+  cr_assert_eq(routes->n, n);
   for (size_t i = 0; i < n; i++) {
-    cr_assert_eq(again->route[i].n_peer, 1);
-    cr_assert_eq(again->route[i].peer[0], &again->peer[i]);
-    cr_assert_eq(again->route[i].n_from, 1);
-    cr_assert_eq(again->route[i].from[0], &again->peer[n - 1 - i]);
-    cr_assert_eq(again->peer[i].health, c->peer[i].health, "a reload forgets nothing");
+    cr_assert_eq(routes->route[i].n_peer, 1);
+    cr_assert_eq(routes->route[i].peer[0], &peers->peer[i]);
+    cr_assert_eq(routes->route[i].n_from, 1);
+    cr_assert_eq(routes->route[i].from[0], &peers->peer[n - 1 - i]);
+    cr_assert_eq(peers->peer[i].health, conf_view(c)->peers->peer[i].health,
+                 "a reload forgets nothing");
   }
   tl_conf_unref(c);
   tl_conf_unref(again);

@@ -15,6 +15,10 @@
 
 static char dir[64];
 
+/* Of every configuration loaded since conf_setup. */
+static struct tl_view **views;
+static unsigned n_view;
+
 void conf_setup(void) {
   snprintf(dir, sizeof(dir), "/tmp/tieline-conf-XXXXXX");
   cr_assert_not_null(mkdtemp(dir));
@@ -22,6 +26,9 @@ void conf_setup(void) {
 }
 
 void conf_teardown(void) {
+  while (n_view) tl_view_unref(views[--n_view]);
+  free(views);
+  views = NULL;
   DIR *d = opendir(dir);
   for (struct dirent *e; d && (e = readdir(d));)
     if (e->d_name[0] != '.') unlinkat(dirfd(d), e->d_name, 0);
@@ -109,10 +116,27 @@ static void keep(void *arg, const char *file, int line, const char *sentence) {
   t->n++;
 }
 
+struct tl_view *conf_view(const struct tl_conf *c) {
+  for (unsigned i = 0; i < n_view; i++)
+    if (views[i]->conf == c) return views[i];
+  cr_assert_fail("that configuration was not loaded here");
+  return NULL;
+}
+
+void conf_publish(struct tl_runtime *rt, const struct tl_conf *c) {
+  tl_runtime_publish(rt, tl_view_copy(conf_view(c)));
+}
+
 struct conf_try conf_try_file(const char *path, const struct tl_conf *previous) {
   struct conf_try t = {0};
-  t.rc = tl_conf_load(path, previous, keep, &t, &t.conf);
-  cr_assert_eq(t.rc == 0, t.conf != NULL, "a snapshot if and only if it succeeds");
+  t.rc = tl_conf_load(path, previous ? conf_view(previous) : NULL, keep, &t, &t.view);
+  cr_assert_eq(t.rc == 0, t.view != NULL, "a view if and only if it succeeds");
+  if (t.view) {
+    views = realloc(views, (n_view + 1) * sizeof(struct tl_view *));
+    cr_assert_not_null(views);
+    views[n_view++] = t.view;
+    t.conf = tl_conf_ref(t.view->conf);
+  }
   cr_assert_eq(t.rc == 0, t.n == 0, "complaints if and only if it fails: %s", t.complaint[0]);
   return t;
 }
@@ -131,9 +155,19 @@ struct conf_try conf_try_sample(const char *path) {
   return conf_try(text, NULL);
 }
 
+void conf_drop(struct tl_conf *c) {
+  for (unsigned i = 0; i < n_view; i++)
+    if (views[i]->conf == c) {
+      tl_view_unref(views[i]);
+      views[i] = views[--n_view];
+    }
+  tl_conf_unref(c);
+}
+
 void conf_try_free(struct conf_try *t) {
-  tl_conf_unref(t->conf);
+  conf_drop(t->conf);
   t->conf = NULL;
+  t->view = NULL;
 }
 
 char *conf_printed(const struct tl_conf *c, bool explain) {
@@ -141,7 +175,7 @@ char *conf_printed(const struct tl_conf *c, bool explain) {
   size_t n = 0;
   FILE *f = open_memstream(&text, &n);
   cr_assert_not_null(f);
-  tl_conf_print(c, explain, f);
+  tl_conf_print(conf_view(c), explain, f);
   fclose(f);
   return text;
 }

@@ -9,14 +9,16 @@
 
 #include <sys/types.h>
 
-#include "tieline/conf.h"
 #include "tieline/err.h"
+#include "tieline/runtime.h"
+#include "tieline/view.h"
 
 #define CONF_COMPLAINTS 16
 
 struct conf_try {
   int rc;
-  struct tl_conf *conf;
+  struct tl_conf *conf;                  /* a reference of its own */
+  struct tl_view *view;                  /* as conf_view */
   unsigned n;                            /* complaints, all of them */
   char complaint[CONF_COMPLAINTS][1024]; /* "file:line: sentence", FILE without directory */
 };
@@ -36,6 +38,12 @@ struct conf_try conf_try(const char *text, const struct tl_conf *previous);
 /* Loads a file of the tree or of the directory. */
 struct conf_try conf_try_file(const char *path, const struct tl_conf *previous);
 void conf_try_free(struct conf_try *t);
+/* Drops the reference to C and its view. */
+void conf_drop(struct tl_conf *c);
+/* C with its peers and routes; until conf_drop or conf_teardown. */
+struct tl_view *conf_view(const struct tl_conf *c);
+/* The same as the threads of RT see it; RT->view is the caller's. */
+void conf_publish(struct tl_runtime *rt, const struct tl_conf *c);
 /* The configuration as printed; free it. */
 char *conf_printed(const struct tl_conf *c, bool explain);
 /* Copies a file of the tree into the directory, as "t.conf", and loads that. */

@@ -21,6 +21,7 @@
 #include "tieline/conf.h"
 #include "tieline/conn_info.h"
 #include "tieline/control.h"
+#include "tieline/view.h"
 
 /* A sanitizer keeps freed memory back, so there its leak check at the daemon's end is the judge. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -112,10 +113,10 @@ static void start_fakes(unsigned n) {
 }
 
 static int daemon_main(unsigned fakes) {
-  struct tl_conf *conf = NULL;
+  struct tl_view *view = NULL;
   char err[256] = "";
-  if (tl_tls_init() || tl_conf_load(conf_file, NULL, report, NULL, &conf)) return 10;
-  tl_runtime_publish(&rt, conf);
+  if (tl_tls_init() || tl_conf_load(conf_file, NULL, report, NULL, &view)) return 10;
+  tl_runtime_publish(&rt, view);
   if (tl_control_init(&rt, err, sizeof err)) {
     fprintf(stderr, "%s\n", err);
     return 11;
@@ -124,8 +125,8 @@ static int daemon_main(unsigned fakes) {
   int rc = tl_control_run(&rt);
   tl_control_exit(&rt);
   if (fakes) _exit(rc); /* their threads still run */
-  tl_conf_unref(rt.conf);
-  rt.conf = NULL;
+  tl_view_unref(rt.view);
+  rt.view = NULL;
   return rc;
 }
 

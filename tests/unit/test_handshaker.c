@@ -30,7 +30,7 @@ Test(handshaker, accepted_connections_reach_a_worker) {
     cr_assert_eq(h->rc, 0);
     cr_assert_eq(h->conn, 0);
     cr_assert_eq(h->listener, 0);
-    cr_assert_eq(h->conf_generation, rig_rt.conf->generation);
+    cr_assert_eq(h->conf_generation, rig_rt.view->conf->generation);
     cr_assert_eq((int)h->version, versions[i & 1]);
     cr_assert_str_eq(h->sni, "server.example");
     cr_assert_str_eq(h->domain->name, "lab");
@@ -299,7 +299,7 @@ Test(handshaker, d2_listeners_change_with_the_snapshot) {
   int under_way = rig_dial(); /* begun with the old snapshot, ends with it */
   rig_wait(TL_C_HS_NOW, 1);
   rig_at = test_port(SOCK_STREAM);
-  tl_runtime_publish(&rig_rt, rig_load(rig_rt.conf, "", OPEN_DOMAIN));
+  tl_runtime_publish(&rig_rt, rig_load(rig_rt.view, "", OPEN_DOMAIN));
   for (int i = 0; i < 200 && !connects(&rig_at); i++) usleep(10000);
   cr_assert(connects(&rig_at));
   for (int i = 0; i < 200 && connects(&first); i++) usleep(10000);
@@ -307,7 +307,7 @@ Test(handshaker, d2_listeners_change_with_the_snapshot) {
   SSL *ssl = rig_client(ctx, under_way);
   cr_assert_eq(SSL_connect(ssl), 1);
   struct tl_handoff *h = rig_handoff();
-  cr_assert_eq(h->conf_generation, rig_rt.conf->generation - 1);
+  cr_assert_eq(h->conf_generation, rig_rt.view->conf->generation - 1);
   rig_talk(ssl, h);
   rig_drop(h);
   SSL_free(ssl);
@@ -335,13 +335,12 @@ Test(handshaker, address_in_use_is_named) {
   memset(&second, 0, sizeof(second));
   struct tl_addr keep = rig_at;
   rig_at = a;
-  second.conf = rig_load(NULL, "", OPEN_DOMAIN);
+  tl_runtime_publish(&second, rig_load(NULL, "", OPEN_DOMAIN));
   rig_at = keep;
-  second.generation = second.conf->generation;
   cr_assert_eq(tl_handshaker_start(&second, 0, err, sizeof(err)), TL_EIO);
   cr_assert(strstr(err, tl_addr_format(&a, text)), "%s", err);
   cr_assert_null(second.handshaker[0]);
-  tl_conf_unref(second.conf);
+  tl_view_unref(second.view);
   close(fd);
   rig_end();
 }

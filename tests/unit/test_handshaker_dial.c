@@ -70,7 +70,7 @@ static void order(const struct tl_addr *to, const char *name, uint32_t connect_m
   struct tl_dial *d = calloc(1, sizeof(*d));
   d->conn = 77;
   d->addr = *to;
-  d->domain = tl_tls_domain_ref(rig_rt.conf->domain[0]);
+  d->domain = tl_tls_domain_ref(rig_rt.view->conf->domain[0]);
   snprintf(d->sni, sizeof(d->sni), "%s", name);
   snprintf(d->verify_name, sizeof(d->verify_name), "%s", name);
   d->connect_timeout_ms = connect_ms;

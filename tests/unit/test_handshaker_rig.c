@@ -25,10 +25,10 @@ static void on_report(void *arg, const char *file, int line, const char *sentenc
   cr_log_error("%s:%d: %s", file, line, sentence);
 }
 
-struct tl_conf *rig_load(const struct tl_conf *previous, const char *extra,
+struct tl_view *rig_load(const struct tl_view *previous, const char *extra,
                          const char *domain_extra) {
   char text[4096], where[TL_ADDR_STRLEN];
-  struct tl_conf *c;
+  struct tl_view *v;
   snprintf(text, sizeof(text),
            "listen \"tls:%s\" { tls_domain = \"lab\" }\n"
            "control_socket = \"%s\"\n%s\n"
@@ -37,8 +37,8 @@ struct tl_conf *rig_load(const struct tl_conf *previous, const char *extra,
            "route \"all\" { relay = \"request-uri\" tls_domain = \"lab\" }\n",
            tl_addr_format(&rig_at, where), pki_path("ctl.sock"), extra, domain_extra);
   pki_write_text("lab.conf", text);
-  cr_assert_eq(tl_conf_load(pki_path("lab.conf"), previous, on_report, NULL, &c), 0);
-  return c;
+  cr_assert_eq(tl_conf_load(pki_path("lab.conf"), previous, on_report, NULL, &v), 0);
+  return v;
 }
 
 static int fds_before;
@@ -62,8 +62,7 @@ void rig_begin(const char *extra, const char *domain_extra) {
   rig_worker.rt = &rig_rt;
   rig_rt.n_worker = rig_rt.n_handshaker = 1;
   rig_rt.worker[0] = &rig_worker;
-  rig_rt.conf = rig_load(NULL, extra, domain_extra);
-  rig_rt.generation = rig_rt.conf->generation;
+  tl_runtime_publish(&rig_rt, rig_load(NULL, extra, domain_extra));
   tl_ktls_probe(&rig_rt.caps);
   cr_assert_eq(tl_handshaker_start(&rig_rt, 0, err, sizeof(err)), 0, "%s", err);
 }
@@ -76,7 +75,7 @@ void rig_stop(void) {
   tl_mailbox_destroy(&rig_rt.handshaker[0]->mailbox);
   free(rig_rt.handshaker[0]);
   tl_mailbox_destroy(&rig_worker.mailbox);
-  tl_conf_unref(rig_rt.conf);
+  tl_view_unref(rig_rt.view);
   pki_close();
 }
 

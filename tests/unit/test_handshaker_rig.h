@@ -21,7 +21,7 @@ extern struct tl_addr rig_at; /* the TLS listener */
 #define TIMES(hs, con) "timeouts { handshake = " hs " connect = " con " }\n"
 
 /* A snapshot with a listener on rig_at; EXTRA goes in front of the domain, DOMAIN_EXTRA into it. */
-struct tl_conf *rig_load(const struct tl_conf *previous, const char *extra,
+struct tl_view *rig_load(const struct tl_view *previous, const char *extra,
                          const char *domain_extra);
 void rig_begin(const char *extra, const char *domain_extra);
 /* Stops, and checks that every connection was counted down again. */

@@ -20,6 +20,7 @@ static struct tl_runtime rt;
 static struct tl_thread worker[WORKERS];
 static struct tl_control control;
 static struct tl_conf conf;
+static struct tl_view view = {.conf = &conf, .refs = 1};
 static struct tl_tls_domain *domains[1];
 static struct tl_tls_options options;
 
@@ -31,7 +32,7 @@ static void set_up(void) {
   options.policy.verify_cert = options.policy.require_cert = true;
   domains[0] = duel_domain(&options);
   conf = (struct tl_conf){.refs = 100, .domain = domains, .n_domain = 1};
-  rt.conf = &conf;
+  rt.view = &view;
   rt.n_worker = WORKERS;
   cr_assert_eq(tl_mailbox_init(&rt.control.mailbox, 64), 0);
   for (unsigned i = 0; i < WORKERS; i++) {

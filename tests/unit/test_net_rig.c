@@ -90,6 +90,12 @@ static struct tl_conf *load(const char *extra, bool udp, const struct tl_conf *p
   return t.conf;
 }
 
+/* C is taken over. */
+static void publish(struct tl_conf *c) {
+  conf_publish(&rig.rt, c);
+  tl_conf_unref(c);
+}
+
 void rig_begin_with(struct tl_net *net, struct tl_thread *th, const struct tl_net_handler *h,
                     void *proxy, const char *extra) {
   char err[256] = "";
@@ -99,8 +105,7 @@ void rig_begin_with(struct tl_net *net, struct tl_thread *th, const struct tl_ne
   rig.net = net;
   rig.tcp = test_port(SOCK_STREAM);
   rig.udp = test_port(SOCK_DGRAM);
-  rig.rt.conf = load(extra, true, NULL);
-  rig.rt.generation = rig.rt.conf->generation;
+  publish(load(extra, true, NULL));
   rig.rt.n_worker = 1;
   rig.rt.worker[0] = th;
   for (unsigned i = 0; i < sizeof(rig.rt.secret); i++) rig.rt.secret[i] = (uint8_t)(i * 7 + 1);
@@ -112,10 +117,7 @@ void rig_begin_with(struct tl_net *net, struct tl_thread *th, const struct tl_ne
 void net_begin(const char *extra) { rig_begin_with(&own_net, &rig.th, &handler, &rig, extra); }
 
 void rig_reload(const char *extra, bool udp) {
-  struct tl_conf *old = rig.rt.conf;
-  rig.rt.conf = load(extra, udp, old);
-  atomic_store_explicit(&rig.rt.generation, rig.rt.conf->generation, memory_order_release);
-  tl_conf_unref(old);
+  publish(load(extra, udp, rig.rt.view->conf));
   rig_turn();
 }
 
@@ -146,7 +148,7 @@ void net_end(void) {
   rig_forget();
   tl_mailbox_destroy(&n->th->mailbox);
   tl_calls_free(&rig.rt.calls);
-  tl_conf_unref(rig.rt.conf);
+  tl_view_unref(rig.rt.view);
   urcu_memb_unregister_thread();
   conf_teardown();
 }

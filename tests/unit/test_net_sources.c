@@ -5,13 +5,14 @@
 
 #include "net/sources.h"
 #include "tieline/err.h"
-#include "tieline/peer_table.h"
+#include "tieline/view.h"
 
 static struct tl_network carrier;
 static struct tl_conf_peer peer = {
     .identity = "carrier.example", .n_network = 1, .network = &carrier};
-static struct tl_conf conf = {
-    .limits = {.max_connections_source = 3, .max_connections_peer = 5}, .n_peer = 1, .peer = &peer};
+static struct tl_conf conf = {.limits = {.max_connections_source = 3, .max_connections_peer = 5}};
+static struct tl_peer_set peers = {.refs = 1, .n = 1, .peer = &peer};
+static struct tl_view view = {.conf = &conf};
 
 static struct tl_addr at(const char *host, unsigned port) {
   struct tl_addr a;
@@ -19,18 +20,16 @@ static struct tl_addr at(const char *host, unsigned port) {
   return a;
 }
 
-/* The table of peers that a configuration has when it is loaded. */
-static void index_peers(struct tl_conf *c) {
+/* The table of S that the view has from now on. */
+static void index_peers(struct tl_peer_set *s) {
   cr_assert_eq(tl_network_parse(tl_str_c("198.51.100.0/24"), &carrier), 0);
-  for (size_t i = 0; i < c->n_peer; i++)
-    c->peer[i].addrs = tl_peer_addrs_new(tl_addr_list_new(), false);
-  c->peers = NULL;
-  tl_peer_table_publish(c, tl_peer_table_new(c));
+  for (size_t i = 0; i < s->n; i++) s->peer[i].addrs = tl_peer_addrs_new(tl_addr_list_new(), false);
+  cr_assert_not_null(view.peers = tl_peer_table_new(s));
 }
 
-static void drop_index(struct tl_conf *c) {
-  tl_peer_table_unref(c->peers);
-  for (size_t i = 0; i < c->n_peer; i++) tl_peer_addrs_unref(c->peer[i].addrs);
+static void drop_index(struct tl_peer_set *s) {
+  tl_peer_table_unref(view.peers);
+  for (size_t i = 0; i < s->n; i++) tl_peer_addrs_unref(s->peer[i].addrs);
 }
 
 Test(net_sources, s13_each_source_has_its_bound) {
@@ -43,23 +42,23 @@ Test(net_sources, s13_each_source_has_its_bound) {
       {"198.51.100.7", "198.51.100.7", 5}, /* the peer's */
       {"198.51.100.8", "198.51.100.8", 5},
   };
-  index_peers(&conf);
+  index_peers(&peers);
   for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
     struct tl_addr a = at(row[i].host, 1), b = at(row[i].same, 2);
     for (unsigned n = 0; n < row[i].most; n++)
-      cr_assert_eq(tl_conn_source_enter(&conf, n % 2 ? &a : &b), 0, "row %zu: %u", i, n);
-    cr_assert_eq(tl_conn_source_enter(&conf, &a), TL_ELIMIT, "row %zu", i);
-    cr_assert_eq(tl_conn_source_enter(&conf, &b), TL_ELIMIT, "row %zu", i);
+      cr_assert_eq(tl_conn_source_enter(&view, n % 2 ? &a : &b), 0, "row %zu: %u", i, n);
+    cr_assert_eq(tl_conn_source_enter(&view, &a), TL_ELIMIT, "row %zu", i);
+    cr_assert_eq(tl_conn_source_enter(&view, &b), TL_ELIMIT, "row %zu", i);
   }
   for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
     struct tl_addr a = at(row[i].host, 3);
     tl_conn_source_leave(&a);
-    cr_assert_eq(tl_conn_source_enter(&conf, &a), 0, "row %zu", i);
+    cr_assert_eq(tl_conn_source_enter(&view, &a), 0, "row %zu", i);
     for (unsigned n = 0; n < row[i].most; n++) tl_conn_source_leave(&a);
     tl_conn_source_leave(&a); /* one that has none */
-    cr_assert_eq(tl_conn_source_enter(&conf, &a), 0, "row %zu", i);
+    cr_assert_eq(tl_conn_source_enter(&view, &a), 0, "row %zu", i);
   }
-  drop_index(&conf);
+  drop_index(&peers);
 }
 
 Test(net_sources, s13_a_peer_may_have_a_bound_of_its_own) {
@@ -68,18 +67,16 @@ Test(net_sources, s13_a_peer_may_have_a_bound_of_its_own) {
     unsigned most;
   } row[] = {{{0, 0}, 5}, {{8, 0}, 8}, {{4, 0}, 5}, {{4, 4}, 4}, {{2, 2}, 3}, {{6, 9}, 9}};
   struct tl_conf_peer both[] = {peer, peer};
-  struct tl_conf c = conf;
+  struct tl_peer_set c = {.refs = 1, .n = 2, .peer = both};
   const struct tl_addr a = at("198.51.100.9", 1), other = at("192.0.2.9", 1);
-  c.peer = both;
-  c.n_peer = 2;
   index_peers(&c);
   for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
     for (int k = 0; k < 2; k++) both[k].max_connections = row[i].own[k];
     unsigned n = 0;
-    while (n < 100 && tl_conn_source_enter(&c, &a) == 0) n++;
+    while (n < 100 && tl_conn_source_enter(&view, &a) == 0) n++;
     cr_expect_eq(n, row[i].most, "row %zu: %u", i, n);
     while (n--) tl_conn_source_leave(&a);
-    for (n = 0; n < 100 && tl_conn_source_enter(&c, &other) == 0;) n++;
+    for (n = 0; n < 100 && tl_conn_source_enter(&view, &other) == 0;) n++;
     cr_expect_eq(n, 3, "who is no peer");
     while (n--) tl_conn_source_leave(&other);
   }
@@ -88,33 +85,32 @@ Test(net_sources, s13_a_peer_may_have_a_bound_of_its_own) {
 
 /* Strangers who took all connections kept us from dialling, and peers from coming. */
 Test(net_sources, s13_some_connections_are_kept_for_peers_and_our_own) {
-  struct tl_conf some = conf;
   const struct tl_addr stranger = at("192.0.2.1", 1), carriers = at("198.51.100.9", 1);
-  index_peers(&some);
-  some.limits.max_connections = 80;
+  index_peers(&peers);
+  conf.limits.max_connections = 80;
   for (uint32_t now = 0; now < 100; now++) {
-    cr_assert_eq(tl_conn_room(&some, now, &stranger), now < 70, "%u", now);
-    cr_assert_eq(tl_conn_room(&some, now, &carriers), now < 75, "%u", now);
-    cr_assert_eq(tl_conn_room(&some, now, NULL), now < 80, "%u", now);
+    cr_assert_eq(tl_conn_room(&view, now, &stranger), now < 70, "%u", now);
+    cr_assert_eq(tl_conn_room(&view, now, &carriers), now < 75, "%u", now);
+    cr_assert_eq(tl_conn_room(&view, now, NULL), now < 80, "%u", now);
   }
-  some.limits.max_connections = UINT32_MAX; /* descriptors are fewer */
-  cr_assert(tl_conn_room(&some, 8, &stranger));
-  cr_assert_not(tl_conn_room(&some, 1u << 30, NULL));
-  drop_index(&some);
+  conf.limits.max_connections = UINT32_MAX; /* descriptors are fewer */
+  cr_assert(tl_conn_room(&view, 8, &stranger));
+  cr_assert_not(tl_conn_room(&view, 1u << 30, NULL));
+  drop_index(&peers);
 }
 
 Test(net_sources, s13_a_hundred_thousand_sources) {
-  index_peers(&conf);
+  index_peers(&peers);
   for (unsigned round = 0; round < 2; round++) {
     for (unsigned i = 0; i < 100000; i++) {
       char host[64];
       snprintf(host, sizeof host, "2001:db8:%x:%x::1", i >> 16, i & 0xffff);
       struct tl_addr a = at(host, 5060);
       if (round == 0)
-        cr_assert_eq(tl_conn_source_enter(&conf, &a), 0);
+        cr_assert_eq(tl_conn_source_enter(&view, &a), 0);
       else
         tl_conn_source_leave(&a);
     }
   }
-  drop_index(&conf);
+  drop_index(&peers);
 }

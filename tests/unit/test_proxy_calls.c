@@ -584,7 +584,7 @@ static uint64_t key_for(unsigned keeper) {
 Test(proxy_calls, a_bye_that_overtakes_its_call_finds_it) {
   setup(1, NULL, "");
   second_worker();
-  struct tl_peer_share *l = tl_peer_share_of(&px, &px.net.view->conf->peer[0]);
+  struct tl_peer_share *l = tl_peer_share_of(&px, &px.net.view->peers->peer[0]);
   struct tl_call_slot *at = NULL;
   struct tl_msg m = {.call_id = TL_STR("x"), .from_tag = TL_STR("a")};
   char tag[16];

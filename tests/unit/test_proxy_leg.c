@@ -287,7 +287,7 @@ Test(proxy_leg, s1_a_certificate_to_be_shown_opens_no_inner_address) {
               {"127.0.0.1", CALLER, false},     {"169.254.169.254", CALLER, false},
               {"127.0.0.1", "127.0.0.9", true}, {"::ffff:127.0.0.1", CALLER, false}};
   proxy_begin(conf);
-  const struct tl_conf_peer *carrier = &px.net.view->conf->peer[1];
+  const struct tl_conf_peer *carrier = &px.net.view->peers->peer[1];
   for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
     struct tl_target *t = &plan.target[0];
     memset(&plan, 0, sizeof(plan));
