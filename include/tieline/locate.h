@@ -60,6 +60,13 @@ void tl_locate_srv(struct tl_srvs *s, const char *target, uint16_t priority, uin
 /* Orders by priority and, within one priority, by weighted chance (RFC 2782). */
 void tl_locate_order(struct tl_srvs *s);
 
+/* For all that look up from now on, files to read instead of /etc/hosts and /etc/resolv.conf; NULL
+ * leaves one as it is. Before threads run. */
+void tl_dns_files(const char *hosts, const char *resolv_conf);
+const char *tl_dns_hosts_file(void);
+/* NULL: the system's. */
+const char *tl_dns_resolv_conf(void);
+
 /* Addresses of HOST in the hosts file FILE, and of localhost even without an entry, up to CAP;
  * returns how many. Read at each call, so that a change is seen at once. */
 size_t tl_locate_hosts(const char *file, const char *host, struct tl_addr *out, size_t cap);

@@ -361,8 +361,6 @@ struct tl_conf_lookup {
 };
 /* Looks up all of L concurrently, within TIMEOUT_MS. */
 int tl_conf_resolve(struct tl_conf_lookup *l, size_t n, unsigned timeout_ms);
-/* Files to read instead of /etc/hosts and /etc/resolv.conf; NULL leaves one as it is. */
-void tl_conf_resolve_files(const char *hosts, const char *resolv_conf);
 
 /* The identity map. OPTION is where the configuration names FILE. */
 int tl_conf_map_read(const char *file, struct tl_conf_pos option, struct tl_conf_ctx *ctx,

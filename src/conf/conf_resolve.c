@@ -17,26 +17,14 @@
 #include <time.h>
 
 #include "conf/conf_internal.h"
-#include "tieline/dns.h"
-#include "tieline/locate.h"
+#include "tieline/walk.h"
 
 #define HELPERS_MAX 16
-#define ADDRS_MAX 8
 #define QUESTION_MS 5000 /* for one question; the caller bounds the whole batch */
 
-static const char *hosts_file = "/etc/hosts";
-static const char *resolv_conf_file;
-
-void tl_conf_resolve_files(const char *hosts, const char *resolv_conf) {
-  if (hosts) hosts_file = hosts;
-  if (resolv_conf) resolv_conf_file = resolv_conf;
-}
-
 struct found {
-  size_t n;
-  struct tl_addr addr[ADDRS_MAX];
-  uint8_t via[ADDRS_MAX];
-  const char *why;
+  struct tl_walk_found addrs;
+  const char *why; /* there is none */
 };
 
 struct question {
@@ -68,98 +56,76 @@ static void batch_drop(struct batch *b) {
 
 /* ---- in a helper thread ---- */
 
-static void add_address(struct found *f, const struct tl_addr *a, uint16_t port,
-                        enum tl_transport t) {
-  if (f->n == ADDRS_MAX) return;
-  f->addr[f->n] = *a;
-  f->via[f->n] = (uint8_t)t;
-  tl_addr_set_port(&f->addr[f->n++], port);
-}
+struct waiting_walk {
+  struct tl_walk walk; /* first: its questions lead here */
+  struct tl_dns *dns;
+  const char *why;
+};
 
-static void find_addresses(struct found *f, const char *host, uint16_t port, enum tl_transport t) {
-  const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-  struct tl_addr listed[ADDRS_MAX], one;
-  struct addrinfo *answer = NULL;
-  size_t n = tl_locate_hosts(hosts_file, host, listed, ADDRS_MAX);
-  for (size_t i = 0; i < n; i++) add_address(f, &listed[i], port, t);
-  if (n) return;
-  int rc = getaddrinfo(host, NULL, &hints, &answer);
-  if (rc) f->why = gai_strerror(rc);
-  for (const struct addrinfo *a = rc ? NULL : answer; a; a = a->ai_next) {
+static size_t record_addresses(const struct addrinfo *list, struct tl_dns_answer *to) {
+  size_t n = 0;
+  for (const struct addrinfo *a = list; a; a = a->ai_next) {
     if (a->ai_family != AF_INET && a->ai_family != AF_INET6) continue;
-    memset(&one, 0, sizeof(one));
-    memcpy(&one, a->ai_addr, a->ai_addrlen);
-    add_address(f, &one, port, t);
+    if (to) memcpy(&to->at[n].addr, a->ai_addr, a->ai_addrlen);
+    n++;
   }
-  if (rc == 0) freeaddrinfo(answer);
+  return n;
 }
 
-static bool find_services(struct tl_dns *dns, const struct question *q, struct tl_services *out) {
+/* Of both families, in the form of a name server's answer. NULL: none, and W says why. */
+static struct tl_dns_answer *system_addresses(struct waiting_walk *w, const char *host) {
+  const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+  struct addrinfo *list = NULL;
+  const int rc = getaddrinfo(host, NULL, &hints, &list);
+  if (rc) {
+    w->why = gai_strerror(rc);
+    return NULL;
+  }
+  const size_t n = record_addresses(list, NULL);
+  struct tl_dns_answer *all = calloc(1, sizeof(*all) + n * sizeof(all->at[0]));
+  if (all) {
+    all->n = record_addresses(list, all);
+    all->status = TL_DNS_FOUND;
+    all->ttl_s = UINT32_MAX;
+  }
+  freeaddrinfo(list);
+  return all;
+}
+
+/* No answer counts as none: getaddrinfo may know a host whose name servers are silent. */
+static void ask_and_wait(struct tl_walk_query *q, const char *name) {
+  static const struct tl_dns_answer none = {.status = TL_DNS_NONE};
+  struct waiting_walk *w = (struct waiting_walk *)q->walk;
   struct tl_dns_answer *all = NULL;
-  out->n = 0;
-  if (q->any_transport) all = tl_dns_ask_blocking(dns, TL_DNS_NAPTR, q->host, QUESTION_MS);
-  for (size_t i = 0; all && i < all->n; i++) {
-    const struct tl_dns_record *n = &all->at[i];
-    const struct tl_naptr r = {.order = n->order,
-                               .preference = n->preference,
-                               .flags = n->flags,
-                               .service = n->service,
-                               .regexp = n->rewrites ? "!" : "",
-                               .replacement = n->name};
-    tl_locate_naptr(out, &r, tl_transport_is_secure(q->transport));
-  }
-  bool usable = !all || all->status != TL_DNS_BROKEN;
+  if (q->type == TL_DNS_A)
+    all = system_addresses(w, name);
+  else if (q->type != TL_DNS_AAAA)
+    all = tl_dns_ask_blocking(w->dns, q->type, name, QUESTION_MS);
+  tl_walk_answer(q, all && all->status != TL_DNS_FAILED ? all : &none);
   free(all);
-  if (out->n == 0) tl_locate_services(out, q->host, q->any_transport, q->transport);
-  return usable;
 }
 
-/* False if the answer is unusable: then it does not prove that there is no service. */
-static bool find_hosts(struct tl_dns *dns, const char *name, struct tl_srvs *out) {
-  struct tl_dns_answer *all = tl_dns_ask_blocking(dns, TL_DNS_SRV, name, QUESTION_MS);
-  *out = (struct tl_srvs){.n = 0};
-  for (size_t i = 0; all && i < all->n; i++) {
-    const struct tl_dns_record *s = &all->at[i];
-    tl_locate_srv(out, s->name, s->priority, s->weight, s->port);
-  }
-  bool usable = !all || all->status != TL_DNS_BROKEN;
-  free(all);
-  tl_locate_order(out);
-  return usable;
-}
-
-static void ask_services(struct tl_dns *dns, const struct question *q, struct found *f) {
-  struct tl_services services;
-  struct tl_srvs srvs;
-  bool any = false, usable = find_services(dns, q, &services);
-  for (size_t i = 0; i < services.n && usable; i++) {
-    enum tl_transport t = services.at[i].transport;
-    usable = find_hosts(dns, services.at[i].name, &srvs);
-    any |= srvs.n || srvs.none;
-    for (size_t k = 0; k < srvs.n; k++) find_addresses(f, srvs.at[k].host, srvs.at[k].port, t);
-    if (srvs.none && !srvs.n) f->why = "its SRV record says that there is no such service";
-  }
-  if (any) return;
-  if (!usable) {
-    f->why = "the answer of the name server about its services cannot be used";
-    return;
-  }
-  enum tl_transport t = services.at[0].transport;
-  find_addresses(f, q->host, tl_transport_port(t), t);
+static const char *why_none(const struct waiting_walk *w) {
+  if (w->walk.no_services) return "the answer of the name server about its services cannot be used";
+  return w->walk.service_none ? "its SRV record says that there is no such service" : w->why;
 }
 
 /* *DNS is created by the first question that needs it. */
 static void answer_question(const struct question *q, struct tl_dns **dns, struct found *f) {
-  struct tl_addr listed[2];
-  *f = (struct found){.why = "no address"};
-  uint16_t port = q->port ? q->port : tl_transport_port(q->transport);
-  bool plain = q->port || tl_locate_hosts(hosts_file, q->host, listed, 2);
-  plain = plain || !tl_locate_servers(resolv_conf_file);
-  if (!plain && !*dns) *dns = tl_dns_new(resolv_conf_file);
-  if (plain || !*dns)
-    find_addresses(f, q->host, port, q->transport);
-  else
-    ask_services(*dns, q, f);
+  struct waiting_walk w = {.why = "no address"};
+  struct tl_walk_wanted wanted = {.host = q->host,
+                                  .port = q->port,
+                                  .transport = q->transport,
+                                  .any_transport = q->any_transport,
+                                  .secure = tl_transport_is_secure(q->transport)};
+  if (tl_walk_at_hand(&wanted, &f->addrs)) return;
+  wanted.plain = q->port || !tl_locate_servers(tl_dns_resolv_conf());
+  if (!wanted.plain && !*dns) *dns = tl_dns_new(tl_dns_resolv_conf());
+  wanted.plain |= !*dns;
+  w.dns = *dns;
+  tl_walk_begin(&w.walk, &wanted, ask_and_wait);
+  tl_walk_result(&w.walk, &f->addrs);
+  f->why = why_none(&w);
 }
 
 static void *helper_main(void *arg) {
@@ -230,16 +196,17 @@ static unsigned start_helpers(struct batch *b) {
 
 static int take_answer(const struct question *q, struct tl_conf_lookup *l) {
   const struct found *f = &q->found;
-  if (!q->done || f->n == 0) {
+  const size_t n = f->addrs.n;
+  if (!q->done || n == 0) {
     l->why = q->done ? f->why : "no answer in time";
     return 0;
   }
-  l->addr = malloc(f->n * sizeof(*l->addr));
-  l->via = malloc(f->n * sizeof(*l->via));
+  l->addr = malloc(n * sizeof(*l->addr));
+  l->via = malloc(n * sizeof(*l->via));
   if (!l->addr || !l->via) return TL_ENOMEM;
-  memcpy(l->addr, f->addr, f->n * sizeof(*l->addr));
-  memcpy(l->via, f->via, f->n * sizeof(*l->via));
-  l->n = f->n;
+  memcpy(l->addr, f->addrs.addr, n * sizeof(*l->addr));
+  memcpy(l->via, f->addrs.via, n * sizeof(*l->via));
+  l->n = n;
   return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The resolver thread: look-ups for all workers, over the DNS client of base. Many
+ * The resolver thread: look-ups for all workers, over the client of src/dns. Many
  * run at once, so that a dead name server delays only its own answers; each ends
  * within five seconds, and a stop waits for none of them. One look-up is in
  * resolver_job.c.
@@ -108,7 +108,7 @@ int tl_resolver_start(struct tl_runtime *rt) {
   rs->jobs_end = &rs->jobs;
   int rc = tl_mailbox_init(&rt->resolver, MAILBOX_CAP);
   if (rc) return rc;
-  rs->dns = tl_dns_new(tl_resolver_resolv_conf());
+  rs->dns = tl_dns_new(tl_dns_resolv_conf());
   if (!rs->dns) rc = TL_ENOMEM;
   if (rc == 0 && pthread_create(&self.thread, NULL, thread_main, rs) != 0) rc = TL_ENOMEM;
   if (rc)

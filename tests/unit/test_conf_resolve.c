@@ -5,6 +5,7 @@
 
 #include "../support/dnsd.h"
 #include "conf/conf_internal.h"
+#include "tieline/locate.h"
 
 /* Addresses stand in the hosts file: getaddrinfo asks the machine's name server, not the test's. */
 static const struct zone_record zone[] = {
@@ -24,7 +25,7 @@ static const struct zone_record zone[] = {
 static void begin(void) {
   dnsd_start(zone, sizeof(zone) / sizeof(*zone));
   dnsd_files("192.0.2.1 first.test listed.example\n192.0.2.2 second.test\n192.0.2.9 wrong.test\n");
-  tl_conf_resolve_files(dnsd_file("hosts"), dnsd_file("resolv.conf"));
+  tl_dns_files(dnsd_file("hosts"), dnsd_file("resolv.conf"));
 }
 
 static void end(void) {

@@ -294,7 +294,7 @@ static void ask_resolver(const char *host, uint16_t port, bool any) {
 }
 
 static void start_resolver(void) {
-  tl_resolver_files(dnsd_file("hosts"), dnsd_file("resolv.conf"));
+  tl_dns_files(dnsd_file("hosts"), dnsd_file("resolv.conf"));
   cr_assert_eq(tl_mailbox_init(&worker.mailbox, 64), 0);
   rt.n_worker = 1;
   rt.worker[0] = &worker;

@@ -61,7 +61,7 @@ static const struct tl_mail_kind answer_kind = {"answer", NULL, drop_answer};
 static void begin(void) {
   dnsd_start(zone, sizeof(zone) / sizeof(*zone));
   dnsd_files("# comment\n192.0.2.77 Inhosts.example other # more\n2001:db8::77 inhosts.example\n");
-  tl_resolver_files(dnsd_file("hosts"), dnsd_file("resolv.conf"));
+  tl_dns_files(dnsd_file("hosts"), dnsd_file("resolv.conf"));
   cr_assert_eq(tl_mailbox_init(&worker.mailbox, 64), 0);
   rt.n_worker = 1;
   rt.worker[0] = &worker;

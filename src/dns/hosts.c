@@ -12,6 +12,18 @@
 
 #define BLANK " \t\r\n"
 
+static const char *hosts_file = "/etc/hosts";
+static const char *resolv_conf_file;
+
+void tl_dns_files(const char *hosts, const char *resolv_conf) {
+  if (hosts) hosts_file = hosts;
+  if (resolv_conf) resolv_conf_file = resolv_conf;
+}
+
+const char *tl_dns_hosts_file(void) { return hosts_file; }
+
+const char *tl_dns_resolv_conf(void) { return resolv_conf_file; }
+
 static bool line_has(char *names, const char *host) {
   char *save = NULL;
   for (char *w = strtok_r(names, BLANK, &save); w; w = strtok_r(NULL, BLANK, &save))

@@ -15,7 +15,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "base/dns_internal.h"
+#include "dns/dns_internal.h"
 #include "tieline/err.h"
 #include "tieline/time.h"
 

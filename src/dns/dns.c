@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "base/dns_internal.h"
+#include "dns/dns_internal.h"
 #include "tieline/err.h"
 #include "tieline/siphash.h"
 #include "tieline/time.h"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#include "base/dns_internal.h"
+#include "dns/dns_internal.h"
 #include "tieline/siphash.h"
 #include "tieline/time.h"
 
