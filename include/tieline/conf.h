@@ -47,6 +47,7 @@ struct tl_conf_limits {
   uint32_t max_unfinished;        /* bytes of messages received in part, of the whole process */
   uint32_t max_transactions;      /* per worker */
   uint32_t max_transactions_peer; /* of those, waiting for one peer */
+  uint32_t max_waiting;           /* of those, before they are sent: for an answer from elsewhere */
   uint32_t max_kept;              /* bytes of messages saved for transactions, per worker */
   uint32_t max_open_calls;        /* toward peers with max_calls, of the whole process */
   uint32_t max_message;           /* bytes of one SIP message */

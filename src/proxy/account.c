@@ -78,8 +78,9 @@ static void add_side(struct tl_proxy *p, struct line *l, const struct names *k,
   add_c(l, k->addr, tl_addr_format(&h->addr, text));
   add_c(l, k->transport, tl_transport_param(h->transport));
   /* Of a closed connection, or one of another worker, only the address is known. */
-  const struct tl_source *s =
-      c || tl_transport_is_datagram(h->transport) ? tl_source_of(p, h, c) : NULL;
+  const struct tl_source *s = c || tl_transport_is_datagram(h->transport)
+                                  ? tl_source_of(p, &(struct tl_origin){.from = h, .c = c})
+                                  : NULL;
   if (s) {
     add_c(l, k->peer, s->peer ? s->peer->name : NULL);
     add_c(l, k->trust, trust[s->trust]);

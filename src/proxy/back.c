@@ -54,7 +54,8 @@ static bool is_sender(struct tl_proxy *p, struct tl_conn *c, uint64_t sender) {
   if (c->outgoing && sender % 8 == TL_SENDER_ADDRESS) return false;
   struct tl_flow at = {
       .transport = (enum tl_transport)c->transport, .conn = tl_conn_id_of(c), .addr = c->peer};
-  return tl_source_sender(p, &at, c) == sender;
+  const struct tl_origin origin = {.from = &at, .c = c};
+  return tl_source_sender(p, tl_source_of(p, &origin), &origin) == sender;
 }
 
 static struct tl_conn *search_conns(struct tl_proxy *p, const struct tl_flow *was,

@@ -124,8 +124,9 @@ bool tl_branch_is_from_flow(struct tl_proxy *p, const struct tl_branch *b,
                             const struct tl_flow *from) {
   if (!tl_transport_is_datagram(b->flow.transport)) return from->conn && from->conn == b->flow.conn;
   if (!tl_transport_is_datagram(from->transport)) return false;
+  const struct tl_origin origin = {.from = from};
   return tl_addr_ip_eq(&b->flow.addr, &from->addr) ||
-         (b->peer && tl_source_is(p, tl_source_of(p, from, NULL), from, NULL, b->peer));
+         (b->peer && tl_source_is(p, tl_source_of(p, &origin), &origin, b->peer));
 }
 
 /* ---- tables ---- */

@@ -18,6 +18,7 @@ struct tl_saved;
 struct tl_peer_share;
 struct tl_call_slot;
 struct tl_identity;
+struct tl_origin;
 
 enum tl_branch_state {
   TL_BR_CALLING,    /* sent, nothing heard (Trying for other methods) */
@@ -85,10 +86,10 @@ bool tl_branch_is_from_flow(struct tl_proxy *p, const struct tl_branch *b,
  * callee rings, else it fails. */
 void tl_branch_lost(struct tl_branch *b, const struct tl_flow *was, struct tl_identity *identity,
                     int rc);
-/* Is the sender at FROM, on another connection than B's, proven to be the party that B was sent to,
+/* Is the sender, on another connection than B's, proven to be the party that B was sent to,
  * or, when that connection is gone and had no verified certificate, at the same address? */
 bool tl_branch_is_same_party(struct tl_proxy *p, const struct tl_branch *b,
-                             const struct tl_flow *from);
+                             const struct tl_origin *origin);
 /* That party's connection is FROM from now on. */
 void tl_branch_moved(struct tl_branch *b, const struct tl_flow *from);
 /* Sends CANCEL or ACK, on a new connection when the old one is gone. */

@@ -45,9 +45,9 @@ static const struct tl_target *target_of(const struct tl_branch *b) {
 
 /* Does the verified certificate ID prove that this is whom B was sent to? */
 static bool is_proven_party(struct tl_proxy *p, const struct tl_branch *b,
-                            const struct tl_source *s, const struct tl_flow *from,
-                            const struct tl_conn *c, const struct tl_identity *id) {
-  if (b->peer) return tl_source_is(p, s, from, c, b->peer);
+                            const struct tl_source *s, const struct tl_origin *origin,
+                            const struct tl_identity *id) {
+  if (b->peer) return tl_source_is(p, s, origin, b->peer);
   if (b->was && strcmp(b->was->spki_sha256, id->spki_sha256) == 0) return true;
   const struct tl_target *t = target_of(b);
   if (!t || !tl_transport_is_secure(t->transport)) return false;
@@ -63,17 +63,17 @@ static bool gone_unverified(struct tl_proxy *p, const struct tl_branch *b) {
 }
 
 bool tl_branch_is_same_party(struct tl_proxy *p, const struct tl_branch *b,
-                             const struct tl_flow *from) {
+                             const struct tl_origin *origin) {
+  const struct tl_flow *from = origin->from;
   if (!b->invite || b->state == TL_BR_CALLING || tl_transport_is_datagram(from->transport) ||
       tl_transport_is_datagram(b->flow.transport))
     return false;
-  struct tl_conn *c = tl_conn_get(&p->net, from->conn);
-  struct tl_source *s = tl_source_of(p, from, c);
-  const struct tl_identity *id = tl_source_identity(p, s, c);
+  struct tl_source *s = tl_source_of(p, origin);
+  const struct tl_identity *id = tl_source_identity(s, origin);
   /* The new connection may be noticed before the end of the old one. */
-  if (id && is_proven_party(p, b, s, from, c, id)) return true;
+  if (id && is_proven_party(p, b, s, origin, id)) return true;
   if (!gone_unverified(p, b)) return false;
-  if (b->peer && tl_source_is(p, s, from, c, b->peer)) return true;
+  if (b->peer && tl_source_is(p, s, origin, b->peer)) return true;
   return from->transport == b->flow.transport && tl_addr_ip_eq(&b->flow.addr, &from->addr);
 }
 

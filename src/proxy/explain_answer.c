@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `ctl explain request`, in the worker: scans the request that the control thread made up, routes
- * it as if it had come from the given source, and writes down the outcome. Nothing is sent,
- * counted or logged.
+ * `ctl explain request`, in the worker: scans the request that the control thread made up, runs the
+ * stages that decide what becomes of it as if it had come from the given source, and writes down
+ * the outcome. Nothing is sent, counted or logged.
  */
 #include "tieline/explain.h"
 
@@ -13,6 +13,7 @@
 #include "proxy.h"
 #include "route.h"
 #include "source.h"
+#include "stage.h"
 #include "tieline/reply.h"
 #include "tieline/view.h"
 
@@ -78,11 +79,17 @@ static void plan_it(struct tl_proxy *p, struct tl_explain *e, const struct tl_ms
                     struct tl_plan *plan) {
   struct tl_conn *c = e->conn ? tl_conn_get(&p->net, e->conn) : NULL;
   struct tl_flow from = {.transport = e->transport, .addr = e->source};
+  static const struct tl_body none;
+  struct tl_req req;
   if (c) from = (struct tl_flow){.transport = c->transport, .conn = e->conn, .addr = c->peer};
-  e->rc = tl_route_plan(p, &from, c, m, plan, &e->status);
-  struct tl_source *s = tl_source_of(p, &from, c);
-  tell_source(e, s, c);
-  tell_routes(e, p->net.view->routes, plan, s, tl_source_identity(p, s, c));
+  tl_req_init(&req, p, &(struct tl_origin){.from = &from, .c = c}, m, &none);
+  req.plan = plan;
+  req.dry = true;
+  e->rc = tl_stages_plan(&req);
+  e->status = req.status;
+  tell_source(e, req.source, c);
+  tell_routes(e, p->net.view->routes, plan, req.source,
+              tl_source_identity(req.source, &req.origin));
   tell_targets(e, plan);
   if (e->rc == TL_EAGAIN)
     put_text(e->resolve, sizeof(e->resolve),
@@ -92,16 +99,14 @@ static void plan_it(struct tl_proxy *p, struct tl_explain *e, const struct tl_ms
   else if (e->rc == 0)
     e->status = 0;
   else
-    tell_refusal(e, e->status, plan->refusal ? plan->refusal : tl_reason_phrase(e->status).p);
+    tell_refusal(e, e->status, req.reason ? req.reason : tl_reason_phrase(e->status).p);
 }
 
 static void explain_request(struct tl_proxy *p, struct tl_explain *e) {
   struct tl_msg m;
   struct tl_scan_error err;
   struct tl_plan *plan = tl_plan_new(p);
-  struct tl_counters before = *tl_proxy_counters(p);
-  const bool quiet = p->handled.quiet;
-  p->handled.quiet = true;
+  if (plan) tl_plan_clear(plan);
   e->rc = TL_ENOMEM;
   if (e->conn && !tl_conn_get(&p->net, e->conn))
     e->rc = TL_ECLOSED;
@@ -109,8 +114,6 @@ static void explain_request(struct tl_proxy *p, struct tl_explain *e) {
     e->rc = TL_ESYNTAX;
   else if (plan)
     plan_it(p, e, &m, plan);
-  p->handled.quiet = quiet;
-  *tl_proxy_counters(p) = before; /* it was not traffic */
   tl_plan_free(p, plan);
 }
 

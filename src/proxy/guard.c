@@ -7,6 +7,7 @@
 #include "guard.h"
 
 #include "proxy.h"
+#include "stage.h"
 #include "tieline/log_limit.h"
 #include "tieline/view.h"
 
@@ -85,14 +86,15 @@ static const char *caller_of(const struct tl_view *view, const struct tl_plan *p
   return peer ? peer->name : "";
 }
 
-void tl_guard_deny(struct tl_proxy *p, struct tl_plan *plan, const char *reason,
-                   enum tl_log_level level, const char *sentence) {
+void tl_guard_deny(const struct tl_req *req, const char *reason, enum tl_log_level level,
+                   const char *sentence) {
+  struct tl_plan *plan = req->plan;
   char from[TL_ADDR_STRLEN];
   plan->refusal = reason;
-  if (p->handled.quiet) return;
+  if (req->dry) return;
   TL_LOG_FROM(&plan->source, NULL, level, sentence,
               TL_FC("from", tl_addr_format(&plan->source, from)),
-              TL_FC("peer", caller_of(p->net.view, plan)),
+              TL_FC("peer", caller_of(req->view, plan)),
               TL_FC("route", plan->route ? plan->route->name : ""), TL_F("host", plan->uri.host),
               TL_F("next_hop", plan->next_uri.host));
 }
@@ -105,8 +107,9 @@ static bool in_networks(const struct tl_conf_route *r, const struct tl_addr *the
   return false;
 }
 
-bool tl_guard_relay(struct tl_proxy *p, const struct tl_conf *conf, struct tl_plan *plan,
-                    unsigned *out_status) {
+bool tl_guard_relay(struct tl_req *req) {
+  const struct tl_conf *conf = req->view->conf;
+  struct tl_plan *plan = req->plan;
   unsigned n = 0, had = plan->n_target, ours = 0;
   for (unsigned i = 0; i < had; i++) {
     struct tl_addr buf;
@@ -120,13 +123,13 @@ bool tl_guard_relay(struct tl_proxy *p, const struct tl_conf *conf, struct tl_pl
   plan->n_target = (uint8_t)n;
   if (n || !had) return true;
   /* To ourselves it would only loop: as with any address of ours, there is no such user here. */
-  *out_status = ours ? 404 : 403;
-  if (!ours) tl_count(tl_proxy_counters(p), TL_C_RELAY_DENIED);
+  req->status = ours ? 404 : 403;
+  if (!ours) tl_req_count(req, TL_C_RELAY_DENIED);
   if (ours)
-    tl_guard_deny(p, plan, "Next Hop Is This Proxy Itself", TL_LOG_INFO,
+    tl_guard_deny(req, "Next Hop Is This Proxy Itself", TL_LOG_INFO,
                   "A request was refused: its next hop is a listener of ours.");
   else
-    tl_guard_deny(p, plan, "Relaying To An Inner Address Denied", TL_LOG_INFO,
+    tl_guard_deny(req, "Relaying To An Inner Address Denied", TL_LOG_INFO,
                   "A request was refused: its next hop is an inner address (loopback, link-local) "
                   "that relay_networks of the route does not list.");
   return false;

@@ -10,17 +10,18 @@
 #include "plan.h"
 #include "tieline/log.h"
 
+struct tl_req;
+
 /* NULL if a request from FROM may go to TO although only a URI in it names TO; else why not, to
  * follow "not sent there: ". */
 const char *tl_guard_refusal(const struct tl_conf *conf, const struct tl_addr *to,
                              const struct tl_addr *from);
 /* Is TO an address of ours, on any transport? */
 bool tl_guard_is_listener(const struct tl_conf *conf, const struct tl_addr *to);
-/* Refuses PLAN with REASON, the phrase of the answer (NULL: that of the status), and logs SENTENCE
- * at LEVEL. */
-void tl_guard_deny(struct tl_proxy *p, struct tl_plan *plan, const char *reason,
-                   enum tl_log_level level, const char *sentence);
-/* Removes from PLAN what its relay must not lead to. False: nothing is left; *OUT_STATUS and the
+/* Refuses the plan with REASON, the phrase of the answer (NULL: that of the status), and logs
+ * SENTENCE at LEVEL. */
+void tl_guard_deny(const struct tl_req *req, const char *reason, enum tl_log_level level,
+                   const char *sentence);
+/* Removes from the plan what its relay must not lead to. False: nothing is left; the status and the
  * plan's refusal say why. */
-bool tl_guard_relay(struct tl_proxy *p, const struct tl_conf *conf, struct tl_plan *plan,
-                    unsigned *out_status);
+bool tl_guard_relay(struct tl_req *req);

@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Checks what a request asserts in From and P-Asserted-Identity against its source (FEATURES C1,
- * C9 to C11, D26). A certificate for a domain covers any user of it, one with a user's sip: URI
- * covers that URI alone; the peer's domains and the identity map add to it. Verdicts are cached
- * per connection and domain.
+ * The fourth stage: checks what a request asserts in From and P-Asserted-Identity against its
+ * source (FEATURES C1, C9 to C11, D26). A certificate for a domain covers any user of it, one with
+ * a user's sip: URI covers that URI alone; the peer's domains and the identity map add to it.
+ * Verdicts are cached per connection and domain.
  *
  * Who the source is, is decided in source.c.
  */
-#include "identity_check.h"
+#include "stage.h"
 
 #include <ctype.h>
 #include <stdio.h>
 
-#include "plan.h"
-#include "proxy.h"
-#include "source.h"
 #include "tieline/log_limit.h"
 #include "tieline/siphash.h"
 #include "tieline/view.h"
@@ -153,39 +150,44 @@ static const char *check_pai(struct tl_proxy *p, struct tl_source *s, const stru
 
 /* ---- the log ---- */
 
-static void count_refusal(struct tl_proxy *p, const char *why) {
+static void count_refusal(const struct tl_req *req, const char *why) {
   bool ours = strstr(why, "Of Ours") != NULL, pai = *why == 'P';
-  tl_count(tl_proxy_counters(p), ours  ? TL_C_IDENTITY_SPOOFED
-                                 : pai ? TL_C_IDENTITY_PAI
-                                       : TL_C_IDENTITY_FROM);
+  tl_req_count(req, ours ? TL_C_IDENTITY_SPOOFED : pai ? TL_C_IDENTITY_PAI : TL_C_IDENTITY_FROM);
 }
 
-static void report_refusal(struct tl_proxy *p, const struct tl_source *s,
-                           const struct tl_identity *id, const struct tl_flow *from,
-                           const struct tl_msg *m, const char *why) {
+static void report_refusal(const struct tl_req *req, const struct tl_identity *id,
+                           const char *why) {
+  const struct tl_source *s = req->source;
+  const struct tl_flow *from = req->origin.from;
   char addr[TL_ADDR_STRLEN];
-  count_refusal(p, why);
-  if (p->handled.quiet) return;
-  struct tl_str claim = tl_msg_header(m, *why == 'P' ? TL_H_PAI : TL_H_FROM);
+  count_refusal(req, why);
+  if (req->dry) return;
+  struct tl_str claim = tl_msg_header(req->m, *why == 'P' ? TL_H_PAI : TL_H_FROM);
   if (claim.n > 256) claim.n = 256;
   TL_LOG_FROM(&from->addr, why, TL_LOG_WARN,
               "A request was refused because of whom it claims to come from.", TL_FC("cause", why),
               TL_FC("from", tl_addr_format(&from->addr, addr)),
               TL_FC("peer", s->peer ? s->peer->name : ""), TL_FC("subject", id ? id->subject : ""),
-              TL_F("claim", claim), TL_FC("method", tl_method_name(m->method)));
+              TL_F("claim", claim), TL_FC("method", tl_method_name(req->m->method)));
 }
 
-const char *tl_identity_check(struct tl_proxy *p, struct tl_source *s, const struct tl_flow *from,
-                              const struct tl_conn *c, const struct tl_msg *m,
-                              const struct tl_plan *plan) {
+/* NULL, or the reason phrase of the 403 that the request deserves; counted and logged. */
+static const char *judge_claim(const struct tl_req *req) {
+  struct tl_source *s = req->source;
   if (!s || (s->check == TL_CHECK_FROM_OFF && !s->guarded)) return NULL;
   bool again = s->peer && s->peer->revalidate;
   /* Our token proves that the dialog was admitted (B12), and the source is a leg of it. A
    * request in the reverse direction has the callee in From, as the caller named it. */
-  if (plan->in_dialog && (!again || plan->reverse)) return NULL;
-  const struct tl_identity *id = tl_source_identity(p, s, c);
-  const char *why = check_from(p, s, id, m);
-  if (!why && s->check == TL_CHECK_FROM_PAI) why = check_pai(p, s, id, m);
-  if (why) report_refusal(p, s, id, from, m, why);
+  if (req->plan->in_dialog && (!again || req->plan->reverse)) return NULL;
+  const struct tl_identity *id = tl_source_identity(s, &req->origin);
+  const char *why = check_from(req->p, s, id, req->m);
+  if (!why && s->check == TL_CHECK_FROM_PAI) why = check_pai(req->p, s, id, req->m);
+  if (why) report_refusal(req, id, why);
   return why;
+}
+
+enum tl_stage_result tl_stage_authorise(struct tl_req *req) {
+  req->plan->refusal = judge_claim(req);
+  return req->plan->refusal ? tl_req_refuse(req, 403, req->plan->refusal, TL_STR(""))
+                            : TL_STAGE_GO_ON;
 }

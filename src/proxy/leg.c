@@ -12,6 +12,7 @@
 #include "guard.h"
 #include "proxy.h"
 #include "source.h"
+#include "stage.h"
 #include "tieline/view.h"
 
 /* ---- written ---- */
@@ -106,12 +107,11 @@ static bool is_fresh(const struct tl_proxy *p, const struct tl_route_token *says
   return (age < 0 ? -age : age) * 1000 <= p->net.view->conf->call_max_ms;
 }
 
-static bool is_named(struct tl_proxy *p, const struct tl_route_token *says,
-                     const struct tl_source *s, const struct tl_flow *from,
-                     const struct tl_conn *c) {
+static bool is_named(const struct tl_req *req, const struct tl_route_token *says) {
+  const struct tl_source *s = req->source;
   uint64_t peer = says->reverse ? says->callee : says->caller;
-  const struct tl_identity *id = tl_source_identity(p, s, c);
-  if (peer && tl_source_is(p, s, from, c, peer)) return true;
+  const struct tl_identity *id = tl_source_identity(s, &req->origin);
+  if (peer && tl_source_is(req->p, s, &req->origin, peer)) return true;
   if (!s || !id) return false;
   if (!says->reverse) return says->caller_name && says->caller_name == s->name;
   return says->domain.n && tl_identity_matches(id, says->domain, s->allow_cn);
@@ -120,39 +120,38 @@ static bool is_named(struct tl_proxy *p, const struct tl_route_token *says,
 /* Is the sender the leg that its request claims to be? An address proves nothing about a leg
  * that was known by its certificate; nor in the clear about one that was encrypted; nor over UDP,
  * where it is easily forged, about one that had a connection. */
-static bool is_leg(struct tl_proxy *p, const struct tl_route_token *says, const struct tl_source *s,
-                   const struct tl_flow *from, const struct tl_conn *c) {
+static bool is_leg(const struct tl_req *req, const struct tl_route_token *says) {
+  const struct tl_flow *from = req->origin.from;
   tl_conn_id flow_conn = says->reverse ? says->callee_flow_conn : says->flow_conn;
   const struct tl_leg_end *at = &says->end[says->reverse];
   if (flow_conn && from->conn == flow_conn) return true;
-  if (is_named(p, says, s, from, c)) return true;
+  if (is_named(req, says)) return true;
   return security_of(from->transport) >= at->security && at->host &&
-         at->host == tl_token_host(p, &from->addr);
+         at->host == tl_token_host(req->p, &from->addr);
 }
 
-bool tl_leg_counts(struct tl_proxy *p, const struct tl_route_token *says, const struct tl_msg *m,
-                   const struct tl_source *s, const struct tl_flow *from, struct tl_conn *c) {
+bool tl_leg_counts(const struct tl_req *req, const struct tl_route_token *says) {
   enum tl_counter why;
-  if (!of_dialog(m))
+  if (!of_dialog(req->m))
     why = TL_C_LEG_MISUSED;
-  else if (!is_fresh(p, says))
+  else if (!is_fresh(req->p, says))
     why = TL_C_LEG_AGED;
-  else if (!is_leg(p, says, s, from, c))
+  else if (!is_leg(req, says))
     why = TL_C_LEG_MOVED;
   else
     return true;
-  tl_count(tl_proxy_counters(p), why);
+  tl_req_count(req, why);
   return false;
 }
 
 /* ---- read: the token before ---- */
 
-/* M has been here before and comes from the neighbour it was then sent to, which has not
- * recorded itself: the token of that time is in the topmost Record-Route of M. Returns its MAC; 0:
+/* The request has been here before and comes from the neighbour it was then sent to, which has not
+ * recorded itself: the token of that time is in its topmost Record-Route. Returns its MAC; 0:
  * there is none, or it is shown by somebody else. */
-static uint64_t token_before(struct tl_proxy *p, const struct tl_source *s,
-                             const struct tl_flow *from, const struct tl_conn *c,
-                             const struct tl_msg *m) {
+static uint64_t token_before(const struct tl_req *req) {
+  struct tl_proxy *p = req->p;
+  const struct tl_msg *m = req->m;
   struct tl_nameaddr na;
   struct tl_uri u;
   struct tl_str token;
@@ -164,18 +163,20 @@ static uint64_t token_before(struct tl_proxy *p, const struct tl_source *s,
       says.reverse || !is_fresh(p, &says))
     return 0;
   says.reverse = true; /* the leg that the request was sent to */
-  return is_leg(p, &says, s, from, c) ? says.mac : 0;
+  return is_leg(req, &says) ? says.mac : 0;
 }
 
-void tl_leg_source(struct tl_proxy *p, struct tl_plan *plan, const struct tl_source *s,
-                   const struct tl_flow *from, const struct tl_conn *c, const struct tl_msg *m) {
-  const struct tl_identity *id = tl_source_identity(p, s, c);
+void tl_leg_source(const struct tl_req *req) {
+  struct tl_plan *plan = req->plan;
+  const struct tl_source *s = req->source;
+  const struct tl_msg *m = req->m;
+  const struct tl_identity *id = tl_source_identity(s, &req->origin);
   bool begins = m->method != TL_M_ACK && m->method != TL_M_BYE;
-  plan->source = from->addr;
+  plan->source = req->origin.from->addr;
   plan->caller = s && s->peer ? s->peer->id : 0;
   plan->caller_verified = id != NULL;
   plan->caller_name = s && id && !plan->caller && begins ? s->name : 0;
-  plan->before = begins && tl_msg_has(m, TL_H_RECORD_ROUTE) ? token_before(p, s, from, c, m) : 0;
+  plan->before = begins && tl_msg_has(m, TL_H_RECORD_ROUTE) ? token_before(req) : 0;
 }
 
 /* Otherwise a party to one dialog could show its own token in front of another's with the same
@@ -304,11 +305,13 @@ static bool allows_target(const struct tl_proxy *p, const struct tl_view *view,
          !tl_guard_refusal(conf, &t->addr, &plan->source);
 }
 
-bool tl_leg_bound(struct tl_proxy *p, const struct tl_view *view, struct tl_plan *plan) {
+bool tl_leg_bound(const struct tl_req *req) {
+  struct tl_plan *plan = req->plan;
   unsigned n = 0, had = plan->n_target;
   for (unsigned i = 0; i < had; i++)
-    if (allows_target(p, view, plan, &plan->target[i])) plan->target[n++] = plan->target[i];
+    if (allows_target(req->p, req->view, plan, &plan->target[i]))
+      plan->target[n++] = plan->target[i];
   plan->n_target = (uint8_t)n;
-  if (n == 0 && had) tl_count(tl_proxy_counters(p), TL_C_LEG_ASTRAY);
+  if (n == 0 && had) tl_req_count(req, TL_C_LEG_ASTRAY);
   return n || !had;
 }

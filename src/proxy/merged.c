@@ -14,6 +14,7 @@
 
 #include "outbound.h"
 #include "proxy.h"
+#include "stage.h"
 #include "token.h"
 #include "xworker.h"
 
@@ -26,14 +27,16 @@ struct tl_merge_table {
   } slot[SLOTS];
 };
 
-enum tl_merged tl_merged_check(struct tl_proxy *p, const struct tl_flow *from,
-                               const struct tl_msg *m, const struct tl_body *body) {
+enum tl_merged tl_merged_check(const struct tl_req *req) {
+  struct tl_proxy *p = req->p;
+  const struct tl_msg *m = req->m;
+  const struct tl_flow *from = req->origin.from;
   if (m->to_tag.n) return TL_MERGED_NO;
-  uint64_t id = tl_token_merge(p, m), key = tl_token_txn_key(p, m);
+  uint64_t id = tl_token_merge(p, m), key = req->key;
   unsigned n = p->th.rt->n_worker, worker = n ? (unsigned)(id >> 32) % n : p->th.index;
-  if (worker != p->th.index && !p->handled.hops) {
+  if (worker != p->th.index && !tl_req_hops(req)) {
     /* Both copies must meet in one worker. */
-    if (tl_xw_message(p, worker, from, m, body, n)) tl_outbound_await(p, from, m);
+    if (tl_xw_message(p, worker, &req->origin, m, req->body, n)) tl_outbound_await(p, from, m);
     return TL_MERGED_ELSEWHERE;
   }
   if (!p->merged && !(p->merged = calloc(1, sizeof(*p->merged)))) return TL_MERGED_NO;

@@ -7,15 +7,13 @@
  */
 #pragma once
 
-#include "tieline/net.h"
-
 struct tl_proxy;
+struct tl_req;
 
 enum tl_merged {
   TL_MERGED_NO,
-  TL_MERGED_YES,       /* another copy of M has been answered: 482 */
-  TL_MERGED_ELSEWHERE, /* M is with another worker now, which decides */
+  TL_MERGED_YES,       /* another copy of it has been answered: 482 */
+  TL_MERGED_ELSEWHERE, /* it is with another worker now, which decides */
 };
-enum tl_merged tl_merged_check(struct tl_proxy *p, const struct tl_flow *from,
-                               const struct tl_msg *m, const struct tl_body *body);
+enum tl_merged tl_merged_check(const struct tl_req *req);
 void tl_merged_exit(struct tl_proxy *p);

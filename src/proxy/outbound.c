@@ -113,6 +113,6 @@ bool tl_outbound_fits_back(struct tl_proxy *p, const struct tl_flow *to, const s
   struct tl_conn *c = tl_conn_get(&p->net, to->conn);
   if (!p->net.view->peers->bounds_messages || (!c && !tl_transport_is_datagram(to->transport)))
     return true;
-  const struct tl_source *s = tl_source_of(p, to, c);
+  const struct tl_source *s = tl_source_of(p, &(struct tl_origin){.from = to, .c = c});
   return !s || tl_outbound_fits(p, s->peer, e, body);
 }

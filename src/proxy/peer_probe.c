@@ -11,11 +11,10 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#include "forward.h"
 #include "plan.h"
 #include "proxy.h"
-#include "request.h"
 #include "saved.h"
+#include "stage.h"
 #include "target.h"
 #include "tieline/container.h"
 #include "tieline/health.h"
@@ -113,15 +112,16 @@ static size_t build_options(struct tl_probe *pr, const struct tl_conf *conf,
   return n > 0 && (size_t)n < cap ? (size_t)n : 0;
 }
 
-/* A transaction for the message of N bytes at TEXT; NULL when there is no room for one. */
-static struct tl_txn *begin_probe(struct tl_probe *pr, const struct tl_flow *from, const char *text,
-                                  size_t n) {
-  struct tl_proxy *p = pr->proxy;
+/* A transaction for REQ, whose message of N bytes is at TEXT; NULL when there is no room for one.
+ */
+static struct tl_txn *begin_probe(struct tl_req *req, const char *text, size_t n) {
+  struct tl_proxy *p = req->p;
   struct tl_msg m;
   struct tl_scan_error err;
   if (n == 0 || tl_scan(text, n, true, TL_SCAN_OWN, &m, &err)) return NULL;
-  p->handled.sender = 0;
-  struct tl_txn *txn = tl_txn_new(p, &m, from, tl_token_txn_key(p, &m));
+  req->m = &m;
+  req->key = tl_token_txn_key(p, &m, 0);
+  struct tl_txn *txn = tl_txn_new(req);
   if (!txn) return NULL;
   txn->sent_100 = true; /* there is no client to send it to */
   txn->in_dialog = true;
@@ -136,25 +136,24 @@ static void send_probe(struct tl_probe *pr, const struct tl_conf_peer *peer) {
   struct tl_proxy *p = pr->proxy;
   struct tl_flow from = {.transport = TL_TCP};
   struct tl_body none;
+  struct tl_req req = {.p = p, .origin = {.from = &from}, .view = p->net.view};
   char text[2048];
   pr->cseq++;
   pr->sent_ms = p->net.now_ms;
   size_t n = build_options(pr, p->net.view->conf, peer, &from, text, sizeof(text));
-  struct tl_txn *txn = begin_probe(pr, &from, text, n);
+  struct tl_txn *txn = begin_probe(&req, text, n);
   if (!txn) return;
   txn->user = &probe_user;
   txn->user_data = pr;
   pr->txn = txn;
   pr->health->sent++;
   tl_count(tl_proxy_counters(p), TL_C_PROBES);
-  const struct tl_msg *m = tl_saved_scan(txn->request, &none);
-  if (tl_target_to_peer(p, txn->plan, m, peer) == TL_OK) {
-    tl_forward_next(txn, m, &none);
-    return;
-  }
-  txn->state = TL_TXN_WAITING;
-  /* The resolver may be busy, which is not the peer's fault. */
-  if (tl_target_resolve(p, txn->plan, txn->key, &tl_request_resolved)) tl_txn_free(txn);
+  req.txn = txn;
+  req.plan = txn->plan;
+  req.m = tl_saved_scan(txn->request, &none);
+  req.body = &none;
+  req.rc = tl_target_to_peer(&req, peer);
+  tl_stages_run(&req, tl_stage_find(p, tl_stage_route)); /* to be looked up or sent */
 }
 
 static const struct tl_conf_peer *peer_of(const struct tl_probe *pr) {

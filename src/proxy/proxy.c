@@ -17,21 +17,28 @@
 #include "response.h"
 #include "saved.h"
 #include "source.h"
+#include "stage.h"
 #include "tieline/explain.h"
 #include "tieline/view.h"
 #include "token.h"
 #include "txn.h"
+#include "wait.h"
 #include "xworker.h"
 
-static void on_message(struct tl_net *n, const struct tl_flow *from, struct tl_conn *c,
-                       const struct tl_msg *m, const struct tl_body *body) {
-  struct tl_proxy *p = tl_proxy_of(n);
+void tl_proxy_message(struct tl_proxy *p, const struct tl_origin *origin, const struct tl_msg *m,
+                      const struct tl_body *body) {
+  struct tl_conn *c = origin->c;
   if (m->is_request && m->via.alias && c && c->tls && !c->alias_checked)
     tl_alias_offer(c, m->via.host, m->via.port);
   if (m->is_request)
-    tl_request_handle(p, from, c, m, body);
+    tl_request_handle(p, origin, m, body);
   else
-    tl_response_handle(p, from, m, body);
+    tl_response_handle(p, origin, m, body);
+}
+
+static void on_message(struct tl_net *n, const struct tl_flow *from, struct tl_conn *c,
+                       const struct tl_msg *m, const struct tl_body *body) {
+  tl_proxy_message(tl_proxy_of(n), &(struct tl_origin){.from = from, .c = c}, m, body);
 }
 
 static void on_bad(struct tl_net *n, const struct tl_flow *from, struct tl_conn *c,
@@ -66,8 +73,10 @@ const struct tl_net_handler tl_proxy_handler = {.message = on_message,
 int tl_proxy_init(struct tl_proxy *p) {
   tl_pool_init(&p->plans, sizeof(struct tl_plan), 0);
   p->plans.keep = 16;
+  p->stages = tl_request_stages;
   tl_saved_init(p);
   int rc = tl_txn_init(p);
+  if (rc == TL_OK) rc = tl_wait_init(p);
   if (rc == TL_OK) rc = tl_branch_init(p);
   if (rc) tl_proxy_exit(p);
   return rc;
@@ -75,6 +84,7 @@ int tl_proxy_init(struct tl_proxy *p) {
 
 void tl_proxy_exit(struct tl_proxy *p) {
   tl_txn_exit(p);
+  tl_wait_exit(p);
   tl_branch_exit(p);
   tl_source_exit(p);
   tl_account_exit(p);

@@ -15,26 +15,20 @@
 /* What is made of a head fits: the largest max_head, and what we add. Unused pages cost nothing. */
 #define TL_OUT_MAX ((1u << 20) + 8192)
 
-/* What is known of the message being handled, beside the message. */
-struct tl_handled {
-  uint64_t sender;              /* tl_source_sender of a request; 0: our own */
-  unsigned hops;                /* workers that have seen it before this one */
-  struct tl_identity *identity; /* of a connection of another worker, if verified */
-  bool allow_cn, dialled;       /* more about that connection */
-  enum tl_check_from check;
-  bool quiet; /* a question of ctl's is being answered: nothing goes to the log */
-};
+struct tl_origin;
+struct tl_stage;
 
 struct tl_proxy {
   struct tl_thread th; /* first: runtime.worker points here */
   struct tl_net net;
-  struct tl_handled handled;
-  struct tl_txns *txns;         /* txn.h */
-  struct tl_branches *branches; /* branch.h */
-  struct tl_pool plans;         /* plan.c */
-  struct tl_pool saved[3];      /* saved.c: by size; larger messages come from malloc */
-  size_t saved_bytes;           /* of all of them, room in the pools included */
-  size_t saved_large;           /* of those from malloc */
+  const struct tl_stage *stages; /* of requests: tl_request_stages */
+  struct tl_txns *txns;          /* txn.h */
+  struct tl_waits *waits;        /* wait.c */
+  struct tl_branches *branches;  /* branch.h */
+  struct tl_pool plans;          /* plan.c */
+  struct tl_pool saved[3];       /* saved.c: by size; larger messages come from malloc */
+  size_t saved_bytes;            /* of all of them, room in the pools included */
+  size_t saved_large;            /* of those from malloc */
   struct tl_source_table *sources;
   struct tl_token_cache *tokens;
   struct tl_peer_share_table *shares; /* peer_share.c */
@@ -53,6 +47,10 @@ extern const struct tl_net_handler tl_proxy_handler;
 int tl_proxy_init(struct tl_proxy *p);
 /* Ends all transactions without an answer. Before the network side's end, which would tell them. */
 void tl_proxy_exit(struct tl_proxy *p);
+
+/* M has come, from the network or from another worker. */
+void tl_proxy_message(struct tl_proxy *p, const struct tl_origin *origin, const struct tl_msg *m,
+                      const struct tl_body *body);
 
 static inline struct tl_proxy *tl_proxy_of(struct tl_net *n) { return n->proxy; }
 /* The proxy of the worker that reads a mail. */

@@ -13,6 +13,7 @@
 #include "peer_share.h"
 #include "proxy.h"
 #include "saved.h"
+#include "source.h"
 #include "stateless.h"
 #include "tieline/reply.h"
 #include "token.h"
@@ -143,11 +144,12 @@ static void count_drop(struct tl_proxy *p, enum tl_counter why) {
 
 /* The branch that M is a response to, if its sender may answer it; else M is counted as dropped. */
 static struct tl_branch *branch_of(struct tl_proxy *p, const struct tl_token *t,
-                                   const struct tl_flow *from, const struct tl_msg *m) {
+                                   const struct tl_origin *origin, const struct tl_msg *m) {
+  const struct tl_flow *from = origin->from;
   struct tl_branch *b = tl_branch_find(p, t->slot, t->gen);
   if (!b)
     count_drop(p, TL_C_DROP_STRAY_RESPONSE);
-  else if (!tl_branch_is_from_flow(p, b, from) && !tl_branch_is_same_party(p, b, from))
+  else if (!tl_branch_is_from_flow(p, b, from) && !tl_branch_is_same_party(p, b, origin))
     count_drop(p, TL_C_DROP_NOT_ASKED);
   else if (tl_token_sent_by(p, m->via.host, m->via.port) != b->sent_by)
     count_drop(p, TL_C_DROP_SENT_BY);
@@ -156,8 +158,9 @@ static struct tl_branch *branch_of(struct tl_proxy *p, const struct tl_token *t,
   return NULL;
 }
 
-void tl_response_handle(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
+void tl_response_handle(struct tl_proxy *p, const struct tl_origin *origin, const struct tl_msg *m,
                         const struct tl_body *body) {
+  const struct tl_flow *from = origin->from;
   struct tl_token t;
   int rc = tl_token_branch_parse(p, m->via.branch, &t);
   if (rc || m->method == TL_M_ACK) {
@@ -174,11 +177,11 @@ void tl_response_handle(struct tl_proxy *p, const struct tl_flow *from, const st
     return;
   }
   if (t.worker != p->th.index) {
-    tl_xw_message(p, t.worker, from, m, body, 1);
+    tl_xw_message(p, t.worker, origin, m, body, 1);
     return;
   }
   count_class(p, m->status);
-  struct tl_branch *b = branch_of(p, &t, from, m);
+  struct tl_branch *b = branch_of(p, &t, origin, m);
   if (!b) return;
   /* The response to our CANCEL carries the INVITE's branch and adds nothing. */
   if (b->invite && m->method == TL_M_CANCEL) {

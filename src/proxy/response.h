@@ -10,6 +10,7 @@
 #include "tieline/net.h"
 
 struct tl_proxy;
+struct tl_origin;
 
-void tl_response_handle(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
+void tl_response_handle(struct tl_proxy *p, const struct tl_origin *origin, const struct tl_msg *m,
                         const struct tl_body *body);

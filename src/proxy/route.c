@@ -1,99 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where a request goes (RFC 3261 16.4, 16.5, 16.6 step 7; RFC 3263 is done by the resolver): our
- * own Route values, the route table, the list of targets. Sends nothing.
+ * The fifth stage: where a request goes (RFC 3261 16.5, 16.6 step 7; RFC 3263 is done by the
+ * resolver): the route table, the list of targets, and the wait for a name's addresses. Inside a
+ * dialog identify.c has found out already. Sends nothing.
  */
 #include "route.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "call.h"
 #include "guard.h"
-#include "identity_check.h"
 #include "leg.h"
 #include "proxy.h"
 #include "source.h"
+#include "stage.h"
 #include "target.h"
+#include "tieline/resolve.h"
 #include "tieline/view.h"
-#include "xworker.h"
-
-/* ---- Route headers ---- */
-
-/* Our tokens in a request: the first one, and the last one, which stands for the next leg. */
-struct tokens {
-  struct tl_route_token first, last;
-  enum tl_transport transport; /* of the URI with the last token */
-  bool any, torn;              /* TORN: one of them does not follow from the one in front of it */
-};
-
-static bool own_token(struct tl_proxy *p, const struct tl_msg *m, const struct tl_uri *u,
-                      struct tokens *out) {
-  struct tl_str token;
-  struct tl_route_token says;
-  if (!tl_uri_param(u, TL_STR("tl"), &token)) return false;
-  if (tl_token_route_parse(p, token, m, &says)) return false;
-  if (!out->any) out->first = says;
-  if (out->any && !tl_leg_follows(&out->last, &says)) out->torn = true;
-  out->last = says;
-  out->transport = tl_plan_transport(u);
-  out->any = true;
-  return true;
-}
-
-/* PLAN is inside a dialog: sets its next leg. */
-static void take_leg(struct tl_plan *plan, const struct tokens *t) {
-  const struct tl_route_token *says = &t->last;
-  plan->in_dialog = true;
-  plan->reverse = says->reverse;
-  plan->flow_conn = says->reverse ? says->flow_conn : 0;
-  plan->flow_transport = t->transport;
-  plan->leg_peer = says->reverse ? says->caller : says->callee;
-  plan->leg_end = says->end[!says->reverse];
-  size_t n = says->reverse ? 0 : says->domain.n;
-  if (n >= sizeof(plan->leg)) n = 0;
-  if (n) memcpy(plan->leg, says->domain.p, n);
-  plan->leg[n] = '\0';
-}
-
-/* As if there were no token. */
-static void drop_leg(struct tl_plan *plan) {
-  plan->in_dialog = plan->reverse = plan->downgrade = false;
-  plan->flow_conn = 0;
-  plan->leg_peer = 0;
-  plan->n_target = 0;
-  plan->leg[0] = plan->host[0] = '\0';
-  plan->route = NULL;
-}
-
-/* 16.4: undoes what a strict router did to the request and drops our own Route values; the value
- * that then comes first decides where to. */
-static int undo_strict_routing(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan,
-                               struct tokens *out) {
-  struct tl_nameaddr route[TL_ROUTES_MAX];
-  struct tl_uri u;
-  struct tl_str maddr, lr;
-  int n = m->first[TL_H_ROUTE] == TL_HDR_NONE ? 0 : tl_plan_route_values(m, route);
-  if (n < 0) return TL_ESYNTAX;
-  if (n > 0 && tl_plan_is_local(p, &plan->uri) && own_token(p, m, &plan->uri, out)) {
-    plan->strict_in = true;
-    n--;
-  }
-  while (plan->drop_routes < n) {
-    if (tl_uri_parse(route[plan->drop_routes].uri, &u)) return TL_ESYNTAX;
-    if (!tl_plan_is_local(p, &u)) break;
-    own_token(p, m, &u, out);
-    plan->drop_routes++;
-  }
-  plan->next_uri = plan->uri;
-  plan->n_routes = (uint8_t)n;
-  if (n > 0 && tl_plan_bind(plan, m, route, n + plan->strict_in)) return TL_ESYNTAX;
-  if (plan->strict_in && n == 0 && tl_plan_bind(plan, m, route, 1)) return TL_ESYNTAX;
-  plan->strict_out = plan->drop_routes < n && !tl_uri_param(&plan->next_uri, TL_STR("lr"), &lr);
-  plan->secure = plan->uri.scheme == TL_SCHEME_SIPS;
-  plan->strip_maddr = tl_uri_param(&plan->uri, TL_STR("maddr"), &maddr) && maddr.n &&
-                      tl_conf_is_local(p->net.view->conf, maddr, plan->uri.port);
-  return TL_OK;
-}
+#include "txn.h"
+#include "wait.h"
 
 /* ---- the route table ---- */
 
@@ -148,30 +74,32 @@ static const struct tl_conf_route *find_route(const struct tl_route_table *t,
 
 /* Nothing is relayed that no route allows: for other domains that is a refusal, for ours there
  * is no such user. */
-static int no_route(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan,
-                    unsigned *out_status) {
+static int no_route(struct tl_req *req) {
+  const struct tl_proxy *p = req->p;
+  const struct tl_plan *plan = req->plan;
   bool ours = tl_plan_is_local(p, &plan->uri) ||
-              tl_conf_is_local_domain(p->net.view->conf, plan->uri.host, plan->uri.port);
-  *out_status = ours || plan->uri.host.n == 0 ? 404 : 403;
-  bool denied = *out_status == 403;
-  if (denied) tl_count(tl_proxy_counters(p), TL_C_RELAY_DENIED);
+              tl_conf_is_local_domain(req->view->conf, plan->uri.host, plan->uri.port);
+  req->status = ours || plan->uri.host.n == 0 ? 404 : 403;
+  bool denied = req->status == 403;
+  if (denied) tl_req_count(req, TL_C_RELAY_DENIED);
   /* Strangers trying numbers are background noise, a peer doing so is a mistake worth logging.
    * An ACK gets no response. */
-  tl_guard_deny(p, plan, denied ? "Relaying Denied" : NULL,
-                plan->caller && m->method != TL_M_ACK ? TL_LOG_INFO : TL_LOG_DEBUG,
+  tl_guard_deny(req, denied ? "Relaying Denied" : NULL,
+                plan->caller && req->m->method != TL_M_ACK ? TL_LOG_INFO : TL_LOG_DEBUG,
                 "A request was refused: no route takes it.");
   return TL_ENOTFOUND;
 }
 
 /* Is a Route of others that no token of ours vouches for permitted? Peers never see it: it is
  * not for the sender to say where they are to forward to. */
-static bool allow_preloaded(struct tl_proxy *p, struct tl_plan *plan,
-                            const struct tl_source *source) {
+static bool allow_preloaded(const struct tl_req *req) {
+  struct tl_plan *plan = req->plan;
+  const struct tl_source *source = req->source;
   if (!plan->route->preloaded && !(source && source->peer && source->peer->preloaded)) {
-    tl_guard_deny(p, plan, "Preloaded Route Not Allowed", TL_LOG_INFO,
+    tl_guard_deny(req, "Preloaded Route Not Allowed", TL_LOG_INFO,
                   "A request was refused: it brings a Route without our token, which "
                   "preloaded_route of the route or of the peer would have to allow.");
-    tl_count(tl_proxy_counters(p), TL_C_RELAY_DENIED);
+    tl_req_count(req, TL_C_RELAY_DENIED);
     return false;
   }
   if (plan->route->relay_request_uri) return true;
@@ -181,86 +109,84 @@ static bool allow_preloaded(struct tl_proxy *p, struct tl_plan *plan,
   return true;
 }
 
-static int match_route(struct tl_proxy *p, const struct tl_msg *m, struct tl_source *source,
-                       const struct tl_identity *id, struct tl_plan *plan, unsigned *out_status) {
-  const struct tl_conf *conf = p->net.view->conf;
-  plan->route = find_route(p->net.view->routes, plan, source, id);
-  if (!plan->route) return no_route(p, m, plan, out_status);
-  if (plan->drop_routes < plan->n_routes && !allow_preloaded(p, plan, source)) {
-    *out_status = 403;
+static int match_route(struct tl_req *req) {
+  struct tl_plan *plan = req->plan;
+  const struct tl_identity *id = tl_source_identity(req->source, &req->origin);
+  plan->route = find_route(req->view->routes, plan, req->source, id);
+  if (!plan->route) return no_route(req);
+  if (plan->drop_routes < plan->n_routes && !allow_preloaded(req)) {
+    req->status = 403;
     return TL_ENOTFOUND;
   }
-  *out_status = 404;
+  req->status = 404;
   if (!plan->route->relay_request_uri) {
-    *out_status = 503; /* its peers have no address at present */
-    return tl_target_of_peers(p, m, plan);
+    req->status = 503; /* its peers have no address at present */
+    return tl_target_of_peers(req);
   }
   /* Relaying to ourselves would only loop. */
-  if (tl_plan_is_local(p, &plan->next_uri)) return TL_ENOTFOUND;
-  *out_status = 416;
-  int rc = tl_target_of_uri(p, plan);
-  return rc || tl_guard_relay(p, conf, plan, out_status) ? rc : TL_ENOTFOUND;
+  if (tl_plan_is_local(req->p, &plan->next_uri)) return TL_ENOTFOUND;
+  req->status = 416;
+  int rc = tl_target_of_uri(req);
+  return rc || tl_guard_relay(req) ? rc : TL_ENOTFOUND;
 }
 
-/* A sips: request, or one for a TLS-only peer, has targets, but none of them is secure. */
-static int secure_enough(const struct tl_plan *plan, int rc, unsigned *out_status) {
+int tl_route_secure(struct tl_req *req, int rc) {
+  const struct tl_plan *plan = req->plan;
   if ((!plan->secure && !plan->downgrade) || plan->n_target || rc == TL_EAGAIN || plan->flow_conn)
     return rc;
   if (plan->refusal) return rc; /* refused for another reason */
-  *out_status = 480;
+  req->status = 480;
   return TL_ENOTFOUND;
 }
 
-/* With our token. TL_EINVAL: it leads to where the next leg never was. */
-static int in_dialog(struct tl_proxy *p, struct tl_plan *plan, unsigned *out_status) {
-  const struct tl_conn *c = tl_conn_get(&p->net, plan->flow_conn);
-  bool alive = tl_xw_is_remote(p, plan->flow_conn) ||
-               (c && c->state == TL_CONN_OPEN && !tl_conn_half_closed(c));
-  if (!alive || (plan->secure && !tl_transport_is_secure(plan->flow_transport)))
-    plan->flow_conn = 0;
-  *out_status = 404;
-  int rc = tl_plan_is_local(p, &plan->next_uri) ? TL_ENOTFOUND : tl_target_of_uri(p, plan);
-  bool bound = tl_leg_bound(p, p->net.view, plan);
-  /* With a live flow the address is only a fallback. */
-  if (plan->flow_conn) return TL_OK;
-  return bound ? secure_enough(plan, rc, out_status) : TL_EINVAL;
+/* ---- the look-up of a next hop ---- */
+
+static void deliver_resolved(void *reader, struct tl_mail *m) {
+  const struct tl_resolve *r = (struct tl_resolve *)m;
+  tl_wait_resume(tl_proxy_reader(reader), r->cookie, m);
+  free(m);
 }
 
-/* The token is valid, and PLAN holds what it leads to. */
-static bool by_token(struct tl_proxy *p, struct tl_plan *plan, const struct tokens *t,
-                     unsigned *out_status, int *out_rc) {
-  plan->route = tl_route_table_by_id(p->net.view->routes, t->last.route);
-  *out_rc = in_dialog(p, plan, out_status);
-  if (*out_rc != TL_EINVAL) return true;
-  drop_leg(plan);
-  return false;
+static void drop_resolved(struct tl_mail *m) { free(m); }
+
+static const struct tl_mail_kind resolved_kind = {"resolved", deliver_resolved, drop_resolved};
+
+static int ask_resolver(struct tl_req *req, uint64_t cookie) {
+  return tl_target_resolve(req, cookie, &resolved_kind);
 }
 
-int tl_route_plan(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c,
-                  const struct tl_msg *m, struct tl_plan *plan, unsigned *out_status) {
-  struct tokens t = {.any = false};
-  int rc;
-  tl_plan_clear(plan);
-  *out_status = 400;
-  if (m->uri.n == 0) return TL_ENOTFOUND;
-  plan->uri = m->ruri;
-  *out_status = 416;
-  if (plan->uri.scheme == TL_SCHEME_OTHER) return TL_ENOTFOUND;
-  *out_status = 400;
-  if (undo_strict_routing(p, m, plan, &t)) return TL_ENOTFOUND;
-  struct tl_source *source = tl_source_of(p, from, c);
-  tl_leg_source(p, plan, source, from, c, m);
-  if (t.torn)
-    tl_count(tl_proxy_counters(p), TL_C_LEG_MISUSED);
-  else if (t.any && tl_leg_counts(p, &t.first, m, source, from, c))
-    take_leg(plan, &t);
-  bool done = plan->in_dialog && by_token(p, plan, &t, out_status, &rc);
-  unsigned status = *out_status;
-  *out_status = 403;
-  plan->refusal = tl_identity_check(p, source, from, c, m, plan);
-  if (plan->refusal) return TL_ENOTFOUND;
-  *out_status = status;
-  if (done) return rc;
-  const struct tl_identity *id = tl_source_identity(p, source, c);
-  return secure_enough(plan, match_route(p, m, source, id, plan, out_status), out_status);
+static enum tl_stage_result take_addresses(struct tl_req *req, const struct tl_mail *answer) {
+  const struct tl_plan *plan = req->plan;
+  bool by_uri = !plan->unresolved && !plan->own;
+  tl_target_resolved(req, (const struct tl_resolve *)answer);
+  if (by_uri && plan->in_dialog)
+    tl_leg_bound(req);
+  else if (by_uri && !tl_guard_relay(req))
+    return tl_req_refuse(req, req->status, plan->refusal, TL_STR(""));
+  return TL_STAGE_GO_ON;
+}
+
+/* Longer than the resolver takes at the most, so that its answer, whatever it is, counts. */
+#define LOOK_UP_MS 10000u
+
+static const struct tl_waiter look_up = {
+    .ask = ask_resolver, .resume = take_addresses, .deadline_ms = LOOK_UP_MS};
+
+/* ---- the stage ---- */
+
+static enum tl_stage_result refuse_route(struct tl_req *req) {
+  const struct tl_plan *plan = req->plan;
+  char line[32] = "";
+  if (plan->pause_ms)
+    snprintf(line, sizeof(line), "Retry-After: %u\r\n", (plan->pause_ms + 999) / 1000);
+  /* A BYE of a dialog that we admitted has no destination: this answer ends the call. */
+  if (plan->in_dialog && !req->silent) tl_call_ended(req->p, tl_call_of(req->p, req->m));
+  return tl_req_refuse(req, req->status, plan->refusal, tl_str_c(line));
+}
+
+enum tl_stage_result tl_stage_route(struct tl_req *req) {
+  const struct tl_plan *plan = req->plan;
+  if (!plan->in_dialog && !plan->own) req->rc = tl_route_secure(req, match_route(req));
+  if (req->rc == TL_OK) return TL_STAGE_GO_ON;
+  return req->rc == TL_EAGAIN ? tl_wait_for(req, &look_up) : refuse_route(req);
 }

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Routing: from a request to a plan (RFC 3261 16.4, 16.5). Sends nothing.
+ * What others ask of routing (RFC 3261 16.5); the stage itself is in stage.h.
  *
- * Ownership: the plan is the caller's; it refers to p->net.view. Threads: the worker's own.
- * Errors: TL_EAGAIN: the next hop's name must be resolved first (target.h); TL_ENOTFOUND:
- * refuse the request.
+ * Ownership: none. Threads: the worker's own. Errors: TL_EAGAIN: the next hop's name must be
+ * resolved first (target.h); TL_ENOTFOUND: refuse the request.
  */
 #pragma once
 
 #include "plan.h"
 
+struct tl_req;
 struct tl_source;
-struct tl_conn;
+struct tl_identity;
 
-/* Fills PLAN for M, up to its targets. TL_ENOTFOUND: refuse with *OUT_STATUS. */
-int tl_route_plan(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c,
-                  const struct tl_msg *m, struct tl_plan *plan, unsigned *out_status);
+/* RC of the search for targets, or TL_ENOTFOUND with a status if the request is a sips: one, or one
+ * for a TLS-only peer, and has targets none of which is secure. */
+int tl_route_secure(struct tl_req *req, int rc);
 /* NULL if the request of PLAN from S (NULL: not known) may take R, the Ith route; else a phrase. */
 const char *tl_route_why_not(const struct tl_conf_route *r, uint32_t number,
                              const struct tl_plan *plan, struct tl_source *s,

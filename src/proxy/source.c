@@ -328,54 +328,77 @@ static struct tl_source *of_address(struct tl_proxy *p, const struct tl_addr *ad
   return s && s->by_port ? of_slot(p, addr) : s;
 }
 
+static const struct tl_relayed nothing_known = {.check = TL_CHECK_FROM_OFF};
+
 /* A message passed on by another worker carries what that worker knew. */
-static struct tl_source *source_of_xw(struct tl_proxy *p, const struct tl_flow *from) {
+static struct tl_source *source_of_xw(struct tl_proxy *p, const struct tl_origin *origin) {
+  const struct tl_relayed *by = origin->relayed ? origin->relayed : &nothing_known;
+  const struct tl_flow *from = origin->from;
   struct tl_source_table *t = table_of(p);
   struct tl_source *s = t ? t->relayed = source_new(p->net.view, t->relayed) : NULL;
   if (!s) return NULL;
   struct facts f = {.view = p->net.view,
                     .addr = &from->addr,
                     .transport = from->transport,
-                    .id = p->handled.identity,
+                    .id = by->identity,
                     .encrypted = tl_transport_is_secure(from->transport),
-                    .allow_cn = p->handled.allow_cn,
-                    .dialled = p->handled.dialled,
-                    .check = p->handled.check};
+                    .allow_cn = by->allow_cn,
+                    .dialled = by->dialled,
+                    .check = by->check};
   fill_source(p, s, &f);
   return s;
 }
 
-struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c) {
-  if (c) return of_conn(p, c);
-  return tl_transport_is_datagram(from->transport) ? of_address(p, &from->addr)
-                                                   : source_of_xw(p, from);
+struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_origin *origin) {
+  if (origin->c) return of_conn(p, origin->c);
+  if (tl_transport_is_datagram(origin->from->transport)) return of_address(p, &origin->from->addr);
+  return source_of_xw(p, origin);
+}
+
+/* Was the connection that the message came on dialled by us? */
+static bool is_dialled(const struct tl_origin *origin) {
+  if (origin->c) return origin->c->outgoing;
+  return origin->relayed && origin->relayed->dialled;
 }
 
 /* Several peers may match; S names only the best of them, and a leg of a dialog may be another. */
-bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl_flow *from,
-                  const struct tl_conn *c, uint64_t peer) {
+bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl_origin *origin,
+                  uint64_t peer) {
+  const struct tl_flow *from = origin->from;
   if (!s) return false;
   if (s->peer && s->peer->id == peer) return true;
   struct facts f = {.view = p->net.view,
-                    .id = tl_source_identity(p, s, c),
+                    .id = tl_source_identity(s, origin),
                     .addr = &from->addr,
                     .transport = from->transport,
                     .encrypted = tl_transport_is_secure(from->transport),
                     .allow_cn = s->allow_cn,
-                    .dialled = c ? c->outgoing : p->handled.dialled};
+                    .dialled = is_dialled(origin)};
   const struct tl_conf_peer *named = tl_view_peer(p->net.view, peer);
   return named && fit_of(named, &f) > 0;
 }
 
 /* A source known by its address, or without a connection here, shows no certificate. */
-const struct tl_identity *tl_source_identity(const struct tl_proxy *p, const struct tl_source *s,
-                                             const struct tl_conn *c) {
+const struct tl_identity *tl_source_identity(const struct tl_source *s,
+                                             const struct tl_origin *origin) {
   if (!s || !s->verified) return NULL;
-  return c ? c->tls->identity : p->handled.identity;
+  if (origin->c) return origin->c->tls->identity;
+  return origin->relayed ? origin->relayed->identity : NULL;
 }
 
-uint64_t tl_source_sender(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c) {
-  const struct tl_source *s = tl_source_of(p, from, c);
+struct tl_relayed tl_source_relayed(const struct tl_origin *origin) {
+  const struct tl_conn *c = origin->c;
+  if (!c) return origin->relayed ? *origin->relayed : nothing_known;
+  const struct tl_tls_domain *d = c->tls ? c->tls->domain : NULL;
+  return (struct tl_relayed){.identity = verified_now(c) ? c->tls->identity : NULL,
+                             .allow_cn = d && d->policy.allow_cn,
+                             .dialled = c->outgoing,
+                             .check = d ? d->policy.check_from : TL_CHECK_FROM_OFF};
+}
+
+uint64_t tl_source_sender(const struct tl_proxy *p, const struct tl_source *s,
+                          const struct tl_origin *origin) {
+  const struct tl_flow *from = origin->from;
   return s ? s->sender : sender_of(p, NULL, NULL, from->transport, &from->addr);
 }
 

@@ -39,20 +39,38 @@ struct tl_source {
   uint32_t judged[TL_SOURCE_JUDGED];
 };
 
-/* The source of what comes from FROM. C: the connection that it came on; NULL: a datagram, or
- * passed on by another worker. */
-struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c);
-/* Is the sender at FROM the peer with id PEER of the present view? S, C: as tl_source_of. */
-bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl_flow *from,
-                  const struct tl_conn *c, uint64_t peer);
+/* What another worker knew of the sender of a message that it passed on. */
+struct tl_relayed {
+  struct tl_identity *identity; /* of its connection, if verified */
+  unsigned hops;                /* workers that have seen the message before this one */
+  bool allow_cn, dialled;       /* more about that connection */
+  enum tl_check_from check;
+};
+
+/* Where a message comes from. */
+struct tl_origin {
+  const struct tl_flow *from;
+  struct tl_conn *c; /* that it came on; NULL: a datagram, or passed on by another worker */
+  const struct tl_relayed *relayed; /* NULL: it was not passed on */
+};
+
+/* The source of what comes from there. */
+struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_origin *origin);
+/* Is the sender the peer with id PEER of the present view? S: as tl_source_of. */
+bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl_origin *origin,
+                  uint64_t peer);
 /* Names the sender: the same for all connections of a peer or certificate, else for one address and
  * transport, whatever the port: NATs and phones change it, and a client that has lost its
  * connection comes back from another. Modulo 8 it is an enum tl_sender; never 0. */
 enum tl_sender { TL_SENDER_PEER = 1, TL_SENDER_IDENTITY, TL_SENDER_ADDRESS };
-uint64_t tl_source_sender(struct tl_proxy *p, const struct tl_flow *from, struct tl_conn *c);
+uint64_t tl_source_sender(const struct tl_proxy *p, const struct tl_source *s,
+                          const struct tl_origin *origin);
 /* The verified certificate of the sender, else NULL. */
-const struct tl_identity *tl_source_identity(const struct tl_proxy *p, const struct tl_source *s,
-                                             const struct tl_conn *c);
+const struct tl_identity *tl_source_identity(const struct tl_source *s,
+                                             const struct tl_origin *origin);
+/* What must be known of the sender where its connection is not: by another worker, or later.
+ * Without a reference to the identity. */
+struct tl_relayed tl_source_relayed(const struct tl_origin *origin);
 /* May requests of S (NULL: nothing is known of it), whose verified certificate is ID (NULL: it has
  * none), take R, route NUMBER of the view? */
 bool tl_source_may_take(struct tl_source *s, const struct tl_identity *id,

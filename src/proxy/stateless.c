@@ -8,6 +8,7 @@
 #include "outbound.h"
 #include "proxy.h"
 #include "request_edit.h"
+#include "stage.h"
 #include "xworker.h"
 
 /* On a stateless route CANCEL, and the ACK for a rejection, carry the branch of their INVITE
@@ -17,23 +18,25 @@ static bool follows_invite(const struct tl_plan *plan, const struct tl_msg *m) {
          (m->method == TL_M_ACK && !plan->in_dialog && plan->route && plan->route->stateless);
 }
 
-/* Writes the branch of M over the placeholder in X. M goes to FLOW, on C if that connection is
- * here. */
-static void write_branch(struct tl_proxy *p, const struct tl_plan *plan, const struct tl_msg *m,
-                         tl_conn_id from, const struct tl_flow *flow, const struct tl_conn *c,
-                         const struct tl_edit_texts *x) {
+/* Writes the branch of the request over the placeholder in X. It goes to FLOW, on C if that
+ * connection is here. */
+static void write_branch(const struct tl_req *req, const struct tl_flow *flow,
+                         const struct tl_conn *c, const struct tl_edit_texts *x) {
+  struct tl_proxy *p = req->p;
+  const struct tl_msg *m = req->m;
+  const tl_conn_id from = req->origin.from->conn;
   struct tl_flow to = *flow;
-  bool follows = follows_invite(plan, m);
+  bool follows = follows_invite(req->plan, m);
   /* An ACK for a 2xx has no response (RFC 3261 13.2.2.4): no response may pass with its branch. */
   if (m->method == TL_M_ACK && !follows) {
-    tl_token_unanswered(p, tl_token_txn_key(p, m), from, x->branch);
+    tl_token_unanswered(p, req->key, from, x->branch);
     return;
   }
   if (c) to.addr = c->peer;
   struct tl_via below = m->via;
   size_t used;
   if (x->below.p != m->via.whole.p && tl_via_parse(x->below, &below, &used)) below = m->via;
-  const struct tl_passage w = {.key = tl_token_txn_key(p, m),
+  const struct tl_passage w = {.key = req->key,
                                .from = from,
                                .sent_by = x->sent_by,
                                .via = tl_token_via(p, &below),
@@ -46,9 +49,9 @@ static void write_branch(struct tl_proxy *p, const struct tl_plan *plan, const s
 
 /* T NULL: on the plan's flow. *OUT_SURE: the connection is already open, so no verification is
  * pending. */
-static int send_stateless(struct tl_proxy *p, const struct tl_flow *from, struct tl_plan *plan,
-                          const struct tl_target *t, const struct tl_msg *m,
-                          const struct tl_body *body, bool *out_sure) {
+static int send_stateless(const struct tl_req *req, const struct tl_target *t, bool *out_sure) {
+  struct tl_proxy *p = req->p;
+  struct tl_plan *plan = req->plan;
   struct tl_conn *c = NULL;
   struct tl_flow flow;
   struct tl_edit e;
@@ -58,29 +61,29 @@ static int send_stateless(struct tl_proxy *p, const struct tl_flow *from, struct
       t ? tl_outbound_open(p, plan, t, false, &flow, &c) : tl_outbound_flow(p, plan, &flow, &c);
   if (rc) return rc;
   *out_sure = !c || c->state == TL_CONN_OPEN;
-  rc = tl_request_edit(p, &e, m, plan, t, from, &flow, room, &x);
-  if (rc == TL_OK) rc = tl_outbound_fits_target(p, plan, t, &e, body);
+  rc = tl_request_edit(p, &e, req->m, plan, t, req->origin.from, &flow, room, &x);
+  if (rc == TL_OK) rc = tl_outbound_fits_target(p, plan, t, &e, req->body);
   if (rc) return rc;
-  write_branch(p, plan, m, from->conn, &flow, c, &x);
-  return tl_outbound_edit(p, &flow, c, &e, body, NULL);
+  write_branch(req, &flow, c, &x);
+  return tl_outbound_edit(p, &flow, c, &e, req->body, NULL);
 }
 
-int tl_stateless_forward(struct tl_proxy *p, const struct tl_flow *from, struct tl_plan *plan,
-                         const struct tl_msg *m, const struct tl_body *body) {
+int tl_stateless_forward(const struct tl_req *req) {
+  const struct tl_plan *plan = req->plan;
   bool sure = false;
-  if (plan->flow_conn && send_stateless(p, from, plan, NULL, m, body, &sure) == TL_OK) {
-    tl_outbound_await(p, from, m);
+  if (plan->flow_conn && send_stateless(req, NULL, &sure) == TL_OK) {
+    tl_outbound_await(req->p, req->origin.from, req->m);
     return TL_OK;
   }
   if (!plan->n_target) return TL_ENOTFOUND;
-  int rc = send_stateless(p, from, plan, &plan->target[0], m, body, &sure);
+  int rc = send_stateless(req, &plan->target[0], &sure);
   /* No response tells whether the ACK's new connection passed verification, and a second ACK
    * does no harm. */
-  if (m->method == TL_M_ACK && plan->n_target > 1 && plan->target[0].by_leg && (rc || !sure)) {
-    int rc2 = send_stateless(p, from, plan, &plan->target[1], m, body, &sure);
+  if (req->m->method == TL_M_ACK && plan->n_target > 1 && plan->target[0].by_leg && (rc || !sure)) {
+    int rc2 = send_stateless(req, &plan->target[1], &sure);
     if (rc) rc = rc2;
   }
-  if (rc == TL_OK) tl_outbound_await(p, from, m);
+  if (rc == TL_OK) tl_outbound_await(req->p, req->origin.from, req->m);
   return rc;
 }
 

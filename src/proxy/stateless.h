@@ -11,9 +11,10 @@
 
 #include "plan.h"
 
-/* Sends M as PLAN says. */
-int tl_stateless_forward(struct tl_proxy *p, const struct tl_flow *from, struct tl_plan *plan,
-                         const struct tl_msg *m, const struct tl_body *body);
+struct tl_req;
+
+/* Sends the request as its plan says. */
+int tl_stateless_forward(const struct tl_req *req);
 /* The response M has a branch of ours which says that its request came on CONN (0: none). False: it
  * is forged. */
 bool tl_stateless_response(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "proxy.h"
+#include "stage.h"
 #include "tieline/health.h"
 #include "tieline/view.h"
 
@@ -106,7 +107,9 @@ static const struct tl_conf_peer *peer_at(const struct tl_view *view, enum tl_tr
   return a.found;
 }
 
-int tl_target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
+int tl_target_of_uri(const struct tl_req *req) {
+  const struct tl_view *view = req->view;
+  struct tl_plan *plan = req->plan;
   const struct tl_uri *u = &plan->next_uri;
   struct tl_str host = tl_plan_next_host(plan);
   enum tl_transport named;
@@ -128,42 +131,44 @@ int tl_target_of_uri(struct tl_proxy *p, struct tl_plan *plan) {
   struct tl_addr addr;
   uint16_t port = u->port ? u->port : tl_transport_port(t);
   if (tl_addr_parse(host, port, &addr)) return TL_EAGAIN;
-  add_leg(p->net.view, plan, t, &addr);
-  add_target(p->net.view, plan, peer_at(p->net.view, t, &addr), t, &addr);
+  add_leg(view, plan, t, &addr);
+  add_target(view, plan, peer_at(view, t, &addr), t, &addr);
   return TL_OK;
 }
 
 /* An address of a peer. One that is also a listener of ours would only loop. */
-static void add_peer_addr(struct tl_proxy *p, const struct tl_view *view, struct tl_plan *plan,
-                          const struct tl_conf_peer *peer, enum tl_transport t,
-                          const struct tl_addr *addr) {
-  if (!tl_conf_is_listener(view->conf, t, addr)) {
-    add_target(view, plan, peer, t, addr);
+static void add_peer_addr(const struct tl_req *req, const struct tl_conf_peer *peer,
+                          enum tl_transport t, const struct tl_addr *addr) {
+  if (!tl_conf_is_listener(req->view->conf, t, addr)) {
+    add_target(req->view, req->plan, peer, t, addr);
     return;
   }
-  plan->to_self = true;
-  tl_count(tl_proxy_counters(p), TL_C_PEER_SELF);
+  req->plan->to_self = true;
+  tl_req_count(req, TL_C_PEER_SELF);
 }
 
-void tl_target_resolved(struct tl_proxy *p, const struct tl_view *view, struct tl_plan *plan,
-                        const struct tl_resolve *r) {
+void tl_target_resolved(const struct tl_req *req, const struct tl_resolve *r) {
+  const struct tl_view *view = req->view;
+  struct tl_plan *plan = req->plan;
   const struct tl_conf_peer *peer = plan->unresolved;
   for (size_t i = 0; r->rc == 0 && i < r->n; i++) {
     enum tl_transport t = (enum tl_transport)r->via[i];
     if (peer)
-      add_peer_addr(p, view, plan, peer, t, &r->addr[i]);
+      add_peer_addr(req, peer, t, &r->addr[i]);
     else
       add_target(view, plan, peer_at(view, t, &r->addr[i]), t, &r->addr[i]);
   }
   if (plan->n_target == 0 && (r->rc || r->n == 0)) plan->refusal = "Next Hop Has No Address";
 }
 
-int tl_target_resolve(struct tl_proxy *p, const struct tl_plan *plan, uint64_t key,
+int tl_target_resolve(const struct tl_req *req, uint64_t cookie,
                       const struct tl_mail_kind *answer) {
+  struct tl_proxy *p = req->p;
+  const struct tl_plan *plan = req->plan;
   struct tl_resolve *r = calloc(1, sizeof(*r));
   if (!r) return TL_ENOMEM;
   r->reply = (struct tl_mail_address){&p->th.mailbox, answer};
-  r->cookie = key;
+  r->cookie = cookie;
   r->started_ms = p->net.now_ms;
   const struct tl_conf_peer *peer = plan->unresolved;
   const struct tl_uri *u = &plan->next_uri;
@@ -183,14 +188,13 @@ int tl_target_resolve(struct tl_proxy *p, const struct tl_plan *plan, uint64_t k
 
 /* Hosts of one priority are drawn by their weights, the same for each copy of M: without a
  * transaction a retransmission must go where the request went (16.11). */
-static void targets_of_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_msg *m,
-                            const struct tl_conf_peer *peer) {
-  const struct tl_addr_list *l = tl_view_addrs(p->net.view, peer);
+static void targets_of_peer(const struct tl_req *req, const struct tl_conf_peer *peer) {
+  const struct tl_addr_list *l = tl_view_addrs(req->view, peer);
   uint8_t order[TL_PEER_ADDRS_MAX];
-  tl_addr_list_order(l, l->weighted ? tl_token_txn_key(p, m) : 0, order);
+  tl_addr_list_order(l, l->weighted ? req->key : 0, order);
   for (size_t k = 0; k < l->n; k++) {
     const struct tl_target_addr *at = &l->at[order[k]];
-    add_peer_addr(p, p->net.view, plan, peer, (enum tl_transport)at->via, &at->addr);
+    add_peer_addr(req, peer, (enum tl_transport)at->via, &at->addr);
   }
 }
 
@@ -200,12 +204,13 @@ static uint64_t pause_ms(const struct tl_proxy *p, const struct tl_conf_peer *pe
 
 /* Peers that do not answer their probes are skipped, unless none of the route's does: then the
  * probes may be at fault. Peers that asked for a pause get it (RFC 3261 21.5.4). */
-static bool passed_over(struct tl_proxy *p, const struct tl_conf_route *r, size_t i) {
+static bool passed_over(const struct tl_req *req, const struct tl_conf_route *r, size_t i) {
+  const struct tl_proxy *p = req->p;
   bool pauses = pause_ms(p, r->peer[i]), over = pauses;
   if (!pauses && !tl_health_is_down(r->peer[i]->health)) return false;
   for (size_t k = 0; k < r->n_peer && !over; k++)
     over = !tl_health_is_down(r->peer[k]->health) && !pause_ms(p, r->peer[k]);
-  if (over) tl_count(tl_proxy_counters(p), TL_C_PEER_PASSED_OVER);
+  if (over) tl_req_count(req, TL_C_PEER_PASSED_OVER);
   return over;
 }
 
@@ -218,27 +223,29 @@ static void refuse_for_pause(struct tl_proxy *p, struct tl_plan *plan) {
   if (plan->pause_ms) plan->refusal = "Next Hop Asked For A Pause";
 }
 
-int tl_target_of_peers(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan) {
+int tl_target_of_peers(const struct tl_req *req) {
+  struct tl_proxy *p = req->p;
+  struct tl_plan *plan = req->plan;
   const struct tl_conf_route *r = plan->route;
   plan->rewrite_host = tl_plan_is_local(p, &plan->uri) && !plan->strict_out;
   for (size_t i = 0; i < r->n_peer; i++)
-    if (!passed_over(p, r, i)) targets_of_peer(p, plan, m, r->peer[i]);
+    if (!passed_over(req, r, i)) targets_of_peer(req, r->peer[i]);
   if (plan->n_target) return TL_OK;
   /* Names that could not be resolved when the configuration was read get another chance. */
   for (size_t i = 0; i < r->n_peer && !plan->unresolved; i++)
-    if (tl_view_addrs(p->net.view, r->peer[i])->n == 0 && !pause_ms(p, r->peer[i]))
+    if (tl_view_addrs(req->view, r->peer[i])->n == 0 && !pause_ms(p, r->peer[i]))
       plan->unresolved = r->peer[i];
   if (!plan->unresolved) refuse_for_pause(p, plan);
   if (!plan->unresolved && !plan->refusal) plan->refusal = tl_plan_only_us(plan);
   return plan->unresolved ? TL_EAGAIN : TL_ENOTFOUND;
 }
 
-int tl_target_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_msg *m,
-                      const struct tl_conf_peer *peer) {
+int tl_target_to_peer(const struct tl_req *req, const struct tl_conf_peer *peer) {
+  struct tl_plan *plan = req->plan;
   tl_plan_clear(plan);
   plan->own = true;
-  tl_plan_rebind(plan, m);
-  targets_of_peer(p, plan, m, peer);
+  tl_plan_rebind(plan, req->m);
+  targets_of_peer(req, peer);
   if (plan->n_target || plan->to_self) return TL_OK;
   plan->unresolved = peer;
   return TL_EAGAIN;

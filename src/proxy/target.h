@@ -10,24 +10,19 @@
 
 #include "plan.h"
 
-struct tl_view;
-struct tl_txn;
+struct tl_req;
 struct tl_resolve;
 
 /* Adds the address that the plan's next URI names. */
-int tl_target_of_uri(struct tl_proxy *p, struct tl_plan *plan);
+int tl_target_of_uri(const struct tl_req *req);
 /* Adds the addresses of the peers of the plan's route. */
-int tl_target_of_peers(struct tl_proxy *p, const struct tl_msg *m, struct tl_plan *plan);
-/* Fills an empty PLAN for M, a request of our own to PEER. */
-int tl_target_to_peer(struct tl_proxy *p, struct tl_plan *plan, const struct tl_msg *m,
-                      const struct tl_conf_peer *peer);
-/* Asks the resolver for the plan's next hop on behalf of the transaction with KEY; ANSWER comes
- * back to this worker. */
-int tl_target_resolve(struct tl_proxy *p, const struct tl_plan *plan, uint64_t key,
-                      const struct tl_mail_kind *answer);
-/* Adds what the look-up gave. SNAP: the transaction's, which the targets will point into. */
-void tl_target_resolved(struct tl_proxy *p, const struct tl_view *view, struct tl_plan *plan,
-                        const struct tl_resolve *r);
+int tl_target_of_peers(const struct tl_req *req);
+/* Fills the empty plan of a request of our own, to PEER. */
+int tl_target_to_peer(const struct tl_req *req, const struct tl_conf_peer *peer);
+/* Asks the resolver for the plan's next hop; ANSWER, with COOKIE, comes back to this worker. */
+int tl_target_resolve(const struct tl_req *req, uint64_t cookie, const struct tl_mail_kind *answer);
+/* Adds what the look-up gave. */
+void tl_target_resolved(const struct tl_req *req, const struct tl_resolve *r);
 /* RFC 3261 18.1.1: a request near the path MTU goes by TCP first where UDP was meant, unless TCP
  * could not connect there lately. */
 void tl_target_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan);

@@ -362,13 +362,13 @@ uint64_t tl_token_loop(const struct tl_proxy *p, const struct tl_msg *m) {
   return tl_siphash13(key_of(p, 1), in, n);
 }
 
-uint64_t tl_token_txn_key(const struct tl_proxy *p, const struct tl_msg *m) {
+uint64_t tl_token_txn_key(const struct tl_proxy *p, const struct tl_msg *m, uint64_t sender) {
   char in[640];
   enum tl_method k = m->method == TL_M_ACK || m->method == TL_M_CANCEL ? TL_M_INVITE : m->method;
   size_t n = 0;
   in[n++] = (char)k;
-  memcpy(in + n, &p->handled.sender, sizeof(p->handled.sender));
-  n += sizeof(p->handled.sender);
+  memcpy(in + n, &sender, sizeof(sender));
+  n += sizeof(sender);
   memcpy(in + n, &m->via.port, sizeof(m->via.port));
   n += sizeof(m->via.port);
   const uint32_t len[2] = {(uint32_t)m->via.host.n, (uint32_t)m->via.branch.n};

@@ -70,8 +70,8 @@ uint32_t tl_token_host(const struct tl_proxy *p, const struct tl_addr *a);
  * for it. Never 0. */
 uint64_t tl_token_name(const struct tl_proxy *p, const struct tl_identity *id);
 /* Table key of a request's server transaction (17.2.3); CANCEL and ACK find their INVITE, if they
- * come from its sender, p->sender (RFC 3261 22.1), and with its Call-ID. Never 0. */
-uint64_t tl_token_txn_key(const struct tl_proxy *p, const struct tl_msg *m);
+ * come from its SENDER, that of tl_source_sender (RFC 3261 22.1), and with its Call-ID. Never 0. */
+uint64_t tl_token_txn_key(const struct tl_proxy *p, const struct tl_msg *m, uint64_t sender);
 /* Of From tag, Call-ID and CSeq: equal in all copies of a request that forked (8.2.2.2). */
 uint64_t tl_token_merge(const struct tl_proxy *p, const struct tl_msg *m);
 /* Of Call-ID and both tags: equal for all requests and responses of a dialog, in either direction.

@@ -18,10 +18,12 @@
 #include "proxy.h"
 #include "saved.h"
 #include "source.h"
+#include "stage.h"
 #include "tieline/container.h"
 #include "tieline/view.h"
 #include "token.h"
 #include "top_via.h"
+#include "wait.h"
 
 /* INVITE transactions kept only for repeated 2xx between reliable hops: nothing is lost there,
  * so repeats are rare and the oldest may go before Timer L when many calls are being set up. */
@@ -99,19 +101,20 @@ bool tl_txn_somewhere(struct tl_proxy *p, uint64_t key) {
  * part: requests that are never answered leave room for others. */
 #define SHARE 8u
 
-static uint16_t share_of(const struct tl_proxy *p, const struct tl_flow *from) {
+static uint16_t share_of(const struct tl_req *req) {
   struct tl_addr source;
-  switch (p->handled.sender % 8) {
-  case TL_SENDER_IDENTITY: return (uint16_t)((p->handled.sender >> 3) % TL_SHARES);
+  switch (req->sender % 8) {
+  case TL_SENDER_IDENTITY: return (uint16_t)((req->sender >> 3) % TL_SHARES);
   case TL_SENDER_ADDRESS:
-    tl_addr_source_prefix(&from->addr, &source);
+    tl_addr_source_prefix(&req->origin.from->addr, &source);
     return (uint16_t)(tl_addr_hash(&source) % TL_SHARES);
   default: return TL_SHARES;
   }
 }
 
-bool tl_txn_has_its_share(const struct tl_proxy *p, const struct tl_flow *from) {
-  const uint16_t share = share_of(p, from);
+bool tl_txn_has_its_share(const struct tl_req *req) {
+  const struct tl_proxy *p = req->p;
+  const uint16_t share = share_of(req);
   return share < TL_SHARES && p->txns->n >= p->txns->max / 2 &&
          p->txns->shares[share] >= p->txns->max / SHARE;
 }
@@ -129,6 +132,7 @@ static void uncount_txn(struct tl_txn *txn) {
 
 static void drop_working_set(struct tl_txn *txn) {
   struct tl_proxy *p = txn->proxy;
+  tl_wait_end(txn->wait);
   tl_saved_free(p, txn->request);
   txn->request = NULL;
   tl_plan_free(p, txn->plan);
@@ -171,14 +175,16 @@ static void on_txn_retrans(struct tl_timer *t, void *arg) {
   tl_timer_start(&txn->proxy->net.wheel, &txn->retrans, txn->retrans_ms);
 }
 
-struct tl_txn *tl_txn_new(struct tl_proxy *p, const struct tl_msg *m, const struct tl_flow *from,
-                          uint64_t key) {
+struct tl_txn *tl_txn_new(const struct tl_req *req) {
+  struct tl_proxy *p = req->p;
+  const struct tl_msg *m = req->m;
+  const struct tl_flow *from = req->origin.from;
   if (p->txns->n >= p->txns->max) return NULL;
   struct tl_txn *txn = tl_pool_get(&p->txns->pool);
   if (!txn) return NULL;
   memset(txn, 0, sizeof(*txn));
   txn->proxy = p;
-  txn->key = key;
+  txn->key = req->key;
   if (tl_txn_table_add(&p->txns->table, txn)) {
     tl_pool_put(&p->txns->pool, txn);
     return NULL;
@@ -186,7 +192,7 @@ struct tl_txn *tl_txn_new(struct tl_proxy *p, const struct tl_msg *m, const stru
   txn->method = (uint8_t)m->method;
   txn->invite = m->method == TL_M_INVITE;
   txn->loop = tl_token_loop(p, m);
-  txn->sender = p->handled.sender;
+  txn->sender = req->sender;
   txn->from = tl_top_via_way_back(m, from);
   txn->born_ms = p->net.now_ms;
   txn->via_port = m->via.port;
@@ -195,8 +201,7 @@ struct tl_txn *tl_txn_new(struct tl_proxy *p, const struct tl_msg *m, const stru
   txn->timer.fn = on_txn_timer;
   txn->retrans.fn = on_txn_retrans;
   txn->got_len = m->head_len + m->body_len;
-  txn->stranger =
-      tl_transport_is_datagram(from->transport) && p->handled.sender % 8 == TL_SENDER_ADDRESS;
+  txn->stranger = tl_transport_is_datagram(from->transport) && req->sender % 8 == TL_SENDER_ADDRESS;
   txn->view = tl_view_ref(p->net.view);
   struct tl_conn *c = tl_conn_get(&p->net, from->conn);
   if (c) {
@@ -204,8 +209,8 @@ struct tl_txn *tl_txn_new(struct tl_proxy *p, const struct tl_msg *m, const stru
     txn->counted_conn = from->conn;
   }
   txn->counted = true;
-  if (txn->invite) count_invite(p, key, 1);
-  txn->share = share_of(p, from);
+  if (txn->invite) count_invite(p, txn->key, 1);
+  txn->share = share_of(req);
   if (txn->share < TL_SHARES) p->txns->shares[txn->share]++;
   p->txns->n++;
   tl_count(tl_proxy_counters(p), TL_C_TXN_NOW);

@@ -19,9 +19,10 @@ struct tl_branch;
 struct tl_plan;
 struct tl_saved;
 struct tl_view;
+struct tl_req;
 
 enum tl_txn_state {
-  TL_TXN_WAITING,    /* its next hop is being looked up */
+  TL_TXN_WAITING,    /* a stage needs an answer before it goes on, see wait.h */
   TL_TXN_PROCEEDING, /* forwarded, no final response yet */
   TL_TXN_COMPLETED,  /* final response sent; INVITE: waiting for the ACK (Timer H), else Timer J */
   TL_TXN_CONFIRMED,  /* ACK came, Timer I */
@@ -75,6 +76,7 @@ struct tl_txn {
   struct tl_view *view;
   struct tl_plan *plan; /* until a final response */
   struct tl_branch *branches;
+  struct tl_wait *wait;           /* WAITING, else NULL */
   const struct tl_txn_user *user; /* NULL: it is somebody's request */
   void *user_data;
 };
@@ -117,17 +119,16 @@ void tl_txn_exit(struct tl_proxy *p);
 struct tl_txn *tl_txn_find(struct tl_proxy *p, uint64_t key);
 /* May some worker have an INVITE with KEY? False: none has. */
 bool tl_txn_somewhere(struct tl_proxy *p, uint64_t key);
-/* NULL when the table is full or memory is short. */
-struct tl_txn *tl_txn_new(struct tl_proxy *p, const struct tl_msg *m, const struct tl_flow *from,
-                          uint64_t key);
+/* For the request, under its key. NULL when the table is full or memory is short. */
+struct tl_txn *tl_txn_new(const struct tl_req *req);
 void tl_txn_free(struct tl_txn *txn);
 /* Is M the ACK of an INVITE with KEY that was refused and whose transaction has ended? */
 bool tl_txn_is_past(struct tl_proxy *p, const struct tl_msg *m, uint64_t key);
 /* May a request of BYTES start a transaction? One inside a dialog has a reserve, which the others
  * leave. */
 bool tl_txn_room(const struct tl_proxy *p, bool in_dialog, size_t bytes);
-/* Has FROM, if it is not a peer, as many as it may while others need them? */
-bool tl_txn_has_its_share(const struct tl_proxy *p, const struct tl_flow *from);
+/* Has the sender, if it is not a peer, as many as it may while others need them? */
+bool tl_txn_has_its_share(const struct tl_req *req);
 /* Is a branch left that may still answer? */
 bool tl_txn_is_pending(const struct tl_txn *txn);
 /* A final response has been sent: what the transaction still needs, and for how long. */

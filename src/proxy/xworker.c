@@ -10,6 +10,7 @@
 #include "branch.h"
 #include "forward.h"
 #include "proxy.h"
+#include "source.h"
 #include "xworker_mail.h"
 
 static const struct tl_mail_kind failed_kind;
@@ -64,13 +65,12 @@ static void do_message(struct tl_proxy *p, struct tl_xw_relayed *r) {
   b.seg[0].n = r->body_len;
   b.seg[0].buf = -1;
   r->from.udp = r->listener < 0 ? NULL : tl_udp_of(&p->net, r->listener);
-  p->handled.hops = r->hops;
-  p->handled.identity = r->by.identity;
-  p->handled.allow_cn = r->allow_cn;
-  p->handled.dialled = r->dialled;
-  p->handled.check = r->check;
-  p->net.handler->message(&p->net, &r->from, NULL, m, &b);
-  p->handled = (struct tl_handled){.check = TL_CHECK_FROM_OFF};
+  const struct tl_relayed relayed = {.identity = r->by.identity,
+                                     .hops = r->hops,
+                                     .allow_cn = r->allow_cn,
+                                     .dialled = r->dialled,
+                                     .check = r->check};
+  tl_proxy_message(p, &(struct tl_origin){.from = &r->from, .relayed = &relayed}, m, &b);
   drop_named(&r->by.mail);
 }
 

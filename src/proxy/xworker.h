@@ -13,16 +13,17 @@
 
 struct tl_proxy;
 struct tl_edit;
+struct tl_origin;
+struct tl_req;
 struct tl_branch;
 struct tl_identity;
 
 /* Lets WORKER handle M. HOPS: workers that will have seen it then. False: it was dropped. */
-bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_flow *from,
+bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_origin *origin,
                    const struct tl_msg *m, const struct tl_body *body, unsigned hops);
-/* Lets the next worker in turn handle M, whose transaction is not here; false when all have seen
- * it. *OUT_SENT: it is there, and was not dropped. */
-bool tl_xw_onwards(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
-                   const struct tl_body *body, bool *out_sent);
+/* Lets the next worker in turn handle the request, whose transaction is not here, with BODY; false
+ * when all have seen it. *OUT_SENT: it is there, and was not dropped. */
+bool tl_xw_onwards(const struct tl_req *req, const struct tl_body *body, bool *out_sent);
 /* Does another worker own connection ID? */
 bool tl_xw_is_remote(const struct tl_proxy *p, tl_conn_id id);
 /* Sends on a connection of another worker. If it cannot, BRANCH (may be NULL) fails later. */

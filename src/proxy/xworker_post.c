@@ -7,6 +7,7 @@
 
 #include "branch.h"
 #include "proxy.h"
+#include "stage.h"
 #include "tieline/edit.h"
 #include "xworker_mail.h"
 
@@ -38,19 +39,17 @@ size_t tl_xw_copy_body(char *dst, const struct tl_body *body) {
 }
 
 /* Routes may depend on the sender, which is known only here. */
-static void tell_sender(struct tl_proxy *p, const struct tl_flow *from, struct tl_xw_relayed *r) {
-  const struct tl_conn *c = p->handled.hops ? NULL : tl_conn_get(&p->net, from->conn);
-  struct tl_identity *id = p->handled.hops ? p->handled.identity : NULL;
-  if (c && c->tls && c->tls->peer_verified) id = c->tls->identity;
-  r->by.identity = id ? tl_identity_ref(id) : NULL;
-  const struct tl_tls_domain *d = c && c->tls ? c->tls->domain : NULL;
-  r->allow_cn = c ? d && d->policy.allow_cn : p->handled.allow_cn;
-  r->check = c ? d ? d->policy.check_from : TL_CHECK_FROM_OFF : p->handled.check;
-  r->dialled = c ? c->outgoing : p->handled.dialled;
+static void tell_sender(const struct tl_origin *origin, struct tl_xw_relayed *r) {
+  const struct tl_relayed by = tl_source_relayed(origin);
+  r->by.identity = by.identity ? tl_identity_ref(by.identity) : NULL;
+  r->allow_cn = by.allow_cn;
+  r->check = by.check;
+  r->dialled = by.dialled;
 }
 
-bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_flow *from,
+bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_origin *origin,
                    const struct tl_msg *m, const struct tl_body *body, unsigned hops) {
+  const struct tl_flow *from = origin->from;
   struct tl_xw_relayed *r = NULL;
   size_t len = m->head_len + body->len;
   size_t scan_at = tl_msg_scan_at(offsetof(struct tl_xw_relayed, data), len);
@@ -65,7 +64,7 @@ bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_flow *fr
   if (c) c->shared = true;
   r->by.mail.kind = &tl_xw_message_kind;
   r->from = *from;
-  tell_sender(p, from, r);
+  tell_sender(origin, r);
   r->listener = tl_udp_listener(&p->net, from->udp);
   r->hops = hops;
   r->body_len = body->len;
@@ -75,11 +74,11 @@ bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_flow *fr
   return tl_xw_post_or_free(p, worker, &r->by.mail, (uint32_t)len) == TL_OK;
 }
 
-bool tl_xw_onwards(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,
-                   const struct tl_body *body, bool *out_sent) {
-  unsigned n = p->th.rt->n_worker;
-  if (p->handled.hops + 1 >= n) return false;
-  *out_sent = tl_xw_message(p, (p->th.index + 1) % n, from, m, body, p->handled.hops + 1);
+bool tl_xw_onwards(const struct tl_req *req, const struct tl_body *body, bool *out_sent) {
+  struct tl_proxy *p = req->p;
+  unsigned n = p->th.rt->n_worker, hops = tl_req_hops(req) + 1;
+  if (hops >= n) return false;
+  *out_sent = tl_xw_message(p, (p->th.index + 1) % n, &req->origin, req->m, body, hops);
   return true;
 }
 

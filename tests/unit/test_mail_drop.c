@@ -224,10 +224,8 @@ Test(mail_drop, message_for_another_worker_with_its_senders_certificate) {
   struct tl_msg m;
   two_workers();
   cr_assert_eq(tl_scan(text, sizeof(text) - 1, true, 8192, &m, &err), 0);
-  px.handled.hops = 1;
-  px.handled.identity = identity;
-  tl_xw_message(&px, 1, &from, &m, &body, 2);
-  px.handled = (struct tl_handled){.hops = 0};
+  const struct tl_relayed relayed = {.hops = 1, .identity = identity};
+  tl_xw_message(&px, 1, &(struct tl_origin){.from = &from, .relayed = &relayed}, &m, &body, 2);
   cr_expect_eq(identity->refs, 2);
   second_stops();
   cr_expect_eq(identity->refs, 1);

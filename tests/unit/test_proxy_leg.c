@@ -31,6 +31,7 @@ static const char conf[] =
 static char token[TL_RR_TOKEN_MAX + 1];
 static struct tl_plan plan;
 static struct tl_msg msg;
+static struct tl_req req;
 
 /* Who sends, and as what. */
 struct row {
@@ -65,7 +66,7 @@ static int plan_it(const struct row *r, bool routed, unsigned *status) {
                    r->more ? r->more : "");
   cr_assert_eq(tl_scan(text, (size_t)n, true, 65536, &msg, &err), 0, "%s", err.reason);
   struct tl_flow from = flow_of(r);
-  return tl_route_plan(&px, &from, NULL, &msg, &plan, status);
+  return rig_plan(&req, &from, &msg, &plan, status);
 }
 
 /* The dialog: OPENER's INVITE as the daemon would pass it on. */
@@ -297,8 +298,8 @@ Test(proxy_leg, s1_a_certificate_to_be_shown_opens_no_inner_address) {
     *t = (struct tl_target){.transport = TL_TLS, .peer = carrier, .by_leg = true};
     cr_assert_eq(tl_addr_parse(tl_str_c(rows[i].ip), 4443, &t->addr), 0);
     cr_assert_eq(tl_addr_parse(tl_str_c(rows[i].source), 5060, &plan.source), 0);
-    cr_expect_eq(tl_leg_bound(&px, px.net.view, &plan), rows[i].allowed, "%s from %s", rows[i].ip,
-                 rows[i].source);
+    const struct tl_req asked = {.p = &px, .view = px.net.view, .plan = &plan};
+    cr_expect_eq(tl_leg_bound(&asked), rows[i].allowed, "%s from %s", rows[i].ip, rows[i].source);
   }
   proxy_end();
 }

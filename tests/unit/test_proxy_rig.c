@@ -57,6 +57,16 @@ void proxy_end_clean(void) {
   proxy_end();
 }
 
+int rig_plan(struct tl_req *req, const struct tl_flow *from, const struct tl_msg *m,
+             struct tl_plan *plan, unsigned *status) {
+  static const struct tl_body none;
+  tl_req_init(req, &px, &(struct tl_origin){.from = from}, m, &none);
+  req->plan = plan;
+  int rc = tl_stages_plan(req);
+  *status = req->status;
+  return rc;
+}
+
 /* ---- neighbours ---- */
 
 static void bound(struct ua *u, int type) {

@@ -13,6 +13,7 @@
 #include "proxy/plan.h"
 #include "proxy/proxy.h"
 #include "proxy/saved.h"
+#include "proxy/stage.h"
 #include "proxy/txn.h"
 #include "test_net_rig.h"
 #include "tieline/resolve.h"
@@ -43,6 +44,11 @@ void proxy_begin(const char *extra);
 void proxy_end(void);
 /* The same after all timers had their time: nothing may be left by itself. */
 void proxy_end_clean(void);
+
+/* What the stages make of M from FROM, in PLAN: 0, TL_EAGAIN, or TL_ENOTFOUND with *STATUS. REQ has
+ * it for more questions. */
+int rig_plan(struct tl_req *req, const struct tl_flow *from, const struct tl_msg *m,
+             struct tl_plan *plan, unsigned *status);
 
 void ua_udp(struct ua *u);
 void ua_tcp_listen(struct ua *u);

@@ -33,6 +33,7 @@ static const char conf[] =
 static struct tl_plan plan;
 static struct tl_msg msg;
 static struct tl_flow from;
+static struct tl_req req;
 
 static int plan_it(const char *ip, const char *uri, const char *route, unsigned *status) {
   static char text[2048];
@@ -46,7 +47,7 @@ static int plan_it(const char *ip, const char *uri, const char *route, unsigned 
   from = (struct tl_flow){.transport = TL_UDP};
   cr_assert_eq(tl_addr_parse(tl_str_c(ip), 5060, &from.addr), 0);
   *status = 0;
-  return tl_route_plan(&px, &from, NULL, &msg, &plan, status);
+  return rig_plan(&req, &from, &msg, &plan, status);
 }
 
 struct row {
@@ -200,11 +201,10 @@ Test(proxy_route, s4_names_lead_to_no_inner_address_either) {
     unsigned status;
     cr_assert_eq(plan_it(r[i].ip, r[i].uri, NULL, &status), TL_EAGAIN);
     cr_assert_eq(tl_addr_parse(tl_str_c(r[i].to), 7777, &a.addr[0]), 0);
-    tl_target_resolved(&px, px.net.view, &plan, &a);
-    cr_expect_eq(tl_guard_relay(&px, px.net.view->conf, &plan, &status), r[i].open,
-                 "%s to %s from %s", r[i].uri, r[i].to, r[i].ip);
+    tl_target_resolved(&req, &a);
+    cr_expect_eq(tl_guard_relay(&req), r[i].open, "%s to %s from %s", r[i].uri, r[i].to, r[i].ip);
     cr_expect_eq(plan.n_target, r[i].open);
-    if (!r[i].open) cr_expect_eq(status, 403);
+    if (!r[i].open) cr_expect_eq(req.status, 403);
   }
   /* Of several addresses those that may stay are taken. */
   struct tl_resolve two = {.n = 2, .via = {TL_UDP, TL_UDP}};
@@ -212,8 +212,8 @@ Test(proxy_route, s4_names_lead_to_no_inner_address_either) {
   cr_assert_eq(plan_it(STRANGER, "sip:x@in.example", NULL, &status), TL_EAGAIN);
   cr_assert_eq(tl_addr_parse(TL_STR("127.0.0.1"), 7777, &two.addr[0]), 0);
   cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.8"), 7777, &two.addr[1]), 0);
-  tl_target_resolved(&px, px.net.view, &plan, &two);
-  cr_expect(tl_guard_relay(&px, px.net.view->conf, &plan, &status));
+  tl_target_resolved(&req, &two);
+  cr_expect(tl_guard_relay(&req));
   cr_expect_eq(plan.n_target, 1);
   cr_expect(tl_addr_eq(&plan.target[0].addr, &two.addr[1]));
   proxy_end();
@@ -226,9 +226,9 @@ Test(proxy_route, s24_a_name_of_our_own_listener_is_ours) {
   struct tl_resolve a = {.n = 1, .via = {TL_UDP}};
   cr_assert_eq(plan_it(LOCAL, "sip:x@in.example", NULL, &status), TL_EAGAIN);
   cr_assert_eq(tl_addr_parse(TL_STR("127.0.0.1"), tl_addr_port(&rig.udp), &a.addr[0]), 0);
-  tl_target_resolved(&px, px.net.view, &plan, &a);
-  cr_expect_not(tl_guard_relay(&px, px.net.view->conf, &plan, &status));
-  cr_expect_eq(status, 404);
+  tl_target_resolved(&req, &a);
+  cr_expect_not(tl_guard_relay(&req));
+  cr_expect_eq(req.status, 404);
   proxy_end();
 }
 
@@ -261,7 +261,7 @@ Test(proxy_route, s24_a_peer_at_our_own_listener_is_left_out) {
   cr_expect_eq(plan.n_target, 1);
   struct tl_resolve a = {.n = 1, .via = {TL_UDP}, .addr = {rig.udp}};
   cr_assert_eq(plan_it(STRANGER, "sip:name@x.example", NULL, &status), TL_EAGAIN);
-  tl_target_resolved(&px, px.net.view, &plan, &a);
+  tl_target_resolved(&req, &a);
   cr_expect_eq(plan.n_target, 0);
   cr_expect_str_eq(tl_plan_only_us(&plan), "Next Hop Is This Proxy Itself");
   cr_expect_eq(rig_count(TL_C_PEER_SELF), 3);
@@ -305,7 +305,7 @@ static unsigned recorded(char *text, size_t cap) {
   cr_assert_eq(tl_scan(text, strlen(text), true, 65536, &msg, &err), 0, "%s", err.reason);
   from = (struct tl_flow){.transport = TL_UDP};
   cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.50"), 5060, &from.addr), 0);
-  cr_assert_eq(tl_route_plan(&px, &from, NULL, &msg, &plan, &status), 0, "%u", status);
+  cr_assert_eq(rig_plan(&req, &from, &msg, &plan, &status), 0, "%u", status);
   memset(branch, 'x', sizeof(branch));
   struct tl_flow to = {.transport = TL_UDP, .addr = plan.target[0].addr};
   cr_assert_eq(tl_request_edit(&px, &e, &msg, &plan, &plan.target[0], &from, &to, branch, &x), 0);

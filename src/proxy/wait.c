@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Waiting transactions, by cookie: slot and generation, so that an answer that comes too late finds
+ * nobody, even if the slot has been taken again. What is asked and answered is the stages'.
+ */
+#include "wait.h"
+
+#include <stdlib.h>
+
+#include "admit.h"
+#include "saved.h"
+#include "tieline/conf.h"
+#include "tieline/container.h"
+#include "tieline/slots.h"
+#include "tieline/view.h"
+#include "txn.h"
+
+struct tl_wait {
+  struct tl_txn *txn;
+  const struct tl_waiter *waiter;
+  const struct tl_stage *stage;
+  struct tl_timer timer;
+  uint32_t slot, gen;
+  bool has_source;
+  struct tl_source source;   /* as it was: of the transaction's view */
+  struct tl_relayed relayed; /* and the sender's connection */
+};
+
+struct tl_waits {
+  struct tl_pool pool;
+  struct tl_slots slots;
+  uint32_t n, most;
+};
+
+/* ---- cookies ---- */
+
+static struct tl_wait *wait_new(struct tl_proxy *p) {
+  struct tl_waits *t = p->waits;
+  struct tl_wait *w = tl_pool_get(&t->pool);
+  if (!w) return NULL;
+  memset(w, 0, sizeof(*w));
+  if (tl_slots_take(&t->slots, w, &w->slot, &w->gen)) {
+    tl_pool_put(&t->pool, w);
+    return NULL;
+  }
+  tl_count(tl_proxy_counters(p), TL_C_WAITING_NOW);
+  if (++t->n > t->most) {
+    t->most = t->n;
+    tl_count(tl_proxy_counters(p), TL_C_WAITING_MOST);
+  }
+  return w;
+}
+
+static uint64_t cookie_of(const struct tl_wait *w) { return (uint64_t)w->gen << 32 | w->slot; }
+
+static struct tl_wait *wait_find(const struct tl_waits *t, uint64_t cookie) {
+  return tl_slots_get(&t->slots, (uint32_t)cookie, (uint32_t)(cookie >> 32));
+}
+
+void tl_wait_end(struct tl_wait *w) {
+  if (!w) return;
+  struct tl_proxy *p = w->txn->proxy;
+  struct tl_waits *t = p->waits;
+  w->txn->wait = NULL;
+  tl_timer_stop(&p->net.wheel, &w->timer);
+  tl_identity_unref(w->relayed.identity);
+  tl_slots_give(&t->slots, w->slot);
+  tl_pool_put(&t->pool, w);
+  t->n--;
+  tl_count_sub(tl_proxy_counters(p), TL_C_WAITING_NOW, 1);
+}
+
+bool tl_wait_room(struct tl_proxy *p) {
+  if (p->waits->n < p->net.view->conf->limits.max_waiting) return true;
+  tl_count(tl_proxy_counters(p), TL_C_WAITING_REFUSED);
+  return false;
+}
+
+/* ---- the request, kept and brought back ---- */
+
+static void keep_sender(struct tl_wait *w, const struct tl_req *req) {
+  w->relayed = tl_source_relayed(&req->origin);
+  if (w->relayed.identity) tl_identity_ref(w->relayed.identity);
+  w->has_source = req->source != NULL;
+  if (w->has_source) w->source = *req->source;
+}
+
+/* What KEPT has of a request, in REQ, which points into KEPT. */
+static void bring_back(struct tl_req *req, struct tl_wait *kept, struct tl_body *body) {
+  struct tl_txn *txn = kept->txn;
+  *req = (struct tl_req){.p = txn->proxy,
+                         .origin = {.from = &txn->from, .relayed = &kept->relayed},
+                         .m = tl_saved_scan(txn->request, body),
+                         .body = body,
+                         .stage = kept->stage,
+                         .view = txn->view,
+                         .source = kept->has_source ? &kept->source : NULL,
+                         .sender = txn->sender,
+                         .key = txn->key,
+                         .plan = txn->plan,
+                         .txn = txn};
+  tl_plan_rebind(txn->plan, req->m);
+}
+
+/* W's wait is over: RESUME runs with its request, and the stages behind it if RESUME says so. */
+static void leave_wait(struct tl_wait *w,
+                       enum tl_stage_result (*resume)(struct tl_req *req, const struct tl_mail *m),
+                       const struct tl_mail *answer) {
+  struct tl_wait kept = *w;
+  struct tl_identity *id = kept.relayed.identity;
+  struct tl_body body;
+  struct tl_req req;
+  if (id) tl_identity_ref(id);
+  tl_wait_end(w);
+  bring_back(&req, &kept, &body);
+  if (resume(&req, answer) == TL_STAGE_GO_ON) tl_stages_run(&req, kept.stage + 1);
+  tl_identity_unref(id);
+}
+
+void tl_wait_resume(struct tl_proxy *p, uint64_t cookie, const struct tl_mail *answer) {
+  struct tl_wait *w = wait_find(p->waits, cookie);
+  if (w) leave_wait(w, w->waiter->resume, answer);
+}
+
+static enum tl_stage_result refuse_late(struct tl_req *req, const struct tl_mail *answer) {
+  (void)answer;
+  return tl_req_refuse(req, 503, NULL, TL_STR(""));
+}
+
+static void on_wait_timer(struct tl_timer *t, void *arg) {
+  struct tl_wait *w = tl_container_of(t, struct tl_wait, timer);
+  (void)arg;
+  tl_count(tl_proxy_counters(w->txn->proxy), TL_C_WAITING_EXPIRED);
+  leave_wait(w, refuse_late, NULL);
+}
+
+/* ---- for the stages ---- */
+
+static int begin_wait(struct tl_req *req, const struct tl_waiter *waiter, uint64_t *out_cookie) {
+  struct tl_proxy *p = req->p;
+  struct tl_txn *txn = req->txn;
+  struct tl_wait *w = wait_new(p);
+  if (!w) return TL_ENOMEM;
+  w->txn = txn;
+  w->waiter = waiter;
+  w->stage = req->stage;
+  w->timer.fn = on_wait_timer;
+  keep_sender(w, req);
+  txn->wait = w;
+  txn->state = TL_TXN_WAITING;
+  *out_cookie = cookie_of(w);
+  tl_timer_start(&p->net.wheel, &w->timer, waiter->deadline_ms);
+  if (txn->invite && !txn->sent_100 && !tl_timer_running(&txn->timer))
+    tl_timer_start(&p->net.wheel, &txn->timer, p->net.view->conf->timeouts.trying);
+  return TL_OK;
+}
+
+enum tl_stage_result tl_wait_for(struct tl_req *req, const struct tl_waiter *waiter) {
+  uint64_t cookie;
+  if (req->silent) return TL_STAGE_WAIT;
+  if (!req->txn) {
+    enum tl_stage_result r = tl_admit_waiting(req);
+    if (r != TL_STAGE_GO_ON) return r;
+  } else if (!tl_wait_room(req->p)) {
+    return tl_req_refuse_overload(req);
+  }
+  if (begin_wait(req, waiter, &cookie)) return tl_req_refuse_overload(req);
+  if (waiter->ask(req, cookie)) return tl_req_refuse(req, 503, NULL, TL_STR(""));
+  return TL_STAGE_WAIT;
+}
+
+int tl_wait_init(struct tl_proxy *p) {
+  struct tl_waits *t = p->waits = calloc(1, sizeof(*t));
+  if (!t) return TL_ENOMEM;
+  tl_pool_init(&t->pool, sizeof(struct tl_wait), 0);
+  return TL_OK;
+}
+
+void tl_wait_exit(struct tl_proxy *p) {
+  if (!p->waits) return;
+  tl_slots_free(&p->waits->slots);
+  tl_pool_destroy(&p->waits->pool);
+  free(p->waits);
+  p->waits = NULL;
+}
