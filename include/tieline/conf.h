@@ -17,8 +17,14 @@
 #include "tieline/tls.h"
 #include "tieline/transport.h"
 
+/* A listener's options as they are configured; the texts belong to the blocks. */
+struct tl_listen_options {
+  char *advertise, *tls_domain;
+};
+
 struct tl_conf_listen {
   char *name; /* as written: "tls:0.0.0.0:5061" */
+  struct tl_listen_options opt;
   enum tl_transport transport;
   struct tl_addr addr;
   char *advertise_host; /* host for Via and Record-Route, IPv6 in brackets */

@@ -18,42 +18,55 @@
 #include "tieline/tls.h"
 #include "tieline/transport.h"
 
+/* What becomes of a Route to third parties that bears no token of ours. */
+enum tl_preloaded { TL_PRELOADED_REFUSE, TL_PRELOADED_ALLOW };
+
+/* Requests inside a dialog that we let in: trusted with their connection, or checked again. */
+enum tl_in_dialog { TL_IN_DIALOG_TRUST, TL_IN_DIALOG_REVALIDATE };
+
+/* A peer's options as they are configured. Texts and lists belong to the blocks. */
+struct tl_peer_options {
+  char *uri;
+  char *tls_domain, *ca_list;
+  char **identity; /* all names that tell it, the one that we demand first; NULL: the host of uri */
+  char **domains;  /* others that it may name in From, lower case; NULL: none */
+  char **networks, **spki_sha256;
+  enum tl_check_from check_from; /* if check_set of the peer says so */
+  enum tl_in_dialog in_dialog;
+  enum tl_preloaded preloaded_route;
+  bool transit;                /* forwards third parties' requests: From is not checked */
+  bool tls_only;               /* neither reached nor recognised without TLS */
+  uint32_t max_cps;            /* 0: no limit */
+  uint32_t max_calls;          /* concurrent, in the whole process, 0: no limit */
+  uint32_t max_connections;    /* opened from its address, 0: limits.max_connections_peer */
+  uint32_t max_message;        /* bytes of a message sent to it, 0: no limit */
+  uint32_t probe_ms;           /* 0: none */
+  uint32_t max_age_ms;         /* of a connection to it, 0: as its TLS domain says */
+  uint32_t retry_after_max_ms; /* longest pause after a 503 with Retry-After, 0: none */
+};
+
 struct tl_conf_peer {
   char *name;
   uint64_t id; /* the same in each table: hash of the name */
-  char *uri;   /* as written */
+  struct tl_peer_options opt;
   enum tl_transport transport;
   char *host;    /* host part of uri, brackets kept */
   uint16_t port; /* never 0: the transport's default filled in */
   bool sips;
   bool any_port;                /* uri has none: SRV records say it (RFC 3263) */
   bool any_transport;           /* nor a transport: NAPTR records do */
+  bool by_cert;                 /* identified by its certificate alone, unless it has networks */
+  bool check_set;               /* check_from is set here, else the TLS domain's applies */
   struct tl_tls_domain *domain; /* for TLS, a reference; NULL: chosen by destination */
-  char *identity;               /* name its certificate must carry; defaults to host */
-  char **identities;            /* all names that tell it, identity first; NULL: identity alone */
-  char **domains;               /* others that it may name in From, lower case; NULL: none */
+  char *identity;               /* name its certificate must carry */
   size_t n_network;
   struct tl_network *network; /* source networks where no certificate identifies it; none: addr */
   struct tl_binding *binding; /* further demands on its certificate; NULL: none */
-  bool by_cert;               /* identified by its certificate alone, unless it has networks */
-  bool transit;               /* forwards third parties' requests: From is not checked */
-  bool tls_only;              /* neither reached nor recognised without TLS */
-  bool preloaded;             /* may send a Route to third parties without our token */
-  bool revalidate;            /* in-dialog requests are checked as initial ones are */
-  bool check_set;             /* check_from is set here, else the TLS domain's applies */
-  enum tl_check_from check_from;
-  size_t n_addr; /* found when the table was built, in order of preference */
+  size_t n_addr;              /* found when the table was built, in order of preference */
   struct tl_addr *addr;
   uint8_t *via;                /* enum tl_transport of each address */
-  uint32_t max_cps;            /* 0: no limit */
-  uint32_t max_calls;          /* concurrent, in the whole process, 0: no limit */
-  uint32_t max_connections;    /* opened from its address, 0: limits.max_connections_peer */
-  uint32_t max_message;        /* bytes of a message sent to it, 0: no limit */
-  uint32_t probe_ms;           /* 0: none */
-  uint32_t retry_after_max_ms; /* longest pause after a 503 with Retry-After, 0: none */
   struct tl_health *health;    /* a reference, shared by all tables that keep the uri */
   struct tl_peer_addrs *addrs; /* the same; its current addresses */
-  uint32_t max_age_ms;         /* of a connection to it, 0: as its TLS domain says */
 };
 
 struct tl_raw;

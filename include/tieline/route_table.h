@@ -27,26 +27,34 @@ enum tl_fork {
   TL_FORK_PARALLEL, /* all at once */
 };
 
+/* A route's options as they are configured. Texts and lists belong to the blocks. */
+struct tl_route_options {
+  char *to_prefix;  /* prefix of the Request-URI's user, NULL: any */
+  char **to_domain; /* Request-URI hosts, lower case; NULL: any */
+  char **from_peer; /* peers the request may come from; NULL: any */
+  char **peers, **relay_networks;
+  char *tls_domain;
+  uint32_t peer_verified, relay; /* as words, see struct tl_conf_route */
+  enum tl_trust trust;           /* required of the source */
+  /* Globs, one of which must match the verified certificate; NULL: any. */
+  char **peer_subject, **peer_issuer, **peer_san, **peer_fingerprint, **peer_anchor;
+  uint32_t strip; /* characters off the user's front */
+  char *prepend;  /* put before the user, NULL: nothing */
+  enum tl_fork fork;
+  enum tl_preloaded preloaded_route;
+  bool stateless; /* forwarded without a transaction (RFC 3261 16.11) */
+};
+
 struct tl_conf_route {
   char *name;
-  uint64_t id;      /* siphash-stable over reloads: hash of the name */
-  char *to_prefix;  /* prefix of the Request-URI's user, NULL: any */
-  char **to_domain; /* Request-URI hosts, lower case, NULL-terminated; NULL: any */
-  char **from_peer; /* names of peers the request may come from; NULL: any */
-  unsigned strip;   /* characters off the user's front */
-  char *prepend;    /* put before the user, NULL: nothing */
-  size_t n_from;
-  const struct tl_conf_peer **from;    /* the same as peers */
+  uint64_t id; /* the same in each table: hash of the name */
+  struct tl_route_options opt;
   bool verified_only, unverified_only; /* peer_verified */
-  enum tl_trust trust;                 /* required of the source */
-  /* Globs, one of which must match the verified certificate, NULL-terminated; NULL: any. */
-  char **peer_subject, **peer_issuer, **peer_san, **peer_fingerprint, **peer_anchor;
-  bool relay_request_uri; /* forward to where the Request-URI (or next Route) points */
+  bool relay_request_uri;              /* relay: to where the Request-URI (or next Route) points */
+  size_t n_from;
+  const struct tl_conf_peer **from; /* from_peer as peers */
   size_t n_relay_network;
   struct tl_network *relay_network; /* inner networks that relay may reach from outside */
-  bool preloaded;                   /* accepts a Route to third parties without our token */
-  enum tl_fork fork;                /* several targets: one after the other, or all */
-  bool stateless;                   /* forwarded without a transaction (RFC 3261 16.11) */
   struct tl_tls_domain *domain;     /* a reference: overrides for TLS targets; may be NULL */
   size_t n_peer;
   const struct tl_conf_peer **peer; /* tried in order */

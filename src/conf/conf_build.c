@@ -60,16 +60,16 @@ static int build_global(struct tl_conf *c, struct tl_conf_ctx *ctx) {
 
 static int build_listen(struct tl_conf *c, const struct tl_block *b, struct tl_conf_listen *l,
                         struct tl_conf_ctx *ctx) {
-  const struct tl_v_listen *v = b->values;
+  l->opt = *(const struct tl_listen_options *)b->values;
   const char *err;
   char text[TL_ADDR_STRLEN];
   struct tl_str host = {0};
   uint16_t port = 0;
   if (tl_conf_parse_listen(b->title, &l->transport, &l->addr, &err)) return TL_ECONFIG;
   l->name = strdup(b->title);
-  l->domain = tl_conf_domain_named(c, v->tls_domain);
-  if (v->advertise) {
-    if (tl_conf_parse_hostport(v->advertise, &host, &port)) return TL_ECONFIG;
+  l->domain = tl_conf_domain_named(c, l->opt.tls_domain);
+  if (l->opt.advertise) {
+    if (tl_conf_parse_hostport(l->opt.advertise, &host, &port)) return TL_ECONFIG;
     l->advertise_host = strndup(host.p, host.n);
   } else {
     struct tl_addr own = l->addr;
@@ -97,20 +97,21 @@ static int build_listens(struct tl_conf *c, struct tl_conf_ctx *ctx) {
 
 /* ---- our names ---- */
 
-static int name_add(char **list, size_t *n, const char *p, size_t len) {
-  char *s = lower_copy(p, len);
-  if (!s) return TL_ENOMEM;
-  for (size_t i = 0; i < *n; i++)
-    if (strcmp(list[i], s) == 0) {
-      free(s);
-      return 0;
-    }
-  list[(*n)++] = s;
-  return 0;
+/* Appends to LIST what it has not yet; SEEN is its index. */
+static int add_name(char **list, struct tl_index_map *seen, size_t *n, const char *p, size_t len) {
+  bool first;
+  if (!(list[*n] = lower_copy(p, len))) return TL_ENOMEM;
+  int rc = tl_conf_list_note(seen, list, (uint32_t)*n, &first);
+  if (rc == TL_OK && first) {
+    ++*n;
+  } else {
+    free(list[*n]);
+    list[*n] = NULL;
+  }
+  return rc;
 }
 
-static int build_names(struct tl_conf *c) {
-  char *const *domains = tl_raw_global(c->raw)->domains;
+static int list_names(struct tl_conf *c, char *const *domains, struct tl_index_map *seen) {
   struct tl_str host;
   uint16_t port;
   size_t n = 0, cap = c->n_listen + 1;
@@ -119,11 +120,19 @@ static int build_names(struct tl_conf *c) {
   if (!(c->local_domains = calloc(cap, sizeof(*c->local_domains)))) return TL_ENOMEM;
   for (size_t i = 0; domains && domains[i] && !rc; i++)
     if (!(rc = tl_conf_parse_hostport(domains[i], &host, &port)))
-      rc = name_add(c->local_domains, &n, host.p, host.n);
+      rc = add_name(c->local_domains, seen, &n, host.p, host.n);
   for (size_t i = 0; i < c->n_listen && !rc; i++) {
     const char *name = c->listen[i].advertise_host;
-    rc = name ? name_add(c->local_domains, &n, name, strlen(name)) : TL_ENOMEM;
+    rc = name ? add_name(c->local_domains, seen, &n, name, strlen(name)) : TL_ENOMEM;
   }
+  return rc;
+}
+
+static int build_names(struct tl_conf *c) {
+  char *const *domains = tl_raw_global(c->raw)->domains;
+  struct tl_index_map seen = {.mask = 0};
+  int rc = list_names(c, domains, &seen);
+  tl_index_map_clear(&seen);
   return rc ? rc : tl_conf_names_new(c, domains, &c->names);
 }
 

@@ -223,7 +223,7 @@ static bool any_domain_is_found(const struct tl_raw *r) {
 
 static void check_listen(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx *ctx) {
   struct tl_blocks *bs = &r->sec[TL_SEC_LISTEN];
-  const struct tl_v_listen *l = b->values;
+  const struct tl_listen_options *l = b->values;
   enum tl_transport t, t2;
   struct tl_addr a, a2;
   struct tl_str host;
@@ -258,7 +258,7 @@ static void check_listen(struct tl_raw *r, struct tl_block *b, struct tl_conf_ct
 }
 
 static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx *ctx) {
-  const struct tl_v_peer *p = b->values;
+  const struct tl_peer_options *p = b->values;
   struct tl_conf_peer_uri u;
   const char *err;
   if (!p->uri) {
@@ -287,16 +287,21 @@ static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
                  "peer \"%s\" is a TLS peer, but there is no tls_domain to connect with", b->title);
 }
 
-static void check_names(struct tl_raw *r, const struct tl_block *b, const char *option,
-                        char *const *names, struct tl_conf_ctx *ctx) {
+static int check_names(struct tl_raw *r, const struct tl_block *b, const char *option,
+                       char *const *names, struct tl_conf_ctx *ctx) {
   const struct tl_blocks *peers = &r->sec[TL_SEC_PEER];
-  for (size_t i = 0; names && names[i]; i++) {
+  struct tl_index_map seen = {.mask = 0};
+  int rc = TL_OK;
+  for (uint32_t i = 0; names && names[i] && rc == TL_OK; i++) {
+    bool first = true;
     if (!tl_blocks_find(peers, names[i]))
       tl_conf_fail_unknown(ctx, b, option, "peer", names[i], peers);
-    for (size_t k = 0; k < i; k++)
-      if (strcmp(names[i], names[k]) == 0)
-        tl_conf_fail(ctx, tl_block_at(b, option), "%s names \"%s\" twice", option, names[i]);
+    if (names[1]) rc = tl_conf_list_note(&seen, names, i, &first);
+    if (!first)
+      tl_conf_fail(ctx, tl_block_at(b, option), "%s names \"%s\" twice", option, names[i]);
   }
+  tl_index_map_clear(&seen);
+  return rc;
 }
 
 static void check_user_part(const struct tl_block *b, const char *option, const char *text,
@@ -310,10 +315,10 @@ static void check_user_part(const struct tl_block *b, const char *option, const 
 
 /* Calls can only be counted where requests have transactions. */
 static void check_stateless(struct tl_raw *r, const struct tl_block *b, struct tl_conf_ctx *ctx) {
-  const struct tl_v_route *v = b->values;
+  const struct tl_route_options *v = b->values;
   for (char **name = v->peers; v->stateless && name && *name; name++) {
     const struct tl_block *peer = tl_blocks_find(&r->sec[TL_SEC_PEER], *name);
-    if (peer && ((const struct tl_v_peer *)peer->values)->max_calls)
+    if (peer && ((const struct tl_peer_options *)peer->values)->max_calls)
       tl_conf_fail(ctx, tl_block_at(b, "stateless"),
                    "route \"%s\" is stateless, so the max_calls of its peer \"%s\" could not be "
                    "kept: take out one of the two",
@@ -321,8 +326,8 @@ static void check_stateless(struct tl_raw *r, const struct tl_block *b, struct t
   }
 }
 
-static void check_route(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx *ctx) {
-  const struct tl_v_route *v = b->values;
+static int check_route(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx *ctx) {
+  const struct tl_route_options *v = b->values;
   bool relay = v->relay != TL_CONF_UNSET;
   struct tl_str host;
   uint16_t port;
@@ -332,8 +337,8 @@ static void check_route(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx
   if (!relay && !v->peers)
     tl_conf_fail(ctx, b->pos, "route \"%s\" leads nowhere: set peers, or relay = \"request-uri\"",
                  b->title);
-  check_names(r, b, "peers", v->peers, ctx);
-  check_names(r, b, "from_peer", v->from_peer, ctx);
+  int rc = check_names(r, b, "peers", v->peers, ctx);
+  if (!rc) rc = check_names(r, b, "from_peer", v->from_peer, ctx);
   check_stateless(r, b, ctx);
   tl_conf_check_source(b, ctx);
   check_user_part(b, "to_prefix", v->to_prefix, ctx);
@@ -345,6 +350,7 @@ static void check_route(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx
   if (relay && !v->from_peer && !v->to_domain && !v->to_prefix)
     tl_conf_warn(ctx, b->pos,
                  "This route relays for anyone to anywhere; from_peer or to_domain narrow it.");
+  return rc;
 }
 
 static bool lists_any(const char *const *list) { return list && *list && strcmp(*list, "*") == 0; }
@@ -355,11 +361,11 @@ static bool dials_by_destination(const struct tl_raw *r) {
   struct tl_conf_peer_uri u;
   const char *err;
   for (size_t i = 0; i < routes->n; i++) {
-    const struct tl_v_route *v = routes->b[i].values;
+    const struct tl_route_options *v = routes->b[i].values;
     if (v->relay != TL_CONF_UNSET && !v->tls_domain) return true;
   }
   for (size_t i = 0; i < peers->n; i++) {
-    const struct tl_v_peer *v = peers->b[i].values;
+    const struct tl_peer_options *v = peers->b[i].values;
     if (v->uri && !v->tls_domain && !tl_conf_parse_peer_uri(v->uri, &u, &err) &&
         tl_transport_is_secure(u.transport))
       return true;
@@ -402,8 +408,9 @@ int tl_conf_check(struct tl_raw *r, struct tl_conf_ctx *ctx) {
   for (size_t i = 0; i < r->sec[TL_SEC_LISTEN].n; i++)
     check_listen(r, &r->sec[TL_SEC_LISTEN].b[i], ctx);
   for (size_t i = 0; i < r->sec[TL_SEC_PEER].n; i++) check_peer(r, &r->sec[TL_SEC_PEER].b[i], ctx);
-  for (size_t i = 0; i < r->sec[TL_SEC_ROUTE].n; i++)
-    check_route(r, &r->sec[TL_SEC_ROUTE].b[i], ctx);
+  for (size_t i = 0; i < r->sec[TL_SEC_ROUTE].n && !rc; i++)
+    rc = check_route(r, &r->sec[TL_SEC_ROUTE].b[i], ctx);
+  if (rc) return rc;
   check_client_domains(r, ctx);
   return ctx->problems > before ? TL_ECONFIG : 0;
 }

@@ -96,6 +96,7 @@ enum {                     /* flags of an option */
        TL_OPT_PEM = 16,  /* of paths: may be PEM text itself, its lines parted by '|' inside */
        TL_OPT_URI = 32,  /* of paths: may be a URI (pkcs11:, file:) */
        TL_OPT_SECRET = 64, /* PEM text of it is never printed */
+       TL_OPT_LOWER = 256, /* of lists: kept in lower case, case does not matter */
        TL_OPT_LIVE = 128, /* of paths: read again by itself, its content is no part of the domain */
 };
 
@@ -153,10 +154,6 @@ struct tl_v_global {
   bool log_calls;
 };
 
-struct tl_v_listen {
-  char *advertise, *tls_domain;
-};
-
 /* Names of the columns; the order is that of the table's options. */
 struct tl_v_database {
   char *url, *table;
@@ -166,26 +163,8 @@ struct tl_v_database {
   char *dh_params_col, *ec_curve_col;
 };
 
-struct tl_v_peer {
-  char *uri, *tls_domain, *ca_list;
-  char **identity, **domains, **networks, **spki_sha256;
-  uint32_t check_from, in_dialog, preloaded_route;
-  bool transit, tls_only;
-  uint32_t max_cps, max_calls, max_connections, max_message, probe, max_age, retry_after_max;
-};
-
-struct tl_v_route {
-  char *to_prefix, *prepend, *tls_domain;
-  char **to_domain, **from_peer, **peers, **relay_networks;
-  char **peer_subject, **peer_issuer, **peer_san, **peer_fingerprint, **peer_anchor;
-  uint32_t peer_verified, trust;
-  uint32_t strip, relay, fork, preloaded_route;
-  bool stateless;
-};
-
 /* Words of the options above, in the order of the table's lists. */
 enum { TL_WORD_FALSE, TL_WORD_TRUE };
-enum { TL_IN_DIALOG_TRUST, TL_IN_DIALOG_REVALIDATE };
 
 /* One block with its values. Owns title, values and at. */
 struct tl_block {
@@ -325,10 +304,11 @@ int tl_conf_build_routes(const struct tl_conf *c, struct tl_peer_set *peers,
 struct tl_route_table *tl_route_table_new(struct tl_peer_set *peers, struct tl_raw *raw);
 int tl_route_table_index(struct tl_route_table *t, uint32_t number);
 
-/* conf_list.c. Copies FROM (NULL: nothing), LOW in lower case; *OUT may hold a part on TL_ENOMEM.
- */
-int tl_conf_list_copy(char *const *from, bool low, char ***out);
+/* conf_list.c. L may be NULL. */
 void tl_conf_list_free(char **l);
+/* Is text NUMBER of LIST the first of its kind? SEEN has those that were asked for. TL_ENOMEM. */
+int tl_conf_list_note(struct tl_index_map *seen, char *const *list, uint32_t number,
+                      bool *out_first);
 void tl_conf_check_networks(const struct tl_block *b, const char *option, char *const *list,
                             struct tl_conf_ctx *ctx);
 int tl_conf_build_networks(char *const *list, struct tl_network **out, size_t *out_n);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lists of values as peers and routes have them: copies, and networks. It knows of
- * no option but by its name.
+ * Lists of values as peers and routes have them. It knows of no option but by its
+ * name.
  */
-#include <ctype.h>
 #include <stdlib.h>
 
 #include "conf/conf_internal.h"
@@ -19,21 +18,22 @@ void tl_conf_check_networks(const struct tl_block *b, const char *option, char *
                    *list);
 }
 
+int tl_conf_list_note(struct tl_index_map *seen, char *const *list, uint32_t number,
+                      bool *out_first) {
+  uint64_t key = tl_index_mix(tl_conf_stable_id(list[number]));
+  const struct tl_index_node *at;
+  *out_first = false;
+  for (uint32_t node = tl_index_map_first(seen, key); node; node = at->next) {
+    at = tl_index_map_node(seen, node);
+    if (strcmp(list[at->value], list[number]) == 0) return TL_OK;
+  }
+  *out_first = true;
+  return tl_index_map_add(seen, key, number);
+}
+
 void tl_conf_list_free(char **l) {
   for (size_t i = 0; l && l[i]; i++) free(l[i]);
   free(l);
-}
-
-int tl_conf_list_copy(char *const *from, bool low, char ***out) {
-  size_t n = 0;
-  while (from && from[n]) n++;
-  if (n == 0) return TL_OK;
-  if (!(*out = calloc(n + 1, sizeof(**out)))) return TL_ENOMEM;
-  for (size_t i = 0; i < n; i++) {
-    if (!((*out)[i] = strdup(from[i]))) return TL_ENOMEM;
-    for (char *p = (*out)[i]; low && *p; p++) *p = (char)tolower((unsigned char)*p);
-  }
-  return TL_OK;
 }
 
 int tl_conf_build_networks(char *const *list, struct tl_network **out, size_t *out_n) {

@@ -23,7 +23,7 @@ static void check_hosts(const struct tl_block *b, const char *option, char *cons
 
 void tl_conf_check_identity(const struct tl_block *b, enum tl_transport t,
                             struct tl_conf_ctx *ctx) {
-  const struct tl_v_peer *p = b->values;
+  const struct tl_peer_options *p = b->values;
   const char *no = p->tls_domain    ? "tls_domain"
                    : p->identity    ? "identity"
                    : p->ca_list     ? "ca_list"
@@ -45,7 +45,7 @@ void tl_conf_check_identity(const struct tl_block *b, enum tl_transport t,
     if (tl_binding_parse_pin(*d, pin))
       tl_conf_fail(ctx, tl_block_at(b, "spki_sha256"),
                    "\"%s\" is no SHA-256 digest of a public key: write 64 hex digits", *d);
-  if (p->transit && (p->domains || (p->check_from != TL_CONF_UNSET && p->check_from)))
+  if (p->transit && (p->domains || ((uint32_t)p->check_from != TL_CONF_UNSET && p->check_from)))
     tl_conf_fail(ctx, tl_block_at(b, "transit"),
                  "transit lets every From pass, but %s checks it: keep one",
                  p->domains ? "domains" : "check_from");
@@ -55,7 +55,7 @@ void tl_conf_check_identity(const struct tl_block *b, enum tl_transport t,
 
 static int build_binding(const struct tl_block *b, struct tl_conf_peer *p,
                          struct tl_conf_ctx *ctx) {
-  const struct tl_v_peer *v = b->values;
+  const struct tl_peer_options *v = &p->opt;
   char err[512] = "";
   const char *option = "ca_list";
   if (!v->ca_list && !v->spki_sha256) return TL_OK;
@@ -67,19 +67,12 @@ static int build_binding(const struct tl_block *b, struct tl_conf_peer *p,
 
 static int build_identity(const struct tl_conf *c, const struct tl_block *b, struct tl_conf_peer *p,
                           struct tl_conf_ctx *ctx) {
-  const struct tl_v_peer *v = b->values;
   enum tl_choice rule;
   struct tl_addr none = {0};
-  int rc = tl_conf_list_copy(v->identity, true, &p->identities);
-  if (!rc) rc = tl_conf_list_copy(v->domains, true, &p->domains);
-  if (!rc) rc = tl_conf_build_networks(v->networks, &p->network, &p->n_network);
+  int rc = tl_conf_build_networks(p->opt.networks, &p->network, &p->n_network);
   if (!rc) rc = build_binding(b, p, ctx);
-  p->transit = v->transit;
-  p->tls_only = v->tls_only || p->sips;
-  p->preloaded = v->preloaded_route;
-  p->revalidate = v->in_dialog == TL_IN_DIALOG_REVALIDATE;
-  p->check_set = v->check_from != TL_CONF_UNSET;
-  if (p->check_set) p->check_from = (enum tl_check_from)v->check_from;
+  p->opt.tls_only |= p->sips;
+  p->check_set = (uint32_t)p->opt.check_from != TL_CONF_UNSET;
   const struct tl_tls_domain *d =
       p->domain ? p->domain
                 : tl_tls_choose_client(&c->tls_set, tl_str_c(p->identity),
@@ -102,7 +95,6 @@ struct tl_addr_list *tl_conf_peer_found(const struct tl_conf_peer *p) {
 
 static void free_peer(struct tl_conf_peer *p) {
   free(p->name);
-  free(p->uri);
   free(p->host);
   free(p->identity);
   free(p->addr);
@@ -110,8 +102,6 @@ static void free_peer(struct tl_conf_peer *p) {
   tl_health_unref(p->health);
   tl_peer_addrs_unref(p->addrs);
   tl_tls_domain_unref(p->domain);
-  tl_conf_list_free(p->identities);
-  tl_conf_list_free(p->domains);
   free(p->network);
   tl_binding_unref(p->binding);
 }
@@ -119,11 +109,11 @@ static void free_peer(struct tl_conf_peer *p) {
 /* ---- the set ---- */
 
 static int build_peer(const struct tl_conf *c, const struct tl_block *b, struct tl_conf_peer *p) {
-  const struct tl_v_peer *v = b->values;
   struct tl_conf_peer_uri u;
   struct tl_addr a;
   const char *err;
-  if (tl_conf_parse_peer_uri(v->uri, &u, &err)) return TL_ECONFIG;
+  p->opt = *(const struct tl_peer_options *)b->values;
+  if (tl_conf_parse_peer_uri(p->opt.uri, &u, &err)) return TL_ECONFIG;
   struct tl_str host = u.host;
   p->transport = u.transport;
   p->port = u.port ? u.port : tl_transport_port(u.transport);
@@ -132,21 +122,13 @@ static int build_peer(const struct tl_conf *c, const struct tl_block *b, struct 
   p->any_transport = p->any_port && u.any_transport;
   p->name = strdup(b->title);
   p->id = tl_conf_stable_id(b->title);
-  p->uri = strdup(v->uri);
   p->host = strndup(host.p, host.n);
-  struct tl_tls_domain *domain = tl_conf_domain_named(c, v->tls_domain);
+  struct tl_tls_domain *domain = tl_conf_domain_named(c, p->opt.tls_domain);
   if (domain) p->domain = tl_tls_domain_ref(domain);
-  p->max_cps = v->max_cps;
-  p->max_calls = v->max_calls;
-  p->max_connections = v->max_connections;
-  p->max_message = v->max_message;
-  p->probe_ms = v->probe;
-  p->retry_after_max_ms = v->retry_after_max;
-  p->max_age_ms = v->max_age;
   bool bracket = host.n > 2 && *host.p == '[';
-  p->identity =
-      v->identity ? strdup(v->identity[0]) : strndup(host.p + bracket, host.n - (bracket ? 2 : 0));
-  if (!p->name || !p->uri || !p->host || !p->identity) return TL_ENOMEM;
+  p->identity = p->opt.identity ? strdup(p->opt.identity[0])
+                                : strndup(host.p + bracket, host.n - (bracket ? 2 : 0));
+  if (!p->name || !p->host || !p->identity) return TL_ENOMEM;
   if (tl_addr_parse(host, p->port, &a)) return 0;
   p->addr = malloc(sizeof(*p->addr));
   p->via = malloc(sizeof(*p->via));
@@ -161,7 +143,7 @@ static int build_peer(const struct tl_conf *c, const struct tl_block *b, struct 
 static const struct tl_conf_peer *peer_before(const struct tl_peer_table *previous,
                                               const struct tl_conf_peer *p) {
   const struct tl_conf_peer *was = previous ? tl_peer_table_by_name(previous, p->name) : NULL;
-  return was && strcmp(was->uri, p->uri) == 0 ? was : NULL;
+  return was && strcmp(was->opt.uri, p->opt.uri) == 0 ? was : NULL;
 }
 
 /* A reload while the name servers are down must not lose known addresses. */

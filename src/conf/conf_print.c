@@ -96,7 +96,7 @@ static void print_global(const struct tl_conf *c, bool explain, FILE *f) {
 
 static void print_listen(const struct tl_conf *c, size_t i, bool explain, FILE *f) {
   struct tl_block b = c->raw->sec[TL_SEC_LISTEN].b[i];
-  struct tl_v_listen v = *(const struct tl_v_listen *)b.values;
+  struct tl_listen_options v = *(const struct tl_listen_options *)b.values;
   char *advertise = NULL;
   if (asprintf(&advertise, "%s:%u", c->listen[i].advertise_host, c->listen[i].advertise_port) >= 0)
     v.advertise = advertise;
@@ -123,7 +123,7 @@ static void print_peer(const struct tl_peer_table *t, size_t i, bool explain, FI
   const struct tl_conf_peer *p = &t->peer[i];
   const struct tl_addr_list *l = t->addrs[i];
   struct tl_block b = t->set->raw->sec[TL_SEC_PEER].b[i];
-  struct tl_v_peer v = *(const struct tl_v_peer *)b.values;
+  struct tl_peer_options v = *(const struct tl_peer_options *)b.values;
   char text[TL_ADDR_STRLEN];
   char *own[] = {p->identity, NULL};
   if (tl_transport_is_secure(p->transport) && !v.identity) v.identity = own;

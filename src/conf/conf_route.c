@@ -9,7 +9,7 @@
 #include "conf/conf_internal.h"
 
 void tl_conf_check_source(const struct tl_block *b, struct tl_conf_ctx *ctx) {
-  const struct tl_v_route *r = b->values;
+  const struct tl_route_options *r = b->values;
   bool names =
       r->peer_subject || r->peer_issuer || r->peer_san || r->peer_fingerprint || r->peer_anchor;
   if (names && r->peer_verified == TL_WORD_FALSE)
@@ -28,54 +28,30 @@ static const struct tl_conf_peer *peer_named(const struct tl_peer_set *peers, co
   return b ? &peers->peer[b - bs->b] : NULL;
 }
 
-static int build_source(const struct tl_peer_set *peers, const struct tl_block *b,
-                        struct tl_conf_route *r) {
-  const struct tl_v_route *v = b->values;
+static int find_peers(const struct tl_peer_set *peers, char *const *names,
+                      const struct tl_conf_peer ***out, size_t *out_n) {
   size_t n = 0;
-  int rc = tl_conf_list_copy(v->peer_subject, false, &r->peer_subject);
-  if (!rc) rc = tl_conf_list_copy(v->peer_issuer, false, &r->peer_issuer);
-  if (!rc) rc = tl_conf_list_copy(v->peer_san, false, &r->peer_san);
-  if (!rc) rc = tl_conf_list_copy(v->peer_fingerprint, false, &r->peer_fingerprint);
-  if (!rc) rc = tl_conf_list_copy(v->peer_anchor, false, &r->peer_anchor);
-  if (!rc) rc = tl_conf_build_networks(v->relay_networks, &r->relay_network, &r->n_relay_network);
-  if (rc) return rc;
-  r->preloaded = v->preloaded_route;
-  r->verified_only = v->peer_verified == TL_WORD_TRUE;
-  r->unverified_only = v->peer_verified == TL_WORD_FALSE;
-  r->trust = v->trust == TL_CONF_UNSET ? TL_TRUST_ANY : (enum tl_trust)v->trust;
-  while (r->from_peer && r->from_peer[n]) n++;
-  if (n == 0) return TL_OK;
-  if (!(r->from = calloc(n, sizeof(*r->from)))) return TL_ENOMEM;
-  for (; r->n_from < n; r->n_from++)
-    if (!(r->from[r->n_from] = peer_named(peers, r->from_peer[r->n_from]))) return TL_ECONFIG;
+  while (names && names[n]) n++;
+  if (!(*out = calloc(n + 1, sizeof(**out)))) return TL_ENOMEM;
+  for (; *out_n < n; ++*out_n)
+    if (!((*out)[*out_n] = peer_named(peers, names[*out_n]))) return TL_ECONFIG;
   return TL_OK;
 }
 
 static int build_route(const struct tl_conf *c, const struct tl_peer_set *peers,
                        const struct tl_block *b, struct tl_conf_route *r) {
-  const struct tl_v_route *v = b->values;
-  int rc;
-  size_t n = 0;
-  r->name = strdup(b->title);
+  r->opt = *(const struct tl_route_options *)b->values;
+  if ((uint32_t)r->opt.trust == TL_CONF_UNSET) r->opt.trust = TL_TRUST_ANY;
+  r->verified_only = r->opt.peer_verified == TL_WORD_TRUE;
+  r->unverified_only = r->opt.peer_verified == TL_WORD_FALSE;
+  r->relay_request_uri = r->opt.relay != TL_CONF_UNSET;
   r->id = tl_conf_stable_id(b->title);
-  r->to_prefix = v->to_prefix ? strdup(v->to_prefix) : NULL;
-  r->prepend = v->prepend ? strdup(v->prepend) : NULL;
-  r->strip = v->strip;
-  r->relay_request_uri = v->relay != TL_CONF_UNSET;
-  r->fork = (enum tl_fork)v->fork; /* the words stand in the order of the enum */
-  r->stateless = v->stateless;
-  struct tl_tls_domain *domain = tl_conf_domain_named(c, v->tls_domain);
+  struct tl_tls_domain *domain = tl_conf_domain_named(c, r->opt.tls_domain);
   if (domain) r->domain = tl_tls_domain_ref(domain);
-  if (!r->name || (v->to_prefix && !r->to_prefix) || (v->prepend && !r->prepend)) return TL_ENOMEM;
-  if ((rc = tl_conf_list_copy(v->to_domain, true, &r->to_domain)) ||
-      (rc = tl_conf_list_copy(v->from_peer, false, &r->from_peer)))
-    return rc;
-  if ((rc = build_source(peers, b, r))) return rc;
-  while (v->peers && v->peers[n]) n++;
-  if (!(r->peer = calloc(n + 1, sizeof(*r->peer)))) return TL_ENOMEM;
-  for (; r->n_peer < n; r->n_peer++)
-    if (!(r->peer[r->n_peer] = peer_named(peers, v->peers[r->n_peer]))) return TL_ECONFIG;
-  return 0;
+  if (!(r->name = strdup(b->title))) return TL_ENOMEM;
+  int rc = tl_conf_build_networks(r->opt.relay_networks, &r->relay_network, &r->n_relay_network);
+  if (!rc) rc = find_peers(peers, r->opt.from_peer, &r->from, &r->n_from);
+  return rc ? rc : find_peers(peers, r->opt.peers, &r->peer, &r->n_peer);
 }
 
 static int fill_table(struct tl_route_table *t, const struct tl_conf *c) {

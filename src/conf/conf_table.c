@@ -217,9 +217,9 @@ static const struct tl_opt timeout_opts[] = {
 };
 
 static const struct tl_opt listen_opts[] = {
-    OPT(tl_v_listen, advertise, STR, NULL, NONE = "the address",
+    OPT(tl_listen_options, advertise, STR, NULL, NONE = "the address",
         WHY = "\"host[:port]\" that goes into Via and Record-Route: what others can reach"),
-    OPT(tl_v_listen, tls_domain, STR, NULL, NONE = "by server name, else the default",
+    OPT(tl_listen_options, tls_domain, STR, NULL, NONE = "by server name, else the default",
         WHY = "TLS domain for clients whose server name matches no other"),
 };
 
@@ -411,105 +411,110 @@ static const struct tl_opt database_opts[] = {
 };
 
 static const struct tl_opt peer_opts[] = {
-    OPT(tl_v_peer, uri, STR, NULL, NONE = "must be given",
+    OPT(tl_peer_options, uri, STR, NULL, NONE = "must be given",
         WHY = "\"sip:host[:port][;transport=" TL_TRANSPORT_CHOICE
               "]\" or \"sips:host[:port]\"; what is left out "
               "DNS says (RFC 3263)"),
-    OPT(tl_v_peer, tls_domain, STR, NULL, NONE = "by destination, else the default",
+    OPT(tl_peer_options, tls_domain, STR, NULL, NONE = "by destination, else the default",
         WHY = "TLS domain whose certificate and trust are used toward it"),
-    OPT(tl_v_peer, identity, LIST, NULL, NONE = "the host of uri",
+    OPT(tl_peer_options, identity, LIST, NULL, NONE = "the host of uri",
         WHY = "name its certificate must carry; of several, requests may come with any, and the "
               "first is demanded when we connect"),
-    OPT(tl_v_peer, ca_list, PATH, NULL, NONE = "all that the TLS domain trusts",
+    OPT(tl_peer_options, ca_list, PATH, NULL, NONE = "all that the TLS domain trusts",
         WHY = "authorities of which one must stand above its certificate"),
-    OPT(tl_v_peer, spki_sha256, LIST, NULL, NONE = "any key",
+    OPT(tl_peer_options, spki_sha256, LIST, NULL, NONE = "any key",
         WHY = "SHA-256 digests of public keys of which its certificate must hold one"),
-    OPT(tl_v_peer, networks, LIST, NULL, NONE = "its addresses, if certificates are not checked",
+    OPT(tl_peer_options, networks, LIST, NULL,
+        NONE = "its addresses, if certificates are not checked",
         WHY =
             "networks that requests come from which no verified certificate tells; such a peer is "
             "encrypted at most, never authenticated"),
-    OPT(tl_v_peer, domains, LIST, NULL, NONE = "none",
+    OPT(tl_peer_options, domains, LIST, NULL, .flags = TL_OPT_LOWER, NONE = "none",
         WHY = "domains that it may name in From beside its identity; turns check_from on"),
-    OPT(tl_v_peer, check_from, WORD, NULL, .word = checked_headers, NONE = "the TLS domain's",
+    OPT(tl_peer_options, check_from, WORD, NULL, .word = checked_headers, NONE = "the TLS domain's",
         WHY = "as in tls_domain, for this peer alone, also where its network tells it"),
-    OPT(tl_v_peer, transit, BOOL, "false",
+    OPT(tl_peer_options, transit, BOOL, "false",
         WHY = "it passes on others' requests: From is not checked, not even for our domains"),
-    OPT(tl_v_peer, in_dialog, WORD, "trust-connection", .word = in_dialogs,
+    OPT(tl_peer_options, in_dialog, WORD, "trust-connection", .word = in_dialogs,
         WHY = "trust-connection takes requests inside a dialog that we let in by our own token; "
               "revalidate checks each as if it were the first"),
-    OPT(tl_v_peer, preloaded_route, WORD, "refuse", .word = preloads,
+    OPT(tl_peer_options, preloaded_route, WORD, "refuse", .word = preloads,
         WHY = "may its requests bring a Route of others without our token, as route's "
               "preloaded_route says"),
-    OPT(tl_v_peer, tls_only, BOOL, "false",
+    OPT(tl_peer_options, tls_only, BOOL, "false",
         WHY = "never send to its addresses in the clear, whatever a URI says; a sips: uri means "
               "the same"),
-    OPT(tl_v_peer, max_cps, NUM, "0", RANGE(0, 10000000),
+    OPT(tl_peer_options, max_cps, NUM, "0", RANGE(0, 10000000),
         WHY = "new calls per second toward it, shared equally by the workers; 0: no limit"),
-    OPT(tl_v_peer, max_calls, NUM, "0", RANGE(0, 100000000),
+    OPT(tl_peer_options, max_calls, NUM, "0", RANGE(0, 100000000),
         WHY = "calls at a time toward it, in the whole process, from the INVITE until it fails or "
               "a BYE has ended the call; beyond, the next target or 503; 0: no limit"),
-    OPT(tl_v_peer, max_connections, NUM, "0", RANGE(0, 10000000),
+    OPT(tl_peer_options, max_connections, NUM, "0", RANGE(0, 10000000),
         WHY = "connections open at a time from its address or its networks (each an IPv4 address "
               "or a /64), if that is more than max_connections_source; where several peers are, "
               "the largest counts; 0: max_connections_peer"),
-    OPT(tl_v_peer, max_message, SIZE, "0", RANGE(0, 16777216),
+    OPT(tl_peer_options, max_message, SIZE, "0", RANGE(0, 16777216),
         WHY = "bytes of the largest message that is sent to it, for a neighbour that ends the "
               "connection which all share at a larger one (Kamailio as it comes at 16 KB): beyond, "
               "a request gets 513 and a response is dropped; 0: no limit"),
-    OPT(tl_v_peer, probe, TIME, "0", RANGE(0, DAY_MS),
+    OPT_AS(
+        probe, tl_peer_options, probe_ms, TIME, "0", RANGE(0, DAY_MS),
         WHY =
             "interval of OPTIONS that find out whether it is alive: after three without an answer "
             "routes pass it over while they have another, until it answers again; 0: none"),
-    OPT(tl_v_peer, retry_after_max, TIME, "60s", RANGE(0, DAY_MS),
-        WHY = "a 503 with Retry-After leaves it alone for that time, but no longer than this; "
-              "requests go to the route's other peers meanwhile, or get 503 with Retry-After; 0: "
-              "such a 503 counts for its own request alone"),
-    OPT(tl_v_peer, max_age, TIME, "0", RANGE(0, 30 * DAY_MS),
+    OPT_AS(retry_after_max, tl_peer_options, retry_after_max_ms, TIME, "60s", RANGE(0, DAY_MS),
+           WHY =
+               "a 503 with Retry-After leaves it alone for that time, but no longer than this; "
+               "requests go to the route's other peers meanwhile, or get 503 with Retry-After; 0: "
+               "such a 503 counts for its own request alone"),
+    OPT_AS(
+        max_age, tl_peer_options, max_age_ms, TIME, "0", RANGE(0, 30 * DAY_MS),
         WHY =
             "a connection to it is renewed after this, a tenth more or less; 0: as its TLS domain "
             "says"),
 };
 
 static const struct tl_opt route_opts[] = {
-    OPT(tl_v_route, to_prefix, STR, NULL, NONE = "any",
+    OPT(tl_route_options, to_prefix, STR, NULL, NONE = "any",
         WHY = "what the user part of the Request-URI starts with, escapes read"),
-    OPT(tl_v_route, to_domain, LIST, NULL, NONE = "any", WHY = "hosts of the Request-URI"),
-    OPT(tl_v_route, from_peer, LIST, NULL, NONE = "anyone",
+    OPT(tl_route_options, to_domain, LIST, NULL, .flags = TL_OPT_LOWER, NONE = "any",
+        WHY = "hosts of the Request-URI"),
+    OPT(tl_route_options, from_peer, LIST, NULL, NONE = "anyone",
         WHY = "peers the request may come from"),
-    OPT(tl_v_route, peer_verified, WORD, NULL, .word = yes_no, NONE = "either",
+    OPT(tl_route_options, peer_verified, WORD, NULL, .word = yes_no, NONE = "either",
         WHY = "was the certificate of the connection verified that the request came on"),
-    OPT(tl_v_route, trust, WORD, NULL, .word = trusts, NONE = "any",
+    OPT(tl_route_options, trust, WORD, NULL, .word = trusts, NONE = "any",
         WHY = "least that is known of the source: verified by certificate, or encrypted"),
-    OPT(tl_v_route, peer_subject, LIST, NULL, NONE = "any",
+    OPT(tl_route_options, peer_subject, LIST, NULL, NONE = "any",
         WHY = "globs of the verified certificate's subject (RFC 2253 text)"),
-    OPT(tl_v_route, peer_issuer, LIST, NULL, NONE = "any", WHY = "globs of its issuer"),
-    OPT(tl_v_route, peer_san, LIST, NULL, NONE = "any",
+    OPT(tl_route_options, peer_issuer, LIST, NULL, NONE = "any", WHY = "globs of its issuer"),
+    OPT(tl_route_options, peer_san, LIST, NULL, NONE = "any",
         WHY = "globs of its subjectAltName values, of which one must match"),
-    OPT(tl_v_route, peer_fingerprint, LIST, NULL, NONE = "any",
+    OPT(tl_route_options, peer_fingerprint, LIST, NULL, NONE = "any",
         WHY = "globs of its SHA-256 fingerprint in hex, or of its public key's"),
-    OPT(tl_v_route, peer_anchor, LIST, NULL, NONE = "any",
+    OPT(tl_route_options, peer_anchor, LIST, NULL, NONE = "any",
         WHY = "globs of the subject of the trust anchor that verified it"),
-    OPT(tl_v_route, strip, NUM, "0", RANGE(0, 64),
+    OPT(tl_route_options, strip, NUM, "0", RANGE(0, 64),
         WHY = "characters taken off the front of the user part; an escape is one"),
-    OPT(tl_v_route, prepend, STR, NULL, NONE = "nothing",
+    OPT(tl_route_options, prepend, STR, NULL, NONE = "nothing",
         WHY = "text put before the user part, after strip"),
-    OPT(tl_v_route, peers, LIST, NULL, NONE = "this or relay",
+    OPT(tl_route_options, peers, LIST, NULL, NONE = "this or relay",
         WHY = "where the request goes, in order: the next is tried when one fails"),
-    OPT(tl_v_route, relay, WORD, NULL, .word = relays, NONE = "this or peers",
+    OPT(tl_route_options, relay, WORD, NULL, .word = relays, NONE = "this or peers",
         WHY = "request-uri sends it where its Request-URI or next Route points"),
-    OPT(tl_v_route, relay_networks, LIST, NULL, NONE = "none",
+    OPT(tl_route_options, relay_networks, LIST, NULL, NONE = "none",
         WHY = "loopback and link-local networks that relay may lead to also from elsewhere; else "
               "only who is there himself is sent there"),
-    OPT(tl_v_route, preloaded_route, WORD, "refuse", .word = preloads,
+    OPT(tl_route_options, preloaded_route, WORD, "refuse", .word = preloads,
         WHY = "a request with a Route of others that no token of ours vouches for: refuse answers "
               "403, allow follows it by relay (to_domain judges it) and takes it out before peers"),
-    OPT(tl_v_route, fork, WORD, "failover", .word = forks,
+    OPT(tl_route_options, fork, WORD, "failover", .word = forks,
         WHY = "failover: the next target when one cannot be reached, is silent or answers 503; "
               "serial: after any refusal but 6xx; parallel: all at once, the best answer wins"),
-    OPT(tl_v_route, stateless, BOOL, "false",
+    OPT(tl_route_options, stateless, BOOL, "false",
         WHY = "forward to the first target without a transaction (RFC 3261 16.11): no timers, no "
               "failover; what is too large for a datagram gets one all the same"),
-    OPT(tl_v_route, tls_domain, STR, NULL, NONE = "the peer's",
+    OPT(tl_route_options, tls_domain, STR, NULL, NONE = "the peer's",
         WHY = "TLS domain used for this route's TLS targets"),
 };
 
@@ -524,7 +529,7 @@ const struct tl_conf_section tl_conf_sections[TL_SECTIONS] = {
     [TL_SEC_TIMEOUTS] =
         SECTION("timeouts", false, tl_conf_timeouts, timeout_opts, NULL, "Deadlines and timers."),
     [TL_SEC_LISTEN] = SECTION(
-        "listen", true, tl_v_listen, listen_opts, "transport:address[:port]",
+        "listen", true, tl_listen_options, listen_opts, "transport:address[:port]",
         "A socket to serve: udp, tcp or tls; port 5060, or 5061 for tls, if none is given."),
     [TL_SEC_DOMAIN] =
         SECTION("tls_domain", true, tl_tls_options, domain_opts, "its name",
@@ -534,9 +539,9 @@ const struct tl_conf_section tl_conf_sections[TL_SECTIONS] = {
         "tls_database", false, tl_v_database, database_opts, NULL,
         "TLS domains from an SQL table, beside those written here. A column that the table lacks "
         "or leaves NULL counts as not set."),
-    [TL_SEC_PEER] = SECTION("peer", true, tl_v_peer, peer_opts, "its name", "A next hop."),
+    [TL_SEC_PEER] = SECTION("peer", true, tl_peer_options, peer_opts, "its name", "A next hop."),
     [TL_SEC_ROUTE] =
-        SECTION("route", true, tl_v_route, route_opts, "its name",
+        SECTION("route", true, tl_route_options, route_opts, "its name",
                 "Tried in the order of the file; the first whose conditions all hold is taken."),
 };
 

@@ -3,6 +3,7 @@
  * Values of options: units, lists and words to typed fields and back. It judges
  * one value at a time; contradictions between values are found by conf_check.c.
  */
+#include <ctype.h>
 #include <inttypes.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -148,6 +149,10 @@ static size_t list_len(char *const *l) {
   return n;
 }
 
+static void lower_text(char *s) {
+  for (; *s; s++) *s = (char)tolower((unsigned char)*s);
+}
+
 static int store_list(char ***out, const struct tl_opt *o, const char *const *text, size_t n,
                       const char *dir) {
   char **l = calloc(n + 1, sizeof(*l));
@@ -158,6 +163,7 @@ static int store_list(char ***out, const struct tl_opt *o, const char *const *te
       list_free(o, l);
       return TL_ENOMEM;
     }
+    if (l[k] && (o->flags & TL_OPT_LOWER)) lower_text(l[k]);
     if (l[k]) k++;
   }
   list_free(o, *out);

@@ -25,16 +25,16 @@ static int index_addrs(struct tl_peer_index *x, uint32_t number, const struct tl
 
 static int index_names(struct tl_peer_index *x, uint32_t number, const struct tl_conf_peer *peer) {
   int rc = TL_OK;
-  if (!peer->identities) return tl_peer_index_add_name(x, number, tl_str_c(peer->identity));
-  for (char **name = peer->identities; *name && rc == TL_OK; name++)
+  if (!peer->opt.identity) return tl_peer_index_add_name(x, number, tl_str_c(peer->identity));
+  for (char **name = peer->opt.identity; *name && rc == TL_OK; name++)
     rc = tl_peer_index_add_name(x, number, tl_str_c(*name));
   return rc;
 }
 
 static int index_peer(struct tl_peer_table *t, uint32_t number, const struct tl_conf_peer *peer) {
   struct tl_peer_index *x = &t->index;
-  t->has_tls_only |= peer->tls_only;
-  t->bounds_messages |= peer->max_message != 0;
+  t->has_tls_only |= peer->opt.tls_only;
+  t->bounds_messages |= peer->opt.max_message != 0;
   int rc = tl_peer_index_add_id(x, number, peer->id);
   if (rc == TL_OK) rc = index_names(x, number, peer);
   for (size_t i = 0; i < peer->n_network && rc == TL_OK; i++)

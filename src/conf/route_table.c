@@ -15,8 +15,8 @@ int tl_route_table_index(struct tl_route_table *t, uint32_t number) {
   uint64_t *from = calloc(r->n_from + 1, sizeof(*from));
   if (!from) return TL_ENOMEM;
   for (size_t i = 0; i < r->n_from; i++) from[i] = r->from[i]->id;
-  struct tl_route_key key = {.prefix = tl_str_c(r->to_prefix),
-                             .domains = r->to_domain,
+  struct tl_route_key key = {.prefix = tl_str_c(r->opt.to_prefix),
+                             .domains = r->opt.to_domain,
                              .of_next_hop = r->relay_request_uri,
                              .from_peer = from,
                              .n_from = r->n_from};
@@ -44,17 +44,8 @@ struct tl_route_table *tl_route_table_ref(struct tl_route_table *t) {
 
 static void free_route(struct tl_conf_route *r) {
   free(r->name);
-  free(r->to_prefix);
-  free(r->prepend);
-  tl_conf_list_free(r->to_domain);
-  tl_conf_list_free(r->from_peer);
   free(r->peer);
   tl_tls_domain_unref(r->domain);
-  tl_conf_list_free(r->peer_subject);
-  tl_conf_list_free(r->peer_issuer);
-  tl_conf_list_free(r->peer_san);
-  tl_conf_list_free(r->peer_fingerprint);
-  tl_conf_list_free(r->peer_anchor);
   free(r->relay_network);
   free(r->from);
 }

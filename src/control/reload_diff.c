@@ -19,7 +19,7 @@ static bool same_addrs(const struct tl_addr *a, size_t n_a, const struct tl_addr
 static const char *domain_name(const struct tl_tls_domain *d) { return d ? d->name : NULL; }
 
 static bool same_peer(const struct tl_conf_peer *a, const struct tl_conf_peer *b) {
-  return same_text(a->uri, b->uri) && same_text(a->identity, b->identity) &&
+  return same_text(a->opt.uri, b->opt.uri) && same_text(a->identity, b->identity) &&
          same_text(domain_name(a->domain), domain_name(b->domain)) &&
          same_addrs(a->addr, a->n_addr, b->addr, b->n_addr);
 }

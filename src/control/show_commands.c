@@ -59,7 +59,7 @@ static void count_connection(const struct tl_addr_list *l, const struct tl_conn_
 /* The state of its probes; null without probes. */
 static json_t *json_probe(const struct tl_conf_peer *p) {
   const struct tl_health *h = p->health;
-  if (!p->probe_ms || !h) return json_null();
+  if (!p->opt.probe_ms || !h) return json_null();
   const json_int_t sent = (json_int_t)h->sent;
   const char *state = h->down ? "down" : sent && (h->status || h->failures) ? "up" : "unknown";
   return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "state", state, "sent", sent, "failed",
@@ -69,11 +69,11 @@ static json_t *json_probe(const struct tl_conf_peer *p) {
 
 /* Its number of calls; null without max_calls. */
 static json_t *json_calls(const struct tl_runtime *rt, const struct tl_conf_peer *p) {
-  if (!p->max_calls) return json_null();
+  if (!p->opt.max_calls) return json_null();
   const struct tl_peer_calls *c = tl_calls_find(&rt->calls, p->name);
   return json_pack("{s:I, s:I, s:I, s:I}", "now", (json_int_t)(c ? c->now : 0), "max",
-                   (json_int_t)p->max_calls, "refused", (json_int_t)(c ? c->refused : 0), "expired",
-                   (json_int_t)(c ? c->expired : 0));
+                   (json_int_t)p->opt.max_calls, "refused", (json_int_t)(c ? c->refused : 0),
+                   "expired", (json_int_t)(c ? c->expired : 0));
 }
 
 static json_t *json_peer(const struct tl_runtime *rt, const struct tl_peer_table *t, size_t number,
@@ -87,7 +87,7 @@ static json_t *json_peer(const struct tl_runtime *rt, const struct tl_peer_table
   for (size_t d = 0; d < n; d++)
     for (size_t i = 0; i < dump[d]->n; i++) count_connection(l, &dump[d]->info[i], &out, &in);
   return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:I, s:o}", "name",
-                   tl_json_text(p->name), "uri", tl_json_text(p->uri), "transport",
+                   tl_json_text(p->name), "uri", tl_json_text(p->opt.uri), "transport",
                    tl_transport_param(p->transport), "addresses", addresses, "lookup",
                    tl_names_show(p->addrs), "tls_domain",
                    p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",

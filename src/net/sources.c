@@ -54,7 +54,7 @@ static bool take_peer(void *arg, uint32_t number) {
   const struct tl_conf_peer *p = &a->view->peers->peer[number];
   if (!is_at(a, number)) return true;
   uint32_t its =
-      p->max_connections ? p->max_connections : a->view->conf->limits.max_connections_peer;
+      p->opt.max_connections ? p->opt.max_connections : a->view->conf->limits.max_connections_peer;
   if (its > a->most) a->most = its;
   a->n++;
   return true;

@@ -45,7 +45,8 @@ static bool absorb_known(struct tl_proxy *p, struct tl_txn *txn, const struct tl
 /* 16.10, 16.11: the CANCEL of an INVITE that took a stateless route follows it. */
 static bool cancel_stateless(struct tl_req *req) {
   struct tl_req asked = *req;
-  bool taken = tl_stages_plan(&asked) == TL_OK && asked.plan->route && asked.plan->route->stateless;
+  bool taken =
+      tl_stages_plan(&asked) == TL_OK && asked.plan->route && asked.plan->route->opt.stateless;
   asked.silent = false;
   if (taken && tl_stateless_forward(&asked)) tl_req_refuse(req, 503, NULL, TL_STR(""));
   tl_req_done(&asked);

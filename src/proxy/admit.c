@@ -72,7 +72,7 @@ enum tl_stage_result tl_admit_waiting(struct tl_req *req) {
 static bool goes_stateless(const struct tl_req *req) {
   const struct tl_plan *plan = req->plan;
   if (req->m->method == TL_M_ACK) return true;
-  if (!plan->route || !plan->route->stateless) return false;
+  if (!plan->route || !plan->route->opt.stateless) return false;
   /* First by the dialog's leg, then by address: the second attempt needs to know that the first
    * failed. */
   if (!plan->flow_conn && plan->n_target > 1 && plan->target[0].by_leg) return false;

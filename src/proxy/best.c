@@ -122,7 +122,7 @@ static void edit_challenges(struct tl_edit *e, const struct tl_msg *m, const str
 bool tl_best_wants_next(const struct tl_txn *txn, unsigned status) {
   const struct tl_plan *plan = txn->plan;
   if (txn->cancelled || !plan || plan->at >= plan->n_target || status >= 600) return false;
-  if (plan->route && plan->route->fork == TL_FORK_SERIAL) return true;
+  if (plan->route && plan->route->opt.fork == TL_FORK_SERIAL) return true;
   return status == 503 || status == 408;
 }
 

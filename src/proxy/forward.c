@@ -92,7 +92,7 @@ static int send_to(struct tl_txn *txn, const struct tl_target *t, const struct t
 /* A request inside a dialog has one destination: the address is only tried when the flow fails. */
 static bool forks_parallel(const struct tl_txn *txn) {
   const struct tl_plan *plan = txn->plan;
-  return plan->route && !plan->in_dialog && plan->route->fork == TL_FORK_PARALLEL;
+  return plan->route && !plan->in_dialog && plan->route->opt.fork == TL_FORK_PARALLEL;
 }
 
 /* Sends to one target, or to all that are left when the route forks. */

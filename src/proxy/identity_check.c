@@ -64,8 +64,9 @@ static int judge_domain(const struct tl_source *s, const struct tl_identity *id,
                         const struct tl_uri *u) {
   const struct tl_conf_peer *peer = s->peer;
   if (id && tl_identity_speaks_for(id, u->host, s->allow_cn)) return COVERED;
-  if (peer && (host_listed(peer->domains, u->host) || host_listed(peer->identities, u->host) ||
-               same_host(tl_str_c(peer->identity), u->host)))
+  if (peer &&
+      (host_listed(peer->opt.domains, u->host) || host_listed(peer->opt.identity, u->host) ||
+       same_host(tl_str_c(peer->identity), u->host)))
     return COVERED;
   int m = map_verdict(s, u);
   if (m == COVERED) return COVERED;
@@ -175,7 +176,7 @@ static void report_refusal(const struct tl_req *req, const struct tl_identity *i
 static const char *judge_claim(const struct tl_req *req) {
   struct tl_source *s = req->source;
   if (!s || (s->check == TL_CHECK_FROM_OFF && !s->guarded)) return NULL;
-  bool again = s->peer && s->peer->revalidate;
+  bool again = s->peer && s->peer->opt.in_dialog == TL_IN_DIALOG_REVALIDATE;
   /* Our token proves that the dialog was admitted (B12), and the source is a leg of it. A
    * request in the reverse direction has the callee in From, as the caller named it. */
   if (req->plan->in_dialog && (!again || req->plan->reverse)) return NULL;

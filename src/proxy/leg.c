@@ -263,8 +263,8 @@ static bool route_leads(const struct tl_view *view, const struct tl_plan *plan,
 static bool route_relays(const struct tl_plan *plan) {
   const struct tl_conf_route *r = plan->route;
   if (!r || !r->relay_request_uri) return false;
-  if (!r->to_domain) return true;
-  for (char **host = r->to_domain; *host; host++)
+  if (!r->opt.to_domain) return true;
+  for (char **host = r->opt.to_domain; *host; host++)
     if (tl_str_ieq(tl_str_c(*host), tl_plan_next_host(plan))) return true;
   return false;
 }

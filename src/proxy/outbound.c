@@ -28,7 +28,7 @@ int tl_outbound_open(struct tl_proxy *p, const struct tl_plan *plan, const struc
   }
   const char *name = tl_plan_identity(plan, t);
   struct tl_conn_key key = {.transport = t->transport, .addr = t->addr};
-  if (t->peer) key.max_age_ms = t->peer->max_age_ms;
+  if (t->peer) key.max_age_ms = t->peer->opt.max_age_ms;
   if (tl_transport_is_secure(t->transport)) {
     if (!t->domain) return TL_ENOTFOUND;
     key.domain = t->domain;
@@ -47,7 +47,8 @@ int tl_outbound_open(struct tl_proxy *p, const struct tl_plan *plan, const struc
 
 bool tl_outbound_fits(struct tl_proxy *p, const struct tl_conf_peer *peer, const struct tl_edit *e,
                       const struct tl_body *body) {
-  if (!peer || !peer->max_message || tl_edit_len(e) + body->len <= peer->max_message) return true;
+  if (!peer || !peer->opt.max_message || tl_edit_len(e) + body->len <= peer->opt.max_message)
+    return true;
   tl_count(tl_proxy_counters(p), TL_C_TOO_LARGE_FOR_PEER);
   return false;
 }

@@ -106,8 +106,8 @@ static size_t build_options(struct tl_probe *pr, const struct tl_conf *conf,
                    "CSeq: %u OPTIONS\r\n"
                    "Contact: <sip:%s:%u;transport=%s>\r\n"
                    "Content-Length: 0\r\n\r\n",
-                   peer->uri, host, (unsigned long long)pr->call_id, pr->cseq, host, pr->cseq,
-                   peer->uri, (unsigned long long)pr->call_id, host, pr->cseq, host,
+                   peer->opt.uri, host, (unsigned long long)pr->call_id, pr->cseq, host, pr->cseq,
+                   peer->opt.uri, (unsigned long long)pr->call_id, host, pr->cseq, host,
                    l->advertise_port, tl_transport_param(peer->transport));
   return n > 0 && (size_t)n < cap ? (size_t)n : 0;
 }
@@ -210,8 +210,8 @@ static void want_probe(struct tl_proxy *p, const struct tl_conf_peer *peer) {
     p->probes = pr;
   }
   pr->wanted = true;
-  if (pr->interval_ms != peer->probe_ms) tl_timer_start(&p->net.wheel, &pr->timer, 0);
-  pr->interval_ms = peer->probe_ms;
+  if (pr->interval_ms != peer->opt.probe_ms) tl_timer_start(&p->net.wheel, &pr->timer, 0);
+  pr->interval_ms = peer->opt.probe_ms;
 }
 
 void tl_peer_probe_refresh(struct tl_proxy *p) {
@@ -220,7 +220,7 @@ void tl_peer_probe_refresh(struct tl_proxy *p) {
   p->probed_generation = s->generation;
   for (struct tl_probe *pr = p->probes; pr; pr = pr->next) pr->wanted = false;
   for (size_t i = 0; i < s->n; i++)
-    if (s->peer[i].probe_ms && s->peer[i].health) want_probe(p, &s->peer[i]);
+    if (s->peer[i].opt.probe_ms && s->peer[i].health) want_probe(p, &s->peer[i]);
   for (struct tl_probe **at = &p->probes; *at;)
     if ((*at)->wanted)
       at = &(*at)->next;

@@ -86,8 +86,8 @@ static bool rate_allows(struct tl_proxy *p, struct tl_peer_share *l, uint32_t ma
 /* A call rejected because of max_calls must not use up the rate. */
 static int call_allowed(struct tl_proxy *p, struct tl_peer_share *l,
                         const struct tl_conf_peer *peer, struct tl_call_slot **out) {
-  int rc = peer->max_calls ? tl_call_take(p, l, peer->max_calls, out) : TL_OK;
-  if (rc || !peer->max_cps || rate_allows(p, l, peer->max_cps)) return rc;
+  int rc = peer->opt.max_calls ? tl_call_take(p, l, peer->opt.max_calls, out) : TL_OK;
+  if (rc || !peer->opt.max_cps || rate_allows(p, l, peer->opt.max_cps)) return rc;
   tl_call_drop(p, *out);
   *out = NULL;
   tl_count(tl_proxy_counters(p), TL_C_CALLS_REFUSED_CPS);

@@ -236,9 +236,9 @@ static void put_port(struct text *t, uint16_t port) {
 static void put_uri(struct text *t, const struct tl_plan *plan, const struct tl_target *target) {
   const struct tl_conf_route *r = plan->in_dialog ? NULL : plan->route;
   const struct tl_uri *u = &plan->uri;
-  struct tl_str user = tl_uri_user_behind(u->user, r ? r->strip : 0);
+  struct tl_str user = tl_uri_user_behind(u->user, r ? r->opt.strip : 0);
   bool to_peer = plan->rewrite_host && target && target->peer;
-  const char *prepend = r && r->prepend ? r->prepend : "";
+  const char *prepend = r && r->opt.prepend ? r->opt.prepend : "";
   put_c(t, u->scheme == TL_SCHEME_SIPS ? "sips:" : "sip:");
   put_c(t, prepend);
   put_str(t, user);
@@ -265,7 +265,7 @@ static void edit_uri(struct tl_edit *e, const struct tl_plan *plan, const struct
     return;
   }
   bool sip = plan->uri.scheme == TL_SCHEME_SIP || plan->uri.scheme == TL_SCHEME_SIPS;
-  if (sip && (plan->rewrite_host || plan->strip_maddr || (r && (r->strip || r->prepend)))) {
+  if (sip && (plan->rewrite_host || plan->strip_maddr || (r && (r->opt.strip || r->opt.prepend)))) {
     put_uri(t, plan, target);
     if (t->over)
       e->err = TL_ELIMIT;

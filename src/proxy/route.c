@@ -34,14 +34,14 @@ const char *tl_route_why_not(const struct tl_conf_route *r, uint32_t number,
                              const struct tl_plan *plan, struct tl_source *s,
                              const struct tl_identity *id) {
   struct tl_str host = r->relay_request_uri ? tl_plan_next_host(plan) : plan->uri.host;
-  if (r->to_prefix && !tl_uri_user_starts(plan->uri.user, tl_str_c(r->to_prefix)))
+  if (r->opt.to_prefix && !tl_uri_user_starts(plan->uri.user, tl_str_c(r->opt.to_prefix)))
     return "the user does not begin with its to_prefix";
-  if (r->to_domain && !host_listed(r->to_domain, host))
+  if (r->opt.to_domain && !host_listed(r->opt.to_domain, host))
     return r->relay_request_uri ? "its to_domain lacks the host of the next hop (maddr, Route)"
                                 : "its to_domain lacks the host";
   if (tl_source_may_take(s, id, r, number)) return NULL;
-  return r->from_peer ? "the source is none of its from_peer, or less trusted than it demands"
-                      : "the source is not what it demands of peers";
+  return r->opt.from_peer ? "the source is none of its from_peer, or less trusted than it demands"
+                          : "the source is not what it demands of peers";
 }
 
 /* One search of the table. */
@@ -95,7 +95,8 @@ static int no_route(struct tl_req *req) {
 static bool allow_preloaded(const struct tl_req *req) {
   struct tl_plan *plan = req->plan;
   const struct tl_source *source = req->source;
-  if (!plan->route->preloaded && !(source && source->peer && source->peer->preloaded)) {
+  if (!plan->route->opt.preloaded_route &&
+      !(source && source->peer && source->peer->opt.preloaded_route)) {
     tl_guard_deny(req, "Preloaded Route Not Allowed", TL_LOG_INFO,
                   "A request was refused: it brings a Route without our token, which "
                   "preloaded_route of the route or of the peer would have to allow.");

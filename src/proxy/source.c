@@ -88,8 +88,8 @@ static bool speaks_as(const struct facts *f, const struct tl_addr_list *l, const
 
 static bool is_named(const struct tl_conf_peer *peer, const struct facts *f,
                      const struct tl_addr_list *l) {
-  if (!peer->identities) return speaks_as(f, l, peer->identity);
-  for (char **n = peer->identities; *n; n++)
+  if (!peer->opt.identity) return speaks_as(f, l, peer->identity);
+  for (char **n = peer->opt.identity; *n; n++)
     if (speaks_as(f, l, *n)) return true;
   return false;
 }
@@ -99,7 +99,7 @@ static bool has_only_tls(const struct tl_conf_peer *peer, const struct tl_addr_l
   if (!peer->any_transport) return tl_transport_is_secure(peer->transport);
   for (size_t i = 0; i < l->n; i++)
     if (!tl_transport_is_secure(l->at[i].via)) return false;
-  return l->n || peer->tls_only;
+  return l->n || peer->opt.tls_only;
 }
 
 /* Is it reached by TLS at all? If its uri names no transport, DNS tells. */
@@ -189,16 +189,17 @@ static bool glob_san(char *const *list, const struct tl_identity *id) {
 }
 
 static bool asks_for_certificate(const struct tl_conf_route *r) {
-  return r->peer_subject || r->peer_issuer || r->peer_san || r->peer_fingerprint || r->peer_anchor;
+  return r->opt.peer_subject || r->opt.peer_issuer || r->opt.peer_san || r->opt.peer_fingerprint ||
+         r->opt.peer_anchor;
 }
 
 static bool certificate_fits(const struct tl_conf_route *r, const struct tl_identity *id) {
-  return (!r->peer_subject || glob_any(r->peer_subject, id->subject)) &&
-         (!r->peer_issuer || glob_any(r->peer_issuer, id->issuer)) &&
-         (!r->peer_san || glob_san(r->peer_san, id)) &&
-         (!r->peer_anchor || glob_any(r->peer_anchor, id->anchor)) &&
-         (!r->peer_fingerprint || glob_any(r->peer_fingerprint, id->cert_sha256) ||
-          glob_any(r->peer_fingerprint, id->spki_sha256));
+  return (!r->opt.peer_subject || glob_any(r->opt.peer_subject, id->subject)) &&
+         (!r->opt.peer_issuer || glob_any(r->opt.peer_issuer, id->issuer)) &&
+         (!r->opt.peer_san || glob_san(r->opt.peer_san, id)) &&
+         (!r->opt.peer_anchor || glob_any(r->opt.peer_anchor, id->anchor)) &&
+         (!r->opt.peer_fingerprint || glob_any(r->opt.peer_fingerprint, id->cert_sha256) ||
+          glob_any(r->opt.peer_fingerprint, id->spki_sha256));
 }
 
 /* Patterns are slow, and the next request of this source asks for the same. */
@@ -212,9 +213,9 @@ static bool certificate_fits_again(struct tl_source *s, const struct tl_identity
 /* Conditions on a source that is not known hold only if there are none. */
 bool tl_source_may_take(struct tl_source *s, const struct tl_identity *id,
                         const struct tl_conf_route *r, uint32_t number) {
-  bool listed = !r->from_peer;
+  bool listed = !r->opt.from_peer;
   enum tl_trust trust = s ? s->trust : TL_TRUST_ANY;
-  if (trust > r->trust || (r->verified_only && !id) || (r->unverified_only && id)) return false;
+  if (trust > r->opt.trust || (r->verified_only && !id) || (r->unverified_only && id)) return false;
   for (size_t i = 0; i < r->n_from && !listed; i++) listed = s && r->from[i] == s->peer;
   if (!listed || !asks_for_certificate(r)) return listed;
   return s && id && certificate_fits_again(s, id, r, number);
@@ -224,14 +225,14 @@ bool tl_source_may_take(struct tl_source *s, const struct tl_identity *id,
 
 static enum tl_check_from check_of(const struct tl_source *s, const struct facts *f) {
   const struct tl_conf_peer *peer = s->peer;
-  if (peer && peer->transit) return TL_CHECK_FROM_OFF;
-  if (peer && peer->check_set) return peer->check_from;
-  if (peer && peer->domains) return TL_CHECK_FROM_FROM;
+  if (peer && peer->opt.transit) return TL_CHECK_FROM_OFF;
+  if (peer && peer->check_set) return peer->opt.check_from;
+  if (peer && peer->opt.domains) return TL_CHECK_FROM_FROM;
   return s->verified ? f->check : TL_CHECK_FROM_OFF;
 }
 
 static bool is_guarded(const struct tl_source *s, enum tl_anti_spoof mode) {
-  if (s->peer && s->peer->transit) return false;
+  if (s->peer && s->peer->opt.transit) return false;
   return mode == TL_SPOOF_ALL || (mode == TL_SPOOF_PEERS && (s->peer || s->verified));
 }
 

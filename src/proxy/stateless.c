@@ -15,7 +15,7 @@
  * (16.11). */
 static bool follows_invite(const struct tl_plan *plan, const struct tl_msg *m) {
   return m->method == TL_M_CANCEL ||
-         (m->method == TL_M_ACK && !plan->in_dialog && plan->route && plan->route->stateless);
+         (m->method == TL_M_ACK && !plan->in_dialog && plan->route && plan->route->opt.stateless);
 }
 
 /* Writes the branch of the request over the placeholder in X. It goes to FLOW, on C if that

@@ -41,7 +41,7 @@ static bool take_tls_only(void *arg, uint32_t number) {
   struct at_address *a = arg;
   const struct tl_conf_peer *peer = &a->view->peers->peer[number];
   const struct tl_addr_list *l = a->view->peers->addrs[number];
-  for (size_t i = 0; peer->tls_only && i < l->n && !a->found; i++)
+  for (size_t i = 0; peer->opt.tls_only && i < l->n && !a->found; i++)
     if (tl_addr_ip_eq(&l->at[i].addr, a->addr)) a->found = peer;
   return !a->found;
 }
@@ -61,7 +61,7 @@ static void append_target(const struct tl_view *view, struct tl_plan *plan, stru
   enum tl_transport t = new->transport;
   /* RFC 5630 3: a sips: request never goes on in the clear. */
   if (plan->n_target == TL_TARGETS_MAX || (plan->secure && !tl_transport_is_secure(t))) return;
-  if (peer ? peer->tls_only && !tl_transport_is_secure(t) : is_downgrade(view, t, &new->addr)) {
+  if (peer ? peer->opt.tls_only && !tl_transport_is_secure(t) : is_downgrade(view, t, &new->addr)) {
     plan->downgrade = true;
     return;
   }
@@ -252,7 +252,7 @@ int tl_target_to_peer(const struct tl_req *req, const struct tl_conf_peer *peer)
 }
 
 void tl_target_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan) {
-  bool all = plan->route && plan->route->fork == TL_FORK_PARALLEL;
+  bool all = plan->route && plan->route->opt.fork == TL_FORK_PARALLEL;
   for (unsigned i = 0; i < plan->n_target; i++) {
     struct tl_target *t = &plan->target[i];
     if (tl_transport_is_reliable(t->transport)) continue;

@@ -71,7 +71,7 @@ Test(net_sources, s13_a_peer_may_have_a_bound_of_its_own) {
   const struct tl_addr a = at("198.51.100.9", 1), other = at("192.0.2.9", 1);
   index_peers(&c);
   for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-    for (int k = 0; k < 2; k++) both[k].max_connections = row[i].own[k];
+    for (int k = 0; k < 2; k++) both[k].opt.max_connections = row[i].own[k];
     unsigned n = 0;
     while (n < 100 && tl_conn_source_enter(&view, &a) == 0) n++;
     cr_expect_eq(n, row[i].most, "row %zu: %u", i, n);
