@@ -135,23 +135,64 @@ static int check_inline_keys(const struct tl_block *b, struct tl_conf_ctx *ctx) 
   return 0;
 }
 
-/* Of two domains that match the same, the second would silently never be used. */
-static int check_clashes(const struct tl_conf *c, struct tl_conf_ctx *ctx) {
-  const struct tl_blocks *bs = &c->raw->sec[TL_SEC_DOMAIN];
+/* Domains that match alike have a key in common: each has one for every name and address it lists.
+ */
+struct clash_search {
+  const struct tl_conf *conf;
+  struct tl_conf_ctx *ctx;
+  struct tl_index_map keys; /* to domains, by number */
+  uint32_t *met;            /* by domain: the last one that it was compared with, + 1 */
+  int rc;
+};
+
+static void judge_pair(struct clash_search *s, size_t first, size_t second) {
+  const struct tl_block *bs = s->conf->raw->sec[TL_SEC_DOMAIN].b;
+  const struct tl_block *b = &bs[second], *before = &bs[first];
+  struct tl_tls_domain *const *d = s->conf->domain;
   char what[400];
-  int rc = 0;
-  for (size_t i = 1; i < c->n_domain; i++)
-    for (size_t k = 0; k < i; k++) {
-      const struct tl_block *b = &bs->b[i], *before = &bs->b[k];
-      if (!tl_tls_domains_clash(c->domain[k], c->domain[i], what, sizeof(what))) continue;
-      const char *option =
-          tl_block_given(b, "match_sip_domain") ? "match_sip_domain" : "match_ip_address";
-      rc = tl_conf_fail(ctx, tl_block_at(b, option),
-                        "tls_domain \"%s\" matches %s as tls_domain \"%s\" at %s:%d does, and "
-                        "its certificates are of no other authority: it would never be used",
-                        b->title, what, before->title, before->pos.file, before->pos.line);
-    }
+  if (!tl_tls_domains_clash(d[first], d[second], what, sizeof(what))) return;
+  const char *option =
+      tl_block_given(b, "match_sip_domain") ? "match_sip_domain" : "match_ip_address";
+  s->rc = tl_conf_fail(s->ctx, tl_block_at(b, option),
+                       "tls_domain \"%s\" matches %s as tls_domain \"%s\" at %s:%d does, and "
+                       "its certificates are of no other authority: it would never be used",
+                       b->title, what, before->title, before->pos.file, before->pos.line);
+}
+
+static int meet_key(struct clash_search *s, size_t number, const char *name, uint64_t place) {
+  uint64_t key = tl_index_mix(tl_conf_stable_id(name) ^ tl_index_mix(place));
+  const struct tl_index_node *at;
+  for (uint32_t node = tl_index_map_first(&s->keys, key); node; node = at->next) {
+    at = tl_index_map_node(&s->keys, node);
+    if (at->value == number || s->met[at->value] == number + 1) continue;
+    s->met[at->value] = (uint32_t)number + 1;
+    judge_pair(s, at->value, number);
+  }
+  return tl_index_map_add(&s->keys, key, (uint32_t)number);
+}
+
+enum { NO_PLACE, ANY_PLACE }; /* beside hashes of addresses */
+
+static int meet_name(struct clash_search *s, size_t number, const char *name) {
+  const struct tl_tls_domain *d = s->conf->domain[number];
+  int rc = d->match_any_ip ? meet_key(s, number, name, ANY_PLACE) : TL_OK;
+  for (size_t i = 0; i < d->n_match_ip && !rc; i++)
+    rc = meet_key(s, number, name, tl_addr_hash(&d->match_ip[i]));
+  if (!rc && !d->match_any_ip && !d->n_match_ip) rc = meet_key(s, number, name, NO_PLACE);
   return rc;
+}
+
+static int check_clashes(const struct tl_conf *c, struct tl_conf_ctx *ctx) {
+  struct clash_search s = {.conf = c, .ctx = ctx};
+  int rc = (s.met = calloc(c->n_domain + 1, sizeof(*s.met))) ? TL_OK : TL_ENOMEM;
+  for (size_t i = 0; i < c->n_domain && !rc; i++) {
+    char **name = c->domain[i]->match_sip_domain;
+    if (!*name) rc = meet_name(&s, i, "");
+    for (; *name && !rc; name++) rc = meet_name(&s, i, *name);
+  }
+  tl_index_map_clear(&s.keys);
+  free(s.met);
+  return rc ? rc : s.rc;
 }
 
 static int build_domain(struct tl_block *b, const struct tl_conf *previous, struct tl_conf_ctx *ctx,
