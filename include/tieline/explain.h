@@ -32,8 +32,8 @@ struct tl_explain {
   char request[TL_EXPLAIN_TEXT];
   size_t n;
   /* The answer. */
-  int rc;           /* 0: goes on; TL_EAGAIN: once RESOLVE is looked up; TL_ENOTFOUND: refused */
-  unsigned status;  /* of a refusal */
+  int rc;           /* 0: goes on; TL_EAGAIN: once RESOLVE is looked up; TL_ENOTFOUND: answered */
+  unsigned status;  /* of that answer, mostly a refusal */
   char reason[128]; /* its phrase */
   char source_peer[64], trust[40], identity[128]; /* who it comes from */
   char resolve[256];

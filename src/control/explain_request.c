@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * `ctl explain request`: composes a request and asks a worker how it would be
- * handled (src/proxy/explain.c).
+ * handled (src/proxy/explain_answer.c).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +54,7 @@ static const char *json_chosen(const struct tl_explain *e) {
 static json_t *json_result(const struct tl_explain *e) {
   const char *outcome = e->rc == 0           ? "forwarded"
                         : e->rc == TL_EAGAIN ? "resolved first"
+                        : e->status < 300    ? "answered here"
                                              : "refused";
   json_t *j = json_pack("{s:s, s:o, s:o, s:o, s:o}", "outcome", outcome, "route",
                         or_null(json_chosen(e)), "source_peer", or_null(e->source_peer), "trust",

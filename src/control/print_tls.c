@@ -194,7 +194,8 @@ static void explain_request(const json_t *r, FILE *f) {
           field_text(r, "source_peer"), or_dash(field_text(r, "trust")),
           *field_text(r, "identity") ? ", " : "", field_text(r, "identity"));
   if (field_num(r, "status"))
-    fprintf(f, "It is refused: %lld %s.\n\n", field_num(r, "status"), field_text(r, "reason"));
+    fprintf(f, "It is %s: %lld %s.\n\n", field_text(r, "outcome"), field_num(r, "status"),
+            field_text(r, "reason"));
   else if (*field_text(r, "resolve"))
     fprintf(f, "It goes by route \"%s\" once %s has been looked up.\n\n", field_text(r, "route"),
             field_text(r, "resolve"));

@@ -685,6 +685,8 @@ def test_f9_explain_request_by_address(t):
     assert (r["route"], r["reason"]) == ("out", "Preloaded Route Not Allowed"), r
     r = ask(uri="sip:bob@nowhere.invalid", source="127.0.0.6")
     assert (r["route"], r["resolve"]) == ("local", "nowhere.invalid"), r
+    r = ask(uri="sip:127.0.0.1:%d" % d.port("tcp"), source="127.0.0.6", method="OPTIONS")
+    assert (r["outcome"], r["status"]) == ("answered here", 200), r
     out = d.ctl("explain", "request", "--uri", "sip:bob@biloxi.example", "--source",
                 "127.0.0.5").stdout
     assert "comes from peer pbx" in out and 'by route "out"' in out, out
