@@ -54,9 +54,9 @@ static void take_socket(struct tl_listener *l, int fd) {
     goto refuse;
   }
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-  c->fd = fd;
-  c->counted = true;
-  c->listener = l->index;
+  c->kept.fd = fd;
+  c->life.counted = true;
+  c->view.listener = l->index;
   tl_count(n->counters, TL_C_CONN_ACCEPTED);
   tl_conn_opened(c);
   return;

@@ -67,7 +67,7 @@ static const struct tl_mail_kind told_kind = {"alias", deliver_told, drop_told};
 
 static void tell_worker(const struct tl_alias *own, unsigned worker, bool gone) {
   struct tl_net *n = own->conn->net;
-  const struct tl_conn_tls *t = own->conn->tls;
+  const struct tl_tls_facts *t = own->conn->view.tls;
   struct tl_thread *to = atomic_load_explicit(&n->rt->worker[worker], memory_order_acquire);
   struct tl_alias_told *a = to ? calloc(1, sizeof(*a)) : NULL;
   if (!a) return;
@@ -108,11 +108,14 @@ void tl_alias_exit(struct tl_net *n) {
 
 /* ---- of this worker ---- */
 
+void tl_conn_share(struct tl_conn *c) { c->view.alias.shared = true; }
+
 int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port) {
-  const struct tl_conn_tls *t = c->tls;
+  const struct tl_tls_facts *t = c->view.tls;
   struct tl_net *n = c->net;
-  c->alias_checked = true; /* once per connection: asking again gains a stranger nothing */
-  if (!t || c->outgoing || c->retired || !t->domain || !t->domain->policy.alias) return TL_ENOTSUP;
+  c->view.alias.checked = true; /* once per connection: asking again gains a stranger nothing */
+  if (!t || c->view.outgoing || c->life.retired || !t->domain || !t->domain->policy.alias)
+    return TL_ENOTSUP;
   if (!tl_identity_may_alias(t->identity, t->peer_verified, sent_by, t->domain->policy.allow_cn)) {
     tl_count(n->counters, TL_C_ALIAS_REFUSED);
     return TL_EVERIFY;
@@ -120,8 +123,8 @@ int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port) {
   struct tl_alias *a = malloc(sizeof(*a));
   if (!a) return TL_ENOMEM;
   a->conn = c;
-  a->addr = c->peer;
-  tl_addr_set_port(&a->addr, port ? port : tl_transport_port(c->transport));
+  a->addr = c->view.peer;
+  tl_addr_set_port(&a->addr, port ? port : tl_transport_port(c->view.transport));
   struct tl_alias **b = bucket_at(n, &a->addr);
   a->next = *b;
   *b = a;
@@ -144,7 +147,7 @@ void tl_alias_drop(struct tl_conn *c) {
 void tl_alias_changed(struct tl_conn *c) {
   if (!c->alias) return;
   tell_others(c->alias, true);
-  if (c->tls->peer_verified) tell_others(c->alias, false);
+  if (c->view.tls->peer_verified) tell_others(c->alias, false);
 }
 
 /* The checks that a connection dialed for K would have to pass, applied to a connection whose
@@ -161,12 +164,12 @@ static bool may_be_asked(const struct tl_conn_key *k) {
 }
 
 bool tl_alias_stands(const struct tl_conn *c) {
-  return c->alias && c->state == TL_CONN_OPEN && !c->doomed && !c->retired && c->tls->domain &&
-         c->tls->peer_verified;
+  return c->alias && c->view.state == TL_CONN_OPEN && !c->view.doomed && !c->life.retired &&
+         c->view.tls->domain && c->view.tls->peer_verified;
 }
 
 static bool serves_key(const struct tl_conn *c, const struct tl_conn_key *k) {
-  const struct tl_conn_tls *t = c->tls;
+  const struct tl_tls_facts *t = c->view.tls;
   return tl_alias_stands(c) &&
          is_entitled(k, t->identity, t->domain->generation, t->domain->policy.allow_cn);
 }

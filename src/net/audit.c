@@ -14,10 +14,10 @@
 #define SLICE 1024u
 
 static struct tl_conn_class conn_class_of(const struct tl_conn *c) {
-  const struct tl_conn_tls *t = c->tls;
+  const struct tl_tls_facts *t = c->view.tls;
   return (struct tl_conn_class){.identity = t->identity,
                                 .domain = t->domain,
-                                .name = c->identity,
+                                .name = c->kept.identity,
                                 .server = t->server,
                                 .verified = t->peer_verified};
 }
@@ -76,33 +76,33 @@ static int note_conn(struct tl_audit *s, struct tl_conn *c) {
 
 static void log_closing(const struct tl_conn *c, const struct tl_directive *o) {
   char peer[TL_ADDR_STRLEN];
-  const struct tl_conn_tls *t = c->tls;
+  const struct tl_tls_facts *t = c->view.tls;
   /* Not limited: it is the operator's doing, once for each connection. */
   TL_LOG(o->alert ? TL_LOG_WARN : TL_LOG_INFO,
          "Closing a TLS connection that the present configuration no longer allows.",
-         TL_FC("peer", tl_addr_format(&c->peer, peer)),
+         TL_FC("peer", tl_addr_format(&c->view.peer, peer)),
          TL_FC("identity", t->identity ? t->identity->subject : "none"),
          TL_FC("tls_domain", t->domain->name), TL_FC("cause", o->why),
          TL_FC("alert", tl_alert_name(o->alert)));
 }
 
 static void move_to(struct tl_conn *c, struct tl_tls_domain *d) {
-  struct tl_tls_domain *was = c->tls->domain;
-  c->tls->domain = tl_tls_domain_ref(d);
+  struct tl_tls_domain *was = c->view.tls->domain;
+  c->kept.tls->facts.domain = tl_tls_domain_ref(d);
   tl_tls_domain_unref(was);
   /* It was verified anew for this very domain, so it may serve what asks for it (FEATURES B13). */
-  if (c->outgoing) c->domain_generation = d->generation;
+  if (c->view.outgoing) c->kept.domain_generation = d->generation;
 }
 
 static void apply_pass(struct tl_conn *c, struct tl_directive *o) {
-  c->tls->peer_verified = o->pass;
+  c->kept.tls->facts.peer_verified = o->pass;
   if (o->domain) move_to(c, o->domain);
   tl_alias_changed(c);
 }
 
 /* False: it was retired before. */
 static bool retire_conn(struct tl_conn *c, uint32_t within_ms) {
-  if (c->retired) return false;
+  if (c->life.retired) return false;
   tl_count(c->net->counters, TL_C_CONN_RETIRED);
   tl_conn_retire(c, within_ms);
   return true;
@@ -112,7 +112,7 @@ static void carry_out(struct tl_conn *c, struct tl_directive *o) {
   switch (o->action) {
   case TL_DIRECTIVE_PASS: apply_pass(c, o); break;
   case TL_DIRECTIVE_RETIRE:
-    c->tls->peer_verified = o->pass;
+    c->kept.tls->facts.peer_verified = o->pass;
     if (!retire_conn(c, o->within_ms)) return;
     break;
   case TL_DIRECTIVE_CLOSE:
@@ -132,7 +132,7 @@ static void carry_out(struct tl_conn *c, struct tl_directive *o) {
 }
 
 static int look_at(struct tl_audit *s, struct tl_conn *c) {
-  if (!c || !c->tls || !c->tls->domain || c->state != TL_CONN_OPEN) return TL_OK;
+  if (!c || !c->kept.tls || !c->view.tls->domain || c->view.state != TL_CONN_OPEN) return TL_OK;
   if (s->survey) return note_conn(s, c);
   struct tl_conn_class a = conn_class_of(c);
   uint32_t i = *index_slot(s, &a);
@@ -197,7 +197,7 @@ static bool in_force(const struct tl_conf *conf, const struct tl_tls_domain *d) 
 
 void tl_audit_adopted(struct tl_conn *c) {
   struct tl_runtime *rt = c->net->rt;
-  const struct tl_conn_tls *t = c->tls;
+  const struct tl_tls_facts *t = c->view.tls;
   bool wake = false;
   if (t->domain && !in_force(c->net->view->conf, t->domain))
     wake = !atomic_exchange(&rt->reverify_pending, true);

@@ -87,8 +87,8 @@ int tl_big_begin(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool from
   if (buf >= 0) tl_bufs_hold(&c->net->bufs, (uint16_t)buf);
   if (from_stash) {
     /* CRLFs skipped before the message stay in front of it, harmless. */
-    g->stash = c->plain;
-    memset(&c->plain, 0, sizeof(c->plain));
+    g->stash = c->kept.plain;
+    memset(&c->kept.plain, 0, sizeof(c->kept.plain));
   }
   if (g->got) add_piece(c, g, p + g->head_len, g->got, buf);
   c->big = g;
@@ -140,7 +140,7 @@ uint8_t *tl_big_room(struct tl_conn *c, size_t record_len) {
   /* The plaintext is shorter than its record, but how much shorter padding decides: only records
    * that surely end within this body go straight to their place. */
   if (!g->whole || record_len > TL_RECORD_CIPHER_MAX) return NULL;
-  if (record_len - TL_RECORD_HEADER > g->body_len - g->got + tl_record_tail(c->tls->record))
+  if (record_len - TL_RECORD_HEADER > g->body_len - g->got + tl_record_tail(c->kept.tls->record))
     return NULL;
   return g->head + g->head_len + g->got;
 }

@@ -34,11 +34,28 @@ struct tl_conn *tl_conn_get(struct tl_net *n, tl_conn_id id) {
   return tl_slots_get(&n->slots, (uint32_t)id, (uint32_t)(id >> 32) & TL_SLOT_GEN_MASK);
 }
 
+struct tl_flow tl_conn_flow(const struct tl_conn *c) {
+  return (struct tl_flow){
+      .transport = tl_conn_transport(c), .conn = tl_conn_id_of(c), .addr = c->view.peer};
+}
+
+struct tl_conn *tl_conn_next(struct tl_net *n, uint32_t *io_at) {
+  while (*io_at < n->slots.n) {
+    struct tl_conn *c = n->slots.at[(*io_at)++].object;
+    if (c) return c;
+  }
+  return NULL;
+}
+
+bool tl_conn_is_newer(const struct tl_conn *a, const struct tl_conn *b) {
+  return a->kept.born_ms > b->kept.born_ms;
+}
+
 /* ---- timers ---- */
 
 /* How long its peer may go without reading; 0: forever. */
 static uint32_t send_ms(const struct tl_conn *c) {
-  const struct tl_tls_domain *d = c->tls ? c->tls->domain : NULL;
+  const struct tl_tls_domain *d = c->kept.tls ? c->view.tls->domain : NULL;
   const uint32_t own = d ? d->policy.send_timeout_ms : 0;
   return own ? own : c->net->view->conf->timeouts.send;
 }
@@ -48,7 +65,7 @@ static uint32_t send_ms(const struct tl_conn *c) {
 #define CLOSED_MS 10000u
 
 static uint32_t finish_ms(const struct tl_conn *c) {
-  return c->notify_got && (!send_ms(c) || send_ms(c) > CLOSED_MS) ? CLOSED_MS : send_ms(c);
+  return c->view.peer_ended && (!send_ms(c) || send_ms(c) > CLOSED_MS) ? CLOSED_MS : send_ms(c);
 }
 
 static uint32_t check_ms(const struct tl_conn *c) {
@@ -56,18 +73,19 @@ static uint32_t check_ms(const struct tl_conn *c) {
   uint32_t ms = send_ms(c) ? send_ms(c) : 60000;
   if (t->idle && t->idle < ms) ms = t->idle;
   ms /= 2;
-  if (c->retired) return RETIRED_CHECK_MS;
-  uint64_t age = c->net->now_ms - c->born_ms;
-  if (c->max_age_ms && c->state == TL_CONN_OPEN && age + ms > c->max_age_ms)
-    ms = c->max_age_ms > age ? (uint32_t)(c->max_age_ms - age) : 0;
+  if (c->life.retired) return RETIRED_CHECK_MS;
+  uint64_t age = c->net->now_ms - c->kept.born_ms;
+  if (c->kept.max_age_ms && c->view.state == TL_CONN_OPEN && age + ms > c->kept.max_age_ms)
+    ms = c->kept.max_age_ms > age ? (uint32_t)(c->kept.max_age_ms - age) : 0;
   return ms < CHECK_MS_MIN ? CHECK_MS_MIN : ms;
 }
 
 static void log_stuck(struct tl_conn *c) {
   char peer[TL_ADDR_STRLEN];
-  TL_LOG_FROM(&c->peer, NULL, TL_LOG_WARN, "Resetting a connection whose peer has stopped reading.",
-              TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FI("queued_bytes", c->out.bytes),
-              TL_FI("timeout_ms", send_ms(c)));
+  TL_LOG_FROM(&c->view.peer, NULL, TL_LOG_WARN,
+              "Resetting a connection whose peer has stopped reading.",
+              TL_FC("peer", tl_addr_format(&c->view.peer, peer)),
+              TL_FI("queued_bytes", c->kept.out.bytes), TL_FI("timeout_ms", send_ms(c)));
 }
 
 /* Until when calls that are being set up keep C open. */
@@ -78,19 +96,20 @@ static uint64_t spared_until(const struct tl_conn *c) {
 /* Nothing is under way on it in either direction, including the ACK to a last answer. A busy
  * connection may never be quiet: in its last seconds a moment without a transaction is enough. */
 static bool at_rest(const struct tl_conn *c) {
-  uint64_t now = c->net->now_ms, end = c->spared ? spared_until(c) : c->retire_until;
+  uint64_t now = c->net->now_ms, end = c->life.spared ? spared_until(c) : c->retire_until;
   bool last_chance = c->retire_until && now + 2 * RETIRED_QUIET_MS >= end;
-  bool quiet = now - c->active_ms >= RETIRED_QUIET_MS && now - c->answered_ms >= RETIRED_ACK_MS;
-  return !c->user && !c->n_open_requests && !c->out.bytes && !c->plain.n && !c->cipher.n &&
-         !c->held.n && !c->big && (last_chance || quiet);
+  bool quiet =
+      now - c->kept.active_ms >= RETIRED_QUIET_MS && now - c->answered_ms >= RETIRED_ACK_MS;
+  return !c->view.owner.user && !c->n_open_requests && !c->kept.out.bytes && !c->kept.plain.n &&
+         !c->kept.cipher.n && !c->kept.held.n && !c->big && (last_chance || quiet);
 }
 
-bool tl_conn_asked(const struct tl_conn *c) { return c->user || c->n_open_requests; }
+bool tl_conn_asked(const struct tl_conn *c) { return c->view.owner.user || c->n_open_requests; }
 
 bool tl_conn_spared(const struct tl_conn *c) {
   uint64_t now = c->net->now_ms;
   bool answered = c->answered_ms && now - c->answered_ms < RETIRED_ACK_MS;
-  return (tl_conn_asked(c) || answered) && (!c->retired || now < spared_until(c));
+  return (tl_conn_asked(c) || answered) && (!c->life.retired || now < spared_until(c));
 }
 
 /* A call being set up is not cut because we would like a new connection. */
@@ -100,17 +119,18 @@ static void spare_calls(struct tl_conn *c) {
   /* At every check, so that an answer just before the deadline still leaves time for its ACK. */
   if (!c->retire_until || c->retire_until >= until || !tl_conn_asked(c)) return;
   c->retire_until = until;
-  c->spared = true;
+  c->life.spared = true;
 }
 
 static void check_retired(struct tl_conn *c) {
   uint64_t now = c->net->now_ms;
-  if (c->max_age_ms && !c->retired && now - c->born_ms >= c->max_age_ms) {
+  if (c->kept.max_age_ms && !c->life.retired && now - c->kept.born_ms >= c->kept.max_age_ms) {
     tl_count(c->net->counters, TL_C_CONN_AGED);
     tl_conn_retire(c, c->net->view->conf->timeouts.retire);
   }
-  if (c->retired) spare_calls(c);
-  if (c->retired && (at_rest(c) || (c->retire_until && now >= c->retire_until))) tl_conn_finish(c);
+  if (c->life.retired) spare_calls(c);
+  if (c->life.retired && (at_rest(c) || (c->retire_until && now >= c->retire_until)))
+    tl_conn_finish(c);
 }
 
 /* Timers run before the turn's completions, so bytes that the kernel took while this thread was not
@@ -132,12 +152,12 @@ static void on_timer(struct tl_timer *t, void *arg) {
   const struct tl_conf_timeouts *lim = &c->net->view->conf->timeouts;
   uint64_t now = c->net->now_ms;
   (void)arg;
-  if (c->state == TL_CONN_DIALING) {
+  if (c->view.state == TL_CONN_DIALING) {
     tl_conn_abort(c, TL_ETIMEOUT);
     return;
   }
-  if (c->state == TL_CONN_FINISHING) {
-    bool late = !c->out.bytes || (c->send_busy && now - c->progress_ms >= finish_ms(c)) ||
+  if (c->view.state == TL_CONN_FINISHING) {
+    bool late = !c->kept.out.bytes || (c->tx.busy && now - c->progress_ms >= finish_ms(c)) ||
                 tl_slow_now(c, send_ms(c));
     if (late) {
       tl_conn_abort(c, TL_OK);
@@ -147,7 +167,7 @@ static void on_timer(struct tl_timer *t, void *arg) {
     return;
   }
   /* Bytes queued in this turn have had no chance to leave yet. */
-  if (c->out.bytes && c->send_busy && now - c->progress_ms >= send_ms(c)) {
+  if (c->kept.out.bytes && c->tx.busy && now - c->progress_ms >= send_ms(c)) {
     judge_overdue(c);
     return;
   }
@@ -157,20 +177,21 @@ static void on_timer(struct tl_timer *t, void *arg) {
     tl_conn_abort(c, TL_ETIMEOUT);
     return;
   }
-  if (c->notify_got) {
+  if (c->view.peer_ended) {
     tl_half_check(c);
     return;
   }
-  if (lim->idle && now - c->active_ms >= lim->idle && !c->out.bytes && !tl_conn_asked(c)) {
+  if (lim->idle && now - c->kept.active_ms >= lim->idle && !c->kept.out.bytes &&
+      !tl_conn_asked(c)) {
     tl_count(c->net->counters, TL_C_CONN_IDLE);
     tl_conn_finish(c);
     return;
   }
   tl_keys_check(c);
-  if (c->tls && c->tls->post_hs && c->net->now_ms - c->born_ms > POST_HS_MS)
-    tl_conn_post_hs_end(c->tls);
+  if (c->kept.tls && c->kept.tls->post_hs && c->net->now_ms - c->kept.born_ms > POST_HS_MS)
+    tl_conn_post_hs_end(c->kept.tls);
   check_retired(c);
-  if (c->state == TL_CONN_OPEN) tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
+  if (c->view.state == TL_CONN_OPEN) tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
 }
 
 /* ---- making and freeing ---- */
@@ -184,15 +205,15 @@ struct tl_conn *tl_conn_new(struct tl_net *n, enum tl_transport t, const struct 
     return NULL;
   }
   c->net = n;
-  c->fd = -1;
-  c->transport = (uint8_t)t;
-  c->listener = -1;
-  c->peer = *peer;
+  c->kept.fd = -1;
+  c->view.transport = (uint8_t)t;
+  c->view.listener = -1;
+  c->view.peer = *peer;
   c->recv_op.fn = tl_recv_done;
   c->send_op.fn = tl_send_done;
   c->timer.fn = on_timer;
   c->pend_tail = &c->pend_head;
-  c->born_ms = c->active_ms = c->progress_ms = n->now_ms;
+  c->kept.born_ms = c->kept.active_ms = c->progress_ms = n->now_ms;
   n->n_conn++;
   tl_count(n->counters, TL_C_CONN_NOW);
   return c;
@@ -211,10 +232,10 @@ static void tls_free(struct tl_conn_tls *t) {
     free(t->rekey);
   }
   tl_conn_post_hs_end(t);
-  if (t->domain) tl_tls_domain_unref(t->domain);
-  tl_identity_unref(t->identity);
-  tl_identity_unref(t->own);
-  free(t->sni);
+  if (t->facts.domain) tl_tls_domain_unref(t->facts.domain);
+  tl_identity_unref(t->facts.identity);
+  tl_identity_unref(t->facts.own);
+  free(t->facts.sni);
   free(t);
 }
 
@@ -224,19 +245,19 @@ static void conn_free(struct tl_conn *c) {
   tl_send_drop(c);
   tl_send_drop_pending(c);
   tl_big_drop(c);
-  tl_stash_drop(n, &c->cipher);
-  tl_stash_drop(n, &c->plain);
-  tl_stash_drop(n, &c->held);
-  free(c->skipping);
+  tl_stash_drop(n, &c->kept.cipher);
+  tl_stash_drop(n, &c->kept.plain);
+  tl_stash_drop(n, &c->kept.held);
+  free(c->kept.skipping);
   tl_unfinished_leave(c);
   tl_recv_forget(c);
-  tls_free(c->tls);
-  free(c->identity);
-  free(c->sni);
-  tl_binding_unref(c->binding);
-  if (c->fd >= 0) close(c->fd);
-  if (c->counted) atomic_fetch_sub(&n->rt->connections, 1);
-  if (c->counted && !c->outgoing) tl_conn_source_leave(&c->peer);
+  tls_free(c->kept.tls);
+  free(c->kept.identity);
+  free(c->kept.sni);
+  tl_binding_unref(c->kept.binding);
+  if (c->kept.fd >= 0) close(c->kept.fd);
+  if (c->life.counted) atomic_fetch_sub(&n->rt->connections, 1);
+  if (c->life.counted && !c->view.outgoing) tl_conn_source_leave(&c->view.peer);
   tl_slots_give(&n->slots, c->slot);
   n->n_conn--;
   tl_count_sub(n->counters, TL_C_CONN_NOW, 1);
@@ -250,20 +271,20 @@ static uint64_t hash_of(enum tl_transport t, const struct tl_addr *a) {
 }
 
 static void hash_add(struct tl_conn *c) {
-  c->key_hash = hash_of((enum tl_transport)c->transport, &c->peer);
+  c->key_hash = hash_of((enum tl_transport)c->view.transport, &c->view.peer);
   struct tl_conn **b = &c->net->hash[c->key_hash & c->net->hash_mask];
   c->hash_next = *b;
   *b = c;
-  c->hashed = true;
+  c->life.hashed = true;
 }
 
 static void hash_del(struct tl_conn *c) {
   tl_alias_drop(c);
-  if (!c->hashed) return;
+  if (!c->life.hashed) return;
   struct tl_conn **p = &c->net->hash[c->key_hash & c->net->hash_mask];
   while (*p != c) p = &(*p)->hash_next;
   *p = c->hash_next;
-  c->hashed = false;
+  c->life.hashed = false;
 }
 
 void tl_conn_withdraw(struct tl_conn *c) { hash_del(c); }
@@ -273,26 +294,26 @@ static bool same_text(const char *a, const char *b) {
 }
 
 void tl_conn_retire(struct tl_conn *c, uint32_t within_ms) {
-  if (c->retired) return;
-  c->retired = true;
+  if (c->life.retired) return;
+  c->life.retired = true;
   c->retired_ms = c->net->now_ms;
   c->retire_until = within_ms ? c->net->now_ms + within_ms : 0;
   hash_del(c);
   tl_alias_drop(c);
-  if (c->state == TL_CONN_OPEN) tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
+  if (c->view.state == TL_CONN_OPEN) tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
 }
 
 /* A TLS connection serves a key only if exactly the checks that the key requires were made on it.
  */
 static bool fits_key(const struct tl_conn *c, const struct tl_conn_key *k) {
-  if (c->state > TL_CONN_OPEN || c->doomed || c->transport != k->transport ||
-      !tl_addr_eq(&c->peer, &k->addr))
+  if (c->view.state > TL_CONN_OPEN || c->view.doomed || c->view.transport != k->transport ||
+      !tl_addr_eq(&c->view.peer, &k->addr))
     return false;
   if (!tl_transport_is_secure(k->transport)) return true;
-  if (!c->outgoing) return false;
-  return c->domain_generation == (k->domain ? k->domain->generation : 0) &&
-         same_text(c->identity, k->identity) && same_text(c->sni, k->sni) &&
-         tl_binding_same(c->binding, k->binding);
+  if (!c->view.outgoing) return false;
+  return c->kept.domain_generation == (k->domain ? k->domain->generation : 0) &&
+         same_text(c->kept.identity, k->identity) && same_text(c->kept.sni, k->sni) &&
+         tl_binding_same(c->kept.binding, k->binding);
 }
 
 struct tl_conn *tl_conn_find(struct tl_net *n, const struct tl_conn_key *k) {
@@ -306,37 +327,37 @@ struct tl_conn *tl_conn_find(struct tl_net *n, const struct tl_conn_key *k) {
 static void on_connected(struct tl_op *op, int res, uint32_t flags) {
   struct tl_conn *c = tl_container_of(op, struct tl_conn, send_op);
   (void)flags;
-  c->send_busy = false;
+  c->tx.busy = false;
   c->send_op.fn = tl_send_done;
   tl_conn_mark(c);
-  if (c->state == TL_CONN_CLOSING) return;
+  if (c->view.state == TL_CONN_CLOSING) return;
   if (res < 0) {
     char peer[TL_ADDR_STRLEN];
-    TL_LOG_FROM(&c->peer, NULL, TL_LOG_WARN, "An outgoing connection failed.",
-                TL_FC("peer", tl_addr_format(&c->peer, peer)),
-                TL_FC("transport", tl_transport_name(c->transport)),
+    TL_LOG_FROM(&c->view.peer, NULL, TL_LOG_WARN, "An outgoing connection failed.",
+                TL_FC("peer", tl_addr_format(&c->view.peer, peer)),
+                TL_FC("transport", tl_transport_name(c->view.transport)),
                 TL_FC("cause", strerror(-res)));
     tl_conn_abort(c, TL_EIO);
     return;
   }
   tl_count(c->net->counters, TL_C_CONN_DIALED);
-  tl_unreached_forget(c->net, &c->peer);
+  tl_unreached_forget(c->net, &c->view.peer);
   tl_conn_opened(c);
 }
 
 static int dial_tcp(struct tl_conn *c) {
   int one = 1;
   /* Blocking: with O_NONBLOCK io_uring returns EAGAIN instead of waiting for the socket. */
-  c->fd = socket(c->peer.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (c->fd < 0) return TL_EIO;
-  setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+  c->kept.fd = socket(c->view.peer.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (c->kept.fd < 0) return TL_EIO;
+  setsockopt(c->kept.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
   atomic_fetch_add(&c->net->rt->connections, 1);
-  c->counted = true;
+  c->life.counted = true;
   c->send_op.fn = on_connected;
   struct io_uring_sqe *sqe = tl_ring_sqe(&c->net->ring, &c->send_op);
-  io_uring_prep_connect(sqe, c->fd, &c->peer.sa, tl_addr_len(&c->peer));
+  io_uring_prep_connect(sqe, c->kept.fd, &c->view.peer.sa, tl_addr_len(&c->view.peer));
   io_uring_sqe_set_data(sqe, &c->send_op);
-  c->send_busy = true;
+  c->tx.busy = true;
   return TL_OK;
 }
 
@@ -379,16 +400,16 @@ int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn *
   }
   struct tl_conn *c = tl_conn_new(n, k->transport, &k->addr);
   if (!c) return TL_ENOMEM;
-  c->outgoing = true;
-  c->max_age_ms = k->max_age_ms;
-  c->state = TL_CONN_DIALING;
+  c->view.outgoing = true;
+  c->kept.max_age_ms = k->max_age_ms;
+  c->view.state = TL_CONN_DIALING;
   int rc = TL_OK;
   if (tl_transport_is_secure(k->transport)) {
-    c->identity = strdup(k->identity ? k->identity : "");
-    c->sni = strdup(k->sni ? k->sni : "");
-    c->binding = tl_binding_ref(k->binding);
-    c->domain_generation = k->domain ? k->domain->generation : 0;
-    rc = c->identity && c->sni ? dial_tls(c, k) : TL_ENOMEM;
+    c->kept.identity = strdup(k->identity ? k->identity : "");
+    c->kept.sni = strdup(k->sni ? k->sni : "");
+    c->kept.binding = tl_binding_ref(k->binding);
+    c->kept.domain_generation = k->domain ? k->domain->generation : 0;
+    rc = c->kept.identity && c->kept.sni ? dial_tls(c, k) : TL_ENOMEM;
   } else {
     rc = dial_tcp(c);
   }
@@ -407,27 +428,28 @@ int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn *
 
 /* Connections that began together must not end together: 10 % either way. */
 static uint32_t jitter_ms(const struct tl_conn *c, uint32_t ms) {
-  uint64_t r = (tl_conn_id_of(c) ^ c->born_ms << 20) * 0x9e3779b97f4a7c15u >> 40;
+  uint64_t r = (tl_conn_id_of(c) ^ c->kept.born_ms << 20) * 0x9e3779b97f4a7c15u >> 40;
   uint64_t fifth = (uint64_t)ms / 5;
   return (uint32_t)(ms - ms / 10 + (fifth ? r % (fifth + 1) : 0));
 }
 
 /* The shorter of the peer's max_age, which came with the key, and the TLS domain's. */
 static void set_max_age(struct tl_conn *c) {
-  const struct tl_tls_domain *d = c->tls ? c->tls->domain : NULL;
-  uint32_t peer = c->max_age_ms, domain = d ? d->policy.max_age_ms : 0;
+  const struct tl_tls_domain *d = c->kept.tls ? c->view.tls->domain : NULL;
+  uint32_t peer = c->kept.max_age_ms, domain = d ? d->policy.max_age_ms : 0;
   uint32_t ms = !peer || (domain && domain < peer) ? domain : peer;
-  c->max_age_ms = ms ? jitter_ms(c, ms) : 0;
+  c->kept.max_age_ms = ms ? jitter_ms(c, ms) : 0;
 }
 
 void tl_conn_opened(struct tl_conn *c) {
-  socklen_t len = sizeof(c->local);
-  c->state = TL_CONN_OPEN;
-  c->active_ms = c->progress_ms = c->net->now_ms;
+  socklen_t len = sizeof(c->view.local);
+  c->view.state = TL_CONN_OPEN;
+  c->kept.active_ms = c->progress_ms = c->net->now_ms;
   set_max_age(c);
-  if (c->local.sa.sa_family == 0) getsockname(c->fd, &c->local.sa, &len);
+  if (c->view.local.sa.sa_family == 0) getsockname(c->kept.fd, &c->view.local.sa, &len);
   /* An accepted TLS connection serves no key, see fits_key(). */
-  if (!c->hashed && (c->outgoing || !tl_transport_is_secure(c->transport))) hash_add(c);
+  if (!c->life.hashed && (c->view.outgoing || !tl_transport_is_secure(c->view.transport)))
+    hash_add(c);
   tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
   tl_recv_arm(c);
   if (tl_send_pending(c)) tl_conn_abort(c, TL_ENOMEM);
@@ -439,21 +461,22 @@ static int take_tls(struct tl_conn *c, struct tl_handoff *h) {
   struct tl_conn_tls *t = calloc(1, sizeof(*t));
   if (!t) return TL_ENOMEM;
   t->record = h->record;
-  t->domain = h->domain;
-  t->identity = h->identity;
-  t->own = h->own;
+  t->facts.domain = h->domain;
+  t->facts.identity = h->identity;
+  t->facts.own = h->own;
   t->rekey = h->rekey;
-  t->sni = h->sni;
-  t->ktls = h->ktls;
-  t->version = (uint16_t)h->version;
-  t->cipher = (uint8_t)h->cipher;
-  t->peer_verified = h->peer_verified;
-  t->resumed = h->resumed;
-  t->server = h->server;
-  c->tls = t;
-  c->fd = h->fd;
-  c->local = h->local;
-  c->counted = true;
+  t->facts.sni = h->sni;
+  t->facts.ktls = h->ktls;
+  t->facts.version = (uint16_t)h->version;
+  t->facts.cipher = (uint8_t)h->cipher;
+  t->facts.peer_verified = h->peer_verified;
+  t->facts.resumed = h->resumed;
+  t->facts.server = h->server;
+  c->kept.tls = t;
+  c->view.tls = &t->facts;
+  c->kept.fd = h->fd;
+  c->view.local = h->local;
+  c->life.counted = true;
   t->post_hs = h->post_hs;
   h->post_hs = NULL;
   h->record = NULL;
@@ -467,14 +490,15 @@ static int take_tls(struct tl_conn *c, struct tl_handoff *h) {
 
 /* Beyond the TLS domain's trust, a peer may be bound to certain authorities or keys. */
 static bool check_peer_binding(struct tl_conn *c) {
-  const struct tl_conn_tls *t = c->tls;
+  const struct tl_tls_facts *t = c->view.tls;
   char peer[TL_ADDR_STRLEN];
-  if (tl_binding_holds(c->binding, t->identity, t->peer_verified)) return true;
+  if (tl_binding_holds(c->kept.binding, t->identity, t->peer_verified)) return true;
   tl_count(c->net->counters, TL_C_CONN_NOT_BOUND);
-  TL_LOG_FROM(&c->peer, NULL, TL_LOG_WARN,
+  TL_LOG_FROM(&c->view.peer, NULL, TL_LOG_WARN,
               "An outgoing TLS connection is not used: its certificate is under none of the peer's "
               "ca_list, or holds none of its spki_sha256 keys.",
-              TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("required_name", c->identity),
+              TL_FC("peer", tl_addr_format(&c->view.peer, peer)),
+              TL_FC("required_name", c->kept.identity),
               TL_FC("subject", t->identity ? t->identity->subject : ""),
               TL_FC("anchor", t->identity && t->identity->anchor ? t->identity->anchor : ""),
               TL_FC("spki_sha256", t->identity ? t->identity->spki_sha256 : ""));
@@ -485,14 +509,14 @@ static void reject_conn(struct tl_conn *c, uint8_t alert, int rc);
 
 void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
   struct tl_conn *c = h->conn ? tl_conn_get(n, h->conn) : NULL;
-  if ((h->conn && (!c || c->state != TL_CONN_DIALING)) || h->rc) {
-    if (c && c->state == TL_CONN_DIALING) tl_conn_abort(c, h->rc);
+  if ((h->conn && (!c || c->view.state != TL_CONN_DIALING)) || h->rc) {
+    if (c && c->view.state == TL_CONN_DIALING) tl_conn_abort(c, h->rc);
     tl_handoff_free(h);
     return;
   }
   if (!c) {
     c = tl_conn_new(n, h->transport, &h->peer);
-    if (c && h->conf_generation == n->view->conf->generation) c->listener = h->listener;
+    if (c && h->conf_generation == n->view->conf->generation) c->view.listener = h->listener;
   }
   if (!c || take_tls(c, h)) {
     if (c) tl_conn_abort(c, TL_ENOMEM);
@@ -516,74 +540,74 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
 /* ---- back-pressure ---- */
 
 void tl_conn_pause(struct tl_conn *c) {
-  if (c->paused || c->state != TL_CONN_OPEN) return;
-  c->paused = true;
+  if (c->rx.paused || c->view.state != TL_CONN_OPEN) return;
+  c->rx.paused = true;
   tl_count(c->net->counters, TL_C_CONN_PAUSED);
-  if (c->recv_armed && !c->cancelled) {
-    c->cancelled = true;
+  if (c->rx.armed && !c->rx.cancelled) {
+    c->rx.cancelled = true;
     tl_ring_cancel(&c->net->ring, &c->recv_op);
   }
 }
 
 void tl_conn_resume(struct tl_conn *c) {
-  c->paused = false;
+  c->rx.paused = false;
   tl_conn_mark(c);
 }
 
 /* ---- ending ---- */
 
 void tl_conn_mark(struct tl_conn *c) {
-  if (c->dirty) return;
-  c->dirty = true;
+  if (c->life.marked) return;
+  c->life.marked = true;
   c->dirty_next = c->net->dirty;
   c->net->dirty = c;
 }
 
 void tl_conn_abort(struct tl_conn *c, int rc) {
-  if (c->state == TL_CONN_CLOSING) return;
-  bool dialing = c->state == TL_CONN_DIALING, told = c->state == TL_CONN_FINISHING;
-  c->state = TL_CONN_CLOSING;
+  if (c->view.state == TL_CONN_CLOSING) return;
+  bool dialing = c->view.state == TL_CONN_DIALING, told = c->view.state == TL_CONN_FINISHING;
+  c->view.state = TL_CONN_CLOSING;
   if (dialing) tl_count(c->net->counters, TL_C_CONN_DIAL_FAILED);
   if (dialing) tl_unreached_note(c, rc);
   hash_del(c);
-  c->paused = false;
+  c->rx.paused = false;
   tl_timer_stop(&c->net->wheel, &c->timer);
   if (!told) c->net->handler->closed(c->net, c, rc);
   /* close() alone would leave an armed receive holding the connection open (KTLS-FACTS 31). */
-  if (c->fd >= 0) shutdown(c->fd, SHUT_RDWR);
-  if (c->recv_armed) tl_ring_cancel(&c->net->ring, &c->recv_op);
-  if (c->send_busy) tl_ring_cancel(&c->net->ring, &c->send_op);
+  if (c->kept.fd >= 0) shutdown(c->kept.fd, SHUT_RDWR);
+  if (c->rx.armed) tl_ring_cancel(&c->net->ring, &c->recv_op);
+  if (c->tx.busy) tl_ring_cancel(&c->net->ring, &c->send_op);
   tl_conn_mark(c);
 }
 
 static void begin_finishing(struct tl_conn *c, int rc) {
-  c->state = TL_CONN_FINISHING;
+  c->view.state = TL_CONN_FINISHING;
   hash_del(c);
-  c->paused = false;
+  c->rx.paused = false;
   c->net->handler->closed(c->net, c, rc);
   tl_timer_start(&c->net->wheel, &c->timer, TL_LINGER_MS);
   tl_conn_mark(c);
 }
 
 void tl_conn_finish(struct tl_conn *c) {
-  if (c->state == TL_CONN_DIALING)
+  if (c->view.state == TL_CONN_DIALING)
     tl_conn_abort(c, TL_ECLOSED);
-  else if (c->state == TL_CONN_OPEN)
-    begin_finishing(c, c->notify_got ? TL_ECLOSED : TL_OK);
+  else if (c->view.state == TL_CONN_OPEN)
+    begin_finishing(c, c->view.peer_ended ? TL_ECLOSED : TL_OK);
 }
 
 /* Nothing follows a fatal alert (RFC 8446 6.2). */
 static void last_words(struct tl_conn *c, uint8_t alert) {
   const uint8_t body[2] = {TL_ALERT_LEVEL_FATAL, alert};
-  if (c->tls->record)
+  if (c->kept.tls->record)
     tl_send_record(c, TL_CT_ALERT, body, sizeof(body)); /* behind what is sealed already */
   else
-    c->alert = alert; /* behind what the kernel is taking, see alert_in_kernel */
-  c->notify_sent = c->doomed = true;
+    c->tx.alert = alert; /* behind what the kernel is taking, see alert_in_kernel */
+  c->tx.notify_sent = c->view.doomed = true;
 }
 
 void tl_conn_end(struct tl_conn *c, uint8_t alert) {
-  if (alert && c->tls && c->state == TL_CONN_OPEN) {
+  if (alert && c->kept.tls && c->view.state == TL_CONN_OPEN) {
     last_words(c, alert);
     begin_finishing(c, TL_EVERIFY);
     return;
@@ -593,7 +617,7 @@ void tl_conn_end(struct tl_conn *c, uint8_t alert) {
 
 /* The handshake succeeded, but C is not used: waiting transactions get RC, the peer gets ALERT. */
 static void reject_conn(struct tl_conn *c, uint8_t alert, int rc) {
-  if (c->outgoing) tl_count(c->net->counters, TL_C_CONN_DIAL_FAILED);
+  if (c->view.outgoing) tl_count(c->net->counters, TL_C_CONN_DIAL_FAILED);
   c->progress_ms = c->net->now_ms;
   tl_send_drop_pending(c);
   last_words(c, alert);
@@ -603,63 +627,65 @@ static void reject_conn(struct tl_conn *c, uint8_t alert, int rc) {
 /* A send in flight would continue behind the alert, so it is waited for; what has not been handed
  * to the kernel is dropped. False: not yet. */
 static bool alert_in_kernel(struct tl_conn *c) {
-  if (c->send_busy) return false;
+  if (c->tx.busy) return false;
   tl_send_drop(c);
-  if (tl_ktls_send_alert(c->fd, TL_ALERT_LEVEL_FATAL, c->alert) == TL_EAGAIN) {
+  if (tl_ktls_send_alert(c->kept.fd, TL_ALERT_LEVEL_FATAL, c->tx.alert) == TL_EAGAIN) {
     tl_send_wait(c);
     return false;
   }
-  c->alert = 0;
+  c->tx.alert = 0;
   return true;
 }
 
 /* Between two sends, like an alert. A failure is ignored: the connection fails with its socket. */
 static void warn_in_kernel(struct tl_conn *c) {
-  if (c->send_busy) return;
-  if (tl_ktls_send_alert(c->fd, TL_ALERT_LEVEL_WARNING, TL_ALERT_NO_RENEGOTIATION) == TL_EAGAIN)
+  if (c->tx.busy) return;
+  if (tl_ktls_send_alert(c->kept.fd, TL_ALERT_LEVEL_WARNING, TL_ALERT_NO_RENEGOTIATION) ==
+      TL_EAGAIN)
     tl_send_wait(c);
   else
-    c->no_reneg = false;
+    c->tx.no_reneg = false;
 }
 
 static void continue_finishing(struct tl_conn *c) {
-  if (c->alert && !alert_in_kernel(c)) return;
+  if (c->tx.alert && !alert_in_kernel(c)) return;
   tl_send_flush(c);
-  if (c->out.bytes || c->send_busy || c->state != TL_CONN_FINISHING) return;
-  if (c->tls && !c->notify_sent) {
+  if (c->kept.out.bytes || c->tx.busy || c->view.state != TL_CONN_FINISHING) return;
+  if (c->kept.tls && !c->tx.notify_sent) {
     tl_send_close_notify(c);
     tl_send_flush(c);
-    if (c->out.bytes || c->state != TL_CONN_FINISHING) return;
+    if (c->kept.out.bytes || c->view.state != TL_CONN_FINISHING) return;
   }
-  if (c->notify_got) {
+  if (c->view.peer_ended) {
     tl_conn_abort(c, TL_OK);
     return;
   }
   /* Closing with unread input would make the kernel send a reset, which destroys what we have sent:
    * read to the end of the stream. */
-  if (!c->fin_sent) {
-    c->fin_sent = true;
-    shutdown(c->fd, SHUT_WR);
+  if (!c->tx.fin_sent) {
+    c->tx.fin_sent = true;
+    shutdown(c->kept.fd, SHUT_WR);
   }
   tl_recv_arm(c);
 }
 
 void tl_conn_end_of_turn(struct tl_conn *c) {
-  c->dirty = false;
-  if (c->broken) tl_conn_abort(c, TL_EIO);
-  switch ((enum tl_conn_state)c->state) {
+  c->life.marked = false;
+  if (c->tx.broken) tl_conn_abort(c, TL_EIO);
+  switch ((enum tl_conn_state)c->view.state) {
   case TL_CONN_DIALING: break;
   case TL_CONN_OPEN:
-    if (c->held.n && !c->paused && !c->later) tl_recv_held(c);
+    if (c->kept.held.n && !c->rx.paused && !c->rx.later) tl_recv_held(c);
     if (tl_conn_half_closed(c)) tl_half_turn(c);
-    if (c->rekey_tx && c->state == TL_CONN_OPEN) tl_keys_turn(c);
-    if (c->no_reneg && c->state == TL_CONN_OPEN) warn_in_kernel(c);
+    if (c->tx.rekey && c->view.state == TL_CONN_OPEN) tl_keys_turn(c);
+    if (c->tx.no_reneg && c->view.state == TL_CONN_OPEN) warn_in_kernel(c);
     tl_send_flush(c);
     tl_keys_check(c);
-    if (c->state == TL_CONN_OPEN) tl_recv_arm(c);
+    if (c->view.state == TL_CONN_OPEN) tl_recv_arm(c);
     break;
   case TL_CONN_FINISHING: continue_finishing(c); break;
   case TL_CONN_CLOSING: break;
   }
-  if (c->state == TL_CONN_CLOSING && !c->recv_armed && !c->send_busy && !c->dirty) conn_free(c);
+  if (c->view.state == TL_CONN_CLOSING && !c->rx.armed && !c->tx.busy && !c->life.marked)
+    conn_free(c);
 }

@@ -5,10 +5,10 @@
 #include "net_internal.h"
 
 static uint32_t memory_of(const struct tl_conn *c) {
-  size_t n = sizeof(*c) + c->cipher.cap + c->plain.cap + c->held.cap;
-  for (const struct tl_chunk *k = c->out.head; k; k = k->next) n += sizeof(*k) + TL_CHUNK_CAP;
-  if (c->tls) n += sizeof(*c->tls);
-  if (tl_conn_user_tls(c)) n += tl_record_size(c->tls->record);
+  size_t n = sizeof(*c) + c->kept.cipher.cap + c->kept.plain.cap + c->kept.held.cap;
+  for (const struct tl_chunk *k = c->kept.out.head; k; k = k->next) n += sizeof(*k) + TL_CHUNK_CAP;
+  if (c->kept.tls) n += sizeof(*c->kept.tls);
+  if (tl_conn_user_tls(c)) n += tl_record_size(c->kept.tls->record);
   return (uint32_t)n;
 }
 
@@ -24,26 +24,26 @@ static void fill_info(struct tl_conn *c, struct tl_conn_info *i) {
   memset(i, 0, sizeof(*i));
   i->id = tl_conn_id_of(c);
   i->worker = c->net->th->index;
-  i->transport = (enum tl_transport)c->transport;
-  i->outgoing = c->outgoing;
-  i->state = c->parked && c->state == TL_CONN_OPEN    ? "parked"
-             : tl_conn_half_closed(c)                 ? "half-closed"
-             : c->retired && c->state == TL_CONN_OPEN ? "retiring"
-                                                      : state[c->state];
-  i->peer = c->peer;
-  i->local = c->local;
+  i->transport = (enum tl_transport)c->view.transport;
+  i->outgoing = c->view.outgoing;
+  i->state = c->rx.parked && c->view.state == TL_CONN_OPEN      ? "parked"
+             : tl_conn_half_closed(c)                           ? "half-closed"
+             : c->life.retired && c->view.state == TL_CONN_OPEN ? "retiring"
+                                                                : state[c->view.state];
+  i->peer = c->view.peer;
+  i->local = c->view.local;
   i->ktls.tx = i->ktls.rx = TL_KTLS_PLAIN;
-  i->age_ms = c->net->now_ms - c->born_ms;
-  i->idle_ms = c->net->now_ms - c->active_ms;
-  i->msgs_in = c->msgs_in;
-  i->msgs_out = c->msgs_out;
-  i->bytes_in = c->bytes_in;
-  i->bytes_out = c->bytes_out;
-  i->queued_bytes = c->out.bytes;
-  i->paused = c->paused;
+  i->age_ms = c->net->now_ms - c->kept.born_ms;
+  i->idle_ms = c->net->now_ms - c->kept.active_ms;
+  i->msgs_in = c->kept.msgs_in;
+  i->msgs_out = c->kept.msgs_out;
+  i->bytes_in = c->kept.bytes_in;
+  i->bytes_out = c->kept.bytes_out;
+  i->queued_bytes = c->kept.out.bytes;
+  i->paused = c->rx.paused;
   i->memory_bytes = memory_of(c);
   if (c->net->handler->describe) c->net->handler->describe(c->net, c, i);
-  const struct tl_conn_tls *t = c->tls;
+  const struct tl_tls_facts *t = c->view.tls;
   if (!t) return;
   i->version = (enum tl_tls_version)t->version;
   i->cipher = (enum tl_cipher)t->cipher;
@@ -61,17 +61,17 @@ static bool contains_text(const char *text, const char *part) {
 }
 
 static bool from_peer(const struct tl_conn *c, const struct tl_conn_filter *f) {
-  const struct tl_conn_tls *t = c->tls;
+  const struct tl_tls_facts *t = c->view.tls;
   for (size_t i = 0; i < f->n_addr; i++)
-    if (tl_addr_port(&f->addr[i]) ? tl_addr_eq(&f->addr[i], &c->peer)
-                                  : tl_addr_ip_eq(&f->addr[i], &c->peer))
+    if (tl_addr_port(&f->addr[i]) ? tl_addr_eq(&f->addr[i], &c->view.peer)
+                                  : tl_addr_ip_eq(&f->addr[i], &c->view.peer))
       return true;
   return f->peer_identity[0] && t && t->identity && t->peer_verified &&
          tl_identity_matches(t->identity, tl_str_c(f->peer_identity), false);
 }
 
 static bool passes_filter(const struct tl_conn *c, const struct tl_conn_filter *f) {
-  const struct tl_conn_tls *t = c->tls;
+  const struct tl_tls_facts *t = c->view.tls;
   if (f->id && tl_conn_id_of(c) != f->id) return false;
   if (f->by_peer && !from_peer(c, f)) return false;
   if (f->domain[0] && !(t && t->domain && strcmp(t->domain->name, f->domain) == 0)) return false;
@@ -82,10 +82,10 @@ static bool passes_filter(const struct tl_conn *c, const struct tl_conn_filter *
 }
 
 static void add_references(const struct tl_conn *c, struct tl_conn_info *i) {
-  if (!c->tls) return;
-  if (c->tls->identity) i->peer_cert = tl_identity_ref(c->tls->identity);
-  if (c->tls->own) i->own = tl_identity_ref(c->tls->own);
-  if (c->tls->domain) i->tls_domain = tl_tls_domain_ref(c->tls->domain);
+  if (!c->kept.tls) return;
+  if (c->view.tls->identity) i->peer_cert = tl_identity_ref(c->view.tls->identity);
+  if (c->view.tls->own) i->own = tl_identity_ref(c->view.tls->own);
+  if (c->view.tls->domain) i->tls_domain = tl_tls_domain_ref(c->view.tls->domain);
 }
 
 void tl_dump_free(struct tl_dump *d) {

@@ -25,7 +25,9 @@ void tl_conn_answered(struct tl_conn *c) {
   if (tl_conn_half_closed(c)) tl_conn_mark(c);
 }
 
-void tl_conn_settled(struct tl_conn *c) {
+void tl_conn_hold_request(struct tl_conn *c) { c->n_open_requests++; }
+
+void tl_conn_release_request(struct tl_conn *c) {
   c->n_open_requests--;
   c->answered_ms = c->net->now_ms;
   if (tl_conn_half_closed(c)) tl_conn_mark(c);
@@ -47,9 +49,9 @@ static void check_later(struct tl_conn *c) {
 
 void tl_half_begin(struct tl_conn *c) {
   const uint32_t ms = c->net->view->conf->timeouts.half_closed;
-  const bool first = !c->notify_got;
-  c->notify_got = true;
-  if (c->state != TL_CONN_OPEN || c->doomed || !ms || !owes_response(c)) {
+  const bool first = !c->view.peer_ended;
+  c->view.peer_ended = true;
+  if (c->view.state != TL_CONN_OPEN || c->view.doomed || !ms || !owes_response(c)) {
     tl_conn_finish(c);
     return;
   }
@@ -66,11 +68,11 @@ void tl_half_begin(struct tl_conn *c) {
  * reading these bytes. */
 static void drop_input(struct tl_conn *c) {
   tl_big_drop(c);
-  tl_stash_drop(c->net, &c->cipher);
-  tl_stash_drop(c->net, &c->plain);
-  free(c->skipping);
-  c->skipping = NULL;
-  c->skip_left = 0;
+  tl_stash_drop(c->net, &c->kept.cipher);
+  tl_stash_drop(c->net, &c->kept.plain);
+  free(c->kept.skipping);
+  c->kept.skipping = NULL;
+  c->kept.skip_left = 0;
   tl_unfinished_leave(c);
 }
 
@@ -84,7 +86,7 @@ static bool has_vanished(const struct tl_conn *c) {
   struct tcp_info info;
   socklen_t len = sizeof(info);
   memset(&info, 0, sizeof(info));
-  return c->fin_got && getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+  return c->rx.fin_got && getsockopt(c->kept.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
          info.tcpi_state == TCP_CLOSE;
 }
 

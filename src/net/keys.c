@@ -32,26 +32,27 @@ static uint64_t key_spent(uint64_t max) { return max - max / 8; }
 
 /* How many one key of C may seal; 0: RFC 8446 5.5 sets ChaCha20-Poly1305 no bound. */
 static uint64_t records_max(const struct tl_conn *c) {
-  const struct tl_conn_tls *t = c->tls;
-  if (t->cipher == TL_CHACHA20_POLY1305) return 0;
-  return t->domain ? t->domain->policy.max_records : TL_GCM_RECORDS_MAX;
+  const struct tl_conn_tls *t = c->kept.tls;
+  if (t->facts.cipher == TL_CHACHA20_POLY1305) return 0;
+  return t->facts.domain ? t->facts.domain->policy.max_records : TL_GCM_RECORDS_MAX;
 }
 
 /* An upper bound, give or take a few, on the records that have passed: about one for each message
  * sent or 16 KB; each received record holds at least one byte, or is counted as empty. Empty
  * records in the kernel are invisible: they wear only their sender's key. */
 static uint64_t work_done(const struct tl_conn *c) {
-  return c->msgs_out + c->bytes_out / TL_RECORD_PLAIN_MAX + c->bytes_in + c->tls->empty_records;
+  return c->kept.msgs_out + c->kept.bytes_out / TL_RECORD_PLAIN_MAX + c->kept.bytes_in +
+         c->kept.tls->empty_records;
 }
 
 /* Record sequence numbers of C, from the kernel or our record layer; neither enforces a bound. */
 static int count_records(const struct tl_conn *c, uint64_t *out_tx, uint64_t *out_rx) {
-  const struct tl_conn_tls *t = c->tls;
-  struct tl_tls_keys k = {.version = (enum tl_tls_version)t->version,
-                          .cipher = (enum tl_cipher)t->cipher};
+  const struct tl_conn_tls *t = c->kept.tls;
+  struct tl_tls_keys k = {.version = (enum tl_tls_version)t->facts.version,
+                          .cipher = (enum tl_cipher)t->facts.cipher};
   if (!t->record) {
-    int rc = tl_ktls_seq(c->fd, &k, true, out_tx);
-    return rc ? rc : tl_ktls_seq(c->fd, &k, false, out_rx);
+    int rc = tl_ktls_seq(c->kept.fd, &k, true, out_tx);
+    return rc ? rc : tl_ktls_seq(c->kept.fd, &k, false, out_rx);
   }
   *out_tx = tl_record_seq_tx(t->record);
   *out_rx = tl_record_seq_rx(t->record);
@@ -61,12 +62,12 @@ static int count_records(const struct tl_conn *c, uint64_t *out_tx, uint64_t *ou
 /* Our sending key, and if ASK the peer's. In the kernel ours changes between two sends, see
  * tl_keys_turn. */
 static int change_key(struct tl_conn *c, bool ask) {
-  struct tl_conn_tls *t = c->tls;
+  struct tl_conn_tls *t = c->kept.tls;
   uint8_t update[TL_KEY_UPDATE_LEN];
   t->update_requested |= ask;
   if (!t->record) {
     if (!t->rekey) return TL_ENOTSUP;
-    c->rekey_tx = true;
+    c->tx.rekey = true;
     t->update_request_next |= ask;
     tl_conn_mark(c);
     return TL_OK;
@@ -78,7 +79,7 @@ static int change_key(struct tl_conn *c, bool ask) {
 }
 
 static bool too_many(const struct tl_conn *c) {
-  struct tl_conn_tls *t = c->tls;
+  struct tl_conn_tls *t = c->kept.tls;
   if (c->net->now_ms - t->key_updates_since_ms >= KEY_UPDATES_MS) {
     t->key_updates_since_ms = c->net->now_ms;
     t->key_updates_before = t->nondata.key_updates - 1; /* this one counts */
@@ -87,7 +88,7 @@ static bool too_many(const struct tl_conn *c) {
 }
 
 int tl_keys_received(struct tl_conn *c, bool answer) {
-  struct tl_conn_tls *t = c->tls;
+  struct tl_conn_tls *t = c->kept.tls;
   if (too_many(c)) return TL_ELIMIT;
   t->update_requested = false;
   int rc;
@@ -95,7 +96,7 @@ int tl_keys_received(struct tl_conn *c, bool answer) {
     rc = tl_record_rekey_rx(t->record);
   } else {
     rc = t->rekey ? tl_keys_update(t->rekey, false) : TL_ENOTSUP;
-    if (rc == TL_OK) rc = tl_ktls_rekey(c->fd, t->rekey, false);
+    if (rc == TL_OK) rc = tl_ktls_rekey(c->kept.fd, t->rekey, false);
   }
   return rc || !answer ? rc : change_key(c, false);
 }
@@ -104,42 +105,43 @@ static int send_update(struct tl_conn *c) {
   uint8_t update[TL_KEY_UPDATE_LEN], cbuf[TL_KTLS_CMSG] __attribute__((aligned(8)));
   struct iovec iov = {update, sizeof(update)};
   struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-  tl_key_update_message(update, c->tls->update_request_next);
+  tl_key_update_message(update, c->kept.tls->update_request_next);
   tl_ktls_msg_type(&msg, cbuf, TL_CT_HANDSHAKE);
-  ssize_t n = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+  ssize_t n = sendmsg(c->kept.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (n == (ssize_t)sizeof(update)) return TL_OK;
   return n < 0 && (errno == EAGAIN || errno == EINTR) ? TL_EAGAIN : TL_EIO;
 }
 
 void tl_keys_turn(struct tl_conn *c) {
-  if (c->send_busy) return;
+  if (c->tx.busy) return;
   int rc = send_update(c);
   if (rc == TL_EAGAIN) {
     tl_send_wait(c);
     return;
   }
-  c->rekey_tx = c->tls->update_request_next = false;
+  c->tx.rekey = c->kept.tls->update_request_next = false;
   if (rc == TL_OK) tl_count(c->net->counters, TL_C_REC_KEYUPDATE_SENT);
-  if (rc == TL_OK) rc = tl_keys_update(c->tls->rekey, true);
-  if (rc == TL_OK) rc = tl_ktls_rekey(c->fd, c->tls->rekey, true);
+  if (rc == TL_OK) rc = tl_keys_update(c->kept.tls->rekey, true);
+  if (rc == TL_OK) rc = tl_ktls_rekey(c->kept.fd, c->kept.tls->rekey, true);
   if (rc) tl_conn_abort(c, TL_ETLS);
 }
 
 /* Other keys on the same connection, where TLS and both sides can. */
 static bool keys_change(struct tl_conn *c, uint64_t max, uint64_t tx, uint64_t rx) {
-  if (c->tls->version != TL_TLS_1_3) return false;
-  if (rx >= rekey_due(max) && !c->tls->update_requested) return change_key(c, true) == TL_OK;
+  if (c->view.tls->version != TL_TLS_1_3) return false;
+  if (rx >= rekey_due(max) && !c->kept.tls->update_requested) return change_key(c, true) == TL_OK;
   if (rx >= rekey_overdue(max)) return false;
-  return tx < rekey_due(max) || c->rekey_tx || change_key(c, false) == TL_OK;
+  return tx < rekey_due(max) || c->tx.rekey || change_key(c, false) == TL_OK;
 }
 
 static void log_worn(const struct tl_conn *c, const char *what, uint64_t tx, uint64_t rx) {
   char peer[TL_ADDR_STRLEN];
-  const struct tl_conn_tls *t = c->tls;
-  TL_LOG_FROM(&c->peer, NULL, TL_LOG_INFO, what, TL_FC("peer", tl_addr_format(&c->peer, peer)),
-              TL_FC("tls_domain", t->domain ? t->domain->name : ""),
-              TL_FC("tls", tl_tls_version_name((enum tl_tls_version)t->version)),
-              TL_FC("cipher", tl_cipher_name((enum tl_cipher)t->cipher)),
+  const struct tl_conn_tls *t = c->kept.tls;
+  TL_LOG_FROM(&c->view.peer, NULL, TL_LOG_INFO, what,
+              TL_FC("peer", tl_addr_format(&c->view.peer, peer)),
+              TL_FC("tls_domain", t->facts.domain ? t->facts.domain->name : ""),
+              TL_FC("tls", tl_tls_version_name((enum tl_tls_version)t->facts.version)),
+              TL_FC("cipher", tl_cipher_name((enum tl_cipher)t->facts.cipher)),
               TL_FI("records_sent", (long long)tx), TL_FI("records_received", (long long)rx),
               TL_FI("max_records", (long long)records_max(c)));
 }
@@ -149,9 +151,9 @@ static void renew_or_close(struct tl_conn *c, uint64_t max, uint64_t tx, uint64_
   bool over = most >= key_spent(max);
   if (over && (most >= RECORDS_LAST || !tl_conn_spared(c))) {
     log_worn(c, "Closing a connection whose keys must not seal more records.", tx, rx);
-    if (!c->retired) tl_count(c->net->counters, TL_C_CONN_WORN);
+    if (!c->life.retired) tl_count(c->net->counters, TL_C_CONN_WORN);
     tl_conn_finish(c);
-  } else if (!c->retired && (over || !keys_change(c, max, tx, rx))) {
+  } else if (!c->life.retired && (over || !keys_change(c, max, tx, rx))) {
     log_worn(c, "Renewing a connection before its keys have sealed too many records.", tx, rx);
     tl_count(c->net->counters, TL_C_CONN_WORN);
     tl_conn_retire(c, c->net->view->conf->timeouts.retire);
@@ -159,10 +161,10 @@ static void renew_or_close(struct tl_conn *c, uint64_t max, uint64_t tx, uint64_
 }
 
 void tl_keys_check(struct tl_conn *c) {
-  uint64_t tx, rx, max = c->tls && c->state == TL_CONN_OPEN ? records_max(c) : 0;
-  if (!max || work_done(c) < c->tls->keys_look_at || count_records(c, &tx, &rx)) return;
+  uint64_t tx, rx, max = c->kept.tls && c->view.state == TL_CONN_OPEN ? records_max(c) : 0;
+  if (!max || work_done(c) < c->kept.tls->keys_look_at || count_records(c, &tx, &rx)) return;
   uint64_t most = tx > rx ? tx : rx, step = max / 64;
   if (most + step < rekey_due(max)) step = rekey_due(max) - most;
-  c->tls->keys_look_at = work_done(c) + step;
+  c->kept.tls->keys_look_at = work_done(c) + step;
   if (most >= rekey_due(max)) renew_or_close(c, max, tx, rx);
 }

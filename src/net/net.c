@@ -76,9 +76,9 @@ static void renumber_connections(struct tl_net *n, const struct tl_conf *old,
                                  const struct tl_conf *now) {
   for (uint32_t s = 0; s < n->slots.n; s++) {
     struct tl_conn *c = n->slots.at[s].object;
-    if (!c || c->listener < 0) continue;
-    const struct tl_conf_listen *l = &old->listen[c->listener];
-    c->listener = index_in(now, l->transport, &l->addr);
+    if (!c || c->view.listener < 0) continue;
+    const struct tl_conf_listen *l = &old->listen[c->view.listener];
+    c->view.listener = index_in(now, l->transport, &l->addr);
   }
 }
 

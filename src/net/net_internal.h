@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "net/conn.h"
 #include "tieline/net.h"
 #include "tieline/view.h"
 
@@ -185,7 +186,6 @@ void tl_accept_close(struct tl_listener *l);
 /* Bodies hold half of the receive buffers: from here on bodies are copied, so that peers that send
  * or read slowly never leave the others without buffers. */
 static inline bool tl_net_crowded(const struct tl_net *n) { return n->bufs.out > n->bufs.n / 2; }
-static inline bool tl_conn_live(const struct tl_conn *c) {
-  return c->state == TL_CONN_OPEN && !c->doomed && !c->notify_got;
+static inline bool tl_conn_user_tls(const struct tl_conn *c) {
+  return c->kept.tls && c->kept.tls->record;
 }
-static inline bool tl_conn_user_tls(const struct tl_conn *c) { return c->tls && c->tls->record; }

@@ -35,8 +35,8 @@ static int post_question(struct tl_conn *c, bool park) {
   a->worker = n->th->index;
   a->conn = tl_conn_id_of(c);
   a->parked = park;
-  a->domain = tl_tls_domain_ref(c->tls->domain);
-  a->identity = tl_identity_ref(c->tls->identity);
+  a->domain = tl_tls_domain_ref(c->view.tls->domain);
+  a->identity = tl_identity_ref(c->view.tls->identity);
   int rc = tl_mail_send(&n->rt->ocsp_questions, &a->mail);
   if (rc == 0) return 0;
   tl_count(n->counters, TL_C_MAIL_FULL);
@@ -45,20 +45,20 @@ static int post_question(struct tl_conn *c, bool park) {
 }
 
 int tl_park_ask(struct tl_conn *c) {
-  const struct tl_ocsp_policy *p = &c->tls->domain->policy.ocsp;
+  const struct tl_ocsp_policy *p = &c->view.tls->domain->policy.ocsp;
   int rc = post_question(c, p->park);
   if (rc) { /* soft: the ledger asks later */
     atomic_store(&c->net->rt->reverify_pending, true);
     return p->client == TL_OCSP_CLIENT_HARD ? rc : 0;
   }
-  c->parked = p->park;
-  if (c->parked) tl_count(c->net->counters, TL_C_OCSP_PARKED);
+  c->rx.parked = p->park;
+  if (c->rx.parked) tl_count(c->net->counters, TL_C_OCSP_PARKED);
   return 0;
 }
 
 void tl_conn_unpark(struct tl_conn *c) {
-  if (!c->parked) return;
-  c->parked = false;
-  c->active_ms = c->net->now_ms;
-  if (c->state == TL_CONN_OPEN) tl_recv_arm(c);
+  if (!c->rx.parked) return;
+  c->rx.parked = false;
+  c->kept.active_ms = c->net->now_ms;
+  if (c->view.state == TL_CONN_OPEN) tl_recv_arm(c);
 }

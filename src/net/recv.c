@@ -69,33 +69,28 @@ int tl_stash_put(struct tl_net *n, struct tl_stash *s, const uint8_t *p, size_t 
 
 /* ---- messages ---- */
 
-static struct tl_flow flow_of(const struct tl_conn *c) {
-  return (struct tl_flow){
-      .transport = (enum tl_transport)c->transport, .conn = tl_conn_id_of(c), .addr = c->peer};
-}
-
 void tl_recv_deliver(struct tl_conn *c, const struct tl_msg *m, const struct tl_body *b) {
-  struct tl_flow from = flow_of(c);
-  c->msgs_in++;
-  c->another = true;
-  tl_count(c->net->counters, tl_transports[c->transport].messages_in);
+  struct tl_flow from = tl_conn_flow(c);
+  c->kept.msgs_in++;
+  c->rx.another = true;
+  tl_count(c->net->counters, tl_transports[c->view.transport].messages_in);
   c->net->handler->message(c->net, &from, c, m, b);
 }
 
 void tl_recv_bad(struct tl_conn *c, const struct tl_scan_error *err, bool answerable) {
   char peer[TL_ADDR_STRLEN];
-  struct tl_flow from = flow_of(c);
+  struct tl_flow from = tl_conn_flow(c);
   tl_count(c->net->counters, err->status == 513 ? TL_C_BAD_TOO_LARGE : TL_C_BAD_FRAMING);
-  TL_LOG_FROM(&c->peer, err->reason, TL_LOG_WARN,
+  TL_LOG_FROM(&c->view.peer, err->reason, TL_LOG_WARN,
               "Closing a connection that sent a message we cannot frame.",
-              TL_FC("peer", tl_addr_format(&c->peer, peer)),
-              TL_FC("transport", tl_transport_name((enum tl_transport)c->transport)),
+              TL_FC("peer", tl_addr_format(&c->view.peer, peer)),
+              TL_FC("transport", tl_transport_name((enum tl_transport)c->view.transport)),
               TL_FI("status", err->status), TL_FC("cause", err->reason));
   if (answerable)
     c->net->handler->bad(c->net, &from, c, &c->net->msg, err);
   else
     tl_count(c->net->counters, TL_C_DROP_PARSE);
-  c->doomed = true;
+  c->view.doomed = true;
   tl_conn_finish(c);
 }
 
@@ -107,7 +102,7 @@ static uint64_t skip_max(const struct tl_net *n) {
 }
 
 static void refuse_one(struct tl_conn *c, const struct tl_scan_error *err) {
-  struct tl_flow from = flow_of(c);
+  struct tl_flow from = tl_conn_flow(c);
   tl_count(c->net->counters, TL_C_BAD_SKIPPED);
   if (err->status == 513) tl_count(c->net->counters, TL_C_BAD_TOO_LARGE);
   if (tl_msg_answerable(&c->net->msg))
@@ -136,11 +131,11 @@ static bool end_is_certain(const struct tl_msg *m, const char *p, int rc,
 
 /* A head longer than we hold: its fields are skipped until it ends. */
 static bool skip_head(struct tl_conn *c, const struct tl_msg *m, const struct tl_scan_error *err) {
-  if (m->head_len || err->status != 513 || c->skipping) return false;
-  c->skipping = malloc(sizeof(*c->skipping));
-  if (!c->skipping) return false;
-  tl_frame_begin(c->skipping, false);
-  c->skip_left = c->net->view->conf->limits.max_message;
+  if (m->head_len || err->status != 513 || c->kept.skipping) return false;
+  c->kept.skipping = malloc(sizeof(*c->kept.skipping));
+  if (!c->kept.skipping) return false;
+  tl_frame_begin(c->kept.skipping, false);
+  c->kept.skip_left = c->net->view->conf->limits.max_message;
   return true;
 }
 
@@ -151,22 +146,22 @@ static void close_lost(struct tl_conn *c) {
 
 /* Continues skipping; returns how many of the N bytes at P belong to the skipped message. */
 static size_t skip_bytes(struct tl_conn *c, const uint8_t *p, size_t n) {
-  struct tl_frame *f = c->skipping;
-  size_t k = n < c->skip_left ? n : (size_t)c->skip_left;
+  struct tl_frame *f = c->kept.skipping;
+  size_t k = n < c->kept.skip_left ? n : (size_t)c->kept.skip_left;
   if (f) k = tl_frame_feed(f, (const char *)p, k);
-  c->skip_left -= k;
+  c->kept.skip_left -= k;
   if (!f) {
-    c->another |= c->skip_left == 0;
+    c->rx.another |= c->kept.skip_left == 0;
     return k;
   }
   if (f->done) {
     bool certain = f->have && !f->bad && !f->stray && f->length <= skip_max(c->net);
-    c->skip_left = f->length;
-    c->another |= f->length == 0;
+    c->kept.skip_left = f->length;
+    c->rx.another |= f->length == 0;
     free(f);
-    c->skipping = NULL;
+    c->kept.skipping = NULL;
     if (!certain) close_lost(c);
-  } else if (c->skip_left == 0) {
+  } else if (c->kept.skip_left == 0) {
     close_lost(c);
   }
   return k;
@@ -182,18 +177,18 @@ static size_t refuse_message(struct tl_conn *c, const uint8_t *p, size_t left, i
     refuse_one(c, err);
     /* Its head and what has arrived of its body: no byte of it may be taken for the next message.
      */
-    size_t k = tl_conn_live(c) ? skip_bytes(c, p, left) : left;
-    while (k < left && c->skip_left && tl_conn_live(c)) k += skip_bytes(c, p + k, left - k);
-    return tl_conn_live(c) ? k : left;
+    size_t k = tl_conn_is_live(c) ? skip_bytes(c, p, left) : left;
+    while (k < left && c->kept.skip_left && tl_conn_is_live(c)) k += skip_bytes(c, p + k, left - k);
+    return tl_conn_is_live(c) ? k : left;
   }
   if (!end_is_certain(m, (const char *)p, rc, err, &total) || total > skip_max(c->net)) {
     tl_recv_bad(c, err, tl_msg_answerable(m));
     return left;
   }
   refuse_one(c, err);
-  c->another |= total <= left;
+  c->rx.another |= total <= left;
   if (total <= left) return (size_t)total;
-  c->skip_left = total - left;
+  c->kept.skip_left = total - left;
   return left;
 }
 
@@ -202,12 +197,12 @@ static void wrong_protocol(struct tl_conn *c, enum tl_looks looks) {
                                      "bytes that are no SIP"};
   char peer[TL_ADDR_STRLEN];
   tl_count(c->net->counters, TL_C_BAD_PROTOCOL);
-  TL_LOG_FROM(&c->peer, what[looks], TL_LOG_WARN,
+  TL_LOG_FROM(&c->view.peer, what[looks], TL_LOG_WARN,
               "Closing a connection that does not speak SIP here.",
-              TL_FC("peer", tl_addr_format(&c->peer, peer)),
-              TL_FC("transport", tl_transport_name((enum tl_transport)c->transport)),
+              TL_FC("peer", tl_addr_format(&c->view.peer, peer)),
+              TL_FC("transport", tl_transport_name((enum tl_transport)c->view.transport)),
               TL_FC("received", what[looks]));
-  c->doomed = true;
+  c->view.doomed = true;
   tl_conn_finish(c);
 }
 
@@ -275,19 +270,19 @@ static size_t frame_messages(struct tl_conn *c, uint8_t *p, size_t n, int32_t bu
   struct tl_msg *m = &net->msg;
   size_t used = 0;
   c->wanted = 0;
-  while (used < n && tl_conn_live(c) && !c->big) {
+  while (used < n && tl_conn_is_live(c) && !c->big) {
     bool wait;
     used += skip_crlf(c, p + used, n - used, &wait);
     if (wait || used == n) break;
     uint8_t *at = p + used;
     size_t left = n - used;
-    if (!c->protocol_checked) {
+    if (!c->rx.protocol_checked) {
       enum tl_looks looks = tl_looks_like((char *)at, left);
       if (looks != TL_LOOKS_UNKNOWN) {
         wrong_protocol(c, looks);
         return n;
       }
-      if (left >= 8) c->protocol_checked = true;
+      if (left >= 8) c->rx.protocol_checked = true;
     }
     if (one && !head_may_be_complete(c, at, left)) break;
     struct tl_scan_error err = {400, "Bad Request"};
@@ -302,7 +297,7 @@ static size_t frame_messages(struct tl_conn *c, uint8_t *p, size_t n, int32_t bu
     if (rc) {
       used += refuse_message(c, at, left, rc, &err);
       c->searched = 0;
-      if (one || c->skip_left) break;
+      if (one || c->kept.skip_left) break;
       continue;
     }
     if (total > left) {
@@ -323,7 +318,7 @@ static size_t frame_messages(struct tl_conn *c, uint8_t *p, size_t n, int32_t bu
 /* The stash holds the start of a message: completes it with as little copying as possible. Returns
  * the bytes of P that were consumed. */
 static size_t through_stash(struct tl_conn *c, const uint8_t *p, size_t n) {
-  struct tl_stash *s = &c->plain;
+  struct tl_stash *s = &c->kept.plain;
   uint32_t before = s->n;
   size_t k = n < 4096 ? n : 4096;
   if (c->wanted > before) k = n < c->wanted - before ? n : c->wanted - before;
@@ -333,7 +328,7 @@ static size_t through_stash(struct tl_conn *c, const uint8_t *p, size_t n) {
   }
   if (s->n < c->wanted) return k; /* its head is not read again for each piece of its body */
   size_t used = frame_messages(c, s->p, s->n, -1, true);
-  if (!tl_conn_live(c) || c->big) return k; /* begun from the stash, which it took over */
+  if (!tl_conn_is_live(c) || c->big) return k; /* begun from the stash, which it took over */
   if (used == 0) return k;
   c->searched = 0;
   if (used >= before) {
@@ -346,20 +341,20 @@ static size_t through_stash(struct tl_conn *c, const uint8_t *p, size_t n) {
 }
 
 void tl_recv_plain(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
-  c->bytes_in += n;
-  tl_count_add(c->net->counters, tl_transports[c->transport].bytes_in, n);
-  while (n && tl_conn_live(c)) {
+  c->kept.bytes_in += n;
+  tl_count_add(c->net->counters, tl_transports[c->view.transport].bytes_in, n);
+  while (n && tl_conn_is_live(c)) {
     size_t used;
-    if (c->skip_left) {
+    if (c->kept.skip_left) {
       used = skip_bytes(c, p, n);
     } else if (c->big) {
       used = tl_big_feed(c, p, n, buf);
-    } else if (c->plain.n) {
+    } else if (c->kept.plain.n) {
       used = through_stash(c, p, n);
     } else {
       used = frame_messages(c, p, n, buf, false);
-      if (used < n && tl_conn_live(c) && !c->big) {
-        if (tl_stash_put(c->net, &c->plain, p + used, n - used)) tl_conn_abort(c, TL_ENOMEM);
+      if (used < n && tl_conn_is_live(c) && !c->big) {
+        if (tl_stash_put(c->net, &c->kept.plain, p + used, n - used)) tl_conn_abort(c, TL_ENOMEM);
         c->searched = 0;
         return;
       }
@@ -376,28 +371,29 @@ static void key_update(struct tl_conn *c, bool answer) {
   int rc = tl_keys_received(c, answer);
   if (rc == TL_OK) return;
   char peer[TL_ADDR_STRLEN];
-  TL_LOG_FROM(&c->peer, NULL, TL_LOG_INFO,
+  TL_LOG_FROM(&c->view.peer, NULL, TL_LOG_INFO,
               "Closing a TLS connection whose peer changes keys: we cannot follow.",
-              TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("cause", tl_strerror(rc)));
-  c->doomed = true;
+              TL_FC("peer", tl_addr_format(&c->view.peer, peer)), TL_FC("cause", tl_strerror(rc)));
+  c->view.doomed = true;
   tl_conn_finish(c);
 }
 
 static void end_with_alert(struct tl_conn *c, uint8_t alert, const char *cause) {
   char peer[TL_ADDR_STRLEN];
-  TL_LOG_FROM(&c->peer, cause, TL_LOG_WARN, "Closing a TLS connection after a protocol failure.",
-              TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("cause", cause),
+  TL_LOG_FROM(&c->view.peer, cause, TL_LOG_WARN,
+              "Closing a TLS connection after a protocol failure.",
+              TL_FC("peer", tl_addr_format(&c->view.peer, peer)), TL_FC("cause", cause),
               TL_FC("alert", tl_alert_name(alert)));
-  if (c->tls->record) {
+  if (c->kept.tls->record) {
     const uint8_t body[2] = {TL_ALERT_LEVEL_FATAL, alert};
-    c->notify_sent = true;
-    c->doomed = true;
+    c->tx.notify_sent = true;
+    c->view.doomed = true;
     if (tl_send_record(c, TL_CT_ALERT, body, 2) == TL_OK) {
       tl_conn_finish(c);
       return;
     }
   } else {
-    tl_ktls_send_alert(c->fd, TL_ALERT_LEVEL_FATAL, alert);
+    tl_ktls_send_alert(c->kept.fd, TL_ALERT_LEVEL_FATAL, alert);
   }
   tl_conn_abort(c, TL_ETLS);
 }
@@ -405,9 +401,10 @@ static void end_with_alert(struct tl_conn *c, uint8_t alert, const char *cause) 
 /* The peer has closed already: no answer (RFC 8446 6.2). */
 static void on_fatal_alert(struct tl_conn *c, uint8_t alert) {
   char peer[TL_ADDR_STRLEN];
-  TL_LOG_FROM(&c->peer, NULL, TL_LOG_WARN, "The peer ended a TLS connection with an alert.",
-              TL_FC("peer", tl_addr_format(&c->peer, peer)), TL_FC("alert", tl_alert_name(alert)),
-              TL_FC("our_certificate", c->tls->own ? c->tls->own->subject : "none shown"));
+  TL_LOG_FROM(
+      &c->view.peer, NULL, TL_LOG_WARN, "The peer ended a TLS connection with an alert.",
+      TL_FC("peer", tl_addr_format(&c->view.peer, peer)), TL_FC("alert", tl_alert_name(alert)),
+      TL_FC("our_certificate", c->view.tls->own ? c->view.tls->own->subject : "none shown"));
   tl_conn_abort(c, TL_ETLS);
 }
 
@@ -415,26 +412,26 @@ static void on_fatal_alert(struct tl_conn *c, uint8_t alert) {
  * a client we ignore a HelloRequest (7.4.1.1): many servers close when they get the warning. */
 static void on_renegotiation(struct tl_conn *c) {
   static const uint8_t warning[2] = {TL_ALERT_LEVEL_WARNING, TL_ALERT_NO_RENEGOTIATION};
-  if (!c->tls->server) return;
-  if (c->tls->record) {
+  if (!c->view.tls->server) return;
+  if (c->kept.tls->record) {
     tl_send_record(c, TL_CT_ALERT, warning, sizeof(warning));
     return;
   }
-  c->no_reneg = true;
+  c->tx.no_reneg = true;
   tl_conn_mark(c);
 }
 
 /* Data where the rest of a control message must come (RFC 8446 5.1): C ends. */
 static bool refuse_interleaved(struct tl_conn *c) {
-  const struct tl_conn_tls *t = c->tls;
-  if (!tl_nondata_is_cut(&t->nondata, (enum tl_tls_version)t->version)) return false;
+  const struct tl_conn_tls *t = c->kept.tls;
+  if (!tl_nondata_is_cut(&t->nondata, (enum tl_tls_version)t->facts.version)) return false;
   end_with_alert(c, TL_ALERT_UNEXPECTED_MESSAGE,
                  "data in the middle of a handshake message or alert");
   return true;
 }
 
 static void control_record(struct tl_conn *c, uint8_t type, const uint8_t *p, size_t n) {
-  struct tl_conn_tls *t = c->tls;
+  struct tl_conn_tls *t = c->kept.tls;
   uint32_t tickets = t->nondata.tickets;
   tl_count(c->net->counters, TL_C_REC_CONTROL);
   if (t->post_hs && type == TL_CT_HANDSHAKE && tl_hs_post_input(t->post_hs, p, n))
@@ -442,8 +439,8 @@ static void control_record(struct tl_conn *c, uint8_t type, const uint8_t *p, si
   do {
     size_t used = 0;
     uint8_t alert = 0;
-    enum tl_nondata_action a = tl_nondata_input(&t->nondata, (enum tl_tls_version)t->version,
-                                                t->server, type, p, n, &used, &alert);
+    enum tl_nondata_action a = tl_nondata_input(&t->nondata, (enum tl_tls_version)t->facts.version,
+                                                t->facts.server, type, p, n, &used, &alert);
     switch (a) {
     case TL_NONDATA_NONE: break;
     case TL_NONDATA_CLOSE_NOTIFY: tl_half_begin(c); return;
@@ -456,7 +453,7 @@ static void control_record(struct tl_conn *c, uint8_t type, const uint8_t *p, si
     if (used == 0 || used > n) break;
     p += used;
     n -= used;
-  } while (n && tl_conn_live(c));
+  } while (n && tl_conn_is_live(c));
   tl_count_add(c->net->counters, TL_C_REC_TICKET, t->nondata.tickets - tickets);
 }
 
@@ -469,7 +466,7 @@ static size_t record_len(const uint8_t *p, size_t n) {
 /* Data of N bytes that is not allowed: C ends. Empty records are legal (RFC 8446 5.1), but not
  * without end. */
 static bool data_refused(struct tl_conn *c, size_t n) {
-  struct tl_conn_tls *t = c->tls;
+  struct tl_conn_tls *t = c->kept.tls;
   if (refuse_interleaved(c)) return true;
   if (n) {
     t->empty_in_row = 0;
@@ -499,7 +496,7 @@ static bool open_into_big(struct tl_conn *c, const uint8_t *p, size_t len) {
   uint8_t *dst = c->big ? tl_big_room(c, len) : NULL;
   if (!dst) return false;
   struct tl_record_view v;
-  int rc = tl_record_open_to(c->tls->record, p, len, dst, &v);
+  int rc = tl_record_open_to(c->kept.tls->record, p, len, dst, &v);
   if (rc) {
     record_error(c, rc, v.alert);
     return true;
@@ -510,8 +507,8 @@ static bool open_into_big(struct tl_conn *c, const uint8_t *p, size_t len) {
   }
   tl_count(c->net->counters, TL_C_REC_IN);
   if (data_refused(c, v.n)) return true;
-  tl_count_add(c->net->counters, tl_transports[c->transport].bytes_in, v.n);
-  c->bytes_in += v.n;
+  tl_count_add(c->net->counters, tl_transports[c->view.transport].bytes_in, v.n);
+  c->kept.bytes_in += v.n;
   tl_big_took(c, v.n);
   return true;
 }
@@ -521,7 +518,7 @@ static size_t open_one(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
   size_t len = record_len(p, n);
   if (n >= len && n >= TL_RECORD_HEADER && open_into_big(c, p, len)) return len;
   struct tl_record_view v;
-  int rc = tl_record_open(c->tls->record, p, n, &v);
+  int rc = tl_record_open(c->kept.tls->record, p, n, &v);
   if (rc == TL_EAGAIN) return 0;
   if (rc) {
     record_error(c, rc, v.alert);
@@ -532,11 +529,11 @@ static size_t open_one(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
 }
 
 static void cipher_input(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
-  struct tl_stash *s = &c->cipher;
-  while (n && tl_conn_live(c)) {
+  struct tl_stash *s = &c->kept.cipher;
+  while (n && tl_conn_is_live(c)) {
     if (s->n == 0) {
       size_t used = open_one(c, p, n, buf);
-      if (!tl_conn_live(c)) break;
+      if (!tl_conn_is_live(c)) break;
       if (used == 0) {
         if (tl_stash_put(c->net, s, p, n)) tl_conn_abort(c, TL_ENOMEM);
         return;
@@ -555,7 +552,7 @@ static void cipher_input(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
     if (s->n < TL_RECORD_HEADER || s->n < record_len(s->p, s->n)) {
       /* A header that promises too much is refused by the record layer before we collect it. */
       struct tl_record_view v;
-      int rc = tl_record_open(c->tls->record, s->p, s->n, &v);
+      int rc = tl_record_open(c->kept.tls->record, s->p, s->n, &v);
       if (rc != TL_EAGAIN) record_error(c, rc, v.alert);
       continue;
     }
@@ -570,10 +567,10 @@ static void cipher_input(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
  * on the stack because sending what is in it may need the scratch. */
 static void take_control_records(struct tl_conn *c) {
   uint8_t buf[TL_RECORD_PLAIN_MAX];
-  for (int i = 0; i < CONTROL_MAX && tl_conn_live(c); i++) {
+  for (int i = 0; i < CONTROL_MAX && tl_conn_is_live(c); i++) {
     uint8_t type;
     size_t n;
-    int rc = tl_ktls_recv(c->fd, buf, sizeof(buf), &type, &n);
+    int rc = tl_ktls_recv(c->kept.fd, buf, sizeof(buf), &type, &n);
     if (rc == TL_EAGAIN) break;
     if (rc == TL_ECLOSED) {
       tl_half_begin(c);
@@ -598,13 +595,13 @@ static void failed_at_end(struct tl_conn *c, int res) {
   uint8_t buf[TL_RECORD_PLAIN_MAX], type;
   size_t n;
   if (res == -ENOBUFS || res == -EINTR || res == -EAGAIN) return;
-  if (res != -EIO || !c->tls || c->tls->record) {
+  if (res != -EIO || !c->kept.tls || c->kept.tls->record) {
     tl_conn_abort(c, TL_OK);
     return;
   }
-  int rc = tl_ktls_recv(c->fd, buf, sizeof(buf), &type, &n);
+  int rc = tl_ktls_recv(c->kept.fd, buf, sizeof(buf), &type, &n);
   if (rc == TL_OK && type == TL_CT_ALERT && n == 2 && buf[1] == TL_ALERT_CLOSE_NOTIFY)
-    c->notify_got = true;
+    c->view.peer_ended = true;
   else if (rc && rc != TL_EAGAIN)
     tl_conn_abort(c, TL_OK);
 }
@@ -612,11 +609,12 @@ static void failed_at_end(struct tl_conn *c, int res) {
 static void on_recv_error(struct tl_conn *c, int res) {
   struct tl_net *n = c->net;
   if (res == -ENOBUFS || res == -EINTR || res == -EAGAIN) return;
-  if (res == -EIO && c->tls && !c->tls->record) {
+  if (res == -EIO && c->kept.tls && !c->kept.tls->record) {
     take_control_records(c);
     return;
   }
-  if (c->tls && !c->tls->record && (res == -EBADMSG || res == -EINVAL || res == -EMSGSIZE)) {
+  if (c->kept.tls && !c->kept.tls->record &&
+      (res == -EBADMSG || res == -EINVAL || res == -EMSGSIZE)) {
     if (res == -EBADMSG) tl_count(n->counters, TL_C_REC_BADMAC);
     end_with_alert(c,
                    res == -EBADMSG    ? TL_ALERT_BAD_RECORD_MAC
@@ -629,23 +627,25 @@ static void on_recv_error(struct tl_conn *c, int res) {
 }
 
 void tl_recv_arm(struct tl_conn *c) {
-  if (c->recv_armed || c->paused || c->parked || c->held.n || c->fin_got || c->fd < 0) return;
+  if (c->rx.armed || c->rx.paused || c->rx.parked || c->kept.held.n || c->rx.fin_got ||
+      c->kept.fd < 0)
+    return;
   struct io_uring_sqe *sqe = tl_ring_sqe(&c->net->ring, &c->recv_op);
-  io_uring_prep_recv_multishot(sqe, c->fd, NULL, 0, 0);
+  io_uring_prep_recv_multishot(sqe, c->kept.fd, NULL, 0, 0);
   sqe->flags |= IOSQE_BUFFER_SELECT;
   sqe->buf_group = c->net->bufs.group;
   io_uring_sqe_set_data(sqe, &c->recv_op);
-  c->recv_armed = true;
+  c->rx.armed = true;
 }
 
 static void take_bytes(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
-  c->active_ms = c->net->now_ms;
+  c->kept.active_ms = c->net->now_ms;
   c->net->feeder = c;
   if (tl_conn_user_tls(c)) {
     cipher_input(c, p, n, buf);
   } else {
-    if (c->tls) tl_count_add(c->net->counters, TL_C_KREC_BYTES_IN, n);
-    if (!c->tls || !refuse_interleaved(c)) tl_recv_plain(c, p, n, buf);
+    if (c->kept.tls) tl_count_add(c->net->counters, TL_C_KREC_BYTES_IN, n);
+    if (!c->kept.tls || !refuse_interleaved(c)) tl_recv_plain(c, p, n, buf);
   }
   c->net->feeder = NULL;
   tl_unfinished_note(c);
@@ -654,12 +654,12 @@ static void take_bytes(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
 /* Cancelling a receive takes a moment: what the kernel delivers until then is held, or the queue
  * that is too long already would grow by all of it. */
 static void hold_bytes(struct tl_conn *c, const uint8_t *p, size_t n) {
-  if (tl_stash_put(c->net, &c->held, p, n)) tl_conn_abort(c, TL_ENOMEM);
+  if (tl_stash_put(c->net, &c->kept.held, p, n)) tl_conn_abort(c, TL_ENOMEM);
 }
 
 static void on_fin(struct tl_conn *c) {
   /* A truncated stream is harmless: Content-Length frames SIP (KTLS-FACTS 37). */
-  c->fin_got = true;
+  c->rx.fin_got = true;
   tl_half_begin(c);
 }
 
@@ -674,13 +674,13 @@ static bool had_its_share(struct tl_conn *c, size_t n) {
 
 /* The rest of C waits for the next turn; until then input stays in the kernel. */
 static void put_off(struct tl_conn *c) {
-  if (c->later) return;
-  c->later = true;
+  if (c->rx.later) return;
+  c->rx.later = true;
   c->later_next = c->net->later;
   c->net->later = c;
   tl_count(c->net->counters, TL_C_CONN_PUT_OFF);
-  if (c->recv_armed && !c->cancelled) {
-    c->cancelled = true;
+  if (c->rx.armed && !c->rx.cancelled) {
+    c->rx.cancelled = true;
     tl_ring_cancel(&c->net->ring, &c->recv_op);
   }
 }
@@ -690,7 +690,7 @@ void tl_recv_later(struct tl_net *n) {
   n->later = NULL;
   while (c) {
     struct tl_conn *next = c->later_next;
-    c->later = false;
+    c->rx.later = false;
     tl_conn_mark(c);
     c = next;
   }
@@ -698,17 +698,17 @@ void tl_recv_later(struct tl_net *n) {
 
 void tl_recv_forget(struct tl_conn *c) {
   struct tl_conn **at = &c->net->later;
-  if (!c->later) return;
+  if (!c->rx.later) return;
   while (*at != c) at = &(*at)->later_next;
   *at = c->later_next;
-  c->later = false;
+  c->rx.later = false;
 }
 
 void tl_recv_held(struct tl_conn *c) {
-  struct tl_stash s = c->held;
+  struct tl_stash s = c->kept.held;
   uint32_t at = 0;
-  memset(&c->held, 0, sizeof(c->held));
-  while (at < s.n && !c->paused && tl_conn_live(c)) {
+  memset(&c->kept.held, 0, sizeof(c->kept.held));
+  while (at < s.n && !c->rx.paused && tl_conn_is_live(c)) {
     uint32_t k = s.n - at < HELD_STEP ? s.n - at : HELD_STEP;
     if (had_its_share(c, k)) {
       put_off(c);
@@ -717,14 +717,14 @@ void tl_recv_held(struct tl_conn *c) {
     take_bytes(c, s.p + at, k, -1);
     at += k;
   }
-  if (at < s.n && tl_conn_live(c)) {
+  if (at < s.n && tl_conn_is_live(c)) {
     memmove(s.p, s.p + at, s.n - at);
     s.n -= at;
-    c->held = s;
+    c->kept.held = s;
     return;
   }
   tl_stash_drop(c->net, &s);
-  if (c->held_end && tl_conn_live(c)) on_fin(c);
+  if (c->rx.held_end && tl_conn_is_live(c)) on_fin(c);
 }
 
 void tl_recv_done(struct tl_op *op, int res, uint32_t flags) {
@@ -732,15 +732,15 @@ void tl_recv_done(struct tl_op *op, int res, uint32_t flags) {
   struct tl_net *n = c->net;
   tl_count(n->counters, TL_C_RECVS);
   if (!(flags & IORING_CQE_F_MORE)) {
-    c->recv_armed = false;
-    c->cancelled = false;
+    c->rx.armed = false;
+    c->rx.cancelled = false;
     tl_conn_mark(c);
   }
   if (flags & IORING_CQE_F_BUFFER) {
     uint16_t buf = tl_bufs_take(&n->bufs, flags);
     uint8_t *p = tl_bufs_at(&n->bufs, buf);
-    bool live = res > 0 && tl_conn_live(c);
-    if (live && (c->paused || c->held.n)) {
+    bool live = res > 0 && tl_conn_is_live(c);
+    if (live && (c->rx.paused || c->kept.held.n)) {
       hold_bytes(c, p, (size_t)res);
     } else if (live && had_its_share(c, (size_t)res)) {
       hold_bytes(c, p, (size_t)res);
@@ -750,17 +750,17 @@ void tl_recv_done(struct tl_op *op, int res, uint32_t flags) {
     }
     tl_bufs_put(&n->bufs, buf);
   }
-  if (res > 0 || c->state == TL_CONN_CLOSING) return;
+  if (res > 0 || c->view.state == TL_CONN_CLOSING) return;
   if (res == -ECANCELED) return;
-  if (c->held.n && c->state == TL_CONN_OPEN) {
-    c->held_end = res == 0; /* anything else is reported again by the next receive */
+  if (c->kept.held.n && c->view.state == TL_CONN_OPEN) {
+    c->rx.held_end = res == 0; /* anything else is reported again by the next receive */
     return;
   }
   if (res == 0) {
     on_fin(c);
     return;
   }
-  if (c->state == TL_CONN_FINISHING || c->notify_got)
+  if (c->view.state == TL_CONN_FINISHING || c->view.peer_ended)
     failed_at_end(c, res);
   else
     on_recv_error(c, res);

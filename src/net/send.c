@@ -45,16 +45,16 @@ static void append_chunk(struct tl_out *o, struct tl_chunk *k) {
 }
 
 static void count_queued(struct tl_conn *c, uint32_t bytes) {
-  c->out.bytes += bytes;
+  c->kept.out.bytes += bytes;
   tl_count_add(c->net->counters, TL_C_SENDQ_BYTES, bytes);
 }
 
 static int seal_open(struct tl_conn *c) {
-  struct tl_out *o = &c->out;
+  struct tl_out *o = &c->kept.out;
   if (!o->open_rec) return TL_OK;
   struct tl_chunk *k = o->tail;
   size_t len;
-  int rc = tl_record_seal(c->tls->record, TL_CT_DATA, k->mem + k->end, o->open_rec, &len);
+  int rc = tl_record_seal(c->kept.tls->record, TL_CT_DATA, k->mem + k->end, o->open_rec, &len);
   if (rc) return rc;
   count_queued(c, (uint32_t)len - o->open_rec);
   k->end += (uint32_t)len;
@@ -65,19 +65,20 @@ static int seal_open(struct tl_conn *c) {
 
 /* Plaintext bytes that still fit into the tail chunk in one piece. */
 static uint32_t room_left(const struct tl_conn *c) {
-  const struct tl_out *o = &c->out;
+  const struct tl_out *o = &c->kept.out;
   const struct tl_chunk *k = o->tail;
   if (!k || k->buf >= 0) return 0;
   uint32_t left = TL_CHUNK_CAP - k->end;
   if (!tl_conn_user_tls(c)) return left;
-  uint32_t overhead = tl_record_head(c->tls->record) + tl_record_tail(c->tls->record) + o->open_rec;
-  uint32_t plain = tl_record_max_plain(c->tls->record) - o->open_rec;
+  uint32_t overhead =
+      tl_record_head(c->kept.tls->record) + tl_record_tail(c->kept.tls->record) + o->open_rec;
+  uint32_t plain = tl_record_max_plain(c->kept.tls->record) - o->open_rec;
   left = left > overhead ? left - overhead : 0;
   return left < plain ? left : plain;
 }
 
 static uint32_t room_of_new(const struct tl_conn *c) {
-  return tl_conn_user_tls(c) ? tl_record_max_plain(c->tls->record) : TL_CHUNK_CAP;
+  return tl_conn_user_tls(c) ? tl_record_max_plain(c->kept.tls->record) : TL_CHUNK_CAP;
 }
 
 /* Makes room for at least WANT bytes in one piece: a new record in this chunk, or a new chunk. */
@@ -88,22 +89,22 @@ static int make_room(struct tl_conn *c, uint32_t want) {
   if (room_left(c) >= want) return TL_OK;
   struct tl_chunk *k = chunk_new(c->net);
   if (!k) return TL_ENOMEM;
-  append_chunk(&c->out, k);
+  append_chunk(&c->kept.out, k);
   return TL_OK;
 }
 
 static uint8_t *tail_at(struct tl_conn *c) {
-  struct tl_chunk *k = c->out.tail;
+  struct tl_chunk *k = c->kept.out.tail;
   uint32_t at = k->end;
-  if (tl_conn_user_tls(c)) at += tl_record_head(c->tls->record) + c->out.open_rec;
+  if (tl_conn_user_tls(c)) at += tl_record_head(c->kept.tls->record) + c->kept.out.open_rec;
   return k->mem + at;
 }
 
 static void commit_bytes(struct tl_conn *c, uint32_t n) {
   if (tl_conn_user_tls(c))
-    c->out.open_rec += n;
+    c->kept.out.open_rec += n;
   else
-    c->out.tail->end += n;
+    c->kept.out.tail->end += n;
   count_queued(c, n);
 }
 
@@ -123,14 +124,14 @@ static int write_bytes(struct tl_conn *c, const uint8_t *p, size_t n) {
 
 /* Seals SRC straight into chunks: encryption is the only time these bytes move. */
 static int write_sealed(struct tl_conn *c, uint8_t type, const uint8_t *src, size_t n) {
-  struct tl_record *r = c->tls->record;
+  struct tl_record *r = c->kept.tls->record;
   int rc = seal_open(c);
   while (n && rc == TL_OK) {
     uint32_t k = tl_record_max_plain(r);
     if (k > n) k = (uint32_t)n;
     rc = make_room(c, k);
     if (rc) break;
-    struct tl_chunk *t = c->out.tail;
+    struct tl_chunk *t = c->kept.out.tail;
     size_t len;
     rc = tl_record_seal_from(r, type, src, k, t->mem + t->end, &len);
     if (rc) break;
@@ -153,7 +154,7 @@ static int write_ref(struct tl_conn *c, const uint8_t *p, uint32_t n, uint16_t b
   k->end = n;
   k->buf = buf;
   tl_bufs_hold(&c->net->bufs, buf);
-  append_chunk(&c->out, k);
+  append_chunk(&c->kept.out, k);
   count_queued(c, n);
   return TL_OK;
 }
@@ -213,7 +214,7 @@ static struct tl_pending *pend_message(struct tl_conn *c, size_t len) {
 #define CROWD_SHARE 16u
 
 static bool over_limit(struct tl_conn *c) {
-  struct tl_out *o = &c->out;
+  struct tl_out *o = &c->kept.out;
   const uint32_t limit = c->net->view->conf->limits.send_buffer;
   const uint64_t now = c->net->now_ms;
   if (o->bytes > limit / CROWD_SHARE && o->queued_ms && now - o->queued_ms > CROWD_MS &&
@@ -225,7 +226,7 @@ static bool over_limit(struct tl_conn *c) {
 }
 
 static int admit_message(struct tl_conn *c, bool response) {
-  if (c->state != TL_CONN_OPEN || c->broken) return TL_ECLOSED;
+  if (c->view.state != TL_CONN_OPEN || c->tx.broken) return TL_ECLOSED;
   if (over_limit(c)) {
     tl_count(c->net->counters, TL_C_DROP_QUEUE_FULL);
     if (response)
@@ -234,32 +235,32 @@ static int admit_message(struct tl_conn *c, bool response) {
       tl_slow_log_refused(c);
     return TL_ELIMIT;
   }
-  if (c->net->feeder == c && c->out.bytes > c->net->view->conf->limits.send_buffer)
+  if (c->net->feeder == c && c->kept.out.bytes > c->net->view->conf->limits.send_buffer)
     tl_conn_pause(c);
   return TL_OK;
 }
 
 static void count_sent(struct tl_conn *c, size_t n) {
   struct tl_counters *k = c->net->counters;
-  c->msgs_out++;
-  c->bytes_out += n;
-  tl_count(k, tl_transports[c->transport].messages_out);
-  tl_count_add(k, tl_transports[c->transport].bytes_out, n);
-  if (c->tls && !c->tls->record) tl_count_add(k, TL_C_KREC_BYTES_OUT, n);
+  c->kept.msgs_out++;
+  c->kept.bytes_out += n;
+  tl_count(k, tl_transports[c->view.transport].messages_out);
+  tl_count_add(k, tl_transports[c->view.transport].bytes_out, n);
+  if (c->kept.tls && !c->kept.tls->record) tl_count_add(k, TL_C_KREC_BYTES_OUT, n);
   tl_conn_mark(c);
 }
 
 /* Half a message would corrupt the stream: the connection cannot go on. It ends with the turn,
  * because the caller may hold pointers that its end would free. */
 static int mark_broken(struct tl_conn *c, int rc) {
-  c->broken = c->doomed = true;
+  c->tx.broken = c->view.doomed = true;
   tl_conn_mark(c);
   return rc;
 }
 
 int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct tl_body *b) {
   size_t head = tl_edit_len(e), len = head + (b ? b->len : 0);
-  if (c->state == TL_CONN_DIALING) {
+  if (c->view.state == TL_CONN_DIALING) {
     struct tl_pending *p = pend_message(c, len);
     if (!p) return TL_ELIMIT;
     flatten_message(e, b, p->data);
@@ -291,7 +292,7 @@ int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct t
 }
 
 int tl_conn_send(struct tl_conn *c, const void *p, size_t n) {
-  if (c->state == TL_CONN_DIALING) {
+  if (c->view.state == TL_CONN_DIALING) {
     struct tl_pending *w = pend_message(c, n);
     if (!w) return TL_ELIMIT;
     memcpy(w->data, p, n);
@@ -348,16 +349,16 @@ int tl_send_record(struct tl_conn *c, uint8_t type, const uint8_t *p, size_t n) 
 
 void tl_send_close_notify(struct tl_conn *c) {
   static const uint8_t close_notify[2] = {TL_ALERT_LEVEL_WARNING, TL_ALERT_CLOSE_NOTIFY};
-  if (!c->tls || c->notify_sent) return;
-  c->notify_sent = true;
-  if (c->tls->record)
+  if (!c->kept.tls || c->tx.notify_sent) return;
+  c->tx.notify_sent = true;
+  if (c->kept.tls->record)
     tl_send_record(c, TL_CT_ALERT, close_notify, sizeof(close_notify));
   else
-    tl_ktls_send_alert(c->fd, TL_ALERT_LEVEL_WARNING, TL_ALERT_CLOSE_NOTIFY);
+    tl_ktls_send_alert(c->kept.fd, TL_ALERT_LEVEL_WARNING, TL_ALERT_CLOSE_NOTIFY);
 }
 
 void tl_send_drop(struct tl_conn *c) {
-  struct tl_out *o = &c->out;
+  struct tl_out *o = &c->kept.out;
   while (o->head) {
     struct tl_chunk *k = o->head;
     o->head = k->next;
@@ -371,7 +372,7 @@ static void on_writable(struct tl_op *op, int res, uint32_t flags) {
   struct tl_conn *c = tl_container_of(op, struct tl_conn, send_op);
   (void)res;
   (void)flags;
-  c->send_busy = false;
+  c->tx.busy = false;
   c->send_op.fn = tl_send_done;
   tl_conn_mark(c);
 }
@@ -379,9 +380,9 @@ static void on_writable(struct tl_op *op, int res, uint32_t flags) {
 void tl_send_wait(struct tl_conn *c) {
   c->send_op.fn = on_writable;
   struct io_uring_sqe *sqe = tl_ring_sqe(&c->net->ring, &c->send_op);
-  io_uring_prep_poll_add(sqe, c->fd, POLLOUT);
+  io_uring_prep_poll_add(sqe, c->kept.fd, POLLOUT);
   io_uring_sqe_set_data(sqe, &c->send_op);
-  c->send_busy = true;
+  c->tx.busy = true;
 }
 
 /* Scratch headers are free again once submitted: the kernel has copied them by then. */
@@ -394,8 +395,9 @@ static struct tl_sendmsg *scratch_msg(struct tl_net *n) {
 }
 
 void tl_send_flush(struct tl_conn *c) {
-  struct tl_out *o = &c->out;
-  if (c->send_busy || o->bytes == 0 || c->state < TL_CONN_OPEN || c->state == TL_CONN_CLOSING)
+  struct tl_out *o = &c->kept.out;
+  if (c->tx.busy || o->bytes == 0 || c->view.state < TL_CONN_OPEN ||
+      c->view.state == TL_CONN_CLOSING)
     return;
   if (seal_open(c)) {
     tl_conn_abort(c, TL_ELIMIT);
@@ -405,7 +407,7 @@ void tl_send_flush(struct tl_conn *c) {
   struct io_uring_sqe *sqe;
   if (!k->next) {
     sqe = tl_ring_sqe(&c->net->ring, &c->send_op);
-    io_uring_prep_send(sqe, c->fd, k->data + k->start, k->end - k->start, MSG_NOSIGNAL);
+    io_uring_prep_send(sqe, c->kept.fd, k->data + k->start, k->end - k->start, MSG_NOSIGNAL);
   } else {
     struct tl_sendmsg *m = scratch_msg(c->net);
     memset(&m->msg, 0, sizeof(m->msg));
@@ -416,10 +418,10 @@ void tl_send_flush(struct tl_conn *c) {
       m->iov[m->msg.msg_iovlen++].iov_len = k->end - k->start;
     }
     sqe = tl_ring_sqe(&c->net->ring, &c->send_op);
-    io_uring_prep_sendmsg(sqe, c->fd, &m->msg, MSG_NOSIGNAL);
+    io_uring_prep_sendmsg(sqe, c->kept.fd, &m->msg, MSG_NOSIGNAL);
   }
   io_uring_sqe_set_data(sqe, &c->send_op);
-  c->send_busy = true;
+  c->tx.busy = true;
   if (!o->queued_ms) o->queued_ms = c->net->now_ms;
   c->progress_ms = c->net->now_ms; /* nothing was in flight: the peer's time starts now */
   c->overdue_ms = 0;
@@ -427,7 +429,7 @@ void tl_send_flush(struct tl_conn *c) {
 }
 
 static void consume_sent(struct tl_conn *c, uint32_t n) {
-  struct tl_out *o = &c->out;
+  struct tl_out *o = &c->kept.out;
   o->bytes -= n;
   o->taken += n;
   if (!o->bytes) o->queued_ms = 0;
@@ -451,9 +453,9 @@ static void consume_sent(struct tl_conn *c, uint32_t n) {
 void tl_send_done(struct tl_op *op, int res, uint32_t flags) {
   (void)flags;
   struct tl_conn *c = tl_container_of(op, struct tl_conn, send_op);
-  c->send_busy = false;
+  c->tx.busy = false;
   tl_conn_mark(c);
-  if (c->state == TL_CONN_CLOSING) return;
+  if (c->view.state == TL_CONN_CLOSING) return;
   if (res == -EINTR || res == -EAGAIN) return;
   if (res <= 0) {
     tl_conn_abort(c, TL_EIO);
@@ -461,7 +463,7 @@ void tl_send_done(struct tl_op *op, int res, uint32_t flags) {
   }
   c->progress_ms = c->net->now_ms;
   consume_sent(c, (uint32_t)res);
-  if (c->out.bytes > c->net->view->conf->limits.send_buffer / 2) return;
-  c->out.over_ms = 0;
-  if (c->paused) tl_conn_resume(c);
+  if (c->kept.out.bytes > c->net->view->conf->limits.send_buffer / 2) return;
+  c->kept.out.over_ms = 0;
+  if (c->rx.paused) tl_conn_resume(c);
 }

@@ -12,18 +12,18 @@
 
 static int64_t bytes_gone(const struct tl_conn *c) {
   int waiting = 0;
-  if (ioctl(c->fd, SIOCOUTQ, &waiting)) waiting = 0;
-  return (int64_t)c->out.taken - waiting;
+  if (ioctl(c->kept.fd, SIOCOUTQ, &waiting)) waiting = 0;
+  return (int64_t)c->kept.out.taken - waiting;
 }
 
 static void measure_from_now(struct tl_conn *c) {
-  c->out.window_ms = c->net->now_ms;
-  c->out.window_gone = bytes_gone(c);
-  c->out.slow_ms = 0;
+  c->kept.out.window_ms = c->net->now_ms;
+  c->kept.out.window_gone = bytes_gone(c);
+  c->kept.out.slow_ms = 0;
 }
 
 bool tl_slow_now(struct tl_conn *c, uint32_t window_ms) {
-  struct tl_out *o = &c->out;
+  struct tl_out *o = &c->kept.out;
   const uint64_t now = c->net->now_ms, rate = c->net->view->conf->limits.send_min_rate;
   if (!rate || !window_ms || !o->queued_ms) {
     o->window_ms = 0;
@@ -52,8 +52,8 @@ static void log_slow(struct tl_conn *c, uint64_t *last_ms, const char *sentence)
   struct tl_net *n = c->net;
   if (*last_ms && n->now_ms - *last_ms < 1000) return;
   *last_ms = n->now_ms;
-  TL_LOG(TL_LOG_WARN, sentence, TL_FC("peer", tl_addr_format(&c->peer, peer)),
-         TL_FI("queued_bytes", c->out.bytes),
+  TL_LOG(TL_LOG_WARN, sentence, TL_FC("peer", tl_addr_format(&c->view.peer, peer)),
+         TL_FI("queued_bytes", c->kept.out.bytes),
          TL_FI("send_buffer", n->view->conf->limits.send_buffer),
          TL_FI("send_min_rate", n->view->conf->limits.send_min_rate));
 }
@@ -69,9 +69,9 @@ void tl_slow_log_refused(struct tl_conn *c) {
 }
 
 void tl_conn_slow(struct tl_conn *c) {
-  if (c->broken) return;
+  if (c->tx.broken) return;
   tl_count(c->net->counters, TL_C_CONN_SLOW);
   tl_slow_log(c);
-  c->broken = c->doomed = true;
+  c->tx.broken = c->view.doomed = true;
   tl_conn_mark(c);
 }

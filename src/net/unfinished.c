@@ -40,32 +40,32 @@ static void take_out(struct tl_conn *c) {
 }
 
 void tl_unfinished_leave(struct tl_conn *c) {
-  if (!c->begun) return;
+  if (!c->rx.begun) return;
   take_out(c);
-  c->begun = false;
+  c->rx.begun = false;
   c->net->begun_bytes -= c->begun_bytes;
   tl_count_sub(c->net->counters, TL_C_UNFINISHED_BYTES, c->begun_bytes);
   c->begun_bytes = 0;
 }
 
 static uint32_t bytes_of(const struct tl_conn *c) {
-  return c->plain.cap + c->cipher.cap + tl_big_bytes(c) +
-         (c->skipping ? (uint32_t)sizeof(*c->skipping) : 0);
+  return c->kept.plain.cap + c->kept.cipher.cap + tl_big_bytes(c) +
+         (c->kept.skipping ? (uint32_t)sizeof(*c->kept.skipping) : 0);
 }
 
 void tl_unfinished_note(struct tl_conn *c) {
   struct tl_net *n = c->net;
-  if (!c->plain.n && !c->cipher.n && !c->big && !c->skip_left) {
+  if (!c->kept.plain.n && !c->kept.cipher.n && !c->big && !c->kept.skip_left) {
     tl_unfinished_leave(c);
     return;
   }
   const uint32_t bytes = bytes_of(c);
-  if (!c->begun || c->another) {
-    if (c->begun) take_out(c);
+  if (!c->rx.begun || c->rx.another) {
+    if (c->rx.begun) take_out(c);
     put_last(c);
-    c->begun = true;
+    c->rx.begun = true;
   }
-  c->another = false;
+  c->rx.another = false;
   n->begun_bytes += bytes;
   n->begun_bytes -= c->begun_bytes;
   tl_count_add(n->counters, TL_C_UNFINISHED_BYTES, bytes);
@@ -77,21 +77,24 @@ void tl_unfinished_note(struct tl_conn *c) {
 static void end_unfinished(struct tl_conn *c, enum tl_counter id, const char *why) {
   char peer[TL_ADDR_STRLEN];
   tl_count(c->net->counters, id);
-  TL_LOG_FROM(&c->peer, why, TL_LOG_WARN, "Closing a connection that sent a message only in part.",
-              TL_FC("peer", tl_addr_format(&c->peer, peer)),
-              TL_FC("transport", tl_transport_name((enum tl_transport)c->transport)),
+  TL_LOG_FROM(&c->view.peer, why, TL_LOG_WARN,
+              "Closing a connection that sent a message only in part.",
+              TL_FC("peer", tl_addr_format(&c->view.peer, peer)),
+              TL_FC("transport", tl_transport_name((enum tl_transport)c->view.transport)),
               TL_FC("cause", why), TL_FI("ms", c->net->now_ms - c->begun_ms),
               TL_FI("bytes", c->begun_bytes));
   tl_unfinished_leave(c);
-  c->doomed = true;
+  c->view.doomed = true;
   tl_conn_finish(c);
   tl_big_drop(c);
-  tl_stash_drop(c->net, &c->plain);
-  tl_stash_drop(c->net, &c->cipher);
+  tl_stash_drop(c->net, &c->kept.plain);
+  tl_stash_drop(c->net, &c->kept.cipher);
 }
 
 /* We are not reading from it: the delay is not its fault. */
-static bool waits_for_us(const struct tl_conn *c) { return c->paused || c->parked || c->held.n; }
+static bool waits_for_us(const struct tl_conn *c) {
+  return c->rx.paused || c->rx.parked || c->kept.held.n;
+}
 
 /* A worker's part of max_unfinished, but room enough for some of the largest messages. */
 static uint64_t worker_share(const struct tl_net *n) {
@@ -106,7 +109,7 @@ void tl_unfinished_turn(struct tl_net *n) {
   const uint64_t now = n->now_ms;
   struct tl_conn *c;
   while ((c = n->begun_first) != NULL) {
-    if (!tl_conn_live(c)) {
+    if (!tl_conn_is_live(c)) {
       tl_unfinished_leave(c);
     } else if (n->begun_bytes > most) {
       end_unfinished(c, TL_C_CONN_UNFINISHED, "max_unfinished is reached, and it is the oldest");

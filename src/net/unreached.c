@@ -17,10 +17,10 @@ static struct tl_unreached *slot_of(struct tl_net *n, const struct tl_addr *a) {
 
 void tl_unreached_note(struct tl_conn *c, int rc) {
   struct tl_net *n = c->net;
-  bool slow = rc == TL_ETIMEOUT || n->now_ms - c->born_ms >= SLOW_MS;
-  if (tl_transport_is_secure(c->transport) || (rc != TL_ETIMEOUT && rc != TL_EIO)) return;
-  *slot_of(n, &c->peer) = (struct tl_unreached){
-      .addr = c->peer, .until_ms = n->now_ms + (slow ? SILENT_MS : REFUSED_MS)};
+  bool slow = rc == TL_ETIMEOUT || n->now_ms - c->kept.born_ms >= SLOW_MS;
+  if (tl_transport_is_secure(c->view.transport) || (rc != TL_ETIMEOUT && rc != TL_EIO)) return;
+  *slot_of(n, &c->view.peer) = (struct tl_unreached){
+      .addr = c->view.peer, .until_ms = n->now_ms + (slow ? SILENT_MS : REFUSED_MS)};
 }
 
 void tl_unreached_forget(struct tl_net *n, const struct tl_addr *a) {

@@ -56,7 +56,7 @@ struct names {
   }
 static const struct names in_names = NAMES("in"), out_names = NAMES("out");
 
-static void add_tls(struct line *l, const struct names *k, const struct tl_conn_tls *t) {
+static void add_tls(struct line *l, const struct names *k, const struct tl_tls_facts *t) {
   add_c(l, k->tls, tl_tls_version_name((enum tl_tls_version)t->version));
   add_c(l, k->cipher, tl_cipher_name((enum tl_cipher)t->cipher));
   add_c(l, k->ktls,
@@ -85,7 +85,7 @@ static void add_side(struct tl_proxy *p, struct line *l, const struct names *k,
     add_c(l, k->peer, s->peer ? s->peer->name : NULL);
     add_c(l, k->trust, trust[s->trust]);
   }
-  if (c && c->tls) add_tls(l, k, c->tls);
+  if (c && tl_conn_tls(c)) add_tls(l, k, tl_conn_tls(c));
 }
 
 /* ---- how long a call was ---- */

@@ -44,35 +44,32 @@ struct tl_back_search {
 };
 
 static bool is_usable(const struct tl_conn *c, const struct tl_flow *was) {
-  return c && c->state == TL_CONN_OPEN && !c->doomed && !tl_conn_half_closed(c) &&
-         c->transport == was->transport;
+  return c && tl_conn_is_live(c) && tl_conn_transport(c) == was->transport;
 }
 
 /* A connection that we dialled leads to whatever listens at that address, which the address
  * alone cannot tell apart from the client that called us. */
 static bool is_sender(struct tl_proxy *p, struct tl_conn *c, uint64_t sender) {
-  if (c->outgoing && sender % 8 == TL_SENDER_ADDRESS) return false;
-  struct tl_flow at = {
-      .transport = (enum tl_transport)c->transport, .conn = tl_conn_id_of(c), .addr = c->peer};
+  if (tl_conn_is_outgoing(c) && sender % 8 == TL_SENDER_ADDRESS) return false;
+  struct tl_flow at = tl_conn_flow(c);
   const struct tl_origin origin = {.from = &at, .c = c};
   return tl_source_sender(p, tl_source_of(p, &origin), &origin) == sender;
 }
 
 static struct tl_conn *search_conns(struct tl_proxy *p, const struct tl_flow *was,
                                     uint64_t sender) {
-  struct tl_net *n = &p->net;
-  struct tl_conn *found = NULL;
+  struct tl_conn *found = NULL, *c;
   unsigned looks = LOOKS_MAX;
-  for (uint32_t i = 0; i < n->slots.n && looks; i++) {
-    struct tl_conn *c = n->slots.at[i].object;
+  uint32_t at = 0;
+  while (looks && (c = tl_conn_next(&p->net, &at)) != NULL) {
     if (!is_usable(c, was)) continue;
-    if (!tl_addr_ip_eq(&c->peer, &was->addr) && !(c->tls && c->tls->peer_verified)) continue;
+    if (!tl_addr_ip_eq(tl_conn_peer(c), &was->addr) && !tl_conn_verified(c)) continue;
     looks--;
     if (!is_sender(p, c, sender)) continue;
     /* Behind one address there may be several clients, and nothing tells which of them sent the
      * request. */
     if (found && sender % 8 == TL_SENDER_ADDRESS) return NULL;
-    if (!found || c->born_ms > found->born_ms) found = c;
+    if (!found || tl_conn_is_newer(c, found)) found = c;
   }
   return found;
 }
@@ -142,7 +139,7 @@ bool tl_back_needed(const struct tl_txn *txn) {
   if (tl_transport_is_datagram(txn->from.transport) || tl_xw_is_remote(p, txn->from.conn))
     return false;
   const struct tl_conn *c = tl_conn_get(&p->net, txn->from.conn);
-  if (!c || c->state != TL_CONN_OPEN) return true;
+  if (!c || !tl_conn_is_open(c)) return true;
   return tl_conn_half_closed(c) && txn->sender % 8 != TL_SENDER_ADDRESS;
 }
 

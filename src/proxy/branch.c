@@ -86,8 +86,8 @@ struct tl_branch **tl_branch_remote(struct tl_proxy *p, tl_conn_id id) {
 }
 
 void tl_branch_attach(struct tl_branch *b, struct tl_conn *c) {
-  struct tl_branch **list =
-      c ? (struct tl_branch **)&c->user : tl_branch_remote(b->txn->proxy, b->flow.conn);
+  struct tl_branch **list = c ? (struct tl_branch **)&tl_conn_owner(c)->user
+                              : tl_branch_remote(b->txn->proxy, b->flow.conn);
   b->conn_next = *list;
   b->conn_link = list;
   if (b->conn_next) b->conn_next->conn_link = &b->conn_next;

@@ -34,8 +34,8 @@ static void tell_source(struct tl_explain *e, const struct tl_source *s, const s
   if (!s) return;
   put_text(e->source_peer, sizeof(e->source_peer), s->peer ? s->peer->name : "");
   put_text(e->trust, sizeof(e->trust), trust[s->trust]);
-  if (c && c->tls && c->tls->identity)
-    put_text(e->identity, sizeof(e->identity), c->tls->identity->subject);
+  if (c && tl_conn_tls(c) && tl_conn_tls(c)->identity)
+    put_text(e->identity, sizeof(e->identity), tl_conn_tls(c)->identity->subject);
 }
 
 static void tell_routes(struct tl_explain *e, const struct tl_route_table *t,
@@ -81,7 +81,7 @@ static void plan_it(struct tl_proxy *p, struct tl_explain *e, const struct tl_ms
   struct tl_flow from = {.transport = e->transport, .addr = e->source};
   static const struct tl_body none;
   struct tl_req req;
-  if (c) from = (struct tl_flow){.transport = c->transport, .conn = e->conn, .addr = c->peer};
+  if (c) from = tl_conn_flow(c);
   tl_req_init(&req, p, &(struct tl_origin){.from = &from, .c = c}, m, &none);
   req.plan = plan;
   req.dry = true;

@@ -100,8 +100,8 @@ static int find_leg(struct tl_req *req) {
   struct tl_plan *plan = req->plan;
   struct tl_proxy *p = req->p;
   const struct tl_conn *c = tl_conn_get(&p->net, plan->flow_conn);
-  bool alive = tl_xw_is_remote(p, plan->flow_conn) ||
-               (c && c->state == TL_CONN_OPEN && !tl_conn_half_closed(c));
+  bool alive =
+      tl_xw_is_remote(p, plan->flow_conn) || (c && tl_conn_is_open(c) && !tl_conn_half_closed(c));
   if (!alive || (plan->secure && !tl_transport_is_secure(plan->flow_transport)))
     plan->flow_conn = 0;
   req->status = 404;

@@ -102,10 +102,8 @@ int tl_outbound_flow(struct tl_proxy *p, const struct tl_plan *plan, struct tl_f
     return TL_OK;
   }
   *out_c = tl_conn_get(&p->net, plan->flow_conn);
-  if (!*out_c || (*out_c)->state != TL_CONN_OPEN || tl_conn_half_closed(*out_c)) return TL_ECLOSED;
-  *out = (struct tl_flow){.transport = (enum tl_transport)(*out_c)->transport,
-                          .conn = plan->flow_conn,
-                          .addr = (*out_c)->peer};
+  if (!*out_c || !tl_conn_is_open(*out_c) || tl_conn_half_closed(*out_c)) return TL_ECLOSED;
+  *out = tl_conn_flow(*out_c);
   return TL_OK;
 }
 

@@ -28,7 +28,7 @@
 void tl_proxy_message(struct tl_proxy *p, const struct tl_origin *origin, const struct tl_msg *m,
                       const struct tl_body *body) {
   struct tl_conn *c = origin->c;
-  if (m->is_request && m->via.alias && c && c->tls && !c->alias_checked)
+  if (m->is_request && m->via.alias && c && tl_conn_tls(c) && !tl_conn_alias_checked(c))
     tl_alias_offer(c, m->via.host, m->via.port);
   if (m->is_request)
     tl_request_handle(p, origin, m, body);
@@ -49,10 +49,10 @@ static void on_bad(struct tl_net *n, const struct tl_flow *from, struct tl_conn 
 
 /* No further response will come on C. */
 static void lose_branches(struct tl_net *n, struct tl_conn *c, int rc) {
-  struct tl_flow was = {.transport = (enum tl_transport)c->transport, .addr = c->peer};
-  bool verified = c->tls && c->tls->peer_verified;
+  struct tl_flow was = {.transport = tl_conn_transport(c), .addr = *tl_conn_peer(c)};
+  struct tl_conn_owner *owner = tl_conn_owner(c);
   tl_xw_conn_gone(tl_proxy_of(n), c, rc);
-  while (c->user) tl_branch_lost(c->user, &was, verified ? c->tls->identity : NULL, rc);
+  while (owner->user) tl_branch_lost(owner->user, &was, tl_conn_verified(c), rc);
 }
 
 static void on_half_closed(struct tl_net *n, struct tl_conn *c) { lose_branches(n, c, TL_ECLOSED); }

@@ -56,7 +56,7 @@ struct side {
 };
 
 static int listener_of(struct tl_proxy *p, const struct tl_flow *flow, const struct tl_conn *c) {
-  if (c && c->listener >= 0) return c->listener;
+  if (c && tl_conn_listener(c) >= 0) return tl_conn_listener(c);
   /* A reload may have closed the socket since the request came. */
   int i = tl_transport_is_datagram(flow->transport) ? tl_udp_listener(&p->net, flow->udp) : -1;
   return i >= 0 ? i : tl_net_listener_for(&p->net, flow->transport, &flow->addr);
@@ -67,7 +67,7 @@ static int listener_of(struct tl_proxy *p, const struct tl_flow *flow, const str
 static void side_of(struct tl_proxy *p, const struct tl_flow *flow, const struct tl_tls_domain *d,
                     struct side *s) {
   const struct tl_conn *c = tl_conn_get(&p->net, flow->conn);
-  if (c && c->tls && c->tls->domain) d = c->tls->domain;
+  if (c && tl_conn_domain(c)) d = tl_conn_domain(c);
   int i = listener_of(p, flow, c);
   const struct tl_conf_listen *l = i >= 0 ? &p->net.view->conf->listen[i] : NULL;
   s->transport = flow->transport;
@@ -75,15 +75,15 @@ static void side_of(struct tl_proxy *p, const struct tl_flow *flow, const struct
   s->host = s->ip;
   if (d && d->advertise_port) s->port = d->advertise_port;
   /* RFC 5923 8.1: on connections that we dialled, if we can prove who we are. */
-  s->alias = d && d->policy.alias && d->client_cert && c && c->outgoing;
+  s->alias = d && d->policy.alias && d->client_cert && c && tl_conn_is_outgoing(c);
   if (d && d->advertise_host)
     s->host = d->advertise_host;
   else if (l && l->advertise_host && *l->advertise_host)
     s->host = l->advertise_host;
   else if (l && !tl_addr_is_any(&l->addr))
     tl_addr_format_host(&l->addr, s->ip);
-  else if (c && c->local.sa.sa_family)
-    tl_addr_format_host(&c->local, s->ip);
+  else if (c && tl_conn_local(c)->sa.sa_family)
+    tl_addr_format_host(tl_conn_local(c), s->ip);
   else
     s->host = "localhost";
 }

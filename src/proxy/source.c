@@ -276,34 +276,33 @@ static void fill_source(const struct tl_proxy *p, struct tl_source *s, const str
 
 /* ---- streams ---- */
 
-static bool verified_now(const struct tl_conn *c) {
-  return c->tls && c->tls->peer_verified && c->tls->identity;
-}
-
 static struct tl_source *of_conn(struct tl_proxy *p, struct tl_conn *c) {
-  struct tl_source *s = c->source;
+  struct tl_conn_owner *owner = tl_conn_owner(c);
+  struct tl_source *s = owner->source;
+  const struct tl_tls_domain *d = tl_conn_domain(c);
   /* A certificate that is no longer valid takes the mark off a living connection. */
-  if (is_current(s, p->net.view) && s->verified == verified_now(c)) return s;
-  if (c->state > TL_CONN_OPEN) return NULL;
-  s = c->source = source_new(p->net.view, s);
+  if (is_current(s, p->net.view) && s->verified == (tl_conn_verified(c) != NULL)) return s;
+  if (tl_conn_is_over(c)) return NULL;
+  s = owner->source = source_new(p->net.view, s);
   if (!s) return NULL;
   struct facts f = {.view = p->net.view,
-                    .addr = &c->peer,
-                    .transport = (enum tl_transport)c->transport,
-                    .encrypted = c->tls != NULL,
-                    .dialled = c->outgoing};
-  if (verified_now(c)) f.id = c->tls->identity;
-  if (c->tls && c->tls->domain) {
-    f.allow_cn = c->tls->domain->policy.allow_cn;
-    f.check = c->tls->domain->policy.check_from;
+                    .id = tl_conn_verified(c),
+                    .addr = tl_conn_peer(c),
+                    .transport = tl_conn_transport(c),
+                    .encrypted = tl_conn_tls(c) != NULL,
+                    .dialled = tl_conn_is_outgoing(c)};
+  if (d) {
+    f.allow_cn = d->policy.allow_cn;
+    f.check = d->policy.check_from;
   }
   fill_source(p, s, &f);
   return s;
 }
 
 void tl_source_drop(struct tl_conn *c) {
-  free(c->source);
-  c->source = NULL;
+  struct tl_conn_owner *owner = tl_conn_owner(c);
+  free(owner->source);
+  owner->source = NULL;
 }
 
 /* ---- senders without a connection here ---- */
@@ -358,7 +357,7 @@ struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_origin *origi
 
 /* Was the connection that the message came on dialled by us? */
 static bool is_dialled(const struct tl_origin *origin) {
-  if (origin->c) return origin->c->outgoing;
+  if (origin->c) return tl_conn_is_outgoing(origin->c);
   return origin->relayed && origin->relayed->dialled;
 }
 
@@ -383,17 +382,17 @@ bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl
 const struct tl_identity *tl_source_identity(const struct tl_source *s,
                                              const struct tl_origin *origin) {
   if (!s || !s->verified) return NULL;
-  if (origin->c) return origin->c->tls->identity;
+  if (origin->c) return tl_conn_tls(origin->c)->identity;
   return origin->relayed ? origin->relayed->identity : NULL;
 }
 
 struct tl_relayed tl_source_relayed(const struct tl_origin *origin) {
   const struct tl_conn *c = origin->c;
   if (!c) return origin->relayed ? *origin->relayed : nothing_known;
-  const struct tl_tls_domain *d = c->tls ? c->tls->domain : NULL;
-  return (struct tl_relayed){.identity = verified_now(c) ? c->tls->identity : NULL,
+  const struct tl_tls_domain *d = tl_conn_domain(c);
+  return (struct tl_relayed){.identity = tl_conn_verified(c),
                              .allow_cn = d && d->policy.allow_cn,
-                             .dialled = c->outgoing,
+                             .dialled = tl_conn_is_outgoing(c),
                              .check = d ? d->policy.check_from : TL_CHECK_FROM_OFF};
 }
 
@@ -413,15 +412,18 @@ void tl_source_exit(struct tl_proxy *p) {
 
 void tl_source_describe(struct tl_net *n, struct tl_conn *c, struct tl_conn_info *out) {
   struct tl_proxy *p = tl_proxy_of(n);
-  const struct tl_source *s = c->source;
-  bool current = p->net.view && is_current(s, p->net.view) && s->verified == verified_now(c);
-  out->trust = verified_now(c) ? "verified" : c->tls ? "encrypted, not authenticated" : "clear";
+  const struct tl_source *s = tl_conn_owner(c)->source;
+  bool current =
+      p->net.view && is_current(s, p->net.view) && s->verified == (tl_conn_verified(c) != NULL);
+  out->trust = tl_conn_verified(c) ? "verified"
+               : tl_conn_tls(c)    ? "encrypted, not authenticated"
+                                   : "clear";
   /* Sources of silent connections are worked out for a few only: a worker has other things to
    * do. */
   struct tl_source_table *t = table_of(p);
   if (t && t->describe_ms != n->now_ms) t->describe_left = DESCRIBE_MAX;
   if (t) t->describe_ms = n->now_ms;
-  if (!current && p->net.view && c->state == TL_CONN_OPEN && t && t->describe_left) {
+  if (!current && p->net.view && tl_conn_is_open(c) && t && t->describe_left) {
     t->describe_left--;
     s = of_conn(p, c);
     current = s != NULL;

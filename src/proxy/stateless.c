@@ -32,7 +32,7 @@ static void write_branch(const struct tl_req *req, const struct tl_flow *flow,
     tl_token_unanswered(p, req->key, from, x->branch);
     return;
   }
-  if (c) to.addr = c->peer;
+  if (c) to.addr = *tl_conn_peer(c);
   struct tl_via below = m->via;
   size_t used;
   if (x->below.p != m->via.whole.p && tl_via_parse(x->below, &below, &used)) below = m->via;
@@ -60,7 +60,7 @@ static int send_stateless(const struct tl_req *req, const struct tl_target *t, b
   int rc =
       t ? tl_outbound_open(p, plan, t, false, &flow, &c) : tl_outbound_flow(p, plan, &flow, &c);
   if (rc) return rc;
-  *out_sure = !c || c->state == TL_CONN_OPEN;
+  *out_sure = !c || tl_conn_is_open(c);
   rc = tl_request_edit(p, &e, req->m, plan, t, req->origin.from, &flow, room, &x);
   if (rc == TL_OK) rc = tl_outbound_fits_target(p, plan, t, &e, req->body);
   if (rc) return rc;
@@ -113,7 +113,7 @@ bool tl_stateless_response(struct tl_proxy *p, const struct tl_flow *from, const
   struct tl_addr to;
   struct tl_conn *c = tl_conn_get(&p->net, conn);
   if (tl_top_via_below(m, &v) || !answers_passage(p, from, m, &v, conn)) return false;
-  struct tl_flow back = {.transport = c ? (enum tl_transport)c->transport : TL_UDP, .conn = conn};
+  struct tl_flow back = {.transport = c ? tl_conn_transport(c) : TL_UDP, .conn = conn};
   int rc = tl_top_via_drop(&e, m);
   if (rc == TL_OK && c && !tl_outbound_fits_back(p, &back, &e, body)) return true;
   if (rc == TL_OK && conn) {

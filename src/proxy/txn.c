@@ -124,7 +124,7 @@ static void uncount_txn(struct tl_txn *txn) {
   if (!txn->counted) return;
   txn->counted = false;
   struct tl_conn *c = tl_conn_get(&txn->proxy->net, txn->counted_conn);
-  if (c) tl_conn_settled(c);
+  if (c) tl_conn_release_request(c);
   txn->proxy->txns->n--;
   if (txn->share < TL_SHARES) txn->proxy->txns->shares[txn->share]--;
   tl_count_sub(tl_proxy_counters(txn->proxy), TL_C_TXN_NOW, 1);
@@ -205,7 +205,7 @@ struct tl_txn *tl_txn_new(const struct tl_req *req) {
   txn->view = tl_view_ref(p->net.view);
   struct tl_conn *c = tl_conn_get(&p->net, from->conn);
   if (c) {
-    c->n_open_requests++;
+    tl_conn_hold_request(c);
     txn->counted_conn = from->conn;
   }
   txn->counted = true;

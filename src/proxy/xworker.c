@@ -26,7 +26,7 @@ static void do_send(struct tl_proxy *p, struct tl_xw_send *s) {
   bool response = s->len > 8 && memcmp(s->data, "SIP/2.0 ", 8) == 0;
   if (c && s->alias && !tl_alias_stands(c)) c = NULL;
   if (c && !response && tl_conn_half_closed(c)) c = NULL;
-  if (c && s->slot != UINT32_MAX) c->shared = true;
+  if (c && s->slot != UINT32_MAX) tl_conn_share(c);
   if (c && tl_conn_send(c, s->data, s->len) == TL_OK) {
     if (response && s->data[8] > '1') tl_conn_answered(c);
     free(s);

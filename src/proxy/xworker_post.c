@@ -61,7 +61,7 @@ bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_origin *
   }
   /* The branch may move to this connection and must then be told of its end. */
   struct tl_conn *c = m->is_request ? NULL : tl_conn_get(&p->net, from->conn);
-  if (c) c->shared = true;
+  if (c) tl_conn_share(c);
   r->by.mail.kind = &tl_xw_message_kind;
   r->from = *from;
   tell_sender(origin, r);
@@ -118,14 +118,13 @@ int tl_xw_send_edit(struct tl_proxy *p, tl_conn_id id, const struct tl_edit *e,
 }
 
 void tl_xw_conn_gone(struct tl_proxy *p, const struct tl_conn *c, int rc) {
-  struct tl_identity *id = c->tls && c->tls->peer_verified ? c->tls->identity : NULL;
-  if (!c->shared) return;
+  struct tl_identity *id = tl_conn_verified(c);
+  if (!tl_conn_is_shared(c)) return;
   for (unsigned i = 0; i < p->th.rt->n_worker; i++) {
     struct tl_xw_gone *g = i == p->th.index ? NULL : malloc(sizeof(*g));
     if (!g) continue;
     g->by.mail.kind = &tl_xw_gone_kind;
-    g->was = (struct tl_flow){
-        .transport = (enum tl_transport)c->transport, .addr = c->peer, .conn = tl_conn_id_of(c)};
+    g->was = tl_conn_flow(c);
     g->by.identity = id ? tl_identity_ref(id) : NULL;
     g->rc = rc;
     tl_xw_post_or_free(p, i, &g->by.mail, 0);

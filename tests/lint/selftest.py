@@ -128,6 +128,15 @@ class Tree(unittest.TestCase):
         self.write("src/base/low.c", '#include "tieline/high.h"\n' + FILES["src/base/low.c"])
         self.found("src/base/low.c:1: base must not use net (tieline/high.h)")
 
+    def test_a_private_header_stays_in_its_room_unless_it_is_lent(self):
+        self.write("src/base/own.h", "#pragma once\n")
+        self.write("src/base/high.c", '#include "base/own.h"\n')
+        self.found()
+        self.write("src/net/curious.c", '#include "base/own.h"\n')
+        self.found("src/net/curious.c:1: base/own.h is private to base")
+        self.write("tests/lint/rooms", "lent base/own.h\n", "a")
+        self.found()
+
     def test_a_promise_that_another_room_keeps(self):
         self.write("src/base/low.c", "const int tl_table[] = {1};\n")
         self.write("src/net/low.c", "int tl_low(void) { return 1; }\n")

@@ -39,7 +39,7 @@ class Rooms:
     """The table `rooms`, and what in the tree contradicts it."""
 
     def __init__(self):
-        self.may, self.header, self.only, self.without = {}, {}, {}, {}
+        self.may, self.header, self.only, self.without, self.lent = {}, {}, {}, {}, {}
         self.bad_rows = []
         for row in rows("rooms"):
             self.take_row(row.replace(":", " ").split(), row)
@@ -51,6 +51,8 @@ class Rooms:
             table, key, value = self.header, "include/tieline/" + word[1], word[2]
         elif word[0] == "only" and len(word) == 3:
             table, key, value = self.only, word[2], word[1]
+        elif word[0] == "lent" and len(word) == 2:
+            table, key, value = self.lent, "src/" + word[1], word[1].split("/")[0]
         elif word[0] == "without" and len(word) > 2:
             table, key, value = self.without, word[1], word[2:]
         else:
@@ -82,7 +84,7 @@ class Rooms:
 
     def row_faults(self):
         yield from self.bad_rows
-        for path, room in self.header.items():
+        for path, room in (self.header | self.lent).items():
             if not os.path.isfile(os.path.join(TREE, path)):
                 yield f"{path} does not exist"
             if room not in self.may:
@@ -110,6 +112,8 @@ class Rooms:
             yield f"{where}: a public header includes the private {target}"
         elif self.of(target) not in self.may[room]:
             yield f"{where}: {room} must not use {self.of(target)} ({name})"
+        elif self.of(target) != room and target.startswith("src/") and target not in self.lent:
+            yield f"{where}: {name} is private to {self.of(target)}"
 
     def promise_faults(self):
         """What a header declares must be defined in the header's room: a definition elsewhere is a

@@ -233,8 +233,10 @@ Test(mail_drop, message_for_another_worker_with_its_senders_certificate) {
 
 Test(mail_drop, bytes_and_the_news_of_a_connections_end) {
   two_workers();
-  struct tl_conn_tls tls = {.identity = identity, .peer_verified = true};
-  struct tl_conn c = {.net = &px.net, .tls = &tls, .shared = true, .transport = TL_TLS};
+  struct tl_conn_tls tls = {.facts = {.identity = identity, .peer_verified = true}};
+  struct tl_conn c = {.net = &px.net,
+                      .view = {.tls = &tls.facts, .alias.shared = true, .transport = TL_TLS},
+                      .kept.tls = &tls};
   cr_expect_eq(tl_xw_send(&px, (tl_conn_id)2 << 56, "x", 1), 0);
   tl_xw_conn_gone(&px, &c, TL_ECLOSED);
   cr_expect_eq(identity->refs, 2);
@@ -244,8 +246,10 @@ Test(mail_drop, bytes_and_the_news_of_a_connections_end) {
 Test(mail_drop, alias_of_another_worker) {
   two_workers();
   struct tl_conn_tls tls = {
-      .identity = identity, .domain = domain, .peer_verified = true, .server = true};
-  struct tl_conn c = {.net = &px.net, .tls = &tls, .transport = TL_TLS, .state = TL_CONN_OPEN};
+      .facts = {.identity = identity, .domain = domain, .peer_verified = true, .server = true}};
+  struct tl_conn c = {.net = &px.net,
+                      .view = {.tls = &tls.facts, .transport = TL_TLS, .state = TL_CONN_OPEN},
+                      .kept.tls = &tls};
   domain->policy.alias = domain->policy.allow_cn = true;
   cr_assert_eq(tl_alias_offer(&c, TL_STR("peer.example"), 5061), 0);
   cr_expect_eq(identity->refs, 2);

@@ -32,7 +32,7 @@ Test(net_conn, item_2_judged_messages_wait_for_the_connection_in_order_and_bound
   int l = listener(&at);
   struct tl_conn_key key = key_of(&at);
   cr_assert_eq(tl_conn_open(rig.net, &key, &c), 0);
-  cr_expect_eq(c->state, TL_CONN_DIALING);
+  cr_expect_eq(c->view.state, TL_CONN_DIALING);
   cr_assert_eq(tl_conn_open(rig.net, &key, &again), 0);
   cr_expect_eq(c, again, "one connection for one key");
   for (unsigned i = 0; i < 50; i++) {
@@ -41,7 +41,7 @@ Test(net_conn, item_2_judged_messages_wait_for_the_connection_in_order_and_bound
   }
   cr_expect_eq(tl_conn_send(c, text, 8), TL_ELIMIT);
   cr_expect_eq(rig_count(TL_C_WAIT_DIAL), 50);
-  RIG_UNTIL(c->state == TL_CONN_OPEN);
+  RIG_UNTIL(c->view.state == TL_CONN_OPEN);
   int fd = accept(l, NULL, NULL);
   for (unsigned i = 0; i < 50; i++) {
     sprintf(text, "<%06u>", i);
@@ -67,7 +67,7 @@ Test(net_conn, s12_what_waits_for_a_dial_is_bounded_in_bytes) {
   cr_assert_eq(tl_conn_open(rig.net, &key, &c), 0);
   while (n < 100 && tl_conn_send(c, large, sizeof(large)) == 0) n++;
   cr_expect(n >= 3 && n <= 5, "%d messages of 10,000 bytes wait", n);
-  RIG_UNTIL(c->state == TL_CONN_OPEN);
+  RIG_UNTIL(c->view.state == TL_CONN_OPEN);
   int fd = accept(l, NULL, NULL);
   for (int i = 0; i < n; i++) rig_read(fd, got, sizeof(got));
   cr_expect_eq(c->pend_bytes, 0);
@@ -131,7 +131,7 @@ static bool remembered(const struct tl_addr *at) {
   unsigned before = rig.n_closed;
   struct tl_conn *c;
   cr_assert_eq(tl_conn_open(rig.net, &key, &c), 0);
-  RIG_UNTIL(rig.n_closed > before || c->state == TL_CONN_OPEN);
+  RIG_UNTIL(rig.n_closed > before || c->view.state == TL_CONN_OPEN);
   return tl_addr_unreached(rig.net, at);
 }
 
@@ -182,7 +182,7 @@ Test(net_conn, max_connections_hold_both_ways_and_come_free) {
   close(fd[0]);
   RIG_UNTIL(rig.net->n_conn == 2);
   cr_expect_eq(tl_conn_open(rig.net, &key, &out), 0);
-  RIG_UNTIL(out->state == TL_CONN_OPEN);
+  RIG_UNTIL(out->view.state == TL_CONN_OPEN);
   close(fd[1]);
   close(fd[2]);
   close(l);
@@ -213,12 +213,12 @@ Test(net_conn, b13_accepted_tls_connections_serve_no_key) {
   struct tl_record *peer;
   net_begin("");
   int fd = rig_tls(TL_TLS_1_3, TL_AES_128_GCM, 0, &c, &peer);
-  struct tl_conn_key key = {.transport = TL_TLS, .addr = c->peer, .identity = "", .sni = ""};
+  struct tl_conn_key key = {.transport = TL_TLS, .addr = c->view.peer, .identity = "", .sni = ""};
   cr_expect_null(tl_conn_find(rig.net, &key));
   key.transport = TL_TCP;
   cr_expect_null(tl_conn_find(rig.net, &key));
   int plain = rig_connect(&tcp);
-  key.addr = tcp->peer;
+  key.addr = tcp->view.peer;
   cr_expect_eq(tl_conn_find(rig.net, &key), tcp);
   tl_conn_finish(tcp);
   cr_expect_null(tl_conn_find(rig.net, &key));
@@ -234,12 +234,12 @@ Test(net_conn, idle_connections_end_unless_a_transaction_waits_on_them) {
   int waits;
   net_begin("timeouts { idle = 200ms }");
   int fa = rig_connect(&a), fb = rig_connect(&b);
-  b->user = &waits;
+  b->view.owner.user = &waits;
   RIG_UNTIL(rig_count(TL_C_CONN_IDLE) == 1);
   rig_sleep(300);
   cr_expect_eq(rig_count(TL_C_CONN_IDLE), 1);
-  cr_expect_eq(b->state, TL_CONN_OPEN);
-  b->user = NULL;
+  cr_expect_eq(b->view.state, TL_CONN_OPEN);
+  b->view.owner.user = NULL;
   RIG_UNTIL(rig_count(TL_C_CONN_IDLE) == 2);
   close(fa);
   close(fb);
@@ -272,7 +272,7 @@ Test(net_conn, s23_a_half_closed_connection_stays_until_it_is_answered) {
   char reply[8];
   net_begin("");
   int fd = half_closed(&c);
-  struct tl_conn_key key = key_of(&c->peer);
+  struct tl_conn_key key = key_of(&c->view.peer);
   cr_expect_null(tl_conn_find(rig.net, &key), "nothing new is sent on it");
   cr_assert_eq(tl_conn_send(c, "100", 3), 0, "a provisional answer");
   rig_read(fd, reply, 3);
@@ -281,7 +281,7 @@ Test(net_conn, s23_a_half_closed_connection_stays_until_it_is_answered) {
   found = tl_conn_get(rig.net, rig.last_conn);
   cr_assert_eq(found, c);
   cr_assert_eq(tl_conn_send(c, "answer", 6), 0);
-  tl_conn_settled(c);
+  tl_conn_release_request(c);
   rig_read(fd, reply, 6);
   cr_expect_eq(memcmp(reply, "answer", 6), 0);
   rig_read_end(fd);
@@ -358,8 +358,8 @@ Test(net_conn, s23_half_a_message_is_not_kept) {
   RIG_UNTIL(rig_count(TL_C_CONN_HALF_CLOSED) == 1);
   rig_settle();
   cr_expect_eq(rig.n_got, 1);
-  cr_expect(c->state == TL_CONN_OPEN && !c->plain.p && !c->cipher.p && !c->big);
-  tl_conn_settled(c);
+  cr_expect(c->view.state == TL_CONN_OPEN && !c->kept.plain.p && !c->kept.cipher.p && !c->big);
+  tl_conn_release_request(c);
   RIG_UNTIL(rig.net->n_conn == 0);
   close(fd);
   net_end();
@@ -427,7 +427,7 @@ Test(net_conn, item_2_5_a_reload_closes_and_opens_listeners_and_keeps_connection
   struct tl_addr me;
   net_begin("");
   int fd = rig_connect(&c), udp = udp_peer(&me);
-  cr_expect_eq(c->listener, 0);
+  cr_expect_eq(c->view.listener, 0);
   struct tl_udp *old = rig.net->udps;
   cr_expect_eq(tl_udp_listener(rig.net, old), 1);
   rig_reload("", false);
@@ -435,7 +435,7 @@ Test(net_conn, item_2_5_a_reload_closes_and_opens_listeners_and_keeps_connection
   cr_expect_null(rig.net->udps);
   cr_expect_eq(tl_udp_listener(rig.net, old), -1, "asked by what still holds the closed socket");
   cr_expect_eq(tl_udp_send(rig.net, old, &me, "x", 1), TL_ENOTFOUND);
-  cr_expect_eq(c->listener, 0);
+  cr_expect_eq(c->view.listener, 0);
   rig_reload("", true);
   cr_assert_not_null(rig.net->udps);
   cr_expect_eq(tl_udp_send(rig.net, NULL, &me, "x", 1), 0);

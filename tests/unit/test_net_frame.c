@@ -56,15 +56,16 @@ Test(net_frame, cut_in_two_anywhere_it_says_the_same) {
   for (size_t cut = 1; cut < mixed.n; cut++) {
     char pongs[6];
     rig_forget();
-    uint64_t in = c->bytes_in;
+    uint64_t in = c->kept.bytes_in;
     rig_write(fd, mixed.p, cut);
-    RIG_UNTIL(c->bytes_in == in + cut);
+    RIG_UNTIL(c->kept.bytes_in == in + cut);
     rig_write(fd, mixed.p + cut, mixed.n - cut);
-    RIG_UNTIL(c->bytes_in == in + mixed.n);
+    RIG_UNTIL(c->kept.bytes_in == in + mixed.n);
     expect_messages(&mixed, 0);
     rig_read(fd, pongs, sizeof(pongs));
     cr_assert(memcmp(pongs, "\r\n\r\n\r\n", 6) == 0);
-    cr_assert(!c->plain.p || c->plain.n == 0, "%u bytes kept behind the last message", c->plain.n);
+    cr_assert(!c->kept.plain.p || c->kept.plain.n == 0, "%u bytes kept behind the last message",
+              c->kept.plain.n);
   }
   cr_expect(rig_quiet(fd));
   cr_expect_eq(rig_count(TL_C_KEEPALIVE), 3 * (mixed.n - 1));
@@ -79,7 +80,7 @@ Test(net_frame, byte_by_byte_it_says_the_same) {
   make_mixed();
   for (size_t i = 0; i < mixed.n; i++) {
     rig_write(fd, mixed.p + i, 1);
-    RIG_UNTIL(c->bytes_in == i + 1);
+    RIG_UNTIL(c->kept.bytes_in == i + 1);
   }
   expect_messages(&mixed, 0);
   close(fd);
@@ -93,7 +94,7 @@ Test(net_frame, many_messages_in_one_segment_keep_their_order) {
   int fd = rig_connect(&c);
   for (int i = 0; i < 40; i++) put_message(&s, (size_t)i * 13);
   rig_write(fd, s.p, s.n);
-  RIG_UNTIL(c->bytes_in == s.n);
+  RIG_UNTIL(c->kept.bytes_in == s.n);
   expect_messages(&s, 0);
   close(fd);
   net_end();
@@ -137,12 +138,12 @@ Test(net_frame, a_bad_request_with_a_certain_end_is_refused_alone_wherever_it_is
   put_message(&s, 5);
   for (size_t cut = 1; cut < s.n; cut++) {
     char text[16];
-    uint64_t in = c->bytes_in;
+    uint64_t in = c->kept.bytes_in;
     rig_forget();
     rig_write(fd, s.p, cut);
-    RIG_UNTIL(c->bytes_in == in + cut);
+    RIG_UNTIL(c->kept.bytes_in == in + cut);
     rig_write(fd, s.p + cut, s.n - cut);
-    RIG_UNTIL(c->bytes_in == in + s.n || rig.n_closed);
+    RIG_UNTIL(c->kept.bytes_in == in + s.n || rig.n_closed);
     cr_assert_eq(rig.n_closed, 0, "closed when cut at %zu", cut);
     cr_assert_eq(rig.n_bad, cut);
     expect_messages(&s, 0);
@@ -359,11 +360,11 @@ Test(net_frame, s10_one_connection_gets_its_share_of_a_turn) {
     sent += (size_t)k; /* all that fits lies there before the first turn */
   rig_write(quiet, m, one);
   uint64_t before = rig.net->turn;
-  RIG_UNTIL(rig.n_got && other->msgs_in == 1);
+  RIG_UNTIL(rig.n_got && other->kept.msgs_in == 1);
   cr_expect_leq(rig.net->turn - before, 3, "the quiet one waits for the other");
   rig_write(fd, flood + sent, n - sent);
-  RIG_UNTIL(c->msgs_in == count);
-  cr_expect_eq(c->bytes_in, n);
+  RIG_UNTIL(c->kept.msgs_in == count);
+  cr_expect_eq(c->kept.bytes_in, n);
   cr_expect(rig.net->later == NULL);
   cr_expect_gt(rig_count(TL_C_CONN_PUT_OFF), 0);
   close(fd);
@@ -378,10 +379,10 @@ Test(net_frame, s10_a_head_is_read_once_for_all_pieces_of_its_body) {
   int fd = rig_connect(&c);
   size_t n = rig_message(m, 1, 4000);
   rig_write(fd, m, n - 4000);
-  RIG_UNTIL(c->bytes_in == n - 4000);
+  RIG_UNTIL(c->kept.bytes_in == n - 4000);
   for (size_t i = n - 4000; i < n; i++) {
     rig_write(fd, m + i, 1);
-    RIG_UNTIL(c->bytes_in == i + 1);
+    RIG_UNTIL(c->kept.bytes_in == i + 1);
   }
   RIG_UNTIL(rig.n_got == 1);
   cr_expect_leq(rig.net->scans, 3, "%llu times", (unsigned long long)rig.net->scans);
@@ -424,7 +425,7 @@ Test(net_frame, nothing_is_handled_behind_the_end_of_a_connection) {
     int fd = rig_connect(&c);
     rig_write(fd, s.p, split ? 20 : s.n);
     if (split) {
-      RIG_UNTIL(c->bytes_in == 20);
+      RIG_UNTIL(c->kept.bytes_in == 20);
       rig_write(fd, s.p + 20, s.n - 20);
     }
     rig_read_end(fd);
@@ -456,9 +457,9 @@ static void write_large(int fd, struct tl_conn *c, size_t piece) {
   for (unsigned i = 0; i < 3; i++)
     for (size_t at = 0; at < large_len[i]; at += piece) {
       size_t n = piece < large_len[i] - at ? piece : large_len[i] - at;
-      uint64_t in = c->bytes_in;
+      uint64_t in = c->kept.bytes_in;
       rig_write(fd, large[i] + at, n);
-      if (piece < 20000) RIG_UNTIL(c->bytes_in >= in + n || rig.n_closed);
+      if (piece < 20000) RIG_UNTIL(c->kept.bytes_in >= in + n || rig.n_closed);
     }
 }
 
@@ -513,9 +514,9 @@ Test(net_frame, stalled_bodies_do_not_take_all_receive_buffers) {
   for (int i = 0; i < 40; i++) {
     stalled[i] = rig_connect(&c);
     for (int k = 0; k < 20; k++) { /* small pieces: each would hold a buffer of its own */
-      uint64_t in = c->bytes_in;
+      uint64_t in = c->kept.bytes_in;
       rig_write(stalled[i], large[1] + (k ? 900 + k * 10 : 0), k ? 10 : 910);
-      RIG_UNTIL(c->bytes_in == in + (k ? 10 : 910));
+      RIG_UNTIL(c->kept.bytes_in == in + (k ? 10 : 910));
     }
   }
   cr_expect_leq(rig.net->bufs.out, 9);

@@ -175,7 +175,7 @@ uint64_t rig_count(enum tl_counter id) { return tl_count_get(rig.net->counters, 
 static struct tl_conn *with_fd(int fd) {
   for (uint32_t i = 0; i < rig.net->slots.n; i++) {
     struct tl_conn *c = rig.net->slots.at[i].object;
-    if (c && c->fd == fd) return c;
+    if (c && c->kept.fd == fd) return c;
   }
   return NULL;
 }
@@ -192,7 +192,7 @@ int rig_connect(struct tl_conn **out_c) {
   *out_c = NULL;
   for (uint32_t i = 0; i < rig.net->slots.n; i++) {
     struct tl_conn *c = rig.net->slots.at[i].object;
-    if (c && tl_addr_eq(&c->peer, &me)) *out_c = c;
+    if (c && tl_addr_eq(&c->view.peer, &me)) *out_c = c;
   }
   cr_assert_not_null(*out_c);
   fcntl(fd, F_SETFL, O_NONBLOCK);

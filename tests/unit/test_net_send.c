@@ -29,7 +29,7 @@ Test(net_send, all_of_a_turn_leaves_in_one_send_and_in_order) {
   rig_settle();
   cr_expect_eq(rig_count(TL_C_SENDS) - sends, 1);
   cr_expect_eq(rig_count(TL_C_SENDQ_BYTES), 0);
-  cr_expect_eq(c->msgs_out, 1000);
+  cr_expect_eq(c->kept.msgs_out, 1000);
   close(fd);
   net_end();
 }
@@ -53,7 +53,7 @@ Test(net_send, messages_of_any_size_keep_their_bytes) {
 
 static void small_buffers(struct tl_conn *c, int fd) {
   int n = 32768; /* with less the kernel waits for probes */
-  setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &n, sizeof(n));
+  setsockopt(c->kept.fd, SOL_SOCKET, SO_SNDBUF, &n, sizeof(n));
   setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &n, sizeof(n));
 }
 
@@ -74,8 +74,8 @@ static void pass_on(struct rig *r, struct tl_conn *c, const struct tl_msg *m) {
 
 /* As if MS had passed since the queue went over send_buffer. */
 static void over_for(struct tl_conn *c, uint64_t ms) {
-  cr_assert(c->out.over_ms, "it is not over send_buffer");
-  c->out.over_ms -= ms;
+  cr_assert(c->kept.out.over_ms, "it is not over send_buffer");
+  c->kept.out.over_ms -= ms;
 }
 
 Test(net_send, s8_a_slow_reader_delays_nobody_else) {
@@ -89,17 +89,18 @@ Test(net_send, s8_a_slow_reader_delays_nobody_else) {
   uint32_t most = 0;
   for (int i = 0; i < 6000; i++) {
     rig_write(in, one, n);
-    if (slow_one->out.bytes > most) most = slow_one->out.bytes;
+    if (slow_one->kept.out.bytes > most) most = slow_one->kept.out.bytes;
     if (i % 100) continue;
     rig_write(in, other, k);
-    RIG_UNTIL(brisk_one->msgs_out == (uint64_t)i / 100 + 1 && !brisk_one->out.bytes);
+    RIG_UNTIL(brisk_one->kept.msgs_out == (uint64_t)i / 100 + 1 && !brisk_one->kept.out.bytes);
   }
   rig_settle();
   cr_expect_eq(rig_count(TL_C_CONN_PAUSED), 0);
   cr_expect_gt(n_refused, 0);
   cr_expect_eq(rig_count(TL_C_DROP_QUEUE_FULL), n_refused, "each refusal is counted");
   cr_expect_leq(most, 8 * 64 * 1024 + 64 * 1024, "%u bytes queued", most);
-  cr_expect_eq(slow_one->state, TL_CONN_OPEN, "requests have other targets: no reason to reset");
+  cr_expect_eq(slow_one->view.state, TL_CONN_OPEN,
+               "requests have other targets: no reason to reset");
   close(in);
   close(out);
   close(brisk);
@@ -112,14 +113,14 @@ Test(net_send, s8_a_burst_passes_and_loses_nothing) {
   int fd = rig_connect(&c);
   small_buffers(c, fd);
   for (unsigned i = 0; i < 48000; i++) cr_assert_eq(tl_conn_send(c, text, numbered(i)), 0);
-  cr_expect_gt(c->out.bytes, 6 * 64 * 1024);
+  cr_expect_gt(c->kept.out.bytes, 6 * 64 * 1024);
   for (unsigned i = 0; i < 48000; i++) {
     rig_read(fd, back, 10);
     numbered(i);
     cr_assert(memcmp(back, text, 10) == 0, "%u", i);
   }
   rig_settle();
-  cr_expect(!c->out.over_ms && !c->out.queued_ms, "the next one is a burst of its own");
+  cr_expect(!c->kept.out.over_ms && !c->kept.out.queued_ms, "the next one is a burst of its own");
   cr_expect_eq(rig_count(TL_C_CONN_SLOW), 0);
   close(fd);
   net_end();
@@ -136,7 +137,7 @@ Test(net_send, s8_what_stays_over_send_buffer_is_no_burst) {
   over_for(c, 200);
   cr_expect_eq(tl_conn_send(c, text, 1000), TL_ELIMIT);
   rig_settle();
-  cr_expect_eq(c->state, TL_CONN_OPEN, "a request was refused: others are served on");
+  cr_expect_eq(c->view.state, TL_CONN_OPEN, "a request was refused: others are served on");
   rig_read(fd, back, 151000);
   rig_settle();
   cr_expect_eq(tl_conn_send(c, text, 1000), 0, "it has caught up");
@@ -188,10 +189,11 @@ Test(net_send, s8_a_peer_that_drips_is_reset_and_one_at_the_least_rate_is_not) {
     rig_sleep(20);
     rig_read(fd, back, kind[i].reads);
     rig_settle();
-    for (int k = 0; k < 3 && c->state == TL_CONN_OPEN; k++) {
+    for (int k = 0; k < 3 && c->view.state == TL_CONN_OPEN; k++) {
       c->progress_ms = rig.net->now_ms; /* not stuck */
-      if (k == 0 && c->out.window_ms)
-        c->out.window_ms -= 20000, c->out.queued_ms -= 20000; /* as if that had been passed */
+      if (k == 0 && c->kept.out.window_ms)
+        c->kept.out.window_ms -= 20000,
+            c->kept.out.queued_ms -= 20000; /* as if that had been passed */
       tl_timer_start(&rig.net->wheel, &c->timer, 0);
       rig_sleep(20);
       if (rig.n_closed) break;
@@ -225,8 +227,9 @@ Test(net_send, a_peer_that_does_not_read_its_answers_is_paused) {
       sent += (size_t)k;
     rig_turn();
   }
-  cr_expect(a->paused);
-  cr_expect_lt(a->out.bytes, 64 * 1024 + 3 * 16384 / (uint32_t)n * 2000, "%u", a->out.bytes);
+  cr_expect(a->rx.paused);
+  cr_expect_lt(a->kept.out.bytes, 64 * 1024 + 3 * 16384 / (uint32_t)n * 2000, "%u",
+               a->kept.out.bytes);
   cr_expect_eq(rig_count(TL_C_DROP_QUEUE_FULL), 0);
   rig_write(other, ask, n);
   rig_read(other, back, 2000);
@@ -290,7 +293,7 @@ Test(net_send, item_2_9_a_stuck_peer_is_reset_and_a_slow_one_is_not) {
   }
   cr_expect_eq(rig_count(TL_C_CONN_STUCK), 1);
   cr_expect_eq(rig.closed_rc, TL_ETIMEOUT);
-  cr_expect_eq(slow->state, TL_CONN_OPEN);
+  cr_expect_eq(slow->view.state, TL_CONN_OPEN);
   close(a);
   close(b);
   net_end();
@@ -348,7 +351,7 @@ Test(net_send, finishing_ends_although_the_peer_never_does) {
   int fd = rig_connect(&c);
   tl_conn_finish(c);
   rig_settle();
-  cr_expect_eq(c->state, TL_CONN_FINISHING);
+  cr_expect_eq(c->view.state, TL_CONN_FINISHING);
   uint64_t from = tl_now_ms();
   RIG_UNTIL(rig.net->n_conn == 0);
   cr_expect_lt(tl_now_ms() - from, 2500);

@@ -77,14 +77,14 @@ Test(net_tls, item_2_6_records_may_be_cut_anywhere) {
     int fd = rig_tls(suites[s].v, suites[s].c, 0, &c, &peer);
     for (unsigned i = 0; i < 3; i++) n += rig_message(plain + n, i, i * 20);
     for (; cut < len; cut += s ? 7 : 1) {
-      uint64_t in = c->bytes_in;
+      uint64_t in = c->kept.bytes_in;
       rig_forget();
       len = seal(peer, TL_CT_DATA, plain, n, 50, wire);
       rig_write(fd, wire, cut);
       rig_turn();
       rig_turn();
       rig_write(fd, wire + cut, len - cut);
-      RIG_UNTIL(c->bytes_in == in + n || rig.n_closed);
+      RIG_UNTIL(c->kept.bytes_in == in + n || rig.n_closed);
       cr_assert_eq(rig.n_closed, 0, "closed when cut at %zu", cut);
       cr_assert_eq(rig.n_got, 3);
       cr_assert(rig.got[2].n && memcmp(rig.got[2].p, plain + n - rig.got[2].n, rig.got[2].n) == 0);
@@ -217,7 +217,7 @@ Test(net_tls, s23_half_closed_connections_are_answered) {
       cr_expect(rig_quiet(fd), "nothing ends it before the answer");
       cr_expect_eq(rig.n_got, 1);
       cr_assert_eq(tl_conn_send(c, "answer", 6), 0);
-      tl_conn_settled(c);
+      tl_conn_release_request(c);
       read_plain(fd, peer, "answer", 6);
       expect_alert(fd, peer, 1, TL_ALERT_CLOSE_NOTIFY);
       rig_read_end(fd);
@@ -296,7 +296,7 @@ Test(net_tls, f3_the_alert_comes_behind_what_was_queued) {
   size_t n = 0;
   net_begin("");
   int fd = rig_tls(TL_TLS_1_3, TL_AES_128_GCM, 0, &c, &peer);
-  while (!c->send_busy || c->out.bytes < 100000) {
+  while (!c->tx.busy || c->kept.out.bytes < 100000) {
     cr_assert_eq(tl_conn_send(c, plain, 20000), 0);
     n += 20000;
     rig_turn();
@@ -368,7 +368,7 @@ Test(net_tls, s22_data_between_the_parts_of_a_control_message_is_refused) {
     size_t n = rig_message(plain, 1, 20000), at = in_body ? 8000 : 0;
     if (in_body) {
       rig_write(fd, wire, seal(peer, TL_CT_DATA, plain, at, 4000, wire));
-      RIG_UNTIL(c->bytes_in == at);
+      RIG_UNTIL(c->kept.bytes_in == at);
     }
     rig_write(fd, wire, seal(peer, cases[i / 2].type, cases[i / 2].p, cases[i / 2].n, 100, wire));
     rig_write(fd, wire, seal(peer, TL_CT_DATA, plain + at, cases[i / 2].data, n, wire));
@@ -395,7 +395,7 @@ Test(net_tls, s22_empty_records_are_bounded_and_count) {
       for (int i = 0; i < 32; i++) rig_write(fd, wire, seal(peer, TL_CT_DATA, "", 0, 1, wire));
       rig_write(fd, wire, seal(peer, TL_CT_DATA, plain, n, 1000, wire));
       RIG_UNTIL(rig.n_got == round);
-      cr_expect_eq(c->tls->empty_records, 32 * round);
+      cr_expect_eq(c->kept.tls->empty_records, 32 * round);
     }
     for (int i = 0; i < 33; i++) rig_write(fd, wire, seal(peer, TL_CT_DATA, "", 0, 1, wire));
     expect_alert(fd, peer, 2, TL_ALERT_UNEXPECTED_MESSAGE);
@@ -416,7 +416,7 @@ Test(net_tls, s7_a_wish_to_renegotiate_ends_nothing) {
   for (int server = 0; server < 2; server++) {
     net_begin("");
     int fd = rig_tls(TL_TLS_1_2, TL_AES_128_GCM, 0, &c, &peer);
-    c->tls->server = server;
+    c->kept.tls->facts.server = server;
     size_t n = rig_message(plain, 1, 10);
     for (unsigned round = 1; round <= 5; round++) {
       rig_write(fd, wire,
@@ -470,7 +470,7 @@ Test(net_tls, f1_key_updates_are_limited_by_rate) {
   for (int minute = 0; minute < 15; minute++) {
     some_key_updates(fd, peer, 80);
     cr_assert_eq(rig.n_closed, 0, "minute %d", minute);
-    c->tls->key_updates_since_ms -= 60000;
+    c->kept.tls->key_updates_since_ms -= 60000;
   }
   cr_expect_eq(rig_count(TL_C_REC_KEYUPDATE), 1200);
   some_key_updates(fd, peer, 101);
@@ -489,9 +489,9 @@ Test(net_tls, a_spent_key_ends_the_connection_with_the_turn) {
   struct tl_record *peer;
   net_begin("");
   int fd = rig_tls(TL_TLS_1_2, TL_AES_128_GCM, 0, &c, &peer);
-  tl_record_free(c->tls->record);
+  tl_record_free(c->kept.tls->record);
   keys.tx.seq = TL_GCM_RECORDS_MAX - 1;
-  cr_assert_eq(tl_record_new(&keys, 0, &c->tls->record), 0);
+  cr_assert_eq(tl_record_new(&keys, 0, &c->kept.tls->record), 0);
   int rc = tl_conn_send(c, plain, 60000);
   cr_expect_eq(rc, TL_ELIMIT);
   cr_expect_eq(rig.n_closed, 0, "not from within the send");
@@ -508,7 +508,7 @@ Test(net_tls, a_spent_key_ends_the_connection_with_the_turn) {
 static void few_records(struct tl_conn *c) {
   static struct tl_tls_domain low;
   low = (struct tl_tls_domain){.refs = 10, .name = (char[]){"low"}, .policy.max_records = 64};
-  c->tls->domain = &low;
+  c->kept.tls->facts.domain = &low;
 }
 
 static void send_one(int fd, struct tl_conn *c, struct tl_record *peer, int times) {
@@ -537,11 +537,11 @@ Test(net_tls, b18_f1_a_worn_key_of_tls_1_2_retires_its_connection) {
   int fd = rig_tls(TL_TLS_1_2, TL_AES_256_GCM, 0, &c, &peer);
   few_records(c);
   send_one(fd, c, peer, 31);
-  cr_expect_not(c->retired);
+  cr_expect_not(c->life.retired);
   send_one(fd, c, peer, 1);
-  cr_expect(c->retired);
+  cr_expect(c->life.retired);
   cr_expect_eq(rig_count(TL_C_CONN_WORN), 1);
-  cr_expect_eq(c->state, (int)TL_CONN_OPEN);
+  cr_expect_eq(c->view.state, (int)TL_CONN_OPEN);
   send_one(fd, c, peer, 23);
   cr_expect_eq(rig.n_closed, 0);
   cr_assert_eq(tl_conn_send(c, "last", 4), 0);
@@ -564,11 +564,11 @@ Test(net_tls, s7_max_records_end_no_call_that_is_set_up) {
     few_records(c);
     c->n_open_requests = 1; /* a request without its final response */
     send_one(fd, c, peer, 90);
-    cr_expect(c->retired && rig.n_closed == 0);
+    cr_expect(c->life.retired && rig.n_closed == 0);
     if (late == 1) { /* it never comes */
       c->retired_ms -= rig.net->view->conf->timeouts.call_setup_max;
     } else {
-      tl_conn_settled(c);
+      tl_conn_release_request(c);
       send_one(fd, c, peer, 2);
       cr_expect_eq(rig.n_closed, 0, "the ACK is still to come");
       c->answered_ms -= 3000;
@@ -608,7 +608,7 @@ Test(net_tls, b18_f1_a_worn_key_of_tls_1_3_is_changed) {
   key_update(fd, peer, false);
   receive_one(fd, peer, 31);
   send_one(fd, c, peer, 1);
-  cr_expect_not(c->retired, "it did as asked");
+  cr_expect_not(c->life.retired, "it did as asked");
   cr_expect_eq(rig_count(TL_C_CONN_WORN), 0);
   tl_record_free(peer);
   close(fd);
@@ -628,11 +628,11 @@ Test(net_tls, b18_f1_a_peer_that_keeps_its_worn_key_is_left) {
     receive_one(fd, peer, 47);
     tl_conn_mark(c);
     rig_settle();
-    cr_expect_not(c->retired);
+    cr_expect_not(c->life.retired);
     receive_one(fd, peer, 1);
     tl_conn_mark(c);
     rig_settle();
-    cr_expect_eq((int)c->retired, i == 0);
+    cr_expect_eq((int)c->life.retired, i == 0);
     cr_expect_eq(rig_count(TL_C_CONN_WORN), i == 0);
     cr_expect_eq(rig_count(TL_C_REC_KEYUPDATE_SENT), i == 0);
     tl_record_free(peer);

@@ -25,9 +25,9 @@ static size_t message(size_t body) {
 }
 
 static void send_part(struct tl_conn *c, int fd, const char *p, size_t n) {
-  const uint64_t in = c->bytes_in;
+  const uint64_t in = c->kept.bytes_in;
   rig_write(fd, p, n);
-  RIG_UNTIL(c->bytes_in == in + n);
+  RIG_UNTIL(c->kept.bytes_in == in + n);
 }
 
 Test(net_unfinished, s13_a_byte_now_and_then_extends_nothing) {
@@ -37,7 +37,7 @@ Test(net_unfinished, s13_a_byte_now_and_then_extends_nothing) {
   message(100000);
   for (unsigned i = 0; i < 59; i++) {
     send_part(c, fd, text + i, 1);
-    cr_assert(c->begun);
+    cr_assert(c->rx.begun);
     c->begun_ms -= HOUR / 60;
     rig_turn();
     cr_assert_eq(rig_count(TL_C_CONN_MESSAGE_TIMEOUT), 0, "byte %u", i);
@@ -72,7 +72,7 @@ Test(net_unfinished, s13_every_part_of_a_message_has_its_time) {
     const size_t head = message(row[i].body);
     send_part(c, fd, text, (row[i].of_head ? row[i].of_head : head) + row[i].of_body);
     rig_turn();
-    cr_assert(c->begun, "%s", row[i].what);
+    cr_assert(c->rx.begun, "%s", row[i].what);
     cr_assert_eq(rig_count(TL_C_CONN_MESSAGE_TIMEOUT), 0, "%s", row[i].what);
     c->begun_ms -= HOUR;
     rig_turn();
@@ -96,13 +96,13 @@ Test(net_unfinished, s13_each_message_has_its_own_time) {
     c->begun_ms -= HOUR / 2;
     memmove(text + n, text, half);
     send_part(c, fd, text + half, n);
-    cr_assert(c->begun);
+    cr_assert(c->rx.begun);
     rig_turn();
   }
   cr_expect_eq(rig_count(TL_C_CONN_MESSAGE_TIMEOUT), 0);
   cr_expect_eq(rig_count(TL_C_UNFINISHED_BYTES), c->begun_bytes);
   send_part(c, fd, text + half, n - half);
-  cr_expect(!c->begun);
+  cr_expect(!c->rx.begun);
   cr_expect_eq(rig_count(TL_C_UNFINISHED_BYTES), 0);
   close(fd);
   net_end();
@@ -114,11 +114,11 @@ Test(net_unfinished, s13_who_waits_for_us_is_not_late) {
   int fd = rig_connect(&c);
   message(1000);
   send_part(c, fd, text, 500);
-  c->paused = true;
+  c->rx.paused = true;
   c->begun_ms -= 2 * HOUR;
   rig_turn();
   cr_expect_eq(rig_count(TL_C_CONN_MESSAGE_TIMEOUT), 0);
-  c->paused = false;
+  c->rx.paused = false;
   send_part(c, fd, text + 500, strlen(text) - 500);
   cr_expect_eq(rig.n_got, 1);
   close(fd);
@@ -147,7 +147,7 @@ Test(net_unfinished, s13_at_the_bound_the_oldest_goes) {
   cr_expect_eq(rig.n_got, 1);
   for (unsigned i = 0; i < SENDERS; i++) {
     if (i < gone) rig_read_end(fd[i]);
-    cr_expect(i < gone || tl_conn_live(c[i]), "%u", i);
+    cr_expect(i < gone || tl_conn_is_live(c[i]), "%u", i);
     close(fd[i]);
   }
   close(last);
