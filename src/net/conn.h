@@ -111,7 +111,7 @@ struct tl_conn_kept {
  * doomed ends reading at once, wherever in a buffer that is; broken waits for the end of the turn,
  * because callers may hold pointers that the end would free. "kept" survives a hand-over.
  */
-struct tl_conn_rx {         /* recv.c, unfinished.c, park.c; paused: send.c, too */
+struct tl_conn_rx {         /* recv.c, stream.c, unfinished.c, park.c */
   bool armed : 1,           /* a receive is in the kernel */
       cancelled : 1,        /* and it has been asked to end */
       paused : 1,           /* nothing is read until the peer has read its answers */

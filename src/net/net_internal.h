@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Between the files of src/net: net.c (loop), conn.c (life of a connection),
- * recv.c (records and framing), big.c (large bodies), send.c, udp.c, accept.c.
+ * recv.c (receiving, records), stream.c (framing), big.c (large bodies), send.c, udp.c, accept.c.
  *
  * Ownership, Threads, Errors: as in tieline/net.h.
  */
@@ -124,6 +124,22 @@ void tl_conn_post_hs_end(struct tl_conn_tls *t);
 int tl_park_ask(struct tl_conn *c);
 void tl_conn_unpark(struct tl_conn *c);
 
+/* How the plaintext of a connection becomes messages, by enum tl_framing of its transport. */
+struct tl_framer {
+  /* N bytes at P, in receive buffer BUF or, if that is -1, in memory valid for this call only. What
+   * is unfinished is kept with C; whole messages are passed on by tl_recv_deliver. */
+  void (*take)(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf);
+};
+
+/* stream.c */
+extern const struct tl_framer tl_stream_framer;
+void tl_recv_bad(struct tl_conn *c, const struct tl_scan_error *err, bool answerable);
+void tl_recv_deliver(struct tl_conn *c, const struct tl_msg *m, const struct tl_body *b);
+
+/* stash.c */
+int tl_stash_put(struct tl_net *n, struct tl_stash *s, const uint8_t *p, size_t len);
+void tl_stash_drop(struct tl_net *n, struct tl_stash *s);
+
 /* recv.c */
 void tl_recv_arm(struct tl_conn *c);
 void tl_recv_done(struct tl_op *op, int res, uint32_t flags);
@@ -131,11 +147,8 @@ void tl_recv_held(struct tl_conn *c); /* no longer paused: handles the held byte
 void tl_recv_later(
     struct tl_net *n); /* a turn begins: connections that had used up their share go on */
 void tl_recv_forget(struct tl_conn *c);
+/* Plaintext of C: counted, and given to the framer of its transport. */
 void tl_recv_plain(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf);
-void tl_recv_bad(struct tl_conn *c, const struct tl_scan_error *err, bool answerable);
-int tl_stash_put(struct tl_net *n, struct tl_stash *s, const uint8_t *p, size_t len);
-void tl_stash_drop(struct tl_net *n, struct tl_stash *s);
-void tl_recv_deliver(struct tl_conn *c, const struct tl_msg *m, const struct tl_body *b);
 
 /* big.c: collects a message with a large body, without copying where possible */
 int tl_big_begin(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool from_stash,
