@@ -104,9 +104,8 @@ static void each_list(const struct tl_tls_domain *d, list_fn fn, void *arg) {
 }
 
 static void check_peers(struct tl_expiry *e, const struct tl_ledger *l) {
-  for (uint32_t i = 0; l->known && i <= l->known_mask; i++)
-    for (const struct tl_known *k = l->known[i]; k; k = k->next)
-      if (k->n) log_expiry(e, "a peer", k->subject, k->domain, k->not_after, k->chain_sha256);
+  for (const struct tl_known *k = NULL; (k = tl_known_next(l, k));)
+    if (k->n) log_expiry(e, "a peer", k->subject, k->domain, k->not_after, k->chain_sha256);
 }
 
 void tl_expiry_check(struct tl_control *c, const struct tl_conf *conf) {
@@ -161,9 +160,8 @@ json_t *tl_expiry_gauges(struct tl_control *c) {
     tl_tls_domain_authorities(conf->domain[i], authority_sooner, &authority);
     each_list(conf->domain[i], list_sooner, &list);
   }
-  for (uint32_t i = 0; l && l->known && i <= l->known_mask; i++)
-    for (const struct tl_known *k = l->known[i]; k; k = k->next)
-      if (k->n) keep_sooner(&peer, k->not_after);
+  for (const struct tl_known *k = NULL; l && (k = tl_known_next(l, k));)
+    if (k->n) keep_sooner(&peer, k->not_after);
   keep_sooner(&peer, (time_t)atomic_load(&c->rt->next_expiry));
   tl_conf_unref(conf);
   return json_pack("{s:o, s:o, s:o, s:o}", "own_certificate_s", seconds_left(own), "authority_s",

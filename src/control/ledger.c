@@ -230,7 +230,7 @@ static void log_end(const struct tl_ledger *l) {
   if (!n[0] && !n[1] && !n[2]) return;
   TL_LOG(TL_LOG_INFO, "The connections were compared with the present configuration.",
          TL_FI("passed", n[TL_DIRECTIVE_PASS]), TL_FI("closed", n[TL_DIRECTIVE_CLOSE]),
-         TL_FI("retiring", n[TL_DIRECTIVE_RETIRE]), TL_FI("chains", l->n_known),
+         TL_FI("retiring", n[TL_DIRECTIVE_RETIRE]), TL_FI("chains", l->known.n),
          TL_FI("took_ms", tl_now_ms() - l->started_ms));
 }
 

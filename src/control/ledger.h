@@ -14,12 +14,13 @@
 
 #include "control/control_internal.h"
 #include "tieline/audit.h"
+#include "tieline/hash_table.h"
 
 #define TL_LEDGER_MS 2000 /* for a worker to answer */
 
 /* One chain under one domain, role and name; by value, so that it outlives the run. */
 struct tl_known {
-  struct tl_known *next;
+  struct tl_hash_node node;
   uint8_t chain_sha256[32]; /* zero: no certificate */
   char *domain, *name, *subject, *serial;
   bool server;
@@ -67,9 +68,7 @@ struct tl_ledger {
   struct tl_ledger_item *item;
   size_t n_item, cap_item, at;
   uint32_t *index, mask;
-  struct tl_known **known;
-  uint32_t known_mask;
-  size_t n_known;
+  struct tl_hash_table known; /* of struct tl_known */
   struct tl_drained *drained;
   struct tl_ledger_wait *waiting, *waiting_next;
 };
@@ -100,6 +99,8 @@ bool tl_ledger_judge(struct tl_control *c, struct tl_ledger_item *it, struct tl_
 /* Updates the known chains from the items of an audit. */
 void tl_ledger_know(struct tl_ledger *l);
 void tl_ledger_forget(struct tl_ledger *l);
+/* All of them: the one behind K, NULL for the first. */
+struct tl_known *tl_known_next(const struct tl_ledger *l, const struct tl_known *k);
 /* Completes RESULT of a reload: the outcome for the connections of each domain. */
 void tl_ledger_complete(const struct tl_ledger *l, json_t *result);
 json_t *tl_ledger_list(const struct tl_ledger *l, size_t limit);

@@ -7,16 +7,17 @@
 #include <string.h>
 
 #include "control/ledger.h"
+#include "tieline/container.h"
 #include "tieline/verify.h"
 
 static const char *text_or_empty(const char *s) { return s ? s : ""; }
 
-static uint32_t hash_of(const uint8_t *chain, const char *domain, const char *name, bool server) {
+static uint64_t hash_of(const uint8_t *chain, const char *domain, const char *name, bool server) {
   uint64_t h;
   memcpy(&h, chain, sizeof(h)); /* a digest: as good as random */
   for (const char *p = domain; *p; p++) h = (h ^ (uint8_t)*p) * 0x100000001b3u;
   for (const char *p = name; *p; p++) h = (h ^ (uint8_t)*p) * 0x100000001b3u;
-  return (uint32_t)(h ^ h >> 32) * 2 + server;
+  return (h ^ h >> 32) * 2 + server;
 }
 
 static const uint8_t *chain_of(const struct tl_conn_class *a) {
@@ -24,14 +25,25 @@ static const uint8_t *chain_of(const struct tl_conn_class *a) {
   return a->identity ? a->identity->chain_sha256 : none;
 }
 
+static struct tl_known *known_of(struct tl_hash_node *node) {
+  return node ? tl_container_of(node, struct tl_known, node) : NULL;
+}
+
+struct tl_known *tl_known_next(const struct tl_ledger *l, const struct tl_known *k) {
+  return known_of(tl_hash_walk(&l->known, k ? &k->node : NULL));
+}
+
+static bool is_of(const struct tl_known *k, const struct tl_conn_class *a) {
+  return memcmp(k->chain_sha256, chain_of(a), sizeof(k->chain_sha256)) == 0 &&
+         strcmp(k->domain, a->domain->name) == 0 && strcmp(k->name, text_or_empty(a->name)) == 0 &&
+         k->server == a->server;
+}
+
 static struct tl_known *find_known(const struct tl_ledger *l, const struct tl_conn_class *a) {
-  const uint32_t h = hash_of(chain_of(a), a->domain->name, text_or_empty(a->name), a->server);
-  struct tl_known *k = l->known ? l->known[h & l->known_mask] : NULL;
-  while (k && (memcmp(k->chain_sha256, chain_of(a), sizeof(k->chain_sha256)) != 0 ||
-               strcmp(k->domain, a->domain->name) != 0 ||
-               strcmp(k->name, text_or_empty(a->name)) != 0 || k->server != a->server))
-    k = k->next;
-  return k;
+  const uint64_t h = hash_of(chain_of(a), a->domain->name, text_or_empty(a->name), a->server);
+  struct tl_hash_node *node = tl_hash_first(&l->known, h);
+  while (node && !is_of(known_of(node), a)) node = tl_hash_next(node);
+  return known_of(node);
 }
 
 static void known_free(struct tl_known *k) {
@@ -62,77 +74,42 @@ static struct tl_known *known_new(const struct tl_conn_class *a) {
   return NULL;
 }
 
-/* An empty table for N items. */
-static struct tl_known **table_new(size_t n, uint32_t *out_mask) {
-  uint32_t size = 64;
-  while (size < n) size *= 2;
-  *out_mask = size - 1;
-  return calloc(size, sizeof(struct tl_known *));
+static struct tl_known *add_known(struct tl_ledger *l, const struct tl_conn_class *a) {
+  struct tl_known *k = known_new(a);
+  if (!k ||
+      !tl_hash_add(&l->known, &k->node, hash_of(k->chain_sha256, k->domain, k->name, k->server)))
+    return k;
+  known_free(k);
+  return NULL;
 }
 
-static void insert_known(struct tl_known **t, uint32_t mask, struct tl_known *k) {
-  uint32_t h = hash_of(k->chain_sha256, k->domain, k->name, k->server) & mask;
-  k->next = t[h];
-  t[h] = k;
-}
-
-/* Moves everything from the table into a list. */
-static struct tl_known *take_all(struct tl_ledger *l) {
-  struct tl_known *list = NULL, *k;
-  for (uint32_t i = 0; l->known && i <= l->known_mask; i++)
-    while ((k = l->known[i])) {
-      l->known[i] = k->next;
-      k->next = list;
-      list = k;
-    }
-  return list;
-}
-
-/* Moves everything into a table of the right size, without the chains that have no connection. */
-static void rebuild_table(struct tl_ledger *l) {
-  uint32_t mask;
-  struct tl_known **t = table_new(l->n_item + 1, &mask), *k, *next;
-  if (!t) return;
-  k = take_all(l);
-  free(l->known);
-  l->known = t;
-  l->known_mask = mask;
-  l->n_known = 0;
-  for (; k; k = next) {
-    next = k->next;
-    if (k->n == 0) {
-      known_free(k);
-      continue;
-    }
-    insert_known(t, mask, k);
-    l->n_known++;
+/* Those that have no connection, or ALL. */
+static void drop_known(struct tl_ledger *l, bool all) {
+  for (struct tl_known *k = tl_known_next(l, NULL), *next; k; k = next) {
+    next = tl_known_next(l, k);
+    if (!all && k->n) continue;
+    tl_hash_remove(&l->known, &k->node);
+    known_free(k);
   }
 }
 
 void tl_ledger_know(struct tl_ledger *l) {
-  for (uint32_t i = 0; l->known && i <= l->known_mask; i++)
-    for (struct tl_known *k = l->known[i]; k; k = k->next) k->n = 0;
-  if (!l->known && !(l->known = table_new(l->n_item + 1, &l->known_mask))) l->complete = false;
-  for (size_t i = 0; l->known && i < l->n_item; i++) {
+  for (struct tl_known *k = NULL; (k = tl_known_next(l, k));) k->n = 0;
+  for (size_t i = 0; i < l->n_item; i++) {
     struct tl_ledger_item *it = &l->item[i];
     it->known = find_known(l, &it->key);
-    if (!it->known && (it->known = known_new(&it->key)))
-      insert_known(l->known, l->known_mask, it->known);
+    if (!it->known) it->known = add_known(l, &it->key);
     if (it->known)
       it->known->n += it->n;
     else
       l->complete = false; /* left to the next run */
   }
-  rebuild_table(l);
+  drop_known(l, false);
 }
 
 void tl_ledger_forget(struct tl_ledger *l) {
-  for (struct tl_known *k = take_all(l), *next; k; k = next) {
-    next = k->next;
-    known_free(k);
-  }
-  free(l->known);
-  l->known = NULL;
+  drop_known(l, true);
+  tl_hash_free(&l->known);
 }
 
 /* ---- showing ---- */
@@ -154,10 +131,9 @@ static json_t *json_row(const struct tl_known *k) {
 
 json_t *tl_ledger_list(const struct tl_ledger *l, size_t limit) {
   json_t *list = json_array();
-  for (uint32_t i = 0; l->known && i <= l->known_mask; i++)
-    for (struct tl_known *k = l->known[i]; k && json_array_size(list) < limit; k = k->next)
-      json_array_append_new(list, json_row(k));
-  return json_pack("{s:I, s:I, s:b, s:o}", "total", (json_int_t)l->n_known, "shown",
+  for (struct tl_known *k = NULL; json_array_size(list) < limit && (k = tl_known_next(l, k));)
+    json_array_append_new(list, json_row(k));
+  return json_pack("{s:I, s:I, s:b, s:o}", "total", (json_int_t)l->known.n, "shown",
                    (json_int_t)json_array_size(list), "complete", l->complete, "chains", list);
 }
 

@@ -13,17 +13,18 @@
 #include <sys/random.h>
 
 #include "dns/dns_internal.h"
+#include "tieline/container.h"
 #include "tieline/err.h"
+#include "tieline/hash_table.h"
 #include "tieline/siphash.h"
 #include "tieline/time.h"
 
 #define UDP_SIZE 1232 /* no fragment on any path (DNS flag day 2020) */
 /* In flight at once; one that is no longer wanted stays for six seconds. */
 #define QUESTIONS_MAX 16384
-#define BUCKETS 1024
 
 struct tl_dns_question {
-  struct tl_dns_question *next, **link; /* of its bucket */
+  struct tl_hash_node node; /* while it is in flight */
   struct tl_dns *d;
   struct dns_channel *on;
   struct tl_dns_wait *waits;
@@ -42,7 +43,7 @@ struct tl_dns {
   unsigned open;
   bool closing;
   uint8_t key[16];
-  struct tl_dns_question *bucket[BUCKETS];
+  struct tl_hash_table questions;
 };
 
 static const struct tl_dns_answer no_answer = {.status = TL_DNS_FAILED},
@@ -81,34 +82,38 @@ static bool mix_case(const char *name, bool lower, char *out) {
 
 /* ---- questions in flight ---- */
 
-static struct tl_dns_question **bucket_of(struct tl_dns *d, uint16_t type, const char *name) {
-  return &d->bucket[(tl_siphash13(d->key, name, strlen(name)) ^ type) % BUCKETS];
+/* Names come from strangers, so that the hash has a key. */
+static uint64_t hash_of(const struct tl_dns *d, uint16_t type, const char *name) {
+  return tl_siphash13(d->key, name, strlen(name)) ^ type;
+}
+
+static struct tl_dns_question *question_of(struct tl_hash_node *node) {
+  return node ? tl_container_of(node, struct tl_dns_question, node) : NULL;
 }
 
 static struct tl_dns_question *under_way(struct tl_dns *d, uint16_t type, const char *name) {
-  struct tl_dns_question *q = *bucket_of(d, type, name);
-  while (q && (q->type != type || strcmp(q->name, name) != 0)) q = q->next;
-  return q;
+  struct tl_hash_node *node = tl_hash_first(&d->questions, hash_of(d, type, name));
+  while (node && (question_of(node)->type != type || strcmp(question_of(node)->name, name) != 0))
+    node = tl_hash_next(node);
+  return question_of(node);
 }
 
 static struct tl_dns_question *question_new(struct tl_dns *d, uint16_t type, const char *name) {
-  struct tl_dns_question *q = calloc(1, sizeof(*q)), **link = bucket_of(d, type, name);
-  if (!q) return NULL;
+  struct tl_dns_question *q = calloc(1, sizeof(*q));
+  if (!q || tl_hash_add(&d->questions, &q->node, hash_of(d, type, name))) {
+    free(q);
+    return NULL;
+  }
   q->d = d;
   q->type = type;
   memcpy(q->name, name, strlen(name) + 1);
-  q->link = link;
-  q->next = *link;
-  if (q->next) q->next->link = &q->next;
-  *link = q;
   d->open++;
   return q;
 }
 
 static void question_drop(struct tl_dns_question *q) {
   while (q->waits) tl_dns_forget(q->waits);
-  *q->link = q->next;
-  if (q->next) q->next->link = q->link;
+  tl_hash_remove(&q->d->questions, &q->node);
   q->d->open--;
   free(q);
 }
@@ -125,8 +130,7 @@ static void notify_waiters(struct tl_dns_question *q, const struct tl_dns_answer
  * one. */
 static void end_question(struct tl_dns_question *q, struct tl_dns_answer *a, int rc) {
   struct tl_dns *d = q->d;
-  *q->link = q->next;
-  if (q->next) q->next->link = q->link;
+  tl_hash_remove(&d->questions, &q->node);
   notify_waiters(q, a ? a : rc == TL_EIO ? &no_answer : &no_good_answer);
   if (a && a->status != TL_DNS_FAILED && a->ttl_s)
     dns_cache_put(d->cache, q->type, q->name, a);
@@ -215,11 +219,9 @@ void tl_dns_free(struct tl_dns *d) {
   if (!d) return;
   d->closing = true;
   dns_channels_close(&d->channels);
-  for (size_t i = 0; i < BUCKETS; i++)
-    for (struct tl_dns_question *q = d->bucket[i], *next; q; q = next) {
-      next = q->next;
-      question_drop(q);
-    }
+  for (struct tl_hash_node *node; (node = tl_hash_walk(&d->questions, NULL));)
+    question_drop(question_of(node));
+  tl_hash_free(&d->questions);
   dns_cache_free(d->cache);
   free(d);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connections counted by source, in a chained hash table. Whether a source is a peer
+ * Connections counted by source. Whether a source is a peer
  * is looked up only once it has more than strangers may have.
  */
 #include "net/sources.h"
@@ -9,27 +9,44 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+#include "tieline/container.h"
 #include "tieline/err.h"
+#include "tieline/hash_table.h"
 #include "tieline/peer_table.h"
 
-#define BUCKETS 16384u
 #define KEPT                                                                                       \
   8u /* 1 / KEPT of all connections is for peers and those we open, half of it for the latter */
 
 struct conn_source {
-  struct conn_source *next;
+  struct tl_hash_node node;
   struct tl_addr addr;
   uint32_t n;
 };
 
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
-static struct conn_source *bucket[BUCKETS];
+static struct tl_hash_table sources;
 
-static struct conn_source **find_source(const struct tl_addr *source) {
+static uint64_t hash_of(const struct tl_addr *source) {
   const uint64_t h = tl_addr_hash(source);
-  struct conn_source **p = &bucket[(h ^ h >> 32) % BUCKETS];
-  while (*p && !tl_addr_eq(&(*p)->addr, source)) p = &(*p)->next;
-  return p;
+  return h ^ h >> 32;
+}
+
+static struct conn_source *find_source(const struct tl_addr *source) {
+  for (struct tl_hash_node *n = tl_hash_first(&sources, hash_of(source)); n; n = tl_hash_next(n)) {
+    struct conn_source *s = tl_container_of(n, struct conn_source, node);
+    if (tl_addr_eq(&s->addr, source)) return s;
+  }
+  return NULL;
+}
+
+static struct conn_source *add_source(const struct tl_addr *source) {
+  struct conn_source *s = calloc(1, sizeof(*s));
+  if (!s || tl_hash_add(&sources, &s->node, hash_of(source))) {
+    free(s);
+    return NULL;
+  }
+  s->addr = *source;
+  return s;
 }
 
 /* A search for the peers that an address may be. */
@@ -93,14 +110,12 @@ static uint32_t most_of(const struct tl_view *view, const struct tl_addr *peer) 
   return most > anybodys ? most : anybodys;
 }
 
-static int enter_source(struct conn_source **at, const struct tl_addr *source, uint32_t most) {
-  if ((*at ? (*at)->n : 0) >= most) return TL_ELIMIT;
-  if (!*at) {
-    *at = calloc(1, sizeof(**at));
-    if (!*at) return TL_ENOMEM;
-    (*at)->addr = *source;
-  }
-  (*at)->n++;
+static int enter_source(const struct tl_addr *source, uint32_t most) {
+  struct conn_source *s = find_source(source);
+  if ((s ? s->n : 0) >= most) return TL_ELIMIT;
+  if (!s) s = add_source(source);
+  if (!s) return TL_ENOMEM;
+  s->n++;
   return TL_OK;
 }
 
@@ -108,13 +123,13 @@ int tl_conn_source_enter(const struct tl_view *view, const struct tl_addr *peer)
   struct tl_addr source;
   tl_addr_source_prefix(peer, &source);
   pthread_mutex_lock(&mu);
-  int rc = enter_source(find_source(&source), &source, view->conf->limits.max_connections_source);
+  int rc = enter_source(&source, view->conf->limits.max_connections_source);
   pthread_mutex_unlock(&mu);
   if (rc != TL_ELIMIT) return rc;
   const uint32_t most = most_of(view, peer);
   if (most <= view->conf->limits.max_connections_source) return rc;
   pthread_mutex_lock(&mu);
-  rc = enter_source(find_source(&source), &source, most);
+  rc = enter_source(&source, most);
   pthread_mutex_unlock(&mu);
   return rc;
 }
@@ -123,9 +138,9 @@ void tl_conn_source_leave(const struct tl_addr *peer) {
   struct tl_addr source;
   tl_addr_source_prefix(peer, &source);
   pthread_mutex_lock(&mu);
-  struct conn_source **at = find_source(&source), *s = *at;
+  struct conn_source *s = find_source(&source);
   if (s && --s->n == 0) {
-    *at = s->next;
+    tl_hash_remove(&sources, &s->node);
     free(s);
   }
   pthread_mutex_unlock(&mu);

@@ -25,7 +25,7 @@
 /* One call, in the table of its worker or on its way there. */
 struct tl_call {
   struct tl_mail mail;
-  struct tl_call *hash_next;
+  struct tl_hash_node node;     /* by the key of its dialog */
   struct tl_call *next, **link; /* by age */
   struct tl_peer_calls *at;
   uint64_t key, answered_ms;
@@ -125,15 +125,12 @@ static void schedule_expiry(struct tl_proxy *p) {
 
 static void take_out(struct tl_proxy *p, struct tl_call *c) {
   struct tl_call_table *t = p->calls;
-  struct tl_call **at = &t->bucket[c->key & t->mask];
-  while (*at != c) at = &(*at)->hash_next;
-  *at = c->hash_next;
+  tl_hash_remove(&t->by_key, &c->node);
   *c->link = c->next;
   if (c->next)
     c->next->link = c->link;
   else
     t->last = c->link;
-  t->n--;
 }
 
 static void on_audit(struct tl_timer *timer, void *arg) {
@@ -158,29 +155,10 @@ static void on_audit(struct tl_timer *timer, void *arg) {
   if (t->first) schedule_expiry(p);
 }
 
-static int grow_table(struct tl_call_table *t) {
-  uint32_t old = t->bucket ? t->mask + 1 : 0, size = old ? 2 * old : 256;
-  struct tl_call **b = calloc(size, sizeof(struct tl_call *));
-  if (!b) return TL_ENOMEM;
-  for (uint32_t i = 0; i < old; i++)
-    for (struct tl_call *c = t->bucket[i], *next; c; c = next) {
-      next = c->hash_next;
-      c->hash_next = b[c->key & (size - 1)];
-      b[c->key & (size - 1)] = c;
-    }
-  free(t->bucket);
-  t->bucket = b;
-  t->mask = size - 1;
-  return TL_OK;
-}
-
 static struct tl_call_table *table_of(struct tl_proxy *p) {
   if (p->calls) return p->calls;
   struct tl_call_table *t = calloc(1, sizeof(*t));
-  if (!t || grow_table(t)) {
-    free(t);
-    return NULL;
-  }
+  if (!t) return NULL;
   t->proxy = p;
   t->last = &t->first;
   t->timer.fn = on_audit;
@@ -190,19 +168,15 @@ static struct tl_call_table *table_of(struct tl_proxy *p) {
 /* Keeps C until its BYE. Without a table it could not be found again, so it is not counted. */
 static void put_in(struct tl_proxy *p, struct tl_call *c) {
   struct tl_call_table *t = table_of(p);
-  if (!t) {
+  if (!t || tl_hash_add(&t->by_key, &c->node, c->key)) {
     tl_count(tl_proxy_counters(p), TL_C_CALLS_UNCOUNTED);
     give_back(p, c);
     return;
   }
-  if (t->n > t->mask) grow_table(t); /* if that fails, the chains grow longer */
-  c->hash_next = t->bucket[c->key & t->mask];
-  t->bucket[c->key & t->mask] = c;
   c->next = NULL;
   c->link = t->last;
   *t->last = c;
   t->last = &c->next;
-  t->n++;
   if (!tl_timer_running(&t->timer)) schedule_expiry(p);
 }
 
@@ -210,10 +184,10 @@ static void put_in(struct tl_proxy *p, struct tl_call *c) {
 static bool end_here(struct tl_proxy *p, uint64_t key) {
   struct tl_call_table *t = p->calls;
   bool any = false;
-  struct tl_call *c = t ? t->bucket[key & t->mask] : NULL, *next;
-  for (; c; c = next) {
-    next = c->hash_next;
-    if (c->key != key) continue;
+  struct tl_hash_node *node = t ? tl_hash_first(&t->by_key, key) : NULL, *next;
+  for (; node; node = next) {
+    struct tl_call *c = tl_container_of(node, struct tl_call, node);
+    next = tl_hash_next(node);
     take_out(p, c);
     give_back(p, c);
     any = true;
@@ -312,7 +286,7 @@ void tl_call_exit(struct tl_proxy *p) {
     give_back(p, c);
   }
   tl_timer_stop(&p->net.wheel, &t->timer);
-  free(t->bucket);
+  tl_hash_free(&t->by_key);
   free(t);
   p->calls = NULL;
 }

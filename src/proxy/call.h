@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "tieline/hash_table.h"
 #include "tieline/net.h"
 
 struct tl_proxy;
@@ -19,8 +20,7 @@ struct tl_call_slot;
 /* Calls that one worker keeps until their BYE, oldest first. */
 struct tl_call_table {
   struct tl_proxy *proxy;
-  struct tl_call **bucket; /* by key */
-  uint32_t mask, n;
+  struct tl_hash_table by_key;
   struct tl_call *first, **last;
   struct tl_timer timer;
 };

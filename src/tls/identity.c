@@ -16,29 +16,39 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tieline/container.h"
+#include "tieline/hash_table.h"
 #include "tieline/verify.h"
 #include "tls/identity_read.h"
 #include "tls/tls_internal.h"
 
-#define BUCKETS 4096
-
 /* What the table links; the record comes first so that both share an address. */
 struct entry {
   struct tl_identity id;
-  struct entry *next;
+  struct tl_hash_node node;
   bool entered; /* is in the table; our own certificates are not */
 };
 
-static struct entry *table[BUCKETS];
+static struct tl_hash_table table;
 static pthread_mutex_t table_mu = PTHREAD_MUTEX_INITIALIZER;
 
 /* By the leaf, so that a resumed session, which has only that, finds the full record. */
-static size_t bucket_of(const char *cert_sha256) {
-  unsigned v = 0;
-  for (int i = 0; i < 4; i++)
+static uint64_t hash_of(const char *cert_sha256) {
+  uint64_t v = 0;
+  for (int i = 0; i < 16; i++)
     v = v << 4 | (unsigned)OPENSSL_hexchar2int((unsigned char)cert_sha256[i]);
-  return v % BUCKETS;
+  return v;
 }
+
+static struct entry *entry_of(struct tl_hash_node *node) {
+  return node ? tl_container_of(node, struct entry, node) : NULL;
+}
+
+static struct entry *first_entry(const char *cert_sha256) {
+  return entry_of(tl_hash_first(&table, hash_of(cert_sha256)));
+}
+
+static struct entry *next_entry(const struct entry *e) { return entry_of(tl_hash_next(&e->node)); }
 
 static void entry_free(struct entry *e) {
   if (!e) return;
@@ -103,19 +113,15 @@ static bool same_identity(const struct tl_identity *have, const struct tl_identi
          same_text(have->anchor, want->anchor) && same_path(have, want);
 }
 
-/* The existing record, with a reference, or E itself, which is entered. */
+/* The existing record, with a reference, or E itself, which is entered where memory allows it. */
 static struct entry *intern_entry(struct entry *e) {
-  size_t b = bucket_of(e->id.cert_sha256);
   pthread_mutex_lock(&table_mu);
-  struct entry *have = table[b];
-  while (have && !same_identity(&have->id, &e->id)) have = have->next;
-  if (have) {
+  struct entry *have = first_entry(e->id.cert_sha256);
+  while (have && !same_identity(&have->id, &e->id)) have = next_entry(have);
+  if (have)
     atomic_fetch_add_explicit(&have->id.refs, 1, memory_order_relaxed);
-  } else {
-    e->next = table[b];
-    e->entered = true;
-    table[b] = e;
-  }
+  else
+    e->entered = tl_hash_add(&table, &e->node, hash_of(e->id.cert_sha256)) == 0;
   pthread_mutex_unlock(&table_mu);
   if (!have) return e;
   entry_free(e);
@@ -128,9 +134,9 @@ struct tl_identity *tl_identity_find(X509 *leaf) {
   if (X509_digest(leaf, EVP_sha256(), sha256, NULL) != 1) return NULL;
   for (int i = 0; i < 32; i++) snprintf(hex + 2 * i, 3, "%02x", sha256[i]);
   pthread_mutex_lock(&table_mu);
-  struct entry *e = table[bucket_of(hex)];
+  struct entry *e = first_entry(hex);
   while (e && !(e->id.chain_complete && e->id.verified && strcmp(e->id.cert_sha256, hex) == 0))
-    e = e->next;
+    e = next_entry(e);
   if (e) atomic_fetch_add_explicit(&e->id.refs, 1, memory_order_relaxed);
   pthread_mutex_unlock(&table_mu);
   return e ? &e->id : NULL;
@@ -201,9 +207,7 @@ void tl_identity_unref(struct tl_identity *id) {
   struct entry *dead = NULL;
   if (atomic_fetch_sub_explicit(&id->refs, 1, memory_order_acq_rel) == 1) {
     dead = (struct entry *)id;
-    struct entry **p = &table[bucket_of(id->cert_sha256)];
-    while (dead->entered && *p != dead) p = &(*p)->next;
-    if (dead->entered) *p = dead->next;
+    if (dead->entered) tl_hash_remove(&table, &dead->node);
   }
   pthread_mutex_unlock(&table_mu);
   entry_free(dead);

@@ -130,7 +130,7 @@ Test(ledger, f3_what_is_alike_is_one_chain_verified_once) {
   cr_assert_eq((int)l->phase, (int)TL_LEDGER_ASKING, "one has not answered");
   tells(2, NULL, 0);
   cr_expect_eq(l->n_item, 3, "a verified, a not verified, b");
-  cr_expect_eq(l->n_known, 2, "two chains");
+  cr_expect_eq(l->known.n, 2, "two chains");
   cr_expect_eq(l->item[0].n, 7);
   cr_expect_eq(l->item[0].workers, 3, "workers 0 and 1");
   cr_expect_eq(l->item[0].known, l->item[2].known, "one verdict for both kinds of a");
@@ -180,7 +180,7 @@ Test(ledger, f3_who_is_gone_is_forgotten) {
     tells(0, (struct row[]){{a, true, 1}, {b, true, 1}}, run == 0 ? 2 : run == 1 ? 1 : 0);
     tells(1, NULL, 0);
     tells(2, NULL, 0);
-    cr_expect_eq(control.ledger->n_known, (size_t)(2 - run));
+    cr_expect_eq(control.ledger->known.n, (size_t)(2 - run));
     judge(1000);
     turn(1000);
     cr_expect_eq((int)control.ledger->phase, (int)TL_LEDGER_REST);
@@ -203,7 +203,7 @@ Test(ledger, f3_grows_with_the_number_of_chains) {
   for (unsigned w = 0; w < WORKERS; w++) tells(w, rows + 10 * w, N - 10 * (size_t)w);
   struct tl_ledger *l = control.ledger;
   cr_expect_eq(l->n_item, N);
-  cr_expect_eq(l->n_known, N);
+  cr_expect_eq(l->known.n, N);
   uint32_t sum = 0;
   for (size_t i = 0; i < l->n_item; i++) sum += l->item[i].n;
   cr_expect_eq(sum, 2 * (3 * N - 30));

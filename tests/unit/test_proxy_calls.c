@@ -10,7 +10,7 @@
 
 TestSuite(proxy_calls, .timeout = 30);
 
-static unsigned calls_kept(const struct tl_proxy *p) { return p->calls ? p->calls->n : 0; }
+static unsigned calls_kept(const struct tl_proxy *p) { return p->calls ? p->calls->by_key.n : 0; }
 
 static struct ua alice, bob, carol;
 static struct tl_proxy other; /* a second worker */
