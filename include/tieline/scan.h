@@ -106,6 +106,7 @@ struct tl_msg {
   uint32_t cseq;
   struct tl_str cseq_method;
   struct tl_str call_id;
+  struct tl_str from_uri; /* of From, not parsed */
   struct tl_str from_tag; /* n = 0: none */
   struct tl_str to_tag;
   int32_t max_forwards; /* -1: header absent */

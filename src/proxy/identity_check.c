@@ -120,9 +120,7 @@ static bool has_domain(const struct tl_uri *u) {
 static const char *check_from(struct tl_proxy *p, struct tl_source *s, const struct tl_identity *id,
                               const struct tl_msg *m) {
   struct tl_uri u;
-  size_t used;
-  bool unread = parse_assertion(tl_msg_header(m, TL_H_FROM), &u, &used) != TL_OK;
-  if (!unread && has_domain(&u)) {
+  if (tl_uri_parse(m->from_uri, &u) == TL_OK && has_domain(&u)) {
     if (s->check != TL_CHECK_FROM_OFF && !is_anonymous(&u) && !is_entitled(p, s, id, &u))
       return id ? "From Is Not Covered By The Certificate" : "From Is Not Allowed For This Peer";
     if (s->guarded && tl_conf_is_local_domain(p->net.view->conf, u.host, u.port) &&

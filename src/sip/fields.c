@@ -27,13 +27,15 @@ static void read_via(struct scan *s, struct tl_str v) {
   tl_scan_bad(s, "Bad Via");
 }
 
-/* From and To: one value and its tag. Of two tags, two elements could each take a different one. */
-static void read_party(struct scan *s, struct tl_str v, struct tl_str *out_tag,
-                       const char *complaint) {
+/* From and To: one value and its tag. Returns its URI. Of two tags, two elements could each take a
+ * different one. */
+static struct tl_str read_party(struct scan *s, struct tl_str v, struct tl_str *out_tag,
+                                const char *complaint) {
   struct tl_nameaddr na;
   size_t used;
   if (tl_lex_nameaddr(cursor_over(s, v), &na, out_tag, &used) || used != v.n)
     tl_scan_bad(s, complaint);
+  return na.uri;
 }
 
 static void read_cseq(struct scan *s, struct tl_str v) {
@@ -115,7 +117,8 @@ void tl_scan_field(struct scan *s, enum tl_hdr_id id, struct tl_str v, bool agai
     if (!again) read_via(s, v);
     break;
   case TL_H_FROM:
-    if (!refuse_repeated(s, again, "Several From")) read_party(s, v, &s->m->from_tag, "Bad From");
+    if (!refuse_repeated(s, again, "Several From"))
+      s->m->from_uri = read_party(s, v, &s->m->from_tag, "Bad From");
     break;
   case TL_H_TO:
     if (!refuse_repeated(s, again, "Several To")) read_party(s, v, &s->m->to_tag, "Bad To");

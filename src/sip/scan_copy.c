@@ -18,6 +18,7 @@
   X(reason)                                                                                        \
   X(cseq_method)                                                                                   \
   X(call_id)                                                                                       \
+  X(from_uri)                                                                                      \
   X(from_tag)                                                                                      \
   X(to_tag)                                                                                        \
   X(via.whole)                                                                                     \

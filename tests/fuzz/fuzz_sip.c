@@ -30,10 +30,10 @@ static void inside(struct tl_str s, const char *p, size_t n) {
 }
 
 static void all_inside(const struct tl_msg *k, size_t n) {
-  const struct tl_str all[] = {
-      k->method_name, k->uri,          k->reason,        k->cseq_method,    k->call_id,
-      k->from_tag,    k->to_tag,       k->via.whole,     k->via.host,       k->via.params,
-      k->via.branch,  k->via.received, k->via.transport, k->via.rport_param};
+  const struct tl_str all[] = {k->method_name,  k->uri,           k->reason,         k->cseq_method,
+                               k->call_id,      k->from_uri,      k->from_tag,       k->to_tag,
+                               k->via.whole,    k->via.host,      k->via.params,     k->via.branch,
+                               k->via.received, k->via.transport, k->via.rport_param};
   for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) inside(all[i], k->p, n);
   MUST(k->n_hdr <= TL_HDR_MAX && k->head_len <= n);
   for (uint16_t i = 0; i < k->n_hdr; i++) {

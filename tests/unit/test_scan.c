@@ -36,6 +36,7 @@ Test(scan, request_fields) {
   cr_expect_eq(m.line_end, 48u);
   cr_expect_eq(m.max_forwards, 69);
   expect_slice(m.from_tag, "f1");
+  expect_slice(m.from_uri, "sip:alice@a.example");
   expect_slice(m.to_tag, "t9");
   expect_slice(m.call_id, "c1@a.example");
   cr_expect_eq(m.cseq, 7u);

@@ -37,6 +37,7 @@ static void expect_equal(const struct tl_msg *a, const struct tl_msg *b) {
   EQUAL(reason)
   EQUAL(cseq_method)
   EQUAL(call_id)
+  EQUAL(from_uri)
   EQUAL(from_tag)
   EQUAL(to_tag)
   EQUAL(via.whole)
@@ -58,7 +59,7 @@ static void expect_equal(const struct tl_msg *a, const struct tl_msg *b) {
 
 /* A slice that is added to struct tl_msg must be added to scan_copy.c as well: this is to be
  * changed with it. */
-_Static_assert(offsetof(struct tl_msg, hdr) == 476, "members of struct tl_msg");
+_Static_assert(offsetof(struct tl_msg, hdr) == 492, "members of struct tl_msg");
 
 Test(sip_scan_copy, equals_a_scan_of_the_copy) {
   for (size_t i = 0; i < sizeof(text) / sizeof(text[0]); i++) {
