@@ -3,9 +3,8 @@
  * Run-time state of a peer: whether it answers probes, and until when it has asked
  * for no requests.
  *
- * Ownership: counted references; the snapshots that have the peer under the same
- * name and uri share one, so a reload forgets nothing. Threads: written by the
- * worker that probes, the pause by any; read by any (relaxed). Errors: none but lack of memory.
+ * Ownership: a part of the peer's state. Threads: written by the worker that probes,
+ * the pause by any; read by any (relaxed). Errors: none.
  */
 #pragma once
 
@@ -14,7 +13,6 @@
 #include <stdint.h>
 
 struct tl_health {
-  _Atomic uint32_t refs;
   _Atomic bool down;               /* several probes in a row failed: routing skips it */
   _Atomic uint32_t failures;       /* in a row */
   _Atomic uint32_t status;         /* of the last answer, 0: none yet */
@@ -23,10 +21,12 @@ struct tl_health {
   _Atomic uint64_t pause_until_ms; /* by tl_now_ms, from Retry-After in a 503; 0: none */
 };
 
-/* One reference for the caller; NULL when memory is short. */
-struct tl_health *tl_health_new(void);
-struct tl_health *tl_health_ref(struct tl_health *h);
-void tl_health_unref(struct tl_health *h);
+/* Nothing is known of it. */
+static inline void tl_health_begin(struct tl_health *h) {
+  h->down = false;
+  h->failures = h->status = h->rtt_ms = 0;
+  h->sent = h->lost = h->pause_until_ms = 0;
+}
 
 /* Sends it no requests before UNTIL_MS (tl_now_ms). */
 static inline void tl_health_pause(struct tl_health *h, uint64_t until_ms) {
@@ -34,10 +34,10 @@ static inline void tl_health_pause(struct tl_health *h, uint64_t until_ms) {
 }
 /* How much longer it is paused, 0: it accepts requests. */
 static inline uint64_t tl_health_pause_ms(const struct tl_health *h, uint64_t now_ms) {
-  uint64_t until = h ? atomic_load_explicit(&h->pause_until_ms, memory_order_relaxed) : 0;
+  uint64_t until = atomic_load_explicit(&h->pause_until_ms, memory_order_relaxed);
   return until > now_ms ? until - now_ms : 0;
 }
 
 static inline bool tl_health_is_down(const struct tl_health *h) {
-  return h && atomic_load_explicit(&h->down, memory_order_relaxed);
+  return atomic_load_explicit(&h->down, memory_order_relaxed);
 }

@@ -3,9 +3,8 @@
  * Where a peer is reached: the addresses that its name leads to now, and what is
  * known of the looking up.
  *
- * Ownership: counted references, of both. The snapshots that have the peer under
- * the same name and uri share one struct tl_peer_addrs, so a reload forgets nothing.
- * A list never changes; it is replaced. Threads: a list is read by any; the fields
+ * Ownership: lists have counted references; struct tl_peer_addrs is a part of the
+ * peer's state. A list never changes; it is replaced. Threads: a list is read by any; the fields
  * of tl_peer_addrs below `current` are the control thread's alone, which also publishes.
  * Errors: none but lack of memory.
  */
@@ -33,8 +32,7 @@ struct tl_addr_list {
 };
 
 struct tl_peer_addrs {
-  _Atomic uint32_t refs;
-  /* Never NULL; read with tl_peer_addrs_current. */
+  /* NULL only before it begins; read with tl_peer_addrs_current. */
   _Atomic(struct tl_addr_list *) current;
   bool needs_dns;       /* a name is to be looked up, not an address */
   bool query_pending;   /* the resolver has not answered yet */
@@ -58,10 +56,10 @@ bool tl_addr_list_equal(const struct tl_addr_list *a, const struct tl_addr_list 
 void tl_addr_list_order(const struct tl_addr_list *l, uint64_t draw,
                         uint8_t out[TL_PEER_ADDRS_MAX]);
 
-/* Takes FIRST over, also when memory is short. */
-struct tl_peer_addrs *tl_peer_addrs_new(struct tl_addr_list *first, bool named);
-struct tl_peer_addrs *tl_peer_addrs_ref(struct tl_peer_addrs *p);
-void tl_peer_addrs_unref(struct tl_peer_addrs *p);
+/* Takes FIRST over; nothing has been looked up. It may have begun before. */
+void tl_peer_addrs_begin(struct tl_peer_addrs *p, struct tl_addr_list *first, bool named);
+/* Gives up its list. */
+void tl_peer_addrs_end(struct tl_peer_addrs *p);
 /* The list of now with a reference for the caller. Takes no lock. */
 struct tl_addr_list *tl_peer_addrs_current(struct tl_peer_addrs *p);
 /* L (taken over) is the list from now on; returns when nobody can still be taking the old one. */

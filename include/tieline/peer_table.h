@@ -12,9 +12,8 @@
 
 #include "tieline/addr.h"
 #include "tieline/binding.h"
-#include "tieline/health.h"
-#include "tieline/peer_addrs.h"
 #include "tieline/peer_index.h"
+#include "tieline/peer_state.h"
 #include "tieline/tls.h"
 #include "tieline/transport.h"
 
@@ -65,8 +64,7 @@ struct tl_conf_peer {
   size_t n_addr;              /* found when the table was built, in order of preference */
   struct tl_addr *addr;
   uint8_t *via;                /* enum tl_transport of each address */
-  struct tl_health *health;    /* a reference, shared by all tables that keep the uri */
-  struct tl_peer_addrs *addrs; /* the same; its current addresses */
+  struct tl_peer_state *state; /* a reference, shared by all tables that have the peer */
 };
 
 struct tl_raw;
@@ -113,3 +111,5 @@ const struct tl_conf_peer *tl_peer_table_by_name(const struct tl_peer_table *t, 
 /* The addresses that were found while P's table was built, as a list with one reference; NULL when
  * memory is short. */
 struct tl_addr_list *tl_conf_peer_found(const struct tl_conf_peer *p);
+/* P's state begins anew with those. */
+int tl_conf_peer_begin(const struct tl_conf_peer *p);

@@ -17,7 +17,6 @@
 #include "tieline/counters.h"
 #include "tieline/ktls.h"
 #include "tieline/mailbox.h"
-#include "tieline/peer_calls.h"
 
 #define TL_THREADS_MAX 64
 
@@ -58,7 +57,7 @@ struct tl_runtime {
   _Atomic uint64_t published;            /* how many views have been */
   _Atomic uint64_t generation;           /* of the published configuration */
   _Atomic uint32_t connections;          /* stream connections of the whole process */
-  struct tl_calls calls;                 /* toward peers that have max_calls */
+  _Atomic uint32_t open_calls;           /* toward all peers that have max_calls */
   _Atomic int64_t next_expiry;   /* earliest notAfter that verified connections rest on, 0: none */
   _Atomic bool reverify_pending; /* a connection came that was made under a former TLS domain */
 };

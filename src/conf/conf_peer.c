@@ -99,8 +99,7 @@ static void free_peer(struct tl_conf_peer *p) {
   free(p->identity);
   free(p->addr);
   free(p->via);
-  tl_health_unref(p->health);
-  tl_peer_addrs_unref(p->addrs);
+  tl_peer_state_unref(p->state);
   tl_tls_domain_unref(p->domain);
   free(p->network);
   tl_binding_unref(p->binding);
@@ -143,7 +142,10 @@ static int build_peer(const struct tl_conf *c, const struct tl_block *b, struct 
 static const struct tl_conf_peer *peer_before(const struct tl_peer_table *previous,
                                               const struct tl_conf_peer *p) {
   const struct tl_conf_peer *was = previous ? tl_peer_table_by_name(previous, p->name) : NULL;
-  return was && strcmp(was->opt.uri, p->opt.uri) == 0 ? was : NULL;
+  return was && strcmp(was->opt.uri, p->opt.uri) == 0 &&
+                 tl_peer_state_knows(was->state, was->opt.uri)
+             ? was
+             : NULL;
 }
 
 /* A reload while the name servers are down must not lose known addresses. */
@@ -159,21 +161,24 @@ static int keep_addresses(const struct tl_addr_list *l, struct tl_conf_peer *p) 
   return 0;
 }
 
-/* What is known of the peer at run time survives a reload that does not change its uri. */
+/* What is known of the peer at run time survives a reload; its addresses do if the uri is the same.
+ * A state with another uri begins anew when the reload is in force. */
 static int take_known(const struct tl_conf_peer *was, struct tl_conf_peer *p) {
   if (was) {
-    p->health = tl_health_ref(was->health);
-    p->addrs = tl_peer_addrs_ref(was->addrs);
-    struct tl_addr_list *l = tl_peer_addrs_current(p->addrs);
+    p->state = tl_peer_state_ref(was->state);
+    struct tl_addr_list *l = tl_peer_addrs_current(&p->state->addrs);
     int rc = keep_addresses(l, p);
     tl_addr_list_unref(l);
     return rc;
   }
+  if (!(p->state = tl_peer_state_of(p->id, p->name))) return TL_ENOMEM;
+  return p->state->uri ? TL_OK : tl_conf_peer_begin(p);
+}
+
+int tl_conf_peer_begin(const struct tl_conf_peer *p) {
   struct tl_addr numeric;
   bool named = tl_addr_parse(tl_str_c(p->host), p->port, &numeric) != TL_OK;
-  p->health = tl_health_new();
-  p->addrs = tl_peer_addrs_new(tl_conf_peer_found(p), named);
-  return p->health && p->addrs ? 0 : TL_ENOMEM;
+  return tl_peer_state_begin(p->state, p->opt.uri, tl_conf_peer_found(p), named);
 }
 
 static int resolve_peers(struct tl_peer_set *s, struct tl_conf_ctx *ctx) {

@@ -42,6 +42,13 @@ static int index_peer(struct tl_peer_table *t, uint32_t number, const struct tl_
   return rc == TL_OK ? index_addrs(x, number, t->addrs[number]) : rc;
 }
 
+/* Its state is another uri's until the set is in force. */
+static struct tl_addr_list *addrs_of(const struct tl_conf_peer *peer) {
+  return tl_peer_state_knows(peer->state, peer->opt.uri)
+             ? tl_peer_addrs_current(&peer->state->addrs)
+             : tl_conf_peer_found(peer);
+}
+
 struct tl_peer_table *tl_peer_table_new(struct tl_peer_set *s) {
   static _Atomic uint64_t generations;
   struct tl_peer_table *t = calloc(1, sizeof(*t));
@@ -54,8 +61,8 @@ struct tl_peer_table *tl_peer_table_new(struct tl_peer_set *s) {
   int rc = t->addrs ? TL_OK : TL_ENOMEM;
   while (rc == TL_OK && t->n < s->n) {
     size_t number = t->n++;
-    t->addrs[number] = tl_peer_addrs_current(s->peer[number].addrs);
-    rc = index_peer(t, (uint32_t)number, &s->peer[number]);
+    t->addrs[number] = addrs_of(&s->peer[number]);
+    rc = !t->addrs[number] ? TL_ENOMEM : index_peer(t, (uint32_t)number, &s->peer[number]);
   }
   if (rc == TL_OK) return t;
   tl_peer_table_unref(t);

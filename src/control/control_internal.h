@@ -126,9 +126,9 @@ extern const struct tl_control_service tl_signals_service, tl_socket_service;
 /* ---- peer_names.c: names of peers, re-resolved when their answers expire */
 
 struct tl_peer_addrs;
-/* Another set of peers is in force: takes over the addresses found while it was made, and looks
- * its names up at once. */
-void tl_names_adopt(struct tl_control *c);
+/* T's set of peers is about to be in force: takes over the addresses found while it was made, and
+ * looks its names up at once. */
+void tl_names_adopt(struct tl_control *c, const struct tl_peer_table *t);
 /* Looks up the names whose answers have expired. */
 extern const struct tl_control_service tl_names_service;
 /* The state of the look-up as `ctl peers` shows it; null for a peer without a name. */

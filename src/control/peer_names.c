@@ -45,7 +45,7 @@ static void log_addresses(const struct tl_conf_peer *peer, const struct tl_addr_
 /* Replaces the addresses of PEER by L, which is taken over. */
 static void publish_addresses(struct tl_control *c, const struct tl_conf_peer *peer,
                               struct tl_addr_list *l) {
-  struct tl_peer_addrs *p = peer->addrs;
+  struct tl_peer_addrs *p = &peer->state->addrs;
   if (!same_addresses(p->current, l)) {
     if (p->current->n) tl_count(&c->rt->control.counters, TL_C_DNS_CHANGED);
     log_addresses(peer, l, p->current->n == 0);
@@ -59,11 +59,12 @@ static void note_answer(struct tl_peer_addrs *p, uint64_t now_ms) {
   p->answered_at = (int64_t)time(NULL);
 }
 
-void tl_names_adopt(struct tl_control *c) {
-  const struct tl_peer_table *t = tl_runtime_published(c->rt)->peers;
+void tl_names_adopt(struct tl_control *c, const struct tl_peer_table *t) {
   for (size_t i = 0; i < t->n; i++) {
     const struct tl_conf_peer *peer = &t->peer[i];
-    struct tl_peer_addrs *p = peer->addrs;
+    /* Without memory for it what was known of the former uri stays, and is not used. */
+    if (!tl_peer_state_knows(peer->state, peer->opt.uri) && tl_conf_peer_begin(peer)) continue;
+    struct tl_peer_addrs *p = &peer->state->addrs;
     if (!p->needs_dns) continue;
     struct tl_addr_list *l = tl_conf_peer_found(peer);
     if (l && l->n && !same_addresses(p->current, l))
@@ -87,7 +88,7 @@ static const struct tl_mail_kind answer_kind;
 
 static void on_lookup_failed(struct tl_control *c, const struct tl_conf *conf,
                              const struct tl_conf_peer *peer, const char *error) {
-  struct tl_peer_addrs *p = peer->addrs;
+  struct tl_peer_addrs *p = &peer->state->addrs;
   uint64_t now_ms = tl_now_ms();
   p->failed++;
   p->error = error;
@@ -114,7 +115,7 @@ static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
   q->peer = peer->id;
   r->reply = (struct tl_mail_address){&c->rt->control.mailbox, &answer_kind};
   r->keep = true;
-  r->cookie = peer->addrs->serial;
+  r->cookie = peer->state->addrs.serial;
   r->started_ms = tl_now_ms();
   r->transport = peer->transport;
   r->any_transport = peer->any_transport;
@@ -128,7 +129,7 @@ static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
     on_lookup_failed(c, conf, peer, "the resolver is busy");
     return;
   }
-  peer->addrs->query_pending = true;
+  peer->state->addrs.query_pending = true;
   c->names.asking++;
 }
 
@@ -136,7 +137,7 @@ static void ask_due(struct tl_control *c, uint64_t now_ms) {
   const struct tl_view *v = tl_runtime_published(c->rt);
   uint64_t next_ms = UINT64_MAX;
   for (size_t i = 0; i < v->peers->n; i++) {
-    const struct tl_peer_addrs *p = v->peers->peer[i].addrs;
+    const struct tl_peer_addrs *p = &v->peers->peer[i].state->addrs;
     if (!p->needs_dns || p->query_pending) continue;
     if (p->next_ms <= now_ms) {
       if (c->names.asking == ASKING_MAX) continue; /* the next answer makes room */
@@ -167,7 +168,7 @@ static uint64_t names_turn(struct tl_control *c, uint64_t now_ms) {
 
 /* What loading the configuration has found. */
 static int names_run(struct tl_control *c) {
-  tl_names_adopt(c);
+  tl_names_adopt(c, tl_runtime_published(c->rt)->peers);
   return 0;
 }
 
@@ -202,7 +203,7 @@ static const char *error_of(const struct tl_resolve *r) {
 
 static void on_lookup_done(struct tl_control *c, const struct tl_conf *conf,
                            const struct tl_conf_peer *peer, const struct tl_resolve *r) {
-  struct tl_peer_addrs *p = peer->addrs;
+  struct tl_peer_addrs *p = &peer->state->addrs;
   struct tl_addr_list *l = list_of(r);
   if (!l) {
     on_lookup_failed(c, conf, peer, "out of memory");
@@ -229,8 +230,8 @@ static void take_answer(struct tl_control *c, const struct name_question *q) {
   const struct tl_conf_peer *peer = tl_view_peer(v, q->peer);
   c->names.asking--;
   c->names.next_ms = 0;
-  if (!peer || peer->addrs->serial != r->cookie) return; /* a reload took it away meanwhile */
-  struct tl_peer_addrs *p = peer->addrs;
+  if (!peer || peer->state->addrs.serial != r->cookie) return; /* a reload took it away meanwhile */
+  struct tl_peer_addrs *p = &peer->state->addrs;
   p->query_pending = false;
   if (r->rc == TL_OK && r->n && !(r->unsure && p->current->n))
     on_lookup_done(c, v->conf, peer, r);

@@ -56,8 +56,8 @@ static size_t take_over(struct tl_control *c, const struct tl_view *before, stru
          TL_FI("domains", now->n_domain), TL_FI("peers", after->peers->n),
          TL_FI("routes", after->routes->n), TL_FI("domains_changed", former));
   tl_crl_prepare(c, was, now);
+  tl_names_adopt(c, after->peers);
   tl_runtime_publish(c->rt, after); /* BEFORE is gone */
-  tl_names_adopt(c);
   tl_watch_conf(c, now);
   if (former) tl_ledger_wake(c, false);
   return former;

@@ -58,8 +58,8 @@ static void count_connection(const struct tl_addr_list *l, const struct tl_conn_
 
 /* The state of its probes; null without probes. */
 static json_t *json_probe(const struct tl_conf_peer *p) {
-  const struct tl_health *h = p->health;
-  if (!p->opt.probe_ms || !h) return json_null();
+  const struct tl_health *h = &p->state->health;
+  if (!p->opt.probe_ms) return json_null();
   const json_int_t sent = (json_int_t)h->sent;
   const char *state = h->down ? "down" : sent && (h->status || h->failures) ? "up" : "unknown";
   return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "state", state, "sent", sent, "failed",
@@ -68,16 +68,16 @@ static json_t *json_probe(const struct tl_conf_peer *p) {
 }
 
 /* Its number of calls; null without max_calls. */
-static json_t *json_calls(const struct tl_runtime *rt, const struct tl_conf_peer *p) {
+static json_t *json_calls(const struct tl_conf_peer *p) {
   if (!p->opt.max_calls) return json_null();
-  const struct tl_peer_calls *c = tl_calls_find(&rt->calls, p->name);
-  return json_pack("{s:I, s:I, s:I, s:I}", "now", (json_int_t)(c ? c->now : 0), "max",
-                   (json_int_t)p->opt.max_calls, "refused", (json_int_t)(c ? c->refused : 0),
-                   "expired", (json_int_t)(c ? c->expired : 0));
+  const struct tl_peer_calls *c = &p->state->calls;
+  return json_pack("{s:I, s:I, s:I, s:I}", "now", (json_int_t)c->now, "max",
+                   (json_int_t)p->opt.max_calls, "refused", (json_int_t)c->refused, "expired",
+                   (json_int_t)c->expired);
 }
 
-static json_t *json_peer(const struct tl_runtime *rt, const struct tl_peer_table *t, size_t number,
-                         struct tl_dump *const *dump, size_t n) {
+static json_t *json_peer(const struct tl_peer_table *t, size_t number, struct tl_dump *const *dump,
+                         size_t n) {
   int out = 0, in = 0;
   json_t *addresses = json_array();
   const struct tl_conf_peer *p = &t->peer[number];
@@ -86,14 +86,14 @@ static json_t *json_peer(const struct tl_runtime *rt, const struct tl_peer_table
     json_array_append_new(addresses, tl_json_address(&l->at[k].addr));
   for (size_t d = 0; d < n; d++)
     for (size_t i = 0; i < dump[d]->n; i++) count_connection(l, &dump[d]->info[i], &out, &in);
-  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:I, s:o}", "name",
-                   tl_json_text(p->name), "uri", tl_json_text(p->opt.uri), "transport",
-                   tl_transport_param(p->transport), "addresses", addresses, "lookup",
-                   tl_names_show(p->addrs), "tls_domain",
-                   p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",
-                   p->identity ? tl_json_text(p->identity) : json_null(), "connections_out", out,
-                   "connections_in", in, "calls", json_calls(rt, p), "pause_ms",
-                   (json_int_t)tl_health_pause_ms(p->health, tl_now_ms()), "probe", json_probe(p));
+  return json_pack(
+      "{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:I, s:o}", "name", tl_json_text(p->name),
+      "uri", tl_json_text(p->opt.uri), "transport", tl_transport_param(p->transport), "addresses",
+      addresses, "lookup", tl_names_show(&p->state->addrs), "tls_domain",
+      p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",
+      p->identity ? tl_json_text(p->identity) : json_null(), "connections_out", out,
+      "connections_in", in, "calls", json_calls(p), "pause_ms",
+      (json_int_t)tl_health_pause_ms(&p->state->health, tl_now_ms()), "probe", json_probe(p));
 }
 
 static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,
@@ -102,7 +102,7 @@ static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, siz
   json_t *list = json_array();
   (void)limit, (void)a;
   for (size_t d = 0; d < n; d++) complete = complete && dump[d]->n == dump[d]->total;
-  for (size_t i = 0; i < t->n; i++) json_array_append_new(list, json_peer(c->rt, t, i, dump, n));
+  for (size_t i = 0; i < t->n; i++) json_array_append_new(list, json_peer(t, i, dump, n));
   return json_pack("{s:b, s:o}", "complete", complete, "peers", list);
 }
 

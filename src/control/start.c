@@ -243,7 +243,6 @@ int tl_daemon_run(const struct tl_run_options *o) {
   raise_files(conf);
   rc = prepare_runtime(rt, view, o);
   if (rc == 0) rc = run_daemon(rt, conf);
-  tl_calls_free(&rt->calls);
   tl_conf_unref(conf);
   if (rc == 0)
     TL_LOG(TL_LOG_INFO, "Tieline ended.",

@@ -27,16 +27,17 @@ struct tl_call {
   struct tl_mail mail;
   struct tl_hash_node node;     /* by the key of its dialog */
   struct tl_call *next, **link; /* by age */
-  struct tl_peer_calls *at;
+  struct tl_peer_state *at;     /* a reference */
+  _Atomic uint32_t *open;       /* all calls of the process */
   uint64_t key, answered_ms;
 };
 
 /* The slot that a branch holds at its peer. */
 struct tl_call_slot {
-  struct tl_peer_calls *at;
-  struct tl_call *call;    /* not answered yet; NULL: it has become a call */
-  uint32_t n;              /* dialogs seen so far */
-  uint64_t key[FORKS_MAX]; /* their keys */
+  struct tl_peer_state *at; /* a reference */
+  struct tl_call *call;     /* not answered yet; NULL: it has become a call */
+  uint32_t n;               /* dialogs seen so far */
+  uint64_t key[FORKS_MAX];  /* their keys */
 };
 
 /* Tells the worker that keeps the call about its BYE. */
@@ -47,26 +48,32 @@ struct ended {
 
 static const struct tl_mail_kind begun_kind, ended_kind;
 
-static struct tl_calls *shared_calls(struct tl_proxy *p) { return &p->th.rt->calls; }
+static _Atomic uint32_t *open_calls(struct tl_proxy *p) { return &p->th.rt->open_calls; }
 
 /* ---- slots ---- */
 
-static void give_back(struct tl_proxy *p, struct tl_call *c) {
-  tl_calls_give(&c->at->now);
-  tl_calls_give(&shared_calls(p)->open);
-  tl_count_sub(tl_proxy_counters(p), TL_C_CALLS_NOW, 1);
+static void free_call(struct tl_call *c) {
+  tl_calls_give(&c->at->calls.now);
+  tl_calls_give(c->open);
+  tl_peer_state_unref(c->at);
   free(c);
 }
 
+static void give_back(struct tl_proxy *p, struct tl_call *c) {
+  tl_count_sub(tl_proxy_counters(p), TL_C_CALLS_NOW, 1);
+  free_call(c);
+}
+
 /* A call whose slots are already taken; gives them back if memory is short. */
-static struct tl_call *call_new(struct tl_proxy *p, struct tl_peer_calls *at) {
+static struct tl_call *call_new(struct tl_proxy *p, struct tl_peer_state *at) {
   struct tl_call *c = calloc(1, sizeof(*c));
   if (!c) {
-    tl_calls_give(&at->now);
-    tl_calls_give(&shared_calls(p)->open);
+    tl_calls_give(&at->calls.now);
+    tl_calls_give(open_calls(p));
     return NULL;
   }
-  c->at = at;
+  c->at = tl_peer_state_ref(at);
+  c->open = open_calls(p);
   tl_count(tl_proxy_counters(p), TL_C_CALLS_NOW);
   return c;
 }
@@ -75,27 +82,26 @@ static void log_full(struct tl_proxy *p, struct tl_peer_share *l, uint32_t max) 
   if (l->full_logged_ms && p->net.now_ms - l->full_logged_ms < LOG_EVERY_MS) return;
   l->full_logged_ms = p->net.now_ms;
   TL_LOG(TL_LOG_WARN, "A peer has its max_calls: further calls go to other peers or get 503.",
-         TL_FC("peer", l->name), TL_FI("max_calls", max));
+         TL_FC("peer", l->state->name), TL_FI("max_calls", max));
 }
 
 int tl_call_take(struct tl_proxy *p, struct tl_peer_share *l, uint32_t max,
                  struct tl_call_slot **out) {
   struct tl_counters *k = tl_proxy_counters(p);
-  if (!l->calls) l->calls = tl_calls_of(shared_calls(p), l->name);
-  if (!l->calls) return TL_ENOMEM;
-  if (!tl_calls_take(&l->calls->now, max)) {
-    atomic_fetch_add_explicit(&l->calls->refused, 1, memory_order_relaxed);
+  struct tl_peer_calls *calls = &l->state->calls;
+  if (!tl_calls_take(&calls->now, max)) {
+    atomic_fetch_add_explicit(&calls->refused, 1, memory_order_relaxed);
     tl_count(k, TL_C_CALLS_REFUSED_MAX);
     log_full(p, l, max);
     return TL_ELIMIT;
   }
   struct tl_call_slot *at = NULL;
-  if (!tl_calls_take(&shared_calls(p)->open, p->net.view->conf->limits.max_open_calls)) {
-    tl_calls_give(&l->calls->now);
+  if (!tl_calls_take(open_calls(p), p->net.view->conf->limits.max_open_calls)) {
+    tl_calls_give(&calls->now);
   } else if ((at = calloc(1, sizeof(*at))) == NULL) {
-    tl_calls_give(&l->calls->now);
-    tl_calls_give(&shared_calls(p)->open);
-  } else if ((at->call = call_new(p, l->calls)) == NULL) {
+    tl_calls_give(&calls->now);
+    tl_calls_give(open_calls(p));
+  } else if ((at->call = call_new(p, l->state)) == NULL) {
     free(at);
     at = NULL;
   }
@@ -103,7 +109,7 @@ int tl_call_take(struct tl_proxy *p, struct tl_peer_share *l, uint32_t max,
     tl_count(k, TL_C_CALLS_REFUSED_TABLE);
     return TL_ELIMIT;
   }
-  at->at = l->calls;
+  at->at = tl_peer_state_ref(l->state);
   *out = at;
   return TL_OK;
 }
@@ -111,6 +117,7 @@ int tl_call_take(struct tl_proxy *p, struct tl_peer_share *l, uint32_t max,
 void tl_call_drop(struct tl_proxy *p, struct tl_call_slot *at) {
   if (!at) return;
   if (at->call) give_back(p, at->call);
+  tl_peer_state_unref(at->at);
   free(at);
 }
 
@@ -136,22 +143,24 @@ static void take_out(struct tl_proxy *p, struct tl_call *c) {
 static void on_audit(struct tl_timer *timer, void *arg) {
   struct tl_call_table *t = tl_container_of(timer, struct tl_call_table, timer);
   struct tl_proxy *p = t->proxy;
-  const char *peer = NULL;
+  struct tl_peer_state *peer = NULL; /* of the last one */
   uint64_t n = 0;
   (void)arg;
   for (struct tl_call *c = t->first, *next; c; c = next, n++) {
     if (c->answered_ms + p->net.view->conf->call_max_ms > p->net.now_ms) break;
     next = c->next;
-    peer = c->at->name;
-    atomic_fetch_add_explicit(&c->at->expired, 1, memory_order_relaxed);
+    tl_peer_state_unref(peer);
+    peer = tl_peer_state_ref(c->at);
+    atomic_fetch_add_explicit(&c->at->calls.expired, 1, memory_order_relaxed);
     tl_count(tl_proxy_counters(p), TL_C_CALLS_EXPIRED);
     take_out(p, c);
     give_back(p, c);
   }
   if (n)
     TL_LOG(TL_LOG_INFO, "Calls that no BYE has ended are older than call_max and count no longer.",
-           TL_FC("peer", peer), TL_FI("calls", n),
+           TL_FC("peer", peer->name), TL_FI("calls", n),
            TL_FI("call_max_ms", p->net.view->conf->call_max_ms));
+  tl_peer_state_unref(peer);
   if (t->first) schedule_expiry(p);
 }
 
@@ -220,8 +229,8 @@ void tl_call_answered(struct tl_proxy *p, struct tl_call_slot *at, const struct 
   if (!c && at->n < FORKS_MAX) {
     /* The INVITE forked behind the peer: one more call exists, whether or not there is room for
      * it. */
-    if (tl_calls_take(&shared_calls(p)->open, p->net.view->conf->limits.max_open_calls)) {
-      atomic_fetch_add_explicit(&at->at->now, 1, memory_order_relaxed);
+    if (tl_calls_take(open_calls(p), p->net.view->conf->limits.max_open_calls)) {
+      atomic_fetch_add_explicit(&at->at->calls.now, 1, memory_order_relaxed);
       c = call_new(p, at->at);
     }
   }
@@ -234,8 +243,7 @@ void tl_call_answered(struct tl_proxy *p, struct tl_call_slot *at, const struct 
 }
 
 uint64_t tl_call_of(struct tl_proxy *p, const struct tl_msg *m) {
-  if (m->method != TL_M_BYE || !atomic_load_explicit(&shared_calls(p)->open, memory_order_relaxed))
-    return 0;
+  if (m->method != TL_M_BYE || !atomic_load_explicit(open_calls(p), memory_order_relaxed)) return 0;
   return tl_token_dialog(p, m);
 }
 
@@ -265,12 +273,7 @@ static void deliver_ended(void *reader, struct tl_mail *m) {
 }
 
 /* The call ends uncounted: its slots go back to all workers. */
-static void drop_begun(struct tl_mail *m) {
-  struct tl_call *c = (struct tl_call *)m;
-  tl_calls_give(&c->at->now);
-  tl_calls_give(&c->at->all->open);
-  free(c);
-}
+static void drop_begun(struct tl_mail *m) { free_call((struct tl_call *)m); }
 
 static void drop_ended(struct tl_mail *m) { free(m); }
 

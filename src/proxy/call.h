@@ -5,7 +5,7 @@
  *
  * Ownership: slots belong to the branch that took them; calls to the table of the worker
  * that keeps them. Threads: the worker's own; the numbers are shared by all workers
- * (calls.h). Errors: TL_ELIMIT: the peer is full, or no more can be counted.
+ * (peer_calls.h). Errors: TL_ELIMIT: the peer is full, or no more can be counted.
  */
 #pragma once
 

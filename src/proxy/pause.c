@@ -25,10 +25,10 @@ void tl_pause_asked(struct tl_branch *b, const struct tl_msg *m) {
   if (m->status != 503 || b->txn->user || !tl_msg_has(m, TL_H_RETRY_AFTER)) return;
   const struct tl_conf_peer *peer = tl_view_peer(b->txn->view, b->peer);
   uint64_t ms = retry_after_s(m) * UINT64_C(1000), now = p->net.now_ms;
-  if (!peer || !peer->health || !peer->opt.retry_after_max_ms || !ms) return;
+  if (!peer || !peer->opt.retry_after_max_ms || !ms) return;
   if (ms > peer->opt.retry_after_max_ms) ms = peer->opt.retry_after_max_ms;
-  if (tl_health_pause_ms(peer->health, now)) return; /* the first one applies */
-  tl_health_pause(peer->health, now + ms);
+  if (tl_health_pause_ms(&peer->state->health, now)) return; /* the first one applies */
+  tl_health_pause(&peer->state->health, now + ms);
   tl_count(tl_proxy_counters(p), TL_C_PEER_PAUSES);
   TL_LOG(TL_LOG_INFO, "A peer asked for a pause (503 with Retry-After); routes leave it alone.",
          TL_FC("peer", peer->name), TL_FI("asked_s", retry_after_s(m)), TL_FI("pause_ms", ms));

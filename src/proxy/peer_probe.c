@@ -11,13 +11,13 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "peer_share.h"
 #include "plan.h"
 #include "proxy.h"
 #include "saved.h"
 #include "stage.h"
 #include "target.h"
 #include "tieline/container.h"
-#include "tieline/health.h"
 #include "tieline/view.h"
 #include "token.h"
 #include "txn.h"
@@ -29,10 +29,10 @@ struct tl_probe {
   struct tl_probe *next;
   struct tl_timer timer;
   struct tl_proxy *proxy;
-  struct tl_txn *txn; /* the probe awaiting a response */
-  struct tl_health *health;
-  char *name; /* the peer's, for the log */
-  uint64_t peer_id;
+  struct tl_txn *txn;          /* the probe awaiting a response */
+  struct tl_peer_state *peer;  /* a reference: whom it asks */
+  struct tl_peer_share *share; /* that knows this probe */
+  char *uri;                   /* that it asks by */
   uint32_t interval_ms, cseq;
   uint64_t sent_ms, call_id;
   bool wanted;
@@ -41,25 +41,25 @@ struct tl_probe {
 /* ---- the outcome ---- */
 
 static void note_failure(struct tl_probe *pr, unsigned status) {
-  struct tl_health *h = pr->health;
+  struct tl_health *h = &pr->peer->health;
   h->status = status;
   h->lost++;
   tl_count(tl_proxy_counters(pr->proxy), TL_C_PROBES_LOST);
   if (++h->failures < DOWN_AFTER || h->down) return;
   h->down = true;
   TL_LOG(TL_LOG_WARN, "A peer does not answer its probes; routes pass it over.",
-         TL_FC("peer", pr->name), TL_FI("failures", h->failures), TL_FI("status", status));
+         TL_FC("peer", pr->peer->name), TL_FI("failures", h->failures), TL_FI("status", status));
 }
 
 static void note_answer(struct tl_probe *pr, unsigned status) {
-  struct tl_health *h = pr->health;
+  struct tl_health *h = &pr->peer->health;
   h->status = status;
   h->rtt_ms = (uint32_t)(pr->proxy->net.now_ms - pr->sent_ms);
   h->failures = 0;
   if (!h->down) return;
   h->down = false;
-  TL_LOG(TL_LOG_INFO, "A peer answers its probes again; routes use it.", TL_FC("peer", pr->name),
-         TL_FI("status", status));
+  TL_LOG(TL_LOG_INFO, "A peer answers its probes again; routes use it.",
+         TL_FC("peer", pr->peer->name), TL_FI("status", status));
 }
 
 static void on_ended(struct tl_txn *txn, unsigned status, bool by_us) {
@@ -146,7 +146,7 @@ static void send_probe(struct tl_probe *pr, const struct tl_conf_peer *peer) {
   txn->user = &probe_user;
   txn->user_data = pr;
   pr->txn = txn;
-  pr->health->sent++;
+  pr->peer->health.sent++;
   tl_count(tl_proxy_counters(p), TL_C_PROBES);
   req.txn = txn;
   req.plan = txn->plan;
@@ -157,7 +157,7 @@ static void send_probe(struct tl_probe *pr, const struct tl_conf_peer *peer) {
 }
 
 static const struct tl_conf_peer *peer_of(const struct tl_probe *pr) {
-  return tl_view_peer(pr->proxy->net.view, pr->peer_id);
+  return tl_view_peer(pr->proxy->net.view, pr->peer->id);
 }
 
 static void on_timer(struct tl_timer *t, void *arg) {
@@ -183,32 +183,39 @@ static void drop_probe(struct tl_proxy *p, struct tl_probe **at) {
   *at = pr->next;
   if (pr->txn) tl_txn_free(pr->txn);
   /* It is no longer watched, so it must not stay marked as down. */
-  pr->health->down = false;
-  pr->health->failures = 0;
+  pr->peer->health.down = false;
+  pr->peer->health.failures = 0;
   tl_timer_stop(&p->net.wheel, &pr->timer);
-  tl_health_unref(pr->health);
-  free(pr->name);
+  if (pr->share->probe == pr) pr->share->probe = NULL;
+  tl_peer_state_unref(pr->peer);
+  free(pr->uri);
   free(pr);
 }
 
-static void want_probe(struct tl_proxy *p, const struct tl_conf_peer *peer) {
-  struct tl_probe *pr = p->probes;
-  while (pr && (pr->peer_id != peer->id || pr->health != peer->health)) pr = pr->next;
-  if (!pr) {
-    pr = calloc(1, sizeof(*pr));
-    if (!pr || !(pr->name = strdup(peer->name))) {
-      free(pr);
-      return;
-    }
-    if (getrandom(&pr->call_id, sizeof(pr->call_id), GRND_NONBLOCK) < 0)
-      pr->call_id = (uintptr_t)pr;
-    pr->proxy = p;
-    pr->peer_id = peer->id;
-    pr->timer.fn = on_timer;
-    pr->health = tl_health_ref(peer->health);
-    pr->next = p->probes;
-    p->probes = pr;
+static struct tl_probe *probe_new(struct tl_proxy *p, const struct tl_conf_peer *peer,
+                                  struct tl_peer_share *share) {
+  struct tl_probe *pr = calloc(1, sizeof(*pr));
+  if (!pr || !(pr->uri = strdup(peer->opt.uri))) {
+    free(pr);
+    return NULL;
   }
+  if (getrandom(&pr->call_id, sizeof(pr->call_id), GRND_NONBLOCK) < 0) pr->call_id = (uintptr_t)pr;
+  pr->proxy = p;
+  pr->peer = tl_peer_state_ref(peer->state);
+  pr->timer.fn = on_timer;
+  pr->share = share;
+  share->probe = pr;
+  pr->next = p->probes;
+  p->probes = pr;
+  return pr;
+}
+
+/* Under another uri it is another probe: the former one goes. */
+static void want_probe(struct tl_proxy *p, const struct tl_conf_peer *peer) {
+  struct tl_peer_share *share = tl_peer_share_of(p, peer);
+  struct tl_probe *pr = share ? share->probe : NULL;
+  if (share && (!pr || strcmp(pr->uri, peer->opt.uri) != 0)) pr = probe_new(p, peer, share);
+  if (!pr) return;
   pr->wanted = true;
   if (pr->interval_ms != peer->opt.probe_ms) tl_timer_start(&p->net.wheel, &pr->timer, 0);
   pr->interval_ms = peer->opt.probe_ms;
@@ -220,7 +227,7 @@ void tl_peer_probe_refresh(struct tl_proxy *p) {
   p->probed_generation = s->generation;
   for (struct tl_probe *pr = p->probes; pr; pr = pr->next) pr->wanted = false;
   for (size_t i = 0; i < s->n; i++)
-    if (s->peer[i].opt.probe_ms && s->peer[i].health) want_probe(p, &s->peer[i]);
+    if (s->peer[i].opt.probe_ms) want_probe(p, &s->peer[i]);
   for (struct tl_probe **at = &p->probes; *at;)
     if ((*at)->wanted)
       at = &(*at)->next;

@@ -2,8 +2,8 @@
 /*
  * What a worker has in progress toward each peer: a bound on requests awaiting a response, a rate
  * of new calls, and a number of simultaneous calls. A slow or dead peer thus takes its share of
- * the transactions and no more. The records live as long as the worker and are found by the peer's
- * id, so that a reload does not forget them.
+ * the transactions and no more. A share stands where the slot of the peer's state says, so that a
+ * reload does not forget it.
  */
 #include "peer_share.h"
 
@@ -11,60 +11,52 @@
 
 #include "call.h"
 #include "proxy.h"
-#include "tieline/index_map.h"
 
 #define LOG_EVERY_MS 1000u
 
-/* All that there have been, in the order in which they were asked for. */
 struct tl_peer_share_table {
-  struct tl_index_map ids;
-  struct tl_peer_share **all;
-  uint32_t n, cap;
+  struct tl_peer_share **at; /* by slot of the peer's state; NULL: not asked for yet */
+  uint32_t n;
   struct tl_peer_share nobodys; /* for all targets that belong to no peer */
 };
 
-static int grow_table(struct tl_peer_share_table *t) {
-  if (t->n < t->cap) return TL_OK;
-  uint32_t cap = t->cap ? 2 * t->cap : 16;
-  struct tl_peer_share **all = realloc(t->all, cap * sizeof(struct tl_peer_share *));
-  if (!all) return TL_ENOMEM;
-  t->all = all;
-  t->cap = cap;
+static int grow_table(struct tl_peer_share_table *t, uint32_t slot) {
+  uint32_t n = t->n ? t->n : 16;
+  while (n <= slot) n *= 2;
+  struct tl_peer_share **at = realloc(t->at, n * sizeof(struct tl_peer_share *));
+  if (!at) return TL_ENOMEM;
+  memset(at + t->n, 0, (n - t->n) * sizeof(struct tl_peer_share *));
+  t->at = at;
+  t->n = n;
   return TL_OK;
 }
 
-static void free_share(struct tl_peer_share *share) {
-  if (share) free(share->name);
-  free(share);
-}
-
-static struct tl_peer_share *share_new(struct tl_peer_share_table *t,
-                                       const struct tl_conf_peer *peer, uint64_t now_ms) {
-  struct tl_peer_share *share = grow_table(t) ? NULL : calloc(1, sizeof(*share));
-  if (!share || !(share->name = strdup(peer->name)) ||
-      tl_index_map_add(&t->ids, tl_index_mix(peer->id), t->n)) {
-    free_share(share);
-    return NULL;
-  }
-  share->at_ms = now_ms;
-  t->all[t->n++] = share;
-  return share;
+/* A slot may have been another peer's, of which nothing is under way any more: whatever is holds
+ * that peer's state, and the slot with it. */
+static struct tl_peer_share *begin_share(struct tl_peer_share_table *t, struct tl_peer_state *state,
+                                         uint64_t now_ms) {
+  if (state->slot >= t->n && grow_table(t, state->slot)) return NULL;
+  struct tl_peer_share **at = &t->at[state->slot];
+  if (!*at && !(*at = malloc(sizeof(**at)))) return NULL;
+  **at = (struct tl_peer_share){.state = state, .id = state->id, .at_ms = now_ms};
+  return *at;
 }
 
 struct tl_peer_share *tl_peer_share_of(struct tl_proxy *p, const struct tl_conf_peer *peer) {
   if (!peer) return NULL;
   struct tl_peer_share_table *t = p->shares;
   if (!t && !(t = p->shares = calloc(1, sizeof(*t)))) return NULL;
-  uint32_t node = tl_index_map_first(&t->ids, tl_index_mix(peer->id));
-  return node ? t->all[tl_index_map_node(&t->ids, node)->value] : share_new(t, peer, p->net.now_ms);
+  struct tl_peer_state *state = peer->state;
+  struct tl_peer_share *share = state->slot < t->n ? t->at[state->slot] : NULL;
+  if (share && share->state == state && share->id == state->id) return share;
+  return begin_share(t, state, p->net.now_ms);
 }
 
 void tl_peer_share_exit(struct tl_proxy *p) {
   struct tl_peer_share_table *t = p->shares;
   if (!t) return;
-  for (uint32_t i = 0; i < t->n; i++) free_share(t->all[i]);
-  tl_index_map_clear(&t->ids);
-  free(t->all);
+  for (uint32_t i = 0; i < t->n; i++) free(t->at[i]);
+  free(t->at);
   free(t);
   p->shares = NULL;
 }

@@ -3,8 +3,8 @@
  * What one worker has in progress toward a peer, bounded by max_transactions_peer,
  * max_cps and max_calls.
  *
- * Ownership: the worker's, for its whole life; found by the peer's id, so that a
- * reload forgets nothing. Threads: the worker's own; calls are counted for all workers
+ * Ownership: the worker's, one for each slot of a peer's state, so that a reload
+ * forgets nothing. Threads: the worker's own; calls are counted for all workers
  * together (call.h). Errors: TL_EBUSY: the peer has its share.
  */
 #pragma once
@@ -13,19 +13,20 @@
 #include "tieline/view.h"
 
 struct tl_proxy;
-struct tl_peer_calls;
+struct tl_probe;
 struct tl_call_slot;
 
 struct tl_peer_share {
-  char *name;      /* the peer's */
-  uint32_t active; /* requests waiting for a final response */
-  double tokens;   /* new calls that may start now */
+  struct tl_peer_state *state; /* the peer's */
+  uint64_t id;                 /* the peer's */
+  uint32_t active;             /* requests waiting for a final response */
+  double tokens;               /* new calls that may start now */
   uint64_t at_ms;
   bool started;
-  uint64_t logged_ms;          /* of the last log line about its failures, 0: never */
-  uint32_t unlogged;           /* failures since then without one */
-  struct tl_peer_calls *calls; /* of all workers; NULL: it has had no max_calls yet */
-  uint64_t full_logged_ms;     /* of the last log line that it has its max_calls, 0: never */
+  uint64_t logged_ms;      /* of the last log line about its failures, 0: never */
+  uint32_t unlogged;       /* failures since then without one */
+  struct tl_probe *probe;  /* peer_probe.c */
+  uint64_t full_logged_ms; /* of the last log line that it has its max_calls, 0: never */
 };
 
 /* This worker's share of PEER, made when it is first asked for. NULL: PEER is NULL, or memory is

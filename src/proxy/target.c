@@ -199,7 +199,7 @@ static void targets_of_peer(const struct tl_req *req, const struct tl_conf_peer 
 }
 
 static uint64_t pause_ms(const struct tl_proxy *p, const struct tl_conf_peer *peer) {
-  return tl_health_pause_ms(peer->health, p->net.now_ms);
+  return tl_health_pause_ms(&peer->state->health, p->net.now_ms);
 }
 
 /* Peers that do not answer their probes are skipped, unless none of the route's does: then the
@@ -207,9 +207,9 @@ static uint64_t pause_ms(const struct tl_proxy *p, const struct tl_conf_peer *pe
 static bool passed_over(const struct tl_req *req, const struct tl_conf_route *r, size_t i) {
   const struct tl_proxy *p = req->p;
   bool pauses = pause_ms(p, r->peer[i]), over = pauses;
-  if (!pauses && !tl_health_is_down(r->peer[i]->health)) return false;
+  if (!pauses && !tl_health_is_down(&r->peer[i]->state->health)) return false;
   for (size_t k = 0; k < r->n_peer && !over; k++)
-    over = !tl_health_is_down(r->peer[k]->health) && !pause_ms(p, r->peer[k]);
+    over = !tl_health_is_down(&r->peer[k]->state->health) && !pause_ms(p, r->peer[k]);
   if (over) tl_req_count(req, TL_C_PEER_PASSED_OVER);
   return over;
 }

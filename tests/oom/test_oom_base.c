@@ -7,10 +7,8 @@
 #include "tieline/audit.h"
 #include "tieline/dns.h"
 #include "tieline/err.h"
-#include "tieline/health.h"
 #include "tieline/log.h"
-#include "tieline/peer_addrs.h"
-#include "tieline/peer_calls.h"
+#include "tieline/peer_state.h"
 #include "tieline/pool.h"
 #include "tieline/record.h"
 
@@ -42,17 +40,14 @@ static void drop_answer(void) { free(answer); }
 static int make_log(void) { return tl_log_start(TL_LOG_STDERR, TL_LOG_KV, 100); }
 static void drop_log(void) { tl_log_stop(); }
 
-static struct tl_health *health;
-static int make_health(void) { return made(health = tl_health_new()); }
-static void drop_health(void) { tl_health_unref(health); }
-
-static struct tl_peer_addrs *addrs;
-static int make_addrs(void) { return made(addrs = tl_peer_addrs_new(tl_addr_list_new(), false)); }
-static void drop_addrs(void) { tl_peer_addrs_unref(addrs); }
-
-static struct tl_calls calls;
-static int make_calls(void) { return made(tl_calls_of(&calls, "carrier")); }
-static void drop_calls(void) { tl_calls_free(&calls); }
+static struct tl_peer_state *state;
+static int make_state(void) {
+  if (made(state = tl_peer_state_of(7, "carrier"))) return TL_ENOMEM;
+  int rc = tl_peer_state_begin(state, "sip:carrier.example", tl_addr_list_new(), false);
+  if (rc) tl_peer_state_unref(state);
+  return rc;
+}
+static void drop_state(void) { tl_peer_state_unref(state); }
 
 static struct tl_audit *audit;
 static int make_audit(void) { return made(audit = tl_audit_new(3)); }
@@ -63,9 +58,7 @@ Test(oom_base, each_part_is_refused_or_whole) {
       {"pool", make_object, drop_object, 0, false},
       {"dns", make_dns, drop_dns, 0, true},
       {"dns answer", make_answer, drop_answer, TL_ESYNTAX, false},
-      {"health", make_health, drop_health, 0, false},
-      {"addresses of a peer", make_addrs, drop_addrs, 0, false},
-      {"calls of a peer", make_calls, drop_calls, 0, false},
+      {"state of a peer", make_state, drop_state, 0, false},
       {"audit", make_audit, drop_audit, 0, false},
       {"log", make_log, drop_log, 0, false},
   };

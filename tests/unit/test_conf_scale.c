@@ -43,7 +43,7 @@ Test(conf_scale, names_become_the_right_pointers) {
     cr_assert_eq(routes->route[i].peer[0], &peers->peer[i]);
     cr_assert_eq(routes->route[i].n_from, 1);
     cr_assert_eq(routes->route[i].from[0], &peers->peer[n - 1 - i]);
-    cr_assert_eq(peers->peer[i].health, conf_view(c)->peers->peer[i].health,
+    cr_assert_eq(peers->peer[i].state, conf_view(c)->peers->peer[i].state,
                  "a reload forgets nothing");
   }
   tl_conf_unref(c);

@@ -276,18 +276,19 @@ static void answer_a_call(struct tl_peer_share *l, int i, struct tl_msg *m) {
 
 /* A call that was to be kept by a worker which stopped counted for ever. */
 Test(mail_drop, call_that_another_worker_was_to_keep) {
-  struct tl_peer_share l = {.name = "b"};
+  struct tl_peer_share l = {.state = tl_peer_state_of(1, "b")};
   struct tl_msg m;
   two_workers();
   int n = 0;
   while (n < 64 && !tl_mailbox_depth(&second.mailbox)) answer_a_call(&l, n++, &m);
   cr_assert_eq(tl_mailbox_depth(&second.mailbox), 1);
-  cr_expect_eq(atomic_load(&rig.rt.calls.open), (uint32_t)n);
+  cr_expect_eq(atomic_load(&rig.rt.open_calls), (uint32_t)n);
   tl_mailbox_drop(&second.mailbox);
-  cr_expect_eq(atomic_load(&rig.rt.calls.open), (uint32_t)n - 1);
-  cr_expect_eq(atomic_load(&l.calls->now), (uint32_t)n - 1);
+  cr_expect_eq(atomic_load(&rig.rt.open_calls), (uint32_t)n - 1);
+  cr_expect_eq(atomic_load(&l.state->calls.now), (uint32_t)n - 1);
   tl_call_ended(&px, tl_token_dialog(&px, &m)); /* not here: the news goes to the second */
   cr_expect_eq(tl_mailbox_depth(&second.mailbox), 1);
+  tl_peer_state_unref(l.state); /* the calls have theirs */
   second_stops();
 }
 

@@ -147,7 +147,6 @@ void net_end(void) {
   expect_empty(&n->dgram_small, "dgram_small");
   rig_forget();
   tl_mailbox_destroy(&n->th->mailbox);
-  tl_calls_free(&rig.rt.calls);
   tl_view_unref(rig.rt.view);
   urcu_memb_unregister_thread();
   conf_teardown();

@@ -20,16 +20,22 @@ static struct tl_addr at(const char *host, unsigned port) {
   return a;
 }
 
+static char uri[] = "sip:carrier.example";
+
 /* The table of S that the view has from now on. */
 static void index_peers(struct tl_peer_set *s) {
   cr_assert_eq(tl_network_parse(tl_str_c("198.51.100.0/24"), &carrier), 0);
-  for (size_t i = 0; i < s->n; i++) s->peer[i].addrs = tl_peer_addrs_new(tl_addr_list_new(), false);
+  for (size_t i = 0; i < s->n; i++) {
+    s->peer[i].opt.uri = uri;
+    cr_assert_not_null(s->peer[i].state = tl_peer_state_of(1, "carrier"));
+    cr_assert_eq(tl_peer_state_begin(s->peer[i].state, uri, tl_addr_list_new(), false), 0);
+  }
   cr_assert_not_null(view.peers = tl_peer_table_new(s));
 }
 
 static void drop_index(struct tl_peer_set *s) {
   tl_peer_table_unref(view.peers);
-  for (size_t i = 0; i < s->n; i++) tl_peer_addrs_unref(s->peer[i].addrs);
+  for (size_t i = 0; i < s->n; i++) tl_peer_state_unref(s->peer[i].state);
 }
 
 Test(net_sources, s13_each_source_has_its_bound) {

@@ -133,8 +133,9 @@ static void *read_on(void *arg) {
 Test(places, readers_see_one_whole_list_while_others_are_published) {
   pthread_t t;
   urcu_memb_register_thread();
-  struct tl_peer_addrs *p = tl_peer_addrs_new(tl_addr_list_new(), true);
-  cr_assert(p);
+  struct tl_peer_addrs addrs = {.current = NULL}, *p = &addrs;
+  tl_peer_addrs_begin(p, tl_addr_list_new(), true);
+  cr_assert(p->current);
   cr_assert_eq(pthread_create(&t, NULL, read_on, p), 0);
   for (int round = 0; round < 300; round++) {
     struct tl_addr_list *l = tl_addr_list_new();
@@ -144,6 +145,6 @@ Test(places, readers_see_one_whole_list_while_others_are_published) {
   stop = true;
   pthread_join(t, NULL);
   cr_assert_eq(p->current->at[7].weight, 299);
-  tl_peer_addrs_unref(p);
+  tl_peer_addrs_end(p);
   urcu_memb_unregister_thread();
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "conf/conf_internal.h"
 #include "proxy/call.h"
 #include "proxy/peer_share.h"
 #include "test_proxy_rig.h"
@@ -35,15 +36,17 @@ static void setup(unsigned max, const char *fork, const char *more) {
 }
 
 static uint32_t calls(const char *peer) {
-  const struct tl_peer_calls *c = tl_calls_find(&rig.rt.calls, peer);
-  return c ? atomic_load(&c->now) : 0;
+  struct tl_peer_state *s = tl_peer_state_of(tl_conf_stable_id(peer), peer);
+  uint32_t n = atomic_load(&s->calls.now);
+  tl_peer_state_unref(s);
+  return n;
 }
 
 /* What is counted, everywhere it is. */
 static void expect_calls(uint32_t b, uint32_t c) {
   cr_expect_eq(calls("b"), b, "%u calls toward b, not %u", calls("b"), b);
   cr_expect_eq(calls("c"), c, "%u calls toward c, not %u", calls("c"), c);
-  cr_expect_eq(atomic_load(&rig.rt.calls.open), b + c);
+  cr_expect_eq(atomic_load(&rig.rt.open_calls), b + c);
   cr_expect_eq(rig_count(TL_C_CALLS_NOW) + tl_count_get(&other.th.counters, TL_C_CALLS_NOW), b + c);
 }
 
@@ -382,7 +385,8 @@ Test(proxy_calls, a_call_without_a_bye_counts_until_call_max) {
   RIG_UNTIL(calls("b") == 0);
   cr_expect_geq(tl_now_ms() - from, 900);
   cr_expect_eq(rig_count(TL_C_CALLS_EXPIRED), 1);
-  cr_expect_eq(atomic_load(&tl_calls_find(&rig.rt.calls, "b")->expired), 1);
+  cr_expect_eq(atomic_load(&tl_peer_table_by_name(px.net.view->peers, "b")->state->calls.expired),
+               1);
   hang_up("1", "b"); /* it comes after all */
   expect_calls(0, 0);
   call("2");
@@ -567,7 +571,7 @@ Test(proxy_calls, the_keeper_of_a_call_may_be_another_worker) {
     second_reads_mail();
   }
   cr_expect_eq(calls("b"), 0);
-  cr_expect_eq(atomic_load(&rig.rt.calls.open), 0);
+  cr_expect_eq(atomic_load(&rig.rt.open_calls), 0);
   cr_expect_eq(calls_kept(&px) + calls_kept(&other), 0);
   second_goes();
   expect_calls(0, 0);
@@ -645,12 +649,4 @@ Test(proxy_calls, a_count_never_passes_its_bound) {
   tl_calls_give(&n);
   cr_expect(!tl_calls_take(&n, 1));
   cr_expect(tl_calls_take(&n, 2));
-  struct tl_calls all = {.open = 0};
-  cr_expect_null(tl_calls_find(&all, "x"));
-  struct tl_peer_calls *x = tl_calls_of(&all, "x"), *y = tl_calls_of(&all, "y");
-  cr_expect_neq(x, y);
-  cr_expect_eq(tl_calls_of(&all, "x"), x);
-  cr_expect_eq(tl_calls_find(&all, "y"), y);
-  tl_calls_free(&all);
-  cr_expect_null(tl_calls_find(&all, "x"));
 }

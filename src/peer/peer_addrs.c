@@ -88,29 +88,21 @@ void tl_addr_list_order(const struct tl_addr_list *l, uint64_t draw,
 
 /* ---- a peer's ---- */
 
-struct tl_peer_addrs *tl_peer_addrs_new(struct tl_addr_list *first, bool named) {
+void tl_peer_addrs_begin(struct tl_peer_addrs *p, struct tl_addr_list *first, bool named) {
   static _Atomic uint64_t serial;
-  struct tl_peer_addrs *p = first ? calloc(1, sizeof(*p)) : NULL;
-  if (!p) {
-    tl_addr_list_unref(first);
-    return NULL;
-  }
-  atomic_init(&p->refs, 1);
-  p->current = first;
+  tl_peer_addrs_publish(p, first);
   p->needs_dns = named;
+  p->query_pending = false;
   p->serial = atomic_fetch_add(&serial, 1) + 1;
-  return p;
+  p->next_ms = p->answered_ms = p->failed = 0;
+  p->answered_at = 0;
+  p->ttl_s = p->failures = 0;
+  p->error = NULL;
 }
 
-struct tl_peer_addrs *tl_peer_addrs_ref(struct tl_peer_addrs *p) {
-  atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
-  return p;
-}
-
-void tl_peer_addrs_unref(struct tl_peer_addrs *p) {
-  if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1) return;
+void tl_peer_addrs_end(struct tl_peer_addrs *p) {
   tl_addr_list_unref(p->current);
-  free(p);
+  p->current = NULL;
 }
 
 struct tl_addr_list *tl_peer_addrs_current(struct tl_peer_addrs *p) {
@@ -123,6 +115,7 @@ struct tl_addr_list *tl_peer_addrs_current(struct tl_peer_addrs *p) {
 
 void tl_peer_addrs_publish(struct tl_peer_addrs *p, struct tl_addr_list *l) {
   struct tl_addr_list *old = atomic_exchange_explicit(&p->current, l, memory_order_acq_rel);
+  if (!old) return;
   urcu_memb_synchronize_rcu();
   tl_addr_list_unref(old);
 }

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is known of a peer at run time, in the whole process: its addresses, whether
+ * it answers, the calls toward it. A reload forgets none of it, nor does a peer that
+ * is taken out and comes back while calls toward it last.
+ *
+ * Ownership: counted references; tables of peers and calls hold them. Threads: found,
+ * made and dropped by any; each part says who writes it. Errors: NULL or TL_ENOMEM:
+ * memory is short.
+ */
+#pragma once
+
+#include "tieline/health.h"
+#include "tieline/peer_addrs.h"
+#include "tieline/peer_calls.h"
+
+struct tl_peer_state {
+  _Atomic uint32_t refs;
+  uint32_t slot; /* no other one has it at the same time, and numbers are as small as can be */
+  uint64_t id;   /* the peer's */
+  char *name;
+  struct tl_peer_state *next; /* peer_state.c */
+  char *uri; /* that addresses and health are of, NULL: none yet; of the thread that loads */
+  struct tl_health health;
+  struct tl_peer_calls calls;
+  struct tl_peer_addrs addrs;
+};
+
+/* That of the peer with ID, called NAME; made if there is none. One reference for the caller. */
+struct tl_peer_state *tl_peer_state_of(uint64_t id, const char *name);
+struct tl_peer_state *tl_peer_state_ref(struct tl_peer_state *s);
+/* S may be NULL. */
+void tl_peer_state_unref(struct tl_peer_state *s);
+
+/* Are the addresses and the health of S those of URI? */
+bool tl_peer_state_knows(const struct tl_peer_state *s, const char *uri);
+/* They are from now on, and begin anew with FOUND (taken over, also on failure; may be NULL: memory
+ * is short). NAMED: a name is to be looked up. By the thread that loads. */
+int tl_peer_state_begin(struct tl_peer_state *s, const char *uri, struct tl_addr_list *found,
+                        bool named);

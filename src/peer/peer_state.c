@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where the states of peers are found: a hash table of the whole process, by id, and
+ * a slot for each. The lock is held for one look-up; no message takes it.
+ */
+#include "tieline/peer_state.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tieline/err.h"
+
+static struct {
+  pthread_mutex_t mu;
+  struct tl_peer_state **bucket;
+  uint32_t mask, n; /* buckets - 1; states */
+  uint32_t *free_slot;
+  uint32_t n_free, n_slot, cap_slot; /* slots that are free; that there are; room in free_slot */
+} all = {.mu = PTHREAD_MUTEX_INITIALIZER};
+
+static struct tl_peer_state **find_place(uint64_t id, const char *name) {
+  struct tl_peer_state **at = &all.bucket[id & all.mask];
+  while (*at && ((*at)->id != id || strcmp((*at)->name, name) != 0)) at = &(*at)->next;
+  return at;
+}
+
+static int grow_buckets(void) {
+  uint32_t old = all.bucket ? all.mask + 1 : 0, size = old ? 2 * old : 64;
+  if (all.n < old) return TL_OK;
+  struct tl_peer_state **b = calloc(size, sizeof(struct tl_peer_state *));
+  if (!b) return TL_ENOMEM;
+  for (uint32_t i = 0; i < old; i++)
+    for (struct tl_peer_state *s = all.bucket[i], *next; s; s = next) {
+      next = s->next;
+      s->next = b[s->id & (size - 1)];
+      b[s->id & (size - 1)] = s;
+    }
+  free(all.bucket);
+  all.bucket = b;
+  all.mask = size - 1;
+  return TL_OK;
+}
+
+/* The list of free slots has room for all of them, so that giving one back cannot fail. */
+static int take_slot(uint32_t *out) {
+  if (all.n_free) {
+    *out = all.free_slot[--all.n_free];
+    return TL_OK;
+  }
+  if (all.n_slot == all.cap_slot) {
+    uint32_t cap = all.cap_slot ? 2 * all.cap_slot : 64;
+    uint32_t *slots = realloc(all.free_slot, cap * sizeof(*slots));
+    if (!slots) return TL_ENOMEM;
+    all.free_slot = slots;
+    all.cap_slot = cap;
+  }
+  *out = all.n_slot++;
+  return TL_OK;
+}
+
+static void free_tables(void) {
+  free(all.bucket);
+  free(all.free_slot);
+  all.bucket = NULL;
+  all.free_slot = NULL;
+  all.mask = all.n_free = all.n_slot = all.cap_slot = 0;
+}
+
+static struct tl_peer_state *make_state(uint64_t id, const char *name) {
+  struct tl_peer_state *s = calloc(1, sizeof(*s));
+  if (!s || !(s->name = strdup(name)) || grow_buckets() || take_slot(&s->slot)) {
+    if (s) free(s->name);
+    free(s);
+    return NULL;
+  }
+  atomic_init(&s->refs, 1);
+  s->id = id;
+  s->next = all.bucket[id & all.mask];
+  all.bucket[id & all.mask] = s;
+  all.n++;
+  return s;
+}
+
+struct tl_peer_state *tl_peer_state_of(uint64_t id, const char *name) {
+  pthread_mutex_lock(&all.mu);
+  struct tl_peer_state *s = all.bucket ? *find_place(id, name) : NULL;
+  if (s)
+    tl_peer_state_ref(s);
+  else
+    s = make_state(id, name);
+  pthread_mutex_unlock(&all.mu);
+  return s;
+}
+
+struct tl_peer_state *tl_peer_state_ref(struct tl_peer_state *s) {
+  atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+  return s;
+}
+
+static void take_out(struct tl_peer_state *s) {
+  struct tl_peer_state **at = &all.bucket[s->id & all.mask];
+  while (*at != s) at = &(*at)->next;
+  *at = s->next;
+  all.free_slot[all.n_free++] = s->slot;
+  if (--all.n == 0) free_tables();
+}
+
+/* The last reference goes under the lock, or a look-up could find what is being freed. */
+void tl_peer_state_unref(struct tl_peer_state *s) {
+  uint32_t n = s ? atomic_load_explicit(&s->refs, memory_order_relaxed) : 0;
+  while (n > 1)
+    if (atomic_compare_exchange_weak_explicit(&s->refs, &n, n - 1, memory_order_acq_rel,
+                                              memory_order_relaxed))
+      return;
+  if (!s) return;
+  pthread_mutex_lock(&all.mu);
+  bool last = atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1;
+  if (last) take_out(s);
+  pthread_mutex_unlock(&all.mu);
+  if (!last) return;
+  tl_peer_addrs_end(&s->addrs);
+  free(s->uri);
+  free(s->name);
+  free(s);
+}
+
+bool tl_peer_state_knows(const struct tl_peer_state *s, const char *uri) {
+  return s->uri && strcmp(s->uri, uri) == 0;
+}
+
+int tl_peer_state_begin(struct tl_peer_state *s, const char *uri, struct tl_addr_list *found,
+                        bool named) {
+  char *copy = found ? strdup(uri) : NULL;
+  if (!copy) {
+    tl_addr_list_unref(found);
+    return TL_ENOMEM;
+  }
+  free(s->uri);
+  s->uri = copy;
+  tl_health_begin(&s->health);
+  tl_peer_addrs_begin(&s->addrs, found, named);
+  return TL_OK;
+}
