@@ -13,6 +13,8 @@
  */
 #pragma once
 
+#include <urcu/list.h>
+
 #include "tieline/addr.h"
 
 enum tl_dns_type {
@@ -72,7 +74,7 @@ typedef void (*tl_dns_fn)(struct tl_dns_wait *w, const struct tl_dns_answer *a);
 /* A caller that waits for an answer; part of the caller's own state. */
 struct tl_dns_wait {
   tl_dns_fn fn;
-  struct tl_dns_wait *next, **link;
+  struct cds_list_head node; /* among those who wait for the same */
   struct tl_dns_question *q; /* NULL: not waiting */
 };
 

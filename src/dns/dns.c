@@ -27,7 +27,7 @@ struct tl_dns_question {
   struct tl_hash_node node; /* while it is in flight */
   struct tl_dns *d;
   struct dns_channel *on;
-  struct tl_dns_wait *waits;
+  struct cds_list_head waits;
   uint16_t type;
   bool tcp, plain; /* asked over TCP, without EDNS */
   bool lower;      /* in lower case, because the server changes letter case and has no TCP */
@@ -104,6 +104,7 @@ static struct tl_dns_question *question_new(struct tl_dns *d, uint16_t type, con
     free(q);
     return NULL;
   }
+  CDS_INIT_LIST_HEAD(&q->waits);
   q->d = d;
   q->type = type;
   memcpy(q->name, name, strlen(name) + 1);
@@ -111,16 +112,21 @@ static struct tl_dns_question *question_new(struct tl_dns *d, uint16_t type, con
   return q;
 }
 
+/* The last who came, NULL: nobody waits. */
+static struct tl_dns_wait *first_wait(struct tl_dns_question *q) {
+  if (cds_list_empty(&q->waits)) return NULL;
+  return cds_list_first_entry(&q->waits, struct tl_dns_wait, node);
+}
+
 static void question_drop(struct tl_dns_question *q) {
-  while (q->waits) tl_dns_forget(q->waits);
+  for (struct tl_dns_wait *w; (w = first_wait(q));) tl_dns_forget(w);
   tl_hash_remove(&q->d->questions, &q->node);
   q->d->open--;
   free(q);
 }
 
 static void notify_waiters(struct tl_dns_question *q, const struct tl_dns_answer *a) {
-  while (q->waits) {
-    struct tl_dns_wait *w = q->waits;
+  for (struct tl_dns_wait *w; (w = first_wait(q));) {
     tl_dns_forget(w);
     w->fn(w, a);
   }
@@ -247,17 +253,13 @@ int tl_dns_ask(struct tl_dns *d, uint16_t type, const char *name, struct tl_dns_
     }
   }
   w->q = q;
-  w->link = &q->waits;
-  w->next = q->waits;
-  if (w->next) w->next->link = &w->next;
-  q->waits = w;
+  cds_list_add(&w->node, &q->waits);
   return 0;
 }
 
 void tl_dns_forget(struct tl_dns_wait *w) {
   if (!w->q) return;
-  *w->link = w->next;
-  if (w->next) w->next->link = w->link;
+  cds_list_del(&w->node);
   w->q = NULL;
 }
 

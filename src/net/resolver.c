@@ -105,7 +105,7 @@ int tl_resolver_start(struct tl_runtime *rt) {
   atomic_store(&self.stopping, false);
   atomic_store(&self.draining, false);
   rs->rt = rt;
-  rs->jobs_end = &rs->jobs;
+  CDS_INIT_LIST_HEAD(&rs->jobs);
   int rc = tl_mailbox_init(&rt->resolver, MAILBOX_CAP);
   if (rc) return rc;
   rs->dns = tl_dns_new(tl_dns_resolv_conf());

@@ -12,8 +12,8 @@
 #include "tieline/walk.h"
 
 struct tl_resolve_job {
-  struct tl_walk walk; /* first: its questions lead here */
-  struct tl_resolve_job *next, **link;
+  struct tl_walk walk;       /* first: its questions lead here */
+  struct cds_list_head node; /* in its resolver */
   struct tl_resolver *rs;
   struct tl_resolve *r; /* the asker's, goes back with the answer */
   uint64_t deadline_ms;
@@ -24,7 +24,7 @@ struct tl_resolver {
   struct tl_dns *dns;
   struct tl_dns_counts counted; /* of what it counts */
   bool draining;
-  struct tl_resolve_job *jobs, **jobs_end; /* the oldest first */
+  struct cds_list_head jobs; /* the oldest first */
   unsigned n_jobs;
   struct tl_resolve *unanswered; /* found a full mailbox; linked by mail.next */
 };

@@ -35,11 +35,7 @@ static void finish_job(struct tl_resolve_job *j, int rc) {
   const int found_rc = tl_walk_result(&j->walk, &found);
   if (!rc || !found_rc) rc = found_rc; /* part of an answer in time is an answer */
   give_found(j->r, &found);
-  *j->link = j->next;
-  if (j->next)
-    j->next->link = j->link;
-  else
-    rs->jobs_end = j->link;
+  cds_list_del(&j->node);
   rs->n_jobs--;
   tl_resolver_answer(rs, j->r, rc);
   free(j);
@@ -73,11 +69,13 @@ static void ask_query(struct tl_walk_query *q, const char *name) {
  * them.
  */
 static void give_way(struct tl_resolver *rs) {
-  struct tl_resolve_job *j = rs->jobs;
-  while (j && j->r->keep) j = j->next;
-  if (!j) return;
-  tl_count(&rs->rt->resolver_counters, TL_C_DNS_GAVE_WAY);
-  finish_job(j, TL_ELIMIT);
+  struct tl_resolve_job *j;
+  cds_list_for_each_entry(j, &rs->jobs, node) {
+    if (j->r->keep) continue;
+    tl_count(&rs->rt->resolver_counters, TL_C_DNS_GAVE_WAY);
+    finish_job(j, TL_ELIMIT);
+    return;
+  }
 }
 
 /* R's host without the dots at its end; false: nothing is left. */
@@ -95,9 +93,7 @@ static struct tl_resolve_job *new_job(struct tl_resolver *rs, struct tl_resolve 
   j->rs = rs;
   j->r = r;
   j->deadline_ms = tl_now_ms() + (rs->draining ? DRAINING_MS : DEADLINE_MS);
-  j->link = rs->jobs_end;
-  *j->link = j;
-  rs->jobs_end = &j->next;
+  cds_list_add_tail(&j->node, &rs->jobs);
   rs->n_jobs++;
   return j;
 }
@@ -132,13 +128,15 @@ void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r) {
 void tl_resolve_hurry(struct tl_resolver *rs) {
   uint64_t until_ms = tl_now_ms() + DRAINING_MS;
   rs->draining = true;
-  for (struct tl_resolve_job *j = rs->jobs; j; j = j->next)
+  struct tl_resolve_job *j;
+  cds_list_for_each_entry(j, &rs->jobs, node) {
     if (j->deadline_ms > until_ms) j->deadline_ms = until_ms;
+  }
 }
 
 void tl_resolve_expire(struct tl_resolver *rs, uint64_t now_ms, bool all) {
-  for (struct tl_resolve_job *j = rs->jobs, *next; j; j = next) {
-    next = j->next;
+  struct tl_resolve_job *j, *next;
+  cds_list_for_each_entry_safe(j, next, &rs->jobs, node) {
     if (all || j->deadline_ms <= now_ms) finish_job(j, TL_ETIMEOUT);
   }
 }

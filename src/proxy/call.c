@@ -25,10 +25,10 @@
 /* One call, in the table of its worker or on its way there. */
 struct tl_call {
   struct tl_mail mail;
-  struct tl_hash_node node;     /* by the key of its dialog */
-  struct tl_call *next, **link; /* by age */
-  struct tl_peer_state *at;     /* a reference */
-  _Atomic uint32_t *open;       /* all calls of the process */
+  struct tl_hash_node node; /* by the key of its dialog */
+  struct cds_list_head age; /* in the order in which they were answered */
+  struct tl_peer_state *at; /* a reference */
+  _Atomic uint32_t *open;   /* all calls of the process */
   uint64_t key, answered_ms;
 };
 
@@ -125,7 +125,8 @@ void tl_call_drop(struct tl_proxy *p, struct tl_call_slot *at) {
 
 static void schedule_expiry(struct tl_proxy *p) {
   struct tl_call_table *t = p->calls;
-  uint64_t due = t->first->answered_ms + p->net.view->conf->call_max_ms, now = p->net.now_ms;
+  const struct tl_call *oldest = cds_list_first_entry(&t->by_age, struct tl_call, age);
+  uint64_t due = oldest->answered_ms + p->net.view->conf->call_max_ms, now = p->net.now_ms;
   uint64_t left = due > now ? due - now : 0;
   tl_timer_start(&p->net.wheel, &t->timer, left < SWEEP_MS ? (uint32_t)left : SWEEP_MS);
 }
@@ -133,22 +134,19 @@ static void schedule_expiry(struct tl_proxy *p) {
 static void take_out(struct tl_proxy *p, struct tl_call *c) {
   struct tl_call_table *t = p->calls;
   tl_hash_remove(&t->by_key, &c->node);
-  *c->link = c->next;
-  if (c->next)
-    c->next->link = c->link;
-  else
-    t->last = c->link;
+  cds_list_del(&c->age);
 }
 
 static void on_audit(struct tl_timer *timer, void *arg) {
   struct tl_call_table *t = tl_container_of(timer, struct tl_call_table, timer);
   struct tl_proxy *p = t->proxy;
   struct tl_peer_state *peer = NULL; /* of the last one */
+  struct tl_call *c, *next;
   uint64_t n = 0;
   (void)arg;
-  for (struct tl_call *c = t->first, *next; c; c = next, n++) {
+  cds_list_for_each_entry_safe(c, next, &t->by_age, age) {
     if (c->answered_ms + p->net.view->conf->call_max_ms > p->net.now_ms) break;
-    next = c->next;
+    n++;
     tl_peer_state_unref(peer);
     peer = tl_peer_state_ref(c->at);
     atomic_fetch_add_explicit(&c->at->calls.expired, 1, memory_order_relaxed);
@@ -161,7 +159,7 @@ static void on_audit(struct tl_timer *timer, void *arg) {
            TL_FC("peer", peer->name), TL_FI("calls", n),
            TL_FI("call_max_ms", p->net.view->conf->call_max_ms));
   tl_peer_state_unref(peer);
-  if (t->first) schedule_expiry(p);
+  if (!cds_list_empty(&t->by_age)) schedule_expiry(p);
 }
 
 static struct tl_call_table *table_of(struct tl_proxy *p) {
@@ -169,7 +167,7 @@ static struct tl_call_table *table_of(struct tl_proxy *p) {
   struct tl_call_table *t = calloc(1, sizeof(*t));
   if (!t) return NULL;
   t->proxy = p;
-  t->last = &t->first;
+  CDS_INIT_LIST_HEAD(&t->by_age);
   t->timer.fn = on_audit;
   return p->calls = t;
 }
@@ -182,10 +180,7 @@ static void put_in(struct tl_proxy *p, struct tl_call *c) {
     give_back(p, c);
     return;
   }
-  c->next = NULL;
-  c->link = t->last;
-  *t->last = c;
-  t->last = &c->next;
+  cds_list_add_tail(&c->age, &t->by_age);
   if (!tl_timer_running(&t->timer)) schedule_expiry(p);
 }
 
@@ -283,8 +278,8 @@ static const struct tl_mail_kind ended_kind = {"call ended", deliver_ended, drop
 void tl_call_exit(struct tl_proxy *p) {
   struct tl_call_table *t = p->calls;
   if (!t) return;
-  for (struct tl_call *c = t->first, *next; c; c = next) {
-    next = c->next;
+  struct tl_call *c, *next;
+  cds_list_for_each_entry_safe(c, next, &t->by_age, age) {
     take_out(p, c);
     give_back(p, c);
   }

@@ -9,6 +9,8 @@
  */
 #pragma once
 
+#include <urcu/list.h>
+
 #include "tieline/hash_table.h"
 #include "tieline/net.h"
 
@@ -21,7 +23,7 @@ struct tl_call_slot;
 struct tl_call_table {
   struct tl_proxy *proxy;
   struct tl_hash_table by_key;
-  struct tl_call *first, **last;
+  struct cds_list_head by_age; /* the oldest first */
   struct tl_timer timer;
 };
 
