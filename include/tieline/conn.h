@@ -66,17 +66,18 @@ struct tl_conn_owner {
 };
 
 /* The first part of a connection, which is read for every message. Ask it by the functions below;
- * net writes it, and nobody else. */
+ * net writes it, and the proxy through these functions alone. */
 struct tl_conn_view {
   const struct tl_tls_facts *tls;
   struct tl_conn_owner owner;
   struct tl_addr peer, local;
-  int listener;      /* accepted: index in the configuration's listen, -1: it is gone */
-  uint8_t transport; /* enum tl_transport */
-  uint8_t state;     /* enum tl_conn_state */
-  bool outgoing;     /* we have dialed it */
-  bool peer_ended;   /* by close_notify or FIN: the peer sends no more */
-  bool doomed;       /* it is ending: nothing is read from it any more */
+  int listener;             /* accepted: index in the configuration's listen, -1: it is gone */
+  uint32_t n_open_requests; /* received on it and still without a final response */
+  uint8_t transport;        /* enum tl_transport */
+  uint8_t state;            /* enum tl_conn_state */
+  bool outgoing;            /* we have dialed it */
+  bool peer_ended;          /* by close_notify or FIN: the peer sends no more */
+  bool doomed;              /* it is ending: nothing is read from it any more */
   struct {
     bool checked : 1; /* its peer has asked for an alias (RFC 5923) */
     bool shared : 1;  /* other workers have sent requests on it */
@@ -164,7 +165,9 @@ bool tl_addr_unreached(struct tl_net *n, const struct tl_addr *addr);
 
 /* A transaction of this worker's will answer a request that came on C: until it is released, a
  * half-closed or retired C stays open. */
-void tl_conn_hold_request(struct tl_conn *c);
+static inline void tl_conn_hold_request(struct tl_conn *c) {
+  ((struct tl_conn_view *)c)->n_open_requests++;
+}
 /* It has its final response. */
 void tl_conn_release_request(struct tl_conn *c);
 /* A request that C brought will be answered by no transaction of this worker's: waited for that

@@ -100,11 +100,14 @@ static bool at_rest(const struct tl_conn *c) {
   bool last_chance = c->retire_until && now + 2 * RETIRED_QUIET_MS >= end;
   bool quiet =
       now - c->kept.active_ms >= RETIRED_QUIET_MS && now - c->answered_ms >= RETIRED_ACK_MS;
-  return !c->view.owner.user && !c->n_open_requests && !c->kept.out.bytes && !c->kept.plain.n &&
-         !c->kept.cipher.n && !c->kept.held.n && !c->big && (last_chance || quiet);
+  return !c->view.owner.user && !c->view.n_open_requests && !c->kept.out.bytes &&
+         !c->kept.plain.n && !c->kept.cipher.n && !c->kept.held.n && !c->big &&
+         (last_chance || quiet);
 }
 
-bool tl_conn_asked(const struct tl_conn *c) { return c->view.owner.user || c->n_open_requests; }
+bool tl_conn_asked(const struct tl_conn *c) {
+  return c->view.owner.user || c->view.n_open_requests;
+}
 
 bool tl_conn_spared(const struct tl_conn *c) {
   uint64_t now = c->net->now_ms;

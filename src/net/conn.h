@@ -148,7 +148,6 @@ struct tl_conn {
   struct tl_conn_rx rx;
   struct tl_conn_tx tx;
   struct tl_conn_life life;
-  uint32_t n_open_requests; /* received on it and still without a final response */
   struct tl_net *net;
   struct tl_op recv_op, send_op;
   struct tl_timer timer;

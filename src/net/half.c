@@ -25,16 +25,14 @@ void tl_conn_answered(struct tl_conn *c) {
   if (tl_conn_half_closed(c)) tl_conn_mark(c);
 }
 
-void tl_conn_hold_request(struct tl_conn *c) { c->n_open_requests++; }
-
 void tl_conn_release_request(struct tl_conn *c) {
-  c->n_open_requests--;
+  c->view.n_open_requests--;
   c->answered_ms = c->net->now_ms;
   if (tl_conn_half_closed(c)) tl_conn_mark(c);
 }
 
 static bool owes_response(const struct tl_conn *c) {
-  return c->n_open_requests || (c->n_loose && c->net->now_ms < c->loose_until);
+  return c->view.n_open_requests || (c->n_loose && c->net->now_ms < c->loose_until);
 }
 
 static uint64_t until_ms(const struct tl_conn *c) {

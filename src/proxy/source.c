@@ -279,7 +279,6 @@ static void fill_source(const struct tl_proxy *p, struct tl_source *s, const str
 static struct tl_source *of_conn(struct tl_proxy *p, struct tl_conn *c) {
   struct tl_conn_owner *owner = tl_conn_owner(c);
   struct tl_source *s = owner->source;
-  const struct tl_tls_domain *d = tl_conn_domain(c);
   /* A certificate that is no longer valid takes the mark off a living connection. */
   if (is_current(s, p->net.view) && s->verified == (tl_conn_verified(c) != NULL)) return s;
   if (tl_conn_is_over(c)) return NULL;
@@ -291,6 +290,7 @@ static struct tl_source *of_conn(struct tl_proxy *p, struct tl_conn *c) {
                     .transport = tl_conn_transport(c),
                     .encrypted = tl_conn_tls(c) != NULL,
                     .dialled = tl_conn_is_outgoing(c)};
+  const struct tl_tls_domain *d = tl_conn_domain(c);
   if (d) {
     f.allow_cn = d->policy.allow_cn;
     f.check = d->policy.check_from;

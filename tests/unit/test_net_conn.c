@@ -261,7 +261,7 @@ static char half_msg[4096];
 static void asks(struct rig *r, struct tl_conn *c, const struct tl_msg *m) {
   (void)r;
   (void)m;
-  c->n_open_requests++;
+  c->view.n_open_requests++;
 }
 
 /* A connection with one open request whose peer has closed its sending side. */
@@ -322,7 +322,7 @@ Test(net_conn, s23_a_half_closed_connection_that_owes_nothing_ends_at_once) {
   for (int i = 0; i < 2; i++) {
     net_begin(conf[i]);
     int fd = rig_connect(&c);
-    c->n_open_requests = i == 1; /* with 0 none is kept */
+    c->view.n_open_requests = i == 1; /* with 0 none is kept */
     shutdown(fd, SHUT_WR);
     RIG_UNTIL(rig.net->n_conn == 0);
     cr_expect_eq(rig_count(TL_C_CONN_HALF_CLOSED), 0);

@@ -190,7 +190,7 @@ Test(net_tls, close_notify_is_answered_and_ends) {
 static void asks(struct rig *r, struct tl_conn *c, const struct tl_msg *m) {
   (void)r;
   (void)m;
-  c->n_open_requests++;
+  c->view.n_open_requests++;
 }
 
 /* close_notify in the same write as the request, then the FIN or not; or the FIN alone. What comes
@@ -562,7 +562,7 @@ Test(net_tls, s7_max_records_end_no_call_that_is_set_up) {
     net_begin("");
     int fd = rig_tls(TL_TLS_1_2, TL_AES_128_GCM, 0, &c, &peer);
     few_records(c);
-    c->n_open_requests = 1; /* a request without its final response */
+    c->view.n_open_requests = 1; /* a request without its final response */
     send_one(fd, c, peer, 90);
     cr_expect(c->life.retired && rig.n_closed == 0);
     if (late == 1) { /* it never comes */
