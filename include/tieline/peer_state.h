@@ -10,16 +10,17 @@
  */
 #pragma once
 
+#include "tieline/hash_table.h"
 #include "tieline/health.h"
 #include "tieline/peer_addrs.h"
 #include "tieline/peer_calls.h"
 
 struct tl_peer_state {
+  struct tl_hash_node node; /* peer_state.c, by id */
   _Atomic uint32_t refs;
   uint32_t slot; /* no other one has it at the same time, and numbers are as small as can be */
   uint64_t id;   /* the peer's */
   char *name;
-  struct tl_peer_state *next; /* peer_state.c */
   char *uri; /* that addresses and health are of, NULL: none yet; of the thread that loads */
   struct tl_health health;
   struct tl_peer_calls calls;

@@ -9,37 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tieline/container.h"
 #include "tieline/err.h"
 
 static struct {
   pthread_mutex_t mu;
-  struct tl_peer_state **bucket;
-  uint32_t mask, n; /* buckets - 1; states */
+  struct tl_hash_table ids;
   uint32_t *free_slot;
   uint32_t n_free, n_slot, cap_slot; /* slots that are free; that there are; room in free_slot */
 } all = {.mu = PTHREAD_MUTEX_INITIALIZER};
 
-static struct tl_peer_state **find_place(uint64_t id, const char *name) {
-  struct tl_peer_state **at = &all.bucket[id & all.mask];
-  while (*at && ((*at)->id != id || strcmp((*at)->name, name) != 0)) at = &(*at)->next;
-  return at;
-}
-
-static int grow_buckets(void) {
-  uint32_t old = all.bucket ? all.mask + 1 : 0, size = old ? 2 * old : 64;
-  if (all.n < old) return TL_OK;
-  struct tl_peer_state **b = calloc(size, sizeof(struct tl_peer_state *));
-  if (!b) return TL_ENOMEM;
-  for (uint32_t i = 0; i < old; i++)
-    for (struct tl_peer_state *s = all.bucket[i], *next; s; s = next) {
-      next = s->next;
-      s->next = b[s->id & (size - 1)];
-      b[s->id & (size - 1)] = s;
-    }
-  free(all.bucket);
-  all.bucket = b;
-  all.mask = size - 1;
-  return TL_OK;
+static struct tl_peer_state *find_state(uint64_t id, const char *name) {
+  struct tl_hash_node *at = tl_hash_first(&all.ids, id);
+  while (at && strcmp(tl_container_of(at, struct tl_peer_state, node)->name, name) != 0)
+    at = tl_hash_next(at);
+  return at ? tl_container_of(at, struct tl_peer_state, node) : NULL;
 }
 
 /* The list of free slots has room for all of them, so that giving one back cannot fail. */
@@ -60,31 +44,30 @@ static int take_slot(uint32_t *out) {
 }
 
 static void free_tables(void) {
-  free(all.bucket);
+  tl_hash_free(&all.ids);
   free(all.free_slot);
-  all.bucket = NULL;
+  all.ids = (struct tl_hash_table){.n = 0};
   all.free_slot = NULL;
-  all.mask = all.n_free = all.n_slot = all.cap_slot = 0;
+  all.n_free = all.n_slot = all.cap_slot = 0;
 }
 
 static struct tl_peer_state *make_state(uint64_t id, const char *name) {
   struct tl_peer_state *s = calloc(1, sizeof(*s));
-  if (!s || !(s->name = strdup(name)) || grow_buckets() || take_slot(&s->slot)) {
-    if (s) free(s->name);
-    free(s);
-    return NULL;
-  }
+  if (!s || !(s->name = strdup(name)) || take_slot(&s->slot)) goto fail;
   atomic_init(&s->refs, 1);
   s->id = id;
-  s->next = all.bucket[id & all.mask];
-  all.bucket[id & all.mask] = s;
-  all.n++;
-  return s;
+  if (tl_hash_add(&all.ids, &s->node, id) == TL_OK) return s;
+  all.free_slot[all.n_free++] = s->slot;
+fail:
+  if (all.ids.n == 0) free_tables();
+  if (s) free(s->name);
+  free(s);
+  return NULL;
 }
 
 struct tl_peer_state *tl_peer_state_of(uint64_t id, const char *name) {
   pthread_mutex_lock(&all.mu);
-  struct tl_peer_state *s = all.bucket ? *find_place(id, name) : NULL;
+  struct tl_peer_state *s = find_state(id, name);
   if (s)
     tl_peer_state_ref(s);
   else
@@ -99,11 +82,9 @@ struct tl_peer_state *tl_peer_state_ref(struct tl_peer_state *s) {
 }
 
 static void take_out(struct tl_peer_state *s) {
-  struct tl_peer_state **at = &all.bucket[s->id & all.mask];
-  while (*at != s) at = &(*at)->next;
-  *at = s->next;
+  tl_hash_remove(&all.ids, &s->node);
   all.free_slot[all.n_free++] = s->slot;
-  if (--all.n == 0) free_tables();
+  if (all.ids.n == 0) free_tables();
 }
 
 /* The last reference goes under the lock, or a look-up could find what is being freed. */
