@@ -58,7 +58,7 @@ void ua_send(struct ua *u, const char *text); /* to the proxy */
 void ua_send_n(struct ua *u, const char *text, size_t n);
 /* Waits for a message; it must start with START. */
 void ua_expect(struct ua *u, const char *start);
-/* Nothing comes within MS. */
+/* Nothing comes within MS, but what a slow machine makes: repeats, a late 100 (RFC 4320 4.1). */
 void ua_expect_silence(struct ua *u, unsigned ms);
 /* Number of header fields NAME in the last message; value of the I-th in *OUT. */
 unsigned ua_headers(const struct ua *u, const char *name);
