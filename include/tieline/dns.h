@@ -58,7 +58,7 @@ struct tl_dns_answer {
  * sent) and TYPE. Records of owners other than NAME and its aliases are skipped; one malformed part
  * makes the whole answer malformed. The caller frees *OUT with free. TL_ESYNTAX: not an answer to
  * this question, truncated, or malformed; TL_EVERIFY: its question has another letter case;
- * TL_ENOTSUP: the server calls the question malformed (it may not know EDNS). */
+ * TL_ENOTSUP: the server calls the question malformed (it may not know EDNS); TL_ENOMEM. */
 int tl_dns_read(const uint8_t *msg, size_t n, const char *name, uint16_t type,
                 struct tl_dns_answer **out);
 

@@ -60,21 +60,29 @@ static size_t name_len(const struct message *m, size_t at) {
   return 0;
 }
 
+/* What c-ares says, as an error of ours. */
+static int parse_error(int status) { return status == ARES_ENOMEM ? TL_ENOMEM : TL_ESYNTAX; }
+
 /* The name at AT as text; its length in the message was checked before. */
-static bool name_text(const struct message *m, size_t at, char out[TL_DNS_NAME_MAX]) {
+static int name_text(const struct message *m, size_t at, char out[TL_DNS_NAME_MAX]) {
   char *text = NULL;
   long used;
-  if (!name_len(m, at) || ares_expand_name(m->p + at, m->p, (int)m->n, &text, &used)) return false;
+  if (!name_len(m, at)) return TL_ESYNTAX;
+  int rc = ares_expand_name(m->p + at, m->p, (int)m->n, &text, &used);
+  if (rc) return parse_error(rc);
   size_t len = strlen(text);
   bool fits = len < TL_DNS_NAME_MAX;
   if (fits) memcpy(out, text, len + 1);
   ares_free_string(text);
-  return fits;
+  return fits ? 0 : TL_ESYNTAX;
 }
 
-static bool name_is(const struct message *m, size_t at, const char *name) {
+/* 1: it is, 0: it is not, TL_ENOMEM: nobody knows, so that no record is taken for another's. */
+static int name_is(const struct message *m, size_t at, const char *name) {
   char text[TL_DNS_NAME_MAX];
-  return name_text(m, at, text) && strcasecmp(text, name) == 0;
+  int rc = name_text(m, at, text);
+  if (rc == TL_ENOMEM) return rc;
+  return rc == 0 && strcasecmp(text, name) == 0;
 }
 
 static bool next_head(const struct message *m, size_t *at, struct head *h) {
@@ -106,7 +114,9 @@ static int check_question(const struct message *m, const char *name, uint16_t ty
   if (response && rcode == 1) return TL_ENOTSUP; /* a server without EDNS may leave out all else */
   if (!response || !query || cut || read_u16(m->p + 4) != 1) return TL_ESYNTAX;
   len = name_len(m, HEAD);
-  if (!len || m->n - HEAD - len < 4 || !name_text(m, HEAD, text)) return TL_ESYNTAX;
+  if (!len || m->n - HEAD - len < 4) return TL_ESYNTAX;
+  int rc = name_text(m, HEAD, text);
+  if (rc) return rc;
   if (read_u16(m->p + HEAD + len) != type || read_u16(m->p + HEAD + len + 2) != CLASS_IN)
     return TL_ESYNTAX;
   *out_end = HEAD + len + 4;
@@ -122,8 +132,12 @@ static int follow_alias(const struct message *m, size_t at, char owner[TL_DNS_NA
   struct head h;
   for (unsigned i = read_u16(m->p + 6); i > 0; i--) {
     if (!next_head(m, &at, &h)) return TL_ESYNTAX;
-    if (h.type != TL_DNS_CNAME || h.class != CLASS_IN || !name_is(m, h.owner, owner)) continue;
-    if (name_len(m, h.data) != h.len || !name_text(m, h.data, owner)) return TL_ESYNTAX;
+    if (h.type != TL_DNS_CNAME || h.class != CLASS_IN) continue;
+    int rc = name_is(m, h.owner, owner);
+    if (rc < 0) return rc;
+    if (rc == 0) continue;
+    if (name_len(m, h.data) != h.len) return TL_ESYNTAX;
+    if ((rc = name_text(m, h.data, owner))) return rc;
     if (h.ttl_s < *ttl_s) *ttl_s = h.ttl_s;
     return 1;
   }
@@ -153,8 +167,10 @@ static int keep_own(const struct message *m, size_t *at, const char *owner, uint
   struct head h;
   for (unsigned i = read_u16(m->p + 6); i > 0; i--) {
     if (!next_head(m, at, &h)) return TL_ESYNTAX;
-    bool own = h.type == type && h.class == CLASS_IN && a->n < TL_DNS_RECORDS_MAX &&
-               name_is(m, h.owner, owner);
+    int own = h.type == type && h.class == CLASS_IN && a->n < TL_DNS_RECORDS_MAX
+                  ? name_is(m, h.owner, owner)
+                  : 0;
+    if (own < 0) return own;
     if (!own) {
       copy[h.type_at] = TYPE_NOBODYS >> 8;
       copy[h.type_at + 1] = TYPE_NOBODYS & 0xff;
@@ -179,7 +195,7 @@ static uint32_t negative_ttl(const struct message *m, size_t at, const char *own
   struct head h;
   for (unsigned i = read_u16(m->p + 8); i > 0 && next_head(m, &at, &h); i--) {
     if (h.type != TL_DNS_SOA || h.class != CLASS_IN || h.len < 22) continue;
-    if (!name_text(m, h.owner, zone) || !is_within_zone(owner, zone)) continue;
+    if (name_text(m, h.owner, zone) || !is_within_zone(owner, zone)) continue;
     uint32_t minimum = read_u32(m->p + h.data + h.len - 4);
     if (h.ttl_s < minimum) minimum = h.ttl_s;
     return minimum < NEGATIVE_MAX_S ? minimum : NEGATIVE_MAX_S;
@@ -196,10 +212,11 @@ static void take_text(char *out, size_t cap, const char *text) {
   out[len] = '\0';
 }
 
-static bool read_srv(const uint8_t *copy, size_t len, struct tl_dns_answer *a) {
+static int read_srv(const uint8_t *copy, size_t len, struct tl_dns_answer *a) {
   struct ares_srv_reply *all = NULL;
   size_t n = 0;
-  if (ares_parse_srv_reply(copy, (int)len, &all)) return false;
+  int status = ares_parse_srv_reply(copy, (int)len, &all);
+  if (status) return parse_error(status);
   for (const struct ares_srv_reply *s = all; s && n < a->n; s = s->next) {
     struct tl_dns_record *r = &a->at[n++];
     r->priority = s->priority;
@@ -208,13 +225,14 @@ static bool read_srv(const uint8_t *copy, size_t len, struct tl_dns_answer *a) {
     take_text(r->name, sizeof(r->name), s->host && *s->host ? s->host : ".");
   }
   ares_free_data(all);
-  return n == a->n;
+  return n == a->n ? 0 : TL_ESYNTAX;
 }
 
-static bool read_naptr(const uint8_t *copy, size_t len, struct tl_dns_answer *a) {
+static int read_naptr(const uint8_t *copy, size_t len, struct tl_dns_answer *a) {
   struct ares_naptr_reply *all = NULL;
   size_t n = 0;
-  if (ares_parse_naptr_reply(copy, (int)len, &all)) return false;
+  int status = ares_parse_naptr_reply(copy, (int)len, &all);
+  if (status) return parse_error(status);
   for (const struct ares_naptr_reply *s = all; s && n < a->n; s = s->next) {
     struct tl_dns_record *r = &a->at[n++];
     r->order = s->order;
@@ -225,12 +243,12 @@ static bool read_naptr(const uint8_t *copy, size_t len, struct tl_dns_answer *a)
     take_text(r->name, sizeof(r->name), s->replacement);
   }
   ares_free_data(all);
-  return n == a->n;
+  return n == a->n ? 0 : TL_ESYNTAX;
 }
 
 /* The lengths are fixed and were checked: nothing to parse. */
-static bool read_addresses(const struct message *m, size_t at, uint16_t type,
-                           struct tl_dns_answer *a) {
+static int read_addresses(const struct message *m, size_t at, uint16_t type,
+                          struct tl_dns_answer *a) {
   struct head h;
   size_t n = 0;
   while (n < a->n && next_head(m, &at, &h)) {
@@ -244,20 +262,19 @@ static bool read_addresses(const struct message *m, size_t at, uint16_t type,
       memcpy(&to->v6.sin6_addr, m->p + h.data, 16);
     }
   }
-  return n == a->n;
+  return n == a->n ? 0 : TL_ESYNTAX;
 }
 
 static int read_data(const uint8_t *copy, size_t len, size_t at, uint16_t type,
                      struct tl_dns_answer *a) {
   const struct message m = {copy, len};
-  bool ok = false;
-  if (type == TL_DNS_SRV)
-    ok = read_srv(copy, len, a);
-  else if (type == TL_DNS_NAPTR)
-    ok = read_naptr(copy, len, a);
-  else if (type == TL_DNS_A || type == TL_DNS_AAAA)
-    ok = read_addresses(&m, at, type, a);
-  return ok ? 0 : TL_ESYNTAX;
+  switch (type) {
+  case TL_DNS_SRV: return read_srv(copy, len, a);
+  case TL_DNS_NAPTR: return read_naptr(copy, len, a);
+  case TL_DNS_A:
+  case TL_DNS_AAAA: return read_addresses(&m, at, type, a);
+  default: return TL_ESYNTAX;
+  }
 }
 
 /* ---- the whole answer ---- */

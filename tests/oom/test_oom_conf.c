@@ -31,7 +31,7 @@ static int make_conf(void) {
 static void drop_conf(void) { tl_view_unref(view); }
 
 static const char plain[] =
-    "domains = { \"atlanta.example\", \"*.biloxi.example\" }\n"
+    "domains = { \"atlanta.example\", \"biloxi.example\" }\n"
     "listen \"udp:127.0.0.1:5060\" {}\n"
     "listen \"tcp:127.0.0.1:5060\" { advertise = \"sbc.atlanta.example\" }\n"
     "peer \"pbx\" { uri = \"sip:127.0.0.1:5080;transport=udp\" domains = { \"atlanta.example\" }\n"

@@ -124,7 +124,9 @@ struct tl_view *conf_view(const struct tl_conf *c) {
 }
 
 void conf_publish(struct tl_runtime *rt, const struct tl_conf *c) {
-  tl_runtime_publish(rt, tl_view_copy(conf_view(c)));
+  struct tl_view *v = tl_view_copy(conf_view(c));
+  cr_assert_not_null(v);
+  tl_runtime_publish(rt, v);
 }
 
 struct conf_try conf_try_file(const char *path, const struct tl_conf *previous) {
