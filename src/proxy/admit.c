@@ -10,7 +10,7 @@
 #include "saved.h"
 #include "stateless.h"
 #include "txn.h"
-#include "wait.h"
+#include "wait_table.h"
 
 /* Keeps what responses and further targets will need. A large body that has no second target is
  * not copied. */

@@ -13,8 +13,6 @@
 #include "merged.h"
 #include "peer_share.h"
 #include "plan.h"
-#include "request.h"
-#include "response.h"
 #include "saved.h"
 #include "source.h"
 #include "stage.h"
@@ -22,19 +20,8 @@
 #include "tieline/view.h"
 #include "token.h"
 #include "txn.h"
-#include "wait.h"
-#include "xworker.h"
-
-void tl_proxy_message(struct tl_proxy *p, const struct tl_origin *origin, const struct tl_msg *m,
-                      const struct tl_body *body) {
-  struct tl_conn *c = origin->c;
-  if (m->is_request && m->via.alias && c && tl_conn_tls(c) && !tl_conn_alias_checked(c))
-    tl_alias_offer(c, m->via.host, m->via.port);
-  if (m->is_request)
-    tl_request_handle(p, origin, m, body);
-  else
-    tl_response_handle(p, origin, m, body);
-}
+#include "wait_table.h"
+#include "xworker_mail.h"
 
 static void on_message(struct tl_net *n, const struct tl_flow *from, struct tl_conn *c,
                        const struct tl_msg *m, const struct tl_body *body) {
@@ -74,6 +61,7 @@ int tl_proxy_init(struct tl_proxy *p) {
   tl_pool_init(&p->plans, sizeof(struct tl_plan), 0);
   p->plans.keep = 16;
   p->stages = tl_request_stages;
+  p->xw_kinds = &tl_xw_all_kinds;
   tl_saved_init(p);
   int rc = tl_txn_init(p);
   if (rc == TL_OK) rc = tl_wait_init(p);

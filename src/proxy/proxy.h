@@ -17,18 +17,20 @@
 
 struct tl_origin;
 struct tl_stage;
+struct tl_xw_kinds;
 
 struct tl_proxy {
   struct tl_thread th; /* first: runtime.worker points here */
   struct tl_net net;
-  const struct tl_stage *stages; /* of requests: tl_request_stages */
-  struct tl_txns *txns;          /* txn.h */
-  struct tl_waits *waits;        /* wait.c */
-  struct tl_branches *branches;  /* branch.h */
-  struct tl_pool plans;          /* plan.c */
-  struct tl_pool saved[3];       /* saved.c: by size; larger messages come from malloc */
-  size_t saved_bytes;            /* of all of them, room in the pools included */
-  size_t saved_large;            /* of those from malloc */
+  const struct tl_stage *stages;      /* of requests: tl_request_stages */
+  const struct tl_xw_kinds *xw_kinds; /* of mail to other workers: tl_xw_all_kinds */
+  struct tl_txns *txns;               /* txn.h */
+  struct tl_waits *waits;             /* wait.c */
+  struct tl_branches *branches;       /* branch.h */
+  struct tl_pool plans;               /* plan.c */
+  struct tl_pool saved[3];            /* saved.c: by size; larger messages come from malloc */
+  size_t saved_bytes;                 /* of all of them, room in the pools included */
+  size_t saved_large;                 /* of those from malloc */
   struct tl_source_table *sources;
   struct tl_token_cache *tokens;
   struct tl_peer_share_table *shares; /* peer_share.c */
@@ -48,7 +50,7 @@ int tl_proxy_init(struct tl_proxy *p);
 /* Ends all transactions without an answer. Before the network side's end, which would tell them. */
 void tl_proxy_exit(struct tl_proxy *p);
 
-/* M has come, from the network or from another worker. */
+/* dispatch.c: M has come, from the network or from another worker. */
 void tl_proxy_message(struct tl_proxy *p, const struct tl_origin *origin, const struct tl_msg *m,
                       const struct tl_body *body);
 

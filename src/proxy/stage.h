@@ -70,15 +70,17 @@ extern const struct tl_stage tl_request_stages[];
 /* REQ for M with BODY, which comes from ORIGIN: who that is, and the key of its transaction. */
 void tl_req_init(struct tl_req *req, struct tl_proxy *p, const struct tl_origin *origin,
                  const struct tl_msg *m, const struct tl_body *body);
+/* What would become of a silent REQ between absorb and admit: TL_OK: the plan says it; TL_EAGAIN:
+ * it would wait first; TL_ENOTFOUND: it would be answered with its status and reason. The plan is
+ * the caller's to give or, if there was none, to take back by tl_req_done. */
+int tl_stages_plan(struct tl_req *req);
+
+/* stage.c */
 /* Runs the stages from AT, of P's table, on. */
 void tl_stages_run(struct tl_req *req, const struct tl_stage *at);
 /* The stage of P's table that is RUN. */
 const struct tl_stage *tl_stage_find(const struct tl_proxy *p,
                                      enum tl_stage_result (*run)(struct tl_req *req));
-/* What would become of a silent REQ between absorb and admit: TL_OK: the plan says it; TL_EAGAIN:
- * it would wait first; TL_ENOTFOUND: it would be answered with its status and reason. The plan is
- * the caller's to give or, if there was none, to take back by tl_req_done. */
-int tl_stages_plan(struct tl_req *req);
 /* Frees the plan if REQ owns it. */
 void tl_req_done(struct tl_req *req);
 /* Answers with STATUS, or drops an ACK. REASON: NULL: the status's own. EXTRA: header lines. */

@@ -23,7 +23,7 @@
 #include "tieline/view.h"
 #include "token.h"
 #include "top_via.h"
-#include "wait.h"
+#include "wait_table.h"
 
 /* INVITE transactions kept only for repeated 2xx between reliable hops: nothing is lost there,
  * so repeats are rare and the oldest may go before Timer L when many calls are being set up. */

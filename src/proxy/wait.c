@@ -1,80 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Waiting transactions, by cookie: slot and generation, so that an answer that comes too late finds
- * nobody, even if the slot has been taken again. What is asked and answered is the stages'.
+ * How a request waits: it is kept with all that was found out about it, and brought back with the
+ * answer or when its time is over. What is asked and answered is the stages'.
  */
 #include "wait.h"
-
-#include <stdlib.h>
 
 #include "admit.h"
 #include "saved.h"
 #include "tieline/conf.h"
 #include "tieline/container.h"
-#include "tieline/slots.h"
 #include "tieline/view.h"
 #include "txn.h"
-
-struct tl_wait {
-  struct tl_txn *txn;
-  const struct tl_waiter *waiter;
-  const struct tl_stage *stage;
-  struct tl_timer timer;
-  uint32_t slot, gen;
-  bool has_source;
-  struct tl_source source;   /* as it was: of the transaction's view */
-  struct tl_relayed relayed; /* and the sender's connection */
-};
-
-struct tl_waits {
-  struct tl_pool pool;
-  struct tl_slots slots;
-  uint32_t n, most;
-};
-
-/* ---- cookies ---- */
-
-static struct tl_wait *wait_new(struct tl_proxy *p) {
-  struct tl_waits *t = p->waits;
-  struct tl_wait *w = tl_pool_get(&t->pool);
-  if (!w) return NULL;
-  memset(w, 0, sizeof(*w));
-  if (tl_slots_take(&t->slots, w, &w->slot, &w->gen)) {
-    tl_pool_put(&t->pool, w);
-    return NULL;
-  }
-  tl_count(tl_proxy_counters(p), TL_C_WAITING_NOW);
-  if (++t->n > t->most) {
-    t->most = t->n;
-    tl_count(tl_proxy_counters(p), TL_C_WAITING_MOST);
-  }
-  return w;
-}
-
-static uint64_t cookie_of(const struct tl_wait *w) { return (uint64_t)w->gen << 32 | w->slot; }
-
-static struct tl_wait *wait_find(const struct tl_waits *t, uint64_t cookie) {
-  return tl_slots_get(&t->slots, (uint32_t)cookie, (uint32_t)(cookie >> 32));
-}
-
-void tl_wait_end(struct tl_wait *w) {
-  if (!w) return;
-  struct tl_proxy *p = w->txn->proxy;
-  struct tl_waits *t = p->waits;
-  w->txn->wait = NULL;
-  tl_timer_stop(&p->net.wheel, &w->timer);
-  tl_identity_unref(w->relayed.identity);
-  tl_slots_give(&t->slots, w->slot);
-  tl_pool_put(&t->pool, w);
-  t->n--;
-  tl_count_sub(tl_proxy_counters(p), TL_C_WAITING_NOW, 1);
-}
-
-bool tl_wait_room(struct tl_proxy *p) {
-  if (p->waits->n < p->net.view->conf->limits.max_waiting) return true;
-  tl_count(tl_proxy_counters(p), TL_C_WAITING_REFUSED);
-  return false;
-}
+#include "wait_table.h"
 
 /* ---- the request, kept and brought back ---- */
 
@@ -118,7 +55,7 @@ static void leave_wait(struct tl_wait *w,
 }
 
 void tl_wait_resume(struct tl_proxy *p, uint64_t cookie, const struct tl_mail *answer) {
-  struct tl_wait *w = wait_find(p->waits, cookie);
+  struct tl_wait *w = tl_wait_find(p, cookie);
   if (w) leave_wait(w, w->waiter->resume, answer);
 }
 
@@ -139,7 +76,7 @@ static void on_wait_timer(struct tl_timer *t, void *arg) {
 static int begin_wait(struct tl_req *req, const struct tl_waiter *waiter, uint64_t *out_cookie) {
   struct tl_proxy *p = req->p;
   struct tl_txn *txn = req->txn;
-  struct tl_wait *w = wait_new(p);
+  struct tl_wait *w = tl_wait_new(p);
   if (!w) return TL_ENOMEM;
   w->txn = txn;
   w->waiter = waiter;
@@ -148,7 +85,7 @@ static int begin_wait(struct tl_req *req, const struct tl_waiter *waiter, uint64
   keep_sender(w, req);
   txn->wait = w;
   txn->state = TL_TXN_WAITING;
-  *out_cookie = cookie_of(w);
+  *out_cookie = tl_wait_cookie(w);
   tl_timer_start(&p->net.wheel, &w->timer, waiter->deadline_ms);
   if (txn->invite && !txn->sent_100 && !tl_timer_running(&txn->timer))
     tl_timer_start(&p->net.wheel, &txn->timer, p->net.view->conf->timeouts.trying);
@@ -167,19 +104,4 @@ enum tl_stage_result tl_wait_for(struct tl_req *req, const struct tl_waiter *wai
   if (begin_wait(req, waiter, &cookie)) return tl_req_refuse_overload(req);
   if (waiter->ask(req, cookie)) return tl_req_refuse(req, 503, NULL, TL_STR(""));
   return TL_STAGE_WAIT;
-}
-
-int tl_wait_init(struct tl_proxy *p) {
-  struct tl_waits *t = p->waits = calloc(1, sizeof(*t));
-  if (!t) return TL_ENOMEM;
-  tl_pool_init(&t->pool, sizeof(struct tl_wait), 0);
-  return TL_OK;
-}
-
-void tl_wait_exit(struct tl_proxy *p) {
-  if (!p->waits) return;
-  tl_slots_free(&p->waits->slots);
-  tl_pool_destroy(&p->waits->pool);
-  free(p->waits);
-  p->waits = NULL;
 }

@@ -15,7 +15,6 @@
 
 #include "stage.h"
 
-struct tl_wait;
 struct tl_mail;
 
 /* How one stage waits. */
@@ -32,11 +31,3 @@ struct tl_waiter {
 enum tl_stage_result tl_wait_for(struct tl_req *req, const struct tl_waiter *waiter);
 /* ANSWER, which stays the caller's, has come with COOKIE. */
 void tl_wait_resume(struct tl_proxy *p, uint64_t cookie, const struct tl_mail *answer);
-/* W's transaction waits no more. W may be NULL. */
-void tl_wait_end(struct tl_wait *w);
-/* May one more wait? If not that is counted. */
-bool tl_wait_room(struct tl_proxy *p);
-
-int tl_wait_init(struct tl_proxy *p);
-/* No transaction is left. */
-void tl_wait_exit(struct tl_proxy *p);

@@ -94,7 +94,10 @@ static void deliver_gone(void *reader, struct tl_mail *m) {
 
 static void drop_send(struct tl_mail *m) { free(m); }
 
-const struct tl_mail_kind tl_xw_message_kind = {"message", deliver_message, drop_named};
-const struct tl_mail_kind tl_xw_send_kind = {"send", deliver_send, drop_send};
-const struct tl_mail_kind tl_xw_gone_kind = {"connection gone", deliver_gone, drop_named};
 static const struct tl_mail_kind failed_kind = {"send failed", deliver_failed, drop_send};
+
+const struct tl_xw_kinds tl_xw_all_kinds = {
+    .message = {"message", deliver_message, drop_named},
+    .send = {"send", deliver_send, drop_send},
+    .gone = {"connection gone", deliver_gone, drop_named},
+};

@@ -44,7 +44,12 @@ struct tl_xw_gone {
   int rc;
 };
 
+/* What is posted; struct tl_proxy has them, so that a file that posts knows none that delivers. */
+struct tl_xw_kinds {
+  struct tl_mail_kind message, send, gone;
+};
+
 /* xworker.c */
-extern const struct tl_mail_kind tl_xw_message_kind, tl_xw_send_kind, tl_xw_gone_kind;
+extern const struct tl_xw_kinds tl_xw_all_kinds;
 
 int tl_xw_post_or_free(struct tl_proxy *p, unsigned worker, struct tl_mail *m, uint32_t bytes);

@@ -62,7 +62,7 @@ bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_origin *
   /* The branch may move to this connection and must then be told of its end. */
   struct tl_conn *c = m->is_request ? NULL : tl_conn_get(&p->net, from->conn);
   if (c) tl_conn_share(c);
-  r->by.mail.kind = &tl_xw_message_kind;
+  r->by.mail.kind = &p->xw_kinds->message;
   r->from = *from;
   tell_sender(origin, r);
   r->listener = tl_udp_listener(&p->net, from->udp);
@@ -91,7 +91,7 @@ static struct tl_xw_send *send_new(struct tl_proxy *p, tl_conn_id id, size_t len
                                    const struct tl_branch *b) {
   struct tl_xw_send *s = malloc(sizeof(*s) + len);
   if (!s) return NULL;
-  s->mail.kind = &tl_xw_send_kind;
+  s->mail.kind = &p->xw_kinds->send;
   s->conn = id;
   s->back_to = p->th.index;
   s->slot = b ? b->slot : UINT32_MAX;
@@ -123,7 +123,7 @@ void tl_xw_conn_gone(struct tl_proxy *p, const struct tl_conn *c, int rc) {
   for (unsigned i = 0; i < p->th.rt->n_worker; i++) {
     struct tl_xw_gone *g = i == p->th.index ? NULL : malloc(sizeof(*g));
     if (!g) continue;
-    g->by.mail.kind = &tl_xw_gone_kind;
+    g->by.mail.kind = &p->xw_kinds->gone;
     g->was = tl_conn_flow(c);
     g->by.identity = id ? tl_identity_ref(id) : NULL;
     g->rc = rc;
