@@ -219,6 +219,7 @@ int tl_conf_build_domains(struct tl_conf *c, const struct tl_conf *previous,
   struct tl_blocks *bs = &c->raw->sec[TL_SEC_DOMAIN];
   c->domain = calloc(bs->n + 1, sizeof(*c->domain));
   if (!c->domain) return TL_ENOMEM;
+  c->n_domain = 0;
   int first = 0;
   for (size_t i = 0; i < bs->n; i++) {
     struct tl_tls_domain *d = NULL;

@@ -112,21 +112,21 @@ static size_t build_options(struct tl_probe *pr, const struct tl_conf *conf,
   return n > 0 && (size_t)n < cap ? (size_t)n : 0;
 }
 
-/* A transaction for REQ, whose message of N bytes is at TEXT; NULL when there is no room for one.
- */
-static struct tl_txn *begin_probe(struct tl_req *req, const char *text, size_t n) {
+/* A transaction for REQ, whose message of N bytes is at TEXT and is scanned to M; NULL when there
+ * is no room for one. */
+static struct tl_txn *begin_probe(struct tl_req *req, const char *text, size_t n,
+                                  struct tl_msg *m) {
   struct tl_proxy *p = req->p;
-  struct tl_msg m;
   struct tl_scan_error err;
-  if (n == 0 || tl_scan(text, n, true, TL_SCAN_OWN, &m, &err)) return NULL;
-  req->m = &m;
-  req->key = tl_token_txn_key(p, &m, 0);
+  if (n == 0 || tl_scan(text, n, true, TL_SCAN_OWN, m, &err)) return NULL;
+  req->m = m;
+  req->key = tl_token_txn_key(p, m, 0);
   struct tl_txn *txn = tl_txn_new(req);
   if (!txn) return NULL;
   txn->sent_100 = true; /* there is no client to send it to */
   txn->in_dialog = true;
   txn->plan = tl_plan_new(p);
-  txn->request = tl_saved_msg(p, true, &m, NULL);
+  txn->request = tl_saved_msg(p, true, m, NULL);
   if (txn->plan && txn->request) return txn;
   tl_txn_free(txn);
   return NULL;
@@ -136,12 +136,13 @@ static void send_probe(struct tl_probe *pr, const struct tl_conf_peer *peer) {
   struct tl_proxy *p = pr->proxy;
   struct tl_flow from = {.transport = TL_TCP};
   struct tl_body none;
+  struct tl_msg m;
   struct tl_req req = {.p = p, .origin = {.from = &from}, .view = p->net.view};
   char text[2048];
   pr->cseq++;
   pr->sent_ms = p->net.now_ms;
   size_t n = build_options(pr, p->net.view->conf, peer, &from, text, sizeof(text));
-  struct tl_txn *txn = begin_probe(&req, text, n);
+  struct tl_txn *txn = begin_probe(&req, text, n, &m);
   if (!txn) return;
   txn->user = &probe_user;
   txn->user_data = pr;
