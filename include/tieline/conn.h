@@ -191,7 +191,7 @@ bool tl_alias_stands(const struct tl_conn *c);
 void tl_conn_share(struct tl_conn *c);
 
 /*
- * Sending: one message = tl_conn_head once, then the body if any. HEAD is edited straight into the
+ * Sending: one message = one tl_conn_send_edit, body included. The head is edited straight into the
  * send buffer. On a dialing connection it is queued (bounded by limits.connect_queue).
  */
 int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct tl_body *body);

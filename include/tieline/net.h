@@ -5,7 +5,7 @@
  * send per connection and turn of the loop.
  *
  * Ownership: a worker owns everything here. A message passed up lives until the
- * callback returns; a body that must live longer is sent (tl_conn_send_body) or
+ * callback returns; a body that must live longer is sent (tl_conn_send_edit) or
  * copied. Threads: the worker's own. Errors: TL_ECLOSED the connection is
  * gone, TL_ELIMIT a bound was reached, TL_ENOMEM.
  */
@@ -100,7 +100,6 @@ struct tl_net {
 
   struct tl_audit *audits; /* surveys and orders under way */
   struct tl_op mail_op;
-  uint64_t mail_count;
   struct tl_msg msg; /* the message being handled */
   uint64_t scans;    /* heads read, the same one again included; for tests */
   struct tl_body body;

@@ -175,7 +175,7 @@ static int send_question(struct tl_dns_question *q) {
 
 /* Tries the same question another way; false when there is none left. */
 static bool ask_again(struct tl_dns_question *q, int rc) {
-  if (rc == TL_EVERIFY && !q->tcp)
+  if (rc == TL_EVERIFY && !q->tcp && !q->lower)
     q->tcp = true; /* a server that changes letter case, or a forger who guessed all the rest */
   else if (rc == TL_EIO && q->tcp) /* it has no TCP: a forger must guess again */
     q->tcp = false, q->lower = true;

@@ -113,7 +113,7 @@ void tl_alias_changed(struct tl_conn *c);
 void tl_keys_check(struct tl_conn *c);
 /* A KeyUpdate was received; ANSWER: it requests one of ours. On an error C must end. */
 int tl_keys_received(struct tl_conn *c, bool answer);
-/* C->rekey_tx: our KeyUpdate leaves and the kernel's sending key changes, once no send is busy. */
+/* C->tx.rekey: our KeyUpdate leaves and the kernel's sending key changes, once no send is busy. */
 void tl_keys_turn(struct tl_conn *c);
 
 /* No session ticket is waited for any more. */

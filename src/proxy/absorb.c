@@ -9,7 +9,6 @@
 #include "saved.h"
 #include "stage.h"
 #include "stateless.h"
-#include "tieline/conf.h"
 #include "token.h"
 #include "top_via.h"
 #include "txn.h"
@@ -45,9 +44,10 @@ static bool absorb_known(struct tl_proxy *p, struct tl_txn *txn, const struct tl
 /* 16.10, 16.11: the CANCEL of an INVITE that took a stateless route follows it. */
 static bool cancel_stateless(struct tl_req *req) {
   struct tl_req asked = *req;
+  asked.dry = true; /* where its INVITE went, if there was one: nothing to count or to report */
   bool taken =
       tl_stages_plan(&asked) == TL_OK && asked.plan->route && asked.plan->route->opt.stateless;
-  asked.silent = false;
+  asked.silent = asked.dry = false;
   if (taken && tl_stateless_forward(&asked)) tl_req_refuse(req, 503, NULL, TL_STR(""));
   tl_req_done(&asked);
   return taken;

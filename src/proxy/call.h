@@ -16,7 +16,6 @@
 
 struct tl_proxy;
 struct tl_peer_share;
-struct tl_call;
 struct tl_call_slot;
 
 /* Calls that one worker keeps until their BYE, oldest first. */

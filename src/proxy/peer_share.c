@@ -100,13 +100,16 @@ int tl_peer_share_admit(struct tl_proxy *p, struct tl_peer_share *l,
   return rc == TL_ELIMIT ? TL_EBUSY : rc;
 }
 
+/* A branch may outlive its transaction's view, which has the peer: as long as any is counted the
+ * state, and with it the slot, stays this peer's. */
 void tl_peer_share_enter(struct tl_peer_share *share) {
-  if (share) share->active++;
+  if (share && share->active++ == 0) tl_peer_state_ref(share->state);
 }
 
 void tl_peer_share_leave(struct tl_peer_share **share) {
-  if (*share) (*share)->active--;
+  struct tl_peer_share *left = *share;
   *share = NULL;
+  if (left && --left->active == 0) tl_peer_state_unref(left->state);
 }
 
 bool tl_peer_share_may_log(struct tl_proxy *p, struct tl_peer_share *l, uint32_t *out_unlogged) {

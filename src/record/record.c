@@ -2,8 +2,8 @@
 /*
  * The record layer: headers, nonces, sequence numbers, limits and KeyUpdate.
  *
- * The cipher itself is behind aead.h. What a control record means is decided in
- * ctl.c. Nothing here reads or writes sockets.
+ * The cipher itself is behind aead.h. What a control record means is decided by
+ * the caller. Nothing here reads or writes sockets.
  */
 #include <endian.h>
 #include <openssl/crypto.h>
