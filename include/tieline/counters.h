@@ -57,7 +57,7 @@
   X(TXN_REFUSED, "transactions.refused", "requests refused because the table was full")            \
   X(WAITING_NOW, "waiting.now", "requests waiting for an answer from elsewhere (gauge)")           \
   X(WAITING_MOST, "waiting.most", "of those, the most at once, each worker its own")               \
-  X(WAITING_REFUSED, "waiting.refused", "requests refused because max_waiting wait")               \
+  X(WAITING_REFUSED, "waiting.refused", "requests refused because max_waiting left no room")       \
   X(WAITING_EXPIRED, "waiting.expired", "requests refused because no answer came in time")         \
   X(TXN_REFUSED_PEER, "transactions.refused_peer",                                                 \
     "requests not sent to a peer that has its share")                                              \

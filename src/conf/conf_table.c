@@ -125,7 +125,8 @@ static const struct tl_opt limit_opts[] = {
         WHY = "requests of one worker waiting for one peer; beyond, the next target or 503"),
     OPT(tl_conf_limits, max_waiting, NUM, "16384", RANGE(1, 16777216),
         WHY = "requests of one worker waiting for an answer from elsewhere, as for the address of "
-              "a name; further ones get 503"),
+              "a name; further ones get 503, and those of a source that is no peer and has an "
+              "eighth once half are taken; the last eighth is for dialogs that our token shows"),
     OPT(tl_conf_limits, max_kept, SIZE, "512m", RANGE(65536, 2147483648),
         WHY =
             "bytes of messages that a worker keeps for its transactions; beyond, new requests get "

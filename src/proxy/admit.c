@@ -61,7 +61,7 @@ static bool passes_ack(const struct tl_req *req) {
 
 enum tl_stage_result tl_admit_waiting(struct tl_req *req) {
   if (passes_ack(req)) return TL_STAGE_ANSWERED;
-  if (!tl_wait_room(req->p)) return tl_req_refuse_overload(req);
+  if (!tl_wait_room(req)) return tl_req_refuse_overload(req);
   return start_txn(req, true);
 }
 

@@ -101,7 +101,7 @@ bool tl_txn_somewhere(struct tl_proxy *p, uint64_t key) {
  * part: requests that are never answered leave room for others. */
 #define SHARE 8u
 
-static uint16_t share_of(const struct tl_req *req) {
+uint16_t tl_txn_share_of(const struct tl_req *req) {
   struct tl_addr source;
   switch (req->sender % 8) {
   case TL_SENDER_IDENTITY: return (uint16_t)((req->sender >> 3) % TL_SHARES);
@@ -114,7 +114,7 @@ static uint16_t share_of(const struct tl_req *req) {
 
 bool tl_txn_has_its_share(const struct tl_req *req) {
   const struct tl_proxy *p = req->p;
-  const uint16_t share = share_of(req);
+  const uint16_t share = tl_txn_share_of(req);
   return share < TL_SHARES && p->txns->n >= p->txns->max / 2 &&
          p->txns->shares[share] >= p->txns->max / SHARE;
 }
@@ -210,7 +210,7 @@ struct tl_txn *tl_txn_new(const struct tl_req *req) {
   }
   txn->counted = true;
   if (txn->invite) count_invite(p, txn->key, 1);
-  txn->share = share_of(req);
+  txn->share = tl_txn_share_of(req);
   if (txn->share < TL_SHARES) p->txns->shares[txn->share]++;
   p->txns->n++;
   tl_count(tl_proxy_counters(p), TL_C_TXN_NOW);

@@ -127,6 +127,8 @@ bool tl_txn_is_past(struct tl_proxy *p, const struct tl_msg *m, uint64_t key);
 /* May a request of BYTES start a transaction? One inside a dialog has a reserve, which the others
  * leave. */
 bool tl_txn_room(const struct tl_proxy *p, bool in_dialog, size_t bytes);
+/* The place of the sender among the shares; TL_SHARES: it is a peer, or ourselves. */
+uint16_t tl_txn_share_of(const struct tl_req *req);
 /* Has the sender, if it is not a peer, as many as it may while others need them? */
 bool tl_txn_has_its_share(const struct tl_req *req);
 /* Is a branch left that may still answer? */

@@ -76,9 +76,8 @@ static void on_wait_timer(struct tl_timer *t, void *arg) {
 static int begin_wait(struct tl_req *req, const struct tl_waiter *waiter, uint64_t *out_cookie) {
   struct tl_proxy *p = req->p;
   struct tl_txn *txn = req->txn;
-  struct tl_wait *w = tl_wait_new(p);
+  struct tl_wait *w = tl_wait_new(req);
   if (!w) return TL_ENOMEM;
-  w->txn = txn;
   w->waiter = waiter;
   w->stage = req->stage;
   w->timer.fn = on_wait_timer;
@@ -98,7 +97,7 @@ enum tl_stage_result tl_wait_for(struct tl_req *req, const struct tl_waiter *wai
   if (!req->txn) {
     enum tl_stage_result r = tl_admit_waiting(req);
     if (r != TL_STAGE_GO_ON) return r;
-  } else if (!tl_wait_room(req->p)) {
+  } else if (!tl_wait_room(req)) {
     return tl_req_refuse_overload(req);
   }
   if (begin_wait(req, waiter, &cookie)) return tl_req_refuse_overload(req);

@@ -1,25 +1,45 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which transactions wait, by cookie: slot and generation, so that an answer that comes too late
- * finds nobody, even if the slot has been taken again. How they wait is wait.c's.
+ * finds nobody, even if the slot has been taken again; and who may be one of them. How they wait is
+ * wait.c's.
  */
 #include "wait_table.h"
 
 #include <stdlib.h>
 
 #include "proxy.h"
+#include "stage.h"
 #include "tieline/conf.h"
 #include "tieline/slots.h"
 #include "tieline/view.h"
 #include "txn.h"
 
+/* While half of all that may wait do, no source that is not a peer has more than this part of them:
+ * names whose servers are silent leave room for others. What it has inside dialogs counts apart, so
+ * that nobody who forges its address ends its calls. */
+#define SHARE 8u
+/* This part is left to requests inside dialogs, and to our own. */
+#define RESERVE 8u
+
 struct tl_waits {
   struct tl_pool pool;
   struct tl_slots slots;
   uint32_t n, most;
+  uint32_t shares[2][TL_SHARES]; /* of n, by sender as in struct tl_txns; inside dialogs */
 };
 
-struct tl_wait *tl_wait_new(struct tl_proxy *p) {
+static bool is_in_dialog(const struct tl_req *req) {
+  return req->plan && (req->plan->in_dialog || req->plan->own);
+}
+
+static void count_share(struct tl_wait *w, int by) {
+  if (w->txn->share < TL_SHARES)
+    w->txn->proxy->waits->shares[w->in_dialog][w->txn->share] += (uint32_t)by;
+}
+
+struct tl_wait *tl_wait_new(const struct tl_req *req) {
+  struct tl_proxy *p = req->p;
   struct tl_waits *t = p->waits;
   struct tl_wait *w = tl_pool_get(&t->pool);
   if (!w) return NULL;
@@ -28,6 +48,9 @@ struct tl_wait *tl_wait_new(struct tl_proxy *p) {
     tl_pool_put(&t->pool, w);
     return NULL;
   }
+  w->txn = req->txn;
+  w->in_dialog = is_in_dialog(req);
+  count_share(w, 1);
   tl_count(tl_proxy_counters(p), TL_C_WAITING_NOW);
   if (++t->n > t->most) {
     t->most = t->n;
@@ -47,6 +70,7 @@ void tl_wait_end(struct tl_wait *w) {
   struct tl_proxy *p = w->txn->proxy;
   struct tl_waits *t = p->waits;
   w->txn->wait = NULL;
+  count_share(w, -1);
   tl_timer_stop(&p->net.wheel, &w->timer);
   tl_identity_unref(w->relayed.identity);
   tl_slots_give(&t->slots, w->slot);
@@ -55,9 +79,18 @@ void tl_wait_end(struct tl_wait *w) {
   tl_count_sub(tl_proxy_counters(p), TL_C_WAITING_NOW, 1);
 }
 
-bool tl_wait_room(struct tl_proxy *p) {
-  if (p->waits->n < p->net.view->conf->limits.max_waiting) return true;
-  tl_count(tl_proxy_counters(p), TL_C_WAITING_REFUSED);
+static bool has_its_share(const struct tl_req *req, uint32_t max) {
+  const struct tl_waits *t = req->p->waits;
+  const uint16_t share = req->txn ? req->txn->share : tl_txn_share_of(req);
+  const uint32_t part = max < SHARE ? 1 : max / SHARE;
+  return share < TL_SHARES && t->n >= max / 2 && t->shares[is_in_dialog(req)][share] >= part;
+}
+
+bool tl_wait_room(const struct tl_req *req) {
+  const uint32_t max = req->p->net.view->conf->limits.max_waiting;
+  const uint32_t room = is_in_dialog(req) ? max : max - max / RESERVE;
+  if (req->p->waits->n < room && !has_its_share(req, max)) return true;
+  tl_count(tl_proxy_counters(req->p), TL_C_WAITING_REFUSED);
   return false;
 }
 

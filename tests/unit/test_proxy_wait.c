@@ -81,7 +81,7 @@ static void answer(uint64_t cookie, unsigned status) {
 
 /* ---- the rig ---- */
 
-static struct ua alice, bob;
+static struct ua alice, bob, eve; /* alice comes from a peer's address, eve does not */
 static char uri[100];
 
 static const char *to_bob(void) {
@@ -89,15 +89,20 @@ static const char *to_bob(void) {
   return uri;
 }
 
-static void begin(const char *extra) {
+/* With BOB open already. */
+static void begin_with(const char *first, const char *extra) {
   char text[1000];
-  snprintf(text, sizeof(text), "%s%s", conf, extra);
+  snprintf(text, sizeof(text), "%s%s", first, extra);
   memset(&asked, 0, sizeof(asked));
   waiter.deadline_ms = 20000;
   ua_udp(&alice);
-  ua_udp(&bob);
   proxy_begin(text);
   px.stages = stages;
+}
+
+static void begin(const char *extra) {
+  ua_udp(&bob);
+  begin_with(conf, extra);
 }
 
 static void end(void) {
@@ -107,12 +112,27 @@ static void end(void) {
   ua_close(&bob);
 }
 
-/* A request of alice's, which is asked about; its cookie. */
-static uint64_t send_and_wait(const char *method, const char *id) {
+/* At 127.0.0.HOST, with a port that its Via may name. */
+static void ua_at(struct ua *u, uint32_t host) {
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000000 | host)};
+  ua_udp(u);
+  at.sin_port = htons(u->port);
+  close(u->fd);
+  u->fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+  cr_assert_eq(bind(u->fd, (struct sockaddr *)&at, sizeof(at)), 0);
+}
+
+/* TEXT from U is asked about; its cookie. */
+static uint64_t waits(struct ua *u, const char *text) {
   unsigned n = asked.n;
-  ua_send(&alice, ua_request(&alice, method, to_bob(), id, "", ""));
+  ua_send(u, text);
   RIG_UNTIL(asked.n == n + 1);
   return asked.cookie;
+}
+
+/* A request of alice's, which is asked about; its cookie. */
+static uint64_t send_and_wait(const char *method, const char *id) {
+  return waits(&alice, ua_request(&alice, method, to_bob(), id, "", ""));
 }
 
 /* ---- tests ---- */
@@ -235,6 +255,132 @@ Test(proxy_wait, as_many_wait_as_max_waiting_says) {
   answer(cookie[1], 404);
   ua_expect(&alice, "SIP/2.0 404");
   cr_expect_eq(rig_count(TL_C_WAITING_MOST), 2);
+  end();
+}
+
+/* What waits, to be answered in the end. */
+static uint64_t cookies[32];
+static unsigned n_cookies;
+
+/* N requests of U's: so many wait, the others are refused. */
+static void send_many(struct ua *u, const char *name, unsigned n_waits, unsigned n) {
+  char id[32];
+  for (unsigned i = 0; i < n; i++) {
+    snprintf(id, sizeof(id), "%s%u", name, i);
+    if (i < n_waits) {
+      cookies[n_cookies++] = waits(u, ua_request(u, "MESSAGE", to_bob(), id, "", ""));
+    } else {
+      ua_send(u, ua_request(u, "MESSAGE", to_bob(), id, "", ""));
+      ua_expect(u, "SIP/2.0 503 Overloaded");
+    }
+  }
+}
+
+static void answer_all(void) {
+  for (unsigned i = 0; i < n_cookies; i++) answer(cookies[i], 404);
+  n_cookies = 0;
+}
+
+static void expect_404(struct ua *u, unsigned n) {
+  while (n--) ua_expect(u, "SIP/2.0 404");
+}
+
+/* Names whose servers are silent took all there was: nobody else's request could wait. */
+Test(proxy_wait, s13_one_source_leaves_others_room_to_wait) {
+  struct ua mallory;
+  begin("limits { max_waiting = 16 }\n");
+  ua_at(&eve, 7);
+  ua_at(&mallory, 8);
+  send_many(&eve, "e", 8, 12); /* nobody needs the first half */
+  send_many(&mallory, "m", 2, 4);
+  cr_expect_eq(rig_count(TL_C_WAITING_REFUSED), 6);
+  send_many(&alice, "a", 4, 6); /* a peer has what is left, but for the reserve */
+  cr_expect_eq(rig_count(TL_C_WAITING_NOW), 14);
+  cr_expect_eq(rig_count(TL_C_WAITING_REFUSED), 8);
+  answer_all();
+  cr_expect_eq(rig_count(TL_C_WAITING_NOW), 0);
+  expect_404(&eve, 8);
+  send_many(&eve, "f", 8, 9); /* what she had has been given back */
+  answer_all();
+  ua_close(&eve);
+  ua_close(&mallory);
+  end();
+}
+
+/* ---- inside dialogs ---- */
+
+/* A dialog of U's with bob: the Route line of its requests. */
+static const char *established(struct ua *u) {
+  static char line[1024];
+  answer(waits(u, ua_request(u, "INVITE", to_bob(), "d", "", "")), 0);
+  ua_expect(&bob, "INVITE");
+  snprintf(line, sizeof(line), "Route: %s\r\n", ua_header(&bob, "Record-Route", 0));
+  ua_send(&bob, ua_response(&bob, "200 OK", "b", "Contact: <sip:b@127.0.0.1>\r\n"));
+  ua_expect(u, "SIP/2.0 200");
+  return line;
+}
+
+/* Request N of that dialog. */
+static const char *of_dialog(const struct ua *u, const char *method, unsigned n,
+                             const char *route_line) {
+  static char text[4000];
+  snprintf(text, sizeof(text),
+           "%s %s SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%u;branch=z9hG4bKd%u\r\n"
+           "From: <sip:alice@127.0.0.1>;tag=a-d\r\nTo: <sip:bob@example.com>;tag=b\r\n"
+           "Call-ID: d@127.0.0.1\r\nCSeq: %u %s\r\nMax-Forwards: 70\r\n%s"
+           "Content-Length: 0\r\n\r\n",
+           method, to_bob(), u->port, n, n, method, route_line);
+  return text;
+}
+
+static void expect_refused(struct ua *u, const char *text) {
+  const uint64_t before = rig_count(TL_C_WAITING_REFUSED);
+  ua_send(u, text);
+  ua_expect(u, "SIP/2.0 503 Overloaded");
+  cr_expect_eq(rig_count(TL_C_WAITING_REFUSED), before + 1);
+}
+
+Test(proxy_wait, s13_what_is_inside_a_dialog_waits_in_a_reserve) {
+  begin("limits { max_waiting = 16 }\n");
+  const char *line = established(&alice);
+  send_many(&alice, "a", 14, 15);
+  for (unsigned i = 2; i < 4; i++)
+    cookies[n_cookies++] = waits(&alice, of_dialog(&alice, "INFO", i, line));
+  expect_refused(&alice, of_dialog(&alice, "INFO", 4, line));
+  answer_all();
+  end();
+}
+
+/* Who is let into a dialog may not take the reserve with it either; but what comes in his name from
+ * outside leaves his dialogs alone. */
+Test(proxy_wait, s13_a_source_has_a_part_of_its_own_inside_dialogs) {
+  begin("route \"open\" { relay = \"request-uri\" }\nlimits { max_waiting = 16 }\n");
+  ua_at(&eve, 7);
+  const char *line = established(&eve);
+  send_many(&eve, "e", 8, 9);
+  for (unsigned i = 2; i < 4; i++)
+    cookies[n_cookies++] = waits(&eve, of_dialog(&eve, "INFO", i, line));
+  expect_refused(&eve, of_dialog(&eve, "INFO", 4, line));
+  answer_all();
+  ua_close(&eve);
+  end();
+}
+
+/* RFC 3261 15.1.1: whoever hung up is gone, whatever the answer. */
+Test(proxy_wait, a_bye_that_cannot_wait_ends_its_call) {
+  char more[300];
+  ua_udp(&bob);
+  snprintf(more, sizeof(more),
+           "peer \"b\" { uri = \"sip:127.0.0.1:%u;transport=udp\" max_calls = 3 }\n"
+           "route \"b\" { peers = \"b\" }\nlimits { max_waiting = 1 }\n",
+           bob.port);
+  begin_with(TIMERS, more);
+  const char *line = established(&alice);
+  cr_expect_eq(rig_count(TL_C_CALLS_NOW), 1);
+  cookies[n_cookies++] = send_and_wait("MESSAGE", "1");
+  expect_refused(&alice, of_dialog(&alice, "BYE", 2, line));
+  cr_expect_eq(rig_count(TL_C_CALLS_NOW), 0);
+  answer_all();
   end();
 }
 
