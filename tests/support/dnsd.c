@@ -135,6 +135,8 @@ static size_t answer(const uint8_t *q, size_t n, bool tcp, uint16_t port, uint8_
   memcpy(r, q, at);
   if (strcasestr(name, "letters") && !tcp)
     for (size_t i = 12; i < 12 + name_len; i++) r[i] = (uint8_t)tolower(r[i]);
+  if (strcasestr(name, "shout") && !tcp)
+    for (size_t i = 12; i < 12 + name_len; i++) r[i] = (uint8_t)toupper(r[i]);
   unsigned count = 0;
   if (!well && strcasestr(name, "refused")) {
     flags = 0x8182;

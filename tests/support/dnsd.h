@@ -3,7 +3,8 @@
  * A name server for tests: one zone, UDP and TCP on loopback, a thread of its own.
  * Names that contain "silent" get no answer, "refused" a server failure, "big" one
  * record and TC over UDP, all over TCP, "cut" TC always; "letters" comes back in
- * lower case over UDP; "mute" closes TCP; for "old" the server does not know EDNS.
+ * lower case over UDP, "shout" in upper case; "mute" closes TCP; for "old" the server
+ * does not know EDNS.
  * With "only-srv" or "only-naptr" in it a name is refused or cut for that type
  * alone. What is not in the zone does not exist.
  *

@@ -199,6 +199,16 @@ Test(dns, s9_other_letters_and_no_tcp) {
     cr_assert_not(isupper((unsigned char)*p));
 }
 
+/* It changes the letters of that one, too: it was asked over TCP again, and so on without end. */
+Test(dns, s9_other_letters_whatever_is_asked) {
+  struct tl_dns_answer *a = tl_dns_ask_blocking(dns, TL_DNS_A, "xyz.shout.mute.example", 10000);
+  cr_assert(a, "it is asked without end");
+  cr_expect_eq(a->status, TL_DNS_BROKEN);
+  free(a);
+  cr_expect_eq(tl_dns_counted(dns)->again, 2);
+  cr_expect_eq(tl_dns_counted(dns)->refused, 2);
+}
+
 Test(dns, s9_same_question_is_never_under_way_twice) {
   struct tl_dns_wait w[3] = {{.fn = fail_fn}, {.fn = fail_fn}, {.fn = fail_fn}};
   static const char *const name[] = {"silent.example", "SILENT.example.", "silent.Example"};

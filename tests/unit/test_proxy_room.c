@@ -190,6 +190,18 @@ Test(proxy_room, s24_a_cancel_goes_on_only_where_an_invite_may_be) {
   room_end();
 }
 
+/* It was counted and logged as a request that was denied. */
+Test(proxy_room, s24_a_cancel_of_nothing_counts_nothing_of_where_it_would_go) {
+  room_begin(TIMERS "route \"r\" { to_domain = \"ours.example\" relay = \"request-uri\" }\n");
+  ua_send(&alice, ua_request(&alice, "CANCEL", "sip:x@example.com", "none", "", ""));
+  ua_expect(&alice, "SIP/2.0 481");
+  cr_expect_eq(rig_count(TL_C_RELAY_DENIED), 0);
+  ua_send(&alice, ua_request(&alice, "MESSAGE", "sip:x@example.com", "1", "", ""));
+  ua_expect(&alice, "SIP/2.0 403");
+  cr_expect_eq(rig_count(TL_C_RELAY_DENIED), 1);
+  room_end();
+}
+
 Test(proxy_room, s12_mail_between_workers_is_bounded_by_its_bytes) {
   static char text[60000];
   static struct tl_thread other;
