@@ -41,26 +41,37 @@ static bool absorb_known(struct tl_proxy *p, struct tl_txn *txn, const struct tl
 
 /* ---- CANCEL ---- */
 
-/* 16.10, 16.11: the CANCEL of an INVITE that took a stateless route follows it. */
-static bool cancel_stateless(struct tl_req *req) {
-  struct tl_req asked = *req;
-  asked.dry = true; /* where its INVITE went, if there was one: nothing to count or to report */
+/* Would the INVITE of this CANCEL, if there was one, take a stateless route? Then ASKED has the
+ * plan. Nothing is counted or reported of it. */
+static bool plan_stateless(struct tl_req *asked) {
+  asked->dry = true;
   bool taken =
-      tl_stages_plan(&asked) == TL_OK && asked.plan->route && asked.plan->route->opt.stateless;
-  asked.silent = asked.dry = false;
-  if (taken && tl_stateless_forward(&asked)) tl_req_refuse(req, 503, NULL, TL_STR(""));
-  tl_req_done(&asked);
+      tl_stages_plan(asked) == TL_OK && asked->plan->route && asked->plan->route->opt.stateless;
+  asked->silent = asked->dry = false;
   return taken;
+}
+
+/* No transaction is here. Another worker may have its INVITE, which need not have taken the route
+ * that would be taken now; else the CANCEL of an INVITE that took a stateless route follows it
+ * (16.10, 16.11). What may only be answered elsewhere leaves its body behind. */
+static bool cancel_elsewhere(struct tl_req *req) {
+  static const struct tl_body none;
+  struct tl_req asked = *req;
+  bool stateless = plan_stateless(&asked), whole = req->body->len == req->m->body_len;
+  const struct tl_body *body = stateless || !req->m->has_length ? req->body : &none;
+  bool done = tl_txn_elsewhere(req->p, req->key) && tl_req_pass_onwards(req, body);
+  if (!done && stateless && whole) {
+    if (tl_stateless_forward(&asked)) tl_req_refuse(req, 503, NULL, TL_STR(""));
+    done = true;
+  }
+  tl_req_done(&asked);
+  return done;
 }
 
 static enum tl_stage_result handle_cancel(struct tl_req *req) {
   struct tl_proxy *p = req->p;
   struct tl_txn *txn = tl_txn_find(p, req->key);
-  static const struct tl_body none; /* another worker may answer it, and needs no body for that */
-  if (!txn && !tl_req_hops(req) && cancel_stateless(req)) return TL_STAGE_ANSWERED;
-  if (!txn && tl_txn_somewhere(p, req->key) &&
-      tl_req_pass_onwards(req, req->m->has_length ? &none : req->body))
-    return TL_STAGE_ANSWERED;
+  if (!txn && cancel_elsewhere(req)) return TL_STAGE_ANSWERED;
   if (!txn || !txn->invite) return tl_req_refuse(req, 481, NULL, TL_STR(""));
   tl_local_answer(p, req->origin.from, req->m, 200, TL_STR("OK"), TL_STR(""));
   if (txn->state <= TL_TXN_PROCEEDING && !txn->cancelled) tl_forward_cancel(txn);
@@ -129,6 +140,6 @@ enum tl_stage_result tl_stage_absorb(struct tl_req *req) {
   if (txn ? absorb_known(p, txn, m) : tl_txn_is_past(p, m, req->key)) return TL_STAGE_ANSWERED;
   if (!acknowledges_refusal(p, m)) return TL_STAGE_GO_ON;
   /* Another worker may be waiting for it. */
-  if (tl_txn_somewhere(p, req->key)) tl_req_pass_onwards(req, req->body);
+  if (tl_txn_elsewhere(p, req->key)) tl_req_pass_onwards(req, req->body);
   return TL_STAGE_ANSWERED;
 }

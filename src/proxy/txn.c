@@ -87,10 +87,10 @@ static void count_invite(struct tl_proxy *p, uint64_t key, int by) {
   atomic_store_explicit(at, (uint16_t)(n + by), memory_order_release);
 }
 
-bool tl_txn_somewhere(struct tl_proxy *p, uint64_t key) {
+bool tl_txn_elsewhere(const struct tl_proxy *p, uint64_t key) {
   const struct tl_runtime *rt = p->th.rt;
   for (unsigned i = 0; i < rt->n_worker; i++)
-    if (rt->worker[i] &&
+    if (i != p->th.index && rt->worker[i] &&
         atomic_load_explicit(&rt->worker[i]->invites[(key >> 32) % TL_INVITE_SLOTS],
                              memory_order_acquire))
       return true;

@@ -117,8 +117,8 @@ struct tl_txns {
 int tl_txn_init(struct tl_proxy *p);
 void tl_txn_exit(struct tl_proxy *p);
 struct tl_txn *tl_txn_find(struct tl_proxy *p, uint64_t key);
-/* May some worker have an INVITE with KEY? False: none has. */
-bool tl_txn_somewhere(struct tl_proxy *p, uint64_t key);
+/* May another worker have an INVITE with KEY? False: none has. */
+bool tl_txn_elsewhere(const struct tl_proxy *p, uint64_t key);
 /* For the request, under its key. NULL when the table is full or memory is short. */
 struct tl_txn *tl_txn_new(const struct tl_req *req);
 void tl_txn_free(struct tl_txn *txn);

@@ -154,27 +154,46 @@ Test(proxy_room, s12_answers_are_kept_within_the_bound_and_passed_on_beyond) {
   room_end();
 }
 
+/* ---- another worker, of which there is but the mailbox ---- */
+
+static struct tl_thread other;
+
+static void other_begin(unsigned mails) {
+  other = (struct tl_thread){.index = 1};
+  cr_assert_eq(tl_mailbox_init(&other.mailbox, mails), 0);
+  rig.rt.worker[1] = &other;
+  rig.rt.n_worker = 2;
+}
+
+static void other_end(void) {
+  tl_mailbox_drop(&other.mailbox);
+  tl_mailbox_destroy(&other.mailbox);
+  rig.rt.n_worker = 1;
+  rig.rt.worker[1] = NULL;
+}
+
 /* What comes to the other worker's mailbox for a CANCEL of U. */
 static unsigned passed_on(struct ua *u, const char *id) {
-  struct tl_thread *other = rig.rt.worker[1];
   ua_send(u, ua_request(u, "CANCEL", "sip:x@example.com", id, "", ""));
   rig_sleep(20);
-  return tl_mailbox_drop(&other->mailbox);
+  return tl_mailbox_drop(&other.mailbox);
+}
+
+/* The other has one with any key; or none. */
+static void other_has_invites(uint16_t n) {
+  for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) other.invites[i] = n;
 }
 
 /* Each CANCEL of nothing went from worker to worker. */
 Test(proxy_room, s24_a_cancel_goes_on_only_where_an_invite_may_be) {
-  static struct tl_thread other;
   room_begin(TIMERS);
-  cr_assert_eq(tl_mailbox_init(&other.mailbox, 100), 0);
-  rig.rt.worker[1] = &other;
-  rig.rt.n_worker = 2;
+  other_begin(100);
   cr_expect_eq(passed_on(&alice, "none"), 0);
   ua_expect(&alice, "SIP/2.0 481");
-  for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) other.invites[i]++; /* the other has some */
+  other_has_invites(1);
   cr_expect_eq(passed_on(&alice, "none"), 1);
   ua_expect_silence(&alice, 20);
-  for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) other.invites[i]--;
+  other_has_invites(0);
   /* Ours count until they are gone. */
   ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
   rig_sleep(20);
@@ -184,9 +203,29 @@ Test(proxy_room, s24_a_cancel_goes_on_only_where_an_invite_may_be) {
   cr_expect_eq(passed_on(&alice, "1"), 0, "it is here");
   rig_sleep(2 * LINGER_MS);
   for (unsigned i = 0; i < TL_INVITE_SLOTS; i++) cr_assert_eq(px.th.invites[i], 0);
-  tl_mailbox_destroy(&other.mailbox);
-  rig.rt.n_worker = 1;
-  rig.rt.worker[1] = NULL;
+  other_end();
+  room_end();
+}
+
+/* It took the stateless route at once, though the INVITE had a transaction elsewhere: one that came
+ * before the route was stateless, or that UDP was too small for. */
+Test(proxy_room, s24_a_cancel_asks_the_workers_before_it_takes_a_stateless_route) {
+  room_begin(TIMERS "route \"r\" { relay = \"request-uri\" stateless = true }\n");
+  other_begin(100);
+  other_has_invites(1);
+  ua_send(&alice, ua_request(&alice, "CANCEL", sip(&bob, ""), "1", "", "a body"));
+  rig_sleep(20);
+  ua_expect_silence(&bob, 0);
+  struct tl_mail *m = tl_mailbox_take(&other.mailbox);
+  cr_assert_not_null(m);
+  m->kind->deliver(&px.net, m); /* as if we were the last one asked: nobody has it */
+  ua_expect(&bob, "CANCEL");
+  cr_expect_str_eq(ua_body(&bob), "a body");
+  other_has_invites(0);
+  ua_send(&alice, ua_request(&alice, "CANCEL", sip(&bob, ""), "2", "", ""));
+  ua_expect(&bob, "CANCEL");
+  cr_expect_null(tl_mailbox_take(&other.mailbox));
+  other_end();
   room_end();
 }
 
@@ -204,13 +243,10 @@ Test(proxy_room, s24_a_cancel_of_nothing_counts_nothing_of_where_it_would_go) {
 
 Test(proxy_room, s12_mail_between_workers_is_bounded_by_its_bytes) {
   static char text[60000];
-  static struct tl_thread other;
   const tl_conn_id theirs = (tl_conn_id)2 << 56;
   unsigned sent = 0;
   room_begin(TIMERS);
-  cr_assert_eq(tl_mailbox_init(&other.mailbox, 65536), 0);
-  rig.rt.worker[1] = &other;
-  rig.rt.n_worker = 2;
+  other_begin(65536);
   while (sent < 10000 && tl_xw_send(&px, theirs, text, sizeof(text)) == 0) sent++;
   cr_expect_leq(sent * sizeof(text), TL_MAILBOX_BYTES + sizeof(text));
   cr_expect_eq(rig_count(TL_C_MAIL_FULL), 1);
@@ -219,9 +255,7 @@ Test(proxy_room, s12_mail_between_workers_is_bounded_by_its_bytes) {
   cr_expect_eq(tl_xw_send(&px, theirs, text, sizeof(text)), 0, "there is room again");
   tl_mailbox_drop(&other.mailbox);
   cr_expect_eq(atomic_load(&other.mailbox.bytes), 0);
-  tl_mailbox_destroy(&other.mailbox);
-  rig.rt.n_worker = 1;
-  rig.rt.worker[1] = NULL;
+  other_end();
   room_end();
 }
 
