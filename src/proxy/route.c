@@ -156,15 +156,22 @@ static int ask_resolver(struct tl_req *req, uint64_t cookie) {
   return tl_target_resolve(req, cookie, &resolved_kind);
 }
 
-static enum tl_stage_result take_addresses(struct tl_req *req, const struct tl_mail *answer) {
+/* May it go to any of the addresses found? TL_ENOTFOUND: no, with the status that it would have got
+ * had they stood in its URI. */
+static int judge_found(struct tl_req *req) {
   const struct tl_plan *plan = req->plan;
   bool by_uri = !plan->unresolved && !plan->own;
+  req->status = 404;
+  if (by_uri && plan->in_dialog && !tl_leg_bound(req)) return TL_ENOTFOUND;
+  if (by_uri && !plan->in_dialog && !tl_guard_relay(req)) return TL_ENOTFOUND;
+  return tl_route_secure(req, TL_OK);
+}
+
+/* Where there is no address at all the next stages answer. */
+static enum tl_stage_result take_addresses(struct tl_req *req, const struct tl_mail *answer) {
   tl_target_resolved(req, (const struct tl_resolve *)answer);
-  if (by_uri && plan->in_dialog)
-    tl_leg_bound(req);
-  else if (by_uri && !tl_guard_relay(req))
-    return tl_req_refuse(req, req->status, plan->refusal, TL_STR(""));
-  return TL_STAGE_GO_ON;
+  if (judge_found(req) == TL_OK) return TL_STAGE_GO_ON;
+  return tl_req_refuse(req, req->status, req->plan->refusal, TL_STR(""));
 }
 
 /* Longer than the resolver takes at the most, so that its answer, whatever it is, counts. */

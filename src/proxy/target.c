@@ -159,6 +159,7 @@ void tl_target_resolved(const struct tl_req *req, const struct tl_resolve *r) {
       add_target(view, plan, peer_at(view, t, &r->addr[i]), t, &r->addr[i]);
   }
   if (plan->n_target == 0 && (r->rc || r->n == 0)) plan->refusal = "Next Hop Has No Address";
+  if (!plan->refusal) plan->refusal = tl_plan_only_us(plan);
 }
 
 int tl_target_resolve(const struct tl_req *req, uint64_t cookie,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests that wait: a stage of the test's own asks before they are routed, and the test answers,
  * late, never, or when nobody is there any more. Look-ups of names are tested in
- * test_proxy_txn.c. */
+ * test_proxy_lookup.c. */
 #include <criterion/criterion.h>
 #include <unistd.h>
 
