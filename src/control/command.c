@@ -113,11 +113,7 @@ static int run_help(struct tl_control *c, struct tl_request *req, const json_t *
 static int dispatch_command(struct tl_control *c, const struct tl_rpc *rpc, struct tl_request *req,
                             struct tl_answer *a) {
   for (size_t i = 0; i < N_COMMANDS; i++)
-    if (strcmp(commands[i].name, rpc->method) == 0) {
-      int rc = commands[i].fn(c, req, rpc->params, a);
-      if (rc == 0 && !a->result && !a->code) tl_command_fail(a, TL_RPC_NOT_NOW, "out of memory");
-      return rc;
-    }
+    if (strcmp(commands[i].name, rpc->method) == 0) return commands[i].fn(c, req, rpc->params, a);
   return tl_command_fail(a, TL_RPC_METHOD, "no command \"%.64s\"; \"help\" lists them",
                          rpc->method);
 }

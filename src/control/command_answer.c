@@ -20,6 +20,7 @@ int tl_command_fail(struct tl_answer *a, int code, const char *fmt, ...) {
 void tl_command_answer(struct tl_control *c, struct tl_request *req, struct tl_answer *a) {
   char *line = NULL;
   size_t n = 0;
+  if (!a->result && !a->code) tl_command_fail(a, TL_RPC_NOT_NOW, "out of memory");
   if (req->notification) {
     json_decref(a->result);
     json_decref(a->data);
@@ -28,7 +29,10 @@ void tl_command_answer(struct tl_control *c, struct tl_request *req, struct tl_a
   } else {
     line = tl_rpc_error(req->id, a->code, a->message, a->data, &n);
   }
-  tl_server_reply(&c->server, req->who, line, n, tl_now_ms());
+  if (line || req->notification)
+    tl_server_reply(&c->server, req->who, line, n, tl_now_ms());
+  else
+    tl_server_give_up(&c->server, req->who, tl_now_ms());
   json_decref(req->id);
   req->id = NULL;
 }

@@ -184,12 +184,15 @@ static bool send_some(struct tl_client *c) {
   return true;
 }
 
-/* A client gets room for one request and its newline. */
+/* A client gets room for one request and its newline. Without memory for it the client goes: what
+ * it sends would be there to be read for ever. */
 static bool grow_input(struct tl_client *c) {
   if (c->in_n < c->in_cap) return true;
+  if (c->in_cap == TL_SERVER_REQUEST + 1) return false;
   size_t cap = c->in_cap ? c->in_cap * 2 : 1024;
   if (cap > TL_SERVER_REQUEST + 1) cap = TL_SERVER_REQUEST + 1;
-  char *p = cap > c->in_cap ? realloc(c->in, cap) : NULL;
+  char *p = realloc(c->in, cap);
+  c->closing |= p == NULL;
   if (!p) return false;
   c->in = p;
   c->in_cap = cap;
@@ -225,6 +228,12 @@ void tl_server_reply(struct tl_server *s, struct tl_client_ref who, char *line, 
   c->out_off = 0;
   c->out_since_ms = now_ms;
   sd_event_source_set_io_events(c->io, EPOLLOUT); /* on_client goes on */
+}
+
+void tl_server_give_up(struct tl_server *s, struct tl_client_ref who, uint64_t now_ms) {
+  struct tl_client *c = tl_slots_get(&s->clients, who.slot, who.gen);
+  if (c) c->closing = true;
+  tl_server_reply(s, who, NULL, 0, now_ms);
 }
 
 static void too_large(struct tl_client *c) {

@@ -66,5 +66,7 @@ uint64_t tl_server_expire(struct tl_server *s, uint64_t now_ms);
 /* Takes LINE over (malloc'd, with its newline); NULL: the request gets no answer. */
 void tl_server_reply(struct tl_server *s, struct tl_client_ref who, char *line, size_t n,
                      uint64_t now_ms);
+/* There is no memory for the answer that WHO waits for: its connection ends. */
+void tl_server_give_up(struct tl_server *s, struct tl_client_ref who, uint64_t now_ms);
 /* Sends what can be sent without waiting; called once before the process ends. */
 void tl_server_flush(struct tl_server *s);

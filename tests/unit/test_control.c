@@ -346,6 +346,21 @@ Test(control_socket, the_next_line_waits_for_a_late_answer) {
   close(fd);
 }
 
+/* It waited for ever. */
+Test(control_socket, who_cannot_be_answered_is_closed) {
+  int fd = dial();
+  later = true;
+  cr_assert_eq(send(fd, "one\ntwo\n", 8, 0), 8);
+  turns(4);
+  tl_server_give_up(&server, asked[0].who, 1000);
+  turns(3);
+  cr_expect_str_eq(take(fd), "<closed>");
+  cr_expect_eq(server.n_client, 0);
+  cr_expect_eq(n_open_requests, 1);
+  tl_server_give_up(&server, asked[0].who, 1000); /* it has gone */
+  close(fd);
+}
+
 Test(control_socket, an_answer_for_a_client_that_went_reaches_nobody_else) {
   int fd = dial();
   later = true;
