@@ -217,7 +217,7 @@ static size_t frame_messages(struct tl_conn *c, uint8_t *p, size_t n, int32_t bu
   while (used < n && tl_conn_is_live(c) && !c->big) {
     bool wait;
     used += skip_crlf(c, p + used, n - used, &wait);
-    if (wait || used == n) break;
+    if (wait || used == n || !tl_conn_is_live(c)) break;
     uint8_t *at = p + used;
     size_t left = n - used;
     if (!c->rx.protocol_checked) {

@@ -100,6 +100,26 @@ Test(net_frame, many_messages_in_one_segment_keep_their_order) {
   net_end();
 }
 
+/* One more message was handled, and its answer lost. */
+Test(net_frame, nothing_is_handled_behind_a_keep_alive_that_broke_the_connection) {
+  static struct stream s;
+  struct tl_conn *c;
+  net_begin("");
+  int fd = rig_connect(&c);
+  struct tl_pool *chunks = &rig.net->chunks;
+  void *held = tl_pool_get(chunks);
+  chunks->max = chunks->used; /* no memory for the answer to it */
+  put(&s, "\r\n\r\n");
+  put_message(&s, 5);
+  rig_write(fd, s.p, s.n);
+  RIG_UNTIL(rig.n_closed == 1);
+  cr_expect_eq(rig.n_got, 0);
+  chunks->max = 0;
+  tl_pool_put(chunks, held);
+  close(fd);
+  net_end();
+}
+
 static const char no_length[] =
     "OPTIONS sip:b@192.0.2.7 SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bKx\r\n"
     "From: <sip:a@b>;tag=1\r\nTo: <sip:b@b>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n\r\n";
