@@ -12,8 +12,7 @@
 #include "tieline/addr.h"
 #include "tieline/runtime.h"
 #include "tieline/transport.h"
-
-#define TL_RESOLVE_MAX 8
+#include "tieline/walk.h"
 
 /* A name to look up; the same object brings the answer. */
 struct tl_resolve {
@@ -29,15 +28,9 @@ struct tl_resolve {
   uint16_t port; /* 0: none was written */
   bool fresh;    /* name servers are asked, whatever the cache has */
   int rc;
-  bool unsure;    /* a name server was silent about services: those found may be the wrong ones */
-  uint32_t ttl_s; /* how long the answer holds: the shortest of its records */
-  size_t n;
-  struct tl_addr addr[TL_RESOLVE_MAX]; /* in the order to be tried */
-  uint8_t via[TL_RESOLVE_MAX];         /* enum tl_transport of each */
-  uint8_t group[TL_RESOLVE_MAX];       /* of one service and priority, ascending */
-  uint8_t target[TL_RESOLVE_MAX];      /* of one host, ascending */
-  uint16_t weight[TL_RESOLVE_MAX];     /* of that host in its group */
+  struct tl_walk_found found;
 };
+
 /* Asks RT's resolver; on an error R stays the caller's. */
 int tl_resolve_ask(struct tl_runtime *rt, struct tl_resolve *r);
 

@@ -177,15 +177,15 @@ const struct tl_control_service tl_names_service = {
 
 /* ---- answers ---- */
 
-static struct tl_addr_list *list_of(const struct tl_resolve *r) {
+static struct tl_addr_list *list_of(const struct tl_walk_found *f) {
   struct tl_addr_list *l = tl_addr_list_new();
-  for (size_t i = 0; l && i < r->n && i < TL_PEER_ADDRS_MAX; i++) {
-    l->at[i] = (struct tl_target_addr){.addr = r->addr[i],
-                                       .via = r->via[i],
-                                       .group = r->group[i],
-                                       .target = r->target[i],
-                                       .weight = r->weight[i]};
-    l->weighted |= i && r->group[i] == r->group[i - 1] && r->target[i] != r->target[i - 1];
+  for (size_t i = 0; l && i < f->n && i < TL_PEER_ADDRS_MAX; i++) {
+    l->at[i] = (struct tl_target_addr){.addr = f->addr[i],
+                                       .via = f->via[i],
+                                       .group = f->group[i],
+                                       .target = f->target[i],
+                                       .weight = f->weight[i]};
+    l->weighted |= i && f->group[i] == f->group[i - 1] && f->target[i] != f->target[i - 1];
     l->n++;
   }
   return l;
@@ -193,7 +193,7 @@ static struct tl_addr_list *list_of(const struct tl_resolve *r) {
 
 static const char *error_of(const struct tl_resolve *r) {
   switch (r->rc) {
-  case TL_OK: return r->n ? "no answer about its services" : "it has no address";
+  case TL_OK: return r->found.n ? "no answer about its services" : "it has no address";
   case TL_ENOTFOUND: return "no such name";
   case TL_ETIMEOUT: return "no answer in time";
   case TL_ELIMIT: return "too many look-ups";
@@ -204,7 +204,7 @@ static const char *error_of(const struct tl_resolve *r) {
 static void on_lookup_done(struct tl_control *c, const struct tl_conf *conf,
                            const struct tl_conf_peer *peer, const struct tl_resolve *r) {
   struct tl_peer_addrs *p = &peer->state->addrs;
-  struct tl_addr_list *l = list_of(r);
+  struct tl_addr_list *l = list_of(&r->found);
   if (!l) {
     on_lookup_failed(c, conf, peer, "out of memory");
     return;
@@ -214,10 +214,10 @@ static void on_lookup_done(struct tl_control *c, const struct tl_conf *conf,
            TL_FC("host", peer->host), TL_FI("failures", p->failures));
   p->failures = 0;
   p->error = NULL;
-  p->ttl_s = r->ttl_s;
+  p->ttl_s = r->found.ttl_s;
   note_answer(p, tl_now_ms());
   p->next_ms =
-      p->answered_ms + tl_peer_addrs_keep_ms(r->ttl_s, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms);
+      p->answered_ms + tl_peer_addrs_keep_ms(r->found.ttl_s, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms);
   if (tl_addr_list_equal(p->current, l))
     tl_addr_list_unref(l);
   else
@@ -233,7 +233,7 @@ static void take_answer(struct tl_control *c, const struct name_question *q) {
   if (!peer || peer->state->addrs.serial != r->cookie) return; /* a reload took it away meanwhile */
   struct tl_peer_addrs *p = &peer->state->addrs;
   p->query_pending = false;
-  if (r->rc == TL_OK && r->n && !(r->unsure && p->current->n))
+  if (r->rc == TL_OK && r->found.n && !(r->found.unsure && p->current->n))
     on_lookup_done(c, v->conf, peer, r);
   else
     on_lookup_failed(c, v->conf, peer, error_of(r));

@@ -45,7 +45,7 @@ static void deliver_question(void *reader, struct tl_mail *m) {
 static void drop_question(struct tl_mail *m) {
   struct tl_resolve *r = (struct tl_resolve *)m;
   r->rc = TL_ECLOSED;
-  r->n = 0;
+  r->found.n = 0;
   tl_mail_return(&r->reply, m);
 }
 

@@ -12,29 +12,14 @@
 #define DRAINING_MS 500 /* while the daemon ends */
 #define JOBS_MAX 1024
 
-_Static_assert(TL_RESOLVE_MAX == TL_WALK_ADDRS, "an answer holds what a walk finds");
-
-static void give_found(struct tl_resolve *r, const struct tl_walk_found *f) {
-  r->n = f->n;
-  r->ttl_s = f->ttl_s;
-  r->unsure = f->unsure;
-  memcpy(r->addr, f->addr, sizeof(r->addr));
-  memcpy(r->via, f->via, sizeof(r->via));
-  memcpy(r->group, f->group, sizeof(r->group));
-  memcpy(r->target, f->target, sizeof(r->target));
-  memcpy(r->weight, f->weight, sizeof(r->weight));
-}
-
 static void forget_query(struct tl_walk_query *q) { tl_dns_forget(&q->wait); }
 
 /* RC: why it ends before it is over, or 0. */
 static void finish_job(struct tl_resolve_job *j, int rc) {
   struct tl_resolver *rs = j->rs;
-  struct tl_walk_found found;
   tl_walk_end(&j->walk, forget_query);
-  const int found_rc = tl_walk_result(&j->walk, &found);
+  const int found_rc = tl_walk_result(&j->walk, &j->r->found);
   if (!rc || !found_rc) rc = found_rc; /* part of an answer in time is an answer */
-  give_found(j->r, &found);
   cds_list_del(&j->node);
   rs->n_jobs--;
   tl_resolver_answer(rs, j->r, rc);
@@ -104,14 +89,12 @@ void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r) {
                                         .transport = r->transport,
                                         .any_transport = r->any_transport,
                                         .secure = r->secure};
-  struct tl_walk_found found;
-  r->n = 0;
+  r->found.n = 0;
   if (!trim_host(r)) {
     tl_resolver_answer(rs, r, TL_EINVAL);
     return;
   }
-  if (tl_walk_at_hand(&wanted, &found)) {
-    give_found(r, &found);
+  if (tl_walk_at_hand(&wanted, &r->found)) {
     tl_resolver_answer(rs, r, 0);
     return;
   }

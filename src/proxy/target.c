@@ -151,14 +151,16 @@ void tl_target_resolved(const struct tl_req *req, const struct tl_resolve *r) {
   const struct tl_view *view = req->view;
   struct tl_plan *plan = req->plan;
   const struct tl_conf_peer *peer = plan->unresolved;
-  for (size_t i = 0; r->rc == 0 && i < r->n; i++) {
-    enum tl_transport t = (enum tl_transport)r->via[i];
+  const size_t n = r->rc ? 0 : r->found.n;
+  for (size_t i = 0; i < n; i++) {
+    enum tl_transport t = (enum tl_transport)r->found.via[i];
+    const struct tl_addr *addr = &r->found.addr[i];
     if (peer)
-      add_peer_addr(req, peer, t, &r->addr[i]);
+      add_peer_addr(req, peer, t, addr);
     else
-      add_target(view, plan, peer_at(view, t, &r->addr[i]), t, &r->addr[i]);
+      add_target(view, plan, peer_at(view, t, addr), t, addr);
   }
-  if (plan->n_target == 0 && (r->rc || r->n == 0)) plan->refusal = "Next Hop Has No Address";
+  if (plan->n_target == 0 && n == 0) plan->refusal = "Next Hop Has No Address";
   if (!plan->refusal) plan->refusal = tl_plan_only_us(plan);
 }
 

@@ -329,8 +329,8 @@ Test(dns, s9_cut_off_services_lead_to_the_right_address) {
   }
   struct tl_resolve *r = (struct tl_resolve *)mail;
   cr_assert_eq(r->rc, 0);
-  cr_assert_eq(r->n, 2);
-  cr_assert_str_eq(tl_addr_format(&r->addr[0], text), "192.0.2.1:5061");
+  cr_assert_eq(r->found.n, 2);
+  cr_assert_str_eq(tl_addr_format(&r->found.addr[0], text), "192.0.2.1:5061");
   free(r);
   stop_resolver();
 }
@@ -350,9 +350,9 @@ Test(dns, s9_unusable_answers_about_services_lead_nowhere) {
       tl_mailbox_rearm(&worker.mailbox);
     }
     struct tl_resolve *r = (struct tl_resolve *)mail;
-    cr_assert_eq(r->n, 0, "%s", host[i]);
+    cr_assert_eq(r->found.n, 0, "%s", host[i]);
     cr_assert_eq(r->rc, TL_EIO, "%s", host[i]);
-    cr_assert(r->unsure);
+    cr_assert(r->found.unsure);
     free(r);
   }
   stop_resolver();

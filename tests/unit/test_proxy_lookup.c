@@ -32,8 +32,8 @@ static struct tl_resolve *asked(void) {
 
 static void answer_lookup(struct tl_resolve *r, const uint16_t *port, size_t n) {
   r->rc = n ? 0 : TL_ENOTFOUND;
-  r->n = n;
-  for (size_t i = 0; i < n; i++) tl_addr_parse(TL_STR("127.0.0.1"), port[i], &r->addr[i]);
+  r->found.n = n;
+  for (size_t i = 0; i < n; i++) tl_addr_parse(TL_STR("127.0.0.1"), port[i], &r->found.addr[i]);
   cr_assert_eq(tl_mail_send(&r->reply, &r->mail), 0);
 }
 

@@ -131,10 +131,10 @@ static void lookups(void) {
   tl_mailbox_rearm(&rig.rt.resolver);
   while ((m = tl_mailbox_take(&rig.rt.resolver)) != NULL) {
     struct tl_resolve *r = (struct tl_resolve *)m;
-    r->n = (size_t)rand() % 3;
-    r->rc = r->n ? 0 : TL_ENOTFOUND;
-    for (size_t i = 0; i < r->n; i++)
-      tl_addr_parse(TL_STR("127.0.0.1"), rand() % 2 ? bob.port : carol.port, &r->addr[i]);
+    r->found.n = (size_t)rand() % 3;
+    r->rc = r->found.n ? 0 : TL_ENOTFOUND;
+    for (size_t i = 0; i < r->found.n; i++)
+      tl_addr_parse(TL_STR("127.0.0.1"), rand() % 2 ? bob.port : carol.port, &r->found.addr[i]);
     tl_mail_return(&r->reply, m);
   }
 }

@@ -197,25 +197,25 @@ Test(proxy_route, s4_names_lead_to_no_inner_address_either) {
   };
   proxy_begin(conf);
   for (size_t i = 0; i < sizeof(r) / sizeof(r[0]); i++) {
-    struct tl_resolve a = {.n = 1, .via = {TL_UDP}};
+    struct tl_resolve a = {.found = {.n = 1, .via = {TL_UDP}}};
     unsigned status;
     cr_assert_eq(plan_it(r[i].ip, r[i].uri, NULL, &status), TL_EAGAIN);
-    cr_assert_eq(tl_addr_parse(tl_str_c(r[i].to), 7777, &a.addr[0]), 0);
+    cr_assert_eq(tl_addr_parse(tl_str_c(r[i].to), 7777, &a.found.addr[0]), 0);
     tl_target_resolved(&req, &a);
     cr_expect_eq(tl_guard_relay(&req), r[i].open, "%s to %s from %s", r[i].uri, r[i].to, r[i].ip);
     cr_expect_eq(plan.n_target, r[i].open);
     if (!r[i].open) cr_expect_eq(req.status, 403);
   }
   /* Of several addresses those that may stay are taken. */
-  struct tl_resolve two = {.n = 2, .via = {TL_UDP, TL_UDP}};
+  struct tl_resolve two = {.found = {.n = 2, .via = {TL_UDP, TL_UDP}}};
   unsigned status;
   cr_assert_eq(plan_it(STRANGER, "sip:x@in.example", NULL, &status), TL_EAGAIN);
-  cr_assert_eq(tl_addr_parse(TL_STR("127.0.0.1"), 7777, &two.addr[0]), 0);
-  cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.8"), 7777, &two.addr[1]), 0);
+  cr_assert_eq(tl_addr_parse(TL_STR("127.0.0.1"), 7777, &two.found.addr[0]), 0);
+  cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.8"), 7777, &two.found.addr[1]), 0);
   tl_target_resolved(&req, &two);
   cr_expect(tl_guard_relay(&req));
   cr_expect_eq(plan.n_target, 1);
-  cr_expect(tl_addr_eq(&plan.target[0].addr, &two.addr[1]));
+  cr_expect(tl_addr_eq(&plan.target[0].addr, &two.found.addr[1]));
   proxy_end();
 }
 
@@ -223,9 +223,9 @@ Test(proxy_route, s4_names_lead_to_no_inner_address_either) {
 Test(proxy_route, s24_a_name_of_our_own_listener_is_ours) {
   unsigned status;
   proxy_begin(conf);
-  struct tl_resolve a = {.n = 1, .via = {TL_UDP}};
+  struct tl_resolve a = {.found = {.n = 1, .via = {TL_UDP}}};
   cr_assert_eq(plan_it(LOCAL, "sip:x@in.example", NULL, &status), TL_EAGAIN);
-  cr_assert_eq(tl_addr_parse(TL_STR("127.0.0.1"), tl_addr_port(&rig.udp), &a.addr[0]), 0);
+  cr_assert_eq(tl_addr_parse(TL_STR("127.0.0.1"), tl_addr_port(&rig.udp), &a.found.addr[0]), 0);
   tl_target_resolved(&req, &a);
   cr_expect_not(tl_guard_relay(&req));
   cr_expect_eq(req.status, 404);
@@ -259,7 +259,7 @@ Test(proxy_route, s24_a_peer_at_our_own_listener_is_left_out) {
   /* Another transport at the same port is somebody else, whom the configuration names. */
   cr_expect_eq(plan_it(STRANGER, "sip:tcp@x.example", NULL, &status), TL_OK);
   cr_expect_eq(plan.n_target, 1);
-  struct tl_resolve a = {.n = 1, .via = {TL_UDP}, .addr = {rig.udp}};
+  struct tl_resolve a = {.found = {.n = 1, .via = {TL_UDP}, .addr = {rig.udp}}};
   cr_assert_eq(plan_it(STRANGER, "sip:name@x.example", NULL, &status), TL_EAGAIN);
   tl_target_resolved(&req, &a);
   cr_expect_eq(plan.n_target, 0);

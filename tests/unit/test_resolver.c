@@ -111,15 +111,15 @@ static void looks_up(const char *host, int t, uint16_t port, int rc, const char 
   char got[512] = "", buf[TL_ADDR_STRLEN];
   ask(host, t, port, 42);
   struct tl_resolve *r = answer();
-  for (size_t i = 0; i < r->n; i++) {
+  for (size_t i = 0; i < r->found.n; i++) {
     if (i) strcat(got, " ");
     if (r->any_transport) {
-      strcat(got, tl_transport_param((enum tl_transport)r->via[i]));
+      strcat(got, tl_transport_param((enum tl_transport)r->found.via[i]));
       strcat(got, ":");
     } else {
-      cr_assert_eq((int)r->via[i], t);
+      cr_assert_eq((int)r->found.via[i], t);
     }
-    strcat(got, tl_addr_format(&r->addr[i], buf));
+    strcat(got, tl_addr_format(&r->found.addr[i], buf));
   }
   cr_assert_eq(r->rc, rc, "%s: %d", host, r->rc);
   cr_assert_eq(r->cookie, 42);
@@ -225,42 +225,42 @@ static struct tl_resolve *asks_afresh(const char *host, enum tl_transport t, uin
 
 Test(resolver, d33_answer_tells_how_long_it_holds) {
   struct tl_resolve *r = asks_afresh("plain.example", TL_TLS, 5061);
-  cr_assert_eq(r->ttl_s, 60);
-  cr_assert_not(r->unsure);
+  cr_assert_eq(r->found.ttl_s, 60);
+  cr_assert_not(r->found.unsure);
   free(r);
   unsigned before = dnsd_asked();
   r = asks_afresh("plain.example", TL_TLS, 5061);
-  cr_assert_eq(r->n, 2);
+  cr_assert_eq(r->found.n, 2);
   cr_assert_gt(dnsd_asked(), before, "the cache is passed by");
   free(r);
   r = asks_afresh("other", TL_TLS, 5061); /* the hosts file says nothing of time */
-  cr_assert_eq(r->n, 1);
-  cr_assert_eq(r->ttl_s, 30);
+  cr_assert_eq(r->found.n, 1);
+  cr_assert_eq(r->found.ttl_s, 30);
   free(r);
 }
 
 Test(resolver, d33_answer_tells_priority_and_weight) {
   struct tl_resolve *r = asks_afresh("service.example", TL_TLS, 0);
-  cr_assert_eq(r->n, 2);
-  cr_assert_eq(r->group[0], 0);
-  cr_assert_eq(r->weight[0], 5);
-  cr_assert_eq(r->group[1], 1);
-  cr_assert_eq(r->weight[1], 0);
-  cr_assert_neq(r->target[0], r->target[1]);
+  cr_assert_eq(r->found.n, 2);
+  cr_assert_eq(r->found.group[0], 0);
+  cr_assert_eq(r->found.weight[0], 5);
+  cr_assert_eq(r->found.group[1], 1);
+  cr_assert_eq(r->found.weight[1], 0);
+  cr_assert_neq(r->found.target[0], r->found.target[1]);
   free(r);
   r = asks_afresh("plain.example", TL_TLS, 5061); /* two addresses of one host */
-  cr_assert_eq(r->n, 2);
-  cr_assert_eq(r->target[0], r->target[1]);
-  cr_assert_eq(r->group[0], r->group[1]);
+  cr_assert_eq(r->found.n, 2);
+  cr_assert_eq(r->found.target[0], r->found.target[1]);
+  cr_assert_eq(r->found.group[0], r->found.group[1]);
   free(r);
 }
 
 Test(resolver, d33_failed_question_about_services_is_told) {
   struct tl_resolve *r = asks_afresh("refused.example", TL_TLS, 0);
-  cr_assert(r->unsure, "its SRV records may be there: its address is no replacement");
+  cr_assert(r->found.unsure, "its SRV records may be there: its address is no replacement");
   free(r);
   r = asks_afresh("nobody.example", TL_TLS, 0);
-  cr_assert_not(r->unsure);
+  cr_assert_not(r->found.unsure);
   cr_assert_eq(r->rc, TL_ENOTFOUND);
   free(r);
 }
@@ -283,7 +283,7 @@ Test(resolver, control_thread_gets_its_answers) {
   }
   cr_assert(m);
   cr_assert_eq(((struct tl_resolve *)m)->cookie, 7);
-  cr_assert_eq(((struct tl_resolve *)m)->n, 1);
+  cr_assert_eq(((struct tl_resolve *)m)->found.n, 1);
   free(m);
   tl_mailbox_destroy(&rt.control.mailbox);
 }
