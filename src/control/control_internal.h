@@ -11,7 +11,7 @@
  *                   handshakes.c, keylog_command.c, explain_*.c, stats.c, reload.c as named;
  *                   json_values.c, params.c the values they have in common
  *   fetch.c         helper threads that fetch over HTTP (fetch.h)
- *   peer_names.c    re-resolves the names of peers
+ *   peer_names.c    re-resolves the names of peers; due_heap.c which is the next
  *   crl_refresh.c   keeps revocation lists fresh; expiry.c warns about what expires soon
  *   ticket_wipe.c   wipes ticket keys in time
  *   watch.c         reloads when files have changed
@@ -30,6 +30,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "control/due_heap.h"
 #include "control/server.h"
 #include "control/service.h"
 #include "tieline/conn_info.h"
@@ -106,9 +107,11 @@ struct tl_control {
   struct tl_ocsp_staples *ocsp_staple;
   struct tl_watch *watch;
   struct {
-    uint64_t next_ms; /* when the next name is due; UINT64_MAX: none */
-    unsigned asking;  /* look-ups under way */
-    bool changed;     /* the published table of peers lacks some of their addresses */
+    struct tl_due_heap row; /* ids of the peers whose names are not being looked up, by next_ms */
+    unsigned asking;        /* look-ups under way */
+    bool changed;           /* the published table of peers lacks some of their addresses */
+    bool incomplete;        /* for want of memory some peers are not in the row */
+    uint64_t retry_ms;      /* when either is tried again */
   } names;
 };
 

@@ -13,6 +13,7 @@
 #include "tieline/view.h"
 
 #define ASKING_MAX 64 /* at the same time: look-ups for calls take precedence */
+#define RETRY_MS 1000 /* what there was no memory for */
 
 /* ---- publication ---- */
 
@@ -59,32 +60,77 @@ static void note_answer(struct tl_peer_addrs *p, uint64_t now_ms) {
   p->answered_at = (int64_t)time(NULL);
 }
 
+/* ---- the row */
+
+/* Is what PEER's state knows that of its uri? Without memory for it what was known of the former
+ * uri stays, and is not used. */
+static bool is_begun(const struct tl_conf_peer *peer) {
+  return tl_peer_state_knows(peer->state, peer->opt.uri);
+}
+
+static void ask_at(struct tl_control *c, const struct tl_conf_peer *peer, uint64_t at_ms) {
+  peer->state->addrs.next_ms = at_ms;
+  if (!c->names.incomplete) tl_due_push(&c->names.row, at_ms, peer->id);
+}
+
+/* All of T's that are to be looked up and are not being looked up. */
+static void fill_row(struct tl_control *c, const struct tl_peer_table *t) {
+  struct tl_due_heap *row = &c->names.row;
+  row->n = 0;
+  c->names.incomplete = tl_due_reserve(row, t->n) != TL_OK;
+  bool all_begun = true;
+  for (size_t i = 0; i < t->n && !c->names.incomplete; i++) {
+    const struct tl_conf_peer *peer = &t->peer[i];
+    const struct tl_peer_addrs *p = &peer->state->addrs;
+    if (!is_begun(peer))
+      all_begun = false;
+    else if (p->needs_dns && !p->query_pending)
+      tl_due_push(row, p->next_ms, peer->id);
+  }
+  c->names.incomplete |= !all_begun;
+}
+
+static void adopt_found(struct tl_control *c, const struct tl_conf_peer *peer) {
+  struct tl_peer_addrs *p = &peer->state->addrs;
+  struct tl_addr_list *l = tl_conf_peer_found(peer);
+  if (l && l->n && !same_addresses(p->current, l))
+    publish_addresses(c, peer, l);
+  else
+    tl_addr_list_unref(l);
+  if (peer->n_addr && !p->answered_at) note_answer(p, tl_now_ms());
+  p->next_ms = 0; /* only the resolver knows the TTL */
+}
+
 void tl_names_adopt(struct tl_control *c, const struct tl_peer_table *t) {
   for (size_t i = 0; i < t->n; i++) {
     const struct tl_conf_peer *peer = &t->peer[i];
-    /* Without memory for it what was known of the former uri stays, and is not used. */
-    if (!tl_peer_state_knows(peer->state, peer->opt.uri) && tl_conf_peer_begin(peer)) continue;
-    struct tl_peer_addrs *p = &peer->state->addrs;
-    if (!p->needs_dns) continue;
-    struct tl_addr_list *l = tl_conf_peer_found(peer);
-    if (l && l->n && !same_addresses(p->current, l))
-      publish_addresses(c, peer, l);
-    else
-      tl_addr_list_unref(l);
-    if (peer->n_addr && !p->answered_at) note_answer(p, tl_now_ms());
-    p->next_ms = 0; /* only the resolver knows the TTL */
+    if (!is_begun(peer) && tl_conf_peer_begin(peer)) continue;
+    if (peer->state->addrs.needs_dns) adopt_found(c, peer);
   }
-  c->names.next_ms = 0;
+  fill_row(c, t);
+}
+
+/* What there was no memory for. The table has had the addresses of those that begin now. */
+static void complete_row(struct tl_control *c) {
+  const struct tl_peer_table *t = tl_runtime_published(c->rt)->peers;
+  for (size_t i = 0; i < t->n; i++)
+    if (!is_begun(&t->peer[i])) tl_conf_peer_begin(&t->peer[i]);
+  fill_row(c, t);
 }
 
 /* ---- asking ---- */
 
 struct name_question {
-  struct tl_resolve resolve; /* first: the answer is the same */
-  uint64_t peer;             /* its id */
+  struct tl_resolve resolve;   /* first: the answer is the same */
+  struct tl_peer_state *state; /* a reference: the peer may be taken out meanwhile, and come back */
 };
 
 static const struct tl_mail_kind answer_kind;
+
+static void free_question(struct name_question *q) {
+  tl_peer_state_unref(q->state);
+  free(q);
+}
 
 static void on_lookup_failed(struct tl_control *c, const struct tl_conf *conf,
                              const struct tl_conf_peer *peer, const char *error) {
@@ -100,8 +146,8 @@ static void on_lookup_failed(struct tl_control *c, const struct tl_conf *conf,
                          : "A peer's name cannot be looked up; it has no address yet.",
            TL_FC("peer", peer->name), TL_FC("host", peer->host), TL_FC("cause", error),
            TL_FI("age_s", p->answered_at ? (now_ms - p->answered_ms) / 1000 : 0));
-  p->next_ms =
-      now_ms + tl_peer_addrs_retry_ms(p->failures, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms);
+  ask_at(c, peer,
+         now_ms + tl_peer_addrs_retry_ms(p->failures, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms));
 }
 
 static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
@@ -112,7 +158,7 @@ static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
     return;
   }
   struct tl_resolve *r = &q->resolve;
-  q->peer = peer->id;
+  q->state = tl_peer_state_ref(peer->state);
   r->reply = (struct tl_mail_address){&c->rt->control.mailbox, &answer_kind};
   r->keep = true;
   r->cookie = peer->state->addrs.serial;
@@ -125,7 +171,7 @@ static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
   snprintf(r->host, sizeof(r->host), "%s", peer->host);
   if (tl_resolve_ask(c->rt, r)) {
     tl_count(&c->rt->control.counters, TL_C_MAIL_FULL);
-    free(q);
+    free_question(q);
     on_lookup_failed(c, conf, peer, "the resolver is busy");
     return;
   }
@@ -133,23 +179,19 @@ static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
   c->names.asking++;
 }
 
-static void ask_due(struct tl_control *c, uint64_t now_ms) {
+/* Returns when the next one is due. */
+static uint64_t ask_due(struct tl_control *c, uint64_t now_ms) {
   const struct tl_view *v = tl_runtime_published(c->rt);
-  uint64_t next_ms = UINT64_MAX;
-  for (size_t i = 0; i < v->peers->n; i++) {
-    const struct tl_peer_addrs *p = &v->peers->peer[i].state->addrs;
-    if (!p->needs_dns || p->query_pending) continue;
-    if (p->next_ms <= now_ms) {
-      if (c->names.asking == ASKING_MAX) continue; /* the next answer makes room */
-      ask_resolver(c, v->conf, &v->peers->peer[i]);
-    }
-    if (!p->query_pending && p->next_ms < next_ms) next_ms = p->next_ms;
+  struct tl_due_heap *row = &c->names.row;
+  while (tl_due_next_ms(row) <= now_ms) {
+    if (c->names.asking == ASKING_MAX) return TL_SERVICE_NEVER; /* the next answer makes room */
+    const struct tl_conf_peer *peer = tl_view_peer(v, tl_due_pop(row).what);
+    if (peer) ask_resolver(c, v->conf, peer);
   }
-  c->names.next_ms = next_ms;
+  return tl_due_next_ms(row);
 }
 
-/* One new table for all addresses that have changed since the last turn. Where memory is short the
- * next turn tries again. */
+/* One new table for all addresses that have changed since the last turn. */
 static void publish_table(struct tl_control *c) {
   const struct tl_view *now = tl_runtime_published(c->rt);
   struct tl_peer_table *t = tl_peer_table_new(now->peers->set);
@@ -159,11 +201,20 @@ static void publish_table(struct tl_control *c) {
   c->names.changed = next == NULL;
 }
 
-static uint64_t names_turn(struct tl_control *c, uint64_t now_ms) {
+/* Where memory is short it is tried again a little later. */
+static uint64_t make_up(struct tl_control *c, uint64_t now_ms) {
+  if (!c->names.changed && !c->names.incomplete) return TL_SERVICE_NEVER;
+  if (now_ms < c->names.retry_ms) return c->names.retry_ms;
+  if (c->names.incomplete) complete_row(c);
   if (c->names.changed) publish_table(c);
-  if (c->state != TL_CONTROL_RUNNING) return TL_SERVICE_NEVER;
-  if (now_ms >= c->names.next_ms) ask_due(c, now_ms);
-  return c->names.next_ms;
+  if (!c->names.changed && !c->names.incomplete) return TL_SERVICE_NEVER;
+  return c->names.retry_ms = now_ms + RETRY_MS;
+}
+
+static uint64_t names_turn(struct tl_control *c, uint64_t now_ms) {
+  uint64_t due_ms = make_up(c, now_ms);
+  if (c->state == TL_CONTROL_RUNNING) tl_service_sooner(&due_ms, ask_due(c, now_ms));
+  return due_ms;
 }
 
 /* What loading the configuration has found. */
@@ -172,8 +223,10 @@ static int names_run(struct tl_control *c) {
   return 0;
 }
 
+static void names_stop(struct tl_control *c) { tl_due_free(&c->names.row); }
+
 const struct tl_control_service tl_names_service = {
-    .name = "names of peers", .run = names_run, .turn = names_turn};
+    .name = "names of peers", .run = names_run, .turn = names_turn, .stop = names_stop};
 
 /* ---- answers ---- */
 
@@ -216,8 +269,9 @@ static void on_lookup_done(struct tl_control *c, const struct tl_conf *conf,
   p->error = NULL;
   p->ttl_s = r->found.ttl_s;
   note_answer(p, tl_now_ms());
-  p->next_ms =
-      p->answered_ms + tl_peer_addrs_keep_ms(r->found.ttl_s, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms);
+  ask_at(c, peer,
+         p->answered_ms +
+             tl_peer_addrs_keep_ms(r->found.ttl_s, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms));
   if (tl_addr_list_equal(p->current, l))
     tl_addr_list_unref(l);
   else
@@ -227,12 +281,12 @@ static void on_lookup_done(struct tl_control *c, const struct tl_conf *conf,
 static void take_answer(struct tl_control *c, const struct name_question *q) {
   const struct tl_view *v = tl_runtime_published(c->rt);
   const struct tl_resolve *r = &q->resolve;
-  const struct tl_conf_peer *peer = tl_view_peer(v, q->peer);
+  const struct tl_conf_peer *peer = tl_view_peer(v, q->state->id);
+  struct tl_peer_addrs *p = &q->state->addrs;
   c->names.asking--;
-  c->names.next_ms = 0;
-  if (!peer || peer->state->addrs.serial != r->cookie) return; /* a reload took it away meanwhile */
-  struct tl_peer_addrs *p = &peer->state->addrs;
+  if (p->serial != r->cookie) return; /* it has another uri now, or had meanwhile */
   p->query_pending = false;
+  if (!peer || peer->state != q->state) return; /* a reload took it away */
   if (r->rc == TL_OK && r->found.n && !(r->found.unsure && p->current->n))
     on_lookup_done(c, v->conf, peer, r);
   else
@@ -241,10 +295,10 @@ static void take_answer(struct tl_control *c, const struct name_question *q) {
 
 static void deliver_answer(void *reader, struct tl_mail *m) {
   take_answer(reader, (struct name_question *)m);
-  free(m);
+  free_question((struct name_question *)m);
 }
 
-static void drop_answer(struct tl_mail *m) { free(m); }
+static void drop_answer(struct tl_mail *m) { free_question((struct name_question *)m); }
 
 static const struct tl_mail_kind answer_kind = {"peer resolved", deliver_answer, drop_answer};
 
