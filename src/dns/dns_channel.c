@@ -8,7 +8,6 @@
  * resolv.conf only the lines nameserver and, for servers on a port other than
  * 53, port matter.
  */
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 
 #include "dns/dns_internal.h"
 #include "tieline/err.h"
+#include "tieline/once.h"
 #include "tieline/time.h"
 
 #define BLANK " \t\r\n"
@@ -183,17 +183,15 @@ void dns_channels_serve(struct dns_channels *c) {
   }
 }
 
-static pthread_once_t ares_once = PTHREAD_ONCE_INIT;
-static bool ares_works;
+static struct tl_once ares_once = TL_ONCE_INIT;
 
-static void init_ares(void) { ares_works = ares_library_init(ARES_LIB_INIT_ALL) == ARES_SUCCESS; }
+static bool init_ares(void) { return ares_library_init(ARES_LIB_INIT_ALL) == ARES_SUCCESS; }
 
 int dns_channels_init(struct dns_channels *c, const char *resolv_conf) {
   c->resolv_conf = resolv_conf ? resolv_conf : "/etc/resolv.conf";
   c->epfd = epoll_create1(EPOLL_CLOEXEC);
   if (c->epfd < 0) return TL_EIO;
-  pthread_once(&ares_once, init_ares);
-  return ares_works ? 0 : TL_ENOMEM;
+  return tl_once(&ares_once, init_ares) ? 0 : TL_ENOMEM;
 }
 
 void dns_channels_close(struct dns_channels *c) {

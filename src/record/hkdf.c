@@ -11,13 +11,14 @@
 #include <openssl/crypto.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
-#include <pthread.h>
 #include <string.h>
 
-static EVP_KDF *hkdf; /* fetched once: a fetch by name costs as much as the derivation */
-static pthread_once_t hkdf_once = PTHREAD_ONCE_INIT;
+#include "tieline/once.h"
 
-static void fetch_hkdf(void) { hkdf = EVP_KDF_fetch(NULL, "HKDF", NULL); }
+static EVP_KDF *hkdf; /* fetched once: a fetch by name costs as much as the derivation */
+static struct tl_once hkdf_once = TL_ONCE_INIT;
+
+static bool fetch_hkdf(void) { return (hkdf = EVP_KDF_fetch(NULL, "HKDF", NULL)) != NULL; }
 
 /* struct HkdfLabel of RFC 8446 7.1 with an empty context. Returns its length. */
 static size_t make_label(uint8_t info[64], const char *label, size_t out_len) {
@@ -38,8 +39,7 @@ int tl_hkdf_expand_label(const uint8_t *secret, size_t secret_len, const char *l
                          size_t out_len) {
   if ((secret_len != 32 && secret_len != 48) || out_len > secret_len || strlen(label) > 32)
     return TL_EINVAL;
-  pthread_once(&hkdf_once, fetch_hkdf);
-  EVP_KDF_CTX *ctx = hkdf ? EVP_KDF_CTX_new(hkdf) : NULL;
+  EVP_KDF_CTX *ctx = tl_once(&hkdf_once, fetch_hkdf) ? EVP_KDF_CTX_new(hkdf) : NULL;
   if (!ctx) return TL_EIO;
 
   uint8_t info[64];

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tieline/once.h"
 #include "tls/identity_read.h"
 #include "tls/tls_internal.h"
 
@@ -44,12 +45,12 @@ struct tl_crls {
 };
 
 static int store_index = -1;
-static pthread_once_t index_once = PTHREAD_ONCE_INIT;
+static struct tl_once index_once = TL_ONCE_INIT;
 static void (*wanted_fn)(void *arg);
 static void *wanted_arg;
 
-static void make_index(void) {
-  store_index = X509_STORE_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+static bool make_index(void) {
+  return (store_index = X509_STORE_get_ex_new_index(0, NULL, NULL, NULL, NULL)) >= 0;
 }
 
 void tl_crls_on_wanted(void (*fn)(void *arg), void *arg) {
@@ -236,8 +237,8 @@ static STACK_OF(X509_CRL) * look_up(const X509_STORE_CTX *csc, const X509_NAME *
 }
 
 int tl_crls_attach(struct tl_crls *s, X509_STORE *store) {
-  pthread_once(&index_once, make_index);
-  if (store_index < 0 || X509_STORE_set_ex_data(store, store_index, s) != 1) return TL_ENOMEM;
+  if (!tl_once(&index_once, make_index) || X509_STORE_set_ex_data(store, store_index, s) != 1)
+    return TL_ENOMEM;
   X509_STORE_set_lookup_crls(store, look_up);
   return TL_OK;
 }

@@ -8,10 +8,10 @@
 #include <ctype.h>
 #include <openssl/err.h>
 #include <openssl/rand.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <time.h>
 
+#include "tieline/once.h"
 #include "tls/handshake.h"
 #include "tls/ticket_keys.h"
 
@@ -21,15 +21,15 @@
 #define SECURITY_LEVEL 2
 #define TRUSTED_CA_KEYS 3 /* RFC 6066 6; OpenSSL has no name for it */
 
-static pthread_once_t init_once = PTHREAD_ONCE_INIT;
+static struct tl_once init_once = TL_ONCE_INIT;
 static SSL_CTX *front;
 
 SSL_CTX *tl_tls_front(void) { return front; }
 
-static void init_library(void) {
+static bool init_library(void) {
   OPENSSL_init_ssl(0, NULL);
   front = SSL_CTX_new(TLS_server_method());
-  if (!front) return;
+  if (!front) return false;
   SSL_CTX_set_options(front, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_mode(front, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_min_proto_version(front, TLS1_2_VERSION);
@@ -41,20 +41,17 @@ static void init_library(void) {
   tl_tickets_hook(front);
   /* OpenSSL counts a ClientHello's extensions before it calls the callback that changes the
    * context. */
-  if (tl_hs_hook_server(front)) {
-    SSL_CTX_free(front);
-    front = NULL;
-  }
+  if (tl_hs_hook_server(front) == 0) return true;
+  SSL_CTX_free(front);
+  front = NULL;
+  return false;
 }
 
 const char *tl_tls_library(bool in_full) {
   return OpenSSL_version(in_full ? OPENSSL_VERSION : OPENSSL_VERSION_STRING);
 }
 
-int tl_tls_init(void) {
-  pthread_once(&init_once, init_library);
-  return front ? 0 : TL_ENOMEM;
-}
+int tl_tls_init(void) { return tl_once(&init_once, init_library) ? 0 : TL_ENOMEM; }
 
 /* The secrets go into the handshake object, and to the key log if the operator turned it on. */
 static void on_keylog(const SSL *ssl, const char *line) {

@@ -16,15 +16,15 @@
 #include <openssl/crypto.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
-#include <pthread.h>
 
 #include "tieline/hkdf.h"
+#include "tieline/once.h"
 #include "tieline/str.h"
 
 static EVP_KDF *prf;
-static pthread_once_t prf_once = PTHREAD_ONCE_INIT;
+static struct tl_once prf_once = TL_ONCE_INIT;
 
-static void fetch_prf(void) { prf = EVP_KDF_fetch(NULL, "TLS1-PRF", NULL); }
+static bool fetch_prf(void) { return (prf = EVP_KDF_fetch(NULL, "TLS1-PRF", NULL)) != NULL; }
 
 static int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -136,8 +136,8 @@ static int key_block(SSL *ssl, uint8_t *out, size_t n) {
     return TL_ETLS;
   size_t master_len = SSL_SESSION_get_master_key(SSL_get_session(ssl), master, sizeof(master));
   const EVP_MD *md = SSL_CIPHER_get_handshake_digest(SSL_get_current_cipher(ssl));
-  pthread_once(&prf_once, fetch_prf);
-  EVP_KDF_CTX *ctx = prf && md && master_len ? EVP_KDF_CTX_new(prf) : NULL;
+  bool ready = md && master_len && tl_once(&prf_once, fetch_prf);
+  EVP_KDF_CTX *ctx = ready ? EVP_KDF_CTX_new(prf) : NULL;
   if (!ctx) return TL_EIO;
 
   char *digest = (char *)(uintptr_t)EVP_MD_get0_name(md);
