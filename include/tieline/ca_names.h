@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which authorities a TLS client says it trusts: certificate_authorities
- * (RFC 8446 4.2.4) and trusted_ca_keys (RFC 6066 6) of a ClientHello, or a file
- * of certificates for `explain`.
+ * (RFC 8446 4.2.4) and trusted_ca_keys (RFC 6066 6) of a ClientHello.
  *
  * Ownership: the object belongs to its maker. Threads: one. Errors: TL_ESYNTAX
- * for an extension that breaks its grammar, TL_ELIMIT, TL_ECONFIG for a file,
- * TL_ENOMEM.
+ * for an extension that breaks its grammar, TL_ELIMIT, TL_ENOMEM.
  */
 #pragma once
 
@@ -34,7 +32,5 @@ int tl_ca_wanted_names(struct tl_ca_wanted *w, const uint8_t *p, size_t n);
 /* Adds the extension_data of trusted_ca_keys, all four types of identifier. OpenSSL does not read
  * it: beyond a bound only the lengths are checked. */
 int tl_ca_wanted_keys(struct tl_ca_wanted *w, const uint8_t *p, size_t n);
-/* Adds the subjects of the certificates in a PEM file. */
-int tl_ca_wanted_file(struct tl_ca_wanted *w, const char *file);
 /* The identifiers kept. pre_agreed names no authority, so it does not count. */
 size_t tl_ca_wanted_count(const struct tl_ca_wanted *w);

@@ -39,12 +39,12 @@ static int add_digest(uint8_t (**list)[32], size_t *n, const uint8_t digest[32])
 
 static int read_authorities(struct tl_binding *b, const char *file, char *err, size_t cap) {
   uint8_t md[32];
+  tl_blame_begin();
   BIO *in = BIO_new_file(file, "r");
   int rc = TL_OK;
   if (!in) {
     snprintf(err, cap, "cannot read %s", file);
-    ERR_clear_error();
-    return TL_ECONFIG;
+    return tl_blame_no_memory() ? TL_ENOMEM : TL_ECONFIG;
   }
   for (X509 *x; rc == TL_OK && (x = PEM_read_bio_X509(in, NULL, NULL, NULL)) != NULL;) {
     rc = b->n_ca == CA_MAX ? TL_ELIMIT : tl_identity_spki_digest(x, md);
@@ -55,7 +55,8 @@ static int read_authorities(struct tl_binding *b, const char *file, char *err, s
   /* The end of a PEM file is reported as an error, too. */
   bool damaged = last && ERR_GET_REASON(last) != PEM_R_NO_START_LINE;
   BIO_free(in);
-  ERR_clear_error();
+  bool no_memory = tl_blame_no_memory();
+  if (rc == TL_OK && no_memory) return TL_ENOMEM;
   if (rc == TL_OK && (damaged || b->n_ca == 0)) {
     snprintf(err, cap, damaged ? "%s is damaged" : "%s holds no certificate", file);
     rc = TL_ECONFIG;

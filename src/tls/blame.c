@@ -19,19 +19,24 @@ const char *tl_blame_reason(void) {
   return s ? s : "unknown reason";
 }
 
-/* Empties OpenSSL's queue of errors. Was one of them that an allocation failed? */
-static bool was_out_of_memory(void) {
-  bool found = false;
+void tl_blame_begin(void) {
+  ERR_clear_error();
+  errno = 0;
+}
+
+bool tl_blame_no_memory(void) {
+  bool found = errno == ENOMEM;
   for (unsigned long e; (e = ERR_get_error()) != 0;)
     found |= !ERR_SYSTEM_ERROR(e) && ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE;
   return found;
 }
 
 int tl_blame_option(struct tl_blame *b, const char *option, const char *fmt, ...) {
+  const bool no_memory = tl_blame_no_memory();
   va_list ap;
   va_start(ap, fmt);
   if (b->cap) vsnprintf(b->err, b->cap, fmt, ap);
   va_end(ap);
   if (b->option) *b->option = option;
-  return was_out_of_memory() ? TL_ENOMEM : TL_ECONFIG;
+  return no_memory ? TL_ENOMEM : TL_ECONFIG;
 }

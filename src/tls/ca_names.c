@@ -9,7 +9,6 @@
 
 #include <openssl/asn1.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <stdlib.h>
 
 #include "tls/tls_internal.h"
@@ -142,11 +141,11 @@ static int take_name(struct tl_ca_wanted *w, struct cursor *c) {
   }
   if (!has_room(w, n, attributes)) return TL_ELIMIT;
   w->attributes += attributes;
+  tl_blame_begin();
   X509_NAME *name = d2i_X509_NAME(NULL, &p, (long)n);
   if (!name || p != end) {
     X509_NAME_free(name);
-    ERR_clear_error();
-    return TL_ESYNTAX;
+    return tl_blame_no_memory() ? TL_ENOMEM : TL_ESYNTAX;
   }
   return add_name(w, name);
 }
@@ -185,21 +184,6 @@ int tl_ca_wanted_keys(struct tl_ca_wanted *w, const uint8_t *p, size_t n) {
     if (rc && rc != TL_ELIMIT) return rc; /* OpenSSL does not read these, so they may be skipped */
   }
   return 0;
-}
-
-int tl_ca_wanted_file(struct tl_ca_wanted *w, const char *file) {
-  BIO *bio = BIO_new_file(file, "r");
-  X509 *x;
-  int rc = bio ? 0 : TL_ECONFIG;
-  size_t before = tl_ca_wanted_count(w);
-  while (rc == 0 && (x = PEM_read_bio_X509(bio, NULL, tl_input_no_password, NULL))) {
-    X509_NAME *name = X509_NAME_dup(X509_get_subject_name(x));
-    rc = name ? add_name(w, name) : TL_ENOMEM;
-    X509_free(x);
-  }
-  BIO_free(bio);
-  ERR_clear_error();
-  return rc == 0 && tl_ca_wanted_count(w) == before ? TL_ECONFIG : rc;
 }
 
 static bool names_authority(const struct tl_ca_wanted *w, const struct tl_authority *a) {

@@ -37,9 +37,11 @@ static int add_uri(char ***list, size_t *n, const char *p, size_t len) {
 }
 
 static int read_names(X509 *leaf, char ***out) {
+  tl_blame_begin();
   GENERAL_NAMES *san = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
   size_t n = 0;
-  int rc = (*out = calloc(1, sizeof(**out))) ? 0 : TL_ENOMEM;
+  int rc = !san && tl_blame_no_memory() ? TL_ENOMEM : 0;
+  if (!(*out = calloc(1, sizeof(**out)))) rc = TL_ENOMEM;
   for (int i = 0; san && i < sk_GENERAL_NAME_num(san) && rc == 0; i++) {
     const GENERAL_NAME *g = sk_GENERAL_NAME_value(san, i);
     if (g->type != GEN_DNS && g->type != GEN_URI) continue;

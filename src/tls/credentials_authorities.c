@@ -3,7 +3,6 @@
  * The authorities above our certificates: by their names and keys both sides can
  * say which certificate suits.
  */
-#include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 
@@ -49,6 +48,7 @@ static X509 *issuer_in(STACK_OF(X509) * sk, X509 *x) {
 
 static int find_authorities(struct tl_credential *c, STACK_OF(X509) * cas) {
   X509 *x = c->leaf;
+  tl_blame_begin();
   while (c->n_authority < AUTHORITIES_MAX) {
     bool self = X509_check_issued(x, x) == X509_V_OK;
     X509 *up = self ? x : issuer_in(c->chain, x);
@@ -60,8 +60,7 @@ static int find_authorities(struct tl_credential *c, STACK_OF(X509) * cas) {
     if (self || !up) break;
     x = up;
   }
-  ERR_clear_error();
-  return 0;
+  return tl_blame_no_memory() ? TL_ENOMEM : 0;
 }
 
 int tl_credentials_find_authorities(struct tl_tls_domain *d, STACK_OF(X509) * cas) {

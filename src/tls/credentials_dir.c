@@ -49,7 +49,8 @@ static void found_free(struct found *f) {
 }
 
 /* Which kinds of PEM a file holds. */
-static void look_into(const char *file, bool *certs, bool *keys) {
+static int look_into(const char *file, bool *certs, bool *keys) {
+  tl_blame_begin();
   BIO *bio = BIO_new_file(file, "r");
   char *name = NULL, *header = NULL;
   unsigned char *data = NULL;
@@ -64,7 +65,7 @@ static void look_into(const char *file, bool *certs, bool *keys) {
     OPENSSL_clear_free(data, (size_t)n);
   }
   BIO_free(bio);
-  ERR_clear_error();
+  return tl_blame_no_memory() ? TL_ENOMEM : 0;
 }
 
 static int take_certs(struct found *f, const char *file) {
@@ -73,17 +74,12 @@ static int take_certs(struct found *f, const char *file) {
   f->cert = more;
   struct found_cert *c = &more[f->n_cert++];
   *c = (struct found_cert){.label = strdup(file), .chain = sk_X509_new_null()};
+  tl_blame_begin();
   BIO *bio = BIO_new_file(file, "r");
-  X509 *x;
-  while (bio && c->chain && (x = PEM_read_bio_X509(bio, NULL, tl_input_no_password, NULL))) {
-    if (!c->leaf)
-      c->leaf = x;
-    else if (!sk_X509_push(c->chain, x))
-      X509_free(x);
-  }
+  int rc = bio && c->chain ? tl_input_chain(bio, &c->leaf, c->chain) : TL_ENOMEM;
   BIO_free(bio);
-  ERR_clear_error();
-  return c->label && c->chain && c->leaf ? 0 : TL_ENOMEM;
+  if (tl_blame_no_memory()) rc = TL_ENOMEM;
+  return c->label && c->leaf ? rc : TL_ENOMEM;
 }
 
 static int take_key(struct found *f, const char *file, const struct tl_tls_options *o,
@@ -117,8 +113,8 @@ static int read_dir(struct found *f, const struct tl_tls_options *o, struct tl_b
                 !S_ISREG(st.st_mode);
     free(entry[i]);
     if (rc || skip) continue;
-    look_into(path, &certs, &keys);
-    if (certs) rc = take_certs(f, path);
+    rc = look_into(path, &certs, &keys);
+    if (rc == 0 && certs) rc = take_certs(f, path);
     if (rc == 0 && keys) rc = take_key(f, path, o, b);
   }
   free(entry);

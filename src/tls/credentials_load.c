@@ -16,16 +16,12 @@
 static int read_chain(const char *input, X509 **out_leaf, STACK_OF(X509) * chain,
                       struct tl_blame *b) {
   struct stat st;
-  BIO *bio = tl_input_open(input, "certificate", &st, b);
-  if (!bio) return TL_ECONFIG;
-  X509 *x;
-  while ((x = PEM_read_bio_X509(bio, NULL, tl_input_no_password, NULL))) {
-    if (!*out_leaf)
-      *out_leaf = x;
-    else if (!sk_X509_push(chain, x))
-      X509_free(x);
-  }
+  BIO *bio;
+  int rc = tl_input_open(input, "certificate", &st, &bio, b);
+  if (rc) return rc;
+  rc = tl_input_chain(bio, out_leaf, chain);
   BIO_free(bio);
+  if (rc) return rc;
   const char *what = tl_input_label(input);
   if (!tl_input_at_end())
     return tl_blame_option(b, "certificate", "%s holds a damaged certificate: %s", what,

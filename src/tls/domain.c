@@ -134,8 +134,9 @@ static int set_dh(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_blame 
   struct stat st;
   if (!o->dh_params) return 0;
   const char *what = tl_input_label(o->dh_params);
-  BIO *bio = tl_input_open(o->dh_params, "dh_params", &st, b);
-  if (!bio) return TL_ECONFIG;
+  BIO *bio;
+  int rc = tl_input_open(o->dh_params, "dh_params", &st, &bio, b);
+  if (rc) return rc;
   EVP_PKEY *dh = PEM_read_bio_Parameters(bio, NULL);
   BIO_free(bio);
   if (!dh || !EVP_PKEY_is_a(dh, "DH")) {
@@ -207,7 +208,7 @@ int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
   struct tl_blame b = {err, cap, out_option};
   *out = NULL;
   if (cap) *err = '\0';
-  ERR_clear_error();
+  tl_blame_begin();
   int rc = tl_tls_init();
   if (rc == 0) rc = check_options(o, &b);
   if (rc) return rc;

@@ -51,8 +51,30 @@ struct trust {
   unsigned certs, crls; /* in the current file or directory */
 };
 
+/* All that BIO holds, and BIO's end. OpenSSL keeps a certificate or list of which a part found no
+ * memory, without that part: none of them is taken. */
+static int read_all(BIO *bio, const char *label, const char *option, STACK_OF(X509_INFO) * *out,
+                    struct tl_blame *b) {
+  tl_blame_begin();
+  *out = PEM_X509_INFO_read_bio(bio, NULL, tl_input_no_password, NULL);
+  BIO_free(bio);
+  if (!*out) return tl_blame_option(b, option, "%s is damaged: %s", label, tl_blame_reason());
+  if (!tl_blame_no_memory()) return 0;
+  sk_X509_INFO_pop_free(*out, X509_INFO_free);
+  return TL_ENOMEM;
+}
+
+/* OpenSSL reads a certificate's extensions when it first needs them, and one that finds no memory
+ * then is invalid for good: better here, where it can be tried again. */
+static int read_extensions(X509 *x) {
+  tl_blame_begin();
+  X509_check_purpose(x, -1, 0);
+  return tl_blame_no_memory() ? TL_ENOMEM : 0;
+}
+
 static int add_anchor(struct trust *t, X509 *x) {
   t->certs++;
+  if (read_extensions(x)) return TL_ENOMEM;
   if (X509_STORE_add_cert(t->store, x) != 1 || X509_up_ref(x) != 1) return TL_ENOMEM;
   if (sk_X509_push(t->cas, x)) return 0;
   X509_free(x);
@@ -61,15 +83,11 @@ static int add_anchor(struct trust *t, X509 *x) {
 
 static int add_anchors(struct trust *t, const char *input, const char *option) {
   struct stat st;
-  BIO *bio = tl_input_open(input, option, &st, t->b);
-  if (!bio) return TL_ECONFIG;
-  STACK_OF(X509_INFO) *sk = PEM_X509_INFO_read_bio(bio, NULL, tl_input_no_password, NULL);
-  BIO_free(bio);
-  if (!sk)
-    return tl_blame_option(t->b, option, "%s is damaged: %s", tl_input_label(input),
-                           tl_blame_reason());
-  ERR_clear_error();
-  int rc = 0;
+  BIO *bio;
+  int rc = tl_input_open(input, option, &st, &bio, t->b);
+  if (rc) return rc;
+  STACK_OF(X509_INFO) * sk;
+  if ((rc = read_all(bio, tl_input_label(input), option, &sk, t->b))) return rc;
   for (int i = 0; i < sk_X509_INFO_num(sk) && rc == 0; i++)
     if (sk_X509_INFO_value(sk, i)->x509) rc = add_anchor(t, sk_X509_INFO_value(sk, i)->x509);
   sk_X509_INFO_pop_free(sk, X509_INFO_free);
@@ -160,13 +178,11 @@ static int add_crl(struct trust *t, const char *input, const char *option, bool 
 
 static int add_crls(struct trust *t, const char *input, const char *option, bool in_dir) {
   struct stat st;
-  BIO *bio = tl_input_open(input, option, &st, t->b);
-  if (!bio) return TL_ECONFIG;
-  STACK_OF(X509_INFO) *sk = PEM_X509_INFO_read_bio(bio, NULL, tl_input_no_password, NULL);
-  BIO_free(bio);
-  if (!sk) return tl_blame_option(t->b, option, "%s is damaged: %s", input, tl_blame_reason());
-  ERR_clear_error();
-  int rc = 0;
+  BIO *bio;
+  int rc = tl_input_open(input, option, &st, &bio, t->b);
+  if (rc) return rc;
+  STACK_OF(X509_INFO) * sk;
+  if ((rc = read_all(bio, input, option, &sk, t->b))) return rc;
   for (int i = 0; i < sk_X509_INFO_num(sk) && rc == 0; i++) {
     X509_CRL *crl = sk_X509_INFO_value(sk, i)->crl;
     if (crl) rc = add_crl(t, input, option, in_dir, crl);
@@ -249,9 +265,8 @@ static int add_name(STACK_OF(X509_NAME) * names, X509 *x) {
 static int names_of_file(struct trust *t, STACK_OF(X509_NAME) * names) {
   const char *file = t->o->ca_names;
   struct stat st;
-  BIO *bio = tl_input_open(file, "ca_names", &st, t->b);
-  if (!bio) return TL_ECONFIG;
-  int rc = 0;
+  BIO *bio;
+  int rc = tl_input_open(file, "ca_names", &st, &bio, t->b);
   X509 *x;
   while (rc == 0 && (x = PEM_read_bio_X509(bio, NULL, tl_input_no_password, NULL))) {
     rc = add_name(names, x);

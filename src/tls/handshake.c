@@ -136,9 +136,9 @@ static int classify_error(struct tl_hs *hs) {
   char reason[sizeof(hs->failure.reason)];
   snprintf(reason, sizeof(reason), "%s", text ? text : "the handshake ended without a reason");
   int why = ERR_GET_LIB(e) == ERR_LIB_SSL ? ERR_GET_REASON(e) : 0;
-  bool no_memory = e && !ERR_SYSTEM_ERROR(e) && ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE;
-  ERR_clear_error();
-  if (no_memory) return fail_handshake(hs, TL_HS_INTERNAL, TL_ENOMEM, reason);
+  if (tl_blame_no_memory()) return fail_handshake(hs, TL_HS_INTERNAL, TL_ENOMEM, "out of memory");
+  /* Nothing has come from the peer: the fault is ours, whatever OpenSSL calls it. */
+  if (hs->records_in == 0) return fail_handshake(hs, TL_HS_INTERNAL, TL_ETLS, reason);
   if (hs->wrong_name && hs->domain->policy.on_unverified == TL_UNVERIFIED_REJECT)
     return fail_handshake(hs, TL_HS_NAME, TL_EVERIFY,
                           "the certificate does not carry the name required");
@@ -168,7 +168,7 @@ static int check_leftovers(struct tl_hs *hs) {
 }
 
 static int step_handshake(struct tl_hs *hs) {
-  ERR_clear_error();
+  tl_blame_begin();
   long before = BIO_pending(hs->wbio);
   int ok = SSL_do_handshake(hs->ssl);
   int err = SSL_get_error(hs->ssl, ok);

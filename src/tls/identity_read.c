@@ -242,6 +242,7 @@ static int read_facts(struct tl_identity *id, X509 *x) {
 
 int tl_identity_read(struct tl_identity *id, X509 *x) {
   const X509_NAME *subject = X509_get_subject_name(x), *issuer = X509_get_issuer_name(x);
+  tl_blame_begin();
   id->subject = tl_name_text(subject);
   id->issuer = tl_name_text(issuer);
   if (!id->subject || !id->issuer) return TL_ENOMEM;
@@ -254,7 +255,9 @@ int tl_identity_read(struct tl_identity *id, X509 *x) {
   if (rc == 0) rc = read_serial(id, x);
   if (rc == 0) rc = read_facts(id, x);
   if (rc == 0) rc = read_digests(id, x);
-  return rc ? rc : read_sans(id, x);
+  if (rc == 0) rc = read_sans(id, x);
+  /* A name that found no memory is not a name that is not there: others share this record. */
+  return rc == 0 && tl_blame_no_memory() ? TL_ENOMEM : rc;
 }
 
 void tl_identity_clear(struct tl_identity *id) {

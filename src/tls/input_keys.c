@@ -51,9 +51,10 @@ static int on_passphrase(char *buf, int size, int rwflag, void *arg) {
 static int read_line(const char *file, const char *option, const struct tl_tls_options *o,
                      struct passphrase *p, struct tl_blame *b) {
   struct stat st;
-  BIO *bio = tl_input_open(file, option, &st, b);
-  if (!bio) return TL_ECONFIG;
-  int rc = check_mode(file, &st, option, o, b);
+  BIO *bio;
+  int rc = tl_input_open(file, option, &st, &bio, b);
+  if (rc) return rc;
+  rc = check_mode(file, &st, option, o, b);
   int n = rc == 0 ? BIO_gets(bio, p->text, sizeof(p->text)) : 0;
   BIO_free(bio);
   if (rc) return rc;
@@ -177,10 +178,7 @@ int tl_input_key(const char *input, const struct tl_tls_options *o, EVP_PKEY **o
     if ((rc = check_uri(input, o, b))) goto out;
     *out = from_store(input, &p);
   } else {
-    if (!(bio = tl_input_open(input, "private_key", &st, b))) {
-      rc = TL_ECONFIG;
-      goto out;
-    }
+    if ((rc = tl_input_open(input, "private_key", &st, &bio, b))) goto out;
     if ((rc = check_mode(input, &st, "private_key", o, b))) goto out;
     *out = PEM_read_bio_PrivateKey(bio, NULL, on_passphrase, &p);
   }

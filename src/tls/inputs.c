@@ -25,24 +25,39 @@ int tl_input_no_password(char *buf, int size, int rwflag, void *arg) {
   return 0;
 }
 
-BIO *tl_input_open(const char *input, const char *option, struct stat *st, struct tl_blame *b) {
+int tl_input_open(const char *input, const char *option, struct stat *st, BIO **out,
+                  struct tl_blame *b) {
   memset(st, 0, sizeof(*st));
-  if (tl_input_is_pem(input)) return BIO_new_mem_buf(input, -1);
+  if (tl_input_is_pem(input)) return (*out = BIO_new_mem_buf(input, -1)) ? 0 : TL_ENOMEM;
+  *out = NULL;
   errno = 0;
   int fd = open(input, O_RDONLY | O_CLOEXEC);
   FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
   if (!f || fstat(fd, st) != 0 || S_ISDIR(st->st_mode)) {
-    tl_blame_option(b, option, "cannot read %s: %s", input,
-                    f && errno == 0 ? "it is a directory" : strerror(errno));
+    int rc = tl_blame_option(b, option, "cannot read %s: %s", input,
+                             f && errno == 0 ? "it is a directory" : strerror(errno));
     if (f)
       fclose(f);
     else if (fd >= 0)
       close(fd);
-    return NULL;
+    return rc;
   }
-  BIO *bio = BIO_new_fp(f, BIO_CLOSE);
-  if (!bio) fclose(f);
-  return bio;
+  if (!(*out = BIO_new_fp(f, BIO_CLOSE))) fclose(f);
+  return *out ? 0 : TL_ENOMEM;
+}
+
+int tl_input_chain(BIO *bio, X509 **out_leaf, STACK_OF(X509) * chain) {
+  X509 *x;
+  tl_blame_begin();
+  while ((x = PEM_read_bio_X509(bio, NULL, tl_input_no_password, NULL))) {
+    if (!*out_leaf) {
+      *out_leaf = x;
+    } else if (!sk_X509_push(chain, x)) {
+      X509_free(x);
+      return TL_ENOMEM;
+    }
+  }
+  return errno == ENOMEM ? TL_ENOMEM : 0; /* the queue is the caller's */
 }
 
 /* PEM reading stops with "no start line" at the regular end of a file. */

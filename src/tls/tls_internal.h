@@ -21,7 +21,13 @@ struct tl_blame {
   size_t cap;
   const char **option;
 };
-/* Writes the sentence, drains OpenSSL's error queue, returns TL_ECONFIG. */
+/* Before something that may find no memory: empties OpenSSL's error queue and errno. */
+void tl_blame_begin(void);
+/* Has an allocation failed since? OpenSSL's queue says so, and is drained; where a provider says
+ * nothing, the C library has left errno. */
+bool tl_blame_no_memory(void);
+/* Writes the sentence, drains OpenSSL's error queue, returns TL_ECONFIG; TL_ENOMEM if an allocation
+ * has failed, which is no fault of the option. */
 int tl_blame_option(struct tl_blame *b, const char *option, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* OpenSSL's last reason in words, or errno's; drains nothing. */
@@ -32,8 +38,13 @@ const char *tl_blame_reason(void);
 bool tl_input_is_pem(const char *input);
 /* INPUT for sentences: the file's name, or what it is instead. */
 const char *tl_input_label(const char *input);
-/* Opens INPUT, a file or PEM text. *ST is zero for text. NULL after a sentence. */
-BIO *tl_input_open(const char *input, const char *option, struct stat *st, struct tl_blame *b);
+/* Opens INPUT, a file or PEM text. *ST is zero for text. TL_ECONFIG after a sentence, TL_ENOMEM. */
+int tl_input_open(const char *input, const char *option, struct stat *st, BIO **out,
+                  struct tl_blame *b);
+/* Reads certificates to the end of BIO: the first to *OUT_LEAF, the others to CHAIN. TL_ENOMEM with
+ * what was read until then: OpenSSL keeps a certificate whose key found no memory, but without the
+ * key. tl_input_at_end tells whether what ended it was the file's end. */
+int tl_input_chain(BIO *bio, X509 **out_leaf, STACK_OF(X509) * chain);
 /* No more PEM in what was read: the good end. */
 bool tl_input_at_end(void);
 /* No passphrase, no terminal: for what must not be encrypted. */

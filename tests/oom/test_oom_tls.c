@@ -82,10 +82,25 @@ Test(oom_tls, a_handshake_is_refused_or_whole, .timeout = 60) {
   drop_domain();
 }
 
+static X509 *leaf;
+
+/* certificate_authorities with one name, the issuer's of LEAF. */
+static uint8_t extension[2 + 2 + 1000];
+static size_t extension_n;
+static void set_extension(void) {
+  uint8_t *der = extension + 4;
+  int n = i2d_X509_NAME(X509_get_issuer_name(leaf), NULL);
+  cr_assert(n > 0 && n <= 1000);
+  i2d_X509_NAME(X509_get_issuer_name(leaf), &der);
+  extension_n = (size_t)n + 4;
+  extension[0] = (uint8_t)((n + 2) >> 8), extension[1] = (uint8_t)(n + 2);
+  extension[2] = (uint8_t)(n >> 8), extension[3] = (uint8_t)n;
+}
+
 static struct tl_ca_wanted *wanted;
 static int make_wanted(void) {
   int rc = tl_ca_wanted_new(&wanted);
-  if (rc == TL_OK && (rc = tl_ca_wanted_file(wanted, pki_path("ca.pem"))))
+  if (rc == TL_OK && (rc = tl_ca_wanted_names(wanted, extension, extension_n)))
     tl_ca_wanted_free(wanted);
   return rc;
 }
@@ -93,7 +108,7 @@ static void drop_wanted(void) { tl_ca_wanted_free(wanted); }
 
 static struct tl_binding *binding;
 static int make_binding(void) {
-  static char pin[] = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+  static char pin[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
   static char *const pins[] = {pin, NULL};
   return tl_binding_new(pki_path("ca.pem"), pins, text, sizeof(text), &option, &binding);
 }
@@ -107,9 +122,17 @@ static struct tl_ticket_keys *tickets;
 static int make_tickets(void) { return made(tickets = tl_tickets_new(3600)); }
 static void drop_tickets(void) { tl_tickets_free(tickets); }
 
-static X509 *leaf;
 static struct tl_identity *identity;
-static int make_identity(void) { return tl_identity_of_cert(leaf, NULL, &identity); }
+/* A record without some of its names would be another's. */
+static int make_identity(void) {
+  int rc = tl_identity_of_cert(leaf, NULL, &identity);
+  if (rc == TL_OK) {
+    cr_expect_eq(identity->n_san, 2);
+    for (size_t i = 0; i < identity->n_san; i++) cr_expect_not_null(identity->san[i].value);
+    cr_expect_str_eq(identity->cn, "client.example");
+  }
+  return rc;
+}
 static void drop_identity(void) { tl_identity_unref(identity); }
 
 static struct tl_conn_class class;
@@ -140,6 +163,7 @@ Test(oom_tls, what_certificates_tell_is_refused_or_whole, .timeout = 60) {
   cr_assert_not_null(f);
   leaf = PEM_read_X509(f, NULL, NULL, NULL);
   fclose(f);
+  set_extension();
   OOM_RUN_ALL(before);
   set_options();
   cr_assert_eq(make_domain(), TL_OK, "%s", text);
