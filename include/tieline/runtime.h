@@ -35,7 +35,9 @@ struct tl_thread {
   unsigned index;
   struct tl_runtime *rt;
   struct tl_mailbox mailbox;
-  struct tl_counters counters; /* written by its thread only */
+  const struct tl_mail_kind *takes; /* what threads of the other kind post to it: a worker takes
+                                       handoffs, a handshake thread dials; set before either can */
+  struct tl_counters counters;      /* written by its thread only */
   /* Orders of the control thread, looked at in every turn; set once. */
   _Atomic bool drain, stop;
   /* A worker's INVITE transactions by their key, written by it only: 0 says for certain that it has

@@ -540,6 +540,14 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
   tl_audit_adopted(c);
 }
 
+static void deliver_handoff(void *reader, struct tl_mail *m) {
+  tl_conn_adopt(reader, (struct tl_handoff *)m);
+}
+
+static void drop_handoff(struct tl_mail *m) { tl_handoff_free((struct tl_handoff *)m); }
+
+const struct tl_mail_kind tl_conn_handoff_kind = {"handoff", deliver_handoff, drop_handoff};
+
 /* ---- back-pressure ---- */
 
 void tl_conn_pause(struct tl_conn *c) {

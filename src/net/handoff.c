@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The mails between workers and handshake threads: dials one way, connections and
- * failures the other. Making and using them is the business of both ends.
+ * failures the other. Making and taking them is the business of both ends.
  */
 #include "net/handoff.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "net/handshaker.h"
 #include "net/sources.h"
-#include "net_internal.h"
+
+/* What becomes of M is TH's own affair: who posts knows no function that takes it. */
+static int post_to(struct tl_thread *th, struct tl_mail *m) {
+  const struct tl_mail_address to = {&th->mailbox, th->takes};
+  return tl_mail_send(&to, m);
+}
 
 /* ---- dials ---- */
 
@@ -19,18 +23,8 @@ void tl_dial_free(struct tl_dial *d) {
   free(d);
 }
 
-static void deliver_dial(void *reader, struct tl_mail *m) {
-  tl_hk_dial(reader, (struct tl_dial *)m);
-}
-
-/* Unanswered: the worker's own deadline covers it. */
-static void drop_dial(struct tl_mail *m) { tl_dial_free((struct tl_dial *)m); }
-
-static const struct tl_mail_kind dial_kind = {"dial", deliver_dial, drop_dial};
-
 int tl_dial_post(struct tl_thread *th, struct tl_dial *d) {
-  d->mail.kind = &dial_kind;
-  return tl_mailbox_post(&th->mailbox, &d->mail);
+  return post_to(th, &d->mail);
 }
 
 /* ---- handoffs ---- */
@@ -54,15 +48,6 @@ void tl_handoff_free(struct tl_handoff *h) {
   free(h);
 }
 
-static void deliver_handoff(void *reader, struct tl_mail *m) {
-  tl_conn_adopt(reader, (struct tl_handoff *)m);
-}
-
-static void drop_handoff(struct tl_mail *m) { tl_handoff_free((struct tl_handoff *)m); }
-
-static const struct tl_mail_kind handoff_kind = {"handoff", deliver_handoff, drop_handoff};
-
 int tl_handoff_post(struct tl_thread *th, struct tl_handoff *h) {
-  h->mail.kind = &handoff_kind;
-  return tl_mailbox_post(&th->mailbox, &h->mail);
+  return post_to(th, &h->mail);
 }

@@ -31,7 +31,7 @@ struct tl_dial {
   uint32_t connect_timeout_ms, handshake_timeout_ms;
   uint64_t conf_generation;
 };
-/* To the handshake thread TH; TL_ELIMIT. */
+/* To the handshake thread TH, as mail of the kind that it takes; TL_ELIMIT. */
 int tl_dial_post(struct tl_thread *th, struct tl_dial *d);
 void tl_dial_free(struct tl_dial *d);
 
@@ -61,9 +61,7 @@ struct tl_handoff {
   unsigned max_fragment;
   char *sni; /* malloc'd or NULL */
 };
-/* To the worker TH; TL_ELIMIT. */
+/* To the worker TH, as mail of the kind that it takes; TL_ELIMIT. */
 int tl_handoff_post(struct tl_thread *th, struct tl_handoff *h);
 /* Closes and frees everything in H, and gives back what its connection counts for. */
 void tl_handoff_free(struct tl_handoff *h);
-/* park.c: must the control thread be asked about H's client? */
-bool tl_park_wanted(const struct tl_handoff *h);

@@ -20,11 +20,6 @@
 #define MAILBOX_CAP 65536
 #define TURN_MS 1000u
 
-void tl_hk_timer_at(struct tl_handshaker *hk, struct tl_timer *t, uint64_t due_ms) {
-  uint64_t from = hk->wheel.now * TL_WHEEL_TICK_MS; /* the wheel may be behind by a wait */
-  tl_timer_start(&hk->wheel, t, due_ms > from ? (uint32_t)(due_ms - from) : 0);
-}
-
 static void arm_mail(struct tl_handshaker *hk) {
   struct io_uring_sqe *sqe = tl_ring_sqe(&hk->ring, &hk->mail_op);
   io_uring_prep_poll_add(sqe, hk->th.mailbox.efd, POLLIN);
@@ -92,6 +87,7 @@ static void run_turn(struct tl_handshaker *hk, uint64_t *busy_ms) {
   adopt_view(hk);
   tl_ring_run(&hk->ring);
   tl_hk_turn_begin(hk);
+  tl_hk_listeners_resume(hk);
   give_back(hk, busy_ms);
 }
 
@@ -113,15 +109,6 @@ static int set_up(struct tl_handshaker *hk, char *err, size_t cap) {
   return rc;
 }
 
-static void drop_unanswered(struct tl_handshaker *hk) {
-  while (hk->unanswered) {
-    struct tl_handoff *h = hk->unanswered;
-    hk->unanswered = (struct tl_handoff *)h->mail.next;
-    tl_handoff_free(h);
-  }
-  tl_timer_stop(&hk->wheel, &hk->retry);
-}
-
 static void tear_down(struct tl_handshaker *hk) {
   hk->stopping = true;
   tl_hk_listeners_close(hk);
@@ -135,7 +122,7 @@ static void tear_down(struct tl_handshaker *hk) {
     tl_ring_run(&hk->ring);
   }
   tl_mailbox_deliver(&hk->th.mailbox, hk, UINT32_MAX); /* dials: each is answered, refused */
-  drop_unanswered(hk);
+  tl_hk_answers_drop(hk);
   tl_timer_stop(&hk->wheel, &hk->stall);
   tl_ring_exit(&hk->ring);
   free(hk->sources.slot);
@@ -180,6 +167,7 @@ int tl_handshaker_start(struct tl_runtime *rt, unsigned index, char *err, size_t
   if (!hk) return TL_ENOMEM;
   hk->th.rt = rt;
   hk->th.index = index;
+  hk->th.takes = &tl_hk_dial_kind;
   hk->start_rc = 1;
   hk->start_err = err;
   hk->start_cap = cap;

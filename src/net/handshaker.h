@@ -3,9 +3,9 @@
  * Between the files of the handshake thread: handshaker.c (thread, mail,
  * snapshots), handshaker_listen.c (accepting), handshaker_hello.c (until the
  * ClientHello is there), handshaker_turn.c (admission and eviction),
- * handshaker_dial.c (outgoing), handshaker_conn.c (one handshake on a socket),
- * handshaker_done.c (keys, handing over), handshaker_report.c (counters, log),
- * handshaker_source.c (per source).
+ * handshaker_dial.c (outgoing), handshaker_answer.c (what becomes of dials),
+ * handshaker_conn.c (one handshake on a socket), handshaker_done.c (keys, handing
+ * over), handshaker_report.c (counters, log), handshaker_source.c (per source).
  *
  * Ownership: the thread owns all of it; a finished connection goes to a worker
  * with its handoff. Threads: the handshake thread. Errors: as said.
@@ -159,16 +159,18 @@ struct tl_handshaker {
   size_t start_cap;
 };
 
-/* handshaker.c */
-/* Starts TIMER to fire at DUE_MS of tl_now_ms. */
-void tl_hk_timer_at(struct tl_handshaker *hk, struct tl_timer *t, uint64_t due_ms);
+/* Starts T to fire at DUE_MS of tl_now_ms. */
+static inline void tl_hk_timer_at(struct tl_handshaker *hk, struct tl_timer *t, uint64_t due_ms) {
+  uint64_t from = hk->wheel.now * TL_WHEEL_TICK_MS; /* the wheel may be behind by a wait */
+  tl_timer_start(&hk->wheel, t, due_ms > from ? (uint32_t)(due_ms - from) : 0);
+}
 
 /* handshaker_listen.c */
 int tl_hk_listeners_open(struct tl_handshaker *hk, char *err, size_t cap);
 /* By difference to the snapshot just taken over. */
 void tl_hk_listeners_change(struct tl_handshaker *hk);
 void tl_hk_listeners_close(struct tl_handshaker *hk);
-/* A handshake has ended: listeners that paused go on. */
+/* Once per turn of the loop: listeners that paused go on if fewer handshakes wait now. */
 void tl_hk_listeners_resume(struct tl_handshaker *hk);
 
 /* handshaker_hello.c */
@@ -190,12 +192,17 @@ void tl_hk_turn_begin(struct tl_handshaker *hk);
 void tl_hk_turn_stalled(struct tl_timer *t, void *arg);
 
 /* handshaker_dial.c */
-void tl_hk_dial(struct tl_handshaker *hk, struct tl_dial *d);
+/* What the thread takes: struct tl_dial. */
+extern const struct tl_mail_kind tl_hk_dial_kind;
+
+/* handshaker_answer.c */
 /* Answers D, which is freed, with a failure. */
 void tl_hk_dial_answer(struct tl_handshaker *hk, struct tl_dial *d, int rc);
+void tl_hk_post_answer(struct tl_handshaker *hk, struct tl_handoff *h, unsigned worker);
 /* Posts answers that had to wait. */
 void tl_hk_retry(struct tl_timer *t, void *arg);
-void tl_hk_post_answer(struct tl_handshaker *hk, struct tl_handoff *h, unsigned worker);
+/* Frees those that still wait. */
+void tl_hk_answers_drop(struct tl_handshaker *hk);
 
 /* handshaker_conn.c */
 struct tl_hs_conn *tl_hk_conn_new(struct tl_handshaker *hk, int fd, const struct tl_addr *peer);
@@ -213,7 +220,9 @@ void tl_hk_conn_abort(struct tl_hs_conn *c);
 void tl_hk_conn_free(struct tl_hs_conn *c, int rc);
 
 /* handshaker_done.c */
-void tl_hk_finish(struct tl_hs_conn *c);
+/* C's handshake is over: its socket and keys go to a worker, C stays. Otherwise the cause, and in
+ * OUT_WHY the reason unless C's handshake has it. */
+int tl_hk_hand_over(struct tl_hs_conn *c, const char **out_why);
 
 /* handshaker_report.c */
 void tl_hk_report_failure(struct tl_hs_conn *c);

@@ -192,11 +192,20 @@ static void closed_by_peer(struct tl_hs_conn *c, int res) {
 
 /* ---- steps ---- */
 
+static void finish_handshake(struct tl_hs_conn *c) {
+  const char *why;
+  int cause = tl_hk_hand_over(c, &why);
+  if (cause != TL_HS_OK)
+    tl_hk_conn_fail(c, cause, why);
+  else
+    tl_hk_conn_free(c, 0);
+}
+
 static void next_step(struct tl_hs_conn *c) {
   if (c->step_rc == TL_EAGAIN)
     read_header(c);
   else if (c->step_rc == 0)
-    tl_hk_finish(c);
+    finish_handshake(c);
   else
     tl_hk_conn_fail(c, (int)tl_hs_failure(c->hs)->cause, NULL);
 }

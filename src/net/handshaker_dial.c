@@ -1,60 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Outgoing TLS for the workers: connects, hands the socket to the handshake, and
- * makes sure that every dial gets exactly one answer. An answer that finds the
- * worker's mailbox full waits here; there are never more of them than dials.
+ * Outgoing TLS for the workers: takes their dials, connects, and hands the socket to
+ * the handshake. How a dial ends is told by handshaker_answer.c.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "net/handshaker.h"
-#include "tieline/container.h"
-#include "tieline/log.h"
-
-#define RETRY_MS 10
-
-/* Retries the waiting answers from the front, so that each worker gets its answers in order. */
-void tl_hk_retry(struct tl_timer *t, void *arg) {
-  (void)arg;
-  struct tl_handshaker *hk = tl_container_of(t, struct tl_handshaker, retry);
-  struct tl_handoff *h = hk->unanswered;
-  hk->unanswered = NULL;
-  while (h) {
-    struct tl_handoff *next = (struct tl_handoff *)h->mail.next;
-    tl_hk_post_answer(hk, h, (unsigned)h->listener);
-    h = next;
-  }
-}
-
-void tl_hk_post_answer(struct tl_handshaker *hk, struct tl_handoff *h, unsigned worker) {
-  h->listener = -1;
-  if (tl_handoff_post(hk->th.rt->worker[worker], h) == 0) return;
-  tl_count(&hk->th.counters, TL_C_MAIL_FULL);
-  h->listener = (int)worker; /* unused in an answer, so it holds the worker meanwhile */
-  struct tl_handoff **p = &hk->unanswered;
-  while (*p) p = (struct tl_handoff **)&(*p)->mail.next;
-  h->mail.next = NULL;
-  *p = h;
-  if (!tl_timer_running(&hk->retry)) tl_hk_timer_at(hk, &hk->retry, tl_now_ms() + RETRY_MS);
-}
-
-void tl_hk_dial_answer(struct tl_handshaker *hk, struct tl_dial *d, int rc) {
-  struct tl_handoff *h = calloc(1, sizeof(*h));
-  if (h) {
-    h->rt = hk->th.rt;
-    h->rc = rc ? rc : TL_EIO;
-    h->fd = -1;
-    h->conn = d->conn;
-    h->peer = d->addr;
-    tl_count(&hk->th.counters, TL_C_CONN_DIAL_FAILED);
-    tl_hk_post_answer(hk, h, d->worker);
-  } else {
-    TL_LOG(TL_LOG_ERROR, "Out of memory: a failed dial could not be reported to its worker.",
-           TL_FI("worker", d->worker)); /* whose own deadline covers it */
-  }
-  tl_dial_free(d);
-}
 
 static int open_socket(const struct tl_addr *a) {
   return socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -82,7 +34,7 @@ static bool make_room(struct tl_handshaker *hk) {
   return true;
 }
 
-void tl_hk_dial(struct tl_handshaker *hk, struct tl_dial *d) {
+static void take_dial(struct tl_handshaker *hk, struct tl_dial *d) {
   if (hk->stopping) {
     tl_hk_dial_answer(hk, d, TL_ECLOSED);
     return;
@@ -112,3 +64,12 @@ void tl_hk_dial(struct tl_handshaker *hk, struct tl_dial *d) {
   io_uring_prep_connect(sqe, fd, &c->peer.sa, tl_addr_len(&c->peer));
   io_uring_sqe_set_data(sqe, &c->op);
 }
+
+static void deliver_dial(void *reader, struct tl_mail *m) {
+  take_dial(reader, (struct tl_dial *)m);
+}
+
+/* Unanswered: the worker's own deadline covers it. */
+static void drop_dial(struct tl_mail *m) { tl_dial_free((struct tl_dial *)m); }
+
+const struct tl_mail_kind tl_hk_dial_kind = {"dial", deliver_dial, drop_dial};

@@ -63,6 +63,17 @@ static struct tl_tls_keys *keep_for_rekey(const struct tl_hs_conn *c,
   return k;
 }
 
+/* Must the control thread be asked about the status of the client's certificate? */
+static bool wants_ocsp(const struct tl_handoff *h) {
+  struct tl_ocsp_known known;
+  uint8_t sha256[32];
+  if (!h->server || !h->peer_verified || !h->domain || !h->identity ||
+      h->domain->policy.ocsp.client == TL_OCSP_CLIENT_OFF)
+    return false;
+  return !tl_identity_cert_digest(h->identity, sha256) ||
+         !tl_ocsp_recall(sha256, time(NULL), &known) || known.status != TL_OCSP_GOOD;
+}
+
 static struct tl_handoff *make_handoff(const struct tl_hs_conn *c, struct tl_hs_result *s) {
   struct tl_handoff *h = calloc(1, sizeof(*h));
   if (!h) return NULL;
@@ -84,7 +95,7 @@ static struct tl_handoff *make_handoff(const struct tl_hs_conn *c, struct tl_hs_
   h->server = s->server;
   h->max_fragment = s->max_fragment;
   if (s->sni[0]) h->sni = strdup(s->sni);
-  h->ocsp_ask = tl_park_wanted(h);
+  h->ocsp_ask = wants_ocsp(h);
   s->domain = NULL; /* the references went along */
   s->peer = s->own = NULL;
   return h;
@@ -120,22 +131,20 @@ static void post_handoff(struct tl_hs_conn *c, struct tl_handoff *h) {
   tl_handoff_free(h);
 }
 
-void tl_hk_finish(struct tl_hs_conn *c) {
+int tl_hk_hand_over(struct tl_hs_conn *c, const char **out_why) {
   struct tl_hs_result s;
   struct tl_ktls_state k = {TL_KTLS_PLAIN, TL_KTLS_PLAIN};
   struct tl_record *record = NULL;
   const char *why = NULL;
-  if (tl_hs_take(c->hs, &s)) {
-    tl_hk_conn_fail(c, (int)tl_hs_failure(c->hs)->cause, NULL);
-    return;
-  }
+  *out_why = NULL;
+  if (tl_hs_take(c->hs, &s)) return (int)tl_hs_failure(c->hs)->cause;
   struct tl_handoff *h = NULL;
   if (install_keys(c, &s, &k, &record, &why) == 0) h = make_handoff(c, &s);
   if (!h) {
     tl_record_free(record);
     tl_hs_result_clear(&s);
-    tl_hk_conn_fail(c, TL_HS_INTERNAL, why ? why : "out of memory");
-    return;
+    *out_why = why ? why : "out of memory";
+    return TL_HS_INTERNAL;
   }
   h->ktls = k;
   h->record = record;
@@ -147,5 +156,5 @@ void tl_hk_finish(struct tl_hs_conn *c) {
   tl_hs_result_clear(&s);
   c->fd = -1;
   post_handoff(c, h);
-  tl_hk_conn_free(c, 0);
+  return TL_HS_OK;
 }

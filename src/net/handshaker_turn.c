@@ -141,7 +141,6 @@ void tl_hk_turn_leave(struct tl_hs_conn *c) {
     pass_share(c);
     if (!hk->stopping) serve_waiting(hk);
   }
-  tl_hk_listeners_resume(hk);
 }
 
 void tl_hk_turn_begin(struct tl_handshaker *hk) {

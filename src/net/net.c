@@ -164,6 +164,7 @@ int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_hand
   n->th = th;
   n->rt = th->rt;
   n->counters = &th->counters;
+  th->takes = &tl_conn_handoff_kind;
   n->handler = h;
   n->proxy = proxy;
   n->view = tl_runtime_view(n->rt);

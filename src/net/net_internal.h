@@ -65,6 +65,8 @@ void tl_conn_mark(struct tl_conn *c);   /* handle it at the end of the turn */
 void tl_conn_end_of_turn(struct tl_conn *c);
 struct tl_handoff;
 void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h);
+/* What a worker takes from handshake threads: struct tl_handoff. */
+extern const struct tl_mail_kind tl_conn_handoff_kind;
 /* Stops reading from C until its peer has read its answers. */
 void tl_conn_pause(struct tl_conn *c);
 void tl_conn_resume(struct tl_conn *c);

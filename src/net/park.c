@@ -7,20 +7,9 @@
  */
 #include <stdlib.h>
 
-#include "net/handoff.h"
 #include "net_internal.h"
 #include "tieline/conn_order.h"
 #include "tieline/log.h"
-
-bool tl_park_wanted(const struct tl_handoff *h) {
-  struct tl_ocsp_known known;
-  uint8_t sha256[32];
-  if (!h->server || !h->peer_verified || !h->domain || !h->identity ||
-      h->domain->policy.ocsp.client == TL_OCSP_CLIENT_OFF)
-    return false;
-  return !tl_identity_cert_digest(h->identity, sha256) ||
-         !tl_ocsp_recall(sha256, time(NULL), &known) || known.status != TL_OCSP_GOOD;
-}
 
 void tl_ocsp_ask_free(struct tl_ocsp_ask *a) {
   tl_tls_domain_unref(a->domain);

@@ -51,6 +51,11 @@ static int open_fds(void) {
   return n;
 }
 
+static void drop_handoff(struct tl_mail *m) { tl_handoff_free((struct tl_handoff *)m); }
+
+/* The test is the worker. */
+static const struct tl_mail_kind handoff_kind = {"handoff", NULL, drop_handoff};
+
 void rig_begin(const char *extra, const char *domain_extra) {
   char err[256] = "";
   fds_before = open_fds();
@@ -60,6 +65,7 @@ void rig_begin(const char *extra, const char *domain_extra) {
   rig_at = test_port(SOCK_STREAM);
   cr_assert_eq(tl_mailbox_init(&rig_worker.mailbox, 1024), 0);
   rig_worker.rt = &rig_rt;
+  rig_worker.takes = &handoff_kind;
   rig_rt.n_worker = rig_rt.n_handshaker = 1;
   rig_rt.worker[0] = &rig_worker;
   tl_runtime_publish(&rig_rt, rig_load(NULL, extra, domain_extra));

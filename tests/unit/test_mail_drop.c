@@ -11,6 +11,8 @@
 
 #include "control/ocsp.h"
 #include "net/handoff.h"
+#include "net/handshaker.h"
+#include "net/net_internal.h"
 #include "proxy/call.h"
 #include "proxy/peer_share.h"
 #include "proxy/token.h"
@@ -99,6 +101,7 @@ Test(mail_drop, handoff) {
   h->rekey = calloc(1, sizeof(*h->rekey));
   h->sni = strdup("peer.example");
   atomic_store(&rt.connections, 1);
+  reader.takes = &tl_conn_handoff_kind;
   cr_assert_eq(tl_handoff_post(&reader, h), 0);
   drop_all();
   cr_expect_eq(atomic_load(&rt.connections), 0, "it counts no longer");
@@ -109,6 +112,7 @@ Test(mail_drop, handoff) {
 Test(mail_drop, dial) {
   struct tl_dial *d = calloc(1, sizeof(*d));
   d->domain = tl_tls_domain_ref(domain);
+  reader.takes = &tl_hk_dial_kind;
   cr_assert_eq(tl_dial_post(&reader, d), 0);
   drop_all();
 }
