@@ -190,7 +190,7 @@ tl_conn_id tl_alias_elsewhere(struct tl_net *n, const struct tl_conn_key *k) {
   while (a && !(tl_addr_eq(&a->addr, &k->addr) &&
                 is_entitled(k, a->identity, a->generation, a->allow_cn)))
     a = a->next;
-  if (!a || tl_conn_find(n, k)) return 0;
+  if (!a || tl_conn_keyed(n, k) || tl_alias_find(n, k)) return 0;
   tl_count(n->counters, TL_C_ALIAS_USED);
   return a->conn;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a stream connection: made, found again, dialed, adopted from a
- * handshake thread, paused, finished, freed. Bytes are the business of recv.c
- * and send.c.
+ * The life of a stream connection: made, dialed, adopted from a handshake thread,
+ * looked after by its timer, ended with a turn, freed. Bytes are the business of
+ * recv.c and send.c, changes of state conn_state.c's, finding it again
+ * conn_table.c's.
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -21,35 +22,7 @@
 #define POST_HS_MS 5000u /* for a server that sends no session ticket */
 /* How often a retiring connection is checked, and how long it must have been silent to count as
  * idle: a message that the peer has just sent is still on its way. */
-#define RETIRED_CHECK_MS 250u
 #define RETIRED_QUIET_MS 1000u
-#define RETIRED_ACK_MS 2500u /* time for the ACK to an answer; less than TL_RETIRE_MS */
-
-tl_conn_id tl_conn_id_of(const struct tl_conn *c) {
-  return ((uint64_t)(c->net->th->index + 1) << 56) | ((uint64_t)c->gen << 32) | c->slot;
-}
-
-struct tl_conn *tl_conn_get(struct tl_net *n, tl_conn_id id) {
-  if ((id >> 56) != n->th->index + 1) return NULL;
-  return tl_slots_get(&n->slots, (uint32_t)id, (uint32_t)(id >> 32) & TL_SLOT_GEN_MASK);
-}
-
-struct tl_flow tl_conn_flow(const struct tl_conn *c) {
-  return (struct tl_flow){
-      .transport = tl_conn_transport(c), .conn = tl_conn_id_of(c), .addr = c->view.peer};
-}
-
-struct tl_conn *tl_conn_next(struct tl_net *n, uint32_t *io_at) {
-  while (*io_at < n->slots.n) {
-    struct tl_conn *c = n->slots.at[(*io_at)++].object;
-    if (c) return c;
-  }
-  return NULL;
-}
-
-bool tl_conn_is_newer(const struct tl_conn *a, const struct tl_conn *b) {
-  return a->kept.born_ms > b->kept.born_ms;
-}
 
 /* ---- timers ---- */
 
@@ -73,7 +46,7 @@ static uint32_t check_ms(const struct tl_conn *c) {
   uint32_t ms = send_ms(c) ? send_ms(c) : 60000;
   if (t->idle && t->idle < ms) ms = t->idle;
   ms /= 2;
-  if (c->life.retired) return RETIRED_CHECK_MS;
+  if (c->life.retired) return TL_RETIRED_CHECK_MS;
   uint64_t age = c->net->now_ms - c->kept.born_ms;
   if (c->kept.max_age_ms && c->view.state == TL_CONN_OPEN && age + ms > c->kept.max_age_ms)
     ms = c->kept.max_age_ms > age ? (uint32_t)(c->kept.max_age_ms - age) : 0;
@@ -88,36 +61,21 @@ static void log_stuck(struct tl_conn *c) {
               TL_FI("queued_bytes", c->kept.out.bytes), TL_FI("timeout_ms", send_ms(c)));
 }
 
-/* Until when calls that are being set up keep C open. */
-static uint64_t spared_until(const struct tl_conn *c) {
-  return c->retired_ms + c->net->view->conf->timeouts.call_setup_max;
-}
-
 /* Nothing is under way on it in either direction, including the ACK to a last answer. A busy
  * connection may never be quiet: in its last seconds a moment without a transaction is enough. */
 static bool at_rest(const struct tl_conn *c) {
-  uint64_t now = c->net->now_ms, end = c->life.spared ? spared_until(c) : c->retire_until;
+  uint64_t now = c->net->now_ms, end = c->life.spared ? tl_conn_spared_until(c) : c->retire_until;
   bool last_chance = c->retire_until && now + 2 * RETIRED_QUIET_MS >= end;
   bool quiet =
-      now - c->kept.active_ms >= RETIRED_QUIET_MS && now - c->answered_ms >= RETIRED_ACK_MS;
+      now - c->kept.active_ms >= RETIRED_QUIET_MS && now - c->answered_ms >= TL_RETIRED_ACK_MS;
   return !c->view.owner.user && !c->view.n_open_requests && !c->kept.out.bytes &&
          !c->kept.plain.n && !c->kept.cipher.n && !c->kept.held.n && !c->big &&
          (last_chance || quiet);
 }
 
-bool tl_conn_asked(const struct tl_conn *c) {
-  return c->view.owner.user || c->view.n_open_requests;
-}
-
-bool tl_conn_spared(const struct tl_conn *c) {
-  uint64_t now = c->net->now_ms;
-  bool answered = c->answered_ms && now - c->answered_ms < RETIRED_ACK_MS;
-  return (tl_conn_asked(c) || answered) && (!c->life.retired || now < spared_until(c));
-}
-
 /* A call being set up is not cut because we would like a new connection. */
 static void spare_calls(struct tl_conn *c) {
-  uint64_t soon = c->net->now_ms + TL_RETIRE_MS, most = spared_until(c);
+  uint64_t soon = c->net->now_ms + TL_RETIRE_MS, most = tl_conn_spared_until(c);
   uint64_t until = soon < most ? soon : most;
   /* At every check, so that an answer just before the deadline still leaves time for its ACK. */
   if (!c->retire_until || c->retire_until >= until || !tl_conn_asked(c)) return;
@@ -222,11 +180,6 @@ struct tl_conn *tl_conn_new(struct tl_net *n, enum tl_transport t, const struct 
   return c;
 }
 
-void tl_conn_post_hs_end(struct tl_conn_tls *t) {
-  tl_hs_free(t->post_hs);
-  t->post_hs = NULL;
-}
-
 static void tls_free(struct tl_conn_tls *t) {
   if (!t) return;
   tl_record_free(t->record);
@@ -265,64 +218,6 @@ static void conn_free(struct tl_conn *c) {
   n->n_conn--;
   tl_count_sub(n->counters, TL_C_CONN_NOW, 1);
   tl_pool_put(&n->conns, c);
-}
-
-/* ---- the table of connections by remote address ---- */
-
-static uint64_t hash_of(enum tl_transport t, const struct tl_addr *a) {
-  return tl_addr_hash(a) * 4 + (uint64_t)t;
-}
-
-static void hash_add(struct tl_conn *c) {
-  c->key_hash = hash_of((enum tl_transport)c->view.transport, &c->view.peer);
-  struct tl_conn **b = &c->net->hash[c->key_hash & c->net->hash_mask];
-  c->hash_next = *b;
-  *b = c;
-  c->life.hashed = true;
-}
-
-static void hash_del(struct tl_conn *c) {
-  tl_alias_drop(c);
-  if (!c->life.hashed) return;
-  struct tl_conn **p = &c->net->hash[c->key_hash & c->net->hash_mask];
-  while (*p != c) p = &(*p)->hash_next;
-  *p = c->hash_next;
-  c->life.hashed = false;
-}
-
-void tl_conn_withdraw(struct tl_conn *c) { hash_del(c); }
-
-static bool same_text(const char *a, const char *b) {
-  return strcasecmp(a ? a : "", b ? b : "") == 0;
-}
-
-void tl_conn_retire(struct tl_conn *c, uint32_t within_ms) {
-  if (c->life.retired) return;
-  c->life.retired = true;
-  c->retired_ms = c->net->now_ms;
-  c->retire_until = within_ms ? c->net->now_ms + within_ms : 0;
-  hash_del(c);
-  tl_alias_drop(c);
-  if (c->view.state == TL_CONN_OPEN) tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
-}
-
-/* A TLS connection serves a key only if exactly the checks that the key requires were made on it.
- */
-static bool fits_key(const struct tl_conn *c, const struct tl_conn_key *k) {
-  if (c->view.state > TL_CONN_OPEN || c->view.doomed || c->view.transport != k->transport ||
-      !tl_addr_eq(&c->view.peer, &k->addr))
-    return false;
-  if (!tl_transport_is_secure(k->transport)) return true;
-  if (!c->view.outgoing) return false;
-  return c->kept.domain_generation == (k->domain ? k->domain->generation : 0) &&
-         same_text(c->kept.identity, k->identity) && same_text(c->kept.sni, k->sni) &&
-         tl_binding_same(c->kept.binding, k->binding);
-}
-
-struct tl_conn *tl_conn_find(struct tl_net *n, const struct tl_conn_key *k) {
-  struct tl_conn *c = n->hash[hash_of(k->transport, &k->addr) & n->hash_mask];
-  while (c && !fits_key(c, k)) c = c->hash_next;
-  return c ? c : tl_alias_find(n, k);
 }
 
 /* ---- dialing ---- */
@@ -394,6 +289,11 @@ static int dial_tls(struct tl_conn *c, const struct tl_conn_key *k) {
   return rc;
 }
 
+struct tl_conn *tl_conn_find(struct tl_net *n, const struct tl_conn_key *k) {
+  struct tl_conn *c = tl_conn_keyed(n, k);
+  return c ? c : tl_alias_find(n, k);
+}
+
 int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn **out) {
   *out = tl_conn_find(n, k);
   if (*out) return TL_OK;
@@ -420,7 +320,7 @@ int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn *
     conn_free(c);
     return rc;
   }
-  hash_add(c);
+  tl_conn_key_add(c);
   uint32_t ms = n->view->conf->timeouts.connect;
   /* The handshake thread has its own deadlines; this one covers only the loss of its answer. */
   if (tl_transport_is_secure(k->transport)) ms += handshake_ms(n, k) + 2000;
@@ -452,7 +352,7 @@ void tl_conn_opened(struct tl_conn *c) {
   if (c->view.local.sa.sa_family == 0) getsockname(c->kept.fd, &c->view.local.sa, &len);
   /* An accepted TLS connection serves no key, see fits_key(). */
   if (!c->life.hashed && (c->view.outgoing || !tl_transport_is_secure(c->view.transport)))
-    hash_add(c);
+    tl_conn_key_add(c);
   tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
   tl_recv_arm(c);
   if (tl_send_pending(c)) tl_conn_abort(c, TL_ENOMEM);
@@ -508,8 +408,6 @@ static bool check_peer_binding(struct tl_conn *c) {
   return false;
 }
 
-static void reject_conn(struct tl_conn *c, uint8_t alert, int rc);
-
 void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
   struct tl_conn *c = h->conn ? tl_conn_get(n, h->conn) : NULL;
   if ((h->conn && (!c || c->view.state != TL_CONN_DIALING)) || h->rc) {
@@ -529,11 +427,11 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
   bool ask = h->ocsp_ask;
   tl_handoff_free(h);
   if (!check_peer_binding(c)) {
-    reject_conn(c, TL_ALERT_ACCESS_DENIED, TL_EVERIFY);
+    tl_conn_reject(c, TL_ALERT_ACCESS_DENIED, TL_EVERIFY);
     return;
   }
   if (ask && tl_park_ask(c)) {
-    reject_conn(c, TL_ALERT_CERTIFICATE_UNKNOWN, TL_ELIMIT);
+    tl_conn_reject(c, TL_ALERT_CERTIFICATE_UNKNOWN, TL_ELIMIT);
     return;
   }
   tl_conn_opened(c);
@@ -548,118 +446,10 @@ static void drop_handoff(struct tl_mail *m) { tl_handoff_free((struct tl_handoff
 
 const struct tl_mail_kind tl_conn_handoff_kind = {"handoff", deliver_handoff, drop_handoff};
 
-/* ---- back-pressure ---- */
-
-void tl_conn_pause(struct tl_conn *c) {
-  if (c->rx.paused || c->view.state != TL_CONN_OPEN) return;
-  c->rx.paused = true;
-  tl_count(c->net->counters, TL_C_CONN_PAUSED);
-  if (c->rx.armed && !c->rx.cancelled) {
-    c->rx.cancelled = true;
-    tl_ring_cancel(&c->net->ring, &c->recv_op);
-  }
-}
-
-void tl_conn_resume(struct tl_conn *c) {
-  c->rx.paused = false;
-  tl_conn_mark(c);
-}
-
 /* ---- ending ---- */
 
-void tl_conn_mark(struct tl_conn *c) {
-  if (c->life.marked) return;
-  c->life.marked = true;
-  c->dirty_next = c->net->dirty;
-  c->net->dirty = c;
-}
-
-void tl_conn_abort(struct tl_conn *c, int rc) {
-  if (c->view.state == TL_CONN_CLOSING) return;
-  bool dialing = c->view.state == TL_CONN_DIALING, told = c->view.state == TL_CONN_FINISHING;
-  c->view.state = TL_CONN_CLOSING;
-  if (dialing) tl_count(c->net->counters, TL_C_CONN_DIAL_FAILED);
-  if (dialing) tl_unreached_note(c, rc);
-  hash_del(c);
-  c->rx.paused = false;
-  tl_timer_stop(&c->net->wheel, &c->timer);
-  if (!told) c->net->handler->closed(c->net, c, rc);
-  /* close() alone would leave an armed receive holding the connection open (KTLS-FACTS 31). */
-  if (c->kept.fd >= 0) shutdown(c->kept.fd, SHUT_RDWR);
-  if (c->rx.armed) tl_ring_cancel(&c->net->ring, &c->recv_op);
-  if (c->tx.busy) tl_ring_cancel(&c->net->ring, &c->send_op);
-  tl_conn_mark(c);
-}
-
-static void begin_finishing(struct tl_conn *c, int rc) {
-  c->view.state = TL_CONN_FINISHING;
-  hash_del(c);
-  c->rx.paused = false;
-  c->net->handler->closed(c->net, c, rc);
-  tl_timer_start(&c->net->wheel, &c->timer, TL_LINGER_MS);
-  tl_conn_mark(c);
-}
-
-void tl_conn_finish(struct tl_conn *c) {
-  if (c->view.state == TL_CONN_DIALING)
-    tl_conn_abort(c, TL_ECLOSED);
-  else if (c->view.state == TL_CONN_OPEN)
-    begin_finishing(c, c->view.peer_ended ? TL_ECLOSED : TL_OK);
-}
-
-/* Nothing follows a fatal alert (RFC 8446 6.2). */
-static void last_words(struct tl_conn *c, uint8_t alert) {
-  const uint8_t body[2] = {TL_ALERT_LEVEL_FATAL, alert};
-  if (c->kept.tls->record)
-    tl_send_record(c, TL_CT_ALERT, body, sizeof(body)); /* behind what is sealed already */
-  else
-    c->tx.alert = alert; /* behind what the kernel is taking, see alert_in_kernel */
-  c->tx.notify_sent = c->view.doomed = true;
-}
-
-void tl_conn_end(struct tl_conn *c, uint8_t alert) {
-  if (alert && c->kept.tls && c->view.state == TL_CONN_OPEN) {
-    last_words(c, alert);
-    begin_finishing(c, TL_EVERIFY);
-    return;
-  }
-  tl_conn_finish(c);
-}
-
-/* The handshake succeeded, but C is not used: waiting transactions get RC, the peer gets ALERT. */
-static void reject_conn(struct tl_conn *c, uint8_t alert, int rc) {
-  if (c->view.outgoing) tl_count(c->net->counters, TL_C_CONN_DIAL_FAILED);
-  c->progress_ms = c->net->now_ms;
-  tl_send_drop_pending(c);
-  last_words(c, alert);
-  begin_finishing(c, rc);
-}
-
-/* A send in flight would continue behind the alert, so it is waited for; what has not been handed
- * to the kernel is dropped. False: not yet. */
-static bool alert_in_kernel(struct tl_conn *c) {
-  if (c->tx.busy) return false;
-  tl_send_drop(c);
-  if (tl_ktls_send_alert(c->kept.fd, TL_ALERT_LEVEL_FATAL, c->tx.alert) == TL_EAGAIN) {
-    tl_send_wait(c);
-    return false;
-  }
-  c->tx.alert = 0;
-  return true;
-}
-
-/* Between two sends, like an alert. A failure is ignored: the connection fails with its socket. */
-static void warn_in_kernel(struct tl_conn *c) {
-  if (c->tx.busy) return;
-  if (tl_ktls_send_alert(c->kept.fd, TL_ALERT_LEVEL_WARNING, TL_ALERT_NO_RENEGOTIATION) ==
-      TL_EAGAIN)
-    tl_send_wait(c);
-  else
-    c->tx.no_reneg = false;
-}
-
 static void continue_finishing(struct tl_conn *c) {
-  if (c->tx.alert && !alert_in_kernel(c)) return;
+  if (c->tx.alert && !tl_alert_in_kernel(c)) return;
   tl_send_flush(c);
   if (c->kept.out.bytes || c->tx.busy || c->view.state != TL_CONN_FINISHING) return;
   if (c->kept.tls && !c->tx.notify_sent) {
@@ -689,7 +479,7 @@ void tl_conn_end_of_turn(struct tl_conn *c) {
     if (c->kept.held.n && !c->rx.paused && !c->rx.later) tl_recv_held(c);
     if (tl_conn_half_closed(c)) tl_half_turn(c);
     if (c->tx.rekey && c->view.state == TL_CONN_OPEN) tl_keys_turn(c);
-    if (c->tx.no_reneg && c->view.state == TL_CONN_OPEN) warn_in_kernel(c);
+    if (c->tx.no_reneg && c->view.state == TL_CONN_OPEN) tl_alert_no_reneg(c);
     tl_send_flush(c);
     tl_keys_check(c);
     if (c->view.state == TL_CONN_OPEN) tl_recv_arm(c);

@@ -23,9 +23,7 @@ void tl_dial_free(struct tl_dial *d) {
   free(d);
 }
 
-int tl_dial_post(struct tl_thread *th, struct tl_dial *d) {
-  return post_to(th, &d->mail);
-}
+int tl_dial_post(struct tl_thread *th, struct tl_dial *d) { return post_to(th, &d->mail); }
 
 /* ---- handoffs ---- */
 
@@ -48,6 +46,4 @@ void tl_handoff_free(struct tl_handoff *h) {
   free(h);
 }
 
-int tl_handoff_post(struct tl_thread *th, struct tl_handoff *h) {
-  return post_to(th, &h->mail);
-}
+int tl_handoff_post(struct tl_thread *th, struct tl_handoff *h) { return post_to(th, &h->mail); }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Between the files of src/net: net.c (loop), conn.c (life of a connection),
- * recv.c (receiving, records), stream.c (framing), big.c (large bodies), send.c, udp.c, accept.c.
+ * conn_state.c, conn_table.c, recv.c (receiving, records), stream.c (framing), big.c (large
+ * bodies), deliver.c, send.c, alert.c, udp.c, accept.c.
  *
  * Ownership, Threads, Errors: as in tieline/net.h.
  */
@@ -61,28 +62,53 @@ struct tl_udp {
 /* conn.c */
 struct tl_conn *tl_conn_new(struct tl_net *n, enum tl_transport t, const struct tl_addr *peer);
 void tl_conn_opened(struct tl_conn *c); /* fd is set: arms it, sends what was queued */
-void tl_conn_mark(struct tl_conn *c);   /* handle it at the end of the turn */
 void tl_conn_end_of_turn(struct tl_conn *c);
 struct tl_handoff;
 void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h);
 /* What a worker takes from handshake threads: struct tl_handoff. */
 extern const struct tl_mail_kind tl_conn_handoff_kind;
+
+/* conn_table.c */
+/* From now on C is found by its address and what it was dialed for. */
+void tl_conn_key_add(struct tl_conn *c);
+void tl_conn_key_drop(struct tl_conn *c);
+/* As tl_conn_find, but no alias. */
+struct tl_conn *tl_conn_keyed(struct tl_net *n, const struct tl_conn_key *k);
+
+/* conn_state.c */
+void tl_conn_mark(struct tl_conn *c); /* handle it at the end of the turn */
 /* Stops reading from C until its peer has read its answers. */
 void tl_conn_pause(struct tl_conn *c);
 void tl_conn_resume(struct tl_conn *c);
+/* No session ticket is waited for any more. */
+void tl_conn_post_hs_end(struct tl_conn_tls *t);
+/* tl_conn_finish of an open C; the proxy is told RC. */
+void tl_conn_finish_as(struct tl_conn *c, int rc);
 
-#define TL_RETIRE_MS 3000u /* from the answer to a last request: its ACK is still to come */
+#define TL_RETIRE_MS 3000u       /* from the answer to a last request: its ACK is still to come */
+#define TL_RETIRED_ACK_MS 2500u  /* time for the ACK to an answer; less than TL_RETIRE_MS */
+#define TL_RETIRED_CHECK_MS 250u /* how often a retiring connection is checked */
 /* Is a transaction open on C, in either direction? */
 bool tl_conn_asked(const struct tl_conn *c);
 /* The same, or the ACK to an answer may be on its way: must C not be ended yet merely because we
  * would like a new one? For at most timeouts.call_setup_max after its retirement. */
 bool tl_conn_spared(const struct tl_conn *c);
+/* Until when calls that are being set up keep the retired C open. */
+uint64_t tl_conn_spared_until(const struct tl_conn *c);
 /* New requests go elsewhere; ends when those it carries are answered, at the latest after
  * WITHIN_MS (0: no limit). */
 void tl_conn_retire(struct tl_conn *c, uint32_t within_ms);
 
 /* Takes C out of the tables: neither key nor alias finds it any more. */
 void tl_conn_withdraw(struct tl_conn *c);
+
+/* alert.c */
+/* The handshake succeeded, but C is not used: waiting transactions get RC, the peer gets ALERT. */
+void tl_conn_reject(struct tl_conn *c, uint8_t alert, int rc);
+/* C->tx.alert leaves between two sends of the kernel's. False: not yet. */
+bool tl_alert_in_kernel(struct tl_conn *c);
+/* C->tx.no_reneg: the same with the warning. */
+void tl_alert_no_reneg(struct tl_conn *c);
 
 /* half.c */
 /* The peer of C sends no more: C ends, now or when it owes no answer. */
@@ -118,9 +144,6 @@ int tl_keys_received(struct tl_conn *c, bool answer);
 /* C->tx.rekey: our KeyUpdate leaves and the kernel's sending key changes, once no send is busy. */
 void tl_keys_turn(struct tl_conn *c);
 
-/* No session ticket is waited for any more. */
-void tl_conn_post_hs_end(struct tl_conn_tls *t);
-
 /* park.c */
 /* Asks the control thread about C's client; TL_ELIMIT, TL_ENOMEM: C must end. */
 int tl_park_ask(struct tl_conn *c);
@@ -135,6 +158,9 @@ struct tl_framer {
 
 /* stream.c */
 extern const struct tl_framer tl_stream_framer;
+
+/* deliver.c */
+/* C sent what cannot be framed: it closes, after a reply if its head allows one. */
 void tl_recv_bad(struct tl_conn *c, const struct tl_scan_error *err, bool answerable);
 void tl_recv_deliver(struct tl_conn *c, const struct tl_msg *m, const struct tl_body *b);
 

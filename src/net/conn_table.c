@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Connections found again: by their id, in turn, and by the key that they were
+ * dialed for. Those that serve a key as alias (RFC 5923) are alias.c's.
+ */
+#include "net_internal.h"
+
+tl_conn_id tl_conn_id_of(const struct tl_conn *c) {
+  return ((uint64_t)(c->net->th->index + 1) << 56) | ((uint64_t)c->gen << 32) | c->slot;
+}
+
+struct tl_conn *tl_conn_get(struct tl_net *n, tl_conn_id id) {
+  if ((id >> 56) != n->th->index + 1) return NULL;
+  return tl_slots_get(&n->slots, (uint32_t)id, (uint32_t)(id >> 32) & TL_SLOT_GEN_MASK);
+}
+
+struct tl_flow tl_conn_flow(const struct tl_conn *c) {
+  return (struct tl_flow){
+      .transport = tl_conn_transport(c), .conn = tl_conn_id_of(c), .addr = c->view.peer};
+}
+
+struct tl_conn *tl_conn_next(struct tl_net *n, uint32_t *io_at) {
+  while (*io_at < n->slots.n) {
+    struct tl_conn *c = n->slots.at[(*io_at)++].object;
+    if (c) return c;
+  }
+  return NULL;
+}
+
+bool tl_conn_is_newer(const struct tl_conn *a, const struct tl_conn *b) {
+  return a->kept.born_ms > b->kept.born_ms;
+}
+
+/* ---- the table of connections by remote address ---- */
+
+static uint64_t hash_of(enum tl_transport t, const struct tl_addr *a) {
+  return tl_addr_hash(a) * 4 + (uint64_t)t;
+}
+
+void tl_conn_key_add(struct tl_conn *c) {
+  c->key_hash = hash_of((enum tl_transport)c->view.transport, &c->view.peer);
+  struct tl_conn **b = &c->net->hash[c->key_hash & c->net->hash_mask];
+  c->hash_next = *b;
+  *b = c;
+  c->life.hashed = true;
+}
+
+void tl_conn_key_drop(struct tl_conn *c) {
+  if (!c->life.hashed) return;
+  struct tl_conn **p = &c->net->hash[c->key_hash & c->net->hash_mask];
+  while (*p != c) p = &(*p)->hash_next;
+  *p = c->hash_next;
+  c->life.hashed = false;
+}
+
+static bool same_text(const char *a, const char *b) {
+  return strcasecmp(a ? a : "", b ? b : "") == 0;
+}
+
+/* A TLS connection serves a key only if exactly the checks that the key requires were made on it.
+ */
+static bool fits_key(const struct tl_conn *c, const struct tl_conn_key *k) {
+  if (c->view.state > TL_CONN_OPEN || c->view.doomed || c->view.transport != k->transport ||
+      !tl_addr_eq(&c->view.peer, &k->addr))
+    return false;
+  if (!tl_transport_is_secure(k->transport)) return true;
+  if (!c->view.outgoing) return false;
+  return c->kept.domain_generation == (k->domain ? k->domain->generation : 0) &&
+         same_text(c->kept.identity, k->identity) && same_text(c->kept.sni, k->sni) &&
+         tl_binding_same(c->kept.binding, k->binding);
+}
+
+struct tl_conn *tl_conn_keyed(struct tl_net *n, const struct tl_conn_key *k) {
+  struct tl_conn *c = n->hash[hash_of(k->transport, &k->addr) & n->hash_mask];
+  while (c && !fits_key(c, k)) c = c->hash_next;
+  return c;
+}
