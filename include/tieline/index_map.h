@@ -34,6 +34,9 @@ int tl_index_map_add(struct tl_index_map *m, uint64_t key, uint32_t value);
 /* Frees what M holds; M is empty then. */
 void tl_index_map_clear(struct tl_index_map *m);
 
+/* The same NAME gives the same id in every table of the process. */
+uint64_t tl_index_name_id(const char *name);
+
 /* Spreads X over all 64 bits. */
 static inline uint64_t tl_index_mix(uint64_t x) {
   x ^= x >> 32;

@@ -58,7 +58,11 @@ void tl_log_write(enum tl_log_level lvl, const char *sentence, const struct tl_f
 int tl_log_start(enum tl_log_target target, enum tl_log_format format, unsigned queue_lines);
 /* Drains and joins the writer. */
 void tl_log_stop(void);
-/* Has the writer look at once whether there is something to write. */
-void tl_log_wake(void);
+/* Wakes the writer, which from then on calls TELL before it writes: TELL may write lines, and
+ * returns the milliseconds until it wants to be called again, -1: not by itself. All callers give
+ * the same.
+ */
+typedef int (*tl_log_tell_fn)(void);
+void tl_log_wake(tl_log_tell_fn tell);
 /* Lines lost to a full queue since start. */
 uint64_t tl_log_dropped(void);

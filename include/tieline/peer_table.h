@@ -67,7 +67,10 @@ struct tl_conf_peer {
   struct tl_peer_state *state; /* a reference, shared by all tables that have the peer */
 };
 
+/* What the peers and routes of a table were made of, whose texts they use; its own end drops a
+ * reference to it. */
 struct tl_raw;
+typedef void (*tl_raw_drop_fn)(struct tl_raw *raw);
 
 /* The peers as they are configured. */
 struct tl_peer_set {
@@ -76,6 +79,7 @@ struct tl_peer_set {
   size_t n;
   struct tl_conf_peer *peer;
   struct tl_raw *raw; /* a reference: the blocks that they were made of, in the same order */
+  tl_raw_drop_fn drop_raw;
 };
 
 struct tl_peer_table {
@@ -90,6 +94,8 @@ struct tl_peer_table {
   struct tl_peer_set *set;     /* a reference: what owns PEER */
 };
 
+/* Without peers yet; one reference. Takes RAW over, also on failure. */
+struct tl_peer_set *tl_peer_set_new(struct tl_raw *raw, tl_raw_drop_fn drop_raw);
 struct tl_peer_set *tl_peer_set_ref(struct tl_peer_set *s);
 void tl_peer_set_unref(struct tl_peer_set *s);
 

@@ -10,7 +10,8 @@
 #pragma once
 
 #include "tieline/addr.h"
-#include "tieline/runtime.h"
+#include "tieline/counters.h"
+#include "tieline/mailbox.h"
 #include "tieline/transport.h"
 #include "tieline/walk.h"
 
@@ -31,11 +32,12 @@ struct tl_resolve {
   struct tl_walk_found found;
 };
 
-/* Asks RT's resolver; on an error R stays the caller's. */
-int tl_resolve_ask(struct tl_runtime *rt, struct tl_resolve *r);
+/* Asks the RESOLVER that has that mailbox; on an error R stays the caller's. */
+int tl_resolve_ask(struct tl_mailbox *resolver, struct tl_resolve *r);
 
-int tl_resolver_start(struct tl_runtime *rt);
+/* Starts it; it makes MAILBOX, takes its questions there and counts in COUNTERS. */
+int tl_resolver_start(struct tl_mailbox *mailbox, struct tl_counters *counters);
 /* The daemon is stopping: no look-up waits long for a name server any more. */
 void tl_resolver_drain(void);
 /* Stops and joins it; questions left are dropped, that is returned unanswered. */
-void tl_resolver_stop(struct tl_runtime *rt);
+void tl_resolver_stop(void);

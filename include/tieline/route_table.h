@@ -69,8 +69,14 @@ struct tl_route_table {
   struct tl_index_map ids;
   struct tl_peer_set *peers; /* a reference: those that the routes lead to */
   struct tl_raw *raw;        /* a reference: the blocks that they were made of */
+  tl_raw_drop_fn drop_raw;
 };
 
+/* An empty table; one reference. Takes a reference to PEERS, and RAW over, also on failure. */
+struct tl_route_table *tl_route_table_new(struct tl_peer_set *peers, struct tl_raw *raw,
+                                          tl_raw_drop_fn drop_raw);
+/* Route NUMBER of T, which is still its maker's, is there: it can be found from now on. */
+int tl_route_table_index(struct tl_route_table *t, uint32_t number);
 struct tl_route_table *tl_route_table_ref(struct tl_route_table *t);
 void tl_route_table_unref(struct tl_route_table *t);
 /* The route with that id, or NULL. */

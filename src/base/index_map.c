@@ -56,6 +56,15 @@ int tl_index_map_add(struct tl_index_map *m, uint64_t key, uint32_t value) {
   return TL_OK;
 }
 
+/* FNV-1a with a final mix. */
+uint64_t tl_index_name_id(const char *name) {
+  uint64_t h = 0xcbf29ce484222325u;
+  for (; *name; name++) h = (h ^ (unsigned char)*name) * 0x100000001b3u;
+  h ^= h >> 33;
+  h *= 0xff51afd7ed558ccdu;
+  return h ^ (h >> 33);
+}
+
 void tl_index_map_clear(struct tl_index_map *m) {
   free(m->slots);
   free(m->nodes);

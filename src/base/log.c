@@ -22,7 +22,6 @@
 
 #include "base/log_format.h"
 #include "tieline/err.h"
-#include "tieline/log_limit.h"
 
 #define QUEUE_MAX 65536
 #define STOP_PATIENCE_MS 1000 /* how long a stalled reader may delay tl_log_stop */
@@ -53,6 +52,7 @@ static _Atomic bool running;   /* lines go to the queue */
 static _Atomic bool stopping;  /* the writer ends once the queue is empty */
 static _Atomic uint32_t users; /* threads inside the queue */
 static _Atomic uint64_t dropped;
+static _Atomic(tl_log_tell_fn) tell; /* NULL: nobody has more to say */
 
 uint64_t tl_log_dropped(void) { return atomic_load_explicit(&dropped, memory_order_relaxed); }
 
@@ -155,7 +155,8 @@ static void *run_writer(void *arg) {
     wait_for_lines(wait_ms);
     /* Read before the last pass: once it is true, no more lines come. */
     const bool last = atomic_load(&stopping);
-    wait_ms = last ? -1 : tl_log_tell_held();
+    const tl_log_tell_fn tell_now = last ? NULL : atomic_load(&tell);
+    wait_ms = tell_now ? tell_now() : -1;
     while (pop_line()) continue;
     report_lost();
     if (last) return NULL;
@@ -194,7 +195,8 @@ void tl_log_write(enum tl_log_level lvl, const char *sentence, const struct tl_f
   atomic_fetch_sub(&users, 1);
 }
 
-void tl_log_wake(void) {
+void tl_log_wake(tl_log_tell_fn tell_next) {
+  atomic_store(&tell, tell_next);
   atomic_fetch_add(&users, 1);
   if (atomic_load(&running)) sem_post(&q.wake);
   atomic_fetch_sub(&users, 1);

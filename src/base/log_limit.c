@@ -109,7 +109,7 @@ bool tl_log_allowed(const struct tl_addr *source, const char *sentence, const ch
   const bool ok = tl_log_limit_take(&limit, source, sentence, cause, now);
   atomic_store_explicit(&untold, limit.untold, memory_order_relaxed);
   pthread_mutex_unlock(&mu);
-  if (!ok && !was_untold) tl_log_wake();
+  if (!ok && !was_untold) tl_log_wake(tl_log_tell_held);
   return ok;
 }
 

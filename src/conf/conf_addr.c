@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Addresses as an operator writes them: listeners, host[:port], peers' URIs.
- * Names are not looked up here: conf_resolve.c does.
+ * Names are not looked up here: dns/lookup.c does.
  */
 #include <ctype.h>
 

@@ -168,32 +168,3 @@ int tl_conf_fail_unknown(struct tl_conf_ctx *ctx, const struct tl_block *b, cons
   free(names);
   return TL_ECONFIG;
 }
-
-struct tl_raw *tl_raw_new(void) {
-  struct tl_raw *r = calloc(1, sizeof(*r));
-  if (r) atomic_init(&r->refs, 1);
-  return r;
-}
-
-struct tl_raw *tl_raw_ref(struct tl_raw *r) {
-  atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
-  return r;
-}
-
-void tl_raw_unref(struct tl_raw *r) {
-  if (!r || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1) return;
-  for (size_t i = 0; i < TL_SECTIONS; i++) tl_blocks_free(&r->sec[i]);
-  tl_conf_source_free(&r->source);
-  free(r->dir);
-  free(r->database);
-  free(r);
-}
-
-/* FNV-1a with a final mix. */
-uint64_t tl_conf_stable_id(const char *name) {
-  uint64_t h = 0xcbf29ce484222325u;
-  for (; *name; name++) h = (h ^ (unsigned char)*name) * 0x100000001b3u;
-  h ^= h >> 33;
-  h *= 0xff51afd7ed558ccdu;
-  return h ^ (h >> 33);
-}

@@ -160,7 +160,7 @@ static void judge_pair(struct clash_search *s, size_t first, size_t second) {
 }
 
 static int meet_key(struct clash_search *s, size_t number, const char *name, uint64_t place) {
-  uint64_t key = tl_index_mix(tl_conf_stable_id(name) ^ tl_index_mix(place));
+  uint64_t key = tl_index_mix(tl_index_name_id(name) ^ tl_index_mix(place));
   const struct tl_index_node *at;
   for (uint32_t node = tl_index_map_first(&s->keys, key); node; node = at->next) {
     at = tl_index_map_node(&s->keys, node);

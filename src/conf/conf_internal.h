@@ -282,14 +282,14 @@ int tl_conf_parse_method(const char *text, int *out_min, int *out_max, const cha
 
 /* ---- the snapshot ---- */
 
+/* An empty one of FILE with the generation after PREVIOUS's (may be NULL); one reference. */
+struct tl_conf *tl_conf_new(const char *file, const struct tl_conf *previous);
 /* Fills C from C->raw. PREVIOUS lends TLS domains that have not changed. */
 int tl_conf_build(struct tl_conf *c, const struct tl_conf *previous, struct tl_conf_ctx *ctx);
 int tl_conf_build_domains(struct tl_conf *c, const struct tl_conf *previous,
                           struct tl_conf_ctx *ctx);
 /* The TLS domain of C named NAME (may be NULL), or NULL. Constant time. */
 struct tl_tls_domain *tl_conf_domain_named(const struct tl_conf *c, const char *name);
-/* The same name gives the same id in every table. */
-uint64_t tl_conf_stable_id(const char *name);
 
 /* conf_peer.c. The peers of C->raw, whose TLS domains are C's; PREVIOUS (may be NULL) lends what is
  * known of them. */
@@ -300,9 +300,6 @@ int tl_conf_build_peers(const struct tl_conf *c, const struct tl_peer_table *pre
 void tl_conf_check_source(const struct tl_block *b, struct tl_conf_ctx *ctx);
 int tl_conf_build_routes(const struct tl_conf *c, struct tl_peer_set *peers,
                          struct tl_route_table **out);
-/* route_table.c: an empty table, with a reference to each; then route NUMBER of T is indexed. */
-struct tl_route_table *tl_route_table_new(struct tl_peer_set *peers, struct tl_raw *raw);
-int tl_route_table_index(struct tl_route_table *t, uint32_t number);
 
 /* conf_list.c. L may be NULL. */
 void tl_conf_list_free(char **l);
@@ -327,20 +324,6 @@ void tl_conf_fingerprint(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRI
 /* The same without the options that only decide whom to trust: when one of those changes, connected
  * peers are verified again instead of being disconnected. */
 void tl_conf_fingerprint_core(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRINT]);
-
-/* A peer's name to look up (RFC 3263). */
-struct tl_conf_lookup {
-  const char *host;            /* without brackets */
-  uint16_t port;               /* 0: SRV records say it */
-  enum tl_transport transport; /* the default where neither DNS nor the URI decides */
-  bool any_transport;          /* NAPTR records say it */
-  struct tl_addr *addr;        /* malloc'd */
-  uint8_t *via;                /* malloc'd, the transport of each */
-  size_t n;
-  const char *why; /* why there is none, a constant */
-};
-/* Looks up all of L concurrently, within TIMEOUT_MS. */
-int tl_conf_resolve(struct tl_conf_lookup *l, size_t n, unsigned timeout_ms);
 
 /* The identity map. OPTION is where the configuration names FILE. */
 int tl_conf_map_read(const char *file, struct tl_conf_pos option, struct tl_conf_ctx *ctx,

@@ -20,7 +20,7 @@ void tl_conf_check_networks(const struct tl_block *b, const char *option, char *
 
 int tl_conf_list_note(struct tl_index_map *seen, char *const *list, uint32_t number,
                       bool *out_first) {
-  uint64_t key = tl_index_mix(tl_conf_stable_id(list[number]));
+  uint64_t key = tl_index_mix(tl_index_name_id(list[number]));
   const struct tl_index_node *at;
   *out_first = false;
   for (uint32_t node = tl_index_map_first(seen, key); node; node = at->next) {

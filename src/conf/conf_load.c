@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A configuration's life: loaded whole or not at all, its tables with it, counted,
- * freed. The steps are in conf_source, conf_parse, conf_check, conf_build, conf_peer
- * and conf_route.
+ * Loading a configuration, whole or not at all, its tables with it. The steps are in
+ * conf_source, conf_parse, conf_check, conf_build, conf_peer and conf_route.
  */
 #include <errno.h>
 #include <limits.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "conf/conf_internal.h"
@@ -30,16 +28,6 @@ static int load_raw(const char *file, struct tl_conf_ctx *ctx, struct tl_raw *r)
   tl_conf_source_drop_tokens(&r->source);
   if (!rc) rc = tl_conf_read_database(r, ctx);
   return rc ? rc : tl_conf_check(r, ctx);
-}
-
-static struct tl_conf *conf_new(const char *file, const struct tl_conf *previous) {
-  struct tl_conf *c = calloc(1, sizeof(*c));
-  if (!c) return NULL;
-  c->refs = 1;
-  c->generation = previous ? previous->generation + 1 : 1;
-  if ((c->file = strdup(file)) && (c->raw = tl_raw_new())) return c;
-  tl_conf_unref(c);
-  return NULL;
 }
 
 static int load_conf(struct tl_conf *c, const struct tl_conf *previous, struct tl_conf_ctx *ctx) {
@@ -73,40 +61,11 @@ int tl_conf_load(const char *file, const struct tl_view *previous, tl_conf_repor
                  void *arg, struct tl_view **out) {
   struct tl_conf_ctx ctx = {.report = report, .arg = arg};
   *out = NULL;
-  struct tl_conf *c = conf_new(file, previous ? previous->conf : NULL);
+  struct tl_conf *c = tl_conf_new(file, previous ? previous->conf : NULL);
   int rc = c ? load_conf(c, previous ? previous->conf : NULL, &ctx) : TL_ENOMEM;
   if (!rc) rc = load_tables(c, previous ? previous->peers : NULL, &ctx, out);
   if (rc && ctx.problems == 0)
     tl_conf_fail(&ctx, (struct tl_conf_pos){file, 0}, "cannot load: %s", tl_strerror(rc));
   tl_conf_unref(c);
   return rc;
-}
-
-struct tl_conf *tl_conf_ref(struct tl_conf *c) {
-  atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
-  return c;
-}
-
-static void free_parts(struct tl_conf *c) {
-  for (size_t i = 0; i < c->n_listen; i++) {
-    free(c->listen[i].name);
-    free(c->listen[i].advertise_host);
-  }
-  for (size_t i = 0; i < c->n_domain; i++) tl_tls_domain_unref(c->domain[i]);
-}
-
-void tl_conf_unref(struct tl_conf *c) {
-  if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) > 1) return;
-  free_parts(c);
-  free(c->listen);
-  free(c->domain);
-  tl_conf_list_free(c->local_domains);
-  tl_conf_names_free(c->names);
-  tl_conf_map_free(c->map);
-  free(c->user);
-  free(c->control_socket);
-  free(c->keylog_file);
-  free(c->file);
-  tl_raw_unref(c->raw);
-  free(c);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "conf/conf_internal.h"
+#include "tieline/lookup.h"
 
 #define RESOLVE_TIMEOUT_MS 5000
 
@@ -81,30 +82,6 @@ static int build_identity(const struct tl_conf *c, const struct tl_block *b, str
   return rc;
 }
 
-struct tl_addr_list *tl_conf_peer_found(const struct tl_conf_peer *p) {
-  struct tl_addr_list *l = tl_addr_list_new();
-  for (size_t i = 0; l && i < p->n_addr && i < TL_PEER_ADDRS_MAX; i++) {
-    /* Their order is already final: each is a group of its own. */
-    l->at[i].addr = p->addr[i];
-    l->at[i].via = p->via[i];
-    l->at[i].group = l->at[i].target = (uint8_t)i;
-    l->n++;
-  }
-  return l;
-}
-
-static void free_peer(struct tl_conf_peer *p) {
-  free(p->name);
-  free(p->host);
-  free(p->identity);
-  free(p->addr);
-  free(p->via);
-  tl_peer_state_unref(p->state);
-  tl_tls_domain_unref(p->domain);
-  free(p->network);
-  tl_binding_unref(p->binding);
-}
-
 /* ---- the set ---- */
 
 static int build_peer(const struct tl_conf *c, const struct tl_block *b, struct tl_conf_peer *p) {
@@ -120,7 +97,7 @@ static int build_peer(const struct tl_conf *c, const struct tl_block *b, struct 
   p->any_port = u.port == 0;
   p->any_transport = p->any_port && u.any_transport;
   p->name = strdup(b->title);
-  p->id = tl_conf_stable_id(b->title);
+  p->id = tl_index_name_id(b->title);
   p->host = strndup(host.p, host.n);
   struct tl_tls_domain *domain = tl_conf_domain_named(c, p->opt.tls_domain);
   if (domain) p->domain = tl_tls_domain_ref(domain);
@@ -175,26 +152,20 @@ static int take_known(const struct tl_conf_peer *was, struct tl_conf_peer *p) {
   return p->state->uri ? TL_OK : tl_conf_peer_begin(p);
 }
 
-int tl_conf_peer_begin(const struct tl_conf_peer *p) {
-  struct tl_addr numeric;
-  bool named = tl_addr_parse(tl_str_c(p->host), p->port, &numeric) != TL_OK;
-  return tl_peer_state_begin(p->state, p->opt.uri, tl_conf_peer_found(p), named);
-}
-
 static int resolve_peers(struct tl_peer_set *s, struct tl_conf_ctx *ctx) {
-  struct tl_conf_lookup *l = calloc(s->n + 1, sizeof(*l));
+  struct tl_lookup *l = calloc(s->n + 1, sizeof(*l));
   size_t *who = calloc(s->n + 1, sizeof(*who)), n = 0;
   int rc = l && who ? 0 : TL_ENOMEM;
   for (size_t i = 0; i < s->n && !rc; i++) {
     if (s->peer[i].n_addr) continue;
     const struct tl_conf_peer *p = &s->peer[i];
-    l[n] = (struct tl_conf_lookup){.host = p->host,
-                                   .port = p->any_port ? 0 : p->port,
-                                   .transport = p->transport,
-                                   .any_transport = p->any_transport};
+    l[n] = (struct tl_lookup){.host = p->host,
+                              .port = p->any_port ? 0 : p->port,
+                              .transport = p->transport,
+                              .any_transport = p->any_transport};
     who[n++] = i;
   }
-  if (!rc) rc = tl_conf_resolve(l, n, RESOLVE_TIMEOUT_MS);
+  if (!rc) rc = tl_lookup_all(l, n, RESOLVE_TIMEOUT_MS);
   for (size_t k = 0; l && who && k < n; k++) {
     struct tl_conf_peer *p = &s->peer[who[k]];
     p->addr = l[k].addr;
@@ -243,12 +214,8 @@ static void warn_of_ourselves(const struct tl_peer_set *s, const struct tl_conf 
 
 int tl_conf_build_peers(const struct tl_conf *c, const struct tl_peer_table *previous,
                         struct tl_conf_ctx *ctx, struct tl_peer_set **out) {
-  static _Atomic uint64_t generations;
-  struct tl_peer_set *s = calloc(1, sizeof(*s));
+  struct tl_peer_set *s = tl_peer_set_new(tl_raw_ref(c->raw), tl_raw_unref);
   if (!s) return TL_ENOMEM;
-  atomic_init(&s->refs, 1);
-  s->generation = atomic_fetch_add(&generations, 1) + 1;
-  s->raw = tl_raw_ref(c->raw);
   int rc = fill_set(s, c, previous, ctx);
   if (rc) {
     tl_peer_set_unref(s);
@@ -257,17 +224,4 @@ int tl_conf_build_peers(const struct tl_conf *c, const struct tl_peer_table *pre
   warn_of_ourselves(s, c, ctx);
   *out = s;
   return 0;
-}
-
-struct tl_peer_set *tl_peer_set_ref(struct tl_peer_set *s) {
-  atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
-  return s;
-}
-
-void tl_peer_set_unref(struct tl_peer_set *s) {
-  if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1) return;
-  for (size_t i = 0; i < s->n; i++) free_peer(&s->peer[i]);
-  free(s->peer);
-  tl_raw_unref(s->raw);
-  free(s);
 }

@@ -2,7 +2,7 @@
 /*
  * From checked blocks to the table of routes: names become pointers, lists and
  * networks are read. What each route demands goes into the route index,
- * route_table.c.
+ * route/route_table.c.
  */
 #include <stdlib.h>
 
@@ -45,7 +45,7 @@ static int build_route(const struct tl_conf *c, const struct tl_peer_set *peers,
   r->verified_only = r->opt.peer_verified == TL_WORD_TRUE;
   r->unverified_only = r->opt.peer_verified == TL_WORD_FALSE;
   r->relay_request_uri = r->opt.relay != TL_CONF_UNSET;
-  r->id = tl_conf_stable_id(b->title);
+  r->id = tl_index_name_id(b->title);
   struct tl_tls_domain *domain = tl_conf_domain_named(c, r->opt.tls_domain);
   if (domain) r->domain = tl_tls_domain_ref(domain);
   if (!(r->name = strdup(b->title))) return TL_ENOMEM;
@@ -67,7 +67,7 @@ static int fill_table(struct tl_route_table *t, const struct tl_conf *c) {
 
 int tl_conf_build_routes(const struct tl_conf *c, struct tl_peer_set *peers,
                          struct tl_route_table **out) {
-  struct tl_route_table *t = tl_route_table_new(peers, c->raw);
+  struct tl_route_table *t = tl_route_table_new(peers, tl_raw_ref(c->raw), tl_raw_unref);
   int rc = t ? fill_table(t, c) : TL_ENOMEM;
   if (rc)
     tl_route_table_unref(t);

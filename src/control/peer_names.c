@@ -169,7 +169,7 @@ static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
   r->port = peer->any_port ? 0 : peer->port;
   r->fresh = true;
   snprintf(r->host, sizeof(r->host), "%s", peer->host);
-  if (tl_resolve_ask(c->rt, r)) {
+  if (tl_resolve_ask(&c->rt->resolver, r)) {
     tl_count(&c->rt->control.counters, TL_C_MAIL_FULL);
     free_question(q);
     on_lookup_failed(c, conf, peer, "the resolver is busy");

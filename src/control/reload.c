@@ -10,7 +10,6 @@
 #include "control/control_internal.h"
 #include "control/crl_refresh.h"
 #include "control/ledger.h"
-#include "control/watch.h"
 
 static void collect_problem(void *arg, const char *file, int line, const char *sentence) {
   char where[512];
@@ -58,7 +57,6 @@ static size_t take_over(struct tl_control *c, const struct tl_view *before, stru
   tl_crl_prepare(c, was, now);
   tl_names_adopt(c, after->peers);
   tl_runtime_publish(c->rt, after); /* BEFORE is gone */
-  tl_watch_conf(c, now);
   if (former) tl_ledger_wake(c, false);
   return former;
 }

@@ -124,7 +124,7 @@ static int prepare_runtime(struct tl_runtime *rt, struct tl_view *view,
 
 static int start_threads(struct tl_runtime *rt) {
   char err[256] = "";
-  int rc = tl_resolver_start(rt);
+  int rc = tl_resolver_start(&rt->resolver, &rt->resolver_counters);
   if (rc) return start_failed("resolver", tl_strerror(rc));
   resolver_runs = true;
   for (unsigned i = 0; i < rt->n_worker; i++) {
@@ -143,7 +143,7 @@ static void stop_threads(struct tl_runtime *rt) {
     if (rt->handshaker[i] && rt->handshaker[i]->started) tl_handshaker_stop(rt, i);
   for (unsigned i = 0; i < rt->n_worker; i++)
     if (rt->worker[i] && rt->worker[i]->started) tl_worker_stop(rt, i);
-  if (resolver_runs) tl_resolver_stop(rt);
+  if (resolver_runs) tl_resolver_stop();
 }
 
 static void log_started(struct tl_runtime *rt, const struct tl_conf *conf) {

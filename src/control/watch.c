@@ -7,6 +7,7 @@
  */
 #include "control/watch.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -32,6 +33,7 @@ struct tl_watch {
   sd_event *event;
   struct directory *directories;
   uint64_t first_ms, last_ms; /* of the changes not acted on, 0: none */
+  uint64_t generation;        /* of the configuration whose files are watched */
 };
 
 static void free_directories(struct directory *d) {
@@ -123,10 +125,10 @@ static void watch_file(void *arg, const char *path) {
 
 /* The old ones go last: a change between two snapshots must not be missed, and inotify keeps what
  * it has seen of a directory as long as anybody watches it. */
-void tl_watch_conf(struct tl_control *c, const struct tl_conf *conf) {
-  struct tl_watch *w = c->watch;
+static void watch_conf(struct tl_watch *w, const struct tl_conf *conf) {
   struct directory *old = w->directories;
   w->directories = NULL;
+  w->generation = conf->generation;
   if (conf->watch_files)
     tl_conf_each_file(conf, watch_file, w);
   else
@@ -134,10 +136,20 @@ void tl_watch_conf(struct tl_control *c, const struct tl_conf *conf) {
   free_directories(old);
 }
 
+/* A reload, whoever wanted it, may have changed what is to be watched. */
+static void follow_conf(struct tl_control *c) {
+  if (c->watch->generation == atomic_load_explicit(&c->rt->generation, memory_order_relaxed))
+    return;
+  struct tl_conf *conf = tl_runtime_conf(c->rt);
+  watch_conf(c->watch, conf);
+  tl_conf_unref(conf);
+}
+
 /* ---- when */
 
 static uint64_t watch_turn(struct tl_control *c, uint64_t now_ms) {
   struct tl_watch *w = c->watch;
+  follow_conf(c);
   if (!w->first_ms || c->state != TL_CONTROL_RUNNING) return TL_SERVICE_NEVER;
   uint64_t due_ms = w->last_ms + QUIET_MS;
   if (due_ms > w->first_ms + BURST_MS) due_ms = w->first_ms + BURST_MS;
@@ -145,6 +157,7 @@ static uint64_t watch_turn(struct tl_control *c, uint64_t now_ms) {
   w->first_ms = 0;
   TL_LOG(TL_LOG_INFO, "Files of the configuration have changed: reloading.");
   tl_reload_unasked(c);
+  follow_conf(c);
   return TL_SERVICE_NEVER;
 }
 
@@ -156,9 +169,7 @@ static int watch_start(struct tl_control *c) {
 }
 
 static int watch_run(struct tl_control *c) {
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
-  tl_watch_conf(c, conf);
-  tl_conf_unref(conf);
+  follow_conf(c);
   return 0;
 }
 

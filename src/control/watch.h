@@ -10,6 +10,6 @@
 
 #include "control/control_internal.h"
 
+/* Watches the files that the configuration in force names, or nothing if it does not say
+ * watch_files. */
 extern const struct tl_control_service tl_watch_service;
-/* From now on watches the files that CONF names, or nothing if it does not say watch_files. */
-void tl_watch_conf(struct tl_control *c, const struct tl_conf *conf);

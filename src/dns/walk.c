@@ -2,8 +2,8 @@
 /*
  * What a walk asks, and what it makes of the answers. Services, hosts and
  * addresses come out in the order in which they are to be tried. Who asks, and how
- * long that may take, is the driver's business: src/net/resolver_job.c has
- * patience, src/conf/conf_resolve.c waits.
+ * long that may take, is the driver's business: resolver_job.c has
+ * patience, lookup.c waits.
  */
 #include "tieline/walk.h"
 

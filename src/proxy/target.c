@@ -181,7 +181,7 @@ int tl_target_resolve(const struct tl_req *req, uint64_t cookie,
   r->secure = tl_transport_is_secure(r->transport);
   r->port = !peer ? u->port : peer->any_port ? 0 : peer->port;
   snprintf(r->host, sizeof(r->host), "%s", peer ? peer->host : plan->host);
-  int rc = tl_resolve_ask(p->th.rt, r);
+  int rc = tl_resolve_ask(&p->th.rt->resolver, r);
   if (rc) {
     tl_count(tl_proxy_counters(p), TL_C_MAIL_FULL);
     free(r);

@@ -110,9 +110,9 @@ static void drop_handshaker(void) {
 
 static int make_resolver(void) {
   tl_mailbox_destroy(&runtime.resolver);
-  return tl_resolver_start(&runtime);
+  return tl_resolver_start(&runtime.resolver, &runtime.resolver_counters);
 }
-static void drop_resolver(void) { tl_resolver_stop(&runtime); }
+static void drop_resolver(void) { tl_resolver_stop(); }
 
 Test(oom_net, threads_start_or_say_why_not, .timeout = 30) {
   static const struct oom_case cases[] = {

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "../support/dnsd.h"
-#include "net/resolver.h"
+#include "dns/resolver.h"
 #include "tieline/dns.h"
 #include "tieline/err.h"
 #include "tieline/time.h"
@@ -300,7 +300,7 @@ static void ask_resolver(const char *host, uint16_t port, bool any) {
   r->any_transport = any;
   r->port = port;
   snprintf(r->host, sizeof(r->host), "%s", host);
-  cr_assert_eq(tl_resolve_ask(&rt, r), 0);
+  cr_assert_eq(tl_resolve_ask(&rt.resolver, r), 0);
 }
 
 static void start_resolver(void) {
@@ -308,11 +308,11 @@ static void start_resolver(void) {
   cr_assert_eq(tl_mailbox_init(&worker.mailbox, 64), 0);
   rt.n_worker = 1;
   rt.worker[0] = &worker;
-  cr_assert_eq(tl_resolver_start(&rt), 0);
+  cr_assert_eq(tl_resolver_start(&rt.resolver, &rt.resolver_counters), 0);
 }
 
 static void stop_resolver(void) {
-  tl_resolver_stop(&rt);
+  tl_resolver_stop();
   tl_mailbox_destroy(&worker.mailbox);
 }
 

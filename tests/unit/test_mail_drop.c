@@ -180,7 +180,7 @@ Test(mail_drop, look_up_goes_back) {
   struct tl_resolve *r = calloc(1, sizeof(*r));
   cr_assert_eq(tl_mailbox_init(&rt.resolver, 8), 0);
   r->reply = address;
-  cr_assert_eq(tl_resolve_ask(&rt, r), 0);
+  cr_assert_eq(tl_resolve_ask(&rt.resolver, r), 0);
   tl_mailbox_destroy(&rt.resolver);
   cr_expect_eq(take_answer(), &r->mail);
   cr_expect_eq(r->rc, TL_ECLOSED);

@@ -36,7 +36,7 @@ static void setup(unsigned max, const char *fork, const char *more) {
 }
 
 static uint32_t calls(const char *peer) {
-  struct tl_peer_state *s = tl_peer_state_of(tl_conf_stable_id(peer), peer);
+  struct tl_peer_state *s = tl_peer_state_of(tl_index_name_id(peer), peer);
   uint32_t n = atomic_load(&s->calls.now);
   tl_peer_state_unref(s);
   return n;

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "../support/dnsd.h"
-#include "net/resolver.h"
+#include "dns/resolver.h"
 #include "tieline/time.h"
 
 static const struct zone_record zone[] = {
@@ -65,11 +65,11 @@ static void begin(void) {
   cr_assert_eq(tl_mailbox_init(&worker.mailbox, 64), 0);
   rt.n_worker = 1;
   rt.worker[0] = &worker;
-  cr_assert_eq(tl_resolver_start(&rt), 0);
+  cr_assert_eq(tl_resolver_start(&rt.resolver, &rt.resolver_counters), 0);
 }
 
 static void end(void) {
-  tl_resolver_stop(&rt);
+  tl_resolver_stop();
   dnsd_stop();
   tl_mailbox_destroy(&worker.mailbox);
   dnsd_files_gone();
@@ -89,7 +89,7 @@ static void ask(const char *host, int t, uint16_t port, uint64_t cookie) {
   r->transport = t == ANY_SECURE ? TL_TLS : r->any_transport ? TL_UDP : (enum tl_transport)t;
   r->port = port;
   snprintf(r->host, sizeof(r->host), "%s", host);
-  cr_assert_eq(tl_resolve_ask(&rt, r), 0);
+  cr_assert_eq(tl_resolve_ask(&rt.resolver, r), 0);
 }
 
 static struct tl_resolve *answer(void) {
@@ -219,7 +219,7 @@ static struct tl_resolve *asks_afresh(const char *host, enum tl_transport t, uin
   r->port = port;
   r->fresh = true;
   snprintf(r->host, sizeof(r->host), "%s", host);
-  cr_assert_eq(tl_resolve_ask(&rt, r), 0);
+  cr_assert_eq(tl_resolve_ask(&rt.resolver, r), 0);
   return answer();
 }
 
@@ -273,7 +273,7 @@ Test(resolver, control_thread_gets_its_answers) {
   r->cookie = 7;
   r->transport = TL_TLS;
   snprintf(r->host, sizeof(r->host), "192.0.2.7");
-  cr_assert_eq(tl_resolve_ask(&rt, r), 0);
+  cr_assert_eq(tl_resolve_ask(&rt.resolver, r), 0);
   struct pollfd p = {.fd = rt.control.mailbox.efd, .events = POLLIN};
   struct tl_mail *m = NULL;
   for (int i = 0; i < 20 && !m; i++) {

@@ -33,13 +33,13 @@ static void end(void) {
   dnsd_files_gone();
 }
 
-TestSuite(conf_resolve, .init = begin, .fini = end, .timeout = 60);
+TestSuite(lookup, .init = begin, .fini = end, .timeout = 60);
 
 static void finds(const char *host, uint16_t port, enum tl_transport t, bool any,
                   const char *want) {
-  struct tl_conf_lookup l = {.host = host, .port = port, .transport = t, .any_transport = any};
+  struct tl_lookup l = {.host = host, .port = port, .transport = t, .any_transport = any};
   char got[512] = "", buf[TL_ADDR_STRLEN];
-  cr_assert_eq(tl_conf_resolve(&l, 1, 5000), 0);
+  cr_assert_eq(tl_lookup_all(&l, 1, 5000), 0);
   for (size_t i = 0; i < l.n; i++) {
     if (i) strcat(got, " ");
     strcat(got, tl_transport_param((enum tl_transport)l.via[i]));
@@ -52,43 +52,41 @@ static void finds(const char *host, uint16_t port, enum tl_transport t, bool any
   free(l.via);
 }
 
-Test(conf_resolve, d33_naptr_srv_and_addresses_in_order) {
+Test(lookup, d33_naptr_srv_and_addresses_in_order) {
   finds("naptr.example", 0, TL_UDP, true,
         "tls:192.0.2.1:5071 tls:192.0.2.2:5072 udp:192.0.2.1:5073");
   finds("naptr.example", 0, TL_TLS, true, "tls:192.0.2.1:5071 tls:192.0.2.2:5072");
 }
 
-Test(conf_resolve, d33_srv_when_no_port_is_given) {
+Test(lookup, d33_srv_when_no_port_is_given) {
   finds("srv.example", 0, TL_TCP, false, "tcp:192.0.2.2:5081 tcp:192.0.2.1:5080");
   finds("srv.example", 0, TL_UDP, true, "tcp:192.0.2.2:5081 tcp:192.0.2.1:5080");
 }
 
-Test(conf_resolve, hosts_file_and_ports_ask_no_name_server) {
+Test(lookup, hosts_file_and_ports_ask_no_name_server) {
   finds("listed.example", 0, TL_TLS, false, "tls:192.0.2.1:5061");
   finds("second.test", 7000, TL_TCP, false, "tcp:192.0.2.2:7000");
   cr_assert_eq(dnsd_asked(), 0);
 }
 
-Test(conf_resolve, service_that_is_decidedly_not_there) {
-  finds("closed.example", 0, TL_TLS, false, "");
-}
+Test(lookup, service_that_is_decidedly_not_there) { finds("closed.example", 0, TL_TLS, false, ""); }
 
-Test(conf_resolve, s9_cut_off_services_are_asked_for_over_tcp) {
+Test(lookup, s9_cut_off_services_are_asked_for_over_tcp) {
   finds("big.example", 0, TL_TCP, false, "tcp:192.0.2.1:5080 tcp:192.0.2.9:5080");
 }
 
 /* The name itself has an address, which is no replacement. */
-Test(conf_resolve, s9_unusable_answers_about_services_lead_nowhere) {
-  struct tl_conf_lookup l = {.host = "cut.example", .transport = TL_TCP};
-  cr_assert_eq(tl_conf_resolve(&l, 1, 5000), 0);
+Test(lookup, s9_unusable_answers_about_services_lead_nowhere) {
+  struct tl_lookup l = {.host = "cut.example", .transport = TL_TCP};
+  cr_assert_eq(tl_lookup_all(&l, 1, 5000), 0);
   cr_assert_eq(l.n, 0);
   cr_assert(strstr(l.why, "cannot be used"), "%s", l.why);
 }
 
-Test(conf_resolve, silent_name_server_ends_in_time) {
-  struct tl_conf_lookup l[2] = {{.host = "silent.example", .transport = TL_TLS},
-                                {.host = "srv.example", .transport = TL_TCP}};
-  cr_assert_eq(tl_conf_resolve(l, 2, 1000), 0);
+Test(lookup, silent_name_server_ends_in_time) {
+  struct tl_lookup l[2] = {{.host = "silent.example", .transport = TL_TLS},
+                           {.host = "srv.example", .transport = TL_TCP}};
+  cr_assert_eq(tl_lookup_all(l, 2, 1000), 0);
   cr_assert_eq(l[0].n, 0);
   cr_assert_str_eq(l[0].why, "no answer in time");
   cr_assert_eq(l[1].n, 2);

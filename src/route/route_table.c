@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "conf/conf_internal.h"
+#include "tieline/err.h"
 
 int tl_route_table_index(struct tl_route_table *t, uint32_t number) {
   const struct tl_conf_route *r = &t->route[number];
@@ -26,14 +26,19 @@ int tl_route_table_index(struct tl_route_table *t, uint32_t number) {
   return rc;
 }
 
-struct tl_route_table *tl_route_table_new(struct tl_peer_set *peers, struct tl_raw *raw) {
+struct tl_route_table *tl_route_table_new(struct tl_peer_set *peers, struct tl_raw *raw,
+                                          tl_raw_drop_fn drop_raw) {
   static _Atomic uint64_t generations;
   struct tl_route_table *t = calloc(1, sizeof(*t));
-  if (!t) return NULL;
+  if (!t) {
+    drop_raw(raw);
+    return NULL;
+  }
   atomic_init(&t->refs, 1);
   t->generation = atomic_fetch_add(&generations, 1) + 1;
   t->peers = tl_peer_set_ref(peers);
-  t->raw = tl_raw_ref(raw);
+  t->raw = raw;
+  t->drop_raw = drop_raw;
   return t;
 }
 
@@ -57,7 +62,7 @@ void tl_route_table_unref(struct tl_route_table *t) {
   tl_route_index_clear(&t->index);
   tl_index_map_clear(&t->ids);
   tl_peer_set_unref(t->peers);
-  tl_raw_unref(t->raw);
+  t->drop_raw(t->raw);
   free(t);
 }
 

@@ -10,7 +10,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "conf/conf_internal.h"
+#include "tieline/err.h"
+#include "tieline/index_map.h"
 
 /* One entry for each host: a peer may have several ports there. */
 static int index_addrs(struct tl_peer_index *x, uint32_t number, const struct tl_addr_list *l) {
@@ -93,6 +94,6 @@ const struct tl_conf_peer *tl_peer_table_by_id(const struct tl_peer_table *t, ui
 }
 
 const struct tl_conf_peer *tl_peer_table_by_name(const struct tl_peer_table *t, const char *name) {
-  const struct tl_conf_peer *peer = tl_peer_table_by_id(t, tl_conf_stable_id(name));
+  const struct tl_conf_peer *peer = tl_peer_table_by_id(t, tl_index_name_id(name));
   return peer && strcmp(peer->name, name) == 0 ? peer : NULL;
 }

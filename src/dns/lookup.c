@@ -6,9 +6,11 @@
  * is discarded.
  *
  * Addresses come from getaddrinfo, which knows more sources than DNS. These are the
- * first addresses of a peer; while the daemon runs, net/resolver.c keeps them fresh
+ * first addresses of a peer; while the daemon runs, resolver.c keeps them fresh
  * as their TTLs demand.
  */
+#include "tieline/lookup.h"
+
 #include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
@@ -16,7 +18,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "conf/conf_internal.h"
+#include "tieline/err.h"
 #include "tieline/walk.h"
 
 #define HELPERS_MAX 16
@@ -149,7 +151,7 @@ static void *helper_main(void *arg) {
   return NULL;
 }
 
-static struct batch *batch_new(const struct tl_conf_lookup *l, size_t n) {
+static struct batch *batch_new(const struct tl_lookup *l, size_t n) {
   pthread_condattr_t attr;
   struct batch *b = calloc(1, sizeof(*b) + n * sizeof(b->q[0]));
   if (!b) return NULL;
@@ -194,7 +196,7 @@ static unsigned start_helpers(struct batch *b) {
 
 /* ---- in the caller's thread ---- */
 
-static int take_answer(const struct question *q, struct tl_conf_lookup *l) {
+static int take_answer(const struct question *q, struct tl_lookup *l) {
   const struct found *f = &q->found;
   const size_t n = f->addrs.n;
   if (!q->done || n == 0) {
@@ -210,7 +212,7 @@ static int take_answer(const struct question *q, struct tl_conf_lookup *l) {
   return 0;
 }
 
-int tl_conf_resolve(struct tl_conf_lookup *l, size_t n, unsigned timeout_ms) {
+int tl_lookup_all(struct tl_lookup *l, size_t n, unsigned timeout_ms) {
   struct timespec until;
   int rc = 0;
   if (n == 0) return 0;

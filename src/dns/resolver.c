@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The resolver thread: look-ups for all workers, over the client of src/dns. Many
+ * The resolver thread: look-ups for all workers, over the client of dns.c. Many
  * run at once, so that a dead name server delays only its own answers; each ends
  * within five seconds, and a stop waits for none of them. One look-up is in
  * resolver_job.c.
  */
-#include "net/resolver.h"
+#include "dns/resolver.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -20,24 +20,6 @@ static struct {
   _Atomic bool draining, stopping;
 } self;
 
-void tl_resolver_answer(struct tl_resolver *rs, struct tl_resolve *r, int rc) {
-  r->rc = rc;
-  if (tl_mail_send(&r->reply, &r->mail) == 0) return;
-  tl_count(&rs->rt->resolver_counters, TL_C_MAIL_FULL);
-  r->mail.next = rs->unanswered ? &rs->unanswered->mail : NULL;
-  rs->unanswered = r;
-}
-
-static void retry_answers(struct tl_resolver *rs) {
-  struct tl_resolve *r = rs->unanswered;
-  rs->unanswered = NULL;
-  while (r) {
-    struct tl_resolve *next = (struct tl_resolve *)r->mail.next;
-    tl_resolver_answer(rs, r, r->rc);
-    r = next;
-  }
-}
-
 static void deliver_question(void *reader, struct tl_mail *m) {
   tl_resolve_begin(reader, (struct tl_resolve *)m);
 }
@@ -51,20 +33,20 @@ static void drop_question(struct tl_mail *m) {
 
 static const struct tl_mail_kind question_kind = {"resolve", deliver_question, drop_question};
 
-int tl_resolve_ask(struct tl_runtime *rt, struct tl_resolve *r) {
+int tl_resolve_ask(struct tl_mailbox *resolver, struct tl_resolve *r) {
   r->mail.kind = &question_kind;
-  return tl_mailbox_post(&rt->resolver, &r->mail);
+  return tl_mailbox_post(resolver, &r->mail);
 }
 
 static void take_mail(struct tl_resolver *rs) {
-  struct tl_mailbox *mb = &rs->rt->resolver;
+  struct tl_mailbox *mb = rs->mailbox;
   tl_mailbox_rearm(mb);
-  tl_count_add(&rs->rt->resolver_counters, TL_C_MAIL_IN, tl_mailbox_deliver(mb, rs, UINT32_MAX));
+  tl_count_add(rs->counters, TL_C_MAIL_IN, tl_mailbox_deliver(mb, rs, UINT32_MAX));
 }
 
 static void count_queries(struct tl_resolver *rs) {
   const struct tl_dns_counts *now = tl_dns_counted(rs->dns);
-  struct tl_counters *c = &rs->rt->resolver_counters;
+  struct tl_counters *c = rs->counters;
   tl_count_add(c, TL_C_DNS_ASKED, now->asked - rs->counted.asked);
   tl_count_add(c, TL_C_DNS_REFUSED, now->refused - rs->counted.refused);
   tl_count_add(c, TL_C_DNS_AGAIN, now->again - rs->counted.again);
@@ -73,7 +55,7 @@ static void count_queries(struct tl_resolver *rs) {
 
 static void *thread_main(void *arg) {
   struct tl_resolver *rs = arg;
-  struct pollfd p[] = {{.fd = rs->rt->resolver.efd, .events = POLLIN},
+  struct pollfd p[] = {{.fd = rs->mailbox->efd, .events = POLLIN},
                        {.fd = tl_dns_fd(rs->dns), .events = POLLIN}};
   pthread_setname_np(pthread_self(), "resolver");
   while (!atomic_load(&self.stopping)) {
@@ -83,7 +65,7 @@ static void *thread_main(void *arg) {
     tl_dns_serve(rs->dns);
     count_queries(rs);
     tl_resolve_expire(rs, tl_now_ms(), false);
-    retry_answers(rs);
+    tl_resolve_retry(rs);
   }
   tl_resolve_expire(rs, 0, true);
   return NULL;
@@ -96,17 +78,18 @@ static void clean_up(struct tl_resolver *rs) {
     tl_mail_return(&r->reply, &r->mail);
   }
   tl_dns_free(rs->dns);
-  tl_mailbox_destroy(&rs->rt->resolver);
+  tl_mailbox_destroy(rs->mailbox);
 }
 
-int tl_resolver_start(struct tl_runtime *rt) {
+int tl_resolver_start(struct tl_mailbox *mailbox, struct tl_counters *counters) {
   struct tl_resolver *rs = &self.rs;
   memset(rs, 0, sizeof(*rs));
   atomic_store(&self.stopping, false);
   atomic_store(&self.draining, false);
-  rs->rt = rt;
+  rs->mailbox = mailbox;
+  rs->counters = counters;
   CDS_INIT_LIST_HEAD(&rs->jobs);
-  int rc = tl_mailbox_init(&rt->resolver, MAILBOX_CAP);
+  int rc = tl_mailbox_init(mailbox, MAILBOX_CAP);
   if (rc) return rc;
   rs->dns = tl_dns_new(tl_dns_resolv_conf());
   if (!rs->dns) rc = TL_ENOMEM;
@@ -121,13 +104,13 @@ int tl_resolver_start(struct tl_runtime *rt) {
 void tl_resolver_drain(void) {
   if (!self.started) return;
   atomic_store(&self.draining, true);
-  tl_mailbox_wake(&self.rs.rt->resolver);
+  tl_mailbox_wake(self.rs.mailbox);
 }
 
-void tl_resolver_stop(struct tl_runtime *rt) {
+void tl_resolver_stop(void) {
   if (!self.started) return;
   atomic_store(&self.stopping, true);
-  tl_mailbox_wake(&rt->resolver);
+  tl_mailbox_wake(self.rs.mailbox);
   pthread_join(self.thread, NULL);
   self.started = false;
   clean_up(&self.rs);

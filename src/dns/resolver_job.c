@@ -1,16 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One look-up: the walk of RFC 3263 (src/dns/walk.c), driven without waiting; its
+ * One look-up: the walk of RFC 3263 (walk.c), driven without waiting; its
  * answers come from the cache or, later, from name servers. Here are the deadlines,
  * and who gives way where there are too many.
  */
 #include <stdlib.h>
 
-#include "net/resolver.h"
+#include "dns/resolver.h"
 
 #define DEADLINE_MS 5000
 #define DRAINING_MS 500 /* while the daemon ends */
 #define JOBS_MAX 1024
+
+/* Sends R back to its asker with RC, now or as soon as there is room. */
+static void give_back(struct tl_resolver *rs, struct tl_resolve *r, int rc) {
+  r->rc = rc;
+  if (tl_mail_send(&r->reply, &r->mail) == 0) return;
+  tl_count(rs->counters, TL_C_MAIL_FULL);
+  r->mail.next = rs->unanswered ? &rs->unanswered->mail : NULL;
+  rs->unanswered = r;
+}
 
 static void forget_query(struct tl_walk_query *q) { tl_dns_forget(&q->wait); }
 
@@ -22,7 +31,7 @@ static void finish_job(struct tl_resolve_job *j, int rc) {
   if (!rc || !found_rc) rc = found_rc; /* part of an answer in time is an answer */
   cds_list_del(&j->node);
   rs->n_jobs--;
-  tl_resolver_answer(rs, j->r, rc);
+  give_back(rs, j->r, rc);
   free(j);
 }
 
@@ -57,7 +66,7 @@ static void give_way(struct tl_resolver *rs) {
   struct tl_resolve_job *j;
   cds_list_for_each_entry(j, &rs->jobs, node) {
     if (j->r->keep) continue;
-    tl_count(&rs->rt->resolver_counters, TL_C_DNS_GAVE_WAY);
+    tl_count(rs->counters, TL_C_DNS_GAVE_WAY);
     finish_job(j, TL_ELIMIT);
     return;
   }
@@ -91,17 +100,17 @@ void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r) {
                                         .secure = r->secure};
   r->found.n = 0;
   if (!trim_host(r)) {
-    tl_resolver_answer(rs, r, TL_EINVAL);
+    give_back(rs, r, TL_EINVAL);
     return;
   }
   if (tl_walk_at_hand(&wanted, &r->found)) {
-    tl_resolver_answer(rs, r, 0);
+    give_back(rs, r, 0);
     return;
   }
   if (rs->n_jobs >= JOBS_MAX) give_way(rs);
   struct tl_resolve_job *j = new_job(rs, r);
   if (!j) {
-    tl_resolver_answer(rs, r, TL_ENOMEM);
+    give_back(rs, r, TL_ENOMEM);
     return;
   }
   tl_walk_begin(&j->walk, &wanted, ask_query);
@@ -121,5 +130,15 @@ void tl_resolve_expire(struct tl_resolver *rs, uint64_t now_ms, bool all) {
   struct tl_resolve_job *j, *next;
   cds_list_for_each_entry_safe(j, next, &rs->jobs, node) {
     if (all || j->deadline_ms <= now_ms) finish_job(j, TL_ETIMEOUT);
+  }
+}
+
+void tl_resolve_retry(struct tl_resolver *rs) {
+  struct tl_resolve *r = rs->unanswered;
+  rs->unanswered = NULL;
+  while (r) {
+    struct tl_resolve *next = (struct tl_resolve *)r->mail.next;
+    give_back(rs, r, r->rc);
+    r = next;
   }
 }

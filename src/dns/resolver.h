@@ -20,7 +20,8 @@ struct tl_resolve_job {
 };
 
 struct tl_resolver {
-  struct tl_runtime *rt;
+  struct tl_mailbox *mailbox;
+  struct tl_counters *counters;
   struct tl_dns *dns;
   struct tl_dns_counts counted; /* of what it counts */
   bool draining;
@@ -29,13 +30,11 @@ struct tl_resolver {
   struct tl_resolve *unanswered; /* found a full mailbox; linked by mail.next */
 };
 
-/* resolver.c */
-/* Sends R back to its worker with RC, now or as soon as there is room. */
-void tl_resolver_answer(struct tl_resolver *rs, struct tl_resolve *r, int rc);
-
 /* resolver_job.c */
 void tl_resolve_begin(struct tl_resolver *rs, struct tl_resolve *r);
 /* The daemon is stopping: from now on no look-up waits long for a name server. */
 void tl_resolve_hurry(struct tl_resolver *rs);
 /* Ends the jobs whose time is up; ALL: every job. */
 void tl_resolve_expire(struct tl_resolver *rs, uint64_t now_ms, bool all);
+/* Sends the answers that found a full mailbox. */
+void tl_resolve_retry(struct tl_resolver *rs);
