@@ -7,10 +7,10 @@
 #include <string.h>
 #include <urcu/urcu-memb.h>
 
-#include "net/handoff.h"
 #include "net/net_internal.h"
 #include "proxy/peer_probe.h"
 #include "replay.h"
+#include "runtime/handoff.h"
 #include "sip/lines.h"
 #include "tls/identity_read.h"
 

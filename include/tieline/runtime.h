@@ -87,9 +87,3 @@ uint64_t tl_runtime_counter(const struct tl_runtime *rt, enum tl_counter id);
  */
 void tl_thread_drain(struct tl_thread *th);
 void tl_thread_stop(struct tl_thread *th);
-
-/* Returns once its thread runs and its listeners are bound, or with the error, which names the
- * listener in ERR. */
-int tl_handshaker_start(struct tl_runtime *rt, unsigned index, char *err, size_t cap);
-/* Stops and joins it; its mail is dropped. */
-void tl_handshaker_stop(struct tl_runtime *rt, unsigned index);

@@ -11,8 +11,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "net/sources.h"
+#include "runtime/sources.h"
 #include "tieline/control.h"
+#include "tieline/handshaker.h"
 #include "tieline/resolve.h"
 #include "tieline/view.h"
 #include "tieline/worker.h"

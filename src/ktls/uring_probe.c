@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which parts of io_uring this kernel offers, found by trying each. The event
- * loop itself is src/net/ring.c.
+ * loop itself is src/runtime/ring.c.
  */
 #include <arpa/inet.h>
 #include <errno.h>

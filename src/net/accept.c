@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "net/sources.h"
 #include "net_internal.h"
+#include "runtime/sources.h"
 #include "tieline/container.h"
 #include "tieline/listen.h"
 #include "tieline/log_limit.h"

@@ -12,9 +12,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "net/handoff.h"
-#include "net/sources.h"
 #include "net_internal.h"
+#include "runtime/handoff.h"
+#include "runtime/sources.h"
 #include "tieline/container.h"
 #include "tieline/log_limit.h"
 

@@ -13,8 +13,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "net/watchdog.h"
 #include "net_internal.h"
+#include "runtime/watchdog.h"
 #include "tieline/container.h"
 #include "tieline/time.h"
 

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <urcu/urcu-memb.h>
 
-#include "net/watchdog.h"
 #include "peer_probe.h"
 #include "proxy.h"
+#include "runtime/watchdog.h"
 #include "tieline/log.h"
 #include "tieline/worker.h"
 #include "xworker.h"

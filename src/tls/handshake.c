@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One TLS handshake over memory BIOs: records in, bytes out, and at the end keys
- * and identity. It has no socket and no timer: src/net/handshaker.c has.
+ * and identity. It has no socket and no timer: src/hs/handshaker.c has.
  * OpenSSL's callbacks (ClientHello, verification, key log, alerts) are in
  * handshake_hooks.c; secrets.c derives the keys.
  */

@@ -9,6 +9,7 @@
 #include "../unit/test_port.h"
 #include "net/net_internal.h"
 #include "test_oom_kit.h"
+#include "tieline/handshaker.h"
 #include "tieline/resolve.h"
 #include "tieline/worker.h"
 

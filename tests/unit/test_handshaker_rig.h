@@ -9,9 +9,10 @@
 
 #include <openssl/ssl.h>
 
-#include "net/handshaker.h"
+#include "hs/handshaker.h"
 #include "test_port.h"
 #include "test_tls_duel.h"
+#include "tieline/handshaker.h"
 
 extern struct tl_runtime rig_rt;
 extern struct tl_thread rig_worker;

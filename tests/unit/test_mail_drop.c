@@ -10,13 +10,13 @@
 #include <unistd.h>
 
 #include "control/ocsp.h"
-#include "net/handoff.h"
-#include "net/handshaker.h"
+#include "hs/handshaker.h"
 #include "net/net_internal.h"
 #include "proxy/call.h"
 #include "proxy/peer_share.h"
 #include "proxy/token.h"
 #include "proxy/xworker.h"
+#include "runtime/handoff.h"
 #include "test_proxy_rig.h"
 #include "test_tls_duel.h"
 #include "tieline/audit.h"

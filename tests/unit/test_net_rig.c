@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <urcu/urcu-memb.h>
 
-#include "net/handoff.h"
+#include "runtime/handoff.h"
 #include "test_port.h"
 #include "tieline/edit.h"
 #include "tieline/time.h"

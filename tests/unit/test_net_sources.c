@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
-#include "net/sources.h"
+#include "runtime/sources.h"
 #include "tieline/err.h"
 #include "tieline/view.h"
 

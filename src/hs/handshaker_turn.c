@@ -4,7 +4,7 @@
  * max_handshakes, both in the order in which ClientHellos arrived. While handshakes
  * wait for a place, an admitted client that stalls is evicted.
  */
-#include "net/handshaker.h"
+#include "hs/handshaker.h"
 #include "tieline/container.h"
 
 /* A client that has owed us its next flight for so long since its ClientHello gives way. A

@@ -3,12 +3,12 @@
  * The mails between workers and handshake threads: dials one way, connections and
  * failures the other. Making and taking them is the business of both ends.
  */
-#include "net/handoff.h"
+#include "runtime/handoff.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "net/sources.h"
+#include "runtime/sources.h"
 
 /* What becomes of M is TH's own affair: who posts knows no function that takes it. */
 static int post_to(struct tl_thread *th, struct tl_mail *m) {

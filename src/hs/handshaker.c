@@ -3,7 +3,7 @@
  * The handshake thread: its loop, its mail, the change to a new snapshot, drain
  * and stop. Workers never run a handshake; this thread never sees a SIP message.
  */
-#include "net/handshaker.h"
+#include "hs/handshaker.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -14,6 +14,7 @@
 #include <urcu/urcu-memb.h>
 
 #include "tieline/container.h"
+#include "tieline/handshaker.h"
 #include "tieline/log.h"
 
 #define RING_ENTRIES 1024

@@ -6,7 +6,7 @@
  */
 #include <stdlib.h>
 
-#include "net/handshaker.h"
+#include "hs/handshaker.h"
 #include "tieline/container.h"
 #include "tieline/log.h"
 

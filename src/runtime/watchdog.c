@@ -6,7 +6,7 @@
  * TL_WATCHDOG_TRY=sleep or =spin in the environment lets the first worker block
  * for TRY_MS in its TRY_TURN-th turn, for the test that it is found.
  */
-#include "net/watchdog.h"
+#include "runtime/watchdog.h"
 
 #ifdef TL_WATCHDOG
 

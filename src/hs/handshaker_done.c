@@ -6,7 +6,7 @@
  */
 #include <stdlib.h>
 
-#include "net/handshaker.h"
+#include "hs/handshaker.h"
 #include "tieline/log.h"
 
 static enum tl_records_mode mode_of(const struct tl_hs_conn *c, const struct tl_hs_result *s) {

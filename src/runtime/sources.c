@@ -3,7 +3,7 @@
  * Connections counted by source. Whether a source is a peer
  * is looked up only once it has more than strangers may have.
  */
-#include "net/sources.h"
+#include "runtime/sources.h"
 
 #include <pthread.h>
 #include <stdlib.h>

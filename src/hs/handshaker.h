@@ -12,7 +12,7 @@
  */
 #pragma once
 
-#include "net/handoff.h"
+#include "runtime/handoff.h"
 #include "tieline/ring.h"
 #include "tieline/runtime.h"
 #include "tieline/time.h"

@@ -8,8 +8,8 @@
  */
 #include <unistd.h>
 
-#include "net/handshaker.h"
-#include "net/sources.h"
+#include "hs/handshaker.h"
+#include "runtime/sources.h"
 
 static void next_record(struct tl_hs_conn *c) {
   c->rec_at = c->have;

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "net/handshaker.h"
-#include "net/sources.h"
+#include "hs/handshaker.h"
+#include "runtime/sources.h"
 #include "tieline/container.h"
 #include "tieline/keylog.h"
 

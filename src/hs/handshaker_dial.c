@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "net/handshaker.h"
+#include "hs/handshaker.h"
 
 static int open_socket(const struct tl_addr *a) {
   return socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);

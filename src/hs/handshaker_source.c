@@ -6,7 +6,7 @@
  */
 #include <stdlib.h>
 
-#include "net/handshaker.h"
+#include "hs/handshaker.h"
 
 static uint32_t home_slot(const struct tl_hs_sources *s, const struct tl_addr *a) {
   return (uint32_t)tl_addr_hash(a) & (s->cap - 1);

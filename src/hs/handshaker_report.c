@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "net/handshaker.h"
+#include "hs/handshaker.h"
 #include "tieline/failures.h"
 #include "tieline/log_limit.h"
 #include "tieline/verify.h"
