@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "tieline/control.h"
+#include "tieline/ctl.h"
 #include "tieline/pki.h"
 #include "tieline/str.h"
 

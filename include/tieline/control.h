@@ -18,10 +18,6 @@ int tl_control_init(struct tl_runtime *rt, char *err, size_t cap);
 int tl_control_run(struct tl_runtime *rt);
 void tl_control_exit(struct tl_runtime *rt);
 
-/* The `ctl` command: sends COMMAND with ARGS to SOCKET, prints a table or (JSON) the raw result.
- * Returns a process exit status: 0, 1 the command failed, 2 no daemon there. */
-int tl_ctl_main(const char *socket, int argc, char **argv, bool json);
-
 /* ---- The daemon itself (src/control/start.c) */
 
 struct tl_run_options {

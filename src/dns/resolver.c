@@ -8,6 +8,7 @@
 #include "dns/resolver.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #define MAILBOX_CAP 16384

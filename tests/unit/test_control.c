@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "control/control_internal.h"
-#include "control/table.h"
+#include "ctl/table.h"
 
 /* ---- JSON-RPC */
 

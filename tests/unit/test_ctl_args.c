@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "control/control_internal.h"
-#include "control/ctl_args.h"
+#include "ctl/ctl_args.h"
 
 /* The parameters of WORDS as compact JSON in one of four buffers, "-" if they are refused. */
 static const char *params(const char *words, struct tl_ctl_words *w) {

@@ -12,6 +12,7 @@
 #include "dns/resolver.h"
 #include "tieline/dns.h"
 #include "tieline/err.h"
+#include "tieline/runtime.h"
 #include "tieline/time.h"
 
 static const struct zone_record zone[] = {

@@ -4,8 +4,9 @@
 #include <stdlib.h>
 
 #include "../support/dnsd.h"
-#include "conf/conf_internal.h"
+#include "tieline/err.h"
 #include "tieline/locate.h"
+#include "tieline/lookup.h"
 
 /* Addresses stand in the hosts file: getaddrinfo asks the machine's name server, not the test's. */
 static const struct zone_record zone[] = {

@@ -11,6 +11,7 @@
 
 #include "../support/dnsd.h"
 #include "dns/resolver.h"
+#include "tieline/runtime.h"
 #include "tieline/time.h"
 
 static const struct zone_record zone[] = {

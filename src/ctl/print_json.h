@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "control/table.h"
+#include "ctl/table.h"
 
 static inline const char *field_text(const json_t *o, const char *key) {
   const char *s = json_string_value(json_object_get(o, key));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One JSON value as a cell of a table. */
-#include "control/print_json.h"
+#include "ctl/print_json.h"
 
 /* Any value on one line. */
 void tl_print_cell(struct tl_table *t, const json_t *v) {

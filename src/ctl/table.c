@@ -3,7 +3,7 @@
  * Aligned columns. Width counts code points, which suits the names that occur
  * here; East Asian widths are not considered.
  */
-#include "control/table.h"
+#include "ctl/table.h"
 
 #include <stdarg.h>
 #include <stdbool.h>

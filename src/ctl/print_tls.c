@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "control/print_json.h"
+#include "ctl/print_json.h"
 
 void tl_print_show(const json_t *r, FILE *f) { fputs(field_text(r, "config"), f); }
 

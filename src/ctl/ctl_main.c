@@ -13,9 +13,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "control/ctl_args.h"
-#include "control/ctl_print.h"
-#include "tieline/control.h"
+#include "ctl/ctl_args.h"
+#include "ctl/ctl_print.h"
+#include "tieline/ctl.h"
 
 #define PATIENCE_S 60 /* a reload may wait for name servers */
 

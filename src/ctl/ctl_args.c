@@ -4,7 +4,7 @@
  * and for each command the meaning of its bare words. The daemon checks the
  * values.
  */
-#include "control/ctl_args.h"
+#include "ctl/ctl_args.h"
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>

@@ -3,11 +3,11 @@
  * Prints the answers of the control socket for people. The daemon sends facts;
  * wording and alignment are made here.
  */
-#include "control/ctl_print.h"
+#include "ctl/ctl_print.h"
 
 #include <string.h>
 
-#include "control/print_json.h"
+#include "ctl/print_json.h"
 #include "tieline/counters.h"
 
 static void print_pairs(const json_t *o, FILE *f) {
