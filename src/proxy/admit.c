@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The last stage but one: a request whose way is known gets a transaction, if there is room, or is
- * sent without one (RFC 3261 16.11). One that had to wait has its transaction already.
+ * The sixth stage: a request whose way is known gets a transaction, if there is room, or goes on
+ * without one (RFC 3261 16.11). One that had to wait has its transaction already.
  */
 #include "admit.h"
 
 #include "call.h"
 #include "outbound.h"
 #include "saved.h"
-#include "stateless.h"
 #include "txn.h"
 #include "wait_table.h"
 
@@ -81,32 +80,8 @@ static bool goes_stateless(const struct tl_req *req) {
   return !datagram || !tl_outbound_near_mtu(req->m, req->body);
 }
 
-/* RFC 3261 16.11: what could not be forwarded is only repaired by the sender's own
- * retransmission. */
-static enum tl_stage_result send_stateless(struct tl_req *req) {
-  const char *lacks = tl_plan_lacks_domain(req->plan);
-  int rc = tl_stateless_forward(req);
-  const unsigned status = tl_outbound_status(rc);
-  if (rc)
-    tl_req_refuse(req, status,
-                  status == 503   ? lacks
-                  : status == 400 ? TL_TOO_MUCH
-                                  : NULL,
-                  TL_STR(""));
-  tl_call_ended(req->p, tl_call_of(req->p, req->m)); /* its response will not be inspected */
-  return TL_STAGE_ANSWERED;
-}
-
-/* An ACK that waited for the address of its next hop. */
-static enum tl_stage_result send_ack(struct tl_req *req) {
-  if (tl_stateless_forward(req)) tl_count(tl_proxy_counters(req->p), TL_C_DROP_STRAY_ACK);
-  tl_txn_free(req->txn);
-  return TL_STAGE_ANSWERED;
-}
-
 enum tl_stage_result tl_stage_admit(struct tl_req *req) {
-  if (req->txn) return req->txn->ack ? send_ack(req) : TL_STAGE_GO_ON;
+  if (req->txn) return TL_STAGE_GO_ON;
   if (passes_ack(req)) return TL_STAGE_ANSWERED;
-  if (goes_stateless(req)) return send_stateless(req);
-  return start_txn(req, has_others(req->plan));
+  return goes_stateless(req) ? TL_STAGE_GO_ON : start_txn(req, has_others(req->plan));
 }

@@ -16,7 +16,7 @@
 #include "request_edit.h"
 #include "saved.h"
 #include "stage.h"
-#include "target.h"
+#include "stateless.h"
 #include "tieline/reply.h"
 #include "tieline/view.h"
 #include "txn.h"
@@ -89,12 +89,6 @@ static int send_to(struct tl_txn *txn, const struct tl_target *t, const struct t
   return TL_OK;
 }
 
-/* A request inside a dialog has one destination: the address is only tried when the flow fails. */
-static bool forks_parallel(const struct tl_txn *txn) {
-  const struct tl_plan *plan = txn->plan;
-  return plan->route && !plan->in_dialog && plan->route->opt.fork == TL_FORK_PARALLEL;
-}
-
 /* Sends to one target, or to all that are left when the route forks. */
 static void send_on(struct tl_txn *txn, const struct tl_msg *m, const struct tl_body *body) {
   struct tl_plan *plan = txn->plan;
@@ -104,7 +98,7 @@ static void send_on(struct tl_txn *txn, const struct tl_msg *m, const struct tl_
     any = send_to(txn, NULL, m, body) == TL_OK;
     plan->flow_conn = 0;
   }
-  while (plan->at < plan->n_target && (!any || forks_parallel(txn))) {
+  while (plan->at < plan->n_target && (!any || tl_plan_forks(plan))) {
     const struct tl_target *t = &plan->target[plan->at++];
     if (full && t->peer == full) continue;
     int rc = send_to(txn, t, m, body);
@@ -119,19 +113,7 @@ static void send_on(struct tl_txn *txn, const struct tl_msg *m, const struct tl_
   }
 }
 
-static bool plan_is_new(const struct tl_txn *txn) {
-  return txn->plan->at == 0 && !txn->best_status;
-}
-
-/* RFC 5393 5.3.3: copies that are out at the same time share the breadth of the request. */
-static bool breadth_suffices(struct tl_txn *txn, const struct tl_msg *m) {
-  struct tl_plan *plan = txn->plan;
-  plan->copies = forks_parallel(txn) ? (uint8_t)(plan->n_target - plan->at) : 1;
-  return tl_request_edit_breadth(m) >= plan->copies;
-}
-
 void tl_forward_next(struct tl_txn *txn, const struct tl_msg *m, const struct tl_body *body) {
-  struct tl_proxy *p = txn->proxy;
   struct tl_body saved;
   if (!m) {
     if (!txn->request) {
@@ -144,12 +126,7 @@ void tl_forward_next(struct tl_txn *txn, const struct tl_msg *m, const struct tl
     /* Without its body the peer would take the next message on the stream for it. */
     if (saved.len < m->body_len) txn->plan->at = txn->plan->n_target;
   }
-  if (plan_is_new(txn) && tl_outbound_near_mtu(m, body)) tl_target_prefer_tcp(p, txn->plan);
   txn->state = TL_TXN_PROCEEDING;
-  if (!breadth_suffices(txn, m)) {
-    tl_local_txn_answer(txn, 440, tl_reason_phrase(440), TL_STR(""));
-    return;
-  }
   send_on(txn, m, body);
   /* A later target may have brought down the connection that an earlier one was sent on. */
   if (tl_txn_is_pending(txn)) return;
@@ -159,7 +136,10 @@ void tl_forward_next(struct tl_txn *txn, const struct tl_msg *m, const struct tl
 
 /* The last stage; what comes of it is told by branches and timers. */
 enum tl_stage_result tl_stage_send(struct tl_req *req) {
-  tl_forward_next(req->txn, req->m, req->body);
+  if (req->txn && !req->txn->ack)
+    tl_forward_next(req->txn, req->m, req->body);
+  else
+    tl_stateless_send(req);
   return TL_STAGE_ANSWERED;
 }
 

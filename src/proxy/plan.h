@@ -41,6 +41,7 @@ struct tl_plan {
   bool in_dialog;       /* admitted by our Record-Route token: it comes from a leg of the dialog */
   bool rewrite_host;    /* the Request-URI names us: it becomes the peer's */
   bool own;             /* a request of ours: our Via is the only one */
+  bool record_route;    /* we ask to stay in its dialog (16.6 step 4) */
   const char *refusal;  /* reason phrase of a refusal, NULL: that of the status */
   uint32_t pause_ms;    /* of a refusal: when its peers take requests again, 0: not known */
   tl_conn_id flow_conn; /* connection to use if it is alive, 0: none */
@@ -86,6 +87,12 @@ const char *tl_plan_identity(const struct tl_plan *plan, const struct tl_target 
 const char *tl_plan_lacks_domain(const struct tl_plan *plan);
 /* The same for one whose peers have only addresses that are listeners of ours. */
 const char *tl_plan_only_us(const struct tl_plan *plan);
+
+/* Do PLAN's targets get the request at the same time? Inside a dialog there is one destination: its
+ * address is only tried when the flow fails. */
+static inline bool tl_plan_forks(const struct tl_plan *plan) {
+  return plan->route && !plan->in_dialog && plan->route->opt.fork == TL_FORK_PARALLEL;
+}
 
 /* Is U a SIP URI of an address of ours? */
 bool tl_plan_is_local(const struct tl_proxy *p, const struct tl_uri *u);

@@ -15,14 +15,15 @@
  *   route ------ no way leads there ----------------------------> 403, 404, 416, 480, 503
  *      |   \____ a name must be looked up --> waits, then goes on with admit
  *      |
- *   admit ------ ACK, stateless route --------------------------> sent without a transaction
- *      |   \____ no room ---------------------------------------> 503
+ *   admit ------ no room ---------------------------------------> 503
+ *      |         a transaction, unless ACK or stateless route
  *      |
- *   send ------- edited for each target (request_edit.c) -------> forward.c, outbound.c, send.c
+ *   rewrite ---- more copies than it may have ------------------> 440
+ *      |
+ *   send ------- edited for each target (request_edit.c) -------> forward.c or stateless.c,
+ *                                                                 outbound.c, send.c
  *
- * Any stage may wait (wait.h). One that rewrites the request for all targets has its place between
- * admit and send; today every edit depends on the target, and forward.c has it made for each. A
- * new stage is a file and a row of TL_STAGES in stage.h.
+ * Any stage may wait (wait.h). A new stage is a file and a row of TL_STAGES in stage.h.
  */
 #include "request.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How a request is rewritten on its way through (RFC 3261 16.6): Via, Record-Route, Route,
- * Request-URI, Max-Forwards, Max-Breadth. Everything else stays as it came, except for the normal
- * form that tl_edit gives every head.
+ * Request-URI, Max-Forwards, Max-Breadth. rewrite.c has decided what holds for all targets.
+ * Everything else stays as it came, except for the normal form that tl_edit gives every head.
  */
 #include "request_edit.h"
 
@@ -112,20 +112,6 @@ static char *put_via(struct text *t, const struct side *s, const char *branch) {
   char *at = t->p + t->n - (t->over ? 0 : TL_BRANCH_LEN);
   put_c(t, s->alias ? ";alias\r\n" : "\r\n");
   return at;
-}
-
-/* Requests that start a dialog, and those that may leave one side without our entry in its route
- * set: a NOTIFY may be the first request that a subscriber sees (RFC 6665 4.3), and one inside a
- * dialog without our Route has lost it or never had it (RFC 3261 16.6 step 4). */
-static bool wants_record_route(const struct tl_msg *m, const struct tl_plan *plan) {
-  switch (m->method) {
-  case TL_M_NOTIFY:
-  case TL_M_SUBSCRIBE: return !plan->own;
-  case TL_M_INVITE:
-  case TL_M_REFER: return m->to_tag.n == 0 || !plan->in_dialog;
-  case TL_M_UPDATE: return m->to_tag.n && !plan->in_dialog;
-  default: return false;
-  }
 }
 
 static bool one_via(const struct tl_msg *m) {
@@ -330,14 +316,13 @@ int tl_request_edit(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
                     struct tl_edit_texts *x) {
   struct side in, out;
   struct text own = {.p = x->own, .cap = sizeof(x->own)};
-  bool record = wants_record_route(m, plan);
   side_of(p, to, t && tl_transport_is_secure(to->transport) ? t->domain : NULL, &out);
   tl_edit_init(e, m);
   edit_uri(e, plan, t, TEXT(uri));
   x->branch = put_via(&own, &out, branch);
   x->sent_by = tl_token_sent_by(p, tl_str_c(out.host), out.port);
   tl_edit_insert_lines(e, m->first[TL_H_VIA], text_made(&own));
-  if (record) {
+  if (plan->record_route) {
     /* The connection that it came on leads back to the neighbour only if the neighbour stays in
      * the dialog: it created the request, or it has recorded itself. */
     bool stays = one_via(m) || tl_msg_has(m, TL_H_RECORD_ROUTE);

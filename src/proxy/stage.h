@@ -59,7 +59,8 @@ struct tl_stage {
   X(authorise) /* identity_check.c: may the sender claim that identity */                          \
   X(route)     /* route.c: where it goes (16.5), by a look-up if need be */                        \
   X(admit)     /* admit.c: as a transaction, without one, or not at all */                         \
-  X(send)      /* forward.c: 16.6 */
+  X(rewrite)   /* rewrite.c: what changes in it wherever it goes (16.6) */                         \
+  X(send)      /* forward.c: to its targets, with what changes for each */
 
 #define TL_STAGE_DECLARE(name) enum tl_stage_result tl_stage_##name(struct tl_req *req);
 TL_STAGES(TL_STAGE_DECLARE)

@@ -5,10 +5,12 @@
  */
 #include "stateless.h"
 
+#include "call.h"
 #include "outbound.h"
 #include "proxy.h"
 #include "request_edit.h"
 #include "stage.h"
+#include "txn.h"
 #include "xworker.h"
 
 /* On a stateless route CANCEL, and the ACK for a rejection, carry the branch of their INVITE
@@ -85,6 +87,29 @@ int tl_stateless_forward(const struct tl_req *req) {
   }
   if (rc == TL_OK) tl_outbound_await(req->p, req->origin.from, req->m);
   return rc;
+}
+
+/* RFC 3261 16.11: what could not be forwarded is only repaired by the sender's own
+ * retransmission. */
+static void send_without_txn(struct tl_req *req) {
+  const int rc = tl_stateless_forward(req);
+  const unsigned status = tl_outbound_status(rc);
+  if (rc)
+    tl_req_refuse(req, status,
+                  status == 503   ? tl_plan_lacks_domain(req->plan)
+                  : status == 400 ? TL_TOO_MUCH
+                                  : NULL,
+                  TL_STR(""));
+  tl_call_ended(req->p, tl_call_of(req->p, req->m)); /* its response will not be inspected */
+}
+
+void tl_stateless_send(struct tl_req *req) {
+  if (!req->txn) {
+    send_without_txn(req);
+    return;
+  }
+  if (tl_stateless_forward(req)) tl_count(tl_proxy_counters(req->p), TL_C_DROP_STRAY_ACK);
+  tl_txn_free(req->txn);
 }
 
 /* May a request that we forwarded statelessly from CONN be answered by M, coming from FROM? */

@@ -306,6 +306,7 @@ static unsigned recorded(char *text, size_t cap) {
   from = (struct tl_flow){.transport = TL_UDP};
   cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.50"), 5060, &from.addr), 0);
   cr_assert_eq(rig_plan(&req, &from, &msg, &plan, &status), 0, "%u", status);
+  cr_assert_eq(tl_stage_rewrite(&req), TL_STAGE_GO_ON);
   memset(branch, 'x', sizeof(branch));
   struct tl_flow to = {.transport = TL_UDP, .addr = plan.target[0].addr};
   cr_assert_eq(tl_request_edit(&px, &e, &msg, &plan, &plan.target[0], &from, &to, branch, &x), 0);

@@ -60,6 +60,7 @@ static const struct tl_stage stages[] = {
     {"ask", wait_here},
     {"route", tl_stage_route},
     {"admit", tl_stage_admit},
+    {"rewrite", tl_stage_rewrite},
     {"send", tl_stage_send},
 };
 
