@@ -7,7 +7,7 @@ TestSuite(proxy_share, .timeout = 30);
 
 static struct ua alice, bob, carol;
 
-/* The peers "c", and MORE before it, of which all take every request at the same time. */
+/* The peer "c", and MORE before it; both get every request. */
 static void conf_with(char *out, size_t cap, const char *more) {
   char peer[200] = "", also[20] = "";
   if (*more) {
@@ -21,11 +21,14 @@ static void conf_with(char *out, size_t cap, const char *more) {
            peer, carol.port, also);
 }
 
+/* The worker alone may still have what was before. */
 static void reload_with(const char *more) {
   char text[1000];
+  struct tl_conf *was = tl_conf_ref(rig.rt.view->conf);
   conf_with(text, sizeof(text), more);
   rig_reload(text, true);
   rig_settle();
+  conf_drop(was);
 }
 
 static void request(const char *method, const char *id) {
