@@ -3,7 +3,8 @@
  * Watches files by inotify. Directories are watched, not files: a new certificate
  * mostly arrives as a rename over the old one. A reload waits for a burst of
  * changes (a chain, then its key) to end, but not for ever, and finds out itself
- * what has changed.
+ * what has changed. A directory that is taken away is looked for until there is one
+ * of its name again.
  */
 #include "control/watch.h"
 
@@ -15,15 +16,17 @@
 
 #define QUIET_MS 2000
 #define BURST_MS 30000 /* after this, reloads even while changes go on */
+#define LOOK_MS 1000   /* for a directory that is not there */
+#define LOST (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED)
 #define EVENTS                                                                                     \
   (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF |         \
-   IN_ONLYDIR)
+   IN_MOVE_SELF | IN_ONLYDIR)
 
 struct directory {
   struct directory *next;
   struct tl_watch *watch;
-  sd_event_source *source;
-  bool any; /* each file in it, not only those of NAME */
+  sd_event_source *source; /* NULL: it cannot be watched now */
+  bool any;                /* each file in it, not only those of NAME */
   size_t n, cap;
   char **name;
   char path[];
@@ -34,6 +37,7 @@ struct tl_watch {
   struct directory *directories;
   uint64_t first_ms, last_ms; /* of the changes not acted on, 0: none */
   uint64_t generation;        /* of the configuration whose files are watched */
+  uint64_t look_ms;           /* when what is not watched is tried again, 0: all is */
 };
 
 static void free_directories(struct directory *d) {
@@ -57,17 +61,35 @@ static bool concerns_conf(const struct directory *d, const struct inotify_event 
   return false;
 }
 
-static int on_event(sd_event_source *source, const struct inotify_event *e, void *arg) {
-  const struct directory *d = arg;
-  struct tl_watch *w = d->watch;
-  (void)source;
-  if (!concerns_conf(d, e)) return 0;
+static void note_change(struct tl_watch *w) {
   w->last_ms = tl_now_ms();
   if (!w->first_ms) w->first_ms = w->last_ms;
+}
+
+/* What is watched of D has another name by now, or none. */
+static void lose_directory(struct directory *d) {
+  d->source = sd_event_source_unref(d->source);
+  d->watch->look_ms = tl_now_ms() + LOOK_MS;
+}
+
+static int on_event(sd_event_source *source, const struct inotify_event *e, void *arg) {
+  struct directory *d = arg;
+  (void)source;
+  if (e->mask & LOST) lose_directory(d);
+  if (concerns_conf(d, e)) note_change(d->watch);
   return 0;
 }
 
 /* ---- what is watched */
+
+/* Where that fails it is tried again a little later. */
+static int watch_directory(struct directory *d, uint64_t now_ms) {
+  const int rc = sd_event_add_inotify(d->watch->event, &d->source, d->path, EVENTS, on_event, d);
+  if (rc >= 0) return rc;
+  d->source = NULL;
+  d->watch->look_ms = now_ms + LOOK_MS;
+  return rc;
+}
 
 static struct directory *find_directory(struct tl_watch *w, const char *path) {
   struct directory *d = w->directories;
@@ -79,11 +101,18 @@ static struct directory *find_directory(struct tl_watch *w, const char *path) {
   memcpy(d->path, path, strlen(path) + 1);
   d->next = w->directories;
   w->directories = d;
-  const int rc = sd_event_add_inotify(w->event, &d->source, path, EVENTS, on_event, d);
+  const int rc = watch_directory(d, tl_now_ms());
   if (rc < 0)
-    TL_LOG(TL_LOG_WARN, "A directory cannot be watched; reload by hand when it changes.",
+    TL_LOG(TL_LOG_WARN, "A directory cannot be watched yet; reload by hand when it changes.",
            TL_FC("directory", path), TL_FC("cause", strerror(-rc)));
   return d;
+}
+
+/* Those that are there again have changed. */
+static void look_again(struct tl_watch *w, uint64_t now_ms) {
+  w->look_ms = 0;
+  for (struct directory *d = w->directories; d; d = d->next)
+    if (!d->source && watch_directory(d, now_ms) >= 0) note_change(w);
 }
 
 static void add_name(struct tl_watch *w, const char *path, const char *name) {
@@ -129,6 +158,7 @@ static void watch_conf(struct tl_watch *w, const struct tl_conf *conf) {
   struct directory *old = w->directories;
   w->directories = NULL;
   w->generation = conf->generation;
+  w->look_ms = 0;
   if (conf->watch_files)
     tl_conf_each_file(conf, watch_file, w);
   else
@@ -147,18 +177,25 @@ static void follow_conf(struct tl_control *c) {
 
 /* ---- when */
 
+static uint64_t reload_due_ms(const struct tl_watch *w) {
+  const uint64_t quiet_ms = w->last_ms + QUIET_MS, at_last_ms = w->first_ms + BURST_MS;
+  return quiet_ms < at_last_ms ? quiet_ms : at_last_ms;
+}
+
 static uint64_t watch_turn(struct tl_control *c, uint64_t now_ms) {
   struct tl_watch *w = c->watch;
   follow_conf(c);
-  if (!w->first_ms || c->state != TL_CONTROL_RUNNING) return TL_SERVICE_NEVER;
-  uint64_t due_ms = w->last_ms + QUIET_MS;
-  if (due_ms > w->first_ms + BURST_MS) due_ms = w->first_ms + BURST_MS;
-  if (now_ms < due_ms) return due_ms;
-  w->first_ms = 0;
-  TL_LOG(TL_LOG_INFO, "Files of the configuration have changed: reloading.");
-  tl_reload_unasked(c);
-  follow_conf(c);
-  return TL_SERVICE_NEVER;
+  if (c->state != TL_CONTROL_RUNNING) return TL_SERVICE_NEVER;
+  if (w->look_ms && now_ms >= w->look_ms) look_again(w, now_ms);
+  if (w->first_ms && now_ms >= reload_due_ms(w)) {
+    w->first_ms = 0;
+    TL_LOG(TL_LOG_INFO, "Files of the configuration have changed: reloading.");
+    tl_reload_unasked(c);
+    follow_conf(c);
+  }
+  uint64_t due_ms = w->look_ms ? w->look_ms : TL_SERVICE_NEVER;
+  if (w->first_ms) tl_service_sooner(&due_ms, reload_due_ms(w));
+  return due_ms;
 }
 
 static int watch_start(struct tl_control *c) {

@@ -4,7 +4,7 @@
  * quiet for a while.
  *
  * Ownership: part of struct tl_control. Threads: the control thread's. Errors: a
- * directory that cannot be watched is logged and left out.
+ * directory that cannot be watched is logged, and tried again.
  */
 #pragma once
 

@@ -5,6 +5,7 @@ Issue items 4.7, 4.8, 4.9, 4.11; FEATURES b16 b17 b18 b19 e21 f3 f4 f7.
 """
 import http.server
 import os
+import shutil
 import ssl
 import subprocess
 import threading
@@ -632,6 +633,49 @@ def test_b16_watched_files_reload_by_themselves(t):
     assert d.rpc("tls_list")["domains"][0]["serial"] not in (serial, second)
     d.write(d.config().replace("watch_files = true", "watch_files = false"))
     t.wait(lambda: d.counter("reloads.ok") == 3, "the reload of the configuration itself")
+
+
+@pytest.mark.host_only("which files are read when")
+@pytest.mark.timeout(120)
+def test_b16_a_watched_directory_may_come_back(t):
+    """watch_files: the directory of a certificate is deleted, or moved away, and made anew long
+    after; what is then in it is taken, and so is what changes in it from then on."""
+    ca = authority(t)
+    for name in ("proxy", "next", "third", "fourth"):
+        certify(ca, name)
+    live, old = ca.path("live"), ca.path("old")
+
+    def put(name):
+        for kind in ("key", "pem"):
+            with open(ca.path("%s.%s" % (name, kind)), "rb") as f:
+                data = f.read()
+            with open(os.path.join(live, "proxy." + kind), "wb") as f:
+                os.fchmod(f.fileno(), 0o600)
+                f.write(data)
+    os.mkdir(live)
+    put("proxy")
+    d = t.daemon(extra="watch_files = true", domain=ca.domain("proxy", **{
+        "certificate": os.path.join(live, "proxy.pem"),
+        "private_key": os.path.join(live, "proxy.key")}))
+    seen = [d.rpc("tls_list")["domains"][0]["serial"]]
+
+    def taken(what):
+        n = len(seen)
+        t.wait(lambda: d.counter("reloads.ok") == n, what)
+        seen.append(d.rpc("tls_list")["domains"][0]["serial"])
+        assert len(set(seen)) == n + 1, what
+    shutil.rmtree(live)
+    t.wait(lambda: d.counter("reloads.failed") == 1, "the reload without the directory")
+    os.mkdir(live)
+    put("next")
+    taken("what the new directory has")
+    put("third")
+    taken("what changed in it")
+    os.rename(live, old)
+    t.wait(lambda: d.counter("reloads.failed") == 2, "the reload without the directory")
+    os.mkdir(live)
+    put("fourth")
+    taken("what stands where the directory was")
 
 
 @pytest.mark.host_only("which list counts is decided in user space")
