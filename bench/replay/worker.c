@@ -16,7 +16,8 @@
 
 static struct tl_runtime rt;
 static struct tl_thread handshaker;
-static struct tl_proxy px;
+static struct tl_net px_net;
+static struct tl_proxy px = {.net = &px_net};
 
 void replay_die(const char *fmt, ...) {
   va_list ap;
@@ -63,7 +64,7 @@ void replay_worker_begin(const char *file) {
   begin_thread(&px.th);
   begin_thread(&handshaker);
   if (tl_mailbox_init(&rt.resolver, 16)) replay_die("out of memory");
-  if (tl_net_init(&px.net, &px.th, &tl_proxy_handler, &px, err, sizeof(err)))
+  if (tl_net_init(px.net, &px.th, &tl_proxy_handler, &px, err, sizeof(err)))
     replay_die("the worker does not start: %s", err);
   if (tl_proxy_init(&px)) replay_die("out of memory");
   replay_turn();
@@ -71,7 +72,7 @@ void replay_worker_begin(const char *file) {
 
 __attribute__((noinline)) void replay_turn(void) {
   tl_peer_probe_refresh(&px);
-  if (tl_net_turn(&px.net)) replay_die("a turn failed");
+  if (tl_net_turn(px.net)) replay_die("a turn failed");
 }
 
 uint64_t replay_received(void) {
@@ -147,7 +148,7 @@ bool replay_tls_accept(const struct tl_addr *peer, const char *cert, enum tl_tls
   h->server = true;
   make_records(h, out_record);
   *out_fd = h->fd;
-  tl_conn_adopt(&px.net, h);
+  tl_conn_adopt(px.net, h);
   return true;
 }
 
@@ -162,6 +163,6 @@ bool replay_tls_dialed(struct tl_addr *out_peer, const char *cert, enum tl_tls_v
   *out_fd = h->fd;
   tl_tls_domain_unref(d->domain);
   free(d);
-  tl_conn_adopt(&px.net, h);
+  tl_conn_adopt(px.net, h);
   return true;
 }

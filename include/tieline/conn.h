@@ -153,6 +153,8 @@ struct tl_flow tl_conn_flow(const struct tl_conn *c);
 /* All connections of N, in no order: the next one from *IO_AT on, which begins at 0; NULL: that
  * was the last. */
 struct tl_conn *tl_conn_next(struct tl_net *n, uint32_t *io_at);
+/* How many steps that takes at most. */
+uint32_t tl_conn_slots(const struct tl_net *n);
 /* Did A begin after B? */
 bool tl_conn_is_newer(const struct tl_conn *a, const struct tl_conn *b);
 

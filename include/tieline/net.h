@@ -12,11 +12,7 @@
 #pragma once
 
 #include "tieline/conn.h"
-#include "tieline/pool.h"
-#include "tieline/ring.h"
-#include "tieline/runtime.h"
 #include "tieline/scan.h"
-#include "tieline/slots.h"
 #include "tieline/transport.h"
 #include "tieline/view.h"
 #include "tieline/wheel.h"
@@ -53,62 +49,33 @@ struct tl_net_handler {
   void (*describe)(struct tl_net *net, struct tl_conn *c, struct tl_conn_info *info);
 };
 
-#define TL_ALIAS_BUCKETS 1024
-
-/* An address to which TCP could not connect; until_ms 0: free. */
-struct tl_unreached {
-  struct tl_addr addr;
-  uint64_t until_ms;
-};
-#define TL_UNREACHED_SLOTS 256
-
-struct tl_net {
-  struct tl_thread *th;
-  struct tl_runtime *rt;
-  struct tl_counters *counters;
-  struct tl_ring ring;
-  struct tl_bufs bufs, dgrams;
-  struct tl_wheel wheel;
-  uint64_t now_ms;
-  struct tl_view *view; /* of this turn; a reference */
-  const struct tl_net_handler *handler;
-  void *proxy;
+/* The first part of a worker's network side, which its proxy reads all the time. Ask it by the
+ * functions below; net writes it. The rest is private to src/net, which has these members in the
+ * same place under the same names. */
+#define TL_NET_HEAD                                                                                \
+  struct tl_view *view; /* of this turn; a reference */                                            \
+  uint64_t now_ms;                                                                                 \
+  struct tl_wheel wheel;                                                                           \
+  void *proxy; /* the handler's own */                                                             \
   bool draining, stopping;
-
-  struct tl_pool conns, chunks, refs, stash_small, stash_mid, dgram_small;
-  struct tl_slots slots; /* of connections */
-  uint32_t n_conn;
-  struct tl_conn **hash;
-  uint32_t hash_mask;
-  struct tl_alias *alias[TL_ALIAS_BUCKETS];
-  struct tl_alias_told *alias_told[TL_ALIAS_BUCKETS]; /* of other workers' connections */
-  uint32_t n_alias_told;
-  struct tl_unreached unreached[TL_UNREACHED_SLOTS];
-  struct tl_conn *begun_first, *begun_last; /* have a part of a message, the oldest first */
-  uint64_t begun_bytes;                     /* memory of those parts */
-  struct tl_conn *dirty;
-  struct tl_conn *later;  /* have more to handle in the next turn */
-  uint64_t turn;          /* counts turns */
-  struct tl_conn *feeder; /* connection whose bytes are being handled, for back-pressure */
-
-  struct tl_listener *listeners; /* TCP accepting and UDP sockets */
-  struct tl_udp *udps;
-  uint32_t dgrams_out;
-  uint64_t slow_logged_ms;  /* of the last line about a peer that reads too slowly: its reset */
-  uint64_t slow_refused_ms; /* and of one about what is not sent to it */
-  unsigned next_handshaker;
-
-  struct tl_audit *audits; /* surveys and orders under way */
-  struct tl_op mail_op;
-  struct tl_msg msg; /* the message being handled */
-  uint64_t scans;    /* heads read, the same one again included; for tests */
-  struct tl_body body;
-  struct tl_sendmsg *send_scratch;
-  uint32_t send_scratch_n;
-  uint8_t *scratch; /* one message, limits.max_message + 64 KB */
-  size_t scratch_cap;
+struct tl_net_head {
+  TL_NET_HEAD
 };
 
+static inline const struct tl_net_head *tl_net_head(const struct tl_net *n) {
+  return (const struct tl_net_head *)n;
+}
+/* The view of this turn; a reference of N's. */
+static inline struct tl_view *tl_net_view(const struct tl_net *n) { return tl_net_head(n)->view; }
+/* The time of this turn. */
+static inline uint64_t tl_net_now_ms(const struct tl_net *n) { return tl_net_head(n)->now_ms; }
+/* Its timers, which the proxy shares. */
+static inline struct tl_wheel *tl_net_wheel(struct tl_net *n) {
+  return &((struct tl_net_head *)n)->wheel;
+}
+
+/* Memory for one, to be set up; freed by free(). NULL: memory is short. */
+struct tl_net *tl_net_alloc(void);
 /* Set-up, in the worker's thread. ERR names the listener that failed. */
 int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_handler *h, void *proxy,
                 char *err, size_t cap);

@@ -27,6 +27,8 @@ struct tl_conn *tl_conn_next(struct tl_net *n, uint32_t *io_at) {
   return NULL;
 }
 
+uint32_t tl_conn_slots(const struct tl_net *n) { return n->slots.n; }
+
 bool tl_conn_is_newer(const struct tl_conn *a, const struct tl_conn *b) {
   return a->kept.born_ms > b->kept.born_ms;
 }

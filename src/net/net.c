@@ -158,6 +158,10 @@ static void memory_exit(struct tl_net *n) {
   tl_view_unref(n->view);
 }
 
+struct tl_net *tl_net_alloc(void) {
+  return calloc(1, sizeof(struct tl_net));
+}
+
 int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_handler *h, void *proxy,
                 char *err, size_t cap) {
   memset(n, 0, sizeof(*n));

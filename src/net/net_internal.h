@@ -8,8 +8,14 @@
  */
 #pragma once
 
+#include <stddef.h>
+
 #include "net/conn.h"
 #include "tieline/net.h"
+#include "tieline/pool.h"
+#include "tieline/ring.h"
+#include "tieline/runtime.h"
+#include "tieline/slots.h"
 #include "tieline/view.h"
 
 #define TL_CHUNK_CAP 16768u /* one full record with its overhead, and some room */
@@ -18,6 +24,67 @@
 #define TL_STASH_SMALL 2048u
 #define TL_STASH_MID 20480u
 #define TL_LINGER_MS 1000u /* how long a finished connection waits for the peer's end */
+
+#define TL_ALIAS_BUCKETS 1024
+
+/* An address to which TCP could not connect; until_ms 0: free. */
+struct tl_unreached {
+  struct tl_addr addr;
+  uint64_t until_ms;
+};
+#define TL_UNREACHED_SLOTS 256
+
+struct tl_net {
+  union {
+    struct tl_net_head head; /* first: tieline/net.h reads it there */
+    struct {
+      TL_NET_HEAD
+    };
+  };
+  struct tl_thread *th;
+  struct tl_runtime *rt;
+  struct tl_counters *counters;
+  struct tl_ring ring;
+  struct tl_bufs bufs, dgrams;
+  const struct tl_net_handler *handler;
+
+  struct tl_pool conns, chunks, refs, stash_small, stash_mid, dgram_small;
+  struct tl_slots slots; /* of connections */
+  uint32_t n_conn;
+  struct tl_conn **hash;
+  uint32_t hash_mask;
+  struct tl_alias *alias[TL_ALIAS_BUCKETS];
+  struct tl_alias_told *alias_told[TL_ALIAS_BUCKETS]; /* of other workers' connections */
+  uint32_t n_alias_told;
+  struct tl_unreached unreached[TL_UNREACHED_SLOTS];
+  struct tl_conn *begun_first, *begun_last; /* have a part of a message, the oldest first */
+  uint64_t begun_bytes;                     /* memory of those parts */
+  struct tl_conn *dirty;
+  struct tl_conn *later;  /* have more to handle in the next turn */
+  uint64_t turn;          /* counts turns */
+  struct tl_conn *feeder; /* connection whose bytes are being handled, for back-pressure */
+
+  struct tl_listener *listeners; /* TCP accepting and UDP sockets */
+  struct tl_udp *udps;
+  uint32_t dgrams_out;
+  uint64_t slow_logged_ms;  /* of the last line about a peer that reads too slowly: its reset */
+  uint64_t slow_refused_ms; /* and of one about what is not sent to it */
+  unsigned next_handshaker;
+
+  struct tl_audit *audits; /* surveys and orders under way */
+  struct tl_op mail_op;
+  struct tl_msg msg; /* the message being handled */
+  uint64_t scans;    /* heads read, the same one again included; for tests */
+  struct tl_body body;
+  struct tl_sendmsg *send_scratch;
+  uint32_t send_scratch_n;
+  uint8_t *scratch; /* one message, limits.max_message + 64 KB */
+  size_t scratch_cap;
+};
+
+_Static_assert(offsetof(struct tl_net, head) == 0 &&
+                   offsetof(struct tl_net, stopping) == offsetof(struct tl_net_head, stopping),
+               "the accessors read it there");
 
 struct tl_chunk {
   struct tl_chunk *next;

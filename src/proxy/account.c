@@ -73,7 +73,7 @@ static void add_tls(struct line *l, const struct names *k, const struct tl_tls_f
 static void add_side(struct tl_proxy *p, struct line *l, const struct names *k,
                      const struct tl_flow *h, char text[TL_ADDR_STRLEN]) {
   static const char *const trust[] = {"verified", "encrypted", "clear"};
-  struct tl_conn *c = tl_transport_is_datagram(h->transport) ? NULL : tl_conn_get(&p->net, h->conn);
+  struct tl_conn *c = tl_transport_is_datagram(h->transport) ? NULL : tl_conn_get(p->net, h->conn);
   if (!h->addr.sa.sa_family) return; /* it never went out */
   add_c(l, k->addr, tl_addr_format(&h->addr, text));
   add_c(l, k->transport, tl_transport_param(h->transport));
@@ -99,7 +99,7 @@ static void note_answer(struct tl_proxy *p, const struct tl_msg *m) {
   if (!p->starts) p->starts = calloc(STARTS, sizeof(*p->starts));
   if (!p->starts) return;
   uint64_t key = key_of(p, m->call_id, m->from_tag);
-  p->starts[key % STARTS] = (struct tl_call_start){.key = key, .at_ms = p->net.now_ms};
+  p->starts[key % STARTS] = (struct tl_call_start){.key = key, .at_ms = tl_net_now_ms(p->net)};
 }
 
 /* Whichever side hangs up, the caller's tag stands in From or in To. */
@@ -108,7 +108,7 @@ static void add_length(struct tl_proxy *p, struct line *l, const struct tl_msg *
     uint64_t key = key_of(p, m->call_id, i ? m->to_tag : m->from_tag);
     struct tl_call_start *s = &p->starts[key % STARTS];
     if (s->key != key) continue;
-    add_i(l, "call_ms", p->net.now_ms - s->at_ms);
+    add_i(l, "call_ms", tl_net_now_ms(p->net) - s->at_ms);
     s->key = 0;
     return;
   }
@@ -117,7 +117,7 @@ static void add_length(struct tl_proxy *p, struct line *l, const struct tl_msg *
 /* ---- lines ---- */
 
 static bool is_logged(const struct tl_proxy *p, const struct tl_msg *m) {
-  if (!p->net.view->conf->log_calls || tl_log_level() < TL_LOG_INFO) return false;
+  if (!tl_net_view(p->net)->conf->log_calls || tl_log_level() < TL_LOG_INFO) return false;
   return m->method == TL_M_BYE || (m->method == TL_M_INVITE && m->to_tag.n == 0);
 }
 
@@ -150,13 +150,14 @@ static void log_call(struct tl_proxy *p, const struct tl_msg *m, const struct tl
 void tl_account_done(struct tl_txn *txn, unsigned status) {
   struct tl_proxy *p = txn->proxy;
   struct tl_body body;
-  if (!p->net.view->conf->log_calls || !txn->request || (!txn->invite && txn->method != TL_M_BYE))
+  if (!tl_net_view(p->net)->conf->log_calls || !txn->request ||
+      (!txn->invite && txn->method != TL_M_BYE))
     return;
   const struct tl_msg *m = tl_saved_scan(txn->request, &body);
   if (!is_logged(p, m)) return;
   log_call(p, m, &txn->from, &txn->to,
            txn->plan && txn->plan->route ? txn->plan->route->name : NULL, status,
-           p->net.now_ms - txn->born_ms);
+           tl_net_now_ms(p->net) - txn->born_ms);
 }
 
 void tl_account_refused(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m,

@@ -17,7 +17,7 @@ static int keep_request(const struct tl_req *req, bool again) {
   struct tl_txn *txn = req->txn;
   struct tl_proxy *p = req->p;
   bool with_body =
-      again || !txn->reliable || req->body->len < p->net.view->conf->limits.zero_copy_body;
+      again || !txn->reliable || req->body->len < tl_net_view(p->net)->conf->limits.zero_copy_body;
   txn->request = tl_saved_msg(p, txn->in_dialog, req->m, with_body ? req->body : NULL);
   return txn->request ? TL_OK : TL_ENOMEM;
 }

@@ -61,7 +61,7 @@ static struct tl_conn *search_conns(struct tl_proxy *p, const struct tl_flow *wa
   struct tl_conn *found = NULL, *c;
   unsigned looks = LOOKS_MAX;
   uint32_t at = 0;
-  while (looks && (c = tl_conn_next(&p->net, &at)) != NULL) {
+  while (looks && (c = tl_conn_next(p->net, &at)) != NULL) {
     if (!is_usable(c, was)) continue;
     if (!tl_addr_ip_eq(tl_conn_peer(c), &was->addr) && !tl_conn_verified(c)) continue;
     looks--;
@@ -76,11 +76,11 @@ static struct tl_conn *search_conns(struct tl_proxy *p, const struct tl_flow *wa
 
 static struct tl_conn *find_conn(struct tl_proxy *p, const struct tl_flow *was, uint64_t sender) {
   struct tl_back_search *last = p->back;
-  uint64_t now = p->net.now_ms;
+  uint64_t now = tl_net_now_ms(p->net);
   if (!last && !(last = p->back = calloc(1, sizeof(*last)))) return NULL;
-  struct tl_conn *c = tl_conn_get(&p->net, last->conn);
+  struct tl_conn *c = tl_conn_get(p->net, last->conn);
   if (last->sender == sender && is_usable(c, was) && is_sender(p, c, sender)) return c;
-  if (p->net.slots.n > MANY && now - last->at_ms < SEARCH_MS) return NULL;
+  if (tl_conn_slots(p->net) > MANY && now - last->at_ms < SEARCH_MS) return NULL;
   c = search_conns(p, was, sender);
   last->sender = sender;
   last->conn = c ? tl_conn_id_of(c) : 0;
@@ -96,11 +96,11 @@ static int dial_sender(struct tl_proxy *p, const struct back *b, struct tl_conn 
   if (tl_transport_is_secure(key.transport)) {
     tl_addr_format_host(&key.addr, host);
     key.domain =
-        tl_tls_choose_client(&p->net.view->conf->tls_set, tl_str_c(host), &key.addr, &rule);
+        tl_tls_choose_client(&tl_net_view(p->net)->conf->tls_set, tl_str_c(host), &key.addr, &rule);
     key.identity = key.sni = host;
     if (!key.domain) return TL_ENOTFOUND;
   }
-  return tl_conn_open(&p->net, &key, out);
+  return tl_conn_open(p->net, &key, out);
 }
 
 static const struct tl_mail_kind back_kind;
@@ -130,7 +130,7 @@ static int send_or_pass_on(struct tl_proxy *p, struct back *b, tl_conn_id *out) 
 }
 
 static bool half_closed(const struct tl_txn *txn) {
-  const struct tl_conn *c = tl_conn_get(&txn->proxy->net, txn->from.conn);
+  const struct tl_conn *c = tl_conn_get(txn->proxy->net, txn->from.conn);
   return c && tl_conn_half_closed(c);
 }
 
@@ -138,7 +138,7 @@ bool tl_back_needed(const struct tl_txn *txn) {
   struct tl_proxy *p = txn->proxy;
   if (tl_transport_is_datagram(txn->from.transport) || tl_xw_is_remote(p, txn->from.conn))
     return false;
-  const struct tl_conn *c = tl_conn_get(&p->net, txn->from.conn);
+  const struct tl_conn *c = tl_conn_get(p->net, txn->from.conn);
   if (!c || !tl_conn_is_open(c)) return true;
   return tl_conn_half_closed(c) && txn->sender % 8 != TL_SENDER_ADDRESS;
 }

@@ -25,10 +25,10 @@ static int send_back(struct tl_txn *txn, const struct tl_edit *e, const struct t
   struct tl_proxy *p = txn->proxy;
   struct tl_flow *h = &txn->from;
   if (tl_transport_is_datagram(h->transport))
-    return tl_udp_send_edit(&p->net, h->udp, &h->addr, e, body);
+    return tl_udp_send_edit(p->net, h->udp, &h->addr, e, body);
   if (tl_xw_is_remote(p, h->conn)) return tl_xw_send_edit(p, h->conn, e, body, NULL);
   if (tl_back_needed(txn)) return tl_back_send(txn, e, body);
-  return tl_conn_send_edit(tl_conn_get(&p->net, h->conn), e, body);
+  return tl_conn_send_edit(tl_conn_get(p->net, h->conn), e, body);
 }
 
 /* Sends what E makes of a response up to the client. WAS: its status before the edit. */
@@ -195,7 +195,7 @@ static void answer_best(struct tl_txn *txn) {
 }
 
 void tl_best_settle(struct tl_txn *txn) {
-  tl_timer_stop(&txn->proxy->net.wheel, &txn->timer);
+  tl_timer_stop(tl_net_wheel(txn->proxy->net), &txn->timer);
   txn->failed = false;
   if (!tl_best_wants_next(txn, txn->best_status)) {
     answer_best(txn);

@@ -28,8 +28,8 @@ static void on_branch_timer(struct tl_timer *t, void *arg) {
   tl_count(tl_proxy_counters(b->txn->proxy), TL_C_TXN_TIMEOUT);
   if (b->state == TL_BR_PROCEEDING && b->invite && !b->cancel_sent) {
     tl_forward_cancel_branch(b); /* Timer C: CANCEL, then wait for what comes (16.8) */
-    tl_timer_start(&b->txn->proxy->net.wheel, &b->timer,
-                   64 * b->txn->proxy->net.view->conf->timeouts.t1);
+    tl_timer_start(tl_net_wheel(b->txn->proxy->net), &b->timer,
+                   64 * tl_net_view(b->txn->proxy->net)->conf->timeouts.t1);
     return;
   }
   tl_forward_failed(b, 408);
@@ -38,7 +38,7 @@ static void on_branch_timer(struct tl_timer *t, void *arg) {
 static void on_branch_retrans(struct tl_timer *t, void *arg) {
   struct tl_branch *b = (struct tl_branch *)((char *)t - offsetof(struct tl_branch, retrans));
   struct tl_proxy *p = b->txn->proxy;
-  const struct tl_conf_timeouts *lim = &p->net.view->conf->timeouts;
+  const struct tl_conf_timeouts *lim = &tl_net_view(p->net)->conf->timeouts;
   (void)arg;
   const struct tl_saved *again = b->cancel ? b->cancel : b->sent;
   if (b->state > TL_BR_PROCEEDING || !again) return;
@@ -48,7 +48,7 @@ static void on_branch_retrans(struct tl_timer *t, void *arg) {
   bool non_invite = !b->invite || b->cancel;
   if (non_invite && (b->retrans_ms > lim->t2 || (!b->cancel && b->state == TL_BR_PROCEEDING)))
     b->retrans_ms = lim->t2;
-  tl_timer_start(&p->net.wheel, &b->retrans, b->retrans_ms);
+  tl_timer_start(tl_net_wheel(p->net), &b->retrans, b->retrans_ms);
 }
 
 /* ---- life ---- */
@@ -109,8 +109,8 @@ void tl_branch_free(struct tl_branch *b) {
   tl_branch_detach(b);
   tl_peer_share_leave(&b->peer_share);
   tl_call_drop(p, b->call_slot);
-  tl_timer_stop(&p->net.wheel, &b->timer);
-  tl_timer_stop(&p->net.wheel, &b->retrans);
+  tl_timer_stop(tl_net_wheel(p->net), &b->timer);
+  tl_timer_stop(tl_net_wheel(p->net), &b->retrans);
   tl_saved_free(p, b->sent);
   tl_saved_free(p, b->cancel);
   tl_identity_unref(b->was);

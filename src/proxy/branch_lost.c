@@ -20,7 +20,7 @@ void tl_branch_lost(struct tl_branch *b, const struct tl_flow *was, struct tl_id
   tl_branch_detach(b);
   /* A peer that no longer passes verification, or shutdown: as if a 503 had been received
    * (16.9). */
-  bool over = rc == TL_EVERIFY || b->txn->proxy->net.stopping;
+  bool over = rc == TL_EVERIFY || tl_net_head(b->txn->proxy->net)->stopping;
   if (over || !b->invite || b->state != TL_BR_PROCEEDING) {
     tl_forward_failed(b, 503);
     return;
@@ -57,7 +57,7 @@ static bool is_proven_party(struct tl_proxy *p, const struct tl_branch *b,
 /* After a 2xx B is not told of the connection's end, nor of the certificate that was used there. */
 static bool gone_unverified(struct tl_proxy *p, const struct tl_branch *b) {
   if (b->lost) return !b->was;
-  const struct tl_conn *c = tl_conn_get(&p->net, b->flow.conn);
+  const struct tl_conn *c = tl_conn_get(p->net, b->flow.conn);
   return b->state == TL_BR_ACCEPTED && !tl_transport_is_secure(b->flow.transport) &&
          !tl_xw_is_remote(p, b->flow.conn) && (!c || tl_conn_half_closed(c));
 }
@@ -82,7 +82,7 @@ void tl_branch_moved(struct tl_branch *b, const struct tl_flow *from) {
   if (b->flow.conn == from->conn || b->state > TL_BR_PROCEEDING) return;
   tl_branch_detach(b);
   b->flow = *from;
-  tl_branch_attach(b, tl_conn_get(&p->net, from->conn));
+  tl_branch_attach(b, tl_conn_get(p->net, from->conn));
 }
 
 /* ---- what must be sent there ---- */

@@ -79,8 +79,8 @@ static struct tl_call *call_new(struct tl_proxy *p, struct tl_peer_state *at) {
 }
 
 static void log_full(struct tl_proxy *p, struct tl_peer_share *l, uint32_t max) {
-  if (l->full_logged_ms && p->net.now_ms - l->full_logged_ms < LOG_EVERY_MS) return;
-  l->full_logged_ms = p->net.now_ms;
+  if (l->full_logged_ms && tl_net_now_ms(p->net) - l->full_logged_ms < LOG_EVERY_MS) return;
+  l->full_logged_ms = tl_net_now_ms(p->net);
   TL_LOG(TL_LOG_WARN, "A peer has its max_calls: further calls go to other peers or get 503.",
          TL_FC("peer", l->state->name), TL_FI("max_calls", max));
 }
@@ -96,7 +96,7 @@ int tl_call_take(struct tl_proxy *p, struct tl_peer_share *l, uint32_t max,
     return TL_ELIMIT;
   }
   struct tl_call_slot *at = NULL;
-  if (!tl_calls_take(open_calls(p), p->net.view->conf->limits.max_open_calls)) {
+  if (!tl_calls_take(open_calls(p), tl_net_view(p->net)->conf->limits.max_open_calls)) {
     tl_calls_give(&calls->now);
   } else if ((at = calloc(1, sizeof(*at))) == NULL) {
     tl_calls_give(&calls->now);
@@ -126,9 +126,10 @@ void tl_call_drop(struct tl_proxy *p, struct tl_call_slot *at) {
 static void schedule_expiry(struct tl_proxy *p) {
   struct tl_call_table *t = p->calls;
   const struct tl_call *oldest = cds_list_first_entry(&t->by_age, struct tl_call, age);
-  uint64_t due = oldest->answered_ms + p->net.view->conf->call_max_ms, now = p->net.now_ms;
+  uint64_t due = oldest->answered_ms + tl_net_view(p->net)->conf->call_max_ms,
+           now = tl_net_now_ms(p->net);
   uint64_t left = due > now ? due - now : 0;
-  tl_timer_start(&p->net.wheel, &t->timer, left < SWEEP_MS ? (uint32_t)left : SWEEP_MS);
+  tl_timer_start(tl_net_wheel(p->net), &t->timer, left < SWEEP_MS ? (uint32_t)left : SWEEP_MS);
 }
 
 static void take_out(struct tl_proxy *p, struct tl_call *c) {
@@ -145,7 +146,7 @@ static void on_audit(struct tl_timer *timer, void *arg) {
   uint64_t n = 0;
   (void)arg;
   cds_list_for_each_entry_safe(c, next, &t->by_age, age) {
-    if (c->answered_ms + p->net.view->conf->call_max_ms > p->net.now_ms) break;
+    if (c->answered_ms + tl_net_view(p->net)->conf->call_max_ms > tl_net_now_ms(p->net)) break;
     n++;
     tl_peer_state_unref(peer);
     peer = tl_peer_state_ref(c->at);
@@ -157,7 +158,7 @@ static void on_audit(struct tl_timer *timer, void *arg) {
   if (n)
     TL_LOG(TL_LOG_INFO, "Calls that no BYE has ended are older than call_max and count no longer.",
            TL_FC("peer", peer->name), TL_FI("calls", n),
-           TL_FI("call_max_ms", p->net.view->conf->call_max_ms));
+           TL_FI("call_max_ms", tl_net_view(p->net)->conf->call_max_ms));
   tl_peer_state_unref(peer);
   if (!cds_list_empty(&t->by_age)) schedule_expiry(p);
 }
@@ -208,7 +209,7 @@ static unsigned keeper_of(const struct tl_proxy *p, uint64_t key) {
 static void begin_call(struct tl_proxy *p, struct tl_call *c, uint64_t key) {
   unsigned keeper = keeper_of(p, key);
   c->key = key;
-  c->answered_ms = p->net.now_ms;
+  c->answered_ms = tl_net_now_ms(p->net);
   c->mail.kind = &begun_kind;
   /* If the keeper's mailbox is full the call stays here, where its BYE finds it if it comes this
    * way. */
@@ -224,7 +225,7 @@ void tl_call_answered(struct tl_proxy *p, struct tl_call_slot *at, const struct 
   if (!c && at->n < FORKS_MAX) {
     /* The INVITE forked behind the peer: one more call exists, whether or not there is room for
      * it. */
-    if (tl_calls_take(open_calls(p), p->net.view->conf->limits.max_open_calls)) {
+    if (tl_calls_take(open_calls(p), tl_net_view(p->net)->conf->limits.max_open_calls)) {
       atomic_fetch_add_explicit(&at->at->calls.now, 1, memory_order_relaxed);
       c = call_new(p, at->at);
     }
@@ -283,7 +284,7 @@ void tl_call_exit(struct tl_proxy *p) {
     take_out(p, c);
     give_back(p, c);
   }
-  tl_timer_stop(&p->net.wheel, &t->timer);
+  tl_timer_stop(tl_net_wheel(p->net), &t->timer);
   tl_hash_free(&t->by_key);
   free(t);
   p->calls = NULL;

@@ -77,7 +77,7 @@ static void tell_refusal(struct tl_explain *e, unsigned status, const char *reas
 
 static void plan_it(struct tl_proxy *p, struct tl_explain *e, const struct tl_msg *m,
                     struct tl_plan *plan) {
-  struct tl_conn *c = e->conn ? tl_conn_get(&p->net, e->conn) : NULL;
+  struct tl_conn *c = e->conn ? tl_conn_get(p->net, e->conn) : NULL;
   struct tl_flow from = {.transport = e->transport, .addr = e->source};
   static const struct tl_body none;
   struct tl_req req;
@@ -88,7 +88,7 @@ static void plan_it(struct tl_proxy *p, struct tl_explain *e, const struct tl_ms
   e->rc = tl_stages_plan(&req);
   e->status = req.status;
   tell_source(e, req.source, c);
-  tell_routes(e, p->net.view->routes, plan, req.source,
+  tell_routes(e, tl_net_view(p->net)->routes, plan, req.source,
               tl_source_identity(req.source, &req.origin));
   tell_targets(e, plan);
   if (e->rc == TL_EAGAIN)
@@ -108,7 +108,7 @@ static void explain_request(struct tl_proxy *p, struct tl_explain *e) {
   struct tl_plan *plan = tl_plan_new(p);
   if (plan) tl_plan_clear(plan);
   e->rc = TL_ENOMEM;
-  if (e->conn && !tl_conn_get(&p->net, e->conn))
+  if (e->conn && !tl_conn_get(p->net, e->conn))
     e->rc = TL_ECLOSED;
   else if (plan && tl_scan(e->request, e->n, false, sizeof(e->request), &m, &err))
     e->rc = TL_ESYNTAX;

@@ -29,16 +29,16 @@ static void keep_sent(struct tl_branch *b, const struct tl_edit *e, const struct
 
 static void start_timers(struct tl_branch *b) {
   struct tl_txn *txn = b->txn;
-  struct tl_net *n = &txn->proxy->net;
-  const struct tl_conf_timeouts *t = &n->view->conf->timeouts;
-  tl_timer_start(&n->wheel, &b->timer, b->invite ? t->timer_b : t->timer_f);
+  struct tl_net *n = txn->proxy->net;
+  const struct tl_conf_timeouts *t = &tl_net_view(n)->conf->timeouts;
+  tl_timer_start(tl_net_wheel(n), &b->timer, b->invite ? t->timer_b : t->timer_f);
   if (!b->reliable) {
     b->retrans_ms = t->t1;
-    tl_timer_start(&n->wheel, &b->retrans, t->t1);
+    tl_timer_start(tl_net_wheel(n), &b->retrans, t->t1);
   }
   if (txn->sent_100 || tl_timer_running(&txn->timer)) return;
   /* RFC 3261 17.2.1 for INVITE; RFC 4320 4.1 for the others: when Timer E would have reached T2. */
-  tl_timer_start(&n->wheel, &txn->timer, b->invite ? t->trying : 7 * t->t1);
+  tl_timer_start(tl_net_wheel(n), &txn->timer, b->invite ? t->trying : 7 * t->t1);
 }
 
 static int send_to(struct tl_txn *txn, const struct tl_target *t, const struct tl_msg *m,
@@ -158,7 +158,7 @@ void tl_forward_failed(struct tl_branch *b, unsigned status) {
   if (tl_txn_is_pending(txn)) return;
   /* Deferred to a timer: another message may be half processed at this moment. */
   txn->failed = true;
-  tl_timer_start(&p->net.wheel, &txn->timer, 0);
+  tl_timer_start(tl_net_wheel(p->net), &txn->timer, 0);
 }
 
 /* A CANCEL for B in p->out; 0: none can be made. */
@@ -182,11 +182,11 @@ void tl_forward_cancel_branch(struct tl_branch *b) {
   b->cancel_sent = true;
   tl_branch_send(b, p->out, n);
   if (!b->reliable && (b->cancel = tl_saved_bytes(p, b->txn->in_dialog, p->out, n)) != NULL) {
-    b->retrans_ms = p->net.view->conf->timeouts.t1;
-    tl_timer_start(&p->net.wheel, &b->retrans, b->retrans_ms);
+    b->retrans_ms = tl_net_view(p->net)->conf->timeouts.t1;
+    tl_timer_start(tl_net_wheel(p->net), &b->retrans, b->retrans_ms);
   }
   /* 9.1: an INVITE still unanswered 64*T1 after its CANCEL is given up. */
-  tl_timer_start(&p->net.wheel, &b->timer, 64 * p->net.view->conf->timeouts.t1);
+  tl_timer_start(tl_net_wheel(p->net), &b->timer, 64 * tl_net_view(p->net)->conf->timeouts.t1);
 }
 
 void tl_forward_cancel(struct tl_txn *txn) {

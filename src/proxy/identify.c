@@ -88,7 +88,7 @@ static int undo_strict_routing(const struct tl_req *req, struct tokens *out) {
   plan->strict_out = plan->drop_routes < n && !tl_uri_param(&plan->next_uri, TL_STR("lr"), &lr);
   plan->secure = plan->uri.scheme == TL_SCHEME_SIPS;
   plan->strip_maddr = tl_uri_param(&plan->uri, TL_STR("maddr"), &maddr) && maddr.n &&
-                      tl_conf_is_local(p->net.view->conf, maddr, plan->uri.port);
+                      tl_conf_is_local(tl_net_view(p->net)->conf, maddr, plan->uri.port);
   return TL_OK;
 }
 
@@ -99,7 +99,7 @@ static int undo_strict_routing(const struct tl_req *req, struct tokens *out) {
 static int find_leg(struct tl_req *req) {
   struct tl_plan *plan = req->plan;
   struct tl_proxy *p = req->p;
-  const struct tl_conn *c = tl_conn_get(&p->net, plan->flow_conn);
+  const struct tl_conn *c = tl_conn_get(p->net, plan->flow_conn);
   bool alive =
       tl_xw_is_remote(p, plan->flow_conn) || (c && tl_conn_is_open(c) && !tl_conn_half_closed(c));
   if (!alive || (plan->secure && !tl_transport_is_secure(plan->flow_transport)))

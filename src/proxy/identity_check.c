@@ -123,7 +123,7 @@ static const char *check_from(struct tl_proxy *p, struct tl_source *s, const str
   if (tl_uri_parse(m->from_uri, &u) == TL_OK && has_domain(&u)) {
     if (s->check != TL_CHECK_FROM_OFF && !is_anonymous(&u) && !is_entitled(p, s, id, &u))
       return id ? "From Is Not Covered By The Certificate" : "From Is Not Allowed For This Peer";
-    if (s->guarded && tl_conf_is_local_domain(p->net.view->conf, u.host, u.port) &&
+    if (s->guarded && tl_conf_is_local_domain(tl_net_view(p->net)->conf, u.host, u.port) &&
         !is_entitled(p, s, id, &u))
       return "From Claims A Domain Of Ours";
     return NULL;

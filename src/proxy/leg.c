@@ -78,16 +78,18 @@ struct tl_route_token tl_leg_token(struct tl_proxy *p, const struct tl_plan *pla
                                 .flow_conn = stays ? from->conn : 0,
                                 .callee_flow_conn = to->conn,
                                 .before = plan->before};
-  const struct tl_conf_peer *caller = tl_view_peer(p->net.view, plan->caller);
-  if (caller && (tl_transport_is_secure(from->transport) || is_roaming(p->net.view, caller)))
+  const struct tl_conf_peer *caller = tl_view_peer(tl_net_view(p->net), plan->caller);
+  if (caller &&
+      (tl_transport_is_secure(from->transport) || is_roaming(tl_net_view(p->net), caller)))
     says.caller = caller->id;
   if (tl_transport_is_secure(from->transport)) says.caller_name = plan->caller_name;
   bool named = plan->caller_verified && (says.caller || says.caller_name);
   says.end[0] = leg_end_of(p, from, port_of(m, &from->addr), named);
   says.end[1] = leg_end_of(p, to, tl_addr_port(&to->addr), t && holds_to_name(t));
   /* T belongs to the transaction's view, which may be older than ours. */
-  const struct tl_conf_peer *callee = t && t->peer ? tl_view_peer(p->net.view, t->peer->id) : NULL;
-  if (callee && (tl_transport_is_secure(to->transport) || is_roaming(p->net.view, callee)))
+  const struct tl_conf_peer *callee =
+      t && t->peer ? tl_view_peer(tl_net_view(p->net), t->peer->id) : NULL;
+  if (callee && (tl_transport_is_secure(to->transport) || is_roaming(tl_net_view(p->net), callee)))
     says.callee = callee->id;
   else if (t && !t->peer && tl_transport_is_secure(to->transport))
     says.domain = domain_of(tl_plan_identity(plan, t));
@@ -104,7 +106,7 @@ static bool of_dialog(const struct tl_msg *m) {
 /* A clock that was set back yields tokens from the future; they are ours all the same. */
 static bool is_fresh(const struct tl_proxy *p, const struct tl_route_token *says) {
   int64_t age = (int64_t)tl_token_now() - says->made_s;
-  return (age < 0 ? -age : age) * 1000 <= p->net.view->conf->call_max_ms;
+  return (age < 0 ? -age : age) * 1000 <= tl_net_view(p->net)->conf->call_max_ms;
 }
 
 static bool is_named(const struct tl_req *req, const struct tl_route_token *says) {

@@ -41,11 +41,12 @@ enum tl_merged tl_merged_check(const struct tl_req *req) {
   }
   if (!p->merged && !(p->merged = calloc(1, sizeof(*p->merged)))) return TL_MERGED_NO;
   struct merge *e = &p->merged->slot[id % SLOTS];
-  uint64_t kept_ms = 64 * (uint64_t)p->net.view->conf->timeouts.t1;
-  if (e->at_ms && e->id == id && e->key != key && p->net.now_ms - e->at_ms < kept_ms)
+  uint64_t kept_ms = 64 * (uint64_t)tl_net_view(p->net)->conf->timeouts.t1;
+  if (e->at_ms && e->id == id && e->key != key && tl_net_now_ms(p->net) - e->at_ms < kept_ms)
     return TL_MERGED_YES;
   /* Timer J of a reliable transport is 0: the transaction ends with its answer. */
-  if (!tl_transport_is_reliable(from->transport)) *e = (struct merge){id, key, p->net.now_ms};
+  if (!tl_transport_is_reliable(from->transport))
+    *e = (struct merge){id, key, tl_net_now_ms(p->net)};
   return TL_MERGED_NO;
 }
 

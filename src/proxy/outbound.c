@@ -11,9 +11,9 @@
 
 int tl_outbound_bytes(struct tl_proxy *p, const struct tl_flow *flow, const void *data, size_t n) {
   if (tl_transport_is_datagram(flow->transport))
-    return tl_udp_send(&p->net, flow->udp, &flow->addr, data, n);
+    return tl_udp_send(p->net, flow->udp, &flow->addr, data, n);
   if (tl_xw_is_remote(p, flow->conn)) return tl_xw_send(p, flow->conn, data, n);
-  struct tl_conn *c = tl_conn_get(&p->net, flow->conn);
+  struct tl_conn *c = tl_conn_get(p->net, flow->conn);
   return c ? tl_conn_send(c, data, n) : TL_ECLOSED;
 }
 
@@ -23,7 +23,7 @@ int tl_outbound_open(struct tl_proxy *p, const struct tl_plan *plan, const struc
   *out_c = NULL;
   if (tl_transport_is_datagram(t->transport)) {
     /* The socket that our Via will name, so that responses arrive where they are expected. */
-    out->udp = tl_udp_of(&p->net, tl_net_listener_for(&p->net, TL_UDP, &t->addr));
+    out->udp = tl_udp_of(p->net, tl_net_listener_for(p->net, TL_UDP, &t->addr));
     return TL_OK;
   }
   const char *name = tl_plan_identity(plan, t);
@@ -35,12 +35,12 @@ int tl_outbound_open(struct tl_proxy *p, const struct tl_plan *plan, const struc
     key.identity = name;
     key.sni = name;
     if (t->peer) key.binding = t->peer->binding;
-    if (elsewhere && (out->conn = tl_alias_elsewhere(&p->net, &key)) != 0) {
+    if (elsewhere && (out->conn = tl_alias_elsewhere(p->net, &key)) != 0) {
       out->alias = true;
       return TL_OK;
     }
   }
-  int rc = tl_conn_open(&p->net, &key, out_c);
+  int rc = tl_conn_open(p->net, &key, out_c);
   if (rc == TL_OK) out->conn = tl_conn_id_of(*out_c);
   return rc;
 }
@@ -58,7 +58,8 @@ int tl_outbound_fits_target(struct tl_proxy *p, const struct tl_plan *plan,
                             const struct tl_target *t, const struct tl_edit *e,
                             const struct tl_body *body) {
   const struct tl_conf_peer *peer = t ? t->peer : NULL;
-  if (!t && p->net.view->peers->bounds_messages) peer = tl_view_peer(p->net.view, plan->leg_peer);
+  if (!t && tl_net_view(p->net)->peers->bounds_messages)
+    peer = tl_view_peer(tl_net_view(p->net), plan->leg_peer);
   return tl_outbound_fits(p, peer, e, body) ? TL_OK : TL_ELARGE;
 }
 
@@ -67,7 +68,7 @@ int tl_outbound_edit(struct tl_proxy *p, const struct tl_flow *flow, struct tl_c
                      const struct tl_branch *b) {
   if (c) return tl_conn_send_edit(c, e, body);
   if (tl_transport_is_datagram(flow->transport))
-    return tl_udp_send_edit(&p->net, flow->udp, &flow->addr, e, body);
+    return tl_udp_send_edit(p->net, flow->udp, &flow->addr, e, body);
   return tl_xw_send_edit(p, flow->conn, e, body, b);
 }
 
@@ -88,8 +89,8 @@ unsigned tl_outbound_status(int rc) {
 }
 
 void tl_outbound_await(struct tl_proxy *p, const struct tl_flow *from, const struct tl_msg *m) {
-  const struct tl_conf_timeouts *t = &p->net.view->conf->timeouts;
-  struct tl_conn *c = tl_conn_get(&p->net, from->conn);
+  const struct tl_conf_timeouts *t = &tl_net_view(p->net)->conf->timeouts;
+  struct tl_conn *c = tl_conn_get(p->net, from->conn);
   if (c && m->is_request && m->method != TL_M_ACK)
     tl_conn_ask(c, m->method == TL_M_INVITE ? t->timer_c : t->timer_f);
 }
@@ -101,7 +102,7 @@ int tl_outbound_flow(struct tl_proxy *p, const struct tl_plan *plan, struct tl_f
     *out = (struct tl_flow){.transport = plan->flow_transport, .conn = plan->flow_conn};
     return TL_OK;
   }
-  *out_c = tl_conn_get(&p->net, plan->flow_conn);
+  *out_c = tl_conn_get(p->net, plan->flow_conn);
   if (!*out_c || !tl_conn_is_open(*out_c) || tl_conn_half_closed(*out_c)) return TL_ECLOSED;
   *out = tl_conn_flow(*out_c);
   return TL_OK;
@@ -109,8 +110,9 @@ int tl_outbound_flow(struct tl_proxy *p, const struct tl_plan *plan, struct tl_f
 
 bool tl_outbound_fits_back(struct tl_proxy *p, const struct tl_flow *to, const struct tl_edit *e,
                            const struct tl_body *body) {
-  struct tl_conn *c = tl_conn_get(&p->net, to->conn);
-  if (!p->net.view->peers->bounds_messages || (!c && !tl_transport_is_datagram(to->transport)))
+  struct tl_conn *c = tl_conn_get(p->net, to->conn);
+  if (!tl_net_view(p->net)->peers->bounds_messages ||
+      (!c && !tl_transport_is_datagram(to->transport)))
     return true;
   const struct tl_source *s = tl_source_of(p, &(struct tl_origin){.from = to, .c = c});
   return !s || tl_outbound_fits(p, s->peer, e, body);

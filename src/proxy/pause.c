@@ -24,7 +24,7 @@ void tl_pause_asked(struct tl_branch *b, const struct tl_msg *m) {
   struct tl_proxy *p = b->txn->proxy;
   if (m->status != 503 || b->txn->user || !tl_msg_has(m, TL_H_RETRY_AFTER)) return;
   const struct tl_conf_peer *peer = tl_view_peer(b->txn->view, b->peer);
-  uint64_t ms = retry_after_s(m) * UINT64_C(1000), now = p->net.now_ms;
+  uint64_t ms = retry_after_s(m) * UINT64_C(1000), now = tl_net_now_ms(p->net);
   if (!peer || !peer->opt.retry_after_max_ms || !ms) return;
   if (ms > peer->opt.retry_after_max_ms) ms = peer->opt.retry_after_max_ms;
   if (tl_health_pause_ms(&peer->state->health, now)) return; /* the first one applies */

@@ -54,7 +54,7 @@ static void note_failure(struct tl_probe *pr, unsigned status) {
 static void note_answer(struct tl_probe *pr, unsigned status) {
   struct tl_health *h = &pr->peer->health;
   h->status = status;
-  h->rtt_ms = (uint32_t)(pr->proxy->net.now_ms - pr->sent_ms);
+  h->rtt_ms = (uint32_t)(tl_net_now_ms(pr->proxy->net) - pr->sent_ms);
   h->failures = 0;
   if (!h->down) return;
   h->down = false;
@@ -137,11 +137,11 @@ static void send_probe(struct tl_probe *pr, const struct tl_conf_peer *peer) {
   struct tl_flow from = {.transport = TL_TCP};
   struct tl_body none;
   struct tl_msg m;
-  struct tl_req req = {.p = p, .origin = {.from = &from}, .view = p->net.view};
+  struct tl_req req = {.p = p, .origin = {.from = &from}, .view = tl_net_view(p->net)};
   char text[2048];
   pr->cseq++;
-  pr->sent_ms = p->net.now_ms;
-  size_t n = build_options(pr, p->net.view->conf, peer, &from, text, sizeof(text));
+  pr->sent_ms = tl_net_now_ms(p->net);
+  size_t n = build_options(pr, tl_net_view(p->net)->conf, peer, &from, text, sizeof(text));
   struct tl_txn *txn = begin_probe(&req, text, n, &m);
   if (!txn) return;
   txn->user = &probe_user;
@@ -158,23 +158,23 @@ static void send_probe(struct tl_probe *pr, const struct tl_conf_peer *peer) {
 }
 
 static const struct tl_conf_peer *peer_of(const struct tl_probe *pr) {
-  return tl_view_peer(pr->proxy->net.view, pr->peer->id);
+  return tl_view_peer(tl_net_view(pr->proxy->net), pr->peer->id);
 }
 
 static void on_timer(struct tl_timer *t, void *arg) {
   struct tl_probe *pr = tl_container_of(t, struct tl_probe, timer);
   struct tl_proxy *p = pr->proxy;
   (void)arg;
-  if (p->net.draining) return;
-  tl_timer_start(&p->net.wheel, &pr->timer, pr->interval_ms);
+  if (tl_net_head(p->net)->draining) return;
+  tl_timer_start(tl_net_wheel(p->net), &pr->timer, pr->interval_ms);
   if (pr->txn) {
     struct tl_txn *late = pr->txn;
-    if (p->net.now_ms - pr->sent_ms < PATIENCE_MS) return;
+    if (tl_net_now_ms(p->net) - pr->sent_ms < PATIENCE_MS) return;
     tl_txn_user_ended(late, 0, true);
     tl_txn_free(late);
   }
   const struct tl_conf_peer *peer = peer_of(pr);
-  if (peer && p->net.view->conf->n_listen) send_probe(pr, peer);
+  if (peer && tl_net_view(p->net)->conf->n_listen) send_probe(pr, peer);
 }
 
 /* ---- which peers are probed ---- */
@@ -186,7 +186,7 @@ static void drop_probe(struct tl_proxy *p, struct tl_probe **at) {
   /* It is no longer watched, so it must not stay marked as down. */
   pr->peer->health.down = false;
   pr->peer->health.failures = 0;
-  tl_timer_stop(&p->net.wheel, &pr->timer);
+  tl_timer_stop(tl_net_wheel(p->net), &pr->timer);
   if (pr->share->probe == pr) pr->share->probe = NULL;
   tl_peer_state_unref(pr->peer);
   free(pr->uri);
@@ -218,12 +218,12 @@ static void want_probe(struct tl_proxy *p, const struct tl_conf_peer *peer) {
   if (share && (!pr || strcmp(pr->uri, peer->opt.uri) != 0)) pr = probe_new(p, peer, share);
   if (!pr) return;
   pr->wanted = true;
-  if (pr->interval_ms != peer->opt.probe_ms) tl_timer_start(&p->net.wheel, &pr->timer, 0);
+  if (pr->interval_ms != peer->opt.probe_ms) tl_timer_start(tl_net_wheel(p->net), &pr->timer, 0);
   pr->interval_ms = peer->opt.probe_ms;
 }
 
 void tl_peer_probe_refresh(struct tl_proxy *p) {
-  const struct tl_peer_set *s = p->net.view->peers->set;
+  const struct tl_peer_set *s = tl_net_view(p->net)->peers->set;
   if (p->th.index != 0 || p->probed_generation == s->generation) return;
   p->probed_generation = s->generation;
   for (struct tl_probe *pr = p->probes; pr; pr = pr->next) pr->wanted = false;

@@ -49,7 +49,7 @@ struct tl_peer_share *tl_peer_share_of(struct tl_proxy *p, const struct tl_conf_
   struct tl_peer_state *state = peer->state;
   struct tl_peer_share *share = state->slot < t->n ? t->at[state->slot] : NULL;
   if (share && share->state == state && share->id == state->id) return share;
-  return begin_share(t, state, p->net.now_ms);
+  return begin_share(t, state, tl_net_now_ms(p->net));
 }
 
 void tl_peer_share_exit(struct tl_proxy *p) {
@@ -66,8 +66,8 @@ void tl_peer_share_exit(struct tl_proxy *p) {
 static bool rate_allows(struct tl_proxy *p, struct tl_peer_share *l, uint32_t max_cps) {
   double rate = (double)max_cps / (p->th.rt->n_worker ? p->th.rt->n_worker : 1);
   double most = rate < 1 ? 1 : rate;
-  l->tokens += rate * (double)(p->net.now_ms - l->at_ms) / 1000.0;
-  l->at_ms = p->net.now_ms;
+  l->tokens += rate * (double)(tl_net_now_ms(p->net) - l->at_ms) / 1000.0;
+  l->at_ms = tl_net_now_ms(p->net);
   if (!l->started || l->tokens > most) l->tokens = most;
   l->started = true;
   if (l->tokens < 1) return false;
@@ -92,7 +92,7 @@ int tl_peer_share_admit(struct tl_proxy *p, struct tl_peer_share *l,
   *out = (struct tl_admission){NULL, NULL};
   if (!l) return TL_OK;
   bool new_call = m->method == TL_M_INVITE && m->to_tag.n == 0;
-  int rc = l->active >= p->net.view->conf->limits.max_transactions_peer ? TL_ELIMIT
+  int rc = l->active >= tl_net_view(p->net)->conf->limits.max_transactions_peer ? TL_ELIMIT
            : new_call ? call_allowed(p, l, peer, &out->slot)
                       : TL_OK;
   if (rc == TL_ELIMIT) tl_count(tl_proxy_counters(p), TL_C_TXN_REFUSED_PEER);
@@ -116,12 +116,12 @@ bool tl_peer_share_may_log(struct tl_proxy *p, struct tl_peer_share *l, uint32_t
   *out_unlogged = 0;
   if (!l && p->shares) l = &p->shares->nobodys;
   if (!l) return true;
-  if (l->logged_ms && p->net.now_ms - l->logged_ms < LOG_EVERY_MS) {
+  if (l->logged_ms && tl_net_now_ms(p->net) - l->logged_ms < LOG_EVERY_MS) {
     l->unlogged++;
     return false;
   }
   *out_unlogged = l->unlogged;
   l->unlogged = 0;
-  l->logged_ms = p->net.now_ms;
+  l->logged_ms = tl_net_now_ms(p->net);
   return true;
 }

@@ -76,7 +76,7 @@ const char *tl_plan_only_us(const struct tl_plan *plan) {
 
 bool tl_plan_is_local(const struct tl_proxy *p, const struct tl_uri *u) {
   return (u->scheme == TL_SCHEME_SIP || u->scheme == TL_SCHEME_SIPS) &&
-         tl_conf_is_local(p->net.view->conf, u->host, u->port);
+         tl_conf_is_local(tl_net_view(p->net)->conf, u->host, u->port);
 }
 
 enum tl_transport tl_plan_transport(const struct tl_uri *u) {

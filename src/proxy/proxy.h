@@ -21,7 +21,7 @@ struct tl_xw_kinds;
 
 struct tl_proxy {
   struct tl_thread th; /* first: runtime.worker points here */
-  struct tl_net net;
+  struct tl_net *net;
   const struct tl_stage *stages;      /* of requests: tl_request_stages */
   const struct tl_xw_kinds *xw_kinds; /* of mail to other workers: tl_xw_all_kinds */
   struct tl_txns *txns;               /* txn.h */
@@ -54,7 +54,7 @@ void tl_proxy_exit(struct tl_proxy *p);
 void tl_proxy_message(struct tl_proxy *p, const struct tl_origin *origin, const struct tl_msg *m,
                       const struct tl_body *body);
 
-static inline struct tl_proxy *tl_proxy_of(struct tl_net *n) { return n->proxy; }
+static inline struct tl_proxy *tl_proxy_of(struct tl_net *n) { return tl_net_head(n)->proxy; }
 /* The proxy of the worker that reads a mail. */
 static inline struct tl_proxy *tl_proxy_reader(void *reader) { return tl_proxy_of(reader); }
 static inline struct tl_counters *tl_proxy_counters(struct tl_proxy *p) { return &p->th.counters; }

@@ -51,7 +51,7 @@ void tl_req_init(struct tl_req *req, struct tl_proxy *p, const struct tl_origin 
                          .origin = *origin,
                          .m = m,
                          .body = body,
-                         .view = p->net.view,
+                         .view = tl_net_view(p->net),
                          .source = source,
                          .sender = tl_source_sender(p, source, origin)};
   req->key = tl_token_txn_key(p, m, req->sender);

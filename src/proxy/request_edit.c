@@ -58,18 +58,18 @@ struct side {
 static int listener_of(struct tl_proxy *p, const struct tl_flow *flow, const struct tl_conn *c) {
   if (c && tl_conn_listener(c) >= 0) return tl_conn_listener(c);
   /* A reload may have closed the socket since the request came. */
-  int i = tl_transport_is_datagram(flow->transport) ? tl_udp_listener(&p->net, flow->udp) : -1;
-  return i >= 0 ? i : tl_net_listener_for(&p->net, flow->transport, &flow->addr);
+  int i = tl_transport_is_datagram(flow->transport) ? tl_udp_listener(p->net, flow->udp) : -1;
+  return i >= 0 ? i : tl_net_listener_for(p->net, flow->transport, &flow->addr);
 }
 
 /* On TLS the name that our certificate is checked against comes first (FEATURES B10). D: the TLS
  * domain of a connection that is still being made or belongs to another worker. */
 static void side_of(struct tl_proxy *p, const struct tl_flow *flow, const struct tl_tls_domain *d,
                     struct side *s) {
-  const struct tl_conn *c = tl_conn_get(&p->net, flow->conn);
+  const struct tl_conn *c = tl_conn_get(p->net, flow->conn);
   if (c && tl_conn_domain(c)) d = tl_conn_domain(c);
   int i = listener_of(p, flow, c);
-  const struct tl_conf_listen *l = i >= 0 ? &p->net.view->conf->listen[i] : NULL;
+  const struct tl_conf_listen *l = i >= 0 ? &tl_net_view(p->net)->conf->listen[i] : NULL;
   s->transport = flow->transport;
   s->port = !l ? 0 : l->advertise_port ? l->advertise_port : tl_addr_port(&l->addr);
   s->host = s->ip;

@@ -39,20 +39,20 @@ static void acknowledge_final(struct tl_branch *b, const struct tl_msg *m) {
 static void on_provisional(struct tl_branch *b, const struct tl_msg *m,
                            const struct tl_body *body) {
   struct tl_txn *txn = b->txn;
-  struct tl_net *n = &txn->proxy->net;
+  struct tl_net *n = txn->proxy->net;
   if (b->state > TL_BR_PROCEEDING) return;
   if (b->invite) {
-    if (!b->cancel) tl_timer_stop(&n->wheel, &b->retrans);
+    if (!b->cancel) tl_timer_stop(tl_net_wheel(n), &b->retrans);
     /* Timer C; a 100 only says that the next hop is there (16.7 step 2). */
     bool first = b->state == TL_BR_CALLING;
     if (!b->cancel_sent && (first || m->status > 100))
-      tl_timer_start(&n->wheel, &b->timer, n->view->conf->timeouts.timer_c);
+      tl_timer_start(tl_net_wheel(n), &b->timer, tl_net_view(n)->conf->timeouts.timer_c);
   } else {
-    b->retrans_ms = n->view->conf->timeouts.t2;
+    b->retrans_ms = tl_net_view(n)->conf->timeouts.t2;
   }
   b->state = TL_BR_PROCEEDING;
   if (m->status > 100 && txn->state == TL_TXN_PROCEEDING) {
-    tl_timer_stop(&n->wheel, &txn->timer); /* no 100 of ours after a real response */
+    tl_timer_stop(tl_net_wheel(n), &txn->timer); /* no 100 of ours after a real response */
     txn->sent_100 = true;
     tl_best_forward(txn, m, body);
   }
@@ -61,8 +61,8 @@ static void on_provisional(struct tl_branch *b, const struct tl_msg *m,
 
 /* The branch has its final response; decides how long it is still kept. */
 static void branch_done(struct tl_branch *b) {
-  struct tl_net *n = &b->txn->proxy->net;
-  tl_timer_stop(&n->wheel, &b->retrans);
+  struct tl_net *n = b->txn->proxy->net;
+  tl_timer_stop(tl_net_wheel(n), &b->retrans);
   tl_branch_detach(b);
   tl_peer_share_leave(&b->peer_share);
   tl_call_drop(b->txn->proxy, b->call_slot);
@@ -71,7 +71,8 @@ static void branch_done(struct tl_branch *b) {
   if (b->reliable)
     tl_branch_free(b); /* Timers D and K are 0 */
   else
-    tl_timer_start(&n->wheel, &b->timer, b->invite ? TIMER_D_MS : n->view->conf->timeouts.t4);
+    tl_timer_start(tl_net_wheel(n), &b->timer,
+                   b->invite ? TIMER_D_MS : tl_net_view(n)->conf->timeouts.t4);
 }
 
 /* Early termination (16.7 step 10): the other branches need not ring any longer. */
@@ -92,11 +93,11 @@ static void on_invite_2xx(struct tl_branch *b, const struct tl_msg *m, const str
   tl_peer_share_leave(&b->peer_share);
   tl_saved_free(p, b->sent);
   b->sent = NULL;
-  tl_timer_stop(&p->net.wheel, &b->retrans);
+  tl_timer_stop(tl_net_wheel(p->net), &b->retrans);
   /* The transaction's Timer L ends both; M would end at the same time. */
-  tl_timer_stop(&p->net.wheel, &b->timer);
+  tl_timer_stop(tl_net_wheel(p->net), &b->timer);
   if (txn->state != TL_TXN_PROCEEDING) return; /* its timer is H, I or L now and must fire */
-  tl_timer_stop(&p->net.wheel, &txn->timer);
+  tl_timer_stop(tl_net_wheel(p->net), &txn->timer);
   cancel_others(txn);
   tl_txn_finished(txn, m->status);
 }
@@ -125,7 +126,7 @@ static void on_final(struct tl_branch *b, const struct tl_msg *m, const struct t
     return;
   }
   if (status < 300 || at_once(txn, status)) {
-    tl_timer_stop(&txn->proxy->net.wheel, &txn->timer);
+    tl_timer_stop(tl_net_wheel(txn->proxy->net), &txn->timer);
     tl_best_forward(txn, m, body);
     tl_txn_finished(txn, status);
     return;
@@ -135,7 +136,7 @@ static void on_final(struct tl_branch *b, const struct tl_msg *m, const struct t
   if (tl_txn_is_pending(txn)) return;
   /* Deferred if another target follows: M is still being read. */
   txn->failed = true;
-  tl_timer_start(&txn->proxy->net.wheel, &txn->timer, 0);
+  tl_timer_start(tl_net_wheel(txn->proxy->net), &txn->timer, 0);
 }
 
 static void count_drop(struct tl_proxy *p, enum tl_counter why) {
@@ -185,7 +186,7 @@ void tl_response_handle(struct tl_proxy *p, const struct tl_origin *origin, cons
   if (!b) return;
   /* The response to our CANCEL carries the INVITE's branch and adds nothing. */
   if (b->invite && m->method == TL_M_CANCEL) {
-    if (b->cancel) tl_timer_stop(&p->net.wheel, &b->retrans);
+    if (b->cancel) tl_timer_stop(tl_net_wheel(p->net), &b->retrans);
     return;
   }
   /* A response that cannot be forwarded must not end the transaction: its client would never get

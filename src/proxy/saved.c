@@ -32,7 +32,8 @@ void tl_saved_exit(struct tl_proxy *p) {
 
 /* WANT: all that follows the head of a struct tl_saved. */
 static struct tl_saved *saved_alloc(struct tl_proxy *p, bool in_dialog, size_t want) {
-  size_t size = offsetof(struct tl_saved, data) + want, max = p->net.view->conf->limits.max_kept;
+  size_t size = offsetof(struct tl_saved, data) + want,
+         max = tl_net_view(p->net)->conf->limits.max_kept;
   struct tl_saved *s;
   unsigned i = 0;
   if (p->saved_bytes >= max + (in_dialog ? max / LAST_SHARE : 0)) {

@@ -280,11 +280,11 @@ static struct tl_source *of_conn(struct tl_proxy *p, struct tl_conn *c) {
   struct tl_conn_owner *owner = tl_conn_owner(c);
   struct tl_source *s = owner->source;
   /* A certificate that is no longer valid takes the mark off a living connection. */
-  if (is_current(s, p->net.view) && s->verified == (tl_conn_verified(c) != NULL)) return s;
+  if (is_current(s, tl_net_view(p->net)) && s->verified == (tl_conn_verified(c) != NULL)) return s;
   if (tl_conn_is_over(c)) return NULL;
-  s = owner->source = source_new(p->net.view, s);
+  s = owner->source = source_new(tl_net_view(p->net), s);
   if (!s) return NULL;
-  struct facts f = {.view = p->net.view,
+  struct facts f = {.view = tl_net_view(p->net),
                     .id = tl_conn_verified(c),
                     .addr = tl_conn_peer(c),
                     .transport = tl_conn_transport(c),
@@ -311,11 +311,12 @@ static struct tl_source *of_slot(struct tl_proxy *p, const struct tl_addr *addr)
   struct tl_source_table *t = table_of(p);
   if (!t) return NULL;
   struct source_slot *slot = &t->slot[tl_addr_hash(addr) % SLOTS];
-  if (is_current(slot->source, p->net.view) && tl_addr_eq(&slot->at, addr)) return slot->source;
+  if (is_current(slot->source, tl_net_view(p->net)) && tl_addr_eq(&slot->at, addr))
+    return slot->source;
   slot->at = *addr;
-  struct tl_source *s = slot->source = source_new(p->net.view, slot->source);
+  struct tl_source *s = slot->source = source_new(tl_net_view(p->net), slot->source);
   if (!s) return NULL;
-  struct facts f = {.view = p->net.view, .addr = &slot->at, .transport = TL_UDP};
+  struct facts f = {.view = tl_net_view(p->net), .addr = &slot->at, .transport = TL_UDP};
   fill_source(p, s, &f);
   return s;
 }
@@ -335,9 +336,9 @@ static struct tl_source *source_of_xw(struct tl_proxy *p, const struct tl_origin
   const struct tl_relayed *by = origin->relayed ? origin->relayed : &nothing_known;
   const struct tl_flow *from = origin->from;
   struct tl_source_table *t = table_of(p);
-  struct tl_source *s = t ? t->relayed = source_new(p->net.view, t->relayed) : NULL;
+  struct tl_source *s = t ? t->relayed = source_new(tl_net_view(p->net), t->relayed) : NULL;
   if (!s) return NULL;
-  struct facts f = {.view = p->net.view,
+  struct facts f = {.view = tl_net_view(p->net),
                     .addr = &from->addr,
                     .transport = from->transport,
                     .id = by->identity,
@@ -367,14 +368,14 @@ bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl
   const struct tl_flow *from = origin->from;
   if (!s) return false;
   if (s->peer && s->peer->id == peer) return true;
-  struct facts f = {.view = p->net.view,
+  struct facts f = {.view = tl_net_view(p->net),
                     .id = tl_source_identity(s, origin),
                     .addr = &from->addr,
                     .transport = from->transport,
                     .encrypted = tl_transport_is_secure(from->transport),
                     .allow_cn = s->allow_cn,
                     .dialled = is_dialled(origin)};
-  const struct tl_conf_peer *named = tl_view_peer(p->net.view, peer);
+  const struct tl_conf_peer *named = tl_view_peer(tl_net_view(p->net), peer);
   return named && fit_of(named, &f) > 0;
 }
 
@@ -413,17 +414,17 @@ void tl_source_exit(struct tl_proxy *p) {
 void tl_source_describe(struct tl_net *n, struct tl_conn *c, struct tl_conn_info *out) {
   struct tl_proxy *p = tl_proxy_of(n);
   const struct tl_source *s = tl_conn_owner(c)->source;
-  bool current =
-      p->net.view && is_current(s, p->net.view) && s->verified == (tl_conn_verified(c) != NULL);
+  bool current = tl_net_view(p->net) && is_current(s, tl_net_view(p->net)) &&
+                 s->verified == (tl_conn_verified(c) != NULL);
   out->trust = tl_conn_verified(c) ? "verified"
                : tl_conn_tls(c)    ? "encrypted, not authenticated"
                                    : "clear";
   /* Sources of silent connections are worked out for a few only: a worker has other things to
    * do. */
   struct tl_source_table *t = table_of(p);
-  if (t && t->describe_ms != n->now_ms) t->describe_left = DESCRIBE_MAX;
-  if (t) t->describe_ms = n->now_ms;
-  if (!current && p->net.view && tl_conn_is_open(c) && t && t->describe_left) {
+  if (t && t->describe_ms != tl_net_now_ms(n)) t->describe_left = DESCRIBE_MAX;
+  if (t) t->describe_ms = tl_net_now_ms(n);
+  if (!current && tl_net_view(p->net) && tl_conn_is_open(c) && t && t->describe_left) {
     t->describe_left--;
     s = of_conn(p, c);
     current = s != NULL;

@@ -136,7 +136,7 @@ bool tl_stateless_response(struct tl_proxy *p, const struct tl_flow *from, const
   struct tl_edit e;
   struct tl_via v;
   struct tl_addr to;
-  struct tl_conn *c = tl_conn_get(&p->net, conn);
+  struct tl_conn *c = tl_conn_get(p->net, conn);
   if (tl_top_via_below(m, &v) || !answers_passage(p, from, m, &v, conn)) return false;
   struct tl_flow back = {.transport = c ? tl_conn_transport(c) : TL_UDP, .conn = conn};
   int rc = tl_top_via_drop(&e, m);
@@ -149,7 +149,7 @@ bool tl_stateless_response(struct tl_proxy *p, const struct tl_flow *from, const
   } else if (rc == TL_OK) {
     uint16_t port = v.rport ? v.rport : v.port ? v.port : tl_transport_port(TL_UDP);
     rc = tl_addr_parse(v.received.n ? v.received : v.host, port, &to);
-    if (rc == TL_OK) rc = tl_udp_send_edit(&p->net, NULL, &to, &e, body);
+    if (rc == TL_OK) rc = tl_udp_send_edit(p->net, NULL, &to, &e, body);
   }
   if (rc) tl_count(tl_proxy_counters(p), TL_C_DROP_NO_ROUTE_BACK);
   return true;

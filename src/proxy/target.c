@@ -172,7 +172,7 @@ int tl_target_resolve(const struct tl_req *req, uint64_t cookie,
   if (!r) return TL_ENOMEM;
   r->reply = (struct tl_mail_address){&p->th.mailbox, answer};
   r->cookie = cookie;
-  r->started_ms = p->net.now_ms;
+  r->started_ms = tl_net_now_ms(p->net);
   const struct tl_conf_peer *peer = plan->unresolved;
   const struct tl_uri *u = &plan->next_uri;
   enum tl_transport named;
@@ -202,7 +202,7 @@ static void targets_of_peer(const struct tl_req *req, const struct tl_conf_peer 
 }
 
 static uint64_t pause_ms(const struct tl_proxy *p, const struct tl_conf_peer *peer) {
-  return tl_health_pause_ms(&peer->state->health, p->net.now_ms);
+  return tl_health_pause_ms(&peer->state->health, tl_net_now_ms(p->net));
 }
 
 /* Peers that do not answer their probes are skipped, unless none of the route's does: then the
@@ -259,7 +259,7 @@ void tl_target_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan) {
   for (unsigned i = 0; i < plan->n_target; i++) {
     struct tl_target *t = &plan->target[i];
     if (tl_transport_is_reliable(t->transport)) continue;
-    if (tl_addr_unreached(&p->net, &t->addr)) {
+    if (tl_addr_unreached(p->net, &t->addr)) {
       tl_count(tl_proxy_counters(p), TL_C_LARGE_BY_UDP);
       continue;
     }

@@ -36,7 +36,7 @@
 #define RESERVE_SHARE 8
 
 bool tl_txn_room(const struct tl_proxy *p, bool in_dialog, size_t bytes) {
-  const size_t max = p->net.view->conf->limits.max_kept;
+  const size_t max = tl_net_view(p->net)->conf->limits.max_kept;
   if (in_dialog) return p->saved_bytes < max + max / RESERVE_SHARE;
   /* Twice: as received and as sent. */
   return p->txns->n < p->txns->max - p->txns->max / 10 && p->saved_bytes + 2 * bytes < max;
@@ -74,7 +74,7 @@ static void keep_for_repeats(struct tl_txn *txn, bool accepted_reliably) {
   struct tl_linger *l = &p->txns->linger[!accepted_reliably];
   size_t max = accepted_reliably ? LINGER_MAX : (size_t)LINGER_FACTOR * p->txns->max;
   linger_add(txn, !accepted_reliably);
-  const size_t bytes = p->net.view->conf->limits.max_kept;
+  const size_t bytes = tl_net_view(p->net)->conf->limits.max_kept;
   while (l->first != txn && (l->n > max || p->saved_large > bytes / LINGER_SHARE ||
                              p->saved_bytes > bytes - bytes / LINGER_SHARE))
     tl_txn_free(l->first);
@@ -123,7 +123,7 @@ bool tl_txn_has_its_share(const struct tl_req *req) {
 static void uncount_txn(struct tl_txn *txn) {
   if (!txn->counted) return;
   txn->counted = false;
-  struct tl_conn *c = tl_conn_get(&txn->proxy->net, txn->counted_conn);
+  struct tl_conn *c = tl_conn_get(txn->proxy->net, txn->counted_conn);
   if (c) tl_conn_release_request(c);
   txn->proxy->txns->n--;
   if (txn->share < TL_SHARES) txn->proxy->txns->shares[txn->share]--;
@@ -161,18 +161,18 @@ static void on_txn_timer(struct tl_timer *t, void *arg) {
 
 static void on_txn_retrans(struct tl_timer *t, void *arg) {
   struct tl_txn *txn = tl_container_of(t, struct tl_txn, retrans);
-  const struct tl_conf_timeouts *lim = &txn->proxy->net.view->conf->timeouts;
+  const struct tl_conf_timeouts *lim = &tl_net_view(txn->proxy->net)->conf->timeouts;
   (void)arg;
   if (txn->state != TL_TXN_COMPLETED || !txn->reply) return;
   /* The victim of a forged source address must not be flooded: another request from it gets
    * another response. */
   txn->sent_len += txn->reply->len;
-  const uint64_t factor = txn->proxy->net.view->conf->limits.udp_answer_factor;
+  const uint64_t factor = tl_net_view(txn->proxy->net)->conf->limits.udp_answer_factor;
   if (txn->stranger && factor && txn->sent_len > factor * txn->got_len) return;
   tl_outbound_bytes(txn->proxy, &txn->from, txn->reply->data, txn->reply->len);
   tl_count(tl_proxy_counters(txn->proxy), TL_C_RETRANS_SENT);
   txn->retrans_ms = txn->retrans_ms * 2 < lim->t2 ? txn->retrans_ms * 2 : lim->t2;
-  tl_timer_start(&txn->proxy->net.wheel, &txn->retrans, txn->retrans_ms);
+  tl_timer_start(tl_net_wheel(txn->proxy->net), &txn->retrans, txn->retrans_ms);
 }
 
 struct tl_txn *tl_txn_new(const struct tl_req *req) {
@@ -194,7 +194,7 @@ struct tl_txn *tl_txn_new(const struct tl_req *req) {
   txn->loop = tl_token_loop(p, m);
   txn->sender = req->sender;
   txn->from = tl_top_via_way_back(m, from);
-  txn->born_ms = p->net.now_ms;
+  txn->born_ms = tl_net_now_ms(p->net);
   txn->via_port = m->via.port;
   txn->reliable = tl_transport_is_reliable(from->transport);
   txn->state = TL_TXN_PROCEEDING;
@@ -202,8 +202,8 @@ struct tl_txn *tl_txn_new(const struct tl_req *req) {
   txn->retrans.fn = on_txn_retrans;
   txn->got_len = m->head_len + m->body_len;
   txn->stranger = tl_transport_is_datagram(from->transport) && req->sender % 8 == TL_SENDER_ADDRESS;
-  txn->view = tl_view_ref(p->net.view);
-  struct tl_conn *c = tl_conn_get(&p->net, from->conn);
+  txn->view = tl_view_ref(tl_net_view(p->net));
+  struct tl_conn *c = tl_conn_get(p->net, from->conn);
   if (c) {
     tl_conn_hold_request(c);
     txn->counted_conn = from->conn;
@@ -222,13 +222,14 @@ struct tl_txn *tl_txn_new(const struct tl_req *req) {
 static void remember_past(const struct tl_txn *txn) {
   struct tl_proxy *p = txn->proxy;
   if (!txn->invite || (txn->state != TL_TXN_COMPLETED && txn->state != TL_TXN_CONFIRMED)) return;
-  p->txns->past[txn->key % TL_PAST_SLOTS] = (struct tl_past){txn->key, p->net.now_ms};
+  p->txns->past[txn->key % TL_PAST_SLOTS] = (struct tl_past){txn->key, tl_net_now_ms(p->net)};
 }
 
 bool tl_txn_is_past(struct tl_proxy *p, const struct tl_msg *m, uint64_t key) {
   const struct tl_past *e = &p->txns->past[key % TL_PAST_SLOTS];
   if (m->method != TL_M_ACK || e->key != key || !e->at_ms) return false;
-  if (p->net.now_ms - e->at_ms > 64ull * p->net.view->conf->timeouts.t1) return false;
+  if (tl_net_now_ms(p->net) - e->at_ms > 64ull * tl_net_view(p->net)->conf->timeouts.t1)
+    return false;
   tl_count(tl_proxy_counters(p), TL_C_RETRANS_ABSORBED);
   return true;
 }
@@ -242,8 +243,8 @@ void tl_txn_free(struct tl_txn *txn) {
   linger_del(txn);
   drop_working_set(txn);
   tl_saved_free(p, txn->reply);
-  tl_timer_stop(&p->net.wheel, &txn->timer);
-  tl_timer_stop(&p->net.wheel, &txn->retrans);
+  tl_timer_stop(tl_net_wheel(p->net), &txn->timer);
+  tl_timer_stop(tl_net_wheel(p->net), &txn->retrans);
   tl_txn_table_remove(&p->txns->table, txn);
   if (txn->invite) count_invite(p, txn->key, -1);
   tl_pool_put(&p->txns->pool, txn);
@@ -268,12 +269,12 @@ static void enter_accepted(struct tl_txn *txn) {
   txn->state = TL_TXN_ACCEPTED;
   for (struct tl_branch *b = txn->branches; b; b = b->next) reliable &= b->reliable;
   keep_for_repeats(txn, reliable);
-  tl_timer_start(&p->net.wheel, &txn->timer, 64 * p->net.view->conf->timeouts.t1);
+  tl_timer_start(tl_net_wheel(p->net), &txn->timer, 64 * tl_net_view(p->net)->conf->timeouts.t1);
 }
 
 void tl_txn_finished(struct tl_txn *txn, unsigned status) {
   struct tl_proxy *p = txn->proxy;
-  const struct tl_conf_timeouts *t = &p->net.view->conf->timeouts;
+  const struct tl_conf_timeouts *t = &tl_net_view(p->net)->conf->timeouts;
   tl_account_done(txn, status);
   if (txn->call) tl_call_answer(p, txn->call, status);
   uncount_txn(txn);
@@ -286,16 +287,16 @@ void tl_txn_finished(struct tl_txn *txn, unsigned status) {
   if (txn->invite || !txn->reliable) keep_for_repeats(txn, false);
   if (txn->invite) {
     /* Timer H; on reliable transports too, since the ACK must still be absorbed (17.2.1). */
-    tl_timer_start(&p->net.wheel, &txn->timer, 64 * t->t1);
+    tl_timer_start(tl_net_wheel(p->net), &txn->timer, 64 * t->t1);
     if (!txn->reliable) {
       if (txn->reply) txn->sent_len += txn->reply->len * (txn->sent_100 ? 2 : 1);
       txn->retrans_ms = t->t1;
-      tl_timer_start(&p->net.wheel, &txn->retrans, t->t1);
+      tl_timer_start(tl_net_wheel(p->net), &txn->retrans, t->t1);
     }
   } else if (txn->reliable) {
     tl_txn_free(txn); /* Timer J is 0 */
   } else {
-    tl_timer_start(&p->net.wheel, &txn->timer, 64 * t->t1);
+    tl_timer_start(tl_net_wheel(p->net), &txn->timer, 64 * t->t1);
   }
 }
 
@@ -312,20 +313,20 @@ void tl_txn_abandon(struct tl_txn *txn) {
   drop_working_set(txn);
   txn->state = TL_TXN_COMPLETED; /* repeats are absorbed for Timer J */
   keep_for_repeats(txn, false);
-  tl_timer_start(&p->net.wheel, &txn->timer, 64 * p->net.view->conf->timeouts.t1);
+  tl_timer_start(tl_net_wheel(p->net), &txn->timer, 64 * tl_net_view(p->net)->conf->timeouts.t1);
 }
 
 void tl_txn_confirmed(struct tl_txn *txn) {
   struct tl_proxy *p = txn->proxy;
   txn->state = TL_TXN_CONFIRMED;
-  tl_timer_stop(&p->net.wheel, &txn->retrans);
-  const struct tl_conf_timeouts *t = &p->net.view->conf->timeouts;
+  tl_timer_stop(tl_net_wheel(p->net), &txn->retrans);
+  const struct tl_conf_timeouts *t = &tl_net_view(p->net)->conf->timeouts;
   if (txn->branches) /* on an unreliable transport: Timer D absorbs repeated responses */
-    tl_timer_start(&p->net.wheel, &txn->timer, 64 * t->t1);
+    tl_timer_start(tl_net_wheel(p->net), &txn->timer, 64 * t->t1);
   else if (txn->reliable)
     tl_txn_free(txn); /* Timer I is 0 */
   else
-    tl_timer_start(&p->net.wheel, &txn->timer, t->t4);
+    tl_timer_start(tl_net_wheel(p->net), &txn->timer, t->t4);
 }
 
 /* ---- tables ---- */
@@ -333,7 +334,7 @@ void tl_txn_confirmed(struct tl_txn *txn) {
 int tl_txn_init(struct tl_proxy *p) {
   struct tl_txns *t = p->txns = calloc(1, sizeof(*t));
   if (!t) return TL_ENOMEM;
-  t->max = p->net.view->conf->limits.max_transactions;
+  t->max = tl_net_view(p->net)->conf->limits.max_transactions;
   tl_pool_init(&t->pool, sizeof(struct tl_txn), 0);
   t->pool.keep = SIZE_MAX;
   tl_pool_touch(&t->pool, TL_TXN_PREPARED);

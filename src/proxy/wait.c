@@ -85,9 +85,9 @@ static int begin_wait(struct tl_req *req, const struct tl_waiter *waiter, uint64
   txn->wait = w;
   txn->state = TL_TXN_WAITING;
   *out_cookie = tl_wait_cookie(w);
-  tl_timer_start(&p->net.wheel, &w->timer, waiter->deadline_ms);
+  tl_timer_start(tl_net_wheel(p->net), &w->timer, waiter->deadline_ms);
   if (txn->invite && !txn->sent_100 && !tl_timer_running(&txn->timer))
-    tl_timer_start(&p->net.wheel, &txn->timer, p->net.view->conf->timeouts.trying);
+    tl_timer_start(tl_net_wheel(p->net), &txn->timer, tl_net_view(p->net)->conf->timeouts.trying);
   return TL_OK;
 }
 

@@ -71,7 +71,7 @@ void tl_wait_end(struct tl_wait *w) {
   struct tl_waits *t = p->waits;
   w->txn->wait = NULL;
   count_share(w, -1);
-  tl_timer_stop(&p->net.wheel, &w->timer);
+  tl_timer_stop(tl_net_wheel(p->net), &w->timer);
   tl_identity_unref(w->relayed.identity);
   tl_slots_give(&t->slots, w->slot);
   tl_pool_put(&t->pool, w);
@@ -87,7 +87,7 @@ static bool has_its_share(const struct tl_req *req, uint32_t max) {
 }
 
 bool tl_wait_room(const struct tl_req *req) {
-  const uint32_t max = req->p->net.view->conf->limits.max_waiting;
+  const uint32_t max = tl_net_view(req->p->net)->conf->limits.max_waiting;
   const uint32_t room = is_in_dialog(req) ? max : max - max / RESERVE;
   if (req->p->waits->n < room && !has_its_share(req, max)) return true;
   tl_count(tl_proxy_counters(req->p), TL_C_WAITING_REFUSED);

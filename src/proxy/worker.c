@@ -30,15 +30,15 @@ static void *run_worker(void *arg) {
   struct start *s = arg;
   struct tl_proxy *p = s->p;
   urcu_memb_register_thread();
-  int rc = tl_net_init(&p->net, &p->th, &tl_proxy_handler, p, s->err, s->cap);
-  if (rc == TL_OK && (rc = tl_proxy_init(p)) != TL_OK) tl_net_exit(&p->net);
+  int rc = tl_net_init(p->net, &p->th, &tl_proxy_handler, p, s->err, s->cap);
+  if (rc == TL_OK && (rc = tl_proxy_init(p)) != TL_OK) tl_net_exit(p->net);
   bool s_ok = rc == TL_OK;
   s->rc = rc;
   sem_post(&s->ready); /* S no longer exists from here on */
   tl_watchdog_enter(p->th.index);
-  while (rc == TL_OK && !p->net.stopping) {
+  while (rc == TL_OK && !tl_net_head(p->net)->stopping) {
     tl_peer_probe_refresh(p);
-    rc = tl_net_turn(&p->net);
+    rc = tl_net_turn(p->net);
   }
   if (s_ok && rc)
     TL_LOG(TL_LOG_ERROR, "A worker's io_uring failed; the worker ends.",
@@ -46,7 +46,7 @@ static void *run_worker(void *arg) {
   if (s_ok) {
     tl_peer_probe_exit(p);
     tl_proxy_exit(p); /* first: what the end of the connections would call back into is gone then */
-    tl_net_exit(&p->net);
+    tl_net_exit(p->net);
   }
   tl_watchdog_leave(p->th.index);
   urcu_memb_unregister_thread();
@@ -57,10 +57,12 @@ int tl_worker_start(struct tl_runtime *rt, unsigned index, char *err, size_t cap
   struct tl_proxy *p = calloc(1, sizeof(*p));
   struct start s = {.p = p, .err = err, .cap = cap};
   if (!p) return TL_ENOMEM;
+  p->net = tl_net_alloc();
   snprintf(err, cap, "worker %u could not start", index);
   p->th.index = index;
   p->th.rt = rt;
   int rc = tl_mailbox_init(&p->th.mailbox, MAILBOX_CAP);
+  if (rc == TL_OK && !p->net) rc = TL_ENOMEM;
   if (rc) goto out;
   atomic_store_explicit(&rt->worker[index], &p->th, memory_order_release);
   sem_init(&s.ready, 0, 0);
@@ -81,6 +83,7 @@ out:
   if (rc) {
     rt->worker[index] = NULL;
     tl_mailbox_destroy(&p->th.mailbox);
+    free(p->net);
     free(p);
   }
   return rc;

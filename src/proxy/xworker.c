@@ -22,7 +22,7 @@ static void drop_named(struct tl_mail *m) {
 }
 
 static void do_send(struct tl_proxy *p, struct tl_xw_send *s) {
-  struct tl_conn *c = tl_conn_get(&p->net, s->conn);
+  struct tl_conn *c = tl_conn_get(p->net, s->conn);
   bool response = s->len > 8 && memcmp(s->data, "SIP/2.0 ", 8) == 0;
   if (c && s->alias && !tl_alias_stands(c)) c = NULL;
   if (c && !response && tl_conn_half_closed(c)) c = NULL;
@@ -45,7 +45,7 @@ static void do_send(struct tl_proxy *p, struct tl_xw_send *s) {
 
 static void send_failed(struct tl_proxy *p, struct tl_xw_send *s) {
   struct tl_branch *b = tl_branch_find(p, s->slot, s->gen);
-  if (b) tl_alias_forget(&p->net, &b->flow.addr, s->conn);
+  if (b) tl_alias_forget(p->net, &b->flow.addr, s->conn);
   if (b && b->state == TL_BR_CALLING) tl_forward_failed(b, 503);
   free(s);
 }
@@ -64,7 +64,7 @@ static void do_message(struct tl_proxy *p, struct tl_xw_relayed *r) {
   b.seg[0].p = (uint8_t *)r->data + m->head_len;
   b.seg[0].n = r->body_len;
   b.seg[0].buf = -1;
-  r->from.udp = r->listener < 0 ? NULL : tl_udp_of(&p->net, r->listener);
+  r->from.udp = r->listener < 0 ? NULL : tl_udp_of(p->net, r->listener);
   const struct tl_relayed relayed = {.identity = r->by.identity,
                                      .hops = r->hops,
                                      .allow_cn = r->allow_cn,

@@ -60,12 +60,12 @@ bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_origin *
     return false;
   }
   /* The branch may move to this connection and must then be told of its end. */
-  struct tl_conn *c = m->is_request ? NULL : tl_conn_get(&p->net, from->conn);
+  struct tl_conn *c = m->is_request ? NULL : tl_conn_get(p->net, from->conn);
   if (c) tl_conn_share(c);
   r->by.mail.kind = &p->xw_kinds->message;
   r->from = *from;
   tell_sender(origin, r);
-  r->listener = tl_udp_listener(&p->net, from->udp);
+  r->listener = tl_udp_listener(p->net, from->udp);
   r->hops = hops;
   r->body_len = body->len;
   memcpy(r->data, m->p, m->head_len);

@@ -238,7 +238,7 @@ Test(mail_drop, message_for_another_worker_with_its_senders_certificate) {
 Test(mail_drop, bytes_and_the_news_of_a_connections_end) {
   two_workers();
   struct tl_conn_tls tls = {.facts = {.identity = identity, .peer_verified = true}};
-  struct tl_conn c = {.net = &px.net,
+  struct tl_conn c = {.net = px.net,
                       .view = {.tls = &tls.facts, .alias.shared = true, .transport = TL_TLS},
                       .kept.tls = &tls};
   cr_expect_eq(tl_xw_send(&px, (tl_conn_id)2 << 56, "x", 1), 0);
@@ -251,7 +251,7 @@ Test(mail_drop, alias_of_another_worker) {
   two_workers();
   struct tl_conn_tls tls = {
       .facts = {.identity = identity, .domain = domain, .peer_verified = true, .server = true}};
-  struct tl_conn c = {.net = &px.net,
+  struct tl_conn c = {.net = px.net,
                       .view = {.tls = &tls.facts, .transport = TL_TLS, .state = TL_CONN_OPEN},
                       .kept.tls = &tls};
   domain->policy.alias = domain->policy.allow_cn = true;
@@ -304,7 +304,7 @@ Test(mail_drop, what_a_stopping_worker_finds) {
   cr_assert_eq(tl_conn_order_close(&px.th, 7, 0), 0);
   tl_thread_stop(&px.th);
   rig_turn();
-  cr_expect(px.net.stopping);
+  cr_expect(tl_net_head(px.net)->stopping);
   cr_expect_eq(take_answer(), &s->mail);
   tl_audit_free(s);
   second_stops();

@@ -15,6 +15,7 @@ static unsigned calls_kept(const struct tl_proxy *p) { return p->calls ? p->call
 
 static struct ua alice, bob, carol;
 static struct tl_proxy other; /* a second worker */
+static struct tl_net other_net;
 
 /* A route to bob, and to carol if FORK is not NULL; bob has max_calls MAX. */
 static const char *conf(unsigned max, const char *fork, const char *more) {
@@ -385,8 +386,9 @@ Test(proxy_calls, a_call_without_a_bye_counts_until_call_max) {
   RIG_UNTIL(calls("b") == 0);
   cr_expect_geq(tl_now_ms() - from, 900);
   cr_expect_eq(rig_count(TL_C_CALLS_EXPIRED), 1);
-  cr_expect_eq(atomic_load(&tl_peer_table_by_name(px.net.view->peers, "b")->state->calls.expired),
-               1);
+  cr_expect_eq(
+      atomic_load(&tl_peer_table_by_name(tl_net_view(px.net)->peers, "b")->state->calls.expired),
+      1);
   hang_up("1", "b"); /* it comes after all */
   expect_calls(0, 0);
   call("2");
@@ -529,16 +531,18 @@ static void second_worker(void) {
   cr_assert_eq(tl_mailbox_init(&other.th.mailbox, 8), 0);
   other.th.index = 1;
   other.th.rt = &rig.rt;
-  other.net.proxy = &other;
-  other.net.view = px.net.view;
-  other.net.now_ms = px.net.now_ms;
-  tl_wheel_init(&other.net.wheel, px.net.now_ms);
+  memset(&other_net, 0, sizeof(other_net));
+  other.net = &other_net;
+  other.net->proxy = &other;
+  other.net->view = tl_net_view(px.net);
+  other.net->now_ms = px.net->now_ms;
+  tl_wheel_init(tl_net_wheel(other.net), px.net->now_ms);
   rig.rt.worker[1] = &other.th;
   rig.rt.n_worker = 2;
 }
 
 static void second_reads_mail(void) {
-  tl_mailbox_deliver(&other.th.mailbox, &other.net, UINT32_MAX);
+  tl_mailbox_deliver(&other.th.mailbox, other.net, UINT32_MAX);
 }
 
 static void second_goes(void) {
@@ -588,7 +592,7 @@ static uint64_t key_for(unsigned keeper) {
 Test(proxy_calls, a_bye_that_overtakes_its_call_finds_it) {
   setup(1, NULL, "");
   second_worker();
-  struct tl_peer_share *l = tl_peer_share_of(&px, &px.net.view->peers->peer[0]);
+  struct tl_peer_share *l = tl_peer_share_of(&px, &tl_net_view(px.net)->peers->peer[0]);
   struct tl_call_slot *at = NULL;
   struct tl_msg m = {.call_id = TL_STR("x"), .from_tag = TL_STR("a")};
   char tag[16];

@@ -13,7 +13,7 @@ static struct tl_addr addr(const char *text, uint16_t port) {
 
 static bool refused(const char *to, uint16_t port, const char *from) {
   struct tl_addr t = addr(to, port), f = addr(from, 40000);
-  return tl_guard_refusal(px.net.view->conf, &t, &f) != NULL;
+  return tl_guard_refusal(tl_net_view(px.net)->conf, &t, &f) != NULL;
 }
 
 Test(proxy_guard, s1_inner_addresses_are_for_who_is_there) {
@@ -57,12 +57,12 @@ Test(proxy_guard, s1_inner_addresses_are_for_who_is_there) {
 
 Test(proxy_guard, s1_a_listener_of_ours_is_for_nobody) {
   proxy_begin("");
-  cr_assert_gt(px.net.view->conf->n_listen, 0);
-  for (size_t i = 0; i < px.net.view->conf->n_listen; i++) {
-    struct tl_addr to = px.net.view->conf->listen[i].addr, from = addr("127.0.0.1", 40000);
-    cr_expect_not_null(tl_guard_refusal(px.net.view->conf, &to, &from));
+  cr_assert_gt(tl_net_view(px.net)->conf->n_listen, 0);
+  for (size_t i = 0; i < tl_net_view(px.net)->conf->n_listen; i++) {
+    struct tl_addr to = tl_net_view(px.net)->conf->listen[i].addr, from = addr("127.0.0.1", 40000);
+    cr_expect_not_null(tl_guard_refusal(tl_net_view(px.net)->conf, &to, &from));
     tl_addr_set_port(&to, 9);
-    cr_expect_null(tl_guard_refusal(px.net.view->conf, &to, &from));
+    cr_expect_null(tl_guard_refusal(tl_net_view(px.net)->conf, &to, &from));
   }
   proxy_end();
 }

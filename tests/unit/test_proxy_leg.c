@@ -288,7 +288,7 @@ Test(proxy_leg, s1_a_certificate_to_be_shown_opens_no_inner_address) {
               {"127.0.0.1", CALLER, false},     {"169.254.169.254", CALLER, false},
               {"127.0.0.1", "127.0.0.9", true}, {"::ffff:127.0.0.1", CALLER, false}};
   proxy_begin(conf);
-  const struct tl_conf_peer *carrier = &px.net.view->peers->peer[1];
+  const struct tl_conf_peer *carrier = &tl_net_view(px.net)->peers->peer[1];
   for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
     struct tl_target *t = &plan.target[0];
     memset(&plan, 0, sizeof(plan));
@@ -298,7 +298,7 @@ Test(proxy_leg, s1_a_certificate_to_be_shown_opens_no_inner_address) {
     *t = (struct tl_target){.transport = TL_TLS, .peer = carrier, .by_leg = true};
     cr_assert_eq(tl_addr_parse(tl_str_c(rows[i].ip), 4443, &t->addr), 0);
     cr_assert_eq(tl_addr_parse(tl_str_c(rows[i].source), 5060, &plan.source), 0);
-    const struct tl_req asked = {.p = &px, .view = px.net.view, .plan = &plan};
+    const struct tl_req asked = {.p = &px, .view = tl_net_view(px.net), .plan = &plan};
     cr_expect_eq(tl_leg_bound(&asked), rows[i].allowed, "%s from %s", rows[i].ip, rows[i].source);
   }
   proxy_end();

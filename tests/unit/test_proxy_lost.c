@@ -106,13 +106,13 @@ static void rings_at_carol(void) {
   ua_send(&carol, ua_response(&carol, "180 Ringing", "c", ""));
   ua_expect(&alice, "SIP/2.0 180");
   lose(&alice);
-  RIG_UNTIL(px.net.n_conn == 0);
+  RIG_UNTIL(px.net->n_conn == 0);
 }
 
 Test(proxy_lost, s7_the_caller_is_answered_where_he_is_now) {
   rings_at_carol();
   ua_tcp_connect(&again);
-  RIG_UNTIL(px.net.n_conn == 1);
+  RIG_UNTIL(px.net->n_conn == 1);
   ua_send(&carol, ua_response(&carol, "183 Session Progress", "c", ""));
   ua_expect(&again, "SIP/2.0 183");
   ua_send(&carol, ua_response(&carol, "200 OK", "c", ""));
@@ -129,7 +129,7 @@ Test(proxy_lost, s7_of_two_at_one_address_neither_is_the_caller) {
   rings_at_carol();
   ua_tcp_connect(&again);
   ua_tcp_connect(&second);
-  RIG_UNTIL(px.net.n_conn == 2);
+  RIG_UNTIL(px.net->n_conn == 2);
   ua_send(&carol, ua_response(&carol, "200 OK", "c", ""));
   RIG_UNTIL(rig_count(TL_C_CONN_DIAL_FAILED) == 1);
   ua_expect_silence(&again, 20);
@@ -153,9 +153,9 @@ Test(proxy_lost, s7_who_says_where_he_listens_is_dialled) {
   ua_send(&alice, ua_request(&home, "INVITE", uri, "1", "", ""));
   ua_expect(&carol, "INVITE");
   lose(&alice);
-  RIG_UNTIL(px.net.n_conn == 0);
+  RIG_UNTIL(px.net->n_conn == 0);
   ua_tcp_connect(&again);
-  RIG_UNTIL(px.net.n_conn == 1);
+  RIG_UNTIL(px.net->n_conn == 1);
   ua_send(&carol, ua_response(&carol, "200 OK", "c", ""));
   ua_expect(&home, "SIP/2.0 200");
   ua_close(&again);
@@ -175,8 +175,8 @@ Test(proxy_lost, s7_other_workers_may_have_the_callers_connection) {
   struct tl_mail *m = tl_mailbox_take(&other.mailbox);
   cr_assert_str_eq(m->kind->name, "response back");
   ua_tcp_connect(&again);
-  RIG_UNTIL(px.net.n_conn == 1);
-  m->kind->deliver(&px.net, m); /* as if we were the other */
+  RIG_UNTIL(px.net->n_conn == 1);
+  m->kind->deliver(px.net, m); /* as if we were the other */
   ua_expect(&again, "SIP/2.0 200");
   cr_expect_null(tl_mailbox_take(&other.mailbox));
   cr_expect_eq(rig_count(TL_C_CONN_DIAL_FAILED), 0);

@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 struct tl_proxy px;
+static struct tl_net px_net;
 
 void proxy_begin(const char *extra) {
   memset(&px, 0, sizeof(px));
-  rig_begin_with(&px.net, &px.th, &tl_proxy_handler, &px, extra);
+  px.net = &px_net;
+  rig_begin_with(px.net, &px.th, &tl_proxy_handler, &px, extra);
   cr_assert_eq(tl_mailbox_init(&rig.rt.resolver, 100), 0);
   cr_assert_eq(tl_proxy_init(&px), 0);
 }

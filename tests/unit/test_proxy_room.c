@@ -218,7 +218,7 @@ Test(proxy_room, s24_a_cancel_asks_the_workers_before_it_takes_a_stateless_route
   ua_expect_silence(&bob, 0);
   struct tl_mail *m = tl_mailbox_take(&other.mailbox);
   cr_assert_not_null(m);
-  m->kind->deliver(&px.net, m); /* as if we were the last one asked: nobody has it */
+  m->kind->deliver(px.net, m); /* as if we were the last one asked: nobody has it */
   ua_expect(&bob, "CANCEL");
   cr_expect_str_eq(ua_body(&bob), "a body");
   other_has_invites(0);

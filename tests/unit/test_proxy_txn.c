@@ -535,7 +535,7 @@ Test(proxy_txn, failing_over_behind_a_reload_that_closed_the_socket) {
   ua_expect(&bob, "INVITE");
   rig_reload(extra, false);
   rig_settle();
-  cr_assert_null(px.net.udps);
+  cr_assert_null(px.net->udps);
   close(bob.conn);
   ua_expect(&carol, "INVITE");
   cr_expect_eq(ua_headers(&carol, "Record-Route"), 2);

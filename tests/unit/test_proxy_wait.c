@@ -219,7 +219,7 @@ Test(proxy_wait, a_request_goes_on_when_its_caller_has_gone) {
   const struct linger reset = {.l_onoff = 1}; /* a half-closed one would wait for the response */
   setsockopt(carol.conn, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
   ua_close(&carol);
-  RIG_UNTIL(px.net.n_conn == 0);
+  RIG_UNTIL(px.net->n_conn == 0);
   answer(asked.cookie, 0);
   cr_expect(asked.has_peer);
   ua_expect(&bob, "MESSAGE");
