@@ -230,7 +230,11 @@ void dnsd_stop(void) {
 
 unsigned dnsd_asked(void) { return asked; }
 
-const struct dnsd_question *dnsd_question(unsigned i) { return &seen[i % DNSD_SEEN]; }
+/* Counted behind its writing, by the other thread. */
+const struct dnsd_question *dnsd_question(unsigned i) {
+  if (i >= asked) abort();
+  return &seen[i % DNSD_SEEN];
+}
 
 /* ---- files ---- */
 
