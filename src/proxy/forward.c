@@ -15,8 +15,6 @@
 #include "proxy.h"
 #include "request_edit.h"
 #include "saved.h"
-#include "stage.h"
-#include "stateless.h"
 #include "tieline/reply.h"
 #include "tieline/view.h"
 #include "txn.h"
@@ -132,15 +130,6 @@ void tl_forward_next(struct tl_txn *txn, const struct tl_msg *m, const struct tl
   if (tl_txn_is_pending(txn)) return;
   if (!txn->best_status) txn->best_status = 503;
   tl_best_settle(txn);
-}
-
-/* The last stage; what comes of it is told by branches and timers. */
-enum tl_stage_result tl_stage_send(struct tl_req *req) {
-  if (req->txn && !req->txn->ack)
-    tl_forward_next(req->txn, req->m, req->body);
-  else
-    tl_stateless_send(req);
-  return TL_STAGE_ANSWERED;
 }
 
 /* ---- failure and CANCEL ---- */

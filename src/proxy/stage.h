@@ -60,7 +60,7 @@ struct tl_stage {
   X(route)     /* route.c: where it goes (16.5), by a look-up if need be */                        \
   X(admit)     /* admit.c: as a transaction, without one, or not at all */                         \
   X(rewrite)   /* rewrite.c: what changes in it wherever it goes (16.6) */                         \
-  X(send)      /* forward.c: to its targets, with what changes for each */
+  X(send)      /* send_request.c: by forward.c or stateless.c, with what changes for each target */
 
 #define TL_STAGE_DECLARE(name) enum tl_stage_result tl_stage_##name(struct tl_req *req);
 TL_STAGES(TL_STAGE_DECLARE)
