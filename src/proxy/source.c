@@ -403,6 +403,17 @@ uint64_t tl_source_sender(const struct tl_proxy *p, const struct tl_source *s,
   return s ? s->sender : sender_of(p, NULL, NULL, from->transport, &from->addr);
 }
 
+uint16_t tl_source_share(uint64_t sender, const struct tl_origin *origin) {
+  struct tl_addr source;
+  switch (sender % 8) {
+  case TL_SENDER_IDENTITY: return (uint16_t)((sender >> 3) % TL_SENDER_SHARES);
+  case TL_SENDER_ADDRESS:
+    tl_addr_source_prefix(&origin->from->addr, &source);
+    return (uint16_t)(tl_addr_hash(&source) % TL_SENDER_SHARES);
+  default: return TL_SENDER_SHARES;
+  }
+}
+
 void tl_source_exit(struct tl_proxy *p) {
   if (!p->sources) return;
   for (size_t i = 0; i < SLOTS; i++) free(p->sources->slot[i].source);

@@ -65,6 +65,13 @@ bool tl_source_is(struct tl_proxy *p, const struct tl_source *s, const struct tl
 enum tl_sender { TL_SENDER_PEER = 1, TL_SENDER_IDENTITY, TL_SENDER_ADDRESS };
 uint64_t tl_source_sender(const struct tl_proxy *p, const struct tl_source *s,
                           const struct tl_origin *origin);
+/* While half of a table is in use, no sender that is not a peer has more than this part of it:
+ * what is never answered leaves room for others. */
+#define TL_SENDER_PART 8u
+#define TL_SENDER_SHARES 4096u
+/* The place of SENDER (tl_source_sender), at ORIGIN, among the shares of a table;
+ * TL_SENDER_SHARES: it is a peer, or ourselves. */
+uint16_t tl_source_share(uint64_t sender, const struct tl_origin *origin);
 /* The verified certificate of the sender, else NULL. */
 const struct tl_identity *tl_source_identity(const struct tl_source *s,
                                              const struct tl_origin *origin);

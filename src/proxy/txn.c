@@ -97,26 +97,11 @@ bool tl_txn_elsewhere(const struct tl_proxy *p, uint64_t key) {
   return false;
 }
 
-/* While half of all transactions are in use, no source that is not a peer has more than this
- * part: requests that are never answered leave room for others. */
-#define SHARE 8u
-
-uint16_t tl_txn_share_of(const struct tl_req *req) {
-  struct tl_addr source;
-  switch (req->sender % 8) {
-  case TL_SENDER_IDENTITY: return (uint16_t)((req->sender >> 3) % TL_SHARES);
-  case TL_SENDER_ADDRESS:
-    tl_addr_source_prefix(&req->origin.from->addr, &source);
-    return (uint16_t)(tl_addr_hash(&source) % TL_SHARES);
-  default: return TL_SHARES;
-  }
-}
-
 bool tl_txn_has_its_share(const struct tl_req *req) {
   const struct tl_proxy *p = req->p;
-  const uint16_t share = tl_txn_share_of(req);
-  return share < TL_SHARES && p->txns->n >= p->txns->max / 2 &&
-         p->txns->shares[share] >= p->txns->max / SHARE;
+  const uint16_t share = tl_source_share(req->sender, &req->origin);
+  return share < TL_SENDER_SHARES && p->txns->n >= p->txns->max / 2 &&
+         p->txns->shares[share] >= p->txns->max / TL_SENDER_PART;
 }
 
 /* Counted until its final response; what is kept afterwards is not load. */
@@ -126,7 +111,7 @@ static void uncount_txn(struct tl_txn *txn) {
   struct tl_conn *c = tl_conn_get(txn->proxy->net, txn->counted_conn);
   if (c) tl_conn_release_request(c);
   txn->proxy->txns->n--;
-  if (txn->share < TL_SHARES) txn->proxy->txns->shares[txn->share]--;
+  if (txn->share < TL_SENDER_SHARES) txn->proxy->txns->shares[txn->share]--;
   tl_count_sub(tl_proxy_counters(txn->proxy), TL_C_TXN_NOW, 1);
 }
 
@@ -210,8 +195,8 @@ struct tl_txn *tl_txn_new(const struct tl_req *req) {
   }
   txn->counted = true;
   if (txn->invite) count_invite(p, txn->key, 1);
-  txn->share = tl_txn_share_of(req);
-  if (txn->share < TL_SHARES) p->txns->shares[txn->share]++;
+  txn->share = tl_source_share(req->sender, &req->origin);
+  if (txn->share < TL_SENDER_SHARES) p->txns->shares[txn->share]++;
   p->txns->n++;
   tl_count(tl_proxy_counters(p), TL_C_TXN_NOW);
   tl_count(tl_proxy_counters(p), TL_C_TXN_TOTAL);

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "source.h"
 #include "tieline/net.h"
 #include "tieline/pool.h"
 
@@ -67,7 +68,7 @@ struct tl_txn {
   struct tl_timer retrans; /* G; retransmissions of a 2xx are not ours */
   uint32_t retrans_ms;
   uint32_t got_len, sent_len;  /* of STRANGER: bytes of its requests, and of our answers to them */
-  uint16_t share;              /* of shares[], TL_SHARES: none */
+  uint16_t share;              /* of shares[], TL_SENDER_SHARES: none */
   uint8_t n_ack;               /* ACKs for the 2xx that bore the INVITE's branch */
   struct tl_saved *request;    /* as received, until a final response */
   struct tl_saved *reply;      /* last response, unreliable transports only */
@@ -93,7 +94,6 @@ struct tl_past {
   uint64_t key, at_ms; /* 0: free */
 };
 #define TL_PAST_SLOTS 1024u
-#define TL_SHARES 4096u
 #define TL_TXN_PREPARED 8192u /* transactions and branches whose memory is touched at start */
 
 /* Transactions by key. The keys stand by themselves, so that a look-up that finds nothing, which is
@@ -110,7 +110,7 @@ struct tl_txns {
   uint32_t n, max;            /* without a final response */
   struct tl_linger linger[2]; /* accepted between reliable hops; all others */
   struct tl_pool pool;
-  uint32_t shares[TL_SHARES]; /* of n, by sender: sources that are not peers, hashed */
+  uint32_t shares[TL_SENDER_SHARES]; /* of n, by sender: sources that are not peers, hashed */
   struct tl_past past[TL_PAST_SLOTS];
 };
 
@@ -127,8 +127,6 @@ bool tl_txn_is_past(struct tl_proxy *p, const struct tl_msg *m, uint64_t key);
 /* May a request of BYTES start a transaction? One inside a dialog has a reserve, which the others
  * leave. */
 bool tl_txn_room(const struct tl_proxy *p, bool in_dialog, size_t bytes);
-/* The place of the sender among the shares; TL_SHARES: it is a peer, or ourselves. */
-uint16_t tl_txn_share_of(const struct tl_req *req);
 /* Has the sender, if it is not a peer, as many as it may while others need them? */
 bool tl_txn_has_its_share(const struct tl_req *req);
 /* Is a branch left that may still answer? */

@@ -15,10 +15,6 @@
 #include "tieline/view.h"
 #include "txn.h"
 
-/* While half of all that may wait do, no source that is not a peer has more than this part of them:
- * names whose servers are silent leave room for others. What it has inside dialogs counts apart, so
- * that nobody who forges its address ends its calls. */
-#define SHARE 8u
 /* This part is left to requests inside dialogs, and to our own. */
 #define RESERVE 8u
 
@@ -26,7 +22,9 @@ struct tl_waits {
   struct tl_pool pool;
   struct tl_slots slots;
   uint32_t n, most;
-  uint32_t shares[2][TL_SHARES]; /* of n, by sender as in struct tl_txns; inside dialogs */
+  /* Of n, by sender: names whose servers are silent leave room for others (TL_SENDER_PART). What it
+   * has inside dialogs counts apart, so that nobody who forges its address ends its calls. */
+  uint32_t shares[2][TL_SENDER_SHARES];
 };
 
 static bool is_in_dialog(const struct tl_req *req) {
@@ -34,7 +32,7 @@ static bool is_in_dialog(const struct tl_req *req) {
 }
 
 static void count_share(struct tl_wait *w, int by) {
-  if (w->txn->share < TL_SHARES)
+  if (w->txn->share < TL_SENDER_SHARES)
     w->txn->proxy->waits->shares[w->in_dialog][w->txn->share] += (uint32_t)by;
 }
 
@@ -81,9 +79,9 @@ void tl_wait_end(struct tl_wait *w) {
 
 static bool has_its_share(const struct tl_req *req, uint32_t max) {
   const struct tl_waits *t = req->p->waits;
-  const uint16_t share = req->txn ? req->txn->share : tl_txn_share_of(req);
-  const uint32_t part = max < SHARE ? 1 : max / SHARE;
-  return share < TL_SHARES && t->n >= max / 2 && t->shares[is_in_dialog(req)][share] >= part;
+  const uint16_t share = req->txn ? req->txn->share : tl_source_share(req->sender, &req->origin);
+  const uint32_t part = max < TL_SENDER_PART ? 1 : max / TL_SENDER_PART;
+  return share < TL_SENDER_SHARES && t->n >= max / 2 && t->shares[is_in_dialog(req)][share] >= part;
 }
 
 bool tl_wait_room(const struct tl_req *req) {
