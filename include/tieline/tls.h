@@ -4,7 +4,7 @@
  *
  * A domain is an immutable pair of OpenSSL contexts (server and client role)
  * built from options. A handshake runs over memory BIOs: records in, bytes out,
- * and at the end a session: keys, identity and facts. The SSL object does not
+ * and at the end a result: keys, identity and facts. The SSL object does not
  * outlive tl_hs_free.
  *
  * Ownership: domains are reference-counted (atomic). A handshake belongs to its

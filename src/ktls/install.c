@@ -41,7 +41,7 @@ const char *tl_ktls_why_text(enum tl_ktls_why w) {
 }
 
 int tl_ktls_attach(int fd) {
-  if (setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof "tls") == 0) return 0;
+  if (setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")) == 0) return 0;
   switch (errno) {
   case ENOENT: return TL_ENOTSUP;
   case ENOTCONN: return TL_ECLOSED;

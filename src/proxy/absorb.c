@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The first stage: requests that belong to one that came before (RFC 3261 16.10, 17.2.3), which are
+ * Stage absorb: requests that belong to one that came before (RFC 3261 16.10, 17.2.3), which are
  * repeated, cancelled or acknowledged here. All others are new.
  */
 #include "forward.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The sixth stage: a request whose way is known gets a transaction, if there is room, or goes on
+ * Stage admit: a request whose way is known gets a transaction, if there is room, or goes on
  * without one (RFC 3261 16.11). One that had to wait has its transaction already.
  */
 #include "admit.h"

@@ -14,12 +14,13 @@
 #include "proxy.h"
 #include "saved.h"
 #include "source.h"
+#include "tieline/container.h"
 #include "txn.h"
 
 /* ---- timers ---- */
 
 static void on_branch_timer(struct tl_timer *t, void *arg) {
-  struct tl_branch *b = (struct tl_branch *)((char *)t - offsetof(struct tl_branch, timer));
+  struct tl_branch *b = tl_container_of(t, struct tl_branch, timer);
   (void)arg;
   if (b->state == TL_BR_COMPLETED || b->state == TL_BR_ACCEPTED) {
     tl_branch_free(b); /* D, K, M */
@@ -36,7 +37,7 @@ static void on_branch_timer(struct tl_timer *t, void *arg) {
 }
 
 static void on_branch_retrans(struct tl_timer *t, void *arg) {
-  struct tl_branch *b = (struct tl_branch *)((char *)t - offsetof(struct tl_branch, retrans));
+  struct tl_branch *b = tl_container_of(t, struct tl_branch, retrans);
   struct tl_proxy *p = b->txn->proxy;
   const struct tl_conf_timeouts *lim = &tl_net_view(p->net)->conf->timeouts;
   (void)arg;

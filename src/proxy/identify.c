@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The third stage: our own Route values are taken out (RFC 3261 16.4), and who sent the request
+ * Stage identify: our own Route values are taken out (RFC 3261 16.4), and who sent the request
  * and to which dialog of ours it belongs is established. Inside a dialog that is where it goes,
  * too. What the sender claims to be is judged behind it, in identity_check.c.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The fourth stage: checks what a request asserts in From and P-Asserted-Identity against its
+ * Stage authorise: checks what a request asserts in From and P-Asserted-Identity against its
  * source (FEATURES C1, C9 to C11, D26). A certificate for a domain covers any user of it, one with
  * a user's sip: URI covers that URI alone; the peer's domains and the identity map add to it.
  * Verdicts are cached per connection and domain.

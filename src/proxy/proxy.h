@@ -25,7 +25,7 @@ struct tl_proxy {
   const struct tl_stage *stages;      /* of requests: tl_request_stages */
   const struct tl_xw_kinds *xw_kinds; /* of mail to other workers: tl_xw_all_kinds */
   struct tl_txns *txns;               /* txn.h */
-  struct tl_waits *waits;             /* wait.c */
+  struct tl_waits *waits;             /* wait_table.h */
   struct tl_branches *branches;       /* branch.h */
   struct tl_pool plans;               /* plan.c */
   struct tl_pool saved[3];            /* saved.c: by size; larger messages come from malloc */

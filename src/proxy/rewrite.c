@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The seventh stage: what changes in a request wherever it goes is decided once, in its plan, and
+ * Stage rewrite: what changes in a request wherever it goes is decided once, in its plan, and
  * request_edit.c writes it for each target, with what depends on that.
  */
 #include "outbound.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The fifth stage: where a request goes (RFC 3261 16.5, 16.6 step 7; RFC 3263 is done by the
+ * Stage route: where a request goes (RFC 3261 16.5, 16.6 step 7; RFC 3263 is done by the
  * resolver): the route table, the list of targets, and the wait for a name's addresses. Inside a
  * dialog identify.c has found out already. Sends nothing.
  */

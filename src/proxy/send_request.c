@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The last stage: a request leaves with its transaction, whose branches and timers tell what comes
+ * Stage send: a request leaves with its transaction, whose branches and timers tell what comes
  * of it, or without one.
  */
 #include "forward.h"

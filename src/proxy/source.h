@@ -4,7 +4,7 @@
  * are open to it and what its From may assert. Worked out once for each connection (or
  * address of datagrams) and view.
  *
- * Ownership: of streams the connection's (conn->source), else the worker's table's; valid
+ * Ownership: of streams the connection's owner's (conn.h), else the worker's table's; valid
  * until the next view. Threads: the worker's own.
  * Errors: NULL when memory is short: then nothing is known of the source.
  */

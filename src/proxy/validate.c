@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The second stage: may a new request be forwarded at all (RFC 3261 16.3)? One for the proxy itself
+ * Stage validate: may a new request be forwarded at all (RFC 3261 16.3)? One for the proxy itself
  * is answered here. What the sender is has no part in this.
  */
 #include "local.h"

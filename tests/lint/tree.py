@@ -40,6 +40,7 @@ class Rooms:
 
     def __init__(self):
         self.may, self.header, self.only, self.without, self.lent = {}, {}, {}, {}, {}
+        self.rings = {}
         self.bad_rows = []
         for row in rows("rooms"):
             self.take_row(row.replace(":", " ").split(), row)
@@ -53,6 +54,8 @@ class Rooms:
             table, key, value = self.only, word[2], word[1]
         elif word[0] == "lent" and len(word) == 2:
             table, key, value = self.lent, "src/" + word[1], word[1].split("/")[0]
+        elif word[0] == "rings" and len(word) == 3 and word[2].isdigit():
+            table, key, value = self.rings, word[1], int(word[2])
         elif word[0] == "without" and len(word) > 2:
             table, key, value = self.without, word[1], word[2:]
         else:
@@ -97,6 +100,7 @@ class Rooms:
         yield from (f"only {room} includes <{name}>, but it is no room"
                     for name, room in self.only.items() if room not in self.may)
         yield from (f"without {room}: it is no room" for room in self.without if room not in self.may)
+        yield from (f"rings {room}: it is no room" for room in self.rings if room not in self.may)
 
     def include_faults(self, where, path, room, mark, name):
         if mark == "<":
