@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include "tieline/index_map.h"
 #include "tieline/runtime.h"
 #include "tieline/tls.h"
 
@@ -22,7 +23,8 @@ struct tl_conn_class {
   char *name;                   /* the name that was required, NULL: none */
   bool server, verified;
 };
-uint64_t tl_conn_class_hash(const struct tl_conn_class *a);
+/* The key of an index. */
+uint64_t tl_conn_class_key(const struct tl_conn_class *a);
 bool tl_conn_class_equal(const struct tl_conn_class *a, const struct tl_conn_class *b);
 /* Takes references of its own; TL_ENOMEM leaves *OUT empty. */
 int tl_conn_class_copy(const struct tl_conn_class *a, struct tl_conn_class *out);
@@ -65,8 +67,8 @@ struct tl_audit {
   /* the worker's own */
   struct tl_audit *next;
   size_t cap;
-  uint32_t *index, mask; /* hash table of items or orders, by number + 1 */
-  uint32_t at;           /* next connection to look at */
+  struct tl_index_map index; /* to items or orders, by tl_conn_class_key */
+  uint32_t at;               /* next connection to look at */
 };
 struct tl_audit *tl_audit_new(size_t n_order);
 void tl_audit_free(struct tl_audit *s);

@@ -14,20 +14,24 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "tieline/transport.h"
+
+/* What each transport counts; plaintext, where TLS is below it. */
+#define TL_COUNT_MSG_IN(X, id, param, ...)                                                         \
+  X(MSG_IN_##id, "messages.in." param, "SIP messages received over " #id)
+#define TL_COUNT_MSG_OUT(X, id, param, ...)                                                        \
+  X(MSG_OUT_##id, "messages.out." param, "SIP messages sent over " #id)
+#define TL_COUNT_BYTES_IN(X, id, param, ...)                                                       \
+  X(BYTES_IN_##id, "bytes.in." param, "bytes of SIP received over " #id)
+#define TL_COUNT_BYTES_OUT(X, id, param, ...)                                                      \
+  X(BYTES_OUT_##id, "bytes.out." param, "bytes of SIP sent over " #id)
+
 /* X(identifier, "dotted.name", "what it counts") */
 #define TL_COUNTERS(X)                                                                             \
-  X(MSG_IN_UDP, "messages.in.udp", "SIP messages received over UDP")                               \
-  X(MSG_IN_TCP, "messages.in.tcp", "SIP messages received over TCP")                               \
-  X(MSG_IN_TLS, "messages.in.tls", "SIP messages received over TLS")                               \
-  X(MSG_OUT_UDP, "messages.out.udp", "SIP messages sent over UDP")                                 \
-  X(MSG_OUT_TCP, "messages.out.tcp", "SIP messages sent over TCP")                                 \
-  X(MSG_OUT_TLS, "messages.out.tls", "SIP messages sent over TLS")                                 \
-  X(BYTES_IN_UDP, "bytes.in.udp", "bytes of SIP received over UDP")                                \
-  X(BYTES_IN_TCP, "bytes.in.tcp", "bytes of SIP received over TCP")                                \
-  X(BYTES_IN_TLS, "bytes.in.tls", "plaintext bytes received over TLS")                             \
-  X(BYTES_OUT_UDP, "bytes.out.udp", "bytes of SIP sent over UDP")                                  \
-  X(BYTES_OUT_TCP, "bytes.out.tcp", "bytes of SIP sent over TCP")                                  \
-  X(BYTES_OUT_TLS, "bytes.out.tls", "plaintext bytes sent over TLS")                               \
+  TL_TRANSPORT_ROWS(TL_COUNT_MSG_IN, X, , )                                                        \
+  TL_TRANSPORT_ROWS(TL_COUNT_MSG_OUT, X, , )                                                       \
+  TL_TRANSPORT_ROWS(TL_COUNT_BYTES_IN, X, , )                                                      \
+  TL_TRANSPORT_ROWS(TL_COUNT_BYTES_OUT, X, , )                                                     \
   X(REQ_INVITE, "requests.INVITE", "INVITE requests received")                                     \
   X(REQ_ACK, "requests.ACK", "ACK requests received")                                              \
   X(REQ_BYE, "requests.BYE", "BYE requests received")                                              \

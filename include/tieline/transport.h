@@ -8,22 +8,43 @@
  */
 #pragma once
 
-#include "tieline/counters.h"
 #include "tieline/str.h"
 
-enum tl_transport { TL_UDP, TL_TCP, TL_TLS, TL_TRANSPORTS };
+/*
+ * ROW(ARG, id, param, NAPTR, SRV, port, reliable, secure, framing, secured) for each transport; the
+ * fields are those of struct tl_transport_traits below, the id is the token of a Via header. NEXT
+ * stands between two rows, LAST before the last one. The enum, the names of the configuration and
+ * of messages to an operator, and the counters are made of the rows.
+ */
+#define TL_TRANSPORT_ROWS(ROW, ARG, NEXT, LAST)                                                    \
+  ROW(ARG, UDP, "udp", "SIP+D2U", "_sip._udp.", 5060, false, false, DATAGRAM, TLS)                 \
+  NEXT ROW(ARG, TCP, "tcp", "SIP+D2T", "_sip._tcp.", 5060, true, false, STREAM, TLS)               \
+  LAST ROW(ARG, TLS, "tls", "SIPS+D2T", "_sips._tcp.", 5061, true, true, STREAM, TLS)
 
-/* The names as messages to an operator list them. */
-#define TL_TRANSPORT_LIST "udp, tcp or tls"
-#define TL_TRANSPORT_CHOICE "udp|tcp|tls"
+/* ROW(id, name) for each way in which a stream becomes messages: net has the tl_NAME_framer.
+ * STREAM: a head ends with an empty line, a body by Content-Length (RFC 3261 18.3). */
+#define TL_FRAMING_ROWS(ROW) ROW(STREAM, stream)
+
+#define TL_TRANSPORT_ID(arg, id, ...) TL_##id,
+enum tl_transport { TL_TRANSPORT_ROWS(TL_TRANSPORT_ID, , , ) TL_TRANSPORTS };
+#undef TL_TRANSPORT_ID
+
+/* The names as messages to an operator list them: "udp, tcp or tls", "udp|tcp|tls"; and with the
+ * port where none is written: "udp 5060, tcp 5060 or tls 5061". */
+#define TL_TRANSPORT_PARAM(arg, id, param, ...) param
+#define TL_TRANSPORT_PORT(arg, id, param, naptr, srv, port, ...) param " " #port
+#define TL_TRANSPORT_LIST TL_TRANSPORT_ROWS(TL_TRANSPORT_PARAM, , ", ", " or ")
+#define TL_TRANSPORT_CHOICE TL_TRANSPORT_ROWS(TL_TRANSPORT_PARAM, , "|", "|")
+#define TL_TRANSPORT_PORTS TL_TRANSPORT_ROWS(TL_TRANSPORT_PORT, , ", ", " or ")
 
 /* How bytes become messages. */
+#define TL_FRAMING_ID(id, name) TL_FRAMING_##id,
 enum tl_framing {
   TL_FRAMING_NONE,
   TL_FRAMING_DATAGRAM, /* each datagram is one (RFC 3261 18.3); there are no connections */
-  TL_FRAMING_STREAM,   /* a head ends with an empty line, a body by Content-Length */
-  TL_FRAMINGS
+  TL_FRAMING_ROWS(TL_FRAMING_ID) TL_FRAMINGS
 };
+#undef TL_FRAMING_ID
 
 #define TL_TRANSPORT_NAME_MAX 8 /* letters of a name and zeros behind them */
 
@@ -34,7 +55,7 @@ struct tl_transport_traits {
   const char *naptr;                            /* service of a NAPTR record (RFC 3263 4.1) */
   const char *srv;                              /* in front of a domain: where its SRV records are;
                                                    NULL: none are asked for */
-  enum tl_counter messages_in, messages_out, bytes_in, bytes_out;
+  uint16_t messages_in, messages_out, bytes_in, bytes_out; /* enum tl_counter */
   uint16_t port;   /* where none is written (RFC 3261 19.1.2) */
   bool reliable;   /* retransmits itself: the timers of RFC 3261 17 that would do so are 0 */
   bool secure;     /* TLS is below it: it has TLS domains, and a sips: URI may use it */

@@ -2,6 +2,7 @@
 /* The intrusive hash table; looking up is inline in the header. */
 #include "tieline/hash_table.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "tieline/err.h"
@@ -14,24 +15,29 @@ static void put_in(struct tl_hash_table *t, struct tl_hash_node *node) {
   *bucket = node;
 }
 
-static int grow_table(struct tl_hash_table *t) {
+/* Each old bucket falls into two, in which its objects keep their order. */
+static int grow_buckets(struct tl_hash_table *t) {
   const struct tl_hash_table old = *t;
   const uint32_t size = old.bucket ? 2 * (old.mask + 1) : LEAST_BUCKETS;
   struct tl_hash_node **bucket = size ? calloc(size, sizeof(struct tl_hash_node *)) : NULL;
   if (!bucket) return TL_ENOMEM;
   t->bucket = bucket;
   t->mask = size - 1;
-  for (uint32_t i = 0; old.bucket && i <= old.mask; i++)
-    for (struct tl_hash_node *node = old.bucket[i], *next; node; node = next) {
-      next = node->next;
-      put_in(t, node);
+  for (uint32_t i = 0; old.bucket && i <= old.mask; i++) {
+    struct tl_hash_node **end[2] = {&bucket[i], &bucket[i + old.mask + 1]};
+    for (struct tl_hash_node *node = old.bucket[i]; node; node = node->next) {
+      const bool upper = node->hash & (old.mask + 1);
+      *end[upper] = node;
+      end[upper] = &node->next;
     }
+    *end[0] = *end[1] = NULL;
+  }
   free(old.bucket);
   return TL_OK;
 }
 
 int tl_hash_add(struct tl_hash_table *t, struct tl_hash_node *node, uint64_t hash) {
-  if ((!t->bucket || t->n > t->mask) && grow_table(t) && !t->bucket) return TL_ENOMEM;
+  if ((!t->bucket || t->n > t->mask) && grow_buckets(t) && !t->bucket) return TL_ENOMEM;
   node->hash = hash;
   put_in(t, node);
   t->n++;

@@ -4,20 +4,27 @@
 
 #include <endian.h>
 
+#include "tieline/counters.h"
 #include "tieline/err.h"
 
-#define COUNTERS(T) TL_C_MSG_IN_##T, TL_C_MSG_OUT_##T, TL_C_BYTES_IN_##T, TL_C_BYTES_OUT_##T
+#define ROW(arg, id, param_, naptr_, srv_, port_, reliable_, secure_, framing_, secured_)          \
+  [TL_##id] = {.via = #id,                                                                         \
+               .param = param_,                                                                    \
+               .naptr = naptr_,                                                                    \
+               .srv = srv_,                                                                        \
+               .messages_in = TL_C_MSG_IN_##id,                                                    \
+               .messages_out = TL_C_MSG_OUT_##id,                                                  \
+               .bytes_in = TL_C_BYTES_IN_##id,                                                     \
+               .bytes_out = TL_C_BYTES_OUT_##id,                                                   \
+               .port = port_,                                                                      \
+               .reliable = reliable_,                                                              \
+               .secure = secure_,                                                                  \
+               .framing = TL_FRAMING_##framing_,                                                   \
+               .secured = TL_##secured_},
 
 const struct tl_transport_traits tl_transports[TL_TRANSPORTS + 1] = {
-    /*         via    param  NAPTR       SRV            counters */
-    [TL_UDP] = {"UDP", "udp", "SIP+D2U", "_sip._udp.", COUNTERS(UDP), 5060, false, false,
-                TL_FRAMING_DATAGRAM, TL_TLS},
-    [TL_TCP] = {"TCP", "tcp", "SIP+D2T", "_sip._tcp.", COUNTERS(TCP), 5060, true, false,
-                TL_FRAMING_STREAM, TL_TLS},
-    [TL_TLS] = {"TLS", "tls", "SIPS+D2T", "_sips._tcp.", COUNTERS(TLS), 5061, true, true,
-                TL_FRAMING_STREAM, TL_TLS},
-    [TL_TRANSPORTS] = {.via = "?", .param = "?", .secured = TL_TRANSPORTS},
-};
+    [TL_TRANSPORTS] = {.via = "?", .param = "?", .secured = TL_TRANSPORTS}, /* none of ours */
+    TL_TRANSPORT_ROWS(ROW, , , )};
 
 /* It runs for every message: the letters make one number, as they do in the rows. */
 int tl_transport_parse(struct tl_str s, enum tl_transport *out) {

@@ -15,11 +15,14 @@
 
 /* ---- items ---- */
 
-static uint32_t *index_slot(const struct tl_ledger *l, const struct tl_conn_class *a) {
-  uint32_t at = (uint32_t)tl_conn_class_hash(a) & l->mask;
-  while (l->index[at] && !tl_conn_class_equal(&l->item[l->index[at] - 1].key, a))
-    at = (at + 1) & l->mask;
-  return &l->index[at];
+static struct tl_ledger_item *item_of(const struct tl_ledger *l, const struct tl_conn_class *a) {
+  const struct tl_index_node *at;
+  uint32_t node = tl_index_map_first(&l->index, tl_conn_class_key(a));
+  for (; node; node = at->next) {
+    at = tl_index_map_node(&l->index, node);
+    if (tl_conn_class_equal(&l->item[at->value].key, a)) return &l->item[at->value];
+  }
+  return NULL;
 }
 
 static int grow_items(struct tl_ledger *l) {
@@ -28,37 +31,34 @@ static int grow_items(struct tl_ledger *l) {
   struct tl_ledger_item *item = realloc(l->item, cap * sizeof(*item));
   if (!item) return TL_ENOMEM;
   l->item = item;
-  uint32_t *index = calloc(2 * cap, sizeof(*index));
-  if (!index) return TL_ENOMEM;
-  free(l->index);
-  l->index = index;
-  l->mask = (uint32_t)(2 * cap - 1);
   l->cap_item = cap;
-  for (uint32_t i = 0; i < l->n_item; i++) *index_slot(l, &l->item[i].key) = i + 1;
   return 0;
 }
 
-/* WHO's references are taken over. */
+/* FROM's references are taken over. */
+static struct tl_ledger_item *add_item(struct tl_ledger *l, struct tl_audit_row *from) {
+  if (grow_items(l) ||
+      tl_index_map_add(&l->index, tl_conn_class_key(&from->key), (uint32_t)l->n_item))
+    return NULL;
+  struct tl_ledger_item *it = &l->item[l->n_item++];
+  *it = (struct tl_ledger_item){.key = from->key};
+  memset(&from->key, 0, sizeof(from->key));
+  return it;
+}
+
 static int merge_item(struct tl_ledger *l, struct tl_audit_row *from, unsigned worker) {
-  if (grow_items(l)) return TL_ENOMEM;
-  uint32_t *at = index_slot(l, &from->key);
-  if (!*at) {
-    struct tl_ledger_item *it = &l->item[l->n_item++];
-    *it = (struct tl_ledger_item){.key = from->key};
-    memset(&from->key, 0, sizeof(from->key));
-    *at = (uint32_t)l->n_item;
-  }
-  l->item[*at - 1].n += from->n;
-  l->item[*at - 1].workers |= 1ull << worker;
+  struct tl_ledger_item *it = item_of(l, &from->key);
+  if (!it && !(it = add_item(l, from))) return TL_ENOMEM;
+  it->n += from->n;
+  it->workers |= 1ull << worker;
   return 0;
 }
 
 static void drop_items(struct tl_ledger *l) {
   for (size_t i = 0; i < l->n_item; i++) tl_conn_class_clear(&l->item[i].key);
   free(l->item);
-  free(l->index);
+  tl_index_map_clear(&l->index);
   l->item = NULL;
-  l->index = NULL;
   l->n_item = l->cap_item = l->at = 0;
 }
 
@@ -270,8 +270,8 @@ static void take_answer(struct tl_control *c, struct tl_audit *s) {
     if (--l->due == 0) judge_begin(c);
   } else if (mine && !s->survey) {
     for (size_t i = 0; i < s->n; i++) {
-      uint32_t at = *index_slot(l, &s->order[i].key);
-      if (at) l->item[at - 1].n_applied += s->order[i].n_applied;
+      struct tl_ledger_item *it = item_of(l, &s->order[i].key);
+      if (it) it->n_applied += s->order[i].n_applied;
     }
     l->due--;
     if (l->phase == TL_LEDGER_ORDERING && !l->due) finish_run(c);

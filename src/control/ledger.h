@@ -67,7 +67,7 @@ struct tl_ledger {
   struct tl_conf *conf;      /* of this run */
   struct tl_ledger_item *item;
   size_t n_item, cap_item, at;
-  uint32_t *index, mask;
+  struct tl_index_map index;  /* to the items, by tl_conn_class_key */
   struct tl_hash_table known; /* of struct tl_known */
   struct tl_drained *drained;
   struct tl_ledger_wait *waiting, *waiting_next;

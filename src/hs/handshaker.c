@@ -126,7 +126,7 @@ static void tear_down(struct tl_handshaker *hk) {
   tl_hk_answers_drop(hk);
   tl_timer_stop(&hk->wheel, &hk->stall);
   tl_ring_exit(&hk->ring);
-  free(hk->sources.slot);
+  tl_hash_free(&hk->sources);
   tl_view_unref(hk->view);
 }
 

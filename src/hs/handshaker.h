@@ -13,6 +13,7 @@
 #pragma once
 
 #include "runtime/handoff.h"
+#include "tieline/hash_table.h"
 #include "tieline/ring.h"
 #include "tieline/runtime.h"
 #include "tieline/time.h"
@@ -30,38 +31,23 @@ void tl_hs_line_add(struct tl_hs_line *line, struct tl_hs_conn *c);
 /* Out of whichever it is in, if any. */
 void tl_hs_line_leave(struct tl_hs_conn *c);
 
-/* The handshakes of one source (tl_addr_source_prefix), in a hash table. Those over the limit of
- * their source wait in its queue, so that a trunk which reconnects all at once is served without
- * taking the whole budget. */
-struct tl_hs_queue {
-  struct tl_hs_conn *first, *last; /* oldest first, linked by wait_next */
-};
-struct tl_hs_source {
-  struct tl_addr addr;
-  uint32_t n;                            /* handshakes in progress; N and HELLOS 0: free slot */
-  uint32_t hellos;                       /* without a complete ClientHello */
-  struct tl_hs_queue half_open, waiting; /* WAITING only while N is at the limit */
-};
-struct tl_hs_sources {
-  struct tl_hs_source *slot;
-  uint32_t cap, used; /* cap a power of two, or 0 */
-};
+/* The handshakes of each source (tl_addr_source_prefix), in a table that belongs to the thread. */
 /* One more handshake from C's source; TL_ELIMIT at MAX, TL_ENOMEM. */
-int tl_hs_source_enter(struct tl_hs_sources *s, const struct tl_hs_conn *c, uint32_t max);
+int tl_hs_source_enter(struct tl_hash_table *t, const struct tl_hs_conn *c, uint32_t max);
 /* One less. */
-void tl_hs_source_leave(struct tl_hs_sources *s, const struct tl_hs_conn *c);
+void tl_hs_source_leave(struct tl_hash_table *t, const struct tl_hs_conn *c);
 /* One more that is half-open; TL_ENOMEM. */
-int tl_hs_source_open(struct tl_hs_sources *s, struct tl_hs_conn *c);
-void tl_hs_source_opened(struct tl_hs_sources *s, struct tl_hs_conn *c);
+int tl_hs_source_open(struct tl_hash_table *t, struct tl_hs_conn *c);
+void tl_hs_source_opened(struct tl_hash_table *t, struct tl_hs_conn *c);
 /* The oldest half-open one of the source of C if it has MAX of them or more, or NULL. */
-struct tl_hs_conn *tl_hs_source_oldest(struct tl_hs_sources *s, const struct tl_hs_conn *c,
+struct tl_hs_conn *tl_hs_source_oldest(struct tl_hash_table *t, const struct tl_hs_conn *c,
                                        uint32_t max);
 /* Queues C behind those in progress from its source, of which there must be one. */
-void tl_hs_source_wait(struct tl_hs_sources *s, struct tl_hs_conn *c);
+void tl_hs_source_wait(struct tl_hash_table *t, struct tl_hs_conn *c);
 /* Takes C out of its queue. */
-void tl_hs_source_unwait(struct tl_hs_sources *s, struct tl_hs_conn *c);
+void tl_hs_source_unwait(struct tl_hash_table *t, struct tl_hs_conn *c);
 /* The longest waiting one of C's source, or NULL. */
-struct tl_hs_conn *tl_hs_source_next(struct tl_hs_sources *s, const struct tl_hs_conn *c);
+struct tl_hs_conn *tl_hs_source_next(struct tl_hash_table *t, const struct tl_hs_conn *c);
 
 struct tl_handshaker;
 
@@ -139,14 +125,14 @@ struct tl_handshaker {
   struct tl_view *view;  /* for new handshakes */
   struct tl_hs_listener *listeners;
   struct tl_hs_conn *conns;
-  struct tl_hs_line hellos; /* half-open */
-  struct tl_hs_line turn;   /* WAITING for a place */
-  struct tl_hs_line ready;  /* have one, begin at the end of this turn of the loop */
-  struct tl_hs_line begun;  /* accepted and in progress */
-  struct tl_timer stall;    /* runs while a handshake waits for a place */
-  struct tl_hs_line dials;  /* outgoing and in progress */
-  uint32_t waiting;         /* in TURN or in a queue of their source */
-  struct tl_hs_sources sources;
+  struct tl_hs_line hellos;      /* half-open */
+  struct tl_hs_line turn;        /* WAITING for a place */
+  struct tl_hs_line ready;       /* have one, begin at the end of this turn of the loop */
+  struct tl_hs_line begun;       /* accepted and in progress */
+  struct tl_timer stall;         /* runs while a handshake waits for a place */
+  struct tl_hs_line dials;       /* outgoing and in progress */
+  uint32_t waiting;              /* in TURN or in a queue of their source */
+  struct tl_hash_table sources;  /* of what handshaker_source.c keeps of each */
   struct tl_handoff *unanswered; /* linked by mail.next */
   unsigned next_worker;
   bool want_kernel; /* some domain of the snapshot may put keys into the kernel */

@@ -14,9 +14,10 @@
 #include <stdlib.h>
 
 #include "net_internal.h"
+#include "tieline/container.h"
 
 struct tl_alias {
-  struct tl_alias *next;
+  struct tl_hash_node node;
   struct tl_conn *conn;
   struct tl_addr addr; /* where requests would be sent to by a new connection */
 };
@@ -24,7 +25,7 @@ struct tl_alias {
 /* The facts by which another worker judges a connection; the mail itself is the table entry. */
 struct tl_alias_told {
   struct tl_mail mail;
-  struct tl_alias_told *next;
+  struct tl_hash_node node;
   tl_conn_id conn;
   struct tl_addr addr;
   struct tl_identity *identity; /* a reference; NULL: the connection is gone */
@@ -32,10 +33,12 @@ struct tl_alias_told {
   bool allow_cn;
 };
 
-static size_t bucket_of(const struct tl_addr *a) { return tl_addr_hash(a) % TL_ALIAS_BUCKETS; }
+static struct tl_alias *alias_of(struct tl_hash_node *node) {
+  return tl_container_of(node, struct tl_alias, node);
+}
 
-static struct tl_alias **bucket_at(struct tl_net *n, const struct tl_addr *a) {
-  return &n->alias[bucket_of(a)];
+static struct tl_alias_told *told_of(struct tl_hash_node *node) {
+  return tl_container_of(node, struct tl_alias_told, node);
 }
 
 /* ---- between workers ---- */
@@ -51,10 +54,7 @@ static void take_told(struct tl_net *n, struct tl_alias_told *a) {
     told_free(a);
     return;
   }
-  struct tl_alias_told **b = &n->alias_told[bucket_of(&a->addr)];
-  a->next = *b;
-  *b = a;
-  n->n_alias_told++;
+  if (tl_hash_add(&n->told_of, &a->node, tl_addr_hash(&a->addr))) told_free(a);
 }
 
 static void deliver_told(void *reader, struct tl_mail *m) {
@@ -89,21 +89,20 @@ static void tell_others(const struct tl_alias *own, bool gone) {
 }
 
 void tl_alias_forget(struct tl_net *n, const struct tl_addr *addr, tl_conn_id conn) {
-  struct tl_alias_told **p = &n->alias_told[bucket_of(addr)];
-  while (*p && (*p)->conn != conn) p = &(*p)->next;
-  struct tl_alias_told *a = *p;
-  if (!a) return;
-  *p = a->next;
-  n->n_alias_told--;
-  told_free(a);
+  struct tl_hash_node *node = tl_hash_first(&n->told_of, tl_addr_hash(addr));
+  while (node && told_of(node)->conn != conn) node = tl_hash_next(node);
+  if (!node) return;
+  tl_hash_remove(&n->told_of, node);
+  told_free(told_of(node));
 }
 
 void tl_alias_exit(struct tl_net *n) {
-  for (size_t i = 0; i < TL_ALIAS_BUCKETS; i++)
-    for (struct tl_alias_told *a = n->alias_told[i], *next; a; a = next) {
-      next = a->next;
-      told_free(a);
-    }
+  for (struct tl_hash_node *at = tl_hash_walk(&n->told_of, NULL), *next; at; at = next) {
+    next = tl_hash_walk(&n->told_of, at);
+    told_free(told_of(at));
+  }
+  tl_hash_free(&n->told_of);
+  tl_hash_free(&n->aliases);
 }
 
 /* ---- of this worker ---- */
@@ -125,9 +124,10 @@ int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port) {
   a->conn = c;
   a->addr = c->view.peer;
   tl_addr_set_port(&a->addr, port ? port : tl_transport_port(c->view.transport));
-  struct tl_alias **b = bucket_at(n, &a->addr);
-  a->next = *b;
-  *b = a;
+  if (tl_hash_add(&n->aliases, &a->node, tl_addr_hash(&a->addr))) {
+    free(a);
+    return TL_ENOMEM;
+  }
   c->alias = a;
   tell_others(a, false);
   return TL_OK;
@@ -137,9 +137,7 @@ void tl_alias_drop(struct tl_conn *c) {
   struct tl_alias *a = c->alias;
   if (!a) return;
   tell_others(a, true);
-  struct tl_alias **p = bucket_at(c->net, &a->addr);
-  while (*p != a) p = &(*p)->next;
-  *p = a->next;
+  tl_hash_remove(&c->net->aliases, &a->node);
   free(a);
   c->alias = NULL;
 }
@@ -176,21 +174,25 @@ static bool serves_key(const struct tl_conn *c, const struct tl_conn_key *k) {
 
 struct tl_conn *tl_alias_find(struct tl_net *n, const struct tl_conn_key *k) {
   if (!may_be_asked(k)) return NULL;
-  for (struct tl_alias *a = *bucket_at(n, &k->addr); a; a = a->next)
-    if (tl_addr_eq(&a->addr, &k->addr) && serves_key(a->conn, k)) {
-      tl_count(n->counters, TL_C_ALIAS_USED);
-      return a->conn;
-    }
+  struct tl_hash_node *node = tl_hash_first(&n->aliases, tl_addr_hash(&k->addr));
+  for (; node; node = tl_hash_next(node)) {
+    const struct tl_alias *a = alias_of(node);
+    if (!tl_addr_eq(&a->addr, &k->addr) || !serves_key(a->conn, k)) continue;
+    tl_count(n->counters, TL_C_ALIAS_USED);
+    return a->conn;
+  }
   return NULL;
 }
 
+static bool serves_elsewhere(const struct tl_alias_told *a, const struct tl_conn_key *k) {
+  return tl_addr_eq(&a->addr, &k->addr) && is_entitled(k, a->identity, a->generation, a->allow_cn);
+}
+
 tl_conn_id tl_alias_elsewhere(struct tl_net *n, const struct tl_conn_key *k) {
-  if (n->n_alias_told == 0 || !may_be_asked(k)) return 0;
-  const struct tl_alias_told *a = n->alias_told[bucket_of(&k->addr)];
-  while (a && !(tl_addr_eq(&a->addr, &k->addr) &&
-                is_entitled(k, a->identity, a->generation, a->allow_cn)))
-    a = a->next;
-  if (!a || tl_conn_keyed(n, k) || tl_alias_find(n, k)) return 0;
+  if (n->told_of.n == 0 || !may_be_asked(k)) return 0;
+  struct tl_hash_node *node = tl_hash_first(&n->told_of, tl_addr_hash(&k->addr));
+  while (node && !serves_elsewhere(told_of(node), k)) node = tl_hash_next(node);
+  if (!node || tl_conn_keyed(n, k) || tl_alias_find(n, k)) return 0;
   tl_count(n->counters, TL_C_ALIAS_USED);
-  return a->conn;
+  return told_of(node)->conn;
 }

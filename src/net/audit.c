@@ -28,24 +28,22 @@ static const struct tl_conn_class *who_at(const struct tl_audit *s, uint32_t i) 
   return s->survey ? &s->item[i].key : &s->order[i].key;
 }
 
-/* The place of A in the index: an entry, or where one belongs. */
-static uint32_t *index_slot(const struct tl_audit *s, const struct tl_conn_class *a) {
-  uint32_t at = (uint32_t)tl_conn_class_hash(a) & s->mask;
-  while (s->index[at] && !tl_conn_class_equal(who_at(s, s->index[at] - 1), a))
-    at = (at + 1) & s->mask;
-  return &s->index[at];
+/* The number of A, or S->n if it is not there. */
+static uint32_t number_of(const struct tl_audit *s, const struct tl_conn_class *a) {
+  const struct tl_index_node *at;
+  uint32_t node = tl_index_map_first(&s->index, tl_conn_class_key(a));
+  for (; node; node = at->next) {
+    at = tl_index_map_node(&s->index, node);
+    if (tl_conn_class_equal(who_at(s, at->value), a)) return at->value;
+  }
+  return (uint32_t)s->n;
 }
 
-static int index_all(struct tl_audit *s, size_t room) {
-  uint32_t size = 16;
-  while (size < 2 * room) size *= 2;
-  uint32_t *index = calloc(size, sizeof(*index));
-  if (!index) return TL_ENOMEM;
-  free(s->index);
-  s->index = index;
-  s->mask = size - 1;
-  for (uint32_t i = 0; i < s->n; i++) *index_slot(s, who_at(s, i)) = i + 1;
-  return TL_OK;
+static int index_orders(struct tl_audit *s) {
+  int rc = TL_OK;
+  for (uint32_t i = 0; i < s->n && rc == TL_OK; i++)
+    rc = tl_index_map_add(&s->index, tl_conn_class_key(who_at(s, i)), i);
+  return rc;
 }
 
 static int grow_rows(struct tl_audit *s) {
@@ -55,22 +53,27 @@ static int grow_rows(struct tl_audit *s) {
   if (!item) return TL_ENOMEM;
   s->item = item;
   s->cap = cap;
-  return index_all(s, cap);
+  return TL_OK;
+}
+
+static int add_row(struct tl_audit *s, const struct tl_conn_class *a) {
+  struct tl_conn_class key;
+  if (grow_rows(s) || tl_conn_class_copy(a, &key)) return TL_ENOMEM;
+  if (tl_index_map_add(&s->index, tl_conn_class_key(a), (uint32_t)s->n)) {
+    tl_conn_class_clear(&key);
+    return TL_ENOMEM;
+  }
+  s->item[s->n++] = (struct tl_audit_row){.key = key};
+  return TL_OK;
 }
 
 /* ---- what is done to one connection ---- */
 
 static int note_conn(struct tl_audit *s, struct tl_conn *c) {
   struct tl_conn_class a = conn_class_of(c);
-  if (grow_rows(s)) return TL_ENOMEM;
-  uint32_t *at = index_slot(s, &a);
-  if (!*at) {
-    struct tl_audit_row *it = &s->item[s->n];
-    it->n = 0;
-    if (tl_conn_class_copy(&a, &it->key)) return TL_ENOMEM;
-    *at = (uint32_t)++s->n;
-  }
-  s->item[*at - 1].n++;
+  const uint32_t i = number_of(s, &a);
+  if (i == s->n && add_row(s, &a)) return TL_ENOMEM;
+  s->item[i].n++;
   return TL_OK;
 }
 
@@ -135,8 +138,8 @@ static int look_at(struct tl_audit *s, struct tl_conn *c) {
   if (!c || !c->kept.tls || !c->view.tls->domain || c->view.state != TL_CONN_OPEN) return TL_OK;
   if (s->survey) return note_conn(s, c);
   struct tl_conn_class a = conn_class_of(c);
-  uint32_t i = *index_slot(s, &a);
-  if (i) carry_out(c, &s->order[i - 1]);
+  const uint32_t i = number_of(s, &a);
+  if (i < s->n) carry_out(c, &s->order[i]);
   return TL_OK;
 }
 
@@ -176,8 +179,7 @@ int tl_audit_ask(struct tl_thread *worker, struct tl_audit *s) {
 void tl_audit_turn(struct tl_net *n) {
   struct tl_audit *s = n->audits;
   if (!s) return;
-  int rc = s->index ? TL_OK : index_all(s, s->survey ? 64 : s->n);
-  if (s->survey && rc == TL_OK && !s->cap) rc = grow_rows(s);
+  int rc = s->survey || s->index.mask ? TL_OK : index_orders(s);
   uint32_t end = s->at + SLICE < n->slots.n ? s->at + SLICE : n->slots.n;
   for (; rc == TL_OK && s->at < end; s->at++) rc = look_at(s, n->slots.at[s->at].object);
   if (rc || s->at >= n->slots.n) send_back(n, s, rc);

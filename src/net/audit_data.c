@@ -6,11 +6,11 @@
 
 static const char *text_or_empty(const char *s) { return s ? s : ""; }
 
-uint64_t tl_conn_class_hash(const struct tl_conn_class *a) {
+uint64_t tl_conn_class_key(const struct tl_conn_class *a) {
   uint64_t h = (uint64_t)(uintptr_t)a->identity * 0x9e3779b97f4a7c15u;
   h = (h ^ (uint64_t)(uintptr_t)a->domain) * 0xff51afd7ed558ccdu;
   for (const char *p = text_or_empty(a->name); *p; p++) h = (h ^ (uint8_t)*p) * 0x100000001b3u;
-  return (h ^ h >> 29) * 4 + (uint64_t)a->server * 2 + a->verified;
+  return tl_index_mix(h + (uint64_t)a->server * 2 + a->verified);
 }
 
 bool tl_conn_class_equal(const struct tl_conn_class *a, const struct tl_conn_class *b) {
@@ -56,6 +56,6 @@ void tl_audit_free(struct tl_audit *s) {
     free(s->item);
   else
     free(s->order);
-  free(s->index);
+  tl_index_map_clear(&s->index);
   free(s);
 }

@@ -166,6 +166,7 @@ struct tl_conn *tl_conn_new(struct tl_net *n, enum tl_transport t, const struct 
     return NULL;
   }
   c->net = n;
+  c->framer = tl_framer_of(t);
   c->kept.fd = -1;
   c->view.transport = (uint8_t)t;
   c->view.listener = -1;
@@ -207,6 +208,7 @@ static void conn_free(struct tl_conn *c) {
   free(c->kept.skipping);
   tl_unfinished_leave(c);
   tl_recv_forget(c);
+  if (c->framer->drop) c->framer->drop(c);
   tls_free(c->kept.tls);
   free(c->kept.identity);
   free(c->kept.sni);

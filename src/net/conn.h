@@ -9,6 +9,7 @@
 #pragma once
 
 #include "tieline/conn.h"
+#include "tieline/hash_table.h"
 #include "tieline/ktls.h"
 #include "tieline/record.h"
 #include "tieline/ring.h"
@@ -19,6 +20,7 @@ struct tl_alias;
 struct tl_big; /* a large message being collected */
 struct tl_chunk;
 struct tl_frame;
+struct tl_framer;
 struct tl_pending;
 
 /* A TLS connection, one allocation each. */
@@ -154,6 +156,9 @@ struct tl_conn {
   uint32_t slot, gen;
   struct tl_conn_kept kept;
 
+  const struct tl_framer *framer; /* of its transport, see net_internal.h */
+  void *framing;                  /* the framer's own, or NULL */
+
   /* receiving */
   struct tl_conn *later_next; /* of those that go on in the next turn */
   uint64_t spent_turn;        /* the turn that SPENT belongs to */
@@ -177,9 +182,8 @@ struct tl_conn {
 
   /* its life */
   struct tl_conn *dirty_next;
-  struct tl_conn *hash_next;
-  uint64_t key_hash;
-  struct tl_alias *alias; /* requests for its other end may use it (RFC 5923), or NULL */
+  struct tl_hash_node by_key; /* of its transport and peer */
+  struct tl_alias *alias;     /* requests for its other end may use it (RFC 5923), or NULL */
   uint32_t n_loose;      /* requests that came on it, answered by no transaction of this worker's */
   uint64_t loose_until;  /* when those are no longer waited for */
   uint64_t half_until;   /* half-closed: it ends then */

@@ -4,6 +4,7 @@
  * dialed for. Those that serve a key as alias (RFC 5923) are alias.c's.
  */
 #include "net_internal.h"
+#include "tieline/container.h"
 
 tl_conn_id tl_conn_id_of(const struct tl_conn *c) {
   return ((uint64_t)(c->net->th->index + 1) << 56) | ((uint64_t)c->gen << 32) | c->slot;
@@ -36,22 +37,18 @@ bool tl_conn_is_newer(const struct tl_conn *a, const struct tl_conn *b) {
 /* ---- the table of connections by remote address ---- */
 
 static uint64_t hash_of(enum tl_transport t, const struct tl_addr *a) {
-  return tl_addr_hash(a) * 4 + (uint64_t)t;
+  return tl_addr_hash(a) + (uint64_t)t;
 }
 
+/* Without memory C is not found again: a message for its peer opens another. */
 void tl_conn_key_add(struct tl_conn *c) {
-  c->key_hash = hash_of((enum tl_transport)c->view.transport, &c->view.peer);
-  struct tl_conn **b = &c->net->hash[c->key_hash & c->net->hash_mask];
-  c->hash_next = *b;
-  *b = c;
-  c->life.hashed = true;
+  const uint64_t hash = hash_of((enum tl_transport)c->view.transport, &c->view.peer);
+  c->life.hashed = tl_hash_add(&c->net->by_key, &c->by_key, hash) == TL_OK;
 }
 
 void tl_conn_key_drop(struct tl_conn *c) {
   if (!c->life.hashed) return;
-  struct tl_conn **p = &c->net->hash[c->key_hash & c->net->hash_mask];
-  while (*p != c) p = &(*p)->hash_next;
-  *p = c->hash_next;
+  tl_hash_remove(&c->net->by_key, &c->by_key);
   c->life.hashed = false;
 }
 
@@ -73,7 +70,10 @@ static bool fits_key(const struct tl_conn *c, const struct tl_conn_key *k) {
 }
 
 struct tl_conn *tl_conn_keyed(struct tl_net *n, const struct tl_conn_key *k) {
-  struct tl_conn *c = n->hash[hash_of(k->transport, &k->addr) & n->hash_mask];
-  while (c && !fits_key(c, k)) c = c->hash_next;
-  return c;
+  struct tl_hash_node *node = tl_hash_first(&n->by_key, hash_of(k->transport, &k->addr));
+  for (; node; node = tl_hash_next(node)) {
+    struct tl_conn *c = tl_container_of(node, struct tl_conn, by_key);
+    if (fits_key(c, k)) return c;
+  }
+  return NULL;
 }

@@ -20,7 +20,6 @@
 
 #define RING_ENTRIES 1024
 #define RECV_SIZE 16384u
-#define HASH_SIZE 16384u
 #define TURN_MS_MAX 1000u
 #define EXIT_MS 500u
 #define ROUNDS_MAX 4
@@ -136,9 +135,7 @@ static int memory_init(struct tl_net *n) {
   n->scratch_cap = (size_t)n->view->conf->limits.max_message + 65536;
   n->scratch = malloc(n->scratch_cap);
   n->send_scratch = calloc(TL_SEND_SCRATCH, sizeof(*n->send_scratch));
-  n->hash = calloc(HASH_SIZE, sizeof(*n->hash));
-  n->hash_mask = HASH_SIZE - 1;
-  if (!n->scratch || !n->send_scratch || !n->hash) return TL_ENOMEM;
+  if (!n->scratch || !n->send_scratch) return TL_ENOMEM;
   tl_pool_init(&n->conns, sizeof(struct tl_conn), 0);
   tl_pool_init(&n->chunks, sizeof(struct tl_chunk) + TL_CHUNK_CAP, 0);
   tl_pool_init(&n->refs, sizeof(struct tl_chunk), 0);
@@ -153,7 +150,7 @@ static int memory_init(struct tl_net *n) {
 static void memory_exit(struct tl_net *n) {
   free(n->scratch);
   free(n->send_scratch);
-  free(n->hash);
+  tl_hash_free(&n->by_key);
   tl_slots_free(&n->slots);
   tl_view_unref(n->view);
 }

@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "net/conn.h"
+#include "tieline/hash_table.h"
 #include "tieline/net.h"
 #include "tieline/pool.h"
 #include "tieline/ring.h"
@@ -24,8 +25,6 @@
 #define TL_STASH_SMALL 2048u
 #define TL_STASH_MID 20480u
 #define TL_LINGER_MS 1000u /* how long a finished connection waits for the peer's end */
-
-#define TL_ALIAS_BUCKETS 1024
 
 /* An address to which TCP could not connect; until_ms 0: free. */
 struct tl_unreached {
@@ -51,11 +50,8 @@ struct tl_net {
   struct tl_pool conns, chunks, refs, stash_small, stash_mid, dgram_small;
   struct tl_slots slots; /* of connections */
   uint32_t n_conn;
-  struct tl_conn **hash;
-  uint32_t hash_mask;
-  struct tl_alias *alias[TL_ALIAS_BUCKETS];
-  struct tl_alias_told *alias_told[TL_ALIAS_BUCKETS]; /* of other workers' connections */
-  uint32_t n_alias_told;
+  struct tl_hash_table by_key;           /* of struct tl_conn */
+  struct tl_hash_table aliases, told_of; /* see alias.c: of this worker's connections, of others' */
   struct tl_unreached unreached[TL_UNREACHED_SLOTS];
   struct tl_conn *begun_first, *begun_last; /* have a part of a message, the oldest first */
   uint64_t begun_bytes;                     /* memory of those parts */
@@ -216,15 +212,24 @@ void tl_keys_turn(struct tl_conn *c);
 int tl_park_ask(struct tl_conn *c);
 void tl_conn_unpark(struct tl_conn *c);
 
-/* How the plaintext of a connection becomes messages, by enum tl_framing of its transport. */
+#define TL_FRAME_HEAD_MAX 16 /* bytes, RFC 6455's is the longest: 14 */
+
+/* How a stream carries messages: a file each, tl_NAME_framer, see TL_FRAMING_ROWS. */
 struct tl_framer {
-  /* N bytes at P, in receive buffer BUF or, if that is -1, in memory valid for this call only. What
-   * is unfinished is kept with C; whole messages are passed on by tl_recv_deliver. */
+  /* N bytes of plaintext at P, in receive buffer BUF or, if that is -1, in memory valid for this
+   * call only. What is unfinished is kept with C; whole messages are passed on by tl_recv_deliver.
+   */
   void (*take)(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf);
+  /* What goes in front of a message of LEN bytes that is about to be sent, into DST; returns its
+   * length. NULL: messages leave as they are. What the framer itself says to the other side it
+   * sends by tl_send_unframed. */
+  size_t (*head)(struct tl_conn *c, size_t len, uint8_t dst[TL_FRAME_HEAD_MAX]);
+  /* C ends: frees C->framing, if the framer keeps anything there. */
+  void (*drop)(struct tl_conn *c);
 };
 
-/* stream.c */
-extern const struct tl_framer tl_stream_framer;
+/* recv.c */
+const struct tl_framer *tl_framer_of(enum tl_transport t);
 
 /* deliver.c */
 /* C sent what cannot be framed: it closes, after a reply if its head allows one. */
@@ -264,6 +269,8 @@ void tl_unfinished_leave(struct tl_conn *c);
 void tl_unfinished_turn(struct tl_net *n);
 
 /* send.c */
+/* As tl_conn_send, but what it sends is no message: it gets no head of the framer's. */
+int tl_send_unframed(struct tl_conn *c, const void *p, size_t n);
 void tl_send_done(struct tl_op *op, int res, uint32_t flags);
 void tl_send_flush(struct tl_conn *c);
 /* C is marked when its socket takes bytes again; until then a send counts as busy. */

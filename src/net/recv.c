@@ -18,15 +18,20 @@
  * others of its worker: a thousand small messages, some milliseconds. */
 #define TURN_BYTES (256u << 10)
 
-static const struct tl_framer *const framers[TL_FRAMINGS] = {
-    [TL_FRAMING_STREAM] = &tl_stream_framer,
-};
+#define DECLARE(id, name) extern const struct tl_framer tl_##name##_framer;
+TL_FRAMING_ROWS(DECLARE)
+
+#define ROW(id, name) [TL_FRAMING_##id] = &tl_##name##_framer,
+static const struct tl_framer *const framers[TL_FRAMINGS] = {TL_FRAMING_ROWS(ROW)};
+
+const struct tl_framer *tl_framer_of(enum tl_transport t) {
+  return framers[tl_transports[t].framing];
+}
 
 void tl_recv_plain(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
-  const struct tl_transport_traits *t = &tl_transports[c->view.transport];
   c->kept.bytes_in += n;
-  tl_count_add(c->net->counters, t->bytes_in, n);
-  framers[t->framing]->take(c, p, n, buf);
+  tl_count_add(c->net->counters, tl_transports[c->view.transport].bytes_in, n);
+  c->framer->take(c, p, n, buf);
 }
 
 /* ---- TLS control records, from the kernel's or our own record layer ---- */

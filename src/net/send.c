@@ -258,6 +258,20 @@ static int mark_broken(struct tl_conn *c, int rc) {
   return rc;
 }
 
+/* What the framer puts in front of a message of LEN bytes. */
+static int write_frame_head(struct tl_conn *c, size_t len) {
+  uint8_t head[TL_FRAME_HEAD_MAX];
+  return write_bytes(c, head, c->framer->head(c, len, head));
+}
+
+/* May a message of LEN bytes be sent now? Then its frame begins. */
+static int begin_message(struct tl_conn *c, bool response, size_t len) {
+  int rc = admit_message(c, response);
+  if (rc || !c->framer->head) return rc;
+  rc = write_frame_head(c, len);
+  return rc ? mark_broken(c, rc) : TL_OK;
+}
+
 int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct tl_body *b) {
   size_t head = tl_edit_len(e), len = head + (b ? b->len : 0);
   if (c->view.state == TL_CONN_DIALING) {
@@ -266,11 +280,13 @@ int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct t
     flatten_message(e, b, p->data);
     return TL_OK;
   }
-  int rc = admit_message(c, !e->msg->is_request);
-  if (rc) return rc;
   bool copy_body = !b || b->len < c->net->view->conf->limits.zero_copy_body;
   size_t first = copy_body ? len : head;
-  if (first <= room_of_new(c)) {
+  bool in_one_piece = first <= room_of_new(c);
+  if (!in_one_piece && head > c->net->scratch_cap) return TL_ELIMIT;
+  int rc = begin_message(c, !e->msg->is_request, len);
+  if (rc) return rc;
+  if (in_one_piece) {
     rc = make_room(c, (uint32_t)first);
     if (rc) return mark_broken(c, rc);
     char *dst = (char *)tail_at(c);
@@ -281,7 +297,6 @@ int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct t
     commit_bytes(c, (uint32_t)first);
     if (!copy_body) rc = write_body(c, b);
   } else {
-    if (head > c->net->scratch_cap) return TL_ELIMIT;
     tl_edit_write(e, (char *)c->net->scratch);
     rc = write_bytes(c, c->net->scratch, head);
     if (rc == TL_OK && b) rc = write_body(c, b);
@@ -291,15 +306,9 @@ int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct t
   return TL_OK;
 }
 
-int tl_conn_send(struct tl_conn *c, const void *p, size_t n) {
-  if (c->view.state == TL_CONN_DIALING) {
-    struct tl_pending *w = pend_message(c, n);
-    if (!w) return TL_ELIMIT;
-    memcpy(w->data, p, n);
-    return TL_OK;
-  }
-  int rc = admit_message(c, n > 4 && memcmp(p, "SIP/", 4) == 0);
-  if (rc) return rc;
+/* Behind what was admitted. */
+static int send_admitted(struct tl_conn *c, const void *p, size_t n) {
+  int rc = TL_OK;
   if (n <= room_of_new(c)) {
     rc = make_room(c, (uint32_t)n);
     if (rc) return mark_broken(c, rc);
@@ -313,6 +322,22 @@ int tl_conn_send(struct tl_conn *c, const void *p, size_t n) {
   return TL_OK;
 }
 
+int tl_conn_send(struct tl_conn *c, const void *p, size_t n) {
+  if (c->view.state == TL_CONN_DIALING) {
+    struct tl_pending *w = pend_message(c, n);
+    if (!w) return TL_ELIMIT;
+    memcpy(w->data, p, n);
+    return TL_OK;
+  }
+  int rc = begin_message(c, n > 4 && memcmp(p, "SIP/", 4) == 0, n);
+  return rc ? rc : send_admitted(c, p, n);
+}
+
+int tl_send_unframed(struct tl_conn *c, const void *p, size_t n) {
+  int rc = admit_message(c, false);
+  return rc ? rc : send_admitted(c, p, n);
+}
+
 int tl_send_pending(struct tl_conn *c) {
   int rc = TL_OK;
   while (c->pend_head && rc == TL_OK) {
@@ -321,7 +346,8 @@ int tl_send_pending(struct tl_conn *c) {
     c->n_pend--;
     c->pend_bytes -= p->len;
     tl_count_sub(c->net->counters, TL_C_WAIT_DIAL, 1);
-    rc = write_bytes(c, (const uint8_t *)p->data, p->len);
+    if (c->framer->head) rc = write_frame_head(c, p->len);
+    if (rc == TL_OK) rc = write_bytes(c, (const uint8_t *)p->data, p->len);
     if (rc == TL_OK) count_sent(c, p->len);
     free(p);
   }

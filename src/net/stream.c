@@ -145,7 +145,7 @@ static size_t skip_crlf(struct tl_conn *c, const uint8_t *p, size_t n, bool *out
     size_t left = n - used;
     if (left >= 4 && memcmp(p + used, "\r\n\r\n", 4) == 0) {
       tl_count(c->net->counters, TL_C_KEEPALIVE);
-      tl_conn_send(c, "\r\n", 2);
+      tl_send_unframed(c, "\r\n", 2);
       used += 4;
     } else if (left < 4 && memcmp(p + used, "\r\n\r\n", left) == 0) {
       *out_wait = true;
@@ -279,4 +279,4 @@ static void take_stream(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
   }
 }
 
-const struct tl_framer tl_stream_framer = {take_stream};
+const struct tl_framer tl_stream_framer = {.take = take_stream};

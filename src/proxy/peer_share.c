@@ -20,7 +20,7 @@ struct tl_peer_share_table {
   struct tl_peer_share nobodys; /* for all targets that belong to no peer */
 };
 
-static int grow_table(struct tl_peer_share_table *t, uint32_t slot) {
+static int grow_shares(struct tl_peer_share_table *t, uint32_t slot) {
   uint32_t n = t->n ? t->n : 16;
   while (n <= slot) n *= 2;
   struct tl_peer_share **at = realloc(t->at, n * sizeof(struct tl_peer_share *));
@@ -35,7 +35,7 @@ static int grow_table(struct tl_peer_share_table *t, uint32_t slot) {
  * that peer's state, and the slot with it. */
 static struct tl_peer_share *begin_share(struct tl_peer_share_table *t, struct tl_peer_state *state,
                                          uint64_t now_ms) {
-  if (state->slot >= t->n && grow_table(t, state->slot)) return NULL;
+  if (state->slot >= t->n && grow_shares(t, state->slot)) return NULL;
   struct tl_peer_share **at = &t->at[state->slot];
   if (!*at && !(*at = malloc(sizeof(**at)))) return NULL;
   **at = (struct tl_peer_share){.state = state, .id = state->id, .at_ms = now_ms};

@@ -82,3 +82,15 @@ Test(base_hash, of_equal_hashes_the_last_comes_first) {
   cr_expect_eq(thing_of(tl_hash_next(n)), &thing[0]);
   cr_expect_null(tl_hash_first(&table, 7 + 64));
 }
+
+/* Objects of several hashes share the buckets, which grow under them. */
+Test(base_hash, and_so_it_stays_when_the_table_grows) {
+  for (int i = 0; i < N; i++)
+    cr_assert_eq(tl_hash_add(&table, &thing[i].node, (uint64_t)(i % 5) * 8), 0);
+  for (int k = 0; k < 5; k++) {
+    struct tl_hash_node *n = tl_hash_first(&table, (uint64_t)k * 8);
+    for (int i = N - 5 + k; i >= 0; i -= 5, n = tl_hash_next(n))
+      cr_assert_eq(n, &thing[i].node, "%d", i);
+    cr_expect_null(n);
+  }
+}

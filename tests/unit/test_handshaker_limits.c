@@ -331,7 +331,7 @@ Test(handshaker_limits, s11_a_client_hello_in_many_records_is_read) {
  */
 Test(handshaker_limits, s11_sources_are_counted_by_prefix) {
   static struct tl_hs_conn c[600];
-  struct tl_hs_sources s = {0};
+  struct tl_hash_table s = {.n = 0};
   char text[64];
   for (int i = 0; i < 600; i++) {
     struct tl_addr a;
@@ -340,7 +340,7 @@ Test(handshaker_limits, s11_sources_are_counted_by_prefix) {
     tl_addr_source_prefix(&a, &c[i].source);
     cr_assert_eq(tl_hs_source_open(&s, &c[i]), 0);
   }
-  cr_assert_eq(s.used, 200);
+  cr_assert_eq(s.n, 200);
   for (int i = 0; i < 200; i++) {
     cr_assert_eq(tl_hs_source_oldest(&s, &c[i], 4), NULL);
     cr_assert_eq(tl_hs_source_oldest(&s, &c[400 + i], 3), &c[i]);
@@ -354,11 +354,11 @@ Test(handshaker_limits, s11_sources_are_counted_by_prefix) {
     tl_hs_source_opened(&s, &c[400 + i]);
     if (i % 2) tl_hs_source_leave(&s, &c[i]);
   }
-  cr_assert_eq(s.used, 100);
+  cr_assert_eq(s.n, 100);
   for (int i = 0; i < 200; i += 2) {
     cr_assert_eq(tl_hs_source_enter(&s, &c[i], 1), TL_ELIMIT);
     tl_hs_source_leave(&s, &c[i]);
   }
-  cr_assert_eq(s.used, 0);
-  free(s.slot);
+  cr_assert_eq(s.n, 0);
+  tl_hash_free(&s);
 }

@@ -389,3 +389,63 @@ Test(net_send, far_over_its_bound_a_queue_takes_no_more) {
   close(fd);
   net_end();
 }
+
+/* ---- a framer that puts something in front of each message ---- */
+
+static size_t length_in_brackets(struct tl_conn *c, size_t len, uint8_t dst[TL_FRAME_HEAD_MAX]) {
+  (void)c;
+  return (size_t)snprintf((char *)dst, TL_FRAME_HEAD_MAX, "[%zu]", len);
+}
+
+static const struct tl_framer bracketed = {.head = length_in_brackets};
+
+static void expect_frame(int fd, const char *message, size_t n) {
+  char head[TL_FRAME_HEAD_MAX];
+  size_t k = length_in_brackets(NULL, n, (uint8_t *)head);
+  rig_read(fd, back, k + n);
+  cr_expect(memcmp(back, head, k) == 0, "no head of %zu bytes", n);
+  cr_expect(memcmp(back + k, message, n) == 0, "%zu bytes", n);
+}
+
+Test(net_send, each_message_has_the_head_that_its_framer_gives_it) {
+  struct tl_conn *c;
+  net_begin("");
+  int fd = rig_connect(&c);
+  c->framer = &bracketed;
+  for (size_t i = 0; i < 70000; i++) text[i] = (char)(i * 13);
+  for (size_t n = 1; n < 70000; n += n < 16700 ? 977 : n < 16800 ? 1 : 4999) {
+    cr_assert_eq(tl_conn_send(c, text, n), 0);
+    expect_frame(fd, text, n);
+  }
+  cr_assert_eq(tl_send_unframed(c, "pong", 4), 0);
+  rig_read(fd, back, 4);
+  cr_expect(memcmp(back, "pong", 4) == 0);
+  close(fd);
+  net_end();
+}
+
+static struct tl_conn *edited_to;
+
+static void send_edited(struct rig *r, struct tl_conn *c, const struct tl_msg *m) {
+  struct tl_edit e;
+  (void)c;
+  tl_edit_init(&e, m);
+  cr_assert_eq(tl_conn_send_edit(edited_to, &e, &r->net->body), 0);
+}
+
+Test(net_send, so_has_one_that_is_edited_on_its_way) {
+  struct tl_conn *c, *to;
+  net_begin("");
+  int from_fd = rig_connect(&c), fd = rig_connect(&to);
+  to->framer = &bracketed;
+  edited_to = to;
+  rig.on_message = send_edited;
+  for (size_t body = 0; body <= 100000; body = body * 10 + 1) {
+    size_t n = rig_message(text, 1, body);
+    rig_write(from_fd, text, n);
+    expect_frame(fd, text, n);
+  }
+  close(from_fd);
+  close(fd);
+  net_end();
+}
