@@ -125,6 +125,10 @@ run: deps
 	@$(MAKE) --no-print-directory all
 	@exec tests/demo/run --no-build --foreground
 
+## manual         the tables of options in docs/configuration.md, from the program's own
+manual: $(BUILD)/unit
+	@RENEW=1 $(BUILD)/unit --filter conf/manual_is_up_to_date
+
 ## bench          processor time per message: tieline, tuned Kamailio, a blind TLS relay
 bench: deps
 	@$(MAKE) --no-print-directory all bench-built
@@ -278,6 +282,6 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libtieline.a
 -include $(OBJ:.o=.d) $(UNIT_OBJ:.o=.d) $(KTEST_OBJ:.o=.d) $(HELPER:%.c=$(BUILD)/%.d) \
   $(BENCH_OBJ:.o=.d) $(FUZZ:%.c=$(BUILD)/%.d) $(BUILD)/src/main.d
 .PHONY: all deps check check-unit check-conformance check-flow check-hostile check-ktls demo run bench \
-  bench-check asan tsan watchdog lint fuzz install clean help tests-built bench-built hostile-built sanitized fuzz-run always
+  manual bench-check asan tsan watchdog lint fuzz install clean help tests-built bench-built hostile-built sanitized fuzz-run always
 .SECONDARY:
 .DEFAULT_GOAL := all

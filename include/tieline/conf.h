@@ -39,6 +39,33 @@ enum tl_anti_spoof {
   TL_SPOOF_ALL,   /* refused from everybody */
 };
 
+/* What happens to the connections of a TLS domain that a reload changed. */
+enum tl_reload_drain { TL_DRAIN_GRACEFUL, TL_DRAIN_NOW, TL_DRAIN_KEEP };
+
+/* The options outside any block, as they are configured; the texts belong to the blocks. The enums'
+ * values stand in the order of the table's words. */
+struct tl_conf_options {
+  uint32_t workers, handshakers;
+  char *user; /* to drop privileges to, NULL: none */
+  char *control_socket;
+  char *keylog_file; /* not NULL if allow_keylog */
+  char *identity_map;
+  char **domains;
+  enum tl_log_level log_level;
+  enum tl_log_format log_format;
+  enum tl_log_target log_target;
+  enum tl_records_mode records;
+  enum tl_reload_drain reload_drain;
+  enum tl_anti_spoof anti_spoof;
+  uint32_t crl_refresh_ms;
+  uint32_t dns_ttl_min_ms, dns_ttl_max_ms;
+  uint32_t call_max_ms; /* after which a call without a BYE is forgotten, and its token expires */
+  bool allow_keylog;
+  bool log_calls;
+  bool server_header;
+  bool watch_files; /* reload when a file of the configuration changes */
+};
+
 /* A line of the identity map. */
 struct tl_conf_mapping {
   char *key;
@@ -71,9 +98,6 @@ struct tl_conf_limits {
   uint32_t zero_copy_body;    /* bodies of at least this many bytes are sent without a copy */
 };
 
-/* What happens to the connections of a TLS domain that a reload changed. */
-enum tl_reload_drain { TL_DRAIN_GRACEFUL, TL_DRAIN_NOW, TL_DRAIN_KEEP };
-
 struct tl_conf_timeouts { /* all in milliseconds */
   uint32_t hello, handshake, connect, message, send, idle, half_closed, drain, retire;
   uint32_t call_setup_max;
@@ -86,22 +110,7 @@ struct tl_conf {
   _Atomic uint64_t refs;
   uint64_t generation; /* 1 for the first, one more with each reload */
   char *file;
-  unsigned workers, handshakers;
-  char *user; /* to drop privileges to, NULL: none */
-  char *control_socket;
-  char *keylog_file; /* NULL: key logging is not permitted */
-  enum tl_log_level log_level;
-  enum tl_log_format log_format;
-  enum tl_log_target log_target;
-  enum tl_records_mode records;
-  bool server_header;
-  bool watch_files; /* reload when a file of the configuration changes */
-  enum tl_reload_drain reload_drain;
-  enum tl_anti_spoof anti_spoof;
-  uint32_t crl_refresh_ms;
-  uint32_t dns_ttl_min_ms, dns_ttl_max_ms;
-  uint32_t call_max_ms; /* after which a call without a BYE is forgotten, and its token expires */
-  bool log_calls;
+  struct tl_conf_options opt;
   struct tl_conf_limits limits;
   struct tl_conf_timeouts timeouts;
   size_t n_listen;

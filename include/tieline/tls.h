@@ -17,6 +17,7 @@
 #include "tieline/addr.h"
 #include "tieline/err.h"
 #include "tieline/identity.h"
+#include "tieline/index_map.h"
 #include "tieline/ocsp.h"
 #include "tieline/record.h"
 
@@ -174,7 +175,14 @@ struct tl_tls_set {
   struct tl_tls_domain **domain;
   size_t n;
   struct tl_tls_domain *fallback; /* named "default", or the only one; may be NULL */
+  struct tl_index_map index;      /* private: names and addresses to domains, by number */
+  bool indexed;                   /* private */
 };
+/* Indexes S, whose domains are complete, so that choosing does not look at each of many. Without
+ * that it does. TL_ENOMEM. */
+int tl_tls_set_index(struct tl_tls_set *s);
+/* Frees what the index takes. */
+static inline void tl_tls_set_clear(struct tl_tls_set *s) { tl_index_map_clear(&s->index); }
 struct tl_ca_wanted;
 /* What is asked for; all borrowed. */
 struct tl_tls_ask {

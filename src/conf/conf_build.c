@@ -11,8 +11,6 @@
 
 #include "conf/conf_internal.h"
 
-static char *dup_str(const char *s) { return s ? strdup(s) : NULL; }
-
 static char *lower_copy(const char *s, size_t n) {
   char *out = strndup(s, n);
   for (char *p = out; p && *p; p++) *p = (char)tolower((unsigned char)*p);
@@ -28,34 +26,14 @@ struct tl_tls_domain *tl_conf_domain_named(const struct tl_conf *c, const char *
 
 static int build_global(struct tl_conf *c, struct tl_conf_ctx *ctx) {
   const struct tl_block *b = &c->raw->sec[TL_SEC_GLOBAL].b[0];
-  const struct tl_v_global *g = b->values;
-  c->workers = g->workers;
-  c->handshakers = g->handshakers;
-  c->control_socket = dup_str(g->control_socket);
-  if (g->allow_keylog) c->keylog_file = dup_str(g->keylog_file);
-  c->user = dup_str(g->user);
-  c->log_level = (enum tl_log_level)g->log_level;
-  c->log_format = (enum tl_log_format)g->log_format;
-  c->log_target = (enum tl_log_target)g->log_target;
-  c->records = (enum tl_records_mode)g->records;
-  c->server_header = g->server_header;
-  c->watch_files = g->watch_files;
-  c->crl_refresh_ms = g->crl_refresh;
-  c->dns_ttl_min_ms = g->dns_ttl_min;
-  c->dns_ttl_max_ms = g->dns_ttl_max;
-  c->reload_drain = (enum tl_reload_drain)g->reload_drain;
-  c->log_calls = g->log_calls;
-  c->call_max_ms = g->call_max;
-  c->anti_spoof = (enum tl_anti_spoof)g->anti_spoof; /* the words stand in its order */
+  c->opt = *tl_raw_options(c->raw);
   c->limits = *tl_raw_limits(c->raw);
   c->timeouts = *tl_raw_timeouts(c->raw);
-  if (!c->control_socket || (g->user && !c->user) || (g->allow_keylog && !c->keylog_file))
-    return TL_ENOMEM;
-  if (c->user && !getpwnam(c->user))
-    return tl_conf_fail(ctx, tl_block_at(b, "user"), "there is no account \"%s\" here", c->user);
-  if (g->identity_map)
-    return tl_conf_map_read(g->identity_map, tl_block_at(b, "identity_map"), ctx, &c->map);
-  return 0;
+  if (c->opt.user && !getpwnam(c->opt.user))
+    return tl_conf_fail(ctx, tl_block_at(b, "user"), "there is no account \"%s\" here",
+                        c->opt.user);
+  if (!c->opt.identity_map) return 0;
+  return tl_conf_map_read(c->opt.identity_map, tl_block_at(b, "identity_map"), ctx, &c->map);
 }
 
 static int build_listen(struct tl_conf *c, const struct tl_block *b, struct tl_conf_listen *l,
@@ -129,7 +107,7 @@ static int list_names(struct tl_conf *c, char *const *domains, struct tl_index_m
 }
 
 static int build_names(struct tl_conf *c) {
-  char *const *domains = tl_raw_global(c->raw)->domains;
+  char *const *domains = c->opt.domains;
   struct tl_index_map seen = {.mask = 0};
   int rc = list_names(c, domains, &seen);
   tl_index_map_clear(&seen);

@@ -18,7 +18,7 @@ static unsigned count_cores(void) {
 
 static void check_global(struct tl_raw *r, struct tl_conf_ctx *ctx) {
   struct tl_block *b = &r->sec[TL_SEC_GLOBAL].b[0];
-  struct tl_v_global *g = b->values;
+  struct tl_conf_options *g = b->values;
   struct sockaddr_un un;
   struct tl_str host;
   uint16_t port;
@@ -32,7 +32,7 @@ static void check_global(struct tl_raw *r, struct tl_conf_ctx *ctx) {
     tl_conf_fail(ctx, tl_block_at(b, "control_socket"),
                  "control_socket is longer than the %zu bytes that unix sockets allow",
                  sizeof(un.sun_path) - 1);
-  if (g->dns_ttl_min > g->dns_ttl_max)
+  if (g->dns_ttl_min_ms > g->dns_ttl_max_ms)
     tl_conf_fail(ctx,
                  tl_block_at(b, tl_block_given(b, "dns_ttl_min") ? "dns_ttl_min" : "dns_ttl_max"),
                  "dns_ttl_min is longer than dns_ttl_max");
@@ -170,7 +170,7 @@ static int check_domains(struct tl_raw *r, struct tl_conf_ctx *ctx) {
     /* verify_cert = false implies require_cert = false unless that is set */
     if (!d->policy.verify_cert && !requires) d->policy.require_cert = false;
     if ((uint32_t)d->policy.records == TL_CONF_UNSET)
-      d->policy.records = (enum tl_records_mode)tl_raw_global(r)->records;
+      d->policy.records = tl_raw_options(r)->records;
     check_domain(b, ctx);
   }
   return 0;
@@ -221,22 +221,39 @@ static bool any_domain_is_found(const struct tl_raw *r) {
 
 /* ---- listeners, peers, routes ---- */
 
-static void check_listen(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx *ctx) {
-  struct tl_blocks *bs = &r->sec[TL_SEC_LISTEN];
+/* SEEN has the sockets of the blocks before B, by number. */
+static int check_socket(struct tl_raw *r, const struct tl_block *b, enum tl_transport t,
+                        const struct tl_addr *a, struct tl_index_map *seen,
+                        struct tl_conf_ctx *ctx) {
+  const struct tl_blocks *bs = &r->sec[TL_SEC_LISTEN];
+  const uint64_t key = tl_index_mix(tl_addr_hash(a) + t);
+  const struct tl_index_node *at;
+  enum tl_transport t2;
+  struct tl_addr a2;
+  const char *err;
+  for (uint32_t node = tl_index_map_first(seen, key); node; node = at->next) {
+    at = tl_index_map_node(seen, node);
+    const struct tl_block *o = &bs->b[at->value];
+    if (!tl_conf_parse_listen(o->title, &t2, &a2, &err) && t == t2 && tl_addr_eq(a, &a2))
+      tl_conf_fail(ctx, b->pos, "listen \"%s\" is the same socket as \"%s\" at %s:%d", b->title,
+                   o->title, o->pos.file, o->pos.line);
+  }
+  return tl_index_map_add(seen, key, (uint32_t)(b - bs->b));
+}
+
+static int check_listen(struct tl_raw *r, struct tl_block *b, struct tl_index_map *seen,
+                        struct tl_conf_ctx *ctx) {
   const struct tl_listen_options *l = b->values;
-  enum tl_transport t, t2;
-  struct tl_addr a, a2;
+  enum tl_transport t;
+  struct tl_addr a;
   struct tl_str host;
   uint16_t port;
   const char *err;
   if (tl_conf_parse_listen(b->title, &t, &a, &err)) {
     tl_conf_fail(ctx, b->pos, "listen \"%s\": %s", b->title, err);
-    return;
+    return TL_OK;
   }
-  for (struct tl_block *o = bs->b; o != b; o++)
-    if (!tl_conf_parse_listen(o->title, &t2, &a2, &err) && t == t2 && tl_addr_eq(&a, &a2))
-      tl_conf_fail(ctx, b->pos, "listen \"%s\" is the same socket as \"%s\" at %s:%d", b->title,
-                   o->title, o->pos.file, o->pos.line);
+  int rc = check_socket(r, b, t, &a, seen, ctx);
   if (l->advertise && tl_conf_parse_hostport(l->advertise, &host, &port))
     tl_conf_fail(ctx, tl_block_at(b, "advertise"), "advertise is \"host[:port]\", not \"%s\"",
                  l->advertise);
@@ -255,6 +272,19 @@ static void check_listen(struct tl_raw *r, struct tl_block *b, struct tl_conf_ct
                  "listen \"%s\" would never find a tls_domain: name one with tls_domain, call one "
                  "\"default\", or give match_sip_domain or match_ip_address",
                  b->title);
+  return rc;
+}
+
+static int check_listens(struct tl_raw *r, struct tl_conf_ctx *ctx) {
+  struct tl_blocks *bs = &r->sec[TL_SEC_LISTEN];
+  struct tl_index_map seen = {.mask = 0};
+  int rc = TL_OK;
+  if (bs->n == 0)
+    tl_conf_fail(ctx, (struct tl_conf_pos){r->source.file[0], 0},
+                 "there is no listen block, so nobody could connect");
+  for (size_t i = 0; i < bs->n && !rc; i++) rc = check_listen(r, &bs->b[i], &seen, ctx);
+  tl_index_map_clear(&seen);
+  return rc;
 }
 
 static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx *ctx) {
@@ -401,12 +431,8 @@ int tl_conf_check(struct tl_raw *r, struct tl_conf_ctx *ctx) {
   check_global(r, ctx);
   check_limits(r, ctx);
   int rc = check_domains(r, ctx);
+  if (!rc) rc = check_listens(r, ctx);
   if (rc) return rc;
-  if (r->sec[TL_SEC_LISTEN].n == 0)
-    tl_conf_fail(ctx, (struct tl_conf_pos){r->source.file[0], 0},
-                 "there is no listen block, so nobody could connect");
-  for (size_t i = 0; i < r->sec[TL_SEC_LISTEN].n; i++)
-    check_listen(r, &r->sec[TL_SEC_LISTEN].b[i], ctx);
   for (size_t i = 0; i < r->sec[TL_SEC_PEER].n; i++) check_peer(r, &r->sec[TL_SEC_PEER].b[i], ctx);
   for (size_t i = 0; i < r->sec[TL_SEC_ROUTE].n && !rc; i++)
     rc = check_route(r, &r->sec[TL_SEC_ROUTE].b[i], ctx);

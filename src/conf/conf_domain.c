@@ -233,5 +233,5 @@ int tl_conf_build_domains(struct tl_conf *c, const struct tl_conf *previous,
   if (!first) first = check_clashes(c, ctx);
   if (!first && !ctx->quiet) tl_conf_warn_offload(c, ctx);
   if (!c->tls_set.fallback && c->n_domain == 1) c->tls_set.fallback = c->domain[0];
-  return first;
+  return first ? first : tl_tls_set_index(&c->tls_set);
 }

@@ -142,18 +142,6 @@ const char *tl_conf_foreign(const char *name);
 
 /* ---- values ---- */
 
-struct tl_v_global {
-  uint32_t workers, handshakers;
-  char *user, *control_socket, *keylog_file;
-  char **domains;
-  uint32_t log_level, log_format, log_target, records, reload_drain, crl_refresh, dns_ttl_min,
-      dns_ttl_max, call_max;
-  bool server_header, watch_files, allow_keylog;
-  uint32_t anti_spoof;
-  char *identity_map;
-  bool log_calls;
-};
-
 /* Names of the columns; the order is that of the table's options. */
 struct tl_v_database {
   char *url, *table;
@@ -197,7 +185,7 @@ struct tl_raw {
 static inline const struct tl_v_database *tl_raw_database(const struct tl_raw *r) {
   return r->sec[TL_SEC_DATABASE].b[0].values;
 }
-static inline struct tl_v_global *tl_raw_global(const struct tl_raw *r) {
+static inline struct tl_conf_options *tl_raw_options(const struct tl_raw *r) {
   return r->sec[TL_SEC_GLOBAL].b[0].values;
 }
 static inline struct tl_conf_limits *tl_raw_limits(const struct tl_raw *r) {

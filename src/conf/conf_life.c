@@ -35,12 +35,10 @@ void tl_conf_unref(struct tl_conf *c) {
   free_parts(c);
   free(c->listen);
   free(c->domain);
+  tl_tls_set_clear(&c->tls_set);
   tl_conf_list_free(c->local_domains);
   tl_conf_names_free(c->names);
   tl_conf_map_free(c->map);
-  free(c->user);
-  free(c->control_socket);
-  free(c->keylog_file);
   free(c->file);
   tl_raw_unref(c->raw);
   free(c);

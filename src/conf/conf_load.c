@@ -35,8 +35,8 @@ static int load_conf(struct tl_conf *c, const struct tl_conf *previous, struct t
   if (!rc && previous) rc = tl_conf_check_reload(c->raw, previous->raw, ctx);
   if (!rc) rc = tl_conf_build(c, previous, ctx);
   if (previous) { /* the command line may have overridden the file */
-    c->workers = previous->workers;
-    c->handshakers = previous->handshakers;
+    c->opt.workers = previous->opt.workers;
+    c->opt.handshakers = previous->opt.handshakers;
   }
   return rc;
 }

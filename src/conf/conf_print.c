@@ -80,10 +80,8 @@ static void print_database(const struct tl_conf *c, bool explain, FILE *f) {
 
 static void print_global(const struct tl_conf *c, bool explain, FILE *f) {
   struct tl_block b = c->raw->sec[TL_SEC_GLOBAL].b[0];
-  struct tl_v_global g = *tl_raw_global(c->raw);
-  g.workers = c->workers;
-  g.handshakers = c->handshakers;
-  b.values = &g;
+  struct tl_conf_options o = c->opt; /* with what the command line has overridden */
+  b.values = &o;
   fprintf(f, "# %s, every option with its value\n", c->file);
   if (explain) fputc('\n', f);
   print_options(&b, "", explain, f);

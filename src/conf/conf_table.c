@@ -14,6 +14,7 @@
     __VA_ARGS__                                                                                    \
   }
 #define OPT(type, field, k, d, ...) OPT_AS(field, type, field, k, d, __VA_ARGS__)
+#define OPT_MS(type, field, d, ...) OPT_AS(field, type, field##_ms, TIME, d, __VA_ARGS__)
 
 #define NONE .def_note
 #define RANGE(a, b) .lo = (a), .hi = (b)
@@ -42,64 +43,67 @@ static const char *const drains[] = {"graceful", "now", "keep", NULL};
 static const char *const forks[] = {"failover", "serial", "parallel", NULL};
 
 static const struct tl_opt global_opts[] = {
-    OPT(tl_v_global, workers, NUM, NULL, NONE = "one per processor", RANGE(1, 64),
+    OPT(tl_conf_options, workers, NUM, NULL, NONE = "one per processor", RANGE(1, 64),
         .flags = TL_OPT_FIXED,
         WHY = "threads that carry messages; each keeps its own connections and shares nothing"),
-    OPT(tl_v_global, handshakers, NUM, NULL, NONE = "half the workers, at least 1", RANGE(1, 64),
-        .flags = TL_OPT_FIXED,
+    OPT(tl_conf_options, handshakers, NUM, NULL, NONE = "half the workers, at least 1",
+        RANGE(1, 64), .flags = TL_OPT_FIXED,
         WHY = "threads that do TLS handshakes, so that a storm of them delays no message"),
-    OPT(tl_v_global, control_socket, PATH, "/run/tieline/tieline.sock", .flags = TL_OPT_FIXED,
+    OPT(tl_conf_options, control_socket, PATH, "/run/tieline/tieline.sock", .flags = TL_OPT_FIXED,
         WHY = "unix socket (mode 0600) that `tieline ctl` talks to"),
-    OPT(tl_v_global, user, STR, NULL, NONE = "stay who started it", .flags = TL_OPT_FIXED,
+    OPT(tl_conf_options, user, STR, NULL, NONE = "stay who started it", .flags = TL_OPT_FIXED,
         WHY = "account to change to once sockets are open; to reload it must be able to read the "
               "certificates and keys, so let them belong to it"),
-    OPT(tl_v_global, domains, LIST, NULL, NONE = "only the listeners' own names",
+    OPT(tl_conf_options, domains, LIST, NULL, NONE = "only the listeners' own names",
         WHY = "SIP domains that are ours; \"name\" for any port or \"name:port\""),
-    OPT(tl_v_global, records, WORD, "auto", .word = records_modes,
+    OPT(tl_conf_options, records, WORD, "auto", .word = records_modes,
         WHY = "who encrypts TLS records: auto takes the kernel where it can do the cipher, user "
               "space where not; kernel insists; user never asks the kernel"),
-    OPT(tl_v_global, anti_spoof, WORD, "peers", .word = spoofs,
+    OPT(tl_conf_options, anti_spoof, WORD, "peers", .word = spoofs,
         WHY = "who is refused (403) with one of our domains in From: peers and holders of "
               "certificates, unless their certificate or the peer's domains cover it; all; or "
               "nobody"),
-    OPT(tl_v_global, identity_map, PATH, NULL, NONE = "none",
+    OPT(tl_conf_options, identity_map, PATH, NULL, NONE = "none",
         WHY = "file of what certificates may name in From beside their own names: common name, "
               "subjectAltName or fingerprint, a tabulator, a comma list of domain and user@domain"),
-    OPT(tl_v_global, server_header, BOOL, "true",
+    OPT(tl_conf_options, server_header, BOOL, "true",
         WHY = "put Server with our name into the responses made here"),
-    OPT(tl_v_global, reload_drain, WORD, "graceful", .word = drains,
+    OPT(tl_conf_options, reload_drain, WORD, "graceful", .word = drains,
         WHY =
             "connections of a TLS domain whose certificate or protocol a reload changed: graceful "
             "ends each when it is idle, at the latest after timeouts.retire; now; keep"),
-    OPT(tl_v_global, crl_refresh, TIME, "1h", RANGE(1000, DAY_MS),
-        WHY = "how often a fetched revocation list is looked for again, if its next update is not "
-              "sooner"),
-    OPT(tl_v_global, dns_ttl_min, TIME, "5s", RANGE(1000, 3600000),
-        WHY = "names of peers are looked up again when DNS says that the answer is old, but not "
-              "sooner than this; also the first wait when no answer came"),
-    OPT(tl_v_global, dns_ttl_max, TIME, "1h", RANGE(1000, DAY_MS), WHY = "and at least this often"),
-    OPT(tl_v_global, watch_files, BOOL, "false",
+    OPT_MS(tl_conf_options, crl_refresh, "1h", RANGE(1000, DAY_MS),
+           WHY =
+               "how often a fetched revocation list is looked for again, if its next update is not "
+               "sooner"),
+    OPT_MS(tl_conf_options, dns_ttl_min, "5s", RANGE(1000, 3600000),
+           WHY = "names of peers are looked up again when DNS says that the answer is old, but not "
+                 "sooner than this; also the first wait when no answer came"),
+    OPT_MS(tl_conf_options, dns_ttl_max, "1h", RANGE(1000, DAY_MS),
+           WHY = "and at least this often"),
+    OPT(tl_conf_options, watch_files, BOOL, "false",
         WHY = "reload by itself when this file or one it names has changed and been left alone for "
               "two seconds"),
-    OPT(tl_v_global, allow_keylog, BOOL, "false",
+    OPT(tl_conf_options, allow_keylog, BOOL, "false",
         WHY =
             "let `tieline ctl keylog` write the secrets of TLS connections for Wireshark; whoever "
             "has that file reads what it covers"),
-    OPT(tl_v_global, keylog_file, PATH, NULL, NONE = "none",
+    OPT(tl_conf_options, keylog_file, PATH, NULL, NONE = "none",
         WHY = "where `ctl keylog` writes (mode 0600); needed with allow_keylog"),
-    OPT(tl_v_global, log_level, WORD, "info", .word = log_levels,
+    OPT(tl_conf_options, log_level, WORD, "info", .word = log_levels,
         WHY = "least important line that is written; `tieline ctl log` changes it while running"),
-    OPT(tl_v_global, log_calls, BOOL, "false",
+    OPT(tl_conf_options, log_calls, BOOL, "false",
         WHY =
             "a line at level info for each call answered, failed or ended: who, to whom, when, and "
             "the certificates, TLS and kernel TLS of both connections"),
-    OPT(tl_v_global, call_max, TIME, "12h", RANGE(1000, 30 * DAY_MS),
-        WHY = "after this a call that has had no BYE counts no longer for a peer's max_calls, and "
-              "our token in Record-Route no longer lets the requests of its dialog in: they are "
-              "judged as first ones"),
-    OPT(tl_v_global, log_format, WORD, "kv", .word = log_formats, .flags = TL_OPT_FIXED,
+    OPT_MS(tl_conf_options, call_max, "12h", RANGE(1000, 30 * DAY_MS),
+           WHY =
+               "after this a call that has had no BYE counts no longer for a peer's max_calls, and "
+               "our token in Record-Route no longer lets the requests of its dialog in: they are "
+               "judged as first ones"),
+    OPT(tl_conf_options, log_format, WORD, "kv", .word = log_formats, .flags = TL_OPT_FIXED,
         WHY = "kv for people and grep, json for collectors"),
-    OPT(tl_v_global, log_target, WORD, "stderr", .word = log_targets, .flags = TL_OPT_FIXED,
+    OPT(tl_conf_options, log_target, WORD, "stderr", .word = log_targets, .flags = TL_OPT_FIXED,
         WHY = "stderr, or the systemd journal with its fields"),
 };
 
@@ -458,18 +462,18 @@ static const struct tl_opt peer_opts[] = {
         WHY = "bytes of the largest message that is sent to it, for a neighbour that ends the "
               "connection which all share at a larger one (Kamailio as it comes at 16 KB): beyond, "
               "a request gets 513 and a response is dropped; 0: no limit"),
-    OPT_AS(
-        probe, tl_peer_options, probe_ms, TIME, "0", RANGE(0, DAY_MS),
+    OPT_MS(
+        tl_peer_options, probe, "0", RANGE(0, DAY_MS),
         WHY =
             "interval of OPTIONS that find out whether it is alive: after three without an answer "
             "routes pass it over while they have another, until it answers again; 0: none"),
-    OPT_AS(retry_after_max, tl_peer_options, retry_after_max_ms, TIME, "60s", RANGE(0, DAY_MS),
+    OPT_MS(tl_peer_options, retry_after_max, "60s", RANGE(0, DAY_MS),
            WHY =
                "a 503 with Retry-After leaves it alone for that time, but no longer than this; "
                "requests go to the route's other peers meanwhile, or get 503 with Retry-After; 0: "
                "such a 503 counts for its own request alone"),
-    OPT_AS(
-        max_age, tl_peer_options, max_age_ms, TIME, "0", RANGE(0, 30 * DAY_MS),
+    OPT_MS(
+        tl_peer_options, max_age, "0", RANGE(0, 30 * DAY_MS),
         WHY =
             "a connection to it is renewed after this, a tenth more or less; 0: as its TLS domain "
             "says"),
@@ -523,15 +527,15 @@ static const struct tl_opt route_opts[] = {
   { n, titled_, sizeof(struct type), opts, sizeof(opts) / sizeof((opts)[0]), means, w }
 
 const struct tl_conf_section tl_conf_sections[TL_SECTIONS] = {
-    [TL_SEC_GLOBAL] = SECTION(NULL, false, tl_v_global, global_opts, NULL,
+    [TL_SEC_GLOBAL] = SECTION(NULL, false, tl_conf_options, global_opts, NULL,
                               "At the top level of the file, outside any block."),
     [TL_SEC_LIMITS] = SECTION("limits", false, tl_conf_limits, limit_opts, NULL,
                               "Everything that is queued or kept has a bound."),
     [TL_SEC_TIMEOUTS] =
         SECTION("timeouts", false, tl_conf_timeouts, timeout_opts, NULL, "Deadlines and timers."),
-    [TL_SEC_LISTEN] = SECTION(
-        "listen", true, tl_listen_options, listen_opts, "transport:address[:port]",
-        "A socket to serve: udp, tcp or tls; port 5060, or 5061 for tls, if none is given."),
+    [TL_SEC_LISTEN] =
+        SECTION("listen", true, tl_listen_options, listen_opts, "transport:address[:port]",
+                "A socket to serve, with its port if none is given: " TL_TRANSPORT_PORTS "."),
     [TL_SEC_DOMAIN] =
         SECTION("tls_domain", true, tl_tls_options, domain_opts, "its name",
                 "Certificate, trust and policy under one name. What a domain does not set it takes "

@@ -29,9 +29,9 @@ static int socket_start(struct tl_control *c) {
   struct tl_conf *conf = tl_runtime_conf(c->rt);
   c->server.request = tl_command_line;
   c->server.arg = c;
-  int rc =
-      tl_server_open(&c->server, c->event, conf->control_socket, c->problem, sizeof(c->problem));
-  if (rc == 0) give_to_user(&c->server, conf->user);
+  int rc = tl_server_open(&c->server, c->event, conf->opt.control_socket, c->problem,
+                          sizeof(c->problem));
+  if (rc == 0) give_to_user(&c->server, conf->opt.user);
   tl_conf_unref(conf);
   return rc;
 }

@@ -85,7 +85,7 @@ void tl_crl_prepare(struct tl_control *c, const struct tl_conf *before,
 
 static uint64_t refresh_ms(const struct tl_control *c) {
   struct tl_conf *conf = tl_runtime_conf(c->rt);
-  uint64_t ms = conf->crl_refresh_ms;
+  uint64_t ms = conf->opt.crl_refresh_ms;
   tl_conf_unref(conf);
   return ms;
 }

@@ -37,8 +37,8 @@ static void switch_off(const char *why) {
 
 static bool is_permitted(struct tl_control *c, char file[256]) {
   struct tl_conf *conf = tl_runtime_conf(c->rt);
-  const bool yes = conf->keylog_file != NULL;
-  snprintf(file, 256, "%s", yes ? conf->keylog_file : "");
+  const bool yes = conf->opt.allow_keylog;
+  snprintf(file, 256, "%s", yes ? conf->opt.keylog_file : "");
   tl_conf_unref(conf);
   return yes;
 }

@@ -147,7 +147,8 @@ static void on_lookup_failed(struct tl_control *c, const struct tl_conf *conf,
            TL_FC("peer", peer->name), TL_FC("host", peer->host), TL_FC("cause", error),
            TL_FI("age_s", p->answered_at ? (now_ms - p->answered_ms) / 1000 : 0));
   ask_at(c, peer,
-         now_ms + tl_peer_addrs_retry_ms(p->failures, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms));
+         now_ms + tl_peer_addrs_retry_ms(p->failures, conf->opt.dns_ttl_min_ms,
+                                         conf->opt.dns_ttl_max_ms));
 }
 
 static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
@@ -270,8 +271,8 @@ static void on_lookup_done(struct tl_control *c, const struct tl_conf *conf,
   p->ttl_s = r->found.ttl_s;
   note_answer(p, tl_now_ms());
   ask_at(c, peer,
-         p->answered_ms +
-             tl_peer_addrs_keep_ms(r->found.ttl_s, conf->dns_ttl_min_ms, conf->dns_ttl_max_ms));
+         p->answered_ms + tl_peer_addrs_keep_ms(r->found.ttl_s, conf->opt.dns_ttl_min_ms,
+                                                conf->opt.dns_ttl_max_ms));
   if (tl_addr_list_equal(p->current, l))
     tl_addr_list_unref(l);
   else

@@ -44,12 +44,12 @@ static void begin_answer(const struct tl_view *before, const struct tl_view *aft
 static size_t take_over(struct tl_control *c, const struct tl_view *before, struct tl_view *after,
                         const struct tl_reload_how *how, json_t *warnings, struct tl_answer *a) {
   struct tl_conf *was = before->conf, *now = after->conf;
-  const struct tl_reload_how as_configured = {now->reload_drain, now->timeouts.retire};
+  const struct tl_reload_how as_configured = {now->opt.reload_drain, now->timeouts.retire};
   if (!how) how = &as_configured;
   tl_count(&c->rt->control.counters, TL_C_RELOAD_OK);
   log_problems(TL_LOG_WARN, "Warning about the configuration.", warnings);
   begin_answer(before, after, warnings, a);
-  tl_log_set_level(now->log_level);
+  tl_log_set_level(now->opt.log_level);
   size_t former = tl_ledger_reloaded(c, was, now, how->mode, how->within_ms);
   TL_LOG(TL_LOG_INFO, "The configuration was reloaded.", TL_FI("generation", now->generation),
          TL_FI("domains", now->n_domain), TL_FI("peers", after->peers->n),

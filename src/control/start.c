@@ -70,10 +70,10 @@ static void raise_locked(void) {
 }
 
 static int start_log(const struct tl_conf *conf) {
-  tl_log_set_level(conf->log_level);
-  int rc = tl_log_start(conf->log_target, conf->log_format, LOG_QUEUE);
+  tl_log_set_level(conf->opt.log_level);
+  int rc = tl_log_start(conf->opt.log_target, conf->opt.log_format, LOG_QUEUE);
   if (rc == TL_ENOTSUP) {
-    rc = tl_log_start(TL_LOG_STDERR, conf->log_format, LOG_QUEUE);
+    rc = tl_log_start(TL_LOG_STDERR, conf->opt.log_format, LOG_QUEUE);
     TL_LOG(TL_LOG_WARN, "There is no journal here; the log goes to standard error.");
   }
   return rc;
@@ -114,8 +114,8 @@ static unsigned thread_count(unsigned wanted, unsigned configured) {
 /* Takes VIEW over and publishes it. */
 static int prepare_runtime(struct tl_runtime *rt, struct tl_view *view,
                            const struct tl_run_options *o) {
-  rt->n_worker = thread_count(o->workers, view->conf->workers);
-  rt->n_handshaker = thread_count(o->handshakers, view->conf->handshakers);
+  rt->n_worker = thread_count(o->workers, view->conf->opt.workers);
+  rt->n_handshaker = thread_count(o->handshakers, view->conf->opt.handshakers);
   tl_runtime_publish(rt, view);
   tl_record_backend_set(TL_AEAD_AUTO);
   if (getrandom(rt->secret, sizeof(rt->secret), 0) != (ssize_t)sizeof(rt->secret))
@@ -149,12 +149,12 @@ static void stop_threads(struct tl_runtime *rt) {
 
 static void log_started(struct tl_runtime *rt, const struct tl_conf *conf) {
   const char *why = rt->caps.ulp ? "the kernel does it" : tl_ktls_why_text(TL_KTLS_NO_ULP);
-  if (conf->records == TL_RECORDS_USER) why = tl_ktls_why_text(TL_KTLS_CONFIG);
+  if (conf->opt.records == TL_RECORDS_USER) why = tl_ktls_why_text(TL_KTLS_CONFIG);
   TL_LOG(TL_LOG_INFO, "Tieline runs.", TL_FC("version", TL_VERSION), TL_FI("pid", getpid()),
          TL_FI("workers", rt->n_worker), TL_FI("handshakers", rt->n_handshaker),
          TL_FI("listeners", conf->n_listen), TL_FI("peers", tl_runtime_published(rt)->peers->n),
          TL_FC("kernel_tls", rt->caps.ulp ? "yes" : "no"), TL_FC("kernel_tls_reason", why),
-         TL_FC("aead", tl_record_backend_name()), TL_FC("control", conf->control_socket));
+         TL_FC("aead", tl_record_backend_name()), TL_FC("control", conf->opt.control_socket));
   for (size_t i = 0; i < conf->n_listen; i++)
     TL_LOG(TL_LOG_INFO, "Listening.", TL_FC("on", conf->listen[i].name));
 }
@@ -175,7 +175,7 @@ static void check_reload(const struct tl_view *view) {
     tl_view_unref(again);
   else
     TL_LOG(TL_LOG_WARN, "Reloads will be refused: the daemon cannot read what the start could.",
-           TL_FC("user", conf->user ? conf->user : "unchanged"), TL_FC("problem", problem));
+           TL_FC("user", conf->opt.user ? conf->opt.user : "unchanged"), TL_FC("problem", problem));
 }
 
 /* A token may be usable by root and not by the user; then every handshake would fail. */
@@ -191,9 +191,9 @@ static int run_daemon(struct tl_runtime *rt, const struct tl_conf *conf) {
   char err[256] = "";
   int rc = tl_control_init(rt, err, sizeof(err));
   if (rc) return start_failed("control socket", err);
-  if (conf->user && (rc = tl_privileges_drop(conf->user, err, sizeof(err))))
+  if (conf->opt.user && (rc = tl_privileges_drop(conf->opt.user, err, sizeof(err))))
     start_failed("user", err);
-  else if (!conf->user || (rc = try_keys(conf)) == 0)
+  else if (!conf->opt.user || (rc = try_keys(conf)) == 0)
     rc = start_threads(rt);
   if (rc == 0) {
     log_started(rt, conf);
@@ -223,7 +223,7 @@ static struct tl_view *load_with_power(struct tl_runtime *rt, const char *file) 
   struct tl_view *view = load_view(file);
   if (!view) return NULL;
   tl_ktls_probe(&rt->caps); /* what is missing is in caps */
-  if (view->conf->user || tl_privileges_bind_only(err, sizeof(err)) == 0) return view;
+  if (view->conf->opt.user || tl_privileges_bind_only(err, sizeof(err)) == 0) return view;
   fprintf(stderr, "tieline: %s\n", err);
   tl_view_unref(view);
   return NULL;

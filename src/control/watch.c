@@ -159,7 +159,7 @@ static void watch_conf(struct tl_watch *w, const struct tl_conf *conf) {
   w->directories = NULL;
   w->generation = conf->generation;
   w->look_ms = 0;
-  if (conf->watch_files)
+  if (conf->opt.watch_files)
     tl_conf_each_file(conf, watch_file, w);
   else
     w->first_ms = 0;

@@ -48,7 +48,7 @@ static void on_mail(struct tl_op *op, int res, uint32_t flags) {
 static bool wants_kernel(const struct tl_conf *c) {
   for (size_t i = 0; i < c->n_domain; i++) {
     enum tl_records_mode m = c->domain[i]->policy.records;
-    if (m == TL_RECORDS_KERNEL || (m == TL_RECORDS_AUTO && c->records != TL_RECORDS_USER))
+    if (m == TL_RECORDS_KERNEL || (m == TL_RECORDS_AUTO && c->opt.records != TL_RECORDS_USER))
       return true;
   }
   return false;

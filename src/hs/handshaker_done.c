@@ -10,7 +10,7 @@
 #include "tieline/log.h"
 
 static enum tl_records_mode mode_of(const struct tl_hs_conn *c, const struct tl_hs_result *s) {
-  return s->domain->policy.records == TL_RECORDS_AUTO ? c->conf->records
+  return s->domain->policy.records == TL_RECORDS_AUTO ? c->conf->opt.records
                                                       : s->domain->policy.records;
 }
 

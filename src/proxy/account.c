@@ -117,7 +117,7 @@ static void add_length(struct tl_proxy *p, struct line *l, const struct tl_msg *
 /* ---- lines ---- */
 
 static bool is_logged(const struct tl_proxy *p, const struct tl_msg *m) {
-  if (!tl_net_view(p->net)->conf->log_calls || tl_log_level() < TL_LOG_INFO) return false;
+  if (!tl_net_view(p->net)->conf->opt.log_calls || tl_log_level() < TL_LOG_INFO) return false;
   return m->method == TL_M_BYE || (m->method == TL_M_INVITE && m->to_tag.n == 0);
 }
 
@@ -150,7 +150,7 @@ static void log_call(struct tl_proxy *p, const struct tl_msg *m, const struct tl
 void tl_account_done(struct tl_txn *txn, unsigned status) {
   struct tl_proxy *p = txn->proxy;
   struct tl_body body;
-  if (!tl_net_view(p->net)->conf->log_calls || !txn->request ||
+  if (!tl_net_view(p->net)->conf->opt.log_calls || !txn->request ||
       (!txn->invite && txn->method != TL_M_BYE))
     return;
   const struct tl_msg *m = tl_saved_scan(txn->request, &body);

@@ -126,7 +126,7 @@ void tl_call_drop(struct tl_proxy *p, struct tl_call_slot *at) {
 static void schedule_expiry(struct tl_proxy *p) {
   struct tl_call_table *t = p->calls;
   const struct tl_call *oldest = cds_list_first_entry(&t->by_age, struct tl_call, age);
-  uint64_t due = oldest->answered_ms + tl_net_view(p->net)->conf->call_max_ms,
+  uint64_t due = oldest->answered_ms + tl_net_view(p->net)->conf->opt.call_max_ms,
            now = tl_net_now_ms(p->net);
   uint64_t left = due > now ? due - now : 0;
   tl_timer_start(tl_net_wheel(p->net), &t->timer, left < SWEEP_MS ? (uint32_t)left : SWEEP_MS);
@@ -146,7 +146,7 @@ static void on_audit(struct tl_timer *timer, void *arg) {
   uint64_t n = 0;
   (void)arg;
   cds_list_for_each_entry_safe(c, next, &t->by_age, age) {
-    if (c->answered_ms + tl_net_view(p->net)->conf->call_max_ms > tl_net_now_ms(p->net)) break;
+    if (c->answered_ms + tl_net_view(p->net)->conf->opt.call_max_ms > tl_net_now_ms(p->net)) break;
     n++;
     tl_peer_state_unref(peer);
     peer = tl_peer_state_ref(c->at);
@@ -158,7 +158,7 @@ static void on_audit(struct tl_timer *timer, void *arg) {
   if (n)
     TL_LOG(TL_LOG_INFO, "Calls that no BYE has ended are older than call_max and count no longer.",
            TL_FC("peer", peer->name), TL_FI("calls", n),
-           TL_FI("call_max_ms", tl_net_view(p->net)->conf->call_max_ms));
+           TL_FI("call_max_ms", tl_net_view(p->net)->conf->opt.call_max_ms));
   tl_peer_state_unref(peer);
   if (!cds_list_empty(&t->by_age)) schedule_expiry(p);
 }

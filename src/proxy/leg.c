@@ -106,7 +106,7 @@ static bool of_dialog(const struct tl_msg *m) {
 /* A clock that was set back yields tokens from the future; they are ours all the same. */
 static bool is_fresh(const struct tl_proxy *p, const struct tl_route_token *says) {
   int64_t age = (int64_t)tl_token_now() - says->made_s;
-  return (age < 0 ? -age : age) * 1000 <= tl_net_view(p->net)->conf->call_max_ms;
+  return (age < 0 ? -age : age) * 1000 <= tl_net_view(p->net)->conf->opt.call_max_ms;
 }
 
 static bool is_named(const struct tl_req *req, const struct tl_route_token *says) {

@@ -269,7 +269,7 @@ static void fill_source(const struct tl_proxy *p, struct tl_source *s, const str
   s->allow_cn = f->allow_cn;
   s->trust = s->verified ? TL_TRUST_VERIFIED : f->encrypted ? TL_TRUST_ENCRYPTED : TL_TRUST_ANY;
   s->check = check_of(s, f);
-  s->guarded = is_guarded(s, conf->anti_spoof);
+  s->guarded = is_guarded(s, conf->opt.anti_spoof);
   s->sender = sender_of(p, s->peer, f->id, f->transport, f->addr);
   s->name = f->id ? tl_token_name(p, f->id) : 0;
 }

@@ -16,6 +16,8 @@
 /* How well a domain fits: lower is better. A rule has room for finer steps. */
 enum { STEPS = 4, UNFIT = (TL_CHOICE_DEFAULT + 1) * STEPS };
 
+#define FEW 8 /* domains that are looked at one by one faster than in an index */
+
 static bool has_role(const struct tl_tls_domain *d, bool server) {
   return server ? d->server != NULL : d->client != NULL;
 }
@@ -160,10 +162,31 @@ static void consider_domain(struct search *s, struct tl_tls_domain *d) {
   }
 }
 
+/* The same result as of consider_all: who fits is among these, in the same order, and the
+ * listener's own and the fallback fit by rules that are theirs alone, so they may come last or
+ * twice. */
+static void consider_fitting(struct search *s) {
+  struct tl_tls_fitting f;
+  uint32_t number;
+  tl_tls_fitting_begin(&f, s->set, s->lower, s->ask->addr);
+  while (tl_tls_fitting_next(&f, &number)) consider_domain(s, s->set->domain[number]);
+  if (s->ask->listener) consider_domain(s, s->ask->listener);
+  if (s->set->fallback) consider_domain(s, s->set->fallback);
+}
+
 static bool in_set(const struct tl_tls_set *set, const struct tl_tls_domain *d) {
   for (size_t i = 0; i < set->n; i++)
     if (set->domain[i] == d) return true;
   return false;
+}
+
+static void consider_all(struct search *s) {
+  const struct tl_tls_set *set = s->set;
+  struct tl_tls_domain *listener = s->ask->listener;
+  for (size_t i = 0; i < set->n; i++) consider_domain(s, set->domain[i]);
+  if (listener && !in_set(set, listener)) consider_domain(s, listener);
+  if (set->fallback && set->fallback != listener && !in_set(set, set->fallback))
+    consider_domain(s, set->fallback);
 }
 
 struct tl_tls_domain *tl_tls_choose(const struct tl_tls_set *set, const struct tl_tls_ask *ask,
@@ -172,10 +195,10 @@ struct tl_tls_domain *tl_tls_choose(const struct tl_tls_set *set, const struct t
   struct search s = {.set = set, .ask = ask, .trace = trace, .rank = UNFIT};
   if (trace) trace->n = 0;
   if (normalize_name(ask->name, lower)) s.lower = lower;
-  for (size_t i = 0; i < set->n; i++) consider_domain(&s, set->domain[i]);
-  if (ask->listener && !in_set(set, ask->listener)) consider_domain(&s, ask->listener);
-  if (set->fallback && set->fallback != ask->listener && !in_set(set, set->fallback))
-    consider_domain(&s, set->fallback);
+  if (set->indexed && set->n > FEW && !trace)
+    consider_fitting(&s);
+  else
+    consider_all(&s);
   for (size_t i = 0; trace && i < trace->n; i++)
     trace->candidate[i].chosen = trace->candidate[i].domain == s.best;
   if (trace) trace->by_authority = s.equals > 1 && s.best_wanted;

@@ -53,6 +53,19 @@ int tl_input_no_password(char *buf, int size, int rwflag, void *arg);
 int tl_input_key(const char *input, const struct tl_tls_options *o, EVP_PKEY **out,
                  struct tl_blame *b);
 
+/* ---- choose_index.c: domains of an indexed set that can fit, in the order of the file ---- */
+
+struct tl_tls_fitting {
+  const struct tl_index_map *map;
+  uint32_t list[4]; /* nodes: of the name, its wildcard, the address, any address */
+  unsigned n;
+};
+/* LOWER: the name asked for in lower case; it and ADDR may be NULL. */
+void tl_tls_fitting_begin(struct tl_tls_fitting *f, const struct tl_tls_set *s, const char *lower,
+                          const struct tl_addr *addr);
+/* Each domain once; false: there is no more. */
+bool tl_tls_fitting_next(struct tl_tls_fitting *f, uint32_t *out_number);
+
 /* ---- credentials*.c ---- */
 
 /* An authority above a certificate: its name, and what identifies it in trusted_ca_keys where its

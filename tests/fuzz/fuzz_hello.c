@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 static struct tl_tls_domain *domain[2];
-static struct tl_tls_set set = {domain, 2, NULL};
+static struct tl_tls_set set = {.domain = domain, .n = 2, .fallback = NULL};
 
 static void must(bool ok) {
   if (!ok) abort();

@@ -54,7 +54,7 @@ Test(oom_tls, a_domain_is_refused_or_whole, .timeout = 60) {
 
 static struct tl_hs *handshake;
 static int make_server(void) {
-  const struct tl_tls_set set = {&domain, 1, domain};
+  const struct tl_tls_set set = {.domain = &domain, .n = 1, .fallback = domain};
   struct tl_hs_params p = {.server = true, .set = &set, .domain = domain};
   return tl_hs_new(&p, &handshake);
 }

@@ -30,7 +30,7 @@ Test(tls_api, e24_d37_domains_and_their_times_are_found_in_either_role) {
   struct tl_tls_domain *all[] = {domain("in", a, true, false, 1500, 2500),
                                  domain("out", a, false, true, 3500, 0),
                                  domain("wild", b, true, true, 0, 4500)};
-  struct tl_tls_set set = {all, 3, NULL};
+  struct tl_tls_set set = {.domain = all, .n = 3, .fallback = NULL};
   struct tl_tls_ask ask = {.server = true, .name = TL_STR("A.example.")};
   struct tl_tls_domain *d = tl_tls_choose(&set, &ask, NULL, NULL);
   cr_assert_eq(d, all[0]);

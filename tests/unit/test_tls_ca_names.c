@@ -232,7 +232,7 @@ static void federations_open(struct federations *f, bool rsa) {
     o.match_sip_domain = name_list;
     f->domain[i] = duel_domain(&o);
   }
-  f->set = (struct tl_tls_set){f->domain, 2, NULL};
+  f->set = (struct tl_tls_set){.domain = f->domain, .n = 2, .fallback = NULL};
 }
 
 static void federations_close(struct federations *f) {

@@ -423,7 +423,7 @@ Test(tls_domain, d15_order_of_choice) {
   const char *ip[] = {"127.0.0.1:5061", NULL};
   struct tl_tls_domain *all[] = {named("wild", wild, NULL), named("exact", exact, NULL),
                                  named("address", NULL, ip), named("default", NULL, NULL)};
-  struct tl_tls_set set = {all, 4, all[3]};
+  struct tl_tls_set set = {.domain = all, .n = 4, .fallback = all[3]};
   struct tl_addr local, other;
   enum tl_choice rule;
   tl_addr_parse(TL_STR("127.0.0.1"), 5061, &local);
@@ -456,7 +456,7 @@ Test(tls_domain, e26_names_and_addresses_both_must_fit) {
   const char *one[] = {"127.0.0.1:5061", NULL}, *two[] = {"127.0.0.1:5062", "10.0.0.1", NULL};
   struct tl_tls_domain *all[] = {named("one", name, one), named("two", name, two),
                                  named("any", NULL, any)};
-  struct tl_tls_set set = {all, 3, NULL};
+  struct tl_tls_set set = {.domain = all, .n = 3, .fallback = NULL};
   struct tl_addr a, b, c, d;
   enum tl_choice rule;
   tl_addr_parse(TL_STR("127.0.0.1"), 5061, &a);
@@ -482,7 +482,7 @@ Test(tls_domain, b9_strict_sni_refuses_names_not_listed) {
   o.policy.strict_sni = true;
   o.match_sip_domain = name;
   struct tl_tls_domain *d = make(&o);
-  struct tl_tls_set set = {&d, 1, d};
+  struct tl_tls_set set = {.domain = &d, .n = 1, .fallback = d};
   struct tl_tls_candidate c[4];
   struct tl_tls_trace t = {.candidate = c, .cap = 4};
   struct tl_tls_ask ask = {.server = true, .name = TL_STR("unknown.example"), .listener = d};
@@ -505,7 +505,7 @@ Test(tls_domain, b9_strict_sni_is_not_passed_by) {
   o.policy.strict_sni = true;
   o.match_sip_domain = one;
   struct tl_tls_domain *all[] = {make(&o), named("b", two, NULL), named("default", NULL, NULL)};
-  struct tl_tls_set set = {all, 3, all[2]};
+  struct tl_tls_set set = {.domain = all, .n = 3, .fallback = all[2]};
   enum tl_choice rule;
 #define PICK(name, listener) tl_tls_choose_server(&set, TL_STR(name), listener, NULL, &rule)
   cr_expect_null(PICK("x.example", all[0]));
@@ -521,7 +521,7 @@ Test(tls_domain, b9_strict_sni_is_not_passed_by) {
 Test(tls_domain, e27_default_or_refusal_when_none_matches) {
   const char *other[] = {"other.example", NULL};
   struct tl_tls_domain *all[] = {named("other", other, NULL), named("default", NULL, NULL)};
-  struct tl_tls_set set = {all, 2, all[1]};
+  struct tl_tls_set set = {.domain = all, .n = 2, .fallback = all[1]};
   enum tl_choice rule;
   cr_expect_eq(tl_tls_choose_server(&set, TL_STR("x.example"), NULL, NULL, &rule), all[1]);
   cr_expect_eq(rule, TL_CHOICE_DEFAULT);
@@ -537,7 +537,7 @@ Test(tls_domain, d15_trace_names_every_candidate_and_why) {
   const char *elsewhere[] = {"elsewhere.org", NULL};
   struct tl_tls_domain *all[] = {named("wild", wild, NULL), named("exact", exact, NULL),
                                  named("elsewhere", elsewhere, NULL)};
-  struct tl_tls_set set = {all, 3, NULL};
+  struct tl_tls_set set = {.domain = all, .n = 3, .fallback = NULL};
   struct tl_tls_candidate c[5];
   struct tl_tls_trace t = {.candidate = c, .cap = 5};
   struct tl_tls_ask ask = {.server = true, .name = TL_STR("server.example")};
@@ -558,7 +558,7 @@ Test(tls_domain, domain_without_the_role_is_passed_over) {
   o.match_sip_domain = exact;
   o.server = false;
   struct tl_tls_domain *d = make(&o);
-  struct tl_tls_set set = {&d, 1, d};
+  struct tl_tls_set set = {.domain = &d, .n = 1, .fallback = d};
   cr_assert_null(tl_tls_choose_server(&set, TL_STR("server.example"), d, NULL, NULL));
   cr_assert_eq(tl_tls_choose_client(&set, TL_STR("server.example"), NULL, NULL), d);
   tl_tls_domain_unref(d);

@@ -59,7 +59,7 @@ void duel_begin(struct duel *d, SSL_CTX *peer, bool server, struct tl_tls_domain
   static struct tl_tls_domain *list[1];
   static struct tl_tls_set set;
   list[0] = dom;
-  set = (struct tl_tls_set){list, 1, dom};
+  set = (struct tl_tls_set){.domain = list, .n = 1, .fallback = dom};
   struct tl_hs_params p = {.server = server};
   if (server)
     p.set = &set;

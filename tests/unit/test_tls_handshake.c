@@ -300,7 +300,7 @@ Test(tls, policy_follows_the_name) {
   o.policy.verify_cert = o.policy.require_cert = true;
   o.min_version = TL_TLS_1_3;
   list[1] = duel_domain(&o);
-  struct tl_tls_set set = {list, 2, NULL};
+  struct tl_tls_set set = {.domain = list, .n = 2, .fallback = NULL};
   static const struct {
     const char *sni, *cert;
     int version, rc, alert;
@@ -537,7 +537,7 @@ struct often {
 static void *connect_often(void *arg) {
   struct often *of = arg;
   struct tl_tls_domain *list[1] = {of->dom};
-  struct tl_tls_set set = {list, 1, of->dom};
+  struct tl_tls_set set = {.domain = list, .n = 1, .fallback = of->dom};
   SSL_CTX *peer = of->peer;
   struct tl_identity *first = NULL;
   for (int i = 0; i < 20; i++) {

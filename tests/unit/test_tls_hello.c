@@ -150,7 +150,7 @@ static struct tl_tls_domain *domain(void) {
 
 static struct tl_hs *server(struct tl_tls_domain *d) {
   static struct tl_tls_domain *domains[1];
-  static struct tl_tls_set set = {domains, 1, NULL};
+  static struct tl_tls_set set = {.domain = domains, .n = 1, .fallback = NULL};
   struct tl_hs_params p = {.server = true, .set = &set};
   struct tl_hs *hs;
   domains[0] = d;
