@@ -71,11 +71,21 @@ struct tl_dns_wait;
 /* A is valid during the call only. */
 typedef void (*tl_dns_fn)(struct tl_dns_wait *w, const struct tl_dns_answer *a);
 
+#define TL_DNS_SHARES 4096u
+
+/* For whom names are looked up, and so what it may take of all that is under way. Zeros: for one
+ * who is trusted. */
+struct tl_dns_client {
+  uint16_t stranger; /* 1 to TL_DNS_SHARES: its place among those who are not trusted; 0: it is */
+  bool own;          /* for the configuration, which bounds it: has a reserve */
+};
+
 /* A caller that waits for an answer; part of the caller's own state. */
 struct tl_dns_wait {
   tl_dns_fn fn;
-  struct cds_list_head node; /* among those who wait for the same */
-  struct tl_dns_question *q; /* NULL: not waiting */
+  struct tl_dns_client client; /* the caller sets it before it asks */
+  struct cds_list_head node;   /* among those who wait for the same */
+  struct tl_dns_question *q;   /* NULL: not waiting */
 };
 
 struct tl_dns_counts {
@@ -93,7 +103,8 @@ void tl_dns_free(struct tl_dns *d);
 const struct tl_dns_answer *tl_dns_cached(struct tl_dns *d, uint16_t type, const char *name);
 
 /* Asks name servers, whatever is cached; W->fn is called later, never from within. TL_EINVAL: NAME
- * is not a host name; TL_ELIMIT, TL_ENOMEM; TL_EIO: no name server can be reached. */
+ * is not a host name; TL_ELIMIT: as much is under way as W->client may have; TL_ENOMEM; TL_EIO: no
+ * name server can be reached. */
 int tl_dns_ask(struct tl_dns *d, uint16_t type, const char *name, struct tl_dns_wait *w);
 /* Cancels W: its callback will not be called. */
 void tl_dns_forget(struct tl_dns_wait *w);

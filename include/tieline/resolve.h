@@ -11,6 +11,7 @@
 
 #include "tieline/addr.h"
 #include "tieline/counters.h"
+#include "tieline/dns.h"
 #include "tieline/mailbox.h"
 #include "tieline/transport.h"
 #include "tieline/walk.h"
@@ -19,8 +20,8 @@
 struct tl_resolve {
   struct tl_mail mail;
   struct tl_mail_address reply;
-  bool keep; /* never gives way to newer look-ups: a peer's name, which the configuration bounds */
-  uint64_t cookie; /* the asker's */
+  struct tl_dns_client client; /* own: a peer's name; it never gives way to newer look-ups */
+  uint64_t cookie;             /* the asker's */
   uint64_t started_ms;
   enum tl_transport transport;
   bool any_transport; /* none was written: NAPTR decides, TRANSPORT is what is left without */

@@ -161,7 +161,7 @@ static void ask_resolver(struct tl_control *c, const struct tl_conf *conf,
   struct tl_resolve *r = &q->resolve;
   q->state = tl_peer_state_ref(peer->state);
   r->reply = (struct tl_mail_address){&c->rt->control.mailbox, &answer_kind};
-  r->keep = true;
+  r->client.own = true;
   r->cookie = peer->state->addrs.serial;
   r->started_ms = tl_now_ms();
   r->transport = peer->transport;

@@ -20,8 +20,13 @@
 #include "tieline/time.h"
 
 #define UDP_SIZE 1232 /* no fragment on any path (DNS flag day 2020) */
-/* In flight at once; one that is no longer wanted stays for six seconds. */
-#define QUESTIONS_MAX 16384
+/* In flight at once; one that is no longer wanted stays for six seconds, so that a look-up which
+ * gave way still takes its place. An eighth is left to the configuration's names, a quarter to
+ * those who are trusted, and once half is in use no stranger has more than an eighth. */
+#define QUESTIONS_MAX 16384u
+#define OTHERS_MAX (QUESTIONS_MAX / 8 * 7)
+#define STRANGERS_MAX (QUESTIONS_MAX / 4 * 3)
+#define SHARE_MAX (QUESTIONS_MAX / 8)
 
 struct tl_dns_question {
   struct tl_hash_node node; /* while it is in flight */
@@ -29,10 +34,11 @@ struct tl_dns_question {
   struct dns_channel *on;
   struct cds_list_head waits;
   uint16_t type;
-  bool tcp, plain; /* asked over TCP, without EDNS */
-  bool lower;      /* in lower case, because the server changes letter case and has no TCP */
-  bool sending;    /* within ares_send: a failure now is returned to the caller */
-  bool ended;      /* ended while it was sent */
+  uint16_t stranger; /* that it counts for: of struct tl_dns_client */
+  bool tcp, plain;   /* asked over TCP, without EDNS */
+  bool lower;        /* in lower case, because the server changes letter case and has no TCP */
+  bool sending;      /* within ares_send: a failure now is returned to the caller */
+  bool ended;        /* ended while it was sent */
   char name[TL_DNS_NAME_MAX], sent[TL_DNS_NAME_MAX]; /* lower case; as it was asked */
 };
 
@@ -40,7 +46,8 @@ struct tl_dns {
   struct dns_channels channels;
   struct dns_cache *cache;
   struct tl_dns_counts counts;
-  unsigned open;
+  unsigned open, strange;         /* in flight; those of strangers */
+  uint16_t shares[TL_DNS_SHARES]; /* of each of them */
   bool closing;
   uint8_t key[16];
   struct tl_hash_table questions;
@@ -98,7 +105,24 @@ static struct tl_dns_question *under_way(struct tl_dns *d, uint16_t type, const 
   return question_of(node);
 }
 
-static struct tl_dns_question *question_new(struct tl_dns *d, uint16_t type, const char *name) {
+static bool has_room(const struct tl_dns *d, const struct tl_dns_client *c) {
+  if (d->open >= (c->own ? QUESTIONS_MAX : OTHERS_MAX)) return false;
+  if (!c->stranger) return true;
+  return d->strange < STRANGERS_MAX &&
+         (d->open < QUESTIONS_MAX / 2 || d->shares[c->stranger - 1] < SHARE_MAX);
+}
+
+/* Q is in flight (BY 1) or no longer (-1). */
+static void count_question(const struct tl_dns_question *q, int by) {
+  struct tl_dns *d = q->d;
+  d->open += (unsigned)by;
+  if (!q->stranger) return;
+  d->strange += (unsigned)by;
+  d->shares[q->stranger - 1] = (uint16_t)(d->shares[q->stranger - 1] + by);
+}
+
+static struct tl_dns_question *question_new(struct tl_dns *d, uint16_t type, const char *name,
+                                            uint16_t stranger) {
   struct tl_dns_question *q = calloc(1, sizeof(*q));
   if (!q || tl_hash_add(&d->questions, &q->node, hash_of(d, type, name))) {
     free(q);
@@ -107,8 +131,9 @@ static struct tl_dns_question *question_new(struct tl_dns *d, uint16_t type, con
   CDS_INIT_LIST_HEAD(&q->waits);
   q->d = d;
   q->type = type;
+  q->stranger = stranger;
   memcpy(q->name, name, strlen(name) + 1);
-  d->open++;
+  count_question(q, 1);
   return q;
 }
 
@@ -121,7 +146,7 @@ static struct tl_dns_wait *first_wait(struct tl_dns_question *q) {
 static void question_drop(struct tl_dns_question *q) {
   for (struct tl_dns_wait *w; (w = first_wait(q));) tl_dns_forget(w);
   tl_hash_remove(&q->d->questions, &q->node);
-  q->d->open--;
+  count_question(q, -1);
   free(q);
 }
 
@@ -142,7 +167,7 @@ static void end_question(struct tl_dns_question *q, struct tl_dns_answer *a, int
     dns_cache_put(d->cache, q->type, q->name, a);
   else
     free(a);
-  d->open--;
+  count_question(q, -1);
   free(q);
 }
 
@@ -243,8 +268,8 @@ int tl_dns_ask(struct tl_dns *d, uint16_t type, const char *name, struct tl_dns_
   if (!take_name(name, lower)) return TL_EINVAL;
   struct tl_dns_question *q = under_way(d, type, lower);
   if (!q) {
-    if (d->open >= QUESTIONS_MAX) return TL_ELIMIT;
-    q = question_new(d, type, lower);
+    if (!has_room(d, &w->client)) return TL_ELIMIT;
+    q = question_new(d, type, lower, w->client.stranger);
     if (!q) return TL_ENOMEM;
     int rc = send_question(q);
     if (rc) {
@@ -291,7 +316,7 @@ static void keep_answer(struct tl_dns_wait *w, const struct tl_dns_answer *a) {
 
 struct tl_dns_answer *tl_dns_ask_blocking(struct tl_dns *d, uint16_t type, const char *name,
                                           unsigned timeout_ms) {
-  struct blocked b = {.wait.fn = keep_answer};
+  struct blocked b = {.wait = {.fn = keep_answer, .client.own = true}};
   struct pollfd p = {.fd = tl_dns_fd(d), .events = POLLIN};
   uint64_t until_ms = tl_now_ms() + timeout_ms;
   const struct tl_dns_answer *known = tl_dns_cached(d, type, name);

@@ -27,7 +27,8 @@ struct tl_resolver {
   bool draining;
   struct cds_list_head jobs; /* the oldest first */
   unsigned n_jobs;
-  struct tl_resolve *unanswered; /* found a full mailbox; linked by mail.next */
+  uint16_t shares[TL_DNS_SHARES]; /* of them, by stranger */
+  struct tl_resolve *unanswered;  /* found a full mailbox; linked by mail.next */
 };
 
 /* resolver_job.c */

@@ -11,6 +11,7 @@
 #define DEADLINE_MS 5000
 #define DRAINING_MS 500 /* while the daemon ends */
 #define JOBS_MAX 1024
+#define SHARE_MAX (JOBS_MAX / 8) /* whose stranger has more gives way first */
 
 /* Sends R back to its asker with RC, now or as soon as there is room. */
 static void give_back(struct tl_resolver *rs, struct tl_resolve *r, int rc) {
@@ -19,6 +20,12 @@ static void give_back(struct tl_resolver *rs, struct tl_resolve *r, int rc) {
   tl_count(rs->counters, TL_C_MAIL_FULL);
   r->mail.next = rs->unanswered ? &rs->unanswered->mail : NULL;
   rs->unanswered = r;
+}
+
+static void count_job(const struct tl_resolve_job *j, int by) {
+  const uint16_t stranger = j->r->client.stranger;
+  j->rs->n_jobs += (unsigned)by;
+  if (stranger) j->rs->shares[stranger - 1] = (uint16_t)(j->rs->shares[stranger - 1] + by);
 }
 
 static void forget_query(struct tl_walk_query *q) { tl_dns_forget(&q->wait); }
@@ -30,7 +37,7 @@ static void finish_job(struct tl_resolve_job *j, int rc) {
   const int found_rc = tl_walk_result(&j->walk, &j->r->found);
   if (!rc || !found_rc) rc = found_rc; /* part of an answer in time is an answer */
   cds_list_del(&j->node);
-  rs->n_jobs--;
+  count_job(j, -1);
   give_back(rs, j->r, rc);
   free(j);
 }
@@ -54,22 +61,30 @@ static void ask_query(struct tl_walk_query *q, const char *name) {
     return;
   }
   q->wait.fn = on_answer;
+  q->wait.client = j->r->client;
   int rc = tl_dns_ask(dns, q->type, name, &q->wait);
   if (rc) tl_walk_answer(q, rc == TL_EINVAL ? &no_such_name : &silence);
 }
 
-/* Ends the oldest job: a name server that answers at all has answered long before, so names whose
- * servers are silent keep no other look-up out. Peers' look-ups stay; the configuration bounds
- * them.
- */
-static void give_way(struct tl_resolver *rs) {
-  struct tl_resolve_job *j;
+/* The oldest job of a stranger with more than its share, else of any stranger, else of all: a name
+ * server that answers at all has answered long before. NULL: all are the configuration's. */
+static struct tl_resolve_job *least_wanted(struct tl_resolver *rs) {
+  struct tl_resolve_job *j, *found = NULL;
   cds_list_for_each_entry(j, &rs->jobs, node) {
-    if (j->r->keep) continue;
-    tl_count(rs->counters, TL_C_DNS_GAVE_WAY);
-    finish_job(j, TL_ELIMIT);
-    return;
+    const struct tl_dns_client *c = &j->r->client;
+    if (c->own) continue;
+    if (c->stranger && rs->shares[c->stranger - 1] > SHARE_MAX) return j;
+    if (!found || (c->stranger && !found->r->client.stranger)) found = j;
   }
+  return found;
+}
+
+/* Names whose servers are silent keep no other look-up out. */
+static void give_way(struct tl_resolver *rs) {
+  struct tl_resolve_job *j = least_wanted(rs);
+  if (!j) return;
+  tl_count(rs->counters, TL_C_DNS_GAVE_WAY);
+  finish_job(j, TL_ELIMIT);
 }
 
 /* R's host without the dots at its end; false: nothing is left. */
@@ -88,7 +103,7 @@ static struct tl_resolve_job *new_job(struct tl_resolver *rs, struct tl_resolve 
   j->r = r;
   j->deadline_ms = tl_now_ms() + (rs->draining ? DRAINING_MS : DEADLINE_MS);
   cds_list_add_tail(&j->node, &rs->jobs);
-  rs->n_jobs++;
+  count_job(j, 1);
   return j;
 }
 

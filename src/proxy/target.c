@@ -164,6 +164,8 @@ void tl_target_resolved(const struct tl_req *req, const struct tl_resolve *r) {
   if (!plan->refusal) plan->refusal = tl_plan_only_us(plan);
 }
 
+_Static_assert(TL_SENDER_SHARES <= TL_DNS_SHARES, "each share of a sender has a place of its own");
+
 int tl_target_resolve(const struct tl_req *req, uint64_t cookie,
                       const struct tl_mail_kind *answer) {
   struct tl_proxy *p = req->p;
@@ -173,6 +175,9 @@ int tl_target_resolve(const struct tl_req *req, uint64_t cookie,
   r->reply = (struct tl_mail_address){&p->th.mailbox, answer};
   r->cookie = cookie;
   r->started_ms = tl_net_now_ms(p->net);
+  const uint16_t share = tl_source_share(req->sender, &req->origin);
+  r->client.stranger = share < TL_SENDER_SHARES ? (uint16_t)(share + 1) : 0;
+  r->client.own = req->plan->own;
   const struct tl_conf_peer *peer = plan->unresolved;
   const struct tl_uri *u = &plan->next_uri;
   enum tl_transport named;

@@ -103,7 +103,7 @@ static void ask_many(bool at_once) {
   char name[32];
   for (int i = 0; i < QUESTIONS; i++) {
     snprintf(name, sizeof(name), "n%02d.abcdefgh.example", i);
-    w[i].fn = fail_fn;
+    w[i] = (struct tl_dns_wait){.fn = fail_fn};
     cr_assert_eq(tl_dns_ask(dns, TL_DNS_A, name, &w[i]), 0);
     tl_dns_forget(&w[i]);
     if (!at_once) serve_all();
@@ -270,19 +270,43 @@ Test(dns, s9_resolv_conf_is_read_again) {
   finds("big.example", TL_DNS_FOUND, "203.0.113.1 192.0.2.1 192.0.2.2");
 }
 
-/* Four thousand open questions and what they hold end with the client. */
-Test(dns, s9_open_questions_are_bounded) {
-  static struct tl_dns_wait w[20000];
+static struct tl_dns_wait open_wait[20000];
+static size_t n_open_wait;
+
+/* Asks for names whose servers are silent until there is no room for CLIENT; how many. FORGET: as
+ * look-ups that gave way. */
+static size_t fill_questions(struct tl_dns_client client, bool forget) {
   char name[32];
-  int rc = 0;
-  size_t n = 0;
-  for (; n < 20000 && rc == 0; n++) {
-    snprintf(name, sizeof(name), "silent%zu.example", n);
-    w[n].fn = fail_fn;
-    rc = tl_dns_ask(dns, TL_DNS_A, name, &w[n]);
+  const size_t before = n_open_wait;
+  for (int rc = 0; rc == 0;) {
+    cr_assert_lt(n_open_wait, sizeof(open_wait) / sizeof(*open_wait));
+    struct tl_dns_wait *w = &open_wait[n_open_wait];
+    snprintf(name, sizeof(name), "silent%zu.example", n_open_wait);
+    *w = (struct tl_dns_wait){.fn = fail_fn, .client = client};
+    rc = tl_dns_ask(dns, TL_DNS_A, name, w);
+    if (rc) {
+      cr_assert_eq(rc, TL_ELIMIT);
+      break;
+    }
+    if (forget) tl_dns_forget(w);
+    n_open_wait++;
   }
-  cr_assert_eq(rc, TL_ELIMIT);
-  cr_assert_eq(n, 16385);
+  return n_open_wait - before;
+}
+
+/* Open questions, and what they hold, end with the client. */
+Test(dns, s9_open_questions_are_bounded) {
+  cr_assert_eq(fill_questions((struct tl_dns_client){.own = true}, false), 16384);
+}
+
+Test(dns, s9_strangers_leave_questions_to_others) {
+  cr_expect_eq(fill_questions((struct tl_dns_client){.stranger = 1}, true), 8192, "half");
+  cr_expect_eq(fill_questions((struct tl_dns_client){.stranger = 1}, true), 0);
+  cr_expect_eq(fill_questions((struct tl_dns_client){.stranger = 2}, true), 2048, "an eighth");
+  cr_expect_eq(fill_questions((struct tl_dns_client){.stranger = TL_DNS_SHARES}, true), 2048);
+  cr_expect_eq(fill_questions((struct tl_dns_client){.stranger = 3}, true), 0, "three quarters");
+  cr_expect_eq(fill_questions((struct tl_dns_client){0}, true), 2048, "the trusted");
+  cr_expect_eq(fill_questions((struct tl_dns_client){.own = true}, true), 2048, "what is ours");
 }
 
 /* ---- look-ups ---- */

@@ -81,8 +81,10 @@ TestSuite(resolver, .init = begin, .fini = end, .timeout = 60);
 /* T: TL_TRANSPORTS for a sip URI, ANY_SECURE for a sips URI that names none. */
 enum { ANY_SECURE = TL_TRANSPORTS + 1 };
 
-static void ask(const char *host, int t, uint16_t port, uint64_t cookie) {
+static void ask_for(struct tl_dns_client client, const char *host, int t, uint16_t port,
+                    uint64_t cookie) {
   struct tl_resolve *r = calloc(1, sizeof(*r));
+  r->client = client;
   r->reply = (struct tl_mail_address){&worker.mailbox, &answer_kind};
   r->cookie = cookie;
   r->any_transport = t >= (int)TL_TRANSPORTS;
@@ -91,6 +93,10 @@ static void ask(const char *host, int t, uint16_t port, uint64_t cookie) {
   r->port = port;
   snprintf(r->host, sizeof(r->host), "%s", host);
   cr_assert_eq(tl_resolve_ask(&rt.resolver, r), 0);
+}
+
+static void ask(const char *host, int t, uint16_t port, uint64_t cookie) {
+  ask_for((struct tl_dns_client){0}, host, t, port, cookie);
 }
 
 static struct tl_resolve *answer(void) {
@@ -150,6 +156,43 @@ Test(resolver, s9_silent_names_keep_nobody_out) {
   cr_assert_eq(r->rc, 0);
   free(r);
   cr_assert_eq(tl_count_get(&rt.resolver_counters, TL_C_DNS_GAVE_WAY), 21);
+}
+
+/* The first N answers are for look-ups that gave way, of names that begin with PREFIX. */
+static void gave_way(unsigned n, const char *prefix) {
+  for (unsigned i = 0; i < n; i++) {
+    struct tl_resolve *r = answer();
+    cr_assert_eq(r->rc, TL_ELIMIT);
+    cr_assert_eq(strncmp(r->host, prefix, strlen(prefix)), 0, "%s", r->host);
+    free(r);
+  }
+}
+
+/* What is older stays: of a peer, of the configuration, of a stranger who has few. */
+Test(resolver, s9_who_has_most_look_ups_under_way_gives_way) {
+  const struct tl_dns_client flood = {.stranger = 7}, few = {.stranger = 8}, own = {.own = true};
+  char name[40];
+  ask_for(own, "silent-own.example", TL_UDP, 5060, 1);
+  ask("silent-peer.example", TL_UDP, 5060, 1);
+  ask_for(few, "silent-few.example", TL_UDP, 5060, 1);
+  for (int i = 0; i < 1024 + 20; i++) {
+    snprintf(name, sizeof(name), "silent-flood%d.example", i);
+    ask_for(flood, name, TL_UDP, 5060, 1);
+  }
+  gave_way(23, "silent-flood");
+  ask_for(few, "silent-again.example", TL_UDP, 5060, 1);
+  gave_way(1, "silent-flood");
+}
+
+/* Strangers who each have few give way to one another, not peers to them. */
+Test(resolver, s9_strangers_give_way_before_peers) {
+  char name[40];
+  for (int i = 0; i < 1024 + 20; i++) {
+    snprintf(name, sizeof(name), "silent-%s%d.example", i < 100 ? "peer" : "stranger", i);
+    const struct tl_dns_client who = {.stranger = i < 100 ? 0 : (uint16_t)(1 + i % 64)};
+    ask_for(who, name, TL_UDP, 5060, 1);
+  }
+  gave_way(20, "silent-stranger");
 }
 
 Test(resolver, numbers_and_default_ports) {
@@ -270,7 +313,7 @@ Test(resolver, control_thread_gets_its_answers) {
   struct tl_resolve *r = calloc(1, sizeof(*r));
   cr_assert_eq(tl_mailbox_init(&rt.control.mailbox, 8), 0);
   r->reply = (struct tl_mail_address){&rt.control.mailbox, &answer_kind};
-  r->keep = true;
+  r->client.own = true;
   r->cookie = 7;
   r->transport = TL_TLS;
   snprintf(r->host, sizeof(r->host), "192.0.2.7");
