@@ -14,10 +14,11 @@
 #include "xworker.h"
 
 /* On a stateless route CANCEL, and the ACK for a rejection, carry the branch of their INVITE
- * (16.11). */
+ * (16.11), inside a dialog, too. An ACK for a 2xx, which cannot be told from them, has a branch of
+ * its own by its sender's (RFC 3261 13.2.2.4). */
 static bool follows_invite(const struct tl_plan *plan, const struct tl_msg *m) {
   return m->method == TL_M_CANCEL ||
-         (m->method == TL_M_ACK && !plan->in_dialog && plan->route && plan->route->opt.stateless);
+         (m->method == TL_M_ACK && plan->route && plan->route->opt.stateless);
 }
 
 /* Writes the branch of the request over the placeholder in X. It goes to FLOW, on C if that

@@ -566,6 +566,27 @@ def test_16_11_no_transaction(c):
     assert bob.take("ACK")[1].branch == got[1].branch
 
 
+def test_16_11_ack_follows_inside_a_dialog(c):
+    """The ACK for a refused re-INVITE carries its branch on, that for a 2xx one of its own."""
+    bob = _stateless(c)
+    call = c.invite(HUNT)
+    got = bob.take("INVITE")
+    bob.reply(got, 200)
+    assert call.final().status == 200
+    call.ack()
+    assert bob.take("ACK")[1].branch != got[1].branch
+    data, key = call.make("INVITE")
+    sent = sip.Framer().feed(data)[0]
+    c.alice.expect(key)
+    c.conn.send(data)
+    got = bob.take("INVITE")
+    bob.reply(got, 488)
+    rsp = c.alice.final(key)
+    assert rsp.status == 488
+    c.conn.send(call.make("ACK", cseq=sent.cseq[0], branch=sent.branch)[0])
+    assert bob.take("ACK")[1].branch == got[1].branch
+
+
 def test_16_11_same_branch_for_a_repeat(c):
     """A repeated request gets the branch that it got before, another one another."""
     bob = _stateless(c)
