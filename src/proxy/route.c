@@ -157,11 +157,12 @@ static int ask_resolver(struct tl_req *req, uint64_t cookie) {
 }
 
 /* May it go to any of the addresses found? TL_ENOTFOUND: no, with the status that it would have got
- * had they stood in its URI. */
+ * had they stood in its URI; inside a dialog with 403, which ends the request alone (RFC 5057 5.1):
+ * the name may lead elsewhere again. */
 static int judge_found(struct tl_req *req) {
   const struct tl_plan *plan = req->plan;
   bool by_uri = !plan->unresolved && !plan->own;
-  req->status = 404;
+  req->status = plan->in_dialog ? 403 : 404;
   if (by_uri && plan->in_dialog && !tl_leg_bound(req)) return TL_ENOTFOUND;
   if (by_uri && !plan->in_dialog && !tl_guard_relay(req)) return TL_ENOTFOUND;
   return tl_route_secure(req, TL_OK);

@@ -117,7 +117,7 @@ Test(proxy_lookup, a_name_that_leads_where_only_tls_may_go_gets_480) {
 }
 
 /* A name in a dialog that leads where none of its legs was. */
-Test(proxy_lookup, a_name_that_leads_a_dialog_astray_gets_404) {
+Test(proxy_lookup, a_name_that_leads_a_dialog_astray_gets_403) {
   char line[1024], text[4000];
   struct tl_resolve *r;
   three();
@@ -136,7 +136,7 @@ Test(proxy_lookup, a_name_that_leads_a_dialog_astray_gets_404) {
   ua_send(&alice, text);
   RIG_UNTIL((r = asked()) != NULL);
   answer_lookup(r, (uint16_t[]){carol.port}, 1);
-  ua_expect(&alice, "SIP/2.0 404");
+  ua_expect(&alice, "SIP/2.0 403");
   cr_expect_eq(rig_count(TL_C_LEG_ASTRAY), 1);
   proxy_end_clean();
   close_all();
