@@ -287,7 +287,8 @@ static int add_single_blocks(struct tl_raw *r) {
 
 int tl_conf_parse(struct tl_raw *r, struct tl_conf_ctx *ctx) {
   struct parser p = {.raw = r, .ctx = ctx, .token = r->source.token, .end = r->source.token};
-  if (p.end) p.end += r->source.n_token; /* an empty file has no tokens, and no place for them */
+  /* An empty file has no tokens, and no place for them. */
+  if (r->source.n_token) p.end += r->source.n_token;
   unsigned before = ctx->problems;
   int rc = check_braces(&r->source, ctx);
   if (!rc) rc = add_single_blocks(r);
