@@ -5,7 +5,7 @@
  * distribution points that certificates name. Verification asks here for the
  * list of an issuer; if there is none, the place to fetch it from is noted.
  *
- * Ownership: reference-counted, one per domain. Threads: any; a mutex guards the
+ * Ownership: one per domain, its own. Threads: any; a mutex guards the
  * lists, held for a look-up among few. Not used on a message's way. Errors:
  * TL_EVERIFY with a sentence for a list that cannot be trusted, TL_ENOMEM.
  */
@@ -38,8 +38,7 @@ struct tl_crl_info {
 
 /* FETCH, ALL, ACCEPT_STALE: crl_fetch, crl_check_all, crl_stale = accept. */
 struct tl_crls *tl_crls_new(bool fetch, bool all, bool accept_stale);
-struct tl_crls *tl_crls_ref(struct tl_crls *s);
-void tl_crls_unref(struct tl_crls *s); /* NULL is fine */
+void tl_crls_free(struct tl_crls *s); /* NULL is fine */
 bool tl_crls_fetches(const struct tl_crls *s);
 /* Parses a list that is all of N bytes of DER; a reference, or NULL: it is none. */
 struct X509_crl_st *tl_crl_parse(const uint8_t *der, size_t n);

@@ -75,7 +75,6 @@ struct tl_identity {
   bool checked;           /* verification was on */
   bool verified;          /* code was X509_V_OK and verification was on */
   bool has_san;           /* the certificate has the extension, whatever its content */
-  bool self_issued;       /* subject and issuer are the same name */
   size_t n_cn;            /* common names in the subject */
   size_t n_san;
   struct tl_san *san;

@@ -41,9 +41,6 @@ int tl_ring_wait(struct tl_ring *r, uint32_t timeout_ms);
 bool tl_ring_more(struct tl_ring *r);
 /* Runs the callbacks of all completions that are there; returns their number. */
 int tl_ring_run(struct tl_ring *r);
-/* Both: submits, waits up to TIMEOUT_MS for a completion, runs the callbacks of all that are there.
- * Returns the number of completions or a negative errno. */
-int tl_ring_turn(struct tl_ring *r, uint32_t timeout_ms);
 /* Cancels what OP has in flight; its callback still gets the last completion. */
 void tl_ring_cancel(struct tl_ring *r, struct tl_op *op);
 

@@ -82,11 +82,6 @@ bool tl_ring_more(struct tl_ring *r) {
   return io_uring_cq_ready(&r->u) > 0;
 }
 
-int tl_ring_turn(struct tl_ring *r, uint32_t timeout_ms) {
-  int rc = tl_ring_wait(r, timeout_ms);
-  return rc ? -EIO : tl_ring_run(r);
-}
-
 void tl_ring_cancel(struct tl_ring *r, struct tl_op *op) {
   struct io_uring_sqe *sqe = tl_ring_sqe(r, NULL);
   io_uring_prep_cancel(sqe, op, 0);

@@ -9,7 +9,6 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -34,7 +33,6 @@ struct wanted {
 };
 
 struct tl_crls {
-  _Atomic uint64_t refs;
   bool fetch;
   bool all, accept_stale; /* crl_check_all, crl_stale = accept */
   pthread_mutex_t lists_mu;
@@ -61,7 +59,6 @@ void tl_crls_on_wanted(void (*fn)(void *arg), void *arg) {
 struct tl_crls *tl_crls_new(bool fetch, bool all, bool accept_stale) {
   struct tl_crls *s = calloc(1, sizeof(*s));
   if (!s) return NULL;
-  s->refs = 1;
   s->fetch = fetch;
   s->all = all;
   s->accept_stale = accept_stale;
@@ -69,13 +66,8 @@ struct tl_crls *tl_crls_new(bool fetch, bool all, bool accept_stale) {
   return s;
 }
 
-struct tl_crls *tl_crls_ref(struct tl_crls *s) {
-  atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
-  return s;
-}
-
-void tl_crls_unref(struct tl_crls *s) {
-  if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) > 1) return;
+void tl_crls_free(struct tl_crls *s) {
+  if (!s) return;
   for (size_t i = 0; i < s->n; i++) {
     X509_CRL_free(s->list[i].crl);
     free(s->list[i].source);

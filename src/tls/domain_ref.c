@@ -21,7 +21,7 @@ void tl_tls_domain_unref(struct tl_tls_domain *d) {
   SSL_CTX_free(d->server);
   SSL_CTX_free(d->client);
   tl_tickets_free(d->ticket_keys);
-  tl_crls_unref(d->crls); /* after the contexts, whose stores point to it */
+  tl_crls_free(d->crls); /* after the contexts, whose stores point to it */
   tl_domain_free_ocsp(d);
   for (char **p = d->match_sip_domain; p && *p; p++) free(*p);
   free(d->match_sip_domain);

@@ -246,7 +246,6 @@ int tl_identity_read(struct tl_identity *id, X509 *x) {
   id->subject = tl_name_text(subject);
   id->issuer = tl_name_text(issuer);
   if (!id->subject || !id->issuer) return TL_ENOMEM;
-  id->self_issued = X509_NAME_cmp(subject, issuer) == 0;
   id->not_before = tl_time_of(X509_get0_notBefore(x));
   id->not_after = id->chain_not_after = tl_time_of(X509_get0_notAfter(x));
   int rc = read_name(id, subject, TL_ID_SUBJECT);

@@ -76,9 +76,11 @@ static void judge_staple(SSL *ssl, struct tl_ocsp_verdict *v) {
 /* "Must staple" (RFC 7633): the authority vouches for the certificate only together with a fresh
  * answer. */
 static bool must_staple(const SSL *ssl) {
+  int critical;
   TLS_FEATURE *features =
-      X509_get_ext_d2i(SSL_get0_peer_certificate(ssl), NID_tlsfeature, NULL, NULL);
-  bool found = false;
+      X509_get_ext_d2i(SSL_get0_peer_certificate(ssl), NID_tlsfeature, &critical, NULL);
+  /* One that cannot be read, for want of memory, too, may say so; -1: there is none. */
+  bool found = !features && critical != -1;
   for (int i = 0; i < sk_ASN1_INTEGER_num(features); i++)
     found |= ASN1_INTEGER_get(sk_ASN1_INTEGER_value(features, i)) == TLSEXT_TYPE_status_request;
   TLS_FEATURE_free(features);

@@ -116,7 +116,7 @@ static void drop_binding(void) { tl_binding_unref(binding); }
 
 static struct tl_crls *crls;
 static int make_crls(void) { return made(crls = tl_crls_new(true, false, false)); }
-static void drop_crls(void) { tl_crls_unref(crls); }
+static void drop_crls(void) { tl_crls_free(crls); }
 
 static struct tl_ticket_keys *tickets;
 static int make_tickets(void) { return made(tickets = tl_tickets_new(3600)); }

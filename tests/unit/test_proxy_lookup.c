@@ -13,18 +13,6 @@ static const char *sip(const struct ua *u, const char *params) {
   return uri;
 }
 
-static void three(void) {
-  ua_udp(&alice);
-  ua_udp(&bob);
-  ua_udp(&carol);
-}
-
-static void close_all(void) {
-  ua_close(&alice);
-  ua_close(&bob);
-  ua_close(&carol);
-}
-
 static struct tl_resolve *asked(void) {
   tl_mailbox_rearm(&rig.rt.resolver);
   return (struct tl_resolve *)tl_mailbox_take(&rig.rt.resolver);
@@ -41,7 +29,7 @@ static void answer_lookup(struct tl_resolve *r, const uint16_t *port, size_t n) 
 Test(proxy_lookup, names_resolved_behind_a_reload_and_failover_behind_another) {
   char extra[1000];
   struct tl_resolve *r;
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   snprintf(extra, sizeof(extra),
            TIMERS "peer \"b\" { uri = \"sip:127.0.0.1:%u;transport=udp\" }\n"
                   "peer \"c\" { uri = \"sip:127.0.0.1:%u;transport=udp\" }\n"
@@ -64,7 +52,7 @@ Test(proxy_lookup, names_resolved_behind_a_reload_and_failover_behind_another) {
   while (strncmp(alice.in, "SIP/2.0 100", 11) == 0);
   cr_expect(strncmp(alice.in, "SIP/2.0 200", 11) == 0);
   proxy_end_clean();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 Test(proxy_lookup, names_without_an_address_and_answers_nobody_waits_for) {
@@ -101,7 +89,7 @@ Test(proxy_lookup, names_without_an_address_and_answers_nobody_waits_for) {
 /* Nothing goes in the clear to the machine of a peer that is reached by TLS alone. */
 Test(proxy_lookup, a_name_that_leads_where_only_tls_may_go_gets_480) {
   struct tl_resolve *r;
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(TIMERS TLS
               "peer \"b\" { uri = \"sip:127.0.0.1:5999;transport=tls\" tls_only = true }\n"
               "route \"r\" { relay = \"request-uri\" }\n");
@@ -113,14 +101,14 @@ Test(proxy_lookup, a_name_that_leads_where_only_tls_may_go_gets_480) {
   ua_expect(&alice, "SIP/2.0 480");
   ua_expect_silence(&bob, 20);
   proxy_end_clean();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 /* A name in a dialog that leads where none of its legs was. */
 Test(proxy_lookup, a_name_that_leads_a_dialog_astray_gets_403) {
   char line[1024], text[4000];
   struct tl_resolve *r;
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(TIMERS "route \"r\" { to_domain = \"127.0.0.1\" relay = \"request-uri\" }\n");
   ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "d", "", ""));
   ua_expect(&bob, "INVITE");
@@ -139,13 +127,13 @@ Test(proxy_lookup, a_name_that_leads_a_dialog_astray_gets_403) {
   ua_expect(&alice, "SIP/2.0 403");
   cr_expect_eq(rig_count(TL_C_LEG_ASTRAY), 1);
   proxy_end_clean();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 /* A peer that is this proxy itself is no worse for having been looked up. */
 Test(proxy_lookup, a_peer_whose_name_is_ours_says_so) {
   struct tl_resolve *r;
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(TIMERS TLS "peer \"b\" { uri = \"sips:far.example\" }\n"
                          "route \"r\" { peers = \"b\" }\n");
   ua_send(&alice, ua_request(&alice, "MESSAGE", "sips:x@example.com", "1", "", ""));
@@ -153,5 +141,5 @@ Test(proxy_lookup, a_peer_whose_name_is_ours_says_so) {
   answer_lookup(r, (uint16_t[]){tl_addr_port(&rig.udp)}, 1);
   ua_expect(&alice, "SIP/2.0 503 Next Hop Is This Proxy Itself");
   proxy_end_clean();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }

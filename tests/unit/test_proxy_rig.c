@@ -109,6 +109,18 @@ void ua_close(struct ua *u) {
   if (u->conn >= 0) close(u->conn);
 }
 
+void ua_udp_each(struct ua *a, struct ua *b, struct ua *c) {
+  ua_udp(a);
+  ua_udp(b);
+  ua_udp(c);
+}
+
+void ua_close_each(struct ua *a, struct ua *b, struct ua *c) {
+  ua_close(a);
+  ua_close(b);
+  ua_close(c);
+}
+
 static bool is_stream(const struct ua *u) {
   int type = 0;
   socklen_t len = sizeof(type);

@@ -54,6 +54,9 @@ void ua_udp(struct ua *u);
 void ua_tcp_listen(struct ua *u);
 void ua_tcp_connect(struct ua *u); /* to the proxy */
 void ua_close(struct ua *u);
+/* Three of them at once. */
+void ua_udp_each(struct ua *a, struct ua *b, struct ua *c);
+void ua_close_each(struct ua *a, struct ua *b, struct ua *c);
 void ua_send(struct ua *u, const char *text); /* to the proxy */
 void ua_send_n(struct ua *u, const char *text, size_t n);
 /* Waits for a message; it must start with START. */

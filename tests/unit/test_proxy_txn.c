@@ -26,21 +26,9 @@ static const char *both(const char *fork) {
   return route;
 }
 
-static void three(void) {
-  ua_udp(&alice);
-  ua_udp(&bob);
-  ua_udp(&carol);
-}
-
-static void close_all(void) {
-  ua_close(&alice);
-  ua_close(&bob);
-  ua_close(&carol);
-}
-
 /* Of two 2xx the second stopped Timer L, and the transaction stayed for ever. */
 Test(proxy_txn, both_2xx_of_a_fork_are_passed_on_and_nothing_stays) {
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(both("parallel"));
   ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@example.com", "1", "", ""));
   ua_expect(&bob, "INVITE");
@@ -51,11 +39,11 @@ Test(proxy_txn, both_2xx_of_a_fork_are_passed_on_and_nothing_stays) {
   ua_expect(&alice, "SIP/2.0 200");
   cr_expect_str_eq(ua_header(&alice, "To", 0), "<sip:bob@example.com>;tag=c");
   proxy_end_clean();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 Test(proxy_txn, the_other_branch_of_a_fork_is_cancelled) {
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(both("parallel"));
   ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@example.com", "1", "", ""));
   ua_expect(&bob, "INVITE");
@@ -70,7 +58,7 @@ Test(proxy_txn, the_other_branch_of_a_fork_is_cancelled) {
   ua_send(&carol, ua_response(&ringing, "487 Request Terminated", "c", ""));
   ua_expect(&carol, "ACK");
   proxy_end_clean();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 /* They were answered 503 with Retry-After, and who brings others' calls too left us alone then. */
@@ -211,7 +199,7 @@ Test(proxy_txn, a_maddr_that_is_a_bracket_is_refused) {
 
 /* A failure behind the 2xx of the same branch took the branch away from later 2xx. */
 Test(proxy_txn, nothing_follows_a_2xx_but_its_repeats) {
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(TIMERS);
   ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
   ua_expect(&bob, "INVITE");
@@ -223,11 +211,11 @@ Test(proxy_txn, nothing_follows_a_2xx_but_its_repeats) {
   ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
   ua_expect(&alice, "SIP/2.0 200");
   proxy_end_clean();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 Test(proxy_txn, silence_gives_408_to_an_invite_and_nothing_to_others) {
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(TIMERS);
   ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
   ua_expect(&alice, "SIP/2.0 408");
@@ -237,7 +225,7 @@ Test(proxy_txn, silence_gives_408_to_an_invite_and_nothing_to_others) {
   ua_expect_silence(&alice, 500);
   cr_expect_eq(rig_count(TL_C_TXN_TIMEOUT), 2);
   proxy_end_clean();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 /* Long enough for its answers to be repeated, see s24_a_forged_address_is_not_flooded. */
@@ -248,7 +236,7 @@ static const char *long_body(void) {
 }
 
 Test(proxy_txn, an_unanswered_final_is_repeated_until_its_ack) {
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(TIMERS);
   ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", long_body()));
   ua_expect(&bob, "INVITE");
@@ -269,13 +257,13 @@ Test(proxy_txn, an_unanswered_final_is_repeated_until_its_ack) {
   bob.repeats = false;
   ua_expect_silence(&bob, 50);
   proxy_end();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 /* Who is no peer may have forged his address: he gets three bytes for each of his, and answers
  * again when he asks again. */
 Test(proxy_txn, s24_a_forged_address_is_not_flooded) {
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(TIMERS);
   const char *invite = ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", "");
   size_t asked = strlen(invite), got = 0;
@@ -295,11 +283,11 @@ Test(proxy_txn, s24_a_forged_address_is_not_flooded) {
   ua_send(&alice, ua_request(&alice, "ACK", sip(&bob, ""), "1", "", ""));
   rig_settle();
   proxy_end();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 Test(proxy_txn, failover_and_best_response) {
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(both("failover"));
   ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@example.com", "1", "", "v=0"));
   ua_expect(&bob, "INVITE");
@@ -313,11 +301,11 @@ Test(proxy_txn, failover_and_best_response) {
   cr_expect_eq(ua_headers(&alice, "Via"), 1);
   ua_send(&alice, ua_request(&alice, "ACK", "sip:x@example.com", "1", "", ""));
   proxy_end();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 Test(proxy_txn, challenges_of_all_branches_are_gathered) {
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(both("parallel"));
   ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@example.com", "1", "", ""));
   ua_expect(&bob, "INVITE");
@@ -331,11 +319,11 @@ Test(proxy_txn, challenges_of_all_branches_are_gathered) {
   cr_expect_eq(ua_headers(&alice, "WWW-Authenticate"), 1);
   ua_send(&alice, ua_request(&alice, "ACK", "sip:x@example.com", "1", "", ""));
   proxy_end();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 Test(proxy_txn, cancel_waits_for_a_provisional_response) {
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(TIMERS);
   ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
   ua_expect(&bob, "INVITE");
@@ -359,11 +347,11 @@ Test(proxy_txn, cancel_waits_for_a_provisional_response) {
   ua_send(&alice, ua_request(&alice, "CANCEL", sip(&bob, ""), "unknown", "", ""));
   ua_expect(&alice, "SIP/2.0 481");
   proxy_end();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 Test(proxy_txn, ringing_for_too_long_is_cancelled) {
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(TIMERS);
   ua_send(&alice, ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
   ua_expect(&bob, "INVITE");
@@ -375,7 +363,7 @@ Test(proxy_txn, ringing_for_too_long_is_cancelled) {
   ua_expect(&alice, "SIP/2.0 408");
   ua_send(&alice, ua_request(&alice, "ACK", sip(&bob, ""), "1", "", ""));
   proxy_end_clean();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 /* The datagram kept for answers lacked its large body and could not be read again. */
@@ -401,7 +389,7 @@ Test(proxy_txn, s24_who_swallows_tcp_delays_one_large_request) {
   struct tl_addr at;
   int fill[4];
   memset(body, 'q', 1500);
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(TIMERS);
   int l = socket(AF_INET, SOCK_STREAM, 0);
   for (int free = -1; free;) { /* by UDP and by TCP */
@@ -427,13 +415,13 @@ Test(proxy_txn, s24_who_swallows_tcp_delays_one_large_request) {
   for (int i = 0; i < 4; i++) close(fill[i]);
   close(l);
   proxy_end();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 /* With our Via and Record-Route the head was over the limit: no ACK, no CANCEL. */
 Test(proxy_txn, a_head_as_large_as_allowed_is_acknowledged) {
   static char pad[2000];
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(TIMERS "limits { max_head = 2k }");
   size_t plain = strlen(ua_request(&alice, "INVITE", sip(&bob, ""), "1", "", ""));
   snprintf(pad, sizeof(pad), "X-Pad: %0*d\r\n", (int)(2040 - plain - 9), 1);
@@ -444,7 +432,7 @@ Test(proxy_txn, a_head_as_large_as_allowed_is_acknowledged) {
   ua_expect(&bob, "ACK");
   ua_expect(&alice, "SIP/2.0 486");
   proxy_end();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 /* The body was not kept when the first try was a flow: the second went out without it. */
@@ -552,7 +540,7 @@ Test(proxy_txn, failing_over_behind_a_reload_that_closed_the_socket) {
 /* ---- bounds ---- */
 
 Test(proxy_txn, item_2_8_new_requests_are_refused_before_dialogs_are) {
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   snprintf(route, sizeof(route),
            TIMERS "limits { max_transactions = 20 }\n"
                   "peer \"a\" { uri = \"sip:127.0.0.1:%u;transport=udp\" }\n",
@@ -576,11 +564,11 @@ Test(proxy_txn, item_2_8_new_requests_are_refused_before_dialogs_are) {
   cr_expect_eq(px.txns->n, 18, "no token, no dialog; but not refused for load either");
   rig_sleep(500); /* Timer F comes before Timer J */
   proxy_end_clean();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 Test(proxy_txn, forged_and_stray_responses_are_dropped) {
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin(TIMERS);
   ua_send(&alice, ua_request(&alice, "OPTIONS", sip(&bob, ""), "1", "", ""));
   ua_expect(&bob, "OPTIONS");
@@ -599,12 +587,12 @@ Test(proxy_txn, forged_and_stray_responses_are_dropped) {
   ua_send(&bob, m);
   RIG_UNTIL(rig_count(TL_C_DROP_STRAY_RESPONSE) == 1);
   proxy_end_clean();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
 
 /* Over UDP each stays for 64 T1 behind its answer: a flood of them must not fill the memory. */
 Test(proxy_txn, finished_transactions_are_bounded_and_the_oldest_leave) {
-  three();
+  ua_udp_each(&alice, &bob, &carol);
   proxy_begin("limits { max_transactions = 16 }");
   for (int i = 0; i < 200; i++) {
     char id[16];
@@ -623,5 +611,5 @@ Test(proxy_txn, finished_transactions_are_bounded_and_the_oldest_leave) {
   ua_expect(&alice, "SIP/2.0 200");
   ua_expect_silence(&bob, 20);
   proxy_end();
-  close_all();
+  ua_close_each(&alice, &bob, &carol);
 }
