@@ -42,8 +42,8 @@ static void must(int rc, const char *what) {
 static void make_pair(enum tl_cipher c, struct tl_record **a, struct tl_record **b) {
   struct tl_tls_keys k = {.version = TL_TLS_1_3, .cipher = c, .secret_len = 32};
   k.key_len = c == TL_AES_128_GCM ? 16 : 32;
-  RAND_bytes(k.tx.key, sizeof k.tx.key);
-  RAND_bytes(k.tx.iv, sizeof k.tx.iv);
+  RAND_bytes(k.tx.key, sizeof(k.tx.key));
+  RAND_bytes(k.tx.iv, sizeof(k.tx.iv));
   k.rx = k.tx;
   must(tl_record_new(&k, 0, a), "new");
   must(tl_record_new(&k, 0, b), "new");
@@ -90,7 +90,7 @@ static void run(enum tl_aead_backend b, uint8_t *mem, const uint8_t *src) {
   }
   for (int c = 0; c < TL_CIPHERS; c++) {
     printf("%-12s %-18s", tl_record_backend_name(), tl_cipher_name((enum tl_cipher)c));
-    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+    for (size_t s = 0; s < sizeof(sizes) / sizeof(*sizes); s++) {
       struct result best = {0};
       for (int r = 0; r < ROUNDS; r++) one_round((enum tl_cipher)c, sizes[s], mem, src, &best);
       printf(" %5.0f/%5.0f/%5.0f", best.seal, best.seal_from, best.open);
@@ -105,7 +105,7 @@ int main(void) {
   memset(mem, 'x', (size_t)BATCH * SLOT);
   memset(src, 'y', SLOT);
   printf("ns per TLS 1.3 record: seal in place / seal from elsewhere / open in place\n%-31s", "");
-  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) printf(" %15u B", sizes[s]);
+  for (size_t s = 0; s < sizeof(sizes) / sizeof(*sizes); s++) printf(" %15u B", sizes[s]);
   printf("\n");
   run(TL_AEAD_EVP, mem, src);
   run(TL_AEAD_IPSEC_MB, mem, src);

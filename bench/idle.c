@@ -78,7 +78,7 @@ static void begin(struct line *l) {
     return;
   }
   SSL_set_connect_state(l->ssl);
-  if (connect(l->fd, (struct sockaddr *)&o.to, sizeof o.to) && errno != EINPROGRESS) {
+  if (connect(l->fd, (struct sockaddr *)&o.to, sizeof(o.to)) && errno != EINPROGRESS) {
     drop(l, strerror(errno));
     return;
   }
@@ -102,10 +102,10 @@ static void on_event(struct line *l) {
     l->open = true;
     opened++;
     under_way--;
-    snprintf(version, sizeof version, "%s %s", SSL_get_version(l->ssl), SSL_get_cipher(l->ssl));
+    snprintf(version, sizeof(version), "%s %s", SSL_get_version(l->ssl), SSL_get_cipher(l->ssl));
   }
   /* Session tickets come as data that is none; anything that ends the line shows here too. */
-  while (rc > 0) rc = SSL_read(l->ssl, junk, sizeof junk);
+  while (rc > 0) rc = SSL_read(l->ssl, junk, sizeof(junk));
   int e = SSL_get_error(l->ssl, rc);
   if (e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE) drop(l, reason(l, rc));
 }
@@ -186,7 +186,7 @@ static int parse_target(const char *s) {
   char host[64];
   const char *colon = strrchr(s, ':');
   if (!strncmp(s, "tls:", 4)) s += 4;
-  if (!colon || colon < s || (size_t)(colon - s) >= sizeof host) return -1;
+  if (!colon || colon < s || (size_t)(colon - s) >= sizeof(host)) return -1;
   memcpy(host, s, (size_t)(colon - s));
   host[colon - s] = 0;
   o.to.sin_family = AF_INET;
@@ -238,7 +238,7 @@ static int set_up(void) {
   signal(SIGPIPE, SIG_IGN);
   ep = epoll_create1(EPOLL_CLOEXEC);
   ctx = SSL_CTX_new(TLS_client_method());
-  lines = calloc(o.connections, sizeof *lines);
+  lines = calloc(o.connections, sizeof(*lines));
   if (ep < 0 || !ctx || !lines) return -1;
   SSL_CTX_set_min_proto_version(ctx, o.tls_min);
   SSL_CTX_set_max_proto_version(ctx, o.tls_max);

@@ -46,8 +46,8 @@ static inline const char *ps_stat_fields(const char *text) {
 
 static inline int ps_parent_of(int pid) {
   char path[64], text[1024];
-  snprintf(path, sizeof path, "/proc/%d/stat", pid);
-  if (ps_read_text(path, text, sizeof text)) return -1;
+  snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+  if (ps_read_text(path, text, sizeof(text))) return -1;
   const char *f = ps_stat_fields(text);
   int ppid;
   return f && sscanf(f, "%*c %d", &ppid) == 1 ? ppid : -1;
@@ -77,10 +77,10 @@ static inline unsigned ps_find_tree(int root, int *out) {
 static inline uint64_t ps_thread_ns(int pid, const char *tid) {
   char path[320], text[1024];
   unsigned long long ns, user, sys;
-  snprintf(path, sizeof path, "/proc/%d/task/%s/schedstat", pid, tid);
-  if (!ps_read_text(path, text, sizeof text) && sscanf(text, "%llu", &ns) == 1) return ns;
-  snprintf(path, sizeof path, "/proc/%d/task/%s/stat", pid, tid);
-  if (ps_read_text(path, text, sizeof text)) return 0;
+  snprintf(path, sizeof(path), "/proc/%d/task/%s/schedstat", pid, tid);
+  if (!ps_read_text(path, text, sizeof(text)) && sscanf(text, "%llu", &ns) == 1) return ns;
+  snprintf(path, sizeof(path), "/proc/%d/task/%s/stat", pid, tid);
+  if (ps_read_text(path, text, sizeof(text))) return 0;
   const char *f = ps_stat_fields(text);
   if (!f || sscanf(f, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &sys) != 2)
     return 0;
@@ -89,7 +89,7 @@ static inline uint64_t ps_thread_ns(int pid, const char *tid) {
 
 static inline void ps_add_threads(int pid, struct ps_sum *out) {
   char path[64];
-  snprintf(path, sizeof path, "/proc/%d/task", pid);
+  snprintf(path, sizeof(path), "/proc/%d/task", pid);
   DIR *d = opendir(path);
   if (!d) return;
   for (struct dirent *e; (e = readdir(d));) {
@@ -103,8 +103,8 @@ static inline void ps_add_threads(int pid, struct ps_sum *out) {
 static inline void ps_add_memory(int pid, struct ps_sum *out) {
   char path[64], text[2048];
   unsigned long long kb;
-  snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid);
-  if (ps_read_text(path, text, sizeof text)) return;
+  snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
+  if (ps_read_text(path, text, sizeof(text))) return;
   const char *p = strstr(text, "\nRss:");
   if (p && sscanf(p + 5, "%llu", &kb) == 1) out->rss_kb += kb;
   p = strstr(text, "\nPss:");
@@ -113,7 +113,7 @@ static inline void ps_add_memory(int pid, struct ps_sum *out) {
 
 static inline int ps_tree_sum(int root, struct ps_sum *out) {
   int pids[PS_MAX];
-  memset(out, 0, sizeof *out);
+  memset(out, 0, sizeof(*out));
   unsigned n = ps_find_tree(root, pids);
   for (unsigned i = 0; i < n; i++) {
     ps_add_threads(pids[i], out);

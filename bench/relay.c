@@ -138,14 +138,14 @@ static int side_init(struct side *s, struct pair *p, int fd, SSL_CTX *ctx) {
   s->pair = p;
   s->ssl = SSL_new(ctx);
   s->out = malloc(2 * QUEUE_MAX);
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   return s->ssl && s->out && SSL_set_fd(s->ssl, fd) == 1 ? 0 : -1;
 }
 
 static void accept_all(int listener) {
   int fd;
   while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-    struct pair *p = calloc(1, sizeof *p);
+    struct pair *p = calloc(1, sizeof(*p));
     int up = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (!p || up < 0 || side_init(&p->client, p, fd, accept_ctx) ||
         side_init(&p->server, p, up, connect_ctx))
@@ -154,7 +154,7 @@ static void accept_all(int listener) {
     p->server.other = &p->client;
     SSL_set_accept_state(p->client.ssl);
     SSL_set_connect_state(p->server.ssl);
-    if (connect(up, (struct sockaddr *)&target, sizeof target) && errno != EINPROGRESS) {
+    if (connect(up, (struct sockaddr *)&target, sizeof(target)) && errno != EINPROGRESS) {
       end_pair(p);
       continue;
     }
@@ -176,7 +176,7 @@ static void on_event(struct side *s, uint32_t events) {
 static int parse(const char *text, struct sockaddr_in *out) {
   char host[32];
   const char *colon = strchr(text, ':');
-  if (!colon || (size_t)(colon - text) >= sizeof host) return -1;
+  if (!colon || (size_t)(colon - text) >= sizeof(host)) return -1;
   memcpy(host, text, (size_t)(colon - text));
   host[colon - text] = 0;
   *out = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(colon + 1))};
@@ -206,8 +206,8 @@ static int set_up(char **argv) {
     return -1;
   }
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  if (bind(fd, (struct sockaddr *)&at, sizeof at) || listen(fd, 1024)) {
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  if (bind(fd, (struct sockaddr *)&at, sizeof(at)) || listen(fd, 1024)) {
     perror("relay: listen");
     return -1;
   }

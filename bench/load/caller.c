@@ -100,7 +100,7 @@ void caller_lost(struct conn *c) {
 
 /* Keeps what ACK and BYE need: the far Contact, and the Record-Routes turned round. */
 static const char *learn_dialog(struct slot *s, const struct msg *m) {
-  if (m->contact.n < 3 || m->contact.p[0] != '<' || m->contact.n >= sizeof s->remote)
+  if (m->contact.n < 3 || m->contact.p[0] != '<' || m->contact.n >= sizeof(s->remote))
     return "Contact";
   const char *close = memchr(m->contact.p, '>', m->contact.n);
   if (!close) return "Contact";
@@ -111,8 +111,8 @@ static const char *learn_dialog(struct slot *s, const struct msg *m) {
   s->routes[0] = 0;
   if (m->n_rr > MAX_RR || (L.o.hops && !m->n_rr)) return "Record-Route";
   for (unsigned i = m->n_rr; i-- > 0;) {
-    if (at + m->rr[i].n + 10 > sizeof s->routes) return "Record-Route length";
-    at += (size_t)snprintf(s->routes + at, sizeof s->routes - at, "Route: %.*s\r\n",
+    if (at + m->rr[i].n + 10 > sizeof(s->routes)) return "Record-Route length";
+    at += (size_t)snprintf(s->routes + at, sizeof(s->routes) - at, "Route: %.*s\r\n",
                            (int)m->rr[i].n, m->rr[i].p);
   }
   return NULL;
@@ -190,7 +190,7 @@ static void final(struct conn *c, const struct msg *m, unsigned slot_no, enum me
   latency_add(L.now_ns - s->t_req_ns);
   if (m->status != 200) {
     char name[32];
-    snprintf(name, sizeof name, "status %d", m->status);
+    snprintf(name, sizeof(name), "status %d", m->status);
     load_fail(name, c, m, "to %s", method_name(method));
     if (method == M_INVITE) ack_refusal(c, m, slot_no);
     release(s);

@@ -30,15 +30,15 @@ static void set_want_write(struct conn *c, bool on) {
 static void tune(int fd, enum transport tr) {
   int on = 1, room = 8 << 20;
   if (tr == TR_UDP) {
-    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room))
-      setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)))
+      setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
   } else {
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   }
 }
 
 static void learn_local(struct conn *c) {
-  c->local.len = sizeof c->local.ss;
+  c->local.len = sizeof(c->local.ss);
   getsockname(c->fd, (struct sockaddr *)&c->local.ss, &c->local.len);
   addr_text(&c->local);
 }
@@ -59,7 +59,7 @@ int io_listen(unsigned server) {
   c->fd = socket(a.ss.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (c->fd < 0) return -1;
   tune(c->fd, c->tr);
-  if (c->tr != TR_UDP) setsockopt(c->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (c->tr != TR_UDP) setsockopt(c->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   if (bind(c->fd, (struct sockaddr *)&a.ss, a.len) || (c->tr != TR_UDP && listen(c->fd, 1024)) ||
       watch_fd(c, EPOLLIN, true)) {
     fprintf(stderr, "load: cannot listen on %s: %s\n", a.text, strerror(errno));
@@ -130,9 +130,9 @@ static const char *tls_reason(SSL *ssl, int rc) {
   int e = SSL_get_error(ssl, rc);
   unsigned long q = ERR_peek_error();
   if (q)
-    ERR_error_string_n(q, text, sizeof text);
+    ERR_error_string_n(q, text, sizeof(text));
   else
-    snprintf(text, sizeof text, "%s",
+    snprintf(text, sizeof(text), "%s",
              e == SSL_ERROR_ZERO_RETURN ? "close_notify"
              : errno                    ? strerror(errno)
                                         : "closed");
@@ -176,7 +176,7 @@ static int start_tls(struct conn *c) {
 static void accept_all(struct conn *l) {
   int fd;
   while ((fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-    struct conn *c = calloc(1, sizeof *c);
+    struct conn *c = calloc(1, sizeof(*c));
     if (!c) exit(3);
     *c = (struct conn){.fd = fd, .role = ROLE_CALLEE, .tr = l->tr, .index = l->index};
     tune(fd, c->tr);
@@ -192,7 +192,7 @@ static void accept_all(struct conn *l) {
 
 static void connected(struct conn *c) {
   int err = 0;
-  socklen_t n = sizeof err;
+  socklen_t n = sizeof(err);
   getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &n);
   if (err) {
     io_close(c, strerror(err));
@@ -284,8 +284,8 @@ static void read_stream(struct conn *c) {
 static void read_datagrams(struct conn *c) {
   static char d[65536];
   for (unsigned i = 0; i < 256; i++) {
-    c->peer.len = sizeof c->peer.ss;
-    ssize_t n = recvfrom(c->fd, d, sizeof d - 1, 0, (struct sockaddr *)&c->peer.ss, &c->peer.len);
+    c->peer.len = sizeof(c->peer.ss);
+    ssize_t n = recvfrom(c->fd, d, sizeof(d) - 1, 0, (struct sockaddr *)&c->peer.ss, &c->peer.len);
     if (n < 0) return; /* nothing left, or an ICMP error that the resend makes good */
     d[n] = 0;
     L.c.bytes_in += (uint64_t)n;

@@ -42,8 +42,8 @@ static int set_up(void) {
   signal(SIGINT, on_signal);
   signal(SIGTERM, on_signal);
   L.ep = epoll_create1(EPOLL_CLOEXEC);
-  L.callers = calloc(L.o.connections, sizeof *L.callers);
-  L.listeners = calloc(L.o.servers, sizeof *L.listeners);
+  L.callers = calloc(L.o.connections, sizeof(*L.callers));
+  L.listeners = calloc(L.o.servers, sizeof(*L.listeners));
   if (L.ep < 0 || !L.callers || !L.listeners || build_setup()) return -1;
   bool tls = L.o.caller_tr == TR_TLS || L.o.callee_tr == TR_TLS;
   if (tls && tls_setup()) return -1;
@@ -56,7 +56,7 @@ static int set_up(void) {
     c->tr = L.o.caller_tr;
     c->fd = -1;
     c->state = CONN_CLOSED;
-    c->slots = calloc(L.o.window, sizeof *c->slots);
+    c->slots = calloc(L.o.window, sizeof(*c->slots));
     if (!c->slots) return -1;
   }
   return 0;

@@ -188,7 +188,7 @@ static int apply_load(int opt, const char *v, struct options *o) {
   case O_DIRECT: o->direct = true; return 0;
   case O_CONN: o->connections = number(v); return 0;
   case O_WINDOW: o->window = number(v); return 0;
-  case O_KIND: memset(o->weight, 0, sizeof o->weight); return parse_kinds(v, o->weight);
+  case O_KIND: memset(o->weight, 0, sizeof(o->weight)); return parse_kinds(v, o->weight);
   case O_BODY: return parse_range(v, &o->body_min, &o->body_max);
   case O_REPLY: return parse_range(v, &o->reply_min, &o->reply_max);
   case O_PAD: o->pad = number(v); return o->pad > 60000 ? -1 : 0;

@@ -122,7 +122,7 @@ static int take_start(struct msg *m, const char *p, const char *end) {
 ssize_t msg_parse(const char *p, size_t n, bool datagram, struct msg *m) {
   const char *head_end = memmem(p, n, "\r\n\r\n", 4);
   if (!head_end) return datagram || n > MSG_MAX ? -1 : 0;
-  memset(m, 0, sizeof *m);
+  memset(m, 0, sizeof(*m));
   m->max_forwards = -1;
   const char *line = p, *stop = head_end + 2;
   for (bool first = true; line < stop; first = false) {

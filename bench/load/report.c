@@ -28,7 +28,7 @@ void load_fail(const char *reason, const struct conn *c, const struct msg *m, co
   unsigned i = 0;
   while (i < n_reasons && strcmp(reasons[i].name, reason)) i++;
   if (i == n_reasons && n_reasons < MAX_REASONS)
-    snprintf(reasons[n_reasons++].name, sizeof reasons[0].name, "%s", reason);
+    snprintf(reasons[n_reasons++].name, sizeof(reasons[0].name), "%s", reason);
   if (i < MAX_REASONS) reasons[i].n++;
   if (L.failures++ >= SHOWN) return;
   va_list ap;
@@ -65,7 +65,7 @@ void latency_add(uint64_t ns) {
 }
 
 void latency_reset(void) {
-  memset(histogram, 0, sizeof histogram);
+  memset(histogram, 0, sizeof(histogram));
   samples = 0;
 }
 

@@ -59,12 +59,12 @@ void put_str(struct buf *b, struct str s) { put(b, s.p, s.n); }
 
 void put_u(struct buf *b, uint64_t v) {
   char t[20];
-  size_t at = sizeof t;
+  size_t at = sizeof(t);
   do {
     t[--at] = (char)('0' + v % 10);
     v /= 10;
   } while (v);
-  put(b, t + at, sizeof t - at);
+  put(b, t + at, sizeof(t) - at);
 }
 
 void put_hex(struct buf *b, uint32_t v, unsigned digits) {
@@ -101,30 +101,30 @@ void addr_text(struct addr *a) {
   char host[INET6_ADDRSTRLEN] = "?";
   if (a->ss.ss_family == AF_INET6) {
     const struct sockaddr_in6 *s = (const struct sockaddr_in6 *)&a->ss;
-    inet_ntop(AF_INET6, &s->sin6_addr, host, sizeof host);
-    snprintf(a->text, sizeof a->text, "[%s]:%u", host, ntohs(s->sin6_port));
+    inet_ntop(AF_INET6, &s->sin6_addr, host, sizeof(host));
+    snprintf(a->text, sizeof(a->text), "[%s]:%u", host, ntohs(s->sin6_port));
   } else {
     const struct sockaddr_in *s = (const struct sockaddr_in *)&a->ss;
-    inet_ntop(AF_INET, &s->sin_addr, host, sizeof host);
-    snprintf(a->text, sizeof a->text, "%s:%u", host, ntohs(s->sin_port));
+    inet_ntop(AF_INET, &s->sin_addr, host, sizeof(host));
+    snprintf(a->text, sizeof(a->text), "%s:%u", host, ntohs(s->sin_port));
   }
 }
 
 int addr_parse(const char *host, unsigned port, struct addr *out) {
   char bare[64], service[8];
   size_t n = strlen(host);
-  if (n >= sizeof bare || port > 65535) return -1;
+  if (n >= sizeof(bare) || port > 65535) return -1;
   if (host[0] == '[' && n > 2 && host[n - 1] == ']') {
     memcpy(bare, host + 1, n - 2);
     bare[n - 2] = 0;
   } else {
     memcpy(bare, host, n + 1);
   }
-  snprintf(service, sizeof service, "%u", port);
+  snprintf(service, sizeof(service), "%u", port);
   struct addrinfo hint = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
   struct addrinfo *ai;
   if (getaddrinfo(bare, service, &hint, &ai)) return -1;
-  memset(out, 0, sizeof *out);
+  memset(out, 0, sizeof(*out));
   memcpy(&out->ss, ai->ai_addr, ai->ai_addrlen);
   out->len = ai->ai_addrlen;
   freeaddrinfo(ai);
@@ -135,7 +135,7 @@ int addr_parse(const char *host, unsigned port, struct addr *out) {
 int addr_parse_text(const char *host_port, struct addr *out) {
   const char *colon = strrchr(host_port, ':');
   char host[64];
-  if (!colon || (size_t)(colon - host_port) >= sizeof host) return -1;
+  if (!colon || (size_t)(colon - host_port) >= sizeof(host)) return -1;
   memcpy(host, host_port, (size_t)(colon - host_port));
   host[colon - host_port] = 0;
   char *end;

@@ -33,13 +33,14 @@ size_t tl_msg_scan_size(const struct tl_msg *m) {
   return offsetof(struct tl_msg, hdr) + m->n_hdr * sizeof(m->hdr[0]);
 }
 
-/* Empty slices move too: where they point says nothing. */
+/* Empty slices move too: where they point says nothing. They are read from M: a processor waits for
+ * what a wide store has just left in the copy. */
 const struct tl_msg *tl_msg_copy_scan(const struct tl_msg *m, const char *p, void *at) {
   struct tl_msg *dst = at;
   const uintptr_t move = (uintptr_t)p - (uintptr_t)m->p;
   memcpy(dst, m, tl_msg_scan_size(m));
   dst->p = p;
-#define MOVE(s) dst->s.p = (const char *)((uintptr_t)dst->s.p + move);
+#define MOVE(s) dst->s.p = (const char *)((uintptr_t)m->s.p + move);
   SLICES(MOVE)
   return dst;
 }

@@ -77,7 +77,7 @@ static void feed_control(enum tl_tls_version v, bool server, uint8_t type, const
     if (piece > n) piece = n;
     enum tl_nondata_action a = tl_nondata_input(&s, v, server, type, p, piece, &used, &alert);
     must(used > 0 && used <= piece);
-    must(s.have <= sizeof s.buf && s.alert_have <= 1);
+    must(s.have <= sizeof(s.buf) && s.alert_have <= 1);
     if (a == TL_NONDATA_UNEXPECTED || a == TL_NONDATA_FATAL) return;
     p += used;
     n -= used;

@@ -56,8 +56,8 @@ static struct tl_tls_domain *make_domain(bool server, enum tl_tls_version v, enu
                                       "TLS_CHACHA20_POLY1305_SHA256"};
   char dir[] = "/tmp/tieline-ktls-XXXXXX", cert[64], key[64], err[512] = "";
   cr_assert_not_null(mkdtemp(dir));
-  snprintf(cert, sizeof cert, "%s/cert.pem", dir);
-  snprintf(key, sizeof key, "%s/key.pem", dir);
+  snprintf(cert, sizeof(cert), "%s/cert.pem", dir);
+  snprintf(key, sizeof(key), "%s/key.pem", dir);
   write_pem(cert, false);
   write_pem(key, true);
   const char *certs[] = {cert, NULL}, *keys[] = {key, NULL}, *option = NULL;
@@ -75,7 +75,7 @@ static struct tl_tls_domain *make_domain(bool server, enum tl_tls_version v, enu
                              .server = server,
                              .client = !server};
   struct tl_tls_domain *d = NULL;
-  cr_assert_eq(tl_tls_domain_new(&o, err, sizeof err, &option, &d), 0, "%s", err);
+  cr_assert_eq(tl_tls_domain_new(&o, err, sizeof(err), &option, &d), 0, "%s", err);
   unlink(cert);
   unlink(key);
   rmdir(dir);
@@ -109,7 +109,7 @@ static void make_sockets(struct kpair *k) {
 
 void kpair_open(struct kpair *k, bool server, enum tl_tls_version v, enum tl_cipher c,
                 int tickets) {
-  memset(k, 0, sizeof *k);
+  memset(k, 0, sizeof(*k));
   k->server = server;
   k->domain = make_domain(server, v, c, tickets);
   k->peer_ctx = tlspair_ctx(!server, v, c);
@@ -119,7 +119,7 @@ void kpair_open(struct kpair *k, bool server, enum tl_tls_version v, enum tl_cip
 }
 
 void kpair_reopen(struct kpair *k, const struct kpair *first, SSL_SESSION *session) {
-  memset(k, 0, sizeof *k);
+  memset(k, 0, sizeof(*k));
   k->server = first->server;
   k->domain = tl_tls_domain_ref(first->domain);
   k->peer_ctx = first->peer_ctx;
@@ -147,7 +147,7 @@ bool kpair_pump(struct kpair *k, int ms) {
   static uint8_t buf[65536];
   bool any = false;
   while (kpair_readable(k->peer_fd, any ? 0 : ms)) {
-    ssize_t n = recv(k->peer_fd, buf, sizeof buf, MSG_DONTWAIT);
+    ssize_t n = recv(k->peer_fd, buf, sizeof(buf), MSG_DONTWAIT);
     if (n <= 0) break;
     any = true;
     BIO_write(k->peer_in, buf, (int)n);
@@ -261,7 +261,7 @@ void kpair_peer_expect(struct kpair *k, const void *p, size_t n) {
   static uint8_t buf[65536];
   size_t at = 0;
   while (at < n) {
-    int got = kpair_peer_read(k, buf, sizeof buf < n - at ? sizeof buf : n - at);
+    int got = kpair_peer_read(k, buf, sizeof(buf) < n - at ? sizeof(buf) : n - at);
     cr_assert_gt(got, 0, "peer after %zu of %zu bytes: %s", at, n,
                  ERR_error_string(ERR_peek_error(), NULL));
     cr_assert_eq(memcmp(buf, (const uint8_t *)p + at, (size_t)got), 0);
@@ -274,7 +274,7 @@ void kpair_expect(struct kpair *k, const void *p, size_t n) {
   size_t at = 0, got;
   uint8_t type;
   while (at < n) {
-    int rc = tl_ktls_recv(k->fd, buf, sizeof buf < n - at ? sizeof buf : n - at, &type, &got);
+    int rc = tl_ktls_recv(k->fd, buf, sizeof(buf) < n - at ? sizeof(buf) : n - at, &type, &got);
     if (rc == TL_EAGAIN) {
       cr_assert(kpair_readable(k->fd, KPAIR_WAIT_MS), "%zu of %zu bytes came", at, n);
       continue;

@@ -20,7 +20,7 @@ static enum tl_nondata_action take_control(struct kpair *k, struct tl_nondata_st
                                            uint8_t *out_type, size_t *out_n) {
   uint8_t buf[1024], alert;
   size_t used;
-  cr_assert_eq(tl_ktls_recv(k->fd, buf, sizeof buf, out_type, out_n), 0);
+  cr_assert_eq(tl_ktls_recv(k->fd, buf, sizeof(buf), out_type, out_n), 0);
   return tl_nondata_input(s, k->session.keys.version, k->server, *out_type, buf, *out_n, &used,
                           &alert);
 }
@@ -97,19 +97,19 @@ Test(ktls_control, one_completion_spans_records_of_data) {
   struct krx_event e;
   kpair_ready(&k, true, TL_TLS_1_3, TL_AES_128_GCM);
   krx_init(&r);
-  memset(part, 'm', sizeof part);
-  for (int i = 0; i < 3; i++) SSL_write(k.peer, part, sizeof part);
+  memset(part, 'm', sizeof(part));
+  for (int i = 0; i < 3; i++) SSL_write(k.peer, part, sizeof(part));
   kpair_flush(&k);
   cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
   krx_arm(&r, k.fd);
   int completions = 0;
-  while (total < 3 * sizeof part) {
+  while (total < 3 * sizeof(part)) {
     krx_next(&r, KPAIR_WAIT_MS, &e);
     cr_assert_gt(e.res, 0);
     total += (size_t)e.res;
     completions++;
   }
-  cr_assert_eq(total, 3 * sizeof part);
+  cr_assert_eq(total, 3 * sizeof(part));
   cr_assert_eq(completions, 1);
   krx_exit(&r);
   kpair_close(&k);
@@ -124,14 +124,14 @@ static void zero_length(enum tl_tls_version v) {
   for (int i = 0; i < 2; i++) {
     kpair_forge(&k, types[i], "", 0);
     cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
-    cr_assert_eq(tl_ktls_recv(k.fd, buf, sizeof buf, &type, &n), 0);
+    cr_assert_eq(tl_ktls_recv(k.fd, buf, sizeof(buf), &type, &n), 0);
     cr_assert_eq(type, types[i]);
     cr_assert_eq(n, 0);
   }
   kpair_forge(&k, TL_CT_DATA, "", 0); /* swallowed: neither data nor the end */
   kpair_forge(&k, TL_CT_DATA, "x", 1);
   kpair_expect(&k, "x", 1);
-  cr_assert_eq(tl_ktls_recv(k.fd, buf, sizeof buf, &type, &n), TL_EAGAIN);
+  cr_assert_eq(tl_ktls_recv(k.fd, buf, sizeof(buf), &type, &n), TL_EAGAIN);
   kpair_close(&k);
 }
 
@@ -192,7 +192,7 @@ Test(ktls_control, key_update_rekeys_or_closes_cleanly) {
   } else {
     cr_assert_eq(rc, TL_ENOTSUP);
     cr_assert_eq(tl_ktls_send_alert(k.fd, TL_ALERT_LEVEL_WARNING, TL_ALERT_CLOSE_NOTIFY), 0);
-    cr_assert_eq(kpair_peer_read(&k, buf, sizeof buf), -SSL_ERROR_ZERO_RETURN);
+    cr_assert_eq(kpair_peer_read(&k, buf, sizeof(buf)), -SSL_ERROR_ZERO_RETURN);
   }
   kpair_close(&k);
 }
@@ -232,7 +232,7 @@ Test(ktls_control, renegotiation_of_12_is_recognised) {
 static void send_spoiled(struct kpair *k) {
   uint8_t rec[128];
   cr_assert_eq(SSL_write(k->peer, "forged", 6), 6);
-  int n = BIO_read(k->peer_out, rec, sizeof rec);
+  int n = BIO_read(k->peer_out, rec, sizeof(rec));
   cr_assert_gt(n, 6);
   rec[n - 1] ^= 1;
   cr_assert_eq(send(k->peer_fd, rec, (size_t)n, 0), n);
@@ -251,7 +251,7 @@ Test(ktls_control, bad_mac_then_the_alert_leaves) {
     expect_data(&r, "good");
     expect_result(&r, -EBADMSG);
     cr_assert_eq(tl_ktls_send_alert(k.fd, TL_ALERT_LEVEL_FATAL, TL_ALERT_BAD_RECORD_MAC), 0);
-    cr_assert_eq(kpair_peer_read(&k, buf, sizeof buf), -SSL_ERROR_SSL);
+    cr_assert_eq(kpair_peer_read(&k, buf, sizeof(buf)), -SSL_ERROR_SSL);
     cr_assert_eq(ERR_GET_REASON(ERR_peek_error()), SSL_R_SSLV3_ALERT_BAD_RECORD_MAC);
     krx_exit(&r);
     kpair_close(&k);
@@ -266,17 +266,17 @@ Test(ktls_control, bad_headers) {
              {"\x17\3\3\x50\0 too long", 14},
              {"GET / HTTP/1.1\r\n\r\n01234567890123456789", 38},
              {"\x14\3\3\0\1\1 a CCS behind the handshake", 32}};
-  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+  for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
     struct kpair k;
     uint8_t buf[64], type;
     size_t n;
     kpair_ready(&k, true, TL_TLS_1_3, TL_AES_128_GCM);
     cr_assert_eq(send(k.peer_fd, bad[i].bytes, bad[i].n, 0), (ssize_t)bad[i].n);
     cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
-    int rc = tl_ktls_recv(k.fd, buf, sizeof buf, &type, &n);
+    int rc = tl_ktls_recv(k.fd, buf, sizeof(buf), &type, &n);
     cr_assert(rc == TL_ETLS || rc == TL_EBADMAC, "case %zu: %s", i, tl_strerror(rc));
     cr_assert_eq(tl_ktls_send_alert(k.fd, TL_ALERT_LEVEL_FATAL, TL_ALERT_UNEXPECTED_MESSAGE), 0);
-    cr_assert_eq(kpair_peer_read(&k, buf, sizeof buf), -SSL_ERROR_SSL);
+    cr_assert_eq(kpair_peer_read(&k, buf, sizeof(buf)), -SSL_ERROR_SSL);
     kpair_close(&k);
   }
 }
@@ -286,8 +286,8 @@ Test(ktls_control, padded_records_arrive_whole) {
   uint8_t data[900];
   kpair_ready(&k, true, TL_TLS_1_3, TL_AES_128_GCM);
   SSL_set_block_padding(k.peer, 512);
-  for (size_t n = 1; n < sizeof data; n += 99) {
-    memset(data, (int)n, sizeof data);
+  for (size_t n = 1; n < sizeof(data); n += 99) {
+    memset(data, (int)n, sizeof(data));
     kpair_peer_send(&k, data, n);
     kpair_expect(&k, data, n);
   }
@@ -305,11 +305,11 @@ Test(ktls_control, close_notify_both_ways_and_the_end_without_one) {
   cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
   cr_assert_eq(take_control(&k, &s, &type, &n), TL_NONDATA_CLOSE_NOTIFY);
   cr_assert_eq(tl_ktls_send_alert(k.fd, TL_ALERT_LEVEL_WARNING, TL_ALERT_CLOSE_NOTIFY), 0);
-  cr_assert_eq(kpair_peer_read(&k, buf, sizeof buf), -SSL_ERROR_ZERO_RETURN);
+  cr_assert_eq(kpair_peer_read(&k, buf, sizeof(buf)), -SSL_ERROR_ZERO_RETURN);
   /* The kernel does not hold anybody back: that nothing follows a close_notify is up to us. */
   cr_assert_eq(send(k.fd, "x", 1, MSG_NOSIGNAL), 1);
   shutdown(k.peer_fd, SHUT_WR);
   cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
-  cr_assert_eq(tl_ktls_recv(k.fd, buf, sizeof buf, &type, &n), TL_ECLOSED);
+  cr_assert_eq(tl_ktls_recv(k.fd, buf, sizeof(buf), &type, &n), TL_ECLOSED);
   kpair_close(&k);
 }

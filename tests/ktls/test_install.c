@@ -18,8 +18,8 @@
 
 static void exchange(struct kpair *k) {
   static uint8_t buf[40000];
-  static const size_t sizes[] = {1, 700, 4096, 16384, 16385, sizeof buf};
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+  static const size_t sizes[] = {1, 700, 4096, 16384, 16385, sizeof(buf)};
+  for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
     for (size_t j = 0; j < sizes[i]; j++) buf[j] = (uint8_t)(i * 31 + j * 7);
     cr_assert_eq(send(k->fd, buf, sizes[i], 0), (ssize_t)sizes[i]);
     kpair_peer_expect(k, buf, sizes[i]);
@@ -44,7 +44,7 @@ Test(ktls_install, every_cipher_and_role_of_13) { matrix(TL_TLS_1_3); }
 Test(ktls_install, record_sequence_follows_the_tickets) {
   static const int tickets[] = {0, 1, 2, 5};
   kpair_caps();
-  for (size_t i = 0; i < sizeof tickets / sizeof *tickets; i++) {
+  for (size_t i = 0; i < sizeof(tickets) / sizeof(*tickets); i++) {
     struct kpair k;
     uint64_t seq;
     kpair_open(&k, true, TL_TLS_1_3, TL_AES_128_GCM, tickets[i]);
@@ -140,7 +140,7 @@ Test(ktls_install, fin_before_install) {
     cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
     kpair_install(&k);
     kpair_expect(&k, "BYE", 3);
-    cr_assert_eq(tl_ktls_recv(k.fd, buf, sizeof buf, &type, &n), TL_ECLOSED);
+    cr_assert_eq(tl_ktls_recv(k.fd, buf, sizeof(buf), &type, &n), TL_ECLOSED);
     cr_assert_eq(send(k.fd, "200", 3, MSG_NOSIGNAL), 3); /* the other direction lives */
     kpair_peer_expect(&k, "200", 3);
     kpair_close(&k);
@@ -150,7 +150,7 @@ Test(ktls_install, fin_before_install) {
 Test(ktls_install, attaching_after_fin_is_too_late) {
   int l = socket(AF_INET, SOCK_STREAM, 0), c = socket(AF_INET, SOCK_STREAM, 0);
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t len = sizeof a;
+  socklen_t len = sizeof(a);
   kpair_caps();
   cr_assert_eq(bind(l, (struct sockaddr *)&a, len), 0);
   cr_assert_eq(listen(l, 1), 0);
@@ -192,7 +192,7 @@ Test(ktls_install, data_behind_finished) {
       kpair_flush(&k);
       cr_assert_eq(tl_hs_start(k.hs), TL_EAGAIN);
       cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
-      n = (size_t)recv(k.fd, rec, sizeof rec, 0);
+      n = (size_t)recv(k.fd, rec, sizeof(rec), 0);
       cr_assert_eq(tl_hs_input(k.hs, rec, n), TL_EAGAIN);
       const uint8_t *out = tl_hs_output(k.hs, &n);
       cr_assert_eq(send(k.fd, out, n, 0), (ssize_t)n);
@@ -251,7 +251,7 @@ Test(ktls_install, wrong_sequence_is_noticed_at_the_first_record) {
   kpair_install(&k);
   kpair_peer_send(&k, "x", 1);
   cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
-  cr_assert_eq(tl_ktls_recv(k.fd, buf, sizeof buf, &type, &n), TL_EBADMAC);
+  cr_assert_eq(tl_ktls_recv(k.fd, buf, sizeof(buf), &type, &n), TL_EBADMAC);
   kpair_close(&k);
 }
 
@@ -285,7 +285,7 @@ struct without_module {
 static struct without_module try_without(const struct kpair *k) {
   struct without_module w = {.rc = 1};
   char modprobe[256];
-  read_text(MODPROBE, modprobe, sizeof modprobe);
+  read_text(MODPROBE, modprobe, sizeof(modprobe));
   if (!write_text(MODPROBE, "/nonexistent\n")) return w;
   if (syscall(SYS_delete_module, "chacha20poly1305", O_NONBLOCK) < 0) w.errno_delete = errno;
   w.rc = tl_ktls_install(k->fd, kpair_caps(), &k->session.keys, &w.state);

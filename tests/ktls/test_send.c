@@ -19,7 +19,7 @@ static size_t drain_peer(struct kpair *k, size_t at) {
   size_t before = at;
   kpair_pump(k, 0);
   for (;;) {
-    int n = SSL_read(k->peer, buf, sizeof buf);
+    int n = SSL_read(k->peer, buf, sizeof(buf));
     if (n <= 0) {
       cr_assert_eq(SSL_get_error(k->peer, n), SSL_ERROR_WANT_READ);
       return at - before;
@@ -37,7 +37,7 @@ Test(ktls_send, short_sends_are_resumed_where_they_stopped) {
   size_t sent = 0, got = 0;
   int small = 16384, sends = 0;
   kpair_ready(&k, true, TL_TLS_1_3, TL_AES_128_GCM);
-  setsockopt(k.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+  setsockopt(k.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
   krx_init(&r);
   for (size_t i = 0; i < N; i++) data[i] = (uint8_t)(i * 251 >> 8);
   while (sent < N) {
@@ -81,12 +81,12 @@ Test(ktls_send, one_send_of_many_pieces_is_one_record) {
   uint8_t part[700], rec[8192];
   struct iovec iov[4];
   kpair_ready(&k, true, TL_TLS_1_3, TL_AES_128_GCM);
-  memset(part, 'p', sizeof part);
-  for (int i = 0; i < 4; i++) iov[i] = (struct iovec){part, sizeof part};
+  memset(part, 'p', sizeof(part));
+  for (int i = 0; i < 4; i++) iov[i] = (struct iovec){part, sizeof(part)};
   struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 4};
   cr_assert_eq(sendmsg(k.fd, &msg, 0), 2800);
   cr_assert(kpair_readable(k.peer_fd, KPAIR_WAIT_MS));
-  cr_assert_eq(recv(k.peer_fd, rec, sizeof rec, 0), 5 + 2800 + 1 + 16);
+  cr_assert_eq(recv(k.peer_fd, rec, sizeof(rec), 0), 5 + 2800 + 1 + 16);
   cr_assert_eq(rec[3] << 8 | rec[4], 2800 + 17);
   kpair_close(&k);
 }
@@ -129,7 +129,7 @@ Test(ktls_send, max_fragment_length_is_ignored_by_the_kernel_and_kept_by_us) {
   struct tl_record *rec;
   uint8_t data[3000], out[8192], *end = out;
   size_t len;
-  memset(data, 'f', sizeof data);
+  memset(data, 'f', sizeof(data));
   kpair_caps();
   for (int kernel = 0; kernel < 2; kernel++) {
     kpair_open(&k, true, TL_TLS_1_3, TL_AES_128_GCM, 0);
@@ -140,18 +140,18 @@ Test(ktls_send, max_fragment_length_is_ignored_by_the_kernel_and_kept_by_us) {
       kpair_install(&k);
       cr_assert_eq(send(k.fd, data, 512, 0), 512);
       kpair_peer_expect(&k, data, 512);
-      cr_assert_eq(send(k.fd, data, sizeof data, 0), (ssize_t)sizeof data);
-      cr_assert_eq(kpair_peer_read(&k, out, sizeof out), -SSL_ERROR_SSL);
+      cr_assert_eq(send(k.fd, data, sizeof(data), 0), (ssize_t)sizeof(data));
+      cr_assert_eq(kpair_peer_read(&k, out, sizeof(out)), -SSL_ERROR_SSL);
     } else {
       cr_assert_eq(tl_record_new(&k.session.keys, k.session.max_fragment, &rec), 0);
-      for (size_t at = 0; at < sizeof data; at += len) {
+      for (size_t at = 0; at < sizeof(data); at += len) {
         size_t made;
-        len = sizeof data - at < 512 ? sizeof data - at : 512;
+        len = sizeof(data) - at < 512 ? sizeof(data) - at : 512;
         cr_assert_eq(tl_record_seal_from(rec, TL_CT_DATA, data + at, len, end, &made), 0);
         end += made;
       }
       cr_assert_eq(send(k.fd, out, (size_t)(end - out), 0), end - out);
-      kpair_peer_expect(&k, data, sizeof data);
+      kpair_peer_expect(&k, data, sizeof(data));
       tl_record_free(rec);
     }
     kpair_close(&k);
@@ -184,7 +184,7 @@ Test(ktls_send, refused_keys_leave_the_socket_to_user_space) {
   kpair_peer_expect(&k, "still here", 10);
   kpair_peer_send(&k, "and you", 7);
   cr_assert(kpair_readable(k.fd, KPAIR_WAIT_MS));
-  ssize_t n = recv(k.fd, buf, sizeof buf, 0);
+  ssize_t n = recv(k.fd, buf, sizeof(buf), 0);
   cr_assert_eq(tl_record_open(rec, buf, (size_t)n, &v), 0);
   cr_assert(v.n == 7 && memcmp(v.p, "and you", 7) == 0);
   tl_record_free(rec);

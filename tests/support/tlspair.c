@@ -82,7 +82,7 @@ static SSL *make_ssl(SSL_CTX *ctx, bool server) {
 }
 
 void tlspair_init(struct tlspair *p, bool server, enum tl_tls_version v, enum tl_cipher c) {
-  memset(p, 0, sizeof *p);
+  memset(p, 0, sizeof(*p));
   p->server = server;
   p->our_ctx = tlspair_ctx(server, v, c);
   p->peer_ctx = tlspair_ctx(!server, v, c);
@@ -114,13 +114,13 @@ void tlspair_run(struct tlspair *p) {
   for (int turn = 0; !done; turn++) {
     MUST(turn < 20);
     done = step(p->ours);
-    size_t n = drain(SSL_get_wbio(p->ours), buf, sizeof buf);
+    size_t n = drain(SSL_get_wbio(p->ours), buf, sizeof(buf));
     MUST(tl_flight_feed(&p->flight, buf, n) == 0);
     if (n) BIO_write(p->peer_in, buf, (int)n);
     step(p->peer);
     if (done) break;
-    n = drain(p->peer_out, buf, sizeof buf);
-    if (n && p->spoil) p->spoil(p, buf, &n, sizeof buf);
+    n = drain(p->peer_out, buf, sizeof(buf));
+    if (n && p->spoil) p->spoil(p, buf, &n, sizeof(buf));
     MUST(tl_flight_received(&p->flight, buf, n) == 0);
     if (n) BIO_write(SSL_get_rbio(p->ours), buf, (int)n);
   }

@@ -135,7 +135,7 @@ Test(base_addr, s11_one_source_is_an_ipv4_address_or_a_slash_64) {
       {"64:ff9b:1::192.0.2.1", "64:ff9b:1::192.0.2.2", true},
       {"fe80::1", "fe80::2", true},
   };
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
     struct tl_addr a, b, pa, pb;
     cr_assert_eq(tl_addr_parse(tl_str_c(cases[i].a), 5061, &a), 0);
     cr_assert_eq(tl_addr_parse(tl_str_c(cases[i].b), 40000, &b), 0);

@@ -63,7 +63,7 @@ Test(control, what_is_no_request_is_refused_by_its_code) {
       {"{\"jsonrpc\":\"2.0\",\"id\":{},\"method\":\"stats\"}", TL_RPC_REQUEST},
       {"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"stats\",\"params\":[1]}", TL_RPC_PARAMS},
   };
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
     struct tl_rpc r;
     cr_assert_eq(parse(cases[i].line, &r), cases[i].code, "%s", cases[i].line);
     tl_rpc_clear(&r);
@@ -102,7 +102,7 @@ Test(control, text_from_the_network_becomes_valid_json) {
                                          "\xef\xbf\xbd.");
   json_decref(j);
   const char fixed[4] = {'a', 'b', 'c', 'd'}; /* no NUL inside its bounds */
-  j = tl_rpc_text(fixed, sizeof fixed);
+  j = tl_rpc_text(fixed, sizeof(fixed));
   cr_assert_str_eq(json_string_value(j), "abcd");
   json_decref(j);
   j = tl_rpc_text(NULL, SIZE_MAX);
@@ -157,7 +157,7 @@ Test(control, durations_are_short) {
   } cases[] = {{0, "0ms"},          {999, "999ms"},      {5149, "5.1s"},     {59999, "59.9s"},
                {60000, "1m00s"},    {3599999, "59m59s"}, {3600000, "1h00m"}, {86399999, "23h59m"},
                {86400000, "1d00h"}, {360000000, "4d04h"}};
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
     char buf[24];
     cr_assert_str_eq(tl_table_duration(cases[i].ms, buf), cases[i].want);
   }
@@ -169,15 +169,15 @@ static int as_nobody(void) {
   struct sockaddr_in low = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   char err[200] = "";
   low.sin_port = htons(991);
-  if (tl_privileges_harden(err, sizeof err)) return 9;
-  if (tl_privileges_drop("nobody", err, sizeof err)) return 1;
+  if (tl_privileges_harden(err, sizeof(err))) return 9;
+  if (tl_privileges_drop("nobody", err, sizeof(err))) return 1;
   if (geteuid() == 0 || getuid() == 0 || getegid() == 0) return 2;
   if (setuid(0) == 0 || seteuid(0) == 0) return 3; /* there is no way back */
   if (access("/etc/shadow", R_OK) == 0) return 4;
   if (prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0) return 5;
   if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) return 6;
   int fd = socket(AF_INET, SOCK_DGRAM, 0);
-  if (bind(fd, (struct sockaddr *)&low, sizeof low) < 0) return 7;
+  if (bind(fd, (struct sockaddr *)&low, sizeof(low)) < 0) return 7;
   if (socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) >= 0) return 8;
   return 0;
 }
@@ -193,7 +193,7 @@ Test(control, of_roots_power_only_low_ports_stay) {
 
 Test(control, a_user_that_does_not_exist_is_named) {
   char err[200] = "";
-  cr_assert_eq(tl_privileges_drop("no-such-user-here", err, sizeof err), TL_ENOTFOUND);
+  cr_assert_eq(tl_privileges_drop("no-such-user-here", err, sizeof(err)), TL_ENOTFOUND);
   cr_assert_not_null(strstr(err, "no-such-user-here"));
 }
 
@@ -215,7 +215,7 @@ static void on_request(void *arg, struct tl_client_ref who, const char *line, si
   cr_assert_eq(arg, (void *)asked);
   asked[n_open_requests].who = who;
   asked[n_open_requests].n = n;
-  snprintf(asked[n_open_requests++].line, sizeof asked->line, "%.*s", (int)n, line);
+  snprintf(asked[n_open_requests++].line, sizeof(asked->line), "%.*s", (int)n, line);
   if (later) return;
   char *out = malloc((reply_size ? reply_size : n) + 1);
   size_t len = reply_size ? reply_size : n;
@@ -229,18 +229,18 @@ static void on_request(void *arg, struct tl_client_ref who, const char *line, si
 
 static void open_server(void) {
   char err[256] = "";
-  snprintf(dir, sizeof dir, "/tmp/tieline-ctl-XXXXXX");
+  snprintf(dir, sizeof(dir), "/tmp/tieline-ctl-XXXXXX");
   cr_assert_not_null(mkdtemp(dir));
-  snprintf(path, sizeof path, "%s/sub/sock", dir);
+  snprintf(path, sizeof(path), "%s/sub/sock", dir);
   server.request = on_request;
   server.arg = asked;
   cr_assert_geq(sd_event_new(&event), 0);
-  cr_assert_eq(tl_server_open(&server, event, path, err, sizeof err), 0, "%s", err);
+  cr_assert_eq(tl_server_open(&server, event, path, err, sizeof(err)), 0, "%s", err);
 }
 
 static void close_server(void) {
   char sub[108];
-  snprintf(sub, sizeof sub, "%s/sub", dir);
+  snprintf(sub, sizeof(sub), "%s/sub", dir);
   tl_server_close(&server);
   sd_event_unref(event);
   rmdir(sub);
@@ -251,7 +251,7 @@ static int dial(void) {
   struct sockaddr_un sun = {.sun_family = AF_UNIX};
   strcpy(sun.sun_path, path);
   int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-  if (connect(fd, (struct sockaddr *)&sun, sizeof sun) < 0) {
+  if (connect(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0) {
     close(fd);
     return -1;
   }
@@ -271,7 +271,7 @@ static void turns(int n) {
 
 static const char *take(int fd) {
   static char buf[4096];
-  ssize_t n = recv(fd, buf, sizeof buf - 1, MSG_DONTWAIT);
+  ssize_t n = recv(fd, buf, sizeof(buf) - 1, MSG_DONTWAIT);
   buf[n > 0 ? n : 0] = 0;
   return n == 0 || (n < 0 && errno == ECONNRESET) ? "<closed>" : buf;
 }
@@ -288,29 +288,29 @@ Test(control_socket, it_is_for_its_owner_alone) {
 Test(control_socket, a_second_daemon_is_refused_and_a_dead_socket_replaced) {
   struct tl_server other = {0};
   char err[256] = "";
-  cr_assert_eq(tl_server_open(&other, event, path, err, sizeof err), TL_EBUSY);
+  cr_assert_eq(tl_server_open(&other, event, path, err, sizeof(err)), TL_EBUSY);
   cr_assert_not_null(strstr(err, "another process answers there"));
   sd_event_source_unref(server.io); /* as if the daemon had been killed: the file stays */
   close(server.fd);
   server.fd = -1;
-  cr_assert_eq(tl_server_open(&server, event, path, err, sizeof err), 0, "%s", err);
+  cr_assert_eq(tl_server_open(&server, event, path, err, sizeof(err)), 0, "%s", err);
 }
 
 Test(control_socket, a_name_too_long_is_a_sentence) {
   struct tl_server other = {0};
   char err[256] = "", name[200];
-  memset(name, 'x', sizeof name - 1);
-  name[sizeof name - 1] = 0;
-  cr_assert_eq(tl_server_open(&other, event, name, err, sizeof err), TL_EINVAL);
+  memset(name, 'x', sizeof(name) - 1);
+  name[sizeof(name) - 1] = 0;
+  cr_assert_eq(tl_server_open(&other, event, name, err, sizeof(err)), TL_EINVAL);
   cr_assert_not_null(strstr(err, "longer than 107"));
 }
 
 Test(control_socket, a_plain_file_is_left_alone) {
   struct tl_server other = {0};
   char err[256] = "", name[200];
-  snprintf(name, sizeof name, "%s/sub/file", dir);
+  snprintf(name, sizeof(name), "%s/sub/file", dir);
   fclose(fopen(name, "w"));
-  cr_assert_eq(tl_server_open(&other, event, name, err, sizeof err), TL_EIO);
+  cr_assert_eq(tl_server_open(&other, event, name, err, sizeof(err)), TL_EIO);
   cr_assert_eq(access(name, F_OK), 0);
   unlink(name);
 }
@@ -463,7 +463,7 @@ Test(control_socket, a_big_reply_arrives_whole) {
   for (int i = 0; i < 20000 && got < reply_size + 1; i++) {
     static char buf[65536];
     turns(1);
-    ssize_t n = recv(fd, buf, sizeof buf, MSG_DONTWAIT);
+    ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
     if (n > 0) got += (size_t)n;
   }
   cr_assert_eq(got, reply_size + 1);

@@ -76,7 +76,7 @@ static void *fake_worker(void *arg) {
     while (t->index == 1 && !atomic_load(may_answer)) usleep(10000);
     d->total = 5;
     d->n = d->cap < 2 ? d->cap : 2;
-    d->info = calloc(d->n, sizeof *d->info);
+    d->info = calloc(d->n, sizeof(*d->info));
     for (size_t i = 0; i < d->n; i++) {
       struct tl_conn_info *c = &d->info[i];
       c->id = 7 + i;
@@ -118,7 +118,7 @@ static int daemon_main(unsigned fakes) {
   char err[256] = "";
   if (tl_tls_init() || tl_conf_load(conf_file, NULL, report, NULL, &view)) return 10;
   tl_runtime_publish(&rt, view);
-  if (tl_control_init(&rt, err, sizeof err)) {
+  if (tl_control_init(&rt, err, sizeof(err))) {
     fprintf(stderr, "%s\n", err);
     return 11;
   }
@@ -136,7 +136,7 @@ static bool answers(void) {
   struct sockaddr_un sun = {.sun_family = AF_UNIX};
   strcpy(sun.sun_path, socket_path);
   int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-  bool ok = connect(fd, (struct sockaddr *)&sun, sizeof sun) == 0;
+  bool ok = connect(fd, (struct sockaddr *)&sun, sizeof(sun)) == 0;
   close(fd);
   return ok;
 }
@@ -160,13 +160,13 @@ static int wait_daemon(void) {
 }
 
 static void set_up(void) {
-  snprintf(dir, sizeof dir, "/tmp/tieline-loop-XXXXXX");
+  snprintf(dir, sizeof(dir), "/tmp/tieline-loop-XXXXXX");
   cr_assert_not_null(mkdtemp(dir));
-  snprintf(conf_file, sizeof conf_file, "%s/t.conf", dir);
-  snprintf(socket_path, sizeof socket_path, "%s/t.sock", dir);
+  snprintf(conf_file, sizeof(conf_file), "%s/t.conf", dir);
+  snprintf(socket_path, sizeof(socket_path), "%s/t.sock", dir);
   write_conf("one", "");
   may_answer =
-      mmap(NULL, sizeof *may_answer, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+      mmap(NULL, sizeof(*may_answer), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   cr_assert(may_answer != MAP_FAILED);
 }
 
@@ -187,11 +187,11 @@ static json_t *ask(const char *request) {
   size_t n = 0;
   strcpy(sun.sun_path, socket_path);
   int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-  cr_assert_eq(connect(fd, (struct sockaddr *)&sun, sizeof sun), 0);
+  cr_assert_eq(connect(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
   cr_assert_eq(send(fd, request, strlen(request), 0), (ssize_t)strlen(request));
   cr_assert_eq(send(fd, "\n", 1, 0), 1);
-  while (n < sizeof buf && !memchr(buf, '\n', n)) {
-    ssize_t r = recv(fd, buf + n, sizeof buf - n, 0);
+  while (n < sizeof(buf) && !memchr(buf, '\n', n)) {
+    ssize_t r = recv(fd, buf + n, sizeof(buf) - n, 0);
     cr_assert_gt(r, 0);
     n += (size_t)r;
   }
@@ -203,7 +203,7 @@ static json_t *ask(const char *request) {
 
 static json_t *call(const char *method, const char *params) {
   char line[512];
-  snprintf(line, sizeof line, "{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"%s\"%s%s}", method,
+  snprintf(line, sizeof(line), "{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"%s\"%s%s}", method,
            *params ? ",\"params\":" : "", params);
   json_t *j = ask(line);
   cr_assert_eq(json_integer_value(json_object_get(j, "id")), 5);
@@ -223,7 +223,7 @@ Test(control_loop, every_command_answers_with_no_worker_at_all) {
   static const char *const commands[] = {"help",  "version",  "stats", "connections",
                                          "peers", "tls_list", "log",   "reload"};
   start_daemon(0);
-  for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+  for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
     json_t *j = call(commands[i], "");
     cr_assert(json_is_object(json_object_get(j, "result")), "%s", commands[i]);
     json_decref(j);
@@ -249,7 +249,7 @@ Test(control_loop, errors_carry_their_codes) {
       {"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"connections\",\"params\":{\"limit\":0}}",
        -32602}};
   start_daemon(0);
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
     json_t *j = ask(cases[i].request);
     cr_assert_eq(at(j, "error", "code", NULL), cases[i].code, "%s", cases[i].request);
     json_decref(j);
@@ -284,7 +284,7 @@ Test(control_loop, a_refused_reload_names_file_and_line_and_changes_nothing) {
     const json_t *p = json_object_get(json_object_get(e, "data"), "problems");
     char want[200];
     cr_assert_eq(json_integer_value(json_object_get(e, "code")), -32001);
-    snprintf(want, sizeof want, "%s:6: ", conf_file);
+    snprintf(want, sizeof(want), "%s:6: ", conf_file);
     cr_assert_not_null(strstr(json_string_value(json_array_get(p, 0)), want), "%s",
                        json_string_value(json_array_get(p, 0)));
     json_decref(j);
@@ -375,9 +375,9 @@ Test(control_loop, other_clients_are_served_while_a_worker_is_silent) {
   struct sockaddr_un sun = {.sun_family = AF_UNIX};
   strcpy(sun.sun_path, socket_path);
   int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-  cr_assert_eq(connect(fd, (struct sockaddr *)&sun, sizeof sun), 0);
+  cr_assert_eq(connect(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
   static const char q[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"connections\"}\n";
-  cr_assert_eq(send(fd, q, sizeof q - 1, 0), (ssize_t)sizeof q - 1);
+  cr_assert_eq(send(fd, q, sizeof(q) - 1, 0), (ssize_t)sizeof(q) - 1);
   struct timespec a, b;
   clock_gettime(CLOCK_MONOTONIC, &a);
   json_t *j = call("stats", "{\"threads\":true}");

@@ -16,7 +16,7 @@ static const char *params(const char *words, struct tl_ctl_words *w) {
   static unsigned at;
   char *argv[16], *save = NULL, *buf = out[at++ % 4];
   int argc = 0;
-  snprintf(copy, sizeof copy, "%s", words);
+  snprintf(copy, sizeof(copy), "%s", words);
   for (char *p = strtok_r(copy, " ", &save); p; p = strtok_r(NULL, " ", &save)) argv[argc++] = p;
   json_t *j = tl_ctl_params(argc, argv, w);
   char *text = j ? json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
@@ -54,7 +54,7 @@ Test(ctl_args, words_become_parameters) {
   };
   FILE *quiet = freopen("/dev/null", "w", stderr);
   cr_assert_not_null(quiet);
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
     struct tl_ctl_words w = {.socket = "x"};
     cr_expect_str_eq(params(cases[i].words, &w), cases[i].want, "%s: %s", cases[i].words,
                      params(cases[i].words, &w));
@@ -86,7 +86,7 @@ Test(ctl_args, durations) {
                {"{\"t\":\"99999999999\"}", -1},
                {"{\"t\":4000}", -1},
                {"{\"t\":true}", -1}};
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
     json_t *j = json_loads(cases[i].json, 0, NULL);
     cr_expect_eq(tl_param_duration(j, "t", 3600000), cases[i].ms, "%s", cases[i].json);
     json_decref(j);
@@ -102,12 +102,12 @@ Test(ctl_args, addresses) {
               {"192.0.2.1:5061", "192.0.2.1:5061"},
               {"2001:db8::1", "[2001:db8::1]:0"},
               {"[2001:db8::1]:5061", "[2001:db8::1]:5061"}};
-  for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+  for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
     cr_expect_eq(tl_param_address(good[i].in, &a), 0, "%s", good[i].in);
     cr_expect_str_eq(tl_addr_format(&a, text), good[i].out);
   }
   static const char *const bad[] = {
       "", ":5061", "host", "host:5061", "192.0.2.1:", "192.0.2.1:x", "192.0.2.1:70000", "192.0.2"};
-  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+  for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
     cr_expect_neq(tl_param_address(bad[i], &a), 0, "%s", bad[i]);
 }

@@ -15,7 +15,7 @@
 static struct tl_failure made(unsigned host, int cause, time_t at) {
   char text[32];
   struct tl_failure f = {.what.cause = cause, .at.tv_sec = at};
-  snprintf(text, sizeof text, "10.0.%u.%u", host / 250, host % 250);
+  snprintf(text, sizeof(text), "10.0.%u.%u", host / 250, host % 250);
   cr_assert_eq(tl_addr_parse(tl_str_c(text), (uint16_t)(1000 + host), &f.peer), 0);
   return f;
 }
@@ -76,7 +76,7 @@ Test(failures, f10_who_was_quiet_longest_makes_room) {
 static char file[64];
 
 static void make_name(void) {
-  snprintf(file, sizeof file, "/tmp/tl-keylog-%d", getpid());
+  snprintf(file, sizeof(file), "/tmp/tl-keylog-%d", getpid());
   unlink(file);
 }
 
@@ -106,8 +106,8 @@ Test(keylog, d36_for_one_network_in_a_private_file) {
   struct tl_addr in = address("192.0.2.9"), out = address("192.0.3.9"),
                  six = address("2001:db8::1");
   cr_assert_not(tl_keylog_wants(&in), "off");
-  cr_assert_eq(on("192.0.2.0/24", 60000, err, sizeof err), 0, "%s", err);
-  cr_assert_eq(on("192.0.2.0/24", 60000, err, sizeof err), (int)TL_EBUSY);
+  cr_assert_eq(on("192.0.2.0/24", 60000, err, sizeof(err)), 0, "%s", err);
+  cr_assert_eq(on("192.0.2.0/24", 60000, err, sizeof(err)), (int)TL_EBUSY);
   cr_assert(tl_keylog_wants(&in));
   cr_assert_not(tl_keylog_wants(&out));
   cr_assert_not(tl_keylog_wants(&six));
@@ -121,7 +121,7 @@ Test(keylog, d36_for_one_network_in_a_private_file) {
   tl_keylog_line("CLIENT_RANDOM 22 33");
   cr_assert_not(tl_keylog_wants(&in));
   FILE *f = fopen(file, "r");
-  cr_assert_eq(fread(text, 1, sizeof text, f), strlen("CLIENT_RANDOM 00 11\n"));
+  cr_assert_eq(fread(text, 1, sizeof(text), f), strlen("CLIENT_RANDOM 00 11\n"));
   cr_assert_str_eq(text, "CLIENT_RANDOM 00 11\n");
   fclose(f);
 }
@@ -131,7 +131,7 @@ Test(keylog, d36_ends_with_its_time) {
   uint64_t left;
   struct tl_addr in = address("192.0.2.9");
   cr_assert_not(tl_keylog_over(&left));
-  cr_assert_eq(on("192.0.2.9", 30, err, sizeof err), 0, "%s", err);
+  cr_assert_eq(on("192.0.2.9", 30, err, sizeof(err)), 0, "%s", err);
   cr_assert(tl_keylog_over(&left) || left <= 30);
   for (int i = 0; i < 200 && !tl_keylog_over(&left); i++) usleep(10000);
   cr_assert(tl_keylog_over(&left));
@@ -147,14 +147,14 @@ Test(keylog, d36_files_that_others_read_are_refused) {
   FILE *f = fopen(file, "w");
   fclose(f);
   chmod(file, 0640);
-  cr_assert_eq(on("192.0.2.9", 1000, err, sizeof err), (int)TL_EIO);
+  cr_assert_eq(on("192.0.2.9", 1000, err, sizeof(err)), (int)TL_EIO);
   cr_assert(strstr(err, "0600"), "%s", err);
   unlink(file);
-  snprintf(target, sizeof target, "%s.target", file);
+  snprintf(target, sizeof(target), "%s.target", file);
   cr_assert_eq(symlink(target, file), 0);
-  cr_assert_eq(on("192.0.2.9", 1000, err, sizeof err), (int)TL_EIO, "a link may lead anywhere");
+  cr_assert_eq(on("192.0.2.9", 1000, err, sizeof(err)), (int)TL_EIO, "a link may lead anywhere");
   cr_assert_neq(access(target, F_OK), 0);
   unlink(file);
   cr_assert_eq(mkfifo(file, 0600), 0);
-  cr_assert_eq(on("192.0.2.9", 1000, err, sizeof err), (int)TL_EIO, "nor may a pipe");
+  cr_assert_eq(on("192.0.2.9", 1000, err, sizeof(err)), (int)TL_EIO, "nor may a pipe");
 }

@@ -27,7 +27,7 @@ static const uint8_t der[] = {0x30, 0x03, 0x02, 0x01, 0x2a};
 
 static void redirect(int fd, const char *where) {
   char text[512];
-  snprintf(text, sizeof text, "HTTP/1.0 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n",
+  snprintf(text, sizeof(text), "HTTP/1.0 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n",
            where);
   web_say(fd, text);
 }
@@ -40,9 +40,9 @@ static void hold(int fd) {
 
 static void serve(const struct web_request *r) {
   char there[128];
-  snprintf(there, sizeof there, "http://127.0.0.1:%u/der", port);
+  snprintf(there, sizeof(there), "http://127.0.0.1:%u/der", port);
   if (strcmp(r->path, "/der") == 0 || strcmp(r->path, "/with?query=1") == 0)
-    web_answer(r->fd, "application/pkix-crl", der, sizeof der);
+    web_answer(r->fd, "application/pkix-crl", der, sizeof(der));
   else if (strcmp(r->path, "/near") == 0)
     redirect(r->fd, "/der");
   else if (strcmp(r->path, "/far") == 0)
@@ -72,7 +72,7 @@ static void serve(const struct web_request *r) {
 
 static void open_all(void) {
   signal(SIGPIPE, SIG_IGN); /* as main does */
-  memset(&rt, 0, sizeof rt);
+  memset(&rt, 0, sizeof(rt));
   done_n = 0;
   cr_assert_eq(tl_mailbox_init(&rt.control.mailbox, 1024), 0);
   port = web_open(serve);
@@ -102,14 +102,14 @@ static void on_done(struct tl_fetch *f, void *arg) {
   cr_assert_eq(arg, &rt);
   done_n++;
   last_rc = f->rc;
-  last_n = f->n < sizeof last_data ? f->n : sizeof last_data;
+  last_n = f->n < sizeof(last_data) ? f->n : sizeof(last_data);
   if (f->n) memcpy(last_data, f->data, last_n);
-  snprintf(last_why, sizeof last_why, "%s", f->why);
+  snprintf(last_why, sizeof(last_why), "%s", f->why);
 }
 
 static struct tl_fetch *order(const char *path) {
-  struct tl_fetch *f = calloc(1, sizeof *f);
-  snprintf(f->url, sizeof f->url, "http://127.0.0.1:%u%s", port, path);
+  struct tl_fetch *f = calloc(1, sizeof(*f));
+  snprintf(f->url, sizeof(f->url), "http://127.0.0.1:%u%s", port, path);
   f->timeout_ms = 5000;
   f->max_bytes = 100000;
   f->done = on_done;
@@ -134,8 +134,8 @@ TestSuite(fetch, .init = open_all, .fini = close_all, .timeout = 60);
 
 Test(fetch, an_object_comes_back_whole) {
   expect("/der", 0, "");
-  cr_assert_eq(last_n, sizeof der);
-  cr_assert_arr_eq(last_data, der, sizeof der);
+  cr_assert_eq(last_n, sizeof(der));
+  cr_assert_arr_eq(last_data, der, sizeof(der));
   expect("/with?query=1", 0, "");
   cr_assert_eq(rt.control.counters.v[TL_C_FETCH_OK], 2);
   cr_assert_eq(rt.control.counters.v[TL_C_FETCH_NOW], 0);
@@ -144,14 +144,14 @@ Test(fetch, an_object_comes_back_whole) {
 Test(fetch, a_post_carries_its_body_and_follows_nobody) {
   for (int i = 0; i < 2; i++) {
     struct tl_fetch *f = order(i ? "/moved" : "/post");
-    f->body = malloc(sizeof der);
-    memcpy(f->body, der, sizeof der);
-    f->body_n = sizeof der;
+    f->body = malloc(sizeof(der));
+    memcpy(f->body, der, sizeof(der));
+    f->body_n = sizeof(der);
     f->content_type = "application/ocsp-request";
     f->expected_type = "application/ocsp-response";
     run(f);
     cr_assert_eq(last_rc, i ? TL_EIO : 0, "%s", last_why);
-    if (i == 0) cr_assert_arr_eq(last_data, der, sizeof der);
+    if (i == 0) cr_assert_arr_eq(last_data, der, sizeof(der));
   }
 }
 
@@ -191,7 +191,7 @@ Test(fetch, slow_servers_end_at_the_deadline) {
 
 Test(fetch, nobody_there_is_an_error_at_once) {
   struct tl_fetch *f = order("/der");
-  snprintf(f->url, sizeof f->url, "http://127.0.0.1:1/der");
+  snprintf(f->url, sizeof(f->url), "http://127.0.0.1:1/der");
   run(f);
   cr_assert_eq(last_rc, TL_EIO, "%s", last_why);
 }
@@ -204,12 +204,12 @@ Test(fetch, only_plain_http_is_tried) {
                                     "",
                                     "http://127.0.0.1/x\r\nHost: y",
                                     "http://[::1"};
-  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+  for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
     const char *why = NULL;
     cr_assert_not(tl_fetch_url_ok(bad[i], &why), "%s", bad[i]);
     cr_assert_not_null(why);
     struct tl_fetch *f = order("");
-    snprintf(f->url, sizeof f->url, "%s", bad[i]);
+    snprintf(f->url, sizeof(f->url), "%s", bad[i]);
     run(f);
     cr_assert_eq(last_rc, TL_EINVAL);
   }
@@ -222,7 +222,7 @@ Test(fetch, one_dead_server_leaves_threads_for_the_others) {
     cr_assert_eq(tl_fetch_order(fetcher, f), 0);
   }
   struct tl_fetch *f = order("");
-  snprintf(f->url, sizeof f->url, "http://localhost:%u/der", port);
+  snprintf(f->url, sizeof(f->url), "http://localhost:%u/der", port);
   run(f); /* answered while the others still wait */
   cr_assert_eq(last_rc, 0, "%s", last_why);
 }

@@ -34,7 +34,7 @@ bool web_say(int fd, const char *text) { return web_send(fd, text, strlen(text))
 
 void web_answer(int fd, const char *type, const void *p, size_t n) {
   char head[256];
-  snprintf(head, sizeof head, "HTTP/1.0 200 OK\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n",
+  snprintf(head, sizeof(head), "HTTP/1.0 200 OK\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n",
            type, n);
   web_say(fd, head);
   web_send(fd, p, n);
@@ -54,17 +54,17 @@ static bool read_request(struct web_request *r) {
   size_t n = 0;
   char *end = NULL;
   while (!end) {
-    ssize_t got = recv(r->fd, text + n, sizeof text - 1 - n, 0);
+    ssize_t got = recv(r->fd, text + n, sizeof(text) - 1 - n, 0);
     if (got <= 0) return false;
     n += (size_t)got;
     text[n] = '\0';
     end = strstr(text, "\r\n\r\n");
   }
   sscanf(text, "%7s %255s", r->method, r->path);
-  header(text, "\nContent-Type: ", r->type, sizeof r->type);
-  header(text, "\nContent-Length: ", length, sizeof length);
+  header(text, "\nContent-Type: ", r->type, sizeof(r->type));
+  header(text, "\nContent-Length: ", length, sizeof(length));
   r->body_n = strtoul(length, NULL, 10);
-  if (r->body_n > sizeof r->body) return false;
+  if (r->body_n > sizeof(r->body)) return false;
   size_t have = n - (size_t)(end + 4 - text);
   memcpy(r->body, end + 4, have);
   while (have < r->body_n) {
@@ -92,7 +92,7 @@ static void *accept_all(void *arg) {
   for (;;) {
     int fd = accept(listener, NULL, NULL);
     if (fd < 0) return NULL;
-    struct web_request *r = calloc(1, sizeof *r);
+    struct web_request *r = calloc(1, sizeof(*r));
     pthread_t t;
     r->fd = fd;
     atomic_fetch_add(&serving, 1);
@@ -103,7 +103,7 @@ static void *accept_all(void *arg) {
 
 unsigned web_open(web_fn fn) {
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t len = sizeof a;
+  socklen_t len = sizeof(a);
   answer_fn = fn;
   atomic_store(&requests, 0);
   listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -44,10 +44,10 @@ Test(handshaker_limits, d11_half_open_ends_at_its_deadline_even_when_dripping) {
    * in the ten seconds that this takes. */
   static const char hello[300] = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
   size_t sent = 0;
-  while (sent < sizeof hello && send(dripping, hello + sent, 1, MSG_NOSIGNAL) == 1 &&
+  while (sent < sizeof(hello) && send(dripping, hello + sent, 1, MSG_NOSIGNAL) == 1 &&
          !rig_closes(dripping, 35))
     sent++;
-  cr_assert_lt(sent, sizeof hello, "the drip kept it open");
+  cr_assert_lt(sent, sizeof(hello), "the drip kept it open");
   cr_assert(rig_closes(silent, 1000));
   cr_assert_leq(tl_now_ms() - start, 900);
   rig_wait(TL_C_HS_FAIL_TIMEOUT, 2);
@@ -203,7 +203,7 @@ static const struct {
              {"\x16\x03\x01\x02\x00\x01\x00", 7},
              {"\x16\x03\x01\x00\x01\x01", 6},
              {"\x16\x03\x01\x00\x06\x01\x00\x01\xfc\x03\x03\x16\x03", 13}};
-#define BEGUN (sizeof begun / sizeof *begun)
+#define BEGUN (sizeof(begun) / sizeof(*begun))
 
 static int dial_half_open(size_t which) {
   int fd = rig_dial();
@@ -322,7 +322,7 @@ Test(handshaker_limits, s11_a_client_hello_in_many_records_is_read) {
   static const size_t size[] = {1, 2, 3, 4, 5, 7, 64, 200, 512};
   rig_begin("", OPEN_DOMAIN);
   SSL_CTX *ctx = duel_context(false, NULL);
-  for (size_t i = 0; i < sizeof size / sizeof *size; i++) cut_hello_is_read(ctx, size[i]);
+  for (size_t i = 0; i < sizeof(size) / sizeof(*size); i++) cut_hello_is_read(ctx, size[i]);
   SSL_CTX_free(ctx);
   rig_end();
 }

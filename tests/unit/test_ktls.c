@@ -15,7 +15,7 @@ static const struct tl_tls_keys keys = {
 
 static struct tl_ktls_caps all_caps(void) {
   struct tl_ktls_caps c;
-  memset(&c, 1, sizeof c);
+  memset(&c, 1, sizeof(c));
   return c;
 }
 
@@ -68,20 +68,20 @@ Test(ktls, plain_socket_gives_data_and_its_end) {
   size_t n = 0;
   int fd[2];
   cr_assert_eq(tl_tcp_pair(fd), 0);
-  cr_assert_eq(tl_ktls_recv(fd[0], buf, sizeof buf, &type, &n), TL_EAGAIN);
+  cr_assert_eq(tl_ktls_recv(fd[0], buf, sizeof(buf), &type, &n), TL_EAGAIN);
   cr_assert_eq(send(fd[1], "x", 1, 0), 1);
-  cr_assert_eq(tl_ktls_recv(fd[0], buf, sizeof buf, &type, &n), 0);
+  cr_assert_eq(tl_ktls_recv(fd[0], buf, sizeof(buf), &type, &n), 0);
   cr_assert(type == TL_CT_DATA && n == 1);
   close(fd[1]);
-  cr_assert_eq(tl_ktls_recv(fd[0], buf, sizeof buf, &type, &n), TL_ECLOSED);
+  cr_assert_eq(tl_ktls_recv(fd[0], buf, sizeof(buf), &type, &n), TL_ECLOSED);
   close(fd[0]);
-  cr_assert_eq(tl_ktls_recv(-1, buf, sizeof buf, &type, &n), TL_EIO);
+  cr_assert_eq(tl_ktls_recv(-1, buf, sizeof(buf), &type, &n), TL_EIO);
 }
 
 Test(ktls, record_type_travels_in_a_control_message) {
   uint8_t cbuf[TL_KTLS_CMSG] __attribute__((aligned(8)));
   struct msghdr msg = {0};
-  memset(cbuf, 0xff, sizeof cbuf);
+  memset(cbuf, 0xff, sizeof(cbuf));
   tl_ktls_msg_type(&msg, cbuf, TL_CT_ALERT);
   struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
   cr_assert_not_null(c);
@@ -99,7 +99,7 @@ Test(ktls, every_reason_has_words) {
 
 Test(ktls, probe_prints_every_line) {
   static char text[8192];
-  FILE *f = fmemopen(text, sizeof text, "w");
+  FILE *f = fmemopen(text, sizeof(text), "w");
   int rc = tl_probe_print(f);
   fclose(f);
   cr_assert(rc == 0 || rc == 1);
@@ -112,7 +112,7 @@ Test(ktls, probe_prints_every_line) {
                          "provided buffer rings",
                          "MSG_RING",
                          "OpenSSL 3"};
-  for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+  for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++)
     cr_assert_not_null(strstr(text, lines[i]), "no line %s", lines[i]);
   cr_assert(rc == 0 || strstr(text, "What to do:"));
 }

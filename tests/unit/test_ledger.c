@@ -89,7 +89,7 @@ struct row {
 static void tells(unsigned w, const struct row *rows, size_t n_rows) {
   struct tl_audit *s = mail_of(w);
   cr_assert(s && s->survey, "worker %u was not asked", w);
-  s->item = calloc(n_rows + 1, sizeof *s->item);
+  s->item = calloc(n_rows + 1, sizeof(*s->item));
   for (size_t i = 0; i < n_rows; i++) {
     struct tl_conn_class a = {
         .identity = rows[i].id, .domain = domains[0], .server = true, .verified = rows[i].verified};
@@ -195,7 +195,7 @@ Test(ledger, f3_grows_with_the_number_of_chains) {
   struct row rows[N];
   for (int i = 0; i < N; i++) {
     char cn[32];
-    snprintf(cn, sizeof cn, "peer%d.example", i);
+    snprintf(cn, sizeof(cn), "peer%d.example", i);
     rows[i] = (struct row){someone(cn, -1, 100), true, 2};
   }
   tl_ledger_wake(&control, false);
@@ -241,7 +241,7 @@ static const struct tl_mail_kind plug_kind = {"plug", NULL, drop_plug};
 
 static void plug(unsigned w) {
   for (int i = 0; i < MAILBOX; i++) {
-    struct tl_mail *m = calloc(1, sizeof *m);
+    struct tl_mail *m = calloc(1, sizeof(*m));
     m->kind = &plug_kind;
     cr_assert_eq(tl_mailbox_post(&worker[w].mailbox, m), 0);
   }

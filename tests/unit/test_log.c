@@ -69,7 +69,7 @@ Test(log, json_is_valid_for_every_byte) {
   for (unsigned a = 0; a < 256; a++)
     for (unsigned b = 0; b < 256; b += 3) {
       char v[] = {(char)a, (char)b, 'x'};
-      const struct tl_field f[] = {TL_F("v", ((struct tl_str){v, sizeof v}))};
+      const struct tl_field f[] = {TL_F("v", ((struct tl_str){v, sizeof(v)}))};
       json_error_t e;
       json_t *j = json_loads(line(TL_LOG_JSON, "x", f, 1), 0, &e);
       cr_assert_not_null(j, "%02x %02x: %s", a, b, e.text);
@@ -82,8 +82,8 @@ Test(log, json_is_valid_for_every_byte) {
 /* Every length around the bound: a line stays whole, ends once and says that it was cut. */
 Test(log, a_long_line_is_cut_and_stays_well_formed) {
   char big[3000];
-  memset(big, '"', sizeof big);
-  for (size_t n = 400; n < sizeof big; n += 7) {
+  memset(big, '"', sizeof(big));
+  for (size_t n = 400; n < sizeof(big); n += 7) {
     const struct tl_field f[] = {TL_F("v", ((struct tl_str){big, n})), TL_FC("after", "b")};
     json_t *j = json_loads(line(TL_LOG_JSON, "Sentence.", f, 2), 0, NULL);
     cr_assert_not_null(j, "length %zu", n);
@@ -104,19 +104,19 @@ Test(log, journal_entry_has_priority_message_and_fields) {
   size_t n = tl_log_format_journal(&r, buf);
   static const char want[] = "PRIORITY=3\0MESSAGE=It failed. peer-name=\"a\\nb\" n=7\0"
                              "TIELINE_PEER_NAME=a\\nb\0TIELINE_N=7";
-  cr_assert_eq(n, sizeof want);
-  cr_assert_eq(memcmp(buf, want, sizeof want), 0);
+  cr_assert_eq(n, sizeof(want));
+  cr_assert_eq(memcmp(buf, want, sizeof(want)), 0);
 }
 
 Test(log, a_long_journal_entry_keeps_whole_fields) {
   char big[3000], buf[TL_LOG_LINE];
-  memset(big, 'x', sizeof big);
-  const struct tl_field f[] = {TL_F("v", ((struct tl_str){big, sizeof big})), TL_FI("n", 7)};
+  memset(big, 'x', sizeof(big));
+  const struct tl_field f[] = {TL_F("v", ((struct tl_str){big, sizeof(big)})), TL_FI("n", 7)};
   struct tl_log_record r = {TL_LOG_ERROR, at, "It failed.", f, 2};
   size_t n = tl_log_format_journal(&r, buf);
-  cr_assert_leq(n, sizeof buf);
+  cr_assert_leq(n, sizeof(buf));
   cr_assert_eq(buf[n - 1], 0);
-  cr_assert_str_eq(buf + n - sizeof "TIELINE_N=7", "TIELINE_N=7");
+  cr_assert_str_eq(buf + n - sizeof("TIELINE_N=7"), "TIELINE_N=7");
 }
 
 Test(log, levels_by_name) {
@@ -157,9 +157,9 @@ Test(log, the_level_decides_and_values_are_copied) {
   tl_log_set_level(TL_LOG_WARN);
   TL_LOG(TL_LOG_INFO, "Not wanted.");
   TL_LOG(TL_LOG_WARN, "Wanted.", TL_FC("name", name));
-  memset(name, 'z', sizeof name - 1);
+  memset(name, 'z', sizeof(name) - 1);
   tl_log_stop();
-  read_all(fd, text, sizeof text);
+  read_all(fd, text, sizeof(text));
   cr_assert_null(strstr(text, "Not wanted"));
   cr_assert_not_null(strstr(text, "msg=Wanted. name=first\n")
                          ?: strstr(text, "msg=\"Wanted.\" name=first\n"),
@@ -175,7 +175,7 @@ Test(log, lines_before_start_and_after_stop_reach_stderr) {
   TL_LOG(TL_LOG_INFO, "During.");
   tl_log_stop();
   TL_LOG(TL_LOG_INFO, "After.");
-  read_all(fd, text, sizeof text);
+  read_all(fd, text, sizeof(text));
   const char *b = strstr(text, "Before."), *d = strstr(text, "During."),
              *a = strstr(text, "After.");
   cr_assert(b && d && a && b < d && d < a, "%s", text);
@@ -187,18 +187,18 @@ Test(log, a_full_queue_drops_counts_and_says_so) {
   /* A pipe that nobody reads and that is full: the writer cannot move. */
   fcntl(STDERR_FILENO, F_SETFL, O_NONBLOCK);
   char fill[4096];
-  memset(fill, '#', sizeof fill);
-  while (write(STDERR_FILENO, fill, sizeof fill) > 0) continue;
+  memset(fill, '#', sizeof(fill));
+  while (write(STDERR_FILENO, fill, sizeof(fill)) > 0) continue;
   while (write(STDERR_FILENO, "#", 1) > 0) continue;
   cr_assert_eq(errno, EAGAIN);
   cr_assert_eq(tl_log_start(TL_LOG_STDERR, TL_LOG_KV, 8), 0);
   for (int i = 0; i < 100; i++) TL_LOG(TL_LOG_INFO, "Line.", TL_FI("i", i));
   const uint64_t lost = tl_log_dropped();
   cr_assert_eq(lost, 92);
-  read_all(fd, text, sizeof text);
+  read_all(fd, text, sizeof(text));
   for (int i = 0; i < 200 && !strstr(text, "lost=92 lost_total=92\n"); i++) {
     usleep(10000);
-    read_all(fd, text + strlen(text), sizeof text - strlen(text));
+    read_all(fd, text + strlen(text), sizeof(text) - strlen(text));
   }
   cr_assert_not_null(strstr(text, " i=7\n"));
   cr_assert_null(strstr(text, " i=8\n"));
@@ -239,7 +239,7 @@ Test(log, a_line_that_comes_while_the_writer_ends_is_written, .timeout = 30) {
   for (; tl_log_dropped() == 0; pushed++) TL_LOG(TL_LOG_INFO, "Line.", TL_FI("i", pushed));
   size_t n = 0;
   for (int lines = 0; lines < pushed - 2;) { /* all that were taken but one */
-    const ssize_t r = read(fd, text + n, sizeof text - n);
+    const ssize_t r = read(fd, text + n, sizeof(text) - n);
     if (r > 0) n += (size_t)r, lines++;
   }
   usleep(100000); /* the writer has looked and waits for room to tell of the lost line */
@@ -248,9 +248,9 @@ Test(log, a_line_that_comes_while_the_writer_ends_is_written, .timeout = 30) {
   pthread_t t;
   pthread_create(&t, NULL, stop, &stopped);
   usleep(100000); /* the log is stopping now */
-  while (!atomic_load(&stopped)) n += read_all(fd, text + n, sizeof text - n);
+  while (!atomic_load(&stopped)) n += read_all(fd, text + n, sizeof(text) - n);
   pthread_join(t, NULL);
-  read_all(fd, text + n, sizeof text - n);
+  read_all(fd, text + n, sizeof(text) - n);
   cr_assert_eq(tl_log_dropped(), 1);
   cr_assert_not_null(strstr(text, "lost=1 lost_total=1\n"), "%s", text);
   cr_assert_not_null(strstr(text, "Late."), "%s", text);
@@ -281,7 +281,7 @@ Test(log, lines_of_many_threads_stay_whole_and_ordered) {
   FILE *f = fdopen(fd, "r");
   rewind(f);
   char text[2048];
-  while (fgets(text, sizeof text, f)) {
+  while (fgets(text, sizeof(text), f)) {
     int who = -1, i = -1;
     if (strstr(text, "lost=")) continue;
     const char *p = strstr(text, "who=");

@@ -49,7 +49,7 @@ Test(log_limit, s15_what_is_one_source_and_one_kind) {
       {"2001:db8:0:1::1", "One.", "a", true},
   };
   take(TL_LOG_PER_SOURCE, "192.0.2.1", "One.", "a", 1000);
-  for (size_t i = 0; i < sizeof row / sizeof *row; i++)
+  for (size_t i = 0; i < sizeof(row) / sizeof(*row); i++)
     cr_assert_eq(take(TL_LOG_PER_SOURCE, row[i].host, row[i].sentence, row[i].cause, 1000),
                  row[i].own ? TL_LOG_PER_SOURCE : 0, "row %zu", i);
 }
@@ -58,7 +58,7 @@ Test(log_limit, s15_many_sources_share_the_lines_of_the_process) {
   unsigned ok = 0;
   char host[32];
   for (unsigned i = 0; i < 20000; i++) {
-    snprintf(host, sizeof host, "2001:db8:%x:%x::1", i >> 8, i & 255);
+    snprintf(host, sizeof(host), "2001:db8:%x:%x::1", i >> 8, i & 255);
     ok += take(1, host, "One.", NULL, 1000);
   }
   cr_assert_eq(ok, TL_LOG_PER_PROCESS);
@@ -70,7 +70,7 @@ Test(log_limit, s15_every_line_held_back_is_told_of) {
   uint64_t told = 0;
   char host[32];
   for (unsigned i = 0; i < 5000; i++) {
-    snprintf(host, sizeof host, "10.0.%u.%u", i >> 8, i & 255);
+    snprintf(host, sizeof(host), "10.0.%u.%u", i >> 8, i & 255);
     take(3, host, "One.", "a", 1000);
   }
   take(50, "192.0.2.1", "Two.", "b", 1001);
@@ -103,7 +103,7 @@ Test(log_limit, s15_the_log_says_how_many_lines_are_missing) {
   static char text[65536];
   uint64_t told = 0;
   for (size_t n = 0; told < held;) {
-    const ssize_t r = read(fd[0], text + n, sizeof text - 1 - n);
+    const ssize_t r = read(fd[0], text + n, sizeof(text) - 1 - n);
     cr_assert_gt(r, 0, "%s", text);
     n += (size_t)r;
     text[n] = 0;

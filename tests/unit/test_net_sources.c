@@ -49,14 +49,14 @@ Test(net_sources, s13_each_source_has_its_bound) {
       {"198.51.100.8", "198.51.100.8", 5},
   };
   index_peers(&peers);
-  for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+  for (size_t i = 0; i < sizeof(row) / sizeof(*row); i++) {
     struct tl_addr a = at(row[i].host, 1), b = at(row[i].same, 2);
     for (unsigned n = 0; n < row[i].most; n++)
       cr_assert_eq(tl_conn_source_enter(&view, n % 2 ? &a : &b), 0, "row %zu: %u", i, n);
     cr_assert_eq(tl_conn_source_enter(&view, &a), TL_ELIMIT, "row %zu", i);
     cr_assert_eq(tl_conn_source_enter(&view, &b), TL_ELIMIT, "row %zu", i);
   }
-  for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+  for (size_t i = 0; i < sizeof(row) / sizeof(*row); i++) {
     struct tl_addr a = at(row[i].host, 3);
     tl_conn_source_leave(&a);
     cr_assert_eq(tl_conn_source_enter(&view, &a), 0, "row %zu", i);
@@ -76,7 +76,7 @@ Test(net_sources, s13_a_peer_may_have_a_bound_of_its_own) {
   struct tl_peer_set c = {.refs = 1, .n = 2, .peer = both};
   const struct tl_addr a = at("198.51.100.9", 1), other = at("192.0.2.9", 1);
   index_peers(&c);
-  for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+  for (size_t i = 0; i < sizeof(row) / sizeof(*row); i++) {
     for (int k = 0; k < 2; k++) both[k].opt.max_connections = row[i].own[k];
     unsigned n = 0;
     while (n < 100 && tl_conn_source_enter(&view, &a) == 0) n++;
@@ -110,7 +110,7 @@ Test(net_sources, s13_a_hundred_thousand_sources) {
   for (unsigned round = 0; round < 2; round++) {
     for (unsigned i = 0; i < 100000; i++) {
       char host[64];
-      snprintf(host, sizeof host, "2001:db8:%x:%x::1", i >> 16, i & 0xffff);
+      snprintf(host, sizeof(host), "2001:db8:%x:%x::1", i >> 16, i & 0xffff);
       struct tl_addr a = at(host, 5060);
       if (round == 0)
         cr_assert_eq(tl_conn_source_enter(&view, &a), 0);

@@ -359,7 +359,7 @@ Test(net_tls, s22_data_between_the_parts_of_a_control_message_is_refused) {
                {TL_CT_HANDSHAKE, "\x18\0\0\1", 4, 0},
                {TL_CT_ALERT, "\1", 1, 40},
                {TL_CT_ALERT, "\1", 1, 0}};
-  for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+  for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(*cases); i++) {
     struct tl_conn *c;
     struct tl_record *peer;
     bool in_body = i % 2;

@@ -14,7 +14,7 @@ static char text[700000];
 
 /* A whole message in TEXT, of which the test sends less. Returns the bytes of its head. */
 static size_t message(size_t body) {
-  int n = snprintf(text, sizeof text,
+  int n = snprintf(text, sizeof(text),
                    "MESSAGE sip:a@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bKa\r\n"
                    "From: <sip:b@a>;tag=1\r\nTo: <sip:a@a>\r\nCall-ID: a\r\nCSeq: 1 MESSAGE\r\n"
                    "Content-Length: %zu\r\n\r\n",
@@ -65,7 +65,7 @@ Test(net_unfinished, s13_every_part_of_a_message_has_its_time) {
       {"a body of its own", 100000, 0, 50000},
       {"a body too large, which is skipped", 500000, 0, 300000},
   };
-  for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+  for (size_t i = 0; i < sizeof(row) / sizeof(*row); i++) {
     struct tl_conn *c;
     net_begin("timeouts { message = 1h }");
     int fd = rig_connect(&c);

@@ -49,7 +49,7 @@ Test(ocsp, b20_only_answers_that_hold_are_believed) {
       {{server, pki_ca.x, &no, GOOD, -60, 600, NULL}, TL_OCSP_NONE, "not signed"},
       {{server, pki_ca.x, &self, GOOD, -60, 600, NULL}, TL_OCSP_NONE, "not signed"},
   };
-  for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+  for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
     struct tl_ocsp_verdict v;
     int rc = judge(&table[i].a, server, &v);
     cr_assert_eq(rc, table[i].status == TL_OCSP_NONE ? TL_EVERIFY : 0, "%zu: %s", i, v.why);
@@ -196,13 +196,13 @@ Test(ocsp, b20_a_file_is_stapled_and_a_wrong_one_is_named) {
   char file[256], err[512];
   const char *option;
   struct tl_tls_domain *d = NULL;
-  snprintf(file, sizeof file, "%s", pki_path("staple.der"));
+  snprintf(file, sizeof(file), "%s", pki_path("staple.der"));
   o.policy.verify_cert = true;
   o.policy.ocsp.staple = TL_STAPLE_FILE;
-  cr_assert_eq(tl_tls_domain_new(&o, err, sizeof err, &option, &d), TL_ECONFIG);
+  cr_assert_eq(tl_tls_domain_new(&o, err, sizeof(err), &option, &d), TL_ECONFIG);
   cr_assert_str_eq(option, "ocsp_staple");
   o.ocsp_file = file;
-  cr_assert_eq(tl_tls_domain_new(&o, err, sizeof err, &option, &d), TL_ECONFIG);
+  cr_assert_eq(tl_tls_domain_new(&o, err, sizeof(err), &option, &d), TL_ECONFIG);
   cr_assert(strstr(err, "cannot be read"), "%s", err);
   for (int i = 0; i < 3; i++) { /* of another certificate, out of date, good */
     const struct ocsp_answer a = {i ? server : client, pki_ca.x, NULL, GOOD, -600,
@@ -211,7 +211,7 @@ Test(ocsp, b20_a_file_is_stapled_and_a_wrong_one_is_named) {
     size_t n = ocsp_answer(&a, &der);
     write_der("staple.der", der, n);
     OPENSSL_free(der);
-    int rc = tl_tls_domain_new(&o, err, sizeof err, &option, &d);
+    int rc = tl_tls_domain_new(&o, err, sizeof(err), &option, &d);
     cr_assert_eq(rc, i ? 0 : TL_ECONFIG, "%d: %s", i, err);
     if (rc) {
       cr_assert_str_eq(option, "ocsp_file");
@@ -239,7 +239,7 @@ Test(ocsp, b20_options_that_contradict_are_refused) {
       {{0}, true, true, true, "ocsp_url", "https://ocsp.example/", NULL},
       {{0}, true, true, true, "ocsp_file", NULL, "x.der"},
   };
-  for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+  for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
     struct tl_tls_options o = duel_options();
     struct tl_tls_domain *d;
     char err[512];
@@ -250,7 +250,7 @@ Test(ocsp, b20_options_that_contradict_are_refused) {
     o.server = table[i].server;
     o.client = table[i].client;
     o.policy.verify_cert = table[i].verify;
-    cr_assert_eq(tl_tls_domain_new(&o, err, sizeof err, &option, &d), TL_ECONFIG, "%zu", i);
+    cr_assert_eq(tl_tls_domain_new(&o, err, sizeof(err), &option, &d), TL_ECONFIG, "%zu", i);
     cr_assert_str_eq(option, table[i].option);
   }
 }
@@ -341,7 +341,7 @@ Test(ocsp, f6_the_servers_staple_is_checked) {
       {V_OCSP_CERTSTATUS_UNKNOWN, 600, TL_STAPLED_REQUIRE, false, "does not know"},
       {REVOKED, 600, TL_STAPLED_REQUIRE, false, "revoked: keyCompromise"},
   };
-  for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+  for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
     for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
       against(&table[i], false, v, false);
       against(&table[i], false, v, true);
@@ -356,7 +356,7 @@ Test(ocsp, b20_must_staple_is_heeded) {
       {-1, 600, TL_STAPLED_ASK, false, "stapled no OCSP answer"},
       {GOOD, -1, TL_STAPLED_ASK, false, "out of date"},
   };
-  for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+  for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
     for (int v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) against(&table[i], true, v, false);
 }
 

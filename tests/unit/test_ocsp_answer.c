@@ -33,7 +33,7 @@ size_t ocsp_answer(const struct ocsp_answer *a, uint8_t **out) {
 
 X509 *ocsp_cert(const char *name) {
   char file[64];
-  snprintf(file, sizeof file, "%s.pem", name);
+  snprintf(file, sizeof(file), "%s.pem", name);
   FILE *f = fopen(pki_path(file), "r");
   cr_assert(f);
   X509 *x = PEM_read_X509(f, NULL, NULL, NULL);

@@ -22,18 +22,18 @@ static const char *in_dir(const char *name) {
   static char path[4][128];
   static unsigned at;
   char *p = path[at++ % 4];
-  snprintf(p, sizeof path[0], "%s/%s", dir, name);
+  snprintf(p, sizeof(path[0]), "%s/%s", dir, name);
   return p;
 }
 
 static void make_dir(void) {
-  snprintf(dir, sizeof dir, "/tmp/tl-pki-XXXXXX");
+  snprintf(dir, sizeof(dir), "/tmp/tl-pki-XXXXXX");
   cr_assert(mkdtemp(dir));
 }
 
 static void drop_dir(void) {
   char cmd[96];
-  snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
+  snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
   cr_assert_eq(system(cmd), 0);
 }
 
@@ -43,8 +43,8 @@ TestSuite(pki, .init = make_dir, .fini = drop_dir);
 static int pki(const char *words) {
   char copy[1024], *argv[40] = {(char *)(uintptr_t) "tieline"}, *save = NULL;
   int argc = 1, saved[2] = {dup(1), dup(2)};
-  snprintf(copy, sizeof copy, "%s --ca-dir %s", words, dir);
-  if (strncmp(words, "show", 4) == 0) snprintf(copy, sizeof copy, "%s", words);
+  snprintf(copy, sizeof(copy), "%s --ca-dir %s", words, dir);
+  if (strncmp(words, "show", 4) == 0) snprintf(copy, sizeof(copy), "%s", words);
   for (char *w = strtok_r(copy, " ", &save); w; w = strtok_r(NULL, " ", &save)) argv[argc++] = w;
   int fd = open(in_dir("said"), O_RDWR | O_CREAT | O_TRUNC, 0600);
   fflush(NULL);
@@ -54,7 +54,7 @@ static int pki(const char *words) {
   fflush(NULL);
   dup2(saved[0], 1);
   dup2(saved[1], 2);
-  ssize_t n = pread(fd, said, sizeof said - 1, 0);
+  ssize_t n = pread(fd, said, sizeof(said) - 1, 0);
   said[n > 0 ? n : 0] = '\0';
   close(fd);
   close(saved[0]);
@@ -214,7 +214,7 @@ Test(pki, d18_purposes_and_times_as_asked) {
   X509 *x = cert("s.example.pem");
   EXTENDED_KEY_USAGE *eku = X509_get_ext_d2i(x, NID_ext_key_usage, NULL, NULL);
   cr_assert_eq(sk_ASN1_OBJECT_num(eku), 1);
-  OBJ_obj2txt(oid, sizeof oid, sk_ASN1_OBJECT_value(eku, 0), 1);
+  OBJ_obj2txt(oid, sizeof(oid), sk_ASN1_OBJECT_value(eku, 0), 1);
   cr_assert_str_eq(oid, sip_domain);
   sk_ASN1_OBJECT_pop_free(eku, ASN1_OBJECT_free);
   X509_free(x);
@@ -247,7 +247,7 @@ Test(pki, d18_bad_words_are_refused_and_leave_nothing) {
                                     "bake",
                                     "show /nonexistent.pem"};
   cr_assert_eq(pki("root-ca"), 0, "%s", said);
-  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+  for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
     cr_assert_eq(pki(bad[i]), 1, "%s: %s", bad[i], said);
     cr_assert(strlen(said) > 10, "%s says nothing", bad[i]);
     cr_assert(!there("a.example.pem") && !there("a.example.key") && !there("ca.index"), "%s",
@@ -260,7 +260,7 @@ Test(pki, d18_show_tells_what_is_in_a_file_but_no_key) {
   cr_assert_eq(pki("root-ca"), 0, "%s", said);
   cr_assert_eq(pki("cert --domain a.example --dns b.example --eku sip"), 0, "%s", said);
   cr_assert_eq(pki("revoke a.example"), 0, "%s", said);
-  snprintf(words, sizeof words, "show %s %s %s", in_dir("a.example.pem"), in_dir("ca.crl"),
+  snprintf(words, sizeof(words), "show %s %s %s", in_dir("a.example.pem"), in_dir("ca.crl"),
            in_dir("a.example.key"));
   cr_assert_eq(pki(words), 0, "%s", said);
   X509 *x = cert("a.example.pem");

@@ -23,7 +23,7 @@ static bool binds(int fd, const void *addr, socklen_t len) {
 /* The flow tests claim by the same names. */
 static int claimed(unsigned port) {
   struct sockaddr_un sun = {.sun_family = AF_UNIX};
-  int n = snprintf(sun.sun_path + 1, sizeof sun.sun_path - 1, "tieline-test-port-%u", port);
+  int n = snprintf(sun.sun_path + 1, sizeof(sun.sun_path) - 1, "tieline-test-port-%u", port);
   int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (binds(fd, &sun, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)))
     return fd;

@@ -29,8 +29,8 @@ static struct tl_tls_keys some_keys(enum tl_tls_version v, enum tl_cipher c) {
   struct tl_tls_keys k = {.version = v, .cipher = c};
   k.key_len = c == TL_AES_128_GCM ? 16 : 32;
   k.secret_len = v == TL_TLS_1_3 ? 32 : 0;
-  fill((uint8_t *)&k.tx, sizeof k.tx, 1);
-  fill((uint8_t *)&k.rx, sizeof k.rx, 2);
+  fill((uint8_t *)&k.tx, sizeof(k.tx), 1);
+  fill((uint8_t *)&k.rx, sizeof(k.rx), 2);
   k.tx.seq = 7;
   k.rx.seq = 9;
   return k;
@@ -61,7 +61,7 @@ static void ours_to_peer(struct tlspair *p, struct tl_record *r, size_t n) {
   cr_assert_eq(len, tl_record_head(r) + n + tl_record_tail(r));
   BIO_write(p->peer_in, buf, (int)len);
   while (at < n) {
-    int err = tlspair_peer_read(p, got + at, sizeof got - at, &part);
+    int err = tlspair_peer_read(p, got + at, sizeof(got) - at, &part);
     cr_assert_eq(err, SSL_ERROR_NONE, "peer: %s", ERR_error_string(ERR_peek_error(), NULL));
     at += part;
   }
@@ -77,7 +77,7 @@ static void peer_to_ours(struct tlspair *p, struct tl_record *r, size_t n) {
   fill(sent, n, (unsigned)n + 1);
   cr_assert_eq(SSL_write(p->peer, sent, (int)n), (int)n);
   while (at < n) {
-    cr_assert_neq(len = tlspair_next_record(p, buf, sizeof buf), 0);
+    cr_assert_neq(len = tlspair_next_record(p, buf, sizeof(buf)), 0);
     cr_assert_eq(tl_record_open(r, buf, len, &v), 0);
     cr_assert_eq(v.used, len);
     if (v.type == TL_CT_HANDSHAKE) continue; /* tickets */
@@ -93,7 +93,7 @@ static void close_both_ways(struct tlspair *p, struct tl_record *r, enum tl_tls_
   struct tl_nondata_state s = {0};
   size_t len, used;
   cr_assert_eq(SSL_shutdown(p->peer), 0);
-  len = tlspair_next_record(p, buf, sizeof buf);
+  len = tlspair_next_record(p, buf, sizeof(buf));
   cr_assert_eq(tl_record_open(r, buf, len, &v), 0);
   cr_assert_eq(tl_nondata_input(&s, version, p->server, v.type, v.p, v.n, &used, &alert),
                TL_NONDATA_CLOSE_NOTIFY);
@@ -110,7 +110,7 @@ static void with_openssl(bool server, enum tl_tls_version v, enum tl_cipher c) {
   tlspair_init(&p, server, v, c);
   tlspair_run(&p);
   cr_assert_eq(tl_record_new(&p.keys, 0, &r), 0);
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+  for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
     ours_to_peer(&p, r, sizes[i]);
     peer_to_ours(&p, r, sizes[i]);
   }
@@ -162,7 +162,7 @@ Test(record, key_updates_both_ways_keep_the_stream) {
       peer_to_ours(&p, r, 100);
       cr_assert_eq(SSL_key_update(p.peer, SSL_KEY_UPDATE_REQUESTED), 1);
       cr_assert_eq(SSL_do_handshake(p.peer), 1);
-      len = tlspair_next_record(&p, buf, sizeof buf);
+      len = tlspair_next_record(&p, buf, sizeof(buf));
       cr_assert_eq(tl_record_open(r, buf, len, &v), 0);
       cr_assert_eq(tl_nondata_input(&s, TL_TLS_1_3, true, v.type, v.p, v.n, &used, &alert),
                    TL_NONDATA_KEY_UPDATE_REQ);
@@ -197,11 +197,11 @@ Test(record, peer_reports_nothing_wrong_with_our_key_update_request) {
   ours_to_peer(&p, r, 100); /* the peer answers before it writes again */
   SSL_write(p.peer, "x", 1);
   struct tl_record_view v;
-  len = tlspair_next_record(&p, buf, sizeof buf);
+  len = tlspair_next_record(&p, buf, sizeof(buf));
   cr_assert_eq(tl_record_open(r, buf, len, &v), 0);
   cr_assert_eq(v.type, TL_CT_HANDSHAKE);
   cr_assert_eq(tl_record_rekey_rx(r), 0);
-  len = tlspair_next_record(&p, buf, sizeof buf);
+  len = tlspair_next_record(&p, buf, sizeof(buf));
   cr_assert_eq(tl_record_open(r, buf, len, &v), 0);
   cr_assert_eq(v.type, TL_CT_DATA);
   tl_record_free(r);
@@ -235,8 +235,8 @@ Test(record, application_data_of_rfc8448) {
     cr_assert_eq(tl_record_new(&k, 0, &r), 0);
     for (uint8_t i = 0; i < 50; i++) buf[tl_record_head(r) + i] = i;
     cr_assert_eq(tl_record_seal(r, TL_CT_DATA, buf, 50, &len), 0);
-    cr_assert_eq(len, sizeof rfc8448_record);
-    cr_assert_arr_eq(buf, rfc8448_record, sizeof rfc8448_record);
+    cr_assert_eq(len, sizeof(rfc8448_record));
+    cr_assert_arr_eq(buf, rfc8448_record, sizeof(rfc8448_record));
     cr_assert_eq(tl_record_open(r, buf, len, &v), 0);
     cr_assert_eq(v.n, 50);
     cr_assert_eq(v.p[49], 49);
@@ -396,7 +396,7 @@ Test(record, headers_are_judged_before_the_body_is_there) {
       {TL_TLS_1_2, {23, 3, 3, 0, 23}, TL_ETLS, TL_ALERT_DECODE_ERROR, 5},
       {TL_TLS_1_2, {24, 3, 3, 0, 99}, TL_ETLS, TL_ALERT_UNEXPECTED_MESSAGE, 5},
   };
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
     struct tl_record_view v;
     cr_expect_eq(open_header(cases[i].v, cases[i].h, &v), cases[i].rc, "case %zu", i);
     cr_expect_eq(v.alert, cases[i].alert, "case %zu", i);
@@ -415,7 +415,7 @@ Test(record, fragments_ask_for_exactly_what_is_missing) {
     cr_assert_eq(tl_record_open(z, rec, n, &v), TL_EAGAIN);
     cr_assert_eq(v.used, n < 5 ? 5 : len);
   }
-  cr_assert_eq(tl_record_open(z, rec, sizeof rec, &v), 0);
+  cr_assert_eq(tl_record_open(z, rec, sizeof(rec), &v), 0);
   cr_assert_eq(v.used, len);
   tl_record_free(a);
   tl_record_free(z);
@@ -461,7 +461,7 @@ Test(record, inner_plaintext_of_13) {
   cr_assert(v.type == TL_CT_DATA && v.n == 0);
   cr_assert_eq(open_inner((const uint8_t *)"\0\0\x17", 3, &v), 0);
   cr_assert(v.type == TL_CT_DATA && v.n == 2); /* zeros in front of the type are content */
-  memset(big, 'x', sizeof big);
+  memset(big, 'x', sizeof(big));
   big[TL_RECORD_PLAIN_MAX] = 23;
   cr_assert_eq(open_inner(big, TL_RECORD_PLAIN_MAX + 1, &v), 0);
   cr_assert_eq(v.n, TL_RECORD_PLAIN_MAX);
@@ -553,7 +553,7 @@ Test(record, nonces_do_not_repeat) {
       size_t len;
       make_ends(versions[ver], (enum tl_cipher)c, TL_AEAD_AUTO, TL_AEAD_AUTO, &a, &z);
       for (int i = 0; i < N; i++) {
-        memset(buf, 0, sizeof buf);
+        memset(buf, 0, sizeof(buf));
         if (i == N / 2 && ver) cr_assert_eq(tl_record_rekey_tx(a), 0);
         cr_assert_eq(tl_record_seal(a, TL_CT_DATA, buf, LEN, &len), 0);
         memcpy(stream[i], buf + tl_record_head(a), LEN);
@@ -601,7 +601,7 @@ static long resident_kb(void) {
   FILE *f = fopen("/proc/self/smaps_rollup", "re");
   char line[256];
   long kb = -1;
-  while (f && kb < 0 && fgets(line, sizeof line, f)) (void)sscanf(line, "Rss: %ld kB", &kb);
+  while (f && kb < 0 && fgets(line, sizeof(line), f)) (void)sscanf(line, "Rss: %ld kB", &kb);
   cr_assert(f && kb >= 0);
   fclose(f);
   return kb;
@@ -612,7 +612,7 @@ Test(record, d22_object_is_small_and_its_memory_returns) {
   static struct tl_record *r[N];
   struct tl_tls_keys k = some_keys(TL_TLS_1_3, TL_AES_256_GCM);
   if (!have_mb()) cr_skip_test("this processor has no AES-NI and AVX");
-  memset(r, 0xff, sizeof r); /* so that the array itself is resident */
+  memset(r, 0xff, sizeof(r)); /* so that the array itself is resident */
   cr_assert_eq(tl_record_new(&k, 0, &r[0]), 0);
   cr_assert_leq(tl_record_size(r[0]), 2600);
   long before = resident_kb();
@@ -651,8 +651,8 @@ Test(record, freed_object_holds_no_secret) {
   tl_record_free(r);
   /* The pool hands the same memory out again, cleared; look before it is filled in. */
   struct tl_tls_keys other = some_keys(TL_TLS_1_2, TL_CHACHA20_POLY1305);
-  memset(&other.tx, 0, sizeof other.tx);
-  memset(&other.rx, 0, sizeof other.rx);
+  memset(&other.tx, 0, sizeof(other.tx));
+  memset(&other.rx, 0, sizeof(other.rx));
   cr_assert_eq(tl_record_new(&other, 0, &again), 0);
   cr_assert_eq((const uint8_t *)again, mem);
   cr_assert_null(memmem(mem, n, k.tx.secret, 16));

@@ -61,7 +61,7 @@ static const struct row rows[] = {
     {"heartbeat", V3, true, 24, B("\1\0\0"), TL_NONDATA_UNEXPECTED, 10},
     {"type 30", V3, true, 30, B("x"), TL_NONDATA_UNEXPECTED, 10},
 };
-#define ROWS (sizeof rows / sizeof *rows)
+#define ROWS (sizeof(rows) / sizeof(*rows))
 
 Test(record_nondata, whole_records) {
   for (size_t i = 0; i < ROWS; i++) {
@@ -101,7 +101,7 @@ Test(record_nondata, counts_tickets_and_key_updates) {
   size_t used;
   uint8_t alert;
   const uint8_t tickets[] = "\4\0\0\1a\4\0\0\2bc\4\0\0\1";
-  cr_assert_eq(tl_nondata_input(&s, V3, false, HS, tickets, sizeof tickets - 1, &used, &alert),
+  cr_assert_eq(tl_nondata_input(&s, V3, false, HS, tickets, sizeof(tickets) - 1, &used, &alert),
                TL_NONDATA_NONE);
   cr_assert_eq(s.tickets, 2);
   cr_assert_eq(tl_nondata_input(&s, V3, false, HS, (const uint8_t *)"z", 1, &used, &alert),
@@ -120,10 +120,10 @@ Test(record_nondata, merged_alerts_come_one_by_one) {
   size_t used;
   uint8_t alert;
   const uint8_t two[] = {1, 100, 1, 0, 2, 20};
-  cr_assert_eq(tl_nondata_input(&s, V2, true, AL, two, sizeof two, &used, &alert),
+  cr_assert_eq(tl_nondata_input(&s, V2, true, AL, two, sizeof(two), &used, &alert),
                TL_NONDATA_CLOSE_NOTIFY);
   cr_assert_eq(used, 4);
-  cr_assert_eq(tl_nondata_input(&s, V2, true, AL, two + used, sizeof two - used, &used, &alert),
+  cr_assert_eq(tl_nondata_input(&s, V2, true, AL, two + used, sizeof(two) - used, &used, &alert),
                TL_NONDATA_FATAL);
   cr_assert_eq(alert, 20);
 }
@@ -133,7 +133,7 @@ Test(record_nondata, key_update_must_end_its_record) {
   size_t used;
   uint8_t alert;
   const uint8_t two[] = {24, 0, 0, 1, 0, 24, 0, 0, 1, 0};
-  cr_assert_eq(tl_nondata_input(&s, V3, true, HS, two, sizeof two, &used, &alert),
+  cr_assert_eq(tl_nondata_input(&s, V3, true, HS, two, sizeof(two), &used, &alert),
                TL_NONDATA_UNEXPECTED);
   cr_assert_eq(alert, TL_ALERT_UNEXPECTED_MESSAGE);
 }
@@ -144,7 +144,7 @@ Test(record_nondata, message_without_body_is_over_at_once) {
   size_t used;
   uint8_t alert;
   const uint8_t two[] = {0, 0, 0, 0, 0, 0, 0, 0};
-  cr_assert_eq(tl_nondata_input(&s, V2, false, HS, two, sizeof two, &used, &alert),
+  cr_assert_eq(tl_nondata_input(&s, V2, false, HS, two, sizeof(two), &used, &alert),
                TL_NONDATA_RENEGOTIATE);
   cr_assert_eq(used, 4);
   cr_assert_eq(tl_nondata_input(&s, V2, false, HS, two + 4, 4, &used, &alert),
@@ -190,7 +190,7 @@ Test(record_nondata, s22_what_comes_between_the_parts_of_a_message) {
       {V2, HS, B("\0\0\0"), AL, B("\1\x64"), TL_NONDATA_NONE, 0},
       {V2, AL, B("\1"), HS, B("\0\0\0\0"), TL_NONDATA_RENEGOTIATE, 0},
   };
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
     struct tl_nondata_state s = {0};
     size_t used;
     uint8_t alert;

@@ -37,7 +37,7 @@ static void read_late(struct duel *d, const struct tl_hs_result *s, struct tl_hs
   struct tl_record *r;
   bool over = false;
   cr_assert_eq(tl_record_new(&s->keys, 0, &r), 0);
-  int n = BIO_read(d->from_peer, buf, sizeof buf);
+  int n = BIO_read(d->from_peer, buf, sizeof(buf));
   for (size_t at = 0; n > 0 && at < (size_t)n && !over; at += v.used) {
     cr_assert_eq(tl_record_open(r, buf + at, (size_t)n - at, &v), 0);
     if (v.type == TL_CT_HANDSHAKE) over = tl_hs_post_input(late, v.p, v.n);

@@ -73,16 +73,16 @@ Test(secrets, keylog_line_is_decoded) {
 
 Test(secrets, other_and_broken_keylog_lines) {
   struct tl_secrets s = {0};
-  char bad[sizeof line];
+  char bad[sizeof(line)];
   cr_assert_eq(tl_secrets_keylog(&s, "SERVER_HANDSHAKE_TRAFFIC_SECRET 00 11"), 0);
   cr_assert_eq(tl_secrets_keylog(&s, "EXPORTER_SECRET 00 11"), 0);
   cr_assert_eq(tl_secrets_keylog(&s, ""), 0);
   cr_assert_eq(tl_secrets_keylog(&s, "CLIENT_TRAFFIC_SECRET_0 00"), TL_ESYNTAX);
   cr_assert_eq(tl_secrets_keylog(&s, "CLIENT_TRAFFIC_SECRET_0 00 aabb"), TL_ESYNTAX);
-  memcpy(bad, line, sizeof line);
-  bad[sizeof line - 2] = 'g';
+  memcpy(bad, line, sizeof(line));
+  bad[sizeof(line) - 2] = 'g';
   cr_assert_eq(tl_secrets_keylog(&s, bad), TL_ESYNTAX);
-  bad[sizeof line - 2] = 0; /* an odd number of digits */
+  bad[sizeof(line) - 2] = 0; /* an odd number of digits */
   cr_assert_eq(tl_secrets_keylog(&s, bad), TL_ESYNTAX);
   cr_assert_eq(s.client_len, 0);
   cr_assert_eq(s.server_len, 0);
@@ -92,9 +92,9 @@ Test(secrets, flight_counts_the_records_of_the_last_call_only) {
   static const uint8_t first[] = {22, 3, 3, 0, 1, 'x', 23, 3, 3, 0, 2, 'a', 'b'};
   static const uint8_t last[] = {23, 3, 3, 0, 1, 'a', 23, 3, 3, 0, 0};
   struct tl_flight f = {0};
-  cr_assert_eq(tl_flight_feed(&f, first, sizeof first), 0);
+  cr_assert_eq(tl_flight_feed(&f, first, sizeof(first)), 0);
   cr_assert_eq(f.app_records, 1);
-  cr_assert_eq(tl_flight_feed(&f, last, sizeof last), 0);
+  cr_assert_eq(tl_flight_feed(&f, last, sizeof(last)), 0);
   cr_assert_eq(f.app_records, 2);
   cr_assert_eq(tl_flight_feed(&f, NULL, 0), 0);
   cr_assert_eq(f.app_records, 0);
@@ -106,11 +106,11 @@ Test(secrets, flight_finds_the_nonce_of_finished_behind_ccs) {
   static const uint8_t ccs[] = {20, 3, 3, 0, 1, 1};
   static const uint8_t finished[] = {22, 3, 3, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 'x'};
   struct tl_flight f = {0};
-  cr_assert_eq(tl_flight_feed(&f, plain, sizeof plain), 0);
-  cr_assert_eq(tl_flight_feed(&f, ccs, sizeof ccs), 0);
+  cr_assert_eq(tl_flight_feed(&f, plain, sizeof(plain)), 0);
+  cr_assert_eq(tl_flight_feed(&f, ccs, sizeof(ccs)), 0);
   cr_assert(f.ccs);
   cr_assert_not(f.have_nonce);
-  cr_assert_eq(tl_flight_feed(&f, finished, sizeof finished), 0);
+  cr_assert_eq(tl_flight_feed(&f, finished, sizeof(finished)), 0);
   cr_assert(f.have_nonce);
   cr_assert_arr_eq(f.finished_nonce, finished + 5, 8);
 }
@@ -118,13 +118,13 @@ Test(secrets, flight_finds_the_nonce_of_finished_behind_ccs) {
 Test(secrets, flight_refuses_partial_records) {
   static const uint8_t cut[] = {22, 3, 3, 0, 9, 1, 2};
   struct tl_flight f = {0};
-  cr_assert_eq(tl_flight_feed(&f, cut, sizeof cut), TL_ETLS);
+  cr_assert_eq(tl_flight_feed(&f, cut, sizeof(cut)), TL_ETLS);
   cr_assert_eq(tl_flight_feed(&f, cut, 3), TL_ETLS);
 }
 
 Test(secrets, sequence_follows_the_number_of_tickets) {
   static const unsigned tickets[] = {0, 1, 2, 5};
-  for (size_t i = 0; i < sizeof tickets / sizeof *tickets; i++) {
+  for (size_t i = 0; i < sizeof(tickets) / sizeof(*tickets); i++) {
     struct tlspair p;
     tlspair_init(&p, true, TL_TLS_1_3, TL_AES_128_GCM);
     SSL_set_num_tickets(p.ours, tickets[i]);
@@ -167,13 +167,13 @@ static struct tl_tls_keys write_key_of_peer(struct tlspair *p) {
   memcpy(seed, "key expansion", 13);
   cr_assert_eq(SSL_get_server_random(p->peer, seed + 13, 32), 32);
   cr_assert_eq(SSL_get_client_random(p->peer, seed + 45, 32), 32);
-  size_t len = SSL_SESSION_get_master_key(SSL_get_session(p->peer), master, sizeof master);
+  size_t len = SSL_SESSION_get_master_key(SSL_get_session(p->peer), master, sizeof(master));
   EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_id(EVP_PKEY_TLS1_PRF, NULL);
   size_t iv = k.cipher == TL_CHACHA20_POLY1305 ? 12 : 4, n = 2 * (k.key_len + iv);
   const EVP_MD *md = SSL_CIPHER_get_handshake_digest(SSL_get_current_cipher(p->peer));
   cr_assert(EVP_PKEY_derive_init(c) == 1 && EVP_PKEY_CTX_set_tls1_prf_md(c, md) == 1 &&
             EVP_PKEY_CTX_set1_tls1_prf_secret(c, master, (int)len) == 1 &&
-            EVP_PKEY_CTX_add1_tls1_prf_seed(c, seed, sizeof seed) == 1 &&
+            EVP_PKEY_CTX_add1_tls1_prf_seed(c, seed, sizeof(seed)) == 1 &&
             EVP_PKEY_derive(c, block, &n) == 1);
   EVP_PKEY_CTX_free(c);
   size_t who = p->server ? 0 : 1; /* the client's come first */

@@ -136,12 +136,12 @@ static void put_header(uint8_t tag, size_t n) {
 /* Adds a name of RDNS sets with AVAS attributes each. */
 static void put_made_name(size_t rdns, size_t avas) {
   static const uint8_t ava[] = {0x30, 0x08, 0x06, 0x03, 0x55, 0x04, 0x03, 0x0c, 0x01, 'x'};
-  size_t set = avas * sizeof ava, n = rdns * ((set ? 4 : 2) + set);
+  size_t set = avas * sizeof(ava), n = rdns * ((set ? 4 : 2) + set);
   put_u16((n ? 4 : 2) + n);
   put_header(0x30, n);
   for (size_t i = 0; i < rdns; i++) {
     put_header(0x31, set);
-    for (size_t j = 0; j < avas; j++) put(ava, sizeof ava);
+    for (size_t j = 0; j < avas; j++) put(ava, sizeof(ava));
   }
 }
 
@@ -158,7 +158,7 @@ Test(tls_ca, s10_what_a_hello_makes_us_read_is_bounded) {
       {2, 1, 300, 2, false},   {20, 3, 100, 3, true},   {256, 4, 1, 256, false},
       {256, 5, 1, 204, true},
   };
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
     struct tl_ca_wanted *w;
     begin();
     for (size_t k = 0; k < cases[i].names && ext_n < 60000; k++)
