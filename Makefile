@@ -19,6 +19,10 @@ OPT     ?= -O2 -g
 # The program is optimised as a whole where it is linked (`make LTO=` leaves that out), so that calls
 # between files cost nothing. The objects hold machine code, too: the tests link them as they are.
 LTO     := $(if $(filter -O2,$(OPT)),$(if $(SAN),,$(shell $(CC) -v 2>&1 | grep -q '^gcc version' && echo -flto=auto)))
+LINK_WHOLE = $(LTO:%=% $(OPT))
+LINK_PARTS = $(LTO:%=-fno-lto)
+# What a message passes through: -O3 is worth a twentieth of its time.
+HOT_ROOMS = base net proxy record route runtime sip
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 ORACLE_CFLAGS := $(shell pkg-config --cflags $(ORACLE) 2>/dev/null)
@@ -212,12 +216,12 @@ fuzz-run: $(FUZZ_BIN)
 # A change of compiler or flags rebuilds everything: objects of two compilers never mix.
 $(BUILD)/flags: always
 	@mkdir -p $(@D)
-	@echo '$(CC) $(LTO) $(subst ','\'',$(CFLAGS_ALL)) $(LDFLAGS_ALL)' | cmp -s - $@ || \
-	  echo '$(CC) $(LTO) $(subst ','\'',$(CFLAGS_ALL)) $(LDFLAGS_ALL)' > $@
+	@echo '$(CC) $(LTO) $(HOT_ROOMS) $(subst ','\'',$(CFLAGS_ALL)) $(LDFLAGS_ALL)' | cmp -s - $@ || \
+	  echo '$(CC) $(LTO) $(HOT_ROOMS) $(subst ','\'',$(CFLAGS_ALL)) $(LDFLAGS_ALL)' > $@
 
 $(BUILD)/tieline: $(BUILD)/src/main.o $(BUILD)/libtieline.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LTO:%=% $(OPT)) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(LINK_WHOLE) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 # Written under another name first: a second make never links half an archive.
 $(BUILD)/libtieline.a: $(OBJ)
@@ -231,8 +235,7 @@ define compile
 	$(if $(RENAME),$(Q)objcopy $(RENAME) $@)
 endef
 $(BUILD)/src/%.o: LTO_FLAGS = $(LTO:%=% -ffat-lto-objects)
-# The scanner sees every byte of every head: -O3 is worth a twentieth of its time.
-$(BUILD)/src/sip/%.o: HOT_FLAGS = $(if $(filter -O2,$(OPT)),-O3)
+$(foreach room,$(HOT_ROOMS),$(eval $(BUILD)/src/$(room)/%.o: HOT_FLAGS = $(if $(filter -O2,$(OPT)),-O3)))
 $(BUILD)/tests/unit/%.o $(BUILD)/obj/bench/%.o: ORACLE_USE = $(ORACLE_CFLAGS)
 ifdef OOM
 OOM_HOOKED = $(addprefix $(BUILD)/,src/%.o tests/unit/%.o tests/oom/test_%.o) $(SUPPORT_OBJ)
@@ -248,22 +251,22 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 
 $(BUILD)/unit: $(UNIT_OBJ) $(SUPPORT_OBJ) $(RUNNER) $(BUILD)/libtieline.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(ORACLE_LIBS) $(CRITERION)
+	$(Q)$(CC) $(LINK_PARTS) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(ORACLE_LIBS) $(CRITERION)
 
 $(BUILD)/oom: $(UNIT_OBJ) $(OOM_OBJ) $(SUPPORT_OBJ) $(BUILD)/libtieline.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(ORACLE_LIBS)
+	$(Q)$(CC) $(LINK_PARTS) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(ORACLE_LIBS)
 
 -include $(OOM_OBJ:.o=.d)
 
 $(BUILD)/ktls-tests: $(KTEST_OBJ) $(SUPPORT_OBJ) $(RUNNER) $(BUILD)/libtieline.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(CRITERION)
+	$(Q)$(CC) $(LINK_PARTS) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(CRITERION)
 
 $(BUILD)/support/%: $(BUILD)/tests/support/%.o $(BUILD)/libtieline.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(LINK_PARTS) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 $(PRELOAD): tests/support/preload/failing_malloc.c $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -274,14 +277,14 @@ define bench_program
 $(BUILD)/bench/$(1): $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/$(1).c bench/$(1)/*.c)) $(BUILD)/libtieline.a
 	@mkdir -p $$(@D)
 	$$(call say,LINK,$$@)
-	$$(Q)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$^ $$(LIBS) $$(ORACLE_LIBS)
+	$$(Q)$$(CC) $$(LINK_WHOLE) $$(LDFLAGS_ALL) -o $$@ $$^ $$(LIBS) $$(ORACLE_LIBS)
 endef
 $(foreach b,$(BENCH_DIR) $(BENCH_ONE),$(eval $(call bench_program,$(b))))
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libtieline.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(LINK_PARTS) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 -include $(OBJ:.o=.d) $(UNIT_OBJ:.o=.d) $(KTEST_OBJ:.o=.d) $(HELPER:%.c=$(BUILD)/%.d) \
   $(BENCH_OBJ:.o=.d) $(FUZZ:%.c=$(BUILD)/%.d) $(BUILD)/src/main.d

@@ -72,11 +72,12 @@ static size_t draw_target(const struct tl_addr_list *l, size_t from, size_t to, 
 
 void tl_addr_list_order(const struct tl_addr_list *l, uint64_t draw,
                         uint8_t out[TL_PEER_ADDRS_MAX]) {
+  const size_t len = l->n < TL_PEER_ADDRS_MAX ? l->n : TL_PEER_ADDRS_MAX;
   size_t n = 0;
-  for (size_t i = 0; i < l->n && !l->weighted; i++) out[n++] = (uint8_t)i;
-  for (size_t from = 0, to; n < l->n; from = to) {
+  for (size_t i = 0; i < len && !l->weighted; i++) out[n++] = (uint8_t)i;
+  for (size_t from = 0, to; n < len; from = to) {
     unsigned taken = 0;
-    for (to = from + 1; to < l->n && l->at[to].group == l->at[from].group;) to++;
+    for (to = from + 1; to < len && l->at[to].group == l->at[from].group;) to++;
     while (n < to) {
       size_t i = draw_target(l, from, to, taken, &draw);
       taken |= 1u << i;
