@@ -12,6 +12,7 @@
 #include "token.h"
 #include "top_via.h"
 #include "txn.h"
+#include "xworker.h"
 
 #define ACKS_MAX 16u /* a 2xx is repeated ten times (RFC 3261 13.3.1.4) */
 
@@ -53,19 +54,20 @@ static bool plan_stateless(struct tl_req *asked) {
 
 /* No transaction is here. Another worker may have its INVITE, which need not have taken the route
  * that would be taken now; else the CANCEL of an INVITE that took a stateless route follows it
- * (16.10, 16.11). What may only be answered elsewhere leaves its body behind. */
+ * (16.10, 16.11). What may only be answered elsewhere leaves its body behind. A sender whose CANCEL
+ * cannot be passed on is told, for over TCP it sends none again. */
 static bool cancel_elsewhere(struct tl_req *req) {
   static const struct tl_body none;
   struct tl_req asked = *req;
   bool stateless = plan_stateless(&asked), whole = req->body->len == req->m->body_len;
   const struct tl_body *body = stateless || !req->m->has_length ? req->body : &none;
-  bool done = tl_txn_elsewhere(req->p, req->key) && tl_req_pass_onwards(req, body);
-  if (!done && stateless && whole) {
-    if (tl_stateless_forward(&asked)) tl_req_refuse(req, 503, NULL, TL_STR(""));
-    done = true;
-  }
+  bool sent = false, asks = tl_txn_elsewhere(req->p, req->key) && tl_xw_onwards(req, body, &sent);
+  if (sent)
+    tl_outbound_await(req->p, req->origin.from, req->m);
+  else if (stateless && whole ? tl_stateless_forward(&asked) != TL_OK : asks)
+    tl_req_refuse(req, 503, NULL, TL_STR(""));
   tl_req_done(&asked);
-  return done;
+  return asks || (stateless && whole);
 }
 
 static enum tl_stage_result handle_cancel(struct tl_req *req) {

@@ -229,6 +229,26 @@ Test(proxy_room, s24_a_cancel_asks_the_workers_before_it_takes_a_stateless_route
   room_end();
 }
 
+static void cancel_with_a_full_mailbox(const char *conf) {
+  room_begin(conf);
+  other_begin(8);
+  other_has_invites(1);
+  while (tl_xw_send(&px, (tl_conn_id)2 << 56, "x", 1) == 0) continue;
+  ua_send(&alice, ua_request(&alice, "CANCEL", sip(&bob, ""), "1", "", ""));
+}
+
+/* It was lost, and over TCP nobody sends it again. */
+Test(proxy_room, s24_a_cancel_that_cannot_be_passed_on_is_refused_or_forwarded) {
+  cancel_with_a_full_mailbox(TIMERS "route \"r\" { relay = \"request-uri\" }\n");
+  ua_expect(&alice, "SIP/2.0 503");
+  other_end();
+  room_end();
+  cancel_with_a_full_mailbox(TIMERS "route \"r\" { relay = \"request-uri\" stateless = true }\n");
+  ua_expect(&bob, "CANCEL");
+  other_end();
+  room_end();
+}
+
 /* It was counted and logged as a request that was denied. */
 Test(proxy_room, s24_a_cancel_of_nothing_counts_nothing_of_where_it_would_go) {
   room_begin(TIMERS "route \"r\" { to_domain = \"ours.example\" relay = \"request-uri\" }\n");
