@@ -6,6 +6,7 @@
  * resolver_job.c.
  */
 #include "dns/resolver.h"
+#include "tieline/container.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -74,9 +75,9 @@ static void *thread_main(void *arg) {
 
 static void clean_up(struct tl_resolver *rs) {
   while (rs->unanswered) {
-    struct tl_resolve *r = rs->unanswered;
-    rs->unanswered = (struct tl_resolve *)r->mail.next;
-    tl_mail_return(&r->reply, &r->mail);
+    struct tl_mail *m = rs->unanswered;
+    rs->unanswered = m->next;
+    tl_mail_return(&tl_container_of(m, struct tl_resolve, mail)->reply, m);
   }
   tl_dns_free(rs->dns);
   tl_mailbox_destroy(rs->mailbox);
@@ -89,6 +90,7 @@ int tl_resolver_start(struct tl_mailbox *mailbox, struct tl_counters *counters) 
   atomic_store(&self.draining, false);
   rs->mailbox = mailbox;
   rs->counters = counters;
+  rs->unanswered_end = &rs->unanswered;
   CDS_INIT_LIST_HEAD(&rs->jobs);
   int rc = tl_mailbox_init(mailbox, MAILBOX_CAP);
   if (rc) return rc;

@@ -28,7 +28,8 @@ struct tl_resolver {
   struct cds_list_head jobs; /* the oldest first */
   unsigned n_jobs;
   uint16_t shares[TL_DNS_SHARES]; /* of them, by stranger */
-  struct tl_resolve *unanswered;  /* found a full mailbox; linked by mail.next */
+  struct tl_mail *unanswered;     /* of look-ups that found a full mailbox, in order */
+  struct tl_mail **unanswered_end;
 };
 
 /* resolver_job.c */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "dns/resolver.h"
+#include "tieline/container.h"
 
 #define DEADLINE_MS 5000
 #define DRAINING_MS 500 /* while the daemon ends */
@@ -18,8 +19,9 @@ static void give_back(struct tl_resolver *rs, struct tl_resolve *r, int rc) {
   r->rc = rc;
   if (tl_mail_send(&r->reply, &r->mail) == 0) return;
   tl_count(rs->counters, TL_C_MAIL_FULL);
-  r->mail.next = rs->unanswered ? &rs->unanswered->mail : NULL;
-  rs->unanswered = r;
+  r->mail.next = NULL;
+  *rs->unanswered_end = &r->mail;
+  rs->unanswered_end = &r->mail.next;
 }
 
 static void count_job(const struct tl_resolve_job *j, int by) {
@@ -149,11 +151,13 @@ void tl_resolve_expire(struct tl_resolver *rs, uint64_t now_ms, bool all) {
 }
 
 void tl_resolve_retry(struct tl_resolver *rs) {
-  struct tl_resolve *r = rs->unanswered;
-  rs->unanswered = NULL;
-  while (r) {
-    struct tl_resolve *next = (struct tl_resolve *)r->mail.next;
-    give_back(rs, r, r->rc);
-    r = next;
+  struct tl_mail **link = &rs->unanswered;
+  while (*link) {
+    struct tl_mail *next = (*link)->next;
+    if (tl_mail_send(&tl_container_of(*link, struct tl_resolve, mail)->reply, *link) == 0)
+      *link = next;
+    else
+      link = &(*link)->next;
   }
+  rs->unanswered_end = link;
 }
