@@ -10,15 +10,22 @@
 
 #include "tieline/scan.h"
 
+/* What a response says beside what it copies from its request. */
+struct tl_reply {
+  unsigned status;
+  struct tl_str reason;
+  struct tl_str to_tag;  /* appended to To if it has none and STATUS > 100 */
+  struct tl_str top_via; /* if not empty, in place of the topmost Via value (received, rport) */
+  struct tl_str server;  /* if not empty, the value of Server (RFC 3261 20.35) */
+  struct tl_str extra;   /* complete lines with CRLF, may be empty */
+};
+
 /*
- * Response STATUS to REQ (RFC 3261 8.2.6): all Via values, From, To with TO_TAG
- * appended if it has none and STATUS > 100, Call-ID, CSeq, EXTRA (complete lines
- * with CRLF, may be empty), Content-Length: 0. A 100 copies no To tag.
- * TOP_VIA, if not empty, takes the place of the topmost Via value (received, rport).
+ * Response R to REQ (RFC 3261 8.2.6): all Via values, From, To, Call-ID, CSeq, Server, the extra
+ * lines, Content-Length: 0. A 100 copies Timestamp, too.
  */
-int tl_reply_build(const struct tl_msg *req, unsigned status, struct tl_str reason,
-                   struct tl_str to_tag, struct tl_str top_via, struct tl_str extra, char *dst,
-                   size_t cap, size_t *out_len);
+int tl_reply_build(const struct tl_msg *req, const struct tl_reply *r, char *dst, size_t cap,
+                   size_t *out_len);
 
 /* CANCEL for FWD, a request as we forwarded it (RFC 3261 9.1): its top Via only, R-URI, Route,
  * From, To, Call-ID, CSeq number. */

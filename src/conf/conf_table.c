@@ -67,7 +67,7 @@ static const struct tl_opt global_opts[] = {
         WHY = "file of what certificates may name in From beside their own names: common name, "
               "subjectAltName or fingerprint, a tabulator, a comma list of domain and user@domain"),
     OPT(tl_conf_options, server_header, BOOL, "true",
-        WHY = "put Server with our name into the responses made here"),
+        WHY = "put Server with our name, but no version, into the responses made here"),
     OPT(tl_conf_options, reload_drain, WORD, "graceful", .word = drains,
         WHY =
             "connections of a TLS domain whose certificate or protocol a reload changed: graceful "

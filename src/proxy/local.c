@@ -11,6 +11,7 @@
 #include "proxy.h"
 #include "saved.h"
 #include "tieline/reply.h"
+#include "tieline/view.h"
 #include "token.h"
 #include "top_via.h"
 #include "txn.h"
@@ -23,14 +24,24 @@ static void count_local(struct tl_proxy *p, unsigned status) {
                              : TL_C_LOCAL_5XX);
 }
 
+/* The name alone: which version runs is nobody's to know from outside (RFC 3261 20.35). */
+static struct tl_str server_name(struct tl_proxy *p) {
+  bool on = tl_net_view(p->net)->conf->opt.server_header;
+  return on ? TL_STR("tieline") : (struct tl_str){NULL, 0};
+}
+
 static size_t build_reply(struct tl_proxy *p, const struct tl_msg *m, const struct tl_flow *from,
                           unsigned status, struct tl_str reason, struct tl_str extra) {
   char tag[16], via[TL_VIA_TEXT];
   size_t n = 0;
   tl_token_tag(p, m, tag);
-  struct tl_str top = tl_top_via_text(m, from, via, sizeof(via));
-  int rc = tl_reply_build(m, status, reason, (struct tl_str){tag, sizeof(tag)}, top, extra, p->out,
-                          sizeof(p->out), &n);
+  const struct tl_reply reply = {.status = status,
+                                 .reason = reason,
+                                 .to_tag = {tag, sizeof(tag)},
+                                 .top_via = tl_top_via_text(m, from, via, sizeof(via)),
+                                 .server = server_name(p),
+                                 .extra = extra};
+  int rc = tl_reply_build(m, &reply, p->out, sizeof(p->out), &n);
   if (rc) {
     tl_count(tl_proxy_counters(p), TL_C_DROP_NOMEM);
     return 0;

@@ -94,23 +94,30 @@ static void put_timestamp(struct out *o, const struct tl_msg *req) {
   }
 }
 
-int tl_reply_build(const struct tl_msg *req, unsigned status, struct tl_str reason,
-                   struct tl_str to_tag, struct tl_str top_via, struct tl_str extra, char *dst,
-                   size_t cap, size_t *out_len) {
+static void put_server(struct out *o, struct tl_str name) {
+  if (!name.n) return;
+  put_str(o, TL_STR("Server: "));
+  put_str(o, name);
+  put_str(o, TL_STR("\r\n"));
+}
+
+int tl_reply_build(const struct tl_msg *req, const struct tl_reply *r, char *dst, size_t cap,
+                   size_t *out_len) {
   struct out o = {dst, 0, cap, false};
-  bool tag = status > 100 && req->to_tag.n == 0;
+  bool tag = r->status > 100 && req->to_tag.n == 0;
   put_str(&o, TL_STR("SIP/2.0 "));
-  put_u32(&o, status);
+  put_u32(&o, r->status);
   put_str(&o, TL_STR(" "));
-  put_str(&o, reason);
+  put_str(&o, r->reason);
   put_str(&o, TL_STR("\r\n"));
-  put_vias(&o, req, top_via);
+  put_vias(&o, req, r->top_via);
   put_first(&o, req, TL_H_FROM);
-  put_to(&o, req, tag ? to_tag : (struct tl_str){NULL, 0});
+  put_to(&o, req, tag ? r->to_tag : (struct tl_str){NULL, 0});
   put_first(&o, req, TL_H_CALL_ID);
   put_first(&o, req, TL_H_CSEQ);
-  if (status == 100) put_timestamp(&o, req);
-  put_str(&o, extra);
+  if (r->status == 100) put_timestamp(&o, req);
+  put_server(&o, r->server);
+  put_str(&o, r->extra);
   put_str(&o, TL_STR("Content-Length: 0\r\n\r\n"));
   return finish_reply(&o, out_len);
 }

@@ -30,6 +30,24 @@ def test_8_2_6_2_fields_of_our_answers(c):
     assert rsp.get("content-length") == "0" and not rsp.all("max-forwards")
 
 
+def test_20_35_server_in_our_answers_alone(c):
+    """A response made here says who made it and not in which version; one that is passed on has the
+    Server it came with, or none."""
+    c.proxy()
+    bob = c.callee()
+    assert c.refused(416, uri="mailto:x").all("server") == ["tieline"]
+    for theirs in ([], ["Their/1.0"]):
+        key = c.send("MESSAGE", c.uri(bob))
+        bob.reply(bob.take("MESSAGE"), 200, headers=[("Server", s) for s in theirs])
+        assert c.alice.final(key).all("server") == theirs
+
+
+def test_20_35_server_switched_off(c):
+    """server_header = false: no Server in what is answered here."""
+    c.proxy(extra="server_header = false")
+    assert not c.refused(416, uri="mailto:x").all("server")
+
+
 def test_8_2_6_2_tag_in_the_request_is_kept(c):
     """A To tag that came in stays the only one."""
     c.proxy()

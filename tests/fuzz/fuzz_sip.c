@@ -23,7 +23,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static struct tl_msg m, again;
 static char out[1 << 18];
-static const struct tl_str none = {"", 0};
 
 static void inside(struct tl_str s, const char *p, size_t n) {
   MUST(s.n == 0 || (s.p >= p && s.p + s.n <= p + n));
@@ -146,8 +145,10 @@ static void pop_via(void) {
 static void made_here(void) {
   size_t len;
   if (!tl_msg_answerable(&m)) return;
-  MUST(tl_reply_build(&m, 400, tl_reason_phrase(400), TL_STR("t"), none, none, out, sizeof(out),
-                      &len) == 0);
+  MUST(tl_reply_build(&m,
+                      &(struct tl_reply){
+                          .status = 400, .reason = tl_reason_phrase(400), .to_tag = TL_STR("t")},
+                      out, sizeof(out), &len) == 0);
   rescan(out, len);
   MUST(again.status == 400 && again.to_tag.n && tl_str_eq(again.via.branch, m.via.branch));
   MUST((m.rewrite & TL_REWRITE_FOLDS) || tl_str_eq(again.via.whole, m.via.whole));

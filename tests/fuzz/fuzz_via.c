@@ -121,10 +121,11 @@ static void hop(bool stream) {
 
 /* An answer repeats Via, From, To, Call-ID and CSeq and nothing else. */
 static void answer(void) {
-  static const struct tl_str none = {"", 0};
   size_t n;
   if (!tl_msg_answerable(&m)) return;
-  MUST(tl_reply_build(&m, 400, TL_STR("Bad"), TL_STR("t"), none, none, out, sizeof(out), &n) == 0);
+  MUST(tl_reply_build(
+           &m, &(struct tl_reply){.status = 400, .reason = TL_STR("Bad"), .to_tag = TL_STR("t")},
+           out, sizeof(out), &n) == 0);
   int rc = tl_scan(out, n, true, sizeof(out), &went, &err);
   MUST(rc == 0 || rc == TL_ESYNTAX);
   MUST(went.head_len == n && went.status == 400 && !has_fold(out, n) && went.body_len == 0);

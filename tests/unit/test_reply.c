@@ -10,7 +10,6 @@ static struct tl_msg m, made;
 static struct tl_scan_error err;
 static char out[4096];
 static size_t len;
-static const struct tl_str none = {"", 0};
 
 static void start(const char *text) {
   cr_assert_eq(tl_scan(text, strlen(text), true, 4096, &m, &err), 0, "%s", err.reason);
@@ -34,8 +33,12 @@ static void expect(int rc, const char *want) {
 
 Test(reply, final_gets_a_tag) {
   start(REQUEST);
-  expect(tl_reply_build(&m, 486, TL_STR("Busy Here"), TL_STR("t1"), none,
-                        TL_STR("Retry-After: 5\r\n"), out, sizeof(out) - 1, &len),
+  expect(tl_reply_build(&m,
+                        &(struct tl_reply){.status = 486,
+                                           .reason = TL_STR("Busy Here"),
+                                           .to_tag = TL_STR("t1"),
+                                           .extra = TL_STR("Retry-After: 5\r\n")},
+                        out, sizeof(out) - 1, &len),
          "SIP/2.0 486 Busy Here\r\n"
          "Via: SIP/2.0/TLS a;rport;branch=z9hG4bK1 , SIP/2.0/TCP b\r\n"
          "v: SIP/2.0/UDP c\r\n" FROM "To: <sip:bob@b.example>;tag=t1\r\n" CALL_ID CSEQ
@@ -43,10 +46,26 @@ Test(reply, final_gets_a_tag) {
   expect_slice(made.to_tag, "t1");
 }
 
+Test(reply, server_names_who_answers) {
+  start(REQUEST);
+  expect(tl_reply_build(&m,
+                        &(struct tl_reply){.status = 100,
+                                           .reason = TL_STR("Trying"),
+                                           .server = TL_STR("who"),
+                                           .extra = TL_STR("X-Extra: 1\r\n")},
+                        out, sizeof(out) - 1, &len),
+         "SIP/2.0 100 Trying\r\n"
+         "Via: SIP/2.0/TLS a;rport;branch=z9hG4bK1 , SIP/2.0/TCP b\r\n"
+         "v: SIP/2.0/UDP c\r\n" FROM "To: <sip:bob@b.example>\r\n" CALL_ID CSEQ
+         "Timestamp: 54.2\r\nServer: who\r\nX-Extra: 1\r\n" LENGTH0 "\r\n");
+}
+
 Test(reply, trying_has_no_tag_but_the_timestamp) {
   start(REQUEST);
-  expect(tl_reply_build(&m, 100, tl_reason_phrase(100), TL_STR("t1"), none, none, out,
-                        sizeof(out) - 1, &len),
+  expect(tl_reply_build(&m,
+                        &(struct tl_reply){
+                            .status = 100, .reason = tl_reason_phrase(100), .to_tag = TL_STR("t1")},
+                        out, sizeof(out) - 1, &len),
          "SIP/2.0 100 Trying\r\n"
          "Via: SIP/2.0/TLS a;rport;branch=z9hG4bK1 , SIP/2.0/TCP b\r\n"
          "v: SIP/2.0/UDP c\r\n" FROM "To: <sip:bob@b.example>\r\n" CALL_ID CSEQ
@@ -55,9 +74,13 @@ Test(reply, trying_has_no_tag_but_the_timestamp) {
 
 Test(reply, top_via_is_replaced_alone) {
   start(REQUEST);
-  expect(tl_reply_build(&m, 404, tl_reason_phrase(404), none,
-                        TL_STR("SIP/2.0/TLS a;rport=9;branch=z9hG4bK1;received=192.0.2.1"), none,
-                        out, sizeof(out) - 1, &len),
+  expect(tl_reply_build(
+             &m,
+             &(struct tl_reply){
+                 .status = 404,
+                 .reason = tl_reason_phrase(404),
+                 .top_via = TL_STR("SIP/2.0/TLS a;rport=9;branch=z9hG4bK1;received=192.0.2.1")},
+             out, sizeof(out) - 1, &len),
          "SIP/2.0 404 Not Found\r\n"
          "Via: SIP/2.0/TLS a;rport=9;branch=z9hG4bK1;received=192.0.2.1 , SIP/2.0/TCP b\r\n"
          "v: SIP/2.0/UDP c\r\n" FROM "To: <sip:bob@b.example>\r\n" CALL_ID CSEQ LENGTH0 "\r\n");
@@ -66,20 +89,27 @@ Test(reply, top_via_is_replaced_alone) {
 
 Test(reply, a_tag_that_is_there_stays) {
   start(INVITE_LINE VIA FROM "t: sip:b@b;tag=old\r\n" CALL_ID CSEQ LENGTH0 "\r\n");
-  expect(
-      tl_reply_build(&m, 481, TL_STR("X"), TL_STR("new"), none, none, out, sizeof(out) - 1, &len),
-      "SIP/2.0 481 X\r\n" VIA FROM "t: sip:b@b;tag=old\r\n" CALL_ID CSEQ LENGTH0 "\r\n");
+  expect(tl_reply_build(
+             &m, &(struct tl_reply){.status = 481, .reason = TL_STR("X"), .to_tag = TL_STR("new")},
+             out, sizeof(out) - 1, &len),
+         "SIP/2.0 481 X\r\n" VIA FROM "t: sip:b@b;tag=old\r\n" CALL_ID CSEQ LENGTH0 "\r\n");
 }
 
 Test(reply, every_short_buffer_is_refused) {
   start(REQUEST);
   size_t full;
-  cr_assert_eq(
-      tl_reply_build(&m, 200, TL_STR("OK"), TL_STR("t"), none, none, out, sizeof(out), &full), 0);
+  cr_assert_eq(tl_reply_build(
+                   &m,
+                   &(struct tl_reply){.status = 200, .reason = TL_STR("OK"), .to_tag = TL_STR("t")},
+                   out, sizeof(out), &full),
+               0);
   for (size_t cap = 0; cap < full; cap++) {
     memset(out, 0x55, sizeof(out));
-    cr_assert_eq(tl_reply_build(&m, 200, TL_STR("OK"), TL_STR("t"), none, none, out, cap, &len),
-                 TL_ELIMIT, "%zu of %zu", cap, full);
+    cr_assert_eq(
+        tl_reply_build(
+            &m, &(struct tl_reply){.status = 200, .reason = TL_STR("OK"), .to_tag = TL_STR("t")},
+            out, cap, &len),
+        TL_ELIMIT, "%zu of %zu", cap, full);
     cr_assert_eq((unsigned char)out[cap], 0x55);
   }
   cr_expect_eq(tl_cancel_build(&m, out, 20, &len), TL_ELIMIT);
@@ -138,14 +168,19 @@ Test(reply, s5_no_fold_leaves) {
   snprintf(want, sizeof(want),
            "SIP/2.0 100 Trying\r\nVia: SIP/2.0/TLS a ;branch=z9hG4bK1 ;x, SIP/2.0/UDP b\r\n" SAME,
            "", "INVITE", "Timestamp: 5\r\n");
-  expect(tl_reply_build(&m, 100, TL_STR("Trying"), none, none, none, out, sizeof(out) - 1, &len),
+  expect(tl_reply_build(&m, &(struct tl_reply){.status = 100, .reason = TL_STR("Trying")}, out,
+                        sizeof(out) - 1, &len),
          want);
   snprintf(want, sizeof(want),
            "SIP/2.0 404 No\r\nVia: SIP/2.0/TLS a ;branch=z9hG4bK1 ;x;y, SIP/2.0/UDP b\r\n" SAME,
            ";tag=t", "INVITE", "");
-  expect(tl_reply_build(&m, 404, TL_STR("No"), TL_STR("t"),
-                        TL_STR("SIP/2.0/TLS\r\n a\r\n ;branch=z9hG4bK1\r\n\t;x;y"), none, out,
-                        sizeof(out) - 1, &len),
+  expect(tl_reply_build(&m,
+                        &(struct tl_reply){
+                            .status = 404,
+                            .reason = TL_STR("No"),
+                            .to_tag = TL_STR("t"),
+                            .top_via = TL_STR("SIP/2.0/TLS\r\n a\r\n ;branch=z9hG4bK1\r\n\t;x;y")},
+                        out, sizeof(out) - 1, &len),
          want);
 #define OURS                                                                                       \
   " sip:bob@b.example SIP/2.0\r\nVia: SIP/2.0/TLS a ;branch=z9hG4bK1 ;x\r\nMax-Forwards: 70\r\n"   \
@@ -177,7 +212,9 @@ Test(reply, s18_a_bad_request_is_answered_with_what_it_has) {
     cr_assert_eq(tl_scan(in, strlen(in), true, 4096, &m, &err), TL_ESYNTAX);
     cr_assert(tl_msg_answerable(&m));
     cr_assert_eq(
-        tl_reply_build(&m, 400, TL_STR("Bad"), TL_STR("t"), none, none, out, sizeof(out) - 1, &len),
+        tl_reply_build(
+            &m, &(struct tl_reply){.status = 400, .reason = TL_STR("Bad"), .to_tag = TL_STR("t")},
+            out, sizeof(out) - 1, &len),
         0);
     out[len] = 0;
     cr_expect_str_eq(out, want);
