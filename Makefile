@@ -274,14 +274,14 @@ $(PRELOAD): tests/support/preload/failing_malloc.c $(BUILD)/flags
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -fPIC -shared -o $@ $<
 
 define bench_program
-$(BUILD)/bench/$(1): $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/$(1).c bench/$(1)/*.c)) $(BUILD)/libtieline.a
+$(BUILD)/bench/$(1): $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/$(1).c bench/$(1)/*.c)) $(SUPPORT_OBJ) $(BUILD)/libtieline.a
 	@mkdir -p $$(@D)
 	$$(call say,LINK,$$@)
 	$$(Q)$$(CC) $$(LINK_WHOLE) $$(LDFLAGS_ALL) -o $$@ $$^ $$(LIBS) $$(ORACLE_LIBS)
 endef
 $(foreach b,$(BENCH_DIR) $(BENCH_ONE),$(eval $(call bench_program,$(b))))
 
-$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libtieline.a
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(SUPPORT_OBJ) $(BUILD)/libtieline.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK_PARTS) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)

@@ -8,26 +8,15 @@
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <openssl/x509.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "../../tests/support/cert_kit.h"
+
 static int self_signed(SSL_CTX *ctx) {
-  EVP_PKEY *key = EVP_EC_gen("P-256");
-  X509 *x = X509_new();
-  int ok = key && x;
-  if (ok) {
-    X509_NAME *name = X509_get_subject_name(x);
-    ok = X509_set_version(x, 2) && ASN1_INTEGER_set(X509_get_serialNumber(x), 1) &&
-         X509_gmtime_adj(X509_getm_notBefore(x), -60) &&
-         X509_gmtime_adj(X509_getm_notAfter(x), 7 * 86400) && X509_set_pubkey(x, key) &&
-         X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"load.invalid",
-                                    -1, -1, 0) &&
-         X509_set_issuer_name(x, name) && X509_sign(x, key, EVP_sha256()) &&
-         SSL_CTX_use_certificate(ctx, x) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1;
-  }
-  X509_free(x);
-  EVP_PKEY_free(key);
+  struct kit_cert c = kit_make(&(struct kit_options){.subject = "CN=load.invalid"});
+  bool ok = SSL_CTX_use_certificate(ctx, c.x) == 1 && SSL_CTX_use_PrivateKey(ctx, c.key) == 1;
+  kit_free();
   return ok ? 0 : -1;
 }
 

@@ -8,13 +8,13 @@
  * ClientHello is built that OpenSSL takes. The two federations of the set have
  * one name, so that the authorities decide.
  */
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../support/cert_kit.h"
 #include "tieline/ca_names.h"
 #include "tieline/tls.h"
 
@@ -30,36 +30,16 @@ static void must(bool ok) {
   if (!ok) abort();
 }
 
-static char *pem(BIO *b) {
-  char *p;
-  long n = BIO_get_mem_data(b, &p);
-  char *text = strndup(p, (size_t)n);
-  BIO_free(b);
-  return text;
-}
-
 /* A domain with a certificate of its own authority, which is itself. */
 static struct tl_tls_domain *make_domain(const char *name) {
   static const char *names[] = {"server.example", NULL};
   char err[256];
   const char *blame;
   struct tl_tls_domain *d;
-  BIO *cert_bio = BIO_new(BIO_s_mem()), *key_bio = BIO_new(BIO_s_mem());
-  EVP_PKEY *key = EVP_EC_gen("P-256");
-  X509 *x = X509_new();
-  ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
-  X509_gmtime_adj(X509_getm_notBefore(x), -3600);
-  X509_gmtime_adj(X509_getm_notAfter(x), 86400);
-  X509_set_pubkey(x, key);
-  X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const uint8_t *)name,
-                             -1, -1, 0);
-  X509_set_issuer_name(x, X509_get_subject_name(x));
-  must(X509_sign(x, key, EVP_sha256()) > 0);
-  PEM_write_bio_X509(cert_bio, x);
-  PEM_write_bio_PrivateKey(key_bio, key, NULL, NULL, 0, NULL, NULL);
-  X509_free(x);
-  EVP_PKEY_free(key);
-  char *cert_text = pem(cert_bio), *key_text = pem(key_bio);
+  char subject[64];
+  snprintf(subject, sizeof(subject), "CN=%s", name);
+  struct kit_cert c = kit_make(&(struct kit_options){.subject = subject});
+  char *cert_text = kit_cert_text(&c), *key_text = kit_key_text(&c);
   const char *cert[] = {cert_text, NULL}, *keys[] = {key_text, NULL};
   struct tl_tls_options o = {.name = name,
                              .match_sip_domain = names,
@@ -74,6 +54,7 @@ static struct tl_tls_domain *make_domain(const char *name) {
   must(tl_tls_domain_new(&o, err, sizeof(err), &blame, &d) == 0);
   free(cert_text);
   free(key_text);
+  kit_free();
   return d;
 }
 

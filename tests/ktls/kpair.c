@@ -7,7 +7,6 @@
 
 #include <fcntl.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -37,16 +36,6 @@ const struct tl_ktls_caps *kpair_caps(void) {
   return &caps;
 }
 
-static void write_pem(const char *path, bool key) {
-  umask(077);
-  FILE *f = fopen(path, "we");
-  cr_assert_not_null(f, "%s", path);
-  int ok = key ? PEM_write_PrivateKey(f, tlspair_key(), NULL, NULL, 0, NULL, NULL)
-               : PEM_write_X509(f, tlspair_cert());
-  cr_assert_eq(ok, 1);
-  fclose(f);
-}
-
 static struct tl_tls_domain *make_domain(bool server, enum tl_tls_version v, enum tl_cipher c,
                                          int tickets) {
   static const char *const tls12[] = {"ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -58,8 +47,8 @@ static struct tl_tls_domain *make_domain(bool server, enum tl_tls_version v, enu
   cr_assert_not_null(mkdtemp(dir));
   snprintf(cert, sizeof(cert), "%s/cert.pem", dir);
   snprintf(key, sizeof(key), "%s/key.pem", dir);
-  write_pem(cert, false);
-  write_pem(key, true);
+  kit_write_cert(cert, tlspair_cert(), NULL);
+  kit_write_key(key, tlspair_cert(), 0600);
   const char *certs[] = {cert, NULL}, *keys[] = {key, NULL}, *option = NULL;
   struct tl_tls_options o = {.name = "test",
                              .certificate = certs,

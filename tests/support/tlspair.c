@@ -7,7 +7,6 @@
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,30 +19,14 @@ static _Noreturn void die(const char *what, int line) {
   abort();
 }
 
-EVP_PKEY *tlspair_key(void) {
-  static EVP_PKEY *key;
-  if (!key) MUST(key = EVP_EC_gen("P-256"));
-  return key;
-}
-
-X509 *tlspair_cert(void) {
-  static X509 *cert;
-  if (cert) return cert;
-  MUST(cert = X509_new());
-  MUST(X509_set_version(cert, X509_VERSION_3));
-  MUST(ASN1_INTEGER_set(X509_get_serialNumber(cert), 1));
-  MUST(X509_gmtime_adj(X509_getm_notBefore(cert), -3600));
-  MUST(X509_gmtime_adj(X509_getm_notAfter(cert), 86400));
-  X509_NAME *name = X509_get_subject_name(cert);
-  MUST(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const uint8_t *)"localhost", -1, -1,
-                                  0));
-  MUST(X509_set_issuer_name(cert, name));
-  X509_EXTENSION *san = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "DNS:localhost");
-  MUST(san && X509_add_ext(cert, san, -1));
-  X509_EXTENSION_free(san);
-  MUST(X509_set_pubkey(cert, tlspair_key()));
-  MUST(X509_sign(cert, tlspair_key(), EVP_sha256()));
-  return cert;
+const struct kit_cert *tlspair_cert(void) {
+  static struct kit_cert c;
+  if (c.x) return &c;
+  c = kit_make(
+      &(struct kit_options){.subject = "CN=localhost", .ext = {"subjectAltName=DNS:localhost"}});
+  X509_up_ref(c.x); /* it outlives the kit's */
+  EVP_PKEY_up_ref(c.key);
+  return &c;
 }
 
 SSL_CTX *tlspair_ctx(bool server, enum tl_tls_version v, enum tl_cipher c) {
@@ -59,8 +42,8 @@ SSL_CTX *tlspair_ctx(bool server, enum tl_tls_version v, enum tl_cipher c) {
   MUST(v == TL_TLS_1_3 ? SSL_CTX_set_ciphersuites(ctx, tls13[c])
                        : SSL_CTX_set_cipher_list(ctx, tls12[c]));
   if (server) {
-    MUST(SSL_CTX_use_certificate(ctx, tlspair_cert()));
-    MUST(SSL_CTX_use_PrivateKey(ctx, tlspair_key()));
+    MUST(SSL_CTX_use_certificate(ctx, tlspair_cert()->x));
+    MUST(SSL_CTX_use_PrivateKey(ctx, tlspair_cert()->key));
   }
   SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
   return ctx;

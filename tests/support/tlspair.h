@@ -10,11 +10,11 @@
 
 #include <openssl/ssl.h>
 
+#include "cert_kit.h"
 #include "tls/secrets.h"
 
 /* A self-signed P-256 certificate for "localhost", made once per process. */
-EVP_PKEY *tlspair_key(void);
-X509 *tlspair_cert(void);
+const struct kit_cert *tlspair_cert(void);
 /* Restricted to VERSION and CIPHER; no certificate is verified. */
 SSL_CTX *tlspair_ctx(bool server, enum tl_tls_version v, enum tl_cipher c);
 

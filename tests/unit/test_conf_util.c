@@ -4,14 +4,10 @@
 
 #include <criterion/criterion.h>
 #include <dirent.h>
-#include <fcntl.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "../support/cert_kit.h"
 
 static char dir[64];
 
@@ -34,6 +30,7 @@ void conf_teardown(void) {
     if (e->d_name[0] != '.') unlinkat(dirfd(d), e->d_name, 0);
   if (d) closedir(d);
   rmdir(dir);
+  kit_free();
 }
 
 const char *conf_path(const char *file) {
@@ -52,59 +49,23 @@ void conf_write(const char *file, const char *text) {
 }
 
 void conf_certificate(const char *name, long serial, mode_t mode) {
-  char file[80], alt[96];
-  EVP_PKEY *key = EVP_EC_gen("P-256");
-  X509 *x = X509_new();
-  X509_set_version(x, X509_VERSION_3);
-  ASN1_INTEGER_set(X509_get_serialNumber(x), serial);
-  X509_gmtime_adj(X509_getm_notBefore(x), -60);
-  X509_gmtime_adj(X509_getm_notAfter(x), 86400);
-  X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC,
-                             (const unsigned char *)name, -1, -1, 0);
-  X509_set_issuer_name(x, X509_get_subject_name(x));
-  X509_set_pubkey(x, key);
-  snprintf(alt, sizeof(alt), "DNS:%s", name);
-  X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, alt);
-  X509_add_ext(x, e, -1);
-  X509_EXTENSION_free(e);
-  cr_assert(X509_sign(x, key, EVP_sha256()) > 0);
+  char file[80], subject[96], alt[96];
+  snprintf(subject, sizeof(subject), "CN=%s", name);
+  snprintf(alt, sizeof(alt), "subjectAltName=DNS:%s", name);
+  struct kit_cert c =
+      kit_make(&(struct kit_options){.subject = subject, .serial = serial, .ext = {alt}});
   snprintf(file, sizeof(file), "%s.pem", name);
-  FILE *f = fopen(conf_path(file), "w");
-  cr_assert(f && PEM_write_X509(f, x) == 1);
-  fclose(f);
+  kit_write_cert(conf_path(file), &c, NULL);
   snprintf(file, sizeof(file), "%s.key", name);
-  f = fopen(conf_path(file), "w");
-  cr_assert(f && fchmod(fileno(f), mode) == 0);
-  cr_assert(PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1);
-  fclose(f);
-  X509_free(x);
-  EVP_PKEY_free(key);
+  kit_write_key(conf_path(file), &c, mode);
 }
 
 void conf_crl(const char *name, const char *file) {
-  char key_file[80];
-  snprintf(key_file, sizeof(key_file), "%s.key", name);
-  FILE *f = fopen(conf_path(key_file), "r");
-  cr_assert_not_null(f);
-  EVP_PKEY *key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
-  fclose(f);
-  X509_CRL *crl = X509_CRL_new();
-  X509_NAME *issuer = X509_NAME_new();
-  ASN1_TIME *now = X509_gmtime_adj(NULL, -60), *next = X509_gmtime_adj(NULL, 86400);
-  X509_NAME_add_entry_by_txt(issuer, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
-  X509_CRL_set_version(crl, X509_CRL_VERSION_2);
-  X509_CRL_set_issuer_name(crl, issuer);
-  X509_CRL_set1_lastUpdate(crl, now);
-  X509_CRL_set1_nextUpdate(crl, next);
-  cr_assert(X509_CRL_sign(crl, key, EVP_sha256()) > 0);
-  f = fopen(conf_path(file), "w");
-  cr_assert(f && PEM_write_X509_CRL(f, crl) == 1);
-  fclose(f);
-  ASN1_TIME_free(now);
-  ASN1_TIME_free(next);
-  X509_NAME_free(issuer);
-  X509_CRL_free(crl);
-  EVP_PKEY_free(key);
+  char pem[80], key[80];
+  snprintf(pem, sizeof(pem), "%s.pem", name);
+  snprintf(key, sizeof(key), "%s.key", name);
+  struct kit_cert ca = kit_read(conf_path(pem), conf_path(key));
+  kit_write_crl(conf_path(file), &ca, NULL, NULL);
 }
 
 static void keep(void *arg, const char *file, int line, const char *sentence) {

@@ -7,34 +7,27 @@
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
 
-#include "test_cert_kit.h"
 #include "test_tls_duel.h"
 
-static struct pki_cert root, full;
+static struct kit_cert root, full;
 
 static void open_fields(void) {
   pki_open();
   root = kit_make(&(struct kit_options){
-      .subject = "C=AT/ST=Tirol/L=Innsbruck/O=Root Org/OU=Trust/CN=Field root",
-      .ext = {"basicConstraints=critical,CA:TRUE"}});
+      .subject = "C=AT/ST=Tirol/L=Innsbruck/O=Root Org/OU=Trust/CN=Field root", .ext = {KIT_CA}});
   full = kit_make(&(struct kit_options){
       .subject = "C=DE/ST=Bayern/L=M\xc3\xbcnchen/O=Lab, Inc./OU=Voice/OU=Second/CN=peer.example",
       .issuer = &root,
       .ext = {"subjectAltName=DNS:peer.example,DNS:b.example,URI:sip:peer.example,"
               "URI:sip:alice@peer.example,email:noc@peer.example,IP:192.0.2.7,IP:2001:db8::7",
               "extendedKeyUsage=clientAuth,serverAuth,1.3.6.1.5.5.7.3.20"}});
-  kit_trust((const struct pki_cert *[]){&root, NULL});
+  pki_trust((const struct kit_cert *[]){&root, NULL});
 }
 
-static void close_fields(void) {
-  kit_free();
-  pki_close();
-}
-
-TestSuite(identity_fields, .init = open_fields, .fini = close_fields, .timeout = 60);
+TestSuite(identity_fields, .init = open_fields, .fini = pki_close, .timeout = 60);
 
 /* What a client that shows LEAF leaves in our record. */
-static struct tl_identity *shown(const struct pki_cert *leaf, const struct tl_tls_options *o) {
+static struct tl_identity *shown(const struct kit_cert *leaf, const struct tl_tls_options *o) {
   struct tl_tls_domain *dom = duel_domain(o);
   SSL_CTX *peer = SSL_CTX_new(TLS_client_method());
   kit_show(peer, leaf, NULL);
@@ -86,7 +79,7 @@ Test(identity_fields, e19_parts_of_subject_and_issuer) {
   tl_identity_unref(id);
 }
 
-static void check_number(const struct tl_identity *id, const struct pki_cert *c) {
+static void check_number(const struct tl_identity *id, const struct kit_cert *c) {
   BIGNUM *want = ASN1_INTEGER_to_BN(X509_get0_serialNumber(c->x), NULL);
   char *hex = BN_bn2hex(want), *dec = BN_bn2dec(want);
   is(id, TL_ID_SERIAL, hex);
@@ -106,7 +99,7 @@ static void check_digest(const struct tl_identity *id, enum tl_id_field field, u
   OPENSSL_free(der);
 }
 
-static void check_facts(const struct tl_identity *id, const struct pki_cert *c) {
+static void check_facts(const struct tl_identity *id, const struct kit_cert *c) {
   unsigned char *der = NULL;
   int n = i2d_X509(c->x, &der);
   check_digest(id, TL_ID_CERT_SHA256, der, n);
@@ -164,10 +157,10 @@ Test(identity_fields, e22_validity_as_text_and_time) {
 
 /* The whole chain ends with the first certificate in it that does. */
 Test(identity_fields, e22_chain_ends_with_its_shortest) {
-  struct pki_cert brief = kit_make(&(struct kit_options){
-      .subject = "CN=Brief", .ext = {"basicConstraints=critical,CA:TRUE"}, .to = "3"});
-  struct pki_cert leaf = kit_make(&(struct kit_options){.subject = "CN=l", .issuer = &brief});
-  kit_trust((const struct pki_cert *[]){&brief, NULL});
+  struct kit_cert brief =
+      kit_make(&(struct kit_options){.subject = "CN=Brief", .ext = {KIT_CA}, .to = "3"});
+  struct kit_cert leaf = kit_make(&(struct kit_options){.subject = "CN=l", .issuer = &brief});
+  pki_trust((const struct kit_cert *[]){&brief, NULL});
   struct tl_tls_options o = verifying();
   struct tl_identity *id = shown(&leaf, &o);
   cr_expect(id->chain_not_after < time(NULL) + 4 * 86400, "%ld", (long)id->chain_not_after);
@@ -177,7 +170,7 @@ Test(identity_fields, e22_chain_ends_with_its_shortest) {
 
 /* ---- flags ---- */
 
-static void flags(const struct pki_cert *leaf, const char *crl, int flag, const char *verify) {
+static void flags(const struct kit_cert *leaf, const char *crl, int flag, const char *verify) {
   struct tl_tls_options o = verifying();
   o.policy.on_unverified = TL_UNVERIFIED_ACCEPT;
   o.crl_file = crl;
@@ -191,9 +184,9 @@ static void flags(const struct pki_cert *leaf, const char *crl, int flag, const 
 }
 
 Test(identity_fields, e21_verified_revoked_expired_selfsigned) {
-  struct pki_cert expired =
+  struct kit_cert expired =
       kit_make(&(struct kit_options){.subject = "CN=e", .issuer = &root, .from = "-9", .to = "-1"});
-  struct pki_cert self = kit_make(&(struct kit_options){.subject = "CN=s"});
+  struct kit_cert self = kit_make(&(struct kit_options){.subject = "CN=s"});
   char crl[128];
   pki_write_crl("fields", &root, &full);
   snprintf(crl, sizeof(crl), "%s", pki_path("fields.crl"));
@@ -248,8 +241,10 @@ static void shown_by_us(const struct tl_tls_options *o, bool server, bool ask, c
 Test(identity_fields, e18_our_certificate_that_was_shown) {
   struct tl_tls_options o = duel_options();
   const char *cert[] = {NULL, NULL, NULL}, *key[] = {NULL, NULL, NULL};
-  struct pki_cert rsa = pki_make(&(struct pki_options){
-      .cn = "server.example", .san = "DNS:server.example", .issuer = &pki_ca, .rsa = true});
+  struct kit_cert rsa = kit_make(&(struct kit_options){.subject = "O=Lab/CN=server.example",
+                                                       .ext = {"subjectAltName=DNS:server.example"},
+                                                       .issuer = &pki_ca,
+                                                       .rsa_bits = 2048});
   pki_write("rsa", &rsa, NULL);
   pki_write("ca", &pki_ca, NULL);
   static const char *const files[] = {"server.pem", "server.key", "rsa.pem", "rsa.key"};
@@ -262,7 +257,6 @@ Test(identity_fields, e18_our_certificate_that_was_shown) {
   shown_by_us(&o, true, false, "ECDSA+SHA256", "EC 256");
   shown_by_us(&o, false, true, "ECDSA+SHA256", "EC 256");
   shown_by_us(&o, false, false, NULL, NULL); /* nobody asked */
-  pki_free(&rsa);
 }
 
 Test(identity_fields, e18_no_certificate_of_our_own) {
@@ -277,10 +271,10 @@ Test(identity_fields, e18_no_certificate_of_our_own) {
 /* ---- records ---- */
 
 Test(identity_fields, b2_same_chain_by_another_anchor_is_another_identity) {
-  struct pki_cert other = kit_make(&(struct kit_options){.subject = "CN=Other name of the root",
+  struct kit_cert other = kit_make(&(struct kit_options){.subject = "CN=Other name of the root",
                                                          .key = root.key,
                                                          .ext = {"basicConstraints=CA:TRUE"}});
-  struct pki_cert cross = kit_make(&(struct kit_options){
+  struct kit_cert cross = kit_make(&(struct kit_options){
       .subject = "C=AT/ST=Tirol/L=Innsbruck/O=Root Org/OU=Trust/CN=Field root",
       .issuer = &other,
       .key = root.key,
@@ -288,7 +282,7 @@ Test(identity_fields, b2_same_chain_by_another_anchor_is_another_identity) {
   struct tl_tls_options o = verifying();
   struct tl_identity *a = shown(&full, &o), *same = shown(&full, &o);
   cr_expect_eq(a, same);
-  kit_trust((const struct pki_cert *[]){&cross, &other, NULL});
+  pki_trust((const struct kit_cert *[]){&cross, &other, NULL});
   struct tl_identity *b = shown(&full, &o);
   cr_expect_neq(a, b);
   is(b, TL_ID_ANCHOR, "CN=Other name of the root");

@@ -57,16 +57,18 @@ static void tear_down(void) {
 TestSuite(ledger, .init = set_up, .fini = tear_down, .timeout = 30);
 
 /* Somebody's certificate of our authority, taken as verified when its connection came. */
-static struct tl_identity *someone(const char *cn, int from_days, int to_days) {
-  struct pki_options o = {
-      .cn = cn, .san = "DNS:peer.example", .issuer = &pki_ca, .from_days = from_days};
-  o.to_days = to_days;
-  struct pki_cert c = pki_make(&o);
+static struct tl_identity *someone(const char *cn, const char *from, const char *to) {
+  char subject[64];
+  snprintf(subject, sizeof(subject), "O=Lab/CN=%s", cn);
+  struct kit_cert c = kit_make(&(struct kit_options){.subject = subject,
+                                                     .issuer = &pki_ca,
+                                                     .ext = {"subjectAltName=DNS:peer.example"},
+                                                     .from = from,
+                                                     .to = to});
   struct tl_identity *id;
   cr_assert_eq(tl_identity_of_cert(c.x, NULL, &id), 0);
   id->verified = true;
   id->chain_not_after = id->not_after;
-  pki_free(&c);
   return id;
 }
 
@@ -122,7 +124,7 @@ static void judge(uint64_t now_ms) {
 
 Test(ledger, f3_what_is_alike_is_one_chain_verified_once) {
   struct tl_ledger *l = control.ledger;
-  struct tl_identity *a = someone("a.example", -1, 100), *b = someone("b.example", -1, 100);
+  struct tl_identity *a = someone("a.example", "-1", "100"), *b = someone("b.example", "-1", "100");
   tl_ledger_wake(&control, true);
   turn(1000);
   tells(0, (struct row[]){{a, true, 3}, {b, true, 1}}, 2);
@@ -153,7 +155,8 @@ Test(ledger, f3_what_is_alike_is_one_chain_verified_once) {
 
 Test(ledger, f3_only_what_is_out_of_date_is_looked_at_unless_all_is) {
   struct tl_directive o;
-  struct tl_identity *old = someone("old.example", -10, -1), *new = someone("new.example", -1, 9);
+  struct tl_identity *old = someone("old.example", "-10", "-1"),
+                     *new = someone("new.example", "-1", "9");
   for (int all = 0; all < 2; all++) {
     tl_ledger_wake(&control, all);
     turn(1000);
@@ -173,7 +176,7 @@ Test(ledger, f3_only_what_is_out_of_date_is_looked_at_unless_all_is) {
 }
 
 Test(ledger, f3_who_is_gone_is_forgotten) {
-  struct tl_identity *a = someone("a.example", -1, 100), *b = someone("b.example", -1, 100);
+  struct tl_identity *a = someone("a.example", "-1", "100"), *b = someone("b.example", "-1", "100");
   for (int run = 0; run < 3; run++) {
     tl_ledger_wake(&control, false);
     turn(1000);
@@ -196,7 +199,7 @@ Test(ledger, f3_grows_with_the_number_of_chains) {
   for (int i = 0; i < N; i++) {
     char cn[32];
     snprintf(cn, sizeof(cn), "peer%d.example", i);
-    rows[i] = (struct row){someone(cn, -1, 100), true, 2};
+    rows[i] = (struct row){someone(cn, "-1", "100"), true, 2};
   }
   tl_ledger_wake(&control, false);
   turn(1000);
@@ -215,7 +218,7 @@ Test(ledger, f3_grows_with_the_number_of_chains) {
  * says then about the former run counts no more. */
 Test(ledger, f3_a_silent_worker_is_asked_again) {
   struct tl_ledger *l = control.ledger;
-  struct tl_identity *a = someone("a.example", -1, 100);
+  struct tl_identity *a = someone("a.example", "-1", "100");
   tl_ledger_wake(&control, false);
   cr_expect_eq(turn(1000), TL_LEDGER_MS);
   tells(0, NULL, 0);
@@ -253,7 +256,7 @@ static void unplug(unsigned w) {
 
 Test(ledger, f3_an_order_that_finds_a_full_mailbox_is_given_by_the_next_run) {
   struct tl_directive o;
-  struct tl_identity *old = someone("old.example", -10, -1);
+  struct tl_identity *old = someone("old.example", "-10", "-1");
   tl_ledger_wake(&control, false);
   turn(1000);
   for (unsigned w = 0; w < WORKERS; w++) tells(w, (struct row[]){{old, true, 1}}, 1);
@@ -323,7 +326,8 @@ Test(ledger, f3_f6_the_next_run_is_due_when_the_first_thing_ends) {
 
 /* Someone whom soft-fail let in, or who was good when he came. */
 Test(ledger, f6_revoked_by_ocsp_ends_the_connections_of_that_certificate) {
-  struct tl_identity *bad = someone("bad.example", -1, 100), *ok = someone("ok.example", -1, 100);
+  struct tl_identity *bad = someone("bad.example", "-1", "100"),
+                     *ok = someone("ok.example", "-1", "100");
   struct tl_identity *const both[] = {bad, ok};
   for (int i = 0; i < 2; i++) {
     struct tl_ocsp_known k = {.status = i ? TL_OCSP_GOOD : TL_OCSP_REVOKED,

@@ -33,15 +33,12 @@ static unsigned n_answers;
 
 static struct tl_identity *identity_new(void) {
   struct tl_identity *id;
-  struct pki_options o = {.cn = "peer.example",
-                          .san = "DNS:peer.example",
-                          .issuer = &pki_ca,
-                          .from_days = -1,
-                          .to_days = 1};
-  struct pki_cert c = pki_make(&o);
+  struct kit_cert c = kit_make(&(struct kit_options){.subject = "O=Lab/CN=peer.example",
+                                                     .issuer = &pki_ca,
+                                                     .ext = {"subjectAltName=DNS:peer.example"},
+                                                     .to = "1"});
   cr_assert_eq(tl_identity_of_cert(c.x, NULL, &id), 0);
   id->verified = true;
-  pki_free(&c);
   return id;
 }
 

@@ -7,7 +7,6 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
-#include "test_cert_kit.h"
 #include "test_ocsp_answer.h"
 #include "test_tls_duel.h"
 
@@ -27,8 +26,9 @@ static int judge(const struct ocsp_answer *a, X509 *cert, struct tl_ocsp_verdict
 
 Test(ocsp, b20_only_answers_that_hold_are_believed) {
   X509 *server = ocsp_cert("server"), *client = ocsp_cert("client");
-  struct pki_cert yes = ocsp_delegate(true), no = ocsp_delegate(false);
-  struct pki_cert self = pki_make(&(struct pki_options){.cn = "Lab CA", .ca = true});
+  struct kit_cert yes = ocsp_delegate(true), no = ocsp_delegate(false);
+  struct kit_cert self =
+      kit_make(&(struct kit_options){.subject = "O=Lab/CN=Lab CA", .ext = {KIT_CA}});
   const struct {
     struct ocsp_answer a;
     enum tl_ocsp_status status; /* NONE: refused */
@@ -57,11 +57,6 @@ Test(ocsp, b20_only_answers_that_hold_are_believed) {
     cr_assert(strstr(v.why, table[i].why), "%zu: %s", i, v.why);
     if (rc == 0) cr_assert_gt(v.next_update, time(NULL));
   }
-  X509_free(server);
-  X509_free(client);
-  pki_free(&yes);
-  pki_free(&no);
-  pki_free(&self);
 }
 
 Test(ocsp, b20_damaged_answers_are_refused_whatever_byte_is_hit) {
@@ -85,12 +80,12 @@ Test(ocsp, b20_damaged_answers_are_refused_whatever_byte_is_hit) {
   cr_assert(strstr(v.why, "trylater"), "%s", v.why);
   OCSP_RESPONSE_free(r);
   OPENSSL_free(der);
-  X509_free(server);
 }
 
 Test(ocsp, f6_the_issuer_is_who_signed_not_who_is_named) {
   X509 *server = ocsp_cert("server");
-  struct pki_cert twin = pki_make(&(struct pki_options){.cn = "Lab CA", .ca = true});
+  struct kit_cert twin =
+      kit_make(&(struct kit_options){.subject = "O=Lab/CN=Lab CA", .ext = {KIT_CA}});
   STACK_OF(X509) *chain = sk_X509_new_null();
   sk_X509_push(chain, server);
   sk_X509_push(chain, twin.x); /* the right name, another key */
@@ -100,8 +95,6 @@ Test(ocsp, f6_the_issuer_is_who_signed_not_who_is_named) {
   cr_assert_eq(X509_cmp(found, pki_ca.x), 0);
   X509_free(found);
   sk_X509_free(chain);
-  pki_free(&twin);
-  X509_free(server);
 }
 
 /* ---- our staple ---- */
@@ -221,8 +214,6 @@ Test(ocsp, b20_a_file_is_stapled_and_a_wrong_one_is_named) {
     cr_assert_eq(staple_seen(d, TLS1_3_VERSION, true) > 0, i == 2);
     tl_tls_domain_unref(d);
   }
-  X509_free(server);
-  X509_free(client);
 }
 
 Test(ocsp, b20_options_that_contradict_are_refused) {
@@ -276,13 +267,12 @@ struct theirs {
 };
 
 static X509 *must_staple(SSL_CTX *ctx) {
-  struct pki_cert c =
+  struct kit_cert c =
       kit_make(&(struct kit_options){.subject = "CN=x",
                                      .issuer = &pki_ca,
                                      .ext = {"subjectAltName=URI:sip:server.example",
                                              "tlsfeature=status_request_v2,status_request"}});
   kit_show(ctx, &c, NULL);
-  X509_up_ref(c.x);
   return c.x;
 }
 
@@ -321,8 +311,6 @@ static void against(const struct theirs *t, bool must, int version, bool accept)
   OPENSSL_free(their_staple);
   SSL_CTX_free(ctx);
   tl_tls_domain_unref(d);
-  X509_free(server);
-  kit_free();
 }
 
 Test(ocsp, f6_the_servers_staple_is_checked) {
@@ -457,6 +445,5 @@ Test(ocsp, f6_a_client_known_to_be_revoked_fails_the_handshake) {
       duel_end(&du);
       SSL_CTX_free(ctx);
     }
-  X509_free(client);
   tl_tls_domain_unref(d);
 }

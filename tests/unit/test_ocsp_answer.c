@@ -5,11 +5,9 @@
 #include "test_ocsp_answer.h"
 
 #include <criterion/criterion.h>
-#include <openssl/pem.h>
-#include <openssl/ssl.h>
 
 size_t ocsp_answer(const struct ocsp_answer *a, uint8_t **out) {
-  const struct pki_cert *signer = a->signer ? a->signer : &pki_ca;
+  const struct kit_cert *signer = a->signer ? a->signer : &pki_ca;
   OCSP_BASICRESP *basic = OCSP_BASICRESP_new();
   OCSP_CERTID *id = OCSP_cert_to_id(a->md ? a->md : EVP_sha1(), a->cert, a->issuer);
   ASN1_TIME *from = X509_gmtime_adj(NULL, a->from_s);
@@ -34,20 +32,11 @@ size_t ocsp_answer(const struct ocsp_answer *a, uint8_t **out) {
 X509 *ocsp_cert(const char *name) {
   char file[64];
   snprintf(file, sizeof(file), "%s.pem", name);
-  FILE *f = fopen(pki_path(file), "r");
-  cr_assert(f);
-  X509 *x = PEM_read_X509(f, NULL, NULL, NULL);
-  fclose(f);
-  cr_assert(x);
-  return x;
+  return kit_read(pki_path(file), NULL).x;
 }
 
-struct pki_cert ocsp_delegate(bool may_sign) {
-  struct pki_cert c = pki_make(&(struct pki_options){.cn = "responder", .issuer = &pki_ca});
-  if (!may_sign) return c;
-  X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, NID_ext_key_usage, "OCSPSigning");
-  cr_assert(e && X509_add_ext(c.x, e, -1) == 1);
-  X509_EXTENSION_free(e);
-  cr_assert(X509_sign(c.x, pki_ca.key, EVP_sha256()) > 0);
-  return c;
+struct kit_cert ocsp_delegate(bool may_sign) {
+  return kit_make(&(struct kit_options){.subject = "O=Lab/CN=responder",
+                                        .issuer = &pki_ca,
+                                        .ext = {may_sign ? "extendedKeyUsage=OCSPSigning" : NULL}});
 }

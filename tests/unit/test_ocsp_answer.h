@@ -2,7 +2,8 @@
 /*
  * OCSP answers for tests, made with OpenSSL's own calls.
  *
- * Ownership: an answer is the caller's, OPENSSL_free it. Threads: one. Errors:
+ * Ownership: an answer is the caller's, OPENSSL_free it; certificates are the
+ * kit's. Threads: one. Errors:
  * the test fails.
  */
 #pragma once
@@ -14,13 +15,13 @@
 
 struct ocsp_answer {
   X509 *cert, *issuer;
-  const struct pki_cert *signer; /* NULL: the issuer, which must be pki_ca */
+  const struct kit_cert *signer; /* NULL: the issuer, which must be pki_ca */
   int status;                    /* V_OCSP_CERTSTATUS_* */
   long from_s, to_s;             /* relative to now; TO_S 0: no nextUpdate */
   const EVP_MD *md;              /* of the certificate's id, NULL: SHA-1 */
 };
 size_t ocsp_answer(const struct ocsp_answer *a, uint8_t **out);
-/* The certificate in NAME.pem of the test's directory; free it. */
+/* The certificate in NAME.pem of the test's directory. */
 X509 *ocsp_cert(const char *name);
 /* A certificate of pki_ca that may sign answers (EKU), or one that may not. */
-struct pki_cert ocsp_delegate(bool may_sign);
+struct kit_cert ocsp_delegate(bool may_sign);

@@ -34,8 +34,10 @@ Test(tls_binding, b2_b8_bindings_hold_for_what_they_name) {
   uint8_t path[1][32];
   struct tl_identity id = {.n_path = 1, .path_spki = path};
   char colons[96], *c = colons;
-  struct pki_options o = {.cn = "one.example", .san = "DNS:one.example", .issuer = &pki_ca};
-  struct pki_cert leaf = pki_make(&o);
+  struct kit_options o = {.subject = "O=Lab/CN=one.example",
+                          .issuer = &pki_ca,
+                          .ext = {"subjectAltName=DNS:one.example"}};
+  struct kit_cert leaf = kit_make(&o);
   uint8_t md[32];
   cr_assert_eq(tl_identity_spki_digest(pki_ca.x, path[0]), 0);
   cr_assert_eq(tl_identity_spki_digest(leaf.x, md), 0);
@@ -63,7 +65,6 @@ Test(tls_binding, b2_b8_bindings_hold_for_what_they_name) {
   cr_expect(tl_binding_same(NULL, NULL));
   struct tl_binding *all[] = {ca, foreign, pin, wrong, both, again};
   for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) tl_binding_unref(all[i]);
-  pki_free(&leaf);
 }
 
 Test(tls_binding, b8_what_cannot_be_read_is_refused_with_a_sentence) {

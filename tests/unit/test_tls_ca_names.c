@@ -200,7 +200,7 @@ Test(tls_ca, s10_what_is_over_the_bounds_must_still_be_well_formed) {
 /* ---- two federations: the same name, certificates of two authorities ---- */
 
 struct federations {
-  struct pki_cert ca[2], leaf[2];
+  struct kit_cert ca[2], leaf[2];
   const char *cert[2][3], *key[2][3];
   struct tl_tls_domain *domain[2];
   struct tl_tls_set set;
@@ -213,11 +213,13 @@ static void federations_open(struct federations *f, bool rsa) {
   static const char *const tags[] = {"fed-a", "fed-b"};
   struct tl_tls_options o = duel_options();
   for (int i = 0; i < 2; i++) {
-    char file[32], cn[32];
-    snprintf(cn, sizeof(cn), "Federation %c", 'A' + i);
-    f->ca[i] = pki_make(&(struct pki_options){.cn = cn, .ca = true, .rsa = rsa});
-    f->leaf[i] = pki_make(&(struct pki_options){
-        .cn = "server.example", .san = "DNS:server.example", .issuer = &f->ca[i]});
+    char file[32], subject[32];
+    snprintf(subject, sizeof(subject), "O=Lab/CN=Federation %c", 'A' + i);
+    f->ca[i] = kit_make(
+        &(struct kit_options){.subject = subject, .ext = {KIT_CA}, .rsa_bits = rsa ? 2048 : 0});
+    f->leaf[i] = kit_make(&(struct kit_options){.subject = "O=Lab/CN=server.example",
+                                                .ext = {"subjectAltName=DNS:server.example"},
+                                                .issuer = &f->ca[i]});
     pki_write(tags[i], &f->leaf[i], &f->ca[i]);
     snprintf(file, sizeof(file), "%s.pem", tags[i]);
     snprintf(path[2 * i], sizeof(path[0]), "%s", pki_path(file));
@@ -236,11 +238,7 @@ static void federations_open(struct federations *f, bool rsa) {
 }
 
 static void federations_close(struct federations *f) {
-  for (int i = 0; i < 2; i++) {
-    tl_tls_domain_unref(f->domain[i]);
-    pki_free(&f->leaf[i]);
-    pki_free(&f->ca[i]);
-  }
+  for (int i = 0; i < 2; i++) tl_tls_domain_unref(f->domain[i]);
 }
 
 /* What the client gets to see; "" if the handshake fails. */
@@ -311,7 +309,7 @@ static SSL_CTX *client_with_keys(void) {
 }
 
 /* KIND of RFC 6066 6 for CA; PREFIX stands before it in the list. */
-static void trusted(int kind, const struct pki_cert *ca) {
+static void trusted(int kind, const struct kit_cert *ca) {
   uint8_t md[20], t = (uint8_t)kind;
   begin();
   put("\x00", 1);
@@ -463,10 +461,10 @@ Test(tls_ca, c5_client_certificate_by_the_servers_names) {
 
 /* A chain that does not reach its root here may still be under the authority asked for. */
 Test(tls_ca, c5_incomplete_chain_is_shown_all_the_same) {
-  struct pki_cert middle =
-      pki_make(&(struct pki_options){.cn = "Middle CA", .ca = true, .issuer = &pki_ca});
-  struct pki_cert leaf =
-      pki_make(&(struct pki_options){.cn = "a.example", .san = "DNS:a.example", .issuer = &middle});
+  struct kit_cert middle = kit_make(
+      &(struct kit_options){.subject = "O=Lab/CN=Middle CA", .ext = {KIT_CA}, .issuer = &pki_ca});
+  struct kit_cert leaf = kit_make(&(struct kit_options){
+      .subject = "O=Lab/CN=a.example", .ext = {"subjectAltName=DNS:a.example"}, .issuer = &middle});
   pki_write("short", &leaf, NULL);
   struct tl_tls_options o = duel_options();
   const char *cert[] = {pki_path("short.pem"), NULL}, *key[] = {pki_path("short.key"), NULL};
@@ -478,6 +476,4 @@ Test(tls_ca, c5_incomplete_chain_is_shown_all_the_same) {
   cr_expect_eq(X509_cmp(x, leaf.x), 0);
   X509_free(x);
   tl_tls_domain_unref(d);
-  pki_free(&leaf);
-  pki_free(&middle);
 }

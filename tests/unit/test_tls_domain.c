@@ -197,8 +197,10 @@ Test(tls_domain, d8_group_words_are_reduced_to_aead) {
 }
 
 Test(tls_domain, d5_rsa_and_ecdsa_pair_but_not_twice_the_same) {
-  struct pki_cert rsa = pki_make(&(struct pki_options){
-      .cn = "server.example", .san = "DNS:server.example", .issuer = &pki_ca, .rsa = true});
+  struct kit_cert rsa = kit_make(&(struct kit_options){.subject = "O=Lab/CN=server.example",
+                                                       .ext = {"subjectAltName=DNS:server.example"},
+                                                       .issuer = &pki_ca,
+                                                       .rsa_bits = 2048});
   pki_write("rsa", &rsa, NULL);
   struct tl_tls_options o = good("server");
   certs[1] = pki_path("rsa.pem");
@@ -208,7 +210,6 @@ Test(tls_domain, d5_rsa_and_ecdsa_pair_but_not_twice_the_same) {
   certs[1] = certs[0];
   keys[1] = keys[0];
   refuse(&o, "certificate", "same kind of key, issuer and names");
-  pki_free(&rsa);
 }
 
 Test(tls_domain, f11_certificates_out_of_their_time_are_refused) {
@@ -218,33 +219,36 @@ Test(tls_domain, f11_certificates_out_of_their_time_are_refused) {
   struct tl_tls_domain *d = make(&o);
   cr_assert(d->not_after < time(NULL));
   tl_tls_domain_unref(d);
-  struct pki_cert early = pki_make(&(struct pki_options){
-      .cn = "a.example", .san = "DNS:a.example", .issuer = &pki_ca, .from_days = 2, .to_days = 9});
+  struct kit_cert early = kit_make(&(struct kit_options){.subject = "O=Lab/CN=a.example",
+                                                         .ext = {"subjectAltName=DNS:a.example"},
+                                                         .issuer = &pki_ca,
+                                                         .from = "2",
+                                                         .to = "9"});
   pki_write("early", &early, NULL);
   o = good("early");
   refuse(&o, "certificate", "early.pem is not valid before 20");
   o.allow_expired = true;
   tl_tls_domain_unref(make(&o));
-  pki_free(&early);
 }
 
 /* A list that bears a name of ours and was signed by another is refused. */
 Test(tls_domain, e16_lists_of_other_issuers_are_refused) {
   struct tl_tls_options o = good("server");
-  struct pki_cert forged = pki_make(&(struct pki_options){.cn = "Lab CA", .ca = true});
+  struct kit_cert forged =
+      kit_make(&(struct kit_options){.subject = "O=Lab/CN=Lab CA", .ext = {KIT_CA}});
   pki_write_crl("forged", &forged, NULL);
   o.crl_file = pki_path("ca.crl");
   tl_tls_domain_unref(make(&o));
   o.crl_file = pki_path("forged.crl");
   refuse(&o, "crl_file", "is not signed by /O=Lab/CN=Lab CA, whose name it bears");
-  pki_free(&forged);
 }
 
 /* One whose authority a chain may still bring is taken, from a file and from a directory. */
 Test(tls_domain, s20_lists_of_authorities_not_known_yet_are_taken) {
   struct tl_tls_options o = good("server");
   struct tl_crl_info info[3];
-  struct pki_cert other = pki_make(&(struct pki_options){.cn = "Third CA", .ca = true});
+  struct kit_cert other =
+      kit_make(&(struct kit_options){.subject = "O=Lab/CN=Third CA", .ext = {KIT_CA}});
   pki_write_crl("third", &other, NULL);
   o.crl_file = pki_path("third.crl");
   struct tl_tls_domain *d = make(&o);
@@ -263,7 +267,6 @@ Test(tls_domain, s20_lists_of_authorities_not_known_yet_are_taken) {
   unlink(pki_path("crls/third.crl"));
   unlink(pki_path("crls/ca.crl"));
   rmdir(pki_path("crls"));
-  pki_free(&other);
 }
 
 static void as_delta(X509_CRL *crl) {
@@ -372,23 +375,17 @@ Test(tls_domain, a2_ca_names_come_from_the_list) {
 
 Test(tls_domain, a2_ca_names_that_do_not_fit_are_not_sent) {
   enum { MANY = 700 };
-  char name[120];
+  char unit[80], name[256];
   FILE *f = fopen(pki_path("many.pem"), "w");
   for (int i = 0; i < MANY; i++) {
-    BIO *b = BIO_new(BIO_s_mem());
-    char *p;
-    X509 *x = X509_dup(pki_ca.x);
-    memset(name, 'a', 60);
-    snprintf(name + 60, sizeof(name) - 60, "%d", i);
-    for (int k = 0; k < 2; k++)
-      X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "OU", MBSTRING_ASC,
-                                 (const unsigned char *)name, -1, -1, 0);
-    X509_sign(x, pki_ca.key, EVP_sha256());
-    PEM_write_bio_X509(b, x);
-    long n = BIO_get_mem_data(b, &p);
-    fwrite(p, 1, (size_t)n, f);
-    BIO_free(b);
-    X509_free(x);
+    memset(unit, 'a', 60);
+    snprintf(unit + 60, sizeof(unit) - 60, "%d", i);
+    snprintf(name, sizeof(name), "O=Lab/CN=Lab CA/OU=%s/OU=%s", unit, unit);
+    struct kit_cert c = kit_make(&(struct kit_options){
+        .subject = name, .issuer = &pki_ca, .ext = {KIT_CA}, .key = pki_ca.key});
+    char *text = kit_cert_text(&c);
+    fputs(text, f);
+    free(text);
   }
   fclose(f);
   struct tl_tls_options o = good("server");

@@ -9,15 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "test_cert_kit.h"
 #include "test_tls_duel.h"
+#include "tieline/verify.h"
 
-static void close_cases(void) {
-  kit_free();
-  pki_close();
-}
-
-TestSuite(verify_cases, .init = pki_open, .fini = close_cases, .timeout = 60);
+TestSuite(verify_cases, .init = pki_open, .fini = pki_close, .timeout = 60);
 
 struct spec {
   const char *subject; /* NULL: there is none in this place, for a leaf O=Lab */
@@ -25,7 +20,7 @@ struct spec {
   const char *from, *to;
   const EVP_MD *(*md)(void);
   void (*change)(X509 *x);
-  int rsa_bits;
+  unsigned rsa_bits;
 };
 
 /* The chain is root, above[0], above[1], leaf; all but the root is sent. */
@@ -39,25 +34,22 @@ struct verify_case {
   int code; /* X509_V_OK = 0 */
 };
 
-#define ROOT_EXT "basicConstraints=critical,CA:TRUE"
 #define LEAF_EXT "subjectAltName=DNS:server.example"
 #define MISMATCH X509_V_ERR_HOSTNAME_MISMATCH
 #define PURPOSE X509_V_ERR_INVALID_PURPOSE
 
-static struct pki_cert build(const struct spec *s, const char *subject, const char *usual,
-                             const struct pki_cert *issuer) {
+static struct kit_cert build(const struct spec *s, const char *subject, const char *usual,
+                             const struct kit_cert *issuer) {
   struct kit_options o = {.subject = s->subject ? s->subject : subject,
                           .issuer = issuer,
                           .from = s->from,
                           .to = s->to,
                           .md = s->md ? s->md() : NULL,
+                          .rsa_bits = s->rsa_bits,
                           .change = s->change};
   memcpy(o.ext, s->ext, sizeof(o.ext));
   if (!o.ext[0]) o.ext[0] = usual;
-  if (s->rsa_bits) o.key = EVP_RSA_gen((unsigned)s->rsa_bits);
-  struct pki_cert c = kit_make(&o);
-  if (s->rsa_bits) EVP_PKEY_free(o.key);
-  return c;
+  return kit_make(&o);
 }
 
 static struct tl_tls_domain *case_domain(const struct verify_case *c) {
@@ -69,17 +61,17 @@ static struct tl_tls_domain *case_domain(const struct verify_case *c) {
 }
 
 static void judge(const struct verify_case *c) {
-  struct pki_cert root = build(&c->root, "O=Lab/CN=Case root", ROOT_EXT, NULL), mid[2], leaf;
-  const struct pki_cert *roots[] = {&root, NULL}, *sent[3] = {NULL}, *issuer = &root;
+  struct kit_cert root = build(&c->root, "O=Lab/CN=Case root", KIT_CA, NULL), mid[2], leaf;
+  const struct kit_cert *roots[] = {&root, NULL}, *sent[3] = {NULL}, *issuer = &root;
   size_t n = 0;
   for (int i = 0; i < 2 && c->above[i].subject; i++) {
-    mid[i] = build(&c->above[i], NULL, ROOT_EXT, issuer);
+    mid[i] = build(&c->above[i], NULL, KIT_CA, issuer);
     issuer = &mid[i];
     n++;
   }
   for (size_t i = 0; i < n; i++) sent[i] = &mid[n - 1 - i];
   leaf = build(&c->leaf, NULL, LEAF_EXT, issuer);
-  kit_trust(roots);
+  pki_trust(roots);
   struct tl_tls_domain *dom = case_domain(c);
   struct tl_identity *id = kit_identity(&leaf, sent);
   struct tl_verdict v;
@@ -90,7 +82,6 @@ static void judge(const struct verify_case *c) {
   cr_expect_eq(v.why[0] != '\0', c->code != X509_V_OK, "%s", c->what);
   tl_identity_unref(id);
   tl_tls_domain_unref(dom);
-  kit_free();
 }
 
 #define RUN(table)                                                                                 \
@@ -185,7 +176,7 @@ Test(verify_cases, b11_names_by_rfc_5922) { RUN(names); }
 #define SIP_EKU "1.3.6.1.5.5.7.3.20"
 #define EKU(value) .leaf = {.ext = {LEAF_EXT, "extendedKeyUsage=" value}}
 #define CA_EKU(value)                                                                              \
-  .above = {{.subject = "CN=Case CA", .ext = {ROOT_EXT, "extendedKeyUsage=" value}}}
+  .above = {{.subject = "CN=Case CA", .ext = {KIT_CA, "extendedKeyUsage=" value}}}
 
 static const struct verify_case ekus[] = {
     {"accept: none", .as_server = true},
@@ -254,24 +245,23 @@ static void twice_constrained(X509 *x) {
 #define MID(...) .above = {{.subject = "CN=Case CA", .ext = {__VA_ARGS__}}}
 #define TWO(...) .above = {{.subject = "CN=Case CA", .ext = {__VA_ARGS__}}, {.subject = "CN=Next"}}
 #define USAGE(value) .leaf = {.ext = {LEAF_EXT, "keyUsage=" value}}
-#define LIMIT(value) MID(ROOT_EXT, "nameConstraints=" value)
+#define LIMIT(value) MID(KIT_CA, "nameConstraints=" value)
 #define INVALID_CA X509_V_ERR_INVALID_CA
 #define POLICY "certificatePolicies=critical,1.2.3.4"
 #define DEMAND "policyConstraints=critical,requireExplicitPolicy:0"
 
 static const struct verify_case paths[] = {
-    {"one authority between", MID(ROOT_EXT)},
-    {"two authorities between", TWO(ROOT_EXT)},
+    {"one authority between", MID(KIT_CA)},
+    {"two authorities between", TWO(KIT_CA)},
     {"authority without basicConstraints", MID("nsComment=x"), .code = INVALID_CA},
     {"authority with CA:FALSE", MID("basicConstraints=CA:FALSE"), .code = INVALID_CA},
-    {"authority without keyCertSign", MID(ROOT_EXT, "keyUsage=digitalSignature"),
-     .code = INVALID_CA},
-    {"authority with keyCertSign", MID(ROOT_EXT, "keyUsage=critical,keyCertSign,cRLSign")},
+    {"authority without keyCertSign", MID(KIT_CA, "keyUsage=digitalSignature"), .code = INVALID_CA},
+    {"authority with keyCertSign", MID(KIT_CA, "keyUsage=critical,keyCertSign,cRLSign")},
     {"path length 0, none below", MID("basicConstraints=critical,CA:TRUE,pathlen:0")},
     {"path length 0, one below", TWO("basicConstraints=critical,CA:TRUE,pathlen:0"),
      .code = X509_V_ERR_PATH_LENGTH_EXCEEDED},
     {"path length 1, one below", TWO("basicConstraints=critical,CA:TRUE,pathlen:1")},
-    {"path length of the root", TWO(ROOT_EXT),
+    {"path length of the root", TWO(KIT_CA),
      .root = {.subject = "CN=Case root", .ext = {"basicConstraints=critical,CA:TRUE,pathlen:1"}},
      .code = X509_V_ERR_PATH_LENGTH_EXCEEDED},
     {"authority of version 1",
@@ -288,12 +278,12 @@ static const struct verify_case paths[] = {
     {"leaf ends before it begins", .leaf = {.from = "9", .to = "-9"},
      .code = X509_V_ERR_CERT_NOT_YET_VALID},
     {"leaf names another key of its issuer", .leaf = {.change = one_bit_off},
-     MID(ROOT_EXT, "subjectKeyIdentifier=hash"),
+     MID(KIT_CA, "subjectKeyIdentifier=hash"),
      .code = X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY},
     {"unknown critical extension", .leaf = {.ext = {LEAF_EXT, "1.2.3.4=critical,ASN1:UTF8:x"}},
      .code = X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION},
     {"unknown extension", .leaf = {.ext = {LEAF_EXT, "1.2.3.4=ASN1:UTF8:x"}}},
-    {"authority with an unknown critical extension", MID(ROOT_EXT, "1.2.3.4=critical,ASN1:UTF8:x"),
+    {"authority with an unknown critical extension", MID(KIT_CA, "1.2.3.4=critical,ASN1:UTF8:x"),
      .code = X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION},
     {"an extension twice", .leaf = {.change = twice_constrained},
      .code = X509_V_ERR_INVALID_EXTENSION},
@@ -322,15 +312,14 @@ static const struct verify_case paths[] = {
      LIMIT("critical,permitted;IP:192.0.2.0/255.255.255.0")},
     {"email outside of constraints", SAN("email:a@b.example,DNS:server.example"),
      LIMIT("critical,permitted;email:c.example"), .code = X509_V_ERR_PERMITTED_VIOLATION},
-    {"policy demanded, but there is none", MID(ROOT_EXT, DEMAND, POLICY),
+    {"policy demanded, but there is none", MID(KIT_CA, DEMAND, POLICY),
      .code = X509_V_ERR_NO_EXPLICIT_POLICY},
-    {"policy demanded and there", .leaf = {.ext = {LEAF_EXT, POLICY}},
-     MID(ROOT_EXT, DEMAND, POLICY)},
+    {"policy demanded and there", .leaf = {.ext = {LEAF_EXT, POLICY}}, MID(KIT_CA, DEMAND, POLICY)},
     {"policy demanded, but there is another",
      .leaf = {.ext = {LEAF_EXT, "certificatePolicies=critical,1.2.3.5"}},
-     MID(ROOT_EXT, DEMAND, POLICY), .code = X509_V_ERR_NO_EXPLICIT_POLICY},
+     MID(KIT_CA, DEMAND, POLICY), .code = X509_V_ERR_NO_EXPLICIT_POLICY},
     {"policies that differ, none demanded",
-     .leaf = {.ext = {LEAF_EXT, "certificatePolicies=critical,1.2.3.5"}}, MID(ROOT_EXT, POLICY)},
+     .leaf = {.ext = {LEAF_EXT, "certificatePolicies=critical,1.2.3.5"}}, MID(KIT_CA, POLICY)},
     {"sip URI under a constraint on URIs, which it cannot be held against (RFC 5280 4.2.1.10)",
      SAN("URI:sip:server.example"), LIMIT("critical,permitted;URI:server.example"),
      .code = X509_V_ERR_UNSUPPORTED_NAME_SYNTAX},
@@ -352,8 +341,8 @@ Test(verify_cases, c8_paths_by_rfc_5280) { RUN(paths); }
 
 /* ---- chains as they come ---- */
 
-static int verify(const struct tl_tls_options *o, const struct pki_cert *leaf,
-                  const struct pki_cert *const *sent, struct tl_verdict *v) {
+static int verify(const struct tl_tls_options *o, const struct kit_cert *leaf,
+                  const struct kit_cert *const *sent, struct tl_verdict *v) {
   struct tl_tls_domain *dom = duel_domain(o);
   struct tl_identity *id = kit_identity(leaf, sent);
   tl_tls_verify_identity(dom, false, id, TL_STR("server.example"), 0, v);
@@ -362,15 +351,15 @@ static int verify(const struct tl_tls_options *o, const struct pki_cert *leaf,
   return v->code;
 }
 
-static struct pki_cert authority(const char *subject, const struct pki_cert *issuer,
-                                 const struct pki_cert *same_key) {
+static struct kit_cert authority(const char *subject, const struct kit_cert *issuer,
+                                 const struct kit_cert *same_key) {
   return kit_make(&(struct kit_options){.subject = subject,
                                         .issuer = issuer,
                                         .key = same_key ? same_key->key : NULL,
-                                        .ext = {ROOT_EXT}});
+                                        .ext = {KIT_CA}});
 }
 
-static struct pki_cert holder(const struct pki_cert *issuer, const struct pki_cert *signer) {
+static struct kit_cert holder(const struct kit_cert *issuer, const struct kit_cert *signer) {
   return kit_make(&(struct kit_options){
       .subject = "CN=leaf", .issuer = issuer, .signer = signer, .ext = {LEAF_EXT}});
 }
@@ -384,36 +373,36 @@ static struct tl_tls_options strict(void) {
 Test(verify_cases, c8_order_and_extra_certificates_do_not_matter) {
   struct tl_tls_options o = strict();
   struct tl_verdict v;
-  struct pki_cert root = authority("CN=R", NULL, NULL), a = authority("CN=A", &root, NULL),
+  struct kit_cert root = authority("CN=R", NULL, NULL), a = authority("CN=A", &root, NULL),
                   b = authority("CN=B", &a, NULL), x = authority("CN=X", NULL, NULL),
                   leaf = holder(&b, NULL);
-  const struct pki_cert *roots[] = {&root, NULL};
-  kit_trust(roots);
-  cr_expect_eq(verify(&o, &leaf, (const struct pki_cert *[]){&b, &a, NULL}, &v), 0, "%s", v.why);
-  cr_expect_eq(verify(&o, &leaf, (const struct pki_cert *[]){&a, &b, NULL}, &v), 0, "%s", v.why);
-  cr_expect_eq(verify(&o, &leaf, (const struct pki_cert *[]){&x, &a, &b, &root, &x, NULL}, &v), 0);
-  cr_expect_eq(verify(&o, &leaf, (const struct pki_cert *[]){&b, &b, &a, &a, NULL}, &v), 0);
+  const struct kit_cert *roots[] = {&root, NULL};
+  pki_trust(roots);
+  cr_expect_eq(verify(&o, &leaf, (const struct kit_cert *[]){&b, &a, NULL}, &v), 0, "%s", v.why);
+  cr_expect_eq(verify(&o, &leaf, (const struct kit_cert *[]){&a, &b, NULL}, &v), 0, "%s", v.why);
+  cr_expect_eq(verify(&o, &leaf, (const struct kit_cert *[]){&x, &a, &b, &root, &x, NULL}, &v), 0);
+  cr_expect_eq(verify(&o, &leaf, (const struct kit_cert *[]){&b, &b, &a, &a, NULL}, &v), 0);
   cr_expect_str_eq(v.anchor, "CN=R");
-  cr_expect_neq(verify(&o, &leaf, (const struct pki_cert *[]){&b, NULL}, &v), 0);
+  cr_expect_neq(verify(&o, &leaf, (const struct kit_cert *[]){&b, NULL}, &v), 0);
 }
 
 Test(verify_cases, c8_signature_of_another_key) {
   struct tl_tls_options o = strict();
   struct tl_verdict v;
-  struct pki_cert root = authority("CN=R", NULL, NULL), twin = authority("CN=R", NULL, NULL),
+  struct kit_cert root = authority("CN=R", NULL, NULL), twin = authority("CN=R", NULL, NULL),
                   leaf = holder(&root, &twin);
-  kit_trust((const struct pki_cert *[]){&root, NULL});
+  pki_trust((const struct kit_cert *[]){&root, NULL});
   cr_expect_eq(verify(&o, &leaf, NULL, &v), X509_V_ERR_CERT_SIGNATURE_FAILURE);
   cr_expect_eq(v.alert, SSL_AD_BAD_CERTIFICATE);
   /* the twin that is sent is no anchor, though it signed and has the name */
-  cr_expect_neq(verify(&o, &leaf, (const struct pki_cert *[]){&twin, NULL}, &v), 0);
+  cr_expect_neq(verify(&o, &leaf, (const struct kit_cert *[]){&twin, NULL}, &v), 0);
 }
 
 Test(verify_cases, b1_own_self_signed_certificate_as_anchor) {
   struct tl_tls_options o = strict();
   struct tl_verdict v;
-  struct pki_cert own = holder(NULL, NULL), other = holder(NULL, NULL);
-  kit_trust((const struct pki_cert *[]){&own, NULL});
+  struct kit_cert own = holder(NULL, NULL), other = holder(NULL, NULL);
+  pki_trust((const struct kit_cert *[]){&own, NULL});
   cr_expect_eq(verify(&o, &own, NULL, &v), 0, "%s", v.why);
   cr_expect_str_eq(v.anchor, "CN=leaf");
   cr_expect_eq(verify(&o, &other, NULL, &v), X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT);
@@ -422,47 +411,45 @@ Test(verify_cases, b1_own_self_signed_certificate_as_anchor) {
 Test(verify_cases, b1_anchor_renewed_with_the_same_key) {
   struct tl_tls_options o = strict();
   struct tl_verdict v;
-  struct pki_cert old = authority("CN=R", NULL, NULL), renewed = authority("CN=R", NULL, &old),
+  struct kit_cert old = authority("CN=R", NULL, NULL), renewed = authority("CN=R", NULL, &old),
                   leaf = holder(&old, NULL);
-  kit_trust((const struct pki_cert *[]){&renewed, NULL});
-  cr_expect_eq(verify(&o, &leaf, (const struct pki_cert *[]){&old, NULL}, &v), 0, "%s", v.why);
+  pki_trust((const struct kit_cert *[]){&renewed, NULL});
+  cr_expect_eq(verify(&o, &leaf, (const struct kit_cert *[]){&old, NULL}, &v), 0, "%s", v.why);
 }
 
 /* Strength is level 2 of OpenSSL, unless the operator says otherwise. */
 Test(verify_cases, c8_strength_is_the_operators_to_lower) {
   struct tl_tls_options o = strict();
   struct tl_verdict v;
-  EVP_PKEY *key = EVP_RSA_gen(1024);
-  struct pki_cert root = authority("CN=R", NULL, NULL),
+  struct kit_cert root = authority("CN=R", NULL, NULL),
                   leaf = kit_make(&(struct kit_options){
-                      .subject = "CN=l", .issuer = &root, .key = key, .ext = {LEAF_EXT}});
-  kit_trust((const struct pki_cert *[]){&root, NULL});
+                      .subject = "CN=l", .issuer = &root, .rsa_bits = 1024, .ext = {LEAF_EXT}});
+  pki_trust((const struct kit_cert *[]){&root, NULL});
   cr_expect_eq(verify(&o, &leaf, NULL, &v), X509_V_ERR_EE_KEY_TOO_SMALL);
   cr_expect_eq(v.alert, SSL_AD_BAD_CERTIFICATE);
   o.ciphers_list = "ECDHE+AESGCM:@SECLEVEL=1";
   cr_expect_eq(verify(&o, &leaf, NULL, &v), 0, "%s", v.why);
-  EVP_PKEY_free(key);
 }
 
 Test(verify_cases, c8_two_ways_up_one_of_which_is_trusted) {
   struct tl_tls_options o = strict();
   struct tl_verdict v;
-  struct pki_cert known = authority("CN=Known", NULL, NULL), odd = authority("CN=Odd", NULL, NULL),
+  struct kit_cert known = authority("CN=Known", NULL, NULL), odd = authority("CN=Odd", NULL, NULL),
                   by_odd = authority("CN=A", &odd, NULL),
                   by_known = authority("CN=A", &known, &by_odd), leaf = holder(&by_odd, NULL);
-  kit_trust((const struct pki_cert *[]){&known, NULL});
-  cr_expect_eq(verify(&o, &leaf, (const struct pki_cert *[]){&by_known, &by_odd, NULL}, &v), 0);
+  pki_trust((const struct kit_cert *[]){&known, NULL});
+  cr_expect_eq(verify(&o, &leaf, (const struct kit_cert *[]){&by_known, &by_odd, NULL}, &v), 0);
   cr_expect_str_eq(v.anchor, "CN=Known");
-  cr_expect_neq(verify(&o, &leaf, (const struct pki_cert *[]){&by_odd, NULL}, &v), 0);
+  cr_expect_neq(verify(&o, &leaf, (const struct kit_cert *[]){&by_odd, NULL}, &v), 0);
 }
 
 Test(verify_cases, c8_issuers_in_a_circle_end) {
   struct tl_tls_options o = strict();
   struct tl_verdict v;
-  struct pki_cert a = authority("CN=A", NULL, NULL), b = authority("CN=B", &a, NULL),
+  struct kit_cert a = authority("CN=A", NULL, NULL), b = authority("CN=B", &a, NULL),
                   a_by_b = authority("CN=A", &b, &a), leaf = holder(&b, NULL);
-  kit_trust((const struct pki_cert *[]){&pki_ca, NULL});
-  cr_expect_eq(verify(&o, &leaf, (const struct pki_cert *[]){&b, &a_by_b, NULL}, &v),
+  pki_trust((const struct kit_cert *[]){&pki_ca, NULL});
+  cr_expect_eq(verify(&o, &leaf, (const struct kit_cert *[]){&b, &a_by_b, NULL}, &v),
                X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, "%s", v.why);
   cr_expect_eq(v.alert, SSL_AD_UNKNOWN_CA);
 }
@@ -471,12 +458,12 @@ Test(verify_cases, c8_issuers_in_a_circle_end) {
 Test(verify_cases, c8_dead_ends_among_the_certificates_sent) {
   struct tl_tls_options o = strict();
   struct tl_verdict v;
-  struct pki_cert known = authority("CN=Known", NULL, NULL), odd = authority("CN=Odd", NULL, NULL),
+  struct kit_cert known = authority("CN=Known", NULL, NULL), odd = authority("CN=Odd", NULL, NULL),
                   self = authority("CN=A", NULL, NULL), by_odd = authority("CN=A", &odd, &self),
                   by_known = authority("CN=A", &known, &self), mid = authority("CN=M", &self, NULL),
                   leaf = holder(&mid, NULL);
-  kit_trust((const struct pki_cert *[]){&known, NULL});
-  const struct pki_cert *orders[][6] = {{&mid, &by_known, &self, &by_odd, &odd, NULL},
+  pki_trust((const struct kit_cert *[]){&known, NULL});
+  const struct kit_cert *orders[][6] = {{&mid, &by_known, &self, &by_odd, &odd, NULL},
                                         {&mid, &self, &by_known, NULL},
                                         {&mid, &by_odd, &by_known, NULL},
                                         {&odd, &self, &by_odd, &mid, &by_known, NULL}};
@@ -484,7 +471,7 @@ Test(verify_cases, c8_dead_ends_among_the_certificates_sent) {
     cr_expect_eq(verify(&o, &leaf, orders[i], &v), 0, "%zu: %s", i, v.why);
     cr_expect_str_eq(v.anchor, "CN=Known");
   }
-  const struct pki_cert *none[] = {&mid, &self, &by_odd, &odd, NULL};
+  const struct kit_cert *none[] = {&mid, &self, &by_odd, &odd, NULL};
   cr_expect_neq(verify(&o, &leaf, none, &v), 0);
   cr_expect_eq(v.alert, SSL_AD_UNKNOWN_CA);
 }
@@ -493,33 +480,31 @@ Test(verify_cases, c8_dead_ends_among_the_certificates_sent) {
 Test(verify_cases, c8_authorities_of_one_name) {
   struct tl_tls_options o = strict();
   struct tl_verdict v;
-  struct pki_cert old = authority("CN=R", NULL, NULL), new = authority("CN=R", NULL, NULL),
+  struct kit_cert old = authority("CN=R", NULL, NULL), new = authority("CN=R", NULL, NULL),
                   alien = authority("CN=R", NULL, NULL), by_old = holder(&old, NULL),
                   by_new = holder(&new, NULL), by_alien = holder(&alien, NULL);
-  kit_trust((const struct pki_cert *[]){&old, &new, NULL});
+  pki_trust((const struct kit_cert *[]){&old, &new, NULL});
   cr_expect_eq(verify(&o, &by_old, NULL, &v), 0, "%s", v.why);
   cr_expect_eq(verify(&o, &by_new, NULL, &v), 0, "%s", v.why);
   cr_expect_neq(verify(&o, &by_alien, NULL, &v), 0);
-  cr_expect_neq(verify(&o, &by_alien, (const struct pki_cert *[]){&alien, NULL}, &v), 0);
+  cr_expect_neq(verify(&o, &by_alien, (const struct kit_cert *[]){&alien, NULL}, &v), 0);
 }
 
 /* Who signs must be allowed to; who decrypts, only where suites have servers decrypt. */
 Test(verify_cases, c8_key_usage_and_rsa_key_exchange) {
   struct tl_tls_options o = strict();
   struct tl_verdict v;
-  EVP_PKEY *key = EVP_RSA_gen(2048);
-  struct pki_cert root = authority("CN=R", NULL, NULL),
+  struct kit_cert root = authority("CN=R", NULL, NULL),
                   leaf = kit_make(
                       &(struct kit_options){.subject = "CN=l",
                                             .issuer = &root,
-                                            .key = key,
+                                            .rsa_bits = 2048,
                                             .ext = {LEAF_EXT, "keyUsage=keyEncipherment"}});
-  kit_trust((const struct pki_cert *[]){&root, NULL});
+  pki_trust((const struct kit_cert *[]){&root, NULL});
   cr_expect_eq(verify(&o, &leaf, NULL, &v), PURPOSE);
   cr_expect_eq(v.alert, SSL_AD_UNSUPPORTED_CERTIFICATE);
   o.ciphers_list = "AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256";
   cr_expect_eq(verify(&o, &leaf, NULL, &v), 0, "%s", v.why);
-  EVP_PKEY_free(key);
 }
 
 /* ---- revocation ---- */
@@ -528,10 +513,10 @@ Test(verify_cases, c8_revocation_lists) {
   struct tl_tls_options o = strict();
   struct tl_verdict v;
   char crl[128];
-  struct pki_cert root = authority("CN=R", NULL, NULL), mid = authority("CN=M", &root, NULL),
+  struct kit_cert root = authority("CN=R", NULL, NULL), mid = authority("CN=M", &root, NULL),
                   leaf = holder(&root, NULL), deep = holder(&mid, NULL);
-  const struct pki_cert *by_mid[] = {&mid, NULL};
-  kit_trust((const struct pki_cert *[]){&root, NULL});
+  const struct kit_cert *by_mid[] = {&mid, NULL};
+  pki_trust((const struct kit_cert *[]){&root, NULL});
   snprintf(crl, sizeof(crl), "%s", pki_path("root.crl"));
   o.crl_file = crl;
   pki_write_crl("root", &root, NULL);
@@ -541,7 +526,7 @@ Test(verify_cases, c8_revocation_lists) {
   pki_write_crl("root", &root, &leaf);
   cr_expect_eq(verify(&o, &leaf, NULL, &v), X509_V_ERR_CERT_REVOKED);
   cr_expect_eq(v.alert, SSL_AD_CERTIFICATE_REVOKED);
-  kit_trust((const struct pki_cert *[]){&root, &mid, NULL});
+  pki_trust((const struct kit_cert *[]){&root, &mid, NULL});
   pki_write_crl("root", &mid, NULL);
   cr_expect_eq(verify(&o, &deep, by_mid, &v), 0, "%s", v.why);
   o.crl_check_all = true;
@@ -554,10 +539,10 @@ Test(verify_cases, b19_listed_authorities_are_refused_at_any_level) {
   struct tl_tls_options o = strict();
   struct tl_verdict v;
   char crl[128];
-  struct pki_cert root = authority("CN=R", NULL, NULL), mid = authority("CN=M", &root, NULL),
+  struct kit_cert root = authority("CN=R", NULL, NULL), mid = authority("CN=M", &root, NULL),
                   leaf = holder(&mid, NULL);
-  const struct pki_cert *sent[] = {&mid, NULL};
-  kit_trust((const struct pki_cert *[]){&root, &mid, NULL});
+  const struct kit_cert *sent[] = {&mid, NULL};
+  pki_trust((const struct kit_cert *[]){&root, &mid, NULL});
   pki_write_crl("mid", &mid, NULL);
   pki_write_crl("root", &root, &mid);
   snprintf(crl, sizeof(crl), "%s", pki_path("mid.crl"));
@@ -582,12 +567,12 @@ Test(verify_cases, b19_listed_authorities_are_refused_at_any_level) {
 /* Only the root is trusted; the authority between comes with the peer's chain, its list was there
  * before. Lists that another authority of that name has signed say nothing, alone or beside it. */
 Test(verify_cases, s20_lists_of_authorities_that_chains_bring_count) {
-  struct pki_cert root = authority("CN=R", NULL, NULL), mid = authority("CN=M", &root, NULL),
+  struct kit_cert root = authority("CN=R", NULL, NULL), mid = authority("CN=M", &root, NULL),
                   other = authority("CN=O", NULL, NULL), twin = authority("CN=M", &other, NULL),
                   good = holder(&mid, NULL), bad = holder(&mid, NULL);
-  const struct pki_cert *sent[] = {&mid, NULL};
+  const struct kit_cert *sent[] = {&mid, NULL};
   const struct {
-    const struct pki_cert *lists[3], *revoked;
+    const struct kit_cert *lists[3], *revoked;
     bool all, stale;
     int good, bad;
   } cases[] = {
@@ -614,7 +599,7 @@ Test(verify_cases, s20_lists_of_authorities_that_chains_bring_count) {
   };
   static const char *const files[] = {"lists/a", "lists/b", "lists/c"};
   char dir[128];
-  kit_trust((const struct pki_cert *[]){&root, NULL});
+  pki_trust((const struct kit_cert *[]){&root, NULL});
   cr_assert_eq(mkdir(pki_path("lists"), 0700), 0);
   snprintf(dir, sizeof(dir), "%s", pki_path("lists"));
   for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -624,7 +609,7 @@ Test(verify_cases, s20_lists_of_authorities_that_chains_bring_count) {
     o.crl_check_all = cases[i].all;
     o.policy.crl_stale = cases[i].stale ? TL_STALE_ACCEPT : TL_STALE_REJECT;
     for (int k = 0; k < 3 && cases[i].lists[k]; k++) {
-      const struct pki_cert *by = cases[i].lists[k];
+      const struct kit_cert *by = cases[i].lists[k];
       bool lists_it = cases[i].revoked == &mid ? by == &root : by == &mid;
       pki_write_crl(files[k], by, lists_it ? cases[i].revoked : NULL);
     }

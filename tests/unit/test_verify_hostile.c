@@ -15,26 +15,20 @@
 #include <time.h>
 
 #include "base/text.h"
-#include "test_cert_kit.h"
 #include "test_tls_duel.h"
+#include "tieline/verify.h"
 
-#define CA_EXT "basicConstraints=critical,CA:TRUE"
 #define LEAF_EXT "subjectAltName=DNS:server.example"
 
-static struct pki_cert root;
+static struct kit_cert root;
 
 static void open_hostile(void) {
   pki_open();
-  root = kit_make(&(struct kit_options){.subject = "CN=Root", .ext = {CA_EXT}});
-  kit_trust((const struct pki_cert *[]){&root, NULL});
+  root = kit_make(&(struct kit_options){.subject = "CN=Root", .ext = {KIT_CA}});
+  pki_trust((const struct kit_cert *[]){&root, NULL});
 }
 
-static void close_hostile(void) {
-  kit_free();
-  pki_close();
-}
-
-TestSuite(verify_hostile, .init = open_hostile, .fini = close_hostile, .timeout = 120);
+TestSuite(verify_hostile, .init = open_hostile, .fini = pki_close, .timeout = 120);
 
 static void check_text(const char *s) {
   const uint8_t *p = (const uint8_t *)s;
@@ -51,7 +45,7 @@ struct expected {
   const char *reason;     /* part of it, NULL: any */
 };
 
-static void one(const struct pki_cert *leaf, const struct pki_cert *const *sent, bool server,
+static void one(const struct kit_cert *leaf, const struct kit_cert *const *sent, bool server,
                 int version, const struct expected *e) {
   struct tl_tls_options o = duel_options();
   o.policy.verify_cert = o.policy.verify_name = o.policy.require_cert = true;
@@ -79,7 +73,7 @@ static void one(const struct pki_cert *leaf, const struct pki_cert *const *sent,
   tl_tls_domain_unref(dom);
 }
 
-static void refused(const struct pki_cert *leaf, const struct pki_cert *const *sent,
+static void refused(const struct kit_cert *leaf, const struct kit_cert *const *sent,
                     const struct expected *e) {
   one(leaf, sent, true, TL_TLS_1_2, e);
   one(leaf, sent, true, TL_TLS_1_3, e);
@@ -89,7 +83,7 @@ static void refused(const struct pki_cert *leaf, const struct pki_cert *const *s
 
 /* Handshakes in which nobody verifies: the record of such a certificate must be bounded and clean.
  */
-static struct tl_identity *recorded(const struct pki_cert *leaf) {
+static struct tl_identity *recorded(const struct kit_cert *leaf) {
   struct tl_tls_options o = duel_options();
   struct tl_tls_domain *dom = duel_domain(&o);
   SSL_CTX *peer = SSL_CTX_new(TLS_server_method());
@@ -111,7 +105,7 @@ static struct tl_identity *recorded(const struct pki_cert *leaf) {
   return id;
 }
 
-static struct pki_cert leaf_with(void (*change)(X509 *x)) {
+static struct kit_cert leaf_with(void (*change)(X509 *x)) {
   return kit_make(&(struct kit_options){.subject = "CN=leaf", .issuer = &root, .change = change});
 }
 
@@ -136,7 +130,7 @@ static void ten_thousand_names(X509 *x) { add_names(x, 10000, "%x.b"); }
 static void names_beyond_a_message(X509 *x) { add_names(x, 10000, "server-%d.example"); }
 
 Test(verify_hostile, f8_ten_thousand_names) {
-  struct pki_cert leaf = leaf_with(ten_thousand_names);
+  struct kit_cert leaf = leaf_with(ten_thousand_names);
   refused(&leaf, NULL,
           &(struct expected){X509_V_ERR_CERT_REJECTED, SSL_AD_BAD_CERTIFICATE, 0, "1000 names"});
   struct tl_identity *id = recorded(&leaf);
@@ -149,16 +143,16 @@ Test(verify_hostile, f8_ten_thousand_names_against_many_constraints) {
   for (int i = 0; i < 100; i++)
     snprintf(limits + strlen(limits), sizeof(limits) - strlen(limits), "%sexcluded;DNS:x%d.example",
              i ? "," : "", i);
-  struct pki_cert mid =
-      kit_make(&(struct kit_options){.subject = "CN=M", .issuer = &root, .ext = {CA_EXT, limits}});
-  struct pki_cert leaf = kit_make(
+  struct kit_cert mid =
+      kit_make(&(struct kit_options){.subject = "CN=M", .issuer = &root, .ext = {KIT_CA, limits}});
+  struct kit_cert leaf = kit_make(
       &(struct kit_options){.subject = "CN=l", .issuer = &mid, .change = ten_thousand_names});
-  refused(&leaf, (const struct pki_cert *[]){&mid, NULL},
+  refused(&leaf, (const struct kit_cert *[]){&mid, NULL},
           &(struct expected){X509_V_ERR_CERT_REJECTED, SSL_AD_BAD_CERTIFICATE, 0, NULL});
 }
 
 Test(verify_hostile, f8_certificate_message_without_measure) {
-  struct pki_cert leaf = leaf_with(names_beyond_a_message);
+  struct kit_cert leaf = leaf_with(names_beyond_a_message);
   refused(&leaf, NULL,
           &(struct expected){0, SSL_AD_ILLEGAL_PARAMETER, TL_HS_PROTOCOL, "excessive"});
 }
@@ -189,7 +183,7 @@ Test(verify_hostile, f8_nul_and_controls_in_names) {
   static void (*const change[])(X509 *) = {nul_in_dns, nul_in_uri, line_in_dns, escape_in_uri,
                                            utf8_in_dns};
   for (size_t i = 0; i < sizeof(change) / sizeof(*change); i++) {
-    struct pki_cert leaf = leaf_with(change[i]);
+    struct kit_cert leaf = leaf_with(change[i]);
     refused(
         &leaf, NULL,
         &(struct expected){X509_V_ERR_UNSUPPORTED_NAME_SYNTAX, SSL_AD_BAD_CERTIFICATE, 0, "NUL"});
@@ -211,7 +205,7 @@ static void nul_in_common_name(X509 *x) {
 }
 
 Test(verify_hostile, f8_nul_in_the_common_name) {
-  struct pki_cert leaf = kit_make(
+  struct kit_cert leaf = kit_make(
       &(struct kit_options){.subject = "O=Lab", .issuer = &root, .change = nul_in_common_name});
   refused(&leaf, NULL,
           &(struct expected){X509_V_ERR_UNSUPPORTED_NAME_SYNTAX, SSL_AD_BAD_CERTIFICATE, 0,
@@ -234,7 +228,7 @@ static void forged_subject(X509 *x) {
 }
 
 Test(verify_hostile, f8_subject_that_forges_log_lines) {
-  struct pki_cert leaf = kit_make(
+  struct kit_cert leaf = kit_make(
       &(struct kit_options){.subject = "C=DE", .ext = {LEAF_EXT}, .change = forged_subject});
   refused(
       &leaf, NULL,
@@ -255,7 +249,7 @@ static void long_subject(X509 *x) {
 }
 
 Test(verify_hostile, f8_subject_without_measure_is_cut) {
-  struct pki_cert leaf =
+  struct kit_cert leaf =
       kit_make(&(struct kit_options){.subject = "CN=a", .ext = {LEAF_EXT}, .change = long_subject});
   struct tl_identity *id = recorded(&leaf);
   cr_assert(strlen(id->subject) <= 4096, "%zu", strlen(id->subject));
@@ -277,7 +271,7 @@ static void serial_9000(X509 *x) { set_serial(x, 9000); }
 Test(verify_hostile, f8_serial_number_without_measure) {
   static void (*const change[])(X509 *) = {serial_21, serial_9000};
   for (size_t i = 0; i < 2; i++) {
-    struct pki_cert leaf = kit_make(&(struct kit_options){
+    struct kit_cert leaf = kit_make(&(struct kit_options){
         .subject = "CN=a", .issuer = &root, .ext = {LEAF_EXT}, .change = change[i]});
     refused(
         &leaf, NULL,
@@ -294,7 +288,7 @@ Test(verify_hostile, e18_serial_number_of_20_octets_is_fine) {
   struct tl_tls_options o = duel_options();
   o.policy.verify_cert = true;
   struct tl_tls_domain *dom = duel_domain(&o);
-  struct pki_cert leaf = kit_make(&(struct kit_options){
+  struct kit_cert leaf = kit_make(&(struct kit_options){
       .subject = "CN=a", .issuer = &root, .ext = {LEAF_EXT}, .change = serial_20});
   struct tl_identity *id = kit_identity(&leaf, NULL);
   struct tl_verdict v;
@@ -348,15 +342,15 @@ static EVP_PKEY *long_rsa(int p_bits, int q_bits) {
 
 Test(verify_hostile, f8_keys_without_measure) {
   EVP_PKEY *key = long_rsa(4423, 4253); /* 8676 bits */
-  struct pki_cert leaf = kit_make(
+  struct kit_cert leaf = kit_make(
       &(struct kit_options){.subject = "CN=a", .issuer = &root, .key = key, .ext = {LEAF_EXT}});
   refused(&leaf, NULL,
           &(struct expected){X509_V_ERR_CERT_REJECTED, SSL_AD_BAD_CERTIFICATE, 0, "8192 bits"});
-  struct pki_cert mid = kit_make(
-      &(struct kit_options){.subject = "CN=M", .issuer = &root, .key = key, .ext = {CA_EXT}});
-  struct pki_cert below =
+  struct kit_cert mid = kit_make(
+      &(struct kit_options){.subject = "CN=M", .issuer = &root, .key = key, .ext = {KIT_CA}});
+  struct kit_cert below =
       kit_make(&(struct kit_options){.subject = "CN=b", .issuer = &mid, .ext = {LEAF_EXT}});
-  refused(&below, (const struct pki_cert *[]){&mid, NULL},
+  refused(&below, (const struct kit_cert *[]){&mid, NULL},
           &(struct expected){X509_V_ERR_CERT_REJECTED, SSL_AD_BAD_CERTIFICATE, 0, "8192 bits"});
   EVP_PKEY_free(key);
 }
@@ -364,7 +358,7 @@ Test(verify_hostile, f8_keys_without_measure) {
 /* OpenSSL itself ends at 16,384 bits: nothing that long is computed with at all. */
 Test(verify_hostile, f8_key_of_20000_bits_costs_nothing) {
   EVP_PKEY *key = long_rsa(9941, 9689);
-  struct pki_cert leaf = kit_make(
+  struct kit_cert leaf = kit_make(
       &(struct kit_options){.subject = "CN=a", .issuer = &root, .key = key, .ext = {LEAF_EXT}});
   struct tl_tls_options o = duel_options();
   o.policy.verify_cert = true;
@@ -384,31 +378,31 @@ Test(verify_hostile, f8_key_of_20000_bits_costs_nothing) {
 
 Test(verify_hostile, f8_chain_without_measure) {
   enum { N = 150 };
-  static struct pki_cert link[N];
-  const struct pki_cert *sent[N + 1] = {NULL};
+  static struct kit_cert link[N];
+  const struct kit_cert *sent[N + 1] = {NULL};
   for (int i = 0; i < N; i++) {
     char subject[32];
     snprintf(subject, sizeof(subject), "CN=%d", i);
     link[i] = kit_make(&(struct kit_options){
-        .subject = subject, .issuer = i ? &link[i - 1] : &root, .ext = {CA_EXT}});
+        .subject = subject, .issuer = i ? &link[i - 1] : &root, .ext = {KIT_CA}});
     sent[N - 1 - i] = &link[i];
   }
-  struct pki_cert leaf = kit_make(
+  struct kit_cert leaf = kit_make(
       &(struct kit_options){.subject = "CN=leaf", .issuer = &link[N - 1], .ext = {LEAF_EXT}});
   refused(&leaf, sent,
           &(struct expected){X509_V_ERR_CERT_CHAIN_TOO_LONG, SSL_AD_UNKNOWN_CA, 0, NULL});
 }
 
 Test(verify_hostile, f8_issuers_in_a_circle) {
-  struct pki_cert a = kit_make(&(struct kit_options){.subject = "CN=A", .ext = {CA_EXT}}),
+  struct kit_cert a = kit_make(&(struct kit_options){.subject = "CN=A", .ext = {KIT_CA}}),
                   b = kit_make(
-                      &(struct kit_options){.subject = "CN=B", .issuer = &a, .ext = {CA_EXT}}),
+                      &(struct kit_options){.subject = "CN=B", .issuer = &a, .ext = {KIT_CA}}),
                   a_by_b = kit_make(&(struct kit_options){
-                      .subject = "CN=A", .issuer = &b, .key = a.key, .ext = {CA_EXT}}),
+                      .subject = "CN=A", .issuer = &b, .key = a.key, .ext = {KIT_CA}}),
                   leaf = kit_make(&(struct kit_options){
                       .subject = "CN=l", .issuer = &a_by_b, .ext = {LEAF_EXT}});
   refused(
-      &leaf, (const struct pki_cert *[]){&a_by_b, &b, NULL},
+      &leaf, (const struct kit_cert *[]){&a_by_b, &b, NULL},
       &(struct expected){X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, SSL_AD_UNKNOWN_CA, 0, NULL});
 }
 
@@ -416,9 +410,9 @@ Test(verify_hostile, f8_issuers_in_a_circle) {
 Test(verify_hostile, f8_issuer_addresses_in_a_circle) {
   static const char aia[] = "authorityInfoAccess=caIssuers;URI:http://127.0.0.1:9/a.cer,"
                             "caIssuers;URI:http://127.0.0.1:9/b.cer";
-  struct pki_cert mid =
-      kit_make(&(struct kit_options){.subject = "CN=M", .issuer = &root, .ext = {CA_EXT, aia}});
-  struct pki_cert leaf =
+  struct kit_cert mid =
+      kit_make(&(struct kit_options){.subject = "CN=M", .issuer = &root, .ext = {KIT_CA, aia}});
+  struct kit_cert leaf =
       kit_make(&(struct kit_options){.subject = "CN=l", .issuer = &mid, .ext = {LEAF_EXT, aia}});
   refused(
       &leaf, NULL,
@@ -426,32 +420,30 @@ Test(verify_hostile, f8_issuer_addresses_in_a_circle) {
 }
 
 Test(verify_hostile, f8_name_outside_of_constraints) {
-  struct pki_cert mid = kit_make(&(struct kit_options){
+  struct kit_cert mid = kit_make(&(struct kit_options){
       .subject = "CN=M",
       .issuer = &root,
-      .ext = {CA_EXT, "nameConstraints=critical,permitted;DNS:other.example"}});
-  struct pki_cert leaf =
+      .ext = {KIT_CA, "nameConstraints=critical,permitted;DNS:other.example"}});
+  struct kit_cert leaf =
       kit_make(&(struct kit_options){.subject = "CN=l", .issuer = &mid, .ext = {LEAF_EXT}});
-  refused(&leaf, (const struct pki_cert *[]){&mid, NULL},
+  refused(&leaf, (const struct kit_cert *[]){&mid, NULL},
           &(struct expected){X509_V_ERR_PERMITTED_VIOLATION, SSL_AD_BAD_CERTIFICATE, 0, NULL});
 }
 
 Test(verify_hostile, f8_weak_signatures) {
-  EVP_PKEY *rsa = EVP_RSA_gen(2048);
-  struct pki_cert mid = kit_make(
-      &(struct kit_options){.subject = "CN=M", .issuer = &root, .key = rsa, .ext = {CA_EXT}});
+  struct kit_cert mid = kit_make(
+      &(struct kit_options){.subject = "CN=M", .issuer = &root, .rsa_bits = 2048, .ext = {KIT_CA}});
   const EVP_MD *md[] = {EVP_sha1(), EVP_md5()};
   for (size_t i = 0; i < 2; i++) {
-    struct pki_cert leaf = kit_make(
+    struct kit_cert leaf = kit_make(
         &(struct kit_options){.subject = "CN=l", .issuer = &mid, .md = md[i], .ext = {LEAF_EXT}});
-    refused(&leaf, (const struct pki_cert *[]){&mid, NULL},
+    refused(&leaf, (const struct kit_cert *[]){&mid, NULL},
             &(struct expected){X509_V_ERR_CA_MD_TOO_WEAK, SSL_AD_BAD_CERTIFICATE, 0, NULL});
   }
-  EVP_PKEY_free(rsa);
 }
 
 Test(verify_hostile, f8_unknown_critical_extension) {
-  struct pki_cert leaf = kit_make(&(struct kit_options){
+  struct kit_cert leaf = kit_make(&(struct kit_options){
       .subject = "CN=l", .issuer = &root, .ext = {LEAF_EXT, "1.2.3.4=critical,ASN1:UTF8:x"}});
   refused(&leaf, NULL,
           &(struct expected){X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION, SSL_AD_CERTIFICATE_UNKNOWN, 0,

@@ -9,8 +9,8 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
-#include "test_cert_kit.h"
 #include "test_tls_duel.h"
+#include "tieline/verify.h"
 
 enum shown {
   NONE,
@@ -62,28 +62,27 @@ static const struct {
                               SAME(UNABLE_TO_GET_ISSUER_CERT_LOCALLY, UNKNOWN_CA)}};
 
 #define NAMES "subjectAltName=DNS:server.example"
-#define CA "basicConstraints=critical,CA:TRUE"
 
-static struct pki_cert leaf[SHOWN], above[4];
-static const struct pki_cert *chain[SHOWN][4];
+static struct kit_cert leaf[SHOWN], above[4];
+static const struct kit_cert *chain[SHOWN][4];
 
-static struct pki_cert authority(const char *subject, const struct pki_cert *issuer) {
-  return kit_make(&(struct kit_options){.subject = subject, .issuer = issuer, .ext = {CA}});
+static struct kit_cert authority(const char *subject, const struct kit_cert *issuer) {
+  return kit_make(&(struct kit_options){.subject = subject, .issuer = issuer, .ext = {KIT_CA}});
 }
 
-static struct pki_cert holder(const struct pki_cert *issuer, const char *ext) {
+static struct kit_cert holder(const struct kit_cert *issuer, const char *ext) {
   return kit_make(
       &(struct kit_options){.subject = "O=Lab/CN=peer", .issuer = issuer, .ext = {NAMES, ext}});
 }
 
 static void open_matrix(void) {
   pki_open();
-  struct pki_cert root = above[0] = authority("O=Lab/CN=Matrix root", NULL);
-  const struct pki_cert *roots[] = {&root, NULL};
-  kit_trust(roots);
+  struct kit_cert root = above[0] = authority("O=Lab/CN=Matrix root", NULL);
+  const struct kit_cert *roots[] = {&root, NULL};
+  pki_trust(roots);
   above[1] = authority("O=Lab/CN=First", &above[0]);
   above[2] = authority("O=Lab/CN=Second", &above[1]);
-  struct pki_cert stranger = authority("O=Lab/CN=Stranger", NULL);
+  struct kit_cert stranger = authority("O=Lab/CN=Stranger", NULL);
   leaf[GOOD] = holder(&root, NULL);
   leaf[EXPIRED] = kit_make(&(struct kit_options){
       .subject = "CN=old", .issuer = &root, .ext = {NAMES}, .from = "-9", .to = "-1"});
@@ -102,12 +101,7 @@ static void open_matrix(void) {
   pki_write_crl("matrix", &root, &leaf[REVOKED]);
 }
 
-static void close_matrix(void) {
-  kit_free();
-  pki_close();
-}
-
-TestSuite(verify_matrix, .init = open_matrix, .fini = close_matrix, .timeout = 60);
+TestSuite(verify_matrix, .init = open_matrix, .fini = pki_close, .timeout = 60);
 
 static int alert_seen; /* by the peer */
 
@@ -271,7 +265,7 @@ Test(verify_matrix, a4_accepted_unverified_counts_as_unauthenticated) {
 /* A client that looks at the authorities we name, and has no certificate under any of them. */
 static int sends_what_is_wanted(SSL *ssl, void *arg) {
   const STACK_OF(X509_NAME) *names = SSL_get0_peer_CA_list(ssl);
-  const struct pki_cert *mine = arg;
+  const struct kit_cert *mine = arg;
   for (int i = 0; i < sk_X509_NAME_num(names); i++)
     if (X509_NAME_cmp(sk_X509_NAME_value(names, i), X509_get_issuer_name(mine->x)) == 0)
       return SSL_use_certificate(ssl, mine->x) == 1 && SSL_use_PrivateKey(ssl, mine->key) == 1;
