@@ -90,7 +90,8 @@
   X(CONN_ACCEPTED, "connections.accepted", "stream connections accepted")                          \
   X(CONN_DIALED, "connections.dialed", "stream connections established outward")                   \
   X(CONN_DIAL_FAILED, "connections.dial_failed", "outgoing connections that failed")               \
-  X(CONN_REFUSED, "connections.refused", "connections refused because of max_connections")         \
+  X(CONN_REFUSED, "connections.refused",                                                           \
+    "connections refused because of max_connections, or without memory")                           \
   X(CONN_REFUSED_SOURCE, "connections.refused_source",                                             \
     "connections refused because of max_connections_source, or of a peer's bound")                 \
   X(CONN_NOT_BOUND, "connections.not_bound",                                                       \

@@ -422,6 +422,7 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
     if (c && h->conf_generation == n->view->conf->generation) c->view.listener = h->listener;
   }
   if (!c || take_tls(c, h)) {
+    if (!h->conn) tl_count(n->counters, TL_C_CONN_REFUSED);
     if (c) tl_conn_abort(c, TL_ENOMEM);
     tl_handoff_free(h);
     return;

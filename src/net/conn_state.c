@@ -74,8 +74,10 @@ void tl_conn_abort(struct tl_conn *c, int rc) {
   if (c->view.state == TL_CONN_CLOSING) return;
   bool dialing = c->view.state == TL_CONN_DIALING, told = c->view.state == TL_CONN_FINISHING;
   c->view.state = TL_CONN_CLOSING;
-  if (dialing) tl_count(c->net->counters, TL_C_CONN_DIAL_FAILED);
-  if (dialing) tl_unreached_note(c, rc);
+  if (dialing && c->view.outgoing) { /* else accepted, and there was no memory for it */
+    tl_count(c->net->counters, TL_C_CONN_DIAL_FAILED);
+    tl_unreached_note(c, rc);
+  }
   tl_conn_withdraw(c);
   c->rx.paused = false;
   tl_timer_stop(&c->net->wheel, &c->timer);
