@@ -120,8 +120,9 @@ struct tl_conf {
   struct tl_tls_set tls_set;
   char **local_domains;    /* lower case, NULL-terminated: `domains` and every advertised host */
   struct tl_conf_map *map; /* private: for tl_conf_mapped; NULL: no identity_map */
-  struct tl_conf_names *names; /* private: for tl_conf_is_local */
-  struct tl_raw *raw;          /* private: the values as written, for print and reload */
+  struct tl_conf_names *names;          /* private: for tl_conf_is_local */
+  struct tl_listen_index *listen_index; /* private: for tl_conf_listener_at and its like */
+  struct tl_raw *raw;                   /* private: the values as written, for print and reload */
 };
 
 /* Called once per problem. LINE 0: the file as a whole. Warnings go to the log instead. */
@@ -150,7 +151,11 @@ void tl_conf_reference(FILE *f);
 /* Is HOST one of our domains or addresses? PORT 0: none was written. Numeric hosts need the port of
  * a listener; a name of `domains` is ours with any port. No allocation, constant time. */
 bool tl_conf_is_local(const struct tl_conf *c, struct tl_str host, uint16_t port);
-/* Does sending to TO by T reach a listener of ours? */
+/* The listener of C with transport T and address A, by its place; -1: none. Constant time. */
+int tl_conf_listener_at(const struct tl_conf *c, enum tl_transport t, const struct tl_addr *a);
+/* Does a listener of C have PORT, or advertise it, whatever its transport? Constant time. */
+bool tl_conf_listens_on(const struct tl_conf *c, uint16_t port);
+/* Does sending to TO by T reach a listener of ours? Constant time. */
 bool tl_conf_is_listener(const struct tl_conf *c, enum tl_transport t, const struct tl_addr *to);
 /* Is HOST the name of one of our domains, with or without PORT? Numeric hosts are nobody's domain.
  */

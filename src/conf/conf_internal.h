@@ -322,5 +322,10 @@ void tl_conf_map_free(struct tl_conf_map *m);
 struct tl_conf_names;
 int tl_conf_names_new(const struct tl_conf *c, char *const *domains, struct tl_conf_names **out);
 void tl_conf_names_free(struct tl_conf_names *n);
+
+/* ---- listeners by address (listen_index.c) ---- */
+
+int tl_listen_index_new(const struct tl_conf *c, struct tl_listen_index **out);
+void tl_listen_index_free(struct tl_listen_index *x);
 /* The first address of this machine, of the family of ANY, that is not loopback. */
 int tl_conf_own_address(const struct tl_addr *any, struct tl_addr *out);

@@ -38,6 +38,7 @@ void tl_conf_unref(struct tl_conf *c) {
   tl_tls_set_clear(&c->tls_set);
   tl_conf_list_free(c->local_domains);
   tl_conf_names_free(c->names);
+  tl_listen_index_free(c->listen_index);
   tl_conf_map_free(c->map);
   free(c->file);
   tl_raw_unref(c->raw);

@@ -198,20 +198,15 @@ bool tl_conf_is_local(const struct tl_conf *c, struct tl_str host, uint16_t port
 }
 
 /* A wildcard listener accepts on every address of this machine; those are in the table. */
-static bool listens_at(const struct tl_conf *c, const struct tl_conf_listen *l,
-                       const struct tl_addr *to) {
+bool tl_conf_is_listener(const struct tl_conf *c, enum tl_transport t, const struct tl_addr *to) {
+  struct tl_addr any = {.sa.sa_family = to->sa.sa_family};
   char key[KEY_MAX];
-  if (l->addr.sa.sa_family != to->sa.sa_family || tl_addr_port(&l->addr) != tl_addr_port(to))
-    return false;
-  if (!tl_addr_is_any(&l->addr)) return tl_addr_ip_eq(&l->addr, to);
+  tl_addr_set_port(&any, tl_addr_port(to));
+  if (!tl_conf_listens_on(c, tl_addr_port(to))) return false;
+  if (tl_conf_listener_at(c, t, to) >= 0) return true;
+  if (tl_conf_listener_at(c, t, &any) < 0) return false;
   size_t n = key_of_address(to, key);
   return find_slot(c->names, key, n, hash_key(key, n), tl_addr_port(to))->n;
-}
-
-bool tl_conf_is_listener(const struct tl_conf *c, enum tl_transport t, const struct tl_addr *to) {
-  for (size_t i = 0; i < c->n_listen; i++)
-    if (c->listen[i].transport == t && listens_at(c, &c->listen[i], to)) return true;
-  return false;
 }
 
 bool tl_conf_is_local_domain(const struct tl_conf *c, struct tl_str host, uint16_t port) {

@@ -58,6 +58,7 @@ struct tl_hs_listener {
   struct tl_timer retry; /* after a lack of descriptors */
   struct tl_handshaker *hk;
   struct tl_hs_listener *next;
+  enum tl_transport transport;
   struct tl_addr addr;
   int fd, index; /* index in the present snapshot's listen */
   bool armed, gone, paused;

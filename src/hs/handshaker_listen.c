@@ -128,7 +128,8 @@ static int open_one(struct tl_handshaker *hk, int index, char *err, size_t cap) 
   struct tl_hs_listener *l = calloc(1, sizeof(*l));
   if (!l) return TL_ENOMEM;
   l->addr = hk->view->conf->listen[index].addr;
-  l->fd = tl_listen_socket(&l->addr, hk->view->conf->listen[index].transport, err, cap);
+  l->transport = hk->view->conf->listen[index].transport;
+  l->fd = tl_listen_socket(&l->addr, l->transport, err, cap);
   if (l->fd < 0) {
     int rc = l->fd;
     free(l);
@@ -176,17 +177,10 @@ void tl_hk_listeners_close(struct tl_handshaker *hk) {
   }
 }
 
-static int index_of(const struct tl_conf *c, const struct tl_addr *a) {
-  for (size_t i = 0; i < c->n_listen; i++)
-    if (tl_transport_is_secure(c->listen[i].transport) && tl_addr_eq(&c->listen[i].addr, a))
-      return (int)i;
-  return -1;
-}
-
 void tl_hk_listeners_change(struct tl_handshaker *hk) {
   for (struct tl_hs_listener *l = hk->listeners, *next; l; l = next) {
     next = l->next;
-    l->index = index_of(hk->view->conf, &l->addr);
+    l->index = tl_conf_listener_at(hk->view->conf, l->transport, &l->addr);
     if (l->index < 0)
       close_one(l);
     else if (l->paused)

@@ -65,19 +65,13 @@ static int open_listener(struct tl_net *n, int i, char *err, size_t cap) {
   return tl_transport_is_secure(t) ? TL_OK : tl_accept_open(n, i, err, cap);
 }
 
-static int index_in(const struct tl_conf *c, enum tl_transport t, const struct tl_addr *a) {
-  for (size_t i = 0; i < c->n_listen; i++)
-    if (c->listen[i].transport == t && tl_addr_eq(&c->listen[i].addr, a)) return (int)i;
-  return -1;
-}
-
 static void renumber_connections(struct tl_net *n, const struct tl_conf *old,
                                  const struct tl_conf *now) {
   for (uint32_t s = 0; s < n->slots.n; s++) {
     struct tl_conn *c = n->slots.at[s].object;
     if (!c || c->view.listener < 0) continue;
     const struct tl_conf_listen *l = &old->listen[c->view.listener];
-    c->view.listener = index_in(now, l->transport, &l->addr);
+    c->view.listener = tl_conf_listener_at(now, l->transport, &l->addr);
   }
 }
 
@@ -107,12 +101,12 @@ static void adopt_listeners(struct tl_net *n, const struct tl_conf *old) {
   renumber_connections(n, old, now);
   for (struct tl_listener *l = n->listeners, *next; l; l = next) {
     next = l->next;
-    l->index = index_in(now, l->transport, &l->addr);
+    l->index = tl_conf_listener_at(now, l->transport, &l->addr);
     if (l->index < 0 && !l->gone) tl_accept_close(l);
   }
   for (struct tl_udp *u = n->udps, *next; u; u = next) {
     next = u->next;
-    u->index = index_in(now, TL_UDP, &u->addr);
+    u->index = tl_conf_listener_at(now, TL_UDP, &u->addr);
     if (u->index < 0 && !u->gone) tl_udp_close(u);
   }
   if (!n->draining) open_new_listeners(n);

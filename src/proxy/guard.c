@@ -49,11 +49,9 @@ static enum place place_of(const struct tl_addr *a) {
 /* Whatever the transport: a host that listens on one usually listens on the others. */
 static bool is_listener(const struct tl_conf *conf, const struct tl_addr *to) {
   char ip[TL_ADDR_STRLEN];
-  uint16_t port = tl_addr_port(to);
-  for (size_t i = 0; i < conf->n_listen; i++)
-    if (tl_addr_port(&conf->listen[i].addr) == port || conf->listen[i].advertise_port == port)
-      return tl_conf_is_local(conf, tl_str_c(tl_addr_format_host(to, ip)), port);
-  return false;
+  const uint16_t port = tl_addr_port(to);
+  return tl_conf_listens_on(conf, port) &&
+         tl_conf_is_local(conf, tl_str_c(tl_addr_format_host(to, ip)), port);
 }
 
 static const char *is_inner(const struct tl_addr *to, const struct tl_addr *from) {
