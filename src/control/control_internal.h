@@ -10,13 +10,9 @@
  *   show_commands.c connections, peers, tls_list; connection.c one connection, and closing it;
  *                   handshakes.c, keylog_command.c, explain_*.c, stats.c, reload.c as named;
  *                   json_values.c, params.c the values they have in common
- *   fetch.c         helper threads that fetch over HTTP (fetch.h)
  *   peer_names.c    re-resolves the names of peers; due_heap.c which is the next
- *   crl_refresh.c   keeps revocation lists fresh; expiry.c warns about what expires soon
- *   ticket_wipe.c   wipes ticket keys in time
+ *   trust_service.c runs what src/trust does; trust_commands.c and ledger_command.c show it
  *   watch.c         reloads when files have changed
- *   ledger*.c       re-verifies connected chains when the configuration changes
- *   ocsp_*.c        our staples and clients' certificates (ocsp.h)
  *   control_loop.c  the loop and the list of its services (service.h): most of the above are some,
  *                   and so are signals.c and drain.c
  *
@@ -38,6 +34,7 @@
 #include "tieline/control.h"
 #include "tieline/resolve.h"
 #include "tieline/time.h"
+#include "tieline/trust.h"
 #include "tieline/view.h"
 #include "tieline/worker.h"
 
@@ -76,14 +73,8 @@ enum tl_control_state { TL_CONTROL_RUNNING, TL_CONTROL_DRAINING, TL_CONTROL_STOP
 struct tl_gather;
 struct tl_question;
 struct tl_explain;
-struct tl_ledger;
-struct tl_crl_life;
-struct tl_expiry;
-struct tl_ocsp_clients;
-struct tl_ocsp_staples;
 struct tl_watch;
 struct tl_signals;
-struct tl_fetcher;
 
 struct tl_control {
   struct tl_runtime *rt;
@@ -93,18 +84,12 @@ struct tl_control {
   struct tl_server server;
   struct tl_signals *signals;
   sd_event_source *mail;
-  struct tl_fetcher *fetcher; /* NULL: nothing is fetched */
   enum tl_control_state state;
   uint64_t started_ms, drain_until_ms;
-  uint64_t rss_start;  /* bytes, once all threads ran */
-  uint64_t tickets_ms; /* ticket keys are looked at again then */
+  uint64_t rss_start; /* bytes, once all threads ran */
   struct tl_gather *gathers;
   struct tl_question *questions; /* of `explain request`, under way to workers */
-  struct tl_ledger *ledger;
-  struct tl_crl_life *crl;
-  struct tl_expiry *expiry;
-  struct tl_ocsp_clients *ocsp_client;
-  struct tl_ocsp_staples *ocsp_staple;
+  struct tl_trust_state trust;
   struct tl_watch *watch;
   struct {
     struct tl_due_heap row; /* ids of the peers whose names are not being looked up, by next_ms */
@@ -187,6 +172,8 @@ int tl_command_crl(struct tl_control *c, struct tl_request *req, const json_t *p
                    struct tl_answer *a);
 int tl_command_ledger(struct tl_control *c, struct tl_request *req, const json_t *params,
                       struct tl_answer *a);
+int tl_command_ocsp(struct tl_control *c, struct tl_request *req, const json_t *params,
+                    struct tl_answer *a);
 int tl_command_reload(struct tl_control *c, struct tl_request *req, const json_t *params,
                       struct tl_answer *a);
 
@@ -245,10 +232,24 @@ extern const struct tl_control_service tl_explain_service;
 /* Ends the key log when its time is over or a reload has withdrawn the permission. */
 extern const struct tl_control_service tl_keylog_service;
 
-/* ---- ticket_wipe.c */
+/* ---- trust_service.c: src/trust */
 
-/* Wipes expired ticket keys. */
-extern const struct tl_control_service tl_tickets_service;
+/* A worker's struct tl_ocsp_ask. */
+extern const struct tl_mail_kind tl_ocsp_question;
+/* Does what is due; stopped when the mailbox has been emptied. */
+extern const struct tl_control_service tl_trust_service;
+/* The part of it that waits for servers and comes back by mail. */
+extern const struct tl_control_service tl_fetch_service;
+
+/* ---- trust_commands.c, ledger_command.c */
+
+/* For stats: seconds until the first own certificate, authority, peer's chain and list expire. */
+json_t *tl_json_expiry(struct tl_control *c);
+/* The authorities of a domain with their days left. */
+json_t *tl_json_authorities(const struct tl_tls_domain *d);
+/* Takes REQ over and answers it at the end of the next run of the ledger, with RESULT (of a reload)
+ * completed, or with the ledger if RESULT is NULL. On TL_ENOMEM both remain the caller's. */
+int tl_ledger_request(struct tl_control *c, struct tl_request *req, json_t *result, size_t limit);
 
 /* ---- reload.c */
 

@@ -15,10 +15,6 @@
 #include <urcu/urcu-memb.h>
 
 #include "control/control_internal.h"
-#include "control/crl_refresh.h"
-#include "control/fetch.h"
-#include "control/ledger.h"
-#include "control/ocsp.h"
 #include "control/watch.h"
 
 #define MAILBOX_CAP 4096
@@ -63,28 +59,14 @@ static void mail_stop(struct tl_control *c) {
 static const struct tl_control_service mail_service = {
     .name = "mail", .start = mail_start, .stop = mail_stop};
 
-/* ---- fetching, which comes back by mail */
-
-static int fetch_run(struct tl_control *c) { return tl_fetch_start(c->rt, &c->fetcher); }
-
-static void fetch_stop(struct tl_control *c) {
-  if (c->crl) c->crl->closing = true;
-  tl_fetch_stop(c->fetcher);
-  c->fetcher = NULL;
-}
-
-static const struct tl_control_service fetch_service = {
-    .name = "fetching", .run = fetch_run, .stop = fetch_stop};
-
 /* ---- the loop */
 
 /* In the order of their turns. Stopped in reverse: what fetching leaves is handled by those above
  * it, and answers that come late by those above the mail. */
 static const struct tl_control_service *const services[] = {
-    &tl_signals_service, &tl_gather_service, &tl_watch_service,       &tl_names_service,
-    &tl_expiry_service,  &tl_crl_service,    &tl_ocsp_client_service, &tl_ocsp_staple_service,
-    &mail_service,       &tl_ledger_service, &tl_tickets_service,     &tl_explain_service,
-    &tl_drain_service,   &tl_socket_service, &tl_keylog_service,      &fetch_service};
+    &tl_signals_service, &tl_gather_service, &tl_watch_service,   &tl_names_service,
+    &tl_trust_service,   &mail_service,      &tl_explain_service, &tl_drain_service,
+    &tl_socket_service,  &tl_keylog_service, &tl_fetch_service};
 
 int tl_control_init(struct tl_runtime *rt, char *err, size_t cap) {
   struct tl_control *c = &control;

@@ -43,7 +43,7 @@ static bool is_drained(const struct tl_control *c) {
 }
 
 static uint64_t drain_turn(struct tl_control *c, uint64_t now_ms) {
-  if (c->state != TL_CONTROL_DRAINING) return TL_SERVICE_NEVER;
+  if (c->state != TL_CONTROL_DRAINING) return TL_TIME_NEVER;
   if (is_drained(c)) {
     c->state = TL_CONTROL_STOPPED;
   } else if (now_ms >= c->drain_until_ms) {

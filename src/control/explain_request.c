@@ -103,13 +103,13 @@ static void drop_answer(struct tl_mail *m) { (void)m; }
 static const struct tl_mail_kind answer_kind = {"explained", deliver_answer, drop_answer};
 
 static uint64_t explain_turn(struct tl_control *c, uint64_t now_ms) {
-  uint64_t due_ms = TL_SERVICE_NEVER;
+  uint64_t due_ms = TL_TIME_NEVER;
   for (struct tl_question *q = c->questions; q; q = q->next) {
     if (q->answered) continue;
     if (now_ms >= q->deadline_ms)
       send_answer(c, q, false);
     else
-      tl_service_sooner(&due_ms, q->deadline_ms);
+      tl_time_sooner(&due_ms, q->deadline_ms);
   }
   return due_ms;
 }

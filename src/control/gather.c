@@ -112,7 +112,7 @@ static void drop_answer(struct tl_mail *m) { tl_dump_free((struct tl_dump *)m); 
 static const struct tl_mail_kind answer_kind = {"connections", deliver_answer, drop_answer};
 
 static uint64_t gather_turn(struct tl_control *c, uint64_t now_ms) {
-  uint64_t due_ms = TL_SERVICE_NEVER;
+  uint64_t due_ms = TL_TIME_NEVER;
   for (struct tl_gather *g = c->gathers; g; g = g->next) {
     if (g->answered) continue;
     if (now_ms >= g->deadline_ms) {
@@ -121,7 +121,7 @@ static uint64_t gather_turn(struct tl_control *c, uint64_t now_ms) {
       finish_gather(c, g);
       continue;
     }
-    tl_service_sooner(&due_ms, g->deadline_ms);
+    tl_time_sooner(&due_ms, g->deadline_ms);
   }
   return due_ms;
 }

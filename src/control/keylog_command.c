@@ -48,12 +48,12 @@ static uint64_t keylog_turn(struct tl_control *c, uint64_t now_ms) {
   char file[256];
   if (tl_keylog_over(&left_ms)) {
     switch_off(left_ms ? "the file is full" : "the time is over");
-    return TL_SERVICE_NEVER;
+    return TL_TIME_NEVER;
   }
-  if (left_ms == 0) return TL_SERVICE_NEVER;
+  if (left_ms == 0) return TL_TIME_NEVER;
   if (!is_permitted(c, file)) {
     switch_off("the configuration does not permit it any more");
-    return TL_SERVICE_NEVER;
+    return TL_TIME_NEVER;
   }
   return now_ms + left_ms + 1; /* one ms more, or the last turns would busy-loop */
 }

@@ -185,7 +185,7 @@ static uint64_t ask_due(struct tl_control *c, uint64_t now_ms) {
   const struct tl_view *v = tl_runtime_published(c->rt);
   struct tl_due_heap *row = &c->names.row;
   while (tl_due_next_ms(row) <= now_ms) {
-    if (c->names.asking == ASKING_MAX) return TL_SERVICE_NEVER; /* the next answer makes room */
+    if (c->names.asking == ASKING_MAX) return TL_TIME_NEVER; /* the next answer makes room */
     const struct tl_conf_peer *peer = tl_view_peer(v, tl_due_pop(row).what);
     if (peer) ask_resolver(c, v->conf, peer);
   }
@@ -204,17 +204,17 @@ static void publish_table(struct tl_control *c) {
 
 /* Where memory is short it is tried again a little later. */
 static uint64_t make_up(struct tl_control *c, uint64_t now_ms) {
-  if (!c->names.changed && !c->names.incomplete) return TL_SERVICE_NEVER;
+  if (!c->names.changed && !c->names.incomplete) return TL_TIME_NEVER;
   if (now_ms < c->names.retry_ms) return c->names.retry_ms;
   if (c->names.incomplete) complete_row(c);
   if (c->names.changed) publish_table(c);
-  if (!c->names.changed && !c->names.incomplete) return TL_SERVICE_NEVER;
+  if (!c->names.changed && !c->names.incomplete) return TL_TIME_NEVER;
   return c->names.retry_ms = now_ms + RETRY_MS;
 }
 
 static uint64_t names_turn(struct tl_control *c, uint64_t now_ms) {
   uint64_t due_ms = make_up(c, now_ms);
-  if (c->state == TL_CONTROL_RUNNING) tl_service_sooner(&due_ms, ask_due(c, now_ms));
+  if (c->state == TL_CONTROL_RUNNING) tl_time_sooner(&due_ms, ask_due(c, now_ms));
   return due_ms;
 }
 

@@ -8,8 +8,6 @@
 #include <systemd/sd-daemon.h>
 
 #include "control/control_internal.h"
-#include "control/crl_refresh.h"
-#include "control/ledger.h"
 
 static void collect_problem(void *arg, const char *file, int line, const char *sentence) {
   char where[512];
@@ -50,14 +48,14 @@ static size_t take_over(struct tl_control *c, const struct tl_view *before, stru
   log_problems(TL_LOG_WARN, "Warning about the configuration.", warnings);
   begin_answer(before, after, warnings, a);
   tl_log_set_level(now->opt.log_level);
-  size_t former = tl_ledger_reloaded(c, was, now, how->mode, how->within_ms);
+  size_t former = tl_ledger_reloaded(c->trust.ledger, was, now, how->mode, how->within_ms);
   TL_LOG(TL_LOG_INFO, "The configuration was reloaded.", TL_FI("generation", now->generation),
          TL_FI("domains", now->n_domain), TL_FI("peers", after->peers->n),
          TL_FI("routes", after->routes->n), TL_FI("domains_changed", former));
-  tl_crl_prepare(c, was, now);
+  tl_crl_prepare(c->trust.crl, was, now);
   tl_names_adopt(c, after->peers);
   tl_runtime_publish(c->rt, after); /* BEFORE is gone */
-  if (former) tl_ledger_wake(c, false);
+  if (former) tl_ledger_wake(c->trust.ledger, false);
   return former;
 }
 
@@ -112,7 +110,8 @@ int tl_command_reload(struct tl_control *c, struct tl_request *req, const json_t
     return tl_command_fail(a, TL_RPC_PARAMS,
                            "drain is now, keep, graceful or graceful:SECONDS (at most a day)");
   if (tl_reload_conf(c, drain ? &how : NULL, a) == 0) return 0;
-  if (tl_ledger_wait(c, req, a->result, 0)) return 0; /* it is in force; the counts are missing */
+  if (tl_ledger_request(c, req, a->result, 0))
+    return 0; /* it is in force; the counts are missing */
   a->result = NULL;
   return TL_EAGAIN;
 }

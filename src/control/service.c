@@ -13,13 +13,12 @@ static int on_after(sd_event_source *source, void *arg) {
   struct tl_control *c = arg;
   struct tl_control_services *s = &c->services;
   const uint64_t now_ms = tl_now_ms();
-  uint64_t due_ms = TL_SERVICE_NEVER;
+  uint64_t due_ms = TL_TIME_NEVER;
   (void)source;
   for (size_t i = 0; i < s->n; i++)
-    if (s->list[i]->turn) tl_service_sooner(&due_ms, s->list[i]->turn(c, now_ms));
-  if (due_ms != TL_SERVICE_NEVER) sd_event_source_set_time(s->timer, due_ms * 1000);
-  sd_event_source_set_enabled(s->timer,
-                              due_ms == TL_SERVICE_NEVER ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
+    if (s->list[i]->turn) tl_time_sooner(&due_ms, s->list[i]->turn(c, now_ms));
+  if (due_ms != TL_TIME_NEVER) sd_event_source_set_time(s->timer, due_ms * 1000);
+  sd_event_source_set_enabled(s->timer, due_ms == TL_TIME_NEVER ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
   return 0;
 }
 

@@ -17,8 +17,6 @@
 
 struct tl_control;
 
-#define TL_SERVICE_NEVER UINT64_MAX /* until something else happens */
-
 /* Any of the functions may be NULL. */
 struct tl_control_service {
   const char *name;
@@ -26,8 +24,9 @@ struct tl_control_service {
   int (*start)(struct tl_control *c);
   /* When all threads run, just before the loop. */
   int (*run)(struct tl_control *c);
-  /* Does what is due; returns when to call again. Called then, and whenever the loop has handled
-   * anything else: a turn may look at what other services and threads have left. */
+  /* Does what is due; returns when to call again, or TL_TIME_NEVER. Called then, and whenever the
+   * loop has handled anything else: a turn may look at what other services and threads have left.
+   */
   uint64_t (*turn)(struct tl_control *c, uint64_t now_ms);
   /* When the other threads have ended; only if start went well. */
   void (*stop)(struct tl_control *c);
@@ -45,8 +44,3 @@ int tl_services_start(struct tl_control *c, const struct tl_control_service *con
 int tl_services_run(struct tl_control *c);
 /* In reverse order. */
 void tl_services_stop(struct tl_control *c);
-
-/* Lowers *DUE_MS to AT_MS. */
-static inline void tl_service_sooner(uint64_t *due_ms, uint64_t at_ms) {
-  if (at_ms < *due_ms) *due_ms = at_ms;
-}

@@ -9,7 +9,6 @@
 #include <time.h>
 
 #include "control/control_internal.h"
-#include "control/crl_refresh.h"
 
 #define LIMIT_DEFAULT 10000
 #define LIMIT_MAX 100000
@@ -143,7 +142,7 @@ static json_t *json_domain(const struct tl_tls_domain *d, const struct tl_tls_do
   /* Our CertificateRequest: the number of names and the bytes of their list. */
   json_object_set_new(j, "ca_names", json_integer(d->ca_names_n));
   json_object_set_new(j, "ca_names_bytes", json_integer((json_int_t)d->ca_names_bytes));
-  json_object_set_new(j, "authorities", tl_expiry_authorities(d));
+  json_object_set_new(j, "authorities", tl_json_authorities(d));
   json_t *m = match_lists(d);
   json_object_update(j, m);
   json_decref(m);

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "control/control_internal.h"
-#include "control/crl_refresh.h"
 #include "tieline/log_limit.h"
 
 /* With fewer, warmed-up buffers would be attributed to connections. */
@@ -129,7 +128,7 @@ int tl_command_stats(struct tl_control *c, struct tl_request *req, const json_t 
       states[c->state], "counters", json_counters(c), "process", json_process(c), "log", "level",
       tl_log_level_name(tl_log_level()), "lines_lost", (json_int_t)tl_log_dropped(), "lines_held",
       (json_int_t)tl_log_held(), "mailboxes", json_mailboxes(c), "kernel_tls", kernel_tls());
-  if (a->result) json_object_set_new(a->result, "seconds_left", tl_expiry_gauges(c));
+  if (a->result) json_object_set_new(a->result, "seconds_left", tl_json_expiry(c));
   if (a->result && json_is_true(json_object_get(params, "threads")))
     json_object_set_new(a->result, "threads", json_threads(c));
   return 0;

@@ -185,7 +185,7 @@ static uint64_t reload_due_ms(const struct tl_watch *w) {
 static uint64_t watch_turn(struct tl_control *c, uint64_t now_ms) {
   struct tl_watch *w = c->watch;
   follow_conf(c);
-  if (c->state != TL_CONTROL_RUNNING) return TL_SERVICE_NEVER;
+  if (c->state != TL_CONTROL_RUNNING) return TL_TIME_NEVER;
   if (w->look_ms && now_ms >= w->look_ms) look_again(w, now_ms);
   if (w->first_ms && now_ms >= reload_due_ms(w)) {
     w->first_ms = 0;
@@ -193,8 +193,8 @@ static uint64_t watch_turn(struct tl_control *c, uint64_t now_ms) {
     tl_reload_unasked(c);
     follow_conf(c);
   }
-  uint64_t due_ms = w->look_ms ? w->look_ms : TL_SERVICE_NEVER;
-  if (w->first_ms) tl_service_sooner(&due_ms, reload_due_ms(w));
+  uint64_t due_ms = w->look_ms ? w->look_ms : TL_TIME_NEVER;
+  if (w->first_ms) tl_time_sooner(&due_ms, reload_due_ms(w));
   return due_ms;
 }
 

@@ -11,8 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "control/fetch.h"
 #include "test_fetch_server.h"
+#include "trust/fetch.h"
 
 static struct tl_runtime rt;
 static struct tl_fetcher *fetcher;
@@ -76,7 +76,9 @@ static void open_all(void) {
   done_n = 0;
   cr_assert_eq(tl_mailbox_init(&rt.control.mailbox, 1024), 0);
   port = web_open(serve);
-  cr_assert_eq(tl_fetch_start(&rt, &fetcher), 0);
+  fetcher = tl_fetch_new(&rt);
+  cr_assert_not_null(fetcher);
+  cr_assert_eq(tl_fetch_start(fetcher), 0);
 }
 
 static void take(int timeout_ms) {
@@ -87,7 +89,8 @@ static void take(int timeout_ms) {
 }
 
 static void stop_threads(void) {
-  tl_fetch_stop(fetcher);
+  if (fetcher) tl_fetch_stop(fetcher);
+  tl_fetch_free(fetcher);
   fetcher = NULL;
 }
 

@@ -9,20 +9,34 @@
 #include <stdlib.h>
 #include <urcu/urcu-memb.h>
 
-#include "control/ledger.h"
 #include "test_tls_duel.h"
+#include "tieline/ocsp.h"
+#include "tieline/time.h"
+#include "tieline/view.h"
 #include "tls/identity_read.h"
+#include "trust/ledger.h"
 
 #define WORKERS 3
 #define MAILBOX 4
 
 static struct tl_runtime rt;
 static struct tl_thread worker[WORKERS];
-static struct tl_control control;
+static struct tl_ocsp_clients *clients;
+static struct tl_ledger *ledger;
 static struct tl_conf conf;
 static struct tl_view view = {.conf = &conf, .refs = 1};
 static struct tl_tls_domain *domains[1];
 static struct tl_tls_options options;
+
+static void drop_audit(struct tl_mail *m) { tl_audit_free((struct tl_audit *)m); }
+
+/* What workers answer by; here the answers are taken from their hands. */
+static const struct tl_mail_kind audited = {"audited", NULL, drop_audit};
+
+static void on_told(void *arg, time_t until, bool revoked) {
+  (void)arg;
+  tl_ledger_ocsp(ledger, until, revoked);
+}
 
 static void set_up(void) {
   pki_open();
@@ -39,12 +53,14 @@ static void set_up(void) {
     rt.worker[i] = &worker[i];
     cr_assert_eq(tl_mailbox_init(&worker[i].mailbox, MAILBOX), 0);
   }
-  control.rt = &rt;
-  cr_assert_eq(tl_ledger_service.start(&control), 0);
+  clients = tl_ocsp_clients_new(&rt, NULL, on_told, NULL);
+  ledger = tl_ledger_new(&rt, &audited, clients);
+  cr_assert(clients && ledger);
 }
 
 static void tear_down(void) {
-  tl_ledger_service.stop(&control);
+  tl_ledger_free(ledger);
+  tl_ocsp_clients_free(clients);
   tl_tls_domain_unref(domains[0]);
   for (unsigned i = 0; i < WORKERS; i++) {
     tl_mailbox_destroy(&worker[i].mailbox);
@@ -73,8 +89,8 @@ static struct tl_identity *someone(const char *cn, const char *from, const char 
 }
 
 static int turn(uint64_t now_ms) {
-  const uint64_t due_ms = tl_ledger_service.turn(&control, now_ms);
-  return due_ms == TL_SERVICE_NEVER ? -1 : due_ms < now_ms ? 0 : (int)(due_ms - now_ms);
+  const uint64_t due_ms = tl_ledger_turn(ledger, now_ms);
+  return due_ms == TL_TIME_NEVER ? -1 : due_ms < now_ms ? 0 : (int)(due_ms - now_ms);
 }
 
 static struct tl_audit *mail_of(unsigned w) {
@@ -99,7 +115,7 @@ static void tells(unsigned w, const struct row *rows, size_t n_rows) {
     s->item[i].n = rows[i].n;
   }
   s->n = n_rows;
-  tl_ledger_answer.deliver(&control, &s->mail);
+  tl_ledger_take(ledger, s);
 }
 
 /* The orders that worker W got, carried out on HIT connections each; how many. They may come in
@@ -111,21 +127,21 @@ static size_t obeys(unsigned w, uint32_t hit, struct tl_directive *out_first) {
     if (n == 0) *out_first = s->order[0];
     for (size_t i = 0; i < s->n; i++) s->order[i].n_applied = hit;
     n += s->n;
-    tl_ledger_answer.deliver(&control, &s->mail);
+    tl_ledger_take(ledger, s);
   }
   return n;
 }
 
 /* Until the run that goes on has judged everything. */
 static void judge(uint64_t now_ms) {
-  for (int i = 0; i < 1000 && control.ledger->phase == TL_LEDGER_JUDGING; i++) turn(now_ms);
-  cr_assert_neq((int)control.ledger->phase, (int)TL_LEDGER_JUDGING);
+  for (int i = 0; i < 1000 && ledger->phase == TL_LEDGER_JUDGING; i++) turn(now_ms);
+  cr_assert_neq((int)ledger->phase, (int)TL_LEDGER_JUDGING);
 }
 
 Test(ledger, f3_what_is_alike_is_one_chain_verified_once) {
-  struct tl_ledger *l = control.ledger;
+  struct tl_ledger *l = ledger;
   struct tl_identity *a = someone("a.example", "-1", "100"), *b = someone("b.example", "-1", "100");
-  tl_ledger_wake(&control, true);
+  tl_ledger_wake(ledger, true);
   turn(1000);
   tells(0, (struct row[]){{a, true, 3}, {b, true, 1}}, 2);
   tells(1, (struct row[]){{a, true, 4}, {a, false, 2}}, 2);
@@ -158,12 +174,12 @@ Test(ledger, f3_only_what_is_out_of_date_is_looked_at_unless_all_is) {
   struct tl_identity *old = someone("old.example", "-10", "-1"),
                      *new = someone("new.example", "-1", "9");
   for (int all = 0; all < 2; all++) {
-    tl_ledger_wake(&control, all);
+    tl_ledger_wake(ledger, all);
     turn(1000);
     for (unsigned w = 0; w < WORKERS; w++)
       tells(w, (struct row[]){{old, true, 1}, {new, true, 1}}, 2);
     judge(1000);
-    const struct tl_ledger_item *it = control.ledger->item;
+    const struct tl_ledger_item *it = ledger->item;
     cr_expect_eq(it[0].known->code, X509_V_ERR_CERT_HAS_EXPIRED);
     cr_expect_eq(it[1].known->at != 0, all, "verified again");
     cr_expect(it[0].ordered && !it[1].ordered);
@@ -178,15 +194,15 @@ Test(ledger, f3_only_what_is_out_of_date_is_looked_at_unless_all_is) {
 Test(ledger, f3_who_is_gone_is_forgotten) {
   struct tl_identity *a = someone("a.example", "-1", "100"), *b = someone("b.example", "-1", "100");
   for (int run = 0; run < 3; run++) {
-    tl_ledger_wake(&control, false);
+    tl_ledger_wake(ledger, false);
     turn(1000);
     tells(0, (struct row[]){{a, true, 1}, {b, true, 1}}, run == 0 ? 2 : run == 1 ? 1 : 0);
     tells(1, NULL, 0);
     tells(2, NULL, 0);
-    cr_expect_eq(control.ledger->known.n, (size_t)(2 - run));
+    cr_expect_eq(ledger->known.n, (size_t)(2 - run));
     judge(1000);
     turn(1000);
-    cr_expect_eq((int)control.ledger->phase, (int)TL_LEDGER_REST);
+    cr_expect_eq((int)ledger->phase, (int)TL_LEDGER_REST);
   }
   tl_identity_unref(a);
   tl_identity_unref(b);
@@ -201,10 +217,10 @@ Test(ledger, f3_grows_with_the_number_of_chains) {
     snprintf(cn, sizeof(cn), "peer%d.example", i);
     rows[i] = (struct row){someone(cn, "-1", "100"), true, 2};
   }
-  tl_ledger_wake(&control, false);
+  tl_ledger_wake(ledger, false);
   turn(1000);
   for (unsigned w = 0; w < WORKERS; w++) tells(w, rows + 10 * w, N - 10 * (size_t)w);
-  struct tl_ledger *l = control.ledger;
+  struct tl_ledger *l = ledger;
   cr_expect_eq(l->n_item, N);
   cr_expect_eq(l->known.n, N);
   uint32_t sum = 0;
@@ -217,9 +233,9 @@ Test(ledger, f3_grows_with_the_number_of_chains) {
 /* A worker that says nothing is left out after a while, and asked again by the next run; what it
  * says then about the former run counts no more. */
 Test(ledger, f3_a_silent_worker_is_asked_again) {
-  struct tl_ledger *l = control.ledger;
+  struct tl_ledger *l = ledger;
   struct tl_identity *a = someone("a.example", "-1", "100");
-  tl_ledger_wake(&control, false);
+  tl_ledger_wake(ledger, false);
   cr_expect_eq(turn(1000), TL_LEDGER_MS);
   tells(0, NULL, 0);
   tells(2, NULL, 0);
@@ -257,7 +273,7 @@ static void unplug(unsigned w) {
 Test(ledger, f3_an_order_that_finds_a_full_mailbox_is_given_by_the_next_run) {
   struct tl_directive o;
   struct tl_identity *old = someone("old.example", "-10", "-1");
-  tl_ledger_wake(&control, false);
+  tl_ledger_wake(ledger, false);
   turn(1000);
   for (unsigned w = 0; w < WORKERS; w++) tells(w, (struct row[]){{old, true, 1}}, 1);
   plug(1);
@@ -266,51 +282,51 @@ Test(ledger, f3_an_order_that_finds_a_full_mailbox_is_given_by_the_next_run) {
   cr_expect_eq(obeys(0, 1, &o), 1);
   cr_expect_eq(obeys(2, 1, &o), 1);
   unplug(1);
-  cr_expect_eq((int)control.ledger->phase, (int)TL_LEDGER_REST);
-  cr_expect_not(control.ledger->complete);
+  cr_expect_eq((int)ledger->phase, (int)TL_LEDGER_REST);
+  cr_expect_not(ledger->complete);
   turn(1000);
-  cr_assert_eq((int)control.ledger->phase, (int)TL_LEDGER_ASKING, "at once again");
+  cr_assert_eq((int)ledger->phase, (int)TL_LEDGER_ASKING, "at once again");
   for (unsigned w = 0; w < WORKERS; w++) tells(w, (struct row[]){{old, true, 1}}, w == 1);
   judge(1000);
   cr_expect_eq(obeys(1, 1, &o), 1);
   cr_expect_eq(o.alert, SSL_AD_CERTIFICATE_EXPIRED);
-  cr_expect_eq((int)control.ledger->phase, (int)TL_LEDGER_REST);
-  cr_expect(control.ledger->complete);
+  cr_expect_eq((int)ledger->phase, (int)TL_LEDGER_REST);
+  cr_expect(ledger->complete);
   tl_identity_unref(old);
 }
 
 Test(ledger, f3_a_full_mailbox_leaves_the_run_incomplete) {
   plug(1);
-  tl_ledger_wake(&control, false);
+  tl_ledger_wake(ledger, false);
   turn(1000);
   cr_expect_eq(tl_count_get(&rt.control.counters, TL_C_MAIL_FULL), 1);
-  cr_expect_not(control.ledger->complete);
+  cr_expect_not(ledger->complete);
   tells(0, NULL, 0);
   tells(2, NULL, 0); /* nobody else is waited for */
   unplug(1);
   judge(1000);
   turn(1000);
-  cr_expect_eq((int)control.ledger->phase, (int)TL_LEDGER_ASKING, "at once again");
+  cr_expect_eq((int)ledger->phase, (int)TL_LEDGER_ASKING, "at once again");
   tells(1, NULL, 0);
 }
 
 /* notAfter is the last second of a certificate; what OCSP said ends with its second. */
 Test(ledger, f3_f6_the_next_run_is_due_when_the_first_thing_ends) {
   const time_t now = time(NULL);
-  struct tl_ledger *l = control.ledger;
+  struct tl_ledger *l = ledger;
   cr_expect_eq(turn(1000), -1, "nothing ends");
   atomic_store(&rt.next_expiry, now + 100);
   int ms = turn(1000);
   cr_expect(ms > 98000 && ms <= 101001, "%d", ms);
-  tl_ledger_ocsp(&control, now + 50, false);
-  tl_ledger_ocsp(&control, now + 70, false);
+  tl_ledger_ocsp(ledger, now + 50, false);
+  tl_ledger_ocsp(ledger, now + 70, false);
   ms = turn(1000);
   cr_expect(ms > 48000 && ms <= 50001, "%d", ms);
   atomic_store(&rt.next_expiry, now + 1000000);
   l->ocsp_at = 0;
   cr_expect_eq(turn(1000), 3600000, "the clock may be set: an hour at most");
   cr_expect_eq((int)l->phase, (int)TL_LEDGER_REST);
-  tl_ledger_ocsp(&control, now - 1, false);
+  tl_ledger_ocsp(ledger, now - 1, false);
   turn(1000);
   cr_expect_eq((int)l->phase, (int)TL_LEDGER_ASKING);
   for (unsigned w = 0; w < WORKERS; w++) tells(w, NULL, 0);
@@ -319,7 +335,7 @@ Test(ledger, f3_f6_the_next_run_is_due_when_the_first_thing_ends) {
   cr_assert_eq((int)l->phase, (int)TL_LEDGER_REST);
   cr_expect_eq(l->ocsp_at, 0, "nothing is known any more");
   cr_expect_eq(atomic_load(&rt.next_expiry), 0);
-  tl_ledger_ocsp(&control, now + 9999, true);
+  tl_ledger_ocsp(ledger, now + 9999, true);
   turn(1000);
   cr_expect_eq((int)l->phase, (int)TL_LEDGER_ASKING, "revoked: now");
 }
@@ -338,7 +354,7 @@ Test(ledger, f6_revoked_by_ocsp_ends_the_connections_of_that_certificate) {
   for (int on = 0; on < 2; on++) {
     struct tl_directive o;
     domains[0]->policy.ocsp.client = on ? TL_OCSP_CLIENT_SOFT : TL_OCSP_CLIENT_OFF;
-    tl_ledger_wake(&control, false);
+    tl_ledger_wake(ledger, false);
     turn(1000);
     for (unsigned w = 0; w < WORKERS; w++)
       tells(w, (struct row[]){{bad, true, 1}, {ok, true, 1}}, 2);
@@ -346,9 +362,9 @@ Test(ledger, f6_revoked_by_ocsp_ends_the_connections_of_that_certificate) {
     for (unsigned w = 0; w < WORKERS; w++) cr_expect_eq(obeys(w, 1, &o), (size_t)on);
     if (on) cr_expect_eq(o.alert, SSL_AD_CERTIFICATE_REVOKED);
     turn(1000);
-    cr_expect_eq((int)control.ledger->phase, (int)TL_LEDGER_REST);
+    cr_expect_eq((int)ledger->phase, (int)TL_LEDGER_REST);
   }
-  cr_expect_eq(control.ledger->ocsp_at, tl_ocsp_known_next(0));
+  cr_expect_eq(ledger->ocsp_at, tl_ocsp_known_next(0));
   tl_identity_unref(bad);
   tl_identity_unref(ok);
 }

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "control/ocsp.h"
+#include "control/control_internal.h"
 #include "hs/handshaker.h"
 #include "net/net_internal.h"
 #include "proxy/call.h"

@@ -87,7 +87,7 @@ static unsigned answer_all(uint64_t now_ms, uint32_t ttl_s) {
 
 Test(peer_names, each_is_asked_in_its_turn_and_so_many_at_once) {
   load(PEERS, "a");
-  cr_expect_eq(turn(tl_now_ms()), TL_SERVICE_NEVER, "an answer makes room");
+  cr_expect_eq(turn(tl_now_ms()), TL_TIME_NEVER, "an answer makes room");
   cr_expect_eq(tl_mailbox_depth(&rt.resolver), ASKED_AT_ONCE);
   struct tl_resolve *first = next_question();
   answer(first, 3600);

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the ledger keeps between runs, by value: chains with their last verdict.
- * Also shows it, and the outcome of a reload.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/ledger.h"
 #include "tieline/container.h"
 #include "tieline/verify.h"
+#include "trust/ledger.h"
 
 static const char *text_or_empty(const char *s) { return s ? s : ""; }
 
@@ -112,48 +111,4 @@ void tl_ledger_forget(struct tl_ledger *l) {
   tl_hash_free(&l->known);
 }
 
-/* ---- showing ---- */
-
-static json_t *json_row(const struct tl_known *k) {
-  char hex[65];
-  for (size_t i = 0; i < sizeof(k->chain_sha256); i++)
-    snprintf(hex + 2 * i, 3, "%02x", k->chain_sha256[i]);
-  const char *verdict = k->why[0] ? k->why : "ok";
-  return json_pack("{s:o, s:o, s:s, s:o, s:s, s:o, s:I, s:o, s:I, s:o, s:o}", "subject",
-                   tl_rpc_text(k->subject, SIZE_MAX), "serial", tl_rpc_text(k->serial, SIZE_MAX),
-                   "chain_sha256", hex, "domain", tl_rpc_text(k->domain, SIZE_MAX), "role",
-                   k->server ? "server" : "client", "name", tl_rpc_text(k->name, SIZE_MAX),
-                   "connections", (json_int_t)k->n, "not_after", tl_json_time(k->not_after), "code",
-                   (json_int_t)k->code, "verdict",
-                   tl_rpc_text(k->code == TL_VERIFY_OK && k->at ? "ok" : verdict, SIZE_MAX),
-                   "verified_at", tl_json_time(k->at));
-}
-
-json_t *tl_ledger_list(const struct tl_ledger *l, size_t limit) {
-  json_t *list = json_array();
-  for (struct tl_known *k = NULL; json_array_size(list) < limit && (k = tl_known_next(l, k));)
-    json_array_append_new(list, json_row(k));
-  return json_pack("{s:I, s:I, s:b, s:o}", "total", (json_int_t)l->known.n, "shown",
-                   (json_int_t)json_array_size(list), "complete", l->complete, "chains", list);
-}
-
-static void add_count(json_t *entry, const char *key, uint32_t n) {
-  json_object_set_new(entry, key,
-                      json_integer(json_integer_value(json_object_get(entry, key)) + n));
-}
-
-void tl_ledger_complete(const struct tl_ledger *l, json_t *result) {
-  static const char *const key[] = {"verified", "closed", "retiring"};
-  json_t *e;
-  size_t i;
-  json_array_foreach(json_object_get(result, "domains"), i, e) {
-    const char *name = json_string_value(json_object_get(e, "name"));
-    for (size_t k = 0; name && k < l->n_item; k++) {
-      const struct tl_ledger_item *it = &l->item[k];
-      if (!it->ordered || strcmp(it->key.domain->name, name) != 0) continue;
-      add_count(e, "connections", it->n_applied);
-      add_count(e, key[it->action], it->n_applied);
-    }
-  }
-  json_object_set_new(result, "complete", json_boolean(l->complete));
-}
+size_t tl_known_count(const struct tl_ledger *l) { return l->known.n; }

@@ -49,11 +49,15 @@ struct tl_fetch {
 
 /* The helper threads and their queue. */
 struct tl_fetcher;
-/* Starts the threads; answers go to RT's control mailbox. TL_ENOMEM. */
-int tl_fetch_start(struct tl_runtime *rt, struct tl_fetcher **out);
+/* Answers will go to RT's control mailbox. NULL: memory is short. */
+struct tl_fetcher *tl_fetch_new(struct tl_runtime *rt);
+/* Starts the threads. TL_ENOMEM: perhaps not all; stop them. */
+int tl_fetch_start(struct tl_fetcher *q);
 /* Ends the orders under way; every order not answered yet is called back with TL_ECLOSED. Answers
- * that are in the mailbox may still be read. Q may be NULL. */
+ * that are in the mailbox may still be read. */
 void tl_fetch_stop(struct tl_fetcher *q);
+/* After tl_fetch_stop, if it was started. Q may be NULL. */
+void tl_fetch_free(struct tl_fetcher *q);
 int tl_fetch_order(struct tl_fetcher *q, struct tl_fetch *f);
 /* Would URL be tried? If not, WHY (may be NULL) gets a constant sentence. */
 bool tl_fetch_url_ok(const char *url, const char **why);

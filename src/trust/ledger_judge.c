@@ -7,9 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "control/ledger.h"
-#include "control/ocsp.h"
 #include "tieline/verify.h"
+#include "trust/ledger.h"
 
 #define ALERT_CERTIFICATE_REQUIRED 116 /* RFC 8446 6.2 */
 
@@ -68,13 +67,13 @@ static bool out_of_date(const struct tl_conn_class *who) {
 }
 
 /* The certificate was good or unknown at the handshake, and is revoked now. */
-static bool revoked_since(struct tl_control *c, struct tl_ledger_item *it,
+static bool revoked_since(struct tl_ledger *l, struct tl_ledger_item *it,
                           const struct tl_tls_domain *d, struct tl_directive *out) {
   const struct tl_conn_class *who = &it->key;
   if (!who->server || !who->verified || !who->identity ||
       d->policy.ocsp.client == TL_OCSP_CLIENT_OFF)
     return false;
-  if (!tl_ocsp_client_revoked(c, d, who->identity)) return false;
+  if (!tl_ocsp_client_revoked(l->ocsp_client, d, who->identity)) return false;
   it->known->code = TL_VERIFY_REVOKED;
   it->known->at = time(NULL);
   snprintf(it->known->why, sizeof(it->known->why), "certificate revoked (OCSP)");
@@ -95,13 +94,11 @@ static bool apply_drain(const struct tl_drained *r, struct tl_directive *out) {
   return true;
 }
 
-static bool decide_order(struct tl_control *c, struct tl_ledger_item *it,
-                         struct tl_directive *out) {
-  struct tl_ledger *l = c->ledger;
+static bool decide_order(struct tl_ledger *l, struct tl_ledger_item *it, struct tl_directive *out) {
   const struct tl_conn_class *who = &it->key;
   if (!it->known) return false;
   struct tl_tls_domain *now = domain_in_force(l->conf, who->domain->name);
-  if (now && revoked_since(c, it, now, out)) return true;
+  if (now && revoked_since(l, it, now, out)) return true;
   if (now == who->domain && !l->verify_all && !out_of_date(who)) return false;
   const struct tl_drained *r = now == who->domain ? NULL : drained_domain(l, who->domain);
   if (!now) return apply_drain(r, out);
@@ -114,12 +111,12 @@ static bool decide_order(struct tl_control *c, struct tl_ledger_item *it,
   return out->domain || out->pass != who->verified;
 }
 
-bool tl_ledger_judge(struct tl_control *c, struct tl_ledger_item *it, struct tl_directive *out) {
+bool tl_ledger_judge(struct tl_ledger *l, struct tl_ledger_item *it, struct tl_directive *out) {
   memset(out, 0, sizeof(*out));
   out->pass = it->key.verified;
-  if (!decide_order(c, it, out)) return false;
+  if (!decide_order(l, it, out)) return false;
   if (tl_conn_class_copy(&it->key, &out->key)) {
-    c->ledger->complete = false;
+    l->complete = false;
     return false;
   }
   if (out->domain) tl_tls_domain_ref(out->domain);

@@ -4,13 +4,15 @@
  * lifetime, or re-read from a file that another program renews. Handshake threads
  * take them from the domain; nothing here waits for a responder.
  */
+#include "trust/ocsp.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "control/fetch.h"
-#include "control/ocsp.h"
+#include "tieline/ocsp.h"
+#include "tieline/time.h"
 
 #define FILE_MS 5000u           /* interval of re-reading a file */
 #define RETRY_MS 5000u          /* after a failure, doubled with each further one */
@@ -19,17 +21,18 @@
 #define ANSWER_MAX 65536
 
 struct tl_ocsp_staples {
+  struct tl_runtime *rt;
+  struct tl_fetcher *fetcher;
   struct tl_conf *seen; /* the snapshot whose staples are kept fresh */
 };
 
 /* What a fetch is for. */
 struct job {
-  struct tl_control *c;
   struct tl_tls_domain *domain;
   size_t index;
 };
 
-int tl_ocsp_order(struct tl_control *c, struct x509_st *cert, struct x509_st *issuer,
+int tl_ocsp_order(struct tl_fetcher *fetcher, struct x509_st *cert, struct x509_st *issuer,
                   const char *url, uint32_t timeout_ms, void (*done)(struct tl_fetch *f, void *arg),
                   void *arg) {
   struct tl_fetch *f = calloc(1, sizeof(*f));
@@ -44,7 +47,7 @@ int tl_ocsp_order(struct tl_control *c, struct x509_st *cert, struct x509_st *is
     f->expected_type = "application/ocsp-response";
     f->done = done;
     f->arg = arg;
-    rc = tl_fetch_order(c->fetcher, f);
+    rc = tl_fetch_order(fetcher, f);
   }
   if (rc) {
     free(f->body);
@@ -100,15 +103,16 @@ static void on_fetched(struct tl_fetch *f, void *arg) {
   free(j);
 }
 
-static void order_staple(struct tl_control *c, struct tl_tls_domain *d, size_t i) {
+static void order_staple(struct tl_ocsp_staples *o, struct tl_tls_domain *d, size_t i) {
   struct tl_staple *s = &d->staple[i];
   char *named = d->ocsp_url ? NULL : tl_ocsp_responder(s->cert);
   const char *url = d->ocsp_url ? d->ocsp_url : named;
   struct job *j = url ? calloc(1, sizeof(*j)) : NULL;
   int rc = TL_ENOMEM;
   if (j) {
-    *j = (struct job){c, tl_tls_domain_ref(d), i};
-    rc = tl_ocsp_order(c, s->cert, s->issuer, url, d->policy.ocsp.timeout_ms, on_fetched, j);
+    *j = (struct job){tl_tls_domain_ref(d), i};
+    rc = tl_ocsp_order(o->fetcher, s->cert, s->issuer, url, d->policy.ocsp.timeout_ms, on_fetched,
+                       j);
   }
   if (j && rc) {
     tl_tls_domain_unref(d);
@@ -147,75 +151,48 @@ static void inherit_staples(const struct tl_conf *from, struct tl_tls_domain *to
           tl_staple_inherit(&to->staple[i], &from->domain[k]->staple[m], time(NULL));
 }
 
-static void adopt_conf(struct tl_control *c) {
-  struct tl_conf *old = c->ocsp_staple->seen;
-  if (old && old->generation == atomic_load_explicit(&c->rt->generation, memory_order_relaxed))
+static void adopt_conf(struct tl_ocsp_staples *o) {
+  struct tl_conf *old = o->seen;
+  if (old && old->generation == atomic_load_explicit(&o->rt->generation, memory_order_relaxed))
     return;
-  struct tl_conf *now = c->ocsp_staple->seen = tl_runtime_conf(c->rt);
+  struct tl_conf *now = o->seen = tl_runtime_conf(o->rt);
   for (size_t i = 0; old && i < now->n_domain; i++) inherit_staples(old, now->domain[i]);
   if (old) tl_conf_unref(old);
 }
 
-static void renew_staple(struct tl_control *c, struct tl_tls_domain *d, size_t i) {
+static void renew_staple(struct tl_ocsp_staples *o, struct tl_tls_domain *d, size_t i) {
   if (d->policy.ocsp.staple == TL_STAPLE_FILE)
     read_file(d);
   else
-    order_staple(c, d, i);
+    order_staple(o, d, i);
 }
 
-static uint64_t staple_turn(struct tl_control *c, uint64_t now_ms) {
-  uint64_t due_ms = TL_SERVICE_NEVER;
-  adopt_conf(c);
-  const struct tl_conf *seen = c->ocsp_staple->seen;
+uint64_t tl_ocsp_staple_turn(struct tl_ocsp_staples *o, uint64_t now_ms) {
+  uint64_t due_ms = TL_TIME_NEVER;
+  adopt_conf(o);
+  const struct tl_conf *seen = o->seen;
   for (size_t i = 0; i < seen->n_domain; i++) {
     struct tl_tls_domain *d = seen->domain[i];
     for (size_t k = 0; k < d->n_staple; k++) {
       struct tl_staple *s = &d->staple[k];
-      if (!s->busy && s->due_ms <= now_ms) renew_staple(c, d, k);
+      if (!s->busy && s->due_ms <= now_ms) renew_staple(o, d, k);
       /* While one is being fetched, its answer wakes the loop. */
-      if (!s->busy) tl_service_sooner(&due_ms, s->due_ms);
+      if (!s->busy) tl_time_sooner(&due_ms, s->due_ms);
     }
   }
   return due_ms;
 }
 
-static int staple_start(struct tl_control *c) {
-  c->ocsp_staple = calloc(1, sizeof(*c->ocsp_staple));
-  return c->ocsp_staple ? 0 : TL_ENOMEM;
+struct tl_ocsp_staples *tl_ocsp_staples_new(struct tl_runtime *rt, struct tl_fetcher *fetcher) {
+  struct tl_ocsp_staples *o = calloc(1, sizeof(*o));
+  if (!o) return NULL;
+  o->rt = rt;
+  o->fetcher = fetcher;
+  return o;
 }
 
-static void staple_stop(struct tl_control *c) {
-  if (c->ocsp_staple->seen) tl_conf_unref(c->ocsp_staple->seen);
-  free(c->ocsp_staple);
-  c->ocsp_staple = NULL;
-}
-
-const struct tl_control_service tl_ocsp_staple_service = {
-    .name = "OCSP staples", .start = staple_start, .turn = staple_turn, .stop = staple_stop};
-
-static json_t *json_staple(const struct tl_tls_domain *d, struct tl_staple *s) {
-  struct tl_ocsp_verdict v;
-  const time_t now = time(NULL);
-  tl_staple_look(s, &v);
-  const bool in_date = v.status == TL_OCSP_GOOD && v.next_update > now;
-  char serial[64];
-  tl_staple_serial(s, serial, sizeof(serial));
-  json_t *j = json_pack("{s:o, s:s, s:s, s:s, s:b, s:o, s:o, s:I, s:o}", "domain",
-                        tl_rpc_text(d->name, SIZE_MAX), "serial", serial, "source",
-                        d->policy.ocsp.staple == TL_STAPLE_FILE ? "file" : "fetch", "status",
-                        tl_ocsp_status_name(v.status), "stapled", in_date, "this_update",
-                        tl_json_time(v.this_update), "next_update", tl_json_time(v.next_update),
-                        "seconds_left", (json_int_t)(in_date ? v.next_update - now : 0), "problem",
-                        s->problem[0] ? tl_rpc_text(s->problem, SIZE_MAX) : json_null());
-  return j;
-}
-
-json_t *tl_ocsp_staple_list(struct tl_control *c) {
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
-  json_t *list = json_array();
-  for (size_t i = 0; i < conf->n_domain; i++)
-    for (size_t k = 0; k < conf->domain[i]->n_staple; k++)
-      json_array_append_new(list, json_staple(conf->domain[i], &conf->domain[i]->staple[k]));
-  tl_conf_unref(conf);
-  return list;
+void tl_ocsp_staples_free(struct tl_ocsp_staples *o) {
+  if (!o) return;
+  if (o->seen) tl_conf_unref(o->seen);
+  free(o);
 }

@@ -1,46 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Fetching revocation lists: every distribution point that a domain wants is
- * fetched periodically, and the list is offered to all domains that fetch. A new
- * list has every connected chain verified again. fetch.c does the waiting;
- * src/tls decides whether a list is trusted.
+ * fetched periodically, and the list is offered to all domains that fetch. Whoever
+ * made this is told of a new one. fetch.c does the waiting; src/tls decides whether
+ * a list is trusted.
  */
-#include "control/crl_refresh.h"
+#include "trust/crl_refresh.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/fetch.h"
-#include "control/ledger.h"
-#include "tieline/crl.h"
+#include "tieline/time.h"
 
 #define FETCH_MS 10000
 #define LIST_BYTES_MAX (16u << 20)
 #define RETRY_MS 5000        /* doubled each time, up to crl_refresh */
 #define LEAST_PAUSE_MS 2000u /* between two fetches of one point */
 #define AGAIN_MS 1000
-#define TICK_MS 60000
-
-struct tl_crl_point {
-  struct tl_crl_point *next;
-  char url[TL_CRL_URL_MAX];
-  struct X509_crl_st *crl;     /* the last good one, NULL: none yet */
-  uint64_t due_ms, ordered_ms; /* 0: never yet */
-  unsigned failures;
-  bool under_way;
-  char why[192]; /* the last fetch failed, "": it did not */
-};
 
 static void wake_control(void *arg) {
-  struct tl_control *c = arg;
-  tl_mailbox_wake(&c->rt->control.mailbox);
+  struct tl_runtime *rt = arg;
+  tl_mailbox_wake(&rt->control.mailbox);
 }
 
-static int crl_start(struct tl_control *c) {
-  c->crl = calloc(1, sizeof(*c->crl));
-  if (!c->crl) return TL_ENOMEM;
-  tl_crls_on_wanted(wake_control, c);
-  return 0;
+struct tl_crl_life *tl_crl_life_new(struct tl_runtime *rt, struct tl_fetcher *fetcher,
+                                    tl_crl_taken_fn taken, void *arg) {
+  struct tl_crl_life *l = calloc(1, sizeof(*l));
+  if (!l) return NULL;
+  l->rt = rt;
+  l->fetcher = fetcher;
+  l->taken = taken;
+  l->arg = arg;
+  tl_crls_on_wanted(wake_control, rt);
+  return l;
 }
 
 static void log_refused(const struct tl_tls_domain *d, const char *url, const char *why) {
@@ -71,28 +63,28 @@ static struct tl_crls *former_lists(const struct tl_conf *before, const struct t
   return NULL;
 }
 
-void tl_crl_prepare(struct tl_control *c, const struct tl_conf *before,
+void tl_crl_prepare(struct tl_crl_life *l, const struct tl_conf *before,
                     const struct tl_conf *conf) {
   size_t known;
   for (size_t i = 0; i < conf->n_domain; i++)
     if (tl_crls_fetches(conf->domain[i]->crls))
       tl_crls_inherit(conf->domain[i]->crls, former_lists(before, conf->domain[i]));
-  for (struct tl_crl_point *p = c->crl->points; p; p = p->next)
+  for (struct tl_crl_point *p = l->points; p; p = p->next)
     if (p->crl) offer_crl(conf, p->crl, p->url, &known);
 }
 
 /* ---- one place ---- */
 
-static uint64_t refresh_ms(const struct tl_control *c) {
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
+static uint64_t refresh_ms(const struct tl_crl_life *l) {
+  struct tl_conf *conf = tl_runtime_conf(l->rt);
   uint64_t ms = conf->opt.crl_refresh_ms;
   tl_conf_unref(conf);
   return ms;
 }
 
 /* After nine tenths of the time to its next update, so that the list is never stale. */
-static uint64_t next_look(const struct tl_control *c, const struct tl_crl_point *p) {
-  uint64_t ms = refresh_ms(c);
+static uint64_t next_look(const struct tl_crl_life *l, const struct tl_crl_point *p) {
+  uint64_t ms = refresh_ms(l);
   struct tl_crl_info info;
   tl_crl_describe(p->crl, p->url, &info);
   const time_t left = info.next_update ? info.next_update - time(NULL) : 0;
@@ -100,59 +92,58 @@ static uint64_t next_look(const struct tl_control *c, const struct tl_crl_point 
   return ms < AGAIN_MS ? AGAIN_MS : ms;
 }
 
-static void on_fetch_failed(struct tl_control *c, struct tl_crl_point *p, const char *why) {
-  uint64_t wait = (uint64_t)RETRY_MS << (p->failures < 10 ? p->failures : 10), most = refresh_ms(c);
+static void on_fetch_failed(struct tl_crl_life *l, struct tl_crl_point *p, const char *why) {
+  uint64_t wait = (uint64_t)RETRY_MS << (p->failures < 10 ? p->failures : 10), most = refresh_ms(l);
   p->due_ms = tl_now_ms() + (wait < most ? wait : most);
-  tl_count(&c->rt->control.counters, TL_C_CRL_FETCH_FAILED);
+  tl_count(&l->rt->control.counters, TL_C_CRL_FETCH_FAILED);
   if (strcmp(p->why, why) != 0 || p->failures++ == 0)
     TL_LOG(TL_LOG_WARN, "A revocation list could not be fetched; it is tried again.",
            TL_FC("url", p->url), TL_FC("cause", why));
   snprintf(p->why, sizeof(p->why), "%s", why);
 }
 
-static void take_crl(struct tl_control *c, struct tl_crl_point *p, struct X509_crl_st *crl) {
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
+static void take_crl(struct tl_crl_life *l, struct tl_crl_point *p, struct X509_crl_st *crl) {
+  struct tl_conf *conf = tl_runtime_conf(l->rt);
   size_t known, taken = offer_crl(conf, crl, p->url, &known);
   if (known == 0) {
-    on_fetch_failed(c, p, "no authority that a TLS domain knows has signed the list");
+    on_fetch_failed(l, p, "no authority that a TLS domain knows has signed the list");
   } else {
     p->failures = 0;
     p->why[0] = '\0';
-    tl_count(&c->rt->control.counters, TL_C_CRL_FETCHED);
+    tl_count(&l->rt->control.counters, TL_C_CRL_FETCHED);
     if (taken || !p->crl) {
       tl_crl_unref(p->crl);
       p->crl = tl_crl_ref(crl);
     }
-    p->due_ms = tl_now_ms() + next_look(c, p);
+    p->due_ms = tl_now_ms() + next_look(l, p);
   }
   if (taken) {
     struct tl_crl_info info;
     tl_crl_describe(crl, p->url, &info);
     TL_LOG(TL_LOG_INFO, "A revocation list was fetched.", TL_FC("url", p->url),
            TL_FC("issuer", info.issuer), TL_FI("entries", info.entries), TL_FI("domains", taken));
-    c->crl->tick_ms = 0;
-    tl_ledger_wake(c, true);
+    l->taken(l->arg);
   }
   tl_conf_unref(conf);
 }
 
 static void on_fetched(struct tl_fetch *f, void *arg) {
-  struct tl_control *c = arg;
-  struct tl_crl_point *p = c->crl ? c->crl->points : NULL;
+  struct tl_crl_life *l = arg;
+  struct tl_crl_point *p = l->points;
   while (p && strcmp(p->url, f->url) != 0) p = p->next;
-  if (!p || c->crl->closing) return;
+  if (!p || l->closing) return;
   p->under_way = false;
   struct X509_crl_st *crl = f->rc == 0 ? tl_crl_parse(f->data, f->n) : NULL;
   if (f->rc)
-    on_fetch_failed(c, p, f->why);
+    on_fetch_failed(l, p, f->why);
   else if (!crl)
-    on_fetch_failed(c, p, "what was fetched is no revocation list in DER form");
+    on_fetch_failed(l, p, "what was fetched is no revocation list in DER form");
   else
-    take_crl(c, p, crl);
+    take_crl(l, p, crl);
   tl_crl_unref(crl);
 }
 
-static void order_fetch(struct tl_control *c, struct tl_crl_point *p) {
+static void order_fetch(struct tl_crl_life *l, struct tl_crl_point *p) {
   const char *why = NULL;
   struct tl_fetch *f = calloc(1, sizeof(*f));
   if (!f) return;
@@ -160,11 +151,11 @@ static void order_fetch(struct tl_control *c, struct tl_crl_point *p) {
   f->timeout_ms = FETCH_MS;
   f->max_bytes = LIST_BYTES_MAX;
   f->done = on_fetched;
-  f->arg = c;
+  f->arg = l;
   if (!tl_fetch_url_ok(p->url, &why)) {
-    on_fetch_failed(c, p, why);
+    on_fetch_failed(l, p, why);
     free(f);
-  } else if (tl_fetch_order(c->fetcher, f)) {
+  } else if (tl_fetch_order(l->fetcher, f)) {
     free(f); /* too many at once, which is counted: retried by a later turn */
     p->due_ms = tl_now_ms() + AGAIN_MS;
   } else {
@@ -195,8 +186,7 @@ static bool make_room(struct tl_crl_life *l) {
   return true;
 }
 
-static void add_place(struct tl_control *c, const char *url) {
-  struct tl_crl_life *l = c->crl;
+static void add_place(struct tl_crl_life *l, const char *url) {
   for (struct tl_crl_point *p = l->points; p; p = p->next)
     if (strcmp(p->url, url) == 0) {
       /* The chain may have brought the authority that an earlier list lacked, so the point is due
@@ -212,78 +202,35 @@ static void add_place(struct tl_control *c, const char *url) {
   l->n++;
 }
 
-static void collect_wanted(struct tl_control *c, const struct tl_conf *conf) {
+static void collect_wanted(struct tl_crl_life *l, const struct tl_conf *conf) {
   char url[TL_CRL_URL_MAX];
   for (size_t i = 0; i < conf->n_domain; i++)
     while (tl_crls_fetches(conf->domain[i]->crls) && tl_crls_wanted(conf->domain[i]->crls, url))
-      add_place(c, url);
+      add_place(l, url);
 }
 
-static uint64_t crl_turn(struct tl_control *c, uint64_t now_ms) {
-  struct tl_crl_life *l = c->crl;
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
-  collect_wanted(c, conf);
-  if (now_ms >= l->tick_ms) {
-    tl_expiry_check(c, conf);
-    l->tick_ms = now_ms + TICK_MS;
-  }
+uint64_t tl_crl_turn(struct tl_crl_life *l, uint64_t now_ms) {
+  struct tl_conf *conf = tl_runtime_conf(l->rt);
+  collect_wanted(l, conf);
   tl_conf_unref(conf);
-  uint64_t due_ms = l->tick_ms;
+  uint64_t due_ms = TL_TIME_NEVER;
   for (struct tl_crl_point *p = l->points; p; p = p->next) {
-    if (!p->under_way && p->due_ms <= now_ms) order_fetch(c, p);
-    if (!p->under_way) tl_service_sooner(&due_ms, p->due_ms);
+    if (!p->under_way && p->due_ms <= now_ms) order_fetch(l, p);
+    if (!p->under_way) tl_time_sooner(&due_ms, p->due_ms);
   }
   return due_ms;
 }
 
-static void crl_stop(struct tl_control *c) {
-  struct tl_crl_life *l = c->crl;
+void tl_crl_close(struct tl_crl_life *l) { l->closing = true; }
+
+void tl_crl_life_free(struct tl_crl_life *l) {
+  if (!l) return;
   tl_crls_on_wanted(NULL, NULL);
   for (struct tl_crl_point *p; (p = l->points);) {
     l->points = p->next;
     place_free(p);
   }
   free(l);
-  c->crl = NULL;
 }
 
-const struct tl_control_service tl_crl_service = {
-    .name = "revocation lists", .start = crl_start, .turn = crl_turn, .stop = crl_stop};
-
-/* ---- shown ---- */
-
-static json_t *list_row(const struct tl_tls_domain *d, const struct tl_crl_info *i) {
-  const time_t now = time(NULL);
-  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:I, s:o, s:b, s:b, s:s}", "domain",
-                   tl_rpc_text(d->name, SIZE_MAX), "issuer", tl_rpc_text(i->issuer, SIZE_MAX),
-                   "number", i->number, "this_update", tl_json_time(i->this_update), "next_update",
-                   tl_json_time(i->next_update), "seconds_left",
-                   i->next_update ? json_integer((json_int_t)(i->next_update - now)) : json_null(),
-                   "entries", (json_int_t)i->entries, "source", tl_rpc_text(i->source, SIZE_MAX),
-                   "fetched", i->fetched, "stale", i->next_update && i->next_update < now,
-                   "when_stale", d->policy.crl_stale == TL_STALE_ACCEPT ? "accept" : "reject");
-}
-
-static void add_lists(json_t *to, const struct tl_tls_domain *d) {
-  struct tl_crl_info *info = d->crls ? calloc(TL_CRL_PLACES, sizeof(*info)) : NULL;
-  const size_t n = info ? tl_crls_list(d->crls, info, TL_CRL_PLACES) : 0;
-  for (size_t i = 0; i < n; i++) json_array_append_new(to, list_row(d, &info[i]));
-  free(info);
-}
-
-int tl_command_crl(struct tl_control *c, struct tl_request *req, const json_t *params,
-                   struct tl_answer *a) {
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
-  json_t *lists = json_array(), *places = json_array();
-  (void)req, (void)params;
-  for (size_t i = 0; i < conf->n_domain; i++) add_lists(lists, conf->domain[i]);
-  for (struct tl_crl_point *p = c->crl->points; p; p = p->next)
-    json_array_append_new(
-        places, json_pack("{s:o, s:b, s:b, s:o, s:I}", "url", tl_rpc_text(p->url, SIZE_MAX),
-                          "fetched", p->crl != NULL, "under_way", p->under_way, "error",
-                          p->why[0] ? tl_rpc_text(p->why, SIZE_MAX) : json_null(), "next_look_ms",
-                          p->due_ms > tl_now_ms() ? (json_int_t)(p->due_ms - tl_now_ms()) : 0));
-  tl_conf_unref(conf);
-  a->result = json_pack("{s:o, s:o}", "lists", lists, "places", places);
-  return 0;
-}
+const struct tl_crl_point *tl_crl_points(const struct tl_crl_life *l) { return l->points; }

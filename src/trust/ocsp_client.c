@@ -9,16 +9,17 @@
  * While a client stays connected, its certificate is queried again whenever the
  * last answer has expired; the ledger sees to that and to the consequences.
  */
+#include "trust/ocsp.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
-#include "control/fetch.h"
-#include "control/ledger.h"
-#include "control/ocsp.h"
 #include "tieline/log_limit.h"
+#include "tieline/ocsp.h"
+#include "tieline/time.h"
 
 #define WAITERS_MAX 8192 /* connections of all queries together */
 #define TICK_MS 20       /* retry of mail for a worker whose mailbox was full */
@@ -34,7 +35,7 @@ struct waiter {
 /* One query; lives as long as its fetch. */
 struct job {
   struct job *next;
-  struct tl_control *c;
+  struct tl_ocsp_clients *by;
   uint8_t sha256[32];
   struct x509_st *issuer;       /* a reference; NULL: not known */
   struct tl_identity *identity; /* for the log */
@@ -52,6 +53,10 @@ struct order { /* could not be posted yet */
 };
 
 struct tl_ocsp_clients {
+  struct tl_runtime *rt;
+  struct tl_fetcher *fetcher;
+  tl_ocsp_told_fn told;
+  void *arg;
   struct job *jobs;
   struct order *unsent;
   size_t waiters;
@@ -59,54 +64,54 @@ struct tl_ocsp_clients {
 
 /* ---- telling workers ---- */
 
-static bool post_order(struct tl_control *c, const struct order *o) {
-  struct tl_thread *w = o->worker < c->rt->n_worker ? c->rt->worker[o->worker] : NULL;
+static bool post_order(struct tl_ocsp_clients *o, const struct order *a) {
+  struct tl_thread *w = a->worker < o->rt->n_worker ? o->rt->worker[a->worker] : NULL;
   if (!w) return true;
-  return (o->alert ? tl_conn_order_close(w, o->conn, o->alert)
-                   : tl_conn_order_unpark(w, o->conn)) == TL_OK;
+  return (a->alert ? tl_conn_order_close(w, a->conn, a->alert)
+                   : tl_conn_order_unpark(w, a->conn)) == TL_OK;
 }
 
 /* ALERT 0: the connection may go on. */
-static void tell_worker(struct tl_control *c, const struct waiter *w, uint8_t alert) {
+static void tell_worker(struct tl_ocsp_clients *o, const struct waiter *w, uint8_t alert) {
   if (!alert && !w->parked) return;
-  const struct order o = {c->ocsp_client->unsent, w->worker, w->conn, alert};
-  if (post_order(c, &o)) return;
-  tl_count(&c->rt->control.counters, TL_C_MAIL_FULL);
+  const struct order now = {o->unsent, w->worker, w->conn, alert};
+  if (post_order(o, &now)) return;
+  tl_count(&o->rt->control.counters, TL_C_MAIL_FULL);
   struct order *later = malloc(sizeof(*later));
   if (!later) return; /* a parked connection then ends by its idle timeout */
-  *later = o;
-  c->ocsp_client->unsent = later;
+  *later = now;
+  o->unsent = later;
 }
 
-static void send_again(struct tl_control *c) {
-  for (struct order **p = &c->ocsp_client->unsent, *o; (o = *p);) {
-    if (!post_order(c, o)) {
-      p = &o->next;
+static void send_again(struct tl_ocsp_clients *o) {
+  for (struct order **p = &o->unsent, *a; (a = *p);) {
+    if (!post_order(o, a)) {
+      p = &a->next;
       continue;
     }
-    *p = o->next;
-    free(o);
+    *p = a->next;
+    free(a);
   }
 }
 
 /* No answer, or not a good one: the policy of the domain decides. */
-static void apply_policy(struct tl_control *c, struct waiter *w) {
-  tl_count(&c->rt->control.counters, w->hard ? TL_C_OCSP_CLOSED_HARD : TL_C_OCSP_PASSED_SOFT);
-  tell_worker(c, w, w->hard ? TL_ALERT_CERTIFICATE_UNKNOWN : 0);
+static void apply_policy(struct tl_ocsp_clients *o, struct waiter *w) {
+  tl_count(&o->rt->control.counters, w->hard ? TL_C_OCSP_CLOSED_HARD : TL_C_OCSP_PASSED_SOFT);
+  tell_worker(o, w, w->hard ? TL_ALERT_CERTIFICATE_UNKNOWN : 0);
   w->let_go = true;
 }
 
-static void apply_status(struct tl_control *c, struct waiter *w, enum tl_ocsp_status s) {
+static void apply_status(struct tl_ocsp_clients *o, struct waiter *w, enum tl_ocsp_status s) {
   if (s == TL_OCSP_REVOKED) {
-    tl_count(&c->rt->control.counters, TL_C_OCSP_REVOKED);
-    tell_worker(c, w, TL_ALERT_CERTIFICATE_REVOKED);
+    tl_count(&o->rt->control.counters, TL_C_OCSP_REVOKED);
+    tell_worker(o, w, TL_ALERT_CERTIFICATE_REVOKED);
   } else if (w->let_go) {
     return;
   } else if (s == TL_OCSP_GOOD) {
-    tl_count(&c->rt->control.counters, TL_C_OCSP_GOOD);
-    tell_worker(c, w, 0);
+    tl_count(&o->rt->control.counters, TL_C_OCSP_GOOD);
+    tell_worker(o, w, 0);
   } else {
-    apply_policy(c, w);
+    apply_policy(o, w);
   }
   w->let_go = true;
 }
@@ -114,12 +119,12 @@ static void apply_status(struct tl_control *c, struct waiter *w, enum tl_ocsp_st
 /* ---- queries ---- */
 
 static void job_free(struct job *j) {
-  for (struct job **p = &j->c->ocsp_client->jobs; *p; p = &(*p)->next)
+  for (struct job **p = &j->by->jobs; *p; p = &(*p)->next)
     if (*p == j) {
       *p = j->next;
       break;
     }
-  j->c->ocsp_client->waiters -= j->n;
+  j->by->waiters -= j->n;
   tl_cert_unref(j->issuer);
   tl_identity_unref(j->identity);
   free(j->waiter);
@@ -155,10 +160,10 @@ static void conclude_job(struct job *j, const struct tl_ocsp_verdict *v, const c
   k.until = tl_ocsp_until(v, time(NULL), j->recheck_s, random);
   tl_ocsp_remember(&k);
   /* Connections that are not among the waiters may depend on it, too. */
-  tl_ledger_ocsp(j->c, k.until, v->status == TL_OCSP_REVOKED);
-  if (v->status == TL_OCSP_NONE) tl_count(&j->c->rt->control.counters, TL_C_OCSP_FAILED);
+  j->by->told(j->by->arg, k.until, v->status == TL_OCSP_REVOKED);
+  if (v->status == TL_OCSP_NONE) tl_count(&j->by->rt->control.counters, TL_C_OCSP_FAILED);
   log_answer(j, v, why);
-  for (size_t i = 0; i < j->n; i++) apply_status(j->c, &j->waiter[i], v->status);
+  for (size_t i = 0; i < j->n; i++) apply_status(j->by, &j->waiter[i], v->status);
   job_free(j);
 }
 
@@ -177,16 +182,16 @@ static void on_fetched(struct tl_fetch *f, void *arg) {
   conclude_job(j, &v, why);
 }
 
-static struct job *find_job(const struct tl_control *c, const uint8_t sha256[32]) {
-  for (struct job *j = c->ocsp_client->jobs; j; j = j->next)
+static struct job *find_job(const struct tl_ocsp_clients *o, const uint8_t sha256[32]) {
+  for (struct job *j = o->jobs; j; j = j->next)
     if (memcmp(j->sha256, sha256, sizeof(j->sha256)) == 0) return j;
   return NULL;
 }
 
 static int add_waiter(struct job *j, const struct waiter *w) {
-  struct tl_ocsp_clients *o = j->c->ocsp_client;
+  struct tl_ocsp_clients *o = j->by;
   if (o->waiters >= WAITERS_MAX) {
-    tl_count(&j->c->rt->control.counters, TL_C_OCSP_REFUSED);
+    tl_count(&j->by->rt->control.counters, TL_C_OCSP_REFUSED);
     return TL_ELIMIT;
   }
   if (j->n == j->cap) {
@@ -201,18 +206,18 @@ static int add_waiter(struct job *j, const struct waiter *w) {
   return 0;
 }
 
-static struct job *job_new(struct tl_control *c, const struct tl_tls_domain *d,
+static struct job *job_new(struct tl_ocsp_clients *o, const struct tl_tls_domain *d,
                            struct tl_identity *id, const uint8_t sha256[32]) {
   struct job *j = calloc(1, sizeof(*j));
   if (!j) return NULL;
-  j->c = c;
+  j->by = o;
   memcpy(j->sha256, sha256, sizeof(j->sha256));
   j->identity = tl_identity_ref(id);
   snprintf(j->domain, sizeof(j->domain), "%s", d->name);
   j->recheck_s = d->policy.ocsp.recheck_ms / 1000;
   j->issuer = tl_ocsp_issuer(tl_identity_leaf(id), id->chain, d->server);
-  j->next = c->ocsp_client->jobs;
-  c->ocsp_client->jobs = j;
+  j->next = o->jobs;
+  o->jobs = j;
   return j;
 }
 
@@ -226,30 +231,30 @@ static void order_question(struct job *j, const struct tl_tls_domain *d) {
     why = "the issuer of the certificate is not known";
   else if (!url)
     why = "the certificate names no http:// responder; set ocsp_url";
-  else if ((rc = tl_ocsp_order(j->c, tl_identity_leaf(j->identity), j->issuer, url,
+  else if ((rc = tl_ocsp_order(j->by->fetcher, tl_identity_leaf(j->identity), j->issuer, url,
                                d->policy.ocsp.timeout_ms, on_fetched, j)))
     why = rc == TL_ELIMIT ? "too many fetches are under way" : tl_strerror(rc);
   else
-    tl_count(&j->c->rt->control.counters, TL_C_OCSP_ASKED);
+    tl_count(&j->by->rt->control.counters, TL_C_OCSP_ASKED);
   free(named);
   if (why) conclude_job(j, &none, why);
 }
 
-bool tl_ocsp_client_revoked(struct tl_control *c, const struct tl_tls_domain *d,
+bool tl_ocsp_client_revoked(struct tl_ocsp_clients *o, const struct tl_tls_domain *d,
                             struct tl_identity *id) {
   struct tl_ocsp_known known;
   uint8_t sha256[32];
   if (!tl_identity_cert_digest(id, sha256)) return false;
   if (tl_ocsp_recall(sha256, time(NULL), &known)) return known.status == TL_OCSP_REVOKED;
-  struct job *j = find_job(c, sha256) ? NULL : job_new(c, d, id, sha256);
+  struct job *j = find_job(o, sha256) ? NULL : job_new(o, d, id, sha256);
   if (j) {
-    tl_count(&c->rt->control.counters, TL_C_OCSP_AGAIN);
+    tl_count(&o->rt->control.counters, TL_C_OCSP_AGAIN);
     order_question(j, d);
   }
   return false;
 }
 
-static void consider_client(struct tl_control *c, const struct tl_ocsp_ask *a) {
+void tl_ocsp_client_consider(struct tl_ocsp_clients *o, const struct tl_ocsp_ask *a) {
   struct tl_ocsp_known known;
   uint8_t sha256[32];
   struct waiter w = {.worker = a->worker,
@@ -258,58 +263,54 @@ static void consider_client(struct tl_control *c, const struct tl_ocsp_ask *a) {
                      .hard = a->domain->policy.ocsp.client == TL_OCSP_CLIENT_HARD,
                      .parked = a->parked};
   if (!tl_identity_cert_digest(a->identity, sha256)) {
-    apply_policy(c, &w);
+    apply_policy(o, &w);
     return;
   }
   if (tl_ocsp_recall(sha256, time(NULL), &known)) {
-    apply_status(c, &w, known.status);
+    apply_status(o, &w, known.status);
     return;
   }
-  struct job *j = find_job(c, sha256);
+  struct job *j = find_job(o, sha256);
   const bool fresh = !j;
-  if (fresh) j = job_new(c, a->domain, a->identity, sha256);
+  if (fresh) j = job_new(o, a->domain, a->identity, sha256);
   if (!j) {
-    apply_policy(c, &w);
+    apply_policy(o, &w);
     return;
   }
-  if (add_waiter(j, &w)) apply_policy(c, &w);
+  if (add_waiter(j, &w)) apply_policy(o, &w);
   if (fresh) order_question(j, a->domain);
 }
 
-static void deliver_question(void *reader, struct tl_mail *m) {
-  struct tl_control *c = reader;
-  struct tl_ocsp_ask *a = (struct tl_ocsp_ask *)m;
-  if (c->state != TL_CONTROL_STOPPED) consider_client(c, a);
-  tl_ocsp_ask_free(a);
-}
-
-static void drop_question(struct tl_mail *m) { tl_ocsp_ask_free((struct tl_ocsp_ask *)m); }
-
-const struct tl_mail_kind tl_ocsp_question = {"OCSP question", deliver_question, drop_question};
-
-static uint64_t client_turn(struct tl_control *c, uint64_t now_ms) {
-  struct tl_ocsp_clients *o = c->ocsp_client;
-  if (o->unsent) send_again(c);
-  uint64_t due_ms = o->unsent ? now_ms + TICK_MS : TL_SERVICE_NEVER;
+uint64_t tl_ocsp_client_turn(struct tl_ocsp_clients *o, uint64_t now_ms) {
+  if (o->unsent) send_again(o);
+  uint64_t due_ms = o->unsent ? now_ms + TICK_MS : TL_TIME_NEVER;
   for (struct job *j = o->jobs; j; j = j->next)
     for (size_t i = 0; i < j->n; i++) {
       struct waiter *w = &j->waiter[i];
       if (w->let_go) continue;
       if (now_ms >= w->deadline_ms)
-        apply_policy(c, w);
+        apply_policy(o, w);
       else
-        tl_service_sooner(&due_ms, w->deadline_ms);
+        tl_time_sooner(&due_ms, w->deadline_ms);
     }
   return due_ms;
 }
 
-static int client_start(struct tl_control *c) {
-  c->ocsp_client = calloc(1, sizeof(*c->ocsp_client));
-  return c->ocsp_client ? 0 : TL_ENOMEM;
+size_t tl_ocsp_client_waiting(const struct tl_ocsp_clients *o) { return o->waiters; }
+
+struct tl_ocsp_clients *tl_ocsp_clients_new(struct tl_runtime *rt, struct tl_fetcher *fetcher,
+                                            tl_ocsp_told_fn told, void *arg) {
+  struct tl_ocsp_clients *o = calloc(1, sizeof(*o));
+  if (!o) return NULL;
+  o->rt = rt;
+  o->fetcher = fetcher;
+  o->told = told;
+  o->arg = arg;
+  return o;
 }
 
-static void client_stop(struct tl_control *c) {
-  struct tl_ocsp_clients *o = c->ocsp_client;
+void tl_ocsp_clients_free(struct tl_ocsp_clients *o) {
+  if (!o) return;
   for (struct job *j = o->jobs, *next; j;
        j = next) { /* their fetches are called back or abandoned */
     next = j->next;
@@ -321,36 +322,4 @@ static void client_stop(struct tl_control *c) {
     free(gone);
   }
   free(o);
-  c->ocsp_client = NULL;
-}
-
-const struct tl_control_service tl_ocsp_client_service = {
-    .name = "OCSP of clients", .start = client_start, .turn = client_turn, .stop = client_stop};
-
-json_t *tl_ocsp_client_list(const struct tl_control *c) {
-  enum { CAP = 256 };
-  struct tl_ocsp_known *known = calloc(CAP, sizeof(*known));
-  const size_t n = known ? tl_ocsp_known_all(time(NULL), known, CAP) : 0;
-  json_t *list = json_array();
-  for (size_t i = 0; i < n && i < CAP; i++) {
-    char hex[65];
-    for (int k = 0; k < 32; k++) snprintf(hex + 2 * k, 3, "%02x", known[i].sha256[k]);
-    const bool asked = known[i].status != TL_OCSP_NONE;
-    json_array_append_new(
-        list, json_pack("{s:s, s:s, s:o, s:o, s:I}", "certificate_sha256", hex, "status",
-                        asked ? tl_ocsp_status_name(known[i].status) : "unreachable", "this_update",
-                        tl_json_time(known[i].this_update), "until", tl_json_time(known[i].until),
-                        "seconds_left", (json_int_t)(known[i].until - time(NULL))));
-  }
-  free(known);
-  return json_pack("{s:I, s:I, s:o}", "waiting", (json_int_t)c->ocsp_client->waiters, "known",
-                   (json_int_t)n, "certificates", list);
-}
-
-int tl_command_ocsp(struct tl_control *c, struct tl_request *req, const json_t *params,
-                    struct tl_answer *a) {
-  (void)req, (void)params;
-  a->result =
-      json_pack("{s:o, s:o}", "staples", tl_ocsp_staple_list(c), "clients", tl_ocsp_client_list(c));
-  return 0;
 }

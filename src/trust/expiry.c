@@ -5,13 +5,14 @@
  * list the last tenth of its lifetime), and the first of each kind is a gauge.
  * Connections whose chain has expired are the ledger's business.
  */
+#include "trust/expiry.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/crl_refresh.h"
-#include "control/ledger.h"
-#include "tieline/crl.h"
+#include "tieline/time.h"
 
+#define TICK_MS 60000
 #define DAY_S 86400
 #define TOLD_MAX 8192
 #define LISTS_MAX 1024
@@ -23,8 +24,11 @@ struct told {
   int level;
 };
 struct tl_expiry {
+  struct tl_runtime *rt;
+  const struct tl_ledger *ledger;
   struct told *told;
   size_t n_told;
+  uint64_t tick_ms; /* when the dates are looked at again */
 };
 
 static int level_of(time_t not_after, time_t now) {
@@ -103,35 +107,47 @@ static void each_list(const struct tl_tls_domain *d, list_fn fn, void *arg) {
   free(info);
 }
 
-static void check_peers(struct tl_expiry *e, const struct tl_ledger *l) {
-  for (const struct tl_known *k = NULL; (k = tl_known_next(l, k));)
+static void check_peers(struct tl_expiry *e) {
+  for (const struct tl_known *k = NULL; (k = tl_known_next(e->ledger, k));)
     if (k->n) log_expiry(e, "a peer", k->subject, k->domain, k->not_after, k->chain_sha256);
 }
 
-void tl_expiry_check(struct tl_control *c, const struct tl_conf *conf) {
+static void check_all(struct tl_expiry *e) {
+  struct tl_conf *conf = tl_runtime_conf(e->rt);
   for (size_t i = 0; i < conf->n_domain; i++) {
-    check_own(c->expiry, conf->domain[i]);
-    tl_tls_domain_authorities(conf->domain[i], check_authority, c->expiry);
+    check_own(e, conf->domain[i]);
+    tl_tls_domain_authorities(conf->domain[i], check_authority, e);
     each_list(conf->domain[i], check_list, NULL);
   }
-  check_peers(c->expiry, c->ledger);
+  check_peers(e);
+  tl_conf_unref(conf);
 }
 
-static int expiry_start(struct tl_control *c) {
-  c->expiry = calloc(1, sizeof(*c->expiry));
-  return c->expiry ? 0 : TL_ENOMEM;
+uint64_t tl_expiry_turn(struct tl_expiry *e, uint64_t now_ms) {
+  if (now_ms >= e->tick_ms) {
+    check_all(e);
+    e->tick_ms = now_ms + TICK_MS;
+  }
+  return e->tick_ms;
 }
 
-static void expiry_stop(struct tl_control *c) {
-  free(c->expiry->told);
-  free(c->expiry);
-  c->expiry = NULL;
+void tl_expiry_again(struct tl_expiry *e) { e->tick_ms = 0; }
+
+struct tl_expiry *tl_expiry_new(struct tl_runtime *rt, const struct tl_ledger *l) {
+  struct tl_expiry *e = calloc(1, sizeof(*e));
+  if (!e) return NULL;
+  e->rt = rt;
+  e->ledger = l;
+  return e;
 }
 
-const struct tl_control_service tl_expiry_service = {
-    .name = "expiry", .start = expiry_start, .stop = expiry_stop};
+void tl_expiry_free(struct tl_expiry *e) {
+  if (!e) return;
+  free(e->told);
+  free(e);
+}
 
-/* ---- gauges ---- */
+/* ---- the first of each kind ---- */
 
 static void keep_sooner(time_t *first, time_t at) {
   if (at && (!*first || at < *first)) *first = at;
@@ -147,38 +163,16 @@ static void list_sooner(void *arg, const struct tl_tls_domain *d, size_t at,
   keep_sooner(arg, i->next_update);
 }
 
-static json_t *seconds_left(time_t at) {
-  return at ? json_integer((json_int_t)(at - time(NULL))) : json_null();
-}
-
-json_t *tl_expiry_gauges(struct tl_control *c) {
-  struct tl_conf *conf = tl_runtime_conf(c->rt);
-  const struct tl_ledger *l = c->ledger;
-  time_t own = 0, authority = 0, peer = 0, list = 0;
+void tl_expiry_first(const struct tl_expiry *e, struct tl_expiry_first *out) {
+  struct tl_conf *conf = tl_runtime_conf(e->rt);
+  *out = (struct tl_expiry_first){0};
   for (size_t i = 0; i < conf->n_domain; i++) {
-    keep_sooner(&own, conf->domain[i]->not_after);
-    tl_tls_domain_authorities(conf->domain[i], authority_sooner, &authority);
-    each_list(conf->domain[i], list_sooner, &list);
+    keep_sooner(&out->own, conf->domain[i]->not_after);
+    tl_tls_domain_authorities(conf->domain[i], authority_sooner, &out->authority);
+    each_list(conf->domain[i], list_sooner, &out->list);
   }
-  for (const struct tl_known *k = NULL; l && (k = tl_known_next(l, k));)
-    if (k->n) keep_sooner(&peer, k->not_after);
-  keep_sooner(&peer, (time_t)atomic_load(&c->rt->next_expiry));
+  for (const struct tl_known *k = NULL; (k = tl_known_next(e->ledger, k));)
+    if (k->n) keep_sooner(&out->peer, k->not_after);
+  keep_sooner(&out->peer, (time_t)atomic_load(&e->rt->next_expiry));
   tl_conf_unref(conf);
-  return json_pack("{s:o, s:o, s:o, s:o}", "own_certificate_s", seconds_left(own), "authority_s",
-                   seconds_left(authority), "peer_chain_s", seconds_left(peer), "revocation_list_s",
-                   seconds_left(list));
-}
-
-static void add_authority(void *arg, const struct tl_tls_domain *d,
-                          const struct tl_authority_info *a) {
-  (void)d;
-  json_array_append_new(arg, json_pack("{s:o, s:I}", "subject",
-                                       tl_rpc_text(a->subject, sizeof(a->subject)), "days_left",
-                                       (json_int_t)((a->not_after - time(NULL)) / DAY_S)));
-}
-
-json_t *tl_expiry_authorities(const struct tl_tls_domain *d) {
-  json_t *list = json_array();
-  tl_tls_domain_authorities(d, add_authority, list);
-  return list;
 }

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The runs of the ledger: audits out and in, judging in slices so that the
- * control socket never waits long, directives out, and the requests that wait for
- * the end. ledger_judge.c decides about a chain, ledger_show.c shows it.
+ * control thread never waits long, directives out, and those who wait for the end.
+ * ledger_judge.c decides about a chain, ledger_known.c remembers it.
  */
-#include "control/ledger.h"
+#include "trust/ledger.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "tieline/time.h"
 
 #define SLICE_MS 10
 #define LOOK_AGAIN_MS 100 /* connections of former domains may come one after the other */
@@ -90,10 +92,9 @@ static void drop_drained(struct tl_ledger *l, bool all) {
   }
 }
 
-size_t tl_ledger_reloaded(struct tl_control *c, const struct tl_conf *before,
+size_t tl_ledger_reloaded(struct tl_ledger *l, const struct tl_conf *before,
                           const struct tl_conf *after, enum tl_reload_drain mode,
                           uint32_t within_ms) {
-  struct tl_ledger *l = c->ledger;
   size_t n = 0;
   drop_drained(l, false);
   for (size_t i = 0; i < before->n_domain; i++) {
@@ -113,14 +114,13 @@ size_t tl_ledger_reloaded(struct tl_control *c, const struct tl_conf *before,
 
 /* ---- a run ---- */
 
-static bool post_audit(struct tl_control *c, struct tl_audit *s, unsigned worker) {
-  struct tl_ledger *l = c->ledger;
+static bool post_audit(struct tl_ledger *l, struct tl_audit *s, unsigned worker) {
   if (!s) return false;
-  s->reply = (struct tl_mail_address){&c->rt->control.mailbox, &tl_ledger_answer};
+  s->reply = l->reply;
   s->worker = worker;
   s->run = l->run;
-  if (tl_audit_ask(c->rt->worker[worker], s)) {
-    tl_count(&c->rt->control.counters, TL_C_MAIL_FULL);
+  if (tl_audit_ask(l->rt->worker[worker], s)) {
+    tl_count(&l->rt->control.counters, TL_C_MAIL_FULL);
     tl_audit_free(s);
     return false;
   }
@@ -128,21 +128,19 @@ static bool post_audit(struct tl_control *c, struct tl_audit *s, unsigned worker
   return true;
 }
 
-static void judge_begin(struct tl_control *c) {
-  struct tl_ledger *l = c->ledger;
+static void judge_begin(struct tl_ledger *l) {
   l->phase = TL_LEDGER_JUDGING;
   l->due = 0;
-  l->conf = tl_runtime_conf(c->rt);
+  l->conf = tl_runtime_conf(l->rt);
   tl_ledger_know(l);
   for (size_t i = 0; i < l->n_item; i++) {
     const struct tl_conn_class *a = &l->item[i].key;
     if (a->verified && a->identity && a->identity->chain_not_after >= time(NULL))
-      tl_runtime_expiry(c->rt, a->identity->chain_not_after);
+      tl_runtime_expiry(l->rt, a->identity->chain_not_after);
   }
 }
 
-static void begin_run(struct tl_control *c, uint64_t now_ms) {
-  struct tl_ledger *l = c->ledger;
+static void begin_run(struct tl_ledger *l, uint64_t now_ms) {
   l->phase = TL_LEDGER_ASKING;
   l->run++;
   l->due = 0;
@@ -157,21 +155,21 @@ static void begin_run(struct tl_control *c, uint64_t now_ms) {
   while (*last) last = &(*last)->next;
   *last = l->waiting_next;
   l->waiting_next = NULL;
-  atomic_store(&c->rt->reverify_pending, false);
+  atomic_store(&l->rt->reverify_pending, false);
   /* Later expiries are found again by this run, or by the worker that adopts one meanwhile. */
-  atomic_store(&c->rt->next_expiry, 0);
-  for (unsigned i = 0; i < c->rt->n_worker; i++)
-    if (c->rt->worker[i] && !post_audit(c, tl_audit_new(0), i)) l->complete = false;
-  if (!l->due) judge_begin(c);
+  atomic_store(&l->rt->next_expiry, 0);
+  for (unsigned i = 0; i < l->rt->n_worker; i++)
+    if (l->rt->worker[i] && !post_audit(l, tl_audit_new(0), i)) l->complete = false;
+  if (!l->due) judge_begin(l);
 }
 
 /* One mail to every worker that has connections concerned. */
-static void give_out(struct tl_control *c, const struct tl_directive *orders,
+static void give_out(struct tl_ledger *l, const struct tl_directive *orders,
                      const uint64_t *workers, size_t n) {
-  for (unsigned w = 0; w < c->rt->n_worker; w++) {
+  for (unsigned w = 0; w < l->rt->n_worker; w++) {
     struct tl_audit *s = tl_audit_new(n);
     if (!s) {
-      c->ledger->complete = false;
+      l->complete = false;
       return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -179,28 +177,27 @@ static void give_out(struct tl_control *c, const struct tl_directive *orders,
       if (!(workers[i] >> w & 1)) continue;
       *o = orders[i];
       if (tl_conn_class_copy(&orders[i].key, &o->key)) {
-        c->ledger->complete = false;
+        l->complete = false;
         continue;
       }
       o->domain = orders[i].domain ? tl_tls_domain_ref(orders[i].domain) : NULL;
       s->n++;
     }
-    if (!s->n || !c->rt->worker[w])
+    if (!s->n || !l->rt->worker[w])
       tl_audit_free(s);
-    else if (!post_audit(c, s, w))
-      c->ledger->complete = false;
+    else if (!post_audit(l, s, w))
+      l->complete = false;
   }
 }
 
 #define BATCH 256
-static void judge_slice(struct tl_control *c) {
-  struct tl_ledger *l = c->ledger;
+static void judge_slice(struct tl_ledger *l) {
   struct tl_directive *order = calloc(BATCH, sizeof(*order));
   uint64_t workers[BATCH], until = tl_now_ms() + SLICE_MS;
   size_t n = 0;
   for (; order && l->at < l->n_item && n < BATCH; l->at++) {
     struct tl_ledger_item *it = &l->item[l->at];
-    if (tl_ledger_judge(c, it, &order[n])) {
+    if (tl_ledger_judge(l, it, &order[n])) {
       it->ordered = true;
       it->action = order[n].action;
       workers[n++] = it->workers;
@@ -210,7 +207,7 @@ static void judge_slice(struct tl_control *c) {
       break;
     }
   }
-  if (n) give_out(c, order, workers, n);
+  if (n) give_out(l, order, workers, n);
   for (size_t i = 0; i < n; i++) {
     tl_conn_class_clear(&order[i].key);
     tl_tls_domain_unref(order[i].domain);
@@ -234,72 +231,51 @@ static void log_end(const struct tl_ledger *l) {
          TL_FI("took_ms", tl_now_ms() - l->started_ms));
 }
 
-static void finish_run(struct tl_control *c) {
-  struct tl_ledger *l = c->ledger;
+static void finish_run(struct tl_ledger *l) {
   l->phase = TL_LEDGER_REST;
   if (l->due) l->complete = false;
   if (!l->complete)
     TL_LOG(TL_LOG_WARN, "Workers did not tell their connections in time, they are asked again.");
   log_end(l);
   for (struct tl_ledger_wait *w; (w = l->waiting);) {
-    struct tl_answer a = {.result = w->result};
     l->waiting = w->next;
-    if (w->result)
-      tl_ledger_complete(l, w->result);
-    else
-      a.result = tl_ledger_list(l, w->limit);
-    tl_command_answer(c, &w->req, &a);
-    free(w);
+    w->ended(w, l);
   }
   drop_items(l);
   tl_conf_unref(l->conf);
   l->conf = NULL;
   drop_drained(l, false);
   /* Includes answers that expired during the run; without a connection none is asked for. */
-  tl_ledger_ocsp(c, tl_ocsp_known_next(l->ocsp_from), false);
-  if (!l->complete) tl_ledger_wake(c, l->verify_all);
+  tl_ledger_ocsp(l, tl_ocsp_known_next(l->ocsp_from), false);
+  if (!l->complete) tl_ledger_wake(l, l->verify_all);
 }
 
-static void take_answer(struct tl_control *c, struct tl_audit *s) {
-  struct tl_ledger *l = c->ledger;
-  const bool mine = l && s->run == l->run && l->phase != TL_LEDGER_REST;
+void tl_ledger_take(struct tl_ledger *l, struct tl_audit *s) {
+  const bool mine = s->run == l->run && l->phase != TL_LEDGER_REST;
   if (mine && s->survey && l->phase == TL_LEDGER_ASKING) {
     if (s->rc) l->complete = false;
     for (size_t i = 0; i < s->n; i++)
       if (merge_item(l, &s->item[i], s->worker)) l->complete = false;
-    if (--l->due == 0) judge_begin(c);
+    if (--l->due == 0) judge_begin(l);
   } else if (mine && !s->survey) {
     for (size_t i = 0; i < s->n; i++) {
       struct tl_ledger_item *it = item_of(l, &s->order[i].key);
       if (it) it->n_applied += s->order[i].n_applied;
     }
     l->due--;
-    if (l->phase == TL_LEDGER_ORDERING && !l->due) finish_run(c);
+    if (l->phase == TL_LEDGER_ORDERING && !l->due) finish_run(l);
   }
   tl_audit_free(s);
 }
 
-static void deliver_answer(void *reader, struct tl_mail *m) {
-  take_answer(reader, (struct tl_audit *)m);
-}
-
-static void drop_answer(struct tl_mail *m) { tl_audit_free((struct tl_audit *)m); }
-
-const struct tl_mail_kind tl_ledger_answer = {"audited", deliver_answer, drop_answer};
-
 /* ---- when ---- */
 
-int tl_ledger_wait(struct tl_control *c, struct tl_request *req, json_t *result, size_t limit) {
-  struct tl_ledger_wait *w = calloc(1, sizeof(*w));
-  if (!w) return TL_ENOMEM;
-  w->req = *req;
-  w->result = result;
-  w->limit = limit;
-  struct tl_ledger_wait **last = &c->ledger->waiting_next;
+void tl_ledger_wait(struct tl_ledger *l, struct tl_ledger_wait *w) {
+  struct tl_ledger_wait **last = &l->waiting_next;
   while (*last) last = &(*last)->next;
   *last = w;
-  c->ledger->rerun = true;
-  return 0;
+  w->next = NULL;
+  l->rerun = true;
 }
 
 /* Has the clock reached AT? If not, lowers *DUE_MS to when it will. */
@@ -311,81 +287,79 @@ static bool is_reached(int64_t at, uint64_t now_ms, uint64_t *due_ms) {
   const int64_t left_s = at - t.tv_sec;
   const uint64_t left_ms =
       left_s > 3600 ? 3600000 : (uint64_t)(left_s * 1000 + 1 - t.tv_nsec / 1000000);
-  tl_service_sooner(due_ms, now_ms + left_ms);
+  tl_time_sooner(due_ms, now_ms + left_ms);
   return false;
 }
 
-static void check_ends(struct tl_control *c, uint64_t now_ms, uint64_t *due_ms) {
-  const int64_t expiry = atomic_load(&c->rt->next_expiry), ocsp = c->ledger->ocsp_at;
+static void check_ends(struct tl_ledger *l, uint64_t now_ms, uint64_t *due_ms) {
+  const int64_t expiry = atomic_load(&l->rt->next_expiry), ocsp = l->ocsp_at;
   /* notAfter is the last second that a certificate is valid (RFC 5280 4.1.2.5). */
-  if (expiry && is_reached(expiry + 1, now_ms, due_ms)) tl_ledger_wake(c, false);
-  if (ocsp && is_reached(ocsp, now_ms, due_ms)) tl_ledger_wake(c, false);
+  if (expiry && is_reached(expiry + 1, now_ms, due_ms)) tl_ledger_wake(l, false);
+  if (ocsp && is_reached(ocsp, now_ms, due_ms)) tl_ledger_wake(l, false);
 }
 
-static void check_idle(struct tl_control *c, uint64_t now_ms, uint64_t *due_ms) {
-  struct tl_ledger *l = c->ledger;
-  check_ends(c, now_ms, due_ms);
-  if (atomic_load(&c->rt->reverify_pending)) {
+static void check_idle(struct tl_ledger *l, uint64_t now_ms, uint64_t *due_ms) {
+  check_ends(l, now_ms, due_ms);
+  if (atomic_load(&l->rt->reverify_pending)) {
     if (now_ms >= l->started_ms + LOOK_AGAIN_MS)
       l->rerun = true;
     else
-      tl_service_sooner(due_ms, l->started_ms + LOOK_AGAIN_MS);
+      tl_time_sooner(due_ms, l->started_ms + LOOK_AGAIN_MS);
   }
-  if (l->rerun) begin_run(c, now_ms);
+  if (l->rerun) begin_run(l, now_ms);
 }
 
-static uint64_t ledger_turn(struct tl_control *c, uint64_t now_ms) {
-  struct tl_ledger *l = c->ledger;
-  uint64_t due_ms = TL_SERVICE_NEVER;
-  if (l->phase == TL_LEDGER_REST) check_idle(c, now_ms, &due_ms);
+uint64_t tl_ledger_turn(struct tl_ledger *l, uint64_t now_ms) {
+  uint64_t due_ms = TL_TIME_NEVER;
+  if (l->phase == TL_LEDGER_REST) check_idle(l, now_ms, &due_ms);
   if (l->phase == TL_LEDGER_ASKING && now_ms >= l->deadline_ms) {
     l->complete = false;
-    judge_begin(c);
+    judge_begin(l);
   }
-  if (l->phase == TL_LEDGER_JUDGING) judge_slice(c);
+  if (l->phase == TL_LEDGER_JUDGING) judge_slice(l);
   if (l->phase == TL_LEDGER_ORDERING && (!l->due || now_ms >= l->deadline_ms)) {
-    finish_run(c);
-    check_idle(c, now_ms, &due_ms);
+    finish_run(l);
+    check_idle(l, now_ms, &due_ms);
   }
   if (l->phase == TL_LEDGER_JUDGING) due_ms = now_ms;
   if (l->phase == TL_LEDGER_ASKING || l->phase == TL_LEDGER_ORDERING)
-    tl_service_sooner(&due_ms, l->deadline_ms);
+    tl_time_sooner(&due_ms, l->deadline_ms);
   return due_ms;
 }
 
-static int ledger_start(struct tl_control *c) {
-  c->ledger = calloc(1, sizeof(*c->ledger));
-  return c->ledger ? 0 : TL_ENOMEM;
+struct tl_ledger *tl_ledger_new(struct tl_runtime *rt, const struct tl_mail_kind *audited,
+                                struct tl_ocsp_clients *ocsp_client) {
+  struct tl_ledger *l = calloc(1, sizeof(*l));
+  if (!l) return NULL;
+  l->rt = rt;
+  l->reply = (struct tl_mail_address){&rt->control.mailbox, audited};
+  l->ocsp_client = ocsp_client;
+  return l;
 }
 
-static void ledger_stop(struct tl_control *c) {
-  struct tl_ledger *l = c->ledger;
+void tl_ledger_free(struct tl_ledger *l) {
+  if (!l) return;
   struct tl_ledger_wait **lists[] = {&l->waiting, &l->waiting_next};
   for (int i = 0; i < 2; i++)
     for (struct tl_ledger_wait *w; (w = *lists[i]);) {
       *lists[i] = w->next;
-      json_decref(w->req.id);
-      json_decref(w->result);
-      free(w);
+      w->ended(w, NULL);
     }
   drop_items(l);
   drop_drained(l, true);
   tl_ledger_forget(l);
   tl_conf_unref(l->conf);
   free(l);
-  c->ledger = NULL;
 }
 
-const struct tl_control_service tl_ledger_service = {
-    .name = "ledger", .start = ledger_start, .turn = ledger_turn, .stop = ledger_stop};
+/* ---- the outcome ---- */
 
-int tl_command_ledger(struct tl_control *c, struct tl_request *req, const json_t *params,
-                      struct tl_answer *a) {
-  const json_t *want = json_object_get(params, "limit");
-  const json_int_t limit = want ? json_integer_value(want) : 10000;
-  if (limit < 1 || limit > 100000)
-    return tl_command_fail(a, TL_RPC_PARAMS, "limit is a number from 1 to 100000");
-  if (tl_ledger_wait(c, req, NULL, (size_t)limit))
-    return tl_command_fail(a, TL_RPC_NOT_NOW, "out of memory");
-  return TL_EAGAIN;
+bool tl_ledger_is_complete(const struct tl_ledger *l) { return l->complete; }
+
+void tl_ledger_orders(const struct tl_ledger *l, const char *domain, tl_ledger_fn fn, void *arg) {
+  for (size_t i = 0; i < l->n_item; i++) {
+    const struct tl_ledger_item *it = &l->item[i];
+    if (it->ordered && strcmp(it->key.domain->name, domain) == 0)
+      fn(arg, it->action, it->n_applied);
+  }
 }

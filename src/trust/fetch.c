@@ -3,7 +3,7 @@
  * The helper threads and their queue. OpenSSL (OSSL_HTTP_*) does the HTTP
  * exchange; the caller knows what is fetched and what it means.
  */
-#include "control/fetch.h"
+#include "trust/fetch.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -36,7 +36,7 @@ struct tl_fetcher {
   struct tl_fetch *head, **tail;
   struct helper helper[TL_FETCH_THREADS];
   struct tl_runtime *rt;
-  bool stopping;
+  bool stopping, unowned;
   uint32_t open; /* orders not called back yet; the control thread's */
 };
 
@@ -312,40 +312,38 @@ static const struct tl_mail_kind answer_kind;
 
 /* A thread that was abandoned has an order that is never called back, and keeps Q. */
 static void free_unused(struct tl_fetcher *q) {
-  if (!q->stopping || q->open) return;
+  if (!q->unowned || q->open) return;
   pthread_cond_destroy(&q->work);
   pthread_mutex_destroy(&q->mu);
   free(q);
 }
 
-int tl_fetch_start(struct tl_runtime *rt, struct tl_fetcher **out) {
+struct tl_fetcher *tl_fetch_new(struct tl_runtime *rt) {
   struct tl_fetcher *q = calloc(1, sizeof(*q));
-  if (!q) return TL_ENOMEM;
+  if (!q) return NULL;
   q->rt = rt;
   q->tail = &q->head;
   pthread_mutex_init(&q->mu, NULL);
   pthread_cond_init(&q->work, NULL);
+  return q;
+}
+
+int tl_fetch_start(struct tl_fetcher *q) {
   for (int i = 0; i < TL_FETCH_THREADS; i++) {
     struct helper *h = &q->helper[i];
     h->by = q;
     h->fd = -1;
-    if (pthread_create(&h->thread, NULL, helper_main, h) != 0) {
-      tl_fetch_stop(q);
-      return TL_ENOMEM;
-    }
+    if (pthread_create(&h->thread, NULL, helper_main, h) != 0) return TL_ENOMEM;
     h->started = true;
   }
-  *out = q;
   return 0;
 }
 
-static int refuse_order(struct tl_fetcher *q) {
-  if (q) tl_count(&q->rt->control.counters, TL_C_FETCH_REFUSED);
-  return TL_ELIMIT;
-}
-
 int tl_fetch_order(struct tl_fetcher *q, struct tl_fetch *f) {
-  if (!q || q->stopping || q->open >= TL_FETCH_MAX) return refuse_order(q);
+  if (q->stopping || q->open >= TL_FETCH_MAX) {
+    tl_count(&q->rt->control.counters, TL_C_FETCH_REFUSED);
+    return TL_ELIMIT;
+  }
   f->mail.kind = &answer_kind;
   f->by = q;
   f->rc = TL_ECLOSED;
@@ -416,15 +414,17 @@ static void drop_orders(struct tl_fetcher *q) {
 }
 
 void tl_fetch_stop(struct tl_fetcher *q) {
-  if (!q) return;
   pthread_mutex_lock(&q->mu);
   q->stopping = true;
   for (int i = 0; i < TL_FETCH_THREADS; i++)
     if (q->helper[i].started && q->helper[i].fd >= 0) shutdown(q->helper[i].fd, SHUT_RDWR);
   pthread_cond_broadcast(&q->work);
   pthread_mutex_unlock(&q->mu);
-  q->open++; /* ours */
   drop_orders(q);
-  q->open--;
+}
+
+void tl_fetch_free(struct tl_fetcher *q) {
+  if (!q) return;
+  q->unowned = true;
   free_unused(q);
 }
