@@ -43,11 +43,11 @@ void tl_hk_listeners_resume(struct tl_handshaker *hk) {
     if (l->paused) arm_accept(l);
 }
 
-static void listener_free(struct tl_hs_listener *l) {
-  struct tl_hs_listener **p = &l->hk->listeners;
+static void listener_free(struct tl_handshaker *hk, struct tl_hs_listener *l) {
+  struct tl_hs_listener **p = &hk->listeners;
   while (*p != l) p = &(*p)->next;
   *p = l->next;
-  tl_timer_stop(&l->hk->wheel, &l->retry);
+  tl_timer_stop(&hk->wheel, &l->retry);
   close(l->fd);
   free(l);
 }
@@ -108,7 +108,7 @@ static void on_accept(struct tl_op *op, int res, uint32_t flags) {
       take_socket(l, res);
   }
   if (l->gone) {
-    listener_free(l);
+    listener_free(l->hk, l);
   } else if (res >= 0 || lost_one(l->hk, res)) {
     arm_accept(l);
   } else {
@@ -161,19 +161,19 @@ int tl_hk_listeners_open(struct tl_handshaker *hk, char *err, size_t cap) {
   return rc;
 }
 
-static void close_one(struct tl_hs_listener *l) {
+static void close_one(struct tl_handshaker *hk, struct tl_hs_listener *l) {
   if (l->gone) return;
   l->gone = true;
   if (l->armed)
-    tl_ring_cancel(&l->hk->ring, &l->op);
+    tl_ring_cancel(&hk->ring, &l->op);
   else
-    listener_free(l);
+    listener_free(hk, l);
 }
 
 void tl_hk_listeners_close(struct tl_handshaker *hk) {
   for (struct tl_hs_listener *l = hk->listeners, *next; l; l = next) {
     next = l->next;
-    close_one(l);
+    close_one(hk, l);
   }
 }
 
@@ -182,7 +182,7 @@ void tl_hk_listeners_change(struct tl_handshaker *hk) {
     next = l->next;
     l->index = tl_conf_listener_at(hk->view->conf, l->transport, &l->addr);
     if (l->index < 0)
-      close_one(l);
+      close_one(hk, l);
     else if (l->paused)
       arm_accept(l);
   }
