@@ -18,6 +18,7 @@ struct tl_big {
   uint32_t head_len, body_len, got;
   bool whole; /* body is in one block behind the head */
   struct tl_body body;
+  _Alignas(struct tl_msg) unsigned char scan[]; /* of the head, wherever that was at first */
 };
 
 /* Slack behind a block, so that a whole record can be opened into it. */
@@ -77,8 +78,9 @@ static void add_piece(struct tl_conn *c, struct tl_big *g, const uint8_t *p, uin
 
 int tl_big_begin(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool from_stash,
                  const struct tl_msg *m) {
-  struct tl_big *g = calloc(1, sizeof(*g));
+  struct tl_big *g = calloc(1, sizeof(*g) + tl_msg_scan_size(m));
   if (!g) return TL_ENOMEM;
+  tl_msg_copy_scan(m, m->p, g->scan);
   g->head = p;
   g->head_len = m->head_len;
   g->body_len = m->body_len;
@@ -101,20 +103,15 @@ int tl_big_begin(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool from
 static void deliver_whole(struct tl_conn *c) {
   struct tl_big *g = c->big;
   struct tl_net *n = c->net;
-  struct tl_scan_error err = {400, "Bad Request"};
   c->big = NULL;
   if (g->whole && g->body_len) {
     g->body.n = 0;
     add_piece(c, g, g->head + g->head_len, g->body_len, -1);
   }
   g->body.len = g->body_len;
-  /* Scanned again: there is one index, and other messages have used it in between. */
-  int rc =
-      tl_scan((char *)g->head, g->head_len, true, n->view->conf->limits.max_head, &n->msg, &err);
-  if (rc == TL_OK)
-    tl_recv_deliver(c, &n->msg, &g->body);
-  else
-    tl_recv_bad(c, &err, false);
+  /* The one index has been used for other messages in between. */
+  tl_msg_copy_scan((const struct tl_msg *)(const void *)g->scan, (const char *)g->head, &n->msg);
+  tl_recv_deliver(c, &n->msg, &g->body);
   big_free(c, g);
 }
 
