@@ -106,7 +106,7 @@ check-flow: all $(SUPPORT_BIN) $(PRELOAD)
 	@tests/support/summary group $(TOTALS) flow
 
 ## check-hostile  strangers storm a daemon built with AddressSanitizer for SECONDS (default 30)
-check-hostile: $(BUILD)/support/odd_records hostile-built
+check-hostile: helpers-built hostile-built
 	@TIELINE=$(CURDIR)/build/asan/tieline tests/support/summary sanitizers \
 	  $(STEP) hostile -- tests/flow/run --hostile $(SECONDS)
 
@@ -159,7 +159,7 @@ tsan: deps
 ## watchdog       flow tests of a debug build that finds workers that block; FILTER=regular expression
 watchdog: deps
 	@$(MAKE) --no-print-directory BUILD=build/watchdog CFLAGS=-DTL_WATCHDOG LDFLAGS=-rdynamic \
-	  OPT='-O2 -g -fno-omit-frame-pointer' build/watchdog/tieline build/watchdog/support/odd_records
+	  OPT='-O2 -g -fno-omit-frame-pointer' build/watchdog/tieline helpers-built
 	@TIELINE=$(CURDIR)/build/watchdog/tieline BUILD_DIR=$(CURDIR)/build/watchdog \
 	  $(STEP) watchdog -- tests/flow/run $(if $(FILTER),--filter '$(FILTER)')
 
@@ -201,6 +201,7 @@ help:
 # --- how -------------------------------------------------------------------------------------------
 
 tests-built: $(TESTBIN)
+helpers-built: $(SUPPORT_BIN)
 bench-built: $(BENCH_BIN) $(SUPPORT_BIN)
 
 hostile-built:
@@ -263,7 +264,7 @@ $(BUILD)/ktls-tests: $(KTEST_OBJ) $(SUPPORT_OBJ) $(RUNNER) $(BUILD)/libtieline.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK_PARTS) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(CRITERION)
 
-$(BUILD)/support/%: $(BUILD)/tests/support/%.o $(BUILD)/libtieline.a
+$(BUILD)/support/%: $(BUILD)/tests/support/%.o $(SUPPORT_OBJ) $(BUILD)/libtieline.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK_PARTS) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -289,6 +290,6 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(SUPPORT_OBJ) $(BUILD)/libtieline.a
 -include $(OBJ:.o=.d) $(UNIT_OBJ:.o=.d) $(KTEST_OBJ:.o=.d) $(HELPER:%.c=$(BUILD)/%.d) \
   $(BENCH_OBJ:.o=.d) $(FUZZ:%.c=$(BUILD)/%.d) $(BUILD)/src/main.d
 .PHONY: all deps check check-unit check-conformance check-flow check-hostile check-ktls demo run bench \
-  manual bench-check asan tsan watchdog lint fuzz install clean help tests-built bench-built hostile-built sanitized fuzz-run always
+  manual bench-check asan tsan watchdog lint fuzz install clean help tests-built helpers-built bench-built hostile-built sanitized fuzz-run always
 .SECONDARY:
 .DEFAULT_GOAL := all

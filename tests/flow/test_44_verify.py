@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import ssl
-import subprocess
 
 import pytest
 from flowlib.certs import Authority
@@ -22,38 +21,30 @@ pytestmark = pytest.mark.host_only("certificates are judged in user space")
 # RFC 8446 6.2
 HANDSHAKE_FAILURE, BAD, UNSUPPORTED, REVOKED, EXPIRED, UNKNOWN_CA, REQUIRED = (
     40, 42, 43, 44, 45, 48, 116)
-SIP = "1.3.6.1.5.5.7.3.20"
 
 
 def lab(t):
-    ca = Authority(os.path.join(t.dir, "lab"), "root", "Lab root")
+    ca = Authority(t)
     ca.leaf("ours", "atlanta.example", "localhost", "127.0.0.1")
     return ca
 
 
 def domain(ca, **more):
     """Options of a TLS domain that verifies by CA."""
-    out = {"certificate": ca.path("pem", "ours"), "private_key": ca.path("key", "ours"),
-           "ca_list": ca.path("pem"), "verify_cert": True, "require_cert": False}
+    out = {"certificate": ca.pem("ours"), "private_key": ca.key("ours"),
+           "ca_list": ca.ca, "verify_cert": True, "require_cert": False}
     out.update(more)
     return out
 
 
 def shows(ca, leaf):
     """Arguments for s_client."""
-    return () if leaf is None else ("-cert", ca.path("pem", leaf), "-key", ca.path("key", leaf))
+    return () if leaf is None else ("-cert", ca.pem(leaf), "-key", ca.key(leaf))
 
 
 def expired(ca, name, who):
-    """A leaf that ended yesterday."""
-    pem, key = ca.leaf(name, who)
-    csr = pem + ".csr"
-    for args in (["req", "-new", "-config", ca.path("cnf"), "-key", key, "-subj", "/CN=" + who,
-                  "-addext", "subjectAltName=DNS:" + who, "-out", csr],
-                 ["x509", "-req", "-in", csr, "-CA", ca.path("pem"), "-CAkey", ca.path("key"),
-                  "-copy_extensions", "copy", "-days", "-1", "-out", pem]):
-        p = subprocess.run(["openssl"] + args, capture_output=True, text=True, check=False)
-        assert p.returncode == 0, p.stderr
+    """A leaf that ended long ago."""
+    ca.leaf(name, who, more=("--from", "2020-01-01", "--until", "2021-01-01"))
 
 
 def alert_for(t, d, *args):
@@ -84,14 +75,14 @@ DEMANDS = (("good", 0, 0), ("sip", 0, 0), (None, 0, REQUIRED), ("old", EXPIRED, 
 def cast(ca):
     """Leaves for clients, and the list that takes one of them back."""
     ca.leaf("good", "caller.example")
-    ca.leaf("sip", "caller.example", eku=SIP)
+    ca.leaf("sip", "caller.example", eku="sip")
     ca.leaf("taken", "caller.example")
-    ca.leaf("server-only", "caller.example", eku="serverAuth")
-    ca.leaf("mail", "caller.example", eku="emailProtection")
+    ca.leaf("server-only", "caller.example", eku="server")
+    ca.leaf("mail", "caller.example", eku="mail")
     expired(ca, "old", "caller.example")
-    stranger = Authority(ca.where, "stranger", "Somebody else's root")
+    stranger = Authority(ca.t, "stranger", ca.dir)
     stranger.leaf("foreign", "caller.example")
-    return ca.revoke("taken")
+    return ca.revoke("taken").crl()
 
 
 @pytest.mark.timeout(150)
@@ -143,11 +134,11 @@ def test_c17_extended_key_usage_option(t):
     """eku = accept, require and ignore against clients' certificates (RFC 5924)."""
     ca = lab(t)
     ca.leaf("none", "caller.example", eku=None)
-    ca.leaf("sip", "caller.example", eku=SIP)
-    ca.leaf("any", "caller.example", eku="anyExtendedKeyUsage")
-    ca.leaf("client", "caller.example", eku="clientAuth")
-    ca.leaf("server", "caller.example", eku="serverAuth")
-    ca.leaf("mail", "caller.example", eku="emailProtection")
+    ca.leaf("sip", "caller.example", eku="sip")
+    ca.leaf("any", "caller.example", eku="any")
+    ca.leaf("client", "caller.example", eku="client")
+    ca.leaf("server", "caller.example", eku="server")
+    ca.leaf("mail", "caller.example", eku="mail")
     for eku, good in (("accept", {"none", "sip", "any", "client"}), ("require", {"sip"}),
                       ("ignore", {"none", "sip", "any", "client", "server", "mail"})):
         d = t.daemon(domain=domain(ca, eku=eku))
@@ -170,17 +161,17 @@ NAMES = (("uri", "b.example", "lab", True), ("dns", "b.example", "lab", True),
 def test_b11_names_in_certificates_of_next_hops(t):
     """The name required against what the certificate of a next hop has (RFC 5922 7.1, 7.2)."""
     ca = lab(t)
-    for leaf, san in (("uri", "URI:sip:b.example"), ("sips", "URI:sips:b.example"),
-                      ("user", "URI:sip:bob@b.example"), ("wild", "DNS:*.example"),
-                      ("hidden", "URI:sip:other.example,DNS:b.example"),
-                      ("dns", "DNS:B.Example"), ("ip", "IP:127.0.0.1"),
-                      ("ip-uri", "URI:sip:127.0.0.1")):
-        ca.leaf(leaf, cn="b.example", extensions=["subjectAltName=" + san])
+    for leaf, *names in (("uri", "--uri", "sip:b.example"), ("sips", "--uri", "sips:b.example"),
+                         ("user", "--uri", "sip:bob@b.example"), ("wild", "--dns", "*.example"),
+                         ("hidden", "--uri", "sip:other.example", "--dns", "b.example"),
+                         ("dns", "--dns", "B.Example"), ("ip", "--ip", "127.0.0.1"),
+                         ("ip-uri", "--uri", "sip:127.0.0.1")):
+        ca.leaf(leaf, cn="b.example", more=names)
     ca.leaf("cn", cn="b.example")
     peers, routes, port = [], [], []
     for n, (leaf, name, which, _) in enumerate(NAMES):
         ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        ctx.load_cert_chain(ca.path("pem", leaf), ca.path("key", leaf))
+        ctx.load_cert_chain(ca.pem(leaf), ca.key(leaf))
         bob = t.uas("tls", ctx=ctx, name="bob%d" % n)
         port.append(bob.listener("tls").port)
         peers.append(("p%d" % n, {"uri": "sip:127.0.0.1:%d;transport=tls" % port[n],
@@ -208,7 +199,7 @@ def test_d10_openssl_server_sees_our_alert(t):
     for version in VERSIONS:
         port = t.port()
         server = Piped(t, ["openssl", "s_server", "-accept", "127.0.0.1:%d" % port, version,
-                           "-cert", ca.path("pem", "old"), "-key", ca.path("key", "old")])
+                           "-cert", ca.pem("old"), "-key", ca.key("old")])
         server.wait_for(rb"ACCEPT")
         d = t.daemon(listen=("tcp", "tls"), domain=domain(ca),
                      peers=[("bob", {"uri": "sip:127.0.0.1:%d;transport=tls" % port,
@@ -226,12 +217,12 @@ def test_c7_authorities_in_a_directory(t):
     not (B1)."""
     ca = lab(t)
     ca.leaf("good", "caller.example")
-    stranger = Authority(ca.where, "stranger", "Somebody else's root")
+    stranger = Authority(t, "stranger", ca.dir)
     stranger.leaf("foreign", "caller.example")
     trusted = os.path.join(t.dir, "trusted")
     os.mkdir(trusted)
-    shutil.copy(ca.path("pem"), trusted)
-    shutil.copy(Authority(os.path.join(t.dir, "more"), "more", "One more root").path("pem"), trusted)
+    shutil.copy(ca.ca, trusted)
+    shutil.copy(Authority(t, "more", ca.dir).ca, trusted)
     d = t.daemon(domain=domain(ca, ca_list=None, ca_dir=trusted, require_cert=True))
     assert alert_for(t, d, *shows(ca, "good")) == 0
     assert alert_for(t, d, *shows(ca, "foreign")) == UNKNOWN_CA
@@ -245,11 +236,11 @@ def test_f8_hostile_certificates(t):
     bob = t.uas("tcp")
     ca.leaf("good", "caller.example")
     many = ",".join("DNS:%x.b" % n for n in range(10000))
-    ca.leaf("many", cn="many", extensions=["subjectAltName=" + many])
+    ca.odd("many", "many", "subjectAltName=" + many)
     nul = b"caller.example\0.evil.example"
     der = bytes([0x30, len(nul) + 2, 0x82, len(nul)]) + nul
-    ca.leaf("nul", cn="nul", extensions=["subjectAltName=DER:" + der.hex(":")])
-    stranger = Authority(ca.where, "stranger", "Somebody else's root")
+    ca.odd("nul", "nul", "subjectAltName=DER:" + der.hex(":"))
+    stranger = Authority(t, "stranger", ca.dir)
     stranger.leaf("forger", cn="x\ntime=2026 level=error msg=\"all is lost\"\x1b[2J")
     d = t.daemon(domain=domain(ca))
     for leaf, alert, says in (("many", BAD, "more than 1000 names"), ("nul", BAD, "has a NUL"),

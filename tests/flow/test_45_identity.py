@@ -7,7 +7,7 @@ Issue items 4.4 to 4.6; FEATURES a3 a4 b2 b6 b8 b12 b15 c1 c9 c10 c11 c14 c22 d2
 import re
 
 import pytest
-from flowlib.lab import Authority, bundle
+from flowlib.certs import Authority, bundle
 from flowlib.steps import options_works
 from flowlib.ua import Call
 

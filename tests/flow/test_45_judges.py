@@ -48,27 +48,27 @@ ORDER = ("OK", "INFO", "DEBUG", "LOW", "WARN", "MEDIUM", "HIGH", "CRITICAL", "FA
 
 def lab(t):
     """An authority whose leaves have what a public one's would have."""
-    ca = Authority(os.path.join(t.dir, "judged"), "ca", "Judged CA")
-    cdp = ["crlDistributionPoints=URI:http://crl.localhost/ca.crl"]
-    ca.leaf("ec", "atlanta.example", "localhost", "127.0.0.1", extensions=cdp)
-    ca.leaf("rsa", "atlanta.example", "localhost", "127.0.0.1", key="rsa:2048", extensions=cdp)
-    ca.leaf("client", "caller.example", extensions=cdp)
+    ca = Authority(t, "judged")
+    cdp = ("--crl-url", "http://crl.localhost/ca.crl")
+    ca.leaf("ec", "atlanta.example", "localhost", "127.0.0.1", more=cdp)
+    ca.leaf("rsa", "atlanta.example", "localhost", "127.0.0.1", more=cdp + ("--key", "rsa"))
+    ca.leaf("client", "caller.example", more=cdp)
     return ca
 
 
 def ordinary(t, ca):
     """What an operator writes who sets nothing but files: RSA and ECDSA, certificates optional."""
     return t.daemon(listen=("tls", "tcp"), domain={
-        "certificate": [ca.path("pem", "ec"), ca.path("pem", "rsa")],
-        "private_key": [ca.path("key", "ec"), ca.path("key", "rsa")],
-        "ca_list": ca.path("pem"), "verify_cert": True, "require_cert": False})
+        "certificate": [ca.pem("ec"), ca.pem("rsa")],
+        "private_key": [ca.key("ec"), ca.key("rsa")],
+        "ca_list": ca.ca, "verify_cert": True, "require_cert": False})
 
 
 def strict(t, ca):
     """TLS 1.3 alone, a client certificate demanded, revocation checked."""
     return t.daemon(listen=("tls", "tcp"), domain={
-        "certificate": ca.path("pem", "ec"), "private_key": ca.path("key", "ec"),
-        "ca_list": ca.path("pem"), "crl_file": ca.crl(), "tls_method": "TLSv1_3",
+        "certificate": ca.pem("ec"), "private_key": ca.key("ec"),
+        "ca_list": ca.ca, "crl_file": ca.crl(), "tls_method": "TLSv1_3",
         "verify_cert": True, "require_cert": True, "tickets": 0})
 
 
@@ -76,7 +76,7 @@ def testssl(t, d, ca, *checks):
     """Everything that testssl.sh found: (id, severity, sentence)."""
     out = os.path.join(t.dir, "testssl.%d.json" % len(t.procs))
     p = t.spawn([t.need("testssl"), "--quiet", "--color", "0", "--warnings", "off", "--openssl",
-                 t.need("openssl"), "--ip", "127.0.0.1", "--add-ca", ca.path("pem"), "--jsonfile",
+                 t.need("openssl"), "--ip", "127.0.0.1", "--add-ca", ca.ca, "--jsonfile",
                  out, *checks, "localhost:%d" % d.port("tls")])
     p.wait(SCAN_S * t.slow)
     with open(out, encoding="utf-8") as f:
@@ -197,7 +197,7 @@ def test_4_judge_gnutls_priorities(t):
     d = ordinary(t, ca)
     bob = t.uas("tcp")
     for priority, want in PRIORITIES:
-        client = gnutls(t, d, ca.path("pem"), priority=priority)
+        client = gnutls(t, d, ca.ca, priority=priority)
         if want:
             client.wait_for(rb"Status: The certificate is trusted.*Handshake was completed")
             assert s_client_options(t, client, t.uri(bob, "tcp")) == 200, priority
@@ -213,15 +213,15 @@ def test_4_judge_gnutls_mutual(t):
     ca = lab(t)
     d = strict(t, ca)
     bob = t.uas("tcp")
-    client = gnutls(t, d, ca.path("pem"), "--x509certfile", ca.path("pem", "client"), "--x509keyfile",
-                    ca.path("key", "client"))
+    client = gnutls(t, d, ca.ca, "--x509certfile", ca.pem("client"), "--x509keyfile",
+                    ca.key("client"))
     client.wait_for(rb"Handshake was completed")
     assert s_client_options(t, client, t.uri(bob, "tcp")) == 200
     shown = [c["tls"] for c in d.connections() if c["direction"] == "in"]
     assert [(x["verified"], x["identity"]) for x in shown] == [(True, "CN=caller.example")], shown
     for extra in ((), ("--x509certfile", t.pki("foreign.pem"), "--x509keyfile",
                        t.pki("foreign.key"))):
-        out = gnutls(t, d, ca.path("pem"), *extra).ended()
+        out = gnutls(t, d, ca.ca, *extra).ended()
         assert re.search(rb"[Aa]lert", out), (extra, out)
     assert d.counter("handshakes.failed.verify") == 2
 

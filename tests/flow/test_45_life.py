@@ -14,7 +14,7 @@ import time
 import pytest
 from flowlib.herd import Herd, Held
 from flowlib.host import emulated_cpu
-from flowlib.lab import Authority
+from flowlib.certs import Authority
 from flowlib.steps import options_works
 from flowlib.tools import s_client
 from flowlib.ua import Call
@@ -449,19 +449,7 @@ def test_f7_stale_or_missing_list(t):
     for name in ("proxy", "good", "bad"):
         certify(ca, name)
     ca.revoke("bad")
-    old = ca.path("old.crl")
-    conf = ca.path("x.cnf")
-    with open(conf, "w", encoding="ascii") as f:
-        f.write("[ca]\ndefault_ca=a\n[a]\ndatabase=%s\ndefault_md=sha256\n" % ca.path("x.txt"))
-    with open(ca.path("x.txt"), "w", encoding="ascii") as f:
-        serial = subprocess.run(["openssl", "x509", "-in", ca.path("bad.pem"), "-noout",
-                                 "-serial"], capture_output=True, text=True,
-                                check=True).stdout.strip().split("=")[1]
-        f.write("R\t300101000000Z\t250101000000Z\t%s\tunknown\t/CN=bad.example\n" % serial)
-    subprocess.run(["openssl", "ca", "-config", conf, "-gencrl", "-cert", ca.path("ca.pem"),
-                    "-keyfile", ca.path("ca.key"), "-out", old, "-crl_lastupdate",
-                    "20250101000000Z", "-crl_nextupdate", "20250201000000Z"], check=True,
-                   capture_output=True, timeout=60)
+    old = ca.stale_crl("bad")
     d = t.daemon(domain=ca.domain("proxy", crl_file=old))
     assert refused(t, d, ca.client("good")) is not None
     row = d.rpc("crl")["lists"][0]

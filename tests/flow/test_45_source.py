@@ -5,7 +5,7 @@ Issue point s3.
 """
 import pytest
 from flowlib import dns, net
-from flowlib.lab import Authority
+from flowlib.certs import Authority
 from test_45_identity import lab_of, says, verifying
 
 pytestmark = pytest.mark.host_only("whose request it is follows from addresses and certificates")

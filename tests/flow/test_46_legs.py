@@ -4,7 +4,7 @@ to the name for which the dialog's leg was verified, and to no other. FEATURES b
 """
 import pytest
 from flowlib import dns
-from flowlib.lab import Authority
+from flowlib.certs import Authority
 from flowlib.ua import Call
 
 from test_45_identity import verifying

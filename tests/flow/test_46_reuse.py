@@ -8,7 +8,7 @@ import time
 
 import pytest
 from flowlib import sip
-from flowlib.lab import Authority, bundle
+from flowlib.certs import Authority, bundle
 from flowlib.steps import options_works, pattern
 from flowlib.ua import Call
 

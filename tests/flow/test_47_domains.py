@@ -26,14 +26,14 @@ def make(t, *federations, name="biloxi.example"):
     """Authorities by name, each with a leaf for NAME: {name: (authority, certificate, key)}."""
     out = {}
     for f in federations:
-        ca = Authority(os.path.join(t.dir, "pki"), f)
+        ca = Authority(t, f, os.path.join(t.dir, "pki"))
         out[f] = (ca, *ca.leaf(f + "-leaf", name))
     return out
 
 
 def domain(fed, **more):
     ca, cert, key = fed
-    return dict({"certificate": cert, "private_key": key, "ca_list": ca.path("pem"),
+    return dict({"certificate": cert, "private_key": key, "ca_list": ca.ca,
                  "verify_cert": False, "require_cert": False}, **more)
 
 
@@ -57,8 +57,8 @@ def test_b5_requestcafile_picks_the_domain(t):
     sni = ("-servername", "biloxi.example")
     assert issuer(t, d, V13, *sni) == "east"
     for f in ("west", "east"):
-        assert issuer(t, d, V13, *sni, "-requestCAfile", fed[f][0].path("pem")) == f
-    assert issuer(t, d, V13, *sni, "-requestCAfile", fed["north"][0].path("pem")) == "east"
+        assert issuer(t, d, V13, *sni, "-requestCAfile", fed[f][0].ca) == f
+    assert issuer(t, d, V13, *sni, "-requestCAfile", fed["north"][0].ca) == "east"
 
 
 def test_f5_b5_certificate_within_one_domain(t):
@@ -70,7 +70,7 @@ def test_f5_b5_certificate_within_one_domain(t):
         private_key=[fed[f][2] for f in ("east", "west")]))])
     for f in ("west", "east"):
         assert issuer(t, d, V13, "-servername", "biloxi.example", "-requestCAfile",
-                      fed[f][0].path("pem")) == f
+                      fed[f][0].ca) == f
 
 
 def client_hello(name, trusted):
@@ -110,7 +110,7 @@ def test_b5_trusted_ca_keys_of_a_hand_made_hello(t):
     d = t.daemon(domains=[(f, domain(fed[f], match_sip_domain="biloxi.example"))
                           for f in ("east", "west")])
     for f in ("east", "west"):
-        with open(fed[f][0].path("pem"), encoding="ascii") as pem:
+        with open(fed[f][0].ca, encoding="ascii") as pem:
             der = ssl.PEM_cert_to_DER_cert(pem.read())
         with open(fed[f][1], encoding="ascii") as pem:
             leaf = ssl.PEM_cert_to_DER_cert(pem.read())
@@ -122,7 +122,7 @@ def test_b5_trusted_ca_keys_of_a_hand_made_hello(t):
                     b"\6\3\x55\4\3" if text[0] in (0x0c, 0x13) else b"") + text
             name = text if text in der else name
         assert name, "the subject as we write it"
-        spki = subprocess.run(["openssl", "pkey", "-in", fed[f][0].path("key"), "-pubout",
+        spki = subprocess.run(["openssl", "pkey", "-in", fed[f][0].key(f), "-pubout",
                                "-outform", "DER"], capture_output=True, check=True).stdout
         point = spki[-65:]                      # P-256: the subjectPublicKey
         for kind, ident in ((1, hashlib.sha1(point).digest()),
@@ -147,7 +147,7 @@ def test_b5_trusted_ca_keys_of_a_hand_made_hello(t):
 def asking(t, ca, cert="callee"):
     """A next hop that demands a certificate of CA."""
     ctx = t.server_ctx(cert)
-    ctx.load_verify_locations(ca.path("pem"))
+    ctx.load_verify_locations(ca.ca)
     ctx.verify_mode = ssl.CERT_REQUIRED
     return ctx
 
@@ -166,16 +166,16 @@ def optional(t, ca):
 
 
 # What the pairs of a domain are for -> (common name that a server shows, that a client shows).
-PURPOSES = [(("serverAuth",), ("one", None)), (("clientAuth",), ("one", "one")),
-            (("serverAuth", "clientAuth"), ("one", "two")), (("clientAuth", "serverAuth"), ("two", "one")),
-            (("serverAuth,clientAuth",), ("one", "one")),
-            (("serverAuth,clientAuth,1.3.6.1.5.5.7.3.20",), ("one", "one")), ((None,), ("one", "one"))]
+PURPOSES = [(("server",), ("one", None)), (("client",), ("one", "one")),
+            (("server", "client"), ("one", "two")), (("client", "server"), ("two", "one")),
+            (("server,client",), ("one", "one")),
+            (("server,client,sip",), ("one", "one")), ((None,), ("one", "one"))]
 
 
 def test_s19_certificate_for_one_role_alone(t):
     """As client a certificate is shown only if its extended key usage allows it (RFC 5246 7.4.6: else
     none), as server such a one is taken first; `check` warns. RFC 5280 4.2.1.12, RFC 5924."""
-    ca = Authority(t.dir, "roles")
+    ca = Authority(t, "roles")
     for n, (ekus, (served, shown)) in enumerate(PURPOSES):
         pairs = [ca.leaf("p%d-%d" % (n, i), "atlanta.example", eku=eku, cn=("one", "two")[i])
                  for i, eku in enumerate(ekus)]
@@ -194,14 +194,14 @@ def test_s19_certificate_for_one_role_alone(t):
         warned = "extended key usage of our certificate" in subprocess.run(
             [t.tieline, "check", "-c", d.config_file], capture_output=True, text=True,
             check=False).stderr
-        assert warned == any(e in ("serverAuth", "clientAuth") for e in ekus), ekus
+        assert warned == any(e in ("server", "client") for e in ekus), ekus
 
 
 def test_s19_the_log_says_that_none_was_shown(t):
     """A neighbour that demands a certificate refuses us: the line has its alert, and that we showed
     none."""
-    ca = Authority(t.dir, "roles")
-    cert, key = ca.leaf("one", "atlanta.example", eku="serverAuth")
+    ca = Authority(t, "roles")
+    cert, key = ca.leaf("one", "atlanta.example", eku="server")
     ctx = optional(t, ca)
     ctx.verify_mode = ssl.CERT_REQUIRED
     d = t.daemon(domain={"certificate": cert, "private_key": key})
@@ -213,11 +213,11 @@ def test_s19_the_log_says_that_none_was_shown(t):
 
 def test_s19_shown_all_the_same(t):
     """`eku = ignore` shows a certificate for servers to a neighbour that does not look either."""
-    ca = Authority(t.dir, "roles")
-    cert, key = ca.leaf("one", "atlanta.example", eku="serverAuth")
+    ca = Authority(t, "roles")
+    cert, key = ca.leaf("one", "atlanta.example", eku="server")
     d = t.daemon(domain={"certificate": cert, "private_key": key, "eku": "ignore"})
     ctx = t.server_ctx()
-    ctx.load_verify_locations(ca.path("pem"))
+    ctx.load_verify_locations(ca.ca)
     ctx.verify_mode = ssl.CERT_OPTIONAL
     carol, alice = t.uas("tls", ctx=ctx), t.uac()
     conn = t.dial(alice, d, "tcp")
@@ -238,7 +238,7 @@ def test_c5_f5_client_certificate_by_the_servers_names(t):
             port = t.port()
             hop = Piped(t, ["openssl", "s_server", "-accept", "127.0.0.1:%d" % port, "-cert",
                             t.pki("callee.pem"), "-key", t.pki("callee.key"), "-Verify", "2",
-                            "-CAfile", fed[f][0].path("pem"), version])
+                            "-CAfile", fed[f][0].ca, version])
             hop.wait_for(rb"ACCEPT")
             data, key = alice.make(conn, "OPTIONS", "sip:x@127.0.0.1:%d;transport=tls" % port)
             alice.expect(key)
@@ -257,7 +257,7 @@ def test_b3_d12_e13_two_federations_by_destination_domain(t):
         cert, key = fed[f][0].leaf(f + "-hop", "sip.%s.example" % f)
         ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         ctx.load_cert_chain(cert, key)
-        ctx.load_verify_locations(fed[f][0].path("pem"))
+        ctx.load_verify_locations(fed[f][0].ca)
         ctx.verify_mode = ssl.CERT_REQUIRED
         hops[f] = t.uas("tls", name=f, ctx=ctx)
         domains.append((f, domain(fed[f], role="client", verify_cert=True, require_cert=True,
@@ -280,7 +280,7 @@ def test_b14_d16_certificate_per_route(t):
     fed = make(t, "east", "west", name="atlanta.example")
     ctx = t.server_ctx()
     for f in fed:
-        ctx.load_verify_locations(fed[f][0].path("pem"))
+        ctx.load_verify_locations(fed[f][0].ca)
     ctx.verify_mode = ssl.CERT_REQUIRED
     bob = t.uas("tls", ctx=ctx)
     d = t.daemon(domains=[(f, domain(fed[f], role="client")) for f in fed],
@@ -312,7 +312,7 @@ def test_b1_d7_c7_e9_trust_by_file_and_directory(t):
     """Enterprise: only who the own authority vouches for, by ca_list, by a directory of plain
     names and by one of hashed names."""
     fed = make(t, "corp", "other", name="caller.example")
-    corp = fed["corp"][0].path("pem")
+    corp = fed["corp"][0].ca
     plain, hashed = os.path.join(t.dir, "plain"), os.path.join(t.dir, "hashed")
     for where in (plain, hashed):
         os.mkdir(where)
@@ -331,14 +331,14 @@ def test_b8_c21_trust_per_peer_and_role(t):
     fed = make(t, "ours", "partner", "stranger", name="callee.example")
     good = t.uas("tls", name="good", ctx=_ctx(fed["partner"]))
     wrong = t.uas("tls", name="wrong", ctx=_ctx(fed["stranger"]))
-    bilateral = {"role": "client", "ca_list": fed["partner"][0].path("pem")}
+    bilateral = {"role": "client", "ca_list": fed["partner"][0].ca}
     d = t.daemon(domains=[("bilateral", bilateral)],
                  peers=[(n, {"uri": t.uri(a, "tls").replace("bob@", ""), "tls_domain": "bilateral",
                              "identity": "callee.example"}) for n, a in
                         (("good", good), ("wrong", wrong))],
                  routes=[(n, {"to_domain": n + ".example", "peers": n}) for n in ("good", "wrong")],
                  domain={"verify_cert": True, "require_cert": True,
-                         "ca_list": fed["ours"][0].path("pem")})
+                         "ca_list": fed["ours"][0].ca})
     alice = t.uac()
     conn = t.dial(alice, d, "tcp")
     assert alice.request(conn, "OPTIONS", "sip:x@good.example").status == 200
@@ -375,12 +375,12 @@ def test_a2_a5_names_from_each_source_and_what_was_sent(t):
     where = os.path.join(t.dir, "cas")
     os.mkdir(where)
     for f in fed:
-        shutil.copy(fed[f][0].path("pem"), where)
-    cases = (({"ca_list": fed["east"][0].path("pem")}, {"east"}),
+        shutil.copy(fed[f][0].ca, where)
+    cases = (({"ca_list": fed["east"][0].ca}, {"east"}),
              ({"ca_list": None, "ca_dir": where}, {"east", "west"}),
-             ({"ca_list": fed["east"][0].path("pem"), "ca_names": fed["west"][0].path("pem")},
+             ({"ca_list": fed["east"][0].ca, "ca_names": fed["west"][0].ca},
               {"west"}),
-             ({"ca_list": fed["east"][0].path("pem"), "send_ca_names": False}, set()))
+             ({"ca_list": fed["east"][0].ca, "send_ca_names": False}, set()))
     for options, want in cases:
         d = t.daemon(domain=dict({"verify_cert": True, "require_cert": False}, **options))
         for version in (V12, V13):
@@ -406,7 +406,7 @@ def test_a3_client_of_another_federation_shows_no_certificate(t):
     fed = make(t, "stranger", name="caller.example")
     chain = os.path.join(t.dir, "chain.pem")
     with open(chain, "w", encoding="ascii") as out:
-        for part in (fed["stranger"][1], fed["stranger"][0].path("pem")):
+        for part in (fed["stranger"][1], fed["stranger"][0].ca):
             with open(part, encoding="ascii") as f:
                 out.write(f.read())
     for version in ("TLSv1_2", "TLSv1_3"):
@@ -445,7 +445,7 @@ def test_d5_e8_rsa_and_ecdsa_are_both_served(t):
 
 def test_c6_credentials_dir_serves_each_name(t):
     """Certificates and keys in one directory under any file names: SNI picks by subjectAltName."""
-    ca = Authority(os.path.join(t.dir, "pki"), "hosted")
+    ca = Authority(t, "hosted", os.path.join(t.dir, "pki"))
     where = os.path.join(t.dir, "credentials")
     os.mkdir(where)
     for i, name in enumerate(("one.example", "two.example", "three.example")):
@@ -453,8 +453,8 @@ def test_c6_credentials_dir_serves_each_name(t):
         shutil.copy(cert, os.path.join(where, "%c.crt" % (ord("a") + i)))
         shutil.copy(key, os.path.join(where, "%c.secret" % (ord("z") - i)))
         os.chmod(os.path.join(where, "%c.secret" % (ord("z") - i)), 0o600)
-    shutil.copy(ca.path("pem"), os.path.join(where, "authority"))
-    d = t.daemon(domains=[("hosted", {"credentials_dir": where, "ca_list": ca.path("pem"),
+    shutil.copy(ca.ca, os.path.join(where, "authority"))
+    d = t.daemon(domains=[("hosted", {"credentials_dir": where, "ca_list": ca.ca,
                                       "verify_cert": False, "strict_sni": True})])
     for version in (V12, V13):
         for name in ("one.example", "TWO.example", "three.example"):
@@ -502,7 +502,7 @@ def test_d13_e26_domain_by_listener_address(t):
 def test_b21_all_models_on_one_box(t):
     """Enterprise, two federations, a bilateral peer, hosted names and an unverified one at once."""
     fed = make(t, "corp", "east", "partner", name="callee.example")
-    hosted = Authority(os.path.join(t.dir, "pki"), "hosted")
+    hosted = Authority(t, "hosted", os.path.join(t.dir, "pki"))
     where = os.path.join(t.dir, "credentials")
     os.mkdir(where)
     for name in ("one.example", "two.example"):
@@ -511,14 +511,14 @@ def test_b21_all_models_on_one_box(t):
     hops = {f: t.uas("tls", name=f, ctx=_ctx(fed[f])) for f in fed}
     d = t.daemon(
         domains=[("hosted", {"credentials_dir": where, "role": "server", "verify_cert": False,
-                             "ca_list": hosted.path("pem")})] +
-                [(f, {"ca_list": fed[f][0].path("pem"), "certificate": fed[f][1],
+                             "ca_list": hosted.ca})] +
+                [(f, {"ca_list": fed[f][0].ca, "certificate": fed[f][1],
                       "private_key": fed[f][2], "role": "client"}) for f in fed],
         peers=[(f, {"uri": t.uri(hops[f], "tls").replace("bob@", ""), "tls_domain": f,
                     "identity": "callee.example"}) for f in fed],
         routes=[(f, {"to_domain": f + ".example", "peers": f}) for f in fed] +
                [("rest", {"relay": "request-uri", "tls_domain": "lab", "to_prefix": "any"})],
-        domain={"verify_cert": True, "require_cert": False, "ca_list": fed["corp"][0].path("pem")})
+        domain={"verify_cert": True, "require_cert": False, "ca_list": fed["corp"][0].ca})
     alice, other = t.uac(), t.uas("tcp")
     conn = t.dial(alice, d, "tcp")
     for f in fed:
@@ -543,12 +543,12 @@ def test_f11_check_names_file_line_and_cause(t):
     readable = os.path.join(t.dir, "open.key")
     shutil.copy(key, readable)
     os.chmod(readable, 0o644)
-    base = {"certificate": cert, "private_key": key, "ca_list": ca.path("pem")}
+    base = {"certificate": cert, "private_key": key, "ca_list": ca.ca}
     cases = (({"private_key": None}, "has 1 certificates and 0 private keys"),
              ({"private_key": fed["west"][2]}, "does not belong to the certificate in"),
              ({"certificate": old, "private_key": old_key}, "expired.pem has expired on 2021"),
              ({"ca_list": empty}, "empty.pem holds no certificate"),
-             ({"crl_file": ca.path("pem")}, "holds no revocation list in PEM form"),
+             ({"crl_file": ca.ca}, "holds no revocation list in PEM form"),
              ({"private_key": readable}, "open to every user of this machine (mode 644)"),
              ({"verify_cert": False, "require_cert": True}, "contradicts verify_cert = false"),
              ({"tls_method": "SSLv3"}, "broken and not spoken"),
@@ -575,7 +575,7 @@ def test_s20_check_warns_of_unknown_authority(t):
     ca, cert, key = fed["east"]
     foreign_crl = fed["west"][0].crl()
     d = t.daemon(start=False, domains=[("x", {"certificate": cert, "private_key": key,
-                                              "ca_list": ca.path("pem"), "crl_file": foreign_crl})])
+                                              "ca_list": ca.ca, "crl_file": foreign_crl})])
     p = subprocess.run([t.tieline, "check", "-c", d.config_file], capture_output=True, text=True,
                        timeout=30 * t.slow, check=False)
     said = p.stdout + p.stderr

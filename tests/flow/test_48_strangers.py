@@ -6,7 +6,7 @@ import socket
 
 import pytest
 from flowlib import dns, sip
-from flowlib.lab import Authority
+from flowlib.certs import Authority
 from flowlib.ua import Call, Ua
 
 from test_45_identity import verifying

@@ -17,6 +17,7 @@ import time
 
 import pytest
 from flowlib.steps import options_works
+from flowlib.certs import pki
 from flowlib.tools import Piped
 
 pytestmark = pytest.mark.host_only("it looks at certificates, configuration and ctl's sentences")
@@ -38,12 +39,6 @@ def making(t):
         yield
 
 
-def pki(t, *args):
-    p = subprocess.run([t.tieline, "pki"] + list(args) + ["--ca-dir", shared(t)],
-                       capture_output=True, text=True, check=False, timeout=60 * t.slow)
-    assert p.returncode == 0, (args, p)
-
-
 def lab(t, name):
     return os.path.join(shared(t), name)
 
@@ -51,7 +46,7 @@ def lab(t, name):
 def authority(t, name, *args):
     with making(t):
         if not os.path.exists(lab(t, name + ".pem")):
-            pki(t, "root-ca", "--name", name, *args)
+            pki(t, shared(t), "root-ca", "--name", name, *args)
 
 
 def certificate(t, name, *args, ca="ca", revoked=False):
@@ -59,9 +54,9 @@ def certificate(t, name, *args, ca="ca", revoked=False):
     authority(t, "ca", "--cn", "Lab root", "--organization", "Roots", "--country", "DE")
     with making(t):
         if not os.path.exists(lab(t, name + ".pem")):
-            pki(t, "cert", "--name", name, "--ca", ca, *args)
+            pki(t, shared(t), "cert", "--name", name, "--ca", ca, *args)
             if revoked:
-                pki(t, "revoke", name)
+                pki(t, shared(t), "revoke", name)
 
 
 def rich(t, name="rich"):

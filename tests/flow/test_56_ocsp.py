@@ -7,7 +7,7 @@ Issue item 4.10; FEATURES B20 F6 C18.
 import subprocess
 
 import pytest
-from flowlib import ocsp
+from flowlib import certs, ocsp
 from flowlib.steps import options_works
 from flowlib.tools import Piped, s_client, s_client_options
 
@@ -37,7 +37,7 @@ def test_b20_staple_is_fetched_and_outlives_the_responder(t):
         assert "OCSP Response Status: successful" in out and "Cert Status: good" in out, out[:3000]
     s = d.rpc("ocsp")["staples"][0]
     assert s["domain"] == "lab" and s["status"] == "good" and s["source"] == "fetch", s
-    assert int(s["serial"], 16) == int(ocsp.serial(t, "proxy"), 16), s
+    assert int(s["serial"], 16) == int(certs.serial(t.pki("proxy.pem")), 16), s
     assert s["this_update"] < s["next_update"] and 3000 < s["seconds_left"] <= 3600, s
     assert s["problem"] is None and d.counter("ocsp.stapled") == 2, s
     shown = d.ctl("ocsp").stdout

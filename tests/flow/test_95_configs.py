@@ -180,7 +180,7 @@ def test_b8_config_bilateral(t):
     for kind in ("pem", "crl"):
         with open(s.dir + "/partners." + kind, "w", encoding="ascii") as f:
             for ca in cas.values():
-                with open(ca.path(kind), encoding="ascii") as one:
+                with open(ca.path("%s.%s" % (ca.name, kind)), encoding="ascii") as one:
                     f.write(one.read())
     s.check()
     s.listener("tls:0.0.0.0:5061")

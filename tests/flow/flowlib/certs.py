@@ -1,91 +1,150 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Certificate authorities of a test's own, by the openssl command line: as many as it wants, with
-the names, times and extensions that it says. What all tests share is made by tests/support/pki.
+"""Certificates of a test's own: authorities and whoever they vouch for, as many as it wants, made by
+`tieline pki`; what that does not make, by the certificate kit of the tests in C. What all tests share
+is made by tests/support/pki.
 """
 import os
 import re
+import ssl
 import subprocess
 
-CONFIG = """[req]
-distinguished_name = dn
-[dn]
-[ca]
-default_ca = here
-[here]
-database = index.%(name)s
-crlnumber = crlnumber.%(name)s
-default_md = sha256
-default_crl_days = %(days)d
-"""
+from . import host
 
 
-def names(*domains):
-    """The subjectAltName of domains: each as sip: URI and as DNS name; addresses as they are."""
-    out = []
-    for d in domains:
-        if re.fullmatch(r"[0-9.]+|[0-9a-f:]+:[0-9a-f:]*", d):
-            out.append("IP:" + d)
-        else:
-            out += ["URI:sip:" + d, "DNS:" + d]
-    return ",".join(out)
+def _run(t, *argv):
+    p = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60 * t.slow)
+    assert p.returncode == 0, (argv[:8], p.stdout, p.stderr)
+
+
+def serial(pem):
+    """The serial number of a certificate, as openssl writes it."""
+    out = subprocess.run(["openssl", "x509", "-noout", "-serial", "-in", pem], capture_output=True,
+                         text=True, check=True).stdout
+    return out.strip().split("=")[1]
+
+
+def pki(t, where, *args):
+    """`tieline pki` in the directory WHERE."""
+    _run(t, t.tieline, "pki", *args, "--ca-dir", where)
 
 
 class Authority:
-    """One authority in a directory: NAME.pem, NAME.key, NAME.crl; its leaves lie beside it."""
+    """CN=NAME CA, O=NAME in a directory of its own, where its files are ca.pem, ca.key and ca.crl;
+    or CN (default NAME) as NAME.pem and so on in the directory WHERE, beside others. Its leaves lie
+    there, too."""
 
-    def __init__(self, where, name, cn=None, parent=None, days=400):
-        self.where, self.name, self.revoked = where, name, []
-        os.makedirs(where, exist_ok=True)
-        with open(self.path("cnf"), "w", encoding="ascii") as f:
-            f.write(CONFIG % {"name": name, "days": 30})
-        self._issue(name, cn or name, parent, days, [
-            "basicConstraints=critical,CA:true", "keyUsage=critical,keyCertSign,cRLSign"])
+    def __init__(self, t, name="lab", where=None, cn=None):
+        self.t, self.name, self.dir = t, name, where or os.path.join(t.dir, "ca-" + name)
+        self.file = name if where else "ca"
+        subject = ["--cn", cn or name] if where else ["--cn", name + " CA", "--organization", name]
+        self.pki("root-ca", "--name", self.file, *subject)
+        self.ca = self.pem(self.file)
 
-    def path(self, kind, name=None):
-        return os.path.join(self.where, "%s.%s" % (name or self.name, kind))
+    def pki(self, *args):
+        pki(self.t, self.dir, *args)
 
-    def _run(self, *args):
-        p = subprocess.run(["openssl"] + list(args), cwd=self.where, capture_output=True, text=True,
-                           check=False)
-        assert p.returncode == 0, "openssl %s: %s" % (" ".join(args), p.stderr)
-        return p.stdout
+    def path(self, file):
+        return os.path.join(self.dir, file)
 
-    def _issue(self, name, cn, by, days, extensions, key="ec:P-256"):
-        kind, size = key.split(":")
-        args = ["req", "-x509", "-config", self.name + ".cnf", "-nodes", "-subj", "/CN=" + cn,
-                "-days", str(days), "-keyout", name + ".key", "-out", name + ".pem"]
-        args += (["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:" + size] if kind == "ec"
-                 else ["-newkey", "rsa:" + size])
-        if by:
-            args += ["-CA", by.path("pem"), "-CAkey", by.path("key")]
-        for e in extensions:
-            args += ["-addext", e]
-        self._run(*args)
-        os.chmod(self.path("key", name), 0o600)
+    def pem(self, name):
+        return self.path(name + ".pem")
 
-    def leaf(self, name, *domains, cn=None, days=200, eku="serverAuth,clientAuth", key="ec:P-256",
-             extensions=()):
-        """A certificate for DOMAINS; returns (certificate, key)."""
-        more = ["basicConstraints=critical,CA:false", "keyUsage=digitalSignature,keyEncipherment"]
-        more += ["subjectAltName=" + names(*domains)] if domains else []
-        more += ["extendedKeyUsage=" + eku] if eku else []
-        self._issue(name, cn or (domains[0] if domains else name), self, days,
-                    more + list(extensions), key)
-        return self.path("pem", name), self.path("key", name)
+    def key(self, name):
+        return self.path(name + ".key")
 
-    def revoke(self, *leaves):
-        """Puts LEAVES, by name, on the list and writes it anew; returns the list's file."""
-        for leaf in leaves:
-            serial = self._run("x509", "-in", leaf + ".pem", "-noout", "-serial").strip()[7:]
-            self.revoked.append("R\t391231235959Z\t250101000000Z\t%s\tunknown\t/CN=x\n" % serial)
-        with open(os.path.join(self.where, "index." + self.name), "w", encoding="ascii") as f:
-            f.writelines(self.revoked)
-        number = os.path.join(self.where, "crlnumber." + self.name)
-        if not os.path.exists(number):
-            with open(number, "w", encoding="ascii") as f:
-                f.write("01\n")
-        self._run("ca", "-config", self.name + ".cnf", "-gencrl", "-cert", self.name + ".pem",
-                  "-keyfile", self.name + ".key", "-out", self.name + ".crl")
-        return self.path("crl")
+    def cert(self, name, *args):
+        """NAME.pem and NAME.key; without further arguments for the SIP domain NAME."""
+        self.pki("cert", "--force", "--name", name, "--ca", self.file,
+                 *(args or ("--domain", name, "--ip", "127.0.0.1")))
+        return self
 
-    crl = revoke
+    def leaf(self, name, *names, cn=None, eku="server,client", more=()):
+        """A certificate for NAMES, which are SIP domains or addresses, with further arguments MORE;
+        returns (certificate, key). EKU "mail": for no purpose of ours."""
+        cn = cn or (names[0] if names else name)
+        if eku == "mail":
+            return self.odd(name, cn, "extendedKeyUsage=emailProtection", "subjectAltName=" + ",".join(
+                "URI:sip:%s,DNS:%s" % (n, n) for n in names))
+        words = ["--cn", cn, "--eku", eku or "none", *more]
+        for n in names:
+            address = re.fullmatch(r"[0-9.]+|[0-9a-f:]+:[0-9a-f:]*", n)
+            words += ["--ip" if address else "--domain", n]
+        self.cert(name, *words)
+        return self.pem(name), self.key(name)
+
+    def odd(self, name, cn, *extensions):
+        """A certificate with EXTENSIONS in the syntax of openssl.cnf; returns (certificate, key)."""
+        _run(self.t, os.path.join(host.build(), "support", "odd_cert"), self.path(self.file),
+             self.path(name), "CN=" + cn, "basicConstraints=critical,CA:FALSE",
+             "keyUsage=critical,digitalSignature", *extensions)
+        return self.pem(name), self.key(name)
+
+    def revoke(self, *names):
+        """Renews the revocation list; NAMES are in it from now on."""
+        self.pki(*(("revoke", *names) if names else ("crl",)), "--ca", self.file)
+        return self
+
+    def crl(self):
+        """The file of the revocation list, made anew."""
+        self.revoke()
+        return self.path(self.file + ".crl")
+
+    def stale_crl(self, name):
+        """A revocation list that ended long ago, with the certificate NAME in it; its file."""
+        out, conf, index = self.path("stale.crl"), self.path("stale.cnf"), self.path("stale.index")
+        with open(conf, "w", encoding="ascii") as f:
+            f.write("[ca]\ndefault_ca=a\n[a]\ndatabase=%s\ndefault_md=sha256\n" % index)
+        with open(index, "w", encoding="ascii") as f:
+            f.write("R\t300101000000Z\t250101000000Z\t%s\tunknown\t/CN=%s\n" % (
+                serial(self.pem(name)), name))
+        _run(self.t, "openssl", "ca", "-config", conf, "-gencrl", "-cert", self.ca, "-keyfile",
+             self.key(self.file), "-out", out, "-crl_lastupdate", "20250101000000Z",
+             "-crl_nextupdate", "20250201000000Z")
+        return out
+
+    def spki(self, name):
+        """SHA-256 of the public key, in hex."""
+        key = subprocess.run(["openssl", "x509", "-in", self.pem(name), "-noout", "-pubkey"],
+                             capture_output=True, check=True).stdout
+        der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=key,
+                             capture_output=True, check=True).stdout
+        out = subprocess.run(["openssl", "dgst", "-sha256", "-r"], input=der, capture_output=True,
+                             check=True).stdout
+        return out.split()[0].decode()
+
+    def fingerprint(self, name):
+        out = subprocess.run(["openssl", "x509", "-in", self.pem(name), "-noout", "-fingerprint",
+                              "-sha256"], capture_output=True, text=True, check=True).stdout
+        return out.split("=")[1].strip().replace(":", "").lower()
+
+    def domain(self, name, **more):
+        """Options of a TLS domain that shows NAME's certificate and lets in whom we vouch for."""
+        return dict({"certificate": self.pem(name), "private_key": self.key(name),
+                     "ca_list": self.ca, "verify_cert": True, "require_cert": True}, **more)
+
+    def client(self, name=None, trust=None):
+        ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        ctx.check_hostname = False
+        ctx.load_verify_locations(trust or self.ca)
+        if name:
+            ctx.load_cert_chain(self.pem(name), self.key(name))
+        return ctx
+
+    def server(self, name, ask=None):
+        """ASK: file of authorities; a client certificate under one of them is demanded."""
+        ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        ctx.load_cert_chain(self.pem(name), self.key(name))
+        if ask:
+            ctx.load_verify_locations(ask)
+            ctx.verify_mode = ssl.CERT_REQUIRED
+        return ctx
+
+
+def bundle(t, *authorities):
+    """One file of several authorities."""
+    path = os.path.join(t.dir, "bundle-%s.pem" % "-".join(a.name for a in authorities))
+    with open(path, "w", encoding="ascii") as out:
+        for a in authorities:
+            with open(a.ca, encoding="ascii") as f:
+                out.write(f.read())
+    return path

@@ -37,7 +37,11 @@ def emulated_cpu():
         return False
 
 
+def build():
+    """Where the programs for the tests are."""
+    return os.environ.get("BUILD_DIR") or os.path.join(TOP, "build")
+
+
 def tieline():
     """The binary under test."""
-    build = os.environ.get("BUILD_DIR") or os.path.join(TOP, "build")
-    return os.environ.get("TIELINE") or os.path.join(build, "tieline")
+    return os.environ.get("TIELINE") or os.path.join(build(), "tieline")

@@ -5,13 +5,8 @@ import socket
 import subprocess
 import threading
 
+from .certs import serial
 from .tools import Piped
-
-
-def serial(t, name):
-    out = subprocess.run(["openssl", "x509", "-noout", "-serial", "-in", t.pki(name + ".pem")],
-                         capture_output=True, text=True, check=True).stdout
-    return out.strip().split("=")[1]
 
 
 def write_index(t, path, revoked=()):
@@ -20,7 +15,7 @@ def write_index(t, path, revoked=()):
         for name in ("proxy", "callee", "client", "revoked"):
             state = ("R\t400101000000Z\t200101000000Z,keyCompromise" if name in revoked
                      else "V\t400101000000Z\t")
-            f.write("%s\t%s\tunknown\t/CN=%s\n" % (state, serial(t, name), name))
+            f.write("%s\t%s\tunknown\t/CN=%s\n" % (state, serial(t.pki(name + ".pem")), name))
 
 
 def authority(t):

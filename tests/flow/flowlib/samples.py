@@ -27,7 +27,7 @@ class Sample:
         self.hosts = 10
 
     def authority(self, name, cn=None):
-        return certs.Authority(self.dir, name, cn)
+        return certs.Authority(self.t, name, self.dir, cn)
 
     def place(self, text, instead):
         """Puts INSTEAD where TEXT stands, which must be in the file."""

@@ -13,11 +13,9 @@ import ssl
 import time
 
 import pytest
-from flowlib import dns, mutate
-from flowlib.host import TOP
+from flowlib import dns, host, mutate
 
-ODD_RECORDS = os.path.join(os.environ.get("BUILD_DIR") or os.path.join(TOP, "build"), "support",
-                           "odd_records")
+ODD_RECORDS = os.path.join(host.build(), "support", "odd_records")
 
 
 def attacker(rng):
