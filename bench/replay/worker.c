@@ -12,6 +12,7 @@
 #include "replay.h"
 #include "runtime/handoff.h"
 #include "sip/lines.h"
+#include "tieline/tls.h"
 #include "tls/identity_read.h"
 
 static struct tl_runtime rt;

@@ -14,7 +14,9 @@
 
 #include "tieline/index_map.h"
 #include "tieline/runtime.h"
-#include "tieline/tls.h"
+
+struct tl_identity;
+struct tl_tls_domain;
 
 /* What makes connections alike: one verification speaks for all of them. */
 struct tl_conn_class {

@@ -14,7 +14,7 @@
 
 #include "tieline/addr.h"
 #include "tieline/log.h"
-#include "tieline/tls.h"
+#include "tieline/tls_choice.h"
 #include "tieline/transport.h"
 
 /* A listener's options as they are configured; the texts belong to the blocks. */

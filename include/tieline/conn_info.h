@@ -9,9 +9,12 @@
 #pragma once
 
 #include "tieline/addr.h"
+#include "tieline/record.h"
 #include "tieline/runtime.h"
-#include "tieline/tls.h"
 #include "tieline/transport.h"
+
+struct tl_identity;
+struct tl_tls_domain;
 
 /* One connection as ctl shows it. */
 struct tl_conn_info {

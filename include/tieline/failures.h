@@ -12,7 +12,7 @@
 #include <time.h>
 
 #include "tieline/addr.h"
-#include "tieline/tls.h"
+#include "tieline/tls_handshake.h"
 
 #define TL_FAILURES_KEPT 256
 #define TL_FAILURE_PEERS 256 /* pairs of address and cause */

@@ -14,7 +14,7 @@
 #include "tieline/binding.h"
 #include "tieline/peer_index.h"
 #include "tieline/peer_state.h"
-#include "tieline/tls.h"
+#include "tieline/tls_options.h"
 #include "tieline/transport.h"
 
 /* What becomes of a Route to third parties that bears no token of ours. */

@@ -12,7 +12,14 @@
  */
 #pragma once
 
-#include "tieline/tls.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "tieline/str.h"
+
+struct tl_identity;
+struct tl_tls_domain;
 
 /* The codes that others than src/tls act on; like all codes they are OpenSSL's X509_V_*. */
 enum {

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #include "conf/conf_internal.h"
+#include "tieline/tls_choice.h"
 
 static unsigned count_cores(void) {
   cpu_set_t set;

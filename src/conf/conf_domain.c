@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #include "conf/conf_internal.h"
+#include "tieline/tls_choice.h"
+#include "tieline/tls_domain.h"
 
 static void hash_stat(EVP_MD_CTX *md, const char *name, const struct stat *st) {
   char line[512];

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "conf/conf_internal.h"
+#include "tieline/record.h"
 
 #define OLD                                                                                        \
   "versions before TLS 1.2 are broken and not spoken (RFC 8996); write TLSv1_2-TLSv1_3, TLSv1_2 "  \

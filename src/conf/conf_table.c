@@ -7,6 +7,7 @@
 #include <assert.h>
 
 #include "conf/conf_internal.h"
+#include "tieline/record.h"
 
 #define OPT_AS(name_, type, member, k, d, ...)                                                     \
   {                                                                                                \

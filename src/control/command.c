@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "control/control_internal.h"
+#include "tieline/tls.h"
 
 static int run_version(struct tl_control *c, struct tl_request *req, const json_t *params,
                        struct tl_answer *a) {

@@ -10,6 +10,7 @@
 
 #include "control/control_internal.h"
 #include "tieline/ca_names.h"
+#include "tieline/tls_choice.h"
 
 #define NAMES_MAX 65535 /* bytes of the list, as in the extension */
 

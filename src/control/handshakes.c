@@ -8,6 +8,7 @@
 
 #include "control/control_internal.h"
 #include "tieline/failures.h"
+#include "tieline/tls_handshake.h"
 #include "tieline/verify.h"
 
 #define TEXT(s) tl_rpc_text((s), sizeof(s))

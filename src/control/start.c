@@ -15,6 +15,7 @@
 #include "tieline/control.h"
 #include "tieline/handshaker.h"
 #include "tieline/resolve.h"
+#include "tieline/tls.h"
 #include "tieline/view.h"
 #include "tieline/worker.h"
 

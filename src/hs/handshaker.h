@@ -17,6 +17,7 @@
 #include "tieline/ring.h"
 #include "tieline/runtime.h"
 #include "tieline/time.h"
+#include "tieline/tls_handshake.h"
 #include "tieline/view.h"
 #include "tieline/wheel.h"
 

@@ -10,6 +10,7 @@
 #include "net_internal.h"
 #include "tieline/audit.h"
 #include "tieline/log.h"
+#include "tieline/tls_domain.h"
 
 #define SLICE 1024u
 

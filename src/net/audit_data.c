@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "tieline/audit.h"
+#include "tieline/tls_domain.h"
 
 static const char *text_or_empty(const char *s) { return s ? s : ""; }
 

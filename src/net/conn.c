@@ -17,6 +17,7 @@
 #include "runtime/sources.h"
 #include "tieline/container.h"
 #include "tieline/log_limit.h"
+#include "tieline/tls_domain.h"
 
 #define CHECK_MS_MIN 100u
 #define POST_HS_MS 5000u /* for a server that sends no session ticket */

@@ -13,7 +13,6 @@
 #include "tieline/ktls.h"
 #include "tieline/record.h"
 #include "tieline/ring.h"
-#include "tieline/tls.h"
 #include "tieline/wheel.h"
 
 struct tl_alias;

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "net_internal.h"
+#include "tieline/tls_handshake.h"
 
 void tl_conn_mark(struct tl_conn *c) {
   if (c->life.marked) return;

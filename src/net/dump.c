@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "net_internal.h"
+#include "tieline/tls_domain.h"
 
 static uint32_t memory_of(const struct tl_conn *c) {
   size_t n = sizeof(*c) + c->kept.cipher.cap + c->kept.plain.cap + c->kept.held.cap;

@@ -10,6 +10,7 @@
 #include "net_internal.h"
 #include "tieline/conn_order.h"
 #include "tieline/log.h"
+#include "tieline/tls_domain.h"
 
 void tl_ocsp_ask_free(struct tl_ocsp_ask *a) {
   tl_tls_domain_unref(a->domain);

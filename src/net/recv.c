@@ -10,6 +10,7 @@
 #include "net_internal.h"
 #include "tieline/container.h"
 #include "tieline/log_limit.h"
+#include "tieline/tls_handshake.h"
 
 #define CONTROL_MAX 8
 #define EMPTY_MAX 32 /* empty records in a row, as OpenSSL has it */

@@ -8,6 +8,7 @@
 
 #include "tieline/err.h"
 #include "tieline/peer_table.h"
+#include "tieline/tls_domain.h"
 
 struct tl_addr_list *tl_conf_peer_found(const struct tl_conf_peer *p) {
   struct tl_addr_list *l = tl_addr_list_new();

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "tieline/err.h"
+#include "tieline/tls_domain.h"
 
 int tl_route_table_index(struct tl_route_table *t, uint32_t number) {
   const struct tl_conf_route *r = &t->route[number];

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "runtime/sources.h"
+#include "tieline/tls_domain.h"
+#include "tieline/tls_handshake.h"
 
 /* What becomes of M is TH's own affair: who posts knows no function that takes it. */
 static int post_to(struct tl_thread *th, struct tl_mail *m) {

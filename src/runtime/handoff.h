@@ -15,8 +15,8 @@
 #pragma once
 
 #include "tieline/addr.h"
+#include "tieline/record.h"
 #include "tieline/runtime.h"
-#include "tieline/tls.h"
 #include "tieline/transport.h"
 
 /* Asks a handshake thread for an outgoing TLS connection. */

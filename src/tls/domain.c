@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "tieline/crl.h"
+#include "tieline/record.h"
 #include "tls/ticket_keys.h"
 #include "tls/tls_internal.h"
 

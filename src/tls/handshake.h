@@ -2,10 +2,11 @@
 /*
  * The handshake object, for handshake.c and its hooks.
  *
- * Ownership: as in tieline/tls.h. Threads: one. Errors: as there.
+ * Ownership: as in tieline/tls_handshake.h. Threads: one. Errors: as there.
  */
 #pragma once
 
+#include "tieline/tls_handshake.h"
 #include "tls/secrets.h"
 #include "tls/tls_internal.h"
 

@@ -13,6 +13,8 @@
 
 #include "tieline/ca_names.h"
 #include "tieline/tls.h"
+#include "tieline/tls_choice.h"
+#include "tieline/tls_domain.h"
 #include "tieline/verify.h"
 
 /* Where a refusal goes: a sentence and the option it blames. */

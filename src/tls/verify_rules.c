@@ -9,6 +9,7 @@
 
 #include <openssl/x509v3.h>
 
+#include "tieline/tls_domain.h"
 #include "tls/identity_read.h"
 
 /* Octets of a serial number (RFC 5280 4.1.2.2). Zero and negative numbers exist and do no harm. */

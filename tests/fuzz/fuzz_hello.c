@@ -17,6 +17,8 @@
 #include "../support/cert_kit.h"
 #include "tieline/ca_names.h"
 #include "tieline/tls.h"
+#include "tieline/tls_choice.h"
+#include "tieline/tls_handshake.h"
 
 #define RECORD_MAX 16384
 

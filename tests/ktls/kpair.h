@@ -15,6 +15,8 @@
 
 #include "tieline/ktls.h"
 #include "tieline/tls.h"
+#include "tieline/tls_choice.h"
+#include "tieline/tls_handshake.h"
 
 /* For what must happen: the machine is emulated and may share its processors. */
 #define KPAIR_WAIT_MS 20000

@@ -22,6 +22,7 @@
 #include "tieline/conn_info.h"
 #include "tieline/control.h"
 #include "tieline/ctl.h"
+#include "tieline/tls.h"
 #include "tieline/view.h"
 
 /* A sanitizer keeps freed memory back, so there its leak check at the daemon's end is the judge. */

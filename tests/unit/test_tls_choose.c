@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-#include "tieline/tls.h"
+#include "tieline/tls_choice.h"
 
 enum { DOMAINS = 60, LIST = 4, SETS = 300, ASKS = 200 };
 

@@ -10,6 +10,8 @@
 
 #include "../support/cert_kit.h"
 #include "tieline/tls.h"
+#include "tieline/tls_choice.h"
+#include "tieline/tls_handshake.h"
 
 void pki_open(void);
 void pki_close(void);

@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
+#include "tieline/tls_domain.h"
 #include "tls/pkcs11.h"
 
 Test(token_uri, d17_pin_is_left_out_of_what_is_shown) {
