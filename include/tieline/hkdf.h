@@ -5,7 +5,8 @@
  * 8446 7.1-7.3).
  *
  * Ownership: all memory is the caller's, who wipes it. Threads: any. Errors:
- * TL_EINVAL for lengths out of range, TL_EIO when libcrypto fails.
+ * TL_EINVAL for lengths out of range; TL_ENOMEM when libcrypto fails, which has
+ * nothing else to object to.
  */
 #pragma once
 

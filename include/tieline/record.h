@@ -70,7 +70,7 @@ struct tl_record;
 
 enum tl_aead_backend { TL_AEAD_AUTO, TL_AEAD_EVP, TL_AEAD_IPSEC_MB };
 /* Chooses the AEAD for objects made from now on; AUTO prefers ipsec-mb where the CPU has AES-NI and
- * AVX. Call once before threads start. TL_ENOTSUP if it is not there. */
+ * AVX. Call once before threads start. TL_ENOTSUP if it is not there, TL_ENOMEM. */
 int tl_record_backend_set(enum tl_aead_backend b);
 const char *tl_record_backend_name(void);
 

@@ -25,7 +25,8 @@ int tl_record_backend_set(enum tl_aead_backend b) {
     atomic_store(&current, table);
   }
   pthread_mutex_unlock(&choose_mu);
-  return table ? 0 : TL_ENOTSUP;
+  if (table) return 0;
+  return b == TL_AEAD_IPSEC_MB ? TL_ENOTSUP : TL_ENOMEM;
 }
 
 const struct tl_aead *tl_aead_current(void) {

@@ -40,7 +40,7 @@ int tl_hkdf_expand_label(const uint8_t *secret, size_t secret_len, const char *l
   if ((secret_len != 32 && secret_len != 48) || out_len > secret_len || strlen(label) > 32)
     return TL_EINVAL;
   EVP_KDF_CTX *ctx = tl_once(&hkdf_once, fetch_hkdf) ? EVP_KDF_CTX_new(hkdf) : NULL;
-  if (!ctx) return TL_EIO;
+  if (!ctx) return TL_ENOMEM;
 
   uint8_t info[64];
   size_t info_len = make_label(info, label, out_len);
@@ -53,7 +53,7 @@ int tl_hkdf_expand_label(const uint8_t *secret, size_t secret_len, const char *l
       OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info, info_len),
       OSSL_PARAM_construct_end(),
   };
-  int rc = EVP_KDF_derive(ctx, out, out_len, params) == 1 ? 0 : TL_EIO;
+  int rc = EVP_KDF_derive(ctx, out, out_len, params) == 1 ? 0 : TL_ENOMEM;
   EVP_KDF_CTX_free(ctx);
   return rc;
 }

@@ -114,7 +114,7 @@ static bool keys_valid(const struct tl_tls_keys *k) {
 int tl_record_new(const struct tl_tls_keys *keys, unsigned max_fragment, struct tl_record **out) {
   if (!keys_valid(keys) || max_fragment > TL_RECORD_PLAIN_MAX) return TL_EINVAL;
   const struct tl_aead *table = tl_aead_current();
-  if (!table) return TL_ENOTSUP;
+  if (!table) return TL_ENOMEM;
   struct tl_record *r = object_new(&table[keys->cipher]);
   if (!r) return TL_ENOMEM;
 

@@ -245,6 +245,7 @@ static int derive_keys(struct tl_hs *hs, struct tl_hs_result *out) {
   int rc = tl_secrets_derive(hs->ssl, hs->server, &hs->secrets, &hs->flight, &out->keys);
   if (rc == 0) return 0;
   ERR_clear_error();
+  if (rc == TL_ENOMEM) return fail_handshake(hs, TL_HS_INTERNAL, rc, "out of memory");
   return fail_handshake(hs, TL_HS_INTERNAL, TL_ETLS, "the traffic keys could not be derived");
 }
 

@@ -27,8 +27,7 @@ static SSL_CTX *front;
 SSL_CTX *tl_tls_front(void) { return front; }
 
 static bool init_library(void) {
-  OPENSSL_init_ssl(0, NULL);
-  front = SSL_CTX_new(TLS_server_method());
+  front = OPENSSL_init_ssl(0, NULL) == 1 ? SSL_CTX_new(TLS_server_method()) : NULL;
   if (!front) return false;
   SSL_CTX_set_options(front, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_mode(front, SSL_MODE_RELEASE_BUFFERS);

