@@ -2,7 +2,8 @@
 /*
  * Equal-sized objects from aligned chunks, for one thread. The chunk of an
  * object is found by masking its address, so objects carry no header. Under
- * AddressSanitizer free objects are poisoned.
+ * AddressSanitizer free objects are poisoned, and what the others point to is
+ * no leak.
  */
 #include "tieline/pool.h"
 
@@ -16,9 +17,12 @@
 #endif
 #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 #include <sanitizer/asan_interface.h>
+#include <sanitizer/lsan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#define __lsan_register_root_region(p, n) ((void)(p), (void)(n))
+#define __lsan_unregister_root_region(p, n) ((void)(p), (void)(n))
 #endif
 
 struct tl_pool_chunk {
@@ -62,10 +66,12 @@ static struct tl_pool_chunk *chunk_new(size_t len, bool secret) {
   if (secret) madvise(c, len, MADV_DONTDUMP);
   memset(c, 0, sizeof(*c));
   ASAN_POISON_MEMORY_REGION((char *)c + HEAD, len - HEAD);
+  __lsan_register_root_region(c, len);
   return c;
 }
 
 static void chunk_free(struct tl_pool *p, struct tl_pool_chunk *c) {
+  __lsan_unregister_root_region(c, p->chunk_len);
   ASAN_UNPOISON_MEMORY_REGION(c, p->chunk_len);
   munmap(c, p->chunk_len);
 }

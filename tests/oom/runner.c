@@ -13,6 +13,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
+#include <openssl/evp.h>
+#include <openssl/kdf.h>
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+#include <pwd.h>
 #include <sanitizer/lsan_interface.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -273,6 +279,21 @@ static void refuse_each(struct test *t) {
 
 /* ---- the parent ---- */
 
+/* What libraries make once and cannot do without: OpenSSL and the C library's name services crash
+ * later if they lack memory here. The daemon meets it at its start. */
+static void wake_libraries(void) {
+  uint8_t byte;
+  struct addrinfo *found = NULL;
+  if (OPENSSL_init_ssl(0, NULL) != 1 || RAND_bytes(&byte, 1) != 1 || RAND_priv_bytes(&byte, 1) != 1)
+    exit(2);
+  SSL_CTX_free(SSL_CTX_new(TLS_method()));
+  EVP_KDF_free(EVP_KDF_fetch(NULL, "HKDF", NULL));
+  EVP_MD_free(EVP_MD_fetch(NULL, "SHA2-256", NULL));
+  EVP_CIPHER_free(EVP_CIPHER_fetch(NULL, "AES-128-GCM", NULL));
+  getpwnam("root");
+  if (getaddrinfo("localhost", NULL, NULL, &found) == 0) freeaddrinfo(found);
+}
+
 static void work(void (*one)(struct test *)) {
   oom_init();
   report_fd = memfd_create("oom", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -347,6 +368,8 @@ int main(int argc, char **argv) {
   all = mmap(NULL, sizeof(*all), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
              -1, 0);
   if (all == MAP_FAILED || jobs < 1 || jobs > JOBS_MAX) return 2;
+  oom_init();
+  wake_libraries();
   find_tests();
   if (site) return one_run(site, occurrence);
   in_parallel(jobs, first_run);
