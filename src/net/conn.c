@@ -476,7 +476,7 @@ static void continue_finishing(struct tl_conn *c) {
 
 void tl_conn_end_of_turn(struct tl_conn *c) {
   c->life.marked = false;
-  if (c->tx.broken) tl_conn_abort(c, TL_EIO);
+  if (c->tx.broken) tl_conn_abort(c, c->tx.no_memory ? TL_ENOMEM : TL_EIO);
   switch ((enum tl_conn_state)c->view.state) {
   case TL_CONN_DIALING: break;
   case TL_CONN_OPEN:

@@ -104,6 +104,7 @@ struct tl_conn_kept {
  *   view.doomed      -         with tx.broken                   yes              yes
  *   tx.busy          connects  yes                              yes              until it has ended
  *   tx.broken        -         aborts at the end of the turn    the same         stays
+ *   tx.no_memory     -         perhaps with tx.broken           the same         stays
  *   tx.notify_sent   -         -                                yes              stays
  *   tx.fin_sent      -         -                                yes              stays
  *   life.hashed      yes       not accepted TLS, half-closed    -                -
@@ -128,6 +129,7 @@ struct tl_conn_rx {         /* recv.c, stream.c, unfinished.c, park.c */
 struct tl_conn_tx {    /* send.c, conn.c, slow.c; rekey: keys.c */
   bool busy : 1,       /* a send, a connect or a wait for room is in the kernel */
       broken : 1,      /* half a message is queued: it is aborted at the end of the turn */
+      no_memory : 1,   /* for want of it */
       notify_sent : 1, /* our close_notify or last alert is queued */
       fin_sent : 1,    /* and our half is shut */
       rekey : 1,       /* the kernel's sending key must change before the next send */

@@ -123,7 +123,7 @@ void tl_keys_turn(struct tl_conn *c) {
   if (rc == TL_OK) tl_count(c->net->counters, TL_C_REC_KEYUPDATE_SENT);
   if (rc == TL_OK) rc = tl_keys_update(c->kept.tls->rekey, true);
   if (rc == TL_OK) rc = tl_ktls_rekey(c->kept.fd, c->kept.tls->rekey, true);
-  if (rc) tl_conn_abort(c, TL_ETLS);
+  if (rc) tl_conn_abort(c, rc == TL_ENOMEM ? rc : TL_ETLS);
 }
 
 /* Other keys on the same connection, where TLS and both sides can. */

@@ -254,6 +254,7 @@ static void count_sent(struct tl_conn *c, size_t n) {
  * because the caller may hold pointers that its end would free. */
 static int mark_broken(struct tl_conn *c, int rc) {
   c->tx.broken = c->view.doomed = true;
+  c->tx.no_memory = rc == TL_ENOMEM;
   tl_conn_mark(c);
   return rc;
 }

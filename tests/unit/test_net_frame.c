@@ -109,10 +109,12 @@ Test(net_frame, nothing_is_handled_behind_a_keep_alive_that_broke_the_connection
   struct tl_pool *chunks = &rig.net->chunks;
   void *held = tl_pool_get(chunks);
   chunks->max = chunks->used; /* no memory for the answer to it */
+  rig.starved = true;
   put(&s, "\r\n\r\n");
   put_message(&s, 5);
   rig_write(fd, s.p, s.n);
   RIG_UNTIL(rig.n_closed == 1);
+  cr_expect_eq(rig.closed_rc, TL_ENOMEM);
   cr_expect_eq(rig.n_got, 0);
   chunks->max = 0;
   tl_pool_put(chunks, held);

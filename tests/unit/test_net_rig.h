@@ -30,6 +30,8 @@ struct rig {
   struct rig_got got[RIG_GOT_MAX];
   unsigned n_got, n_bad, n_closed;
   int closed_rc;         /* of the last */
+  bool starved;          /* the test itself takes memory away */
+  bool no_memory;        /* one closed for want of it, and not starved */
   uint16_t bad_status;   /* of the last */
   bool answer_bad;       /* with 16 bytes that say BAD */
   tl_conn_id forward_to; /* each message goes there, if it is a connection */
