@@ -26,19 +26,20 @@
 int tl_domain_describe_first(struct tl_tls_domain *d, X509 *leaf) {
   BIO *mem = BIO_new(BIO_s_mem());
   if (!mem) return TL_ENOMEM;
-  X509_NAME_print_ex(mem, X509_get_subject_name(leaf), 0, XN_FLAG_RFC2253);
+  bool whole = X509_NAME_print_ex(mem, X509_get_subject_name(leaf), 0, XN_FLAG_RFC2253) >= 0;
   char *p;
   long n = BIO_get_mem_data(mem, &p);
-  d->subject = strndup(p, (size_t)n);
+  d->subject = whole ? strndup(n > 0 ? p : "", (size_t)n) : NULL;
   BIO_free(mem);
   struct tm tm;
   if (ASN1_TIME_to_tm(X509_get0_notAfter(leaf), &tm) == 1) d->not_after = timegm(&tm);
   BIGNUM *bn = ASN1_INTEGER_to_BN(X509_get0_serialNumber(leaf), NULL);
   char *hex = bn ? BN_bn2hex(bn) : NULL;
   if (hex) snprintf(d->serial, sizeof(d->serial), "%s", hex);
+  whole = d->subject && hex;
   OPENSSL_free(hex);
   BN_free(bn);
-  return d->subject ? 0 : TL_ENOMEM;
+  return whole ? 0 : TL_ENOMEM;
 }
 
 /* What is being collected. */

@@ -43,10 +43,11 @@ char *tl_name_text(const X509_NAME *name) {
   BIO *mem = BIO_new(BIO_s_mem());
   if (!mem) return NULL;
   /* UTF-8 stays readable; ASCII controls are escaped here, the others by safe_text. */
-  X509_NAME_print_ex(mem, name, 0, XN_FLAG_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB);
+  bool whole =
+      X509_NAME_print_ex(mem, name, 0, XN_FLAG_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB) >= 0;
   char *p;
   long n = BIO_get_mem_data(mem, &p);
-  char *s = safe_text((const uint8_t *)p, n > 0 ? (size_t)n : 0);
+  char *s = whole ? safe_text((const uint8_t *)p, n > 0 ? (size_t)n : 0) : NULL;
   BIO_free(mem);
   return s;
 }
