@@ -142,7 +142,8 @@ bool oom_end(void) {
 
 #define HERE ((uint64_t)__builtin_return_address(0))
 
-/* AddressSanitizer's. */
+/* AddressSanitizer's; GCC has no header for the first. */
+size_t __sanitizer_get_allocated_size(const volatile void *p);
 #define REAL(name) __interceptor_##name
 void *REAL(malloc)(size_t n);
 void *REAL(calloc)(size_t n, size_t size);
@@ -155,11 +156,16 @@ void *malloc(size_t n) { return refuse(HERE) ? NULL : REAL(malloc)(n); }
 
 void *calloc(size_t n, size_t size) { return refuse(HERE) ? NULL : REAL(calloc)(n, size); }
 
-void *realloc(void *p, size_t n) { return refuse(HERE) ? NULL : REAL(realloc)(p, n); }
+/* To make something smaller needs no memory: the C library never refuses it. */
+static bool grows(const void *p, size_t n) { return !p || n > __sanitizer_get_allocated_size(p); }
+
+void *realloc(void *p, size_t n) {
+  return grows(p, n) && refuse(HERE) ? NULL : REAL(realloc)(p, n);
+}
 
 void *reallocarray(void *p, size_t n, size_t size) {
   size_t all;
-  if (__builtin_mul_overflow(n, size, &all) || refuse(HERE)) return NULL;
+  if (__builtin_mul_overflow(n, size, &all) || (grows(p, all) && refuse(HERE))) return NULL;
   return REAL(realloc)(p, all);
 }
 
@@ -207,7 +213,7 @@ static void *ssl_malloc(size_t n, const char *file, int line) {
 }
 
 static void *ssl_realloc(void *p, size_t n, const char *file, int line) {
-  if (p && n) return refuse(place_in(file, line)) ? NULL : REAL(realloc)(p, n);
+  if (p && n) return grows(p, n) && refuse(place_in(file, line)) ? NULL : REAL(realloc)(p, n);
   REAL(free)(p);
   return ssl_malloc(n, file, line);
 }

@@ -31,7 +31,7 @@ Test(base_pool, max_objects_are_out_at_once) {
   struct tl_pool p;
   void *obj[3];
   tl_pool_init(&p, 100, 3);
-  for (int i = 0; i < 3; i++) obj[i] = tl_pool_get(&p);
+  for (int i = 0; i < 3; i++) cr_assert_not_null(obj[i] = tl_pool_get(&p));
   cr_expect_null(tl_pool_get(&p));
   tl_pool_put(&p, obj[1]);
   obj[1] = tl_pool_get(&p);
@@ -47,7 +47,7 @@ Test(base_pool, only_the_reserve_of_empty_chunks_stays) {
   for (size_t keep = 0; keep < 4; keep++) {
     tl_pool_init(&p, 1000, 0);
     p.keep = keep;
-    for (int i = 0; i < 10000; i++) obj[i] = tl_pool_get(&p);
+    for (int i = 0; i < 10000; i++) cr_assert_not_null(obj[i] = tl_pool_get(&p));
     for (int i = 0; i < 10000; i++) tl_pool_put(&p, obj[i]);
     cr_expect_eq(p.n_empty, keep);
     tl_pool_destroy(&p);
@@ -68,7 +68,7 @@ Test(base_pool, random_use_never_hands_out_an_object_twice) {
       obj[i] = NULL;
       out--;
     } else {
-      obj[i] = tl_pool_get(&p);
+      cr_assert_not_null(obj[i] = tl_pool_get(&p));
       obj[i][5] = (uint64_t)(uintptr_t)obj[i] ^ (uint64_t)i;
       out++;
     }

@@ -30,7 +30,7 @@ Test(base_slots, a_name_leads_to_its_object_and_to_nothing_afterwards) {
 Test(base_slots, what_was_given_back_last_is_taken_first) {
   int object[3];
   uint32_t slot[3], gen, got;
-  for (int i = 0; i < 3; i++) tl_slots_take(&slots, &object[i], &slot[i], &gen);
+  for (int i = 0; i < 3; i++) cr_assert_eq(tl_slots_take(&slots, &object[i], &slot[i], &gen), 0);
   tl_slots_give(&slots, slot[0]);
   tl_slots_give(&slots, slot[2]);
   tl_slots_take(&slots, &object[0], &got, &gen);
@@ -45,7 +45,7 @@ Test(base_slots, what_was_given_back_last_is_taken_first) {
 Test(base_slots, a_generation_has_24_bits) {
   int object;
   uint32_t slot, gen, first;
-  tl_slots_take(&slots, &object, &slot, &first);
+  cr_assert_eq(tl_slots_take(&slots, &object, &slot, &first), 0);
   slots.at[slot].gen = TL_SLOT_GEN_MASK;
   tl_slots_give(&slots, slot);
   tl_slots_take(&slots, &object, &slot, &gen);

@@ -136,6 +136,7 @@ Test(mail_drop, list_of_connections_goes_back) {
 static struct tl_audit *orders_new(void) {
   struct tl_audit *s = tl_audit_new(1);
   const struct tl_conn_class a = {.identity = identity, .domain = domain};
+  cr_assert_not_null(s);
   s->n = 1;
   s->reply = address;
   cr_assert_eq(tl_conn_class_copy(&a, &s->order[0].key), 0);

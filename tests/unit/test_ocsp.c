@@ -92,6 +92,7 @@ Test(ocsp, f6_the_issuer_is_who_signed_not_who_is_named) {
   cr_assert_null(tl_ocsp_issuer(server, chain, NULL));
   sk_X509_push(chain, pki_ca.x);
   X509 *found = tl_ocsp_issuer(server, chain, NULL);
+  cr_assert_not_null(found);
   cr_assert_eq(X509_cmp(found, pki_ca.x), 0);
   X509_free(found);
   sk_X509_free(chain);

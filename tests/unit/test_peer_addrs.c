@@ -10,6 +10,7 @@
 TestSuite(places, .timeout = 60);
 
 static void add(struct tl_addr_list *l, const char *ip, int group, int target, int weight) {
+  cr_assert_not_null(l);
   struct tl_target_addr *p = &l->at[l->n++];
   cr_assert_eq(tl_addr_parse(tl_str_c(ip), 5061, &p->addr), 0);
   p->via = TL_TLS;

@@ -69,6 +69,7 @@ static struct tl_resolve *next_question(void) {
 }
 
 static void answer(struct tl_resolve *r, uint32_t ttl_s) {
+  cr_assert_not_null(r);
   r->rc = ttl_s ? TL_OK : TL_ENOTFOUND;
   r->found.n = ttl_s ? 1 : 0;
   r->found.ttl_s = ttl_s;

@@ -16,10 +16,11 @@ Test(peer_state, it_is_found_while_somebody_holds_it) {
   a->calls.now = 3;
   tl_peer_state_unref(a);
   struct tl_peer_state *again = tl_peer_state_of(1, "a");
+  cr_assert_not_null(again);
   cr_expect_eq(again->calls.now, 3, "it was held all the time");
   tl_peer_state_unref(again);
   tl_peer_state_unref(a);
-  a = tl_peer_state_of(1, "a");
+  cr_assert_not_null(a = tl_peer_state_of(1, "a"));
   cr_expect_eq(a->calls.now, 0, "nobody held it");
   tl_peer_state_unref(a);
   tl_peer_state_unref(b);
@@ -27,6 +28,7 @@ Test(peer_state, it_is_found_while_somebody_holds_it) {
 
 Test(peer_state, two_names_with_one_id_are_two_peers) {
   struct tl_peer_state *a = tl_peer_state_of(7, "a"), *b = tl_peer_state_of(7, "b");
+  cr_assert(a && b);
   cr_expect_neq(a, b);
   cr_expect_neq(a->slot, b->slot);
   tl_peer_state_unref(a);
@@ -48,6 +50,7 @@ Test(peer_state, slots_are_used_again) {
 
 Test(peer_state, another_uri_begins_anew) {
   struct tl_peer_state *s = tl_peer_state_of(1, "a");
+  cr_assert_not_null(s);
   cr_expect_not(tl_peer_state_knows(s, "sip:one.example"));
   cr_assert_eq(tl_peer_state_begin(s, "sip:one.example", tl_addr_list_new(), true), 0);
   cr_expect(tl_peer_state_knows(s, "sip:one.example"));

@@ -24,6 +24,7 @@ Test(token_uri, d17_pin_is_left_out_of_what_is_shown) {
   };
   for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
     char *shown = tl_tls_uri_shown(cases[i][0]);
+    cr_assert_not_null(shown);
     cr_expect_str_eq(shown, cases[i][1]);
     cr_expect_eq((int)tl_tls_uri_has_pin(cases[i][0]), (int)(strstr(shown, "(not") != NULL));
     free(shown);
