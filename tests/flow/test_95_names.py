@@ -117,7 +117,7 @@ def test_d33_peer_follows_its_name(t):
     assert bob.count("INVITE") == 1
     shown = _gw(d)["lookup"]
     assert shown["looked_up"] and shown["failed_in_a_row"] == 0 and shown["error"] is None, shown
-    server.zone[("gw.example", "A")] = ["127.0.0.2"]
+    server.change({("gw.example", "A"): ["127.0.0.2"]})
     _leads_to(t, d, "127.0.0.2")
     for _ in range(3):
         assert alice.request(conn, "OPTIONS", "sip:out2@far.example").status == 200
@@ -139,7 +139,7 @@ def test_d33_source_follows_its_name(t):
     old, new = (t.dial(alice, d, "tcp", bind=(ip, 0)) for ip in ("127.0.0.1", "127.0.0.2"))
     assert alice.request(old, "OPTIONS", uri).status == 200
     assert alice.request(new, "OPTIONS", uri).status == 403
-    server.zone[("gw.example", "A")] = ["127.0.0.2"]
+    server.change({("gw.example", "A"): ["127.0.0.2"]})
     _leads_to(t, d, "127.0.0.2")
     assert alice.request(new, "OPTIONS", uri).status == 200
     assert alice.request(old, "OPTIONS", uri).status == 403
@@ -208,7 +208,7 @@ def test_d33_relayed_name_by_its_ttl(t):
     conn = t.dial(alice, d, "tcp")
     options_works(t, d, alice, conn, uri)
     assert bob.count("OPTIONS") == 1
-    server.zone[("far.example", "A")] = ["127.0.0.2"]
+    server.change({("far.example", "A"): ["127.0.0.2"]})
 
     def moved():
         assert alice.request(conn, "OPTIONS", uri).status == 200

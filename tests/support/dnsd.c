@@ -14,6 +14,11 @@
 #include <strings.h>
 #include <unistd.h>
 
+#define ANSWER_MAX 16384
+#define RECORD_MAX 1024 /* more than any record takes */
+
+static struct dnsd_options opt;
+static pthread_mutex_t zone_mu = PTHREAD_MUTEX_INITIALIZER;
 static const struct zone_record *zone;
 static size_t zone_n;
 static int dns_fd, tcp_fd;
@@ -46,7 +51,7 @@ static size_t get_name(const uint8_t *p, size_t n, char *out, size_t cap) {
   size_t at = 0, o = 0;
   while (at < n && p[at]) {
     size_t len = p[at++];
-    if (o) out[o++] = '.';
+    if (o && o + 2 < cap) out[o++] = '.';
     for (size_t i = 0; i < len && at < n && o + 2 < cap; i++) out[o++] = (char)p[at++];
   }
   out[o] = '\0';
@@ -97,69 +102,97 @@ static size_t put_record(uint8_t *p, const struct zone_record *r) {
   size_t at = put_name(p, r->name);
   at += put16(p + at, r->type);
   at += put16(p + at, 1);
-  at += put16(p + at, 0);
-  at += put16(p + at, 60);
+  at += put16(p + at, opt.ttl >> 16);
+  at += put16(p + at, opt.ttl);
   size_t n = put_data(p + at + 2, r);
   put16(p + at, (unsigned)n);
   return at + 2 + n;
 }
 
+/* What is made of an answer. */
+struct answer {
+  uint8_t *p;
+  size_t at, room;
+  unsigned count;
+  bool known, cut;
+};
+
 /* Records of NAME, following an alias. */
-static unsigned answers(uint8_t *p, size_t *at, const char *name, unsigned type, bool *known) {
-  unsigned n = 0;
-  for (size_t i = 0; i < zone_n; i++) {
+static void answers(struct answer *a, const char *name, unsigned type) {
+  for (size_t i = 0; i < zone_n && !a->cut; i++) {
     if (strcasecmp(zone[i].name, name) != 0) continue;
-    *known = true;
+    a->known = true;
     if (zone[i].type != type && zone[i].type != T_CNAME) continue;
-    *at += put_record(p + *at, &zone[i]);
-    n++;
-    if (zone[i].type == T_CNAME && type != T_CNAME) n += answers(p, at, zone[i].data, type, known);
+    size_t n = put_record(a->p + a->at, &zone[i]);
+    assert(n <= RECORD_MAX);
+    a->cut = a->at + n > a->room;
+    if (a->cut) return;
+    a->at += n;
+    a->count++;
+    if (zone[i].type == T_CNAME && type != T_CNAME) answers(a, zone[i].data, type);
   }
-  return n;
+}
+
+/* Has the name of Q the meaning of WORD? */
+static bool means(const struct dnsd_question *q, const char *word) {
+  return !opt.plain && strcasestr(q->name, word);
+}
+
+/* False: a stranger's, it ends too early. */
+static bool take_question(const uint8_t *q, size_t n, struct dnsd_question *out, size_t *out_end) {
+  const size_t type = 12 + get_name(q + 12, n - 12, out->name, sizeof(out->name));
+  if (type + 4 > n) return false;
+  out->type = (uint16_t)(q[type] << 8 | q[type + 1]);
+  out->id = (uint16_t)(q[0] << 8 | q[1]);
+  *out_end = type + 4;
+  if (q[11] == 1 && type + 9 <= n) out->edns = (uint16_t)(q[type + 7] << 8 | q[type + 8]);
+  seen[asked % DNSD_SEEN] = *out;
+  asked++;
+  return true;
+}
+
+/* The records of the zone, and flags as the name has it. */
+static unsigned usual(const struct dnsd_question *q, struct answer *a) {
+  const bool well =
+      (q->type != T_SRV && means(q, "only-srv")) || (q->type != T_NAPTR && means(q, "only-naptr"));
+  unsigned flags = 0x8580;
+  if (!well && means(q, "refused")) return 0x8182;
+  /* as a server that does not know EDNS: no OPT record in its answer */
+  if (means(q, "old") && q->edns) return 0x8181;
+  pthread_mutex_lock(&zone_mu);
+  answers(a, q->name, q->type);
+  pthread_mutex_unlock(&zone_mu);
+  if (!a->known) flags = 0x8583;
+  if (means(q, "big") && !q->tcp) a->cut = true;
+  if (means(q, "big") && !q->tcp && a->count > 1) a->count = 1; /* what is left misleads */
+  if (!well && means(q, "cut")) a->cut = true;
+  return a->cut ? flags | 0x0200 : flags;
 }
 
 /* Answers the question of N bytes in Q into R; 0: not at all. */
 static size_t answer(const uint8_t *q, size_t n, bool tcp, uint16_t port, uint8_t *r) {
-  char name[256];
-  size_t name_len = get_name(q + 12, n - 12, name, sizeof(name)), at = 12 + name_len + 4;
-  unsigned type = (unsigned)q[12 + name_len] << 8 | q[12 + name_len + 1], flags = 0x8580;
-  bool known = false, edns = q[11] == 1;
-  bool well = (type != T_SRV && strcasestr(name, "only-srv")) ||
-              (type != T_NAPTR && strcasestr(name, "only-naptr"));
-  struct dnsd_question *now = &seen[asked % DNSD_SEEN];
-  *now = (struct dnsd_question){.id = (uint16_t)(q[0] << 8 | q[1]), .port = port, .tcp = tcp};
-  if (edns) now->edns = (uint16_t)(q[at + 3] << 8 | q[at + 4]);
-  snprintf(now->name, sizeof(now->name), "%.63s", name);
-  asked++;
-  if (strcasestr(name, "silent") || (tcp && strcasestr(name, "mute"))) return 0;
-  memcpy(r, q, at);
-  if (strcasestr(name, "letters") && !tcp)
-    for (size_t i = 12; i < 12 + name_len; i++) r[i] = (uint8_t)tolower(r[i]);
-  if (strcasestr(name, "shout") && !tcp)
-    for (size_t i = 12; i < 12 + name_len; i++) r[i] = (uint8_t)toupper(r[i]);
-  unsigned count = 0;
-  if (!well && strcasestr(name, "refused")) {
-    flags = 0x8182;
-  } else if (strcasestr(name, "old") && edns) {
-    flags = 0x8181; /* as a server that does not know EDNS: no OPT record in its answer */
-  } else {
-    count = answers(r, &at, name, type, &known);
-    if (!known) flags = 0x8583;
-    if (strcasestr(name, "big") && !tcp) flags |= 0x0200;
-    if (strcasestr(name, "big") && !tcp && count > 1) count = 1; /* what is left misleads */
-    if (!well && strcasestr(name, "cut")) flags |= 0x0200;
-  }
-  put16(r + 2, flags);
+  struct dnsd_question now = {.port = port, .tcp = tcp};
+  struct answer a = {.p = r, .room = ANSWER_MAX - RECORD_MAX};
+  if (!tcp && opt.udp_size) a.room = opt.udp_size;
+  if (!take_question(q, n, &now, &a.at) || opt.silent || means(&now, "silent") ||
+      (tcp && means(&now, "mute")))
+    return 0;
+  memcpy(r, q, a.at);
+  for (size_t i = 12; i < a.at - 4 && !tcp; i++)
+    r[i] = (uint8_t)(means(&now, "letters") ? tolower(r[i])
+                     : means(&now, "shout") ? toupper(r[i])
+                                            : r[i]);
+  put16(r + 2, usual(&now, &a));
   put16(r + 4, 1);
-  put16(r + 6, count);
+  put16(r + 6, a.count);
   put16(r + 8, 0);
   put16(r + 10, 0);
-  return at;
+  return a.at;
 }
 
 static void serve_tcp(void) {
   const struct timeval wait = {.tv_sec = 2};
-  uint8_t q[514], r[2 + 8192];
+  uint8_t q[514], r[2 + ANSWER_MAX];
   int fd = accept(tcp_fd, NULL, NULL);
   if (fd < 0) return;
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
@@ -177,20 +210,21 @@ static void *serve(void *arg) {
   struct pollfd p[] = {{.fd = dns_fd, .events = POLLIN}, {.fd = tcp_fd, .events = POLLIN}};
   (void)arg;
   for (;;) {
-    uint8_t q[512], r[8192];
+    uint8_t q[512], r[ANSWER_MAX];
     struct sockaddr_in from;
     socklen_t len = sizeof(from);
     poll(p, 2, -1);
     if (p[1].revents) serve_tcp();
     if (!p[0].revents) continue;
     ssize_t n = recvfrom(dns_fd, q, sizeof(q), 0, (struct sockaddr *)&from, &len);
-    if (n < 17) return NULL; /* a short one ends the server */
+    if (n == 0) return NULL; /* dnsd_stop's */
+    if (n < 17) continue;    /* a stranger's */
     size_t out = answer(q, (size_t)n, false, ntohs(from.sin_port), r);
     if (out) sendto(dns_fd, r, out, 0, (struct sockaddr *)&from, len);
   }
 }
 
-static uint16_t own_port(void) {
+uint16_t dnsd_port(void) {
   struct sockaddr_in a;
   socklen_t len = sizeof(a);
   getsockname(dns_fd, (struct sockaddr *)&a, &len);
@@ -199,21 +233,37 @@ static uint16_t own_port(void) {
 
 /* A port that is free for both. */
 static bool bind_both(void) {
-  struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  struct sockaddr_in a = {.sin_family = AF_INET,
+                          .sin_port = htons(opt.port),
+                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  const int on = 1;
   dns_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   tcp_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  setsockopt(tcp_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   if (bind(dns_fd, (struct sockaddr *)&a, sizeof(a))) abort();
-  a.sin_port = htons(own_port());
+  a.sin_port = htons(dnsd_port());
   if (bind(tcp_fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(tcp_fd, 8) == 0) return true;
+  if (opt.port) abort();
   close(dns_fd);
   close(tcp_fd);
   return false;
 }
 
-void dnsd_start(const struct zone_record *z, size_t n) {
+void dnsd_zone(const struct zone_record *z, size_t n) {
+  pthread_mutex_lock(&zone_mu);
   zone = z;
   zone_n = n;
+  pthread_mutex_unlock(&zone_mu);
+}
+
+void dnsd_start(const struct zone_record *z, size_t n) {
+  dnsd_open(&(struct dnsd_options){.ttl = 60}, z, n);
+}
+
+void dnsd_open(const struct dnsd_options *o, const struct zone_record *z, size_t n) {
+  opt = *o;
   asked = 0;
+  dnsd_zone(z, n);
   while (!bind_both()) continue;
   if (pthread_create(&dns_thread, NULL, serve, NULL)) abort();
 }
@@ -221,8 +271,8 @@ void dnsd_start(const struct zone_record *z, size_t n) {
 void dnsd_stop(void) {
   struct sockaddr_in a = {.sin_family = AF_INET,
                           .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                          .sin_port = htons(own_port())};
-  sendto(dns_fd, "x", 1, 0, (struct sockaddr *)&a, sizeof(a));
+                          .sin_port = htons(dnsd_port())};
+  sendto(dns_fd, "", 0, 0, (struct sockaddr *)&a, sizeof(a));
   pthread_join(dns_thread, NULL);
   close(dns_fd);
   close(tcp_fd);
@@ -264,7 +314,7 @@ void dnsd_files(const char *hosts) {
   if (!mkdtemp(dir)) abort();
   for (size_t i = 0; i < N_FILES; i++)
     snprintf(files[i].path, sizeof(files[i].path), "%s/%s", dir, files[i].name);
-  snprintf(conf, sizeof(conf), "nameserver 127.0.0.1\nport %u\n", own_port());
+  snprintf(conf, sizeof(conf), "nameserver 127.0.0.1\nport %u\n", dnsd_port());
   write_file("resolv.conf", conf);
   write_file("hosts", hosts);
 }
