@@ -9,7 +9,9 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "control/command.h"
 #include "control/control_internal.h"
+#include "control/rpc.h"
 #include "tieline/tls.h"
 
 static int run_version(struct tl_control *c, struct tl_request *req, const json_t *params,

@@ -6,7 +6,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "control/command.h"
 #include "control/control_internal.h"
+#include "control/rpc.h"
 
 int tl_command_fail(struct tl_answer *a, int code, const char *fmt, ...) {
   va_list ap;

@@ -7,7 +7,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "control/command.h"
 #include "control/control_internal.h"
+#include "control/gather.h"
+#include "control/json_values.h"
+#include "control/rpc.h"
 
 static json_t *describe_connection(const struct tl_conn_info *i) {
   json_t *j = tl_json_connection(i), *tls = json_object_get(j, "tls");

@@ -15,7 +15,9 @@
 #include <urcu/urcu-memb.h>
 
 #include "control/control_internal.h"
+#include "control/gather.h"
 #include "control/watch.h"
+#include "tieline/control.h"
 
 #define MAILBOX_CAP 4096
 #define ERROR_PAUSE_MS 100 /* when waiting itself fails */

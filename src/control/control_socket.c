@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "control/command.h"
 #include "control/control_internal.h"
 
 /* The daemon's user must be able to reach and remove the socket that root created. */

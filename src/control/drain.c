@@ -7,6 +7,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "control/control_internal.h"
+#include "tieline/resolve.h"
 #include "tieline/worker.h"
 
 #define TICK_MS 20

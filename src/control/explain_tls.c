@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/command.h"
 #include "control/control_internal.h"
+#include "control/json_values.h"
+#include "control/rpc.h"
 #include "tieline/ca_names.h"
 #include "tieline/tls_choice.h"
 

@@ -6,7 +6,10 @@
  */
 #include <stdlib.h>
 
+#include "control/command.h"
 #include "control/control_internal.h"
+#include "control/gather.h"
+#include "control/rpc.h"
 
 struct part {
   struct tl_dump dump; /* first: the mail that comes back is the part */

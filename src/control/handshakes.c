@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/command.h"
 #include "control/control_internal.h"
+#include "control/json_values.h"
+#include "control/rpc.h"
 #include "tieline/failures.h"
 #include "tieline/tls_handshake.h"
 #include "tieline/verify.h"

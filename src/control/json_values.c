@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "control/control_internal.h"
+#include "control/json_values.h"
+#include "control/rpc.h"
+#include "tieline/identity.h"
 
 #define TEXT(s) tl_rpc_text((s), sizeof(s))
 

@@ -7,7 +7,9 @@
 
 #include <string.h>
 
+#include "control/command.h"
 #include "control/control_internal.h"
+#include "control/rpc.h"
 
 #define FOR_DEFAULT_MS 60000
 

@@ -5,7 +5,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "control/command.h"
 #include "control/control_internal.h"
+#include "control/json_values.h"
+#include "control/rpc.h"
 
 const char *tl_param_text(const json_t *params, const char *name) {
   const char *s = json_string_value(json_object_get(params, name));

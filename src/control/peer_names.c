@@ -10,6 +10,8 @@
 #include <time.h>
 
 #include "control/control_internal.h"
+#include "control/json_values.h"
+#include "tieline/resolve.h"
 #include "tieline/view.h"
 
 #define ASKING_MAX 64 /* at the same time: look-ups for calls take precedence */

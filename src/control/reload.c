@@ -7,7 +7,10 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
+#include "control/command.h"
 #include "control/control_internal.h"
+#include "control/reload.h"
+#include "control/rpc.h"
 
 static void collect_problem(void *arg, const char *file, int line, const char *sentence) {
   char where[512];

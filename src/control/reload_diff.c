@@ -3,7 +3,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "control/control_internal.h"
+#include "control/json_values.h"
+#include "control/reload.h"
+#include "control/rpc.h"
 
 static bool same_text(const char *a, const char *b) {
   return a == b || (a && b && strcmp(a, b) == 0);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "control/control_internal.h"
+#include "control/rpc.h"
 
 static bool id_ok(const json_t *id) {
   return json_is_string(id) || json_is_number(id) || json_is_null(id);

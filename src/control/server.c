@@ -16,8 +16,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "control/control_internal.h"
+#include "control/rpc.h"
+#include "tieline/err.h"
+#include "tieline/log.h"
 #include "tieline/log_limit.h"
+#include "tieline/time.h"
 
 #define ACCEPT_PAUSE_MS 1000 /* when no descriptor is left */
 

@@ -8,7 +8,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "control/command.h"
 #include "control/control_internal.h"
+#include "control/gather.h"
+#include "control/json_values.h"
+#include "control/rpc.h"
 
 #define LIMIT_DEFAULT 10000
 #define LIMIT_MAX 100000

@@ -5,6 +5,7 @@
 #include <sys/signalfd.h>
 
 #include "control/control_internal.h"
+#include "control/reload.h"
 
 static const int handled[] = {SIGHUP, SIGTERM, SIGINT};
 #define HANDLED (sizeof(handled) / sizeof(*handled))

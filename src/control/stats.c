@@ -8,7 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "control/command.h"
 #include "control/control_internal.h"
+#include "control/json_values.h"
 #include "tieline/log_limit.h"
 
 /* With fewer, warmed-up buffers would be attributed to connections. */

@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "control/command.h"
 #include "control/control_internal.h"
+#include "control/json_values.h"
+#include "control/rpc.h"
 #include "tieline/ocsp.h"
 
 #define DAY_S 86400

@@ -14,6 +14,8 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 
+#include "control/reload.h"
+
 #define QUIET_MS 2000
 #define BURST_MS 30000 /* after this, reloads even while changes go on */
 #define LOOK_MS 1000   /* for a directory that is not there */

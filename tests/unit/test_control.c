@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +17,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "control/control_internal.h"
+#include "control/rpc.h"
+#include "control/server.h"
 #include "ctl/table.h"
+#include "tieline/control.h"
 
 /* ---- JSON-RPC */
 

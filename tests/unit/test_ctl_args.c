@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/control_internal.h"
+#include "control/command.h"
 #include "ctl/ctl_args.h"
 
 /* The parameters of WORDS as compact JSON in one of four buffers, "-" if they are refused. */

@@ -8,6 +8,7 @@
 #include "control/control_internal.h"
 #include "test_conf_util.h"
 #include "tieline/dns.h"
+#include "tieline/resolve.h"
 
 #define PEERS 100
 #define ASKED_AT_ONCE 64
