@@ -140,13 +140,18 @@ static BIO *open_to_read(const char *path) {
 STACK_OF(X509) * tl_pki_read_chain(const char *path) {
   STACK_OF(X509) *chain = sk_X509_new_null();
   BIO *b = open_to_read(path);
-  for (X509 *x; b && (x = PEM_read_bio_X509(b, NULL, NULL, NULL));)
-    if (!sk_X509_push(chain, x)) X509_free(x);
+  bool room = true;
+  for (X509 *x; b && room && (x = PEM_read_bio_X509(b, NULL, NULL, NULL));)
+    if (!(room = sk_X509_push(chain, x) > 0)) X509_free(x);
+  room = room && ERR_GET_REASON(ERR_peek_last_error()) != ERR_R_MALLOC_FAILURE;
   ERR_clear_error(); /* OpenSSL reports the end of the file as an error */
-  if (b && sk_X509_num(chain) < 1) tl_pki_fail(TL_ESYNTAX, "%s holds no certificate", path);
   BIO_free(b);
-  if (sk_X509_num(chain) > 0) return chain;
-  sk_X509_free(chain);
+  if (room && sk_X509_num(chain) > 0) return chain;
+  if (!room)
+    tl_pki_fail(TL_ENOMEM, "%s: %s", path, tl_strerror(TL_ENOMEM));
+  else if (b)
+    tl_pki_fail(TL_ESYNTAX, "%s holds no certificate", path);
+  sk_X509_pop_free(chain, X509_free);
   return NULL;
 }
 
