@@ -8,6 +8,7 @@
 #include "refuse.h"
 
 #include <errno.h>
+#include <link.h>
 #include <malloc.h>
 #include <openssl/crypto.h>
 #include <sanitizer/common_interface_defs.h>
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 
 #define DEPTH_MAX 4096u
@@ -92,9 +94,23 @@ static void say_where(void) {
   __sanitizer_print_stack_trace();
 }
 
+/* The dynamic linker ends the program when a thread's variables find no memory. */
+static struct { uint64_t at, n; } linker;
+
+static int find_linker(struct dl_phdr_info *info, size_t size, void *arg) {
+  (void)size, (void)arg;
+  if (info->dlpi_addr != getauxval(AT_BASE)) return 0;
+  linker.at = info->dlpi_addr;
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+    if (p->p_type == PT_LOAD) linker.n = p->p_vaddr + p->p_memsz;
+  }
+  return 1;
+}
+
 static bool refuse(uint64_t place) {
   uint64_t path = path_now();
-  if (!state || !path) return false;
+  if (!state || !path || place - linker.at < linker.n) return false;
   uint64_t site = mix(path, place);
   uint32_t n = atomic_fetch_add(&state->n, 1);
   if (n < OOM_SITES_MAX) state->sites[n] = site;
@@ -229,6 +245,7 @@ void oom_init(void) {
     perror("oom");
     exit(2);
   }
+  dl_iterate_phdr(find_linker, NULL);
   state = p;
   is_main = true;
 }

@@ -89,6 +89,8 @@ static void child(const struct criterion_test *t) {
   dup2(report_fd, 1);
   dup2(report_fd, 2);
   signal(SIGUSR2, end_of_patience);
+  signal(SIGPIPE,
+         SIG_IGN); /* as the daemon does: a test that ends early leaves its peers writing */
   plain_end = end_of_test;
   plain_run(t);
 }

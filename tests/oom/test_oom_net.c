@@ -8,6 +8,7 @@
 #include "../unit/test_conf_util.h"
 #include "../unit/test_port.h"
 #include "net/net_internal.h"
+#include "proxy/proxy.h"
 #include "test_oom_kit.h"
 #include "tieline/handshaker.h"
 #include "tieline/resolve.h"
@@ -99,7 +100,9 @@ static void free_thread(_Atomic(struct tl_thread *) *at) {
 
 static int make_worker(void) { return tl_worker_start(&runtime, 0, err, sizeof(err)); }
 static void drop_worker(void) {
+  struct tl_proxy *p = (struct tl_proxy *)runtime.worker[0];
   tl_worker_stop(&runtime, 0);
+  free(p->net);
   free_thread(&runtime.worker[0]);
 }
 

@@ -286,6 +286,7 @@ Test(control_loop, a_refused_reload_names_file_and_line_and_changes_nothing) {
     char want[200];
     cr_assert_eq(json_integer_value(json_object_get(e, "code")), -32001);
     snprintf(want, sizeof(want), "%s:6: ", conf_file);
+    cr_assert_eq(json_array_size(p), 1);
     cr_assert_not_null(strstr(json_string_value(json_array_get(p, 0)), want), "%s",
                        json_string_value(json_array_get(p, 0)));
     json_decref(j);

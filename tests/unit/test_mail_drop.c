@@ -280,6 +280,7 @@ static void answer_a_call(struct tl_peer_share *l, int i, struct tl_msg *m) {
 Test(mail_drop, call_that_another_worker_was_to_keep) {
   struct tl_peer_share l = {.state = tl_peer_state_of(1, "b")};
   struct tl_msg m;
+  cr_assert_not_null(l.state);
   two_workers();
   int n = 0;
   while (n < 64 && !tl_mailbox_depth(&second.mailbox)) answer_a_call(&l, n++, &m);

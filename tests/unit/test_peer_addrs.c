@@ -75,6 +75,7 @@ Test(places, d33_order_by_priority_then_by_weight) {
   struct tl_addr_list *l = tl_addr_list_new();
   unsigned first[6] = {0};
   uint8_t order[TL_PEER_ADDRS_MAX], again[TL_PEER_ADDRS_MAX];
+  cr_assert_not_null(l);
   l->weighted = true;
   add(l, "192.0.2.1", 0, 0, 10); /* a host with two addresses */
   add(l, "192.0.2.2", 0, 0, 10);

@@ -67,11 +67,12 @@ Test(peer_state, another_uri_begins_anew) {
   tl_peer_state_unref(s);
 }
 
+/* Returns ARG when there was none. */
 static void *take_and_drop(void *arg) {
-  (void)arg;
   for (unsigned i = 0; i < 200000; i++) {
     struct tl_peer_state *s = tl_peer_state_of(i % 3, "p");
-    if (!s || s->id != i % 3) abort();
+    if (!s) return arg;
+    if (s->id != i % 3) abort();
     tl_peer_state_unref(s);
   }
   return NULL;
@@ -79,9 +80,16 @@ static void *take_and_drop(void *arg) {
 
 Test(peer_state, threads_find_and_drop_it_at_once) {
   pthread_t t[4];
-  for (int i = 0; i < 4; i++) cr_assert_eq(pthread_create(&t[i], NULL, take_and_drop, NULL), 0);
-  for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
+  void *none = NULL;
+  for (int i = 0; i < 4; i++) cr_assert_eq(pthread_create(&t[i], NULL, take_and_drop, t), 0);
+  for (int i = 0; i < 4; i++) {
+    void *end;
+    pthread_join(t[i], &end);
+    if (end) none = end;
+  }
+  cr_assert_null(none);
   struct tl_peer_state *s = tl_peer_state_of(0, "p");
+  cr_assert_not_null(s);
   cr_expect_eq(s->slot, 0, "all slots were given back");
   tl_peer_state_unref(s);
 }

@@ -597,6 +597,7 @@ Test(proxy_calls, a_bye_that_overtakes_its_call_finds_it) {
   struct tl_msg m = {.call_id = TL_STR("x"), .from_tag = TL_STR("a")};
   char tag[16];
   uint64_t key = 0;
+  cr_assert_not_null(l);
   cr_assert_eq(tl_call_take(&px, l, 1, &at), 0);
   for (unsigned i = 0; !key || (key >> 32) % 2 == 0; i++) {
     snprintf(tag, sizeof(tag), "t%u", i);

@@ -271,6 +271,7 @@ Test(proxy_room, s12_mail_between_workers_is_bounded_by_its_bytes) {
   cr_expect_leq(sent * sizeof(text), TL_MAILBOX_BYTES + sizeof(text));
   cr_expect_eq(rig_count(TL_C_MAIL_FULL), 1);
   struct tl_mail *first = tl_mailbox_take(&other.mailbox);
+  cr_assert_not_null(first);
   first->kind->drop(first);
   cr_expect_eq(tl_xw_send(&px, theirs, text, sizeof(text)), 0, "there is room again");
   tl_mailbox_drop(&other.mailbox);
