@@ -183,12 +183,18 @@ static bool signed_by_its_chain(X509_STORE_CTX *sc) {
   return true;
 }
 
+/* The last look-up found no memory: what it did not return may be the list that revokes, so it is
+ * not forgiven. A verification is one call in one thread. */
+static _Thread_local bool list_lost;
+
 static void add_fetched(struct tl_crls *s, STACK_OF(X509_CRL) * to, const X509_NAME *issuer) {
   pthread_mutex_lock(&s->lists_mu);
   for (size_t i = 0; i < s->n; i++) {
     X509_CRL *crl = s->list[i].crl;
     if (!s->list[i].fetched || X509_NAME_cmp(X509_CRL_get_issuer(crl), issuer) != 0) continue;
-    if (X509_CRL_up_ref(crl) && !sk_X509_CRL_push(to, crl)) X509_CRL_free(crl);
+    if (!X509_CRL_up_ref(crl) || sk_X509_CRL_push(to, crl) > 0) continue;
+    X509_CRL_free(crl);
+    list_lost = true;
   }
   pthread_mutex_unlock(&s->lists_mu);
 }
@@ -205,25 +211,41 @@ static X509 *issuer_of(X509_STORE_CTX *sc) {
  * checks the chain itself afterwards. */
 static void keep_signed(const X509 *issuer, STACK_OF(X509_CRL) * lists) {
   EVP_PKEY *key = issuer ? X509_get0_pubkey(issuer) : NULL;
-  ERR_set_mark();
-  for (int i = sk_X509_CRL_num(lists) - 1; i >= 0; i--)
-    if (!key || X509_CRL_verify(sk_X509_CRL_value(lists, i), key) != 1)
-      X509_CRL_free(sk_X509_CRL_delete(lists, i));
-  ERR_pop_to_mark();
+  for (int i = sk_X509_CRL_num(lists) - 1; i >= 0; i--) {
+    tl_blame_begin();
+    if (key && X509_CRL_verify(sk_X509_CRL_value(lists, i), key) == 1) continue;
+    list_lost |= tl_blame_no_memory();
+    X509_CRL_free(sk_X509_CRL_delete(lists, i));
+  }
+}
+
+/* Of what stood in OpenSSL's queue before only a want of memory is kept. */
+static STACK_OF(X509_CRL) *
+    find_lists(X509_STORE_CTX *sc, struct tl_crls *s, const X509_NAME *issuer) {
+  bool before = tl_blame_no_memory();
+  tl_blame_begin();
+  STACK_OF(X509_CRL) *found = X509_STORE_CTX_get1_crls(sc, issuer);
+  list_lost = !found && tl_blame_no_memory();
+  if (!found && !(found = sk_X509_CRL_new_null())) list_lost = true;
+  if (found) add_fetched(s, found, issuer);
+  if (found) keep_signed(issuer_of(sc), found);
+  ERR_clear_error();
+  if (before || list_lost) ERR_raise(ERR_LIB_X509, ERR_R_MALLOC_FAILURE);
+  if (!list_lost) return found;
+  sk_X509_CRL_pop_free(found, X509_CRL_free);
+  return NULL;
 }
 
 static STACK_OF(X509_CRL) * look_up(const X509_STORE_CTX *csc, const X509_NAME *issuer) {
   X509_STORE_CTX *sc = (X509_STORE_CTX *)(uintptr_t)csc;
   struct tl_crls *s = X509_STORE_get_ex_data(X509_STORE_CTX_get0_store(sc), store_index);
+  list_lost = false;
   /* Whether an anchor is revoked is not asked (RFC 5280 6.1), unless all lists are demanded. */
   int depth = X509_STORE_CTX_get_error_depth(sc);
   if (!s->all && depth > 0 && depth == sk_X509_num(X509_STORE_CTX_get0_chain(sc)) - 1) return NULL;
-  STACK_OF(X509_CRL) *found = X509_STORE_CTX_get1_crls(sc, issuer);
-  if (!found && !(found = sk_X509_CRL_new_null())) return NULL;
-  add_fetched(s, found, issuer);
-  keep_signed(issuer_of(sc), found);
+  STACK_OF(X509_CRL) *found = find_lists(sc, s, issuer);
   X509 *x = X509_STORE_CTX_get_current_cert(sc);
-  if (sk_X509_CRL_num(found) == 0 && s->fetch && x && signed_by_its_chain(sc))
+  if (found && sk_X509_CRL_num(found) == 0 && s->fetch && x && signed_by_its_chain(sc))
     tl_crls_want(s, x, issuer_of(sc));
   return found;
 }
@@ -239,6 +261,10 @@ int tl_crl_judge(int ok, X509_STORE_CTX *sc) {
   if (ok) return ok;
   const struct tl_crls *s = X509_STORE_get_ex_data(X509_STORE_CTX_get0_store(sc), store_index);
   bool demanded = !s || s->all || X509_STORE_CTX_get_error_depth(sc) == 0, forgiven = !demanded;
+  if (X509_STORE_CTX_get_error(sc) == X509_V_ERR_UNABLE_TO_GET_CRL && list_lost) {
+    X509_STORE_CTX_set_error(sc, X509_V_ERR_OUT_OF_MEM);
+    return 0;
+  }
   switch (X509_STORE_CTX_get_error(sc)) {
   case X509_V_ERR_CRL_HAS_EXPIRED:
   case X509_V_ERR_CRL_NOT_YET_VALID:

@@ -4,12 +4,14 @@
 #include <openssl/pem.h>
 
 #include "../unit/test_tls_pki.h"
+#include "refuse.h"
 #include "test_oom_kit.h"
 #include "tieline/audit.h"
 #include "tieline/binding.h"
 #include "tieline/ca_names.h"
 #include "tieline/crl.h"
 #include "tieline/ocsp.h"
+#include "tieline/verify.h"
 #include "tls/identity_read.h"
 #include "tls/ticket_keys.h"
 
@@ -80,6 +82,14 @@ Test(oom_tls, a_handshake_is_refused_or_whole, .timeout = 60) {
   cr_assert_eq(make_domain(), TL_OK, "%s", text);
   OOM_RUN_ALL(cases);
   drop_domain();
+}
+
+static X509 *read_cert(const char *file) {
+  FILE *f = fopen(pki_path(file), "r");
+  cr_assert_not_null(f);
+  X509 *x = PEM_read_X509(f, NULL, NULL, NULL);
+  fclose(f);
+  return x;
 }
 
 static X509 *leaf;
@@ -159,16 +169,36 @@ Test(oom_tls, what_certificates_tell_is_refused_or_whole, .timeout = 60) {
       {"question to a responder", make_request, drop_request, 0, true},
   };
   static const struct oom_case after = {"key of an audit", make_class, drop_class, 0, true};
-  FILE *f = fopen(pki_path("client.pem"), "r");
-  cr_assert_not_null(f);
-  leaf = PEM_read_X509(f, NULL, NULL, NULL);
-  fclose(f);
+  leaf = read_cert("client.pem");
   set_extension();
   OOM_RUN_ALL(before);
   set_options();
   cr_assert_eq(make_domain(), TL_OK, "%s", text);
   cr_assert_eq(make_identity(), TL_OK);
   oom_case_run(&after);
+  drop_identity();
+  drop_domain();
+  X509_free(leaf);
+}
+
+/* Who forgives a missing list (crl_stale = accept) does not forgive one that there was no memory
+ * for: the certificate was taken as good. */
+Test(oom_tls, a_revoked_certificate_never_passes, .timeout = 60) {
+  struct tl_verdict v;
+  unsigned n;
+  set_options();
+  options.policy.crl_stale = TL_STALE_ACCEPT;
+  cr_assert_eq(make_domain(), TL_OK, "%s", text);
+  leaf = read_cert("revoked.pem");
+  cr_assert_eq(tl_identity_of_cert(leaf, NULL, &identity), TL_OK);
+  for (n = 1; oom_begin(n); n++) {
+    int rc = tl_tls_verify_identity(domain, true, identity, TL_STR(""), 0, &v);
+    bool refused = oom_end();
+    cr_assert_neq(rc, TL_OK, "when allocation %u is refused", n);
+    if (!refused) break;
+  }
+  cr_assert_eq(v.code, X509_V_ERR_CERT_REVOKED, "%s", v.why);
+  cr_assert_gt(n, 10);
   drop_identity();
   drop_domain();
   X509_free(leaf);
