@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-#include "conf/conf_internal.h"
+#include "conf/conf_block.h"
 
 #define GUESSES_MAX 100 /* problems after which no nearest name is looked for */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lists the files a snapshot was built from, for the file watcher. */
-#include "conf/conf_internal.h"
+#include "conf/conf_block.h"
 
 static void visit_block(const struct tl_block *b, tl_conf_file_fn fn, void *arg) {
   for (size_t i = 0; i < b->sec->n_opt; i++) {

@@ -5,8 +5,9 @@
  */
 #include <stdlib.h>
 
-#include "conf/conf_internal.h"
+#include "conf/conf_block.h"
 #include "tieline/time.h"
+#include "tieline/view.h"
 
 static void print_default(const struct tl_opt *o, FILE *f) {
   if (o->def)

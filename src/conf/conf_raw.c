@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "conf/conf_internal.h"
+#include "conf/conf_block.h"
 
 struct tl_raw *tl_raw_new(void) {
   struct tl_raw *r = calloc(1, sizeof(*r));

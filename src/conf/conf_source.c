@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
-#include "conf/conf_internal.h"
+#include "conf/conf_source.h"
 
 /* One file being read. */
 struct reader {

@@ -6,8 +6,10 @@
  */
 #include <assert.h>
 
-#include "conf/conf_internal.h"
+#include "conf/conf_block.h"
+#include "tieline/peer_table.h"
 #include "tieline/record.h"
+#include "tieline/route_table.h"
 
 #define OPT_AS(name_, type, member, k, d, ...)                                                     \
   {                                                                                                \

@@ -9,7 +9,7 @@
 #include <openssl/evp.h>
 #include <stdlib.h>
 
-#include "conf/conf_internal.h"
+#include "conf/conf_block.h"
 
 struct unit {
   const char *name;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "conf/conf_internal.h"
+#include "conf/conf_table.h"
 #include "test_conf_util.h"
 
 TestSuite(conf, .init = conf_setup, .fini = conf_teardown);

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "conf/conf_internal.h"
 #include "test_conf_util.h"
 
 #define L "listen \"tcp:127.0.0.1:5999\" {}\n"

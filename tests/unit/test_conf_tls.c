@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "conf/conf_internal.h"
+#include "conf/conf_block.h"
 #include "test_conf_util.h"
 
 TestSuite(conf_tls, .init = conf_setup, .fini = conf_teardown);

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "conf/conf_internal.h"
 #include "proxy/call.h"
 #include "proxy/peer_share.h"
 #include "test_proxy_rig.h"
