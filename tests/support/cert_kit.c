@@ -3,7 +3,6 @@
 #include "cert_kit.h"
 
 #include <fcntl.h>
-#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,18 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "must.h"
 #include "tls/identity_read.h"
-
-#define MUST(x) ((x) ? (void)0 : die(#x, __LINE__))
 
 static struct kit_cert *made;
 static size_t n_made;
-
-static _Noreturn void die(const char *what, int line) {
-  fprintf(stderr, "cert_kit.c:%d: %s\n", line, what);
-  ERR_print_errors_fp(stderr);
-  abort();
-}
 
 static struct kit_cert keep(struct kit_cert c) {
   MUST(made = realloc(made, (n_made + 1) * sizeof(*made)));

@@ -5,7 +5,7 @@
  *
  * Ownership: what kit_make and kit_read return stays the kit's until kit_free;
  * who needs it longer takes references. Texts are the caller's to free. Threads:
- * one. Errors: abort the process with a message.
+ * one. Errors: those of must.h.
  */
 #pragma once
 

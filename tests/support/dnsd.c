@@ -14,6 +14,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "must.h"
+
 #define ANSWER_MAX 16384
 #define RECORD_MAX 1024 /* more than any record takes */
 
@@ -282,7 +284,7 @@ unsigned dnsd_asked(void) { return asked; }
 
 /* Counted behind its writing, by the other thread. */
 const struct dnsd_question *dnsd_question(unsigned i) {
-  if (i >= asked) abort();
+  MUST(i < asked);
   return &seen[i % DNSD_SEEN];
 }
 

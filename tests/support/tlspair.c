@@ -1,27 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * In-memory handshakes for tests. Everything that goes wrong here is a fault of
- * the test's surroundings, so it aborts.
+ * the test's surroundings, so it ends there.
  */
 #include "tlspair.h"
 
-#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* In a unit test it ends the test; other programs do not have it. */
-void criterion_abort_test(void) __attribute__((weak));
-
-#define MUST(x) ((x) ? (void)0 : die(#x, __LINE__))
-
-static _Noreturn void die(const char *what, int line) {
-  fprintf(stderr, "tlspair.c:%d: %s\n", line, what);
-  ERR_print_errors_fp(stderr);
-  if (criterion_abort_test) criterion_abort_test();
-  abort();
-}
+#include "must.h"
 
 const struct kit_cert *tlspair_cert(void) {
   static struct kit_cert c;

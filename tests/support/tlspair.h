@@ -4,7 +4,7 @@
  * does, and an OpenSSL peer that then judges what the record layer makes of them.
  *
  * Ownership: tlspair_free frees all. Threads: one per pair. Errors: functions
- * return 0 or end the test, or a program without tests, with a message.
+ * return 0 or end as must.h says.
  */
 #pragma once
 

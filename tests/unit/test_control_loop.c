@@ -121,6 +121,7 @@ static int daemon_main(unsigned fakes) {
   tl_runtime_publish(&rt, view);
   if (tl_control_init(&rt, err, sizeof(err))) {
     fprintf(stderr, "%s\n", err);
+    tl_view_unref(view);
     return 11;
   }
   start_fakes(fakes);

@@ -151,6 +151,7 @@ Test(ledger, f3_what_is_alike_is_one_chain_verified_once) {
   cr_assert_eq(l->known.n, 2, "two chains");
   cr_expect_eq(l->item[0].n, 7);
   cr_expect_eq(l->item[0].workers, 3, "workers 0 and 1");
+  cr_assert(l->item[0].known && l->item[1].known);
   cr_expect_eq(l->item[0].known, l->item[2].known, "one verdict for both kinds of a");
   cr_expect_eq(l->item[0].known->n, 9);
   l->item[0].known->run = l->run; /* as if it had been judged just now ... */
