@@ -41,5 +41,5 @@ int tl_privileges_harden(char *err, size_t cap);
  * CAP_NET_BIND_SERVICE where it is held. TL_EPERM with a sentence in ERR. */
 int tl_privileges_bind_only(char *err, size_t cap);
 /* Becomes USER for good, in all threads, with the capabilities of tl_privileges_bind_only.
- * TL_EPERM or TL_ENOTFOUND with a sentence in ERR. */
+ * TL_EPERM, TL_ENOTFOUND or TL_ENOMEM with a sentence in ERR. */
 int tl_privileges_drop(const char *user, char *err, size_t cap);

@@ -6,6 +6,7 @@
  * conf_route.c's.
  */
 #include <ctype.h>
+#include <errno.h>
 #include <pwd.h>
 #include <stdlib.h>
 
@@ -29,9 +30,11 @@ static int build_global(struct tl_conf *c, struct tl_conf_ctx *ctx) {
   c->opt = *tl_raw_options(c->raw);
   c->limits = *tl_raw_limits(c->raw);
   c->timeouts = *tl_raw_timeouts(c->raw);
+  errno = 0;
   if (c->opt.user && !getpwnam(c->opt.user))
-    return tl_conf_fail(ctx, tl_block_at(b, "user"), "there is no account \"%s\" here",
-                        c->opt.user);
+    return errno == ENOMEM ? TL_ENOMEM
+                           : tl_conf_fail(ctx, tl_block_at(b, "user"),
+                                          "there is no account \"%s\" here", c->opt.user);
   if (!c->opt.identity_map) return 0;
   return tl_conf_map_read(c->opt.identity_map, tl_block_at(b, "identity_map"), ctx, &c->map);
 }

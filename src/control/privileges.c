@@ -76,8 +76,10 @@ int tl_privileges_drop(const char *user, char *err, size_t cap) {
   errno = 0;
   const struct passwd *pw = getpwnam(user);
   if (!pw) {
-    snprintf(err, cap, "user %s: there is no such user", user);
-    return TL_ENOTFOUND;
+    int rc = errno == ENOMEM ? TL_ENOMEM : TL_ENOTFOUND;
+    snprintf(err, cap, "user %s: %s", user,
+             rc == TL_ENOMEM ? tl_strerror(rc) : "there is no such user");
+    return rc;
   }
   if (geteuid() == pw->pw_uid && getuid() == pw->pw_uid) return tl_privileges_bind_only(err, cap);
   if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0) return set_user_error("capabilities", user, err, cap);
