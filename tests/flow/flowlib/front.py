@@ -10,7 +10,7 @@ from . import host
 
 
 def options(what, jobs):
-    ap = argparse.ArgumentParser(description=what, epilog="What follows -- goes to pytest.")
+    ap = argparse.ArgumentParser(description=what, epilog="Names of files, and what follows --, go to pytest.")
     ap.add_argument("--filter", default="", metavar="RE", help="regular expression on test names")
     ap.add_argument("--jobs", type=int, default=jobs, help="tests at the same time, default %d" % jobs)
     ap.add_argument("--hostile", type=float, metavar="SECONDS",
@@ -31,6 +31,9 @@ def arguments(o, folder):
     out += ["--hostile", str(o.hostile)] if o.hostile else []
     out += ["--seed", str(o.seed)] if o.seed is not None else []
     out += ["--keep"] * o.keep + ["--everywhere"] * o.everywhere + o.more
+    # Files that are named take the place of the folder: pytest must not meet a test twice.
+    if any(os.path.exists(word.split("::")[0]) for word in o.more):
+        return out
     return out + [os.path.join(folder, "hostile" if o.hostile else "itself" if o.itself else "")]
 
 
