@@ -213,7 +213,7 @@ static void *serve(void *arg) {
   (void)arg;
   for (;;) {
     uint8_t q[512], r[ANSWER_MAX];
-    struct sockaddr_in from;
+    struct sockaddr_in from = {0};
     socklen_t len = sizeof(from);
     poll(p, 2, -1);
     if (p[1].revents) serve_tcp();
@@ -227,7 +227,7 @@ static void *serve(void *arg) {
 }
 
 uint16_t dnsd_port(void) {
-  struct sockaddr_in a;
+  struct sockaddr_in a = {0};
   socklen_t len = sizeof(a);
   getsockname(dns_fd, (struct sockaddr *)&a, &len);
   return ntohs(a.sin_port);
