@@ -24,7 +24,6 @@ struct tl_op {
 
 struct tl_ring {
   struct io_uring u;
-  uint64_t sqe_full; /* times the queue had to be submitted early */
 };
 
 /* ENTRIES submission slots. SINGLE_ISSUER and DEFER_TASKRUN where the kernel has them. Must be

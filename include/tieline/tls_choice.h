@@ -69,11 +69,6 @@ struct tl_tls_domain *tl_tls_choose(const struct tl_tls_set *set, const struct t
  * there is nothing, or if what clients trust can tell them apart. In *BUF (CAP bytes). */
 const char *tl_tls_domains_clash(const struct tl_tls_domain *a, const struct tl_tls_domain *b,
                                  char *buf, size_t cap);
-/* Server side: SNI exact, SNI wildcard, LISTENER's own (may be NULL), listener address, fallback.
- */
-struct tl_tls_domain *tl_tls_choose_server(const struct tl_tls_set *set, struct tl_str sni,
-                                           struct tl_tls_domain *listener,
-                                           const struct tl_addr *local, enum tl_choice *out_rule);
 /* Client side, where neither route nor peer named one: destination domain, address, fallback. */
 struct tl_tls_domain *tl_tls_choose_client(const struct tl_tls_set *set, struct tl_str sip_domain,
                                            const struct tl_addr *dest, enum tl_choice *out_rule);

@@ -46,7 +46,6 @@ void tl_ring_exit(struct tl_ring *r) { io_uring_queue_exit(&r->u); }
 struct io_uring_sqe *tl_ring_sqe(struct tl_ring *r, struct tl_op *op) {
   struct io_uring_sqe *sqe = io_uring_get_sqe(&r->u);
   while (!sqe) {
-    r->sqe_full++;
     io_uring_submit(&r->u);
     sqe = io_uring_get_sqe(&r->u);
   }

@@ -238,13 +238,6 @@ const char *tl_tls_domains_clash(const struct tl_tls_domain *a, const struct tl_
   return buf;
 }
 
-struct tl_tls_domain *tl_tls_choose_server(const struct tl_tls_set *set, struct tl_str sni,
-                                           struct tl_tls_domain *listener,
-                                           const struct tl_addr *local, enum tl_choice *out_rule) {
-  struct tl_tls_ask ask = {.server = true, .name = sni, .listener = listener, .addr = local};
-  return tl_tls_choose(set, &ask, NULL, out_rule);
-}
-
 struct tl_tls_domain *tl_tls_choose_client(const struct tl_tls_set *set, struct tl_str sip_domain,
                                            const struct tl_addr *dest, enum tl_choice *out_rule) {
   struct tl_tls_ask ask = {.name = sip_domain, .addr = dest};

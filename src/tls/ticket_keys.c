@@ -13,7 +13,6 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -21,27 +20,6 @@
 #include "tieline/verify.h"
 #include "tls/handshake.h"
 #include "tls/identity_read.h"
-
-#define NAME_LEN 16
-#define KEY_LEN 32
-
-struct key {
-  bool set;
-  uint64_t born_ms; /* of the monotonic clock */
-  uint8_t name[NAME_LEN], aes[KEY_LEN], hmac[KEY_LEN];
-};
-
-struct tl_ticket_keys {
-  uint64_t life_ms;
-  pthread_mutex_t mu; /* guards the next two */
-  struct key present, former;
-};
-
-static _Atomic uint64_t skipped_ms;
-
-static uint64_t now_ms(void) { return tl_now_ms() + skipped_ms; }
-
-void tl_tickets_skip(uint64_t ms) { skipped_ms += ms; }
 
 /* On pages of their own, which no core file contains. */
 struct tl_ticket_keys *tl_tickets_new(uint32_t life_s) {
@@ -61,9 +39,10 @@ void tl_tickets_free(struct tl_ticket_keys *t) {
   munmap(t, sizeof(*t));
 }
 
-static bool make_key(struct key *k, uint64_t now) {
-  if (RAND_bytes(k->name, NAME_LEN) != 1 || RAND_priv_bytes(k->aes, KEY_LEN) != 1 ||
-      RAND_priv_bytes(k->hmac, KEY_LEN) != 1)
+static bool make_key(struct tl_ticket_key *k, uint64_t now) {
+  if (RAND_bytes(k->name, TL_TICKET_NAME_LEN) != 1 ||
+      RAND_priv_bytes(k->aes, TL_TICKET_KEY_LEN) != 1 ||
+      RAND_priv_bytes(k->hmac, TL_TICKET_KEY_LEN) != 1)
     return false;
   k->born_ms = now;
   k->set = true;
@@ -82,17 +61,17 @@ static void age_keys(struct tl_ticket_keys *t, uint64_t now) {
 }
 
 /* The key that seals (NAME NULL) or the one called NAME. 2: it opens, but no longer seals. */
-static int find_key(struct tl_ticket_keys *t, const uint8_t *name, struct key *out) {
+static int find_key(struct tl_ticket_keys *t, const uint8_t *name, struct tl_ticket_key *out) {
   int rc = 0;
-  const uint64_t now = now_ms();
+  const uint64_t now = tl_now_ms();
   pthread_mutex_lock(&t->mu);
   age_keys(t, now);
   if (!name && !t->present.set && !make_key(&t->present, now))
     OPENSSL_cleanse(&t->present, sizeof(t->present));
-  if (t->present.set && (!name || memcmp(name, t->present.name, NAME_LEN) == 0)) {
+  if (t->present.set && (!name || memcmp(name, t->present.name, TL_TICKET_NAME_LEN) == 0)) {
     *out = t->present;
     rc = 1;
-  } else if (name && t->former.set && memcmp(name, t->former.name, NAME_LEN) == 0) {
+  } else if (name && t->former.set && memcmp(name, t->former.name, TL_TICKET_NAME_LEN) == 0) {
     *out = t->former;
     rc = 2;
   }
@@ -102,17 +81,10 @@ static int find_key(struct tl_ticket_keys *t, const uint8_t *name, struct key *o
 
 unsigned tl_tickets_wipe(struct tl_ticket_keys *t) {
   pthread_mutex_lock(&t->mu);
-  age_keys(t, now_ms());
+  age_keys(t, tl_now_ms());
   const unsigned n = (unsigned)t->present.set + t->former.set;
   pthread_mutex_unlock(&t->mu);
   return n;
-}
-
-void tl_tickets_forget(struct tl_ticket_keys *t) {
-  pthread_mutex_lock(&t->mu);
-  OPENSSL_cleanse(&t->present, sizeof(t->present));
-  OPENSSL_cleanse(&t->former, sizeof(t->former));
-  pthread_mutex_unlock(&t->mu);
 }
 
 static struct tl_tls_domain *domain_of(SSL *ssl) {
@@ -120,24 +92,26 @@ static struct tl_tls_domain *domain_of(SSL *ssl) {
   return hs && hs->domain && hs->domain->ticket_keys ? hs->domain : NULL;
 }
 
-static bool set_mac(EVP_MAC_CTX *mac, struct key *k) {
+static bool set_mac(EVP_MAC_CTX *mac, struct tl_ticket_key *k) {
   char digest[] = "SHA256";
-  OSSL_PARAM p[] = {OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, k->hmac, KEY_LEN),
-                    OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-                    OSSL_PARAM_construct_end()};
+  OSSL_PARAM p[] = {
+      OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, k->hmac, TL_TICKET_KEY_LEN),
+      OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+      OSSL_PARAM_construct_end()};
   return EVP_MAC_CTX_set_params(mac, p) == 1;
 }
 
 /* AES-256-CBC and HMAC-SHA256 (RFC 5077 4); OpenSSL places name, IV and MAC. */
-static int on_key(SSL *ssl, unsigned char name[NAME_LEN], unsigned char iv[EVP_MAX_IV_LENGTH],
-                  EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int seal) {
-  struct key k;
+static int on_key(SSL *ssl, unsigned char name[TL_TICKET_NAME_LEN],
+                  unsigned char iv[EVP_MAX_IV_LENGTH], EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
+                  int seal) {
+  struct tl_ticket_key k;
   struct tl_tls_domain *d = domain_of(ssl);
   int rc = d ? find_key(d->ticket_keys, seal ? NULL : name, &k) : 0;
   if (rc == 0) return 0; /* unknown: a full handshake follows; none to seal with: no ticket */
   bool ok = true;
   if (seal) {
-    memcpy(name, k.name, NAME_LEN);
+    memcpy(name, k.name, TL_TICKET_NAME_LEN);
     ok = RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) == 1 &&
          EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, k.aes, iv) == 1;
   } else {

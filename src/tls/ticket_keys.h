@@ -9,9 +9,25 @@
  */
 #pragma once
 
+#include <pthread.h>
+
 #include "tls/tls_internal.h"
 
 #define TL_TICKET_LIFE_S 7200 /* of a ticket, unless its domain says otherwise */
+#define TL_TICKET_NAME_LEN 16
+#define TL_TICKET_KEY_LEN 32
+
+struct tl_ticket_key {
+  bool set;
+  uint64_t born_ms; /* of the monotonic clock */
+  uint8_t name[TL_TICKET_NAME_LEN], aes[TL_TICKET_KEY_LEN], hmac[TL_TICKET_KEY_LEN];
+};
+
+struct tl_ticket_keys {
+  uint64_t life_ms;
+  pthread_mutex_t mu; /* guards the next two */
+  struct tl_ticket_key present, former;
+};
 
 /* The keys of a domain whose tickets live for LIFE_S; a key is made when it is first needed. */
 struct tl_ticket_keys *tl_tickets_new(uint32_t life_s);
@@ -21,9 +37,5 @@ void tl_tickets_free(struct tl_ticket_keys *t);
 void tl_tickets_hook(SSL_CTX *ctx);
 /* Limits the session of SSL, a server's, to its domain's lifetime. */
 void tl_tickets_limit(SSL *ssl);
-/* Forgets all keys: every ticket given so far is void. */
-void tl_tickets_forget(struct tl_ticket_keys *t);
-/* Lets all keys age by MS at once, for tests. */
-void tl_tickets_skip(uint64_t ms);
 /* May a session whose client showed LEAF (NULL: none) resume in D now? */
 bool tl_tickets_client_ok(const struct tl_tls_domain *d, X509 *leaf);

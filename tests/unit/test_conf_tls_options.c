@@ -268,7 +268,8 @@ Test(conf_tls_options, d37_e24_e25_domains_are_found_without_a_transport) {
                              " match_sip_domain = \"far.example\" }\n");
   struct tl_addr local;
   cr_assert_eq(tl_addr_parse(TL_STR("127.0.0.1"), 5061, &local), 0);
-  struct tl_tls_domain *s = tl_tls_choose_server(&c->tls_set, TL_STR(""), NULL, &local, NULL);
+  const struct tl_tls_ask ask = {.server = true, .addr = &local};
+  struct tl_tls_domain *s = tl_tls_choose(&c->tls_set, &ask, NULL, NULL);
   struct tl_tls_domain *d = tl_tls_choose_client(&c->tls_set, TL_STR("far.example"), NULL, NULL);
   cr_assert(s && d);
   cr_expect_str_eq(s->name, "s");

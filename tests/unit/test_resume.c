@@ -58,7 +58,12 @@ static struct tl_hs_result again(int version, bool keep_first,
 
 static void forget_keys(struct tl_tls_options *o, struct tl_tls_domain *d) {
   (void)o;
-  tl_tickets_forget(d->ticket_keys);
+  d->ticket_keys->present.set = d->ticket_keys->former.set = false;
+}
+
+static void age_keys(struct tl_tls_domain *d, uint64_t ms) {
+  d->ticket_keys->present.born_ms -= ms;
+  d->ticket_keys->former.born_ms -= ms;
 }
 
 Test(resume, i4_12_a_session_goes_on_while_its_identity_is_known) {
@@ -79,13 +84,13 @@ Test(resume, i4_12_a_ticket_of_forgotten_keys_means_a_full_handshake) {
 }
 
 static void half_a_life(struct tl_tls_options *o, struct tl_tls_domain *d) {
-  (void)o, (void)d;
-  tl_tickets_skip(TL_TICKET_LIFE_S * 500 + 1000);
+  (void)o;
+  age_keys(d, TL_TICKET_LIFE_S * 500 + 1000);
 }
 
 static void a_life(struct tl_tls_options *o, struct tl_tls_domain *d) {
-  (void)o, (void)d;
-  tl_tickets_skip(TL_TICKET_LIFE_S * 1000 + 1000);
+  (void)o;
+  age_keys(d, TL_TICKET_LIFE_S * 1000 + 1000);
 }
 
 Test(resume, i4_12_keys_rotate_and_the_former_one_opens_for_its_life) {
@@ -114,18 +119,18 @@ Test(resume, i4_12_a_lifetime_is_its_domains) {
       connect_once(peer, dom, &kept, &s);
       cr_expect_eq(SSL_SESSION_get_ticket_lifetime_hint(kept), life_s[i]);
       tl_hs_result_clear(&s);
-      tl_tickets_skip(life_s[i] * UINT64_C(500));
+      age_keys(dom, life_s[i] * UINT64_C(500));
       connect_once(peer, dom, &kept, &s);
       cr_expect(s.resumed, "by the former key, life %u", life_s[i]);
       cr_expect_eq(tl_tickets_wipe(dom->ticket_keys), 2);
       cr_expect_eq(tl_tickets_wipe(other->ticket_keys), 0);
       tl_hs_result_clear(&s);
-      tl_tickets_skip(life_s[i] * UINT64_C(500));
+      age_keys(dom, life_s[i] * UINT64_C(500));
       cr_expect_eq(tl_tickets_wipe(dom->ticket_keys), 1, "the first is wiped, the second opens");
       connect_once(peer, dom, &kept, &s);
       cr_expect(s.resumed, "by the second key, which came with the resumption");
       tl_hs_result_clear(&s);
-      tl_tickets_skip(life_s[i] * UINT64_C(1000));
+      age_keys(dom, life_s[i] * UINT64_C(1000));
       cr_expect_eq(tl_tickets_wipe(dom->ticket_keys), 0, "without a handshake");
       connect_once(peer, dom, &kept, &s);
       cr_expect(!s.resumed && s.resume_offered);

@@ -415,6 +415,13 @@ static struct tl_tls_domain *named(const char *name, const char **sip, const cha
   return make(&o);
 }
 
+static struct tl_tls_domain *choose_server(const struct tl_tls_set *set, struct tl_str sni,
+                                           struct tl_tls_domain *listener,
+                                           const struct tl_addr *local, enum tl_choice *out_rule) {
+  struct tl_tls_ask ask = {.server = true, .name = sni, .listener = listener, .addr = local};
+  return tl_tls_choose(set, &ask, NULL, out_rule);
+}
+
 Test(tls_domain, d15_order_of_choice) {
   const char *exact[] = {"Server.Example.", NULL}, *wild[] = {"*.example", NULL};
   const char *ip[] = {"127.0.0.1:5061", NULL};
@@ -425,7 +432,7 @@ Test(tls_domain, d15_order_of_choice) {
   enum tl_choice rule;
   tl_addr_parse(TL_STR("127.0.0.1"), 5061, &local);
   tl_addr_parse(TL_STR("127.0.0.1"), 5062, &other);
-#define PICK(sni, listener, addr) tl_tls_choose_server(&set, TL_STR(sni), listener, addr, &rule)
+#define PICK(sni, listener, addr) choose_server(&set, TL_STR(sni), listener, addr, &rule)
   cr_assert_eq(PICK("server.EXAMPLE", all[2], &local), all[1]);
   cr_assert_eq(rule, TL_CHOICE_SNI_EXACT);
   cr_assert_eq(PICK("server.example.", all[2], &local), all[1]);
@@ -460,7 +467,7 @@ Test(tls_domain, e26_names_and_addresses_both_must_fit) {
   tl_addr_parse(TL_STR("127.0.0.1"), 5062, &b);
   tl_addr_parse(TL_STR("10.0.0.1"), 9, &c);
   tl_addr_parse(TL_STR("10.0.0.2"), 9, &d);
-#define PICK(sni, addr) tl_tls_choose_server(&set, TL_STR(sni), NULL, addr, &rule)
+#define PICK(sni, addr) choose_server(&set, TL_STR(sni), NULL, addr, &rule)
   cr_expect_eq(PICK("server.example", &a), all[0]);
   cr_expect_eq(rule, TL_CHOICE_SNI_EXACT);
   cr_expect_eq(PICK("server.example", &b), all[1]);
@@ -504,7 +511,7 @@ Test(tls_domain, b9_strict_sni_is_not_passed_by) {
   struct tl_tls_domain *all[] = {make(&o), named("b", two, NULL), named("default", NULL, NULL)};
   struct tl_tls_set set = {.domain = all, .n = 3, .fallback = all[2]};
   enum tl_choice rule;
-#define PICK(name, listener) tl_tls_choose_server(&set, TL_STR(name), listener, NULL, &rule)
+#define PICK(name, listener) choose_server(&set, TL_STR(name), listener, NULL, &rule)
   cr_expect_null(PICK("x.example", all[0]));
   cr_expect_eq(rule, TL_CHOICE_NONE);
   cr_expect_eq(PICK("b.example", all[0]), all[1], "who lists the name serves it");
@@ -520,11 +527,11 @@ Test(tls_domain, e27_default_or_refusal_when_none_matches) {
   struct tl_tls_domain *all[] = {named("other", other, NULL), named("default", NULL, NULL)};
   struct tl_tls_set set = {.domain = all, .n = 2, .fallback = all[1]};
   enum tl_choice rule;
-  cr_expect_eq(tl_tls_choose_server(&set, TL_STR("x.example"), NULL, NULL, &rule), all[1]);
+  cr_expect_eq(choose_server(&set, TL_STR("x.example"), NULL, NULL, &rule), all[1]);
   cr_expect_eq(rule, TL_CHOICE_DEFAULT);
   cr_expect_str_eq(tl_choice_name(rule), "default");
   set.fallback = NULL;
-  cr_expect_null(tl_tls_choose_server(&set, TL_STR("x.example"), NULL, NULL, &rule));
+  cr_expect_null(choose_server(&set, TL_STR("x.example"), NULL, NULL, &rule));
   cr_expect_eq(rule, TL_CHOICE_NONE);
   for (int i = 0; i < 2; i++) tl_tls_domain_unref(all[i]);
 }
@@ -556,7 +563,7 @@ Test(tls_domain, domain_without_the_role_is_passed_over) {
   o.server = false;
   struct tl_tls_domain *d = make(&o);
   struct tl_tls_set set = {.domain = &d, .n = 1, .fallback = d};
-  cr_assert_null(tl_tls_choose_server(&set, TL_STR("server.example"), d, NULL, NULL));
+  cr_assert_null(choose_server(&set, TL_STR("server.example"), d, NULL, NULL));
   cr_assert_eq(tl_tls_choose_client(&set, TL_STR("server.example"), NULL, NULL), d);
   tl_tls_domain_unref(d);
 }
