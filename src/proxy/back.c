@@ -32,7 +32,7 @@ struct back {
   uint16_t via_port;
   enum { NOTHING, DIAL, AS_IT_CAME } last; /* what to do where no worker has another connection */
   bool at_once;
-  unsigned hops; /* workers that have looked */
+  unsigned n_seen; /* workers that have looked */
   uint32_t len;
   char data[];
 };
@@ -112,8 +112,8 @@ static int send_or_pass_on(struct tl_proxy *p, struct back *b, tl_conn_id *out) 
   int rc = TL_OK;
   if (c) {
     tl_count(tl_proxy_counters(p), TL_C_RESP_ELSEWHERE);
-  } else if (!b->at_once && b->hops + 1 < workers) {
-    b->hops++;
+  } else if (!b->at_once && b->n_seen + 1 < workers) {
+    b->n_seen++;
     rc = tl_xw_post_bytes(p, (p->th.index + 1) % workers, &b->mail, b->len);
     if (rc) free(b);
     return rc;

@@ -34,7 +34,7 @@ enum tl_merged tl_merged_check(const struct tl_req *req) {
   if (m->to_tag.n) return TL_MERGED_NO;
   uint64_t id = tl_token_merge(p, m), key = req->key;
   unsigned n = p->th.rt->n_worker, worker = n ? (unsigned)(id >> 32) % n : p->th.index;
-  if (worker != p->th.index && !tl_req_hops(req)) {
+  if (worker != p->th.index && !tl_req_n_seen(req)) {
     /* Both copies must meet in one worker. */
     if (tl_xw_message(p, worker, &req->origin, m, req->body, n)) tl_outbound_await(p, from, m);
     return TL_MERGED_ELSEWHERE;

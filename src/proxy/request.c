@@ -74,7 +74,7 @@ int tl_stages_plan(struct tl_req *req) {
 void tl_request_handle(struct tl_proxy *p, const struct tl_origin *origin, const struct tl_msg *m,
                        const struct tl_body *body) {
   struct tl_req req;
-  if (!origin->relayed) tl_count(tl_proxy_counters(p), by_method[m->method]);
+  if (!origin->passed_on) tl_count(tl_proxy_counters(p), by_method[m->method]);
   tl_req_init(&req, p, origin, m, body);
   tl_stages_run(&req, p->stages);
   tl_req_done(&req);

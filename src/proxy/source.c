@@ -38,9 +38,9 @@ struct tl_source_table {
     struct tl_addr at; /* port 0: of all ports that have no slot of their own */
     struct tl_source *source;
   } slot[SLOTS];
-  struct tl_source *relayed; /* of the message being handled, if another worker passed it on */
-  uint64_t describe_ms;      /* the turn in which ctl asked */
-  uint32_t describe_left;    /* connections that it may still look up in it */
+  struct tl_source *passed_on; /* of the message being handled, if another worker passed it on */
+  uint64_t describe_ms;        /* the turn in which ctl asked */
+  uint32_t describe_left;      /* connections that it may still look up in it */
 };
 
 static struct tl_source_table *table_of(struct tl_proxy *p) {
@@ -329,14 +329,14 @@ static struct tl_source *of_address(struct tl_proxy *p, const struct tl_addr *ad
   return s && s->by_port ? of_slot(p, addr) : s;
 }
 
-static const struct tl_relayed nothing_known = {.check = TL_CHECK_FROM_OFF};
+static const struct tl_passed_on nothing_known = {.check = TL_CHECK_FROM_OFF};
 
 /* A message passed on by another worker carries what that worker knew. */
 static struct tl_source *source_of_xw(struct tl_proxy *p, const struct tl_origin *origin) {
-  const struct tl_relayed *by = origin->relayed ? origin->relayed : &nothing_known;
+  const struct tl_passed_on *by = origin->passed_on ? origin->passed_on : &nothing_known;
   const struct tl_flow *from = origin->from;
   struct tl_source_table *t = table_of(p);
-  struct tl_source *s = t ? t->relayed = source_new(tl_net_view(p->net), t->relayed) : NULL;
+  struct tl_source *s = t ? t->passed_on = source_new(tl_net_view(p->net), t->passed_on) : NULL;
   if (!s) return NULL;
   struct facts f = {.view = tl_net_view(p->net),
                     .addr = &from->addr,
@@ -359,7 +359,7 @@ struct tl_source *tl_source_of(struct tl_proxy *p, const struct tl_origin *origi
 /* Was the connection that the message came on dialled by us? */
 static bool is_dialled(const struct tl_origin *origin) {
   if (origin->c) return tl_conn_is_outgoing(origin->c);
-  return origin->relayed && origin->relayed->dialled;
+  return origin->passed_on && origin->passed_on->dialled;
 }
 
 /* Several peers may match; S names only the best of them, and a leg of a dialog may be another. */
@@ -384,17 +384,17 @@ const struct tl_identity *tl_source_identity(const struct tl_source *s,
                                              const struct tl_origin *origin) {
   if (!s || !s->verified) return NULL;
   if (origin->c) return tl_conn_tls(origin->c)->identity;
-  return origin->relayed ? origin->relayed->identity : NULL;
+  return origin->passed_on ? origin->passed_on->identity : NULL;
 }
 
-struct tl_relayed tl_source_relayed(const struct tl_origin *origin) {
+struct tl_passed_on tl_source_passed_on(const struct tl_origin *origin) {
   const struct tl_conn *c = origin->c;
-  if (!c) return origin->relayed ? *origin->relayed : nothing_known;
+  if (!c) return origin->passed_on ? *origin->passed_on : nothing_known;
   const struct tl_tls_domain *d = tl_conn_domain(c);
-  return (struct tl_relayed){.identity = tl_conn_verified(c),
-                             .allow_cn = d && d->policy.allow_cn,
-                             .dialled = tl_conn_is_outgoing(c),
-                             .check = d ? d->policy.check_from : TL_CHECK_FROM_OFF};
+  return (struct tl_passed_on){.identity = tl_conn_verified(c),
+                               .allow_cn = d && d->policy.allow_cn,
+                               .dialled = tl_conn_is_outgoing(c),
+                               .check = d ? d->policy.check_from : TL_CHECK_FROM_OFF};
 }
 
 uint64_t tl_source_sender(const struct tl_proxy *p, const struct tl_source *s,
@@ -417,7 +417,7 @@ uint16_t tl_source_share(uint64_t sender, const struct tl_origin *origin) {
 void tl_source_exit(struct tl_proxy *p) {
   if (!p->sources) return;
   for (size_t i = 0; i < SLOTS; i++) free(p->sources->slot[i].source);
-  free(p->sources->relayed);
+  free(p->sources->passed_on);
   free(p->sources);
   p->sources = NULL;
 }

@@ -40,9 +40,9 @@ struct tl_source {
 };
 
 /* What another worker knew of the sender of a message that it passed on. */
-struct tl_relayed {
+struct tl_passed_on {
   struct tl_identity *identity; /* of its connection, if verified */
-  unsigned hops;                /* workers that have seen the message before this one */
+  unsigned n_seen;              /* workers that have seen the message before this one */
   bool allow_cn, dialled;       /* more about that connection */
   enum tl_check_from check;
 };
@@ -51,7 +51,7 @@ struct tl_relayed {
 struct tl_origin {
   const struct tl_flow *from;
   struct tl_conn *c; /* that it came on; NULL: a datagram, or passed on by another worker */
-  const struct tl_relayed *relayed; /* NULL: it was not passed on */
+  const struct tl_passed_on *passed_on; /* NULL: it was not passed on */
 };
 
 /* The source of what comes from there. */
@@ -77,7 +77,7 @@ const struct tl_identity *tl_source_identity(const struct tl_source *s,
                                              const struct tl_origin *origin);
 /* What must be known of the sender where its connection is not: by another worker, or later.
  * Without a reference to the identity. */
-struct tl_relayed tl_source_relayed(const struct tl_origin *origin);
+struct tl_passed_on tl_source_passed_on(const struct tl_origin *origin);
 /* May requests of S (NULL: nothing is known of it), whose verified certificate is ID (NULL: it has
  * none), take R, route NUMBER of the view? */
 bool tl_source_may_take(struct tl_source *s, const struct tl_identity *id,

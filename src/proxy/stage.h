@@ -97,6 +97,6 @@ static inline void tl_req_count(const struct tl_req *req, enum tl_counter id) {
   if (!req->dry) tl_count(tl_proxy_counters(req->p), id);
 }
 /* Workers that have seen it before this one. */
-static inline unsigned tl_req_hops(const struct tl_req *req) {
-  return req->origin.relayed ? req->origin.relayed->hops : 0;
+static inline unsigned tl_req_n_seen(const struct tl_req *req) {
+  return req->origin.passed_on ? req->origin.passed_on->n_seen : 0;
 }

@@ -16,8 +16,8 @@
 /* ---- the request, kept and brought back ---- */
 
 static void keep_sender(struct tl_wait *w, const struct tl_req *req) {
-  w->relayed = tl_source_relayed(&req->origin);
-  if (w->relayed.identity) tl_identity_ref(w->relayed.identity);
+  w->passed_on = tl_source_passed_on(&req->origin);
+  if (w->passed_on.identity) tl_identity_ref(w->passed_on.identity);
   w->has_source = req->source != NULL;
   if (w->has_source) w->source = *req->source;
 }
@@ -26,7 +26,7 @@ static void keep_sender(struct tl_wait *w, const struct tl_req *req) {
 static void bring_back(struct tl_req *req, struct tl_wait *kept, struct tl_body *body) {
   struct tl_txn *txn = kept->txn;
   *req = (struct tl_req){.p = txn->proxy,
-                         .origin = {.from = &txn->from, .relayed = &kept->relayed},
+                         .origin = {.from = &txn->from, .passed_on = &kept->passed_on},
                          .m = tl_saved_scan(txn->request, body),
                          .body = body,
                          .stage = kept->stage,
@@ -44,7 +44,7 @@ static void leave_wait(struct tl_wait *w,
                        enum tl_stage_result (*resume)(struct tl_req *req, const struct tl_mail *m),
                        const struct tl_mail *answer) {
   struct tl_wait kept = *w;
-  struct tl_identity *id = kept.relayed.identity;
+  struct tl_identity *id = kept.passed_on.identity;
   struct tl_body body;
   struct tl_req req;
   if (id) tl_identity_ref(id);

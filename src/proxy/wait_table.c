@@ -70,7 +70,7 @@ void tl_wait_end(struct tl_wait *w) {
   w->txn->wait = NULL;
   count_share(w, -1);
   tl_timer_stop(tl_net_wheel(p->net), &w->timer);
-  tl_identity_unref(w->relayed.identity);
+  tl_identity_unref(w->passed_on.identity);
   tl_slots_give(&t->slots, w->slot);
   tl_pool_put(&t->pool, w);
   t->n--;

@@ -25,8 +25,8 @@ struct tl_wait {
   uint32_t slot, gen;
   bool in_dialog; /* or our own */
   bool has_source;
-  struct tl_source source;   /* as it was: of the transaction's view */
-  struct tl_relayed relayed; /* and the sender's connection */
+  struct tl_source source;       /* as it was: of the transaction's view */
+  struct tl_passed_on passed_on; /* and the sender's connection */
 };
 
 /* REQ's, which has its transaction, but not yet what follows from that; its generation is new. */

@@ -58,26 +58,26 @@ static void conn_gone(struct tl_proxy *p, struct tl_xw_gone *g) {
   drop_named(&g->by.mail);
 }
 
-static void do_message(struct tl_proxy *p, struct tl_xw_relayed *r) {
+static void do_message(struct tl_proxy *p, struct tl_xw_passed_on *r) {
   const struct tl_msg *m = r->msg;
   struct tl_body b = {.n = r->body_len ? 1 : 0, .len = r->body_len};
   b.seg[0].p = (uint8_t *)r->data + m->head_len;
   b.seg[0].n = r->body_len;
   b.seg[0].buf = -1;
   r->from.udp = r->listener < 0 ? NULL : tl_udp_of(p->net, r->listener);
-  const struct tl_relayed relayed = {.identity = r->by.identity,
-                                     .hops = r->hops,
-                                     .allow_cn = r->allow_cn,
-                                     .dialled = r->dialled,
-                                     .check = r->check};
-  tl_proxy_message(p, &(struct tl_origin){.from = &r->from, .relayed = &relayed}, m, &b);
+  const struct tl_passed_on passed_on = {.identity = r->by.identity,
+                                         .n_seen = r->n_seen,
+                                         .allow_cn = r->allow_cn,
+                                         .dialled = r->dialled,
+                                         .check = r->check};
+  tl_proxy_message(p, &(struct tl_origin){.from = &r->from, .passed_on = &passed_on}, m, &b);
   drop_named(&r->by.mail);
 }
 
 /* ---- kinds of mail ---- */
 
 static void deliver_message(void *reader, struct tl_mail *m) {
-  do_message(tl_proxy_reader(reader), (struct tl_xw_relayed *)m);
+  do_message(tl_proxy_reader(reader), (struct tl_xw_passed_on *)m);
 }
 
 static void deliver_send(void *reader, struct tl_mail *m) {

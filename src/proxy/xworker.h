@@ -18,9 +18,9 @@ struct tl_req;
 struct tl_branch;
 struct tl_identity;
 
-/* Lets WORKER handle M. HOPS: workers that will have seen it then. False: it was dropped. */
+/* Lets WORKER handle M. N_SEEN: workers that will have seen it then. False: it was dropped. */
 bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_origin *origin,
-                   const struct tl_msg *m, const struct tl_body *body, unsigned hops);
+                   const struct tl_msg *m, const struct tl_body *body, unsigned n_seen);
 /* Lets the next worker in turn handle the request, whose transaction is not here, with BODY; false
  * when all have seen it. *OUT_SENT: it is there, and was not dropped. */
 bool tl_xw_onwards(const struct tl_req *req, const struct tl_body *body, bool *out_sent);

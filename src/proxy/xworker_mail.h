@@ -16,13 +16,13 @@ struct tl_xw_named {
 };
 
 /* A message whose transaction another worker has, with its scan. */
-struct tl_xw_relayed {
+struct tl_xw_passed_on {
   struct tl_xw_named by;
   struct tl_flow from;
   bool allow_cn, dialled; /* the rest of what determines its source */
   enum tl_check_from check;
   int listener; /* of the datagram's socket, -1: none */
-  unsigned hops;
+  unsigned n_seen;
   uint32_t body_len; /* less than the message's: it can be answered, but not forwarded */
   const struct tl_msg *msg;
   char data[];

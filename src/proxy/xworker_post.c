@@ -39,8 +39,8 @@ size_t tl_xw_copy_body(char *dst, const struct tl_body *body) {
 }
 
 /* Routes may depend on the sender, which is known only here. */
-static void tell_sender(const struct tl_origin *origin, struct tl_xw_relayed *r) {
-  const struct tl_relayed by = tl_source_relayed(origin);
+static void tell_sender(const struct tl_origin *origin, struct tl_xw_passed_on *r) {
+  const struct tl_passed_on by = tl_source_passed_on(origin);
   r->by.identity = by.identity ? tl_identity_ref(by.identity) : NULL;
   r->allow_cn = by.allow_cn;
   r->check = by.check;
@@ -48,13 +48,13 @@ static void tell_sender(const struct tl_origin *origin, struct tl_xw_relayed *r)
 }
 
 bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_origin *origin,
-                   const struct tl_msg *m, const struct tl_body *body, unsigned hops) {
+                   const struct tl_msg *m, const struct tl_body *body, unsigned n_seen) {
   const struct tl_flow *from = origin->from;
-  struct tl_xw_relayed *r = NULL;
+  struct tl_xw_passed_on *r = NULL;
   size_t len = m->head_len + body->len;
-  size_t scan_at = tl_msg_scan_at(offsetof(struct tl_xw_relayed, data), len);
+  size_t scan_at = tl_msg_scan_at(offsetof(struct tl_xw_passed_on, data), len);
   if (worker < p->th.rt->n_worker)
-    r = malloc(offsetof(struct tl_xw_relayed, data) + scan_at + tl_msg_scan_size(m));
+    r = malloc(offsetof(struct tl_xw_passed_on, data) + scan_at + tl_msg_scan_size(m));
   if (!r) {
     tl_count(tl_proxy_counters(p), TL_C_DROP_NOMEM);
     return false;
@@ -66,7 +66,7 @@ bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_origin *
   r->from = *from;
   tell_sender(origin, r);
   r->listener = tl_udp_listener(p->net, from->udp);
-  r->hops = hops;
+  r->n_seen = n_seen;
   r->body_len = body->len;
   memcpy(r->data, m->p, m->head_len);
   tl_xw_copy_body(r->data + m->head_len, body);
@@ -76,9 +76,9 @@ bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_origin *
 
 bool tl_xw_onwards(const struct tl_req *req, const struct tl_body *body, bool *out_sent) {
   struct tl_proxy *p = req->p;
-  unsigned n = p->th.rt->n_worker, hops = tl_req_hops(req) + 1;
-  if (hops >= n) return false;
-  *out_sent = tl_xw_message(p, (p->th.index + 1) % n, &req->origin, req->m, body, hops);
+  unsigned n = p->th.rt->n_worker, n_seen = tl_req_n_seen(req) + 1;
+  if (n_seen >= n) return false;
+  *out_sent = tl_xw_message(p, (p->th.index + 1) % n, &req->origin, req->m, body, n_seen);
   return true;
 }
 

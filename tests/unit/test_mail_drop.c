@@ -226,8 +226,8 @@ Test(mail_drop, message_for_another_worker_with_its_senders_certificate) {
   struct tl_msg m;
   two_workers();
   cr_assert_eq(tl_scan(text, sizeof(text) - 1, true, 8192, &m, &err), 0);
-  const struct tl_relayed relayed = {.hops = 1, .identity = identity};
-  tl_xw_message(&px, 1, &(struct tl_origin){.from = &from, .relayed = &relayed}, &m, &body, 2);
+  const struct tl_passed_on passed_on = {.n_seen = 1, .identity = identity};
+  tl_xw_message(&px, 1, &(struct tl_origin){.from = &from, .passed_on = &passed_on}, &m, &body, 2);
   cr_expect_eq(identity->refs, 2);
   second_stops();
   cr_expect_eq(identity->refs, 1);
