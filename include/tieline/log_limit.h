@@ -40,10 +40,10 @@ struct tl_log_limit {
   uint64_t at_ms;
   uint64_t held_others; /* of slots that were reused, or beyond the limit of the process */
   uint64_t held_total;
-  uint64_t told_ms;
+  uint64_t reported_ms;
   uint32_t tokens_milli;
   bool begun;
-  bool untold; /* some are held back and were not reported yet */
+  bool unreported; /* some are held back and were not reported yet */
 };
 
 /* May a line of this kind be written at NOW_MS? Counts it either way. SOURCE NULL: nobody in
@@ -53,13 +53,13 @@ bool tl_log_limit_take(struct tl_log_limit *l, const struct tl_addr *source, con
 
 /* Takes out one kind with lines held back; false: no more. *OUT has SENTENCE NULL for the sum of
  * those without a slot. */
-bool tl_log_limit_told(struct tl_log_limit *l, struct tl_log_limit_slot *out);
+bool tl_log_limit_next_held(struct tl_log_limit *l, struct tl_log_limit_slot *out);
 
 /* The same for the process's table. */
 bool tl_log_allowed(const struct tl_addr *source, const char *sentence, const char *cause);
 /* Reports what was held back, at most once per second. Returns the milliseconds until there is
  * something to report, -1: nothing. The log's writer calls it; without a writer, anybody may. */
-int tl_log_tell_held(void);
+int tl_log_report_held(void);
 /* Lines held back since start. */
 uint64_t tl_log_held(void);
 

@@ -17,8 +17,8 @@
 
 #define WAYS 4u
 #define MILLI 1000u
-#define TELL_MS 1000u
-#define TELL_LINES 10u /* per second; further kinds are reported as a sum only */
+#define REPORT_MS 1000u
+#define REPORT_LINES 10u /* per second; further kinds are reported as a sum only */
 
 static void refill_bucket(uint32_t *tokens_milli, uint64_t *at_ms, uint64_t now_ms, uint32_t most) {
   const uint64_t gone = now_ms > *at_ms ? now_ms - *at_ms : 0;
@@ -60,15 +60,15 @@ static struct tl_log_limit_slot *slot_of(struct tl_log_limit *l, const struct tl
 
 bool tl_log_limit_take(struct tl_log_limit *l, const struct tl_addr *source, const char *sentence,
                        const char *cause, uint64_t now_ms) {
-  struct tl_addr who;
-  memset(&who, 0, sizeof(who));
-  if (source) tl_addr_source_prefix(source, &who);
+  struct tl_addr prefix;
+  memset(&prefix, 0, sizeof(prefix));
+  if (source) tl_addr_source_prefix(source, &prefix);
   if (!l->begun) {
     l->begun = true;
     l->at_ms = now_ms;
     l->tokens_milli = TL_LOG_PER_PROCESS * MILLI;
   }
-  struct tl_log_limit_slot *s = slot_of(l, &who, sentence, cause ? cause : "", now_ms);
+  struct tl_log_limit_slot *s = slot_of(l, &prefix, sentence, cause ? cause : "", now_ms);
   refill_bucket(&s->tokens_milli, &s->at_ms, now_ms, TL_LOG_PER_SOURCE);
   refill_bucket(&l->tokens_milli, &l->at_ms, now_ms, TL_LOG_PER_PROCESS);
   if (s->tokens_milli >= MILLI && l->tokens_milli >= MILLI) {
@@ -78,11 +78,11 @@ bool tl_log_limit_take(struct tl_log_limit *l, const struct tl_addr *source, con
   }
   s->held++;
   l->held_total++;
-  l->untold = true;
+  l->unreported = true;
   return false;
 }
 
-bool tl_log_limit_told(struct tl_log_limit *l, struct tl_log_limit_slot *out) {
+bool tl_log_limit_next_held(struct tl_log_limit *l, struct tl_log_limit_slot *out) {
   for (unsigned i = 0; i < TL_LOG_LIMIT_SLOTS; i++)
     if (l->slot[i].held) {
       *out = l->slot[i];
@@ -91,7 +91,7 @@ bool tl_log_limit_told(struct tl_log_limit *l, struct tl_log_limit_slot *out) {
     }
   *out = (struct tl_log_limit_slot){.held = l->held_others};
   l->held_others = 0;
-  l->untold = false;
+  l->unreported = false;
   return out->held > 0;
 }
 
@@ -99,17 +99,17 @@ bool tl_log_limit_told(struct tl_log_limit *l, struct tl_log_limit_slot *out) {
 
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static struct tl_log_limit limit;
-static _Atomic bool untold;
+static _Atomic bool unreported;
 
 bool tl_log_allowed(const struct tl_addr *source, const char *sentence, const char *cause) {
   const uint64_t now = tl_now_ms();
   pthread_mutex_lock(&mu);
-  const bool was_untold = limit.untold;
-  if (!was_untold && limit.told_ms + TELL_MS < now) limit.told_ms = now;
+  const bool was_unreported = limit.unreported;
+  if (!was_unreported && limit.reported_ms + REPORT_MS < now) limit.reported_ms = now;
   const bool ok = tl_log_limit_take(&limit, source, sentence, cause, now);
-  atomic_store_explicit(&untold, limit.untold, memory_order_relaxed);
+  atomic_store_explicit(&unreported, limit.unreported, memory_order_relaxed);
   pthread_mutex_unlock(&mu);
-  if (!ok && !was_untold) tl_log_wake(tl_log_tell_held);
+  if (!ok && !was_unreported) tl_log_wake(tl_log_report_held);
   return ok;
 }
 
@@ -125,7 +125,7 @@ static unsigned collect_held(struct tl_log_limit_slot *out, unsigned max) {
   struct tl_log_limit_slot s;
   unsigned n = 0;
   uint64_t others = 0;
-  while (tl_log_limit_told(&limit, &s)) {
+  while (tl_log_limit_next_held(&limit, &s)) {
     if (s.sentence && n + 1 < max)
       out[n++] = s;
     else
@@ -147,17 +147,17 @@ static void write_held(const struct tl_log_limit_slot *s) {
          TL_FC("kind", s->sentence), TL_FC("cause", s->cause), TL_FI("count", s->held));
 }
 
-int tl_log_tell_held(void) {
-  struct tl_log_limit_slot kind[TELL_LINES];
+int tl_log_report_held(void) {
+  struct tl_log_limit_slot kind[REPORT_LINES];
   unsigned n = 0;
-  if (!atomic_load_explicit(&untold, memory_order_relaxed)) return -1;
+  if (!atomic_load_explicit(&unreported, memory_order_relaxed)) return -1;
   const uint64_t now = tl_now_ms();
   pthread_mutex_lock(&mu);
-  const uint64_t due = limit.told_ms + TELL_MS;
+  const uint64_t due = limit.reported_ms + REPORT_MS;
   if (now >= due) {
-    n = collect_held(kind, TELL_LINES);
-    limit.told_ms = now;
-    atomic_store_explicit(&untold, false, memory_order_relaxed);
+    n = collect_held(kind, REPORT_LINES);
+    limit.reported_ms = now;
+    atomic_store_explicit(&unreported, false, memory_order_relaxed);
   }
   pthread_mutex_unlock(&mu);
   for (unsigned i = 0; i < n; i++) write_held(&kind[i]);

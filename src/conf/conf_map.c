@@ -50,22 +50,22 @@ static void fold_key(char *s) {
 }
 
 /* "domain" or "user@domain"; the domain in lower case. */
-static const char *check_granted(char *who) {
+static const char *check_granted(char *granted) {
   struct tl_str host;
   uint16_t port;
-  char *at = strrchr(who, '@'), *domain = at ? at + 1 : who;
-  if (at == who) return "has no user before the @";
+  char *at = strrchr(granted, '@'), *domain = at ? at + 1 : granted;
+  if (at == granted) return "has no user before the @";
   if (tl_conf_parse_hostport(domain, &host, &port) || port) return "is no domain or user@domain";
   for (; *domain; domain++) *domain = (char)tolower((unsigned char)*domain);
   return NULL;
 }
 
-static int add_granted(struct tl_conf_mapping *r, size_t n, const char *who) {
+static int add_granted(struct tl_conf_mapping *r, size_t n, const char *granted) {
   char **more = realloc(r->granted, (n + 2) * sizeof(*more));
   if (!more) return TL_ENOMEM;
   r->granted = more;
   r->granted[n + 1] = NULL;
-  return (r->granted[n] = strdup(who)) ? TL_OK : TL_ENOMEM;
+  return (r->granted[n] = strdup(granted)) ? TL_OK : TL_ENOMEM;
 }
 
 static int read_list(struct tl_conf_mapping *r, char *list, struct tl_conf_ctx *ctx,

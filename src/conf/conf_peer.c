@@ -154,8 +154,8 @@ static int take_known(const struct tl_conf_peer *was, struct tl_conf_peer *p) {
 
 static int resolve_peers(struct tl_peer_set *s, struct tl_conf_ctx *ctx) {
   struct tl_lookup *l = calloc(s->n + 1, sizeof(*l));
-  size_t *who = calloc(s->n + 1, sizeof(*who)), n = 0;
-  int rc = l && who ? 0 : TL_ENOMEM;
+  size_t *unresolved = calloc(s->n + 1, sizeof(*unresolved)), n = 0;
+  int rc = l && unresolved ? 0 : TL_ENOMEM;
   for (size_t i = 0; i < s->n && !rc; i++) {
     if (s->peer[i].n_addr) continue;
     const struct tl_conf_peer *p = &s->peer[i];
@@ -163,22 +163,22 @@ static int resolve_peers(struct tl_peer_set *s, struct tl_conf_ctx *ctx) {
                               .port = p->any_port ? 0 : p->port,
                               .transport = p->transport,
                               .any_transport = p->any_transport};
-    who[n++] = i;
+    unresolved[n++] = i;
   }
   if (!rc) rc = tl_lookup_all(l, n, RESOLVE_TIMEOUT_MS);
-  for (size_t k = 0; l && who && k < n; k++) {
-    struct tl_conf_peer *p = &s->peer[who[k]];
+  for (size_t k = 0; l && unresolved && k < n; k++) {
+    struct tl_conf_peer *p = &s->peer[unresolved[k]];
     p->addr = l[k].addr;
     p->via = l[k].via;
     p->n_addr = l[k].n;
     if (!p->n_addr)
-      tl_conf_warn(ctx, tl_block_at(&s->raw->sec[TL_SEC_PEER].b[who[k]], "uri"),
+      tl_conf_warn(ctx, tl_block_at(&s->raw->sec[TL_SEC_PEER].b[unresolved[k]], "uri"),
                    "The name %s of peer %s does not resolve (%s); it is asked again, and addresses "
                    "known before stay.",
                    p->host, p->name, l[k].why ? l[k].why : "unknown");
   }
   free(l);
-  free(who);
+  free(unresolved);
   return rc;
 }
 

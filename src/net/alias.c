@@ -23,7 +23,7 @@ struct tl_alias {
 };
 
 /* The facts by which another worker judges a connection; the mail itself is the table entry. */
-struct tl_alias_told {
+struct tl_remote_alias {
   struct tl_mail mail;
   struct tl_hash_node node;
   tl_conn_id conn;
@@ -37,41 +37,41 @@ static struct tl_alias *alias_of(struct tl_hash_node *node) {
   return tl_container_of(node, struct tl_alias, node);
 }
 
-static struct tl_alias_told *told_of(struct tl_hash_node *node) {
-  return tl_container_of(node, struct tl_alias_told, node);
+static struct tl_remote_alias *remote_of(struct tl_hash_node *node) {
+  return tl_container_of(node, struct tl_remote_alias, node);
 }
 
 /* ---- between workers ---- */
 
-static void told_free(struct tl_alias_told *a) {
+static void free_remote(struct tl_remote_alias *a) {
   tl_identity_unref(a->identity);
   free(a);
 }
 
-static void take_told(struct tl_net *n, struct tl_alias_told *a) {
+static void take_remote(struct tl_net *n, struct tl_remote_alias *a) {
   if (!a->identity) {
     tl_alias_forget(n, &a->addr, a->conn);
-    told_free(a);
+    free_remote(a);
     return;
   }
-  if (tl_hash_add(&n->told_of, &a->node, tl_addr_hash(&a->addr))) told_free(a);
+  if (tl_hash_add(&n->remote_aliases, &a->node, tl_addr_hash(&a->addr))) free_remote(a);
 }
 
-static void deliver_told(void *reader, struct tl_mail *m) {
-  take_told(reader, (struct tl_alias_told *)m);
+static void deliver_remote(void *reader, struct tl_mail *m) {
+  take_remote(reader, (struct tl_remote_alias *)m);
 }
 
-static void drop_told(struct tl_mail *m) { told_free((struct tl_alias_told *)m); }
+static void drop_remote(struct tl_mail *m) { free_remote((struct tl_remote_alias *)m); }
 
-static const struct tl_mail_kind told_kind = {"alias", deliver_told, drop_told};
+static const struct tl_mail_kind remote_kind = {"alias", deliver_remote, drop_remote};
 
-static void tell_worker(const struct tl_alias *own, unsigned worker, bool gone) {
+static void announce_to_worker(const struct tl_alias *own, unsigned worker, bool gone) {
   struct tl_net *n = own->conn->net;
   const struct tl_tls_facts *t = own->conn->view.tls;
   struct tl_thread *to = atomic_load_explicit(&n->rt->worker[worker], memory_order_acquire);
-  struct tl_alias_told *a = to ? calloc(1, sizeof(*a)) : NULL;
+  struct tl_remote_alias *a = to ? calloc(1, sizeof(*a)) : NULL;
   if (!a) return;
-  a->mail.kind = &told_kind;
+  a->mail.kind = &remote_kind;
   a->conn = tl_conn_id_of(own->conn);
   a->addr = own->addr;
   a->identity = gone ? NULL : tl_identity_ref(t->identity);
@@ -79,29 +79,29 @@ static void tell_worker(const struct tl_alias *own, unsigned worker, bool gone) 
   a->allow_cn = t->domain->policy.allow_cn;
   if (tl_mailbox_post(&to->mailbox, &a->mail) == TL_OK) return;
   tl_count(n->counters, TL_C_MAIL_FULL);
-  told_free(a);
+  free_remote(a);
 }
 
-static void tell_others(const struct tl_alias *own, bool gone) {
+static void announce_alias(const struct tl_alias *own, bool gone) {
   const struct tl_net *n = own->conn->net;
   for (unsigned i = 0; i < n->rt->n_worker; i++)
-    if (i != n->th->index) tell_worker(own, i, gone);
+    if (i != n->th->index) announce_to_worker(own, i, gone);
 }
 
 void tl_alias_forget(struct tl_net *n, const struct tl_addr *addr, tl_conn_id conn) {
-  struct tl_hash_node *node = tl_hash_first(&n->told_of, tl_addr_hash(addr));
-  while (node && told_of(node)->conn != conn) node = tl_hash_next(node);
+  struct tl_hash_node *node = tl_hash_first(&n->remote_aliases, tl_addr_hash(addr));
+  while (node && remote_of(node)->conn != conn) node = tl_hash_next(node);
   if (!node) return;
-  tl_hash_remove(&n->told_of, node);
-  told_free(told_of(node));
+  tl_hash_remove(&n->remote_aliases, node);
+  free_remote(remote_of(node));
 }
 
 void tl_alias_exit(struct tl_net *n) {
-  for (struct tl_hash_node *at = tl_hash_walk(&n->told_of, NULL), *next; at; at = next) {
-    next = tl_hash_walk(&n->told_of, at);
-    told_free(told_of(at));
+  for (struct tl_hash_node *at = tl_hash_walk(&n->remote_aliases, NULL), *next; at; at = next) {
+    next = tl_hash_walk(&n->remote_aliases, at);
+    free_remote(remote_of(at));
   }
-  tl_hash_free(&n->told_of);
+  tl_hash_free(&n->remote_aliases);
   tl_hash_free(&n->aliases);
 }
 
@@ -129,14 +129,14 @@ int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port) {
     return TL_ENOMEM;
   }
   c->alias = a;
-  tell_others(a, false);
+  announce_alias(a, false);
   return TL_OK;
 }
 
 void tl_alias_drop(struct tl_conn *c) {
   struct tl_alias *a = c->alias;
   if (!a) return;
-  tell_others(a, true);
+  announce_alias(a, true);
   tl_hash_remove(&c->net->aliases, &a->node);
   free(a);
   c->alias = NULL;
@@ -144,8 +144,8 @@ void tl_alias_drop(struct tl_conn *c) {
 
 void tl_alias_changed(struct tl_conn *c) {
   if (!c->alias) return;
-  tell_others(c->alias, true);
-  if (c->view.tls->peer_verified) tell_others(c->alias, false);
+  announce_alias(c->alias, true);
+  if (c->view.tls->peer_verified) announce_alias(c->alias, false);
 }
 
 /* The checks that a connection dialed for K would have to pass, applied to a connection whose
@@ -184,15 +184,15 @@ struct tl_conn *tl_alias_find(struct tl_net *n, const struct tl_conn_key *k) {
   return NULL;
 }
 
-static bool serves_elsewhere(const struct tl_alias_told *a, const struct tl_conn_key *k) {
+static bool remote_serves(const struct tl_remote_alias *a, const struct tl_conn_key *k) {
   return tl_addr_eq(&a->addr, &k->addr) && is_entitled(k, a->identity, a->generation, a->allow_cn);
 }
 
 tl_conn_id tl_alias_elsewhere(struct tl_net *n, const struct tl_conn_key *k) {
-  if (n->told_of.n == 0 || !may_be_asked(k)) return 0;
-  struct tl_hash_node *node = tl_hash_first(&n->told_of, tl_addr_hash(&k->addr));
-  while (node && !serves_elsewhere(told_of(node), k)) node = tl_hash_next(node);
+  if (n->remote_aliases.n == 0 || !may_be_asked(k)) return 0;
+  struct tl_hash_node *node = tl_hash_first(&n->remote_aliases, tl_addr_hash(&k->addr));
+  while (node && !remote_serves(remote_of(node), k)) node = tl_hash_next(node);
   if (!node || tl_conn_keyed(n, k) || tl_alias_find(n, k)) return 0;
   tl_count(n->counters, TL_C_ALIAS_USED);
-  return told_of(node)->conn;
+  return remote_of(node)->conn;
 }

@@ -73,7 +73,7 @@ void tl_conn_retire(struct tl_conn *c, uint32_t within_ms) {
 
 void tl_conn_abort(struct tl_conn *c, int rc) {
   if (c->view.state == TL_CONN_CLOSING) return;
-  bool dialing = c->view.state == TL_CONN_DIALING, told = c->view.state == TL_CONN_FINISHING;
+  bool dialing = c->view.state == TL_CONN_DIALING, reported = c->view.state == TL_CONN_FINISHING;
   c->view.state = TL_CONN_CLOSING;
   if (dialing && c->view.outgoing) { /* else accepted, and there was no memory for it */
     tl_count(c->net->counters, TL_C_CONN_DIAL_FAILED);
@@ -82,7 +82,7 @@ void tl_conn_abort(struct tl_conn *c, int rc) {
   tl_conn_withdraw(c);
   c->rx.paused = false;
   tl_timer_stop(&c->net->wheel, &c->timer);
-  if (!told) c->net->handler->closed(c->net, c, rc);
+  if (!reported) c->net->handler->closed(c->net, c, rc);
   /* close() alone would leave an armed receive holding the connection open (KTLS-FACTS 31). */
   if (c->kept.fd >= 0) shutdown(c->kept.fd, SHUT_RDWR);
   if (c->rx.armed) tl_ring_cancel(&c->net->ring, &c->recv_op);

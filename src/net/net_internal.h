@@ -50,8 +50,9 @@ struct tl_net {
   struct tl_pool conns, chunks, refs, stash_small, stash_mid, dgram_small;
   struct tl_slots slots; /* of connections */
   uint32_t n_conn;
-  struct tl_hash_table by_key;           /* of struct tl_conn */
-  struct tl_hash_table aliases, told_of; /* see alias.c: of this worker's connections, of others' */
+  struct tl_hash_table by_key; /* of struct tl_conn */
+  struct tl_hash_table aliases,
+      remote_aliases; /* see alias.c: of this worker's connections, of others' */
   struct tl_unreached unreached[TL_UNREACHED_SLOTS];
   struct tl_conn *begun_first, *begun_last; /* have a part of a message, the oldest first */
   uint64_t begun_bytes;                     /* memory of those parts */

@@ -171,7 +171,7 @@ static void report_refusal(const struct tl_req *req, const struct tl_identity *i
 }
 
 /* NULL, or the reason phrase of the 403 that the request deserves; counted and logged. */
-static const char *judge_claim(const struct tl_req *req) {
+static const char *check_asserted_identity(const struct tl_req *req) {
   struct tl_source *s = req->source;
   if (!s || (s->check == TL_CHECK_FROM_OFF && !s->guarded)) return NULL;
   bool again = s->peer && s->peer->opt.in_dialog == TL_IN_DIALOG_REVALIDATE;
@@ -186,7 +186,7 @@ static const char *judge_claim(const struct tl_req *req) {
 }
 
 enum tl_stage_result tl_stage_authorise(struct tl_req *req) {
-  req->plan->refusal = judge_claim(req);
+  req->plan->refusal = check_asserted_identity(req);
   return req->plan->refusal ? tl_req_refuse(req, 403, req->plan->refusal, TL_STR(""))
                             : TL_STAGE_GO_ON;
 }

@@ -139,9 +139,9 @@ bool tl_identity_matches_user(const struct tl_identity *id, struct tl_str user,
     struct tl_str s = after_scheme(id->san[i].value);
     const char *at = s.n ? memchr(s.p, '@', s.n) : NULL;
     if (!at) continue;
-    struct tl_str who = {s.p, (size_t)(at - s.p)}, where = {at + 1, s.n - who.n - 1};
+    struct tl_str uri_user = {s.p, (size_t)(at - s.p)}, uri_host = {at + 1, s.n - uri_user.n - 1};
     /* Exactly this URI: with a port or parameters it is another one (RFC 3261 19.1.4). */
-    if (same_user(who, user) && same_name(where, host)) return true;
+    if (same_user(uri_user, user) && same_name(uri_host, host)) return true;
   }
   return false;
 }

@@ -264,7 +264,7 @@ Test(handshaker, flood_of_failures_gets_ten_lines_and_a_sum) {
     close(fd);
   }
   rig_wait(TL_C_HS_FAIL_NOT_TLS, 30);
-  for (int ms; (ms = tl_log_tell_held()) > 0;) usleep((useconds_t)ms * 1000);
+  for (int ms; (ms = tl_log_report_held()) > 0;) usleep((useconds_t)ms * 1000);
   const char *text = caught();
   int lines = count_of(text, "A TLS handshake failed.");
   cr_assert(lines >= 10 && lines <= 20, "%d lines", lines); /* more as time passes */
