@@ -77,8 +77,8 @@ struct tl_tls_domain *tl_tls_domain_ref(struct tl_tls_domain *d);
 void tl_tls_domain_unref(struct tl_tls_domain *d);
 
 /* Reads D's ocsp_file into its staples, NOW deciding whether it is in date. TL_EIO: it cannot be
- * read or is no answer about D's certificates; TL_EVERIFY: it is, but says nothing good now. WHY
- * gets a sentence. */
+ * read or is not an answer about D's certificates; TL_EVERIFY: it is, but says nothing good now.
+ * WHY gets a sentence. */
 int tl_staple_read(struct tl_tls_domain *d, time_t now, char *why, size_t cap);
 
 /* Wipes the keys of T that have ended (else only the next handshake does); how many are left. Any

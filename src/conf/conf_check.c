@@ -39,7 +39,8 @@ static void check_global(struct tl_raw *r, struct tl_conf_ctx *ctx) {
                  "dns_ttl_min is longer than dns_ttl_max");
   for (char **d = g->domains; d && *d; d++)
     if (tl_conf_parse_hostport(*d, &host, &port))
-      tl_conf_fail(ctx, tl_block_at(b, "domains"), "\"%s\" is no domain name or \"name:port\"", *d);
+      tl_conf_fail(ctx, tl_block_at(b, "domains"),
+                   "\"%s\" is not a valid domain name or \"name:port\"", *d);
 }
 
 static void check_limits(struct tl_raw *r, struct tl_conf_ctx *ctx) {
@@ -100,13 +101,14 @@ static void check_matches(const struct tl_block *b, struct tl_conf_ctx *ctx) {
     const char *name = strncmp(*m, "*.", 2) == 0 ? *m + 2 : *m;
     if (tl_conf_parse_hostport(name, &host, &port) || port)
       tl_conf_fail(ctx, tl_block_at(b, "match_sip_domain"),
-                   "\"%s\" is no domain name; \"*\" can only be the whole first label", *m);
+                   "\"%s\" is not a valid domain name; \"*\" can only be the whole first label",
+                   *m);
   }
   for (const char **m = d->match_ip_address; m && *m; m++)
     if (strcmp(*m, "*") != 0 &&
         (tl_conf_parse_hostport(*m, &host, &port) || tl_addr_parse(host, port, &a)))
       tl_conf_fail(ctx, tl_block_at(b, "match_ip_address"),
-                   "\"%s\" is no numeric address or \"address:port\"", *m);
+                   "\"%s\" is not a numeric address or \"address:port\"", *m);
 }
 
 static void check_method(const struct tl_block *b, struct tl_conf_ctx *ctx) {
@@ -376,7 +378,7 @@ static int check_route(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
   check_user_part(b, "prepend", v->prepend, ctx);
   for (char **d = v->to_domain; d && *d; d++)
     if (tl_conf_parse_hostport(*d, &host, &port) || port)
-      tl_conf_fail(ctx, tl_block_at(b, "to_domain"), "\"%s\" is no domain name", *d);
+      tl_conf_fail(ctx, tl_block_at(b, "to_domain"), "\"%s\" is not a valid domain name", *d);
   if (v->tls_domain) check_domain_name(r, b, v->tls_domain, false, ctx);
   if (relay && !v->from_peer && !v->to_domain && !v->to_prefix)
     tl_conf_warn(ctx, b->pos,

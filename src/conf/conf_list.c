@@ -12,10 +12,11 @@ void tl_conf_check_networks(const struct tl_block *b, const char *option, char *
   struct tl_network net;
   for (; list && *list; list++)
     if (tl_network_parse(tl_str_c(*list), &net))
-      tl_conf_fail(ctx, tl_block_at(b, option),
-                   "\"%s\" is no network: write \"192.0.2.0/24\" with no bit set behind the "
-                   "prefix, or an address",
-                   *list);
+      tl_conf_fail(
+          ctx, tl_block_at(b, option),
+          "\"%s\" is not a valid network: write \"192.0.2.0/24\" with no bit set behind the "
+          "prefix, or an address",
+          *list);
 }
 
 int tl_conf_list_note(struct tl_index_map *seen, char *const *list, uint32_t number,

@@ -55,7 +55,7 @@ static const char *check_granted(char *granted) {
   uint16_t port;
   char *at = strrchr(granted, '@'), *domain = at ? at + 1 : granted;
   if (at == granted) return "has no user before the @";
-  if (tl_conf_parse_hostport(domain, &host, &port) || port) return "is no domain or user@domain";
+  if (tl_conf_parse_hostport(domain, &host, &port) || port) return "is not a domain or user@domain";
   for (; *domain; domain++) *domain = (char)tolower((unsigned char)*domain);
   return NULL;
 }

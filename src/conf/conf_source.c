@@ -113,11 +113,11 @@ static int read_double_quoted(struct reader *r, struct word *w) {
       else if (c == '\\' || c == '"' || c == '$')
         rc = word_add(w, &c, 1);
       else
-        rc =
-            tl_conf_fail(r->ctx, r->pos,
-                         "\"\\%c\" is no escape: only \\\\, \\\" and \\$ are (in '...' a backslash "
-                         "is itself)",
-                         c >= ' ' && c < 127 ? c : '?');
+        rc = tl_conf_fail(
+            r->ctx, r->pos,
+            "\"\\%c\" is not a valid escape: only \\\\, \\\" and \\$ are (in '...' a backslash "
+            "is itself)",
+            c >= ' ' && c < 127 ? c : '?');
     } else if (c == '\n') {
       rc = pem_line_end(r, w, start);
     } else if (c != '\r' || r->p == r->end || *r->p != '\n') {

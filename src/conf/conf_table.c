@@ -54,7 +54,7 @@ static const struct tl_opt global_opts[] = {
         WHY = "threads that do TLS handshakes, so that a storm of them delays no message"),
     OPT(tl_conf_options, control_socket, PATH, "/run/tieline/tieline.sock", .flags = TL_OPT_FIXED,
         WHY = "unix socket (mode 0600) that `tieline ctl` talks to"),
-    OPT(tl_conf_options, user, STR, NULL, NONE = "stay who started it", .flags = TL_OPT_FIXED,
+    OPT(tl_conf_options, user, STR, NULL, NONE = "the user that started it", .flags = TL_OPT_FIXED,
         WHY = "account to change to once sockets are open; to reload it must be able to read the "
               "certificates and keys, so let them belong to it"),
     OPT(tl_conf_options, domains, LIST, NULL, NONE = "only the listeners' own names",
@@ -127,12 +127,12 @@ static const struct tl_opt limit_opts[] = {
               "connection whose message began first is closed"),
     OPT(tl_conf_limits, max_transactions, NUM, "65536", RANGE(16, 16777216), .flags = TL_OPT_FIXED,
         WHY = "transactions alive per worker; further requests get 503, and those of a source that "
-              "is no peer and has an eighth once half are taken"),
+              "is not a peer and has an eighth once half are taken"),
     OPT(tl_conf_limits, max_transactions_peer, NUM, "16384", RANGE(1, 16777216),
         WHY = "requests of one worker waiting for one peer; beyond, the next target or 503"),
     OPT(tl_conf_limits, max_waiting, NUM, "16384", RANGE(1, 16777216),
         WHY = "requests of one worker waiting for an answer from elsewhere, as for the address of "
-              "a name; further ones get 503, and those of a source that is no peer and has an "
+              "a name; further ones get 503, and those of a source that is not a peer and has an "
               "eighth once half are taken; the last eighth is for dialogs that our token shows"),
     OPT(tl_conf_limits, max_kept, SIZE, "512m", RANGE(65536, 2147483648),
         WHY =
@@ -140,8 +140,9 @@ static const struct tl_opt limit_opts[] = {
             "503 and nothing more is kept for those under way; dialogs that our token shows have "
             "a quarter more"),
     OPT(tl_conf_limits, udp_answer_factor, NUM, "3", RANGE(0, 1000),
-        WHY = "bytes of answers repeated (Timer G) to a UDP source that is no peer, for each byte "
-              "that came from it: its address may be forged; 0: no bound, as RFC 3261 17.2.1"),
+        WHY =
+            "bytes of answers repeated (Timer G) to a UDP source that is not a peer, for each byte "
+            "that came from it: its address may be forged; 0: no bound, as RFC 3261 17.2.1"),
     OPT(tl_conf_limits, max_open_calls, NUM, "262144", RANGE(1, 100000000),
         WHY = "calls of the whole process toward peers that have max_calls; beyond, as if their "
               "peer had its max_calls"),

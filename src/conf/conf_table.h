@@ -34,7 +34,8 @@ enum {                     /* flags of an option */
        TL_OPT_URI = 32,  /* of paths: may be a URI (pkcs11:, file:) */
        TL_OPT_SECRET = 64, /* PEM text of it is never printed */
        TL_OPT_LOWER = 256, /* of lists: kept in lower case, case does not matter */
-       TL_OPT_LIVE = 128, /* of paths: read again by itself, its content is no part of the domain */
+       TL_OPT_LIVE =
+           128, /* of paths: read again by itself, its content is not part of the domain */
 };
 
 struct tl_opt {

@@ -47,7 +47,7 @@ static int run_log_level(struct tl_control *c, struct tl_request *req, const jso
 static int run_stop(struct tl_control *c, struct tl_request *req, const json_t *params,
                     struct tl_answer *a) {
   (void)req, (void)params;
-  TL_LOG(TL_LOG_INFO, "Stop was asked for by ctl.");
+  TL_LOG(TL_LOG_INFO, "Stopping: requested by ctl.");
   tl_control_shutdown(c);
   a->result = json_pack("{s:b}", "stopping", 1);
   return 0;

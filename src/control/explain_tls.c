@@ -168,7 +168,7 @@ static int as_client(const struct tl_view *v, const json_t *params, struct tl_an
   struct tl_addr addr;
   const char *to = tl_param_text(params, "to"), *at = tl_param_text(params, "address");
   if (*at && tl_param_address(at, &addr))
-    return tl_command_fail(a, TL_RPC_PARAMS, "\"%.80s\" is no address", at);
+    return tl_command_fail(a, TL_RPC_PARAMS, "\"%.80s\" is not a valid address", at);
   const struct tl_tls_ask ask = {.name = tl_str_c(to), .addr = *at ? &addr : NULL};
   a->result = explain_choice(v->conf, &ask);
   if (!a->result) return 0;

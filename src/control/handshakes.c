@@ -129,7 +129,7 @@ int tl_command_handshakes(struct tl_control *c, struct tl_request *req, const js
                            "connect, not_tls, internal");
   w.by_peer = *peer != '\0';
   if (w.by_peer && tl_param_address(peer, &w.peer))
-    return tl_command_fail(a, TL_RPC_PARAMS, "\"%.80s\" is no address", peer);
+    return tl_command_fail(a, TL_RPC_PARAMS, "\"%.80s\" is not a valid address", peer);
   json_t *list = last_failures(&w, (size_t)limit, &total);
   a->result = json_pack("{s:I, s:o, s:o, s:o}", "total", (json_int_t)total, "causes",
                         by_cause(c->rt), "peers", by_peer(&w), "failed", list);

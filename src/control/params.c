@@ -73,7 +73,8 @@ int tl_param_filter(struct tl_control *c, const json_t *params, struct tl_conn_f
   snprintf(out->identity, sizeof(out->identity), "%s", tl_param_text(params, "identity"));
   snprintf(out->domain, sizeof(out->domain), "%s", tl_param_text(params, "domain"));
   if (!*peer || filter_peer(c, peer, out) == 0) return 0;
-  tl_command_fail(a, TL_RPC_PARAMS, "\"%.80s\" is no address and no configured peer", peer);
+  tl_command_fail(a, TL_RPC_PARAMS, "\"%.80s\" is neither a valid address nor a configured peer",
+                  peer);
   return TL_ENOTFOUND;
 }
 

@@ -21,7 +21,7 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
     if (c->state == TL_CONTROL_RUNNING) tl_reload_unasked(c);
     return 0;
   }
-  TL_LOG(TL_LOG_INFO, "Stop was asked for by a signal.",
+  TL_LOG(TL_LOG_INFO, "Stopping: requested by a signal.",
          TL_FC("signal", si->ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT"),
          TL_FI("from_pid", si->ssi_pid));
   tl_control_shutdown(c);

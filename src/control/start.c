@@ -151,7 +151,7 @@ static void stop_threads(struct tl_runtime *rt) {
 static void log_started(struct tl_runtime *rt, const struct tl_conf *conf) {
   const char *why = rt->caps.ulp ? "the kernel does it" : tl_ktls_why_text(TL_KTLS_NO_ULP);
   if (conf->opt.records == TL_RECORDS_USER) why = tl_ktls_why_text(TL_KTLS_CONFIG);
-  TL_LOG(TL_LOG_INFO, "Tieline runs.", TL_FC("version", TL_VERSION), TL_FI("pid", getpid()),
+  TL_LOG(TL_LOG_INFO, "Started.", TL_FC("version", TL_VERSION), TL_FI("pid", getpid()),
          TL_FI("workers", rt->n_worker), TL_FI("handshakers", rt->n_handshaker),
          TL_FI("listeners", conf->n_listen), TL_FI("peers", tl_runtime_published(rt)->peers->n),
          TL_FC("kernel_tls", rt->caps.ulp ? "yes" : "no"), TL_FC("kernel_tls_reason", why),
@@ -247,8 +247,7 @@ int tl_daemon_run(const struct tl_run_options *o) {
   if (rc == 0) rc = run_daemon(rt, conf);
   tl_conf_unref(conf);
   if (rc == 0)
-    TL_LOG(TL_LOG_INFO, "Tieline ended.",
-           TL_FI("transactions", tl_runtime_counter(rt, TL_C_TXN_TOTAL)),
+    TL_LOG(TL_LOG_INFO, "Stopped.", TL_FI("transactions", tl_runtime_counter(rt, TL_C_TXN_TOTAL)),
            TL_FI("handshakes", tl_runtime_counter(rt, TL_C_HS_OK)));
   tl_log_stop();
   return rc ? 1 : 0;

@@ -270,7 +270,7 @@ void tl_unfinished_leave(struct tl_conn *c);
 void tl_unfinished_turn(struct tl_net *n);
 
 /* send.c */
-/* As tl_conn_send, but what it sends is no message: it gets no head of the framer's. */
+/* As tl_conn_send, but what it sends is not a message: it gets no head of the framer's. */
 int tl_send_unframed(struct tl_conn *c, const void *p, size_t n);
 void tl_send_done(struct tl_op *op, int res, uint32_t flags);
 void tl_send_flush(struct tl_conn *c);

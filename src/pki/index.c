@@ -56,7 +56,7 @@ static int index_open(const struct tl_pki_authority *a, struct index *i) {
   ERR_clear_error();
   i->db = b ? TXT_DB_read(b, COLUMNS) : NULL;
   BIO_free(b);
-  return i->db ? 0 : tl_pki_fail(TL_ESYNTAX, "%s is no index of certificates", i->path);
+  return i->db ? 0 : tl_pki_fail(TL_ESYNTAX, "%s is not a certificate index", i->path);
 }
 
 static int index_write(struct index *i) {

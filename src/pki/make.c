@@ -66,7 +66,8 @@ bool tl_pki_san_ok(int kind, const char *text) {
   switch (kind) {
   case GEN_DNS:
     if (domain_ok(text)) return true;
-    tl_pki_fail(0, "\"%s\" is no domain name (international ones as A-labels, xn--...)", text);
+    tl_pki_fail(0, "\"%s\" is not a valid domain name (international ones as A-labels, xn--...)",
+                text);
     return false;
   case GEN_URI:
     if ((strncmp(text, "sip:", 4) == 0 || strncmp(text, "sips:", 5) == 0) && is_printable(text))
@@ -75,7 +76,7 @@ bool tl_pki_san_ok(int kind, const char *text) {
     return false;
   case GEN_EMAIL:
     if (strchr(text, '@') && is_printable(text)) return true;
-    tl_pki_fail(0, "\"%s\" is no mail address", text);
+    tl_pki_fail(0, "\"%s\" is not a valid mail address", text);
     return false;
   default: break;
   }
@@ -157,7 +158,7 @@ static int add_url(X509 *x, int nid, const char *prefix, const char *url) {
   if (!url) return 0;
   if (!is_printable(url) || strpbrk(url, ",;\\\"") || strncmp(url, "http", 4) != 0 ||
       strlen(url) > 500)
-    return tl_pki_fail(TL_EINVAL, "\"%s\" is no http URL that a certificate could carry", url);
+    return tl_pki_fail(TL_EINVAL, "\"%s\" is not an http URL that a certificate can carry", url);
   snprintf(text, sizeof(text), "%sURI:%s", prefix, url);
   return tl_pki_extend(x, NULL, NULL, nid, text);
 }

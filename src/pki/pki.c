@@ -113,7 +113,8 @@ static int parse_time(const char *text, time_t *out) {
   struct tm tm = {0};
   const char *end = strptime(text, "%Y-%m-%d", &tm);
   if (end && *end == 'T') end = strptime(end, "T%H:%M:%SZ", &tm);
-  if (!end || *end) return tl_pki_fail(TL_ESYNTAX, "\"%s\" is no time such as 2026-01-31", text);
+  if (!end || *end)
+    return tl_pki_fail(TL_ESYNTAX, "\"%s\" is not a valid time such as 2026-01-31", text);
   *out = timegm(&tm);
   return 0;
 }

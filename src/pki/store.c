@@ -43,7 +43,7 @@ static bool name_ok(const char *name) {
 
 int tl_pki_path(const char *dir, const char *name, const char *suffix, char out[TL_PKI_PATH]) {
   if (!name_ok(name))
-    return tl_pki_fail(TL_EINVAL, "\"%s\" is no name for a file; use letters, digits and . _ - + @",
+    return tl_pki_fail(TL_EINVAL, "\"%s\" cannot be a file name; use letters, digits and . _ - + @",
                        name);
   int n = snprintf(out, TL_PKI_PATH, "%s/%s%s", dir, name, suffix);
   if (n < 0 || n >= TL_PKI_PATH) return tl_pki_fail(TL_EINVAL, "the path %s is too long", dir);
@@ -184,7 +184,7 @@ int tl_pki_authority_open(const char *dir, const char *name, struct tl_pki_autho
   if (rc == 0 && X509_check_private_key(out->x, out->key) != 1)
     rc = tl_pki_fail(TL_EINVAL, "%s is not the key of %s", key, pem);
   else if (rc == 0 && !(X509_get_extension_flags(out->x) & EXFLAG_CA))
-    rc = tl_pki_fail(TL_EINVAL, "%s is no authority: it may not sign certificates", pem);
+    rc = tl_pki_fail(TL_EINVAL, "%s is not an authority: it may not sign certificates", pem);
   if (rc) tl_pki_authority_close(out);
   return rc;
 }

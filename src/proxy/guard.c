@@ -58,7 +58,7 @@ static const char *is_inner(const struct tl_addr *to, const struct tl_addr *from
   struct tl_addr buf;
   enum place p = place_of(to);
   if (p == ELSEWHERE) return NULL;
-  if (p == NOWHERE) return "it is no address of a single host";
+  if (p == NOWHERE) return "it is not the address of a single host";
   if (p == place_of(unmap_ipv4(from, &buf))) return NULL;
   return p == LOOPBACK ? "it is this machine's loopback and the sender is not there"
                        : "it is a link-local address and the sender is not there";

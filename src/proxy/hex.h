@@ -3,7 +3,7 @@
  * Numbers in hex: tokens are full of them, and each message carries some, so that
  * sixteen digits are written and read at once where the processor can.
  *
- * Ownership: none. Threads: any. Errors: TL_ENOTFOUND where a character is no digit.
+ * Ownership: none. Threads: any. Errors: TL_ENOTFOUND where a character is not a digit.
  */
 #pragma once
 

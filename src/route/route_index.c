@@ -23,7 +23,7 @@ enum domain_kind { ANY_DOMAIN, HOST_DOMAIN, NEXT_HOP_DOMAIN };
 
 static uint64_t add_char(uint64_t h, unsigned char c) { return (h ^ c) * 0x100000001b3u; }
 
-/* Hosts compare without regard to case. A letter and the character 32 above it that is no letter
+/* Hosts compare without regard to case. A letter and the character 32 above it that is not a letter
  * hash alike, which costs a comparison. */
 static uint64_t hash_host(struct tl_str host) {
   uint64_t h = 0xcbf29ce484222325u;

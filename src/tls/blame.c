@@ -2,7 +2,7 @@
 /*
  * Refusals of options: the sentence for the operator, and OpenSSL's reason in
  * words. Which option is refused is for the callers to say. An allocation that
- * failed within OpenSSL is no fault of the option.
+ * failed within OpenSSL is not the fault of the option.
  */
 #include <errno.h>
 #include <openssl/err.h>

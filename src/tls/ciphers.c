@@ -120,14 +120,14 @@ int tl_domain_set_ciphers(SSL_CTX *ctx, const struct tl_tls_options *o, bool *ou
   if (o->ciphersuites && (rc = check_suites(o->ciphersuites, b))) return rc;
   const char *suites = o->ciphersuites ? o->ciphersuites : default_suites;
   if (SSL_CTX_set_ciphersuites(ctx, suites) != 1)
-    return tl_blame_option(b, "ciphersuites", "\"%s\" is no list of TLS 1.3 suites: %s", suites,
+    return tl_blame_option(b, "ciphersuites", "\"%s\" is not a list of TLS 1.3 suites: %s", suites,
                            tl_blame_reason());
   if (o->ciphers_list && (rc = check_words(o->ciphers_list, b))) return rc;
   const char *list = o->ciphers_list ? o->ciphers_list
                      : o->dh_params  ? DEFAULT_LIST DHE_LIST
                                      : DEFAULT_LIST;
   if (SSL_CTX_set_cipher_list(ctx, list) != 1)
-    return tl_blame_option(b, "ciphers_list", "\"%s\" is no list of cipher suites: %s", list,
+    return tl_blame_option(b, "ciphers_list", "\"%s\" is not a list of cipher suites: %s", list,
                            tl_blame_reason());
   return reduce_list(ctx, list, out_rsa, b);
 }

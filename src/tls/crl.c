@@ -396,7 +396,7 @@ int tl_crls_take(struct tl_crls *s, X509_STORE *store, X509_CRL *crl, const char
   int rc = check_issuer(s, store, crl);
   if (rc) {
     snprintf(why, cap, "%s",
-             rc == TL_ENOTFOUND ? "its issuer is no authority that this domain knows"
+             rc == TL_ENOTFOUND ? "its issuer is not an authority known to this domain"
                                 : "its issuer has not signed it");
     return rc;
   }

@@ -75,7 +75,7 @@ static int copy_names(struct tl_tls_domain *d, const char **names, struct tl_bla
     const char *rest = strncmp(s, "*.", 2) == 0 ? s + 2 : s;
     if (*rest == '\0' || strspn(rest, "abcdefghijklmnopqrstuvwxyz0123456789-._") != strlen(rest))
       return tl_blame_option(b, "match_sip_domain",
-                             "\"%s\" is no domain name; a wildcard is \"*.\" and a domain",
+                             "\"%s\" is not a valid domain name; a wildcard is \"*.\" and a domain",
                              names[i]);
   }
   return 0;
@@ -103,7 +103,8 @@ static int copy_addresses(struct tl_tls_domain *d, const char **list, struct tl_
     else if (parse_match(list[i], &d->match_ip[d->n_match_ip++]))
       return tl_blame_option(
           b, "match_ip_address",
-          "\"%s\" is no address; write 192.0.2.1, [2001:db8::1] or either with :port", list[i]);
+          "\"%s\" is not a valid address; write 192.0.2.1, [2001:db8::1] or either with :port",
+          list[i]);
   }
   return 0;
 }
@@ -124,8 +125,8 @@ static int set_common(struct tl_tls_domain *d, SSL_CTX *ctx, const struct tl_tls
                            tl_blame_reason());
   const char *groups = o->groups ? o->groups : DEFAULT_GROUPS;
   if (SSL_CTX_set1_groups_list(ctx, groups) != 1)
-    return tl_blame_option(b, "groups",
-                           "\"%s\" is no list of key exchange groups this OpenSSL knows", groups);
+    return tl_blame_option(
+        b, "groups", "\"%s\" is not a list of key exchange groups that this OpenSSL knows", groups);
   tl_hs_hook_context(ctx);
   return tl_domain_set_ciphers(ctx, o, &d->rsa_key_exchange, b);
 }

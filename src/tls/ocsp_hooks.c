@@ -230,7 +230,7 @@ int tl_domain_check_ocsp(const struct tl_tls_options *o, struct tl_blame *b) {
         "OCSP contradicts verify_cert = false: a certificate that is not checked needs "
         "no answer about it");
   if (o->ocsp_url && strncmp(o->ocsp_url, "http://", 7) != 0)
-    return tl_blame_option(b, "ocsp_url", "\"%s\" is no http:// URL; OCSP answers are signed",
+    return tl_blame_option(b, "ocsp_url", "\"%s\" is not an http:// URL; OCSP answers are signed",
                            o->ocsp_url);
   return 0;
 }

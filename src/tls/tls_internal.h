@@ -29,7 +29,7 @@ void tl_blame_begin(void);
  * nothing, the C library has left errno. */
 bool tl_blame_no_memory(void);
 /* Writes the sentence, drains OpenSSL's error queue, returns TL_ECONFIG; TL_ENOMEM if an allocation
- * has failed, which is no fault of the option. */
+ * has failed, which is not the fault of the option. */
 int tl_blame_option(struct tl_blame *b, const char *option, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* OpenSSL's last reason in words, or errno's; drains nothing. */

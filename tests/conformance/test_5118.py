@@ -53,7 +53,7 @@ def test_5118_4_1_ipv6_reference(c):
 
 
 def test_5118_4_2_without_brackets_400(c):
-    """An IPv6 address without brackets in a Request-URI is no URI: 400."""
+    """An IPv6 address without brackets in a Request-URI is not a URI: 400."""
     six = Six(c)
     _, key = six.send("REGISTER", "sip:2001:db8::10")
     assert six.alice.final(key).status == 400

@@ -283,7 +283,7 @@ def test_2_8_udp_final_repeated_until_ack(t):
     d = t.daemon(timeouts={"t1": "50ms", "t2": "100ms"})
     alice, bob = t.uac(), t.uas("tls", answer=404)
     conn = t.dial(alice, d, "udp")
-    # who is no peer gets three bytes for each of his (s24): enough of them for four answers
+    # who is not a peer gets three bytes for each of his (s24): enough of them for four answers
     call = Call(alice, conn, t.uri(bob, "tls"), body=pattern(1000)).send()
     finals = [alice.final(call.key).status for _ in range(3)]
     assert finals == [404] * 3

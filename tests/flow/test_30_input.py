@@ -409,7 +409,7 @@ def test_bad_input_udp(t):
 
 
 def test_bad_input_random_records(t):
-    """Bytes that are no records after a good handshake: closed with an alert, counted."""
+    """Bytes that are not records after a good handshake: closed with an alert, counted."""
     d = t.daemon()
     w = Witness(t, d)
     conn = t.dial(t.uac("mallory"), d, "tls")

@@ -474,7 +474,7 @@ def test_f7_stale_or_missing_list(t):
 @pytest.mark.timeout(60)
 def test_b19_list_of_another_issuer_waits_for_it(t):
     """crl_file of an authority that is not known: taken with a warning, since a chain may bring it (s20);
-    one that is no list is refused."""
+    one that is not a list is refused."""
     ca, foreign = authority(t, "a"), authority(t, "b")
     certify(ca, "proxy")
     d = t.daemon(domain=ca.domain("proxy", crl_file=ca.path("ca.crl")))

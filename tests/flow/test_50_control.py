@@ -244,7 +244,7 @@ def test_2_12_log_formats(t):
         assert d.stop() == 0
         lines = [x for x in d.log().splitlines() if x]
         # what the configuration itself is warned about comes before its format is known
-        lines = lines[next(i for i, x in enumerate(lines) if "Tieline runs." in x):]
+        lines = lines[next(i for i, x in enumerate(lines) if "Started." in x):]
         assert len(lines) >= 3, lines
         for line in lines:
             if fmt == "json":

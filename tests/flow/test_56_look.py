@@ -662,7 +662,7 @@ def test_f9_explain_request_tells_the_route_that_is_taken(t):
 
 
 def test_f9_explain_request_by_address(t):
-    """A source that is not connected; a name that must be looked up first; what is no question."""
+    """A source that is not connected; a name that must be looked up first; what is not a question."""
     bob = t.uas("tcp", name="bob")
     d = t.daemon(peers=[("bob", {"uri": "sip:%s;transport=tcp" % bob.listener("tcp").hostport}),
                         ("pbx", {"uri": "sip:127.0.0.5:5080;transport=udp",

@@ -464,7 +464,7 @@ def test_4_13_readme_first_steps(t):
     # what each part must have shown
     for part in (r"sip:chicago\.example", r"verify_cert = true", r"SIP/2\.0 200 OK",
                  r"CN=chicago\.example.*\n1 of 1 connections", r"CN=atlanta\.example.*LOOKED",
-                 r"alert certificate revoked", r"1 closed", r"Tieline ended"):
+                 r"alert certificate revoked", r"1 closed", r"Stopped\."):
         assert re.search(part, said, re.S), "no %s in: %s" % (part, said[-3000:])
 
 

@@ -164,7 +164,7 @@ NAMES = (
     (["--dns", "*.example"], "server", False),                      # no wildcards (RFC 5922 7.2)
     # a URI hides DNS names
     (["--uri", "sip:denver.example", "--dns", "chicago.example"], "server", False),
-    (["--uri", "sip:bob@chicago.example"], "server", False),        # a user is no domain
+    (["--uri", "sip:bob@chicago.example"], "server", False),        # a user is not a domain
     (["--ip", "127.0.0.1"], "server", False),
     ([], "server", False),                                          # a common name alone
 )

@@ -30,7 +30,7 @@ def without_attributes(head):
 
 def items(text):
     """(head, offset of its first character, offset of its end, body) for each item at file scope; body
-    is true when a brace block that is no initializer ends the item, as a function's does."""
+    is true when a brace block that is not an initializer ends the item, as a function's does."""
     start, depth, body, head_end = 0, 0, False, 0
     for m in re.finditer(r"[(){};]", text):
         mark, at = m.group(), m.start()

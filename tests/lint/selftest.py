@@ -122,7 +122,7 @@ class Tree(unittest.TestCase):
     def test_rooms_that_do_not_exist(self):
         self.write("tests/lint/rooms", "room attic: cellar\n", "a")
         self.found("tests/lint/rooms: room attic has nothing in src",
-                   "tests/lint/rooms: room attic may use cellar, which is no room")
+                   "tests/lint/rooms: room attic may use cellar, which is not a room")
 
     def test_an_include_that_points_up(self):
         self.write("src/base/low.c", '#include "tieline/high.h"\n' + FILES["src/base/low.c"])

@@ -91,16 +91,16 @@ class Rooms:
             if not os.path.isfile(os.path.join(TREE, path)):
                 yield f"{path} does not exist"
             if room not in self.may:
-                yield f"{path} is in {room}, which is no room"
+                yield f"{path} is in {room}, which is not a room"
         for room, used in self.may.items():
             place = os.path.join(TREE, "src", "main.c" if room == "main" else room)
             if not os.path.exists(place):
                 yield f"room {room} has nothing in src"
-            yield from (f"room {room} may use {u}, which is no room" for u in sorted(used - set(self.may)))
-        yield from (f"only {room} includes <{name}>, but it is no room"
+            yield from (f"room {room} may use {u}, which is not a room" for u in sorted(used - set(self.may)))
+        yield from (f"only {room} includes <{name}>, but it is not a room"
                     for name, room in self.only.items() if room not in self.may)
-        yield from (f"without {room}: it is no room" for room in self.without if room not in self.may)
-        yield from (f"rings {room}: it is no room" for room in self.rings if room not in self.may)
+        yield from (f"without {room}: it is not a room" for room in self.without if room not in self.may)
+        yield from (f"rings {room}: it is not a room" for room in self.rings if room not in self.may)
 
     def include_faults(self, where, path, room, mark, name):
         if mark == "<":

@@ -121,7 +121,7 @@ static double queued_s(pid_t pid) {
   return sum;
 }
 
-/* A machine that is busy with others is no hang of ours. */
+/* A machine that is busy with others is not a hang of ours. */
 static bool is_stuck(pid_t pid, struct watch *w, double now_s) {
   if (now_s - w->moved_s <= STUCK_S) return false;
   double queued = queued_s(pid), more = queued - w->queued_s;

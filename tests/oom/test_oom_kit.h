@@ -15,7 +15,8 @@ struct oom_case {
   int (*make)(void); /* TL_OK and something for DROP, or an error and nothing */
   void (*drop)(void);
   int refusal;       /* what MAKE may say besides TL_ENOMEM when it has no memory; 0: nothing */
-  bool does_without; /* it may succeed all the same: what was refused is no need, or was tried again
+  bool does_without; /* it may succeed all the same: what was refused is not needed, or was tried
+                      * again
                       */
 };
 

@@ -203,7 +203,7 @@ Test(conf_database, e1_errors_name_table_and_row) {
 }
 
 Test(conf_database, e1_what_is_no_database) {
-  conf_write("text.db", "this is no database, however long one looks at it, at all, at all\n");
+  conf_write("text.db", "this is not a database, however long one looks at it, at all, at all\n");
   bad(L "tls_database { url = \"mysql://root@localhost/opensips\" }\n",
       "t.conf:2: url is written \"sqlite:FILE\"");
   bad(L "tls_database {\n url = \"sqlite:absent.db\" }\n", "t.conf:3: tls_database: cannot open ");

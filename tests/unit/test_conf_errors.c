@@ -34,7 +34,7 @@ Test(conf_errors, text_that_is_no_configuration) {
       {"\n\ndomains = \"a\nb\"\n", "t.conf:3: the string that starts here has no closing quote"},
       {"domains = 'a", "t.conf:1: the string that starts here has no closing quote"},
       {L "/* no end\n\n", "t.conf:2: the comment that starts here has no end"},
-      {L "\ndomains = \"a\\nb\"", "t.conf:3: \"\\n\" is no escape"},
+      {L "\ndomains = \"a\\nb\"", "t.conf:3: \"\\n\" is not a valid escape"},
       {L "domains = ${TIELINE_TEST_UNSET}",
        "t.conf:2: the environment variable TIELINE_TEST_UNSET is not set"},
       {L "domains = \"${oops\"", "t.conf:2: \"${\" has no closing \"}\" on this line"},
@@ -121,7 +121,8 @@ Test(conf_errors, values) {
       {L "control_socket = \"/0123456789012345678901234567890123456789012345678901234567890123456"
          "7890123456789012345678901234567890123456789\"",
        "t.conf:2: control_socket is longer than the 107 bytes that unix sockets allow"},
-      {L "domains = { \"ok.example\", \"no good\" }", "t.conf:2: \"no good\" is no domain name"},
+      {L "domains = { \"ok.example\", \"no good\" }",
+       "t.conf:2: \"no good\" is not a valid domain name"},
       {L "user = \"nobody-has-this-name\"", "t.conf:2: there is no account"},
       {L "workers = 2\nlog_level = info\n\nworkers = 3\n", "t.conf:5: workers is set twice"},
       {L "domains = \"a\"\ndomains = { \"b\" }", "t.conf:3: domains is set twice"},
@@ -193,9 +194,9 @@ Test(conf_errors, tls_domains) {
       {L "tls_domain \"a\" { " CERT " verify_cert = false\n require_cert = true }",
        "t.conf:3: tls_domain \"a\": require_cert = true contradicts verify_cert = false"},
       {L "tls_domain \"a\" { " CERT "\n match_sip_domain = \"a.*.example\" }",
-       "t.conf:3: \"a.*.example\" is no domain name"},
+       "t.conf:3: \"a.*.example\" is not a valid domain name"},
       {L "tls_domain \"a\" { " CERT "\n match_ip_address = { \"127.0.0.1\", \"host\" } }",
-       "t.conf:3: \"host\" is no numeric address"},
+       "t.conf:3: \"host\" is not a numeric address"},
       {L "tls_domain \"a\" { " CERT " groups = \"X25519\"\n ec_curve = \"P-256\" }",
        "t.conf:3: ec_curve is another name of groups"},
       {L "tls_domain \"a\" { " CERT "\n ec_curve = \"P-256\"\n groups = \"X25519\" }",
@@ -257,7 +258,7 @@ Test(conf_errors, b15_who_peers_are) {
 #define P "tls_domain \"a\" { " CERT "}\npeer \"p\" { uri = \"sip:127.0.0.1;transport=tls\"\n "
   static const struct breach b[] = {
       {L P "networks = { \"192.0.2.0/24\", \"192.0.2.1/24\" } }",
-       "t.conf:4: \"192.0.2.1/24\" is no network"},
+       "t.conf:4: \"192.0.2.1/24\" is not a valid network"},
       {L P "domains = { \"x.example\", \"y y\" } }", "t.conf:4: domains is a host name"},
       {L P "spki_sha256 = \"" PIN "00\" }", "t.conf:4: \"" PIN "00\" is no SHA-256 digest"},
       {L P "spki_sha256 = \"00:01\" }", "is no SHA-256 digest"},
@@ -284,7 +285,7 @@ Test(conf_errors, b15_who_peers_are) {
 Test(conf_errors, s4_relay_networks_and_preloaded_route) {
   static const struct breach b[] = {
       {L "route \"r\" { relay = \"request-uri\"\n relay_networks = \"127.0.0.1/8\" }",
-       "t.conf:3: \"127.0.0.1/8\" is no network"},
+       "t.conf:3: \"127.0.0.1/8\" is not a valid network"},
       {L "peer \"a\" { uri = \"sip:127.0.0.1\" }\nroute \"r\" { peers = \"a\"\n relay_networks = "
          "\"127.0.0.0/8\" }",
        "t.conf:4: relay_networks means nothing without relay"},
@@ -333,7 +334,7 @@ Test(conf_errors, routes) {
       {L "route \"r\" { relay = \"request-uri\"\n tls_domain = \"x\" }",
        "t.conf:3: there is no tls_domain \"x\""},
       {L "route \"r\" { relay = \"request-uri\"\n to_domain = \"a:5\" }",
-       "t.conf:3: \"a:5\" is no domain name"},
+       "t.conf:3: \"a:5\" is not a valid domain name"},
   };
   CHECK(b);
 }
@@ -396,8 +397,8 @@ Test(conf_errors, c12_identity_map_lines) {
              {"CN one\tb@branch.example , desk.example\r\nsip:x.example\ty.example", NULL},
              {"no tabulator x.example\n", "map:1: a line is a name or fingerprint, a tabulator"},
              {"#\na\t\n", "map:2: \"a\" is mapped to nothing"},
-             {"a\tx y\n", "map:1: \"x y\" is no domain or user@domain"},
-             {"a\tx.example:5060\n", "map:1: \"x.example:5060\" is no domain"},
+             {"a\tx y\n", "map:1: \"x y\" is not a domain or user@domain"},
+             {"a\tx.example:5060\n", "map:1: \"x.example:5060\" is not a domain"},
              {"a\t@x.example\n", "map:1: \"@x.example\" has no user before the @"},
              {"\tx.example\n", "map:1: a line begins with a name"},
              {"A\tx.example\na\ty.example\n", "map:0: \"a\" is mapped twice"}};

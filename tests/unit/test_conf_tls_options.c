@@ -236,7 +236,7 @@ Test(conf_tls_options, d8_suites_the_kernel_cannot_take_are_named) {
   tl_conf_unref(c);
 }
 
-/* RFC 8446 5.5 is no matter of taste: max_records goes down only. */
+/* RFC 8446 5.5 is not a matter of taste: max_records goes down only. */
 Test(conf_tls_options, b18_record_limit_can_only_be_lowered) {
   conf_certificate("a", 1, 0600);
   struct tl_conf *c = good(L "tls_domain \"x\" { " CERT " }\n");

@@ -76,7 +76,7 @@ Test(lookup, s9_cut_off_services_are_asked_for_over_tcp) {
   finds("big.example", 0, TL_TCP, false, "tcp:192.0.2.1:5080 tcp:192.0.2.9:5080");
 }
 
-/* The name itself has an address, which is no replacement. */
+/* The name itself has an address, which is not a replacement. */
 Test(lookup, s9_unusable_answers_about_services_lead_nowhere) {
   struct tl_lookup l = {.host = "cut.example", .transport = TL_TCP};
   cr_assert_eq(tl_lookup_all(&l, 1, 5000), 0);

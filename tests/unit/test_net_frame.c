@@ -143,7 +143,7 @@ Test(net_frame, item_2_8_without_a_length_it_is_answered_and_closed) {
   net_end();
 }
 
-/* Max-Forwards that is no number: bad, but its end is certain. */
+/* Max-Forwards that is not a number: bad, but its end is certain. */
 static const char refused[] =
     "OPTIONS sip:b@192.0.2.7 SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bKx\r\n"
     "From: <sip:a@b>;tag=1\r\nTo: <sip:b@b>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n"
@@ -203,7 +203,7 @@ Test(net_frame, s6_over_the_limits_it_gets_513_and_is_skipped) {
   net_end();
 }
 
-/* The body of a message whose head is too long is no message, wherever the stream is cut. */
+/* The body of a message whose head is too long is not a message, wherever the stream is cut. */
 Test(net_frame, s6_the_body_behind_a_long_head_is_skipped_too) {
   static char m[20000], inner[1200], next[600];
   struct tl_conn *c;

@@ -83,7 +83,7 @@ Test(net_sources, s13_a_peer_may_have_a_bound_of_its_own) {
     cr_expect_eq(n, row[i].most, "row %zu: %u", i, n);
     while (n--) tl_conn_source_leave(&a);
     for (n = 0; n < 100 && tl_conn_source_enter(&view, &other) == 0;) n++;
-    cr_expect_eq(n, 3, "who is no peer");
+    cr_expect_eq(n, 3, "who is not a peer");
     while (n--) tl_conn_source_leave(&other);
   }
   drop_index(&c);

@@ -364,7 +364,7 @@ Test(proxy_calls, requests_inside_a_dialog_count_nothing_and_pass) {
   teardown_clean();
 }
 
-/* What comes from a peer is no call toward it. */
+/* What comes from a peer is not a call toward it. */
 Test(proxy_calls, calls_from_the_peer_do_not_count) {
   setup(1, "failover", "");
   ua_send(&bob, ua_request(&bob, "INVITE", "sip:x@example.com", "1", "", ""));

@@ -93,7 +93,7 @@ Test(proxy_lost, s7_nobody_else_answers) {
   end();
 }
 
-/* And the caller's connection, which is no peer's, is lost. */
+/* And the caller's connection, which is not a peer's, is lost. */
 static void rings_at_carol(void) {
   char uri[100];
   bob.fd = bob.conn = -1;

@@ -260,7 +260,7 @@ Test(proxy_txn, an_unanswered_final_is_repeated_until_its_ack) {
   ua_close_each(&alice, &bob, &carol);
 }
 
-/* Who is no peer may have forged his address: he gets three bytes for each of his, and answers
+/* Who is not a peer may have forged his address: he gets three bytes for each of his, and answers
  * again when he asks again. */
 Test(proxy_txn, s24_a_forged_address_is_not_flooded) {
   ua_udp_each(&alice, &bob, &carol);

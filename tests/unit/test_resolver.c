@@ -301,7 +301,7 @@ Test(resolver, d33_answer_tells_priority_and_weight) {
 
 Test(resolver, d33_failed_question_about_services_is_told) {
   struct tl_resolve *r = asks_afresh("refused.example", TL_TLS, 0);
-  cr_assert(r->found.unsure, "its SRV records may be there: its address is no replacement");
+  cr_assert(r->found.unsure, "its SRV records may be there: its address is not a replacement");
   free(r);
   r = asks_afresh("nobody.example", TL_TLS, 0);
   cr_assert_not(r->found.unsure);

@@ -298,7 +298,7 @@ static void as_unknown(X509_CRL *crl) {
   ASN1_OBJECT_free(oid);
 }
 
-/* RFC 5280 5.2: what is no complete list must not pass for one. */
+/* RFC 5280 5.2: what is not a complete list must not pass for one. */
 Test(tls_domain, b19_lists_that_are_not_complete_are_refused) {
   const struct {
     void (*change)(X509_CRL *crl);
@@ -399,10 +399,10 @@ Test(tls_domain, names_and_addresses_are_checked) {
   struct tl_tls_options o = good("server");
   const char *names[] = {"a.*.example", NULL}, *ips[] = {"not-an-ip", NULL};
   o.match_sip_domain = names;
-  refuse(&o, "match_sip_domain", "\"a.*.example\" is no domain name");
+  refuse(&o, "match_sip_domain", "\"a.*.example\" is not a valid domain name");
   o.match_sip_domain = NULL;
   o.match_ip_address = ips;
-  refuse(&o, "match_ip_address", "\"not-an-ip\" is no address");
+  refuse(&o, "match_ip_address", "\"not-an-ip\" is not a valid address");
 }
 
 /* ---- the order of choice ---- */

@@ -129,12 +129,12 @@ static const struct verify_case names[] = {
     {"sips URI hides nothing", SAN("URI:sips:other.example,DNS:server.example")},
     {"sip URI with a wildcard", SAN("URI:sip:*.example"), .code = MISMATCH},
     {"sip URI without a host", SAN("URI:sip:,DNS:server.example")},
-    {"email is no domain", SAN("email:a@server.example"), .code = MISMATCH},
+    {"email is not a domain", SAN("email:a@server.example"), .code = MISMATCH},
     {"directory name only",
      .leaf = {.subject = "CN=server.example", .ext = {"nsComment=x"}, .change = directory_name},
      .allow_cn = true, .code = MISMATCH},
     {"registered identifier only", SAN("RID:1.2.3.4"), .code = MISMATCH},
-    {"SRVName is no identity of RFC 5922",
+    {"SRVName is not an identity of RFC 5922",
      SAN("otherName:1.3.6.1.5.5.7.8.7;IA5:_sips.server.example"), .code = MISMATCH},
     {"A-label", SAN("DNS:xn--bcher-kva.example"), .name = "XN--bcher-KVA.example"},
     {"empty subject, critical SAN",
@@ -394,7 +394,7 @@ Test(verify_cases, c8_signature_of_another_key) {
   pki_trust((const struct kit_cert *[]){&root, NULL});
   cr_expect_eq(verify(&o, &leaf, NULL, &v), X509_V_ERR_CERT_SIGNATURE_FAILURE);
   cr_expect_eq(v.alert, SSL_AD_BAD_CERTIFICATE);
-  /* the twin that is sent is no anchor, though it signed and has the name */
+  /* the twin that is sent is not an anchor, though it signed and has the name */
   cr_expect_neq(verify(&o, &leaf, (const struct kit_cert *[]){&twin, NULL}, &v), 0);
 }
 

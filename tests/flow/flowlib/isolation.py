@@ -81,7 +81,7 @@ def in_a_process(item):
 
 def may_try_again(run, reports):
     """Four tests at a time on an emulated processor can keep a peer waiting past every timer, and that
-    looks like a fault of the daemon. What a sanitizer has reported is no accident."""
+    looks like a fault of the daemon. What a sanitizer has reported is not an accident."""
     failed = [r for r in reports if r.failed]
     said = "".join(r.longreprtext + "".join(text for _, text in r.sections) for r in failed)
     if not failed or not host.emulated_cpu() or "Sanitizer" in said:
