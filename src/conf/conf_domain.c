@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * TLS domains of a snapshot. A domain whose options and files are as before is
+ * TLS domains of a snapshot. A domain whose options and files are unchanged is
  * shared with the previous snapshot, so that its connections and sessions stay
  * usable after a reload that changed something else.
  */
@@ -100,7 +100,7 @@ void tl_conf_fingerprint_core(const struct tl_block *b, uint8_t out[TL_CONF_FING
   hash_block(b, true, out);
 }
 
-/* A token's content has no digest, so its keys are opened again by each reload. */
+/* A token's content has no digest, so each reload opens its keys again. */
 static bool has_token(const struct tl_block *b) {
   const struct tl_tls_options *d = b->values;
   for (const char **k = d->private_key; k && *k; k++)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A configuration's life: made empty, counted, freed. Who fills it is conf_load.c.
+ * The life of a configuration: created empty, counted, freed. conf_load.c fills it.
  */
 #include <stdatomic.h>
 #include <stdlib.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which hosts are ours: a table that is consulted for every message, so it is built
- * once per snapshot and a lookup allocates nothing.
+ * Which hosts are local. The table is consulted for every message, so it is built
+ * once per snapshot, and lookups allocate nothing.
  *
- * Keys are a host and a port. IPv6 addresses are kept as bytes, so that every
- * spelling of one is found; names in lower case without a last dot.
+ * A key is a host and a port. IPv6 addresses are stored as bytes, so that every
+ * spelling is found; names are stored in lower case without a trailing dot.
  */
 #include <ctype.h>
 #include <ifaddrs.h>
@@ -13,7 +13,7 @@
 
 #include "conf/conf_internal.h"
 
-#define ANY_PORT 0x10000u /* the name with whatever port */
+#define ANY_PORT 0x10000u /* the name with any port */
 #define NO_PORT 0u        /* the name written without one */
 #define KEY_MAX 256
 
@@ -52,7 +52,7 @@ static size_t key_of_address(const struct tl_addr *a, char out[KEY_MAX]) {
   return 17;
 }
 
-/* Writes HOST as the table keeps it; 0 if it cannot be in there. Runs for every message. */
+/* Writes HOST in the table's form; 0 if the table cannot contain it. Runs for every message. */
 static size_t normalise_host(struct tl_str host, char out[KEY_MAX]) {
   struct tl_addr a;
   if (is_dotted(host)) return key_of_dotted(host, out);
@@ -145,7 +145,7 @@ static int add_listener(struct tl_conf_names *t, const struct tl_conf_listen *l)
                                   : add_address(t, &l->addr, port);
 }
 
-/* The name a TLS domain advertises is ours with any port its connections may have. */
+/* The name that a TLS domain advertises is local on every port its connections may have. */
 static int add_advertised(struct tl_conf_names *t, const struct tl_conf *c,
                           const struct tl_tls_domain *d) {
   struct tl_str host = tl_str_c(d->advertise_host ? d->advertise_host : "");

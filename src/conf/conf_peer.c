@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From checked blocks to the set of peers: addresses, identities, bindings to
- * authorities and keys, and what is known of each from the set before.
+ * Builds the set of peers from checked blocks: addresses, identities, bindings to
+ * authorities and keys, and what the previous set knew of each.
  */
 #include <stdlib.h>
 
@@ -115,7 +115,7 @@ static int build_peer(const struct tl_conf *c, const struct tl_block *b, struct 
   return 0;
 }
 
-/* The peer of the same name and uri in the table before. */
+/* The peer of the same name and uri in the previous table. */
 static const struct tl_conf_peer *peer_before(const struct tl_peer_table *previous,
                                               const struct tl_conf_peer *p) {
   const struct tl_conf_peer *was = previous ? tl_peer_table_by_name(previous, p->name) : NULL;
@@ -139,7 +139,7 @@ static int keep_addresses(const struct tl_addr_list *l, struct tl_conf_peer *p) 
 }
 
 /* What is known of the peer at run time survives a reload; its addresses do if the uri is the same.
- * A state with another uri begins anew when the reload is in force. */
+ * A state with another uri starts afresh when the reload is in force. */
 static int take_known(const struct tl_conf_peer *was, struct tl_conf_peer *p) {
   if (was) {
     p->state = tl_peer_state_ref(was->state);

@@ -4,7 +4,7 @@
  *
  * Strings, comments, ${NAME} and include() are dealt with here, so that the
  * grammar sees one flat sequence of tokens and every later error can name its
- * line. It knows nothing of options: conf_parse.c is next.
+ * line. Nothing here knows about options: see conf_parse.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -49,7 +49,7 @@ static int word_add(struct word *w, const char *p, size_t n) {
   return 0;
 }
 
-/* A text of kind 's' is the source's from then on; without memory it stays the caller's. */
+/* Takes ownership of TEXT of kind 's', unless memory is short. */
 static int token_add(struct reader *r, char kind, char *text, struct tl_conf_pos pos) {
   struct tl_conf_source *s = r->s;
   if (s->n_token == s->cap) {
@@ -63,7 +63,7 @@ static int token_add(struct reader *r, char kind, char *text, struct tl_conf_pos
   return 0;
 }
 
-/* ${NAME} or ${NAME:-otherwise} at R->p, behind the "${". */
+/* ${NAME} or ${NAME:-otherwise} at R->p, after the "${". */
 static int expand_variable(struct reader *r, struct word *w) {
   const char *start = r->p;
   while (r->p < r->end && *r->p != '}' && *r->p != '\n') r->p++;
@@ -96,7 +96,7 @@ static int pem_line_end(struct reader *r, struct word *w, struct tl_conf_pos sta
   return word_add(w, "|", 1);
 }
 
-/* A word behind the opening double quote. */
+/* The rest of a word after its opening double quote. */
 static int read_double_quoted(struct reader *r, struct word *w) {
   struct tl_conf_pos start = r->pos;
   int rc = 0;
@@ -169,7 +169,8 @@ static int read_bare(struct reader *r, struct word *w) {
   return rc;
 }
 
-/* No control character, no forged line: values reach logs, terminals and SIP headers. */
+/* Refuses control characters, which could forge a line: values reach logs, terminals and SIP
+ * headers. */
 static int check_text(struct reader *r, const struct word *w, struct tl_conf_pos at) {
   for (size_t i = 0; i < w->n;) {
     uint32_t cp;
@@ -198,7 +199,7 @@ static int read_word(struct reader *r, struct word *w, struct tl_conf_pos *out_p
   return rc ? rc : check_text(r, w, *out_pos);
 }
 
-/* White space and comments; an error only for a comment without end. */
+/* White space and comments; an error only for an unterminated comment. */
 static int skip_space(struct reader *r) {
   while (r->p < r->end) {
     if (*r->p == '\n') {
@@ -222,7 +223,7 @@ static int skip_space(struct reader *r) {
   return 0;
 }
 
-/* NAME beside the file it is written in. */
+/* NAME relative to the file that includes it. */
 static char *path_beside(const char *file, const char *name) {
   const char *slash = strrchr(file, '/');
   char *path = NULL;
@@ -231,7 +232,7 @@ static char *path_beside(const char *file, const char *name) {
   return path;
 }
 
-/* include ( "name" ) behind the word include. */
+/* The ( "name" ) that follows the word include. */
 static int read_include(struct reader *r, struct tl_conf_pos at) {
   struct word w = {0};
   struct tl_conf_pos pos;

@@ -152,9 +152,10 @@ static const struct tl_opt limit_opts[] = {
     OPT(tl_conf_limits, max_head, SIZE, "64k", RANGE(512, 1048576),
         WHY = "start line and headers of one message, so that nobody fills memory with a head"),
     OPT(tl_conf_limits, max_handshakes, NUM, "512", RANGE(1, 1000000),
-        WHY = "TLS handshakes in progress per handshake thread, each from its complete "
-              "ClientHello on; further ones wait, and who then lets us wait for over a second "
-              "goes; as many again that we open, of which a silent one gives way"),
+        WHY =
+            "TLS handshakes in progress per handshake thread, each from its complete "
+            "ClientHello on; further ones wait, and a client that then is silent for over a second "
+            "is dropped; as many again that we open, of which a silent one gives way"),
     OPT(tl_conf_limits, max_handshakes_source, NUM, "64", RANGE(1, 1000000),
         WHY = "of those, from one source (an IPv4 address, a /64 of IPv6), so that one cannot "
               "take all; further ones wait"),
@@ -166,12 +167,12 @@ static const struct tl_opt limit_opts[] = {
         WHY = "of those, from one source; at the bound its own oldest gives way"),
     OPT(tl_conf_limits, send_buffer, SIZE, "1m", RANGE(4096, 1073741824),
         WHY = "bytes that may wait for a peer; what comes beyond, but for a burst of up to eight "
-              "times as much and 2 s, goes to the next target or is answered 503, and who can "
-              "take no response is reset: a slow peer delays no other"),
+              "times as much and 2 s, goes to the next target or is answered 503, and a peer that "
+              "can take no response is reset: a slow peer delays no other"),
     OPT(tl_conf_limits, send_min_rate, SIZE, "4k", RANGE(0, 1073741824),
         WHY = "bytes a second that a peer must take while bytes wait for it, over send_timeout; "
-              "who is slower is reset: no link that carries calls is, and who takes a byte now "
-              "and then would hold memory for ever; 0: any rate will do"),
+              "a slower one is reset: no link fit for calls is that slow, and a peer that takes a "
+              "byte now and then would hold memory for ever; 0: any rate will do"),
     OPT(tl_conf_limits, connect_queue, NUM, "1024", RANGE(1, 1000000),
         WHY = "messages that may wait for a connection being established; each beyond it is "
               "answered or goes to the next target"),
@@ -191,8 +192,9 @@ static const struct tl_opt timeout_opts[] = {
     OPT(tl_conf_timeouts, connect, TIME, "5s", RANGE(10, DAY_MS),
         WHY = "a TCP connection outward; then the next target is tried"),
     OPT(tl_conf_timeouts, message, TIME, "30s", RANGE(0, DAY_MS),
-        WHY = "a message over TCP or TLS, from its first byte to its last: who drips bytes gains "
-              "nothing, and after this its sender has given up (RFC 3261 17.1.2.2); 0: no limit"),
+        WHY =
+            "a message over TCP or TLS, from its first byte to its last: a sender gains nothing by "
+            "dripping bytes, and after this it has given up (RFC 3261 17.1.2.2); 0: no limit"),
     OPT(tl_conf_timeouts, send, TIME, "10s", RANGE(10, DAY_MS),
         WHY = "bytes waiting without progress; then the peer is stuck and its connection reset"),
     OPT(tl_conf_timeouts, idle, TIME, "1h", RANGE(0, 30 * DAY_MS),
@@ -284,13 +286,13 @@ static const struct tl_opt domain_opts[] = {
     DOM(ca_names, PATH, NULL, NONE = "those trusted", .flags = INH_TRUST, .group = 2,
         WHY = "file of the authorities to name instead, in PEM"),
     DOM(crl_file, PATH, NULL, NONE = "none", .flags = INH_TRUST, .group = 3,
-        WHY = "file of revocation lists, any number of them; who is listed is refused"),
+        WHY =
+            "file of revocation lists, any number of them; certificates listed there are refused"),
     DOM(crl_dir, PATH, NULL, NONE = "none", .flags = INH_TRUST, .group = 3,
         WHY = "directory of revocation lists"),
     DOM(crl_check_all, BOOL, "false", .flags = INH_TRUST,
-        WHY =
-            "demand a revocation list for each certificate of a chain, not only the first; who is "
-            "listed is refused anyway"),
+        WHY = "demand a revocation list for each certificate of a chain, not only the first; those "
+              "listed are refused anyway"),
     DOM(crl_fetch, BOOL, "false", .flags = INH_TRUST,
         WHY = "fetch revocation lists from the distribution points (http) that certificates name, "
               "and again before they are stale"),
@@ -512,8 +514,8 @@ static const struct tl_opt route_opts[] = {
     OPT(tl_route_options, relay, WORD, NULL, .word = relays, NONE = "this or peers",
         WHY = "request-uri sends it where its Request-URI or next Route points"),
     OPT(tl_route_options, relay_networks, LIST, NULL, NONE = "none",
-        WHY = "loopback and link-local networks that relay may lead to also from elsewhere; else "
-              "only who is there himself is sent there"),
+        WHY = "loopback and link-local networks that relay may lead to from anywhere; without "
+              "it they can be reached only from inside them"),
     OPT(tl_route_options, preloaded_route, WORD, "refuse", .word = preloads,
         WHY = "a request with a Route of others that no token of ours vouches for: refuse answers "
               "403, allow follows it by relay (to_domain judges it) and takes it out before peers"),

@@ -2,7 +2,7 @@
 /*
  * Connections that were opened to us and serve requests in the other direction
  * (RFC 5923): a table by the peer's address and the port of its Via. An entry is
- * a request of the peer; its certificate is checked at each use.
+ * only what the peer asked for; its certificate is checked at each use.
  *
  * Each worker has two tables: its own connections, and those that the other workers
  * announced by mail. The owner of a connection checks again before it sends, so a lost
@@ -19,7 +19,7 @@
 struct tl_alias {
   struct tl_hash_node node;
   struct tl_conn *conn;
-  struct tl_addr addr; /* where requests would be sent to by a new connection */
+  struct tl_addr addr; /* where a new connection would lead */
 };
 
 /* The facts by which another worker judges a connection; the mail itself is the table entry. */
@@ -112,7 +112,7 @@ void tl_conn_share(struct tl_conn *c) { c->view.alias.shared = true; }
 int tl_alias_offer(struct tl_conn *c, struct tl_str sent_by, uint16_t port) {
   const struct tl_tls_facts *t = c->view.tls;
   struct tl_net *n = c->net;
-  c->view.alias.checked = true; /* once per connection: asking again gains a stranger nothing */
+  c->view.alias.checked = true; /* once per connection: a stranger gains nothing by asking again */
   if (!t || c->view.outgoing || c->life.retired || !t->domain || !t->domain->policy.alias)
     return TL_ENOTSUP;
   if (!tl_identity_may_alias(t->identity, t->peer_verified, sent_by, t->domain->policy.allow_cn)) {

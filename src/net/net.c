@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A worker's network side: set-up, the turn of the loop, mail, and the change
- * to a new view. SIP is the handler's business.
+ * A worker's network side: set-up, one turn of the loop, mail, and adopting a new
+ * view. SIP is the handler's business.
  */
 #include "tieline/net.h"
 
@@ -32,7 +32,7 @@ static void arm_mail(struct tl_net *n) {
   io_uring_sqe_set_data(sqe, &n->mail_op);
 }
 
-/* Behind each order comes a wake-up. */
+/* Whoever sets one of these flags wakes the worker afterwards. */
 static void take_orders(struct tl_net *n) {
   if (!n->stopping && atomic_load_explicit(&n->th->stop, memory_order_acquire)) n->stopping = true;
   if (n->draining || !atomic_load_explicit(&n->th->drain, memory_order_acquire)) return;
@@ -61,7 +61,7 @@ static void on_mail(struct tl_op *op, int res, uint32_t flags) {
 static int open_listener(struct tl_net *n, int i, char *err, size_t cap) {
   enum tl_transport t = n->view->conf->listen[i].transport;
   if (tl_transport_is_datagram(t)) return tl_udp_open(n, i, err, cap);
-  /* Those of secure transports are the handshake threads'. */
+  /* Handshake threads listen for the secure transports. */
   return tl_transport_is_secure(t) ? TL_OK : tl_accept_open(n, i, err, cap);
 }
 
@@ -95,7 +95,7 @@ static void open_new_listeners(struct tl_net *n) {
   }
 }
 
-/* Listeners that differ are opened or closed, connections stay. */
+/* Opens and closes what differs; connections stay. */
 static void adopt_listeners(struct tl_net *n, const struct tl_conf *old) {
   const struct tl_conf *now = n->view->conf;
   renumber_connections(n, old, now);
@@ -112,7 +112,7 @@ static void adopt_listeners(struct tl_net *n, const struct tl_conf *old) {
   if (!n->draining) open_new_listeners(n);
 }
 
-/* Takes what has been published since the last turn. Without memory for it the old view serves for
+/* Takes what has been published since the last turn. Without memory for it the old view serves
  * another turn. */
 static void adopt_view(struct tl_net *n) {
   if (atomic_load_explicit(&n->rt->published, memory_order_acquire) == n->view->published) return;

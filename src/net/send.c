@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sending: messages are laid into the connection's chunks, and at the end of
+ * Sending: messages are written into the connection's chunks, and at the end of
  * the turn everything leaves in one send. One send is in flight at a time, so
  * order holds and a short send needs nothing but another (KTLS-FACTS 24, 25).
  *
@@ -183,7 +183,7 @@ static size_t flatten_message(const struct tl_edit *e, const struct tl_body *b, 
   return n;
 }
 
-/* All that waits for one connection may be this many times send_buffer. */
+/* What is queued for one connection may be this many times send_buffer in all. */
 #define BURST_FACTOR 8u
 
 static struct tl_pending *pend_message(struct tl_conn *c, size_t len) {
@@ -203,9 +203,9 @@ static struct tl_pending *pend_message(struct tl_conn *c, size_t len) {
 }
 
 /* Messages leave whole, so no stream feeds exactly one other: pausing another peer's stream because
- * this one reads slowly would stop a third party's messages. Only a peer that does not read the
- * answers to its own requests is not read from. Beyond send_buffer messages for C are refused, but
- * for a burst: BURST_MS long, and up to BURST_FACTOR times as much. */
+ * this one reads slowly would stop a third party's messages. We stop reading only from a
+ * peer that does not read the answers to its own requests. Beyond send_buffer, messages for C are
+ * refused, except in a burst of at most BURST_MS and BURST_FACTOR times as much. */
 #define BURST_MS 2000u
 /* Once a worker's connections hold CROWD_BYTES together, each whose queue has not been empty for
  * CROWD_MS gets only 1 / CROWD_SHARE of send_buffer: many slow readers are bounded like one. */
@@ -307,7 +307,7 @@ int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct t
   return TL_OK;
 }
 
-/* Behind what was admitted. */
+/* Sends what begin_message has admitted. */
 static int send_admitted(struct tl_conn *c, const void *p, size_t n) {
   int rc = TL_OK;
   if (n <= room_of_new(c)) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Peers that read too slowly. The bytes that a peer has read are those that the
- * kernel took from the connection's queue less those still in its socket: bytes that
- * left, not bytes that moved from one of our buffers to the next.
+ * Peers that read too slowly. What a peer has read is what the kernel took
+ * from the connection's queue less what is still in its socket: bytes that left, not
+ * bytes that moved from one of our buffers to the next.
  */
 #include <linux/sockios.h>
 #include <sys/ioctl.h>

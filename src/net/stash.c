@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stashes: memory for what is unfinished at the end of a receive, a record or a message. Small ones
- * are from pools of the worker.
+ * Stashes hold what is incomplete at the end of a receive: the first part of a record or of a
+ * message. Small ones come from the worker's pools.
  */
 #include <stdlib.h>
 

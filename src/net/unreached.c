@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Addresses to which TCP could not connect lately. A request that prefers TCP but may
+ * Addresses to which TCP could not connect recently. A request that prefers TCP but may
  * use UDP (RFC 3261 18.1.1) does not try them again: a peer that drops TCP silently
- * would delay each large request by the connect timeout. A table of fixed size per
+ * would delay every large request by the connect timeout. A table of fixed size per
  * worker, in which a newer address replaces an older one.
  */
 #include "net_internal.h"

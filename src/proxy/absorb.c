@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stage absorb: requests that belong to one that came before (RFC 3261 16.10, 17.2.3), which are
- * repeated, cancelled or acknowledged here. All others are new.
+ * Stage absorb: requests that belong to an earlier one (RFC 3261 16.10, 17.2.3): retransmissions,
+ * CANCEL and ACK end here. All others are new.
  */
 #include "forward.h"
 #include "local.h"
@@ -43,7 +43,7 @@ static bool absorb_known(struct tl_proxy *p, struct tl_txn *txn, const struct tl
 /* ---- CANCEL ---- */
 
 /* Would the INVITE of this CANCEL, if there was one, take a stateless route? Then ASKED has the
- * plan. Nothing is counted or reported of it. */
+ * plan. Nothing about it is counted or logged. */
 static bool plan_stateless(struct tl_req *asked) {
   asked->dry = true;
   bool taken =
@@ -93,7 +93,7 @@ static bool acknowledges_refusal(struct tl_proxy *p, const struct tl_msg *m) {
 /* ---- loops ---- */
 
 /* Each hop has taken one from Max-Forwards, which begins at 70 (RFC 3261 8.1.1.6): a request
- * with more Via values is only meant to make work, and each value may have a MAC to check. */
+ * with more Via values can only be meant to make work, and each value may have a MAC to check. */
 #define VIA_VALUES_MAX 100u
 
 /* 16.3 step 4: one of the lower Vias is ours and carries the hash of this very request: it has

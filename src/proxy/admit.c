@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stage admit: a request whose way is known gets a transaction, if there is room, or goes on
- * without one (RFC 3261 16.11). One that had to wait has its transaction already.
+ * Stage admit: a request that has been routed gets a transaction, if there is room, or goes on
+ * without one (RFC 3261 16.11). One that had to wait already has its transaction.
  */
 #include "admit.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * INVITEs that outlive the connection they were sent on. RFC 3261 17.1.1.2 has transport errors in
- * the Calling state only: once the callee rings, its response is awaited until Timer C and
+ * INVITEs that outlive the connection they were sent on. RFC 3261 17.1.1.2 knows transport errors
+ * in the Calling state only: once the callee rings, its response is awaited until Timer C and
  * accepted on any connection of the same party (18.2.2 lets it open another one); whatever must be
  * sent there uses a new connection.
  */
@@ -54,7 +54,7 @@ static bool is_proven_party(struct tl_proxy *p, const struct tl_branch *b,
   return tl_identity_speaks_for(id, tl_str_c(tl_plan_identity(b->txn->plan, t)), s->allow_cn);
 }
 
-/* After a 2xx B is not told of the connection's end, nor of the certificate that was used there. */
+/* After a 2xx B learns neither of the connection's end nor which certificate was used there. */
 static bool gone_unverified(struct tl_proxy *p, const struct tl_branch *b) {
   if (b->lost) return !b->was;
   const struct tl_conn *c = tl_conn_get(p->net, b->flow.conn);

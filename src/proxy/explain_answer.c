@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `ctl explain request`, in the worker: scans the request that the control thread made up, runs the
- * stages that decide what becomes of it as if it had come from the given source, and writes down
- * the outcome. Nothing is sent, counted or logged.
+ * `ctl explain request`, in the worker: parses the request that the control thread composed, runs
+ * the deciding stages on it as if it had come from the given source, and records the outcome.
+ * Nothing is sent, counted or logged.
  */
 #include "tieline/explain.h"
 

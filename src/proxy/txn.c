@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tables and life of transactions: created, found, kept for their time in the RFC, freed. What a
+ * Tables and life of transactions: created, found, kept for as long as the RFC says, freed. What a
  * timer means is decided here for server transactions (RFC 3261 17.2, RFC 6026) and handed to
  * forward.c for client transactions (17.1).
  */

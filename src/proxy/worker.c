@@ -45,7 +45,7 @@ static void *run_worker(void *arg) {
            TL_FI("worker", p->th.index));
   if (s_ok) {
     tl_peer_probe_exit(p);
-    tl_proxy_exit(p); /* first: what the end of the connections would call back into is gone then */
+    tl_proxy_exit(p); /* first, so that connections that end have nothing left to call back into */
     tl_net_exit(p->net);
   }
   tl_watchdog_leave(p->th.index);

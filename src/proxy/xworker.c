@@ -15,7 +15,7 @@
 
 static const struct tl_mail_kind failed_kind;
 
-/* With the reference to its identity. */
+/* Drops the reference to the identity, too. */
 static void drop_named(struct tl_mail *m) {
   tl_identity_unref(((struct tl_xw_named *)m)->identity);
   free(m);
@@ -37,7 +37,7 @@ static void do_send(struct tl_proxy *p, struct tl_xw_send *s) {
     free(s);
     return;
   }
-  struct tl_xw_send *news = realloc(s, sizeof(*s)); /* without the message */
+  struct tl_xw_send *news = realloc(s, sizeof(*s)); /* the message is no longer needed */
   if (news) s = news;
   s->mail.kind = &failed_kind;
   tl_xw_post_or_free(p, s->back_to, &s->mail, news ? 0 : s->len);

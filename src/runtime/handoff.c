@@ -12,7 +12,7 @@
 #include "tieline/tls_domain.h"
 #include "tieline/tls_handshake.h"
 
-/* What becomes of M is TH's own affair: who posts knows no function that takes it. */
+/* TH knows what to do with M; the poster need not know the function that takes it. */
 static int post_to(struct tl_thread *th, struct tl_mail *m) {
   const struct tl_mail_address to = {&th->mailbox, th->takes};
   return tl_mail_send(&to, m);
