@@ -209,7 +209,7 @@ static int start_thread(void) {
   pthread_sigmask(SIG_SETMASK, &all, &old);
   int rc = pthread_create(&q.thread, NULL, run_writer, NULL);
   pthread_sigmask(SIG_SETMASK, &old, NULL);
-  return rc == 0 ? 0 : TL_ENOMEM;
+  return rc == 0 ? TL_OK : TL_ENOMEM;
 }
 
 static void free_queue(void) {

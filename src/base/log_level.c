@@ -21,7 +21,7 @@ int tl_log_level_parse(struct tl_str s, enum tl_log_level *out) {
   for (int i = 0; i < 4; i++)
     if (tl_str_eq(s, tl_str_c(level_names[i]))) {
       *out = (enum tl_log_level)i;
-      return 0;
+      return TL_OK;
     }
   return TL_EINVAL;
 }

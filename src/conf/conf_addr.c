@@ -52,7 +52,7 @@ int tl_conf_parse_hostport(const char *text, struct tl_str *out_host, uint16_t *
   }
   if (port.p && !parse_port(port, out_port)) return TL_ESYNTAX;
   *out_host = host;
-  return 0;
+  return TL_OK;
 }
 
 int tl_conf_parse_listen(const char *text, enum tl_transport *out_t, struct tl_addr *out,
@@ -77,7 +77,7 @@ int tl_conf_parse_listen(const char *text, enum tl_transport *out_t, struct tl_a
     *err = "a listener needs a numeric address; a name belongs into advertise";
     return TL_ESYNTAX;
   }
-  return 0;
+  return TL_OK;
 }
 
 int tl_conf_parse_peer_uri(const char *text, struct tl_conf_peer_uri *out, const char **err) {
@@ -108,5 +108,5 @@ int tl_conf_parse_peer_uri(const char *text, struct tl_conf_peer_uri *out, const
   out->host = u.host;
   out->port = u.port;
   out->any_transport = !named;
-  return 0;
+  return TL_OK;
 }

@@ -62,7 +62,7 @@ const char *tl_conf_nearest(const char *word, const char *const *names) {
 
 int tl_block_init(struct tl_block *b, const struct tl_conf_section *sec, const char *title) {
   char err[256];
-  int rc = 0;
+  int rc = TL_OK;
   *b = (struct tl_block){.sec = sec,
                          .title = title ? strdup(title) : NULL,
                          .values = calloc(1, sec->size),
@@ -119,7 +119,7 @@ struct tl_block *tl_blocks_find(const struct tl_blocks *bs, const char *title) {
 
 /* Room for one more block, at most half of the slots being taken. */
 static int grow_blocks(struct tl_blocks *bs) {
-  if (bs->n < bs->cap) return 0;
+  if (bs->n < bs->cap) return TL_OK;
   size_t cap = bs->cap ? 2 * bs->cap : 4;
   struct tl_block *b = realloc(bs->b, cap * sizeof(*b));
   if (!b) return TL_ENOMEM;
@@ -132,7 +132,7 @@ static int grow_blocks(struct tl_blocks *bs) {
   bs->cap = cap;
   for (size_t i = 0; i < bs->n; i++)
     if (b[i].title) *find_slot(bs, b[i].title) = (uint32_t)i + 1;
-  return 0;
+  return TL_OK;
 }
 
 int tl_blocks_add(struct tl_blocks *bs, const struct tl_conf_section *sec, const char *title,
@@ -142,7 +142,7 @@ int tl_blocks_add(struct tl_blocks *bs, const struct tl_conf_section *sec, const
   *out = &bs->b[bs->n++];
   if ((rc = tl_block_init(*out, sec, title)) || !title) return rc;
   *find_slot(bs, title) = (uint32_t)bs->n;
-  return 0;
+  return TL_OK;
 }
 
 void tl_blocks_free(struct tl_blocks *bs) {

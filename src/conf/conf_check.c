@@ -82,7 +82,7 @@ static int inherit_options(struct tl_block *b, const struct tl_block *from) {
     if (rc) return rc;
     b->at[i] = from->at[i];
   }
-  return 0;
+  return TL_OK;
 }
 
 static size_t list_len(const char *const *l) {
@@ -168,7 +168,7 @@ static int check_domains(struct tl_raw *r, struct tl_conf_ctx *ctx) {
     struct tl_block *b = &bs->b[i];
     struct tl_tls_options *d = b->values;
     bool requires = tl_block_given(b, "require_cert");
-    int rc = base && b != base ? inherit_options(b, base) : 0;
+    int rc = base && b != base ? inherit_options(b, base) : TL_OK;
     if (rc) return rc;
     /* verify_cert = false implies require_cert = false unless that is set */
     if (!d->policy.verify_cert && !requires) d->policy.require_cert = false;
@@ -176,7 +176,7 @@ static int check_domains(struct tl_raw *r, struct tl_conf_ctx *ctx) {
       d->policy.records = tl_raw_options(r)->records;
     check_domain(b, ctx);
   }
-  return 0;
+  return TL_OK;
 }
 
 static bool can_serve(const struct tl_block *b) {
@@ -441,13 +441,13 @@ int tl_conf_check(struct tl_raw *r, struct tl_conf_ctx *ctx) {
     rc = check_route(r, &r->sec[TL_SEC_ROUTE].b[i], ctx);
   if (rc) return rc;
   check_client_domains(r, ctx);
-  return ctx->problems > before ? TL_ECONFIG : 0;
+  return ctx->problems > before ? TL_ECONFIG : TL_OK;
 }
 
 int tl_conf_check_reload(const struct tl_raw *now, const struct tl_raw *before,
                          struct tl_conf_ctx *ctx) {
   static const enum tl_section_id single[] = {TL_SEC_GLOBAL, TL_SEC_LIMITS, TL_SEC_TIMEOUTS};
-  int rc = 0;
+  int rc = TL_OK;
   for (size_t k = 0; k < sizeof(single) / sizeof(single[0]); k++) {
     const struct tl_block *a = &now->sec[single[k]].b[0], *b = &before->sec[single[k]].b[0];
     for (size_t i = 0; i < a->sec->n_opt; i++) {

@@ -91,14 +91,14 @@ static int choose_columns(struct reading *r, sqlite3_stmt *info, sqlite3_str *sq
     sqlite3_str_appendf(sql, ", \"%w\"", name);
     n++;
   }
-  return 0;
+  return TL_OK;
 }
 
 static int prepare_query(struct reading *r) {
   sqlite3_stmt *info = NULL;
   sqlite3_str *sql = sqlite3_str_new(r->db);
   char *ask = sqlite3_mprintf("SELECT * FROM pragma_table_info(%Q)", r->v->table), *text = NULL;
-  int rc = 0;
+  int rc = TL_OK;
   if (!ask || sqlite3_exec(r->db, "BEGIN", NULL, NULL, NULL) ||
       sqlite3_prepare_v2(r->db, ask, -1, &info, NULL)) {
     rc = sql_fail(r, "look at");
@@ -172,7 +172,7 @@ static int value_of(const struct column *col, const char *p, size_t n, char **ou
                     const char **why) {
   const char *pem = col->meaning == PEM ? find_pem(p, n) : NULL;
   *out = NULL;
-  if (n == 0) return 0;
+  if (n == 0) return TL_OK;
   if (pem) {
     size_t len = n - (size_t)(pem - p);
     *why = "PEM text holds something else than lines of ASCII";
@@ -187,7 +187,7 @@ static int value_of(const struct column *col, const char *p, size_t n, char **ou
     *why = "a control character, or bytes that are no UTF-8";
     return TL_ECONFIG;
   }
-  return *out ? 0 : TL_ENOMEM;
+  return *out ? TL_OK : TL_ENOMEM;
 }
 
 static const char *word_of(const struct column *col, const char *text) {
@@ -229,7 +229,7 @@ static int take_column(struct reading *r, struct tl_block *b, size_t i) {
   const struct tl_tls_options *d = b->values;
   const char *why = NULL;
   char *text = NULL;
-  if (r->at[i] < 0 || sqlite3_column_type(r->rows, r->at[i]) == SQLITE_NULL) return 0;
+  if (r->at[i] < 0 || sqlite3_column_type(r->rows, r->at[i]) == SQLITE_NULL) return TL_OK;
   const char *p = sqlite3_column_blob(r->rows, r->at[i]);
   size_t n = (size_t)sqlite3_column_bytes(r->rows, r->at[i]);
   if (n > VALUE_MAX)
@@ -324,13 +324,13 @@ static int open_database(struct reading *r) {
     return tl_conf_fail(r->ctx, tl_block_at(r->conf, "url"), "tls_database: cannot open %s: %s",
                         r->path, r->db ? sqlite3_errmsg(r->db) : "out of memory");
   sqlite3_busy_timeout(r->db, BUSY_MS);
-  return 0;
+  return TL_OK;
 }
 
 int tl_conf_read_database(struct tl_raw *raw, struct tl_conf_ctx *ctx) {
   struct reading r = {
       .raw = raw, .ctx = ctx, .conf = &raw->sec[TL_SEC_DATABASE].b[0], .v = tl_raw_database(raw)};
-  if (!r.v->url) return 0;
+  if (!r.v->url) return TL_OK;
   char *path = path_of(r.v->url, raw->dir);
   r.path = path;
   int rc;

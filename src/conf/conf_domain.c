@@ -134,7 +134,7 @@ static int check_inline_keys(const struct tl_block *b, struct tl_conf_ctx *ctx) 
                           "allow_readable_key = true",
                           b->title, tl_conf_is_pem(*k) ? "private key" : "token's PIN", at.file,
                           (unsigned)st.st_mode & 0777);
-  return 0;
+  return TL_OK;
 }
 
 /* Domains that match alike have a key in common: each has one for every name and address it lists.
@@ -206,7 +206,7 @@ static int build_domain(struct tl_block *b, const struct tl_conf *previous, stru
   if (rc) return rc;
   /* before the files are read: a file that changes in between is noticed by the next reload */
   tl_conf_fingerprint(b, b->fingerprint);
-  if ((*out = find_unchanged(previous, b))) return 0;
+  if ((*out = find_unchanged(previous, b))) return TL_OK;
   tl_conf_fingerprint_core(b, core);
   rc = tl_tls_domain_new(b->values, err, sizeof(err), &option, out);
   if (!rc) memcpy((*out)->core, core, sizeof((*out)->core));

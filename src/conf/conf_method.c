@@ -32,7 +32,7 @@ static const struct word {
 static int version_of(const char *p, size_t n, int *out, const char **note) {
   for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
     if (strlen(words[i].name) != n || strncasecmp(words[i].name, p, n) != 0) continue;
-    if ((*out = words[i].version)) return 0;
+    if ((*out = words[i].version)) return TL_OK;
     *note = OLD;
     return TL_ECONFIG;
   }
@@ -42,13 +42,13 @@ static int version_of(const char *p, size_t n, int *out, const char **note) {
 
 /* One word or range of N bytes; a missing end means the lowest or highest version. */
 static int parse_item(const char *p, size_t n, int *min, int *max, const char **note) {
-  int rc = 0;
+  int rc = TL_OK;
   if (n == 6 && strncasecmp(p, "SSLv23", n) == 0) {
     *note = "tls_method SSLv23 means whatever both sides speak: taken as TLSv1_2-TLSv1_3, as "
             "nothing older is spoken.";
     *min = TL_TLS_1_2;
     *max = TL_TLS_1_3;
-    return 0;
+    return TL_OK;
   }
   const char *dash = memchr(p, '-', n);
   if (!dash && n && p[n - 1] == '+') dash = p + n - 1;
@@ -93,5 +93,5 @@ int tl_conf_parse_method(const char *text, int *out_min, int *out_max, const cha
   }
   *out_min = min;
   *out_max = max;
-  return 0;
+  return TL_OK;
 }

@@ -89,7 +89,7 @@ static int resize_table(struct tl_conf_names *t, size_t slots) {
   }
   free(t->slot);
   *t = next;
-  return 0;
+  return TL_OK;
 }
 
 static int add_name(struct tl_conf_names *t, struct tl_str host, uint32_t port) {
@@ -98,12 +98,12 @@ static int add_name(struct tl_conf_names *t, struct tl_str host, uint32_t port) 
   if (n == 0) return TL_EINVAL;
   if (t->used * 2 > t->mask && resize_table(t, (t->mask + 1) * 2)) return TL_ENOMEM;
   struct key *k = find_slot(t, key, n, hash_key(key, n), port);
-  if (k->n) return 0;
+  if (k->n) return TL_OK;
   k->port = port;
   k->n = (uint16_t)n;
   memcpy(k->host, key, n);
   t->used++;
-  return 0;
+  return TL_OK;
 }
 
 /* HOST:PORT, and HOST alone where that means the same. */
@@ -121,9 +121,9 @@ static int add_address(struct tl_conf_names *t, const struct tl_addr *a, uint16_
 /* Every address of this machine of ANY's family. */
 static int add_own_addresses(struct tl_conf_names *t, const struct tl_addr *any, uint16_t port) {
   struct ifaddrs *list = NULL;
-  int rc = 0;
+  int rc = TL_OK;
   if (getifaddrs(&list) < 0)
-    return 0; /* without the list there are no names; the listener itself still works */
+    return TL_OK; /* without the list there are no names; the listener itself still works */
   for (struct ifaddrs *i = list; i && !rc; i = i->ifa_next) {
     struct tl_addr a = {0};
     if (!i->ifa_addr || i->ifa_addr->sa_family != any->sa.sa_family) continue;
@@ -150,8 +150,8 @@ static int add_advertised(struct tl_conf_names *t, const struct tl_conf *c,
                           const struct tl_tls_domain *d) {
   struct tl_str host = tl_str_c(d->advertise_host ? d->advertise_host : "");
   struct tl_addr a;
-  int rc = 0;
-  if (host.n == 0) return 0;
+  int rc = TL_OK;
+  if (host.n == 0) return TL_OK;
   bool name = tl_addr_parse(host, 0, &a) != 0;
   if (d->advertise_port) return add_port(t, host, d->advertise_port, name);
   if (name) return add_name(t, host, ANY_PORT);
@@ -169,7 +169,7 @@ int tl_conf_names_new(const struct tl_conf *c, char *const *domains, struct tl_c
     free(t);
     return TL_ENOMEM;
   }
-  int rc = 0;
+  int rc = TL_OK;
   for (size_t i = 0; domains && domains[i] && !rc; i++)
     if (!(rc = tl_conf_parse_hostport(domains[i], &host, &port)))
       rc = port ? add_port(t, host, port, false) : add_name(t, host, ANY_PORT);
@@ -180,7 +180,7 @@ int tl_conf_names_new(const struct tl_conf *c, char *const *domains, struct tl_c
     return rc;
   }
   *out = t;
-  return 0;
+  return TL_OK;
 }
 
 void tl_conf_names_free(struct tl_conf_names *t) {

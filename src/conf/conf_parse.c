@@ -101,7 +101,7 @@ static int push_value(struct parser *p, const char *text) {
     p->cap = cap;
   }
   p->value[p->n_value++] = text;
-  return 0;
+  return TL_OK;
 }
 
 /* Behind the "{" of a list. */
@@ -114,7 +114,7 @@ static int parse_list(struct parser *p) {
     if (!take_token(p, ',') && (p->token == p->end || p->token->kind != '}'))
       return fail_unexpected(p);
   }
-  return 0;
+  return TL_OK;
 }
 
 /* Behind "=": one value, or a list where O takes one. *OUT_POS is where the first stands. */
@@ -162,7 +162,7 @@ static int store_values(struct parser *p, struct tl_block *b, size_t k, struct t
   if (rc) tl_conf_fail(p->ctx, pos, "%s", err);
   if (!b->at[k].line) b->at[k] = pos;
   if (o->flags & TL_OPT_ALIAS) b->at[k - 1] = b->at[k];
-  return 0;
+  return TL_OK;
 }
 
 /* Behind the name of option K of B. */
@@ -182,7 +182,7 @@ static int parse_option(struct parser *p, struct tl_block *b, size_t k) {
   p->n_value = 0;
   int rc = parse_values(p, o, &pos);
   if (rc) return rc;
-  if (!more && is_set_twice(p, b, k, pos)) return 0;
+  if (!more && is_set_twice(p, b, k, pos)) return TL_OK;
   return store_values(p, b, k, pos, more);
 }
 
@@ -198,7 +198,7 @@ static int parse_body(struct parser *p, struct tl_block *b) {
     int rc = parse_option(p, b, (size_t)(o - b->sec->opt));
     if (rc) return rc;
   }
-  return 0;
+  return TL_OK;
 }
 
 /* The block of section ID that is titled TITLE; one without a title is there already. */
@@ -207,7 +207,7 @@ static int open_block(struct parser *p, enum tl_section_id id, const struct tl_c
   struct tl_blocks *bs = &p->raw->sec[id];
   const struct tl_conf_section *sec = &tl_conf_sections[id];
   *out = bs->b;
-  if (!title) return 0;
+  if (!title) return TL_OK;
   if (tl_blocks_find(bs, title->text))
     return tl_conf_fail(p->ctx, title->pos, "there is already a %s block named \"%s\"", sec->name,
                         title->text);
@@ -240,7 +240,7 @@ static enum tl_section_id section_named(const char *name) {
 
 static int parse_file(struct parser *p) {
   struct tl_block *global = p->raw->sec[TL_SEC_GLOBAL].b;
-  int rc = 0;
+  int rc = TL_OK;
   while (!rc && p->token < p->end) {
     const struct tl_conf_token *name = take_token(p, 's');
     if (!name) return fail_unexpected(p);
@@ -264,7 +264,7 @@ static int check_braces(const struct tl_conf_source *s, struct tl_conf_ctx *ctx)
     if (s->token[i].kind == '}' && depth-- == 0)
       return tl_conf_fail(ctx, s->token[i].pos, "this closing brace closes nothing");
   }
-  if (depth == 0) return 0;
+  if (depth == 0) return TL_OK;
   while (i-- > 0) {
     if (s->token[i].kind == '}') closed++;
     if (s->token[i].kind == '{' && closed-- == 0) break;
@@ -274,7 +274,7 @@ static int check_braces(const struct tl_conf_source *s, struct tl_conf_ctx *ctx)
 
 /* The blocks without a title exist even where the file does not mention them. */
 static int add_single_blocks(struct tl_raw *r) {
-  int rc = 0;
+  int rc = TL_OK;
   for (size_t i = 0; i < TL_SECTIONS && !rc; i++) {
     const struct tl_conf_section *sec = &tl_conf_sections[i];
     struct tl_block *b;

@@ -105,14 +105,14 @@ static int build_peer(const struct tl_conf *c, const struct tl_block *b, struct 
   p->identity = p->opt.identity ? strdup(p->opt.identity[0])
                                 : strndup(host.p + bracket, host.n - (bracket ? 2 : 0));
   if (!p->name || !p->host || !p->identity) return TL_ENOMEM;
-  if (tl_addr_parse(host, p->port, &a)) return 0;
+  if (tl_addr_parse(host, p->port, &a)) return TL_OK;
   p->addr = malloc(sizeof(*p->addr));
   p->via = malloc(sizeof(*p->via));
   if (!p->addr || !p->via) return TL_ENOMEM;
   p->addr[0] = a;
   p->via[0] = (uint8_t)p->transport;
   p->n_addr = 1;
-  return 0;
+  return TL_OK;
 }
 
 /* The peer of the same name and uri in the previous table. */
@@ -127,7 +127,7 @@ static const struct tl_conf_peer *peer_before(const struct tl_peer_table *previo
 
 /* A reload while the name servers are down must not lose known addresses. */
 static int keep_addresses(const struct tl_addr_list *l, struct tl_conf_peer *p) {
-  if (p->n_addr || l->n == 0) return 0;
+  if (p->n_addr || l->n == 0) return TL_OK;
   p->addr = calloc(l->n, sizeof(*p->addr));
   p->via = calloc(l->n, sizeof(*p->via));
   if (!p->addr || !p->via) return TL_ENOMEM;
@@ -135,7 +135,7 @@ static int keep_addresses(const struct tl_addr_list *l, struct tl_conf_peer *p) 
     p->addr[p->n_addr] = l->at[p->n_addr].addr;
     p->via[p->n_addr] = l->at[p->n_addr].via;
   }
-  return 0;
+  return TL_OK;
 }
 
 /* What is known of the peer at run time survives a reload; its addresses do if the uri is the same.
@@ -155,7 +155,7 @@ static int take_known(const struct tl_conf_peer *was, struct tl_conf_peer *p) {
 static int resolve_peers(struct tl_peer_set *s, struct tl_conf_ctx *ctx) {
   struct tl_lookup *l = calloc(s->n + 1, sizeof(*l));
   size_t *unresolved = calloc(s->n + 1, sizeof(*unresolved)), n = 0;
-  int rc = l && unresolved ? 0 : TL_ENOMEM;
+  int rc = l && unresolved ? TL_OK : TL_ENOMEM;
   for (size_t i = 0; i < s->n && !rc; i++) {
     if (s->peer[i].n_addr) continue;
     const struct tl_conf_peer *p = &s->peer[i];
@@ -186,7 +186,7 @@ static int fill_set(struct tl_peer_set *s, const struct tl_conf *c,
                     const struct tl_peer_table *previous, struct tl_conf_ctx *ctx) {
   const struct tl_blocks *bs = &c->raw->sec[TL_SEC_PEER];
   if (!(s->peer = calloc(bs->n + 1, sizeof(*s->peer)))) return TL_ENOMEM;
-  int rc = 0;
+  int rc = TL_OK;
   for (size_t i = 0; i < bs->n && !rc; i++) rc = build_peer(c, &bs->b[i], &s->peer[s->n++]);
   if (!rc) rc = resolve_peers(s, ctx);
   for (size_t i = 0; i < bs->n && !rc; i++)
@@ -223,5 +223,5 @@ int tl_conf_build_peers(const struct tl_conf *c, const struct tl_peer_table *pre
   }
   warn_of_ourselves(s, c, ctx);
   *out = s;
-  return 0;
+  return TL_OK;
 }

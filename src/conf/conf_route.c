@@ -57,7 +57,7 @@ static int build_route(const struct tl_conf *c, const struct tl_peer_set *peers,
 static int fill_table(struct tl_route_table *t, const struct tl_conf *c) {
   const struct tl_blocks *bs = &t->raw->sec[TL_SEC_ROUTE];
   if (!(t->route = calloc(bs->n + 1, sizeof(*t->route)))) return TL_ENOMEM;
-  int rc = 0;
+  int rc = TL_OK;
   for (size_t i = 0; i < bs->n && !rc; i++) {
     rc = build_route(c, t->peers, &bs->b[i], &t->route[t->n++]);
     if (!rc) rc = tl_route_table_index(t, (uint32_t)i);

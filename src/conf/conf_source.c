@@ -46,7 +46,7 @@ static int word_add(struct word *w, const char *p, size_t n) {
   if (n) memcpy(w->p + w->n, p, n);
   w->n += n;
   w->p[w->n] = '\0';
-  return 0;
+  return TL_OK;
 }
 
 /* Takes ownership of TEXT of kind 's', unless memory is short. */
@@ -60,7 +60,7 @@ static int token_add(struct reader *r, char kind, char *text, struct tl_conf_pos
     s->cap = cap;
   }
   s->token[s->n_token++] = (struct tl_conf_token){.kind = kind, .text = text, .pos = pos};
-  return 0;
+  return TL_OK;
 }
 
 /* ${NAME} or ${NAME:-otherwise} at R->p, after the "${". */
@@ -99,7 +99,7 @@ static int pem_line_end(struct reader *r, struct word *w, struct tl_conf_pos sta
 /* The rest of a word after its opening double quote. */
 static int read_double_quoted(struct reader *r, struct word *w) {
   struct tl_conf_pos start = r->pos;
-  int rc = 0;
+  int rc = TL_OK;
   while (!rc && r->p < r->end && *r->p != '"') {
     char c = *r->p++;
     if (c == '$' && r->p < r->end && *r->p == '{') {
@@ -128,12 +128,12 @@ static int read_double_quoted(struct reader *r, struct word *w) {
   if (r->p == r->end)
     return tl_conf_fail(r->ctx, start, "the string that starts here has no closing quote");
   r->p++;
-  return 0;
+  return TL_OK;
 }
 
 static int read_single_quoted(struct reader *r, struct word *w) {
   struct tl_conf_pos start = r->pos;
-  int rc = 0;
+  int rc = TL_OK;
   while (!rc && r->p < r->end && *r->p != '\'') {
     size_t n = 0, left = (size_t)(r->end - r->p);
     while (n < left && r->p[n] != '\'' && r->p[n] != '\n') n++;
@@ -149,7 +149,7 @@ static int read_single_quoted(struct reader *r, struct word *w) {
   if (r->p == r->end)
     return tl_conf_fail(r->ctx, start, "the string that starts here has no closing quote");
   r->p++;
-  return 0;
+  return TL_OK;
 }
 
 static bool ends_bare(const char *p, const char *end) {
@@ -157,7 +157,7 @@ static bool ends_bare(const char *p, const char *end) {
 }
 
 static int read_bare(struct reader *r, struct word *w) {
-  int rc = 0;
+  int rc = TL_OK;
   while (!rc && r->p < r->end && !ends_bare(r->p, r->end)) {
     if (*r->p == '$' && r->end - r->p > 1 && r->p[1] == '{') {
       r->p += 2;
@@ -180,7 +180,7 @@ static int check_text(struct reader *r, const struct word *w, struct tl_conf_pos
       return tl_conf_fail(r->ctx, at, "this text holds a control character (U+%04X)", (unsigned)cp);
     i += n;
   }
-  return 0;
+  return TL_OK;
 }
 
 static int read_word(struct reader *r, struct word *w, struct tl_conf_pos *out_pos) {
@@ -217,10 +217,10 @@ static int skip_space(struct reader *r) {
         return tl_conf_fail(r->ctx, start, "the comment that starts here has no end");
       r->p += 2;
     } else {
-      return 0;
+      return TL_OK;
     }
   }
-  return 0;
+  return TL_OK;
 }
 
 /* NAME relative to the file that includes it. */
@@ -282,7 +282,7 @@ static int next_token(struct reader *r) {
     rc = read_include(r, pos);
   } else if (!rc) {
     rc = token_add(r, 's', w.p, pos);
-    if (!rc) return 0;
+    if (!rc) return TL_OK;
   }
   free(w.p);
   return rc;

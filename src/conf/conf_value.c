@@ -71,7 +71,7 @@ static int parse_number(const struct tl_opt *o, const char *text, uint32_t *out,
     return TL_ECONFIG;
   }
   *out = (uint32_t)v;
-  return 0;
+  return TL_OK;
 }
 
 static int parse_bool(const struct tl_opt *o, const char *text, bool *out, char *err, size_t cap) {
@@ -130,7 +130,7 @@ static int store_string(char **out, const struct tl_opt *o, const char *text, co
   }
   free(*out);
   *out = s;
-  return 0;
+  return TL_OK;
 }
 
 static void string_free(const struct tl_opt *o, char *s) {
@@ -169,7 +169,7 @@ static int store_list(char ***out, const struct tl_opt *o, const char *const *te
   list_free(o, *out);
   *out = k ? l : NULL;
   if (!k) free(l);
-  return 0;
+  return TL_OK;
 }
 
 int tl_value_store(struct tl_block *b, const struct tl_opt *o, const char *const *text, size_t n,
@@ -203,7 +203,7 @@ int tl_value_append(struct tl_block *b, const struct tl_opt *o, const char *cons
   memcpy(joined + have, more, (add + 1) * sizeof(*joined));
   free(more);
   *list = joined;
-  return 0;
+  return TL_OK;
 }
 
 static bool is_string(const struct tl_opt *o) {
@@ -234,7 +234,7 @@ int tl_value_copy(struct tl_block *b, const struct tl_opt *o, const struct tl_bl
   }
   memcpy(value_field(b, o), value_field(from, o),
          o->kind == TL_OPT_BOOL ? sizeof(bool) : sizeof(uint32_t));
-  return 0;
+  return TL_OK;
 }
 
 bool tl_value_equal(const struct tl_opt *o, const struct tl_block *a, const struct tl_block *b) {

@@ -190,7 +190,7 @@ static int send_question(struct tl_dns_question *q) {
     q->sending = true;
     ares_send(ch->ares, msg, n, on_answer, q);
     q->sending = false;
-    rc = q->ended ? TL_EIO : 0;
+    rc = q->ended ? TL_EIO : TL_OK;
     if (rc) ch->busy--;
   }
   ares_free_string(msg);
@@ -279,7 +279,7 @@ int tl_dns_ask(struct tl_dns *d, uint16_t type, const char *name, struct tl_dns_
   }
   w->q = q;
   cds_list_add(&w->node, &q->waits);
-  return 0;
+  return TL_OK;
 }
 
 void tl_dns_forget(struct tl_dns_wait *w) {

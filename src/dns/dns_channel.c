@@ -191,7 +191,7 @@ int dns_channels_init(struct dns_channels *c, const char *resolv_conf) {
   c->resolv_conf = resolv_conf ? resolv_conf : "/etc/resolv.conf";
   c->epfd = epoll_create1(EPOLL_CLOEXEC);
   if (c->epfd < 0) return TL_EIO;
-  return tl_once(&ares_once, init_ares) ? 0 : TL_ENOMEM;
+  return tl_once(&ares_once, init_ares) ? TL_OK : TL_ENOMEM;
 }
 
 void dns_channels_close(struct dns_channels *c) {

@@ -74,7 +74,7 @@ static int name_text(const struct message *m, size_t at, char out[TL_DNS_NAME_MA
   bool fits = len < TL_DNS_NAME_MAX;
   if (fits) memcpy(out, text, len + 1);
   ares_free_string(text);
-  return fits ? 0 : TL_ESYNTAX;
+  return fits ? TL_OK : TL_ESYNTAX;
 }
 
 /* 1: it is, 0: it is not, TL_ENOMEM: nobody knows, so that no record is taken for another's. */
@@ -120,7 +120,7 @@ static int check_question(const struct message *m, const char *name, uint16_t ty
   if (read_u16(m->p + HEAD + len) != type || read_u16(m->p + HEAD + len + 2) != CLASS_IN)
     return TL_ESYNTAX;
   *out_end = HEAD + len + 4;
-  if (strcmp(text, name) == 0) return 0;
+  if (strcmp(text, name) == 0) return TL_OK;
   return strcasecmp(text, name) == 0 ? TL_EVERIFY : TL_ESYNTAX;
 }
 
@@ -180,7 +180,7 @@ static int keep_own(const struct message *m, size_t *at, const char *owner, uint
     a->n++;
     if (h.ttl_s < a->ttl_s) a->ttl_s = h.ttl_s;
   }
-  return 0;
+  return TL_OK;
 }
 
 static bool is_within_zone(const char *name, const char *zone) {
@@ -225,7 +225,7 @@ static int read_srv(const uint8_t *copy, size_t len, struct tl_dns_answer *a) {
     take_text(r->name, sizeof(r->name), s->host && *s->host ? s->host : ".");
   }
   ares_free_data(all);
-  return n == a->n ? 0 : TL_ESYNTAX;
+  return n == a->n ? TL_OK : TL_ESYNTAX;
 }
 
 static int read_naptr(const uint8_t *copy, size_t len, struct tl_dns_answer *a) {
@@ -243,7 +243,7 @@ static int read_naptr(const uint8_t *copy, size_t len, struct tl_dns_answer *a) 
     take_text(r->name, sizeof(r->name), s->replacement);
   }
   ares_free_data(all);
-  return n == a->n ? 0 : TL_ESYNTAX;
+  return n == a->n ? TL_OK : TL_ESYNTAX;
 }
 
 /* The lengths are fixed and were checked: nothing to parse. */
@@ -262,7 +262,7 @@ static int read_addresses(const struct message *m, size_t at, uint16_t type,
       memcpy(&to->v6.sin6_addr, m->p + h.data, 16);
     }
   }
-  return n == a->n ? 0 : TL_ESYNTAX;
+  return n == a->n ? TL_OK : TL_ESYNTAX;
 }
 
 static int read_data(const uint8_t *copy, size_t len, size_t at, uint16_t type,
@@ -285,7 +285,7 @@ static int build_answer(const struct tl_dns_answer *a, const uint8_t *copy, size
   struct tl_dns_answer *full = calloc(1, sizeof(*full) + a->n * sizeof(full->at[0]));
   if (!full) return TL_ENOMEM;
   *full = *a;
-  int rc = a->n ? read_data(copy, len, at, type, full) : 0;
+  int rc = a->n ? read_data(copy, len, at, type, full) : TL_OK;
   if (rc == 0)
     *out = full;
   else
@@ -304,7 +304,7 @@ static int find_answer(const struct message *m, size_t at, const char *name, uin
   if (rc) return rc;
   a->status = a->n ? TL_DNS_FOUND : TL_DNS_NONE;
   if (a->n == 0) a->ttl_s = negative_ttl(m, at, owner);
-  return 0;
+  return TL_OK;
 }
 
 int tl_dns_read(const uint8_t *msg, size_t n, const char *name, uint16_t type,

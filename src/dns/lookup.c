@@ -201,7 +201,7 @@ static int take_answer(const struct question *q, struct tl_lookup *l) {
   const size_t n = f->addrs.n;
   if (!q->done || n == 0) {
     l->why = q->done ? f->why : "no answer in time";
-    return 0;
+    return TL_OK;
   }
   l->addr = malloc(n * sizeof(*l->addr));
   l->via = malloc(n * sizeof(*l->via));
@@ -209,13 +209,13 @@ static int take_answer(const struct question *q, struct tl_lookup *l) {
   memcpy(l->addr, f->addrs.addr, n * sizeof(*l->addr));
   memcpy(l->via, f->addrs.via, n * sizeof(*l->via));
   l->n = n;
-  return 0;
+  return TL_OK;
 }
 
 int tl_lookup_all(struct tl_lookup *l, size_t n, unsigned timeout_ms) {
   struct timespec until;
-  int rc = 0;
-  if (n == 0) return 0;
+  int rc = TL_OK;
+  if (n == 0) return TL_OK;
   struct batch *b = batch_new(l, n);
   if (!b) return TL_ENOMEM;
   clock_gettime(CLOCK_MONOTONIC, &until);

@@ -192,7 +192,7 @@ int tl_handshaker_start(struct tl_runtime *rt, unsigned index, char *err, size_t
   }
   hk->th.started = true;
   atomic_store_explicit(&rt->handshaker[index], &hk->th, memory_order_release);
-  return 0;
+  return TL_OK;
 }
 
 void tl_handshaker_stop(struct tl_runtime *rt, unsigned index) {

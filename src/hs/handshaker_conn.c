@@ -103,19 +103,19 @@ static void submit_send(struct tl_hs_conn *c) {
 }
 
 static int reserve_record(struct tl_hs_conn *c, size_t n) {
-  if (n <= c->rec_cap) return 0;
+  if (n <= c->rec_cap) return TL_OK;
   uint8_t *p = realloc(c->rec, n);
   if (!p) return TL_ENOMEM;
   c->rec = p;
   c->rec_cap = n;
-  return 0;
+  return TL_OK;
 }
 
 int tl_hk_conn_receive(struct tl_hs_conn *c, size_t want) {
   if (reserve_record(c, want < RECORD_MIN ? RECORD_MIN : want)) return TL_ENOMEM;
   c->want = want;
   submit_recv(c);
-  return 0;
+  return TL_OK;
 }
 
 static void receive_or_fail(struct tl_hs_conn *c, size_t want) {

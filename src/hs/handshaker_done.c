@@ -30,7 +30,7 @@ static int install_keys(struct tl_hs_conn *c, const struct tl_hs_result *s,
                         struct tl_ktls_state *out, struct tl_record **out_record,
                         const char **out_why) {
   int rc = try_kernel(c, s, out);
-  if (rc == 0) return 0;
+  if (rc == 0) return TL_OK;
   *out_why = tl_ktls_why_text(out->tx != TL_KTLS_ON ? out->tx : out->rx);
   if (rc != TL_ENOTSUP || mode_of(c, s) == TL_RECORDS_KERNEL) return rc;
   rc = tl_record_new(&s->keys, s->max_fragment, out_record);

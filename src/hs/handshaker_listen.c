@@ -142,7 +142,7 @@ static int open_one(struct tl_handshaker *hk, int index, char *err, size_t cap) 
   l->next = hk->listeners;
   hk->listeners = l;
   arm_accept(l);
-  return 0;
+  return TL_OK;
 }
 
 static struct tl_hs_listener *listening_on(struct tl_handshaker *hk, const struct tl_addr *a) {
@@ -152,7 +152,7 @@ static struct tl_hs_listener *listening_on(struct tl_handshaker *hk, const struc
 }
 
 int tl_hk_listeners_open(struct tl_handshaker *hk, char *err, size_t cap) {
-  int rc = 0;
+  int rc = TL_OK;
   for (size_t i = 0; i < hk->view->conf->n_listen && rc == 0; i++) {
     const struct tl_conf_listen *cl = &hk->view->conf->listen[i];
     if (tl_transport_is_secure(cl->transport) && !listening_on(hk, &cl->addr))

@@ -46,7 +46,7 @@ int tl_hs_source_enter(struct tl_hash_table *t, const struct tl_hs_conn *c, uint
   if (!e) return TL_ENOMEM;
   if (e->n >= max) return TL_ELIMIT; /* MAX is at least 1, so E is in use */
   e->n++;
-  return 0;
+  return TL_OK;
 }
 
 static void forget_if_unused(struct tl_hash_table *t, struct hs_source *e) {
@@ -89,7 +89,7 @@ int tl_hs_source_open(struct tl_hash_table *t, struct tl_hs_conn *c) {
   if (!e) return TL_ENOMEM;
   e->hellos++;
   queue_append(&e->half_open, c);
-  return 0;
+  return TL_OK;
 }
 
 void tl_hs_source_opened(struct tl_hash_table *t, struct tl_hs_conn *c) {

@@ -41,7 +41,7 @@ const char *tl_ktls_why_text(enum tl_ktls_why w) {
 }
 
 int tl_ktls_attach(int fd) {
-  if (setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")) == 0) return 0;
+  if (setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")) == 0) return TL_OK;
   switch (errno) {
   case ENOENT: return TL_ENOTSUP;
   case ENOTCONN: return TL_ECLOSED;
@@ -129,12 +129,12 @@ int tl_ktls_install(int fd, const struct tl_ktls_caps *caps, const struct tl_tls
   }
   /* Decrypts straight into the caller's buffer; a peer that pads only costs a second pass. */
   if (keys->version == TL_TLS_1_3) tl_ktls_set_no_pad(fd);
-  return 0;
+  return TL_OK;
 }
 
 int tl_ktls_rekey(int fd, const struct tl_tls_keys *keys, bool tx) {
   switch (tl_ktls_set_keys(fd, keys, tx)) {
-  case 0: return 0;
+  case 0: return TL_OK;
   case EBUSY: /* before 6.14 a direction takes keys once */ return TL_ENOTSUP;
   default: return TL_EIO;
   }
@@ -143,7 +143,7 @@ int tl_ktls_rekey(int fd, const struct tl_tls_keys *keys, bool tx) {
 int tl_ktls_seq(int fd, const struct tl_tls_keys *keys, bool tx, uint64_t *out_seq) {
   union crypto_info c;
   socklen_t len = fill_info(&c, keys, tx ? &keys->tx : &keys->rx);
-  int rc = len && getsockopt(fd, SOL_TLS, tx ? TLS_TX : TLS_RX, &c, &len) == 0 ? 0 : TL_EIO;
+  int rc = len && getsockopt(fd, SOL_TLS, tx ? TLS_TX : TLS_RX, &c, &len) == 0 ? TL_OK : TL_EIO;
   if (rc == 0) {
     const unsigned char *seq = keys->cipher == TL_AES_128_GCM   ? c.aes_128.rec_seq
                                : keys->cipher == TL_AES_256_GCM ? c.aes_256.rec_seq

@@ -64,7 +64,7 @@ int tl_ktls_recv(int fd, uint8_t *buf, size_t cap, uint8_t *out_type, size_t *ou
   if (!typed && n == 0) return TL_ECLOSED; /* an empty control record has its type */
   if (!typed) *out_type = TL_CT_DATA;
   *out_n = (size_t)n;
-  return 0;
+  return TL_OK;
 }
 
 int tl_ktls_send_alert(int fd, uint8_t level, uint8_t alert) {
@@ -80,6 +80,6 @@ int tl_ktls_send_alert(int fd, uint8_t level, uint8_t alert) {
   ssize_t n;
   do n = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
   while (n < 0 && errno == EINTR);
-  if (n == (ssize_t)sizeof(body)) return 0;
+  if (n == (ssize_t)sizeof(body)) return TL_OK;
   return n < 0 && errno == EAGAIN ? TL_EAGAIN : TL_EIO;
 }

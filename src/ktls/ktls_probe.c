@@ -27,7 +27,7 @@ static int pair_from_listener(int listener, int out_fd[2]) {
   }
   out_fd[0] = c;
   out_fd[1] = s;
-  return 0;
+  return TL_OK;
 }
 
 int tl_tcp_pair(int out_fd[2]) {
@@ -79,5 +79,5 @@ int tl_ktls_probe(struct tl_ktls_caps *out) {
     for (int c = 0; c < TL_CIPHERS; c++)
       if (!probe_pair(v ? TL_TLS_1_3 : TL_TLS_1_2, (enum tl_cipher)c, out)) return TL_ENOTSUP;
   out->ulp = true;
-  return 0;
+  return TL_OK;
 }

@@ -28,7 +28,7 @@ static int post_question(struct tl_conn *c, bool park) {
   a->domain = tl_tls_domain_ref(c->view.tls->domain);
   a->identity = tl_identity_ref(c->view.tls->identity);
   int rc = tl_mail_send(&n->rt->ocsp_questions, &a->mail);
-  if (rc == 0) return 0;
+  if (rc == 0) return TL_OK;
   tl_count(n->counters, TL_C_MAIL_FULL);
   tl_ocsp_ask_free(a);
   return rc;
@@ -39,11 +39,11 @@ int tl_park_ask(struct tl_conn *c) {
   int rc = post_question(c, p->park);
   if (rc) { /* soft: the ledger asks later */
     atomic_store(&c->net->rt->reverify_pending, true);
-    return p->client == TL_OCSP_CLIENT_HARD ? rc : 0;
+    return p->client == TL_OCSP_CLIENT_HARD ? rc : TL_OK;
   }
   c->rx.parked = p->park;
   if (c->rx.parked) tl_count(c->net->counters, TL_C_OCSP_PARKED);
-  return 0;
+  return TL_OK;
 }
 
 void tl_conn_unpark(struct tl_conn *c) {

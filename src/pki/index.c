@@ -56,7 +56,7 @@ static int index_open(const struct tl_pki_authority *a, struct index *i) {
   ERR_clear_error();
   i->db = b ? TXT_DB_read(b, COLUMNS) : NULL;
   BIO_free(b);
-  return i->db ? 0 : tl_pki_fail(TL_ESYNTAX, "%s is not a certificate index", i->path);
+  return i->db ? TL_OK : tl_pki_fail(TL_ESYNTAX, "%s is not a certificate index", i->path);
 }
 
 static int index_write(struct index *i) {
@@ -118,7 +118,7 @@ static char **find_row(const struct index *i, const char *serial) {
 static int mark_revoked(struct index *i, const X509 *x, const char *reason) {
   char *serial = serial_text(x);
   char **row = serial ? find_row(i, serial) : NULL;
-  int rc = 0;
+  int rc = TL_OK;
   if (!row) {
     rc = tl_pki_fail(TL_ENOTFOUND, "serial number %s is not in %s", serial ? serial : "", i->path);
   } else if (row[STATE][0] == 'R') {
@@ -180,7 +180,7 @@ static int add_entry(X509_CRL *crl, char **row) {
   BN_free(n);
   ASN1_INTEGER_free(serial);
   ASN1_ENUMERATED_free(why);
-  return ok ? 0 : TL_ESYNTAX;
+  return ok ? TL_OK : TL_ESYNTAX;
 }
 
 /* One more than the number of the existing list. */
@@ -209,11 +209,11 @@ static int set_head(X509_CRL *crl, const struct tl_pki_authority *a, long days, 
   ASN1_TIME_free(now);
   ASN1_TIME_free(next);
   ASN1_INTEGER_free(n);
-  return ok ? 0 : TL_EIO;
+  return ok ? TL_OK : TL_EIO;
 }
 
 static int fill_entries(X509_CRL *crl, const struct index *i) {
-  int rc = 0;
+  int rc = TL_OK;
   for (int k = 0; rc == 0 && k < sk_OPENSSL_PSTRING_num(i->db->data); k++) {
     char **row = sk_OPENSSL_PSTRING_value(i->db->data, k);
     if (row[STATE][0] == 'R') rc = add_entry(crl, row);

@@ -39,7 +39,7 @@ int tl_pki_extend(X509 *x, X509_CRL *crl, X509 *issuer, int nid, const char *tex
   X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &ctx, nid, text);
   int ok = e && (x ? X509_add_ext(x, e, -1) : X509_CRL_add_ext(crl, e, -1));
   X509_EXTENSION_free(e);
-  return ok ? 0 : TL_EIO;
+  return ok ? TL_OK : TL_EIO;
 }
 
 /* ---- names */
@@ -96,14 +96,14 @@ static int add_name(GENERAL_NAMES *list, int kind, const char *text) {
     return TL_ENOMEM;
   }
   GENERAL_NAME_set0_value(g, kind, value);
-  if (sk_GENERAL_NAME_push(list, g)) return 0;
+  if (sk_GENERAL_NAME_push(list, g)) return TL_OK;
   GENERAL_NAME_free(g);
   return TL_ENOMEM;
 }
 
 static int add_names(X509 *x, const struct tl_pki_request *r) {
   GENERAL_NAMES *list = GENERAL_NAMES_new();
-  int rc = list ? 0 : TL_ENOMEM;
+  int rc = list ? TL_OK : TL_ENOMEM;
   for (size_t i = 0; rc == 0 && i < r->n_san; i++)
     rc = add_name(list, r->san[i].kind, r->san[i].value);
   if (rc == 0 && r->n_san && X509_add1_ext_i2d(x, NID_subject_alt_name, list, 0, 0) != 1)
@@ -122,7 +122,7 @@ static int set_subject(X509 *x, const struct tl_pki_request *r) {
   if (add_part(name, "C", r->country) && add_part(name, "ST", r->state) &&
       add_part(name, "L", r->locality) && add_part(name, "O", r->organization) &&
       add_part(name, "OU", r->unit) && add_part(name, "CN", r->cn))
-    return 0;
+    return TL_OK;
   return tl_pki_fail(TL_EINVAL, "the subject cannot be written (--country takes two letters, "
                                 "the others at most 64 characters)");
 }
@@ -140,7 +140,7 @@ static const struct {
 
 static int add_purposes(X509 *x, const char *words) {
   char list[256] = "", copy[128], *save = NULL;
-  if (strcmp(words, "none") == 0) return 0;
+  if (strcmp(words, "none") == 0) return TL_OK;
   snprintf(copy, sizeof(copy), "%s", words);
   for (char *w = strtok_r(copy, ", ", &save); w; w = strtok_r(NULL, ", ", &save)) {
     const char *oid = NULL;
@@ -155,7 +155,7 @@ static int add_purposes(X509 *x, const char *words) {
 
 static int add_url(X509 *x, int nid, const char *prefix, const char *url) {
   char text[600];
-  if (!url) return 0;
+  if (!url) return TL_OK;
   if (!is_printable(url) || strpbrk(url, ",;\\\"") || strncmp(url, "http", 4) != 0 ||
       strlen(url) > 500)
     return tl_pki_fail(TL_EINVAL, "\"%s\" is not an http URL that a certificate can carry", url);

@@ -116,13 +116,13 @@ static int parse_time(const char *text, time_t *out) {
   if (!end || *end)
     return tl_pki_fail(TL_ESYNTAX, "\"%s\" is not a valid time such as 2026-01-31", text);
   *out = timegm(&tm);
-  return 0;
+  return TL_OK;
 }
 
 static int parse_days(const char *text, long *out) {
   char *end;
   *out = strtol(text, &end, 10);
-  if (*text && !*end && *out > 0 && *out <= DAYS_MAX) return 0;
+  if (*text && !*end && *out > 0 && *out <= DAYS_MAX) return TL_OK;
   return tl_pki_fail(TL_ESYNTAX, "--days takes a number from 1 to %d", DAYS_MAX);
 }
 
@@ -131,7 +131,7 @@ static int add_san(struct tl_pki_request *r, int kind, const char *value) {
   if (r->n_san == TL_PKI_NAMES)
     return tl_pki_fail(TL_ELIMIT, "at most %d alternative names", TL_PKI_NAMES);
   r->san[r->n_san++] = (struct tl_pki_san){kind, value};
-  return 0;
+  return TL_OK;
 }
 
 /* RFC 5922 7.1 wants the URI, older peers look at the DNS name: add both. */
@@ -146,17 +146,17 @@ static int add_domain(struct tl_pki_request *r, const char *name) {
 
 static int take_option(struct tl_pki_request *r, int opt, const char *arg) {
   switch (opt) {
-  case DIR: r->dir = arg; return 0;
-  case CA: r->authority = arg; return 0;
-  case NAME: r->name = arg; return 0;
-  case FORCE: r->force = true; return 0;
-  case CN: r->cn = arg; return 0;
-  case ORGANIZATION: r->organization = arg; return 0;
-  case COUNTRY: r->country = arg; return 0;
-  case UNIT: r->unit = arg; return 0;
-  case LOCALITY: r->locality = arg; return 0;
-  case STATE: r->state = arg; return 0;
-  case KEY: r->key = arg; return 0;
+  case DIR: r->dir = arg; return TL_OK;
+  case CA: r->authority = arg; return TL_OK;
+  case NAME: r->name = arg; return TL_OK;
+  case FORCE: r->force = true; return TL_OK;
+  case CN: r->cn = arg; return TL_OK;
+  case ORGANIZATION: r->organization = arg; return TL_OK;
+  case COUNTRY: r->country = arg; return TL_OK;
+  case UNIT: r->unit = arg; return TL_OK;
+  case LOCALITY: r->locality = arg; return TL_OK;
+  case STATE: r->state = arg; return TL_OK;
+  case KEY: r->key = arg; return TL_OK;
   case DAYS: return parse_days(arg, &r->days);
   case FROM: return parse_time(arg, &r->from);
   case UNTIL: return parse_time(arg, &r->until);
@@ -165,10 +165,10 @@ static int take_option(struct tl_pki_request *r, int opt, const char *arg) {
   case URI: return add_san(r, GEN_URI, arg);
   case IP: return add_san(r, GEN_IPADD, arg);
   case EMAIL: return add_san(r, GEN_EMAIL, arg);
-  case EKU: r->eku = arg; return 0;
-  case CRL_URL: r->crl_url = arg; return 0;
-  case OCSP_URL: r->ocsp_url = arg; return 0;
-  case REASON: r->reason = arg; return 0;
+  case EKU: r->eku = arg; return TL_OK;
+  case CRL_URL: r->crl_url = arg; return TL_OK;
+  case OCSP_URL: r->ocsp_url = arg; return TL_OK;
+  case REASON: r->reason = arg; return TL_OK;
   default: return print_usage();
   }
 }
@@ -186,11 +186,11 @@ static int make_pair(const struct tl_pki_request *r, enum tl_pki_kind kind,
   EVP_PKEY *key = rc == 0 ? tl_pki_key(r->key) : NULL;
   X509 *x = key ? tl_pki_certificate(r, kind, key, by ? by->x : NULL, by ? by->key : NULL) : NULL;
   STACK_OF(X509) *chain = sk_X509_new_null();
-  if (rc == 0) rc = x && chain && sk_X509_push(chain, x) ? 0 : TL_EIO;
+  if (rc == 0) rc = x && chain && sk_X509_push(chain, x) ? TL_OK : TL_EIO;
   /* Peers know the root; they may lack the intermediates. */
   for (int i = 0; rc == 0 && by && i < sk_X509_num(by->chain); i++) {
     X509 *c = sk_X509_value(by->chain, i);
-    if (!(X509_get_extension_flags(c) & EXFLAG_SS)) rc = sk_X509_push(chain, c) ? 0 : TL_ENOMEM;
+    if (!(X509_get_extension_flags(c) & EXFLAG_SS)) rc = sk_X509_push(chain, c) ? TL_OK : TL_ENOMEM;
   }
   if (rc == 0) rc = tl_pki_write_key(key_path, key, r->force);
   if (rc == 0) rc = tl_pki_write_chain(pem, chain, r->force);
@@ -278,7 +278,7 @@ static int cmd_revoke(struct tl_pki_request *r, int argc, char **argv) {
 }
 
 static int cmd_show(struct tl_pki_request *r, int argc, char **argv) {
-  int rc = 0;
+  int rc = TL_OK;
   (void)r;
   if (argc < 1) return tl_pki_fail(TL_EINVAL, "show needs a file");
   for (int i = 0; i < argc; i++) {

@@ -223,6 +223,6 @@ int tl_pki_show(const char *file, FILE *f) {
   }
   OSSL_STORE_close(store);
   ERR_clear_error();
-  if (shown) return 0;
+  if (shown) return TL_OK;
   return tl_pki_fail(TL_ESYNTAX, "%s holds no certificate, revocation list or key", file);
 }

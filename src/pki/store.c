@@ -47,7 +47,7 @@ int tl_pki_path(const char *dir, const char *name, const char *suffix, char out[
                        name);
   int n = snprintf(out, TL_PKI_PATH, "%s/%s%s", dir, name, suffix);
   if (n < 0 || n >= TL_PKI_PATH) return tl_pki_fail(TL_EINVAL, "the path %s is too long", dir);
-  return 0;
+  return TL_OK;
 }
 
 int tl_pki_directory(const char *dir) {
@@ -56,12 +56,12 @@ int tl_pki_directory(const char *dir) {
     return tl_pki_fail(TL_EIO, "%s: %s", dir, strerror(errno));
   if (stat(dir, &st) < 0 || !S_ISDIR(st.st_mode))
     return tl_pki_fail(TL_EIO, "%s is not a directory", dir);
-  return 0;
+  return TL_OK;
 }
 
 int tl_pki_free_to_write(const char *path, bool force) {
   struct stat st;
-  if (force || lstat(path, &st) < 0) return 0;
+  if (force || lstat(path, &st) < 0) return TL_OK;
   return tl_pki_fail(TL_EEXIST, "%s is there already; --force replaces it, --name chooses another",
                      path);
 }
@@ -85,7 +85,7 @@ static int name_it(const char *tmp, const char *path, bool force) {
 
 static int finish_file(BIO *b, bool ok, const char *tmp, const char *path, mode_t mode,
                        bool force) {
-  int fd = -1, rc = 0;
+  int fd = -1, rc = TL_OK;
   BIO_get_fd(b, &fd);
   if (!ok)
     rc = tl_pki_fail(TL_EIO, "%s could not be written", path);
@@ -180,7 +180,7 @@ int tl_pki_authority_open(const char *dir, const char *name, struct tl_pki_autho
   out->chain = tl_pki_read_chain(pem);
   out->x = out->chain ? sk_X509_value(out->chain, 0) : NULL;
   out->key = out->x ? tl_pki_read_key(key) : NULL;
-  int rc = out->key ? 0 : TL_ENOTFOUND;
+  int rc = out->key ? TL_OK : TL_ENOTFOUND;
   if (rc == 0 && X509_check_private_key(out->x, out->key) != 1)
     rc = tl_pki_fail(TL_EINVAL, "%s is not the key of %s", key, pem);
   else if (rc == 0 && !(X509_get_extension_flags(out->x) & EXFLAG_CA))

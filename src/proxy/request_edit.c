@@ -345,5 +345,5 @@ int tl_request_edit(struct tl_proxy *p, struct tl_edit *e, const struct tl_msg *
     drop_all_routes(e);
   else if (plan->drop_routes)
     drop_first_routes(e, plan->drop_routes);
-  return own.over || e->err ? TL_ESYNTAX : 0;
+  return own.over || e->err ? TL_ESYNTAX : TL_OK;
 }

@@ -19,7 +19,7 @@ static int evp_init(void *ctx, enum tl_cipher id, const uint8_t *key, bool seal)
   struct evp_ctx *e = ctx;
   if (!e->c && !(e->c = EVP_CIPHER_CTX_new())) return TL_ENOMEM;
   /* Cipher and key fit each other, so only memory can be missing. */
-  return EVP_CipherInit_ex(e->c, cipher[id], NULL, key, NULL, seal) == 1 ? 0 : TL_ENOMEM;
+  return EVP_CipherInit_ex(e->c, cipher[id], NULL, key, NULL, seal) == 1 ? TL_OK : TL_ENOMEM;
 }
 
 static int init_128(void *ctx, const uint8_t *key, bool seal) {
@@ -59,7 +59,7 @@ static int evp_seal(void *ctx, const struct tl_aead_input *in, const uint8_t *sr
     if (EVP_CipherUpdate(c, dst + n++, &len, &t, 1) != 1) return TL_EIO;
   }
   if (EVP_CipherFinal_ex(c, dst + n, &len) != 1) return TL_EIO;
-  return EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, TL_TAG_LEN, dst + n) == 1 ? 0 : TL_EIO;
+  return EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, TL_TAG_LEN, dst + n) == 1 ? TL_OK : TL_EIO;
 }
 
 static int evp_open(void *ctx, const struct tl_aead_input *in, const uint8_t *src, size_t n,
@@ -71,7 +71,7 @@ static int evp_open(void *ctx, const struct tl_aead_input *in, const uint8_t *sr
   if (evp_begin(c, in) < 0) return TL_EIO;
   if (n && EVP_CipherUpdate(c, dst, &len, src, (int)n) != 1) return TL_EIO;
   if (EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_SET_TAG, TL_TAG_LEN, tag) != 1) return TL_EIO;
-  return EVP_CipherFinal_ex(c, dst + n, &len) == 1 ? 0 : TL_EBADMAC;
+  return EVP_CipherFinal_ex(c, dst + n, &len) == 1 ? TL_OK : TL_EBADMAC;
 }
 
 /* Measured with OpenSSL 3.0. */

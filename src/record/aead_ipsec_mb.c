@@ -38,13 +38,13 @@ _Static_assert(sizeof(struct gcm_ctx) % 64 == 0, "contexts lie side by side on c
 static int gcm_init_128(void *ctx, const uint8_t *key, bool seal) {
   (void)seal;
   mb.pre_128(key, ctx);
-  return 0;
+  return TL_OK;
 }
 
 static int gcm_init_256(void *ctx, const uint8_t *key, bool seal) {
   (void)seal;
   mb.pre_256(key, ctx);
-  return 0;
+  return TL_OK;
 }
 
 /* Below this, copying and sealing in one call is faster than four calls (bench/aead.c). */
@@ -66,14 +66,14 @@ static int gcm_seal_128(void *ctx, const struct tl_aead_input *in, const uint8_t
   const uint8_t *from = with_trailer(src, &n, trailer, dst);
   if (from) {
     mb.enc_128(ctx, &state, dst, from, n, in->nonce, in->aad, in->aad_len, dst + n, TL_TAG_LEN);
-    return 0;
+    return TL_OK;
   }
   uint8_t t = (uint8_t)trailer;
   mb.init_128(ctx, &state, in->nonce, in->aad, in->aad_len);
   mb.update_128(ctx, &state, dst, src, n);
   mb.update_128(ctx, &state, dst + n, &t, 1);
   mb.final_128(ctx, &state, dst + n + 1, TL_TAG_LEN);
-  return 0;
+  return TL_OK;
 }
 
 static int gcm_seal_256(void *ctx, const struct tl_aead_input *in, const uint8_t *src, size_t n,
@@ -82,18 +82,18 @@ static int gcm_seal_256(void *ctx, const struct tl_aead_input *in, const uint8_t
   const uint8_t *from = with_trailer(src, &n, trailer, dst);
   if (from) {
     mb.enc_256(ctx, &state, dst, from, n, in->nonce, in->aad, in->aad_len, dst + n, TL_TAG_LEN);
-    return 0;
+    return TL_OK;
   }
   uint8_t t = (uint8_t)trailer;
   mb.init_256(ctx, &state, in->nonce, in->aad, in->aad_len);
   mb.update_256(ctx, &state, dst, src, n);
   mb.update_256(ctx, &state, dst + n, &t, 1);
   mb.final_256(ctx, &state, dst + n + 1, TL_TAG_LEN);
-  return 0;
+  return TL_OK;
 }
 
 static int check_tag(const uint8_t *computed, const uint8_t *received) {
-  return CRYPTO_memcmp(computed, received, TL_TAG_LEN) == 0 ? 0 : TL_EBADMAC;
+  return CRYPTO_memcmp(computed, received, TL_TAG_LEN) == 0 ? TL_OK : TL_EBADMAC;
 }
 
 static int gcm_open_128(void *ctx, const struct tl_aead_input *in, const uint8_t *src, size_t n,
@@ -115,7 +115,7 @@ static int gcm_open_256(void *ctx, const struct tl_aead_input *in, const uint8_t
 static int chacha_init(void *ctx, const uint8_t *key, bool seal) {
   (void)seal;
   memcpy(ctx, key, 32);
-  return 0;
+  return TL_OK;
 }
 
 static int chacha_seal(void *ctx, const struct tl_aead_input *in, const uint8_t *src, size_t n,
@@ -129,7 +129,7 @@ static int chacha_seal(void *ctx, const struct tl_aead_input *in, const uint8_t 
     mb.chacha_enc(ctx, &state, dst + n++, &t, 1);
   }
   mb.chacha_final(&state, dst + n, TL_TAG_LEN);
-  return 0;
+  return TL_OK;
 }
 
 static int chacha_open(void *ctx, const struct tl_aead_input *in, const uint8_t *src, size_t n,

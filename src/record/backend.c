@@ -25,7 +25,7 @@ int tl_record_backend_set(enum tl_aead_backend b) {
     atomic_store(&current, table);
   }
   pthread_mutex_unlock(&choose_mu);
-  if (table) return 0;
+  if (table) return TL_OK;
   return b == TL_AEAD_IPSEC_MB ? TL_ENOTSUP : TL_ENOMEM;
 }
 

@@ -53,7 +53,7 @@ int tl_hkdf_expand_label(const uint8_t *secret, size_t secret_len, const char *l
       OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info, info_len),
       OSSL_PARAM_construct_end(),
   };
-  int rc = EVP_KDF_derive(ctx, out, out_len, params) == 1 ? 0 : TL_ENOMEM;
+  int rc = EVP_KDF_derive(ctx, out, out_len, params) == 1 ? TL_OK : TL_ENOMEM;
   EVP_KDF_CTX_free(ctx);
   return rc;
 }

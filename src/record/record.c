@@ -135,7 +135,7 @@ int tl_record_new(const struct tl_tls_keys *keys, unsigned max_fragment, struct 
     return rc;
   }
   *out = r;
-  return 0;
+  return TL_OK;
 }
 
 void tl_record_free(struct tl_record *r) {
@@ -232,7 +232,7 @@ static int check_header(const struct tl_record *r, const uint8_t *h, struct tl_r
   if (TL_RECORD_HEADER + body < (size_t)r->head + r->tail)
     return refuse_record(out, TL_ETLS, TL_ALERT_DECODE_ERROR);
   out->used = TL_RECORD_HEADER + body;
-  return 0;
+  return TL_OK;
 }
 
 /* The last byte that is not zero is the type; padding follows it (RFC 8446 5.4). */
@@ -242,7 +242,7 @@ static int strip_padding(struct tl_record_view *v) {
   if (n == 0) return refuse_record(v, TL_ETLS, TL_ALERT_UNEXPECTED_MESSAGE);
   v->type = v->p[n - 1];
   v->n = n - 1;
-  return 0;
+  return TL_OK;
 }
 
 static int open_body(struct tl_record *r, const uint8_t *buf, uint8_t *dst,
@@ -273,7 +273,7 @@ static int open_body(struct tl_record *r, const uint8_t *buf, uint8_t *dst,
   out->type = buf[0];
   if (is_13(r) && (rc = strip_padding(out)) < 0) return rc;
   if (out->n > TL_RECORD_PLAIN_MAX) return refuse_record(out, TL_ETLS, TL_ALERT_RECORD_OVERFLOW);
-  return 0;
+  return TL_OK;
 }
 
 static int open_record(struct tl_record *r, const uint8_t *buf, size_t n, uint8_t *dst,

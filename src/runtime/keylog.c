@@ -54,7 +54,7 @@ int tl_keylog_on(const char *file, const struct tl_network *peer, uint64_t for_m
   snprintf(state.file, sizeof(state.file), "%s", file);
   pthread_mutex_unlock(&mu);
   atomic_store(&on, true);
-  return 0;
+  return TL_OK;
 }
 
 void tl_keylog_off(void) {

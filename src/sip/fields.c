@@ -65,7 +65,7 @@ static void read_call_id(struct scan *s, struct tl_str v) {
 
 static int read_number(const struct scan *s, struct tl_str v, uint32_t max, uint32_t *out) {
   struct lex c = cursor_over(s, v);
-  return lex_number(&c, max, out) == 0 && lex_end(&c) ? 0 : TL_ESYNTAX;
+  return lex_number(&c, max, out) == 0 && lex_end(&c) ? TL_OK : TL_ESYNTAX;
 }
 
 static void read_max_forwards(struct scan *s, struct tl_str v) {

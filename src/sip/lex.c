@@ -55,7 +55,7 @@ int tl_lex_u32(struct tl_str s, uint32_t max, uint32_t *out) {
     v = v * 10 + digit;
   }
   *out = (uint32_t)v;
-  return v <= max ? 0 : TL_ESYNTAX;
+  return v <= max ? TL_OK : TL_ESYNTAX;
 }
 
 int tl_lex_any_scheme(struct lex *c, struct tl_str *out) {
@@ -65,7 +65,7 @@ int tl_lex_any_scheme(struct lex *c, struct tl_str *out) {
          (lex_is(*c->p, LEX_ALPHA | LEX_DIGIT) || *c->p == '+' || *c->p == '-' || *c->p == '.'))
     c->p++;
   *out = (struct tl_str){start, (size_t)(c->p - start)};
-  return lex_byte(c, ':') && !lex_end(c) ? 0 : TL_ESYNTAX;
+  return lex_byte(c, ':') && !lex_end(c) ? TL_OK : TL_ESYNTAX;
 }
 
 int tl_lex_quoted(struct lex *c, struct tl_str *out) {
@@ -82,7 +82,7 @@ int tl_lex_quoted(struct lex *c, struct tl_str *out) {
     c->p++;
   }
   *out = (struct tl_str){start, (size_t)(c->p - start)};
-  return 0;
+  return TL_OK;
 }
 
 int tl_lex_ipv6(struct lex *c, struct tl_str *out) {
@@ -93,5 +93,5 @@ int tl_lex_ipv6(struct lex *c, struct tl_str *out) {
   if (tl_addr_parse(host, 0, &addr)) return TL_ESYNTAX;
   c->p = close + 1;
   *out = host;
-  return 0;
+  return TL_OK;
 }

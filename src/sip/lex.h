@@ -191,7 +191,7 @@ static inline int lex_number(struct lex *c, uint32_t max, uint32_t *out) {
     if (v > max) return TL_ESYNTAX;
   }
   *out = (uint32_t)v;
-  return c->p > start ? 0 : TL_ESYNTAX;
+  return c->p > start ? TL_OK : TL_ESYNTAX;
 }
 
 /* A quoted string from its opening quote to its closing one. */
@@ -217,7 +217,7 @@ static inline int lex_scheme(struct lex *c, struct tl_str *out) {
   if (c->e - c->p > 4 && c->p[3] == ':' && LEX_WORD(((struct tl_str){c->p, 3}), "sip")) {
     *out = (struct tl_str){c->p, 3};
     c->p += 4;
-    return 0;
+    return TL_OK;
   }
   return lex_far(tl_lex_any_scheme, c, out);
 }
@@ -253,7 +253,7 @@ static inline int lex_host_name(struct lex *c, struct tl_str *out) {
   if (s.n == 0 || s.n > 255 || s.p[0] == '.' || s.p[0] == '-') return TL_ESYNTAX;
   c->p = s.p + s.n;
   *out = s;
-  return 0;
+  return TL_OK;
 }
 
 /* Host and optional port (RFC 3261 25.1 hostport); *OUT_PORT is 0 when absent. SPACES: white space
@@ -271,12 +271,12 @@ static inline int lex_hostport(struct lex *c, bool spaces, struct tl_str *out_ho
   if (spaces) lex_ws(c);
   if (!lex_byte(c, ':')) {
     *c = before;
-    return 0;
+    return TL_OK;
   }
   if (spaces) lex_ws(c);
   if (lex_number(c, 65535, &port) || (port == 0 && !spaces)) return TL_ESYNTAX;
   *out_port = (uint16_t)port;
-  return 0;
+  return TL_OK;
 }
 
 struct lex_param {
@@ -325,7 +325,7 @@ static inline int lex_value_end(struct lex *c, const char *start, size_t *out_us
     if (lex_end(c)) return TL_ESYNTAX;
   }
   *out_used = (size_t)(c->p - start);
-  return 0;
+  return TL_OK;
 }
 
 /* tl_via_parse and tl_nameaddr_parse for a cursor; a Via or URI to fill must be all zeros, as the

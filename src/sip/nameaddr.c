@@ -37,21 +37,21 @@ static bool has_scheme(const struct lex *c, struct tl_str uri) {
 static int read_bracketed(struct lex *c, struct tl_str *out) {
   c->p++;
   *out = lex_run(c, LEX_URI);
-  return lex_byte(c, '>') && has_scheme(c, *out) ? 0 : TL_ESYNTAX;
+  return lex_byte(c, '>') && has_scheme(c, *out) ? TL_OK : TL_ESYNTAX;
 }
 
 /* Without brackets, what follows a ';' belongs to the header, and '?' and ',' may not be in the
  * URI at all (RFC 3261 20). "*" is a Contact (20.10). */
 static int read_bare(struct lex *c, struct tl_str *out) {
   *out = lex_run(c, LEX_BARE);
-  return has_scheme(c, *out) || tl_str_eq(*out, TL_STR("*")) ? 0 : TL_ESYNTAX;
+  return has_scheme(c, *out) || tl_str_eq(*out, TL_STR("*")) ? TL_OK : TL_ESYNTAX;
 }
 
 static int keep_tag(struct tl_str *tag, const struct lex_param *p) {
-  if (!LEX_WORD(p->name, "tag")) return 0;
+  if (!LEX_WORD(p->name, "tag")) return TL_OK;
   if (tag->n || p->value.n == 0 || p->value.p[0] == '"') return TL_ESYNTAX;
   *tag = p->value;
-  return 0;
+  return TL_OK;
 }
 
 int tl_lex_nameaddr(struct lex c, struct tl_nameaddr *out, struct tl_str *out_tag,

@@ -55,7 +55,7 @@ static void put_first(struct out *o, const struct tl_msg *m, enum tl_hdr_id id) 
 static int finish_reply(struct out *o, size_t *out_len) {
   if (o->full) return TL_ELIMIT;
   *out_len = o->n;
-  return 0;
+  return TL_OK;
 }
 
 static void put_vias(struct out *o, const struct tl_msg *req, struct tl_str top_via) {

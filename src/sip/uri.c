@@ -56,7 +56,7 @@ static int uri_params(struct lex *c, struct tl_str *out, uint32_t *out_first) {
   const char *start = c->p, *p = start;
   struct uri_params s = {.end = c->e};
   *out = (struct tl_str){start, 0};
-  if (lex_end(c) || *p != ';') return 0;
+  if (lex_end(c) || *p != ';') return TL_OK;
 #if defined(__SSE2__)
   for (; c->r - p >= 16 && p < c->e; p += 16) {
     unsigned stop = lex_uncommon(_mm_loadu_si128((const __m128i *)(const void *)p));
@@ -75,7 +75,7 @@ out:
   c->p = p < c->e ? p : c->e;
   out->n = (size_t)(c->p - start);
   *out_first = s.first;
-  return s.empty || s.name == c->p ? TL_ESYNTAX : 0;
+  return s.empty || s.name == c->p ? TL_ESYNTAX : TL_OK;
 }
 
 static int sip_uri(struct lex c, struct tl_uri *out) {
@@ -92,7 +92,7 @@ static int sip_uri(struct lex c, struct tl_uri *out) {
     out->headers = lex_run(&c, LEX_HEADER);
     if (out->headers.n == 0) return TL_ESYNTAX;
   }
-  return lex_end(&c) ? 0 : TL_ESYNTAX;
+  return lex_end(&c) ? TL_OK : TL_ESYNTAX;
 }
 
 /* RFC 3966: the number goes to USER, its syntax is left to the far end. */
@@ -106,7 +106,7 @@ static int tel_uri(struct lex c, struct tl_uri *out) {
     out->params = (struct tl_str){semi, all.n - out->user.n};
     out->param_first = UINT32_MAX; /* any may be present */
   }
-  return out->user.n && lex_end(&c) ? 0 : TL_ESYNTAX;
+  return out->user.n && lex_end(&c) ? TL_OK : TL_ESYNTAX;
 }
 
 static int by_scheme(struct tl_str scheme, struct lex c, struct tl_uri *out) {
@@ -124,7 +124,7 @@ static int by_scheme(struct tl_str scheme, struct lex c, struct tl_uri *out) {
   }
   out->scheme = TL_SCHEME_OTHER;
   lex_run(&c, LEX_URI);
-  return lex_end(&c) ? 0 : TL_ESYNTAX;
+  return lex_end(&c) ? TL_OK : TL_ESYNTAX;
 }
 
 int tl_lex_uri(struct lex c, struct tl_uri *out) {
@@ -132,7 +132,7 @@ int tl_lex_uri(struct lex c, struct tl_uri *out) {
   out->whole = (struct tl_str){c.p, (size_t)(c.e - c.p)};
   if (lex_scheme(&c, &scheme)) return TL_ESYNTAX;
   if (by_scheme(scheme, c, out)) return TL_ESYNTAX;
-  return tl_lex_escapes(out->whole) ? 0 : TL_ESYNTAX;
+  return tl_lex_escapes(out->whole) ? TL_OK : TL_ESYNTAX;
 }
 
 int tl_uri_parse(struct tl_str s, struct tl_uri *out) {

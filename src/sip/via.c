@@ -24,7 +24,7 @@ static int sent_protocol(struct lex *c, struct tl_via *out) {
   out->transport = lex_run(c, LEX_TOKEN);
   if (out->transport.n == 0 || lex_end(c) || !lex_is(*c->p, LEX_WS)) return TL_ESYNTAX;
   lex_ws(c);
-  return 0;
+  return TL_OK;
 }
 
 static int param_rport(struct tl_via *v, const struct lex_param *p) {
@@ -34,7 +34,7 @@ static int param_rport(struct tl_via *v, const struct lex_param *p) {
   v->has_rport = true;
   v->rport = (uint16_t)port;
   v->rport_param = p->text;
-  return 0;
+  return TL_OK;
 }
 
 /* A parameter with a plain value that may occur once: of two, two elements might each take a
@@ -42,7 +42,7 @@ static int param_rport(struct tl_via *v, const struct lex_param *p) {
 static int param_once(struct tl_str *slot, const struct lex_param *p) {
   if (slot->n || p->value.n == 0 || p->value.p[0] == '"') return TL_ESYNTAX;
   *slot = p->value;
-  return 0;
+  return TL_OK;
 }
 
 static int read_param(struct tl_via *v, const struct lex_param *p) {
@@ -50,10 +50,10 @@ static int read_param(struct tl_via *v, const struct lex_param *p) {
   case 5:
     if (LEX_WORD(p->name, "rport")) return param_rport(v, p);
     if (LEX_WORD(p->name, "alias")) v->alias = true;
-    return 0;
-  case 6: return LEX_WORD(p->name, "branch") ? param_once(&v->branch, p) : 0;
-  case 8: return LEX_WORD(p->name, "received") ? param_once(&v->received, p) : 0;
-  default: return 0;
+    return TL_OK;
+  case 6: return LEX_WORD(p->name, "branch") ? param_once(&v->branch, p) : TL_OK;
+  case 8: return LEX_WORD(p->name, "received") ? param_once(&v->received, p) : TL_OK;
+  default: return TL_OK;
   }
 }
 

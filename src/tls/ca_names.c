@@ -31,7 +31,7 @@ struct tl_ca_wanted {
 int tl_ca_wanted_new(struct tl_ca_wanted **out) {
   struct tl_ca_wanted *w = *out = calloc(1, sizeof(*w));
   if (!w) return TL_ENOMEM;
-  if ((w->names = sk_X509_NAME_new_null())) return 0;
+  if ((w->names = sk_X509_NAME_new_null())) return TL_OK;
   free(w);
   *out = NULL;
   return TL_ENOMEM;
@@ -50,16 +50,16 @@ size_t tl_ca_wanted_count(const struct tl_ca_wanted *w) {
 
 static int add_name(struct tl_ca_wanted *w, X509_NAME *name) {
   if (tl_ca_wanted_count(w) < TL_CA_WANTED_MAX) {
-    if (sk_X509_NAME_push(w->names, name)) return 0;
+    if (sk_X509_NAME_push(w->names, name)) return TL_OK;
     X509_NAME_free(name);
     return TL_ENOMEM;
   }
   X509_NAME_free(name);
-  return 0;
+  return TL_OK;
 }
 
 static int add_hash(struct tl_ca_wanted *w, int type, const uint8_t *sha1) {
-  if (tl_ca_wanted_count(w) >= TL_CA_WANTED_MAX) return 0;
+  if (tl_ca_wanted_count(w) >= TL_CA_WANTED_MAX) return TL_OK;
   if (w->n_hash == w->cap_hash) {
     size_t cap = w->cap_hash ? w->cap_hash * 2 : 8;
     struct hash *h = realloc(w->hash, cap * sizeof(*h));
@@ -69,7 +69,7 @@ static int add_hash(struct tl_ca_wanted *w, int type, const uint8_t *sha1) {
   }
   w->hash[w->n_hash].type = type;
   memcpy(w->hash[w->n_hash++].sha1, sha1, 20);
-  return 0;
+  return TL_OK;
 }
 
 /* What is left to read. */
@@ -159,14 +159,14 @@ int tl_ca_wanted_names(struct tl_ca_wanted *w, const uint8_t *p, size_t n) {
     int rc = take_name(w, &c);
     if (rc) return rc;
   }
-  return 0;
+  return TL_OK;
 }
 
 static int take_trusted(struct tl_ca_wanted *w, struct cursor *c) {
   const uint8_t *type, *sha1;
   if (!take_bytes(c, 1, &type)) return TL_ESYNTAX;
   switch (*type) {
-  case PRE_AGREED: return 0; /* no reason to prefer any certificate of ours */
+  case PRE_AGREED: return TL_OK; /* no reason to prefer any certificate of ours */
   case NAME: return take_name(w, c);
   case KEY_SHA1:
   case CERT_SHA1: return take_bytes(c, 20, &sha1) ? add_hash(w, *type, sha1) : TL_ESYNTAX;
@@ -183,7 +183,7 @@ int tl_ca_wanted_keys(struct tl_ca_wanted *w, const uint8_t *p, size_t n) {
     int rc = take_trusted(w, &c);
     if (rc && rc != TL_ELIMIT) return rc; /* OpenSSL does not read these, so they may be skipped */
   }
-  return 0;
+  return TL_OK;
 }
 
 static bool names_authority(const struct tl_ca_wanted *w, const struct tl_authority *a) {

@@ -44,7 +44,7 @@ static bool known_word(SSL_CTX *probe, const char *word) {
 static int check_word(SSL_CTX *probe, const char *word, struct tl_blame *b) {
   if (!known_word(probe, word))
     return tl_blame_option(b, "ciphers_list", "OpenSSL knows no cipher suite called \"%s\"", word);
-  if (strchr("!-+@", *word)) return 0;
+  if (strchr("!-+@", *word)) return TL_OK;
   STACK_OF(SSL_CIPHER) *sk = SSL_CTX_get_ciphers(probe);
   for (int i = 0; i < sk_SSL_CIPHER_num(sk); i++) {
     const SSL_CIPHER *c = sk_SSL_CIPHER_value(sk, i);
@@ -55,13 +55,13 @@ static int check_word(SSL_CTX *probe, const char *word, struct tl_blame *b) {
           "AES-128-GCM, AES-256-GCM or CHACHA20-POLY1305 are",
           word);
   }
-  return 0;
+  return TL_OK;
 }
 
 static int check_words(const char *list, struct tl_blame *b) {
   SSL_CTX *probe = SSL_CTX_new(TLS_method());
   char *copy = strdup(list), *save = NULL;
-  int rc = probe && copy ? 0 : TL_ENOMEM;
+  int rc = probe && copy ? TL_OK : TL_ENOMEM;
   if (rc == 0)
     for (char *w = strtok_r(copy, SEPARATORS, &save); w && rc == 0;
          w = strtok_r(NULL, SEPARATORS, &save))
@@ -88,7 +88,7 @@ static int reduce_list(SSL_CTX *ctx, const char *list, bool *out_rsa, struct tl_
     *out_rsa |= SSL_CIPHER_get_kx_nid(c) == NID_kx_rsa;
     at += (size_t)snprintf(text + at, cap - at, "%s%s", at ? ":" : "", SSL_CIPHER_get_name(c));
   }
-  int rc = 0;
+  int rc = TL_OK;
   if (at == 0 || SSL_CTX_set_cipher_list(ctx, text) != 1)
     rc = tl_blame_option(
         b, "ciphers_list",
@@ -100,7 +100,7 @@ static int reduce_list(SSL_CTX *ctx, const char *list, bool *out_rsa, struct tl_
 static int check_suites(const char *suites, struct tl_blame *b) {
   char *copy = strdup(suites), *save = NULL;
   if (!copy) return TL_ENOMEM;
-  int rc = 0;
+  int rc = TL_OK;
   for (char *w = strtok_r(copy, SEPARATORS, &save); w && rc == 0;
        w = strtok_r(NULL, SEPARATORS, &save)) {
     const char *at = strstr(default_suites, w);
@@ -116,7 +116,7 @@ static int check_suites(const char *suites, struct tl_blame *b) {
 
 int tl_domain_set_ciphers(SSL_CTX *ctx, const struct tl_tls_options *o, bool *out_rsa,
                           struct tl_blame *b) {
-  int rc = 0;
+  int rc = TL_OK;
   if (o->ciphersuites && (rc = check_suites(o->ciphersuites, b))) return rc;
   const char *suites = o->ciphersuites ? o->ciphersuites : default_suites;
   if (SSL_CTX_set_ciphersuites(ctx, suites) != 1)

@@ -17,7 +17,7 @@
 
 int tl_credential_add_name(char ***list, size_t *n, const char *p, size_t len) {
   if (len && p[len - 1] == '.') len--;
-  if (len == 0 || len > 255 || memchr(p, '\0', len)) return 0;
+  if (len == 0 || len > 255 || memchr(p, '\0', len)) return TL_OK;
   char **more = realloc(*list, (*n + 2) * sizeof(*more));
   if (!more) return TL_ENOMEM;
   *list = more;
@@ -25,12 +25,12 @@ int tl_credential_add_name(char ***list, size_t *n, const char *p, size_t len) {
   if (!s) return TL_ENOMEM;
   for (; *s; s++) *s = (char)tolower((unsigned char)*s);
   more[++*n] = NULL;
-  return 0;
+  return TL_OK;
 }
 
 /* The host of a sip: URI without user, as RFC 5922 7.1 reads identities. */
 static int add_uri(char ***list, size_t *n, const char *p, size_t len) {
-  if (len < 4 || strncasecmp(p, "sip:", 4) != 0 || memchr(p, '@', len)) return 0;
+  if (len < 4 || strncasecmp(p, "sip:", 4) != 0 || memchr(p, '@', len)) return TL_OK;
   size_t end = 4;
   while (end < len && !strchr(":;?/[", p[end])) end++;
   return tl_credential_add_name(list, n, p + 4, end - 4);
@@ -40,7 +40,7 @@ static int read_names(X509 *leaf, char ***out) {
   tl_blame_begin();
   GENERAL_NAMES *san = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
   size_t n = 0;
-  int rc = !san && tl_blame_no_memory() ? TL_ENOMEM : 0;
+  int rc = !san && tl_blame_no_memory() ? TL_ENOMEM : TL_OK;
   if (!(*out = calloc(1, sizeof(**out)))) rc = TL_ENOMEM;
   for (int i = 0; san && i < sk_GENERAL_NAME_num(san) && rc == 0; i++) {
     const GENERAL_NAME *g = sk_GENERAL_NAME_value(san, i);
@@ -86,7 +86,7 @@ int tl_credential_add(struct tl_tls_domain *d, const char *label, X509 *leaf, EV
     return TL_ENOMEM;
   }
   d->cred[d->n_cred++] = c;
-  return 0;
+  return TL_OK;
 }
 
 /* Warnings only, since it is for peers to judge. Public authorities have issued serverAuth alone
@@ -120,11 +120,11 @@ int tl_credential_check(const struct tl_tls_domain *d, const struct tl_tls_optio
     t = X509_get0_notAfter(leaf);
   else if (X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0)
     t = X509_get0_notBefore(leaf);
-  if (!t) return 0;
+  if (!t) return TL_OK;
   if (o->allow_expired) {
     TL_LOG(TL_LOG_WARN, late ? "The certificate has expired." : "The certificate is not valid yet.",
            TL_FC("tls_domain", d->name), TL_FC("file", label));
-    return 0;
+    return TL_OK;
   }
   char when[32] = "?";
   struct tm tm;

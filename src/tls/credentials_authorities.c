@@ -37,7 +37,7 @@ static int add_authority(struct tl_credential *c, const X509_NAME *name, X509 *k
   c->n_authority++;
   a->known = known && hash_key(known, a->key_sha1) &&
              X509_digest(known, EVP_sha1(), a->cert_sha1, NULL) == 1;
-  return 0;
+  return TL_OK;
 }
 
 static X509 *issuer_in(STACK_OF(X509) * sk, X509 *x) {
@@ -53,14 +53,14 @@ static int find_authorities(struct tl_credential *c, STACK_OF(X509) * cas) {
     bool self = X509_check_issued(x, x) == X509_V_OK;
     X509 *up = self ? x : issuer_in(c->chain, x);
     if (!up && cas) up = issuer_in(cas, x);
-    int rc = 0;
+    int rc = TL_OK;
     if (!self || x == c->leaf) rc = add_authority(c, X509_get_issuer_name(x), up);
     if (rc) return rc;
     c->complete = self;
     if (self || !up) break;
     x = up;
   }
-  return tl_blame_no_memory() ? TL_ENOMEM : 0;
+  return tl_blame_no_memory() ? TL_ENOMEM : TL_OK;
 }
 
 int tl_credentials_find_authorities(struct tl_tls_domain *d, STACK_OF(X509) * cas) {
@@ -68,7 +68,7 @@ int tl_credentials_find_authorities(struct tl_tls_domain *d, STACK_OF(X509) * ca
     int rc = find_authorities(&d->cred[i], cas);
     if (rc) return rc;
   }
-  return 0;
+  return TL_OK;
 }
 
 static bool stands_above(const struct tl_authority *a, const struct tl_tls_domain *d) {

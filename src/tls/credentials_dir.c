@@ -65,7 +65,7 @@ static int look_into(const char *file, bool *certs, bool *keys) {
     OPENSSL_clear_free(data, (size_t)n);
   }
   BIO_free(bio);
-  return tl_blame_no_memory() ? TL_ENOMEM : 0;
+  return tl_blame_no_memory() ? TL_ENOMEM : TL_OK;
 }
 
 static int take_certs(struct found *f, const char *file) {
@@ -98,7 +98,7 @@ static int take_key(struct found *f, const char *file, const struct tl_tls_optio
 static int read_dir(struct found *f, const struct tl_tls_options *o, struct tl_blame *b) {
   struct dirent **entry = NULL;
   const char *dir = o->credentials_dir;
-  int n = scandir(dir, &entry, NULL, alphasort), rc = 0;
+  int n = scandir(dir, &entry, NULL, alphasort), rc = TL_OK;
   if (n < 0)
     return tl_blame_option(b, "credentials_dir", "cannot read the directory %s: %s", dir,
                            strerror(errno));

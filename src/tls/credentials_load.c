@@ -28,7 +28,7 @@ static int read_chain(const char *input, X509 **out_leaf, STACK_OF(X509) * chain
                            tl_blame_reason());
   if (!*out_leaf)
     return tl_blame_option(b, "certificate", "%s holds no certificate in PEM form", what);
-  return 0;
+  return TL_OK;
 }
 
 /* A token's public key may belong to another object: a signature proves the pair. */
@@ -36,7 +36,7 @@ static int check_pair(const char *keyfile, const char *cert, EVP_PKEY *key, X509
                       struct tl_blame *b) {
   char *shown = tl_tls_uri_shown(tl_input_label(keyfile));
   const char *in = tl_input_label(cert), *why = NULL;
-  int rc = shown ? 0 : TL_ENOMEM;
+  int rc = shown ? TL_OK : TL_ENOMEM;
   if (rc == 0 && X509_check_private_key(leaf, key) != 1)
     rc = tl_blame_option(b, "private_key", "the key in %s does not belong to the certificate in %s",
                          shown, in);
@@ -97,7 +97,7 @@ static int check_distinct(const struct tl_tls_domain *d, struct tl_blame *b) {
             "would never be shown",
             x->label, y->label);
     }
-  return 0;
+  return TL_OK;
 }
 
 /* A server must show something: if no certificate allows the role, all are used. For a client RFC
@@ -123,17 +123,17 @@ static bool first_of_kind(const struct tl_tls_domain *d, size_t i, bool as_serve
 }
 
 static int use_in(SSL_CTX *ctx, const struct tl_credential *c, struct tl_blame *b) {
-  if (!ctx || SSL_CTX_use_cert_and_key(ctx, c->leaf, c->key, c->chain, 0) == 1) return 0;
+  if (!ctx || SSL_CTX_use_cert_and_key(ctx, c->leaf, c->key, c->chain, 0) == 1) return TL_OK;
   return tl_blame_option(b, "certificate", "OpenSSL refuses %s: %s", c->label, tl_blame_reason());
 }
 
 static int fill_contexts(struct tl_tls_domain *d, struct tl_blame *b) {
   for (size_t i = 0; i < d->n_cred; i++) {
-    int rc = first_of_kind(d, i, true) ? use_in(d->server, &d->cred[i], b) : 0;
+    int rc = first_of_kind(d, i, true) ? use_in(d->server, &d->cred[i], b) : TL_OK;
     if (rc == 0 && first_of_kind(d, i, false)) rc = use_in(d->client, &d->cred[i], b);
     if (rc) return rc;
   }
-  int rc = d->n_cred ? tl_domain_describe_first(d, d->cred[0].leaf) : 0;
+  int rc = d->n_cred ? tl_domain_describe_first(d, d->cred[0].leaf) : TL_OK;
   for (size_t i = 0; i < d->n_cred && rc == 0; i++)
     rc = tl_identity_of_cert(d->cred[i].leaf, d->cred[i].chain, &d->cred[i].id);
   if (rc == 0 && d->n_cred) d->own = tl_identity_ref(d->cred[0].id);
@@ -143,11 +143,11 @@ static int fill_contexts(struct tl_tls_domain *d, struct tl_blame *b) {
 /* Without match_sip_domain, the domain serves the names of the certificates in the directory. */
 static int collect_names(struct tl_tls_domain *d) {
   size_t n = 0;
-  if (d->match_sip_domain && *d->match_sip_domain) return 0;
+  if (d->match_sip_domain && *d->match_sip_domain) return TL_OK;
   for (size_t i = 0; i < d->n_cred; i++)
     for (char **p = d->cred[i].names; *p; p++)
       if (tl_credential_add_name(&d->own_names, &n, *p, strlen(*p))) return TL_ENOMEM;
-  return 0;
+  return TL_OK;
 }
 
 int tl_domain_load_credentials(struct tl_tls_domain *d, const struct tl_tls_options *o,
@@ -181,5 +181,5 @@ int tl_tls_domain_try_keys(const struct tl_tls_domain *d, char *err, size_t cap)
     ERR_clear_error();
     return TL_ETLS;
   }
-  return 0;
+  return TL_OK;
 }

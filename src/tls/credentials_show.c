@@ -39,11 +39,11 @@ struct showing {
 
 static int show_credential(struct showing *s, const struct tl_credential *c) {
   for (size_t i = 0; i < s->n; i++)
-    if (s->kind[i] == tl_credential_kind(c)) return 0;
-  if (s->n == sizeof(s->kind) / sizeof(*s->kind)) return 0;
+    if (s->kind[i] == tl_credential_kind(c)) return TL_OK;
+  if (s->n == sizeof(s->kind) / sizeof(*s->kind)) return TL_OK;
   if (s->n == 0) SSL_certs_clear(s->ssl);
   s->kind[s->n++] = tl_credential_kind(c);
-  return SSL_use_cert_and_key(s->ssl, c->leaf, c->key, c->chain, 1) == 1 ? 0 : TL_ETLS;
+  return SSL_use_cert_and_key(s->ssl, c->leaf, c->key, c->chain, 1) == 1 ? TL_OK : TL_ETLS;
 }
 
 /* How well a credential suits: one that carries NAME, then one under an authority of W. */
@@ -63,8 +63,8 @@ int tl_credentials_serve(SSL *ssl, const struct tl_tls_domain *d, const char *na
     if (m < worst) worst = m;
   }
   /* None is better than another: the contexts have the first of each kind already. */
-  if (best <= worst || d->n_cred < 2) return 0;
-  int rc = 0;
+  if (best <= worst || d->n_cred < 2) return TL_OK;
+  int rc = TL_OK;
   for (size_t i = 0; i < d->n_cred && rc == 0; i++)
     if (tl_credential_fits_role(&d->cred[i], true) && rank_credential(&d->cred[i], name, w) == best)
       rc = show_credential(&s, &d->cred[i]);
@@ -90,8 +90,8 @@ static bool any_for_client(const struct tl_tls_domain *d) {
 int tl_credentials_answer(SSL *ssl, const struct tl_tls_domain *d) {
   const STACK_OF(X509_NAME) *asked = SSL_get0_peer_CA_list(ssl);
   struct showing s = {.ssl = ssl};
-  int rc = 0;
-  if (!asked || sk_X509_NAME_num(asked) <= 0 || !any_for_client(d)) return 0;
+  int rc = TL_OK;
+  if (!asked || sk_X509_NAME_num(asked) <= 0 || !any_for_client(d)) return TL_OK;
   for (size_t i = 0; i < d->n_cred && rc == 0; i++)
     if (tl_credential_fits_role(&d->cred[i], false) && is_under(&d->cred[i], asked))
       rc = show_credential(&s, &d->cred[i]);
@@ -105,5 +105,5 @@ int tl_credentials_answer(SSL *ssl, const struct tl_tls_domain *d) {
               "The server asks for a certificate of authorities that issued none of ours: going on "
               "without one.",
               TL_FC("tls_domain", d->name), TL_FI("names", sk_X509_NAME_num(asked)));
-  return 0;
+  return TL_OK;
 }

@@ -78,12 +78,12 @@ static int copy_names(struct tl_tls_domain *d, const char **names, struct tl_bla
                              "\"%s\" is not a valid domain name; a wildcard is \"*.\" and a domain",
                              names[i]);
   }
-  return 0;
+  return TL_OK;
 }
 
 static int parse_match(const char *text, struct tl_addr *out) {
   struct tl_str s = tl_str_c(text);
-  if (tl_addr_parse(s, 0, out) == 0) return 0;
+  if (tl_addr_parse(s, 0, out) == 0) return TL_OK;
   const char *colon = strrchr(text, ':');
   uint64_t port;
   if (!colon || tl_str_u64(tl_str_c(colon + 1), 65535, &port)) return TL_ESYNTAX;
@@ -94,7 +94,7 @@ static int parse_match(const char *text, struct tl_addr *out) {
 static int copy_addresses(struct tl_tls_domain *d, const char **list, struct tl_blame *b) {
   size_t n = 0;
   while (list && list[n]) n++;
-  if (n == 0) return 0;
+  if (n == 0) return TL_OK;
   d->match_ip = calloc(n, sizeof(*d->match_ip));
   if (!d->match_ip) return TL_ENOMEM;
   for (size_t i = 0; i < n; i++) {
@@ -106,7 +106,7 @@ static int copy_addresses(struct tl_tls_domain *d, const char **list, struct tl_
           "\"%s\" is not a valid address; write 192.0.2.1, [2001:db8::1] or either with :port",
           list[i]);
   }
-  return 0;
+  return TL_OK;
 }
 
 /* Settings of both roles. */
@@ -134,7 +134,7 @@ static int set_common(struct tl_tls_domain *d, SSL_CTX *ctx, const struct tl_tls
 /* The operator's parameters instead of those that match the strength of the key. */
 static int set_dh(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_blame *b) {
   struct stat st;
-  if (!o->dh_params) return 0;
+  if (!o->dh_params) return TL_OK;
   const char *what = tl_input_label(o->dh_params);
   BIO *bio;
   int rc = tl_input_open(o->dh_params, "dh_params", &st, &bio, b);
@@ -147,7 +147,7 @@ static int set_dh(SSL_CTX *ctx, const struct tl_tls_options *o, struct tl_blame 
                            what);
   }
   int bits = EVP_PKEY_get_bits(dh);
-  if (bits >= DH_BITS_MIN && SSL_CTX_set0_tmp_dh_pkey(ctx, dh) == 1) return 0;
+  if (bits >= DH_BITS_MIN && SSL_CTX_set0_tmp_dh_pkey(ctx, dh) == 1) return TL_OK;
   EVP_PKEY_free(dh);
   return tl_blame_option(b, "dh_params",
                          "the parameters in %s have %d bits: use at least %d, or none", what, bits,
@@ -168,7 +168,7 @@ static int server_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, s
   SSL_CTX_set_num_tickets(ctx, o->policy.resumption ? o->policy.tickets : 0);
   if (o->policy.tickets == 0 || !o->policy.resumption) SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
   d->ticket_keys = tl_tickets_new(d->policy.ticket_lifetime_ms / 1000);
-  return d->ticket_keys ? 0 : TL_ENOMEM;
+  return d->ticket_keys ? TL_OK : TL_ENOMEM;
 }
 
 static int client_ctx(struct tl_tls_domain *d, const struct tl_tls_options *o, struct tl_blame *b) {
@@ -235,5 +235,5 @@ int tl_tls_domain_new(const struct tl_tls_options *o, char *err, size_t cap,
     return rc;
   }
   *out = d;
-  return 0;
+  return TL_OK;
 }

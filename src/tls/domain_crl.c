@@ -15,13 +15,13 @@ static int note_lists(struct tl_crls *s, X509_STORE *store, const struct tl_tls_
     X509_CRL *crl = X509_OBJECT_get0_X509_CRL(sk_X509_OBJECT_value(objects, i));
     if (crl) rc = tl_crls_note(s, crl, source);
   }
-  return rc == TL_ELIMIT ? 0 : rc; /* they are in force all the same */
+  return rc == TL_ELIMIT ? TL_OK : rc; /* they are in force all the same */
 }
 
 int tl_domain_attach_crls(struct tl_tls_domain *d, const struct tl_tls_options *o) {
   SSL_CTX *ctx = d->server ? d->server : d->client;
   X509_STORE *store = SSL_CTX_get_cert_store(ctx); /* both roles have the same one */
-  if (!o->crl_file && !o->crl_dir && !o->crl_fetch) return 0;
+  if (!o->crl_file && !o->crl_dir && !o->crl_fetch) return TL_OK;
   d->crls = tl_crls_new(o->crl_fetch, o->crl_check_all, o->policy.crl_stale == TL_STALE_ACCEPT);
   if (!d->crls) return TL_ENOMEM;
   /* All levels in any case: tl_crl_judge forgives those whose list is not demanded. */
@@ -32,7 +32,7 @@ int tl_domain_attach_crls(struct tl_tls_domain *d, const struct tl_tls_options *
   /* Most peers are certified by the same authority as we are. */
   for (size_t i = 0; i < d->n_cred; i++)
     tl_crls_want(d->crls, d->cred[i].leaf, sk_X509_value(d->cred[i].chain, 0));
-  return 0;
+  return TL_OK;
 }
 
 int tl_crls_offer(struct tl_tls_domain *d, X509_CRL *crl, const char *source, char *why,

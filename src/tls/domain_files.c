@@ -39,7 +39,7 @@ int tl_domain_describe_first(struct tl_tls_domain *d, X509 *leaf) {
   whole = d->subject && hex;
   OPENSSL_free(hex);
   BN_free(bn);
-  return whole ? 0 : TL_ENOMEM;
+  return whole ? TL_OK : TL_ENOMEM;
 }
 
 /* What is being collected. */
@@ -60,7 +60,7 @@ static int read_all(BIO *bio, const char *label, const char *option, STACK_OF(X5
   *out = PEM_X509_INFO_read_bio(bio, NULL, tl_input_no_password, NULL);
   BIO_free(bio);
   if (!*out) return tl_blame_option(b, option, "%s is damaged: %s", label, tl_blame_reason());
-  if (!tl_blame_no_memory()) return 0;
+  if (!tl_blame_no_memory()) return TL_OK;
   sk_X509_INFO_pop_free(*out, X509_INFO_free);
   return TL_ENOMEM;
 }
@@ -70,14 +70,14 @@ static int read_all(BIO *bio, const char *label, const char *option, STACK_OF(X5
 static int read_extensions(X509 *x) {
   tl_blame_begin();
   X509_check_purpose(x, -1, 0);
-  return tl_blame_no_memory() ? TL_ENOMEM : 0;
+  return tl_blame_no_memory() ? TL_ENOMEM : TL_OK;
 }
 
 static int add_anchor(struct trust *t, X509 *x) {
   t->certs++;
   if (read_extensions(x)) return TL_ENOMEM;
   if (X509_STORE_add_cert(t->store, x) != 1 || X509_up_ref(x) != 1) return TL_ENOMEM;
-  if (sk_X509_push(t->cas, x)) return 0;
+  if (sk_X509_push(t->cas, x)) return TL_OK;
   X509_free(x);
   return TL_ENOMEM;
 }
@@ -144,9 +144,9 @@ static int check_issuer(struct trust *t, const char *file, const char *option, X
   }
   ERR_clear_error();
   if (found == 1 || (!found && t->o->ca_system))
-    return 0; /* the system's authorities are not listed */
+    return TL_OK; /* the system's authorities are not listed */
   char *issuer = X509_NAME_oneline(X509_CRL_get_issuer(crl), NULL, 0);
-  int rc = 0;
+  int rc = TL_OK;
   if (found)
     rc = tl_blame_option(t->b, option,
                          found == -2
@@ -168,7 +168,7 @@ static int add_crl(struct trust *t, const char *input, const char *option, bool 
   if (rc == 0 && unusable && in_dir) {
     TL_LOG(TL_LOG_WARN, "A revocation list in crl_dir is passed over.",
            TL_FC("tls_domain", t->d->name), TL_FC("file", input), TL_FC("reason", unusable));
-    return 0;
+    return TL_OK;
   }
   if (rc == 0 && unusable) return tl_blame_option(t->b, option, "%s holds %s", input, unusable);
   if (rc == 0 && X509_STORE_add_crl(t->store, crl) != 1) rc = TL_ENOMEM;
@@ -197,7 +197,7 @@ static int add_dir(struct trust *t, const char *dir, const char *option, bool cr
   DIR *h = opendir(dir);
   if (!h)
     return tl_blame_option(t->b, option, "cannot read the directory %s: %s", dir, strerror(errno));
-  int rc = 0;
+  int rc = TL_OK;
   struct dirent *e;
   while (rc == 0 && (e = readdir(h))) {
     char path[4096];
@@ -205,7 +205,7 @@ static int add_dir(struct trust *t, const char *dir, const char *option, bool cr
     int len = snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
     if (len >= (int)sizeof(path) || stat(path, &st) != 0 || !S_ISREG(st.st_mode)) continue;
     rc = crls ? add_crls(t, path, option, true) : add_anchors(t, path, option);
-    if (rc == TL_ECONFIG && !crls) rc = 0;
+    if (rc == TL_ECONFIG && !crls) rc = TL_OK;
   }
   closedir(h);
   return rc;
@@ -229,7 +229,7 @@ static int load_anchors(struct trust *t) {
   }
   /* Without a list of its own, a domain trusts the machine's authorities. */
   bool system = o->ca_system || (!o->ca_list && !o->ca_dir);
-  return !system || X509_STORE_set_default_paths(t->store) == 1 ? 0 : TL_ENOMEM;
+  return !system || X509_STORE_set_default_paths(t->store) == 1 ? TL_OK : TL_ENOMEM;
 }
 
 static int load_crls(struct trust *t) {
@@ -248,7 +248,7 @@ static int load_crls(struct trust *t) {
       return tl_blame_option(t->b, "crl_dir", "no file in %s holds a revocation list in PEM form",
                              o->crl_dir);
   }
-  return 0;
+  return TL_OK;
 }
 
 /* ---- the names in our CertificateRequest ---- */
@@ -256,9 +256,9 @@ static int load_crls(struct trust *t) {
 static int add_name(STACK_OF(X509_NAME) * names, X509 *x) {
   X509_NAME *name = X509_get_subject_name(x);
   for (int i = 0; i < sk_X509_NAME_num(names); i++)
-    if (X509_NAME_cmp(sk_X509_NAME_value(names, i), name) == 0) return 0;
+    if (X509_NAME_cmp(sk_X509_NAME_value(names, i), name) == 0) return TL_OK;
   X509_NAME *copy = X509_NAME_dup(name);
-  if (copy && sk_X509_NAME_push(names, copy)) return 0;
+  if (copy && sk_X509_NAME_push(names, copy)) return TL_OK;
   X509_NAME_free(copy);
   return TL_ENOMEM;
 }
@@ -279,7 +279,7 @@ static int names_of_file(struct trust *t, STACK_OF(X509_NAME) * names) {
     return tl_blame_option(t->b, "ca_names", "%s is damaged: %s", file, tl_blame_reason());
   if (sk_X509_NAME_num(names) == 0)
     return tl_blame_option(t->b, "ca_names", "%s holds no certificate in PEM form", file);
-  return 0;
+  return TL_OK;
 }
 
 static size_t names_size(STACK_OF(X509_NAME) * names) {
@@ -295,7 +295,7 @@ static size_t names_size(STACK_OF(X509_NAME) * names) {
 static int announce_names(struct trust *t) {
   struct tl_tls_domain *d = t->d;
   STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
-  int rc = names ? 0 : TL_ENOMEM;
+  int rc = names ? TL_OK : TL_ENOMEM;
   if (rc == 0 && t->o->ca_names) rc = names_of_file(t, names);
   for (int i = 0; rc == 0 && !t->o->ca_names && i < sk_X509_num(t->cas); i++)
     rc = add_name(names, sk_X509_value(t->cas, i));
@@ -310,12 +310,12 @@ static int announce_names(struct trust *t) {
            TL_FC("tls_domain", d->name), TL_FI("names", sk_X509_NAME_num(names)),
            TL_FI("bytes", names_size(names)), TL_FI("bytes_max", CA_NAMES_MAX));
     sk_X509_NAME_pop_free(names, X509_NAME_free);
-    return 0;
+    return TL_OK;
   }
   d->ca_names_n = (unsigned)sk_X509_NAME_num(names);
   d->ca_names_bytes = names_size(names);
   SSL_CTX_set_client_CA_list(d->server, names); /* takes ownership */
-  return 0;
+  return TL_OK;
 }
 
 int tl_domain_load_trust(struct tl_tls_domain *d, const struct tl_tls_options *o,

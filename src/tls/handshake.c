@@ -46,9 +46,9 @@ static int client_names(struct tl_hs *hs, const struct tl_hs_params *p) {
   if (p->verify_name.n >= sizeof(hs->verify_name) || sni.n >= sizeof(hs->failure.sni))
     return TL_EINVAL;
   memcpy(hs->verify_name, p->verify_name.n ? p->verify_name.p : "", p->verify_name.n);
-  if (sni.n == 0 || tl_addr_parse(sni, 0, &ignored) == 0) return 0;
+  if (sni.n == 0 || tl_addr_parse(sni, 0, &ignored) == 0) return TL_OK;
   memcpy(hs->failure.sni, sni.p, sni.n);
-  return SSL_set_tlsext_host_name(hs->ssl, hs->failure.sni) == 1 ? 0 : TL_ENOMEM;
+  return SSL_set_tlsext_host_name(hs->ssl, hs->failure.sni) == 1 ? TL_OK : TL_ENOMEM;
 }
 
 int tl_hs_new(const struct tl_hs_params *p, struct tl_hs **out) {
@@ -78,7 +78,7 @@ int tl_hs_new(const struct tl_hs_params *p, struct tl_hs **out) {
     return rc;
   }
   *out = hs;
-  return 0;
+  return TL_OK;
 }
 
 void tl_hs_free(struct tl_hs *hs) {
@@ -162,7 +162,7 @@ static int classify_error(struct tl_hs *hs) {
 /* Both BIOs must be at a record boundary with nothing after the handshake, or the record numbers
  * that go with the keys would be wrong (KTLS-FACTS 8). */
 static int check_leftovers(struct tl_hs *hs) {
-  if (BIO_pending(hs->rbio) == 0 && !SSL_has_pending(hs->ssl)) return 0;
+  if (BIO_pending(hs->rbio) == 0 && !SSL_has_pending(hs->ssl)) return TL_OK;
   return fail_handshake(hs, TL_HS_PROTOCOL, TL_ETLS,
                         "bytes follow the handshake inside its last record");
 }
@@ -210,10 +210,10 @@ static unsigned max_fragment(const SSL *ssl) {
 /* The name is checked while the certificate is verified, so that a wrong server never sees our own
  * certificate, and here once more for every way that leads to a session. */
 static int check_name(struct tl_hs *hs, const struct tl_hs_result *s) {
-  if (!tl_hs_wants_name(hs)) return 0;
+  if (!tl_hs_wants_name(hs)) return TL_OK;
   struct tl_str want = tl_str_c(hs->verify_name);
-  if (s->peer && tl_identity_matches(s->peer, want, hs->domain->policy.allow_cn)) return 0;
-  if (hs->domain->policy.on_unverified == TL_UNVERIFIED_ACCEPT) return 0;
+  if (s->peer && tl_identity_matches(s->peer, want, hs->domain->policy.allow_cn)) return TL_OK;
+  if (hs->domain->policy.on_unverified == TL_UNVERIFIED_ACCEPT) return TL_OK;
   hs->failure.verify_code = X509_V_ERR_HOSTNAME_MISMATCH;
   return fail_handshake(hs, TL_HS_NAME, TL_EVERIFY,
                         "the certificate does not carry the name required");
@@ -223,16 +223,16 @@ static int check_name(struct tl_hs *hs, const struct tl_hs_result *s) {
  * ticket_keys.c has checked it already; this covers every other way that leads here. */
 static int check_resumed(struct tl_hs *hs, struct tl_hs_result *s) {
   struct tl_verdict v;
-  if (!s->resumed || !s->peer || !hs->domain->policy.verify_cert) return 0;
-  if (!hs->server) return 0; /* checked before it was offered, a moment ago */
+  if (!s->resumed || !s->peer || !hs->domain->policy.verify_cert) return TL_OK;
+  if (!hs->server) return TL_OK; /* checked before it was offered, a moment ago */
   if (tl_tls_verify_identity(hs->domain, hs->server, s->peer, tl_str_c(hs->verify_name), 0, &v) ==
       0)
-    return 0;
+    return TL_OK;
   SSL_SESSION *session = SSL_get0_session(hs->ssl);
   if (hs->server) SSL_CTX_remove_session(tl_tls_front(), session);
   if (hs->domain->policy.on_unverified == TL_UNVERIFIED_ACCEPT) {
     hs->unproven = true;
-    return 0;
+    return TL_OK;
   }
   hs->failure.verify_code = v.code;
   hs->failure.verify_depth = v.depth;
@@ -243,7 +243,7 @@ static int check_resumed(struct tl_hs *hs, struct tl_hs_result *s) {
 
 static int derive_keys(struct tl_hs *hs, struct tl_hs_result *out) {
   int rc = tl_secrets_derive(hs->ssl, hs->server, &hs->secrets, &hs->flight, &out->keys);
-  if (rc == 0) return 0;
+  if (rc == 0) return TL_OK;
   ERR_clear_error();
   if (rc == TL_ENOMEM) return fail_handshake(hs, TL_HS_INTERNAL, rc, "out of memory");
   return fail_handshake(hs, TL_HS_INTERNAL, TL_ETLS, "the traffic keys could not be derived");
@@ -284,7 +284,7 @@ int tl_hs_take(struct tl_hs *hs, struct tl_hs_result *out) {
   if (!hs->server) tl_hs_remember(hs, out);
   /* Otherwise SSL_free would make the session unfit for resumption (KTLS-FACTS 14). */
   SSL_set_shutdown(hs->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
-  return 0;
+  return TL_OK;
 }
 
 void tl_hs_result_clear(struct tl_hs_result *s) {

@@ -50,7 +50,7 @@ const char *tl_tls_library(bool in_full) {
   return OpenSSL_version(in_full ? OPENSSL_VERSION : OPENSSL_VERSION_STRING);
 }
 
-int tl_tls_init(void) { return tl_once(&init_once, init_library) ? 0 : TL_ENOMEM; }
+int tl_tls_init(void) { return tl_once(&init_once, init_library) ? TL_OK : TL_ENOMEM; }
 
 /* The secrets go into the handshake object, and to the key log if the operator turned it on. */
 static void on_keylog(const SSL *ssl, const char *line) {
@@ -133,7 +133,7 @@ static int switch_context(struct tl_hs *hs, struct tl_tls_domain *d) {
       (d->groups && SSL_set1_groups_list(ssl, d->groups) != 1))
     return TL_ENOMEM;
   /* A session resumes only in the domain, and the generation of it, that made it. */
-  return SSL_set_session_id_context(ssl, (uint8_t *)&sid, sizeof(sid)) == 1 ? 0 : TL_ENOMEM;
+  return SSL_set_session_id_context(ssl, (uint8_t *)&sid, sizeof(sid)) == 1 ? TL_OK : TL_ENOMEM;
 }
 
 /* The name in the ClientHello's server_name extension (RFC 6066 3). False if it is malformed. */
@@ -166,7 +166,7 @@ static int read_wanted(struct tl_hs *hs, struct tl_ca_wanted **out) {
                                              &n_names) == 1;
   hs->said_keys = SSL_client_hello_get0_ext(hs->ssl, TRUSTED_CA_KEYS, &keys, &n_keys) == 1;
   *out = NULL;
-  if (!has_names && !hs->said_keys) return 0;
+  if (!has_names && !hs->said_keys) return TL_OK;
   int rc = tl_ca_wanted_new(out);
   if (rc == 0 && has_names) rc = tl_ca_wanted_names(*out, names, n_names);
   if (rc == TL_ELIMIT) hs->excess = "too many authorities in the ClientHello";

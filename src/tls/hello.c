@@ -51,7 +51,7 @@ int tl_record_header_judge(struct tl_hs_failure *f, bool first, bool server,
   if (*out_len > TL_RECORD_CIPHER_MAX - TL_RECORD_HEADER)
     return fail_hello(f, TL_HS_PROTOCOL, "record too long");
   if (*out_len == 0) return fail_hello(f, TL_HS_PROTOCOL, "empty record in a handshake");
-  return 0;
+  return TL_OK;
 }
 
 int tl_hello_record_len(struct tl_hs_failure *f, bool first, const uint8_t h[TL_RECORD_HEADER],

@@ -58,7 +58,7 @@ static void entry_free(struct entry *e) {
 
 static int push_ref(STACK_OF(X509) * sk, X509 *x) {
   if (!X509_up_ref(x)) return TL_ENOMEM;
-  if (sk_X509_push(sk, x)) return 0;
+  if (sk_X509_push(sk, x)) return TL_OK;
   X509_free(x);
   return TL_ENOMEM;
 }
@@ -90,7 +90,7 @@ static int digest_chain(struct tl_identity *id) {
     ok = digest_cert(md, sk_X509_value(id->chain, i));
   ok = ok && EVP_DigestFinal_ex(md, id->chain_sha256, NULL);
   EVP_MD_CTX_free(md);
-  return ok ? 0 : TL_ENOMEM;
+  return ok ? TL_OK : TL_ENOMEM;
 }
 
 /* The same certificates may be valid under different authorities in different TLS domains. */
@@ -147,15 +147,15 @@ static int take_verdict(struct tl_identity *id, SSL *ssl, const struct tl_verdic
   id->checked = v ? v->checked : SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE;
   id->verify_code = v ? v->code : SSL_get_verify_result(ssl);
   id->verified = id->checked && id->verify_code == X509_V_OK;
-  if (!id->verified || !v) return 0;
+  if (!id->verified || !v) return TL_OK;
   id->chain_not_after = v->chain_not_after;
-  return v->anchor[0] && !(id->anchor = strdup(v->anchor)) ? TL_ENOMEM : 0;
+  return v->anchor[0] && !(id->anchor = strdup(v->anchor)) ? TL_ENOMEM : TL_OK;
 }
 
 int tl_identity_from_ssl(SSL *ssl, const struct tl_verdict *v, struct tl_identity **out) {
   *out = NULL;
   X509 *leaf = SSL_get1_peer_certificate(ssl);
-  if (!leaf) return 0;
+  if (!leaf) return TL_OK;
   struct entry *e = calloc(1, sizeof(*e));
   int rc = e ? tl_identity_read(&e->id, leaf) : TL_ENOMEM;
   if (rc == 0) rc = read_chain(&e->id, ssl, leaf);

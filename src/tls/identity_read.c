@@ -66,13 +66,13 @@ static char *clean_string(const ASN1_STRING *a) {
 static int read_attribute(const X509_NAME *name, int nid, char **out) {
   int i = X509_NAME_get_index_by_NID(name, nid, -1);
   *out = NULL;
-  if (i < 0) return 0;
+  if (i < 0) return TL_OK;
   unsigned char *utf8 = NULL;
   int n = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, i)));
-  if (n < 0) return 0; /* a kind of string without text */
+  if (n < 0) return TL_OK; /* a kind of string without text */
   *out = safe_text(utf8, (size_t)n);
   OPENSSL_free(utf8);
-  return *out ? 0 : TL_ENOMEM;
+  return *out ? TL_OK : TL_ENOMEM;
 }
 
 /* The fields of a name stand in the same order for subject and issuer. */
@@ -82,14 +82,14 @@ static int read_name(struct tl_identity *id, const X509_NAME *name, enum tl_id_f
                             NID_organizationName, NID_organizationalUnitName};
   for (size_t i = 0; i < sizeof(nid) / sizeof(*nid); i++)
     if (read_attribute(name, nid[i], &id->text[first + 1 + i])) return TL_ENOMEM;
-  return 0;
+  return TL_OK;
 }
 
 static int read_common_name(struct tl_identity *id, const X509_NAME *name) {
   for (int i = -1; (i = X509_NAME_get_index_by_NID(name, NID_commonName, i)) >= 0;) id->n_cn++;
   const char *cn = id->text[TL_ID_SUBJECT_CN];
   if (cn && !(id->cn = strdup(cn))) return TL_ENOMEM;
-  return 0;
+  return TL_OK;
 }
 
 static char *ip_text(const ASN1_OCTET_STRING *ip) {
@@ -142,7 +142,7 @@ static int read_sans(struct tl_identity *id, X509 *x) {
   for (int i = 0; i < n; i++)
     if (san_of(sk_GENERAL_NAME_value(names, i), &id->san[id->n_san])) id->n_san++;
   GENERAL_NAMES_free(names);
-  return n < 0 ? TL_ENOMEM : 0;
+  return n < 0 ? TL_ENOMEM : TL_OK;
 }
 
 time_t tl_time_of(const ASN1_TIME *t) {
@@ -163,7 +163,7 @@ static int digest_der(int n, unsigned char *der, uint8_t out[32]) {
   if (n <= 0 || !der) return TL_ENOMEM;
   int ok = EVP_Digest(der, (size_t)n, out, NULL, EVP_sha256(), NULL);
   OPENSSL_free(der);
-  return ok ? 0 : TL_ENOMEM;
+  return ok ? TL_OK : TL_ENOMEM;
 }
 
 static int read_digests(struct tl_identity *id, X509 *x) {
@@ -174,7 +174,7 @@ static int read_digests(struct tl_identity *id, X509 *x) {
   hex_digest(md, sizeof(md), id->cert_sha256);
   if (tl_identity_spki_digest(x, md)) return TL_ENOMEM;
   hex_digest(md, sizeof(md), id->spki_sha256);
-  return 0;
+  return TL_OK;
 }
 
 static char *number_text(const BIGNUM *bn, bool decimal) {
@@ -196,7 +196,7 @@ static int read_serial(struct tl_identity *id, X509 *x) {
     id->text[TL_ID_SERIAL_DECIMAL] = strdup("too long");
   }
   BN_free(bn);
-  return id->serial && id->text[TL_ID_SERIAL_DECIMAL] ? 0 : TL_ENOMEM;
+  return id->serial && id->text[TL_ID_SERIAL_DECIMAL] ? TL_OK : TL_ENOMEM;
 }
 
 static char *eku_text(X509 *x) {

@@ -23,7 +23,7 @@ static bool is_uri(const char *input) {
 
 static int check_mode(const char *file, const struct stat *st, const char *option,
                       const struct tl_tls_options *o, struct tl_blame *b) {
-  if (!(st->st_mode & S_IRWXO) || o->allow_readable_key) return 0;
+  if (!(st->st_mode & S_IRWXO) || o->allow_readable_key) return TL_OK;
   return tl_blame_option(
       b, option,
       "%s is open to every user of this machine (mode %03o): chmod o-rwx it, or set "
@@ -62,7 +62,7 @@ static int read_line(const char *file, const char *option, const struct tl_tls_o
   if (n <= 0) return tl_blame_option(b, option, "%s holds no passphrase in its first line", file);
   p->n = n;
   p->text[n] = '\0';
-  return 0;
+  return TL_OK;
 }
 
 static const char passphrase_option[] = "private_key_passphrase_file";
@@ -71,7 +71,7 @@ static int read_passphrase(const struct tl_tls_options *o, struct passphrase *p,
                            struct tl_blame *b) {
   return o->private_key_passphrase_file
              ? read_line(o->private_key_passphrase_file, passphrase_option, o, p, b)
-             : 0;
+             : TL_OK;
 }
 
 static EVP_PKEY *from_store(const char *uri, struct passphrase *p) {
@@ -94,7 +94,7 @@ static EVP_PKEY *from_store(const char *uri, struct passphrase *p) {
 static int check_uri(const char *uri, const struct tl_tls_options *o, struct tl_blame *b) {
   struct stat st;
   const char *path = strncmp(uri, "file:", 5) == 0 ? uri + 5 : NULL;
-  if (!path) return 0;
+  if (!path) return TL_OK;
   if (strncmp(path, "//localhost/", 12) == 0) path += 11;
   if (strncmp(path, "///", 3) == 0) path += 2;
   if (stat(path, &st) != 0)
@@ -123,7 +123,7 @@ static int blame_key(const char *input, const struct tl_tls_options *o, const st
 /* The URI's own PIN takes precedence over the domain's passphrase, which may be for other keys. */
 static int find_pin(const struct tl_pkcs11_uri *u, const struct tl_tls_options *o,
                     struct passphrase *p, struct tl_pkcs11_pin *out, struct tl_blame *b) {
-  int rc = 0;
+  int rc = TL_OK;
   *out = (struct tl_pkcs11_pin){.from = "pin-value", .option = "private_key"};
   if (u->pin) {
     p->n = snprintf(p->text, sizeof(p->text), "%s", u->pin);

@@ -28,7 +28,7 @@ int tl_input_no_password(char *buf, int size, int rwflag, void *arg) {
 int tl_input_open(const char *input, const char *option, struct stat *st, BIO **out,
                   struct tl_blame *b) {
   memset(st, 0, sizeof(*st));
-  if (tl_input_is_pem(input)) return (*out = BIO_new_mem_buf(input, -1)) ? 0 : TL_ENOMEM;
+  if (tl_input_is_pem(input)) return (*out = BIO_new_mem_buf(input, -1)) ? TL_OK : TL_ENOMEM;
   *out = NULL;
   errno = 0;
   int fd = open(input, O_RDONLY | O_CLOEXEC);
@@ -43,7 +43,7 @@ int tl_input_open(const char *input, const char *option, struct stat *st, BIO **
     return rc;
   }
   if (!(*out = BIO_new_fp(f, BIO_CLOSE))) fclose(f);
-  return *out ? 0 : TL_ENOMEM;
+  return *out ? TL_OK : TL_ENOMEM;
 }
 
 int tl_input_chain(BIO *bio, X509 **out_leaf, STACK_OF(X509) * chain) {
@@ -57,7 +57,7 @@ int tl_input_chain(BIO *bio, X509 **out_leaf, STACK_OF(X509) * chain) {
       return TL_ENOMEM;
     }
   }
-  return errno == ENOMEM ? TL_ENOMEM : 0; /* the queue is the caller's */
+  return errno == ENOMEM ? TL_ENOMEM : TL_OK; /* the queue is the caller's */
 }
 
 /* PEM reading stops with "no start line" at the regular end of a file. */

@@ -88,7 +88,7 @@ static int judge_single(OCSP_SINGLERESP *s, time_t now, struct tl_ocsp_verdict *
   if (v->status == TL_OCSP_REVOKED)
     snprintf(v->why, sizeof(v->why), "%s",
              reason >= 0 ? OCSP_crl_reason_str(reason) : "no reason given");
-  return 0;
+  return TL_OK;
 }
 
 static int judge_basic(OCSP_BASICRESP *basic, X509 *cert, X509 *issuer, time_t now,
@@ -147,7 +147,7 @@ int tl_ocsp_request(X509 *cert, X509 *issuer, uint8_t **out, size_t *out_n) {
   OCSP_CERTID_free(id);
   OCSP_REQUEST_free(req);
   ERR_clear_error();
-  return *out ? 0 : TL_ENOMEM;
+  return *out ? TL_OK : TL_ENOMEM;
 }
 
 /* The chain comes from the peer: only the signature tells which certificate is the issuer. */

@@ -128,7 +128,7 @@ static int add_staple(struct tl_tls_domain *d, X509 *cert, STACK_OF(X509) * chai
   s->cert = cert;
   s->issuer = tl_ocsp_issuer(cert, chain, d->server);
   d->n_staple++;
-  return 0;
+  return TL_OK;
 }
 
 static int read_staple(const char *file, uint8_t **out, size_t *out_n) {
@@ -143,7 +143,7 @@ static int read_staple(const char *file, uint8_t **out, size_t *out_n) {
   }
   *out = p;
   *out_n = (size_t)n;
-  return 0;
+  return TL_OK;
 }
 
 int tl_staple_read(struct tl_tls_domain *d, time_t now, char *why, size_t cap) {
@@ -172,7 +172,7 @@ static int first_read(struct tl_tls_domain *d, struct tl_blame *b) {
   char why[512];
   int rc = tl_staple_read(d, time(NULL), why, sizeof(why));
   if (rc == TL_EIO) return tl_blame_option(b, "ocsp_file", "%s", why);
-  return rc == TL_EVERIFY ? 0 : rc;
+  return rc == TL_EVERIFY ? TL_OK : rc;
 }
 
 int tl_domain_set_ocsp(struct tl_tls_domain *d, const struct tl_tls_options *o,
@@ -184,9 +184,9 @@ int tl_domain_set_ocsp(struct tl_tls_domain *d, const struct tl_tls_options *o,
     SSL_CTX_set_tlsext_status_type(d->client, TLSEXT_STATUSTYPE_ocsp);
     SSL_CTX_set_tlsext_status_cb(d->client, on_staple);
   }
-  if (!d->server || d->policy.ocsp.staple == TL_STAPLE_OFF) return 0;
+  if (!d->server || d->policy.ocsp.staple == TL_STAPLE_OFF) return TL_OK;
   SSL_CTX_set_tlsext_status_cb(d->server, on_asked);
-  int rc = 0;
+  int rc = TL_OK;
   for (size_t i = 0; i < d->n_cred && rc == 0; i++) {
     rc = add_staple(d, d->cred[i].leaf, d->cred[i].chain);
     if (rc == 0 && !d->staple[i].issuer)
@@ -232,5 +232,5 @@ int tl_domain_check_ocsp(const struct tl_tls_options *o, struct tl_blame *b) {
   if (o->ocsp_url && strncmp(o->ocsp_url, "http://", 7) != 0)
     return tl_blame_option(b, "ocsp_url", "\"%s\" is not an http:// URL; OCSP answers are signed",
                            o->ocsp_url);
-  return 0;
+  return TL_OK;
 }

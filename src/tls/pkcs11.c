@@ -55,7 +55,7 @@ static void close_engine(void) {
 }
 
 static int same_module(const struct tl_pkcs11_uri *u, struct tl_blame *b) {
-  if (!u->module || (token.module && strcmp(token.module, u->module) == 0)) return 0;
+  if (!u->module || (token.module && strcmp(token.module, u->module) == 0)) return TL_OK;
   return tl_blame_option(
       b, "private_key",
       "%s: this process has loaded %s already, and takes one module-path only: leave "
@@ -88,7 +88,7 @@ static int open_engine(const struct tl_pkcs11_uri *u, struct tl_blame *b) {
     token.engine = e;
     token.silent = silent;
     token.module = module;
-    return 0;
+    return TL_OK;
   }
   ENGINE_free(e);
   UI_destroy_method(silent);

@@ -150,7 +150,7 @@ static bool take_attribute(struct tl_pkcs11_uri *u, struct tl_str a, bool *pin, 
 /* RFC 7512 2.4: a file: URI, here also a plain path. "|command" is never run. */
 static int check_pin_file(struct tl_pkcs11_uri *u, struct tl_blame *b) {
   char *p = u->pin_file;
-  if (!p) return 0;
+  if (!p) return TL_OK;
   if (strncmp(p, "file:", 5) == 0) p += 5;
   if (strncmp(p, "//localhost/", 12) == 0) p += 11;
   if (strncmp(p, "///", 3) == 0) p += 2;
@@ -158,7 +158,7 @@ static int check_pin_file(struct tl_pkcs11_uri *u, struct tl_blame *b) {
     return tl_blame_option(b, "private_key", "%s: pin-source must be a file, as in file:/etc/pin",
                            u->shown);
   memmove(u->pin_file, p, strlen(p) + 1);
-  return 0;
+  return TL_OK;
 }
 
 static bool is_printable(const char *uri) {

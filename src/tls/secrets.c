@@ -43,13 +43,13 @@ static int decode_secret(const char *p, uint8_t out[TL_SECRET_MAX], uint8_t *out
     out[i] = (uint8_t)(hi << 4 | lo);
   }
   *out_len = (uint8_t)(n / 2);
-  return 0;
+  return TL_OK;
 }
 
 int tl_secrets_keylog(struct tl_secrets *s, const char *line) {
   static const char client[] = "CLIENT_TRAFFIC_SECRET_0 ", server[] = "SERVER_TRAFFIC_SECRET_0 ";
   bool is_client = strncmp(line, client, sizeof(client) - 1) == 0;
-  if (!is_client && strncmp(line, server, sizeof(server) - 1) != 0) return 0;
+  if (!is_client && strncmp(line, server, sizeof(server) - 1) != 0) return TL_OK;
   const char *p = line + sizeof(client) - 1; /* both labels have the same length */
   p += strspn(p, "0123456789abcdefABCDEF");  /* the client random */
   if (*p++ != ' ') return TL_ESYNTAX;
@@ -76,7 +76,7 @@ int tl_flight_feed(struct tl_flight *f, const uint8_t *p, size_t n) {
     p += TL_RECORD_HEADER + body;
     n -= TL_RECORD_HEADER + body;
   }
-  return 0;
+  return TL_OK;
 }
 
 int tl_flight_received(struct tl_flight *f, const uint8_t *p, size_t n) {
@@ -89,7 +89,7 @@ int tl_flight_received(struct tl_flight *f, const uint8_t *p, size_t n) {
     p += len;
     n -= len;
   }
-  return 0;
+  return TL_OK;
 }
 
 int tl_secrets_cipher(const SSL *ssl, enum tl_cipher *out, uint8_t *out_key_len) {
@@ -98,15 +98,15 @@ int tl_secrets_cipher(const SSL *ssl, enum tl_cipher *out, uint8_t *out_key_len)
   case NID_aes_128_gcm:
     *out = TL_AES_128_GCM;
     *out_key_len = 16;
-    return 0;
+    return TL_OK;
   case NID_aes_256_gcm:
     *out = TL_AES_256_GCM;
     *out_key_len = 32;
-    return 0;
+    return TL_OK;
   case NID_chacha20_poly1305:
     *out = TL_CHACHA20_POLY1305;
     *out_key_len = 32;
-    return 0;
+    return TL_OK;
   default: return TL_ENOTSUP;
   }
 }
@@ -148,7 +148,7 @@ static int key_block(SSL *ssl, uint8_t *out, size_t n) {
       OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SEED, seed, sizeof(seed)),
       OSSL_PARAM_construct_end(),
   };
-  if (EVP_KDF_derive(ctx, out, n, params) == 1) rc = 0;
+  if (EVP_KDF_derive(ctx, out, n, params) == 1) rc = TL_OK;
 out:
   EVP_KDF_CTX_free(ctx);
   OPENSSL_cleanse(master, sizeof(master));

@@ -28,15 +28,15 @@ static bool may_offer(const struct tl_hs *hs, const struct tl_identity *id) {
 
 int tl_hs_offer(struct tl_hs *hs, const struct tl_addr *remote) {
   SSL_SESSION *s;
-  if (!remote || !hs->domain->policy.resumption) return 0;
+  if (!remote || !hs->domain->policy.resumption) return TL_OK;
   int rc = tl_sessions_key(remote, hs->domain, hs->failure.sni, hs->verify_name, hs->session_key);
   if (rc) return rc;
   hs->resumable = true;
-  if (!tl_sessions_take(hs->session_key, &s, &hs->offered_id)) return 0;
+  if (!tl_sessions_take(hs->session_key, &s, &hs->offered_id)) return TL_OK;
   if (may_offer(hs, hs->offered_id) && SSL_set_session(hs->ssl, s) == 1) hs->resume_offered = true;
   SSL_SESSION_free(s);
   ERR_clear_error();
-  return 0;
+  return TL_OK;
 }
 
 /* Called when OpenSSL has a session that can be resumed: at the end of a TLS 1.2 handshake, or

@@ -33,7 +33,7 @@ int tl_sessions_key(const struct tl_addr *remote, const struct tl_tls_domain *d,
             EVP_DigestUpdate(md, verify_name, strlen(verify_name) + 1) &&
             EVP_DigestFinal_ex(md, out, NULL);
   EVP_MD_CTX_free(md);
-  return ok ? 0 : TL_ENOMEM;
+  return ok ? TL_OK : TL_ENOMEM;
 }
 
 static bool is_expired(const SSL_SESSION *s) {

@@ -30,7 +30,7 @@ int tl_staple_set(struct tl_staple *s, const uint8_t *der, size_t n, time_t now,
   if (!copy) return TL_ENOMEM;
   memcpy(copy, der, n);
   put_answer(s, copy, n, out);
-  return 0;
+  return TL_OK;
 }
 
 void tl_staple_inherit(struct tl_staple *s, struct tl_staple *from, time_t now) {

@@ -128,7 +128,7 @@ int tl_verify_run(X509_STORE_CTX *sc, const struct tl_tls_domain *d, bool server
   v->name_ok = true;
   v->checked = d->policy.verify_cert;
   v->code = X509_V_ERR_APPLICATION_VERIFICATION; /* nothing that could pass for OK */
-  if (!v->checked) return 0;
+  if (!v->checked) return TL_OK;
   X509 *leaf = X509_STORE_CTX_get0_cert(sc);
   if (!tl_leaf_acceptable(leaf, &f)) return set_failure(v, f.code, f.depth, leaf, f.why);
   /* OpenSSL's purpose check would refuse what RFC 5924 allows; tl_chain_acceptable replaces it. The
@@ -156,7 +156,7 @@ int tl_verify_run(X509_STORE_CTX *sc, const struct tl_tls_domain *d, bool server
   }
   v->code = X509_V_OK;
   note_chain(v, chain);
-  return 0;
+  return TL_OK;
 }
 
 /* The same set-up as ssl_verify_cert_chain of OpenSSL for a handshake. */
@@ -171,7 +171,7 @@ static int prepare_context(X509_STORE_CTX *sc, SSL_CTX *ctx, bool server,
     return TL_ENOMEM;
   X509_VERIFY_PARAM_set_auth_level(param, SSL_CTX_get_security_level(ctx));
   if (at) X509_STORE_CTX_set_time(sc, 0, at);
-  return 0;
+  return TL_OK;
 }
 
 int tl_tls_verify_identity(const struct tl_tls_domain *d, bool server, const struct tl_identity *id,

@@ -150,7 +150,7 @@ static int connect_to(struct helper *h, struct tl_fetch *f, const struct url *u,
   for (const struct addrinfo *a = list; a && *out_fd < 0; a = a->ai_next)
     err = try_address(h, a, until, out_fd);
   freeaddrinfo(list);
-  if (*out_fd >= 0) return 0;
+  if (*out_fd >= 0) return TL_OK;
   return set_failure(f, err == ETIMEDOUT ? TL_ETIMEOUT : TL_EIO, strerror(err));
 }
 
@@ -164,7 +164,7 @@ static int take_body(struct tl_fetch *f, BIO *mem) {
   memcpy(f->data, p, (size_t)n);
   f->n = (size_t)n;
   f->rc = 0;
-  return 0;
+  return TL_OK;
 }
 
 static int send_request(struct tl_fetch *f, const struct url *u, BIO *sock, int timeout_s,
@@ -217,10 +217,10 @@ static int follow_redirect(const char *next, struct url *u) {
       if (*p <= ' ' || *p == 0x7f) return TL_EINVAL;
     OPENSSL_free(u->path);
     u->path = OPENSSL_strdup(next);
-    return u->path ? 0 : TL_ENOMEM;
+    return u->path ? TL_OK : TL_ENOMEM;
   }
   url_clear(u);
-  return url_parse(next, u, &why) ? 0 : TL_EINVAL;
+  return url_parse(next, u, &why) ? TL_OK : TL_EINVAL;
 }
 
 static void run_order(struct helper *h, struct tl_fetch *f) {
@@ -336,7 +336,7 @@ int tl_fetch_start(struct tl_fetcher *q) {
     if (pthread_create(&h->thread, NULL, helper_main, h) != 0) return TL_ENOMEM;
     h->started = true;
   }
-  return 0;
+  return TL_OK;
 }
 
 int tl_fetch_order(struct tl_fetcher *q, struct tl_fetch *f) {
@@ -358,7 +358,7 @@ int tl_fetch_order(struct tl_fetcher *q, struct tl_fetch *f) {
   q->tail = &f->next;
   pthread_cond_signal(&q->work);
   pthread_mutex_unlock(&q->mu);
-  return 0;
+  return TL_OK;
 }
 
 static void finish_order(struct tl_fetch *f) {

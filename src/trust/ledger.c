@@ -28,13 +28,13 @@ static struct tl_ledger_item *item_of(const struct tl_ledger *l, const struct tl
 }
 
 static int grow_items(struct tl_ledger *l) {
-  if (l->n_item < l->cap_item) return 0;
+  if (l->n_item < l->cap_item) return TL_OK;
   size_t cap = l->cap_item ? 2 * l->cap_item : 64;
   struct tl_ledger_item *item = realloc(l->item, cap * sizeof(*item));
   if (!item) return TL_ENOMEM;
   l->item = item;
   l->cap_item = cap;
-  return 0;
+  return TL_OK;
 }
 
 /* FROM's references are taken over. */
@@ -53,7 +53,7 @@ static int merge_item(struct tl_ledger *l, struct tl_audit_row *from, unsigned w
   if (!it && !(it = add_item(l, from))) return TL_ENOMEM;
   it->n += from->n;
   it->workers |= 1ull << worker;
-  return 0;
+  return TL_OK;
 }
 
 static void drop_items(struct tl_ledger *l) {

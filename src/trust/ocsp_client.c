@@ -203,7 +203,7 @@ static int add_waiter(struct job *j, const struct waiter *w) {
   }
   j->waiter[j->n++] = *w;
   o->waiters++;
-  return 0;
+  return TL_OK;
 }
 
 static struct job *job_new(struct tl_ocsp_clients *o, const struct tl_tls_domain *d,

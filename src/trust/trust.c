@@ -39,7 +39,7 @@ static int make_parts(struct tl_trust_state *t, const struct tl_mail_kind *audit
   t->ledger = tl_ledger_new(t->rt, audited, t->ocsp_client);
   t->expiry = tl_expiry_new(t->rt, t->ledger);
   t->crl = tl_crl_life_new(t->rt, t->fetcher, on_crl_taken, t);
-  return t->ocsp_client && t->ocsp_staple && t->ledger && t->expiry && t->crl ? 0 : TL_ENOMEM;
+  return t->ocsp_client && t->ocsp_staple && t->ledger && t->expiry && t->crl ? TL_OK : TL_ENOMEM;
 }
 
 int tl_trust_start(struct tl_trust_state *t, struct tl_runtime *rt,
