@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the control thread asks of all TLS connections of a worker at once: a
- * survey (which chains, domains and roles there are, and how many of each) and
- * orders (close, retire or go on, for all connections that are alike). A worker
+ * What the control thread asks of all TLS connections of a worker at once: an
+ * inventory (which chains, domains and roles there are, and how many of each) and
+ * directives (close, retire or go on, for all connections of one class). A worker
  * walks its connections in slices between turns, so that neither delays a
  * message.
  *
@@ -18,7 +18,7 @@
 struct tl_identity;
 struct tl_tls_domain;
 
-/* What makes connections alike: one verification speaks for all of them. */
+/* Connections of one class share a verdict: one verification covers all of them. */
 struct tl_conn_class {
   struct tl_identity *identity; /* a reference, NULL: no certificate */
   struct tl_tls_domain *domain; /* a reference */
@@ -58,21 +58,21 @@ struct tl_audit {
   struct tl_mail mail;
   struct tl_mail_address reply;
   unsigned worker;
-  uint64_t run; /* the asker's */
-  bool survey;  /* else orders */
+  uint64_t run;   /* the asker's */
+  bool inventory; /* else directives */
   int rc;
   size_t n;
   union {
     struct tl_audit_row *item; /* out */
-    struct tl_directive *order;
+    struct tl_directive *directive;
   };
   /* the worker's own */
   struct tl_audit *next;
   size_t cap;
-  struct tl_index_map index; /* to items or orders, by tl_conn_class_key */
+  struct tl_index_map index; /* to items or directives, by tl_conn_class_key */
   uint32_t at;               /* next connection to look at */
 };
-struct tl_audit *tl_audit_new(size_t n_order);
+struct tl_audit *tl_audit_new(size_t n_directive);
 void tl_audit_free(struct tl_audit *s);
 /* Asks WORKER; TL_ELIMIT: S stays the caller's. */
 int tl_audit_ask(struct tl_thread *worker, struct tl_audit *s);

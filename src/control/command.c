@@ -120,14 +120,15 @@ static int dispatch_command(struct tl_control *c, const struct tl_rpc *rpc, stru
                          rpc->method);
 }
 
-void tl_command_line(void *control, struct tl_client_ref who, const char *line, size_t n) {
+void tl_command_line(void *control, struct tl_client_ref client, const char *line, size_t n) {
   struct tl_control *c = control;
   struct tl_rpc rpc;
   struct tl_answer a = {0};
   const char *why = "";
   int code = tl_rpc_parse(line, n, &rpc, &why);
-  struct tl_request req = {
-      .who = who, .id = rpc.id ? json_deep_copy(rpc.id) : NULL, .notification = rpc.notification};
+  struct tl_request req = {.client = client,
+                           .id = rpc.id ? json_deep_copy(rpc.id) : NULL,
+                           .notification = rpc.notification};
   int rc = code ? tl_command_fail(&a, code, "%s", why) : dispatch_command(c, &rpc, &req, &a);
   if (rc != TL_EAGAIN) tl_command_answer(c, &req, &a);
   tl_rpc_clear(&rpc);

@@ -20,7 +20,7 @@ struct tl_control;
 
 /* A request being handled. Owns ID: answering frees it. */
 struct tl_request {
-  struct tl_client_ref who;
+  struct tl_client_ref client;
   json_t *id;
   bool notification;
 };
@@ -36,7 +36,7 @@ struct tl_answer {
 typedef int (*tl_command_fn)(struct tl_control *c, struct tl_request *req, const json_t *params,
                              struct tl_answer *a);
 
-void tl_command_line(void *control, struct tl_client_ref who, const char *line, size_t n);
+void tl_command_line(void *control, struct tl_client_ref client, const char *line, size_t n);
 void tl_command_answer(struct tl_control *c, struct tl_request *req, struct tl_answer *a);
 /* Fills A with an error. */
 int tl_command_fail(struct tl_answer *a, int code, const char *fmt, ...)

@@ -32,9 +32,9 @@ void tl_command_answer(struct tl_control *c, struct tl_request *req, struct tl_a
     line = tl_rpc_error(req->id, a->code, a->message, a->data, &n);
   }
   if (line || req->notification)
-    tl_server_reply(&c->server, req->who, line, n, tl_now_ms());
+    tl_server_reply(&c->server, req->client, line, n, tl_now_ms());
   else
-    tl_server_give_up(&c->server, req->who, tl_now_ms());
+    tl_server_give_up(&c->server, req->client, tl_now_ms());
   json_decref(req->id);
   req->id = NULL;
 }

@@ -218,9 +218,9 @@ static void receive_input(struct tl_client *c) {
   }
 }
 
-void tl_server_reply(struct tl_server *s, struct tl_client_ref who, char *line, size_t n,
+void tl_server_reply(struct tl_server *s, struct tl_client_ref client, char *line, size_t n,
                      uint64_t now_ms) {
-  struct tl_client *c = tl_slots_get(&s->clients, who.slot, who.gen);
+  struct tl_client *c = tl_slots_get(&s->clients, client.slot, client.gen);
   if (!c || !c->busy) {
     free(line); /* it went away meanwhile */
     return;
@@ -233,10 +233,10 @@ void tl_server_reply(struct tl_server *s, struct tl_client_ref who, char *line, 
   sd_event_source_set_io_events(c->io, EPOLLOUT); /* on_client goes on */
 }
 
-void tl_server_give_up(struct tl_server *s, struct tl_client_ref who, uint64_t now_ms) {
-  struct tl_client *c = tl_slots_get(&s->clients, who.slot, who.gen);
+void tl_server_give_up(struct tl_server *s, struct tl_client_ref client, uint64_t now_ms) {
+  struct tl_client *c = tl_slots_get(&s->clients, client.slot, client.gen);
   if (c) c->closing = true;
-  tl_server_reply(s, who, NULL, 0, now_ms);
+  tl_server_reply(s, client, NULL, 0, now_ms);
 }
 
 static void too_large(struct tl_client *c) {

@@ -53,7 +53,7 @@ struct tl_server {
   unsigned n_client;
   /* Called with each request, which tl_server_reply answers now or later. LINE is valid only during
    * the call. */
-  void (*request)(void *arg, struct tl_client_ref who, const char *line, size_t n);
+  void (*request)(void *arg, struct tl_client_ref client, const char *line, size_t n);
   void *arg;
 };
 
@@ -64,9 +64,9 @@ void tl_server_close(struct tl_server *s);
  * UINT64_MAX: none. */
 uint64_t tl_server_expire(struct tl_server *s, uint64_t now_ms);
 /* Takes LINE over (malloc'd, with its newline); NULL: the request gets no answer. */
-void tl_server_reply(struct tl_server *s, struct tl_client_ref who, char *line, size_t n,
+void tl_server_reply(struct tl_server *s, struct tl_client_ref client, char *line, size_t n,
                      uint64_t now_ms);
-/* There is no memory for the answer that WHO waits for: its connection ends. */
-void tl_server_give_up(struct tl_server *s, struct tl_client_ref who, uint64_t now_ms);
+/* There is no memory for the answer that CLIENT waits for: its connection ends. */
+void tl_server_give_up(struct tl_server *s, struct tl_client_ref client, uint64_t now_ms);
 /* Sends what can be sent without waiting; called once before the process ends. */
 void tl_server_flush(struct tl_server *s);

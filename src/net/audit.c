@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A worker's part in surveys and orders: a walk over its connections, a slice in
+ * A worker's part in inventories and directives: a walk over its connections, a slice in
  * each turn. Connections that come while a walk is under way are looked at when
  * they are adopted: one that was made under a domain which is no longer in force
  * has the control thread look again. Nothing is decided here.
@@ -23,10 +23,10 @@ static struct tl_conn_class conn_class_of(const struct tl_conn *c) {
                                 .verified = t->peer_verified};
 }
 
-/* ---- the table of what is alike ---- */
+/* ---- the table of connection classes ---- */
 
-static const struct tl_conn_class *who_at(const struct tl_audit *s, uint32_t i) {
-  return s->survey ? &s->item[i].key : &s->order[i].key;
+static const struct tl_conn_class *class_at(const struct tl_audit *s, uint32_t i) {
+  return s->inventory ? &s->item[i].key : &s->directive[i].key;
 }
 
 /* The number of A, or S->n if it is not there. */
@@ -35,15 +35,15 @@ static uint32_t number_of(const struct tl_audit *s, const struct tl_conn_class *
   uint32_t node = tl_index_map_first(&s->index, tl_conn_class_key(a));
   for (; node; node = at->next) {
     at = tl_index_map_node(&s->index, node);
-    if (tl_conn_class_equal(who_at(s, at->value), a)) return at->value;
+    if (tl_conn_class_equal(class_at(s, at->value), a)) return at->value;
   }
   return (uint32_t)s->n;
 }
 
-static int index_orders(struct tl_audit *s) {
+static int index_directives(struct tl_audit *s) {
   int rc = TL_OK;
   for (uint32_t i = 0; i < s->n && rc == TL_OK; i++)
-    rc = tl_index_map_add(&s->index, tl_conn_class_key(who_at(s, i)), i);
+    rc = tl_index_map_add(&s->index, tl_conn_class_key(class_at(s, i)), i);
   return rc;
 }
 
@@ -137,10 +137,10 @@ static void carry_out(struct tl_conn *c, struct tl_directive *o) {
 
 static int look_at(struct tl_audit *s, struct tl_conn *c) {
   if (!c || !c->kept.tls || !c->view.tls->domain || c->view.state != TL_CONN_OPEN) return TL_OK;
-  if (s->survey) return note_conn(s, c);
+  if (s->inventory) return note_conn(s, c);
   struct tl_conn_class a = conn_class_of(c);
   const uint32_t i = number_of(s, &a);
-  if (i < s->n) carry_out(c, &s->order[i]);
+  if (i < s->n) carry_out(c, &s->directive[i]);
   return TL_OK;
 }
 
@@ -180,7 +180,7 @@ int tl_audit_ask(struct tl_thread *worker, struct tl_audit *s) {
 void tl_audit_turn(struct tl_net *n) {
   struct tl_audit *s = n->audits;
   if (!s) return;
-  int rc = s->survey || s->index.mask ? TL_OK : index_orders(s);
+  int rc = s->inventory || s->index.mask ? TL_OK : index_directives(s);
   uint32_t end = s->at + SLICE < n->slots.n ? s->at + SLICE : n->slots.n;
   for (; rc == TL_OK && s->at < end; s->at++) rc = look_at(s, n->slots.at[s->at].object);
   if (rc || s->at >= n->slots.n) send_back(n, s, rc);

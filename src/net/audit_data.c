@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Surveys and orders as things: made, compared, freed. What they do is in audit.c. */
+/* Inventories and directives: created, compared, freed. audit.c carries them out. */
 #include <stdlib.h>
 
 #include "tieline/audit.h"
@@ -36,11 +36,11 @@ void tl_conn_class_clear(struct tl_conn_class *a) {
   memset(a, 0, sizeof(*a));
 }
 
-struct tl_audit *tl_audit_new(size_t n_order) {
+struct tl_audit *tl_audit_new(size_t n_directive) {
   struct tl_audit *s = calloc(1, sizeof(*s));
   if (!s) return NULL;
-  s->survey = n_order == 0;
-  if (n_order && !(s->order = calloc(n_order, sizeof(*s->order)))) {
+  s->inventory = n_directive == 0;
+  if (n_directive && !(s->directive = calloc(n_directive, sizeof(*s->directive)))) {
     free(s);
     return NULL;
   }
@@ -50,13 +50,13 @@ struct tl_audit *tl_audit_new(size_t n_order) {
 void tl_audit_free(struct tl_audit *s) {
   if (!s) return;
   for (size_t i = 0; i < s->n; i++) {
-    tl_conn_class_clear(s->survey ? &s->item[i].key : &s->order[i].key);
-    if (!s->survey) tl_tls_domain_unref(s->order[i].domain);
+    tl_conn_class_clear(s->inventory ? &s->item[i].key : &s->directive[i].key);
+    if (!s->inventory) tl_tls_domain_unref(s->directive[i].domain);
   }
-  if (s->survey)
+  if (s->inventory)
     free(s->item);
   else
-    free(s->order);
+    free(s->directive);
   tl_index_map_clear(&s->index);
   free(s);
 }

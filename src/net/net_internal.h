@@ -68,7 +68,7 @@ struct tl_net {
   uint64_t slow_refused_ms; /* and of one about what is not sent to it */
   unsigned next_handshaker;
 
-  struct tl_audit *audits; /* surveys and orders under way */
+  struct tl_audit *audits; /* inventories and directives under way */
   struct tl_op mail_op;
   struct tl_msg msg; /* the message being handled */
   uint64_t scans;    /* heads read, the same one again included; for tests */

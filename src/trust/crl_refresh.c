@@ -137,7 +137,7 @@ static void on_fetched(struct tl_fetch *f, void *arg) {
   if (f->rc)
     on_fetch_failed(l, p, f->why);
   else if (!crl)
-    on_fetch_failed(l, p, "what was fetched is not a revocation list in DER form");
+    on_fetch_failed(l, p, "the fetched file is not a revocation list in DER form");
   else
     take_crl(l, p, crl);
   tl_crl_unref(crl);

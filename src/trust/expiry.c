@@ -14,20 +14,20 @@
 
 #define TICK_MS 60000
 #define DAY_S 86400
-#define TOLD_MAX 8192
+#define WARNED_MAX 8192
 #define LISTS_MAX 1024
 #define LIST_MARGIN_S 3600
 
 /* The worst level logged for a certificate, by its digest. */
-struct told {
+struct warned {
   uint8_t sha256[32];
   int level;
 };
 struct tl_expiry {
   struct tl_runtime *rt;
   const struct tl_ledger *ledger;
-  struct told *told;
-  size_t n_told;
+  struct warned *warned;
+  size_t n_warned;
   uint64_t tick_ms; /* when the dates are looked at again */
 };
 
@@ -41,14 +41,14 @@ static int level_of(time_t not_after, time_t now) {
 
 /* Is LEVEL worse than the last one? */
 static bool is_news(struct tl_expiry *e, const uint8_t sha256[32], int level) {
-  struct told *t = e->told, *end = e->told + e->n_told;
+  struct warned *t = e->warned, *end = e->warned + e->n_warned;
   while (t < end && memcmp(t->sha256, sha256, sizeof(t->sha256)) != 0) t++;
   if (t == end) {
-    if (level == 0 || e->n_told == TOLD_MAX) return false;
-    struct told *more = realloc(e->told, (e->n_told + 1) * sizeof(*e->told));
+    if (level == 0 || e->n_warned == WARNED_MAX) return false;
+    struct warned *more = realloc(e->warned, (e->n_warned + 1) * sizeof(*e->warned));
     if (!more) return false;
-    e->told = more;
-    t = &e->told[e->n_told++];
+    e->warned = more;
+    t = &e->warned[e->n_warned++];
     memcpy(t->sha256, sha256, sizeof(t->sha256));
     t->level = 0;
   }
@@ -143,7 +143,7 @@ struct tl_expiry *tl_expiry_new(struct tl_runtime *rt, const struct tl_ledger *l
 
 void tl_expiry_free(struct tl_expiry *e) {
   if (!e) return;
-  free(e->told);
+  free(e->warned);
   free(e);
 }
 

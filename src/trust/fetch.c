@@ -235,7 +235,7 @@ static void run_order(struct helper *h, struct tl_fetch *f) {
     else
       rc = exchange_once(h, f, &u, until, &next);
     if (rc == TL_EAGAIN && follow_redirect(next, &u))
-      rc = set_failure(f, TL_EIO, "the server redirects to what is not an http:// URL");
+      rc = set_failure(f, TL_EIO, "the server redirects to something that is not an http:// URL");
     OPENSSL_free(next);
   }
   url_clear(&u);

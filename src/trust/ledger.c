@@ -173,7 +173,7 @@ static void give_out(struct tl_ledger *l, const struct tl_directive *orders,
       return;
     }
     for (size_t i = 0; i < n; i++) {
-      struct tl_directive *o = &s->order[s->n];
+      struct tl_directive *o = &s->directive[s->n];
       if (!(workers[i] >> w & 1)) continue;
       *o = orders[i];
       if (tl_conn_class_copy(&orders[i].key, &o->key)) {
@@ -252,15 +252,15 @@ static void finish_run(struct tl_ledger *l) {
 
 void tl_ledger_take(struct tl_ledger *l, struct tl_audit *s) {
   const bool mine = s->run == l->run && l->phase != TL_LEDGER_REST;
-  if (mine && s->survey && l->phase == TL_LEDGER_ASKING) {
+  if (mine && s->inventory && l->phase == TL_LEDGER_ASKING) {
     if (s->rc) l->complete = false;
     for (size_t i = 0; i < s->n; i++)
       if (merge_item(l, &s->item[i], s->worker)) l->complete = false;
     if (--l->due == 0) judge_begin(l);
-  } else if (mine && !s->survey) {
+  } else if (mine && !s->inventory) {
     for (size_t i = 0; i < s->n; i++) {
-      struct tl_ledger_item *it = item_of(l, &s->order[i].key);
-      if (it) it->n_applied += s->order[i].n_applied;
+      struct tl_ledger_item *it = item_of(l, &s->directive[i].key);
+      if (it) it->n_applied += s->directive[i].n_applied;
     }
     l->due--;
     if (l->phase == TL_LEDGER_ORDERING && !l->due) finish_run(l);

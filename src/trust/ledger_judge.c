@@ -61,19 +61,19 @@ static bool is_allowed(struct tl_ledger *l, const struct tl_ledger_item *it,
   return false;
 }
 
-static bool out_of_date(const struct tl_conn_class *who) {
-  return who->identity && who->verified && who->identity->chain_not_after &&
-         who->identity->chain_not_after < time(NULL);
+static bool out_of_date(const struct tl_conn_class *class) {
+  return class->identity && class->verified && class->identity->chain_not_after &&
+         class->identity->chain_not_after < time(NULL);
 }
 
 /* The certificate was good or unknown at the handshake, and is revoked now. */
 static bool revoked_since(struct tl_ledger *l, struct tl_ledger_item *it,
                           const struct tl_tls_domain *d, struct tl_directive *out) {
-  const struct tl_conn_class *who = &it->key;
-  if (!who->server || !who->verified || !who->identity ||
+  const struct tl_conn_class *class = &it->key;
+  if (!class->server || !class->verified || !class->identity ||
       d->policy.ocsp.client == TL_OCSP_CLIENT_OFF)
     return false;
-  if (!tl_ocsp_client_revoked(l->ocsp_client, d, who->identity)) return false;
+  if (!tl_ocsp_client_revoked(l->ocsp_client, d, class->identity)) return false;
   it->known->code = TL_VERIFY_REVOKED;
   it->known->at = time(NULL);
   snprintf(it->known->why, sizeof(it->known->why), "certificate revoked (OCSP)");
@@ -95,20 +95,20 @@ static bool apply_drain(const struct tl_drained *r, struct tl_directive *out) {
 }
 
 static bool decide_order(struct tl_ledger *l, struct tl_ledger_item *it, struct tl_directive *out) {
-  const struct tl_conn_class *who = &it->key;
+  const struct tl_conn_class *class = &it->key;
   if (!it->known) return false;
-  struct tl_tls_domain *now = domain_in_force(l->conf, who->domain->name);
+  struct tl_tls_domain *now = domain_in_force(l->conf, class->domain->name);
   if (now && revoked_since(l, it, now, out)) return true;
-  if (now == who->domain && !l->verify_all && !out_of_date(who)) return false;
-  const struct tl_drained *r = now == who->domain ? NULL : drained_domain(l, who->domain);
+  if (now == class->domain && !l->verify_all && !out_of_date(class)) return false;
+  const struct tl_drained *r = now == class->domain ? NULL : drained_domain(l, class->domain);
   if (!now) return apply_drain(r, out);
   out->action = TL_DIRECTIVE_CLOSE;
   if (!is_allowed(l, it, now, out)) return true;
   if (apply_drain(r, out)) return true;
   out->action = TL_DIRECTIVE_PASS;
-  const bool same_core = memcmp(now->core, who->domain->core, sizeof(now->core)) == 0;
-  if (now != who->domain && same_core) out->domain = now;
-  return out->domain || out->pass != who->verified;
+  const bool same_core = memcmp(now->core, class->domain->core, sizeof(now->core)) == 0;
+  if (now != class->domain && same_core) out->domain = now;
+  return out->domain || out->pass != class->verified;
 }
 
 bool tl_ledger_judge(struct tl_ledger *l, struct tl_ledger_item *it, struct tl_directive *out) {

@@ -17,10 +17,10 @@ static sd_event *event;
 static char path[108], dir[64];
 static unsigned n_asked;
 
-static void on_request(void *arg, struct tl_client_ref who, const char *line, size_t n) {
+static void on_request(void *arg, struct tl_client_ref client, const char *line, size_t n) {
   (void)arg, (void)line, (void)n;
   n_asked++;
-  tl_server_reply(&server, who, NULL, 0, 1000);
+  tl_server_reply(&server, client, NULL, 0, 1000);
 }
 
 static void begin(void) {

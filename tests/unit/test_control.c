@@ -206,7 +206,7 @@ static struct tl_server server;
 static sd_event *event;
 static char path[108], dir[64];
 static struct {
-  struct tl_client_ref who;
+  struct tl_client_ref client;
   char line[80];
   size_t n;
 } asked[64];
@@ -214,9 +214,9 @@ static unsigned n_open_requests;
 static bool later;        /* do not answer at once */
 static size_t reply_size; /* 0: echo */
 
-static void on_request(void *arg, struct tl_client_ref who, const char *line, size_t n) {
+static void on_request(void *arg, struct tl_client_ref client, const char *line, size_t n) {
   cr_assert_eq(arg, (void *)asked);
-  asked[n_open_requests].who = who;
+  asked[n_open_requests].client = client;
   asked[n_open_requests].n = n;
   snprintf(asked[n_open_requests++].line, sizeof(asked->line), "%.*s", (int)n, line);
   if (later) return;
@@ -227,7 +227,7 @@ static void on_request(void *arg, struct tl_client_ref who, const char *line, si
   else
     memcpy(out, line, len);
   out[len] = '\n';
-  tl_server_reply(&server, who, out, len + 1, 1000);
+  tl_server_reply(&server, client, out, len + 1, 1000);
 }
 
 static void open_server(void) {
@@ -340,10 +340,10 @@ Test(control_socket, the_next_line_waits_for_a_late_answer) {
   cr_assert_eq(send(fd, "one\ntwo\n", 8, 0), 8);
   turns(4);
   cr_assert_eq(n_open_requests, 1);
-  tl_server_reply(&server, asked[0].who, strdup("1\n"), 2, 1000);
+  tl_server_reply(&server, asked[0].client, strdup("1\n"), 2, 1000);
   turns(3);
   cr_assert_eq(n_open_requests, 2);
-  tl_server_reply(&server, asked[1].who, NULL, 0, 1000); /* a notification */
+  tl_server_reply(&server, asked[1].client, NULL, 0, 1000); /* a notification */
   turns(3);
   cr_assert_str_eq(take(fd), "1\n");
   close(fd);
@@ -355,12 +355,12 @@ Test(control_socket, who_cannot_be_answered_is_closed) {
   later = true;
   cr_assert_eq(send(fd, "one\ntwo\n", 8, 0), 8);
   turns(4);
-  tl_server_give_up(&server, asked[0].who, 1000);
+  tl_server_give_up(&server, asked[0].client, 1000);
   turns(3);
   cr_expect_str_eq(take(fd), "<closed>");
   cr_expect_eq(server.n_client, 0);
   cr_expect_eq(n_open_requests, 1);
-  tl_server_give_up(&server, asked[0].who, 1000); /* it has gone */
+  tl_server_give_up(&server, asked[0].client, 1000); /* it has gone */
   close(fd);
 }
 
@@ -376,9 +376,9 @@ Test(control_socket, an_answer_for_a_client_that_went_reaches_nobody_else) {
   cr_assert_eq(send(fd, "two\n", 4, 0), 4);
   turns(2);
   cr_assert_eq(n_open_requests, 2);
-  cr_assert_eq(asked[0].who.slot, asked[1].who.slot);
-  tl_server_reply(&server, asked[0].who, strdup("wrong\n"), 6, 1000);
-  tl_server_reply(&server, asked[1].who, strdup("right\n"), 6, 1000);
+  cr_assert_eq(asked[0].client.slot, asked[1].client.slot);
+  tl_server_reply(&server, asked[0].client, strdup("wrong\n"), 6, 1000);
+  tl_server_reply(&server, asked[1].client, strdup("right\n"), 6, 1000);
   turns(2);
   cr_assert_str_eq(take(fd), "right\n");
   close(fd);

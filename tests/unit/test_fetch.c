@@ -164,8 +164,8 @@ Test(fetch, redirections_are_followed_but_not_for_ever_or_elsewhere) {
   unsigned before = web_requests();
   expect("/loop", TL_EIO, "too many redirections");
   cr_assert_eq(web_requests() - before, TL_FETCH_REDIRECTS + 1);
-  expect("/https", TL_EIO, "no http:// URL");
-  expect("/file", TL_EIO, "no http:// URL");
+  expect("/https", TL_EIO, "not an http:// URL");
+  expect("/file", TL_EIO, "not an http:// URL");
 }
 
 Test(fetch, what_is_no_object_is_refused) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The arithmetic of the ledger, the test playing the workers: what is alike, what
+ * The arithmetic of the ledger, the test playing the workers: connections of a class, what
  * is verified again and how often, who is told, when the next run is due, and
  * what happens when a worker is silent or its mailbox full.
  */
@@ -98,7 +98,7 @@ static struct tl_audit *mail_of(unsigned w) {
   return (struct tl_audit *)tl_mailbox_take(&worker[w].mailbox);
 }
 
-/* Worker W answers a survey: N connections of each of ROWS. */
+/* Worker W answers an inventory: N connections of each of ROWS. */
 struct row {
   struct tl_identity *id;
   bool verified;
@@ -106,7 +106,7 @@ struct row {
 };
 static void tells(unsigned w, const struct row *rows, size_t n_rows) {
   struct tl_audit *s = mail_of(w);
-  cr_assert(s && s->survey, "worker %u was not asked", w);
+  cr_assert(s && s->inventory, "worker %u was not asked", w);
   s->item = calloc(n_rows + 1, sizeof(*s->item));
   for (size_t i = 0; i < n_rows; i++) {
     struct tl_conn_class a = {
@@ -123,9 +123,9 @@ static void tells(unsigned w, const struct row *rows, size_t n_rows) {
 static size_t obeys(unsigned w, uint32_t hit, struct tl_directive *out_first) {
   size_t n = 0;
   for (struct tl_audit *s; (s = mail_of(w));) {
-    cr_assert_not(s->survey);
-    if (n == 0) *out_first = s->order[0];
-    for (size_t i = 0; i < s->n; i++) s->order[i].n_applied = hit;
+    cr_assert_not(s->inventory);
+    if (n == 0) *out_first = s->directive[0];
+    for (size_t i = 0; i < s->n; i++) s->directive[i].n_applied = hit;
     n += s->n;
     tl_ledger_take(ledger, s);
   }

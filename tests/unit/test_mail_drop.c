@@ -139,8 +139,8 @@ static struct tl_audit *orders_new(void) {
   cr_assert_not_null(s);
   s->n = 1;
   s->reply = address;
-  cr_assert_eq(tl_conn_class_copy(&a, &s->order[0].key), 0);
-  s->order[0].domain = tl_tls_domain_ref(domain);
+  cr_assert_eq(tl_conn_class_copy(&a, &s->directive[0].key), 0);
+  s->directive[0].domain = tl_tls_domain_ref(domain);
   return s;
 }
 
