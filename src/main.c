@@ -109,7 +109,7 @@ static int main_ctl(int argc, char **argv) {
   const char *socket = SOCKET_DEFAULT;
   bool json = false;
   int opt;
-  /* "+": what stands behind the command is the command's. */
+  /* "+": what follows the command is the command's. */
   while ((opt = getopt_long(argc, argv, "+s:", options, NULL)) != -1) {
     if (opt == 's')
       socket = optarg;

@@ -162,7 +162,7 @@ bool tl_conn_is_newer(const struct tl_conn *a, const struct tl_conn *b);
 int tl_conn_open(struct tl_net *n, const struct tl_conn_key *key, struct tl_conn **out);
 /* An open connection of TRANSPORT to exactly ADDR for which IDENTITY and DOMAIN hold, or NULL. */
 struct tl_conn *tl_conn_find(struct tl_net *n, const struct tl_conn_key *key);
-/* Could TCP not connect to ADDR lately? Forgotten when it does, and after some minutes. */
+/* Could TCP not connect to ADDR recently? Forgotten when it does, and after some minutes. */
 bool tl_addr_unreached(struct tl_net *n, const struct tl_addr *addr);
 
 /* A transaction of this worker's will answer a request that came on C: until it is released, a

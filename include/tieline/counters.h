@@ -55,7 +55,7 @@
   X(TXN_TIMEOUT, "transactions.timeout", "transactions ended by Timer B, C or F")                  \
   X(TXN_FAILOVER, "transactions.failover", "requests moved to the next target")                    \
   X(LARGE_BY_UDP, "transactions.large_by_udp",                                                     \
-    "large requests sent by UDP at once: TCP could not connect to there lately")                   \
+    "large requests sent by UDP at once: TCP could not connect there recently")                    \
   X(TXN_CONN_LOST, "transactions.connection_lost",                                                 \
     "INVITEs whose connection ended while the callee rang; they wait for an answer on another")    \
   X(TXN_REFUSED, "transactions.refused", "requests refused because the table was full")            \

@@ -36,7 +36,7 @@ static inline struct tl_hash_node *tl_hash_from(struct tl_hash_node *node, uint6
   return node;
 }
 
-/* The objects with HASH, last added first: the first one, and the one behind NODE. */
+/* The objects with HASH, last added first: the first one, and the one after NODE. */
 static inline struct tl_hash_node *tl_hash_first(const struct tl_hash_table *t, uint64_t hash) {
   return t->bucket ? tl_hash_from(t->bucket[hash & t->mask], hash) : NULL;
 }
@@ -44,5 +44,5 @@ static inline struct tl_hash_node *tl_hash_next(const struct tl_hash_node *node)
   return tl_hash_from(node->next, node->hash);
 }
 
-/* All objects: the one behind NODE, NULL for the first. Whoever removes NODE asks before. */
+/* All objects: the one after NODE, NULL for the first. Ask before NODE is removed. */
 struct tl_hash_node *tl_hash_walk(const struct tl_hash_table *t, const struct tl_hash_node *node);

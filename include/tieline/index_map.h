@@ -28,7 +28,7 @@ struct tl_index_map {
   uint32_t n_key, n_node, cap_node;
 };
 
-/* Puts VALUE behind what KEY has already, so that values added in ascending order are found so.
+/* Puts VALUE after what KEY has already, so that values added in ascending order are found so.
  * Amortised constant time. TL_ENOMEM: M is as before. */
 int tl_index_map_add(struct tl_index_map *m, uint64_t key, uint32_t value);
 /* Frees what M holds; M is empty then. */

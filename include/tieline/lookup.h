@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names to addresses (RFC 3263) while somebody waits: when a configuration is loaded.
- * Who cannot wait asks the resolver (tieline/resolve.h).
+ * Names to addresses (RFC 3263) for a caller that waits: when a configuration is loaded.
+ * A caller that cannot wait asks the resolver (tieline/resolve.h).
  *
  * Ownership: said at each field. Threads: any; helpers of its own do the waiting.
  * Errors: TL_ENOMEM.

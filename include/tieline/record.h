@@ -81,7 +81,7 @@ void tl_record_free(struct tl_record *r);
 size_t tl_record_size(const struct tl_record *r);
 
 /* Sending. In place: the caller leaves tl_record_head bytes before the plaintext and tl_record_tail
- * bytes behind it. Both are constants of a connection. */
+ * bytes after it. Both are constants of a connection. */
 unsigned tl_record_head(const struct tl_record *r);
 unsigned tl_record_tail(const struct tl_record *r);
 /* Plaintext bytes one sent record may hold. */
@@ -111,7 +111,8 @@ uint64_t tl_record_seq_tx(const struct tl_record *r);
 uint64_t tl_record_seq_rx(const struct tl_record *r);
 
 /* RFC 8446 5.5 and RFC 9325 4.4: 2^24.5 records under one AES-GCM key. Then sealing gives
- * TL_ELIMIT; who uses the record changes keys in time, or in TLS 1.2, which cannot, the connection.
+ * TL_ELIMIT; the user of the record changes keys in time, or in TLS 1.2, which cannot, the
+ * connection.
  */
 #define TL_GCM_RECORDS_MAX 23726566u
 /* TLS 1.3 KeyUpdate (RFC 8446 4.6.3, 7.2): moves that direction to its next traffic secret. */

@@ -24,7 +24,7 @@ struct tl_route_index {
   uint64_t *lengths;            /* of each group: bit N, it has prefixes of N characters */
   uint32_t n_length, cap_length;
   uint8_t kinds;   /* bit of each kind of group that exists, see route_index.c */
-  uint8_t longest; /* prefix, in characters; those behind 63 do not count */
+  uint8_t longest; /* prefix, in characters; those after 63 do not count */
 };
 
 /* What a route demands. */

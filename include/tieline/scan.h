@@ -73,7 +73,7 @@ enum tl_hdr_id {
 
 struct tl_hdr {
   uint32_t off;     /* of the name, from the start of the message */
-  uint32_t val;     /* of the value, behind the colon and white space */
+  uint32_t val;     /* of the value, after the colon and white space */
   uint32_t val_len; /* trimmed; folded lines (RFC 3261 7.3.1) are inside */
   uint32_t end;     /* just past the CRLF of its last line */
   uint16_t next;    /* next field of the same id, or TL_HDR_NONE */
@@ -142,7 +142,7 @@ int tl_scan(const char *p, size_t n, bool stream, size_t max_head, struct tl_msg
 /*
  * A scan without the header slots that M does not use, for a copy of M's head that stands at P. It
  * takes tl_msg_scan_size bytes at DST, and is read like any other. Where it follows LEN bytes that
- * stand BASE bytes into an object, tl_msg_scan_at says how far behind their start it is to be.
+ * stand BASE bytes into an object, tl_msg_scan_at says how far from their start it is to be.
  */
 size_t tl_msg_scan_size(const struct tl_msg *m);
 const struct tl_msg *tl_msg_copy_scan(const struct tl_msg *m, const char *p, void *dst);

@@ -3,7 +3,7 @@
  * Slices: a pointer and a length into somebody else's bytes.
  *
  * Ownership: a slice owns nothing and lives no longer than what it points to. Do
- * not rely on a NUL behind it. Threads: any. Errors: none.
+ * not rely on a NUL after it. Threads: any. Errors: none.
  */
 #pragma once
 

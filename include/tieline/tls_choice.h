@@ -65,7 +65,7 @@ struct tl_tls_trace {
  * trusts, then the order of the file. TRACE and OUT_RULE may be NULL. */
 struct tl_tls_domain *tl_tls_choose(const struct tl_tls_set *set, const struct tl_tls_ask *ask,
                                     struct tl_tls_trace *trace, enum tl_choice *out_rule);
-/* What both A and B match in a role they share, so that B behind A would never be used; NULL if
+/* What both A and B match in a role they share, so that B after A would never be used; NULL if
  * there is nothing, or if what clients trust can tell them apart. In *BUF (CAP bytes). */
 const char *tl_tls_domains_clash(const struct tl_tls_domain *a, const struct tl_tls_domain *b,
                                  char *buf, size_t cap);

@@ -102,7 +102,7 @@ int tl_hs_take(struct tl_hs *hs, struct tl_hs_result *out);
 /* As client of TLS 1.3, after tl_hs_take: HS itself, to be kept until a session ticket has come, or
  * NULL if none is wanted (HS is as before). Another thread may go on with it. */
 struct tl_hs *tl_hs_post(struct tl_hs *hs, const struct tl_hs_result *s);
-/* The plaintext of a handshake record that came behind the handshake. True: HS is of no more use.
+/* The plaintext of a handshake record that came after the handshake. True: HS is of no more use.
  */
 bool tl_hs_post_input(struct tl_hs *hs, const uint8_t *p, size_t n);
 const struct tl_hs_failure *tl_hs_failure(const struct tl_hs *hs);

@@ -46,7 +46,7 @@ enum tl_framing {
 };
 #undef TL_FRAMING_ID
 
-#define TL_TRANSPORT_NAME_MAX 8 /* letters of a name and zeros behind them */
+#define TL_TRANSPORT_NAME_MAX 8 /* letters of a name padded with zeros */
 
 /* One cache line, so that finding a row is a shift. */
 struct tl_transport_traits {

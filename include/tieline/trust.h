@@ -39,7 +39,7 @@ int tl_trust_run(struct tl_trust_state *t);
 uint64_t tl_trust_turn(struct tl_trust_state *t, uint64_t now_ms);
 /* Ends what is being fetched; mail that still comes is dropped. */
 void tl_trust_close(struct tl_trust_state *t);
-/* When no mail comes any more; after tl_trust_run only behind tl_trust_close. */
+/* When no mail comes any more; after tl_trust_run only after tl_trust_close. */
 void tl_trust_stop(struct tl_trust_state *t);
 
 /* A worker's answer to an audit, which is taken over. */
@@ -88,7 +88,7 @@ typedef void (*tl_ledger_fn)(void *arg, enum tl_directive_action action, uint32_
 void tl_ledger_orders(const struct tl_ledger *l, const char *domain, tl_ledger_fn fn, void *arg);
 /* How many chains are known. */
 size_t tl_known_count(const struct tl_ledger *l);
-/* All of them: the one behind K, NULL for the first. */
+/* All of them: the one after K, NULL for the first. */
 struct tl_known *tl_known_next(const struct tl_ledger *l, const struct tl_known *k);
 
 /* ---- Revocation lists */

@@ -21,7 +21,7 @@ struct tl_uri {
   struct tl_str host;    /* IPv6 with brackets */
   uint16_t port;         /* 0: absent */
   struct tl_str params;  /* from the first ';' up to '?', may be empty */
-  struct tl_str headers; /* behind '?', may be empty */
+  struct tl_str headers; /* after '?', may be empty */
   uint32_t param_first;  /* a bit for the low five bits of each parameter's first character */
 };
 

@@ -25,7 +25,7 @@ struct tl_via {
 
 /*
  * Parses the first Via value in V. *OUT_USED is the number of bytes up to and
- * including the comma and white space behind it (the start of the next value),
+ * including the comma and white space after it (the start of the next value),
  * or V.n when it was the only one.
  */
 int tl_via_parse(struct tl_str v, struct tl_via *out, size_t *out_used);

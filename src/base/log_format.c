@@ -31,7 +31,7 @@ static bool put_bytes(struct out *o, const char *s, size_t n) {
 
 static bool puts_c(struct out *o, const char *s) { return put_bytes(o, s, strlen(s)); }
 
-/* The letter behind the backslash, 0 if C has no short escape. */
+/* The letter after the backslash, 0 if C has no short escape. */
 static char short_escape(uint8_t c) {
   switch (c) {
   case '"':

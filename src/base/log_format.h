@@ -30,5 +30,5 @@ size_t tl_log_format(const struct tl_log_record *r, enum tl_log_format format,
                      char buf[TL_LOG_LINE]);
 
 /* Writes a journal entry: "NAME=value" strings, each ended by a NUL; returns the bytes used.
- * MESSAGE is the sentence with the fields behind it, each field follows as TIELINE_<KEY>. */
+ * MESSAGE is the sentence followed by the fields, each field follows as TIELINE_<KEY>. */
 size_t tl_log_format_journal(const struct tl_log_record *r, char buf[TL_LOG_LINE]);

@@ -86,7 +86,7 @@ void tl_wheel_advance(struct tl_wheel *w, uint64_t now_ms, void *arg) {
   }
 }
 
-/* Are this slot and the three behind it? */
+/* Are this slot and the three after it? */
 static bool are_empty(struct tl_timer *const *slot) {
   return !((uintptr_t)slot[0] | (uintptr_t)slot[1] | (uintptr_t)slot[2] | (uintptr_t)slot[3]);
 }

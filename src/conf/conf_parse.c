@@ -20,7 +20,7 @@
 struct parser {
   struct tl_raw *raw;
   struct tl_conf_ctx *ctx;
-  const struct tl_conf_token *token, *end; /* the next one, and behind the last */
+  const struct tl_conf_token *token, *end; /* the next one, and one past the last */
   const char **value;                      /* of the option being read */
   size_t n_value, cap;
 };

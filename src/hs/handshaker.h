@@ -43,7 +43,7 @@ void tl_hs_source_opened(struct tl_hash_table *t, struct tl_hs_conn *c);
 /* The oldest half-open one of the source of C if it has MAX of them or more, or NULL. */
 struct tl_hs_conn *tl_hs_source_oldest(struct tl_hash_table *t, const struct tl_hs_conn *c,
                                        uint32_t max);
-/* Queues C behind those in progress from its source, of which there must be one. */
+/* Queues C after those in progress from its source, of which there must be one. */
 void tl_hs_source_wait(struct tl_hash_table *t, struct tl_hs_conn *c);
 /* Takes C out of its queue. */
 void tl_hs_source_unwait(struct tl_hash_table *t, struct tl_hs_conn *c);
@@ -149,7 +149,7 @@ struct tl_handshaker {
 
 /* Starts T to fire at DUE_MS of tl_now_ms. */
 static inline void tl_hk_timer_at(struct tl_handshaker *hk, struct tl_timer *t, uint64_t due_ms) {
-  uint64_t from = hk->wheel.now * TL_WHEEL_TICK_MS; /* the wheel may be behind by a wait */
+  uint64_t from = hk->wheel.now * TL_WHEEL_TICK_MS; /* the wheel may lag by a wait */
   tl_timer_start(&hk->wheel, t, due_ms > from ? (uint32_t)(due_ms - from) : 0);
 }
 

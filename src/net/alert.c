@@ -9,9 +9,9 @@
 static void last_words(struct tl_conn *c, uint8_t alert) {
   const uint8_t body[2] = {TL_ALERT_LEVEL_FATAL, alert};
   if (c->kept.tls->record)
-    tl_send_record(c, TL_CT_ALERT, body, sizeof(body)); /* behind what is sealed already */
+    tl_send_record(c, TL_CT_ALERT, body, sizeof(body)); /* after what is sealed already */
   else
-    c->tx.alert = alert; /* behind what the kernel is taking, see tl_alert_in_kernel */
+    c->tx.alert = alert; /* after what the kernel is taking, see tl_alert_in_kernel */
   c->tx.notify_sent = c->view.doomed = true;
 }
 
@@ -32,7 +32,7 @@ void tl_conn_reject(struct tl_conn *c, uint8_t alert, int rc) {
   tl_conn_finish_as(c, rc);
 }
 
-/* A send in flight would continue behind the alert, so it is waited for; what has not been handed
+/* A send in flight would continue after the alert, so it is waited for; what has not been handed
  * to the kernel is dropped. */
 bool tl_alert_in_kernel(struct tl_conn *c) {
   if (c->tx.busy) return false;

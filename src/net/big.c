@@ -11,17 +11,17 @@
 #include "net_internal.h"
 
 struct tl_big {
-  uint8_t *head; /* the head and, behind it, PRE bytes of body */
+  uint8_t *head; /* the head, followed by what there is of the body */
   uint8_t *mem;  /* malloc'd memory that head points to, or NULL: it is in HEAD_BUF */
   int32_t head_buf;
   struct tl_stash stash; /* memory taken over from the connection's stash */
   uint32_t head_len, body_len, got;
-  bool whole; /* body is in one block behind the head */
+  bool whole; /* the body follows the head in one block */
   struct tl_body body;
   _Alignas(struct tl_msg) unsigned char scan[]; /* of the head, wherever that was at first */
 };
 
-/* Slack behind a block, so that a whole record can be opened into it. */
+/* Slack after a block, so that a whole record can be opened into it. */
 #define SLACK (TL_RECORD_CIPHER_MAX + 64)
 
 static void put_pieces(struct tl_conn *c, struct tl_big *g) {

@@ -119,7 +119,7 @@ struct tl_conn_rx {         /* recv.c, stream.c, unfinished.c, park.c */
       paused : 1,           /* nothing is read until the peer has read its answers */
       parked : 1,           /* nothing is read until OCSP has answered */
       later : 1,            /* it has had its share of this turn */
-      held_end : 1,         /* the end of the stream comes behind what is held */
+      held_end : 1,         /* the end of the stream comes after what is held */
       fin_got : 1,          /* the peer's is in: there is nothing to receive */
       protocol_checked : 1, /* its first bytes look like SIP; kept */
       begun : 1,            /* a part of a message is there, it stands in the order of those */

@@ -13,7 +13,7 @@
 
 /* ---- refusing one message (RFC 3261 18.3): the connection stays, others use it too ---- */
 
-/* Bytes of one message skipped at most; behind a longer one the connection is not worth keeping. */
+/* Bytes of one message skipped at most; after a longer one the connection is not worth keeping. */
 static uint64_t skip_max(const struct tl_net *n) {
   return 4ull * n->view->conf->limits.max_message;
 }
@@ -32,7 +32,7 @@ static void refuse_one(struct tl_conn *c, const struct tl_scan_error *err) {
  *
  *   NUL, more fields or lines than we index     by CRLF lines and Content-Length
  *   bare CR or LF                               if reading them as line ends gives the same end
- *   any other fault behind a good start line    the scanner has framed it
+ *   any other fault after a good start line    the scanner has framed it
  *   no, two different or odd Content-Lengths    never: two ends are possible
  *   not SIP in the start line                   never: we may have lost the beginning
  */

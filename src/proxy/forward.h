@@ -20,5 +20,5 @@ void tl_forward_next(struct tl_txn *txn, const struct tl_msg *m, const struct tl
 void tl_forward_failed(struct tl_branch *b, unsigned status);
 /* TXN has been cancelled. */
 void tl_forward_cancel(struct tl_txn *txn);
-/* Sends CANCEL for B, now or behind its first provisional response. */
+/* Sends CANCEL for B, now or after its first provisional response. */
 void tl_forward_cancel_branch(struct tl_branch *b);

@@ -23,7 +23,7 @@
  *   send ------- edited for each target (request_edit.c) -------> forward.c or stateless.c,
  *                                                                 outbound.c, send.c
  *
- * Any stage behind validate may wait (wait.h). A new stage is a file and a row of TL_STAGES in
+ * Any stage after validate may wait (wait.h). A new stage is a file and a row of TL_STAGES in
  * stage.h.
  */
 #include "request.h"

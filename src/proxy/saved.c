@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Saved messages: pools of three sizes, and malloc for what is larger. The scan of a
- * message stands behind its bytes, with the header slots that are in use.
+ * message follows its bytes, with the header slots that are in use.
  */
 #include "saved.h"
 #include "tieline/conf.h"

@@ -21,7 +21,7 @@ struct tl_stage;
 enum tl_stage_result {
   TL_STAGE_GO_ON,    /* the next one has it */
   TL_STAGE_ANSWERED, /* nothing is left to do: it was answered, dropped, passed on or sent */
-  TL_STAGE_WAIT,     /* its transaction waits for an answer, behind which it goes on */
+  TL_STAGE_WAIT,     /* its transaction waits for an answer, then goes on */
 };
 
 struct tl_req {

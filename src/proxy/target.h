@@ -24,5 +24,5 @@ int tl_target_resolve(const struct tl_req *req, uint64_t cookie, const struct tl
 /* Adds what the look-up gave. */
 void tl_target_resolved(const struct tl_req *req, const struct tl_resolve *r);
 /* RFC 3261 18.1.1: a request near the path MTU goes by TCP first where UDP was meant, unless TCP
- * could not connect there lately. */
+ * could not connect there recently. */
 void tl_target_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan);

@@ -73,7 +73,7 @@ void tl_txn_table_remove(struct tl_txn_table *t, const struct tl_txn *txn) {
   uint32_t gap = (uint32_t)txn->key & t->mask;
   while (t->key[gap] != txn->key || t->txn[gap] != txn) gap = (gap + 1) & t->mask;
   for (uint32_t i = (gap + 1) & t->mask; t->key[i]; i = (i + 1) & t->mask) {
-    /* An entry may fill the gap unless its home slot lies behind the gap. */
+    /* An entry may fill the gap unless its home slot lies after the gap. */
     uint32_t from_home = (i - (uint32_t)t->key[i]) & t->mask;
     if (from_home < ((i - gap) & t->mask)) continue;
     t->key[gap] = t->key[i];

@@ -39,7 +39,7 @@ static void bring_back(struct tl_req *req, struct tl_wait *kept, struct tl_body 
   tl_plan_rebind(txn->plan, req->m);
 }
 
-/* W's wait is over: RESUME runs with its request, and the stages behind it if RESUME says so. */
+/* W's wait is over: RESUME runs with its request, and the stages after it if RESUME says so. */
 static void leave_wait(struct tl_wait *w,
                        enum tl_stage_result (*resume)(struct tl_req *req, const struct tl_mail *m),
                        const struct tl_mail *answer) {

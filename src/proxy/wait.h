@@ -5,7 +5,7 @@
  * meanwhile (CANCEL, the deadline), and then the mail finds nobody. At most max_waiting of one
  * worker wait; what an answer means only its stage knows.
  *
- * A stage behind validate waits by "return tl_wait_for(req, &its_waiter);".
+ * A stage after validate waits by "return tl_wait_for(req, &its_waiter);".
  *
  * Ownership: what is known of the sender is kept here, so that a request goes on by it whether
  * the connection it came on lives or not. Threads: the worker's own. Errors: without room, or
@@ -21,7 +21,7 @@ struct tl_mail;
 struct tl_waiter {
   /* Asks for the answer, which is to come with COOKIE. Not 0: it will not come. */
   int (*ask)(struct tl_req *req, uint64_t cookie);
-  /* ANSWER has come: says where the request goes on, TL_STAGE_GO_ON: with the stage behind. Until
+  /* ANSWER has come: says where the request goes on, TL_STAGE_GO_ON: with the next stage. Until
    * then REQ has its transaction, but no connection. */
   enum tl_stage_result (*resume)(struct tl_req *req, const struct tl_mail *answer);
   uint32_t deadline_ms;

@@ -21,7 +21,7 @@
 void tl_watchdog_enter(unsigned index);
 /* It ends. */
 void tl_watchdog_leave(unsigned index);
-/* A turn begins behind the wait for events, and ends before the next. */
+/* A turn begins after the wait for events, and ends before the next. */
 void tl_watchdog_turn_begin(unsigned index);
 void tl_watchdog_turn_end(unsigned index);
 #else

@@ -32,7 +32,7 @@ void tl_edit_init(struct tl_edit *e, const struct tl_msg *m) {
     tl_edit_replace(e, m->is_request ? m->line_end - 9 : 0, 7, TL_STR("SIP/2.0"));
 }
 
-/* The index of an edit at OFF: behind all others at the same offset. */
+/* The index of an edit at OFF: after all others at the same offset. */
 static unsigned insert_position(const struct tl_edit *e, uint32_t off) {
   unsigned i = e->n;
   while (i > 0 && e->op[i - 1].off > off) i--;

@@ -104,7 +104,7 @@ static void feed_byte(struct tl_frame *f, char ch) {
   }
 }
 
-/* A CR without an LF behind it, or an LF without a CR before it. */
+/* A CR without an LF after it, or an LF without a CR before it. */
 static void feed_lone(struct tl_frame *f, char ch) {
   f->stray = true;
   if (f->any_line_end)

@@ -16,7 +16,7 @@
 #define HEADER_SLOT(first, last, len) (((len)*5u + (first) + (last)*9u) % HEADER_SLOTS)
 
 struct header_name {
-  char text[30]; /* lower case, zeros behind it */
+  char text[30]; /* lower case, padded with zeros */
   uint8_t len;   /* 0: empty slot */
   uint8_t id;
 };

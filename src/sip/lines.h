@@ -18,7 +18,7 @@ struct lines {
   uint64_t stray;          /* not 0: a CR or LF that is not part of a CRLF */
   uint64_t nul;            /* not 0: a NUL byte */
   uint32_t full;           /* more lines than end[] holds */
-  uint32_t end[LINES_MAX]; /* offset behind each CRLF, that of the empty line included */
+  uint32_t end[LINES_MAX]; /* offset after each CRLF, that of the empty line included */
 };
 
 typedef void lines_fn(const char *p, uint32_t n, struct lines *out);
@@ -26,7 +26,7 @@ typedef void lines_fn(const char *p, uint32_t n, struct lines *out);
 /* Scans P up to the empty line, or all N bytes; never past them. */
 void tl_lines_find(const char *p, uint32_t n, struct lines *out);
 
-/* The implementations that this processor can run, for tests: NULL behind the last. */
+/* The implementations that this processor can run, for tests: NULL after the last. */
 struct lines_impl {
   const char *name;
   lines_fn *find;

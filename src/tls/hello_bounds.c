@@ -12,13 +12,13 @@
 enum shape {
   BYTES,   /* the bytes of the extension */
   NUMBERS, /* a list of 16 bits each */
-  VECTORS, /* a list of vectors, with that many bytes before and behind each */
+  VECTORS, /* a list of vectors, with that many bytes before and after each */
 };
 
 struct bound {
   unsigned type;
   enum shape shape;
-  unsigned before, behind;
+  unsigned before, after;
   size_t most;
   const char *why;
 };
@@ -45,7 +45,7 @@ static size_t count_items(const struct bound *b, const uint8_t *p, size_t n) {
   if (b->shape == NUMBERS) return n < 2 ? 0 : (n - 2) / 2;
   size_t end = n >= 2 && 2 + read_u16(p) < n ? 2 + read_u16(p) : n, found = 0;
   for (size_t at = 2; at + b->before + 2 <= end; found++)
-    at += b->before + 2 + read_u16(p + at + b->before) + b->behind;
+    at += b->before + 2 + read_u16(p + at + b->before) + b->after;
   return found;
 }
 

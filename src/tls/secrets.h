@@ -52,7 +52,7 @@ int tl_secrets_cipher(const SSL *ssl, enum tl_cipher *out, uint8_t *out_key_len)
  *   1.3 else: record 0. 1.2 sending: record 1 (0 was Finished), GCM with the
  *   explicit nonce that follows the one of our Finished; 1.2 receiving: after
  *   the records over which the peer spread its Finished (F).
- * SSL's handshake must be finished and nothing behind it may have been read.
+ * SSL's handshake must be finished and nothing after it may have been read.
  */
 int tl_secrets_derive(SSL *ssl, bool server, const struct tl_secrets *s, const struct tl_flight *f,
                       struct tl_tls_keys *out);
