@@ -158,6 +158,7 @@ Test(ledger, f3_what_is_alike_is_one_chain_verified_once) {
   l->item[0].known->code = X509_V_ERR_CERT_REVOKED;
   judge(1000);
   struct tl_directive o;
+  cr_assert_eq(l->n_item, 3);
   cr_expect_eq(l->item[1].known->code, X509_V_OK);
   cr_expect_eq(obeys(0, 3, &o), 1, "... so that it is not judged a second time");
   cr_expect_eq((int)o.action, (int)TL_DIRECTIVE_CLOSE);
