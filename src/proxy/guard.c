@@ -121,7 +121,7 @@ bool tl_guard_relay(struct tl_req *req) {
   plan->n_target = (uint8_t)n;
   if (n || !had) return true;
   /* To ourselves it would only loop: as with any address of ours, there is no such user here. */
-  req->status = ours ? 404 : 403;
+  req->plan->status = ours ? 404 : 403;
   if (!ours) tl_req_count(req, TL_C_RELAY_DENIED);
   if (ours)
     tl_guard_deny(req, "Next Hop Is This Proxy Itself", TL_LOG_INFO,

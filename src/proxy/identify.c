@@ -104,7 +104,7 @@ static int find_leg(struct tl_req *req) {
       tl_xw_is_remote(p, plan->flow_conn) || (c && tl_conn_is_open(c) && !tl_conn_half_closed(c));
   if (!alive || (plan->secure && !tl_transport_is_secure(plan->flow_transport)))
     plan->flow_conn = 0;
-  req->status = 404;
+  req->plan->status = 404;
   int rc = tl_plan_is_local(p, &plan->next_uri) ? TL_ENOTFOUND : tl_target_of_uri(req);
   bool bound = tl_leg_bound(req);
   /* With a live flow the address is only a fallback. */
@@ -116,8 +116,8 @@ static int find_leg(struct tl_req *req) {
 static void enter_dialog(struct tl_req *req, const struct tokens *t) {
   take_leg(req->plan, t);
   req->plan->route = tl_route_table_by_id(req->view->routes, t->last.route);
-  req->rc = find_leg(req);
-  if (req->rc == TL_EINVAL) drop_leg(req->plan);
+  req->plan->search_rc = find_leg(req);
+  if (req->plan->search_rc == TL_EINVAL) drop_leg(req->plan);
 }
 
 enum tl_stage_result tl_stage_identify(struct tl_req *req) {

@@ -153,7 +153,7 @@ static void send_probe(struct tl_probe *pr, const struct tl_conf_peer *peer) {
   req.plan = txn->plan;
   req.m = tl_saved_scan(txn->request, &none);
   req.body = &none;
-  req.rc = tl_target_to_peer(&req, peer);
+  req.plan->search_rc = tl_target_to_peer(&req, peer);
   tl_stages_run(&req, tl_stage_find(p, tl_stage_route)); /* to be looked up or sent */
 }
 

@@ -42,6 +42,8 @@ struct tl_plan {
   bool rewrite_host;    /* the Request-URI names us: it becomes the peer's */
   bool own;             /* a request of ours: our Via is the only one */
   bool record_route;    /* we ask to stay in its dialog (16.6 step 4) */
+  int search_rc;        /* of the search for targets: 0, TL_EAGAIN, TL_ENOTFOUND */
+  uint16_t status;      /* that it is refused with where the search found none */
   const char *refusal;  /* reason phrase of a refusal, NULL: that of the status */
   uint32_t pause_ms;    /* of a refusal: when its peers take requests again, 0: not known */
   tl_conn_id flow_conn; /* connection to use if it is alive, 0: none */

@@ -79,8 +79,8 @@ static int no_route(struct tl_req *req) {
   const struct tl_plan *plan = req->plan;
   bool ours = tl_plan_is_local(p, &plan->uri) ||
               tl_conf_is_local_domain(req->view->conf, plan->uri.host, plan->uri.port);
-  req->status = ours || plan->uri.host.n == 0 ? 404 : 403;
-  bool denied = req->status == 403;
+  req->plan->status = ours || plan->uri.host.n == 0 ? 404 : 403;
+  bool denied = req->plan->status == 403;
   if (denied) tl_req_count(req, TL_C_RELAY_DENIED);
   /* Strangers trying numbers are background noise, a peer doing so is a mistake worth logging.
    * An ACK gets no response. */
@@ -116,17 +116,17 @@ static int match_route(struct tl_req *req) {
   plan->route = find_route(req->view->routes, plan, req->source, id);
   if (!plan->route) return no_route(req);
   if (plan->drop_routes < plan->n_routes && !allow_preloaded(req)) {
-    req->status = 403;
+    req->plan->status = 403;
     return TL_ENOTFOUND;
   }
-  req->status = 404;
+  req->plan->status = 404;
   if (!plan->route->relay_request_uri) {
-    req->status = 503; /* its peers have no address at present */
+    req->plan->status = 503; /* its peers have no address at present */
     return tl_target_of_peers(req);
   }
   /* Relaying to ourselves would only loop. */
   if (tl_plan_is_local(req->p, &plan->next_uri)) return TL_ENOTFOUND;
-  req->status = 416;
+  req->plan->status = 416;
   int rc = tl_target_of_uri(req);
   return rc || tl_guard_relay(req) ? rc : TL_ENOTFOUND;
 }
@@ -136,7 +136,7 @@ int tl_route_secure(struct tl_req *req, int rc) {
   if ((!plan->secure && !plan->downgrade) || plan->n_target || rc == TL_EAGAIN || plan->flow_conn)
     return rc;
   if (plan->refusal) return rc; /* refused for another reason */
-  req->status = 480;
+  req->plan->status = 480;
   return TL_ENOTFOUND;
 }
 
@@ -162,7 +162,7 @@ static int ask_resolver(struct tl_req *req, uint64_t cookie) {
 static int judge_found(struct tl_req *req) {
   const struct tl_plan *plan = req->plan;
   bool by_uri = !plan->unresolved && !plan->own;
-  req->status = plan->in_dialog ? 403 : 404;
+  req->plan->status = plan->in_dialog ? 403 : 404;
   if (by_uri && plan->in_dialog && !tl_leg_bound(req)) return TL_ENOTFOUND;
   if (by_uri && !plan->in_dialog && !tl_guard_relay(req)) return TL_ENOTFOUND;
   return tl_route_secure(req, TL_OK);
@@ -172,7 +172,7 @@ static int judge_found(struct tl_req *req) {
 static enum tl_stage_result take_addresses(struct tl_req *req, const struct tl_mail *answer) {
   tl_target_resolved(req, (const struct tl_resolve *)answer);
   if (judge_found(req) == TL_OK) return TL_STAGE_GO_ON;
-  return tl_req_refuse(req, req->status, req->plan->refusal, TL_STR(""));
+  return tl_req_refuse(req, req->plan->status, req->plan->refusal, TL_STR(""));
 }
 
 /* Longer than the resolver takes at the most, so that its answer, whatever it is, counts. */
@@ -190,12 +190,12 @@ static enum tl_stage_result refuse_route(struct tl_req *req) {
     snprintf(line, sizeof(line), "Retry-After: %u\r\n", (plan->pause_ms + 999) / 1000);
   /* A BYE of a dialog that we admitted has no destination: this answer ends the call. */
   if (plan->in_dialog && !req->silent) tl_call_ended(req->p, tl_call_of(req->p, req->m));
-  return tl_req_refuse(req, req->status, plan->refusal, tl_str_c(line));
+  return tl_req_refuse(req, req->plan->status, plan->refusal, tl_str_c(line));
 }
 
 enum tl_stage_result tl_stage_route(struct tl_req *req) {
   const struct tl_plan *plan = req->plan;
-  if (!plan->in_dialog && !plan->own) req->rc = tl_route_secure(req, match_route(req));
-  if (req->rc == TL_OK) return TL_STAGE_GO_ON;
-  return req->rc == TL_EAGAIN ? tl_wait_for(req, &look_up) : refuse_route(req);
+  if (!plan->in_dialog && !plan->own) req->plan->search_rc = tl_route_secure(req, match_route(req));
+  if (req->plan->search_rc == TL_OK) return TL_STAGE_GO_ON;
+  return req->plan->search_rc == TL_EAGAIN ? tl_wait_for(req, &look_up) : refuse_route(req);
 }

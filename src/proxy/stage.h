@@ -24,6 +24,8 @@ enum tl_stage_result {
   TL_STAGE_WAIT,     /* its transaction waits for an answer, then goes on */
 };
 
+/* A wait keeps what the next stages need: the message with its body, who sent it, the view, the
+ * plan, the transaction. What else a stage leaves here is for the one that follows at once. */
 struct tl_req {
   struct tl_proxy *p;
   struct tl_origin origin;
@@ -39,7 +41,6 @@ struct tl_req {
   const char *reason;           /* phrase of a refusal, NULL: that of the status */
   unsigned status;              /* of a refusal */
   unsigned loop_status;         /* absorb's verdict for validate, 0: it has not looped */
-  int rc;                       /* of the search for targets: 0, TL_EAGAIN, TL_ENOTFOUND */
   bool owns_plan;
   bool silent; /* only what would become of it is asked: nothing is answered, sent or kept */
   bool dry;    /* nor counted or logged */

@@ -7,6 +7,7 @@
 
 #include "proxy/wait.h"
 #include "test_proxy_rig.h"
+#include "tieline/resolve.h"
 
 TestSuite(proxy_wait, .timeout = 30);
 
@@ -426,4 +427,32 @@ Test(proxy_wait, what_waits_at_the_end_is_freed) {
   proxy_end();
   ua_close(&alice);
   ua_close(&bob);
+}
+
+/* What identify had found was lost, and the request got 503 without a look-up. */
+Test(proxy_wait, s7_a_request_in_a_dialog_looks_up_its_name_after_another_wait) {
+  char line[1024], text[4000];
+  ua_udp(&bob);
+  begin_with(TIMERS "route \"r\" { to_domain = \"127.0.0.1\" relay = \"request-uri\" }\n", "");
+  px.stages = tl_request_stages;
+  ua_send(&alice, ua_request(&alice, "INVITE", to_bob(), "d", "", ""));
+  ua_expect(&bob, "INVITE");
+  snprintf(line, sizeof(line), "Route: %s\r\n", ua_header(&bob, "Record-Route", 0));
+  ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
+  ua_expect(&alice, "SIP/2.0 200");
+  px.stages = stages;
+  snprintf(text, sizeof(text),
+           "INFO sip:x@far.example SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%u;branch=z9hG4bKd2\r\n"
+           "From: <sip:alice@127.0.0.1>;tag=a-d\r\nTo: <sip:bob@example.com>;tag=b\r\n"
+           "Call-ID: d@127.0.0.1\r\nCSeq: 2 INFO\r\nMax-Forwards: 70\r\n%s"
+           "Content-Length: 0\r\n\r\n",
+           alice.port, line);
+  answer(waits(&alice, text), 0);
+  tl_mailbox_rearm(&rig.rt.resolver);
+  struct tl_resolve *r = (struct tl_resolve *)tl_mailbox_take(&rig.rt.resolver);
+  cr_assert_not_null(r, "nobody was asked for the name");
+  r->rc = TL_ENOTFOUND;
+  cr_assert_eq(tl_mail_send(&r->reply, &r->mail), 0);
+  ua_expect(&alice, "SIP/2.0 503");
+  end();
 }
