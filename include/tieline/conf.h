@@ -145,6 +145,11 @@ void tl_conf_print(const struct tl_view *v, bool explain, FILE *f);
 typedef void (*tl_conf_file_fn)(void *arg, const char *path);
 void tl_conf_each_file(const struct tl_conf *c, tl_conf_file_fn fn, void *arg);
 
+/* The TLS domain of C named NAME (may be NULL), or NULL. Constant time. */
+struct tl_tls_domain *tl_conf_domain_named(const struct tl_conf *c, const char *name);
+/* Is D one of C's own, not one of the same name that another configuration has? Constant time. */
+bool tl_conf_has_domain(const struct tl_conf *c, const struct tl_tls_domain *d);
+
 /* Every option of the language with default and reason, as Markdown: the table in the manual. */
 void tl_conf_reference(FILE *f);
 

@@ -25,6 +25,10 @@ struct tl_tls_domain *tl_conf_domain_named(const struct tl_conf *c, const char *
   return b ? c->domain[b - bs->b] : NULL;
 }
 
+bool tl_conf_has_domain(const struct tl_conf *c, const struct tl_tls_domain *d) {
+  return tl_conf_domain_named(c, d->name) == d;
+}
+
 static int build_global(struct tl_conf *c, struct tl_conf_ctx *ctx) {
   const struct tl_block *b = &c->raw->sec[TL_SEC_GLOBAL].b[0];
   c->opt = *tl_raw_options(c->raw);

@@ -57,8 +57,6 @@ struct tl_conf *tl_conf_new(const char *file, const struct tl_conf *previous);
 int tl_conf_build(struct tl_conf *c, const struct tl_conf *previous, struct tl_conf_ctx *ctx);
 int tl_conf_build_domains(struct tl_conf *c, const struct tl_conf *previous,
                           struct tl_conf_ctx *ctx);
-/* The TLS domain of C named NAME (may be NULL), or NULL. Constant time. */
-struct tl_tls_domain *tl_conf_domain_named(const struct tl_conf *c, const char *name);
 
 /* conf_peer.c. The peers of C->raw, whose TLS domains are C's; PREVIOUS (may be NULL) lends what is
  * known of them. */

@@ -192,17 +192,11 @@ void tl_audit_drop(struct tl_net *n) {
 
 /* ---- connections that come ---- */
 
-static bool in_force(const struct tl_conf *conf, const struct tl_tls_domain *d) {
-  for (size_t i = 0; i < conf->n_domain; i++)
-    if (conf->domain[i] == d) return true;
-  return false;
-}
-
 void tl_audit_adopted(struct tl_conn *c) {
   struct tl_runtime *rt = c->net->rt;
   const struct tl_tls_facts *t = c->view.tls;
   bool wake = false;
-  if (t->domain && !in_force(c->net->view->conf, t->domain))
+  if (t->domain && !tl_conf_has_domain(c->net->view->conf, t->domain))
     wake = !atomic_exchange(&rt->reverify_pending, true);
   if (t->identity && t->peer_verified) wake |= tl_runtime_expiry(rt, t->identity->chain_not_after);
   if (wake) tl_mailbox_wake(&rt->control.mailbox);

@@ -58,9 +58,8 @@ static size_t offer_crl(const struct tl_conf *conf, struct X509_crl_st *crl, con
 }
 
 static struct tl_crls *former_lists(const struct tl_conf *before, const struct tl_tls_domain *d) {
-  for (size_t i = 0; i < before->n_domain; i++)
-    if (strcmp(before->domain[i]->name, d->name) == 0) return before->domain[i]->crls;
-  return NULL;
+  const struct tl_tls_domain *was = tl_conf_domain_named(before, d->name);
+  return was ? was->crls : NULL;
 }
 
 void tl_crl_prepare(struct tl_crl_life *l, const struct tl_conf *before,

@@ -66,17 +66,9 @@ static void drop_items(struct tl_ledger *l) {
 
 /* ---- domains that were changed or removed ---- */
 
-static bool in_force(const struct tl_conf *conf, const struct tl_tls_domain *d) {
-  for (size_t i = 0; i < conf->n_domain; i++)
-    if (conf->domain[i] == d) return true;
-  return false;
-}
-
-static bool trust_only(const struct tl_conf *conf, const struct tl_tls_domain *d) {
-  for (size_t i = 0; i < conf->n_domain; i++)
-    if (strcmp(conf->domain[i]->name, d->name) == 0)
-      return memcmp(conf->domain[i]->core, d->core, sizeof(d->core)) == 0;
-  return false;
+static bool trust_only(const struct tl_conf *conf, const struct tl_tls_domain *was) {
+  const struct tl_tls_domain *now = tl_conf_domain_named(conf, was->name);
+  return now && memcmp(now->core, was->core, sizeof(was->core)) == 0;
 }
 
 /* Drops the notes that hold the last reference to their domain. */
@@ -99,7 +91,7 @@ size_t tl_ledger_reloaded(struct tl_ledger *l, const struct tl_conf *before,
   drop_drained(l, false);
   for (size_t i = 0; i < before->n_domain; i++) {
     struct tl_tls_domain *was = before->domain[i];
-    if (in_force(after, was)) continue;
+    if (tl_conf_has_domain(after, was)) continue;
     n++;
     struct tl_drained *d = trust_only(after, was) ? NULL : calloc(1, sizeof(*d));
     if (!d) continue;

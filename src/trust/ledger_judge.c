@@ -12,12 +12,6 @@
 
 #define ALERT_CERTIFICATE_REQUIRED 116 /* RFC 8446 6.2 */
 
-static struct tl_tls_domain *domain_in_force(const struct tl_conf *conf, const char *name) {
-  for (size_t i = 0; i < conf->n_domain; i++)
-    if (strcmp(conf->domain[i]->name, name) == 0) return conf->domain[i];
-  return NULL;
-}
-
 static const struct tl_drained *drained_domain(const struct tl_ledger *l,
                                                const struct tl_tls_domain *d) {
   const struct tl_drained *r = l->drained;
@@ -97,7 +91,7 @@ static bool apply_drain(const struct tl_drained *r, struct tl_directive *out) {
 static bool decide_order(struct tl_ledger *l, struct tl_ledger_item *it, struct tl_directive *out) {
   const struct tl_conn_class *class = &it->key;
   if (!it->known) return false;
-  struct tl_tls_domain *now = domain_in_force(l->conf, class->domain->name);
+  struct tl_tls_domain *now = tl_conf_domain_named(l->conf, class->domain->name);
   if (now && revoked_since(l, it, now, out)) return true;
   if (now == class->domain && !l->verify_all && !out_of_date(class)) return false;
   const struct tl_drained *r = now == class->domain ? NULL : drained_domain(l, class->domain);

@@ -142,6 +142,30 @@ Test(conf_tls, b16_reload_keeps_domains_that_did_not_change) {
   tl_conf_unref(three);
 }
 
+/* A connection of an older configuration may have a domain of the same name. */
+Test(conf_tls, b16_a_configuration_knows_its_own_domains) {
+  conf_certificate("a", 1, 0600);
+  conf_certificate("b", 2, 0600);
+  struct tl_conf *one = good(TWO, NULL);
+  conf_certificate("b", 77, 0600);
+  struct tl_conf *two = good(TWO, one), *three = good(L "tls_domain \"y\" { " CERT "}\n", two);
+  for (int i = 0; i < 2; i++) {
+    cr_expect_eq(tl_conf_domain_named(one, one->domain[i]->name), one->domain[i]);
+    cr_expect(tl_conf_has_domain(one, one->domain[i]));
+    cr_expect(tl_conf_has_domain(two, two->domain[i]));
+  }
+  cr_expect(tl_conf_has_domain(two, one->domain[0]), "it has not changed");
+  cr_expect_not(tl_conf_has_domain(two, one->domain[1]));
+  cr_expect_not(tl_conf_has_domain(one, two->domain[1]));
+  cr_expect_not(tl_conf_has_domain(three, one->domain[0]), "it is gone");
+  cr_expect_not(tl_conf_has_domain(three, two->domain[1]));
+  cr_expect_null(tl_conf_domain_named(three, "x"));
+  cr_expect_null(tl_conf_domain_named(three, NULL));
+  tl_conf_unref(one);
+  tl_conf_unref(two);
+  tl_conf_unref(three);
+}
+
 Test(conf_tls, reload_with_another_option_makes_a_new_domain) {
   conf_certificate("a", 1, 0600);
   struct tl_conf *one = good(L "tls_domain \"x\" { " CERT "}\n", NULL),

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <urcu/urcu-memb.h>
 
+#include "conf/conf_block.h"
 #include "test_tls_duel.h"
 #include "tieline/ocsp.h"
 #include "tieline/time.h"
@@ -45,7 +46,11 @@ static void set_up(void) {
   options = duel_options();
   options.policy.verify_cert = options.policy.require_cert = true;
   domains[0] = duel_domain(&options);
-  conf = (struct tl_conf){.refs = 100, .domain = domains, .n_domain = 1};
+  conf = (struct tl_conf){.refs = 100, .domain = domains, .n_domain = 1, .raw = tl_raw_new()};
+  struct tl_block *written;
+  cr_assert_eq(tl_blocks_add(&conf.raw->sec[TL_SEC_DOMAIN], &tl_conf_sections[TL_SEC_DOMAIN],
+                             domains[0]->name, &written),
+               0);
   rt.view = &view;
   rt.n_worker = WORKERS;
   cr_assert_eq(tl_mailbox_init(&rt.control.mailbox, 64), 0);
@@ -62,6 +67,7 @@ static void tear_down(void) {
   tl_ledger_free(ledger);
   tl_ocsp_clients_free(clients);
   tl_tls_domain_unref(domains[0]);
+  tl_raw_unref(conf.raw);
   for (unsigned i = 0; i < WORKERS; i++) {
     tl_mailbox_destroy(&worker[i].mailbox);
   }
