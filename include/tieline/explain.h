@@ -13,6 +13,7 @@
 #include "tieline/transport.h"
 
 #define TL_EXPLAIN_TARGETS 16 /* no less than the proxy tries */
+#define TL_EXPLAIN_ROUTES 256 /* of a longer table those that the index offers */
 #define TL_EXPLAIN_TEXT 3072
 
 /* A route of the table, in its order. */
@@ -45,6 +46,7 @@ struct tl_explain {
   } target[TL_EXPLAIN_TARGETS];
   size_t n_route;
   struct tl_explain_route *route; /* malloc'd */
+  size_t n_left_out;              /* routes of the table that are not among them */
 };
 
 void tl_explain_clear(struct tl_explain *e);

@@ -67,6 +67,7 @@ static json_t *json_result(const struct tl_explain *e) {
   json_object_set_new(j, "resolve", or_null(e->resolve));
   json_object_set_new(j, "targets", json_targets(e));
   json_object_set_new(j, "routes", json_routes(e));
+  json_object_set_new(j, "routes_left_out", json_integer((json_int_t)e->n_left_out));
   return j;
 }
 

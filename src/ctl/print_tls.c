@@ -202,6 +202,9 @@ static void explain_request(const json_t *r, FILE *f) {
   else
     fprintf(f, "It goes by route \"%s\".\n\n", field_text(r, "route"));
   print_routes(json_object_get(r, "routes"), f);
+  if (field_num(r, "routes_left_out"))
+    fprintf(f, "%lld more routes are for other peers, domains or prefixes.\n",
+            field_num(r, "routes_left_out"));
   print_targets(json_object_get(r, "targets"), f);
 }
 

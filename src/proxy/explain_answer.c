@@ -38,13 +38,49 @@ static void tell_source(struct tl_explain *e, const struct tl_source *s, const s
     put_text(e->identity, sizeof(e->identity), tl_conn_tls(c)->identity->subject);
 }
 
+/* Routes by number. */
+struct numbers {
+  uint32_t at[TL_EXPLAIN_ROUTES];
+  size_t n;
+};
+
+static bool take_number(void *arg, uint32_t number) {
+  struct numbers *l = arg;
+  size_t i = 0;
+  while (i < l->n && l->at[i] != number) i++;
+  if (i == l->n && l->n < TL_EXPLAIN_ROUTES) l->at[l->n++] = number;
+  return false; /* as if it had been refused: the search goes on */
+}
+
+static int by_number(const void *a, const void *b) {
+  const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return (x > y) - (x < y);
+}
+
+/* Those to be shown, in the order of the table. The worker has calls to serve: of a long table it
+ * only looks at those that the request could have taken. */
+static void choose_routes(const struct tl_route_table *t, const struct tl_plan *plan,
+                          const struct tl_source *s, struct numbers *out) {
+  out->n = 0;
+  if (t->n <= TL_EXPLAIN_ROUTES) {
+    while (out->n < t->n) take_number(out, (uint32_t)out->n);
+    return;
+  }
+  if (plan->route) take_number(out, (uint32_t)(plan->route - t->route));
+  tl_route_search(t, plan, s, take_number, out);
+  qsort(out->at, out->n, sizeof(out->at[0]), by_number);
+}
+
 static void tell_routes(struct tl_explain *e, const struct tl_route_table *t,
                         const struct tl_plan *plan, struct tl_source *s,
                         const struct tl_identity *id) {
-  e->route = calloc(t->n + 1, sizeof(*e->route));
-  for (size_t i = 0; e->route && i < t->n; i++) {
-    const struct tl_conf_route *r = &t->route[i];
-    const char *why = tl_route_why_not(r, (uint32_t)i, plan, s, id);
+  struct numbers list;
+  choose_routes(t, plan, s, &list);
+  e->route = calloc(list.n + 1, sizeof(*e->route));
+  e->n_left_out = t->n - list.n;
+  for (size_t i = 0; e->route && i < list.n; i++) {
+    const struct tl_conf_route *r = &t->route[list.at[i]];
+    const char *why = tl_route_why_not(r, list.at[i], plan, s, id);
     struct tl_explain_route *out = &e->route[e->n_route++];
     put_text(out->name, sizeof(out->name), r->name);
     out->chosen = plan->route == r;

@@ -57,16 +57,20 @@ static bool accept_route(void *arg, uint32_t number) {
   return !tl_route_why_not(&s->table->route[number], number, s->plan, s->source, s->id);
 }
 
+uint32_t tl_route_search(const struct tl_route_table *t, const struct tl_plan *plan,
+                         const struct tl_source *s, tl_route_accept_fn accept, void *arg) {
+  struct tl_route_query q = {
+      .user = plan->uri.user, .host = plan->uri.host, .peer = s && s->peer ? s->peer->id : 0};
+  if (tl_route_index_asks_next_hop(&t->index)) q.next_host = tl_plan_next_host(plan);
+  return tl_route_index_find(&t->index, &q, accept, arg);
+}
+
 /* The first route of the file that takes the request, or NULL. */
 static const struct tl_conf_route *find_route(const struct tl_route_table *t,
                                               const struct tl_plan *plan, struct tl_source *source,
                                               const struct tl_identity *id) {
   struct search s = {t, plan, source, id};
-  struct tl_route_query q = {.user = plan->uri.user,
-                             .host = plan->uri.host,
-                             .peer = source && source->peer ? source->peer->id : 0};
-  if (tl_route_index_asks_next_hop(&t->index)) q.next_host = tl_plan_next_host(plan);
-  uint32_t number = tl_route_index_find(&t->index, &q, accept_route, &s);
+  uint32_t number = tl_route_search(t, plan, source, accept_route, &s);
   return number == TL_ROUTE_NONE ? NULL : &t->route[number];
 }
 

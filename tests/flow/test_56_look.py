@@ -661,6 +661,28 @@ def test_f9_explain_request_tells_the_route_that_is_taken(t):
     assert real.status == 403, real
 
 
+def test_f9_explain_request_of_a_long_table(t):
+    """The worker that answers judges what the request could have taken, not ten thousand routes."""
+    bob = t.uas("tcp", name="bob")
+    routes = [("n%d" % i, {"to_prefix": "+%d" % (10000 + i), "peers": "bob"}) for i in range(2000)]
+    routes += [("short", {"to_prefix": "+1", "from_peer": "pbx", "peers": "bob"}),
+               ("rest", {"from_peer": "pbx", "peers": "bob"})]
+    d = t.daemon(peers=[("bob", {"uri": "sip:%s;transport=tcp" % bob.listener("tcp").hostport}),
+                        ("pbx", {"uri": "sip:127.0.0.5:5080;transport=udp"})], routes=routes)
+
+    def ask(user):
+        r = d.rpc("explain", {"what": "request", "uri": "sip:%s@biloxi.example" % user,
+                              "source": "127.0.0.5:5080"})
+        assert r["routes_left_out"] == len(routes) - len(r["routes"]), r
+        return r["route"], [x["route"] for x in r["routes"]]
+    assert ask("+119995") == ("n1999", ["n1999", "short", "rest"])
+    assert ask("+1") == ("short", ["short", "rest"])
+    assert ask("x") == ("rest", ["rest"])
+    out = d.ctl("explain", "request", "--uri", "sip:x@biloxi.example", "--source",
+                "127.0.0.5:5080").stdout
+    assert "2001 more routes" in out, out
+
+
 def test_f9_explain_request_by_address(t):
     """A source that is not connected; a name that must be looked up first; what is not a question."""
     bob = t.uas("tcp", name="bob")
