@@ -24,6 +24,7 @@
 
 #define DOWN_AFTER 3     /* consecutive failed probes */
 #define PATIENCE_MS 2000 /* the least time given for a response, however short the interval */
+#define STEP_MS 20       /* between the first probes of peers that are new together */
 
 struct tl_probe {
   struct tl_probe *next;
@@ -36,6 +37,7 @@ struct tl_probe {
   uint32_t interval_ms, cseq;
   uint64_t sent_ms, call_id;
   bool wanted;
+  bool unstarted; /* new, or with another interval: its timer is to be started */
 };
 
 /* ---- the outcome ---- */
@@ -218,15 +220,29 @@ static void want_probe(struct tl_proxy *p, const struct tl_conf_peer *peer) {
   if (share && (!pr || strcmp(pr->uri, peer->opt.uri) != 0)) pr = probe_new(p, peer, share);
   if (!pr) return;
   pr->wanted = true;
-  if (pr->interval_ms != peer->opt.probe_ms) tl_timer_start(tl_net_wheel(p->net), &pr->timer, 0);
+  pr->unstarted = pr->interval_ms != peer->opt.probe_ms;
   pr->interval_ms = peer->opt.probe_ms;
+}
+
+/* A few are asked at once; the first probes of many are spread over their interval, and so are all
+ * that follow. */
+static void start_probes(struct tl_proxy *p) {
+  uint64_t n = 0, i = 0;
+  for (struct tl_probe *pr = p->probes; pr; pr = pr->next) n += pr->unstarted;
+  for (struct tl_probe *pr = p->probes; pr; pr = pr->next) {
+    if (!pr->unstarted) continue;
+    uint64_t step_ms = i * STEP_MS, share_ms = i * pr->interval_ms / n;
+    tl_timer_start(tl_net_wheel(p->net), &pr->timer,
+                   (uint32_t)(step_ms < share_ms ? step_ms : share_ms));
+    i++;
+  }
 }
 
 void tl_peer_probe_refresh(struct tl_proxy *p) {
   const struct tl_peer_set *s = tl_net_view(p->net)->peers->set;
   if (p->th.index != 0 || p->probed_generation == s->generation) return;
   p->probed_generation = s->generation;
-  for (struct tl_probe *pr = p->probes; pr; pr = pr->next) pr->wanted = false;
+  for (struct tl_probe *pr = p->probes; pr; pr = pr->next) pr->wanted = pr->unstarted = false;
   for (size_t i = 0; i < s->n; i++)
     if (s->peer[i].opt.probe_ms) want_probe(p, &s->peer[i]);
   for (struct tl_probe **at = &p->probes; *at;)
@@ -234,6 +250,7 @@ void tl_peer_probe_refresh(struct tl_proxy *p) {
       at = &(*at)->next;
     else
       drop_probe(p, at);
+  start_probes(p);
 }
 
 void tl_peer_probe_exit(struct tl_proxy *p) {

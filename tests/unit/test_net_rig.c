@@ -75,18 +75,20 @@ static const struct tl_net_handler handler = {.message = message, .bad = bad, .c
 /* ---- begin and end ---- */
 
 static struct tl_conf *load(const char *extra, bool udp, const struct tl_conf *previous) {
-  char text[4096];
-  int n = snprintf(text, sizeof(text),
-                   "workers = 1 log_level = error\nlisten \"tcp:127.0.0.1:%u\" {}\n",
+  size_t cap = strlen(extra) + 512;
+  char *text = malloc(cap);
+  cr_assert_not_null(text);
+  int n = snprintf(text, cap, "workers = 1 log_level = error\nlisten \"tcp:127.0.0.1:%u\" {}\n",
                    tl_addr_port(&rig.tcp));
   if (udp)
-    n += snprintf(text + n, sizeof(text) - (size_t)n, "listen \"udp:127.0.0.1:%u\" {}\n",
+    n += snprintf(text + n, cap - (size_t)n, "listen \"udp:127.0.0.1:%u\" {}\n",
                   tl_addr_port(&rig.udp));
-  snprintf(text + n, sizeof(text) - (size_t)n, "%s\n%s", extra,
+  snprintf(text + n, cap - (size_t)n, "%s\n%s", extra,
            strstr(extra, "route ")
                ? ""
                : "route \"all\" { relay = \"request-uri\" preloaded_route = \"allow\" }\n");
   struct conf_try t = conf_try(text, previous);
+  free(text);
   cr_assert_eq(t.rc, 0, "%s", t.complaint[0]);
   return t.conf;
 }
