@@ -10,6 +10,7 @@
 
 #include "tieline/addr.h"
 #include "tieline/identity.h"
+#include "tieline/record.h"
 #include "tieline/tls_options.h"
 
 struct tl_crls;
@@ -65,6 +66,11 @@ typedef void (*tl_authority_fn)(void *arg, const struct tl_tls_domain *d,
                                 const struct tl_authority_info *a);
 /* Calls FN for each of them; for none if D verifies nobody. */
 void tl_tls_domain_authorities(const struct tl_tls_domain *d, tl_authority_fn fn, void *arg);
+
+/* The suites that D offers and CAN has not, by version ([0] TLS 1.2, [1] TLS 1.3) and cipher: as
+ * TEXT, separated by blanks. */
+void tl_tls_domain_suites_without(const struct tl_tls_domain *d, const bool can[2][TL_CIPHERS],
+                                  char *text, size_t cap);
 
 /* Signs once with each key of D that is in a token. TL_ETLS with the sentence in ERR. */
 int tl_tls_domain_try_keys(const struct tl_tls_domain *d, char *err, size_t cap);

@@ -78,10 +78,10 @@ void tl_conf_check_networks(const struct tl_block *b, const char *option, char *
 int tl_conf_build_networks(char *const *list, struct tl_network **out, size_t *out_n);
 /* Warns of suites whose records the running kernel cannot take. */
 void tl_conf_warn_offload(const struct tl_conf *c, struct tl_conf_ctx *ctx);
-/* The suites of CTX that a kernel with CAN does not take, separated by blanks. */
+/* The suites of D that a kernel with CAN does not take, separated by blanks. */
 struct tl_ktls_caps;
-void tl_conf_not_offloaded(struct ssl_ctx_st *ctx, const struct tl_ktls_caps *can, char *text,
-                           size_t cap);
+void tl_conf_not_offloaded(const struct tl_tls_domain *d, const struct tl_ktls_caps *can,
+                           char *text, size_t cap);
 /* Fails if an option changed that cannot change while running. */
 int tl_conf_check_reload(const struct tl_raw *now, const struct tl_raw *before,
                          struct tl_conf_ctx *ctx);

@@ -131,3 +131,24 @@ int tl_domain_set_ciphers(SSL_CTX *ctx, const struct tl_tls_options *o, bool *ou
                            tl_blame_reason());
   return reduce_list(ctx, list, out_rsa, b);
 }
+
+/* One of those that is_usable admits. */
+static enum tl_cipher cipher_of(const SSL_CIPHER *c) {
+  switch (SSL_CIPHER_get_cipher_nid(c)) {
+  case NID_aes_128_gcm: return TL_AES_128_GCM;
+  case NID_aes_256_gcm: return TL_AES_256_GCM;
+  default: return TL_CHACHA20_POLY1305;
+  }
+}
+
+void tl_tls_domain_suites_without(const struct tl_tls_domain *d, const bool can[2][TL_CIPHERS],
+                                  char *text, size_t cap) {
+  STACK_OF(SSL_CIPHER) *sk = SSL_CTX_get_ciphers(d->server ? d->server : d->client);
+  size_t at = 0;
+  *text = '\0';
+  for (int i = 0; i < sk_SSL_CIPHER_num(sk) && at < cap; i++) {
+    const SSL_CIPHER *c = sk_SSL_CIPHER_value(sk, i);
+    if (can[is_tls13(c)][cipher_of(c)]) continue;
+    at += (size_t)snprintf(text + at, cap - at, "%s%s", at ? " " : "", SSL_CIPHER_get_name(c));
+  }
+}

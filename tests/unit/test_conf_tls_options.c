@@ -222,15 +222,16 @@ Test(conf_tls_options, d8_suites_the_kernel_cannot_take_are_named) {
   struct tl_ktls_caps can;
   char text[600];
   conf_certificate("a", 1, 0600);
-  struct tl_conf *c = good(L "tls_domain \"x\" { " CERT " }\n");
+  struct tl_conf *c =
+      good(L "tls_domain \"x\" { " CERT " }\ntls_domain \"y\" { role = client " CERT " }\n");
   memset(&can, 1, sizeof(can));
-  tl_conf_not_offloaded(c->domain[0]->server, &can, text, sizeof(text));
+  tl_conf_not_offloaded(c->domain[0], &can, text, sizeof(text));
   cr_expect_str_eq(text, "");
   can.rx[1][TL_CHACHA20_POLY1305] = false;
-  tl_conf_not_offloaded(c->domain[0]->server, &can, text, sizeof(text));
+  tl_conf_not_offloaded(c->domain[0], &can, text, sizeof(text));
   cr_expect_str_eq(text, "TLS_CHACHA20_POLY1305_SHA256");
   can.tx[0][TL_AES_256_GCM] = false;
-  tl_conf_not_offloaded(c->domain[0]->client, &can, text, sizeof(text));
+  tl_conf_not_offloaded(c->domain[1], &can, text, sizeof(text));
   cr_expect_str_eq(text, "TLS_CHACHA20_POLY1305_SHA256 ECDHE-ECDSA-AES256-GCM-SHA384 "
                          "ECDHE-RSA-AES256-GCM-SHA384");
   tl_conf_unref(c);
