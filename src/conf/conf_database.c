@@ -6,14 +6,13 @@
  * supported; the whole table is read in one transaction.
  */
 #include <openssl/crypto.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/text.h"
 #include "conf/conf_internal.h"
+#include "tieline/tls_input.h"
 
 #define BUSY_MS 2000         /* for a writer to finish */
 #define ROWS_MAX 100000      /* more is a mistake, not a table of domains */
@@ -25,23 +24,23 @@ enum meaning { TEXT, FLAG, ROLE, PEM };
 static const struct column {
   const char *col, *option; /* option NULL: the name of the domain */
   enum meaning meaning;
-  const char *label; /* of DER when it becomes PEM */
-} columns[] = {{"domain_col", NULL, TEXT, NULL},
-               {"match_ip_address_col", "match_ip_address", TEXT, NULL},
-               {"match_sip_domain_col", "match_sip_domain", TEXT, NULL},
-               {"type_col", "role", ROLE, NULL},
-               {"method_col", "tls_method", TEXT, NULL},
-               {"verify_cert_col", "verify_cert", FLAG, NULL},
-               {"require_cert_col", "require_cert", FLAG, NULL},
-               {"certificate_col", "certificate", PEM, PEM_STRING_X509},
-               {"private_key_col", "private_key", PEM, PEM_STRING_PKCS8INF},
-               {"crl_check_all_col", "crl_check_all", FLAG, NULL},
-               {"crl_dir_col", "crl_dir", TEXT, NULL},
-               {"ca_list_col", "ca_list", PEM, PEM_STRING_X509},
-               {"ca_dir_col", "ca_dir", TEXT, NULL},
-               {"cipher_list_col", "ciphers_list", TEXT, NULL},
-               {"dh_params_col", "dh_params", PEM, PEM_STRING_DHPARAMS},
-               {"ec_curve_col", "groups", TEXT, NULL}};
+  enum tl_pem_kind kind; /* of PEM */
+} columns[] = {{"domain_col", NULL, TEXT, 0},
+               {"match_ip_address_col", "match_ip_address", TEXT, 0},
+               {"match_sip_domain_col", "match_sip_domain", TEXT, 0},
+               {"type_col", "role", ROLE, 0},
+               {"method_col", "tls_method", TEXT, 0},
+               {"verify_cert_col", "verify_cert", FLAG, 0},
+               {"require_cert_col", "require_cert", FLAG, 0},
+               {"certificate_col", "certificate", PEM, TL_PEM_CERTIFICATE},
+               {"private_key_col", "private_key", PEM, TL_PEM_PRIVATE_KEY},
+               {"crl_check_all_col", "crl_check_all", FLAG, 0},
+               {"crl_dir_col", "crl_dir", TEXT, 0},
+               {"ca_list_col", "ca_list", PEM, TL_PEM_CERTIFICATE},
+               {"ca_dir_col", "ca_dir", TEXT, 0},
+               {"cipher_list_col", "ciphers_list", TEXT, 0},
+               {"dh_params_col", "dh_params", PEM, TL_PEM_DH_PARAMETERS},
+               {"ec_curve_col", "groups", TEXT, 0}};
 enum { COLUMNS = sizeof(columns) / sizeof(*columns) };
 
 struct reading {
@@ -128,27 +127,6 @@ out:
 /* PEM text somewhere in the N bytes (OpenSSL's -text output may stand before it), or NULL. */
 static const char *find_pem(const char *p, size_t n) { return memmem(p, n, "-----BEGIN ", 11); }
 
-/* DER as PEM; keys of any form become PKCS #8. */
-static char *der_to_pem(const uint8_t *p, size_t n, const char *label) {
-  BIO *bio = BIO_new(BIO_s_secmem());
-  char *out = NULL, *data;
-  const uint8_t *q = p;
-  bool ok;
-  if (!bio) return NULL;
-  if (strcmp(label, PEM_STRING_PKCS8INF) == 0) {
-    EVP_PKEY *key = d2i_AutoPrivateKey(NULL, &q, (long)n);
-    ok = key && q == p + n && PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1;
-    EVP_PKEY_free(key);
-  } else {
-    ok = p[0] == 0x30 && PEM_write_bio(bio, label, "", p, (long)n) > 0;
-  }
-  long len = ok ? BIO_get_mem_data(bio, &data) : 0;
-  if (len > 0) out = strndup(data, (size_t)len);
-  BIO_free(bio);
-  ERR_clear_error();
-  return out;
-}
-
 /* As in a file: control characters could forge lines. */
 static bool is_clean_text(const char *p, size_t n) {
   for (size_t i = 0; i < n;) {
@@ -182,7 +160,8 @@ static int value_of(const struct column *col, const char *p, size_t n, char **ou
     *out = strndup(p, n);
   } else if (col->meaning == PEM) {
     *why = "neither PEM nor DER of its kind, nor the name of a file";
-    if (!(*out = der_to_pem((const uint8_t *)p, n, col->label))) return TL_ECONFIG;
+    int rc = tl_tls_pem_of_der(col->kind, (const uint8_t *)p, n, out);
+    return rc == TL_ESYNTAX ? TL_ECONFIG : rc;
   } else {
     *why = "a control character, or bytes that are no UTF-8";
     return TL_ECONFIG;
