@@ -6,11 +6,11 @@
  */
 #include "ctl/ctl_args.h"
 
-#include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "tieline/tls_input.h"
 
 #define WORDS 3
 #define NUMBER_MAX 9 /* digits; anything longer is the id of a connection */
@@ -41,24 +41,18 @@ static json_t *json_value(const char *text) {
   return json_string(text);
 }
 
+static void append_name(void *list, const char *hex) {
+  json_array_append_new(list, json_string(hex));
+}
+
 /* The daemon may not be allowed to read the caller's files, so the names are sent, as hexadecimal
  * DER. */
 static json_t *names_of_file(const char *file) {
-  STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(file);
-  json_t *list = names ? json_array() : NULL;
-  ERR_clear_error();
-  for (int i = 0; list && i < sk_X509_NAME_num(names); i++) {
-    uint8_t *der = NULL;
-    int n = i2d_X509_NAME(sk_X509_NAME_value(names, i), &der);
-    char *hex = n > 0 ? malloc((size_t)n * 2 + 1) : NULL;
-    for (int k = 0; hex && k < n; k++) snprintf(hex + 2 * k, 3, "%02x", der[k]);
-    if (hex) json_array_append_new(list, json_string(hex));
-    free(hex);
-    OPENSSL_free(der);
-  }
-  sk_X509_NAME_pop_free(names, X509_NAME_free);
-  if (!list) fprintf(stderr, "tieline: %s holds no certificate of an authority\n", file);
-  return list;
+  json_t *list = json_array();
+  if (list && tl_tls_authority_names(file, append_name, list) != TL_ENOTFOUND) return list;
+  fprintf(stderr, "tieline: %s holds no certificate of an authority\n", file);
+  json_decref(list);
+  return NULL;
 }
 
 static bool set_param(json_t *params, const char *name, size_t n, const char *text) {

@@ -9,6 +9,7 @@
 
 #include "control/command.h"
 #include "ctl/ctl_args.h"
+#include "test_tls_pki.h"
 
 /* The parameters of WORDS as compact JSON in one of four buffers, "-" if they are refused. */
 static const char *params(const char *words, struct tl_ctl_words *w) {
@@ -66,6 +67,23 @@ Test(ctl_args, options_of_ctl_itself_may_stand_behind) {
   cr_assert_str_eq(params("stats all --json -s /run/x.sock", &w), "{}");
   cr_assert(w.json && w.all);
   cr_assert_str_eq(w.socket, "/run/x.sock");
+}
+
+/* The daemon may not be allowed to read the file. */
+Test(ctl_args, b5_authorities_of_a_file_are_sent_by_name) {
+  struct tl_ctl_words w = {.socket = "x"};
+  char words[256], want[512], *at = want;
+  uint8_t *der = NULL;
+  pki_open();
+  int n = i2d_X509_NAME(X509_get_subject_name(pki_ca.x), &der);
+  cr_assert(n > 0 && n < 200);
+  at += sprintf(at, "{\"ca_names\":[\"");
+  for (int i = 0; i < n; i++) at += sprintf(at, "%02x", der[i]);
+  sprintf(at, "\"],\"what\":\"tls\"}");
+  OPENSSL_free(der);
+  snprintf(words, sizeof(words), "explain tls --ca-names %s", pki_path("ca.pem"));
+  cr_expect_str_eq(params(words, &w), want);
+  pki_close();
 }
 
 Test(ctl_args, durations) {
