@@ -18,9 +18,9 @@
 
 #include "tieline/err.h"
 
-struct X509_crl_st; /* X509_CRL of OpenSSL */
 struct tl_tls_domain;
 
+struct tl_crl; /* one list; constant */
 struct tl_crls;
 
 #define TL_CRL_URL_MAX 1024 /* with the NUL */
@@ -40,14 +40,13 @@ struct tl_crl_info {
 struct tl_crls *tl_crls_new(bool fetch, bool all, bool accept_stale);
 void tl_crls_free(struct tl_crls *s); /* NULL is fine */
 bool tl_crls_fetches(const struct tl_crls *s);
-/* Parses a list that is all of N bytes of DER; a reference, or NULL: it is none. */
-struct X509_crl_st *tl_crl_parse(const uint8_t *der, size_t n);
-struct X509_crl_st *tl_crl_ref(struct X509_crl_st *crl);
-void tl_crl_unref(struct X509_crl_st *crl); /* NULL is fine */
+/* Parses a list that is all of N bytes of DER; NULL: it is none. */
+struct tl_crl *tl_crl_parse(const uint8_t *der, size_t n);
+void tl_crl_free(struct tl_crl *crl); /* NULL is fine */
 /* Offers a fetched list to D. It is added if it is signed by an issuer that D trusts or that was in
  * a valid chain of a peer; an older one of the same issuer and source is dropped. TL_EEXIST: it is
  * not newer. TL_ENOTFOUND: the issuer is unknown. TL_EVERIFY: another reason, in WHY. */
-int tl_crls_offer(struct tl_tls_domain *d, struct X509_crl_st *crl, const char *source, char *why,
+int tl_crls_offer(struct tl_tls_domain *d, const struct tl_crl *crl, const char *source, char *why,
                   size_t cap);
 /* Lists at most CAP; returns how many there are in OUT. */
 size_t tl_crls_list(struct tl_crls *s, struct tl_crl_info *out, size_t cap);
@@ -62,4 +61,4 @@ bool tl_crls_wanted(struct tl_crls *s, char out[TL_CRL_URL_MAX]);
 /* FN is called, in any thread, when a place becomes wanted. Before any domain is made. */
 void tl_crls_on_wanted(void (*fn)(void *arg), void *arg);
 /* Fills *OUT from CRL. */
-void tl_crl_describe(const struct X509_crl_st *crl, const char *source, struct tl_crl_info *out);
+void tl_crl_describe(const struct tl_crl *crl, const char *source, struct tl_crl_info *out);

@@ -97,7 +97,7 @@ struct tl_known *tl_known_next(const struct tl_ledger *l, const struct tl_known 
 struct tl_crl_point {
   struct tl_crl_point *next;
   char url[TL_CRL_URL_MAX];
-  struct X509_crl_st *crl;     /* the last good one, NULL: none yet */
+  struct tl_crl *crl;          /* the last good one, NULL: none yet */
   uint64_t due_ms, ordered_ms; /* 0: never yet */
   unsigned failures;
   bool under_way;

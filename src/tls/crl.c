@@ -408,23 +408,22 @@ int tl_crls_take(struct tl_crls *s, X509_STORE *store, X509_CRL *crl, const char
 
 /* ---- showing ---- */
 
-X509_CRL *tl_crl_parse(const uint8_t *der, size_t n) {
+struct tl_crl *tl_crl_parse(const uint8_t *der, size_t n) {
   const uint8_t *at = der;
-  X509_CRL *crl = n <= LONG_MAX ? d2i_X509_CRL(NULL, &at, (long)n) : NULL;
+  struct tl_crl *crl = calloc(1, sizeof(*crl));
+  if (crl && n <= LONG_MAX) crl->x = d2i_X509_CRL(NULL, &at, (long)n);
   ERR_clear_error();
-  if (!crl || at == der + n) return crl;
-  X509_CRL_free(crl);
+  if (crl && crl->x && at == der + n) return crl;
+  tl_crl_free(crl);
   return NULL;
 }
 
-X509_CRL *tl_crl_ref(X509_CRL *crl) {
-  X509_CRL_up_ref(crl);
-  return crl;
+void tl_crl_free(struct tl_crl *crl) {
+  if (crl) X509_CRL_free(crl->x);
+  free(crl);
 }
 
-void tl_crl_unref(X509_CRL *crl) { X509_CRL_free(crl); }
-
-void tl_crl_describe(const X509_CRL *crl, const char *source, struct tl_crl_info *out) {
+static void describe_list(const X509_CRL *crl, const char *source, struct tl_crl_info *out) {
   memset(out, 0, sizeof(*out));
   char *issuer = tl_name_text(X509_CRL_get_issuer(crl));
   snprintf(out->issuer, sizeof(out->issuer), "%s", issuer ? issuer : "");
@@ -443,11 +442,15 @@ void tl_crl_describe(const X509_CRL *crl, const char *source, struct tl_crl_info
   out->entries = n > 0 ? (size_t)n : 0;
 }
 
+void tl_crl_describe(const struct tl_crl *crl, const char *source, struct tl_crl_info *out) {
+  describe_list(crl->x, source, out);
+}
+
 size_t tl_crls_list(struct tl_crls *s, struct tl_crl_info *out, size_t cap) {
   pthread_mutex_lock(&s->lists_mu);
   size_t n = s->n < cap ? s->n : cap;
   for (size_t i = 0; i < n; i++) {
-    tl_crl_describe(s->list[i].crl, s->list[i].source, &out[i]);
+    describe_list(s->list[i].crl, s->list[i].source, &out[i]);
     out[i].fetched = s->list[i].fetched;
     out[i].alarm = s->list[i].alarm;
   }

@@ -11,6 +11,10 @@
 
 #include "tieline/crl.h"
 
+struct tl_crl {
+  X509_CRL *x;
+};
+
 /* Has the verifications with STORE ask S; S must live as long. */
 int tl_crls_attach(struct tl_crls *s, X509_STORE *store);
 /* Records a list of a file that is in the store already: for display. */

@@ -35,8 +35,8 @@ int tl_domain_attach_crls(struct tl_tls_domain *d, const struct tl_tls_options *
   return TL_OK;
 }
 
-int tl_crls_offer(struct tl_tls_domain *d, X509_CRL *crl, const char *source, char *why,
+int tl_crls_offer(struct tl_tls_domain *d, const struct tl_crl *crl, const char *source, char *why,
                   size_t cap) {
   X509_STORE *store = SSL_CTX_get_cert_store(d->server ? d->server : d->client);
-  return tl_crls_take(d->crls, store, crl, source, why, cap);
+  return tl_crls_take(d->crls, store, crl->x, source, why, cap);
 }

@@ -41,7 +41,7 @@ static void log_refused(const struct tl_tls_domain *d, const char *url, const ch
 }
 
 /* Offers CRL to every domain. Returns how many accepted it, *OUT_KNOWN how many know its issuer. */
-static size_t offer_crl(const struct tl_conf *conf, struct X509_crl_st *crl, const char *url,
+static size_t offer_crl(const struct tl_conf *conf, const struct tl_crl *crl, const char *url,
                         size_t *out_known) {
   size_t taken = 0;
   *out_known = 0;
@@ -101,7 +101,8 @@ static void on_fetch_failed(struct tl_crl_life *l, struct tl_crl_point *p, const
   snprintf(p->why, sizeof(p->why), "%s", why);
 }
 
-static void take_crl(struct tl_crl_life *l, struct tl_crl_point *p, struct X509_crl_st *crl) {
+/* CRL is taken over. */
+static void take_crl(struct tl_crl_life *l, struct tl_crl_point *p, struct tl_crl *crl) {
   struct tl_conf *conf = tl_runtime_conf(l->rt);
   size_t known, taken = offer_crl(conf, crl, p->url, &known);
   if (known == 0) {
@@ -111,8 +112,8 @@ static void take_crl(struct tl_crl_life *l, struct tl_crl_point *p, struct X509_
     p->why[0] = '\0';
     tl_count(&l->rt->control.counters, TL_C_CRL_FETCHED);
     if (taken || !p->crl) {
-      tl_crl_unref(p->crl);
-      p->crl = tl_crl_ref(crl);
+      tl_crl_free(p->crl);
+      p->crl = crl;
     }
     p->due_ms = tl_now_ms() + next_look(l, p);
   }
@@ -123,6 +124,7 @@ static void take_crl(struct tl_crl_life *l, struct tl_crl_point *p, struct X509_
            TL_FC("issuer", info.issuer), TL_FI("entries", info.entries), TL_FI("domains", taken));
     l->taken(l->arg);
   }
+  if (p->crl != crl) tl_crl_free(crl);
   tl_conf_unref(conf);
 }
 
@@ -132,14 +134,13 @@ static void on_fetched(struct tl_fetch *f, void *arg) {
   while (p && strcmp(p->url, f->url) != 0) p = p->next;
   if (!p || l->closing) return;
   p->under_way = false;
-  struct X509_crl_st *crl = f->rc == 0 ? tl_crl_parse(f->data, f->n) : NULL;
+  struct tl_crl *crl = f->rc == 0 ? tl_crl_parse(f->data, f->n) : NULL;
   if (f->rc)
     on_fetch_failed(l, p, f->why);
   else if (!crl)
     on_fetch_failed(l, p, "the fetched file is not a revocation list in DER form");
   else
     take_crl(l, p, crl);
-  tl_crl_unref(crl);
 }
 
 static void order_fetch(struct tl_crl_life *l, struct tl_crl_point *p) {
@@ -166,7 +167,7 @@ static void order_fetch(struct tl_crl_life *l, struct tl_crl_point *p) {
 /* ---- all places ---- */
 
 static void place_free(struct tl_crl_point *p) {
-  tl_crl_unref(p->crl);
+  tl_crl_free(p->crl);
   free(p);
 }
 
