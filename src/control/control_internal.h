@@ -64,7 +64,7 @@ struct tl_control {
     unsigned asking;        /* look-ups under way */
     bool changed;           /* the published table of peers lacks some of their addresses */
     bool incomplete;        /* for want of memory some peers are not in the row */
-    uint64_t retry_ms;      /* when either is tried again */
+    uint64_t next_ms;       /* before it neither is made up for */
   } names;
 };
 

@@ -16,6 +16,9 @@
 
 #define ASKING_MAX 64 /* at the same time: look-ups for calls take precedence */
 #define RETRY_MS 1000 /* what there was no memory for */
+/* A new table costs time and memory for each of its peers, so the more it has, the rarer it is. */
+#define PAUSE_PEERS 10u    /* a millisecond between two tables for so many */
+#define PAUSE_MAX_MS 1000u /* from 10,000 peers on */
 
 /* ---- publication ---- */
 
@@ -109,6 +112,7 @@ void tl_names_adopt(struct tl_control *c, const struct tl_peer_table *t) {
     if (!is_begun(peer) && tl_conf_peer_begin(peer)) continue;
     if (peer->state->addrs.needs_dns) adopt_found(c, peer);
   }
+  c->names.next_ms = 0; /* T may lack what was found after it was made */
   fill_row(c, t);
 }
 
@@ -194,7 +198,7 @@ static uint64_t ask_due(struct tl_control *c, uint64_t now_ms) {
   return tl_due_next_ms(row);
 }
 
-/* One new table for all addresses that have changed since the last turn. */
+/* One new table for all addresses that have changed since the last one. */
 static void publish_table(struct tl_control *c) {
   const struct tl_view *now = tl_runtime_published(c->rt);
   struct tl_peer_table *t = tl_peer_table_new(now->peers->set);
@@ -204,14 +208,20 @@ static void publish_table(struct tl_control *c) {
   c->names.changed = next == NULL;
 }
 
+static uint64_t pause_ms(const struct tl_control *c) {
+  const size_t ms = tl_runtime_published(c->rt)->peers->n / PAUSE_PEERS;
+  return ms < PAUSE_MAX_MS ? ms : PAUSE_MAX_MS;
+}
+
 /* Where memory is short it is tried again a little later. */
 static uint64_t make_up(struct tl_control *c, uint64_t now_ms) {
   if (!c->names.changed && !c->names.incomplete) return TL_TIME_NEVER;
-  if (now_ms < c->names.retry_ms) return c->names.retry_ms;
+  if (now_ms < c->names.next_ms) return c->names.next_ms;
   if (c->names.incomplete) complete_row(c);
   if (c->names.changed) publish_table(c);
-  if (!c->names.changed && !c->names.incomplete) return TL_TIME_NEVER;
-  return c->names.retry_ms = now_ms + RETRY_MS;
+  const bool failed = c->names.changed || c->names.incomplete;
+  c->names.next_ms = now_ms + (failed ? RETRY_MS : pause_ms(c));
+  return failed ? c->names.next_ms : TL_TIME_NEVER;
 }
 
 static uint64_t names_turn(struct tl_control *c, uint64_t now_ms) {

@@ -69,16 +69,18 @@ static struct tl_resolve *next_question(void) {
   return (struct tl_resolve *)tl_mailbox_take(&rt.resolver);
 }
 
-static void answer(struct tl_resolve *r, uint32_t ttl_s) {
+static void answer_with(struct tl_resolve *r, const char *address, uint32_t ttl_s) {
   cr_assert_not_null(r);
   r->rc = ttl_s ? TL_OK : TL_ENOTFOUND;
   r->found.n = ttl_s ? 1 : 0;
   r->found.ttl_s = ttl_s;
-  tl_addr_parse(TL_STR("192.0.2.1"), 5060, &r->found.addr[0]);
+  tl_addr_parse(tl_str_c(address), 5060, &r->found.addr[0]);
   cr_assert_eq(tl_mail_send(&r->reply, &r->mail), 0);
   tl_mailbox_rearm(&rt.control.mailbox);
   tl_mailbox_deliver(&rt.control.mailbox, &control, UINT32_MAX);
 }
+
+static void answer(struct tl_resolve *r, uint32_t ttl_s) { answer_with(r, "192.0.2.1", ttl_s); }
 
 /* All that is asked from now on is answered; how much that was. */
 static unsigned answer_all(uint64_t now_ms, uint32_t ttl_s) {
@@ -138,6 +140,70 @@ Test(peer_names, a_peer_that_comes_back_is_asked_again) {
   cr_expect_eq(rt.view->peers->peer[1].state, kept);
   cr_expect_eq(answer_all(tl_now_ms(), 3600), 2);
   tl_peer_state_unref(kept);
+}
+
+static uint64_t published(void) { return atomic_load(&rt.published); }
+
+/* How many peers of the published table have another address than the hosts file says. */
+static unsigned n_moved(void) {
+  struct tl_addr a;
+  unsigned n = 0;
+  tl_addr_parse(TL_STR("192.0.2.2"), 5060, &a);
+  for (size_t i = 0; i < rt.view->peers->n; i++)
+    n += tl_addr_eq(&tl_view_addrs(rt.view, &rt.view->peers->peer[i])->at[0].addr, &a);
+  return n;
+}
+
+/* How many have not the addresses there that their last answers gave. */
+static unsigned n_lacking(void) {
+  unsigned n = 0;
+  for (size_t i = 0; i < rt.view->peers->n; i++) {
+    const struct tl_conf_peer *peer = &rt.view->peers->peer[i];
+    n += !tl_addr_list_equal(tl_view_addrs(rt.view, peer), peer->state->addrs.current);
+  }
+  return n;
+}
+
+/* A table for each answer was most of what 10,000 peers cost. */
+Test(peer_names, changes_that_follow_each_other_share_a_table) {
+  load(PEERS, "a");
+  uint64_t now_ms = tl_now_ms(), before;
+  turn(now_ms);
+  turn(now_ms += 1000); /* what loading has found is in a table */
+  before = published();
+  answer_with(next_question(), "192.0.2.2", 3600);
+  turn(now_ms);
+  cr_expect_eq(published(), before + 1, "the first at once");
+  cr_expect_eq(n_moved(), 1);
+  for (int i = 0; i < 3; i++) {
+    answer_with(next_question(), "192.0.2.2", 3600);
+    uint64_t due_ms = turn(now_ms);
+    cr_expect(due_ms > now_ms && due_ms <= now_ms + PEERS / 10, "the others wait");
+  }
+  cr_expect_eq(published(), before + 1);
+  turn(now_ms += PEERS / 10);
+  cr_expect_eq(published(), before + 2);
+  cr_expect_eq(n_moved(), 4, "the last state counts");
+  turn(now_ms += 1000);
+  cr_expect_eq(published(), before + 2, "nothing has changed since");
+  answer_with(next_question(), "192.0.2.2", 3600);
+  turn(now_ms);
+  cr_expect_eq(published(), before + 3, "the first after a pause at once");
+}
+
+Test(peer_names, a_change_that_waits_is_in_force_after_a_reload) {
+  load(PEERS, "a");
+  uint64_t now_ms = tl_now_ms();
+  turn(now_ms);
+  turn(now_ms += 1000);
+  for (int i = 0; i < 2; i++) {
+    answer_with(next_question(), "192.0.2.2", 3600);
+    turn(now_ms);
+  }
+  cr_expect_eq(n_lacking(), 1);
+  load(PEERS, "a");
+  turn(now_ms);
+  cr_expect_eq(n_lacking(), 0);
 }
 
 Test(peer_names, the_soonest_comes_first) {
