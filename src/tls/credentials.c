@@ -10,6 +10,8 @@
 #include <stdlib.h>
 
 #include "tieline/log.h"
+#include "tieline/time.h"
+#include "tls/identity_read.h"
 #include "tls/tls_internal.h"
 #include "tls/verify_rules.h"
 
@@ -126,10 +128,8 @@ int tl_credential_check(const struct tl_tls_domain *d, const struct tl_tls_optio
            TL_FC("tls_domain", d->name), TL_FC("file", label));
     return TL_OK;
   }
-  char when[32] = "?";
-  struct tm tm;
-  if (ASN1_TIME_to_tm(t, &tm) == 1) strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S UTC", &tm);
-  return tl_blame_option(b, "certificate",
-                         "the certificate in %s %s %s; renew it, or set allow_expired = true",
-                         label, late ? "has expired on" : "is not valid before", when);
+  char when[TL_TIME_STRLEN];
+  return tl_blame_option(
+      b, "certificate", "the certificate in %s %s %s; renew it, or set allow_expired = true", label,
+      late ? "has expired on" : "is not valid before", tl_time_text(tl_time_of(t), when));
 }
