@@ -12,20 +12,23 @@
 #include <stdlib.h>
 
 #include "conf/conf_internal.h"
+#include "tieline/index_map.h"
 
 #define ANY_PORT 0x10000u /* the name with any port */
 #define NO_PORT 0u        /* the name written without one */
 #define KEY_MAX 256
 
-struct key {
+struct name {
   uint32_t port;
-  uint16_t n; /* 0: the slot is free */
-  char host[KEY_MAX];
+  uint16_t n; /* of host */
+  char host[];
 };
 
+/* The index tells where in TEXT the names of one hash begin. */
 struct tl_conf_names {
-  size_t mask, used;
-  struct key *slot;
+  struct tl_index_map index;
+  char *text; /* names, one after the other */
+  uint32_t used, cap;
 };
 
 /* An IPv4 address has one spelling only (tl_addr_parse), so its text can be the key. Nothing else
@@ -64,31 +67,35 @@ static size_t normalise_host(struct tl_str host, char out[KEY_MAX]) {
   return host.n + 1;
 }
 
-/* FNV-1a: the keys come from the configuration, so nobody can provoke collisions. */
-static size_t hash_key(const char *p, size_t n) {
+/* FNV-1a: the names come from the configuration, so nobody can provoke collisions. */
+static uint64_t hash_host(const char *p, size_t n) {
   uint64_t h = 0xcbf29ce484222325u;
   for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)p[i]) * 0x100000001b3u;
-  return (size_t)(h ^ (h >> 32));
+  return h;
 }
 
-/* The slot of the key, whose host has hash H, or the free one where it would go. */
-static struct key *find_slot(const struct tl_conf_names *t, const char *p, size_t n, size_t h,
-                             uint32_t port) {
-  for (size_t i = h + port * 0x9e3779b1u;; i++) {
-    struct key *k = &t->slot[i & t->mask];
-    if (k->n == 0 || (k->n == n && k->port == port && memcmp(k->host, p, n) == 0)) return k;
+static uint64_t key_of(uint64_t h, uint32_t port) { return tl_index_mix(h ^ (uint64_t)port << 32); }
+
+/* Is the host of N bytes at P, whose hash is H, there with PORT? */
+static bool has_name(const struct tl_conf_names *t, const char *p, size_t n, uint64_t h,
+                     uint32_t port) {
+  const struct tl_index_node *at;
+  for (uint32_t i = tl_index_map_first(&t->index, key_of(h, port)); i; i = at->next) {
+    at = tl_index_map_node(&t->index, i);
+    const struct name *name = (const void *)(t->text + at->value);
+    if (name->n == n && name->port == port && memcmp(name->host, p, n) == 0) return true;
   }
+  return false;
 }
 
-static int resize_table(struct tl_conf_names *t, size_t slots) {
-  struct tl_conf_names next = {.mask = slots - 1, .used = t->used};
-  if (!(next.slot = calloc(slots, sizeof(*next.slot)))) return TL_ENOMEM;
-  for (size_t i = 0; t->slot && i <= t->mask; i++) {
-    const struct key *k = &t->slot[i];
-    if (k->n) *find_slot(&next, k->host, k->n, hash_key(k->host, k->n), k->port) = *k;
-  }
-  free(t->slot);
-  *t = next;
+static int make_room(struct tl_conf_names *t, size_t n) {
+  size_t cap = t->cap ? t->cap : 1024;
+  while (cap - t->used < n) cap *= 2;
+  if (cap == t->cap) return TL_OK;
+  char *text = cap <= UINT32_MAX ? realloc(t->text, cap) : NULL;
+  if (!text) return TL_ENOMEM;
+  t->text = text;
+  t->cap = (uint32_t)cap;
   return TL_OK;
 }
 
@@ -96,13 +103,15 @@ static int add_name(struct tl_conf_names *t, struct tl_str host, uint32_t port) 
   char key[KEY_MAX];
   size_t n = normalise_host(host, key);
   if (n == 0) return TL_EINVAL;
-  if (t->used * 2 > t->mask && resize_table(t, (t->mask + 1) * 2)) return TL_ENOMEM;
-  struct key *k = find_slot(t, key, n, hash_key(key, n), port);
-  if (k->n) return TL_OK;
-  k->port = port;
-  k->n = (uint16_t)n;
-  memcpy(k->host, key, n);
-  t->used++;
+  uint64_t h = hash_host(key, n);
+  if (has_name(t, key, n, h, port)) return TL_OK;
+  size_t size = (sizeof(struct name) + n + _Alignof(struct name) - 1) & -_Alignof(struct name);
+  if (make_room(t, size) || tl_index_map_add(&t->index, key_of(h, port), t->used)) return TL_ENOMEM;
+  struct name *name = (void *)(t->text + t->used);
+  name->port = port;
+  name->n = (uint16_t)n;
+  memcpy(name->host, key, n);
+  t->used += (uint32_t)size;
   return TL_OK;
 }
 
@@ -165,10 +174,7 @@ int tl_conf_names_new(const struct tl_conf *c, char *const *domains, struct tl_c
   struct tl_conf_names *t = calloc(1, sizeof(*t));
   struct tl_str host;
   uint16_t port;
-  if (!t || resize_table(t, 16)) {
-    free(t);
-    return TL_ENOMEM;
-  }
+  if (!t) return TL_ENOMEM;
   int rc = TL_OK;
   for (size_t i = 0; domains && domains[i] && !rc; i++)
     if (!(rc = tl_conf_parse_hostport(domains[i], &host, &port)))
@@ -185,7 +191,8 @@ int tl_conf_names_new(const struct tl_conf *c, char *const *domains, struct tl_c
 
 void tl_conf_names_free(struct tl_conf_names *t) {
   if (!t) return;
-  free(t->slot);
+  tl_index_map_clear(&t->index);
+  free(t->text);
   free(t);
 }
 
@@ -193,8 +200,8 @@ bool tl_conf_is_local(const struct tl_conf *c, struct tl_str host, uint16_t port
   char key[KEY_MAX];
   size_t n = normalise_host(host, key);
   if (n == 0) return false;
-  size_t h = hash_key(key, n);
-  return find_slot(c->names, key, n, h, port)->n || find_slot(c->names, key, n, h, ANY_PORT)->n;
+  uint64_t h = hash_host(key, n);
+  return has_name(c->names, key, n, h, port) || has_name(c->names, key, n, h, ANY_PORT);
 }
 
 /* A wildcard listener accepts on every address of this machine; those are in the table. */
@@ -206,16 +213,16 @@ bool tl_conf_is_listener(const struct tl_conf *c, enum tl_transport t, const str
   if (tl_conf_listener_at(c, t, to) >= 0) return true;
   if (tl_conf_listener_at(c, t, &any) < 0) return false;
   size_t n = key_of_address(to, key);
-  return find_slot(c->names, key, n, hash_key(key, n), tl_addr_port(to))->n;
+  return has_name(c->names, key, n, hash_host(key, n), tl_addr_port(to));
 }
 
 bool tl_conf_is_local_domain(const struct tl_conf *c, struct tl_str host, uint16_t port) {
   char key[KEY_MAX];
   size_t n = normalise_host(host, key);
   if (n == 0 || key[0] != 'n') return false;
-  size_t h = hash_key(key, n);
-  return find_slot(c->names, key, n, h, port)->n || find_slot(c->names, key, n, h, NO_PORT)->n ||
-         find_slot(c->names, key, n, h, ANY_PORT)->n;
+  uint64_t h = hash_host(key, n);
+  return has_name(c->names, key, n, h, port) || has_name(c->names, key, n, h, NO_PORT) ||
+         has_name(c->names, key, n, h, ANY_PORT);
 }
 
 int tl_conf_own_address(const struct tl_addr *any, struct tl_addr *out) {
