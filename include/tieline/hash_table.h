@@ -2,8 +2,8 @@
 /*
  * A hash table of objects that hold their node in it. It compares hashes alone;
  * the caller compares what he looks for. Chains, because objects leave as often as
- * they come; it grows with what is in it and never shrinks. What forgets by design
- * (caches of a fixed size) and tables that are built once have their own.
+ * they come; it grows with what is in it and never shrinks. Tables in which one entry
+ * takes the place of another, and those that are built once, are of another kind.
  *
  * Ownership: objects are the caller's. Threads: one at a time. Errors: TL_ENOMEM.
  */

@@ -7,15 +7,16 @@
 #include <sys/random.h>
 
 #include "dns/dns_internal.h"
+#include "tieline/container.h"
+#include "tieline/hash_table.h"
 #include "tieline/siphash.h"
 #include "tieline/time.h"
 
-#define BUCKETS 4096
 #define ANSWERS_MAX 8192
 #define RECORDS_MAX 16384 /* about 330 bytes each */
 
 struct entry {
-  struct entry *next;
+  struct tl_hash_node node;
   uint64_t until_ms;
   struct tl_dns_answer *answer;
   uint16_t type;
@@ -24,8 +25,8 @@ struct entry {
 
 struct dns_cache {
   uint8_t key[16];
-  size_t answers, records;
-  struct entry *bucket[BUCKETS];
+  size_t records;
+  struct tl_hash_table table; /* of struct entry */
 };
 
 struct dns_cache *dns_cache_new(void) {
@@ -35,39 +36,48 @@ struct dns_cache *dns_cache_new(void) {
   return NULL;
 }
 
-static void drop_entry(struct dns_cache *c, struct entry **link) {
-  struct entry *e = *link;
-  *link = e->next;
-  c->answers--;
+static struct entry *entry_of(struct tl_hash_node *node) {
+  return node ? tl_container_of(node, struct entry, node) : NULL;
+}
+
+static void drop_entry(struct dns_cache *c, struct entry *e) {
+  tl_hash_remove(&c->table, &e->node);
   c->records -= e->answer->n;
   free(e->answer);
   free(e);
 }
 
 static void empty_cache(struct dns_cache *c) {
-  for (size_t i = 0; i < BUCKETS; i++)
-    while (c->bucket[i]) drop_entry(c, &c->bucket[i]);
+  for (struct tl_hash_node *at = tl_hash_walk(&c->table, NULL), *next; at; at = next) {
+    next = tl_hash_walk(&c->table, at);
+    drop_entry(c, entry_of(at));
+  }
 }
 
 void dns_cache_free(struct dns_cache *c) {
-  if (c) empty_cache(c);
+  if (!c) return;
+  empty_cache(c);
+  tl_hash_free(&c->table);
   free(c);
 }
 
-static struct entry **find_entry(struct dns_cache *c, uint16_t type, const char *name) {
-  uint64_t h = tl_siphash13(c->key, name, strlen(name)) ^ type;
-  struct entry **link = &c->bucket[h % BUCKETS];
-  while (*link && ((*link)->type != type || strcmp((*link)->name, name) != 0))
-    link = &(*link)->next;
-  return link;
+static uint64_t hash_of(const struct dns_cache *c, uint16_t type, const char *name) {
+  return tl_siphash13(c->key, name, strlen(name)) ^ type;
+}
+
+static struct entry *find_entry(const struct dns_cache *c, uint16_t type, const char *name) {
+  struct tl_hash_node *at = tl_hash_first(&c->table, hash_of(c, type, name));
+  while (at && (entry_of(at)->type != type || strcmp(entry_of(at)->name, name) != 0))
+    at = tl_hash_next(at);
+  return entry_of(at);
 }
 
 const struct tl_dns_answer *dns_cache_get(struct dns_cache *c, uint16_t type, const char *name) {
-  struct entry **link = find_entry(c, type, name), *e = *link;
+  struct entry *e = find_entry(c, type, name);
   uint64_t now = tl_now_ms();
   if (!e) return NULL;
   if (e->until_ms <= now) {
-    drop_entry(c, link);
+    drop_entry(c, e);
     return NULL;
   }
   e->answer->ttl_s = (uint32_t)((e->until_ms - now + 999) / 1000);
@@ -75,21 +85,18 @@ const struct tl_dns_answer *dns_cache_get(struct dns_cache *c, uint16_t type, co
 }
 
 void dns_cache_put(struct dns_cache *c, uint16_t type, const char *name, struct tl_dns_answer *a) {
-  struct entry **link = find_entry(c, type, name);
+  struct entry *e = find_entry(c, type, name);
   size_t len = strlen(name) + 1;
-  if (*link) drop_entry(c, link);
-  if (c->answers >= ANSWERS_MAX || c->records + a->n > RECORDS_MAX) empty_cache(c);
-  struct entry *e = malloc(sizeof(*e) + len);
-  if (!e) {
-    free(a);
-    return;
-  }
+  if (e) drop_entry(c, e);
+  if (c->table.n >= ANSWERS_MAX || c->records + a->n > RECORDS_MAX) empty_cache(c);
+  if (!(e = malloc(sizeof(*e) + len))) goto out;
   *e = (struct entry){
       .until_ms = tl_now_ms() + a->ttl_s * (uint64_t)1000, .answer = a, .type = type};
   memcpy(e->name, name, len);
-  link = find_entry(c, type, name);
-  e->next = *link;
-  *link = e;
-  c->answers++;
+  if (tl_hash_add(&c->table, &e->node, hash_of(c, type, name))) goto out;
   c->records += a->n;
+  return;
+out:
+  free(e);
+  free(a);
 }
