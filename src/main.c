@@ -42,12 +42,12 @@ static const char help_text[] =
     "Exit status: 0 success; 1 failure, a refused configuration or a wrong command line;\n"
     "2 (ctl) no daemon answers.\n";
 
-static int usage(void) {
+static int print_usage(void) {
   fputs(usage_text, stderr);
   return 1;
 }
 
-static bool threads(const char *name, const char *text, unsigned *out) {
+static bool parse_threads(const char *name, const char *text, unsigned *out) {
   uint64_t n = 0;
   if (tl_str_u64(tl_str_c(text), TL_THREADS_MAX, &n) == 0 && n > 0) {
     *out = (unsigned)n;
@@ -67,14 +67,14 @@ static int main_run(int argc, char **argv) {
   while ((opt = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
     if (opt == 'c')
       o.file = optarg;
-    else if (opt == 'w' && threads("workers", optarg, &o.workers))
+    else if (opt == 'w' && parse_threads("workers", optarg, &o.workers))
       continue;
-    else if (opt == 'n' && threads("handshakers", optarg, &o.handshakers))
+    else if (opt == 'n' && parse_threads("handshakers", optarg, &o.handshakers))
       continue;
     else
-      return usage();
+      return print_usage();
   }
-  if (!o.file || optind != argc) return usage();
+  if (!o.file || optind != argc) return print_usage();
   return tl_daemon_run(&o);
 }
 
@@ -91,15 +91,15 @@ static int main_check(int argc, char **argv) {
     else if (opt == 'e')
       explain = true;
     else
-      return usage();
+      return print_usage();
   }
-  if (!file || optind != argc) return usage();
+  if (!file || optind != argc) return print_usage();
   return tl_daemon_check(file, explain);
 }
 
 static int main_probe(int argc, char **argv) {
   (void)argv;
-  return argc == 1 ? tl_probe_print(stdout) : usage();
+  return argc == 1 ? tl_probe_print(stdout) : print_usage();
 }
 
 static int main_ctl(int argc, char **argv) {
@@ -116,7 +116,7 @@ static int main_ctl(int argc, char **argv) {
     else if (opt == 'j')
       json = true;
     else
-      return usage();
+      return print_usage();
   }
   return tl_ctl_main(socket, argc - optind, argv + optind, json);
 }
@@ -143,7 +143,7 @@ static const struct {
                 {"help", main_help},       {"-h", main_help}};
 
 int main(int argc, char **argv) {
-  if (argc < 2) return usage();
+  if (argc < 2) return print_usage();
   signal(SIGPIPE, SIG_IGN); /* a peer that went away is an error code, not an end */
   for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
     if (strcmp(argv[1], commands[i].name) == 0) {
@@ -151,5 +151,5 @@ int main(int argc, char **argv) {
       return commands[i].fn(argc - 1, argv + 1);
     }
   fprintf(stderr, "tieline: no command \"%s\"\n", argv[1]);
-  return usage();
+  return print_usage();
 }
