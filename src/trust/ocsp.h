@@ -21,16 +21,16 @@ void tl_ocsp_staples_free(struct tl_ocsp_staples *o); /* NULL is fine */
 uint64_t tl_ocsp_staple_turn(struct tl_ocsp_staples *o, uint64_t now_ms);
 
 /* The answer about a connected client holds UNTIL then; REVOKED: its connections must end. */
-typedef void (*tl_ocsp_told_fn)(void *arg, time_t until, bool revoked);
+typedef void (*tl_ocsp_answer_fn)(void *arg, time_t until, bool revoked);
 struct tl_ocsp_clients *tl_ocsp_clients_new(struct tl_runtime *rt, struct tl_fetcher *fetcher,
-                                            tl_ocsp_told_fn told, void *arg);
+                                            tl_ocsp_answer_fn on_answer, void *arg);
 void tl_ocsp_clients_free(struct tl_ocsp_clients *o); /* NULL is fine */
 /* Releases the connections past their deadline; returns when to call again. */
 uint64_t tl_ocsp_client_turn(struct tl_ocsp_clients *o, uint64_t now_ms);
 /* A worker's question; the caller's still. */
 void tl_ocsp_client_consider(struct tl_ocsp_clients *o, const struct tl_ocsp_ask *a);
 /* Does the last answer about the certificate ID of a client connected under D say revoked? An
- * answer that has expired is queried again, and told later. */
+ * answer that has expired is queried again, and on_answer called later. */
 bool tl_ocsp_client_revoked(struct tl_ocsp_clients *o, const struct tl_tls_domain *d,
                             struct tl_identity *id);
 

@@ -55,7 +55,7 @@ struct order { /* could not be posted yet */
 struct tl_ocsp_clients {
   struct tl_runtime *rt;
   struct tl_fetcher *fetcher;
-  tl_ocsp_told_fn told;
+  tl_ocsp_answer_fn on_answer;
   void *arg;
   struct job *jobs;
   struct order *unsent;
@@ -160,7 +160,7 @@ static void conclude_job(struct job *j, const struct tl_ocsp_verdict *v, const c
   k.until = tl_ocsp_until(v, time(NULL), j->recheck_s, random);
   tl_ocsp_remember(&k);
   /* Connections that are not among the waiters may depend on it, too. */
-  j->by->told(j->by->arg, k.until, v->status == TL_OCSP_REVOKED);
+  j->by->on_answer(j->by->arg, k.until, v->status == TL_OCSP_REVOKED);
   if (v->status == TL_OCSP_NONE) tl_count(&j->by->rt->control.counters, TL_C_OCSP_FAILED);
   log_answer(j, v, why);
   for (size_t i = 0; i < j->n; i++) apply_status(j->by, &j->waiter[i], v->status);
@@ -299,12 +299,12 @@ uint64_t tl_ocsp_client_turn(struct tl_ocsp_clients *o, uint64_t now_ms) {
 size_t tl_ocsp_client_waiting(const struct tl_ocsp_clients *o) { return o->waiters; }
 
 struct tl_ocsp_clients *tl_ocsp_clients_new(struct tl_runtime *rt, struct tl_fetcher *fetcher,
-                                            tl_ocsp_told_fn told, void *arg) {
+                                            tl_ocsp_answer_fn on_answer, void *arg) {
   struct tl_ocsp_clients *o = calloc(1, sizeof(*o));
   if (!o) return NULL;
   o->rt = rt;
   o->fetcher = fetcher;
-  o->told = told;
+  o->on_answer = on_answer;
   o->arg = arg;
   return o;
 }

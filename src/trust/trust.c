@@ -20,7 +20,7 @@
 #include "trust/ocsp.h"
 #include "trust/ticket_wipe.h"
 
-static void on_ocsp_told(void *arg, time_t until, bool revoked) {
+static void on_ocsp_answer(void *arg, time_t until, bool revoked) {
   struct tl_trust_state *t = arg;
   tl_ledger_ocsp(t->ledger, until, revoked);
 }
@@ -34,7 +34,7 @@ static void on_crl_taken(void *arg) {
 static int make_parts(struct tl_trust_state *t, const struct tl_mail_kind *audited) {
   t->fetcher = tl_fetch_new(t->rt);
   if (!t->fetcher) return TL_ENOMEM;
-  t->ocsp_client = tl_ocsp_clients_new(t->rt, t->fetcher, on_ocsp_told, t);
+  t->ocsp_client = tl_ocsp_clients_new(t->rt, t->fetcher, on_ocsp_answer, t);
   t->ocsp_staple = tl_ocsp_staples_new(t->rt, t->fetcher);
   t->ledger = tl_ledger_new(t->rt, audited, t->ocsp_client);
   t->expiry = tl_expiry_new(t->rt, t->ledger);
