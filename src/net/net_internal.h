@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Between the files of src/net: net.c (loop), conn.c (life of a connection),
- * conn_state.c, conn_table.c, recv.c (receiving, records), stream.c (framing), big.c (large
- * bodies), deliver.c, send.c, alert.c, udp.c, accept.c.
+ * Between the files of src/net: a worker's loop and what its files call of each
+ * other, each under the name of the file that has it. A connection itself
+ * is in conn.h.
  *
  * Ownership, Threads, Errors: as in tieline/net.h.
  */
