@@ -28,14 +28,14 @@ enum tl_opt_kind {
 enum {                     /* flags of an option */
        TL_OPT_FIXED = 1,   /* cannot change while running */
        TL_OPT_INHERIT = 2, /* an unset one takes the value of tls_domain "default" */
+       TL_OPT_ALIAS = 4,   /* another name of the option before it, not printed */
        TL_OPT_TRUST = 8, /* whom to trust or how long to wait: nothing that a handshake agreed on */
-       TL_OPT_ALIAS = 4, /* another name of the option before it, not printed */
        TL_OPT_PEM = 16,  /* of paths: may be PEM text itself, its lines parted by '|' inside */
        TL_OPT_URI = 32,  /* of paths: may be a URI (pkcs11:, file:) */
        TL_OPT_SECRET = 64, /* PEM text of it is never printed */
-       TL_OPT_LOWER = 256, /* of lists: kept in lower case, case does not matter */
        TL_OPT_LIVE =
            128, /* of paths: read again by itself, its content is not part of the domain */
+       TL_OPT_LOWER = 256, /* of lists: kept in lower case, case does not matter */
 };
 
 struct tl_opt {
