@@ -30,7 +30,8 @@ struct tl_trust_state {
 };
 
 /* Before other threads run. AUDITED is the mail by which workers answer an audit; its reader calls
- * tl_trust_audited. On an error tl_trust_stop is not called. */
+ * tl_trust_audited. The caller gives it because mail is delivered to the owner of the mailbox: that
+ * is the caller's, and this room does not know it. On an error tl_trust_stop is not called. */
 int tl_trust_start(struct tl_trust_state *t, struct tl_runtime *rt,
                    const struct tl_mail_kind *audited);
 /* When all threads run: from now on something can be fetched. */
