@@ -27,11 +27,11 @@
 
 /* INVITE transactions kept only for repeated 2xx between reliable hops: nothing is lost there,
  * so repeats are rare and the oldest may go before Timer L when many calls are being set up. */
-#define LINGER_MAX TL_TXN_PREPARED
+#define COMPLETED_MAX TL_TXN_PREPARED
 /* The others may be needed for Timer H, I or J; this many times max_transactions are kept, or
  * this fraction of max_kept in large messages. */
-#define LINGER_FACTOR 4
-#define LINGER_SHARE 4
+#define COMPLETED_FACTOR 4
+#define COMPLETED_SHARE 4
 /* Beyond max_kept this fraction of it is left for requests inside dialogs. */
 #define RESERVE_SHARE 8
 
@@ -46,38 +46,30 @@ struct tl_txn *tl_txn_find(struct tl_proxy *p, uint64_t key) {
   return tl_txn_table_find(&p->txns->table, key);
 }
 
-static void linger_add(struct tl_txn *txn, uint8_t which) {
-  struct tl_linger *l = &txn->proxy->txns->linger[which];
-  txn->lingers = which;
-  txn->linger_next = NULL;
-  txn->linger_link = l->last;
-  *l->last = txn;
-  l->last = &txn->linger_next;
+static void completed_add(struct tl_txn *txn, struct tl_completed *l) {
+  txn->completed = (uint8_t)(l - txn->proxy->txns->completed + 1);
+  cds_list_add_tail(&txn->completed_node, &l->txns);
   l->n++;
 }
 
-static void linger_del(struct tl_txn *txn) {
-  struct tl_linger *l = &txn->proxy->txns->linger[txn->lingers];
-  if (!txn->linger_link) return;
-  *txn->linger_link = txn->linger_next;
-  if (txn->linger_next)
-    txn->linger_next->linger_link = txn->linger_link;
-  else
-    l->last = txn->linger_link;
-  txn->linger_link = NULL;
-  l->n--;
+static void completed_del(struct tl_txn *txn) {
+  if (!txn->completed) return;
+  cds_list_del(&txn->completed_node);
+  txn->proxy->txns->completed[txn->completed - 1].n--;
+  txn->completed = 0;
 }
 
 /* TXN is kept for retransmissions only; the oldest goes early when there are too many. */
 static void keep_for_repeats(struct tl_txn *txn, bool accepted_reliably) {
   struct tl_proxy *p = txn->proxy;
-  struct tl_linger *l = &p->txns->linger[!accepted_reliably];
-  size_t max = accepted_reliably ? LINGER_MAX : (size_t)LINGER_FACTOR * p->txns->max;
-  linger_add(txn, !accepted_reliably);
+  struct tl_completed *l = &p->txns->completed[!accepted_reliably];
+  size_t max = accepted_reliably ? COMPLETED_MAX : (size_t)COMPLETED_FACTOR * p->txns->max;
+  completed_add(txn, l);
   const size_t bytes = tl_net_view(p->net)->conf->limits.max_kept;
-  while (l->first != txn && (l->n > max || p->saved_large > bytes / LINGER_SHARE ||
-                             p->saved_bytes > bytes - bytes / LINGER_SHARE))
-    tl_txn_free(l->first);
+  while (l->txns.next != &txn->completed_node &&
+         (l->n > max || p->saved_large > bytes / COMPLETED_SHARE ||
+          p->saved_bytes > bytes - bytes / COMPLETED_SHARE))
+    tl_txn_free(cds_list_first_entry(&l->txns, struct tl_txn, completed_node));
 }
 
 /* For the other workers, which may get its CANCEL. */
@@ -225,7 +217,7 @@ void tl_txn_free(struct tl_txn *txn) {
   if (txn->user) txn->user->gone(txn);
   while (txn->branches) tl_branch_free(txn->branches);
   uncount_txn(txn);
-  linger_del(txn);
+  completed_del(txn);
   drop_working_set(txn);
   tl_saved_free(p, txn->reply);
   tl_timer_stop(tl_net_wheel(p->net), &txn->timer);
@@ -323,7 +315,7 @@ int tl_txn_init(struct tl_proxy *p) {
   tl_pool_init(&t->pool, sizeof(struct tl_txn), 0);
   t->pool.keep = SIZE_MAX;
   tl_pool_touch(&t->pool, TL_TXN_PREPARED);
-  for (int i = 0; i < 2; i++) t->linger[i].last = &t->linger[i].first;
+  for (int i = 0; i < 2; i++) CDS_INIT_LIST_HEAD(&t->completed[i].txns);
   return TL_OK;
 }
 

@@ -10,6 +10,8 @@
  */
 #pragma once
 
+#include <urcu/list.h>
+
 #include "source.h"
 #include "tieline/net.h"
 #include "tieline/pool.h"
@@ -44,13 +46,13 @@ struct tl_txn_user {
 };
 
 struct tl_txn {
-  struct tl_txn *linger_next, **linger_link; /* of one of the two lists, see struct tl_linger */
-  uint64_t key;                              /* keyed hash of branch, sent-by and method (17.2.3) */
-  uint64_t loop;                             /* tl_token_loop of the request */
-  uint64_t sender;                           /* tl_source_sender of it */
+  struct cds_list_head completed_node; /* of one of the two lists, see struct tl_completed */
+  uint64_t key;                        /* keyed hash of branch, sent-by and method (17.2.3) */
+  uint64_t loop;                       /* tl_token_loop of the request */
+  uint64_t sender;                     /* tl_source_sender of it */
   struct tl_proxy *proxy;
   uint8_t state, method;
-  uint8_t lingers; /* in which list, if linger_link is set */
+  uint8_t completed; /* in which list, counted from 1; 0: in none */
   bool invite : 1, reliable : 1, cancelled : 1, counted : 1, sent_100 : 1, failed : 1,
       overload : 1,     /* a peer had its share already */
       stranger : 1,     /* a datagram not from a peer: its source may be forged */
@@ -84,8 +86,8 @@ struct tl_txn {
 
 /* Transactions that have their final response, oldest first: they leave early when they are many.
  */
-struct tl_linger {
-  struct tl_txn *first, **last;
+struct tl_completed {
+  struct cds_list_head txns;
   uint32_t n;
 };
 
@@ -107,8 +109,8 @@ struct tl_txn_table {
 /* All of one worker. */
 struct tl_txns {
   struct tl_txn_table table;
-  uint32_t n, max;            /* without a final response */
-  struct tl_linger linger[2]; /* accepted between reliable hops; all others */
+  uint32_t n, max;                  /* without a final response */
+  struct tl_completed completed[2]; /* accepted between reliable hops; all others */
   struct tl_pool pool;
   uint32_t shares[TL_SENDER_SHARES]; /* of n, by sender: sources that are not peers, hashed */
   struct tl_past past[TL_PAST_SLOTS];

@@ -603,7 +603,7 @@ Test(proxy_txn, finished_transactions_are_bounded_and_the_oldest_leave) {
     ua_expect(&alice, "SIP/2.0 200");
     cr_assert_leq(px.txns->pool.used, 4 * 16 + 1);
   }
-  cr_expect_eq(px.txns->linger[1].n, 64);
+  cr_expect_eq(px.txns->completed[1].n, 64);
   cr_expect_eq(px.txns->n, 0);
   /* The newest still absorb repeats. */
   alice.repeats = true;
