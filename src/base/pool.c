@@ -4,6 +4,9 @@
  * object is found by masking its address, so objects carry no header. Under
  * AddressSanitizer free objects are poisoned, and what the others point to is
  * no leak.
+ *
+ * Lists of chunks have heads of one pointer, not the two of liburcu's, which point to
+ * themselves: zeros are empty lists.
  */
 #include "tieline/pool.h"
 

@@ -70,7 +70,7 @@ static void adopt_view(struct tl_handshaker *hk) {
 /* A burst of handshakes leaves about 20 KB each in the allocator, which an idle process returns. */
 static void give_back(struct tl_handshaker *hk, uint64_t *busy_ms) {
   uint64_t now = tl_now_ms();
-  if (hk->conns) *busy_ms = now;
+  if (!cds_list_empty(&hk->conns)) *busy_ms = now;
   if (*busy_ms == 0 || now - *busy_ms < TURN_MS) return;
   malloc_trim(0);
   *busy_ms = 0;
@@ -113,12 +113,10 @@ static int set_up(struct tl_handshaker *hk, char *err, size_t cap) {
 static void tear_down(struct tl_handshaker *hk) {
   hk->stopping = true;
   tl_hk_listeners_close(hk);
-  for (struct tl_hs_conn *c = hk->conns, *next; c; c = next) {
-    next = c->next;
-    tl_hk_conn_abort(c);
-  }
+  struct tl_hs_conn *c, *next;
+  cds_list_for_each_entry_safe(c, next, &hk->conns, node) { tl_hk_conn_abort(c); }
   /* Cancelled operations complete in the next turns. */
-  for (int i = 0; i < 1000 && (hk->conns || hk->listeners); i++) {
+  for (int i = 0; i < 1000 && (!cds_list_empty(&hk->conns) || hk->listeners); i++) {
     if (tl_ring_wait(&hk->ring, 10) < 0) break;
     tl_ring_run(&hk->ring);
   }
@@ -163,8 +161,17 @@ static void handshaker_free(struct tl_handshaker *hk) {
   free(hk);
 }
 
-int tl_handshaker_start(struct tl_runtime *rt, unsigned index, char *err, size_t cap) {
+static struct tl_handshaker *handshaker_new(void) {
   struct tl_handshaker *hk = calloc(1, sizeof(*hk));
+  if (!hk) return NULL;
+  CDS_INIT_LIST_HEAD(&hk->conns);
+  struct tl_hs_line *lines[] = {&hk->hellos, &hk->turn, &hk->ready, &hk->begun, &hk->dials};
+  for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) tl_hs_line_init(lines[i]);
+  return hk;
+}
+
+int tl_handshaker_start(struct tl_runtime *rt, unsigned index, char *err, size_t cap) {
+  struct tl_handshaker *hk = handshaker_new();
   if (!hk) return TL_ENOMEM;
   hk->th.rt = rt;
   hk->th.index = index;

@@ -12,6 +12,8 @@
  */
 #pragma once
 
+#include <urcu/list.h>
+
 #include "runtime/handoff.h"
 #include "tieline/hash_table.h"
 #include "tieline/ring.h"
@@ -25,9 +27,12 @@ struct tl_hs_conn;
 
 /* Connections in the order they came; one is in at most one line, see its LINE. */
 struct tl_hs_line {
-  struct tl_hs_conn *first, *last;
+  struct cds_list_head conns;
   uint32_t n;
 };
+void tl_hs_line_init(struct tl_hs_line *line);
+/* NULL: nobody is in it. */
+struct tl_hs_conn *tl_hs_line_first(const struct tl_hs_line *line);
 void tl_hs_line_add(struct tl_hs_line *line, struct tl_hs_conn *c);
 /* Out of whichever it is in, if any. */
 void tl_hs_line_leave(struct tl_hs_conn *c);
@@ -46,7 +51,7 @@ struct tl_hs_conn *tl_hs_source_oldest(struct tl_hash_table *t, const struct tl_
 /* Queues C after those in progress from its source, of which there must be one. */
 void tl_hs_source_wait(struct tl_hash_table *t, struct tl_hs_conn *c);
 /* Takes C out of its queue. */
-void tl_hs_source_unwait(struct tl_hash_table *t, struct tl_hs_conn *c);
+void tl_hs_source_unwait(struct tl_hs_conn *c);
 /* The longest waiting one of C's source, or NULL. */
 struct tl_hs_conn *tl_hs_source_next(struct tl_hash_table *t, const struct tl_hs_conn *c);
 
@@ -91,11 +96,11 @@ struct tl_hs_conn {
   struct tl_op op;
   struct tl_timer timer;
   struct tl_handshaker *hk;
-  struct tl_hs_conn *next, **link; /* all of the thread */
-  struct tl_hs_line *line;         /* the one it is in, or NULL */
-  struct tl_hs_conn *line_next, *line_prev;
-  struct tl_hs_conn *wait_next, *wait_prev; /* in a queue of its source */
-  struct tl_conf *conf;                     /* the snapshot it began with */
+  struct cds_list_head node; /* all of the thread */
+  struct tl_hs_line *line;   /* the one it is in, or NULL */
+  struct cds_list_head line_node;
+  struct cds_list_head wait_node; /* in a queue of its source */
+  struct tl_conf *conf;           /* the snapshot it began with */
   struct tl_hs *hs;
   struct tl_dial *dial; /* NULL: accepted */
   struct tl_addr peer, local;
@@ -126,7 +131,7 @@ struct tl_handshaker {
   struct tl_timer retry; /* answers that found a worker's mailbox full */
   struct tl_view *view;  /* for new handshakes */
   struct tl_hs_listener *listeners;
-  struct tl_hs_conn *conns;
+  struct cds_list_head conns;
   struct tl_hs_line hellos;      /* half-open */
   struct tl_hs_line turn;        /* WAITING for a place */
   struct tl_hs_line ready;       /* have one, begin at the end of this turn of the loop */

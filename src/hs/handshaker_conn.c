@@ -53,10 +53,7 @@ struct tl_hs_conn *tl_hk_conn_new(struct tl_handshaker *hk, int fd, const struct
   c->timer.fn = on_deadline;
   c->conf = tl_conf_ref(hk->view->conf);
   c->failure.alert_sent = c->failure.alert_received = 0xff;
-  c->next = hk->conns;
-  c->link = &hk->conns;
-  if (c->next) c->next->link = &c->next;
-  hk->conns = c;
+  cds_list_add(&c->node, &hk->conns);
   tl_count_add(&hk->th.counters, TL_C_HS_NOW, 1);
   return c;
 }
@@ -64,8 +61,7 @@ struct tl_hs_conn *tl_hk_conn_new(struct tl_handshaker *hk, int fd, const struct
 void tl_hk_conn_free(struct tl_hs_conn *c, int rc) {
   struct tl_handshaker *hk = c->hk;
   tl_timer_stop(&hk->wheel, &c->timer);
-  *c->link = c->next;
-  if (c->next) c->next->link = c->link;
+  cds_list_del(&c->node);
   tl_count_sub(&hk->th.counters, TL_C_HS_NOW, 1);
   if (c->fd >= 0) {
     close(c->fd);

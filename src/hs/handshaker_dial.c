@@ -23,10 +23,17 @@ static bool gives_way(const struct tl_hs_conn *c, uint64_t now_ms) {
   return waits && (c->heard_ms + SILENT_MS <= now_ms || c->started_ms + LONG_MS <= now_ms);
 }
 
-static bool make_room(struct tl_handshaker *hk) {
+static struct tl_hs_conn *find_slow(struct tl_handshaker *hk) {
   const uint64_t now_ms = tl_now_ms();
-  struct tl_hs_conn *c = hk->dials.first;
-  while (c && !gives_way(c, now_ms)) c = c->line_next;
+  struct tl_hs_conn *c;
+  cds_list_for_each_entry(c, &hk->dials.conns, line_node) {
+    if (gives_way(c, now_ms)) return c;
+  }
+  return NULL;
+}
+
+static bool make_room(struct tl_handshaker *hk) {
+  struct tl_hs_conn *c = find_slow(hk);
   if (!c) return false;
   tl_count(&hk->th.counters, TL_C_HS_GAVE_WAY);
   tl_hs_line_leave(c); /* now, so that it is neither counted nor chosen again */

@@ -30,9 +30,9 @@ static void give_way(struct tl_hs_conn *c) {
 }
 
 bool tl_hk_hello_give_way(struct tl_handshaker *hk) {
-  if (!hk->hellos.first) return false;
-  give_way(hk->hellos.first);
-  return true;
+  struct tl_hs_conn *oldest = tl_hs_line_first(&hk->hellos);
+  if (oldest) give_way(oldest);
+  return oldest != NULL;
 }
 
 void tl_hk_hello_begin(struct tl_hs_conn *c) {
@@ -43,7 +43,7 @@ void tl_hk_hello_begin(struct tl_hs_conn *c) {
   if (own)
     give_way(own);
   else if (hk->hellos.n >= lim->max_half_open)
-    give_way(hk->hellos.first);
+    give_way(tl_hs_line_first(&hk->hellos));
   c->state = TL_HS_HELLO;
   if (tl_hs_source_open(&hk->sources, c)) {
     tl_hk_conn_fail(c, TL_HS_INTERNAL, "out of memory");

@@ -8,18 +8,15 @@
 #include "hs/handshaker.h"
 #include "tieline/container.h"
 
-/* Those over the limit of their source wait in its queue, so that a trunk which reconnects all at
- * once is served without taking the whole budget. Oldest first, linked by wait_next. */
-struct source_queue {
-  struct tl_hs_conn *first, *last;
-};
-
 struct hs_source {
   struct tl_hash_node node;
   struct tl_addr addr;
-  uint32_t n;                             /* handshakes in progress; N and HELLOS 0: it goes */
-  uint32_t hellos;                        /* without a complete ClientHello */
-  struct source_queue half_open, waiting; /* WAITING only while N is at the limit */
+  uint32_t n;                     /* handshakes in progress; N and HELLOS 0: it goes */
+  uint32_t hellos;                /* without a complete ClientHello */
+  struct cds_list_head half_open; /* those, the oldest first */
+  /* Those over its limit, the oldest first, so that a trunk which reconnects all at once is served
+   * without taking the whole budget. Only while N is at the limit. */
+  struct cds_list_head waiting;
 };
 
 static struct hs_source *find_source(const struct tl_hash_table *t, const struct tl_addr *a) {
@@ -36,6 +33,8 @@ static struct hs_source *find_or_make(struct tl_hash_table *t, const struct tl_h
   struct hs_source *e = find_source(t, &c->source);
   if (e || !(e = calloc(1, sizeof(*e)))) return e;
   e->addr = c->source;
+  CDS_INIT_LIST_HEAD(&e->half_open);
+  CDS_INIT_LIST_HEAD(&e->waiting);
   if (tl_hash_add(t, &e->node, tl_addr_hash(&e->addr)) == TL_OK) return e;
   free(e);
   return NULL;
@@ -63,38 +62,21 @@ void tl_hs_source_leave(struct tl_hash_table *t, const struct tl_hs_conn *c) {
 
 /* ---- queues of a source ---- */
 
-static void queue_append(struct source_queue *q, struct tl_hs_conn *c) {
-  c->wait_next = NULL;
-  c->wait_prev = q->last;
-  if (q->last)
-    q->last->wait_next = c;
-  else
-    q->first = c;
-  q->last = c;
-}
-
-static void take_out(struct source_queue *q, struct tl_hs_conn *c) {
-  if (c->wait_prev)
-    c->wait_prev->wait_next = c->wait_next;
-  else
-    q->first = c->wait_next;
-  if (c->wait_next)
-    c->wait_next->wait_prev = c->wait_prev;
-  else
-    q->last = c->wait_prev;
+static struct tl_hs_conn *first_of(struct cds_list_head *queue) {
+  return cds_list_empty(queue) ? NULL : cds_list_first_entry(queue, struct tl_hs_conn, wait_node);
 }
 
 int tl_hs_source_open(struct tl_hash_table *t, struct tl_hs_conn *c) {
   struct hs_source *e = find_or_make(t, c);
   if (!e) return TL_ENOMEM;
   e->hellos++;
-  queue_append(&e->half_open, c);
+  cds_list_add_tail(&c->wait_node, &e->half_open);
   return TL_OK;
 }
 
 void tl_hs_source_opened(struct tl_hash_table *t, struct tl_hs_conn *c) {
   struct hs_source *e = find_source(t, &c->source);
-  take_out(&e->half_open, c);
+  cds_list_del(&c->wait_node);
   e->hellos--;
   forget_if_unused(t, e);
 }
@@ -102,46 +84,39 @@ void tl_hs_source_opened(struct tl_hash_table *t, struct tl_hs_conn *c) {
 struct tl_hs_conn *tl_hs_source_oldest(struct tl_hash_table *t, const struct tl_hs_conn *c,
                                        uint32_t max) {
   struct hs_source *e = find_source(t, &c->source);
-  return e && e->hellos >= max ? e->half_open.first : NULL;
+  return e && e->hellos >= max ? first_of(&e->half_open) : NULL;
 }
 
 void tl_hs_source_wait(struct tl_hash_table *t, struct tl_hs_conn *c) {
-  queue_append(&find_source(t, &c->source)->waiting, c);
+  cds_list_add_tail(&c->wait_node, &find_source(t, &c->source)->waiting);
 }
 
-void tl_hs_source_unwait(struct tl_hash_table *t, struct tl_hs_conn *c) {
-  take_out(&find_source(t, &c->source)->waiting, c);
-}
+void tl_hs_source_unwait(struct tl_hs_conn *c) { cds_list_del(&c->wait_node); }
 
 struct tl_hs_conn *tl_hs_source_next(struct tl_hash_table *t, const struct tl_hs_conn *c) {
-  return find_source(t, &c->source)->waiting.first;
+  return first_of(&find_source(t, &c->source)->waiting);
 }
 
 /* ---- lines of the thread ---- */
 
+void tl_hs_line_init(struct tl_hs_line *line) {
+  CDS_INIT_LIST_HEAD(&line->conns);
+  line->n = 0;
+}
+
+struct tl_hs_conn *tl_hs_line_first(const struct tl_hs_line *line) {
+  return line->n ? cds_list_first_entry(&line->conns, struct tl_hs_conn, line_node) : NULL;
+}
+
 void tl_hs_line_add(struct tl_hs_line *line, struct tl_hs_conn *c) {
   c->line = line;
-  c->line_next = NULL;
-  c->line_prev = line->last;
-  if (line->last)
-    line->last->line_next = c;
-  else
-    line->first = c;
-  line->last = c;
+  cds_list_add_tail(&c->line_node, &line->conns);
   line->n++;
 }
 
 void tl_hs_line_leave(struct tl_hs_conn *c) {
-  struct tl_hs_line *line = c->line;
-  if (!line) return;
-  if (c->line_prev)
-    c->line_prev->line_next = c->line_next;
-  else
-    line->first = c->line_next;
-  if (c->line_next)
-    c->line_next->line_prev = c->line_prev;
-  else
-    line->last = c->line_prev;
-  line->n--;
+  if (!c->line) return;
+  cds_list_del(&c->line_node);
+  c->line->n--;
   c->line = NULL;
 }

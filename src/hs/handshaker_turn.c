@@ -17,9 +17,11 @@ static struct tl_handshaker *of_stall(struct tl_timer *t) {
 
 /* The oldest that has used up STALL_MS and owes us bytes. */
 static struct tl_hs_conn *find_stalled(struct tl_handshaker *hk, uint64_t now_ms) {
-  for (struct tl_hs_conn *c = hk->begun.first; c && c->begun_ms + STALL_MS <= now_ms;
-       c = c->line_next)
+  struct tl_hs_conn *c;
+  cds_list_for_each_entry(c, &hk->begun.conns, line_node) {
+    if (c->begun_ms + STALL_MS > now_ms) break;
     if (!c->dead && c->state == TL_HS_READING && c->in_flight) return c;
+  }
   return NULL;
 }
 
@@ -37,8 +39,9 @@ static void end_stalled(struct tl_handshaker *hk) {
 /* While handshakes wait, the next check is due when the oldest admitted one reaches STALL_MS. */
 static void watch_stall(struct tl_handshaker *hk) {
   uint64_t now_ms = tl_now_ms();
-  if (!hk->turn.first || tl_timer_running(&hk->stall)) return;
-  uint64_t due_ms = hk->begun.first ? hk->begun.first->begun_ms + STALL_MS : now_ms;
+  if (!hk->turn.n || tl_timer_running(&hk->stall)) return;
+  const struct tl_hs_conn *oldest = tl_hs_line_first(&hk->begun);
+  uint64_t due_ms = oldest ? oldest->begun_ms + STALL_MS : now_ms;
   tl_hk_timer_at(hk, &hk->stall, due_ms > now_ms ? due_ms : now_ms + STALL_MS / 10);
 }
 
@@ -48,8 +51,8 @@ static bool has_place(const struct tl_handshaker *hk) {
 
 /* Gives free places to waiting handshakes. */
 static void serve_waiting(struct tl_handshaker *hk) {
-  while (hk->turn.first && has_place(hk)) {
-    struct tl_hs_conn *c = hk->turn.first;
+  while (hk->turn.n && has_place(hk)) {
+    struct tl_hs_conn *c = tl_hs_line_first(&hk->turn);
     tl_hs_line_leave(c);
     hk->waiting--;
     tl_hs_line_add(&hk->ready, c);
@@ -92,7 +95,7 @@ void tl_hk_turn_take(struct tl_hs_conn *c) {
     refuse_handshake(c, TL_C_HS_REFUSED_SOURCE, "too many wait because of max_handshakes_source");
     return;
   }
-  if (rc == 0 && has_place(hk) && !hk->turn.first) {
+  if (rc == 0 && has_place(hk) && !hk->turn.n) {
     begin_handshake(c);
     return;
   }
@@ -121,7 +124,7 @@ static void pass_share(struct tl_hs_conn *c) {
     tl_hs_source_leave(&hk->sources, c);
     return;
   }
-  tl_hs_source_unwait(&hk->sources, next);
+  tl_hs_source_unwait(next);
   next->queued = false;
   tl_hs_line_add(&hk->turn, next);
 }
@@ -132,7 +135,7 @@ void tl_hk_turn_leave(struct tl_hs_conn *c) {
   if (line == &hk->hellos) {
     leave_hello(c);
   } else if (c->queued) {
-    tl_hs_source_unwait(&hk->sources, c);
+    tl_hs_source_unwait(c);
     c->queued = false;
     hk->waiting--;
   } else if (line) {
@@ -144,5 +147,5 @@ void tl_hk_turn_leave(struct tl_hs_conn *c) {
 }
 
 void tl_hk_turn_begin(struct tl_handshaker *hk) {
-  while (hk->ready.first) begin_handshake(hk->ready.first);
+  while (hk->ready.n) begin_handshake(tl_hs_line_first(&hk->ready));
 }

@@ -8,6 +8,8 @@
  */
 #pragma once
 
+#include <urcu/list.h>
+
 #include "tieline/conn.h"
 #include "tieline/hash_table.h"
 #include "tieline/ktls.h"
@@ -168,11 +170,11 @@ struct tl_conn {
   uint32_t searched; /* bytes of the plain stash that hold no end of head */
   uint32_t wanted;   /* the message at the start of the plain stash has a head and so many bytes in
                         all; 0: not known yet */
-  struct tl_conn *begun_next, *begun_prev; /* in the order in which their messages began */
-  uint64_t begun_ms;                       /* its present message did then */
-  uint32_t begun_bytes;                    /* counted for it */
-  uint64_t stray_ms;                       /* when the first of STRAYS came */
-  uint32_t strays;                         /* bytes between messages that are no CRLF */
+  struct cds_list_head begun_node; /* in the order in which their messages began */
+  uint64_t begun_ms;               /* its present message did then */
+  uint32_t begun_bytes;            /* counted for it */
+  uint64_t stray_ms;               /* when the first of STRAYS came */
+  uint32_t strays;                 /* bytes between messages that are no CRLF */
 
   /* sending */
   struct tl_pending *pend_head, **pend_tail; /* messages waiting for the connection */

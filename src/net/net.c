@@ -167,6 +167,7 @@ int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_hand
   n->now_ms = tl_now_ms();
   n->next_handshaker = th->index;
   n->mail_op.fn = on_mail;
+  CDS_INIT_LIST_HEAD(&n->begun);
   tl_wheel_init(&n->wheel, n->now_ms);
   int rc = memory_init(n);
   if (rc == TL_OK) rc = tl_ring_init(&n->ring, RING_ENTRIES);

@@ -54,8 +54,8 @@ struct tl_net {
   struct tl_hash_table aliases,
       remote_aliases; /* see alias.c: of this worker's connections, of others' */
   struct tl_unreached unreached[TL_UNREACHED_SLOTS];
-  struct tl_conn *begun_first, *begun_last; /* have a part of a message, the oldest first */
-  uint64_t begun_bytes;                     /* memory of those parts */
+  struct cds_list_head begun; /* connections that have a part of a message, the oldest first */
+  uint64_t begun_bytes;       /* memory of those parts */
   struct tl_conn *dirty;
   struct tl_conn *later;  /* have more to handle in the next turn */
   uint64_t turn;          /* counts turns */

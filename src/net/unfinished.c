@@ -18,30 +18,12 @@
 static void put_last(struct tl_conn *c) {
   struct tl_net *n = c->net;
   c->begun_ms = n->now_ms;
-  c->begun_next = NULL;
-  c->begun_prev = n->begun_last;
-  if (n->begun_last)
-    n->begun_last->begun_next = c;
-  else
-    n->begun_first = c;
-  n->begun_last = c;
-}
-
-static void take_out(struct tl_conn *c) {
-  struct tl_net *n = c->net;
-  if (c->begun_prev)
-    c->begun_prev->begun_next = c->begun_next;
-  else
-    n->begun_first = c->begun_next;
-  if (c->begun_next)
-    c->begun_next->begun_prev = c->begun_prev;
-  else
-    n->begun_last = c->begun_prev;
+  cds_list_add_tail(&c->begun_node, &n->begun);
 }
 
 void tl_unfinished_leave(struct tl_conn *c) {
   if (!c->rx.begun) return;
-  take_out(c);
+  cds_list_del(&c->begun_node);
   c->rx.begun = false;
   c->net->begun_bytes -= c->begun_bytes;
   tl_count_sub(c->net->counters, TL_C_UNFINISHED_BYTES, c->begun_bytes);
@@ -61,7 +43,7 @@ void tl_unfinished_note(struct tl_conn *c) {
   }
   const uint32_t bytes = bytes_of(c);
   if (!c->rx.begun || c->rx.another) {
-    if (c->rx.begun) take_out(c);
+    if (c->rx.begun) cds_list_del(&c->begun_node);
     put_last(c);
     c->rx.begun = true;
   }
@@ -107,15 +89,15 @@ void tl_unfinished_turn(struct tl_net *n) {
   const uint64_t timeout = n->view->conf->timeouts.message;
   const uint64_t most = worker_share(n);
   const uint64_t now = n->now_ms;
-  struct tl_conn *c;
-  while ((c = n->begun_first) != NULL) {
+  while (!cds_list_empty(&n->begun)) {
+    struct tl_conn *c = cds_list_first_entry(&n->begun, struct tl_conn, begun_node);
     if (!tl_conn_is_live(c)) {
       tl_unfinished_leave(c);
     } else if (n->begun_bytes > most) {
       end_unfinished(c, TL_C_CONN_UNFINISHED, "max_unfinished is reached, and it is the oldest");
     } else if (timeout && now - c->begun_ms >= timeout) {
       if (waits_for_us(c)) {
-        take_out(c);
+        cds_list_del(&c->begun_node);
         put_last(c);
       } else {
         end_unfinished(c, TL_C_CONN_MESSAGE_TIMEOUT, "timeouts.message is over");
