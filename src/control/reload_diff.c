@@ -6,65 +6,41 @@
 #include "control/json_values.h"
 #include "control/reload.h"
 #include "control/rpc.h"
-
-static bool same_text(const char *a, const char *b) {
-  return a == b || (a && b && strcmp(a, b) == 0);
-}
-
-static bool same_addrs(const struct tl_addr *a, size_t n_a, const struct tl_addr *b, size_t n_b) {
-  if (n_a != n_b) return false;
-  for (size_t i = 0; i < n_a; i++)
-    if (!tl_addr_eq(&a[i], &b[i])) return false;
-  return true;
-}
-
-static const char *domain_name(const struct tl_tls_domain *d) { return d ? d->name : NULL; }
-
-static bool same_peer(const struct tl_conf_peer *a, const struct tl_conf_peer *b) {
-  return same_text(a->opt.uri, b->opt.uri) && same_text(a->identity, b->identity) &&
-         same_text(domain_name(a->domain), domain_name(b->domain)) &&
-         same_addrs(a->addr, a->n_addr, b->addr, b->n_addr);
-}
-
-static bool same_listen(const struct tl_conf_listen *a, const struct tl_conf_listen *b) {
-  return tl_addr_eq(&a->addr, &b->addr) && a->transport == b->transport &&
-         same_text(a->advertise_host, b->advertise_host) &&
-         a->advertise_port == b->advertise_port &&
-         same_text(domain_name(a->domain), domain_name(b->domain));
-}
+#include "tieline/conf_changes.h"
 
 static json_t *json_entry(const char *name, const char *change) {
   return json_pack("{s:o, s:s}", "name", tl_rpc_text(name, SIZE_MAX), "change", change);
 }
 
-/* One kind of named item, before and after: first what is new or kept, in its new order, then what
- * was removed. AT returns the name of an item by index, and the item in *OUT. */
-typedef const char *(*at_fn)(const struct tl_view *v, size_t i, const void **out);
-typedef bool (*same_fn)(const void *a, const void *b);
+/* ---- listeners, peers, routes ---- */
 
-static const void *find_item(const struct tl_view *v, size_t n, at_fn at, const char *name) {
-  const void *item = NULL;
-  for (size_t i = 0; v && i < n; i++)
-    if (strcmp(at(v, i, &item), name) == 0) return item;
-  return NULL;
+static const char *const change_word[] = {[TL_CONF_ADDED] = "added",
+                                          [TL_CONF_REMOVED] = "removed",
+                                          [TL_CONF_CHANGED] = "changed",
+                                          [TL_CONF_SAME] = "same"};
+
+static void add_change(void *arg, const char *name, enum tl_conf_change change) {
+  json_array_append_new(arg, json_entry(name, change_word[change]));
 }
 
-static const char *peer_at(const struct tl_view *v, size_t i, const void **out) {
-  *out = &v->peers->peer[i];
-  return v->peers->peer[i].name;
+static json_t *json_changes(const struct tl_view *before, const struct tl_view *after,
+                            enum tl_conf_kind kind) {
+  json_t *list = json_array();
+  tl_conf_each_change(before->conf, after->conf, kind, add_change, list);
+  return list;
 }
-static const char *listen_at(const struct tl_view *v, size_t i, const void **out) {
-  *out = &v->conf->listen[i];
-  return v->conf->listen[i].name;
+
+static void add_option(void *arg, const char *block, const char *option) {
+  json_array_append_new(arg, json_sprintf("%s%s%s", block ? block : "", block ? "." : "", option));
 }
-static const char *domain_at(const struct tl_view *v, size_t i, const void **out) {
-  *out = v->conf->domain[i];
-  return v->conf->domain[i]->name;
+
+static json_t *json_options(const struct tl_view *before, const struct tl_view *after) {
+  json_t *list = json_array();
+  tl_conf_each_changed_option(before->conf, after->conf, add_option, list);
+  return list;
 }
-static bool peer_same(const void *a, const void *b) { return same_peer(a, b); }
-static bool listen_same(const void *a, const void *b) { return same_listen(a, b); }
-/* Shared by both views where neither options nor files differ. */
-static bool domain_same(const void *a, const void *b) { return a == b; }
+
+/* ---- TLS domains ---- */
 
 /* The certificate of a domain; D NULL: the domain did or does not exist. */
 static void add_certificate(json_t *e, const char *when, const struct tl_tls_domain *d) {
@@ -77,47 +53,34 @@ static void add_certificate(json_t *e, const char *when, const struct tl_tls_dom
   json_object_set_new(e, key, d && d->own ? json_string(d->own->spki_sha256) : json_null());
 }
 
-static void add_certificates(json_t *e, const void *was, const void *now) {
+static json_t *json_domain(const struct tl_tls_domain *was, const struct tl_tls_domain *now) {
+  /* Shared by both views where neither options nor files differ. */
+  json_t *e = json_entry(now ? now->name : was->name, !was         ? "added"
+                                                      : !now       ? "removed"
+                                                      : was == now ? "same"
+                                                                   : "changed");
   add_certificate(e, "before", was);
   add_certificate(e, "after", now);
   json_object_set_new(e, "connections", json_integer(0));
+  return e;
 }
 
-struct kind {
-  at_fn at;
-  same_fn same;
-  bool with_certificates;
-};
-
-static json_t *diff_kind(const struct kind *k, const struct tl_view *before, size_t n_before,
-                         const struct tl_view *after, size_t n_after) {
+static json_t *json_domains(const struct tl_conf *before, const struct tl_conf *after) {
   json_t *list = json_array();
-  for (size_t i = 0; i < n_after; i++) {
-    const void *now = NULL, *was = NULL;
-    const char *name = k->at(after, i, &now);
-    was = find_item(before, n_before, k->at, name);
-    json_t *e = json_entry(name, !was ? "added" : k->same(was, now) ? "same" : "changed");
-    if (k->with_certificates) add_certificates(e, was, now);
-    json_array_append_new(list, e);
+  for (size_t i = 0; i < after->n_domain; i++) {
+    const struct tl_tls_domain *now = after->domain[i];
+    json_array_append_new(list, json_domain(tl_conf_domain_named(before, now->name), now));
   }
-  for (size_t i = 0; i < n_before; i++) {
-    const void *was = NULL;
-    const char *name = k->at(before, i, &was);
-    if (find_item(after, n_after, k->at, name)) continue;
-    json_t *e = json_entry(name, "removed");
-    if (k->with_certificates) add_certificates(e, was, NULL);
-    json_array_append_new(list, e);
-  }
+  for (size_t i = 0; i < before->n_domain; i++)
+    if (!tl_conf_domain_named(after, before->domain[i]->name))
+      json_array_append_new(list, json_domain(before->domain[i], NULL));
   return list;
 }
 
 json_t *tl_reload_diff(const struct tl_view *before, const struct tl_view *after) {
-  static const struct kind domains = {domain_at, domain_same, true};
-  static const struct kind peers = {peer_at, peer_same, false};
-  static const struct kind listeners = {listen_at, listen_same, false};
-  return json_pack(
-      "{s:o, s:o, s:o}", "domains",
-      diff_kind(&domains, before, before->conf->n_domain, after, after->conf->n_domain), "peers",
-      diff_kind(&peers, before, before->peers->n, after, after->peers->n), "listeners",
-      diff_kind(&listeners, before, before->conf->n_listen, after, after->conf->n_listen));
+  return json_pack("{s:o, s:o, s:o, s:o, s:o}", "domains", json_domains(before->conf, after->conf),
+                   "peers", json_changes(before, after, TL_CONF_PEERS), "routes",
+                   json_changes(before, after, TL_CONF_ROUTES), "listeners",
+                   json_changes(before, after, TL_CONF_LISTENERS), "options",
+                   json_options(before, after));
 }

@@ -260,9 +260,12 @@ static void print_reload(const json_t *r, FILE *f) {
   fprintf(f, "Configuration %lld is in force.\n", field_num(r, "generation"));
   reload_rows(t, "tls_domain", json_object_get(r, "domains"));
   reload_rows(t, "peer", json_object_get(r, "peers"));
+  reload_rows(t, "route", json_object_get(r, "routes"));
   reload_rows(t, "listen", json_object_get(r, "listeners"));
   tl_table_print(t, f);
   tl_table_free(t);
+  if (json_array_size(json_object_get(r, "options"))) fprintf(f, "Options that have changed:\n");
+  print_list(json_object_get(r, "options"), f);
   print_list(json_object_get(r, "warnings"), f);
 }
 

@@ -5,6 +5,7 @@ Issue items 2.4, 2.5, 2.10, 2.12; PITFALLS 1-3 (reload).
 """
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -285,6 +286,30 @@ def test_b16_reload_good(t):
     assert call.bye().status == 200
     d.fds_at_start = None
     d.settle = lambda timeout_s=None: settle_without_fds(t, d)
+
+
+def test_b16_reload_tells_what_changed(t):
+    """Any option counts: of peers and routes, of listeners, and of those that stand once."""
+    uri = {"uri": "sip:127.0.0.1:9;transport=tcp"}
+
+    def conf(peers, routes, extra):
+        return {"extra": extra, "peers": [(n, dict(uri, **p)) for n, p in peers.items()],
+                "routes": [(n, dict({"peers": "kept"}, **r)) for n, r in routes.items()]}
+    d = t.daemon(**conf({"kept": {}, "bound": {}, "gone": {}}, {"a": {}, "b": {}}, ""))
+    d.configure(**conf({"kept": {}, "bound": {"max_calls": 5}, "new": {}},
+                       {"a": {"to_prefix": "+1"}, "c": {}},
+                       "server_header = false\nlimits { max_kept = 9000000 }\n"))
+    r = d.rpc("reload")
+
+    def changes(kind):
+        return {x["name"]: x["change"] for x in r[kind]}
+    assert changes("peers") == {"kept": "same", "bound": "changed", "new": "added",
+                                "gone": "removed"}, r
+    assert changes("routes") == {"a": "changed", "c": "added", "b": "removed"}, r
+    assert set(changes("listeners").values()) == {"same"}, r
+    assert r["options"] == ["server_header", "limits.max_kept"], r
+    out = d.ctl("reload").stdout
+    assert re.search(r"^route +c +same", out, re.M) and "Options" not in out, out
 
 
 def refused(port, host):
