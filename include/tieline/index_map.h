@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A map from 64-bit keys to lists of numbers: the ground of the indexes over
- * peers and routes. It keeps keys only, not what was hashed into them, so a list
+ * A map from 64-bit keys to lists of numbers: the ground of the indexes over what
+ * a configuration names. It keeps keys only, not what was hashed into them, so a list
  * may hold a number too many; the caller checks each against the thing itself.
  *
  * Ownership: the caller's, filled once and then only read. Threads: one fills,
