@@ -158,6 +158,8 @@ void tl_conf_reference(FILE *f);
 bool tl_conf_is_local(const struct tl_conf *c, struct tl_str host, uint16_t port);
 /* The listener of C with transport T and address A, by its place; -1: none. Constant time. */
 int tl_conf_listener_at(const struct tl_conf *c, enum tl_transport t, const struct tl_addr *a);
+/* The one that accepts what comes to LOCAL, an address of this machine, by T; -1: none. */
+int tl_conf_listener_of(const struct tl_conf *c, enum tl_transport t, const struct tl_addr *local);
 /* Does a listener of C have PORT, or advertise it, whatever its transport? Constant time. */
 bool tl_conf_listens_on(const struct tl_conf *c, uint16_t port);
 /* Does sending to TO by T reach a listener of ours? Constant time. */

@@ -53,6 +53,13 @@ int tl_conf_listener_at(const struct tl_conf *c, enum tl_transport t, const stru
   return -1;
 }
 
+int tl_conf_listener_of(const struct tl_conf *c, enum tl_transport t, const struct tl_addr *local) {
+  struct tl_addr any = {.sa.sa_family = local->sa.sa_family};
+  tl_addr_set_port(&any, tl_addr_port(local));
+  int i = tl_conf_listener_at(c, t, local);
+  return i >= 0 ? i : tl_conf_listener_at(c, t, &any);
+}
+
 bool tl_conf_listens_on(const struct tl_conf *c, uint16_t port) {
   return c->listen_index->port[port / 64] >> port % 64 & 1;
 }

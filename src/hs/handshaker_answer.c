@@ -20,16 +20,15 @@ void tl_hk_retry(struct tl_timer *t, void *arg) {
   hk->unanswered = NULL;
   while (h) {
     struct tl_handoff *next = (struct tl_handoff *)h->mail.next;
-    tl_hk_post_answer(hk, h, (unsigned)h->listener);
+    tl_hk_post_answer(hk, h, h->worker);
     h = next;
   }
 }
 
 void tl_hk_post_answer(struct tl_handshaker *hk, struct tl_handoff *h, unsigned worker) {
-  h->listener = -1;
   if (tl_handoff_post(hk->th.rt->worker[worker], h) == 0) return;
   tl_count(&hk->th.counters, TL_C_MAIL_FULL);
-  h->listener = (int)worker; /* unused in an answer, so it holds the worker meanwhile */
+  h->worker = worker;
   struct tl_handoff **p = &hk->unanswered;
   while (*p) p = (struct tl_handoff **)&(*p)->mail.next;
   h->mail.next = NULL;

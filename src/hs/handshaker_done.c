@@ -80,9 +80,7 @@ static struct tl_handoff *make_handoff(const struct tl_hs_conn *c, struct tl_hs_
   h->rt = c->hk->th.rt;
   h->fd = c->fd;
   h->conn = c->dial ? c->dial->conn : 0;
-  h->listener = c->listener;
   if (c->listener >= 0) h->transport = c->conf->listen[c->listener].transport;
-  h->conf_generation = c->conf->generation;
   h->peer = c->peer;
   h->local = c->local;
   h->version = s->keys.version;

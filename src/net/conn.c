@@ -420,7 +420,8 @@ void tl_conn_adopt(struct tl_net *n, struct tl_handoff *h) {
   }
   if (!c) {
     c = tl_conn_new(n, h->transport, &h->peer);
-    if (c && h->conf_generation == n->view->conf->generation) c->view.listener = h->listener;
+    /* A reload may have come between: the number would be that of another. */
+    if (c) c->view.listener = tl_conf_listener_of(n->view->conf, h->transport, &h->local);
   }
   if (!c || take_tls(c, h)) {
     if (!h->conn) tl_count(n->counters, TL_C_CONN_REFUSED);

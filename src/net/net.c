@@ -65,13 +65,12 @@ static int open_listener(struct tl_net *n, int i, char *err, size_t cap) {
   return tl_transport_is_secure(t) ? TL_OK : tl_accept_open(n, i, err, cap);
 }
 
-static void renumber_connections(struct tl_net *n, const struct tl_conf *old,
-                                 const struct tl_conf *now) {
+/* A listener that was taken away may be there again. */
+static void renumber_connections(struct tl_net *n, const struct tl_conf *now) {
   for (uint32_t s = 0; s < n->slots.n; s++) {
     struct tl_conn *c = n->slots.at[s].object;
-    if (!c || c->view.listener < 0) continue;
-    const struct tl_conf_listen *l = &old->listen[c->view.listener];
-    c->view.listener = tl_conf_listener_at(now, l->transport, &l->addr);
+    if (c && !c->view.outgoing)
+      c->view.listener = tl_conf_listener_of(now, tl_conn_transport(c), &c->view.local);
   }
 }
 
@@ -96,9 +95,9 @@ static void open_new_listeners(struct tl_net *n) {
 }
 
 /* Opens and closes what differs; connections stay. */
-static void adopt_listeners(struct tl_net *n, const struct tl_conf *old) {
+static void adopt_listeners(struct tl_net *n) {
   const struct tl_conf *now = n->view->conf;
-  renumber_connections(n, old, now);
+  renumber_connections(n, now);
   for (struct tl_listener *l = n->listeners, *next; l; l = next) {
     next = l->next;
     l->index = tl_conf_listener_at(now, l->transport, &l->addr);
@@ -119,7 +118,7 @@ static void adopt_view(struct tl_net *n) {
   struct tl_view *old = n->view, *now = tl_runtime_view(n->rt);
   if (!now) return;
   n->view = now;
-  if (now->conf != old->conf) adopt_listeners(n, old->conf);
+  if (now->conf != old->conf) adopt_listeners(n);
   tl_view_unref(old);
 }
 

@@ -42,8 +42,7 @@ struct tl_handoff {
   int rc;                /* 0 or why the dial failed (only with conn != 0) */
   int fd;
   tl_conn_id conn;             /* 0: accepted; else the dial answered */
-  int listener;                /* accepted: index into the snapshot's listen */
-  uint64_t conf_generation;    /* of that snapshot */
+  unsigned worker;             /* of an answer that waits for room in its mailbox */
   enum tl_transport transport; /* accepted */
   struct tl_addr peer, local;
   enum tl_tls_version version;

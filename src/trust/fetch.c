@@ -391,19 +391,16 @@ static void drop_answer(struct tl_mail *m) { drop_order((struct tl_fetch *)m); }
 
 static const struct tl_mail_kind answer_kind = {"fetched", deliver_answer, drop_answer};
 
-/* A thread that is resolving a name cannot be interrupted; it is abandoned with its order. */
-static bool join_helper(struct helper *h) {
-  struct timespec until;
+/* A thread that is resolving a name cannot be interrupted: it is abandoned with its order. Every
+ * other order that is left is dropped. */
+static void drop_orders(struct tl_fetcher *q) {
+  struct timespec until; /* for all of them */
   clock_gettime(CLOCK_REALTIME, &until);
   until.tv_sec += STOP_S;
-  return pthread_timedjoin_np(h->thread, NULL, &until) == 0;
-}
-
-/* Of each order that is left but those of abandoned threads. */
-static void drop_orders(struct tl_fetcher *q) {
   for (int i = 0; i < TL_FETCH_THREADS; i++) {
     struct helper *h = &q->helper[i];
-    if (h->started && join_helper(h) && h->job) drop_order(h->job);
+    if (h->started && pthread_timedjoin_np(h->thread, NULL, &until) == 0 && h->job)
+      drop_order(h->job);
     h->started = false;
   }
   while (q->head) {

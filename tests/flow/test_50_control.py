@@ -14,6 +14,7 @@ import threading
 import time
 
 import pytest
+from flowlib import net
 from flowlib.steps import options_works, pattern
 from flowlib.ua import Call
 
@@ -310,6 +311,22 @@ def test_b16_reload_tells_what_changed(t):
     assert r["options"] == ["server_header", "limits.max_kept"], r
     out = d.ctl("reload").stdout
     assert re.search(r"^route +c +same", out, re.M) and "Options" not in out, out
+
+
+def test_b16_a_handshake_across_a_reload_keeps_its_listener(t):
+    """What comes on it is recorded by the listener that it was accepted on, not by the first one."""
+    hosts = ("127.0.0.1", "127.0.0.2")
+    d = t.daemon(hosts=hosts)
+    alice, bob = t.uac(), t.uas("tls")
+    sock = socket.create_connection(("127.0.0.2", d.port("tls", "127.0.0.2")))
+    t.wait(lambda: d.counter("handshakes.now") == 1, "the handshake to begin")
+    d.configure(hosts=hosts, extra="limits { max_kept = 9000000 }")
+    d.ctl("reload")
+    conn = net.Stream(sock, t.client_ctx()).handshake(20 * t.slow).start(alice._on_msg)
+    alice.conns.append(conn)
+    Call(alice, conn, t.uri(bob, "tls")).answered()
+    named = bob.next_request("INVITE")[1].all("record-route")
+    assert any("127.0.0.2:%d" % d.port("tls", "127.0.0.2") in r for r in named), named
 
 
 def refused(port, host):

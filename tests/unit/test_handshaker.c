@@ -29,8 +29,7 @@ Test(handshaker, accepted_connections_reach_a_worker) {
     struct tl_handoff *h = rig_handoff();
     cr_assert_eq(h->rc, 0);
     cr_assert_eq(h->conn, 0);
-    cr_assert_eq(h->listener, 0);
-    cr_assert_eq(h->conf_generation, rig_rt.view->conf->generation);
+    cr_assert_eq(tl_conf_listener_of(rig_rt.view->conf, h->transport, &h->local), 0);
     cr_assert_eq((int)h->version, versions[i & 1]);
     cr_assert_str_eq(h->sni, "server.example");
     cr_assert_str_eq(h->domain->name, "lab");
@@ -307,7 +306,7 @@ Test(handshaker, d2_listeners_change_with_the_snapshot) {
   SSL *ssl = rig_client(ctx, under_way);
   cr_assert_eq(SSL_connect(ssl), 1);
   struct tl_handoff *h = rig_handoff();
-  cr_assert_eq(h->conf_generation, rig_rt.view->conf->generation - 1);
+  cr_assert_eq(tl_conf_listener_of(rig_rt.view->conf, h->transport, &h->local), -1, "no more");
   rig_talk(ssl, h);
   rig_drop(h);
   SSL_free(ssl);

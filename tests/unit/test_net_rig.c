@@ -235,8 +235,6 @@ int rig_tls(enum tl_tls_version v, enum tl_cipher cipher, unsigned max_fragment,
   h->cipher = cipher;
   h->server = true;
   h->ktls = (struct tl_ktls_state){TL_KTLS_CONFIG, TL_KTLS_CONFIG};
-  h->conf_generation = rig.net->view->conf->generation;
-  h->listener = -1;
   h->transport = TL_TLS;
   cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.9"), (uint16_t)(10000 + made), &h->peer), 0);
   h->local = rig.tcp;
