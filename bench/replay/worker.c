@@ -132,8 +132,6 @@ static struct tl_handoff *make_handoff(const struct tl_addr *peer, const char *c
   h->version = version;
   h->cipher = cipher;
   h->ktls = (struct tl_ktls_state){TL_KTLS_CONFIG, TL_KTLS_CONFIG};
-  h->conf_generation = rt.generation;
-  h->listener = -1;
   h->transport = TL_TLS;
   h->peer = *peer;
   h->domain = find_domain();
