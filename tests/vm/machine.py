@@ -31,6 +31,10 @@ class Skip(Exception):
     """The machine cannot run here; the text says why."""
 
 
+class NoBoot(Skip):
+    """The machine ended, or hung, before the command began."""
+
+
 def options():
     p = argparse.ArgumentParser(
         prog="tests/vm/run", description=__doc__.split("\n\n")[0],
@@ -207,7 +211,7 @@ class Machine:
             if fs.poll() is not None:
                 break
             time.sleep(0.05)
-        raise Skip("virtiofsd does not start: " + tail(self.dir + "/virtiofsd.log", 1).strip())
+        raise NoBoot("virtiofsd does not start: " + tail(self.dir + "/virtiofsd.log", 1).strip())
 
     def start(self, vmlinuz, initramfs, sock):
         ours, theirs = socket.socketpair()
@@ -241,7 +245,7 @@ class Machine:
             note("the machine stopped before the command ended; its console said last:\n" + said)
             return BROKEN
         first = (tail(self.dir + "/qemu.log", 1) or tail(self.dir + "/console.log", 1) or "no output")
-        raise Skip("the machine does not boot: " + first.replace("vm:", "").strip())
+        raise NoBoot("the machine does not boot: " + first.replace("vm:", "").strip())
 
     def stream(self, port, begun):
         """Copies the command's output until the exit frame; returns the exit status."""
@@ -254,7 +258,7 @@ class Machine:
                 note(f"time limit of {self.o.timeout:g} s reached")
                 return TIMED_OUT
             if left <= 0:
-                raise Skip(f"no boot within {BOOT_LIMIT_S} s: " + tail(self.dir + "/console.log", 1))
+                raise NoBoot(f"no boot within {BOOT_LIMIT_S} s: " + tail(self.dir + "/console.log", 1))
             if not select.select([port], [], [], left)[0]:
                 continue
             try:
@@ -298,16 +302,31 @@ class Machine:
         vmlinuz, initramfs, modules = kernel(self.o.kernel)
         self.deadline = time.monotonic() + self.o.timeout
         self.write_job(modules)
+        try:
+            return self.boot(vmlinuz, initramfs)
+        except NoBoot as e:
+            # Nothing of the command has run yet.
+            note(f"it is tried once more: {e}")
+            self.end_children()
+            return self.boot(vmlinuz, initramfs)
+
+    def boot(self, vmlinuz, initramfs):
         sock = self.share_root()
         begun = time.monotonic()
         _, port = self.start(vmlinuz, initramfs, sock)
         return self.stream(port, begun)
 
-    def close(self):
+    def end_children(self):
         for c in self.children:
             if c.poll() is None:
                 c.kill()
             c.wait()
+        self.children = []
+        if os.path.exists(self.dir + "/fs.sock"):
+            os.unlink(self.dir + "/fs.sock")
+
+    def close(self):
+        self.end_children()
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
