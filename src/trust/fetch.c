@@ -54,7 +54,7 @@ static void url_clear(struct url *u) {
 static bool url_parse(const char *text, struct url *out, const char **why) {
   int ssl = 0;
   memset(out, 0, sizeof(*out));
-  *why = "it is no URL";
+  *why = "it is not a URL";
   for (const char *p = text; *p; p++)
     if (*p <= ' ' || *p == 0x7f) return false; /* no header line is smuggled into the request */
   if (strncmp(text, OSSL_HTTP_PREFIX, strlen(OSSL_HTTP_PREFIX)) != 0) {

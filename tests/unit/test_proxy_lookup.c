@@ -106,7 +106,7 @@ Test(proxy_lookup, a_name_that_leads_where_only_tls_may_go_gets_480) {
 
 /* A name in a dialog that leads where none of its legs was. */
 Test(proxy_lookup, a_name_that_leads_a_dialog_astray_gets_403) {
-  char line[1024], text[4000];
+  char line[1024];
   struct tl_resolve *r;
   ua_udp_each(&alice, &bob, &carol);
   proxy_begin(TIMERS "route \"r\" { to_domain = \"127.0.0.1\" relay = \"request-uri\" }\n");
@@ -115,13 +115,7 @@ Test(proxy_lookup, a_name_that_leads_a_dialog_astray_gets_403) {
   snprintf(line, sizeof(line), "Route: %s\r\n", ua_header(&bob, "Record-Route", 0));
   ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
   ua_expect(&alice, "SIP/2.0 200");
-  snprintf(text, sizeof(text),
-           "INFO sip:x@far.example SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%u;branch=z9hG4bKd2\r\n"
-           "From: <sip:alice@127.0.0.1>;tag=a-d\r\nTo: <sip:bob@example.com>;tag=b\r\n"
-           "Call-ID: d@127.0.0.1\r\nCSeq: 2 INFO\r\nMax-Forwards: 70\r\n%s"
-           "Content-Length: 0\r\n\r\n",
-           alice.port, line);
-  ua_send(&alice, text);
+  ua_send(&alice, ua_info_to_name(&alice, line));
   RIG_UNTIL((r = asked()) != NULL);
   answer_lookup(r, (uint16_t[]){carol.port}, 1);
   ua_expect(&alice, "SIP/2.0 403");

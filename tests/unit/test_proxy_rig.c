@@ -263,6 +263,17 @@ const char *ua_header(const struct ua *u, const char *name, unsigned i) {
 
 const char *ua_body(const struct ua *u) { return strstr(u->in, "\r\n\r\n") + 4; }
 
+const char *ua_info_to_name(const struct ua *u, const char *lines) {
+  static char text[4000];
+  snprintf(text, sizeof(text),
+           "INFO sip:x@far.example SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%u;branch=z9hG4bKd2\r\n"
+           "From: <sip:alice@127.0.0.1>;tag=a-d\r\nTo: <sip:bob@example.com>;tag=b\r\n"
+           "Call-ID: d@127.0.0.1\r\nCSeq: 2 INFO\r\nMax-Forwards: 70\r\n%s"
+           "Content-Length: 0\r\n\r\n",
+           u->port, lines);
+  return text;
+}
+
 char *ua_request(const struct ua *u, const char *method, const char *uri, const char *id,
                  const char *extra, const char *body) {
   static char text[4][80000];

@@ -67,6 +67,9 @@ void ua_expect_silence(struct ua *u, unsigned ms);
 unsigned ua_headers(const struct ua *u, const char *name);
 const char *ua_header(const struct ua *u, const char *name, unsigned i);
 const char *ua_body(const struct ua *u);
+/* An INFO of U to a name, in the dialog of its request with id "d", which bob answered with tag
+ * "b". LINES: header lines. Good until the next one. */
+const char *ua_info_to_name(const struct ua *u, const char *lines);
 
 /* A request of U: METHOD to URI, branch and Call-ID made of ID, EXTRA header lines, a body. */
 char *ua_request(const struct ua *u, const char *method, const char *uri, const char *id,

@@ -431,7 +431,7 @@ Test(proxy_wait, what_waits_at_the_end_is_freed) {
 
 /* What identify had found was lost, and the request got 503 without a look-up. */
 Test(proxy_wait, s7_a_request_in_a_dialog_looks_up_its_name_after_another_wait) {
-  char line[1024], text[4000];
+  char line[1024];
   ua_udp(&bob);
   begin_with(TIMERS "route \"r\" { to_domain = \"127.0.0.1\" relay = \"request-uri\" }\n", "");
   px.stages = tl_request_stages;
@@ -441,13 +441,7 @@ Test(proxy_wait, s7_a_request_in_a_dialog_looks_up_its_name_after_another_wait) 
   ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
   ua_expect(&alice, "SIP/2.0 200");
   px.stages = stages;
-  snprintf(text, sizeof(text),
-           "INFO sip:x@far.example SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%u;branch=z9hG4bKd2\r\n"
-           "From: <sip:alice@127.0.0.1>;tag=a-d\r\nTo: <sip:bob@example.com>;tag=b\r\n"
-           "Call-ID: d@127.0.0.1\r\nCSeq: 2 INFO\r\nMax-Forwards: 70\r\n%s"
-           "Content-Length: 0\r\n\r\n",
-           alice.port, line);
-  answer(waits(&alice, text), 0);
+  answer(waits(&alice, ua_info_to_name(&alice, line)), 0);
   tl_mailbox_rearm(&rig.rt.resolver);
   struct tl_resolve *r = (struct tl_resolve *)tl_mailbox_take(&rig.rt.resolver);
   cr_assert_not_null(r, "nobody was asked for the name");
