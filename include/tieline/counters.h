@@ -83,7 +83,7 @@
   X(DNS_ASKED, "dns.asked", "questions sent to name servers")                                      \
   X(DNS_REFUSED, "dns.refused", "answers that were broken, cut off over TCP or had other letters") \
   X(DNS_GAVE_WAY, "dns.gave_way", "look-ups ended unanswered because 1,024 others are newer")      \
-  X(DNS_AGAIN, "dns.again", "questions asked again over TCP for the letters, or without EDNS")     \
+  X(DNS_AGAIN, "dns.again", "questions asked again over TCP (letters, size), or without EDNS")     \
   X(RETRANS_ABSORBED, "retransmissions.absorbed", "retransmitted requests absorbed")               \
   X(RETRANS_SENT, "retransmissions.sent", "requests and responses retransmitted over UDP")         \
   X(CONN_NOW, "connections.now", "stream connections open (gauge)")                                \

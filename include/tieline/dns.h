@@ -57,8 +57,8 @@ struct tl_dns_answer {
 /* Reads the message of N bytes that answers the question for NAME (in the letter case that was
  * sent) and TYPE. Records of owners other than NAME and its aliases are skipped; one malformed part
  * makes the whole answer malformed. The caller frees *OUT with free. TL_ESYNTAX: not an answer to
- * this question, truncated, or malformed; TL_EVERIFY: its question has another letter case;
- * TL_ENOTSUP: the server calls the question malformed (it may not know EDNS); TL_ENOMEM. */
+ * this question, or malformed; TL_ELARGE: truncated; TL_EVERIFY: its question has another letter
+ * case; TL_ENOTSUP: the server calls the question malformed (it may not know EDNS); TL_ENOMEM. */
 int tl_dns_read(const uint8_t *msg, size_t n, const char *name, uint16_t type,
                 struct tl_dns_answer **out);
 
@@ -91,7 +91,8 @@ struct tl_dns_wait {
 struct tl_dns_counts {
   uint64_t asked;   /* questions sent */
   uint64_t refused; /* malformed, truncated even over TCP, or in another letter case */
-  uint64_t again;   /* questions repeated over TCP because of the letter case, or without EDNS */
+  uint64_t again; /* questions repeated over TCP, for the letter case or because the answer did not
+                     fit, or without EDNS */
 };
 
 /* RESOLV_CONF: NULL for the system's. It is read again when it has changed. */

@@ -4,8 +4,10 @@
  * every caller that waits for it. The defences against forged answers (RFC 5452)
  * are here, except for the sockets, which are dns_channel.c's: ids and letter
  * case come from the kernel's random numbers, an answer in another letter case
- * is asked for again over TCP, and the same question is never in flight twice.
+ * is asked for again over TCP, as is one that did not fit, and the same question
+ * is never in flight twice.
  */
+#include <arpa/nameser.h>
 #include <ctype.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -36,6 +38,7 @@ struct tl_dns_question {
   uint16_t type;
   uint16_t stranger; /* that it counts for: of struct tl_dns_client */
   bool tcp, plain;   /* asked over TCP, without EDNS */
+  bool large;        /* over TCP because the answer did not fit a datagram */
   bool lower;        /* in lower case, because the server changes letter case and has no TCP */
   bool sending;      /* within ares_send: a failure now is returned to the caller */
   bool ended;        /* ended while it was sent */
@@ -175,6 +178,10 @@ static void end_question(struct tl_dns_question *q, struct tl_dns_answer *a, int
 
 static void on_answer(void *arg, int status, int timeouts, unsigned char *msg, int n);
 
+static enum dns_way way_of(const struct tl_dns_question *q) {
+  return q->tcp ? DNS_TCP : q->plain ? DNS_UDP_PLAIN : DNS_UDP_EDNS;
+}
+
 static int send_question(struct tl_dns_question *q) {
   struct tl_dns *d = q->d;
   unsigned char *msg = NULL;
@@ -184,7 +191,7 @@ static int send_question(struct tl_dns_question *q) {
     return TL_EIO;
   if (ares_create_query(q->sent, 1, q->type, id, 1, &msg, &n, q->plain ? 0 : UDP_SIZE))
     return TL_EINVAL;
-  struct dns_channel *ch = dns_channel_take(&d->channels, q->tcp);
+  struct dns_channel *ch = dns_channel_take(&d->channels, way_of(q));
   if (ch) {
     q->on = ch;
     q->sending = true;
@@ -200,16 +207,28 @@ static int send_question(struct tl_dns_question *q) {
 
 /* Tries the same question another way; false when there is none left. */
 static bool ask_again(struct tl_dns_question *q, int rc) {
-  if (rc == TL_EVERIFY && !q->tcp && !q->lower)
+  if ((rc == TL_EVERIFY || rc == TL_ELARGE) && !q->tcp && !q->lower) {
     q->tcp = true; /* a server that changes letter case, or a forger who guessed all the rest */
-  else if (rc == TL_EIO && q->tcp) /* it has no TCP: a forger must guess again */
+    q->large = rc == TL_ELARGE;
+  } else if (rc == TL_EIO && q->tcp && !q->large) { /* no TCP: a forger must guess again */
     q->tcp = false, q->lower = true;
-  else if (rc == TL_ENOTSUP && !q->plain)
+  } else if (rc == TL_ENOTSUP && !q->plain) {
     q->plain = true;
-  else
+  } else {
     return false;
+  }
   q->d->counts.again++;
   return send_question(q) == 0;
+}
+
+/* Once a server did not know EDNS, c-ares 1.18 cuts all datagrams of that channel at 512 bytes. */
+static int read_answer(struct tl_dns_question *q, const uint8_t *msg, size_t n,
+                       struct tl_dns_answer **out) {
+  int rc = tl_dns_read(msg, n, q->sent, q->type, out);
+  if (rc == TL_ESYNTAX && n == NS_PACKETSZ && !q->tcp) rc = TL_ELARGE;
+  q->d->counts.refused +=
+      rc == TL_ESYNTAX || rc == TL_EVERIFY || (rc == TL_ELARGE && (q->tcp || q->lower));
+  return rc;
 }
 
 static void on_answer(void *arg, int status, int timeouts, unsigned char *msg, int n) {
@@ -224,10 +243,7 @@ static void on_answer(void *arg, int status, int timeouts, unsigned char *msg, i
     q->ended = true;
     return;
   }
-  if (status == ARES_SUCCESS && msg && n > 0) {
-    rc = tl_dns_read(msg, (size_t)n, q->sent, q->type, &a);
-    d->counts.refused += rc == TL_ESYNTAX || rc == TL_EVERIFY;
-  }
+  if (status == ARES_SUCCESS && msg && n > 0) rc = read_answer(q, msg, (size_t)n, &a);
   if (rc == 0 || !ask_again(q, rc)) end_question(q, a, rc);
   ch->busy--; /* not before: its socket is the old question's until this returns */
 }

@@ -4,10 +4,17 @@
  * c-ares 1.18 keeps one datagram socket for all questions of a channel, so each
  * question gets a channel, closed afterwards: a different port each time.
  *
+ * No channel has both TCP and c-ares's own step back from EDNS. That step (at a
+ * format error) moves the question's bytes, which c-ares 1.18 may still have queued
+ * for a TCP connection: a server that says "truncated" and then "format error" had
+ * it read freed memory. So what did not fit, and a format error over TCP, are dns.c's
+ * to ask again.
+ *
  * c-ares is told to ignore the hosts file, search lists and nsswitch.conf. In
  * resolv.conf only the lines nameserver and, for servers on a port other than
  * 53, port matter.
  */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,13 +100,13 @@ static void look_at_servers(struct dns_channels *c) {
 /* ---- channels ---- */
 
 static struct dns_channel *at_index(struct dns_channels *c, uint32_t i) {
-  return i < DNS_CHANNELS_MAX ? &c->udp[i] : &c->tcp;
+  return i < DNS_CHANNELS_MAX ? &c->own[i] : &c->tcp;
 }
 
 /* The tag of an event: the channel's index and the socket. c-ares ignores a socket that no longer
  * belongs to the channel. */
 static uint64_t tag_of(const struct dns_channels *c, const struct dns_channel *ch, int fd) {
-  uint64_t i = ch == &c->tcp ? DNS_CHANNELS_MAX : (uint64_t)(ch - c->udp);
+  uint64_t i = ch == &c->tcp ? DNS_CHANNELS_MAX : (uint64_t)(ch - c->own);
   return i << 32 | (uint32_t)fd;
 }
 
@@ -115,12 +122,18 @@ static void on_socket(void *arg, ares_socket_t fd, int readable, int writable) {
   if (epoll_ctl(c->epfd, EPOLL_CTL_MOD, fd, &e) < 0) epoll_ctl(c->epfd, EPOLL_CTL_ADD, fd, &e);
 }
 
-static bool open_channel(struct dns_channels *c, struct dns_channel *ch, bool tcp) {
+static int flags_of(enum dns_way way) {
+  static const int flags[] = {[DNS_UDP_EDNS] = ARES_FLAG_EDNS | ARES_FLAG_IGNTC,
+                              [DNS_UDP_PLAIN] = ARES_FLAG_IGNTC,
+                              [DNS_TCP] = ARES_FLAG_USEVC};
+  return flags[way] | ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES;
+}
+
+static bool open_channel(struct dns_channels *c, struct dns_channel *ch, enum dns_way way) {
   struct in_addr none = {.s_addr = htonl(INADDR_LOOPBACK)};
   char lookups[] = "b";
   struct ares_options o = {
-      .flags =
-          ARES_FLAG_EDNS | ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | (tcp ? ARES_FLAG_USEVC : 0),
+      .flags = flags_of(way),
       .timeout = FIRST_WAIT_MS,
       .tries = c->n_server > 1 ? 2 : 3, /* about five seconds, as long as a look-up may take */
       .ndots = 1,
@@ -135,6 +148,7 @@ static bool open_channel(struct dns_channels *c, struct dns_channel *ch, bool tc
             ARES_OPT_SERVERS | ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS | ARES_OPT_SORTLIST |
             ARES_OPT_NOROTATE | ARES_OPT_EDNSPSZ | ARES_OPT_SOCK_STATE_CB;
   ch->all = c;
+  ch->way = way;
   look_at_servers(c);
   if (ares_init_options(&ch->ares, &o, set) != ARES_SUCCESS) {
     ch->ares = NULL;
@@ -146,14 +160,24 @@ static bool open_channel(struct dns_channels *c, struct dns_channel *ch, bool tc
   return false;
 }
 
-/* The choice: one that is not open, else one about to be closed, else the least busy. */
-static unsigned how_busy(const struct dns_channel *ch) { return ch->ares ? ch->busy + 1 : 0; }
+static unsigned how_busy(const struct dns_channel *ch, enum dns_way way) {
+  if (!ch->ares) return 0;
+  return ch->way == way ? ch->busy + 1 : UINT_MAX;
+}
 
-struct dns_channel *dns_channel_take(struct dns_channels *c, bool tcp) {
-  struct dns_channel *best = tcp ? &c->tcp : &c->udp[0];
-  for (size_t i = 1; !tcp && best->ares && i < DNS_CHANNELS_MAX; i++)
-    if (how_busy(&c->udp[i]) < how_busy(best)) best = &c->udp[i];
-  if (!best->ares && !open_channel(c, best, tcp)) return NULL;
+/* One that is not open, else one about to be closed, else the least busy; one that goes another way
+ * only when there is no other. Over TCP a server may answer one after the other, so that questions
+ * share a connection only when there is no free channel, and then that of c->tcp. */
+static struct dns_channel *choose(struct dns_channels *c, enum dns_way way) {
+  struct dns_channel *best = &c->own[0];
+  for (size_t i = 1; best->ares && i < DNS_CHANNELS_MAX; i++)
+    if (how_busy(&c->own[i], way) < how_busy(best, way)) best = &c->own[i];
+  return way == DNS_TCP && how_busy(best, way) > 1 ? &c->tcp : best;
+}
+
+struct dns_channel *dns_channel_take(struct dns_channels *c, enum dns_way way) {
+  struct dns_channel *best = choose(c, way);
+  if (!best->ares && !open_channel(c, best, way)) return NULL;
   best->busy++;
   return best;
 }

@@ -30,9 +30,12 @@ void dns_cache_put(struct dns_cache *c, uint16_t type, const char *name, struct 
 
 struct dns_channels;
 
+enum dns_way { DNS_UDP_EDNS, DNS_UDP_PLAIN, DNS_TCP };
+
 struct dns_channel {
   ares_channel ares; /* NULL: not open */
   struct dns_channels *all;
+  enum dns_way way;
   unsigned busy; /* questions on it */
 };
 
@@ -43,12 +46,14 @@ struct dns_channels {
   unsigned n_server;
   struct stat read; /* resolv.conf when it was last read */
   uint64_t next_tick_ms;
-  struct dns_channel udp[DNS_CHANNELS_MAX], tcp;
+  struct dns_channel own[DNS_CHANNELS_MAX]; /* of a question each, while there are enough */
+  struct dns_channel tcp;                   /* for all others over TCP */
 };
 
 int dns_channels_init(struct dns_channels *c, const char *resolv_conf);
 void dns_channels_close(struct dns_channels *c);
-/* A channel for one more question, counted as busy; NULL: out of memory. */
-struct dns_channel *dns_channel_take(struct dns_channels *c, bool tcp);
+/* A channel for one more question that goes this WAY, counted as busy; NULL: out of memory. An
+ * answer that did not fit is the caller's to ask for again over TCP. */
+struct dns_channel *dns_channel_take(struct dns_channels *c, enum dns_way way);
 /* Reads and writes what is ready, repeats what got no answer, closes what is no longer used. */
 void dns_channels_serve(struct dns_channels *c);

@@ -112,7 +112,7 @@ static int check_question(const struct message *m, const char *name, uint16_t ty
   bool response = m->p[2] & 0x80, query = (m->p[2] & 0x78) == 0, cut = m->p[2] & 0x02;
   uint8_t rcode = m->p[3] & 0x0f;
   if (response && rcode == 1) return TL_ENOTSUP; /* a server without EDNS may leave out all else */
-  if (!response || !query || cut || read_u16(m->p + 4) != 1) return TL_ESYNTAX;
+  if (!response || !query || read_u16(m->p + 4) != 1) return TL_ESYNTAX;
   len = name_len(m, HEAD);
   if (!len || m->n - HEAD - len < 4) return TL_ESYNTAX;
   int rc = name_text(m, HEAD, text);
@@ -120,7 +120,7 @@ static int check_question(const struct message *m, const char *name, uint16_t ty
   if (read_u16(m->p + HEAD + len) != type || read_u16(m->p + HEAD + len + 2) != CLASS_IN)
     return TL_ESYNTAX;
   *out_end = HEAD + len + 4;
-  if (strcmp(text, name) == 0) return TL_OK;
+  if (strcmp(text, name) == 0) return cut ? TL_ELARGE : TL_OK;
   return strcasecmp(text, name) == 0 ? TL_EVERIFY : TL_ESYNTAX;
 }
 

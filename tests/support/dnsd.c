@@ -192,6 +192,17 @@ static size_t answer(const uint8_t *q, size_t n, bool tcp, uint16_t port, uint8_
   return a.at;
 }
 
+/* Over UDP. */
+static void reply(const struct sockaddr_in *to, uint8_t *r, size_t n) {
+  struct dnsd_question q;
+  sendto(dns_fd, r, n, 0, (const struct sockaddr *)to, sizeof(*to));
+  const size_t end = 12 + get_name(r + 12, n - 12, q.name, sizeof(q.name)) + 4;
+  if (!means(&q, "twice")) return;
+  put16(r + 2, 0x8181);
+  put16(r + 6, 0);
+  sendto(dns_fd, r, end, 0, (const struct sockaddr *)to, sizeof(*to));
+}
+
 static void serve_tcp(void) {
   const struct timeval wait = {.tv_sec = 2};
   uint8_t q[514], r[2 + ANSWER_MAX];
@@ -222,7 +233,7 @@ static void *serve(void *arg) {
     if (n == 0) return NULL; /* dnsd_stop's */
     if (n < 17) continue;    /* a stranger's */
     size_t out = answer(q, (size_t)n, false, ntohs(from.sin_port), r);
-    if (out) sendto(dns_fd, r, out, 0, (struct sockaddr *)&from, len);
+    if (out) reply(&from, r, out);
   }
 }
 

@@ -4,9 +4,9 @@
  * unit tests have it in their process, flow tests as the program name_server.
  * Unless it is plain, names that contain "silent" get no answer, "refused" a server failure, "big"
  * one record and TC over UDP, all over TCP, "cut" TC always; "letters" comes back in lower case
- * over UDP, "shout" in upper case; "mute" closes TCP; for "old" the server does not know EDNS. With
- * "only-srv" or "only-naptr" in it a name is refused or cut for that type alone. What is not in the
- * zone does not exist.
+ * over UDP, "shout" in upper case; "mute" closes TCP; for "old" the server does not know EDNS;
+ * "twice" gets a format error right behind each answer over UDP. With "only-srv" or "only-naptr" in
+ * it a name is refused or cut for that type alone. What is not in the zone does not exist.
  *
  * Ownership: the zone stays the caller's and alive until the next one is in
  * force. Threads: one server at a time, started and stopped by one thread.

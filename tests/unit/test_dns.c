@@ -32,6 +32,24 @@ static const struct zone_record zone[] = {
     {"cut.only-naptr.example", T_A, "203.0.113.1"},
     {"letters.example", T_A, "192.0.2.3"},
     {"old.example", T_A, "192.0.2.4"},
+    {"big.twice.example", T_A, "192.0.2.9"},
+    {"big.twice.example", T_A, "192.0.2.10"},
+    {"old.big.twice.example", T_A, "192.0.2.9"},
+    {"old.big.twice.example", T_A, "192.0.2.10"},
+#define WIDE(n)                                                                                    \
+  { "old.wide-name-of-a-host.example", T_A, "192.0.2." #n }
+    WIDE(1),
+    WIDE(2),
+    WIDE(3),
+    WIDE(4),
+    WIDE(5),
+    WIDE(6),
+    WIDE(7),
+    WIDE(8),
+    WIDE(9),
+    WIDE(10),
+    WIDE(11),
+    WIDE(12),
 };
 
 static struct tl_dns *dns;
@@ -73,6 +91,26 @@ Test(dns, s9_what_was_cut_off_is_asked_over_tcp) {
   cr_assert(dnsd_question(asked - 1)->tcp);
   finds("big.example", TL_DNS_FOUND, "203.0.113.1 192.0.2.1 192.0.2.2");
   cr_assert_eq(dnsd_asked(), asked, "the second look-up comes from the cache");
+}
+
+/* One answer more, for a question that has gone to TCP and waits there for its connection:
+ * c-ares 1.18 would have sent bytes that it had freed. */
+Test(dns, s9_format_error_behind_what_was_cut_off) {
+  finds("big.twice.example", TL_DNS_FOUND, "192.0.2.9 192.0.2.10");
+  finds("old.big.twice.example", TL_DNS_FOUND, "192.0.2.9 192.0.2.10");
+}
+
+/* 578 bytes without EDNS, from a server that keeps to no bound. */
+Test(dns, s9_what_c_ares_cut_off_is_asked_over_tcp) {
+  finds("old.wide-name-of-a-host.example", TL_DNS_FOUND,
+        "192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4 192.0.2.5 192.0.2.6 192.0.2.7 192.0.2.8 "
+        "192.0.2.9 192.0.2.10 192.0.2.11 192.0.2.12");
+  cr_assert(dnsd_question(dnsd_asked() - 1)->tcp);
+}
+
+Test(dns, s9_what_is_cut_off_without_tcp_is_asked_no_third_time) {
+  finds("big.mute.example", TL_DNS_FAILED, "");
+  cr_assert_eq(tl_dns_counted(dns)->again, 1);
 }
 
 Test(dns, s9_what_stays_cut_off_is_no_answer) {

@@ -252,7 +252,7 @@ Test(dns_read, s9_answers_to_another_question) {
     const char *what;
   } change[] = {
       {2, 0x01, TL_ESYNTAX, "a question"},     {2, 0xa9, TL_ESYNTAX, "another operation"},
-      {2, 0x83, TL_ESYNTAX, "cut off"},        {5, 0, TL_ESYNTAX, "no question"},
+      {2, 0x83, TL_ELARGE, "cut off"},         {5, 0, TL_ESYNTAX, "no question"},
       {5, 2, TL_ESYNTAX, "two questions"},     {13, 'r', TL_ESYNTAX, "another name"},
       {13, 'q', TL_EVERIFY, "another letter"}, {16, 'y', TL_ESYNTAX, "another name"},
       {12, 2, TL_ESYNTAX, "another label"},    {24, 28, TL_ESYNTAX, "another type"},

@@ -171,8 +171,23 @@ class Daemon:
         with open(self.log_file, encoding="utf-8", errors="replace") as f:
             return f.read()
 
+    def sanitizer_report(self):
+        """What a sanitizer or the watchdog wrote, without the dump of memory at its end, or ""."""
+        log = self.log()
+        found = _SANITIZER.search(log)
+        return log[max(0, found.start() - 200):].partition("\nShadow bytes")[0] if found else ""
+
+    def how_it_died(self):
+        """The status, and the sentence of a sanitizer if there is one."""
+        found = re.search(r"^SUMMARY: .*|.*runtime error: .*", self.sanitizer_report(), re.M)
+        return "the daemon died with status %d%s" % (self.proc.returncode,
+                                                     ": " + found.group(0) if found else "")
+
     def evidence(self):
-        """For a failed test: the end of the log, alike lines once, and what the daemon shows."""
+        """For a failed test: what a sanitizer said, the end of the log, alike lines once, and what
+        the daemon shows."""
+        if self.sanitizer_report():
+            return self.sanitizer_report()[:5000].splitlines()
         out, before = [], None
         for line in self.log().splitlines():
             sentence = re.sub(r"[0-9a-f]+", "", line)
@@ -292,9 +307,9 @@ class Daemon:
             self.check_records()
             self.stop()
         status = self.proc.returncode
-        report = _SANITIZER.search(self.log())
+        report = self.sanitizer_report()
         assert not report or self.expect_report, "report of a sanitizer or the watchdog: " + \
-            self.log()[max(0, report.start() - 200):][:3000]
+            report[:3000]
         assert status == self.expect_exit, "the daemon ended with status %d: %s" % (
             status, self.log()[-2000:])
 

@@ -150,7 +150,7 @@ class Env:
         """A daemon that died ends the test at once."""
         for d in self.daemons:
             if d.proc and d.proc.poll() not in (None, 0, d.expect_exit):
-                raise AssertionError("the daemon died with status %d" % d.proc.returncode)
+                raise AssertionError(d.how_it_died())
 
     def wait_port(self, port, host="127.0.0.1"):
         def up():

@@ -98,7 +98,8 @@ def dns_answer(rng, query, question, kind, real):
         records.append(owner + t.to_bytes(2, "big") + b"\0\1" + ttl.to_bytes(4, "big") +
                        size.to_bytes(2, "big") + data)
     counts[1] = len(records) if rng.random() < 0.8 else rng.randrange(65536)
-    flags = rng.choice((b"\x85\x80", b"\x85\x80", b"\x87\x80", b"\x85\x83", b"\x85\x82", b"\x05\x00"))
+    flags = rng.choice((b"\x85\x80", b"\x85\x80", b"\x87\x80", b"\x87\x80", b"\x85\x81", b"\x85\x81",
+                        b"\x87\x81", b"\x85\x83", b"\x85\x82", b"\x05\x00"))
     out = bytearray(query[:2] + flags + b"".join(c.to_bytes(2, "big") for c in counts) + question +
                     b"".join(records))
     for _ in range(rng.choice((0, 0, 1, 5))):

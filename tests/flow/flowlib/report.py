@@ -57,10 +57,18 @@ class Reporter:
             expected = getattr(report, "wasxfail", None)
             self.write("skip %s: %s" % (name, expected or report.longrepr[2].removeprefix("Skipped: ")))
             return
-        self.write("%-4s %s (%.1f s)" % (word, name, report.duration if seconds is None else seconds))
+        self.write("%-4s %s (%.1f s)%s" % (word, name,
+                                           report.duration if seconds is None else seconds,
+                                           self.reason(report)))
         if not report.passed:
             for title, text in [("", report.longreprtext)] + report.sections:
                 self.write_indented(("-- %s:\n" % title if title else "") + text)
+
+    @staticmethod
+    def reason(report):
+        """The first line of what a failed test says, so that a list of names tells it, too."""
+        crash = getattr(report.longrepr, "reprcrash", None)
+        return ": " + crash.message.splitlines()[0][:300] if crash and crash.message else ""
 
     def write_indented(self, text):
         for text_line in text.rstrip().splitlines():

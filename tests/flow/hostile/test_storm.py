@@ -138,20 +138,45 @@ def storm_callee(rng, end, count, lis, udp):
                 s.close()
 
 
-def storm_dns(rng, end, count, sock):
+def over_tcp(rng, conn, answer):
+    """One question of a connection: its answer, whole or not, with others behind it, or the end."""
+    conn.settimeout(1)
+    size = int.from_bytes(conn.recv(2, socket.MSG_WAITALL), "big")
+    query = conn.recv(size, socket.MSG_WAITALL) if size else b""
+    if len(query) < max(17, size) or rng.random() < 0.2:
+        raise ConnectionError
+    for _ in range(rng.choice((1, 1, 3))):
+        out = answer(query)
+        size = len(out) if rng.random() < 0.8 else rng.choice((0, 1, 12, 65535))
+        conn.sendall(size.to_bytes(2, "big") + out)
+
+
+def storm_dns(rng, end, count, udp, lis):
     """The name server: what it says of names is what an enemy would."""
     real = [socket.inet_aton("127.0.0.1"), b"\0\1\0\1\x13\xc4\xc0\x0c",
             b"\0\1\0\1\1s\7SIP+D2T\0\xc0\x0c", b"\0\1\0\1\1s\7SIP+D2U\0\4_sip\4_udp\xc0\x0c"]
-    sock.settimeout(0.2)
+    sockets = [udp, lis]
+
+    def answer(query):
+        question = dns.question_of(query)
+        count.value += 1
+        return mutate.dns_answer(rng, query, question, int.from_bytes(question[-4:-2], "big"), real)
+
     while time.monotonic() < end + 5:
-        try:
-            query, where = sock.recvfrom(4096)
-            kind = int.from_bytes(dns.question_of(query)[-4:-2], "big")
-            for _ in range(rng.choice((0, 1, 1, 1, 3))):
-                sock.sendto(mutate.dns_answer(rng, query, dns.question_of(query), kind, real), where)
-                count.value += 1
-        except OSError:
-            pass
+        for s in select.select(sockets, [], [], 0.2)[0]:
+            try:
+                if s is udp:
+                    query, where = udp.recvfrom(4096)
+                    for _ in range(rng.choice((0, 1, 1, 1, 3))):
+                        udp.sendto(answer(query), where)
+                elif s is lis:
+                    sockets.append(lis.accept()[0])
+                else:
+                    over_tcp(rng, s, answer)
+            except OSError:
+                if s not in (udp, lis):
+                    sockets.remove(s)
+                    s.close()
 
 
 def storm_ctl(rng, end, count, ctl, config, text):
@@ -237,8 +262,9 @@ def test_s_hostile_hour_in_small(t):
     seconds, seed = t.options.hostile, t.options.seed
     print("storm: %g seconds, seed %d" % (seconds, seed))
     assert t.sanitized, "this daemon would hide what the storm finds: it has no sanitizer"
-    names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    names.bind(("127.0.0.1", 0))
+    names, names_tcp = socket.socket(type=socket.SOCK_DGRAM), socket.create_server(
+        ("127.0.0.1", t.port()))
+    names.bind(names_tcp.getsockname())
     dns.use(t, names.getsockname()[1])
     bob = t.uas("tcp")
     lis, udp = socket.create_server(("127.0.0.1", t.port())), socket.socket(type=socket.SOCK_DGRAM)
@@ -255,10 +281,10 @@ def test_s_hostile_hour_in_small(t):
     storms.begin("messages over TLS", storm_stream, d.port("tls"), targets, True)
     storms.begin("ClientHellos", storm_hello, d.port("tls"))
     storms.begin("responses", storm_callee, lis, udp)
-    storms.begin("DNS answers", storm_dns, names)
+    storms.begin("DNS answers", storm_dns, names, names_tcp)
     storms.begin("ctl requests", storm_ctl, d.socket, d.config_file, d.config())
-    lis.close()
-    udp.close()
+    for s in (lis, udp, names, names_tcp):
+        s.close()
     hammers = odd_records(t, d.port("tls"))
     answered = honest(t, d, t.uac(), bob, end)
     sent = storms.over()
