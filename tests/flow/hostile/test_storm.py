@@ -173,7 +173,7 @@ def storm_dns(rng, end, count, udp, lis):
                     sockets.append(lis.accept()[0])
                 else:
                     over_tcp(rng, s, answer)
-            except OSError:
+            except (OSError, ValueError):       # a socket's, or no question
                 if s not in (udp, lis):
                     sockets.remove(s)
                     s.close()
