@@ -10,9 +10,9 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#include <urcu/urcu-memb.h>
 
 #include "tieline/log.h"
+#include "tieline/rcu.h"
 #include "tieline/tls.h"
 #include "tieline/view.h"
 
@@ -104,13 +104,13 @@ static void measure(unsigned n) {
 
 int main(int argc, char **argv) {
   static const unsigned sizes[] = {10, 1000, 10000, 100000};
-  urcu_memb_register_thread();
+  tl_rcu_thread_begin();
   tl_log_set_level(TL_LOG_ERROR);
   tl_tls_init();
   printf("%8s %10s %12s %12s %12s %12s\n", "n", "load us/n", "no route ns", "a prefix ns",
          "nobody ns", "a peer ns");
   for (int i = 1; i < argc; i++) measure((unsigned)strtoul(argv[i], NULL, 10));
   for (size_t i = 0; argc == 1 && i < sizeof(sizes) / sizeof(*sizes); i++) measure(sizes[i]);
-  urcu_memb_unregister_thread();
+  tl_rcu_thread_end();
   return 0;
 }

@@ -5,13 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <urcu/urcu-memb.h>
 
 #include "net/net_internal.h"
 #include "proxy/peer_probe.h"
 #include "replay.h"
 #include "runtime/handoff.h"
 #include "sip/lines.h"
+#include "tieline/rcu.h"
 #include "tieline/tls.h"
 #include "tls/identity_read.h"
 
@@ -49,7 +49,7 @@ static void pin_scanner(void) {
 void replay_worker_begin(const char *file) {
   char err[256] = "";
   pin_scanner();
-  urcu_memb_register_thread();
+  tl_rcu_thread_begin();
   tl_log_set_level(TL_LOG_ERROR);
   tl_tls_init();
   struct tl_view *view = NULL;

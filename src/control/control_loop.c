@@ -12,12 +12,12 @@
 #include <sys/epoll.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
-#include <urcu/urcu-memb.h>
 
 #include "control/control_internal.h"
 #include "control/gather.h"
 #include "control/watch.h"
 #include "tieline/control.h"
+#include "tieline/rcu.h"
 
 #define MAILBOX_CAP 4096
 #define ERROR_PAUSE_MS 100 /* when waiting itself fails */
@@ -73,14 +73,14 @@ static const struct tl_control_service *const services[] = {
 int tl_control_init(struct tl_runtime *rt, char *err, size_t cap) {
   struct tl_control *c = &control;
   *c = (struct tl_control){.rt = rt, .server.fd = -1, .started_ms = tl_now_ms()};
-  urcu_memb_register_thread();
+  tl_rcu_thread_begin();
   int rc = sd_event_new(&c->event) < 0
                ? TL_ENOMEM
                : tl_services_start(c, services, sizeof(services) / sizeof(*services));
   if (rc == 0) return 0;
   snprintf(err, cap, "%s", *c->problem ? c->problem : tl_strerror(rc));
   c->event = sd_event_unref(c->event);
-  urcu_memb_unregister_thread();
+  tl_rcu_thread_end();
   return rc;
 }
 
@@ -108,5 +108,5 @@ void tl_control_exit(struct tl_runtime *rt) {
   (void)rt;
   tl_services_stop(c);
   c->event = sd_event_unref(c->event);
-  urcu_memb_unregister_thread();
+  tl_rcu_thread_end();
 }

@@ -9,6 +9,7 @@
  */
 #include <arpa/nameser.h>
 #include <ctype.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,14 +22,15 @@
 #include "tieline/siphash.h"
 #include "tieline/time.h"
 
-#define UDP_SIZE 1232 /* no fragment on any path (DNS flag day 2020) */
-/* In flight at once; one that is no longer wanted stays for six seconds, so that a look-up which
- * gave way still takes its place. An eighth is left to the configuration's names, a quarter to
- * those who are trusted, and once half is in use no stranger has more than an eighth. */
+/* In flight at once; one that is no longer wanted stays for six seconds, or twice that if it is
+ * asked in several ways, so that a look-up which gave way still takes its place. An eighth is left
+ * to the configuration's names, a quarter to those who are trusted, and once half is in use no
+ * stranger has more than an eighth. */
 #define QUESTIONS_MAX 16384u
 #define OTHERS_MAX (QUESTIONS_MAX / 8 * 7)
 #define STRANGERS_MAX (QUESTIONS_MAX / 4 * 3)
 #define SHARE_MAX (QUESTIONS_MAX / 8)
+_Static_assert(QUESTIONS_MAX / DNS_TCP_CHANNELS <= IOV_MAX / 2, "c-ares writes them at once");
 
 struct tl_dns_question {
   struct tl_hash_node node; /* while it is in flight */
@@ -189,7 +191,7 @@ static int send_question(struct tl_dns_question *q) {
   int n, rc = TL_EIO;
   if (!mix_case(q->name, q->lower, q->sent) || getrandom(&id, sizeof(id), 0) != sizeof(id))
     return TL_EIO;
-  if (ares_create_query(q->sent, 1, q->type, id, 1, &msg, &n, q->plain ? 0 : UDP_SIZE))
+  if (ares_create_query(q->sent, 1, q->type, id, 1, &msg, &n, q->plain ? 0 : DNS_UDP_SIZE))
     return TL_EINVAL;
   struct dns_channel *ch = dns_channel_take(&d->channels, way_of(q));
   if (ch) {
@@ -205,8 +207,8 @@ static int send_question(struct tl_dns_question *q) {
   return rc;
 }
 
-/* Tries the same question another way; false when there is none left. */
-static bool ask_again(struct tl_dns_question *q, int rc) {
+/* Another way for Q, whose last ended with RC; false when there is none left. */
+static bool choose_way(struct tl_dns_question *q, int rc) {
   if ((rc == TL_EVERIFY || rc == TL_ELARGE) && !q->tcp && !q->lower) {
     q->tcp = true; /* a server that changes letter case, or a forger who guessed all the rest */
     q->large = rc == TL_ELARGE;
@@ -217,15 +219,27 @@ static bool ask_again(struct tl_dns_question *q, int rc) {
   } else {
     return false;
   }
-  q->d->counts.again++;
-  return send_question(q) == 0;
+  return true;
 }
 
-/* Once a server did not know EDNS, c-ares 1.18 cuts all datagrams of that channel at 512 bytes. */
+static bool ask_again(struct tl_dns_question *q, int rc) {
+  while (choose_way(q, rc)) {
+    rc = TL_EIO;
+    if (send_question(q)) continue;
+    q->d->counts.again++;
+    return true;
+  }
+  return false;
+}
+
+/* c-ares 1.18 cuts a datagram that is larger than we asked for: at 512 bytes on a channel with a
+ * server that did not know EDNS. */
+static bool may_be_cut(size_t n) { return n == NS_PACKETSZ || n == DNS_UDP_SIZE; }
+
 static int read_answer(struct tl_dns_question *q, const uint8_t *msg, size_t n,
                        struct tl_dns_answer **out) {
   int rc = tl_dns_read(msg, n, q->sent, q->type, out);
-  if (rc == TL_ESYNTAX && n == NS_PACKETSZ && !q->tcp) rc = TL_ELARGE;
+  if (rc == TL_ESYNTAX && may_be_cut(n) && !q->tcp) rc = TL_ELARGE;
   q->d->counts.refused +=
       rc == TL_ESYNTAX || rc == TL_EVERIFY || (rc == TL_ELARGE && (q->tcp || q->lower));
   return rc;

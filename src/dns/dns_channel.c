@@ -14,7 +14,6 @@
  * resolv.conf only the lines nameserver and, for servers on a port other than
  * 53, port matter.
  */
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,15 +98,21 @@ static void look_at_servers(struct dns_channels *c) {
 
 /* ---- channels ---- */
 
-static struct dns_channel *at_index(struct dns_channels *c, uint32_t i) {
-  return i < DNS_CHANNELS_MAX ? &c->own[i] : &c->tcp;
-}
+/* Each way has channels of its own, so that what is slow over TCP takes no port from the others.
+ * Over TCP a server may answer one after the other, and c-ares 1.18 writes all that waits for a
+ * connection at once: see DNS_TCP_CHANNELS. */
+static const struct {
+  uint32_t first, n;
+} part[] = {
+    [DNS_UDP_EDNS] = {0, DNS_UDP_CHANNELS},
+    [DNS_UDP_PLAIN] = {DNS_UDP_CHANNELS, DNS_PLAIN_CHANNELS},
+    [DNS_TCP] = {DNS_UDP_CHANNELS + DNS_PLAIN_CHANNELS, DNS_TCP_CHANNELS},
+};
 
 /* The tag of an event: the channel's index and the socket. c-ares ignores a socket that no longer
  * belongs to the channel. */
 static uint64_t tag_of(const struct dns_channels *c, const struct dns_channel *ch, int fd) {
-  uint64_t i = ch == &c->tcp ? DNS_CHANNELS_MAX : (uint64_t)(ch - c->own);
-  return i << 32 | (uint32_t)fd;
+  return (uint64_t)(ch - c->at) << 32 | (uint32_t)fd;
 }
 
 static void on_socket(void *arg, ares_socket_t fd, int readable, int writable) {
@@ -140,7 +145,7 @@ static bool open_channel(struct dns_channels *c, struct dns_channel *ch, enum dn
       .servers = &none,
       .nservers = 1,
       .lookups = lookups,
-      .ednspsz = UDP_SIZE,
+      .ednspsz = DNS_UDP_SIZE,
       .sock_state_cb = on_socket,
       .sock_state_cb_data = ch,
   };
@@ -148,7 +153,6 @@ static bool open_channel(struct dns_channels *c, struct dns_channel *ch, enum dn
             ARES_OPT_SERVERS | ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS | ARES_OPT_SORTLIST |
             ARES_OPT_NOROTATE | ARES_OPT_EDNSPSZ | ARES_OPT_SOCK_STATE_CB;
   ch->all = c;
-  ch->way = way;
   look_at_servers(c);
   if (ares_init_options(&ch->ares, &o, set) != ARES_SUCCESS) {
     ch->ares = NULL;
@@ -160,23 +164,13 @@ static bool open_channel(struct dns_channels *c, struct dns_channel *ch, enum dn
   return false;
 }
 
-static unsigned how_busy(const struct dns_channel *ch, enum dns_way way) {
-  if (!ch->ares) return 0;
-  return ch->way == way ? ch->busy + 1 : UINT_MAX;
-}
-
-/* One that is not open, else one about to be closed, else the least busy; one that goes another way
- * only when there is no other. Over TCP a server may answer one after the other, so that questions
- * share a connection only when there is no free channel, and then that of c->tcp. */
-static struct dns_channel *choose(struct dns_channels *c, enum dns_way way) {
-  struct dns_channel *best = &c->own[0];
-  for (size_t i = 1; best->ares && i < DNS_CHANNELS_MAX; i++)
-    if (how_busy(&c->own[i], way) < how_busy(best, way)) best = &c->own[i];
-  return way == DNS_TCP && how_busy(best, way) > 1 ? &c->tcp : best;
-}
+/* The choice: one that is not open, else one about to be closed, else the least busy. */
+static unsigned how_busy(const struct dns_channel *ch) { return ch->ares ? ch->busy + 1 : 0; }
 
 struct dns_channel *dns_channel_take(struct dns_channels *c, enum dns_way way) {
-  struct dns_channel *best = choose(c, way);
+  struct dns_channel *first = &c->at[part[way].first], *best = first;
+  for (uint32_t i = 1; best->ares && i < part[way].n; i++)
+    if (how_busy(&first[i]) < how_busy(best)) best = &first[i];
   if (!best->ares && !open_channel(c, best, way)) return NULL;
   best->busy++;
   return best;
@@ -192,7 +186,7 @@ void dns_channels_serve(struct dns_channels *c) {
   struct epoll_event e[EVENTS_AT_ONCE];
   int n = epoll_wait(c->epfd, e, EVENTS_AT_ONCE, 0);
   for (int i = 0; i < n; i++) {
-    struct dns_channel *ch = at_index(c, (uint32_t)(e[i].data.u64 >> 32));
+    struct dns_channel *ch = &c->at[e[i].data.u64 >> 32];
     int fd = (int)(uint32_t)e[i].data.u64;
     bool in = e[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP), out = e[i].events & EPOLLOUT;
     if (ch->ares) ares_process_fd(ch->ares, in ? fd : ARES_SOCKET_BAD, out ? fd : ARES_SOCKET_BAD);
@@ -200,8 +194,8 @@ void dns_channels_serve(struct dns_channels *c) {
   uint64_t now = tl_now_ms();
   bool tick = now >= c->next_tick_ms;
   if (tick) c->next_tick_ms = now + TL_DNS_TICK_MS;
-  for (uint32_t i = 0; i <= DNS_CHANNELS_MAX; i++) {
-    struct dns_channel *ch = at_index(c, i);
+  for (uint32_t i = 0; i < DNS_CHANNELS; i++) {
+    struct dns_channel *ch = &c->at[i];
     if (tick && ch->ares) ares_process_fd(ch->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
     close_idle(ch);
   }
@@ -219,8 +213,8 @@ int dns_channels_init(struct dns_channels *c, const char *resolv_conf) {
 }
 
 void dns_channels_close(struct dns_channels *c) {
-  for (uint32_t i = 0; i <= DNS_CHANNELS_MAX; i++)
-    if (at_index(c, i)->ares) ares_destroy(at_index(c, i)->ares);
+  for (uint32_t i = 0; i < DNS_CHANNELS; i++)
+    if (c->at[i].ares) ares_destroy(c->at[i].ares);
   drop_servers(c);
   if (c->epfd >= 0) close(c->epfd);
 }

@@ -24,18 +24,22 @@ void dns_cache_put(struct dns_cache *c, uint16_t type, const char *name, struct 
 
 /* ---- dns_channel.c ---- */
 
-/* A question has a channel, and thus a socket, of its own while no more than this many are open;
- * beyond that they share. 73 KB each. */
-#define DNS_CHANNELS_MAX 256
+#define DNS_UDP_SIZE 1232 /* no fragment on any path (DNS flag day 2020) */
+
+/* How a question is asked: over UDP with EDNS, without, over TCP. It has a channel, and thus a
+ * socket, of its own while no more than so many are asked that way; beyond that they share. 73 KB
+ * each. */
+enum dns_way { DNS_UDP_EDNS, DNS_UDP_PLAIN, DNS_TCP };
+#define DNS_UDP_CHANNELS 256
+#define DNS_PLAIN_CHANNELS 32
+#define DNS_TCP_CHANNELS 128 /* what shares one must fit a writev, see IOV_MAX */
+#define DNS_CHANNELS (DNS_UDP_CHANNELS + DNS_PLAIN_CHANNELS + DNS_TCP_CHANNELS)
 
 struct dns_channels;
-
-enum dns_way { DNS_UDP_EDNS, DNS_UDP_PLAIN, DNS_TCP };
 
 struct dns_channel {
   ares_channel ares; /* NULL: not open */
   struct dns_channels *all;
-  enum dns_way way;
   unsigned busy; /* questions on it */
 };
 
@@ -46,8 +50,7 @@ struct dns_channels {
   unsigned n_server;
   struct stat read; /* resolv.conf when it was last read */
   uint64_t next_tick_ms;
-  struct dns_channel own[DNS_CHANNELS_MAX]; /* of a question each, while there are enough */
-  struct dns_channel tcp;                   /* for all others over TCP */
+  struct dns_channel at[DNS_CHANNELS];
 };
 
 int dns_channels_init(struct dns_channels *c, const char *resolv_conf);

@@ -11,11 +11,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <urcu/urcu-memb.h>
 
 #include "tieline/container.h"
 #include "tieline/handshaker.h"
 #include "tieline/log.h"
+#include "tieline/rcu.h"
 
 #define RING_ENTRIES 1024
 #define MAILBOX_CAP 65536
@@ -141,7 +141,7 @@ static void *thread_main(void *arg) {
   char name[16];
   snprintf(name, sizeof(name), "handshake/%u", hk->th.index);
   pthread_setname_np(pthread_self(), name);
-  urcu_memb_register_thread();
+  tl_rcu_thread_begin();
   int rc = set_up(hk, hk->start_err, hk->start_cap);
   hk->start_err = NULL;
   if (rc == 0) {
@@ -149,7 +149,7 @@ static void *thread_main(void *arg) {
     while (!hk->stopping) run_turn(hk, &busy_ms);
   }
   if (hk->ring_ok) tear_down(hk);
-  urcu_memb_unregister_thread();
+  tl_rcu_thread_end();
   if (rc) report_start(hk, rc);
   return NULL;
 }

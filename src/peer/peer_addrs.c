@@ -5,10 +5,10 @@
  * control thread.
  */
 #include "tieline/peer_addrs.h"
+#include "tieline/rcu.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <urcu/urcu-memb.h>
 
 #define RETRY_MAX_MS 60000u /* a name server that comes back is noticed within a minute */
 
@@ -107,17 +107,17 @@ void tl_peer_addrs_end(struct tl_peer_addrs *p) {
 }
 
 struct tl_addr_list *tl_peer_addrs_current(struct tl_peer_addrs *p) {
-  urcu_memb_read_lock();
+  tl_rcu_read_begin();
   struct tl_addr_list *l = atomic_load_explicit(&p->current, memory_order_acquire);
   atomic_fetch_add_explicit(&l->refs, 1, memory_order_relaxed);
-  urcu_memb_read_unlock();
+  tl_rcu_read_end();
   return l;
 }
 
 void tl_peer_addrs_publish(struct tl_peer_addrs *p, struct tl_addr_list *l) {
   struct tl_addr_list *old = atomic_exchange_explicit(&p->current, l, memory_order_acq_rel);
   if (!old) return;
-  urcu_memb_synchronize_rcu();
+  tl_rcu_wait();
   tl_addr_list_unref(old);
 }
 

@@ -7,12 +7,12 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <urcu/urcu-memb.h>
 
 #include "peer_probe.h"
 #include "proxy.h"
 #include "runtime/watchdog.h"
 #include "tieline/log.h"
+#include "tieline/rcu.h"
 #include "tieline/worker.h"
 #include "xworker.h"
 
@@ -29,7 +29,7 @@ struct start {
 static void *run_worker(void *arg) {
   struct start *s = arg;
   struct tl_proxy *p = s->p;
-  urcu_memb_register_thread();
+  tl_rcu_thread_begin();
   int rc = tl_net_init(p->net, &p->th, &tl_proxy_handler, p, s->err, s->cap);
   if (rc == TL_OK && (rc = tl_proxy_init(p)) != TL_OK) tl_net_exit(p->net);
   bool s_ok = rc == TL_OK;
@@ -49,7 +49,7 @@ static void *run_worker(void *arg) {
     tl_net_exit(p->net);
   }
   tl_watchdog_leave(p->th.index);
-  urcu_memb_unregister_thread();
+  tl_rcu_thread_end();
   return NULL;
 }
 

@@ -6,24 +6,24 @@
  * never per message.
  */
 #include "tieline/runtime.h"
+#include "tieline/rcu.h"
 
 #include <stdatomic.h>
-#include <urcu/urcu-memb.h>
 
 #include "tieline/view.h"
 
 struct tl_conf *tl_runtime_conf(struct tl_runtime *rt) {
-  urcu_memb_read_lock();
+  tl_rcu_read_begin();
   const struct tl_view *v = atomic_load_explicit(&rt->view, memory_order_acquire);
   struct tl_conf *c = v ? tl_conf_ref(v->conf) : NULL;
-  urcu_memb_read_unlock();
+  tl_rcu_read_end();
   return c;
 }
 
 struct tl_view *tl_runtime_view(struct tl_runtime *rt) {
-  urcu_memb_read_lock();
+  tl_rcu_read_begin();
   struct tl_view *v = tl_view_copy(atomic_load_explicit(&rt->view, memory_order_acquire));
-  urcu_memb_read_unlock();
+  tl_rcu_read_end();
   return v;
 }
 
@@ -40,7 +40,7 @@ void tl_runtime_publish(struct tl_runtime *rt, struct tl_view *v) {
   bool other_conf = !old || old->conf != v->conf;
   atomic_store_explicit(&rt->generation, v->conf->generation, memory_order_release);
   atomic_store_explicit(&rt->published, v->published, memory_order_release);
-  urcu_memb_synchronize_rcu();
+  tl_rcu_wait();
   tl_view_unref(old);
   if (other_conf) wake_threads(rt);
 }

@@ -3,7 +3,6 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
-#include <urcu/urcu-memb.h>
 
 #include "../unit/test_conf_util.h"
 #include "../unit/test_port.h"
@@ -11,6 +10,7 @@
 #include "proxy/proxy.h"
 #include "test_oom_kit.h"
 #include "tieline/handshaker.h"
+#include "tieline/rcu.h"
 #include "tieline/resolve.h"
 #include "tieline/worker.h"
 
@@ -77,7 +77,7 @@ Test(oom_net, the_network_side_is_refused_or_whole) {
   static const struct oom_case bufs_case = {"receive buffers", make_bufs, drop_bufs, 0, false};
   static const struct oom_case net_case = {"network side", make_net, drop_net, 0, false};
   static const struct oom_case conn_case = {"connection", make_conn, drop_conn, 0, false};
-  urcu_memb_register_thread();
+  tl_rcu_thread_begin();
   cr_assert_eq(make_ring(), 0);
   oom_case_run(&bufs_case);
   drop_ring();
@@ -88,7 +88,7 @@ Test(oom_net, the_network_side_is_refused_or_whole) {
   oom_case_run(&conn_case);
   drop_net();
   tl_mailbox_destroy(&thread.mailbox);
-  urcu_memb_unregister_thread();
+  tl_rcu_thread_end();
 }
 
 static void free_thread(_Atomic(struct tl_thread *) *at) {

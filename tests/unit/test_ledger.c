@@ -7,11 +7,11 @@
 #include <criterion/criterion.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
-#include <urcu/urcu-memb.h>
 
 #include "conf/conf_block.h"
 #include "test_tls_duel.h"
 #include "tieline/ocsp.h"
+#include "tieline/rcu.h"
 #include "tieline/time.h"
 #include "tieline/view.h"
 #include "tls/identity_read.h"
@@ -42,7 +42,7 @@ static void on_told(void *arg, time_t until, bool revoked) {
 static void set_up(void) {
   pki_open();
   cr_assert_eq(tl_tls_init(), 0);
-  urcu_memb_register_thread();
+  tl_rcu_thread_begin();
   options = duel_options();
   options.policy.verify_cert = options.policy.require_cert = true;
   domains[0] = duel_domain(&options);
@@ -72,7 +72,7 @@ static void tear_down(void) {
     tl_mailbox_destroy(&worker[i].mailbox);
   }
   tl_mailbox_destroy(&rt.control.mailbox);
-  urcu_memb_unregister_thread();
+  tl_rcu_thread_end();
   pki_close();
 }
 

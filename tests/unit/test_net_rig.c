@@ -9,11 +9,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <urcu/urcu-memb.h>
 
 #include "runtime/handoff.h"
 #include "test_port.h"
 #include "tieline/edit.h"
+#include "tieline/rcu.h"
 #include "tieline/time.h"
 
 struct rig rig;
@@ -103,7 +103,7 @@ void rig_begin_with(struct tl_net *net, struct tl_thread *th, const struct tl_ne
                     void *proxy, const char *extra) {
   char err[256] = "";
   conf_setup();
-  urcu_memb_register_thread();
+  tl_rcu_thread_begin();
   memset(&rig, 0, sizeof(rig));
   rig.net = net;
   rig.tcp = test_port(SOCK_STREAM);
@@ -151,7 +151,7 @@ void net_end(void) {
   rig_forget();
   tl_mailbox_destroy(&n->th->mailbox);
   tl_view_unref(rig.rt.view);
-  urcu_memb_unregister_thread();
+  tl_rcu_thread_end();
   conf_teardown();
 }
 

@@ -2,9 +2,9 @@
 /* A peer's addresses: times of looking up, equality, the order of a request, publication. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
-#include <urcu/urcu-memb.h>
 
 #include "tieline/peer_addrs.h"
+#include "tieline/rcu.h"
 #include "tieline/transport.h"
 
 TestSuite(places, .timeout = 60);
@@ -121,20 +121,20 @@ static _Atomic bool stop;
 
 static void *read_on(void *arg) {
   struct tl_peer_addrs *p = arg;
-  urcu_memb_register_thread();
+  tl_rcu_thread_begin();
   while (!stop) {
     struct tl_addr_list *l = tl_peer_addrs_current(p);
     for (size_t i = 1; i < l->n; i++)
       if (l->at[i].weight != l->at[0].weight) abort(); /* half of another list */
     tl_addr_list_unref(l);
   }
-  urcu_memb_unregister_thread();
+  tl_rcu_thread_end();
   return NULL;
 }
 
 Test(places, readers_see_one_whole_list_while_others_are_published) {
   pthread_t t;
-  urcu_memb_register_thread();
+  tl_rcu_thread_begin();
   struct tl_peer_addrs addrs = {.current = NULL}, *p = &addrs;
   tl_peer_addrs_begin(p, tl_addr_list_new(), true);
   cr_assert(p->current);
@@ -148,5 +148,5 @@ Test(places, readers_see_one_whole_list_while_others_are_published) {
   pthread_join(t, NULL);
   cr_assert_eq(p->current->at[7].weight, 299);
   tl_peer_addrs_end(p);
-  urcu_memb_unregister_thread();
+  tl_rcu_thread_end();
 }

@@ -2,12 +2,12 @@
 /* When the names of peers are looked up, with the test as the resolver and its clock. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
-#include <urcu/urcu-memb.h>
 
 #include "../support/dnsd.h"
 #include "control/control_internal.h"
 #include "test_conf_util.h"
 #include "tieline/dns.h"
+#include "tieline/rcu.h"
 #include "tieline/resolve.h"
 
 #define PEERS 100
@@ -40,7 +40,7 @@ static void begin(void) {
   size_t at = 0;
   for (unsigned i = 0; i < PEERS; i++)
     at += (size_t)sprintf(hosts + at, "192.0.2.1 a%u.example b%u.example\n", i, i);
-  urcu_memb_register_thread();
+  tl_rcu_thread_begin();
   dnsd_files(hosts);
   tl_dns_files(dnsd_file("hosts"), dnsd_file("resolv.conf"));
   conf_setup();
@@ -57,7 +57,7 @@ static void end(void) {
   conf_try_free(&last);
   conf_teardown();
   dnsd_files_gone();
-  urcu_memb_unregister_thread();
+  tl_rcu_thread_end();
 }
 
 TestSuite(peer_names, .init = begin, .fini = end, .timeout = 60);

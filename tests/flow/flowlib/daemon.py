@@ -175,7 +175,7 @@ class Daemon:
         """What a sanitizer or the watchdog wrote, without the dump of memory at its end, or ""."""
         log = self.log()
         found = _SANITIZER.search(log)
-        return log[max(0, found.start() - 200):].partition("\nShadow bytes")[0] if found else ""
+        return log[log.rfind("\n", 0, found.start()) + 1:].partition("\nShadow bytes")[0] if found else ""
 
     def how_it_died(self):
         """The status, and the sentence of a sanitizer if there is one."""
