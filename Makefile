@@ -201,7 +201,7 @@ help:
 # --- how -------------------------------------------------------------------------------------------
 
 tests-built: $(TESTBIN)
-helpers-built: $(SUPPORT_BIN)
+helpers-built: $(SUPPORT_BIN) $(PRELOAD)
 bench-built: $(BENCH_BIN) $(SUPPORT_BIN)
 
 hostile-built:
