@@ -197,6 +197,7 @@ static int send_question(struct tl_dns_question *q) {
   if (ch) {
     q->on = ch;
     q->sending = true;
+    q->ended = false;
     ares_send(ch->ares, msg, n, on_answer, q);
     q->sending = false;
     rc = q->ended ? TL_EIO : TL_OK;

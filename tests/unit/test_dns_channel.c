@@ -50,6 +50,7 @@ Test(dns_channel, s9_tcp_takes_no_port_of_the_others) {
 
 Test(dns_channel, s9_one_about_to_be_closed_is_taken_before_two_share) {
   struct dns_channel *ch = dns_channel_take(channels, DNS_TCP);
+  cr_assert(ch);
   busiest(DNS_TCP, DNS_TCP_CHANNELS - 1);
   ch->busy--;
   cr_expect_eq(dns_channel_take(channels, DNS_TCP), ch);
