@@ -64,10 +64,13 @@ static void show_serial(FILE *f, const char *name, const ASN1_INTEGER *serial) {
   BN_free(n);
 }
 
+/* KEY is NULL where OpenSSL does not know its kind, or has no memory for it. */
 static void key_kind(FILE *f, EVP_PKEY *key) {
   char group[64];
   size_t n = 0;
-  if (EVP_PKEY_get_group_name(key, group, sizeof(group), &n) == 1)
+  if (!key)
+    fputs("cannot be read", f);
+  else if (EVP_PKEY_get_group_name(key, group, sizeof(group), &n) == 1)
     fprintf(f, "%s %s", EVP_PKEY_get0_type_name(key), group);
   else
     fprintf(f, "%s %d bits", EVP_PKEY_get0_type_name(key), EVP_PKEY_get_bits(key));

@@ -128,6 +128,11 @@ static struct found_key *key_of(struct found *f, X509 *leaf) {
   return NULL;
 }
 
+static int key_kind(X509 *x) {
+  EVP_PKEY *key = X509_get0_pubkey(x);
+  return key ? EVP_PKEY_get_base_id(key) : NID_undef;
+}
+
 /* Is there another for the same names, kind of key and issuer that is valid longer? */
 static bool is_replaced(const struct found *f, size_t i) {
   X509 *x = f->cert[i].leaf;
@@ -139,7 +144,7 @@ static bool is_replaced(const struct found *f, size_t i) {
     if (ASN1_OCTET_STRING_cmp(X509_EXTENSION_get_data(X509_get_ext(x, pos)),
                               X509_EXTENSION_get_data(X509_get_ext(y, pos_y))) != 0 ||
         X509_NAME_cmp(X509_get_issuer_name(x), X509_get_issuer_name(y)) != 0 ||
-        EVP_PKEY_get_base_id(X509_get0_pubkey(x)) != EVP_PKEY_get_base_id(X509_get0_pubkey(y)))
+        key_kind(x) != key_kind(y))
       continue;
     int day = 0, sec = 0;
     if (ASN1_TIME_diff(&day, &sec, X509_get0_notAfter(x), X509_get0_notAfter(y)) != 1) continue;

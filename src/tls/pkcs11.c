@@ -207,7 +207,7 @@ const char *tl_pkcs11_try(EVP_PKEY *key, X509 *leaf) {
   why = made ? NULL : no_signature();
   if (!made) goto out;
   EVP_PKEY *pub = X509_get0_pubkey(leaf);
-  bool good = EVP_DigestVerifyInit(verify, &pctx, EVP_sha256(), NULL, pub) == 1 &&
+  bool good = pub && EVP_DigestVerifyInit(verify, &pctx, EVP_sha256(), NULL, pub) == 1 &&
               set_padding(pctx, pub) && EVP_DigestVerify(verify, sig, n, text, sizeof(text)) == 1;
   if (!good) why = "its signature does not fit the certificate";
 out:

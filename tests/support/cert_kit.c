@@ -32,6 +32,13 @@ void kit_free(void) {
 
 /* ---- certificates */
 
+void kit_odd_key(X509 *x) {
+  X509_PUBKEY *pub = X509_get_X509_PUBKEY(x);
+  uint8_t *bits = OPENSSL_memdup("\4key", 4);
+  MUST(bits && X509_PUBKEY_set0_param(pub, OBJ_txt2obj("1.3.6.1.4.1.99999.1", 1), V_ASN1_NULL, NULL,
+                                      bits, 4));
+}
+
 void kit_extend(X509 *x, X509 *issuer, const char *name_value) {
   char name[64];
   const char *eq = strchr(name_value, '=');

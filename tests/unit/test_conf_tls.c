@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "../support/cert_kit.h"
 #include "conf/conf_block.h"
 #include "test_conf_util.h"
 
@@ -106,6 +107,25 @@ Test(conf_tls, trust_and_credentials_are_inherited_whole_or_not_at_all) {
                                NULL);
   cr_expect(conf_complains(&t, "t.conf:3: tls_domain \"x\" has 1 certificates and 0 private keys"),
             "%s", t.complaint[0]);
+}
+
+/* It is compared with the one that counts: the names are the same, and so is who has signed. */
+Test(conf_tls, a_directory_has_a_certificate_whose_key_nobody_knows) {
+  const struct kit_cert ca = kit_make(&(struct kit_options){.ext = {KIT_CA}});
+  struct kit_options o = {
+      .subject = "CN=a", .issuer = &ca, .ext = {"subjectAltName=DNS:a.example"}};
+  const struct kit_cert good_one = kit_make(&o);
+  o.change = kit_odd_key;
+  const struct kit_cert odd_one = kit_make(&o);
+  cr_assert_eq(mkdir(conf_path("found"), 0700), 0);
+  kit_write_cert(conf_path("found/a.pem"), &good_one, NULL);
+  kit_write_key(conf_path("found/a.key"), &good_one, 0600);
+  kit_write_cert(conf_path("found/odd.pem"), &odd_one, NULL);
+  struct tl_conf *c =
+      good(L "tls_domain \"d\" { credentials_dir = found verify_cert = false }\n", NULL);
+  cr_expect(c->domain[0]->server, "it has a certificate");
+  tl_conf_unref(c);
+  kit_free();
 }
 
 Test(conf_tls, records_of_the_top_level_are_the_default) {

@@ -48,6 +48,7 @@ static void set_up(void) {
   domains[0] = duel_domain(&options);
   conf = (struct tl_conf){.refs = 100, .domain = domains, .n_domain = 1, .raw = tl_raw_new()};
   struct tl_block *written;
+  cr_assert(conf.raw);
   cr_assert_eq(tl_blocks_add(&conf.raw->sec[TL_SEC_DOMAIN], &tl_conf_sections[TL_SEC_DOMAIN],
                              domains[0]->name, &written),
                0);

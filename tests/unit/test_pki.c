@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../support/cert_kit.h"
+
 static char dir[64], said[65536];
 
 static const char *in_dir(const char *name) {
@@ -253,6 +255,16 @@ Test(pki, d18_bad_words_are_refused_and_leave_nothing) {
     cr_assert(!there("a.example.pem") && !there("a.example.key") && !there("ca.index"), "%s",
               bad[i]);
   }
+}
+
+Test(pki, d18_show_of_a_certificate_whose_key_nobody_knows) {
+  char words[128];
+  const struct kit_cert odd = kit_make(&(struct kit_options){.change = kit_odd_key});
+  kit_write_cert(in_dir("odd.pem"), &odd, NULL);
+  snprintf(words, sizeof(words), "show %s", in_dir("odd.pem"));
+  cr_expect_eq(pki(words), 0, "%s", said);
+  cr_expect(strstr(said, "key            cannot be read\n"), "%s", said);
+  kit_free();
 }
 
 Test(pki, d18_show_tells_what_is_in_a_file_but_no_key) {
