@@ -13,7 +13,10 @@
 #include <stdint.h>
 #include <urcu/urcu-memb.h>
 
-#if defined(__SANITIZE_THREAD__)
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
 #include <sanitizer/tsan_interface.h>
 /* Any address that all know. */
 #define TL_RCU_OF_ALL ((void *)(uintptr_t)urcu_memb_synchronize_rcu)

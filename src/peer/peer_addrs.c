@@ -5,10 +5,11 @@
  * control thread.
  */
 #include "tieline/peer_addrs.h"
-#include "tieline/rcu.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
+
+#include "tieline/rcu.h"
 
 #define RETRY_MAX_MS 60000u /* a name server that comes back is noticed within a minute */
 

@@ -6,10 +6,10 @@
  * never per message.
  */
 #include "tieline/runtime.h"
-#include "tieline/rcu.h"
 
 #include <stdatomic.h>
 
+#include "tieline/rcu.h"
 #include "tieline/view.h"
 
 struct tl_conf *tl_runtime_conf(struct tl_runtime *rt) {

@@ -173,9 +173,13 @@ class Daemon:
 
     def sanitizer_report(self):
         """What a sanitizer or the watchdog wrote, without the dump of memory at its end, or ""."""
+        return self._log_and_report()[1]
+
+    def _log_and_report(self):
         log = self.log()
         found = _SANITIZER.search(log)
-        return log[log.rfind("\n", 0, found.start()) + 1:].partition("\nShadow bytes")[0] if found else ""
+        begin = log.rfind("\n", 0, found.start()) + 1 if found else len(log)
+        return log[:begin], log[begin:].partition("\nShadow bytes")[0]
 
     def how_it_died(self):
         """The status, and the sentence of a sanitizer if there is one."""
@@ -184,17 +188,16 @@ class Daemon:
                                                      ": " + found.group(0) if found else "")
 
     def evidence(self):
-        """For a failed test: what a sanitizer said, the end of the log, alike lines once, and what
-        the daemon shows."""
-        if self.sanitizer_report():
-            return self.sanitizer_report()[:5000].splitlines()
+        """For a failed test: the end of the log, alike lines once, what a sanitizer said behind it,
+        and what the daemon shows."""
+        log, report = self._log_and_report()
         out, before = [], None
-        for line in self.log().splitlines():
+        for line in log.splitlines():
             sentence = re.sub(r"[0-9a-f]+", "", line)
             if sentence != before:
                 out.append(line[:400])
             before = sentence
-        out = out[-15:]
+        out = out[-15:] + report[:5000].splitlines()
         if self.alive():
             try:
                 out.append("counters: " + ", ".join("%s=%d" % kv for kv in self.counters().items()
