@@ -43,8 +43,8 @@ HELPER   = $(sort $(wildcard tests/support/*.c))
 PROGRAM  = $(if $(HELPER),$(shell grep -l '^int main' $(HELPER)))
 SUPPORT_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(PROGRAM),$(HELPER)))
 SUPPORT_BIN = $(patsubst tests/support/%.c,$(BUILD)/support/%,$(PROGRAM))
-# For LD_PRELOAD: an allocator that fails now and then.
-PRELOAD  = $(BUILD)/support/failing_malloc.so
+# For LD_PRELOAD: an allocator that fails now and then, a kernel that refuses keys.
+PRELOAD  = $(patsubst tests/support/preload/%.c,$(BUILD)/support/%.so,$(wildcard tests/support/preload/*.c))
 # PLAIN=1 links a small test runner of ours where Criterion's cannot start (ThreadSanitizer).
 RUNNER   = $(if $(PLAIN),$(addprefix $(BUILD)/tests/support/plain/,runner.o criterion.o))
 CRITERION = $(if $(PLAIN),,-lcriterion)
@@ -113,7 +113,7 @@ check-hostile: helpers-built hostile-built
 UNIT_VM = @(base_mailbox|control*|handshaker*|identity*|keylog|ktls|net_*|ocsp|record*|resume*|secrets|tls*|verify_matrix)
 
 ## check-ktls     in the machine: the kernel-TLS traps on kernels 6.12 and 6.1, unit and flow tests on 6.12
-check-ktls: all $(SUPPORT_BIN) $(BUILD)/ktls-tests $(BUILD)/unit
+check-ktls: all $(SUPPORT_BIN) $(PRELOAD) $(BUILD)/ktls-tests $(BUILD)/unit
 	@echo "unit-vm: the suites that reach the kernel or do TLS; pure arithmetic runs on the host, and so do proxy_txn, proxy_random and resolver: their timers are milliseconds of real time, which an emulated processor does not keep"
 	@$(SPLIT) -g ktls 'ktls-6.12 unit-vm flow-vm' -- $(VM) --kernel 6.12 --timeout 3000 \
 	  tests/support/summary each ktls-6.12 '$(BUILD_DIR)/ktls-tests' \
@@ -269,7 +269,7 @@ $(BUILD)/support/%: $(BUILD)/tests/support/%.o $(SUPPORT_OBJ) $(BUILD)/libtielin
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK_PARTS) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
-$(PRELOAD): tests/support/preload/failing_malloc.c $(BUILD)/flags
+$(PRELOAD): $(BUILD)/support/%.so: tests/support/preload/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -fPIC -shared -o $@ $<

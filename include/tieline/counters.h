@@ -145,6 +145,8 @@
   X(KTLS_OFF_CONFIG, "ktls.off.config", "connections in user space: records = user")               \
   X(KTLS_OFF_MFL, "ktls.off.max_fragment", "connections in user space: max_fragment_length")       \
   X(KTLS_OFF_ERROR, "ktls.off.error", "connections in user space: installation failed")            \
+  X(KTLS_REFUSED, "ktls.refused",                                                                  \
+    "connections ended: the kernel took no keys, or those of one direction alone")                 \
   X(REC_IN, "records.in", "TLS records opened in user space")                                      \
   X(REC_OUT, "records.out", "TLS records sealed in user space")                                    \
   X(REC_BADMAC, "records.bad_mac", "TLS records that failed authentication")                       \

@@ -42,10 +42,12 @@ int tl_ktls_attach(int fd);
 struct tl_ktls_state {
   enum tl_ktls_why tx, rx;
 };
-/* Installs both directions of KEYS, TX then RX, or none: if one is impossible, the whole connection
- * stays in user space, OUT says why, and the result is TL_ENOTSUP. CAPS = NULL (the kernel is not
- * wanted) only fills OUT with TL_KTLS_CONFIG. TL_EIO when TX was installed and RX failed (the
- * socket is then useless). */
+/* Installs both directions of KEYS, or none: if one is impossible, the whole connection stays in
+ * user space, OUT says why, and the result is TL_ENOTSUP. CAPS = NULL (the kernel is not wanted)
+ * only fills OUT with TL_KTLS_CONFIG. RX goes first: it needs the more memory, and while it is
+ * refused nothing is in the kernel. TL_EIO when TX is refused behind it, which nothing undoes: what
+ * arrives is plaintext from then on, what is sent leaves as it is, so that a last alert sealed in
+ * user space still reaches the peer. */
 int tl_ktls_install(int fd, const struct tl_ktls_caps *caps, const struct tl_tls_keys *keys,
                     struct tl_ktls_state *out);
 /* Installs new keys of one direction after a KeyUpdate (KEYS already moved on by tl_keys_update);

@@ -112,6 +112,7 @@ struct tl_hs_conn {
   bool in_flight;
   bool timed;  /* accepted: its domain's handshake_timeout has been taken over */
   bool dead;   /* deadline or stop: ends with the completion to come */
+  bool told;   /* the handshake succeeded, what followed did not, and the peer has its alert */
   int step_rc; /* of the last tl_hs_start or tl_hs_input */
   uint64_t started_ms, begun_ms;
   uint64_t heard_ms; /* outgoing: when the server last did something */

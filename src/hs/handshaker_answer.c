@@ -44,7 +44,6 @@ void tl_hk_dial_answer(struct tl_handshaker *hk, struct tl_dial *d, int rc) {
     h->fd = -1;
     h->conn = d->conn;
     h->peer = d->addr;
-    tl_count(&hk->th.counters, TL_C_CONN_DIAL_FAILED);
     tl_hk_post_answer(hk, h, d->worker);
   } else {
     TL_LOG(TL_LOG_ERROR, "Out of memory: a failed dial could not be reported to its worker.",

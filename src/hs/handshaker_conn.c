@@ -140,13 +140,11 @@ static int rc_of(const struct tl_hs_conn *c) {
 
 /* Unread bytes in the queue would turn the close into a reset, and the alert would be lost. */
 static void discard_unread(struct tl_hs_conn *c) {
-  char buf[4096];
+  uint8_t buf[4096], type;
+  size_t n;
   shutdown(c->fd, SHUT_WR);
-  for (int total = 0; total < DISCARD_MAX;) {
-    ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT);
-    if (n <= 0) return;
-    total += (int)n;
-  }
+  for (size_t total = 0; total < DISCARD_MAX; total += n)
+    if (tl_ktls_recv(c->fd, buf, sizeof(buf), &type, &n)) return;
 }
 
 void tl_hk_conn_abort(struct tl_hs_conn *c) {
@@ -163,6 +161,7 @@ static void send_last_alert(struct tl_hs_conn *c) {
   c->state = TL_HS_CLOSING;
   c->out = c->hs ? tl_hs_output(c->hs, &c->out_n) : NULL;
   if (!c->out || c->out_n == 0) {
+    if (c->told) discard_unread(c);
     tl_hk_conn_free(c, rc_of(c));
     return;
   }
@@ -172,6 +171,7 @@ static void send_last_alert(struct tl_hs_conn *c) {
 
 void tl_hk_conn_fail(struct tl_hs_conn *c, int cause, const char *reason) {
   if (c->hs) c->failure = *tl_hs_failure(c->hs);
+  if (c->told) c->failure.alert_sent = TL_ALERT_INTERNAL_ERROR;
   if (reason) snprintf(c->failure.reason, sizeof(c->failure.reason), "%s", reason);
   c->failure.cause = cause;
   tl_hk_report_failure(c);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * After a handshake: the keys go into the kernel or into a user-space record object,
- * the SSL object is freed, the connection goes to a worker. The keys are wiped here
- * in every case.
+ * the SSL object is freed, the connection goes to a worker. Where that fails, the peer
+ * is told by an alert. The keys are wiped here in every case.
  */
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "hs/handshaker.h"
 #include "tieline/log.h"
@@ -14,7 +15,7 @@ static enum tl_records_mode mode_of(const struct tl_hs_conn *c, const struct tl_
                                                       : s->domain->policy.records;
 }
 
-/* Puts both directions into the kernel, or says in OUT why not. TL_EIO: the socket is useless. */
+/* Puts both directions into the kernel, or says in OUT why not. TL_EIO: only RX is in. */
 static int try_kernel(struct tl_hs_conn *c, const struct tl_hs_result *s,
                       struct tl_ktls_state *out) {
   if (s->max_fragment) { /* the kernel would send larger records (KTLS-FACTS 13) */
@@ -32,9 +33,12 @@ static int install_keys(struct tl_hs_conn *c, const struct tl_hs_result *s,
   int rc = try_kernel(c, s, out);
   if (rc == 0) return TL_OK;
   *out_why = tl_ktls_why_text(out->tx != TL_KTLS_ON ? out->tx : out->rx);
-  if (rc != TL_ENOTSUP || mode_of(c, s) == TL_RECORDS_KERNEL) return rc;
+  if (rc != TL_ENOTSUP || mode_of(c, s) == TL_RECORDS_KERNEL) {
+    tl_count(&c->hk->th.counters, TL_C_KTLS_REFUSED);
+    return rc;
+  }
   rc = tl_record_new(&s->keys, s->max_fragment, out_record);
-  *out_why = "the record keys could not be set up";
+  *out_why = rc ? "the record keys could not be set up" : NULL;
   return rc;
 }
 
@@ -129,6 +133,27 @@ static void post_handoff(struct tl_hs_conn *c, struct tl_handoff *h) {
   tl_handoff_free(h);
 }
 
+static bool seal_and_send(const struct tl_hs_conn *c, const struct tl_tls_keys *keys) {
+  const uint8_t body[2] = {TL_ALERT_LEVEL_FATAL, TL_ALERT_INTERNAL_ERROR};
+  uint8_t out[128];
+  struct tl_record *r;
+  size_t len;
+  if (tl_record_new(keys, 0, &r)) return false;
+  bool ok = tl_record_seal_from(r, TL_CT_ALERT, body, sizeof(body), out, &len) == 0 &&
+            send(c->fd, out, len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len;
+  tl_record_free(r);
+  return ok;
+}
+
+/* The handshake is over for the peer, so what ends the connection now is an alert under its keys,
+ * sealed by whoever has them. */
+static bool tell_peer(const struct tl_hs_conn *c, const struct tl_tls_keys *keys,
+                      const struct tl_ktls_state *k) {
+  if (k->tx == TL_KTLS_ON)
+    return tl_ktls_send_alert(c->fd, TL_ALERT_LEVEL_FATAL, TL_ALERT_INTERNAL_ERROR) == TL_OK;
+  return seal_and_send(c, keys);
+}
+
 int tl_hk_hand_over(struct tl_hs_conn *c, const char **out_why) {
   struct tl_hs_result s;
   struct tl_ktls_state k = {TL_KTLS_PLAIN, TL_KTLS_PLAIN};
@@ -139,6 +164,7 @@ int tl_hk_hand_over(struct tl_hs_conn *c, const char **out_why) {
   struct tl_handoff *h = NULL;
   if (install_keys(c, &s, &k, &record, &why) == 0) h = make_handoff(c, &s);
   if (!h) {
+    c->told = tell_peer(c, &s.keys, &k);
     tl_record_free(record);
     tl_hs_result_clear(&s);
     *out_why = why ? why : "out of memory";

@@ -117,14 +117,14 @@ int tl_ktls_install(int fd, const struct tl_ktls_caps *caps, const struct tl_tls
                     struct tl_ktls_state *out) {
   out->tx = out->rx = why_impossible(caps, keys);
   if (out->tx != TL_KTLS_ON) return TL_ENOTSUP;
-  int err = tl_ktls_set_keys(fd, keys, true);
+  int err = tl_ktls_set_keys(fd, keys, false);
   if (err) {
     out->tx = out->rx = why_from_errno(err);
     return TL_ENOTSUP;
   }
-  err = tl_ktls_set_keys(fd, keys, false);
+  err = tl_ktls_set_keys(fd, keys, true);
   if (err) {
-    out->rx = why_from_errno(err);
+    out->tx = why_from_errno(err);
     return TL_EIO;
   }
   /* Decrypts straight into the caller's buffer; a peer that pads only costs a second pass. */

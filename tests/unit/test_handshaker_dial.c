@@ -106,7 +106,7 @@ static void dial_fails(const char *cert, bool silent, const char *name, int rc,
                        enum tl_counter cause) {
   struct peer p;
   peer_start(&p, cert, silent);
-  uint64_t before = rig_counter(cause), failed = rig_counter(TL_C_CONN_DIAL_FAILED);
+  uint64_t before = rig_counter(cause);
   order(&p.addr, name, 10000, silent ? 400 : 10000);
   struct tl_handoff *h = rig_handoff();
   cr_assert_eq(h->rc, rc, "%d", h->rc);
@@ -115,7 +115,7 @@ static void dial_fails(const char *cert, bool silent, const char *name, int rc,
   tl_handoff_free(h);
   peer_stop(&p);
   cr_assert_eq(rig_counter(cause), before + 1);
-  cr_assert_eq(rig_counter(TL_C_CONN_DIAL_FAILED), failed + 1);
+  cr_assert_eq(rig_counter(TL_C_CONN_DIAL_FAILED), 0, "the worker counts it");
   cr_assert_eq(atomic_load(&rig_rt.connections), 0);
 }
 
