@@ -43,7 +43,7 @@ HELPER   = $(sort $(wildcard tests/support/*.c))
 PROGRAM  = $(if $(HELPER),$(shell grep -l '^int main' $(HELPER)))
 SUPPORT_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(PROGRAM),$(HELPER)))
 SUPPORT_BIN = $(patsubst tests/support/%.c,$(BUILD)/support/%,$(PROGRAM))
-# For LD_PRELOAD: an allocator that fails now and then, a kernel that refuses keys.
+# For LD_PRELOAD: an allocator that fails, a kernel that refuses keys, and what bench/records needs.
 PRELOAD  = $(patsubst tests/support/preload/%.c,$(BUILD)/support/%.so,$(wildcard tests/support/preload/*.c))
 # PLAIN=1 links a small test runner of ours where Criterion's cannot start (ThreadSanitizer).
 RUNNER   = $(if $(PLAIN),$(addprefix $(BUILD)/tests/support/plain/,runner.o criterion.o))
@@ -202,7 +202,7 @@ help:
 
 tests-built: $(TESTBIN)
 helpers-built: $(SUPPORT_BIN) $(PRELOAD)
-bench-built: $(BENCH_BIN) $(SUPPORT_BIN)
+bench-built: $(BENCH_BIN) $(SUPPORT_BIN) $(PRELOAD)
 
 hostile-built:
 	@$(MAKE) --no-print-directory BUILD=build/asan HARDEN=-fPIE 'SAN=$(ASAN)' OPT='-O1 -g' build/asan/tieline

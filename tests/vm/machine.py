@@ -44,6 +44,9 @@ def options():
     p.add_argument("--timeout", type=float, default=900, metavar="SECONDS", help="for boot and command, default 900")
     p.add_argument("--memory", type=int, default=2048, metavar="MB", help="default 2048")
     p.add_argument("--cpus", type=int, default=2, help="default 2")
+    p.add_argument("--icount", action="store_true",
+                   help="one processor on which each instruction takes one virtual nanosecond")
+    p.add_argument("--append", default="", metavar="WORDS", help="more words for the kernel's command line")
     p.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="set a variable there")
     p.add_argument("--verbose", action="store_true", help="tell boot time and kernel on stderr")
     p.add_argument("--prepare", action="store_true", help="only fetch the kernel")
@@ -216,12 +219,14 @@ class Machine:
     def start(self, vmlinuz, initramfs, sock):
         ours, theirs = socket.socketpair()
         log = open(self.dir + "/qemu.log", "w")
-        mem = self.o.memory
+        mem, counted = self.o.memory, self.o.icount
         argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                "-machine", "q35,memory-backend=mem", "-accel", "tcg,thread=multi",
+                "-machine", "q35,memory-backend=mem",
+                "-accel", f"tcg,thread={'single' if counted else 'multi'}",
+                *(["-icount", "shift=0,sleep=off"] if counted else []),
                 # An emulated "rep movsb" goes byte by byte; without erms wider moves are used.
                 "-cpu", "max,-erms,-fsrm",
-                "-smp", str(self.o.cpus), "-m", str(mem),
+                "-smp", "1" if counted else str(self.o.cpus), "-m", str(mem),
                 "-object", f"memory-backend-memfd,id=mem,size={mem}M,share=on",
                 "-kernel", vmlinuz, "-initrd", initramfs, "-serial", f"file:{self.dir}/console.log",
                 "-chardev", f"socket,id=fs,path={sock}",
@@ -232,7 +237,10 @@ class Machine:
                            # The self-tests of the ciphers take longer than all else of the boot.
                            # Translated code is found again only at the same address: a program
                            # starts in less than half the time where addresses are not random.
-                           f"cryptomgr.notests=1 norandmaps vm.job={self.dir}"]
+                           f"cryptomgr.notests=1 norandmaps vm.job={self.dir}"
+                           # There a process pays for its interrupts, as its sends on loopback are
+                           # delivered in them; and "rep movsq" counts as one for each word, as above.
+                           + (" tsc=noirqtime clearcpuid=rep_good " if counted else " ") + self.o.append]
         qemu = child(argv, log, pass_fds=(theirs.fileno(),))
         self.children.append(qemu)
         theirs.close()
