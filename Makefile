@@ -112,13 +112,15 @@ check-hostile: helpers-built hostile-built
 
 UNIT_VM = @(base_mailbox|control*|handshaker*|identity*|keylog|ktls|net_*|ocsp|record*|resume*|secrets|tls*|verify_matrix)
 
-## check-ktls     in the machine: the kernel-TLS traps on kernels 6.12 and 6.1, unit and flow tests on 6.12
+## check-ktls     in the machine: the kernel-TLS traps on kernels 6.12 and 6.1, unit and flow tests on 6.12, bodies within the kernel on both
 check-ktls: all $(SUPPORT_BIN) $(PRELOAD) $(BUILD)/ktls-tests $(BUILD)/unit
 	@echo "unit-vm: the suites that reach the kernel or do TLS; pure arithmetic runs on the host, and so do proxy_txn, proxy_random and resolver: their timers are milliseconds of real time, which an emulated processor does not keep"
 	@$(SPLIT) -g ktls 'ktls-6.12 unit-vm flow-vm' -- $(VM) --kernel 6.12 --timeout 3000 \
 	  tests/support/summary each ktls-6.12 '$(BUILD_DIR)/ktls-tests' \
 	    unit-vm "$(BUILD_DIR)/unit --filter '$(UNIT_VM)/*'" flow-vm tests/flow/run
-	@$(STEP) -g ktls ktls-6.1 -- $(VM) --kernel 6.1 --timeout 600 $(BUILD_DIR)/ktls-tests
+	@$(SPLIT) -g ktls 'ktls-6.1 unit-6.1 flow-6.1' -- $(VM) --kernel 6.1 --timeout 1200 \
+	  tests/support/summary each ktls-6.1 '$(BUILD_DIR)/ktls-tests' \
+	    unit-6.1 "$(BUILD_DIR)/unit --filter 'net_relay/*'" flow-6.1 'tests/flow/run --filter f2_'
 	@$(STEP) -g ktls vm-itself -- tests/vm/selftest
 	@tests/support/summary group $(TOTALS) ktls
 

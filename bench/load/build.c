@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POOL_LEN = 1 << 20 };
+enum { POOL_LEN = 2 * BODY_MAX };
 
 static const char *const methods[M_COUNT] = {"OPTIONS", "MESSAGE", "INVITE", "ACK", "BYE"};
 static const char *const transports[] = {"UDP", "TCP", "TLS"};

@@ -22,7 +22,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-enum { MAX_SERVERS = 64, MAX_VIAS = 8, MAX_RR = 8, BODY_MAX = 65536, MSG_MAX = 131072 };
+enum { MAX_SERVERS = 64, MAX_VIAS = 8, MAX_RR = 8, BODY_MAX = 2 << 20, MSG_MAX = 4 << 20 };
 
 enum transport { TR_UDP, TR_TCP, TR_TLS };
 enum kind { KIND_OPTIONS, KIND_MESSAGE, KIND_CALL, KIND_COUNT };

@@ -42,6 +42,9 @@ enum tl_anti_spoof {
 /* What happens to the connections of a TLS domain that a reload changed. */
 enum tl_reload_drain { TL_DRAIN_GRACEFUL, TL_DRAIN_NOW, TL_DRAIN_KEEP };
 
+/* Where a large body is between two connections. */
+enum tl_body_relay { TL_BODY_RELAY_BUFFER, TL_BODY_RELAY_SPLICE };
+
 /* The options outside any block, as they are configured; the texts belong to the blocks. The enums'
  * values stand in the order of the table's words. */
 struct tl_conf_options {
@@ -55,6 +58,7 @@ struct tl_conf_options {
   enum tl_log_format log_format;
   enum tl_log_target log_target;
   enum tl_records_mode records;
+  enum tl_body_relay body_relay;
   enum tl_reload_drain reload_drain;
   enum tl_anti_spoof anti_spoof;
   uint32_t crl_refresh_ms;
@@ -96,6 +100,7 @@ struct tl_conf_limits {
   uint32_t connect_queue;     /* messages waiting per connection being established */
   uint32_t recv_buffers;      /* buffers in a worker's receive ring, a power of two */
   uint32_t zero_copy_body;    /* bodies of at least this many bytes are sent without a copy */
+  uint32_t splice_body;       /* the same, with body_relay = splice without leaving the kernel */
 };
 
 struct tl_conf_timeouts { /* all in milliseconds */

@@ -156,6 +156,19 @@
   X(REC_TICKET, "records.ticket", "NewSessionTicket messages received")                            \
   X(KREC_BYTES_IN, "ktls.bytes.in", "plaintext bytes the kernel decrypted for us")                 \
   X(KREC_BYTES_OUT, "ktls.bytes.out", "plaintext bytes the kernel encrypted for us")               \
+  X(BYTES_SPLICED, "bytes.spliced",                                                                \
+    "bytes of bodies sent from a pipe, without leaving the kernel")                                \
+  X(BYTES_SENDFILE, "bytes.sendfile", "bytes of bodies sent from a memfd")                         \
+  X(SPLICE_OFF_SOURCE, "splice.off.source",                                                        \
+    "large bodies received through user space: the sender's records are there")                    \
+  X(SPLICE_OFF_TARGET, "splice.off.target",                                                        \
+    "bodies brought to user space: the receiver's records are there")                              \
+  X(SPLICE_OFF_COPIED, "splice.off.copied",                                                        \
+    "bodies brought to user space: for UDP, another worker or a connection not yet open")          \
+  X(SPLICE_OFF_FULL, "splice.off.full",                                                            \
+    "large bodies received through user space: too many lie in the kernel, or no descriptors")     \
+  X(SPLICE_KEPT, "splice.kept",                                                                    \
+    "bodies moved to a memfd: forked, kept for failover, or too large")                            \
   X(IDENTITY_FROM, "claims.refused.from", "requests refused: From is not the source's to use")     \
   X(IDENTITY_PAI, "claims.refused.pai",                                                            \
     "requests refused: P-Asserted-Identity is not the source's")                                   \

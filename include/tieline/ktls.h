@@ -53,6 +53,9 @@ int tl_ktls_install(int fd, const struct tl_ktls_caps *caps, const struct tl_tls
 /* Installs new keys of one direction after a KeyUpdate (KEYS already moved on by tl_keys_update);
  * TL_ENOTSUP where the kernel cannot. */
 int tl_ktls_rekey(int fd, const struct tl_tls_keys *keys, bool tx);
+/* What is sent from FD by splice and sendfile does not change until it has arrived
+ * (TLS_TX_ZEROCOPY_RO): a card that does TLS may then read it where it lies. */
+void tl_ktls_set_zerocopy(int fd);
 /* The number of the next record of a direction, as the kernel counts it: for the limit of RFC 8446
  * 5.5, which the kernel does not enforce. */
 int tl_ktls_seq(int fd, const struct tl_tls_keys *keys, bool tx, uint64_t *out_seq);

@@ -5,30 +5,18 @@
  * send per connection and turn of the loop.
  *
  * Ownership: a worker owns everything here. A message passed up lives until the
- * callback returns; a body that must live longer is sent (tl_conn_send_edit) or
- * copied. Threads: the worker's own. Errors: TL_ECLOSED the connection is
+ * callback returns; a body that must live longer is sent (tl_conn_send_edit), copied
+ * or kept (tieline/body.h). Threads: the worker's own. Errors: TL_ECLOSED the connection is
  * gone, TL_ELIMIT a bound was reached, TL_ENOMEM.
  */
 #pragma once
 
+#include "tieline/body.h"
 #include "tieline/conn.h"
 #include "tieline/scan.h"
 #include "tieline/transport.h"
 #include "tieline/view.h"
 #include "tieline/wheel.h"
-
-#define TL_BODY_SEGS 40
-
-/* The body of a received message in pieces; mostly one. */
-struct tl_body {
-  uint32_t n;   /* pieces */
-  uint32_t len; /* bytes in all */
-  struct {
-    const uint8_t *p;
-    uint32_t n;
-    int32_t buf; /* receive buffer that holds it, -1: memory valid for this call only */
-  } seg[TL_BODY_SEGS];
-};
 
 /* What the proxy gives the network side. */
 struct tl_net_handler {

@@ -234,6 +234,7 @@ int tl_conf_build_domains(struct tl_conf *c, const struct tl_conf *previous,
   c->tls_set.n = c->n_domain;
   if (!first) first = check_clashes(c, ctx);
   if (!first && !ctx->quiet) tl_conf_warn_offload(c, ctx);
+  if (!first && !ctx->quiet) tl_conf_warn_relay(c, ctx);
   if (!c->tls_set.fallback && c->n_domain == 1) c->tls_set.fallback = c->domain[0];
   return first ? first : tl_tls_set_index(&c->tls_set);
 }

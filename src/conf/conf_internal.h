@@ -78,8 +78,12 @@ void tl_conf_check_networks(const struct tl_block *b, const char *option, char *
 int tl_conf_build_networks(char *const *list, struct tl_network **out, size_t *out_n);
 /* Warns of suites whose records the running kernel cannot take. */
 void tl_conf_warn_offload(const struct tl_conf *c, struct tl_conf_ctx *ctx);
-/* The suites of D that a kernel with CAN does not take, separated by blanks. */
+/* Warns where body_relay = splice has nothing to work with. */
+void tl_conf_warn_relay(const struct tl_conf *c, struct tl_conf_ctx *ctx);
+/* Can it reach the bodies of C's domain I on a kernel with CAN? */
 struct tl_ktls_caps;
+bool tl_conf_domain_splices(const struct tl_conf *c, size_t i, const struct tl_ktls_caps *can);
+/* The suites of D that a kernel with CAN does not take, separated by blanks. */
 void tl_conf_not_offloaded(const struct tl_tls_domain *d, const struct tl_ktls_caps *can,
                            char *text, size_t cap);
 /* Fails if an option changed that cannot change while running. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Warns of cipher suites of the TLS domains that the running kernel's TLS lacks;
- * their connections still work, in user space. The kernel is probed once per
- * process. A kernel without any TLS is reported by `tieline probe`, not here.
+ * Warns of what the running kernel's TLS lacks: cipher suites of the TLS domains, and what
+ * body_relay = splice would need. Everything still works, in user space. The kernel is probed once
+ * per process. A kernel without any TLS is otherwise reported by `tieline probe`, not here.
  */
 #include <pthread.h>
 
@@ -41,4 +41,36 @@ void tl_conf_warn_offload(const struct tl_conf *c, struct tl_conf_ctx *ctx) {
           "connections stay in user space.",
           b->title, text);
   }
+}
+
+bool tl_conf_domain_splices(const struct tl_conf *c, size_t i, const struct tl_ktls_caps *can) {
+  const struct tl_conf_options *opt = c->raw->sec[TL_SEC_GLOBAL].b[0].values;
+  enum tl_records_mode m = c->domain[i]->policy.records;
+  if (m == TL_RECORDS_AUTO) m = opt->records;
+  return can->ulp && m != TL_RECORDS_USER;
+}
+
+static void warn_domain(const struct tl_conf *c, size_t i, struct tl_conf_ctx *ctx) {
+  const struct tl_block *g = &c->raw->sec[TL_SEC_GLOBAL].b[0],
+                        *b = &c->raw->sec[TL_SEC_DOMAIN].b[i];
+  tl_conf_warn(ctx,
+               tl_block_given(b, "records") ? tl_block_at(b, "records") : tl_block_at(g, "records"),
+               "tls_domain \"%s\": its records stay in user space (records = user), so "
+               "body_relay = splice does not reach the bodies of its connections.",
+               b->title);
+}
+
+void tl_conf_warn_relay(const struct tl_conf *c, struct tl_conf_ctx *ctx) {
+  const struct tl_block *g = &c->raw->sec[TL_SEC_GLOBAL].b[0];
+  const struct tl_conf_options *opt = g->values;
+  if (opt->body_relay != TL_BODY_RELAY_SPLICE || !c->n_domain) return;
+  pthread_once(&once, probe_kernel);
+  if (!caps.ulp) {
+    tl_conf_warn(ctx, tl_block_at(g, "body_relay"),
+                 "body_relay = splice needs TLS in the kernel, which this one does not have (see "
+                 "`tieline probe`): only bodies from TCP to TCP will be spliced.");
+    return;
+  }
+  for (size_t i = 0; i < c->n_domain; i++)
+    if (!tl_conf_domain_splices(c, i, &caps)) warn_domain(c, i, ctx);
 }

@@ -28,6 +28,7 @@ static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL}
 static const char *const log_formats[] = {"kv", "json", NULL};
 static const char *const log_targets[] = {"stderr", "journal", NULL};
 static const char *const records_modes[] = {"auto", "kernel", "user", NULL};
+static const char *const body_relays[] = {"buffer", "splice", NULL};
 static const char *const roles[] = {"both", "server", "client", NULL};
 static const char *const unverified[] = {"reject", "accept", NULL};
 static const char *const stale[] = {"reject", "accept", NULL};
@@ -62,6 +63,11 @@ static const struct tl_opt global_opts[] = {
     OPT(tl_conf_options, records, WORD, "auto", .word = records_modes,
         WHY = "who encrypts TLS records: auto takes the kernel where it can do the cipher, user "
               "space where not; kernel insists; user never asks the kernel"),
+    OPT(tl_conf_options, body_relay, WORD, "buffer", .word = body_relays,
+        WHY =
+            "where bodies of limits.splice_body and more pass: buffer, through the receive buffer; "
+            "splice, from socket to socket within the kernel, between connections whose records "
+            "are not in user space. It pays with a network card that does TLS"),
     OPT(tl_conf_options, anti_spoof, WORD, "peers", .word = spoofs,
         WHY = "who is refused (403) with one of our domains in From: peers and holders of "
               "certificates, unless their certificate or the peer's domains cover it; all; or "
@@ -146,7 +152,7 @@ static const struct tl_opt limit_opts[] = {
     OPT(tl_conf_limits, max_open_calls, NUM, "262144", RANGE(1, 100000000),
         WHY = "calls of the whole process toward peers that have max_calls; beyond, as if their "
               "peer had its max_calls"),
-    OPT(tl_conf_limits, max_message, SIZE, "256k", RANGE(1024, 16777216),
+    OPT(tl_conf_limits, max_message, SIZE, "256k", RANGE(1024, 20971520),
         WHY = "one SIP message; a larger one is answered 513 and skipped, one four times as large "
               "ends its connection"),
     OPT(tl_conf_limits, max_head, SIZE, "64k", RANGE(512, 1048576),
@@ -181,6 +187,8 @@ static const struct tl_opt limit_opts[] = {
     OPT(tl_conf_limits, zero_copy_body, SIZE, "4k", RANGE(1, 16777216),
         WHY = "bodies of at least this size go from the receive buffer to the kernel without a "
               "copy; copying is cheaper below"),
+    OPT(tl_conf_limits, splice_body, SIZE, "64k", RANGE(4096, 16777216),
+        WHY = "with body_relay = splice, bodies of at least this size stay in the kernel"),
 };
 
 static const struct tl_opt timeout_opts[] = {
@@ -464,7 +472,7 @@ static const struct tl_opt peer_opts[] = {
         WHY = "connections open at a time from its address or its networks (each an IPv4 address "
               "or a /64), if that is more than max_connections_source; where several peers are, "
               "the largest counts; 0: max_connections_peer"),
-    OPT(tl_peer_options, max_message, SIZE, "0", RANGE(0, 16777216),
+    OPT(tl_peer_options, max_message, SIZE, "0", RANGE(0, 20971520),
         WHY = "bytes of the largest message that is sent to it, for a neighbour that ends the "
               "connection which all share at a larger one (Kamailio as it comes at 16 KB): beyond, "
               "a request gets 513 and a response is dropped; 0: no limit"),

@@ -96,6 +96,12 @@ bool tl_ktls_set_no_pad(int fd) {
   return setsockopt(fd, SOL_TLS, TLS_RX_EXPECT_NO_PAD, &on, sizeof(on)) == 0;
 }
 
+/* Without a card that does TLS it changes nothing, and tells nothing (KTLS-FACTS 28). */
+void tl_ktls_set_zerocopy(int fd) {
+  int on = 1;
+  setsockopt(fd, SOL_TLS, TLS_TX_ZEROCOPY_RO, &on, sizeof(on));
+}
+
 static enum tl_ktls_why why_from_errno(int err) {
   switch (err) {
   case ENOPROTOOPT: /* the ULP is not on this socket */ return TL_KTLS_NO_ULP;

@@ -357,7 +357,7 @@ void tl_conn_opened(struct tl_conn *c) {
   if (!c->life.hashed && (c->view.outgoing || !tl_transport_is_secure(c->view.transport)))
     tl_conn_key_add(c);
   tl_timer_start(&c->net->wheel, &c->timer, check_ms(c));
-  tl_recv_arm(c);
+  tl_relay_arm(c);
   if (tl_send_pending(c)) tl_conn_abort(c, TL_ENOMEM);
 }
 
@@ -455,11 +455,11 @@ const struct tl_mail_kind tl_conn_handoff_kind = {"handoff", deliver_handoff, dr
 
 static void continue_finishing(struct tl_conn *c) {
   if (c->tx.alert && !tl_alert_in_kernel(c)) return;
-  tl_send_flush(c);
+  tl_relay_flush(c);
   if (c->kept.out.bytes || c->tx.busy || c->view.state != TL_CONN_FINISHING) return;
   if (c->kept.tls && !c->tx.notify_sent) {
     tl_send_close_notify(c);
-    tl_send_flush(c);
+    tl_relay_flush(c);
     if (c->kept.out.bytes || c->view.state != TL_CONN_FINISHING) return;
   }
   if (c->view.peer_ended) {
@@ -472,7 +472,7 @@ static void continue_finishing(struct tl_conn *c) {
     c->tx.fin_sent = true;
     shutdown(c->kept.fd, SHUT_WR);
   }
-  tl_recv_arm(c);
+  tl_relay_arm(c);
 }
 
 void tl_conn_end_of_turn(struct tl_conn *c) {
@@ -485,9 +485,9 @@ void tl_conn_end_of_turn(struct tl_conn *c) {
     if (tl_conn_half_closed(c)) tl_half_turn(c);
     if (c->tx.rekey && c->view.state == TL_CONN_OPEN) tl_keys_turn(c);
     if (c->tx.no_reneg && c->view.state == TL_CONN_OPEN) tl_alert_no_reneg(c);
-    tl_send_flush(c);
+    tl_relay_flush(c);
     tl_keys_check(c);
-    if (c->view.state == TL_CONN_OPEN) tl_recv_arm(c);
+    if (c->view.state == TL_CONN_OPEN) tl_relay_arm(c);
     break;
   case TL_CONN_FINISHING: continue_finishing(c); break;
   case TL_CONN_CLOSING: break;

@@ -44,6 +44,7 @@ struct tl_conn_tls {
 struct tl_out {
   struct tl_chunk *head, *tail;
   uint32_t bytes;      /* not yet taken by the kernel, sealed or not */
+  uint32_t n_kernel;   /* chunks that lie in the kernel */
   uint32_t open_rec;   /* plaintext bytes in the record being filled in the tail chunk */
   uint64_t queued_ms;  /* since then it has never been empty; 0: nothing waits */
   uint64_t over_ms;    /* since then it has been over send_buffer, or nearly; 0: it is not */
@@ -117,6 +118,7 @@ struct tl_conn_kept {
  */
 struct tl_conn_rx {         /* recv.c, stream.c, unfinished.c, park.c */
   bool armed : 1,           /* a receive is in the kernel */
+      polled : 1,           /* it is a poll: the bytes are read by relay.c */
       cancelled : 1,        /* and it has been asked to end */
       paused : 1,           /* nothing is read until the peer has read its answers */
       parked : 1,           /* nothing is read until OCSP has answered */
@@ -135,6 +137,7 @@ struct tl_conn_tx {    /* send.c, conn.c, slow.c; rekey: keys.c */
       notify_sent : 1, /* our close_notify or last alert is queued */
       fin_sent : 1,    /* and our half is shut */
       rekey : 1,       /* the kernel's sending key must change before the next send */
+      zerocopy : 1,    /* its socket knows that bodies in the kernel do not change */
       no_reneg : 1;    /* the kernel is to send a warning no_renegotiation */
   uint8_t alert;       /* finishing, with keys in the kernel: goes out before the end, 0:
                           none */

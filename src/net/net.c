@@ -143,6 +143,7 @@ static int memory_init(struct tl_net *n) {
 static void memory_exit(struct tl_net *n) {
   free(n->scratch);
   free(n->send_scratch);
+  tl_pipes_exit(&n->pipes);
   tl_hash_free(&n->by_key);
   tl_slots_free(&n->slots);
   tl_view_unref(n->view);
@@ -168,6 +169,7 @@ int tl_net_init(struct tl_net *n, struct tl_thread *th, const struct tl_net_hand
   n->mail_op.fn = on_mail;
   CDS_INIT_LIST_HEAD(&n->begun);
   tl_wheel_init(&n->wheel, n->now_ms);
+  tl_pipes_init(&n->pipes, n->counters, &n->wheel);
   int rc = memory_init(n);
   if (rc == TL_OK) rc = tl_ring_init(&n->ring, RING_ENTRIES);
   if (rc) {

@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "net/conn.h"
+#include "net/kernel_body.h"
 #include "tieline/hash_table.h"
 #include "tieline/net.h"
 #include "tieline/pool.h"
@@ -22,6 +23,7 @@
 #define TL_CHUNK_CAP 16768u /* one full record with its overhead, and some room */
 #define TL_SEND_IOV 16
 #define TL_SEND_SCRATCH 128
+#define TL_BUF_KERNEL INT32_MAX
 #define TL_STASH_SMALL 2048u
 #define TL_STASH_MID 20480u
 #define TL_LINGER_MS 1000u /* how long a finished connection waits for the peer's end */
@@ -45,6 +47,7 @@ struct tl_net {
   struct tl_counters *counters;
   struct tl_ring ring;
   struct tl_bufs bufs, dgrams;
+  struct tl_pipes pipes; /* of bodies that stay in the kernel */
   const struct tl_net_handler *handler;
 
   struct tl_pool conns, chunks, refs, stash_small, stash_mid, dgram_small;
@@ -85,9 +88,10 @@ _Static_assert(offsetof(struct tl_net, head) == 0 &&
 
 struct tl_chunk {
   struct tl_chunk *next;
-  const uint8_t *data; /* mem, or bytes of a receive buffer */
-  uint32_t start, end; /* bytes ready to be sent */
-  int32_t buf;         /* receive buffer held, -1: none, this chunk has its own memory */
+  const uint8_t *data;           /* mem, or bytes of a receive buffer */
+  uint32_t start, end;           /* bytes ready to be sent */
+  int32_t buf;                   /* receive buffer held, -1: none, this chunk has its own memory */
+  struct tl_kernel_body *kernel; /* BUF is TL_BUF_KERNEL: they are START to END of this */
   uint8_t mem[];
 };
 
@@ -242,6 +246,7 @@ int tl_stash_put(struct tl_net *n, struct tl_stash *s, const uint8_t *p, size_t 
 void tl_stash_drop(struct tl_net *n, struct tl_stash *s);
 
 /* recv.c */
+bool tl_recv_wanted(const struct tl_conn *c); /* is a receive missing? */
 void tl_recv_arm(struct tl_conn *c);
 void tl_recv_done(struct tl_op *op, int res, uint32_t flags);
 void tl_recv_held(struct tl_conn *c); /* no longer paused: handles the held bytes */
@@ -251,7 +256,26 @@ void tl_recv_forget(struct tl_conn *c);
 /* Plaintext of C: counted, and given to the framer of its transport. */
 void tl_recv_plain(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf);
 
+/* Takes one record, of whatever type, from the kernel, with at most CAP bytes in BUF; what follows
+ * from it is done. TL_EAGAIN: there was none, or C is ending. */
+int tl_recv_kernel_record(struct tl_conn *c, uint8_t *buf, size_t cap);
+/* N bytes of data have passed that no framer sees; false: they may not, C ends. */
+bool tl_recv_passed(struct tl_conn *c, size_t n);
+/* The stream of C has ended, or cannot be read: RES is as a receive's. */
+void tl_recv_ended(struct tl_conn *c, int res);
+/* Has C used up its share of this turn? If not, N bytes more are counted, else the rest waits for
+ * the next turn. */
+bool tl_recv_share_used(struct tl_conn *c, size_t n);
+
+/* relay.c: bodies that stay in the kernel, with body_relay = splice */
+/* tl_recv_arm, or where bodies of C may stay a poll, after which C is read here. */
+void tl_relay_arm(struct tl_conn *c);
+/* tl_send_flush, with the bodies in the kernel that are queued for C. */
+void tl_relay_flush(struct tl_conn *c);
+
 /* big.c: collects a message with a large body, without copying where possible */
+/* Is a message with a body of LEN bytes, on C, one of these? */
+bool tl_big_wanted(const struct tl_conn *c, uint32_t len);
 int tl_big_begin(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf, bool from_stash,
                  const struct tl_msg *m);
 size_t tl_big_feed(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf);
@@ -259,6 +283,10 @@ size_t tl_big_feed(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf);
 uint8_t *tl_big_room(struct tl_conn *c, size_t record_len);
 void tl_big_took(struct tl_conn *c, size_t n);
 void tl_big_drop(struct tl_conn *c);
+/* May bodies of C stay in the kernel? */
+bool tl_big_may_stay(const struct tl_conn *c);
+/* Where its remaining LEFT bytes go without leaving the kernel, NULL: they are to be fed. */
+struct tl_kernel_body *tl_big_kernel(const struct tl_conn *c, uint32_t *left);
 /* Bytes of memory it holds. */
 uint32_t tl_big_bytes(const struct tl_conn *c);
 
@@ -272,6 +300,10 @@ void tl_unfinished_turn(struct tl_net *n);
 /* send.c */
 /* As tl_conn_send, but what it sends is not a message: it gets no head of the framer's. */
 int tl_send_unframed(struct tl_conn *c, const void *p, size_t n);
+/* What is queued up to the first body in the kernel, to M. */
+void tl_send_gather(const struct tl_out *o, struct tl_sendmsg *m);
+void tl_send_begun(struct tl_conn *c);            /* a send begins */
+void tl_send_took(struct tl_conn *c, uint32_t n); /* the kernel has taken N bytes */
 void tl_send_done(struct tl_op *op, int res, uint32_t flags);
 void tl_send_flush(struct tl_conn *c);
 /* C is marked when its socket takes bytes again; until then a send counts as busy. */

@@ -50,5 +50,5 @@ void tl_conn_unpark(struct tl_conn *c) {
   if (!c->rx.parked) return;
   c->rx.parked = false;
   c->kept.active_ms = c->net->now_ms;
-  if (c->view.state == TL_CONN_OPEN) tl_recv_arm(c);
+  if (c->view.state == TL_CONN_OPEN) tl_relay_arm(c);
 }

@@ -29,9 +29,13 @@ const struct tl_framer *tl_framer_of(enum tl_transport t) {
   return framers[tl_transports[t].framing];
 }
 
-void tl_recv_plain(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
+static void count_plain(struct tl_conn *c, size_t n) {
   c->kept.bytes_in += n;
   tl_count_add(c->net->counters, tl_transports[c->view.transport].bytes_in, n);
+}
+
+void tl_recv_plain(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
+  count_plain(c, n);
   c->framer->take(c, p, n, buf);
 }
 
@@ -178,8 +182,7 @@ static bool open_into_big(struct tl_conn *c, const uint8_t *p, size_t len) {
   }
   tl_count(c->net->counters, TL_C_REC_IN);
   if (data_refused(c, v.n)) return true;
-  tl_count_add(c->net->counters, tl_transports[c->view.transport].bytes_in, v.n);
-  c->kept.bytes_in += v.n;
+  count_plain(c, v.n);
   tl_big_took(c, v.n);
   return true;
 }
@@ -234,31 +237,38 @@ static void cipher_input(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
 
 /* ---- completions ---- */
 
+bool tl_recv_passed(struct tl_conn *c, size_t n) {
+  if (c->kept.tls) tl_count_add(c->net->counters, TL_C_KREC_BYTES_IN, n);
+  count_plain(c, n);
+  return !c->kept.tls || !refuse_interleaved(c);
+}
+
+int tl_recv_kernel_record(struct tl_conn *c, uint8_t *buf, size_t cap) {
+  uint8_t type;
+  size_t n;
+  int rc = tl_ktls_recv(c->kept.fd, buf, cap, &type, &n);
+  if (rc == TL_EAGAIN) return rc;
+  if (rc == TL_ECLOSED) {
+    tl_half_begin(c);
+  } else if (rc) {
+    record_error(c, rc, rc == TL_EBADMAC ? TL_ALERT_BAD_RECORD_MAC : TL_ALERT_UNEXPECTED_MESSAGE);
+  } else if (type != TL_CT_DATA) {
+    control_record(c, type, buf, n);
+    return TL_OK;
+  } else if (!refuse_interleaved(c)) {
+    tl_count_add(c->net->counters, TL_C_KREC_BYTES_IN, n);
+    tl_recv_plain(c, buf, n, -1);
+    return TL_OK;
+  }
+  return TL_EAGAIN;
+}
+
 /* A few at most: the next receive brings the rest, and other connections are waiting. The buffer is
  * on the stack because sending what is in it may need the scratch. */
 static void take_control_records(struct tl_conn *c) {
   uint8_t buf[TL_RECORD_PLAIN_MAX];
-  for (int i = 0; i < CONTROL_MAX && tl_conn_is_live(c); i++) {
-    uint8_t type;
-    size_t n;
-    int rc = tl_ktls_recv(c->kept.fd, buf, sizeof(buf), &type, &n);
-    if (rc == TL_EAGAIN) break;
-    if (rc == TL_ECLOSED) {
-      tl_half_begin(c);
-      return;
-    }
-    if (rc) {
-      record_error(c, rc, rc == TL_EBADMAC ? TL_ALERT_BAD_RECORD_MAC : TL_ALERT_UNEXPECTED_MESSAGE);
-      return;
-    }
-    if (type == TL_CT_DATA) {
-      if (refuse_interleaved(c)) return;
-      tl_count_add(c->net->counters, TL_C_KREC_BYTES_IN, n);
-      tl_recv_plain(c, buf, n, -1);
-    } else {
-      control_record(c, type, buf, n);
-    }
-  }
+  for (int i = 0; i < CONTROL_MAX && tl_conn_is_live(c); i++)
+    if (tl_recv_kernel_record(c, buf, sizeof(buf))) return;
 }
 
 /* The connection is finishing or half-closed: input no longer matters, unsent output does. */
@@ -297,10 +307,15 @@ static void on_recv_error(struct tl_conn *c, int res) {
   tl_conn_abort(c, TL_EIO);
 }
 
+bool tl_recv_wanted(const struct tl_conn *c) {
+  return !c->rx.armed && !c->rx.paused && !c->rx.parked && !c->kept.held.n && !c->rx.fin_got &&
+         c->kept.fd >= 0;
+}
+
 void tl_recv_arm(struct tl_conn *c) {
-  if (c->rx.armed || c->rx.paused || c->rx.parked || c->kept.held.n || c->rx.fin_got ||
-      c->kept.fd < 0)
-    return;
+  if (!tl_recv_wanted(c)) return;
+  c->recv_op.fn = tl_recv_done;
+  c->rx.polled = false;
   struct io_uring_sqe *sqe = tl_ring_sqe(&c->net->ring, &c->recv_op);
   io_uring_prep_recv_multishot(sqe, c->kept.fd, NULL, 0, 0);
   sqe->flags |= IOSQE_BUFFER_SELECT;
@@ -354,6 +369,12 @@ static void put_off(struct tl_conn *c) {
     c->rx.cancelled = true;
     tl_ring_cancel(&c->net->ring, &c->recv_op);
   }
+}
+
+bool tl_recv_share_used(struct tl_conn *c, size_t n) {
+  if (!had_its_share(c, n)) return false;
+  put_off(c);
+  return true;
 }
 
 void tl_recv_later(struct tl_net *n) {
@@ -427,11 +448,13 @@ void tl_recv_done(struct tl_op *op, int res, uint32_t flags) {
     c->rx.held_end = res == 0; /* anything else is reported again by the next receive */
     return;
   }
-  if (res == 0) {
+  tl_recv_ended(c, res);
+}
+
+void tl_recv_ended(struct tl_conn *c, int res) {
+  if (res == 0)
     on_fin(c);
-    return;
-  }
-  if (c->view.state == TL_CONN_FINISHING || c->view.peer_ended)
+  else if (c->view.state == TL_CONN_FINISHING || c->view.peer_ended)
     failed_at_end(c, res);
   else
     on_recv_error(c, res);

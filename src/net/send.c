@@ -24,6 +24,7 @@ static struct tl_chunk *chunk_new(struct tl_net *n) {
   k->data = k->mem;
   k->start = k->end = 0;
   k->buf = -1;
+  k->kernel = NULL;
   return k;
 }
 
@@ -32,7 +33,10 @@ static void chunk_free(struct tl_net *n, struct tl_chunk *k) {
     tl_pool_put(&n->chunks, k);
     return;
   }
-  tl_bufs_put(&n->bufs, (uint16_t)k->buf);
+  if (k->kernel)
+    tl_kernel_body_put(k->kernel);
+  else
+    tl_bufs_put(&n->bufs, (uint16_t)k->buf);
   tl_pool_put(&n->refs, k);
 }
 
@@ -144,18 +148,48 @@ static int write_sealed(struct tl_conn *c, uint8_t type, const uint8_t *src, siz
   return rc;
 }
 
-/* Queues bytes of a receive buffer; the buffer is held until they have left. */
-static int write_ref(struct tl_conn *c, const uint8_t *p, uint32_t n, uint16_t buf) {
+/* Queues N bytes that lie elsewhere; whoever holds them is to hold them until they have left. */
+static struct tl_chunk *write_elsewhere(struct tl_conn *c, uint32_t n, int32_t buf) {
   struct tl_chunk *k = tl_pool_get(&c->net->refs);
-  if (!k) return TL_ENOMEM;
-  k->next = NULL;
-  k->data = p;
-  k->start = 0;
-  k->end = n;
-  k->buf = buf;
-  tl_bufs_hold(&c->net->bufs, buf);
+  if (!k) return NULL;
+  *k = (struct tl_chunk){.end = n, .buf = buf};
   append_chunk(&c->kept.out, k);
   count_queued(c, n);
+  return k;
+}
+
+static int write_ref(struct tl_conn *c, const uint8_t *p, uint32_t n, uint16_t buf) {
+  struct tl_chunk *k = write_elsewhere(c, n, buf);
+  if (!k) return TL_ENOMEM;
+  k->data = p;
+  tl_bufs_hold(&c->net->bufs, buf);
+  return TL_OK;
+}
+
+/* With records of ours its bytes come to user space after all, to be sealed. */
+static int write_kernel_read(struct tl_conn *c, struct tl_kernel_body *kernel) {
+  uint32_t len = tl_kernel_body_len(kernel);
+  tl_count(c->net->counters, TL_C_SPLICE_OFF_TARGET);
+  int rc = tl_kernel_body_settle(kernel);
+  for (uint32_t at = 0; at < len && rc == TL_OK;) {
+    rc = make_room(c, 1);
+    if (rc) break;
+    uint32_t k = room_left(c);
+    if (k > len - at) k = len - at;
+    rc = tl_kernel_body_read(kernel, at, tail_at(c), k);
+    if (rc == TL_OK) commit_bytes(c, k);
+    at += k;
+  }
+  return rc;
+}
+
+static int write_kernel(struct tl_conn *c, struct tl_kernel_body *kernel) {
+  if (tl_conn_user_tls(c)) return write_kernel_read(c, kernel);
+  struct tl_chunk *k = write_elsewhere(c, tl_kernel_body_len(kernel), TL_BUF_KERNEL);
+  if (!k) return TL_ENOMEM;
+  k->kernel = tl_kernel_body_hold(kernel);
+  c->kept.out.n_kernel++;
+  tl_kernel_body_give(kernel);
   return TL_OK;
 }
 
@@ -171,22 +205,14 @@ static int write_body(struct tl_conn *c, const struct tl_body *b) {
     else
       rc = write_bytes(c, b->seg[i].p, b->seg[i].n);
   }
-  return rc;
-}
-
-static size_t flatten_message(const struct tl_edit *e, const struct tl_body *b, char *dst) {
-  size_t n = tl_edit_write(e, dst);
-  for (uint32_t i = 0; b && i < b->n; i++) {
-    memcpy(dst + n, b->seg[i].p, b->seg[i].n);
-    n += b->seg[i].n;
-  }
-  return n;
+  return rc || !b->kernel ? rc : write_kernel(c, b->kernel);
 }
 
 /* What is queued for one connection may be this many times send_buffer in all. */
 #define BURST_FACTOR 8u
 
-static struct tl_pending *pend_message(struct tl_conn *c, size_t len) {
+/* Room for a message of LEN bytes that waits for the connection, to be filled and added. */
+static struct tl_pending *pend_new(const struct tl_conn *c, size_t len) {
   const struct tl_conf_limits *lim = &c->net->view->conf->limits;
   if (c->n_pend >= lim->connect_queue || c->pend_bytes / BURST_FACTOR > lim->send_buffer)
     return NULL;
@@ -194,12 +220,27 @@ static struct tl_pending *pend_message(struct tl_conn *c, size_t len) {
   if (!p) return NULL;
   p->next = NULL;
   p->len = (uint32_t)len;
-  c->pend_bytes += len;
+  return p;
+}
+
+static void pend_add(struct tl_conn *c, struct tl_pending *p) {
+  c->pend_bytes += p->len;
   *c->pend_tail = p;
   c->pend_tail = &p->next;
   c->n_pend++;
   tl_count(c->net->counters, TL_C_WAIT_DIAL);
-  return p;
+}
+
+static int pend_edit(struct tl_conn *c, const struct tl_edit *e, const struct tl_body *b,
+                     size_t len) {
+  struct tl_pending *p = pend_new(c, len);
+  if (!p) return TL_ELIMIT;
+  int rc = tl_body_copy(p->data + tl_edit_write(e, p->data), b);
+  if (rc)
+    free(p);
+  else
+    pend_add(c, p);
+  return rc;
 }
 
 /* Messages leave whole, so no stream feeds exactly one other: pausing another peer's stream because
@@ -275,13 +316,9 @@ static int begin_message(struct tl_conn *c, bool response, size_t len) {
 
 int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct tl_body *b) {
   size_t head = tl_edit_len(e), len = head + (b ? b->len : 0);
-  if (c->view.state == TL_CONN_DIALING) {
-    struct tl_pending *p = pend_message(c, len);
-    if (!p) return TL_ELIMIT;
-    flatten_message(e, b, p->data);
-    return TL_OK;
-  }
-  bool copy_body = !b || b->len < c->net->view->conf->limits.zero_copy_body;
+  if (b && b->kernel && tl_kernel_body_gone(b->kernel)) return TL_EIO;
+  if (c->view.state == TL_CONN_DIALING) return pend_edit(c, e, b, len);
+  bool copy_body = !b || (!b->kernel && b->len < c->net->view->conf->limits.zero_copy_body);
   size_t first = copy_body ? len : head;
   bool in_one_piece = first <= room_of_new(c);
   if (!in_one_piece && head > c->net->scratch_cap) return TL_ELIMIT;
@@ -291,10 +328,8 @@ int tl_conn_send_edit(struct tl_conn *c, const struct tl_edit *e, const struct t
     rc = make_room(c, (uint32_t)first);
     if (rc) return mark_broken(c, rc);
     char *dst = (char *)tail_at(c);
-    if (copy_body)
-      flatten_message(e, b, dst);
-    else
-      tl_edit_write(e, dst);
+    dst += tl_edit_write(e, dst);
+    if (copy_body) tl_body_copy_pieces(dst, b);
     commit_bytes(c, (uint32_t)first);
     if (!copy_body) rc = write_body(c, b);
   } else {
@@ -325,9 +360,10 @@ static int send_admitted(struct tl_conn *c, const void *p, size_t n) {
 
 int tl_conn_send(struct tl_conn *c, const void *p, size_t n) {
   if (c->view.state == TL_CONN_DIALING) {
-    struct tl_pending *w = pend_message(c, n);
+    struct tl_pending *w = pend_new(c, n);
     if (!w) return TL_ELIMIT;
     memcpy(w->data, p, n);
+    pend_add(c, w);
     return TL_OK;
   }
   int rc = begin_message(c, n > 4 && memcmp(p, "SIP/", 4) == 0, n);
@@ -421,6 +457,25 @@ static struct tl_sendmsg *scratch_msg(struct tl_net *n) {
   return &n->send_scratch[n->send_scratch_n++];
 }
 
+void tl_send_gather(const struct tl_out *o, struct tl_sendmsg *m) {
+  memset(&m->msg, 0, sizeof(m->msg));
+  m->msg.msg_iov = m->iov;
+  for (const struct tl_chunk *k = o->head; k && !k->kernel && m->msg.msg_iovlen < TL_SEND_IOV;
+       k = k->next) {
+    if (k->start == k->end) continue;
+    m->iov[m->msg.msg_iovlen].iov_base = (void *)(uintptr_t)(k->data + k->start);
+    m->iov[m->msg.msg_iovlen++].iov_len = k->end - k->start;
+  }
+}
+
+void tl_send_begun(struct tl_conn *c) {
+  struct tl_out *o = &c->kept.out;
+  if (!o->queued_ms) o->queued_ms = c->net->now_ms;
+  c->progress_ms = c->net->now_ms; /* nothing was in flight: the peer's time starts now */
+  c->overdue_ms = 0;
+  tl_count(c->net->counters, TL_C_SENDS);
+}
+
 void tl_send_flush(struct tl_conn *c) {
   struct tl_out *o = &c->kept.out;
   if (c->tx.busy || o->bytes == 0 || c->view.state < TL_CONN_OPEN ||
@@ -437,22 +492,13 @@ void tl_send_flush(struct tl_conn *c) {
     io_uring_prep_send(sqe, c->kept.fd, k->data + k->start, k->end - k->start, MSG_NOSIGNAL);
   } else {
     struct tl_sendmsg *m = scratch_msg(c->net);
-    memset(&m->msg, 0, sizeof(m->msg));
-    m->msg.msg_iov = m->iov;
-    for (; k && m->msg.msg_iovlen < TL_SEND_IOV; k = k->next) {
-      if (k->start == k->end) continue;
-      m->iov[m->msg.msg_iovlen].iov_base = (void *)(uintptr_t)(k->data + k->start);
-      m->iov[m->msg.msg_iovlen++].iov_len = k->end - k->start;
-    }
+    tl_send_gather(o, m);
     sqe = tl_ring_sqe(&c->net->ring, &c->send_op);
     io_uring_prep_sendmsg(sqe, c->kept.fd, &m->msg, MSG_NOSIGNAL);
   }
   io_uring_sqe_set_data(sqe, &c->send_op);
   c->tx.busy = true;
-  if (!o->queued_ms) o->queued_ms = c->net->now_ms;
-  c->progress_ms = c->net->now_ms; /* nothing was in flight: the peer's time starts now */
-  c->overdue_ms = 0;
-  tl_count(c->net->counters, TL_C_SENDS);
+  tl_send_begun(c);
 }
 
 static void consume_sent(struct tl_conn *c, uint32_t n) {
@@ -473,8 +519,17 @@ static void consume_sent(struct tl_conn *c, uint32_t n) {
     if (k == o->tail && o->open_rec) return;
     o->head = k->next;
     if (!o->head) o->tail = NULL;
+    if (k->kernel) o->n_kernel--;
     chunk_free(c->net, k);
   }
+}
+
+void tl_send_took(struct tl_conn *c, uint32_t n) {
+  c->progress_ms = c->net->now_ms;
+  consume_sent(c, n);
+  if (c->kept.out.bytes > c->net->view->conf->limits.send_buffer / 2) return;
+  c->kept.out.over_ms = 0;
+  if (c->rx.paused) tl_conn_resume(c);
 }
 
 void tl_send_done(struct tl_op *op, int res, uint32_t flags) {
@@ -488,9 +543,5 @@ void tl_send_done(struct tl_op *op, int res, uint32_t flags) {
     tl_conn_abort(c, TL_EIO);
     return;
   }
-  c->progress_ms = c->net->now_ms;
-  consume_sent(c, (uint32_t)res);
-  if (c->kept.out.bytes > c->net->view->conf->limits.send_buffer / 2) return;
-  c->kept.out.over_ms = 0;
-  if (c->rx.paused) tl_conn_resume(c);
+  tl_send_took(c, (uint32_t)res);
 }

@@ -166,6 +166,7 @@ static void one_piece_body(struct tl_body *b, const struct tl_msg *m, const uint
                            int32_t buf) {
   b->n = m->body_len ? 1 : 0;
   b->len = m->body_len;
+  b->kernel = NULL;
   b->seg[0].p = p + m->head_len;
   b->seg[0].n = m->body_len;
   b->seg[0].buf = buf;
@@ -219,7 +220,7 @@ static size_t frame_messages(struct tl_conn *c, uint8_t *p, size_t n, int32_t bu
     }
     if (total > left) {
       c->wanted = (uint32_t)total;
-      if (m->body_len < net->view->conf->limits.zero_copy_body) break;
+      if (!tl_big_wanted(c, m->body_len)) break;
       if (tl_big_begin(c, at, left, buf, one, m)) tl_conn_abort(c, TL_ENOMEM);
       return n;
     }

@@ -93,6 +93,7 @@ static void handle_datagram(struct tl_udp *u, const struct tl_addr *from, uint8_
   }
   n->body.n = n->msg.body_len ? 1 : 0;
   n->body.len = n->msg.body_len;
+  n->body.kernel = NULL;
   n->body.seg[0].p = p + n->msg.head_len;
   n->body.seg[0].n = n->msg.body_len;
   n->body.seg[0].buf = -1;
@@ -244,11 +245,10 @@ int tl_udp_send_edit(struct tl_net *n, struct tl_udp *u, const struct tl_addr *a
   if (len > DGRAM_MAX) return TL_EINVAL;
   struct dgram *d = dgram_new(n, len);
   if (!d) return TL_ELIMIT;
-  size_t at = tl_edit_write(e, d->data);
-  for (uint32_t i = 0; body && i < body->n; i++) {
-    memcpy(d->data + at, body->seg[i].p, body->seg[i].n);
-    at += body->seg[i].n;
-  }
-  submit_send(u, d, addr);
-  return TL_OK;
+  int rc = tl_body_copy(d->data + tl_edit_write(e, d->data), body);
+  if (rc == TL_OK)
+    submit_send(u, d, addr);
+  else
+    dgram_free(d);
+  return rc;
 }

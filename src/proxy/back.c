@@ -171,7 +171,11 @@ int tl_back_send(struct tl_txn *txn, const struct tl_edit *e, const struct tl_bo
   size_t head = tl_edit_len(e);
   struct back *b = back_new(txn, head + body->len, true);
   if (!b) return TL_ENOMEM;
-  tl_xw_copy_body(b->data + tl_edit_write(e, b->data), body);
+  int rc = tl_body_copy(b->data + tl_edit_write(e, b->data), body);
+  if (rc) {
+    free(b);
+    return rc;
+  }
   return send_or_pass_on(txn->proxy, b, &txn->from.conn);
 }
 

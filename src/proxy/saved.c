@@ -52,6 +52,7 @@ static struct tl_saved *saved_alloc(struct tl_proxy *p, bool in_dialog, size_t w
   s->size = (uint32_t)size;
   s->class = (uint8_t)i;
   s->scan_at = 0;
+  s->kernel = NULL;
   return s;
 }
 
@@ -67,23 +68,31 @@ struct tl_saved *tl_saved_bytes(struct tl_proxy *p, bool in_dialog, const void *
   return s;
 }
 
-static void append_body(char *dst, const struct tl_body *body) {
-  for (uint32_t i = 0; body && i < body->n; i++) {
-    memcpy(dst, body->seg[i].p, body->seg[i].n);
-    dst += body->seg[i].n;
-  }
+/* What of BODY lies in the kernel stays there, to be sent from there again. */
+static int keep_kernel(struct tl_proxy *p, struct tl_saved *s, const struct tl_body *body) {
+  if (!body || !body->kernel) return TL_OK;
+  int rc = tl_kernel_body_settle(body->kernel);
+  if (rc) return rc;
+  s->kernel = tl_kernel_body_hold(body->kernel);
+  p->saved_bytes += tl_kernel_body_len(s->kernel);
+  return TL_OK;
 }
 
 struct tl_saved *tl_saved_msg(struct tl_proxy *p, bool in_dialog, const struct tl_msg *m,
                               const struct tl_body *body) {
   size_t len = m->head_len + (body ? body->len : 0);
+  if (body && body->kernel) len -= tl_kernel_body_len(body->kernel);
   size_t at = tl_msg_scan_at(offsetof(struct tl_saved, data), len);
   struct tl_saved *s = saved_alloc(p, in_dialog, at + tl_msg_scan_size(m));
   if (!s) return NULL;
   s->len = (uint32_t)len;
   s->scan_at = (uint32_t)at;
   memcpy(s->data, m->p, m->head_len);
-  append_body(s->data + m->head_len, body);
+  tl_body_copy_pieces(s->data + m->head_len, body);
+  if (keep_kernel(p, s, body)) {
+    tl_saved_free(p, s);
+    return NULL;
+  }
   tl_msg_copy_scan(m, s->data, s->data + at);
   return s;
 }
@@ -91,13 +100,16 @@ struct tl_saved *tl_saved_msg(struct tl_proxy *p, bool in_dialog, const struct t
 struct tl_saved *tl_saved_edit(struct tl_proxy *p, bool in_dialog, const struct tl_edit *e,
                                const struct tl_body *body) {
   struct tl_saved *s = tl_saved_new(p, in_dialog, tl_edit_len(e) + (body ? body->len : 0));
-  if (s) append_body(s->data + tl_edit_write(e, s->data), body);
-  return s;
+  if (!s || tl_body_copy(s->data + tl_edit_write(e, s->data), body) == TL_OK) return s;
+  tl_saved_free(p, s);
+  return NULL;
 }
 
 void tl_saved_free(struct tl_proxy *p, struct tl_saved *s) {
   if (!s) return;
   p->saved_bytes -= s->size;
+  if (s->kernel) p->saved_bytes -= tl_kernel_body_len(s->kernel);
+  tl_kernel_body_put(s->kernel);
   if (s->class < CLASSES) {
     tl_pool_put(&p->saved[s->class], s);
     return;
@@ -109,9 +121,10 @@ void tl_saved_free(struct tl_proxy *p, struct tl_saved *s) {
 const struct tl_msg *tl_saved_scan(const struct tl_saved *s, struct tl_body *out_body) {
   const struct tl_msg *m = (const struct tl_msg *)(const void *)(s->data + s->scan_at);
   out_body->n = s->len > m->head_len;
-  out_body->len = s->len - m->head_len;
   out_body->seg[0].p = (const uint8_t *)s->data + m->head_len;
-  out_body->seg[0].n = out_body->len;
+  out_body->seg[0].n = s->len - m->head_len;
   out_body->seg[0].buf = -1;
+  out_body->kernel = s->kernel;
+  out_body->len = out_body->seg[0].n + (s->kernel ? tl_kernel_body_len(s->kernel) : 0);
   return m;
 }

@@ -16,10 +16,11 @@ struct tl_proxy;
 struct tl_edit;
 
 struct tl_saved {
-  uint32_t len;     /* of the message */
-  uint32_t size;    /* of all of it */
-  uint32_t scan_at; /* where in DATA its scan is, 0: none was kept */
-  uint8_t class;    /* of its size */
+  uint32_t len;                  /* of the message, as far as it is in DATA */
+  uint32_t size;                 /* of all of it */
+  uint32_t scan_at;              /* where in DATA its scan is, 0: none was kept */
+  uint8_t class;                 /* of its size */
+  struct tl_kernel_body *kernel; /* the end of its body, NULL: all of it is in DATA */
   char data[];
 };
 

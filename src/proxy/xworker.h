@@ -35,5 +35,3 @@ void tl_xw_conn_gone(struct tl_proxy *p, const struct tl_conn *c, int rc);
 /* Posts MAIL to WORKER; if that fails it stays the caller's. BYTES: of messages that it holds. */
 int tl_xw_post(struct tl_proxy *p, unsigned worker, struct tl_mail *mail);
 int tl_xw_post_bytes(struct tl_proxy *p, unsigned worker, struct tl_mail *mail, uint32_t bytes);
-/* Writes BODY (may be NULL) to DST; returns its length. */
-size_t tl_xw_copy_body(char *dst, const struct tl_body *body);

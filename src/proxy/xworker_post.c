@@ -29,15 +29,6 @@ int tl_xw_post_or_free(struct tl_proxy *p, unsigned worker, struct tl_mail *m, u
   return rc;
 }
 
-size_t tl_xw_copy_body(char *dst, const struct tl_body *body) {
-  size_t n = 0;
-  for (uint32_t i = 0; body && i < body->n; i++) {
-    memcpy(dst + n, body->seg[i].p, body->seg[i].n);
-    n += body->seg[i].n;
-  }
-  return n;
-}
-
 /* Routes may depend on the sender, which is known only here. */
 static void tell_sender(const struct tl_origin *origin, struct tl_xw_passed_on *r) {
   const struct tl_passed_on by = tl_source_passed_on(origin);
@@ -69,8 +60,12 @@ bool tl_xw_message(struct tl_proxy *p, unsigned worker, const struct tl_origin *
   r->n_seen = n_seen;
   r->body_len = body->len;
   memcpy(r->data, m->p, m->head_len);
-  tl_xw_copy_body(r->data + m->head_len, body);
   r->msg = tl_msg_copy_scan(m, r->data, r->data + scan_at);
+  if (tl_body_copy(r->data + m->head_len, body)) {
+    tl_count(tl_proxy_counters(p), TL_C_DROP_NOMEM);
+    r->by.mail.kind->drop(&r->by.mail);
+    return false;
+  }
   return tl_xw_post_or_free(p, worker, &r->by.mail, (uint32_t)len) == TL_OK;
 }
 
@@ -113,7 +108,11 @@ int tl_xw_send_edit(struct tl_proxy *p, tl_conn_id id, const struct tl_edit *e,
   size_t head = tl_edit_len(e);
   struct tl_xw_send *s = send_new(p, id, head + (body ? body->len : 0), branch);
   if (!s) return TL_ENOMEM;
-  tl_xw_copy_body(s->data + tl_edit_write(e, s->data), body);
+  int rc = tl_body_copy(s->data + tl_edit_write(e, s->data), body);
+  if (rc) {
+    s->mail.kind->drop(&s->mail);
+    return rc;
+  }
   return tl_xw_post_or_free(p, (unsigned)(id >> 56) - 1, &s->mail, s->len);
 }
 

@@ -105,7 +105,7 @@ Test(conf_errors, values) {
       {L "workers = 99999999999999999999", "t.conf:2: workers must be between 1 and 64"},
       {L "workers = 2k", "t.conf:2: workers must be a whole number, not \"2k\""},
       {L "limits {\n max_head = 10z\n}", "t.conf:3: max_head must be a size such as"},
-      {L "limits { max_message = 9999999m }", "max_message must be between 1k and 16m"},
+      {L "limits { max_message = 9999999m }", "max_message must be between 1k and 20m"},
       {L "limits { recv_buffers = 100 }", "t.conf:2: recv_buffers must be a power of two"},
       {L "limits {\n max_message = 2k\n max_head = 4k }",
        "t.conf:4: max_head (4096) is larger than max_message (2048)"},

@@ -237,6 +237,25 @@ Test(conf_tls_options, d8_suites_the_kernel_cannot_take_are_named) {
   tl_conf_unref(c);
 }
 
+Test(conf_tls_options, f2_splice_reaches_records_in_the_kernel) {
+  struct tl_ktls_caps can = {.ulp = true}, none = {.ulp = false};
+  conf_certificate("a", 1, 0600);
+  for (int i = 0; i < 2; i++) {
+    char text[600];
+    snprintf(text, sizeof(text),
+             "records = %s\nbody_relay = splice\n" L "tls_domain \"x\" { " CERT " }\n"
+             "tls_domain \"y\" { role = client " CERT "\n records = user }\n"
+             "tls_domain \"z\" { role = client " CERT "\n records = kernel }\n",
+             i ? "user" : "auto");
+    struct tl_conf *c = good(text);
+    cr_expect_eq(tl_conf_domain_splices(c, 0, &can), i == 0);
+    cr_expect_not(tl_conf_domain_splices(c, 1, &can));
+    cr_expect(tl_conf_domain_splices(c, 2, &can));
+    cr_expect_not(tl_conf_domain_splices(c, 2, &none));
+    tl_conf_unref(c);
+  }
+}
+
 /* RFC 8446 5.5 is not a matter of taste: max_records goes down only. */
 Test(conf_tls_options, b18_record_limit_can_only_be_lowered) {
   conf_certificate("a", 1, 0600);

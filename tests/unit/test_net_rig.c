@@ -27,7 +27,8 @@ static void keep(struct rig *r, const struct tl_flow *from, const struct tl_msg 
   struct rig_got *g = &r->got[r->n_got++];
   size_t len = 0;
   for (uint32_t i = 0; i < b->n; i++) len += b->seg[i].n;
-  cr_assert_eq(len, b->len, "pieces and length of a body");
+  cr_assert_eq(len + (b->kernel ? tl_kernel_body_len(b->kernel) : 0), b->len,
+               "pieces and length of a body");
   g->p = malloc(m->head_len + len);
   memcpy(g->p, m->p, m->head_len);
   g->n = m->head_len;
@@ -44,11 +45,12 @@ static void message(struct tl_net *n, const struct tl_flow *from, struct tl_conn
   r->last_conn = from->conn;
   keep(r, from, m, body);
   struct tl_conn *to = r->forward_to ? tl_conn_get(n, r->forward_to) : NULL;
-  if (to) {
-    struct tl_edit e;
-    tl_edit_init(&e, m);
-    r->forward_rc = tl_conn_send_edit(to, &e, body);
-  }
+  struct tl_conn *fork = r->fork_to ? tl_conn_get(n, r->fork_to) : NULL;
+  struct tl_edit e;
+  tl_edit_init(&e, m);
+  if (fork && body->kernel) cr_assert_eq(tl_kernel_body_settle(body->kernel), TL_OK);
+  if (to) r->forward_rc = tl_conn_send_edit(to, &e, body);
+  if (fork && r->forward_rc == TL_OK) r->forward_rc = tl_conn_send_edit(fork, &e, body);
   if (r->on_message) r->on_message(r, c, m);
 }
 
@@ -215,37 +217,85 @@ static void random_dir(struct tl_dir_keys *d, unsigned seed) {
   for (unsigned i = 0; i < sizeof(d->secret); i++) d->secret[i] = (uint8_t)(seed * 5 + i * 11);
 }
 
-int rig_tls(enum tl_tls_version v, enum tl_cipher cipher, unsigned max_fragment,
-            struct tl_conn **out_c, struct tl_record **out_peer) {
-  static unsigned made;
-  int pair[2];
-  struct tl_tls_keys ours = {.version = v, .cipher = cipher}, theirs;
-  ours.key_len = cipher == TL_AES_128_GCM ? 16 : 32;
-  ours.secret_len = v != TL_TLS_1_3 ? 0 : cipher == TL_AES_256_GCM ? 48 : 32;
-  random_dir(&ours.tx, ++made);
-  random_dir(&ours.rx, ++made);
-  theirs = ours;
-  theirs.tx = ours.rx;
-  theirs.rx = ours.tx;
-  cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+static unsigned made;
+
+static void make_keys(enum tl_tls_version v, enum tl_cipher cipher, struct tl_tls_keys *ours,
+                      struct tl_tls_keys *theirs) {
+  *ours = (struct tl_tls_keys){.version = v, .cipher = cipher};
+  ours->key_len = cipher == TL_AES_128_GCM ? 16 : 32;
+  ours->secret_len = v != TL_TLS_1_3 ? 0 : cipher == TL_AES_256_GCM ? 48 : 32;
+  random_dir(&ours->tx, ++made);
+  random_dir(&ours->rx, ++made);
+  *theirs = *ours;
+  theirs->tx = ours->rx;
+  theirs->rx = ours->tx;
+}
+
+/* FD[0] becomes the worker's, with RECORD or keys in the kernel; returns FD[1]. */
+static int adopt(const int fd[2], const struct tl_tls_keys *keys, struct tl_record *record,
+                 struct tl_conn **out_c) {
   struct tl_handoff *h = calloc(1, sizeof(*h));
+  enum tl_ktls_why why = record ? TL_KTLS_CONFIG : TL_KTLS_ON;
+  cr_assert_not_null(h);
   h->rt = &rig.rt;
-  h->fd = pair[0];
-  h->version = v;
-  h->cipher = cipher;
+  h->fd = fd[0];
+  h->version = keys->version;
+  h->cipher = keys->cipher;
   h->server = true;
-  h->ktls = (struct tl_ktls_state){TL_KTLS_CONFIG, TL_KTLS_CONFIG};
+  h->ktls = (struct tl_ktls_state){why, why};
   h->transport = TL_TLS;
   cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.9"), (uint16_t)(10000 + made), &h->peer), 0);
   h->local = rig.tcp;
-  cr_assert_eq(tl_record_new(&ours, max_fragment, &h->record), 0);
-  cr_assert_eq(tl_record_new(&theirs, 0, out_peer), 0);
+  h->record = record;
   atomic_fetch_add(&rig.rt.connections, 1);
   tl_conn_adopt(rig.net, h);
-  *out_c = with_fd(pair[0]);
+  *out_c = with_fd(fd[0]);
   cr_assert_not_null(*out_c);
-  fcntl(pair[1], F_SETFL, O_NONBLOCK);
-  return pair[1];
+  fcntl(fd[1], F_SETFL, O_NONBLOCK);
+  return fd[1];
+}
+
+int rig_tls(enum tl_tls_version v, enum tl_cipher cipher, unsigned max_fragment,
+            struct tl_conn **out_c, struct tl_record **out_peer) {
+  struct tl_tls_keys ours, theirs;
+  struct tl_record *record;
+  int pair[2];
+  make_keys(v, cipher, &ours, &theirs);
+  cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+  cr_assert_eq(tl_record_new(&ours, max_fragment, &record), 0);
+  cr_assert_eq(tl_record_new(&theirs, 0, out_peer), 0);
+  return adopt(pair, &ours, record, out_c);
+}
+
+/* Two ends of a TCP connection over loopback. */
+static void tcp_pair(int fd[2]) {
+  struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  socklen_t len = sizeof(a);
+  int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
+  cr_assert_eq(bind(listener, (struct sockaddr *)&a, len), 0);
+  cr_assert_eq(listen(listener, 1), 0);
+  getsockname(listener, (struct sockaddr *)&a, &len);
+  fd[1] = socket(AF_INET, SOCK_STREAM, 0);
+  cr_assert_eq(connect(fd[1], (struct sockaddr *)&a, len), 0);
+  fd[0] = accept(listener, NULL, NULL);
+  cr_assert_geq(fd[0], 0);
+  for (int i = 0; i < 2; i++) setsockopt(fd[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+  close(listener);
+}
+
+int rig_kernel_tls(enum tl_tls_version v, enum tl_cipher cipher, struct tl_conn **out_c,
+                   struct tl_record **out_peer) {
+  struct tl_tls_keys ours, theirs;
+  struct tl_ktls_state state;
+  struct tl_ktls_caps caps;
+  int fd[2];
+  cr_assert(tl_ktls_probe(&caps) == TL_OK && caps.ulp, "this kernel has no TLS");
+  tcp_pair(fd);
+  cr_assert_eq(tl_ktls_attach(fd[0]), TL_OK);
+  make_keys(v, cipher, &ours, &theirs);
+  cr_assert_eq(tl_ktls_install(fd[0], &caps, &ours, &state), TL_OK);
+  cr_assert_eq(tl_record_new(&theirs, 0, out_peer), 0);
+  return adopt(fd, &ours, NULL, out_c);
 }
 
 void rig_write(int fd, const void *p, size_t n) {

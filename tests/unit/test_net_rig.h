@@ -17,7 +17,7 @@
 #define RIG_GOT_MAX 4096
 
 struct rig_got {
-  char *p; /* head and body */
+  char *p; /* head and body, but for what of it stays in the kernel */
   size_t n;
   tl_conn_id conn;
 };
@@ -35,6 +35,7 @@ struct rig {
   uint16_t bad_status;   /* of the last */
   bool answer_bad;       /* with 16 bytes that say BAD */
   tl_conn_id forward_to; /* each message goes there, if it is a connection */
+  tl_conn_id fork_to;    /* and there, too, its body kept before */
   int forward_rc;        /* of the last */
   tl_conn_id last_conn;  /* that a message came on, or that closed */
   void (*on_message)(struct rig *r, struct tl_conn *c, const struct tl_msg *m);
@@ -69,6 +70,9 @@ int rig_connect(struct tl_conn **out_c);
 /* A connection of the worker with user-space records; *OUT_PEER: the peer's record layer. */
 int rig_tls(enum tl_tls_version v, enum tl_cipher cipher, unsigned max_fragment,
             struct tl_conn **out_c, struct tl_record **out_peer);
+/* The same over TCP, with the worker's keys in the kernel, which must have TLS. */
+int rig_kernel_tls(enum tl_tls_version v, enum tl_cipher cipher, struct tl_conn **out_c,
+                   struct tl_record **out_peer);
 /* Writes all of it, turning the loop while the socket is full. */
 void rig_write(int fd, const void *p, size_t n);
 /* Reads exactly N bytes. */
