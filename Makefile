@@ -124,6 +124,14 @@ check-ktls: all $(SUPPORT_BIN) $(PRELOAD) $(BUILD)/ktls-tests $(BUILD)/unit
 	@$(STEP) -g ktls vm-itself -- tests/vm/selftest
 	@tests/support/summary group $(TOTALS) ktls
 
+## soak           SECONDS (600) of random records both ways in the machine, at the records and through the
+##                daemon at once; KERNEL=6.1, default 6.12
+SOAK_S   = $(or $(SECONDS),600)
+soak: all $(BUILD)/ktls-tests
+	@$(VM) --kernel $(or $(KERNEL),6.12) --timeout $$((2 * $(SOAK_S) + 600)) --env TIELINE_SOAK_S=$(SOAK_S) \
+	  sh -c "'$(BUILD_DIR)/ktls-tests' --filter 'ktls_faults/random*' & \
+	         tests/flow/run --filter test_f1_soak -- -n0 -s; status=\$$?; wait \$$! && exit \$$status"
+
 ## demo           1,000 calls over TLS on both sides, with a table at the end; KTLS=vm: in the machine
 demo: deps
 	@$(MAKE) --no-print-directory all
@@ -291,7 +299,7 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(SUPPORT_OBJ) $(BUILD)/libtieline.a
 
 -include $(OBJ:.o=.d) $(UNIT_OBJ:.o=.d) $(KTEST_OBJ:.o=.d) $(HELPER:%.c=$(BUILD)/%.d) \
   $(BENCH_OBJ:.o=.d) $(FUZZ:%.c=$(BUILD)/%.d) $(BUILD)/src/main.d
-.PHONY: all deps check check-unit check-conformance check-flow check-hostile check-ktls demo run bench \
+.PHONY: all deps check check-unit check-conformance check-flow check-hostile check-ktls soak demo run bench \
   manual bench-check asan tsan watchdog lint fuzz install clean help tests-built helpers-built bench-built hostile-built sanitized fuzz-run always
 .SECONDARY:
 .DEFAULT_GOAL := all

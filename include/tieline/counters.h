@@ -203,6 +203,8 @@
   X(BAD_TOO_LARGE, "bad.too_large", "messages over max_message or max_head")                       \
   X(SENDS, "sends", "send operations issued")                                                      \
   X(RECVS, "receives", "receive completions handled")                                              \
+  X(RECV_NO_BUFFER, "receives.no_buffer",                                                          \
+    "receives that found all recv_buffers taken, armed anew")                                      \
   X(TURNS, "turns", "turns of the event loop")                                                     \
   X(KEPT_FULL, "transactions.kept_full", "messages not kept for repeats: far over max_kept")       \
   X(MAIL_FULL, "mailbox.full", "messages between threads refused by a full queue")                 \

@@ -423,6 +423,7 @@ void tl_recv_done(struct tl_op *op, int res, uint32_t flags) {
   struct tl_conn *c = tl_container_of(op, struct tl_conn, recv_op);
   struct tl_net *n = c->net;
   tl_count(n->counters, TL_C_RECVS);
+  if (res == -ENOBUFS) tl_count(n->counters, TL_C_RECV_NO_BUFFER);
   if (!(flags & IORING_CQE_F_MORE)) {
     c->rx.armed = false;
     c->rx.cancelled = false;

@@ -10,24 +10,10 @@ import time
 
 import pytest
 from flowlib import dns
-from flowlib.steps import options_works, pattern
+from flowlib.steps import Bystander, options_works, pattern
 from flowlib.ua import Call
 
 pytestmark = pytest.mark.kernel_tls
-
-
-class Witness:
-    """Established traffic that must not notice what happens beside it."""
-
-    def __init__(self, t, d, transport="tls"):
-        self.t, self.d = t, d
-        self.alice, self.bob = t.uac("witness"), t.uas("tls", name="witnessed")
-        self.conn = t.dial(self.alice, d, transport)
-        self.check()
-
-    def check(self):
-        options_works(self.t, self.d, self.alice, self.conn, self.t.uri(self.bob, "tls"))
-        assert not self.conn.closed.is_set()
 
 
 def connect_raw(d, transport, t):
@@ -129,7 +115,7 @@ def test_2_8_many_in_one_record(t):
 def bad_length(t, edit, status=400):
     """A request whose Content-Length EDIT has spoiled: STATUS, then the connection closes."""
     d = t.daemon()
-    w = Witness(t, d)
+    w = Bystander(t, d)
     for tr in ("tcp", "tls"):
         before = d.counter("bad.framing")
         mallory = t.uac("mallory")
@@ -169,7 +155,7 @@ def test_2_8_content_length_twice(t):
 def test_2_8_content_length_overflow(t):
     """2^64 + 10 must not be taken for 10: refused, as too large or as bad framing."""
     d = t.daemon()
-    w = Witness(t, d)
+    w = Bystander(t, d)
     mallory = t.uac("mallory")
     conn = t.dial(mallory, d, "tls")
     data, key = mallory.make(conn, "MESSAGE", t.uri(w.bob, "tls"), body=b"0123456789")
@@ -185,7 +171,7 @@ def test_s6_message_over_limit(t):
     """A body over max_message: 513 before it has arrived; it is skipped, and what others send on the
     connection goes on."""
     d = t.daemon(limits={"max_message": "64k"})
-    w = Witness(t, d)
+    w = Bystander(t, d)
     for n, tr in enumerate(("tcp", "tls")):
         mallory = t.uac("mallory")
         conn = t.dial(mallory, d, tr)
@@ -205,7 +191,7 @@ def test_s6_message_over_limit(t):
 def test_s6_head_over_limit(t):
     """A head over max_head: 513, skipped to its end, and the connection goes on."""
     d = t.daemon(limits={"max_head": "8k"})
-    w = Witness(t, d)
+    w = Bystander(t, d)
     for tr in ("tcp", "tls"):
         mallory = t.uac("mallory")
         conn = t.dial(mallory, d, tr)
@@ -253,7 +239,7 @@ def test_s6_a_telephone_ends_nobody_elses_calls(t):
 @pytest.mark.host_only("framing is behind the records")
 def test_s10_via_values_are_bounded(t):
     d = t.daemon()
-    w = Witness(t, d)
+    w = Bystander(t, d)
     conn = t.dial(w.alice, d, "tcp")
     for n, status in ((90, 200), (1500, 400)):
         more = ",".join(["SIP/2.0/TCP h%d;branch=z9hG4bK%d" % (i, i) for i in range(n)])
@@ -269,7 +255,7 @@ def test_s10_via_values_are_bounded(t):
 def test_2_8_endless_stream_without_head(t):
     """A megabyte without a blank line: closed long before, memory bounded."""
     d = t.daemon()
-    w = Witness(t, d)
+    w = Bystander(t, d)
     rss = d.rss_kb()
     with connect_raw(d, "tcp", t) as s:
         try:
@@ -300,7 +286,7 @@ def test_2_8_bad_requests_400(t):
     """Requests whose framing is sound but whose headers are not: 400, nothing forwarded, and the
     connection lives on: on a trunk one caller's bad message must not end the others' calls."""
     d = t.daemon()
-    w = Witness(t, d)
+    w = Bystander(t, d)
     mallory = t.uac("mallory")
     conn = t.dial(mallory, d, "tls")
     for what, edit in BAD_REQUESTS.items():
@@ -320,7 +306,7 @@ def test_2_8_bad_requests_400(t):
 def test_2_8_version_505(t):
     """Another SIP version is refused with 505."""
     d = t.daemon()
-    w = Witness(t, d)
+    w = Bystander(t, d)
     mallory = t.uac("mallory")
     conn = t.dial(mallory, d, "tls")
     data, key = mallory.make(conn, "OPTIONS", t.uri(w.bob, "tls"))
@@ -339,7 +325,7 @@ HTTP = b"GET / HTTP/1.1\r\nHost: proxy.example\r\nUser-Agent: x\r\n\r\n"
 def foreign_protocol(t, transport, payload, counter):
     """PAYLOAD on a fresh connection: closed, counted, logged with the address, witness unharmed."""
     d = t.daemon()
-    w = Witness(t, d)
+    w = Bystander(t, d)
     before = d.counter(counter)
     with connect_raw(d, transport, t) as s:
         here = "%s:%d" % s.getsockname()
@@ -383,7 +369,7 @@ def test_bad_input_garbage_on_tls(t):
 def test_bad_input_http_inside_tls(t):
     """HTTP over a good TLS session on a SIP listener."""
     d = t.daemon()
-    w = Witness(t, d)
+    w = Bystander(t, d)
     conn = t.dial(t.uac("browser"), d, "tls")
     conn.send(HTTP)
     assert conn.closed.wait(20 * t.slow), "open after HTTP"
@@ -396,7 +382,7 @@ def test_bad_input_http_inside_tls(t):
 def test_bad_input_udp(t):
     """Garbage datagrams, empty ones, half messages: dropped and counted, calls go on."""
     d = t.daemon()
-    w = Witness(t, d, "udp")
+    w = Bystander(t, d, "udp")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         to = ("127.0.0.1", d.port("udp"))
         before = d.counter("drops.parse")
@@ -411,7 +397,7 @@ def test_bad_input_udp(t):
 def test_bad_input_random_records(t):
     """Bytes that are not records after a good handshake: closed with an alert, counted."""
     d = t.daemon()
-    w = Witness(t, d)
+    w = Bystander(t, d)
     conn = t.dial(t.uac("mallory"), d, "tls")
     conn.sock.sendall(b"\x17\x03\x03\x00\x40" + os.urandom(64))
     assert conn.closed.wait(20 * t.slow), "open after a forged record"
@@ -423,7 +409,7 @@ def test_bad_input_random_records(t):
 def test_bad_input_half_open_handshake(t):
     """Silent, dripping and half-done handshakes are closed at their deadline, counted from accept."""
     d = t.daemon(timeouts={"handshake": t.ms(1000)})
-    w = Witness(t, d)
+    w = Bystander(t, d)
     began = time.monotonic()
     silent = [connect_raw(d, "tls", t) for _ in range(5)]
     half = connect_raw(d, "tls", t)
@@ -452,7 +438,7 @@ def test_s11_silent_connections_keep_nobody_out(t):
     d = t.daemon(timeouts={"hello": "1h", "handshake": "1h"},
                  limits={"max_half_open": 100, "max_half_open_source": 5, "max_handshakes": 2,
                          "max_handshakes_source": 2})
-    w = Witness(t, d)
+    w = Bystander(t, d)
     silent = []
     for i in range(300):
         s = socket.create_connection(("127.0.0.1", d.port("tls")), 20 * t.slow,
@@ -511,7 +497,7 @@ def test_s8_requests_for_a_slow_address_go_to_the_next(t):
 def test_bad_input_cut_handshakes(t):
     """Handshakes that the client cuts off at various points."""
     d = t.daemon()
-    w = Witness(t, d)
+    w = Bystander(t, d)
     bio_in, bio_out = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = t.client_ctx().wrap_bio(bio_in, bio_out)
     try:
@@ -535,7 +521,7 @@ def test_bad_input_flood_of_handshakes(t):
     """1,000 connections that never handshake: bounded, counted, established traffic unharmed and
     new callers served once they are gone."""
     d = t.daemon(timeouts={"handshake": t.ms(2000)})
-    w = Witness(t, d)
+    w = Bystander(t, d)
     rss = d.rss_kb()
     socks = []
     for i in range(1000):
@@ -553,7 +539,7 @@ def test_bad_input_flood_of_handshakes(t):
     for s in socks:
         s.close()
     w.check()
-    Witness(t, d)
+    Bystander(t, d)
 
 
 @pytest.mark.host_only("no TLS in it")
@@ -562,7 +548,7 @@ def test_bad_input_flood_of_handshakes(t):
 def test_bad_input_flood_of_idle_connections(t):
     """1,000 idle TCP connections: traffic goes on, memory is bounded and comes back."""
     d = t.daemon()
-    w = Witness(t, d)
+    w = Bystander(t, d)
     rss = d.rss_kb()
     socks = [socket.create_connection(("127.0.0.1", d.port("tcp")), 20 * t.slow)
              for _ in range(1000)]
@@ -614,7 +600,7 @@ def test_s13_a_message_has_its_time(t):
     """A byte now and then keeps no connection: timeouts.message ends it, over TCP and TLS, and
     nobody else's."""
     d = t.daemon(timeouts={"message": t.ms(1500)})
-    w = Witness(t, d)
+    w = Bystander(t, d)
     head = b"OPTIONS sip:x@127.0.0.1 SIP/2.0\r\nSubject: " + 50000 * b"x"
     for n, transport in enumerate(("tcp", "tls"), 1):
         conn = t.dial(t.uac("dripping"), d, transport)
@@ -645,7 +631,7 @@ def test_s13_a_source_has_its_share_of_connections(t):
                        'max_connections = 40 }\n'
                        'peer "small" { uri = "sip:127.0.0.2:5999" max_connections = 20 }\n')
     d.wait_log("max_connections of peer .*small.* changes nothing")
-    w = Witness(t, d)
+    w = Bystander(t, d)
     for source, most in (("127.0.0.5", 20), ("127.0.0.3", 30), ("127.0.0.4", 40)):
         refused = d.counter("connections.refused_source")
         now = d.counter("connections.now")
@@ -676,14 +662,14 @@ def test_s13_a_source_has_its_share_of_connections(t):
 def test_bad_input_max_connections(t):
     """Connections over max_connections are refused and counted; the others work."""
     d = t.daemon(limits={"max_connections": 20})
-    w = Witness(t, d)
+    w = Bystander(t, d)
     socks = [connect_raw(d, "tcp", t) for _ in range(40)]
     t.wait(lambda: d.counter("connections.refused") >= 20, "refused connections")
     w.check()
     for s in socks:
         s.close()
     t.wait(lambda: d.counter("connections.now") == 2, "the others to be gone")
-    Witness(t, d)
+    Bystander(t, d)
 
 
 def test_s13_strangers_leave_descriptors(t):
@@ -711,7 +697,7 @@ def test_2_9_stuck_peer(t):
     d = t.daemon(timeouts={"send": t.ms(2000), "timer_f": t.ms(8000)}, limits={"send_buffer": "256k"})
     stuck = t.uas(name="stuck", silent=True)
     stuck.listen("tls", "127.0.0.1", t.port(), t.server_ctx(), rcvbuf=4096)
-    w = Witness(t, d)
+    w = Bystander(t, d)
     alice = t.uac()
     conn = t.dial(alice, d, "tls")
     uri = t.uri(stuck, "tls")

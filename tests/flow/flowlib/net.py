@@ -89,6 +89,20 @@ class Stream:
             else:
                 self.sock.sendall(data)
 
+    def send_records(self, data, sizes):
+        """DATA over TLS in records of the next of SIZES each, all handed to the socket at once."""
+        with self.lock:
+            at = 0
+            while at < len(data):
+                at += self.tls.write(data[at:at + next(sizes)])
+            self._flush()
+
+    def send_part(self, data, part):
+        """The first PART bytes of DATA's TLS record, whose rest will not come."""
+        with self.lock:
+            self.tls.write(data)
+            self.sock.sendall(self.bio_out.read()[:part])
+
     def give_up_sending_after(self, seconds):
         """From now on a send that blocks for SECONDS raises BlockingIOError; reading is unaffected."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, 0))

@@ -21,6 +21,20 @@ def options_works(t, d, agent, conn, uri, **kw):
     return rsp
 
 
+class Bystander:
+    """Established traffic that must not notice what happens beside it."""
+
+    def __init__(self, t, d, transport="tls"):
+        self.t, self.d = t, d
+        self.alice, self.bob = t.uac("witness"), t.uas("tls", name="witnessed")
+        self.conn = t.dial(self.alice, d, transport)
+        self.check()
+
+    def check(self):
+        options_works(self.t, self.d, self.alice, self.conn, self.t.uri(self.bob, "tls"))
+        assert not self.conn.closed.is_set()
+
+
 def check_forwarded(msg, came, went):
     """What a proxy owes the next hop (RFC 3261 16.6). CAME is the sender's connection, WENT the
     receiver's. Where transport or address family differ Record-Route is double (RFC 5658)."""

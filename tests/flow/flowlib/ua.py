@@ -46,7 +46,7 @@ class Ua:
     def listener(self, transport, host="127.0.0.1"):
         return self.listeners.get((transport, net.family_of(host)))
 
-    def connect(self, transport, host, port, ctx=None, sni=None, session=None, bind=None):
+    def connect(self, transport, host, port, ctx=None, sni=None, session=None, bind=None, rcvbuf=None):
         if transport == "udp":
             ep = self.udps.get(host) or net.Udp(host, 0, self._on_msg)
             self.udps[host] = ep
@@ -55,6 +55,8 @@ class Ua:
         sock.settimeout(self.wait_s)
         if bind:
             sock.bind(bind)
+        if rcvbuf:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         try:
             sock.connect((host, port))
             sock.settimeout(None)
