@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Peers and surroundings that are no help to TLS records, in the kernel or in user space: tiny records,
-half ones, a reset behind them, receive buffers that run out, the least windows; and records of random
-size both ways for a while, every byte compared. TIELINE_SOAK_S says for how long (`make soak SECONDS=600`).
+half ones, a reset behind them, receive buffers that run out, the least windows, TCP without memory; and
+records of random size both ways for a while, every byte compared. TIELINE_SOAK_S says for how long (`make
+soak SECONDS=600`).
 """
 import contextlib
 import itertools
 import os
 import random
+import socket
 import ssl
 import threading
 import time
@@ -187,6 +189,81 @@ def test_f1_least_windows_everywhere(t):
     """The same, and our receive buffers are no larger."""
     with sysctl(tcp_rmem="4096 4096 4096"):
         least_windows(t, t.daemon())
+
+
+@contextlib.contextmanager
+def hoard():
+    """Connections beside ours that hold some megabytes of TCP's memory, unread."""
+    with contextlib.ExitStack() as stack:
+        lis = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        for _ in range(8):
+            out = stack.enter_context(socket.create_connection(lis.getsockname()))
+            stack.enter_context(lis.accept()[0])
+            out.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    out.send(bytes(1 << 16))
+        yield
+
+
+def memory_pressures():
+    """How often TCP of this machine has come under memory pressure."""
+    with open("/proc/net/netstat", encoding="ascii") as f:
+        names, values = [line.split() for line in f if line.startswith("TcpExt:")]
+    return int(values[names.index("TCPMemoryPressures")])
+
+
+class Hopeful(threading.Thread):
+    """Sends one message of some records on CONN, or on a connection that it opens first."""
+
+    def __init__(self, t, d, uri, number, conn=None):
+        super().__init__(daemon=True)
+        self.agent, self.conn, self.number, self.uri = t.uac("hopeful%d" % number), conn, number, uri
+        self.dial = lambda: t.dial(self.agent, d, "tls", ctx=t.client_ctx(version=VERSIONS[number % 2]))
+        self.asked = None
+
+    def run(self):
+        with contextlib.suppress(OSError, ssl.SSLError):       # that it ends is an answer, too
+            self.conn = self.conn or self.dial()
+            self.asked = ask(self.agent, self.conn, "MESSAGE", self.uri, pattern(30000, self.number))
+            self.conn.send(self.asked[0])
+
+    def check(self):
+        """It was answered whole, or it cannot be."""
+        if self.asked and not self.conn.closed.is_set():
+            with contextlib.suppress(ua.Timeout):
+                check_answers(self.agent, [self.asked])
+                return True
+            assert self.conn.closed.is_set(), "neither answered nor ended"
+        return False
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(150)
+def test_f1_tcp_without_memory(t):
+    """TCP of the whole machine beyond its memory (net.ipv4.tcp_mem) for some seconds, while keys are
+    installed and messages of some records are under way: when there is memory again each is answered whole
+    or its connection has ended, what is left serves, and nothing stays behind."""
+    d = t.daemon(timeouts={k: t.ms(30000) for k in ("hello", "handshake", "send", "message")})
+    bob = t.uas("tls")
+    uri = t.uri(bob, "tls")
+    early = [Hopeful(t, d, uri, i) for i in range(3)]
+    for h in early:
+        h.conn = h.dial()
+    before = memory_pressures()
+    with hoard(), sysctl(tcp_mem="1 1 1"):
+        hopeful = early + [Hopeful(t, d, uri, i) for i in range(3, 7)]
+        for h in hopeful:
+            h.start()
+        t.wait(lambda: memory_pressures() > before, "TCP to lack memory")
+        time.sleep(2)                   # some of it shall meet the shortage
+    for h in hopeful:
+        h.join()
+    answered = [h for h in hopeful if h.check()]
+    for h in answered:
+        options_works(t, d, h.agent, h.conn, uri)
+    late = t.uac("late")
+    options_works(t, d, late, t.dial(late, d, "tls"), uri)
 
 
 # -- random records for a while
