@@ -35,6 +35,8 @@ struct tl_conn_info {
   uint64_t msgs_in, msgs_out, bytes_in, bytes_out, queued_bytes;
   bool paused;
   uint32_t memory_bytes; /* of user space, without shared buffers */
+  uint32_t
+      kernel_bytes; /* of its socket's queues; what a socket is itself the kernel does not say */
   /* Only if the dump asks for them: references, NULL without TLS or certificate. */
   struct tl_identity *peer_cert, *own; /* the peer's certificate and the one we showed */
   struct tl_tls_domain *tls_domain;

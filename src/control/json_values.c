@@ -60,12 +60,12 @@ json_t *tl_json_connection(const struct tl_conn_info *i) {
                 "transport", tl_transport_param(i->transport), "direction",
                 i->outgoing ? "out" : "in", "state", i->state ? i->state : "unknown", "peer",
                 tl_json_address(&i->peer), "local", tl_json_address(&i->local), "tls", tls_of(i));
-  json_t *n =
-      json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I}", "age_ms", (json_int_t)i->age_ms,
-                "idle_ms", (json_int_t)i->idle_ms, "messages_in", (json_int_t)i->msgs_in,
-                "messages_out", (json_int_t)i->msgs_out, "bytes_in", (json_int_t)i->bytes_in,
-                "bytes_out", (json_int_t)i->bytes_out, "queued_bytes", (json_int_t)i->queued_bytes,
-                "paused", i->paused, "memory_bytes", (json_int_t)i->memory_bytes);
+  json_t *n = json_pack(
+      "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I}", "age_ms", (json_int_t)i->age_ms,
+      "idle_ms", (json_int_t)i->idle_ms, "messages_in", (json_int_t)i->msgs_in, "messages_out",
+      (json_int_t)i->msgs_out, "bytes_in", (json_int_t)i->bytes_in, "bytes_out",
+      (json_int_t)i->bytes_out, "queued_bytes", (json_int_t)i->queued_bytes, "paused", i->paused,
+      "memory_bytes", (json_int_t)i->memory_bytes, "kernel_bytes", (json_int_t)i->kernel_bytes);
   json_object_update(j, n);
   json_decref(n);
   json_object_set_new(j, "peer_name", *i->peer_name ? TEXT(i->peer_name) : json_null());

@@ -105,6 +105,7 @@ static void connection_row(struct tl_table *t, const json_t *c) {
   tl_table_cellf(t, "%lld", field_num(c, "messages_out"));
   tl_table_cellf(t, "%lld", field_num(c, "queued_bytes"));
   tl_table_cellf(t, "%lld", field_num(c, "memory_bytes"));
+  tl_table_cellf(t, "%lld", field_num(c, "kernel_bytes"));
 }
 
 static void warn_incomplete(const json_t *r, FILE *f) {
@@ -118,7 +119,7 @@ static void print_connections(const json_t *r, FILE *f) {
       {"STATE", TL_LEFT},   {"TLS", TL_LEFT},    {"CIPHER", TL_LEFT},   {"SEND", TL_LEFT},
       {"RECEIVE", TL_LEFT}, {"DOMAIN", TL_LEFT}, {"IDENTITY", TL_LEFT}, {"AGE", TL_RIGHT},
       {"IDLE", TL_RIGHT},   {"IN", TL_RIGHT},    {"OUT", TL_RIGHT},     {"QUEUED", TL_RIGHT},
-      {"MEMORY", TL_RIGHT}};
+      {"MEMORY", TL_RIGHT}, {"KERNEL", TL_RIGHT}};
   struct tl_table *t = tl_table_new(col, sizeof(col) / sizeof(*col));
   size_t i;
   json_t *c;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rows of `ctl connections`, collected by the worker that owns the connections. */
+#include <linux/sock_diag.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "net_internal.h"
 #include "tieline/tls_domain.h"
@@ -11,6 +13,15 @@ static uint32_t memory_of(const struct tl_conn *c) {
   if (c->kept.tls) n += sizeof(*c->kept.tls);
   if (tl_conn_user_tls(c)) n += tl_record_size(c->kept.tls->record);
   return (uint32_t)n;
+}
+
+/* What waits in the socket of C, and what the kernel has set aside for more. */
+static uint32_t kernel_bytes_of(const struct tl_conn *c) {
+  uint32_t v[SK_MEMINFO_VARS] = {0};
+  socklen_t len = sizeof(v);
+  if (c->kept.fd < 0 || getsockopt(c->kept.fd, SOL_SOCKET, SO_MEMINFO, v, &len)) return 0;
+  return v[SK_MEMINFO_RMEM_ALLOC] + v[SK_MEMINFO_WMEM_QUEUED] + v[SK_MEMINFO_FWD_ALLOC] +
+         v[SK_MEMINFO_OPTMEM];
 }
 
 static void copy_text(char *dst, size_t cap, const char *src) {
@@ -43,6 +54,7 @@ static void fill_info(struct tl_conn *c, struct tl_conn_info *i) {
   i->queued_bytes = c->kept.out.bytes;
   i->paused = c->rx.paused;
   i->memory_bytes = memory_of(c);
+  i->kernel_bytes = kernel_bytes_of(c);
   if (c->net->handler->describe) c->net->handler->describe(c->net, c, i);
   const struct tl_tls_facts *t = c->view.tls;
   if (!t) return;

@@ -370,10 +370,35 @@ def test_d22_memory_of_a_connection(t):
     assert process["connections"] == n, process
     if n > 100:
         assert process["bytes_per_connection"] > 0, process
-    assert re.search(r"MEMORY *\n(.* \d+ *\n)+%d of %d" % (n, n), d.ctl("connections").stdout)
+    assert re.search(r"MEMORY +KERNEL *\n(.* \d+ *\n)+%d of %d" % (n, n), d.ctl("connections").stdout)
+    assert "kernel_bytes" in d.ctl("connection", d.connections()[0]["id"]).stdout
     assert "memory_bytes" in d.ctl("connection", d.connections()[0]["id"]).stdout
     for c in conns:
         c.close()
+
+
+@pytest.mark.kernel_tls
+@pytest.mark.parametrize("transport", ("tcp", "tls"))
+def test_d22_kernel_memory_of_a_connection(t, transport):
+    """What a caller does not read lies in our socket, and ctl connections says how much."""
+    d, alice = t.daemon(), t.uac()
+    conn = t.dial(alice, d, transport)
+    t.wait(lambda: len(d.connections()) == 1, "the connection")
+    assert d.connections()[0]["kernel_bytes"] < 65536
+    with socket.create_server(("127.0.0.1", 0)) as dumb:
+        body, made = b"x" * 100000, []
+        uri = "sip:x@127.0.0.1:%d;transport=tcp" % dumb.getsockname()[1]
+        for _ in range(80):             # its backlog takes the connection, nobody reads
+            made.append(alice.make(conn, "MESSAGE", uri, body=body)[0])
+        conn.send(b"".join(made))
+
+        def queued():
+            return [c for c in d.connections() if c["direction"] == "out" and
+                    c["kernel_bytes"] > 65536]
+        t.wait(queued, "bytes in the socket toward the one that does not read")
+        out = queued()[0]
+        assert re.search(r"\b%s\b" % out["id"], d.ctl("connections").stdout)
+    conn.close()
 
 
 def test_d40_version_is_what_a_bug_report_needs(t):
