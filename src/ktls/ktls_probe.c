@@ -51,7 +51,7 @@ static void probe_one(int fd, enum tl_tls_version v, enum tl_cipher c, struct tl
   out->rx[is_13][c] = tl_ktls_set_keys(fd, &k, false) == 0;
   if (!is_13 || !out->tx[1][c] || !out->rx[1][c]) return;
   if (tl_ktls_set_no_pad(fd)) out->expect_no_pad = true;
-  /* The receiving side accepts new keys only after a KeyUpdate, so the sending side is tried. */
+  /* The kernel that takes a second key takes it in both directions. */
   if (tl_ktls_set_keys(fd, &k, true) == 0) out->rekey = true;
 }
 

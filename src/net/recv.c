@@ -237,6 +237,11 @@ static void cipher_input(struct tl_conn *c, uint8_t *p, size_t n, int32_t buf) {
 
 /* ---- completions ---- */
 
+/* From 6.14 on the kernel takes any handshake record that begins as a KeyUpdate does for a whole
+ * one and reads nothing under the key before (EKEYEXPIRED), so the rest of one that is split stays
+ * out of reach. */
+static const char split_update[] = "a KeyUpdate split over records";
+
 bool tl_recv_passed(struct tl_conn *c, size_t n) {
   if (c->kept.tls) tl_count_add(c->net->counters, TL_C_KREC_BYTES_IN, n);
   count_plain(c, n);
@@ -250,6 +255,8 @@ int tl_recv_kernel_record(struct tl_conn *c, uint8_t *buf, size_t cap) {
   if (rc == TL_EAGAIN) return rc;
   if (rc == TL_ECLOSED) {
     tl_half_begin(c);
+  } else if (rc == TL_EBUSY) {
+    end_with_alert(c, TL_ALERT_UNEXPECTED_MESSAGE, split_update);
   } else if (rc) {
     record_error(c, rc, rc == TL_EBADMAC ? TL_ALERT_BAD_RECORD_MAC : TL_ALERT_UNEXPECTED_MESSAGE);
   } else if (type != TL_CT_DATA) {
@@ -287,6 +294,17 @@ static void failed_at_end(struct tl_conn *c, int res) {
     tl_conn_abort(c, TL_OK);
 }
 
+/* Why the kernel could not read a record, and the alert for that; NULL: it is no matter of TLS. */
+static const char *kernel_cause(int res, uint8_t *out_alert) {
+  switch (res) {
+  case -EBADMSG: *out_alert = TL_ALERT_BAD_RECORD_MAC; return "a record failed authentication";
+  case -EMSGSIZE: *out_alert = TL_ALERT_RECORD_OVERFLOW; return "a malformed record";
+  case -EINVAL: *out_alert = TL_ALERT_UNEXPECTED_MESSAGE; return "a malformed record";
+  case -EKEYEXPIRED: *out_alert = TL_ALERT_UNEXPECTED_MESSAGE; return split_update;
+  default: return NULL;
+  }
+}
+
 static void on_recv_error(struct tl_conn *c, int res) {
   struct tl_net *n = c->net;
   if (res == -ENOBUFS || res == -EINTR || res == -EAGAIN) return;
@@ -294,14 +312,11 @@ static void on_recv_error(struct tl_conn *c, int res) {
     take_control_records(c);
     return;
   }
-  if (c->kept.tls && !c->kept.tls->record &&
-      (res == -EBADMSG || res == -EINVAL || res == -EMSGSIZE)) {
+  uint8_t alert = 0;
+  const char *cause = c->kept.tls && !c->kept.tls->record ? kernel_cause(res, &alert) : NULL;
+  if (cause) {
     if (res == -EBADMSG) tl_count(n->counters, TL_C_REC_BADMAC);
-    end_with_alert(c,
-                   res == -EBADMSG    ? TL_ALERT_BAD_RECORD_MAC
-                   : res == -EMSGSIZE ? TL_ALERT_RECORD_OVERFLOW
-                                      : TL_ALERT_UNEXPECTED_MESSAGE,
-                   res == -EBADMSG ? "a record failed authentication" : "a malformed record");
+    end_with_alert(c, alert, cause);
     return;
   }
   tl_conn_abort(c, TL_EIO);

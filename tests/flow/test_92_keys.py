@@ -16,6 +16,7 @@ import subprocess
 import pytest
 from flowlib import host
 from flowlib.steps import options_works, pattern, whole_call
+from flowlib.tools import s_client, s_client_options
 
 pytestmark = pytest.mark.kernel_tls
 
@@ -195,3 +196,52 @@ def test_f1_module_is_taken_away(t):
     carol = t.uas("tls", name="carol")
     options_works(t, d, alice, t.dial(alice, d, "tls"), t.uri(carol, "tls"))
     assert sorted(in_kernel(d)) == [False, False, True, True]
+
+
+def tls_stat(*names):
+    with open("/proc/net/tls_stat") as f:
+        have = dict(line.split() for line in f)
+    return [int(have[n]) for n in names]
+
+
+def needs_rekey(t):
+    if not t.kernel_tls or not host.kernel_rekeys():
+        t.skip("this kernel takes no second key; Linux 6.14 and later do (tests/vm/run --kernel new)")
+
+
+@pytest.mark.alone
+def test_f1_new_keys_in_the_kernel(t):
+    """A client changes its keys, and ours when it asks for that: the connection stays in the kernel,
+    which has taken each key, and requests go through under all of them."""
+    needs_rekey(t)
+    names = ("TlsRxRekeyOk", "TlsTxRekeyOk", "TlsRxRekeyReceived", "TlsRxRekeyError",
+             "TlsTxRekeyError", "TlsDecryptError")
+    d = t.daemon()
+    uri = t.uri(t.uas("tcp"), "tcp")
+    client = s_client(t, d, "-tls1_3")
+    before = tls_stat(*names)
+    for i, key in enumerate((b"k\n", b"K\n", b"K\n", b"k\n", b"K\n")):
+        client.write(key)
+        d.wait_counter("records.key_update", i + 1)
+        assert s_client_options(t, client, uri) == 200
+    assert [n - b for n, b in zip(tls_stat(*names), before)] == [5, 3, 5, 0, 0, 0]
+    assert d.counter("records.key_update_sent") == 3
+    assert any(c["transport"] == "tls" and c["tls"]["ktls_rx"] for c in d.connections())
+
+
+def test_f1_a_refused_new_key(t):
+    """A new key is refused by the kernel: the receiving one, and the client gets close_notify; the
+    sending one, and the stream ends behind our KeyUpdate. The next connection works."""
+    needs_rekey(t)
+    r, d, _ = begin(t)
+    uri = t.uri(t.uas("tcp"), "tcp")
+    for n, refused in enumerate(({"rx": 1}, {"tx": 1})):
+        client = s_client(t, d, "-tls1_3")
+        assert s_client_options(t, client, uri) == 200
+        r.set(**refused)
+        client.write(b"K\n")
+        client.ended()
+        assert r.refused() == n + 1 and r.left() == 0
+        assert d.counter("records.key_update") == n + 1
+        assert d.counter("records.key_update_sent") == n
+        assert s_client_options(t, s_client(t, d, "-tls1_3"), uri) == 200

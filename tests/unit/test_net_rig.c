@@ -231,28 +231,26 @@ static void make_keys(enum tl_tls_version v, enum tl_cipher cipher, struct tl_tl
   theirs->rx = ours->tx;
 }
 
-/* FD[0] becomes the worker's, with RECORD or keys in the kernel; returns FD[1]. */
-static int adopt(const int fd[2], const struct tl_tls_keys *keys, struct tl_record *record,
-                 struct tl_conn **out_c) {
-  struct tl_handoff *h = calloc(1, sizeof(*h));
+struct tl_conn *rig_adopt(int fd, const struct tl_tls_keys *keys, bool server,
+                          struct tl_record *record, struct tl_tls_keys *rekey) {
   enum tl_ktls_why why = record ? TL_KTLS_CONFIG : TL_KTLS_ON;
-  cr_assert_not_null(h);
+  struct tl_handoff *h = calloc(1, sizeof(*h));
   h->rt = &rig.rt;
-  h->fd = fd[0];
+  h->fd = fd;
   h->version = keys->version;
   h->cipher = keys->cipher;
-  h->server = true;
+  h->server = server;
   h->ktls = (struct tl_ktls_state){why, why};
   h->transport = TL_TLS;
-  cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.9"), (uint16_t)(10000 + made), &h->peer), 0);
+  cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.9"), (uint16_t)(10000 + ++made), &h->peer), 0);
   h->local = rig.tcp;
   h->record = record;
+  h->rekey = rekey;
   atomic_fetch_add(&rig.rt.connections, 1);
   tl_conn_adopt(rig.net, h);
-  *out_c = with_fd(fd[0]);
-  cr_assert_not_null(*out_c);
-  fcntl(fd[1], F_SETFL, O_NONBLOCK);
-  return fd[1];
+  struct tl_conn *c = with_fd(fd);
+  cr_assert_not_null(c);
+  return c;
 }
 
 int rig_tls(enum tl_tls_version v, enum tl_cipher cipher, unsigned max_fragment,
@@ -264,7 +262,9 @@ int rig_tls(enum tl_tls_version v, enum tl_cipher cipher, unsigned max_fragment,
   cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
   cr_assert_eq(tl_record_new(&ours, max_fragment, &record), 0);
   cr_assert_eq(tl_record_new(&theirs, 0, out_peer), 0);
-  return adopt(pair, &ours, record, out_c);
+  *out_c = rig_adopt(pair[0], &ours, true, record, NULL);
+  fcntl(pair[1], F_SETFL, O_NONBLOCK);
+  return pair[1];
 }
 
 /* Two ends of a TCP connection over loopback. */
@@ -295,7 +295,9 @@ int rig_kernel_tls(enum tl_tls_version v, enum tl_cipher cipher, struct tl_conn 
   make_keys(v, cipher, &ours, &theirs);
   cr_assert_eq(tl_ktls_install(fd[0], &caps, &ours, &state), TL_OK);
   cr_assert_eq(tl_record_new(&theirs, 0, out_peer), 0);
-  return adopt(fd, &ours, NULL, out_c);
+  *out_c = rig_adopt(fd[0], &ours, true, NULL, NULL);
+  fcntl(fd[1], F_SETFL, O_NONBLOCK);
+  return fd[1];
 }
 
 void rig_write(int fd, const void *p, size_t n) {

@@ -73,6 +73,10 @@ int rig_tls(enum tl_tls_version v, enum tl_cipher cipher, unsigned max_fragment,
 /* The same over TCP, with the worker's keys in the kernel, which must have TLS. */
 int rig_kernel_tls(enum tl_tls_version v, enum tl_cipher cipher, struct tl_conn **out_c,
                    struct tl_record **out_peer);
+/* The same on FD with what is given, which is taken over; RECORD = NULL: the kernel has KEYS, REKEY
+ * is for the next ones, or NULL. */
+struct tl_conn *rig_adopt(int fd, const struct tl_tls_keys *keys, bool server,
+                          struct tl_record *record, struct tl_tls_keys *rekey);
 /* Writes all of it, turning the loop while the socket is full. */
 void rig_write(int fd, const void *p, size_t n);
 /* Reads exactly N bytes. */

@@ -13,7 +13,11 @@ import sys, tempfile, time
 HERE = os.path.dirname(os.path.realpath(__file__))
 TREE = os.path.realpath(os.path.join(HERE, "..", ".."))
 CACHE = os.environ.get("TIELINE_VM_CACHE", "/var/cache/tieline-vm")
-KERNELS = {"6.12": "linux-image-6.12-cloud-amd64", "6.1": "linux-image-cloud-amd64"}
+# Meta package, and the suite of Debian that has it where the host's own package lists do not. "new" is
+# what Debian has newest for servers, for what a kernel will do that is not in use yet.
+KERNELS = {"6.12": ("linux-image-6.12-cloud-amd64", None), "6.1": ("linux-image-cloud-amd64", None),
+           "new": ("linux-image-cloud-amd64", "trixie-backports")}
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # What the root file system needs before there is one; then what kernel TLS and the tests need.
 ROOT_MODULES = ("virtio_pci", "virtio_console", "virtiofs", "overlay")
 MODULES = ("tls aesni_intel ghash_clmulni_intel gcm ccm chacha_x86_64 poly1305_x86_64 chacha20poly1305"
@@ -74,16 +78,45 @@ def quiet(*argv, **kw):
 
 # --- kernel -------------------------------------------------------------------------------------
 
-def image_package(meta):
-    """The package behind a meta package: it changes with every kernel update."""
+def debian_source():
+    """Where the host's own package lists of Debian's main archive come from."""
+    r = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(CREATED_BY)"],
+                       capture_output=True, text=True)
+    for line in r.stdout.splitlines():
+        uri, release, *by = line.split()
+        if by == ["Packages"] and re.fullmatch(r"[a-z]+", release):
+            return uri
+    raise Skip("the host's package lists name no source of Debian")
+
+
+def apt_options(suite):
+    """Options with which apt knows SUITE alone, by lists of its own in the cache."""
+    if not suite:
+        return []
+    base = os.path.join(CACHE, "apt-" + suite)
+    os.makedirs(base + "/lists/partial", exist_ok=True)
+    os.makedirs(base + "/cache/archives/partial", exist_ok=True)
+    with open(base + "/sources.list", "w") as f:
+        f.write(f"deb [signed-by={KEYRING}] {debian_source()} {suite} main\n")
+    return ["-o", f"Dir::Etc::sourcelist={base}/sources.list", "-o", "Dir::Etc::sourceparts=-",
+            "-o", f"Dir::State::lists={base}/lists", "-o", f"Dir::Cache={base}/cache"]
+
+
+def depends(apt, package, pattern):
+    r = subprocess.run(["apt-cache", *apt, "depends", package], capture_output=True, text=True)
+    return re.findall(r"Depends: (%s)$" % pattern, r.stdout, re.M)
+
+
+def image_packages(meta, apt):
+    """The packages behind a meta package, which change with every kernel update: the image, and
+    where Debian has them apart, the kernel itself and its modules."""
     for attempt in range(2):
-        r = subprocess.run(["apt-cache", "depends", meta], capture_output=True, text=True)
-        m = re.search(r"Depends: (linux-image-\S+)", r.stdout)
-        if m:
-            return m.group(1)
+        image = depends(apt, meta, r"linux-image-\S+")
+        if image:
+            return image[:1] + depends(apt, image[0], r"linux-(?:base|binary|modules)-\d\S+")
         if attempt == 0:
             note("refreshing the package lists")
-            quiet("apt-get", "-q", "update")
+            quiet("apt-get", *apt, "-q", "update")
     raise Skip(f"no package {meta} in the package lists")
 
 
@@ -127,13 +160,18 @@ def build_initramfs(root, release, target):
 
 
 def fetch(series, into):
-    package = image_package(KERNELS[series])
-    note(f"fetching {package} (once, into {CACHE})")
+    meta, suite = KERNELS[series]
+    apt = apt_options(suite)
+    packages = image_packages(meta, apt)
+    note(f"fetching {packages[0]} (once, into {CACHE})")
     with tempfile.TemporaryDirectory(prefix="fetch.", dir=CACHE) as d:
-        quiet("apt-get", "-q", "download", package, cwd=d)
-        deb = [n for n in os.listdir(d) if n.endswith(".deb")][0]
+        os.chmod(d, 0o755)  # apt downloads as a user of its own
+        quiet("apt-get", *apt, "-q", "download", *packages, cwd=d)
         root = d + "/root"
-        quiet("dpkg", "-x", f"{d}/{deb}", root)
+        for deb in [n for n in os.listdir(d) if n.endswith(".deb")]:
+            quiet("dpkg", "-x", f"{d}/{deb}", root)
+        if not os.path.isdir(root + "/lib/modules"):
+            os.symlink("usr/lib", root + "/lib")  # where Debian has them since 13
         release = os.listdir(root + "/lib/modules")[0]
         quiet("depmod", "-b", root, release)
         os.chmod(root, 0o755)
@@ -158,7 +196,9 @@ def kernel(series):
         initramfs = f"{root}/initramfs-{hashlib.sha256(text).hexdigest()[:12]}"
         if not os.path.exists(initramfs):
             build_initramfs(root, release, initramfs)
-    return f"{root}/boot/vmlinuz-{release}", initramfs, f"{root}/lib/modules/{release}"
+    modules = f"{root}/lib/modules/{release}"
+    images = [f"{root}/boot/vmlinuz-{release}", modules + "/vmlinuz"]  # the second since Linux 7
+    return next(filter(os.path.exists, images), images[0]), initramfs, modules
 
 
 # --- one run ------------------------------------------------------------------------------------

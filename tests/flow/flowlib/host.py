@@ -20,6 +20,15 @@ def kernel_tls_here():
             return False
 
 
+def kernel_rekeys():
+    """Does this kernel take a second key (Linux 6.14 and later)? It counts them then."""
+    try:
+        with open("/proc/net/tls_stat") as f:
+            return "TlsRxRekeyOk" in f.read()
+    except OSError:
+        return False
+
+
 def sanitizer_in(path):
     """Was this program built with a sanitizer?"""
     try:
