@@ -329,7 +329,7 @@ bool tl_recv_wanted(const struct tl_conn *c) {
 
 void tl_recv_arm(struct tl_conn *c) {
   if (!tl_recv_wanted(c)) return;
-  c->recv_op.fn = tl_recv_done;
+  if (c->rx.polled) c->recv_op.fn = tl_recv_done;
   c->rx.polled = false;
   struct io_uring_sqe *sqe = tl_ring_sqe(&c->net->ring, &c->recv_op);
   io_uring_prep_recv_multishot(sqe, c->kept.fd, NULL, 0, 0);
