@@ -142,6 +142,8 @@
   X(KTLS_RX_ON, "ktls.rx.on", "connections whose receiving keys are in the kernel")                \
   X(KTLS_OFF_KERNEL, "ktls.off.kernel", "connections in user space: kernel has no TLS")            \
   X(KTLS_OFF_CIPHER, "ktls.off.cipher", "connections in user space: kernel lacks the cipher")      \
+  X(KTLS_OFF_SLOW, "ktls.off.slow",                                                                \
+    "connections in user space: records = auto, and the kernel's cipher is not accelerated")       \
   X(KTLS_OFF_CONFIG, "ktls.off.config", "connections in user space: records = user")               \
   X(KTLS_OFF_MFL, "ktls.off.max_fragment", "connections in user space: max_fragment_length")       \
   X(KTLS_OFF_ERROR, "ktls.off.error", "connections in user space: installation failed")            \

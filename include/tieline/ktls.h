@@ -15,6 +15,7 @@ enum tl_ktls_why {
   TL_KTLS_ON,        /* it is */
   TL_KTLS_NO_ULP,    /* no tls module in this kernel */
   TL_KTLS_NO_CIPHER, /* kernel lacks this version or cipher */
+  TL_KTLS_SLOW,      /* records = auto, and the kernel's cipher is not accelerated */
   TL_KTLS_CONFIG,    /* records = user */
   TL_KTLS_FRAGMENT,  /* max_fragment_length negotiated */
   TL_KTLS_FAILED,    /* setsockopt failed otherwise */
@@ -23,6 +24,9 @@ enum tl_ktls_why {
 };
 const char *tl_ktls_why_text(enum tl_ktls_why w); /* a phrase for people and logs */
 
+/* Room for a driver's name: the kernel's CRYPTO_MAX_ALG_NAME. */
+#define TL_KTLS_DRIVER_CAP 128
+
 struct tl_ktls_caps {
   bool ulp;               /* TCP_ULP "tls" attaches */
   bool tx[2][TL_CIPHERS]; /* [0] TLS 1.2, [1] TLS 1.3 */
@@ -30,9 +34,15 @@ struct tl_ktls_caps {
   bool rekey; /* a second TLS_RX/TLS_TX is accepted (6.14 and later) */
   bool expect_no_pad;
   int err_ulp; /* errno of the failed attach, 0 if none */
+  /* What does each cipher, by /proc/crypto ("" where that is not known), and is a part of it plain
+   * C: then each byte costs the kernel many times what it costs user space. */
+  char driver[TL_CIPHERS][TL_KTLS_DRIVER_CAP];
+  bool slow[TL_CIPHERS];
 };
 /* Tries every version, cipher and direction on loopback pairs with dummy keys. */
 int tl_ktls_probe(struct tl_ktls_caps *out);
+/* Is there a version and cipher that `records = auto` gives to the kernel? */
+bool tl_ktls_any_fast(const struct tl_ktls_caps *caps);
 
 /* Attaches the ULP, right after accept or connect (KTLS-FACTS 9). TL_ENOTSUP without the tls
  * module, TL_ECLOSED when the socket is not (or no longer) established, TL_EEXIST the second time.

@@ -43,21 +43,28 @@ void tl_conf_warn_offload(const struct tl_conf *c, struct tl_conf_ctx *ctx) {
   }
 }
 
-bool tl_conf_domain_splices(const struct tl_conf *c, size_t i, const struct tl_ktls_caps *can) {
+static enum tl_records_mode mode_of(const struct tl_conf *c, size_t i) {
   const struct tl_conf_options *opt = c->raw->sec[TL_SEC_GLOBAL].b[0].values;
   enum tl_records_mode m = c->domain[i]->policy.records;
-  if (m == TL_RECORDS_AUTO) m = opt->records;
+  return m == TL_RECORDS_AUTO ? opt->records : m;
+}
+
+bool tl_conf_domain_splices(const struct tl_conf *c, size_t i, const struct tl_ktls_caps *can) {
+  enum tl_records_mode m = mode_of(c, i);
+  if (m == TL_RECORDS_AUTO && can->slow[TL_AES_128_GCM]) return false;
   return can->ulp && m != TL_RECORDS_USER;
 }
 
 static void warn_domain(const struct tl_conf *c, size_t i, struct tl_conf_ctx *ctx) {
   const struct tl_block *g = &c->raw->sec[TL_SEC_GLOBAL].b[0],
                         *b = &c->raw->sec[TL_SEC_DOMAIN].b[i];
-  tl_conf_warn(ctx,
-               tl_block_given(b, "records") ? tl_block_at(b, "records") : tl_block_at(g, "records"),
-               "tls_domain \"%s\": its records stay in user space (records = user), so "
-               "body_relay = splice does not reach the bodies of its connections.",
-               b->title);
+  bool user = mode_of(c, i) == TL_RECORDS_USER;
+  tl_conf_warn(
+      ctx, tl_block_given(b, "records") ? tl_block_at(b, "records") : tl_block_at(g, "records"),
+      "tls_domain \"%s\": its records stay in user space (%s), so "
+      "body_relay = splice does not reach the bodies of its connections.",
+      b->title,
+      user ? "records = user" : "records = auto, and the kernel's AES-GCM is not accelerated");
 }
 
 void tl_conf_warn_relay(const struct tl_conf *c, struct tl_conf_ctx *ctx) {

@@ -61,8 +61,9 @@ static const struct tl_opt global_opts[] = {
     OPT(tl_conf_options, domains, LIST, NULL, NONE = "only the listeners' own names",
         WHY = "SIP domains that are ours; \"name\" for any port or \"name:port\""),
     OPT(tl_conf_options, records, WORD, "auto", .word = records_modes,
-        WHY = "who encrypts TLS records: auto takes the kernel where it can do the cipher, user "
-              "space where not; kernel insists; user never asks the kernel"),
+        WHY = "who encrypts TLS records: auto takes the kernel where it can do the cipher and "
+              "its code for it is accelerated, user space where not; kernel insists; user never "
+              "asks the kernel, and is the cheapest without a network card that does TLS"),
     OPT(tl_conf_options, body_relay, WORD, "buffer", .word = body_relays,
         WHY =
             "where bodies of limits.splice_body and more pass: buffer, through the receive buffer; "

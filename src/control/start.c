@@ -148,14 +148,31 @@ static void stop_threads(struct tl_runtime *rt) {
   if (resolver_runs) tl_resolver_stop();
 }
 
+/* Where records = auto puts AES-GCM, and why. */
+static const char *why_kernel(const struct tl_runtime *rt, const struct tl_conf *conf) {
+  if (conf->opt.records == TL_RECORDS_USER) return tl_ktls_why_text(TL_KTLS_CONFIG);
+  if (!rt->caps.ulp) return tl_ktls_why_text(TL_KTLS_NO_ULP);
+  if (conf->opt.records == TL_RECORDS_AUTO && rt->caps.slow[TL_AES_128_GCM])
+    return tl_ktls_why_text(TL_KTLS_SLOW);
+  return "the kernel does it";
+}
+
+static void log_slow(const struct tl_ktls_caps *caps, enum tl_cipher c) {
+  if (caps->slow[c])
+    TL_LOG(TL_LOG_WARN,
+           "The kernel's cipher is not accelerated: records = auto leaves it to user space.",
+           TL_FC("cipher", tl_cipher_name(c)), TL_FC("driver", caps->driver[c]));
+}
+
 static void log_started(struct tl_runtime *rt, const struct tl_conf *conf) {
-  const char *why = rt->caps.ulp ? "the kernel does it" : tl_ktls_why_text(TL_KTLS_NO_ULP);
-  if (conf->opt.records == TL_RECORDS_USER) why = tl_ktls_why_text(TL_KTLS_CONFIG);
   TL_LOG(TL_LOG_INFO, "Started.", TL_FC("version", TL_VERSION), TL_FI("pid", getpid()),
          TL_FI("workers", rt->n_worker), TL_FI("handshakers", rt->n_handshaker),
          TL_FI("listeners", conf->n_listen), TL_FI("peers", tl_runtime_published(rt)->peers->n),
-         TL_FC("kernel_tls", rt->caps.ulp ? "yes" : "no"), TL_FC("kernel_tls_reason", why),
-         TL_FC("aead", tl_record_backend_name()), TL_FC("control", conf->opt.control_socket));
+         TL_FC("kernel_tls", rt->caps.ulp ? "yes" : "no"),
+         TL_FC("kernel_tls_reason", why_kernel(rt, conf)), TL_FC("aead", tl_record_backend_name()),
+         TL_FC("control", conf->opt.control_socket));
+  for (int c = 0; conf->opt.records == TL_RECORDS_AUTO && c < TL_CIPHERS; c++)
+    log_slow(&rt->caps, (enum tl_cipher)c);
   for (size_t i = 0; i < conf->n_listen; i++)
     TL_LOG(TL_LOG_INFO, "Listening.", TL_FC("on", conf->listen[i].name));
 }

@@ -45,11 +45,12 @@ static void on_mail(struct tl_op *op, int res, uint32_t flags) {
 }
 
 /* The ULP is attached before the TLS domain is known, so one domain that wants it suffices. */
-static bool wants_kernel(const struct tl_conf *c) {
+static bool wants_kernel(const struct tl_conf *c, const struct tl_ktls_caps *caps) {
+  bool fast = tl_ktls_any_fast(caps);
   for (size_t i = 0; i < c->n_domain; i++) {
     enum tl_records_mode m = c->domain[i]->policy.records;
-    if (m == TL_RECORDS_KERNEL || (m == TL_RECORDS_AUTO && c->opt.records != TL_RECORDS_USER))
-      return true;
+    if (m == TL_RECORDS_AUTO) m = c->opt.records;
+    if (m == TL_RECORDS_KERNEL || (m == TL_RECORDS_AUTO && fast)) return true;
   }
   return false;
 }
@@ -61,7 +62,7 @@ static void adopt_view(struct tl_handshaker *hk) {
   if (!now) return; /* the old one serves for another turn */
   hk->view = now;
   if (now->conf != old->conf) {
-    hk->want_kernel = wants_kernel(now->conf);
+    hk->want_kernel = wants_kernel(now->conf, &hk->th.rt->caps);
     tl_hk_listeners_change(hk);
   }
   tl_view_unref(old);
@@ -101,7 +102,7 @@ static int set_up(struct tl_handshaker *hk, char *err, size_t cap) {
   hk->ring_ok = true;
   tl_wheel_init(&hk->wheel, tl_now_ms());
   if (!(hk->view = tl_runtime_view(hk->th.rt))) return TL_ENOMEM;
-  hk->want_kernel = wants_kernel(hk->view->conf);
+  hk->want_kernel = wants_kernel(hk->view->conf, &hk->th.rt->caps);
   hk->mail_op.fn = on_mail;
   hk->retry.fn = tl_hk_retry;
   hk->stall.fn = tl_hk_turn_stalled;

@@ -22,8 +22,13 @@ static int try_kernel(struct tl_hs_conn *c, const struct tl_hs_result *s,
     out->tx = out->rx = TL_KTLS_FRAGMENT;
     return TL_ENOTSUP;
   }
-  bool user = mode_of(c, s) == TL_RECORDS_USER;
-  return tl_ktls_install(c->fd, user ? NULL : &c->hk->th.rt->caps, &s->keys, out);
+  const struct tl_ktls_caps *caps = &c->hk->th.rt->caps;
+  enum tl_records_mode mode = mode_of(c, s);
+  if (mode == TL_RECORDS_AUTO && caps->ulp && caps->slow[s->keys.cipher]) {
+    out->tx = out->rx = TL_KTLS_SLOW;
+    return TL_ENOTSUP;
+  }
+  return tl_ktls_install(c->fd, mode == TL_RECORDS_USER ? NULL : caps, &s->keys, out);
 }
 
 /* Puts the keys into the kernel or *OUT_RECORD. On failure *OUT_WHY is the cause. */
@@ -46,8 +51,9 @@ static void count_success(struct tl_counters *ct, const struct tl_hs_result *s,
                           const struct tl_ktls_state *k) {
   static const enum tl_counter off[TL_KTLS_WHYS] = {
       [TL_KTLS_NO_ULP] = TL_C_KTLS_OFF_KERNEL, [TL_KTLS_NO_CIPHER] = TL_C_KTLS_OFF_CIPHER,
-      [TL_KTLS_CONFIG] = TL_C_KTLS_OFF_CONFIG, [TL_KTLS_FRAGMENT] = TL_C_KTLS_OFF_MFL,
-      [TL_KTLS_FAILED] = TL_C_KTLS_OFF_ERROR,  [TL_KTLS_PLAIN] = TL_C_KTLS_OFF_ERROR};
+      [TL_KTLS_SLOW] = TL_C_KTLS_OFF_SLOW,     [TL_KTLS_CONFIG] = TL_C_KTLS_OFF_CONFIG,
+      [TL_KTLS_FRAGMENT] = TL_C_KTLS_OFF_MFL,  [TL_KTLS_FAILED] = TL_C_KTLS_OFF_ERROR,
+      [TL_KTLS_PLAIN] = TL_C_KTLS_OFF_ERROR};
   tl_count(ct, TL_C_HS_OK);
   if (s->resumed) tl_count(ct, TL_C_HS_OK_RESUMED);
   if (s->resume_offered) tl_count(ct, TL_C_RESUME_OFFERED);

@@ -32,6 +32,7 @@ const char *tl_ktls_why_text(enum tl_ktls_why w) {
       [TL_KTLS_ON] = "in the kernel",
       [TL_KTLS_NO_ULP] = "the kernel has no TLS",
       [TL_KTLS_NO_CIPHER] = "the kernel lacks this version or cipher",
+      [TL_KTLS_SLOW] = "the kernel's cipher is not accelerated",
       [TL_KTLS_CONFIG] = "records = user",
       [TL_KTLS_FRAGMENT] = "max_fragment_length negotiated",
       [TL_KTLS_FAILED] = "the kernel refused the keys",

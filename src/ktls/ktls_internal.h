@@ -15,6 +15,11 @@ int tl_ktls_set_keys(int fd, const struct tl_tls_keys *keys, bool tx);
 /* TLS_RX_EXPECT_NO_PAD; false where the kernel does not know it. */
 bool tl_ktls_set_no_pad(int fd);
 
+/* Fills `driver` and `slow` of OUT from text as in /proc/crypto. */
+void tl_ktls_read_drivers(FILE *f, struct tl_ktls_caps *out);
+/* The same from the file itself, after the probe; leaves OUT as it is where there is none. */
+void tl_ktls_find_drivers(struct tl_ktls_caps *out);
+
 /* What io_uring can do here, found by trying it. */
 struct tl_uring_caps {
   int err_setup;      /* errno of the plainest ring, 0 if it works */

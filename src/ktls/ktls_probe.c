@@ -79,5 +79,6 @@ int tl_ktls_probe(struct tl_ktls_caps *out) {
     for (int c = 0; c < TL_CIPHERS; c++)
       if (!probe_pair(v ? TL_TLS_1_3 : TL_TLS_1_2, (enum tl_cipher)c, out)) return TL_ENOTSUP;
   out->ulp = true;
+  tl_ktls_find_drivers(out);
   return TL_OK;
 }

@@ -38,6 +38,14 @@ static void print_row(FILE *f, const char *name, const char *value) {
   fprintf(f, "  %-34s %s\n", name, value);
 }
 
+static void print_driver(FILE *f, const char *name, const struct tl_ktls_caps *k,
+                         enum tl_cipher c) {
+  char title[64];
+  if (!k->driver[c][0]) return;
+  snprintf(title, sizeof(title), "%s is done by", name);
+  fprintf(f, "  %-34s %s%s\n", title, k->driver[c], k->slow[c] ? " (not accelerated)" : "");
+}
+
 static void print_ktls(const struct report *r) {
   const struct tl_ktls_caps *k = &r->ktls;
   fprintf(r->f, "Kernel TLS\n");
@@ -49,6 +57,8 @@ static void print_ktls(const struct report *r) {
                tl_cipher_name((enum tl_cipher)c));
       fprintf(r->f, "  %-34s tx %-3s  rx %s\n", name, yes_no(k->tx[v][c]), yes_no(k->rx[v][c]));
     }
+  print_driver(r->f, "AES-GCM", k, TL_AES_128_GCM);
+  print_driver(r->f, "CHACHA20-POLY1305", k, TL_CHACHA20_POLY1305);
   print_row(r->f, "TLS_RX_EXPECT_NO_PAD", yes_no(k->expect_no_pad));
   print_row(r->f, "new keys after a KeyUpdate", yes_no(k->rekey));
   print_row(r->f, "/proc/net/tls_stat", yes_no(access("/proc/net/tls_stat", R_OK) == 0));
@@ -96,6 +106,19 @@ static void advise_ulp(struct report *r) {
   print_advice(r, "until then records are protected in user space: nothing else changes.");
 }
 
+static void advise_slow(struct report *r) {
+  const struct tl_ktls_caps *k = &r->ktls;
+  if (k->slow[TL_AES_128_GCM])
+    print_advice(r,
+                 "AES-GCM in this kernel is plain C: records = auto keeps its connections in user "
+                 "space, which is faster. With modprobe aesni_intel (or the module of this "
+                 "processor) and a restart they go to the kernel.");
+  if (k->slow[TL_CHACHA20_POLY1305])
+    print_advice(r,
+                 "CHACHA20-POLY1305 in this kernel is plain C, with the same effect: modprobe -a "
+                 "chacha_x86_64 poly1305_x86_64 (or the ones of this processor).");
+}
+
 static void advise_ciphers(struct report *r) {
   const struct tl_ktls_caps *k = &r->ktls;
   bool chacha = true, gcm = true, v13_rx = true;
@@ -112,6 +135,7 @@ static void advise_ciphers(struct report *r) {
   if (!gcm)
     print_advice(r, "AES-GCM needs its modules: modprobe -a gcm aesni_intel (or the ones of this "
                     "processor).");
+  advise_slow(r);
   if (!v13_rx) print_advice(r, "receiving TLS 1.3 in the kernel needs 5.1 or later.");
   if (!k->rekey)
     print_advice(r,
@@ -141,7 +165,7 @@ static void advise_uring(struct report *r) {
 static bool ktls_complete(const struct tl_ktls_caps *k) {
   bool all = k->ulp;
   for (int v = 0; v < 2; v++)
-    for (int c = 0; c < TL_CIPHERS; c++) all &= k->tx[v][c] && k->rx[v][c];
+    for (int c = 0; c < TL_CIPHERS; c++) all &= k->tx[v][c] && k->rx[v][c] && !k->slow[c];
   return all;
 }
 

@@ -474,3 +474,43 @@ def test_d6_readable_key_refused(t):
     p = subprocess.run([t.tieline, "check", "-c", d.config_file], capture_output=True, text=True,
                        timeout=30 * t.slow, check=False)
     assert p.returncode == 1 and "open.key" in p.stdout + p.stderr, p
+
+
+PLAIN_C = "".join(
+    f"name         : {name}\ndriver       : {driver}\nmodule       : gcm\npriority     : 100\n"
+    "refcnt       : 1\nselftest     : passed\ninternal     : no\ntype         : aead\n\n"
+    for name, driver in (("gcm(aes)", "gcm_base(ctr(aes-generic),ghash-generic)"),
+                         ("rfc7539(chacha20,poly1305)", "rfc7539(chacha20-simd,poly1305-simd)")))
+
+
+def test_f1_slow_ciphers_of_the_kernel(t):
+    """A kernel whose AES-GCM is plain C, as /proc/crypto tells: auto leaves AES-GCM in user space, says
+    why to everyone who asks, and gives it CHACHA20; records = kernel insists."""
+    if not t.kernel_tls:
+        t.skip("this kernel has no TLS to be slow")
+    t.allow_user_records = True
+    table = os.path.join(t.dir, "crypto")
+    with open(table, "w", encoding="ascii") as f:
+        f.write(PLAIN_C)
+    environ = {"TIELINE_CRYPTO": table, "LD_PRELOAD": os.path.join(
+        host.build(), "support", "crypto_table.so")}
+    why = "the kernel's cipher is not accelerated"
+    said = subprocess.run([t.tieline, "probe"], env={**os.environ, **environ}, text=True,
+                          capture_output=True, check=False).stdout
+    assert "gcm_base(ctr(aes-generic),ghash-generic) (not accelerated)" in said, said
+    assert "records = auto keeps its connections in user space" in said, said
+    for records in ("auto", "kernel"):
+        d = t.daemon(start=False, domain={"records": records})
+        d.start(environ=environ)
+        assert records == "kernel" or "not accelerated" in d.log()
+        alice = t.uac()
+        for cipher in ("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"):
+            bob = t.uas("tls", ctx=t.server_ctx(version=V12, ciphers=cipher))
+            exchange(t, d, alice, bob, t.client_ctx(version=V12, ciphers=cipher))
+            slow = records == "auto" and "AES" in cipher
+            for c in shown(d):
+                assert c["tls"]["ktls_tx"] == c["tls"]["ktls_rx"] == (not slow), c
+                assert (c["tls"]["ktls_tx_reason"] == why) == slow, c
+            bob.close()
+            alice.close()
+        assert d.counter("ktls.off.slow") == (2 if records == "auto" else 0)

@@ -238,7 +238,8 @@ Test(conf_tls_options, d8_suites_the_kernel_cannot_take_are_named) {
 }
 
 Test(conf_tls_options, f2_splice_reaches_records_in_the_kernel) {
-  struct tl_ktls_caps can = {.ulp = true}, none = {.ulp = false};
+  struct tl_ktls_caps can = {.ulp = true}, none = {.ulp = false}, slow = can;
+  slow.slow[TL_AES_128_GCM] = slow.slow[TL_AES_256_GCM] = true;
   conf_certificate("a", 1, 0600);
   for (int i = 0; i < 2; i++) {
     char text[600];
@@ -252,6 +253,8 @@ Test(conf_tls_options, f2_splice_reaches_records_in_the_kernel) {
     cr_expect_not(tl_conf_domain_splices(c, 1, &can));
     cr_expect(tl_conf_domain_splices(c, 2, &can));
     cr_expect_not(tl_conf_domain_splices(c, 2, &none));
+    cr_expect_not(tl_conf_domain_splices(c, 0, &slow), "auto leaves its records in user space");
+    cr_expect(tl_conf_domain_splices(c, 2, &slow), "kernel insists");
     tl_conf_unref(c);
   }
 }

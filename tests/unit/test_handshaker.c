@@ -189,6 +189,29 @@ Test(handshaker, records_auto_and_kernel) {
   rig_end();
 }
 
+/* Also where this kernel has no TLS: it is never asked. */
+Test(handshaker, f1_auto_leaves_a_slow_cipher_to_user_space) {
+  struct tl_ktls_caps caps = {.ulp = true};
+  memset(caps.tx, true, sizeof(caps.tx));
+  memset(caps.rx, true, sizeof(caps.rx));
+  caps.slow[TL_AES_128_GCM] = caps.slow[TL_AES_256_GCM] = true;
+  rig_kernel = &caps;
+  rig_begin("", OPEN_DOMAIN);
+  SSL_CTX *ctx = duel_context(false, NULL);
+  for (unsigned n = 1; n <= 2; n++) {
+    cr_assert_eq(SSL_CTX_set_max_proto_version(ctx, n == 1 ? TLS1_2_VERSION : TLS1_3_VERSION), 1);
+    cr_assert_eq(SSL_CTX_set_ciphersuites(ctx, "TLS_AES_256_GCM_SHA384"), 1);
+    cr_assert_eq(SSL_CTX_set_cipher_list(ctx, "ECDHE-ECDSA-AES128-GCM-SHA256"), 1);
+    struct tl_handoff *h = one_call(ctx);
+    cr_assert(h->record);
+    cr_assert(h->ktls.tx == TL_KTLS_SLOW && h->ktls.rx == TL_KTLS_SLOW);
+    cr_assert_eq(rig_counter(TL_C_KTLS_OFF_SLOW), n);
+    rig_drop(h);
+  }
+  SSL_CTX_free(ctx);
+  rig_end();
+}
+
 Test(handshaker, f1_max_fragment_length_keeps_records_in_user_space) {
   rig_begin("", OPEN_DOMAIN);
   SSL_CTX *ctx = duel_context(false, NULL);

@@ -17,6 +17,7 @@
 struct tl_runtime rig_rt;
 struct tl_thread rig_worker;
 struct tl_addr rig_at;
+const struct tl_ktls_caps *rig_kernel;
 
 /* ---- set-up ---- */
 
@@ -70,6 +71,7 @@ void rig_begin(const char *extra, const char *domain_extra) {
   rig_rt.worker[0] = &rig_worker;
   tl_runtime_publish(&rig_rt, rig_load(NULL, extra, domain_extra));
   tl_ktls_probe(&rig_rt.caps);
+  if (rig_kernel) memcpy(&rig_rt.caps, rig_kernel, sizeof(rig_rt.caps));
   cr_assert_eq(tl_handshaker_start(&rig_rt, 0, err, sizeof(err)), 0, "%s", err);
 }
 

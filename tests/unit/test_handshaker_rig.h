@@ -17,6 +17,8 @@
 extern struct tl_runtime rig_rt;
 extern struct tl_thread rig_worker;
 extern struct tl_addr rig_at; /* the TLS listener */
+/* What the kernel shall be said to do, if not what it does; for the next rig_begin. */
+extern const struct tl_ktls_caps *rig_kernel;
 
 #define OPEN_DOMAIN "verify_cert = false require_cert = false"
 #define TIMES(hs, con) "timeouts { handshake = " hs " connect = " con " }\n"
