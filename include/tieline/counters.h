@@ -54,6 +54,10 @@
   X(TXN_TOTAL, "transactions.total", "transactions created")                                       \
   X(TXN_TIMEOUT, "transactions.timeout", "transactions ended by Timer B, C or F")                  \
   X(TXN_FAILOVER, "transactions.failover", "requests moved to the next target")                    \
+  X(HUNT_ATTEMPTS, "hunts.ended.attempts",                                                         \
+    "requests with targets left that their route's max_attempts kept them from")                   \
+  X(HUNT_TIME, "hunts.ended.time",                                                                 \
+    "requests with targets left that their route's setup_timeout kept them from")                  \
   X(LARGE_BY_UDP, "transactions.large_by_udp",                                                     \
     "large requests sent by UDP at once: TCP could not connect there recently")                    \
   X(TXN_CONN_LOST, "transactions.connection_lost",                                                 \

@@ -12,7 +12,7 @@
 #include "tieline/runtime.h"
 #include "tieline/transport.h"
 
-#define TL_EXPLAIN_TARGETS 16 /* no less than the proxy tries */
+#define TL_EXPLAIN_TARGETS 64 /* no less than the proxy tries */
 #define TL_EXPLAIN_ROUTES 256 /* of a longer table those that the index offers */
 #define TL_EXPLAIN_TEXT 3072
 

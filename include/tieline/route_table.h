@@ -20,6 +20,8 @@ enum tl_trust {
   TL_TRUST_ANY,
 };
 
+#define TL_ROUTE_ATTEMPTS_MAX 64
+
 /* What a route does with several targets (RFC 3261 16.6). */
 enum tl_fork {
   TL_FORK_FAILOVER, /* the next one after no connection, no answer or a 503 */
@@ -41,6 +43,8 @@ struct tl_route_options {
   uint32_t strip; /* characters off the user's front */
   char *prepend;  /* put before the user, NULL: nothing */
   enum tl_fork fork;
+  uint32_t max_attempts;     /* targets that are tried, at most TL_ROUTE_ATTEMPTS_MAX */
+  uint32_t setup_timeout_ms; /* after which no further one is, nor one awaited that does not ring */
   enum tl_preloaded preloaded_route;
   bool stateless; /* forwarded without a transaction (RFC 3261 16.11) */
 };

@@ -531,6 +531,10 @@ static const struct tl_opt route_opts[] = {
     OPT(tl_route_options, fork, WORD, "failover", .word = forks,
         WHY = "failover: the next target when one cannot be reached, is silent or answers 503; "
               "serial: after any refusal but 6xx; parallel: all at once, the best answer wins"),
+    OPT(tl_route_options, max_attempts, NUM, "8", RANGE(1, TL_ROUTE_ATTEMPTS_MAX),
+        WHY = "targets that a request is sent to before the best answer so far is given"),
+    OPT_MS(tl_route_options, setup_timeout, "60s", RANGE(100, DAY_MS),
+           WHY = "after which no further target is tried, and none awaited that does not ring"),
     OPT(tl_route_options, stateless, BOOL, "false",
         WHY = "forward to the first target without a transaction (RFC 3261 16.11): no timers, no "
               "failover; what is too large for a datagram gets one all the same"),

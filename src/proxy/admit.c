@@ -6,6 +6,7 @@
 #include "admit.h"
 
 #include "call.h"
+#include "hunt.h"
 #include "outbound.h"
 #include "saved.h"
 #include "txn.h"
@@ -25,7 +26,7 @@ static int keep_request(const struct tl_req *req, bool again) {
 /* May the first target be followed by another? UDP follows TCP, which is tried first for a large
  * request. */
 static bool has_others(const struct tl_plan *plan) {
-  if (plan->n_target + (plan->flow_conn != 0) > 1) return true;
+  if (plan->n_target + (plan->flow_conn != 0) > 1 || tl_hunt_has_more(plan)) return true;
   return plan->n_target && !tl_transport_is_reliable(plan->target[0].transport);
 }
 

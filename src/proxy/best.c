@@ -6,6 +6,7 @@
 
 #include "back.h"
 #include "forward.h"
+#include "hunt.h"
 #include "local.h"
 #include "outbound.h"
 #include "peer_share.h"
@@ -119,11 +120,11 @@ static void edit_challenges(struct tl_edit *e, const struct tl_msg *m, const str
   tl_edit_insert_lines(e, m->n_hdr, (struct tl_str){txn->challenges->data, txn->challenges->len});
 }
 
-bool tl_best_wants_next(const struct tl_txn *txn, unsigned status) {
+bool tl_best_wants_next(struct tl_txn *txn, unsigned status) {
   const struct tl_plan *plan = txn->plan;
-  if (txn->cancelled || !plan || plan->at >= plan->n_target || status >= 600) return false;
-  if (plan->route && plan->route->opt.fork == TL_FORK_SERIAL) return true;
-  return status == 503 || status == 408;
+  if (txn->cancelled || !plan || status >= 600) return false;
+  bool serial = plan->route && plan->route->opt.fork == TL_FORK_SERIAL;
+  return (serial || status == 503 || status == 408) && tl_hunt_may_go_on(txn);
 }
 
 /* The peer of the target tried last, NULL if it belongs to none. */

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "plan.h"
 #include "tieline/net.h"
 #include "tieline/pool.h"
 #include "tieline/slots.h"
@@ -41,9 +42,9 @@ struct tl_branch {
   uint32_t slot, gen;
   uint8_t state;
   bool invite : 1, reliable : 1, cancel_sent : 1, cancel_wanted : 1,
-      lost : 1;   /* its connection has ended while the callee rang, see branch_lost.c */
-  uint8_t target; /* of the plan, counted from 1; 0: on its flow */
+      lost : 1; /* its connection has ended while the callee rang, see branch_lost.c */
   struct tl_flow flow;
+  struct tl_target target; /* where that leads or may lead again; no family: not known */
   struct tl_identity *was; /* lost: whose certificate was verified there; a reference or NULL */
   uint64_t sent_by;        /* tl_token_sent_by of our Via */
   uint64_t peer;           /* toward which peer, 0: none */

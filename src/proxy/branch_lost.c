@@ -37,10 +37,9 @@ void tl_branch_lost(struct tl_branch *b, const struct tl_flow *was, struct tl_id
 
 /* ---- who may answer ---- */
 
+/* Its name and TLS domain are the transaction's. */
 static const struct tl_target *target_of(const struct tl_branch *b) {
-  const struct tl_plan *plan = b->txn->plan;
-  unsigned i = b->target ? b->target - 1u : 0; /* on a flow: at the address that the flow had */
-  return plan && i < plan->n_target ? &plan->target[i] : NULL;
+  return b->txn->plan && b->target.addr.sa.sa_family ? &b->target : NULL;
 }
 
 /* Does the verified certificate ID prove that this is whom B was sent to? */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "hunt.h"
 #include "plan.h"
 #include "proxy.h"
 #include "route.h"
@@ -91,7 +92,7 @@ static void tell_routes(struct tl_explain *e, const struct tl_route_table *t,
   }
 }
 
-static void tell_targets(struct tl_explain *e, const struct tl_plan *plan) {
+static void tell_those_at_hand(struct tl_explain *e, const struct tl_plan *plan) {
   for (unsigned i = 0; i < plan->n_target && e->n_target < TL_EXPLAIN_TARGETS; i++) {
     const struct tl_target *t = &plan->target[i];
     e->target[e->n_target].transport = t->transport;
@@ -103,6 +104,15 @@ static void tell_targets(struct tl_explain *e, const struct tl_plan *plan) {
     }
     e->n_target++;
   }
+}
+
+/* As far as the route's bound allows. */
+static void tell_targets(struct tl_explain *e, const struct tl_req *req) {
+  const struct tl_target_search s = tl_target_search_of(req);
+  do tell_those_at_hand(e, req->plan);
+  while (tl_hunt_more(&s));
+  if (req->plan->hunt.on && e->n_target > req->plan->route->opt.max_attempts)
+    e->n_target = req->plan->route->opt.max_attempts;
 }
 
 static void tell_refusal(struct tl_explain *e, unsigned status, const char *reason) {
@@ -126,7 +136,7 @@ static void plan_it(struct tl_proxy *p, struct tl_explain *e, const struct tl_ms
   tell_source(e, req.source, c);
   tell_routes(e, tl_net_view(p->net)->routes, plan, req.source,
               tl_source_identity(req.source, &req.origin));
-  tell_targets(e, plan);
+  tell_targets(e, &req);
   if (e->rc == TL_EAGAIN)
     put_text(e->resolve, sizeof(e->resolve),
              plan->unresolved ? plan->unresolved->host : plan->host);

@@ -8,6 +8,7 @@
 #include "best.h"
 #include "branch.h"
 #include "call.h"
+#include "hunt.h"
 #include "local.h"
 #include "outbound.h"
 #include "peer_share.h"
@@ -29,7 +30,8 @@ static void start_timers(struct tl_branch *b) {
   struct tl_txn *txn = b->txn;
   struct tl_net *n = txn->proxy->net;
   const struct tl_conf_timeouts *t = &tl_net_view(n)->conf->timeouts;
-  tl_timer_start(tl_net_wheel(n), &b->timer, b->invite ? t->timer_b : t->timer_f);
+  const uint32_t left_ms = tl_hunt_left_ms(txn), wait_ms = b->invite ? t->timer_b : t->timer_f;
+  tl_timer_start(tl_net_wheel(n), &b->timer, wait_ms < left_ms ? wait_ms : left_ms);
   if (!b->reliable) {
     b->retrans_ms = t->t1;
     tl_timer_start(tl_net_wheel(n), &b->retrans, t->t1);
@@ -61,7 +63,8 @@ static int send_to(struct tl_txn *txn, const struct tl_target *t, const struct t
   b->call_slot = a.slot;
   b->flow = flow;
   b->peer = t && t->peer ? t->peer->id : 0;
-  b->target = t ? (uint8_t)(t - txn->plan->target + 1) : 0;
+  /* On a flow: at the address that the flow had. */
+  if (t || txn->plan->n_target) b->target = t ? *t : txn->plan->target[0];
   b->reliable = tl_transport_is_reliable(flow.transport);
   tl_token_branch(p, b->slot, b->gen, txn->loop, branch);
   rc = tl_request_edit(p, &e, m, txn->plan, t, &txn->from, &flow, branch, &x);
@@ -96,17 +99,22 @@ static void send_on(struct tl_txn *txn, const struct tl_msg *m, const struct tl_
     any = send_to(txn, NULL, m, body) == TL_OK;
     plan->flow_conn = 0;
   }
-  while (plan->at < plan->n_target && (!any || tl_plan_forks(plan))) {
-    const struct tl_target *t = &plan->target[plan->at++];
+  /* All at once means those that are at hand: further ones may follow when these have failed. */
+  while (!any || (tl_plan_forks(plan) && plan->at < plan->n_target)) {
+    const struct tl_target *t = tl_hunt_next(txn);
+    if (!t) break;
     if (full && t->peer == full) continue;
     int rc = send_to(txn, t, m, body);
-    if (rc == TL_EBUSY) full = t->peer;
+    if (rc == TL_EBUSY)
+      full = t->peer;
+    else
+      plan->hunt.n_attempt++;
     txn->overload |=
         rc == TL_EBUSY || rc == TL_ELIMIT; /* the peer is full, or one of its addresses is */
     any |= rc == TL_OK;
     const unsigned status = tl_outbound_status(rc);
     if (rc && tl_best_is_better(status, txn->best_status)) txn->best_status = (uint16_t)status;
-    if (!any && plan->at < plan->n_target)
+    if (!any && (plan->at < plan->n_target || tl_hunt_has_more(plan)))
       tl_count(tl_proxy_counters(txn->proxy), TL_C_TXN_FAILOVER);
   }
 }
@@ -122,7 +130,7 @@ void tl_forward_next(struct tl_txn *txn, const struct tl_msg *m, const struct tl
     body = &saved;
     tl_plan_rebind(txn->plan, m);
     /* Without its body the peer would take the next message on the stream for it. */
-    if (saved.len < m->body_len) txn->plan->at = txn->plan->n_target;
+    if (saved.len < m->body_len) txn->plan->hunt.over = true;
   }
   txn->state = TL_TXN_PROCEEDING;
   send_on(txn, m, body);

@@ -11,7 +11,9 @@ struct tl_plan *tl_plan_new(struct tl_proxy *p) {
 }
 
 void tl_plan_free(struct tl_proxy *p, struct tl_plan *plan) {
-  if (plan) tl_pool_put(&p->plans, plan);
+  if (!plan) return;
+  if (plan->hunt.tried) tl_pool_put(&p->tried, plan->hunt.tried);
+  tl_pool_put(&p->plans, plan);
 }
 
 /* Targets are covered by n_target. */

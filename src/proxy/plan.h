@@ -14,7 +14,7 @@
 #include "token.h"
 
 #define TL_ROUTES_MAX 64 /* Route values of one request */
-#define TL_TARGETS_MAX 8
+#define TL_TARGETS_MAX 8 /* at hand at the same time */
 
 /* An address to try. */
 struct tl_target {
@@ -23,6 +23,25 @@ struct tl_target {
   struct tl_tls_domain *domain; /* of the transaction's view */
   const struct tl_conf_peer *peer;
   bool by_leg; /* TLS to a bare address: the certificate must be that of the dialog's leg */
+};
+
+/* Targets that are no longer at hand, by tl_target_key. */
+struct tl_tried {
+  uint64_t key[TL_ROUTE_ATTEMPTS_MAX];
+  size_t n;
+};
+
+/* How far the search of a route's peers for targets has come, see hunt.h. */
+struct tl_hunt {
+  bool on;                /* the targets are those of the route's peers */
+  bool found;             /* some were */
+  bool over;              /* none is left that may be tried */
+  bool tcp_first;         /* as tl_target_prefer_tcp has it, for those that are still to be found */
+  uint8_t pass;           /* which peers are looked at now */
+  uint8_t n_attempt;      /* targets that the request was to be sent to */
+  uint32_t next_peer;     /* of the route */
+  uint64_t draw;          /* decides among hosts of the same priority */
+  struct tl_tried *tried; /* NULL: none; the plan's */
 };
 
 struct tl_plan {
@@ -56,8 +75,9 @@ struct tl_plan {
   uint64_t before;           /* and the MAC of our token that it brought, 0: none */
   bool caller_verified;
   const struct tl_conf_peer *unresolved; /* the peer whose name must be looked up */
-  uint8_t n_target, at;                  /* AT: the next one to try */
-  uint8_t copies;                        /* sent at the same time; 0: one */
+  struct tl_hunt hunt;
+  uint8_t n_target, at; /* AT: the next one to try */
+  uint8_t copies;       /* sent at the same time; 0: one */
   struct tl_target target[TL_TARGETS_MAX];
   char host[TL_HOST_MAX]; /* domain of the next hop: SNI and identity (RFC 5922 7.3) */
   char leg[TL_HOST_MAX];  /* the same of the dialog's leg, where that is not a peer; "": none */

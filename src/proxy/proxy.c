@@ -59,6 +59,7 @@ const struct tl_net_handler tl_proxy_handler = {.message = on_message,
 
 int tl_proxy_init(struct tl_proxy *p) {
   tl_pool_init(&p->plans, sizeof(struct tl_plan), 0);
+  tl_pool_init(&p->tried, sizeof(struct tl_tried), 0);
   p->plans.keep = 16;
   p->stages = tl_request_stages;
   p->xw_kinds = &tl_xw_all_kinds;
@@ -83,4 +84,5 @@ void tl_proxy_exit(struct tl_proxy *p) {
   tl_token_exit(p);
   tl_saved_exit(p);
   tl_pool_destroy(&p->plans);
+  tl_pool_destroy(&p->tried);
 }

@@ -28,6 +28,7 @@ struct tl_proxy {
   struct tl_waits *waits;             /* wait_table.h */
   struct tl_branches *branches;       /* branch.h */
   struct tl_pool plans;               /* plan.c */
+  struct tl_pool tried;               /* hunt.c: targets of plans that have tried many */
   struct tl_pool saved[3];            /* saved.c: by size; larger messages come from malloc */
   size_t saved_bytes;                 /* of all of them, room in the pools included */
   size_t saved_large;                 /* of those from malloc */

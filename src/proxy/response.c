@@ -9,6 +9,7 @@
 #include "branch.h"
 #include "call.h"
 #include "forward.h"
+#include "hunt.h"
 #include "pause.h"
 #include "peer_share.h"
 #include "proxy.h"
@@ -36,6 +37,14 @@ static void acknowledge_final(struct tl_branch *b, const struct tl_msg *m) {
   tl_branch_send(b, p->out, n);
 }
 
+/* Timer C. Nobody rings before more than a 100 has come, until then the route's bound holds. */
+static void await_final(struct tl_branch *b, bool rings) {
+  struct tl_net *n = b->txn->proxy->net;
+  const uint32_t wait_ms = tl_net_view(n)->conf->timeouts.timer_c;
+  const uint32_t left_ms = rings ? wait_ms : tl_hunt_left_ms(b->txn);
+  tl_timer_start(tl_net_wheel(n), &b->timer, wait_ms < left_ms ? wait_ms : left_ms);
+}
+
 static void on_provisional(struct tl_branch *b, const struct tl_msg *m,
                            const struct tl_body *body) {
   struct tl_txn *txn = b->txn;
@@ -45,8 +54,7 @@ static void on_provisional(struct tl_branch *b, const struct tl_msg *m,
     if (!b->cancel) tl_timer_stop(tl_net_wheel(n), &b->retrans);
     /* Timer C; a 100 only says that the next hop is there (16.7 step 2). */
     bool first = b->state == TL_BR_CALLING;
-    if (!b->cancel_sent && (first || m->status > 100))
-      tl_timer_start(tl_net_wheel(n), &b->timer, tl_net_view(n)->conf->timeouts.timer_c);
+    if (!b->cancel_sent && (first || m->status > 100)) await_final(b, m->status > 100);
   } else {
     b->retrans_ms = tl_net_view(n)->conf->timeouts.t2;
   }
@@ -103,7 +111,7 @@ static void on_invite_2xx(struct tl_branch *b, const struct tl_msg *m, const str
 }
 
 /* The common case: a single branch, nothing better to wait for, nothing else to try. */
-static bool at_once(const struct tl_txn *txn, unsigned status) {
+static bool at_once(struct tl_txn *txn, unsigned status) {
   if (txn->best || txn->challenges || status == 503 || tl_txn_is_pending(txn)) return false;
   return tl_best_is_better(status, txn->best_status) && !tl_best_wants_next(txn, status);
 }

@@ -11,6 +11,7 @@
 
 #include "call.h"
 #include "guard.h"
+#include "hunt.h"
 #include "leg.h"
 #include "proxy.h"
 #include "source.h"
@@ -126,7 +127,7 @@ static int match_route(struct tl_req *req) {
   req->plan->status = 404;
   if (!plan->route->relay_request_uri) {
     req->plan->status = 503; /* its peers have no address at present */
-    return tl_target_of_peers(req);
+    return tl_hunt_begin(req);
   }
   /* Relaying to ourselves would only loop. */
   if (tl_plan_is_local(req->p, &plan->next_uri)) return TL_ENOTFOUND;

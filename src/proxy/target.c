@@ -13,6 +13,15 @@
 #include "tieline/health.h"
 #include "tieline/view.h"
 
+struct tl_target_search tl_target_search_of(const struct tl_req *req) {
+  return (struct tl_target_search){
+      .p = req->p, .view = req->view, .plan = req->plan, .dry = req->dry};
+}
+
+void tl_target_count(const struct tl_target_search *s, enum tl_counter id) {
+  if (!s->dry) tl_count(tl_proxy_counters(s->p), id);
+}
+
 static struct tl_tls_domain *domain_for(const struct tl_conf *conf, const struct tl_plan *plan,
                                         const struct tl_target *t) {
   enum tl_choice rule;
@@ -27,6 +36,18 @@ static bool same_target(const struct tl_target *a, const struct tl_target *b) {
   if (a->peer && b->peer)
     return a->peer == b->peer || strcmp(a->peer->identity, b->peer->identity) == 0;
   return a->peer == b->peer && a->by_leg == b->by_leg;
+}
+
+uint64_t tl_target_key(const struct tl_target *t) {
+  const uint64_t name = t->peer ? tl_index_name_id(t->peer->identity) : t->by_leg;
+  return tl_index_mix(tl_addr_hash(&t->addr) ^ tl_index_mix(name + (uint64_t)t->transport));
+}
+
+static bool was_tried(const struct tl_tried *tried, const struct tl_target *t) {
+  const uint64_t key = tried ? tl_target_key(t) : 0;
+  for (size_t i = 0; tried && i < tried->n; i++)
+    if (tried->key[i] == key) return true;
+  return false;
 }
 
 /* A search for a peer at an address. */
@@ -67,6 +88,7 @@ static void append_target(const struct tl_view *view, struct tl_plan *plan, stru
   }
   for (unsigned i = 0; i < plan->n_target; i++)
     if (same_target(&plan->target[i], new)) return;
+  if (was_tried(plan->hunt.tried, new)) return;
   new->domain = tl_transport_is_secure(t) ? domain_for(view->conf, plan, new) : NULL;
   plan->target[plan->n_target++] = *new;
 }
@@ -137,17 +159,18 @@ int tl_target_of_uri(const struct tl_req *req) {
 }
 
 /* An address of a peer. One that is also a listener of ours would only loop. */
-static void add_peer_addr(const struct tl_req *req, const struct tl_conf_peer *peer,
+static void add_peer_addr(const struct tl_target_search *s, const struct tl_conf_peer *peer,
                           enum tl_transport t, const struct tl_addr *addr) {
-  if (!tl_conf_is_listener(req->view->conf, t, addr)) {
-    add_target(req->view, req->plan, peer, t, addr);
+  if (!tl_conf_is_listener(s->view->conf, t, addr)) {
+    add_target(s->view, s->plan, peer, t, addr);
     return;
   }
-  req->plan->to_self = true;
-  tl_req_count(req, TL_C_PEER_SELF);
+  s->plan->to_self = true;
+  tl_target_count(s, TL_C_PEER_SELF);
 }
 
 void tl_target_resolved(const struct tl_req *req, const struct tl_resolve *r) {
+  const struct tl_target_search s = tl_target_search_of(req);
   const struct tl_view *view = req->view;
   struct tl_plan *plan = req->plan;
   const struct tl_conf_peer *peer = plan->unresolved;
@@ -156,7 +179,7 @@ void tl_target_resolved(const struct tl_req *req, const struct tl_resolve *r) {
     enum tl_transport t = (enum tl_transport)r->found.via[i];
     const struct tl_addr *addr = &r->found.addr[i];
     if (peer)
-      add_peer_addr(req, peer, t, addr);
+      add_peer_addr(&s, peer, t, addr);
     else
       add_target(view, plan, peer_at(view, t, addr), t, addr);
   }
@@ -194,66 +217,26 @@ int tl_target_resolve(const struct tl_req *req, uint64_t cookie,
   return rc;
 }
 
-/* Hosts of one priority are drawn by their weights, the same for each copy of M: without a
- * transaction a retransmission must go where the request went (16.11). */
-static void targets_of_peer(const struct tl_req *req, const struct tl_conf_peer *peer) {
-  const struct tl_addr_list *l = tl_view_addrs(req->view, peer);
+/* Hosts of one priority are drawn by their weights, the same for each copy of the request: without
+ * a transaction a retransmission must go where the request went (16.11). */
+void tl_target_of_peer(const struct tl_target_search *s, const struct tl_conf_peer *peer) {
+  const struct tl_addr_list *l = tl_view_addrs(s->view, peer);
   uint8_t order[TL_PEER_ADDRS_MAX];
-  tl_addr_list_order(l, l->weighted ? req->key : 0, order);
+  tl_addr_list_order(l, l->weighted ? s->plan->hunt.draw : 0, order);
   for (size_t k = 0; k < l->n; k++) {
     const struct tl_target_addr *at = &l->at[order[k]];
-    add_peer_addr(req, peer, (enum tl_transport)at->via, &at->addr);
+    add_peer_addr(s, peer, (enum tl_transport)at->via, &at->addr);
   }
-}
-
-static uint64_t pause_ms(const struct tl_proxy *p, const struct tl_conf_peer *peer) {
-  return tl_health_pause_ms(&peer->state->health, tl_net_now_ms(p->net));
-}
-
-/* Peers that do not answer their probes are skipped, unless none of the route's does: then the
- * probes may be at fault. Peers that asked for a pause get it (RFC 3261 21.5.4). */
-static bool passed_over(const struct tl_req *req, const struct tl_conf_route *r, size_t i) {
-  const struct tl_proxy *p = req->p;
-  bool pauses = pause_ms(p, r->peer[i]), over = pauses;
-  if (!pauses && !tl_health_is_down(&r->peer[i]->state->health)) return false;
-  for (size_t k = 0; k < r->n_peer && !over; k++)
-    over = !tl_health_is_down(&r->peer[k]->state->health) && !pause_ms(p, r->peer[k]);
-  if (over) tl_req_count(req, TL_C_PEER_PASSED_OVER);
-  return over;
-}
-
-/* No peer of the route takes requests now: sets when the first one does again. */
-static void refuse_for_pause(struct tl_proxy *p, struct tl_plan *plan) {
-  for (size_t i = 0; i < plan->route->n_peer; i++) {
-    uint64_t ms = pause_ms(p, plan->route->peer[i]);
-    if (ms && (!plan->pause_ms || ms < plan->pause_ms)) plan->pause_ms = (uint32_t)ms;
-  }
-  if (plan->pause_ms) plan->refusal = "Next Hop Asked For A Pause";
-}
-
-int tl_target_of_peers(const struct tl_req *req) {
-  struct tl_proxy *p = req->p;
-  struct tl_plan *plan = req->plan;
-  const struct tl_conf_route *r = plan->route;
-  plan->rewrite_host = tl_plan_is_local(p, &plan->uri) && !plan->strict_out;
-  for (size_t i = 0; i < r->n_peer; i++)
-    if (!passed_over(req, r, i)) targets_of_peer(req, r->peer[i]);
-  if (plan->n_target) return TL_OK;
-  /* Names that could not be resolved when the configuration was read get another chance. */
-  for (size_t i = 0; i < r->n_peer && !plan->unresolved; i++)
-    if (tl_view_addrs(req->view, r->peer[i])->n == 0 && !pause_ms(p, r->peer[i]))
-      plan->unresolved = r->peer[i];
-  if (!plan->unresolved) refuse_for_pause(p, plan);
-  if (!plan->unresolved && !plan->refusal) plan->refusal = tl_plan_only_us(plan);
-  return plan->unresolved ? TL_EAGAIN : TL_ENOTFOUND;
 }
 
 int tl_target_to_peer(const struct tl_req *req, const struct tl_conf_peer *peer) {
+  const struct tl_target_search s = tl_target_search_of(req);
   struct tl_plan *plan = req->plan;
   tl_plan_clear(plan);
   plan->own = true;
+  plan->hunt.draw = req->key;
   tl_plan_rebind(plan, req->m);
-  targets_of_peer(req, peer);
+  tl_target_of_peer(&s, peer);
   if (plan->n_target || plan->to_self) return TL_OK;
   plan->unresolved = peer;
   return TL_EAGAIN;

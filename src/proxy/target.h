@@ -13,10 +13,24 @@
 struct tl_req;
 struct tl_resolve;
 
+/* What targets are looked for with. */
+struct tl_target_search {
+  struct tl_proxy *p;
+  const struct tl_view *view;
+  struct tl_plan *plan;
+  bool dry; /* nothing is counted */
+};
+
+struct tl_target_search tl_target_search_of(const struct tl_req *req);
+/* Counts ID, if it is traffic. */
+void tl_target_count(const struct tl_target_search *s, enum tl_counter id);
+/* The same for targets that may be the same (16.5). */
+uint64_t tl_target_key(const struct tl_target *t);
+
 /* Adds the address that the plan's next URI names. */
 int tl_target_of_uri(const struct tl_req *req);
-/* Adds the addresses of the peers of the plan's route. */
-int tl_target_of_peers(const struct tl_req *req);
+/* Adds the addresses of PEER. */
+void tl_target_of_peer(const struct tl_target_search *s, const struct tl_conf_peer *peer);
 /* Fills the empty plan of a request of our own, to PEER. */
 int tl_target_to_peer(const struct tl_req *req, const struct tl_conf_peer *peer);
 /* Asks the resolver for the plan's next hop; ANSWER, with COOKIE, comes back to this worker. */

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many gateways at addresses of their own over UDP, watched by one thread: what each was asked, in
+which order, and an answer for each."""
+import selectors
+import socket
+import threading
+
+from flowlib import sip
+
+
+class Carriers:
+    """Gateways at each of HOSTS, all on one port. answer[HOST]: the statuses that it answers a
+    request with, () for silence; what is not listed there answers with DEFAULT."""
+
+    def __init__(self, t, hosts, default=(503,)):
+        self.port, self.default, self.answer = t.port(), default, {}
+        self.asked, self.lock, self.stop = [], threading.Lock(), threading.Event()
+        self.selector, self.sockets = selectors.DefaultSelector(), []
+        for host in hosts:
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s.bind((host, self.port))
+            self.sockets.append(s)
+            self.selector.register(s, selectors.EVENT_READ, host)
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+        t.agents.append(self)
+
+    def _run(self):
+        while not self.stop.is_set():
+            for key, _ in self.selector.select(0.1):
+                data, source = key.fileobj.recvfrom(65535)
+                self._take(key.fileobj, key.data, data, source)
+
+    def _take(self, sock, host, data, source):
+        for msg in sip.Framer().feed(data):
+            if msg.method is None or msg.method == "ACK":
+                continue
+            with self.lock:
+                again = (host, msg.key()) in [(h, m.key()) for h, m in self.asked]
+                if not again:
+                    self.asked.append((host, msg))
+            for status in self.answer.get(host, self.default):
+                contact = "<sip:%s:%d>" % (host, self.port)
+                sock.sendto(sip.response(msg, status, to_tag=host, headers=[("Contact", contact)]),
+                            source)
+
+    def hosts(self, method="INVITE"):
+        """Who was asked, in that order; repetitions do not count."""
+        with self.lock:
+            return [h for h, m in self.asked if m.method == method]
+
+    def cancelled(self):
+        """The calls for which a CANCEL has come."""
+        with self.lock:
+            return {m.call_id for _, m in self.asked if m.method == "CANCEL"}
+
+    def forget(self):
+        with self.lock:
+            self.asked.clear()
+
+    def close(self):
+        self.stop.set()
+        self.thread.join()
+        for s in self.sockets:
+            s.close()
