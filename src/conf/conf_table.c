@@ -535,6 +535,9 @@ static const struct tl_opt route_opts[] = {
         WHY = "targets that a request is sent to before the best answer so far is given"),
     OPT_MS(tl_route_options, setup_timeout, "60s", RANGE(100, DAY_MS),
            WHY = "after which no further target is tried, and none awaited that does not ring"),
+    OPT(tl_route_options, reroute_after_ringing, BOOL, "false",
+        WHY = "try further targets although one has rung, or sent another provisional response "
+              "than 100: the callee may be rung twice, and the caller hears it ring anew"),
     OPT(tl_route_options, stateless, BOOL, "false",
         WHY = "forward to the first target without a transaction (RFC 3261 16.11): no timers, no "
               "failover; what is too large for a datagram gets one all the same"),
