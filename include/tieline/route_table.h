@@ -45,7 +45,6 @@ struct tl_route_options {
   enum tl_fork fork;
   uint32_t max_attempts;     /* targets that are tried, at most TL_ROUTE_ATTEMPTS_MAX */
   uint32_t setup_timeout_ms; /* after which no further one is, nor one awaited that does not ring */
-  bool reroute_after_ringing; /* a further one is tried although an earlier one rang */
   enum tl_preloaded preloaded_route;
   bool stateless; /* forwarded without a transaction (RFC 3261 16.11) */
 };

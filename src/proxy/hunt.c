@@ -131,21 +131,12 @@ uint32_t tl_hunt_left_ms(const struct tl_txn *txn) {
   return end_ms > now_ms ? (uint32_t)(end_ms - now_ms) : 0;
 }
 
-/* The callee of one target is often that of the next, who would be rung a second time. */
-static bool rings_no_further(const struct tl_txn *txn) {
-  const struct tl_conf_route *r = txn->plan->route;
-  return txn->rang && !(r && r->opt.reroute_after_ringing);
-}
-
 bool tl_hunt_may_go_on(struct tl_txn *txn) {
   struct tl_plan *plan = txn->plan;
   struct tl_counters *counters = tl_proxy_counters(txn->proxy);
   if (plan->hunt.over || (plan->at >= plan->n_target && !tl_hunt_has_more(plan))) return false;
-  const bool rang = rings_no_further(txn);
-  if (!plan->hunt.on && !rang) return true;
-  if (rang)
-    tl_count(counters, TL_C_HUNT_RANG);
-  else if (plan->hunt.n_attempt >= plan->route->opt.max_attempts)
+  if (!plan->hunt.on) return true;
+  if (plan->hunt.n_attempt >= plan->route->opt.max_attempts)
     tl_count(counters, TL_C_HUNT_ATTEMPTS);
   else if (tl_hunt_left_ms(txn) == 0)
     tl_count(counters, TL_C_HUNT_TIME);
