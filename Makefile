@@ -30,7 +30,7 @@ ORACLE_LIBS   := $(shell pkg-config --libs $(ORACLE) 2>/dev/null)
 CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -DTL_VERSION='"$(VERSION)"' $(OPT) $(WARN) $(HARDEN) $(SAN) \
              -Iinclude -Isrc $(PKG_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now $(SAN) $(LDFLAGS)
-LIBS     = $(PKG_LIBS) -lIPSec_MB -lpthread
+LIBS     = $(PKG_LIBS) -lIPSec_MB -lpthread -lm
 
 SRC      = $(sort $(wildcard src/*/*.c))
 OBJ      = $(SRC:%.c=$(BUILD)/%.o)

@@ -9,7 +9,7 @@
 
 #include "tieline/conf.h"
 
-enum tl_conf_kind { TL_CONF_LISTENERS, TL_CONF_PEERS, TL_CONF_ROUTES };
+enum tl_conf_kind { TL_CONF_LISTENERS, TL_CONF_PEERS, TL_CONF_GROUPS, TL_CONF_ROUTES };
 enum tl_conf_change { TL_CONF_ADDED, TL_CONF_REMOVED, TL_CONF_CHANGED, TL_CONF_SAME };
 
 typedef void (*tl_conf_change_fn)(void *arg, const char *name, enum tl_conf_change change);

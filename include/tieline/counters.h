@@ -58,6 +58,8 @@
     "requests with targets left that their route's max_attempts kept them from")                   \
   X(HUNT_TIME, "hunts.ended.time",                                                                 \
     "requests with targets left that their route's setup_timeout kept them from")                  \
+  X(HUNT_RANG, "hunts.ended.ringing",                                                              \
+    "requests with targets left that were not tried because one had rung")                         \
   X(LARGE_BY_UDP, "transactions.large_by_udp",                                                     \
     "large requests sent by UDP at once: TCP could not connect there recently")                    \
   X(TXN_CONN_LOST, "transactions.connection_lost",                                                 \

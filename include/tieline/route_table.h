@@ -10,6 +10,7 @@
 #pragma once
 
 #include "tieline/index_map.h"
+#include "tieline/peer_group.h"
 #include "tieline/peer_table.h"
 #include "tieline/route_index.h"
 
@@ -45,8 +46,15 @@ struct tl_route_options {
   enum tl_fork fork;
   uint32_t max_attempts;     /* targets that are tried, at most TL_ROUTE_ATTEMPTS_MAX */
   uint32_t setup_timeout_ms; /* after which no further one is, nor one awaited that does not ring */
+  bool reroute_after_ringing; /* a further one is tried although an earlier one rang */
   enum tl_preloaded preloaded_route;
   bool stateless; /* forwarded without a transaction (RFC 3261 16.11) */
+};
+
+/* What a route leads to: a peer or a group of them. */
+struct tl_route_dest {
+  const struct tl_conf_peer *peer; /* NULL: a group */
+  struct tl_peer_group *group;     /* of the same table */
 };
 
 struct tl_conf_route {
@@ -60,8 +68,11 @@ struct tl_conf_route {
   size_t n_relay_network;
   struct tl_network *relay_network; /* inner networks that relay may reach from outside */
   struct tl_tls_domain *domain;     /* a reference: overrides for TLS targets; may be NULL */
+  bool has_groups;                  /* some of dest are */
+  size_t n_dest;
+  struct tl_route_dest *dest; /* tried in order */
   size_t n_peer;
-  const struct tl_conf_peer **peer; /* tried in order */
+  const struct tl_conf_peer **peer; /* all that it leads to, each once */
 };
 
 struct tl_route_table {
@@ -69,6 +80,8 @@ struct tl_route_table {
   uint64_t generation; /* no other table of the process has it */
   size_t n;
   struct tl_conf_route *route;
+  size_t n_group;
+  struct tl_peer_group *group; /* in the order of their blocks */
   struct tl_route_index index; /* numbers are those of ROUTE */
   struct tl_index_map ids;
   struct tl_peer_set *peers; /* a reference: those that the routes lead to */

@@ -98,23 +98,41 @@ bool tl_block_given(const struct tl_block *b, const char *name) {
 }
 
 /* FNV-1a: titles come from the operator, so nobody can provoke collisions. */
-static size_t hash_title(const char *title) {
-  uint64_t h = 0xcbf29ce484222325u;
+static size_t hash_title(uint32_t owner, const char *title) {
+  uint64_t h = (0xcbf29ce484222325u ^ owner) * 0x100000001b3u;
   for (; *title; title++) h = (h ^ (unsigned char)*title) * 0x100000001b3u;
   return (size_t)(h ^ (h >> 32));
 }
 
-/* The slot that leads to the block titled TITLE, or the free one where it would go. */
-static uint32_t *find_slot(const struct tl_blocks *bs, const char *title) {
-  for (size_t i = hash_title(title);; i++) {
+/* The slot that leads to the block of OWNER titled TITLE, or the free one where it would go. */
+static uint32_t *find_slot(const struct tl_blocks *bs, uint32_t owner, const char *title) {
+  for (size_t i = hash_title(owner, title);; i++) {
     uint32_t *slot = &bs->slot[i & (bs->n_slot - 1)];
-    if (!*slot || strcmp(bs->b[*slot - 1].title, title) == 0) return slot;
+    const struct tl_block *b = *slot ? &bs->b[*slot - 1] : NULL;
+    if (!b || (b->owner == owner && strcmp(b->title, title) == 0)) return slot;
   }
 }
 
-struct tl_block *tl_blocks_find(const struct tl_blocks *bs, const char *title) {
-  uint32_t found = bs->n_slot ? *find_slot(bs, title) : 0;
+struct tl_block *tl_blocks_find_in(const struct tl_blocks *bs, uint32_t owner, const char *title) {
+  uint32_t found = bs->n_slot ? *find_slot(bs, owner, title) : 0;
   return found ? &bs->b[found - 1] : NULL;
+}
+
+struct tl_block *tl_blocks_find(const struct tl_blocks *bs, const char *title) {
+  return tl_blocks_find_in(bs, 0, title);
+}
+
+/* Owners ascend: their blocks are read one after the other. */
+size_t tl_blocks_first_in(const struct tl_blocks *bs, uint32_t owner) {
+  size_t from = 0, to = bs->n;
+  while (from < to) {
+    size_t half = from + (to - from) / 2;
+    if (bs->b[half].owner < owner)
+      from = half + 1;
+    else
+      to = half;
+  }
+  return tl_blocks_are_in(bs, from, owner) ? from : bs->n;
 }
 
 /* Room for one more block, at most half of the slots being taken. */
@@ -131,18 +149,25 @@ static int grow_blocks(struct tl_blocks *bs) {
   bs->n_slot = 2 * cap;
   bs->cap = cap;
   for (size_t i = 0; i < bs->n; i++)
-    if (b[i].title) *find_slot(bs, b[i].title) = (uint32_t)i + 1;
+    if (b[i].title) *find_slot(bs, b[i].owner, b[i].title) = (uint32_t)i + 1;
+  return TL_OK;
+}
+
+int tl_blocks_add_in(struct tl_blocks *bs, const struct tl_conf_section *sec, uint32_t owner,
+                     const char *title, struct tl_block **out) {
+  int rc = grow_blocks(bs);
+  if (rc) return rc;
+  *out = &bs->b[bs->n++];
+  rc = tl_block_init(*out, sec, title);
+  (*out)->owner = owner;
+  if (rc || !title) return rc;
+  *find_slot(bs, owner, title) = (uint32_t)bs->n;
   return TL_OK;
 }
 
 int tl_blocks_add(struct tl_blocks *bs, const struct tl_conf_section *sec, const char *title,
                   struct tl_block **out) {
-  int rc = grow_blocks(bs);
-  if (rc) return rc;
-  *out = &bs->b[bs->n++];
-  if ((rc = tl_block_init(*out, sec, title)) || !title) return rc;
-  *find_slot(bs, title) = (uint32_t)bs->n;
-  return TL_OK;
+  return tl_blocks_add_in(bs, sec, 0, title, out);
 }
 
 void tl_blocks_free(struct tl_blocks *bs) {

@@ -34,6 +34,7 @@ enum { TL_WORD_FALSE, TL_WORD_TRUE };
 struct tl_block {
   const struct tl_conf_section *sec;
   char *title;
+  uint32_t owner; /* number of the block that it stands in, 0 at the top level */
   struct tl_conf_pos pos;
   void *values;
   struct tl_conf_pos *at;                   /* by option: where it is written, line 0 if not */
@@ -86,6 +87,17 @@ struct tl_block *tl_blocks_find(const struct tl_blocks *bs, const char *title);
 /* One more block, as tl_block_init makes it; no other has its title. Blocks may move. */
 int tl_blocks_add(struct tl_blocks *bs, const struct tl_conf_section *sec, const char *title,
                   struct tl_block **out);
+/* The same for blocks that stand in block OWNER of another section. */
+struct tl_block *tl_blocks_find_in(const struct tl_blocks *bs, uint32_t owner, const char *title);
+int tl_blocks_add_in(struct tl_blocks *bs, const struct tl_conf_section *sec, uint32_t owner,
+                     const char *title, struct tl_block **out);
+/* The number of the first block of OWNER, whose blocks stand one behind the other; bs->n if there
+ * are none. */
+size_t tl_blocks_first_in(const struct tl_blocks *bs, uint32_t owner);
+/* Is there a block number I, and does it stand in OWNER? */
+static inline bool tl_blocks_are_in(const struct tl_blocks *bs, size_t i, uint32_t owner) {
+  return i < bs->n && bs->b[i].owner == owner;
+}
 void tl_blocks_free(struct tl_blocks *bs);
 /* "unknown peer "x"; did you mean "y"?" at the place of OPTION in B. */
 int tl_conf_fail_unknown(struct tl_conf_ctx *ctx, const struct tl_block *b, const char *option,

@@ -8,6 +8,7 @@
 
 static const enum tl_section_id section_of[] = {[TL_CONF_LISTENERS] = TL_SEC_LISTEN,
                                                 [TL_CONF_PEERS] = TL_SEC_PEER,
+                                                [TL_CONF_GROUPS] = TL_SEC_GROUP,
                                                 [TL_CONF_ROUTES] = TL_SEC_ROUTE};
 
 /* A listener's name has the port that its title may leave out. */
@@ -23,16 +24,36 @@ static bool same_values(const struct tl_block *a, const struct tl_block *b) {
   return true;
 }
 
+/* Do A of block section WAS and B of NOW have the same blocks inside, in the same order? */
+static bool same_inner(const struct tl_raw *was, const struct tl_block *a, const struct tl_raw *now,
+                       const struct tl_block *b) {
+  for (size_t s = 1; s < TL_SECTIONS; s++) {
+    if (!tl_conf_sections[s].within || &tl_conf_sections[tl_conf_sections[s].within] != a->sec)
+      continue;
+    const struct tl_blocks *x = &was->sec[s], *y = &now->sec[s];
+    const uint32_t in_a = (uint32_t)(a - was->sec[tl_conf_sections[s].within].b);
+    const uint32_t in_b = (uint32_t)(b - now->sec[tl_conf_sections[s].within].b);
+    size_t i = tl_blocks_first_in(x, in_a), k = tl_blocks_first_in(y, in_b);
+    for (; tl_blocks_are_in(x, i, in_a) && tl_blocks_are_in(y, k, in_b); i++, k++)
+      if (strcmp(x->b[i].title, y->b[k].title) != 0 || !same_values(&x->b[i], &y->b[k]))
+        return false;
+    if (tl_blocks_are_in(x, i, in_a) || tl_blocks_are_in(y, k, in_b)) return false;
+  }
+  return true;
+}
+
 void tl_conf_each_change(const struct tl_conf *before, const struct tl_conf *after,
                          enum tl_conf_kind kind, tl_conf_change_fn fn, void *arg) {
   const struct tl_blocks *was = &before->raw->sec[section_of[kind]],
                          *now = &after->raw->sec[section_of[kind]];
   for (size_t i = 0; i < now->n; i++) {
     const struct tl_block *b = tl_blocks_find(was, now->b[i].title);
+    bool same =
+        b && same_values(b, &now->b[i]) && same_inner(before->raw, b, after->raw, &now->b[i]);
     fn(arg, name_of(after, kind, &now->b[i]),
-       !b                           ? TL_CONF_ADDED
-       : same_values(b, &now->b[i]) ? TL_CONF_SAME
-                                    : TL_CONF_CHANGED);
+       !b     ? TL_CONF_ADDED
+       : same ? TL_CONF_SAME
+              : TL_CONF_CHANGED);
   }
   for (size_t i = 0; i < was->n; i++)
     if (!tl_blocks_find(now, was->b[i].title))

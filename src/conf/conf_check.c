@@ -311,7 +311,6 @@ static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
                  "The max_connections of peer \"%s\" changes nothing: anybody may have the "
                  "limits.max_connections_source, which is not less.",
                  b->title);
-  tl_conf_check_statuses(b, "probe_ok", p->probe_ok, ctx);
   tl_conf_check_identity(b, u.transport, ctx);
   if (!tl_transport_is_secure(u.transport)) return;
   if (p->tls_domain)
@@ -321,15 +320,18 @@ static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
                  "peer \"%s\" is a TLS peer, but there is no tls_domain to connect with", b->title);
 }
 
+/* Names of peers; GROUPS: or of groups, NULL: not. */
 static int check_names(struct tl_raw *r, const struct tl_block *b, const char *option,
-                       char *const *names, struct tl_conf_ctx *ctx) {
+                       char *const *names, const struct tl_blocks *groups,
+                       struct tl_conf_ctx *ctx) {
   const struct tl_blocks *peers = &r->sec[TL_SEC_PEER];
   struct tl_index_map seen = {.mask = 0};
   int rc = TL_OK;
   for (uint32_t i = 0; names && names[i] && rc == TL_OK; i++) {
     bool first = true;
-    if (!tl_blocks_find(peers, names[i]))
-      tl_conf_fail_unknown(ctx, b, option, "peer", names[i], peers);
+    if (!tl_blocks_find(peers, names[i]) && !(groups && tl_blocks_find(groups, names[i])))
+      tl_conf_fail_unknown(ctx, b, option, groups && groups->n ? "peer or group" : "peer", names[i],
+                           peers);
     if (names[1]) rc = tl_conf_list_note(&seen, names, i, &first);
     if (!first)
       tl_conf_fail(ctx, tl_block_at(b, option), "%s names \"%s\" twice", option, names[i]);
@@ -347,19 +349,6 @@ static void check_user_part(const struct tl_block *b, const char *option, const 
                  option);
 }
 
-/* Calls can only be counted where requests have transactions. */
-static void check_stateless(struct tl_raw *r, const struct tl_block *b, struct tl_conf_ctx *ctx) {
-  const struct tl_route_options *v = b->values;
-  for (char **name = v->peers; v->stateless && name && *name; name++) {
-    const struct tl_block *peer = tl_blocks_find(&r->sec[TL_SEC_PEER], *name);
-    if (peer && ((const struct tl_peer_options *)peer->values)->max_calls)
-      tl_conf_fail(ctx, tl_block_at(b, "stateless"),
-                   "route \"%s\" is stateless, so the max_calls of its peer \"%s\" could not be "
-                   "kept: take out one of the two",
-                   b->title, *name);
-  }
-}
-
 static int check_route(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx *ctx) {
   const struct tl_route_options *v = b->values;
   bool relay = v->relay != TL_CONF_UNSET;
@@ -371,9 +360,9 @@ static int check_route(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
   if (!relay && !v->peers)
     tl_conf_fail(ctx, b->pos, "route \"%s\" leads nowhere: set peers, or relay = \"request-uri\"",
                  b->title);
-  int rc = check_names(r, b, "peers", v->peers, ctx);
-  if (!rc) rc = check_names(r, b, "from_peer", v->from_peer, ctx);
-  check_stateless(r, b, ctx);
+  int rc = check_names(r, b, "peers", v->peers, &r->sec[TL_SEC_GROUP], ctx);
+  if (!rc) rc = check_names(r, b, "from_peer", v->from_peer, NULL, ctx);
+  tl_conf_check_stateless(r, b, ctx);
   tl_conf_check_source(b, ctx);
   check_user_part(b, "to_prefix", v->to_prefix, ctx);
   check_user_part(b, "prepend", v->prepend, ctx);
@@ -438,6 +427,8 @@ int tl_conf_check(struct tl_raw *r, struct tl_conf_ctx *ctx) {
   if (!rc) rc = check_listens(r, ctx);
   if (rc) return rc;
   for (size_t i = 0; i < r->sec[TL_SEC_PEER].n; i++) check_peer(r, &r->sec[TL_SEC_PEER].b[i], ctx);
+  for (size_t i = 0; i < r->sec[TL_SEC_GROUP].n; i++)
+    tl_conf_check_group(r, &r->sec[TL_SEC_GROUP].b[i], ctx);
   for (size_t i = 0; i < r->sec[TL_SEC_ROUTE].n && !rc; i++)
     rc = check_route(r, &r->sec[TL_SEC_ROUTE].b[i], ctx);
   if (rc) return rc;

@@ -68,6 +68,16 @@ void tl_conf_check_source(const struct tl_block *b, struct tl_conf_ctx *ctx);
 int tl_conf_build_routes(const struct tl_conf *c, struct tl_peer_set *peers,
                          struct tl_route_table **out);
 
+/* conf_group.c: blocks of groups, and what they mean for a route that has no transactions. */
+void tl_conf_check_group(struct tl_raw *r, const struct tl_block *b, struct tl_conf_ctx *ctx);
+void tl_conf_check_stateless(struct tl_raw *r, const struct tl_block *b, struct tl_conf_ctx *ctx);
+/* Has the calls of those peers of S counted that are in a group which goes by their number. */
+void tl_conf_count_calls(struct tl_peer_set *s);
+/* The groups of T's blocks. */
+int tl_conf_build_groups(struct tl_route_table *t);
+/* The peer called NAME; NULL. Peers stand in the order of their blocks. */
+const struct tl_conf_peer *tl_conf_peer_named(const struct tl_peer_set *peers, const char *name);
+
 /* conf_list.c. L may be NULL. */
 void tl_conf_list_free(char **l);
 /* Is text NUMBER of LIST the first of its kind? SEEN has those that were asked for. TL_ENOMEM. */
@@ -76,10 +86,6 @@ int tl_conf_list_note(struct tl_index_map *seen, char *const *list, uint32_t num
 void tl_conf_check_networks(const struct tl_block *b, const char *option, char *const *list,
                             struct tl_conf_ctx *ctx);
 int tl_conf_build_networks(char *const *list, struct tl_network **out, size_t *out_n);
-void tl_conf_check_statuses(const struct tl_block *b, const char *option, char *const *list,
-                            struct tl_conf_ctx *ctx);
-/* Adds those of LIST, which has been checked, to OUT. */
-void tl_conf_build_statuses(char *const *list, struct tl_status_set *out);
 /* Warns of suites whose records the running kernel cannot take. */
 void tl_conf_warn_offload(const struct tl_conf *c, struct tl_conf_ctx *ctx);
 /* Warns where body_relay = splice has nothing to work with. */

@@ -3,7 +3,7 @@
  * The grammar: tokens to blocks, by recursive descent, one function per rule.
  *
  *   file    = *( block / option )
- *   block   = name [ title ] "{" *option "}"
+ *   block   = name [ title ] "{" *( block / option ) "}"   ; blocks: where the table allows them
  *   option  = name ( "=" / "+=" ) ( value / list )    ; += and lists: lists only
  *   list    = "{" [ value *( "," value ) [ "," ] ] "}"
  *   name, title, value = word
@@ -55,9 +55,14 @@ static bool fail_misplaced(struct parser *p, const struct tl_conf_token *name,
                            const struct tl_conf_section *here, const char *where) {
   for (size_t i = 0; i < TL_SECTIONS; i++) {
     const struct tl_conf_section *s = &tl_conf_sections[i];
-    if (s->name && here->name && strcmp(s->name, name->text) == 0) {
+    if (s->name && strcmp(s->name, name->text) == 0 && here->name) {
       tl_conf_fail(p->ctx, name->pos, "a %s block cannot stand inside a %s block", name->text,
                    here->name);
+      return true;
+    }
+    if (s->name && strcmp(s->name, name->text) == 0) {
+      tl_conf_fail(p->ctx, name->pos, "a %s block stands inside a %s block", name->text,
+                   tl_conf_sections[s->within].name);
       return true;
     }
     if (s != here && tl_conf_option(s, name->text)) {
@@ -81,7 +86,9 @@ static int fail_unknown(struct parser *p, const struct tl_conf_token *name,
                         foreign);
   if (fail_misplaced(p, name, here, where)) return TL_ECONFIG;
   for (size_t i = 0; i < here->n_opt; i++) names[n++] = here->opt[i].name;
-  for (size_t i = 1; i < TL_SECTIONS && !here->name; i++) names[n++] = tl_conf_sections[i].name;
+  for (size_t i = 1; i < TL_SECTIONS; i++)
+    if (&tl_conf_sections[tl_conf_sections[i].within] == here)
+      names[n++] = tl_conf_sections[i].name;
   names[n] = NULL;
   const char *near = tl_conf_nearest(name->text, names);
   if (near)
@@ -188,37 +195,58 @@ static int parse_option(struct parser *p, struct tl_block *b, size_t k) {
 
 /* ---- blocks ---- */
 
-/* The options of B, up to the "}" that closes it. */
-static int parse_body(struct parser *p, struct tl_block *b) {
+/* The section called NAME whose blocks stand in those of HERE. */
+static enum tl_section_id section_named(const char *name, const struct tl_conf_section *here) {
+  for (size_t i = 1; i < TL_SECTIONS; i++) {
+    const struct tl_conf_section *s = &tl_conf_sections[i];
+    if (&tl_conf_sections[s->within] == here && strcmp(name, s->name) == 0)
+      return (enum tl_section_id)i;
+  }
+  return TL_SECTIONS;
+}
+
+static int parse_block(struct parser *p, enum tl_section_id id, uint32_t owner,
+                       const struct tl_conf_token *name);
+
+/* What NAME begins inside B, which is number OWNER of its section. */
+static int parse_item(struct parser *p, struct tl_block *b, uint32_t owner,
+                      const struct tl_conf_token *name) {
+  const struct tl_opt *o = tl_conf_option(b->sec, name->text);
+  if (o) return parse_option(p, b, (size_t)(o - b->sec->opt));
+  enum tl_section_id id = section_named(name->text, b->sec);
+  return id < TL_SECTIONS ? parse_block(p, id, owner, name) : fail_unknown(p, name, b->sec);
+}
+
+/* What B, number OWNER of its section, contains, up to the "}" that closes it. */
+static int parse_body(struct parser *p, struct tl_block *b, uint32_t owner) {
   while (!take_token(p, '}')) {
     const struct tl_conf_token *name = take_token(p, 's');
     if (!name) return fail_unexpected(p);
-    const struct tl_opt *o = tl_conf_option(b->sec, name->text);
-    if (!o) return fail_unknown(p, name, b->sec);
-    int rc = parse_option(p, b, (size_t)(o - b->sec->opt));
+    int rc = parse_item(p, b, owner, name);
     if (rc) return rc;
   }
   return TL_OK;
 }
 
 /* The block of section ID that is titled TITLE; one without a title is there already. */
-static int open_block(struct parser *p, enum tl_section_id id, const struct tl_conf_token *title,
-                      struct tl_block **out) {
+static int open_block(struct parser *p, enum tl_section_id id, uint32_t owner,
+                      const struct tl_conf_token *title, struct tl_block **out) {
   struct tl_blocks *bs = &p->raw->sec[id];
   const struct tl_conf_section *sec = &tl_conf_sections[id];
   *out = bs->b;
   if (!title) return TL_OK;
-  if (tl_blocks_find(bs, title->text))
-    return tl_conf_fail(p->ctx, title->pos, "there is already a %s block named \"%s\"", sec->name,
-                        title->text);
+  if (tl_blocks_find_in(bs, owner, title->text))
+    return tl_conf_fail(p->ctx, title->pos, "there is already a %s block named \"%s\"%s", sec->name,
+                        title->text, sec->within ? " here" : "");
   if (!*title->text || strlen(title->text) > TL_CONF_NAME_MAX)
     tl_conf_fail(p->ctx, title->pos, "the name of a %s block has 1 to %d bytes", sec->name,
                  TL_CONF_NAME_MAX);
-  return tl_blocks_add(bs, sec, title->text, out);
+  return tl_blocks_add_in(bs, sec, owner, title->text, out);
 }
 
-/* Behind NAME, the first word of a block of section ID. */
-static int parse_block(struct parser *p, enum tl_section_id id, const struct tl_conf_token *name) {
+/* Behind NAME, the first word of a block of section ID that stands in block OWNER. */
+static int parse_block(struct parser *p, enum tl_section_id id, uint32_t owner,
+                       const struct tl_conf_token *name) {
   const struct tl_conf_section *sec = &tl_conf_sections[id];
   const struct tl_conf_token *title = sec->titled ? take_token(p, 's') : NULL;
   struct tl_block *b;
@@ -226,16 +254,10 @@ static int parse_block(struct parser *p, enum tl_section_id id, const struct tl_
     return fail_here(p, "%s opens a block and needs a name: %s \"name\" { }", name->text,
                      name->text);
   if (!take_token(p, '{')) return fail_here(p, "missing opening brace for section '%s'", sec->name);
-  int rc = open_block(p, id, title, &b);
+  int rc = open_block(p, id, owner, title, &b);
   if (rc) return rc;
   b->pos = title ? title->pos : name->pos;
-  return parse_body(p, b);
-}
-
-static enum tl_section_id section_named(const char *name) {
-  for (size_t i = 1; i < TL_SECTIONS; i++)
-    if (strcmp(name, tl_conf_sections[i].name) == 0) return (enum tl_section_id)i;
-  return TL_SECTIONS;
+  return parse_body(p, b, (uint32_t)(b - p->raw->sec[id].b));
 }
 
 static int parse_file(struct parser *p) {
@@ -243,15 +265,7 @@ static int parse_file(struct parser *p) {
   int rc = TL_OK;
   while (!rc && p->token < p->end) {
     const struct tl_conf_token *name = take_token(p, 's');
-    if (!name) return fail_unexpected(p);
-    const struct tl_opt *o = tl_conf_option(global->sec, name->text);
-    enum tl_section_id id = section_named(name->text);
-    if (o)
-      rc = parse_option(p, global, (size_t)(o - global->sec->opt));
-    else if (id < TL_SECTIONS)
-      rc = parse_block(p, id, name);
-    else
-      rc = fail_unknown(p, name, global->sec);
+    rc = name ? parse_item(p, global, 0, name) : fail_unexpected(p);
   }
   return rc;
 }

@@ -50,10 +50,12 @@ static void print_options(const struct tl_block *b, const char *indent, bool exp
   }
 }
 
-static void print_section(const struct tl_block *b, bool explain, FILE *f) {
-  fputc('\n', f);
-  if (explain && b->sec->name) print_comment(b->sec->why, "", f);
-  fputs(b->sec->name, f);
+/* B up to before the brace that closes it, at the level of INDENT. */
+static void print_block(const struct tl_block *b, const char *indent, bool explain, FILE *f) {
+  char inner[16];
+  snprintf(inner, sizeof(inner), "%s  ", indent);
+  if (explain && b->sec->name) print_comment(b->sec->why, indent, f);
+  fprintf(f, "%s%s", indent, b->sec->name);
   if (b->sec->titled) {
     fputs(" \"", f);
     for (const char *p = b->title; *p; p++) {
@@ -63,7 +65,12 @@ static void print_section(const struct tl_block *b, bool explain, FILE *f) {
     fputc('"', f);
   }
   fputs(" {\n", f);
-  print_options(b, "  ", explain, f);
+  print_options(b, inner, explain, f);
+}
+
+static void print_section(const struct tl_block *b, bool explain, FILE *f) {
+  fputc('\n', f);
+  print_block(b, "", explain, f);
 }
 
 /* The rows are printed as the blocks they became; with url printed as well, loading the output
@@ -137,6 +144,17 @@ static void print_peer(const struct tl_peer_table *t, size_t i, bool explain, FI
   fputs(l->n ? "\n}\n" : " none yet\n}\n", f);
 }
 
+static void print_group(const struct tl_raw *r, size_t number, bool explain, FILE *f) {
+  const struct tl_blocks *members = &r->sec[TL_SEC_MEMBER];
+  const uint32_t owner = (uint32_t)number;
+  print_section(&r->sec[TL_SEC_GROUP].b[number], explain, f);
+  for (size_t i = tl_blocks_first_in(members, owner); tl_blocks_are_in(members, i, owner); i++) {
+    print_block(&members->b[i], "  ", explain, f);
+    fputs("  }\n", f);
+  }
+  fputs("}\n", f);
+}
+
 static void print_route(const struct tl_route_table *t, size_t i, bool explain, FILE *f) {
   print_section(&t->raw->sec[TL_SEC_ROUTE].b[i], explain, f);
   fputs("}\n", f);
@@ -148,6 +166,7 @@ void tl_conf_print(const struct tl_view *v, bool explain, FILE *f) {
   for (size_t i = 0; i < c->n_listen; i++) print_listen(c, i, explain, f);
   for (size_t i = 0; i < c->n_domain; i++) print_domain(c, i, explain, f);
   for (size_t i = 0; i < v->peers->n; i++) print_peer(v->peers, i, explain, f);
+  for (size_t i = 0; i < v->routes->n_group; i++) print_group(v->routes->raw, i, explain, f);
   for (size_t i = 0; i < v->routes->n; i++) print_route(v->routes, i, explain, f);
 }
 

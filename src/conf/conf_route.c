@@ -21,24 +21,63 @@ void tl_conf_check_source(const struct tl_block *b, struct tl_conf_ctx *ctx) {
                  "relay_networks means nothing without relay: peers are reached wherever they are");
 }
 
-/* Peers stand in the order of their blocks. */
-static const struct tl_conf_peer *peer_named(const struct tl_peer_set *peers, const char *name) {
-  const struct tl_blocks *bs = &peers->raw->sec[TL_SEC_PEER];
-  const struct tl_block *b = tl_blocks_find(bs, name);
-  return b ? &peers->peer[b - bs->b] : NULL;
-}
-
 static int find_peers(const struct tl_peer_set *peers, char *const *names,
                       const struct tl_conf_peer ***out, size_t *out_n) {
   size_t n = 0;
   while (names && names[n]) n++;
   if (!(*out = calloc(n + 1, sizeof(**out)))) return TL_ENOMEM;
   for (; *out_n < n; ++*out_n)
-    if (!((*out)[*out_n] = peer_named(peers, names[*out_n]))) return TL_ECONFIG;
+    if (!((*out)[*out_n] = tl_conf_peer_named(peers, names[*out_n]))) return TL_ECONFIG;
   return TL_OK;
 }
 
-static int build_route(const struct tl_conf *c, const struct tl_peer_set *peers,
+static int find_dest(const struct tl_route_table *t, const char *name, struct tl_route_dest *out) {
+  const struct tl_blocks *groups = &t->raw->sec[TL_SEC_GROUP];
+  const struct tl_block *g = tl_blocks_find(groups, name);
+  if (g)
+    out->group = &t->group[g - groups->b];
+  else
+    out->peer = tl_conf_peer_named(t->peers, name);
+  return out->group || out->peer ? TL_OK : TL_ECONFIG;
+}
+
+static int find_dests(const struct tl_route_table *t, char *const *names, struct tl_conf_route *r) {
+  size_t n = 0;
+  int rc = TL_OK;
+  while (names && names[n]) n++;
+  if (!(r->dest = calloc(n + 1, sizeof(*r->dest)))) return TL_ENOMEM;
+  for (; r->n_dest < n && rc == TL_OK; r->n_dest++)
+    rc = find_dest(t, names[r->n_dest], &r->dest[r->n_dest]);
+  for (size_t i = 0; i < r->n_dest; i++) r->has_groups |= r->dest[i].group != NULL;
+  return rc;
+}
+
+/* PEER is one that R leads to; SEEN has those before it. */
+static int add_peer(struct tl_conf_route *r, const struct tl_conf_peer *peer,
+                    struct tl_index_map *seen) {
+  const uint64_t key = tl_index_mix(peer->id);
+  if (tl_index_map_first(seen, key)) return TL_OK;
+  r->peer[r->n_peer] = peer;
+  return tl_index_map_add(seen, key, (uint32_t)r->n_peer++);
+}
+
+static int list_peers(struct tl_conf_route *r) {
+  struct tl_index_map seen = {.mask = 0};
+  size_t n = 0;
+  int rc = TL_OK;
+  for (size_t i = 0; i < r->n_dest; i++) n += r->dest[i].group ? r->dest[i].group->n : 1;
+  if (!(r->peer = calloc(n + 1, sizeof(*r->peer)))) return TL_ENOMEM;
+  for (size_t i = 0; i < r->n_dest && rc == TL_OK; i++) {
+    const struct tl_route_dest *d = &r->dest[i];
+    if (d->peer) rc = add_peer(r, d->peer, &seen);
+    for (size_t k = 0; d->group && k < d->group->n && rc == TL_OK; k++)
+      rc = add_peer(r, d->group->member[k].peer, &seen);
+  }
+  tl_index_map_clear(&seen);
+  return rc;
+}
+
+static int build_route(const struct tl_conf *c, const struct tl_route_table *t,
                        const struct tl_block *b, struct tl_conf_route *r) {
   r->opt = *(const struct tl_route_options *)b->values;
   if ((uint32_t)r->opt.trust == TL_CONF_UNSET) r->opt.trust = TL_TRUST_ANY;
@@ -50,16 +89,17 @@ static int build_route(const struct tl_conf *c, const struct tl_peer_set *peers,
   if (domain) r->domain = tl_tls_domain_ref(domain);
   if (!(r->name = strdup(b->title))) return TL_ENOMEM;
   int rc = tl_conf_build_networks(r->opt.relay_networks, &r->relay_network, &r->n_relay_network);
-  if (!rc) rc = find_peers(peers, r->opt.from_peer, &r->from, &r->n_from);
-  return rc ? rc : find_peers(peers, r->opt.peers, &r->peer, &r->n_peer);
+  if (!rc) rc = find_peers(t->peers, r->opt.from_peer, &r->from, &r->n_from);
+  if (!rc) rc = find_dests(t, r->opt.peers, r);
+  return rc ? rc : list_peers(r);
 }
 
 static int fill_table(struct tl_route_table *t, const struct tl_conf *c) {
   const struct tl_blocks *bs = &t->raw->sec[TL_SEC_ROUTE];
   if (!(t->route = calloc(bs->n + 1, sizeof(*t->route)))) return TL_ENOMEM;
-  int rc = TL_OK;
+  int rc = tl_conf_build_groups(t);
   for (size_t i = 0; i < bs->n && !rc; i++) {
-    rc = build_route(c, t->peers, &bs->b[i], &t->route[t->n++]);
+    rc = build_route(c, t, &bs->b[i], &t->route[t->n++]);
     if (!rc) rc = tl_route_table_index(t, (uint32_t)i);
   }
   return rc;

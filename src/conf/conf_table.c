@@ -480,20 +480,8 @@ static const struct tl_opt peer_opts[] = {
     OPT_MS(
         tl_peer_options, probe, "0", RANGE(0, DAY_MS),
         WHY =
-            "interval of OPTIONS to each of its addresses, which find out whether it takes "
-            "requests: one that is down is passed over by routes while they have another; 0: none"),
-    OPT_MS(tl_peer_options, probe_timeout, "2s", RANGE(100, 60000),
-           WHY = "each of its addresses is asked by itself, and without an answer for so long the "
-                 "OPTIONS has failed; the worst time until a dead address is passed over is "
-                 "probe_down_after times the interval and this"),
-    OPT(tl_peer_options, probe_down_after, NUM, "3", RANGE(1, 100),
-        WHY = "OPTIONS that fail in a row until the address is down; after the first routes try it "
-              "last"),
-    OPT(tl_peer_options, probe_up_after, NUM, "2", RANGE(1, 100),
-        WHY = "OPTIONS that are answered well in a row until an address that was down is up"),
-    OPT(tl_peer_options, probe_ok, LIST, NULL, NONE = "all but 408 and 503",
-        WHY = "answers to OPTIONS that tell that the address takes requests: codes and classes "
-              "(\"200\", \"4xx\"); another one is a failure"),
+            "interval of OPTIONS that find out whether it is alive: after three without an answer "
+            "routes pass it over while they have another, until it answers again; 0: none"),
     OPT_MS(tl_peer_options, retry_after_max, "60s", RANGE(0, DAY_MS),
            WHY =
                "a 503 with Retry-After leaves it alone for that time, but no longer than this; "
@@ -504,6 +492,21 @@ static const struct tl_opt peer_opts[] = {
         WHY =
             "a connection to it is renewed after this, a tenth more or less; 0: as its TLS domain "
             "says"),
+};
+
+static const struct tl_opt group_opts[] = {
+    OPT(tl_group_options, method, WORD, "order", .word = tl_group_method_names,
+        WHY = "which member of the same priority is the first to be tried: as written, in "
+              "proportion to weight, in turn, by lot, the one with the fewest calls for its "
+              "weight, or always the same for the same Call-ID, URI in From or To, or user of the "
+              "Request-URI; the others follow when that one fails"),
+};
+
+static const struct tl_opt member_opts[] = {
+    OPT(tl_member_options, priority, NUM, "1", RANGE(0, 65535),
+        WHY = "the lowest first; the next serves when all before have failed, are down or full"),
+    OPT(tl_member_options, weight, NUM, "1", RANGE(0, 65535),
+        WHY = "its share among members of its priority; 0: only when the others have failed"),
 };
 
 static const struct tl_opt route_opts[] = {
@@ -531,7 +534,8 @@ static const struct tl_opt route_opts[] = {
     OPT(tl_route_options, prepend, STR, NULL, NONE = "nothing",
         WHY = "text put before the user part, after strip"),
     OPT(tl_route_options, peers, LIST, NULL, NONE = "this or relay",
-        WHY = "where the request goes, in order: the next is tried when one fails"),
+        WHY = "peers and groups where the request goes, in order: the next is tried when one "
+              "fails"),
     OPT(tl_route_options, relay, WORD, NULL, .word = relays, NONE = "this or peers",
         WHY = "request-uri sends it where its Request-URI or next Route points"),
     OPT(tl_route_options, relay_networks, LIST, NULL, NONE = "none",
@@ -547,6 +551,9 @@ static const struct tl_opt route_opts[] = {
         WHY = "targets that a request is sent to before the best answer so far is given"),
     OPT_MS(tl_route_options, setup_timeout, "60s", RANGE(100, DAY_MS),
            WHY = "after which no further target is tried, and none awaited that does not ring"),
+    OPT(tl_route_options, reroute_after_ringing, BOOL, "false",
+        WHY = "try further targets although one has rung, or sent another provisional response "
+              "than 100: the callee may be rung twice, and the caller hears it ring anew"),
     OPT(tl_route_options, stateless, BOOL, "false",
         WHY = "forward to the first target without a transaction (RFC 3261 16.11): no timers, no "
               "failover; what is too large for a datagram gets one all the same"),
@@ -555,7 +562,10 @@ static const struct tl_opt route_opts[] = {
 };
 
 #define SECTION(n, titled_, type, opts, means, w)                                                  \
-  { n, titled_, sizeof(struct type), opts, sizeof(opts) / sizeof((opts)[0]), means, w }
+  { n, titled_, sizeof(struct type), opts, sizeof(opts) / sizeof((opts)[0]), means, w, 0 }
+
+#define WITHIN(owner, n, type, opts, means, w)                                                     \
+  { n, true, sizeof(struct type), opts, sizeof(opts) / sizeof((opts)[0]), means, w, owner }
 
 const struct tl_conf_section tl_conf_sections[TL_SECTIONS] = {
     [TL_SEC_GLOBAL] = SECTION(NULL, false, tl_conf_options, global_opts, NULL,
@@ -576,6 +586,10 @@ const struct tl_conf_section tl_conf_sections[TL_SECTIONS] = {
         "TLS domains from an SQL table, beside those written here. A column that the table lacks "
         "or leaves NULL counts as not set."),
     [TL_SEC_PEER] = SECTION("peer", true, tl_peer_options, peer_opts, "its name", "A next hop."),
+    [TL_SEC_GROUP] = SECTION("group", true, tl_group_options, group_opts, "its name",
+                             "Peers that share requests. Routes name it as they name peers."),
+    [TL_SEC_MEMBER] = WITHIN(TL_SEC_GROUP, "member", tl_member_options, member_opts,
+                             "name of a peer", "A peer of the group, inside its block."),
     [TL_SEC_ROUTE] =
         SECTION("route", true, tl_route_options, route_opts, "its name",
                 "Tried in the order of the file; the first whose conditions all hold is taken."),

@@ -51,16 +51,6 @@ struct tl_opt {
   const char *why; /* one sentence: its effect, and the reason for it */
 };
 
-struct tl_conf_section {
-  const char *name; /* NULL: the top level */
-  bool titled;
-  size_t size; /* of the values */
-  const struct tl_opt *opt;
-  size_t n_opt;
-  const char *title_means;
-  const char *why;
-};
-
 enum tl_section_id {
   TL_SEC_GLOBAL,
   TL_SEC_LIMITS,
@@ -69,9 +59,23 @@ enum tl_section_id {
   TL_SEC_DOMAIN,
   TL_SEC_DATABASE,
   TL_SEC_PEER,
+  TL_SEC_GROUP,
+  TL_SEC_MEMBER,
   TL_SEC_ROUTE,
   TL_SECTIONS
 };
+
+struct tl_conf_section {
+  const char *name; /* NULL: the top level */
+  bool titled;
+  size_t size; /* of the values */
+  const struct tl_opt *opt;
+  size_t n_opt;
+  const char *title_means;
+  const char *why;
+  enum tl_section_id within; /* whose blocks its own stand in */
+};
+
 extern const struct tl_conf_section tl_conf_sections[TL_SECTIONS];
 
 const struct tl_opt *tl_conf_option(const struct tl_conf_section *s, const char *name);

@@ -72,6 +72,7 @@ static const struct command {
      "URI] [--route URI] [--method M]",
      "which TLS domain a handshake would get, which route a request; and why not the others",
      tl_command_explain},
+    {"groups", "", "the groups of peers: who serves, and for which share", tl_command_groups},
     {"handshakes", "failed [--cause CAUSE] [--peer ADDRESS] [--limit N]",
      "the last TLS handshakes that failed, and how often by peer and cause", tl_command_handshakes},
     {"help", "[COMMAND]", "this list, or one line of it", run_help},

@@ -78,9 +78,10 @@ static json_t *json_domains(const struct tl_conf *before, const struct tl_conf *
 }
 
 json_t *tl_reload_diff(const struct tl_view *before, const struct tl_view *after) {
-  return json_pack("{s:o, s:o, s:o, s:o, s:o}", "domains", json_domains(before->conf, after->conf),
-                   "peers", json_changes(before, after, TL_CONF_PEERS), "routes",
-                   json_changes(before, after, TL_CONF_ROUTES), "listeners",
-                   json_changes(before, after, TL_CONF_LISTENERS), "options",
-                   json_options(before, after));
+  return json_pack(
+      "{s:o, s:o, s:o, s:o, s:o, s:o}", "domains", json_domains(before->conf, after->conf), "peers",
+      json_changes(before, after, TL_CONF_PEERS), "groups",
+      json_changes(before, after, TL_CONF_GROUPS), "routes",
+      json_changes(before, after, TL_CONF_ROUTES), "listeners",
+      json_changes(before, after, TL_CONF_LISTENERS), "options", json_options(before, after));
 }

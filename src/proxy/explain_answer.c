@@ -98,6 +98,7 @@ static void tell_those_at_hand(struct tl_explain *e, const struct tl_plan *plan)
     e->target[e->n_target].transport = t->transport;
     e->target[e->n_target].addr = t->addr;
     put_text(e->target[e->n_target].peer, 64, t->peer ? t->peer->name : "");
+    put_text(e->target[e->n_target].group, 64, t->group ? t->group->name : "");
     if (tl_transport_is_secure(t->transport)) {
       put_text(e->target[e->n_target].domain, 64, t->domain ? t->domain->name : "");
       put_text(e->target[e->n_target].verify, 256, tl_plan_identity(plan, t));

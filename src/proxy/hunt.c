@@ -24,31 +24,65 @@ static bool is_of_pass(const struct tl_target_search *s, const struct tl_conf_pe
   return !down && !pauses;
 }
 
-/* All at once: as many peers as the plan has room for. Else one that has a target. */
-static bool wants_peer(const struct tl_target_search *s, const struct tl_conf_peer *peer) {
-  const struct tl_plan *plan = s->plan;
-  if (plan->n_target == 0) return true;
-  return tl_plan_forks(plan) && plan->n_target + tl_view_addrs(s->view, peer)->n <= TL_TARGETS_MAX;
+static bool has_room_for(const struct tl_target_search *s, const struct tl_conf_peer *peer) {
+  const unsigned n_target = s->plan->n_target;
+  return n_target == 0 || n_target + tl_view_addrs(s->view, peer)->n <= TL_TARGETS_MAX;
+}
+
+/* ---- whose turn it is ---- */
+
+/* Another group's members draw other lots. */
+static void begin_turn(struct tl_hunt *h, const struct tl_peer_group *g, bool dry) {
+  h->turn = (struct tl_group_turn){.draw = h->draw ^ tl_index_mix(h->next_dest + 1), .dry = dry};
+  if (g && tl_group_is_hashed(g)) h->turn.hash = h->hash[g->method - TL_GROUP_HASH_CALL_ID];
+}
+
+static void next_dest(struct tl_hunt *h) {
+  h->next_dest++;
+  h->turn.tried = 0;
+}
+
+/* The next peer of the route, through its groups; NULL: there is none. S learns of which group. */
+static const struct tl_conf_peer *next_peer(struct tl_target_search *s) {
+  struct tl_hunt *h = &s->plan->hunt;
+  const struct tl_conf_route *r = s->plan->route;
+  const struct tl_conf_peer *peer = h->held;
+  if (peer) s->group = h->held_group;
+  h->held = NULL;
+  while (!peer && h->next_dest < r->n_dest) {
+    const struct tl_route_dest *d = &r->dest[h->next_dest];
+    s->group = d->group;
+    if (d->group && !h->turn.tried) begin_turn(h, d->group, s->dry);
+    peer = d->group ? tl_group_next(d->group, &h->turn) : d->peer;
+    if (!d->group || !peer) next_dest(h);
+  }
+  return peer;
 }
 
 /* Peers of the pass that is under way, until there is a target; returns how many that are down it
  * passed over. */
-static unsigned look_on(const struct tl_target_search *s) {
-  struct tl_plan *plan = s->plan;
-  const struct tl_conf_route *r = plan->route;
+static unsigned look_on(const struct tl_target_search *search) {
+  struct tl_target_search s = *search;
+  struct tl_plan *plan = s.plan;
+  const struct tl_conf_peer *peer;
   unsigned n_down = 0;
-  for (; plan->hunt.next_peer < r->n_peer; plan->hunt.next_peer++) {
-    const struct tl_conf_peer *peer = r->peer[plan->hunt.next_peer];
-    if (!wants_peer(s, peer)) break;
-    if (is_of_pass(s, peer))
-      tl_target_of_peer(s, peer);
-    else if (pause_ms(s->p, peer))
-      tl_target_count(s, TL_C_PEER_PASSED_OVER);
+  while ((plan->n_target == 0 || tl_plan_forks(plan)) && (peer = next_peer(&s))) {
+    if (!has_room_for(&s, peer)) {
+      plan->hunt.held = peer;
+      plan->hunt.held_group = s.group;
+      break;
+    }
+    if (is_of_pass(&s, peer))
+      tl_target_of_peer(&s, peer);
+    else if (pause_ms(s.p, peer))
+      tl_target_count(&s, TL_C_PEER_PASSED_OVER);
     else if (plan->hunt.pass == THOSE_UP)
       n_down++;
   }
   return n_down;
 }
+
+/* ---- passes ---- */
 
 static void find_targets(const struct tl_target_search *s) {
   struct tl_plan *plan = s->plan;
@@ -56,7 +90,8 @@ static void find_targets(const struct tl_target_search *s) {
   unsigned n_down = look_on(s);
   while (!plan->n_target && !h->found && h->pass + 1 < N_PASSES) {
     h->pass++;
-    h->next_peer = 0;
+    h->next_dest = 0;
+    h->turn.tried = 0;
     n_down = 0;
     look_on(s);
   }
@@ -77,6 +112,43 @@ static void refuse_for_pause(struct tl_proxy *p, struct tl_plan *plan) {
   if (plan->pause_ms) plan->refusal = "Next Hop Asked For A Pause";
 }
 
+static uint64_t hash_text(struct tl_str s) {
+  uint64_t h = 0xcbf29ce484222325u;
+  for (size_t i = 0; i < s.n; i++) h = (h ^ (unsigned char)s.p[i]) * 0x100000001b3u;
+  return tl_index_mix(h);
+}
+
+/* User and host, which compares without regard to case (RFC 3261 19.1.4). */
+static uint64_t hash_address(const struct tl_msg *m, enum tl_hdr_id id) {
+  struct tl_nameaddr na;
+  struct tl_uri u;
+  size_t used;
+  if (tl_nameaddr_parse(tl_msg_header(m, id), &na, &used) || tl_uri_parse(na.uri, &u))
+    return hash_text(tl_msg_header(m, id));
+  uint64_t h = hash_text(u.user);
+  for (size_t i = 0; i < u.host.n; i++) h = tl_index_mix(h ^ ((unsigned char)u.host.p[i] | 0x20));
+  return h;
+}
+
+static uint64_t hash_of(const struct tl_req *req, enum tl_group_method method) {
+  switch (method) {
+  case TL_GROUP_HASH_FROM: return hash_address(req->m, TL_H_FROM);
+  case TL_GROUP_HASH_TO: return hash_address(req->m, TL_H_TO);
+  case TL_GROUP_HASH_REQUEST_URI: return hash_text(req->plan->uri.user);
+  default: return hash_text(req->m->call_id);
+  }
+}
+
+/* While the message is at hand. */
+static void hash_for_groups(const struct tl_req *req) {
+  const struct tl_conf_route *r = req->plan->route;
+  for (size_t i = 0; i < r->n_dest; i++) {
+    const struct tl_peer_group *g = r->dest[i].group;
+    if (!g || !tl_group_is_hashed(g)) continue;
+    req->plan->hunt.hash[g->method - TL_GROUP_HASH_CALL_ID] = hash_of(req, g->method);
+  }
+}
+
 int tl_hunt_begin(const struct tl_req *req) {
   const struct tl_target_search s = tl_target_search_of(req);
   struct tl_plan *plan = req->plan;
@@ -84,6 +156,7 @@ int tl_hunt_begin(const struct tl_req *req) {
   plan->rewrite_host = tl_plan_is_local(req->p, &plan->uri) && !plan->strict_out;
   plan->hunt.on = true;
   plan->hunt.draw = req->key;
+  if (r->has_groups) hash_for_groups(req);
   find_targets(&s);
   if (plan->n_target) return TL_OK;
   /* Names that could not be resolved when the configuration was read get another chance. */
@@ -131,12 +204,21 @@ uint32_t tl_hunt_left_ms(const struct tl_txn *txn) {
   return end_ms > now_ms ? (uint32_t)(end_ms - now_ms) : 0;
 }
 
+/* The callee of one target is often that of the next, who would be rung a second time. */
+static bool rings_no_further(const struct tl_txn *txn) {
+  const struct tl_conf_route *r = txn->plan->route;
+  return txn->rang && !(r && r->opt.reroute_after_ringing);
+}
+
 bool tl_hunt_may_go_on(struct tl_txn *txn) {
   struct tl_plan *plan = txn->plan;
   struct tl_counters *counters = tl_proxy_counters(txn->proxy);
   if (plan->hunt.over || (plan->at >= plan->n_target && !tl_hunt_has_more(plan))) return false;
-  if (!plan->hunt.on) return true;
-  if (plan->hunt.n_attempt >= plan->route->opt.max_attempts)
+  const bool rang = rings_no_further(txn);
+  if (!plan->hunt.on && !rang) return true;
+  if (rang)
+    tl_count(counters, TL_C_HUNT_RANG);
+  else if (plan->hunt.n_attempt >= plan->route->opt.max_attempts)
     tl_count(counters, TL_C_HUNT_ATTEMPTS);
   else if (tl_hunt_left_ms(txn) == 0)
     tl_count(counters, TL_C_HUNT_TIME);

@@ -22,7 +22,8 @@ int tl_hunt_begin(const struct tl_req *req);
 bool tl_hunt_more(const struct tl_target_search *s);
 /* May there be targets beyond those that PLAN has at hand? */
 static inline bool tl_hunt_has_more(const struct tl_plan *plan) {
-  return plan->hunt.on && !plan->hunt.over && plan->hunt.next_peer < plan->route->n_peer;
+  return plan->hunt.on && !plan->hunt.over &&
+         (plan->hunt.next_dest < plan->route->n_dest || plan->hunt.held);
 }
 /* May TXN's request be sent to another target? Where the route's bounds forbid that, it is counted.
  * True also where only tl_hunt_next finds that there is none. */

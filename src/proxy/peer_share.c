@@ -78,7 +78,10 @@ static bool rate_allows(struct tl_proxy *p, struct tl_peer_share *l, uint32_t ma
 /* A call rejected because of max_calls must not use up the rate. */
 static int call_allowed(struct tl_proxy *p, struct tl_peer_share *l,
                         const struct tl_conf_peer *peer, struct tl_call_slot **out) {
-  int rc = peer->opt.max_calls ? tl_call_take(p, l, peer->opt.max_calls, out) : TL_OK;
+  const uint32_t max = peer->opt.max_calls  ? peer->opt.max_calls
+                       : peer->counts_calls ? UINT32_MAX
+                                            : 0;
+  int rc = max ? tl_call_take(p, l, max, out) : TL_OK;
   if (rc || !peer->opt.max_cps || rate_allows(p, l, peer->opt.max_cps)) return rc;
   tl_call_drop(p, *out);
   *out = NULL;

@@ -22,8 +22,11 @@ struct tl_target {
   enum tl_transport transport;
   struct tl_tls_domain *domain; /* of the transaction's view */
   const struct tl_conf_peer *peer;
+  const struct tl_peer_group *group; /* whose member the peer is here, NULL: it is by itself */
   bool by_leg; /* TLS to a bare address: the certificate must be that of the dialog's leg */
 };
+
+#define TL_HUNT_HASHES (TL_GROUP_HASH_REQUEST_URI - TL_GROUP_HASH_CALL_ID + 1)
 
 /* Targets that are no longer at hand, by tl_target_key. */
 struct tl_tried {
@@ -33,15 +36,19 @@ struct tl_tried {
 
 /* How far the search of a route's peers for targets has come, see hunt.h. */
 struct tl_hunt {
-  bool on;                /* the targets are those of the route's peers */
-  bool found;             /* some were */
-  bool over;              /* none is left that may be tried */
-  bool tcp_first;         /* as tl_target_prefer_tcp has it, for those that are still to be found */
-  uint8_t pass;           /* which peers are looked at now */
-  uint8_t n_attempt;      /* targets that the request was to be sent to */
-  uint32_t next_peer;     /* of the route */
-  uint64_t draw;          /* decides among hosts of the same priority */
-  struct tl_tried *tried; /* NULL: none; the plan's */
+  bool on;            /* the targets are those of the route's peers */
+  bool found;         /* some were */
+  bool over;          /* none is left that may be tried */
+  bool tcp_first;     /* as tl_target_prefer_tcp has it, for those that are still to be found */
+  uint8_t pass;       /* which peers are looked at now */
+  uint8_t n_attempt;  /* targets that the request was to be sent to */
+  uint32_t next_dest; /* of the route */
+  struct tl_group_turn turn;       /* in the group that this is */
+  const struct tl_conf_peer *held; /* whose turn it is, but there was no room for its addresses */
+  const struct tl_peer_group *held_group;
+  uint64_t draw;                 /* decides among hosts of the same priority */
+  uint64_t hash[TL_HUNT_HASHES]; /* of what groups go by, where the route has such */
+  struct tl_tried *tried;        /* NULL: none; the plan's */
 };
 
 struct tl_plan {

@@ -55,6 +55,7 @@ static void on_provisional(struct tl_branch *b, const struct tl_msg *m,
     /* Timer C; a 100 only says that the next hop is there (16.7 step 2). */
     bool first = b->state == TL_BR_CALLING;
     if (!b->cancel_sent && (first || m->status > 100)) await_final(b, m->status > 100);
+    txn->rang |= m->status > 100;
   } else {
     b->retrans_ms = tl_net_view(n)->conf->timeouts.t2;
   }

@@ -57,7 +57,8 @@ struct tl_txn {
       overload : 1,     /* a peer had its share already */
       stranger : 1,     /* a datagram not from a peer: its source may be forged */
       in_dialog : 1,    /* admitted by our token, or our own: it may use the reserve */
-      ack : 1;          /* a parked ACK for a 2xx, not really a transaction */
+      ack : 1,          /* a parked ACK for a 2xx, not really a transaction */
+      rang : 1;         /* INVITE: a target has sent a provisional response other than 100 */
   uint16_t via_port;    /* sent-by port of the top Via, 0: none */
   uint16_t status;      /* last response sent */
   uint16_t best_status; /* of the final responses so far, 0: none (16.7 step 6) */

@@ -50,6 +50,7 @@ struct tl_route_table *tl_route_table_ref(struct tl_route_table *t) {
 
 static void free_route(struct tl_conf_route *r) {
   free(r->name);
+  free(r->dest);
   free(r->peer);
   tl_tls_domain_unref(r->domain);
   free(r->relay_network);
@@ -60,6 +61,11 @@ void tl_route_table_unref(struct tl_route_table *t) {
   if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1) return;
   for (size_t i = 0; i < t->n; i++) free_route(&t->route[i]);
   free(t->route);
+  for (size_t i = 0; i < t->n_group; i++) {
+    free(t->group[i].name);
+    free(t->group[i].member);
+  }
+  free(t->group);
   tl_route_index_clear(&t->index);
   tl_index_map_clear(&t->ids);
   tl_peer_set_unref(t->peers);

@@ -201,13 +201,14 @@ def test_3_sipp_loss_over_udp(t):
     assert d.counter("retransmissions.absorbed") >= 4, d.counter("retransmissions.absorbed")
 
 
-def fork(t, kind, *callees, calls=30):
-    """Calls to a route that forks KIND over CALLEES, each a list of steps; all must succeed."""
+def fork(t, kind, *callees, calls=30, **route):
+    """Calls to a route that forks KIND over CALLEES, each a list of steps; all must succeed. ROUTE:
+    further options of it."""
     sides = [callee(t, steps, "udp", calls, "callee%d" % i) for i, steps in enumerate(callees)]
     names = ["c%d" % i for i in range(len(sides))]
     d = patient(t, peers=[(n, {"uri": "sip:127.0.0.1:%d;transport=udp" % port})
                           for n, (_, port) in zip(names, sides)],
-                routes=[("all", {"peers": names, "fork": kind})])
+                routes=[("all", {"peers": names, "fork": kind, **route})])
     rings = [expect(180, optional=True, plain=True) for _ in callees]
     left = caller(t, d, INVITE + rings + [expect(200), ACK, pause(30)] + BYE, "udp",
                   "sip:bob@biloxi.example", calls)
@@ -233,7 +234,8 @@ def test_3_sipp_fork_parallel(t):
 @pytest.mark.timeout(150)
 def test_3_sipp_fork_serial(t):
     """One phone after the other: 404, busy, answered; only the last's response comes through."""
-    fork(t, "serial", [recv("INVITE"), reply(404, retrans=500), recv("ACK")], REFUSE, TAKE)
+    fork(t, "serial", [recv("INVITE"), reply(404, retrans=500), recv("ACK")], REFUSE, TAKE,
+         reroute_after_ringing=True)
 
 
 @pytest.mark.timeout(150)

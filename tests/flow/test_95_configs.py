@@ -372,7 +372,7 @@ def test_4_15_config_direct_routing(t):
     assert invite.all("via")[0].startswith("SIP/2.0/TLS sbc.atlanta.example:5061;"), invite.all("via")
     assert any("sip:" in r and "sbc.atlanta.example:5061" in r
                for r in invite.all("record-route")), invite.all("record-route")
-    cloud[0].policy["answer"] = 503
+    cloud[0].policy.update(ring=False, answer=503)
     assert dial_out() == [2, 1, 0]
     cloud[1].close()
     assert dial_out()[2] == 1

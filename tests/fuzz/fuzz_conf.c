@@ -40,24 +40,31 @@ static void print_name(const char *s, FILE *f) {
   }
 }
 
+static void print_blocks(const struct tl_raw *r, size_t section, size_t owner, FILE *f) {
+  for (size_t k = 0; k < r->sec[section].n; k++) {
+    const struct tl_block *b = &r->sec[section].b[k];
+    if (b->owner != owner) continue;
+    if (b->sec->name) fprintf(f, "%s ", b->sec->name);
+    if (b->title) fputc('"', f), print_name(b->title, f), fputc('"', f);
+    fputs(b->sec->name ? " {\n" : "", f);
+    for (size_t o = 0; o < b->sec->n_opt; o++) {
+      if (b->sec->opt[o].flags & TL_OPT_ALIAS) continue;
+      fprintf(f, "%s = ", b->sec->opt[o].name);
+      tl_value_print(&b->sec->opt[o], b, f);
+      fputc('\n', f);
+    }
+    for (size_t i = 1; section && i < TL_SECTIONS; i++)
+      if (tl_conf_sections[i].within == section) print_blocks(r, i, k, f);
+    fputs(b->sec->name ? "}\n" : "", f);
+  }
+}
+
 static char *print(const struct tl_raw *r, size_t *n) {
   char *text = NULL;
   FILE *f = open_memstream(&text, n);
   if (!f) return NULL;
   for (size_t i = 0; i < TL_SECTIONS; i++)
-    for (size_t k = 0; k < r->sec[i].n; k++) {
-      const struct tl_block *b = &r->sec[i].b[k];
-      if (b->sec->name) fprintf(f, "%s ", b->sec->name);
-      if (b->title) fputc('"', f), print_name(b->title, f), fputc('"', f);
-      fputs(b->sec->name ? " {\n" : "", f);
-      for (size_t o = 0; o < b->sec->n_opt; o++) {
-        if (b->sec->opt[o].flags & TL_OPT_ALIAS) continue;
-        fprintf(f, "%s = ", b->sec->opt[o].name);
-        tl_value_print(&b->sec->opt[o], b, f);
-        fputc('\n', f);
-      }
-      fputs(b->sec->name ? "}\n" : "", f);
-    }
+    if (!tl_conf_sections[i].within) print_blocks(r, i, 0, f);
   fclose(f);
   return text;
 }

@@ -456,6 +456,7 @@ Test(conf, explain_gives_every_option_its_reason) {
   conf_certificate("a", 1, 0600);
   struct tl_conf *c =
       good(L "tls_domain \"d\" { ca_list = a.pem }\npeer \"p\" { uri = \"sip:127.0.0.1\" }\n"
+             "group \"g\" { member \"p\" { } }\n"
              "route \"r\" { peers = p }\n");
   char *text = conf_printed(c, true);
   for (size_t i = 0; i < TL_SECTIONS; i++)
@@ -463,7 +464,8 @@ Test(conf, explain_gives_every_option_its_reason) {
       const struct tl_opt *o = &tl_conf_sections[i].opt[k];
       char first[24], line[64];
       snprintf(first, sizeof(first), "# %.12s", o->why);
-      snprintf(line, sizeof(line), "%s%s = ", i == TL_SEC_GLOBAL ? "\n" : "\n  ", o->name);
+      const char *indent = tl_conf_sections[i].within ? "    " : i == TL_SEC_GLOBAL ? "" : "  ";
+      snprintf(line, sizeof(line), "\n%s%s = ", indent, o->name);
       cr_expect(o->why && strlen(o->why) > 10, "%s has a reason", o->name);
       if (o->flags & TL_OPT_ALIAS) continue;
       cr_expect_not_null(strstr(text, first), "reason of %s", o->name);

@@ -25,9 +25,13 @@ def quote(value):
 
 
 def block(kind, title, options):
-    """One configuration block; list values become { "a", "b" }, numbers and flags stand bare."""
+    """One configuration block; list values become { "a", "b" }, numbers and flags stand bare. A
+    dictionary holds blocks inside, by their titles."""
     lines = ["%s%s {" % (kind, " " + quote(title) if title else "")]
     for key, value in options.items():
+        if isinstance(value, dict):
+            lines += [block(key, inner, o) for inner, o in value.items()]
+            continue
         if isinstance(value, (list, tuple)):
             text = "{ %s }" % ", ".join(quote(v) for v in value)
         elif isinstance(value, bool):
@@ -60,10 +64,10 @@ class Daemon:
     # -- configuration
 
     def configure(self, workers=2, handshakers=1, listen=("tls", "tcp", "udp"), hosts=("127.0.0.1",),
-                  domain=None, domains=(), peers=(), routes=None, timeouts=None, limits=None,
+                  domain=None, domains=(), peers=(), groups=(), routes=None, timeouts=None, limits=None,
                   extra="", listen_options=None):
-        """Writes the configuration. DOMAIN updates the TLS domain "lab"; DOMAINS, PEERS and ROUTES
-        are lists of (title, options)."""
+        """Writes the configuration. DOMAIN updates the TLS domain "lab"; DOMAINS, PEERS, GROUPS and
+        ROUTES are lists of (title, options)."""
         out = ["workers = %d" % workers, "handshakers = %d" % handshakers,
                "control_socket = %s" % quote(self.socket), "log_level = \"info\"", extra]
         for host in hosts:
@@ -78,7 +82,7 @@ class Daemon:
         lab.update(domain or {})
         out.append(block("tls_domain", "lab", {k: v for k, v in lab.items() if v is not None}))
         out += [block("tls_domain", *d) for d in domains]
-        out += [block("peer", *p) for p in peers]
+        out += [block("peer", *p) for p in peers] + [block("group", *g) for g in groups]
         if routes is None:
             routes = [("all", {"relay": "request-uri", "tls_domain": "lab",
                                 "preloaded_route": "allow"})]
