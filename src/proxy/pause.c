@@ -23,7 +23,8 @@ static uint32_t retry_after_s(const struct tl_msg *m) {
 void tl_pause_asked(struct tl_branch *b, const struct tl_msg *m) {
   struct tl_proxy *p = b->txn->proxy;
   if (m->status != 503 || b->txn->user || !tl_msg_has(m, TL_H_RETRY_AFTER)) return;
-  const struct tl_conf_peer *peer = tl_view_peer(b->txn->view, b->peer);
+  /* Of the present view: behind a 2xx to another branch the transaction has none any more. */
+  const struct tl_conf_peer *peer = tl_view_peer(tl_net_view(p->net), b->peer);
   uint64_t ms = retry_after_s(m) * UINT64_C(1000), now = tl_net_now_ms(p->net);
   if (!peer || !peer->opt.retry_after_max_ms || !ms) return;
   if (ms > peer->opt.retry_after_max_ms) ms = peer->opt.retry_after_max_ms;

@@ -42,6 +42,22 @@ Test(proxy_txn, both_2xx_of_a_fork_are_passed_on_and_nothing_stays) {
   ua_close_each(&alice, &bob, &carol);
 }
 
+/* Its transaction has dropped what it had of the peers by then. */
+Test(proxy_txn, s21_a_pause_asked_for_behind_the_others_2xx_is_kept) {
+  ua_udp_each(&alice, &bob, &carol);
+  proxy_begin(both("parallel"));
+  ua_send(&alice, ua_request(&alice, "INVITE", "sip:x@example.com", "1", "", ""));
+  ua_expect(&bob, "INVITE");
+  ua_expect(&carol, "INVITE");
+  ua_send(&bob, ua_response(&bob, "200 OK", "b", ""));
+  ua_expect(&alice, "SIP/2.0 200");
+  ua_send(&carol, ua_response(&carol, "503 Busy", "c", "Retry-After: 30\r\n"));
+  ua_expect(&carol, "ACK");
+  cr_expect_eq(rig_count(TL_C_PEER_PAUSES), 1);
+  proxy_end_clean();
+  ua_close_each(&alice, &bob, &carol);
+}
+
 Test(proxy_txn, the_other_branch_of_a_fork_is_cancelled) {
   ua_udp_each(&alice, &bob, &carol);
   proxy_begin(both("parallel"));
