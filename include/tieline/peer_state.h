@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "tieline/call_rate.h"
 #include "tieline/hash_table.h"
 #include "tieline/health.h"
 #include "tieline/peer_addrs.h"
@@ -24,6 +25,7 @@ struct tl_peer_state {
   char *uri; /* that addresses and health are of, NULL: none yet; of the thread that loads */
   struct tl_health health;
   struct tl_peer_calls calls;
+  struct tl_call_rate rate;
   struct tl_peer_addrs addrs;
 };
 

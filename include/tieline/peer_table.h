@@ -36,6 +36,7 @@ struct tl_peer_options {
   bool transit;                /* forwards third parties' requests: From is not checked */
   bool tls_only;               /* neither reached nor recognised without TLS */
   uint32_t max_cps;            /* 0: no limit */
+  uint32_t cps_burst;          /* 0: as max_cps */
   uint32_t max_calls;          /* concurrent, in the whole process, 0: no limit */
   uint32_t max_connections;    /* opened from its address, 0: limits.max_connections_peer */
   uint32_t max_message;        /* bytes of a message sent to it, 0: no limit */

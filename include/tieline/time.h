@@ -11,6 +11,8 @@
 
 /* CLOCK_MONOTONIC in milliseconds. */
 uint64_t tl_now_ms(void);
+/* The same in nanoseconds. */
+uint64_t tl_now_ns(void);
 
 #define TL_TIME_NEVER UINT64_MAX /* of a deadline: until something else happens */
 /* Lowers *DUE_MS to AT_MS. */

@@ -11,6 +11,12 @@ uint64_t tl_now_ms(void) {
   return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+uint64_t tl_now_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 /* How far OUT is filled; 0 and "" for what no calendar has. */
 static size_t put_seconds(time_t at, char out[TL_TIME_STRLEN]) {
   struct tm tm;

@@ -302,6 +302,9 @@ static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
     tl_conf_fail(ctx, tl_block_at(b, "uri"), "%s, not \"%s\"", err, p->uri);
     return;
   }
+  if (p->cps_burst && !p->max_cps)
+    tl_conf_fail(ctx, tl_block_at(b, "cps_burst"),
+                 "cps_burst means nothing without max_cps: there is no rate to exceed");
   if (p->max_calls > tl_raw_limits(r)->max_open_calls)
     tl_conf_warn(ctx, tl_block_at(b, "max_calls"),
                  "The max_calls of peer \"%s\" is never reached: limits.max_open_calls is less.",

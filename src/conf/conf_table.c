@@ -465,7 +465,10 @@ static const struct tl_opt peer_opts[] = {
         WHY = "never send to its addresses in the clear, whatever a URI says; a sips: uri means "
               "the same"),
     OPT(tl_peer_options, max_cps, NUM, "0", RANGE(0, 10000000),
-        WHY = "new calls per second toward it, shared equally by the workers; 0: no limit"),
+        WHY = "new calls per second toward it, in the whole process; 0: no limit"),
+    OPT(tl_peer_options, cps_burst, NUM, "0", RANGE(0, 10000000),
+        WHY = "new calls toward it that may come at once after a quiet time, under max_cps; 0: one "
+              "second's worth"),
     OPT(tl_peer_options, max_calls, NUM, "0", RANGE(0, 100000000),
         WHY = "calls at a time toward it, in the whole process, from the INVITE until it fails or "
               "a BYE has ended the call; beyond, the next target or 503; 0: no limit"),

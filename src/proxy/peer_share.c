@@ -11,6 +11,7 @@
 
 #include "call.h"
 #include "proxy.h"
+#include "tieline/time.h"
 
 #define LOG_EVERY_MS 1000u
 
@@ -33,12 +34,12 @@ static int grow_shares(struct tl_peer_share_table *t, uint32_t slot) {
 
 /* A slot may have been another peer's, of which nothing is under way any more: whatever is holds
  * that peer's state, and the slot with it. */
-static struct tl_peer_share *begin_share(struct tl_peer_share_table *t, struct tl_peer_state *state,
-                                         uint64_t now_ms) {
+static struct tl_peer_share *begin_share(struct tl_peer_share_table *t,
+                                         struct tl_peer_state *state) {
   if (state->slot >= t->n && grow_shares(t, state->slot)) return NULL;
   struct tl_peer_share **at = &t->at[state->slot];
   if (!*at && !(*at = malloc(sizeof(**at)))) return NULL;
-  **at = (struct tl_peer_share){.state = state, .id = state->id, .at_ms = now_ms};
+  **at = (struct tl_peer_share){.state = state, .id = state->id};
   return *at;
 }
 
@@ -49,7 +50,7 @@ struct tl_peer_share *tl_peer_share_of(struct tl_proxy *p, const struct tl_conf_
   struct tl_peer_state *state = peer->state;
   struct tl_peer_share *share = state->slot < t->n ? t->at[state->slot] : NULL;
   if (share && share->state == state && share->id == state->id) return share;
-  return begin_share(t, state, tl_net_now_ms(p->net));
+  return begin_share(t, state);
 }
 
 void tl_peer_share_exit(struct tl_proxy *p) {
@@ -61,18 +62,11 @@ void tl_peer_share_exit(struct tl_proxy *p) {
   p->shares = NULL;
 }
 
-/* The rate is that of the whole process: each worker grants its part. Up to one second's worth
- * may come in a burst. */
-static bool rate_allows(struct tl_proxy *p, struct tl_peer_share *l, uint32_t max_cps) {
-  double rate = (double)max_cps / (p->th.rt->n_worker ? p->th.rt->n_worker : 1);
-  double most = rate < 1 ? 1 : rate;
-  l->tokens += rate * (double)(tl_net_now_ms(p->net) - l->at_ms) / 1000.0;
-  l->at_ms = tl_net_now_ms(p->net);
-  if (!l->started || l->tokens > most) l->tokens = most;
-  l->started = true;
-  if (l->tokens < 1) return false;
-  l->tokens -= 1;
-  return true;
+/* The rate is that of the whole process. */
+static bool rate_allows(struct tl_peer_share *l, const struct tl_conf_peer *peer) {
+  const uint32_t max_cps = peer->opt.max_cps, burst = peer->opt.cps_burst;
+  return !max_cps ||
+         tl_call_rate_take(&l->state->rate, max_cps, burst ? burst : max_cps, tl_now_ns());
 }
 
 /* A call rejected because of max_calls must not use up the rate. */
@@ -82,7 +76,7 @@ static int call_allowed(struct tl_proxy *p, struct tl_peer_share *l,
                        : peer->counts_calls ? UINT32_MAX
                                             : 0;
   int rc = max ? tl_call_take(p, l, max, out) : TL_OK;
-  if (rc || !peer->opt.max_cps || rate_allows(p, l, peer->opt.max_cps)) return rc;
+  if (rc || rate_allows(l, peer)) return rc;
   tl_call_drop(p, *out);
   *out = NULL;
   tl_count(tl_proxy_counters(p), TL_C_CALLS_REFUSED_CPS);

@@ -4,8 +4,8 @@
  * max_cps and max_calls.
  *
  * Ownership: the worker's, one for each slot of a peer's state, so that a reload
- * forgets nothing. Threads: the worker's own; calls are counted for all workers
- * together (call.h). Errors: TL_EBUSY: the peer has its share.
+ * forgets nothing. Threads: the worker's own; calls and their rate are
+ * counted for all workers together (call.h, call_rate.h). Errors: TL_EBUSY: the peer has its share.
  */
 #pragma once
 
@@ -20,13 +20,10 @@ struct tl_peer_share {
   struct tl_peer_state *state; /* the peer's */
   uint64_t id;                 /* the peer's */
   uint32_t active;             /* requests waiting for a final response */
-  double tokens;               /* new calls that may start now */
-  uint64_t at_ms;
-  bool started;
-  uint64_t logged_ms;      /* of the last log line about its failures, 0: never */
-  uint32_t unlogged;       /* failures since then without one */
-  struct tl_probe *probe;  /* peer_probe.c */
-  uint64_t full_logged_ms; /* of the last log line that it has its max_calls, 0: never */
+  uint64_t logged_ms;          /* of the last log line about its failures, 0: never */
+  uint32_t unlogged;           /* failures since then without one */
+  struct tl_probe *probe;      /* peer_probe.c */
+  uint64_t full_logged_ms;     /* of the last log line that it has its max_calls, 0: never */
 };
 
 /* This worker's share of PEER, made when it is first asked for. NULL: PEER is NULL, or memory is

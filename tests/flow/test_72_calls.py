@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`peer { max_calls }`: how many calls a peer gets at a time, over all workers (SIPp as caller and
+"""`peer { max_calls max_cps }`: how many calls a peer gets at a time, over all workers (SIPp as caller and
 callee), and what becomes of it with reloads and without a BYE.
 """
 import pytest
@@ -120,3 +120,22 @@ def test_3_max_calls_over_reloads(t):
     assert calls_of(d, "one")["now"] == 0
     d.configure(**conf(2, stateless=True))
     assert "could not be kept" in d.ctl("reload", check=False).stderr
+
+
+def test_d33_max_cps_of_one_connection(t):
+    """All calls come in on one connection, so on one of four workers: it gets the whole rate, and
+    what is beyond goes to the next peer."""
+    one, two = t.uas("tcp"), t.uas("tcp", name="two")
+    d = t.daemon(workers=4, routes=[("out", {"peers": ["one", "two"]})], peers=[
+        ("one", {"uri": t.uri(one, "tcp").replace("bob@", ""), "max_cps": 1, "cps_burst": 40}),
+        ("two", {"uri": t.uri(two, "tcp").replace("bob@", "")})])
+    alice = t.uac()
+    conn = t.dial(alice, d, "tcp")
+    for call in [Call(alice, conn, "sip:%d@far.example" % i).send() for i in range(60)]:
+        assert call.final().status == 200
+        call.ack()
+        assert call.bye().status == 200
+    # a slow machine may have let a second or two pass
+    assert 40 <= one.count("INVITE") <= 40 + 10 * t.slow, one.count("INVITE")
+    assert one.count("INVITE") + two.count("INVITE") == 60
+    assert d.counter("calls.refused.max_cps") == two.count("INVITE")

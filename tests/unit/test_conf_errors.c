@@ -317,6 +317,8 @@ Test(conf_errors, routes) {
          "\"chcago\" } }",
        "t.conf:4: there is no peer \"chcago\"; did you mean \"chicago\"?"},
       {L "route \"r\" { peers = \"x\" }", "t.conf:2: there is no peer \"x\""},
+      {L "peer \"p\" { uri = \"sip:127.0.0.1\"\n cps_burst = 5 }",
+       "t.conf:3: cps_burst means nothing without max_cps"},
       {L "peer \"a\" { uri = \"sip:127.0.0.1\" }\nroute \"r\" { peers = { \"a\", \"a\" } }",
        "t.conf:3: peers names \"a\" twice"},
       {L "peer \"a\" { uri = \"sip:127.0.0.1\" max_calls = 1 }\n"
