@@ -12,8 +12,11 @@
 
 #include "tieline/addr.h"
 #include "tieline/binding.h"
+#include "tieline/dest_state.h"
 #include "tieline/peer_index.h"
 #include "tieline/peer_state.h"
+#include "tieline/status_set.h"
+#include "tieline/tls_choice.h"
 #include "tieline/tls_options.h"
 #include "tieline/transport.h"
 
@@ -33,14 +36,16 @@ struct tl_peer_options {
   enum tl_check_from check_from; /* if check_set of the peer says so */
   enum tl_in_dialog in_dialog;
   enum tl_preloaded preloaded_route;
-  bool transit;                /* forwards third parties' requests: From is not checked */
-  bool tls_only;               /* neither reached nor recognised without TLS */
-  uint32_t max_cps;            /* 0: no limit */
-  uint32_t cps_burst;          /* 0: as max_cps */
-  uint32_t max_calls;          /* concurrent, in the whole process, 0: no limit */
-  uint32_t max_connections;    /* opened from its address, 0: limits.max_connections_peer */
-  uint32_t max_message;        /* bytes of a message sent to it, 0: no limit */
-  uint32_t probe_ms;           /* 0: none */
+  bool transit;             /* forwards third parties' requests: From is not checked */
+  bool tls_only;            /* neither reached nor recognised without TLS */
+  uint32_t max_cps;         /* 0: no limit */
+  uint32_t cps_burst;       /* 0: as max_cps */
+  uint32_t max_calls;       /* concurrent, in the whole process, 0: no limit */
+  uint32_t max_connections; /* opened from its address, 0: limits.max_connections_peer */
+  uint32_t max_message;     /* bytes of a message sent to it, 0: no limit */
+  uint32_t probe_ms;        /* 0: none */
+  uint32_t probe_timeout_ms, probe_down_after, probe_up_after;
+  char **probe_ok;             /* NULL: all but 408 and 503 */
   uint32_t max_age_ms;         /* of a connection to it, 0: as its TLS domain says */
   uint32_t retry_after_max_ms; /* longest pause after a 503 with Retry-After, 0: none */
 };
@@ -53,13 +58,15 @@ struct tl_conf_peer {
   char *host;    /* host part of uri, brackets kept */
   uint16_t port; /* never 0: the transport's default filled in */
   bool sips;
-  bool any_port;                /* uri has none: SRV records say it (RFC 3263) */
-  bool any_transport;           /* nor a transport: NAPTR records do */
-  bool by_cert;                 /* identified by its certificate alone, unless it has networks */
-  bool counts_calls;            /* its calls are, though it has no max_calls */
-  bool check_set;               /* check_from is set here, else the TLS domain's applies */
-  struct tl_tls_domain *domain; /* for TLS, a reference; NULL: chosen by destination */
-  char *identity;               /* name its certificate must carry */
+  bool any_port;                 /* uri has none: SRV records say it (RFC 3263) */
+  bool any_transport;            /* nor a transport: NAPTR records do */
+  bool by_cert;                  /* identified by its certificate alone, unless it has networks */
+  bool counts_calls;             /* its calls are, though it has no max_calls */
+  bool check_set;                /* check_from is set here, else the TLS domain's applies */
+  struct tl_dest_rules rules;    /* for each of its addresses */
+  struct tl_status_set probe_ok; /* answers to probes that tell that it takes requests */
+  struct tl_tls_domain *domain;  /* for TLS, a reference; NULL: chosen by destination */
+  char *identity;                /* name its certificate must carry */
   size_t n_network;
   struct tl_network *network; /* source networks where no certificate identifies it; none: addr */
   struct tl_binding *binding; /* further demands on its certificate; NULL: none */
@@ -90,10 +97,13 @@ struct tl_peer_table {
   size_t n;
   const struct tl_conf_peer *peer;
   struct tl_addr_list **addrs; /* of each, a reference */
-  struct tl_peer_index index;  /* numbers are those of PEER */
-  bool has_tls_only;           /* some peer may be reached by TLS only */
-  bool bounds_messages;        /* some peer has max_message */
-  struct tl_peer_set *set;     /* a reference: what owns PEER */
+  uint32_t *first_dest;        /* of each, in DEST */
+  struct tl_dest_state **dest; /* of each address of each, references */
+  uint32_t n_dest;
+  struct tl_peer_index index; /* numbers are those of PEER */
+  bool has_tls_only;          /* some peer may be reached by TLS only */
+  bool bounds_messages;       /* some peer has max_message */
+  struct tl_peer_set *set;    /* a reference: what owns PEER */
 };
 
 /* Without peers yet; one reference. Takes RAW over, also on failure. */
@@ -101,8 +111,9 @@ struct tl_peer_set *tl_peer_set_new(struct tl_raw *raw, tl_raw_drop_fn drop_raw)
 struct tl_peer_set *tl_peer_set_ref(struct tl_peer_set *s);
 void tl_peer_set_unref(struct tl_peer_set *s);
 
-/* Of the peers of S with their addresses of now; one reference. Takes a reference to S. */
-struct tl_peer_table *tl_peer_table_new(struct tl_peer_set *s);
+/* Of the peers of S with their addresses of now, reached by the TLS domains of TLS (NULL: none);
+ * one reference. Takes a reference to S. */
+struct tl_peer_table *tl_peer_table_new(struct tl_peer_set *s, const struct tl_tls_set *tls);
 struct tl_peer_table *tl_peer_table_ref(struct tl_peer_table *t);
 void tl_peer_table_unref(struct tl_peer_table *t);
 
@@ -111,11 +122,21 @@ static inline const struct tl_addr_list *tl_peer_table_addrs(const struct tl_pee
                                                              const struct tl_conf_peer *peer) {
   return t->addrs[peer - t->peer];
 }
+/* What is known of the K-th of those, by the TLS domain that the peer has where no route says
+ * another. */
+static inline struct tl_dest_state *tl_peer_table_dest(const struct tl_peer_table *t,
+                                                       const struct tl_conf_peer *peer, size_t k) {
+  return t->dest[t->first_dest[peer - t->peer] + k];
+}
 /* The peer with ID, or NULL. */
 const struct tl_conf_peer *tl_peer_table_by_id(const struct tl_peer_table *t, uint64_t id);
 /* The peer called NAME, or NULL. */
 const struct tl_conf_peer *tl_peer_table_by_name(const struct tl_peer_table *t, const char *name);
 
+/* The TLS domain of TLS by which P is reached at ADDR where no route says another; NULL: none fits.
+ */
+struct tl_tls_domain *tl_conf_peer_domain(const struct tl_conf_peer *p,
+                                          const struct tl_tls_set *tls, const struct tl_addr *addr);
 /* The addresses that were found while P's table was built, as a list with one reference; NULL when
  * memory is short. */
 struct tl_addr_list *tl_conf_peer_found(const struct tl_conf_peer *p);

@@ -314,6 +314,7 @@ static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
                  "The max_connections of peer \"%s\" changes nothing: anybody may have the "
                  "limits.max_connections_source, which is not less.",
                  b->title);
+  tl_conf_check_statuses(b, "probe_ok", p->probe_ok, ctx);
   tl_conf_check_identity(b, u.transport, ctx);
   if (!tl_transport_is_secure(u.transport)) return;
   if (p->tls_domain)

@@ -86,6 +86,10 @@ int tl_conf_list_note(struct tl_index_map *seen, char *const *list, uint32_t num
 void tl_conf_check_networks(const struct tl_block *b, const char *option, char *const *list,
                             struct tl_conf_ctx *ctx);
 int tl_conf_build_networks(char *const *list, struct tl_network **out, size_t *out_n);
+void tl_conf_check_statuses(const struct tl_block *b, const char *option, char *const *list,
+                            struct tl_conf_ctx *ctx);
+/* Adds those of LIST, which has been checked, to OUT. */
+void tl_conf_build_statuses(char *const *list, struct tl_status_set *out);
 /* Warns of suites whose records the running kernel cannot take. */
 void tl_conf_warn_offload(const struct tl_conf *c, struct tl_conf_ctx *ctx);
 /* Warns where body_relay = splice has nothing to work with. */

@@ -19,6 +19,20 @@ void tl_conf_check_networks(const struct tl_block *b, const char *option, char *
           *list);
 }
 
+void tl_conf_check_statuses(const struct tl_block *b, const char *option, char *const *list,
+                            struct tl_conf_ctx *ctx) {
+  struct tl_status_set any = {.bit = {0}};
+  for (; list && *list; list++)
+    if (tl_status_set_add(&any, *list))
+      tl_conf_fail(ctx, tl_block_at(b, option),
+                   "\"%s\" is no status: write a code such as \"503\" or a class such as \"5xx\"",
+                   *list);
+}
+
+void tl_conf_build_statuses(char *const *list, struct tl_status_set *out) {
+  for (; list && *list; list++) tl_status_set_add(out, *list);
+}
+
 int tl_conf_list_note(struct tl_index_map *seen, char *const *list, uint32_t number,
                       bool *out_first) {
   uint64_t key = tl_index_mix(tl_index_name_id(list[number]));

@@ -48,7 +48,7 @@ static int load_tables(struct tl_conf *c, const struct tl_peer_table *previous,
   struct tl_peer_table *peers = NULL;
   struct tl_route_table *routes = NULL;
   int rc = tl_conf_build_peers(c, previous, ctx, &set);
-  if (!rc && !(peers = tl_peer_table_new(set))) rc = TL_ENOMEM;
+  if (!rc && !(peers = tl_peer_table_new(set, &c->tls_set))) rc = TL_ENOMEM;
   if (!rc) rc = tl_conf_build_routes(c, set, &routes);
   if (!rc && !(*out = tl_view_new(c, peers, routes))) rc = TL_ENOMEM;
   tl_route_table_unref(routes);

@@ -82,6 +82,25 @@ static int build_identity(const struct tl_conf *c, const struct tl_block *b, str
   return rc;
 }
 
+/* ---- health ---- */
+
+/* By default any answer is a sign of life but those that ask for no requests (RFC 3261 21.5.4) or
+ * tell that it reached nobody in turn. */
+static void build_health(struct tl_conf_peer *p) {
+  const struct tl_peer_options *v = &p->opt;
+  p->rules = (struct tl_dest_rules){.down_for_ms = v->probe_ms,
+                                    .probe_down_after = v->probe_down_after,
+                                    .probe_up_after = v->probe_up_after,
+                                    .probed = v->probe_ms > 0};
+  if (v->probe_ok) {
+    tl_conf_build_statuses(v->probe_ok, &p->probe_ok);
+    return;
+  }
+  memset(&p->probe_ok, 0xff, sizeof(p->probe_ok));
+  tl_status_set_remove(&p->probe_ok, 408);
+  tl_status_set_remove(&p->probe_ok, 503);
+}
+
 /* ---- the set ---- */
 
 static int build_peer(const struct tl_conf *c, const struct tl_block *b, struct tl_conf_peer *p) {
@@ -96,6 +115,7 @@ static int build_peer(const struct tl_conf *c, const struct tl_block *b, struct 
   p->sips = u.sips;
   p->any_port = u.port == 0;
   p->any_transport = p->any_port && u.any_transport;
+  build_health(p);
   p->name = strdup(b->title);
   p->id = tl_index_name_id(b->title);
   p->host = strndup(host.p, host.n);

@@ -483,8 +483,20 @@ static const struct tl_opt peer_opts[] = {
     OPT_MS(
         tl_peer_options, probe, "0", RANGE(0, DAY_MS),
         WHY =
-            "interval of OPTIONS that find out whether it is alive: after three without an answer "
-            "routes pass it over while they have another, until it answers again; 0: none"),
+            "interval of OPTIONS to each of its addresses, which find out whether it takes "
+            "requests: one that is down is passed over by routes while they have another; 0: none"),
+    OPT_MS(tl_peer_options, probe_timeout, "2s", RANGE(100, 60000),
+           WHY = "each of its addresses is asked by itself, and without an answer for so long the "
+                 "OPTIONS has failed; the worst time until a dead address is passed over is "
+                 "probe_down_after times the interval and this"),
+    OPT(tl_peer_options, probe_down_after, NUM, "3", RANGE(1, 100),
+        WHY = "OPTIONS that fail in a row until the address is down; after the first routes try it "
+              "last"),
+    OPT(tl_peer_options, probe_up_after, NUM, "2", RANGE(1, 100),
+        WHY = "OPTIONS that are answered well in a row until an address that was down is up"),
+    OPT(tl_peer_options, probe_ok, LIST, NULL, NONE = "all but 408 and 503",
+        WHY = "answers to OPTIONS that tell that the address takes requests: codes and classes "
+              "(\"200\", \"4xx\"); another one is a failure"),
     OPT_MS(tl_peer_options, retry_after_max, "60s", RANGE(0, DAY_MS),
            WHY =
                "a 503 with Retry-After leaves it alone for that time, but no longer than this; "

@@ -7,9 +7,10 @@
  *   rpc.c           JSON-RPC envelopes (rpc.h)
  *   command.c       the table of commands, dispatch; command_answer.c their answers (command.h)
  *   gather.c        collects the connections of all workers, within a deadline (gather.h)
- *   show_commands.c connections, peers, tls_list; connection.c one connection, and closing it;
- *                   handshakes.c, keylog_command.c, explain_*.c, stats.c, reload.c (reload.h) as
- *                   named; params.c, json_values.c what they have in common (json_values.h)
+ *   show_commands.c connections, tls_list; connection.c one connection, and closing it;
+ *                   peers_command.c, handshakes.c, keylog_command.c, explain_*.c, stats.c,
+ *                   reload.c (reload.h) as named; params.c, json_values.c what they have in common
+ *                   (json_values.h)
  *   peer_names.c    re-resolves the names of peers; due_heap.c which is the next
  *   trust_service.c runs what src/trust does; trust_commands.c and ledger_command.c show it
  *   watch.c         reloads when files have changed (watch.h)

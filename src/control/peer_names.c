@@ -201,7 +201,7 @@ static uint64_t ask_due(struct tl_control *c, uint64_t now_ms) {
 /* One new table for all addresses that have changed since the last one. */
 static void publish_table(struct tl_control *c) {
   const struct tl_view *now = tl_runtime_published(c->rt);
-  struct tl_peer_table *t = tl_peer_table_new(now->peers->set);
+  struct tl_peer_table *t = tl_peer_table_new(now->peers->set, &now->conf->tls_set);
   struct tl_view *next = t ? tl_view_new(now->conf, t, now->routes) : NULL;
   tl_peer_table_unref(t);
   if (next) tl_runtime_publish(c->rt, next);

@@ -108,11 +108,6 @@ static void connection_row(struct tl_table *t, const json_t *c) {
   tl_table_cellf(t, "%lld", field_num(c, "kernel_bytes"));
 }
 
-static void warn_incomplete(const json_t *r, FILE *f) {
-  if (!field_true(r, "complete"))
-    fputs("Not every worker answered in time: the list is short.\n", f);
-}
-
 static void print_connections(const json_t *r, FILE *f) {
   static const struct tl_column col[] = {
       {"ID", TL_LEFT},      {"DIR", TL_LEFT},    {"VIA", TL_LEFT},      {"PEER", TL_LEFT},
@@ -127,59 +122,7 @@ static void print_connections(const json_t *r, FILE *f) {
   tl_table_print(t, f);
   tl_table_free(t);
   fprintf(f, "%lld of %lld connections\n", field_num(r, "shown"), field_num(r, "total"));
-  warn_incomplete(r, f);
-}
-
-/* The age of a peer's addresses, the next look-up of its name, and the last error. */
-static void lookup_cell(struct tl_table *t, const json_t *l) {
-  const char *error = field_text(l, "error");
-  char age[48] = "never";
-  if (!json_is_object(l)) {
-    tl_table_cell(t, "-");
-    return;
-  }
-  if (json_is_integer(json_object_get(l, "age_s")))
-    snprintf(age, sizeof(age), "%lld s ago", field_num(l, "age_s"));
-  if (json_is_string(json_object_get(l, "error")))
-    tl_table_cellf(t, "%s, next in %lld s; %lld failed: %s", age, field_num(l, "next_s"),
-                   field_num(l, "failed_in_a_row"), error);
-  else
-    tl_table_cellf(t, "%s, next in %lld s", age, field_num(l, "next_s"));
-}
-
-static void print_peers(const json_t *r, FILE *f) {
-  static const struct tl_column col[] = {
-      {"PEER", TL_LEFT},   {"URI", TL_LEFT},      {"ADDRESSES", TL_LEFT}, {"LOOKED UP", TL_LEFT},
-      {"DOMAIN", TL_LEFT}, {"IDENTITY", TL_LEFT}, {"OUT", TL_RIGHT},      {"IN", TL_RIGHT},
-      {"CALLS", TL_RIGHT}, {"PROBES", TL_LEFT}};
-  struct tl_table *t = tl_table_new(col, sizeof(col) / sizeof(*col));
-  size_t i;
-  json_t *p;
-  json_array_foreach(json_object_get(r, "peers"), i, p) {
-    const json_t *probe = json_object_get(p, "probe"), *calls = json_object_get(p, "calls");
-    tl_table_cell(t, field_text(p, "name"));
-    tl_table_cell(t, field_text(p, "uri"));
-    tl_print_cell(t, json_object_get(p, "addresses"));
-    lookup_cell(t, json_object_get(p, "lookup"));
-    tl_table_cell(t, or_dash(field_text(p, "tls_domain")));
-    tl_table_cell(t, or_dash(field_text(p, "identity")));
-    tl_table_cellf(t, "%lld", field_num(p, "connections_out"));
-    tl_table_cellf(t, "%lld", field_num(p, "connections_in"));
-    if (json_is_object(calls))
-      tl_table_cellf(t, "%lld/%lld", field_num(calls, "now"), field_num(calls, "max"));
-    else
-      tl_table_cell(t, "-");
-    if (field_num(p, "pause_ms") > 0)
-      tl_table_cellf(t, "wants a pause, %lld s", (field_num(p, "pause_ms") + 999) / 1000);
-    else if (json_is_object(probe))
-      tl_table_cellf(t, "%s, %lld of %lld failed", field_text(probe, "state"),
-                     field_num(probe, "failed"), field_num(probe, "sent"));
-    else
-      tl_table_cell(t, "-");
-  }
-  tl_table_print(t, f);
-  tl_table_free(t);
-  warn_incomplete(r, f);
+  tl_print_incomplete(r, f);
 }
 
 static void print_groups(const json_t *r, FILE *f) {
@@ -319,7 +262,7 @@ static void print_ledger(const json_t *r, FILE *f) {
   tl_table_print(t, f);
   tl_table_free(t);
   fprintf(f, "%lld of %lld chains\n", field_num(r, "shown"), field_num(r, "total"));
-  warn_incomplete(r, f);
+  tl_print_incomplete(r, f);
 }
 
 static void print_crl(const json_t *r, FILE *f) {
@@ -416,7 +359,7 @@ void tl_ctl_print(const char *command, const json_t *result, bool all, FILE *f) 
     const char *command;
     void (*fn)(const json_t *r, FILE *f);
   } printers[] = {{"connections", print_connections},
-                  {"peers", print_peers},
+                  {"peers", tl_print_peers},
                   {"groups", print_groups},
                   {"tls_list", print_domains},
                   {"reload", print_reload},

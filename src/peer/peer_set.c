@@ -22,6 +22,13 @@ struct tl_addr_list *tl_conf_peer_found(const struct tl_conf_peer *p) {
   return l;
 }
 
+struct tl_tls_domain *tl_conf_peer_domain(const struct tl_conf_peer *p,
+                                          const struct tl_tls_set *tls,
+                                          const struct tl_addr *addr) {
+  enum tl_choice rule;
+  return p->domain ? p->domain : tl_tls_choose_client(tls, tl_str_c(p->identity), addr, &rule);
+}
+
 int tl_conf_peer_begin(const struct tl_conf_peer *p) {
   struct tl_addr numeric;
   bool named = tl_addr_parse(tl_str_c(p->host), p->port, &numeric) != TL_OK;

@@ -11,6 +11,7 @@
 
 #include "tieline/container.h"
 #include "tieline/err.h"
+#include "tieline/refs.h"
 
 static struct {
   pthread_mutex_t mu;
@@ -87,14 +88,8 @@ static void take_out(struct tl_peer_state *s) {
   if (all.ids.n == 0) free_tables();
 }
 
-/* The last reference goes under the lock, or a look-up could find what is being freed. */
 void tl_peer_state_unref(struct tl_peer_state *s) {
-  uint32_t n = s ? atomic_load_explicit(&s->refs, memory_order_relaxed) : 0;
-  while (n > 1)
-    if (atomic_compare_exchange_weak_explicit(&s->refs, &n, n - 1, memory_order_acq_rel,
-                                              memory_order_relaxed))
-      return;
-  if (!s) return;
+  if (!s || tl_refs_drop_unless_last(&s->refs)) return;
   pthread_mutex_lock(&all.mu);
   bool last = atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1;
   if (last) take_out(s);

@@ -12,6 +12,7 @@
 
 #include "tieline/err.h"
 #include "tieline/index_map.h"
+#include "tieline/tls_domain.h"
 
 /* One entry for each host: a peer may have several ports there. */
 static int index_addrs(struct tl_peer_index *x, uint32_t number, const struct tl_addr_list *l) {
@@ -50,7 +51,34 @@ static struct tl_addr_list *addrs_of(const struct tl_conf_peer *peer) {
              : tl_conf_peer_found(peer);
 }
 
-struct tl_peer_table *tl_peer_table_new(struct tl_peer_set *s) {
+static const char *domain_name(const struct tl_conf_peer *peer, const struct tl_tls_set *tls,
+                               const struct tl_target_addr *at) {
+  const struct tl_tls_domain *d = NULL;
+  if (tls && tl_transport_is_secure((enum tl_transport)at->via))
+    d = tl_conf_peer_domain(peer, tls, &at->addr);
+  return d ? d->name : "";
+}
+
+/* N: all addresses of all peers. */
+static int find_dests(struct tl_peer_table *t, const struct tl_tls_set *tls, size_t n) {
+  t->first_dest = calloc(t->n + 1, sizeof(*t->first_dest));
+  t->dest = calloc(n + 1, sizeof(struct tl_dest_state *));
+  if (!t->first_dest || !t->dest) return TL_ENOMEM;
+  for (size_t i = 0; i < t->n; i++) {
+    const struct tl_addr_list *l = t->addrs[i];
+    t->first_dest[i] = t->n_dest;
+    for (size_t k = 0; l && k < l->n; k++) {
+      const struct tl_target_addr *at = &l->at[k];
+      const char *domain = domain_name(&t->peer[i], tls, at);
+      t->dest[t->n_dest] = tl_dest_state_of(&at->addr, (enum tl_transport)at->via, domain);
+      if (!t->dest[t->n_dest]) return TL_ENOMEM;
+      t->n_dest++;
+    }
+  }
+  return TL_OK;
+}
+
+struct tl_peer_table *tl_peer_table_new(struct tl_peer_set *s, const struct tl_tls_set *tls) {
   static _Atomic uint64_t generations;
   struct tl_peer_table *t = calloc(1, sizeof(*t));
   if (!t) return NULL;
@@ -60,11 +88,14 @@ struct tl_peer_table *tl_peer_table_new(struct tl_peer_set *s) {
   t->peer = s->peer;
   t->addrs = calloc(s->n + 1, sizeof(struct tl_addr_list *));
   int rc = t->addrs ? TL_OK : TL_ENOMEM;
+  size_t n_addr = 0;
   while (rc == TL_OK && t->n < s->n) {
     size_t number = t->n++;
     t->addrs[number] = addrs_of(&s->peer[number]);
     rc = !t->addrs[number] ? TL_ENOMEM : index_peer(t, (uint32_t)number, &s->peer[number]);
+    if (rc == TL_OK) n_addr += t->addrs[number]->n;
   }
+  if (rc == TL_OK) rc = find_dests(t, tls, n_addr);
   if (rc == TL_OK) return t;
   tl_peer_table_unref(t);
   return NULL;
@@ -78,6 +109,9 @@ struct tl_peer_table *tl_peer_table_ref(struct tl_peer_table *t) {
 void tl_peer_table_unref(struct tl_peer_table *t) {
   if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1) return;
   for (size_t i = 0; i < t->n; i++) tl_addr_list_unref(t->addrs[i]);
+  for (uint32_t i = 0; i < t->n_dest; i++) tl_dest_state_unref(t->dest[i]);
+  free(t->dest);
+  free(t->first_dest);
   tl_peer_index_clear(&t->index);
   free(t->addrs);
   tl_peer_set_unref(t->set);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Probes: OPTIONS of our own to peers that are configured for it.
+ * Probes: OPTIONS of our own to each address of the peers that are configured for it.
  *
  * Ownership: the first worker has them all. Threads: the first worker's; what they find is
- * published in health.h. Errors: a probe that cannot be made is left out.
+ * published in the health of the destination. Errors: a probe that cannot be made is left out.
  */
 #pragma once
 

@@ -231,17 +231,13 @@ void tl_target_of_peer(const struct tl_target_search *s, const struct tl_conf_pe
   }
 }
 
-int tl_target_to_peer(const struct tl_req *req, const struct tl_conf_peer *peer) {
+void tl_target_to_address(const struct tl_req *req, const struct tl_conf_peer *peer,
+                          enum tl_transport t, const struct tl_addr *addr) {
   const struct tl_target_search s = tl_target_search_of(req);
-  struct tl_plan *plan = req->plan;
-  tl_plan_clear(plan);
-  plan->own = true;
-  plan->hunt.draw = req->key;
-  tl_plan_rebind(plan, req->m);
-  tl_target_of_peer(&s, peer);
-  if (plan->n_target || plan->to_self) return TL_OK;
-  plan->unresolved = peer;
-  return TL_EAGAIN;
+  tl_plan_clear(req->plan);
+  req->plan->own = true;
+  tl_plan_rebind(req->plan, req->m);
+  add_peer_addr(&s, peer, t, addr);
 }
 
 void tl_target_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan) {

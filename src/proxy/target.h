@@ -32,8 +32,10 @@ uint64_t tl_target_key(const struct tl_target *t);
 int tl_target_of_uri(const struct tl_req *req);
 /* Adds the addresses of PEER. */
 void tl_target_of_peer(const struct tl_target_search *s, const struct tl_conf_peer *peer);
-/* Fills the empty plan of a request of our own, to PEER. */
-int tl_target_to_peer(const struct tl_req *req, const struct tl_conf_peer *peer);
+/* Fills the empty plan of a request of our own, to one address of PEER. It has no target where that
+ * is ours, or may not be reached so. */
+void tl_target_to_address(const struct tl_req *req, const struct tl_conf_peer *peer,
+                          enum tl_transport t, const struct tl_addr *addr);
 /* Asks the resolver for the plan's next hop; ANSWER, with COOKIE, comes back to this worker. */
 int tl_target_resolve(const struct tl_req *req, uint64_t cookie, const struct tl_mail_kind *answer);
 /* Adds what the look-up gave. */

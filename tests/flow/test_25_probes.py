@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Peers that are asked by OPTIONS whether they are alive (`peer { probe }`)."""
 import pytest
+from flowlib import dns
+from flowlib.carriers import Carriers
 from flowlib.steps import options_works
 from flowlib.ua import Call
+
+from test_45_identity import lab_of, verifying
 
 pytestmark = pytest.mark.host_only("which peer is asked does not depend on who seals the request")
 
@@ -38,7 +42,7 @@ def test_3_probe_finds_a_peer_down_and_up(t):
     alice = t.uac()
     conn = t.dial(alice, d, "tcp")
     wait_states(t, d, "down", "up")
-    d.wait_log("does not answer its probes.*peer=one")
+    d.wait_log("An address of a peer is down.*peer=one.*cause=connect")
     before = d.counter("transactions.failover")
     for _ in range(5):
         options_works(t, d, alice, conn, "sip:line@far.example")
@@ -54,7 +58,7 @@ def test_3_probe_finds_a_peer_down_and_up(t):
     carol = t.uas(name="carol")
     carol.listen("tcp", "127.0.0.1", port, None)
     wait_states(t, d, "up", "up")
-    d.wait_log("answers its probes again.*peer=one")
+    d.wait_log("An address of a peer is up again.*peer=one")
     options_works(t, d, alice, conn, "sip:line@far.example")
     assert [m for m in carol.seen if m.uri == "sip:line@far.example"], "the first peer is not used"
     d.configure(**peers_of(t, (port, "tcp"), bob.listener("tcp").port, False))
@@ -79,6 +83,115 @@ def test_3_probe_of_a_silent_peer(t):
     assert 6 <= counted <= d.counter("probes.sent")
     d.configure(**peers_of(t, (bob.listener("udp").port, "udp"), carol.listener("tcp").port, False))
     d.ctl("reload")
+
+
+def destinations(d, peer="trunk"):
+    """What is known of each address of PEER, by its host."""
+    found = [p for p in d.rpc("peers")["peers"] if p["name"] == peer][0]["destinations"]
+    return {x["address"].rpartition(":")[0]: x for x in found}
+
+
+def trunk(t, hosts, **options):
+    """A peer whose name leads to HOSTS over UDP, probed; its gateways, the name server, the daemon."""
+    gateways = Carriers(t, hosts, default=(200,))
+    server = dns.NameServer({("trunk.example", "A"): hosts}, ttl=1)
+    dns.use(t, server.port)
+    options = {"uri": "sip:trunk.example:%d;transport=udp" % gateways.port, "probe": t.ms(200),
+               "probe_timeout": t.ms(1000), **options}
+    d = t.daemon(peers=[("trunk", options)], routes=[("out", {"peers": ["trunk"]})],
+                 timeouts={"t1": "20ms"}, extra="dns_ttl_min = 1s")
+    d.fds_at_start += 1                # the resolver keeps its socket to the name server
+    return gateways, server, d
+
+
+def wait_dest(t, d, **want):
+    """Until the states of the addresses (a: 127.2.0.1, b: 127.2.0.2) are those of WANT."""
+    host = {"a": "127.2.0.1", "b": "127.2.0.2"}
+    t.wait(lambda: {k: destinations(d).get(host[k], {}).get("state") for k in want} == want,
+           "addresses to be %s" % want)
+
+
+AB = ["127.2.0.1", "127.2.0.2"]
+
+
+def test_3_probe_asks_each_address(t):
+    """Of the addresses of one name each is asked by itself and has a state of its own, with cause and
+    counts; the peer is down with the last of them."""
+    gateways, _, d = trunk(t, AB)
+    gateways.answer[AB[1]] = ()
+    wait_dest(t, d, a="up", b="down")
+    assert states(d) == {"trunk": "up"}
+    a, b = (destinations(d)[h] for h in AB)
+    assert b["cause"] == "no answer" and b["status"] is None and b["times_down"] == 1, b
+    assert b["probe"]["failed"] >= 3 and b["since_s"] is not None and b["tried_in_s"] is not None, b
+    assert a["cause"] is None and a["probe"]["last_status"] == 200 and a["probe"]["sent"], a
+    assert a["transport"] == "udp" and a["tls_domain"] is None, a
+    table = d.ctl("peers").stdout
+    assert "no answer" in table and AB[1] in table, table
+    gateways.answer[AB[0]] = (503,)
+    wait_dest(t, d, a="down", b="down")
+    assert destinations(d)[AB[0]]["cause"] == "answer" and destinations(d)[AB[0]]["status"] == 503
+    assert states(d) == {"trunk": "down"}
+    gateways.answer.clear()
+    wait_dest(t, d, a="up", b="up")
+
+
+def test_3_probe_outlives_the_name(t):
+    """The name is gone: the last addresses stay, marked as stale, and their probes go on and alone
+    tell whether they are up."""
+    gateways, server, d = trunk(t, AB)
+    wait_dest(t, d, a="up", b="up")
+    server.change({("trunk.example", "A"): []})
+    t.wait(lambda: all(x["stale"] for x in destinations(d).values()), "the name to be gone")
+    gateways.answer[AB[0]] = ()
+    wait_dest(t, d, a="down", b="up")
+    gateways.answer.clear()
+    wait_dest(t, d, a="up", b="up")
+    assert "up, stale" in d.ctl("peers").stdout
+
+
+def test_3_probe_state_outlives_the_address(t):
+    """DNS takes an address away and brings it back: it is still down. So it is for a peer that a
+    reload takes out and another puts back."""
+    gateways, server, d = trunk(t, AB, probe_up_after=100)
+    gateways.answer[AB[1]] = (503,)
+    wait_dest(t, d, a="up", b="down")
+    server.change({("trunk.example", "A"): AB[:1]})
+    t.wait(lambda: list(destinations(d)) == AB[:1], "the address to go")
+    gateways.answer.clear()
+    server.change({("trunk.example", "A"): AB})
+    t.wait(lambda: len(destinations(d)) == 2, "the address to be back")
+    assert destinations(d)[AB[1]]["times_down"] == 1
+
+
+def test_3_probe_ok_and_counts(t):
+    """probe_ok says which answers are good, codes and classes; the thresholds are the peer's."""
+    gateways, _, d = trunk(t, AB, probe_ok=["2xx", "405"], probe_down_after=1, probe_up_after=1)
+    gateways.answer.update({AB[0]: (405,), AB[1]: (404,)})
+    wait_dest(t, d, a="up", b="down")
+    assert destinations(d)[AB[1]]["status"] == 404 and destinations(d)[AB[1]]["probe"]["failed"]
+    gateways.answer[AB[1]] = (202,)
+    wait_dest(t, d, a="up", b="up")
+
+
+def test_3_probe_says_who_we_are(t):
+    """What clouds want to see: the advertised name in From and Contact, what we take in Allow and
+    Supported, our name; the certificate of the peer's TLS domain, whose advertised name comes first."""
+    lab = lab_of(t, "far.example")
+    far = t.uas("tls", ctx=lab.server("far.example", ask=lab.ca))
+    d = t.daemon(domain=verifying(lab, require_cert=False, advertise="sbc.tenant.example:5071"),
+                 peers=[("cloud", {"uri": "sip:127.0.0.1:%d;transport=tls" % far.listener("tls").port,
+                                   "identity": "far.example", "tls_domain": "lab", "probe": "1h"})])
+    t.wait(lambda: destinations(d, "cloud")["127.0.0.1"]["probe"]["last_status"], "the probe")
+    where, m = far.next_request("OPTIONS")
+    shown = dict(x[0] for x in where.tls.getpeercert()["subject"])
+    assert shown["commonName"] == "atlanta.example", shown
+    assert destinations(d, "cloud")["127.0.0.1"]["tls_domain"] == "lab"
+    assert "<sip:sbc.tenant.example>;tag=" in m.get("from"), m
+    assert m.get("contact") == "<sip:sbc.tenant.example:5071;transport=tls>", m
+    assert "INVITE" in m.get("allow") and "UPDATE" in m.get("allow") and "REFER" not in m.get("allow")
+    assert m.get("supported") == "100rel, timer" and m.get("user-agent") == "tieline"
+    assert m.get("call-id").endswith("@sbc.tenant.example") and m.get("max-forwards") == "69"
 
 
 # -- RFC 3261 21.5.4: who answers 503 with Retry-After

@@ -30,7 +30,7 @@ static void index_peers(struct tl_peer_set *s) {
     cr_assert_not_null(s->peer[i].state = tl_peer_state_of(1, "carrier"));
     cr_assert_eq(tl_peer_state_begin(s->peer[i].state, uri, tl_addr_list_new(), false), 0);
   }
-  cr_assert_not_null(view.peers = tl_peer_table_new(s));
+  cr_assert_not_null(view.peers = tl_peer_table_new(s, NULL));
 }
 
 static void drop_index(struct tl_peer_set *s) {
