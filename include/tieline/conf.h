@@ -53,6 +53,7 @@ struct tl_conf_options {
   char *control_socket;
   char *keylog_file; /* not NULL if allow_keylog */
   char *identity_map;
+  char *key_file; /* of our tokens, see token_keys.h */
   char **domains;
   enum tl_log_level log_level;
   enum tl_log_format log_format;
@@ -123,12 +124,20 @@ struct tl_conf {
   size_t n_domain;
   struct tl_tls_domain **domain;
   struct tl_tls_set tls_set;
-  char **local_domains;    /* lower case, NULL-terminated: `domains` and every advertised host */
-  struct tl_conf_map *map; /* private: for tl_conf_mapped; NULL: no identity_map */
+  char **local_domains; /* lower case, NULL-terminated: `domains` and every advertised host */
+  struct tl_token_keys *token_keys;     /* a reference */
+  struct tl_conf_map *map;              /* private: for tl_conf_mapped; NULL: no identity_map */
   struct tl_conf_names *names;          /* private: for tl_conf_is_local */
   struct tl_listen_index *listen_index; /* private: for tl_conf_listener_at and its like */
   struct tl_raw *raw;                   /* private: the values as written, for print and reload */
 };
+
+/* Where C's tokens have keys of the process alone, because there is no key_file yet: makes the
+ * file, for the user that C names, with those keys. TL_EIO, and ERR says why: it cannot be made.
+ * Before C is published. */
+int tl_conf_keep_token_keys(struct tl_conf *c, char *err, size_t cap);
+/* Does C name key_file itself? */
+bool tl_conf_wants_key_file(const struct tl_conf *c);
 
 /* Called once per problem. LINE 0: the file as a whole. Warnings go to the log instead. */
 typedef void (*tl_conf_report_fn)(void *arg, const char *file, int line, const char *sentence);

@@ -47,7 +47,8 @@ struct tl_thread {
 
 struct tl_runtime {
   struct tl_ktls_caps caps; /* constant after start */
-  uint8_t secret[32];       /* keys branch tokens and Record-Route tokens; constant */
+  uint8_t secret[32];       /* keys branches and hashes; constant */
+  uint64_t incarnation;     /* names the process in tokens that outlive it, not 0; constant */
   unsigned n_worker, n_handshaker;
   _Atomic(struct tl_thread *) worker[TL_THREADS_MAX]; /* constant after start */
   _Atomic(struct tl_thread *) handshaker[TL_THREADS_MAX];

@@ -124,6 +124,8 @@ static int build_names(struct tl_conf *c) {
 int tl_conf_build(struct tl_conf *c, const struct tl_conf *previous, struct tl_conf_ctx *ctx) {
   int rc = build_global(c, ctx), rc2 = tl_conf_build_domains(c, previous, ctx);
   if (!rc) rc = rc2;
+  rc2 = tl_conf_read_token_keys(c, previous, ctx);
+  if (!rc) rc = rc2;
   if (!rc) rc = build_listens(c, ctx);
   if (!rc) rc = tl_listen_index_new(c, &c->listen_index);
   return rc ? rc : build_names(c);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lists the files a snapshot was built from, for the file watcher. */
 #include "conf/conf_block.h"
+#include "tieline/token_keys.h"
 
 static void visit_block(const struct tl_block *b, tl_conf_file_fn fn, void *arg) {
   for (size_t i = 0; i < b->sec->n_opt; i++) {
@@ -15,6 +16,7 @@ static void visit_block(const struct tl_block *b, tl_conf_file_fn fn, void *arg)
 
 void tl_conf_each_file(const struct tl_conf *c, tl_conf_file_fn fn, void *arg) {
   for (size_t i = 0; i < c->raw->source.n_file; i++) fn(arg, c->raw->source.file[i]);
+  if (c->token_keys->kept) fn(arg, c->opt.key_file);
   for (int s = TL_SEC_LISTEN; s < TL_SECTIONS; s++)
     for (size_t i = 0; i < c->raw->sec[s].n; i++) visit_block(&c->raw->sec[s].b[i], fn, arg);
 }

@@ -110,6 +110,11 @@ void tl_conf_fingerprint(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRI
  * peers are verified again instead of being disconnected. */
 void tl_conf_fingerprint_core(const struct tl_block *b, uint8_t out[TL_CONF_FINGERPRINT]);
 
+/* conf_token_keys.c: those of C's key_file; where there is none, PREVIOUS's (may be NULL), or the
+ * process's own. */
+int tl_conf_read_token_keys(struct tl_conf *c, const struct tl_conf *previous,
+                            struct tl_conf_ctx *ctx);
+
 /* The identity map. OPTION is where the configuration names FILE. */
 int tl_conf_map_read(const char *file, struct tl_conf_pos option, struct tl_conf_ctx *ctx,
                      struct tl_conf_map **out);

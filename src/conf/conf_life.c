@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "conf/conf_internal.h"
+#include "tieline/token_keys.h"
 
 struct tl_conf *tl_conf_new(const char *file, const struct tl_conf *previous) {
   struct tl_conf *c = calloc(1, sizeof(*c));
@@ -40,6 +41,7 @@ void tl_conf_unref(struct tl_conf *c) {
   tl_conf_names_free(c->names);
   tl_listen_index_free(c->listen_index);
   tl_conf_map_free(c->map);
+  tl_token_keys_unref(c->token_keys);
   free(c->file);
   tl_raw_unref(c->raw);
   free(c);

@@ -76,6 +76,11 @@ static const struct tl_opt global_opts[] = {
     OPT(tl_conf_options, identity_map, PATH, NULL, NONE = "none",
         WHY = "file of what certificates may name in From beside their own names: common name, "
               "subjectAltName or fingerprint, a tabulator, a comma list of domain and user@domain"),
+    OPT(tl_conf_options, key_file, PATH, "/var/lib/tieline/token.keys",
+        WHY = "keys of the tokens in our Record-Route, made at the first start and kept, so that "
+              "calls outlive a restart; it must be its owner's alone. tieline pki token-key adds a "
+              "key; the newest whose time has come signs, and one before it is good for call_max "
+              "yet. Where it is not set and cannot be made, the keys end with the process"),
     OPT(tl_conf_options, server_header, BOOL, "true",
         WHY = "put Server with our name, but no version, into the responses made here"),
     OPT(tl_conf_options, reload_drain, WORD, "graceful", .word = drains,

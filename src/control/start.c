@@ -25,6 +25,7 @@
 /* Never freed: counters and mailboxes outlive the threads that use them. */
 static struct tl_runtime runtime;
 static bool resolver_runs, started_as_root;
+static char not_kept[PROBLEM_CAP]; /* why key_file could not be made; "": it is there */
 
 static void to_stderr(void *arg, const char *file, int line, const char *sentence) {
   unsigned *n = arg;
@@ -119,8 +120,10 @@ static int prepare_runtime(struct tl_runtime *rt, struct tl_view *view,
   rt->n_handshaker = thread_count(o->handshakers, view->conf->opt.handshakers);
   tl_runtime_publish(rt, view);
   tl_record_backend_set(TL_AEAD_AUTO);
-  if (getrandom(rt->secret, sizeof(rt->secret), 0) != (ssize_t)sizeof(rt->secret))
+  if (getrandom(rt->secret, sizeof(rt->secret), 0) != (ssize_t)sizeof(rt->secret) ||
+      getrandom(&rt->incarnation, sizeof(rt->incarnation), 0) != (ssize_t)sizeof(rt->incarnation))
     return start_failed("random numbers", strerror(errno));
+  rt->incarnation |= 1;
   return uring_works() ? 0 : TL_ENOTSUP;
 }
 
@@ -171,6 +174,11 @@ static void log_started(struct tl_runtime *rt, const struct tl_conf *conf) {
          TL_FC("kernel_tls", rt->caps.ulp ? "yes" : "no"),
          TL_FC("kernel_tls_reason", why_kernel(rt, conf)), TL_FC("aead", tl_record_backend_name()),
          TL_FC("control", conf->opt.control_socket));
+  if (*not_kept)
+    TL_LOG(TL_LOG_WARN,
+           "Calls will not outlive a restart: the keys of our Record-Route cannot be kept. Set "
+           "key_file, or make its directory.",
+           TL_FC("reason", not_kept));
   for (int c = 0; conf->opt.records == TL_RECORDS_AUTO && c < TL_CIPHERS; c++)
     log_slow(&rt->caps, (enum tl_cipher)c);
   for (size_t i = 0; i < conf->n_listen; i++)
@@ -224,6 +232,19 @@ static int run_daemon(struct tl_runtime *rt, const struct tl_conf *conf) {
   return rc;
 }
 
+/* Where no file can keep the keys of tokens, calls that are up end with the process: an operator
+ * who has named a file is not to find that out by a restart. */
+static bool keep_calls(struct tl_conf *conf) {
+  char err[PROBLEM_CAP];
+  if (tl_conf_keep_token_keys(conf, err, sizeof(err)) == TL_OK) return true;
+  if (tl_conf_wants_key_file(conf)) {
+    fprintf(stderr, "tieline: %s\n", err);
+    return false;
+  }
+  snprintf(not_kept, sizeof(not_kept), "%s", err);
+  return true;
+}
+
 /* Everything that needs more privileges than the daemon keeps: reads the files, and has the kernel
  * load its TLS module. With `user` more follows in run_daemon. NULL: reported on stderr. */
 static struct tl_view *load_with_power(struct tl_runtime *rt, const char *file) {
@@ -241,6 +262,10 @@ static struct tl_view *load_with_power(struct tl_runtime *rt, const char *file) 
   struct tl_view *view = load_view(file);
   if (!view) return NULL;
   tl_ktls_probe(&rt->caps); /* what is missing is in caps */
+  if (!keep_calls(view->conf)) {
+    tl_view_unref(view);
+    return NULL;
+  }
   if (view->conf->opt.user || tl_privileges_bind_only(err, sizeof(err)) == 0) return view;
   fprintf(stderr, "tieline: %s\n", err);
   tl_view_unref(view);

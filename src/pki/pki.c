@@ -9,12 +9,16 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "pki/pki_internal.h"
 #include "tieline/err.h"
+#include "tieline/time.h"
+#include "tieline/token_keys.h"
 
 #define DIR_DEFAULT "pki"
 #define DAYS_MAX 36500
+#define KEY_FILE "/var/lib/tieline/token.keys" /* as the option's default */
 
 static const char usage_text[] =
     "usage: tieline pki root-ca       make an authority that signs itself\n"
@@ -23,6 +27,7 @@ static const char usage_text[] =
     "       tieline pki revoke NAME   take a certificate back, and renew the revocation list\n"
     "       tieline pki crl           renew the revocation list\n"
     "       tieline pki show FILE...  certificates, revocation lists and keys in words\n"
+    "       tieline pki token-key     add a key to a key_file, for tokens in Record-Route\n"
     "\n"
     "where\n"
     "  --ca-dir DIR         the directory of all files (pki)\n"
@@ -44,7 +49,12 @@ static const char usage_text[] =
     "revoke\n"
     "  --reason WORD        keyCompromise, superseded, ... (RFC 5280 5.3.1)\n"
     "revoke, crl\n"
-    "  --days N             until the next revocation list (30)\n";
+    "  --days N             until the next revocation list (30)\n"
+    "token-key\n"
+    "  --file FILE          the key_file (" KEY_FILE ")\n"
+    "  --from TIME          when it begins to sign (in one hour: every node must have read it by "
+    "then)\n"
+    "  --days N             a key is taken out when another has signed for so long (30)\n";
 
 static int print_usage(void) {
   fputs(usage_text, stderr);
@@ -75,6 +85,7 @@ enum {
   CRL_URL,
   OCSP_URL,
   REASON,
+  FILE_NAME,
 };
 
 static const struct option options[] = {{"ca-dir", required_argument, NULL, DIR},
@@ -100,6 +111,7 @@ static const struct option options[] = {{"ca-dir", required_argument, NULL, DIR}
                                         {"crl-url", required_argument, NULL, CRL_URL},
                                         {"ocsp-url", required_argument, NULL, OCSP_URL},
                                         {"reason", required_argument, NULL, REASON},
+                                        {"file", required_argument, NULL, FILE_NAME},
                                         {NULL, 0, NULL, 0}};
 
 #define BIT(o) (1u << ((o)-DIR))
@@ -169,6 +181,7 @@ static int take_option(struct tl_pki_request *r, int opt, const char *arg) {
   case CRL_URL: r->crl_url = arg; return TL_OK;
   case OCSP_URL: r->ocsp_url = arg; return TL_OK;
   case REASON: r->reason = arg; return TL_OK;
+  case FILE_NAME: r->file = arg; return TL_OK;
   default: return print_usage();
   }
 }
@@ -289,6 +302,27 @@ static int cmd_show(struct tl_pki_request *r, int argc, char **argv) {
   return rc;
 }
 
+#define HOUR_S 3600
+#define DAY_S (24 * HOUR_S)
+
+static int cmd_token_key(struct tl_pki_request *r, int argc, char **argv) {
+  struct tl_token_keys_error err;
+  char text[TL_TIME_STRLEN];
+  uint8_t id;
+  const time_t now = time(NULL), begin = r->from ? r->from : now + HOUR_S;
+  const char *file = r->file ? r->file : KEY_FILE;
+  const bool first = access(file, F_OK) < 0;
+  (void)argc, (void)argv;
+  int rc = tl_token_keys_add(file, begin, now, (r->days ? r->days : 30) * DAY_S, &id, &err);
+  if (rc && err.line) return tl_pki_fail(rc, "%s:%d: %s", file, err.line, err.text);
+  if (rc) return tl_pki_fail(rc, "%s: %s", file, err.text);
+  if (first)
+    printf("%s: key %x, the first\n", file, id);
+  else
+    printf("%s: key %x, which signs from %s\n", file, id, tl_time_text(begin, text));
+  return TL_OK;
+}
+
 static const struct {
   const char *word;
   int (*fn)(struct tl_pki_request *r, int argc, char **argv);
@@ -303,7 +337,8 @@ static const struct {
      false},
     {"revoke", cmd_revoke, BIT(DIR) | BIT(CA) | BIT(REASON) | BIT(DAYS), true},
     {"crl", cmd_crl, BIT(DIR) | BIT(CA) | BIT(DAYS), false},
-    {"show", cmd_show, 0, true}};
+    {"show", cmd_show, 0, true},
+    {"token-key", cmd_token_key, BIT(FILE_NAME) | BIT(FROM) | BIT(DAYS), false}};
 
 static int run_command(size_t c, int argc, char **argv) {
   struct tl_pki_request r = {

@@ -39,6 +39,7 @@ struct tl_pki_request {
   const char *eku;
   const char *reason;
   const char *crl_url, *ocsp_url;
+  const char *file;   /* of token keys */
   time_t from, until; /* 0: now, now + days */
   long days;
   bool force;

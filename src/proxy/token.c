@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What we write into messages to recognise it again: branch, Record-Route parameter, To tag. Each
- * carries a keyed hash, so that nobody can pass off a token that we did not write. The keys come
- * from the process's random secret.
+ * carries a keyed hash, so that nobody can pass off a token that we did not write. What is good as
+ * long as the process is has keys from its random secret; Record-Route has those of token_keys.h,
+ * which outlive it.
  */
 #include "token.h"
 
@@ -12,11 +13,17 @@
 #include "hex.h"
 #include "proxy.h"
 #include "tieline/siphash.h"
+#include "tieline/token_keys.h"
+#include "tieline/view.h"
 
 #define COOKIE "z9hG4bK"
 
 static const uint8_t *key_of(const struct tl_proxy *p, int use) {
   return p->th.rt->secret + (use ? 16 : 0);
+}
+
+static const struct tl_token_keys *kept_keys(const struct tl_proxy *p) {
+  return tl_net_view(p->net)->conf->token_keys;
 }
 
 static void write_branch(const struct tl_proxy *p, uint64_t name, uint64_t extra, char *out) {
@@ -189,20 +196,19 @@ uint64_t tl_token_flow(const struct tl_proxy *p, const struct tl_flow *flow) {
 
 /* ---- Record-Route ---- */
 
-/* "tl" is, in hex except for the first character: the name of the key, seconds of wall clock,
- * for either leg its security, hash of its IP and port, route, hash over all of it; then, as far as
- * known, "_f" and the caller's connection, "_g" and the callee's, "_c" and the caller's peer or
- * "_i" and the hash of its names, "_p" and the callee's peer, "_b" and the hash of the token before
- * it, or "_n" and the callee's domain. Only letters, digits, "-", "." and "_": whatever carries a
- * URI carries these. */
-#define KEY_NAME '1' /* another key or layout has another name */
+/* "tl" is, in hex: the id of the key, seconds of wall clock, for either leg its security, hash of
+ * its IP and port, route, hash over all of it; then, as far as known, "_f" and the caller's
+ * connection, "_g" and the callee's, with either "_r" and the process that has them, "_c" and the
+ * caller's peer or "_i" and the hash of its names, "_p" and the callee's peer, "_b" and the hash of
+ * the token before it, or "_n" and the callee's domain. Only letters, digits, "-", "." and "_":
+ * whatever carries a URI carries these. */
 #define RR_SIGNED 51 /* characters before the hash */
 
 /* The sender of an arbitrarily long text must not choose how much of it is copied. */
 #define TEXT_MAX 192u
 
 /* Appends what stands for S: itself, or its hash if it is long. */
-static size_t put_text(const struct tl_proxy *p, struct tl_str s, char *out) {
+static size_t put_text(const uint8_t *key, struct tl_str s, char *out) {
   uint64_t h = s.n;
   if (s.n <= TEXT_MAX) {
     memcpy(out, &h, sizeof(h));
@@ -210,27 +216,27 @@ static size_t put_text(const struct tl_proxy *p, struct tl_str s, char *out) {
     return sizeof(h) + s.n;
   }
   memcpy(out, &h, sizeof(h));
-  h = tl_siphash(key_of(p, 1), s.p, s.n);
+  h = tl_siphash(key, s.p, s.n);
   memcpy(out + sizeof(h), &h, sizeof(h));
   return 2 * sizeof(h);
 }
 
 /* Covers everything but the tag, which may be one of two: computed once for both. */
-static uint64_t dialog_mac(const struct tl_proxy *p, struct tl_str token, struct tl_str call_id) {
+static uint64_t dialog_mac(const uint8_t *key, struct tl_str token, struct tl_str call_id) {
   char in[TL_RR_TOKEN_MAX + sizeof(uint64_t) + TEXT_MAX];
   size_t rest = token.n - TL_RR_TOKEN_LEN, n = RR_SIGNED;
   memcpy(in, token.p, n);
   if (rest) memcpy(in + n, token.p + TL_RR_TOKEN_LEN, rest);
   n += rest;
-  n += put_text(p, call_id, in + n);
-  return tl_siphash(key_of(p, 1), in, n);
+  n += put_text(key, call_id, in + n);
+  return tl_siphash(key, in, n);
 }
 
-static uint64_t route_mac(const struct tl_proxy *p, uint64_t dialog, struct tl_str tag) {
+static uint64_t route_mac(const uint8_t *key, uint64_t dialog, struct tl_str tag) {
   char in[2 * sizeof(uint64_t) + TEXT_MAX];
   memcpy(in, &dialog, sizeof(dialog));
-  size_t n = sizeof(dialog) + put_text(p, tag, in + sizeof(dialog));
-  return tl_siphash(key_of(p, 1), in, n);
+  size_t n = sizeof(dialog) + put_text(key, tag, in + sizeof(dialog));
+  return tl_siphash(key, in, n);
 }
 
 static size_t put_part(char kind, uint64_t id, char *out) {
@@ -248,9 +254,15 @@ static void put_end(const struct tl_leg_end *at, char *out) {
   tl_hex_put(all, PLACE_DIGITS, out);
 }
 
-static size_t put_rest(const struct tl_route_token *t, char *out) {
+/* Another process may have given the same connection another party. */
+static size_t put_flows(const struct tl_proxy *p, const struct tl_route_token *t, char *out) {
   size_t n = put_part('f', t->flow_conn, out);
   n += put_part('g', t->callee_flow_conn, out + n);
+  return n ? n + put_part('r', p->th.rt->incarnation, out + n) : 0;
+}
+
+static size_t put_rest(const struct tl_proxy *p, const struct tl_route_token *t, char *out) {
+  size_t n = put_flows(p, t, out);
   n += put_part('c', t->caller, out + n);
   if (!t->caller) n += put_part('i', t->caller_name, out + n);
   n += put_part('p', t->callee, out + n);
@@ -265,18 +277,22 @@ static size_t put_rest(const struct tl_route_token *t, char *out) {
 
 size_t tl_token_route(const struct tl_proxy *p, const struct tl_route_token *t,
                       const struct tl_msg *m, char out[TL_RR_TOKEN_MAX]) {
-  out[0] = KEY_NAME;
+  const struct tl_token_key *key = tl_token_keys_signer(kept_keys(p), t->made_s);
+  tl_hex_put(key->id, 1, out);
   tl_hex_put(t->made_s, 8, out + 1);
   put_end(&t->end[0], out + 9);
   put_end(&t->end[1], out + 22);
   tl_hex_put64(t->route, out + 35);
-  struct tl_str whole = {out, TL_RR_TOKEN_LEN + put_rest(t, out + TL_RR_TOKEN_LEN)};
-  tl_hex_put64(route_mac(p, dialog_mac(p, whole, m->call_id), m->from_tag), out + RR_SIGNED);
+  struct tl_str whole = {out, TL_RR_TOKEN_LEN + put_rest(p, t, out + TL_RR_TOKEN_LEN)};
+  tl_hex_put64(route_mac(key->key, dialog_mac(key->key, whole, m->call_id), m->from_tag),
+               out + RR_SIGNED);
   return whole.n;
 }
 
-/* The parts after the hash, which has been checked: they are what we wrote. */
-static void read_rest(struct tl_str rest, struct tl_route_token *out) {
+/* The parts after the hash, which has been checked: they are what we wrote. Connections count if
+ * they are those of this process. */
+static void read_rest(const struct tl_proxy *p, struct tl_str rest, struct tl_route_token *out) {
+  uint64_t process = 0;
   while (rest.n >= 2) {
     char kind = rest.p[1];
     size_t n = kind == 'n' ? rest.n : rest.n < 18 ? rest.n : 18;
@@ -286,6 +302,7 @@ static void read_rest(struct tl_str rest, struct tl_route_token *out) {
                      : kind == 'i' ? &out->caller_name
                      : kind == 'p' ? &out->callee
                      : kind == 'b' ? &out->before
+                     : kind == 'r' ? &process
                                    : NULL;
     if (kind == 'n')
       out->domain = (struct tl_str){rest.p + 2, n - 2};
@@ -294,6 +311,16 @@ static void read_rest(struct tl_str rest, struct tl_route_token *out) {
     rest.p += n;
     rest.n -= n;
   }
+  if (process != p->th.rt->incarnation) out->flow_conn = out->callee_flow_conn = 0;
+}
+
+/* The key that the token names, NULL: none that counts. */
+static const struct tl_token_key *key_named(const struct tl_proxy *p, struct tl_str token) {
+  const struct tl_conf *conf = tl_net_view(p->net)->conf;
+  uint64_t id;
+  if (tl_hex_take(token.p, 1, &id)) return NULL;
+  return tl_token_keys_find(conf->token_keys, (unsigned)id, tl_token_now(),
+                            conf->opt.call_max_ms / 1000);
 }
 
 static int read_end(const char *s, struct tl_leg_end *out) {
@@ -315,19 +342,20 @@ int tl_token_route_parse(const struct tl_proxy *p, struct tl_str token, const st
     return TL_ENOTFOUND;
   /* The tag of the dialog's caller is in the hash: if it stands in From, the request travels in
    * the same direction. */
-  if (token.p[0] != KEY_NAME) return TL_EBADMAC;
-  uint64_t dialog = dialog_mac(p, token, m->call_id);
-  if (route_mac(p, dialog, m->from_tag) != mac) {
-    if (route_mac(p, dialog, m->to_tag) != mac) return TL_EBADMAC;
+  const struct tl_token_key *key = key_named(p, token);
+  if (!key) return TL_EBADMAC;
+  uint64_t dialog = dialog_mac(key->key, token, m->call_id);
+  if (route_mac(key->key, dialog, m->from_tag) != mac) {
+    if (route_mac(key->key, dialog, m->to_tag) != mac) return TL_EBADMAC;
     out->reverse = true;
   }
   out->made_s = (uint32_t)made;
   out->mac = mac;
-  read_rest((struct tl_str){token.p + TL_RR_TOKEN_LEN, token.n - TL_RR_TOKEN_LEN}, out);
+  read_rest(p, (struct tl_str){token.p + TL_RR_TOKEN_LEN, token.n - TL_RR_TOKEN_LEN}, out);
   return TL_OK;
 }
 
-/* Not the monotonic clock: a key may outlive the process one day. */
+/* Not the monotonic clock: keys outlive the process. */
 uint32_t tl_token_now(void) {
   struct timespec t;
   clock_gettime(CLOCK_REALTIME_COARSE, &t);
@@ -335,9 +363,10 @@ uint32_t tl_token_now(void) {
 }
 
 uint32_t tl_token_host(const struct tl_proxy *p, const struct tl_addr *a) {
+  const uint8_t *seed = kept_keys(p)->seed;
   uint64_t h = a->sa.sa_family == AF_INET6
-                   ? tl_siphash(key_of(p, 1), &a->v6.sin6_addr, sizeof(a->v6.sin6_addr))
-                   : tl_siphash(key_of(p, 1), &a->v4.sin_addr, sizeof(a->v4.sin_addr));
+                   ? tl_siphash(seed, &a->v6.sin6_addr, sizeof(a->v6.sin6_addr))
+                   : tl_siphash(seed, &a->v4.sin_addr, sizeof(a->v4.sin_addr));
   return (uint32_t)h ? (uint32_t)h : 1;
 }
 
@@ -416,7 +445,7 @@ uint64_t tl_token_name(const struct tl_proxy *p, const struct tl_identity *id) {
   size_t n = put_text_c(in, 0, sizeof(in), id->subject);
   n = put_text_c(in, n, sizeof(in), id->anchor);
   if (id->n_san) n = put_text_c(in, n, sizeof(in), id->san[0].value);
-  return tl_siphash(p->th.rt->secret, in, n) | 1;
+  return tl_siphash(kept_keys(p)->seed, in, n) | 1;
 }
 
 void tl_token_tag(const struct tl_proxy *p, const struct tl_msg *m, char *out) {

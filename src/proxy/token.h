@@ -2,7 +2,8 @@
 /*
  * What we write into messages and recognise later: our branch, the parameter "tl"
  * of our Record-Route, To tags; and keyed hashes that are equal for what means the
- * same. All are keyed by the secret of the process, so nobody can forge one.
+ * same. All are keyed, so nobody can forge one: Record-Route by keys that outlive the
+ * process (token_keys.h), the others by its own secret.
  *
  * Ownership: none; slices point into the caller's text. Threads: the worker's own.
  * Errors: TL_ENOTFOUND: not one of ours; TL_EBADMAC: forged.
@@ -106,7 +107,7 @@ struct tl_route_token {
   uint32_t made_s;             /* seconds of wall clock, tl_token_now */
   struct tl_leg_end end[2];    /* the caller's, the callee's */
   tl_conn_id flow_conn;        /* the connection the dialog came in on (RFC 5626 5.1), 0: none */
-  tl_conn_id callee_flow_conn; /* the one it left on, 0: none */
+  tl_conn_id callee_flow_conn; /* the one it left on, 0: none, or another process's */
   uint64_t caller;             /* the peer that the caller is, 0: none */
   uint64_t caller_name;        /* tl_token_name of a caller that is not a peer, 0: no certificate */
   uint64_t callee;             /* the peer that the callee is, 0: none */
@@ -116,7 +117,7 @@ struct tl_route_token {
   bool reverse;    /* read: the request travels against the one that opened the dialog */
 };
 #define TL_RR_TOKEN_LEN 67 /* the least */
-#define TL_RR_TOKEN_MAX (TL_RR_TOKEN_LEN + 5 * 18 + 2 + TL_HOST_MAX)
+#define TL_RR_TOKEN_MAX (TL_RR_TOKEN_LEN + 6 * 18 + 2 + TL_HOST_MAX)
 /* Writes its value for the dialog of M; returns its length. */
 size_t tl_token_route(const struct tl_proxy *p, const struct tl_route_token *t,
                       const struct tl_msg *m, char out[TL_RR_TOKEN_MAX]);

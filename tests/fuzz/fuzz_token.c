@@ -10,6 +10,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 
+#include "../unit/token_rig.h"
 #include "proxy/proxy.h"
 #include "proxy/token.h"
 
@@ -20,8 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
     if (!(x)) abort();                                                                             \
   } while (0)
 
-static struct tl_runtime rt;
-static struct tl_proxy px;
+static struct token_rig rig;
+#define px rig.px
 static struct tl_msg msg; /* the few fields that tokens ask */
 
 struct input {
@@ -162,8 +163,7 @@ static void branch_fields(struct input *in) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
   struct input in = {data, n};
-  for (unsigned i = 0; i < sizeof(rt.secret); i++) rt.secret[i] = (uint8_t)(i * 37 + 5);
-  px.th.rt = &rt;
+  token_rig_begin(&rig, 5, 0);
   msg.call_id = TL_STR("c1");
   msg.from_tag = TL_STR("f");
   msg.to_tag = TL_STR("t");

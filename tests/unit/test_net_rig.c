@@ -114,6 +114,7 @@ void rig_begin_with(struct tl_net *net, struct tl_thread *th, const struct tl_ne
   rig.rt.n_worker = 1;
   rig.rt.worker[0] = th;
   for (unsigned i = 0; i < sizeof(rig.rt.secret); i++) rig.rt.secret[i] = (uint8_t)(i * 7 + 1);
+  rig.rt.incarnation = 11;
   th->rt = &rig.rt;
   cr_assert_eq(tl_mailbox_init(&th->mailbox, 1024), 0);
   cr_assert_eq(tl_net_init(net, th, h, proxy, err, sizeof(err)), 0, "%s", err);

@@ -7,16 +7,13 @@
 #include "proxy/best.h"
 #include "proxy/proxy.h"
 #include "proxy/token.h"
+#include "token_rig.h"
 
-static struct tl_runtime rt;
-static struct tl_proxy px;
+static struct token_rig rig;
+#define px rig.px
 static struct tl_msg msg;
 
-static void begin(void) {
-  for (unsigned i = 0; i < sizeof(rt.secret); i++) rt.secret[i] = (uint8_t)(i * 37 + 5);
-  px.th.rt = &rt;
-  px.th.index = 3;
-}
+static void begin(void) { token_rig_begin(&rig, 5, tl_token_now()); }
 
 TestSuite(proxy_token, .init = begin);
 
@@ -52,7 +49,7 @@ Test(proxy_token, branches_come_back_whole_and_forgeries_do_not) {
     b[i] = was;
   }
   cr_expect_eq(tl_token_branch_parse(&px, (struct tl_str){b, sizeof(b) - 1}, &t), TL_ENOTFOUND);
-  rt.secret[0] ^= 1;
+  rig.rt.secret[0] ^= 1;
   cr_expect_eq(tl_token_branch_parse(&px, (struct tl_str){b, sizeof(b)}, &t), TL_EBADMAC);
 }
 
@@ -179,7 +176,7 @@ Test(proxy_token, the_route_token_belongs_to_its_dialog_in_both_directions) {
   char token[TL_RR_TOKEN_MAX];
   struct tl_route_token t;
   struct tl_str s = made(&(struct tl_route_token){.route = 0x1122, .flow_conn = 0x3344}, token);
-  cr_assert_eq(s.n, TL_RR_TOKEN_LEN + 18);
+  cr_assert_eq(s.n, TL_RR_TOKEN_LEN + 36);
   cr_assert_eq(parse_for(s, "f", "t", "c1", &t), 0);
   cr_expect(t.route == 0x1122 && t.flow_conn == 0x3344 && !t.reverse);
   cr_expect(!t.caller && !t.callee && !t.domain.n);
@@ -231,6 +228,51 @@ Test(proxy_token, b12_longest_domain_fits_the_route_token) {
   cr_assert_leq(s.n, sizeof(token));
   cr_assert_eq(parse_for(s, "f", "t", "c1", &t), 0);
   cr_expect_eq(t.domain.n, sizeof(name));
+}
+
+/* Another process with the same keys knows it, but none of its connections. */
+Test(proxy_token, f24_the_route_token_outlives_the_process) {
+  char token[TL_RR_TOKEN_MAX];
+  struct tl_route_token t;
+  struct tl_addr a;
+  cr_assert_eq(tl_addr_parse(TL_STR("192.0.2.1"), 5060, &a), 0);
+  const uint32_t host = tl_token_host(&px, &a);
+  struct tl_str s = made(&(struct tl_route_token){.route = 7,
+                                                  .made_s = tl_token_now(),
+                                                  .end = {{.host = host, .port = 5060}},
+                                                  .flow_conn = 2,
+                                                  .callee_flow_conn = 3,
+                                                  .caller = 9},
+                         token);
+  rig.rt.incarnation = 77;
+  rig.rt.secret[0] ^= 1;
+  cr_assert_eq(parse_for(s, "f", "t", "c1", &t), 0);
+  cr_expect(t.route == 7 && t.caller == 9 && t.flow_conn == 0 && t.callee_flow_conn == 0);
+  cr_expect(t.end[0].host == tl_token_host(&px, &a) && t.end[0].port == 5060);
+}
+
+/* The newest key whose time has come signs; one before it counts for call_max; others do not. */
+Test(proxy_token, f24_keys_sign_and_end_by_their_times) {
+  char token[TL_RR_TOKEN_MAX];
+  struct tl_route_token t;
+  const int64_t now = tl_token_now();
+  struct tl_str s = made(&(struct tl_route_token){.made_s = (uint32_t)now}, token);
+  cr_expect_eq(token[0], '1'); /* the second begins in an hour */
+  rig.keys.key[1].begin_s = now - 1;
+  cr_expect_eq(parse_for(s, "f", "t", "c1", &t), 0);
+  char second[TL_RR_TOKEN_MAX];
+  struct tl_str s2 = made(&(struct tl_route_token){.made_s = (uint32_t)now}, second);
+  cr_expect_eq(second[0], '2');
+  cr_expect_eq(parse_for(s2, "f", "t", "c1", &t), 0);
+  rig.keys.key[1].begin_s = now - 43201;
+  cr_expect_eq(parse_for(s, "f", "t", "c1", &t), TL_EBADMAC,
+               "its successor is older than call_max");
+  cr_expect_eq(parse_for(s2, "f", "t", "c1", &t), 0);
+  rig.keys.key[0] = rig.keys.key[1]; /* taken out */
+  rig.keys.n = 1;
+  cr_expect_eq(parse_for(s, "f", "t", "c1", &t), TL_EBADMAC);
+  second[0] = '1'; /* another key's name does not make it that key's */
+  cr_expect_eq(parse_for(s2, "f", "t", "c1", &t), TL_EBADMAC);
 }
 
 static uint64_t sender;

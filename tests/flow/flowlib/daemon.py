@@ -70,6 +70,8 @@ class Daemon:
         ROUTES are lists of (title, options)."""
         out = ["workers = %d" % workers, "handshakers = %d" % handshakers,
                "control_socket = %s" % quote(self.socket), "log_level = \"info\"", extra]
+        if "key_file" not in extra:
+            out.append("key_file = %s" % quote(os.path.join(self.dir, "token.keys")))
         for host in hosts:
             for transport in listen:
                 port = self.ports.setdefault((transport, host), self.env.port())
@@ -140,6 +142,11 @@ class Daemon:
             return self.proc.wait(timeout_s or 30 * self.env.slow)
         except subprocess.TimeoutExpired:
             raise AssertionError("the daemon did not end after SIGTERM") from None
+
+    def restart(self):
+        """Another process with the same configuration and state."""
+        assert self.stop() == 0
+        return self.start()
 
     def kill(self):
         if self.alive():
