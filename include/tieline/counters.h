@@ -81,7 +81,9 @@
   X(PROBES, "probes.sent", "OPTIONS sent to see whether a peer answers")                           \
   X(PROBES_LOST, "probes.failed", "of those, without an answer or with 503")                       \
   X(PEER_PASSED_OVER, "peers.passed_over",                                                         \
-    "times a route passed a peer over that is down or wants a pause")                              \
+    "times a route passed an address of a peer over that is down or wants a pause")                \
+  X(DEST_FAILED, "peers.failures",                                                                 \
+    "requests to addresses of peers that failed: no connection, no answer, or one of down_on")     \
   X(PEER_SELF, "peers.self", "times a peer's address was left out: it is a listener of our own")   \
   X(PEER_PAUSES, "peers.pauses", "pauses that peers asked for by a 503 with Retry-After")          \
   X(DNS_FAILED, "dns.failed", "look-ups of peers' names that gave no address")                     \

@@ -26,6 +26,9 @@ enum tl_preloaded { TL_PRELOADED_REFUSE, TL_PRELOADED_ALLOW };
 /* Requests inside a dialog that we let in: trusted with their connection, or checked again. */
 enum tl_in_dialog { TL_IN_DIALOG_TRUST, TL_IN_DIALOG_REVALIDATE };
 
+/* When OPTIONS are sent. */
+enum tl_probe_mode { TL_PROBE_ALWAYS, TL_PROBE_WHEN_DOWN };
+
 /* A peer's options as they are configured. Texts and lists belong to the blocks. */
 struct tl_peer_options {
   char *uri;
@@ -44,7 +47,11 @@ struct tl_peer_options {
   uint32_t max_connections; /* opened from its address, 0: limits.max_connections_peer */
   uint32_t max_message;     /* bytes of a message sent to it, 0: no limit */
   uint32_t probe_ms;        /* 0: none */
+  enum tl_probe_mode probe_mode;
   uint32_t probe_timeout_ms, probe_down_after, probe_up_after;
+  uint32_t down_after, down_for_ms, slow_start_ms;
+  uint32_t heard_within_ms;    /* 0: it need not send us any request */
+  char **down_on;              /* NULL: 503 */
   char **probe_ok;             /* NULL: all but 408 and 503 */
   uint32_t max_age_ms;         /* of a connection to it, 0: as its TLS domain says */
   uint32_t retry_after_max_ms; /* longest pause after a 503 with Retry-After, 0: none */
@@ -64,6 +71,7 @@ struct tl_conf_peer {
   bool counts_calls;             /* its calls are, though it has no max_calls */
   bool check_set;                /* check_from is set here, else the TLS domain's applies */
   struct tl_dest_rules rules;    /* for each of its addresses */
+  struct tl_status_set down_on;  /* answers to requests that tell that it takes none */
   struct tl_status_set probe_ok; /* answers to probes that tell that it takes requests */
   struct tl_tls_domain *domain;  /* for TLS, a reference; NULL: chosen by destination */
   char *identity;                /* name its certificate must carry */
@@ -91,6 +99,14 @@ struct tl_peer_set {
   tl_raw_drop_fn drop_raw;
 };
 
+/* A destination by the TLS domain of a route, which is not the one that the peer has. */
+struct tl_dest_by_route {
+  struct tl_dest_by_route *next;
+  const struct tl_dest_state *usual;
+  struct tl_dest_state *dest; /* a reference */
+};
+#define TL_DEST_BY_ROUTE_BUCKETS 256u
+
 struct tl_peer_table {
   _Atomic uint32_t refs;
   uint64_t generation; /* no other table of the process has it */
@@ -100,6 +116,8 @@ struct tl_peer_table {
   uint32_t *first_dest;        /* of each, in DEST */
   struct tl_dest_state **dest; /* of each address of each, references */
   uint32_t n_dest;
+  /* Added by whoever asks first, never taken away. */
+  _Atomic(struct tl_dest_by_route *) by_route[TL_DEST_BY_ROUTE_BUCKETS];
   struct tl_peer_index index; /* numbers are those of PEER */
   bool has_tls_only;          /* some peer may be reached by TLS only */
   bool bounds_messages;       /* some peer has max_message */
@@ -128,6 +146,10 @@ static inline struct tl_dest_state *tl_peer_table_dest(const struct tl_peer_tabl
                                                        const struct tl_conf_peer *peer, size_t k) {
   return t->dest[t->first_dest[peer - t->peer] + k];
 }
+/* What is known of USUAL's address by the TLS domain called DOMAIN, as long as T lives; NULL:
+ * memory is short. Takes a lock only when that is first asked for. */
+struct tl_dest_state *tl_peer_table_dest_by(const struct tl_peer_table *t,
+                                            const struct tl_dest_state *usual, const char *domain);
 /* The peer with ID, or NULL. */
 const struct tl_conf_peer *tl_peer_table_by_id(const struct tl_peer_table *t, uint64_t id);
 /* The peer called NAME, or NULL. */

@@ -315,6 +315,7 @@ static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
                  "limits.max_connections_source, which is not less.",
                  b->title);
   tl_conf_check_statuses(b, "probe_ok", p->probe_ok, ctx);
+  tl_conf_check_statuses(b, "down_on", p->down_on, ctx);
   tl_conf_check_identity(b, u.transport, ctx);
   if (!tl_transport_is_secure(u.transport)) return;
   if (p->tls_domain)

@@ -84,18 +84,20 @@ static int build_identity(const struct tl_conf *c, const struct tl_block *b, str
 
 /* ---- health ---- */
 
-/* By default any answer is a sign of life but those that ask for no requests (RFC 3261 21.5.4) or
- * tell that it reached nobody in turn. */
+/* By default any answer to a probe is a sign of life but those that ask for no requests (RFC 3261
+ * 21.5.4) or tell that it reached nobody in turn. */
 static void build_health(struct tl_conf_peer *p) {
+  static char *asks_for_none[] = {(char *)(uintptr_t) "503", NULL};
   const struct tl_peer_options *v = &p->opt;
-  p->rules = (struct tl_dest_rules){.down_for_ms = v->probe_ms,
+  p->rules = (struct tl_dest_rules){.down_after = v->down_after,
+                                    .down_for_ms = v->down_for_ms,
+                                    .slow_start_ms = v->slow_start_ms,
                                     .probe_down_after = v->probe_down_after,
                                     .probe_up_after = v->probe_up_after,
                                     .probed = v->probe_ms > 0};
-  if (v->probe_ok) {
-    tl_conf_build_statuses(v->probe_ok, &p->probe_ok);
-    return;
-  }
+  tl_conf_build_statuses(v->down_on ? v->down_on : asks_for_none, &p->down_on);
+  tl_conf_build_statuses(v->probe_ok, &p->probe_ok);
+  if (v->probe_ok) return;
   memset(&p->probe_ok, 0xff, sizeof(p->probe_ok));
   tl_status_set_remove(&p->probe_ok, 408);
   tl_status_set_remove(&p->probe_ok, 503);

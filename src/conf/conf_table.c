@@ -44,6 +44,7 @@ static const char *const stapleds[] = {"off", "ask", "require", NULL};
 static const char *const ocsp_clients[] = {"off", "soft", "hard", NULL};
 static const char *const relays[] = {"request-uri", NULL};
 static const char *const drains[] = {"graceful", "now", "keep", NULL};
+static const char *const probe_modes[] = {"always", "when-down", NULL};
 static const char *const forks[] = {"failover", "serial", "parallel", NULL};
 
 static const struct tl_opt global_opts[] = {
@@ -490,6 +491,8 @@ static const struct tl_opt peer_opts[] = {
         WHY =
             "interval of OPTIONS to each of its addresses, which find out whether it takes "
             "requests: one that is down is passed over by routes while they have another; 0: none"),
+    OPT(tl_peer_options, probe_mode, WORD, "always", .word = probe_modes,
+        WHY = "when-down asks only an address of which something has failed"),
     OPT_MS(tl_peer_options, probe_timeout, "2s", RANGE(100, 60000),
            WHY = "each of its addresses is asked by itself, and without an answer for so long the "
                  "OPTIONS has failed; the worst time until a dead address is passed over is "
@@ -502,11 +505,29 @@ static const struct tl_opt peer_opts[] = {
     OPT(tl_peer_options, probe_ok, LIST, NULL, NONE = "all but 408 and 503",
         WHY = "answers to OPTIONS that tell that the address takes requests: codes and classes "
               "(\"200\", \"4xx\"); another one is a failure"),
+    OPT(tl_peer_options, down_after, NUM, "3", RANGE(0, 100),
+        WHY =
+            "requests in a row that fail at one of its addresses (no connection, no TLS, lost with "
+            "the connection, no answer, one of down_on) until routes pass it over while they have "
+            "another; after the first it is tried last; 0: what fails is not counted"),
+    OPT_MS(tl_peer_options, down_for, "30s", RANGE(100, DAY_MS),
+           WHY = "then one OPTIONS tries whether it is back, or without probe one request: an "
+                 "answer and it is up, else it is down for as long again"),
+    OPT_MS(tl_peer_options, slow_start, "0", RANGE(0, DAY_MS),
+           WHY = "an address that was down takes a tenth of its requests at first and all after "
+                 "this, so that a machine that has just started is not overrun"),
+    OPT(tl_peer_options, down_on, LIST, NULL, NONE = "503",
+        WHY =
+            "answers to requests outside dialogs that count as failures: codes and classes; a 503 "
+            "with Retry-After is a pause"),
+    OPT_MS(tl_peer_options, heard_within, "0", RANGE(0, DAY_MS),
+           WHY = "a peer from which no request, OPTIONS included, has come for so long is tried "
+                 "behind the others; 0: it need not send any"),
     OPT_MS(tl_peer_options, retry_after_max, "60s", RANGE(0, DAY_MS),
            WHY =
-               "a 503 with Retry-After leaves it alone for that time, but no longer than this; "
-               "requests go to the route's other peers meanwhile, or get 503 with Retry-After; 0: "
-               "such a 503 counts for its own request alone"),
+               "a 503 with Retry-After leaves the address alone for that time, but no longer than "
+               "this; requests go to the route's other addresses meanwhile, or get 503 with "
+               "Retry-After; 0: such a 503 is like one without"),
     OPT_MS(
         tl_peer_options, max_age, "0", RANGE(0, 30 * DAY_MS),
         WHY =

@@ -54,14 +54,15 @@ static json_t *json_dest(const struct tl_conf_peer *p, const struct tl_dest_stat
   const uint32_t why = h->why;
   const enum tl_dest_mode mode = tl_dest_mode_of(word, now_ms);
   return json_pack(
-      "{s:o, s:s, s:o, s:s, s:b, s:o, s:o, s:o, s:I, s:o, s:I, s:I, s:o}", "address",
+      "{s:o, s:s, s:o, s:s, s:b, s:o, s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:o}", "address",
       tl_json_address(&d->addr), "transport", tl_transport_param(d->transport), "tls_domain",
       *d->domain ? tl_json_text(d->domain) : json_null(), "state", tl_dest_mode_name(mode), "stale",
       p->state->addrs.failures > 0, "since_s", json_since(h->since_ms, now_ms), "cause",
       why ? json_string(tl_dest_cause_name((enum tl_dest_cause)(why >> 16))) : json_null(),
       "status", json_number(why & 0xffff), "failed_in_a_row", (json_int_t)tl_dest_failures_of(word),
       "tried_in_s", json_left(tl_dest_due_of(word), now_ms), "failed", (json_int_t)h->n_failed,
-      "times_down", (json_int_t)h->n_down, "probe", json_dest_probe(p, h, now_ms));
+      "times_down", (json_int_t)h->n_down, "pause_ms", (json_int_t)tl_dest_pause_ms(h, now_ms),
+      "probe", json_dest_probe(p, h, now_ms));
 }
 
 /* ---- peers ---- */
@@ -86,6 +87,24 @@ static json_t *json_probe(const struct tl_peer_table *t, size_t number) {
                    "sent", sent, "failed", failed);
 }
 
+/* How long until the first of its addresses takes requests, 0: one does. */
+static json_int_t pause_of(const struct tl_peer_table *t, size_t number) {
+  const struct tl_conf_peer *p = &t->peer[number];
+  uint64_t least_ms = 0;
+  for (size_t k = 0; k < t->addrs[number]->n; k++) {
+    const uint64_t ms = tl_dest_pause_ms(&tl_peer_table_dest(t, p, k)->health, tl_now_ms());
+    if (!ms) return 0;
+    if (!least_ms || ms < least_ms) least_ms = ms;
+  }
+  return (json_int_t)least_ms;
+}
+
+/* When a request last came from it; null without heard_within, or where none has been waited for.
+ */
+static json_t *json_heard(const struct tl_conf_peer *p) {
+  return p->opt.heard_within_ms ? json_since(p->state->heard_ms, tl_now_ms()) : json_null();
+}
+
 /* Its number of calls; null without max_calls. */
 static json_t *json_calls(const struct tl_conf_peer *p) {
   if (!p->opt.max_calls) return json_null();
@@ -107,15 +126,14 @@ static json_t *json_peer(const struct tl_peer_table *t, size_t number, struct tl
   }
   for (size_t d = 0; d < n; d++)
     for (size_t i = 0; i < dump[d]->n; i++) count_connection(l, &dump[d]->info[i], &out, &in);
-  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:I, s:o, s:o}", "name",
+  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:I, s:o, s:o, s:o}", "name",
                    tl_json_text(p->name), "uri", tl_json_text(p->opt.uri), "transport",
                    tl_transport_param(p->transport), "addresses", addresses, "lookup",
                    tl_names_show(&p->state->addrs), "tls_domain",
                    p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",
                    p->identity ? tl_json_text(p->identity) : json_null(), "connections_out", out,
-                   "connections_in", in, "calls", json_calls(p), "pause_ms",
-                   (json_int_t)tl_health_pause_ms(&p->state->health, tl_now_ms()), "probe",
-                   json_probe(t, number), "destinations", dests);
+                   "connections_in", in, "calls", json_calls(p), "pause_ms", pause_of(t, number),
+                   "probe", json_probe(t, number), "heard_s", json_heard(p), "destinations", dests);
 }
 
 static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,
@@ -138,11 +156,18 @@ int tl_command_peers(struct tl_control *c, struct tl_request *req, const json_t 
 
 /* ---- groups ---- */
 
+/* Of all addresses together: the best there is. */
 static const char *state_of(const struct tl_peer_table *t, const struct tl_conf_peer *p) {
-  const struct tl_health *h = &p->state->health;
-  if (tl_peer_table_addrs(t, p)->n == 0) return "no address";
-  if (tl_health_pause_ms(h, tl_now_ms())) return "wants a pause";
-  return tl_health_is_down(h) ? "down" : "up";
+  const size_t number = (size_t)(p - t->peer);
+  enum tl_dest_mode best = TL_DEST_DOWN;
+  if (t->addrs[number]->n == 0) return "no address";
+  if (pause_of(t, number)) return "wants a pause";
+  for (size_t k = 0; k < t->addrs[number]->n; k++) {
+    const enum tl_dest_mode mode =
+        tl_dest_mode_of(tl_peer_table_dest(t, p, k)->health.word, tl_now_ms());
+    if (mode < best) best = mode;
+  }
+  return tl_dest_mode_name(best);
 }
 
 static json_t *json_member(const struct tl_peer_table *t, const struct tl_group_member *m) {

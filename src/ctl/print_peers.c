@@ -33,7 +33,11 @@ static void seconds_cell(struct tl_table *t, const json_t *o, const char *key) {
 
 /* "down", "up, stale". */
 static void state_cell(struct tl_table *t, const json_t *d) {
-  tl_table_cellf(t, "%s%s", field_text(d, "state"), field_true(d, "stale") ? ", stale" : "");
+  const long long pause_ms = field_num(d, "pause_ms");
+  char pause[48] = "";
+  if (pause_ms) snprintf(pause, sizeof(pause), ", wants a pause, %lld s", (pause_ms + 999) / 1000);
+  tl_table_cellf(t, "%s%s%s", field_text(d, "state"), field_true(d, "stale") ? ", stale" : "",
+                 pause);
 }
 
 static void cause_cell(struct tl_table *t, const json_t *d) {

@@ -114,7 +114,6 @@ int tl_peer_state_begin(struct tl_peer_state *s, const char *uri, struct tl_addr
   }
   free(s->uri);
   s->uri = copy;
-  tl_health_begin(&s->health);
   tl_peer_addrs_begin(&s->addrs, found, named);
   return TL_OK;
 }

@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tieline/err.h"
 #include "tieline/index_map.h"
@@ -106,10 +107,20 @@ struct tl_peer_table *tl_peer_table_ref(struct tl_peer_table *t) {
   return t;
 }
 
+static void free_by_route(struct tl_dest_by_route *at) {
+  while (at) {
+    struct tl_dest_by_route *next = at->next;
+    tl_dest_state_unref(at->dest);
+    free(at);
+    at = next;
+  }
+}
+
 void tl_peer_table_unref(struct tl_peer_table *t) {
   if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1) return;
   for (size_t i = 0; i < t->n; i++) tl_addr_list_unref(t->addrs[i]);
   for (uint32_t i = 0; i < t->n_dest; i++) tl_dest_state_unref(t->dest[i]);
+  for (uint32_t i = 0; i < TL_DEST_BY_ROUTE_BUCKETS; i++) free_by_route(t->by_route[i]);
   free(t->dest);
   free(t->first_dest);
   tl_peer_index_clear(&t->index);
@@ -130,4 +141,34 @@ const struct tl_conf_peer *tl_peer_table_by_id(const struct tl_peer_table *t, ui
 const struct tl_conf_peer *tl_peer_table_by_name(const struct tl_peer_table *t, const char *name) {
   const struct tl_conf_peer *peer = tl_peer_table_by_id(t, tl_index_name_id(name));
   return peer && strcmp(peer->name, name) == 0 ? peer : NULL;
+}
+
+/* ---- by a route's TLS domain ---- */
+
+static struct tl_dest_state *find_by_route(const struct tl_dest_by_route *at,
+                                           const struct tl_dest_state *usual, const char *domain) {
+  while (at && (at->usual != usual || strcmp(at->dest->domain, domain) != 0)) at = at->next;
+  return at ? at->dest : NULL;
+}
+
+/* Two workers that ask at the same time add it twice, which is the same. */
+struct tl_dest_state *tl_peer_table_dest_by(const struct tl_peer_table *t,
+                                            const struct tl_dest_state *usual, const char *domain) {
+  const uint64_t key = tl_index_mix((uint64_t)(uintptr_t)usual ^ tl_index_name_id(domain));
+  _Atomic(struct tl_dest_by_route *) *bucket =
+      &((struct tl_peer_table *)(uintptr_t)t)->by_route[key % TL_DEST_BY_ROUTE_BUCKETS];
+  struct tl_dest_by_route *first = atomic_load_explicit(bucket, memory_order_acquire);
+  struct tl_dest_state *found = find_by_route(first, usual, domain);
+  if (found) return found;
+  struct tl_dest_by_route *new = calloc(1, sizeof(*new));
+  if (!new || !(new->dest = tl_dest_state_of(&usual->addr, usual->transport, domain))) {
+    free(new);
+    return NULL;
+  }
+  new->usual = usual;
+  new->next = first;
+  while (!atomic_compare_exchange_weak_explicit(bucket, &new->next, new, memory_order_acq_rel,
+                                                memory_order_acquire)) {
+  }
+  return new->dest;
 }

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 
 #include "call.h"
+#include "dest_note.h"
 #include "forward.h"
+#include "hunt.h"
 #include "outbound.h"
 #include "peer_share.h"
 #include "proxy.h"
@@ -33,6 +35,8 @@ static void on_branch_timer(struct tl_timer *t, void *arg) {
                    64 * tl_net_view(b->txn->proxy->net)->conf->timeouts.t1);
     return;
   }
+  /* Not where the route's setup_timeout, or the caller, left it no time. */
+  if (b->state == TL_BR_CALLING && tl_hunt_left_ms(b->txn) > 0) tl_dest_silent(b);
   tl_forward_failed(b, 408);
 }
 

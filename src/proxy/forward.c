@@ -8,6 +8,7 @@
 #include "best.h"
 #include "branch.h"
 #include "call.h"
+#include "dest_note.h"
 #include "hunt.h"
 #include "local.h"
 #include "outbound.h"
@@ -103,8 +104,8 @@ static void send_on(struct tl_txn *txn, const struct tl_msg *m, const struct tl_
   while (!any || (tl_plan_forks(plan) && plan->at < plan->n_target)) {
     const struct tl_target *t = tl_hunt_next(txn);
     if (!t) break;
-    if (full && t->peer == full) continue;
-    int rc = send_to(txn, t, m, body);
+    int rc = full && t->peer == full ? TL_EBUSY : send_to(txn, t, m, body);
+    if (rc) tl_dest_unsent(txn, t, rc);
     if (rc == TL_EBUSY)
       full = t->peer;
     else

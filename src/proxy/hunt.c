@@ -1,27 +1,65 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which peer of a route comes next. Peers that do not answer their probes are only looked at in a
- * second pass, when the first has found no target at all: then the probes may be at fault. Those
- * that asked for a pause get it (RFC 3261 21.5.4).
+ * Which address of which peer comes next. First those that are up, in the order of the route, of
+ * its groups and of their names; then those that are suspect; at last, if the request has got
+ * nowhere, those that are down: dead or not, there is no other way for it. Who asked for a pause
+ * gets it (RFC 3261 21.5.4).
  */
 #include "hunt.h"
 
 #include "proxy.h"
 #include "stage.h"
-#include "tieline/health.h"
 #include "tieline/view.h"
 #include "txn.h"
 
-enum pass { THOSE_UP, THOSE_DOWN, N_PASSES };
+enum pass { THOSE_UP, SUSPECTS, THOSE_DOWN, N_PASSES };
 
-static uint64_t pause_ms(const struct tl_proxy *p, const struct tl_conf_peer *peer) {
-  return tl_health_pause_ms(&peer->state->health, tl_net_now_ms(p->net));
+/* In which pass DEST is tried; N_PASSES: not now. */
+static enum pass pass_of(const struct tl_target_search *s, const struct tl_conf_peer *peer,
+                         struct tl_dest_state *dest, bool *out_trial) {
+  const struct tl_plan *plan = s->plan;
+  enum tl_dest_turn turn =
+      tl_dest_turn(&dest->health, &peer->rules, plan->hunt.draw, tl_net_now_ms(s->p->net));
+  /* Without a transaction nobody would hear how the trial ends. */
+  *out_trial = turn == TL_DEST_TRY && plan->hunt.pass == THOSE_UP && !plan->route->opt.stateless;
+  if (turn == TL_DEST_TRY && !*out_trial) turn = tl_dest_unclaimed(&dest->health);
+  switch (turn) {
+  case TL_DEST_LAST: return SUSPECTS;
+  case TL_DEST_OVER: return THOSE_DOWN;
+  case TL_DEST_PAUSED: return N_PASSES;
+  default: return THOSE_UP;
+  }
 }
 
-static bool is_of_pass(const struct tl_target_search *s, const struct tl_conf_peer *peer) {
-  const bool down = tl_health_is_down(&peer->state->health), pauses = pause_ms(s->p, peer) > 0;
-  if (s->plan->hunt.pass == THOSE_DOWN) return down && !pauses;
-  return !down && !pauses;
+static bool is_silent(const struct tl_target_search *s, const struct tl_conf_peer *peer) {
+  return peer->opt.heard_within_ms &&
+         tl_peer_state_is_silent(peer->state, peer->opt.heard_within_ms, tl_net_now_ms(s->p->net));
+}
+
+/* The addresses of PEER that are for this pass; returns how many are down. */
+static unsigned look_at(const struct tl_target_search *s, const struct tl_conf_peer *peer) {
+  struct tl_hunt *h = &s->plan->hunt;
+  const struct tl_addr_list *l = tl_view_addrs(s->view, peer);
+  const bool silent = is_silent(s, peer);
+  uint8_t order[TL_PEER_ADDRS_MAX];
+  unsigned n_down = 0;
+  /* Hosts of one priority are drawn by their weights, the same for each copy of the request:
+   * without a transaction a retransmission must go where the request went (16.11). */
+  tl_addr_list_order(l, l->weighted ? h->draw : 0, order);
+  for (size_t k = 0; k < l->n; k++) {
+    struct tl_dest_state *dest = tl_target_dest(s, peer, order[k]);
+    bool trial;
+    enum pass pass = pass_of(s, peer, dest, &trial);
+    if (silent && pass == THOSE_UP) pass = SUSPECTS;
+    if (pass <= h->pass) {
+      tl_target_add(s, peer, dest, trial);
+      continue;
+    }
+    if (pass == N_PASSES && h->pass == THOSE_UP) tl_target_count(s, TL_C_PEER_PASSED_OVER);
+    h->left |= pass < N_PASSES;
+    n_down += pass == THOSE_DOWN;
+  }
+  return n_down;
 }
 
 static bool has_room_for(const struct tl_target_search *s, const struct tl_conf_peer *peer) {
@@ -59,8 +97,8 @@ static const struct tl_conf_peer *next_peer(struct tl_target_search *s) {
   return peer;
 }
 
-/* Peers of the pass that is under way, until there is a target; returns how many that are down it
- * passed over. */
+/* The pass that is under way goes on until there is a target; returns how many addresses that are
+ * down it passed over. */
 static unsigned look_on(const struct tl_target_search *search) {
   struct tl_target_search s = *search;
   struct tl_plan *plan = s.plan;
@@ -72,12 +110,7 @@ static unsigned look_on(const struct tl_target_search *search) {
       plan->hunt.held_group = s.group;
       break;
     }
-    if (is_of_pass(&s, peer))
-      tl_target_of_peer(&s, peer);
-    else if (pause_ms(s.p, peer))
-      tl_target_count(&s, TL_C_PEER_PASSED_OVER);
-    else if (plan->hunt.pass == THOSE_UP)
-      n_down++;
+    n_down += look_at(&s, peer);
   }
   return n_down;
 }
@@ -88,27 +121,30 @@ static void find_targets(const struct tl_target_search *s) {
   struct tl_plan *plan = s->plan;
   struct tl_hunt *h = &plan->hunt;
   unsigned n_down = look_on(s);
-  while (!plan->n_target && !h->found && h->pass + 1 < N_PASSES) {
+  while (!plan->n_target && h->left && h->pass + 1 < N_PASSES) {
     h->pass++;
     h->next_dest = 0;
     h->turn.tried = 0;
-    n_down = 0;
-    look_on(s);
+    h->left = false;
+    n_down = look_on(s);
   }
   h->over = !plan->n_target;
-  h->found |= !h->over;
   for (; n_down && !h->over; n_down--) tl_target_count(s, TL_C_PEER_PASSED_OVER);
   if (h->tcp_first) tl_target_prefer_tcp(s->p, plan);
 }
 
 /* ---- the beginning ---- */
 
-/* No peer of the route takes requests now: sets when the first one does again. */
-static void refuse_for_pause(struct tl_proxy *p, struct tl_plan *plan) {
-  for (size_t i = 0; i < plan->route->n_peer; i++) {
-    uint64_t ms = pause_ms(p, plan->route->peer[i]);
-    if (ms && (!plan->pause_ms || ms < plan->pause_ms)) plan->pause_ms = (uint32_t)ms;
-  }
+/* No address of the route takes requests now: sets when the first one does again. */
+static void refuse_for_pause(const struct tl_target_search *s) {
+  struct tl_plan *plan = s->plan;
+  const struct tl_conf_route *r = plan->route;
+  for (size_t i = 0; i < r->n_peer; i++)
+    for (size_t k = 0; k < tl_view_addrs(s->view, r->peer[i])->n; k++) {
+      const struct tl_dest_state *dest = tl_target_dest(s, r->peer[i], k);
+      const uint64_t ms = tl_dest_pause_ms(&dest->health, tl_net_now_ms(s->p->net));
+      if (ms && (!plan->pause_ms || ms < plan->pause_ms)) plan->pause_ms = (uint32_t)ms;
+    }
   if (plan->pause_ms) plan->refusal = "Next Hop Asked For A Pause";
 }
 
@@ -161,14 +197,21 @@ int tl_hunt_begin(const struct tl_req *req) {
   if (plan->n_target) return TL_OK;
   /* Names that could not be resolved when the configuration was read get another chance. */
   for (size_t i = 0; i < r->n_peer && !plan->unresolved; i++)
-    if (tl_view_addrs(req->view, r->peer[i])->n == 0 && !pause_ms(req->p, r->peer[i]))
-      plan->unresolved = r->peer[i];
-  if (!plan->unresolved) refuse_for_pause(req->p, plan);
+    if (tl_view_addrs(req->view, r->peer[i])->n == 0) plan->unresolved = r->peer[i];
+  if (!plan->unresolved) refuse_for_pause(&s);
   if (!plan->unresolved && !plan->refusal) plan->refusal = tl_plan_only_us(plan);
   return plan->unresolved ? TL_EAGAIN : TL_ENOTFOUND;
 }
 
 /* ---- and on ---- */
+
+/* An address for which TCP stood in is known by UDP. */
+static void remember_target(struct tl_tried *tried, const struct tl_target *t) {
+  struct tl_target known = *t;
+  if (t->skipped) return; /* it is none yet */
+  if (t->peer && !t->dest && t->transport == TL_TCP) known.transport = TL_UDP;
+  if (tried->n < TL_ROUTE_ATTEMPTS_MAX) tried->key[tried->n++] = tl_target_key(&known);
+}
 
 /* The targets at hand are remembered, so that none of them is tried twice (16.5). */
 static bool put_away(const struct tl_target_search *s) {
@@ -178,8 +221,7 @@ static bool put_away(const struct tl_target_search *s) {
     if (!(tried = plan->hunt.tried = tl_pool_get(&s->p->tried))) return false;
     tried->n = 0;
   }
-  for (unsigned i = 0; i < plan->n_target && tried->n < TL_ROUTE_ATTEMPTS_MAX; i++)
-    tried->key[tried->n++] = tl_target_key(&plan->target[i]);
+  for (unsigned i = 0; i < plan->n_target; i++) remember_target(tried, &plan->target[i]);
   plan->n_target = plan->at = 0;
   return tried->n < TL_ROUTE_ATTEMPTS_MAX;
 }
@@ -231,7 +273,13 @@ bool tl_hunt_may_go_on(struct tl_txn *txn) {
 const struct tl_target *tl_hunt_next(struct tl_txn *txn) {
   struct tl_plan *plan = txn->plan;
   const struct tl_target_search s = {.p = txn->proxy, .view = txn->view, .plan = plan};
-  if (!tl_hunt_may_go_on(txn)) return NULL;
-  if (plan->at == plan->n_target && !tl_hunt_more(&s)) return NULL;
-  return &plan->target[plan->at++];
+  while (tl_hunt_may_go_on(txn)) {
+    if (plan->at == plan->n_target && !tl_hunt_more(&s)) return NULL;
+    struct tl_target *t = &plan->target[plan->at++];
+    if (!t->trial ||
+        tl_dest_claim(&t->dest->health, &t->peer->rules, false, tl_net_now_ms(txn->proxy->net)))
+      return t;
+    t->skipped = plan->hunt.left = true;
+  }
+  return NULL;
 }

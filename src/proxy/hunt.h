@@ -23,7 +23,7 @@ bool tl_hunt_more(const struct tl_target_search *s);
 /* May there be targets beyond those that PLAN has at hand? */
 static inline bool tl_hunt_has_more(const struct tl_plan *plan) {
   return plan->hunt.on && !plan->hunt.over &&
-         (plan->hunt.next_dest < plan->route->n_dest || plan->hunt.held);
+         (plan->hunt.next_dest < plan->route->n_dest || plan->hunt.held || plan->hunt.left);
 }
 /* May TXN's request be sent to another target? Where the route's bounds forbid that, it is counted.
  * True also where only tl_hunt_next finds that there is none. */

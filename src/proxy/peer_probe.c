@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#include "dest_report.h"
+#include "dest_note.h"
 #include "peer_share.h"
 #include "probe_request.h"
 #include "proxy.h"
@@ -18,6 +18,7 @@
 #include "tieline/view.h"
 
 #define STEP_MS 20    /* between the first probes of addresses that are new together */
+#define LOOKS 4       /* in down_for, at an address that may have gone down */
 #define AGAIN_MS 1000 /* until one that could not be sent is tried again, if that is sooner */
 
 struct tl_probe {
@@ -31,6 +32,7 @@ struct tl_probe {
   struct tl_dest_state *dest;  /* a reference: where */
   uint32_t interval_ms, cseq;
   uint64_t sent_ms, call_id;
+  uint64_t at_ms; /* when the next one is due by the interval */
   bool wanted;
   bool unstarted; /* new, or with another interval: its timer is to be started */
   bool late;      /* its deadline ends it */
@@ -48,55 +50,45 @@ static void start_timer(struct tl_probe *pr, uint64_t at_ms) {
                  at_ms > now ? (uint32_t)(at_ms - now) : 0);
 }
 
-/* The next one an interval after the last; one that is down is tried when that is due, if sooner.
+/* By the interval; sooner where one that is suspect or down is to be tried again. */
+static uint64_t next_ms(const struct tl_probe *pr) {
+  const uint64_t due_ms = tl_dest_due_of(pr->dest->health.word);
+  return due_ms > pr->sent_ms && due_ms < pr->at_ms ? due_ms : pr->at_ms;
+}
+
+/* Requests of any worker may put it down meanwhile, so it is looked at several times in down_for.
  */
 static void wait_for_next(struct tl_probe *pr) {
-  struct tl_dest_health *h = &pr->dest->health;
-  const uint64_t now = tl_net_now_ms(pr->proxy->net), due = tl_dest_due_of(h->word);
-  uint64_t at = pr->sent_ms + pr->interval_ms;
-  if (due > now && due < at) at = due;
-  h->probe_at_ms = at > now ? at : now;
-  start_timer(pr, at);
+  const struct tl_conf_peer *peer = peer_of(pr);
+  const uint64_t now = tl_net_now_ms(pr->proxy->net), at = next_ms(pr);
+  const uint64_t look_ms = peer ? peer->rules.down_for_ms / LOOKS : pr->interval_ms;
+  pr->dest->health.probe_at_ms = at > now ? at : now;
+  start_timer(pr, at > now + look_ms ? now + look_ms : at);
 }
 
 /* It was never sent, which says nothing about the address: we have too much to do, or the handshake
  * threads have not started yet. */
 static void wait_to_retry(struct tl_probe *pr) {
-  struct tl_dest_health *h = &pr->dest->health;
   const uint64_t now = tl_net_now_ms(pr->proxy->net);
-  tl_dest_unclaim(h, now);
-  h->probe_at_ms = now + (pr->interval_ms < AGAIN_MS ? pr->interval_ms : AGAIN_MS);
-  start_timer(pr, h->probe_at_ms);
+  tl_dest_unclaim(&pr->dest->health, now);
+  pr->at_ms = now + (pr->interval_ms < AGAIN_MS ? pr->interval_ms : AGAIN_MS);
+  wait_for_next(pr);
 }
 
 /* ---- the outcome ---- */
-
-static bool is_down(const struct tl_probe *pr) {
-  return tl_dest_mode_of(pr->dest->health.word, tl_net_now_ms(pr->proxy->net)) >= TL_DEST_DOWN;
-}
-
-/* A peer is down with the last of its addresses. */
-static void note_peer(const struct tl_probe *pr) {
-  bool down = true;
-  for (const struct tl_probe *at = pr->share->probe; at; at = at->sibling) down &= is_down(at);
-  pr->peer->health.down = down;
-}
 
 static void note_outcome(struct tl_probe *pr, bool good, enum tl_dest_cause cause,
                          unsigned status) {
   const struct tl_conf_peer *peer = peer_of(pr);
   const uint64_t now = tl_net_now_ms(pr->proxy->net);
   if (!peer) return;
-  const struct tl_dest_change c =
-      tl_dest_note(&pr->dest->health, good ? TL_DEST_PROBE_GOOD : TL_DEST_PROBE_FAILED, cause,
-                   status, &peer->rules, now);
+  tl_dest_happened(pr->dest, peer, good ? TL_DEST_PROBE_GOOD : TL_DEST_PROBE_FAILED, cause, status,
+                   now);
   if (status) {
     pr->dest->health.probe_status = status;
     pr->dest->health.probe_rtt_ms = (uint32_t)(now - pr->sent_ms);
   }
   if (!good) tl_count(tl_proxy_counters(pr->proxy), TL_C_PROBES_LOST);
-  tl_dest_report(peer, pr->dest, c);
-  note_peer(pr);
 }
 
 static void on_ended(struct tl_txn *txn, unsigned status, bool by_us) {
@@ -128,6 +120,7 @@ static void send_probe(struct tl_probe *pr, const struct tl_conf_peer *peer) {
   const uint64_t now = tl_net_now_ms(p->net);
   pr->cseq++;
   pr->sent_ms = now;
+  pr->at_ms = now + pr->interval_ms;
   tl_dest_claim(&pr->dest->health, &peer->rules, true, now);
   start_timer(pr, now + peer->opt.probe_timeout_ms);
   const struct tl_probe_request r = {.peer = peer,
@@ -149,6 +142,12 @@ static void give_up(struct tl_probe *pr) {
   pr->late = false;
 }
 
+/* By probe_mode when-down one that is up is left alone. */
+static bool is_wanted(const struct tl_probe *pr, const struct tl_conf_peer *peer) {
+  return peer && tl_net_view(pr->proxy->net)->conf->n_listen &&
+         (peer->opt.probe_mode == TL_PROBE_ALWAYS || tl_dest_due_of(pr->dest->health.word));
+}
+
 static void on_timer(struct tl_timer *t, void *arg) {
   struct tl_probe *pr = tl_container_of(t, struct tl_probe, timer);
   struct tl_proxy *p = pr->proxy;
@@ -159,10 +158,13 @@ static void on_timer(struct tl_timer *t, void *arg) {
   }
   if (tl_net_head(p->net)->draining) return;
   const struct tl_conf_peer *peer = peer_of(pr);
-  if (peer && tl_net_view(p->net)->conf->n_listen)
+  const uint64_t now = tl_net_now_ms(p->net);
+  if (now >= next_ms(pr) && is_wanted(pr, peer)) {
     send_probe(pr, peer);
-  else
-    start_timer(pr, tl_net_now_ms(p->net) + pr->interval_ms);
+    return;
+  }
+  if (now >= pr->at_ms) pr->at_ms = now + pr->interval_ms;
+  wait_for_next(pr);
 }
 
 /* ---- which addresses are probed ---- */
@@ -191,7 +193,6 @@ static void drop_probe(struct tl_proxy *p, struct tl_probe **at) {
   forget_findings(pr);
   tl_timer_stop(tl_net_wheel(p->net), &pr->timer);
   *place_of(pr->share, pr->dest) = pr->sibling;
-  if (!pr->share->probe) pr->peer->health.down = false;
   tl_dest_state_unref(pr->dest);
   tl_peer_state_unref(pr->peer);
   free(pr);
@@ -245,7 +246,8 @@ static void start_probes(struct tl_proxy *p) {
     if (pr->txn) continue; /* the next one comes with the new interval */
     const uint64_t step_ms = i * STEP_MS, share_ms = i * pr->interval_ms / n;
     i++;
-    start_timer(pr, tl_net_now_ms(p->net) + (step_ms < share_ms ? step_ms : share_ms));
+    pr->at_ms = tl_net_now_ms(p->net) + (step_ms < share_ms ? step_ms : share_ms);
+    start_timer(pr, pr->at_ms);
   }
 }
 

@@ -23,7 +23,10 @@ struct tl_target {
   struct tl_tls_domain *domain; /* of the transaction's view */
   const struct tl_conf_peer *peer;
   const struct tl_peer_group *group; /* whose member the peer is here, NULL: it is by itself */
-  bool by_leg; /* TLS to a bare address: the certificate must be that of the dialog's leg */
+  struct tl_dest_state *dest; /* of the transaction's view; NULL: not judged, it is no peer's */
+  bool by_leg;  /* TLS to a bare address: the certificate must be that of the dialog's leg */
+  bool trial;   /* it was suspect or down: only who claims it tries it in its order */
+  bool skipped; /* another request has claimed it */
 };
 
 #define TL_HUNT_HASHES (TL_GROUP_HASH_REQUEST_URI - TL_GROUP_HASH_CALL_ID + 1)
@@ -37,10 +40,10 @@ struct tl_tried {
 /* How far the search of a route's peers for targets has come, see hunt.h. */
 struct tl_hunt {
   bool on;            /* the targets are those of the route's peers */
-  bool found;         /* some were */
+  bool left;          /* some address was left to a later pass */
   bool over;          /* none is left that may be tried */
   bool tcp_first;     /* as tl_target_prefer_tcp has it, for those that are still to be found */
-  uint8_t pass;       /* which peers are looked at now */
+  uint8_t pass;       /* which addresses are looked at now */
   uint8_t n_attempt;  /* targets that the request was to be sent to */
   uint32_t next_dest; /* of the route */
   struct tl_group_turn turn;       /* in the group that this is */

@@ -9,6 +9,7 @@
 #include "back.h"
 #include "branch.h"
 #include "call.h"
+#include "dest_note.h"
 #include "local.h"
 #include "merged.h"
 #include "peer_share.h"
@@ -38,6 +39,7 @@ static void on_bad(struct tl_net *n, const struct tl_flow *from, struct tl_conn 
 static void lose_branches(struct tl_net *n, struct tl_conn *c, int rc) {
   struct tl_flow was = {.transport = tl_conn_transport(c), .addr = *tl_conn_peer(c)};
   struct tl_conn_owner *owner = tl_conn_owner(c);
+  if (owner->user) tl_dest_conn_lost(tl_proxy_of(n), c, rc);
   tl_xw_conn_gone(tl_proxy_of(n), c, rc);
   while (owner->user) tl_branch_lost(owner->user, &was, tl_conn_verified(c), rc);
 }

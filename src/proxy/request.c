@@ -76,6 +76,8 @@ void tl_request_handle(struct tl_proxy *p, const struct tl_origin *origin, const
   struct tl_req req;
   if (!origin->passed_on) tl_count(tl_proxy_counters(p), by_method[m->method]);
   tl_req_init(&req, p, origin, m, body);
+  const struct tl_conf_peer *peer = req.source ? req.source->peer : NULL;
+  if (peer && peer->opt.heard_within_ms) tl_peer_state_heard(peer->state, tl_net_now_ms(p->net));
   tl_stages_run(&req, p->stages);
   tl_req_done(&req);
 }

@@ -8,9 +8,9 @@
 #include "best.h"
 #include "branch.h"
 #include "call.h"
+#include "dest_note.h"
 #include "forward.h"
 #include "hunt.h"
-#include "pause.h"
 #include "peer_share.h"
 #include "proxy.h"
 #include "saved.h"
@@ -124,7 +124,6 @@ static void on_final(struct tl_branch *b, const struct tl_msg *m, const struct t
   if (b->state == TL_BR_ACCEPTED) return; /* RFC 6026 7.2: nothing else follows a 2xx */
   if (b->invite) acknowledge_final(b, m);
   if (repeated) return;
-  tl_pause_asked(b, m);
   txn->to = b->flow;
   branch_done(b);
   if (txn->state != TL_TXN_PROCEEDING) return;
@@ -205,6 +204,7 @@ void tl_response_handle(struct tl_proxy *p, const struct tl_origin *origin, cons
     return;
   }
   if (from->conn && from->conn != b->flow.conn) tl_branch_moved(b, from);
+  if (b->state <= TL_BR_PROCEEDING) tl_dest_heard(b, m);
   if (m->status < 200)
     on_provisional(b, m, body);
   else if (b->invite && m->status < 300)

@@ -10,7 +10,6 @@
 
 #include "proxy.h"
 #include "stage.h"
-#include "tieline/health.h"
 #include "tieline/view.h"
 
 struct tl_target_search tl_target_search_of(const struct tl_req *req) {
@@ -56,6 +55,7 @@ struct at_address {
   enum tl_transport transport;
   const struct tl_addr *addr;
   const struct tl_conf_peer *found;
+  struct tl_dest_state *dest; /* of FOUND */
 };
 
 static bool take_tls_only(void *arg, uint32_t number) {
@@ -77,7 +77,9 @@ static bool is_downgrade(const struct tl_view *view, enum tl_transport t,
   return a.found != NULL;
 }
 
-static void append_target(const struct tl_view *view, struct tl_plan *plan, struct tl_target *new) {
+static void append_target(const struct tl_target_search *s, struct tl_target *new) {
+  const struct tl_view *view = s->view;
+  struct tl_plan *plan = s->plan;
   const struct tl_conf_peer *peer = new->peer;
   enum tl_transport t = new->transport;
   /* RFC 5630 3: a sips: request never goes on in the clear. */
@@ -93,44 +95,52 @@ static void append_target(const struct tl_view *view, struct tl_plan *plan, stru
   plan->target[plan->n_target++] = *new;
 }
 
-static void add_target(const struct tl_view *view, struct tl_plan *plan,
-                       const struct tl_conf_peer *peer, enum tl_transport t,
-                       const struct tl_addr *addr) {
-  append_target(view, plan, &(struct tl_target){.addr = *addr, .transport = t, .peer = peer});
+/* What is known of DEST where the plan's route has a TLS domain of its own. */
+static struct tl_dest_state *dest_by_route(const struct tl_target_search *s,
+                                           struct tl_dest_state *dest) {
+  const struct tl_conf_route *r = s->plan->route;
+  if (!r || !r->domain || !dest || !tl_transport_is_secure(dest->transport)) return dest;
+  struct tl_dest_state *by = tl_peer_table_dest_by(s->view->peers, dest, r->domain->name);
+  return by ? by : dest;
 }
 
 /* B12: a Contact that is a bare address has no name to verify a certificate against. The name
  * that this leg of the dialog was verified for is tried first; only our token carries it, and it
  * belongs to this dialog. The address itself follows, since a certificate may carry that as well.
  */
-static void add_leg(const struct tl_view *view, struct tl_plan *plan, enum tl_transport t,
+static void add_leg(const struct tl_target_search *s, enum tl_transport t,
                     const struct tl_addr *addr) {
+  const struct tl_plan *plan = s->plan;
   struct tl_target to = {.addr = *addr, .transport = t, .by_leg = true};
   if (!plan->in_dialog || !tl_transport_is_secure(t)) return;
-  to.peer = tl_view_peer(view, plan->leg_peer);
+  to.peer = tl_view_peer(s->view, plan->leg_peer);
   if (to.peer ? tl_transport_is_secure(to.peer->transport) : *plan->leg != '\0')
-    append_target(view, plan, &to);
+    append_target(s, &to);
 }
 
 static bool take_exact(void *arg, uint32_t number) {
   struct at_address *a = arg;
   const struct tl_addr_list *l = a->view->peers->addrs[number];
   for (size_t i = 0; i < l->n && !a->found; i++)
-    if (l->at[i].via == a->transport && tl_addr_eq(&l->at[i].addr, a->addr))
+    if (l->at[i].via == a->transport && tl_addr_eq(&l->at[i].addr, a->addr)) {
       a->found = &a->view->peers->peer[number];
+      a->dest = tl_peer_table_dest(a->view->peers, a->found, i);
+    }
   return !a->found;
 }
 
 /* An address of a configured peer carries that peer's identity, whatever a Contact calls it. */
-static const struct tl_conf_peer *peer_at(const struct tl_view *view, enum tl_transport t,
-                                          const struct tl_addr *addr) {
-  struct at_address a = {.view = view, .transport = t, .addr = addr};
-  tl_peer_index_by_addr(&view->peers->index, addr, take_exact, &a);
-  return a.found;
+static void add_address(const struct tl_target_search *s, enum tl_transport t,
+                        const struct tl_addr *addr) {
+  struct at_address a = {.view = s->view, .transport = t, .addr = addr};
+  tl_peer_index_by_addr(&s->view->peers->index, addr, take_exact, &a);
+  append_target(
+      s, &(struct tl_target){
+             .addr = *addr, .transport = t, .peer = a.found, .dest = dest_by_route(s, a.dest)});
 }
 
 int tl_target_of_uri(const struct tl_req *req) {
-  const struct tl_view *view = req->view;
+  const struct tl_target_search s = tl_target_search_of(req);
   struct tl_plan *plan = req->plan;
   const struct tl_uri *u = &plan->next_uri;
   struct tl_str host = tl_plan_next_host(plan);
@@ -153,18 +163,15 @@ int tl_target_of_uri(const struct tl_req *req) {
   struct tl_addr addr;
   uint16_t port = u->port ? u->port : tl_transport_port(t);
   if (tl_addr_parse(host, port, &addr)) return TL_EAGAIN;
-  add_leg(view, plan, t, &addr);
-  add_target(view, plan, peer_at(view, t, &addr), t, &addr);
+  add_leg(&s, t, &addr);
+  add_address(&s, t, &addr);
   return TL_OK;
 }
 
 /* An address of a peer. One that is also a listener of ours would only loop. */
-static void add_peer_addr(const struct tl_target_search *s, const struct tl_conf_peer *peer,
-                          enum tl_transport t, const struct tl_addr *addr) {
-  if (!tl_conf_is_listener(s->view->conf, t, addr)) {
-    append_target(
-        s->view, s->plan,
-        &(struct tl_target){.addr = *addr, .transport = t, .peer = peer, .group = s->group});
+static void add_peer_addr(const struct tl_target_search *s, struct tl_target *t) {
+  if (!tl_conf_is_listener(s->view->conf, t->transport, &t->addr)) {
+    append_target(s, t);
     return;
   }
   s->plan->to_self = true;
@@ -173,7 +180,6 @@ static void add_peer_addr(const struct tl_target_search *s, const struct tl_conf
 
 void tl_target_resolved(const struct tl_req *req, const struct tl_resolve *r) {
   const struct tl_target_search s = tl_target_search_of(req);
-  const struct tl_view *view = req->view;
   struct tl_plan *plan = req->plan;
   const struct tl_conf_peer *peer = plan->unresolved;
   const size_t n = r->rc ? 0 : r->found.n;
@@ -181,9 +187,9 @@ void tl_target_resolved(const struct tl_req *req, const struct tl_resolve *r) {
     enum tl_transport t = (enum tl_transport)r->found.via[i];
     const struct tl_addr *addr = &r->found.addr[i];
     if (peer)
-      add_peer_addr(&s, peer, t, addr);
+      add_peer_addr(&s, &(struct tl_target){.addr = *addr, .transport = t, .peer = peer});
     else
-      add_target(view, plan, peer_at(view, t, addr), t, addr);
+      add_address(&s, t, addr);
   }
   if (plan->n_target == 0 && n == 0) plan->refusal = "Next Hop Has No Address";
   if (!plan->refusal) plan->refusal = tl_plan_only_us(plan);
@@ -219,16 +225,19 @@ int tl_target_resolve(const struct tl_req *req, uint64_t cookie,
   return rc;
 }
 
-/* Hosts of one priority are drawn by their weights, the same for each copy of the request: without
- * a transaction a retransmission must go where the request went (16.11). */
-void tl_target_of_peer(const struct tl_target_search *s, const struct tl_conf_peer *peer) {
-  const struct tl_addr_list *l = tl_view_addrs(s->view, peer);
-  uint8_t order[TL_PEER_ADDRS_MAX];
-  tl_addr_list_order(l, l->weighted ? s->plan->hunt.draw : 0, order);
-  for (size_t k = 0; k < l->n; k++) {
-    const struct tl_target_addr *at = &l->at[order[k]];
-    add_peer_addr(s, peer, (enum tl_transport)at->via, &at->addr);
-  }
+struct tl_dest_state *tl_target_dest(const struct tl_target_search *s,
+                                     const struct tl_conf_peer *peer, size_t k) {
+  return dest_by_route(s, tl_peer_table_dest(s->view->peers, peer, k));
+}
+
+void tl_target_add(const struct tl_target_search *s, const struct tl_conf_peer *peer,
+                   struct tl_dest_state *dest, bool trial) {
+  add_peer_addr(s, &(struct tl_target){.addr = dest->addr,
+                                       .transport = dest->transport,
+                                       .peer = peer,
+                                       .group = s->group,
+                                       .dest = dest,
+                                       .trial = trial});
 }
 
 void tl_target_to_address(const struct tl_req *req, const struct tl_conf_peer *peer,
@@ -237,7 +246,7 @@ void tl_target_to_address(const struct tl_req *req, const struct tl_conf_peer *p
   tl_plan_clear(req->plan);
   req->plan->own = true;
   tl_plan_rebind(req->plan, req->m);
-  add_peer_addr(&s, peer, t, addr);
+  add_peer_addr(&s, &(struct tl_target){.addr = *addr, .transport = t, .peer = peer});
 }
 
 void tl_target_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan) {
@@ -256,5 +265,7 @@ void tl_target_prefer_tcp(struct tl_proxy *p, struct tl_plan *plan) {
       i++;
     }
     t->transport = TL_TCP;
+    t->dest = NULL; /* what is known is how it answers by UDP */
+    t->trial = false;
   }
 }

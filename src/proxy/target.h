@@ -30,8 +30,12 @@ uint64_t tl_target_key(const struct tl_target *t);
 
 /* Adds the address that the plan's next URI names. */
 int tl_target_of_uri(const struct tl_req *req);
-/* Adds the addresses of PEER. */
-void tl_target_of_peer(const struct tl_target_search *s, const struct tl_conf_peer *peer);
+/* The K-th address of PEER, as the plan's route reaches it. */
+struct tl_dest_state *tl_target_dest(const struct tl_target_search *s,
+                                     const struct tl_conf_peer *peer, size_t k);
+/* Adds DEST, which is one of those. TRIAL: it must be claimed. */
+void tl_target_add(const struct tl_target_search *s, const struct tl_conf_peer *peer,
+                   struct tl_dest_state *dest, bool trial);
 /* Fills the empty plan of a request of our own, to one address of PEER. It has no target where that
  * is ours, or may not be reached so. */
 void tl_target_to_address(const struct tl_req *req, const struct tl_conf_peer *peer,

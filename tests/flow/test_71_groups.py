@@ -17,7 +17,7 @@ def group_of(t, method, members, peers=None, **kw):
     carriers = Carriers(t, HOSTS.values(), default=(200, ))
     options = {"method": method, "member": members}
     d = t.daemon(peers=[(name, {"uri": "sip:%s:%d;transport=udp" % (host, carriers.port),
-                                **(peers or {}).get(name, {})}) for name, host in HOSTS.items()],
+                                "down_after": 0, **(peers or {}).get(name, {})}) for name, host in HOSTS.items()],
                  groups=[("us", options)], routes=[("all", {"peers": ["us"]})], **kw)
     return carriers, d
 

@@ -18,7 +18,7 @@ def ten_by_four(t, route=None, **kw):
     server = dns.NameServer({(name + ".example", "A"): hosts for name, hosts in HOSTS.items()})
     dns.use(t, server.port)
     peers = [(name, {"uri": "sip:%s.example:%d;transport=udp" % (name, carriers.port),
-                     "retry_after_max": "0s"}) for name in CARRIERS]
+                     "retry_after_max": "0s", "down_after": 0}) for name in CARRIERS]
     d = t.daemon(peers=peers, routes=[("all", {"peers": CARRIERS, **(route or {})})], **kw)
     d.fds_at_start += 1                # the resolver keeps its socket to the name server
     t.wait(lambda: all(len(p["addresses"]) == 4 for p in d.rpc("peers")["peers"]), "the names")

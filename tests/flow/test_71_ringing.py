@@ -13,7 +13,7 @@ def gateways(t, default, route=None, n=3, **kw):
     """N gateways that are a peer each, of one route, and the daemon; they answer with DEFAULT."""
     carriers = Carriers(t, HOSTS[:n], default)
     peers = [("g%d" % i, {"uri": "sip:%s:%d;transport=udp" % (host, carriers.port),
-                          "retry_after_max": "0s"}) for i, host in enumerate(HOSTS[:n])]
+                          "retry_after_max": "0s", "down_after": 0}) for i, host in enumerate(HOSTS[:n])]
     d = t.daemon(peers=peers, routes=[("all", {"peers": [name for name, _ in peers],
                                                "max_attempts": 20, **(route or {})})], **kw)
     return carriers, d

@@ -65,7 +65,7 @@ def test_f2_bodies_of_any_size_and_way(t, way):
 def test_f2_kept_for_failover(t):
     """The body is kept for the next target in a memfd, and leaves by sendfile to each."""
     full, bob, alice = t.uas("tcp", name="full", status=503), t.uas("tcp"), t.uac()
-    peers = [(n, {"uri": "sip:%s;transport=tcp" % a.listener("tcp").hostport})
+    peers = [(n, {"uri": "sip:%s;transport=tcp" % a.listener("tcp").hostport, "down_after": 0})
              for n, a in (("full", full), ("bob", bob))]
     d = splicing(t, peers=peers, routes=[("all", {"peers": ["full", "bob"]})])
     conn = t.dial(alice, d, "tls" if t.kernel_tls else "tcp")
@@ -167,8 +167,8 @@ def test_f2_receiver_cut_in_mid_body(t, transport):
     """It takes a part and resets: the transaction fails over, the next peer gets the whole body."""
     bob, alice = t.uas("tcp", "tls"), t.uac()
     bad = Quitter(t, transport, 200000)
-    tls = {"tls_domain": "lab"} if transport == "tls" else {}
-    d = splicing(t, peers=[(name, dict(tls, uri="sip:%s;transport=%s" % (where, transport)))
+    options = dict({"tls_domain": "lab"} if transport == "tls" else {}, down_after=0)
+    d = splicing(t, peers=[(name, dict(options, uri="sip:%s;transport=%s" % (where, transport)))
                            for name, where in (("bad", bad.hostport),
                                                ("bob", bob.listener(transport).hostport))],
                  routes=[("all", {"peers": ["bad", "bob"]})])

@@ -20,7 +20,7 @@ static struct tl_peer_state state[PEERS];
 static struct tl_peer_group group_of(enum tl_group_method method, size_t n,
                                      const uint32_t *weight) {
   for (size_t i = 0; i < n; i++) {
-    char name[16];
+    char name[32];
     snprintf(name, sizeof(name), "gw%zu", i);
     peer[i].id = tl_index_name_id(name);
     peer[i].state = &state[i];

@@ -55,12 +55,10 @@ Test(peer_state, another_uri_begins_anew) {
   cr_assert_eq(tl_peer_state_begin(s, "sip:one.example", tl_addr_list_new(), true), 0);
   cr_expect(tl_peer_state_knows(s, "sip:one.example"));
   uint64_t serial = s->addrs.serial;
-  s->health.down = true;
   s->addrs.query_pending = true;
   s->calls.now = 2;
   cr_assert_eq(tl_peer_state_begin(s, "sip:two.example", tl_addr_list_new(), true), 0);
   cr_expect_not(tl_peer_state_knows(s, "sip:one.example"));
-  cr_expect_not(s->health.down);
   cr_expect_not(s->addrs.query_pending);
   cr_expect_neq(s->addrs.serial, serial, "an answer about the former name is nobody's");
   cr_expect_eq(s->calls.now, 2, "calls are the peer's, wherever it is");

@@ -10,11 +10,13 @@ from flowlib import sip
 
 class Carriers:
     """Gateways at each of HOSTS, all on one port. answer[HOST]: the statuses that it answers a
-    request with, () for silence; what is not listed there answers with DEFAULT."""
+    request with, () for silence; what is not listed there answers with DEFAULT. headers[HOST]: of its
+    answers."""
 
     def __init__(self, t, hosts, default=(503,)):
-        self.port, self.default, self.answer = t.port(), default, {}
+        self.port, self.default, self.answer, self.headers = t.port(), default, {}, {}
         self.asked, self.lock, self.stop = [], threading.Lock(), threading.Event()
+        self.sent = 0
         self.selector, self.sockets = selectors.DefaultSelector(), []
         for host in hosts:
             s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -40,14 +42,25 @@ class Carriers:
                 if not again:
                     self.asked.append((host, msg))
             for status in self.answer.get(host, self.default):
-                contact = "<sip:%s:%d>" % (host, self.port)
-                sock.sendto(sip.response(msg, status, to_tag=host, headers=[("Contact", contact)]),
-                            source)
+                headers = [("Contact", "<sip:%s:%d>" % (host, self.port))]
+                headers += self.headers.get(host, [])
+                sock.sendto(sip.response(msg, status, to_tag=host, headers=headers), source)
 
     def hosts(self, method="INVITE"):
         """Who was asked, in that order; repetitions do not count."""
         with self.lock:
             return [h for h, m in self.asked if m.method == method]
+
+    def send_options(self, host, where):
+        """One of its own, to WHERE; nobody waits for the answer."""
+        with self.lock:
+            self.sent += 1
+            text = ("OPTIONS sip:%s:%d SIP/2.0\r\nVia: SIP/2.0/UDP %s:%d;branch=z9hG4bKown%d\r\n"
+                    "Max-Forwards: 70\r\nFrom: <sip:%s>;tag=1\r\nTo: <sip:%s>\r\n"
+                    "Call-ID: own%d@%s\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n") % (
+                        *where, host, self.port, self.sent, host, where[0], self.sent, host)
+        sock = [s for s in self.sockets if s.getsockname()[0] == host][0]
+        sock.sendto(text.encode(), where)
 
     def cancelled(self):
         """The calls for which a CANCEL has come."""
