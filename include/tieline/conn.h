@@ -39,6 +39,9 @@ struct tl_conn_key {
   const char *sni;
   struct tl_binding *binding; /* what its certificate must be besides, NULL: nothing */
   uint32_t max_age_ms;        /* of a connection dialed for it, 0: as its TLS domain says */
+  uint32_t n_conn; /* of this worker, which what is sent for it takes in turn; 0: one, and none
+                      besides an alias */
+  uint64_t draw;   /* decides among them, 0: it is the next one's turn */
 };
 
 enum tl_conn_state { TL_CONN_DIALING, TL_CONN_OPEN, TL_CONN_FINISHING, TL_CONN_CLOSING };
@@ -158,7 +161,9 @@ uint32_t tl_conn_slots(const struct tl_net *n);
 /* Did A begin after B? */
 bool tl_conn_is_newer(const struct tl_conn *a, const struct tl_conn *b);
 
-/* An open or dialing connection for KEY, else a new dial. TL_ELIMIT, TL_ENOMEM. */
+/* An open or dialing connection for KEY, else a new dial. Where KEY wants several they are dialed
+ * one by one as they are needed: what is sent waits for none of them while another is open.
+ * TL_ELIMIT, TL_ENOMEM. */
 int tl_conn_open(struct tl_net *n, const struct tl_conn_key *key, struct tl_conn **out);
 /* An open connection of TRANSPORT to exactly ADDR for which IDENTITY and DOMAIN hold, or NULL. */
 struct tl_conn *tl_conn_find(struct tl_net *n, const struct tl_conn_key *key);

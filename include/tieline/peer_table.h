@@ -20,6 +20,8 @@
 #include "tieline/tls_options.h"
 #include "tieline/transport.h"
 
+#define TL_PEER_CONNECTIONS_MAX 16
+
 /* What becomes of a Route to third parties that bears no token of ours. */
 enum tl_preloaded { TL_PRELOADED_REFUSE, TL_PRELOADED_ALLOW };
 
@@ -45,6 +47,7 @@ struct tl_peer_options {
   uint32_t cps_burst;       /* 0: as max_cps */
   uint32_t max_calls;       /* concurrent, in the whole process, 0: no limit */
   uint32_t max_connections; /* opened from its address, 0: limits.max_connections_peer */
+  uint32_t connections;     /* to each of its addresses, over all workers; 0: one of each worker */
   uint32_t max_message;     /* bytes of a message sent to it, 0: no limit */
   uint32_t probe_ms;        /* 0: none */
   enum tl_probe_mode probe_mode;

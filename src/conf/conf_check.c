@@ -290,6 +290,25 @@ static int check_listens(struct tl_raw *r, struct tl_conf_ctx *ctx) {
   return rc;
 }
 
+static void check_connections(const struct tl_raw *r, const struct tl_block *b,
+                              const struct tl_conf_peer_uri *u, struct tl_conf_ctx *ctx) {
+  const struct tl_peer_options *p = b->values;
+  const uint32_t workers =
+      ((const struct tl_conf_options *)r->sec[TL_SEC_GLOBAL].b[0].values)->workers;
+  struct tl_addr a;
+  const bool dns_decides = u->any_transport && !u->port && tl_addr_parse(u->host, 0, &a) != TL_OK;
+  if (p->connections && tl_transport_is_datagram(u->transport) && !dns_decides)
+    tl_conf_fail(ctx, tl_block_at(b, "connections"),
+                 "connections means nothing for a %s peer: add ;transport=tls to its uri",
+                 tl_transport_param(u->transport));
+  else if (p->connections && p->connections < workers)
+    tl_conf_warn(
+        ctx, tl_block_at(b, "connections"),
+        "Each of the %u workers has a connection of its own: peer \"%s\" gets so many, not "
+        "%u.",
+        workers, b->title, p->connections);
+}
+
 static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx *ctx) {
   const struct tl_peer_options *p = b->values;
   struct tl_conf_peer_uri u;
@@ -314,6 +333,7 @@ static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
                  "The max_connections of peer \"%s\" changes nothing: anybody may have the "
                  "limits.max_connections_source, which is not less.",
                  b->title);
+  check_connections(r, b, &u, ctx);
   tl_conf_check_statuses(b, "probe_ok", p->probe_ok, ctx);
   tl_conf_check_statuses(b, "down_on", p->down_on, ctx);
   tl_conf_check_identity(b, u.transport, ctx);

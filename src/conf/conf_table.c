@@ -482,6 +482,11 @@ static const struct tl_opt peer_opts[] = {
         WHY = "connections open at a time from its address or its networks (each an IPv4 address "
               "or a /64), if that is more than max_connections_source; where several peers are, "
               "the largest counts; 0: max_connections_peer"),
+    OPT(tl_peer_options, connections, NUM, "0", RANGE(0, TL_PEER_CONNECTIONS_MAX),
+        WHY = "TCP or TLS connections to each of its addresses that requests take in turn, in the "
+              "whole process, for a neighbour that serves one connection by one of its workers, or "
+              "allows a fixed number; each of our workers has its share of them, but at least "
+              "one; a transaction stays on one; 0: one of each worker"),
     OPT(tl_peer_options, max_message, SIZE, "0", RANGE(0, 20971520),
         WHY = "bytes of the largest message that is sent to it, for a neighbour that ends the "
               "connection which all share at a larger one (Kamailio as it comes at 16 KB): beyond, "

@@ -297,9 +297,7 @@ struct tl_conn *tl_conn_find(struct tl_net *n, const struct tl_conn_key *k) {
   return c ? c : tl_alias_find(n, k);
 }
 
-int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn **out) {
-  *out = tl_conn_find(n, k);
-  if (*out) return TL_OK;
+static int dial(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn **out) {
   if (!tl_conn_room(n->view, atomic_load(&n->rt->connections), NULL)) {
     tl_count(n->counters, TL_C_CONN_REFUSED);
     return TL_ELIMIT;
@@ -307,6 +305,7 @@ int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn *
   struct tl_conn *c = tl_conn_new(n, k->transport, &k->addr);
   if (!c) return TL_ENOMEM;
   c->view.outgoing = true;
+  c->picked = ++n->n_picked;
   c->kept.max_age_ms = k->max_age_ms;
   c->view.state = TL_CONN_DIALING;
   int rc = TL_OK;
@@ -329,6 +328,17 @@ int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn *
   if (tl_transport_is_secure(k->transport)) ms += handshake_ms(n, k) + 2000;
   tl_timer_start(&n->wheel, &c->timer, ms);
   *out = c;
+  return TL_OK;
+}
+
+int tl_conn_open(struct tl_net *n, const struct tl_conn_key *k, struct tl_conn **out) {
+  struct tl_conn *another;
+  bool more = false;
+  *out = k->n_conn ? tl_conn_spread(n, k, &more) : tl_conn_find(n, k);
+  if (!*out) return dial(n, k, out);
+  /* Who waits for a dial anyway waits for the new one, else it is dialed for those to come. */
+  if (more && dial(n, k, &another) == TL_OK && (*out)->view.state == TL_CONN_DIALING)
+    *out = another;
   return TL_OK;
 }
 

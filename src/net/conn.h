@@ -189,7 +189,13 @@ struct tl_conn {
   /* its life */
   struct tl_conn *dirty_next;
   struct tl_hash_node by_key; /* of its transport and peer */
-  struct tl_alias *alias;     /* requests for its other end may use it (RFC 5923), or NULL */
+  uint64_t picked;            /* order in which several for one key have had their turns */
+  struct {
+    uint64_t at_ms;       /* not dialed before */
+    uint32_t n_failed;    /* dials without success, in a row */
+    uint32_t n_open;      /* that were open when the last one was begun */
+  } more;                 /* connections beside it, see conn_spread.c */
+  struct tl_alias *alias; /* requests for its other end may use it (RFC 5923), or NULL */
   uint32_t n_loose;      /* requests that came on it, answered by no transaction of this worker's */
   uint64_t loose_until;  /* when those are no longer waited for */
   uint64_t half_until;   /* half-closed: it ends then */

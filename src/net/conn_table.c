@@ -70,7 +70,13 @@ static bool fits_key(const struct tl_conn *c, const struct tl_conn_key *k) {
 }
 
 struct tl_conn *tl_conn_keyed(struct tl_net *n, const struct tl_conn_key *k) {
-  struct tl_hash_node *node = tl_hash_first(&n->by_key, hash_of(k->transport, &k->addr));
+  return tl_conn_keyed_next(n, k, NULL);
+}
+
+struct tl_conn *tl_conn_keyed_next(struct tl_net *n, const struct tl_conn_key *k,
+                                   const struct tl_conn *after) {
+  struct tl_hash_node *node = after ? tl_hash_next(&after->by_key)
+                                    : tl_hash_first(&n->by_key, hash_of(k->transport, &k->addr));
   for (; node; node = tl_hash_next(node)) {
     struct tl_conn *c = tl_container_of(node, struct tl_conn, by_key);
     if (fits_key(c, k)) return c;

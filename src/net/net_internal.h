@@ -70,6 +70,7 @@ struct tl_net {
   uint64_t slow_logged_ms;  /* of the last line about a peer that reads too slowly: its reset */
   uint64_t slow_refused_ms; /* and of one about what is not sent to it */
   unsigned next_handshaker;
+  uint64_t n_picked; /* see tl_conn_spread */
 
   struct tl_audit *audits; /* inventories and directives under way */
   struct tl_op mail_op;
@@ -142,6 +143,14 @@ void tl_conn_key_add(struct tl_conn *c);
 void tl_conn_key_drop(struct tl_conn *c);
 /* As tl_conn_find, but no alias. */
 struct tl_conn *tl_conn_keyed(struct tl_net *n, const struct tl_conn_key *k);
+/* The next one behind AFTER, which is one of them; NULL: the first. */
+struct tl_conn *tl_conn_keyed_next(struct tl_net *n, const struct tl_conn_key *k,
+                                   const struct tl_conn *after);
+
+/* conn_spread.c */
+/* Of the connections for K the one that is to be used now, NULL: there is none. *OUT_DIAL: K wants
+ * another one, and the time has come to dial it. */
+struct tl_conn *tl_conn_spread(struct tl_net *n, const struct tl_conn_key *k, bool *out_dial);
 
 /* conn_state.c */
 void tl_conn_mark(struct tl_conn *c); /* handle it at the end of the turn */

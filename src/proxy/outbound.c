@@ -17,6 +17,15 @@ int tl_outbound_bytes(struct tl_proxy *p, const struct tl_flow *flow, const void
   return c ? tl_conn_send(c, data, n) : TL_ECLOSED;
 }
 
+/* Of N connections those of this worker. Where they cannot be shared out evenly, another address
+ * has the larger shares elsewhere. */
+static uint32_t share_of(const struct tl_proxy *p, uint32_t n, const struct tl_addr *addr) {
+  const uint32_t workers = p->th.rt->n_worker;
+  const uint32_t place = (uint32_t)((p->th.index + tl_addr_hash(addr)) % workers);
+  const uint32_t share = n / workers + (place < n % workers);
+  return n && !share ? 1 : share;
+}
+
 int tl_outbound_open(struct tl_proxy *p, const struct tl_plan *plan, const struct tl_target *t,
                      bool elsewhere, struct tl_flow *out, struct tl_conn **out_c) {
   *out = (struct tl_flow){.transport = t->transport, .addr = t->addr};
@@ -28,14 +37,18 @@ int tl_outbound_open(struct tl_proxy *p, const struct tl_plan *plan, const struc
   }
   const char *name = tl_plan_identity(plan, t);
   struct tl_conn_key key = {.transport = t->transport, .addr = t->addr};
-  if (t->peer) key.max_age_ms = t->peer->opt.max_age_ms;
+  if (t->peer) {
+    key.max_age_ms = t->peer->opt.max_age_ms;
+    key.n_conn = share_of(p, t->peer->opt.connections, &t->addr);
+    if (!elsewhere) key.draw = plan->hunt.draw;
+  }
   if (tl_transport_is_secure(t->transport)) {
     if (!t->domain) return TL_ENOTFOUND;
     key.domain = t->domain;
     key.identity = name;
     key.sni = name;
     if (t->peer) key.binding = t->peer->binding;
-    if (elsewhere && (out->conn = tl_alias_elsewhere(p->net, &key)) != 0) {
+    if (elsewhere && !key.n_conn && (out->conn = tl_alias_elsewhere(p->net, &key)) != 0) {
       out->alias = true;
       return TL_OK;
     }
