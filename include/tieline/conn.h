@@ -125,6 +125,10 @@ static inline bool tl_conn_is_outgoing(const struct tl_conn *c) {
 static inline bool tl_conn_is_open(const struct tl_conn *c) {
   return tl_conn_view(c)->state == TL_CONN_OPEN;
 }
+/* It is or has been open: something may have been sent on it. */
+static inline bool tl_conn_was_open(const struct tl_conn *c) {
+  return tl_conn_local(c)->sa.sa_family != 0;
+}
 /* Finishing or closing: closed() has been or is being called. */
 static inline bool tl_conn_is_over(const struct tl_conn *c) {
   return tl_conn_view(c)->state > TL_CONN_OPEN;

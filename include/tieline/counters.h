@@ -46,6 +46,17 @@
   X(RESP_4XX, "responses.4xx", "4xx responses received")                                           \
   X(RESP_5XX, "responses.5xx", "5xx responses received")                                           \
   X(RESP_6XX, "responses.6xx", "6xx responses received")                                           \
+  X(LATE_PASSED, "responses.late_passed",                                                          \
+    "2xx of targets that had been given up, passed on to the caller")                              \
+  X(LATE_ENDED, "responses.late_ended",                                                            \
+    "2xx of targets that had been given up, ended by ACK and BYE: the caller had another answer")  \
+  X(LATE_ACKED, "responses.late_acknowledged",                                                     \
+    "such 2xx inside a dialog, which goes on, acknowledged for the caller")                        \
+  X(LATE_LOST, "responses.late_lost",                                                              \
+    "such 2xx whose call could not be ended: no room, no way there, or the BYE failed")            \
+  X(GIVEN_UP_NOW, "given_up.now", "INVITEs given up whose target may still answer (gauge)")        \
+  X(GIVEN_UP_DROPPED, "given_up.dropped",                                                          \
+    "of those, the oldest forgotten before their time because there were too many")                \
   X(LOCAL_1XX, "responses.local.1xx", "1xx responses made here")                                   \
   X(LOCAL_2XX, "responses.local.2xx", "2xx responses made here")                                   \
   X(LOCAL_4XX, "responses.local.4xx", "4xx responses made here")                                   \

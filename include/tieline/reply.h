@@ -35,5 +35,19 @@ int tl_cancel_build(const struct tl_msg *fwd, char *dst, size_t cap, size_t *out
 int tl_ack_build(const struct tl_msg *fwd, const struct tl_msg *resp, char *dst, size_t cap,
                  size_t *out_len);
 
+/* A request in the dialog that a 2xx opened, of the party that sent the INVITE. */
+struct tl_dialog_request {
+  struct tl_str method;
+  uint32_t cseq;
+  struct tl_str uri;    /* the remote target */
+  struct tl_str branch; /* of its Via, which is there to be replaced */
+  const struct tl_nameaddr *route;
+  unsigned n_route;
+  const struct tl_msg *invite; /* not NULL: it repeats this one's credentials, as an ACK must */
+};
+/* RFC 3261 12.2.1.1, 13.2.2.4: From, To and Call-ID are those of RESP, the 2xx. */
+int tl_dialog_request_build(const struct tl_msg *resp, const struct tl_dialog_request *r, char *dst,
+                            size_t cap, size_t *out_len);
+
 /* The reason phrase that the RFCs give for STATUS, or a generic one of its class. */
 struct tl_str tl_reason_phrase(unsigned status);

@@ -153,6 +153,7 @@ void tl_account_done(struct tl_txn *txn, unsigned status) {
   if (!tl_net_view(p->net)->conf->opt.log_calls || !txn->request ||
       (!txn->invite && txn->method != TL_M_BYE))
     return;
+  if (txn->plan && txn->plan->own) return; /* ends what nobody was told to have begun */
   const struct tl_msg *m = tl_saved_scan(txn->request, &body);
   if (!is_logged(p, m)) return;
   log_call(p, m, &txn->from, &txn->to,

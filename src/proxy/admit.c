@@ -56,7 +56,8 @@ static enum tl_stage_result start_txn(struct tl_req *req, bool again) {
 
 /* An ACK without our token may be for a failed INVITE whose transaction another worker has. */
 static bool passes_ack(const struct tl_req *req) {
-  return req->m->method == TL_M_ACK && !req->plan->in_dialog && tl_req_pass_onwards(req, req->body);
+  return req->m->method == TL_M_ACK && !req->plan->in_dialog && !req->plan->own &&
+         tl_req_pass_onwards(req, req->body);
 }
 
 enum tl_stage_result tl_admit_waiting(struct tl_req *req) {

@@ -10,6 +10,7 @@
 #include "call.h"
 #include "dest_note.h"
 #include "forward.h"
+#include "given_up.h"
 #include "hunt.h"
 #include "outbound.h"
 #include "peer_share.h"
@@ -24,7 +25,8 @@
 static void on_branch_timer(struct tl_timer *t, void *arg) {
   struct tl_branch *b = tl_container_of(t, struct tl_branch, timer);
   (void)arg;
-  if (b->state == TL_BR_COMPLETED || b->state == TL_BR_ACCEPTED) {
+  if (b->state > TL_BR_PROCEEDING) {
+    tl_given_up_leave(b);
     tl_branch_free(b); /* D, K, M */
     return;
   }
@@ -37,7 +39,7 @@ static void on_branch_timer(struct tl_timer *t, void *arg) {
   }
   /* Not where the route's setup_timeout, or the caller, left it no time. */
   if (b->state == TL_BR_CALLING && tl_hunt_left_ms(b->txn) > 0) tl_dest_silent(b);
-  tl_forward_failed(b, 408);
+  tl_forward_gave_up(b, 408);
 }
 
 static void on_branch_retrans(struct tl_timer *t, void *arg) {
@@ -46,7 +48,7 @@ static void on_branch_retrans(struct tl_timer *t, void *arg) {
   const struct tl_conf_timeouts *lim = &tl_net_view(p->net)->conf->timeouts;
   (void)arg;
   const struct tl_saved *again = b->cancel ? b->cancel : b->sent;
-  if (b->state > TL_BR_PROCEEDING || !again) return;
+  if ((b->state > TL_BR_PROCEEDING && b->state != TL_BR_GIVEN_UP) || !again) return;
   tl_outbound_bytes(p, &b->flow, again->data, again->len);
   tl_count(tl_proxy_counters(p), TL_C_RETRANS_SENT);
   b->retrans_ms *= 2; /* Timer A doubles without bound, E up to T2; T2 at once when proceeding */
@@ -83,7 +85,8 @@ struct tl_branch *tl_branch_find(struct tl_proxy *p, uint32_t slot, uint32_t gen
 int tl_branch_sent(const struct tl_branch *b, struct tl_msg *out) {
   struct tl_scan_error err;
   if (!b->sent) return TL_ENOTFOUND;
-  return tl_scan(b->sent->data, b->sent->len, b->reliable, TL_SCAN_OWN, out, &err);
+  /* As on a stream: its body may have been left behind. */
+  return tl_scan(b->sent->data, b->sent->len, true, TL_SCAN_OWN, out, &err);
 }
 
 struct tl_branch **tl_branch_remote(struct tl_proxy *p, tl_conn_id id) {
@@ -111,6 +114,8 @@ void tl_branch_free(struct tl_branch *b) {
   struct tl_branch **at = &b->txn->branches;
   while (*at != b) at = &(*at)->next;
   *at = b->next;
+  tl_given_up_forget(b);
+  free(b->late);
   tl_branch_detach(b);
   tl_peer_share_leave(&b->peer_share);
   tl_call_drop(p, b->call_slot);
@@ -139,6 +144,7 @@ bool tl_branch_is_from_flow(struct tl_proxy *p, const struct tl_branch *b,
 int tl_branch_init(struct tl_proxy *p) {
   struct tl_branches *t = p->branches = calloc(1, sizeof(*t));
   if (!t) return TL_ENOMEM;
+  CDS_INIT_LIST_HEAD(&t->given_up);
   tl_pool_init(&t->pool, sizeof(struct tl_branch), 0);
   t->pool.keep = SIZE_MAX;
   tl_pool_touch(&t->pool, TL_TXN_PREPARED);

@@ -8,6 +8,8 @@
  */
 #pragma once
 
+#include <urcu/list.h>
+
 #include "plan.h"
 #include "tieline/net.h"
 #include "tieline/pool.h"
@@ -19,6 +21,7 @@ struct tl_saved;
 struct tl_peer_share;
 struct tl_call_slot;
 struct tl_identity;
+struct tl_late;
 struct tl_origin;
 
 enum tl_branch_state {
@@ -26,11 +29,13 @@ enum tl_branch_state {
   TL_BR_PROCEEDING, /* 1xx heard */
   TL_BR_COMPLETED,  /* final heard, Timer D or K */
   TL_BR_ACCEPTED,   /* 2xx to INVITE heard, Timer M */
+  TL_BR_GIVEN_UP, /* an INVITE that is awaited no more but may still be answered, see given_up.h */
 };
 /*
  *   CALLING -> PROCEEDING -> COMPLETED -> freed
  *         \          \-----> ACCEPTED --> freed
- *          \---- (either, without a provisional response)
+ *          \          \----> GIVEN_UP --> freed, or COMPLETED or ACCEPTED by a late answer
+ *           \--- (any of them, without a provisional response)
  */
 
 struct tl_branch {
@@ -42,7 +47,7 @@ struct tl_branch {
   uint32_t slot, gen;
   uint8_t state;
   bool invite : 1, reliable : 1, cancel_sent : 1, cancel_wanted : 1,
-      lost : 1; /* its connection has ended while the callee rang, see branch_lost.c */
+      lost : 1; /* its connection has ended while an answer may still come, see branch_lost.c */
   struct tl_flow flow;
   struct tl_target target; /* where that leads or may lead again; no family: not known */
   struct tl_identity *was; /* lost: whose certificate was verified there; a reference or NULL */
@@ -53,6 +58,9 @@ struct tl_branch {
   uint32_t retrans_ms;
   struct tl_saved *sent;   /* as forwarded: INVITE always, others on unreliable transports */
   struct tl_saved *cancel; /* repeated until it is answered, unreliable transports only */
+  struct cds_list_head given_up_node; /* GIVEN_UP: of the worker's */
+  uint64_t given_up_ms;
+  struct tl_late *late; /* what late answers have opened, see late.h; NULL: nothing */
 };
 
 #define TL_REMOTE_BUCKETS 1024u
@@ -61,6 +69,8 @@ struct tl_branches {
   struct tl_slots slots;
   struct tl_pool pool;
   struct tl_branch *remote[TL_REMOTE_BUCKETS]; /* out on connections of other workers */
+  struct cds_list_head given_up;               /* the oldest first */
+  uint32_t n_given_up;
 };
 
 int tl_branch_init(struct tl_proxy *p);
@@ -84,7 +94,7 @@ bool tl_branch_is_from_flow(struct tl_proxy *p, const struct tl_branch *b,
 /* ---- branch_lost.c: INVITEs that outlive their connection ---- */
 
 /* B's connection, at WAS, has ended for RC; IDENTITY: its peer's, if verified. B waits on when the
- * callee rings, else it fails. */
+ * callee rings, else it fails; WAS has no number when nothing was ever sent there. */
 void tl_branch_lost(struct tl_branch *b, const struct tl_flow *was, struct tl_identity *identity,
                     int rc);
 /* Is the sender, on another connection than B's, proven to be the party that B was sent to,

@@ -15,24 +15,31 @@
 #include "txn.h"
 #include "xworker.h"
 
+static void note_lost(struct tl_branch *b, const struct tl_flow *was,
+                      struct tl_identity *identity) {
+  if (!b->lost) {
+    b->was = identity ? tl_identity_ref(identity) : NULL;
+    if (b->flow.addr.sa.sa_family == 0) b->flow.addr = was->addr;
+    b->lost = true;
+    if (b->state == TL_BR_PROCEEDING)
+      tl_count(tl_proxy_counters(b->txn->proxy), TL_C_TXN_CONN_LOST);
+  }
+  b->flow.conn = 0;
+  b->flow.alias = false;
+}
+
 void tl_branch_lost(struct tl_branch *b, const struct tl_flow *was, struct tl_identity *identity,
                     int rc) {
   tl_branch_detach(b);
   /* A peer that no longer passes verification, or shutdown: as if a 503 had been received
    * (16.9). */
   bool over = rc == TL_EVERIFY || tl_net_head(b->txn->proxy->net)->stopping;
-  if (over || !b->invite || b->state != TL_BR_PROCEEDING) {
+  if (over || !b->invite || (b->state == TL_BR_CALLING && !was->conn)) {
     tl_forward_failed(b, 503);
     return;
   }
-  if (!b->lost) {
-    b->was = identity ? tl_identity_ref(identity) : NULL;
-    if (b->flow.addr.sa.sa_family == 0) b->flow.addr = was->addr;
-    b->lost = true;
-    tl_count(tl_proxy_counters(b->txn->proxy), TL_C_TXN_CONN_LOST);
-  }
-  b->flow.conn = 0;
-  b->flow.alias = false;
+  note_lost(b, was, identity);
+  if (b->state == TL_BR_CALLING) tl_forward_gave_up(b, 503);
 }
 
 /* ---- who may answer ---- */
@@ -78,7 +85,8 @@ bool tl_branch_is_same_party(struct tl_proxy *p, const struct tl_branch *b,
 
 void tl_branch_moved(struct tl_branch *b, const struct tl_flow *from) {
   struct tl_proxy *p = b->txn->proxy;
-  if (b->flow.conn == from->conn || b->state > TL_BR_PROCEEDING) return;
+  if (b->flow.conn == from->conn || (b->state > TL_BR_PROCEEDING && b->state != TL_BR_GIVEN_UP))
+    return;
   tl_branch_detach(b);
   b->flow = *from;
   tl_branch_attach(b, tl_conn_get(p->net, from->conn));

@@ -114,6 +114,12 @@ int tl_call_take(struct tl_proxy *p, struct tl_peer_share *l, uint32_t max,
   return TL_OK;
 }
 
+void tl_call_give_up(struct tl_proxy *p, struct tl_call_slot *at) {
+  if (!at || !at->call) return;
+  give_back(p, at->call);
+  at->call = NULL;
+}
+
 void tl_call_drop(struct tl_proxy *p, struct tl_call_slot *at) {
   if (!at) return;
   if (at->call) give_back(p, at->call);
@@ -223,8 +229,8 @@ void tl_call_answered(struct tl_proxy *p, struct tl_call_slot *at, const struct 
   struct tl_call *c = at->call;
   at->call = NULL;
   if (!c && at->n < FORKS_MAX) {
-    /* The INVITE forked behind the peer: one more call exists, whether or not there is room for
-     * it. */
+    /* The INVITE forked behind the peer, or was answered after it had been given up: one more call
+     * exists, whether or not there is room for it. */
     if (tl_calls_take(open_calls(p), tl_net_view(p->net)->conf->limits.max_open_calls)) {
       atomic_fetch_add_explicit(&at->at->calls.now, 1, memory_order_relaxed);
       c = call_new(p, at->at);

@@ -29,6 +29,9 @@ struct tl_call_table {
 /* One more call toward the peer of SHARE, which may have MAX. */
 int tl_call_take(struct tl_proxy *p, struct tl_peer_share *share, uint32_t max,
                  struct tl_call_slot **out);
+/* SLOT (may be NULL) belongs to a branch that is given up: it takes no room at its peer from here
+ * on, but a late 2xx still makes it a call. */
+void tl_call_give_up(struct tl_proxy *p, struct tl_call_slot *slot);
 /* SLOT (may be NULL) belongs to a branch that has ended. */
 void tl_call_drop(struct tl_proxy *p, struct tl_call_slot *slot);
 /* M is a 2xx to the branch that has SLOT: its dialog is a call from now on, unless it already is.

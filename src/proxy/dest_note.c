@@ -122,6 +122,7 @@ void tl_dest_conn_lost(struct tl_proxy *p, struct tl_conn *c, int rc) {
   if (!tl_conn_is_outgoing(c) || !is_theirs(c, rc) || tl_net_head(p->net)->stopping) return;
   if (rc == TL_EVERIFY && !dial) return; /* we ended it: it no longer passes */
   for (struct tl_branch *b = tl_conn_owner(c)->user; b; b = b->conn_next) {
+    if (b->state == TL_BR_GIVEN_UP) continue; /* its silence was noted */
     const struct reached at = reached_by(b);
     note_failure(b, at, dial ? dial : TL_DEST_BY_SEND, 0);
     if (at.dest && !dial) return;

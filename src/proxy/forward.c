@@ -9,6 +9,7 @@
 #include "branch.h"
 #include "call.h"
 #include "dest_note.h"
+#include "given_up.h"
 #include "hunt.h"
 #include "local.h"
 #include "outbound.h"
@@ -143,10 +144,9 @@ void tl_forward_next(struct tl_txn *txn, const struct tl_msg *m, const struct tl
 
 /* ---- failure and CANCEL ---- */
 
-void tl_forward_failed(struct tl_branch *b, unsigned status) {
-  struct tl_txn *txn = b->txn;
+/* What follows for TXN when one of its branches has ended as if by STATUS. */
+static void go_on_after(struct tl_txn *txn, unsigned status) {
   struct tl_proxy *p = txn->proxy;
-  tl_branch_free(b);
   if (txn->state != TL_TXN_PROCEEDING) return;
   if (tl_best_is_better(status, txn->best_status)) {
     txn->best_status = (uint16_t)status;
@@ -157,6 +157,23 @@ void tl_forward_failed(struct tl_branch *b, unsigned status) {
   /* Deferred to a timer: another message may be half processed at this moment. */
   txn->failed = true;
   tl_timer_start(tl_net_wheel(p->net), &txn->timer, 0);
+}
+
+void tl_forward_failed(struct tl_branch *b, unsigned status) {
+  struct tl_txn *txn = b->txn;
+  const bool late = b->state > TL_BR_PROCEEDING;
+  tl_branch_free(b);
+  if (!late) go_on_after(txn, status);
+}
+
+void tl_forward_gave_up(struct tl_branch *b, unsigned status) {
+  struct tl_txn *txn = b->txn;
+  const bool heard = b->state == TL_BR_PROCEEDING && !b->cancel_sent;
+  if (!tl_given_up_keep(b))
+    tl_branch_free(b);
+  else if (heard)
+    tl_forward_cancel_branch(b);
+  go_on_after(txn, status);
 }
 
 /* A CANCEL for B in p->out; 0: none can be made. */

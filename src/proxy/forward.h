@@ -16,8 +16,11 @@ struct tl_branch;
 /* Sends the transaction's request to its next target, or answers when none is left. M and BODY: the
  * request when it is at hand, NULL: from the saved one. */
 void tl_forward_next(struct tl_txn *txn, const struct tl_msg *m, const struct tl_body *body);
-/* B's connection or transport failed (16.9), or it timed out: as if STATUS had come. Frees B. */
+/* B's request has reached nobody (16.9): as if STATUS had come. Frees B. */
 void tl_forward_failed(struct tl_branch *b, unsigned status);
+/* B's request, which is under way, is awaited no longer: as if STATUS had come. An INVITE is
+ * cancelled, and kept for what may still come (given_up.h); else frees B. */
+void tl_forward_gave_up(struct tl_branch *b, unsigned status);
 /* TXN has been cancelled. */
 void tl_forward_cancel(struct tl_txn *txn);
 /* Sends CANCEL for B, now or after its first provisional response. */

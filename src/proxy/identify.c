@@ -4,6 +4,8 @@
  * and to which dialog of ours it belongs is established. Inside a dialog that is where it goes,
  * too. What the sender claims to be is judged behind it, in identity_check.c.
  */
+#include "identify.h"
+
 #include "leg.h"
 #include "route.h"
 #include "stage.h"
@@ -118,6 +120,18 @@ static void enter_dialog(struct tl_req *req, const struct tokens *t) {
   req->plan->route = tl_route_table_by_id(req->view->routes, t->last.route);
   req->plan->search_rc = find_leg(req);
   if (req->plan->search_rc == TL_EINVAL) drop_leg(req->plan);
+}
+
+void tl_identify_own(struct tl_req *req) {
+  struct tl_plan *plan = req->plan;
+  struct tokens t;
+  t.any = t.torn = false;
+  tl_plan_clear(plan);
+  plan->own = true;
+  plan->uri = req->m->ruri;
+  plan->source = req->origin.from->addr;
+  plan->search_rc = TL_ENOTFOUND;
+  if (undo_strict_routing(req, &t) == TL_OK && t.any && !t.torn) enter_dialog(req, &t);
 }
 
 enum tl_stage_result tl_stage_identify(struct tl_req *req) {

@@ -37,9 +37,10 @@ void tl_plan_rebind(struct tl_plan *plan, const struct tl_msg *m) {
   tl_plan_bind(plan, m, route, n);
 }
 
-int tl_plan_route_values(const struct tl_msg *m, struct tl_nameaddr out[TL_ROUTES_MAX]) {
+int tl_plan_nameaddrs(const struct tl_msg *m, enum tl_hdr_id id,
+                      struct tl_nameaddr out[TL_ROUTES_MAX]) {
   int n = 0;
-  for (uint16_t i = m->first[TL_H_ROUTE]; i != TL_HDR_NONE; i = m->hdr[i].next) {
+  for (uint16_t i = m->first[id]; i != TL_HDR_NONE; i = m->hdr[i].next) {
     struct tl_str v = tl_hdr_value(m, i);
     while (v.n) {
       size_t used;
@@ -50,6 +51,10 @@ int tl_plan_route_values(const struct tl_msg *m, struct tl_nameaddr out[TL_ROUTE
     }
   }
   return n;
+}
+
+int tl_plan_route_values(const struct tl_msg *m, struct tl_nameaddr out[TL_ROUTES_MAX]) {
+  return tl_plan_nameaddrs(m, TL_H_ROUTE, out);
 }
 
 struct tl_str tl_plan_next_host(const struct tl_plan *plan) {

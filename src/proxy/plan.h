@@ -106,7 +106,11 @@ int tl_plan_bind(struct tl_plan *plan, const struct tl_msg *m, const struct tl_n
                  int n);
 /* The same for another copy of the same request, at which the slices of PLAN shall point. */
 void tl_plan_rebind(struct tl_plan *plan, const struct tl_msg *m);
-/* All Route values of M in order; their number, -1 when one cannot be read or they are too many. */
+/* All values of M's fields ID, those of name-addr, in order; their number, -1 when one cannot be
+ * read or they are too many. */
+int tl_plan_nameaddrs(const struct tl_msg *m, enum tl_hdr_id id,
+                      struct tl_nameaddr out[TL_ROUTES_MAX]);
+/* The same of Route. */
 int tl_plan_route_values(const struct tl_msg *m, struct tl_nameaddr out[TL_ROUTES_MAX]);
 
 /* The host that decides the next hop where no peer does: of the first Route or Request-URI, its

@@ -7,13 +7,11 @@
 
 #include <stdio.h>
 
-#include "plan.h"
+#include "own_request.h"
 #include "proxy.h"
-#include "saved.h"
 #include "stage.h"
 #include "target.h"
 #include "tieline/view.h"
-#include "token.h"
 
 /* How the peer shall call us, and where it reaches us. */
 struct self {
@@ -70,44 +68,17 @@ static size_t build_options(const struct tl_probe_request *r, const struct tl_co
   return n > 0 && (size_t)n < cap ? (size_t)n : 0;
 }
 
-/* A transaction for REQ, whose message of N bytes is at TEXT and is scanned to M; NULL when there
- * is no room for one. */
-static struct tl_txn *begin_txn(struct tl_req *req, const char *text, size_t n, struct tl_msg *m) {
-  struct tl_proxy *p = req->p;
-  struct tl_scan_error err;
-  if (n == 0 || tl_scan(text, n, true, TL_SCAN_OWN, m, &err)) return NULL;
-  req->m = m;
-  req->key = tl_token_txn_key(p, m, 0);
-  struct tl_txn *txn = tl_txn_new(req);
-  if (!txn) return NULL;
-  txn->sent_100 = true; /* there is no client to send it to */
-  txn->in_dialog = true;
-  txn->plan = tl_plan_new(p);
-  txn->request = tl_saved_msg(p, true, m, NULL);
-  if (txn->plan && txn->request) return txn;
-  tl_txn_free(txn);
-  return NULL;
-}
-
 bool tl_probe_request_send(struct tl_proxy *p, const struct tl_probe_request *r) {
   struct tl_view *view = tl_net_view(p->net);
   const struct self us = self_toward(view->conf, r);
   struct tl_flow from = {.transport = TL_TCP, .addr = us.addr};
-  struct tl_body none;
-  struct tl_msg m;
   struct tl_req req = {.p = p, .origin = {.from = &from}, .view = view};
   char text[2560];
   size_t n = build_options(r, view->conf, &us, text, sizeof(text));
-  struct tl_txn *txn = begin_txn(&req, text, n, &m);
+  struct tl_txn *txn = tl_own_request_begin(&req, (struct tl_str){text, n}, r->user, r->user_data);
   if (!txn) return false;
-  txn->user = r->user;
-  txn->user_data = r->user_data;
   *r->txn = txn;
   tl_count(tl_proxy_counters(p), TL_C_PROBES);
-  req.txn = txn;
-  req.plan = txn->plan;
-  req.m = tl_saved_scan(txn->request, &none);
-  req.body = &none;
   tl_target_to_address(&req, r->peer, r->dest->transport, &r->dest->addr);
   tl_stages_run(&req, tl_stage_find(p, tl_stage_route));
   return true;

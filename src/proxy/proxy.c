@@ -38,6 +38,7 @@ static void on_bad(struct tl_net *n, const struct tl_flow *from, struct tl_conn 
 /* No further response will come on C. */
 static void lose_branches(struct tl_net *n, struct tl_conn *c, int rc) {
   struct tl_flow was = {.transport = tl_conn_transport(c), .addr = *tl_conn_peer(c)};
+  if (tl_conn_was_open(c)) was.conn = tl_conn_id_of(c);
   struct tl_conn_owner *owner = tl_conn_owner(c);
   if (owner->user) tl_dest_conn_lost(tl_proxy_of(n), c, rc);
   tl_xw_conn_gone(tl_proxy_of(n), c, rc);

@@ -10,7 +10,9 @@
 #include "call.h"
 #include "dest_note.h"
 #include "forward.h"
+#include "given_up.h"
 #include "hunt.h"
+#include "late.h"
 #include "peer_share.h"
 #include "proxy.h"
 #include "saved.h"
@@ -49,6 +51,7 @@ static void on_provisional(struct tl_branch *b, const struct tl_msg *m,
                            const struct tl_body *body) {
   struct tl_txn *txn = b->txn;
   struct tl_net *n = txn->proxy->net;
+  if (b->state == TL_BR_GIVEN_UP && !b->late) tl_forward_cancel_branch(b);
   if (b->state > TL_BR_PROCEEDING) return;
   if (b->invite) {
     if (!b->cancel) tl_timer_stop(tl_net_wheel(n), &b->retrans);
@@ -90,9 +93,18 @@ static void cancel_others(struct tl_txn *txn) {
     if (b->invite && b->state <= TL_BR_PROCEEDING) tl_forward_cancel_branch(b);
 }
 
+/* Has the client been told that the call has failed? */
+static bool is_refused(const struct tl_txn *txn) {
+  return txn->state == TL_TXN_COMPLETED || txn->state == TL_TXN_CONFIRMED;
+}
+
 static void on_invite_2xx(struct tl_branch *b, const struct tl_msg *m, const struct tl_body *body) {
   struct tl_txn *txn = b->txn;
   struct tl_proxy *p = txn->proxy;
+  if (b->state == TL_BR_GIVEN_UP) {
+    tl_given_up_passed_on(b, m);
+    tl_given_up_leave(b);
+  }
   if (b->call_slot) tl_call_answered(p, b->call_slot, m);
   tl_best_forward(txn, m, body); /* every 2xx, at once (16.7 step 5, RFC 6026 7.2) */
   if (b->state == TL_BR_ACCEPTED) return;
@@ -119,14 +131,17 @@ static bool at_once(struct tl_txn *txn, unsigned status) {
 
 static void on_final(struct tl_branch *b, const struct tl_msg *m, const struct tl_body *body) {
   struct tl_txn *txn = b->txn;
-  bool repeated = b->state == TL_BR_COMPLETED;
+  const bool repeated = b->state == TL_BR_COMPLETED, late = b->state == TL_BR_GIVEN_UP;
   unsigned status = m->status;
   if (b->state == TL_BR_ACCEPTED) return; /* RFC 6026 7.2: nothing else follows a 2xx */
   if (b->invite) acknowledge_final(b, m);
   if (repeated) return;
-  txn->to = b->flow;
+  if (late)
+    tl_given_up_leave(b);
+  else
+    txn->to = b->flow;
   branch_done(b);
-  if (txn->state != TL_TXN_PROCEEDING) return;
+  if (late || txn->state != TL_TXN_PROCEEDING) return;
   /* RFC 4320 4.2: a 408 to a non-INVITE request counts as no response. */
   if (status == 408 && !txn->invite) {
     if (tl_best_is_better(status, txn->best_status)) txn->best_status = 408;
@@ -207,6 +222,8 @@ void tl_response_handle(struct tl_proxy *p, const struct tl_origin *origin, cons
   if (b->state <= TL_BR_PROCEEDING) tl_dest_heard(b, m);
   if (m->status < 200)
     on_provisional(b, m, body);
+  else if (b->invite && m->status < 300 && is_refused(b->txn))
+    tl_late_end(b, m, from);
   else if (b->invite && m->status < 300)
     on_invite_2xx(b, m, body);
   else

@@ -166,7 +166,7 @@ static int ask_resolver(struct tl_req *req, uint64_t cookie) {
  * the name may lead elsewhere again. */
 static int judge_found(struct tl_req *req) {
   const struct tl_plan *plan = req->plan;
-  bool by_uri = !plan->unresolved && !plan->own;
+  bool by_uri = !plan->unresolved && (!plan->own || plan->in_dialog);
   req->plan->status = plan->in_dialog ? 403 : 404;
   if (by_uri && plan->in_dialog && !tl_leg_bound(req)) return TL_ENOTFOUND;
   if (by_uri && !plan->in_dialog && !tl_guard_relay(req)) return TL_ENOTFOUND;

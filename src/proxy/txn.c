@@ -121,6 +121,23 @@ static void drop_working_set(struct tl_txn *txn) {
   txn->best = txn->challenges = NULL;
 }
 
+/* A target may still answer; the client has its final response, and nothing else is for it. */
+static bool lives_on(struct tl_txn *txn) {
+  const uint8_t was = txn->state;
+  bool awaits = false;
+  for (struct tl_branch *b = txn->branches, *next; b && txn->invite; b = next) {
+    next = b->next;
+    awaits |= b->state <= TL_BR_PROCEEDING || b->state == TL_BR_GIVEN_UP;
+    if (b->state == TL_BR_ACCEPTED) tl_branch_free(b); /* Timer M */
+  }
+  if (!awaits) return false;
+  tl_txn_confirmed(txn);
+  if (was != TL_TXN_ACCEPTED) return true;
+  tl_saved_free(txn->proxy, txn->reply);
+  txn->reply = NULL;
+  return true;
+}
+
 static void on_txn_timer(struct tl_timer *t, void *arg) {
   struct tl_txn *txn = tl_container_of(t, struct tl_txn, timer);
   (void)arg;
@@ -133,7 +150,7 @@ static void on_txn_timer(struct tl_timer *t, void *arg) {
     }
     return;
   }
-  tl_txn_free(txn); /* H, I, J, L */
+  if (!lives_on(txn)) tl_txn_free(txn); /* H, I, J, L */
 }
 
 static void on_txn_retrans(struct tl_timer *t, void *arg) {

@@ -122,6 +122,14 @@ int tl_reply_build(const struct tl_msg *req, const struct tl_reply *r, char *dst
   return finish_reply(&o, out_len);
 }
 
+static void put_cseq(struct out *o, uint32_t number, struct tl_str method) {
+  put_str(o, TL_STR("CSeq: "));
+  put_u32(o, number);
+  put_str(o, TL_STR(" "));
+  put_str(o, method);
+  put_str(o, TL_STR("\r\n"));
+}
+
 /* CANCEL and ACK differ in the method and in the source of To. Max-Forwards starts anew: the
  * request is ours (RFC 3261 8.1.1.6). */
 static int same_hop_request(const struct tl_msg *fwd, const struct tl_msg *to_from,
@@ -137,11 +145,38 @@ static int same_hop_request(const struct tl_msg *fwd, const struct tl_msg *to_fr
   put_first(&o, fwd, TL_H_FROM);
   put_first(&o, to_from, TL_H_TO);
   put_first(&o, fwd, TL_H_CALL_ID);
-  put_str(&o, TL_STR("CSeq: "));
-  put_u32(&o, fwd->cseq);
+  put_cseq(&o, fwd->cseq, method);
+  put_str(&o, TL_STR("Content-Length: 0\r\n\r\n"));
+  return finish_reply(&o, out_len);
+}
+
+static void put_routes(struct out *o, const struct tl_msg *m, const struct tl_dialog_request *r) {
+  for (unsigned i = 0; i < r->n_route; i++) {
+    put_str(o, i ? TL_STR(", ") : TL_STR("Route: "));
+    put_copy(o, m, r->route[i].whole);
+  }
+  if (r->n_route) put_str(o, TL_STR("\r\n"));
+}
+
+int tl_dialog_request_build(const struct tl_msg *resp, const struct tl_dialog_request *r, char *dst,
+                            size_t cap, size_t *out_len) {
+  struct out o = {dst, 0, cap, false};
+  put_str(&o, r->method);
   put_str(&o, TL_STR(" "));
-  put_str(&o, method);
-  put_str(&o, TL_STR("\r\nContent-Length: 0\r\n\r\n"));
+  put_str(&o, r->uri);
+  put_str(&o, TL_STR(" SIP/2.0\r\nVia: SIP/2.0/TCP 0.0.0.0;branch="));
+  put_str(&o, r->branch);
+  put_str(&o, TL_STR("\r\nMax-Forwards: 70\r\n"));
+  put_routes(&o, resp, r);
+  put_first(&o, resp, TL_H_FROM);
+  put_first(&o, resp, TL_H_TO);
+  put_first(&o, resp, TL_H_CALL_ID);
+  put_cseq(&o, r->cseq, r->method);
+  if (r->invite) {
+    put_all(&o, r->invite, TL_H_AUTHORIZATION);
+    put_all(&o, r->invite, TL_H_PROXY_AUTHORIZATION);
+  }
+  put_str(&o, TL_STR("Content-Length: 0\r\n\r\n"));
   return finish_reply(&o, out_len);
 }
 
