@@ -67,7 +67,7 @@ class Subject:
         self.proc = subprocess.Popen(
             ["taskset", "-c", str(self.opt.proxy_core)] + self.command(),
             stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL, cwd=self.work,
-            env={**os.environ, **self.env})
+            env={**os.environ, "STATE_DIRECTORY": str(self.work), **self.env})
         self.wait_ready()
 
     def wait_ready(self):

@@ -17,7 +17,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define TL_TOKEN_KEYS_MAX 16 /* an id is one hex digit */
+#define TL_TOKEN_KEYS_FILE "/var/lib/tieline/token.keys" /* see state_path.h */
+#define TL_TOKEN_KEYS_MAX 16                             /* an id is one hex digit */
 #define TL_TOKEN_KEY_LEN 16
 
 struct tl_token_key {

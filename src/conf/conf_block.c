@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "conf/conf_block.h"
+#include "tieline/state_path.h"
 
 #define GUESSES_MAX 100 /* problems after which no nearest name is looked for */
 
@@ -60,8 +61,18 @@ const char *tl_conf_nearest(const char *word, const char *const *names) {
   return near;
 }
 
+static int store_default(struct tl_block *b, const struct tl_opt *o) {
+  char err[256], path[TL_STATE_PATH_MAX];
+  const char *text = o->def;
+  if (o->flags & TL_OPT_STATE) {
+    int rc = tl_state_path(o->def, path);
+    if (rc) return rc;
+    text = path;
+  }
+  return tl_value_store(b, o, &text, 1, NULL, err, sizeof(err));
+}
+
 int tl_block_init(struct tl_block *b, const struct tl_conf_section *sec, const char *title) {
-  char err[256];
   int rc = TL_OK;
   *b = (struct tl_block){.sec = sec,
                          .title = title ? strdup(title) : NULL,
@@ -71,7 +82,7 @@ int tl_block_init(struct tl_block *b, const struct tl_conf_section *sec, const c
   for (size_t i = 0; i < sec->n_opt && !rc; i++) {
     const struct tl_opt *o = &sec->opt[i];
     if (o->def)
-      rc = tl_value_store(b, o, &o->def, 1, NULL, err, sizeof(err));
+      rc = store_default(b, o);
     else if (o->kind == TL_OPT_WORD)
       memcpy((char *)b->values + o->offset, &(uint32_t){TL_CONF_UNSET}, sizeof(uint32_t));
   }

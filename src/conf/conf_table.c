@@ -10,6 +10,7 @@
 #include "tieline/peer_table.h"
 #include "tieline/record.h"
 #include "tieline/route_table.h"
+#include "tieline/token_keys.h"
 
 #define OPT_AS(name_, type, member, k, d, ...)                                                     \
   {                                                                                                \
@@ -77,7 +78,7 @@ static const struct tl_opt global_opts[] = {
     OPT(tl_conf_options, identity_map, PATH, NULL, NONE = "none",
         WHY = "file of what certificates may name in From beside their own names: common name, "
               "subjectAltName or fingerprint, a tabulator, a comma list of domain and user@domain"),
-    OPT(tl_conf_options, key_file, PATH, "/var/lib/tieline/token.keys",
+    OPT(tl_conf_options, key_file, PATH, TL_TOKEN_KEYS_FILE, .flags = TL_OPT_STATE,
         WHY = "keys of the tokens in our Record-Route, made at the first start and kept, so that "
               "calls outlive a restart; it must be its owner's alone. tieline pki token-key adds a "
               "key; the newest whose time has come signs, and one before it is good for call_max "

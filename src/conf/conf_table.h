@@ -36,6 +36,7 @@ enum {                     /* flags of an option */
        TL_OPT_LIVE =
            128, /* of paths: read again by itself, its content is not part of the domain */
        TL_OPT_LOWER = 256, /* of lists: kept in lower case, case does not matter */
+       TL_OPT_STATE = 512, /* of paths: the default moves with the state directory, state_path.h */
 };
 
 struct tl_opt {

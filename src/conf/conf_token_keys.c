@@ -33,6 +33,8 @@ static int keep_previous(struct tl_conf *c, const struct tl_conf *previous,
 int tl_conf_read_token_keys(struct tl_conf *c, const struct tl_conf *previous,
                             struct tl_conf_ctx *ctx) {
   struct tl_token_keys_error err;
+  if (!c->opt.key_file)
+    return tl_conf_fail(ctx, tl_block_at(global_block(c), "key_file"), "key_file names no file");
   int rc = tl_token_keys_read(c->opt.key_file, &c->token_keys, &err);
   if (rc == TL_OK || rc == TL_ENOMEM) return rc;
   if (rc == TL_ENOTFOUND && previous) return keep_previous(c, previous, ctx);

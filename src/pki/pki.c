@@ -13,12 +13,12 @@
 
 #include "pki/pki_internal.h"
 #include "tieline/err.h"
+#include "tieline/state_path.h"
 #include "tieline/time.h"
 #include "tieline/token_keys.h"
 
 #define DIR_DEFAULT "pki"
 #define DAYS_MAX 36500
-#define KEY_FILE "/var/lib/tieline/token.keys" /* as the option's default */
 
 static const char usage_text[] =
     "usage: tieline pki root-ca       make an authority that signs itself\n"
@@ -51,7 +51,7 @@ static const char usage_text[] =
     "revoke, crl\n"
     "  --days N             until the next revocation list (30)\n"
     "token-key\n"
-    "  --file FILE          the key_file (" KEY_FILE ")\n"
+    "  --file FILE          the key_file (" TL_TOKEN_KEYS_FILE ")\n"
     "  --from TIME          when it begins to sign (in one hour: every node must have read it by "
     "then)\n"
     "  --days N             a key is taken out when another has signed for so long (30)\n";
@@ -307,13 +307,15 @@ static int cmd_show(struct tl_pki_request *r, int argc, char **argv) {
 
 static int cmd_token_key(struct tl_pki_request *r, int argc, char **argv) {
   struct tl_token_keys_error err;
-  char text[TL_TIME_STRLEN];
+  char text[TL_TIME_STRLEN], path[TL_STATE_PATH_MAX];
   uint8_t id;
   const time_t now = time(NULL), begin = r->from ? r->from : now + HOUR_S;
-  const char *file = r->file ? r->file : KEY_FILE;
-  const bool first = access(file, F_OK) < 0;
   (void)argc, (void)argv;
-  int rc = tl_token_keys_add(file, begin, now, (r->days ? r->days : 30) * DAY_S, &id, &err);
+  int rc = tl_state_path(TL_TOKEN_KEYS_FILE, path);
+  if (rc) return tl_pki_fail(rc, "STATE_DIRECTORY is too long");
+  const char *file = r->file ? r->file : path;
+  const bool first = access(file, F_OK) < 0;
+  rc = tl_token_keys_add(file, begin, now, (r->days ? r->days : 30) * DAY_S, &id, &err);
   if (rc && err.line) return tl_pki_fail(rc, "%s:%d: %s", file, err.line, err.text);
   if (rc) return tl_pki_fail(rc, "%s: %s", file, err.text);
   if (first)

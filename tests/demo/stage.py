@@ -139,7 +139,8 @@ def tls_stat():
 def start_tieline(s):
     conf = os.path.join(s.o.top, "configs", "demo.conf")
     s.socket = os.path.join(s.work, "tieline.sock")
-    environ = dict(os.environ, TIELINE_PKI=s.o.pki, TIELINE_SOCKET=s.socket)
+    environ = dict(os.environ, TIELINE_PKI=s.o.pki, TIELINE_SOCKET=s.socket,
+                   STATE_DIRECTORY=s.work)
     if s.o.inside:                          # an emulated processor may need a minute for a handshake
         patient = os.path.join(s.work, "patient.conf")
         with open(patient, "w", encoding="utf-8") as f:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What outlives the process: the keys of our Record-Route, and with them the calls that are up."""
 import os
+import re
 import stat
 import subprocess
 import time
@@ -154,6 +155,31 @@ def test_f24_key_file_that_cannot_be_used(t):
         f.write(good)
     os.chmod(key_file(d), 0o600)
     d.rpc("reload")
+
+
+def without_key_file(t, **conf):
+    """A daemon, not started, whose keys are where the default says."""
+    d = t.daemon(start=False, **conf)
+    d.write(re.sub(r"(?m)^key_file = .*$", "", d.config()))
+    return d
+
+
+def test_f24_the_state_directory_of_a_unit(t):
+    """Without key_file the keys are in the first directory of STATE_DIRECTORY, also those that
+    `tieline pki token-key` adds."""
+    d = without_key_file(t)
+    mine, other = os.path.join(t.dir, "mine"), os.path.join(t.dir, "other")
+    os.mkdir(mine)
+    os.mkdir(other)
+    environ = {"STATE_DIRECTORY": mine + ":" + other}
+    d.start(environ=environ)
+    assert os.listdir(mine) == ["token.keys"] and os.listdir(other) == []
+    said = subprocess.run([t.tieline, "pki", "token-key"], capture_output=True, text=True, check=True,
+                          env={**os.environ, **environ})
+    assert said.stdout.startswith(mine + "/token.keys: key 2, which"), said.stdout
+    d.rpc("reload")
+    assert d.ctl("show", "config").stdout.count('key_file = "%s/token.keys"' % mine) == 1
+    assert "will not outlive" not in d.log()
 
 
 def test_f24_where_no_file_can_be(t):

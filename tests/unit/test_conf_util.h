@@ -23,7 +23,7 @@ struct conf_try {
   char complaint[CONF_COMPLAINTS][1024]; /* "file:line: sentence", FILE without directory */
 };
 
-/* Suite hooks: make and remove the directory. */
+/* Suite hooks: make and remove the directory, which is the state directory, too. */
 void conf_setup(void);
 void conf_teardown(void);
 /* Name of FILE in the directory; constant until the next call but seven. */

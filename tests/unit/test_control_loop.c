@@ -164,6 +164,7 @@ static int wait_daemon(void) {
 static void set_up(void) {
   snprintf(dir, sizeof(dir), "/tmp/tieline-loop-XXXXXX");
   cr_assert_not_null(mkdtemp(dir));
+  setenv("STATE_DIRECTORY", dir, 1);
   snprintf(conf_file, sizeof(conf_file), "%s/t.conf", dir);
   snprintf(socket_path, sizeof(socket_path), "%s/t.sock", dir);
   write_conf("one", "");

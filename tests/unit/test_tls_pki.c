@@ -64,6 +64,7 @@ static struct kit_cert cast(const char *name, struct kit_options o) {
 void pki_open(void) {
   snprintf(dir, sizeof(dir), "/tmp/tieline-pki-XXXXXX");
   cr_assert(mkdtemp(dir));
+  setenv("STATE_DIRECTORY", dir, 1);
   const char *client = "O=Lab/CN=client.example",
              *server_name = "subjectAltName=DNS:server.example";
   pki_ca = cast("ca", (struct kit_options){.subject = "O=Lab/CN=Lab CA", .ext = {KIT_CA}});

@@ -117,7 +117,7 @@ class Daemon:
             self.proc = subprocess.Popen(
                 [self.env.tieline, "run", "-c", self.config_file] + list(args),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent,
-                env=dict(os.environ, **(environ or {})))
+                env={**os.environ, "STATE_DIRECTORY": self.dir, **(environ or {})})
         end = time.monotonic() + 30 * self.env.slow
         while True:
             if self.proc.poll() is not None:

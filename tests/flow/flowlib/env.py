@@ -25,6 +25,7 @@ class Env:
         self.dir = os.path.join(run.dir, "%03d-%s" % (index, name[:60]))
         self.dir += "-again" * os.path.exists(self.dir)
         os.makedirs(self.dir)
+        os.environ["STATE_DIRECTORY"] = self.dir    # nobody shall meet the machine's own token keys
         self._next_port = run.port_base + index * 40 % 8000
         self.daemons, self.agents, self.procs, self._claims = [], [], [], []
 
