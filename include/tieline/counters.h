@@ -91,6 +91,7 @@
   X(CALLS_UNCOUNTED, "calls.uncounted", "calls of forks behind a peer that could not be counted")  \
   X(PROBES, "probes.sent", "OPTIONS sent to see whether a peer answers")                           \
   X(PROBES_LOST, "probes.failed", "of those, without an answer or with 503")                       \
+  X(PEER_SILENT, "peers.silent", "requests that a peer did not answer within its answer_timeout")  \
   X(PEER_PASSED_OVER, "peers.passed_over",                                                         \
     "times a route passed an address of a peer over that is down or wants a pause")                \
   X(DEST_FAILED, "peers.failures",                                                                 \

@@ -13,6 +13,7 @@
 #include "tieline/addr.h"
 #include "tieline/binding.h"
 #include "tieline/dest_state.h"
+#include "tieline/outcome.h"
 #include "tieline/peer_index.h"
 #include "tieline/peer_state.h"
 #include "tieline/status_set.h"
@@ -53,11 +54,14 @@ struct tl_peer_options {
   enum tl_probe_mode probe_mode;
   uint32_t probe_timeout_ms, probe_down_after, probe_up_after;
   uint32_t down_after, down_for_ms, slow_start_ms;
-  uint32_t heard_within_ms;    /* 0: it need not send us any request */
-  char **down_on;              /* NULL: 503 */
-  char **probe_ok;             /* NULL: all but 408 and 503 */
-  uint32_t max_age_ms;         /* of a connection to it, 0: as its TLS domain says */
-  uint32_t retry_after_max_ms; /* longest pause after a 503 with Retry-After, 0: none */
+  uint32_t heard_within_ms;     /* 0: it need not send us any request */
+  char **down_on;               /* NULL: 503 */
+  char **probe_ok;              /* NULL: all but 408 and 503 */
+  uint32_t max_age_ms;          /* of a connection to it, 0: as its TLS domain says */
+  uint32_t retry_after_max_ms;  /* longest pause after a 503 with Retry-After, 0: none */
+  uint32_t answer_timeout_ms;   /* to any answer, 0: as long as Timer B or F */
+  uint32_t ring_timeout_ms;     /* from ringing to the answer, 0: as long as Timer C */
+  char **reroute_on, **stop_on; /* NULL: as the route has them */
 };
 
 struct tl_conf_peer {
@@ -76,8 +80,9 @@ struct tl_conf_peer {
   struct tl_dest_rules rules;    /* for each of its addresses */
   struct tl_status_set down_on;  /* answers to requests that tell that it takes none */
   struct tl_status_set probe_ok; /* answers to probes that tell that it takes requests */
-  struct tl_tls_domain *domain;  /* for TLS, a reference; NULL: chosen by destination */
-  char *identity;                /* name its certificate must carry */
+  struct tl_outcomes reroute_on, stop_on;
+  struct tl_tls_domain *domain; /* for TLS, a reference; NULL: chosen by destination */
+  char *identity;               /* name its certificate must carry */
   size_t n_network;
   struct tl_network *network; /* source networks where no certificate identifies it; none: addr */
   struct tl_binding *binding; /* further demands on its certificate; NULL: none */

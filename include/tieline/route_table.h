@@ -25,8 +25,9 @@ enum tl_trust {
 
 /* What a route does with several targets (RFC 3261 16.6). */
 enum tl_fork {
-  TL_FORK_FAILOVER, /* the next one after no connection, no answer or a 503 */
-  TL_FORK_SERIAL,   /* the next one after any final response but 2xx and 6xx */
+  TL_FORK_FAILOVER, /* the next one when one cannot serve: by default no connection, silence, 408,
+                       500, 502, 503, 504 */
+  TL_FORK_SERIAL,   /* by default after any final response but 2xx and 6xx */
   TL_FORK_PARALLEL, /* all at once */
 };
 
@@ -46,7 +47,8 @@ struct tl_route_options {
   enum tl_fork fork;
   uint32_t max_attempts;     /* targets that are tried, at most TL_ROUTE_ATTEMPTS_MAX */
   uint32_t setup_timeout_ms; /* after which no further one is, nor one awaited that does not ring */
-  bool reroute_after_ringing; /* a further one is tried although an earlier one rang */
+  char **reroute_on, **stop_on; /* NULL: as fork has it */
+  bool reroute_after_ringing;   /* a further one is tried although an earlier one rang */
   enum tl_preloaded preloaded_route;
   bool stateless; /* forwarded without a transaction (RFC 3261 16.11) */
 };
@@ -61,6 +63,7 @@ struct tl_conf_route {
   char *name;
   uint64_t id; /* the same in each table: hash of the name */
   struct tl_route_options opt;
+  struct tl_outcomes reroute_on, stop_on;
   bool verified_only, unverified_only; /* peer_verified */
   bool relay_request_uri;              /* relay: to where the Request-URI (or next Route) points */
   size_t n_from;

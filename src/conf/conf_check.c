@@ -336,6 +336,8 @@ static void check_peer(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
   check_connections(r, b, &u, ctx);
   tl_conf_check_statuses(b, "probe_ok", p->probe_ok, ctx);
   tl_conf_check_statuses(b, "down_on", p->down_on, ctx);
+  tl_conf_check_outcomes(b, "reroute_on", p->reroute_on, ctx);
+  tl_conf_check_outcomes(b, "stop_on", p->stop_on, ctx);
   tl_conf_check_identity(b, u.transport, ctx);
   if (!tl_transport_is_secure(u.transport)) return;
   if (p->tls_domain)
@@ -389,6 +391,8 @@ static int check_route(struct tl_raw *r, struct tl_block *b, struct tl_conf_ctx 
   if (!rc) rc = check_names(r, b, "from_peer", v->from_peer, NULL, ctx);
   tl_conf_check_stateless(r, b, ctx);
   tl_conf_check_source(b, ctx);
+  tl_conf_check_outcomes(b, "reroute_on", v->reroute_on, ctx);
+  tl_conf_check_outcomes(b, "stop_on", v->stop_on, ctx);
   check_user_part(b, "to_prefix", v->to_prefix, ctx);
   check_user_part(b, "prepend", v->prepend, ctx);
   for (char **d = v->to_domain; d && *d; d++)

@@ -83,6 +83,11 @@ void tl_conf_list_free(char **l);
 /* Is text NUMBER of LIST the first of its kind? SEEN has those that were asked for. TL_ENOMEM. */
 int tl_conf_list_note(struct tl_index_map *seen, char *const *list, uint32_t number,
                       bool *out_first);
+/* Lists of outcomes; an empty one that is written is one, too. */
+void tl_conf_check_outcomes(const struct tl_block *b, const char *option, char *const *list,
+                            struct tl_conf_ctx *ctx);
+void tl_conf_build_outcomes(const struct tl_block *b, const char *option, char *const *list,
+                            struct tl_outcomes *out);
 void tl_conf_check_networks(const struct tl_block *b, const char *option, char *const *list,
                             struct tl_conf_ctx *ctx);
 int tl_conf_build_networks(char *const *list, struct tl_network **out, size_t *out_n);

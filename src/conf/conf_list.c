@@ -33,6 +33,23 @@ void tl_conf_build_statuses(char *const *list, struct tl_status_set *out) {
   for (; list && *list; list++) tl_status_set_add(out, *list);
 }
 
+void tl_conf_check_outcomes(const struct tl_block *b, const char *option, char *const *list,
+                            struct tl_conf_ctx *ctx) {
+  struct tl_outcomes any = {.given = false};
+  for (; list && *list; list++)
+    if (tl_outcomes_add(&any, *list))
+      tl_conf_fail(ctx, tl_block_at(b, option),
+                   "\"%s\" is no end of an attempt: write a code such as \"503\", a class such as "
+                   "\"5xx\", \"transport\" or \"silence\"",
+                   *list);
+}
+
+void tl_conf_build_outcomes(const struct tl_block *b, const char *option, char *const *list,
+                            struct tl_outcomes *out) {
+  out->given = tl_block_given(b, option);
+  for (; list && *list; list++) tl_outcomes_add(out, *list);
+}
+
 int tl_conf_list_note(struct tl_index_map *seen, char *const *list, uint32_t number,
                       bool *out_first) {
   uint64_t key = tl_index_mix(tl_index_name_id(list[number]));

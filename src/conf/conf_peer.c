@@ -110,6 +110,8 @@ static int build_peer(const struct tl_conf *c, const struct tl_block *b, struct 
   struct tl_addr a;
   const char *err;
   p->opt = *(const struct tl_peer_options *)b->values;
+  tl_conf_build_outcomes(b, "reroute_on", p->opt.reroute_on, &p->reroute_on);
+  tl_conf_build_outcomes(b, "stop_on", p->opt.stop_on, &p->stop_on);
   if (tl_conf_parse_peer_uri(p->opt.uri, &u, &err)) return TL_ECONFIG;
   struct tl_str host = u.host;
   p->transport = u.transport;

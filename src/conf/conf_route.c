@@ -85,6 +85,8 @@ static int build_route(const struct tl_conf *c, const struct tl_route_table *t,
   r->unverified_only = r->opt.peer_verified == TL_WORD_FALSE;
   r->relay_request_uri = r->opt.relay != TL_CONF_UNSET;
   r->id = tl_index_name_id(b->title);
+  tl_conf_build_outcomes(b, "reroute_on", r->opt.reroute_on, &r->reroute_on);
+  tl_conf_build_outcomes(b, "stop_on", r->opt.stop_on, &r->stop_on);
   struct tl_tls_domain *domain = tl_conf_domain_named(c, r->opt.tls_domain);
   if (domain) r->domain = tl_tls_domain_ref(domain);
   if (!(r->name = strdup(b->title))) return TL_ENOMEM;

@@ -508,6 +508,20 @@ static const struct tl_opt peer_opts[] = {
               "last"),
     OPT(tl_peer_options, probe_up_after, NUM, "2", RANGE(1, 100),
         WHY = "OPTIONS that are answered well in a row until an address that was down is up"),
+    OPT_MS(tl_peer_options, answer_timeout, "4s", RANGE(0, DAY_MS),
+           WHY = "how long it may take to any answer, 100 included, before the request goes to the "
+                 "next target; the last one is awaited until Timer B or F. 0: as long as these"),
+    OPT_MS(
+        tl_peer_options, ring_timeout, "0", RANGE(0, DAY_MS),
+        WHY =
+            "how long it may ring before the call is cancelled there: then the next target if the "
+            "route has reroute_after_ringing, else 408; 0: Timer C"),
+    OPT(tl_peer_options, reroute_on, LIST, NULL, NONE = "the route's",
+        WHY =
+            "ends of an attempt at it after which the next target is tried, as the route's option "
+            "of this name"),
+    OPT(tl_peer_options, stop_on, LIST, NULL, NONE = "the route's",
+        WHY = "ends after which none is, as the route's option of this name"),
     OPT(tl_peer_options, probe_ok, LIST, NULL, NONE = "all but 408 and 503",
         WHY = "answers to OPTIONS that tell that the address takes requests: codes and classes "
               "(\"200\", \"4xx\"); another one is a failure"),
@@ -592,12 +606,20 @@ static const struct tl_opt route_opts[] = {
         WHY = "a request with a Route of others that no token of ours vouches for: refuse answers "
               "403, allow follows it by relay (to_domain judges it) and takes it out before peers"),
     OPT(tl_route_options, fork, WORD, "failover", .word = forks,
-        WHY = "failover: the next target when one cannot be reached, is silent or answers 503; "
-              "serial: after any refusal but 6xx; parallel: all at once, the best answer wins"),
+        WHY = "failover: the next target when one cannot serve; serial: after any refusal but 6xx; "
+              "reroute_on and stop_on say it exactly; parallel: all at once, the best answer wins"),
     OPT(tl_route_options, max_attempts, NUM, "8", RANGE(1, TL_ROUTE_ATTEMPTS_MAX),
         WHY = "targets that a request is sent to before the best answer so far is given"),
     OPT_MS(tl_route_options, setup_timeout, "60s", RANGE(100, DAY_MS),
            WHY = "after which no further target is tried, and none awaited that does not ring"),
+    OPT(tl_route_options, reroute_on, LIST, NULL,
+        NONE = "transport, silence, 408, 500, 502, 503, 504; with fork = serial all",
+        WHY =
+            "ends of an attempt after which the next target is tried: codes, classes such as 5xx, "
+            "transport (nobody could be reached) and silence (no answer in time)"),
+    OPT(tl_route_options, stop_on, LIST, NULL,
+        NONE = "404, 480, 484, 486, 488, 6xx; with fork = serial 6xx",
+        WHY = "ends after which none is, whatever reroute_on says"),
     OPT(tl_route_options, reroute_after_ringing, BOOL, "false",
         WHY = "try further targets although one has rung, or sent another provisional response "
               "than 100: the callee may be rung twice, and the caller hears it ring anew"),

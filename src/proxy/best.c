@@ -120,11 +120,9 @@ static void edit_challenges(struct tl_edit *e, const struct tl_msg *m, const str
   tl_edit_insert_lines(e, m->n_hdr, (struct tl_str){txn->challenges->data, txn->challenges->len});
 }
 
-bool tl_best_wants_next(struct tl_txn *txn, unsigned status) {
-  const struct tl_plan *plan = txn->plan;
-  if (txn->cancelled || !plan || status >= 600) return false;
-  bool serial = plan->route && plan->route->opt.fork == TL_FORK_SERIAL;
-  return (serial || status == 503 || status == 408) && tl_hunt_may_go_on(txn);
+bool tl_best_wants_next(struct tl_txn *txn) {
+  if (txn->cancelled || !txn->plan || txn->hunt_ends) return false;
+  return tl_hunt_may_go_on(txn);
 }
 
 /* The peer of the target tried last, NULL if it belongs to none. */
@@ -198,7 +196,7 @@ static void answer_best(struct tl_txn *txn) {
 void tl_best_settle(struct tl_txn *txn) {
   tl_timer_stop(tl_net_wheel(txn->proxy->net), &txn->timer);
   txn->failed = false;
-  if (!tl_best_wants_next(txn, txn->best_status)) {
+  if (!tl_best_wants_next(txn)) {
     answer_best(txn);
     return;
   }

@@ -14,8 +14,8 @@ struct tl_txn;
 
 /* Would STATUS be a better response than OLD (0: none)? */
 bool tl_best_is_better(unsigned status, unsigned old);
-/* Is another target to be tried after STATUS? */
-bool tl_best_wants_next(struct tl_txn *txn, unsigned status);
+/* Is another target to be tried? */
+bool tl_best_wants_next(struct tl_txn *txn);
 /* Keeps M, a final response that is not forwarded at once, if it is the best so far. */
 void tl_best_keep(struct tl_txn *txn, const struct tl_msg *m, const struct tl_body *body);
 /* No branch is left that could still answer: the next target, or the best response. */

@@ -22,6 +22,24 @@
 
 /* ---- timers ---- */
 
+#define NOTED UINT32_MAX /* as more_ms: the silence has been noted */
+
+/* The peer has not answered within its answer_timeout: B is given up if there is another target.
+ * The last one is awaited on. */
+static bool waits_on(struct tl_branch *b) {
+  struct tl_txn *txn = b->txn;
+  const uint32_t more_ms = b->more_ms;
+  if (!more_ms || more_ms == NOTED) return false;
+  b->more_ms = NOTED;
+  tl_count(tl_proxy_counters(txn->proxy), TL_C_PEER_SILENT);
+  tl_dest_silent(b);
+  if (!txn->cancelled && txn->state == TL_TXN_PROCEEDING && tl_hunt_has_next(txn->plan) &&
+      tl_hunt_follows(txn, b->target.peer, TL_OUTCOME_SILENCE))
+    return false;
+  tl_timer_start(tl_net_wheel(txn->proxy->net), &b->timer, more_ms);
+  return true;
+}
+
 static void on_branch_timer(struct tl_timer *t, void *arg) {
   struct tl_branch *b = tl_container_of(t, struct tl_branch, timer);
   (void)arg;
@@ -30,15 +48,17 @@ static void on_branch_timer(struct tl_timer *t, void *arg) {
     tl_branch_free(b); /* D, K, M */
     return;
   }
+  if (b->state == TL_BR_CALLING && waits_on(b)) return;
   tl_count(tl_proxy_counters(b->txn->proxy), TL_C_TXN_TIMEOUT);
-  if (b->state == TL_BR_PROCEEDING && b->invite && !b->cancel_sent) {
+  if (b->state == TL_BR_PROCEEDING && b->invite && !b->cancel_sent && !b->bounded) {
     tl_forward_cancel_branch(b); /* Timer C: CANCEL, then wait for what comes (16.8) */
     tl_timer_start(tl_net_wheel(b->txn->proxy->net), &b->timer,
                    64 * tl_net_view(b->txn->proxy->net)->conf->timeouts.t1);
     return;
   }
   /* Not where the route's setup_timeout, or the caller, left it no time. */
-  if (b->state == TL_BR_CALLING && tl_hunt_left_ms(b->txn) > 0) tl_dest_silent(b);
+  if (b->state == TL_BR_CALLING && b->more_ms != NOTED && tl_hunt_left_ms(b->txn) > 0)
+    tl_dest_silent(b);
   tl_forward_gave_up(b, 408);
 }
 

@@ -47,16 +47,19 @@ struct tl_branch {
   uint32_t slot, gen;
   uint8_t state;
   bool invite : 1, reliable : 1, cancel_sent : 1, cancel_wanted : 1,
-      lost : 1; /* its connection has ended while an answer may still come, see branch_lost.c */
+      rings : 1,   /* more than a 100 has come */
+      bounded : 1, /* PROCEEDING: TIMER is the peer's ring_timeout or the route's setup_timeout */
+      lost : 1;    /* its connection has ended while an answer may still come, see branch_lost.c */
   struct tl_flow flow;
   struct tl_target target; /* where that leads or may lead again; no family: not known */
   struct tl_identity *was; /* lost: whose certificate was verified there; a reference or NULL */
   uint64_t sent_by;        /* tl_token_sent_by of our Via */
   uint64_t peer;           /* toward which peer, 0: none */
-  struct tl_timer timer;   /* B, C, D, F, K, M */
+  struct tl_timer timer;   /* B, C, D, F, K, M, or what a peer may take for less */
   struct tl_timer retrans; /* A, E */
   uint32_t retrans_ms;
-  struct tl_saved *sent;   /* as forwarded: INVITE always, others on unreliable transports */
+  uint32_t more_ms;      /* CALLING: TIMER is the peer's answer_timeout, and B or F so much later */
+  struct tl_saved *sent; /* as forwarded: INVITE always, others on unreliable transports */
   struct tl_saved *cancel; /* repeated until it is answered, unreliable transports only */
   struct cds_list_head given_up_node; /* GIVEN_UP: of the worker's */
   uint64_t given_up_ms;

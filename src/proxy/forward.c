@@ -28,12 +28,24 @@ static void keep_sent(struct tl_branch *b, const struct tl_edit *e, const struct
   b->sent = tl_saved_edit(b->txn->proxy, b->txn->in_dialog, e, b->reliable ? NULL : body);
 }
 
+/* Timer B or F. Before it the next target may get the request, if there is one. */
+static void await_answer(struct tl_branch *b) {
+  struct tl_net *n = b->txn->proxy->net;
+  const struct tl_conf_timeouts *t = &tl_net_view(n)->conf->timeouts;
+  const struct tl_conf_peer *peer = b->txn->in_dialog ? NULL : b->target.peer;
+  const uint32_t left_ms = tl_hunt_left_ms(b->txn);
+  uint32_t wait_ms = b->invite ? t->timer_b : t->timer_f;
+  if (wait_ms > left_ms) wait_ms = left_ms;
+  const uint32_t first_ms = peer ? peer->opt.answer_timeout_ms : 0;
+  b->more_ms = first_ms && first_ms < wait_ms ? wait_ms - first_ms : 0;
+  tl_timer_start(tl_net_wheel(n), &b->timer, b->more_ms ? first_ms : wait_ms);
+}
+
 static void start_timers(struct tl_branch *b) {
   struct tl_txn *txn = b->txn;
   struct tl_net *n = txn->proxy->net;
   const struct tl_conf_timeouts *t = &tl_net_view(n)->conf->timeouts;
-  const uint32_t left_ms = tl_hunt_left_ms(txn), wait_ms = b->invite ? t->timer_b : t->timer_f;
-  tl_timer_start(tl_net_wheel(n), &b->timer, wait_ms < left_ms ? wait_ms : left_ms);
+  await_answer(b);
   if (!b->reliable) {
     b->retrans_ms = t->t1;
     tl_timer_start(tl_net_wheel(n), &b->retrans, t->t1);
@@ -115,7 +127,9 @@ static void send_on(struct tl_txn *txn, const struct tl_msg *m, const struct tl_
         rc == TL_EBUSY || rc == TL_ELIMIT; /* the peer is full, or one of its addresses is */
     any |= rc == TL_OK;
     const unsigned status = tl_outbound_status(rc);
+    if (rc && rc != TL_EBUSY && status == 503) tl_hunt_ended(txn, t->peer, TL_OUTCOME_TRANSPORT);
     if (rc && tl_best_is_better(status, txn->best_status)) txn->best_status = (uint16_t)status;
+    if (!any && txn->hunt_ends) break;
     if (!any && (plan->at < plan->n_target || tl_hunt_has_more(plan)))
       tl_count(tl_proxy_counters(txn->proxy), TL_C_TXN_FAILOVER);
   }
@@ -162,6 +176,7 @@ static void go_on_after(struct tl_txn *txn, unsigned status) {
 void tl_forward_failed(struct tl_branch *b, unsigned status) {
   struct tl_txn *txn = b->txn;
   const bool late = b->state > TL_BR_PROCEEDING;
+  if (!late) tl_hunt_ended(txn, b->target.peer, TL_OUTCOME_TRANSPORT);
   tl_branch_free(b);
   if (!late) go_on_after(txn, status);
 }
@@ -169,6 +184,7 @@ void tl_forward_failed(struct tl_branch *b, unsigned status) {
 void tl_forward_gave_up(struct tl_branch *b, unsigned status) {
   struct tl_txn *txn = b->txn;
   const bool heard = b->state == TL_BR_PROCEEDING && !b->cancel_sent;
+  tl_hunt_ended(txn, b->target.peer, status == 408 ? TL_OUTCOME_SILENCE : TL_OUTCOME_TRANSPORT);
   if (!tl_given_up_keep(b))
     tl_branch_free(b);
   else if (heard)

@@ -246,6 +246,46 @@ uint32_t tl_hunt_left_ms(const struct tl_txn *txn) {
   return end_ms > now_ms ? (uint32_t)(end_ms - now_ms) : 0;
 }
 
+/* ---- what ends it ---- */
+
+/* What is not configured. An answer by the callee himself, or about the number, holds for all. */
+static bool follows_by_default(const struct tl_plan *plan, unsigned outcome) {
+  const bool no_answer = outcome < 200;
+  if (no_answer || outcome == 408 || outcome == 503) return true;
+  if (plan->in_dialog || !plan->route) return false;
+  if (plan->route->opt.fork == TL_FORK_SERIAL) return outcome < 600;
+  return outcome == 500 || outcome == 502 || outcome == 504;
+}
+
+static bool stops_by_default(const struct tl_plan *plan, unsigned outcome) {
+  if (outcome >= 600) return true;
+  if (plan->route && plan->route->opt.fork == TL_FORK_SERIAL) return false;
+  return outcome == 404 || outcome == 480 || outcome == 484 || outcome == 486 || outcome == 488;
+}
+
+/* The peer's, else the route's; NULL: neither has any. Inside a dialog there is one party. */
+static const struct tl_outcomes *given_of(const struct tl_plan *plan,
+                                          const struct tl_outcomes *peers,
+                                          const struct tl_outcomes *routes) {
+  if (plan->in_dialog) return NULL;
+  return peers && peers->given ? peers : routes && routes->given ? routes : NULL;
+}
+
+bool tl_hunt_follows(const struct tl_txn *txn, const struct tl_conf_peer *peer, unsigned outcome) {
+  const struct tl_plan *plan = txn->plan;
+  const struct tl_conf_route *r = plan->route;
+  const struct tl_outcomes *stop =
+      given_of(plan, peer ? &peer->stop_on : NULL, r ? &r->stop_on : NULL);
+  const struct tl_outcomes *go =
+      given_of(plan, peer ? &peer->reroute_on : NULL, r ? &r->reroute_on : NULL);
+  if (stop ? tl_status_set_has(&stop->of, outcome) : stops_by_default(plan, outcome)) return false;
+  return go ? tl_status_set_has(&go->of, outcome) : follows_by_default(plan, outcome);
+}
+
+void tl_hunt_ended(struct tl_txn *txn, const struct tl_conf_peer *peer, unsigned outcome) {
+  if (txn->plan && !tl_hunt_follows(txn, peer, outcome)) txn->hunt_ends = true;
+}
+
 /* The callee of one target is often that of the next, who would be rung a second time. */
 static bool rings_no_further(const struct tl_txn *txn) {
   const struct tl_conf_route *r = txn->plan->route;
@@ -255,7 +295,7 @@ static bool rings_no_further(const struct tl_txn *txn) {
 bool tl_hunt_may_go_on(struct tl_txn *txn) {
   struct tl_plan *plan = txn->plan;
   struct tl_counters *counters = tl_proxy_counters(txn->proxy);
-  if (plan->hunt.over || (plan->at >= plan->n_target && !tl_hunt_has_more(plan))) return false;
+  if (!tl_hunt_has_next(plan)) return false;
   const bool rang = rings_no_further(txn);
   if (!plan->hunt.on && !rang) return true;
   if (rang)

@@ -25,6 +25,15 @@ static inline bool tl_hunt_has_more(const struct tl_plan *plan) {
   return plan->hunt.on && !plan->hunt.over &&
          (plan->hunt.next_dest < plan->route->n_dest || plan->hunt.held || plan->hunt.left);
 }
+/* Has it targets at hand or beyond? */
+static inline bool tl_hunt_has_next(const struct tl_plan *plan) {
+  return !plan->hunt.over && (plan->at < plan->n_target || tl_hunt_has_more(plan));
+}
+/* An attempt of TXN's at PEER (NULL: at none of ours) has ended by OUTCOME: a final status, or one
+ * of outcome.h. None may follow where that is so configured. */
+void tl_hunt_ended(struct tl_txn *txn, const struct tl_conf_peer *peer, unsigned outcome);
+/* May another attempt follow, if this one at PEER ended by OUTCOME? */
+bool tl_hunt_follows(const struct tl_txn *txn, const struct tl_conf_peer *peer, unsigned outcome);
 /* May TXN's request be sent to another target? Where the route's bounds forbid that, it is counted.
  * True also where only tl_hunt_next finds that there is none. */
 bool tl_hunt_may_go_on(struct tl_txn *txn);

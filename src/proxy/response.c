@@ -39,12 +39,16 @@ static void acknowledge_final(struct tl_branch *b, const struct tl_msg *m) {
   tl_branch_send(b, p->out, n);
 }
 
-/* Timer C. Nobody rings before more than a 100 has come, until then the route's bound holds. */
+/* Timer C, unless less is allowed: until more than a 100 has come nobody rings and the route's
+ * bound holds, then the peer's. */
 static void await_final(struct tl_branch *b, bool rings) {
   struct tl_net *n = b->txn->proxy->net;
+  const struct tl_conf_peer *peer = b->txn->in_dialog ? NULL : b->target.peer;
   const uint32_t wait_ms = tl_net_view(n)->conf->timeouts.timer_c;
-  const uint32_t left_ms = rings ? wait_ms : tl_hunt_left_ms(b->txn);
-  tl_timer_start(tl_net_wheel(n), &b->timer, wait_ms < left_ms ? wait_ms : left_ms);
+  const uint32_t ring_ms = peer ? peer->opt.ring_timeout_ms : 0, left_ms = tl_hunt_left_ms(b->txn);
+  uint32_t bound_ms = rings ? ring_ms : left_ms ? left_ms : 1;
+  b->bounded = bound_ms && bound_ms < wait_ms;
+  tl_timer_start(tl_net_wheel(n), &b->timer, b->bounded ? bound_ms : wait_ms);
 }
 
 static void on_provisional(struct tl_branch *b, const struct tl_msg *m,
@@ -57,7 +61,10 @@ static void on_provisional(struct tl_branch *b, const struct tl_msg *m,
     if (!b->cancel) tl_timer_stop(tl_net_wheel(n), &b->retrans);
     /* Timer C; a 100 only says that the next hop is there (16.7 step 2). */
     bool first = b->state == TL_BR_CALLING;
-    if (!b->cancel_sent && (first || m->status > 100)) await_final(b, m->status > 100);
+    bool rings = m->status > 100;
+    if (!b->cancel_sent && (first || rings) && !(b->rings && b->bounded)) await_final(b, rings);
+    b->rings |= rings;
+    b->more_ms = 0;
     txn->rang |= m->status > 100;
   } else {
     b->retrans_ms = tl_net_view(n)->conf->timeouts.t2;
@@ -126,7 +133,7 @@ static void on_invite_2xx(struct tl_branch *b, const struct tl_msg *m, const str
 /* The common case: a single branch, nothing better to wait for, nothing else to try. */
 static bool at_once(struct tl_txn *txn, unsigned status) {
   if (txn->best || txn->challenges || status == 503 || tl_txn_is_pending(txn)) return false;
-  return tl_best_is_better(status, txn->best_status) && !tl_best_wants_next(txn, status);
+  return tl_best_is_better(status, txn->best_status) && !tl_best_wants_next(txn);
 }
 
 static void on_final(struct tl_branch *b, const struct tl_msg *m, const struct tl_body *body) {
@@ -140,6 +147,7 @@ static void on_final(struct tl_branch *b, const struct tl_msg *m, const struct t
     tl_given_up_leave(b);
   else
     txn->to = b->flow;
+  if (!late) tl_hunt_ended(txn, b->target.peer, status);
   branch_done(b);
   if (late || txn->state != TL_TXN_PROCEEDING) return;
   /* RFC 4320 4.2: a 408 to a non-INVITE request counts as no response. */

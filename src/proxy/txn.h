@@ -58,6 +58,7 @@ struct tl_txn {
       stranger : 1,     /* a datagram not from a peer: its source may be forged */
       in_dialog : 1,    /* admitted by our token, or our own: it may use the reserve */
       ack : 1,          /* a parked ACK for a 2xx, not really a transaction */
+      hunt_ends : 1,    /* a target has answered what ends the hunt, see tl_hunt_ended */
       rang : 1;         /* INVITE: a target has sent a provisional response other than 100 */
   uint16_t via_port;    /* sent-by port of the top Via, 0: none */
   uint16_t status;      /* last response sent */

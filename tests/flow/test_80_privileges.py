@@ -82,7 +82,8 @@ def open_daemon(t, top, extra):
     text = d.config()
     d.config_file, socket_before = os.path.join(top, "tieline.conf"), d.socket
     d.socket = os.path.join(top, "ctl.sock")
-    d.write(text.replace(socket_before, d.socket))
+    keys = os.path.join(d.dir, "token.keys")
+    d.write(text.replace(socket_before, d.socket).replace(keys, os.path.join(top, "token.keys")))
     for path in (top, d.config_file):
         shutil.chown(path, "nobody")
     return d

@@ -18,14 +18,15 @@ static struct ua asked; /* a callee with the INVITE that it was sent */
 /* Bob, who has room for one call, carol and dave, in this order; 1... reaches bob alone. */
 static void begin(const char *timers, const char *transport, const char *route) {
   char text[2000];
-  snprintf(text, sizeof(text),
-           "%s"
-           "peer \"b\" { uri = \"sip:127.0.0.1:%u;transport=%s\" max_calls = 1 }\n"
-           "peer \"c\" { uri = \"sip:127.0.0.1:%u;transport=udp\" }\n"
-           "peer \"d\" { uri = \"sip:127.0.0.1:%u;transport=udp\" }\n"
-           "route \"one\" { to_prefix = \"1\" peers = \"b\" %s }\n"
-           "route \"all\" { peers = { \"b\", \"c\", \"d\" } %s }\n",
-           timers, bob.port, transport, carol.port, dave.port, route, route);
+  snprintf(
+      text, sizeof(text),
+      "%s"
+      "peer \"b\" { uri = \"sip:127.0.0.1:%u;transport=%s\" max_calls = 1 answer_timeout = 0 }\n"
+      "peer \"c\" { uri = \"sip:127.0.0.1:%u;transport=udp\" answer_timeout = 0 }\n"
+      "peer \"d\" { uri = \"sip:127.0.0.1:%u;transport=udp\" answer_timeout = 0 }\n"
+      "route \"one\" { to_prefix = \"1\" peers = \"b\" %s }\n"
+      "route \"all\" { peers = { \"b\", \"c\", \"d\" } %s }\n",
+      timers, bob.port, transport, carol.port, dave.port, route, route);
   proxy_begin(text);
 }
 

@@ -15,6 +15,7 @@ class Carriers:
 
     def __init__(self, t, hosts, default=(503,)):
         self.port, self.default, self.answer, self.headers = t.port(), default, {}, {}
+        self.invites = {}
         self.asked, self.lock, self.stop = [], threading.Lock(), threading.Event()
         self.sent = 0
         self.selector, self.sockets = selectors.DefaultSelector(), []
@@ -41,10 +42,24 @@ class Carriers:
                 again = (host, msg.key()) in [(h, m.key()) for h, m in self.asked]
                 if not again:
                     self.asked.append((host, msg))
+                if msg.method == "INVITE":
+                    self.invites[host] = sock, msg, source
             for status in self.answer.get(host, self.default):
                 headers = [("Contact", "<sip:%s:%d>" % (host, self.port))]
                 headers += self.headers.get(host, [])
                 sock.sendto(sip.response(msg, status, to_tag=host, headers=headers), source)
+
+    def later(self, host, status, delay_s):
+        """Answers the last INVITE that HOST has with STATUS after a while."""
+        sock, msg, source = self.invites[host]
+
+        def send():
+            contact = "<sip:%s:%d>" % (host, self.port)
+            sock.sendto(sip.response(msg, status, to_tag=host, headers=[("Contact", contact)]),
+                        source)
+        timer = threading.Timer(delay_s, send)
+        timer.daemon = True
+        timer.start()
 
     def hosts(self, method="INVITE"):
         """Who was asked, in that order; repetitions do not count."""
