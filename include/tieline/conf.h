@@ -53,7 +53,8 @@ struct tl_conf_options {
   char *control_socket;
   char *keylog_file; /* not NULL if allow_keylog */
   char *identity_map;
-  char *key_file; /* of our tokens, see token_keys.h */
+  char *key_file;        /* of our tokens, see token_keys.h */
+  char *peer_state_file; /* of administrators' states */
   char **domains;
   enum tl_log_level log_level;
   enum tl_log_format log_format;

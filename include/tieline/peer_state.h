@@ -13,6 +13,7 @@
 #include "tieline/call_rate.h"
 #include "tieline/hash_table.h"
 #include "tieline/peer_addrs.h"
+#include "tieline/peer_admin.h"
 #include "tieline/peer_calls.h"
 
 struct tl_peer_state {
@@ -23,6 +24,7 @@ struct tl_peer_state {
   char *name;
   char *uri; /* that its addresses are of, NULL: none yet; of the thread that loads */
   _Atomic uint64_t heard_ms; /* a request came from it, if heard_within is set; 0: not yet */
+  struct tl_peer_admin admin;
   struct tl_peer_calls calls;
   struct tl_call_rate rate;
   struct tl_peer_addrs addrs;

@@ -83,6 +83,10 @@ static const struct tl_opt global_opts[] = {
               "calls outlive a restart; it must be its owner's alone. tieline pki token-key adds a "
               "key; the newest whose time has come signs, and one before it is good for call_max "
               "yet. Where it is not set and cannot be made, the keys end with the process"),
+    OPT(tl_conf_options, peer_state_file, PATH, "/var/lib/tieline/peers.json",
+        .flags = TL_OPT_FIXED,
+        WHY = "states that `ctl peer` has set, which outlive a restart; written there by each such "
+              "command"),
     OPT(tl_conf_options, server_header, BOOL, "true",
         WHY = "put Server with our name, but no version, into the responses made here"),
     OPT(tl_conf_options, reload_drain, WORD, "graceful", .word = drains,

@@ -62,6 +62,8 @@ int tl_command_groups(struct tl_control *c, struct tl_request *req, const json_t
                       struct tl_answer *a);
 int tl_command_peers(struct tl_control *c, struct tl_request *req, const json_t *params,
                      struct tl_answer *a);
+int tl_command_peer(struct tl_control *c, struct tl_request *req, const json_t *params,
+                    struct tl_answer *a);
 int tl_command_tls_list(struct tl_control *c, struct tl_request *req, const json_t *params,
                         struct tl_answer *a);
 int tl_command_crl(struct tl_control *c, struct tl_request *req, const json_t *params,

@@ -11,6 +11,7 @@
  *                   peers_command.c, handshakes.c, keylog_command.c, explain_*.c, stats.c,
  *                   reload.c (reload.h) as named; params.c, json_values.c what they have in common
  *                   (json_values.h)
+ *   admin.c         administrators' states of peers (admin.h); admin_command.c sets them
  *   peer_names.c    re-resolves the names of peers; due_heap.c which is the next
  *   trust_service.c runs what src/trust does; trust_commands.c and ledger_command.c show it
  *   watch.c         reloads when files have changed (watch.h)
@@ -39,6 +40,7 @@
 
 enum tl_control_state { TL_CONTROL_RUNNING, TL_CONTROL_DRAINING, TL_CONTROL_STOPPED };
 
+struct tl_admin;
 struct tl_gather;
 struct tl_question;
 struct tl_explain;
@@ -58,6 +60,7 @@ struct tl_control {
   uint64_t rss_start; /* bytes, once all threads ran */
   struct tl_gather *gathers;
   struct tl_question *questions; /* of `explain request`, under way to workers */
+  struct tl_admin *admin;        /* admin.c */
   struct tl_trust_state trust;
   struct tl_watch *watch;
   struct {
@@ -88,6 +91,10 @@ struct tl_peer_addrs;
 void tl_names_adopt(struct tl_control *c, const struct tl_peer_table *t);
 /* Looks up the names whose answers have expired. */
 extern const struct tl_control_service tl_names_service;
+
+/* ---- admin.c: reads the states that administrators have set */
+
+extern const struct tl_control_service tl_admin_service;
 
 /* ---- stats.c */
 

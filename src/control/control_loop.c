@@ -66,9 +66,9 @@ static const struct tl_control_service mail_service = {
 /* In the order of their turns. Stopped in reverse: what fetching leaves is handled by those above
  * it, and answers that come late by those above the mail. */
 static const struct tl_control_service *const services[] = {
-    &tl_signals_service, &tl_gather_service, &tl_watch_service,   &tl_names_service,
-    &tl_trust_service,   &mail_service,      &tl_explain_service, &tl_drain_service,
-    &tl_socket_service,  &tl_keylog_service, &tl_fetch_service};
+    &tl_signals_service, &tl_admin_service,  &tl_gather_service, &tl_watch_service,
+    &tl_names_service,   &tl_trust_service,  &mail_service,      &tl_explain_service,
+    &tl_drain_service,   &tl_socket_service, &tl_keylog_service, &tl_fetch_service};
 
 int tl_control_init(struct tl_runtime *rt, char *err, size_t cap) {
   struct tl_control *c = &control;

@@ -3,6 +3,7 @@
  * The commands peers and groups, as JSON: the peers of the configuration, and what is known of them
  * and of each of their addresses. docs/control.md documents the fields.
  */
+#include "control/admin.h"
 #include "control/command.h"
 #include "control/control_internal.h"
 #include "control/gather.h"
@@ -48,16 +49,18 @@ static json_t *json_dest_probe(const struct tl_conf_peer *p, const struct tl_des
 }
 
 /* What is known of one address of P. */
-static json_t *json_dest(const struct tl_conf_peer *p, const struct tl_dest_state *d) {
+static json_t *json_dest(const struct tl_control *c, const struct tl_conf_peer *p,
+                         const struct tl_dest_state *d) {
   const struct tl_dest_health *h = &d->health;
   const uint64_t now_ms = tl_now_ms(), word = h->word;
   const uint32_t why = h->why;
   const enum tl_dest_mode mode = tl_dest_mode_of(word, now_ms);
   return json_pack(
-      "{s:o, s:s, s:o, s:s, s:b, s:o, s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:o}", "address",
+      "{s:o, s:s, s:o, s:s, s:o, s:b, s:o, s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:o}", "address",
       tl_json_address(&d->addr), "transport", tl_transport_param(d->transport), "tls_domain",
-      *d->domain ? tl_json_text(d->domain) : json_null(), "state", tl_dest_mode_name(mode), "stale",
-      p->state->addrs.failures > 0, "since_s", json_since(h->since_ms, now_ms), "cause",
+      *d->domain ? tl_json_text(d->domain) : json_null(), "state", tl_dest_mode_name(mode), "admin",
+      tl_admin_json(tl_admin_find(c, p->name, &d->addr)), "stale", p->state->addrs.failures > 0,
+      "since_s", json_since(h->since_ms, now_ms), "cause",
       why ? json_string(tl_dest_cause_name((enum tl_dest_cause)(why >> 16))) : json_null(),
       "status", json_number(why & 0xffff), "failed_in_a_row", (json_int_t)tl_dest_failures_of(word),
       "tried_in_s", json_left(tl_dest_due_of(word), now_ms), "failed", (json_int_t)h->n_failed,
@@ -114,20 +117,21 @@ static json_t *json_calls(const struct tl_conf_peer *p) {
                    (json_int_t)c->expired);
 }
 
-static json_t *json_peer(const struct tl_peer_table *t, size_t number, struct tl_dump *const *dump,
-                         size_t n) {
+static json_t *json_peer(const struct tl_control *c, const struct tl_peer_table *t, size_t number,
+                         struct tl_dump *const *dump, size_t n) {
   int out = 0, in = 0;
   json_t *addresses = json_array(), *dests = json_array();
   const struct tl_conf_peer *p = &t->peer[number];
   const struct tl_addr_list *l = t->addrs[number];
   for (size_t k = 0; k < l->n; k++) {
     json_array_append_new(addresses, tl_json_address(&l->at[k].addr));
-    json_array_append_new(dests, json_dest(p, tl_peer_table_dest(t, p, k)));
+    json_array_append_new(dests, json_dest(c, p, tl_peer_table_dest(t, p, k)));
   }
   for (size_t d = 0; d < n; d++)
     for (size_t i = 0; i < dump[d]->n; i++) count_connection(l, &dump[d]->info[i], &out, &in);
-  return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:I, s:o, s:o, s:o}", "name",
-                   tl_json_text(p->name), "uri", tl_json_text(p->opt.uri), "transport",
+  return json_pack("{s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:I, s:o, s:o, s:o}",
+                   "name", tl_json_text(p->name), "uri", tl_json_text(p->opt.uri), "admin",
+                   tl_admin_json(tl_admin_find(c, p->name, NULL)), "transport",
                    tl_transport_param(p->transport), "addresses", addresses, "lookup",
                    tl_names_show(&p->state->addrs), "tls_domain",
                    p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",
@@ -142,7 +146,7 @@ static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, siz
   json_t *list = json_array();
   (void)limit, (void)a;
   for (size_t d = 0; d < n; d++) complete = complete && dump[d]->n == dump[d]->total;
-  for (size_t i = 0; i < t->n; i++) json_array_append_new(list, json_peer(t, i, dump, n));
+  for (size_t i = 0; i < t->n; i++) json_array_append_new(list, json_peer(c, t, i, dump, n));
   return json_pack("{s:b, s:o}", "complete", complete, "peers", list);
 }
 

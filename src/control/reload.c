@@ -7,6 +7,7 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
+#include "control/admin.h"
 #include "control/command.h"
 #include "control/control_internal.h"
 #include "control/reload.h"
@@ -57,6 +58,7 @@ static size_t take_over(struct tl_control *c, const struct tl_view *before, stru
          TL_FI("routes", after->routes->n), TL_FI("domains_changed", former));
   tl_crl_prepare(c->trust.crl, was, now);
   tl_names_adopt(c, after->peers);
+  tl_admin_adopt(c, after->peers);
   tl_runtime_publish(c->rt, after); /* BEFORE is gone */
   if (former) tl_ledger_wake(c->trust.ledger, false);
   return former;

@@ -216,7 +216,7 @@ static int try_keys(const struct tl_conf *conf) {
 static int run_daemon(struct tl_runtime *rt, const struct tl_conf *conf) {
   char err[256] = "";
   int rc = tl_control_init(rt, err, sizeof(err));
-  if (rc) return start_failed("control socket", err);
+  if (rc) return start_failed("control thread", err);
   if (conf->opt.user && (rc = tl_privileges_drop(conf->opt.user, err, sizeof(err))))
     start_failed("user", err);
   else if (!conf->opt.user || (rc = try_keys(conf)) == 0)

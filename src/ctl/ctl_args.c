@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tieline/tls_input.h"
 
@@ -23,8 +24,8 @@ static const struct shape {
               {"connections", {"limit"}, {NULL}}, {"explain", {"what"}, {NULL}},
               {"handshakes", {"what"}, {NULL}},   {"help", {"command"}, {NULL}},
               {"keylog", {"switch"}, {NULL}},     {"ledger", {"limit"}, {NULL}},
-              {"log", {"level"}, {NULL}},         {"show", {"what"}, {"explain"}},
-              {"stats", {NULL}, {"threads"}}};
+              {"log", {"level"}, {NULL}},         {"peer", {"name", "state"}, {NULL}},
+              {"show", {"what"}, {"explain"}},    {"stats", {NULL}, {"threads"}}};
 
 static const struct shape *shape_of(const char *command) {
   static const struct shape none;
@@ -98,6 +99,15 @@ static bool take_option(const struct shape *s, json_t *params, int argc, char **
   return word[1] == '-' && set_param(params, name, strlen(name), argv[*i]);
 }
 
+/* Who it is for whom the daemon keeps a state. */
+static void add_caller(json_t *params) {
+  const char *by = getenv("SUDO_USER");
+  if (!by || !*by) by = getenv("LOGNAME");
+  char uid[32];
+  snprintf(uid, sizeof(uid), "uid %u", (unsigned)getuid());
+  json_object_set_new(params, "by", json_string(by && *by ? by : uid));
+}
+
 json_t *tl_ctl_params(int argc, char **argv, struct tl_ctl_words *out) {
   const char *command = argc > 0 ? argv[0] : "help";
   const struct shape *s = shape_of(command);
@@ -120,5 +130,6 @@ json_t *tl_ctl_params(int argc, char **argv, struct tl_ctl_words *out) {
     json_decref(params);
     return NULL;
   }
+  if (strcmp(command, "peer") == 0 && !json_object_get(params, "by")) add_caller(params);
   return params;
 }

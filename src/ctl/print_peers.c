@@ -31,13 +31,18 @@ static void seconds_cell(struct tl_table *t, const json_t *o, const char *key) {
                        : "-");
 }
 
-/* "down", "up, stale". */
-static void state_cell(struct tl_table *t, const json_t *d) {
+/* "down", "up, stale", "up; drain by alice at ...". */
+static void state_cell(struct tl_table *t, const json_t *p, const json_t *d) {
   const long long pause_ms = field_num(d, "pause_ms");
-  char pause[48] = "";
+  const json_t *admin = json_object_get(d, "admin");
+  char pause[48] = "", set[192] = "";
   if (pause_ms) snprintf(pause, sizeof(pause), ", wants a pause, %lld s", (pause_ms + 999) / 1000);
-  tl_table_cellf(t, "%s%s%s", field_text(d, "state"), field_true(d, "stale") ? ", stale" : "",
-                 pause);
+  if (!json_is_object(admin)) admin = json_object_get(p, "admin");
+  if (json_is_object(admin))
+    snprintf(set, sizeof(set), "; %s by %s at %s", field_text(admin, "state"),
+             field_text(admin, "by"), field_text(admin, "at"));
+  tl_table_cellf(t, "%s%s%s%s", field_text(d, "state"), field_true(d, "stale") ? ", stale" : "",
+                 pause, set);
 }
 
 static void cause_cell(struct tl_table *t, const json_t *d) {
@@ -66,7 +71,7 @@ static void dest_row(struct tl_table *t, const json_t *p, const json_t *d) {
   tl_table_cell(t, field_text(d, "address"));
   tl_table_cell(t, field_text(d, "transport"));
   tl_table_cell(t, or_dash(field_text(d, "tls_domain")));
-  state_cell(t, d);
+  state_cell(t, p, d);
   seconds_cell(t, d, "since_s");
   cause_cell(t, d);
   tl_table_cellf(t, "%lld", field_num(d, "failed_in_a_row"));

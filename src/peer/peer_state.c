@@ -96,6 +96,7 @@ void tl_peer_state_unref(struct tl_peer_state *s) {
   pthread_mutex_unlock(&all.mu);
   if (!last) return;
   tl_peer_addrs_end(&s->addrs);
+  tl_peer_admin_end(&s->admin);
   free(s->uri);
   free(s->name);
   free(s);

@@ -17,7 +17,13 @@ enum pass { THOSE_UP, SUSPECTS, THOSE_DOWN, N_PASSES };
 /* In which pass DEST is tried; N_PASSES: not now. */
 static enum pass pass_of(const struct tl_target_search *s, const struct tl_conf_peer *peer,
                          struct tl_dest_state *dest, bool *out_trial) {
-  const struct tl_plan *plan = s->plan;
+  struct tl_plan *plan = s->plan;
+  const enum tl_admin_state admin = tl_peer_admin_of(&peer->state->admin, &dest->addr);
+  if (admin) {
+    *out_trial = false;
+    plan->taken_out |= !tl_admin_takes(admin);
+    return tl_admin_takes(admin) ? THOSE_UP : N_PASSES;
+  }
   enum tl_dest_turn turn =
       tl_dest_turn(&dest->health, &peer->rules, plan->hunt.draw, tl_net_now_ms(s->p->net));
   /* Without a transaction nobody would hear how the trial ends. */
@@ -185,6 +191,12 @@ static void hash_for_groups(const struct tl_req *req) {
   }
 }
 
+/* By what an administrator says of the peer itself: its addresses are not known. */
+static bool takes_any(const struct tl_conf_peer *peer) {
+  static const struct tl_addr none;
+  return tl_admin_takes(tl_peer_admin_of(&peer->state->admin, &none));
+}
+
 int tl_hunt_begin(const struct tl_req *req) {
   const struct tl_target_search s = tl_target_search_of(req);
   struct tl_plan *plan = req->plan;
@@ -197,9 +209,12 @@ int tl_hunt_begin(const struct tl_req *req) {
   if (plan->n_target) return TL_OK;
   /* Names that could not be resolved when the configuration was read get another chance. */
   for (size_t i = 0; i < r->n_peer && !plan->unresolved; i++)
-    if (tl_view_addrs(req->view, r->peer[i])->n == 0) plan->unresolved = r->peer[i];
+    if (tl_view_addrs(req->view, r->peer[i])->n == 0 && takes_any(r->peer[i]))
+      plan->unresolved = r->peer[i];
   if (!plan->unresolved) refuse_for_pause(&s);
   if (!plan->unresolved && !plan->refusal) plan->refusal = tl_plan_only_us(plan);
+  if (!plan->unresolved && !plan->refusal && plan->taken_out)
+    plan->refusal = "Next Hop Out Of Service";
   return plan->unresolved ? TL_EAGAIN : TL_ENOTFOUND;
 }
 

@@ -142,9 +142,11 @@ static void give_up(struct tl_probe *pr) {
   pr->late = false;
 }
 
-/* By probe_mode when-down one that is up is left alone. */
+/* By probe_mode when-down one that is up is left alone, and one that an administrator has put down
+ * is in any case. */
 static bool is_wanted(const struct tl_probe *pr, const struct tl_conf_peer *peer) {
   return peer && tl_net_view(pr->proxy->net)->conf->n_listen &&
+         tl_peer_admin_of(&pr->peer->admin, &pr->dest->addr) != TL_ADMIN_DOWN &&
          (peer->opt.probe_mode == TL_PROBE_ALWAYS || tl_dest_due_of(pr->dest->health.word));
 }
 

@@ -64,6 +64,7 @@ struct tl_plan {
   bool strict_out;      /* the next hop is one (16.6 step 6) */
   bool strip_maddr;     /* the maddr of the Request-URI is ours (16.4) */
   bool to_self;         /* a peer's address was left out because it is a listener of ours */
+  bool taken_out;       /* or because an administrator says so */
   bool downgrade;       /* a target was left out because it may only be reached by TLS */
   bool secure;          /* sips: TLS to the last hop (RFC 5630) */
   bool reverse;         /* in_dialog: against the request that opened it */

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Health of each address of a peer: what counts as a failure, what comes of it, and the way back."""
+import os
+
 import pytest
 from flowlib import dns
 from flowlib.carriers import Carriers
@@ -314,3 +316,115 @@ def test_d33_each_tls_domain_by_itself(t):
     options_works(t, d, alice, conn, "sip:x@good.example")
     assert cloud.count("OPTIONS") == 1
     assert state(d, "cloud") == "up"
+
+
+# -- what an administrator says
+
+
+def admin(d, peer="one"):
+    p = [p for p in d.rpc("peers")["peers"] if p["name"] == peer][0]
+    return p["admin"], [x["admin"] for x in p["destinations"]]
+
+
+def test_d33_admin_takes_a_peer_out(t):
+    """drain: no new requests, though all others fail, dialogs and probes go on; down: no probes either;
+    up: used whatever its health; none: as if nothing had been said. ctl tells who said it and when."""
+    gateways, peers = one_and_two(t, down_after=1, down_for="1h", probe=t.ms(200))
+    d = in_order(t, *peers)
+    caller = Caller(t, d)
+    up = Call(caller.agent, caller.conn, "sip:carol@far.example").send()
+    assert up.final().status == 200
+    up.ack()
+    said = d.rpc("peer", {"name": "one", "state": "drain", "by": "alice"})
+    assert said["kept"] and said["admin"]["state"] == "drain" and said["admin"]["by"] == "alice", said
+    gateways.forget()
+    assert caller.calls(5) == [200] * 5 and gateways.hosts() == [FOUR[1]] * 5
+    gateways.answer[FOUR[1]] = (503,)
+    assert caller.call() == 500 and FOUR[0] not in gateways.hosts()
+    assert up.bye().status == 200 and gateways.hosts("BYE") == FOUR[:1], "its dialogs go on"
+    gateways.forget()
+    t.wait(lambda: gateways.hosts("OPTIONS"), "the probes to go on")
+    assert "drain by alice at 2" in d.ctl("peers").stdout
+    d.wait_log("The state of a peer was set by ctl.*peer=one.*state=drain by=alice")
+    d.ctl("peer", "one", "down")
+    assert admin(d)[0]["state"] == "down" and admin(d)[0]["by"]
+    d.ctl("peer", "two", "down")
+    assert caller.call() == 503, "neither is there for new requests"
+    gateways.answer = {FOUR[0]: (503,), FOUR[1]: (200,)}
+    d.ctl("peer", "two", "none")
+    d.ctl("peer", "one", "none")
+    assert admin(d) == (None, [None])
+    assert caller.call() == 200
+    t.wait(lambda: state(d) == "down", "the probes to find it down again")
+    gateways.forget()
+    assert caller.call() == 200 and gateways.hosts() == [FOUR[1]]
+    d.ctl("peer", "one", "up")
+    gateways.forget()
+    assert caller.call() == 200 and gateways.hosts() == FOUR[:2], "it is tried, whatever its health"
+
+
+def test_d33_admin_of_one_address(t):
+    """One address of a name is taken out, and the others carry on; one that is said to be up is, though
+    its peer is drained."""
+    gateways, d = of_srv(t, FOUR[:2])
+    caller = Caller(t, d)
+    d.ctl("peer", "trunk", "drain", "--address", "%s:%d" % (FOUR[0], gateways.port))
+    assert caller.calls(20) == [200] * 20
+    assert gateways.hosts() == [FOUR[1]] * 20
+    found = destinations(d)
+    assert found[FOUR[0]]["admin"]["state"] == "drain" and found[FOUR[1]]["admin"] is None
+    d.ctl("peer", "trunk", "drain")
+    assert caller.call() == 503
+    d.ctl("peer", "trunk", "up", "--address", FOUR[1])
+    assert caller.calls(3) == [200] * 3 and gateways.hosts() == [FOUR[1]] * 23
+    for bad in (("peer", "nobody", "up"), ("peer", "trunk", "gone"),
+                ("peer", "trunk", "up", "--address", "127.9.9.9"),
+                ("peer", "trunk", "up", "--address", "%s:1" % FOUR[0])):
+        assert d.ctl(*bad, check=False).returncode, bad
+
+
+def test_d33_admin_outlives_all(t):
+    """It outlives reloads, the peer's absence and restarts; a file that says nothing sensible ends the
+    start with a sentence."""
+    gateways, peers = one_and_two(t)
+    routes = [("out", {"peers": ["one", "two"]})]
+    d = t.daemon(peers=peers, routes=routes, timeouts=SHORT)
+    d.ctl("peer", "one", "drain")
+    d.ctl("peer", "two", "drain", "--address", "%s:%d" % (FOUR[1], gateways.port))
+    before = admin(d), admin(d, "two")
+    d.ctl("reload")
+    d.configure(peers=peers[1:], routes=[("out", {"peers": ["two"]})], timeouts=SHORT)
+    d.ctl("reload")
+    d.configure(peers=peers, routes=routes, timeouts=SHORT)
+    d.ctl("reload")
+    assert (admin(d), admin(d, "two")) == before
+    assert Caller(t, d).call() == 503 and not gateways.hosts()
+    d.stop()
+    d.start()
+    assert (admin(d), admin(d, "two")) == before
+    assert Caller(t, d).call() == 503 and not gateways.hosts()
+    d.ctl("peer", "one", "none")
+    assert Caller(t, d).call() == 200 and gateways.hosts() == FOUR[:1]
+    d.stop()
+    d.start()
+    assert admin(d) == (None, [None]) and admin(d, "two") == before[1]
+    d.stop()
+    kept = os.path.join(d.dir, "peers.json")
+    with open(kept, "a", encoding="ascii") as f:
+        f.write("}")
+    with pytest.raises(AssertionError, match="peers.json: it is not as .ctl peer. has written it"):
+        d.start()
+    os.unlink(kept)
+    d.start()
+    assert admin(d) == admin(d, "two") == (None, [None])
+
+
+def test_d33_admin_that_cannot_be_kept(t):
+    """Where the file cannot be written the state counts, and the answer says that it will not outlive
+    a restart."""
+    gateways, peers = one_and_two(t)
+    d = in_order(t, *peers, extra='peer_state_file = "/nowhere/peers.json"')
+    said = d.rpc("peer", {"name": "one", "state": "drain"})
+    assert not said["kept"] and "/nowhere/peers.json" in said["problem"], said
+    assert Caller(t, d).call() == 200 and gateways.hosts() == [FOUR[1]]
+    d.wait_log("will not outlive a restart")

@@ -72,6 +72,8 @@ class Daemon:
                "control_socket = %s" % quote(self.socket), "log_level = \"info\"", extra]
         if "key_file" not in extra:
             out.append("key_file = %s" % quote(os.path.join(self.dir, "token.keys")))
+        if "peer_state_file" not in extra:
+            out.append("peer_state_file = %s" % quote(os.path.join(self.dir, "peers.json")))
         for host in hosts:
             for transport in listen:
                 port = self.ports.setdefault((transport, host), self.env.port())
