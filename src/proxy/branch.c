@@ -44,8 +44,10 @@ static void on_branch_timer(struct tl_timer *t, void *arg) {
   struct tl_branch *b = tl_container_of(t, struct tl_branch, timer);
   (void)arg;
   if (b->state > TL_BR_PROCEEDING) {
+    struct tl_txn *txn = b->txn;
     tl_given_up_leave(b);
     tl_branch_free(b); /* D, K, M */
+    tl_txn_branch_left(txn);
     return;
   }
   if (b->state == TL_BR_CALLING && waits_on(b)) return;

@@ -323,6 +323,10 @@ void tl_txn_confirmed(struct tl_txn *txn) {
     tl_timer_start(tl_net_wheel(p->net), &txn->timer, t->t4);
 }
 
+void tl_txn_branch_left(struct tl_txn *txn) {
+  if (txn->state == TL_TXN_CONFIRMED && txn->reliable && !txn->branches) tl_txn_free(txn);
+}
+
 /* ---- tables ---- */
 
 int tl_txn_init(struct tl_proxy *p) {

@@ -140,6 +140,8 @@ void tl_txn_finished(struct tl_txn *txn, unsigned status);
 /* It ends without a response to its client (RFC 4320 4.2). */
 void tl_txn_abandon(struct tl_txn *txn);
 void tl_txn_confirmed(struct tl_txn *txn);
+/* A branch of it has had its time: TXN, which may have waited for nothing else, is gone then. */
+void tl_txn_branch_left(struct tl_txn *txn);
 /* If TXN has a user, tells it the end. */
 void tl_txn_user_ended(struct tl_txn *txn, unsigned status, bool by_us);
 

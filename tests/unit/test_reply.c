@@ -139,6 +139,49 @@ Test(reply, ack_takes_to_from_the_response) {
          "To: <sip:bob@b.example>;tag=far\r\n" CALL_ID "CSeq: 7 ACK\r\n" LENGTH0 "\r\n");
 }
 
+/* An ACK repeats the credentials of its INVITE, a BYE has none; folds do not leave. */
+Test(reply, f24_requests_in_the_dialog_of_a_2xx) {
+  static const char response[] = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\n"
+                                 "Record-Route: <sip:q;lr>;\r\n x, <sip:p;lr>\r\n" FROM
+                                 "To: <sip:bob@b.example>\r\n ;tag=t1\r\n" CALL_ID CSEQ
+                                 "Contact: <sip:b@10.0.0.1>\r\n" LENGTH0 "\r\n";
+  static const char request[] = INVITE_LINE
+      "Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n" FROM
+      "To: <sip:bob@b.example>\r\n" CALL_ID CSEQ "Authorization: Digest a\r\n"
+      "Proxy-Authorization: Digest b\r\nProxy-Authorization: Digest c\r\n" LENGTH0 "\r\n";
+  static struct tl_msg invite;
+  struct tl_nameaddr route[2];
+  size_t used;
+  cr_assert_eq(tl_scan(request, sizeof(request) - 1, true, 4096, &invite, &err), 0);
+  start(response);
+  struct tl_str all = tl_msg_header(&m, TL_H_RECORD_ROUTE);
+  cr_assert_eq(tl_nameaddr_parse(all, &route[1], &used), 0);
+  cr_assert_eq(tl_nameaddr_parse((struct tl_str){all.p + used, all.n - used}, &route[0], &used), 0);
+  struct tl_dialog_request r = {.method = TL_STR("ACK"),
+                                .cseq = m.cseq,
+                                .uri = TL_STR("sip:b@10.0.0.1"),
+                                .branch = TL_STR("z9hG4bK2"),
+                                .route = route,
+                                .n_route = 2,
+                                .invite = &invite};
+  expect(tl_dialog_request_build(&m, &r, out, sizeof(out) - 1, &len),
+         "ACK sip:b@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TCP 0.0.0.0;branch=z9hG4bK2\r\n"
+         "Max-Forwards: 70\r\nRoute: <sip:p;lr>, <sip:q;lr>; x\r\n" FROM
+         "To: <sip:bob@b.example> ;tag=t1\r\n" CALL_ID "CSeq: 7 ACK\r\n"
+         "Authorization: Digest a\r\nProxy-Authorization: Digest b\r\n"
+         "Proxy-Authorization: Digest c\r\n" LENGTH0 "\r\n");
+  r = (struct tl_dialog_request){
+      .method = TL_STR("BYE"), .cseq = m.cseq + 1, .uri = r.uri, .branch = r.branch};
+  expect(tl_dialog_request_build(&m, &r, out, sizeof(out) - 1, &len),
+         "BYE sip:b@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TCP 0.0.0.0;branch=z9hG4bK2\r\n"
+         "Max-Forwards: 70\r\n" FROM "To: <sip:bob@b.example> ;tag=t1\r\n" CALL_ID
+         "CSeq: 8 BYE\r\n" LENGTH0 "\r\n");
+  for (size_t cap = 0; cap < len; cap++) {
+    size_t n;
+    cr_expect_eq(tl_dialog_request_build(&m, &r, out, cap, &n), TL_ELIMIT);
+  }
+}
+
 Test(reply, reason_phrases) {
   expect_slice(tl_reason_phrase(100), "Trying");
   expect_slice(tl_reason_phrase(483), "Too Many Hops");
