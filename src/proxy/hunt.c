@@ -312,7 +312,7 @@ bool tl_hunt_may_go_on(struct tl_txn *txn) {
   struct tl_counters *counters = tl_proxy_counters(txn->proxy);
   if (!tl_hunt_has_next(plan)) return false;
   const bool rang = rings_no_further(txn);
-  if (!plan->hunt.on && !rang) return true;
+  if ((!plan->hunt.on || plan->hunt.n_attempt == 0) && !rang) return true;
   if (rang)
     tl_count(counters, TL_C_HUNT_RANG);
   else if (plan->hunt.n_attempt >= plan->route->opt.max_attempts)

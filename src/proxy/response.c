@@ -147,7 +147,7 @@ static void on_final(struct tl_branch *b, const struct tl_msg *m, const struct t
     tl_given_up_leave(b);
   else
     txn->to = b->flow;
-  if (!late) tl_hunt_ended(txn, b->target.peer, status);
+  if (!late && status >= 300) tl_hunt_ended(txn, b->target.peer, status);
   branch_done(b);
   if (late || txn->state != TL_TXN_PROCEEDING) return;
   /* RFC 4320 4.2: a 408 to a non-INVITE request counts as no response. */
