@@ -44,6 +44,7 @@ struct tl_explain {
     struct tl_addr addr;
     char peer[64], domain[64], verify[256]; /* TLS domain, name that the certificate must carry */
     char group[64];
+    const char *health; /* state of that address; NULL: it is no peer's */
   } target[TL_EXPLAIN_TARGETS];
   size_t n_route;
   struct tl_explain_route *route; /* malloc'd */

@@ -125,6 +125,16 @@ static void print_domain(const struct tl_conf *c, size_t i, bool explain, FILE *
   fputs("}\n", f);
 }
 
+/* A dead address fails the first OPTIONS an interval later at most. */
+static void print_worst_time(const struct tl_conf_peer *p, FILE *f) {
+  const struct tl_peer_options *v = &p->opt;
+  const uint64_t ms = (uint64_t)v->probe_ms * v->probe_down_after + v->probe_timeout_ms;
+  if (v->probe_ms && v->probe_mode == TL_PROBE_ALWAYS)
+    fprintf(
+        f, "  # by its probes an address that is dead is passed over after %llu.%03llu s at most\n",
+        (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000));
+}
+
 static void print_peer(const struct tl_peer_table *t, size_t i, bool explain, FILE *f) {
   const struct tl_conf_peer *p = &t->peer[i];
   const struct tl_addr_list *l = t->addrs[i];
@@ -135,6 +145,7 @@ static void print_peer(const struct tl_peer_table *t, size_t i, bool explain, FI
   if (tl_transport_is_secure(p->transport) && !v.identity) v.identity = own;
   b.values = &v;
   print_section(&b, explain, f);
+  print_worst_time(p, f);
   fputs("  # addresses:", f);
   for (size_t k = 0; k < l->n; k++) {
     const enum tl_transport via = (enum tl_transport)l->at[k].via;

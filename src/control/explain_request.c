@@ -40,11 +40,12 @@ static json_t *json_targets(const struct tl_explain *e) {
   json_t *list = json_array();
   for (size_t i = 0; i < e->n_target; i++)
     json_array_append_new(
-        list, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "transport",
-                        tl_transport_param(e->target[i].transport), "address",
-                        tl_json_address(&e->target[i].addr), "peer", or_null(e->target[i].peer),
-                        "group", or_null(e->target[i].group), "tls_domain",
-                        or_null(e->target[i].domain), "must_carry", or_null(e->target[i].verify)));
+        list,
+        json_pack("{s:s, s:o, s:o, s:o, s:s?, s:o, s:o}", "transport",
+                  tl_transport_param(e->target[i].transport), "address",
+                  tl_json_address(&e->target[i].addr), "peer", or_null(e->target[i].peer), "group",
+                  or_null(e->target[i].group), "health", e->target[i].health, "tls_domain",
+                  or_null(e->target[i].domain), "must_carry", or_null(e->target[i].verify)));
   return list;
 }
 

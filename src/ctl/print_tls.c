@@ -166,9 +166,9 @@ static void print_routes(const json_t *list, FILE *f) {
 }
 
 static void print_targets(const json_t *list, FILE *f) {
-  static const struct tl_column col[] = {{"TARGET", TL_LEFT},     {"VIA", TL_LEFT},
-                                         {"PEER", TL_LEFT},       {"OF GROUP", TL_LEFT},
-                                         {"TLS DOMAIN", TL_LEFT}, {"MUST CARRY", TL_LEFT}};
+  static const struct tl_column col[] = {
+      {"TARGET", TL_LEFT}, {"VIA", TL_LEFT},        {"PEER", TL_LEFT},      {"OF GROUP", TL_LEFT},
+      {"HEALTH", TL_LEFT}, {"TLS DOMAIN", TL_LEFT}, {"MUST CARRY", TL_LEFT}};
   struct tl_table *t = tl_table_new(col, sizeof(col) / sizeof(*col));
   size_t i;
   json_t *e;
@@ -177,6 +177,7 @@ static void print_targets(const json_t *list, FILE *f) {
     tl_table_cell(t, field_text(e, "transport"));
     tl_table_cell(t, or_dash(field_text(e, "peer")));
     tl_table_cell(t, or_dash(field_text(e, "group")));
+    tl_table_cell(t, or_dash(field_text(e, "health")));
     tl_table_cell(t, or_dash(field_text(e, "tls_domain")));
     tl_table_cell(t, or_dash(field_text(e, "must_carry")));
   }

@@ -16,6 +16,7 @@
 #include "source.h"
 #include "stage.h"
 #include "tieline/reply.h"
+#include "tieline/time.h"
 #include "tieline/view.h"
 
 void tl_explain_clear(struct tl_explain *e) {
@@ -99,6 +100,9 @@ static void tell_those_at_hand(struct tl_explain *e, const struct tl_plan *plan)
     e->target[e->n_target].addr = t->addr;
     put_text(e->target[e->n_target].peer, 64, t->peer ? t->peer->name : "");
     put_text(e->target[e->n_target].group, 64, t->group ? t->group->name : "");
+    if (t->dest)
+      e->target[e->n_target].health =
+          tl_dest_mode_name(tl_dest_mode_of(t->dest->health.word, tl_now_ms()));
     if (tl_transport_is_secure(t->transport)) {
       put_text(e->target[e->n_target].domain, 64, t->domain ? t->domain->name : "");
       put_text(e->target[e->n_target].verify, 256, tl_plan_identity(plan, t));

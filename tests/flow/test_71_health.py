@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Health of each address of a peer: what counts as a failure, what comes of it, and the way back."""
+import itertools
 import os
 
 import pytest
@@ -316,6 +317,28 @@ def test_d33_each_tls_domain_by_itself(t):
     options_works(t, d, alice, conn, "sip:x@good.example")
     assert cloud.count("OPTIONS") == 1
     assert state(d, "cloud") == "up"
+
+
+@pytest.mark.timeout(180)
+def test_d33_no_call_is_lost_that_has_another_target(t):
+    """Gateways go silent, refuse, fail behind a 100 and come back, in turns, while a fourth one asks
+    for pauses; one at a time is well. Of 600 calls on three connections none is lost."""
+    gateways, d = of_srv(t, FOUR, timeouts={"timer_b": t.ms(400)}, down_after=2, down_for=t.ms(300),
+                         slow_start=t.ms(500), retry_after_max="1s")
+    ills = itertools.cycle([(), (503,), (100, 408), (503,), (100, 503)])
+    gateways.headers[FOUR[3]] = [("Retry-After", "1")]
+    callers = [Caller(t, d) for _ in range(3)]
+    for turn in range(20):
+        well = FOUR[turn % 3]
+        gateways.answer = {h: next(ills) for h in FOUR[:3] if h != well}
+        gateways.answer[FOUR[3]] = (503,)
+        for _ in range(10):
+            made = [Call(c.agent, c.conn, "sip:carol@far.example").send() for c in callers]
+            for one in made:
+                rsp = one.final()
+                assert rsp.status == 200, "turn %d, %s well: %r" % (turn, well, rsp)
+                one.ack()
+    assert all(d.counter(c) > 0 for c in ("peers.failures", "peers.pauses", "transactions.failover"))
 
 
 # -- what an administrator says

@@ -477,6 +477,22 @@ Test(conf, explain_gives_every_option_its_reason) {
   tl_conf_unref(c);
 }
 
+Test(conf, how_long_a_dead_address_goes_unnoticed) {
+  struct tl_conf *c =
+      good(L "peer \"p\" { uri = \"sip:127.0.0.1\" probe = 60s }\n"
+             "peer \"q\" { uri = \"sip:127.0.0.2\" probe = 10s probe_timeout = 1500ms "
+             "probe_down_after = 2 }\n"
+             "peer \"r\" { uri = \"sip:127.0.0.3\" probe = 10s probe_mode = when-down }\n"
+             "route \"r\" { peers = p }\n");
+  char *text = conf_printed(c, false);
+  cr_expect_not_null(strstr(text, "passed over after 182.000 s at most"));
+  char *second = strstr(text, "passed over after 21.500 s at most");
+  cr_expect_not_null(second);
+  cr_expect_null(strstr(second + 1, "passed over after"), "without probes nothing is said");
+  free(text);
+  tl_conf_unref(c);
+}
+
 /* The manual's tables are the table's own words; with RENEW in the environment they become so. */
 Test(conf, manual_is_up_to_date) {
   static const char manual[] = "docs/configuration.md";
