@@ -42,10 +42,12 @@ static void acknowledge_final(struct tl_branch *b, const struct tl_msg *m) {
 /* Timer C, unless less is allowed: until more than a 100 has come nobody rings and the route's
  * bound holds, then the peer's. */
 static void await_final(struct tl_branch *b, bool rings) {
-  struct tl_net *n = b->txn->proxy->net;
-  const struct tl_conf_peer *peer = b->txn->in_dialog ? NULL : b->target.peer;
+  const struct tl_txn *txn = b->txn;
+  struct tl_net *n = txn->proxy->net;
+  /* The peer is the view's, which has gone with the 2xx of another branch. */
+  const struct tl_conf_peer *peer = txn->in_dialog || !txn->view ? NULL : b->target.peer;
   const uint32_t wait_ms = tl_net_view(n)->conf->timeouts.timer_c;
-  const uint32_t ring_ms = peer ? peer->opt.ring_timeout_ms : 0, left_ms = tl_hunt_left_ms(b->txn);
+  const uint32_t ring_ms = peer ? peer->opt.ring_timeout_ms : 0, left_ms = tl_hunt_left_ms(txn);
   uint32_t bound_ms = rings ? ring_ms : left_ms ? left_ms : 1;
   b->bounded = bound_ms && bound_ms < wait_ms;
   tl_timer_start(tl_net_wheel(n), &b->timer, b->bounded ? bound_ms : wait_ms);

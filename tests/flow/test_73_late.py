@@ -166,6 +166,26 @@ def test_f24_late_answer_of_a_target_that_a_reload_has_removed(t):
     assert lab.d.counter("responses.late_ended") == 3
 
 
+def test_f24_who_lost_a_fork_rings_after_a_reload(t):
+    """Bob had the call before carol said a word, and the peer that she was rung as is in no
+    configuration any more: she is cancelled, and her answers end nothing."""
+    bob, carol = t.uas("tcp", name="bob"), t.uas("udp", name="carol", ring=False, answer=None)
+    peers = [("bob", {"uri": t.uri(bob, "tcp").replace("bob@", "")}),
+             ("carol", {"uri": t.uri(carol, "udp").replace("bob@", ""), "ring_timeout": "1m"})]
+    d = t.daemon(peers=peers, routes=[("all", {"peers": ["bob", "carol"], "fork": "parallel"})])
+    alice = t.uac()
+    call = Call(alice, t.dial(alice, d, "tcp"), "sip:x@far.example").answered()
+    conn, invite = carol.next_request("INVITE")
+    for left in (peers[:1], peers[:1] + [("more", {"uri": "sip:127.0.0.9:9"})]):
+        d.configure(peers=left, routes=[("all", {"peers": ["bob"]})])
+        d.ctl("reload")
+    carol.reply(conn, invite, 180)
+    _, cancel = carol.next_request("CANCEL")
+    assert cancel.branch == invite.branch
+    assert carol.next_request("ACK")[1].branch == invite.branch
+    assert call.bye().status == 200
+
+
 def test_f24_late_ringing_is_cancelled(t):
     """Caller and daemon have given up, then it rings: bob gets a CANCEL, and the ACK for his 487."""
     lab = Lab(t)
