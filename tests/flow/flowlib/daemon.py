@@ -294,6 +294,14 @@ class Daemon:
     GAUGES = ("transactions.now", "sendq.bytes", "waiting.dial", "handshakes.now",
               "connections.now")
 
+    def end_probes(self):
+        """Nobody answers them any more, so that one would always be under way."""
+        text = self.config()
+        calm = re.sub(r"(?m)^  probe = .*$", "  probe = 0", text)
+        if calm != text:
+            self.write(calm)
+            self.rpc("reload")
+
     def settle(self, timeout_s=None):
         """After every peer has closed: all gauges back at zero, descriptors where they began."""
         state = {}
@@ -319,6 +327,7 @@ class Daemon:
             return
         if self.alive():
             if settle:
+                self.end_probes()
                 self.settle()
             self.check_records()
             self.stop()
