@@ -40,7 +40,6 @@ struct tl_dest_rules {
   uint32_t down_for_ms;   /* until it is tried again */
   uint32_t slow_start_ms; /* 0: none */
   uint32_t probe_down_after, probe_up_after;
-  bool probed; /* OPTIONS try it, requests of others do not */
 };
 
 enum tl_dest_event {
@@ -64,6 +63,7 @@ enum tl_dest_cause {
 struct tl_dest_health {
   _Atomic uint64_t word;           /* see dest_health.c; 0: up, and nothing to remember */
   _Atomic uint64_t pause_until_ms; /* by tl_now_ms: it asked for no requests; counts with the bit */
+  _Atomic uint32_t n_prober;       /* who ask it by OPTIONS: then these try it, and no request */
   /* To be read by people: */
   _Atomic uint64_t since_ms; /* when the mode last changed, 0: never */
   _Atomic uint32_t why;      /* of the last failure: cause << 16 | status, 0 without one */

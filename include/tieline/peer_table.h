@@ -124,6 +124,7 @@ struct tl_peer_table {
   uint32_t *first_dest;        /* of each, in DEST */
   struct tl_dest_state **dest; /* of each address of each, references */
   uint32_t n_dest;
+  _Atomic uint32_t n_by_route;
   /* Added by whoever asks first, never taken away. */
   _Atomic(struct tl_dest_by_route *) by_route[TL_DEST_BY_ROUTE_BUCKETS];
   struct tl_peer_index index; /* numbers are those of PEER */
@@ -158,6 +159,10 @@ static inline struct tl_dest_state *tl_peer_table_dest(const struct tl_peer_tabl
  * memory is short. Takes a lock only when that is first asked for. */
 struct tl_dest_state *tl_peer_table_dest_by(const struct tl_peer_table *t,
                                             const struct tl_dest_state *usual, const char *domain);
+/* Each of those that have been asked for with USUAL. */
+typedef void (*tl_dest_by_route_fn)(void *arg, struct tl_dest_state *dest);
+void tl_peer_table_dests_by_route(const struct tl_peer_table *t, const struct tl_dest_state *usual,
+                                  tl_dest_by_route_fn fn, void *arg);
 /* The peer with ID, or NULL. */
 const struct tl_conf_peer *tl_peer_table_by_id(const struct tl_peer_table *t, uint64_t id);
 /* The peer called NAME, or NULL. */

@@ -93,8 +93,7 @@ static void build_health(struct tl_conf_peer *p) {
                                     .down_for_ms = v->down_for_ms,
                                     .slow_start_ms = v->slow_start_ms,
                                     .probe_down_after = v->probe_down_after,
-                                    .probe_up_after = v->probe_up_after,
-                                    .probed = v->probe_ms > 0};
+                                    .probe_up_after = v->probe_up_after};
   tl_conf_build_statuses(v->down_on ? v->down_on : asks_for_none, &p->down_on);
   tl_conf_build_statuses(v->probe_ok, &p->probe_ok);
   if (v->probe_ok) return;

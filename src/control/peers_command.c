@@ -68,6 +68,18 @@ static json_t *json_dest(const struct tl_control *c, const struct tl_conf_peer *
       "probe", json_dest_probe(p, h, now_ms));
 }
 
+/* All that is known of P's addresses. */
+struct dests {
+  const struct tl_control *c;
+  const struct tl_conf_peer *p;
+  json_t *list;
+};
+
+static void add_dest(void *arg, struct tl_dest_state *d) {
+  const struct dests *all = arg;
+  json_array_append_new(all->list, json_dest(all->c, all->p, d));
+}
+
 /* ---- peers ---- */
 
 /* All of its probes together: down with the last address; null without probes. */
@@ -120,24 +132,26 @@ static json_t *json_calls(const struct tl_conf_peer *p) {
 static json_t *json_peer(const struct tl_control *c, const struct tl_peer_table *t, size_t number,
                          struct tl_dump *const *dump, size_t n) {
   int out = 0, in = 0;
-  json_t *addresses = json_array(), *dests = json_array();
+  json_t *addresses = json_array();
   const struct tl_conf_peer *p = &t->peer[number];
   const struct tl_addr_list *l = t->addrs[number];
+  struct dests dests = {c, p, json_array()};
   for (size_t k = 0; k < l->n; k++) {
     json_array_append_new(addresses, tl_json_address(&l->at[k].addr));
-    json_array_append_new(dests, json_dest(c, p, tl_peer_table_dest(t, p, k)));
+    add_dest(&dests, tl_peer_table_dest(t, p, k));
+    tl_peer_table_dests_by_route(t, tl_peer_table_dest(t, p, k), add_dest, &dests);
   }
   for (size_t d = 0; d < n; d++)
     for (size_t i = 0; i < dump[d]->n; i++) count_connection(l, &dump[d]->info[i], &out, &in);
-  return json_pack("{s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:I, s:o, s:o, s:o}",
-                   "name", tl_json_text(p->name), "uri", tl_json_text(p->opt.uri), "admin",
-                   tl_admin_json(tl_admin_find(c, p->name, NULL)), "transport",
-                   tl_transport_param(p->transport), "addresses", addresses, "lookup",
-                   tl_names_show(&p->state->addrs), "tls_domain",
-                   p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",
-                   p->identity ? tl_json_text(p->identity) : json_null(), "connections_out", out,
-                   "connections_in", in, "calls", json_calls(p), "pause_ms", pause_of(t, number),
-                   "probe", json_probe(t, number), "heard_s", json_heard(p), "destinations", dests);
+  return json_pack(
+      "{s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:I, s:o, s:o, s:o}", "name",
+      tl_json_text(p->name), "uri", tl_json_text(p->opt.uri), "admin",
+      tl_admin_json(tl_admin_find(c, p->name, NULL)), "transport", tl_transport_param(p->transport),
+      "addresses", addresses, "lookup", tl_names_show(&p->state->addrs), "tls_domain",
+      p->domain ? tl_json_text(p->domain->name) : json_null(), "identity",
+      p->identity ? tl_json_text(p->identity) : json_null(), "connections_out", out,
+      "connections_in", in, "calls", json_calls(p), "pause_ms", pause_of(t, number), "probe",
+      json_probe(t, number), "heard_s", json_heard(p), "destinations", dests.list);
 }
 
 static json_t *peers_done(struct tl_control *c, struct tl_dump *const *dump, size_t n,

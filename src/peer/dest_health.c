@@ -232,6 +232,10 @@ static uint64_t settle_word(struct tl_dest_health *h, const struct tl_dest_rules
   return is;
 }
 
+static bool is_probed(const struct tl_dest_health *h) {
+  return atomic_load_explicit(&h->n_prober, memory_order_relaxed) > 0;
+}
+
 static bool is_due(const struct state *s, uint64_t now_ms) {
   return s->mode != TL_DEST_UP && now_ms >= s->at_ms;
 }
@@ -242,7 +246,7 @@ enum tl_dest_turn tl_dest_turn_slow(struct tl_dest_health *h, const struct tl_de
   if (s.paused) return TL_DEST_PAUSED;
   if (s.mode == TL_DEST_UP)
     return !s.at_ms || slow_start_takes(&s, r, draw, now_ms) ? TL_DEST_FIRST : TL_DEST_LAST;
-  if (!r->probed && is_due(&s, now_ms)) return TL_DEST_TRY;
+  if (!is_probed(h) && is_due(&s, now_ms)) return TL_DEST_TRY;
   return s.deep ? TL_DEST_OVER : TL_DEST_LAST;
 }
 
@@ -252,7 +256,7 @@ bool tl_dest_claim(struct tl_dest_health *h, const struct tl_dest_rules *r, bool
   struct state s;
   do {
     s = unpack(was);
-    if (!is_due(&s, now_ms) || probe != r->probed) return false;
+    if (!is_due(&s, now_ms) || (!probe && is_probed(h))) return false;
     s.mode = TL_DEST_PROBING;
     s.at_ms = now_ms + (r->down_for_ms < CLAIM_MIN_MS ? CLAIM_MIN_MS : r->down_for_ms);
   } while (!change_word(h, &was, pack(&s)));

@@ -170,5 +170,17 @@ struct tl_dest_state *tl_peer_table_dest_by(const struct tl_peer_table *t,
   while (!atomic_compare_exchange_weak_explicit(bucket, &new->next, new, memory_order_acq_rel,
                                                 memory_order_acquire)) {
   }
+  atomic_fetch_add_explicit(&((struct tl_peer_table *)(uintptr_t)t)->n_by_route, 1,
+                            memory_order_relaxed);
   return new->dest;
+}
+
+void tl_peer_table_dests_by_route(const struct tl_peer_table *t, const struct tl_dest_state *usual,
+                                  tl_dest_by_route_fn fn, void *arg) {
+  if (!atomic_load_explicit(&t->n_by_route, memory_order_relaxed)) return;
+  for (uint32_t i = 0; i < TL_DEST_BY_ROUTE_BUCKETS; i++) {
+    const struct tl_dest_by_route *at = atomic_load_explicit(&t->by_route[i], memory_order_acquire);
+    for (; at; at = at->next)
+      if (at->usual == usual) fn(arg, at->dest);
+  }
 }

@@ -184,6 +184,7 @@ static void forget_findings(struct tl_probe *pr) {
   const struct tl_conf_peer *peer = peer_of(pr);
   struct tl_dest_health *h = &pr->dest->health;
   h->probe_at_ms = 0;
+  h->n_prober--;
   if (peer && !peer->opt.probe_ms)
     tl_dest_note(h, TL_DEST_UNPROBED, TL_DEST_NO_CAUSE, 0, &none, tl_net_now_ms(pr->proxy->net));
 }
@@ -208,6 +209,7 @@ static struct tl_probe *probe_new(struct tl_proxy *p, const struct tl_conf_peer 
   pr->proxy = p;
   pr->peer = tl_peer_state_ref(peer->state);
   pr->dest = tl_dest_state_ref(dest);
+  dest->health.n_prober++;
   pr->timer.fn = on_timer;
   pr->share = share;
   *place_of(share, dest) = pr;

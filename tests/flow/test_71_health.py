@@ -304,19 +304,25 @@ def test_d33_each_tls_domain_by_itself(t):
         ("bad", verifying(strangers, "bad.example", role="client"))], peers=[
             ("cloud", {"uri": "sip:127.0.0.1:%d;transport=tls" % cloud.listener("tls").port,
                        "identity": "cloud.example", "tls_domain": "good", "down_after": 1,
-                       "down_for": "1h"}),
+                       "down_for": t.ms(1500), "probe": "1h"}),
             ("spare", {"uri": "sip:127.0.0.1:%d;transport=tcp" % spare.listener("tcp").port})],
                  routes=[(n, {"to_domain": n + ".example", "peers": ["cloud", "spare"],
                               "tls_domain": n}) for n in ("bad", "good")])
     alice = t.uac()
     conn = t.dial(alice, d, "tcp")
-    for _ in range(3):
-        options_works(t, d, alice, conn, "sip:x@bad.example")
-    assert spare.count("OPTIONS") == 3 and d.counter("peers.failures") == 1
+
+    def known():
+        peer = [p for p in d.rpc("peers")["peers"] if p["name"] == "cloud"][0]
+        return {x["tls_domain"]: x for x in peer["destinations"]}
+    options_works(t, d, alice, conn, "sip:x@bad.example")
+    assert spare.count("OPTIONS") == 1 and d.counter("peers.failures") == 1
     d.wait_log("An address of a peer is down.*peer=cloud.*tls_domain=bad cause=handshake")
     options_works(t, d, alice, conn, "sip:x@good.example")
-    assert cloud.count("OPTIONS") == 1
-    assert state(d, "cloud") == "up"
+    assert [m.uri for m in cloud.seen if "@" in m.uri] == ["sip:x@good.example"]
+    assert (known()["good"]["state"], known()["bad"]["state"]) == ("up", "down")
+    t.wait(lambda: known()["bad"]["tried_in_s"] == 0, "the time to try it")
+    options_works(t, d, alice, conn, "sip:x@bad.example")
+    assert d.counter("peers.failures") == 2, "nobody probes it so, and no request tried it"
 
 
 @pytest.mark.timeout(180)

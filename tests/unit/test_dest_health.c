@@ -11,14 +11,18 @@ TestSuite(dest_health, .timeout = 60);
 
 static const struct tl_dest_rules rules = {
     .down_after = 3, .down_for_ms = 30000, .probe_down_after = 3, .probe_up_after = 2};
-static struct tl_dest_rules slow, probed;
+static struct tl_dest_rules slow;
 static struct tl_dest_health h;
 
 static void set_up(void) {
   h = (struct tl_dest_health){0};
-  slow = probed = rules;
+  slow = rules;
   slow.slow_start_ms = 10000;
-  probed.probed = true;
+}
+
+static void set_up_probed(void) {
+  set_up();
+  h.n_prober = 1;
 }
 
 static enum tl_dest_mode after(enum tl_dest_event e, const struct tl_dest_rules *r, uint64_t now) {
@@ -148,51 +152,61 @@ Test(dest_health, d33_a_failure_in_slow_start_is_one_of_down_after, .init = set_
   cr_expect(tl_dest_is_plain(&h), "a suspect needs no slow start");
 }
 
-Test(dest_health, probes_bring_it_down_and_up, .init = set_up) {
-  cr_expect_eq(after(TL_DEST_PROBE_FAILED, &probed, 1000), TL_DEST_SUSPECT);
-  cr_expect_eq(after(TL_DEST_PROBE_GOOD, &probed, 2000), TL_DEST_UP);
+Test(dest_health, probes_bring_it_down_and_up, .init = set_up_probed) {
+  cr_expect_eq(after(TL_DEST_PROBE_FAILED, &rules, 1000), TL_DEST_SUSPECT);
+  cr_expect_eq(after(TL_DEST_PROBE_GOOD, &rules, 2000), TL_DEST_UP);
   cr_expect(tl_dest_is_plain(&h));
-  probe_down(&probed, 3000);
+  probe_down(&rules, 3000);
   cr_expect_eq(h.n_probe_failed, 4);
   cr_expect_eq(h.n_failed, 0);
-  cr_expect_eq(after(TL_DEST_PROBE_GOOD, &probed, 4000), TL_DEST_DOWN, "one is not enough");
-  cr_expect_eq(after(TL_DEST_PROBE_FAILED, &probed, 5000), TL_DEST_DOWN);
-  cr_expect_eq(after(TL_DEST_PROBE_GOOD, &probed, 6000), TL_DEST_DOWN, "two in a row are");
-  cr_expect_eq(after(TL_DEST_PROBE_GOOD, &probed, 7000), TL_DEST_UP);
+  cr_expect_eq(after(TL_DEST_PROBE_GOOD, &rules, 4000), TL_DEST_DOWN, "one is not enough");
+  cr_expect_eq(after(TL_DEST_PROBE_FAILED, &rules, 5000), TL_DEST_DOWN);
+  cr_expect_eq(after(TL_DEST_PROBE_GOOD, &rules, 6000), TL_DEST_DOWN, "two in a row are");
+  cr_expect_eq(after(TL_DEST_PROBE_GOOD, &rules, 7000), TL_DEST_UP);
   cr_expect(tl_dest_is_plain(&h));
 }
 
-Test(dest_health, good_probes_wait_for_down_for_where_requests_failed, .init = set_up) {
-  bring_down(&probed, 1000);
+Test(dest_health, good_probes_wait_for_down_for_where_requests_failed, .init = set_up_probed) {
+  bring_down(&rules, 1000);
   for (uint64_t at = 5000; at < 31000; at += 5000)
-    cr_assert_eq(after(TL_DEST_PROBE_GOOD, &probed, at), TL_DEST_DOWN);
-  cr_expect_eq(tl_dest_turn(&h, &probed, 0, 31000), TL_DEST_OVER, "the probe tries it, no call");
-  cr_expect_not(tl_dest_claim(&h, &probed, false, 31000));
-  cr_assert(tl_dest_claim(&h, &probed, true, 31000));
-  cr_expect_eq(after(TL_DEST_PROBE_GOOD, &probed, 31001), TL_DEST_UP);
+    cr_assert_eq(after(TL_DEST_PROBE_GOOD, &rules, at), TL_DEST_DOWN);
+  cr_expect_eq(tl_dest_turn(&h, &rules, 0, 31000), TL_DEST_OVER, "the probe tries it, no call");
+  cr_expect_not(tl_dest_claim(&h, &rules, false, 31000));
+  cr_assert(tl_dest_claim(&h, &rules, true, 31000));
+  cr_expect_eq(after(TL_DEST_PROBE_GOOD, &rules, 31001), TL_DEST_UP);
 }
 
-Test(dest_health, a_probe_that_tries_it_in_vain_puts_it_off, .init = set_up) {
-  bring_down(&probed, 1000);
-  after(TL_DEST_PROBE_FAILED, &probed, 5000);
+Test(dest_health, a_probe_that_tries_it_in_vain_puts_it_off, .init = set_up_probed) {
+  bring_down(&rules, 1000);
+  after(TL_DEST_PROBE_FAILED, &rules, 5000);
   cr_expect_eq(tl_dest_due_of(h.word), 31000, "only what was due puts it off");
-  cr_assert(tl_dest_claim(&h, &probed, true, 31000));
-  cr_expect_eq(after(TL_DEST_PROBE_FAILED, &probed, 33000), TL_DEST_DOWN);
+  cr_assert(tl_dest_claim(&h, &rules, true, 31000));
+  cr_expect_eq(after(TL_DEST_PROBE_FAILED, &rules, 33000), TL_DEST_DOWN);
   cr_expect_eq(tl_dest_due_of(h.word), 63000);
 }
 
-Test(dest_health, a_good_probe_does_not_clear_a_suspect_of_requests, .init = set_up) {
-  after(TL_DEST_FAILED, &probed, 1000);
-  cr_expect_eq(after(TL_DEST_PROBE_GOOD, &probed, 2000), TL_DEST_SUSPECT);
-  cr_expect_eq(after(TL_DEST_PROBE_GOOD, &probed, 3000), TL_DEST_UP, "probe_up_after of them do");
+Test(dest_health, d33_nobody_probes_it_though_its_peer_is, .init = set_up) {
+  bring_down(&rules, 1000);
+  cr_expect_eq(tl_dest_turn(&h, &rules, 0, 31000), TL_DEST_TRY, "by another TLS domain, say");
+  h.n_prober = 2;
+  cr_expect_eq(tl_dest_turn(&h, &rules, 0, 31000), TL_DEST_OVER);
+  h.n_prober = 0;
+  cr_assert(tl_dest_claim(&h, &rules, false, 31000));
 }
 
-Test(dest_health, without_probes_what_they_found_is_forgotten, .init = set_up) {
-  probe_down(&probed, 1000);
+Test(dest_health, a_good_probe_does_not_clear_a_suspect_of_requests, .init = set_up_probed) {
+  after(TL_DEST_FAILED, &rules, 1000);
+  cr_expect_eq(after(TL_DEST_PROBE_GOOD, &rules, 2000), TL_DEST_SUSPECT);
+  cr_expect_eq(after(TL_DEST_PROBE_GOOD, &rules, 3000), TL_DEST_UP, "probe_up_after of them do");
+}
+
+Test(dest_health, without_probes_what_they_found_is_forgotten, .init = set_up_probed) {
+  probe_down(&rules, 1000);
+  h.n_prober = 0;
   cr_expect_eq(after(TL_DEST_UNPROBED, &rules, 2000), TL_DEST_UP);
   cr_expect(tl_dest_is_plain(&h));
-  bring_down(&probed, 3000);
-  after(TL_DEST_PROBE_GOOD, &probed, 3500);
+  bring_down(&rules, 3000);
+  after(TL_DEST_PROBE_GOOD, &rules, 3500);
   cr_expect_eq(after(TL_DEST_UNPROBED, &rules, 4000), TL_DEST_DOWN, "what requests found is not");
   cr_expect_eq(tl_dest_turn(&h, &rules, 0, 33000), TL_DEST_TRY);
 }
@@ -210,10 +224,10 @@ Test(dest_health, s21_a_pause_is_kept_and_ends, .init = set_up) {
   cr_expect_eq(tl_dest_turn(&h, &rules, 0, 6000), TL_DEST_PAUSED);
 }
 
-Test(dest_health, counts_do_not_run_over, .init = set_up) {
+Test(dest_health, counts_do_not_run_over, .init = set_up_probed) {
   for (unsigned i = 0; i < 2000; i++) {
     after(TL_DEST_FAILED, &rules, 1000);
-    after(TL_DEST_PROBE_FAILED, &probed, 1000);
+    after(TL_DEST_PROBE_FAILED, &rules, 1000);
   }
   cr_expect_eq(tl_dest_mode_of(h.word, 1000), TL_DEST_DOWN);
   cr_expect_eq(tl_dest_failures_of(h.word), 255);
