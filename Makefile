@@ -22,7 +22,7 @@ LTO     := $(if $(filter -O2,$(OPT)),$(if $(SAN),,$(shell $(CC) -v 2>&1 | grep -
 LINK_WHOLE = $(LTO:%=% $(OPT))
 LINK_PARTS = $(LTO:%=-fno-lto)
 # What a message passes through: -O3 is worth a twentieth of its time.
-HOT_ROOMS = base net proxy record route runtime sip
+HOT_ROOMS = base net number proxy record route runtime sip
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 ORACLE_CFLAGS := $(shell pkg-config --cflags $(ORACLE) 2>/dev/null)

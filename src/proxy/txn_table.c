@@ -7,11 +7,10 @@
 #include "txn.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
+
+#include "tieline/pages.h"
 
 #define LEAST_SLOTS 128u /* small while there are few, to stay in the nearest cache */
-
-#define HUGE_PAGE (2u << 20)
 
 static void put_slot(struct tl_txn_table *t, uint64_t key, struct tl_txn *txn) {
   uint32_t i = (uint32_t)key & t->mask;
@@ -20,22 +19,11 @@ static void put_slot(struct tl_txn_table *t, uint64_t key, struct tl_txn *txn) {
   t->txn[i] = txn;
 }
 
-/* N times 8 bytes, cleared. Each look-up goes to a random place: with small pages it would miss
- * the TLB as well. */
-static void *array_new(uint32_t n) {
-  size_t len = n * sizeof(uint64_t);
-  if (len < HUGE_PAGE) return calloc(n, sizeof(uint64_t));
-  void *p = aligned_alloc(HUGE_PAGE, len);
-  if (!p) return NULL;
-  madvise(p, len, MADV_HUGEPAGE); /* advice only */
-  return memset(p, 0, len);
-}
-
 static int grow_table(struct tl_txn_table *t) {
   uint32_t had = t->key ? t->mask + 1 : 0, size = had ? 2 * had : LEAST_SLOTS;
   struct tl_txn_table old = *t;
-  uint64_t *key = array_new(size);
-  struct tl_txn **txn = array_new(size);
+  uint64_t *key = tl_pages_zeroed(size * sizeof(*key));
+  struct tl_txn **txn = tl_pages_zeroed(size * sizeof(struct tl_txn *));
   if (!key || !txn) {
     free(key);
     free(txn);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* No memory for the parts of base, record and ktls. */
+/* No memory for the parts of base, record, ktls and number. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
@@ -8,6 +8,7 @@
 #include "tieline/dns.h"
 #include "tieline/err.h"
 #include "tieline/log.h"
+#include "tieline/number_csv.h"
 #include "tieline/peer_state.h"
 #include "tieline/pool.h"
 #include "tieline/record.h"
@@ -53,10 +54,25 @@ static struct tl_audit *audit;
 static int make_audit(void) { return made(audit = tl_audit_new(3)); }
 static void drop_audit(void) { tl_audit_free(audit); }
 
+static struct tl_number_table *numbers;
+static int make_numbers(void) {
+  char text[] = "prefix,target,cost,time_rule\n49,a,1,day\n49,b,2\n33,a\n*1,c\n0,d\n";
+  struct tl_number_build *b = tl_number_build_new(NULL, NULL);
+  FILE *f = fmemopen(text, strlen(text), "r");
+  int rc = b && f ? tl_number_build_file(b, "t.csv") : TL_ENOMEM;
+  if (!rc) rc = tl_number_csv_read(b, f);
+  if (!rc) rc = tl_number_build_end(b, &numbers);
+  tl_number_build_free(b);
+  if (f) fclose(f);
+  return rc;
+}
+static void drop_numbers(void) { tl_number_table_unref(numbers); }
+
 Test(oom_base, each_part_is_refused_or_whole) {
   static const struct oom_case cases[] = {
       {"pool", make_object, drop_object, 0, false},
       {"dns", make_dns, drop_dns, 0, true},
+      {"numbers", make_numbers, drop_numbers, 0, true},
       {"dns answer", make_answer, drop_answer, TL_ESYNTAX, false},
       {"state of a peer", make_state, drop_state, 0, false},
       {"audit", make_audit, drop_audit, 0, false},
