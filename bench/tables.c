@@ -80,7 +80,7 @@ static double source_ns(const struct tl_view *v, unsigned first) {
   for (unsigned i = 0; i < ROUNDS; i++) {
     a.v4.sin_addr.s_addr = htonl(first + i % 251);
     tl_peer_index_by_addr(&t->index, &a, note_peer, NULL);
-    tl_peer_index_by_network(&t->index, &a, note_peer, NULL);
+    tl_peer_index_by_network(&t->index, TL_PEER_BY_TLS, &a, note_peer, NULL);
   }
   return (now_s() - began) * 1e9 / ROUNDS;
 }

@@ -12,6 +12,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tieline/str.h"
+
+/* So many things are compared one by one faster than they are looked up. */
+#define TL_INDEX_FEW 8u
+
 struct tl_index_slot {
   uint64_t key;         /* 0: free */
   uint32_t first, last; /* nodes of its list, by number from 1 */
@@ -31,11 +36,18 @@ struct tl_index_map {
 /* Puts VALUE after what KEY has already, so that values added in ascending order are found so.
  * Amortised constant time. TL_ENOMEM: M is as before. */
 int tl_index_map_add(struct tl_index_map *m, uint64_t key, uint32_t value);
+/* Called with each value of KEY, in the order in which they were added; false: no more. Returns
+ * false if it was ended so. */
+typedef bool (*tl_index_map_fn)(void *arg, uint32_t value);
+bool tl_index_map_each(const struct tl_index_map *m, uint64_t key, tl_index_map_fn fn, void *arg);
 /* Frees what M holds; M is empty then. */
 void tl_index_map_clear(struct tl_index_map *m);
 
 /* The same NAME gives the same id in every table of the process. */
 uint64_t tl_index_name_id(const char *name);
+
+/* The same for hosts that differ in case or in a dot at the end only, and for few others. */
+uint64_t tl_index_host(struct tl_str host);
 
 /* Spreads X over all 64 bits. */
 static inline uint64_t tl_index_mix(uint64_t x) {

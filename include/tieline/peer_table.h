@@ -15,6 +15,7 @@
 #include "tieline/dest_state.h"
 #include "tieline/outcome.h"
 #include "tieline/peer_index.h"
+#include "tieline/peer_lists.h"
 #include "tieline/peer_state.h"
 #include "tieline/status_set.h"
 #include "tieline/tls_choice.h"
@@ -83,6 +84,8 @@ struct tl_conf_peer {
   struct tl_outcomes reroute_on, stop_on;
   struct tl_tls_domain *domain; /* for TLS, a reference; NULL: chosen by destination */
   char *identity;               /* name its certificate must carry */
+  uint32_t n_identity,
+      n_domain; /* of opt.identity and opt.domains, counted by tl_peer_lists_index */
   size_t n_network;
   struct tl_network *network; /* source networks where no certificate identifies it; none: addr */
   struct tl_binding *binding; /* further demands on its certificate; NULL: none */
@@ -103,6 +106,7 @@ struct tl_peer_set {
   uint64_t generation; /* no other set of the process has it */
   size_t n;
   struct tl_conf_peer *peer;
+  struct tl_peer_lists lists; /* of the peers */
   struct tl_raw *raw; /* a reference: the blocks that they were made of, in the same order */
   tl_raw_drop_fn drop_raw;
 };
@@ -128,7 +132,6 @@ struct tl_peer_table {
   /* Added by whoever asks first, never taken away. */
   _Atomic(struct tl_dest_by_route *) by_route[TL_DEST_BY_ROUTE_BUCKETS];
   struct tl_peer_index index; /* numbers are those of PEER */
-  bool has_tls_only;          /* some peer may be reached by TLS only */
   bool bounds_messages;       /* some peer has max_message */
   struct tl_peer_set *set;    /* a reference: what owns PEER */
 };
@@ -168,6 +171,8 @@ const struct tl_conf_peer *tl_peer_table_by_id(const struct tl_peer_table *t, ui
 /* The peer called NAME, or NULL. */
 const struct tl_conf_peer *tl_peer_table_by_name(const struct tl_peer_table *t, const char *name);
 
+/* Is TLS the only way to P, reached at L? Then nothing that comes in the clear is from it. */
+bool tl_conf_peer_only_tls(const struct tl_conf_peer *p, const struct tl_addr_list *l);
 /* The TLS domain of TLS by which P is reached at ADDR where no route says another; NULL: none fits.
  */
 struct tl_tls_domain *tl_conf_peer_domain(const struct tl_conf_peer *p,

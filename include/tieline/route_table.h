@@ -64,6 +64,7 @@ struct tl_conf_route {
   uint64_t id; /* the same in each table: hash of the name */
   struct tl_route_options opt;
   struct tl_outcomes reroute_on, stop_on;
+  uint32_t n_domain;                   /* of opt.to_domain, counted by tl_route_table_index */
   bool verified_only, unverified_only; /* peer_verified */
   bool relay_request_uri;              /* relay: to where the Request-URI (or next Route) points */
   size_t n_from;
@@ -87,8 +88,10 @@ struct tl_route_table {
   struct tl_peer_group *group; /* in the order of their blocks */
   struct tl_route_index index; /* numbers are those of ROUTE */
   struct tl_index_map ids;
-  struct tl_peer_set *peers; /* a reference: those that the routes lead to */
-  struct tl_raw *raw;        /* a reference: the blocks that they were made of */
+  struct tl_index_map members;            /* private: of long lists of routes, see route_lists.c */
+  struct tl_network_index relay_networks; /* private: the same */
+  struct tl_peer_set *peers;              /* a reference: those that the routes lead to */
+  struct tl_raw *raw;                     /* a reference: the blocks that they were made of */
   tl_raw_drop_fn drop_raw;
 };
 
@@ -101,3 +104,14 @@ struct tl_route_table *tl_route_table_ref(struct tl_route_table *t);
 void tl_route_table_unref(struct tl_route_table *t);
 /* The route with that id, or NULL. */
 const struct tl_conf_route *tl_route_table_by_id(const struct tl_route_table *t, uint64_t id);
+
+/* What is in the lists of R, a route of T: from_peer, all peers that it leads to, to_domain,
+ * relay_networks. A thousand members cost no more than ten. */
+bool tl_route_is_from(const struct tl_route_table *t, const struct tl_conf_route *r,
+                      const struct tl_conf_peer *peer);
+bool tl_route_leads_to(const struct tl_route_table *t, const struct tl_conf_route *r,
+                       const struct tl_conf_peer *peer);
+bool tl_route_has_domain(const struct tl_route_table *t, const struct tl_conf_route *r,
+                         struct tl_str host);
+bool tl_route_relays_into(const struct tl_route_table *t, const struct tl_conf_route *r,
+                          const struct tl_addr *addr);

@@ -36,6 +36,17 @@ static inline bool tl_str_ieq(struct tl_str a, struct tl_str b) {
   return strncasecmp(a.p, b.p, a.n) == 0;
 }
 
+/* A host without the dot that says its name is whole. */
+static inline struct tl_str tl_host_without_dot(struct tl_str host) {
+  if (host.n && host.p[host.n - 1] == '.') host.n--;
+  return host;
+}
+
+/* Are they the same host name? */
+static inline bool tl_host_eq(struct tl_str a, struct tl_str b) {
+  return tl_str_ieq(tl_host_without_dot(a), tl_host_without_dot(b));
+}
+
 static inline bool tl_str_starts(struct tl_str s, struct tl_str prefix) {
   return s.n >= prefix.n && (prefix.n == 0 || memcmp(s.p, prefix.p, prefix.n) == 0);
 }

@@ -56,6 +56,15 @@ int tl_index_map_add(struct tl_index_map *m, uint64_t key, uint32_t value) {
   return TL_OK;
 }
 
+bool tl_index_map_each(const struct tl_index_map *m, uint64_t key, tl_index_map_fn fn, void *arg) {
+  const struct tl_index_node *at;
+  for (uint32_t node = tl_index_map_first(m, key); node; node = at->next) {
+    at = tl_index_map_node(m, node);
+    if (!fn(arg, at->value)) return false;
+  }
+  return true;
+}
+
 /* FNV-1a with a final mix. */
 uint64_t tl_index_name_id(const char *name) {
   uint64_t h = 0xcbf29ce484222325u;
@@ -63,6 +72,15 @@ uint64_t tl_index_name_id(const char *name) {
   h ^= h >> 33;
   h *= 0xff51afd7ed558ccdu;
   return h ^ (h >> 33);
+}
+
+/* A letter and the character 32 above it that is not a letter hash alike, which costs a
+ * comparison. */
+uint64_t tl_index_host(struct tl_str host) {
+  uint64_t h = 0xcbf29ce484222325u;
+  host = tl_host_without_dot(host);
+  for (size_t i = 0; i < host.n; i++) h = (h ^ ((unsigned char)host.p[i] | 0x20)) * 0x100000001b3u;
+  return h;
 }
 
 void tl_index_map_clear(struct tl_index_map *m) {

@@ -215,6 +215,7 @@ static int fill_set(struct tl_peer_set *s, const struct tl_conf *c,
   for (size_t i = 0; i < bs->n && !rc; i++)
     rc = take_known(peer_before(previous, &s->peer[i]), &s->peer[i]);
   for (size_t i = 0; i < bs->n && !rc; i++) rc = build_identity(c, &bs->b[i], &s->peer[i], ctx);
+  if (!rc) rc = tl_peer_lists_index(s);
   if (!rc) tl_conf_count_calls(s);
   return rc;
 }

@@ -29,6 +29,13 @@ struct tl_tls_domain *tl_conf_peer_domain(const struct tl_conf_peer *p,
   return p->domain ? p->domain : tl_tls_choose_client(tls, tl_str_c(p->identity), addr, &rule);
 }
 
+bool tl_conf_peer_only_tls(const struct tl_conf_peer *p, const struct tl_addr_list *l) {
+  if (!p->any_transport) return tl_transport_is_secure(p->transport);
+  for (size_t i = 0; i < l->n; i++)
+    if (!tl_transport_is_secure((enum tl_transport)l->at[i].via)) return false;
+  return l->n || p->opt.tls_only;
+}
+
 int tl_conf_peer_begin(const struct tl_conf_peer *p) {
   struct tl_addr numeric;
   bool named = tl_addr_parse(tl_str_c(p->host), p->port, &numeric) != TL_OK;
@@ -70,6 +77,7 @@ void tl_peer_set_unref(struct tl_peer_set *s) {
   if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1) return;
   for (size_t i = 0; i < s->n; i++) free_peer(&s->peer[i]);
   free(s->peer);
+  tl_peer_lists_clear(&s->lists);
   s->drop_raw(s->raw);
   free(s);
 }

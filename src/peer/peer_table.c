@@ -15,13 +15,22 @@
 #include "tieline/index_map.h"
 #include "tieline/tls_domain.h"
 
-/* One entry for each host: a peer may have several ports there. */
-static int index_addrs(struct tl_peer_index *x, uint32_t number, const struct tl_addr_list *l) {
+/* A peer may have several ports at one host. */
+static bool is_first_there(const struct tl_addr_list *l, size_t i) {
+  size_t k = 0;
+  while (k < i && !tl_addr_ip_eq(&l->at[k].addr, &l->at[i].addr)) k++;
+  return k == i;
+}
+
+static int index_addrs(struct tl_peer_index *x, uint32_t number, const struct tl_conf_peer *peer,
+                       const struct tl_addr_list *l) {
   int rc = TL_OK;
   for (size_t i = 0; i < l->n && rc == TL_OK; i++) {
-    size_t k = 0;
-    while (k < i && !tl_addr_ip_eq(&l->at[k].addr, &l->at[i].addr)) k++;
-    if (k == i) rc = tl_peer_index_add_addr(x, number, &l->at[i].addr);
+    const struct tl_addr *a = &l->at[i].addr;
+    rc = tl_peer_index_add_place(x, number, (enum tl_transport)l->at[i].via, a);
+    if (rc || !is_first_there(l, i)) continue;
+    rc = tl_peer_index_add_addr(x, number, a);
+    if (rc == TL_OK && peer->opt.tls_only) rc = tl_peer_index_add_only_tls(x, number, a);
   }
   return rc;
 }
@@ -34,15 +43,82 @@ static int index_names(struct tl_peer_index *x, uint32_t number, const struct tl
   return rc;
 }
 
+static int index_networks(struct tl_peer_index *x, uint32_t number, const struct tl_conf_peer *peer,
+                          const struct tl_addr_list *l) {
+  const bool only_tls = tl_conf_peer_only_tls(peer, l);
+  int rc = TL_OK;
+  for (size_t i = 0; i < peer->n_network && rc == TL_OK; i++) {
+    rc = tl_peer_index_add_network(x, number, TL_PEER_BY_TLS, &peer->network[i]);
+    if (rc == TL_OK && !only_tls)
+      rc = tl_peer_index_add_network(x, number, TL_PEER_IN_CLEAR, &peer->network[i]);
+  }
+  return rc;
+}
+
 static int index_peer(struct tl_peer_table *t, uint32_t number, const struct tl_conf_peer *peer) {
   struct tl_peer_index *x = &t->index;
-  t->has_tls_only |= peer->opt.tls_only;
+  const struct tl_addr_list *l = t->addrs[number];
   t->bounds_messages |= peer->opt.max_message != 0;
   int rc = tl_peer_index_add_id(x, number, peer->id);
   if (rc == TL_OK) rc = index_names(x, number, peer);
-  for (size_t i = 0; i < peer->n_network && rc == TL_OK; i++)
-    rc = tl_peer_index_add_network(x, number, &peer->network[i]);
-  return rc == TL_OK ? index_addrs(x, number, t->addrs[number]) : rc;
+  if (rc == TL_OK) rc = index_networks(x, number, peer, l);
+  return rc == TL_OK ? index_addrs(x, number, peer, l) : rc;
+}
+
+/* ---- who comes from an address without a certificate ---- */
+
+/* One address of a peer that is recognised by it. */
+struct known {
+  uint32_t number;
+  uint8_t k;    /* of its addresses */
+  uint8_t bits; /* of the narrowest network that it gives the address, and 1; 0: none */
+};
+
+/* The narrower network first, then the order of the configuration. */
+static int by_preference(const void *a, const void *b) {
+  const struct known *x = a, *y = b;
+  if (x->bits != y->bits) return x->bits < y->bits ? 1 : -1;
+  return x->number != y->number ? (x->number > y->number) - (x->number < y->number)
+                                : (x->k > y->k) - (x->k < y->k);
+}
+
+static size_t list_known(const struct tl_peer_table *t, struct known *out) {
+  size_t n = 0;
+  for (size_t i = 0; i < t->n; i++) {
+    const struct tl_conf_peer *peer = &t->peer[i];
+    for (size_t k = 0; k < t->addrs[i]->n; k++) {
+      const struct tl_network *in = tl_peer_network(t->set, peer, &t->addrs[i]->at[k].addr);
+      if (!in && (peer->n_network || peer->by_cert)) continue;
+      out[n++] = (struct known){(uint32_t)i, (uint8_t)k, in ? (uint8_t)(in->bits + 1) : 0};
+    }
+  }
+  return n;
+}
+
+static int index_known(struct tl_peer_table *t, const struct known *at) {
+  const struct tl_addr_list *l = t->addrs[at->number];
+  const struct tl_addr *a = &l->at[at->k].addr;
+  const enum tl_transport via = (enum tl_transport)l->at[at->k].via;
+  const bool only_tls = tl_conf_peer_only_tls(&t->peer[at->number], l);
+  int rc = only_tls && !tl_transport_is_secure(via)
+               ? TL_OK
+               : tl_peer_index_add_known_place(&t->index, at->number, via, a);
+  if (rc || !is_first_there(l, at->k)) return rc;
+  rc = tl_peer_index_add_known(&t->index, at->number, TL_PEER_BY_TLS, a);
+  if (rc || only_tls) return rc;
+  return tl_peer_index_add_known(&t->index, at->number, TL_PEER_IN_CLEAR, a);
+}
+
+/* N_ADDR: all addresses of all peers. */
+static int index_all_known(struct tl_peer_table *t, size_t n_addr) {
+  struct known *list = malloc((n_addr + 1) * sizeof(*list));
+  if (!list) return TL_ENOMEM;
+  int rc = TL_OK;
+  const size_t n = list_known(t, list);
+  if (n) qsort(list, n, sizeof(*list), by_preference);
+  for (size_t i = 0; i < n && rc == TL_OK; i++) rc = index_known(t, &list[i]);
+  free(list);
+  return rc;
 }
 
 /* Its state is another uri's until the set is in force. */
@@ -96,6 +172,7 @@ struct tl_peer_table *tl_peer_table_new(struct tl_peer_set *s, const struct tl_t
     rc = !t->addrs[number] ? TL_ENOMEM : index_peer(t, (uint32_t)number, &s->peer[number]);
     if (rc == TL_OK) n_addr += t->addrs[number]->n;
   }
+  if (rc == TL_OK) rc = index_all_known(t, n_addr);
   if (rc == TL_OK) rc = find_dests(t, tls, n_addr);
   if (rc == TL_OK) return t;
   tl_peer_table_unref(t);

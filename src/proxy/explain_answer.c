@@ -82,7 +82,7 @@ static void tell_routes(struct tl_explain *e, const struct tl_route_table *t,
   e->n_left_out = t->n - list.n;
   for (size_t i = 0; e->route && i < list.n; i++) {
     const struct tl_conf_route *r = &t->route[list.at[i]];
-    const char *why = tl_route_why_not(r, list.at[i], plan, s, id);
+    const char *why = tl_route_why_not(t, list.at[i], plan, s, id);
     struct tl_explain_route *out = &e->route[e->n_route++];
     put_text(out->name, sizeof(out->name), r->name);
     out->chosen = plan->route == r;

@@ -99,10 +99,9 @@ void tl_guard_deny(const struct tl_req *req, const char *reason, enum tl_log_lev
 
 /* ---- relay = "request-uri" ---- */
 
-static bool in_networks(const struct tl_conf_route *r, const struct tl_addr *there) {
-  for (size_t i = 0; r && i < r->n_relay_network; i++)
-    if (tl_network_has(&r->relay_network[i], there)) return true;
-  return false;
+static bool in_networks(const struct tl_req *req, const struct tl_addr *there) {
+  const struct tl_conf_route *r = req->plan->route;
+  return r && tl_route_relays_into(req->view->routes, r, there);
 }
 
 bool tl_guard_relay(struct tl_req *req) {
@@ -114,7 +113,7 @@ bool tl_guard_relay(struct tl_req *req) {
     const struct tl_addr *there = unmap_ipv4(&plan->target[i].addr, &buf);
     bool own = is_listener(conf, there);
     ours += own;
-    if (own || (is_inner(there, &plan->source) && !in_networks(plan->route, there))) continue;
+    if (own || (is_inner(there, &plan->source) && !in_networks(req, there))) continue;
     if (n != i) plan->target[n] = plan->target[i];
     n++;
   }

@@ -20,26 +20,11 @@ enum { COVERED = 1, NOT_COVERED, SOME_USERS, THIS_USER };
 
 /* ---- hosts ---- */
 
-static struct tl_str without_dot(struct tl_str s) {
-  if (s.n && s.p[s.n - 1] == '.') s.n--;
-  return s;
-}
-
-static bool same_host(struct tl_str a, struct tl_str b) {
-  return tl_str_ieq(without_dot(a), without_dot(b));
-}
-
-static bool host_listed(char *const *list, struct tl_str host) {
-  for (; list && *list; list++)
-    if (same_host(tl_str_c(*list), host)) return true;
-  return false;
-}
-
 /* Does a subjectAltName name a single user's URI at HOST? */
 static bool names_users(const struct tl_identity *id, struct tl_str host) {
   for (size_t i = 0; id && i < id->n_san; i++) {
     const char *at = id->san[i].kind == TL_SAN_URI ? strchr(id->san[i].value, '@') : NULL;
-    if (at && same_host(tl_str_c(at + 1), host)) return true;
+    if (at && tl_host_eq(tl_str_c(at + 1), host)) return true;
   }
   return false;
 }
@@ -52,7 +37,7 @@ static int map_verdict(const struct tl_source *s, const struct tl_uri *u) {
   for (unsigned i = 0; i < s->n_map; i++)
     for (char **w = s->map[i]->granted; *w; w++) {
       const char *at = strrchr(*w, '@');
-      if (!same_host(tl_str_c(at ? at + 1 : *w), u->host)) continue;
+      if (!tl_host_eq(tl_str_c(at ? at + 1 : *w), u->host)) continue;
       if (!at) return COVERED;
       best = SOME_USERS;
       if (tl_str_eq((struct tl_str){*w, (size_t)(at - *w)}, u->user)) return THIS_USER;
@@ -60,13 +45,12 @@ static int map_verdict(const struct tl_source *s, const struct tl_uri *u) {
   return best;
 }
 
-static int judge_domain(const struct tl_source *s, const struct tl_identity *id,
-                        const struct tl_uri *u) {
+static int judge_domain(const struct tl_proxy *p, const struct tl_source *s,
+                        const struct tl_identity *id, const struct tl_uri *u) {
   const struct tl_conf_peer *peer = s->peer;
+  const struct tl_peer_set *set = tl_net_view(p->net)->peers->set;
   if (id && tl_identity_speaks_for(id, u->host, s->allow_cn)) return COVERED;
-  if (peer &&
-      (host_listed(peer->opt.domains, u->host) || host_listed(peer->opt.identity, u->host) ||
-       same_host(tl_str_c(peer->identity), u->host)))
+  if (peer && (tl_peer_has_domain(set, peer, u->host) || tl_peer_has_identity(set, peer, u->host)))
     return COVERED;
   int m = map_verdict(s, u);
   if (m == COVERED) return COVERED;
@@ -75,7 +59,7 @@ static int judge_domain(const struct tl_source *s, const struct tl_identity *id,
 
 static uint64_t key_of(const struct tl_proxy *p, struct tl_str host) {
   char low[256];
-  host = without_dot(host);
+  host = tl_host_without_dot(host);
   size_t n = host.n < sizeof(low) ? host.n : sizeof(low);
   for (size_t i = 0; i < n; i++) low[i] = (char)tolower((unsigned char)host.p[i]);
   return tl_siphash13(p->th.rt->secret, low, n) | 1;
@@ -88,7 +72,7 @@ static int domain_verdict(struct tl_proxy *p, struct tl_source *s, const struct 
   uint64_t key = key_of(p, u->host);
   for (unsigned i = 0; i < TL_SOURCE_VERDICTS; i++)
     if (s->key[i] == key) return s->verdict[i];
-  int v = judge_domain(s, id, u);
+  int v = judge_domain(p, s, id, u);
   s->key[s->next] = key;
   s->verdict[s->next] = (uint8_t)v;
   s->next = (uint8_t)((s->next + 1) % TL_SOURCE_VERDICTS);

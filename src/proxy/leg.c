@@ -192,14 +192,6 @@ bool tl_leg_follows(const struct tl_route_token *says, const struct tl_route_tok
 
 /* ---- read: where to ---- */
 
-/* Is ADDR in the networks that the configuration gives PEER? Its own addresses are matched by
- * the target's peer. */
-static bool in_networks(const struct tl_conf_peer *peer, const struct tl_addr *addr) {
-  for (size_t i = 0; peer && i < peer->n_network; i++)
-    if (tl_network_has(&peer->network[i], addr)) return true;
-  return false;
-}
-
 static bool is_at(const struct tl_view *view, const struct tl_conf_peer *peer,
                   const struct tl_addr *addr) {
   const struct tl_addr_list *l = peer ? tl_view_addrs(view, peer) : NULL;
@@ -222,7 +214,8 @@ static bool take_host(void *arg, uint32_t number) {
 
 static bool take_network(void *arg, uint32_t number) {
   struct at_address *a = arg;
-  a->found = in_networks(&a->view->peers->peer[number], a->addr);
+  const struct tl_peer_table *peers = a->view->peers;
+  a->found = tl_peer_network(peers->set, &peers->peer[number], a->addr) != NULL;
   return !a->found;
 }
 
@@ -235,40 +228,65 @@ static bool is_any_peers(const struct tl_view *view, const struct tl_addr *addr)
 
 static bool is_in_any_network(const struct tl_view *view, const struct tl_addr *addr) {
   struct at_address a = {.view = view, .addr = addr};
-  tl_peer_index_by_network(&view->peers->index, addr, take_network, &a);
+  tl_peer_index_by_network(&view->peers->index, TL_PEER_BY_TLS, addr, take_network, &a);
   return a.found;
 }
 
-/* Does an address in PEER's networks stand for PEER there? Not if another peer has that address:
- * as with the source of a request, an address is more specific than a network. */
+/* Does an address in PEER's networks (its own addresses are matched by the target's peer) stand for
+ * PEER there? Not if another peer has that address: as with the source of a request, an address is
+ * more specific than a network. */
 static bool reaches_peer(const struct tl_view *view, const struct tl_conf_peer *peer,
                          const struct tl_addr *addr) {
-  if (!in_networks(peer, addr)) return false;
+  if (!peer || !tl_peer_network(view->peers->set, peer, addr)) return false;
   return is_at(view, peer, addr) || !is_any_peers(view, addr);
 }
 
-static bool is_among(const struct tl_view *view, const struct tl_conf_peer *const *list, size_t n,
+typedef bool (*lists_peer_fn)(const struct tl_route_table *t, const struct tl_conf_route *r,
+                              const struct tl_conf_peer *peer);
+
+/* A search for a peer that a list of a route has, and in whose networks an address is. */
+struct in_list {
+  const struct tl_view *view;
+  const struct tl_conf_route *route;
+  lists_peer_fn lists;
+  const struct tl_addr *addr;
+  bool found;
+};
+
+static bool take_listed(void *arg, uint32_t number) {
+  struct in_list *s = arg;
+  const struct tl_conf_peer *peer = &s->view->peers->peer[number];
+  s->found = s->lists(s->view->routes, s->route, peer) && reaches_peer(s->view, peer, s->addr);
+  return !s->found;
+}
+
+/* LIST, of N, is what LISTS tells of; whose networks the address is in is asked for the shorter
+ * way. */
+static bool is_among(struct in_list *s, const struct tl_conf_peer *const *list, size_t n,
                      const struct tl_target *t) {
-  for (size_t i = 0; i < n; i++)
-    if (list[i] && (list[i] == t->peer || reaches_peer(view, list[i], &t->addr))) return true;
-  return false;
+  s->addr = &t->addr;
+  if (t->peer && s->lists(s->view->routes, s->route, t->peer)) return true;
+  for (size_t i = 0; n <= TL_INDEX_FEW && i < n && !s->found; i++)
+    s->found = reaches_peer(s->view, list[i], &t->addr);
+  if (n > TL_INDEX_FEW)
+    tl_peer_index_by_network(&s->view->peers->index, TL_PEER_BY_TLS, s->addr, take_listed, s);
+  return s->found;
 }
 
 /* Would the dialog's route send there, in either direction? */
 static bool route_leads(const struct tl_view *view, const struct tl_plan *plan,
                         const struct tl_target *t) {
   const struct tl_conf_route *r = plan->route;
-  return r && (is_among(view, r->peer, r->n_peer, t) ||
-               (plan->reverse && is_among(view, r->from, r->n_from, t)));
+  struct in_list to = {.view = view, .route = r, .lists = tl_route_leads_to};
+  struct in_list from = {.view = view, .route = r, .lists = tl_route_is_from};
+  return r && (is_among(&to, r->peer, r->n_peer, t) ||
+               (plan->reverse && is_among(&from, r->from, r->n_from, t)));
 }
 
-static bool route_relays(const struct tl_plan *plan) {
+static bool route_relays(const struct tl_view *view, const struct tl_plan *plan) {
   const struct tl_conf_route *r = plan->route;
   if (!r || !r->relay_request_uri) return false;
-  if (!r->opt.to_domain) return true;
-  for (char **host = r->opt.to_domain; *host; host++)
-    if (tl_str_ieq(tl_str_c(*host), tl_plan_next_host(plan))) return true;
-  return false;
+  return !r->opt.to_domain || tl_route_has_domain(view->routes, r, tl_plan_next_host(plan));
 }
 
 /* At the leg's address: at its own port or SIP's, or at any port if its certificate is demanded. */
@@ -289,7 +307,7 @@ static bool by_name(const struct tl_plan *plan, const struct tl_target *t) {
  * may be where the caller is, but not a peer: who may reach those is for other routes to say. */
 static bool may_relay_to(const struct tl_view *view, const struct tl_plan *plan,
                          const struct tl_target *t) {
-  if (!route_relays(plan)) return false;
+  if (!route_relays(view, plan)) return false;
   return !plan->reverse || !(is_in_any_network(view, &t->addr) || is_any_peers(view, &t->addr));
 }
 

@@ -24,23 +24,18 @@
 
 /* ---- the route table ---- */
 
-static bool host_listed(char *const *list, struct tl_str host) {
-  for (; *list; list++)
-    if (tl_str_ieq(tl_str_c(*list), host)) return true;
-  return false;
-}
-
 /* Conditions on the destination apply to the URI that decides the next hop. */
-const char *tl_route_why_not(const struct tl_conf_route *r, uint32_t number,
+const char *tl_route_why_not(const struct tl_route_table *t, uint32_t number,
                              const struct tl_plan *plan, struct tl_source *s,
                              const struct tl_identity *id) {
+  const struct tl_conf_route *r = &t->route[number];
   struct tl_str host = r->relay_request_uri ? tl_plan_next_host(plan) : plan->uri.host;
   if (r->opt.to_prefix && !tl_uri_user_starts(plan->uri.user, tl_str_c(r->opt.to_prefix)))
     return "the user does not begin with its to_prefix";
-  if (r->opt.to_domain && !host_listed(r->opt.to_domain, host))
+  if (r->opt.to_domain && !tl_route_has_domain(t, r, host))
     return r->relay_request_uri ? "its to_domain lacks the host of the next hop (maddr, Route)"
                                 : "its to_domain lacks the host";
-  if (tl_source_may_take(s, id, r, number)) return NULL;
+  if (tl_source_may_take(s, id, t, number)) return NULL;
   return r->opt.from_peer ? "the source is none of its from_peer, or less trusted than it demands"
                           : "the source is not what it demands of peers";
 }
@@ -55,7 +50,7 @@ struct search {
 
 static bool accept_route(void *arg, uint32_t number) {
   const struct search *s = arg;
-  return !tl_route_why_not(&s->table->route[number], number, s->plan, s->source, s->id);
+  return !tl_route_why_not(s->table, number, s->plan, s->source, s->id);
 }
 
 uint32_t tl_route_search(const struct tl_route_table *t, const struct tl_plan *plan,

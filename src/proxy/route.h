@@ -21,7 +21,8 @@ int tl_route_secure(struct tl_req *req, int rc);
  * PLAN from S (NULL: not known) may fit; TL_ROUTE_NONE. Others ACCEPT does not see. */
 uint32_t tl_route_search(const struct tl_route_table *t, const struct tl_plan *plan,
                          const struct tl_source *s, tl_route_accept_fn accept, void *arg);
-/* NULL if the request of PLAN from S (NULL: not known) may take R, the Ith route; else a phrase. */
-const char *tl_route_why_not(const struct tl_conf_route *r, uint32_t number,
+/* NULL if the request of PLAN from S (NULL: not known) may take route NUMBER of T; else a phrase.
+ */
+const char *tl_route_why_not(const struct tl_route_table *t, uint32_t number,
                              const struct tl_plan *plan, struct tl_source *s,
                              const struct tl_identity *id);

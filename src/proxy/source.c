@@ -86,20 +86,44 @@ static bool speaks_as(const struct facts *f, const struct tl_addr_list *l, const
          tl_identity_matches(f->id, tl_str_c(name), false);
 }
 
-static bool is_named(const struct tl_conf_peer *peer, const struct facts *f,
-                     const struct tl_addr_list *l) {
-  if (!peer->opt.identity) return speaks_as(f, l, peer->identity);
-  for (char **n = peer->opt.identity; *n; n++)
-    if (speaks_as(f, l, *n)) return true;
+/* A search among the names of a peer that has many. */
+struct named {
+  const struct facts *f;
+  const struct tl_conf_peer *peer;
+  bool found;
+};
+
+static void take_name(void *arg, struct tl_str domain) {
+  struct named *n = arg;
+  n->found |= tl_peer_has_identity(n->f->view->peers->set, n->peer, domain) &&
+              tl_identity_speaks_for(n->f->id, domain, n->f->allow_cn);
+}
+
+static bool has_its_address(const struct tl_conf_peer *peer, const struct facts *f) {
+  struct tl_addr a;
+  for (size_t i = 0; i < f->id->n_san; i++)
+    if (f->id->san[i].kind == TL_SAN_IP &&
+        tl_addr_parse(tl_str_c(f->id->san[i].value), 0, &a) == TL_OK &&
+        tl_peer_has_identity_at(f->view->peers->set, peer, &a))
+      return true;
   return false;
 }
 
-/* Is TLS the only way to reach it? Then nothing that comes in the clear is from it. */
-static bool has_only_tls(const struct tl_conf_peer *peer, const struct tl_addr_list *l) {
-  if (!peer->any_transport) return tl_transport_is_secure(peer->transport);
-  for (size_t i = 0; i < l->n; i++)
-    if (!tl_transport_is_secure(l->at[i].via)) return false;
-  return l->n || peer->opt.tls_only;
+/* What the certificate names is looked up among what the peer may be called. */
+static bool is_named_among_many(const struct tl_conf_peer *peer, const struct facts *f,
+                                const struct tl_addr_list *l) {
+  struct named n = {.f = f, .peer = peer};
+  tl_identity_each_domain(f->id, f->allow_cn, take_name, &n);
+  return n.found || (f->dialled && place_of(l, f) == AT_ITS_PORT && has_its_address(peer, f));
+}
+
+static bool is_named(const struct tl_conf_peer *peer, const struct facts *f,
+                     const struct tl_addr_list *l) {
+  if (!peer->opt.identity) return speaks_as(f, l, peer->identity);
+  if (peer->n_identity > TL_INDEX_FEW) return is_named_among_many(peer, f, l);
+  for (char **n = peer->opt.identity; *n; n++)
+    if (speaks_as(f, l, *n)) return true;
+  return false;
 }
 
 /* Is it reached by TLS at all? If its uri names no transport, DNS tells. */
@@ -124,34 +148,27 @@ static unsigned fit_certificate(const struct tl_conf_peer *peer, const struct fa
  * recognised in the clear. */
 static unsigned fit_address(const struct tl_conf_peer *peer, const struct facts *f) {
   const struct tl_addr_list *l = tl_view_addrs(f->view, peer);
-  unsigned network = 0;
-  if (!f->encrypted && has_only_tls(peer, l)) return 0;
-  for (size_t i = 0; i < peer->n_network; i++)
-    if (tl_network_has(&peer->network[i], f->addr) && peer->network[i].bits + 1u > network)
-      network = peer->network[i].bits + 1u;
-  if (!network && (peer->n_network || peer->by_cert)) return 0;
-  return network + 256 * place_of(l, f);
+  if (!f->encrypted && tl_conf_peer_only_tls(peer, l)) return 0;
+  const struct tl_network *in = tl_peer_network(f->view->peers->set, peer, f->addr);
+  if (!in && (peer->n_network || peer->by_cert)) return 0;
+  return (in ? in->bits + 1u : 0) + 256 * place_of(l, f);
 }
 
 static unsigned fit_of(const struct tl_conf_peer *peer, const struct facts *f) {
   return f->id ? fit_certificate(peer, f) : fit_address(peer, f);
 }
 
-/* The search for the peer that fits best. */
+/* A search for the peer that fits best, the first in the file among equals. */
 struct best_peer {
   const struct facts *f;
   uint32_t number; /* of the best, TL_PEER_NONE: none fits */
   unsigned fit;
-  bool several; /* fit */
 };
 
-/* A request has one source: the peer that matches best, the first in the file among equals. */
 static bool consider_peer(void *arg, uint32_t number) {
   struct best_peer *b = arg;
   unsigned fit = number == b->number ? 0 : fit_of(&b->f->view->peers->peer[number], b->f);
-  if (!fit) return true;
-  b->several |= b->number != TL_PEER_NONE;
-  if (fit < b->fit || (fit == b->fit && number > b->number)) return true;
+  if (!fit || fit < b->fit || (fit == b->fit && number > b->number)) return true;
   b->fit = fit;
   b->number = number;
   return true;
@@ -162,16 +179,61 @@ static void consider_name(void *arg, struct tl_str domain) {
   tl_peer_index_by_name(&b->f->view->peers->index, domain, consider_peer, b);
 }
 
-/* By the names of its certificate, if it has one; a peer that was dialled may have an address for
- * a name. Else by where it comes from. */
-static const struct tl_conf_peer *peer_of(const struct facts *f, bool *out_several) {
+/* By the names of its certificate; a peer that was dialled may have an address for a name. */
+static uint32_t peer_by_certificate(const struct facts *f) {
   struct best_peer b = {.f = f, .number = TL_PEER_NONE};
   const struct tl_peer_index *x = &f->view->peers->index;
-  if (f->id) tl_identity_each_domain(f->id, f->allow_cn, consider_name, &b);
-  if (!f->id || f->dialled) tl_peer_index_by_addr(x, f->addr, consider_peer, &b);
-  if (!f->id) tl_peer_index_by_network(x, f->addr, consider_peer, &b);
-  *out_several = b.several;
-  return b.number == TL_PEER_NONE ? NULL : &f->view->peers->peer[b.number];
+  tl_identity_each_domain(f->id, f->allow_cn, consider_name, &b);
+  if (f->dialled) tl_peer_index_by_place(x, f->transport, f->addr, consider_peer, &b);
+  return b.number;
+}
+
+/* A search in a list that has the best first. */
+struct first_peer {
+  const struct facts *f;
+  unsigned least;  /* fit that is asked for */
+  uint32_t number; /* TL_PEER_NONE: none fits so far */
+  bool several;    /* fit */
+};
+
+static bool take_first(void *arg, uint32_t number) {
+  struct first_peer *s = arg;
+  if (fit_of(&s->f->view->peers->peer[number], s->f) < s->least) return true;
+  s->number = number;
+  return false;
+}
+
+static bool take_first_of_several(void *arg, uint32_t number) {
+  struct first_peer *s = arg;
+  if (fit_of(&s->f->view->peers->peer[number], s->f) < s->least) return true;
+  s->several = s->number != TL_PEER_NONE;
+  if (!s->several) s->number = number;
+  return !s->several;
+}
+
+/* By where it comes from: the port before the address before a network. OUT_SEVERAL: more than one
+ * is at the address, and the port may tell them apart. */
+static uint32_t peer_by_address(const struct facts *f, bool *out_several) {
+  const struct tl_peer_index *x = &f->view->peers->index;
+  const enum tl_peer_way way = f->encrypted ? TL_PEER_BY_TLS : TL_PEER_IN_CLEAR;
+  struct first_peer at = {.f = f, .least = 256 * AT_ITS_PORT, .number = TL_PEER_NONE};
+  struct first_peer by = {.f = f, .least = 256 * AT_ITS_ADDRESS, .number = TL_PEER_NONE};
+  tl_peer_index_by_known(x, way, f->addr, take_first_of_several, &by);
+  *out_several = by.several;
+  if (by.number != TL_PEER_NONE) {
+    tl_peer_index_by_known_place(x, f->transport, f->addr, take_first, &at);
+    return at.number != TL_PEER_NONE ? at.number : by.number;
+  }
+  by.least = 1;
+  tl_peer_index_by_network(x, way, f->addr, take_first, &by);
+  return by.number;
+}
+
+/* A request has one source: the peer that matches best. */
+static const struct tl_conf_peer *peer_of(const struct facts *f, bool *out_several) {
+  *out_several = false;
+  const uint32_t number = f->id ? peer_by_certificate(f) : peer_by_address(f, out_several);
+  return number == TL_PEER_NONE ? NULL : &f->view->peers->peer[number];
 }
 
 /* ---- conditions of routes ---- */
@@ -212,11 +274,12 @@ static bool certificate_fits_again(struct tl_source *s, const struct tl_identity
 
 /* Conditions on a source that is not known hold only if there are none. */
 bool tl_source_may_take(struct tl_source *s, const struct tl_identity *id,
-                        const struct tl_conf_route *r, uint32_t number) {
+                        const struct tl_route_table *t, uint32_t number) {
+  const struct tl_conf_route *r = &t->route[number];
   bool listed = !r->opt.from_peer;
   enum tl_trust trust = s ? s->trust : TL_TRUST_ANY;
   if (trust > r->opt.trust || (r->verified_only && !id) || (r->unverified_only && id)) return false;
-  for (size_t i = 0; i < r->n_from && !listed; i++) listed = s && r->from[i] == s->peer;
+  if (!listed) listed = s && s->peer && tl_route_is_from(t, r, s->peer);
   if (!listed || !asks_for_certificate(r)) return listed;
   return s && id && certificate_fits_again(s, id, r, number);
 }

@@ -79,9 +79,9 @@ const struct tl_identity *tl_source_identity(const struct tl_source *s,
  * Without a reference to the identity. */
 struct tl_passed_on tl_source_passed_on(const struct tl_origin *origin);
 /* May requests of S (NULL: nothing is known of it), whose verified certificate is ID (NULL: it has
- * none), take R, route NUMBER of the view? */
+ * none), take route NUMBER of T, which is the view's? */
 bool tl_source_may_take(struct tl_source *s, const struct tl_identity *id,
-                        const struct tl_conf_route *r, uint32_t number);
+                        const struct tl_route_table *t, uint32_t number);
 
 /* C is closing. */
 void tl_source_drop(struct tl_conn *c);

@@ -58,12 +58,11 @@ struct at_address {
   struct tl_dest_state *dest; /* of FOUND */
 };
 
-static bool take_tls_only(void *arg, uint32_t number) {
+static bool take_only_tls(void *arg, uint32_t number) {
   struct at_address *a = arg;
-  const struct tl_conf_peer *peer = &a->view->peers->peer[number];
   const struct tl_addr_list *l = a->view->peers->addrs[number];
-  for (size_t i = 0; peer->opt.tls_only && i < l->n && !a->found; i++)
-    if (tl_addr_ip_eq(&l->at[i].addr, a->addr)) a->found = peer;
+  for (size_t i = 0; i < l->n && !a->found; i++)
+    if (tl_addr_ip_eq(&l->at[i].addr, a->addr)) a->found = &a->view->peers->peer[number];
   return !a->found;
 }
 
@@ -72,8 +71,8 @@ static bool take_tls_only(void *arg, uint32_t number) {
 static bool is_downgrade(const struct tl_view *view, enum tl_transport t,
                          const struct tl_addr *addr) {
   struct at_address a = {.view = view, .addr = addr};
-  if (!tl_transport_is_secure(t) && view->peers->has_tls_only)
-    tl_peer_index_by_addr(&view->peers->index, addr, take_tls_only, &a);
+  if (!tl_transport_is_secure(t))
+    tl_peer_index_by_only_tls(&view->peers->index, addr, take_only_tls, &a);
   return a.found != NULL;
 }
 
@@ -133,7 +132,7 @@ static bool take_exact(void *arg, uint32_t number) {
 static void add_address(const struct tl_target_search *s, enum tl_transport t,
                         const struct tl_addr *addr) {
   struct at_address a = {.view = s->view, .transport = t, .addr = addr};
-  tl_peer_index_by_addr(&s->view->peers->index, addr, take_exact, &a);
+  tl_peer_index_by_place(&s->view->peers->index, t, addr, take_exact, &a);
   append_target(
       s, &(struct tl_target){
              .addr = *addr, .transport = t, .peer = a.found, .dest = dest_by_route(s, a.dest)});

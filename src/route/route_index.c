@@ -23,14 +23,6 @@ enum domain_kind { ANY_DOMAIN, HOST_DOMAIN, NEXT_HOP_DOMAIN };
 
 static uint64_t add_char(uint64_t h, unsigned char c) { return (h ^ c) * 0x100000001b3u; }
 
-/* Hosts compare without regard to case. A letter and the character 32 above it that is not a letter
- * hash alike, which costs a comparison. */
-static uint64_t hash_host(struct tl_str host) {
-  uint64_t h = 0xcbf29ce484222325u;
-  for (size_t i = 0; i < host.n; i++) h = add_char(h, (unsigned char)host.p[i] | 0x20);
-  return h;
-}
-
 static uint64_t group_key(enum domain_kind kind, uint64_t host_hash, uint64_t peer) {
   return tl_index_mix(tl_index_mix(peer + kind) ^ (kind == ANY_DOMAIN ? 0 : host_hash));
 }
@@ -89,7 +81,7 @@ static int add_for_peer(struct tl_route_index *x, uint32_t number, const struct 
   if (kind == ANY_DOMAIN) return add_to_group(x, group_key(kind, 0, peer), number, key->prefix);
   int rc = TL_OK;
   for (char *const *d = key->domains; *d && rc == TL_OK; d++)
-    rc = add_to_group(x, group_key(kind, hash_host(tl_str_c(*d)), peer), number, key->prefix);
+    rc = add_to_group(x, group_key(kind, tl_index_host(tl_str_c(*d)), peer), number, key->prefix);
   return rc;
 }
 
@@ -169,7 +161,7 @@ uint32_t tl_route_index_find(const struct tl_route_index *x, const struct tl_rou
     unsigned by_peer = x->kinds >> KIND_SHIFT(kind) & 3;
     if (!by_peer) continue;
     uint64_t host =
-        kind == ANY_DOMAIN ? 0 : hash_host(kind == HOST_DOMAIN ? q->host : q->next_host);
+        kind == ANY_DOMAIN ? 0 : tl_index_host(kind == HOST_DOMAIN ? q->host : q->next_host);
     if (by_peer & 2 && q->peer) search_group(&s, kind, host, q->peer);
     if (by_peer & 1) search_group(&s, kind, host, 0);
   }

@@ -8,11 +8,12 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "route/route_lists.h"
 #include "tieline/err.h"
 #include "tieline/tls_domain.h"
 
 int tl_route_table_index(struct tl_route_table *t, uint32_t number) {
-  const struct tl_conf_route *r = &t->route[number];
+  struct tl_conf_route *r = &t->route[number];
   uint64_t *from = calloc(r->n_from + 1, sizeof(*from));
   if (!from) return TL_ENOMEM;
   for (size_t i = 0; i < r->n_from; i++) from[i] = r->from[i]->id;
@@ -23,6 +24,7 @@ int tl_route_table_index(struct tl_route_table *t, uint32_t number) {
                              .n_from = r->n_from};
   int rc = tl_index_map_add(&t->ids, tl_index_mix(r->id), number);
   if (rc == TL_OK) rc = tl_route_index_add(&t->index, number, &key);
+  if (rc == TL_OK) rc = tl_route_lists_index(t, r);
   free(from);
   return rc;
 }
@@ -68,6 +70,8 @@ void tl_route_table_unref(struct tl_route_table *t) {
   free(t->group);
   tl_route_index_clear(&t->index);
   tl_index_map_clear(&t->ids);
+  tl_index_map_clear(&t->members);
+  tl_network_index_clear(&t->relay_networks);
   tl_peer_set_unref(t->peers);
   t->drop_raw(t->raw);
   free(t);

@@ -59,8 +59,7 @@ struct at_address {
 static bool is_at(const struct at_address *a, uint32_t number) {
   const struct tl_conf_peer *p = &a->view->peers->peer[number];
   const struct tl_addr_list *l = a->view->peers->addrs[number];
-  for (size_t i = 0; i < p->n_network; i++)
-    if (tl_network_has(&p->network[i], a->addr)) return true;
+  if (tl_peer_network(a->view->peers->set, p, a->addr)) return true;
   for (size_t i = 0; i < l->n; i++)
     if (tl_addr_ip_eq(&l->at[i].addr, a->addr)) return true;
   return false;
@@ -80,7 +79,7 @@ static bool take_peer(void *arg, uint32_t number) {
 static struct at_address peers_at(const struct tl_view *view, const struct tl_addr *addr) {
   struct at_address a = {.view = view, .addr = addr};
   tl_peer_index_by_addr(&view->peers->index, addr, take_peer, &a);
-  tl_peer_index_by_network(&view->peers->index, addr, take_peer, &a);
+  tl_peer_index_by_network(&view->peers->index, TL_PEER_BY_TLS, addr, take_peer, &a);
   return a;
 }
 

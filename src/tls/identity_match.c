@@ -11,11 +11,6 @@
 #include "tieline/addr.h"
 #include "tieline/identity.h"
 
-static struct tl_str without_dot(struct tl_str s) {
-  if (s.n && s.p[s.n - 1] == '.') s.n--;
-  return s;
-}
-
 /* What follows "sip:"; n = 0 if URI has another scheme. "sips" does not count (RFC 5922 7.1). */
 static struct tl_str after_scheme(const char *uri) {
   struct tl_str s = tl_str_c(uri), none = {NULL, 0};
@@ -63,13 +58,13 @@ static bool is_name(struct tl_str s) {
 }
 
 static bool same_name(struct tl_str have, struct tl_str want) {
-  have = without_dot(have);
+  have = tl_host_without_dot(have);
   return is_name(have) && tl_str_ieq(have, want);
 }
 
 bool tl_identity_speaks_for(const struct tl_identity *id, struct tl_str domain, bool allow_cn) {
   struct tl_addr addr;
-  domain = without_dot(domain);
+  domain = tl_host_without_dot(domain);
   if (domain.n == 0 || tl_addr_parse(domain, 0, &addr) == 0) return false;
   bool any_uri = false;
   for (size_t i = 0; i < id->n_san; i++) {
@@ -91,18 +86,19 @@ void tl_identity_each_domain(const struct tl_identity *id, bool allow_cn, tl_ide
   for (size_t i = 0; i < id->n_san; i++) {
     struct tl_str host = {NULL, 0};
     if (id->san[i].kind == TL_SAN_URI) host = sip_domain(id->san[i].value);
-    if (host.n) fn(arg, without_dot(host));
+    if (host.n) fn(arg, tl_host_without_dot(host));
     any_uri |= host.n > 0;
   }
   if (any_uri) return;
   for (size_t i = 0; i < id->n_san; i++)
-    if (id->san[i].kind == TL_SAN_DNS) fn(arg, without_dot(tl_str_c(id->san[i].value)));
-  if (!id->has_san && allow_cn && id->cn && id->n_cn < 2) fn(arg, without_dot(tl_str_c(id->cn)));
+    if (id->san[i].kind == TL_SAN_DNS) fn(arg, tl_host_without_dot(tl_str_c(id->san[i].value)));
+  if (!id->has_san && allow_cn && id->cn && id->n_cn < 2)
+    fn(arg, tl_host_without_dot(tl_str_c(id->cn)));
 }
 
 bool tl_identity_matches(const struct tl_identity *id, struct tl_str domain, bool allow_cn) {
   struct tl_addr addr;
-  domain = without_dot(domain);
+  domain = tl_host_without_dot(domain);
   if (tl_addr_parse(domain, 0, &addr) == 0) return match_address(id, &addr);
   return tl_identity_speaks_for(id, domain, allow_cn);
 }
@@ -132,7 +128,7 @@ static bool same_user(struct tl_str a, struct tl_str b) {
 
 bool tl_identity_matches_user(const struct tl_identity *id, struct tl_str user,
                               struct tl_str host) {
-  host = without_dot(host);
+  host = tl_host_without_dot(host);
   if (user.n == 0 || host.n == 0) return false;
   for (size_t i = 0; i < id->n_san; i++) {
     if (id->san[i].kind != TL_SAN_URI) continue;
