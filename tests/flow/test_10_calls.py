@@ -111,7 +111,7 @@ def test_2_8_responses_on_the_requests_connection(t):
 
 
 @pytest.mark.host_only("what the proxy answers does not depend on who seals it")
-def test_2_8_loose_route_to_third_hop(t):
+def test_d28_2_8_loose_route_to_third_hop(t):
     """A preloaded Route set: ours removed, the next followed, the R-URI untouched (16.4, 16.6)."""
     d = t.daemon(hosts=(V4,))
     alice, edge = t.uac(), t.uas("tcp", name="edge")

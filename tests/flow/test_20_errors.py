@@ -67,7 +67,7 @@ def test_3_unreached_peer_is_logged_once_a_second(t):
     d.wait_log("No target .*peer=other")
 
 
-def test_2_8_route_strip_prepend(t):
+def test_d30_2_8_route_strip_prepend(t):
     """d30: a prefix route strips and prepends digits of the Request-URI's user."""
     bob = t.uas("tls")
     d = t.daemon(peers=[("bob", {"uri": t.uri(bob, "tls").replace("bob@", ""),
@@ -80,7 +80,28 @@ def test_2_8_route_strip_prepend(t):
     assert req.uri.startswith("sip:+495551@"), req.uri
 
 
-def test_2_8_483_max_forwards(t):
+def test_d29_d34_domains_to_peers_and_ours(t):
+    """A domain is routed to its peer over TLS, whatever the URI's own transport; what is for one of our
+    names and no route's is 404, for others' 403; OPTIONS to a name of ours is for the proxy itself."""
+    bob = t.uas("tls")
+    d = t.daemon(extra='domains = { "atlanta.example", "atlanta.example.org:5070" }',
+                 peers=[("biloxi", {"uri": t.uri(bob, "tls").replace("bob@", ""),
+                                    "tls_domain": "lab"})],
+                 routes=[("biloxi", {"to_domain": ["biloxi.example"], "peers": ["biloxi"]})])
+    alice = t.uac()
+    conn = t.dial(alice, d, "tcp")
+    assert alice.request(conn, "MESSAGE", "sip:bob@BILOXI.example;transport=tcp").status == 200
+    where, req = bob.next_request("MESSAGE")
+    assert where.transport == "tls" and req.uri == "sip:bob@BILOXI.example;transport=tcp"
+    for uri, status in (("sip:x@atlanta.example", 404), ("sip:x@Atlanta.Example.:5061", 404),
+                        ("sip:x@atlanta.example.org:5070", 404), ("sip:x@elsewhere.example", 403),
+                        ("sip:x@atlanta.example.org:5080", 403), ("sip:x@127.0.0.1:%d" % d.port("tcp"), 404)):
+        assert alice.request(conn, "MESSAGE", uri).status == status, uri
+    assert alice.request(conn, "OPTIONS", "sip:atlanta.example").status == 200
+    assert bob.count("MESSAGE") == 1 and not bob.count("OPTIONS")
+
+
+def test_d25_2_8_483_max_forwards(t):
     """d25: Max-Forwards 0 is answered 483, 1 goes on as 0, none becomes 70 or less."""
     d = t.daemon()
     alice, bob = t.uac(), t.uas("tls")

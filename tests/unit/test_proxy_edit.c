@@ -106,7 +106,7 @@ Test(proxy_edit, a_via_that_does_not_fit_its_buffer_is_left_alone) {
 /* ---- Record-Route ---- */
 
 /* Double when the two sides differ, the next hop's side first (16.6 step 4, RFC 5658). */
-Test(proxy_edit, item_2_8_record_route_is_double_between_transports) {
+Test(proxy_edit, d28_record_route_is_double_between_transports) {
   char want[60];
   ua_udp(&alice);
   ua_tcp_listen(&bob);
