@@ -42,12 +42,15 @@ void tl_peer_admin_set(struct tl_peer_admin *a, enum tl_admin_state all,
                        struct tl_admin_list *list);
 void tl_peer_admin_end(struct tl_peer_admin *a);
 
+/* Has anything been said of the peer or of its addresses? */
+static inline bool tl_peer_admin_is_set(struct tl_peer_admin *a) {
+  return atomic_load_explicit(&a->all, memory_order_relaxed) != 0;
+}
 enum tl_admin_state tl_peer_admin_find(struct tl_peer_admin *a, const struct tl_addr *addr);
 /* That of ADDR. One load where nothing has been said. */
 static inline enum tl_admin_state tl_peer_admin_of(struct tl_peer_admin *a,
                                                    const struct tl_addr *addr) {
-  if (!atomic_load_explicit(&a->all, memory_order_relaxed)) return TL_ADMIN_NONE;
-  return tl_peer_admin_find(a, addr);
+  return tl_peer_admin_is_set(a) ? tl_peer_admin_find(a, addr) : TL_ADMIN_NONE;
 }
 /* Do new requests go there? */
 static inline bool tl_admin_takes(enum tl_admin_state s) { return s < TL_ADMIN_DRAIN; }

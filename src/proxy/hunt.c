@@ -14,6 +14,11 @@
 
 enum pass { THOSE_UP, SUSPECTS, THOSE_DOWN, N_PASSES };
 
+static bool is_silent(const struct tl_target_search *s, const struct tl_conf_peer *peer) {
+  return peer->opt.heard_within_ms &&
+         tl_peer_state_is_silent(peer->state, peer->opt.heard_within_ms, tl_net_now_ms(s->p->net));
+}
+
 /* In which pass DEST is tried; N_PASSES: not now. */
 static enum pass pass_of(const struct tl_target_search *s, const struct tl_conf_peer *peer,
                          struct tl_dest_state *dest, bool *out_trial) {
@@ -33,20 +38,15 @@ static enum pass pass_of(const struct tl_target_search *s, const struct tl_conf_
   case TL_DEST_LAST: return SUSPECTS;
   case TL_DEST_OVER: return THOSE_DOWN;
   case TL_DEST_PAUSED: return N_PASSES;
-  default: return THOSE_UP;
+  default: return is_silent(s, peer) ? SUSPECTS : THOSE_UP;
   }
-}
-
-static bool is_silent(const struct tl_target_search *s, const struct tl_conf_peer *peer) {
-  return peer->opt.heard_within_ms &&
-         tl_peer_state_is_silent(peer->state, peer->opt.heard_within_ms, tl_net_now_ms(s->p->net));
 }
 
 /* The addresses of PEER that are for this pass; returns how many are down. */
 static unsigned look_at(const struct tl_target_search *s, const struct tl_conf_peer *peer) {
   struct tl_hunt *h = &s->plan->hunt;
   const struct tl_addr_list *l = tl_view_addrs(s->view, peer);
-  const bool silent = is_silent(s, peer);
+  const bool judged = peer->opt.heard_within_ms || tl_peer_admin_is_set(&peer->state->admin);
   uint8_t order[TL_PEER_ADDRS_MAX];
   unsigned n_down = 0;
   /* Hosts of one priority are drawn by their weights, the same for each copy of the request:
@@ -54,9 +54,10 @@ static unsigned look_at(const struct tl_target_search *s, const struct tl_conf_p
   tl_addr_list_order(l, l->weighted ? h->draw : 0, order);
   for (size_t k = 0; k < l->n; k++) {
     struct tl_dest_state *dest = tl_target_dest(s, peer, order[k]);
-    bool trial;
-    enum pass pass = pass_of(s, peer, dest, &trial);
-    if (silent && pass == THOSE_UP) pass = SUSPECTS;
+    bool trial = false;
+    /* Mostly there is nothing to think about. */
+    const enum pass pass =
+        !judged && tl_dest_is_plain(&dest->health) ? THOSE_UP : pass_of(s, peer, dest, &trial);
     if (pass <= h->pass) {
       tl_target_add(s, peer, dest, trial);
       continue;

@@ -288,6 +288,10 @@ def test_d33_heard_within(t):
         return gateways.hosts()[0]
     t.wait(lambda: first() == FOUR[1], "its silence to count")
     assert state(d) == "up"
+    d.ctl("peer", "one", "up")
+    assert first() == FOUR[0], "an administrator's word wins over its silence"
+    d.ctl("peer", "one", "none")
+    assert first() == FOUR[1]
     gateways.send_options(FOUR[0], ("127.0.0.1", d.port("udp")))
     t.wait(lambda: first() == FOUR[0], "the peer to be heard of")
     assert d.rpc("peers")["peers"][0]["heard_s"] is not None
