@@ -33,7 +33,7 @@ static void clear_entry(struct tl_admin_entry *e) {
   free(e->peer);
   free(e->address);
   free(e->by);
-  *e = (struct tl_admin_entry){NULL};
+  *e = (struct tl_admin_entry){.address = NULL};
 }
 
 static bool same_text(const char *a, const char *b) { return a && b ? strcmp(a, b) == 0 : a == b; }
@@ -57,7 +57,7 @@ static int copy_entry(const struct tl_admin_entry *from, struct tl_admin_entry *
 }
 
 static int put_entry(struct tl_admin *a, const struct tl_admin_entry *e) {
-  struct tl_admin_entry new = {NULL};
+  struct tl_admin_entry new = {.address = NULL};
   const size_t i = index_of(a, e);
   if (i == ENTRIES_MAX) return TL_ELIMIT;
   if (e->state && copy_entry(e, &new)) return TL_ENOMEM;

@@ -86,8 +86,9 @@ static size_t list_known(const struct tl_peer_table *t, struct known *out) {
   size_t n = 0;
   for (size_t i = 0; i < t->n; i++) {
     const struct tl_conf_peer *peer = &t->peer[i];
-    for (size_t k = 0; k < t->addrs[i]->n; k++) {
-      const struct tl_network *in = tl_peer_network(t->set, peer, &t->addrs[i]->at[k].addr);
+    const struct tl_addr_list *l = t->addrs[i];
+    for (size_t k = 0; l && k < l->n; k++) {
+      const struct tl_network *in = tl_peer_network(t->set, peer, &l->at[k].addr);
       if (!in && (peer->n_network || peer->by_cert)) continue;
       out[n++] = (struct known){(uint32_t)i, (uint8_t)k, in ? (uint8_t)(in->bits + 1) : 0};
     }

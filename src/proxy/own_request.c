@@ -17,9 +17,10 @@ struct tl_txn *tl_own_request_begin(struct tl_req *req, struct tl_str text,
   struct tl_body kept;
   struct tl_msg m;
   if (!text.n || tl_scan(text.p, text.n, true, TL_SCAN_OWN, &m, &err)) return NULL;
-  req->m = &m;
   req->key = tl_token_txn_key(p, &m, 0);
-  struct tl_txn *txn = tl_txn_new(req);
+  struct tl_req first = *req; /* until the text is kept */
+  first.m = &m;
+  struct tl_txn *txn = tl_txn_new(&first);
   if (!txn) return NULL;
   txn->sent_100 = true; /* there is no client to send it to */
   txn->in_dialog = true;

@@ -31,7 +31,8 @@ static int index_peers(struct tl_route_table *t, const struct tl_conf_route *r, 
 static int index_domains(struct tl_route_table *t, struct tl_conf_route *r) {
   char *const *list = r->opt.to_domain;
   int rc = TL_OK;
-  while (list && list[r->n_domain]) r->n_domain++;
+  if (!list) return TL_OK;
+  while (list[r->n_domain]) r->n_domain++;
   for (uint32_t i = 0; r->n_domain > TL_INDEX_FEW && i < r->n_domain && rc == TL_OK; i++)
     rc = tl_index_map_add(&t->members, member_key(t, r, DOMAINS, tl_index_host(tl_str_c(list[i]))),
                           i);
